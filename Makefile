@@ -1,0 +1,53 @@
+# One entry point. `make` alone lists the targets; every target sets up what it needs, and may be repeated.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test test-slow lint format types imports check bench clean
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+
+$(STAMP): pyproject.toml
+	@$(PYTHON) -c 'import sys; v=sys.version_info; sys.exit(0 if (3,11)<=v[:2]<=(3,13) else "Meritorder needs Python 3.11 to 3.13; this is %d.%d. Say which with: make PYTHON=python3.12 $(MAKECMDGOALS)" % v[:2])'
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { echo 'Python has no venv module here; install it first (Debian: apt install python3-venv).'; exit 1; }
+	@echo "setting up $(VENV) (once; about a minute)"
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@
+
+setup: $(STAMP) ## make the virtual environment in .venv
+	@echo "ready: $(BIN)/meritorder --help"
+
+demo: $(STAMP) ## what a sample week costs in real time, in batch, and as a mix
+	@$(BIN)/python -m meritorder demo
+
+test: $(STAMP) ## run the tests (a few minutes)
+	@$(BIN)/python -m pytest
+
+test-slow: $(STAMP) ## run the long tests as well
+	@$(BIN)/python -m pytest -m 'slow or not slow'
+
+lint: $(STAMP) ## check format and lint
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+
+format: $(STAMP) ## format the code and mend what lint can mend
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+
+types: $(STAMP) ## check the types
+	@$(BIN)/mypy
+
+imports: $(STAMP) ## check the import contracts
+	@$(BIN)/lint-imports
+
+check: lint types imports test ## all of the above
+
+bench: $(STAMP) ## run every benchmark
+	@$(BIN)/python -m bench all
+
+clean: ## remove what the targets made
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache demo

@@ -1,0 +1,1 @@
+"""Facts: hardware, models, offers and token prices, each with source and date."""

@@ -1,0 +1,171 @@
+"""The answer of `compare`: what real time, batch and a mix cost, why they differ, and how sure that is.
+
+Plain records, written as JSON as they stand. `SCHEMA` changes when a field changes its meaning or goes.
+"""
+
+from typing import Final
+
+import msgspec
+
+SCHEMA: Final = "meritorder.compare/1"
+
+
+class TraceSummary(msgspec.Struct, frozen=True, kw_only=True):
+    """What was read. Times in seconds, rates per second."""
+
+    files: list[str]
+    format: str
+    requests: int
+    span_s: float
+    mean_rate_per_s: float
+    peak_to_mean_hour: float | None
+    input_tokens: int
+    cached_tokens: int
+    output_tokens: int
+    bad_rows: int
+    failed_rows: int
+    estimated_tokens: bool
+
+
+class Assumption(msgspec.Struct, frozen=True, kw_only=True):
+    """Something that was not in the input: `text` says what was taken, `option` how to change it."""
+
+    text: str
+    option: str = ""
+
+
+class PriceUsed(msgspec.Struct, frozen=True, kw_only=True):
+    """One price of the catalog that the answer rests on."""
+
+    what: str
+    provider: str
+    pricing_model: str
+    usd: float
+    unit: str
+    as_of: str
+    source: str
+    confidence: str
+    used_for: str
+
+
+class LaneCost(msgspec.Struct, frozen=True, kw_only=True):
+    """What one lane is charged: real time what its fleet would cost alone, deferrable the increment."""
+
+    lane: str
+    requests: int
+    total_usd: float
+    usd_per_request: float | None
+    average_usd_per_request: float | None
+
+
+class PaidTime(msgspec.Struct, frozen=True, kw_only=True):
+    """Where every paid second of replicas went; the parts add up to the replica-hours."""
+
+    realtime_s: float = 0.0
+    deferrable_s: float = 0.0
+    startup_s: float = 0.0
+    idle_s: float = 0.0
+    lost_s: float = 0.0
+
+
+class Timeline(msgspec.Struct, frozen=True, kw_only=True):
+    """Load and capacity over time, each a column of one value a bin. Loads in replicas' worth of work."""
+
+    bin_s: float
+    start_s: list[float]
+    realtime_load: list[float]
+    deferrable_load: list[float]
+    capacity: list[float]
+
+
+class Arrangement(msgspec.Struct, frozen=True, kw_only=True):
+    """One way to serve the trace. A figure that does not exist for it is null."""
+
+    name: str
+    title: str
+    feasible: bool
+    total_usd: float
+    usd_per_request: float
+    usd_per_mtok: float
+    utilization: float | None = None
+    busy: float | None = None
+    replica_hours: float | None = None
+    peak_replicas: int | None = None
+    ttft_p50_s: float | None = None
+    ttft_p99_s: float | None = None
+    tpot_p50_s: float | None = None
+    tpot_p99_s: float | None = None
+    e2e_p50_s: float | None = None
+    e2e_p99_s: float | None = None
+    slo_attainment: float | None = None
+    deadlines_missed: int = 0
+    lanes: list[LaneCost] = []
+    paid_time: PaidTime | None = None
+    replica: str = ""
+    venue: str = ""
+    notes: list[str] = []
+    timeline: Timeline | None = None
+
+
+class WaterfallPart(msgspec.Struct, frozen=True, kw_only=True):
+    """One reason for a difference in cost; negative dollars are a saving."""
+
+    name: str
+    title: str
+    usd: float
+    why: str
+
+
+class Waterfall(msgspec.Struct, frozen=True, kw_only=True):
+    """From one arrangement to another: `from_usd` plus all parts is `to_usd`."""
+
+    start: str
+    end: str
+    from_usd: float
+    to_usd: float
+    parts: list[WaterfallPart]
+
+
+class FrontierPoint(msgspec.Struct, frozen=True, kw_only=True):
+    """One simulated way to serve the trace: what it costs and how long an answer takes."""
+
+    arrangement: str
+    label: str
+    usd_per_request: float
+    ttft_p99_s: float | None
+    e2e_p50_s: float
+    keeps_promise: bool
+
+
+class Interval(msgspec.Struct, frozen=True, kw_only=True):
+    """How sure a share is: its value with the performance model at either end of its measured error."""
+
+    low: float
+    high: float
+    basis: str
+
+
+class Comparison(msgspec.Struct, frozen=True, kw_only=True):
+    """The whole answer."""
+
+    trace: TraceSummary
+    model: str
+    hardware: str
+    assumptions: list[Assumption]
+    arrangements: list[Arrangement]
+    baseline: str
+    best: str
+    saving_usd: float
+    saving_share: float
+    saving_interval: Interval | None
+    ratio_realtime_to_batch: float
+    ratio_note: str
+    break_even_utilization: float | None
+    break_even_note: str
+    sentence: str
+    waterfall: list[Waterfall]
+    frontier: list[FrontierPoint]
+    prices: list[PriceUsed]
+    performance: list[str]
+    warnings: list[str] = []
+    schema: str = SCHEMA

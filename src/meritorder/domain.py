@@ -1,0 +1,261 @@
+"""The nouns: frozen records that validate themselves.
+
+Words are those of docs/glossary.md. Requests in bulk are columns (`tables.py`), never these records.
+"""
+
+import math
+from dataclasses import dataclass
+from enum import StrEnum
+
+from meritorder.errors import CatalogError, WorkloadsError
+
+
+class Lane(StrEnum):
+    """The promise made to a request."""
+
+    REALTIME = "realtime"
+    DEFERRABLE = "deferrable"
+
+
+class PricingModel(StrEnum):
+    """How capacity is paid for."""
+
+    ON_DEMAND = "on_demand"
+    SPOT = "spot"
+    RESERVED = "reserved"
+    SAVINGS_PLAN = "savings_plan"
+    COMMITTED_USE = "committed_use"
+    CAPACITY_BLOCK = "capacity_block"
+
+
+class Tier(StrEnum):
+    """The service tier of a token API."""
+
+    STANDARD = "standard"
+    BATCH = "batch"
+    FLEX = "flex"
+    PRIORITY = "priority"
+
+
+class Provenance(StrEnum):
+    """Where a performance figure comes from, most trusted first."""
+
+    CALIBRATED = "calibrated"
+    SILICON = "silicon"
+    INTERPOLATED = "interpolated"
+    ROOFLINE = "roofline"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Slo:
+    """A real-time promise: this share of requests has both its first token and its pace in time.
+
+    Args:
+        ttft_s: Longest time to first token.
+        tpot_s: Longest time per output token after the first.
+        attainment: Share of requests that must keep both, in (0, 1].
+    """
+
+    ttft_s: float
+    tpot_s: float
+    attainment: float = 0.99
+
+    def __post_init__(self) -> None:
+        for name, value in (("ttft_s", self.ttft_s), ("tpot_s", self.tpot_s)):
+            if not (math.isfinite(value) and value > 0):
+                raise WorkloadsError(f"{name} must be a positive time, not {value}", where="slo")
+        if not 0 < self.attainment <= 1:
+            raise WorkloadsError(f"attainment must be in (0, 1], not {self.attainment}", where="slo")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hardware:
+    """One kind of accelerator.
+
+    Args:
+        id: Our name for it, such as `h100`.
+        name: The vendor's name.
+        memory_bytes: Memory of one GPU.
+        memory_bandwidth_bytes_per_s: Peak memory bandwidth of one GPU.
+        bf16_flops: Peak dense bf16 operations a second of one GPU.
+        fp8_flops: Peak dense fp8 operations a second, None if it has none.
+        power_w: Board power.
+        source: Where the facts come from.
+        as_of: Date of the facts, ISO 8601.
+    """
+
+    id: str
+    name: str
+    memory_bytes: int
+    memory_bandwidth_bytes_per_s: float
+    bf16_flops: float
+    fp8_flops: float | None
+    power_w: float
+    source: str
+    as_of: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Model:
+    """One language model.
+
+    Args:
+        id: Our name for it, such as `llama-3.1-70b`.
+        hf_id: The name of its weights on the hub.
+        aliases: Other names that traces and providers use, lower case.
+        parameters: Number of parameters.
+        active_parameters: Parameters used for one token (fewer in a mixture of experts).
+        kv_bytes_per_token: Key and value memory of one token at the cache's native precision.
+        precision: Native precision of the weights: bf16, fp8, mxfp4.
+        context_tokens: Longest context.
+        source: Where the facts come from.
+        as_of: Date of the facts, ISO 8601.
+    """
+
+    id: str
+    hf_id: str
+    aliases: tuple[str, ...]
+    parameters: float
+    active_parameters: float
+    kv_bytes_per_token: float
+    precision: str
+    context_tokens: int
+    source: str
+    as_of: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Offer:
+    """Hardware at a price under a pricing model.
+
+    Args:
+        provider: Who rents it out, lower case.
+        region: Provider's region, or "" where one price holds everywhere.
+        instance: Provider's name of the machine.
+        hardware: `Hardware.id` of its GPUs.
+        gpus: Number of GPUs in the machine.
+        pricing_model: How it is paid.
+        usd_per_hour: Price of the whole machine for an hour, upfront payments spread over the term.
+        term: Length of the commitment ("1y", "3y", "1-182d"), "" where there is none.
+        payment: "no_upfront", "partial_upfront", "all_upfront", "monthly", or "".
+        minimum_billing_s: Shortest time that is billed.
+        interruptions_per_month: Expected share of machines taken back in a month (spot only), None if unknown.
+        as_of: Date of the price.
+        source: Where the price comes from.
+        confidence: "high", "medium" or "low".
+        assumed: True if the price was assumed rather than found.
+    """
+
+    provider: str
+    region: str
+    instance: str
+    hardware: str
+    gpus: int
+    pricing_model: PricingModel
+    usd_per_hour: float
+    term: str = ""
+    payment: str = ""
+    minimum_billing_s: float = 60.0
+    interruptions_per_month: float | None = None
+    as_of: str
+    source: str
+    confidence: str = "medium"
+    assumed: bool = False
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.usd_per_hour) and self.usd_per_hour > 0):
+            raise CatalogError(
+                f"price must be a positive number of dollars an hour, not {self.usd_per_hour}",
+                where=f"{self.provider} {self.region} {self.instance}",
+            )
+        if self.gpus < 1:
+            raise CatalogError(f"a machine needs a GPU, not {self.gpus}", where=f"{self.provider} {self.instance}")
+
+    @property
+    def usd_per_gpu_hour(self) -> float:
+        """Price of one of its GPUs for an hour."""
+        return self.usd_per_hour / self.gpus
+
+    @property
+    def label(self) -> str:
+        """Short name for tables: provider, machine, region, pricing model."""
+        place = f" {self.region}" if self.region else ""
+        return f"{self.provider} {self.instance}{place} ({self.pricing_model.replace('_', ' ')})"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TokenPrice:
+    """Price of a model as tokens, at one provider and tier.
+
+    Args:
+        provider: Who sells it.
+        model: `Model.id`.
+        provider_model: The provider's name of the model.
+        tier: Service tier.
+        input_usd_per_mtok: Per million input tokens.
+        cached_usd_per_mtok: Per million input tokens read from cache; the input price where none is stated.
+        output_usd_per_mtok: Per million output tokens.
+        as_of: Date of the price list.
+        source: Where the price comes from.
+    """
+
+    provider: str
+    model: str
+    provider_model: str
+    tier: Tier
+    input_usd_per_mtok: float
+    cached_usd_per_mtok: float
+    output_usd_per_mtok: float
+    as_of: str
+    source: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Replica:
+    """One copy of a model on n GPUs, under one engine.
+
+    Args:
+        model: `Model.id`.
+        hardware: `Hardware.id`.
+        gpus: GPUs that it takes (tensor parallel).
+        engine: "vllm", "sglang" or "trtllm".
+        precision: Precision of the weights as served.
+    """
+
+    model: str
+    hardware: str
+    gpus: int
+    engine: str = "vllm"
+    precision: str = "bf16"
+
+    @property
+    def label(self) -> str:
+        """Short name for tables."""
+        return f"{self.model} on {self.gpus}x{self.hardware} ({self.engine}, {self.precision})"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Workload:
+    """The requests that share a promise.
+
+    Args:
+        name: Name in the output.
+        lane: Which promise.
+        slo: The promise of a real-time workload, else None.
+        deadline: Deadline of a deferrable workload as the user wrote it ("4h", "06:00", ISO 8601), else "".
+        match: Column name to glob; a request belongs if all match.
+        assumed: True if the lane was assumed rather than declared.
+    """
+
+    name: str
+    lane: Lane
+    slo: Slo | None = None
+    deadline: str = ""
+    match: tuple[tuple[str, str], ...] = ()
+    assumed: bool = False
+
+    def __post_init__(self) -> None:
+        if self.lane is Lane.REALTIME and self.slo is None:
+            raise WorkloadsError("a realtime workload needs an slo", where=self.name)
+        if self.lane is Lane.DEFERRABLE and not self.deadline:
+            raise WorkloadsError("a deferrable workload needs a deadline", where=self.name, fix='add deadline = "4h"')

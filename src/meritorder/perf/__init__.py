@@ -1,0 +1,1 @@
+"""How fast a replica serves: measured step times as compact tables."""

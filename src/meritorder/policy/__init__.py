@@ -1,0 +1,1 @@
+"""Decisions as pure functions, called by the simulator and by the gateway alike."""

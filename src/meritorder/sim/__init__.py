@@ -1,0 +1,1 @@
+"""Requests through a fleet of replicas: arrays in, timings out."""

@@ -1,0 +1,1 @@
+"""Readers of request traces: one a format, all to the REQUESTS schema."""

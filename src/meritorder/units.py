@@ -1,0 +1,82 @@
+"""Conversions between units; nowhere else may a 3600 or a 1e6 appear.
+
+Inside the project a time is in seconds, money in US dollars, memory in bytes, and a rate says which.
+"""
+
+import datetime as dt
+import re
+from typing import Final
+
+SECONDS_PER_MINUTE: Final = 60.0
+SECONDS_PER_HOUR: Final = 3600.0
+SECONDS_PER_DAY: Final = 86_400.0
+SECONDS_PER_WEEK: Final = 7 * SECONDS_PER_DAY
+HOURS_PER_DAY: Final = 24
+DAYS_PER_YEAR: Final = 365.0
+# AWS and FinOps practice divide a year's hours by twelve.
+HOURS_PER_MONTH: Final = 730.0
+TOKENS_PER_MTOK: Final = 1_000_000
+BYTES_PER_GIB: Final = 1024**3
+MS_PER_S: Final = 1000.0
+
+_DURATION_PART = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|sec|m|min|h|hr|hours?|d|days?|w)", re.IGNORECASE)
+_SECONDS_PER_UNIT: Final = {
+    "ms": 1 / MS_PER_S,
+    "s": 1.0,
+    "sec": 1.0,
+    "m": SECONDS_PER_MINUTE,
+    "min": SECONDS_PER_MINUTE,
+    "h": SECONDS_PER_HOUR,
+    "hr": SECONDS_PER_HOUR,
+    "hour": SECONDS_PER_HOUR,
+    "hours": SECONDS_PER_HOUR,
+    "d": SECONDS_PER_DAY,
+    "day": SECONDS_PER_DAY,
+    "days": SECONDS_PER_DAY,
+    "w": SECONDS_PER_WEEK,
+}
+
+
+def parse_duration_s(text: str) -> float | None:
+    """Read `90s`, `30m`, `4h`, `1h30m`, `2d`, `1w` as seconds; None if it is not a duration."""
+    stripped = text.strip()
+    parts = _DURATION_PART.findall(stripped)
+    if not parts or _DURATION_PART.sub("", stripped).strip():
+        return None
+    return sum(float(number) * _SECONDS_PER_UNIT[unit.lower()] for number, unit in parts)
+
+
+def format_duration(seconds: float) -> str:
+    """Write seconds in the largest unit that reads well: `0.31 s`, `12 min`, `4 h`, `2.5 d`."""
+    magnitude = abs(seconds)
+    if magnitude < 1:
+        return f"{seconds * MS_PER_S:.3g} ms"
+    for limit, divisor, unit in (
+        (2 * SECONDS_PER_MINUTE, 1.0, "s"),
+        (2 * SECONDS_PER_HOUR, SECONDS_PER_MINUTE, "min"),
+        (2 * SECONDS_PER_DAY, SECONDS_PER_HOUR, "h"),
+    ):
+        if magnitude < limit:
+            return f"{seconds / divisor:.3g} {unit}"
+    return f"{seconds / SECONDS_PER_DAY:.3g} d"
+
+
+def format_usd(usd: float) -> str:
+    """Write dollars with the digits that matter: `$12,345`, `$1.24`, `$0.000183`."""
+    magnitude = abs(usd)
+    sign = "-" if usd < 0 else ""
+    if magnitude >= 1000:
+        return f"{sign}${magnitude:,.0f}"
+    if magnitude >= 1:
+        return f"{sign}${magnitude:,.2f}"
+    return f"{sign}${magnitude:.3g}" if magnitude >= 1e-4 or magnitude == 0 else f"{sign}${magnitude:.6f}"
+
+
+def usd_per_mtok(usd: float, tokens: float) -> float:
+    """Return dollars per million tokens."""
+    return usd / tokens * TOKENS_PER_MTOK
+
+
+def utc(epoch_s: float) -> dt.datetime:
+    """Return an epoch time as an aware UTC datetime."""
+    return dt.datetime.fromtimestamp(epoch_s, tz=dt.UTC)
