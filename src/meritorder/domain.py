@@ -82,6 +82,7 @@ class Hardware:
         power_w: Board power.
         source: Where the facts come from.
         as_of: Date of the facts, ISO 8601.
+        aliases: Other names that price lists use, lower case.
     """
 
     id: str
@@ -93,6 +94,7 @@ class Hardware:
     power_w: float
     source: str
     as_of: str
+    aliases: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -184,6 +186,23 @@ class Offer:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LongPrompt:
+    """Prices of a request whose prompt is longer than a threshold; they hold for all of its tokens.
+
+    Args:
+        above_tokens: The prompt, cached tokens included, has more tokens than this.
+        input_usd_per_mtok: Per million input tokens.
+        cached_usd_per_mtok: Per million input tokens read from cache.
+        output_usd_per_mtok: Per million output tokens.
+    """
+
+    above_tokens: int
+    input_usd_per_mtok: float
+    cached_usd_per_mtok: float
+    output_usd_per_mtok: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TokenPrice:
     """Price of a model as tokens, at one provider and tier.
 
@@ -197,6 +216,8 @@ class TokenPrice:
         output_usd_per_mtok: Per million output tokens.
         as_of: Date of the price list.
         source: Where the price comes from.
+        long_prompts: Other prices above a prompt length, shortest first.
+        note: What the price list says beside the number.
     """
 
     provider: str
@@ -208,6 +229,8 @@ class TokenPrice:
     output_usd_per_mtok: float
     as_of: str
     source: str
+    long_prompts: tuple[LongPrompt, ...] = ()
+    note: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

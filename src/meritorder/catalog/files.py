@@ -1,0 +1,145 @@
+"""Read the catalog that ships with the project, and the files that the user adds to it.
+
+A file's form is found by its content: our own TOML or CSV (`rows.py`), a SkyPilot catalog, or an AWS price
+list.
+"""
+
+import datetime as dt
+import functools
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from importlib.resources import files
+from pathlib import Path
+from typing import Final
+
+from meritorder.catalog import aws, rows, skypilot
+from meritorder.catalog.lookup import Catalog, plain
+from meritorder.catalog.sanity import Refusal, sift
+from meritorder.domain import Hardware, Model, Offer
+from meritorder.errors import CatalogError
+
+_DATA: Final = files("meritorder.catalog") / "data"
+_OWN_COLUMNS: Final = frozenset({"provider", "instance", "hardware", "gpus", "pricing_model", "usd_per_hour"})
+_FORMS: Final = "a catalog file is our own TOML or CSV, a SkyPilot vms.csv, or an AWS price list (JSON)"
+
+
+@dataclass(slots=True)
+class _Reading:
+    """What files said so far: later ones override, `own` are offers that the user stated in our own form."""
+
+    hardware: dict[str, Hardware] = field(default_factory=dict)
+    models: dict[str, Model] = field(default_factory=dict)
+    offers: dict[tuple[str, ...], Offer] = field(default_factory=dict)
+    own: set[Offer] = field(default_factory=set)
+    refused: list[Refusal] = field(default_factory=list)
+
+    def add(self, hardware: Iterable[Hardware], models: Iterable[Model], offers: Iterable[Offer]) -> None:
+        self.hardware |= {one.id: one for one in hardware}
+        self.models |= {one.id: one for one in models}
+        self.offers |= {_key(offer): offer for offer in offers}
+
+
+def load(extra: Sequence[Path] = ()) -> Catalog:
+    """Return the catalog: what ships with the project, with the user's files added or overriding.
+
+    An offer overrides the one of the same provider, region, machine, pricing model, term and payment.
+
+    Args:
+        extra: Files of `--catalog`, later ones over earlier ones.
+
+    Raises:
+        CatalogError: A file has no known form, a price in it is no positive number, or its hardware is
+            unknown.
+    """
+    if not extra:
+        return _bundled()
+    reading = _read_bundled()
+    for path in extra:
+        _read_extra(path, reading)
+    return _catalog(reading)
+
+
+@functools.cache
+def _bundled() -> Catalog:
+    return _catalog(_read_bundled())
+
+
+def _read_bundled() -> _Reading:
+    reading = _Reading()
+    sources = rows.read_sources((_DATA / "sources.toml").read_text("utf-8"))
+    for name in ("hardware.toml", "models.toml"):
+        reading.add(
+            *rows.read_toml(
+                (_DATA / name).read_text("utf-8"), rows.Origin(name=name, as_of="", sources=sources)
+            )
+        )
+    origin = rows.Origin(name="offers.csv", as_of="", sources=sources)
+    reading.add((), (), rows.read_csv((_DATA / "offers.csv").read_text("utf-8"), origin))
+    return reading
+
+
+def _read_extra(path: Path, reading: _Reading) -> None:
+    try:
+        content = path.read_bytes()
+        text = content.decode("utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise CatalogError(f"cannot be read: {error}", where=str(path)) from error
+    as_of = dt.datetime.fromtimestamp(path.stat().st_mtime, tz=dt.UTC).date().isoformat()
+    header = frozenset(cell.strip().strip('"') for cell in text.partition("\n")[0].split(","))
+    if text.lstrip().startswith("{"):
+        offers, refused = aws.read(content, path.name)
+    elif header >= skypilot.COLUMNS:
+        names = {name: one for one in reading.hardware.values() for name in (one.id, *one.aliases)}
+        offers, refused = skypilot.read(text, path, as_of, names)
+    elif header >= _OWN_COLUMNS or path.suffix == ".toml":
+        _read_own(text, rows.Origin(name=str(path), as_of=as_of, sources={}), reading)
+        return
+    else:
+        raise CatalogError("has no form that we know", where=str(path), fix=_FORMS)
+    if not offers:
+        raise CatalogError("has no machine with a GPU of the catalog in it", where=str(path), fix=_FORMS)
+    reading.add((), (), offers)
+    reading.refused += refused
+
+
+def _read_own(text: str, origin: rows.Origin, reading: _Reading) -> None:
+    if origin.name.endswith(".toml"):
+        hardware, models, offers = rows.read_toml(text, origin)
+    else:
+        hardware, models, offers = [], [], list(rows.read_csv(text, origin))
+    if not (hardware or models or offers):
+        raise CatalogError("has nothing in it", where=origin.name, fix=_FORMS)
+    reading.add(hardware, models, ())
+    names = {name: one.id for one in reading.hardware.values() for name in (one.id, *one.aliases)}
+    for offer in offers:
+        if offer.hardware not in reading.hardware:
+            known = names.get(plain(offer.hardware))
+            fix = (
+                f"write {known}"
+                if known
+                else f"known: {', '.join(reading.hardware)}; or add a [[hardware]] table"
+            )
+            raise CatalogError(
+                f"{offer.label} has unknown hardware {offer.hardware!r}", where=origin.name, fix=fix
+            )
+    reading.add((), (), offers)
+    reading.own.update(offers)
+
+
+def _catalog(reading: _Reading) -> Catalog:
+    kept, refused = sift(tuple(reading.offers.values()), own=reading.own)
+    return Catalog(
+        hardware=reading.hardware, models=reading.models, offers=kept, refused=(*reading.refused, *refused)
+    )
+
+
+def _key(offer: Offer) -> tuple[str, ...]:
+    return (
+        offer.provider,
+        offer.region,
+        offer.instance,
+        str(offer.gpus),
+        offer.pricing_model,
+        offer.term,
+        offer.payment,
+    )

@@ -1,0 +1,149 @@
+"""The catalog in memory: find hardware and models by any of their names, and offers by what they must be."""
+
+import difflib
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+from typing import TypeVar
+
+from meritorder.catalog.sanity import Refusal
+from meritorder.domain import Hardware, Model, Offer, PricingModel
+from meritorder.errors import CatalogError
+
+Noun = TypeVar("Noun", Hardware, Model)
+Names = str | Collection[str] | None
+
+
+def plain(name: str) -> str:
+    """Write a name as aliases are written: after the last "/", lower case, "_" and spaces as "-"."""
+    return name.strip().lower().rsplit("/", 1)[-1].replace("_", "-").replace(" ", "-")
+
+
+@dataclass(frozen=True)
+class Catalog:
+    """All facts, as read and sifted.
+
+    Args:
+        hardware: By `Hardware.id`.
+        models: By `Model.id`.
+        offers: Prices of capacity that make sense.
+        refused: Rows that do not, each with its reason.
+    """
+
+    hardware: Mapping[str, Hardware]
+    models: Mapping[str, Model]
+    offers: tuple[Offer, ...]
+    refused: tuple[Refusal, ...]
+
+    def find_hardware(self, text: str) -> Hardware:
+        """Return the hardware of this id or alias, in any case.
+
+        Raises:
+            CatalogError: There is none; names those that come close.
+        """
+        return _find(
+            text,
+            {name: one for one in self.hardware.values() for name in (one.id, plain(one.name), *one.aliases)},
+            "hardware",
+        )
+
+    def find_model(self, text: str) -> Model:
+        """Return the model of this id, alias or name on the hub, in any case.
+
+        Raises:
+            CatalogError: There is none; names those that come close.
+        """
+        return _find(
+            text,
+            {name: one for one in self.models.values() for name in (one.id, plain(one.hf_id), *one.aliases)},
+            "model",
+        )
+
+    def select_offers(
+        self,
+        hardware: Names = None,
+        provider: Names = None,
+        region: Names = None,
+        pricing_model: PricingModel | Collection[PricingModel] | None = None,
+        gpus: int | None = None,
+    ) -> tuple[Offer, ...]:
+        """Return the offers that pass every filter, cheapest per GPU-hour first.
+
+        Args:
+            hardware: Any of these `Hardware.id`.
+            provider: Any of these providers.
+            region: Any of these regions; a price that holds everywhere passes.
+            pricing_model: Any of these.
+            gpus: The machine's GPUs are a multiple of this number, so that replicas fill it.
+        """
+        hardwares, providers, regions = _names(hardware), _names(provider), _names(region)
+        models = {pricing_model} if isinstance(pricing_model, PricingModel) else set(pricing_model or ())
+        chosen = (
+            offer
+            for offer in self.offers
+            if (not hardwares or offer.hardware in hardwares)
+            and (not providers or offer.provider in providers)
+            and (not regions or not offer.region or offer.region.lower() in regions)
+            and (not models or offer.pricing_model in models)
+            and (gpus is None or offer.gpus % gpus == 0)
+        )
+        return tuple(sorted(chosen, key=lambda offer: (offer.usd_per_gpu_hour, offer.gpus, offer.label)))
+
+    def cheapest(
+        self,
+        hardware: str,
+        gpus: int,
+        pricing_models: Collection[PricingModel],
+        providers: Collection[str] = (),
+        regions: Collection[str] = (),
+    ) -> Offer:
+        """Return the offer with the lowest price per GPU-hour for replicas of so many GPUs.
+
+        Raises:
+            CatalogError: There is none; says what there is for this hardware.
+        """
+        fitting = self.select_offers(hardware, providers, regions, pricing_models, gpus)
+        if fitting:
+            return fitting[0]
+        wanted = " or ".join(model.replace("_", " ") for model in pricing_models) or "any pricing model"
+        place = f" from {', '.join(providers)}" if providers else ""
+        place += f" in {', '.join(regions)}" if regions else ""
+        there = _summary(self.select_offers(hardware)) or "nothing at all"
+        raise CatalogError(
+            f"no price for {gpus} x {hardware}, {wanted}{place}",
+            where="prices",
+            fix=f"there is: {there}; add yours with --catalog FILE",
+        )
+
+
+def _find(text: str, names: dict[str, Noun], kind: str) -> Noun:
+    wanted = plain(text)
+    if wanted in names:
+        return names[wanted]
+    close = dict.fromkeys(
+        names[name].id for name in difflib.get_close_matches(wanted, names, n=6, cutoff=0.5)
+    )
+    hint = (
+        f"close to it: {', '.join(close)}; "
+        if close
+        else f"known: {', '.join(sorted({one.id for one in names.values()}))}; "
+    )
+    raise CatalogError(
+        f"unknown {kind} {text!r}",
+        fix=f"{hint}`meritorder prices` lists all, and a [[{kind}]] table in --catalog FILE adds one",
+    )
+
+
+def _names(names: Names) -> frozenset[str]:
+    if names is None:
+        return frozenset()
+    return frozenset({names.lower()} if isinstance(names, str) else (name.lower() for name in names))
+
+
+def _summary(offers: Iterable[Offer]) -> str:
+    machines: dict[tuple[str, str], set[int]] = {}
+    for offer in offers:
+        machines.setdefault((offer.provider, offer.pricing_model.replace("_", " ")), set()).add(offer.gpus)
+    return ", ".join(
+        f"{provider} {model} ({'/'.join(map(str, sorted(gpus)))} GPUs)"
+        for (provider, model), gpus in sorted(machines.items())
+    )

@@ -1,0 +1,141 @@
+"""Price lists as text and as data: what `meritorder prices` shows."""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any, Final
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from meritorder.catalog import Refusal
+from meritorder.domain import LongPrompt, Offer, TokenPrice
+from meritorder.units import format_usd
+
+SCHEMA: Final = "meritorder.prices/1"
+_LOUD: Final = {"low": "yellow", "medium": "", "high": "green"}
+
+
+def to_table(
+    offers: Sequence[Offer],
+    tokens: Sequence[TokenPrice] = (),
+    refused: Sequence[Refusal] = (),
+    *,
+    limit: int | None = None,
+) -> RenderableType:
+    """Return the price lists as tables for the terminal, with a line on where they come from.
+
+    Args:
+        offers: Prices of capacity, in the order to show.
+        tokens: Prices of a model as tokens.
+        refused: Rows that were not believed, if they are to be shown.
+        limit: Show so many rows of each, and say how many are left.
+    """
+    parts: list[RenderableType] = []
+    if offers:
+        parts += [_offers(offers[:limit]), *_rest(len(offers), limit)]
+    if tokens:
+        parts += [_tokens(tokens[:limit]), *_rest(len(tokens), limit)]
+    if refused:
+        parts += [_refused(refused[:limit]), *_rest(len(refused), limit)]
+    if not parts:
+        parts.append(Text("no price passes these filters"))
+    return Group(*parts)
+
+
+def to_dict(
+    offers: Sequence[Offer], tokens: Sequence[TokenPrice] = (), refused: Sequence[Refusal] = ()
+) -> dict[str, Any]:
+    """Return the price lists as plain data for JSON, each price with its source and date."""
+    return {
+        "schema": SCHEMA,
+        "offers": [
+            dataclasses.asdict(offer) | {"usd_per_gpu_hour": offer.usd_per_gpu_hour} for offer in offers
+        ],
+        "tokens": [dataclasses.asdict(price) for price in tokens],
+        "refused": [dataclasses.asdict(refusal) for refusal in refused],
+    }
+
+
+def _offers(offers: Sequence[Offer]) -> Table:
+    table = Table(title="Capacity", title_justify="left", header_style="bold", pad_edge=False)
+    for name, right in (
+        ("provider", False),
+        ("region", False),
+        ("machine", False),
+        ("GPUs", False),
+        ("paid", False),
+        ("$ / GPU-hour", True),
+        ("$ / hour", True),
+        ("as of", False),
+        ("trust", False),
+    ):
+        table.add_column(name, justify="right" if right else "left", no_wrap=name != "machine")
+    for offer in offers:
+        table.add_row(
+            offer.provider,
+            offer.region or "all",
+            offer.instance,
+            f"{offer.gpus} x {offer.hardware}",
+            _paid(offer),
+            format_usd(offer.usd_per_gpu_hour),
+            format_usd(offer.usd_per_hour),
+            offer.as_of,
+            Text("assumed" if offer.assumed else offer.confidence, style=_LOUD.get(offer.confidence, "")),
+        )
+    table.caption = _sources({offer.source for offer in offers})
+    table.caption_justify = "left"
+    return table
+
+
+def _paid(offer: Offer) -> str:
+    words = [offer.pricing_model.replace("_", " "), offer.term, offer.payment.replace("_", " ")]
+    if offer.interruptions_per_month is not None:
+        words.append(f"({offer.interruptions_per_month:.0%} taken back a month)")
+    return " ".join(word for word in words if word)
+
+
+def _tokens(prices: Sequence[TokenPrice]) -> Table:
+    table = Table(title="Tokens, $ per million", title_justify="left", header_style="bold", pad_edge=False)
+    for name in ("provider", "its name of the model", "tier"):
+        table.add_column(name)
+    for name in ("input", "cached", "output"):
+        table.add_column(name, justify="right")
+    table.add_column("as of")
+    table.add_column("note")
+    for price in prices:
+        longer = [f"above {step.above_tokens:,} tokens {_rates(step)}" for step in price.long_prompts]
+        table.add_row(
+            price.provider,
+            price.provider_model,
+            price.tier.value,
+            format_usd(price.input_usd_per_mtok),
+            format_usd(price.cached_usd_per_mtok),
+            format_usd(price.output_usd_per_mtok),
+            price.as_of,
+            "; ".join([*longer, *([price.note] if price.note else [])]),
+        )
+    return table
+
+
+def _rates(step: LongPrompt) -> str:
+    prices = (step.input_usd_per_mtok, step.cached_usd_per_mtok, step.output_usd_per_mtok)
+    return " / ".join(format_usd(usd) for usd in prices)
+
+
+def _refused(refused: Sequence[Refusal]) -> Table:
+    table = Table(title="Not believed", title_justify="left", header_style="bold", pad_edge=False)
+    for name in ("row", "$ / hour", "why"):
+        table.add_column(name)
+    for refusal in refused:
+        usd = "" if refusal.usd_per_hour is None else format_usd(refusal.usd_per_hour)
+        table.add_row(refusal.what, usd, refusal.reason)
+    return table
+
+
+def _sources(sources: set[str]) -> Text:
+    return Text("Sources: " + "; ".join(sorted(sources)), style="dim")
+
+
+def _rest(count: int, limit: int | None) -> list[RenderableType]:
+    return [] if limit is None or count <= limit else [Text(f"and {count - limit} more", style="dim")]
