@@ -97,9 +97,10 @@ def _merged(taken: list[Intake], report: ReadReport) -> Trace:
         )
     requests = pl.concat([each.requests for each in taken])
     if requests.is_empty():
+        aside = sum(report.set_aside.values())
         first = f", the first: {report.first_bad[0]}" if report.first_bad else ""
         raise TraceError(
-            f"none of {report.rows:,} rows is a request ({report.bad_rows:,} bad, {sum(report.set_aside.values()):,} set aside{first})",
+            f"none of {report.rows:,} rows is a request: {report.bad_rows:,} bad, {aside:,} set aside{first}",
             where=", ".join(report.files),
         )
     ordered = (
@@ -123,9 +124,10 @@ def _noted(requests: pl.DataFrame, report: ReadReport, *, absolute: bool) -> Rea
         .agg(pl.col("arrived_s").min())["arrived_s"]
     )
     at_zero = int((starts == 0).sum())
-    if not absolute and starts.len() > 1 and at_zero * 2 > starts.len():
+    relative = not absolute and starts.len() > 1 and at_zero * 2 > starts.len()
+    if relative:
         notes.append(
             f"times look relative to each session ({at_zero:,} of {starts.len():,} sessions begin at 0): "
             "all sessions are taken to begin together, so rates and peaks are not those of a service"
         )
-    return replace(report, assumptions=(*report.assumptions, *notes))
+    return replace(report, session_clock=relative, assumptions=(*report.assumptions, *notes))

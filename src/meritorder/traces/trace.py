@@ -43,6 +43,7 @@ class ReadReport:
         set_aside: Reason to number of rows that are well formed but no load on a model: failed requests,
             answers from a proxy's cache, calls that generate nothing.
         estimated_tokens: True if token counts were estimated from text.
+        session_clock: True if times are relative to each session, so that rates mean nothing.
         assumptions: What was taken that the input does not say, a sentence each.
     """
 
@@ -53,6 +54,7 @@ class ReadReport:
     first_bad: tuple[BadRow, ...] = ()
     set_aside: dict[str, int] = field(default_factory=dict)
     estimated_tokens: bool = False
+    session_clock: bool = False
     assumptions: tuple[str, ...] = ()
 
     @property
