@@ -21,15 +21,26 @@ class Column:
 REQUESTS: tuple[Column, ...] = (
     Column(name="arrived_s", dtype=pl.Float64, unit="s", meaning="arrival since the start of the trace; sorted"),
     Column(name="input_tokens", dtype=pl.Int32, unit="tokens", meaning="prompt length, cached tokens included"),
-    Column(name="cached_tokens", dtype=pl.Int32, unit="tokens", meaning="prompt tokens reusable from a prefix cache"),
+    Column(
+        name="cached_tokens",
+        dtype=pl.Int32,
+        unit="tokens",
+        meaning="prompt tokens reusable from a prefix cache",
+    ),
     Column(name="output_tokens", dtype=pl.Int32, unit="tokens", meaning="generated tokens, at least 1"),
     Column(name="model", dtype=pl.Categorical, unit="", meaning="model asked for", nullable=True),
     Column(name="tenant", dtype=pl.Categorical, unit="", meaning="who asked", nullable=True),
     Column(name="session", dtype=pl.Categorical, unit="", meaning="conversation", nullable=True),
     Column(name="workload", dtype=pl.Categorical, unit="", meaning="name of the workload", nullable=True),
-    Column(name="deadline_s", dtype=pl.Float64, unit="s", meaning="must be done by; null in the real-time lane", nullable=True),
+    Column(
+        name="deadline_s",
+        dtype=pl.Float64,
+        unit="s",
+        meaning="must be done by; null in the real-time lane",
+        nullable=True,
+    ),
 )
-"""Requests of a trace. Sorted by `arrived_s`; `0 <= cached_tokens < input_tokens`; `deadline_s` on the clock of `arrived_s`."""
+"""Requests of a trace: sorted by `arrived_s`, `0 <= cached_tokens < input_tokens`, deadlines on the same clock."""
 
 
 def check(frame: pl.DataFrame, schema: tuple[Column, ...], *, what: str) -> pl.DataFrame:

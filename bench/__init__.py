@@ -1,0 +1,1 @@
+"""Benchmarks: each prints ratios against a reference that it measures in the same run."""

@@ -1,0 +1,176 @@
+r"""A performance profile: how long one step of an engine takes, in a table of about fifty numbers.
+
+An engine step runs `n` prompt tokens and one token for each of `b` decoding sequences. Measured steps of real engines
+are, to within a few per cent, a sum of what grows with the tokens in the step (the linear layers), what grows with the
+key-value cache that decoding reads, and what grows with the pairs of tokens that prompt attention visits:
+
+    n = 0:  step_s = decode_base_s[b]      + decode_per_kv_token_s[b] * kv
+    n > 0:  step_s = mixed_base_s[n + b]   + decode_per_kv_token_s[b] * kv + prefill_per_pair_s * pairs
+
+with `kv` the context tokens of the decoding sequences, and `pairs = sum(chunk * (context before + chunk / 2))` over the
+prompt chunks in the step. Being linear in `kv`, a run of decode steps has a closed form (docs/maths.md).
+"""
+
+from typing import NamedTuple, Self
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from meritorder.domain import Provenance, Replica
+from meritorder.errors import PerformanceError
+
+Floats = NDArray[np.float64]
+
+
+class EngineLimits(msgspec.Struct, frozen=True, kw_only=True):
+    """Limits of the engine's scheduler, with the defaults of vLLM's server.
+
+    Args:
+        max_num_seqs: Most sequences in a step.
+        max_num_batched_tokens: Most tokens in a step, prompt chunks and decodes together.
+        block_tokens: Tokens of a key-value block.
+
+    Source: vLLM 0.19 engine arguments (max_num_seqs 256 to 1024 by use, max_num_batched_tokens 8192 on 80 GB GPUs,
+    block size 16), 2026.
+    """
+
+    max_num_seqs: int = 256
+    max_num_batched_tokens: int = 8192
+    block_tokens: int = 16
+
+
+class StepTable(NamedTuple):
+    """A profile spread out for direct look-up by the simulator.
+
+    Attributes:
+        decode_base_s: Shape (max_num_seqs + 1,), by number of decoding sequences.
+        decode_per_kv_token_s: Shape (max_num_seqs + 1,), by number of decoding sequences.
+        mixed_base_s: Shape (max_num_batched_tokens + max_num_seqs + 1,), by tokens in the step.
+        prefill_per_pair_s: Seconds for each pair of tokens that prompt attention visits.
+    """
+
+    decode_base_s: Floats
+    decode_per_kv_token_s: Floats
+    mixed_base_s: Floats
+    prefill_per_pair_s: float
+
+
+class Profile(msgspec.Struct, frozen=True, kw_only=True):
+    """Measured step times of one replica, and the memory that it has for context.
+
+    Args:
+        model: `Model.id`.
+        hardware: `Hardware.id`.
+        gpus: GPUs of the replica.
+        engine: Engine that was measured.
+        precision: Precision of the weights.
+        provenance: Kind of source.
+        source: Name and version of the source.
+        as_of: Date of the source, ISO 8601.
+        kv_capacity_tokens: Tokens of context that fit in memory beside the weights.
+        decode_sequences: Grid of the decode columns, increasing from 1.
+        decode_base_s: Decode step without context.
+        decode_per_kv_token_s: Added for each context token of the decoding sequences.
+        step_tokens: Grid of the mixed column, increasing.
+        mixed_base_s: Step with that many tokens of which some are prompt, without attention over the context.
+        prefill_per_pair_s: Added for each pair of tokens that prompt attention visits.
+        step_overhead_s: Added to every step: scheduling, sampling, detokenisation.
+        table_error_p90: 90th percentile of this table's relative error against its source, between the grid points.
+    """
+
+    model: str
+    hardware: str
+    gpus: int
+    engine: str
+    precision: str
+    provenance: Provenance
+    source: str
+    as_of: str
+    kv_capacity_tokens: int
+    decode_sequences: list[int]
+    decode_base_s: list[float]
+    decode_per_kv_token_s: list[float]
+    step_tokens: list[int]
+    mixed_base_s: list[float]
+    prefill_per_pair_s: float
+    step_overhead_s: float = 0.0
+    table_error_p90: float = 0.0
+
+    def __post_init__(self) -> None:
+        columns = [
+            *self.decode_base_s,
+            *self.decode_per_kv_token_s,
+            *self.mixed_base_s,
+            self.prefill_per_pair_s,
+        ]
+        if not all(np.isfinite(columns)) or min(columns) < 0:
+            raise PerformanceError("a step time is negative or not a number", where=self.replica.label)
+        if self.kv_capacity_tokens < 1:
+            raise PerformanceError(
+                "the weights leave no memory for context",
+                where=self.replica.label,
+                fix="use more GPUs a replica",
+            )
+
+    @property
+    def replica(self) -> Replica:
+        """The replica that was measured."""
+        return Replica(
+            model=self.model,
+            hardware=self.hardware,
+            gpus=self.gpus,
+            engine=self.engine,
+            precision=self.precision,
+        )
+
+    def table(self, limits: EngineLimits) -> StepTable:
+        """Spread the profile out to every batch size and step length that the limits allow."""
+        sequences = np.arange(limits.max_num_seqs + 1)
+        tokens = np.arange(limits.max_num_batched_tokens + limits.max_num_seqs + 1)
+        return StepTable(
+            decode_base_s=_interpolate(sequences, self.decode_sequences, self.decode_base_s) + self.step_overhead_s,
+            decode_per_kv_token_s=_interpolate(sequences, self.decode_sequences, self.decode_per_kv_token_s),
+            mixed_base_s=_interpolate(tokens, self.step_tokens, self.mixed_base_s) + self.step_overhead_s,
+            prefill_per_pair_s=self.prefill_per_pair_s,
+        )
+
+    def step_time_s(
+        self,
+        prefill_tokens: Floats | float,
+        decode_sequences: Floats | float,
+        kv_tokens: Floats | float,
+        prefill_pairs: Floats | float = 0.0,
+    ) -> Floats:
+        """Return the seconds of a step; all arguments broadcast.
+
+        Args:
+            prefill_tokens: Prompt tokens in the step.
+            decode_sequences: Sequences that get one token each.
+            kv_tokens: Context tokens of those sequences together.
+            prefill_pairs: Pairs of tokens that prompt attention visits.
+        """
+        n, b = np.asarray(prefill_tokens, float), np.asarray(decode_sequences, float)
+        decode_s = _interpolate(b, self.decode_sequences, self.decode_base_s)
+        mixed_s = _interpolate(n + b, self.step_tokens, self.mixed_base_s)
+        per_kv_s = _interpolate(b, self.decode_sequences, self.decode_per_kv_token_s)
+        attention_s = np.where(b > 0, per_kv_s * kv_tokens, 0.0) + self.prefill_per_pair_s * np.asarray(prefill_pairs)
+        return np.asarray(np.where(n > 0, mixed_s, decode_s) + attention_s + self.step_overhead_s)
+
+    def slowed(self, factor: float) -> Self:
+        """Return the profile with every step longer by this factor."""
+        return msgspec.structs.replace(
+            self,
+            decode_base_s=[s * factor for s in self.decode_base_s],
+            decode_per_kv_token_s=[s * factor for s in self.decode_per_kv_token_s],
+            mixed_base_s=[s * factor for s in self.mixed_base_s],
+            prefill_per_pair_s=self.prefill_per_pair_s * factor,
+            step_overhead_s=self.step_overhead_s * factor,
+        )
+
+
+def _interpolate(x: NDArray[np.integer] | Floats, grid: list[int], values: list[float]) -> Floats:
+    """Interpolate linearly, and go on beyond the last grid point at the slope before it."""
+    last_slope = (values[-1] - values[-2]) / (grid[-1] - grid[-2]) if len(grid) > 1 else 0.0
+    beyond = np.maximum(np.asarray(x, float) - grid[-1], 0.0)
+    return np.asarray(np.interp(x, grid, values) + beyond * max(last_slope, 0.0))

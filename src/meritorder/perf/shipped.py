@@ -1,0 +1,102 @@
+"""The profiles that come with the package, and those that users sample or calibrate themselves.
+
+The one place in `perf` that reads a file.
+"""
+
+import functools
+from importlib.resources import files
+from pathlib import Path
+
+import msgspec
+
+from meritorder.domain import Model, Replica
+from meritorder.errors import PerformanceError
+from meritorder.perf.profile import Profile
+from meritorder.perf.silicon import SYSTEMS, sample
+
+
+@functools.cache
+def profiles() -> tuple[Profile, ...]:
+    """Read the shipped profiles, one JSON object a line."""
+    lines = (files("meritorder.perf") / "data" / "profiles.jsonl").read_bytes().splitlines()
+    decoder = msgspec.json.Decoder(Profile)
+    return tuple(decoder.decode(line) for line in lines)
+
+
+def load(path: Path) -> Profile:
+    """Read a profile from a TOML or JSON file, such as calibration writes.
+
+    Raises:
+        PerformanceError: The file is missing or is not a profile.
+    """
+    try:
+        text = path.read_bytes()
+        if path.suffix == ".toml":
+            return msgspec.toml.decode(text, type=Profile)
+        return msgspec.json.decode(text, type=Profile)
+    except OSError as error:
+        raise PerformanceError(f"cannot be read: {error.strerror}", where=str(path)) from error
+    except msgspec.MsgspecError as error:
+        raise PerformanceError(f"not a profile: {error}", where=str(path)) from error
+
+
+def find(model: Model, hardware: str, *, engine: str, precision: str | None, gpus: int | None) -> tuple[Profile, ...]:
+    """Return the profiles of a model on hardware, fewest GPUs first.
+
+    What does not ship is sampled from the measured tables if aiconfigurator-core is installed.
+
+    Args:
+        model: The model.
+        hardware: `Hardware.id`.
+        engine: Engine.
+        precision: Precision of the weights; None takes the model's own.
+        gpus: GPUs of a replica; None takes all that were measured.
+
+    Raises:
+        PerformanceError: Nothing was measured; the message names what there is.
+    """
+    wanted = precision or model.precision
+    shipped = [p for p in profiles() if p.model == model.id and p.hardware == hardware and p.engine == engine]
+    found = [p for p in shipped if p.precision == wanted and gpus in (None, p.gpus)]
+    if found:
+        return tuple(sorted(found, key=lambda profile: profile.gpus))
+    replica = Replica(model=model.id, hardware=hardware, gpus=gpus or 1, engine=engine, precision=wanted)
+    if hardware in SYSTEMS and model.hf_id:
+        sampled = _sample_all(model, replica, gpus)
+        if sampled:
+            return sampled
+    raise PerformanceError("no measured performance", where=replica.label, fix=_what_there_is(model, hardware, engine))
+
+
+def _sample_all(model: Model, replica: Replica, gpus: int | None) -> tuple[Profile, ...]:
+    sampled = []
+    for count in (gpus,) if gpus else (1, 2, 4, 8):
+        variant = Replica(
+            model=replica.model,
+            hardware=replica.hardware,
+            gpus=count,
+            engine=replica.engine,
+            precision=replica.precision,
+        )
+        try:
+            sampled.append(_sample(variant, model.hf_id, native=replica.precision == model.precision))
+        except PerformanceError:
+            continue
+    return tuple(sampled)
+
+
+@functools.cache
+def _sample(replica: Replica, hf_id: str, *, native: bool) -> Profile:
+    return sample(replica, hf_id, native=native)
+
+
+def _what_there_is(model: Model, hardware: str, engine: str) -> str:
+    of_model = [p for p in profiles() if p.model == model.id]
+    here = sorted({(p.precision, p.gpus) for p in of_model if p.hardware == hardware and p.engine == engine})
+    if here:
+        return "measured here are " + ", ".join(f"{precision} on {gpus} GPUs" for precision, gpus in here)
+    elsewhere = sorted({f"{p.hardware} with {p.engine}" for p in of_model})
+    if elsewhere:
+        return f"{model.id} was measured on {', '.join(elsewhere)}"
+    models = ", ".join(sorted({p.model for p in profiles()}))
+    return f"measured models are {models}; or calibrate your own endpoint"

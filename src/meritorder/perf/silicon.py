@@ -1,0 +1,183 @@
+"""Sample step times from NVIDIA's measured operator tables, through the library aiconfigurator-core.
+
+The library answers a query in microseconds but compiles a model in a second and needs 114 MB, so each
+(model, hardware, engine, precision, parallelism) is sampled once into a `Profile`. Its back-end objects cache results
+by lengths and batch alike for every model, so none is shared here: each replica compiles its own handle.
+
+Source: aiconfigurator-core 0.12.0 (Apache-2.0), systems data of 2026.
+"""
+
+import logging
+import warnings
+from itertools import product
+from typing import Any, Final
+
+import numpy as np
+
+from meritorder.domain import Provenance, Replica
+from meritorder.errors import MissingExtraError, PerformanceError
+from meritorder.perf.profile import Floats, Profile
+from meritorder.units import MS_PER_S
+
+SOURCE: Final = "aiconfigurator-core 0.12.0, measured operator tables"
+AS_OF: Final = "2026-10-01"
+SYSTEMS: Final = {
+    "a100": "a100_sxm",
+    "b200": "b200_sxm",
+    "b300": "b300_sxm",
+    "gb200": "gb200",
+    "gb300": "gb300",
+    "h100": "h100_sxm",
+    "h200": "h200_sxm",
+    "l40s": "l40s",
+    "rtx-pro-6000": "rtx_pro_6000_server",
+}
+"""Our hardware ids to the library's systems that have data."""
+
+# What the library calls the weights' precision; native weights are left to it.
+_GEMM_MODE: Final = {"fp8": "fp8"}
+_DECODE_SEQUENCES: Final = (1, 2, 4, 8, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024)
+_DECODE_CONTEXTS: Final = (128, 512, 1024, 2048, 4096, 8192, 16384, 32768, 65536)
+_STEP_TOKENS: Final = (
+    *(1, 8, 16, 24),
+    *range(32, 256, 32),
+    *range(256, 1024, 128),
+    *range(1024, 4096, 512),
+    *range(4096, 16385, 2048),
+)
+_CHUNKS: Final = (512, 1024, 2048, 4096)
+_PREFIXES: Final = (1024, 4096, 16384)
+# Share of GPU memory that engines take by default: vLLM's gpu_memory_utilization, 2026.
+_MEMORY_SHARE: Final = 0.9
+
+
+def sample(replica: Replica, hf_id: str, *, native: bool) -> Profile:
+    """Measure one replica in the library's tables.
+
+    Args:
+        replica: What to measure.
+        hf_id: Name of the weights on the hub, one that the library knows.
+        native: True if the replica's precision is that of these weights.
+
+    Raises:
+        MissingExtraError: aiconfigurator-core is not installed.
+        PerformanceError: There are no measurements of this combination.
+    """
+    if replica.hardware not in SYSTEMS:
+        raise PerformanceError(
+            f"no measured performance on {replica.hardware}",
+            where=replica.label,
+            fix=f"measured are {', '.join(sorted(SYSTEMS))}",
+        )
+    options = {} if native else {"gemm_quant_mode": _GEMM_MODE.get(replica.precision, replica.precision)}
+    failures: list[str] = []
+    # Experts are split inside (tensor) or between (expert parallel) GPUs; not every split was measured.
+    for moe_tp, moe_ep in dict.fromkeys(((replica.gpus, 1), (1, replica.gpus))):
+        split = {"tp_size": replica.gpus, "moe_tp_size": moe_tp, "moe_ep_size": moe_ep, **options}
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                return _sample(replica, hf_id, split)
+        except (ValueError, RuntimeError, KeyError, AttributeError, AssertionError) as error:
+            failures.append(str(error).splitlines()[0] if str(error) else type(error).__name__)
+    raise PerformanceError(f"no measurements: {failures[0]}", where=replica.label)
+
+
+def _sample(replica: Replica, hf_id: str, split: dict[str, Any]) -> Profile:
+    library = _library()
+    system = SYSTEMS[replica.hardware]
+    handle = library.engine.EngineHandle.compile(hf_id, system, replica.engine, **split)
+    capacity = _kv_capacity_tokens(library, hf_id, system, replica, split)
+    decode_base_s, per_kv_s = _decode_columns(handle, capacity)
+    per_pair_s = _pair_time_s(handle)
+    tokens = np.array(_STEP_TOKENS, float)
+    fresh_s = np.array([handle.predict_prefill_latency(1, n) for n in _STEP_TOKENS]) / MS_PER_S
+    mixed_s = np.maximum(fresh_s - per_pair_s * tokens**2 / 2, 0.0)
+    profile = Profile(
+        model=replica.model,
+        hardware=replica.hardware,
+        gpus=replica.gpus,
+        engine=replica.engine,
+        precision=replica.precision,
+        provenance=Provenance.SILICON,
+        source=SOURCE,
+        as_of=AS_OF,
+        kv_capacity_tokens=capacity,
+        decode_sequences=list(_DECODE_SEQUENCES),
+        decode_base_s=_round(decode_base_s),
+        decode_per_kv_token_s=_round(per_kv_s),
+        step_tokens=list(_STEP_TOKENS),
+        mixed_base_s=_round(mixed_s),
+        prefill_per_pair_s=float(f"{per_pair_s:.5g}"),
+    )
+    return _with_error(profile, handle)
+
+
+def _library() -> Any:
+    try:
+        from aiconfigurator_core.sdk import engine, memory
+    except ImportError as error:
+        raise MissingExtraError(
+            "sampling step times needs aiconfigurator-core",
+            fix="pip install 'meritorder[silicon]' (Linux x86-64), or choose shipped hardware and models",
+        ) from error
+    logging.getLogger("aiconfigurator_core").setLevel(logging.ERROR)
+
+    class _Library:
+        pass
+
+    found = _Library()
+    found.engine, found.memory = engine, memory  # type: ignore[attr-defined]
+    return found
+
+
+def _kv_capacity_tokens(library: Any, hf_id: str, system: str, replica: Replica, split: dict[str, Any]) -> int:
+    version = library.engine._literal_backend_version(system, replica.engine, None, None, None)
+    estimator = library.memory.KVCacheEstimator.from_request(
+        hf_id, system, replica.engine, version, max_num_tokens=8192, max_batch_size=256, **split
+    )
+    estimate = estimator.estimate(is_of_free=False, fraction=_MEMORY_SHARE, gpu_memory_capacity_bytes_override=None)
+    return int(estimate["total_kv_size_tokens"])
+
+
+def _decode_columns(handle: Any, capacity_tokens: int) -> tuple[Floats, Floats]:
+    """Fit a decode step as a line in context tokens, for each batch size, over contexts that fit in memory."""
+    base_s, per_kv_s = np.zeros(len(_DECODE_SEQUENCES)), np.zeros(len(_DECODE_SEQUENCES))
+    for row, sequences in enumerate(_DECODE_SEQUENCES):
+        fitting = [c for c in _DECODE_CONTEXTS if c * sequences <= capacity_tokens] or []
+        contexts = np.array(fitting if len(fitting) >= 2 else _DECODE_CONTEXTS[:2])
+        step_s = np.array([handle.decode_step_latency(sequences, int(c), 2) for c in contexts]) / MS_PER_S
+        # Weighted by 1/step so that the relative error is least.
+        design = np.stack([np.ones(len(contexts)), contexts * float(sequences)], axis=1) / step_s[:, None]
+        (base_s[row], per_kv_s[row]), *_ = np.linalg.lstsq(design, np.ones(len(contexts)), rcond=None)
+    return base_s, np.maximum(per_kv_s, 0.0)
+
+
+def _pair_time_s(handle: Any) -> float:
+    """Return the seconds for each (prompt token, context token) pair: the median slope of a chunk in its prefix."""
+    slopes = [
+        (handle.predict_prefill_latency(1, chunk + prefix, prefix) - handle.predict_prefill_latency(1, chunk))
+        / MS_PER_S
+        / (chunk * prefix)
+        for chunk, prefix in product(_CHUNKS, _PREFIXES)
+    ]
+    return max(float(np.median(slopes)), 0.0)
+
+
+def _with_error(profile: Profile, handle: Any) -> Profile:
+    """Judge the table at points between its grid points: decode steps and steps with a prompt chunk."""
+    import msgspec
+
+    capacity = profile.kv_capacity_tokens
+    decode = [(b, c) for b in (3, 12, 40, 80, 160, 224) for c in (300, 1500, 3000, 6000) if b * c < capacity]
+    ours = [float(profile.step_time_s(0, b, b * c)) for b, c in decode]
+    theirs = [handle.decode_step_latency(b, c, 2) / MS_PER_S for b, c in decode]
+    mixed = [(n, b) for n in (640, 1280, 2560, 5120) for b in (10, 100) if b * 1024 < capacity]
+    ours += [float(profile.step_time_s(n, b, b * 1024, n * n / 2)) for n, b in mixed]
+    theirs += [handle.mixed_step_latency(n, b, n, 2) / MS_PER_S for n, b in mixed]
+    error = np.abs(np.array(ours) / np.array(theirs) - 1)
+    return msgspec.structs.replace(profile, table_error_p90=float(f"{np.quantile(error, 0.9):.3g}"))
+
+
+def _round(column: Floats) -> list[float]:
+    return [float(f"{value:.5g}") for value in column]

@@ -1,0 +1,57 @@
+"""Deferrable work that no replica holds yet, ordered by latest start, and the count of what is in flight."""
+
+import numpy as np
+
+from meritorder.policy.scale import for_deadlines
+from meritorder.sim.compiled import compiled
+from meritorder.sim.heaps import pop, push
+from meritorder.sim.state import DUE_BUCKETS, World
+
+_for_deadlines = compiled(for_deadlines)
+
+
+@compiled
+def count_in_flight(world: World, p: int, now: float, change: int) -> None:
+    """Note that a pool has more or fewer requests in flight from now on."""
+    pool = world.pools[p]
+    pool.in_flight_integral += pool.in_flight * (now - pool.in_flight_since_s)
+    pool.in_flight_since_s = now
+    pool.in_flight += change
+
+
+@compiled
+def _bucket(world: World, request: int) -> int:
+    state = world.state[0]
+    index = int(world.latest_start_s[request] / state.due_bucket_s)
+    return max(0, min(index, DUE_BUCKETS - 1))
+
+
+@compiled
+def queue_up(world: World, request: int) -> None:
+    """Add a request to the backlog."""
+    state = world.state[0]
+    state.queued = push(world.backlog, state.queued, request, world.latest_start_s)
+    state.due_work_s[_bucket(world, request)] += world.requests[request].work_s
+
+
+@compiled
+def unqueue(world: World) -> int:
+    """Take the most urgent request out of the backlog."""
+    state = world.state[0]
+    request = np.int64(world.backlog[0])
+    state.queued = pop(world.backlog, state.queued, world.latest_start_s)
+    state.due_work_s[_bucket(world, request)] -= world.requests[request].work_s
+    return request
+
+
+@compiled
+def replicas_for_backlog(world: World, now: float, startup_s: float, margin_s: float) -> float:
+    """Return the replicas, not rounded, that the most pressing of all deadlines asks for."""
+    state = world.state[0]
+    due_s, most = 0.0, 0.0
+    for index in range(DUE_BUCKETS):
+        if state.due_work_s[index] > 0:
+            due_s += state.due_work_s[index]
+            time_left_s = index * state.due_bucket_s - now - startup_s - margin_s
+            most = max(most, _for_deadlines(due_s, time_left_s))
+    return most

@@ -1,0 +1,336 @@
+"""Which requests could wait, told from the trace itself: signs that nobody sits in front of the answer.
+
+Each tenant (each model, where the trace names no tenants) is looked at alone. A sign is a candidate, never a
+decision: it comes with its evidence and a confidence, and `propose` writes a workloads file to be read and
+changed by somebody who knows.
+
+    burst         most requests come in a small part of the time: a job was started
+    clockwork     most requests come at one phase of a day, an hour, …: a scheduler started them
+    same_prompt   a large part of every prompt is the same, outside any conversation: a template over many
+    cases no_thinking   the next request of a conversation follows too soon to have been typed always_on
+    nights and weekends like days, while the rest of the trace follows people's hours
+
+Confidence is 0 at the threshold of a sign and grows linearly to the sign's own ceiling; the ceilings rank how
+rarely people produce the sign. Thresholds and ceilings are judgement, not measurement: no public trace says
+which of its requests could wait.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+import polars as pl
+
+from meritorder.domain import Lane
+from meritorder.traces.trace import Trace
+from meritorder.units import (
+    HOURS_PER_DAY,
+    SECONDS_PER_DAY,
+    SECONDS_PER_HOUR,
+    SECONDS_PER_MINUTE,
+    SECONDS_PER_WEEK,
+    format_duration,
+)
+
+Floats = np.ndarray[Any, np.dtype[np.float64]]
+
+FEWEST_REQUESTS: Final = 100
+"""Below this a tenant shows chance, not habit."""
+
+BURST_BIN_S: Final = 5 * SECONDS_PER_MINUTE
+BURST_TIME_SHARE: Final = 0.05
+BURST_THRESHOLD: Final = 0.7
+BURST_BIN_REQUESTS: Final = 5
+FEWEST_BURST_BINS: Final = 40
+
+MINUTES_PER_HOUR: Final = int(SECONDS_PER_HOUR / SECONDS_PER_MINUTE)
+
+CLOCK_PERIODS_S: Final = (SECONDS_PER_DAY, SECONDS_PER_HOUR, 15 * SECONDS_PER_MINUTE, 5 * SECONDS_PER_MINUTE)
+CLOCK_PHASE_SHARE: Final = 0.1
+CLOCK_THRESHOLD: Final = 0.6
+FEWEST_PERIODS: Final = 5
+"""A period counts if it repeats this often, and has arrivals in half of its repetitions."""
+
+SAME_PROMPT_THRESHOLD: Final = 0.4
+
+THINKING_S: Final = 1.0
+NO_THINKING_THRESHOLD: Final = 0.6
+HOURS_ROUND_THE_CLOCK: Final = 20
+
+FLAT_TROUGH_THRESHOLD: Final = 0.5
+REST_TROUGH: Final = 0.5
+"""The rest of the trace follows people's hours if its quietest hour is below this share of its mean."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Candidate:
+    """Requests that show one sign of being able to wait.
+
+    Args:
+        kind: Which sign.
+        matching: Column to glob, as in a workloads file.
+        requests: How many match.
+        share_of_tokens: Their input and output tokens / all of the trace.
+        evidence: What was seen, a sentence with its numbers.
+        confidence: In [0, 1].
+        deadline: A deadline that suits the sign.
+    """
+
+    kind: str
+    matching: tuple[tuple[str, str], ...]
+    requests: int
+    share_of_tokens: float
+    evidence: str
+    confidence: float
+    deadline: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Sign:
+    """One sign that a group shows."""
+
+    kind: str
+    evidence: str
+    confidence: float
+    deadline: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Group:
+    """Requests of one tenant, the profile of all others by hour of the day, and the clock of both."""
+
+    requests: pl.DataFrame
+    of_epoch_s: Floats
+    rest_by_hour: Floats
+    span_s: float
+    dated: bool
+    shared_clock: bool
+
+
+def candidates(trace: Trace) -> list[Candidate]:
+    """Find the requests that could wait, most confident first."""
+    column = _told_apart_by(trace.requests)
+    if column is None:
+        groups = [("*", trace.requests)]
+    else:
+        parts = trace.requests.filter(pl.col(column).is_not_null()).partition_by(column, maintain_order=True)
+        groups = [(str(part[column][0]), part) for part in parts]
+    epoch_s = trace.epoch_s or 0.0
+    whole = _tokens(trace.requests)
+    all_by_hour = _by_hour(trace.requests["arrived_s"].to_numpy() + epoch_s)
+    found: list[Candidate] = []
+    for name, part in groups:
+        if part.height < FEWEST_REQUESTS:
+            continue
+        of_epoch_s = part["arrived_s"].to_numpy() + epoch_s
+        group = _Group(
+            requests=part,
+            of_epoch_s=of_epoch_s,
+            rest_by_hour=all_by_hour - _by_hour(of_epoch_s),
+            span_s=trace.span_s,
+            dated=trace.epoch_s is not None,
+            shared_clock=not trace.report.session_clock,
+        )
+        found += [
+            Candidate(
+                kind=sign.kind,
+                matching=((column or "tenant", _escaped(name)),),
+                requests=part.height,
+                share_of_tokens=_tokens(part) / whole,
+                evidence=sign.evidence,
+                confidence=round(sign.confidence, 2),
+                deadline=sign.deadline,
+            )
+            for sign in _signs(group)
+        ]
+    return sorted(found, key=lambda each: (-each.confidence, each.matching, each.kind))
+
+
+def propose(found: Sequence[Candidate]) -> str:
+    """Write a workloads file that declares the candidates deferrable, with their evidence as comments.
+
+    Signs of the same requests are one workload; its deadline is that of the most confident sign, and its
+    confidence that at least one of the signs is right, were they independent: 1 - product of (1 -
+    confidence).
+    """
+    lines = [
+        "# Proposed from the trace: requests that look as if nobody waits for them. Nothing is applied.",
+        "# Keep what you know to be true, change the deadlines, delete the rest; then: --workloads FILE",
+    ]
+    for matching in dict.fromkeys(each.matching for each in found):
+        signs = [each for each in found if each.matching == matching]
+        doubt = float(np.prod([1 - each.confidence for each in signs]))
+        lines += [
+            "",
+            f"# {signs[0].requests:,} requests, {signs[0].share_of_tokens:.0%} of tokens; confidence {1 - doubt:.2f}",
+            *(f"# - {each.kind} ({each.confidence:.2f}): {each.evidence}" for each in signs),
+            "[[workload]]",
+            f"name = {_quoted(' '.join(pattern for _, pattern in matching))}",
+            f"lane = {_quoted(Lane.DEFERRABLE.value)}",
+            f"deadline = {_quoted(signs[0].deadline)}",
+            "match = { " + ", ".join(f"{column} = {_quoted(glob)}" for column, glob in matching) + " }",
+        ]
+    return "\n".join(lines) + "\n"
+
+
+def _told_apart_by(requests: pl.DataFrame) -> str | None:
+    """Return the column that tells requests apart: the tenant, else the model."""
+    return next((name for name in ("tenant", "model") if requests[name].null_count() < requests.height), None)
+
+
+def _signs(group: _Group) -> Iterator[_Sign]:
+    """Yield the signs that a group shows; those of time mean nothing where each session has its own clock."""
+    of_content = (_same_prompt(group), _no_thinking(group))
+    of_time = (_burst(group), _clockwork(group), _always_on(group)) if group.shared_clock else ()
+    for sign in (*of_time, *of_content):
+        if sign is not None and sign.confidence > 0:
+            yield sign
+
+
+def _burst(group: _Group) -> _Sign | None:
+    """Most requests in the busiest 5 % of bins, which are wide enough for a steady tenant to fill them all."""
+    mean_gap_s = group.span_s / group.requests.height
+    width_s = max(BURST_BIN_S, BURST_BIN_REQUESTS * mean_gap_s)
+    bins = int(group.span_s // width_s)
+    if bins < FEWEST_BURST_BINS:
+        return None
+    arrived = group.requests["arrived_s"].to_numpy()
+    counts = np.sort(np.bincount((arrived // width_s).astype(np.int64), minlength=bins))[::-1]
+    busiest = max(1, int(bins * BURST_TIME_SHARE))
+    share = float(counts[:busiest].sum() / counts.sum())
+    return _Sign(
+        kind="burst",
+        evidence=f"{share:.0%} of the requests arrive in {busiest / bins:.1%} of the time",
+        confidence=_grown(share, BURST_THRESHOLD, ceiling=0.8),
+        deadline="4h",
+    )
+
+
+def _clockwork(group: _Group) -> _Sign | None:
+    """Most requests within one tenth of a period, again and again; the longest such period is told."""
+    for period_s in CLOCK_PERIODS_S:
+        repetitions = group.span_s / period_s
+        hit = np.unique(group.of_epoch_s // period_s).size
+        if repetitions < FEWEST_PERIODS or hit < repetitions / 2:
+            continue
+        phase = np.sort(group.of_epoch_s % period_s)
+        width_s = CLOCK_PHASE_SHARE * period_s
+        wrapped = np.concatenate((phase, phase + period_s))
+        inside = np.searchsorted(wrapped, phase + width_s, side="right") - np.arange(phase.size)
+        share, start_s = float(inside.max() / phase.size), float(phase[inside.argmax()])
+        if share > CLOCK_THRESHOLD:
+            when = _phase_text(start_s, period_s, dated=group.dated)
+            whole = max(hit, round(repetitions))
+            return _Sign(
+                kind="clockwork",
+                evidence=f"{share:.0%} of the requests arrive in the {format_duration(width_s)} after "
+                f"{when}, in {hit:,} of {whole:,} periods",
+                confidence=_grown(share, CLOCK_THRESHOLD, ceiling=0.9),
+                deadline="6h" if period_s == SECONDS_PER_DAY else f"{period_s / SECONDS_PER_MINUTE:.0f}m",
+            )
+    return None
+
+
+def _same_prompt(group: _Group) -> _Sign | None:
+    """Outside any session, the same prefix (or the very same length) makes up much of the prompts."""
+    lone = group.requests.filter(pl.col("session").is_null())
+    if lone.height < max(FEWEST_REQUESTS, group.requests.height / 2):
+        return None
+    total = int(lone["input_tokens"].cast(pl.Int64).sum())
+    cached = int(lone["cached_tokens"].cast(pl.Int64).sum()) / total
+    lengths = lone["input_tokens"].value_counts(sort=True)
+    same = int(lengths["count"][0]) / lone.height
+    if same > cached:
+        evidence = f"{same:.0%} of the prompts have exactly {lengths['input_tokens'][0]:,} tokens"
+    else:
+        evidence = (
+            f"{cached:.0%} of the input tokens are a prefix seen before, with no conversation around it"
+        )
+    confidence = _grown(max(same, cached), SAME_PROMPT_THRESHOLD, ceiling=0.6)
+    return _Sign(kind="same_prompt", evidence=evidence, confidence=confidence, deadline="4h")
+
+
+def _no_thinking(group: _Group) -> _Sign | None:
+    """Requests of a session follow each other within a second, at nearly all hours of the day."""
+    gaps = (
+        group.requests.filter(pl.col("session").is_not_null())
+        .select(pl.col("arrived_s").diff().over("session").alias("gap"))["gap"]
+        .drop_nulls()
+    )
+    hours = int((_by_hour(group.of_epoch_s) > 0).sum())
+    if gaps.len() < FEWEST_REQUESTS or hours < HOURS_ROUND_THE_CLOCK:
+        return None
+    share = int((gaps < THINKING_S).sum()) / gaps.len()
+    return _Sign(
+        kind="no_thinking",
+        evidence=f"{share:.0%} of the requests follow the one before in their session within "
+        f"{THINKING_S:g} s, in {hours} of 24 hours of the day",
+        confidence=_grown(share, NO_THINKING_THRESHOLD, ceiling=0.6),
+        deadline="1h",
+    )
+
+
+def _always_on(group: _Group) -> _Sign | None:
+    """The quietest hour of the day is near the mean, and so is the weekend, while the rest sleeps."""
+    if group.span_s < 2 * SECONDS_PER_DAY or group.rest_by_hour.sum() < FEWEST_REQUESTS:
+        return None
+    own, rest = _by_hour(group.of_epoch_s), group.rest_by_hour
+    trough, rest_trough = float(own.min() / own.mean()), float(rest.min() / rest.mean())
+    if rest_trough >= REST_TROUGH:
+        return None
+    evidence = (
+        f"its quietest hour of the day has {trough:.0%} of its mean rate, all others' {rest_trough:.0%}"
+    )
+    flat = trough
+    if group.dated and group.span_s >= SECONDS_PER_WEEK * 0.95:
+        weekend = _weekend_to_weekday(group.of_epoch_s)
+        evidence += f"; a weekend day has {weekend:.0%} of a weekday"
+        flat = min(trough, weekend)
+    confidence = _grown(flat, FLAT_TROUGH_THRESHOLD, ceiling=0.6)
+    return _Sign(kind="always_on", evidence=evidence, confidence=confidence, deadline="4h")
+
+
+def _grown(value: float, threshold: float, *, ceiling: float) -> float:
+    """Grow from 0 at the threshold to the ceiling at 1."""
+    return ceiling * min(1.0, max(0.0, (value - threshold) / (1 - threshold)))
+
+
+def _by_hour(of_epoch_s: Floats) -> Floats:
+    """Count arrivals by hour of the day, shape (24,)."""
+    hours = (of_epoch_s % SECONDS_PER_DAY // SECONDS_PER_HOUR).astype(np.int64)
+    return np.bincount(hours, minlength=HOURS_PER_DAY).astype(np.float64)
+
+
+def _weekend_to_weekday(of_epoch_s: Floats) -> float:
+    """Return requests of a mean weekend day / of a mean weekday. 1970-01-01 was a Thursday."""
+    days, counts = np.unique(of_epoch_s // SECONDS_PER_DAY, return_counts=True)
+    weekend = (days + 3) % 7 >= 5
+    if weekend.all() or not weekend.any():
+        return 0.0
+    return float(counts[weekend].mean() / counts[~weekend].mean())
+
+
+def _phase_text(start_s: float, period_s: float, *, dated: bool) -> str:
+    minutes, seconds = divmod(round(start_s), int(SECONDS_PER_MINUTE))
+    if period_s == SECONDS_PER_DAY:
+        zone = " UTC" if dated else " since the start"
+        return f"{minutes // MINUTES_PER_HOUR:02d}:{minutes % MINUTES_PER_HOUR:02d}{zone} each day"
+    return f"{minutes:02d}:{seconds:02d} of each {format_duration(period_s)}"
+
+
+def _tokens(requests: pl.DataFrame) -> int:
+    return int(requests["input_tokens"].cast(pl.Int64).sum()) + int(
+        requests["output_tokens"].cast(pl.Int64).sum()
+    )
+
+
+def _quoted(text: str) -> str:
+    """Write a TOML basic string."""
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
+    return '"' + "".join(each if each.isprintable() else f"\\u{ord(each):04x}" for each in escaped) + '"'
+
+
+def _escaped(glob: str) -> str:
+    """Write a literal value as a glob; "*" alone stands for all."""
+    return glob if glob == "*" else "".join(f"[{each}]" if each in "*?[" else each for each in glob)

@@ -1,0 +1,105 @@
+"""Input files of the OpenAI Batch API, JSON lines; token counts are estimated from the text.
+
+A line is `{custom_id, method, url, body: {model, messages | input | prompt, max_tokens | …}}`. There are no
+arrivals (a batch is handed in at once) and no token counts:
+
+    input_tokens  = 3 + Σ over messages (4 + bytes of text / 4)
+    output_tokens = max_completion_tokens, max_output_tokens or max_tokens, else 256
+
+Source: 4 characters a token: https://help.openai.com/en/articles/4936856, 2025-08. Overhead of a message and
+of the reply: "How to count tokens with tiktoken", https://cookbook.openai.com, 2025-01 (3 tokens, and one for
+the role).
+"""
+
+from typing import Any, Final
+
+import polars as pl
+
+from meritorder.traces.files import File, Record
+from meritorder.traces.intake import NO_GENERATION, Raw
+
+NEEDS: Final = ("custom_id", "url", "body")
+_BYTES_PER_TOKEN: Final = 4
+_TOKENS_PER_MESSAGE: Final = 4
+_TOKENS_PER_REPLY: Final = 3
+_ASSUMED_OUTPUT_TOKENS: Final = 256
+_LIMITS: Final = ("max_completion_tokens", "max_output_tokens", "max_tokens")
+
+
+def recognises(file: File) -> bool:
+    """Tell whether the file is of this format."""
+    return set(NEEDS) <= set(file.record) and isinstance(file.record["body"], dict)
+
+
+def read(file: File) -> Raw:
+    """Read one file."""
+    file.require(*NEEDS)
+    rows = [(line, *_row(record)) for line, record in file.records()]
+    schema = {
+        "line": pl.UInt32,
+        "broken": pl.Boolean,
+        "arrival": pl.Float64,
+        "input": pl.Float64,
+        "output": pl.Float64,
+        "model": pl.String,
+        "aside": pl.String,
+        "limited": pl.Boolean,
+    }
+    table = pl.DataFrame(rows, schema=schema, orient="row")
+    unlimited = table.height - int(table["limited"].sum())
+    assumptions = [
+        f"input tokens are estimated at {_BYTES_PER_TOKEN} bytes a token, {_TOKENS_PER_MESSAGE} a message",
+        "output tokens are taken to reach the limit of each request",
+        "the file tells no arrivals: all requests arrive at once",
+    ]
+    if unlimited:
+        assumptions.append(
+            f"{unlimited:,} requests set no limit: {_ASSUMED_OUTPUT_TOKENS} output tokens are taken for each"
+        )
+    return Raw(
+        table=table.drop("limited").lazy(), unit_s=1.0, assumptions=tuple(assumptions), estimated_tokens=True
+    )
+
+
+def _row(record: Record | None) -> tuple[bool, float, int | None, int | None, str | None, str | None, bool]:
+    """Return broken, arrival, input, output, model, aside, limited."""
+    body = record.get("body") if record else None
+    if record is None or not isinstance(body, dict):
+        return True, 0.0, None, None, None, None, True
+    limit = next((body[name] for name in _LIMITS if isinstance(body.get(name), int)), None)
+    model = body.get("model")
+    aside = NO_GENERATION if "embeddings" in str(record.get("url")) else None
+    output = _ASSUMED_OUTPUT_TOKENS if limit is None else limit
+    return (
+        False,
+        0.0,
+        _input_tokens(body),
+        output,
+        model if isinstance(model, str) else None,
+        aside,
+        limit is not None,
+    )
+
+
+def _input_tokens(body: Record) -> int | None:
+    """Estimate the prompt's tokens, None where there is no prompt."""
+    prompt = next((body[name] for name in ("messages", "input", "prompt") if body.get(name)), None)
+    if prompt is None:
+        return None
+    texts = prompt if isinstance(prompt, list) else [prompt]
+    extra = sum(_text_bytes(body.get(name)) for name in ("instructions", "tools"))
+    size = extra + sum(map(_text_bytes, texts))
+    return _TOKENS_PER_REPLY + _TOKENS_PER_MESSAGE * len(texts) + -(-size // _BYTES_PER_TOKEN)
+
+
+def _text_bytes(part: Any) -> int:  # noqa: ANN401  (any JSON)
+    """Count the bytes of text in a message, its parts, or a tool's schema; role and kind are overhead."""
+    if isinstance(part, str):
+        return len(part.encode())
+    if isinstance(part, list):
+        return sum(map(_text_bytes, part))
+    if isinstance(part, dict):
+        return sum(
+            _text_bytes(value) for key, value in part.items() if key not in {"role", "type", "image_url"}
+        )
+    return 0

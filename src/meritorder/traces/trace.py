@@ -1,0 +1,96 @@
+"""What reading a trace gives: its requests, and an account of how they were read."""
+
+from dataclasses import dataclass, field
+from typing import Final
+
+import polars as pl
+
+SHOWN_BAD_ROWS: Final = 5
+"""Bad rows that a report quotes; all are counted."""
+
+FAILED: Final = "failed (no output tokens)"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BadRow:
+    """One row that makes no sense.
+
+    Args:
+        file: The file as the user named it.
+        line: Line in the file, counted from 1 (a row number in Parquet). In a CSV it is the row's number plus
+            its header's line, so it is early where an earlier quoted field spans lines.
+        reason: What is wrong with it.
+    """
+
+    file: str
+    line: int
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}: {self.reason}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReadReport:
+    """How a trace was read: every row is a request, bad, or set aside.
+
+    Args:
+        files: Files as the user named them, globs resolved.
+        format: Names of the formats, joined with "+" where files differ.
+        rows: Rows read, before any window or scale.
+        bad: Reason to number of rows that make no sense.
+        first_bad: The first few of them.
+        set_aside: Reason to number of rows that are well formed but no load on a model: failed requests,
+            answers from a proxy's cache, calls that generate nothing.
+        estimated_tokens: True if token counts were estimated from text.
+        session_clock: True if times are relative to each session, so that rates mean nothing.
+        assumptions: What was taken that the input does not say, a sentence each.
+    """
+
+    files: tuple[str, ...]
+    format: str
+    rows: int
+    bad: dict[str, int] = field(default_factory=dict)
+    first_bad: tuple[BadRow, ...] = ()
+    set_aside: dict[str, int] = field(default_factory=dict)
+    estimated_tokens: bool = False
+    session_clock: bool = False
+    assumptions: tuple[str, ...] = ()
+
+    @property
+    def bad_rows(self) -> int:
+        """Rows that make no sense."""
+        return sum(self.bad.values())
+
+    @property
+    def failed_rows(self) -> int:
+        """Requests that failed upstream: no output tokens, or logged as a failure."""
+        return self.set_aside.get(FAILED, 0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trace:
+    """Requests with their arrival times.
+
+    Args:
+        requests: REQUESTS schema, sorted by `arrived_s`; the first arrival is at 0.
+        epoch_s: UTC epoch of the clock's zero where the source tells absolute times, else None.
+        report: How it was read.
+    """
+
+    requests: pl.DataFrame
+    epoch_s: float | None
+    report: ReadReport
+
+    @property
+    def span_s(self) -> float:
+        """Time that the trace stands for: span = (last - first arrival) · n / (n - 1).
+
+        The n - 1 gaps between n arrivals are one short of the n that a rate counts, so that requests / span_s
+        is the mean rate. Zero where all arrive at once.
+        """
+        count = self.requests.height
+        if count < 2:
+            return 0.0
+        arrived = self.requests["arrived_s"]
+        return float(arrived[-1] - arrived[0]) * count / (count - 1)
