@@ -125,9 +125,7 @@ def _named(prices: pl.DataFrame) -> pl.DataFrame:
         pl.col("payment").fill_null(""),
         pl.col("source").map_elements(_source, return_dtype=pl.String),
     ).with_columns(
-        pl.when(pl.col("pricing_model") == "capacity_block")
-        .then(CAPACITY_BLOCK_MINIMUM_S)
-        .alias("minimum_billing_s"),
+        pl.when(pl.col("pricing_model") == "capacity_block").then(CAPACITY_BLOCK_MINIMUM_S).alias("minimum_billing_s"),
         pl.lit(None, pl.Float64).alias("interruptions_per_month"),
     )
 
@@ -145,9 +143,9 @@ def _by_machine_size(offers: pl.DataFrame) -> pl.DataFrame:
     """Offer what is sold by the GPU in every size of machine."""
     sizes = pl.col("provider").replace_strict(MACHINE_SIZES, default=[1], return_dtype=pl.List(pl.Int64))
     by_gpu = pl.col("provider").is_in(list(MACHINE_SIZES)) & (pl.col("gpus") == 1)
-    sized = offers.with_columns(
-        pl.when(by_gpu).then(sizes).otherwise(pl.concat_list("gpus")).alias("size")
-    ).explode("size")
+    sized = offers.with_columns(pl.when(by_gpu).then(sizes).otherwise(pl.concat_list("gpus")).alias("size")).explode(
+        "size"
+    )
     grown = pl.col("size") // pl.col("gpus")
     return sized.with_columns(
         pl.when(grown > 1)

@@ -69,9 +69,7 @@ def _read_bundled() -> _Reading:
     sources = rows.read_sources((_DATA / "sources.toml").read_text("utf-8"))
     for name in ("hardware.toml", "models.toml"):
         reading.add(
-            *rows.read_toml(
-                (_DATA / name).read_text("utf-8"), rows.Origin(name=name, as_of="", sources=sources)
-            )
+            *rows.read_toml((_DATA / name).read_text("utf-8"), rows.Origin(name=name, as_of="", sources=sources))
         )
     origin = rows.Origin(name="offers.csv", as_of="", sources=sources)
     reading.add((), (), rows.read_csv((_DATA / "offers.csv").read_text("utf-8"), origin))
@@ -81,12 +79,13 @@ def _read_bundled() -> _Reading:
 def _read_extra(path: Path, reading: _Reading) -> None:
     try:
         content = path.read_bytes()
-        text = content.decode("utf-8-sig")
+        is_json = content[:64].lstrip().startswith(b"{")
+        text = "" if is_json else content.decode("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise CatalogError(f"cannot be read: {error}", where=str(path)) from error
     as_of = dt.datetime.fromtimestamp(path.stat().st_mtime, tz=dt.UTC).date().isoformat()
     header = frozenset(cell.strip().strip('"') for cell in text.partition("\n")[0].split(","))
-    if text.lstrip().startswith("{"):
+    if is_json:
         offers, refused = aws.read(content, path.name)
     elif header >= skypilot.COLUMNS:
         names = {name: one for one in reading.hardware.values() for name in (one.id, *one.aliases)}
@@ -114,23 +113,15 @@ def _read_own(text: str, origin: rows.Origin, reading: _Reading) -> None:
     for offer in offers:
         if offer.hardware not in reading.hardware:
             known = names.get(plain(offer.hardware))
-            fix = (
-                f"write {known}"
-                if known
-                else f"known: {', '.join(reading.hardware)}; or add a [[hardware]] table"
-            )
-            raise CatalogError(
-                f"{offer.label} has unknown hardware {offer.hardware!r}", where=origin.name, fix=fix
-            )
+            fix = f"write {known}" if known else f"known: {', '.join(reading.hardware)}; or add a [[hardware]] table"
+            raise CatalogError(f"{offer.label} has unknown hardware {offer.hardware!r}", where=origin.name, fix=fix)
     reading.add((), (), offers)
     reading.own.update(offers)
 
 
 def _catalog(reading: _Reading) -> Catalog:
     kept, refused = sift(tuple(reading.offers.values()), own=reading.own)
-    return Catalog(
-        hardware=reading.hardware, models=reading.models, offers=kept, refused=(*reading.refused, *refused)
-    )
+    return Catalog(hardware=reading.hardware, models=reading.models, offers=kept, refused=(*reading.refused, *refused))
 
 
 def _key(offer: Offer) -> tuple[str, ...]:

@@ -119,9 +119,7 @@ def _find(text: str, names: dict[str, Noun], kind: str) -> Noun:
     wanted = plain(text)
     if wanted in names:
         return names[wanted]
-    close = dict.fromkeys(
-        names[name].id for name in difflib.get_close_matches(wanted, names, n=6, cutoff=0.5)
-    )
+    close = dict.fromkeys(names[name].id for name in difflib.get_close_matches(wanted, names, n=6, cutoff=0.5))
     hint = (
         f"close to it: {', '.join(close)}; "
         if close

@@ -132,9 +132,7 @@ def read_toml(text: str, origin: Origin) -> tuple[list[Hardware], list[Model], l
     try:
         tables = msgspec.convert(tomllib.loads(text), Tables, strict=True)
     except (tomllib.TOMLDecodeError, msgspec.ValidationError) as error:
-        raise CatalogError(
-            str(error), where=origin.name, fix="see docs for the form of a catalog file"
-        ) from error
+        raise CatalogError(str(error), where=origin.name, fix="see docs for the form of a catalog file") from error
     hardware = [_hardware(row, origin) for row in tables.hardware]
     models = [_model(row, origin) for row in tables.model]
     offers = [_offer(row, origin, where=f"{origin.name}, offer {n}") for n, row in enumerate(tables.offer, 1)]
@@ -182,9 +180,7 @@ def _hardware(row: HardwareRow, origin: Origin) -> Hardware:
 
 def _model(row: ModelRow, origin: Origin) -> Model:
     if (row.kv is None) == (row.kv_bytes_per_token is None):
-        raise CatalogError(
-            "needs kv or kv_bytes_per_token, one of them", where=f"{origin.name}, model {row.id}"
-        )
+        raise CatalogError("needs kv or kv_bytes_per_token, one of them", where=f"{origin.name}, model {row.id}")
     kv_bytes = row.kv.bytes_per_token() if row.kv else row.kv_bytes_per_token
     if not kv_bytes or kv_bytes <= 0:
         raise CatalogError("key and value memory must be positive", where=f"{origin.name}, model {row.id}")

@@ -42,9 +42,7 @@ class Refusal:
     source: str
 
 
-def sift(
-    offers: Sequence[Offer], *, own: Collection[Offer] = ()
-) -> tuple[tuple[Offer, ...], tuple[Refusal, ...]]:
+def sift(offers: Sequence[Offer], *, own: Collection[Offer] = ()) -> tuple[tuple[Offer, ...], tuple[Refusal, ...]]:
     """Part offers into those that make sense and those that do not.
 
     Refused are a price per GPU more than `HARDWARE_FACTOR` from the median of the same GPU and pricing
@@ -110,9 +108,7 @@ def _judge_spot(offers: Iterable[Offer], reasons: dict[Offer, str], own: frozens
         if spot.usd_per_hour == on_demand.usd_per_hour:
             reasons.setdefault(spot, "spot saves nothing over on demand")
         elif spot.usd_per_hour > on_demand.usd_per_hour:
-            reason = (
-                f"on demand (${on_demand.usd_per_hour:.4g} an hour) below spot (${spot.usd_per_hour:.4g})"
-            )
+            reason = f"on demand (${on_demand.usd_per_hour:.4g} an hour) below spot (${spot.usd_per_hour:.4g})"
             reasons.setdefault(spot, reason)
             if spot not in own:
                 reasons.setdefault(on_demand, reason)

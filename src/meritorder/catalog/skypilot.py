@@ -30,9 +30,7 @@ _BOARDS: Final = (
 )
 
 
-def read(
-    text: str, path: Path, as_of: str, hardware: Mapping[str, Hardware]
-) -> tuple[list[Offer], list[Refusal]]:
+def read(text: str, path: Path, as_of: str, hardware: Mapping[str, Hardware]) -> tuple[list[Offer], list[Refusal]]:
     """Read offers, on demand and spot; the cheapest zone of a region.
 
     Machines with no GPU, or with one that the catalog does not know, are left out: they are no candidates.

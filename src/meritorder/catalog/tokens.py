@@ -88,13 +88,9 @@ def api_prices(name: str) -> tuple[TokenPrice, ...]:
             for info in provider.models:
                 if _is_called(info, named) and _why_not(provider, info) is None:
                     return tuple(_prices(provider, info, info.id))
-    names = sorted(
-        {info.id.lower() for provider in _list() if provider.model_match for info in provider.models}
-    )
+    names = sorted({info.id.lower() for provider in _list() if provider.model_match for info in provider.models})
     close = difflib.get_close_matches(rest or prefix, names, n=5)
-    hint = (
-        f"close to it: {', '.join(close)}" if close else "write it as the provider does, or as provider/model"
-    )
+    hint = f"close to it: {', '.join(close)}" if close else "write it as the provider does, or as provider/model"
     raise CatalogError(f"no token price for {name!r} in {_package()}", where="prices", fix=hint)
 
 
@@ -111,9 +107,7 @@ def cost_usd(
         cached_tokens: Prompt tokens read from cache, same shape.
         output_tokens: Generated tokens, same shape.
     """
-    prompt, cached, output = (
-        np.asarray(tokens, np.float64) for tokens in (input_tokens, cached_tokens, output_tokens)
-    )
+    prompt, cached, output = (np.asarray(tokens, np.float64) for tokens in (input_tokens, cached_tokens, output_tokens))
     rates = np.broadcast_to(_rates(price), (*prompt.shape, 3))
     for longer in price.long_prompts:
         rates = np.where((prompt > longer.above_tokens)[..., None], _rates(longer), rates)
@@ -125,11 +119,7 @@ def cost_usd(
 def snapshot_date() -> dt.date:
     """Return the date of the price list."""
     return max(
-        start
-        for provider in _list()
-        if provider.id == _DATED_BY
-        for info in provider.models
-        for start in _starts(info)
+        start for provider in _list() if provider.id == _DATED_BY for info in provider.models for start in _starts(info)
     )
 
 
@@ -196,9 +186,7 @@ def _has_tier(info: "ModelInfo", when: dict[str, str]) -> bool:
     )
 
 
-def _price(
-    provider: "Provider", info: "ModelInfo", model: str, tier: Tier, when: dict[str, str] | None
-) -> TokenPrice:
+def _price(provider: "Provider", info: "ModelInfo", model: str, tier: Tier, when: dict[str, str] | None) -> TokenPrice:
     prices = _at(info, when)
     inputs, cached, outputs = _triple(prices, 0)
     thresholds = sorted(

@@ -49,9 +49,7 @@ def to_dict(
     """Return the price lists as plain data for JSON, each price with its source and date."""
     return {
         "schema": SCHEMA,
-        "offers": [
-            dataclasses.asdict(offer) | {"usd_per_gpu_hour": offer.usd_per_gpu_hour} for offer in offers
-        ],
+        "offers": [dataclasses.asdict(offer) | {"usd_per_gpu_hour": offer.usd_per_gpu_hour} for offer in offers],
         "tokens": [dataclasses.asdict(price) for price in tokens],
         "refused": [dataclasses.asdict(refusal) for refusal in refused],
     }

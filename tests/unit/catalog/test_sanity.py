@@ -1,0 +1,96 @@
+"""Prices that make no sense are refused, with the reason; the user's own are not."""
+
+import csv
+from pathlib import Path
+
+import pytest
+
+from meritorder.catalog.sanity import sift
+from meritorder.domain import Offer, PricingModel
+
+COLLECTED = Path(__file__).parents[3].parent / "shared/data/prices/gpu_instance_prices.csv"
+
+
+def offer(usd_per_hour: float, **fields: object) -> Offer:
+    about = {
+        "provider": "acme",
+        "region": "east",
+        "instance": "big",
+        "hardware": "h100",
+        "gpus": 8,
+        "pricing_model": PricingModel.ON_DEMAND,
+        "as_of": "2026-01-01",
+        "source": "test",
+    }
+    return Offer(usd_per_hour=usd_per_hour, **about | fields)
+
+
+def spot(usd_per_hour: float, **fields: object) -> Offer:
+    return offer(usd_per_hour, pricing_model=PricingModel.SPOT, **fields)
+
+
+@pytest.mark.skipif(not COLLECTED.exists(), reason=f"{COLLECTED} is not here")
+def test_the_rows_known_to_be_wrong_are_refused_and_no_other() -> None:
+    models = {"on_demand_gpu_component": PricingModel.ON_DEMAND, "spot_gpu_component": PricingModel.SPOT}
+    with COLLECTED.open() as file:
+        rows = [row for row in csv.DictReader(file) if row["pricing_model"] in models]
+    offers = {
+        offer(
+            float(row["usd_per_hour"]),
+            provider=row["provider"],
+            region=row["region"],
+            instance=row["instance"],
+            hardware=row["gpu"],
+            gpus=int(row["gpu_count"]),
+            pricing_model=models[row["pricing_model"]],
+        ): row["confidence"]
+        for row in rows
+    }
+    kept, refused = sift(tuple(offers))
+    assert {one.label for one, confidence in offers.items() if confidence == "ANOMALY"} == {r.what for r in refused}
+    assert len(refused) == 4
+    assert len(kept) == len(offers) - 4
+    assert all(refusal.reason for refusal in refused)
+
+
+def test_sense_is_kept() -> None:
+    offers = (offer(40), spot(20), offer(44, region="west"))
+    assert sift(offers) == (offers, ())
+
+
+def test_on_demand_below_spot_refuses_both() -> None:
+    kept, refused = sift((offer(15), spot(16), offer(44, region="west")))
+    assert [one.region for one in kept] == ["west"]
+    assert [r.reason for r in refused] == ["on demand ($15 an hour) below spot ($16)"] * 2
+
+
+def test_spot_that_saves_nothing_is_no_spot() -> None:
+    kept, refused = sift((offer(15), spot(15)))
+    assert kept == (offer(15),)
+    assert "saves nothing" in refused[0].reason
+
+
+def test_a_region_far_from_the_others_is_refused_with_its_spot() -> None:
+    places = [offer(price, region=region) for price, region in ((40, "a"), (44, "b"), (48, "c"), (18, "d"))]
+    kept, refused = sift((*places, spot(9, region="d"), spot(20, region="a")))
+    assert {one.region for one in kept} == {"a", "b", "c"}
+    assert "times the median of the same machine over regions" in refused[0].reason
+    assert refused[1].reason.startswith("its on-demand price was refused")
+
+
+def test_a_price_far_from_all_of_its_kind_is_refused() -> None:
+    others = [offer(price, provider=f"p{price}") for price in (20, 24, 28, 32, 36)]
+    _, refused = sift((*others, offer(300, provider="wild"), offer(2, provider="cheap")))
+    assert {refusal.what.split()[0] for refusal in refused} == {"wild", "cheap"}
+
+
+def test_few_offers_judge_nothing() -> None:
+    assert sift((offer(20, provider="a"), offer(300, provider="b")))[1] == ()
+
+
+def test_the_users_own_price_stands_and_the_other_yields() -> None:
+    own = offer(10)
+    others = [offer(price, provider=f"p{price}") for price in (60, 64, 68, 72, 76)]
+    kept, refused = sift((*others, own, spot(16)), own=(own,))
+    assert own in kept
+    assert [refusal.usd_per_hour for refusal in refused] == [16]

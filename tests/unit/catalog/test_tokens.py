@@ -1,0 +1,154 @@
+"""Token prices: only this very model, only tiers that are there."""
+
+import datetime as dt
+
+import numpy as np
+import pytest
+from genai_prices import Usage, calc_price
+
+from meritorder.catalog import load
+from meritorder.catalog.tokens import api_prices, cost_usd, left_out, snapshot_date, token_prices
+from meritorder.domain import LongPrompt, Model, Tier, TokenPrice
+from meritorder.errors import CatalogError
+
+CATALOG = load()
+
+
+def price(**fields: object) -> TokenPrice:
+    about = {
+        "provider": "acme",
+        "model": "m",
+        "provider_model": "m",
+        "tier": Tier.STANDARD,
+        "input_usd_per_mtok": 2.0,
+        "cached_usd_per_mtok": 0.5,
+        "output_usd_per_mtok": 8.0,
+        "as_of": "2026-01-01",
+        "source": "test",
+    }
+    return TokenPrice(**about | fields)
+
+
+def by_tier(prices: tuple[TokenPrice, ...]) -> dict[Tier, TokenPrice]:
+    return {one.tier: one for one in prices}
+
+
+def test_the_trap_is_there_an_unmatched_tier_gets_the_standard_price() -> None:
+    usage, noon = Usage(input_tokens=1_000_000), dt.datetime(2026, 11, 9, 12, tzinfo=dt.UTC)
+    about = {"provider_id": "together", "genai_request_timestamp": noon}
+    standard = calc_price(usage, "openai/gpt-oss-120b", **about)
+    batch = calc_price(usage, "openai/gpt-oss-120b", price_context={"processing": "batch"}, **about)
+    assert batch.total_price == standard.total_price  # Together's list has no batch price here
+
+
+def test_only_tiers_that_are_there_are_given() -> None:
+    model = CATALOG.find_model("gpt-oss-120b")
+    assert set(by_tier(token_prices(model, providers=["together"]))) == {Tier.STANDARD}
+    groq = by_tier(token_prices(model, providers=["groq"]))
+    assert set(groq) == {Tier.STANDARD, Tier.BATCH}
+    assert groq[Tier.BATCH].input_usd_per_mtok == groq[Tier.STANDARD].input_usd_per_mtok / 2
+    # Groq's discounts do not stack: a cached token costs as much in batch.
+    assert groq[Tier.BATCH].cached_usd_per_mtok == groq[Tier.STANDARD].cached_usd_per_mtok
+
+
+def test_openrouters_batch_endpoints_are_its_batch_tier() -> None:
+    prices = token_prices(CATALOG.find_model("gpt-oss-20b"), providers=["openrouter"])
+    assert {(one.provider_model, one.tier) for one in prices} == {
+        ("openai/gpt-oss-20b", Tier.STANDARD),
+        ("openai/gpt-oss-20b:batch", Tier.BATCH),
+    }
+
+
+def test_tiers_and_providers_filter() -> None:
+    model = CATALOG.find_model("gpt-oss-120b")
+    assert {one.tier for one in token_prices(model, tiers=[Tier.BATCH])} == {Tier.BATCH}
+    assert {one.provider for one in token_prices(model, providers=["aws", "groq"])} == {"aws", "groq"}
+
+
+@pytest.mark.parametrize("model", CATALOG.models.values(), ids=lambda model: model.id)
+def test_only_this_very_model(model: Model) -> None:
+    """The size in the provider's name is the size of the model, and nobody's fine-tune is in it."""
+    size = model.id.split("-")[-1] if not model.id.startswith(("deepseek", "kimi", "qwen3-30b", "qwen3-235b")) else ""
+    found = token_prices(model)
+    assert found
+    for one in found:
+        name = one.provider_model.lower()
+        assert size in name
+        assert not any(
+            word in name for word in ("hermes", "hanami", "nemotron", "distill", "lumimaid", ":free", "guard")
+        )
+        assert 0 < one.input_usd_per_mtok < 10
+        assert one.cached_usd_per_mtok <= one.input_usd_per_mtok
+        assert one.source.startswith("http")
+
+
+def test_versions_are_not_mixed() -> None:
+    names = {one.provider_model.lower() for one in token_prices(CATALOG.find_model("llama-3.1-70b"))}
+    assert names
+    assert not any("3.3" in name or "3-3" in name for name in names)
+    assert all("0528" not in one.provider_model for one in token_prices(CATALOG.find_model("deepseek-r1")))
+
+
+def test_what_is_left_out_is_said() -> None:
+    reasons = {refusal.what: refusal.reason for refusal in left_out(CATALOG.find_model("gpt-oss-120b"))}
+    assert "free" in reasons["openrouter openai/gpt-oss-120b:free"]
+    assert "not the provider's own" in reasons["openai gpt-oss-120b"]
+
+
+def test_prices_carry_the_date_of_the_list() -> None:
+    assert snapshot_date() >= dt.date(2026, 11, 9)
+    assert {one.as_of for one in token_prices(CATALOG.find_model("qwen3-32b"))} == {snapshot_date().isoformat()}
+
+
+def test_closed_models_by_the_providers_name() -> None:
+    gpt = by_tier(api_prices("gpt-5-2025-08-07"))
+    assert set(gpt) == set(Tier)
+    # https://developers.openai.com/api/docs/pricing, 2026-10-14
+    assert (gpt[Tier.STANDARD].input_usd_per_mtok, gpt[Tier.STANDARD].output_usd_per_mtok) == (1.25, 10)
+    assert (gpt[Tier.BATCH].input_usd_per_mtok, gpt[Tier.BATCH].output_usd_per_mtok) == (0.625, 5)
+    assert gpt[Tier.PRIORITY].output_usd_per_mtok == 20
+    assert api_prices("openai/gpt-5") == api_prices("gpt-5")
+    assert api_prices("claude-sonnet-4-5-20250929")[0].provider == "anthropic"
+
+
+def test_a_batch_price_without_a_cached_price_keeps_the_standard_one() -> None:
+    gpt = by_tier(api_prices("gpt-4o"))
+    assert gpt[Tier.BATCH].cached_usd_per_mtok == gpt[Tier.STANDARD].cached_usd_per_mtok == 1.25
+
+
+@pytest.mark.parametrize("name", ["gpt-99", "claude-sonnet-4-57", "azure/gpt-4o", "", "nothing/at/all"])
+def test_an_unknown_name_is_never_the_nearest(name: str) -> None:
+    with pytest.raises(CatalogError, match="no token price for"):
+        api_prices(name)
+
+
+def test_long_prompts_have_their_own_price() -> None:
+    (standard,) = (one for one in api_prices("gemini-2.5-pro") if one.tier is Tier.STANDARD)
+    (longer,) = standard.long_prompts
+    assert (longer.above_tokens, longer.input_usd_per_mtok) == (200_000, 2 * standard.input_usd_per_mtok)
+
+
+@pytest.mark.parametrize("name", ["gemini-2.5-pro", "gpt-5", "claude-sonnet-4-5"])
+@pytest.mark.parametrize(("prompt", "cached", "output"), [(1000, 0, 10), (200_000, 50_000, 1), (200_001, 50_000, 999)])
+def test_costs_are_those_of_the_library(name: str, prompt: int, cached: int, output: int) -> None:
+    """An independent answer: the library's own calculator, at the same moment."""
+    usage = Usage(input_tokens=prompt, cache_read_tokens=cached, output_tokens=output)
+    noon = dt.datetime.combine(snapshot_date(), dt.time(12), dt.UTC)
+    for one in api_prices(name):
+        context = {Tier.BATCH: {"processing": "batch"}}.get(one.tier, {"service_tier": one.tier.value})
+        expected = calc_price(
+            usage,
+            one.provider_model,
+            provider_id=one.provider,
+            genai_request_timestamp=noon,
+            price_context=None if one.tier is Tier.STANDARD else context,
+        )
+        assert cost_usd(one, prompt, cached, output) == pytest.approx(float(expected.total_price))
+
+
+def test_costs_of_many_requests() -> None:
+    longer = LongPrompt(above_tokens=100, input_usd_per_mtok=4, cached_usd_per_mtok=1, output_usd_per_mtok=16)
+    usd = cost_usd(price(long_prompts=(longer,)), np.array([100, 101]), np.array([40, 0]), np.array([10, 10]))
+    assert usd == pytest.approx([(60 * 2 + 40 * 0.5 + 10 * 8) / 1e6, (101 * 4 + 10 * 16) / 1e6])
+    assert usd.shape == (2,)
+    assert cost_usd(price(), np.array([]), np.array([]), np.array([])).shape == (0,)
