@@ -153,6 +153,7 @@ def _by_machine_size(offers: pl.DataFrame) -> pl.DataFrame:
         .otherwise("instance")
         .alias("instance"),
         (pl.col("usd_per_hour") * grown).alias("usd_per_hour"),
+        pl.when(grown > 1).then(pl.lit("medium")).otherwise("confidence").alias("confidence"),
         pl.col("size").alias("gpus"),
     ).select(COLUMNS)
 

@@ -89,7 +89,7 @@ def _offers(offers: Sequence[Offer]) -> Table:
 def _paid(offer: Offer) -> str:
     words = [offer.pricing_model.replace("_", " "), offer.term, offer.payment.replace("_", " ")]
     if offer.interruptions_per_month is not None:
-        words.append(f"({offer.interruptions_per_month:.0%} taken back a month)")
+        words.append(f"({offer.interruptions_per_month:.3g} of machines taken back a month)")
     return " ".join(word for word in words if word)
 
 

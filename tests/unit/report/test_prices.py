@@ -25,7 +25,7 @@ def test_offers_show_price_date_and_source() -> None:
     assert "$63.30" in shown
     assert "2026-07-28" in shown
     assert "https://pricing.us-east-1.amazonaws.com" in shown
-    assert "spot (2% taken back a month)" in shown
+    assert "spot (0.025 of machines taken back a month)" in shown
 
 
 def test_a_limit_says_what_is_left() -> None:
