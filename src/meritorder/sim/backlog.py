@@ -12,7 +12,7 @@ _for_deadlines = compiled(for_deadlines)
 
 @compiled
 def count_in_flight(world: World, p: int, now: float, change: int) -> None:
-    """Note that a pool has more or fewer requests in flight from now on."""
+    """Note that a pool has more or fewer real-time requests in flight from now on; its autoscaler asks for them."""
     pool = world.pools[p]
     pool.in_flight_integral += pool.in_flight * (now - pool.in_flight_since_s)
     pool.in_flight_since_s = now
@@ -40,7 +40,10 @@ def unqueue(world: World) -> int:
     state = world.state[0]
     request = np.int64(world.backlog[0])
     state.queued = pop(world.backlog, state.queued, world.latest_start_s)
-    state.due_work_s[_bucket(world, request)] -= world.requests[request].work_s
+    bucket = _bucket(world, request)
+    # What is left of a sum when all its parts are taken away is rounding, and no reason to rent a machine.
+    left_s = state.due_work_s[bucket] - world.requests[request].work_s
+    state.due_work_s[bucket] = left_s if left_s > 1e-6 else 0.0
     return request
 
 

@@ -82,7 +82,8 @@ def _take(world: World, r: int, lane: int, request: int, now: float) -> None:
     """Hand a request to a replica, and have it look at its queue at its next step."""
     rep = world.replicas[r]
     enqueue(world, r, lane, request)
-    count_in_flight(world, rep.pool, now, 1)
+    if not world.requests[request].deferrable:
+        count_in_flight(world, rep.pool, now, 1)
     if world.instances[rep.instance].state == STARTING:
         return
     if world.next_s[r] == np.inf:
@@ -291,10 +292,7 @@ def run(world: World) -> float:
             tick += 1
         else:
             now = run_ends_s
-            completed = finish(world, r)
-            if completed > 0:
-                count_in_flight(world, world.replicas[r].pool, now, -completed)
-                state.done += completed
+            finish(world, r)
             begin(world, r, now)
     end_s = max(now, state.horizon_s)
     for p in range(pools):

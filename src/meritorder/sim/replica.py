@@ -279,7 +279,6 @@ def begin(world: World, r: int, now: float) -> None:
             dequeue(world, r, DEFERRABLE)
         else:
             unqueue(world)
-            count_in_flight(world, rep.pool, now, 1)
         seat = _admit(world, r, request, now)
         chunk = min(rep.seat_left[seat], budget, backfill)
         rep.seat_chunk[seat] = chunk
@@ -340,8 +339,8 @@ def cut(world: World, r: int, now: float) -> None:
 
 
 @compiled
-def finish(world: World, r: int) -> int:
-    """Apply the run that ended: count its tokens, complete what is complete. Returns the completed requests."""
+def finish(world: World, r: int) -> None:
+    """Apply the run that ended: count its tokens, complete what is complete."""
     rep = world.replicas[r]
     pool = world.pools[rep.pool]
     state = world.state[0]
@@ -368,28 +367,35 @@ def finish(world: World, r: int) -> int:
         rep.kv_tokens += steps * batch
     rep.step += steps
 
-    completed = 0
     waiting = rep.decoding
     while waiting > 0 and rep.finish_step[rep.finish_heap[0]] <= rep.step:
         seat = np.int64(rep.finish_heap[0])
         waiting = pop(rep.finish_heap, waiting, rep.finish_step)
-        request = np.int64(rep.seat_request[seat])
-        world.requests[request].finished_s = now
-        world.requests[request].generated = world.requests[request].output_tokens
-        _vacate(world, r, seat)
-        completed += 1
+        _complete(world, r, seat, now)
     if prompt > 0:
-        completed += _advance_prompts(world, r, now, taken_s / tokens)
-    return completed
+        _advance_prompts(world, r, now, taken_s / tokens)
 
 
 @compiled
-def _advance_prompts(world: World, r: int, now: float, token_s: float) -> int:
+def _complete(world: World, r: int, seat: int, now: float) -> None:
+    """Note that a request has all its tokens, and free its seat."""
+    rep = world.replicas[r]
+    request = world.requests[rep.seat_request[seat]]
+    request.finished_s = now
+    request.generated = request.output_tokens
+    if not request.deferrable:
+        count_in_flight(world, rep.pool, now, -1)
+    world.state[0].done += 1
+    _vacate(world, r, seat)
+
+
+@compiled
+def _advance_prompts(world: World, r: int, now: float, token_s: float) -> None:
     """Count the prompt chunks of a step; a finished prompt gives its first token and starts to decode."""
     rep = world.replicas[r]
     pool = world.pools[rep.pool]
     block = pool.block_tokens
-    kept, completed = 0, 0
+    kept = 0
     for index in range(rep.prompts):
         seat = np.int64(rep.prompt_seat[index])
         request = np.int64(rep.seat_request[seat])
@@ -401,22 +407,20 @@ def _advance_prompts(world: World, r: int, now: float, token_s: float) -> int:
             rep.prompt_seat[kept] = seat
             kept += 1
             continue
-        world.requests[request].generated += 1
-        if np.isnan(world.requests[request].first_token_s):
-            world.requests[request].first_token_s = now
-        if world.requests[request].generated >= world.requests[request].output_tokens:
-            world.requests[request].finished_s = now
-            _vacate(world, r, seat)
-            completed += 1
+        row = world.requests[request]
+        row.generated += 1
+        if np.isnan(row.first_token_s):
+            row.first_token_s = now
+        if row.generated >= row.output_tokens:
+            _complete(world, r, seat, now)
             continue
         context = rep.seat_context[seat]
         rep.seat_began[seat] = rep.step
         rep.seat_cost_s[seat] -= rep.share_s
-        rep.finish_step[seat] = rep.step + world.requests[request].output_tokens - world.requests[request].generated
+        rep.finish_step[seat] = rep.step + row.output_tokens - row.generated
         rep.crossing[_crossing_phase(context, rep.step, block)] += 1
         push(rep.finish_heap, rep.decoding, seat, rep.finish_step)
         rep.decoding += 1
-        rep.decoding_deferrable += world.requests[request].deferrable
+        rep.decoding_deferrable += row.deferrable
         rep.kv_tokens += context
     rep.prompts = kept
-    return completed

@@ -103,9 +103,7 @@ def _merged(taken: list[Intake], report: ReadReport) -> Trace:
             f"none of {report.rows:,} rows is a request: {report.bad_rows:,} bad, {aside:,} set aside{first}",
             where=", ".join(report.files),
         )
-    ordered = (
-        requests if requests["arrived_s"].is_sorted() else requests.sort("arrived_s", maintain_order=True)
-    )
+    ordered = requests if requests["arrived_s"].is_sorted() else requests.sort("arrived_s", maintain_order=True)
     zero_s = float(ordered["arrived_s"][0])
     shifted = ordered.with_columns(pl.col("arrived_s", "deadline_s") - zero_s) if zero_s else ordered
     checked = tables.check(shifted, tables.REQUESTS, what=report.format)
@@ -119,9 +117,7 @@ def _noted(requests: pl.DataFrame, report: ReadReport, *, absolute: bool) -> Rea
     if len(report.files) > 1 and not absolute:
         notes.append(f"the {len(report.files)} files share one clock")
     starts = (
-        requests.filter(pl.col("session").is_not_null())
-        .group_by("session")
-        .agg(pl.col("arrived_s").min())["arrived_s"]
+        requests.filter(pl.col("session").is_not_null()).group_by("session").agg(pl.col("arrived_s").min())["arrived_s"]
     )
     at_zero = int((starts == 0).sum())
     relative = not absolute and starts.len() > 1 and at_zero * 2 > starts.len()

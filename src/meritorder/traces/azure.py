@@ -21,6 +21,4 @@ def recognises(file: File) -> bool:
 def read(file: File) -> Raw:
     """Read one file."""
     file.require(*NEEDS)
-    return Raw(
-        table=file.table({"arrival": "TIMESTAMP", "input": "ContextTokens", "output": "GeneratedTokens"})
-    )
+    return Raw(table=file.table({"arrival": "TIMESTAMP", "input": "ContextTokens", "output": "GeneratedTokens"}))

@@ -76,11 +76,7 @@ def read(file: File) -> Raw:
 
 
 def _is_export(record: Record) -> bool:
-    return (
-        isinstance(record.get("metadata"), dict)
-        and "request_start_ns" in record["metadata"]
-        and "metrics" in record
-    )
+    return isinstance(record.get("metadata"), dict) and "request_start_ns" in record["metadata"] and "metrics" in record
 
 
 def _is_run(record: Record) -> bool:

@@ -77,9 +77,7 @@ def find(samples: pl.Series, *, unit_s: float | None, where: str) -> Clock:
         raise TraceError(f"a column of {samples.dtype} does not tell the time", where=where)
     frame = samples.alias("time").to_frame()
     seen = tuple(
-        each
-        for each in (*_ZONED, *_NAIVE)
-        if frame.select(_parse(pl.col("time"), each).is_not_null().any()).item()
+        each for each in (*_ZONED, *_NAIVE) if frame.select(_parse(pl.col("time"), each).is_not_null().any()).item()
     )
     if not seen:
         raise TraceError(

@@ -244,9 +244,7 @@ def _same_prompt(group: _Group) -> _Sign | None:
     if same > cached:
         evidence = f"{same:.0%} of the prompts have exactly {lengths['input_tokens'][0]:,} tokens"
     else:
-        evidence = (
-            f"{cached:.0%} of the input tokens are a prefix seen before, with no conversation around it"
-        )
+        evidence = f"{cached:.0%} of the input tokens are a prefix seen before, with no conversation around it"
     confidence = _grown(max(same, cached), SAME_PROMPT_THRESHOLD, ceiling=0.6)
     return _Sign(kind="same_prompt", evidence=evidence, confidence=confidence, deadline="4h")
 
@@ -279,9 +277,7 @@ def _always_on(group: _Group) -> _Sign | None:
     trough, rest_trough = float(own.min() / own.mean()), float(rest.min() / rest.mean())
     if rest_trough >= REST_TROUGH:
         return None
-    evidence = (
-        f"its quietest hour of the day has {trough:.0%} of its mean rate, all others' {rest_trough:.0%}"
-    )
+    evidence = f"its quietest hour of the day has {trough:.0%} of its mean rate, all others' {rest_trough:.0%}"
     flat = trough
     if group.dated and group.span_s >= SECONDS_PER_WEEK * 0.95:
         weekend = _weekend_to_weekday(group.of_epoch_s)
@@ -320,9 +316,7 @@ def _phase_text(start_s: float, period_s: float, *, dated: bool) -> str:
 
 
 def _tokens(requests: pl.DataFrame) -> int:
-    return int(requests["input_tokens"].cast(pl.Int64).sum()) + int(
-        requests["output_tokens"].cast(pl.Int64).sum()
-    )
+    return int(requests["input_tokens"].cast(pl.Int64).sum()) + int(requests["output_tokens"].cast(pl.Int64).sum())
 
 
 def _quoted(text: str) -> str:

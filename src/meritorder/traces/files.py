@@ -90,9 +90,7 @@ class File:
                 encoding="utf8-lossy",
             )
             header = 1
-        return rows.select(
-            pl.col("line") + 1 + header, *(pl.col(old).alias(new) for new, old in fields.items())
-        )
+        return rows.select(pl.col("line") + 1 + header, *(pl.col(old).alias(new) for new, old in fields.items()))
 
     def records(self) -> Iterator[tuple[int, Record | None]]:
         """Yield line and record of JSON lines that are not blank; None where a line is no JSON object."""
@@ -152,9 +150,7 @@ def _named(sources: Sequence[str | Path]) -> Iterator[tuple[str, Path | None]]:
             raise TraceError("no such file", where=name, fix="name a file, a glob, or - for standard input")
         for match in matches:
             if Path(match).is_dir():
-                raise TraceError(
-                    "is a folder", where=match, fix=f"name its files, for example '{match}/*.csv'"
-                )
+                raise TraceError("is a folder", where=match, fix=f"name its files, for example '{match}/*.csv'")
             yield match, Path(match)
 
 
@@ -177,9 +173,7 @@ def _plain(name: str, path: Path | None, copy: Path) -> Path:
                     _unpack_zstd(source, target)
                 return copy
     except (EOFError, zlib.error, zstandard.ZstdError) as error:
-        raise TraceError(
-            "the compressed file is damaged or cut short", where=name, fix="fetch it again"
-        ) from error
+        raise TraceError("the compressed file is damaged or cut short", where=name, fix="fetch it again") from error
     except OSError as error:
         raise TraceError(f"cannot be read ({error.strerror or error})", where=name) from error
     return path
@@ -207,9 +201,7 @@ def _sniffed(name: str, path: Path) -> File:
     if head[:4] == b"PAR1":
         return _parquet(name, path)
     if b"\0" in head:
-        raise TraceError(
-            "is not text and not Parquet", where=name, fix="give CSV, JSON lines or Parquet, UTF-8"
-        )
+        raise TraceError("is not text and not Parquet", where=name, fix="give CSV, JSON lines or Parquet, UTF-8")
     first = head.removeprefix(b"\xef\xbb\xbf").lstrip()[:1]
     if first == b"[":
         raise TraceError("is one JSON array", where=name, fix="give one JSON object a line (jq -c '.[]')")
@@ -220,9 +212,7 @@ def _parquet(name: str, path: Path) -> File:
     try:
         columns = tuple(pl.scan_parquet(path).collect_schema().names())
     except pl.exceptions.PolarsError as error:
-        raise TraceError(
-            "the Parquet file is damaged or cut short", where=name, fix="fetch it again"
-        ) from error
+        raise TraceError("the Parquet file is damaged or cut short", where=name, fix="fetch it again") from error
     return File(name=name, path=path, kind=Kind.PARQUET, columns=columns)
 
 
@@ -232,9 +222,7 @@ def _csv(name: str, path: Path) -> File:
     try:
         header = raw.decode("utf-8-sig").rstrip("\r\n")
     except UnicodeDecodeError as error:
-        raise TraceError(
-            "is not UTF-8 text", where=name, fix="give CSV, JSON lines or Parquet, UTF-8"
-        ) from error
+        raise TraceError("is not UTF-8 text", where=name, fix="give CSV, JSON lines or Parquet, UTF-8") from error
     separator = max(_SEPARATORS, key=header.count)
     columns = tuple(next(csv.reader([header], delimiter=separator), ()))
     return File(name=name, path=path, kind=Kind.CSV, columns=columns, separator=separator)
@@ -250,9 +238,7 @@ def _jsonl(name: str, path: Path) -> File:
                 continue
             if isinstance(record, dict):
                 return File(name=name, path=path, kind=Kind.JSONL, columns=tuple(record), record=record)
-    raise TraceError(
-        f"none of the first {_SNIFFED_RECORDS} lines is a JSON object", where=name, fix="give one a line"
-    )
+    raise TraceError(f"none of the first {_SNIFFED_RECORDS} lines is a JSON object", where=name, fix="give one a line")
 
 
 def _reach(record: Record | None, path: Sequence[str]) -> object:

@@ -30,9 +30,7 @@ class Format:
 GENERIC: Final = "columns"
 
 FORMATS: Final = (
-    Format(
-        name="azure", title="Azure LLM inference 2023/2024 CSV", recognises=azure.recognises, read=azure.read
-    ),
+    Format(name="azure", title="Azure LLM inference 2023/2024 CSV", recognises=azure.recognises, read=azure.read),
     Format(name="mooncake", title="Mooncake JSON lines", recognises=mooncake.recognises, read=mooncake.read),
     Format(name="burstgpt", title="BurstGPT CSV", recognises=burstgpt.recognises, read=burstgpt.read),
     Format(
@@ -69,9 +67,7 @@ def read(file: File, *, name: str | None, columns: Mapping[str, str] | None) -> 
     """
     if columns:
         if name not in {None, GENERIC}:
-            raise TraceError(
-                f"--columns goes with --format {GENERIC}, not {name}", fix="leave one of the two out"
-            )
+            raise TraceError(f"--columns goes with --format {GENERIC}, not {name}", fix="leave one of the two out")
         return GENERIC, generic.read(file, columns)
     known = ", ".join(each.name for each in FORMATS)
     if name is not None:

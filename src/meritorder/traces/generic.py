@@ -118,9 +118,7 @@ def read(file: File, columns: Mapping[str, str] | None = None) -> Raw:
     named = dict(columns or {})
     unknown = sorted(set(named) - set(FIELDS))
     if unknown:
-        raise TraceError(
-            f"no field {', '.join(unknown)}", where="--columns", fix=f"the fields are {', '.join(FIELDS)}"
-        )
+        raise TraceError(f"no field {', '.join(unknown)}", where="--columns", fix=f"the fields are {', '.join(FIELDS)}")
     file.require(*(name for name in named.values() if "." not in name))
     fields = _found(file) | named
     missing = [field for field in _REQUIRED if field not in fields]
@@ -135,9 +133,7 @@ def read(file: File, columns: Mapping[str, str] | None = None) -> Raw:
 
 def _found(file: File) -> dict[str, str]:
     there = {name.strip().lower(): name for name in reversed(file.columns)}
-    found = {
-        field: next((there[name] for name in names if name in there), None) for field, names in _NAMES.items()
-    }
+    found = {field: next((there[name] for name in names if name in there), None) for field, names in _NAMES.items()}
     return {field: name for field, name in found.items() if name is not None}
 
 

@@ -72,9 +72,7 @@ def take(file: File, raw: Raw) -> Intake:
                 "deadlines and arrivals are not on one clock", where=file.name, fix="give both as ISO 8601"
             )
         frame = (
-            raw.table.select(_typed(columns, arrival, deadline))
-            .select(_judged(columns))
-            .collect(engine="streaming")
+            raw.table.select(_typed(columns, arrival, deadline)).select(_judged(columns)).collect(engine="streaming")
         )
     except (pl.exceptions.PolarsError, OSError) as error:
         reason = str(error).partition("\n")[0]
@@ -88,9 +86,7 @@ def take(file: File, raw: Raw) -> Intake:
 
 
 def _clock(file: File, raw: Raw, column: str) -> clock.Clock:
-    samples = raw.table.select(pl.col(column).drop_nulls().head(_SAMPLE_ROWS)).collect(engine="streaming")[
-        column
-    ]
+    samples = raw.table.select(pl.col(column).drop_nulls().head(_SAMPLE_ROWS)).collect(engine="streaming")[column]
     if samples.dtype == pl.String:
         samples = samples.filter(samples.str.strip_chars() != "")
     return clock.find(samples, unit_s=raw.unit_s, where=f"{file.name}, column {column}")
@@ -184,9 +180,7 @@ def _sorted_out(file: File, frame: pl.DataFrame, *, absolute: bool, assumptions:
             assumptions=assumptions,
         )
     verdicts = (
-        frame.filter(pl.col("verdict").is_not_null())
-        .select("line", pl.col("verdict").cast(pl.String))
-        .sort("line")
+        frame.filter(pl.col("verdict").is_not_null()).select("line", pl.col("verdict").cast(pl.String)).sort("line")
     )
     counts = dict(verdicts.group_by("verdict", maintain_order=True).len().iter_rows())
     shown = verdicts.filter(~pl.col("verdict").is_in(ASIDE)).head(SHOWN_BAD_ROWS)
@@ -195,9 +189,7 @@ def _sorted_out(file: File, frame: pl.DataFrame, *, absolute: bool, assumptions:
         absolute=absolute,
         rows=rows,
         bad={reason: count for reason, count in counts.items() if reason not in ASIDE},
-        first_bad=tuple(
-            BadRow(file=file.name, line=line, reason=reason) for line, reason in shown.iter_rows()
-        ),
+        first_bad=tuple(BadRow(file=file.name, line=line, reason=reason) for line, reason in shown.iter_rows()),
         set_aside={reason: count for reason, count in counts.items() if reason in ASIDE},
         assumptions=assumptions,
     )

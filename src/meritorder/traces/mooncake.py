@@ -40,9 +40,7 @@ def read(file: File) -> Raw:
     cached = [_prefix_blocks(record, seen) * block_tokens for _, record in file.records()]
     fields = {"arrival": "timestamp", "input": "input_length", "output": "output_length"}
     table = file.table(fields).with_columns(pl.Series("cached", cached, dtype=pl.Float64))
-    text = (
-        "prefix reuse is what one unbounded cache shared by all replicas would hold, in the order of the file"
-    )
+    text = "prefix reuse is what one unbounded cache shared by all replicas would hold, in the order of the file"
     return Raw(table=table, unit_s=1.0 if bailian else 1 / MS_PER_S, assumptions=(text,))
 
 

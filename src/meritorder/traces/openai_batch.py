@@ -56,9 +56,7 @@ def read(file: File) -> Raw:
         assumptions.append(
             f"{unlimited:,} requests set no limit: {_ASSUMED_OUTPUT_TOKENS} output tokens are taken for each"
         )
-    return Raw(
-        table=table.drop("limited").lazy(), unit_s=1.0, assumptions=tuple(assumptions), estimated_tokens=True
-    )
+    return Raw(table=table.drop("limited").lazy(), unit_s=1.0, assumptions=tuple(assumptions), estimated_tokens=True)
 
 
 def _row(record: Record | None) -> tuple[bool, float, int | None, int | None, str | None, str | None, bool]:
@@ -99,7 +97,5 @@ def _text_bytes(part: Any) -> int:  # noqa: ANN401  (any JSON)
     if isinstance(part, list):
         return sum(map(_text_bytes, part))
     if isinstance(part, dict):
-        return sum(
-            _text_bytes(value) for key, value in part.items() if key not in {"role", "type", "image_url"}
-        )
+        return sum(_text_bytes(value) for key, value in part.items() if key not in {"role", "type", "image_url"})
     return 0

@@ -32,9 +32,7 @@ def scaled(trace: Trace, factor: float, *, seed: int) -> Trace:
         TraceError: The factor is not a positive number, or so small that nothing is left.
     """
     if not (math.isfinite(factor) and factor > 0):
-        raise TraceError(
-            f"the rate cannot be multiplied by {factor}", where="--scale", fix="give a positive number"
-        )
+        raise TraceError(f"the rate cannot be multiplied by {factor}", where="--scale", fix="give a positive number")
     if factor == 1:
         return trace
     random = np.random.default_rng(seed)
@@ -45,15 +43,11 @@ def scaled(trace: Trace, factor: float, *, seed: int) -> Trace:
     if part:
         sample = _sample(trace.requests, part, random)
         copies.append(
-            _copy(replace(trace, requests=sample), whole, random.uniform(-shift_s, shift_s))
-            if whole
-            else sample
+            _copy(replace(trace, requests=sample), whole, random.uniform(-shift_s, shift_s)) if whole else sample
         )
     requests = pl.concat(copies)
     if requests.is_empty():
-        raise TraceError(
-            f"nothing is left of {trace.requests.height:,} requests at {factor:g}", where="--scale"
-        )
+        raise TraceError(f"nothing is left of {trace.requests.height:,} requests at {factor:g}", where="--scale")
     text = f"the rate is multiplied by {factor:g}, seed {seed}: " + (
         f"each copy is shifted by its own time within ±{format_duration(shift_s)} and wraps around the span"
         if whole

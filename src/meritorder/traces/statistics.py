@@ -135,11 +135,7 @@ def _lengths(tokens: pl.Series) -> Lengths:
 
 def _groups(requests: pl.DataFrame, column: str) -> tuple[Group, ...]:
     tokens = pl.col("input_tokens").cast(pl.Int64) + pl.col("output_tokens")
-    sums = (
-        requests.group_by(column)
-        .agg(pl.len(), tokens.sum().alias("tokens"))
-        .sort("len", "tokens", descending=True)
-    )
+    sums = requests.group_by(column).agg(pl.len(), tokens.sum().alias("tokens")).sort("len", "tokens", descending=True)
     whole = int(sums["tokens"].sum())
     return tuple(
         Group(

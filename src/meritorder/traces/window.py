@@ -26,9 +26,7 @@ def cut(trace: Trace, start: Bound, end: Bound) -> Trace:
     from_s = 0.0 if start is None else _seconds(trace, start, "--from")
     to_s = float("inf") if end is None else _seconds(trace, end, "--to")
     if from_s >= to_s:
-        raise TraceError(
-            f"the window ends ({end}) before it starts ({start})", where="--from/--to", fix=_WAYS
-        )
+        raise TraceError(f"the window ends ({end}) before it starts ({start})", where="--from/--to", fix=_WAYS)
     arrived = trace.requests["arrived_s"]
     first, last = int(arrived.search_sorted(from_s)), int(arrived.search_sorted(to_s))
     if first == last:
@@ -61,8 +59,6 @@ def _seconds(trace: Trace, bound: str | float, option: str) -> float:
     except ValueError:
         raise TraceError(f"{bound!r} is not a time", where=option, fix=_WAYS) from None
     if trace.epoch_s is None:
-        raise TraceError(
-            f"{bound} is a date, but this trace only tells times since its start", where=option, fix=_WAYS
-        )
+        raise TraceError(f"{bound} is a date, but this trace only tells times since its start", where=option, fix=_WAYS)
     zoned = instant if instant.tzinfo else instant.replace(tzinfo=dt.UTC)
     return zoned.timestamp() - trace.epoch_s

@@ -89,15 +89,11 @@ def load_workloads(path: str | Path) -> tuple[Workload, ...]:
     entries = document.get("workload")
     if not isinstance(entries, list) or not entries:
         raise WorkloadsError("has no [[workload]] table", where=str(path))
-    workloads = tuple(
-        _workload(entry, f"{path}, workload {place}") for place, entry in enumerate(entries, start=1)
-    )
+    workloads = tuple(_workload(entry, f"{path}, workload {place}") for place, entry in enumerate(entries, start=1))
     names = [workload.name for workload in workloads]
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:
-        raise WorkloadsError(
-            f"two workloads are named {twice}", where=str(path), fix="give each its own name"
-        )
+        raise WorkloadsError(f"two workloads are named {twice}", where=str(path), fix="give each its own name")
     return workloads
 
 
@@ -197,15 +193,9 @@ def _deferred(
 ) -> np.ndarray[Any, np.dtype[np.intp]]:
     """Return for each request the place of the rule that defers it, -1 where none does."""
     if sum(rule.share for rule in defer) > 1 + 1e-9:
-        raise WorkloadsError(
-            "the shares add up to more than 100%", where="--defer", fix="give shares of one whole"
-        )
+        raise WorkloadsError("the shares add up to more than 100%", where="--defer", fix="give shares of one whole")
     realtime = np.array([workload.lane is Lane.REALTIME for workload in tried])
-    order = (
-        np.random.default_rng(seed).permutation(np.flatnonzero(realtime[taken]))
-        if defer
-        else np.empty(0, np.intp)
-    )
+    order = np.random.default_rng(seed).permutation(np.flatnonzero(realtime[taken])) if defer else np.empty(0, np.intp)
     place = np.full(taken.size, -1, dtype=np.intp)
     start = 0.0
     for number, rule in enumerate(defer):
@@ -233,9 +223,7 @@ def _due(trace: Trace, tried: Sequence[Workload], taken: np.ndarray[Any, Any]) -
             rows = np.flatnonzero((taken == place) & ~own)
             deadline = parse_deadline(workload.deadline)
             asked = trace.requests.select("arrived_s")[rows]
-            due[rows] = resolve(
-                deadline, asked, epoch_s=trace.epoch_s, where=f"workload {workload.name}"
-            ).to_numpy()
+            due[rows] = resolve(deadline, asked, epoch_s=trace.epoch_s, where=f"workload {workload.name}").to_numpy()
     return pl.Series("deadline_s", due, dtype=pl.Float64, nan_to_null=True)
 
 
@@ -248,9 +236,7 @@ def _workload(entry: object, where: str) -> Workload:
         raise WorkloadsError("has no name", where=where, fix='add name = "chat"')
     where = f"{where} ({name})"
     if lane not in _LANES:
-        raise WorkloadsError(
-            f"unknown lane {lane!r}", where=where, fix=f"the lanes are {' and '.join(_LANES)}"
-        )
+        raise WorkloadsError(f"unknown lane {lane!r}", where=where, fix=f"the lanes are {' and '.join(_LANES)}")
     if name in {DEFAULT, OWN_DEADLINE}:
         raise WorkloadsError(
             f"the name {name!r} is taken by requests that match nothing", where=where, fix="give another"
@@ -293,18 +279,12 @@ def _text(table: dict[str, Any], key: str, where: str) -> str:
 
 def _slo(value: object, where: str) -> Slo:
     if not isinstance(value, dict):
-        raise WorkloadsError(
-            "slo is not a table", where=where, fix="write slo = { ttft_s = 1.0, tpot_s = 0.05 }"
-        )
+        raise WorkloadsError("slo is not a table", where=where, fix="write slo = { ttft_s = 1.0, tpot_s = 0.05 }")
     _known(value, _SLO_KEYS, where)
     missing = [key for key in _SLO_KEYS[:2] if key not in value]
     if missing:
         raise WorkloadsError(f"slo lacks {' and '.join(missing)}", where=where)
-    wrong = [
-        key
-        for key, number in value.items()
-        if isinstance(number, bool) or not isinstance(number, (int, float))
-    ]
+    wrong = [key for key, number in value.items() if isinstance(number, bool) or not isinstance(number, (int, float))]
     if wrong:
         raise WorkloadsError(f"slo {wrong[0]} must be a number, not {value[wrong[0]]!r}", where=where)
     return Slo(**{key: float(number) for key, number in value.items()})
@@ -315,9 +295,7 @@ def _match(value: object, where: str) -> tuple[tuple[str, str], ...]:
         raise WorkloadsError("match is not a table", where=where, fix='write match = { tenant = "eval*" }')
     strange = sorted(set(value) - set(_MATCHED))
     if strange:
-        raise WorkloadsError(
-            f"unknown column {strange[0]}", where=where, fix=f"the columns are {', '.join(_MATCHED)}"
-        )
+        raise WorkloadsError(f"unknown column {strange[0]}", where=where, fix=f"the columns are {', '.join(_MATCHED)}")
     wrong = [column for column, pattern in value.items() if not isinstance(pattern, str)]
     if wrong:
         raise WorkloadsError(f"match {wrong[0]} must be text, not {value[wrong[0]]!r}", where=where)

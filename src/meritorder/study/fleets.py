@@ -1,0 +1,292 @@
+"""Fleets that serve a load, simulated and priced, and the search for the cheapest that keeps its promises."""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from meritorder.domain import Offer
+from meritorder.perf.profile import EngineLimits, Profile
+from meritorder.sim.run import Autoscaled, Fixed, ForDeadlines, Pool, Result, simulate
+from meritorder.sim.saturation import Saturation
+from meritorder.study.load import Load
+from meritorder.units import SECONDS_PER_DAY, SECONDS_PER_HOUR, SECONDS_PER_MINUTE
+
+Floats = NDArray[np.float64]
+
+# Beyond this many replicas a search has left what a fleet is.
+_MOST_REPLICAS: Final = 4096
+# Share of the promised pace that a step may take with deferrable work in it.
+_PACE_SHARE: Final = 0.9
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Machine:
+    """A replica's profile on a machine at a price.
+
+    Args:
+        profile: How fast a replica is.
+        offer: What the machine costs.
+        limits: The engine's limits.
+        saturation: What this load's work takes on a full replica.
+        startup_s: From the decision to rent until it serves.
+        startup_paid_s: The part of that which is paid for.
+    """
+
+    profile: Profile
+    offer: Offer
+    limits: EngineLimits
+    saturation: Saturation
+    startup_s: float
+    startup_paid_s: float
+
+    @property
+    def replicas(self) -> int:
+        """Replicas on one machine."""
+        return self.offer.gpus // self.profile.gpus
+
+    @property
+    def usd_per_replica_hour(self) -> float:
+        """A replica's share of the machine's price."""
+        return self.offer.usd_per_hour / self.replicas
+
+    def work_s(self, load: Load) -> Floats:
+        """Return the seconds of a full replica that each request takes."""
+        return self.saturation.work_s(load.input_tokens, load.cached_tokens, load.output_tokens)
+
+    def usd_of_work(self, load: Load) -> float:
+        """Return what a load would cost on full replicas, whole machines aside."""
+        return float(self.work_s(load).sum()) / SECONDS_PER_HOUR * self.usd_per_replica_hour
+
+    def seat_s(self, load: Load) -> Floats:
+        """Return how long each request holds a seat on a full replica."""
+        batch = max(self.saturation.sequences, 1.0)
+        context = float(np.mean(load.input_tokens + load.output_tokens / 2))
+        pace_s = float(self.profile.step_time_s(0, batch, batch * context))
+        # Prompts of others are computed in between; a full replica's pace is slower by that share.
+        crowded_s = batch * float(self.work_s(load).sum()) / max(float(load.output_tokens.sum()), 1.0)
+        per_token_s = max(pace_s, crowded_s)
+        step_s = float(self.profile.step_time_s(self.limits.max_num_batched_tokens, batch, batch * context))
+        chunks = np.ceil(load.input_tokens / self.limits.max_num_batched_tokens)
+        return np.asarray(load.output_tokens * per_token_s + (chunks + 1) * step_s)
+
+    def pool(self, scaling: Fixed | Autoscaled | ForDeadlines, *, realtime: bool, backfill: "Backfill | None") -> Pool:
+        """Return machines of this kind as a pool of the simulator."""
+        return Pool(
+            profile=self.profile,
+            scaling=scaling,
+            limits=self.limits,
+            replicas_per_instance=self.replicas,
+            realtime=realtime,
+            backfill_seats=backfill.seats if backfill else 0,
+            backfill_tokens=backfill.tokens if backfill else self.limits.max_num_batched_tokens,
+            startup_s=self.startup_s,
+            startup_paid_s=self.startup_paid_s,
+            minimum_billing_s=self.offer.minimum_billing_s,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Backfill:
+    """How much deferrable work a replica of the real-time fleet may hold.
+
+    Args:
+        seats: Sequences in the replica, real-time ones included.
+        tokens: Prompt tokens of deferrable work in a step.
+    """
+
+    seats: int
+    tokens: int
+
+
+def backfill_for(machine: Machine, load: Load) -> Backfill:
+    """Return the most deferrable work that leaves the real-time pace.
+
+    The largest batch whose decode step takes at most 70 % of the strictest pace promised, and then the longest
+    prompt chunk with which the step stays within 90 % of it.
+    """
+    pace_s = load.tightest_tpot_s
+    context = float(np.mean(load.input_tokens + load.output_tokens / 2))
+    batches = np.arange(1, machine.limits.max_num_seqs + 1)
+    decode_s = machine.profile.step_time_s(0, batches, batches * context)
+    seats = int(np.count_nonzero(decode_s <= 0.7 * pace_s))
+    chunks = np.arange(64, machine.limits.max_num_batched_tokens - seats + 1, 64)
+    mixed_s = machine.profile.step_time_s(chunks, seats, seats * context, chunks * context / 2)
+    tokens = int(64 * np.count_nonzero(mixed_s <= _PACE_SHARE * pace_s))
+    return Backfill(seats=seats if tokens else 0, tokens=max(tokens, 64))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trial:
+    """One fleet that was simulated.
+
+    Args:
+        name: Kind of arrangement.
+        label: What it is, for figures.
+        pools: Machines and how they scale, in merit order.
+        load: What it served, with the promises.
+        result: What became of it.
+        usd: What was paid.
+        attainment: Share of real-time requests that kept their SLO, None if there are none.
+        kept: Whether all promises were kept: SLO and deadlines.
+        missed: Deferrable requests that were late or never done.
+    """
+
+    name: str
+    label: str
+    pools: tuple[tuple[Machine, Pool], ...]
+    load: Load
+    result: Result
+    usd: float
+    attainment: float | None
+    kept: bool
+    missed: int
+
+    @property
+    def paid_s(self) -> float:
+        """Replica-seconds paid."""
+        return sum(pool.paid_s for pool in self.result.pools)
+
+    @property
+    def ttft_s(self) -> Floats:
+        """Time to first token, shape (requests,)."""
+        return np.asarray(self.result.first_token_s - self.load.arrived_s)
+
+    @property
+    def tpot_s(self) -> Floats:
+        """Time per output token after the first, nan at one token, shape (requests,)."""
+        return _tpot_s(self.load, self.result)
+
+    @property
+    def e2e_s(self) -> Floats:
+        """Arrival to last token, shape (requests,)."""
+        return np.asarray(self.result.finished_s - self.load.arrived_s)
+
+
+def _tpot_s(load: Load, result: Result) -> Floats:
+    later = np.where(load.output_tokens > 1, load.output_tokens - 1.0, np.nan)
+    return np.asarray((result.finished_s - result.first_token_s) / later)
+
+
+def serve(name: str, label: str, load: Load, pools: tuple[tuple[Machine, Pool], ...]) -> Trial:
+    """Simulate a fleet on a load, and price it."""
+    last = pools[-1][0]  # the one that scales for deadlines, if any does
+    bin_s = 900.0 if load.span_s >= SECONDS_PER_DAY else SECONDS_PER_MINUTE
+    result = simulate(
+        load.requests(last.work_s(load), last.seat_s(load)),
+        tuple(pool for _, pool in pools),
+        horizon_s=load.span_s,
+        bin_s=bin_s,
+    )
+    usd = sum(
+        account.paid_s / SECONDS_PER_HOUR * each.usd_per_replica_hour
+        for (each, _), account in zip(pools, result.pools, strict=True)
+    )
+    missed = int(np.count_nonzero(load.deferrable & ~(result.finished_s <= load.deadline_s)))
+    attainment, enough = load.attained(result.first_token_s - load.arrived_s, _tpot_s(load, result))
+    return Trial(
+        name=name,
+        label=label,
+        pools=pools,
+        load=load,
+        result=result,
+        usd=usd,
+        attainment=attainment,
+        kept=enough and missed == 0,
+        missed=missed,
+    )
+
+
+def fixed(machine: Machine, load: Load, instances: int) -> Trial:
+    """Serve all in real time with so many machines, always on."""
+    label = f"{instances * machine.replicas} replicas, always on"
+    pool = machine.pool(Fixed(instances=instances), realtime=True, backfill=None)
+    return serve("realtime_fixed", label, load, ((machine, pool),))
+
+
+def smallest_fixed(machine: Machine, load: Load) -> Iterator[Trial]:
+    """Search the fewest machines, always on, that keep every promise; the last trial with `kept` is the answer.
+
+    From the work alone upwards until it holds, then by bisection. Yields every fleet tried.
+    """
+    work_s = float(machine.work_s(load).sum())
+    failing = max(0, math.ceil(work_s / max(load.span_s, 1.0) / machine.replicas) - 1)
+    holding, step = failing + 1, 1
+    while True:
+        trial = fixed(machine, load, holding)
+        yield trial
+        if trial.kept:
+            break
+        failing, holding, step = holding, holding + step, step * 2
+        if holding * machine.replicas > _MOST_REPLICAS:
+            return
+    while holding - failing > 1:
+        middle = (holding + failing) // 2
+        trial = fixed(machine, load, middle)
+        yield trial
+        if trial.kept:
+            holding = middle
+        else:
+            failing = middle
+
+
+def autoscaled(machine: Machine, load: Load, most: int) -> Iterator[Trial]:
+    """Try autoscalers at targets from few requests in flight a replica to many; yields every one tried.
+
+    Args:
+        machine: What is scaled.
+        load: What is served.
+        most: Machines that a fixed fleet takes; the scaler may go to half as many more, and starts with them.
+    """
+    seats = machine.limits.max_num_seqs
+    for target in np.unique(np.geomspace(2, seats, 9).round().astype(int)):
+        for minimum in sorted({1, math.ceil(most / 3)}):
+            scaling = Autoscaled(
+                target_in_flight=float(target),
+                minimum=minimum,
+                maximum=math.ceil(1.5 * most),
+                initial=most,
+            )
+            label = f"autoscaled to {target} requests in flight a replica, at least {minimum} machines"
+            pool = machine.pool(scaling, realtime=True, backfill=None)
+            yield serve("realtime_autoscaled", label, load, ((machine, pool),))
+
+
+def most_for_deadlines(machine: Machine, load: Load) -> int:
+    """Return the machines that temporary capacity may have: twice what the work asks for if spread evenly."""
+    deferrable = load.deferrable
+    if not deferrable.any():
+        return 0
+    work_s = float(machine.work_s(load)[deferrable].sum())
+    patience_s = float(np.min(load.deadline_s[deferrable] - load.arrived_s[deferrable]))
+    room_s = max(min(load.span_s, patience_s) - machine.startup_s, machine.startup_s)
+    return min(2 * math.ceil(work_s / room_s / machine.replicas) + 1, _MOST_REPLICAS // machine.replicas)
+
+
+def batch(machine: Machine, load: Load) -> Trial:
+    """Serve all that may wait on capacity that is rented for it and given back."""
+    whole = Backfill(seats=machine.limits.max_num_seqs, tokens=machine.limits.max_num_batched_tokens)
+    scaling = ForDeadlines(maximum=most_for_deadlines(machine, load))
+    pool = machine.pool(scaling, realtime=False, backfill=whole)
+    return serve("batch", "rented for each run and given back", load, ((machine, pool),))
+
+
+def mix(base: Trial, batch_machine: Machine, load: Load, backfill: Backfill | None) -> Trial:
+    """Serve the real-time lane with a fleet that holds for it alone, and what may wait in its gaps and beside it.
+
+    Args:
+        base: The fleet that keeps the SLO of the real-time lane.
+        batch_machine: Temporary capacity for what does not fit into its gaps in time.
+        load: Both lanes.
+        backfill: How much of the gaps may be filled; None keeps the lanes apart.
+    """
+    machine, pool = base.pools[0]
+    filled = machine.pool(pool.scaling, realtime=True, backfill=backfill)  # type: ignore[arg-type]
+    whole = Backfill(seats=batch_machine.limits.max_num_seqs, tokens=batch_machine.limits.max_num_batched_tokens)
+    scaling = ForDeadlines(maximum=most_for_deadlines(batch_machine, load))
+    beside = batch_machine.pool(scaling, realtime=False, backfill=whole)
+    how = f"{backfill.seats} seats filled" if backfill else "lanes apart"
+    return serve("mix", f"{base.label}, {how}", load, ((machine, filled), (batch_machine, beside)))

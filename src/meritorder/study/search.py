@@ -1,0 +1,160 @@
+"""The search for the cheapest fleet of each arrangement."""
+
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
+from typing import Final
+
+import numpy as np
+
+from meritorder.errors import InfeasibleError
+from meritorder.study.fleets import (
+    Machine,
+    Trial,
+    autoscaled,
+    backfill_for,
+    batch,
+    mix,
+    smallest_fixed,
+)
+from meritorder.study.load import Load, check_slo
+from meritorder.units import SECONDS_PER_MINUTE
+
+Progress = Callable[[str], None]
+
+_WINDOWS: Final = 60
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """The fleets that the answer is made of.
+
+    Args:
+        fixed: Cheapest fleet that is always on and keeps the SLO for all.
+        autoscaled: Cheapest autoscaled fleet that does; if none does, the one that comes nearest.
+        baseline: The cheaper of the two.
+        batch: All requests in batch.
+        mix: Both lanes, the cheapest way found.
+        alone: The real-time lane alone, None if there is none.
+        slo_utilization: Highest utilisation that the always-on fleet reached over a window while it kept its SLO.
+        tried: Every fleet simulated.
+        waterfalls: Real time to batch and to the mix.
+    """
+
+    fixed: Trial
+    autoscaled: Trial
+    baseline: Trial
+    batch: Trial
+    mix: Trial
+    alone: Trial | None
+    slo_utilization: float
+    tried: list[Trial]
+
+
+@dataclass(slots=True, kw_only=True)
+class Search:
+    load: Load
+    machines: list[Machine]
+    patience_s: float
+    progress: Progress
+    tried: list[Trial] = field(default_factory=list)
+
+    def run(self) -> Found:
+        realtime = self.load.all_realtime()
+        always = self._cheapest_fixed(realtime, "real time, always on")
+        scaled = self._best_autoscaled(always, realtime)
+        baseline = scaled if scaled.kept and scaled.usd < always.usd else always
+        self.progress("simulating batch")
+        machine = self.machines[0]
+        batched = batch(machine, self.load.all_deferrable(self.patience_s))
+        self.tried.append(batched)
+        alone, mixed = self._best_mix(baseline)
+        return Found(
+            fixed=always,
+            autoscaled=scaled,
+            baseline=baseline,
+            batch=batched,
+            mix=mixed,
+            alone=alone,
+            slo_utilization=_slo_utilization(always, realtime),
+            tried=self.tried,
+        )
+
+    def _cheapest_fixed(self, load: Load, what: str) -> Trial:
+        """Search the cheapest fleet that is always on, over the replicas at hand."""
+        best: Trial | None = None
+        problem: InfeasibleError | None = None
+        for machine in self.machines:
+            try:
+                check_slo(load, machine.profile, machine.limits)
+            except InfeasibleError as error:
+                problem = problem or error
+                continue
+            if best and machine.usd_of_work(load) > best.usd:
+                continue
+            for trial in smallest_fixed(machine, load):
+                self.progress(f"{what}: {trial.label}, SLO kept for {trial.attainment or 1:.1%}")
+                self.tried.append(trial)
+                if trial.kept and (best is None or trial.usd < best.usd):
+                    best = trial
+        if best is None:
+            raise problem or InfeasibleError(
+                "no fleet of up to 4,096 replicas keeps the SLO", fix="loosen it with --slo, or use faster hardware"
+            )
+        return best
+
+    def _best_autoscaled(self, always: Trial, load: Load) -> Trial:
+        machine, pool = always.pools[0]
+        trials = []
+        for trial in autoscaled(machine, load, pool.most_instances):
+            self.progress(f"real time, autoscaled: {trial.label}, SLO kept for {trial.attainment or 1:.1%}")
+            trials.append(trial)
+        self.tried += trials
+        kept = [trial for trial in trials if trial.kept]
+        if kept:
+            return min(kept, key=lambda trial: trial.usd)
+        return max(trials, key=lambda trial: trial.attainment or 0.0)
+
+    def _best_mix(self, baseline: Trial) -> tuple[Trial | None, Trial]:
+        """Return the real-time lane alone, and the cheapest way found to serve both lanes."""
+        deferrable = self.load.deferrable
+        whole = replace(baseline, name="mix", label=f"all in real time: {baseline.label}", load=self.load)
+        if not deferrable.any():
+            return baseline, whole
+        if deferrable.all():
+            apart = replace(batch(self.machines[0], self.load), name="mix")
+            return None, min((t for t in (apart, whole) if t.kept), key=lambda t: t.usd, default=whole)
+        lane = self.load.only(~deferrable)
+        always = self._cheapest_fixed(lane, "real-time lane alone")
+        scaled = self._best_autoscaled(always, lane)
+        bases = [always, *([scaled] if scaled.kept else [])]
+        candidates = [whole]
+        for base in bases:
+            candidates += self._mixes(base)
+        self.tried += candidates[1:]
+        alone = min(bases, key=lambda trial: trial.usd)
+        return alone, min((trial for trial in candidates if trial.kept), key=lambda trial: trial.usd)
+
+    def _mixes(self, base: Trial) -> Iterable[Trial]:
+        """Fill the gaps of a real-time fleet, less and less until its SLO holds; and the lanes apart."""
+        room = backfill_for(base.pools[0][0], self.load)
+        for share in (1.0, 0.75, 0.5, 0.25):
+            if room.seats == 0:
+                break
+            filled = replace(room, seats=max(1, math.floor(room.seats * share)))
+            trial = mix(base, self.machines[0], self.load, filled)
+            self.progress(f"mix: {trial.label}, SLO kept for {trial.attainment or 1:.1%}, {trial.missed} late")
+            yield trial
+            if trial.kept:
+                break
+        yield mix(base, self.machines[0], self.load, None)
+
+
+def _slo_utilization(always: Trial, load: Load) -> float:
+    """Return the highest utilisation that the fleet reached over a window of the trace, at most 1."""
+    work_s = always.pools[0][0].work_s(load)
+    window_s = max(load.span_s / _WINDOWS, 5 * SECONDS_PER_MINUTE)
+    windows = (load.arrived_s / window_s).astype(np.int64)
+    busiest_s = float(np.bincount(windows, weights=work_s).max())
+    replicas = always.paid_s / max(always.result.end_s, 1.0)
+    return min(1.0, busiest_s / (replicas * min(window_s, load.span_s)))
