@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -19,6 +19,10 @@ Floats = NDArray[np.float64]
 
 # Beyond this many replicas a search has left what a fleet is.
 _MOST_REPLICAS: Final = 4096
+# Size of the sample on which a steady load is tried, and how finely.
+_STEADY_REQUESTS: Final = 20_000
+_MOST_STEADY_MACHINES: Final = 8
+_STEADY_PRECISION: Final = 0.01
 # Share of the promised pace that a step may take with deferrable work in it.
 _PACE_SHARE: Final = 0.9
 
@@ -110,10 +114,10 @@ def backfill_for(machine: Machine, load: Load) -> Backfill:
     """
     pace_s = load.tightest_tpot_s
     context = float(np.mean(load.input_tokens + load.output_tokens / 2))
-    batches = np.arange(1, machine.limits.max_num_seqs + 1)
+    batches = np.arange(1.0, machine.limits.max_num_seqs + 1)
     decode_s = machine.profile.step_time_s(0, batches, batches * context)
     seats = int(np.count_nonzero(decode_s <= 0.7 * pace_s))
-    chunks = np.arange(64, machine.limits.max_num_batched_tokens - seats + 1, 64)
+    chunks = np.arange(64.0, machine.limits.max_num_batched_tokens - seats + 1, 64.0)
     mixed_s = machine.profile.step_time_s(chunks, seats, seats * context, chunks * context / 2)
     tokens = int(64 * np.count_nonzero(mixed_s <= _PACE_SHARE * pace_s))
     return Backfill(seats=seats if tokens else 0, tokens=max(tokens, 64))
@@ -231,6 +235,27 @@ def smallest_fixed(machine: Machine, load: Load) -> Iterator[Trial]:
             holding = middle
         else:
             failing = middle
+
+
+def fullest_within_slo(machine: Machine, pool: Pool, load: Load) -> float:
+    """Return the utilisation of a fleet at the highest steady load at which it keeps the SLO, at most 1.
+
+    Requests of the load arrive as a Poisson process at a rate that bisection raises until too few keep the SLO.
+    """
+    instances = min(pool.most_instances, _MOST_STEADY_MACHINES)
+    chosen = np.linspace(0, len(load), min(len(load), _STEADY_REQUESTS), endpoint=False).astype(np.int64)
+    sample = load.only(chosen)
+    gaps = np.random.default_rng(0).exponential(1.0, len(sample))
+    work_s = float(machine.work_s(sample).mean()) / (instances * machine.replicas)
+    low, high = 0.0, 1.0
+    while high - low > _STEADY_PRECISION:
+        middle = (low + high) / 2
+        steady = replace(sample, arrived_s=np.cumsum(gaps) * work_s / middle)
+        if fixed(machine, steady, instances).kept:
+            low = middle
+        else:
+            high = middle
+    return max(low, _STEADY_PRECISION)
 
 
 def autoscaled(machine: Machine, load: Load, most: int) -> Iterator[Trial]:

@@ -74,8 +74,8 @@ class Load:
         """Return the same requests with nothing that cannot wait; what has no deadline gets this patience."""
         return replace(self, deadline_s=np.where(self.deferrable, self.deadline_s, self.arrived_s + patience_s))
 
-    def only(self, keep: Bools) -> Self:
-        """Return some of the requests."""
+    def only(self, keep: Bools | NDArray[np.int64]) -> Self:
+        """Return some of the requests, by mask or by index."""
         columns = (
             "arrived_s",
             "input_tokens",
@@ -167,7 +167,7 @@ def check_slo(load: Load, profile: Profile, limits: EngineLimits) -> None:
     ttft_q, tpot_q = float(np.quantile(ttft_s, needed)), float(np.nanquantile(tpot_s, needed))
     raise InfeasibleError(
         f"no replica can meet the SLO: alone on an idle one {share:.1%} of requests keep it, "
-        f"{needed:.1%} must; the quantile there is {ttft_q:.2g} s to the first token and {tpot_q:.2g} s a token after it",
+        f"{needed:.1%} must; that share takes {ttft_q:.2g} s to the first token and {tpot_q:.2g} s a token after it",
         where=profile.replica.label,
         fix="loosen it with --slo ttft=…,tpot=…, use more GPUs a replica (--tp), or faster hardware",
     )

@@ -3,9 +3,6 @@
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
-from typing import Final
-
-import numpy as np
 
 from meritorder.errors import InfeasibleError
 from meritorder.study.fleets import (
@@ -14,15 +11,13 @@ from meritorder.study.fleets import (
     autoscaled,
     backfill_for,
     batch,
+    fullest_within_slo,
     mix,
     smallest_fixed,
 )
 from meritorder.study.load import Load, check_slo
-from meritorder.units import SECONDS_PER_MINUTE
 
 Progress = Callable[[str], None]
-
-_WINDOWS: Final = 60
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,7 +31,7 @@ class Found:
         batch: All requests in batch.
         mix: Both lanes, the cheapest way found.
         alone: The real-time lane alone, None if there is none.
-        slo_utilization: Highest utilisation that the always-on fleet reached over a window while it kept its SLO.
+        slo_utilization: Utilisation of the always-on fleet at the highest steady load at which it keeps the SLO.
         tried: Every fleet simulated.
         waterfalls: Real time to batch and to the mix.
     """
@@ -76,7 +71,7 @@ class Search:
             batch=batched,
             mix=mixed,
             alone=alone,
-            slo_utilization=_slo_utilization(always, realtime),
+            slo_utilization=fullest_within_slo(*always.pools[0], realtime),
             tried=self.tried,
         )
 
@@ -148,13 +143,3 @@ class Search:
             if trial.kept:
                 break
         yield mix(base, self.machines[0], self.load, None)
-
-
-def _slo_utilization(always: Trial, load: Load) -> float:
-    """Return the highest utilisation that the fleet reached over a window of the trace, at most 1."""
-    work_s = always.pools[0][0].work_s(load)
-    window_s = max(load.span_s / _WINDOWS, 5 * SECONDS_PER_MINUTE)
-    windows = (load.arrived_s / window_s).astype(np.int64)
-    busiest_s = float(np.bincount(windows, weights=work_s).max())
-    replicas = always.paid_s / max(always.result.end_s, 1.0)
-    return min(1.0, busiest_s / (replicas * min(window_s, load.span_s)))
