@@ -1,0 +1,206 @@
+"""The columns of the table of arrangements, for every form of the report: the same words and digits everywhere."""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Final, TypeVar
+
+from meritorder.comparison import Arrangement, Comparison
+from meritorder.units import format_duration, format_share, format_usd
+
+T = TypeVar("T")
+
+MISSING: Final = "–"
+_REQUEST_COUNTS: Final = (1, 1_000, 1_000_000)
+_READABLE_USD: Final = 0.01
+_LANE_TITLES: Final = {"realtime": "Real time", "deferrable": "Deferrable"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Metric:
+    """One column, written out for every arrangement.
+
+    Args:
+        group: What it is about: `Cost`, `TTFT`.
+        heading: Its name within the group.
+        short: Its name on its own, as lines.
+        meaning: What the number is.
+        importance: The lower, the sooner it is shown where there is little room.
+        cells: Text of every arrangement, in their order.
+    """
+
+    group: str
+    heading: str
+    short: tuple[str, ...]
+    meaning: str
+    importance: int
+    cells: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class PerRequest:
+    """How many requests a price is quoted for, so that it is not a row of zeros."""
+
+    count: int
+
+    @property
+    def title(self) -> str:
+        """Return `per request` or `per 1,000 requests`."""
+        return "per request" if self.count == 1 else f"per {self.count:,} requests"
+
+    @property
+    def short(self) -> tuple[str, ...]:
+        """Return the title as two lines."""
+        return ("per", "request") if self.count == 1 else (f"per {self.count:,}", "requests")
+
+
+def per_request(comparison: Comparison) -> PerRequest:
+    """Choose the number of requests for which the cheapest arrangement costs at least a cent."""
+    prices = [arrangement.usd_per_request for arrangement in comparison.arrangements]
+    lowest = min((price for price in prices if price > 0), default=_READABLE_USD)
+    return PerRequest(next((n for n in _REQUEST_COUNTS if lowest * n >= _READABLE_USD), _REQUEST_COUNTS[-1]))
+
+
+def usd_cells(amounts: Sequence[float | None]) -> tuple[str, ...]:
+    """Write a column of dollars with one number of decimals: three digits of the smallest, none from $1,000."""
+    sizes = [abs(usd) for usd in amounts if usd and math.isfinite(usd)]
+    smallest, largest = min(sizes, default=0.0), max(sizes, default=0.0)
+    if smallest >= 1:
+        decimals = 0 if largest >= 1000 else 2
+    else:
+        decimals = 2 if smallest == 0 else min(6, 2 - math.floor(math.log10(smallest)))
+    return tuple(MISSING if usd is None else format_usd(usd, decimals) for usd in amounts)
+
+
+def signed_usd(usd: float) -> str:
+    """Write a difference in dollars with its sign: `+$190`, `−$5,934`."""
+    return f"{'−' if usd < 0 else '+'}{format_usd(abs(usd))}"
+
+
+def or_missing(value: T | None, write: Callable[[T], str]) -> str:
+    """Write a value, or a dash if there is none."""
+    return MISSING if value is None else write(value)
+
+
+def title_of(comparison: Comparison, name: str) -> str:
+    """Return the title of the arrangement of this name."""
+    return next((a.title for a in comparison.arrangements if a.name == name), name)
+
+
+def lane_title(lane: str) -> str:
+    """Return the title of a lane."""
+    return _LANE_TITLES.get(lane, lane)
+
+
+def metrics(comparison: Comparison) -> list[Metric]:
+    """Return the columns of the table of arrangements, in the order in which they are read."""
+    arrangements = comparison.arrangements
+    return [*_costs(arrangements, per_request(comparison)), *_capacity(arrangements), *_latency(arrangements)]
+
+
+def _costs(arrangements: list[Arrangement], unit: PerRequest) -> list[Metric]:
+    return [
+        Metric(
+            group="Cost",
+            heading="total",
+            short=("", "total"),
+            meaning="everything that is paid over the trace, idle and start-up time included",
+            importance=0,
+            cells=usd_cells([a.total_usd for a in arrangements]),
+        ),
+        Metric(
+            group="Cost",
+            heading=unit.title,
+            short=unit.short,
+            meaning="total cost divided by all requests",
+            importance=1,
+            cells=usd_cells([a.usd_per_request * unit.count for a in arrangements]),
+        ),
+        Metric(
+            group="Cost",
+            heading="per Mtok",
+            short=("per", "Mtok"),
+            meaning="total cost for each million tokens, input and output together",
+            importance=7,
+            cells=usd_cells([a.usd_per_mtok for a in arrangements]),
+        ),
+    ]
+
+
+def _capacity(arrangements: list[Arrangement]) -> list[Metric]:
+    def column(heading: str, short: tuple[str, ...], meaning: str, importance: int, cells: list[str]) -> Metric:
+        return Metric(
+            group="Capacity",
+            heading=heading,
+            short=short,
+            meaning=meaning,
+            importance=importance,
+            cells=tuple(cells),
+        )
+
+    return [
+        column(
+            "utilisation",
+            ("utili-", "sation"),
+            "work done, of the work that the paid replicas could have done when saturated",
+            2,
+            [or_missing(a.utilization, format_share) for a in arrangements],
+        ),
+        column(
+            "busy",
+            ("", "busy"),
+            "share of paid replica time with any request running",
+            12,
+            [or_missing(a.busy, format_share) for a in arrangements],
+        ),
+        column(
+            "replica-hours",
+            ("replica-", "hours"),
+            "paid time of all replicas",
+            8,
+            [or_missing(a.replica_hours, lambda hours: f"{hours:,.4g}" if hours < 1000 else f"{hours:,.0f}") for a in arrangements],
+        ),
+        column(
+            "peak replicas",
+            ("peak", "replicas"),
+            "most replicas paid for at one time",
+            9,
+            [or_missing(a.peak_replicas, lambda n: f"{n:,}") for a in arrangements],
+        ),
+    ]
+
+
+def _latency(arrangements: list[Arrangement]) -> list[Metric]:
+    def column(group: str, heading: str, meaning: str, importance: int, seconds: list[float | None]) -> Metric:
+        return Metric(
+            group=group,
+            heading=heading,
+            short=(group, heading),
+            meaning=meaning,
+            importance=importance,
+            cells=tuple(or_missing(s, format_duration) for s in seconds),
+        )
+
+    return [
+        column("TTFT", "p50", "time to first token, median", 11, [a.ttft_p50_s for a in arrangements]),
+        column("TTFT", "p99", "time to first token, all but one in a hundred", 4, [a.ttft_p99_s for a in arrangements]),
+        column("TPOT", "p99", "time per output token after the first", 6, [a.tpot_p99_s for a in arrangements]),
+        column("E2E", "p50", "time to the whole answer, median", 10, [a.e2e_p50_s for a in arrangements]),
+        column("E2E", "p99", "time to the whole answer, all but one in a hundred", 13, [a.e2e_p99_s for a in arrangements]),
+        Metric(
+            group="Promise",
+            heading="SLO kept",
+            short=("SLO", "kept"),
+            meaning="share of real-time requests whose first token and pace were in time",
+            importance=3,
+            cells=tuple(or_missing(a.slo_attainment, lambda share: format_share(share, 2)) for a in arrangements),
+        ),
+        Metric(
+            group="Promise",
+            heading="late",
+            short=("", "late"),
+            meaning="deferrable requests that missed their deadline",
+            importance=5,
+            cells=tuple(f"{a.deadlines_missed:,}" for a in arrangements),
+        ),
+    ]
