@@ -76,7 +76,10 @@ def format_usd(usd: float, decimals: int | None = None) -> str:
         return f"{sign}${magnitude:,.0f}"
     if magnitude >= 1:
         return f"{sign}${magnitude:,.2f}"
-    return f"{sign}${magnitude:.3g}" if magnitude >= 1e-4 or magnitude == 0 else f"{sign}${magnitude:.6f}"
+    if magnitude == 0:
+        return "$0"
+    whole, _, cents = (f"{magnitude:.3g}" if magnitude >= 1e-4 else f"{magnitude:.6f}").partition(".")
+    return f"{sign}${whole}.{cents:0<2}"
 
 
 def format_share(share: float, decimals: int = 0) -> str:

@@ -80,7 +80,9 @@ def _lanes(realtime_usd: float, deferrable_usd: float) -> list[LaneCost]:
     ]
 
 
-def _fleet(name: str, title: str, hours: float, paid: PaidTime, lanes: list[LaneCost], **figures: object) -> Arrangement:
+def _fleet(
+    name: str, title: str, hours: float, paid: PaidTime, lanes: list[LaneCost], **figures: object
+) -> Arrangement:
     usd = sum(lane.total_usd for lane in lanes)
     return Arrangement(
         name=name,
@@ -97,7 +99,9 @@ def _fleet(name: str, title: str, hours: float, paid: PaidTime, lanes: list[Lane
     )
 
 
-def _api(name: str, title: str, usd_per_mtok: float, lanes: list[LaneCost], *, feasible: bool, note: str) -> Arrangement:
+def _api(
+    name: str, title: str, usd_per_mtok: float, lanes: list[LaneCost], *, feasible: bool, note: str
+) -> Arrangement:
     usd = sum(lane.total_usd for lane in lanes)
     return Arrangement(
         name=name,
@@ -179,9 +183,16 @@ def _waterfalls() -> list[Waterfall]:
 
 
 def _frontier() -> list[FrontierPoint]:
-    def point(arrangement: str, label: str, usd: float, ttft: float | None, e2e: float, *, keeps: bool = True) -> FrontierPoint:
+    def point(
+        arrangement: str, label: str, usd: float, ttft: float | None, e2e: float, *, keeps: bool = True
+    ) -> FrontierPoint:
         return FrontierPoint(
-            arrangement=arrangement, label=label, usd_per_request=usd / REQUESTS, ttft_p99_s=ttft, e2e_p50_s=e2e, keeps_promise=keeps
+            arrangement=arrangement,
+            label=label,
+            usd_per_request=usd / REQUESTS,
+            ttft_p99_s=ttft,
+            e2e_p50_s=e2e,
+            keeps_promise=keeps,
         )
 
     return [

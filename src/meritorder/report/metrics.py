@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final, TypeVar
 
-from meritorder.comparison import Arrangement, Comparison
+from meritorder.comparison import Arrangement, Comparison, Waterfall
 from meritorder.units import format_duration, format_share, format_usd
 
 T = TypeVar("T")
@@ -35,6 +35,11 @@ class Metric:
     meaning: str
     importance: int
     cells: tuple[str, ...]
+
+    @property
+    def label(self) -> str:
+        """Return its name in running text: `total`, `TTFT p99`."""
+        return f"{self.group} {self.heading}" if self.group.isupper() else self.heading
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,9 +77,22 @@ def usd_cells(amounts: Sequence[float | None]) -> tuple[str, ...]:
     return tuple(MISSING if usd is None else format_usd(usd, decimals) for usd in amounts)
 
 
-def signed_usd(usd: float) -> str:
-    """Write a difference in dollars with its sign: `+$190`, `−$5,934`."""
-    return f"{'−' if usd < 0 else '+'}{format_usd(abs(usd))}"
+def waterfall_cells(waterfall: Waterfall) -> tuple[str, ...]:
+    """Write the first total, every part with its sign, and the last total: `$13,048`, `−$5,934`, `$4,183`."""
+    parts = [part.usd for part in waterfall.parts]
+    first, *sizes, last = usd_cells([waterfall.from_usd, *map(abs, parts), waterfall.to_usd])
+    return (
+        first,
+        *(f"{'−' if usd < 0 else '+'}{size}" for usd, size in zip(parts, sizes, strict=True)),
+        last,
+    )
+
+
+def waterfall_title(comparison: Comparison, waterfall: Waterfall) -> str:
+    """Return the question that a waterfall answers."""
+    start, end = (_within_sentence(title_of(comparison, name)) for name in (waterfall.start, waterfall.end))
+    compared = "less" if waterfall.to_usd <= waterfall.from_usd else "more"
+    return f"Why {end} costs {compared} than {start}"
 
 
 def or_missing(value: T | None, write: Callable[[T], str]) -> str:
@@ -87,9 +105,36 @@ def title_of(comparison: Comparison, name: str) -> str:
     return next((a.title for a in comparison.arrangements if a.name == name), name)
 
 
+def saving_text(comparison: Comparison) -> str:
+    """Return what is saved, against what, and how sure that is."""
+    against = _within_sentence(title_of(comparison, comparison.baseline))
+    if comparison.saving_usd <= 0:
+        return f"Nothing is cheaper than {against}."
+    interval = comparison.saving_interval
+    sure = (
+        f"between {format_share(interval.low)} and {format_share(interval.high)}, with {interval.basis}"
+        if interval
+        else "no interval was computed"
+    )
+    return f"Saves {format_usd(comparison.saving_usd)}, {format_share(comparison.saving_share)} of {against}: {sure}."
+
+
+def ratio_text(comparison: Comparison) -> str:
+    """Return how much dearer real time is than batch, and the note to it."""
+    ratio = comparison.ratio_realtime_to_batch
+    known = (
+        f"Real time costs {ratio:.2g} times what batch costs." if math.isfinite(ratio) and ratio > 0 else ""
+    )
+    return f"{known} {comparison.ratio_note}".strip()
+
+
 def lane_title(lane: str) -> str:
     """Return the title of a lane."""
     return _LANE_TITLES.get(lane, lane)
+
+
+def _within_sentence(title: str) -> str:
+    return title if title[:2].isupper() else title[:1].lower() + title[1:]
 
 
 def metrics(comparison: Comparison) -> list[Metric]:
@@ -128,7 +173,9 @@ def _costs(arrangements: list[Arrangement], unit: PerRequest) -> list[Metric]:
 
 
 def _capacity(arrangements: list[Arrangement]) -> list[Metric]:
-    def column(heading: str, short: tuple[str, ...], meaning: str, importance: int, cells: list[str]) -> Metric:
+    def column(
+        heading: str, short: tuple[str, ...], meaning: str, importance: int, cells: list[str]
+    ) -> Metric:
         return Metric(
             group="Capacity",
             heading=heading,
@@ -158,7 +205,12 @@ def _capacity(arrangements: list[Arrangement]) -> list[Metric]:
             ("replica-", "hours"),
             "paid time of all replicas",
             8,
-            [or_missing(a.replica_hours, lambda hours: f"{hours:,.4g}" if hours < 1000 else f"{hours:,.0f}") for a in arrangements],
+            [
+                or_missing(
+                    a.replica_hours, lambda hours: f"{hours:,.4g}" if hours < 1000 else f"{hours:,.0f}"
+                )
+                for a in arrangements
+            ],
         ),
         column(
             "peak replicas",
@@ -171,7 +223,9 @@ def _capacity(arrangements: list[Arrangement]) -> list[Metric]:
 
 
 def _latency(arrangements: list[Arrangement]) -> list[Metric]:
-    def column(group: str, heading: str, meaning: str, importance: int, seconds: list[float | None]) -> Metric:
+    def column(
+        group: str, heading: str, meaning: str, importance: int, seconds: list[float | None]
+    ) -> Metric:
         return Metric(
             group=group,
             heading=heading,
@@ -183,17 +237,33 @@ def _latency(arrangements: list[Arrangement]) -> list[Metric]:
 
     return [
         column("TTFT", "p50", "time to first token, median", 11, [a.ttft_p50_s for a in arrangements]),
-        column("TTFT", "p99", "time to first token, all but one in a hundred", 4, [a.ttft_p99_s for a in arrangements]),
-        column("TPOT", "p99", "time per output token after the first", 6, [a.tpot_p99_s for a in arrangements]),
+        column(
+            "TTFT",
+            "p99",
+            "time to first token, all but one in a hundred",
+            4,
+            [a.ttft_p99_s for a in arrangements],
+        ),
+        column(
+            "TPOT", "p99", "time per output token after the first", 6, [a.tpot_p99_s for a in arrangements]
+        ),
         column("E2E", "p50", "time to the whole answer, median", 10, [a.e2e_p50_s for a in arrangements]),
-        column("E2E", "p99", "time to the whole answer, all but one in a hundred", 13, [a.e2e_p99_s for a in arrangements]),
+        column(
+            "E2E",
+            "p99",
+            "time to the whole answer, all but one in a hundred",
+            13,
+            [a.e2e_p99_s for a in arrangements],
+        ),
         Metric(
             group="Promise",
             heading="SLO kept",
             short=("SLO", "kept"),
             meaning="share of real-time requests whose first token and pace were in time",
             importance=3,
-            cells=tuple(or_missing(a.slo_attainment, lambda share: format_share(share, 2)) for a in arrangements),
+            cells=tuple(
+                or_missing(a.slo_attainment, lambda share: format_share(share, 2)) for a in arrangements
+            ),
         ),
         Metric(
             group="Promise",
