@@ -50,7 +50,7 @@ def _replace(path: Path, content: bytes) -> None:
 
 
 def _mode_of(target: Path) -> int:
-    """Return the mode that an ordinary file would have here: that of the old one, or what the umask leaves."""
+    """Return the mode of the old file, or what the umask leaves to a new one."""
     if target.exists():
         return target.stat().st_mode & 0o777
     umask = os.umask(0)

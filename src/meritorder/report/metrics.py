@@ -1,4 +1,4 @@
-"""The columns of the table of arrangements, for every form of the report: the same words and digits everywhere."""
+"""The columns of the table of arrangements: the same words and digits in every form of the report."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -10,7 +10,8 @@ from meritorder.units import format_duration, format_share, format_usd
 
 T = TypeVar("T")
 
-MISSING: Final = "–"
+MISSING: Final = "\N{EN DASH}"
+_MINUS: Final = "\N{MINUS SIGN}"
 _REQUEST_COUNTS: Final = (1, 1_000, 1_000_000)
 _READABLE_USD: Final = 0.01
 _LANE_TITLES: Final = {"realtime": "Real time", "deferrable": "Deferrable"}
@@ -67,7 +68,7 @@ def per_request(comparison: Comparison) -> PerRequest:
 
 
 def usd_cells(amounts: Sequence[float | None]) -> tuple[str, ...]:
-    """Write a column of dollars with one number of decimals: three digits of the smallest, none from $1,000."""
+    """Write a column of dollars with the same decimals: three digits of the smallest, none from $1,000."""
     sizes = [abs(usd) for usd in amounts if usd and math.isfinite(usd)]
     smallest, largest = min(sizes, default=0.0), max(sizes, default=0.0)
     if smallest >= 1:
@@ -78,12 +79,12 @@ def usd_cells(amounts: Sequence[float | None]) -> tuple[str, ...]:
 
 
 def waterfall_cells(waterfall: Waterfall) -> tuple[str, ...]:
-    """Write the first total, every part with its sign, and the last total: `$13,048`, `−$5,934`, `$4,183`."""
+    """Write the first total, every part with its sign, and the last total: `$13,048`, `+$189`, `$4,183`."""
     parts = [part.usd for part in waterfall.parts]
     first, *sizes, last = usd_cells([waterfall.from_usd, *map(abs, parts), waterfall.to_usd])
     return (
         first,
-        *(f"{'−' if usd < 0 else '+'}{size}" for usd, size in zip(parts, sizes, strict=True)),
+        *(f"{_MINUS if usd < 0 else '+'}{size}" for usd, size in zip(parts, sizes, strict=True)),
         last,
     )
 
@@ -116,7 +117,8 @@ def saving_text(comparison: Comparison) -> str:
         if interval
         else "no interval was computed"
     )
-    return f"Saves {format_usd(comparison.saving_usd)}, {format_share(comparison.saving_share)} of {against}: {sure}."
+    saved = f"{format_usd(comparison.saving_usd)}, {format_share(comparison.saving_share)} of {against}"
+    return f"Saves {saved}: {sure}."
 
 
 def ratio_text(comparison: Comparison) -> str:

@@ -13,7 +13,6 @@ from rich.table import Table
 from rich.text import Text
 
 from meritorder.comparison import Arrangement, Comparison, PriceUsed, TraceSummary, Waterfall
-from meritorder.report.bars import Bar, steps
 from meritorder.report.metrics import (
     Metric,
     lane_title,
@@ -27,6 +26,7 @@ from meritorder.report.metrics import (
     waterfall_cells,
     waterfall_title,
 )
+from meritorder.report.steps import Bar, steps
 from meritorder.units import format_duration, format_share, format_usd
 
 _INDENT: Final = 2
