@@ -50,7 +50,7 @@ def waterfall(comparison: Comparison, fall: Waterfall, palette: Palette = LIGHT)
         alt.Chart()
         .mark_bar(height=_BAR_HEIGHT, cornerRadius=1)
         .encode(
-            x=alt.X("from:Q", axis=None),
+            x=alt.X("from:Q", axis=None, scale=alt.Scale(nice=False)),
             x2="to:Q",
             y=_row(),
             color=alt.Color("kind:N", scale=colours(("total", "saving", "extra"), palette), legend=None),
@@ -127,7 +127,7 @@ def _stacked(
         .transform_calculate(order=f"{order} : {len(kinds)}")
         .mark_bar(height=_BAR_HEIGHT, cornerRadius=1)
         .encode(
-            x=alt.X(f"{amount}:Q", stack="zero", axis=None),
+            x=alt.X(f"{amount}:Q", stack="zero", axis=None, scale=alt.Scale(nice=False)),
             y=_row(),
             color=alt.Color("kind:N", scale=colours(tuple(kinds), palette), legend=None),
             order="order:Q",
@@ -157,8 +157,10 @@ def _row() -> alt.Y:
 def _text(field: str, align: Literal["left", "right"], place: int | str, palette: Palette) -> alt.Chart:
     chart: alt.Chart = (
         alt.Chart()
-        .transform_aggregate(text=f"min({field})", groupby=["row"])
+        .transform_aggregate(
+            [alt.AggregatedFieldDef(op="min", field=field, **{"as": field})], groupby=["row"]
+        )
         .mark_text(align=align, baseline="bottom", dy=-9, color=palette.ink)
-        .encode(x=alt.value(place), y=_row(), text="text:N")
+        .encode(x=alt.value(place), y=_row(), text=f"{field}:N")
     )
     return chart

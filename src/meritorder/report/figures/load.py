@@ -1,6 +1,6 @@
 """Load and capacity of a fleet over time."""
 
-from typing import Final
+from typing import Final, Literal
 
 import altair as alt
 
@@ -12,6 +12,7 @@ from meritorder.units import (
     SECONDS_PER_DAY,
     SECONDS_PER_HOUR,
     SECONDS_PER_MINUTE,
+    SECONDS_PER_WEEK,
     format_duration,
     utc,
 )
@@ -31,37 +32,52 @@ def load(comparison: Comparison, arrangement: Arrangement, palette: Palette = LI
     timeline = arrangement.timeline
     if timeline is None:
         raise ValueError(f"{arrangement.name} has no timeline")
-    x = _time_axis(comparison, timeline)
-    rows = _timeline_rows(comparison, timeline)
-    top = max(
-        (max(_heights(a.timeline), default=0) for a in comparison.arrangements if a.timeline), default=0
+    tops = [max(_heights(a.timeline), default=0.0) for a in comparison.arrangements if a.timeline]
+    return figure(
+        [
+            _loads(_time_axis(comparison), max(tops) or 1.0, palette),
+            *_capacity(comparison, palette),
+        ],
+        _timeline_rows(comparison, timeline),
+        palette,
+        height=_HEIGHT,
+        description=f"Load and capacity over time: {arrangement.title}",
     )
-    scale = alt.Scale(domain=[0, top or 1], nice=True)
-    y_axis = alt.Axis(title="replicas", tickCount=4, tickMinStep=1)
-    hover = alt.selection_point(
-        name="hover", nearest=True, on="pointermove", clear="pointerleave", fields=["t"], empty=False
-    )
-    lanes = (
+
+
+def _loads(x: alt.X, top: float, palette: Palette) -> alt.Chart:
+    """Stack the lanes; this layer alone sets the scales, for two that do so are taken for a conflict."""
+    chart: alt.Chart = (
         alt.Chart()
         .transform_fold(list(_LANES), as_=["lane", "load"])
         .transform_calculate(order="datum.lane === 'realtime' ? 0 : 1")
         .mark_area(interpolate="step-after", line=False)
         .encode(
             x=x,
-            y=alt.Y("load:Q", stack="zero", scale=scale, axis=y_axis),
+            y=alt.Y(
+                "load:Q",
+                stack="zero",
+                scale=alt.Scale(domain=[0, top], nice=True),
+                axis=alt.Axis(title="replicas", tickCount=4, tickMinStep=1),
+            ),
             color=alt.Color("lane:N", scale=colours(_LANES, palette), legend=None),
             order="order:Q",
         )
     )
-    capacity = (
-        alt.Chart()
-        .mark_line(interpolate="step-after", strokeWidth=1.4, color=palette.ink, strokeJoin="miter")
-        .encode(x=x, y=alt.Y("capacity:Q", scale=scale))
+    return chart
+
+
+def _capacity(comparison: Comparison, palette: Palette) -> tuple[alt.Chart, alt.Chart]:
+    """Draw the line of what is paid for, and a pointer that reads all three numbers."""
+    x = alt.X("t:Q" if comparison.trace.start_epoch_s is None else "t:T")
+    hover = alt.selection_point(
+        name="hover", nearest=True, on="pointermove", clear="pointerleave", fields=["t"], empty=False
     )
-    pointer = (
-        alt.Chart()
-        .mark_rule(color=palette.muted)
-        .encode(
+    line = alt.Chart().mark_line(interpolate="step-after", strokeWidth=1.4, color=palette.ink)
+    pointer = alt.Chart().mark_rule(color=palette.muted).add_params(hover)
+    return (
+        line.encode(x=x, y="capacity:Q"),
+        pointer.encode(
             x=x,
             opacity=alt.condition(hover, alt.value(0.8), alt.value(0)),
             tooltip=[
@@ -70,15 +86,7 @@ def load(comparison: Comparison, arrangement: Arrangement, palette: Palette = LI
                 alt.Tooltip("realtime:Q", title="real-time work", format=".2f"),
                 alt.Tooltip("deferrable:Q", title="deferrable work", format=".2f"),
             ],
-        )
-        .add_params(hover)
-    )
-    return figure(
-        [lanes, capacity, pointer],
-        rows,
-        palette,
-        height=_HEIGHT,
-        description=f"Load and capacity over time: {arrangement.title}",
+        ),
     )
 
 
@@ -122,17 +130,18 @@ def _time_unit(comparison: Comparison) -> tuple[float, str]:
     )
 
 
-def _time_axis(comparison: Comparison, timeline: Timeline) -> alt.X:
-    ends = [_time_value(comparison, at) for at in (timeline.start_s or [0.0])]
-    last = _time_value(comparison, (timeline.start_s or [0.0])[-1] + timeline.bin_s)
-    domain = [ends[0], last]
-    if comparison.trace.start_epoch_s is not None:
-        axis = alt.Axis(
-            title=None, grid=False, tickCount="day" if last - ends[0] > 2 * SECONDS_PER_DAY * MS_PER_S else 6
-        )
-        return alt.X("t:T", axis=axis, scale=alt.Scale(type="utc", domain=domain, nice=False))
-    title = f"{_time_unit(comparison)[1]} from the start of the trace"
-    return alt.X("t:Q", axis=alt.Axis(title=title, grid=False), scale=alt.Scale(domain=domain, nice=False))
+def _time_axis(comparison: Comparison) -> alt.X:
+    trace = comparison.trace
+    if trace.start_epoch_s is None:
+        title = f"{_time_unit(comparison)[1]} from the start of the trace"
+        scale = alt.Scale(nice=False, zero=False)
+        return alt.X("t:Q", axis=alt.Axis(title=title, grid=False), scale=scale)
+    ticks: Literal["day"] | int = "day" if 2 * SECONDS_PER_DAY < trace.span_s <= 2 * SECONDS_PER_WEEK else 6
+    return alt.X(
+        "t:T",
+        axis=alt.Axis(title=None, grid=False, tickCount=ticks, labelOverlap=True),
+        scale=alt.Scale(type="utc", nice=False),
+    )
 
 
 def _heights(timeline: Timeline | None) -> list[float]:
