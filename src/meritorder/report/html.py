@@ -27,7 +27,6 @@ from meritorder.report.palette import DARK, LIGHT, THEMED, css
 from meritorder.units import format_duration, format_share, format_usd, utc
 
 _TEMPLATE: Final = "compare.html.j2"
-_HEADLINE: Final = ("realtime_fixed", "realtime_autoscaled", "batch", "mix")
 
 
 def render(comparison: Comparison) -> str:

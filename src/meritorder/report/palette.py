@@ -39,7 +39,7 @@ LIGHT: Final = Palette(
     idle="#d3d5d2",
     lost="#c24a00",
     total="#565b66",
-    saving="#009e73",
+    saving="#00805d",
     extra="#c24a00",
     link="#005a8d",
 )

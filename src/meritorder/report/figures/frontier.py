@@ -17,17 +17,17 @@ from meritorder.units import (
 )
 
 _HEIGHT: Final = 340
-_LATENCY_TICKS_S: Final = (
-    0.1,
-    1.0,
-    10.0,
-    SECONDS_PER_MINUTE,
-    10 * SECONDS_PER_MINUTE,
-    SECONDS_PER_HOUR,
-    6 * SECONDS_PER_HOUR,
-    SECONDS_PER_DAY,
-    SECONDS_PER_WEEK,
-)
+_TICKS: Final = {
+    0.1: "100 ms",
+    1.0: "1 s",
+    10.0: "10 s",
+    SECONDS_PER_MINUTE: "1 min",
+    10 * SECONDS_PER_MINUTE: "10 min",
+    SECONDS_PER_HOUR: "1 h",
+    6 * SECONDS_PER_HOUR: "6 h",
+    SECONDS_PER_DAY: "1 d",
+    SECONDS_PER_WEEK: "1 w",
+}
 
 
 def frontier(comparison: Comparison, palette: Palette = LIGHT) -> alt.LayerChart:
@@ -48,7 +48,7 @@ def frontier(comparison: Comparison, palette: Palette = LIGHT) -> alt.LayerChart
         for point, price in zip(comparison.frontier, prices, strict=True)
         if point.e2e_p50_s > 0
     ]
-    named = _named(rows)
+    named = _named(comparison, rows)
     for place, row in enumerate(rows):
         row["named"] = place in named
     x = alt.X("e2e:Q", scale=alt.Scale(type="log", nice=False, padding=28), axis=_latency_axis(rows))
@@ -101,38 +101,40 @@ def _undominated(rows: Rows) -> Rows:
     return edge
 
 
-def _named(rows: Rows) -> set[int]:
-    """Return the points that carry their arrangement's name: its cheapest, if possible a kept promise."""
-    chosen: dict[str, int] = {}
-    for place in sorted(
-        range(len(rows)), key=lambda place: (rows[place]["promise"] != "kept", rows[place]["usd"])
-    ):
-        chosen.setdefault(rows[place]["title"], place)
-    return set(chosen.values())
+def _named(comparison: Comparison, rows: Rows) -> set[int]:
+    """Return the points that carry a name: for each arrangement the one that its row in the table is."""
+    count = per_request(comparison).count
+    named = set()
+    for arrangement in comparison.arrangements:
+        own = [place for place, row in enumerate(rows) if row["title"] == arrangement.title]
+        usd = arrangement.usd_per_request * count
+        if own:
+            named.add(min(own, key=lambda place: abs(rows[place]["usd"] - usd)))
+    return named
 
 
 def _point_labels(x: alt.X, y: alt.Y, palette: Palette) -> list[alt.Chart]:
-    """Name points on the side that has room: to the right in the left half, else to the left."""
+    """Name points where the dashed line is not: right and above in the left half, else to the left."""
     in_left_half = "datum.e2e * datum.e2e <= datum.low * datum.high"
-    sides: tuple[tuple[str, Literal["left", "right"], int], ...] = (
-        (in_left_half, "left", 11),
-        (f"!({in_left_half})", "right", -11),
+    sides: tuple[tuple[str, Literal["left", "right"], int, int], ...] = (
+        (in_left_half, "left", 9, -10),
+        (f"!({in_left_half})", "right", -11, 0),
     )
     return [
         alt.Chart()
         .transform_joinaggregate(low="min(e2e)", high="max(e2e)")
         .transform_filter(f"datum.named && {side}")
-        .mark_text(align=align, dx=dx, baseline="middle", color=palette.ink)
+        .mark_text(align=align, dx=dx, dy=dy, baseline="middle", color=palette.ink)
         .encode(x=x, y=y, text="title:N")
-        for side, align, dx in sides
+        for side, align, dx, dy in sides
     ]
 
 
 def _latency_axis(rows: Rows) -> alt.Axis:
     times = [row["e2e"] for row in rows] or [1.0]
     low, high = min(times) / 2, max(times) * 2
-    ticks = [tick for tick in _LATENCY_TICKS_S if low <= tick <= high]
+    ticks = [tick for tick in _TICKS if low <= tick <= high]
     expression = "datum.label"
     for tick in ticks:
-        expression = f"abs(datum.value / {tick} - 1) < 1e-6 ? '{format_duration(tick)}' : {expression}"
+        expression = f"abs(datum.value / {tick} - 1) < 1e-6 ? '{_TICKS[tick]}' : {expression}"
     return alt.Axis(title="median time to the whole answer", values=ticks, labelExpr=expression, grid=False)

@@ -1,6 +1,6 @@
 """Load and capacity of a fleet over time."""
 
-from typing import Final, Literal
+from typing import Final
 
 import altair as alt
 
@@ -136,10 +136,12 @@ def _time_axis(comparison: Comparison) -> alt.X:
         title = f"{_time_unit(comparison)[1]} from the start of the trace"
         scale = alt.Scale(nice=False, zero=False)
         return alt.X("t:Q", axis=alt.Axis(title=title, grid=False), scale=scale)
-    ticks: Literal["day"] | int = "day" if 2 * SECONDS_PER_DAY < trace.span_s <= 2 * SECONDS_PER_WEEK else 6
+    by_day = 2 * SECONDS_PER_DAY < trace.span_s <= 2 * SECONDS_PER_WEEK
+    axis = alt.Axis(tickCount="day", format="%a %d") if by_day else alt.Axis(tickCount=6)
+    axis.title, axis.grid, axis.labelOverlap = None, False, True
     return alt.X(
         "t:T",
-        axis=alt.Axis(title=None, grid=False, tickCount=ticks, labelOverlap=True),
+        axis=axis,
         scale=alt.Scale(type="utc", nice=False),
     )
 
