@@ -1,4 +1,4 @@
-"""The page in a real browser: it draws every figure, is quiet on the console, and asks nobody for anything."""
+"""The page in a real browser: it draws every figure, keeps quiet, and asks nobody for anything."""
 
 import shutil
 from collections.abc import Iterator

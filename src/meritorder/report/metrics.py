@@ -75,7 +75,9 @@ def usd_cells(amounts: Sequence[float | None]) -> tuple[str, ...]:
         decimals = 0 if largest >= 1000 else 2
     else:
         decimals = 2 if smallest == 0 else min(6, 2 - math.floor(math.log10(smallest)))
-    return tuple(MISSING if usd is None else format_usd(usd, decimals) for usd in amounts)
+    return tuple(
+        MISSING if usd is None or not math.isfinite(usd) else format_usd(usd, decimals) for usd in amounts
+    )
 
 
 def waterfall_cells(waterfall: Waterfall) -> tuple[str, ...]:
@@ -119,6 +121,11 @@ def saving_text(comparison: Comparison) -> str:
     )
     saved = f"{format_usd(comparison.saving_usd)}, {format_share(comparison.saving_share)} of {against}"
     return f"Saves {saved}: {sure}."
+
+
+def times(ratio: float) -> str:
+    """Write a ratio: `3.1×`."""
+    return f"{ratio:.2g}\N{MULTIPLICATION SIGN}" if math.isfinite(ratio) and ratio > 0 else MISSING
 
 
 def ratio_text(comparison: Comparison) -> str:

@@ -119,6 +119,7 @@ def test_an_answer_with_nothing_but_arrangements_is_printed() -> None:
         ([0.000012, 0.5], ("$0.000012", "$0.500000")),
         ([3.1, 0.42], ("$3.100", "$0.420")),
         ([None, 0.0], ("\N{EN DASH}", "$0.00")),
+        ([float("nan"), 2.0], ("\N{EN DASH}", "$2.00")),
         ([], ()),
     ],
 )
