@@ -124,7 +124,7 @@ def saving_text(comparison: Comparison) -> str:
 
 
 def times(ratio: float) -> str:
-    """Write a ratio: `3.1×`."""
+    """Write a ratio with the sign for times."""
     return f"{ratio:.2g}\N{MULTIPLICATION SIGN}" if math.isfinite(ratio) and ratio > 0 else MISSING
 
 
