@@ -11,7 +11,7 @@ SCHEMA: Final = "meritorder.compare/1"
 
 
 class TraceSummary(msgspec.Struct, frozen=True, kw_only=True):
-    """What was read. Times in seconds, rates per second."""
+    """What was read. Times in seconds, rates per second; `start_epoch_s` if the trace says when it began."""
 
     files: list[str]
     format: str
@@ -25,6 +25,7 @@ class TraceSummary(msgspec.Struct, frozen=True, kw_only=True):
     bad_rows: int
     failed_rows: int
     estimated_tokens: bool
+    start_epoch_s: float | None = None
 
 
 class Assumption(msgspec.Struct, frozen=True, kw_only=True):
@@ -69,7 +70,10 @@ class PaidTime(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Timeline(msgspec.Struct, frozen=True, kw_only=True):
-    """Load and capacity over time, each a column of one value a bin. Loads in replicas' worth of work."""
+    """Load and capacity over time, each a column of one value a bin. Loads in replicas' worth of work.
+
+    `start_s` counts from the start of the trace.
+    """
 
     bin_s: float
     start_s: list[float]

@@ -61,15 +61,36 @@ def format_duration(seconds: float) -> str:
     return f"{seconds / SECONDS_PER_DAY:.3g} d"
 
 
-def format_usd(usd: float) -> str:
-    """Write dollars with the digits that matter: `$12,345`, `$1.24`, `$0.000183`."""
+def format_usd(usd: float, decimals: int | None = None) -> str:
+    """Write dollars with the digits that matter: `$12,345`, `$1.24`, `$0.000183`.
+
+    Args:
+        usd: An amount.
+        decimals: Digits after the point, for amounts that stand in one column; by magnitude if not given.
+    """
     magnitude = abs(usd)
     sign = "-" if usd < 0 else ""
+    if decimals is not None:
+        return f"{sign}${magnitude:,.{decimals}f}"
     if magnitude >= 1000:
         return f"{sign}${magnitude:,.0f}"
     if magnitude >= 1:
         return f"{sign}${magnitude:,.2f}"
-    return f"{sign}${magnitude:.3g}" if magnitude >= 1e-4 or magnitude == 0 else f"{sign}${magnitude:.6f}"
+    if magnitude == 0:
+        return "$0"
+    whole, _, cents = (f"{magnitude:.3g}" if magnitude >= 1e-4 else f"{magnitude:.6f}").partition(".")
+    return f"{sign}${whole}.{cents:0<2}"
+
+
+def format_share(share: float, decimals: int = 0) -> str:
+    """Write a share in per cent: `46 %`, `99.2 %`; never rounded up to all or down to nothing."""
+    text = f"{100 * share:.{decimals}f}"
+    smallest = 10.0**-decimals
+    if share < 1 and float(text) >= 100:
+        return f">{100 - smallest:.{decimals}f} %"
+    if share > 0 and float(text) == 0:
+        return f"<{smallest:.{decimals}f} %"
+    return f"{text} %"
 
 
 def usd_per_mtok(usd: float, tokens: float) -> float:

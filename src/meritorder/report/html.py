@@ -1,0 +1,175 @@
+"""The answer as one HTML file that opens without a network, today and in ten years."""
+
+from functools import cache
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+import vl_convert
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from meritorder.comparison import Comparison
+from meritorder.report import figures
+from meritorder.report.metrics import (
+    MISSING,
+    lane_title,
+    metrics,
+    or_missing,
+    per_request,
+    ratio_text,
+    saving_text,
+    times,
+    title_of,
+    usd_cells,
+    waterfall_cells,
+    waterfall_title,
+)
+from meritorder.report.palette import DARK, LIGHT, THEMED, css
+from meritorder.units import format_duration, format_share, format_usd, utc
+
+_TEMPLATE: Final = "compare.html.j2"
+
+
+def render(comparison: Comparison) -> str:
+    """Return the whole page; all text of the user's is escaped."""
+    charts = _charts(comparison)
+    return (
+        _environment()
+        .get_template(_TEMPLATE)
+        .render(
+            answer=comparison,
+            charts=charts,
+            bundle=Markup(_bundle()),  # noqa: S704 (our own dependency's code, which holds no closing tag)
+            light=css(LIGHT),
+            dark=css(DARK),
+            columns=metrics(comparison),
+            groups=_groups(comparison),
+            headline=_headline(comparison),
+            fleets=[a for a in comparison.arrangements if a.timeline],
+            lanes=_lane_rows(comparison),
+            falls=_falls(comparison),
+            unit=per_request(comparison),
+            saving=saving_text(comparison),
+            ratio=ratio_text(comparison),
+            began=_began(comparison),
+        )
+    )
+
+
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("meritorder.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {
+        "duration": lambda seconds: or_missing(seconds, format_duration),
+        "share": lambda share: or_missing(share, format_share),
+        "usd": lambda usd: or_missing(usd, format_usd),
+        "count": lambda number: or_missing(number, lambda n: f"{n:,}"),
+        "times": times,
+        "spaced": lambda name: name.replace("_", " "),
+        "web": _is_web,
+        "host": lambda address: urlsplit(address).netloc.removeprefix("www."),
+    }
+    return environment
+
+
+@cache
+def _bundle() -> str:
+    """Return Vega, Vega-Lite and Vega-Embed as one script that loads nothing."""
+    bundle: str = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;")
+    return bundle.replace("</script", "<\\/script")
+
+
+def _is_web(source: str) -> bool:
+    """Say whether a source is an address that may be linked to."""
+    try:
+        address = urlsplit(source)
+    except ValueError:
+        return False
+    return address.scheme in {"http", "https"} and bool(address.netloc)
+
+
+def _charts(comparison: Comparison) -> dict[str, Any]:
+    charts = {
+        f"load-{a.name}": figures.load(comparison, a, THEMED) for a in comparison.arrangements if a.timeline
+    }
+    for place, fall in enumerate(comparison.waterfall):
+        charts[f"waterfall-{place}"] = figures.waterfall(comparison, fall, THEMED)
+    if any(a.feasible and a.lanes for a in comparison.arrangements):
+        charts["lanes"] = figures.lanes(comparison, THEMED)
+    if any(a.paid_time for a in comparison.arrangements):
+        charts["paid-time"] = figures.paid_time(comparison, THEMED)
+    if comparison.frontier:
+        charts["frontier"] = figures.frontier(comparison, THEMED)
+    return {name: chart.to_dict() for name, chart in charts.items()}
+
+
+def _groups(comparison: Comparison) -> list[tuple[str, int]]:
+    """Return the groups of columns, in order, and how many columns each spans."""
+    spans: dict[str, int] = {}
+    for column in metrics(comparison):
+        spans[column.group] = spans.get(column.group, 0) + 1
+    return list(spans.items())
+
+
+def _headline(comparison: Comparison) -> list[dict[str, str]]:
+    """Return what a request costs against the baseline, in batch and in the best arrangement."""
+    names = dict.fromkeys((comparison.baseline, "batch", comparison.best))
+    shown = [a for name in names for a in comparison.arrangements if a.name == name]
+    count = per_request(comparison).count
+    cells = usd_cells([a.usd_per_request * count for a in shown])
+    return [
+        {"title": a.title, "usd": usd, "mark": _mark(comparison, a.name)}
+        for a, usd in zip(shown, cells, strict=True)
+    ]
+
+
+def _mark(comparison: Comparison, name: str) -> str:
+    if name == comparison.best:
+        return "cheapest that keeps every promise"
+    if name == comparison.baseline:
+        return "compared against"
+    return "" if next(a.feasible for a in comparison.arrangements if a.name == name) else "breaks a promise"
+
+
+def _lane_rows(comparison: Comparison) -> list[dict[str, str]]:
+    rows = [(a, lane) for a in comparison.arrangements if a.feasible for lane in a.lanes]
+    count = per_request(comparison).count
+    totals = usd_cells([lane.total_usd for _, lane in rows])
+    charged = usd_cells([lane.usd_per_request and lane.usd_per_request * count for _, lane in rows])
+    average = usd_cells(
+        [lane.average_usd_per_request and lane.average_usd_per_request * count for _, lane in rows]
+    )
+    return [
+        {
+            "title": arrangement.title,
+            "lane": lane.lane,
+            "name": lane_title(lane.lane),
+            "requests": f"{lane.requests:,}",
+            "total": totals[row],
+            "charged": charged[row],
+            "average": average[row],
+        }
+        for row, (arrangement, lane) in enumerate(rows)
+    ]
+
+
+def _falls(comparison: Comparison) -> list[dict[str, Any]]:
+    return [
+        {
+            "title": waterfall_title(comparison, fall),
+            "start": title_of(comparison, fall.start),
+            "end": title_of(comparison, fall.end),
+            "parts": list(zip(fall.parts, waterfall_cells(fall)[1:-1], strict=True)),
+        }
+        for fall in comparison.waterfall
+    ]
+
+
+def _began(comparison: Comparison) -> str:
+    start = comparison.trace.start_epoch_s
+    return MISSING if start is None else f"{utc(start):%A %d %B %Y %H:%M} UTC"

@@ -1,0 +1,68 @@
+"""Colours by meaning: one for a lane wherever it appears, told apart also by those who see few colours.
+
+Source: blue, orange, green and vermilion after Okabe and Ito, https://jfly.uni-koeln.de/color/ (2008).
+"""
+
+from dataclasses import asdict, dataclass
+from typing import Final
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Palette:
+    """What each thing is drawn in."""
+
+    paper: str
+    panel: str
+    ink: str
+    muted: str
+    line: str
+    realtime: str
+    deferrable: str
+    startup: str
+    idle: str
+    lost: str
+    total: str
+    saving: str
+    extra: str
+    link: str
+
+
+LIGHT: Final = Palette(
+    paper="#fdfdfb",
+    panel="#f4f4f0",
+    ink="#1b1d21",
+    muted="#5f646d",
+    line="#dedfd9",
+    realtime="#0072b2",
+    deferrable="#e69f00",
+    startup="#8b8f98",
+    idle="#d3d5d2",
+    lost="#c24a00",
+    total="#565b66",
+    saving="#00805d",
+    extra="#c24a00",
+    link="#005a8d",
+)
+DARK: Final = Palette(
+    paper="#14161a",
+    panel="#1c1f25",
+    ink="#eceae4",
+    muted="#a2a6ae",
+    line="#31353d",
+    realtime="#4ba6e0",
+    deferrable="#f0b23c",
+    startup="#7d828c",
+    idle="#3d424b",
+    lost="#ef7f45",
+    total="#9da2ad",
+    saving="#2cc197",
+    extra="#ef7f45",
+    link="#7cc0ee",
+)
+THEMED: Final = Palette(**{name: f"var(--{name})" for name in asdict(LIGHT)})
+"""Colours that the page decides, so that a figure follows it from light to dark."""
+
+
+def css(palette: Palette) -> str:
+    """Write a palette as CSS declarations."""
+    return " ".join(f"--{name}: {colour};" for name, colour in asdict(palette).items())

@@ -1,0 +1,208 @@
+import json
+import re
+from html.parser import HTMLParser
+from typing import Any
+
+import msgspec
+import pytest
+from tests.samples.comparison import week
+
+from meritorder.comparison import Comparison, PriceUsed
+from meritorder.report import figures
+from meritorder.report.html import render
+from meritorder.report.palette import DARK, LIGHT
+
+ATTACK = "</script><script>alert(1)</script><img src=x onerror=alert(2)>\"'&{{ 7*7 }}"
+LOADS = {
+    "src", "srcset", "poster", "data", "action", "formaction", "background", "ping", "manifest",
+}  # fmt: skip
+
+
+def rows(chart: dict[str, Any], layer: dict[str, Any] | None = None) -> list[dict[str, Any]]:
+    """Return the data of a chart, or of one of its layers."""
+    values: list[dict[str, Any]] = chart["datasets"][(layer or chart)["data"]["name"]]
+    return values
+
+
+class Page(HTMLParser):
+    """What a browser would see: the elements, the text, and the scripts."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.scripts: dict[str, str] = {}
+        self.words: list[str] = []
+        self._open = ""
+        self.feed(html)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+        self._open = tag
+        if tag == "script":
+            self._script = dict(attrs).get("id") or f"script-{len(self.scripts)}"
+
+    def handle_endtag(self, tag: str) -> None:
+        self._open = "" if tag == self._open else self._open
+
+    def handle_data(self, data: str) -> None:
+        if self._open == "script":
+            self.scripts[self._script] = self.scripts.get(self._script, "") + data
+        elif self._open != "style":
+            self.words.append(data)
+
+    @property
+    def text(self) -> str:
+        return " ".join(" ".join(self.words).split())
+
+    @property
+    def charts(self) -> dict[str, dict[str, Any]]:
+        charts: dict[str, dict[str, Any]] = json.loads(self.scripts["charts"])
+        return charts
+
+
+@pytest.fixture(scope="module")
+def page() -> Page:
+    return Page(render(week()))
+
+
+def hostile() -> Comparison:
+    answer = week()
+    price = PriceUsed(
+        what=ATTACK, provider=ATTACK, pricing_model=ATTACK, usd=1.0, unit=ATTACK, as_of=ATTACK,
+        source="javascript:alert(3)", confidence=ATTACK, used_for=ATTACK,
+    )  # fmt: skip
+    arrangements = [msgspec.structs.replace(a, title=ATTACK, notes=[ATTACK]) for a in answer.arrangements]
+    return msgspec.structs.replace(
+        answer,
+        model=ATTACK,
+        hardware=ATTACK,
+        sentence=ATTACK,
+        arrangements=arrangements,
+        prices=[price],
+        performance=[ATTACK],
+        warnings=[ATTACK],
+        trace=msgspec.structs.replace(answer.trace, files=[ATTACK], format=ATTACK),
+    )
+
+
+def test_the_page_loads_nothing(page: Page) -> None:
+    for tag, attributes in page.elements:
+        assert tag not in {"link", "iframe", "img", "object", "embed", "base", "form"}
+        assert not LOADS & attributes.keys()
+        if "href" in attributes:
+            assert tag == "a"
+    html = render(week())
+    style = html[html.index("<style>") : html.index("</style>")]
+    assert "url(" not in style
+    assert "@import" not in style
+    policy = next(a["content"] for t, a in page.elements if t == "meta" and "http-equiv" in a)
+    assert policy is not None
+    assert policy.startswith("default-src 'none'")
+
+
+def test_sources_are_links_and_only_addresses_of_the_web_are(page: Page) -> None:
+    links = {attributes["href"] for tag, attributes in page.elements if tag == "a"}
+    assert links == {price.source for price in week().prices if price.source.startswith("https://")}
+    assert not [a for t, a in Page(render(hostile())).elements if t == "a"]
+
+
+def test_text_of_the_user_stays_text(page: Page) -> None:
+    attacked = Page(render(hostile()))
+    assert [t for t, _ in attacked.elements if t in {"img", "script"}] == ["script"] * 3
+    assert len(attacked.scripts) == len(page.scripts) == 3
+    assert " ".join(ATTACK.split()) in attacked.text
+    assert "49" not in attacked.text.split(ATTACK[:20])[1][:80]
+    assert rows(attacked.charts["lanes"])[0]["title"] == ATTACK
+
+
+def test_every_chart_has_a_place_and_every_place_a_chart(page: Page) -> None:
+    places = [a["data-chart"] for _, a in page.elements if "data-chart" in a]
+    assert sorted(map(str, places)) == sorted(page.charts)
+    assert sorted(page.charts) == [
+        "frontier", "lanes", "load-batch", "load-mix", "load-realtime_autoscaled", "load-realtime_fixed",
+        "paid-time", "waterfall-0", "waterfall-1",
+    ]  # fmt: skip
+
+
+def test_the_page_holds_the_answer(page: Page) -> None:
+    answer = week()
+    said = [
+        answer.sentence, answer.break_even_note, *answer.warnings, *answer.performance,
+        *(a.text for a in answer.assumptions), *(p.why for fall in answer.waterfall for p in fall.parts),
+        *(p.what for p in answer.prices), *(p.as_of for p in answer.prices), *answer.trace.files,
+        "$9,761", "$2.317", "64 %", "4,212,480", "Monday 13 May 2024 00:00 UTC",
+    ]  # fmt: skip
+    assert [text for text in said if text not in page.text] == []
+
+
+def test_a_bare_answer_has_no_empty_sections() -> None:
+    bare = msgspec.structs.replace(
+        week(),
+        arrangements=[
+            msgspec.structs.replace(a, timeline=None, paid_time=None, lanes=[]) for a in week().arrangements
+        ],
+        waterfall=[], frontier=[], prices=[], assumptions=[], performance=[], warnings=[],
+        ratio_realtime_to_batch=float("nan"),
+    )  # fmt: skip
+    page = Page(render(bare))
+    assert page.charts == {}
+    assert [a["id"] for t, a in page.elements if t == "section"] == ["arrangements", "sure", "trace"]
+    assert not re.search(r"\bnan\b", page.text)
+
+
+def test_colours_follow_the_page_from_light_to_dark() -> None:
+    html = render(week())
+    assert f"--realtime: {LIGHT.realtime};" in html
+    assert f"--realtime: {DARK.realtime};" in html
+    charts = Page(html).scripts["charts"]
+    assert "var(--realtime)" in charts
+    assert not re.search(r"#[0-9a-f]{6}", charts)
+
+
+def test_figures_stand_on_their_own_outside_the_page() -> None:
+    answer = week()
+    for chart in (
+        figures.lanes(answer),
+        figures.paid_time(answer),
+        figures.waterfall(answer, answer.waterfall[0]),
+    ):
+        assert "var(" not in json.dumps(chart.to_dict())
+
+
+def test_the_load_has_a_row_a_bin_and_one_where_it_ends() -> None:
+    answer = week()
+    drawn = rows(figures.load(answer, answer.arrangements[0]).to_dict())
+    assert len(drawn) == 7 * 96 + 1
+    assert drawn[0]["t"] == 1_715_558_400_000.0
+    assert drawn[-1]["t"] == 1_715_558_400_000.0 + 7 * 86_400_000
+    assert drawn[5]["when"] == "Mon 13 May 01:15"
+
+
+def test_a_trace_without_a_date_counts_from_its_start() -> None:
+    answer = week()
+    undated = msgspec.structs.replace(answer, trace=msgspec.structs.replace(answer.trace, start_epoch_s=None))
+    chart = figures.load(undated, undated.arrangements[0]).to_dict()
+    assert rows(chart)[-1]["t"] == 7.0
+    assert "days from the start of the trace" in json.dumps(chart)
+
+
+def test_token_apis_have_no_load_to_draw() -> None:
+    with pytest.raises(ValueError, match="api_standard has no timeline"):
+        figures.load(week(), week().arrangements[4])
+
+
+def test_the_shares_of_paid_time_are_whole() -> None:
+    shares: dict[object, float] = {}
+    for row in rows(figures.paid_time(week()).to_dict()):
+        shares[row["title"]] = shares.get(row["title"], 0.0) + row["share"]
+    assert list(shares.values()) == pytest.approx([1.0] * 4)
+
+
+def test_the_frontier_joins_what_nothing_beats_and_names_each_arrangement_once() -> None:
+    chart = figures.frontier(week()).to_dict()
+    edge = [(row["e2e"], row["usd"]) for row in rows(chart, chart["layer"][0])]
+    assert [usd for _, usd in edge] == sorted((usd for _, usd in edge), reverse=True)
+    assert len(edge) == 6
+    named = [(row["title"], row["label"]) for row in rows(chart) if row["named"]]
+    assert ("Mix, with backfill", "40 % may wait 4 h") in named
+    assert len(named) == len(dict(named)) == 4

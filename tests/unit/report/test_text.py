@@ -1,0 +1,160 @@
+import io
+from itertools import pairwise
+
+import msgspec
+import pytest
+from rich.cells import cell_len
+from rich.console import Console
+from tests.samples.comparison import week
+
+from meritorder.comparison import Comparison, Waterfall, WaterfallPart
+from meritorder.report.metrics import metrics, per_request, usd_cells, waterfall_cells
+from meritorder.report.steps import steps, walk
+from meritorder.report.text import render
+
+
+def printed(comparison: Comparison, width: int) -> str:
+    file = io.StringIO()
+    render(comparison, Console(file=file, width=width, color_system=None, legacy_windows=False))
+    return file.getvalue()
+
+
+def row(text: str, title: str) -> str:
+    return next(line for line in text.splitlines() if title in line and "$" in line)
+
+
+@pytest.mark.parametrize("width", [40, 60, 80, 100, 120, 140, 200])
+def test_no_line_is_wider_than_the_terminal(width: int) -> None:
+    assert max(cell_len(line) for line in printed(week(), width).splitlines()) <= width
+
+
+@pytest.mark.parametrize("width", [80, 100, 140])
+def test_nothing_is_cut_off(width: int) -> None:
+    assert "…" not in printed(week(), width)
+
+
+def test_the_sentence_comes_first() -> None:
+    first = printed(week(), 120).split("\n\n", maxsplit=1)[0].split()
+    assert " ".join(first).startswith(
+        "Letting 40 % of your requests wait up to 4 hours cuts the week from $13,048"
+    )
+
+
+def test_a_wide_terminal_shows_every_number_of_an_arrangement() -> None:
+    text = printed(week(), 160)
+    expected = "$9,761 $2.317 $0.610 64 % 99 % 980 10 352 ms 1.71 s 44.2 ms 11.2 s 2.73 h 99.21 % 0"
+    assert " ".join(row(text, "Mix, with backfill").split()).endswith(expected)
+    assert "No room here" not in text
+
+
+def test_a_narrow_terminal_shows_the_most_important_and_names_the_rest() -> None:
+    text = printed(week(), 80)
+    cells = row(text, "Mix, with backfill").split()
+    assert cells[:1] == ["▸"]
+    assert {"$9,761", "$2.317", "64", "99.21"} <= set(cells)
+    assert "replica-hours" in text.split("No room here for")[1]
+
+
+def test_what_does_not_exist_is_a_dash() -> None:
+    cells = row(printed(week(), 160), "Token API, standard").split()
+    assert cells[-11:] == ["\N{EN DASH}"] * 10 + ["0"]
+
+
+def test_the_cheapest_the_baseline_and_the_infeasible_are_marked() -> None:
+    text = printed(week(), 100)
+    marks = {
+        title: row(text, title).split()[0] for title in ("Mix, with", "Real time, auto", "Batch", "API, flex")
+    }
+    assert marks == {"Mix, with": "▸", "Real time, auto": "◦", "Batch": "✗", "API, flex": "✗"}
+
+
+def test_every_reason_assumption_price_and_warning_is_there() -> None:
+    comparison = week()
+    text = " ".join(printed(comparison, 200).split())
+    for fall in comparison.waterfall:
+        assert all(part.why in text for part in fall.parts)
+    for assumption in comparison.assumptions:
+        assert assumption.text in text
+        assert assumption.option in text
+    assert all(price.as_of in text and price.what in text for price in comparison.prices)
+    assert all(
+        line in text for line in (*comparison.performance, *comparison.warnings, comparison.break_even_note)
+    )
+    assert "between 21 % and 29 %" in text
+
+
+def test_text_of_the_user_neither_styles_nor_steers_the_terminal() -> None:
+    trace = msgspec.structs.replace(week().trace, files=["[red]x[/red]\x1b[2J.csv"])
+    text = printed(msgspec.structs.replace(week(), trace=trace), 120)
+    assert "[red]x[/red]�[2J.csv" in text
+    assert "\x1b" not in text
+
+
+def test_an_answer_with_nothing_but_arrangements_is_printed() -> None:
+    bare = msgspec.structs.replace(
+        week(),
+        waterfall=[],
+        frontier=[],
+        prices=[],
+        assumptions=[],
+        performance=[],
+        warnings=[],
+        saving_interval=None,
+        saving_usd=0.0,
+        break_even_utilization=None,
+        break_even_note="",
+        ratio_realtime_to_batch=float("nan"),
+    )
+    text = printed(bare, 80)
+    assert "Nothing is cheaper than real time, autoscaled." in text
+    assert "nan" not in text
+    assert "Prices used" not in text
+
+
+@pytest.mark.parametrize(
+    ("amounts", "cells"),
+    [
+        ([23425.92, 842.1], ("$23,426", "$842")),
+        ([12.5, 3.0], ("$12.50", "$3.00")),
+        ([0.000012, 0.5], ("$0.000012", "$0.500000")),
+        ([3.1, 0.42], ("$3.100", "$0.420")),
+        ([None, 0.0], ("\N{EN DASH}", "$0.00")),
+        ([float("nan"), 2.0], ("\N{EN DASH}", "$2.00")),
+        ([], ()),
+    ],
+)
+def test_a_column_of_dollars_shares_its_decimals(amounts: list[float | None], cells: tuple[str, ...]) -> None:
+    assert usd_cells(amounts) == cells
+
+
+@pytest.mark.parametrize(("usd", "count"), [(0.02, 1), (0.0009, 1_000), (0.000002, 1_000_000), (0.0, 1)])
+def test_tiny_prices_are_quoted_for_more_requests(usd: float, count: int) -> None:
+    arrangements = [msgspec.structs.replace(a, usd_per_request=usd) for a in week().arrangements]
+    assert per_request(msgspec.structs.replace(week(), arrangements=arrangements)).count == count
+
+
+def test_every_column_has_a_cell_for_every_arrangement_and_an_importance_of_its_own() -> None:
+    columns = metrics(week())
+    assert {len(column.cells) for column in columns} == {7}
+    assert len({column.importance for column in columns}) == len(columns)
+
+
+@pytest.mark.parametrize("fall", week().waterfall)
+def test_a_waterfall_adds_up(fall: Waterfall) -> None:
+    walked = walk(fall)
+    assert walked[-2].to_usd == pytest.approx(fall.to_usd, abs=0.005)
+    assert all(later.from_usd == earlier.to_usd for earlier, later in pairwise(walked[:-1]))
+    written = [float(cell.translate({0x2212: "-", 0x24: None, 0x2C: None})) for cell in waterfall_cells(fall)]
+    assert sum(written[:-1]) == pytest.approx(written[-1], abs=len(written) / 2)
+
+
+def test_a_drawn_part_hangs_where_the_last_one_ended_and_none_vanishes() -> None:
+    def part(usd: float) -> WaterfallPart:
+        return WaterfallPart(name="p", title="p", usd=usd, why="")
+
+    fall = Waterfall(start="a", end="b", from_usd=100.0, to_usd=50.05, parts=[part(-50.0), part(0.05)])
+    first, saving, extra, last = (bar.text for bar in steps(fall, 20))
+    assert first == "█" * 20
+    assert saving == " " * 10 + "▒" * 10
+    assert extra.strip() == "▓"
+    assert last == "█" * 10 + " " * 10
