@@ -250,9 +250,7 @@ def _waterfalls() -> list[Waterfall]:
                     -2_431.20,
                     "Saturated, a replica runs 212 sequences at once; in real time 38.",
                 ),
-                part(
-                    "pricing", "Pricing model", -688.40, "Spot at $1.63 a GPU-hour, not on demand at $2.49."
-                ),
+                part("pricing", "Pricing model", -688.40, "Spot at $1.63 a GPU-hour, not on demand at $2.49."),
                 part(
                     "startup",
                     "Start-up and lost work",
@@ -338,9 +336,7 @@ def week() -> Comparison:
         hardware="h100",
         assumptions=[
             Assumption(text="40 % of the requests, drawn with seed 0, may wait 4 h.", option="--defer"),
-            Assumption(
-                text="99 % of real-time requests get a first token in 2 s, then one in 50 ms.", option="--slo"
-            ),
+            Assumption(text="99 % of real-time requests get a first token in 2 s, then one in 50 ms.", option="--slo"),
             Assumption(text="A replica takes 180 s to start.", option="--startup"),
             Assumption(text="Spot capacity is interrupted 0.05 times an hour."),
         ],

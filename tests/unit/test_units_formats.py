@@ -37,7 +37,5 @@ def test_dollars_of_a_column_share_their_decimals() -> None:
         (0.001, 0, "<1 %"),
     ],
 )
-def test_a_share_is_never_rounded_up_to_all_or_down_to_nothing(
-    share: float, decimals: int, text: str
-) -> None:
+def test_a_share_is_never_rounded_up_to_all_or_down_to_nothing(share: float, decimals: int, text: str) -> None:
     assert format_share(share, decimals) == text

@@ -28,9 +28,7 @@ def write_bytes(path: Path, content: bytes) -> None:
     try:
         _replace(path, content)
     except OSError as error:
-        raise ConfigError(
-            f"cannot be written: {error.strerror}", where=str(path), fix="name another file"
-        ) from None
+        raise ConfigError(f"cannot be written: {error.strerror}", where=str(path), fix="name another file") from None
 
 
 def _replace(path: Path, content: bytes) -> None:

@@ -94,9 +94,7 @@ def _is_web(source: str) -> bool:
 
 
 def _charts(comparison: Comparison) -> dict[str, Any]:
-    charts = {
-        f"load-{a.name}": figures.load(comparison, a, THEMED) for a in comparison.arrangements if a.timeline
-    }
+    charts = {f"load-{a.name}": figures.load(comparison, a, THEMED) for a in comparison.arrangements if a.timeline}
     for place, fall in enumerate(comparison.waterfall):
         charts[f"waterfall-{place}"] = figures.waterfall(comparison, fall, THEMED)
     if any(a.feasible and a.lanes for a in comparison.arrangements):
@@ -123,8 +121,7 @@ def _headline(comparison: Comparison) -> list[dict[str, str]]:
     count = per_request(comparison).count
     cells = usd_cells([a.usd_per_request * count for a in shown])
     return [
-        {"title": a.title, "usd": usd, "mark": _mark(comparison, a.name)}
-        for a, usd in zip(shown, cells, strict=True)
+        {"title": a.title, "usd": usd, "mark": _mark(comparison, a.name)} for a, usd in zip(shown, cells, strict=True)
     ]
 
 
@@ -141,9 +138,7 @@ def _lane_rows(comparison: Comparison) -> list[dict[str, str]]:
     count = per_request(comparison).count
     totals = usd_cells([lane.total_usd for _, lane in rows])
     charged = usd_cells([lane.usd_per_request and lane.usd_per_request * count for _, lane in rows])
-    average = usd_cells(
-        [lane.average_usd_per_request and lane.average_usd_per_request * count for _, lane in rows]
-    )
+    average = usd_cells([lane.average_usd_per_request and lane.average_usd_per_request * count for _, lane in rows])
     return [
         {
             "title": arrangement.title,

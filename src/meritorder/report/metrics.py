@@ -75,9 +75,7 @@ def usd_cells(amounts: Sequence[float | None]) -> tuple[str, ...]:
         decimals = 0 if largest >= 1000 else 2
     else:
         decimals = 2 if smallest == 0 else min(6, 2 - math.floor(math.log10(smallest)))
-    return tuple(
-        MISSING if usd is None or not math.isfinite(usd) else format_usd(usd, decimals) for usd in amounts
-    )
+    return tuple(MISSING if usd is None or not math.isfinite(usd) else format_usd(usd, decimals) for usd in amounts)
 
 
 def waterfall_cells(waterfall: Waterfall) -> tuple[str, ...]:
@@ -131,9 +129,7 @@ def times(ratio: float) -> str:
 def ratio_text(comparison: Comparison) -> str:
     """Return how much dearer real time is than batch, and the note to it."""
     ratio = comparison.ratio_realtime_to_batch
-    known = (
-        f"Real time costs {ratio:.2g} times what batch costs." if math.isfinite(ratio) and ratio > 0 else ""
-    )
+    known = f"Real time costs {ratio:.2g} times what batch costs." if math.isfinite(ratio) and ratio > 0 else ""
     return f"{known} {comparison.ratio_note}".strip()
 
 
@@ -182,9 +178,7 @@ def _costs(arrangements: list[Arrangement], unit: PerRequest) -> list[Metric]:
 
 
 def _capacity(arrangements: list[Arrangement]) -> list[Metric]:
-    def column(
-        heading: str, short: tuple[str, ...], meaning: str, importance: int, cells: list[str]
-    ) -> Metric:
+    def column(heading: str, short: tuple[str, ...], meaning: str, importance: int, cells: list[str]) -> Metric:
         return Metric(
             group="Capacity",
             heading=heading,
@@ -215,9 +209,7 @@ def _capacity(arrangements: list[Arrangement]) -> list[Metric]:
             "paid time of all replicas",
             8,
             [
-                or_missing(
-                    a.replica_hours, lambda hours: f"{hours:,.4g}" if hours < 1000 else f"{hours:,.0f}"
-                )
+                or_missing(a.replica_hours, lambda hours: f"{hours:,.4g}" if hours < 1000 else f"{hours:,.0f}")
                 for a in arrangements
             ],
         ),
@@ -232,9 +224,7 @@ def _capacity(arrangements: list[Arrangement]) -> list[Metric]:
 
 
 def _latency(arrangements: list[Arrangement]) -> list[Metric]:
-    def column(
-        group: str, heading: str, meaning: str, importance: int, seconds: list[float | None]
-    ) -> Metric:
+    def column(group: str, heading: str, meaning: str, importance: int, seconds: list[float | None]) -> Metric:
         return Metric(
             group=group,
             heading=heading,
@@ -253,9 +243,7 @@ def _latency(arrangements: list[Arrangement]) -> list[Metric]:
             4,
             [a.ttft_p99_s for a in arrangements],
         ),
-        column(
-            "TPOT", "p99", "time per output token after the first", 6, [a.tpot_p99_s for a in arrangements]
-        ),
+        column("TPOT", "p99", "time per output token after the first", 6, [a.tpot_p99_s for a in arrangements]),
         column("E2E", "p50", "time to the whole answer, median", 10, [a.e2e_p50_s for a in arrangements]),
         column(
             "E2E",
@@ -270,9 +258,7 @@ def _latency(arrangements: list[Arrangement]) -> list[Metric]:
             short=("SLO", "kept"),
             meaning="share of real-time requests whose first token and pace were in time",
             importance=3,
-            cells=tuple(
-                or_missing(a.slo_attainment, lambda share: format_share(share, 2)) for a in arrangements
-            ),
+            cells=tuple(or_missing(a.slo_attainment, lambda share: format_share(share, 2)) for a in arrangements),
         ),
         Metric(
             group="Promise",

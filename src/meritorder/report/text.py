@@ -141,13 +141,9 @@ def _arrangements(comparison: Comparison, width: int) -> RenderableType:
     shown = _that_fit(columns, width - max(map(len, titles), default=0) - 3)
     table = _columns(" ", "", *("\n".join(column.short) for column in shown), numbers=len(shown))
     marks = [_marks(comparison, arrangement) for arrangement in comparison.arrangements]
-    for row, (mark, title, arrangement) in enumerate(
-        zip(marks, titles, comparison.arrangements, strict=True)
-    ):
+    for row, (mark, title, arrangement) in enumerate(zip(marks, titles, comparison.arrangements, strict=True)):
         style = "bold" if mark == _BEST else "" if arrangement.feasible else "dim"
-        table.add_row(
-            Text(mark, _MARK_STYLE.get(mark, "")), title, *(c.cells[row] for c in shown), style=style
-        )
+        table.add_row(Text(mark, _MARK_STYLE.get(mark, "")), title, *(c.cells[row] for c in shown), style=style)
     legend = "   ".join(f"{mark} {meaning}" for mark, meaning in _LEGEND.items() if mark in marks)
     notes = [
         _plain(f"{arrangement.title}: {note}", "dim")
@@ -157,9 +153,7 @@ def _arrangements(comparison: Comparison, width: int) -> RenderableType:
     rest = [column.label for column in columns if column not in shown]
     if rest:
         notes.append(
-            Text(
-                f"No room here for: {', '.join(rest)}; a wider terminal, --json and --html have them.", "dim"
-            )
+            Text(f"No room here for: {', '.join(rest)}; a wider terminal, --json and --html have them.", "dim")
         )
     return _stack(table, Text(f"\n{legend}", "dim"), _bullets(notes, min(width, _READING_WIDTH)))
 
@@ -185,9 +179,7 @@ def _lanes(comparison: Comparison) -> RenderableType | None:
         [lane.average_usd_per_request and lane.average_usd_per_request * unit.count for _, lane in rows]
     )
     totals = usd_cells([lane.total_usd for _, lane in rows])
-    table = _columns(
-        "", "", "requests", "cost", "\n".join(("charged", *unit.short)), "plain\naverage", numbers=4
-    )
+    table = _columns("", "", "requests", "cost", "\n".join(("charged", *unit.short)), "plain\naverage", numbers=4)
     before = ""
     for row, (arrangement, lane) in enumerate(rows):
         title = "" if arrangement.name == before else arrangement.title
@@ -211,9 +203,7 @@ def _waterfall(comparison: Comparison, waterfall: Waterfall, width: int) -> Rend
     for title, bar, amount in zip(titles, bars, amounts, strict=True):
         table.add_row(_plain(title), _drawn(bar), amount, style="bold" if bar.kind == "total" else "")
     why = [
-        Text.assemble(_plain(part.title), ": ", _plain(part.why), style="dim")
-        for part in waterfall.parts
-        if part.why
+        Text.assemble(_plain(part.title), ": ", _plain(part.why), style="dim") for part in waterfall.parts if part.why
     ]
     heading = _plain(waterfall_title(comparison, waterfall)).plain
     return _section(heading, "", table, _bullets(why, min(width, _READING_WIDTH)))

@@ -112,10 +112,12 @@ def _merged(taken: list[Intake], report: ReadReport) -> Trace:
 
 
 def _noted(requests: pl.DataFrame, report: ReadReport, *, absolute: bool) -> ReadReport:
-    """Note what the joined trace shows: several files on one clock, sessions that each begin at zero."""
+    """Note what the joined trace shows: one clock for several files, no cached tokens, sessions at zero."""
     notes: list[str] = []
     if len(report.files) > 1 and not absolute:
         notes.append(f"the {len(report.files)} files share one clock")
+    if not (requests["cached_tokens"] > 0).any():
+        notes.append("the trace tells no cached tokens: every prompt is taken as new")
     starts = (
         requests.filter(pl.col("session").is_not_null()).group_by("session").agg(pl.col("arrived_s").min())["arrived_s"]
     )

@@ -33,12 +33,14 @@ class Clock:
         unit_s: Seconds in one unit of a number, None where times are dates.
         formats: Formats of text dates seen, empty where the column has a date type or is a number.
         zone_assumed: True if dates carry no zone and are taken as UTC.
+        told: False if the column is empty.
     """
 
     absolute: bool
     unit_s: float | None = None
     formats: tuple[str, ...] = ()
     zone_assumed: bool = False
+    told: bool = True
 
     def seconds(self, column: pl.Expr) -> pl.Expr:
         """Return the column in seconds, null where it cannot be read."""
@@ -68,13 +70,15 @@ def find(samples: pl.Series, *, unit_s: float | None, where: str) -> Clock:
     """
     if isinstance(samples.dtype, pl.Datetime):
         return Clock(absolute=True, zone_assumed=samples.dtype.time_zone is None)
+    if not (samples.dtype.is_numeric() or samples.dtype == pl.String):
+        raise TraceError(f"a column of {samples.dtype} does not tell the time", where=where)
+    if samples.is_empty():
+        return Clock(absolute=False, unit_s=unit_s or 1.0, told=False)
     numbers = samples.cast(pl.Float64, strict=False).drop_nulls()
-    if numbers.len() * 2 > samples.len() or samples.is_empty():
+    if numbers.len() * 2 > samples.len():
         unit = unit_s if unit_s is not None else _unit_by_magnitude(numbers)
         middle = numbers.median()
         return Clock(absolute=isinstance(middle, float) and middle * unit >= EPOCH_FROM_S, unit_s=unit)
-    if samples.dtype != pl.String:
-        raise TraceError(f"a column of {samples.dtype} does not tell the time", where=where)
     frame = samples.alias("time").to_frame()
     seen = tuple(
         each for each in (*_ZONED, *_NAIVE) if frame.select(_parse(pl.col("time"), each).is_not_null().any()).item()
@@ -90,7 +94,7 @@ def find(samples: pl.Series, *, unit_s: float | None, where: str) -> Clock:
 
 def _parse(column: pl.Expr, form: str) -> pl.Expr:
     zone = "UTC" if form in _ZONED else None
-    return column.str.strip_chars().str.to_datetime(form, time_unit="us", time_zone=zone, strict=False)
+    return column.str.to_datetime(form, time_unit="us", time_zone=zone, strict=False)
 
 
 def _unit_by_magnitude(numbers: pl.Series) -> float:

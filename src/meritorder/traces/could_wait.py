@@ -160,15 +160,16 @@ def propose(found: Sequence[Candidate]) -> str:
     ]
     for matching in dict.fromkeys(each.matching for each in found):
         signs = [each for each in found if each.matching == matching]
+        first = signs[0]
         doubt = float(np.prod([1 - each.confidence for each in signs]))
         lines += [
             "",
-            f"# {signs[0].requests:,} requests, {signs[0].share_of_tokens:.0%} of tokens; confidence {1 - doubt:.2f}",
+            f"# {first.requests:,} requests, {first.share_of_tokens:.0%} of tokens, {1 - doubt:.0%} sure",
             *(f"# - {each.kind} ({each.confidence:.2f}): {each.evidence}" for each in signs),
             "[[workload]]",
             f"name = {_quoted(' '.join(pattern for _, pattern in matching))}",
             f"lane = {_quoted(Lane.DEFERRABLE.value)}",
-            f"deadline = {_quoted(signs[0].deadline)}",
+            f"deadline = {_quoted(first.deadline)}",
             "match = { " + ", ".join(f"{column} = {_quoted(glob)}" for column, glob in matching) + " }",
         ]
     return "\n".join(lines) + "\n"
@@ -189,7 +190,7 @@ def _signs(group: _Group) -> Iterator[_Sign]:
 
 
 def _burst(group: _Group) -> _Sign | None:
-    """Most requests in the busiest 5 % of bins, which are wide enough for a steady tenant to fill them all."""
+    """Most requests in the busiest 5 % of bins, each wide enough that a steady tenant fills it."""
     mean_gap_s = group.span_s / group.requests.height
     width_s = max(BURST_BIN_S, BURST_BIN_REQUESTS * mean_gap_s)
     bins = int(group.span_s // width_s)

@@ -10,7 +10,7 @@ import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from gzip import GzipFile
+from gzip import BadGzipFile, GzipFile
 from pathlib import Path
 from typing import IO, Any, Final
 
@@ -172,7 +172,7 @@ def _plain(name: str, path: Path | None, copy: Path) -> Path:
                 with copy.open("wb") as target:
                     _unpack_zstd(source, target)
                 return copy
-    except (EOFError, zlib.error, zstandard.ZstdError) as error:
+    except (EOFError, BadGzipFile, zlib.error, zstandard.ZstdError) as error:
         raise TraceError("the compressed file is damaged or cut short", where=name, fix="fetch it again") from error
     except OSError as error:
         raise TraceError(f"cannot be read ({error.strerror or error})", where=name) from error

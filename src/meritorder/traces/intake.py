@@ -64,16 +64,15 @@ def take(file: File, raw: Raw) -> Intake:
         TraceError: The table cannot be read, or has no rows, or no column tells the time.
     """
     try:
-        columns = raw.table.collect_schema().names()
-        arrival = _clock(file, raw, "arrival")
-        deadline = _clock(file, raw, "deadline") if "deadline" in columns else None
-        if deadline is not None and deadline.absolute != arrival.absolute:
-            raise TraceError(
-                "deadlines and arrivals are not on one clock", where=file.name, fix="give both as ISO 8601"
-            )
-        frame = (
-            raw.table.select(_typed(columns, arrival, deadline)).select(_judged(columns)).collect(engine="streaming")
-        )
+        table = _trimmed(raw.table)
+        columns = table.collect_schema().names()
+        arrival = _clock(file, table, "arrival", raw.unit_s)
+        deadline = _clock(file, table, "deadline", raw.unit_s) if "deadline" in columns else None
+        if deadline is not None and deadline.told and deadline.absolute != arrival.absolute:
+            what = "deadlines and arrivals are not on one clock"
+            raise TraceError(what, where=file.name, fix="give both as ISO 8601")
+        typed = table.select(_typed(columns, arrival, deadline))
+        frame = typed.select(_judged(columns)).collect(engine="streaming")
     except (pl.exceptions.PolarsError, OSError) as error:
         reason = str(error).partition("\n")[0]
         raise TraceError(f"cannot be read as {file.kind} ({reason})", where=file.name) from error
@@ -85,11 +84,16 @@ def take(file: File, raw: Raw) -> Intake:
     return _sorted_out(file, frame, absolute=arrival.absolute, assumptions=tuple(assumptions))
 
 
-def _clock(file: File, raw: Raw, column: str) -> clock.Clock:
-    samples = raw.table.select(pl.col(column).drop_nulls().head(_SAMPLE_ROWS)).collect(engine="streaming")[column]
-    if samples.dtype == pl.String:
-        samples = samples.filter(samples.str.strip_chars() != "")
-    return clock.find(samples, unit_s=raw.unit_s, where=f"{file.name}, column {column}")
+def _trimmed(table: pl.LazyFrame) -> pl.LazyFrame:
+    """Strip white space off text; what is blank is null."""
+    texts = [name for name, dtype in table.collect_schema().items() if dtype == pl.String]
+    stripped = {name: pl.col(name).str.strip_chars() for name in texts}
+    return table.with_columns(**{name: pl.when(text != "").then(text) for name, text in stripped.items()})
+
+
+def _clock(file: File, table: pl.LazyFrame, column: str, unit_s: float | None) -> clock.Clock:
+    samples = table.select(pl.col(column).drop_nulls().head(_SAMPLE_ROWS)).collect(engine="streaming")
+    return clock.find(samples[column], unit_s=unit_s, where=f"{file.name}, column {column}")
 
 
 def _typed(columns: list[str], arrival: clock.Clock, deadline: clock.Clock | None) -> list[pl.Expr]:
@@ -102,7 +106,7 @@ def _typed(columns: list[str], arrival: clock.Clock, deadline: clock.Clock | Non
         typed += [deadline.seconds(pl.col("deadline")).alias("deadline"), _given("deadline")]
     for name in _WORDS:
         word = pl.col(name).cast(pl.String) if name in columns else pl.lit(None, pl.String)
-        typed.append(pl.when(word != "").then(word).cast(pl.Categorical).alias(name))
+        typed.append(word.cast(pl.Categorical).alias(name))
     typed.append(pl.col("aside") if "aside" in columns else pl.lit(None, pl.String).alias("aside"))
     typed.append(pl.col("broken") if "broken" in columns else pl.lit(value=False).alias("broken"))
     return typed

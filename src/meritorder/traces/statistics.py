@@ -7,10 +7,21 @@ import numpy as np
 import polars as pl
 
 from meritorder.traces.trace import Trace
-from meritorder.units import HOURS_PER_DAY, SECONDS_PER_HOUR, SECONDS_PER_MINUTE
+from meritorder.units import HOURS_PER_DAY, SECONDS_PER_DAY, SECONDS_PER_HOUR, SECONDS_PER_MINUTE
 
 _QUANTILES: Final = (0.5, 0.9, 0.99)
 _LISTED: Final = 12
+_ROUND_WIDTHS_S: Final = (
+    1.0,
+    10.0,
+    SECONDS_PER_MINUTE,
+    5 * SECONDS_PER_MINUTE,
+    15 * SECONDS_PER_MINUTE,
+    SECONDS_PER_HOUR,
+    2 * SECONDS_PER_HOUR,
+    4 * SECONDS_PER_HOUR,
+    SECONDS_PER_DAY,
+)
 
 Counts = np.ndarray[Any, np.dtype[np.int64]]
 
@@ -106,6 +117,18 @@ def describe(trace: Trace) -> TraceStatistics:
         per_hour=tuple(np.bincount((arrived // SECONDS_PER_HOUR).astype(np.int64)).tolist()),
         by_hour_of_day=_by_hour_of_day(hours, trace.epoch_s),
     )
+
+
+def load(trace: Trace, *, most: int) -> tuple[float, Counts]:
+    """Count arrivals in at most so many equal bins of a round width.
+
+    Returns:
+        Width of a bin in s, and arrivals in each, shape (bins,).
+    """
+    arrived = trace.requests["arrived_s"].to_numpy()
+    last_s = float(arrived[-1])
+    width_s = next((width for width in _ROUND_WIDTHS_S if last_s < most * width), last_s / (most - 1))
+    return width_s, np.bincount((arrived // width_s).astype(np.int64))
 
 
 def _whole_bins(arrived: np.ndarray[Any, np.dtype[np.float64]], width_s: float, span_s: float) -> Counts:

@@ -35,9 +35,7 @@ def test_nothing_is_cut_off(width: int) -> None:
 
 def test_the_sentence_comes_first() -> None:
     first = printed(week(), 120).split("\n\n", maxsplit=1)[0].split()
-    assert " ".join(first).startswith(
-        "Letting 40 % of your requests wait up to 4 hours cuts the week from $13,048"
-    )
+    assert " ".join(first).startswith("Letting 40 % of your requests wait up to 4 hours cuts the week from $13,048")
 
 
 def test_a_wide_terminal_shows_every_number_of_an_arrangement() -> None:
@@ -62,9 +60,7 @@ def test_what_does_not_exist_is_a_dash() -> None:
 
 def test_the_cheapest_the_baseline_and_the_infeasible_are_marked() -> None:
     text = printed(week(), 100)
-    marks = {
-        title: row(text, title).split()[0] for title in ("Mix, with", "Real time, auto", "Batch", "API, flex")
-    }
+    marks = {title: row(text, title).split()[0] for title in ("Mix, with", "Real time, auto", "Batch", "API, flex")}
     assert marks == {"Mix, with": "▸", "Real time, auto": "◦", "Batch": "✗", "API, flex": "✗"}
 
 
@@ -77,9 +73,7 @@ def test_every_reason_assumption_price_and_warning_is_there() -> None:
         assert assumption.text in text
         assert assumption.option in text
     assert all(price.as_of in text and price.what in text for price in comparison.prices)
-    assert all(
-        line in text for line in (*comparison.performance, *comparison.warnings, comparison.break_even_note)
-    )
+    assert all(line in text for line in (*comparison.performance, *comparison.warnings, comparison.break_even_note))
     assert "between 21 % and 29 %" in text
 
 

@@ -157,9 +157,7 @@ def _row() -> alt.Y:
 def _text(field: str, align: Literal["left", "right"], place: int | str, palette: Palette) -> alt.Chart:
     chart: alt.Chart = (
         alt.Chart()
-        .transform_aggregate(
-            [alt.AggregatedFieldDef(op="min", field=field, **{"as": field})], groupby=["row"]
-        )
+        .transform_aggregate([alt.AggregatedFieldDef(op="min", field=field, **{"as": field})], groupby=["row"])
         .mark_text(align=align, baseline="bottom", dy=-9, color=palette.ink)
         .encode(x=alt.value(place), y=_row(), text=f"{field}:N")
     )

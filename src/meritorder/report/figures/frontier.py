@@ -52,9 +52,7 @@ def frontier(comparison: Comparison, palette: Palette = LIGHT) -> alt.LayerChart
     for place, row in enumerate(rows):
         row["named"] = place in named
     x = alt.X("e2e:Q", scale=alt.Scale(type="log", nice=False, padding=28), axis=_latency_axis(rows))
-    y = alt.Y(
-        "usd:Q", scale=alt.Scale(zero=True), axis=alt.Axis(title=f"$ {unit.title}", tickCount=5, format="$~f")
-    )
+    y = alt.Y("usd:Q", scale=alt.Scale(zero=True), axis=alt.Axis(title=f"$ {unit.title}", tickCount=5, format="$~f"))
     edge = (
         alt.Chart(alt.InlineData(values=_undominated(rows)))
         .mark_line(interpolate="step-after", color=palette.muted, strokeDash=[3, 3], strokeWidth=1.2)

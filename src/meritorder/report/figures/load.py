@@ -93,9 +93,7 @@ def _capacity(comparison: Comparison, palette: Palette) -> tuple[alt.Chart, alt.
 def _timeline_rows(comparison: Comparison, timeline: Timeline) -> Rows:
     """Return one row a bin, and the last once more where it ends, so that its step is drawn."""
     start = comparison.trace.start_epoch_s
-    columns = zip(
-        timeline.start_s, timeline.realtime_load, timeline.deferrable_load, timeline.capacity, strict=True
-    )
+    columns = zip(timeline.start_s, timeline.realtime_load, timeline.deferrable_load, timeline.capacity, strict=True)
     rows: Rows = [
         {
             "t": _time_value(comparison, at),

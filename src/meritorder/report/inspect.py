@@ -1,0 +1,156 @@
+"""What a trace is like, in the terminal and as JSON: `meritorder inspect`."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from typing import Any, Final
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from meritorder.traces import statistics
+from meritorder.traces.could_wait import Candidate
+from meritorder.traces.statistics import Group, Lengths, TraceStatistics
+from meritorder.traces.trace import Trace
+from meritorder.units import format_duration, utc
+
+SCHEMA: Final = "meritorder.inspect/1"
+_PLOT_COLUMNS: Final = 84
+_PLOT_ROWS: Final = 6
+_BLOCKS: Final = " ▁▂▃▄▅▆▇█"
+
+
+def to_dict(trace: Trace, found: Sequence[Candidate] = ()) -> dict[str, Any]:
+    """Return what `render` shows, as JSON holds it.
+
+    Args:
+        trace: The trace.
+        found: Candidates to wait, where they were asked for.
+    """
+    report = trace.report
+    return {
+        "schema": SCHEMA,
+        "epoch_s": trace.epoch_s,
+        "read": {
+            "files": list(report.files),
+            "format": report.format,
+            "rows": report.rows,
+            "bad": report.bad,
+            "first_bad": [asdict(row) for row in report.first_bad],
+            "set_aside": report.set_aside,
+            "estimated_tokens": report.estimated_tokens,
+            "assumptions": list(report.assumptions),
+        },
+        "statistics": asdict(statistics.describe(trace)),
+        "could_wait": [asdict(each) | {"matching": dict(each.matching)} for each in found],
+    }
+
+
+def render(trace: Trace, console: Console) -> None:
+    """Print what was read and what it is like."""
+    described = statistics.describe(trace)
+    console.print(_facts(trace, described))
+    console.print(_lengths(trace, described))
+    for title, groups, count in (
+        ("model", described.models, len(described.models)),
+        ("tenant", described.tenants, described.tenant_count),
+    ):
+        if any(group.name is not None for group in groups):
+            console.print(_groups(title, groups, count))
+    width_s, counts = statistics.load(trace, most=_PLOT_COLUMNS)
+    console.print(f"\n[bold]arrivals per {format_duration(width_s)}[/bold], at most {int(counts.max()):,}")
+    for row in _columns(counts.tolist()):
+        console.print(row, style="cyan", highlight=False, no_wrap=True, overflow="crop")
+    _print_report(trace, console)
+
+
+def render_candidates(found: Sequence[Candidate], console: Console) -> None:
+    """Print which requests could wait, why, and how sure that is."""
+    if not found:
+        console.print("No sign of requests that could wait; --defer 40%@4h asks what it would save if some could.")
+        return
+    table = Table("sign", "requests", "of tokens", "match", "deadline", "confidence", "evidence", title="could wait")
+    for each in found:
+        table.add_row(
+            each.kind.replace("_", " "),
+            f"{each.requests:,}",
+            f"{each.share_of_tokens:.1%}",
+            escape(", ".join(f"{column}={glob}" for column, glob in each.matching)),
+            each.deadline,
+            f"{each.confidence:.2f}",
+            escape(each.evidence),
+        )
+    console.print(table)
+    console.print("These are signs, not facts: nothing is applied. Write them to a workloads file and correct it.")
+
+
+def _facts(trace: Trace, described: TraceStatistics) -> Table:
+    table = Table(show_header=False, box=None, pad_edge=False)
+    table.add_column(style="bold")
+    table.add_column()
+    begin = "times are since its start" if trace.epoch_s is None else f"from {utc(trace.epoch_s):%Y-%m-%d %H:%M} UTC"
+    table.add_row("trace", escape(", ".join(trace.report.files)))
+    table.add_row("format", trace.report.format)
+    table.add_row("requests", f"{described.requests:,} in {format_duration(described.span_s)}, {begin}")
+    if described.sessions is not None:
+        table.add_row("sessions", f"{described.sessions:,}")
+    if described.mean_rate_per_s is not None:
+        table.add_row("rate", f"{described.mean_rate_per_s:.3g} per s")
+    table.add_row("busiest hour / mean", _ratio(described.peak_to_mean_hour, "shorter than two hours"))
+    table.add_row("quietest hour / mean", _ratio(described.trough_to_mean_hour, "shorter than two hours"))
+    table.add_row("gaps, CV", _ratio(described.interarrival_cv, "all at once") + "  (Poisson 1)")
+    table.add_row("per minute, variance / mean", _ratio(described.dispersion_minute, "too short") + "  (Poisson 1)")
+    return table
+
+
+def _ratio(value: float | None, why_not: str) -> str:
+    return f"- ({why_not})" if value is None else f"{value:.3g}"
+
+
+def _lengths(trace: Trace, described: TraceStatistics) -> Table:
+    table = Table("tokens", "total", "mean", "p50", "p90", "p99", "max")
+    mark = " (estimated)" if trace.report.estimated_tokens else ""
+    table.add_row(f"input{mark}", *_length_cells(described.input_tokens))
+    table.add_row(f"output{mark}", *_length_cells(described.output_tokens))
+    table.caption = f"{described.cached_share:.1%} of the input can be reused from a prefix cache"
+    return table
+
+
+def _length_cells(lengths: Lengths) -> Iterator[str]:
+    yield f"{lengths.total:,}"
+    yield f"{lengths.mean:,.0f}"
+    for value in (lengths.p50, lengths.p90, lengths.p99, lengths.max):
+        yield f"{value:,.0f}"
+
+
+def _groups(title: str, groups: Sequence[Group], count: int) -> Table:
+    table = Table(title, "requests", "of requests", "of tokens")
+    for group in groups:
+        name = "(not told)" if group.name is None else escape(group.name)
+        table.add_row(name, f"{group.requests:,}", f"{group.share_of_requests:.1%}", f"{group.share_of_tokens:.1%}")
+    if count > len(groups):
+        table.caption = f"the largest of {count:,}"
+    return table
+
+
+def _columns(counts: Sequence[int]) -> Iterator[str]:
+    """Yield the rows of a column plot, the top row first; a count that is not zero is seen."""
+    steps = len(_BLOCKS) - 1
+    highest = max(counts)
+    heights = [-(-count * steps * _PLOT_ROWS // highest) for count in counts]
+    for row in reversed(range(_PLOT_ROWS)):
+        yield "".join(_BLOCKS[min(steps, max(0, height - row * steps))] for height in heights)
+
+
+def _print_report(trace: Trace, console: Console) -> None:
+    report = trace.report
+    if report.bad:
+        console.print(f"\n[bold yellow]{report.bad_rows:,} bad rows[/bold yellow] of {report.rows:,}, left out:")
+        for reason, count in report.bad.items():
+            console.print(f"  {count:,}  {escape(reason)}")
+        for row in report.first_bad:
+            console.print(f"  {escape(str(row))}", style="dim", highlight=False)
+    for reason, count in report.set_aside.items():
+        console.print(f"[yellow]{count:,} rows set aside:[/yellow] {escape(reason)}")
+    for text in report.assumptions:
+        console.print(f"[dim]assumed:[/dim] {escape(text)}", highlight=False)
