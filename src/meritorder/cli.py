@@ -1,1 +1,316 @@
-"""The command line: parse, study, print."""
+"""The command line: parse, study, print.
+
+A mistake of the user's is one line on standard error and exit code 2; nothing is written half.
+"""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+import msgspec
+import typer
+from rich.console import Console
+from rich.status import Status
+
+from meritorder import __version__
+from meritorder.domain import PricingModel, Slo
+from meritorder.errors import MeritorderError, WorkloadsError
+from meritorder.units import format_duration, parse_duration_s
+
+app: Final = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    help="Serve every LLM request from the cheapest capacity that still meets its deadline.",
+)
+
+_SLO: Final = Slo(ttft_s=2.0, tpot_s=0.1, attainment=0.99)
+
+Traces = Annotated[list[str], typer.Argument(metavar="TRACE...", help="Files, globs, or - for standard input.")]
+Format = Annotated[str | None, typer.Option("--format", help="Trace format; found by content if left out.")]
+Columns = Annotated[
+    str | None, typer.Option("--columns", metavar="FIELD=COLUMN,…", help="Columns, such as arrival=ts,input=prompt.")
+]
+Scale = Annotated[float, typer.Option("--scale", metavar="N", help="Multiply the rate of requests.")]
+From = Annotated[str | None, typer.Option("--from", metavar="TIME", help="Start of a window: 2h, 1d, or ISO 8601.")]
+To = Annotated[str | None, typer.Option("--to", metavar="TIME", help="End of the window.")]
+Strict = Annotated[bool, typer.Option("--strict", help="Make a bad row an error.")]
+Seed = Annotated[int, typer.Option("--seed", help="Of whatever is drawn.")]
+JsonFile = Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write the answer as JSON.")]
+HtmlFile = Annotated[Path | None, typer.Option("--html", metavar="FILE", help="Write a report that opens anywhere.")]
+Model = Annotated[str, typer.Option("--model", help="Model that is served; the trace's own if it has one.")]
+Hardware = Annotated[str, typer.Option("--hardware", metavar="GPU,…", help="GPUs to choose from.")]
+Provider = Annotated[str, typer.Option("--provider", metavar="NAME,…", help="Providers to rent from; all if left out.")]
+Region = Annotated[str, typer.Option("--region", metavar="NAME,…", help="Regions to rent in; all if left out.")]
+CatalogFiles = Annotated[
+    list[Path] | None, typer.Option("--catalog", metavar="FILE", help="Prices to add or override (repeatable).")
+]
+
+
+def main() -> None:
+    """Run the command line."""
+    try:
+        app(prog_name="meritorder")
+    except MeritorderError as error:
+        sys.stderr.write(f"meritorder: {error}\n")
+        sys.exit(2)
+    except BrokenPipeError:
+        sys.exit(0)
+    except KeyboardInterrupt:
+        sys.stderr.write("interrupted; nothing was written\n")
+        sys.exit(130)
+
+
+@app.callback(invoke_without_command=True)
+def _version(
+    *, version: Annotated[bool, typer.Option("--version", help="Show the version and exit.")] = False
+) -> None:
+    if version:
+        typer.echo(f"meritorder {__version__}")
+        raise typer.Exit
+
+
+@app.command()
+def compare(  # noqa: PLR0917
+    trace: Traces,
+    model: Model = "",
+    hardware: Hardware = "h100",
+    provider: Provider = "",
+    region: Region = "",
+    defer: Annotated[
+        list[str] | None, typer.Option("--defer", metavar="SHARE@DEADLINE", help="Assume that a share may wait: 40%@4h.")
+    ] = None,
+    workloads: Annotated[
+        Path | None, typer.Option("--workloads", metavar="FILE", help="Which requests are promised what (TOML).")
+    ] = None,
+    slo: Annotated[
+        str, typer.Option("--slo", help="Real-time promise: ttft=2s,tpot=100ms,attainment=99%.")
+    ] = "",
+    batch_deadline: Annotated[
+        str, typer.Option("--batch-deadline", help="Deadline in the batch arrangement where a request has none.")
+    ] = "24h",
+    startup: Annotated[str, typer.Option("--startup", help="From renting a machine until it serves.")] = "5m",
+    spread: Annotated[str, typer.Option("--spread", help="Spread requests without arrival times over this.")] = "1h",
+    engine: Annotated[str, typer.Option("--engine", help="Inference engine: vllm, sglang or trtllm.")] = "vllm",
+    precision: Annotated[str | None, typer.Option("--precision", help="Weights: bf16, fp8, mxfp4.")] = None,
+    tp: Annotated[int | None, typer.Option("--tp", help="GPUs a replica; the cheapest if left out.")] = None,
+    profile: Annotated[
+        Path | None, typer.Option("--profile", metavar="FILE", help="Performance profile of your own endpoint.")
+    ] = None,
+    catalog: CatalogFiles = None,
+    format_: Format = None,
+    columns: Columns = None,
+    scale: Scale = 1.0,
+    start: From = None,
+    end: To = None,
+    strict: Strict = False,  # noqa: FBT002
+    seed: Seed = 0,
+    json: JsonFile = None,
+    html: HtmlFile = None,
+) -> None:
+    """What a trace costs in real time, in batch, and as a mix; why; and how sure that is."""
+    from meritorder.study.compare import Options  # noqa: PLC0415 - imports numba
+
+    options = Options(
+        model=model,
+        hardware=_names(hardware),
+        providers=_names(provider),
+        regions=_names(region),
+        engine=engine,
+        precision=precision,
+        tp=tp,
+        slo=_slo(slo),
+        slo_assumed=not slo,
+        defer=tuple(defer or ()),
+        workloads=workloads,
+        patience_s=_duration_s(batch_deadline, "--batch-deadline"),
+        spread_s=_duration_s(spread, "--spread"),
+        startup_s=_duration_s(startup, "--startup", zero=True),
+        profile=profile,
+        catalogs=tuple(catalog or ()),
+        seed=seed,
+    )
+    with _progress() as status:
+        status.update("reading the trace")
+        read = _read(trace, format_, columns, scale, start, end, strict=strict, seed=seed)
+        _answer(read, options, status, json, html)
+
+
+@app.command()
+def demo(json: JsonFile = Path("demo/compare.json"), html: HtmlFile = Path("demo/compare.html")) -> None:
+    """Compare on a sample week of a service, made by this package from published facts."""
+    from meritorder.study.compare import Options  # noqa: PLC0415 - imports numba
+    from meritorder.traces import sample  # noqa: PLC0415 - imports polars
+
+    folder = Path("demo")
+    folder.mkdir(exist_ok=True)
+    trace, workloads = folder / "week.parquet", folder / "workloads.toml"
+    with _progress() as status:
+        status.update("making the sample week")
+        sample.write(trace, seed=0)
+        workloads.write_text(sample.WORKLOADS, encoding="utf-8")
+        read = _read([str(trace)], None, None, 1.0, None, None, strict=True, seed=0)
+        options = Options(model="llama-3.1-70b", hardware=("h100",), workloads=workloads)
+        _answer(read, options, status, json, html)
+    typer.echo(f"\nThe sample, its workloads file and the report are in {folder}/; open {html} in a browser.")
+    typer.echo(f"The same again: meritorder compare {trace} --model llama-3.1-70b --workloads {workloads}")
+
+
+@app.command()
+def inspect(
+    trace: Traces,
+    could_wait: Annotated[
+        bool, typer.Option("--could-wait", help="Look for requests that could wait, and propose a workloads file.")
+    ] = False,  # noqa: FBT002
+    propose: Annotated[
+        Path | None, typer.Option("--propose", metavar="FILE", help="Write the proposed workloads file.")
+    ] = None,
+    format_: Format = None,
+    columns: Columns = None,
+    scale: Scale = 1.0,
+    start: From = None,
+    end: To = None,
+    strict: Strict = False,  # noqa: FBT002
+    seed: Seed = 0,
+    json: JsonFile = None,
+) -> None:
+    """What a trace holds: span, rates, burstiness, lengths, tenants; and what could wait."""
+    from meritorder.report import files  # noqa: PLC0415 - imports polars
+    from meritorder.report import inspect as report  # noqa: PLC0415
+    from meritorder.traces.could_wait import candidates, propose as proposal  # noqa: PLC0415
+
+    with _progress() as status:
+        status.update("reading the trace")
+        read = _read(trace, format_, columns, scale, start, end, strict=strict, seed=seed)
+        status.update("looking for what could wait")
+        found = candidates(read) if could_wait or propose else []
+    console = Console()
+    report.render(read, console)
+    if could_wait or propose:
+        report.render_candidates(found, console)
+    if propose:
+        files.write_text(propose, proposal(found))
+    if json:
+        files.write_bytes(json, msgspec.json.format(msgspec.json.encode(report.to_dict(read, found))))
+
+
+@app.command()
+def prices(
+    model: Annotated[str, typer.Option("--model", help="Show what the model costs as tokens, too.")] = "",
+    hardware: Annotated[str, typer.Option("--hardware", metavar="GPU,…", help="GPUs; all if left out.")] = "",
+    provider: Provider = "",
+    region: Region = "",
+    pricing_model: Annotated[
+        PricingModel | None, typer.Option("--pricing-model", help="How capacity is paid for.")
+    ] = None,
+    refused: Annotated[bool, typer.Option("--refused", help="Show prices that were not believed.")] = False,  # noqa: FBT002
+    limit: Annotated[int, typer.Option("--limit", help="Rows to show.")] = 40,
+    catalog: CatalogFiles = None,
+    json: JsonFile = None,
+) -> None:
+    """List what capacity and tokens cost, each price with its source and date."""
+    from meritorder.study.listing import listing  # noqa: PLC0415 - reads the catalog
+    from meritorder.report import files  # noqa: PLC0415
+    from meritorder.report import prices as report  # noqa: PLC0415
+
+    found = listing(
+        model=model,
+        hardware=_names(hardware),
+        providers=_names(provider),
+        regions=_names(region),
+        pricing_model=pricing_model,
+        catalogs=tuple(catalog or ()),
+    )
+    shown = found.refused if refused else ()
+    Console().print(report.to_table(found.offers, found.tokens, shown, limit=limit))
+    if json:
+        document = report.to_dict(found.offers, found.tokens, found.refused)
+        files.write_bytes(json, msgspec.json.format(msgspec.json.encode(document)))
+
+
+def _answer(read: Any, options: Any, status: Status, json: Path | None, html: Path | None) -> None:  # noqa: ANN401
+    from meritorder.report import files, record, text  # noqa: PLC0415 - imports altair
+    from meritorder.report import html as page  # noqa: PLC0415
+    from meritorder.study.compare import compare as study  # noqa: PLC0415
+
+    status.update("compiling the simulator (once a machine, about 15 s)")
+    comparison = study(read, options, status.update)
+    if json:
+        files.write_bytes(json, record.encode(comparison))
+    if html:
+        status.update("drawing the report")
+        files.write_text(html, page.render(comparison))
+    status.stop()
+    text.render(comparison, Console())
+
+
+def _read(  # noqa: PLR0917
+    sources: list[str],
+    format_: str | None,
+    columns: str | None,
+    scale: float,
+    start: str | None,
+    end: str | None,
+    *,
+    strict: bool,
+    seed: int,
+) -> Any:  # noqa: ANN401
+    from meritorder import traces  # noqa: PLC0415 - imports polars
+
+    return traces.read(
+        sources,
+        format=format_,
+        columns=_pairs(columns, "--columns") if columns else None,
+        scale=scale,
+        seed=seed,
+        start=start,
+        end=end,
+        strict=strict,
+    )
+
+
+@contextmanager
+def _progress() -> Iterator[Status]:
+    """Show what is being done, on standard error, and only to a person."""
+    with Status("", console=Console(stderr=True)) as status:
+        yield status
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(name.strip() for name in text.split(",") if name.strip())
+
+
+def _pairs(text: str, option: str) -> dict[str, str]:
+    pairs = dict(part.split("=", 1) for part in text.split(",") if "=" in part)
+    if len(pairs) != len(text.split(",")):
+        raise MeritorderError(f"{text!r} is not field=value,…", where=option)
+    return {key.strip(): value.strip() for key, value in pairs.items()}
+
+
+def _duration_s(text: str, option: str, *, zero: bool = False) -> float:
+    seconds = parse_duration_s(text)
+    if seconds is None or (seconds <= 0 and not zero):
+        raise WorkloadsError(f"{text!r} is not a duration", where=option, fix="write 90s, 30m, 4h or 2d")
+    return seconds
+
+
+def _slo(text: str) -> Slo:
+    """Read `ttft=2s,tpot=100ms,attainment=99%`; what is left out keeps its default."""
+    if not text:
+        return _SLO
+    pairs = _pairs(text, "--slo")
+    strange = sorted(set(pairs) - {"ttft", "tpot", "attainment"})
+    if strange:
+        raise WorkloadsError(f"unknown {strange[0]!r}", where="--slo", fix="write ttft=2s,tpot=100ms,attainment=99%")
+    times = {name: _duration_s(pairs[name], f"--slo {name}") for name in ("ttft", "tpot") if name in pairs}
+    share = pairs.get("attainment", f"{_SLO.attainment}")
+    try:
+        attainment = float(share.removesuffix("%")) / (100 if share.endswith("%") else 1)
+    except ValueError:
+        raise WorkloadsError(f"{share!r} is not a share", where="--slo attainment", fix="write 99% or 0.99") from None
+    return Slo(
+        ttft_s=times.get("ttft", _SLO.ttft_s), tpot_s=times.get("tpot", _SLO.tpot_s), attainment=attainment
+    )
