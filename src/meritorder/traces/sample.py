@@ -2,13 +2,11 @@
 
 What is published, and used here as facts:
 
-- Arrivals of the code service in the Azure LLM inference trace of 2024 (week of 2024-05-10): requests by hour
-of the day (UTC)
-  on weekdays and at weekends, relative to the week's mean hour; busiest hour 2.98 times the mean, quietest
-  0.10, a weekend day 0.40 of a mean day; quantiles of its prompt lengths.
+- Arrivals of the code service in the Azure LLM inference trace of 2024 (week of 2024-05-10): requests by
+  hour of the day (UTC) on weekdays and at weekends, relative to the week's mean hour; busiest hour 2.98 times
+  the mean, quietest 0.10, a weekend day 0.40 of a mean day; quantiles of its prompt lengths.
 - Quantiles of generated lengths of the code service, and of both lengths of the conversation service, in the
-Azure trace of
-  2023-11-16.
+  Azure trace of 2023-11-16.
 
 Source: https://github.com/Azure/AzurePublicDataset, CC-BY-4.0, AzureLLMInferenceDataset2024.md (figures read
 off the publisher's plots, 2026-11) and AzureLLMInferenceDataset2023.md. Stojkovic et al., DynamoLLM, HPCA
