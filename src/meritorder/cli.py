@@ -65,9 +65,7 @@ def main() -> None:
 
 
 @app.callback(invoke_without_command=True)
-def _version(
-    *, version: Annotated[bool, typer.Option("--version", help="Show the version and exit.")] = False
-) -> None:
+def _version(*, version: Annotated[bool, typer.Option("--version", help="Show the version and exit.")] = False) -> None:
     if version:
         typer.echo(f"meritorder {__version__}")
         raise typer.Exit
@@ -81,14 +79,13 @@ def compare(  # noqa: PLR0917
     provider: Provider = "",
     region: Region = "",
     defer: Annotated[
-        list[str] | None, typer.Option("--defer", metavar="SHARE@DEADLINE", help="Assume that a share may wait: 40%@4h.")
+        list[str] | None,
+        typer.Option("--defer", metavar="SHARE@DEADLINE", help="Assume that a share may wait: 40%@4h."),
     ] = None,
     workloads: Annotated[
         Path | None, typer.Option("--workloads", metavar="FILE", help="Which requests are promised what (TOML).")
     ] = None,
-    slo: Annotated[
-        str, typer.Option("--slo", help="Real-time promise: ttft=2s,tpot=100ms,attainment=99%.")
-    ] = "",
+    slo: Annotated[str, typer.Option("--slo", help="Real-time promise: ttft=2s,tpot=100ms,attainment=99%.")] = "",
     batch_deadline: Annotated[
         str, typer.Option("--batch-deadline", help="Deadline in the batch arrangement where a request has none.")
     ] = "24h",
@@ -311,6 +308,4 @@ def _slo(text: str) -> Slo:
         attainment = float(share.removesuffix("%")) / (100 if share.endswith("%") else 1)
     except ValueError:
         raise WorkloadsError(f"{share!r} is not a share", where="--slo attainment", fix="write 99% or 0.99") from None
-    return Slo(
-        ttft_s=times.get("ttft", _SLO.ttft_s), tpot_s=times.get("tpot", _SLO.tpot_s), attainment=attainment
-    )
+    return Slo(ttft_s=times.get("ttft", _SLO.ttft_s), tpot_s=times.get("tpot", _SLO.tpot_s), attainment=attainment)

@@ -179,6 +179,11 @@ class Offer:
         return self.usd_per_hour / self.gpus
 
     @property
+    def third_party(self) -> bool:
+        """Whether a marketplace rents it out for somebody else, who promises less."""
+        return self.provider == "vast" or "community" in self.instance.lower()
+
+    @property
     def label(self) -> str:
         """Short name for tables: provider, machine, region, pricing model."""
         place = f" {self.region}" if self.region else ""

@@ -1,5 +1,6 @@
 """What holds of every trace: what is written is read; windows, scales and lanes conserve tokens."""
 
+import gzip
 import tempfile
 from pathlib import Path
 
@@ -118,3 +119,34 @@ def test_lanes_change_no_request(drawn: list[tuple[float, int, int, int, str]], 
     assert waiting.height == round(percent / 100 * trace.requests.height)
     assert (waiting["deadline_s"] > waiting["arrived_s"]).all()
     assert assigned.requests["workload"].null_count() == 0
+
+
+WHOLE = {
+    ".csv": b"TIMESTAMP,ContextTokens,GeneratedTokens\n" + b"2023-11-16 18:15:46.6805900,374,44\n" * 9,
+    ".jsonl": b'{"timestamp": 3, "input_length": 9, "output_length": 1, "hash_ids": [0, 1]}\n' * 9,
+    ".json": b'{"custom_id": "a", "url": "/v1", "body": {"messages": [{"role": "user", "content": "x"}]}}\n' * 3,
+    ".gz": gzip.compress(b"time,input_tokens,output_tokens\n1,2,3\n"),
+}
+
+
+@settings(deadline=None, max_examples=200)
+@given(
+    kind=st.sampled_from(sorted(WHOLE)),
+    damage=st.lists(st.tuples(st.floats(0, 0.999), st.integers(0, 255)), max_size=8),
+    kept=st.floats(0, 1),
+)
+def test_a_damaged_file_is_read_or_refused_in_one_line(kind: str, damage: list[tuple[float, int]], kept: float) -> None:
+    content = bytearray(WHOLE[kind])
+    for place, byte in damage:
+        content[int(place * len(content))] = byte
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "trace"
+        path.write_bytes(content[: round(kept * len(content))])
+        try:
+            trace = traces.read([path])
+        except TraceError as error:
+            assert "\n" not in str(error)  # noqa: PT017
+        else:
+            check(trace.requests, REQUESTS, what="trace")
+            aside = sum(trace.report.set_aside.values())
+            assert trace.requests.height + trace.report.bad_rows + aside == trace.report.rows

@@ -98,12 +98,16 @@ class Catalog:
     ) -> Offer:
         """Return the offer with the lowest price per GPU-hour for replicas of so many GPUs.
 
+        Machines that a marketplace rents out for third parties are taken only if their provider is named, or if
+        there are no others.
+
         Raises:
             CatalogError: There is none; says what there is for this hardware.
         """
         fitting = self.select_offers(hardware, providers, regions, pricing_models, gpus)
         if fitting:
-            return fitting[0]
+            own = fitting if providers else [offer for offer in fitting if not offer.third_party]
+            return (own or fitting)[0]
         wanted = " or ".join(model.replace("_", " ") for model in pricing_models) or "any pricing model"
         place = f" from {', '.join(providers)}" if providers else ""
         place += f" in {', '.join(regions)}" if regions else ""

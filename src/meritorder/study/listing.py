@@ -49,6 +49,4 @@ def listing(
     if not model:
         return Listing(offers=offers, tokens=(), refused=catalog.refused)
     found = catalog.find_model(model)
-    return Listing(
-        offers=offers, tokens=token_prices(found), refused=(*catalog.refused, *left_out(found))
-    )
+    return Listing(offers=offers, tokens=token_prices(found), refused=(*catalog.refused, *left_out(found)))

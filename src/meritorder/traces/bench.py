@@ -1,21 +1,25 @@
 """Records of load generators, JSON lines: AIPerf exports and inputs, `vllm bench serve` results, ServeGen.
 
-AIPerf's `profile_export.jsonl`: `{metadata: {request_start_ns, conversation_id}, metrics:
-{input_sequence_length: {value}, …}, error}`. `vllm bench serve --save-detailed`: one object a run, holding
-lists `start_times` (s), `input_lens`, `output_lens`, `errors`. Flat records, one a request: by name, see
-`_NAMES`; a `timestamp` beside `input_length` is in ms (the convention of Mooncake, which AIPerf and Dynamo
-keep), any other time in s unless its magnitude is that of an epoch in ms, µs or ns.
+- AIPerf's `profile_export.jsonl`: `{metadata: {request_start_ns, conversation_id}, metrics:
+  {input_sequence_length: {value}, …}, error}`.
+- `vllm bench serve --save-detailed`: one object a run, with lists `start_times` (s), `input_lens` and
+  `output_lens`.
+- Flat records, one a request, by the names in `_NAMES`; a `timestamp` beside `input_length` is in ms (the
+  convention of Mooncake, which AIPerf keeps), any other time in s unless it has the magnitude of an epoch in
+  ms, µs or ns.
 
-Source: https://github.com/ai-dynamo/aiperf, docs "trace replay" and "profile exports", 2026-02;
-https://github.com/vllm-project/vllm, benchmarks/serve, 2025-12; https://github.com/alibaba/ServeGen, 2025-06.
+Source: https://github.com/ai-dynamo/aiperf, docs "trace replay" and "working with profile exports";
+https://github.com/vllm-project/vllm, vllm/benchmarks/serve.py; https://github.com/alibaba/ServeGen; read
+2026-11.
 """
 
 from collections.abc import Iterator
+from itertools import zip_longest
 from typing import Any, Final
 
 import polars as pl
 
-from meritorder.traces.files import File, Record
+from meritorder.traces.files import File, Record, untyped
 from meritorder.traces.intake import Raw
 from meritorder.traces.trace import FAILED
 from meritorder.units import MS_PER_S
@@ -59,15 +63,10 @@ def read(file: File) -> Raw:
         failed = pl.when(pl.col("error").is_not_null()).then(pl.lit(FAILED)).alias("aside")
         return Raw(table=file.table(_EXPORT).with_columns(failed).drop("error"))
     if _is_run(file.record):
-        schema = {
-            "line": pl.UInt32,
-            "arrival": pl.Float64,
-            "input": pl.Float64,
-            "output": pl.Float64,
-            "broken": pl.Boolean,
-        }
         rows = [row for line, record in file.records() for row in _run_rows(line, record)]
-        return Raw(table=pl.DataFrame(rows, schema=schema, orient="row").lazy(), unit_s=1.0)
+        names = ("line", "broken", "arrival", "input", "output")
+        values = {name: [row[place] for row in rows] for place, name in enumerate(names)}
+        return Raw(table=untyped(values).lazy(), unit_s=1.0)
     if len(_flat(file.record, "required")) < 3:
         file.require(*NEEDS)
     fields = _flat(file.record, "all")
@@ -91,10 +90,9 @@ def _flat(record: Record, which: str) -> dict[str, str]:
 
 
 def _run_rows(line: int, record: Record | None) -> Iterator[tuple[Any, ...]]:
-    """Yield line, arrival, input, output, broken of each request of a run."""
+    """Yield line, broken, arrival, input, output of each request of a run; what a list lacks is None."""
     if record is None or not _is_run(record):
-        yield line, None, None, None, True
+        yield line, True, None, None, None
         return
-    starts, inputs, outputs = record["start_times"], record["input_lens"], record["output_lens"]
-    for start, input_tokens, output_tokens in zip(starts, inputs, outputs, strict=False):
-        yield line, start, input_tokens, output_tokens, False
+    for request in zip_longest(record["start_times"], record["input_lens"], record["output_lens"]):
+        yield line, False, *request

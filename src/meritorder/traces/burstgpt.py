@@ -3,7 +3,7 @@
 Columns `Timestamp` (seconds since the trace began), `Model, Request tokens, Response tokens, Total tokens,
 Log Type`, and in later versions `Session ID` and `Elapsed time`. A failed request has zero response tokens.
 
-Source: https://github.com/HPMLL/BurstGPT, README, 2025-01.
+Source: https://github.com/HPMLL/BurstGPT, README, read 2026-11.
 """
 
 from typing import Final

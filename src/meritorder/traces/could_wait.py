@@ -6,9 +6,9 @@ changed by somebody who knows.
 
     burst         most requests come in a small part of the time: a job was started
     clockwork     most requests come at one phase of a day, an hour, …: a scheduler started them
-    same_prompt   a large part of every prompt is the same, outside any conversation: a template over many
-    cases no_thinking   the next request of a conversation follows too soon to have been typed always_on
-    nights and weekends like days, while the rest of the trace follows people's hours
+    same_prompt   much of every prompt is the same, outside any conversation: a template, many cases
+    no_thinking   the next request of a conversation follows too soon to have been typed
+    always_on     nights and weekends like days, while the rest of the trace follows people's hours
 
 Confidence is 0 at the threshold of a sign and grows linearly to the sign's own ceiling; the ceilings rank how
 rarely people produce the sign. Thresholds and ceilings are judgement, not measurement: no public trace says

@@ -29,6 +29,9 @@ _RECORDS_A_CHUNK: Final = 100_000
 _SNIFFED_RECORDS: Final = 20
 _SEPARATORS: Final = (",", ";", "\t")
 
+# msgspec lets text that is not UTF-8 through to Python's own error.
+_NOT_JSON: Final = (msgspec.DecodeError, UnicodeDecodeError)
+
 Record = dict[str, Any]
 
 
@@ -101,7 +104,7 @@ class File:
                     continue
                 try:
                     record = decode(text)
-                except msgspec.DecodeError:
+                except _NOT_JSON:
                     record = None
                 yield line, record if isinstance(record, dict) else None
 
@@ -115,10 +118,10 @@ class File:
             for name, path in paths:
                 values[name].append(_reach(record, path))
             if len(values["line"]) == _RECORDS_A_CHUNK:
-                chunks.append(_chunk(values))
+                chunks.append(untyped(values))
                 values = {name: [] for name in values}
         if values["line"] or not chunks:
-            chunks.append(_chunk(values))
+            chunks.append(untyped(values))
         return pl.concat(_alike(chunks), how="vertical").lazy()
 
 
@@ -134,6 +137,11 @@ def opened(sources: Sequence[str | Path]) -> Iterator[list[File]]:
             _sniffed(name, _plain(name, path, Path(folder) / str(number)))
             for number, (name, path) in enumerate(_named(sources))
         ]
+
+
+def untyped(values: Mapping[str, Sequence[Any]]) -> pl.DataFrame:
+    """Return columns of JSON values: numbers as Float64, anything else as the text that it is in JSON."""
+    return pl.DataFrame([_series(name, each) for name, each in values.items()])
 
 
 def _named(sources: Sequence[str | Path]) -> Iterator[tuple[str, Path | None]]:
@@ -223,6 +231,8 @@ def _csv(name: str, path: Path) -> File:
         header = raw.decode("utf-8-sig").rstrip("\r\n")
     except UnicodeDecodeError as error:
         raise TraceError("is not UTF-8 text", where=name, fix="give CSV, JSON lines or Parquet, UTF-8") from error
+    if "\r" in header:
+        raise TraceError("ends its lines with CR alone", where=name, fix="end them with LF (tr '\\r' '\\n')")
     separator = max(_SEPARATORS, key=header.count)
     columns = tuple(next(csv.reader([header], delimiter=separator), ()))
     return File(name=name, path=path, kind=Kind.CSV, columns=columns, separator=separator)
@@ -234,7 +244,7 @@ def _jsonl(name: str, path: Path) -> File:
         for _ in range(_SNIFFED_RECORDS):
             try:
                 record = decode(source.readline(_LONGEST_LINE_BYTES))
-            except msgspec.DecodeError:
+            except _NOT_JSON:
                 continue
             if isinstance(record, dict):
                 return File(name=name, path=path, kind=Kind.JSONL, columns=tuple(record), record=record)
@@ -250,17 +260,12 @@ def _reach(record: Record | None, path: Sequence[str]) -> object:
     return value
 
 
-def _chunk(values: Mapping[str, list[Any]]) -> pl.DataFrame:
-    return pl.DataFrame([_series(name, each) for name, each in values.items()])
-
-
-def _series(name: str, values: list[Any]) -> pl.Series:
-    """Return numbers as Float64, anything else as the text that it is in JSON."""
+def _series(name: str, values: Sequence[Any]) -> pl.Series:
     if name == "line":
         return pl.Series(name, values, dtype=pl.UInt32)
-    kinds = set(map(type, values)) - {type(None)}
-    if kinds == {bool} and name == "broken":
+    if name == "broken":
         return pl.Series(name, values, dtype=pl.Boolean)
+    kinds = set(map(type, values)) - {type(None)}
     if kinds and kinds <= {int, float}:
         return pl.Series(name, values, dtype=pl.Float64)
     texts = [v if v is None or isinstance(v, str) else msgspec.json.encode(v).decode() for v in values]

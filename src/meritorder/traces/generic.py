@@ -94,8 +94,8 @@ _NAMES: Final[Mapping[str, tuple[str, ...]]] = {
     "workload": ("workload",),
     "deadline": ("deadline_s", "deadline"),
 }
-"""Well-known names, compared without case; the first that is there is taken. Source: the traces in
-docs/traces.md and the OpenTelemetry GenAI semantic conventions 1.38, 2025-10."""
+"""Well-known names, compared without case; the first that is there is taken. Those with dots are of the
+OpenTelemetry semantic conventions for generative AI, https://opentelemetry.io/docs/specs/semconv, 2026."""
 
 _UNITS_S: Final = {"_ms": 1 / MS_PER_S, "_us": 1 / MS_PER_S**2, "_ns": 1 / MS_PER_S**3, "_s": 1.0}
 

@@ -77,7 +77,7 @@ def take(file: File, raw: Raw) -> Intake:
         reason = str(error).partition("\n")[0]
         raise TraceError(f"cannot be read as {file.kind} ({reason})", where=file.name) from error
     if frame.is_empty():
-        raise TraceError("has no requests, only a header", where=file.name)
+        raise TraceError("has no requests", where=file.name)
     assumptions = list(raw.assumptions)
     if arrival.zone_assumed:
         assumptions.append("times without a zone are taken as UTC")

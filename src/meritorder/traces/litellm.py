@@ -5,7 +5,7 @@ is set of `team_id, user, end_user, api_key`. Cached tokens are those that the p
 `metadata.usage_object`. Failures, answers from the proxy's own cache and embeddings put no load on a model:
 they are counted apart.
 
-Source: https://github.com/BerriAI/litellm, schema.prisma and docs "spend logs", 2026-01.
+Source: https://github.com/BerriAI/litellm, schema.prisma and docs "spend logs", read 2026-11.
 """
 
 from collections.abc import Sequence

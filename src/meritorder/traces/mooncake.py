@@ -9,8 +9,9 @@ blocks that were seen before:
 
 This is what an unbounded cache shared by all replicas would hold: the most that can be reused.
 
-Source: https://github.com/kvcache-ai/Mooncake, README "Open Source Trace", 2025-02;
-https://github.com/alibaba-edu/qwen-bailian-usagetraces-anon, README, 2025-06.
+Source: https://github.com/kvcache-ai/Mooncake, "Open Source Trace";
+https://github.com/alibaba-edu/qwen-bailian-usagetraces-anon, as described in
+https://github.com/ai-dynamo/aiperf, docs "Bailian traces"; read 2026-11.
 """
 
 from typing import Any, Final
@@ -47,7 +48,7 @@ def read(file: File) -> Raw:
 def _prefix_blocks(record: Record | None, seen: set[Any]) -> int:
     """Count the leading blocks that were seen, and remember all."""
     blocks = record.get("hash_ids") if record else None
-    if not isinstance(blocks, list):
+    if not isinstance(blocks, list) or not all(isinstance(block, (int, str)) for block in blocks):
         return 0
     reused = next((place for place, block in enumerate(blocks) if block not in seen), len(blocks))
     seen.update(blocks[reused:])

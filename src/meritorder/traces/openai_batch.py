@@ -6,9 +6,10 @@ arrivals (a batch is handed in at once) and no token counts:
     input_tokens  = 3 + Σ over messages (4 + bytes of text / 4)
     output_tokens = max_completion_tokens, max_output_tokens or max_tokens, else 256
 
-Source: 4 characters a token: https://help.openai.com/en/articles/4936856, 2025-08. Overhead of a message and
-of the reply: "How to count tokens with tiktoken", https://cookbook.openai.com, 2025-01 (3 tokens, and one for
-the role).
+Source: 4 characters a token: the default of LangChain's count_tokens_approximately,
+https://reference.langchain.com; 3 tokens a message, 1 for its role and 3 for the reply: OpenAI's cookbook,
+"How to count tokens with tiktoken"; read 2026-11. 256 tokens of output where no limit is set is our
+assumption.
 """
 
 from typing import Any, Final

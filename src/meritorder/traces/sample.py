@@ -2,19 +2,19 @@
 
 What is published, and used here as facts:
 
-- Arrivals of the code service in the Azure LLM inference trace of 2024 (week of 2024-05-10): requests by hour of the
-  day (UTC) on weekdays and at weekends, relative to the week's mean hour; busiest hour 2.98 times the mean, quietest
-  0.10, a weekend day 0.40 of a mean day; quantiles of its prompt lengths.
-- Quantiles of generated lengths of the code service, and of both lengths of the conversation service, in the Azure
-  trace of 2023-11-16.
+- Arrivals of the code service in the Azure LLM inference trace of 2024 (week of 2024-05-10): requests by
+  hour of the day (UTC) on weekdays and at weekends, relative to the week's mean hour; busiest hour 2.98 times
+  the mean, quietest 0.10, a weekend day 0.40 of a mean day; quantiles of its prompt lengths.
+- Quantiles of generated lengths of the code service, and of both lengths of the conversation service, in the
+  Azure trace of 2023-11-16.
 
-Source: https://github.com/Azure/AzurePublicDataset, CC-BY-4.0, AzureLLMInferenceDataset2024.md (figures read off the
-publisher's plots, 2026-11) and AzureLLMInferenceDataset2023.md. Stojkovic et al., DynamoLLM, HPCA 2025; Patel et al.,
-Splitwise, ISCA 2024.
+Source: https://github.com/Azure/AzurePublicDataset, CC-BY-4.0, AzureLLMInferenceDataset2024.md (figures read
+off the publisher's plots, 2026-11) and AzureLLMInferenceDataset2023.md. Stojkovic et al., DynamoLLM, HPCA
+2025; Patel et al., Splitwise, ISCA 2024.
 
-What is invented, so that the sample has tenants, sessions and work that may wait: the names, the size of each tenant,
-turns and think times of the chats, and the two tenants `evals` (every night at 01:00) and `doc-index` (every 15
-minutes, around the clock).
+What is invented, so that the sample has tenants, sessions and work that may wait: the names, the size of each
+tenant, turns and think times of the chats, and the two tenants `evals` (every night at 01:00) and `doc-index`
+(every 15 minutes, around the clock).
 """
 
 from collections.abc import Sequence
@@ -49,7 +49,7 @@ WORKLOADS: Final = """\
 [[workload]]
 name = "interactive"
 lane = "realtime"
-match = { tenant = "[cw]*" }
+match = { tenant = "[cw]*" }  # code-assist and web-chat
 slo = { ttft_s = 2.0, tpot_s = 0.1, attainment = 0.99 }
 
 [[workload]]

@@ -37,14 +37,13 @@ def scaled(trace: Trace, factor: float, *, seed: int) -> Trace:
         return trace
     random = np.random.default_rng(seed)
     whole, part = int(factor), factor - int(factor)
-    shift_s = min(_LARGEST_SHIFT_S, _LARGEST_SHIFT_OF_SPAN * trace.span_s)
+    span_s = trace.span_s
+    shift_s = min(_LARGEST_SHIFT_S, _LARGEST_SHIFT_OF_SPAN * span_s)
     copies = [trace.requests] if whole else []
-    copies += [_copy(trace, number, random.uniform(-shift_s, shift_s)) for number in range(1, whole)]
+    copies += [_copy(trace.requests, number, random.uniform(-shift_s, shift_s), span_s) for number in range(1, whole)]
     if part:
-        sample = _sample(trace.requests, part, random)
-        copies.append(
-            _copy(replace(trace, requests=sample), whole, random.uniform(-shift_s, shift_s)) if whole else sample
-        )
+        drawn = _sample(trace.requests, part, random)
+        copies.append(_copy(drawn, whole, random.uniform(-shift_s, shift_s), span_s) if whole else drawn)
     requests = pl.concat(copies)
     if requests.is_empty():
         raise TraceError(f"nothing is left of {trace.requests.height:,} requests at {factor:g}", where="--scale")
@@ -58,15 +57,15 @@ def scaled(trace: Trace, factor: float, *, seed: int) -> Trace:
     return rebased(replace(trace, requests=ordered, report=report))
 
 
-def _copy(trace: Trace, number: int, shift_s: float) -> pl.DataFrame:
+def _copy(requests: pl.DataFrame, number: int, shift_s: float, span_s: float) -> pl.DataFrame:
     """Return the requests shifted in time, wrapped into the span, in sessions of their own."""
     arrived = pl.col("arrived_s")
-    moved = (arrived + shift_s) % trace.span_s if trace.span_s else arrived
+    moved = (arrived + shift_s) % span_s if span_s else arrived
     columns = [moved.alias("arrived_s"), (pl.col("deadline_s") - arrived + moved).alias("deadline_s")]
-    if trace.requests["session"].null_count() < trace.requests.height:
+    if requests["session"].null_count() < requests.height:
         renamed = pl.col("session").cast(pl.String) + f"#{number}"
         columns.append(renamed.cast(pl.Categorical).alias("session"))
-    return trace.requests.with_columns(columns)
+    return requests.with_columns(columns)
 
 
 def _sample(requests: pl.DataFrame, share: float, random: np.random.Generator) -> pl.DataFrame:

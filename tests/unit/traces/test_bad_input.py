@@ -41,10 +41,14 @@ def written(tmp_path: Path, content: str | bytes, name: str = "trace.csv") -> Pa
         (b"\x1f\x8bnot gzip", "damaged or cut short"),
         (b"[{}]", "one JSON array"),
         (b"{broken\n{too\n", "JSON"),
-        (HEADER.encode(), "only a header"),
+        (HEADER.encode(), "has no requests"),
         (b"a,b,c\n1,2,3\n", "no known format"),
         (b'{"a": 1}\n', "no known format"),
         (b"just a sentence\n", "no known format"),
+        (HEADER.replace("\n", "\r").encode() + b"1,2,3\r", "CR alone"),
+        (b'{"start_times": [1], "input_lens": ["x"], "output_lens": [2]}', "unreadable input tokens"),
+        (b'{"start_times": [], "input_lens": [], "output_lens": []}', "has no requests"),
+        (b'{"timestamp": 1, "input_length": 1e400, "output_length": 1}', "JSON"),
         (HEADER.encode() + b"x,1,1\ny,1,1\n", "no time in"),
         (HEADER.encode() + b"1,-5,1\n2,1,none\n", "none of 2 rows is a request"),
     ],
@@ -134,6 +138,13 @@ def test_bad_lines_of_json_and_late_deadlines(tmp_path: Path) -> None:
     assert trace.requests["deadline_s"].to_list() == [4]
     assert trace.report.bad == {"not a JSON object": 2, "deadline before arrival": 1}
     assert [each.line for each in trace.report.first_bad] == [3, 4, 5]
+
+
+def test_blocks_that_are_no_hashes_and_text_that_is_not_utf8(tmp_path: Path) -> None:
+    line = b'{"timestamp": 1, "input_length": 9, "output_length": 1, "hash_ids": [[1]]}\n'
+    trace = traces.read([written(tmp_path, line + line.replace(b"hash", b"h\xffsh"), "t.jsonl")])
+    assert trace.requests["cached_tokens"].to_list() == [0]
+    assert trace.report.bad == {"not a JSON object": 1}
 
 
 def test_only_the_first_few_bad_rows_are_shown(tmp_path: Path) -> None:

@@ -101,4 +101,6 @@ def test_a_fraction_is_a_sample(tmp_path: Path) -> None:
     path = tmp_path / "t.csv"
     path.write_text(DATED)
     assert traces.read([path], scale=0.25).requests.height == 6
-    assert traces.read([path], scale=2.5).requests.height == 60
+    more = traces.read([path], scale=2.5)
+    assert more.requests.height == 60
+    assert more.requests["arrived_s"].max() <= traces.read([path]).span_s

@@ -237,6 +237,12 @@ def test_load_generators(tmp_path: Path, records: list[dict[str, object]], arriv
     assert rows(trace, *LENGTHS[1:]) == [(9, 0, 3), (9, 0, 3)]
 
 
+def test_a_run_whose_lists_differ_has_bad_rows(tmp_path: Path) -> None:
+    run = {"start_times": [3.0, 4.5], "input_lens": [9], "output_lens": [3, 3]}
+    trace = traces.read([written(tmp_path, lines(run), "run.json")])
+    assert (trace.requests.height, trace.report.bad) == (1, {"no input tokens": 1})
+
+
 def test_an_export_counts_errors_as_failures(tmp_path: Path) -> None:
     metrics = {"input_sequence_length": {"value": 9}, "output_sequence_length": {"value": 3}}
     good = {"metadata": {"request_start_ns": 1_000_000_000}, "metrics": metrics, "error": None}
