@@ -74,7 +74,7 @@ def put_together(
     ratio = baseline.usd / found.batch.usd
     saving_usd = baseline.usd - mixed.usd
     waterfalls = [why.to_batch(baseline, found.batch, found.slo_utilization)]
-    if found.alone is not None and load.deferrable.any():
+    if found.alone is not None and mixed.usd < baseline.usd:
         waterfalls.append(why.to_mix(baseline, mixed, found.slo_utilization, found.alone))
     break_even, break_even_note = _break_even(found, apis, load)
     return Comparison(
@@ -92,7 +92,7 @@ def put_together(
         ratio_note=_ratio_note(ratio, baseline, found.batch),
         break_even_utilization=break_even,
         break_even_note=break_even_note,
-        sentence=_sentence(found, load, ratio),
+        sentence=_sentence(found, load, ratio, apis),
         waterfall=waterfalls,
         frontier=_frontier(found),
         prices=[*_offers_used(found), *(_price_used(tier, price) for tier, price in apis)],
@@ -259,7 +259,24 @@ def _utilization(trial: Trial) -> float:
     return float(trial.pools[0][0].work_s(trial.load).sum()) / trial.paid_s
 
 
-def _sentence(found: Found, load: Load, ratio: float) -> str:
+def _sentence(found: Found, load: Load, ratio: float, apis: list[tuple[Tier, TokenPrice]]) -> str:
+    return " ".join([*_own_hardware(found, load, ratio), *_as_tokens(found, load, apis)])
+
+
+def _as_tokens(found: Found, load: Load, apis: list[tuple[Tier, TokenPrice]]) -> list[str]:
+    if not apis:
+        return []
+    tier, price = min(apis, key=lambda api: _api_usd(api[1], load))
+    usd = _api_usd(price, load)
+    if usd >= found.mix.usd:
+        return []
+    return [
+        f"Bought as tokens they would cost {format_usd(usd)} ({price.provider}, {tier} rate), "
+        "at a latency that nobody promises."
+    ]
+
+
+def _own_hardware(found: Found, load: Load, ratio: float) -> list[str]:
     per_request = found.baseline.usd / len(load)
     batch_per_request = found.batch.usd / len(load)
     start = (
@@ -269,14 +286,12 @@ def _sentence(found: Found, load: Load, ratio: float) -> str:
     )
     waits = float(load.deferrable.mean())
     if waits == 0:
-        return f"{start} Nothing is marked as able to wait; say what may, with --defer 40%@4h or --workloads."
-    if found.mix.name == "mix" and found.mix.usd < found.baseline.usd:
-        share = 1 - found.mix.usd / found.baseline.usd
-        return (
-            f"{start} Letting {waits:.0%} of them wait costs {format_usd(found.mix.usd)}, which saves {share:.0%}, "
-            "with every promise kept."
-        )
-    return f"{start} Letting {waits:.0%} of them wait saves nothing here: the real-time fleet is needed either way."
+        return [start, "Nothing is marked as able to wait; say what may, with --defer 40%@4h or --workloads."]
+    if found.mix.usd < found.baseline.usd:
+        saved = 1 - found.mix.usd / found.baseline.usd
+        cost = format_usd(found.mix.usd)
+        return [start, f"Letting {waits:.0%} of them wait costs {cost}, which saves {saved:.0%}, every promise kept."]
+    return [start, f"Letting {waits:.0%} of them wait saves nothing here: the real-time fleet is needed either way."]
 
 
 def _frontier(found: Found) -> list[FrontierPoint]:

@@ -138,13 +138,14 @@ def _assumptions(options: Options, load: Load) -> list[Assumption]:
             option="--startup",
         ),
         Assumption(
-            text=f"in the batch arrangement a request without a deadline may wait {format_duration(options.patience_s)}",
+            text=f"in batch a request without a deadline may wait {format_duration(options.patience_s)}",
             option="--batch-deadline",
         ),
     ]
     default_used = any(w.lane is Lane.REALTIME and w.assumed for w in load.workloads)
     if options.slo_assumed and default_used:
-        text = f"real time means {slo.attainment:.0%} of requests within {slo.ttft_s:g} s to the first token and {slo.tpot_s:g} s a token after it"
+        promise = f"{slo.ttft_s:g} s to the first token and {slo.tpot_s:g} s a token after it"
+        text = f"real time means {slo.attainment:.0%} of requests within {promise}"
         taken.insert(0, Assumption(text=text, option="--slo"))
     if any(w.lane is Lane.DEFERRABLE for w in load.workloads):
         text = f"priced in real time, what may wait is held to {slo.ttft_s:g} s and {slo.tpot_s:g} s a token as well"

@@ -23,6 +23,8 @@ _MOST_REPLICAS: Final = 4096
 _STEADY_REQUESTS: Final = 20_000
 _MOST_STEADY_MACHINES: Final = 8
 _STEADY_PRECISION: Final = 0.01
+# Targets among which an autoscaler's is searched.
+_AUTOSCALER_TARGETS: Final = 16
 # Share of the promised pace that a step may take with deferrable work in it.
 _PACE_SHARE: Final = 0.9
 
@@ -206,7 +208,7 @@ def serve(name: str, label: str, load: Load, pools: tuple[tuple[Machine, Pool], 
 
 def fixed(machine: Machine, load: Load, instances: int) -> Trial:
     """Serve all in real time with so many machines, always on."""
-    label = f"{instances * machine.replicas} replicas, always on"
+    label = f"{_count(instances * machine.replicas, 'replica')}, always on"
     pool = machine.pool(Fixed(instances=instances), realtime=True, backfill=None)
     return serve("realtime_fixed", label, load, ((machine, pool),))
 
@@ -259,25 +261,38 @@ def fullest_within_slo(machine: Machine, pool: Pool, load: Load) -> float:
 
 
 def autoscaled(machine: Machine, load: Load, most: int) -> Iterator[Trial]:
-    """Try autoscalers at targets from few requests in flight a replica to many; yields every one tried.
+    """Search the highest target of an autoscaler that keeps the SLO; yields every one tried.
+
+    The more requests in flight a replica should have, the fewer replicas there are; so by bisection, once with a floor
+    of one machine and once with a floor of a third of the fixed fleet.
 
     Args:
         machine: What is scaled.
         load: What is served.
         most: Machines that a fixed fleet takes; the scaler may go to half as many more, and starts with them.
     """
-    seats = machine.limits.max_num_seqs
-    for target in np.unique(np.geomspace(2, seats, 9).round().astype(int)):
-        for minimum in sorted({1, math.ceil(most / 3)}):
-            scaling = Autoscaled(
-                target_in_flight=float(target),
-                minimum=minimum,
-                maximum=math.ceil(1.5 * most),
-                initial=most,
-            )
-            label = f"autoscaled to {target} requests in flight a replica, at least {minimum} machines"
-            pool = machine.pool(scaling, realtime=True, backfill=None)
-            yield serve("realtime_autoscaled", label, load, ((machine, pool),))
+    targets = np.unique(np.geomspace(2, machine.limits.max_num_seqs, _AUTOSCALER_TARGETS).round().astype(int))
+    for minimum in sorted({1, math.ceil(most / 3)}):
+        low, high = -1, len(targets)
+        while high - low > 1:
+            middle = (low + high) // 2
+            trial = _autoscaled_to(float(targets[middle]), minimum, machine, load, most)
+            yield trial
+            if trial.kept:
+                low = middle
+            else:
+                high = middle
+
+
+def _autoscaled_to(target: float, minimum: int, machine: Machine, load: Load, most: int) -> Trial:
+    scaling = Autoscaled(target_in_flight=target, minimum=minimum, maximum=math.ceil(1.5 * most), initial=most)
+    label = f"autoscaled to {target:.0f} requests in flight a replica, {_count(minimum, 'machine')} or more"
+    pool = machine.pool(scaling, realtime=True, backfill=None)
+    return serve("realtime_autoscaled", label, load, ((machine, pool),))
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
 def most_for_deadlines(machine: Machine, load: Load) -> int:

@@ -33,6 +33,7 @@ class Load:
         tpot_limit_s: Longest time per output token; holds in the real-time lane.
         workload: Index of its workload.
         workloads: The workloads.
+        attainment: Share of all real-time requests that must keep their SLO, whatever their workload.
         span_s: Time that the trace stands for.
     """
 
@@ -45,6 +46,7 @@ class Load:
     tpot_limit_s: Floats
     workload: NDArray[np.int32]
     workloads: tuple[Workload, ...]
+    attainment: float
     span_s: float
 
     def __len__(self) -> int:
@@ -116,13 +118,13 @@ class Load:
         if not realtime.any():
             return None, True
         kept = (ttft_s <= self.ttft_limit_s) & ~(tpot_s > self.tpot_limit_s)
-        enough = True
+        share = float(kept[realtime].mean())
+        enough = share >= self.attainment
         for index, workload in enumerate(self.workloads):
             mine = realtime & (self.workload == index)
-            if mine.any():
-                needed = workload.slo.attainment if workload.slo else 0.99
-                enough = enough and float(kept[mine].mean()) >= needed
-        return float(kept[realtime].mean()), enough
+            if workload.slo and mine.any():
+                enough = enough and float(kept[mine].mean()) >= workload.slo.attainment
+        return share, enough
 
 
 def load_of(requests: pl.DataFrame, workloads: tuple[Workload, ...], default_slo: Slo, span_s: float) -> Load:
@@ -143,6 +145,7 @@ def load_of(requests: pl.DataFrame, workloads: tuple[Workload, ...], default_slo
         tpot_limit_s=np.array([slo.tpot_s for slo in slos])[workload],
         workload=workload,
         workloads=workloads,
+        attainment=min(slo.attainment for slo in slos),
         span_s=span_s,
     )
 
@@ -163,7 +166,7 @@ def check_slo(load: Load, profile: Profile, limits: EngineLimits) -> None:
     share, enough = realtime.attained(ttft_s, tpot_s)
     if enough or share is None:
         return
-    needed = max((w.slo.attainment for w in load.workloads if w.slo), default=0.99)
+    needed = max([load.attainment, *(w.slo.attainment for w in load.workloads if w.slo)])
     ttft_q, tpot_q = float(np.quantile(ttft_s, needed)), float(np.nanquantile(tpot_s, needed))
     raise InfeasibleError(
         f"no replica can meet the SLO: alone on an idle one {share:.1%} of requests keep it, "
