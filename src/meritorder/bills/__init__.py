@@ -1,0 +1,7 @@
+"""Bills: one reader a source, to CHARGES; which charges are inference; and the figures that FinOps people use."""
+
+from meritorder.bills.bill import Bill, read
+from meritorder.bills.charges import COMMITMENTS, Purchase
+from meritorder.bills.report import FileReport, Invoice, Report
+
+__all__ = ["COMMITMENTS", "Bill", "FileReport", "Invoice", "Purchase", "Report", "read"]
