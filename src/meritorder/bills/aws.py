@@ -7,7 +7,7 @@ from typing import Final
 import polars as pl
 
 from meritorder.bills.charges import Purchase
-from meritorder.bills.fields import Fields
+from meritorder.bills.fields import Fields, mapped
 from meritorder.tables import MONEY
 
 REQUIRED: Final = ("line_item_unblended_cost", "line_item_line_item_type", "line_item_usage_start_date")
@@ -131,7 +131,7 @@ def _purchase(
         .then(pl.lit(Purchase.CAPACITY_BLOCK))
         .when((kind == "Fee") & reservation.is_not_null())
         .then(pl.lit(Purchase.RESERVED))
-        .otherwise(kind.replace_strict(_PURCHASES, default=Purchase.OTHER, return_dtype=pl.String))
+        .otherwise(mapped(kind, _PURCHASES, pl.lit(Purchase.OTHER)))
     )
 
 

@@ -8,7 +8,7 @@ from typing import Final
 import polars as pl
 
 from meritorder.bills import files, selection
-from meritorder.bills.charges import CLASSIFIED, COMMITMENTS, READ, line_items
+from meritorder.bills.charges import CLASSIFIED, COMMITMENTS, READ, fingerprint, line_items
 from meritorder.bills.fields import Fields
 from meritorder.bills.formats import recognise
 from meritorder.bills.report import FileReport, Report, report
@@ -30,7 +30,8 @@ class Bill:
     Args:
         charges: The columns of `tables.CHARGES`, one row a line item; lazy, so that a bill need not fit in memory.
         groups: The same charges summed over time and resources: few rows, in memory, with `rows`, the sums,
-            `first` and `last` (the period that they cover). Every figure that needs no time is made from these.
+            `unlisted_usd` (amortised cost of rows without a list price), `first` and `last` (the period that they
+            cover). Every figure that needs no time is made from these.
         report: What was read, and what was wrong with it.
     """
 
@@ -112,14 +113,14 @@ def _line_hash(fields: Fields, columns: dict[str, pl.Expr]) -> pl.Expr:
     """
     if "line_item" in columns and not {"identity_line_item_id", "request_id"} & set(fields.missing):
         told = ("line_item", "period_start", "sku", "resource", "quantity", "billed_usd", "amortised_usd")
-        return pl.struct(columns[name].alias(name) for name in told if name in columns).hash()
+        return fingerprint(columns[name] for name in told if name in columns)
     names = [name for name, dtype in fields.schema.items() if name != "row" and not dtype.is_nested()]
-    return pl.struct(names).hash()
+    return fingerprint(map(pl.col, names))
 
 
 def _grouped(lines: pl.LazyFrame, select: Sequence[tuple[str, str]]) -> pl.LazyFrame:
     """Add `group`: equal for line items that differ only in time, resource and amount."""
-    return lines.with_columns(group=pl.struct(_dimensions(select)).hash())
+    return lines.with_columns(group=fingerprint(map(pl.col, _dimensions(select))))
 
 
 def _dimensions(select: Sequence[tuple[str, str]]) -> list[str]:
@@ -152,6 +153,7 @@ def _sum(lines: pl.LazyFrame, select: Sequence[tuple[str, str]]) -> pl.DataFrame
             first_row=pl.col("row").min(),
             first=pl.col("period_start").min(),
             last=pl.col("period_end").max(),
+            unlisted_usd=pl.col("amortised_usd").filter(pl.col("list_usd").is_null()).sum(),
             negative_rows=negative.sum(),
             negative_usd=pl.col("billed_usd").filter(negative).sum(),
         )

@@ -1,7 +1,9 @@
 """The words of a charge: how it was bought, and the row that every reader makes of a line item."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from enum import StrEnum
+from functools import reduce
+from operator import xor
 from typing import Final
 
 import polars as pl
@@ -52,6 +54,15 @@ INTERNAL: Final = {
 `line_item` is the provider's own identity of the line; `line_hash` is equal where every column that
 tells two line items apart is; `stated_usd` is the amount in the file, `refused` why the row cannot be used.
 """
+
+def fingerprint(columns: Iterable[pl.Expr]) -> pl.Expr:
+    """Return a 64-bit hash that rows share if they share all the columns, and otherwise but for 1 pair in 2^64.
+
+    Each column has a seed of its own, so that the same text in two columns does not cancel out.
+    """
+    hashes = [column.hash(seed=seed) for seed, column in enumerate(columns)]
+    return reduce(xor, hashes)
+
 
 _DEFAULTS: Final = {"unused": pl.lit(value=False), "priced": pl.lit(value=True)}
 

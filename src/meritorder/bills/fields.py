@@ -1,5 +1,6 @@
 """The columns of one source file, by any of their names, as text, money, numbers and times."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -73,6 +74,17 @@ class Fields:
         self.used.update(keyed)
         values = [self.text(column).alias(_after(column, prefixes)) for column in keyed]
         return pl.struct(values).struct.json_encode()
+
+
+def mapped(column: pl.Expr, words: Mapping[str, str], otherwise: pl.Expr | None = None) -> pl.Expr:
+    """Return the word that each value stands for; else `otherwise`, which is null unless given.
+
+    Written as a chain of conditions, because polars holds the whole column in memory for `replace`.
+    """
+    value = pl.lit(None, dtype=pl.String) if otherwise is None else otherwise
+    for name, word in words.items():
+        value = pl.when(column == name).then(pl.lit(str(word))).otherwise(value)
+    return value
 
 
 def _after(column: str, prefixes: tuple[str, ...]) -> str:

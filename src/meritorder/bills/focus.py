@@ -18,7 +18,7 @@ from typing import Final
 import polars as pl
 
 from meritorder.bills.charges import Purchase
-from meritorder.bills.fields import Fields
+from meritorder.bills.fields import Fields, mapped
 from meritorder.tables import MONEY
 
 REQUIRED: Final = ("BilledCost", "ChargePeriodStart", "BillingCurrency")
@@ -39,7 +39,7 @@ _PROVIDERS: Final = (
     (r"(?i)anthropic", "anthropic"),
 )
 
-_STATUS: Final = {"Used Commitment": "Used", "Unused Commitment": "Unused"}
+_STATUS: Final = {"Used": "Used", "Unused": "Unused", "Used Commitment": "Used", "Unused Commitment": "Unused"}
 
 
 def recognises(columns: frozenset[str]) -> bool:
@@ -60,7 +60,7 @@ def prepare(raw: pl.LazyFrame) -> pl.LazyFrame:
 def columns(fields: Fields) -> Mapping[str, pl.Expr]:
     """Return the columns of a charge, as expressions over a FOCUS dataset's columns."""
     billed = fields.money("BilledCost")
-    status = fields.text("CommitmentDiscountStatus", "ChargeSubcategory").replace(_STATUS)
+    status = mapped(fields.text("CommitmentDiscountStatus", "ChargeSubcategory"), _STATUS)
     category = fields.text("ChargeCategory", "ChargeType")
     commitment = fields.text("CommitmentDiscountId")
     family = fields.text("CommitmentDiscountType", "CommitmentDiscountCategory")

@@ -10,7 +10,7 @@ from typing import Final
 import polars as pl
 
 from meritorder.bills import aws
-from meritorder.bills.charges import Purchase
+from meritorder.bills.charges import COMMITMENTS, Purchase
 from meritorder.units import SECONDS_PER_DAY
 
 
@@ -20,6 +20,8 @@ AMORTISING_COLUMNS: Final = {
     Purchase.COMMITTED_USE: ("EffectiveCost",),
 }
 """Columns that each kind of commitment is amortised from."""
+
+_CENT: Final = Decimal("0.01")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,7 +124,7 @@ class Report:
 
     def against_invoice(self, invoice_usd: Decimal) -> Decimal:
         """Return what was read minus what an invoice says, in whole cents."""
-        return (self.billed_usd - invoice_usd).quantize(Decimal("0.01"))
+        return (self.billed_usd - invoice_usd).quantize(_CENT)
 
 
 def report(files: Sequence[FileReport], groups: pl.DataFrame, copies: pl.DataFrame) -> Report:
@@ -207,7 +209,7 @@ def _warnings(files: Sequence[FileReport], good: pl.DataFrame, copies: pl.DataFr
         pages = [file for file in files if file.format == name]
         if pages and all(file.more_pages for file in pages):
             warnings.append(f"{pages[-1].path.name}: more pages follow it, which are missing; fetch them and read all")
-    warnings += _amortisation(files, good) + _counted_twice(files, good) + _stops_early(good)
+    warnings += _amortisation(files, good) + _effective_differs(good) + _counted_twice(files, good) + _stops_early(good)
     return warnings
 
 
@@ -220,6 +222,21 @@ def _amortisation(files: Sequence[FileReport], good: pl.DataFrame) -> list[str]:
         for purchase, columns in AMORTISING_COLUMNS.items()
         for column in columns
         if purchase in bought.get(file.path.name, ()) and column in file.missing
+    ]
+
+
+def _effective_differs(good: pl.DataFrame) -> list[str]:
+    """Say where the amortised cost of what needs no amortising is not what was billed: the export contradicts itself."""
+    sums = (
+        good.filter(~pl.col("purchase").is_in([str(purchase) for purchase in COMMITMENTS]))
+        .group_by("source")
+        .agg(pl.col("rows", "billed_usd", "amortised_usd").sum())
+        .filter((pl.col("billed_usd") - pl.col("amortised_usd")).abs() > _CENT)
+        .sort("source")
+    )
+    return [
+        f"{source}: charges that are no commitment were billed {billed:.2f} USD, but their effective cost is {amortised:.2f} USD"
+        for source, _, billed, amortised in sums.rows()
     ]
 
 

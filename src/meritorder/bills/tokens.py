@@ -12,7 +12,7 @@ from typing import Final
 import polars as pl
 
 from meritorder.bills.charges import Purchase
-from meritorder.bills.fields import Fields
+from meritorder.bills.fields import Fields, mapped
 from meritorder.domain import Tier
 
 OPENAI_COSTS: Final = ("amount_value", "amount_currency")
@@ -224,11 +224,11 @@ def _usage(provider: str, service: str, fields: Fields) -> dict[str, pl.Expr]:
 
 
 def _tier(word: pl.Expr) -> pl.Expr:
-    return word.str.to_lowercase().replace_strict(_TIERS, default=None, return_dtype=pl.String)
+    return mapped(word.str.to_lowercase(), _TIERS)
 
 
 def _token_type(word: pl.Expr) -> pl.Expr:
-    return word.replace_strict(_TOKEN_TYPES, default=None, return_dtype=pl.String)
+    return mapped(word, _TOKEN_TYPES)
 
 
 def _tags(**values: pl.Expr) -> pl.Expr:
