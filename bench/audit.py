@@ -1,4 +1,4 @@
-"""Reading a cost and usage report of ten million rows: seconds, peak memory, and a ratio to a plain scan and sum."""
+"""Reading a bill of ten million rows: seconds, peak memory, and a ratio to a plain scan and sum."""
 
 import json
 import resource
@@ -21,7 +21,10 @@ _KIB: Final = 1024
 _COSTS: Final = (
     *("line_item_usage_amount", "line_item_unblended_cost", "pricing_public_on_demand_cost"),
     *("reservation_effective_cost", "reservation_unused_recurring_fee", "savings_plan_savings_plan_rate"),
-    *("reservation_unused_amortized_upfront_fee_for_billing_period", "savings_plan_savings_plan_effective_cost"),
+    *(
+        "reservation_unused_amortized_upfront_fee_for_billing_period",
+        "savings_plan_savings_plan_effective_cost",
+    ),
     *("savings_plan_total_commitment_to_date", "savings_plan_used_commitment"),
 )
 _TIMES: Final = (
@@ -41,7 +44,8 @@ def make(sample: Path, path: Path, rows: int) -> int:
     month = pl.read_csv(sample, infer_schema=False)
     pairs = pl.List(pl.Struct({"key": pl.String, "value": pl.String}))
     tags = pl.col("resource_tags").map_elements(
-        lambda text: [{"key": key, "value": value} for key, value in json.loads(text).items()], return_dtype=pairs
+        lambda text: [{"key": key, "value": value} for key, value in json.loads(text).items()],
+        return_dtype=pairs,
     )
     month = month.with_columns(
         pl.col(_COSTS).cast(pl.Float64),
@@ -54,7 +58,9 @@ def make(sample: Path, path: Path, rows: int) -> int:
         .join(month.lazy(), how="cross")
         .with_columns(
             identity_line_item_id=pl.format("{}-{}", "copy", "line"),
-            identity_time_interval=pl.format("{}/{}", "line_item_usage_start_date", "line_item_usage_end_date"),
+            identity_time_interval=pl.format(
+                "{}/{}", "line_item_usage_start_date", "line_item_usage_end_date"
+            ),
             line_item_resource_id=pl.format("{}-{}", "line_item_resource_id", "copy"),
         )
         .drop("copy", "line")
@@ -64,7 +70,7 @@ def make(sample: Path, path: Path, rows: int) -> int:
 
 
 def measure(path: Path) -> dict[str, Any]:
-    """Read a bill and make its figures and its hourly shape; time a plain scan and sum of one column beside it."""
+    """Read a bill, make its figures and its hourly shape; beside it, scan and sum one of its columns."""
     started = time.perf_counter()
     pl.scan_parquet(path).select(pl.col("line_item_unblended_cost").sum()).collect(engine="streaming")
     scanned = time.perf_counter()
@@ -88,7 +94,7 @@ def measure(path: Path) -> dict[str, Any]:
 
 
 def run(rows: int = ROWS) -> dict[str, Any]:
-    """Make the report in a temporary folder, and read it in a process of its own, whose peak memory is its own."""
+    """Make a bill in a temporary folder; read it in a process of its own, whose memory is its own."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "cur.parquet"
         make(SAMPLE, path, rows)

@@ -1,4 +1,4 @@
-"""Bills: one reader a source, to CHARGES; which charges are inference; and the figures that FinOps people use."""
+"""Bills: one reader a source, to CHARGES; which charges are inference; the figures of FinOps."""
 
 from meritorder.bills.bill import Bill, read
 from meritorder.bills.charges import COMMITMENTS, Purchase

@@ -87,7 +87,9 @@ def columns(fields: Fields) -> Mapping[str, pl.Expr]:
     reservation = fields.text("reservation_reservation_a_r_n", "reservation_reservation_arn")
     plan = fields.text("savings_plan_savings_plan_a_r_n", "savings_plan_savings_plan_arn")
     billed = fields.money("line_item_unblended_cost")
-    item = pl.concat_str(fields.text("identity_line_item_id"), fields.text("identity_time_interval"), separator=" ")
+    item = pl.concat_str(
+        fields.text("identity_line_item_id"), fields.text("identity_time_interval"), separator=" "
+    )
     return {
         "line_item": item,
         "period_start": fields.time("line_item_usage_start_date"),
@@ -122,7 +124,9 @@ def _purchase(
     kind: pl.Expr, usage_type: pl.Expr, operation: pl.Expr, term: pl.Expr, reservation: pl.Expr
 ) -> pl.Expr:
     """Return how it was bought; a line item type that AWS adds later is `other`, at its unblended cost."""
-    block = pl.concat_str(usage_type, operation, ignore_nulls=True).str.contains("CapacityBlock", literal=True)
+    block = pl.concat_str(usage_type, operation, ignore_nulls=True).str.contains(
+        "CapacityBlock", literal=True
+    )
     spot = (term == "Spot") | usage_type.str.contains("SpotUsage", literal=True)
     return (
         pl.when((kind == "Usage") & spot)

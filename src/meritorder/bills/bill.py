@@ -16,8 +16,30 @@ from meritorder.errors import BillError
 from meritorder.tables import CHARGES, MONEY
 
 _GROUPED: Final = (
-    *("source", "format", "provider", "payer", "account", "invoice", "region", "service", "sku", "description"),
-    *("instance_type", "purchase", "unused", "commitment", "unit", "priced", "tags", "model", "tier", "token_type"),
+    *(
+        "source",
+        "format",
+        "provider",
+        "payer",
+        "account",
+        "invoice",
+        "region",
+        "service",
+        "sku",
+        "description",
+    ),
+    *(
+        "instance_type",
+        "purchase",
+        "unused",
+        "commitment",
+        "unit",
+        "priced",
+        "tags",
+        "model",
+        "tier",
+        "token_type",
+    ),
     *("currency", "billing_start", "billing_end", "refused"),
 )
 _SUMMED: Final = ("quantity", "billed_usd", "amortised_usd", "list_usd", "stated_usd")
@@ -28,10 +50,10 @@ class Bill:
     """One or more bill files as one set of charges.
 
     Args:
-        charges: The columns of `tables.CHARGES`, one row a line item; lazy, so that a bill need not fit in memory.
+        charges: The columns of `tables.CHARGES`, one row a line item; lazy, so it need not fit in memory.
         groups: The same charges summed over time and resources: few rows, in memory, with `rows`, the sums,
-            `unlisted_usd` (amortised cost of rows without a list price), `first` and `last` (the period that they
-            cover). Every figure that needs no time is made from these.
+            `unlisted_usd` (amortised cost of rows without a list price), `first` and `last` (the period that
+            they cover). Every figure that needs no time is made from these.
         report: What was read, and what was wrong with it.
     """
 
@@ -56,7 +78,7 @@ def read(
         strict: Refuse a bill with unreadable rows, duplicates or warnings, rather than report them.
 
     Raises:
-        BillError: A file is missing, cut off, not a bill, or in a currency other than US dollars; or `strict`.
+        BillError: A file is missing, cut off, not a bill, or not in US dollars; or is not clean, if `strict`.
     """
     paths = files.find([sources] if isinstance(sources, str | Path) else sources)
     opened = [_open(path, format) for path in paths]
@@ -71,10 +93,14 @@ def read(
     good = groups.filter(pl.col("refused").is_null())
     good = selection.with_commitments(selection.classify(good))
     if select:
-        good = good.with_columns(kind=pl.coalesce("kind", pl.when(selection.chosen(good, select)).then(pl.lit("selected"))))
+        good = good.with_columns(
+            kind=pl.coalesce("kind", pl.when(selection.chosen(good, select)).then(pl.lit("selected")))
+        )
     summary = report([file for file, _ in opened], groups, duplicates)
     if not good.height:
-        raise BillError("not one of its rows can be used", where=paths[0].name, fix="; ".join(summary.refusals) or None)
+        raise BillError(
+            "not one of its rows can be used", where=paths[0].name, fix="; ".join(summary.refusals) or None
+        )
     if strict and summary.problems:
         raise BillError("; ".join(summary.problems), where=paths[0].name)
     return Bill(charges=_classified(lines, good), groups=good, report=summary)
@@ -126,7 +152,10 @@ def _grouped(lines: pl.LazyFrame, select: Sequence[tuple[str, str]]) -> pl.LazyF
 def _dimensions(select: Sequence[tuple[str, str]]) -> list[str]:
     """Return the columns that groups keep apart: also those that the user selects by."""
     known = {column.name for column in CHARGES if column.dtype == pl.String} - set(CLASSIFIED)
-    return [*_GROUPED, *(name for name in dict.fromkeys(dict(select)) if name in known and name not in _GROUPED)]
+    return [
+        *_GROUPED,
+        *(name for name in dict.fromkeys(dict(select)) if name in known and name not in _GROUPED),
+    ]
 
 
 def _without_duplicates(lines: pl.LazyFrame) -> tuple[pl.LazyFrame, pl.DataFrame]:
@@ -166,7 +195,11 @@ def _classified(lines: pl.LazyFrame, groups: pl.DataFrame) -> pl.LazyFrame:
     """Return CHARGES: line items with what their group was found to be; refused ones have no group here."""
     found = groups.lazy().select("group", *selection.FOUND)
     given = [column.name for column in READ if column.name not in selection.FOUND]
-    return lines.select("group", *given).join(found, on="group", how="inner").select(column.name for column in CHARGES)
+    return (
+        lines.select("group", *given)
+        .join(found, on="group", how="inner")
+        .select(column.name for column in CHARGES)
+    )
 
 
 def _check_currency(groups: pl.DataFrame) -> None:
@@ -181,7 +214,10 @@ def _check_currency(groups: pl.DataFrame) -> None:
     said = ", ".join(f"{currency} in {rows} rows" for currency, rows in by_currency)
     where = groups["source"].item(0) if groups.height else None
     if len(by_currency) > 1:
-        raise BillError(f"the bill mixes currencies: {said}", where=where, fix="read the bills of each currency apart")
+        raise BillError(
+            f"the bill mixes currencies: {said}", where=where, fix="read the bills of each currency apart"
+        )
     if by_currency and by_currency[0][0] != "USD":
-        raise BillError(f"the bill is in {by_currency[0][0]}, not in USD", where=where, fix="export it in US dollars")
-
+        raise BillError(
+            f"the bill is in {by_currency[0][0]}, not in USD", where=where, fix="export it in US dollars"
+        )

@@ -8,7 +8,7 @@ from typing import Final
 
 import polars as pl
 
-from meritorder.tables import CHARGES
+from meritorder.tables import CHARGES, MONEY
 
 
 class Purchase(StrEnum):
@@ -39,14 +39,14 @@ CLASSIFIED: Final = ("instance_family", "kind")
 READ: Final = tuple(column for column in CHARGES if column.name not in CLASSIFIED)
 """Columns that a reader makes."""
 
-INTERNAL: Final = {
+INTERNAL: Final[dict[str, pl.DataType | type[pl.DataType]]] = {
     "format": pl.String,
     "currency": pl.String,
     "billing_start": pl.Datetime("us", "UTC"),
     "billing_end": pl.Datetime("us", "UTC"),
     "line_item": pl.String,
     "line_hash": pl.UInt64,
-    "stated_usd": CHARGES[[column.name for column in CHARGES].index("billed_usd")].dtype,
+    "stated_usd": MONEY,
     "refused": pl.String,
 }
 """Columns that a reader makes for the report, and that CHARGES does not keep.
@@ -55,8 +55,9 @@ INTERNAL: Final = {
 tells two line items apart is; `stated_usd` is the amount in the file, `refused` why the row cannot be used.
 """
 
+
 def fingerprint(columns: Iterable[pl.Expr]) -> pl.Expr:
-    """Return a 64-bit hash that rows share if they share all the columns, and otherwise but for 1 pair in 2^64.
+    """Return a 64-bit hash that rows share if they share all the columns, else for 1 pair of rows in 2^64.
 
     Each column has a seed of its own, so that the same text in two columns does not cancel out.
     """
@@ -72,13 +73,15 @@ def line_items(raw: pl.LazyFrame, columns: Mapping[str, pl.Expr]) -> pl.LazyFram
 
     A row is refused if it has no time or an amount that is not a number; `columns["refused"]` may say more.
     """
-    wanted = {column.name: column.dtype for column in READ} | INTERNAL
+    wanted: dict[str, pl.DataType | type[pl.DataType]] = {column.name: column.dtype for column in READ}
+    wanted |= INTERNAL
     unknown = set(columns) - set(wanted)
     if unknown:
         raise AssertionError(f"not columns of a charge: {sorted(unknown)}")
     absent = pl.lit(None)
     frame = raw.select(
-        columns.get(name, _DEFAULTS.get(name, absent)).cast(dtype).alias(name) for name, dtype in wanted.items()
+        columns.get(name, _DEFAULTS.get(name, absent)).cast(dtype).alias(name)
+        for name, dtype in wanted.items()
     )
     reason = pl.coalesce(
         "refused",
@@ -87,5 +90,7 @@ def line_items(raw: pl.LazyFrame, columns: Mapping[str, pl.Expr]) -> pl.LazyFram
         pl.when(pl.col("amortised_usd").is_null()).then(pl.lit("no readable amortised amount")),
     )
     return frame.with_columns(
-        refused=reason, stated_usd=pl.coalesce("stated_usd", "billed_usd"), period_end=pl.coalesce("period_end", "period_start")
+        refused=reason,
+        stated_usd=pl.coalesce("stated_usd", "billed_usd"),
+        period_end=pl.coalesce("period_end", "period_start"),
     )

@@ -49,7 +49,9 @@ class Fields:
 
     def number(self, *names: str) -> pl.Expr:
         """Return the first of the columns that has a number."""
-        found = [_plain(name, self.schema[name]).cast(pl.Float64, strict=False) for name in self._present(names)]
+        found = [
+            _plain(name, self.schema[name]).cast(pl.Float64, strict=False) for name in self._present(names)
+        ]
         return pl.coalesce(found) if found else pl.lit(None, dtype=pl.Float64)
 
     def time(self, *names: str) -> pl.Expr:
@@ -119,11 +121,16 @@ def _time(column: pl.Expr, dtype: pl.DataType) -> pl.Expr:
     if dtype == pl.Date:
         return column.cast(pl.Datetime("us")).dt.replace_time_zone("UTC")
     if dtype.is_numeric():
-        return pl.from_epoch(column.cast(pl.Int64), time_unit="s").cast(pl.Datetime("us")).dt.replace_time_zone("UTC")
+        return (
+            pl.from_epoch(column.cast(pl.Int64), time_unit="s")
+            .cast(pl.Datetime("us"))
+            .dt.replace_time_zone("UTC")
+        )
     words = column.cast(pl.String).str.strip_chars().str.replace(" ", "T", literal=True)
     offset = words.str.slice(16).str.extract_groups(r"([+-])(\d\d):?(\d\d)$")
     ahead = pl.duration(
-        hours=offset.struct["2"].cast(pl.Int32).fill_null(0), minutes=offset.struct["3"].cast(pl.Int32).fill_null(0)
+        hours=offset.struct["2"].cast(pl.Int32).fill_null(0),
+        minutes=offset.struct["3"].cast(pl.Int32).fill_null(0),
     )
     local = pl.coalesce(
         words.str.slice(0, 19).str.to_datetime("%Y-%m-%dT%H:%M:%S", time_unit="us", strict=False),
@@ -136,7 +143,7 @@ def _time(column: pl.Expr, dtype: pl.DataType) -> pl.Expr:
 
 
 def _tags(column: pl.Expr, dtype: pl.DataType) -> pl.Expr:
-    """Write tags as JSON: they come as JSON text, as a struct, or as a map, which Arrow stores as key-value pairs."""
+    """Write tags as JSON: they come as JSON, as a struct, or as a map, which Arrow stores as pairs."""
     if isinstance(dtype, pl.Struct):
         return column.struct.json_encode()
     if isinstance(dtype, pl.List):

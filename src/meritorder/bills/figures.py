@@ -1,7 +1,7 @@
 """The figures that FinOps people use, from the charges of a bill; money exact, rates as Decimal.
 
-A figure's scope is the rows that it is given: `bill.groups` for the whole bill, `inference(bill.groups)` for the
-part that is inference.
+A figure's scope is the rows that it is given: `bill.groups` for the whole bill, `inference(bill.groups)` for
+the part that is inference.
 """
 
 from collections.abc import Sequence
@@ -19,8 +19,8 @@ _USD: Final = ("billed_usd", "amortised_usd", "list_usd")
 _HOUR: Final = "1h"
 
 ESR_DENOMINATOR: Final = (
-    "on-demand equivalent: what the machine hours bought on demand or under a commitment would have cost at list "
-    "price; spot, capacity blocks, tokens, fees and taxes are left out of both sides"
+    "on-demand equivalent: what the machine hours bought on demand or under a commitment would have cost at "
+    "list price; spot, capacity blocks, tokens, fees and taxes are left out of both sides"
 )
 
 
@@ -38,15 +38,15 @@ class Figures:
         on_demand_equivalent_usd: List price of the machine hours that a commitment could cover or did.
         effective_usd: Amortised cost of the same hours, and of commitments that nothing used.
         effective_savings_rate: 1 - effective / on-demand equivalent; None where there is nothing to compare.
-        unlisted_usd: Amortised cost of such hours that the bill gives no list price for; in neither of the two.
+        unlisted_usd: Amortised cost of such hours that the bill gives no list price for; in neither of them.
         commitment_usd: Used and unused commitments, amortised.
         used_commitment_usd: Commitments that covered something.
         unused_commitment_usd: Commitments that nothing used; negative where AWS corrects an earlier hour.
         commitment_utilisation: Used / all commitments; None without commitments.
-        commitment_coverage: Share of the on-demand equivalent that commitments covered; None without machines.
+        commitment_coverage: Share of the on-demand equivalent that commitments covered; None without any.
 
-    Source: FinOps Foundation, "Effective Savings Rate" and "Commitment Discount Utilization / Coverage", KPI library,
-        finops.org, read 2026-11; AWS Cost Management User Guide, "Savings Plans coverage report".
+    Source: FinOps Foundation, KPI library, "Effective Savings Rate" and "Commitment Discount Utilization" and
+        "Coverage", finops.org, read 2026-11; AWS Cost Management User Guide, "Savings Plans coverage report".
     """
 
     billed_usd: Decimal
@@ -72,7 +72,7 @@ def committed() -> pl.Expr:
 
 
 def eligible() -> pl.Expr:
-    """Return whether each row is machine hours that a commitment covers or could cover, or a commitment itself."""
+    """Return whether each row is a commitment, or machine hours that one covers or could cover."""
     machine = pl.col("instance_type").is_not_null() | pl.col("kind").is_in(MACHINES)
     return committed() | ((pl.col("purchase") == Purchase.ON_DEMAND) & machine.fill_null(value=False))
 
@@ -119,7 +119,10 @@ def figures(groups: pl.DataFrame) -> Figures:
 
 def by(groups: pl.DataFrame, *columns: str) -> pl.DataFrame:
     """Return the sums by columns of CHARGES, or by tags (`tag:team`), dearest first."""
-    keys = [tag(name.removeprefix("tag:")).alias(name) if name.startswith("tag:") else pl.col(name) for name in columns]
+    keys = [
+        tag(name.removeprefix("tag:")).alias(name) if name.startswith("tag:") else pl.col(name)
+        for name in columns
+    ]
     sums = groups.group_by(keys).agg(pl.col(_USD).sum(), pl.col("rows").sum())
     return sums.sort("amortised_usd", *columns, descending=[True, *([False] * len(columns))])
 
@@ -144,10 +147,10 @@ def commitments(groups: pl.DataFrame) -> pl.DataFrame:
 
 
 def token_spend(groups: pl.DataFrame) -> pl.DataFrame:
-    """Return what token products cost by model, tier and kind of token, and whether tags say that the work may wait.
+    """Return what tokens cost by model, tier and kind, and whether their tags say that they may wait.
 
-    `usd_per_unit` is what was paid for a unit of the bill (`unit`, often 1,000 tokens); `batch_usd_per_unit` what the
-    same bill paid for the same tokens at the batch tier, null where it bought none, and then only a price list knows.
+    `usd_per_unit` is what was paid for a unit of the bill (`unit`, often 1,000 tokens); `batch_usd_per_unit`
+    what the same bill paid for the same tokens at the batch tier, null where it bought none: ask a price list.
     """
     keys = ("provider", "model", "token_type", "unit")
     spend = (
@@ -175,7 +178,7 @@ def could_wait_usd(groups: pl.DataFrame) -> Decimal:
 def hourly(charges: pl.LazyFrame, *columns: str) -> pl.DataFrame:
     """Return the shape of spend: amortised dollars, list dollars and quantity of each hour.
 
-    A charge for longer than an hour is spread evenly over its hours. These are floats: a shape, not an invoice.
+    A charge for longer than an hour is spread evenly over its hours. These are floats: no invoice, a shape.
 
     Args:
         charges: `Bill.charges`, or some of them.
@@ -204,7 +207,9 @@ def hourly(charges: pl.LazyFrame, *columns: str) -> pl.DataFrame:
 def resources(charges: pl.LazyFrame, kinds: Sequence[str] = MACHINES) -> pl.DataFrame:
     """Return one row a machine or endpoint: how many different hours it was paid for, and what it cost."""
     return (
-        charges.filter(pl.col("kind").is_in(list(kinds)) & pl.col("resource").is_not_null() & ~pl.col("unused"))
+        charges.filter(
+            pl.col("kind").is_in(list(kinds)) & pl.col("resource").is_not_null() & ~pl.col("unused")
+        )
         .group_by("provider", "account", "region", "service", "resource", "instance_type", "kind", "tags")
         .agg(
             hours=pl.col("period_start").dt.truncate(_HOUR).n_unique(),

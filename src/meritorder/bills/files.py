@@ -1,4 +1,4 @@
-"""Bill files as frames: CSV, Parquet, JSON and JSON lines, plain or gzipped; a file that is cut off is refused."""
+"""Bill files as frames: CSV, Parquet, JSON and JSON lines, plain or gzipped; cut-off files are refused."""
 
 import csv
 import gzip
@@ -15,7 +15,17 @@ import polars as pl
 
 from meritorder.errors import BillError
 
-SUFFIXES: Final = (".csv", ".tsv", ".parquet", ".json", ".jsonl", ".ndjson", ".csv.gz", ".json.gz", ".jsonl.gz")
+SUFFIXES: Final = (
+    ".csv",
+    ".tsv",
+    ".parquet",
+    ".json",
+    ".jsonl",
+    ".ndjson",
+    ".csv.gz",
+    ".json.gz",
+    ".jsonl.gz",
+)
 _SEPARATORS: Final = ",;\t"
 _TAIL_BYTES: Final = 1 << 20
 _AGAIN: Final = "download or export it again"
@@ -59,7 +69,9 @@ def find(sources: Sequence[str | Path]) -> list[Path]:
             raise BillError("there is no such file", where=str(source))
     unique = list(dict.fromkeys(path.resolve() for path in paths))
     if not unique:
-        raise BillError("no bill to read", where=", ".join(map(str, sources)) or None, fix="name a file or a folder")
+        raise BillError(
+            "no bill to read", where=", ".join(map(str, sources)) or None, fix="name a file or a folder"
+        )
     return unique
 
 
@@ -112,7 +124,10 @@ def _csv(path: Path, content: bytes | None) -> SourceFile:
     notes = _check_last_line(path, tail, len(names), separator)
     try:
         frame = pl.scan_csv(
-            path if content is None else io.BytesIO(content), infer_schema=False, separator=separator, raise_if_empty=True
+            path if content is None else io.BytesIO(content),
+            infer_schema=False,
+            separator=separator,
+            raise_if_empty=True,
         )
         columns = frozenset(frame.collect_schema())
     except pl.exceptions.PolarsError as error:
@@ -147,7 +162,9 @@ def _check_last_line(path: Path, tail: bytes, columns: int, separator: str) -> t
     fields = next(csv.reader([line], delimiter=separator), [])
     if len(fields) < columns or line.count('"') % 2:
         raise BillError(
-            f"the file is cut off: its last line has {len(fields)} of {columns} columns", where=path.name, fix=_AGAIN
+            f"the file is cut off: its last line has {len(fields)} of {columns} columns",
+            where=path.name,
+            fix=_AGAIN,
         )
     return ("the last line has no line end, so the file may be cut off",)
 
@@ -157,13 +174,16 @@ def _json(path: Path, content: bytes) -> SourceFile:
         documents = _documents(content.decode("utf-8-sig"))
     except (UnicodeDecodeError, ValueError) as error:
         raise BillError("the JSON is cut off or damaged", where=path.name, fix=_AGAIN) from error
-    pages = [page for document in documents for page in (document if isinstance(document, list) else [document])]
+    pages = [
+        page for document in documents for page in (document if isinstance(document, list) else [document])
+    ]
     if not all(isinstance(page, dict) for page in pages):
         raise BillError("not a bill: its JSON has no records", where=path.name)
     records = [_flat(record) for page in pages for record in _records(page)]
     names = dict.fromkeys(name for record in records for name in record)
     frame = pl.LazyFrame(
-        {name: [record.get(name) for record in records] for name in names}, schema=dict.fromkeys(names, pl.String)
+        {name: [record.get(name) for record in records] for name in names},
+        schema=dict.fromkeys(names, pl.String),
     )
     return SourceFile(
         path=path,
@@ -184,7 +204,7 @@ def _documents(text: str) -> list[Any]:
 
 
 def _records(page: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """Yield the records of a page: results in time buckets (OpenAI, Anthropic), records under `data`, or itself."""
+    """Yield the records of a page: results in time buckets (OpenAI, Anthropic), `data`, or itself."""
     entries = page.get("data", page)
     for entry in entries if isinstance(entries, list) else [entries]:
         if isinstance(entry, dict) and isinstance(entry.get("results"), list):
@@ -198,7 +218,9 @@ def _flat(record: dict[str, Any]) -> dict[str, str]:
     flat: dict[str, str] = {}
     for name, value in record.items():
         if isinstance(value, dict) and name in _NESTED:
-            flat |= {f"{name}_{inner}": _word(member) for inner, member in value.items() if member is not None}
+            flat |= {
+                f"{name}_{inner}": _word(member) for inner, member in value.items() if member is not None
+            }
         elif value is not None:
             flat[name] = _word(value)
     if "cost_type" in flat and "amount" in flat:

@@ -7,7 +7,7 @@ specifications 1.0, 1.1, 1.2 and 1.3, focus.finops.org, read 2026-11):
   Commitment"), and the pricing categories "On-Demand" and "Commitment-Based".
 - 1.0 renamed them to `RegionId`, `ConsumedQuantity`, `ConsumedUnit` and `CommitmentDiscountStatus` ("Used",
   "Unused"), and the categories to "Standard" and "Committed"; it added `ChargeClass` and `ContractedCost`.
-- 1.1 added `CapacityReservationId`, `SkuMeter`, `SkuPriceDetails`; a purchase of a commitment is no longer "Committed".
+- 1.1 added `CapacityReservationId`, `SkuMeter` and `SkuPriceDetails`; to buy a commitment is not "Committed".
 - 1.2 added `InvoiceId` and `PricingCurrency`.
 - 1.3 names the provider `ServiceProviderName` and `HostProviderName`; `ProviderName` is deprecated.
 """
@@ -26,7 +26,16 @@ REQUIRED: Final = ("BilledCost", "ChargePeriodStart", "BillingCurrency")
 _VERSIONS: Final = (
     ("1.3", {"ServiceProviderName", "HostProviderName", "ContractApplied"}),
     ("1.2", {"InvoiceId", "PricingCurrency", "BillingAccountType", "SubAccountType"}),
-    ("1.1", {"CapacityReservationId", "CommitmentDiscountQuantity", "SkuMeter", "SkuPriceDetails", "ServiceSubcategory"}),
+    (
+        "1.1",
+        {
+            "CapacityReservationId",
+            "CommitmentDiscountQuantity",
+            "SkuMeter",
+            "SkuPriceDetails",
+            "ServiceSubcategory",
+        },
+    ),
     ("1.0", {"ChargeClass", "ContractedCost", "RegionId", "ConsumedQuantity"}),
 )
 
@@ -39,7 +48,12 @@ _PROVIDERS: Final = (
     (r"(?i)anthropic", "anthropic"),
 )
 
-_STATUS: Final = {"Used": "Used", "Unused": "Unused", "Used Commitment": "Used", "Unused Commitment": "Unused"}
+_STATUS: Final = {
+    "Used": "Used",
+    "Unused": "Unused",
+    "Used Commitment": "Used",
+    "Unused Commitment": "Unused",
+}
 
 
 def recognises(columns: frozenset[str]) -> bool:
@@ -75,7 +89,9 @@ def columns(fields: Fields) -> Mapping[str, pl.Expr]:
     return {
         "period_start": fields.time("ChargePeriodStart"),
         "period_end": fields.time("ChargePeriodEnd"),
-        "provider": _provider(fields.text("ServiceProviderName", "ProviderName", "HostProviderName", "PublisherName")),
+        "provider": _provider(
+            fields.text("ServiceProviderName", "ProviderName", "HostProviderName", "PublisherName")
+        ),
         "payer": fields.text("BillingAccountId"),
         "account": fields.text("SubAccountId"),
         "invoice": fields.text("InvoiceId", "x_InvoiceId"),
@@ -86,7 +102,9 @@ def columns(fields: Fields) -> Mapping[str, pl.Expr]:
         "resource": fields.text("ResourceId"),
         "instance_type": pl.coalesce(
             fields.text("x_SkuInstanceType", "x_InstanceType"),
-            fields.text("SkuPriceDetails", "x_SkuDetails").str.extract(r'(?i)"(?:x_)?InstanceType"\s*:\s*"([^"]+)"'),
+            fields.text("SkuPriceDetails", "x_SkuDetails").str.extract(
+                r'(?i)"(?:x_)?InstanceType"\s*:\s*"([^"]+)"'
+            ),
         ),
         "purchase": purchase,
         "unused": unused,
@@ -138,11 +156,17 @@ def _commitment_family(family: pl.Expr, commitment: pl.Expr) -> pl.Expr:
 
 
 def _purchase(
-    fields: Fields, category: pl.Expr, commitment: pl.Expr, family: pl.Expr, status: pl.Expr, *, block: pl.Expr
+    fields: Fields,
+    category: pl.Expr,
+    commitment: pl.Expr,
+    family: pl.Expr,
+    status: pl.Expr,
+    *,
+    block: pl.Expr,
 ) -> pl.Expr:
     """Return how it was bought.
 
-    Source: FOCUS 1.0 to 1.3, columns ChargeCategory, ChargeClass, PricingCategory and CommitmentDiscountStatus.
+    Source: FOCUS 1.0 to 1.3, columns ChargeCategory, ChargeClass, PricingCategory, CommitmentDiscountStatus.
     """
     pricing = fields.text("PricingCategory")
     correction = fields.text("ChargeClass").is_in(("Correction", "Refund")) & (

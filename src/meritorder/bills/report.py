@@ -13,7 +13,6 @@ from meritorder.bills import aws
 from meritorder.bills.charges import COMMITMENTS, Purchase
 from meritorder.units import SECONDS_PER_DAY
 
-
 AMORTISING_COLUMNS: Final = {
     Purchase.SAVINGS_PLAN: (*aws.SAVINGS_PLAN_COLUMNS, "EffectiveCost"),
     Purchase.RESERVED: (*aws.RESERVATION_COLUMNS, "EffectiveCost"),
@@ -208,8 +207,15 @@ def _warnings(files: Sequence[FileReport], good: pl.DataFrame, copies: pl.DataFr
     for name in dict.fromkeys(file.format for file in files):
         pages = [file for file in files if file.format == name]
         if pages and all(file.more_pages for file in pages):
-            warnings.append(f"{pages[-1].path.name}: more pages follow it, which are missing; fetch them and read all")
-    warnings += _amortisation(files, good) + _effective_differs(good) + _counted_twice(files, good) + _stops_early(good)
+            warnings.append(
+                f"{pages[-1].path.name}: more pages follow it, which are missing; fetch them and read all"
+            )
+    warnings += (
+        _amortisation(files, good)
+        + _effective_differs(good)
+        + _counted_twice(files, good)
+        + _stops_early(good)
+    )
     return warnings
 
 
@@ -217,7 +223,7 @@ def _amortisation(files: Sequence[FileReport], good: pl.DataFrame) -> list[str]:
     """Say where commitments are not amortised, because the export leaves out the columns that it takes."""
     bought = dict(good.group_by("source").agg(pl.col("purchase").unique()).rows())
     return [
-        f"{file.path.name}: column {column} is missing, so the cost of {purchase.replace('_', ' ')} is not amortised"
+        f"{file.path.name}: column {column} is missing, so {purchase.replace('_', ' ')} is not amortised"
         for file in files
         for purchase, columns in AMORTISING_COLUMNS.items()
         for column in columns
@@ -226,7 +232,7 @@ def _amortisation(files: Sequence[FileReport], good: pl.DataFrame) -> list[str]:
 
 
 def _effective_differs(good: pl.DataFrame) -> list[str]:
-    """Say where the amortised cost of what needs no amortising is not what was billed: the export contradicts itself."""
+    """Say where the amortised cost of what needs no amortising is not what was billed: the export errs."""
     sums = (
         good.filter(~pl.col("purchase").is_in([str(purchase) for purchase in COMMITMENTS]))
         .group_by("source")
@@ -235,13 +241,13 @@ def _effective_differs(good: pl.DataFrame) -> list[str]:
         .sort("source")
     )
     return [
-        f"{source}: charges that are no commitment were billed {billed:.2f} USD, but their effective cost is {amortised:.2f} USD"
+        f"{source}: what is no commitment was billed {billed:.2f} USD, its effective cost is {amortised:.2f}"
         for source, _, billed, amortised in sums.rows()
     ]
 
 
 def _counted_twice(files: Sequence[FileReport], good: pl.DataFrame) -> list[str]:
-    """Say where the same money may be in two files: one month of one payer in two formats, or a proxy's log."""
+    """Say where the same money may be in two files: a month of a payer in two formats, or a proxy's log."""
     formats = (
         good.filter(pl.col("priced") & pl.col("billing_start").is_not_null())
         .group_by("provider", "payer", "billing_start")
@@ -250,16 +256,18 @@ def _counted_twice(files: Sequence[FileReport], good: pl.DataFrame) -> list[str]
         .sort("provider", "payer", "billing_start")
     )
     twice = [
-        f"{start:%Y-%m} of {provider} account {payer} is there as {' and as '.join(names)}: it is counted twice"
+        f"{start:%Y-%m} of {provider} account {payer} is there as {' and '.join(names)}: it is counted twice"
         for provider, payer, start, names in formats.rows()
     ]
     if any(file.format == "litellm" for file in files) and any(file.invoiced for file in files):
-        twice.append("LiteLLM's logs hold requests that the bill beside them charges too: they are counted twice")
+        twice.append(
+            "LiteLLM's logs hold requests that the bill beside them charges too: they are counted twice"
+        )
     return twice
 
 
 def _stops_early(good: pl.DataFrame) -> list[str]:
-    """Say where charges stop more than a day before the billing month does: a running month, or a file cut off."""
+    """Say where charges stop more than a day before the month: it is not over, or the file is cut."""
     months = (
         good.filter(pl.col("billing_end").is_not_null())
         .group_by("source", "billing_end")

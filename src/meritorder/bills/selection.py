@@ -1,4 +1,4 @@
-"""Which charges are inference, and of what kind: a table of rules (`inference.toml`), tags, and the user's own choice."""
+"""Which charges are inference, and of what kind: rules (`inference.toml`), tags, and the user's choice."""
 
 import json
 import re
@@ -21,9 +21,13 @@ FOUND: Final = ("instance_type", "instance_family", "model", "tier", "token_type
 MACHINES: Final = ("accelerator", "endpoint")
 """Kinds that are paid by the hour, and can be committed to."""
 
-_AWS_TYPE: Final = r"\b((?:ml\.|db\.|cache\.)?[a-z]{1,4}\d[a-z0-9-]*\.(?:\d*x?large|metal[\w-]*|micro|small|medium|nano|\d+xlarge))\b"
+_AWS_TYPE: Final = (
+    r"\b((?:ml\.|db\.|cache\.)?[a-z]{1,4}\d[a-z0-9-]*\.(?:\d*x?large|metal[\w-]*|medium|small|micro|nano))\b"
+)
 _AZURE_TYPE: Final = r"(?i)\b(Standard_[A-Z]+\d\w*)"
-_GCP_TYPE: Final = r"\b([a-z]\d[a-z]?-(?:standard|highgpu|megagpu|ultragpu|edgegpu|maxgpu|highmem|highcpu)-\w+)\b"
+_GCP_TYPE: Final = (
+    r"\b([a-z]\d[a-z]?-(?:standard|highgpu|megagpu|ultragpu|edgegpu|maxgpu|highmem|highcpu)-\w+)\b"
+)
 _PREFIXED: Final = r"^(?:ml|db|cache)\."
 _TAG_PREFIX: Final = re.compile(r"^(user|aws|tag|label)s?[:_/]", re.IGNORECASE)
 
@@ -54,7 +58,11 @@ def classify(groups: pl.DataFrame) -> pl.DataFrame:
     is_tokens = pl.col("kind") == "tokens"
     return (
         named.with_columns(kind=kind, found_model=model)
-        .with_columns(kind=pl.when(pl.col("kind").is_null() & _tagged(named, "tag")).then(pl.lit("tagged")).otherwise("kind"))
+        .with_columns(
+            kind=pl.when(pl.col("kind").is_null() & _tagged(named, "tag"))
+            .then(pl.lit("tagged"))
+            .otherwise("kind")
+        )
         .with_columns(
             kind=pl.when(pl.col("kind") != "training").then("kind"),
             model=pl.when(is_tokens).then(pl.coalesce("model", "found_model", _model_before_comma())),
@@ -69,7 +77,7 @@ def classify(groups: pl.DataFrame) -> pl.DataFrame:
 
 
 def _family(instance_type: pl.Expr) -> pl.Expr:
-    """Return `p5` of `p5.48xlarge` and `ml.p5.48xlarge`, `a3` of `a3-highgpu-8g`, `Standard_ND` of `Standard_ND96isr`."""
+    """Return `p5` of `ml.p5.48xlarge`, `a3` of `a3-highgpu-8g`, `Standard_ND` of `Standard_ND96isr_v5`."""
     return (
         pl.when(instance_type.str.contains(r"(?i)^standard_"))
         .then(instance_type.str.extract(r"(?i)^(standard_[a-z]+)"))
@@ -97,7 +105,9 @@ def _by_rule(table: list[dict[str, str]]) -> tuple[pl.Expr, pl.Expr]:
 def _first(table: str) -> pl.Expr:
     value: pl.Expr = pl.lit(None, dtype=pl.String)
     for rule in reversed(rules()[table]):
-        value = pl.when(pl.col("text").str.contains(rule["pattern"])).then(pl.lit(rule[table])).otherwise(value)
+        value = (
+            pl.when(pl.col("text").str.contains(rule["pattern"])).then(pl.lit(rule[table])).otherwise(value)
+        )
     return value
 
 
@@ -108,7 +118,7 @@ def _model_before_comma() -> pl.Expr:
 
 @cache
 def tag_pairs(tags: str | None) -> dict[str, str]:
-    """Return the tags of a charge by lower-case key, without the prefix of the provider (`user:team` is `team`)."""
+    """Return the tags of a charge by lower-case key, without the provider's prefix: `team` for `user:team`."""
     if not tags:
         return {}
     try:
@@ -146,11 +156,15 @@ def _tagged(groups: pl.DataFrame, table: str) -> pl.Series:
 
 
 def _matcher(table: str) -> Any:  # noqa: ANN401 - a function of a tag text
-    patterns = [(re.compile(rule["key"], re.IGNORECASE), re.compile(rule["value"])) for rule in rules()[table]]
+    patterns = [
+        (re.compile(rule["key"], re.IGNORECASE), re.compile(rule["value"])) for rule in rules()[table]
+    ]
 
     def match(tags: str | None) -> str | None:
         pairs = tag_pairs(tags).items()
-        return next((v for k, v in pairs for key, value in patterns if key.fullmatch(k) and value.search(v)), None)
+        return next(
+            (v for k, v in pairs for key, value in patterns if key.fullmatch(k) and value.search(v)), None
+        )
 
     return match
 
@@ -176,7 +190,9 @@ def chosen(frame: pl.DataFrame, select: Sequence[tuple[str, str]]) -> pl.Expr:
             value = pl.col(name)
         else:
             texts = [column.name for column in CHARGES if column.dtype == pl.String]
-            raise BillError(f"no column {name} to select by", where="--select", fix="use tag:KEY or " + ", ".join(texts))
+            raise BillError(
+                f"no column {name} to select by", where="--select", fix="use tag:KEY or " + ", ".join(texts)
+            )
         matches |= value.str.contains(_regex(glob)).fill_null(value=False)
     return matches
 
@@ -192,9 +208,14 @@ def with_commitments(groups: pl.DataFrame) -> pl.DataFrame:
     amortised cost of what the plan covered is inference.
     """
     covered = (
-        groups.filter(pl.col("purchase").is_in(COMMITMENTS) & ~pl.col("unused") & pl.col("commitment").is_not_null())
+        groups.filter(
+            pl.col("purchase").is_in(COMMITMENTS) & ~pl.col("unused") & pl.col("commitment").is_not_null()
+        )
         .group_by("commitment")
-        .agg(all=pl.col("amortised_usd").sum(), ours=pl.col("amortised_usd").filter(pl.col("kind").is_not_null()).sum())
+        .agg(
+            all=pl.col("amortised_usd").sum(),
+            ours=pl.col("amortised_usd").filter(pl.col("kind").is_not_null()).sum(),
+        )
         .filter((pl.col("ours") > 0) & (pl.col("ours") + pl.col("ours") >= pl.col("all")))
     )
     ours = pl.col("commitment").is_in(covered["commitment"].implode()) & (

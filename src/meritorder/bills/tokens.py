@@ -2,8 +2,9 @@
 
 JSON pages of their APIs are flattened (`bills.files`) into the same columns as their CSV exports.
 
-Sources, read 2026-11: OpenAI API reference, "Usage" (organization.costs.result, organization.usage.completions.result);
-    Anthropic Admin API, "Get cost report" and "Get usage report for messages"; LiteLLM schema.prisma, LiteLLM_SpendLogs.
+Sources, read 2026-11: OpenAI API reference, "Usage" (organization.costs.result and
+    organization.usage.completions.result); Anthropic Admin API, "Get cost report" and "Get usage report for
+    messages"; LiteLLM schema.prisma, LiteLLM_SpendLogs.
 """
 
 from collections.abc import Mapping
@@ -18,7 +19,10 @@ from meritorder.domain import Tier
 OPENAI_COSTS: Final = ("amount_value", "amount_currency")
 OPENAI_USAGE: Final = ("input_tokens", "num_model_requests")
 ANTHROPIC_COSTS: Final = (("usage_date_utc", "cost_usd"), ("amount_usd", "cost_type"))
-ANTHROPIC_USAGE: Final = (("usage_date_utc", "usage_output_tokens"), ("uncached_input_tokens", "output_tokens"))
+ANTHROPIC_USAGE: Final = (
+    ("usage_date_utc", "usage_output_tokens"),
+    ("uncached_input_tokens", "output_tokens"),
+)
 LITELLM: Final = (("spend", "startTime"), ("spend", "start_time"))
 
 _TIERS: Final = {
@@ -82,7 +86,7 @@ def is_litellm(columns: frozenset[str]) -> bool:
 
 
 def drop_empty_days(raw: pl.LazyFrame) -> pl.LazyFrame:
-    """Drop days on which nothing was spent, which OpenAI's export lists with no amount and no organisation."""
+    """Drop days on which nothing was spent, which OpenAI's export lists with no amount."""
     names = [name for name in raw.collect_schema() if name not in ("row", "start_time", "end_time")]
     kept = [name for name in names if not name.endswith("_iso")]
     return raw.filter(pl.any_horizontal(pl.col(kept).is_not_null()))
@@ -97,7 +101,9 @@ def one_row_a_token_type(raw: pl.LazyFrame) -> pl.LazyFrame:
     counted = [name for name in names if name in _TOKEN_TYPES]
     counts = raw.with_columns(pl.col(counted).cast(pl.Float64, strict=False))
     if {"input_tokens", "input_cached_tokens"} <= set(names):
-        counts = counts.with_columns(input_tokens=pl.col("input_tokens") - pl.col("input_cached_tokens").fill_null(0))
+        counts = counts.with_columns(
+            input_tokens=pl.col("input_tokens") - pl.col("input_cached_tokens").fill_null(0)
+        )
     kept = [name for name in names if name not in counted]
     return counts.unpivot(counted, index=kept, variable_name="token_type", value_name="tokens").filter(
         pl.col("tokens") > 0
@@ -120,7 +126,9 @@ def openai_costs(fields: Fields) -> Mapping[str, pl.Expr]:
         "billed_usd": fields.money("amount_value"),
         "amortised_usd": fields.money("amount_value"),
         "list_usd": fields.money("amount_value"),
-        "tags": _tags(project=fields.text("project_name", "project_id"), user=fields.text("user_id", "user_email")),
+        "tags": _tags(
+            project=fields.text("project_name", "project_id"), user=fields.text("user_id", "user_email")
+        ),
         "currency": fields.text("amount_currency"),
         "tier": pl.when(item.str.contains(r"(?i)\bbatch\b")).then(pl.lit(Tier.BATCH)),
     }
@@ -134,7 +142,9 @@ def openai_usage(fields: Fields) -> Mapping[str, pl.Expr]:
         "period_start": fields.time("start_time", "start_time_iso"),
         "period_end": fields.time("end_time", "end_time_iso"),
         "account": fields.text("project_id"),
-        "tags": _tags(project=fields.text("project_id"), user=fields.text("user_id"), api_key=fields.text("api_key_id")),
+        "tags": _tags(
+            project=fields.text("project_id"), user=fields.text("user_id"), api_key=fields.text("api_key_id")
+        ),
         "tier": pl.when(batch).then(pl.lit(Tier.BATCH)).otherwise(pl.coalesce(tier, pl.lit(Tier.STANDARD))),
     }
 
@@ -148,7 +158,9 @@ def anthropic_costs(fields: Fields) -> Mapping[str, pl.Expr]:
         "provider": pl.lit("anthropic"),
         "account": fields.text("workspace_id", "workspace"),
         "service": pl.lit("Claude API"),
-        "sku": pl.concat_str(fields.text("model"), fields.text("token_type", "cost_type"), separator=", ", ignore_nulls=True),
+        "sku": pl.concat_str(
+            fields.text("model"), fields.text("token_type", "cost_type"), separator=", ", ignore_nulls=True
+        ),
         "description": fields.text("description"),
         "purchase": pl.lit(Purchase.TOKENS),
         "billed_usd": amount,
@@ -168,20 +180,24 @@ def anthropic_usage(fields: Fields) -> Mapping[str, pl.Expr]:
         "period_start": fields.time("starting_at", "usage_date_utc"),
         "period_end": fields.time("ending_at"),
         "account": fields.text("workspace_id", "workspace"),
-        "tags": _tags(workspace=fields.text("workspace", "workspace_id"), api_key=fields.text("api_key", "api_key_id")),
+        "tags": _tags(
+            workspace=fields.text("workspace", "workspace_id"), api_key=fields.text("api_key", "api_key_id")
+        ),
         "tier": pl.coalesce(_tier(fields.text("service_tier", "usage_type")), pl.lit(Tier.STANDARD)),
     }
 
 
 def litellm(fields: Fields) -> Mapping[str, pl.Expr]:
-    """Return the columns of a charge of LiteLLM's spend logs: one request, at what LiteLLM reckons that it cost."""
+    """Return the columns of a charge of LiteLLM's spend logs: one request, at what it reckons that it cost."""
     model = fields.text("model")
     spend = fields.money("spend")
     return {
         "line_item": fields.text("request_id"),
         "period_start": fields.time("startTime", "start_time"),
         "period_end": fields.time("endTime", "end_time"),
-        "provider": pl.coalesce(fields.text("custom_llm_provider"), model.str.extract(r"^([^/]+)/"), pl.lit("litellm")),
+        "provider": pl.coalesce(
+            fields.text("custom_llm_provider"), model.str.extract(r"^([^/]+)/"), pl.lit("litellm")
+        ),
         "account": fields.text("team_id"),
         "service": pl.lit("LiteLLM"),
         "sku": fields.text("model_group", "model"),
@@ -232,4 +248,4 @@ def _token_type(word: pl.Expr) -> pl.Expr:
 
 
 def _tags(**values: pl.Expr) -> pl.Expr:
-    return pl.struct(**values).struct.json_encode()
+    return pl.struct(value.alias(name) for name, value in values.items()).struct.json_encode()
