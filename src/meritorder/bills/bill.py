@@ -11,7 +11,7 @@ from meritorder.bills import files, selection
 from meritorder.bills.charges import CLASSIFIED, COMMITMENTS, READ, fingerprint, line_items
 from meritorder.bills.fields import Fields
 from meritorder.bills.formats import recognise
-from meritorder.bills.report import FileReport, Report, report
+from meritorder.bills.report import Duplicates, FileReport, Report, report
 from meritorder.errors import BillError
 from meritorder.tables import CHARGES, MONEY
 
@@ -81,7 +81,7 @@ def read(
         BillError: A file is missing, cut off, not a bill, or not in US dollars; or is not clean, if `strict`.
     """
     paths = files.find([sources] if isinstance(sources, str | Path) else sources)
-    opened = [_open(path, format) for path in paths]
+    opened = [_open(path, label, format) for path, label in zip(paths, _labels(paths), strict=True)]
     lines = _grouped(pl.concat([lines for _, lines in opened]), select)
     try:
         lines, duplicates = _without_duplicates(lines)
@@ -98,15 +98,20 @@ def read(
         )
     summary = report([file for file, _ in opened], groups, duplicates)
     if not good.height:
-        raise BillError(
-            "not one of its rows can be used", where=paths[0].name, fix="; ".join(summary.refusals) or None
-        )
+        why = "not one of its rows can be used" if summary.rows else "there are no charges in it"
+        raise BillError(why, where=paths[0].name, fix="; ".join(summary.refusals) or None)
     if strict and summary.problems:
         raise BillError("; ".join(summary.problems), where=paths[0].name)
     return Bill(charges=_classified(lines, good), groups=good, report=summary)
 
 
-def _open(path: Path, name: str | None) -> tuple[FileReport, pl.LazyFrame]:
+def _labels(paths: Sequence[Path]) -> list[str]:
+    """Return the name of each file, with its folder where two have the same name."""
+    names = [path.name for path in paths]
+    return [path.name if names.count(path.name) == 1 else f"{path.parent.name}/{path.name}" for path in paths]
+
+
+def _open(path: Path, label: str, name: str | None) -> tuple[FileReport, pl.LazyFrame]:
     """Open one file and turn its rows into line items."""
     source = files.load(path)
     known = recognise(source, name)
@@ -114,13 +119,14 @@ def _open(path: Path, name: str | None) -> tuple[FileReport, pl.LazyFrame]:
     fields = Fields(raw.collect_schema())
     columns = dict(known.columns(fields))
     columns |= {
-        "source": pl.lit(path.name),
+        "source": pl.lit(label),
         "row": pl.col("row"),
         "format": pl.lit(known.name),
-        "line_hash": _line_hash(fields, columns),
     }
+    columns |= _hashes(fields, columns, known.identity(fields))
     file = FileReport(
         path=path,
+        label=label,
         format=known.name,
         title=known.title(source.columns),
         invoiced=known.invoiced,
@@ -132,16 +138,21 @@ def _open(path: Path, name: str | None) -> tuple[FileReport, pl.LazyFrame]:
     return file, line_items(raw, columns)
 
 
-def _line_hash(fields: Fields, columns: dict[str, pl.Expr]) -> pl.Expr:
-    """Return a hash that two lines share only if they are the same line item.
+def _hashes(
+    fields: Fields, columns: dict[str, pl.Expr], identity: list[pl.Expr] | None
+) -> dict[str, pl.Expr]:
+    """Return hashes by which the same line item, and the same line of it, are found again.
 
-    A provider's own line id with what was charged is enough; without one, every column of the file counts.
+    Where the provider identifies its line items, that and the amounts are enough; else every column counts.
     """
-    if "line_item" in columns and not {"identity_line_item_id", "request_id"} & set(fields.missing):
-        told = ("line_item", "period_start", "sku", "resource", "quantity", "billed_usd", "amortised_usd")
-        return fingerprint(columns[name] for name in told if name in columns)
+    if identity is not None:
+        told = ("period_start", "resource", "quantity", "billed_usd", "amortised_usd")
+        return {
+            "item_hash": fingerprint(identity),
+            "line_hash": fingerprint([*identity, *(columns[name] for name in told)]),
+        }
     names = [name for name, dtype in fields.schema.items() if name != "row" and not dtype.is_nested()]
-    return fingerprint(map(pl.col, names))
+    return {"line_hash": fingerprint(map(pl.col, names))}
 
 
 def _grouped(lines: pl.LazyFrame, select: Sequence[tuple[str, str]]) -> pl.LazyFrame:
@@ -158,16 +169,24 @@ def _dimensions(select: Sequence[tuple[str, str]]) -> list[str]:
     ]
 
 
-def _without_duplicates(lines: pl.LazyFrame) -> tuple[pl.LazyFrame, pl.DataFrame]:
-    """Return each line item once, and the sums of the copies by file."""
+def _without_duplicates(lines: pl.LazyFrame) -> tuple[pl.LazyFrame, Duplicates]:
+    """Return each line once, and what was found more than once."""
     counted = lines.filter(pl.col("refused").is_null())
-    size = counted.select(rows=pl.len(), distinct=pl.col("line_hash").n_unique()).collect(engine="streaming")
-    empty = pl.DataFrame(schema={"source": pl.String, "rows": pl.UInt32, "billed_usd": MONEY})
-    if size["rows"].item() == size["distinct"].item():
-        return lines, empty
+    size = counted.select(
+        rows=pl.len(),
+        lines=pl.col("line_hash").n_unique(),
+        identified_lines=pl.col("line_hash").filter(pl.col("item_hash").is_not_null()).n_unique(),
+        items=pl.col("item_hash").drop_nulls().n_unique(),
+    ).collect(engine="streaming")
+    rows, distinct, identified, items = size.row(0)
+    none = pl.DataFrame(schema={"source": pl.String, "rows": pl.UInt32, "billed_usd": MONEY})
+    if rows == distinct:
+        return lines, Duplicates(copies=none, versions=identified - items)
     copy = ~pl.col("line_hash").is_first_distinct() & pl.col("refused").is_null()
     copies = lines.filter(copy).group_by("source").agg(rows=pl.len(), billed_usd=pl.col("billed_usd").sum())
-    return lines.filter(~copy), copies.sort("source").collect()
+    return lines.filter(~copy), Duplicates(
+        copies=copies.sort("source").collect(), versions=identified - items
+    )
 
 
 def _sum(lines: pl.LazyFrame, select: Sequence[tuple[str, str]]) -> pl.DataFrame:

@@ -44,15 +44,15 @@ INTERNAL: Final[dict[str, pl.DataType | type[pl.DataType]]] = {
     "currency": pl.String,
     "billing_start": pl.Datetime("us", "UTC"),
     "billing_end": pl.Datetime("us", "UTC"),
-    "line_item": pl.String,
     "line_hash": pl.UInt64,
+    "item_hash": pl.UInt64,
     "stated_usd": MONEY,
     "refused": pl.String,
 }
 """Columns that a reader makes for the report, and that CHARGES does not keep.
 
-`line_item` is the provider's own identity of the line; `line_hash` is equal where every column that
-tells two line items apart is; `stated_usd` is the amount in the file, `refused` why the row cannot be used.
+`item_hash` is equal where the provider's own identity of the line is; `line_hash` where all is that tells two
+lines apart; `stated_usd` is the amount in the file, `refused` why the row cannot be used.
 """
 
 

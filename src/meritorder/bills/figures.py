@@ -150,7 +150,7 @@ def token_spend(groups: pl.DataFrame) -> pl.DataFrame:
     """Return what tokens cost by model, tier and kind, and whether their tags say that they may wait.
 
     `usd_per_unit` is what was paid for a unit of the bill (`unit`, often 1,000 tokens); `batch_usd_per_unit`
-    what the same bill paid for the same tokens at the batch tier, null where it bought none: ask a price list.
+    what the same bill paid for the same tokens at the batch tier, null where it bought none.
     """
     keys = ("provider", "model", "token_type", "unit")
     spend = (

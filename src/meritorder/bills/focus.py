@@ -66,11 +66,6 @@ def title(columns: frozenset[str]) -> str:
     return "FOCUS " + next((version for version, added in _VERSIONS if added & columns), "1.0-preview")
 
 
-def prepare(raw: pl.LazyFrame) -> pl.LazyFrame:
-    """Return it as it is."""
-    return raw
-
-
 def columns(fields: Fields) -> Mapping[str, pl.Expr]:
     """Return the columns of a charge, as expressions over a FOCUS dataset's columns."""
     billed = fields.money("BilledCost")

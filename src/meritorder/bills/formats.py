@@ -16,6 +16,10 @@ def _as_is(raw: pl.LazyFrame) -> pl.LazyFrame:
     return raw
 
 
+def _unknown(_: Fields) -> None:
+    return None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Format:
     """One kind of bill.
@@ -26,6 +30,7 @@ class Format:
         columns: The columns of a charge, from the columns of the file.
         title: Its full name, by the columns that it has.
         prepare: What to do to the rows first.
+        identity: What the provider identifies a line item by, None where the file does not say.
         invoiced: False if it is not what is paid, but what somebody counted.
     """
 
@@ -34,12 +39,20 @@ class Format:
     columns: Callable[[Fields], Mapping[str, pl.Expr]]
     title: Callable[[frozenset[str]], str]
     prepare: Callable[[pl.LazyFrame], pl.LazyFrame] = _as_is
+    identity: Callable[[Fields], list[pl.Expr] | None] = _unknown
     invoiced: bool = True
 
 
 FORMATS: Final = (
     Format(name="focus", recognises=focus.recognises, columns=focus.columns, title=focus.title),
-    Format(name="cur", recognises=aws.recognises, columns=aws.columns, title=aws.title, prepare=aws.prepare),
+    Format(
+        name="cur",
+        recognises=aws.recognises,
+        columns=aws.columns,
+        title=aws.title,
+        prepare=aws.prepare,
+        identity=aws.identity,
+    ),
     Format(
         name="openai-costs",
         recognises=tokens.is_openai_costs,
@@ -74,6 +87,7 @@ FORMATS: Final = (
         recognises=tokens.is_litellm,
         columns=tokens.litellm,
         title=lambda _: "LiteLLM spend logs",
+        identity=tokens.litellm_identity,
         invoiced=False,
     ),
 )

@@ -29,6 +29,7 @@ class FileReport:
 
     Args:
         path: Where it is.
+        label: What it is called in `CHARGES.source`.
         format: Name of its format.
         title: Full name of its format.
         invoiced: False if its amounts or counts are nobody's invoice.
@@ -39,6 +40,7 @@ class FileReport:
     """
 
     path: Path
+    label: str
     format: str
     title: str
     invoiced: bool
@@ -65,6 +67,19 @@ class Invoice:
     id: str
     month: str
     billed_usd: Decimal
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Duplicates:
+    """What was found more than once.
+
+    Args:
+        copies: Rows and dollars of copies of the same line, by `source`; they are not counted.
+        versions: Line items of one identity with other amounts; all are counted.
+    """
+
+    copies: pl.DataFrame
+    versions: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,14 +141,15 @@ class Report:
         return (self.billed_usd - invoice_usd).quantize(_CENT)
 
 
-def report(files: Sequence[FileReport], groups: pl.DataFrame, copies: pl.DataFrame) -> Report:
+def report(files: Sequence[FileReport], groups: pl.DataFrame, duplicates: Duplicates) -> Report:
     """Make the report of a bill.
 
     Args:
         files: One record a file.
         groups: Sums of like line items, refused ones included.
-        copies: Rows and dollars of the duplicates, by file.
+        duplicates: What was found more than once.
     """
+    copies = duplicates.copies
     good = groups.filter(pl.col("refused").is_null())
     refused = groups.filter(pl.col("refused").is_not_null())
     negative = good.filter(pl.col("negative_rows") > 0)
@@ -156,7 +172,7 @@ def report(files: Sequence[FileReport], groups: pl.DataFrame, copies: pl.DataFra
         period_end=_instant(good["last"].max()),
         invoices=_invoices(good),
         refusals=tuple(_refusals(refused)),
-        warnings=tuple(_warnings(files, good, copies)),
+        warnings=tuple(_warnings(files, good, duplicates)),
     )
 
 
@@ -198,17 +214,22 @@ def _plural(noun: str, count: int) -> str:
     return noun if count == 1 else noun + "s"
 
 
-def _warnings(files: Sequence[FileReport], good: pl.DataFrame, copies: pl.DataFrame) -> list[str]:
-    warnings = [f"{file.path.name}: {note}" for file in files for note in file.notes]
+def _warnings(files: Sequence[FileReport], good: pl.DataFrame, duplicates: Duplicates) -> list[str]:
+    warnings = [f"{file.label}: {note}" for file in files for note in file.notes]
     warnings += [
-        f"{source}: {rows} duplicate line {_plural('item', rows)} of {billed:.2f} USD, counted once"
-        for source, rows, billed in copies.rows()
+        f"{source}: {rows} duplicate {_plural('line item', rows)} of {billed:.2f} USD, counted once"
+        for source, rows, billed in duplicates.copies.rows()
     ]
+    if duplicates.versions:
+        items = _plural("line item", duplicates.versions)
+        warnings.append(
+            f"{duplicates.versions} {items} again with another amount, all counted: is one file older?"
+        )
     for name in dict.fromkeys(file.format for file in files):
         pages = [file for file in files if file.format == name]
         if pages and all(file.more_pages for file in pages):
             warnings.append(
-                f"{pages[-1].path.name}: more pages follow it, which are missing; fetch them and read all"
+                f"{pages[-1].label}: more pages follow it, which are missing; fetch them and read all"
             )
     warnings += (
         _amortisation(files, good)
@@ -223,11 +244,11 @@ def _amortisation(files: Sequence[FileReport], good: pl.DataFrame) -> list[str]:
     """Say where commitments are not amortised, because the export leaves out the columns that it takes."""
     bought = dict(good.group_by("source").agg(pl.col("purchase").unique()).rows())
     return [
-        f"{file.path.name}: column {column} is missing, so {purchase.replace('_', ' ')} is not amortised"
+        f"{file.label}: column {column} is missing, so {purchase.replace('_', ' ')} is not amortised"
         for file in files
         for purchase, columns in AMORTISING_COLUMNS.items()
         for column in columns
-        if purchase in bought.get(file.path.name, ()) and column in file.missing
+        if purchase in bought.get(file.label, ()) and column in file.missing
     ]
 
 

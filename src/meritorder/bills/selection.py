@@ -118,7 +118,7 @@ def _model_before_comma() -> pl.Expr:
 
 @cache
 def tag_pairs(tags: str | None) -> dict[str, str]:
-    """Return the tags of a charge by lower-case key, without the provider's prefix: `team` for `user:team`."""
+    """Return the tags of a charge by lower-case key, without a provider's prefix: `team` for `user:team`."""
     if not tags:
         return {}
     try:

@@ -188,11 +188,10 @@ def anthropic_usage(fields: Fields) -> Mapping[str, pl.Expr]:
 
 
 def litellm(fields: Fields) -> Mapping[str, pl.Expr]:
-    """Return the columns of a charge of LiteLLM's spend logs: one request, at what it reckons that it cost."""
+    """Return the columns of a charge of LiteLLM's spend logs: one request, at the cost it reckons."""
     model = fields.text("model")
     spend = fields.money("spend")
     return {
-        "line_item": fields.text("request_id"),
         "period_start": fields.time("startTime", "start_time"),
         "period_end": fields.time("endTime", "end_time"),
         "provider": pl.coalesce(
@@ -218,6 +217,11 @@ def litellm(fields: Fields) -> Mapping[str, pl.Expr]:
         "currency": pl.lit("USD"),
         "model": model,
     }
+
+
+def litellm_identity(fields: Fields) -> list[pl.Expr] | None:
+    """Return what LiteLLM identifies a request by."""
+    return [fields.text("request_id")] if fields.has("request_id") else None
 
 
 def _usage(provider: str, service: str, fields: Fields) -> dict[str, pl.Expr]:
