@@ -12,7 +12,6 @@ from typing import Any, Final
 import polars as pl
 
 from meritorder import bills
-from meritorder.bills import figures
 from meritorder.units import BYTES_PER_GIB
 
 SAMPLE: Final = Path(__file__).resolve().parents[2] / "shared/data/bills/aws_cur2_llm_2026-10.csv"
@@ -76,8 +75,8 @@ def measure(path: Path) -> dict[str, Any]:
     scanned = time.perf_counter()
     bill = bills.read(path)
     read = time.perf_counter()
-    made = figures.figures(figures.inference(bill.groups))
-    shape = figures.hourly(bill.charges, "kind", "instance_type", "purchase")
+    made = bills.figures(bills.inference(bill.groups))
+    shape = bills.hourly(bill.charges, "kind", "instance_type", "purchase")
     done = time.perf_counter()
     peak_bytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * _KIB
     return {

@@ -159,13 +159,16 @@ def _check_last_line(path: Path, tail: bytes, columns: int, separator: str) -> t
     if tail.endswith(b"\n"):
         return ()
     line = tail.decode("utf-8", errors="replace").splitlines()[-1]
-    fields = next(csv.reader([line], delimiter=separator), [])
-    if len(fields) < columns or line.count('"') % 2:
-        raise BillError(
-            f"the file is cut off: its last line has {len(fields)} of {columns} columns",
-            where=path.name,
-            fix=_AGAIN,
-        )
+    try:
+        fields = next(csv.reader([line], delimiter=separator, strict=True), [])
+        if fields and fields[-1].startswith("{"):
+            json.loads(fields[-1])
+    except (csv.Error, json.JSONDecodeError):
+        said = "the file is cut off: its last line stops in the middle of a text"
+        raise BillError(said, where=path.name, fix=_AGAIN) from None
+    if len(fields) < columns:
+        said = f"the file is cut off: its last line has {len(fields)} of {columns} columns"
+        raise BillError(said, where=path.name, fix=_AGAIN)
     return ("the last line has no line end, so the file may be cut off",)
 
 

@@ -29,7 +29,7 @@ _GCP_TYPE: Final = (
     r"\b([a-z]\d[a-z]?-(?:standard|highgpu|megagpu|ultragpu|edgegpu|maxgpu|highmem|highcpu)-\w+)\b"
 )
 _PREFIXED: Final = r"^(?:ml|db|cache)\."
-_TAG_PREFIX: Final = re.compile(r"^(user|aws|tag|label)s?[:_/]", re.IGNORECASE)
+_TAG_PREFIX: Final = re.compile(r"^(user|aws)[:_]")
 
 
 @cache
@@ -118,7 +118,7 @@ def _model_before_comma() -> pl.Expr:
 
 @cache
 def tag_pairs(tags: str | None) -> dict[str, str]:
-    """Return the tags of a charge by lower-case key, without a provider's prefix: `team` for `user:team`."""
+    """Return the tags of a charge by lower-case key, with and without AWS's prefix: `user:team`, `team`."""
     if not tags:
         return {}
     try:
@@ -129,11 +129,12 @@ def tag_pairs(tags: str | None) -> dict[str, str]:
         parsed = {pair["key"]: pair["value"] for pair in parsed["pairs"] or ()}
     if not isinstance(parsed, dict):
         return {}
-    return {
-        _TAG_PREFIX.sub("", key).lower(): value if isinstance(value, str) else json.dumps(value)
+    pairs = {
+        key.lower(): value if isinstance(value, str) else json.dumps(value)
         for key, value in parsed.items()
         if value is not None
     }
+    return {_TAG_PREFIX.sub("", key): value for key, value in pairs.items()} | pairs
 
 
 def tag(name: str) -> pl.Expr:
