@@ -67,6 +67,66 @@ def test_both_twins_to_the_cent(rows: str) -> None:
     assert (bill.report.rows, bill.report.problems) == (truth[rows], ())
 
 
+def _preview(twin: pl.DataFrame) -> pl.DataFrame:
+    """Write FOCUS 1.2 as 1.0-preview: its names, its pricing categories, none of the later columns."""
+    later = (
+        "InvoiceId",
+        "PricingCurrency",
+        "SkuMeter",
+        "ServiceSubcategory",
+        "CapacityReservationId",
+        "ContractedCost",
+    )
+    names = {
+        "CommitmentDiscountStatus": "ChargeSubcategory",
+        "RegionId": "Region",
+        "ConsumedUnit": "UsageUnit",
+    }
+    return (
+        twin.drop(*later, "CapacityReservationStatus", "ChargeClass", "CommitmentDiscountUnit")
+        .with_columns(
+            pl.col("PricingCategory").replace({"Standard": "On-Demand", "Committed": "Commitment-Based"}),
+            pl.col("CommitmentDiscountStatus").replace(
+                {"Used": "Used Commitment", "Unused": "Unused Commitment"}
+            ),
+        )
+        .rename(names | {"ConsumedQuantity": "UsageQuantity"})
+    )
+
+
+def _doubles(twin: pl.DataFrame) -> pl.DataFrame:
+    """Write amounts and times as Parquet exports do."""
+    return twin.with_columns(
+        pl.col("BilledCost", "EffectiveCost", "ListCost", "ConsumedQuantity").cast(pl.Float64),
+        pl.col("ChargePeriodStart", "ChargePeriodEnd").str.to_datetime("%Y-%m-%dT%H:%M:%SZ", time_unit="ms"),
+    )
+
+
+DRESSES: dict[str, Callable[[pl.DataFrame], pl.DataFrame]] = {
+    "FOCUS 1.0-preview": _preview,
+    "FOCUS 1.1": lambda twin: twin.drop("InvoiceId", "PricingCurrency"),
+    "FOCUS 1.2": _doubles,
+    "FOCUS 1.3": lambda twin: twin.rename({"ProviderName": "ServiceProviderName"}).drop("PublisherName"),
+}
+
+
+@pytest.mark.parametrize("title", DRESSES)
+def test_every_version_of_focus_has_the_same_figures(title: str, tmp_path: Path) -> None:
+    twin = pl.read_csv(DATA / TWINS["rows_focus"], infer_schema=False)
+    DRESSES[title](twin).write_parquet(tmp_path / "bill.parquet")
+    bill = bills.read(tmp_path)
+    assert bill.report.files[0].title == title
+    assert bills.figures(bill.groups) == bills.figures(bills.read(DATA / TWINS["rows_focus"]).groups)
+
+
+def test_copies_in_a_month_change_nothing(tmp_path: Path) -> None:
+    month = pl.read_csv(DATA / TWINS["rows_cur"], infer_schema=False)
+    pl.concat([month, month.sample(200, seed=1)]).write_csv(tmp_path / "cur.csv")
+    bill = bills.read(tmp_path)
+    assert bill.report.duplicate_rows == 200
+    assert bills.figures(bill.groups) == bills.figures(bills.read(DATA / TWINS["rows_cur"]).groups)
+
+
 @pytest.mark.parametrize(
     ("name", "rows", "billed"),
     [

@@ -97,7 +97,7 @@ def columns(fields: Fields) -> Mapping[str, pl.Expr]:
         "region": fields.text("product_region_code", "product_region"),
         "service": fields.text("line_item_product_code"),
         "sku": usage_type,
-        "description": fields.text("line_item_line_item_description", "product_product_name"),
+        "description": _description(fields),
         "resource": fields.text("line_item_resource_id"),
         "instance_type": fields.text("product_instance_type"),
         "purchase": _purchase(kind, usage_type, operation, fields.text("pricing_term"), reservation),
@@ -114,6 +114,13 @@ def columns(fields: Fields) -> Mapping[str, pl.Expr]:
         "billing_end": fields.time("bill_billing_period_end_date"),
         "refused": pl.when(kind.is_null()).then(pl.lit("no line item type")),
     }
+
+
+def _description(fields: Fields) -> pl.Expr:
+    """Return AWS's words for the charge; of a Marketplace model, the product's name."""
+    product = fields.text("product_product_name", needed=False)
+    described = pl.coalesce(fields.text("line_item_line_item_description"), product)
+    return pl.when(product.str.contains("Bedrock Edition", literal=True)).then(product).otherwise(described)
 
 
 def identity(fields: Fields) -> list[pl.Expr] | None:

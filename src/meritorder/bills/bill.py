@@ -182,11 +182,22 @@ def _without_duplicates(lines: pl.LazyFrame) -> tuple[pl.LazyFrame, Duplicates]:
     none = pl.DataFrame(schema={"source": pl.String, "rows": pl.UInt32, "billed_usd": MONEY})
     if rows == distinct:
         return lines, Duplicates(copies=none, versions=identified - items)
-    copy = ~pl.col("line_hash").is_first_distinct() & pl.col("refused").is_null()
-    copies = lines.filter(copy).group_by("source").agg(rows=pl.len(), billed_usd=pl.col("billed_usd").sum())
-    return lines.filter(~copy), Duplicates(
-        copies=copies.sort("source").collect(), versions=identified - items
+    hashes = (
+        counted.group_by("line_hash").len().filter(pl.col("len") > 1).collect(engine="streaming")["line_hash"]
     )
+    again = pl.col("line_hash").is_in(hashes.implode())
+    repeated = lines.filter(again)
+    once = repeated.unique("line_hash", keep="first", maintain_order=True)
+    # Few lines come again in most bills, so that only they are held in memory.
+    copies = (
+        repeated.select("source", "line_hash", "billed_usd")
+        .filter(~pl.col("line_hash").is_first_distinct())
+        .group_by("source")
+        .agg(rows=pl.len(), billed_usd=pl.col("billed_usd").sum())
+        .sort("source")
+        .collect()
+    )
+    return pl.concat([lines.filter(~again), once]), Duplicates(copies=copies, versions=identified - items)
 
 
 def _sum(lines: pl.LazyFrame, select: Sequence[tuple[str, str]]) -> pl.DataFrame:

@@ -30,16 +30,17 @@ class Fields:
         """Return whether any of the names is a column."""
         return any(name in self.schema for name in names)
 
-    def _present(self, names: tuple[str, ...]) -> list[str]:
+    def _present(self, names: tuple[str, ...], *, needed: bool = True) -> list[str]:
         found = [name for name in names if name in self.schema]
         self.used.update(found)
-        if not found and names[0] not in self.missing:
+        if needed and not found and names[0] not in self.missing:
             self.missing.append(names[0])
         return found
 
-    def text(self, *names: str) -> pl.Expr:
-        """Return the first of the columns that is not empty, as text."""
-        found = [_text(pl.col(name), self.schema[name]) for name in self._present(names)]
+    def text(self, *names: str, needed: bool = True) -> pl.Expr:
+        """Return the first of the columns that is not empty, as text; missing only if needed."""
+        present = self._present(names, needed=needed)
+        found = [_text(pl.col(name), self.schema[name]) for name in present]
         return pl.coalesce(found) if found else pl.lit(None, dtype=pl.String)
 
     def money(self, *names: str) -> pl.Expr:

@@ -36,7 +36,7 @@ class Figures:
         capacity_block_usd: Amortised cost of capacity blocks.
         tokens_usd: Amortised cost of token products.
         on_demand_equivalent_usd: List price of the machine hours that a commitment could cover or did.
-        effective_usd: Amortised cost of the same hours, and of commitments that nothing used.
+        effective_usd: Amortised cost of the same hours after negotiated discounts, and of unused commitments.
         effective_savings_rate: 1 - effective / on-demand equivalent; None where there is nothing to compare.
         unlisted_usd: Amortised cost of such hours that the bill gives no list price for; in neither of them.
         commitment_usd: Used and unused commitments, amortised.
@@ -73,8 +73,12 @@ def committed() -> pl.Expr:
 
 def eligible() -> pl.Expr:
     """Return whether each row is a commitment, or machine hours that one covers or could cover."""
+    return committed() | ((pl.col("purchase") == Purchase.ON_DEMAND) & _machine())
+
+
+def _machine() -> pl.Expr:
     machine = pl.col("instance_type").is_not_null() | pl.col("kind").is_in(MACHINES)
-    return committed() | ((pl.col("purchase") == Purchase.ON_DEMAND) & machine.fill_null(value=False))
+    return machine.fill_null(value=False) | pl.col("commitment").is_not_null()
 
 
 def inference(groups: pl.DataFrame) -> pl.DataFrame:
@@ -96,8 +100,9 @@ def figures(groups: pl.DataFrame) -> Figures:
     used_commitment = _sum(groups, "amortised_usd", covered)
     # A purchase of a commitment has no list price, and no amortised cost either.
     unlisted = _sum(groups, "unlisted_usd", used)
+    discount = _sum(groups, "amortised_usd", _machine() & (pl.col("purchase") == Purchase.DISCOUNT))
     equivalent = _sum(groups, "list_usd", used)
-    effective = _sum(groups, "amortised_usd", used) - unlisted + unused
+    effective = _sum(groups, "amortised_usd", used) - unlisted + unused + discount
     return Figures(
         billed_usd=_sum(groups, "billed_usd"),
         amortised_usd=_sum(groups, "amortised_usd"),

@@ -73,9 +73,9 @@ def columns(fields: Fields) -> Mapping[str, pl.Expr]:
     category = fields.text("ChargeCategory", "ChargeType")
     commitment = fields.text("CommitmentDiscountId")
     family = fields.text("CommitmentDiscountType", "CommitmentDiscountCategory")
-    meter = fields.text("x_UsageType", "x_SkuDescription", "x_SkuMeterName", "SkuMeter")
+    meter = fields.text("x_UsageType", "x_SkuDescription", "x_SkuMeterName", "SkuMeter", needed=False)
     description = fields.text("ChargeDescription")
-    block = fields.text("CapacityReservationId").is_not_null() | pl.concat_str(
+    block = fields.text("CapacityReservationId", needed=False).is_not_null() | pl.concat_str(
         meter, fields.text("SkuId"), description, ignore_nulls=True
     ).str.contains(r"(?i)capacity.?block")
     purchase = _purchase(fields, category, commitment, family, status, block=block)
@@ -89,15 +89,15 @@ def columns(fields: Fields) -> Mapping[str, pl.Expr]:
         ),
         "payer": fields.text("BillingAccountId"),
         "account": fields.text("SubAccountId"),
-        "invoice": fields.text("InvoiceId", "x_InvoiceId"),
+        "invoice": fields.text("InvoiceId", "x_InvoiceId", needed=False),
         "region": fields.text("RegionId", "Region"),
         "service": fields.text("ServiceName"),
         "sku": pl.coalesce(_specific(meter), fields.text("SkuId")),
         "description": description,
         "resource": fields.text("ResourceId"),
         "instance_type": pl.coalesce(
-            fields.text("x_SkuInstanceType", "x_InstanceType"),
-            fields.text("SkuPriceDetails", "x_SkuDetails").str.extract(
+            fields.text("x_SkuInstanceType", "x_InstanceType", needed=False),
+            fields.text("SkuPriceDetails", "x_SkuDetails", needed=False).str.extract(
                 r'(?i)"(?:x_)?InstanceType"\s*:\s*"([^"]+)"'
             ),
         ),

@@ -291,10 +291,11 @@ def _stops_early(good: pl.DataFrame) -> list[str]:
     """Say where charges stop more than a day before the month: it is not over, or the file is cut."""
     months = (
         good.filter(pl.col("billing_end").is_not_null())
-        .group_by("source", "billing_end")
-        .agg(pl.col("last").max())
+        .group_by("provider", "payer", "billing_end")
+        .agg(pl.col("last").max(), pl.col("source").last())
         .filter(pl.col("last") + pl.duration(seconds=SECONDS_PER_DAY) < pl.col("billing_end"))
         .sort("source", "billing_end")
+        .select("source", "billing_end", "last")
     )
     return [
         f"{source}: charges stop on {last:%Y-%m-%d %H:%M}, the billing period runs to {end:%Y-%m-%d %H:%M}"

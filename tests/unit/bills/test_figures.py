@@ -90,6 +90,14 @@ def test_hours_without_a_list_price_are_in_neither_side_of_the_rate(cur: Write) 
     assert made.effective_savings_rate == Decimal("0.5")
 
 
+def test_negotiated_discounts_are_savings(cur: Write) -> None:
+    hours = {"line_item_unblended_cost": "100", "pricing_public_on_demand_cost": "100"}
+    discount = {"line_item_line_item_type": "EdpDiscount", "line_item_unblended_cost": "-9"}
+    storage = discount | {"product_instance_type": None, "line_item_usage_type": "EBS:VolumeUsage.gp3"}
+    made = bills.figures(bills.read(cur(hours, discount, storage)).groups)
+    assert (made.effective_usd, made.effective_savings_rate) == (91, Decimal("0.09"))
+
+
 def test_by_team_and_service(month: bills.Bill) -> None:
     sums = bills.by(month.groups, "tag:team", "service")
     assert sums.select("tag:team", "service", "amortised_usd").rows() == [("llm", "AmazonEC2", Decimal(224))]

@@ -71,6 +71,15 @@ def test_bedrock_tokens(cur: Write, usage_type: str, model: str, tier: str, toke
     )
 
 
+def test_models_sold_through_the_marketplace(focus: Write) -> None:
+    row = {
+        "SkuMeter": "MP:USE1_InputTokenCount-Units",
+        "ServiceName": "Claude Sonnet 4 (Amazon Bedrock Edition)",
+    }
+    groups = bills.read(focus(row | {"SkuId": "prod-1", "BilledCost": "1", "EffectiveCost": "1"})).groups
+    assert groups.select("kind", "model", "token_type").row(0) == ("tokens", "Claude Sonnet 4", "input")
+
+
 def test_tags_and_the_users_choice(cur: Write) -> None:
     cpu = {
         "line_item_usage_type": "BoxUsage:c7i.large",
