@@ -49,7 +49,7 @@ def plan(
     ]
     for hour, share in zip(hours, used, strict=True):
         cost = (commitment * share).quantize(Decimal("1e-10"))
-        listed = cost * LIST / RATE
+        listed = (cost * LIST / RATE).quantize(Decimal("1e-12"))
         own = {"savings_plan_savings_plan_a_r_n": arn}
         lines += [
             line(

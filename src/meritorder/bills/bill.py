@@ -182,22 +182,17 @@ def _without_duplicates(lines: pl.LazyFrame) -> tuple[pl.LazyFrame, Duplicates]:
     none = pl.DataFrame(schema={"source": pl.String, "rows": pl.UInt32, "billed_usd": MONEY})
     if rows == distinct:
         return lines, Duplicates(copies=none, versions=identified - items)
-    hashes = (
-        counted.group_by("line_hash").len().filter(pl.col("len") > 1).collect(engine="streaming")["line_hash"]
-    )
-    again = pl.col("line_hash").is_in(hashes.implode())
-    repeated = lines.filter(again)
-    once = repeated.unique("line_hash", keep="first", maintain_order=True)
-    # Few lines come again in most bills, so that only they are held in memory.
-    copies = (
-        repeated.select("source", "line_hash", "billed_usd")
+    repeated = counted.group_by("line_hash").len().filter(pl.col("len") > 1).collect(engine="streaming")
+    place = fingerprint(map(pl.col, ("source", "row", "line_hash")))
+    again = (
+        lines.filter(pl.col("line_hash").is_in(repeated["line_hash"].implode()))
+        .select("source", "line_hash", "billed_usd", place=place)
+        .collect(engine="streaming")
         .filter(~pl.col("line_hash").is_first_distinct())
-        .group_by("source")
-        .agg(rows=pl.len(), billed_usd=pl.col("billed_usd").sum())
-        .sort("source")
-        .collect()
     )
-    return pl.concat([lines.filter(~again), once]), Duplicates(copies=copies, versions=identified - items)
+    copies = again.group_by("source").agg(rows=pl.len(), billed_usd=pl.col("billed_usd").sum()).sort("source")
+    once = lines.filter(~place.is_in(again["place"].implode()))
+    return once, Duplicates(copies=copies, versions=identified - items)
 
 
 def _sum(lines: pl.LazyFrame, select: Sequence[tuple[str, str]]) -> pl.DataFrame:
