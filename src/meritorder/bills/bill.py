@@ -152,7 +152,9 @@ def _hashes(
             "line_hash": fingerprint([*identity, *(columns[name] for name in told)]),
         }
     names = [name for name, dtype in fields.schema.items() if name != "row" and not dtype.is_nested()]
-    return {"line_hash": fingerprint(map(pl.col, names))}
+    # A map of tags cannot be hashed; as text it can.
+    tags = [columns["tags"]] if "tags" in columns else []
+    return {"line_hash": fingerprint([*map(pl.col, names), *tags])}
 
 
 def _grouped(lines: pl.LazyFrame, select: Sequence[tuple[str, str]]) -> pl.LazyFrame:

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from decimal import Decimal
 from pathlib import Path
 
+import polars as pl
 import pytest
 
 from meritorder import bills
@@ -36,6 +37,13 @@ def test_equal_lines_are_copies_where_nothing_identifies_them(focus: Write) -> N
     hour = {"BilledCost": "2", "EffectiveCost": "2", "ResourceId": "i-1"}
     report = bills.read(focus(hour, hour, hour | {"ResourceId": "i-2"})).report
     assert (report.duplicate_rows, report.billed_usd) == (1, 4)
+
+
+def test_lines_that_differ_in_their_tags_alone_are_no_copies(cur: Write, tmp_path: Path) -> None:
+    pairs = [[{"key": "team", "value": team}] for team in ("a", "b")]
+    frame = pl.read_csv(cur(HOUR, HOUR, without=["identity_line_item_id"]), infer_schema=False)
+    frame.with_columns(resource_tags=pl.Series(pairs)).write_parquet(tmp_path / "cur.parquet")
+    assert bills.read(tmp_path / "cur.parquet").report.duplicate_rows == 0
 
 
 def test_another_amount_of_the_same_line_is_counted_and_said(cur: Write) -> None:
