@@ -43,6 +43,134 @@ REQUESTS: tuple[Column, ...] = (
 """Requests of a trace: sorted by `arrived_s`, `0 <= cached_tokens < input_tokens`, deadlines on the same clock."""
 
 
+MONEY = pl.Decimal(38, 12)
+"""Exact dollars: 26 digits before the point and 12 after, so that sums do not round."""
+
+_INSTANT = pl.Datetime("us", "UTC")
+
+CHARGES: tuple[Column, ...] = (
+    Column(name="source", dtype=pl.String, unit="", meaning="file that it was read from"),
+    Column(
+        name="row",
+        dtype=pl.UInt32,
+        unit="",
+        meaning="line of a CSV (the header is line 1), else number of the record",
+    ),
+    Column(name="period_start", dtype=_INSTANT, unit="", meaning="start of what is charged for"),
+    Column(name="period_end", dtype=_INSTANT, unit="", meaning="end of what is charged for", nullable=True),
+    Column(
+        name="provider",
+        dtype=pl.String,
+        unit="",
+        meaning="who charges: aws, azure, gcp, openai, anthropic, ...",
+        nullable=True,
+    ),
+    Column(name="payer", dtype=pl.String, unit="", meaning="account that pays", nullable=True),
+    Column(
+        name="account",
+        dtype=pl.String,
+        unit="",
+        meaning="account, subscription or project that used it",
+        nullable=True,
+    ),
+    Column(name="invoice", dtype=pl.String, unit="", meaning="invoice that it belongs to", nullable=True),
+    Column(name="region", dtype=pl.String, unit="", meaning="provider's region", nullable=True),
+    Column(name="service", dtype=pl.String, unit="", meaning="provider's name of the service", nullable=True),
+    Column(
+        name="sku",
+        dtype=pl.String,
+        unit="",
+        meaning="what was metered: usage type, meter or SKU",
+        nullable=True,
+    ),
+    Column(
+        name="description", dtype=pl.String, unit="", meaning="provider's words for the charge", nullable=True
+    ),
+    Column(name="resource", dtype=pl.String, unit="", meaning="machine, endpoint or request", nullable=True),
+    Column(
+        name="instance_type",
+        dtype=pl.String,
+        unit="",
+        meaning="provider's name of the machine",
+        nullable=True,
+    ),
+    Column(
+        name="instance_family",
+        dtype=pl.String,
+        unit="",
+        meaning="instance type without its size",
+        nullable=True,
+    ),
+    Column(
+        name="purchase", dtype=pl.String, unit="", meaning="how it was bought; a `bills.charges.Purchase`"
+    ),
+    Column(
+        name="unused", dtype=pl.Boolean, unit="", meaning="its amortised cost is commitment that nothing used"
+    ),
+    Column(
+        name="commitment",
+        dtype=pl.String,
+        unit="",
+        meaning="reservation or savings plan that it belongs to",
+        nullable=True,
+    ),
+    Column(name="quantity", dtype=pl.Float64, unit="", meaning="how much was used", nullable=True),
+    Column(name="unit", dtype=pl.String, unit="", meaning="what the quantity counts", nullable=True),
+    Column(
+        name="billed_usd",
+        dtype=MONEY,
+        unit="USD",
+        meaning="on the invoice (AWS: unblended; FOCUS: BilledCost)",
+    ),
+    Column(
+        name="amortised_usd",
+        dtype=MONEY,
+        unit="USD",
+        meaning="commitments spread over what they cover (FOCUS: EffectiveCost)",
+    ),
+    Column(
+        name="list_usd",
+        dtype=MONEY,
+        unit="USD",
+        meaning="the same usage on demand at list price",
+        nullable=True,
+    ),
+    Column(
+        name="priced",
+        dtype=pl.Boolean,
+        unit="",
+        meaning="false where the source counts usage without amounts",
+    ),
+    Column(name="tags", dtype=pl.String, unit="", meaning="the user's tags, a JSON object", nullable=True),
+    Column(name="model", dtype=pl.String, unit="", meaning="model, of token products", nullable=True),
+    Column(
+        name="tier",
+        dtype=pl.String,
+        unit="",
+        meaning="service tier, of token products; a `domain.Tier`",
+        nullable=True,
+    ),
+    Column(
+        name="token_type",
+        dtype=pl.String,
+        unit="",
+        meaning="input, cached_input, cache_write or output",
+        nullable=True,
+    ),
+    Column(
+        name="kind",
+        dtype=pl.String,
+        unit="",
+        meaning="why it is inference; null where it is not",
+        nullable=True,
+    ),
+)
+"""Charges of a bill, one row a line item.
+
+`billed_usd` sums to the invoice; so does `amortised_usd`, over the whole term of a commitment.
+"""
+
+
 def check(frame: pl.DataFrame, schema: tuple[Column, ...], *, what: str) -> pl.DataFrame:
     """Return the frame with the schema's columns in order, or say which column is wrong.
 

@@ -1,0 +1,196 @@
+"""AWS Cost and Usage Reports: CUR 2.0 (Data Exports) and the legacy CUR, amortised by AWS's own rules."""
+
+import re
+from collections.abc import Mapping
+from typing import Final
+
+import polars as pl
+
+from meritorder.bills.charges import Purchase
+from meritorder.bills.fields import Fields, mapped
+from meritorder.tables import MONEY
+
+REQUIRED: Final = ("line_item_unblended_cost", "line_item_line_item_type", "line_item_usage_start_date")
+
+_CAPITAL: Final = re.compile(r"(?<=[A-Za-z0-9])(?=[A-Z])")
+_TAG_PREFIXES: Final = ("resourceTags/", "resource_tags_")
+
+# Source: AWS Data Exports User Guide, "Line item details" (line_item_line_item_type), read 2026-11.
+_PURCHASES: Final = {
+    "Usage": Purchase.ON_DEMAND,
+    "SavingsPlanCoveredUsage": Purchase.SAVINGS_PLAN,
+    "SavingsPlanNegation": Purchase.SAVINGS_PLAN,
+    "SavingsPlanRecurringFee": Purchase.SAVINGS_PLAN,
+    "SavingsPlanUpfrontFee": Purchase.SAVINGS_PLAN,
+    "DiscountedUsage": Purchase.RESERVED,
+    "RIFee": Purchase.RESERVED,
+    "Fee": Purchase.FEE,
+    "Tax": Purchase.TAX,
+    "Credit": Purchase.CREDIT,
+    "Refund": Purchase.REFUND,
+    "BundledDiscount": Purchase.DISCOUNT,
+    "Discount": Purchase.DISCOUNT,
+    "EdpDiscount": Purchase.DISCOUNT,
+    "PrivateRateDiscount": Purchase.DISCOUNT,
+    "SppDiscount": Purchase.DISCOUNT,
+    "DistributorDiscount": Purchase.DISCOUNT,
+}
+
+_USAGE_TYPES: Final = ("Usage", "SavingsPlanCoveredUsage", "DiscountedUsage")
+_UNUSED_TYPES: Final = ("SavingsPlanRecurringFee", "RIFee")
+
+SAVINGS_PLAN_COLUMNS: Final = (
+    "savings_plan_savings_plan_effective_cost",
+    "savings_plan_total_commitment_to_date",
+    "savings_plan_used_commitment",
+)
+RESERVATION_COLUMNS: Final = (
+    "reservation_effective_cost",
+    "reservation_unused_recurring_fee",
+    "reservation_unused_amortized_upfront_fee_for_billing_period",
+)
+
+
+def snake_case(column: str) -> str:
+    """Return the CUR 2.0 name of a legacy column: `lineItem/UsageStartDate` is `line_item_usage_start_date`.
+
+    Tags keep their key, which is the user's.
+    """
+    if column.startswith(_TAG_PREFIXES):
+        return column
+    return _CAPITAL.sub("_", column.replace("/", "_")).lower()
+
+
+def recognises(columns: frozenset[str]) -> bool:
+    """Return whether these are columns of a Cost and Usage Report, of either kind."""
+    return set(REQUIRED) <= {snake_case(column) for column in columns}
+
+
+def title(columns: frozenset[str]) -> str:
+    """Return which report it is."""
+    return "AWS CUR 2.0" if "line_item_unblended_cost" in columns else "AWS CUR (legacy)"
+
+
+def prepare(raw: pl.LazyFrame) -> pl.LazyFrame:
+    """Give a legacy report the column names of CUR 2.0; of two that become the same, the first."""
+    names: dict[str, str] = {}
+    for name in raw.collect_schema():
+        names.setdefault(snake_case(name), name)
+    return raw.select(pl.col(name).alias(new) for new, name in names.items())
+
+
+def columns(fields: Fields) -> Mapping[str, pl.Expr]:
+    """Return the columns of a charge, as expressions over a report's columns."""
+    kind = fields.text("line_item_line_item_type")
+    usage_type = fields.text("line_item_usage_type")
+    operation = fields.text("line_item_operation")
+    reservation = fields.text("reservation_reservation_a_r_n", "reservation_reservation_arn")
+    plan = fields.text("savings_plan_savings_plan_a_r_n", "savings_plan_savings_plan_arn")
+    billed = fields.money("line_item_unblended_cost")
+    return {
+        "period_start": fields.time("line_item_usage_start_date"),
+        "period_end": fields.time("line_item_usage_end_date"),
+        "provider": pl.lit("aws"),
+        "payer": fields.text("bill_payer_account_id"),
+        "account": fields.text("line_item_usage_account_id"),
+        "invoice": fields.text("bill_invoice_id"),
+        "region": fields.text("product_region_code", "product_region"),
+        "service": fields.text("line_item_product_code"),
+        "sku": usage_type,
+        "description": _description(fields),
+        "resource": fields.text("line_item_resource_id"),
+        "instance_type": fields.text("product_instance_type"),
+        "purchase": _purchase(kind, usage_type, operation, fields.text("pricing_term"), reservation),
+        "unused": kind.is_in(_UNUSED_TYPES),
+        "commitment": pl.coalesce(plan, reservation),
+        "quantity": fields.number("line_item_usage_amount"),
+        "unit": fields.text("pricing_unit"),
+        "billed_usd": billed,
+        "amortised_usd": _amortised(fields, kind, billed, reservation),
+        "list_usd": pl.when(kind.is_in(_USAGE_TYPES)).then(fields.money("pricing_public_on_demand_cost")),
+        "tags": fields.tags("resource_tags", prefixes=_TAG_PREFIXES),
+        "currency": fields.text("line_item_currency_code"),
+        "billing_start": fields.time("bill_billing_period_start_date"),
+        "billing_end": fields.time("bill_billing_period_end_date"),
+        "refused": pl.when(kind.is_null()).then(pl.lit("no line item type")),
+    }
+
+
+def _description(fields: Fields) -> pl.Expr:
+    """Return AWS's words for the charge; of a Marketplace model, the product's name."""
+    product = fields.text("product_product_name", needed=False)
+    described = pl.coalesce(fields.text("line_item_line_item_description"), product)
+    return pl.when(product.str.contains("Bedrock Edition", literal=True)).then(product).otherwise(described)
+
+
+def identity(fields: Fields) -> list[pl.Expr] | None:
+    """Return what AWS identifies a line item by, None where the report leaves it out.
+
+    The identity is unique within a delivery only, so what it is of belongs to it.
+
+    Source: AWS Data Exports User Guide, "Identity details", read 2026-11.
+    """
+    names = (
+        "identity_line_item_id",
+        "identity_time_interval",
+        "line_item_line_item_type",
+        "line_item_usage_type",
+    )
+    return [fields.text(name) for name in names] if all(map(fields.has, names)) else None
+
+
+def _purchase(
+    kind: pl.Expr, usage_type: pl.Expr, operation: pl.Expr, term: pl.Expr, reservation: pl.Expr
+) -> pl.Expr:
+    """Return how it was bought; a line item type that AWS adds later is `other`, at its unblended cost."""
+    block = pl.concat_str(usage_type, operation, ignore_nulls=True).str.contains(
+        "CapacityBlock", literal=True
+    )
+    spot = (term == "Spot") | usage_type.str.contains("SpotUsage", literal=True)
+    return (
+        pl.when((kind == "Usage") & spot)
+        .then(pl.lit(Purchase.SPOT))
+        .when(kind.is_in(("Usage", "Fee")) & block)
+        .then(pl.lit(Purchase.CAPACITY_BLOCK))
+        .when((kind == "Fee") & reservation.is_not_null())
+        .then(pl.lit(Purchase.RESERVED))
+        .otherwise(mapped(kind, _PURCHASES, pl.lit(Purchase.OTHER)))
+    )
+
+
+def _amortised(fields: Fields, kind: pl.Expr, billed: pl.Expr, reservation: pl.Expr) -> pl.Expr:
+    """Return the amortised cost of a line item.
+
+    | line item type            | amortised cost                                       |
+    |---------------------------|------------------------------------------------------|
+    | SavingsPlanCoveredUsage   | its savings plan effective cost                      |
+    | SavingsPlanRecurringFee   | total commitment - used commitment, whatever its sign|
+    | SavingsPlanNegation       | 0: it undoes the on-demand cost of covered usage     |
+    | SavingsPlanUpfrontFee     | 0: the effective cost has it                         |
+    | DiscountedUsage           | its reservation effective cost                       |
+    | RIFee                     | unused recurring fee + unused amortised upfront fee  |
+    | Fee of a reservation      | 0: the effective cost has it                         |
+    | any other                 | unblended cost                                       |
+
+    Where a report leaves out the columns of a family, that family stays unblended, which is the same total.
+
+    Source: AWS Well-Architected Labs, CUR Query Library, "Amortized cost"; AWS Data Exports User Guide,
+        "Savings Plans details" and "Reservation details". Read 2026-11.
+    """
+    nothing = pl.lit(0, dtype=MONEY)
+    rules: dict[str, pl.Expr] = {}
+    effective, total, used = (fields.money(name) for name in SAVINGS_PLAN_COLUMNS)
+    if all(map(fields.has, SAVINGS_PLAN_COLUMNS)):
+        rules["SavingsPlanCoveredUsage"] = effective
+        rules["SavingsPlanRecurringFee"] = total - used.fill_null(nothing)
+        rules["SavingsPlanNegation"] = nothing
+        rules["SavingsPlanUpfrontFee"] = nothing
+    effective, recurring, upfront = (fields.money(name) for name in RESERVATION_COLUMNS)
+    if all(map(fields.has, RESERVATION_COLUMNS)):
+        rules["DiscountedUsage"] = effective
+        rules["RIFee"] = recurring.fill_null(nothing) + upfront.fill_null(nothing)
+        rules["Fee"] = pl.when(reservation.is_not_null()).then(nothing).otherwise(billed)
+    amortised = billed
+    for name, value in rules.items():
+        amortised = pl.when(kind == name).then(value).otherwise(amortised)
+    return amortised

@@ -1,0 +1,250 @@
+"""A bill as read: its charges, their sums, and what was found wrong with the files."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import polars as pl
+
+from meritorder.bills import files, selection
+from meritorder.bills.charges import CLASSIFIED, COMMITMENTS, READ, fingerprint, line_items
+from meritorder.bills.fields import Fields
+from meritorder.bills.formats import recognise
+from meritorder.bills.report import Duplicates, FileReport, Report, report
+from meritorder.errors import BillError
+from meritorder.tables import CHARGES, MONEY
+
+_GROUPED: Final = (
+    *(
+        "source",
+        "format",
+        "provider",
+        "payer",
+        "account",
+        "invoice",
+        "region",
+        "service",
+        "sku",
+        "description",
+    ),
+    *(
+        "instance_type",
+        "purchase",
+        "unused",
+        "commitment",
+        "unit",
+        "priced",
+        "tags",
+        "model",
+        "tier",
+        "token_type",
+    ),
+    *("currency", "billing_start", "billing_end", "refused"),
+)
+_SUMMED: Final = ("quantity", "billed_usd", "amortised_usd", "list_usd", "stated_usd")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bill:
+    """One or more bill files as one set of charges.
+
+    Args:
+        charges: The columns of `tables.CHARGES`, one row a line item; lazy, so it need not fit in memory.
+        groups: The same charges summed over time and resources: few rows, in memory, with `rows`, the sums,
+            `unlisted_usd` (amortised cost of rows without a list price), `first` and `last` (the period that
+            they cover). Every figure that needs no time is made from these.
+        report: What was read, and what was wrong with it.
+    """
+
+    charges: pl.LazyFrame
+    groups: pl.DataFrame
+    report: Report
+
+
+def read(
+    sources: Sequence[str | Path] | str | Path,
+    *,
+    format: str | None = None,  # noqa: A002 - the option's name
+    select: Sequence[tuple[str, str]] = (),
+    strict: bool = False,
+) -> Bill:
+    """Read bills: files of any known format, or folders of them, of one month or many.
+
+    Args:
+        sources: Files or folders.
+        format: Name of the format of all the files; None to find it by their columns.
+        select: Further charges that are inference, as (column, glob) or ("tag:KEY", glob).
+        strict: Refuse a bill with unreadable rows, duplicates or warnings, rather than report them.
+
+    Raises:
+        BillError: A file is missing, cut off, not a bill, or not in US dollars; or is not clean, if `strict`.
+    """
+    paths = files.find([sources] if isinstance(sources, str | Path) else sources)
+    opened = [_open(path, label, format) for path, label in zip(paths, _labels(paths), strict=True)]
+    lines = _grouped(pl.concat([lines for _, lines in opened]), select)
+    try:
+        lines, duplicates = _without_duplicates(lines)
+        groups = _sum(lines, select)
+    except pl.exceptions.PolarsError as error:
+        where = ", ".join(path.name for path in paths[:3])
+        raise BillError(f"the bill cannot be read: {str(error).splitlines()[0]}", where=where) from error
+    _check_currency(groups)
+    good = groups.filter(pl.col("refused").is_null())
+    good = selection.with_commitments(selection.classify(good))
+    if select:
+        good = good.with_columns(
+            kind=pl.coalesce("kind", pl.when(selection.chosen(good, select)).then(pl.lit("selected")))
+        )
+    summary = report([file for file, _ in opened], groups, duplicates)
+    if not good.height:
+        why = "not one of its rows can be used" if summary.rows else "there are no charges in it"
+        raise BillError(why, where=paths[0].name, fix="; ".join(summary.refusals) or None)
+    if strict and summary.problems:
+        raise BillError("; ".join(summary.problems), where=paths[0].name)
+    return Bill(charges=_classified(lines, good), groups=good, report=summary)
+
+
+def _labels(paths: Sequence[Path]) -> list[str]:
+    """Return the name of each file, with its folder where two have the same name."""
+    names = [path.name for path in paths]
+    return [path.name if names.count(path.name) == 1 else f"{path.parent.name}/{path.name}" for path in paths]
+
+
+def _open(path: Path, label: str, name: str | None) -> tuple[FileReport, pl.LazyFrame]:
+    """Open one file and turn its rows into line items."""
+    source = files.load(path)
+    known = recognise(source, name)
+    raw = known.prepare(source.frame)
+    fields = Fields(raw.collect_schema())
+    columns = dict(known.columns(fields))
+    columns |= {
+        "source": pl.lit(label),
+        "row": pl.col("row"),
+        "format": pl.lit(known.name),
+    }
+    columns |= _hashes(fields, columns, known.identity(fields))
+    file = FileReport(
+        path=path,
+        label=label,
+        format=known.name,
+        title=known.title(source.columns),
+        invoiced=known.invoiced,
+        missing=tuple(fields.missing),
+        ignored=tuple(sorted(set(fields.schema) - fields.used - {"row"})),
+        notes=source.notes,
+        more_pages=source.more_pages,
+    )
+    return file, line_items(raw, columns)
+
+
+def _hashes(
+    fields: Fields, columns: dict[str, pl.Expr], identity: list[pl.Expr] | None
+) -> dict[str, pl.Expr]:
+    """Return hashes by which the same line item, and the same line of it, are found again.
+
+    Where the provider identifies its line items, that and the amounts are enough; else every column counts.
+    """
+    if identity is not None:
+        told = ("period_start", "resource", "quantity", "billed_usd", "amortised_usd")
+        return {
+            "item_hash": fingerprint(identity),
+            "line_hash": fingerprint([*identity, *(columns[name] for name in told)]),
+        }
+    names = [name for name, dtype in fields.schema.items() if name != "row" and not dtype.is_nested()]
+    # A map of tags cannot be hashed; as text it can.
+    tags = [columns["tags"]] if "tags" in columns else []
+    return {"line_hash": fingerprint([*map(pl.col, names), *tags])}
+
+
+def _grouped(lines: pl.LazyFrame, select: Sequence[tuple[str, str]]) -> pl.LazyFrame:
+    """Add `group`: equal for line items that differ only in time, resource and amount."""
+    return lines.with_columns(group=fingerprint(map(pl.col, _dimensions(select))))
+
+
+def _dimensions(select: Sequence[tuple[str, str]]) -> list[str]:
+    """Return the columns that groups keep apart: also those that the user selects by."""
+    known = {column.name for column in CHARGES if column.dtype == pl.String} - set(CLASSIFIED)
+    return [
+        *_GROUPED,
+        *(name for name in dict.fromkeys(dict(select)) if name in known and name not in _GROUPED),
+    ]
+
+
+def _without_duplicates(lines: pl.LazyFrame) -> tuple[pl.LazyFrame, Duplicates]:
+    """Return each line once, and what was found more than once."""
+    counted = lines.filter(pl.col("refused").is_null())
+    size = counted.select(
+        rows=pl.len(),
+        lines=pl.col("line_hash").n_unique(),
+        identified_lines=pl.col("line_hash").filter(pl.col("item_hash").is_not_null()).n_unique(),
+        items=pl.col("item_hash").drop_nulls().n_unique(),
+    ).collect(engine="streaming")
+    rows, distinct, identified, items = size.row(0)
+    none = pl.DataFrame(schema={"source": pl.String, "rows": pl.UInt32, "billed_usd": MONEY})
+    if rows == distinct:
+        return lines, Duplicates(copies=none, versions=identified - items)
+    repeated = counted.group_by("line_hash").len().filter(pl.col("len") > 1).collect(engine="streaming")
+    place = fingerprint(map(pl.col, ("source", "row", "line_hash")))
+    again = (
+        lines.filter(pl.col("line_hash").is_in(repeated["line_hash"].implode()))
+        .select("source", "line_hash", "billed_usd", place=place)
+        .collect(engine="streaming")
+        .filter(~pl.col("line_hash").is_first_distinct())
+    )
+    copies = again.group_by("source").agg(rows=pl.len(), billed_usd=pl.col("billed_usd").sum()).sort("source")
+    once = lines.filter(~place.is_in(again["place"].implode()))
+    return once, Duplicates(copies=copies, versions=identified - items)
+
+
+def _sum(lines: pl.LazyFrame, select: Sequence[tuple[str, str]]) -> pl.DataFrame:
+    dimensions = _dimensions(select)
+    negative = (pl.col("billed_usd") < 0) & ~pl.col("purchase").is_in(COMMITMENTS)
+    return (
+        lines.group_by("group")
+        .agg(
+            pl.col(dimensions).first(),
+            pl.col(_SUMMED).sum(),
+            rows=pl.len(),
+            first_row=pl.col("row").min(),
+            first=pl.col("period_start").min(),
+            last=pl.col("period_end").max(),
+            unlisted_usd=pl.col("amortised_usd").filter(pl.col("list_usd").is_null()).sum(),
+            negative_rows=negative.sum(),
+            negative_usd=pl.col("billed_usd").filter(negative).sum(),
+        )
+        .sort("source", "first_row")
+        .collect(engine="streaming")
+    )
+
+
+def _classified(lines: pl.LazyFrame, groups: pl.DataFrame) -> pl.LazyFrame:
+    """Return CHARGES: line items with what their group was found to be; refused ones have no group here."""
+    found = groups.lazy().select("group", *selection.FOUND)
+    given = [column.name for column in READ if column.name not in selection.FOUND]
+    return (
+        lines.select("group", *given)
+        .join(found, on="group", how="inner")
+        .select(column.name for column in CHARGES)
+    )
+
+
+def _check_currency(groups: pl.DataFrame) -> None:
+    """Refuse what cannot be added up: more than one currency, or one that is not the dollar."""
+    by_currency = (
+        groups.filter(pl.col("currency").is_not_null())
+        .group_by(pl.col("currency").str.to_uppercase())
+        .agg(pl.col("rows").sum())
+        .sort("rows", descending=True)
+        .rows()
+    )
+    said = ", ".join(f"{currency} in {rows} rows" for currency, rows in by_currency)
+    where = groups["source"].item(0) if groups.height else None
+    if len(by_currency) > 1:
+        raise BillError(
+            f"the bill mixes currencies: {said}", where=where, fix="read the bills of each currency apart"
+        )
+    if by_currency and by_currency[0][0] != "USD":
+        raise BillError(
+            f"the bill is in {by_currency[0][0]}, not in USD", where=where, fix="export it in US dollars"
+        )

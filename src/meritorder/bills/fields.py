@@ -1,0 +1,152 @@
+"""The columns of one source file, by any of their names, as text, money, numbers and times."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+import polars as pl
+
+from meritorder.tables import MONEY
+
+_NULL_WORDS: Final = ("", "NULL", "null", "None")
+_INSTANT: Final = pl.Datetime("us", "UTC")
+# Larger amounts do not fit MONEY; no bill has them.
+_MOST_USD: Final = 1e20
+
+
+@dataclass
+class Fields:
+    """Looks a column up under the names that versions of a format give it, and remembers what it looked for.
+
+    Args:
+        schema: Columns of the source and their types.
+    """
+
+    schema: pl.Schema
+    used: set[str] = field(default_factory=set)
+    missing: list[str] = field(default_factory=list)
+
+    def has(self, *names: str) -> bool:
+        """Return whether any of the names is a column."""
+        return any(name in self.schema for name in names)
+
+    def _present(self, names: tuple[str, ...], *, needed: bool = True) -> list[str]:
+        found = [name for name in names if name in self.schema]
+        self.used.update(found)
+        if needed and not found and names[0] not in self.missing:
+            self.missing.append(names[0])
+        return found
+
+    def text(self, *names: str, needed: bool = True) -> pl.Expr:
+        """Return the first of the columns that is not empty, as text; missing only if needed."""
+        present = self._present(names, needed=needed)
+        found = [_text(pl.col(name), self.schema[name]) for name in present]
+        return pl.coalesce(found) if found else pl.lit(None, dtype=pl.String)
+
+    def money(self, *names: str) -> pl.Expr:
+        """Return the first of the columns that is present, as exact dollars; null where it is no number."""
+        found = self._present(names)[:1]
+        return _money(pl.col(found[0]), self.schema[found[0]]) if found else pl.lit(None, dtype=MONEY)
+
+    def number(self, *names: str) -> pl.Expr:
+        """Return the first of the columns that has a number."""
+        found = [
+            _plain(name, self.schema[name]).cast(pl.Float64, strict=False) for name in self._present(names)
+        ]
+        return pl.coalesce(found) if found else pl.lit(None, dtype=pl.Float64)
+
+    def time(self, *names: str) -> pl.Expr:
+        """Return the first of the columns that has a time, in UTC."""
+        found = [_time(pl.col(name), self.schema[name]) for name in self._present(names)]
+        return pl.coalesce(found) if found else pl.lit(None, dtype=_INSTANT)
+
+    def tags(self, name: str, *, prefixes: tuple[str, ...] = ()) -> pl.Expr:
+        """Return tags as a JSON object: from one column, or from a column for each key.
+
+        Args:
+            name: A column of JSON text, or of a map.
+            prefixes: Prefixes of columns that each hold one tag.
+        """
+        if name in self.schema:
+            self.used.add(name)
+            return _tags(pl.col(name), self.schema[name])
+        keyed = [column for column in self.schema if column.startswith(prefixes)] if prefixes else []
+        if not keyed:
+            self.missing.append(name)
+            return pl.lit(None, dtype=pl.String)
+        self.used.update(keyed)
+        values = [self.text(column).alias(_after(column, prefixes)) for column in keyed]
+        return pl.struct(values).struct.json_encode()
+
+
+def mapped(column: pl.Expr, words: Mapping[str, str], otherwise: pl.Expr | None = None) -> pl.Expr:
+    """Return the word that each value stands for; else `otherwise`, which is null unless given.
+
+    Written as a chain of conditions, because polars holds the whole column in memory for `replace`.
+    """
+    value = pl.lit(None, dtype=pl.String) if otherwise is None else otherwise
+    for name, word in words.items():
+        value = pl.when(column == name).then(pl.lit(str(word))).otherwise(value)
+    return value
+
+
+def _after(column: str, prefixes: tuple[str, ...]) -> str:
+    return next(column.removeprefix(prefix) for prefix in prefixes if column.startswith(prefix))
+
+
+def _plain(name: str, dtype: pl.DataType) -> pl.Expr:
+    return pl.col(name).str.strip_chars() if dtype == pl.String else pl.col(name)
+
+
+def _text(column: pl.Expr, dtype: pl.DataType) -> pl.Expr:
+    if dtype != pl.String:
+        return column.cast(pl.String)
+    return pl.when(~column.is_in(_NULL_WORDS)).then(column)
+
+
+def _money(column: pl.Expr, dtype: pl.DataType) -> pl.Expr:
+    if dtype == pl.String:
+        digits = column.str.strip_chars()
+        return pl.coalesce(digits.cast(MONEY, strict=False), _rounded(digits.cast(pl.Float64, strict=False)))
+    return _rounded(column) if dtype.is_float() else column.cast(MONEY, strict=False)
+
+
+def _rounded(column: pl.Expr) -> pl.Expr:
+    return pl.when(column.abs() < _MOST_USD).then(column).cast(MONEY)
+
+
+def _time(column: pl.Expr, dtype: pl.DataType) -> pl.Expr:
+    if isinstance(dtype, pl.Datetime):
+        instant = column.cast(pl.Datetime("us", dtype.time_zone))
+        return instant.dt.convert_time_zone("UTC") if dtype.time_zone else instant.dt.replace_time_zone("UTC")
+    if dtype == pl.Date:
+        return column.cast(pl.Datetime("us")).dt.replace_time_zone("UTC")
+    if dtype.is_numeric():
+        return (
+            pl.from_epoch(column.cast(pl.Int64), time_unit="s")
+            .cast(pl.Datetime("us"))
+            .dt.replace_time_zone("UTC")
+        )
+    words = column.cast(pl.String).str.strip_chars().str.replace(" ", "T", literal=True)
+    offset = words.str.slice(16).str.extract_groups(r"([+-])(\d\d):?(\d\d)$")
+    ahead = pl.duration(
+        hours=offset.struct["2"].cast(pl.Int32).fill_null(0),
+        minutes=offset.struct["3"].cast(pl.Int32).fill_null(0),
+    )
+    local = pl.coalesce(
+        words.str.slice(0, 19).str.to_datetime("%Y-%m-%dT%H:%M:%S", time_unit="us", strict=False),
+        words.str.slice(0, 16).str.to_datetime("%Y-%m-%dT%H:%M", time_unit="us", strict=False),
+        words.str.to_date("%Y-%m-%d", strict=False).cast(pl.Datetime("us")),
+        pl.from_epoch(words.cast(pl.Int64, strict=False), time_unit="s").cast(pl.Datetime("us")),
+    )
+    instant = pl.when(offset.struct["1"] == "-").then(local + ahead).otherwise(local - ahead)
+    return instant.dt.replace_time_zone("UTC")
+
+
+def _tags(column: pl.Expr, dtype: pl.DataType) -> pl.Expr:
+    """Write tags as JSON: they come as JSON, as a struct, or as a map, which Arrow stores as pairs."""
+    if isinstance(dtype, pl.Struct):
+        return column.struct.json_encode()
+    if isinstance(dtype, pl.List):
+        return pl.struct(pairs=column).struct.json_encode()
+    return _text(column, dtype)

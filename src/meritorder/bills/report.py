@@ -1,0 +1,303 @@
+"""What was read from which file, and everything that was wrong with it, to the cent."""
+
+import datetime as dt
+from collections.abc import Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from pathlib import Path
+from typing import Final
+
+import polars as pl
+
+from meritorder.bills import aws
+from meritorder.bills.charges import COMMITMENTS, Purchase
+from meritorder.units import SECONDS_PER_DAY
+
+AMORTISING_COLUMNS: Final = {
+    Purchase.SAVINGS_PLAN: (*aws.SAVINGS_PLAN_COLUMNS, "EffectiveCost"),
+    Purchase.RESERVED: (*aws.RESERVATION_COLUMNS, "EffectiveCost"),
+    Purchase.COMMITTED_USE: ("EffectiveCost",),
+}
+"""Columns that each kind of commitment is amortised from."""
+
+_CENT: Final = Decimal("0.01")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileReport:
+    """One file.
+
+    Args:
+        path: Where it is.
+        label: What it is called in `CHARGES.source`.
+        format: Name of its format.
+        title: Full name of its format.
+        invoiced: False if its amounts or counts are nobody's invoice.
+        missing: Columns looked for that it does not have.
+        ignored: Columns that it has and that were not needed.
+        notes: What its reader found odd.
+        more_pages: True if it is a page and says that others follow.
+    """
+
+    path: Path
+    label: str
+    format: str
+    title: str
+    invoiced: bool
+    missing: tuple[str, ...]
+    ignored: tuple[str, ...]
+    notes: tuple[str, ...] = ()
+    more_pages: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Invoice:
+    """The sum of one invoice, to compare with the paper.
+
+    Args:
+        provider: Who sent it.
+        payer: Account that pays.
+        id: Its number, "" where the bill has none.
+        month: Billing month as `2026-10`, "" where the bill has none.
+        billed_usd: Sum of its charges.
+    """
+
+    provider: str
+    payer: str
+    id: str
+    month: str
+    billed_usd: Decimal
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Duplicates:
+    """What was found more than once.
+
+    Args:
+        copies: Rows and dollars of copies of the same line, by `source`; they are not counted.
+        versions: Line items of one identity with other amounts; all are counted.
+    """
+
+    copies: pl.DataFrame
+    versions: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """What was read.
+
+    `stated_usd = billed_usd + duplicates_usd + refused_usd`: every dollar in the files is accounted for.
+
+    Args:
+        files: The files.
+        rows: Line items in them, unpriced usage included.
+        refused_rows: Rows that could not be used.
+        duplicate_rows: Copies of line items, counted once.
+        negative_rows: Refunds, credits and corrections, which are kept.
+        unpriced_rows: Rows that count usage without an amount.
+        stated_usd: Sum of all amounts in the files.
+        billed_usd: Sum of the charges.
+        duplicates_usd: Sum of the copies.
+        refused_usd: Sum of the amounts, where there are any, of refused rows.
+        negative_usd: Sum of refunds, credits and corrections.
+        currencies: Currencies found.
+        period_start: Start of the first charge.
+        period_end: End of the last charge.
+        invoices: Sum of each invoice.
+        refusals: Why rows were refused, one line each.
+        warnings: What else a reader should know, one line each.
+    """
+
+    files: tuple[FileReport, ...]
+    rows: int
+    refused_rows: int
+    duplicate_rows: int
+    negative_rows: int
+    unpriced_rows: int
+    stated_usd: Decimal
+    billed_usd: Decimal
+    duplicates_usd: Decimal
+    refused_usd: Decimal
+    negative_usd: Decimal
+    currencies: tuple[str, ...]
+    period_start: dt.datetime | None
+    period_end: dt.datetime | None
+    invoices: tuple[Invoice, ...]
+    refusals: tuple[str, ...]
+    warnings: tuple[str, ...]
+
+    @property
+    def problems(self) -> tuple[str, ...]:
+        """Everything that a strict reader would refuse, one line each."""
+        return self.refusals + self.warnings
+
+    @property
+    def difference_usd(self) -> Decimal:
+        """What is in the files and not in the charges: copies, and amounts of refused rows."""
+        return self.stated_usd - self.billed_usd
+
+    def against_invoice(self, invoice_usd: Decimal) -> Decimal:
+        """Return what was read minus what an invoice says, in whole cents."""
+        return (self.billed_usd - invoice_usd).quantize(_CENT)
+
+
+def report(files: Sequence[FileReport], groups: pl.DataFrame, duplicates: Duplicates) -> Report:
+    """Make the report of a bill.
+
+    Args:
+        files: One record a file.
+        groups: Sums of like line items, refused ones included.
+        duplicates: What was found more than once.
+    """
+    copies = duplicates.copies
+    good = groups.filter(pl.col("refused").is_null())
+    refused = groups.filter(pl.col("refused").is_not_null())
+    negative = good.filter(pl.col("negative_rows") > 0)
+    billed, duplicated = _total(good, "billed_usd"), _total(copies, "billed_usd")
+    lost = _total(refused, "stated_usd")
+    return Report(
+        files=tuple(files),
+        rows=_count(groups, "rows") + _count(copies, "rows"),
+        refused_rows=_count(refused, "rows"),
+        duplicate_rows=_count(copies, "rows"),
+        negative_rows=_count(negative, "negative_rows"),
+        unpriced_rows=_count(good.filter(~pl.col("priced")), "rows"),
+        stated_usd=billed + duplicated + lost,
+        billed_usd=billed,
+        duplicates_usd=duplicated,
+        refused_usd=lost,
+        negative_usd=_total(negative, "negative_usd"),
+        currencies=tuple(good["currency"].drop_nulls().str.to_uppercase().unique().sort()),
+        period_start=_instant(good["first"].min()),
+        period_end=_instant(good["last"].max()),
+        invoices=_invoices(good),
+        refusals=tuple(_refusals(refused)),
+        warnings=tuple(_warnings(files, good, duplicates)),
+    )
+
+
+def _total(frame: pl.DataFrame, column: str) -> Decimal:
+    return Decimal(frame[column].sum() or 0)
+
+
+def _count(frame: pl.DataFrame, column: str) -> int:
+    return int(frame[column].sum())
+
+
+def _instant(value: object) -> dt.datetime | None:
+    return value if isinstance(value, dt.datetime) else None
+
+
+def _invoices(good: pl.DataFrame) -> tuple[Invoice, ...]:
+    month = pl.col("billing_start").dt.strftime("%Y-%m")
+    sums = (
+        good.filter("priced")
+        .group_by(pl.col("provider", "payer", "invoice").fill_null(""), month=month.fill_null(""))
+        .agg(pl.col("billed_usd").sum())
+        .sort("provider", "payer", "month", "invoice")
+    )
+    return tuple(
+        Invoice(provider=provider, payer=payer, id=invoice, month=month, billed_usd=billed)
+        for provider, payer, invoice, month, billed in sums.rows()
+    )
+
+
+def _refusals(refused: pl.DataFrame) -> list[str]:
+    by_reason = refused.group_by("source", "refused").agg(pl.col("rows").sum(), pl.col("first_row").min())
+    return [
+        f"{source}: {rows} {_plural('row', rows)} refused, {reason}; the first is row {first}"
+        for source, reason, rows, first in by_reason.sort("source", "first_row").rows()
+    ]
+
+
+def _plural(noun: str, count: int) -> str:
+    return noun if count == 1 else noun + "s"
+
+
+def _warnings(files: Sequence[FileReport], good: pl.DataFrame, duplicates: Duplicates) -> list[str]:
+    warnings = [f"{file.label}: {note}" for file in files for note in file.notes]
+    warnings += [
+        f"{source}: {rows} duplicate {_plural('line item', rows)} of {billed:.2f} USD, counted once"
+        for source, rows, billed in duplicates.copies.rows()
+    ]
+    if duplicates.versions:
+        items = _plural("line item", duplicates.versions)
+        warnings.append(
+            f"{duplicates.versions} {items} again with another amount, all counted: is one file older?"
+        )
+    for name in dict.fromkeys(file.format for file in files):
+        pages = [file for file in files if file.format == name]
+        if pages and all(file.more_pages for file in pages):
+            warnings.append(
+                f"{pages[-1].label}: more pages follow it, which are missing; fetch them and read all"
+            )
+    warnings += (
+        _amortisation(files, good)
+        + _effective_differs(good)
+        + _counted_twice(files, good)
+        + _stops_early(good)
+    )
+    return warnings
+
+
+def _amortisation(files: Sequence[FileReport], good: pl.DataFrame) -> list[str]:
+    """Say where commitments are not amortised, because the export leaves out the columns that it takes."""
+    bought = dict(good.group_by("source").agg(pl.col("purchase").unique()).rows())
+    return [
+        f"{file.label}: column {column} is missing, so {purchase.replace('_', ' ')} is not amortised"
+        for file in files
+        for purchase, columns in AMORTISING_COLUMNS.items()
+        for column in columns
+        if purchase in bought.get(file.label, ()) and column in file.missing
+    ]
+
+
+def _effective_differs(good: pl.DataFrame) -> list[str]:
+    """Say where the amortised cost of what needs no amortising is not what was billed: the export errs."""
+    sums = (
+        good.filter(~pl.col("purchase").is_in([str(purchase) for purchase in COMMITMENTS]))
+        .group_by("source")
+        .agg(pl.col("rows", "billed_usd", "amortised_usd").sum())
+        .filter((pl.col("billed_usd") - pl.col("amortised_usd")).abs() > _CENT)
+        .sort("source")
+    )
+    return [
+        f"{source}: what is no commitment was billed {billed:.2f} USD, its effective cost is {amortised:.2f}"
+        for source, _, billed, amortised in sums.rows()
+    ]
+
+
+def _counted_twice(files: Sequence[FileReport], good: pl.DataFrame) -> list[str]:
+    """Say where the same money may be in two files: a month of a payer in two formats, or a proxy's log."""
+    formats = (
+        good.filter(pl.col("priced") & pl.col("billing_start").is_not_null())
+        .group_by("provider", "payer", "billing_start")
+        .agg(pl.col("format").unique().sort())
+        .filter(pl.col("format").list.len() > 1)
+        .sort("provider", "payer", "billing_start")
+    )
+    twice = [
+        f"{start:%Y-%m} of {provider} account {payer} is there as {' and '.join(names)}: it is counted twice"
+        for provider, payer, start, names in formats.rows()
+    ]
+    if any(file.format == "litellm" for file in files) and any(file.invoiced for file in files):
+        twice.append(
+            "LiteLLM's logs hold requests that the bill beside them charges too: they are counted twice"
+        )
+    return twice
+
+
+def _stops_early(good: pl.DataFrame) -> list[str]:
+    """Say where charges stop more than a day before the month: it is not over, or the file is cut."""
+    months = (
+        good.filter(pl.col("billing_end").is_not_null())
+        .group_by("provider", "payer", "billing_end")
+        .agg(pl.col("last").max(), pl.col("source").last())
+        .filter(pl.col("last") + pl.duration(seconds=SECONDS_PER_DAY) < pl.col("billing_end"))
+        .sort("source", "billing_end")
+        .select("source", "billing_end", "last")
+    )
+    return [
+        f"{source}: charges stop on {last:%Y-%m-%d %H:%M}, the billing period runs to {end:%Y-%m-%d %H:%M}"
+        for source, end, last in months.rows()
+    ]

@@ -1,0 +1,226 @@
+"""Which charges are inference, and of what kind: rules (`inference.toml`), tags, and the user's choice."""
+
+import json
+import re
+import tomllib
+from collections.abc import Sequence
+from functools import cache
+from importlib.resources import files
+from typing import Any, Final
+
+import polars as pl
+
+from meritorder.bills.charges import COMMITMENTS, Purchase
+from meritorder.domain import Tier
+from meritorder.errors import BillError
+from meritorder.tables import CHARGES
+
+FOUND: Final = ("instance_type", "instance_family", "model", "tier", "token_type", "purchase", "kind")
+"""Columns that `classify` adds or completes."""
+
+MACHINES: Final = ("accelerator", "endpoint")
+"""Kinds that are paid by the hour, and can be committed to."""
+
+_AWS_TYPE: Final = (
+    r"\b((?:ml\.|db\.|cache\.)?[a-z]{1,4}\d[a-z0-9-]*\.(?:\d*x?large|metal[\w-]*|medium|small|micro|nano))\b"
+)
+_AZURE_TYPE: Final = r"(?i)\b(Standard_[A-Z]+\d\w*)"
+_GCP_TYPE: Final = (
+    r"\b([a-z]\d[a-z]?-(?:standard|highgpu|megagpu|ultragpu|edgegpu|maxgpu|highmem|highcpu)-\w+)\b"
+)
+_PREFIXED: Final = r"^(?:ml|db|cache)\."
+_TAG_PREFIX: Final = re.compile(r"^(user|aws)[:_]")
+
+
+@cache
+def rules() -> dict[str, list[dict[str, str]]]:
+    """Return the table of rules, by kind of rule: `rule`, `tier`, `token_type`, `tag`, `patience`."""
+    table: dict[str, list[dict[str, str]]] = tomllib.loads(
+        files("meritorder.bills").joinpath("inference.toml").read_text(encoding="utf-8")
+    )
+    return table
+
+
+def classify(groups: pl.DataFrame) -> pl.DataFrame:
+    """Return groups of like charges with the columns `FOUND`; `kind` is null where they are not inference.
+
+    Args:
+        groups: One row for all charges that differ only in time, resource and amount.
+    """
+    text = pl.concat_str("sku", "service", "description", separator=" | ", ignore_nulls=True)
+    named = groups.with_columns(
+        text=text,
+        instance_type=pl.coalesce(
+            "instance_type", *(text.str.extract(pattern) for pattern in (_AWS_TYPE, _AZURE_TYPE, _GCP_TYPE))
+        ),
+    ).with_columns(instance_family=_family(pl.col("instance_type")))
+    kind, model = _by_rule(rules()["rule"])
+    is_tokens = pl.col("kind") == "tokens"
+    return (
+        named.with_columns(kind=kind, found_model=model)
+        .with_columns(
+            kind=pl.when(pl.col("kind").is_null() & _tagged(named, "tag"))
+            .then(pl.lit("tagged"))
+            .otherwise("kind")
+        )
+        .with_columns(
+            kind=pl.when(pl.col("kind") != "training").then("kind"),
+            model=pl.when(is_tokens).then(pl.coalesce("model", "found_model", _model_before_comma())),
+            tier=pl.when(is_tokens).then(pl.coalesce("tier", _first("tier"), pl.lit(Tier.STANDARD))),
+            token_type=pl.when(is_tokens).then(pl.coalesce("token_type", _first("token_type"))),
+            purchase=pl.when(is_tokens & (pl.col("purchase") == Purchase.ON_DEMAND))
+            .then(pl.lit(Purchase.TOKENS))
+            .otherwise("purchase"),
+        )
+        .drop("text", "found_model")
+    )
+
+
+def _family(instance_type: pl.Expr) -> pl.Expr:
+    """Return `p5` of `ml.p5.48xlarge`, `a3` of `a3-highgpu-8g`, `Standard_ND` of `Standard_ND96isr_v5`."""
+    return (
+        pl.when(instance_type.str.contains(r"(?i)^standard_"))
+        .then(instance_type.str.extract(r"(?i)^(standard_[a-z]+)"))
+        .when(instance_type.str.contains(".", literal=True))
+        .then(instance_type.str.replace(_PREFIXED, "").str.extract(r"^([^.]+)"))
+        .otherwise(instance_type.str.extract(r"^([^-]+)"))
+    )
+
+
+def _by_rule(table: list[dict[str, str]]) -> tuple[pl.Expr, pl.Expr]:
+    """Return the kind that the first matching rule gives, and the model that it finds."""
+    kind: pl.Expr = pl.lit(None, dtype=pl.String)
+    model: pl.Expr = pl.lit(None, dtype=pl.String)
+    for rule in reversed(table):
+        column = pl.col(rule["column"])
+        matches = column.str.contains(rule["pattern"])
+        if "provider" in rule:
+            matches &= pl.col("provider") == rule["provider"]
+        kind = pl.when(matches).then(pl.lit(rule["kind"])).otherwise(kind)
+        found = column.str.extract(rule["model"]) if "model" in rule else pl.lit(None, dtype=pl.String)
+        model = pl.when(matches).then(found).otherwise(model)
+    return kind, model
+
+
+def _first(table: str) -> pl.Expr:
+    value: pl.Expr = pl.lit(None, dtype=pl.String)
+    for rule in reversed(rules()[table]):
+        value = (
+            pl.when(pl.col("text").str.contains(rule["pattern"])).then(pl.lit(rule[table])).otherwise(value)
+        )
+    return value
+
+
+def _model_before_comma() -> pl.Expr:
+    """Return the model of an OpenAI line item: "gpt-4o-2024-08-06, input"."""
+    return pl.col("sku").str.extract(r"^([^,|]+),").str.replace(r"(?i)\s+batch$", "")
+
+
+@cache
+def tag_pairs(tags: str | None) -> dict[str, str]:
+    """Return the tags of a charge by lower-case key, with and without AWS's prefix: `user:team`, `team`."""
+    if not tags:
+        return {}
+    try:
+        parsed: Any = json.loads(tags)
+    except json.JSONDecodeError:
+        return {}
+    if isinstance(parsed, dict) and list(parsed) == ["pairs"]:
+        parsed = {pair["key"]: pair["value"] for pair in parsed["pairs"] or ()}
+    if not isinstance(parsed, dict):
+        return {}
+    pairs = {
+        key.lower(): value if isinstance(value, str) else json.dumps(value)
+        for key, value in parsed.items()
+        if value is not None
+    }
+    return {_TAG_PREFIX.sub("", key): value for key, value in pairs.items()} | pairs
+
+
+def tag(name: str) -> pl.Expr:
+    """Return the value of one tag of each row; null where it has none."""
+    wanted = name.lower()
+    return pl.col("tags").map_batches(
+        lambda tags: _over_distinct(tags, lambda text: tag_pairs(text).get(wanted)), return_dtype=pl.String
+    )
+
+
+def may_wait() -> pl.Expr:
+    """Return whether the tags of each row say that its work may wait."""
+    return pl.col("tags").map_batches(
+        lambda tags: _over_distinct(tags, _matcher("patience")).is_not_null(), return_dtype=pl.Boolean
+    )
+
+
+def _tagged(groups: pl.DataFrame, table: str) -> pl.Series:
+    return _over_distinct(groups["tags"], _matcher(table)).is_not_null()
+
+
+def _matcher(table: str) -> Any:  # noqa: ANN401 - a function of a tag text
+    patterns = [
+        (re.compile(rule["key"], re.IGNORECASE), re.compile(rule["value"])) for rule in rules()[table]
+    ]
+
+    def match(tags: str | None) -> str | None:
+        pairs = tag_pairs(tags).items()
+        return next(
+            (v for k, v in pairs for key, value in patterns if key.fullmatch(k) and value.search(v)), None
+        )
+
+    return match
+
+
+def _over_distinct(tags: pl.Series, function: Any) -> pl.Series:  # noqa: ANN401 - a function of a tag text
+    """Apply a function to each distinct text once: a bill has few sets of tags and many rows."""
+    distinct = tags.unique().drop_nulls()
+    values = pl.Series([function(text) for text in distinct], dtype=pl.String)
+    return tags.replace_strict(distinct, values, default=None, return_dtype=pl.String)
+
+
+def chosen(frame: pl.DataFrame, select: Sequence[tuple[str, str]]) -> pl.Expr:
+    """Return whether each row matches any of the user's `column=glob`; a tag is `tag:team=llm*`.
+
+    Raises:
+        BillError: There is no such column.
+    """
+    matches: pl.Expr = pl.lit(value=False)
+    for name, glob in select:
+        if name.startswith("tag:"):
+            value = tag(name.removeprefix("tag:"))
+        elif name in frame.columns and frame.schema[name] == pl.String:
+            value = pl.col(name)
+        else:
+            texts = [column.name for column in CHARGES if column.dtype == pl.String]
+            raise BillError(
+                f"no column {name} to select by", where="--select", fix="use tag:KEY or " + ", ".join(texts)
+            )
+        matches |= value.str.contains(_regex(glob)).fill_null(value=False)
+    return matches
+
+
+def _regex(glob: str) -> str:
+    return "(?is)^" + re.escape(glob).replace(r"\*", ".*").replace(r"\?", ".") + "$"
+
+
+def with_commitments(groups: pl.DataFrame) -> pl.DataFrame:
+    """Mark fees and unused parts of commitments as inference where most of what the commitment covered is.
+
+    A savings plan's own rows name no machine: they are of the kind `commitment` if at least half of the
+    amortised cost of what the plan covered is inference.
+    """
+    covered = (
+        groups.filter(
+            pl.col("purchase").is_in(COMMITMENTS) & ~pl.col("unused") & pl.col("commitment").is_not_null()
+        )
+        .group_by("commitment")
+        .agg(
+            all=pl.col("amortised_usd").sum(),
+            ours=pl.col("amortised_usd").filter(pl.col("kind").is_not_null()).sum(),
+        )
+        .filter((pl.col("ours") > 0) & (pl.col("ours") + pl.col("ours") >= pl.col("all")))
+    )
+    ours = pl.col("commitment").is_in(covered["commitment"].implode()) & (
+        pl.col("unused") | (pl.col("amortised_usd") == 0)
+    )
+    commitment = pl.when(pl.col("kind").is_null() & pl.col("purchase").is_in(COMMITMENTS) & ours)
+    return groups.with_columns(kind=commitment.then(pl.lit("commitment")).otherwise("kind"))

@@ -1,0 +1,152 @@
+"""The figures of FinOps, worked by hand."""
+
+from collections.abc import Callable
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+
+from meritorder import bills
+
+Write = Callable[..., Path]
+PLAN = {"savings_plan_savings_plan_a_r_n": "arn"}
+
+
+@pytest.fixture
+def month(cur: Write) -> bills.Bill:
+    """100 USD on demand, 100 covered at 70, a plan of 80 of which 10 is unused, spot, storage and tax."""
+    return bills.read(
+        cur(
+            {"line_item_unblended_cost": "100", "pricing_public_on_demand_cost": "100"},
+            PLAN
+            | {
+                "line_item_line_item_type": "SavingsPlanCoveredUsage",
+                "line_item_unblended_cost": "100",
+                "pricing_public_on_demand_cost": "100",
+                "savings_plan_savings_plan_effective_cost": "70",
+            },
+            PLAN | {"line_item_line_item_type": "SavingsPlanNegation", "line_item_unblended_cost": "-100"},
+            PLAN
+            | {
+                "line_item_line_item_type": "SavingsPlanRecurringFee",
+                "line_item_unblended_cost": "80",
+                "savings_plan_total_commitment_to_date": "80",
+                "savings_plan_used_commitment": "70",
+                "line_item_usage_type": "ComputeSP",
+                "product_instance_type": None,
+            },
+            {
+                "line_item_unblended_cost": "30",
+                "pricing_public_on_demand_cost": "100",
+                "pricing_term": "Spot",
+            },
+            {
+                "line_item_unblended_cost": "5",
+                "pricing_public_on_demand_cost": "5",
+                "line_item_usage_type": "EBS:VolumeUsage.gp3",
+                "product_instance_type": None,
+            },
+            {
+                "line_item_unblended_cost": "9",
+                "line_item_line_item_type": "Tax",
+                "product_instance_type": None,
+                "line_item_usage_type": None,
+            },
+        )
+    )
+
+
+def test_figures(month: bills.Bill) -> None:
+    made = bills.figures(month.groups)
+    assert made.billed_usd == made.amortised_usd == 224
+    assert (made.on_demand_usd, made.spot_usd) == (100, 30)
+    assert (made.on_demand_equivalent_usd, made.effective_usd) == (200, 180)
+    assert made.effective_savings_rate == Decimal("0.1")
+    assert (made.commitment_usd, made.used_commitment_usd, made.unused_commitment_usd) == (80, 70, 10)
+    assert made.commitment_utilisation == Decimal("0.875")
+    assert made.commitment_coverage == Decimal("0.5")
+
+
+def test_figures_of_inference_leave_the_rest_out(month: bills.Bill) -> None:
+    made = bills.figures(bills.inference(month.groups))
+    assert (made.billed_usd, made.amortised_usd, made.unused_commitment_usd) == (210, 210, 10)
+
+
+def test_nothing_to_compare_has_no_rate(cur: Write) -> None:
+    made = bills.figures(
+        bills.read(cur({"line_item_line_item_type": "Tax", "line_item_unblended_cost": "9"})).groups
+    )
+    assert (made.effective_savings_rate, made.commitment_utilisation, made.commitment_coverage) == (
+        None,
+        None,
+        None,
+    )
+
+
+def test_hours_without_a_list_price_are_in_neither_side_of_the_rate(cur: Write) -> None:
+    hours = {"line_item_unblended_cost": "50", "pricing_public_on_demand_cost": "100"}
+    made = bills.figures(bills.read(cur(hours, hours | {"pricing_public_on_demand_cost": None})).groups)
+    assert (made.on_demand_usd, made.effective_usd, made.unlisted_usd) == (100, 50, 50)
+    assert made.effective_savings_rate == Decimal("0.5")
+
+
+def test_negotiated_discounts_are_savings(cur: Write) -> None:
+    hours = {"line_item_unblended_cost": "100", "pricing_public_on_demand_cost": "100"}
+    discount = {"line_item_line_item_type": "EdpDiscount", "line_item_unblended_cost": "-9"}
+    storage = discount | {"product_instance_type": None, "line_item_usage_type": "EBS:VolumeUsage.gp3"}
+    made = bills.figures(bills.read(cur(hours, discount, storage)).groups)
+    assert (made.effective_usd, made.effective_savings_rate) == (91, Decimal("0.09"))
+
+
+def test_by_team_and_service(month: bills.Bill) -> None:
+    sums = bills.by(month.groups, "tag:team", "service")
+    assert sums.select("tag:team", "service", "amortised_usd").rows() == [("llm", "AmazonEC2", Decimal(224))]
+
+
+def test_commitments(month: bills.Bill) -> None:
+    (plan,) = bills.commitments(month.groups).to_dicts()
+    assert (plan["billed_usd"], plan["used_usd"], plan["unused_usd"], plan["list_usd"]) == (80, 70, 10, 100)
+    assert (plan["instance_types"], plan["inference"]) == (["p5.48xlarge"], True)
+
+
+def test_tokens_that_could_wait(cur: Write) -> None:
+    def tokens(kind: str, cost: str, amount: str, wait: str) -> dict[str, str | None]:
+        return {
+            "line_item_product_code": "AmazonBedrock",
+            "line_item_operation": None,
+            "line_item_usage_type": f"USE1-Nova-{kind}",
+            "product_instance_type": None,
+            "line_item_unblended_cost": cost,
+            "line_item_usage_amount": amount,
+            "pricing_unit": "1K tokens",
+            "resource_tags": f'{{"latency_class": "{wait}"}}',
+        }
+
+    groups = bills.read(
+        cur(
+            tokens("input-tokens", "30", "10", "deferrable"),
+            tokens("input-tokens", "60", "20", "interactive"),
+            tokens("input-tokens-batch", "15", "10", "deferrable"),
+            tokens("output-tokens", "40", "10", "deferrable"),
+        )
+    ).groups
+    assert bills.could_wait_usd(groups) == 70
+    spend = bills.token_spend(groups).filter("may_wait", tier="standard").sort("token_type")
+    assert spend.select("usd_per_unit", "batch_usd_per_unit").rows() == [(3.0, 1.5), (4.0, None)]
+
+
+def test_long_charges_are_spread_over_their_hours(cur: Write) -> None:
+    day = {"line_item_usage_end_date": "2026-10-02T00:00:00Z", "line_item_unblended_cost": "48"}
+    shape = bills.hourly(bills.read(cur({"line_item_unblended_cost": "3"}, day)).charges, "kind")
+    assert shape.height == 24
+    assert shape["amortised_usd"].to_list() == [5.0] + [2.0] * 23
+
+
+def test_resources(cur: Write) -> None:
+    later = {
+        "line_item_usage_start_date": "2026-10-01T05:00:00Z",
+        "line_item_usage_end_date": "2026-10-01T06:00:00Z",
+    }
+    bill = bills.read(cur({"line_item_unblended_cost": "3"}, {"line_item_unblended_cost": "4"} | later))
+    (machine,) = bills.resources(bill.charges).to_dicts()
+    assert (machine["resource"], machine["hours"], machine["amortised_usd"]) == ("i-1", 2, Decimal(7))

@@ -1,0 +1,133 @@
+"""Files that are no bills, are cut off, or come in many parts."""
+
+import gzip
+from collections.abc import Callable
+from decimal import Decimal
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from meritorder import bills
+from meritorder.errors import BillError
+
+Write = Callable[..., Path]
+HOUR = {"line_item_unblended_cost": "2"}
+
+
+def refusal(source: Path, **options: object) -> str:
+    with pytest.raises(BillError) as caught:
+        bills.read(source, **options)  # type: ignore[arg-type]
+    line = str(caught.value)
+    assert "\n" not in line
+    return line
+
+
+def cut(path: Path, keep: int) -> Path:
+    path.write_bytes(path.read_bytes()[:keep])
+    return path
+
+
+def test_a_csv_that_stops_in_a_row(cur: Write) -> None:
+    path = cur(HOUR, HOUR, HOUR)
+    line = refusal(cut(path, path.stat().st_size - 60))
+    assert line.startswith("cur.csv: the file is cut off: its last line has")
+    assert "download or export it again" in line
+
+
+@pytest.mark.parametrize("lost", [2, 3, 4, 5, 9])
+def test_a_csv_that_stops_in_a_quoted_text(cur: Write, lost: int) -> None:
+    path = cur(HOUR, HOUR)
+    assert "cut off" in refusal(cut(path, path.stat().st_size - lost))
+
+
+def test_a_csv_without_a_last_line_end_is_read_and_said(cur: Write) -> None:
+    path = cur(HOUR, HOUR)
+    bill = bills.read(cut(path, path.stat().st_size - 1))
+    assert bill.report.billed_usd == 4
+    assert any("no line end" in warning for warning in bill.report.warnings)
+
+
+def test_gzip(cur: Write) -> None:
+    path = cur(HOUR, HOUR)
+    packed = path.with_name("cur.csv.gz")
+    packed.write_bytes(gzip.compress(path.read_bytes()))
+    assert bills.read(packed).report.billed_usd == 4
+    assert "gzip file is cut off" in refusal(cut(packed, packed.stat().st_size // 2))
+
+
+def test_parquet_that_is_cut_off(cur: Write, tmp_path: Path) -> None:
+    path = tmp_path / "cur.parquet"
+    pl.read_csv(cur(HOUR), infer_schema=False).write_parquet(path)
+    assert bills.read(path).report.billed_usd == 2
+    assert "Parquet file is cut off" in refusal(cut(path, path.stat().st_size // 2))
+
+
+def test_json_that_is_cut_off(tmp_path: Path) -> None:
+    path = tmp_path / "costs.json"
+    path.write_text('{"object": "page", "data": [{"start_time": 17908')
+    assert "JSON is cut off" in refusal(path)
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"", "the file is empty"),
+        (b"hello\n", "no header of columns"),
+        (b"name,age\nAda,36\n", "not a bill that is known here: its columns are age, name"),
+        (b"\x89PNG\r\n\x1a\n\x00\x00", "neither CSV, Parquet nor JSON"),
+        (b"PK\x03\x04", "unpack it first"),
+        (b"[1, 2]", "no records"),
+        (b"\xff\xfea,b\n", "not UTF-8"),
+        (b"Date,MeterCategory,CostInBillingCurrency\n", "FOCUS"),
+        (b"billing_account_id,usage_start_time,cost\n", "FOCUS"),
+    ],
+)
+def test_what_is_no_bill_is_said_in_one_line(tmp_path: Path, content: bytes, said: str) -> None:
+    path = tmp_path / "bill"
+    path.write_bytes(content)
+    assert said in refusal(path)
+
+
+def test_a_header_alone_has_no_charges(cur: Write) -> None:
+    path = cur(HOUR)
+    path.write_text(path.read_text().splitlines()[0] + "\n")
+    assert refusal(path) == "cur.csv: there are no charges in it"
+
+
+def test_no_such_file(tmp_path: Path) -> None:
+    assert "there is no such file" in refusal(tmp_path / "nothing.csv")
+    assert "no bill to read" in refusal(tmp_path)
+
+
+def test_a_format_can_be_told(cur: Write) -> None:
+    path = cur(HOUR)
+    assert bills.read(path, format="cur").report.billed_usd == 2
+    assert "has not the columns of focus" in refusal(path, format="focus")
+    assert "there is no bill format pdf" in refusal(path, format="pdf")
+
+
+def test_a_folder_of_months_with_equal_file_names(cur: Write, tmp_path: Path) -> None:
+    for month in ("2026-09", "2026-10"):
+        folder = tmp_path / "export" / f"BILLING_PERIOD={month}"
+        folder.mkdir(parents=True)
+        start = {
+            "line_item_usage_start_date": f"{month}-01T00:00:00Z",
+            "bill_billing_period_start_date": f"{month}-01",
+        }
+        pl.read_csv(cur(HOUR | start), infer_schema=False).write_parquet(folder / "data-1.parquet")
+    bill = bills.read(tmp_path / "export")
+    assert [file.label for file in bill.report.files] == [
+        f"BILLING_PERIOD=2026-{m}/data-1.parquet" for m in ("09", "10")
+    ]
+    assert [(invoice.month, invoice.billed_usd) for invoice in bill.report.invoices] == [
+        ("2026-09", 2),
+        ("2026-10", 2),
+    ]
+
+
+def test_separators_and_a_byte_order_mark(focus: Write) -> None:
+    path = focus({"BilledCost": "1.50", "EffectiveCost": "1.50"})
+    frame = pl.read_csv(path, infer_schema=False)
+    path.write_bytes(b"\xef\xbb\xbf" + frame.write_csv(separator=";").encode())
+    assert bills.read(path).report.billed_usd == Decimal("1.5")

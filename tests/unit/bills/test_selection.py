@@ -1,0 +1,144 @@
+"""Which charges are inference."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from meritorder import bills
+from meritorder.bills import selection
+from meritorder.errors import BillError
+
+Write = Callable[..., Path]
+
+
+def kind(groups_of: Path, **options: object) -> str | None:
+    (value,) = bills.read(groups_of, **options).groups["kind"].to_list()  # type: ignore[arg-type]
+    return None if value is None else str(value)
+
+
+@pytest.mark.parametrize(
+    ("usage_type", "instance_type", "expected"),
+    [
+        ("BoxUsage:p5.48xlarge", "p5.48xlarge", "accelerator"),
+        ("USW2-BoxUsage:p6-b200.48xlarge", None, "accelerator"),
+        ("BoxUsage:g6e.12xlarge", "g6e.12xlarge", "accelerator"),
+        ("BoxUsage:trn2.48xlarge", "trn2.48xlarge", "accelerator"),
+        ("BoxUsage:inf2.xlarge", None, "accelerator"),
+        ("BoxUsage:m7i.large", "m7i.large", None),
+        ("BoxUsage:gd.large", None, None),
+        ("USE1-Host:ml.g5.xlarge", "ml.g5.xlarge", "endpoint"),
+        ("USE1-Host:ml.m5.xlarge", "ml.m5.xlarge", "endpoint"),
+        ("USE1-Train:ml.p4d.24xlarge", "ml.p4d.24xlarge", None),
+        ("USE1-Claude4.5Sonnet-input-tokens", None, "tokens"),
+        ("USE1-ProvisionedThroughput-ModelUnit", None, "endpoint"),
+        ("USE1-DataTransfer-Out-Bytes", None, None),
+    ],
+)
+def test_amazon(cur: Write, usage_type: str, instance_type: str | None, expected: str | None) -> None:
+    row = {
+        "line_item_usage_type": usage_type,
+        "product_instance_type": instance_type,
+        "line_item_unblended_cost": "1",
+    }
+    assert kind(cur(row)) == expected
+
+
+@pytest.mark.parametrize(
+    ("usage_type", "model", "tier", "token_type"),
+    [
+        ("USE1-Claude4.5Sonnet-input-tokens", "Claude4.5Sonnet", "standard", "input"),
+        ("USE1-Claude4.5Sonnet-output-tokens-batch", "Claude4.5Sonnet", "batch", "output"),
+        ("USE1-Claude4.5Sonnet-cache-read-input-token-count", "Claude4.5Sonnet", "standard", "cached_input"),
+        ("USE1-Claude4.5Sonnet-cache-write-input-token-count", "Claude4.5Sonnet", "standard", "cache_write"),
+        ("USE1-NovaPro-output-tokens-flex", "NovaPro", "flex", "output"),
+        ("USE1-NovaPro-input-tokens-priority", "NovaPro", "priority", "input"),
+        ("EUC1-Nova2.0Lite-mantle-input-tokens-standard", "Nova2.0Lite", "standard", "input"),
+    ],
+)
+def test_bedrock_tokens(cur: Write, usage_type: str, model: str, tier: str, token_type: str) -> None:
+    row = {
+        "line_item_usage_type": usage_type,
+        "line_item_product_code": "AmazonBedrock",
+        "product_instance_type": None,
+    }
+    groups = bills.read(cur(row | {"line_item_operation": None, "line_item_unblended_cost": "1"})).groups
+    assert groups.select("model", "tier", "token_type", "purchase").row(0) == (
+        model,
+        tier,
+        token_type,
+        "tokens",
+    )
+
+
+def test_models_sold_through_the_marketplace(focus: Write) -> None:
+    row = {
+        "SkuMeter": "MP:USE1_InputTokenCount-Units",
+        "ServiceName": "Claude Sonnet 4 (Amazon Bedrock Edition)",
+    }
+    groups = bills.read(focus(row | {"SkuId": "prod-1", "BilledCost": "1", "EffectiveCost": "1"})).groups
+    assert groups.select("kind", "model", "token_type").row(0) == ("tokens", "Claude Sonnet 4", "input")
+
+
+def test_tags_and_the_users_choice(cur: Write) -> None:
+    cpu = {
+        "line_item_usage_type": "BoxUsage:c7i.large",
+        "product_instance_type": "c7i.large",
+        "line_item_unblended_cost": "1",
+    }
+    path = cur(cpu | {"resource_tags": '{"user_team": "Search", "user_workload": "other"}'})
+    assert kind(path) is None
+    assert kind(path, select=[("tag:team", "sea*")]) == "selected"
+    assert kind(path, select=[("resource", "i-?")]) == "selected"
+    assert kind(path, select=[("account", "5*"), ("instance_type", "c7i.*")]) == "selected"
+    assert kind(path, select=[("account", "5*")]) is None
+    assert kind(cur(cpu | {"resource_tags": '{"workload": "llm-serving"}'})) == "tagged"
+    with pytest.raises(BillError, match="no column colour to select by"):
+        bills.read(path, select=[("colour", "red")])
+
+
+def test_an_unused_plan_is_inference_where_most_of_what_it_covers_is(cur: Write) -> None:
+    plan = {"savings_plan_savings_plan_a_r_n": "arn"}
+    covered = plan | {"line_item_line_item_type": "SavingsPlanCoveredUsage"}
+    gpu = covered | {"savings_plan_savings_plan_effective_cost": "6"}
+    cpu = covered | {
+        "savings_plan_savings_plan_effective_cost": "3",
+        "line_item_usage_type": "BoxUsage:m7i.large",
+        "product_instance_type": "m7i.large",
+    }
+    fee = plan | {
+        "line_item_line_item_type": "SavingsPlanRecurringFee",
+        "line_item_usage_type": "ComputeSP:1yrNoUpfront",
+        "product_instance_type": None,
+        "savings_plan_total_commitment_to_date": "10",
+        "savings_plan_used_commitment": "9",
+    }
+
+    def kinds(*rows: dict[str, str | None]) -> dict[str, str | None]:
+        return dict(bills.read(cur(*rows)).groups.select("sku", "kind").rows())
+
+    assert kinds(gpu, cpu, fee)["ComputeSP:1yrNoUpfront"] == "commitment"
+    assert (
+        kinds(gpu, cpu | {"savings_plan_savings_plan_effective_cost": "7"}, fee)["ComputeSP:1yrNoUpfront"]
+        is None
+    )
+    assert kinds(fee)["ComputeSP:1yrNoUpfront"] is None
+
+
+@pytest.mark.parametrize(
+    ("text", "pairs"),
+    [
+        ('{"user:Team": "llm", "n": 3, "gone": null}', {"user:team": "llm", "team": "llm", "n": "3"}),
+        ('{"pairs":[{"key":"user_team","value":"llm"}]}', {"user_team": "llm", "team": "llm"}),
+        ('{"pairs":null}', {}),
+        ("not json", {}),
+        ("[1]", {}),
+        (None, {}),
+    ],
+)
+def test_tags_in_every_form(text: str | None, pairs: dict[str, str]) -> None:
+    assert selection.tag_pairs(text) == pairs
+
+
+def test_every_rule_says_where_it_comes_from() -> None:
+    assert all(rule["source"] for rules in selection.rules().values() for rule in rules)
