@@ -57,9 +57,7 @@ def make(sample: Path, path: Path, rows: int) -> int:
         .join(month.lazy(), how="cross")
         .with_columns(
             identity_line_item_id=pl.format("{}-{}", "copy", "line"),
-            identity_time_interval=pl.format(
-                "{}/{}", "line_item_usage_start_date", "line_item_usage_end_date"
-            ),
+            identity_time_interval=pl.format("{}/{}", "line_item_usage_start_date", "line_item_usage_end_date"),
             line_item_resource_id=pl.format("{}-{}", "line_item_resource_id", "copy"),
         )
         .drop("copy", "line")
@@ -97,9 +95,7 @@ def run(rows: int = ROWS) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "cur.parquet"
         make(SAMPLE, path, rows)
-        done = subprocess.run(
-            [sys.executable, __file__, str(path)], check=True, capture_output=True, text=True
-        )
+        done = subprocess.run([sys.executable, __file__, str(path)], check=True, capture_output=True, text=True)
     result: dict[str, Any] = json.loads(done.stdout)
     return result
 

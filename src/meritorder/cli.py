@@ -17,7 +17,7 @@ from rich.status import Status
 from meritorder import __version__
 from meritorder.domain import PricingModel, Slo
 from meritorder.errors import MeritorderError, WorkloadsError
-from meritorder.units import format_duration, parse_duration_s
+from meritorder.units import parse_duration_s
 
 app: Final = typer.Typer(
     no_args_is_help=True,
@@ -72,7 +72,7 @@ def _version(*, version: Annotated[bool, typer.Option("--version", help="Show th
 
 
 @app.command()
-def compare(  # noqa: PLR0917
+def compare(
     trace: Traces,
     model: Model = "",
     hardware: Hardware = "h100",
@@ -103,13 +103,13 @@ def compare(  # noqa: PLR0917
     scale: Scale = 1.0,
     start: From = None,
     end: To = None,
-    strict: Strict = False,  # noqa: FBT002
+    strict: Strict = False,
     seed: Seed = 0,
     json: JsonFile = None,
     html: HtmlFile = None,
 ) -> None:
     """What a trace costs in real time, in batch, and as a mix; why; and how sure that is."""
-    from meritorder.study.compare import Options  # noqa: PLC0415 - imports numba
+    from meritorder.study.compare import Options
 
     options = Options(
         model=model,
@@ -139,8 +139,8 @@ def compare(  # noqa: PLR0917
 @app.command()
 def demo(json: JsonFile = Path("demo/compare.json"), html: HtmlFile = Path("demo/compare.html")) -> None:
     """Compare on a sample week of a service, made by this package from published facts."""
-    from meritorder.study.compare import Options  # noqa: PLC0415 - imports numba
-    from meritorder.traces import sample  # noqa: PLC0415 - imports polars
+    from meritorder.study.compare import Options
+    from meritorder.traces import sample
 
     folder = Path("demo")
     folder.mkdir(exist_ok=True)
@@ -161,7 +161,7 @@ def inspect(
     trace: Traces,
     could_wait: Annotated[
         bool, typer.Option("--could-wait", help="Look for requests that could wait, and propose a workloads file.")
-    ] = False,  # noqa: FBT002
+    ] = False,
     propose: Annotated[
         Path | None, typer.Option("--propose", metavar="FILE", help="Write the proposed workloads file.")
     ] = None,
@@ -170,14 +170,15 @@ def inspect(
     scale: Scale = 1.0,
     start: From = None,
     end: To = None,
-    strict: Strict = False,  # noqa: FBT002
+    strict: Strict = False,
     seed: Seed = 0,
     json: JsonFile = None,
 ) -> None:
     """What a trace holds: span, rates, burstiness, lengths, tenants; and what could wait."""
-    from meritorder.report import files  # noqa: PLC0415 - imports polars
-    from meritorder.report import inspect as report  # noqa: PLC0415
-    from meritorder.traces.could_wait import candidates, propose as proposal  # noqa: PLC0415
+    from meritorder.report import files
+    from meritorder.report import inspect as report
+    from meritorder.traces.could_wait import candidates
+    from meritorder.traces.could_wait import propose as proposal
 
     with _progress() as status:
         status.update("reading the trace")
@@ -203,15 +204,15 @@ def prices(
     pricing_model: Annotated[
         PricingModel | None, typer.Option("--pricing-model", help="How capacity is paid for.")
     ] = None,
-    refused: Annotated[bool, typer.Option("--refused", help="Show prices that were not believed.")] = False,  # noqa: FBT002
+    refused: Annotated[bool, typer.Option("--refused", help="Show prices that were not believed.")] = False,
     limit: Annotated[int, typer.Option("--limit", help="Rows to show.")] = 40,
     catalog: CatalogFiles = None,
     json: JsonFile = None,
 ) -> None:
     """List what capacity and tokens cost, each price with its source and date."""
-    from meritorder.study.listing import listing  # noqa: PLC0415 - reads the catalog
-    from meritorder.report import files  # noqa: PLC0415
-    from meritorder.report import prices as report  # noqa: PLC0415
+    from meritorder.report import files
+    from meritorder.report import prices as report
+    from meritorder.study.listing import listing
 
     found = listing(
         model=model,
@@ -228,10 +229,10 @@ def prices(
         files.write_bytes(json, msgspec.json.format(msgspec.json.encode(document)))
 
 
-def _answer(read: Any, options: Any, status: Status, json: Path | None, html: Path | None) -> None:  # noqa: ANN401
-    from meritorder.report import files, record, text  # noqa: PLC0415 - imports altair
-    from meritorder.report import html as page  # noqa: PLC0415
-    from meritorder.study.compare import compare as study  # noqa: PLC0415
+def _answer(read: Any, options: Any, status: Status, json: Path | None, html: Path | None) -> None:
+    from meritorder.report import files, record, text
+    from meritorder.report import html as page
+    from meritorder.study.compare import compare as study
 
     status.update("compiling the simulator (once a machine, about 15 s)")
     comparison = study(read, options, status.update)
@@ -244,7 +245,7 @@ def _answer(read: Any, options: Any, status: Status, json: Path | None, html: Pa
     text.render(comparison, Console())
 
 
-def _read(  # noqa: PLR0917
+def _read(
     sources: list[str],
     format_: str | None,
     columns: str | None,
@@ -254,8 +255,8 @@ def _read(  # noqa: PLR0917
     *,
     strict: bool,
     seed: int,
-) -> Any:  # noqa: ANN401
-    from meritorder import traces  # noqa: PLC0415 - imports polars
+) -> Any:
+    from meritorder import traces
 
     return traces.read(
         sources,

@@ -83,9 +83,7 @@ CHARGES: tuple[Column, ...] = (
         meaning="what was metered: usage type, meter or SKU",
         nullable=True,
     ),
-    Column(
-        name="description", dtype=pl.String, unit="", meaning="provider's words for the charge", nullable=True
-    ),
+    Column(name="description", dtype=pl.String, unit="", meaning="provider's words for the charge", nullable=True),
     Column(name="resource", dtype=pl.String, unit="", meaning="machine, endpoint or request", nullable=True),
     Column(
         name="instance_type",
@@ -101,12 +99,8 @@ CHARGES: tuple[Column, ...] = (
         meaning="instance type without its size",
         nullable=True,
     ),
-    Column(
-        name="purchase", dtype=pl.String, unit="", meaning="how it was bought; a `bills.charges.Purchase`"
-    ),
-    Column(
-        name="unused", dtype=pl.Boolean, unit="", meaning="its amortised cost is commitment that nothing used"
-    ),
+    Column(name="purchase", dtype=pl.String, unit="", meaning="how it was bought; a `bills.charges.Purchase`"),
+    Column(name="unused", dtype=pl.Boolean, unit="", meaning="its amortised cost is commitment that nothing used"),
     Column(
         name="commitment",
         dtype=pl.String,

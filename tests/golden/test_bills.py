@@ -86,9 +86,7 @@ def _preview(twin: pl.DataFrame) -> pl.DataFrame:
         twin.drop(*later, "CapacityReservationStatus", "ChargeClass", "CommitmentDiscountUnit")
         .with_columns(
             pl.col("PricingCategory").replace({"Standard": "On-Demand", "Committed": "Commitment-Based"}),
-            pl.col("CommitmentDiscountStatus").replace(
-                {"Used": "Used Commitment", "Unused": "Unused Commitment"}
-            ),
+            pl.col("CommitmentDiscountStatus").replace({"Used": "Used Commitment", "Unused": "Unused Commitment"}),
         )
         .rename(names | {"ConsumedQuantity": "UsageQuantity"})
     )

@@ -35,9 +35,7 @@ def line(kind: str, hour: dt.datetime, billed: Decimal, **more: Decimal | str) -
     }
 
 
-def plan(
-    hours: list[dt.datetime], used: list[Decimal], upfront: Decimal, commitment: Decimal, arn: str
-) -> list[Any]:
+def plan(hours: list[dt.datetime], used: list[Decimal], upfront: Decimal, commitment: Decimal, arn: str) -> list[Any]:
     """Write a savings plan whose term is these hours, each of which uses a share of the commitment."""
     lines = [
         line(
@@ -73,9 +71,7 @@ def plan(
     return lines
 
 
-def reservation(
-    hours: list[dt.datetime], used: list[bool], upfront: Decimal, rate: Decimal, arn: str
-) -> list[Any]:
+def reservation(hours: list[dt.datetime], used: list[bool], upfront: Decimal, rate: Decimal, arn: str) -> list[Any]:
     """Write a reservation whose term is these hours: one fee a month, and usage in some of the hours."""
     own = {"reservation_reservation_a_r_n": arn}
     lines = [line("Fee", hours[0], rate * upfront * len(hours), **own)]
@@ -117,9 +113,7 @@ def months(draw: st.DrawFn) -> list[dict[str, Any]]:
     for i in range(draw(st.integers(0, 2))):
         lines += plan(hours, draw(st.lists(shares, **each)), draw(PAYMENTS), draw(MONEY), f"plan-{i}")
     for i in range(draw(st.integers(0, 2))):
-        lines += reservation(
-            hours, draw(st.lists(st.booleans(), **each)), draw(PAYMENTS), draw(MONEY), f"ri-{i}"
-        )
+        lines += reservation(hours, draw(st.lists(st.booleans(), **each)), draw(PAYMENTS), draw(MONEY), f"ri-{i}")
     kinds = st.sampled_from(["Usage", "Tax", "Credit", "Refund", "Fee", "EdpDiscount"])
     for kind, amount in draw(st.lists(st.tuples(kinds, MONEY), min_size=1, max_size=5)):
         lines.append(
@@ -129,17 +123,13 @@ def months(draw: st.DrawFn) -> list[dict[str, Any]]:
                 -amount if kind in {"Credit", "Refund", "EdpDiscount"} else amount,
             )
         )
-    return [
-        row | {"identity_line_item_id": str(i), "identity_time_interval": "t"} for i, row in enumerate(lines)
-    ]
+    return [row | {"identity_line_item_id": str(i), "identity_time_interval": "t"} for i, row in enumerate(lines)]
 
 
 def read(lines: list[dict[str, Any]], folder: str, *, files: int = 1) -> bills.Bill:
     names = dict.fromkeys(name for row in lines for name in row)
     always = ("line_item_usage_type", *bills_columns())
-    frame = pl.DataFrame(
-        lines, schema=dict.fromkeys([*names, *(n for n in always if n not in names)], pl.String)
-    )
+    frame = pl.DataFrame(lines, schema=dict.fromkeys([*names, *(n for n in always if n not in names)], pl.String))
     for part in range(files):
         frame[part::files].write_csv(Path(folder) / f"part-{part}.csv")
     return bills.read(folder)

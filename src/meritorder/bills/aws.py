@@ -139,13 +139,9 @@ def identity(fields: Fields) -> list[pl.Expr] | None:
     return [fields.text(name) for name in names] if all(map(fields.has, names)) else None
 
 
-def _purchase(
-    kind: pl.Expr, usage_type: pl.Expr, operation: pl.Expr, term: pl.Expr, reservation: pl.Expr
-) -> pl.Expr:
+def _purchase(kind: pl.Expr, usage_type: pl.Expr, operation: pl.Expr, term: pl.Expr, reservation: pl.Expr) -> pl.Expr:
     """Return how it was bought; a line item type that AWS adds later is `other`, at its unblended cost."""
-    block = pl.concat_str(usage_type, operation, ignore_nulls=True).str.contains(
-        "CapacityBlock", literal=True
-    )
+    block = pl.concat_str(usage_type, operation, ignore_nulls=True).str.contains("CapacityBlock", literal=True)
     spot = (term == "Spot") | usage_type.str.contains("SpotUsage", literal=True)
     return (
         pl.when((kind == "Usage") & spot)

@@ -138,9 +138,7 @@ def _open(path: Path, label: str, name: str | None) -> tuple[FileReport, pl.Lazy
     return file, line_items(raw, columns)
 
 
-def _hashes(
-    fields: Fields, columns: dict[str, pl.Expr], identity: list[pl.Expr] | None
-) -> dict[str, pl.Expr]:
+def _hashes(fields: Fields, columns: dict[str, pl.Expr], identity: list[pl.Expr] | None) -> dict[str, pl.Expr]:
     """Return hashes by which the same line item, and the same line of it, are found again.
 
     Where the provider identifies its line items, that and the amounts are enough; else every column counts.
@@ -222,11 +220,7 @@ def _classified(lines: pl.LazyFrame, groups: pl.DataFrame) -> pl.LazyFrame:
     """Return CHARGES: line items with what their group was found to be; refused ones have no group here."""
     found = groups.lazy().select("group", *selection.FOUND)
     given = [column.name for column in READ if column.name not in selection.FOUND]
-    return (
-        lines.select("group", *given)
-        .join(found, on="group", how="inner")
-        .select(column.name for column in CHARGES)
-    )
+    return lines.select("group", *given).join(found, on="group", how="inner").select(column.name for column in CHARGES)
 
 
 def _check_currency(groups: pl.DataFrame) -> None:
@@ -241,10 +235,6 @@ def _check_currency(groups: pl.DataFrame) -> None:
     said = ", ".join(f"{currency} in {rows} rows" for currency, rows in by_currency)
     where = groups["source"].item(0) if groups.height else None
     if len(by_currency) > 1:
-        raise BillError(
-            f"the bill mixes currencies: {said}", where=where, fix="read the bills of each currency apart"
-        )
+        raise BillError(f"the bill mixes currencies: {said}", where=where, fix="read the bills of each currency apart")
     if by_currency and by_currency[0][0] != "USD":
-        raise BillError(
-            f"the bill is in {by_currency[0][0]}, not in USD", where=where, fix="export it in US dollars"
-        )
+        raise BillError(f"the bill is in {by_currency[0][0]}, not in USD", where=where, fix="export it in US dollars")

@@ -80,8 +80,7 @@ def line_items(raw: pl.LazyFrame, columns: Mapping[str, pl.Expr]) -> pl.LazyFram
         raise AssertionError(f"not columns of a charge: {sorted(unknown)}")
     absent = pl.lit(None)
     frame = raw.select(
-        columns.get(name, _DEFAULTS.get(name, absent)).cast(dtype).alias(name)
-        for name, dtype in wanted.items()
+        columns.get(name, _DEFAULTS.get(name, absent)).cast(dtype).alias(name) for name, dtype in wanted.items()
     )
     reason = pl.coalesce(
         "refused",

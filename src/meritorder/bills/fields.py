@@ -50,9 +50,7 @@ class Fields:
 
     def number(self, *names: str) -> pl.Expr:
         """Return the first of the columns that has a number."""
-        found = [
-            _plain(name, self.schema[name]).cast(pl.Float64, strict=False) for name in self._present(names)
-        ]
+        found = [_plain(name, self.schema[name]).cast(pl.Float64, strict=False) for name in self._present(names)]
         return pl.coalesce(found) if found else pl.lit(None, dtype=pl.Float64)
 
     def time(self, *names: str) -> pl.Expr:
@@ -122,11 +120,7 @@ def _time(column: pl.Expr, dtype: pl.DataType) -> pl.Expr:
     if dtype == pl.Date:
         return column.cast(pl.Datetime("us")).dt.replace_time_zone("UTC")
     if dtype.is_numeric():
-        return (
-            pl.from_epoch(column.cast(pl.Int64), time_unit="s")
-            .cast(pl.Datetime("us"))
-            .dt.replace_time_zone("UTC")
-        )
+        return pl.from_epoch(column.cast(pl.Int64), time_unit="s").cast(pl.Datetime("us")).dt.replace_time_zone("UTC")
     words = column.cast(pl.String).str.strip_chars().str.replace(" ", "T", literal=True)
     offset = words.str.slice(16).str.extract_groups(r"([+-])(\d\d):?(\d\d)$")
     ahead = pl.duration(

@@ -124,10 +124,7 @@ def figures(groups: pl.DataFrame) -> Figures:
 
 def by(groups: pl.DataFrame, *columns: str) -> pl.DataFrame:
     """Return the sums by columns of CHARGES, or by tags (`tag:team`), dearest first."""
-    keys = [
-        tag(name.removeprefix("tag:")).alias(name) if name.startswith("tag:") else pl.col(name)
-        for name in columns
-    ]
+    keys = [tag(name.removeprefix("tag:")).alias(name) if name.startswith("tag:") else pl.col(name) for name in columns]
     sums = groups.group_by(keys).agg(pl.col(_USD).sum(), pl.col("rows").sum())
     return sums.sort("amortised_usd", *columns, descending=[True, *([False] * len(columns))])
 
@@ -212,9 +209,7 @@ def hourly(charges: pl.LazyFrame, *columns: str) -> pl.DataFrame:
 def resources(charges: pl.LazyFrame, kinds: Sequence[str] = MACHINES) -> pl.DataFrame:
     """Return one row a machine or endpoint: how many different hours it was paid for, and what it cost."""
     return (
-        charges.filter(
-            pl.col("kind").is_in(list(kinds)) & pl.col("resource").is_not_null() & ~pl.col("unused")
-        )
+        charges.filter(pl.col("kind").is_in(list(kinds)) & pl.col("resource").is_not_null() & ~pl.col("unused"))
         .group_by("provider", "account", "region", "service", "resource", "instance_type", "kind", "tags")
         .agg(
             hours=pl.col("period_start").dt.truncate(_HOUR).n_unique(),

@@ -69,9 +69,7 @@ def find(sources: Sequence[str | Path]) -> list[Path]:
             raise BillError("there is no such file", where=str(source))
     unique = list(dict.fromkeys(path.resolve() for path in paths))
     if not unique:
-        raise BillError(
-            "no bill to read", where=", ".join(map(str, sources)) or None, fix="name a file or a folder"
-        )
+        raise BillError("no bill to read", where=", ".join(map(str, sources)) or None, fix="name a file or a folder")
     return unique
 
 
@@ -177,9 +175,7 @@ def _json(path: Path, content: bytes) -> SourceFile:
         documents = _documents(content.decode("utf-8-sig"))
     except (UnicodeDecodeError, ValueError) as error:
         raise BillError("the JSON is cut off or damaged", where=path.name, fix=_AGAIN) from error
-    pages = [
-        page for document in documents for page in (document if isinstance(document, list) else [document])
-    ]
+    pages = [page for document in documents for page in (document if isinstance(document, list) else [document])]
     if not all(isinstance(page, dict) for page in pages):
         raise BillError("not a bill: its JSON has no records", where=path.name)
     records = [_flat(record) for page in pages for record in _records(page)]
@@ -221,9 +217,7 @@ def _flat(record: dict[str, Any]) -> dict[str, str]:
     flat: dict[str, str] = {}
     for name, value in record.items():
         if isinstance(value, dict) and name in _NESTED:
-            flat |= {
-                f"{name}_{inner}": _word(member) for inner, member in value.items() if member is not None
-            }
+            flat |= {f"{name}_{inner}": _word(member) for inner, member in value.items() if member is not None}
         elif value is not None:
             flat[name] = _word(value)
     if "cost_type" in flat and "amount" in flat:

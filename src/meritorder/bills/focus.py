@@ -84,9 +84,7 @@ def columns(fields: Fields) -> Mapping[str, pl.Expr]:
     return {
         "period_start": fields.time("ChargePeriodStart"),
         "period_end": fields.time("ChargePeriodEnd"),
-        "provider": _provider(
-            fields.text("ServiceProviderName", "ProviderName", "HostProviderName", "PublisherName")
-        ),
+        "provider": _provider(fields.text("ServiceProviderName", "ProviderName", "HostProviderName", "PublisherName")),
         "payer": fields.text("BillingAccountId"),
         "account": fields.text("SubAccountId"),
         "invoice": fields.text("InvoiceId", "x_InvoiceId", needed=False),

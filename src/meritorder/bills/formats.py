@@ -116,13 +116,9 @@ def recognise(source: SourceFile, name: str | None = None) -> Format:
     if name is not None:
         told = next((known for known in FORMATS if known.name == name), None)
         if told is None:
-            raise BillError(
-                f"there is no bill format {name}", fix="use " + ", ".join(known.name for known in FORMATS)
-            )
+            raise BillError(f"there is no bill format {name}", fix="use " + ", ".join(known.name for known in FORMATS))
         if not told.recognises(source.columns):
-            raise BillError(
-                f"this has not the columns of {name}", where=source.path.name, fix="leave the format out"
-            )
+            raise BillError(f"this has not the columns of {name}", where=source.path.name, fix="leave the format out")
         return told
     for known in FORMATS:
         if known.recognises(source.columns):
@@ -132,9 +128,7 @@ def recognise(source: SourceFile, name: str | None = None) -> Format:
             raise BillError(f"this is {what}, which is read by way of FOCUS", where=source.path.name, fix=fix)
     some = ", ".join(sorted(source.columns)[:4])
     raise BillError(
-        f"not a bill that is known here: its columns are {some}, ..."
-        if some
-        else "there are no charges in it",
+        f"not a bill that is known here: its columns are {some}, ..." if some else "there are no charges in it",
         where=source.path.name,
         fix="use a FOCUS export, an AWS CUR, an OpenAI or Anthropic export, or LiteLLM spend logs",
     )

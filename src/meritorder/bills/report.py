@@ -222,21 +222,12 @@ def _warnings(files: Sequence[FileReport], good: pl.DataFrame, duplicates: Dupli
     ]
     if duplicates.versions:
         items = _plural("line item", duplicates.versions)
-        warnings.append(
-            f"{duplicates.versions} {items} again with another amount, all counted: is one file older?"
-        )
+        warnings.append(f"{duplicates.versions} {items} again with another amount, all counted: is one file older?")
     for name in dict.fromkeys(file.format for file in files):
         pages = [file for file in files if file.format == name]
         if pages and all(file.more_pages for file in pages):
-            warnings.append(
-                f"{pages[-1].label}: more pages follow it, which are missing; fetch them and read all"
-            )
-    warnings += (
-        _amortisation(files, good)
-        + _effective_differs(good)
-        + _counted_twice(files, good)
-        + _stops_early(good)
-    )
+            warnings.append(f"{pages[-1].label}: more pages follow it, which are missing; fetch them and read all")
+    warnings += _amortisation(files, good) + _effective_differs(good) + _counted_twice(files, good) + _stops_early(good)
     return warnings
 
 
@@ -281,9 +272,7 @@ def _counted_twice(files: Sequence[FileReport], good: pl.DataFrame) -> list[str]
         for provider, payer, start, names in formats.rows()
     ]
     if any(file.format == "litellm" for file in files) and any(file.invoiced for file in files):
-        twice.append(
-            "LiteLLM's logs hold requests that the bill beside them charges too: they are counted twice"
-        )
+        twice.append("LiteLLM's logs hold requests that the bill beside them charges too: they are counted twice")
     return twice
 
 

@@ -25,9 +25,7 @@ _AWS_TYPE: Final = (
     r"\b((?:ml\.|db\.|cache\.)?[a-z]{1,4}\d[a-z0-9-]*\.(?:\d*x?large|metal[\w-]*|medium|small|micro|nano))\b"
 )
 _AZURE_TYPE: Final = r"(?i)\b(Standard_[A-Z]+\d\w*)"
-_GCP_TYPE: Final = (
-    r"\b([a-z]\d[a-z]?-(?:standard|highgpu|megagpu|ultragpu|edgegpu|maxgpu|highmem|highcpu)-\w+)\b"
-)
+_GCP_TYPE: Final = r"\b([a-z]\d[a-z]?-(?:standard|highgpu|megagpu|ultragpu|edgegpu|maxgpu|highmem|highcpu)-\w+)\b"
 _PREFIXED: Final = r"^(?:ml|db|cache)\."
 _TAG_PREFIX: Final = re.compile(r"^(user|aws)[:_]")
 
@@ -59,9 +57,7 @@ def classify(groups: pl.DataFrame) -> pl.DataFrame:
     return (
         named.with_columns(kind=kind, found_model=model)
         .with_columns(
-            kind=pl.when(pl.col("kind").is_null() & _tagged(named, "tag"))
-            .then(pl.lit("tagged"))
-            .otherwise("kind")
+            kind=pl.when(pl.col("kind").is_null() & _tagged(named, "tag")).then(pl.lit("tagged")).otherwise("kind")
         )
         .with_columns(
             kind=pl.when(pl.col("kind") != "training").then("kind"),
@@ -105,9 +101,7 @@ def _by_rule(table: list[dict[str, str]]) -> tuple[pl.Expr, pl.Expr]:
 def _first(table: str) -> pl.Expr:
     value: pl.Expr = pl.lit(None, dtype=pl.String)
     for rule in reversed(rules()[table]):
-        value = (
-            pl.when(pl.col("text").str.contains(rule["pattern"])).then(pl.lit(rule[table])).otherwise(value)
-        )
+        value = pl.when(pl.col("text").str.contains(rule["pattern"])).then(pl.lit(rule[table])).otherwise(value)
     return value
 
 
@@ -157,15 +151,11 @@ def _tagged(groups: pl.DataFrame, table: str) -> pl.Series:
 
 
 def _matcher(table: str) -> Any:  # noqa: ANN401 - a function of a tag text
-    patterns = [
-        (re.compile(rule["key"], re.IGNORECASE), re.compile(rule["value"])) for rule in rules()[table]
-    ]
+    patterns = [(re.compile(rule["key"], re.IGNORECASE), re.compile(rule["value"])) for rule in rules()[table]]
 
     def match(tags: str | None) -> str | None:
         pairs = tag_pairs(tags).items()
-        return next(
-            (v for k, v in pairs for key, value in patterns if key.fullmatch(k) and value.search(v)), None
-        )
+        return next((v for k, v in pairs for key, value in patterns if key.fullmatch(k) and value.search(v)), None)
 
     return match
 
@@ -209,9 +199,7 @@ def with_commitments(groups: pl.DataFrame) -> pl.DataFrame:
     amortised cost of what the plan covered is inference.
     """
     covered = (
-        groups.filter(
-            pl.col("purchase").is_in(COMMITMENTS) & ~pl.col("unused") & pl.col("commitment").is_not_null()
-        )
+        groups.filter(pl.col("purchase").is_in(COMMITMENTS) & ~pl.col("unused") & pl.col("commitment").is_not_null())
         .group_by("commitment")
         .agg(
             all=pl.col("amortised_usd").sum(),

@@ -101,9 +101,7 @@ def one_row_a_token_type(raw: pl.LazyFrame) -> pl.LazyFrame:
     counted = [name for name in names if name in _TOKEN_TYPES]
     counts = raw.with_columns(pl.col(counted).cast(pl.Float64, strict=False))
     if {"input_tokens", "input_cached_tokens"} <= set(names):
-        counts = counts.with_columns(
-            input_tokens=pl.col("input_tokens") - pl.col("input_cached_tokens").fill_null(0)
-        )
+        counts = counts.with_columns(input_tokens=pl.col("input_tokens") - pl.col("input_cached_tokens").fill_null(0))
     kept = [name for name in names if name not in counted]
     return counts.unpivot(counted, index=kept, variable_name="token_type", value_name="tokens").filter(
         pl.col("tokens") > 0
@@ -126,9 +124,7 @@ def openai_costs(fields: Fields) -> Mapping[str, pl.Expr]:
         "billed_usd": fields.money("amount_value"),
         "amortised_usd": fields.money("amount_value"),
         "list_usd": fields.money("amount_value"),
-        "tags": _tags(
-            project=fields.text("project_name", "project_id"), user=fields.text("user_id", "user_email")
-        ),
+        "tags": _tags(project=fields.text("project_name", "project_id"), user=fields.text("user_id", "user_email")),
         "currency": fields.text("amount_currency"),
         "tier": pl.when(item.str.contains(r"(?i)\bbatch\b")).then(pl.lit(Tier.BATCH)),
     }
@@ -180,9 +176,7 @@ def anthropic_usage(fields: Fields) -> Mapping[str, pl.Expr]:
         "period_start": fields.time("starting_at", "usage_date_utc"),
         "period_end": fields.time("ending_at"),
         "account": fields.text("workspace_id", "workspace"),
-        "tags": _tags(
-            workspace=fields.text("workspace", "workspace_id"), api_key=fields.text("api_key", "api_key_id")
-        ),
+        "tags": _tags(workspace=fields.text("workspace", "workspace_id"), api_key=fields.text("api_key", "api_key_id")),
         "tier": pl.coalesce(_tier(fields.text("service_tier", "usage_type")), pl.lit(Tier.STANDARD)),
     }
 
@@ -194,9 +188,7 @@ def litellm(fields: Fields) -> Mapping[str, pl.Expr]:
     return {
         "period_start": fields.time("startTime", "start_time"),
         "period_end": fields.time("endTime", "end_time"),
-        "provider": pl.coalesce(
-            fields.text("custom_llm_provider"), model.str.extract(r"^([^/]+)/"), pl.lit("litellm")
-        ),
+        "provider": pl.coalesce(fields.text("custom_llm_provider"), model.str.extract(r"^([^/]+)/"), pl.lit("litellm")),
         "account": fields.text("team_id"),
         "service": pl.lit("LiteLLM"),
         "sku": fields.text("model_group", "model"),

@@ -16,13 +16,17 @@ def for_concurrency(in_flight: float, target: float) -> int:
     return math.ceil(in_flight / target - 1e-9)
 
 
-def for_deadlines(work_due_s: float, time_left_s: float) -> float:
-    """Return the replicas, not rounded, that finish the work due by a deadline in the time that is left.
+def to_add_for_deadline(work_due_s: float, held_s: float, time_left_s: float) -> float:
+    """Return the replicas, not rounded, to add so that the work due by a deadline is done by it.
+
+    It stays below one for as long as the work can wait: one more replica, started now, would be done too early.
 
     Args:
-        work_due_s: Work due by then, in seconds of one saturated replica.
-        time_left_s: Time until then, less the start-up and a margin.
+        work_due_s: Work due by then, in seconds of one full replica.
+        held_s: Seconds of replicas that are held until then anyway.
+        time_left_s: Seconds that a replica started now would have until then.
     """
-    if work_due_s <= 0:
+    short_s = work_due_s - held_s
+    if short_s <= 0 or time_left_s <= 0:
         return 0.0
-    return work_due_s / time_left_s if time_left_s > 0 else math.inf
+    return short_s / time_left_s

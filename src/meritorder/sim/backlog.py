@@ -2,12 +2,12 @@
 
 import numpy as np
 
-from meritorder.policy.scale import for_deadlines
+from meritorder.policy.scale import to_add_for_deadline
 from meritorder.sim.compiled import compiled
 from meritorder.sim.heaps import pop, push
-from meritorder.sim.state import DUE_BUCKETS, World
+from meritorder.sim.state import DUE_BUCKETS, ON, STARTING, World
 
-_for_deadlines = compiled(for_deadlines)
+_to_add_for_deadline = compiled(to_add_for_deadline)
 
 
 @compiled
@@ -48,13 +48,22 @@ def unqueue(world: World) -> int:
 
 
 @compiled
-def replicas_for_backlog(world: World, now: float, startup_s: float, margin_s: float) -> float:
-    """Return the replicas, not rounded, that the most pressing of all deadlines asks for."""
-    state = world.state[0]
+def replicas_to_add(world: World, p: int, now: float) -> float:
+    """Return the replicas, not rounded, that the most pressing of all deadlines asks for beside those that are held."""
+    state, pool = world.state[0], world.pools[p]
     due_s, most = 0.0, 0.0
     for index in range(DUE_BUCKETS):
-        if state.due_work_s[index] > 0:
-            due_s += state.due_work_s[index]
-            time_left_s = index * state.due_bucket_s - now - startup_s - margin_s
-            most = max(most, _for_deadlines(due_s, time_left_s))
+        if state.due_work_s[index] == 0:
+            continue
+        due_s += state.due_work_s[index]
+        due_by_s = index * state.due_bucket_s - pool.target
+        held_s, held = 0.0, 0
+        for i in range(pool.first_instance, pool.first_instance + pool.instances):
+            if world.instances[i].state == ON or world.instances[i].state == STARTING:
+                held_s += pool.pack * max(0.0, due_by_s - max(now, world.instances[i].ready_s))
+                held += 1
+        time_left_s = due_by_s - now - pool.startup_s
+        if held == 0 and time_left_s <= state.tick_s:
+            most = max(most, float(pool.pack))
+        most = max(most, _to_add_for_deadline(due_s, held_s, time_left_s))
     return most

@@ -4,14 +4,12 @@ An *instance* is a rented machine with one or more replicas on it; it is started
 one moment arrivals come first, then the clock tick (start-ups done, scaling decided), then runs that end.
 """
 
-import math
-
 import numpy as np
 
 from meritorder.policy.release import backfill_seats
 from meritorder.policy.route import load_of
 from meritorder.policy.scale import for_concurrency
-from meritorder.sim.backlog import count_in_flight, queue_up, replicas_for_backlog, unqueue
+from meritorder.sim.backlog import count_in_flight, queue_up, replicas_to_add, unqueue
 from meritorder.sim.compiled import compiled, entry
 from meritorder.sim.replica import begin, cut, enqueue, finish, spread
 from meritorder.sim.state import (
@@ -171,12 +169,9 @@ def _wanted(world: World, p: int, now: float, tick: int) -> int:
     for i in range(first, beyond):
         if world.instances[i].state in (ON, STARTING):
             held += 1
-    replicas_due = replicas_for_backlog(world, now, pool.startup_s, pool.target)
-    if replicas_due >= pool.pack:
-        wanted = beyond - first
-        if replicas_due < (beyond - first) * pool.pack:
-            wanted = int(math.ceil(replicas_due / pool.pack))
-        return max(held, wanted)
+    to_add = int(replicas_to_add(world, p, now) / pool.pack)
+    if to_add > 0:
+        return min(held + to_add, pool.instances)
     if state.queued > 0:
         return held
     for i in range(first, beyond):

@@ -18,7 +18,7 @@ _BATCHES_SAMPLED: Final = 20
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Saturation:
-    """A replica that always has more to do, and how its time is shared out to requests:
+    """A replica that always has more to do, and how its time is shared out to requests.
 
         work_s = prefill_s fresh + pair_s fresh (cached + fresh / 2) + decode_s output
 
@@ -46,8 +46,8 @@ class Saturation:
 def saturate(requests: Requests, profile: Profile, limits: EngineLimits) -> Saturation:
     """Keep one replica full with requests such as these, and share out its time.
 
-    A sample of the requests waits at time 0. Up to the moment at which the last of them is admitted the replica is full;
-    that time is shared out by tokens: a prompt token weighing its share of a full step with prompts in it, a generated
+    A sample of the requests waits at time 0. Up to the moment at which the last of them is admitted the replica is
+    full; that time is shared out by tokens: a prompt token weighing its share of a full step with prompts in it, a generated
     token its share of a decode step at the batch and context seen, and scaled so that the work done is that time.
 
     Args:

@@ -270,10 +270,8 @@ def _as_tokens(found: Found, load: Load, apis: list[tuple[Tier, TokenPrice]]) ->
     usd = _api_usd(price, load)
     if usd >= found.mix.usd:
         return []
-    return [
-        f"Bought as tokens they would cost {format_usd(usd)} ({price.provider}, {tier} rate), "
-        "at a latency that nobody promises."
-    ]
+    rate = f"{price.provider}, {tier} rate"
+    return [f"Bought as tokens they would cost {format_usd(usd)} ({rate}), at a latency that nobody promises."]
 
 
 def _own_hardware(found: Found, load: Load, ratio: float) -> list[str]:

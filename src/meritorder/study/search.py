@@ -48,6 +48,16 @@ class Found:
 
 @dataclass(slots=True, kw_only=True)
 class Search:
+    """The search for the cheapest fleet of each arrangement, by simulation.
+
+    Args:
+        load: The requests with their promises.
+        machines: Replicas on machines to choose from, cheapest work first.
+        patience_s: How long a request may wait in batch that has no deadline of its own.
+        progress: Told what is being tried.
+        tried: Every fleet simulated so far.
+    """
+
     load: Load
     machines: list[Machine]
     patience_s: float
@@ -55,6 +65,11 @@ class Search:
     tried: list[Trial] = field(default_factory=list)
 
     def run(self) -> Found:
+        """Find all arrangements.
+
+        Raises:
+            InfeasibleError: No fleet keeps the SLO; says what would help.
+        """
         realtime = self.load.all_realtime()
         always = self._cheapest_fixed(realtime, "real time, always on")
         scaled = self._best_autoscaled(always, realtime)

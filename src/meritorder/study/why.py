@@ -7,8 +7,8 @@ highest load at which it keeps its SLO. What an arrangement pays splits into
             idle and              small     the work
             over-provisioned      batches   itself
 
-Beyond `W + small` lies what is paid above the fullest fleet that still keeps the SLO. The difference of two arrangements
-is the difference of the three; what waits escapes the first two. See docs/maths.md.
+Beyond `W + small` lies what is paid above the fullest fleet that still keeps the SLO. The difference of two
+arrangements is the difference of the three; what waits escapes the first two. See docs/maths.md.
 """
 
 from dataclasses import dataclass

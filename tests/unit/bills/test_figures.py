@@ -73,9 +73,7 @@ def test_figures_of_inference_leave_the_rest_out(month: bills.Bill) -> None:
 
 
 def test_nothing_to_compare_has_no_rate(cur: Write) -> None:
-    made = bills.figures(
-        bills.read(cur({"line_item_line_item_type": "Tax", "line_item_unblended_cost": "9"})).groups
-    )
+    made = bills.figures(bills.read(cur({"line_item_line_item_type": "Tax", "line_item_unblended_cost": "9"})).groups)
     assert (made.effective_savings_rate, made.commitment_utilisation, made.commitment_coverage) == (
         None,
         None,

@@ -51,9 +51,7 @@ VERSIONS = [
 
 
 @pytest.mark.parametrize(("version", "rename", "more"), VERSIONS)
-def test_every_version_says_the_same(
-    focus: Write, version: str, rename: dict[str, str], more: dict[str, str]
-) -> None:
+def test_every_version_says_the_same(focus: Write, version: str, rename: dict[str, str], more: dict[str, str]) -> None:
     amounts = {"BilledCost": "55.04", "EffectiveCost": "55.04", "ListCost": "55.04"}
     bill = bills.read(focus(amounts | more, rename=rename))
     (row,) = bill.charges.collect().to_dicts()

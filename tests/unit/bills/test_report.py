@@ -110,9 +110,7 @@ def test_one_month_in_two_formats_is_said_to_be_counted_twice(cur: Write, focus:
 
 
 def test_a_month_that_stops_early_is_said(cur: Write) -> None:
-    assert any(
-        "charges stop on 2026-10-01 01:00" in warning for warning in bills.read(cur(HOUR)).report.warnings
-    )
+    assert any("charges stop on 2026-10-01 01:00" in warning for warning in bills.read(cur(HOUR)).report.warnings)
 
 
 def test_an_effective_cost_that_contradicts_the_bill_is_said(focus: Write) -> None:
@@ -127,7 +125,5 @@ def test_invoices_and_the_difference_to_the_paper(cur: Write) -> None:
 
 
 def test_missing_and_ignored_columns_are_named(cur: Write) -> None:
-    (file,) = bills.read(
-        cur(HOUR, without=["product_region_code", "pricing_public_on_demand_cost"])
-    ).report.files
+    (file,) = bills.read(cur(HOUR, without=["product_region_code", "pricing_public_on_demand_cost"])).report.files
     assert file.missing == ("product_region_code", "pricing_public_on_demand_cost")

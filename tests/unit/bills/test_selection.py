@@ -118,10 +118,7 @@ def test_an_unused_plan_is_inference_where_most_of_what_it_covers_is(cur: Write)
         return dict(bills.read(cur(*rows)).groups.select("sku", "kind").rows())
 
     assert kinds(gpu, cpu, fee)["ComputeSP:1yrNoUpfront"] == "commitment"
-    assert (
-        kinds(gpu, cpu | {"savings_plan_savings_plan_effective_cost": "7"}, fee)["ComputeSP:1yrNoUpfront"]
-        is None
-    )
+    assert kinds(gpu, cpu | {"savings_plan_savings_plan_effective_cost": "7"}, fee)["ComputeSP:1yrNoUpfront"] is None
     assert kinds(fee)["ComputeSP:1yrNoUpfront"] is None
 
 

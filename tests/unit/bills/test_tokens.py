@@ -130,9 +130,7 @@ def test_litellm_spend_logs(tmp_path: Path) -> None:
 def test_missing_pages_are_said(tmp_path: Path) -> None:
     result = {"amount": {"value": 1, "currency": "usd"}, "line_item": "gpt-4o, input"}
     first = write(tmp_path / "1.json", {"data": [bucket([result])], "has_more": True, "next_page": "page_2"})
-    last = write(
-        tmp_path / "2.json", {"data": [bucket([result | {"line_item": "gpt-4o, output"}])], "has_more": False}
-    )
+    last = write(tmp_path / "2.json", {"data": [bucket([result | {"line_item": "gpt-4o, output"}])], "has_more": False})
     assert any("more pages" in warning for warning in bills.read(first).report.warnings)
     assert bills.read([first, last]).report.warnings == ()
 
