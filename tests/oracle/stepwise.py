@@ -12,10 +12,11 @@ has nothing to do looks again at any moment at which something came, after the a
 import math
 from dataclasses import dataclass, field
 
+from tests.oracle.stepwise_engine import Account, Replica, Request, add_to_bins
+
 from meritorder.policy.release import backfill_seats
 from meritorder.policy.scale import for_concurrency, for_deadlines
 from meritorder.sim.run import Autoscaled, Fixed, ForDeadlines, Pool, Requests, Scheduled
-from tests.oracle.stepwise_engine import Account, Replica, Request, add_to_bins
 
 DAY_S = 86_400.0
 DUE_INTERVALS = 1023
@@ -70,6 +71,17 @@ class Group:
 
     def held(self, *states: str) -> list[Instance]:
         return [instance for instance in self.instances if instance.state in states]
+
+
+def initially_on(pool: Pool) -> int:
+    """Return the instances that are on at time 0."""
+    match pool.scaling:
+        case Fixed(instances=initial) | Autoscaled(initial=initial):
+            return initial
+        case Scheduled(instances=slots):
+            return slots[0] if slots else 0
+        case ForDeadlines():
+            return 0
 
 
 class Fleet:
@@ -135,6 +147,11 @@ class Fleet:
             replica.step_began_s = replica.step_ends_s = now
             replica.step_decodes, replica.step_prompts = [], []
 
+    def rent(self, instance: Instance, now: float, startup_s: float) -> None:
+        instance.start(now, startup_s)
+        if instance.state == "on":
+            self.turn_on(instance, now)
+
     def turn_on(self, instance: Instance, now: float) -> None:
         instance.state = "on"
         for replica in instance.replicas:
@@ -151,7 +168,7 @@ class Fleet:
                     self.turn_on(self.instance_of(replica), now)
                 break
         else:
-            groups[0].instances[0].start(now, groups[0].pool.startup_s)
+            self.rent(groups[0].instances[0], now, groups[0].pool.startup_s)
             replica = groups[0].replicas[0]
         replica.realtime.append(request)
         self.wake(replica, now)
@@ -219,7 +236,7 @@ class Fleet:
                 return len(group.held("on", "starting"))
 
     def _replicas_due(self, now: float, startup_s: float, margin_s: float) -> float:
-        """Return the replicas that the most pressing of all deadlines asks for; deadlines are rounded down to a grid."""
+        """Return the replicas that the most pressing deadline asks for; deadlines are rounded down to a grid."""
         grid_s = max(self.span_s / DUE_INTERVALS, LEAST_DUE_INTERVAL_S)
         places = [max(0, min(int(r.latest_start_s / grid_s), DUE_INTERVALS)) for r in self.backlog]
         most = 0.0
@@ -236,9 +253,7 @@ class Fleet:
                 self.turn_on(instance, now)
         for instance in group.held("off"):
             if len(group.held("on", "starting")) < wanted:
-                instance.start(now, group.pool.startup_s)
-                if instance.state == "on":
-                    self.turn_on(instance, now)
+                self.rent(instance, now, group.pool.startup_s)
         for instance in reversed(group.held("on")):
             if len(group.held("on", "starting")) > wanted:
                 instance.state = "draining"
@@ -250,15 +265,8 @@ class Fleet:
     def run(self) -> float:
         """Serve all requests; returns the end."""
         for group in self.groups:
-            match group.pool.scaling:
-                case Fixed(instances=initial) | Autoscaled(initial=initial):
-                    pass
-                case Scheduled(instances=slots):
-                    initial = slots[0] if slots else 0
-                case ForDeadlines():
-                    initial = 0
-            for instance in group.instances[:initial]:
-                instance.start(0.0, 0.0)
+            for instance in group.instances[: initially_on(group.pool)]:
+                self.rent(instance, 0.0, 0.0)
             group.account.peak_instances = len(group.held("on"))
         now, ticks = 0.0, 0
         to_come = list(self.requests)
@@ -280,10 +288,11 @@ class Fleet:
                 self.tick(now)
             else:
                 replica = next(r for r in self.replicas if r.step_ends_s == ends_s)
-                if replica.step_decodes or replica.step_prompts:
-                    replica.end_step(self.bin_s)
+                replica.end_step(self.bin_s)
                 replica.begin_step(now, self)
-        end_s = max(now, self.horizon_s)
+        return self._give_back(max(now, self.horizon_s))
+
+    def _give_back(self, end_s: float) -> float:
         for group in self.groups:
             for instance in group.held("on", "starting", "draining"):
                 instance.stop(max(end_s, instance.paid_from_s), self.bin_s)

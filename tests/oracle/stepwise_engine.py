@@ -146,8 +146,26 @@ class Replica:
 
     def begin_step(self, now: float, fleet: Surroundings) -> None:
         """Decide who is in the next step, as the engine's scheduler does."""
-        pool, limits = self.pool, self.pool.limits
+        preempted = self._make_room(fleet)
+        budget = self.pool.limits.max_num_batched_tokens - sum(s.decodes for s in self.running)
+        deferrable_budget = self.pool.backfill_tokens
         self.step_prompts = []
+        for sequence in [s for s in self.running if not s.decodes]:
+            if sequence.request.waits_its_turn:
+                chunk = self.schedule_chunk(sequence, min(budget, deferrable_budget))
+                deferrable_budget -= chunk
+            else:
+                chunk = self.schedule_chunk(sequence, budget)
+            budget -= chunk
+        if not preempted:
+            budget = self._admit_realtime(budget, now, fleet)
+            self._admit_deferrable(budget, deferrable_budget, now, fleet)
+        self.step_decodes = [s for s in self.running if s.decodes]
+        self.step_began_s = now
+        self.step_ends_s = now + self._step_time_s() if self.running else math.inf
+
+    def _make_room(self, fleet: Surroundings) -> bool:
+        """Give each decoding sequence the block of its next token, from the last admitted if there is none left."""
         preempted = False
         while len(self.running) > 1 and self._short_of_blocks():
             waits_its_turn = [s for s in self.running if s.request.waits_its_turn]
@@ -157,50 +175,40 @@ class Replica:
         for sequence in self.running:
             if self.needs_block(sequence):
                 sequence.blocks += 1
+        return preempted
 
-        budget = limits.max_num_batched_tokens - sum(s.decodes for s in self.running)
-        deferrable_budget = pool.backfill_tokens
-        for sequence in [s for s in self.running if not s.decodes]:
-            if sequence.request.waits_its_turn:
-                chunk = self.schedule_chunk(sequence, min(budget, deferrable_budget))
-                deferrable_budget -= chunk
-            else:
-                chunk = self.schedule_chunk(sequence, budget)
-            budget -= chunk
-
-        while self.realtime and budget > 0 and not preempted:
+    def _admit_realtime(self, budget: int, now: float, fleet: Surroundings) -> int:
+        """First come, first served, as far as seats, memory and tokens go; returns the tokens that are left."""
+        while self.realtime and budget > 0:
             request = self.realtime[0]
-            if len(self.running) >= limits.max_num_seqs or not self.fits(request):
+            if len(self.running) >= self.pool.limits.max_num_seqs or not self.fits(request):
                 evictable = [s for s in self.running if s.request.waits_its_turn and s.decodes]
                 if not (fleet.preempt and evictable):
                     break
                 self.send_back(evictable[-1])
                 fleet.preemptions += 1
                 budget += 1
-                continue
-            budget -= self.admit(self.realtime.pop(0), budget, now)
+            else:
+                budget -= self.admit(self.realtime.pop(0), budget, now)
+        return budget
 
-        while not self.realtime and min(budget, deferrable_budget) > 0 and not preempted:
-            if backfill_seats(len(self.running), 0, min(pool.backfill_seats, limits.max_num_seqs)) == 0:
-                break
+    def _admit_deferrable(self, budget: int, deferrable_budget: int, now: float, fleet: Surroundings) -> None:
+        """Once no real-time request waits: what this engine was handed, then the backlog, into the seats of policy."""
+        seats = min(self.pool.backfill_seats, self.pool.limits.max_num_seqs)
+        while not self.realtime and min(budget, deferrable_budget) > 0:
             source = self.deferrable or (fleet.backlog if fleet.is_on(self) else [])
-            if not source or not self.fits(source[0]):
+            if backfill_seats(len(self.running), 0, seats) == 0 or not source or not self.fits(source[0]):
                 break
             chunk = self.admit(source.pop(0), min(budget, deferrable_budget), now)
             budget -= chunk
             deferrable_budget -= chunk
-
-        self.step_decodes = [s for s in self.running if s.decodes]
-        self.step_prompts = [s for s in self.step_prompts if s in self.running]
-        self.step_began_s = now
-        self.step_ends_s = now + self._step_time_s() if self.running else math.inf
 
     def _short_of_blocks(self) -> bool:
         wanted = sum(self.needs_block(s) for s in self.running)
         return wanted > 0 and self.blocks_used + wanted > self.kv_blocks
 
     def _step_time_s(self) -> float:
-        """Ask the profile: it wants prompt tokens, decoding sequences, their context, and the pairs attention visits."""
+        """Ask the profile, with the pairs of tokens that prompt attention visits counted one token at a time."""
         prompt_tokens, pairs = 0, 0.0
         for sequence in self.step_prompts:
             before = sequence.cached_tokens
@@ -214,6 +222,8 @@ class Replica:
     def end_step(self, bin_s: float) -> None:
         """Give every decoding sequence its token, and count the chunks of the others."""
         now = self.step_ends_s
+        if not self.step_decodes and not self.step_prompts:
+            return
         tokens = deferrable_tokens = 0
         for sequence in self.step_decodes:
             sequence.cached_tokens += 1

@@ -5,11 +5,10 @@ import math
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
-
-from meritorder.sim.run import Requests, simulate
 from tests.oracle.stepwise import simulate_stepwise
 from tests.property.fleets import Case, cases
+
+from meritorder.sim.run import simulate
 
 TOLERANCE = 1e-6
 
