@@ -31,7 +31,9 @@ def queue_up(world: World, request: int) -> None:
     """Add a request to the backlog."""
     state = world.state[0]
     state.queued = push(world.backlog, state.queued, request, world.latest_start_s)
-    state.due_work_s[_bucket(world, request)] += world.requests[request].work_s
+    index = _bucket(world, request)
+    state.due_requests[index] += 1
+    state.due_work_s[index] += world.requests[request].work_s
 
 
 @compiled
@@ -40,7 +42,11 @@ def unqueue(world: World) -> int:
     state = world.state[0]
     request = np.int64(world.backlog[0])
     state.queued = pop(world.backlog, state.queued, world.latest_start_s)
-    state.due_work_s[_bucket(world, request)] -= world.requests[request].work_s
+    index = _bucket(world, request)
+    state.due_requests[index] -= 1
+    state.due_work_s[index] -= world.requests[request].work_s
+    if state.due_requests[index] == 0:
+        state.due_work_s[index] = 0.0  # not what rounding leaves of it
     return request
 
 
@@ -50,7 +56,7 @@ def replicas_for_backlog(world: World, now: float, startup_s: float, margin_s: f
     state = world.state[0]
     due_s, most = 0.0, 0.0
     for index in range(DUE_BUCKETS):
-        if state.due_work_s[index] > 0:
+        if state.due_requests[index] > 0:
             due_s += state.due_work_s[index]
             time_left_s = index * state.due_bucket_s - now - startup_s - margin_s
             most = max(most, _for_deadlines(due_s, time_left_s))
