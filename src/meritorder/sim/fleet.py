@@ -263,7 +263,7 @@ def _tick(world: World, now: float, tick: int) -> None:
                 _turn_on(world, p, i, now)
         if world.pools[p].scaling != FIXED:
             _scale(world, p, now, _wanted(world, p, now, tick))
-    for r in range(world.next_s.shape[0]):
+    for r in range(world.replicas.shape[0]):
         if world.pools[world.replicas[r].pool].realtime:
             _escalate(world, r, now)
     if _first_realtime(world) != NONE:
@@ -294,13 +294,10 @@ def run(world: World) -> float:
             _start(world, p, world.pools[p].first_instance + n, 0.0, 0.0)
         world.pools[p].peak_instances = world.pools[p].initial
     total = world.requests.shape[0]
-    replicas = world.next_s.shape[0]
     arrival, tick, now = np.int64(0), np.int64(1), 0.0
     while True:
-        r, run_ends_s = NONE, np.inf
-        for index in range(replicas):
-            if world.next_s[index] < run_ends_s:
-                r, run_ends_s = np.int64(index), world.next_s[index]
+        r = np.int64(world.winners[1])
+        run_ends_s = world.next_s[r]
         arrives_s = world.requests[arrival].arrived_s if arrival < total else np.inf
         ticks_s = tick * state.tick_s if state.ticking else np.inf
         if arrives_s <= ticks_s and arrives_s <= run_ends_s:

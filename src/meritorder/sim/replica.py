@@ -14,6 +14,7 @@ import math
 import numpy as np
 
 from meritorder.policy.release import backfill_seats
+from meritorder.sim.agenda import run_ends
 from meritorder.sim.backlog import count_in_flight, unqueue
 from meritorder.sim.compiled import compiled
 from meritorder.sim.heaps import pop, push, remove
@@ -316,18 +317,14 @@ def begin(world: World, r: int, now: float) -> None:
     rep.run_prompt_deferrable = prompt_deferrable
     if prompt > 0:
         rep.run_steps = 1
-        world.next_s[r] = (
-            now
-            + pool.mixed_base_s[prompt + batch]
-            + pool.decode_per_kv_s[batch] * rep.kv_tokens
-            + pool.per_pair_s * pairs
-        )
+        attention_s = pool.decode_per_kv_s[batch] * rep.kv_tokens + pool.per_pair_s * pairs
+        run_ends(world, r, now + pool.mixed_base_s[prompt + batch] + attention_s)
     elif batch > 0:
         most = 1 if preempted else rep.finish_step[rep.finish_heap[0]] - rep.step
         _run_for(world, r, _steps_that_fit(world, r, most))
     else:
         rep.run_steps = 0
-        world.next_s[r] = np.inf
+        run_ends(world, r, np.inf)
 
 
 @compiled
@@ -339,7 +336,8 @@ def _run_for(world: World, r: int, steps: int) -> None:
     slope_s = pool.decode_per_kv_s[batch]
     first_s = pool.decode_base_s[batch] + slope_s * rep.kv_tokens
     rep.run_steps = steps
-    world.next_s[r] = rep.run_start_s + steps * first_s + slope_s * batch * steps * (steps - 1) / 2
+    taken_s = steps * first_s + slope_s * batch * steps * (steps - 1) / 2
+    run_ends(world, r, rep.run_start_s + taken_s)
 
 
 @compiled
@@ -369,7 +367,7 @@ def look_again(world: World, r: int, now: float) -> None:
         rep.run_start_s = now
         rep.run_steps = 0
         rep.run_prompt = 0
-        world.next_s[r] = now
+        run_ends(world, r, now)
     else:
         cut(world, r, now)
 
@@ -378,7 +376,7 @@ def look_again(world: World, r: int, now: float) -> None:
 def release_held_up(world: World, now: float) -> None:
     """Have the replicas that had no memory for the first of the backlog try the next one."""
     if world.state[0].held_up > 0:
-        for r in range(world.next_s.shape[0]):
+        for r in range(world.replicas.shape[0]):
             if world.replicas[r].held_up:
                 cut(world, r, now)
 

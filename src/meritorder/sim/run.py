@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from meritorder.errors import InfeasibleError
 from meritorder.perf.profile import EngineLimits, Profile
 from meritorder.sim import fleet as kernel
+from meritorder.sim.agenda import seeding
 from meritorder.sim.state import (
     CONCURRENCY,
     DEADLINES,
@@ -280,6 +281,7 @@ def _lay_out(
     deferrable = np.isfinite(requests.latest_start_s)
     span_s = max(horizon_s, float(np.max(requests.latest_start_s[deferrable], initial=0.0)))
     replicas = _replica_records(pools)
+    winners = seeding(len(replicas))
     state = np.zeros(1, STATE)
     state["tick_s"], state["horizon_s"], state["bin_s"] = tick_s, horizon_s, bin_s
     state["give_up_s"] = span_s + SECONDS_PER_DAY
@@ -291,7 +293,8 @@ def _lay_out(
         latest_start_s=requests.latest_start_s,
         backlog=np.zeros(max(int(deferrable.sum()), 1), np.int32),
         replicas=replicas,
-        next_s=np.full(len(replicas), np.inf),
+        next_s=np.full(len(winners) // 2, np.inf),
+        winners=winners,
         instances=np.zeros(sum(pool.most_instances for pool in pools), INSTANCE),
         pools=_pool_records(pools, tick_s),
         bins=np.zeros((len(pools), 3, int(np.ceil(span_s / bin_s)) + 1)),

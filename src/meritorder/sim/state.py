@@ -179,13 +179,17 @@ STATE: Final = np.dtype(
 
 
 class World(NamedTuple):
-    """All that is simulated: N requests, P pools, I instances, R replicas, B time bins."""
+    """All that is simulated: N requests, P pools, I instances, R replicas, B time bins.
+
+    There are as many leaves as replicas, or the next power of two.
+    """
 
     requests: Records  # (N,)
     latest_start_s: Floats  # (N,): key of the backlog
     backlog: Ints32  # (deferrable,): heap of requests that no replica holds
     replicas: Records  # (R,)
-    next_s: Floats  # (R,): when the run under way ends; infinity if idle
+    next_s: Floats  # (leaves,): when the run under way ends; infinity if idle
+    winners: Ints32  # (2 leaves,): whose run ends first (agenda.py)
     instances: Records  # (I,)
     pools: Records  # (P,)
     bins: Floats  # (P, 3, B): real-time work, deferrable work, paid time
