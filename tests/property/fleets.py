@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from meritorder.domain import Provenance
 from meritorder.perf.profile import EngineLimits, Profile
-from meritorder.sim.run import Autoscaled, Fixed, ForDeadlines, Pool, Requests, Scaling, Scheduled
+from meritorder.sim.pools import Autoscaled, Fixed, ForDeadlines, Pool, Requests, Scaling, Scheduled
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from meritorder.domain import Offer
 from meritorder.perf.profile import EngineLimits, Profile
-from meritorder.sim.run import Autoscaled, Fixed, ForDeadlines, Pool, Result, simulate
+from meritorder.sim.pools import Autoscaled, Fixed, ForDeadlines, Pool, Result
+from meritorder.sim.run import simulate
 from meritorder.sim.saturation import Saturation
 from meritorder.study.load import Load
 from meritorder.units import SECONDS_PER_DAY, SECONDS_PER_HOUR, SECONDS_PER_MINUTE
