@@ -1,6 +1,6 @@
 """What is simulated and what comes out: pools of instances, requests, accounts."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import IntEnum
 
 import numpy as np
@@ -210,7 +210,7 @@ class Requests:
     def only(self, keep: NDArray[np.bool_]) -> "Requests":
         """Return those requests alone."""
         columns = {name: getattr(self, name) for name in self.__dataclass_fields__}
-        return Requests(**{name: None if column is None else column[keep] for name, column in columns.items()})
+        return replace(self, **{name: column[keep] for name, column in columns.items() if column is not None})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
