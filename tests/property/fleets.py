@@ -90,11 +90,11 @@ def cases(draw: st.DrawFn, *, ties: bool = False) -> Case:
 
 def _requests(draw: st.DrawFn, times: Times) -> Requests:
     longest = draw(st.sampled_from([4, 12, 40]))
-    count = draw(st.integers(1, 40))
+    count = draw(st.sampled_from([40, 20, 8, 3, 1]))
     rng = times.rng
     input_tokens = rng.integers(1, longest + 1, count).astype(np.int32)
     cached_share = rng.random(count) * draw(st.sampled_from([0.0, 1.0]))
-    arrived_s = np.cumsum(rng.exponential(draw(st.sampled_from([0.01, 0.1, 0.5, 3.0])), count))
+    arrived_s = np.cumsum(rng.exponential(draw(st.sampled_from([0.01, 0.03, 0.1, 0.5, 3.0])), count))
     arrived_s = times.grid(arrived_s - arrived_s[0] if times.ties else arrived_s)
     deferrable = rng.random(count) < draw(st.sampled_from([0.0, 0.5, 0.9]))
     patience_s = rng.exponential(draw(st.sampled_from([1.0, 10.0, 200.0])), count)
@@ -111,7 +111,7 @@ def _requests(draw: st.DrawFn, times: Times) -> Requests:
 def _pool(draw: st.DrawFn, times: Times, most_tokens: int, *, realtime: bool) -> Pool:
     max_num_seqs = draw(st.integers(1, 8))
     block_tokens = draw(st.sampled_from([1, 2, 3, 4, 16]))
-    blocks = -(-most_tokens // block_tokens) + draw(st.sampled_from([0, 1, 5, 100]))
+    blocks = -(-most_tokens // block_tokens) + draw(st.sampled_from([0, 1, 5, 20, 100]))
     growth = draw(st.sampled_from([0.0, 1 / 512] if times.ties else [0.0, 1e-15, 1 / 512]))
     return Pool(
         profile=profile(

@@ -13,7 +13,8 @@ from meritorder.policy.route import load_of
 from meritorder.policy.scale import for_concurrency
 from meritorder.sim.backlog import count_in_flight, queue_up, replicas_for_backlog, unqueue
 from meritorder.sim.compiled import compiled, entry
-from meritorder.sim.replica import begin, enqueue, finish, look_again, release_held_up, spread
+from meritorder.sim.replica import begin, finish, look_again, release_held_up, spread
+from meritorder.sim.seats import enqueue
 from meritorder.sim.state import (
     CONCURRENCY,
     DEADLINES,
