@@ -76,7 +76,7 @@ class Group:
 def initially_on(pool: Pool) -> int:
     """Return the instances that are on at time 0."""
     match pool.scaling:
-        case Fixed(instances=initial) | Autoscaled(initial=initial):
+        case Fixed(instances=initial) | Autoscaled(initial=initial) | QueueScaled(initial=initial):
             return initial
         case Scheduled(instances=slots):
             return slots[0] if slots else 0
