@@ -10,7 +10,6 @@ from typing import Final
 
 from meritorder.errors import CatalogError, WorkloadsError
 
-
 # mxfp4: 4 bits, and 8 bits of scale for 32 of them. Source: OCP Microscaling Formats 1.0, 2023.
 _BYTES_PER_PARAMETER: Final = {"bf16": 2.0, "fp16": 2.0, "fp8": 1.0, "mxfp4": 4.25 / 8}
 

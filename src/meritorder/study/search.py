@@ -32,7 +32,7 @@ class Found:
         batch: All requests in batch.
         mix: Both lanes, the cheapest way found.
         alone: The real-time lane alone, None if there is none.
-        slo_utilization: Utilisation of the baseline's replicas, always on, at the highest steady load at which it keeps the SLO.
+        slo_utilization: Utilisation of the baseline's replicas at the highest steady load that keeps the SLO.
         tried: Every fleet simulated.
         waterfalls: Real time to batch and to the mix.
     """
