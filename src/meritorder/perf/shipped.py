@@ -36,7 +36,7 @@ def load(path: Path) -> Profile:
         return msgspec.json.decode(text, type=Profile)
     except OSError as error:
         raise PerformanceError(f"cannot be read: {error.strerror}", where=str(path)) from error
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise PerformanceError(f"not a profile: {error}", where=str(path)) from error
 
 
