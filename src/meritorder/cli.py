@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, cast
 
 import msgspec
 import typer
@@ -16,17 +16,19 @@ from rich.status import Status
 
 from meritorder import __version__
 from meritorder.domain import PricingModel, Slo
-from meritorder.errors import MeritorderError, WorkloadsError
+from meritorder.errors import ConfigError, MeritorderError, WorkloadsError
 from meritorder.units import parse_duration_s
 
 app: Final = typer.Typer(
-    no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
     help="Serve every LLM request from the cheapest capacity that still meets its deadline.",
 )
 
+# All of the command line's own complaints, wherever this version of typer keeps click.
+_UsageError: Final = cast("type[typer.BadParameter]", typer.BadParameter.__mro__[1])
+_INTERRUPTED: Final = 130
 _SLO: Final = Slo(ttft_s=2.0, tpot_s=0.1, attainment=0.99)
 
 Traces = Annotated[list[str], typer.Argument(metavar="TRACE...", help="Files, globs, or - for standard input.")]
@@ -38,7 +40,7 @@ Scale = Annotated[float, typer.Option("--scale", metavar="N", help="Multiply the
 From = Annotated[str | None, typer.Option("--from", metavar="TIME", help="Start of a window: 2h, 1d, or ISO 8601.")]
 To = Annotated[str | None, typer.Option("--to", metavar="TIME", help="End of the window.")]
 Strict = Annotated[bool, typer.Option("--strict", help="Make a bad row an error.")]
-Seed = Annotated[int, typer.Option("--seed", help="Of whatever is drawn.")]
+Seed = Annotated[int, typer.Option("--seed", min=0, help="Of whatever is drawn.")]
 JsonFile = Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write the answer as JSON.")]
 HtmlFile = Annotated[Path | None, typer.Option("--html", metavar="FILE", help="Write a report that opens anywhere.")]
 Model = Annotated[str, typer.Option("--model", help="Model that is served; the trace's own if it has one.")]
@@ -53,22 +55,37 @@ CatalogFiles = Annotated[
 def main() -> None:
     """Run the command line."""
     try:
-        app(prog_name="meritorder")
+        code = app(prog_name="meritorder", standalone_mode=False)
     except MeritorderError as error:
         sys.stderr.write(f"meritorder: {error}\n")
         sys.exit(2)
+    except _UsageError as error:
+        asked = error.ctx.command_path if error.ctx else "meritorder"
+        message = " ".join(error.format_message().split()).removesuffix(".")
+        sys.stderr.write(f"meritorder: {message}; `{asked} --help` says what there is\n")
+        sys.exit(2)
     except BrokenPipeError:
         sys.exit(0)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, typer.Abort):
+        code = _INTERRUPTED
+    if code == _INTERRUPTED:
         sys.stderr.write("interrupted; nothing was written\n")
-        sys.exit(130)
+    sys.exit(code)
 
 
 @app.callback(invoke_without_command=True)
-def _version(*, version: Annotated[bool, typer.Option("--version", help="Show the version and exit.")] = False) -> None:
+def _top(
+    context: typer.Context,
+    *,
+    version: Annotated[bool, typer.Option("--version", help="Show the version and exit.")] = False,
+) -> None:
     if version:
         typer.echo(f"meritorder {__version__}")
-        raise typer.Exit
+    elif context.invoked_subcommand is None:
+        typer.echo(context.get_help())
+    else:
+        return
+    raise typer.Exit
 
 
 @app.command()
@@ -93,7 +110,7 @@ def compare(
     spread: Annotated[str, typer.Option("--spread", help="Spread requests without arrival times over this.")] = "1h",
     engine: Annotated[str, typer.Option("--engine", help="Inference engine: vllm, sglang or trtllm.")] = "vllm",
     precision: Annotated[str | None, typer.Option("--precision", help="Weights: bf16, fp8, mxfp4.")] = None,
-    tp: Annotated[int | None, typer.Option("--tp", help="GPUs a replica; the cheapest if left out.")] = None,
+    tp: Annotated[int | None, typer.Option("--tp", min=1, help="GPUs a replica; the cheapest if left out.")] = None,
     profile: Annotated[
         Path | None, typer.Option("--profile", metavar="FILE", help="Performance profile of your own endpoint.")
     ] = None,
@@ -109,8 +126,10 @@ def compare(
     html: HtmlFile = None,
 ) -> None:
     """What a trace costs in real time, in batch, and as a mix; why; and how sure that is."""
+    from meritorder.report.files import check_target
     from meritorder.study.compare import Options
 
+    check_target(json, html)
     options = Options(
         model=model,
         hardware=_names(hardware),
@@ -139,11 +158,16 @@ def compare(
 @app.command()
 def demo(json: JsonFile = Path("demo/compare.json"), html: HtmlFile = Path("demo/compare.html")) -> None:
     """Compare on a sample week of a service, made by this package from published facts."""
+    from meritorder.report.files import check_target
     from meritorder.study.compare import Options
     from meritorder.traces import sample
 
     folder = Path("demo")
-    folder.mkdir(exist_ok=True)
+    try:
+        folder.mkdir(exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"cannot be made: {error.strerror}", where=f"folder {folder.absolute()}") from None
+    check_target(json, html)
     trace, workloads = folder / "week.parquet", folder / "workloads.toml"
     with _progress() as status:
         status.update("making the sample week")
@@ -180,6 +204,7 @@ def inspect(
     from meritorder.traces.could_wait import candidates
     from meritorder.traces.could_wait import propose as proposal
 
+    files.check_target(propose, json)
     with _progress() as status:
         status.update("reading the trace")
         read = _read(trace, format_, columns, scale, start, end, strict=strict, seed=seed)
@@ -205,7 +230,7 @@ def prices(
         PricingModel | None, typer.Option("--pricing-model", help="How capacity is paid for.")
     ] = None,
     refused: Annotated[bool, typer.Option("--refused", help="Show prices that were not believed.")] = False,
-    limit: Annotated[int, typer.Option("--limit", help="Rows to show.")] = 40,
+    limit: Annotated[int, typer.Option("--limit", min=1, help="Rows to show.")] = 40,
     catalog: CatalogFiles = None,
     json: JsonFile = None,
 ) -> None:
@@ -214,6 +239,7 @@ def prices(
     from meritorder.report import prices as report
     from meritorder.study.listing import listing
 
+    files.check_target(json)
     found = listing(
         model=model,
         hardware=_names(hardware),
@@ -236,11 +262,11 @@ def _answer(read: Any, options: Any, status: Status, json: Path | None, html: Pa
 
     status.update("compiling the simulator (once a machine, about 15 s)")
     comparison = study(read, options, status.update)
-    if json:
-        files.write_bytes(json, record.encode(comparison))
     if html:
         status.update("drawing the report")
         files.write_text(html, page.render(comparison))
+    if json:
+        files.write_bytes(json, record.encode(comparison))
     status.stop()
     text.render(comparison, Console())
 
