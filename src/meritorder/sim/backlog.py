@@ -31,7 +31,9 @@ def queue_up(world: World, request: int) -> None:
     """Add a request to the backlog."""
     state = world.state[0]
     state.queued = push(world.backlog, state.queued, request, world.latest_start_s)
-    state.due_work_s[_bucket(world, request)] += world.requests[request].work_s
+    index = _bucket(world, request)
+    state.due_requests[index] += 1
+    state.due_work_s[index] += world.requests[request].work_s
 
 
 @compiled
@@ -40,10 +42,11 @@ def unqueue(world: World) -> int:
     state = world.state[0]
     request = np.int64(world.backlog[0])
     state.queued = pop(world.backlog, state.queued, world.latest_start_s)
-    bucket = _bucket(world, request)
-    # What is left of a sum when all its parts are taken away is rounding, and no reason to rent a machine.
-    left_s = state.due_work_s[bucket] - world.requests[request].work_s
-    state.due_work_s[bucket] = left_s if left_s > 1e-6 else 0.0
+    index = _bucket(world, request)
+    state.due_requests[index] -= 1
+    state.due_work_s[index] -= world.requests[request].work_s
+    if state.due_requests[index] == 0:
+        state.due_work_s[index] = 0.0  # not what rounding leaves of it
     return request
 
 
@@ -53,7 +56,7 @@ def replicas_to_add(world: World, p: int, now: float) -> float:
     state, pool = world.state[0], world.pools[p]
     due_s, most = 0.0, 0.0
     for index in range(DUE_BUCKETS):
-        if state.due_work_s[index] == 0:
+        if state.due_requests[index] == 0:
             continue
         due_s += state.due_work_s[index]
         due_by_s = index * state.due_bucket_s - pool.target

@@ -11,7 +11,7 @@ from meritorder.policy.route import load_of
 from meritorder.policy.scale import for_concurrency
 from meritorder.sim.backlog import count_in_flight, queue_up, replicas_to_add, unqueue
 from meritorder.sim.compiled import compiled, entry
-from meritorder.sim.replica import begin, cut, enqueue, finish, spread
+from meritorder.sim.replica import begin, enqueue, finish, look_again, release_held_up, spread
 from meritorder.sim.state import (
     CONCURRENCY,
     DEADLINES,
@@ -42,6 +42,16 @@ def _start(world: World, p: int, i: int, now: float, delay_s: float) -> None:
     paid_s = min(pool.startup_paid_s, delay_s)
     instance.paid_from_s = now + delay_s - paid_s
     pool.startup_spent_s += paid_s * pool.pack
+    if instance.state == ON:
+        _turn_on(world, p, i, now)
+
+
+@compiled
+def _turn_on(world: World, p: int, i: int, now: float) -> None:
+    """Let an instance take work."""
+    world.instances[i].state = ON
+    for r in _replicas_of(world, p, i):
+        look_again(world, r, now)
 
 
 @compiled
@@ -52,6 +62,7 @@ def _stop(world: World, p: int, i: int, now: float) -> None:
     instance = world.instances[i]
     paid_until_s = max(now, instance.paid_from_s + pool.minimum_billing_s)
     pool.paid_s += (paid_until_s - instance.paid_from_s) * pool.pack
+    pool.startup_spent_s -= max(0.0, instance.ready_s - paid_until_s) * pool.pack
     spread(world.bins[p, 2], state.bin_s, instance.paid_from_s, paid_until_s, float(pool.pack))
     instance.state = OFF
 
@@ -82,12 +93,8 @@ def _take(world: World, r: int, lane: int, request: int, now: float) -> None:
     enqueue(world, r, lane, request)
     if not world.requests[request].deferrable:
         count_in_flight(world, rep.pool, now, 1)
-    if world.instances[rep.instance].state == STARTING:
-        return
-    if world.next_s[r] == np.inf:
-        begin(world, r, now)
-    else:
-        cut(world, r, now)
+    if world.instances[rep.instance].state != STARTING:
+        look_again(world, r, now)
 
 
 @compiled
@@ -108,6 +115,15 @@ def _least_loaded(world: World, state: int) -> int:
 
 
 @compiled
+def _first_realtime(world: World) -> int:
+    """Return the first pool with instances that takes real-time requests, or NONE."""
+    for p in range(world.pools.shape[0]):
+        if world.pools[p].realtime and world.pools[p].instances > 0:
+            return np.int64(p)
+    return NONE
+
+
+@compiled
 def _route_realtime(world: World, request: int, now: float) -> None:
     """Send a request to the least loaded replica that is on; if none is, to one that starts, started now if need be."""
     r = _least_loaded(world, ON)
@@ -116,11 +132,9 @@ def _route_realtime(world: World, request: int, now: float) -> None:
     if r == NONE:
         r = _least_loaded(world, DRAINING)
         if r != NONE:
-            world.instances[world.replicas[r].instance].state = ON
+            _turn_on(world, world.replicas[r].pool, world.replicas[r].instance, now)
     if r == NONE:
-        p = 0
-        while not world.pools[p].realtime:
-            p += 1
+        p = _first_realtime(world)
         i = world.pools[p].first_instance
         _start(world, p, i, now, world.pools[p].startup_s)
         r = world.pools[p].first_replica
@@ -183,7 +197,7 @@ def _wanted(world: World, p: int, now: float, tick: int) -> int:
 
 @compiled
 def _scale(world: World, p: int, now: float, wanted: int) -> None:
-    """Start or drain instances until as many are held as wanted: the last started go first."""
+    """Start or drain instances until as many are held as wanted: the highest numbers go first."""
     pool = world.pools[p]
     first, beyond = pool.first_instance, pool.first_instance + pool.instances
     held = 0
@@ -192,7 +206,7 @@ def _scale(world: World, p: int, now: float, wanted: int) -> None:
             held += 1
     for i in range(first, beyond):
         if held < wanted and world.instances[i].state == DRAINING:
-            world.instances[i].state = ON
+            _turn_on(world, p, i, now)
             held += 1
     for i in range(first, beyond):
         if held < wanted and world.instances[i].state == OFF:
@@ -213,11 +227,26 @@ def _scale(world: World, p: int, now: float, wanted: int) -> None:
 
 
 @compiled
-def _any_realtime(world: World) -> bool:
-    for p in range(world.pools.shape[0]):
-        if world.pools[p].realtime:
-            return True
-    return False
+def _urgent(world: World, request: int, now: float) -> bool:
+    """Whether deferrable work is to be served as real-time work from now on: it cannot wait for another tick."""
+    return world.latest_start_s[request] <= now + world.state[0].tick_s
+
+
+@compiled
+def _escalate(world: World, r: int, now: float) -> None:
+    """Move urgent requests of a replica from its deferrable to its real-time queue."""
+    request = np.int64(world.replicas[r].head[DEFERRABLE])
+    if request == NONE:
+        return
+    world.replicas[r].head[DEFERRABLE] = NONE
+    while request != NONE:
+        behind = np.int64(world.requests[request].next)
+        world.replicas[r].waiting -= 1
+        if _urgent(world, request, now):
+            world.requests[request].lane = REALTIME
+            look_again(world, r, now)
+        enqueue(world, r, np.int64(world.requests[request].lane), request)
+        request = behind
 
 
 @compiled
@@ -227,14 +256,18 @@ def _tick(world: World, now: float, tick: int) -> None:
     for p in range(world.pools.shape[0]):
         for i in range(world.pools[p].first_instance, world.pools[p].first_instance + world.pools[p].instances):
             if world.instances[i].state == STARTING and world.instances[i].ready_s <= now:
-                world.instances[i].state = ON
-                for r in _replicas_of(world, p, i):
-                    begin(world, r, now)
+                _turn_on(world, p, i, now)
         if world.pools[p].scaling != FIXED:
             _scale(world, p, now, _wanted(world, p, now, tick))
-    if _any_realtime(world):
-        while state.queued > 0 and world.latest_start_s[world.backlog[0]] <= now + state.tick_s:
-            _route_realtime(world, unqueue(world), now)
+    for r in range(world.replicas.shape[0]):
+        if world.pools[world.replicas[r].pool].realtime:
+            _escalate(world, r, now)
+    if _first_realtime(world) != NONE:
+        while state.queued > 0 and _urgent(world, np.int64(world.backlog[0]), now):
+            request = unqueue(world)
+            release_held_up(world, now)
+            world.requests[request].lane = REALTIME
+            _route_realtime(world, request, now)
 
 
 @compiled
@@ -256,19 +289,13 @@ def run(world: World) -> float:
         for n in range(world.pools[p].initial):
             _start(world, p, world.pools[p].first_instance + n, 0.0, 0.0)
         world.pools[p].peak_instances = world.pools[p].initial
-    ticking = False
-    for p in range(pools):
-        ticking = ticking or world.pools[p].scaling != FIXED or world.pools[p].backfill_seats > 0
     total = world.requests.shape[0]
-    replicas = world.next_s.shape[0]
     arrival, tick, now = np.int64(0), np.int64(1), 0.0
     while True:
-        r, run_ends_s = NONE, np.inf
-        for index in range(replicas):
-            if world.next_s[index] < run_ends_s:
-                r, run_ends_s = np.int64(index), world.next_s[index]
+        r = np.int64(world.winners[1])
+        run_ends_s = world.next_s[r]
         arrives_s = world.requests[arrival].arrived_s if arrival < total else np.inf
-        ticks_s = tick * state.tick_s if ticking else np.inf
+        ticks_s = tick * state.tick_s if state.ticking else np.inf
         if arrives_s <= ticks_s and arrives_s <= run_ends_s:
             if arrives_s == np.inf:
                 break
@@ -287,7 +314,8 @@ def run(world: World) -> float:
             tick += 1
         else:
             now = run_ends_s
-            finish(world, r)
+            if world.replicas[r].run_steps > 0:
+                finish(world, r)
             begin(world, r, now)
     end_s = max(now, state.horizon_s)
     for p in range(pools):

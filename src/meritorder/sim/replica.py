@@ -14,10 +14,11 @@ import math
 import numpy as np
 
 from meritorder.policy.release import backfill_seats
+from meritorder.sim.agenda import run_ends
 from meritorder.sim.backlog import count_in_flight, unqueue
 from meritorder.sim.compiled import compiled
 from meritorder.sim.heaps import pop, push, remove
-from meritorder.sim.state import DEFERRABLE, NONE, REALTIME, Floats, World
+from meritorder.sim.state import DEFERRABLE, NONE, ON, REALTIME, Floats, World
 
 _backfill_seats = compiled(backfill_seats)
 
@@ -27,11 +28,8 @@ def steps_until(base_s: float, slope_s: float, batch: int, kv_tokens: int, gap_s
     """Return the fewest decode steps, at least 1, that take at least `gap_s`."""
     first_s = base_s + slope_s * kv_tokens
     growth_s = slope_s * batch
-    if growth_s * gap_s < 1e-18 * first_s:
-        steps = gap_s / first_s
-    else:
-        half = first_s - growth_s / 2
-        steps = (math.sqrt(half * half + 2 * growth_s * gap_s) - half) / growth_s
+    half_s = first_s - growth_s / 2
+    steps = 2 * gap_s / (half_s + math.sqrt(half_s * half_s + 2 * growth_s * gap_s))
     count = max(1, int(math.ceil(steps)) - 1)
     while count * first_s + growth_s * count * (count - 1) / 2 < gap_s:
         count += 1
@@ -136,25 +134,42 @@ def leave(world: World, r: int, seat: int) -> None:
 
 
 @compiled
-def _preempt_last(world: World, r: int) -> None:
-    """Send the sequence that was admitted last back to its queue, deferrable ones before others.
+def _last_admitted(world: World, r: int) -> int:
+    """Return the seat of the sequence that was admitted last, of a deferrable one if there is any."""
+    rep = world.replicas[r]
+    last, rank = NONE, NONE
+    for seat in range(rep.seats):
+        request = np.int64(rep.seat_request[seat])
+        if request != NONE:
+            order = rep.seat_order[seat] + (np.int64(1) << 60) * world.requests[request].lane
+            if order > rank:
+                rank, last = order, np.int64(seat)
+    return last
+
+
+@compiled
+def _last_deferrable_decoding(world: World, r: int) -> int:
+    """Return the seat of the deferrable sequence that was admitted last among those past their prompt, or NONE."""
+    rep = world.replicas[r]
+    last, rank = NONE, NONE
+    if rep.decoding_deferrable > 0:
+        for place in range(rep.decoding):
+            seat = np.int64(rep.finish_heap[place])
+            if world.requests[rep.seat_request[seat]].lane == DEFERRABLE and rep.seat_order[seat] > rank:
+                rank, last = rep.seat_order[seat], seat
+    return last
+
+
+@compiled
+def _preempt(world: World, r: int, seat: int) -> None:
+    """Send a sequence back to the front of its queue.
 
     It keeps its generated tokens and computes their context again (recomputation, as in vLLM).
     """
-    rep = world.replicas[r]
-    state = world.state[0]
-    victim, rank = NONE, NONE
-    for seat in range(rep.seats):
-        request = np.int64(rep.seat_request[seat])
-        if request == NONE:
-            continue
-        order = rep.seat_order[seat] + (np.int64(1) << 60) * world.requests[request].deferrable
-        if order > rank:
-            rank, victim = order, np.int64(seat)
-    request = np.int64(rep.seat_request[victim])
-    leave(world, r, victim)
-    _requeue_first(world, r, np.int64(world.requests[request].deferrable), request)
-    state.preemptions += 1
+    request = np.int64(world.replicas[r].seat_request[seat])
+    leave(world, r, seat)
+    _requeue_first(world, r, np.int64(world.requests[request].lane), request)
+    world.state[0].preemptions += 1
 
 
 @compiled
@@ -227,9 +242,11 @@ def begin(world: World, r: int, now: float) -> None:
     pool = world.pools[rep.pool]
     state = world.state[0]
     block = pool.block_tokens
+    state.held_up -= rep.held_up
+    rep.held_up = 0
     preempted = False
     while rep.running > 1 and rep.decoding > 0 and rep.blocks_used + rep.crossing[rep.step % block] > pool.kv_blocks:
-        _preempt_last(world, r)
+        _preempt(world, r, _last_admitted(world, r))
         preempted = True
 
     batch = rep.decoding
@@ -238,24 +255,26 @@ def begin(world: World, r: int, now: float) -> None:
     prompt, prompt_deferrable, pairs = 0, 0, 0.0
     for index in range(rep.prompts):
         seat = np.int64(rep.prompt_seat[index])
-        deferrable = world.requests[rep.seat_request[seat]].deferrable == 1
-        chunk = min(rep.seat_left[seat], min(budget, backfill) if deferrable else budget)
+        request = np.int64(rep.seat_request[seat])
+        waits = world.requests[request].lane == DEFERRABLE
+        chunk = min(rep.seat_left[seat], min(budget, backfill) if waits else budget)
         rep.seat_chunk[seat] = chunk
         pairs += chunk * (rep.seat_context[seat] + chunk / 2)
         budget -= chunk
         prompt += chunk
-        if deferrable:
+        prompt_deferrable += chunk * world.requests[request].deferrable
+        if waits:
             backfill -= chunk
-            prompt_deferrable += chunk
 
     while not preempted and budget > 0 and rep.head[REALTIME] != NONE:
         request = np.int64(rep.head[REALTIME])
         if rep.running >= pool.max_seqs or not _fits(world, r, request):
-            if not (state.preempt and prompt == 0 and rep.decoding_deferrable > 0):
+            seat = _last_deferrable_decoding(world, r) if state.preempt else NONE
+            if seat == NONE:
                 break
-            _preempt_last(world, r)
-            budget += batch - rep.decoding
-            batch = rep.decoding
+            _preempt(world, r, seat)
+            budget += 1
+            batch -= 1
             continue
         dequeue(world, r, REALTIME)
         seat = _admit(world, r, request, now)
@@ -268,17 +287,21 @@ def begin(world: World, r: int, now: float) -> None:
 
     while not preempted and budget > 0 and backfill > 0 and rep.head[REALTIME] == NONE:
         own = rep.head[DEFERRABLE] != NONE
-        if not own and state.queued == 0:
+        if not own and (state.queued == 0 or world.instances[rep.instance].state != ON):
             break
         if _backfill_seats(rep.running, 0, pool.backfill_seats) == 0:
             break
         request = np.int64(rep.head[DEFERRABLE] if own else world.backlog[0])
         if not _fits(world, r, request):
+            if not own:
+                rep.held_up = 1
+                state.held_up += 1
             break
         if own:
             dequeue(world, r, DEFERRABLE)
         else:
             unqueue(world)
+            release_held_up(world, now)
         seat = _admit(world, r, request, now)
         chunk = min(rep.seat_left[seat], budget, backfill)
         rep.seat_chunk[seat] = chunk
@@ -293,18 +316,14 @@ def begin(world: World, r: int, now: float) -> None:
     rep.run_prompt_deferrable = prompt_deferrable
     if prompt > 0:
         rep.run_steps = 1
-        world.next_s[r] = (
-            now
-            + pool.mixed_base_s[prompt + batch]
-            + pool.decode_per_kv_s[batch] * rep.kv_tokens
-            + pool.per_pair_s * pairs
-        )
+        attention_s = pool.decode_per_kv_s[batch] * rep.kv_tokens + pool.per_pair_s * pairs
+        run_ends(world, r, now + pool.mixed_base_s[prompt + batch] + attention_s)
     elif batch > 0:
-        most = rep.finish_step[rep.finish_heap[0]] - rep.step
+        most = 1 if preempted else rep.finish_step[rep.finish_heap[0]] - rep.step
         _run_for(world, r, _steps_that_fit(world, r, most))
     else:
         rep.run_steps = 0
-        world.next_s[r] = np.inf
+        run_ends(world, r, np.inf)
 
 
 @compiled
@@ -316,7 +335,8 @@ def _run_for(world: World, r: int, steps: int) -> None:
     slope_s = pool.decode_per_kv_s[batch]
     first_s = pool.decode_base_s[batch] + slope_s * rep.kv_tokens
     rep.run_steps = steps
-    world.next_s[r] = rep.run_start_s + steps * first_s + slope_s * batch * steps * (steps - 1) / 2
+    taken_s = steps * first_s + slope_s * batch * steps * (steps - 1) / 2
+    run_ends(world, r, rep.run_start_s + taken_s)
 
 
 @compiled
@@ -336,6 +356,28 @@ def cut(world: World, r: int, now: float) -> None:
     )
     if steps < rep.run_steps:
         _run_for(world, r, steps)
+
+
+@compiled
+def look_again(world: World, r: int, now: float) -> None:
+    """Have a replica decide again: now if it has nothing to do, else at its next step."""
+    rep = world.replicas[r]
+    if world.next_s[r] == np.inf:
+        rep.run_start_s = now
+        rep.run_steps = 0
+        rep.run_prompt = 0
+        run_ends(world, r, now)
+    else:
+        cut(world, r, now)
+
+
+@compiled
+def release_held_up(world: World, now: float) -> None:
+    """Have the replicas that had no memory for the first of the backlog try the next one."""
+    if world.state[0].held_up > 0:
+        for r in range(world.replicas.shape[0]):
+            if world.replicas[r].held_up:
+                cut(world, r, now)
 
 
 @compiled

@@ -8,18 +8,23 @@ from numpy.typing import NDArray
 from meritorder.errors import InfeasibleError
 from meritorder.perf.profile import EngineLimits, Profile
 from meritorder.sim import fleet as kernel
+from meritorder.sim.agenda import seeding
 from meritorder.sim.state import (
     CONCURRENCY,
     DEADLINES,
     DUE_BUCKETS,
     FIXED,
     INSTANCE,
+    MOST_BLOCK_TOKENS,
     MOST_SEQS,
+    MOST_SLOTS,
+    MOST_STEP_TOKENS,
     NONE,
     POOL,
     REPLICA,
     REQUEST,
     SCHEDULED,
+    STABILIZATION_TICKS,
     STATE,
     Floats,
     Records,
@@ -198,11 +203,11 @@ def simulate(
         preempt: Real-time requests take the seat of deferrable ones when there is none left.
 
     Raises:
-        InfeasibleError: A request is longer than the memory of a replica, or nobody serves a lane.
+        InfeasibleError: A request is longer than the memory of a replica, nobody serves a lane, or a limit is too high.
     """
-    _check(requests, pools)
+    _check(requests, pools, tick_s)
     world = _lay_out(requests, pools, horizon_s, tick_s, bin_s, preempt=preempt)
-    end_s = kernel.run(world) if len(requests) else horizon_s
+    end_s = kernel.run(world)
     return Result(
         admitted_s=world.requests["admitted_s"].copy(),
         first_token_s=world.requests["first_token_s"].copy(),
@@ -218,23 +223,50 @@ def simulate(
     )
 
 
-def _check(requests: Requests, pools: tuple[Pool, ...]) -> None:
-    longest = int(np.max(requests.input_tokens.astype(np.int64) + requests.output_tokens, initial=0))
+def _check(requests: Requests, pools: tuple[Pool, ...], tick_s: float) -> None:
+    cached = requests.input_tokens.astype(np.int64) + requests.output_tokens - 1  # the last token is never read
+    longest = int(np.max(cached, initial=0))
     deferrable = np.isfinite(requests.latest_start_s)
     for pool in pools:
-        if longest > pool.profile.kv_capacity_tokens:
+        block_tokens = pool.limits.block_tokens
+        held = pool.profile.kv_capacity_tokens // block_tokens * block_tokens
+        if longest > held:
             raise InfeasibleError(
-                f"a request has {longest:,} tokens, but memory holds {pool.profile.kv_capacity_tokens:,}",
+                f"a request needs memory for {longest:,} tokens, but memory holds {held:,}",
                 where=pool.profile.replica.label,
                 fix="use more GPUs a replica (--tp), or hardware with more memory",
             )
-        if pool.limits.max_num_batched_tokens <= pool.limits.max_num_seqs:
-            raise InfeasibleError("a step must hold more tokens than sequences", where=pool.profile.replica.label)
-    if not deferrable.all() and not any(pool.realtime and pool.most_instances for pool in pools):
+        _check_limits(pool, tick_s)
+    realtime = any(pool.realtime and pool.most_instances for pool in pools)
+    if not deferrable.all() and not realtime:
         raise InfeasibleError("no pool takes real-time requests")
     elastic = any(pool.backfill_seats > 0 and pool.most_instances for pool in pools)
-    if deferrable.any() and not (elastic or any(pool.realtime for pool in pools)):
+    if deferrable.any() and not (elastic or realtime):
         raise InfeasibleError("no pool takes deferrable requests")
+
+
+def _check_limits(pool: Pool, tick_s: float) -> None:
+    limits, where = pool.limits, pool.profile.replica.label
+    bounds = [
+        ("sequences in a step (max_num_seqs)", limits.max_num_seqs, MOST_SEQS),
+        ("tokens in a step (max_num_batched_tokens)", limits.max_num_batched_tokens, MOST_STEP_TOKENS),
+        ("tokens of a block (block_tokens)", limits.block_tokens, MOST_BLOCK_TOKENS),
+    ]
+    if isinstance(pool.scaling, Scheduled):
+        bounds.append(("slots of a schedule", len(pool.scaling.instances), MOST_SLOTS))
+    if isinstance(pool.scaling, Autoscaled):
+        bounds.append(("ticks of stabilisation", _stabilization_ticks(pool.scaling, tick_s), STABILIZATION_TICKS))
+    for what, value, most in bounds:
+        if not 1 <= value <= most:
+            raise InfeasibleError(f"{what}: {value:,} is not from 1 to {most:,}", where=where)
+    if limits.max_num_batched_tokens <= limits.max_num_seqs:
+        raise InfeasibleError("a step must hold more tokens than sequences", where=where)
+    if pool.backfill_seats > 0 and pool.backfill_tokens < 1:
+        raise InfeasibleError("a step must hold a token of the deferrable work that has a seat", where=where)
+
+
+def _stabilization_ticks(scaling: Autoscaled, tick_s: float) -> int:
+    return max(1, int(np.ceil(scaling.stabilization_s / tick_s)))
 
 
 def _lay_out(
@@ -249,17 +281,20 @@ def _lay_out(
     deferrable = np.isfinite(requests.latest_start_s)
     span_s = max(horizon_s, float(np.max(requests.latest_start_s[deferrable], initial=0.0)))
     replicas = _replica_records(pools)
+    winners = seeding(len(replicas))
     state = np.zeros(1, STATE)
     state["tick_s"], state["horizon_s"], state["bin_s"] = tick_s, horizon_s, bin_s
     state["give_up_s"] = span_s + SECONDS_PER_DAY
     state["due_bucket_s"] = max(span_s / (DUE_BUCKETS - 1), SECONDS_PER_MINUTE)
     state["preempt"] = preempt
+    state["ticking"] = deferrable.any() or any(not isinstance(pool.scaling, Fixed) for pool in pools)
     return World(
         requests=_request_records(requests, deferrable),
         latest_start_s=requests.latest_start_s,
         backlog=np.zeros(max(int(deferrable.sum()), 1), np.int32),
         replicas=replicas,
-        next_s=np.full(len(replicas), np.inf),
+        next_s=np.full(len(winners) // 2, np.inf),
+        winners=winners,
         instances=np.zeros(sum(pool.most_instances for pool in pools), INSTANCE),
         pools=_pool_records(pools, tick_s),
         bins=np.zeros((len(pools), 3, int(np.ceil(span_s / bin_s)) + 1)),
@@ -273,7 +308,7 @@ def _request_records(requests: Requests, deferrable: NDArray[np.bool_]) -> Recor
         records[name] = getattr(requests, name)
     for name in ("admitted_s", "first_token_s", "finished_s"):
         records[name] = np.nan
-    records["deferrable"] = deferrable
+    records["deferrable"] = records["lane"] = deferrable
     records["next"] = records["replica"] = NONE
     return records
 
@@ -333,7 +368,7 @@ def _set_scaling(record: np.void, scaling: Scaling, tick_s: float) -> None:
             record["scaling"], record["target"] = CONCURRENCY, scaling.target_in_flight
             record["initial"] = min(scaling.initial, scaling.maximum)
             record["minimum"] = scaling.minimum
-            record["stabilization_ticks"] = max(1, int(np.ceil(scaling.stabilization_s / tick_s)))
+            record["stabilization_ticks"] = _stabilization_ticks(scaling, tick_s)
         case ForDeadlines(margin_s=margin_s):
             record["scaling"], record["target"] = DEADLINES, margin_s
 

@@ -47,8 +47,8 @@ def saturate(requests: Requests, profile: Profile, limits: EngineLimits) -> Satu
     """Keep one replica full with requests such as these, and share out its time.
 
     A sample of the requests waits at time 0. Up to the moment at which the last of them is admitted the replica is
-    full; that time is shared out by tokens: a prompt token weighing its share of a full step with prompts in it, a generated
-    token its share of a decode step at the batch and context seen, and scaled so that the work done is that time.
+    full; that time is shared out by tokens: a prompt token weighs its share of a full step with prompts in it, a
+    generated token its share of a decode step at the batch and context seen, scaled so that the work done is that time.
 
     Args:
         requests: The requests; their arrival does not matter.

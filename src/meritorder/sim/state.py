@@ -49,7 +49,8 @@ REQUEST: Final = np.dtype(
         ("next", "i4"),  # behind it in the queue that it stands in
         ("replica", "i4"),
         ("attempts", "i4"),
-        ("deferrable", "i4"),
+        ("deferrable", "i4"),  # whose account it is on
+        ("lane", "i4"),  # how it is served: deferrable until it is urgent
     ],
     align=True,
 )
@@ -74,6 +75,7 @@ REPLICA: Final = np.dtype(
         ("decoding_deferrable", "i8"),
         ("running", "i8"),
         ("waiting", "i8"),
+        ("held_up", "i8"),  # has a seat, but no memory, for the first of the backlog
         ("prompts", "i8"),  # sequences in their prompt
         ("free_seats", "i8"),
         ("kv_tokens", "i8"),
@@ -167,20 +169,27 @@ STATE: Final = np.dtype(
         ("admissions", "i8"),
         ("done", "i8"),
         ("preemptions", "i8"),
-        ("due_work_s", "f8", (DUE_BUCKETS,)),  # work in the backlog by latest start
+        ("held_up", "i8"),  # replicas
+        ("ticking", "i8"),  # something is decided by the clock
+        ("due_requests", "i8", (DUE_BUCKETS,)),  # of the backlog, by latest start
+        ("due_work_s", "f8", (DUE_BUCKETS,)),  # their work
     ],
     align=True,
 )
 
 
 class World(NamedTuple):
-    """All that is simulated: N requests, P pools, I instances, R replicas, B time bins."""
+    """All that is simulated: N requests, P pools, I instances, R replicas, B time bins.
+
+    There are as many leaves as replicas, or the next power of two.
+    """
 
     requests: Records  # (N,)
     latest_start_s: Floats  # (N,): key of the backlog
     backlog: Ints32  # (deferrable,): heap of requests that no replica holds
     replicas: Records  # (R,)
-    next_s: Floats  # (R,): when the run under way ends; infinity if idle
+    next_s: Floats  # (leaves,): when the run under way ends; infinity if idle
+    winners: Ints32  # (2 leaves,): whose run ends first (agenda.py)
     instances: Records  # (I,)
     pools: Records  # (P,)
     bins: Floats  # (P, 3, B): real-time work, deferrable work, paid time

@@ -1,0 +1,158 @@
+"""Simulated requests a second: the compiled simulator against the step-by-step one on the same requests.
+
+The traffic is a week of production (ServeGen's `m-large`) repeated to a million requests on eight replicas, pressed
+together in time until the fleet works at 55 % of what it could do.
+"""
+
+import resource
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from meritorder.perf.profile import Profile
+from meritorder.perf.shipped import profiles
+from meritorder.sim.run import Fixed, Pool, Requests, Result, simulate
+
+TRACE = Path(__file__).parents[2] / "shared/data/traces/servegen/servegen_m_large_week1.parquet"
+REPLICAS = 8
+UTILISATION = 0.55
+REQUESTS = 1_000_000
+ORACLE_REQUESTS = 300
+WEEK_S = 604_800.0
+REPEATS = 3
+
+
+def _week() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return arrivals, input tokens and output tokens of the week; a synthetic one where the trace is absent."""
+    if TRACE.exists():
+        frame = pl.read_parquet(TRACE, columns=["arrival_s", "input_tokens", "output_tokens"])
+        return tuple(frame[name].to_numpy() for name in frame.columns)  # type: ignore[return-value]
+    print(f"{TRACE} is absent: a synthetic week with its means takes its place", file=sys.stderr)
+    rng = np.random.default_rng(1)
+    count = 136_570
+    day = 1 + 0.5 * np.sin(2 * np.pi * np.arange(24 * 7) / 24)
+    hour = rng.choice(24 * 7, count, p=day / day.sum())
+    arrived_s = np.sort((hour + rng.random(count)) * WEEK_S / (24 * 7))
+    input_tokens = np.clip(rng.lognormal(6.35, 1.0, count), 12, 24_195)
+    output_tokens = np.clip(rng.lognormal(4.3, 1.3, count), 1, 8_192)
+    return arrived_s, input_tokens.astype(np.int32), output_tokens.astype(np.int32)
+
+
+def profile() -> Profile:
+    """Return the shipped profile of a 70B model on four H100 GPUs."""
+    wanted = "llama-3.1-70b on 4xh100 (vllm, bf16)"
+    return next(p for p in profiles() if p.replica.label == wanted)
+
+
+def traffic(count: int) -> Requests:
+    """Repeat the week to so many requests, pressed together in time to the utilisation."""
+    arrived_s, input_tokens, output_tokens = _week()
+    rounds = -(-count // len(arrived_s))
+    weeks = np.arange(rounds)[:, None] * WEEK_S
+    requests = Requests(
+        arrived_s=(weeks + arrived_s).ravel()[:count],
+        input_tokens=np.tile(input_tokens, rounds)[:count],
+        cached_tokens=np.zeros(count, np.int32),
+        output_tokens=np.tile(output_tokens, rounds)[:count],
+        latest_start_s=np.full(count, np.inf),
+        work_s=np.zeros(count),
+    )
+    sample = min(count, len(arrived_s))
+    press = _saturated_s(input_tokens[:sample], output_tokens[:sample]) / (
+        UTILISATION * REPLICAS * requests.arrived_s[sample - 1]
+    )
+    requests.arrived_s[:] *= press
+    return requests
+
+
+def _saturated_s(input_tokens: np.ndarray, output_tokens: np.ndarray) -> float:
+    """Return how long one replica works on these if it never lacks requests."""
+    count = len(input_tokens)
+    at_once = Requests(
+        arrived_s=np.zeros(count),
+        input_tokens=input_tokens,
+        cached_tokens=np.zeros(count, np.int32),
+        output_tokens=output_tokens,
+        latest_start_s=np.full(count, np.inf),
+        work_s=np.zeros(count),
+    )
+    return simulate(at_once, (Pool(profile=profile(), scaling=Fixed(instances=1)),), horizon_s=0.0).end_s
+
+
+def serve(requests: Requests) -> Result:
+    """Serve them with the fleet."""
+    pool = Pool(profile=profile(), scaling=Fixed(instances=REPLICAS))
+    return simulate(requests, (pool,), horizon_s=float(requests.arrived_s[-1]))
+
+
+def _oracle_requests_per_s(requests: Requests) -> float:
+    from tests.oracle.stepwise import simulate_stepwise  # noqa: PLC0415 - tests are beside the package, not in it
+
+    middle = len(requests) // 2
+    keep = np.zeros(len(requests), np.bool_)
+    keep[middle : middle + ORACLE_REQUESTS] = True
+    few = requests.only(keep)
+    few.arrived_s[:] -= few.arrived_s[0]
+    pool = Pool(profile=profile(), scaling=Fixed(instances=REPLICAS))
+    options = {"horizon_s": float(few.arrived_s[-1]), "bin_s": WEEK_S}
+    started_s = time.perf_counter()
+    fleet, _ = simulate_stepwise(few, (pool,), **options)
+    taken_s = time.perf_counter() - started_s
+    finished_s = [request.finished_s for request in fleet.requests]
+    np.testing.assert_allclose(simulate(few, (pool,), **options).finished_s, finished_s, rtol=1e-6)
+    return len(few) / taken_s
+
+
+def _compile_s() -> float:
+    """Return the time of the first simulation of all, on a machine that has no compiled kernels yet."""
+    program = (
+        "import os, tempfile, time; os.environ['XDG_CACHE_HOME'] = tempfile.mkdtemp();"
+        "from bench.simulate import _saturated_s; import numpy as np; one = np.ones(1, np.int32);"
+        "started_s = time.perf_counter(); _saturated_s(one, one); print(time.perf_counter() - started_s)"
+    )
+    root = Path(__file__).parents[1]
+    answer = subprocess.run([sys.executable, "-c", program], cwd=root, capture_output=True, text=True, check=True)
+    return float(answer.stdout)
+
+
+def _peak_rss_bytes() -> float:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024.0
+
+
+def run() -> dict[str, float]:
+    """Measure on a million requests; the best of three runs counts, as others use the machine too."""
+    compile_s = _compile_s()
+    requests = traffic(REQUESTS)
+    times_s = []
+    for _ in range(REPEATS):
+        started_s = time.perf_counter()
+        serve(requests)
+        times_s.append(time.perf_counter() - started_s)
+    per_s, oracle_per_s = len(requests) / min(times_s), _oracle_requests_per_s(requests)
+    return {
+        "requests_per_s": per_s,
+        "requests_per_s_oracle": oracle_per_s,
+        "ratio": per_s / oracle_per_s,
+        "compile_s": compile_s,
+        "peak_rss_bytes": _peak_rss_bytes(),
+    }
+
+
+def run_ten_million() -> dict[str, float]:
+    """Measure memory on ten million requests."""
+    requests = traffic(10 * REQUESTS)
+    started_s = time.perf_counter()
+    serve(requests)
+    return {
+        "requests_per_s": len(requests) / (time.perf_counter() - started_s),
+        "peak_rss_bytes": _peak_rss_bytes(),
+    }
+
+
+if __name__ == "__main__":
+    for name, value in (run_ten_million() if "--ten-million" in sys.argv else run()).items():
+        print(f"{name:24} {value:,.1f}")

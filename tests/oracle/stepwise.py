@@ -1,0 +1,325 @@
+"""The step-by-step simulator: slow, obviously right, and written from the specification (DESIGN.md, 6) alone.
+
+It knows no closed form and no clever data structure. Every engine step is played out: each sequence in it, each token
+of each prompt chunk, each block of memory; everything that can be counted is counted again whenever it is asked for.
+It shares with the compiled simulator what defines the problem: the description of a fleet, the profile's time of one
+step, the decisions in `policy/`, and nothing that answers it.
+
+At one moment arrivals come first, then the clock tick, then steps that end, by number of the replica. An engine that
+has nothing to do looks again at any moment at which something came, after the arrivals and the tick of that moment.
+"""
+
+import math
+from dataclasses import dataclass, field
+
+from tests.oracle.stepwise_engine import Account, Replica, Request, add_to_bins
+
+from meritorder.policy.release import backfill_seats
+from meritorder.policy.scale import for_concurrency, to_add_for_deadline
+from meritorder.sim.run import Autoscaled, Fixed, ForDeadlines, Pool, Requests, Scheduled
+
+DAY_S = 86_400.0
+DUE_INTERVALS = 1023
+LEAST_DUE_INTERVAL_S = 60.0
+
+
+@dataclass
+class Instance:
+    """A rented machine with replicas on it."""
+
+    pool: Pool
+    account: Account
+    replicas: list[Replica]
+    state: str = "off"  # starting, on, draining
+    ready_s: float = 0.0
+    paid_from_s: float = 0.0
+    startup_paid_s: float = 0.0
+
+    @property
+    def is_empty(self) -> bool:
+        return all(replica.in_flight == 0 for replica in self.replicas)
+
+    def start(self, now: float, delay_s: float) -> None:
+        self.state = "starting" if delay_s > 0 else "on"
+        self.ready_s = now + delay_s
+        self.startup_paid_s = min(self.pool.startup_paid_s, delay_s)
+        self.paid_from_s = self.ready_s - self.startup_paid_s
+
+    def stop(self, now: float, bin_s: float) -> None:
+        """Pay for it: at least the minimum, start-up first, and the rest is work or idle."""
+        until_s = max(now, self.paid_from_s + self.pool.minimum_billing_s)
+        replicas = len(self.replicas)
+        self.account.paid_s += (until_s - self.paid_from_s) * replicas
+        self.account.startup_s += min(self.startup_paid_s, until_s - self.paid_from_s) * replicas
+        add_to_bins(self.account.capacity_bins_s, bin_s, self.paid_from_s, until_s, replicas)
+        self.state = "off"
+
+
+@dataclass
+class Group:
+    """The instances of one pool, and what its autoscaler remembers."""
+
+    pool: Pool
+    instances: list[Instance]
+    account: Account
+    in_flight_s: float = 0.0  # real-time requests in flight, summed over the time since the last tick
+    recommended: list[int] = field(default_factory=list)
+
+    @property
+    def replicas(self) -> list[Replica]:
+        return [replica for instance in self.instances for replica in instance.replicas]
+
+    def held(self, *states: str) -> list[Instance]:
+        return [instance for instance in self.instances if instance.state in states]
+
+
+def initially_on(pool: Pool) -> int:
+    """Return the instances that are on at time 0."""
+    match pool.scaling:
+        case Fixed(instances=initial) | Autoscaled(initial=initial):
+            return initial
+        case Scheduled(instances=slots):
+            return slots[0] if slots else 0
+        case ForDeadlines():
+            return 0
+
+
+class Fleet:
+    """All pools together, the backlog of deferrable work that no replica holds, and the clock."""
+
+    def __init__(
+        self,
+        requests: Requests,
+        pools: tuple[Pool, ...],
+        horizon_s: float,
+        tick_s: float,
+        bin_s: float,
+        *,
+        preempt: bool,
+    ) -> None:
+        deferrable = [math.isfinite(latest) for latest in requests.latest_start_s]
+        self.requests = [
+            Request(
+                number=n,
+                arrived_s=float(requests.arrived_s[n]),
+                input_tokens=int(requests.input_tokens[n]),
+                cached_tokens=int(requests.cached_tokens[n]),
+                output_tokens=int(requests.output_tokens[n]),
+                latest_start_s=float(requests.latest_start_s[n]),
+                work_s=float(requests.work_s[n]),
+                deferrable=deferrable[n],
+                waits_its_turn=deferrable[n],
+            )
+            for n in range(len(requests))
+        ]
+        latest_s = [r.latest_start_s for r in self.requests if r.deferrable]
+        self.span_s = max([horizon_s, *latest_s])
+        self.horizon_s, self.tick_s, self.bin_s, self.preempt = horizon_s, tick_s, bin_s, preempt
+        self.preemptions = 0
+        self.backlog: list[Request] = []  # by latest start, then by arrival
+        self.groups: list[Group] = []
+        self.replicas: list[Replica] = []
+        for pool in pools:
+            self._add(pool)
+        self.ticks = any(deferrable) or any(not isinstance(pool.scaling, Fixed) for pool in pools)
+
+    def _add(self, pool: Pool) -> None:
+        bins = math.ceil(self.span_s / self.bin_s) + 1
+        account = Account(realtime_bins_s=[0.0] * bins, deferrable_bins_s=[0.0] * bins, capacity_bins_s=[0.0] * bins)
+        instances = []
+        for _ in range(pool.most_instances):
+            replicas = []
+            for _ in range(pool.replicas_per_instance):
+                replicas.append(Replica(len(self.replicas), pool, account))
+                self.replicas.append(replicas[-1])
+            instances.append(Instance(pool, account, replicas))
+        self.groups.append(Group(pool, instances, account))
+
+    def instance_of(self, replica: Replica) -> Instance:
+        return next(i for group in self.groups for i in group.instances if replica in i.replicas)
+
+    def is_on(self, replica: Replica) -> bool:
+        return self.instance_of(replica).state == "on"
+
+    def wake(self, replica: Replica, now: float) -> None:
+        """Have an engine that has nothing to do look again now; one that is in a step looks at its end anyway."""
+        if replica.step_ends_s == math.inf and self.instance_of(replica).state in ("on", "draining"):
+            replica.step_began_s = replica.step_ends_s = now
+            replica.step_decodes, replica.step_prompts = [], []
+
+    def rent(self, instance: Instance, now: float, startup_s: float) -> None:
+        instance.start(now, startup_s)
+        if instance.state == "on":
+            self.turn_on(instance, now)
+
+    def turn_on(self, instance: Instance, now: float) -> None:
+        instance.state = "on"
+        for replica in instance.replicas:
+            self.wake(replica, now)
+
+    def route(self, request: Request, now: float) -> None:
+        """To the least loaded replica that is on, else that starts, else that drains, else to one started now."""
+        groups = [group for group in self.groups if group.pool.realtime and group.instances]
+        for state in ("on", "starting", "draining"):
+            candidates = [r for group in groups for instance in group.held(state) for r in instance.replicas]
+            if candidates:
+                replica = min(candidates, key=lambda r: (r.load, r.number))
+                if state == "draining":
+                    self.turn_on(self.instance_of(replica), now)
+                break
+        else:
+            self.rent(groups[0].instances[0], now, groups[0].pool.startup_s)
+            replica = groups[0].replicas[0]
+        replica.realtime.append(request)
+        self.wake(replica, now)
+
+    def offer(self, request: Request, now: float) -> None:
+        """To the replica with the most room in the first pool that has room, else to the backlog."""
+        for group in self.groups:
+            seats = min(group.pool.backfill_seats, group.pool.limits.max_num_seqs)
+            room = {
+                r.number: backfill_seats(len(r.running), r.waiting, seats)
+                for instance in group.held("on")
+                for r in instance.replicas
+            }
+            if any(room.values()):
+                replica = self.replicas[max(room, key=lambda number: (room[number], -number))]
+                replica.deferrable.append(request)
+                self.wake(replica, now)
+                return
+        self.backlog.append(request)
+        self.backlog.sort(key=lambda r: (r.latest_start_s, r.number))
+
+    def tick(self, now: float) -> None:
+        """Bring up what has started, scale, then let urgent work through."""
+        for group in self.groups:
+            for instance in group.held("starting"):
+                if instance.ready_s <= now:
+                    self.turn_on(instance, now)
+            self._scale(group, now)
+        for group in [group for group in self.groups if group.pool.realtime]:
+            for replica in group.replicas:
+                for request in [r for r in replica.deferrable if self._is_urgent(r, now)]:
+                    replica.deferrable.remove(request)
+                    request.waits_its_turn = False
+                    replica.realtime.append(request)
+        if any(group.pool.realtime and group.instances for group in self.groups):
+            while self.backlog and self._is_urgent(self.backlog[0], now):
+                request = self.backlog.pop(0)
+                request.waits_its_turn = False
+                self.route(request, now)
+
+    def _is_urgent(self, request: Request, now: float) -> bool:
+        return request.latest_start_s <= now + self.tick_s
+
+    def _wanted(self, group: Group, now: float) -> int:
+        scaling, pack, held = group.pool.scaling, group.pool.replicas_per_instance, len(group.held("on", "starting"))
+        match scaling:
+            case Fixed():
+                return held
+            case Scheduled(instances=slots, slot_s=slot_s):
+                return slots[min(int(now / slot_s), len(slots) - 1)]
+            case Autoscaled():
+                mean = group.in_flight_s / self.tick_s
+                group.in_flight_s = 0.0
+                group.recommended.append(math.ceil(for_concurrency(mean, scaling.target_in_flight) / pack))
+                window = max(1, math.ceil(scaling.stabilization_s / self.tick_s))
+                return max(scaling.minimum, min(max(group.recommended[-window:]), scaling.maximum))
+            case ForDeadlines():
+                to_add = int(self._replicas_to_add(group, now, scaling.margin_s) / pack)
+                if to_add > 0:
+                    return min(held + to_add, scaling.maximum)
+                if not self.backlog:
+                    for instance in group.held("on"):
+                        if instance.is_empty:
+                            instance.stop(now, self.bin_s)
+                return len(group.held("on", "starting"))
+
+    def _replicas_to_add(self, group: Group, now: float, margin_s: float) -> float:
+        """Return the replicas that the most pressing deadline asks for; deadlines are rounded down to a grid."""
+        grid_s = max(self.span_s / DUE_INTERVALS, LEAST_DUE_INTERVAL_S)
+        places = [max(0, min(int(r.latest_start_s / grid_s), DUE_INTERVALS)) for r in self.backlog]
+        held = group.held("on", "starting")
+        most = 0.0
+        for place in places:
+            due_by_s = place * grid_s - margin_s
+            work_s = sum(r.work_s for r, other in zip(self.backlog, places, strict=True) if other <= place)
+            held_s = sum(len(i.replicas) * max(0.0, due_by_s - max(now, i.ready_s)) for i in held)
+            time_left_s = due_by_s - now - group.pool.startup_s
+            if not held and time_left_s <= self.tick_s:
+                most = max(most, group.pool.replicas_per_instance)
+            most = max(most, to_add_for_deadline(work_s, held_s, time_left_s))
+        return most
+
+    def _scale(self, group: Group, now: float) -> None:
+        """Start or drain instances until as many are held as wanted; the highest numbers drain first."""
+        wanted = self._wanted(group, now)
+        for instance in group.held("draining"):
+            if len(group.held("on", "starting")) < wanted:
+                self.turn_on(instance, now)
+        for instance in group.held("off"):
+            if len(group.held("on", "starting")) < wanted:
+                self.rent(instance, now, group.pool.startup_s)
+        for instance in reversed(group.held("on")):
+            if len(group.held("on", "starting")) > wanted:
+                instance.state = "draining"
+        for instance in group.held("draining"):
+            if instance.is_empty:
+                instance.stop(now, self.bin_s)
+        group.account.peak_instances = max(group.account.peak_instances, len(group.held("on", "starting", "draining")))
+
+    def run(self) -> float:
+        """Serve all requests; returns the end."""
+        for group in self.groups:
+            for instance in group.instances[: initially_on(group.pool)]:
+                self.rent(instance, 0.0, 0.0)
+            group.account.peak_instances = len(group.held("on"))
+        now, ticks = 0.0, 0
+        to_come = list(self.requests)
+        while True:
+            arrives_s = to_come[0].arrived_s if to_come else math.inf
+            ticks_s = (ticks + 1) * self.tick_s if self.ticks else math.inf
+            ends_s = min((replica.step_ends_s for replica in self.replicas), default=math.inf)
+            moment = min(arrives_s, ticks_s, ends_s)
+            if moment == math.inf or (moment == ticks_s < arrives_s and self._is_over(ticks_s)):
+                break
+            for group in self.groups:
+                group.in_flight_s += sum(replica.realtime_in_flight for replica in group.replicas) * (moment - now)
+            now = moment
+            if moment == arrives_s:
+                request = to_come.pop(0)
+                (self.offer if request.deferrable else self.route)(request, now)
+            elif moment == ticks_s:
+                ticks += 1
+                self.tick(now)
+            else:
+                replica = next(r for r in self.replicas if r.step_ends_s == ends_s)
+                replica.end_step(self.bin_s)
+                replica.begin_step(now, self)
+        return self._give_back(max(now, self.horizon_s))
+
+    def _give_back(self, end_s: float) -> float:
+        for group in self.groups:
+            for instance in group.held("on", "starting", "draining"):
+                instance.stop(max(end_s, instance.paid_from_s), self.bin_s)
+        return end_s
+
+    def _is_over(self, ticks_s: float) -> bool:
+        served = all(not math.isnan(request.finished_s) for request in self.requests)
+        elastic = [group for group in self.groups if isinstance(group.pool.scaling, ForDeadlines)]
+        given_back = all(instance.state == "off" for group in elastic for instance in group.instances)
+        return (served and given_back and ticks_s > self.horizon_s) or ticks_s > self.span_s + DAY_S
+
+
+def simulate_stepwise(
+    requests: Requests,
+    pools: tuple[Pool, ...],
+    *,
+    horizon_s: float,
+    tick_s: float = 15.0,
+    bin_s: float = 900.0,
+    preempt: bool = False,
+) -> tuple[Fleet, float]:
+    """Serve all requests step by step, with the arguments of `simulate`; returns the fleet after it, and the end."""
+    fleet = Fleet(requests, pools, horizon_s, tick_s, bin_s, preempt=preempt)
+    return fleet, fleet.run()

@@ -1,0 +1,259 @@
+"""One engine of the step-by-step simulator (stepwise.py): a step is played out sequence by sequence, token by token."""
+
+import math
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from meritorder.policy.release import backfill_seats
+from meritorder.policy.route import load_of
+from meritorder.sim.run import Pool
+
+
+@dataclass
+class Request:
+    """One request, and what became of it."""
+
+    number: int
+    arrived_s: float
+    input_tokens: int
+    cached_tokens: int
+    output_tokens: int
+    latest_start_s: float
+    work_s: float
+    deferrable: bool
+    waits_its_turn: bool  # in the deferrable lane; no longer once it is urgent
+    generated: int = 0
+    replica: int = -1
+    admitted_s: float = math.nan
+    first_token_s: float = math.nan
+    finished_s: float = math.nan
+
+
+@dataclass(eq=False)
+class Sequence:
+    """A request in a seat: how much of its text is in the cache, and the blocks that hold it."""
+
+    request: Request
+    text_tokens: int  # to be computed before it decodes: its prompt, and what it generated before a preemption
+    cached_tokens: int
+    blocks: int
+    chunk: int = 0
+
+    @property
+    def decodes(self) -> bool:
+        return self.cached_tokens >= self.text_tokens
+
+
+@dataclass
+class Account:
+    """Where the time of a pool went, in seconds of replicas."""
+
+    paid_s: float = 0.0
+    realtime_s: float = 0.0
+    deferrable_s: float = 0.0
+    startup_s: float = 0.0
+    peak_instances: int = 0
+    realtime_bins_s: list[float] = field(default_factory=list)
+    deferrable_bins_s: list[float] = field(default_factory=list)
+    capacity_bins_s: list[float] = field(default_factory=list)
+
+
+def add_to_bins(bins: list[float], bin_s: float, start_s: float, end_s: float, weight: float) -> None:
+    """Add the part of the interval that lies in each bin; the last bin has no end."""
+    for index in range(len(bins)):
+        upper_s = math.inf if index == len(bins) - 1 else (index + 1) * bin_s
+        bins[index] += weight * max(0.0, min(end_s, upper_s) - max(start_s, index * bin_s))
+
+
+class Surroundings(Protocol):
+    """What an engine sees of its fleet."""
+
+    preempt: bool
+    preemptions: int
+    backlog: list[Request]
+
+    def is_on(self, replica: "Replica") -> bool: ...
+
+
+@dataclass
+class Replica:
+    """One engine: who sits in it, who waits for it, and the step under way."""
+
+    number: int
+    pool: Pool
+    account: Account
+    running: list[Sequence] = field(default_factory=list)  # in order of admission
+    realtime: list[Request] = field(default_factory=list)
+    deferrable: list[Request] = field(default_factory=list)
+    step_began_s: float = 0.0
+    step_ends_s: float = math.inf
+    step_decodes: list[Sequence] = field(default_factory=list)
+    step_prompts: list[Sequence] = field(default_factory=list)
+
+    @property
+    def waiting(self) -> int:
+        return len(self.realtime) + len(self.deferrable)
+
+    @property
+    def in_flight(self) -> int:
+        return len(self.running) + self.waiting
+
+    @property
+    def realtime_in_flight(self) -> int:
+        requests = [sequence.request for sequence in self.running] + self.realtime + self.deferrable
+        return sum(not request.deferrable for request in requests)
+
+    @property
+    def load(self) -> int:
+        return load_of(len(self.running), self.waiting)
+
+    @property
+    def kv_blocks(self) -> int:
+        return self.pool.profile.kv_capacity_tokens // self.pool.limits.block_tokens
+
+    @property
+    def blocks_used(self) -> int:
+        return sum(sequence.blocks for sequence in self.running)
+
+    def blocks_of(self, tokens: int) -> int:
+        blocks = 0
+        while blocks * self.pool.limits.block_tokens < tokens:
+            blocks += 1
+        return blocks
+
+    def needs_block(self, sequence: Sequence) -> bool:
+        """Whether the token of its next decode step goes beyond its last block."""
+        return sequence.decodes and sequence.cached_tokens + 1 > sequence.blocks * self.pool.limits.block_tokens
+
+    def fits(self, request: Request) -> bool:
+        return self.blocks_used + self.blocks_of(request.input_tokens + request.generated) <= self.kv_blocks
+
+    def send_back(self, sequence: Sequence) -> None:
+        """Take a sequence out of its seat, to the front of its queue: all its text is to be computed again."""
+        self.running.remove(sequence)
+        request = sequence.request
+        (self.deferrable if request.waits_its_turn else self.realtime).insert(0, request)
+
+    def admit(self, request: Request, chunk_tokens: int, now: float) -> int:
+        """Give a request a seat, the blocks of its whole text and a first chunk; returns the size of that."""
+        tokens = request.input_tokens + request.generated
+        sequence = Sequence(request, tokens, request.cached_tokens, self.blocks_of(tokens))
+        self.running.append(sequence)
+        request.replica = self.number
+        if math.isnan(request.admitted_s):
+            request.admitted_s = now
+        return self.schedule_chunk(sequence, chunk_tokens)
+
+    def schedule_chunk(self, sequence: Sequence, most_tokens: int) -> int:
+        sequence.chunk = min(sequence.text_tokens - sequence.cached_tokens, most_tokens)
+        self.step_prompts.append(sequence)
+        return sequence.chunk
+
+    def begin_step(self, now: float, fleet: Surroundings) -> None:
+        """Decide who is in the next step, as the engine's scheduler does."""
+        preempted = self._make_room(fleet)
+        budget = self.pool.limits.max_num_batched_tokens - sum(s.decodes for s in self.running)
+        deferrable_budget = self.pool.backfill_tokens
+        self.step_prompts = []
+        for sequence in [s for s in self.running if not s.decodes]:
+            if sequence.request.waits_its_turn:
+                chunk = self.schedule_chunk(sequence, min(budget, deferrable_budget))
+                deferrable_budget -= chunk
+            else:
+                chunk = self.schedule_chunk(sequence, budget)
+            budget -= chunk
+        if not preempted:
+            budget = self._admit_realtime(budget, now, fleet)
+            self._admit_deferrable(budget, deferrable_budget, now, fleet)
+        self.step_decodes = [s for s in self.running if s.decodes]
+        self.step_began_s = now
+        self.step_ends_s = now + self._step_time_s() if self.running else math.inf
+
+    def _make_room(self, fleet: Surroundings) -> bool:
+        """Give each decoding sequence the block of its next token, from the last admitted if there is none left."""
+        preempted = False
+        while len(self.running) > 1 and self._short_of_blocks():
+            waits_its_turn = [s for s in self.running if s.request.waits_its_turn]
+            self.send_back((waits_its_turn or self.running)[-1])
+            fleet.preemptions += 1
+            preempted = True
+        for sequence in self.running:
+            if self.needs_block(sequence):
+                sequence.blocks += 1
+        return preempted
+
+    def _admit_realtime(self, budget: int, now: float, fleet: Surroundings) -> int:
+        """First come, first served, as far as seats, memory and tokens go; returns the tokens that are left."""
+        while self.realtime and budget > 0:
+            request = self.realtime[0]
+            if len(self.running) >= self.pool.limits.max_num_seqs or not self.fits(request):
+                evictable = [s for s in self.running if s.request.waits_its_turn and s.decodes]
+                if not (fleet.preempt and evictable):
+                    break
+                self.send_back(evictable[-1])
+                fleet.preemptions += 1
+                budget += 1
+            else:
+                budget -= self.admit(self.realtime.pop(0), budget, now)
+        return budget
+
+    def _admit_deferrable(self, budget: int, deferrable_budget: int, now: float, fleet: Surroundings) -> None:
+        """Once no real-time request waits: what this engine was handed, then the backlog, into the seats of policy."""
+        seats = min(self.pool.backfill_seats, self.pool.limits.max_num_seqs)
+        while not self.realtime and min(budget, deferrable_budget) > 0:
+            source = self.deferrable or (fleet.backlog if fleet.is_on(self) else [])
+            if backfill_seats(len(self.running), 0, seats) == 0 or not source or not self.fits(source[0]):
+                break
+            chunk = self.admit(source.pop(0), min(budget, deferrable_budget), now)
+            budget -= chunk
+            deferrable_budget -= chunk
+
+    def _short_of_blocks(self) -> bool:
+        wanted = sum(self.needs_block(s) for s in self.running)
+        return wanted > 0 and self.blocks_used + wanted > self.kv_blocks
+
+    def _step_time_s(self) -> float:
+        """Ask the profile, with the pairs of tokens that prompt attention visits counted one token at a time."""
+        prompt_tokens, pairs = 0, 0.0
+        for sequence in self.step_prompts:
+            before = sequence.cached_tokens
+            for _token in range(sequence.chunk):
+                pairs += before + 0.5
+                before += 1
+                prompt_tokens += 1
+        context = sum(s.cached_tokens for s in self.step_decodes)
+        return float(self.pool.profile.step_time_s(prompt_tokens, len(self.step_decodes), context, pairs))
+
+    def end_step(self, bin_s: float) -> None:
+        """Give every decoding sequence its token, and count the chunks of the others."""
+        now = self.step_ends_s
+        if not self.step_decodes and not self.step_prompts:
+            return
+        tokens = deferrable_tokens = 0
+        for sequence in self.step_decodes:
+            sequence.cached_tokens += 1
+            tokens += 1
+            deferrable_tokens += sequence.request.deferrable
+            self._generate(sequence, now)
+        for sequence in self.step_prompts:
+            for _token in range(sequence.chunk):
+                sequence.cached_tokens += 1
+                tokens += 1
+                deferrable_tokens += sequence.request.deferrable
+            if sequence.decodes:
+                self._generate(sequence, now)
+        taken_s = now - self.step_began_s
+        share = deferrable_tokens / tokens
+        self.account.realtime_s += taken_s * (1 - share)
+        self.account.deferrable_s += taken_s * share
+        add_to_bins(self.account.realtime_bins_s, bin_s, self.step_began_s, now, 1 - share)
+        add_to_bins(self.account.deferrable_bins_s, bin_s, self.step_began_s, now, share)
+
+    def _generate(self, sequence: Sequence, now: float) -> None:
+        request = sequence.request
+        request.generated += 1
+        if math.isnan(request.first_token_s):
+            request.first_token_s = now
+        if request.generated == request.output_tokens:
+            request.finished_s = now
+            self.running.remove(sequence)

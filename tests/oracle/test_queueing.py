@@ -1,0 +1,162 @@
+"""Queues whose waiting times are known in closed form, played on the simulator.
+
+A station is a replica whose steps all take a microsecond, whatever is in them. A request with a prompt of one token
+and n output tokens then holds its seat for exactly n steps, its prompt step included, and so c seats are c servers with
+one shared line. A mean service time of one second is a million tokens, so that any distribution is met to a millionth;
+decode stretches have a closed form and cost nothing.
+
+Waiting times near saturation are so correlated that a plain mean needs very many requests: of M/M/1 at load 0.95 the
+standard error is 2 % with four million. Half of that variance is the load that happened to be drawn (for reflected
+Brownian motion, the limit in heavy traffic, exactly half), so each sample is scaled to the load that it stands for.
+"""
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from tests.property.fleets import profile
+
+from meritorder.perf.profile import EngineLimits
+from meritorder.sim.run import Fixed, Pool, Requests, simulate
+
+STEP_S = 1e-6
+TOLERANCE = 0.02
+WARM_UP = 20_000
+SAMPLE = 1_000_000
+LATE_S = 1e12
+
+Draw = Callable[[np.random.Generator, int], np.ndarray]
+
+FAST = [(0.3, 1), (0.7, 2)]
+LONG = [(0.9, 10), (0.95, 30)]
+LOADS = [*FAST, *(pytest.param(*case, marks=pytest.mark.slow) for case in LONG)]
+
+
+def exponential(rng: np.random.Generator, count: int) -> np.ndarray:
+    return rng.exponential(1.0, count)
+
+
+def constant(_rng: np.random.Generator, count: int) -> np.ndarray:
+    return np.ones(count)
+
+
+def two_kinds(rng: np.random.Generator, count: int) -> np.ndarray:
+    """A third are four times as long as the others: mean 1, second moment (2/3 + 16/3) / 4 = 3/2."""
+    return np.where(rng.random(count) < 1 / 3, 2.0, 0.5)
+
+
+def station(seats: int) -> Pool:
+    steady = profile(
+        kv_capacity_tokens=1 << 50,
+        decode_base_s=[STEP_S, STEP_S],
+        decode_per_kv_token_s=[0.0, 0.0],
+        mixed_base_s=[STEP_S, STEP_S],
+        prefill_per_pair_s=0.0,
+    )
+    limits = EngineLimits(max_num_seqs=seats, max_num_batched_tokens=seats + 1)
+    return Pool(profile=steady, scaling=Fixed(instances=1), limits=limits, backfill_seats=seats)
+
+
+def waits_s(
+    *, load: float, seats: int, realtime: Draw, seed: int, deferrable: Draw = constant, deferrable_share: float = 0.0
+) -> tuple[float, float]:
+    """Return the mean wait in each lane, for Poisson arrivals and services of mean 1 s."""
+    rng = np.random.default_rng(seed)
+    gaps_s = rng.exponential(1.0, SAMPLE)
+    gaps_s /= gaps_s.mean() * load * seats
+    waits = rng.random(SAMPLE) < deferrable_share
+    service_s = np.empty(SAMPLE)
+    for lane, draw, share in ((~waits, realtime, 1 - deferrable_share), (waits, deferrable, deferrable_share)):
+        drawn = draw(rng, int(lane.sum()))
+        service_s[lane] = drawn * (share * SAMPLE / drawn.sum()) if share > 0 else drawn
+    arrived_s = np.cumsum(gaps_s)
+    requests = Requests(
+        arrived_s=arrived_s,
+        input_tokens=np.ones(SAMPLE, np.int32),
+        cached_tokens=np.zeros(SAMPLE, np.int32),
+        output_tokens=np.maximum(np.rint(service_s / STEP_S), 1).astype(np.int32),
+        latest_start_s=np.where(waits, LATE_S + arrived_s, np.inf),
+        work_s=service_s,
+    )
+    result = simulate(requests, (station(seats),), horizon_s=0.0, tick_s=1e9, bin_s=1e12)
+    waited_s, kept = result.admitted_s - arrived_s, np.arange(SAMPLE) >= WARM_UP
+    deferred = waited_s[kept & waits]
+    return float(waited_s[kept & ~waits].mean()), float(deferred.mean()) if len(deferred) else math.nan
+
+
+def mean_waits_s(samples: int, **queue: object) -> tuple[float, float]:
+    """Return the mean wait in each lane over independent samples."""
+    each = np.array([waits_s(seed=seed, **queue) for seed in range(samples)])  # type: ignore[arg-type]
+    return float(each[:, 0].mean()), float(each[:, 1].mean())
+
+
+def erlang_c(load: float, servers: int) -> float:
+    """Return the probability of waiting in M/M/c.
+
+    With a = c load:  C = (a^c / c!) / (1 - load) / (sum over k < c of a^k / k! + (a^c / c!) / (1 - load))
+
+    Source: A. K. Erlang, "Solution of some problems in the theory of probabilities of significance in automatic
+    telephone exchanges", 1917.
+    """
+    offered = load * servers
+    all_busy = offered**servers / math.factorial(servers) / (1 - load)
+    return all_busy / (sum(offered**k / math.factorial(k) for k in range(servers)) + all_busy)
+
+
+def pollaczek_khinchine(load: float, second_moment: float) -> float:
+    """Return the mean wait in M/G/1 with mean service 1: W = load E[S^2] / (2 (1 - load)).
+
+    Source: F. Pollaczek, "Ueber eine Aufgabe der Wahrscheinlichkeitstheorie", 1930; A. Khinchine, 1932.
+    """
+    return load * second_moment / (2 * (1 - load))
+
+
+def cobham(loads: tuple[float, float], second_moments: tuple[float, float]) -> tuple[float, float]:
+    """Return the mean waits of two non-preemptive priorities in M/G/1, all services of mean 1.
+
+    With W0 = sum of load_k E[S_k^2] / 2:  W1 = W0 / (1 - load_1),  W2 = W0 / ((1 - load_1) (1 - load_1 - load_2))
+
+    Source: A. Cobham, "Priority assignment in waiting line problems", Operations Research 2(1), 1954.
+    """
+    residual = sum(load * moment for load, moment in zip(loads, second_moments, strict=True)) / 2
+    first = residual / (1 - loads[0])
+    return first, first / (1 - sum(loads))
+
+
+@pytest.mark.parametrize(("load", "samples"), LOADS)
+def test_m_m_1(load: float, samples: int) -> None:
+    waited_s, _ = mean_waits_s(samples, load=load, seats=1, realtime=exponential)
+    assert waited_s == pytest.approx(load / (1 - load), rel=TOLERANCE)
+
+
+@pytest.mark.parametrize(("load", "samples"), LOADS)
+def test_m_m_3(load: float, samples: int) -> None:
+    """W = C / (c (1 - load)) with C of Erlang and mean service 1."""
+    waited_s, _ = mean_waits_s(samples, load=load, seats=3, realtime=exponential)
+    assert waited_s == pytest.approx(erlang_c(load, 3) / (3 * (1 - load)), rel=TOLERANCE)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("load", "samples"), [(0.3, 40), (0.7, 4), *LONG])
+def test_m_m_8(load: float, samples: int) -> None:
+    """At load 0.3 one in 300 waits at all, so that the mean takes many."""
+    waited_s, _ = mean_waits_s(samples, load=load, seats=8, realtime=exponential)
+    assert waited_s == pytest.approx(erlang_c(load, 8) / (8 * (1 - load)), rel=TOLERANCE)
+
+
+@pytest.mark.parametrize(("load", "samples"), LOADS)
+def test_m_d_1(load: float, samples: int) -> None:
+    waited_s, _ = mean_waits_s(samples, load=load, seats=1, realtime=constant)
+    assert waited_s == pytest.approx(pollaczek_khinchine(load, 1.0), rel=TOLERANCE)
+
+
+@pytest.mark.parametrize(("load", "samples"), LOADS)
+def test_m_g_1_with_two_priorities(load: float, samples: int) -> None:
+    """Real-time work of two kinds goes before deferrable work that is exponential; a service is never broken off."""
+    realtime_s, deferrable_s = mean_waits_s(
+        samples, load=load, seats=1, realtime=two_kinds, deferrable=exponential, deferrable_share=0.4
+    )
+    first_s, second_s = cobham((0.6 * load, 0.4 * load), (1.5, 2.0))
+    assert realtime_s == pytest.approx(first_s, rel=TOLERANCE)
+    assert deferrable_s == pytest.approx(second_s, rel=TOLERANCE)

@@ -1,0 +1,94 @@
+"""The compiled simulator against the step-by-step one, on fleets and requests drawn at random."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from tests.oracle.stepwise import simulate_stepwise
+from tests.property.fleets import Case, cases
+
+from meritorder.sim.run import simulate
+
+TOLERANCE = 1e-6
+
+QUICK = settings(max_examples=400, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+LONG = settings(max_examples=6000, deadline=None, suppress_health_check=list(HealthCheck))
+
+
+def assert_equal_to_oracle(case: Case) -> None:
+    found = simulate(case.requests, case.pools, **case.options)
+    fleet, end_s = simulate_stepwise(case.requests, case.pools, **case.options)
+
+    def near(values: object, expected: object, what: str) -> None:
+        np.testing.assert_allclose(values, expected, rtol=TOLERANCE, atol=TOLERANCE, err_msg=what)
+
+    near(found.admitted_s, [r.admitted_s for r in fleet.requests], "admitted")
+    near(found.first_token_s, [r.first_token_s for r in fleet.requests], "first token")
+    near(found.finished_s, [r.finished_s for r in fleet.requests], "finished")
+    np.testing.assert_array_equal(found.replica, [r.replica for r in fleet.requests])
+    assert found.preemptions == fleet.preemptions
+    near(found.end_s, end_s, "end")
+    for p, (account, group) in enumerate(zip(found.pools, fleet.groups, strict=True)):
+        expected = group.account
+        near(account.paid_s, expected.paid_s, "paid")
+        near(account.realtime_s, expected.realtime_s, "real-time work")
+        near(account.deferrable_s, expected.deferrable_s, "deferrable work")
+        near(account.startup_s, expected.startup_s, "start-up")
+        assert account.peak_instances == expected.peak_instances
+        near(found.realtime_bins_s[p], expected.realtime_bins_s, "real-time bins")
+        near(found.deferrable_bins_s[p], expected.deferrable_bins_s, "deferrable bins")
+        near(found.capacity_bins_s[p], expected.capacity_bins_s, "capacity bins")
+
+
+@given(cases())
+@QUICK
+def test_equal_to_the_step_by_step_simulator(case: Case) -> None:
+    assert_equal_to_oracle(case)
+
+
+@pytest.mark.slow
+@given(cases())
+@LONG
+def test_equal_to_the_step_by_step_simulator_at_length(case: Case) -> None:
+    assert_equal_to_oracle(case)
+
+
+@given(cases())
+@QUICK
+def test_conservation(case: Case) -> None:
+    """All finish once and in order, no time or token is lost, and the parts of the paid time are the bill."""
+    requests, result = case.requests, simulate(case.requests, case.pools, **case.options)
+    assert np.isfinite(result.finished_s).all()
+    assert (result.admitted_s >= requests.arrived_s - 1e-9).all()
+    assert (result.first_token_s > result.admitted_s).all()
+    assert (result.finished_s >= result.first_token_s).all()
+    assert ((result.finished_s > result.first_token_s) == (requests.output_tokens > 1)).all()
+    for p, account in enumerate(result.pools):
+        parts_s = account.realtime_s, account.deferrable_s, account.startup_s, account.idle_s, account.lost_s
+        assert math.isclose(sum(parts_s), account.paid_s, rel_tol=1e-9, abs_tol=1e-9)
+        assert min(parts_s) >= -1e-9
+        assert math.isclose(result.realtime_bins_s[p].sum(), account.realtime_s, rel_tol=1e-9, abs_tol=1e-9)
+        assert math.isclose(result.deferrable_bins_s[p].sum(), account.deferrable_s, rel_tol=1e-9, abs_tol=1e-9)
+        assert math.isclose(result.capacity_bins_s[p].sum(), account.paid_s, rel_tol=1e-9, abs_tol=1e-9)
+
+
+@given(cases())
+@settings(QUICK, max_examples=50)
+def test_deterministic(case: Case) -> None:
+    """The same requests and fleet give the same answer, to the last bit."""
+    first, second = (simulate(case.requests, case.pools, **case.options) for _ in range(2))
+    for name in ("admitted_s", "first_token_s", "finished_s", "replica", "capacity_bins_s", "realtime_bins_s"):
+        np.testing.assert_array_equal(getattr(first, name), getattr(second, name))
+    assert first.pools == second.pools
+
+
+def first_come_first_served(arrived_s: np.ndarray, service_s: np.ndarray, servers: int) -> np.ndarray:
+    """Return the waiting times of a queue with a shared line, by the recursion of Kiefer and Wolfowitz (1955)."""
+    free_s = np.zeros(servers)
+    waits_s = np.zeros(len(arrived_s))
+    for n, (arrives_s, takes_s) in enumerate(zip(arrived_s, service_s, strict=True)):
+        server = int(np.argmin(free_s))
+        waits_s[n] = max(0.0, free_s[server] - arrives_s)
+        free_s[server] = arrives_s + waits_s[n] + takes_s
+    return waits_s

@@ -1,0 +1,200 @@
+"""Corners of the simulator that were once wrong, each against the step-by-step simulator or a sum done by hand."""
+
+import math
+
+import numpy as np
+import pytest
+from tests.oracle.stepwise import simulate_stepwise
+from tests.property.fleets import profile
+
+from meritorder.errors import InfeasibleError
+from meritorder.perf.profile import EngineLimits
+from meritorder.sim.run import Autoscaled, Fixed, ForDeadlines, Pool, Requests, Scheduled, simulate
+
+STEADY = profile(
+    kv_capacity_tokens=1000,
+    decode_base_s=[0.1, 0.1],
+    decode_per_kv_token_s=[0.0, 0.0],
+    mixed_base_s=[0.1, 0.1],
+    prefill_per_pair_s=0.0,
+)
+
+
+def requests(*rows: tuple[float, int, int, float]) -> Requests:
+    """Rows of arrival, input tokens, output tokens and latest start."""
+    arrived_s, input_tokens, output_tokens, latest_start_s = (np.array(column) for column in zip(*rows, strict=True))
+    return Requests(
+        arrived_s=arrived_s.astype(float),
+        input_tokens=input_tokens.astype(np.int32),
+        cached_tokens=np.zeros(len(rows), np.int32),
+        output_tokens=output_tokens.astype(np.int32),
+        latest_start_s=latest_start_s.astype(float),
+        work_s=np.full(len(rows), 1.0),
+    )
+
+
+def finished(wanted: Requests, *pools: Pool, **options: float) -> np.ndarray:
+    """Return when each was finished, the same in both simulators."""
+    options = {"horizon_s": 10.0, "tick_s": 1.0, **options}
+    found = simulate(wanted, pools, **options)
+    fleet, _ = simulate_stepwise(wanted, pools, **options)
+    np.testing.assert_allclose(found.finished_s, [r.finished_s for r in fleet.requests], rtol=1e-9)
+    assert np.isfinite(found.finished_s).all()
+    return found.finished_s
+
+
+def memory(blocks: int, **limits: int) -> dict[str, object]:
+    """Return a profile with so many blocks of one token, and limits to it."""
+    steady = profile(
+        kv_capacity_tokens=blocks,
+        decode_base_s=STEADY.decode_base_s,
+        decode_per_kv_token_s=STEADY.decode_per_kv_token_s,
+        mixed_base_s=STEADY.mixed_base_s,
+        prefill_per_pair_s=0.0,
+    )
+    return {"profile": steady, "limits": EngineLimits(block_tokens=1, max_num_seqs=4, **limits)}
+
+
+def test_requests_of_one_moment_share_the_first_step() -> None:
+    wanted = requests((0.0, 5, 1, math.inf), (0.0, 5, 1, math.inf), (0.0, 5, 1, 1e3))
+    done_s = finished(wanted, Pool(profile=STEADY, scaling=Fixed(instances=1), backfill_seats=8))
+    np.testing.assert_allclose(done_s, 0.1)
+
+
+def test_a_draining_instance_takes_no_more_backfill() -> None:
+    """The backlog is long; the second instance is not wanted after 1 s, and is given back when it is empty."""
+    wanted = requests(*[(0.05, 5, 20, 1e3)] * 20)
+    pool = Pool(
+        profile=STEADY,
+        scaling=Scheduled(instances=(2, 1), slot_s=1.0),
+        backfill_seats=1,
+        minimum_billing_s=0.0,
+        limits=EngineLimits(max_num_seqs=4),
+    )
+    result = simulate(wanted, (pool,), horizon_s=10.0, tick_s=1.0)
+    second_s = result.finished_s[result.replica == 1]
+    assert len(second_s) == 1
+    assert result.pools[0].paid_s == pytest.approx(result.end_s + math.ceil(second_s[0]))
+    finished(wanted, pool)
+
+
+def test_an_instance_that_starts_at_once_begins_with_the_backlog() -> None:
+    wanted = requests((0.5, 5, 10, 30.0), (40.0, 5, 10, 50.0))
+    pool = Pool(
+        profile=STEADY, scaling=ForDeadlines(maximum=1, margin_s=0.0), realtime=False, backfill_seats=2, startup_s=0.0
+    )
+    assert finished(wanted, pool)[0] < 32.0
+
+
+def test_urgent_work_stays_urgent_when_it_is_preempted() -> None:
+    """Nothing is backfilled here: once sent back to the deferrable queue it would never come out of it."""
+    wanted = requests((0.05, 4, 6, 0.5), (0.9, 4, 6, math.inf), (0.95, 4, 6, 0.6))
+    pool = Pool(scaling=Fixed(instances=1), **memory(14))
+    assert simulate(wanted, (pool,), horizon_s=10.0, tick_s=1.0).preemptions > 0
+    finished(wanted, pool)
+
+
+def test_deferrable_work_that_waits_at_a_replica_becomes_urgent_too() -> None:
+    rows = [(0.05, 3, 12, math.inf), (0.06, 12, 1, 3.0)]
+    rows += [(0.5 + 0.3 * n, 6, 6, math.inf) for n in range(40)]
+    done_s = finished(requests(*rows), Pool(scaling=Fixed(instances=1), backfill_seats=4, **memory(14)))
+    assert done_s[1] < 8.0
+
+
+def test_after_a_preemption_the_next_step_admits() -> None:
+    """A long deferrable sequence is sent back; the real-time request that it kept out fits one step later."""
+    wanted = requests((0.05, 2, 12, math.inf), (0.06, 11, 8, 1e3), (0.5, 8, 2, math.inf))
+    pool = Pool(scaling=Fixed(instances=1), backfill_seats=4, **memory(20))
+    found = simulate(wanted, (pool,), horizon_s=10.0, tick_s=1.0)
+    assert found.preemptions == 1
+    finished(wanted, pool)
+
+
+def test_a_replica_without_memory_for_the_first_of_the_backlog_tries_the_next() -> None:
+    """The long one goes to the other pool while this one decodes; the short one behind it fits here at once."""
+    rows = [(0.05, 20, 19, 1e3), (0.06, 1, 3, 1e3), (0.07, 6, 6, 1e3), (0.1, 30, 2, 90.0), (0.12, 1, 2, 95.0)]
+    pools = [
+        Pool(scaling=Fixed(instances=1), realtime=False, backfill_seats=2, **memory(40)),
+        Pool(scaling=Fixed(instances=1), realtime=False, backfill_seats=1, **memory(40)),
+    ]
+    finished(requests(*rows), *pools)
+
+
+def test_deferrable_work_is_served_by_a_fleet_that_has_no_backfill() -> None:
+    finished(requests((0.5, 5, 5, 4.0)), Pool(profile=STEADY, scaling=Fixed(instances=1)))
+
+
+def test_real_time_requests_pass_by_a_pool_without_instances() -> None:
+    wanted = requests((0.5, 5, 5, math.inf), (0.6, 5, 5, 1.0))
+    elastic = Pool(profile=STEADY, scaling=Autoscaled(target_in_flight=4, minimum=0, maximum=1, initial=0), startup_s=2)
+    finished(wanted, Pool(profile=STEADY, scaling=Fixed(instances=0)), elastic)
+
+
+def test_work_left_by_rounding_starts_nothing() -> None:
+    """Work of 0.1, 0.2 and 0.3 s comes and goes in one interval of latest starts; later work waits on."""
+    wanted = requests((0.1, 5, 5, 20.0), (0.2, 5, 5, 20.0), (0.3, 5, 5, 20.0), (0.4, 5, 5, 9000.0), (800.0, 5, 5, 1e4))
+    wanted.work_s[:] = 0.1, 0.2, 0.3, 1.0, 1.0
+    fleet = (
+        Pool(profile=STEADY, scaling=Fixed(instances=1)),
+        Pool(profile=STEADY, scaling=ForDeadlines(maximum=3), realtime=False, backfill_seats=1, startup_s=0.0),
+    )
+    result = simulate(wanted, fleet, horizon_s=100.0, tick_s=15.0)
+    oracle, _ = simulate_stepwise(wanted, fleet, horizon_s=100.0, tick_s=15.0)
+    assert result.pools[1].peak_instances == oracle.groups[1].account.peak_instances
+    assert result.pools[1].paid_s == pytest.approx(oracle.groups[1].account.paid_s)
+
+
+def test_start_up_cut_short_by_the_end_is_paid_as_far_as_it_went() -> None:
+    wanted = requests(*[(3.9, 5, 1, math.inf)] * 30)
+    scaling = Autoscaled(target_in_flight=1, minimum=1, maximum=4, initial=1)
+    slow = Pool(
+        profile=STEADY, scaling=scaling, limits=EngineLimits(max_num_seqs=1), startup_s=60, startup_paid_s=60,
+        minimum_billing_s=0,
+    )  # fmt: skip
+    account = simulate(wanted, (slow,), horizon_s=5.0, tick_s=1.0).pools[0]
+    assert account.startup_s > 0
+    assert account.idle_s >= 0
+
+
+def test_a_fleet_that_nobody_asks_is_paid_for() -> None:
+    nothing = requests((0.0, 1, 1, math.inf)).only(np.array([False]))
+    result = simulate(nothing, (Pool(profile=STEADY, scaling=Fixed(instances=3)),), horizon_s=70.0)
+    assert result.pools[0].idle_s == pytest.approx(210.0)
+
+
+@pytest.mark.parametrize("per_kv_s", [1e-22, 1e-20, 1e-18, 1e-16, 1e-14])
+def test_steps_that_hardly_grow_are_counted_right(per_kv_s: float) -> None:
+    flat = profile(
+        kv_capacity_tokens=100_000,
+        decode_base_s=[0.01, 0.01],
+        decode_per_kv_token_s=[per_kv_s, per_kv_s],
+        mixed_base_s=[0.05, 0.05],
+        prefill_per_pair_s=0.0,
+    )
+    wanted = requests((0.0, 5, 2000, math.inf), (1.234, 5, 2, math.inf), (7.777, 5, 2, math.inf))
+    finished(wanted, Pool(profile=flat, scaling=Fixed(instances=1)))
+
+
+@pytest.mark.parametrize(
+    ("pool", "message"),
+    [
+        ({"profile": STEADY, "limits": EngineLimits(max_num_seqs=2000)}, "sequences"),
+        ({"profile": STEADY, "limits": EngineLimits(max_num_batched_tokens=100_000)}, "tokens"),
+        ({"profile": STEADY, "limits": EngineLimits(block_tokens=512)}, "block"),
+        ({"profile": STEADY, "backfill_seats": 4, "backfill_tokens": 0}, "deferrable"),
+        (memory(31) | {"limits": EngineLimits(block_tokens=16)}, "memory"),
+    ],
+)
+def test_limits_that_the_simulator_cannot_keep_are_refused(pool: dict[str, object], message: str) -> None:
+    with pytest.raises(InfeasibleError, match=message):
+        simulate(requests((0.0, 20, 1, math.inf)), (Pool(scaling=Fixed(instances=1), **pool),), horizon_s=1.0)
+
+
+def test_settings_beyond_the_simulators_memory_are_refused() -> None:
+    wanted = requests((0.0, 2, 1, math.inf))
+    scaled = Autoscaled(target_in_flight=1, minimum=1, maximum=1, initial=1, stabilization_s=3000.0)
+    with pytest.raises(InfeasibleError, match="stabili"):
+        simulate(wanted, (Pool(profile=STEADY, scaling=scaled),), horizon_s=1.0, tick_s=1.0)
+    planned = Scheduled(instances=(1,) * 5000, slot_s=1.0)
+    with pytest.raises(InfeasibleError, match="slots"):
+        simulate(wanted, (Pool(profile=STEADY, scaling=planned),), horizon_s=1.0)
