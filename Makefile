@@ -49,7 +49,7 @@ check: lint types imports test ## all of the above
 bench: $(STAMP) ## run every benchmark
 	@$(BIN)/python -m bench all
 
-picture: $(STAMP) ## draw the picture of the README again (two minutes)
+picture: $(STAMP) ## draw the picture of the README again (two to three minutes)
 	@$(BIN)/python tools/draw_picture.py docs/week.svg
 
 clean: ## remove what the targets made

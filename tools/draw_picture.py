@@ -25,7 +25,8 @@ SCALE: Final = 20
 WIDTH: Final = 820
 HEIGHT: Final = 110
 # A tenth of a pixel is as fine as anybody sees.
-_DIGITS: Final = re.compile(r"(\d\.\d)\d+")
+_PATH: Final = re.compile(r' d="[^"]+"')
+_DIGITS: Final = re.compile(r"(\.\d)\d+")
 
 
 def answer() -> Comparison:
@@ -35,7 +36,7 @@ def answer() -> Comparison:
         sample.write(trace, seed=0)
         workloads.write_text(sample.WORKLOADS, encoding="utf-8")
         options = Options(model=sample.MODEL, hardware=("h100",), workloads=workloads)
-        return compare(read_trace([trace], scale=SCALE), options)
+        return compare(read_trace(trace, scale=SCALE), options)
 
 
 def draw(comparison: Comparison) -> str:
@@ -50,7 +51,8 @@ def draw(comparison: Comparison) -> str:
         charts.append(chart.properties(width=WIDTH, height=HEIGHT, title=_title(arrangement)))
     whole = alt.vconcat(*charts, spacing=12, background=LIGHT.paper, padding=14).resolve_scale(x="shared")
     whole.config = config
-    return _DIGITS.sub(r"\1", vl_convert.vegalite_to_svg(whole.to_json()))
+    svg = vl_convert.vegalite_to_svg(whole.to_json())
+    return _PATH.sub(lambda path: _DIGITS.sub(r"\1", path.group()), svg)
 
 
 def _title(arrangement: Arrangement) -> alt.TitleParams:

@@ -2,7 +2,7 @@
 
     import meritorder
 
-    trace = meritorder.read_trace(["requests.csv"])
+    trace = meritorder.read_trace("requests.csv")
     answer = meritorder.compare(trace, meritorder.Options(model="llama-3.1-70b", defer=("40%@4h",)))
     print(answer.sentence)
 

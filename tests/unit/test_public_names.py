@@ -56,3 +56,10 @@ def test_the_import_is_light() -> None:
     program = f"import sys, meritorder; print([name for name in {HEAVY!r} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_one_path_is_read_like_a_list_of_one(tmp_path: Path) -> None:
+    file = tmp_path / "requests.csv"
+    file.write_text("arrival,input,output\n0,10,5\n1,20,5\n", encoding="utf-8")
+    for source in (file, str(file), [file]):
+        assert meritorder.read_trace(source).requests["input_tokens"].to_list() == [10, 20]
