@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow lint format types imports check bench clean
+.PHONY: help setup demo test test-slow lint format types imports check bench picture clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -48,6 +48,9 @@ check: lint types imports test ## all of the above
 
 bench: $(STAMP) ## run every benchmark
 	@$(BIN)/python -m bench all
+
+picture: $(STAMP) ## draw the picture of the README again (two to three minutes)
+	@$(BIN)/python tools/draw_picture.py docs/week.svg
 
 clean: ## remove what the targets made
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache demo

@@ -30,25 +30,49 @@ app: Final = typer.Typer(
 _UsageError: Final = cast("type[typer.BadParameter]", typer.BadParameter.__mro__[1])
 _INTERRUPTED: Final = 130
 _SLO: Final = Slo(ttft_s=2.0, tpot_s=0.1, attainment=0.99)
+_SLO_TEXT: Final = "ttft=2s,tpot=100ms,attainment=99%"
 
-Traces = Annotated[list[str], typer.Argument(metavar="TRACE...", help="Files, globs, or - for standard input.")]
-Format = Annotated[str | None, typer.Option("--format", help="Trace format; found by content if left out.")]
-Columns = Annotated[
-    str | None, typer.Option("--columns", metavar="FIELD=COLUMN,…", help="Columns, such as arrival=ts,input=prompt.")
+Traces = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="TRACE...", help="Files, globs in quotes, or - for standard input; gzip and zstd are unpacked."
+    ),
 ]
-Scale = Annotated[float, typer.Option("--scale", metavar="N", help="Multiply the rate of requests.")]
-From = Annotated[str | None, typer.Option("--from", metavar="TIME", help="Start of a window: 2h, 1d, or ISO 8601.")]
-To = Annotated[str | None, typer.Option("--to", metavar="TIME", help="End of the window.")]
-Strict = Annotated[bool, typer.Option("--strict", help="Make a bad row an error.")]
-Seed = Annotated[int, typer.Option("--seed", min=0, help="Of whatever is drawn.")]
+Format = Annotated[
+    str | None, typer.Option("--format", metavar="NAME", help="Format of the trace; found by content if left out.")
+]
+Columns = Annotated[
+    str | None,
+    typer.Option(
+        "--columns", metavar="FIELD=COLUMN,…", help="Your names of columns: arrival=ts,input=prompt,output=answer."
+    ),
+]
+Scale = Annotated[float, typer.Option("--scale", metavar="N", help="Multiply the rate of requests, by seeded copies.")]
+From = Annotated[
+    str | None,
+    typer.Option("--from", metavar="TIME", help="Start of a window: 2h or 1d after the first request, or ISO 8601."),
+]
+To = Annotated[str | None, typer.Option("--to", metavar="TIME", help="End of the window, written in the same ways.")]
+Strict = Annotated[
+    bool, typer.Option("--strict", help="Make a row that makes no sense an error; else it is counted and left out.")
+]
+Seed = Annotated[int, typer.Option("--seed", min=0, help="Seed of whatever is drawn: --defer, --scale.")]
 JsonFile = Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write the answer as JSON.")]
-HtmlFile = Annotated[Path | None, typer.Option("--html", metavar="FILE", help="Write a report that opens anywhere.")]
-Model = Annotated[str, typer.Option("--model", help="Model that is served; the trace's own if it has one.")]
-Hardware = Annotated[str, typer.Option("--hardware", metavar="GPU,…", help="GPUs to choose from.")]
+HtmlFile = Annotated[
+    Path | None,
+    typer.Option("--html", metavar="FILE", help="Write the report with figures: one file that needs no network."),
+]
+Model = Annotated[
+    str, typer.Option("--model", metavar="NAME", help="Model that is served; the trace's own if it has just one.")
+]
+Hardware = Annotated[
+    str, typer.Option("--hardware", metavar="GPU,…", help="GPUs to choose from; the cheapest is taken.")
+]
 Provider = Annotated[str, typer.Option("--provider", metavar="NAME,…", help="Providers to rent from; all if left out.")]
 Region = Annotated[str, typer.Option("--region", metavar="NAME,…", help="Regions to rent in; all if left out.")]
 CatalogFiles = Annotated[
-    list[Path] | None, typer.Option("--catalog", metavar="FILE", help="Prices to add or override (repeatable).")
+    list[Path] | None,
+    typer.Option("--catalog", metavar="FILE", help="Prices, hardware and models to add or override (repeatable)."),
 ]
 
 
@@ -97,22 +121,63 @@ def compare(
     region: Region = "",
     defer: Annotated[
         list[str] | None,
-        typer.Option("--defer", metavar="SHARE@DEADLINE", help="Assume that a share may wait: 40%@4h."),
+        typer.Option(
+            "--defer",
+            metavar="SHARE@DEADLINE",
+            help="Assume that a share of the requests may wait: 40%@4h (repeatable).",
+        ),
     ] = None,
     workloads: Annotated[
-        Path | None, typer.Option("--workloads", metavar="FILE", help="Which requests are promised what (TOML).")
+        Path | None,
+        typer.Option(
+            "--workloads", metavar="FILE", help="Which requests are promised what (TOML; see docs/traces.md)."
+        ),
     ] = None,
-    slo: Annotated[str, typer.Option("--slo", help="Real-time promise: ttft=2s,tpot=100ms,attainment=99%.")] = "",
+    slo: Annotated[
+        str,
+        typer.Option(
+            "--slo",
+            metavar="PROMISE",
+            help="Real-time promise where no workload has its own.  [default: " + _SLO_TEXT + "]",
+        ),
+    ] = "",
     batch_deadline: Annotated[
-        str, typer.Option("--batch-deadline", help="Deadline in the batch arrangement where a request has none.")
+        str,
+        typer.Option(
+            "--batch-deadline",
+            metavar="TIME",
+            help="In the arrangement batch: how long a request without a deadline waits.",
+        ),
     ] = "24h",
-    startup: Annotated[str, typer.Option("--startup", help="From renting a machine until it serves.")] = "5m",
-    spread: Annotated[str, typer.Option("--spread", help="Spread requests without arrival times over this.")] = "1h",
-    engine: Annotated[str, typer.Option("--engine", help="Inference engine: vllm, sglang or trtllm.")] = "vllm",
-    precision: Annotated[str | None, typer.Option("--precision", help="Weights: bf16, fp8, mxfp4.")] = None,
-    tp: Annotated[int | None, typer.Option("--tp", min=1, help="GPUs a replica; the cheapest if left out.")] = None,
+    startup: Annotated[
+        str, typer.Option("--startup", metavar="TIME", help="From renting a machine until it serves.")
+    ] = "5m",
+    spread: Annotated[
+        str,
+        typer.Option(
+            "--spread", metavar="TIME", help="Where a trace tells no arrivals: spread its requests over this time."
+        ),
+    ] = "1h",
+    engine: Annotated[
+        str, typer.Option("--engine", metavar="NAME", help="Inference engine: vllm, sglang or trtllm.")
+    ] = "vllm",
+    precision: Annotated[
+        str | None,
+        typer.Option(
+            "--precision",
+            metavar="NAME",
+            help="Precision of the weights: bf16, fp8 or mxfp4; the model's own if left out.",
+        ),
+    ] = None,
+    tp: Annotated[
+        int | None,
+        typer.Option(
+            "--tp", min=1, metavar="GPUS", help="GPUs of a replica; the cheapest that keeps the SLO if left out."
+        ),
+    ] = None,
     profile: Annotated[
-        Path | None, typer.Option("--profile", metavar="FILE", help="Performance profile of your own endpoint.")
+        Path | None,
+        typer.Option("--profile", metavar="FILE", help="Performance profile of your own endpoint (TOML or JSON)."),
     ] = None,
     catalog: CatalogFiles = None,
     format_: Format = None,
@@ -125,7 +190,12 @@ def compare(
     json: JsonFile = None,
     html: HtmlFile = None,
 ) -> None:
-    """What a trace costs in real time, in batch, and as a mix; why; and how sure that is."""
+    """Say what a trace costs in real time, in batch and as a mix.
+
+    And why they differ, and how sure that is. For example:
+
+    meritorder compare requests.csv --model llama-3.1-70b --defer 40%@4h --html report.html
+    """
     from meritorder.report.files import check_target
     from meritorder.study.compare import Options
 
@@ -157,7 +227,10 @@ def compare(
 
 @app.command()
 def demo(json: JsonFile = Path("demo/compare.json"), html: HtmlFile = Path("demo/compare.html")) -> None:
-    """Compare on a sample week of a service, made by this package from published facts."""
+    """Compare on a sample week of a service.
+
+    The week is made by this package, with a seed, from published facts, and written to demo/.
+    """
     from meritorder.report.files import check_target
     from meritorder.study.compare import Options
     from meritorder.traces import sample
@@ -183,11 +256,12 @@ def demo(json: JsonFile = Path("demo/compare.json"), html: HtmlFile = Path("demo
 @app.command()
 def inspect(
     trace: Traces,
-    could_wait: Annotated[
-        bool, typer.Option("--could-wait", help="Look for requests that could wait, and propose a workloads file.")
-    ] = False,
+    could_wait: Annotated[bool, typer.Option("--could-wait", help="Look for requests that could wait.")] = False,
     propose: Annotated[
-        Path | None, typer.Option("--propose", metavar="FILE", help="Write the proposed workloads file.")
+        Path | None,
+        typer.Option(
+            "--propose", metavar="FILE", help="Write what could wait as a workloads file, for you to correct."
+        ),
     ] = None,
     format_: Format = None,
     columns: Columns = None,
@@ -198,7 +272,11 @@ def inspect(
     seed: Seed = 0,
     json: JsonFile = None,
 ) -> None:
-    """What a trace holds: span, rates, burstiness, lengths, tenants; and what could wait."""
+    """Show what a trace holds, and what in it could wait.
+
+    Span, rates, burstiness, lengths, tenants. With --could-wait, requests that look as if nobody sits in front of the
+    answer, each with its evidence.
+    """
     from meritorder.report import files
     from meritorder.report import inspect as report
     from meritorder.traces.could_wait import candidates
@@ -222,7 +300,9 @@ def inspect(
 
 @app.command()
 def prices(
-    model: Annotated[str, typer.Option("--model", help="Show what the model costs as tokens, too.")] = "",
+    model: Annotated[
+        str, typer.Option("--model", metavar="NAME", help="Show what the model costs as tokens, too.")
+    ] = "",
     hardware: Annotated[str, typer.Option("--hardware", metavar="GPU,…", help="GPUs; all if left out.")] = "",
     provider: Provider = "",
     region: Region = "",
@@ -230,11 +310,14 @@ def prices(
         PricingModel | None, typer.Option("--pricing-model", help="How capacity is paid for.")
     ] = None,
     refused: Annotated[bool, typer.Option("--refused", help="Show prices that were not believed.")] = False,
-    limit: Annotated[int, typer.Option("--limit", min=1, help="Rows to show.")] = 40,
+    limit: Annotated[int, typer.Option("--limit", min=1, help="Rows to show of each table; --json has all.")] = 40,
     catalog: CatalogFiles = None,
     json: JsonFile = None,
 ) -> None:
-    """List what capacity and tokens cost, each price with its source and date."""
+    """List what capacity and tokens cost, with source and date.
+
+    Cheapest per GPU-hour first. Nothing is fetched: prices are those that came with this version, and yours.
+    """
     from meritorder.report import files
     from meritorder.report import prices as report
     from meritorder.study.listing import listing
@@ -328,7 +411,7 @@ def _slo(text: str) -> Slo:
     pairs = _pairs(text, "--slo")
     strange = sorted(set(pairs) - {"ttft", "tpot", "attainment"})
     if strange:
-        raise WorkloadsError(f"unknown {strange[0]!r}", where="--slo", fix="write ttft=2s,tpot=100ms,attainment=99%")
+        raise WorkloadsError(f"unknown {strange[0]!r}", where="--slo", fix=f"write {_SLO_TEXT}")
     times = {name: _duration_s(pairs[name], f"--slo {name}") for name in ("ttft", "tpot") if name in pairs}
     share = pairs.get("attainment", f"{_SLO.attainment}")
     try:
