@@ -44,6 +44,7 @@ def compare(trace: traces.Trace, options: Options, progress: Progress = lambda _
         machines=machines,
         batch_machine=min(cheapest, key=lambda machine: machine.usd_of_work(promised)),
         patience_s=options.patience_s,
+        present_replicas=options.replicas,
         progress=progress,
     )
     found = search.run()

@@ -10,7 +10,7 @@ import numpy as np
 from meritorder import catalog as facts
 from meritorder.domain import Hardware, Model, PricingModel
 from meritorder.errors import CatalogError, InfeasibleError, PerformanceError
-from meritorder.perf.profile import EngineLimits, Profile
+from meritorder.perf.profile import Profile
 from meritorder.perf.shipped import find, load
 from meritorder.sim.saturation import saturate
 from meritorder.study.fleets import Machine
@@ -33,7 +33,7 @@ def machines_for(
     Raises:
         MeritorderError: There is none; says what there is.
     """
-    limits = EngineLimits()
+    limits = options.limits
     found: list[Machine] = []
     problems: list[Exception] = []
     for profile in _profiles(catalog, model, options, problems):

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from meritorder.domain import Slo
+from meritorder.perf.profile import EngineLimits
 from meritorder.units import SECONDS_PER_DAY, SECONDS_PER_HOUR, SECONDS_PER_MINUTE
 
 
@@ -28,6 +29,8 @@ class Options:
         startup_s: From the decision to rent a machine until it serves.
         startup_paid_s: The part of that which is paid for.
         profile: Profile file of one's own endpoint.
+        limits: The engine's limits.
+        replicas: Replicas of the present real-time fleet, which is then the baseline; None searches the cheapest.
         spot: Let what can wait run on spot machines where they are cheaper.
         catalogs: Files that add prices or override them.
         seed: Of whatever is drawn.
@@ -49,6 +52,8 @@ class Options:
     startup_s: float = 5 * SECONDS_PER_MINUTE
     startup_paid_s: float = 4 * SECONDS_PER_MINUTE
     profile: Path | None = None
+    limits: EngineLimits = field(default_factory=EngineLimits)
+    replicas: int | None = None
     spot: bool = False
     catalogs: tuple[Path, ...] = ()
     seed: int = 0

@@ -11,6 +11,7 @@ from meritorder.study.fleets import (
     autoscaled,
     backfill_for,
     batch,
+    fixed,
     fullest_within_slo,
     mix,
     rejudged,
@@ -57,6 +58,7 @@ class Search:
         batch_machine: Replica on the machine with the cheapest work, for what can wait.
         patience_s: How long a request may wait in batch that has no deadline of its own.
         progress: Told what is being tried.
+        present_replicas: Replicas of the fleet that real time runs on now; None searches the cheapest.
         autoscale: Whether to search autoscalers as well.
         tried: Every fleet simulated so far.
     """
@@ -66,6 +68,7 @@ class Search:
     batch_machine: Machine
     patience_s: float
     progress: Progress
+    present_replicas: int | None = None
     autoscale: bool = True
     tried: list[Trial] = field(default_factory=list)
 
@@ -77,7 +80,7 @@ class Search:
         """
         realtime = self.load.all_realtime()
         always, scaled = self._realtime(realtime)
-        baseline = scaled if scaled.kept and scaled.usd < always.usd else always
+        baseline = self._baseline(always, scaled)
         self.progress("simulating batch")
         batched = batch(self.batch_machine, self.load.all_deferrable(self.patience_s))
         self.tried.append(batched)
@@ -99,13 +102,23 @@ class Search:
         Raises:
             InfeasibleError: No fleet keeps the SLO.
         """
-        always, scaled = self._realtime(self.load.all_realtime())
-        baseline = scaled if scaled.kept and scaled.usd < always.usd else always
+        baseline = self._baseline(*self._realtime(self.load.all_realtime()))
         return 1 - self._best_mix(baseline)[1].usd / baseline.usd
+
+    def _baseline(self, always: Trial, scaled: Trial) -> Trial:
+        """Return the present fleet if there is one, else the cheaper of the two that keep the SLO."""
+        if self.present_replicas is None and scaled.kept and scaled.usd < always.usd:
+            return scaled
+        return always
 
     def _realtime(self, load: Load) -> tuple[Trial, Trial]:
         """Return the cheapest fleet that is always on, and the cheapest that is autoscaled."""
-        fleets = self._fixed_fleets(load, "real time, always on")
+        if self.present_replicas is not None:
+            machine = self.machines[0]
+            fleets = [fixed(machine, load, math.ceil(self.present_replicas / machine.replicas))]
+            self.tried += fleets
+        else:
+            fleets = self._fixed_fleets(load, "real time, always on")
         return fleets[0], self._best_autoscaled(fleets, load) if self.autoscale else fleets[0]
 
     def _fixed_fleets(self, load: Load, what: str) -> list[Trial]:
