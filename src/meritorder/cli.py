@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, cast
 
 import msgspec
 import typer
@@ -16,17 +16,19 @@ from rich.status import Status
 
 from meritorder import __version__
 from meritorder.domain import PricingModel, Slo
-from meritorder.errors import MeritorderError, WorkloadsError
+from meritorder.errors import ConfigError, MeritorderError, WorkloadsError
 from meritorder.units import parse_duration_s
 
 app: Final = typer.Typer(
-    no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
     help="Serve every LLM request from the cheapest capacity that still meets its deadline.",
 )
 
+# All of the command line's own complaints, wherever this version of typer keeps click.
+_UsageError: Final = cast("type[typer.BadParameter]", typer.BadParameter.__mro__[1])
+_INTERRUPTED: Final = 130
 _SLO: Final = Slo(ttft_s=2.0, tpot_s=0.1, attainment=0.99)
 _SLO_TEXT: Final = "ttft=2s,tpot=100ms,attainment=99%"
 
@@ -54,7 +56,7 @@ To = Annotated[str | None, typer.Option("--to", metavar="TIME", help="End of the
 Strict = Annotated[
     bool, typer.Option("--strict", help="Make a row that makes no sense an error; else it is counted and left out.")
 ]
-Seed = Annotated[int, typer.Option("--seed", help="Seed of whatever is drawn: --defer, --scale.")]
+Seed = Annotated[int, typer.Option("--seed", min=0, help="Seed of whatever is drawn: --defer, --scale.")]
 JsonFile = Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write the answer as JSON.")]
 HtmlFile = Annotated[
     Path | None,
@@ -77,22 +79,37 @@ CatalogFiles = Annotated[
 def main() -> None:
     """Run the command line."""
     try:
-        app(prog_name="meritorder")
+        code = app(prog_name="meritorder", standalone_mode=False)
     except MeritorderError as error:
         sys.stderr.write(f"meritorder: {error}\n")
         sys.exit(2)
+    except _UsageError as error:
+        asked = error.ctx.command_path if error.ctx else "meritorder"
+        message = " ".join(error.format_message().split()).removesuffix(".")
+        sys.stderr.write(f"meritorder: {message}; `{asked} --help` says what there is\n")
+        sys.exit(2)
     except BrokenPipeError:
         sys.exit(0)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, typer.Abort):
+        code = _INTERRUPTED
+    if code == _INTERRUPTED:
         sys.stderr.write("interrupted; nothing was written\n")
-        sys.exit(130)
+    sys.exit(code)
 
 
 @app.callback(invoke_without_command=True)
-def _version(*, version: Annotated[bool, typer.Option("--version", help="Show the version and exit.")] = False) -> None:
+def _top(
+    context: typer.Context,
+    *,
+    version: Annotated[bool, typer.Option("--version", help="Show the version and exit.")] = False,
+) -> None:
     if version:
         typer.echo(f"meritorder {__version__}")
-        raise typer.Exit
+    elif context.invoked_subcommand is None:
+        typer.echo(context.get_help())
+    else:
+        return
+    raise typer.Exit
 
 
 @app.command()
@@ -154,7 +171,9 @@ def compare(
     ] = None,
     tp: Annotated[
         int | None,
-        typer.Option("--tp", metavar="GPUS", help="GPUs of a replica; the cheapest that keeps the SLO if left out."),
+        typer.Option(
+            "--tp", min=1, metavar="GPUS", help="GPUs of a replica; the cheapest that keeps the SLO if left out."
+        ),
     ] = None,
     profile: Annotated[
         Path | None,
@@ -177,8 +196,10 @@ def compare(
 
     meritorder compare requests.csv --model llama-3.1-70b --defer 40%@4h --html report.html
     """
+    from meritorder.report.files import check_target
     from meritorder.study.compare import Options
 
+    check_target(json, html)
     options = Options(
         model=model,
         hardware=_names(hardware),
@@ -210,11 +231,16 @@ def demo(json: JsonFile = Path("demo/compare.json"), html: HtmlFile = Path("demo
 
     The week is made by this package, with a seed, from published facts, and written to demo/.
     """
+    from meritorder.report.files import check_target
     from meritorder.study.compare import Options
     from meritorder.traces import sample
 
     folder = Path("demo")
-    folder.mkdir(exist_ok=True)
+    try:
+        folder.mkdir(exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"cannot be made: {error.strerror}", where=f"folder {folder.absolute()}") from None
+    check_target(json, html)
     trace, workloads = folder / "week.parquet", folder / "workloads.toml"
     with _progress() as status:
         status.update("making the sample week")
@@ -256,6 +282,7 @@ def inspect(
     from meritorder.traces.could_wait import candidates
     from meritorder.traces.could_wait import propose as proposal
 
+    files.check_target(propose, json)
     with _progress() as status:
         status.update("reading the trace")
         read = _read(trace, format_, columns, scale, start, end, strict=strict, seed=seed)
@@ -283,7 +310,7 @@ def prices(
         PricingModel | None, typer.Option("--pricing-model", help="How capacity is paid for.")
     ] = None,
     refused: Annotated[bool, typer.Option("--refused", help="Show prices that were not believed.")] = False,
-    limit: Annotated[int, typer.Option("--limit", help="Rows to show of each table; --json has all.")] = 40,
+    limit: Annotated[int, typer.Option("--limit", min=1, help="Rows to show of each table; --json has all.")] = 40,
     catalog: CatalogFiles = None,
     json: JsonFile = None,
 ) -> None:
@@ -295,6 +322,7 @@ def prices(
     from meritorder.report import prices as report
     from meritorder.study.listing import listing
 
+    files.check_target(json)
     found = listing(
         model=model,
         hardware=_names(hardware),
@@ -317,11 +345,11 @@ def _answer(read: Any, options: Any, status: Status, json: Path | None, html: Pa
 
     status.update("compiling the simulator (once a machine, about 15 s)")
     comparison = study(read, options, status.update)
-    if json:
-        files.write_bytes(json, record.encode(comparison))
     if html:
         status.update("drawing the report")
         files.write_text(html, page.render(comparison))
+    if json:
+        files.write_bytes(json, record.encode(comparison))
     status.stop()
     text.render(comparison, Console())
 

@@ -16,7 +16,7 @@ from tests.oracle.stepwise_engine import Account, Replica, Request, add_to_bins
 
 from meritorder.policy.release import backfill_seats
 from meritorder.policy.scale import for_concurrency, to_add_for_deadline
-from meritorder.sim.run import Autoscaled, Fixed, ForDeadlines, Pool, Requests, Scheduled
+from meritorder.sim.pools import Autoscaled, Fixed, ForDeadlines, Pool, QueueScaled, Requests, Scheduled
 
 DAY_S = 86_400.0
 DUE_INTERVALS = 1023
@@ -76,7 +76,7 @@ class Group:
 def initially_on(pool: Pool) -> int:
     """Return the instances that are on at time 0."""
     match pool.scaling:
-        case Fixed(instances=initial) | Autoscaled(initial=initial):
+        case Fixed(instances=initial) | Autoscaled(initial=initial) | QueueScaled(initial=initial):
             return initial
         case Scheduled(instances=slots):
             return slots[0] if slots else 0
@@ -234,6 +234,8 @@ class Fleet:
                         if instance.is_empty:
                             instance.stop(now, self.bin_s)
                 return len(group.held("on", "starting"))
+            case QueueScaled():
+                raise NotImplementedError
 
     def _replicas_to_add(self, group: Group, now: float, margin_s: float) -> float:
         """Return the replicas that the most pressing deadline asks for; deadlines are rounded down to a grid."""

@@ -6,7 +6,7 @@ from typing import Protocol
 
 from meritorder.policy.release import backfill_seats
 from meritorder.policy.route import load_of
-from meritorder.sim.run import Pool
+from meritorder.sim.pools import Pool
 
 
 @dataclass

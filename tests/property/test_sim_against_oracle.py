@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from tests.oracle.stepwise import simulate_stepwise
 from tests.property.fleets import Case, cases
 
@@ -12,7 +13,7 @@ from meritorder.sim.run import simulate
 
 TOLERANCE = 1e-6
 
-QUICK = settings(max_examples=400, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+QUICK = settings(max_examples=200, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 LONG = settings(max_examples=6000, deadline=None, suppress_health_check=list(HealthCheck))
 
 
@@ -47,8 +48,14 @@ def test_equal_to_the_step_by_step_simulator(case: Case) -> None:
     assert_equal_to_oracle(case)
 
 
+@given(cases(ties=True))
+@QUICK
+def test_equal_to_it_when_much_happens_at_one_moment(case: Case) -> None:
+    assert_equal_to_oracle(case)
+
+
 @pytest.mark.slow
-@given(cases())
+@given(st.booleans().flatmap(lambda ties: cases(ties=ties)))
 @LONG
 def test_equal_to_the_step_by_step_simulator_at_length(case: Case) -> None:
     assert_equal_to_oracle(case)
@@ -81,14 +88,3 @@ def test_deterministic(case: Case) -> None:
     for name in ("admitted_s", "first_token_s", "finished_s", "replica", "capacity_bins_s", "realtime_bins_s"):
         np.testing.assert_array_equal(getattr(first, name), getattr(second, name))
     assert first.pools == second.pools
-
-
-def first_come_first_served(arrived_s: np.ndarray, service_s: np.ndarray, servers: int) -> np.ndarray:
-    """Return the waiting times of a queue with a shared line, by the recursion of Kiefer and Wolfowitz (1955)."""
-    free_s = np.zeros(servers)
-    waits_s = np.zeros(len(arrived_s))
-    for n, (arrives_s, takes_s) in enumerate(zip(arrived_s, service_s, strict=True)):
-        server = int(np.argmin(free_s))
-        waits_s[n] = max(0.0, free_s[server] - arrives_s)
-        free_s[server] = arrives_s + waits_s[n] + takes_s
-    return waits_s

@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 
@@ -10,7 +11,7 @@ from meritorder import catalog as facts
 from meritorder import traces
 from meritorder.catalog.tokens import token_prices
 from meritorder.comparison import Assumption, Comparison, Interval
-from meritorder.domain import Lane, Model, PricingModel, Slo
+from meritorder.domain import Hardware, Lane, Model, PricingModel, Slo
 from meritorder.errors import CatalogError, InfeasibleError, PerformanceError, WorkloadsError
 from meritorder.perf.profile import EngineLimits, Profile
 from meritorder.perf.shipped import find, load
@@ -20,7 +21,10 @@ from meritorder.study.fleets import Machine
 from meritorder.study.load import Load, load_of
 from meritorder.study.search import Found, Progress, Search
 from meritorder.traces.workloads import assign, load_workloads, parse_defer
-from meritorder.units import SECONDS_PER_DAY, SECONDS_PER_HOUR, SECONDS_PER_MINUTE, format_duration
+from meritorder.units import BYTES_PER_GIB, SECONDS_PER_DAY, SECONDS_PER_HOUR, SECONDS_PER_MINUTE, format_duration
+
+# GPUs of the largest replica that is tried.
+_MOST_GPUS: Final = 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -191,12 +195,28 @@ def _profiles(catalog: facts.Catalog, model: Model, options: Options, problems: 
     if options.profile:
         yield load(options.profile)
         return
+    if not options.hardware:
+        raise CatalogError("no hardware was given", where="--hardware", fix="name GPUs, such as h100,h200")
     for name in options.hardware:
         hardware = catalog.find_hardware(name)
         try:
             yield from find(model, hardware.id, engine=options.engine, precision=options.precision, gpus=options.tp)
         except PerformanceError as error:
-            problems.append(error)
+            problems.append(_too_large(model, hardware, options) or error)
+
+
+def _too_large(model: Model, hardware: Hardware, options: Options) -> InfeasibleError | None:
+    """Say so if the weights alone are more than the GPUs of a replica hold."""
+    weights_bytes = model.weights_bytes(options.precision or model.precision) or 0.0
+    gpus = options.tp or _MOST_GPUS
+    if weights_bytes <= gpus * hardware.memory_bytes:
+        return None
+    return InfeasibleError(
+        f"the weights of {model.id} take {weights_bytes / BYTES_PER_GIB:,.0f} GiB, "
+        f"but {gpus} x {hardware.id} hold {gpus * hardware.memory_bytes / BYTES_PER_GIB:,.0f} GiB",
+        where=hardware.id,
+        fix="use more GPUs a replica (--tp) or hardware with more memory (--hardware)",
+    )
 
 
 def _too_long(profile: Profile, longest: int) -> InfeasibleError:

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from meritorder.domain import Offer
 from meritorder.perf.profile import EngineLimits, Profile
-from meritorder.sim.run import Autoscaled, Fixed, ForDeadlines, Pool, Result, simulate
+from meritorder.sim.pools import Autoscaled, Fixed, ForDeadlines, Pool, Result
+from meritorder.sim.run import simulate
 from meritorder.sim.saturation import Saturation
 from meritorder.study.load import Load
 from meritorder.units import SECONDS_PER_DAY, SECONDS_PER_HOUR, SECONDS_PER_MINUTE
@@ -191,8 +192,7 @@ def serve(name: str, label: str, load: Load, pools: tuple[tuple[Machine, Pool], 
         account.paid_s / SECONDS_PER_HOUR * each.usd_per_replica_hour
         for (each, _), account in zip(pools, result.pools, strict=True)
     )
-    missed = int(np.count_nonzero(load.deferrable & ~(result.finished_s <= load.deadline_s)))
-    attainment, enough = load.attained(result.first_token_s - load.arrived_s, _tpot_s(load, result))
+    attainment, kept, missed = _judge(load, result)
     return Trial(
         name=name,
         label=label,
@@ -201,9 +201,22 @@ def serve(name: str, label: str, load: Load, pools: tuple[tuple[Machine, Pool], 
         result=result,
         usd=usd,
         attainment=attainment,
-        kept=enough and missed == 0,
+        kept=kept,
         missed=missed,
     )
+
+
+def rejudged(trial: Trial, load: Load, name: str, label: str) -> Trial:
+    """Return a fleet that served the same requests, judged by other promises."""
+    attainment, kept, missed = _judge(load, trial.result)
+    return replace(trial, name=name, label=label, load=load, attainment=attainment, kept=kept, missed=missed)
+
+
+def _judge(load: Load, result: Result) -> tuple[float | None, bool, int]:
+    """Return the share of real-time requests in time, whether all promises were kept, and how many are late."""
+    missed = int(np.count_nonzero(load.deferrable & ~(result.finished_s <= load.deadline_s)))
+    attainment, enough = load.attained(result.first_token_s - load.arrived_s, _tpot_s(load, result))
+    return attainment, enough and missed == 0, missed
 
 
 def fixed(machine: Machine, load: Load, instances: int) -> Trial:

@@ -13,6 +13,7 @@ from meritorder.study.fleets import (
     batch,
     fullest_within_slo,
     mix,
+    rejudged,
     smallest_fixed,
 )
 from meritorder.study.load import Load, check_slo
@@ -31,7 +32,7 @@ class Found:
         batch: All requests in batch.
         mix: Both lanes, the cheapest way found.
         alone: The real-time lane alone, None if there is none.
-        slo_utilization: Utilisation of the always-on fleet at the highest steady load at which it keeps the SLO.
+        slo_utilization: Utilisation of the baseline's replicas at the highest steady load that keeps the SLO.
         tried: Every fleet simulated.
         waterfalls: Real time to batch and to the mix.
     """
@@ -71,8 +72,9 @@ class Search:
             InfeasibleError: No fleet keeps the SLO; says what would help.
         """
         realtime = self.load.all_realtime()
-        always = self._cheapest_fixed(realtime, "real time, always on")
-        scaled = self._best_autoscaled(always, realtime)
+        fleets = self._fixed_fleets(realtime, "real time, always on")
+        always = fleets[0]
+        scaled = self._best_autoscaled(fleets, realtime)
         baseline = scaled if scaled.kept and scaled.usd < always.usd else always
         self.progress("simulating batch")
         machine = self.machines[0]
@@ -86,13 +88,16 @@ class Search:
             batch=batched,
             mix=mixed,
             alone=alone,
-            slo_utilization=fullest_within_slo(*always.pools[0], realtime),
+            slo_utilization=fullest_within_slo(*baseline.pools[0], realtime),
             tried=self.tried,
         )
 
-    def _cheapest_fixed(self, load: Load, what: str) -> Trial:
-        """Search the cheapest fleet that is always on, over the replicas at hand."""
-        best: Trial | None = None
+    def _fixed_fleets(self, load: Load, what: str) -> list[Trial]:
+        """Search the smallest fleet that is always on, for each replica at hand; the cheapest first.
+
+        A replica whose work alone costs more than a whole fleet of another is left out.
+        """
+        fleets: list[Trial] = []
         problem: InfeasibleError | None = None
         for machine in self.machines:
             try:
@@ -100,25 +105,27 @@ class Search:
             except InfeasibleError as error:
                 problem = problem or error
                 continue
-            if best and machine.usd_of_work(load) > best.usd:
+            if fleets and machine.usd_of_work(load) > min(trial.usd for trial in fleets):
                 continue
+            trials = []
             for trial in smallest_fixed(machine, load):
                 self.progress(f"{what}: {trial.label}, SLO kept for {trial.attainment or 1:.1%}")
-                self.tried.append(trial)
-                if trial.kept and (best is None or trial.usd < best.usd):
-                    best = trial
-        if best is None:
+                trials.append(trial)
+            self.tried += trials
+            fleets += [trial for trial in trials if trial.kept][-1:]
+        if not fleets:
             raise problem or InfeasibleError(
                 "no fleet of up to 4,096 replicas keeps the SLO", fix="loosen it with --slo, or use faster hardware"
             )
-        return best
+        return sorted(fleets, key=lambda trial: trial.usd)
 
-    def _best_autoscaled(self, always: Trial, load: Load) -> Trial:
-        machine, pool = always.pools[0]
+    def _best_autoscaled(self, fleets: list[Trial], load: Load) -> Trial:
+        """Search the cheapest autoscaler over the replicas of fleets that hold, always on."""
         trials = []
-        for trial in autoscaled(machine, load, pool.most_instances):
-            self.progress(f"real time, autoscaled: {trial.label}, SLO kept for {trial.attainment or 1:.1%}")
-            trials.append(trial)
+        for machine, pool in (always.pools[0] for always in fleets):
+            for trial in autoscaled(machine, load, pool.most_instances):
+                self.progress(f"real time, autoscaled: {trial.label}, SLO kept for {trial.attainment or 1:.1%}")
+                trials.append(trial)
         self.tried += trials
         kept = [trial for trial in trials if trial.kept]
         if kept:
@@ -128,22 +135,22 @@ class Search:
     def _best_mix(self, baseline: Trial) -> tuple[Trial | None, Trial]:
         """Return the real-time lane alone, and the cheapest way found to serve both lanes."""
         deferrable = self.load.deferrable
-        whole = replace(baseline, name="mix", label=f"all in real time: {baseline.label}", load=self.load)
+        whole = rejudged(baseline, self.load, "mix", f"all in real time: {baseline.label}")
         if not deferrable.any():
             return baseline, whole
         if deferrable.all():
             apart = replace(batch(self.machines[0], self.load), name="mix")
             return None, min((t for t in (apart, whole) if t.kept), key=lambda t: t.usd, default=whole)
         lane = self.load.only(~deferrable)
-        always = self._cheapest_fixed(lane, "real-time lane alone")
-        scaled = self._best_autoscaled(always, lane)
-        bases = [always, *([scaled] if scaled.kept else [])]
+        fleets = self._fixed_fleets(lane, "real-time lane alone")
+        scaled = self._best_autoscaled(fleets, lane)
+        bases = [fleets[0], *([scaled] if scaled.kept else [])]
         candidates = [whole]
         for base in bases:
             candidates += self._mixes(base)
         self.tried += candidates[1:]
         alone = min(bases, key=lambda trial: trial.usd)
-        return alone, min((trial for trial in candidates if trial.kept), key=lambda trial: trial.usd)
+        return alone, min((trial for trial in candidates if trial.kept), key=lambda trial: trial.usd, default=whole)
 
     def _mixes(self, base: Trial) -> Iterable[Trial]:
         """Fill the gaps of a real-time fleet, less and less until its SLO holds; and the lanes apart."""

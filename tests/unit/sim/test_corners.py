@@ -9,7 +9,8 @@ from tests.property.fleets import profile
 
 from meritorder.errors import InfeasibleError
 from meritorder.perf.profile import EngineLimits
-from meritorder.sim.run import Autoscaled, Fixed, ForDeadlines, Pool, Requests, Scheduled, simulate
+from meritorder.sim.pools import Autoscaled, Fixed, ForDeadlines, Pool, Requests, Scheduled
+from meritorder.sim.run import simulate
 
 STEADY = profile(
     kv_capacity_tokens=1000,
