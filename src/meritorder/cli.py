@@ -175,6 +175,13 @@ def compare(
             "--tp", min=1, metavar="GPUS", help="GPUs of a replica; the cheapest that keeps the SLO if left out."
         ),
     ] = None,
+    replicas: Annotated[
+        int | None,
+        typer.Option("--replicas", min=1, help="Replicas of your present real-time fleet: the saving is against it."),
+    ] = None,
+    spot: Annotated[
+        bool, typer.Option("--spot", help="Let what can wait run on spot machines where they are cheaper.")
+    ] = False,
     profile: Annotated[
         Path | None,
         typer.Option("--profile", metavar="FILE", help="Performance profile of your own endpoint (TOML or JSON)."),
@@ -216,6 +223,8 @@ def compare(
         spread_s=_duration_s(spread, "--spread"),
         startup_s=_duration_s(startup, "--startup", zero=True),
         profile=profile,
+        replicas=replicas,
+        spot=spot,
         catalogs=tuple(catalog or ()),
         seed=seed,
     )

@@ -251,8 +251,8 @@ def _ratio_note(ratio: float, baseline: Trial, batch: Trial) -> str:
         return ""
     full = f"{_utilization(baseline):.0%} of the paid capacity in real time, {_utilization(batch):.0%} in batch"
     if ratio < low:
-        return f"real time costs {ratio:.1f} times batch, less than the usual 2 to 5: work fills {full}"
-    return f"real time costs {ratio:.1f} times batch, more than the usual 2 to 5: work fills {full}"
+        return f"Less than the usual 2 to 5: work fills {full}."
+    return f"More than the usual 2 to 5: work fills {full}."
 
 
 def _utilization(trial: Trial) -> float:

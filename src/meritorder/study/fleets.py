@@ -3,14 +3,14 @@
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Final, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from meritorder.domain import Offer
 from meritorder.perf.profile import EngineLimits, Profile
-from meritorder.sim.pools import Autoscaled, Fixed, ForDeadlines, Pool, Result
+from meritorder.sim.pools import Autoscaled, Fixed, ForDeadlines, Interruptions, Pool, Result
 from meritorder.sim.run import simulate
 from meritorder.sim.saturation import Saturation
 from meritorder.study.load import Load
@@ -41,6 +41,7 @@ class Machine:
         saturation: What this load's work takes on a full replica.
         startup_s: From the decision to rent until it serves.
         startup_paid_s: The part of that which is paid for.
+        lives_s: Lives of machines that the provider takes back, in the order in which they are rented.
     """
 
     profile: Profile
@@ -49,6 +50,7 @@ class Machine:
     saturation: Saturation
     startup_s: float
     startup_paid_s: float
+    lives_s: tuple[float, ...] = ()
 
     @property
     def replicas(self) -> int:
@@ -80,6 +82,21 @@ class Machine:
         chunks = np.ceil(load.input_tokens / self.limits.max_num_batched_tokens)
         return np.asarray(load.output_tokens * per_token_s + (chunks + 1) * step_s)
 
+    def slowed(self, factor: float) -> Self:
+        """Return the machine with every step of its engine longer by this factor."""
+        full = self.saturation
+        return replace(
+            self,
+            profile=self.profile.slowed(factor),
+            saturation=replace(
+                full,
+                prefill_s=full.prefill_s * factor,
+                pair_s=full.pair_s * factor,
+                decode_s=full.decode_s * factor,
+                tokens_per_s=full.tokens_per_s / factor,
+            ),
+        )
+
     def pool(self, scaling: Fixed | Autoscaled | ForDeadlines, *, realtime: bool, backfill: "Backfill | None") -> Pool:
         """Return machines of this kind as a pool of the simulator."""
         return Pool(
@@ -93,6 +110,7 @@ class Machine:
             startup_s=self.startup_s,
             startup_paid_s=self.startup_paid_s,
             minimum_billing_s=self.offer.minimum_billing_s,
+            interruptions=Interruptions(lives_s=self.lives_s) if self.lives_s else None,
         )
 
 

@@ -11,6 +11,7 @@ from meritorder.study.fleets import (
     autoscaled,
     backfill_for,
     batch,
+    fixed,
     fullest_within_slo,
     mix,
     rejudged,
@@ -53,16 +54,22 @@ class Search:
 
     Args:
         load: The requests with their promises.
-        machines: Replicas on machines to choose from, cheapest work first.
+        machines: Replicas on machines to choose from for real time, cheapest work first.
+        batch_machine: Replica on the machine with the cheapest work, for what can wait.
         patience_s: How long a request may wait in batch that has no deadline of its own.
         progress: Told what is being tried.
+        present_replicas: Replicas of the fleet that real time runs on now; None searches the cheapest.
+        autoscale: Whether to search autoscalers as well.
         tried: Every fleet simulated so far.
     """
 
     load: Load
     machines: list[Machine]
+    batch_machine: Machine
     patience_s: float
     progress: Progress
+    present_replicas: int | None = None
+    autoscale: bool = True
     tried: list[Trial] = field(default_factory=list)
 
     def run(self) -> Found:
@@ -72,13 +79,10 @@ class Search:
             InfeasibleError: No fleet keeps the SLO; says what would help.
         """
         realtime = self.load.all_realtime()
-        fleets = self._fixed_fleets(realtime, "real time, always on")
-        always = fleets[0]
-        scaled = self._best_autoscaled(fleets, realtime)
-        baseline = scaled if scaled.kept and scaled.usd < always.usd else always
+        always, scaled = self._realtime(realtime)
+        baseline = self._baseline(always, scaled)
         self.progress("simulating batch")
-        machine = self.machines[0]
-        batched = batch(machine, self.load.all_deferrable(self.patience_s))
+        batched = batch(self.batch_machine, self.load.all_deferrable(self.patience_s))
         self.tried.append(batched)
         alone, mixed = self._best_mix(baseline)
         return Found(
@@ -91,6 +95,31 @@ class Search:
             slo_utilization=fullest_within_slo(*baseline.pools[0], realtime),
             tried=self.tried,
         )
+
+    def saving_share(self) -> float:
+        """Find only what letting some wait saves: 1 - mix / real time.
+
+        Raises:
+            InfeasibleError: No fleet keeps the SLO.
+        """
+        baseline = self._baseline(*self._realtime(self.load.all_realtime()))
+        return 1 - self._best_mix(baseline)[1].usd / baseline.usd
+
+    def _baseline(self, always: Trial, scaled: Trial) -> Trial:
+        """Return the present fleet if there is one, else the cheaper of the two that keep the SLO."""
+        if self.present_replicas is None and scaled.kept and scaled.usd < always.usd:
+            return scaled
+        return always
+
+    def _realtime(self, load: Load) -> tuple[Trial, Trial]:
+        """Return the cheapest fleet that is always on, and the cheapest that is autoscaled."""
+        if self.present_replicas is not None:
+            machine = self.machines[0]
+            fleets = [fixed(machine, load, math.ceil(self.present_replicas / machine.replicas))]
+            self.tried += fleets
+        else:
+            fleets = self._fixed_fleets(load, "real time, always on")
+        return fleets[0], self._best_autoscaled(fleets, load) if self.autoscale else fleets[0]
 
     def _fixed_fleets(self, load: Load, what: str) -> list[Trial]:
         """Search the smallest fleet that is always on, for each replica at hand; the cheapest first.
@@ -139,12 +168,13 @@ class Search:
         if not deferrable.any():
             return baseline, whole
         if deferrable.all():
-            apart = replace(batch(self.machines[0], self.load), name="mix")
+            apart = replace(batch(self.batch_machine, self.load), name="mix")
             return None, min((t for t in (apart, whole) if t.kept), key=lambda t: t.usd, default=whole)
         lane = self.load.only(~deferrable)
         fleets = self._fixed_fleets(lane, "real-time lane alone")
-        scaled = self._best_autoscaled(fleets, lane)
-        bases = [fleets[0], *([scaled] if scaled.kept else [])]
+        bases = [fleets[0]]
+        if self.autoscale:
+            bases += [trial for trial in [self._best_autoscaled(fleets, lane)] if trial.kept]
         candidates = [whole]
         for base in bases:
             candidates += self._mixes(base)
@@ -159,9 +189,9 @@ class Search:
             if room.seats == 0:
                 break
             filled = replace(room, seats=max(1, math.floor(room.seats * share)))
-            trial = mix(base, self.machines[0], self.load, filled)
+            trial = mix(base, self.batch_machine, self.load, filled)
             self.progress(f"mix: {trial.label}, SLO kept for {trial.attainment or 1:.1%}, {trial.missed} late")
             yield trial
             if trial.kept:
                 break
-        yield mix(base, self.machines[0], self.load, None)
+        yield mix(base, self.batch_machine, self.load, None)

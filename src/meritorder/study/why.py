@@ -13,6 +13,8 @@ arrangements is the difference of the three; what waits escapes the first two. S
 
 from dataclasses import dataclass
 
+import msgspec
+
 from meritorder.comparison import Waterfall, WaterfallPart
 from meritorder.study.fleets import Trial
 
@@ -51,7 +53,7 @@ def to_batch(realtime: Trial, batch: Trial, slo_utilization: float) -> Waterfall
         ),
         *_prices(start, end),
     ]
-    return Waterfall(start=realtime.name, end=batch.name, from_usd=realtime.usd, to_usd=batch.usd, parts=parts)
+    return _waterfall(realtime, batch, parts)
 
 
 def to_mix(realtime: Trial, mix: Trial, slo_utilization: float, alone: Trial) -> Waterfall:
@@ -83,7 +85,7 @@ def to_mix(realtime: Trial, mix: Trial, slo_utilization: float, alone: Trial) ->
         ),
         *_prices(start, end),
     ]
-    return Waterfall(start=realtime.name, end=mix.name, from_usd=realtime.usd, to_usd=mix.usd, parts=parts)
+    return _waterfall(realtime, mix, parts)
 
 
 def _split_realtime(trial: Trial, slo_utilization: float) -> _Split:
@@ -107,6 +109,13 @@ def _deferred_work_usd(mix: Trial) -> float:
     return sum(
         seconds / total_s * machine.usd_of_work(waiting) for seconds, (machine, _) in zip(ran_s, mix.pools, strict=True)
     )
+
+
+def _waterfall(start: Trial, end: Trial, parts: list[WaterfallPart]) -> Waterfall:
+    """Join the parts; what is only rounding is nothing."""
+    least_usd = 1e-9 * start.usd
+    clean = [part if abs(part.usd) > least_usd else msgspec.structs.replace(part, usd=0.0) for part in parts]
+    return Waterfall(start=start.name, end=end.name, from_usd=start.usd, to_usd=end.usd, parts=clean)
 
 
 def _batch_size(start: _Split, end: _Split) -> WaterfallPart:
