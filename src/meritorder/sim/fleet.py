@@ -52,6 +52,8 @@ def _stop(world: World, p: int, i: int, now: float) -> None:
     instance = world.instances[i]
     paid_until_s = max(now, instance.paid_from_s + pool.minimum_billing_s)
     pool.paid_s += (paid_until_s - instance.paid_from_s) * pool.pack
+    # One that is given back before it serves has not paid for all of its start-up.
+    pool.startup_spent_s -= max(0.0, instance.ready_s - paid_until_s) * pool.pack
     spread(world.bins[p, 2], state.bin_s, instance.paid_from_s, paid_until_s, float(pool.pack))
     instance.state = OFF
 

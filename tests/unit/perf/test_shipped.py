@@ -83,9 +83,9 @@ def test_their_columns_broadly_increase() -> None:
     for column in ("decode_base_s", "mixed_base_s"):
         deep = offenders(lambda one, column=column: largest_dip(getattr(one, column)) > 0.5)
         assert set(deep) <= SLOW_WHEN_SMALL, column
-    fell = offenders(lambda one: one.decode_base_s[-1] < 0.75 * one.decode_base_s[0])
-    assert set(fell) <= SLOW_WHEN_SMALL
-    assert not offenders(lambda one: one.mixed_base_s[-1] < 3 * one.mixed_base_s[0])
+    assert not offenders(lambda one: one.decode_base_s[-1] < 0.75 * one.decode_base_s[0])
+    flat = offenders(lambda one: one.mixed_base_s[-1] < 3 * one.mixed_base_s[0])
+    assert set(flat) <= SLOW_WHEN_SMALL
 
 
 def test_a_large_batch_serves_several_times_the_tokens_of_one_sequence() -> None:

@@ -138,6 +138,19 @@ def test_paid_time_is_what_its_parts_are_and_what_the_bins_hold(scaling: Scaling
         assert account.paid_s == pytest.approx(2 * result.end_s)
 
 
+def test_a_machine_that_was_still_starting_at_the_end_is_paid_until_then() -> None:
+    asked = requests(np.zeros(64), 400, 60)
+    scaling = Autoscaled(target_in_flight=8.0, minimum=1, maximum=4, initial=1)
+    result = simulate(asked, (pool(scaling),), horizon_s=120.0)
+    account = result.pools[0]
+    # One more is rented at the first tick, is paid for from a minute later, 75 s, and for a minute at the least.
+    assert account.peak_instances == 2
+    assert account.startup_s == pytest.approx(60.0)
+    assert account.paid_s == pytest.approx(120 + 60)
+    assert account.idle_s >= 0
+    assert parts(result) == pytest.approx(account.paid_s)
+
+
 def test_the_same_again_is_the_same() -> None:
     asked = requests(np.sort(np.random.default_rng(1).uniform(0, 60, 500)), 400, 60)
     first, second = (simulate(asked, (pool(Fixed(instances=2)),), horizon_s=60.0) for _ in range(2))

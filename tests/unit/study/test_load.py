@@ -84,5 +84,5 @@ def test_a_promise_that_can_be_kept_and_one_to_nobody_pass() -> None:
 
 
 def test_answers_of_one_token_have_no_pace_to_tell() -> None:
-    with pytest.raises(InfeasibleError, match="0.028 s to the first token; loosen"):
+    with pytest.raises(InfeasibleError, match=r"0\.028 s to the first token; loosen"):
         check_slo(load([0.0], output_tokens=1, slo=Slo(ttft_s=1e-3, tpot_s=1.0)), profile(), LIMITS)
