@@ -167,10 +167,12 @@ def check_slo(load: Load, profile: Profile, limits: EngineLimits) -> None:
     if enough or share is None:
         return
     needed = max([load.attainment, *(w.slo.attainment for w in load.workloads if w.slo)])
-    ttft_q, tpot_q = float(np.quantile(ttft_s, needed)), float(np.nanquantile(tpot_s, needed))
+    paced = tpot_s[np.isfinite(tpot_s)]
+    takes = f"{np.quantile(ttft_s, needed):.2g} s to the first token"
+    takes += f" and {np.quantile(paced, needed):.2g} s a token after it" if len(paced) else ""
     raise InfeasibleError(
         f"no replica can meet the SLO: alone on an idle one {share:.1%} of requests keep it, "
-        f"{needed:.1%} must; that share takes {ttft_q:.2g} s to the first token and {tpot_q:.2g} s a token after it",
+        f"{needed:.1%} must; that share takes {takes}",
         where=profile.replica.label,
         fix="loosen it with --slo ttft=…,tpot=…, use more GPUs a replica (--tp), or faster hardware",
     )

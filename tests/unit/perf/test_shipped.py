@@ -35,8 +35,12 @@ ABSENT = {
     ("deepseek-v3", "h100"): TOO_LARGE,
     ("deepseek-r1", "h100"): TOO_LARGE,
 }
-# Measured slower at one sequence than at ten: TensorRT-LLM's expert kernels at small batches.
-SLOW_WHEN_SMALL = {"qwen3-235b-a22b on 8xh100 (trtllm, bf16)"}
+# Slower at one sequence than at ten in the measured tables themselves: expert and FP8 kernels at small batches.
+SLOW_WHEN_SMALL = {
+    "qwen3-235b-a22b on 8xh100 (trtllm, bf16)",
+    "qwen3-32b on 4xb200 (vllm, fp8)",
+    "qwen3-32b on 8xb200 (vllm, fp8)",
+}
 
 
 def offenders(of: Callable[[Profile], bool]) -> list[str]:
@@ -79,8 +83,9 @@ def test_their_columns_broadly_increase() -> None:
     for column in ("decode_base_s", "mixed_base_s"):
         deep = offenders(lambda one, column=column: largest_dip(getattr(one, column)) > 0.5)
         assert set(deep) <= SLOW_WHEN_SMALL, column
-    assert not offenders(lambda one: one.decode_base_s[-1] < 0.65 * one.decode_base_s[0])
-    assert not offenders(lambda one: one.mixed_base_s[-1] < 3 * one.mixed_base_s[0])
+    assert not offenders(lambda one: one.decode_base_s[-1] < 0.75 * one.decode_base_s[0])
+    flat = offenders(lambda one: one.mixed_base_s[-1] < 3 * one.mixed_base_s[0])
+    assert set(flat) <= SLOW_WHEN_SMALL
 
 
 def test_a_large_batch_serves_several_times_the_tokens_of_one_sequence() -> None:
