@@ -208,10 +208,12 @@ def simulate(
     _check(requests, pools, tick_s)
     world = _lay_out(requests, pools, horizon_s, tick_s, bin_s, preempt=preempt)
     end_s = kernel.run(world)
+    by_pool_s = np.array([pool.profile.request_overhead_s for pool in pools])
+    overhead_s = by_pool_s[world.replicas["pool"][world.requests["replica"]]]
     return Result(
         admitted_s=world.requests["admitted_s"].copy(),
-        first_token_s=world.requests["first_token_s"].copy(),
-        finished_s=world.requests["finished_s"].copy(),
+        first_token_s=world.requests["first_token_s"] + overhead_s,
+        finished_s=world.requests["finished_s"] + overhead_s,
         replica=world.requests["replica"].copy(),
         pools=tuple(_account(pool) for pool in world.pools),
         preemptions=int(world.state["preemptions"][0]),
