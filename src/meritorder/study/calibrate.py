@@ -4,20 +4,23 @@ The log is simulated whole, since what comes later shares the engine with what c
 its first part only, and judged on the rest.
 """
 
-from collections.abc import Callable
+import datetime as dt
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
 import msgspec
 import numpy as np
 
+from meritorder import catalog as facts
 from meritorder.domain import Provenance
 from meritorder.errors import InfeasibleError, TraceError
 from meritorder.perf.calibration import SPREAD, Floats, Timings, Tuning, minimise, misfit
 from meritorder.perf.profile import EngineLimits, Profile
 from meritorder.perf.residuals import Calibration, Errors, stretch_ratios
 from meritorder.sim.run import Fixed, Pool, Requests, simulate
-from meritorder.traces.timed import TimedLog
+from meritorder.study.starting import SetUp, starting_profile
+from meritorder.traces.timed import TimedLog, read_timed
 
 _FEWEST: Final = 8
 _FEWEST_UNSEEN: Final = 20
@@ -71,6 +74,43 @@ class Fit:
     def search(self, limits: EngineLimits, trials: int) -> tuple[Floats, float]:
         """Search around the best numbers so far."""
         return minimise(lambda x: self.misfit(x, limits), self.moved, SPREAD * 0.5, trials)
+
+
+def calibrate_logs(
+    sources: Sequence[str],
+    setup: SetUp,
+    known: Known,
+    *,
+    config: str = "",
+    fit: int | None = None,
+    progress: Callable[[str], None] = lambda _: None,
+) -> list[Profile]:
+    """Return a profile for each set-up in measured logs.
+
+    Args:
+        sources: Files.
+        setup: What the user says about the endpoint, where the log does not.
+        known: What is known of the engine's limits.
+        config: Only this set-up.
+        fit: Requests to fit to, from the start of each; None takes the first half.
+        progress: Told what is being done.
+    """
+    return [calibrate_log(log, setup, known, fit=fit, progress=progress) for log in read_timed(sources, config)]
+
+
+def calibrate_log(
+    log: TimedLog,
+    setup: SetUp,
+    known: Known,
+    *,
+    fit: int | None = None,
+    progress: Callable[[str], None] = lambda _: None,
+) -> Profile:
+    """Return the profile of one set-up, starting from the nearest one that there is."""
+    today = dt.datetime.now(dt.UTC).date().isoformat()
+    base = starting_profile(log, facts.load(()), setup, as_of=today)
+    fitted = calibrate(log, base, known, fit=fit, progress=progress)
+    return msgspec.structs.replace(fitted, as_of=today)
 
 
 def measured(log: TimedLog) -> Timings:

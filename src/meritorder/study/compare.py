@@ -155,10 +155,10 @@ def _assumptions(options: Options, load: Load) -> list[Assumption]:
 
 def _machines(catalog: facts.Catalog, model: Model, load: Load, options: Options, progress: Progress) -> list[Machine]:
     """Return every replica on its cheapest machine, cheapest work first."""
-    limits = EngineLimits()
     found: list[Machine] = []
     problems: list[Exception] = []
     for profile in _profiles(catalog, model, options, problems):
+        limits = profile.limits or EngineLimits()
         longest = int((load.input_tokens.astype(np.int64) + load.output_tokens).max())
         if longest > profile.kv_capacity_tokens:
             problems.append(_too_long(profile, longest))
@@ -189,7 +189,7 @@ def _machines(catalog: facts.Catalog, model: Model, load: Load, options: Options
 
 def _profiles(catalog: facts.Catalog, model: Model, options: Options, problems: list[Exception]) -> Iterable[Profile]:
     if options.profile:
-        yield load(options.profile)
+        yield from _own_profiles(options.profile, model)
         return
     for name in options.hardware:
         hardware = catalog.find_hardware(name)
@@ -197,6 +197,18 @@ def _profiles(catalog: facts.Catalog, model: Model, options: Options, problems: 
             yield from find(model, hardware.id, engine=options.engine, precision=options.precision, gpus=options.tp)
         except PerformanceError as error:
             problems.append(error)
+
+
+def _own_profiles(path: Path, model: Model) -> list[Profile]:
+    """Return the profiles in a file that are of this model."""
+    found = load(path)
+    of_model = [profile for profile in found if profile.model == model.id]
+    if not of_model:
+        there = ", ".join(sorted({profile.model for profile in found}))
+        raise PerformanceError(
+            f"no profile of {model.id}", where=str(path), fix=f"it has {there}; say which with --model"
+        )
+    return of_model
 
 
 def _too_long(profile: Profile, longest: int) -> InfeasibleError:

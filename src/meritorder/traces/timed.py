@@ -96,7 +96,9 @@ def read_timed(sources: Sequence[str], config: str = "") -> tuple[TimedLog, ...]
     if config:
         found = tuple(log for log in logs if log.name == config)
         if not found:
-            raise TraceError(f"no set-up {config!r}", where="--config", fix=f"there is {', '.join(x.name for x in logs)}")
+            raise TraceError(
+                f"no set-up {config!r}", where="--config", fix=f"there is {', '.join(x.name for x in logs)}"
+            )
         return found
     return tuple(logs)
 
