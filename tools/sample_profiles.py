@@ -40,7 +40,7 @@ MODELS = (
     ("deepseek-v3", "fp8", _DEEPSEEK, True),  # the same architecture
     ("deepseek-r1", "fp8", _DEEPSEEK, True),
 )
-HARDWARE = ("a100", "l40s", "h100", "h200", "b200")
+HARDWARE = ("a100", "l40s", "rtx-pro-6000", "h100", "h200", "b200")
 ENGINES = ("vllm", "sglang", "trtllm")
 GPUS = (1, 2, 4, 8)
 

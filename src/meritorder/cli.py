@@ -3,6 +3,7 @@
 A mistake of the user's is one line on standard error and exit code 2; nothing is written half.
 """
 
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,7 +18,7 @@ from rich.status import Status
 from meritorder import __version__
 from meritorder.domain import PricingModel, Slo
 from meritorder.errors import ConfigError, MeritorderError, WorkloadsError
-from meritorder.units import parse_duration_s
+from meritorder.units import SECONDS_PER_MINUTE, parse_duration_s
 
 app: Final = typer.Typer(
     add_completion=False,
@@ -305,6 +306,55 @@ def inspect(
         files.write_text(propose, proposal(found))
     if json:
         files.write_bytes(json, msgspec.json.format(msgspec.json.encode(report.to_dict(read, found))))
+
+
+@app.command()
+def calibrate(
+    source: Annotated[str, typer.Argument(metavar="LOG|URL", help="Measured requests, or a live endpoint to load.")],
+    out: Annotated[Path, typer.Option("--out", metavar="FILE", help="Profile to write.")] = Path("profile.toml"),
+    model: Annotated[str, typer.Option("--model", help="Model, where the log does not name it.")] = "",
+    hardware: Annotated[
+        str, typer.Option("--hardware", metavar="GPU", help="GPU, where the log does not name it.")
+    ] = "",
+    tp: Annotated[int | None, typer.Option("--tp", help="GPUs a replica, where the log does not say.")] = None,
+    engine: Annotated[str, typer.Option("--engine", help="Inference engine: vllm, sglang or trtllm.")] = "vllm",
+    precision: Annotated[str | None, typer.Option("--precision", help="Weights: bf16, fp8, mxfp4.")] = None,
+    max_num_seqs: Annotated[
+        int | None, typer.Option("--max-num-seqs", help="The engine's; fitted if left out.")
+    ] = None,
+    max_num_batched_tokens: Annotated[
+        int | None, typer.Option("--max-num-batched-tokens", help="The engine's; fitted if left out.")
+    ] = None,
+    config: Annotated[str, typer.Option("--config", help="Only this set-up of the log.")] = "",
+    fit: Annotated[int | None, typer.Option("--fit", metavar="N", help="Fit to the first N; half if left out.")] = None,
+    max_requests: Annotated[int, typer.Option("--max-requests", help="Most requests to send to a URL.")] = 200,
+    max_minutes: Annotated[float, typer.Option("--max-minutes", help="Longest time to load a URL.")] = 10.0,
+    api_key_env: Annotated[
+        str, typer.Option("--api-key-env", metavar="NAME", help="Environment variable that holds the endpoint's key.")
+    ] = "OPENAI_API_KEY",
+) -> None:
+    """Fit a performance profile to measured requests, and say how far it is from those that it has not seen."""
+    from meritorder.perf.shipped import to_toml
+    from meritorder.report import calibration as report
+    from meritorder.report import files
+    from meritorder.study import calibrate as study
+    from meritorder.study.starting import SetUp
+
+    setup = SetUp(model=model, hardware=hardware, gpus=tp, engine=engine, precision=precision)
+    known = study.Known(max_num_seqs=max_num_seqs, max_num_batched_tokens=max_num_batched_tokens)
+    with _progress() as status:
+        if source.startswith(("http://", "https://")):
+            from meritorder.study.endpoint import Bounds, measure
+
+            bounds = Bounds(max_requests=max_requests, max_s=max_minutes * SECONDS_PER_MINUTE)
+            key = os.environ.get(api_key_env, "")
+            log = measure(source, model, bounds=bounds, api_key=key, progress=status.update)
+            found = [study.calibrate_log(log, setup, known, fit=fit, progress=status.update)]
+        else:
+            found = study.calibrate_logs([source], setup, known, config=config, fit=fit, progress=status.update)
+    files.write_text(out, to_toml(found))
+    report.render(found, Console())
+    typer.echo(f"written to {out}; use it with: meritorder compare TRACE --model {found[0].model} --profile {out}")
 
 
 @app.command()

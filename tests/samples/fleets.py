@@ -4,7 +4,7 @@ import numpy as np
 
 from meritorder.domain import Lane, Offer, PricingModel, Provenance, Slo, Workload
 from meritorder.perf.profile import EngineLimits, Profile
-from meritorder.sim.run import Requests
+from meritorder.sim.pools import Requests
 from meritorder.sim.saturation import saturate
 from meritorder.study.fleets import Machine
 from meritorder.study.load import Load

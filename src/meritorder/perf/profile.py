@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from meritorder.domain import Provenance, Replica
 from meritorder.errors import PerformanceError
+from meritorder.perf.residuals import Calibration
 
 Floats = NDArray[np.float64]
 
@@ -77,6 +78,10 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
         prefill_per_pair_s: Added for each pair of tokens that prompt attention visits.
         step_overhead_s: Added to every step: scheduling, sampling, detokenisation.
         table_error_p90: 90th percentile of this table's relative error against its source, between the grid points.
+        request_overhead_s: Added to each request before its first token, without occupying the engine: network,
+            tokenisation, hand-over.
+        limits: Limits of the engine that was calibrated, None where the profile does not know them.
+        calibration: How far the profile is from the measurements that it was fitted to, None if it was not fitted.
     """
 
     model: str
@@ -96,6 +101,9 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
     prefill_per_pair_s: float
     step_overhead_s: float = 0.0
     table_error_p90: float = 0.0
+    request_overhead_s: float = 0.0
+    limits: EngineLimits | None = None
+    calibration: Calibration | None = None
 
     def __post_init__(self) -> None:
         columns = [
@@ -104,6 +112,7 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
             *self.mixed_base_s,
             self.prefill_per_pair_s,
             self.step_overhead_s,
+            self.request_overhead_s,
         ]
         for grid, *beside in (
             (self.decode_sequences, self.decode_base_s, self.decode_per_kv_token_s),

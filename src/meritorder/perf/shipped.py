@@ -4,8 +4,11 @@ The one place in `perf` that reads a file.
 """
 
 import functools
+import tomllib
+from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -23,21 +26,40 @@ def profiles() -> tuple[Profile, ...]:
     return tuple(decoder.decode(line) for line in lines)
 
 
-def load(path: Path) -> Profile:
-    """Read a profile from a TOML or JSON file, such as calibration writes.
+def load(path: Path) -> tuple[Profile, ...]:
+    """Read the profiles of a TOML or JSON file, such as calibration writes: one at its top, or several as `profile`.
 
     Raises:
         PerformanceError: The file is missing or is not a profile.
     """
     try:
         text = path.read_bytes()
-        if path.suffix == ".toml":
-            return msgspec.toml.decode(text, type=Profile)
-        return msgspec.json.decode(text, type=Profile)
+        content = msgspec.toml.decode(text) if path.suffix == ".toml" else msgspec.json.decode(text)
+        if isinstance(content, dict) and "profile" in content:
+            return tuple(msgspec.convert(content["profile"], list[Profile]))
+        return (msgspec.convert(content, Profile),)
     except OSError as error:
         raise PerformanceError(f"cannot be read: {error.strerror}", where=str(path)) from error
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise PerformanceError(f"not a profile: {error}", where=str(path)) from error
+
+
+def to_toml(found: Sequence[Profile]) -> str:
+    """Write profiles as `load` reads them."""
+    if len(found) == 1:
+        return _table("", msgspec.to_builtins(found[0]))
+    return "\n".join("[[profile]]\n" + _table("profile", msgspec.to_builtins(each)) for each in found)
+
+
+def _table(path: str, values: dict[str, Any]) -> str:
+    """Write a table and those in it; JSON's numbers, texts and lists are TOML's as well, and nothing is left out."""
+    plain = {name: value for name, value in values.items() if value is not None and not isinstance(value, dict)}
+    lines = [f"{name} = {msgspec.json.encode(value).decode()}\n" for name, value in plain.items()]
+    for name, value in values.items():
+        if isinstance(value, dict):
+            below = f"{path}.{name}" if path else name
+            lines.append(f"\n[{below}]\n{_table(below, value)}")
+    return "".join(lines)
 
 
 def find(model: Model, hardware: str, *, engine: str, precision: str | None, gpus: int | None) -> tuple[Profile, ...]:

@@ -47,10 +47,12 @@ def simulate(
     world.state["preempt"], world.state["routing"] = preempt, routing
     world.state["local_prefixes"] = local_prefixes
     end_s = kernel.run(world)
+    by_pool_s = np.array([pool.profile.request_overhead_s for pool in pools])
+    overhead_s = by_pool_s[world.replicas["pool"][world.requests["replica"]]]
     return Result(
         admitted_s=world.requests["admitted_s"].copy(),
-        first_token_s=world.requests["first_token_s"].copy(),
-        finished_s=world.requests["finished_s"].copy(),
+        first_token_s=world.requests["first_token_s"] + overhead_s,
+        finished_s=world.requests["finished_s"] + overhead_s,
         replica=world.requests["replica"].copy(),
         attempts=world.requests["attempts"].copy(),
         pools=tuple(_account(pool) for pool in world.pools),

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterable
 from dataclasses import replace
+from pathlib import Path
 from typing import Final
 
 import numpy as np
@@ -11,7 +12,8 @@ from meritorder import catalog as facts
 from meritorder.domain import Hardware, Model, PricingModel
 from meritorder.errors import CatalogError, InfeasibleError, PerformanceError
 from meritorder.perf.profile import Profile
-from meritorder.perf.shipped import find, load
+from meritorder.perf.shipped import find
+from meritorder.perf.shipped import load as load_profiles
 from meritorder.sim.saturation import saturate
 from meritorder.study.fleets import Machine
 from meritorder.study.load import Load
@@ -33,10 +35,10 @@ def machines_for(
     Raises:
         MeritorderError: There is none; says what there is.
     """
-    limits = options.limits
     found: list[Machine] = []
     problems: list[Exception] = []
     for profile in _profiles(catalog, model, options, problems):
+        limits = profile.limits or options.limits
         longest = int((load.input_tokens.astype(np.int64) + load.output_tokens).max())
         if longest > profile.kv_capacity_tokens:
             problems.append(_too_long(profile, longest))
@@ -67,7 +69,7 @@ def machines_for(
 
 def _profiles(catalog: facts.Catalog, model: Model, options: Options, problems: list[Exception]) -> Iterable[Profile]:
     if options.profile:
-        yield load(options.profile)
+        yield from _own_profiles(options.profile, model)
         return
     if not options.hardware:
         raise CatalogError("no hardware was given", where="--hardware", fix="name GPUs, such as h100,h200")
@@ -77,6 +79,18 @@ def _profiles(catalog: facts.Catalog, model: Model, options: Options, problems: 
             yield from find(model, hardware.id, engine=options.engine, precision=options.precision, gpus=options.tp)
         except PerformanceError as error:
             problems.append(_too_large(model, hardware, options) or error)
+
+
+def _own_profiles(path: Path, model: Model) -> list[Profile]:
+    """Return the profiles in a file that are of this model."""
+    found = load_profiles(path)
+    of_model = [profile for profile in found if profile.model == model.id]
+    if not of_model:
+        there = ", ".join(sorted({profile.model for profile in found}))
+        raise PerformanceError(
+            f"no profile of {model.id}", where=str(path), fix=f"it has {there}; say which with --model"
+        )
+    return of_model
 
 
 def _too_large(model: Model, hardware: Hardware, options: Options) -> InfeasibleError | None:

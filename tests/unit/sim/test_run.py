@@ -6,7 +6,8 @@ from tests.samples.fleets import LIMITS, profile, requests
 
 from meritorder.errors import InfeasibleError
 from meritorder.perf.profile import EngineLimits
-from meritorder.sim.run import Autoscaled, Fixed, ForDeadlines, Pool, Requests, Result, Scaling, Scheduled, simulate
+from meritorder.sim.pools import Autoscaled, Fixed, ForDeadlines, Pool, Requests, Result, Scaling, Scheduled
+from meritorder.sim.run import simulate
 
 
 def pool(scaling: Scaling, **options: object) -> Pool:

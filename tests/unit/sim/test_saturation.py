@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from tests.samples.fleets import LIMITS, profile, requests
 
-from meritorder.sim.run import Fixed, Pool, simulate
+from meritorder.sim.pools import Fixed, Pool
+from meritorder.sim.run import simulate
 from meritorder.sim.saturation import alone_on_a_replica, saturate
 
 

@@ -1,0 +1,107 @@
+"""Step times from the data sheet, where nothing was measured: an upper bound of speed, times the usual efficiency.
+
+Allowed only where somebody asks for it or fits it to measurements afterwards; `Provenance.ROOFLINE` marks it everywhere.
+"""
+
+from typing import Final
+
+import numpy as np
+
+from meritorder.domain import Hardware, Model, Provenance, Replica
+from meritorder.errors import PerformanceError
+from meritorder.perf.profile import Floats, Profile
+
+# Shares of the data sheet's rates that engines reach. Memory: mem_bw_empirical_scaling_factor in aiconfigurator-core
+# 0.12.0 systems/*.yaml; operations: assumed.
+_MEMORY_EFFICIENCY: Final = 0.8
+_COMPUTE_EFFICIENCY: Final = 0.6
+# Engines take 0.9 of memory (vLLM's gpu_memory_utilization) and keep about this much of it for activations.
+_MEMORY_SHARE: Final = 0.9
+_ACTIVATIONS_BYTES: Final = 1.5e9
+_WEIGHT_BYTES: Final = {"bf16": 2.0, "fp16": 2.0, "fp8": 1.0, "int8": 1.0, "mxfp4": 0.53, "fp4": 0.56, "int4": 0.53}
+_DECODE_SEQUENCES: Final = (1, 2, 4, 8, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024)
+_STEP_TOKENS: Final = (1, 8, 16, 32, 64, 128, 192, 256, 384, 512, 768, 1024, 1536, 2048, 4096, 8192, 16384)
+
+
+def roofline(model: Model, hardware: Hardware, replica: Replica, *, as_of: str) -> Profile:
+    """Return what the data sheets allow for one replica.
+
+        decode_base(b) = weights read by b tokens / memory bandwidth
+        weights read   = weights (1 - (1 - active / parameters)^b)              a mixture of experts; else all
+        per KV token   = KV bytes of a token / memory bandwidth
+        mixed_base(n)  = max(decode_base(n), 2 active n / peak operations)
+        per pair       = 4 KV bytes of a token / peak operations            attention, keys shared by about 4 heads
+
+    Args:
+        model: The model.
+        hardware: The accelerator.
+        replica: GPUs and precision.
+        as_of: Date to state.
+
+    Raises:
+        PerformanceError: The weights do not fit, or the hardware has no arithmetic of that precision.
+
+    Source: Williams et al., "Roofline", CACM 52(4), 2009; Pope et al., "Efficiently scaling transformer inference", 2022.
+    """
+    weight_bytes = model.parameters * _WEIGHT_BYTES.get(replica.precision, 2.0)
+    bandwidth = hardware.memory_bandwidth_bytes_per_s * replica.gpus * _MEMORY_EFFICIENCY
+    peak = hardware.fp8_flops if replica.precision == "fp8" and hardware.fp8_flops else hardware.bf16_flops
+    operations = peak * replica.gpus * _COMPUTE_EFFICIENCY
+    room_bytes = replica.gpus * (hardware.memory_bytes * _MEMORY_SHARE - _ACTIVATIONS_BYTES) - weight_bytes
+    if room_bytes < model.kv_bytes_per_token:
+        raise PerformanceError("the weights do not fit in memory", where=replica.label, fix="use more GPUs a replica")
+    idle_share = 1 - model.active_parameters / model.parameters
+
+    def reading_s(tokens: int) -> float:
+        return float(weight_bytes * (1 - idle_share**tokens) / bandwidth)
+
+    return Profile(
+        model=replica.model,
+        hardware=replica.hardware,
+        gpus=replica.gpus,
+        engine=replica.engine,
+        precision=replica.precision,
+        provenance=Provenance.ROOFLINE,
+        source="roofline of the data sheets",
+        as_of=as_of,
+        kv_capacity_tokens=int(room_bytes / model.kv_bytes_per_token),
+        decode_sequences=list(_DECODE_SEQUENCES),
+        decode_base_s=[reading_s(b) for b in _DECODE_SEQUENCES],
+        decode_per_kv_token_s=[model.kv_bytes_per_token / bandwidth] * len(_DECODE_SEQUENCES),
+        step_tokens=list(_STEP_TOKENS),
+        mixed_base_s=[max(reading_s(n), 2 * model.active_parameters * n / operations) for n in _STEP_TOKENS],
+        prefill_per_pair_s=4 * model.kv_bytes_per_token / operations,
+    )
+
+
+def from_timings(replica: Replica, tpot_s: Floats, tokens_per_s: float, context_tokens: int, *, as_of: str) -> Profile:
+    """Return a rough profile of a model or hardware that nobody knows, to be fitted to the log that it comes from.
+
+    The shortest pace stands for reading the weights; a context token is three millionths of that, as the bytes of both
+    are in dense models to within a factor of three (8B: 131 kB / 16 GB = 8e-6; 70B: 328 kB / 141 GB = 2e-6).
+
+    Args:
+        replica: What was measured.
+        tpot_s: Measured paces.
+        tokens_per_s: Prompt tokens a second of a request that met an idle engine.
+        context_tokens: The most context that the log shows in memory at once.
+        as_of: Date to state.
+    """
+    floor_s = float(np.quantile(tpot_s, 0.02)) * 0.8
+    return Profile(
+        model=replica.model,
+        hardware=replica.hardware,
+        gpus=replica.gpus,
+        engine=replica.engine,
+        precision=replica.precision,
+        provenance=Provenance.ROOFLINE,
+        source="rates of the log itself",
+        as_of=as_of,
+        kv_capacity_tokens=context_tokens,
+        decode_sequences=list(_DECODE_SEQUENCES),
+        decode_base_s=[floor_s] * len(_DECODE_SEQUENCES),
+        decode_per_kv_token_s=[floor_s * 3e-6] * len(_DECODE_SEQUENCES),
+        step_tokens=list(_STEP_TOKENS),
+        mixed_base_s=[max(floor_s, n / tokens_per_s) for n in _STEP_TOKENS],
+        prefill_per_pair_s=1e-5 / tokens_per_s,
+    )

@@ -1,0 +1,40 @@
+"""A calibrated profile as text: what was fitted, and how far it is from what it has not seen."""
+
+from collections.abc import Sequence
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from meritorder.perf.profile import Profile
+from meritorder.perf.residuals import Calibration
+
+_MEANING = {
+    "max_num_seqs": "the log never fills a step with sequences; no larger batch than it shows is credited",
+    "max_num_batched_tokens": "the log does not tell how many tokens a step may hold",
+}
+
+
+def render(profiles: Sequence[Profile], console: Console) -> None:
+    """Print a table of errors, and the fitted numbers, for each profile."""
+    for profile in profiles:
+        if profile.calibration is not None:
+            _render(profile, profile.calibration, console)
+
+
+def _render(profile: Profile, calibration: Calibration, console: Console) -> None:
+    unseen = "that it was not fitted to" if calibration.unseen else "that it was fitted to: the log is short"
+    table = Table("", "error of the mean", "median error", "p90 error", box=None, title_justify="left")
+    table.title = f"{escape(profile.replica.label)}: errors on {calibration.judged_on} requests {unseen}"
+    for name, errors in (("TTFT", calibration.ttft), ("TPOT", calibration.tpot), ("E2E", calibration.e2e)):
+        table.add_row(name, f"{errors.of_mean:+.1%}", f"{errors.median:.1%}", f"{errors.p90:.1%}")
+    console.print(table)
+    scales = ", ".join(f"{name} {value:.4g}" for name, value in calibration.parameters.items())
+    console.print(f"fitted to the first {calibration.fitted_on} requests of {calibration.log}: {scales}", style="dim")
+    if profile.limits is not None:
+        limits = profile.limits
+        text = f"max_num_seqs {limits.max_num_seqs}, max_num_batched_tokens {limits.max_num_batched_tokens}"
+        console.print(f"limits of each of {calibration.replicas} replicas: {text}", style="dim")
+    for name in calibration.assumed:
+        console.print(f"assumed: {name}, since {_MEANING[name]}; state it with --{name.replace('_', '-')}")
+    console.print()

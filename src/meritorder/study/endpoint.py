@@ -1,0 +1,252 @@
+"""Load a live OpenAI-compatible endpoint, shortly and within bounds, and time its answers."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from typing import Any, Final
+
+import msgspec
+import numpy as np
+
+from meritorder.errors import ConfigError, MissingExtraError
+from meritorder.traces.timed import TimedLog
+
+_CONCURRENCIES: Final = (1, 2, 4, 8, 16, 32, 64, 128)
+# The ladder is climbed twice: once to fit to, once to judge by.
+_PASSES: Final = 2
+_WORDS: Final = (24, 1500)
+_OUTPUT_TOKENS: Final = (16, 256)
+_VOCABULARY: Final = (
+    *("river", "stone", "light", "paper", "window", "garden", "winter", "engine", "copper", "market", "letter"),
+    *("harbour", "signal", "meadow", "candle", "bridge", "silver", "morning", "thunder", "pocket", "ladder", "compass"),
+)
+_CONNECT_S: Final = 10.0
+_FEWEST: Final = 8
+_BAD_REQUEST: Final = 400
+_UNPROCESSABLE: Final = 422
+
+Progress = Callable[[str], None]
+
+
+class _Delta(msgspec.Struct):
+    content: str | None = None
+    reasoning_content: str | None = None
+    reasoning: str | None = None
+
+
+class _Choice(msgspec.Struct):
+    delta: _Delta = msgspec.field(default_factory=_Delta)
+
+
+class _Usage(msgspec.Struct):
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+
+
+class _Chunk(msgspec.Struct):
+    choices: list[_Choice] = []
+    usage: _Usage | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bounds:
+    """How much an endpoint may be loaded.
+
+    Args:
+        max_requests: Most requests.
+        max_s: Longest time; what is under way then is dropped.
+        max_concurrency: Most requests at one time.
+    """
+
+    max_requests: int = 200
+    max_s: float = 600.0
+    max_concurrency: int = 64
+
+    def stages(self) -> list[int]:
+        """Return the concurrencies to hold, one stage after another; a stage has as many requests, but two at least."""
+        ladder, left = [], self.max_requests // _PASSES
+        for concurrency in _CONCURRENCIES:
+            left -= max(2, concurrency)
+            if left < 0 or concurrency > self.max_concurrency:
+                break
+            ladder.append(concurrency)
+        return ladder * _PASSES
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Answer:
+    arrived_s: float
+    ttft_s: float
+    e2e_s: float
+    input_tokens: int
+    output_tokens: int
+
+
+class _Load:
+    """One schedule against one endpoint."""
+
+    def __init__(self, client: Any, url: str, model: str, bounds: Bounds, seed: int) -> None:
+        self.client, self.model, self.bounds = client, model, bounds
+        self.url = f"{url.rstrip('/').removesuffix('/v1')}/v1/chat/completions"
+        self.generator = np.random.default_rng(seed)
+        self.exact_lengths = True
+        self.answers: list[_Answer] = []
+        self.failures: list[str] = []
+        self.began_s = 0.0
+
+    async def run(self, progress: Progress) -> None:
+        await self._ask(4)  # a cold start is not the endpoint's pace
+        if self.failures:
+            raise ConfigError(self.failures[0], where=self.url)
+        self.answers.clear()
+        self.began_s = time.perf_counter()
+        stages = self.bounds.stages()
+        for number, concurrency in enumerate(stages, start=1):
+            left_s = self.bounds.max_s - (time.perf_counter() - self.began_s)
+            if left_s <= 0:
+                progress("out of time: using what was measured")
+                return
+            done = f"{len(self.answers)} of at most {self.bounds.max_requests} requests"
+            progress(f"loading the endpoint: {concurrency} at once (stage {number} of {len(stages)}, {done})")
+            lengths = [self._length(_OUTPUT_TOKENS) for _ in range(max(2, concurrency))]
+            stage = asyncio.create_task(self._stage(lengths, concurrency))
+            _, pending = await asyncio.wait({stage}, timeout=left_s)
+            if pending:
+                stage.cancel()
+                await asyncio.gather(stage, return_exceptions=True)
+            else:
+                stage.result()
+
+    async def _stage(self, output_tokens: list[int], concurrency: int) -> None:
+        if concurrency > 1:
+            await asyncio.gather(*(self._ask(tokens) for tokens in output_tokens))
+            return
+        for tokens in output_tokens:
+            await self._ask(tokens)
+
+    def _length(self, span: tuple[int, int]) -> int:
+        low, high = np.log(span)
+        return int(np.exp(self.generator.uniform(low, high)))
+
+    async def _ask(self, output_tokens: int) -> None:
+        import httpx2
+
+        words = self.generator.choice(_VOCABULARY, self._length(_WORDS))
+        body: dict[str, Any] = {
+            "model": self.model,
+            # The number first: no two prompts share a prefix that could be cached.
+            "messages": [{"role": "user", "content": f"{self.generator.integers(1 << 40)} {' '.join(words)}"}],
+            "max_tokens": output_tokens,
+            "stream": True,
+            "stream_options": {"include_usage": True},
+        }
+        try:
+            await self._timed(body)
+        except httpx2.ConnectError:
+            self.failures.append("nothing answers there")
+        except httpx2.HTTPError as error:
+            self.failures.append(f"{type(error).__name__}: {error}"[:200])
+
+    async def _timed(self, body: dict[str, Any]) -> None:
+        sent = body | {"ignore_eos": True} if self.exact_lengths else body
+        started = time.perf_counter()
+        async with self.client.stream("POST", self.url, json=sent) as response:
+            if response.status_code in {_BAD_REQUEST, _UNPROCESSABLE} and self.exact_lengths:
+                self.exact_lengths = False  # not vLLM or SGLang: answers end where they end
+                await self._timed(body)
+                return
+            if response.status_code >= _BAD_REQUEST:
+                text = (await response.aread()).decode(errors="replace")
+                self.failures.append(f"HTTP {response.status_code}: {' '.join(text.split())[:200]}")
+                return
+            first_s, last_s, chunks, usage = 0.0, 0.0, 0, None
+            async for chunk in _chunks(response):
+                usage = chunk.usage or usage
+                if any(c.delta.content or c.delta.reasoning_content or c.delta.reasoning for c in chunk.choices):
+                    last_s = time.perf_counter()
+                    first_s = first_s or last_s
+                    chunks += 1
+        if not chunks:
+            self.failures.append("an answer has no tokens in it")
+            return
+        words = len(body["messages"][0]["content"].split())
+        self.answers.append(
+            _Answer(
+                arrived_s=started - self.began_s,
+                ttft_s=first_s - started,
+                e2e_s=last_s - started,
+                input_tokens=(usage.prompt_tokens if usage else 0) or words,
+                output_tokens=(usage.completion_tokens if usage else 0) or chunks,
+            )
+        )
+
+
+async def _chunks(response: Any) -> AsyncIterator[_Chunk]:
+    decode = msgspec.json.Decoder(_Chunk).decode
+    async for line in response.aiter_lines():
+        if line.startswith("data:") and (data := line[5:].strip()) and data != "[DONE]":
+            try:
+                yield decode(data)
+            except msgspec.MsgspecError as error:
+                raise ConfigError(f"answers with a stream that is not OpenAI's: {error}") from error
+
+
+def measure(
+    url: str, model: str, *, bounds: Bounds, api_key: str = "", seed: int = 0, progress: Progress = lambda _: None
+) -> TimedLog:
+    """Send prompts of many lengths at growing concurrency, and time what comes back.
+
+    Args:
+        url: Base URL, with or without `/v1`.
+        model: Name that the endpoint knows the model by.
+        bounds: How much it may be loaded.
+        api_key: Sent as a bearer token if not empty.
+        seed: Of prompts and lengths.
+        progress: Told what is being done.
+
+    Raises:
+        MissingExtraError: httpx2 is not installed.
+        ConfigError: The endpoint does not answer, refuses, or answers too few requests.
+    """
+    try:
+        import httpx2
+    except ImportError as error:
+        raise MissingExtraError(
+            "loading an endpoint needs httpx2", fix="pip install 'meritorder[endpoint]', or calibrate on a log"
+        ) from error
+
+    async def run() -> _Load:
+        headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
+        timeout = httpx2.Timeout(bounds.max_s, connect=_CONNECT_S)
+        pool = httpx2.Limits(max_connections=None)
+        async with httpx2.AsyncClient(headers=headers, timeout=timeout, limits=pool) as client:
+            load = _Load(client, url, model, bounds, seed)
+            await load.run(progress)
+            return load
+
+    load = asyncio.run(run())
+    answers = sorted(load.answers, key=lambda answer: answer.arrived_s)
+    if len(answers) < 2 * _FEWEST:
+        why = f"; the first failure: {load.failures[0]}" if load.failures else ""
+        fix = "raise --max-requests or --max-minutes"
+        raise ConfigError(f"only {len(answers)} requests were answered{why}", where=load.url, fix=fix)
+    output_tokens = np.array([answer.output_tokens for answer in answers], np.int32)
+    ttft_s = np.array([answer.ttft_s for answer in answers])
+    e2e_s = np.array([answer.e2e_s for answer in answers])
+    arrived_s = np.array([answer.arrived_s for answer in answers])
+    return TimedLog(
+        name=url,
+        model=model,
+        hardware="",
+        gpus=None,
+        replicas=1,
+        arrived_s=arrived_s - arrived_s[0],
+        input_tokens=np.array([answer.input_tokens for answer in answers], np.int32),
+        cached_tokens=np.zeros(len(answers), np.int32),
+        output_tokens=output_tokens,
+        ttft_s=ttft_s,
+        tpot_s=np.where(output_tokens > 1, (e2e_s - ttft_s) / np.maximum(output_tokens - 1, 1), np.nan),
+        e2e_s=e2e_s,
+        dropped=len(load.failures),
+    )

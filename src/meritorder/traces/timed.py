@@ -1,0 +1,177 @@
+"""Logs of requests that were served and timed: what calibration fits to."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from meritorder.errors import TraceError
+from meritorder.traces.files import File, opened
+from meritorder.units import MS_PER_S
+
+Floats = NDArray[np.float64]
+Tokens = NDArray[np.int32]
+
+_LENGTHS: Final = {
+    "input_tokens": ("input_tokens", "input_toks", "prompt_tokens", "input_len", "input_length", "prompt_len", "isl"),
+    "output_tokens": ("output_tokens", "output_toks", "completion_tokens", "output_len", "output_length", "osl"),
+    "cached_tokens": ("cached_tokens", "cached_input_tokens", "prefix_tokens"),
+    "replicas": ("dp", "replicas", "data_parallel_size"),
+    "gpus": ("tp", "gpus", "tensor_parallel_size"),
+}
+_TIMES: Final = {
+    "arrived": ("arrival", "arrived", "arrival_time", "arrived_at", "start", "start_time", "timestamp"),
+    "ttft": ("ttft", "time_to_first_token"),
+    "tpot": ("tpot", "time_per_output_token", "mean_itl", "itl"),
+    "e2e": ("e2e", "e2e_latency", "e2el", "latency", "duration", "request_latency"),
+}
+_NAMES: Final = {
+    "config": ("config", "setup", "run"),
+    "model": ("model", "model_name"),
+    "hardware": ("hardware", "gpu", "accelerator"),
+}
+_UNITS: Final = {"": 1.0, "_s": 1.0, "_ms": 1 / MS_PER_S, "_us": MS_PER_S**-2, "_ns": MS_PER_S**-3}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TimedLog:
+    """Requests of one set-up with their measured times, shape (requests,), sorted by arrival.
+
+    Args:
+        name: Set-up, or the file.
+        model: Model as the log names it, "" if it does not.
+        hardware: Accelerator as the log names it, "" if it does not.
+        gpus: GPUs of a replica, None if the log does not say.
+        replicas: Replicas that shared the requests.
+        arrived_s: Arrival, 0 at the first.
+        input_tokens: Prompt length.
+        cached_tokens: Prompt tokens that were read from a prefix cache.
+        output_tokens: Generated tokens.
+        ttft_s: Time to first token.
+        tpot_s: Time per output token, nan at one token.
+        e2e_s: Whole time.
+        dropped: Rows that could not be used.
+    """
+
+    name: str
+    model: str
+    hardware: str
+    gpus: int | None
+    replicas: int
+    arrived_s: Floats
+    input_tokens: Tokens
+    cached_tokens: Tokens
+    output_tokens: Tokens
+    ttft_s: Floats
+    tpot_s: Floats
+    e2e_s: Floats
+    dropped: int = 0
+
+    def __len__(self) -> int:
+        return len(self.arrived_s)
+
+
+def read_timed(sources: Sequence[str], config: str = "") -> tuple[TimedLog, ...]:
+    """Read measured requests from CSV, JSON lines or Parquet, one log for each set-up in them.
+
+    Times are in the unit that the column's name ends in (`ttft_ms`, `e2e_s`), in seconds where it ends in none. Two of
+    TTFT, TPOT and E2E are enough.
+
+    Args:
+        sources: Paths or globs.
+        config: Only the set-up of this name.
+
+    Raises:
+        TraceError: A column is missing, no row can be used, or there is no such set-up.
+    """
+    logs: list[TimedLog] = []
+    with opened(sources) as files:
+        for file in files:
+            rows = _rows(file)
+            names = rows["config"].unique(maintain_order=True).to_list()
+            logs += [_log(name or file.name, rows.filter(pl.col("config").eq_missing(name)), file) for name in names]
+    if config:
+        found = tuple(log for log in logs if log.name == config)
+        if not found:
+            raise TraceError(
+                f"no set-up {config!r}", where="--config", fix=f"there is {', '.join(x.name for x in logs)}"
+            )
+        return found
+    return tuple(logs)
+
+
+def _rows(file: File) -> pl.DataFrame:
+    """Return the wanted columns, numbers as Float64 and times in seconds; null where the file has none."""
+    plain = {column.lower(): column for column in file.columns}
+    wanted = {name: next((plain[x] for x in known if x in plain), "") for name, known in (_LENGTHS | _NAMES).items()}
+    scales: dict[str, float] = {}
+    for name, known in _TIMES.items():
+        wanted[name] = ""
+        for column, scale in ((f"{x}{unit}", scale) for x in known for unit, scale in _UNITS.items()):
+            if column in plain:
+                wanted[name], scales[name] = plain[column], scale
+                break
+    _require(file, wanted)
+    table = file.table({name: column for name, column in wanted.items() if column})
+    rows = table.with_columns(pl.lit(None).alias(name) for name, column in wanted.items() if not column).collect()
+    return rows.select(
+        *(pl.col(name).cast(pl.String).fill_null("") for name in _NAMES),
+        *(pl.col(name).cast(pl.Float64, strict=False) for name in _LENGTHS),
+        *(pl.col(name).cast(pl.Float64, strict=False) * scales.get(name, 1.0) for name in _TIMES),
+    )
+
+
+def _require(file: File, wanted: dict[str, str]) -> None:
+    there = f"the file has {', '.join(file.columns)}"
+    for name in ("arrived", "input_tokens", "output_tokens"):
+        if not wanted[name]:
+            known = (_TIMES | _LENGTHS)[name]
+            raise TraceError(f"no column for {name}", where=file.name, fix=f"call it {known[0]}; {there}")
+    if sum(bool(wanted[name]) for name in ("ttft", "tpot", "e2e")) < 2:
+        fix = f"two of ttft_s, tpot_s and e2e_s (or _ms) are needed; {there}"
+        raise TraceError("too few times to fit", where=file.name, fix=fix)
+
+
+def _log(name: str, rows: pl.DataFrame, file: File) -> TimedLog:
+    steps = pl.col("output_tokens") - 1
+    timed = rows.with_columns(
+        ttft=pl.coalesce("ttft", pl.col("e2e") - pl.col("tpot") * steps),
+        e2e=pl.coalesce("e2e", pl.col("ttft") + pl.when(steps > 0).then(pl.col("tpot") * steps).otherwise(0.0)),
+    ).with_columns(tpot=pl.when(steps > 0).then((pl.col("e2e") - pl.col("ttft")) / steps))
+    good = timed.filter(
+        pl.col("arrived").is_finite(),
+        pl.col("input_tokens") >= 1,
+        pl.col("output_tokens") >= 1,
+        pl.col("ttft") > 0,
+        pl.col("e2e") >= pl.col("ttft"),
+    ).sort("arrived", maintain_order=True)
+    if good.is_empty():
+        raise TraceError(f"none of {rows.height} rows of {name} has an arrival, lengths and times", where=file.name)
+    arrived = good["arrived"].to_numpy()
+    inputs = good["input_tokens"].to_numpy().astype(np.int32)
+    cached = good["cached_tokens"].fill_null(0).to_numpy().astype(np.int32)
+    gpus, replicas = good["gpus"].max(), good["replicas"].max()
+    return TimedLog(
+        name=name,
+        model=_only(good["model"]),
+        hardware=_only(good["hardware"]),
+        gpus=int(float(str(gpus))) if gpus is not None else None,
+        replicas=int(float(str(replicas))) if replicas is not None else 1,
+        arrived_s=arrived - arrived[0],
+        input_tokens=inputs,
+        cached_tokens=np.clip(cached, 0, inputs - 1),
+        output_tokens=good["output_tokens"].to_numpy().astype(np.int32),
+        ttft_s=good["ttft"].to_numpy(),
+        tpot_s=good["tpot"].fill_null(np.nan).to_numpy(),
+        e2e_s=good["e2e"].to_numpy(),
+        dropped=rows.height - good.height,
+    )
+
+
+def _only(names: pl.Series) -> str:
+    """Return the one name, or none if there are several."""
+    found = names.unique().to_list()
+    return str(found[0]) if len(found) == 1 else ""
