@@ -6,8 +6,8 @@
     prefill_per_pair    = prefill_scale per_pair
 
 so that a step with one prompt token costs what a decode step costs, and `prefill_scale` scales what prompts add.
-Every number is positive and is searched for on a logarithmic scale, pulled towards where it starts: a scale that the log
-says nothing about stays at 1.
+Every number is positive and is searched for on a logarithmic scale, pulled towards where it starts: a scale that the
+log says nothing about stays at 1.
 """
 
 from collections.abc import Callable

@@ -108,6 +108,13 @@ class Startup:
     weights_s: float = 120.0
     warmup_s: float = 60.0
 
+    @classmethod
+    def of(cls, total_s: float) -> "Startup":
+        """Return a start-up of that length, in the proportions of the default."""
+        share = total_s / cls().total_s
+        parts = {name: getattr(cls(), name) * share for name in ("machine_s", "image_s", "weights_s", "warmup_s")}
+        return cls(**parts)
+
     @property
     def total_s(self) -> float:
         """All of it."""

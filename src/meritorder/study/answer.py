@@ -105,7 +105,7 @@ def _fleet(trial: Trial, found: Found) -> Arrangement:
     load, machine = trial.load, trial.pools[0][0]
     realtime = ~load.deferrable
     shown = realtime if realtime.any() else np.ones(len(load), bool)
-    work_s = sum(float(each.work_s(load).sum()) for each, _ in trial.pools[:1])
+    work_s = _work_done_s(trial)
     running_s = sum(pool.realtime_s + pool.deferrable_s for pool in trial.result.pools)
     ttft, tpot, e2e = trial.ttft_s[shown], trial.tpot_s[shown], trial.e2e_s[shown]
     notes = [trial.label]
@@ -139,6 +139,20 @@ def _fleet(trial: Trial, found: Found) -> Arrangement:
         notes=notes,
         timeline=_timeline(trial),
     )
+
+
+def _work_done_s(trial: Trial) -> float:
+    """Return the work in seconds of full replicas, each lane's measured on the replicas that did it."""
+    deferrable = trial.load.deferrable
+    total_s = 0.0
+    for lane, ran_s in (
+        (~deferrable, [pool.realtime_s for pool in trial.result.pools]),
+        (deferrable, [pool.deferrable_s for pool in trial.result.pools]),
+    ):
+        for (machine, _), seconds in zip(trial.pools, ran_s, strict=True):
+            if seconds > 0:
+                total_s += seconds / sum(ran_s) * float(machine.work_s(trial.load)[lane].sum())
+    return total_s
 
 
 def _peak_replicas(trial: Trial) -> int:
@@ -256,7 +270,7 @@ def _ratio_note(ratio: float, baseline: Trial, batch: Trial) -> str:
 
 
 def _utilization(trial: Trial) -> float:
-    return float(trial.pools[0][0].work_s(trial.load).sum()) / trial.paid_s
+    return _work_done_s(trial) / trial.paid_s
 
 
 def _sentence(found: Found, load: Load, ratio: float, apis: list[tuple[Tier, TokenPrice]]) -> str:
@@ -396,4 +410,5 @@ def _summary(trace: Trace) -> TraceSummary:
         bad_rows=report.bad_rows,
         failed_rows=report.failed_rows,
         estimated_tokens=report.estimated_tokens,
+        start_epoch_s=trace.epoch_s,
     )

@@ -83,23 +83,27 @@ def _promises(trace: traces.Trace, options: Options) -> tuple[Load, list[Assumpt
         trace = replace(trace, requests=spread)
         text = f"the trace has no arrival times: requests are spread evenly over {format_duration(span_s)}"
         assumptions.append(Assumption(text=text, option="--spread"))
-    assigned = assign(trace, declared, options.slo, rules, options.seed)
-    promised = load_of(assigned.requests, assigned.workloads, options.slo, span_s)
+    assigned = assign(trace, declared, options.promise, rules, options.seed)
+    promised = load_of(assigned.requests, assigned.workloads, options.promise, span_s)
     late = promised.deferrable & (promised.deadline_s <= promised.arrived_s)
     if late.any():
         raise WorkloadsError(
             f"{int(late.sum()):,} requests have a deadline before they arrive", fix="mend the deadlines"
         )
-    assumptions += [Assumption(text=text, option="--workloads") for text in assigned.assumptions]
+    assumptions += [Assumption(text=text, option=_option_of(text)) for text in assigned.assumptions]
     return promised, assumptions
 
 
+def _option_of(text: str) -> str:
+    return "--defer" if "able to wait" in text else "--workloads"
+
+
 def _assumptions(options: Options, load: Load) -> list[Assumption]:
-    slo = options.slo
+    slo = options.promise
     taken = [
         Assumption(
-            text=f"a machine serves {format_duration(options.startup_s)} after it is rented, "
-            f"{format_duration(options.startup_paid_s)} of which are paid",
+            text=f"a machine serves {format_duration(options.startup.total_s)} after it is rented, "
+            f"{format_duration(options.startup.paid_s)} of which are paid",
             option="--startup",
         ),
         Assumption(
@@ -108,7 +112,7 @@ def _assumptions(options: Options, load: Load) -> list[Assumption]:
         ),
     ]
     default_used = any(w.lane is Lane.REALTIME and w.assumed for w in load.workloads)
-    if options.slo_assumed and default_used:
+    if options.slo is None and default_used:
         promise = f"{slo.ttft_s:g} s to the first token and {slo.tpot_s:g} s a token after it"
         text = f"real time means {slo.attainment:.0%} of requests within {promise}"
         taken.insert(0, Assumption(text=text, option="--slo"))

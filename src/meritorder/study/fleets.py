@@ -26,7 +26,8 @@ _MOST_STEADY_MACHINES: Final = 8
 _STEADY_PRECISION: Final = 0.01
 # Targets among which an autoscaler's is searched.
 _AUTOSCALER_TARGETS: Final = 16
-# Share of the promised pace that a step may take with deferrable work in it.
+# Share of the promised pace that a decode step may take, and a step with a prompt chunk of deferrable work in it.
+_DECODE_PACE_SHARE: Final = 0.7
 _PACE_SHARE: Final = 0.9
 
 
@@ -137,7 +138,7 @@ def backfill_for(machine: Machine, load: Load) -> Backfill:
     context = float(np.mean(load.input_tokens + load.output_tokens / 2))
     batches = np.arange(1.0, machine.limits.max_num_seqs + 1)
     decode_s = machine.profile.step_time_s(0, batches, batches * context)
-    seats = int(np.count_nonzero(decode_s <= 0.7 * pace_s))
+    seats = int(np.count_nonzero(decode_s <= _DECODE_PACE_SHARE * pace_s))
     chunks = np.arange(64.0, machine.limits.max_num_batched_tokens - seats + 1, 64.0)
     mixed_s = machine.profile.step_time_s(chunks, seats, seats * context, chunks * context / 2)
     tokens = int(64 * np.count_nonzero(mixed_s <= _PACE_SHARE * pace_s))

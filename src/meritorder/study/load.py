@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from meritorder.domain import Lane, Slo, Workload
 from meritorder.errors import InfeasibleError
 from meritorder.perf.profile import EngineLimits, Profile
+from meritorder.policy.release import latest_start_s
 from meritorder.sim.pools import Requests
 from meritorder.sim.saturation import alone_on_a_replica
 
@@ -103,7 +104,7 @@ class Load:
             input_tokens=self.input_tokens,
             cached_tokens=self.cached_tokens,
             output_tokens=self.output_tokens,
-            latest_start_s=np.maximum(self.deadline_s - seat_s, self.arrived_s),
+            latest_start_s=latest_start_s(self.deadline_s, seat_s, self.arrived_s),
             work_s=work_s,
         )
 

@@ -58,8 +58,8 @@ def machines_for(
                 offer=offer,
                 limits=limits,
                 saturation=saturation,
-                startup_s=options.startup_s,
-                startup_paid_s=min(options.startup_paid_s, options.startup_s),
+                startup_s=options.startup.total_s,
+                startup_paid_s=options.startup.paid_s,
             )
         )
     if not found:

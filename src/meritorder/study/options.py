@@ -2,10 +2,16 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Final
 
 from meritorder.domain import Slo
 from meritorder.perf.profile import EngineLimits
-from meritorder.units import SECONDS_PER_DAY, SECONDS_PER_HOUR, SECONDS_PER_MINUTE
+from meritorder.sim.pools import Startup
+from meritorder.units import SECONDS_PER_DAY, SECONDS_PER_HOUR
+
+DEFAULT_SLO: Final = Slo(ttft_s=2.0, tpot_s=0.1, attainment=0.99)
+"""Assumed where nobody states a promise: the first-token limit of MLPerf's Llama-2-70B server scenario (2 s, v5.1,
+2025), and ten tokens a second, which is faster than people read."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,14 +26,12 @@ class Options:
         engine: Inference engine.
         precision: Precision of the weights; None takes the model's own.
         tp: GPUs of a replica; None takes the cheapest that keeps the SLO.
-        slo: The real-time promise where no workload states one.
-        slo_assumed: Whether the promise is the default rather than the user's.
+        slo: The real-time promise where no workload states one; None assumes `DEFAULT_SLO`.
         defer: Shares that may wait, as `40%@4h`.
         workloads: Workloads file.
         patience_s: Deadline of a request in the batch arrangement that has none of its own.
         spread_s: Time over which requests without arrival times are spread.
-        startup_s: From the decision to rent a machine until it serves.
-        startup_paid_s: The part of that which is paid for.
+        startup: From the decision to rent a machine until it serves, and what of that is paid for.
         profile: Profile file of one's own endpoint.
         limits: The engine's limits.
         replicas: Replicas of the present real-time fleet, which is then the baseline; None searches the cheapest.
@@ -43,17 +47,20 @@ class Options:
     engine: str = "vllm"
     precision: str | None = None
     tp: int | None = None
-    slo: Slo = field(default_factory=lambda: Slo(ttft_s=2.0, tpot_s=0.1, attainment=0.99))
-    slo_assumed: bool = True
+    slo: Slo | None = None
     defer: tuple[str, ...] = ()
     workloads: Path | None = None
     patience_s: float = SECONDS_PER_DAY
     spread_s: float = SECONDS_PER_HOUR
-    startup_s: float = 5 * SECONDS_PER_MINUTE
-    startup_paid_s: float = 4 * SECONDS_PER_MINUTE
+    startup: Startup = field(default_factory=Startup)
     profile: Path | None = None
     limits: EngineLimits = field(default_factory=EngineLimits)
     replicas: int | None = None
     spot: bool = False
     catalogs: tuple[Path, ...] = ()
     seed: int = 0
+
+    @property
+    def promise(self) -> Slo:
+        """The real-time promise where no workload states one."""
+        return self.slo or DEFAULT_SLO

@@ -35,7 +35,6 @@ class Found:
         alone: The real-time lane alone, None if there is none.
         slo_utilization: Utilisation of the baseline's replicas at the highest steady load that keeps the SLO.
         tried: Every fleet simulated.
-        waterfalls: Real time to batch and to the mix.
     """
 
     fixed: Trial

@@ -14,6 +14,7 @@ import polars as pl
 from meritorder.comparison import Arrangement
 from meritorder.domain import Slo
 from meritorder.errors import ConfigError, MeritorderError, MissingExtraError
+from meritorder.sim.pools import Startup
 from meritorder.study.compare import compare
 from meritorder.study.options import Options
 from meritorder.traces import Trace
@@ -38,9 +39,9 @@ class Axis:
 
 
 def _with_slo(options: Options, **changes: float) -> Options:
-    slo = options.slo
+    slo = options.promise
     times = {"ttft_s": slo.ttft_s, "tpot_s": slo.tpot_s} | changes
-    return replace(options, slo=Slo(attainment=slo.attainment, **times), slo_assumed=False)
+    return replace(options, slo=Slo(attainment=slo.attainment, **times))
 
 
 def _with_defer(options: Options, *, share: str | None = None, deadline: str | None = None) -> Options:
@@ -75,7 +76,7 @@ _SET: Final[dict[str, Callable[[Options, str], Options]]] = {
     "max_num_batched_tokens": lambda o, v: replace(
         o, limits=msgspec.structs.replace(o.limits, max_num_batched_tokens=_number(v, "max_num_batched_tokens"))
     ),
-    "startup": lambda o, v: replace(o, startup_s=_seconds(v, "startup"), startup_paid_s=0.8 * _seconds(v, "startup")),
+    "startup": lambda o, v: replace(o, startup=Startup.of(_seconds(v, "startup"))),
     "share": lambda o, v: _with_defer(o, share=v),
     "deadline": lambda o, v: _with_defer(o, deadline=v),
     "ttft": lambda o, v: _with_slo(o, ttft_s=_seconds(v, "ttft")),

@@ -1,5 +1,6 @@
 """The decisions, each against the rule that it says it follows."""
 
+import numpy as np
 import pytest
 
 from meritorder.policy.release import backfill_seats, latest_start_s
@@ -14,8 +15,9 @@ def test_backfill_leaves_a_seat_for_each_request_that_waits() -> None:
     assert backfill_seats(0, 0, 0) == 0
 
 
-def test_the_latest_start_leaves_the_work_and_the_margin_before_the_deadline() -> None:
-    assert latest_start_s(1000, 120, 30) == 850
+def test_the_latest_start_leaves_the_work_before_the_deadline_but_is_not_before_the_arrival() -> None:
+    deadline_s, work_s, arrived_s = np.array([1000.0, 1000.0]), np.array([150.0, 950.0]), np.array([100.0, 100.0])
+    np.testing.assert_array_equal(latest_start_s(deadline_s, work_s, arrived_s), [850.0, 100.0])
 
 
 def test_load_counts_what_runs_and_what_waits() -> None:
