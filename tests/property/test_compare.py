@@ -88,7 +88,9 @@ questions = st.builds(
 
 def search(asked: Load, machines: list[Machine]) -> Found:
     ordered = sorted(machines, key=lambda each: each.usd_of_work(asked))
-    return Search(load=asked, machines=ordered, patience_s=7200.0, progress=lambda _: None).run()
+    return Search(
+        load=asked, machines=ordered, batch_machine=ordered[0], patience_s=7200.0, progress=lambda _: None
+    ).run()
 
 
 def found(asked: Load, machines: list[Machine]) -> Found | None:

@@ -1,7 +1,7 @@
 """compare and demo: what a trace costs in real time, in batch, and as a mix."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import typer
 from rich.console import Console
@@ -26,6 +26,10 @@ from meritorder.cli.options import (
 )
 from meritorder.cli.parsing import SLO_TEXT, duration_s, names, progress, read, slo_of, startup_of
 from meritorder.errors import ConfigError
+
+# The sample week is that of a small team; at six times its rate a service needs a fleet.
+_DEMO_SCALE: Final = 6.0
+_DEMO_HARDWARE: Final = "a100"
 
 
 def compare(
@@ -168,11 +172,12 @@ def demo(json: JsonFile = Path("demo/compare.json"), html: HtmlFile = Path("demo
         status.update("making the sample week")
         sample.write(trace, seed=0)
         workloads.write_text(sample.WORKLOADS, encoding="utf-8")
-        trace_read = read([str(trace)], None, None, 1.0, None, None, strict=True, seed=0)
-        options = Options(model="llama-3.1-70b", hardware=("h100",), workloads=workloads)
+        trace_read = read([str(trace)], None, None, _DEMO_SCALE, None, None, strict=True, seed=0)
+        options = Options(model="llama-3.1-70b", hardware=(_DEMO_HARDWARE,), workloads=workloads)
         _answer(trace_read, options, status, json, html)
     typer.echo(f"\nThe sample, its workloads file and the report are in {folder}/; open {html} in a browser.")
-    typer.echo(f"The same again: meritorder compare {trace} --model llama-3.1-70b --workloads {workloads}")
+    again = f"--model llama-3.1-70b --hardware {_DEMO_HARDWARE} --scale {_DEMO_SCALE:g} --workloads {workloads}"
+    typer.echo(f"The same again: meritorder compare {trace} {again}")
 
 
 def _answer(trace_read: Any, options: Any, status: Status, json: Path | None, html: Path | None) -> None:

@@ -94,7 +94,7 @@ def slo_of(text: str) -> Slo | None:
 
 
 def startup_of(text: str) -> Startup:
-    """Read `5m`, or its parts, `machine=60s,image=60s,weights=2m,warmup=60s`; all but the machine's own are paid for."""
+    """Read `5m`, or its parts: `machine=60s,image=60s,weights=2m,warmup=60s`. All but the first are paid for."""
     from meritorder.sim.pools import Startup
 
     if "=" not in text:

@@ -80,7 +80,7 @@ def put_together(
     return Comparison(
         trace=_summary(trace),
         model=model.id,
-        hardware=baseline.pools[0][0].profile.hardware,
+        hardware=baseline.machine.profile.hardware,
         assumptions=[*assumptions, *(Assumption(text=text) for text in trace.report.assumptions)],
         arrangements=arrangements,
         baseline=baseline.name,
@@ -102,7 +102,7 @@ def put_together(
 
 
 def _fleet(trial: Trial, found: Found) -> Arrangement:
-    load, machine = trial.load, trial.pools[0][0]
+    load, machine = trial.load, trial.machine
     realtime = ~load.deferrable
     shown = realtime if realtime.any() else np.ones(len(load), bool)
     work_s = _work_done_s(trial)
@@ -251,7 +251,7 @@ def _break_even(found: Found, apis: list[tuple[Tier, TokenPrice]], load: Load) -
     standard = next((price for tier, price in apis if tier is Tier.STANDARD), None)
     if standard is None:
         return None, "no provider sells this model as tokens, so there is nothing to break even with"
-    machine = found.baseline.pools[0][0]
+    machine = found.baseline.machine
     share = machine.usd_of_work(load) / _api_usd(standard, load)
     replica = f"a replica at {format_usd(machine.usd_per_replica_hour)} an hour"
     if share > 1:

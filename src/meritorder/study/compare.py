@@ -155,12 +155,12 @@ def _interval(found: Found, search: Search) -> Interval | None:
             search,
             machines=[machine.slowed(factor) for machine in used if not machine.lives_s],
             batch_machine=search.batch_machine.slowed(factor),
-            autoscale=found.autoscaled is found.baseline or "autoscaled" in found.mix.label,
+            autoscale=found.baseline.autoscales or found.mix.autoscales,
             tried=[],
         )
         try:
             shares.append(again.saving_share())
         except InfeasibleError:
             continue
-    basis = f"every step {error:.0%} faster and slower: {worst.basis}"
+    basis = f"every step {error:.0%} faster and slower ({worst.basis}), whole machines bought anew each time"
     return Interval(low=min(shares), high=max(shares), basis=basis)

@@ -172,6 +172,16 @@ class Trial:
     missed: int
 
     @property
+    def machine(self) -> Machine:
+        """Its first machine in merit order: the real-time one if it has any."""
+        return self.pools[0][0]
+
+    @property
+    def autoscales(self) -> bool:
+        """Whether an autoscaler decides how many of them there are."""
+        return isinstance(self.pools[0][1].scaling, Autoscaled)
+
+    @property
     def paid_s(self) -> float:
         """Replica-seconds paid."""
         return sum(pool.paid_s for pool in self.result.pools)

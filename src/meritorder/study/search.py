@@ -183,7 +183,7 @@ class Search:
 
     def _mixes(self, base: Trial) -> Iterable[Trial]:
         """Fill the gaps of a real-time fleet, less and less until its SLO holds; and the lanes apart."""
-        room = backfill_for(base.pools[0][0], self.load)
+        room = backfill_for(base.machine, self.load)
         for share in (1.0, 0.75, 0.5, 0.25):
             if room.seats == 0:
                 break

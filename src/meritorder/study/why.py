@@ -89,13 +89,13 @@ def to_mix(realtime: Trial, mix: Trial, slo_utilization: float, alone: Trial) ->
 
 
 def _split_realtime(trial: Trial, slo_utilization: float) -> _Split:
-    work_usd = trial.pools[0][0].usd_of_work(trial.load)
+    work_usd = trial.machine.usd_of_work(trial.load)
     small_usd = work_usd * (1 / slo_utilization - 1)
     return _Split(beyond_usd=trial.usd - work_usd - small_usd, small_usd=small_usd, work_usd=work_usd)
 
 
 def _split_batch(trial: Trial) -> _Split:
-    work_usd = trial.pools[0][0].usd_of_work(trial.load)
+    work_usd = trial.machine.usd_of_work(trial.load)
     return _Split(beyond_usd=trial.usd - work_usd, small_usd=0.0, work_usd=work_usd)
 
 
@@ -105,7 +105,7 @@ def _deferred_work_usd(mix: Trial) -> float:
     ran_s = [pool.deferrable_s for pool in mix.result.pools]
     total_s = sum(ran_s)
     if total_s == 0:
-        return mix.pools[0][0].usd_of_work(waiting)
+        return mix.machine.usd_of_work(waiting)
     return sum(
         seconds / total_s * machine.usd_of_work(waiting) for seconds, (machine, _) in zip(ran_s, mix.pools, strict=True)
     )
@@ -131,9 +131,9 @@ def _prices(start: _Split, end: _Split) -> list[WaterfallPart]:
     return [
         WaterfallPart(
             name="pricing_model",
-            title="Pricing model",
+            title="Machine and pricing model",
             usd=end.work_usd - start.work_usd,
-            why="the same work on another machine, or at another price",
+            why="the same work on another machine or size of replica, or under another pricing model",
         ),
         WaterfallPart(name="api_tier", title="Token-API tier", usd=0.0, why="no tokens are bought here"),
     ]

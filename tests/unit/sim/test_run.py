@@ -63,7 +63,7 @@ def test_two_replicas_share_what_arrives_at_once() -> None:
 
 def test_a_request_longer_than_memory_is_refused() -> None:
     with pytest.raises(InfeasibleError, match="50,001 tokens, but memory holds 50,000"):
-        simulate(requests([0.0], 50_000, 1), (pool(Fixed(instances=1)),), horizon_s=1.0)
+        simulate(requests([0.0], 50_000, 2), (pool(Fixed(instances=1)),), horizon_s=1.0)
 
 
 def test_a_step_with_no_room_for_prompts_is_refused() -> None:

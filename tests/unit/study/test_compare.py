@@ -39,7 +39,7 @@ def test_what_was_assumed_is_said_and_what_was_stated_is_not(small: Trace) -> No
     answer = compare(small, Options(model=MODEL, tp=1, defer=("40%@4h",)))
     assert "40% of the real-time requests (240," in assumed(answer)
     assert "2 s to the first token" in assumed(answer)
-    stated = Options(model=MODEL, tp=1, slo=Slo(ttft_s=1.0, tpot_s=0.1), slo_assumed=False)
+    stated = Options(model=MODEL, tp=1, slo=Slo(ttft_s=1.0, tpot_s=0.1))
     assert "real time means" not in assumed(compare(small, stated))
 
 

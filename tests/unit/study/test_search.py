@@ -14,7 +14,10 @@ ARRIVED_S = np.sort(np.random.default_rng(2).uniform(0, 900, 2500))
 
 
 def search(asked: Load, machines: list[Machine] | None = None) -> Found:
-    return Search(load=asked, machines=machines or [machine(asked)], patience_s=7200.0, progress=lambda _: None).run()
+    machines = machines or [machine(asked)]
+    return Search(
+        load=asked, machines=machines, batch_machine=machines[0], patience_s=7200.0, progress=lambda _: None
+    ).run()
 
 
 def test_both_lanes() -> None:
