@@ -5,14 +5,14 @@ import sys
 import pytest
 
 from meritorder import __version__, cli
+from meritorder.cli import parsing
 from meritorder.errors import MeritorderError
-from meritorder.study.compare import Options
+from meritorder.study.options import Options
 
 
 @pytest.mark.parametrize(
     ("text", "ttft_s", "tpot_s", "attainment"),
     [
-        ("", 2.0, 0.1, 0.99),
         ("ttft=500ms", 0.5, 0.1, 0.99),
         ("ttft=1s, tpot=50ms, attainment=95%", 1.0, 0.05, 0.95),
         ("attainment=0.9", 2.0, 0.1, 0.9),
@@ -21,7 +21,8 @@ from meritorder.study.compare import Options
 def test_a_promise_is_read_and_what_is_left_out_keeps_its_default(
     text: str, ttft_s: float, tpot_s: float, attainment: float
 ) -> None:
-    slo = cli._slo(text)
+    slo = parsing.slo_of(text)
+    assert slo is not None
     assert (slo.ttft_s, slo.tpot_s) == (ttft_s, tpot_s)
     assert slo.attainment == pytest.approx(attainment)
 
@@ -31,30 +32,41 @@ def test_a_promise_is_read_and_what_is_left_out_keeps_its_default(
 )
 def test_a_promise_of_nonsense_is_refused(text: str) -> None:
     with pytest.raises(MeritorderError):
-        cli._slo(text)
+        parsing.slo_of(text)
 
 
-def test_the_default_promise_is_that_of_the_library() -> None:
-    assert cli._slo("") == Options().slo
+def test_no_promise_leaves_it_to_the_library() -> None:
+    assert parsing.slo_of("") is None
+    assert Options().slo is None
+
+
+def test_a_start_up_is_read_whole_or_in_parts() -> None:
+    whole = parsing.startup_of("10m")
+    assert whole.total_s == pytest.approx(600)
+    assert whole.paid_s / whole.total_s == pytest.approx(0.8)
+    parts = parsing.startup_of("machine=10s,image=20s,weights=30s,warmup=0s")
+    assert (parts.total_s, parts.paid_s) == (60, 50)
+    with pytest.raises(MeritorderError, match="unknown 'coffee'"):
+        parsing.startup_of("coffee=5m")
 
 
 def test_names_and_pairs() -> None:
-    assert cli._names(" h100, ,h200 ") == ("h100", "h200")
-    assert cli._names("") == ()
-    assert cli._pairs("arrival=ts, input=a=b", "--columns") == {"arrival": "ts", "input": "a=b"}
+    assert parsing.names(" h100, ,h200 ") == ("h100", "h200")
+    assert parsing.names("") == ()
+    assert parsing.pairs("arrival=ts, input=a=b", "--columns") == {"arrival": "ts", "input": "a=b"}
     with pytest.raises(MeritorderError, match="field=value"):
-        cli._pairs("arrival", "--columns")
+        parsing.pairs("arrival", "--columns")
 
 
 @pytest.mark.parametrize(("text", "zero", "seconds"), [("90s", False, 90), ("1h30m", False, 5400), ("0s", True, 0)])
 def test_a_duration_is_read(text: str, seconds: float, *, zero: bool) -> None:
-    assert cli._duration_s(text, "--startup", zero=zero) == seconds
+    assert parsing.duration_s(text, "--startup", zero=zero) == seconds
 
 
 @pytest.mark.parametrize("text", ["0s", "5", "nan", "-5m", "inf"])
 def test_no_duration_is_refused_by_its_option(text: str) -> None:
     with pytest.raises(MeritorderError) as caught:
-        cli._duration_s(text, "--batch-deadline")
+        parsing.duration_s(text, "--batch-deadline")
     assert str(caught.value).startswith("--batch-deadline: ")
 
 

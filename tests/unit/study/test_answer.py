@@ -60,8 +60,8 @@ def test_breaking_even_is_where_a_full_replicas_work_costs_what_the_api_asks(fou
 
 def test_a_usual_ratio_needs_no_words_and_an_unusual_one_says_which_way(found: Found) -> None:
     assert answer._ratio_note(3.0, found.baseline, found.batch) == ""
-    assert "less than the usual" in answer._ratio_note(1.5, found.baseline, found.batch)
-    assert "more than the usual" in answer._ratio_note(7.0, found.baseline, found.batch)
+    assert "Less than the usual" in answer._ratio_note(1.5, found.baseline, found.batch)
+    assert "More than the usual" in answer._ratio_note(7.0, found.baseline, found.batch)
 
 
 def test_lanes_add_up_and_real_time_pays_what_its_fleet_costs_alone(found: Found) -> None:
