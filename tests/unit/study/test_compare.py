@@ -22,11 +22,6 @@ def trace(tmp_path: Path, rows: str, header: str = "time,input_tokens,output_tok
     return traces.read([path])
 
 
-@pytest.fixture
-def small(tmp_path: Path) -> Trace:
-    return trace(tmp_path, "".join(f"{second},{300 + second % 7},40\n" for second in range(600)))
-
-
 def named(answer: Comparison) -> dict[str, Arrangement]:
     return {each.name: each for each in answer.arrangements}
 
