@@ -8,7 +8,7 @@ import msgspec
 import numpy as np
 import polars as pl
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from tests.samples.fleets import load, machine, offer, profile
 
@@ -23,7 +23,8 @@ from meritorder.tables import REQUESTS, check
 from meritorder.traces import ReadReport, Trace
 
 CENT = 0.005
-few = settings(deadline=None, max_examples=12, suppress_health_check=[HealthCheck.too_slow])
+MANY = 12
+few = settings(deadline=None, max_examples=MANY, suppress_health_check=[HealthCheck.too_slow])
 
 
 class Traffic(NamedTuple):
@@ -125,6 +126,8 @@ def test_what_is_said_to_be_kept_is_kept_in_the_timings(question: Asked) -> None
 
 @few
 @given(question=questions)
+# A burst of what may wait: apart, real time is cheap and short, and batch runs long after it.
+@example(question=Asked(Traffic(0, 30.0, 2, 600), 50, 300, 0.8, 900.0, 1.0, 0.03))
 def test_the_mix_is_never_dearer_than_the_better_of_its_parts(question: Asked) -> None:
     asked = question.load()
     one = machine(asked)
