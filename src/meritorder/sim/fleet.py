@@ -87,7 +87,11 @@ def run(world: World) -> float:
             begin(world, r, now)
     end_s = max(now, state.horizon_s)
     for p in range(pools):
+        # What is always on serves until the horizon, and longer only if it has work, whatever others still do.
+        held_until_s = (
+            end_s if world.pools[p].scaling == DEADLINES else max(world.pools[p].busy_until_s, state.horizon_s)
+        )
         for i in instances_of(world, p):
             if world.instances[i].state != OFF:
-                stop(world, p, i, max(end_s, world.instances[i].paid_from_s))
+                stop(world, p, i, max(held_until_s, world.instances[i].paid_from_s))
     return end_s

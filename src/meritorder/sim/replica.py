@@ -237,6 +237,7 @@ def finish(world: World, r: int) -> None:
     state = world.state[0]
     block = pool.block_tokens
     now = world.next_s[r]
+    pool.busy_until_s = now
     taken_s = now - rep.run_start_s
     steps = rep.run_steps
     batch = rep.decoding

@@ -168,6 +168,7 @@ POOL: Final = np.dtype(
         ("in_flight", "i8"),
         ("in_flight_integral", "f8"),
         ("in_flight_since_s", "f8"),
+        ("busy_until_s", "f8"),  # end of its last run
         ("paid_s", "f8"),
         ("realtime_s", "f8"),
         ("deferrable_s", "f8"),

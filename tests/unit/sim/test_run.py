@@ -152,6 +152,19 @@ def test_a_machine_that_was_still_starting_at_the_end_is_paid_until_then() -> No
     assert parts(result) == pytest.approx(account.paid_s)
 
 
+def test_what_is_always_on_is_not_held_for_the_work_of_others() -> None:
+    asked = requests([0.0, 1.0], 300, 11, latest_start_s=np.array([np.inf, 5000.0]))
+    pools = (
+        pool(Fixed(instances=1)),
+        pool(ForDeadlines(maximum=1), realtime=False, backfill_seats=LIMITS.max_num_seqs),
+    )
+    result = simulate(asked, pools, horizon_s=100.0)
+    assert result.finished_s[1] > 4000
+    assert result.pools[0].paid_s == 100.0
+    assert result.pools[0].deferrable_s == 0
+    assert result.pools[1].deferrable_s > 0
+
+
 def test_the_same_again_is_the_same() -> None:
     asked = requests(np.sort(np.random.default_rng(1).uniform(0, 60, 500)), 400, 60)
     first, second = (simulate(asked, (pool(Fixed(instances=2)),), horizon_s=60.0) for _ in range(2))
