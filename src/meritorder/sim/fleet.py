@@ -17,7 +17,7 @@ from meritorder.sim.state import DEADLINES, FIXED, NONE, OFF, REALTIME, STARTING
 
 @compiled
 def _tick(world: World, now: float, tick: int) -> None:
-    """Bring up what has started, let urgent work through, and scale."""
+    """Bring up what has started, take back what is taken back, scale, and let urgent work through."""
     state = world.state[0]
     for p in range(world.pools.shape[0]):
         for i in instances_of(world, p):
@@ -26,7 +26,7 @@ def _tick(world: World, now: float, tick: int) -> None:
         if world.pools[p].lives > 0 or world.pools[p].ceilings > 0:
             interrupt_pool(world, p, now)
         if world.pools[p].scaling != FIXED:
-            scale(world, p, now, min(wanted_instances(world, p, now, tick), world.pools[p].ceiling))
+            scale(world, p, now, wanted_instances(world, p, now, tick))
     for r in range(world.replicas.shape[0]):
         if world.pools[world.replicas[r].pool].realtime:
             escalate(world, r, now)

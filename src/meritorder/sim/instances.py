@@ -23,6 +23,18 @@ def replicas_of(world: World, p: int, i: int) -> range:
 
 
 @compiled
+def first_free(world: World, p: int) -> int:
+    """Return the first instance that can be rented; NONE if there is none, or the provider leaves no more."""
+    free, held = NONE, 0
+    for i in instances_of(world, p):
+        if world.instances[i].state != OFF:
+            held += 1
+        elif free == NONE:
+            free = np.int64(i)
+    return free if held < world.pools[p].ceiling else NONE
+
+
+@compiled
 def start(world: World, p: int, i: int, now: float, delay_s: float) -> None:
     """Rent an instance; it serves after the delay."""
     pool = world.pools[p]
@@ -35,6 +47,9 @@ def start(world: World, p: int, i: int, now: float, delay_s: float) -> None:
     if pool.lives > 0:
         instance.ends_s = now + pool.life_s[pool.started % pool.lives]
     pool.started += 1
+    for r in replicas_of(world, p, i):
+        world.state[0].caches += 1
+        world.replicas[r].cache = world.state[0].caches
     pool.startup_spent_s += paid_s * pool.pack
     if instance.state == ON:
         turn_on(world, p, i, now)

@@ -11,7 +11,6 @@ from meritorder.sim.state import (
     DUE_BUCKETS,
     FIXED,
     INSTANCE,
-    MOST_LIVES,
     MOST_SEQS,
     NONE,
     POOL,
@@ -138,7 +137,7 @@ def _set_interruptions(record: np.void, pool: Pool) -> None:
     record["ceiling"] = pool.most_instances
     if pool.interruptions is None:
         return
-    lives, changes = pool.interruptions.lives_s[:MOST_LIVES], len(pool.interruptions.ceiling)
+    lives, changes = pool.interruptions.lives_s, len(pool.interruptions.ceiling)
     record["lives"], record["notice_s"] = len(lives), pool.interruptions.notice_s
     record["life_s"][: len(lives)] = lives
     record["ceilings"] = changes

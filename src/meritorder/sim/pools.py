@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field, replace
 from enum import IntEnum
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -130,20 +131,33 @@ class Startup:
 class Interruptions:
     """How a pool's instances are taken back, or fail.
 
-    What they held is lost and served again elsewhere. Decided at ticks.
+    What they held is lost and served again elsewhere: first what ran, in order of admission, then what waited. If
+    nobody serves and the provider leaves no more, it waits. Decided at ticks.
 
     Args:
         lives_s: Lives of instances in the order in which they are rented, repeated when they run out; empty if they
             live for ever. Draw them from an exponential law for a stated rate.
         notice_s: Warning before the end: the instance takes nothing new from then on.
-        ceiling_from_s: Times from which the provider leaves at most so many instances, increasing.
+        ceiling_from_s: Times from which the provider leaves at most so many instances, increasing; of more, the
+            highest numbers are taken back without a warning.
         ceiling: Those numbers.
+
+    Raises:
+        ValueError: A life is not positive, or the ceilings are not one for each time, in order.
     """
 
     lives_s: tuple[float, ...] = ()
     notice_s: float = 120.0
     ceiling_from_s: tuple[float, ...] = ()
     ceiling: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not all(life_s > 0 for life_s in self.lives_s):
+            raise ValueError("lives_s: a life must be positive")
+        if len(self.ceiling) != len(self.ceiling_from_s):
+            raise ValueError("ceiling: there must be one for each time of ceiling_from_s")
+        if any(later_s <= earlier_s for earlier_s, later_s in pairwise(self.ceiling_from_s)):
+            raise ValueError("ceiling_from_s: times must increase")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -236,7 +250,11 @@ class PoolAccount:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Result:
-    """What became of the requests, shape (requests,), and of each pool; bins have shape (pools, bins)."""
+    """What became of the requests, shape (requests,), and of each pool; bins have shape (pools, bins).
+
+    `attempts` counts those that interruptions ended; `replica` and `first_token_s` are of the one that succeeded,
+    `admitted_s` of the first. The bins of work hold what ran, whether it was lost later or not.
+    """
 
     admitted_s: Floats
     first_token_s: Floats

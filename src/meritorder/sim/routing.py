@@ -6,7 +6,7 @@ from meritorder.policy.release import backfill_seats
 from meritorder.policy.route import load_of
 from meritorder.sim.backlog import count_in_flight
 from meritorder.sim.compiled import compiled, inlined
-from meritorder.sim.instances import instances_of, is_doomed, replicas_of, start, turn_on
+from meritorder.sim.instances import first_free, instances_of, is_doomed, replicas_of, start, turn_on
 from meritorder.sim.replica import look_again
 from meritorder.sim.seats import enqueue
 from meritorder.sim.state import (
@@ -15,7 +15,6 @@ from meritorder.sim.state import (
     DRAINING,
     LEAST_WORK,
     NONE,
-    OFF,
     ON,
     REALTIME,
     ROUND_ROBIN,
@@ -34,7 +33,7 @@ def take(world: World, r: int, lane: int, request: int, now: float) -> None:
     enqueue(world, r, lane, request)
     if not world.requests[request].deferrable:
         count_in_flight(world, rep.pool, now, 1)
-    if world.instances[rep.instance].state != STARTING:
+    if world.instances[rep.instance].state in (ON, DRAINING):
         look_again(world, r, now)
 
 
@@ -109,6 +108,21 @@ def _choose(world: World, request: int, now: float) -> int:
 
 
 @compiled
+def _rent(world: World, now: float) -> int:
+    """Rent an instance of the first real-time pool that may have one more, and return its first replica.
+
+    If none may, requests wait at the first replica of all until the provider leaves more (interruptions.py).
+    """
+    for p in range(world.pools.shape[0]):
+        if world.pools[p].realtime:
+            i = first_free(world, p)
+            if i != NONE:
+                start(world, p, i, now, world.pools[p].startup_s)
+                return np.int64(replicas_of(world, p, i).start)
+    return np.int64(world.pools[first_realtime(world)].first_replica)
+
+
+@compiled
 def route_realtime(world: World, request: int, now: float) -> None:
     """Send a request to a replica that is on; if none is, to one that starts, started now if need be."""
     r = _choose(world, request, now)
@@ -119,16 +133,7 @@ def route_realtime(world: World, request: int, now: float) -> None:
         if r != NONE:
             turn_on(world, world.replicas[r].pool, world.replicas[r].instance, now)
     if r == NONE:
-        p = first_realtime(world)
-        i = world.pools[p].first_instance
-        while world.instances[i].state != OFF and i + 1 < world.pools[p].first_instance + world.pools[p].instances:
-            i += 1
-        if world.instances[i].state != OFF:
-            r = np.int64(replicas_of(world, p, i).start)  # all are about to be taken back: it will come again
-            take(world, r, REALTIME, request, now)
-            return
-        start(world, p, i, now, world.pools[p].startup_s)
-        r = np.int64(replicas_of(world, p, i).start)
+        r = _rent(world, now)
     take(world, r, REALTIME, request, now)
 
 

@@ -9,6 +9,7 @@ from meritorder.sim.pools import Autoscaled, Pool, PoolAccount, QueueScaled, Req
 from meritorder.sim.state import (
     MOST_BLOCK_TOKENS,
     MOST_CEILINGS,
+    MOST_LIVES,
     MOST_SEQS,
     MOST_SLOTS,
     MOST_STEP_TOKENS,
@@ -97,7 +98,8 @@ def _check_limits(pool: Pool, tick_s: float) -> None:
     if isinstance(pool.scaling, Scheduled):
         bounds.append(("slots of a schedule", len(pool.scaling.instances), MOST_SLOTS))
     if pool.interruptions:
-        bounds.append(("changes of the ceiling and one", len(pool.interruptions.ceiling) + 1, MOST_CEILINGS))
+        bounds.append(("changes of the ceiling and one", len(pool.interruptions.ceiling) + 1, MOST_CEILINGS + 1))
+        bounds.append(("lives of instances and one", len(pool.interruptions.lives_s) + 1, MOST_LIVES + 1))
     if isinstance(pool.scaling, Autoscaled | QueueScaled):
         bounds.append(("ticks of stabilisation", stabilization_ticks(pool.scaling, tick_s), STABILIZATION_TICKS))
     for what, value, most in bounds:

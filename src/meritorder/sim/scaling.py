@@ -5,8 +5,8 @@ import numpy as np
 from meritorder.policy.scale import for_concurrency
 from meritorder.sim.backlog import count_in_flight, replicas_to_add
 from meritorder.sim.compiled import compiled
-from meritorder.sim.instances import instances_of, is_doomed, is_empty, start, stop, turn_on
-from meritorder.sim.state import CONCURRENCY, DRAINING, OFF, ON, QUEUE, SCHEDULED, STARTING, World
+from meritorder.sim.instances import first_free, instances_of, is_doomed, is_empty, start, stop, turn_on
+from meritorder.sim.state import CONCURRENCY, DRAINING, NONE, OFF, ON, QUEUE, SCHEDULED, STARTING, World
 
 _for_concurrency = compiled(for_concurrency)
 
@@ -60,10 +60,12 @@ def scale(world: World, p: int, now: float, wanted: int) -> None:
         if held < wanted and world.instances[i].state == DRAINING and not is_doomed(world, p, i, now):
             turn_on(world, p, i, now)
             held += 1
-    for i in instances_of(world, p):
-        if held < wanted and world.instances[i].state == OFF:
-            start(world, p, i, now, pool.startup_s)
-            held += 1
+    while held < wanted:
+        free = first_free(world, p)
+        if free == NONE:
+            break
+        start(world, p, free, now, pool.startup_s)
+        held += 1
     for i in range(pool.first_instance + pool.instances - 1, pool.first_instance - 1, -1):
         if held > wanted and world.instances[i].state == ON:
             world.instances[i].state = DRAINING

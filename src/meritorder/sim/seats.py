@@ -22,18 +22,27 @@ def enqueue(world: World, r: int, lane: int, request: int) -> None:
 
 
 @inlined
+def _count_off(world: World, r: int, request: int) -> None:
+    """Count off the work of a request; what rounding leaves of it makes no replica busier than another."""
+    rep = world.replicas[r]
+    rep.work_s -= world.requests[request].work_s
+    if rep.running + rep.waiting == 0:
+        rep.work_s = 0.0
+
+
+@inlined
 def dequeue(world: World, r: int, lane: int) -> int:
     """Take the first request of a replica's queue."""
     rep = world.replicas[r]
     request = np.int64(rep.head[lane])
     rep.head[lane] = world.requests[request].next
     rep.waiting -= 1
-    rep.work_s -= world.requests[request].work_s
+    _count_off(world, r, request)
     return request
 
 
 @compiled
-def requeue_first(world: World, r: int, lane: int, request: int) -> None:
+def _requeue_first(world: World, r: int, lane: int, request: int) -> None:
     """Put a request at the front of a replica's queue."""
     rep = world.replicas[r]
     world.requests[request].next = rep.head[lane]
@@ -70,14 +79,14 @@ def vacate(world: World, r: int, seat: int) -> None:
         tokens += rep.seat_left[seat]
     rep.blocks_used -= (tokens + block - 1) // block
     rep.running -= 1
-    rep.work_s -= world.requests[request].work_s
+    _count_off(world, r, request)
     rep.seat_request[seat] = NONE
     rep.free_seat[rep.free_seats] = seat
     rep.free_seats += 1
 
 
 @compiled
-def leave(world: World, r: int, seat: int) -> None:
+def _leave(world: World, r: int, seat: int) -> None:
     """Take an unfinished sequence off the replica, keeping count of what it generated."""
     rep = world.replicas[r]
     request = np.int64(rep.seat_request[seat])
@@ -92,6 +101,7 @@ def leave(world: World, r: int, seat: int) -> None:
         for index in range(place, rep.prompts):
             rep.prompt_seat[index] = rep.prompt_seat[index + 1]
     vacate(world, r, seat)
+    world.requests[request].spent_s = rep.seat_cost_s[seat]
 
 
 @compiled
@@ -122,14 +132,17 @@ def last_deferrable_decoding(world: World, r: int) -> int:
 
 
 @compiled
-def preempt(world: World, r: int, seat: int) -> None:
-    """Send a sequence back to the front of its queue.
-
-    It keeps its generated tokens and computes their context again (recomputation, as in vLLM).
-    """
+def send_back(world: World, r: int, seat: int) -> None:
+    """Send a sequence back to the front of its queue."""
     request = np.int64(world.replicas[r].seat_request[seat])
-    leave(world, r, seat)
-    requeue_first(world, r, np.int64(world.requests[request].lane), request)
+    _leave(world, r, seat)
+    _requeue_first(world, r, np.int64(world.requests[request].lane), request)
+
+
+@compiled
+def preempt(world: World, r: int, seat: int) -> None:
+    """Send a sequence back, which keeps its generated tokens; their context is computed again, as in vLLM."""
+    send_back(world, r, seat)
     world.state[0].preemptions += 1
 
 
@@ -137,7 +150,7 @@ def preempt(world: World, r: int, seat: int) -> None:
 def cached_tokens(world: World, r: int, request: int) -> int:
     """Return the prompt tokens that need no computing here."""
     row = world.requests[request]
-    if world.state[0].local_prefixes and row.session != NONE and world.homes[row.session] != r:
+    if world.state[0].local_prefixes and row.session != NONE and world.homes[row.session] != world.replicas[r].cache:
         return np.int64(0)
     return np.int64(row.cached_tokens)
 
@@ -158,7 +171,7 @@ def admit(world: World, r: int, request: int, now: float) -> int:
     rep.seat_context[seat] = cached_tokens(world, r, request)
     rep.seat_left[seat] = tokens - rep.seat_context[seat]
     rep.seat_order[seat] = state.admissions
-    rep.seat_cost_s[seat] = 0.0
+    rep.seat_cost_s[seat] = row.spent_s
     state.admissions += 1
     rep.prompt_seat[rep.prompts] = seat
     rep.prompts += 1
@@ -167,7 +180,7 @@ def admit(world: World, r: int, request: int, now: float) -> int:
     rep.blocks_used += (tokens + block - 1) // block
     row.replica = r
     if row.session != NONE:
-        world.homes[row.session] = r
+        world.homes[row.session] = rep.cache
     if np.isnan(row.admitted_s):
         row.admitted_s = now
     return seat

@@ -49,6 +49,7 @@ REQUEST: Final = np.dtype(
         ("first_token_s", "f8"),
         ("finished_s", "f8"),
         ("work_s", "f8"),  # seconds of a saturated replica that it takes
+        ("spent_s", "f8"),  # replica time that it cost before it was preempted
         ("input_tokens", "i4"),
         ("cached_tokens", "i4"),
         ("output_tokens", "i4"),
@@ -76,6 +77,7 @@ REPLICA: Final = np.dtype(
     [
         ("pool", "i8"),
         ("instance", "i8"),
+        ("cache", "i8"),  # which memory it has: another one each time that its instance is rented
         ("seats", "i8"),
         ("run_start_s", "f8"),
         ("run_steps", "i8"),  # steps of the run under way
@@ -193,6 +195,7 @@ STATE: Final = np.dtype(
         ("preempt", "i8"),  # real-time requests take the seat of deferrable ones
         ("queued", "i8"),  # requests in the backlog
         ("admissions", "i8"),
+        ("caches", "i8"),  # memories of replicas so far
         ("done", "i8"),
         ("preemptions", "i8"),
         ("held_up", "i8"),  # replicas
@@ -220,4 +223,4 @@ class World(NamedTuple):
     pools: Records  # (P,)
     bins: Floats  # (P, 3, B): real-time work, deferrable work, paid time
     state: Records  # (1,)
-    homes: Ints32  # (sessions,): replica that served it last
+    homes: Ints32  # (sessions,): `cache` of the replica that admitted it last

@@ -34,7 +34,7 @@ def requests(*rows: tuple[float, int, int, float]) -> Requests:
     )
 
 
-def finished(wanted: Requests, *pools: Pool, **options: float) -> np.ndarray:
+def finished(wanted: Requests, *pools: Pool, **options: object) -> np.ndarray:
     """Return when each was finished, the same in both simulators."""
     options = {"horizon_s": 10.0, "tick_s": 1.0, **options}
     found = simulate(wanted, pools, **options)
