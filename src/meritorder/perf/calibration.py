@@ -100,7 +100,7 @@ _FARTHEST: Final = 4.0
 # How far each number may be expected from its start, as a standard deviation of its logarithm, by declaration.
 SPREAD: Final = np.array([0.3, 0.5, 0.5, 0.2, 1.0, 1.0, 1.0])
 # Weight of that expectation against the mean squared misfit of a request.
-_PULL: Final = 5e-4
+_PULL: Final = 1e-4
 # Beyond this relative error a request counts by its distance, not by its square.
 _ROBUST: Final = 0.1
 # A single first token depends on where in a step it arrives, which no simulator can know; its mean does not.
