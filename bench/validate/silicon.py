@@ -4,7 +4,7 @@ import json
 import os
 import warnings
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -31,8 +31,8 @@ _ARCHITECTURE: Final = {
     "nvidia/Qwen3-32B-NVFP4": "Qwen/Qwen3-32B",
 }
 _BF16_ATTENTION: Final = {"fmha_quant_mode": "bfloat16"}
-# InferenceMAX draws lengths evenly from [0.8, 1] of the nominal and sends ten requests a client, all clients at once.
-# Source: SemiAnalysis InferenceMAX, README and benchmarks/*.sh (RANDOM_RANGE_RATIO=0.8, num-prompts = 10 CONC), 2025-10.
+# InferenceMAX draws lengths evenly from [0.8, 1] of the nominal; ten requests a client, all clients start at once.
+# Source: SemiAnalysis InferenceMAX, README and benchmarks/*.sh (RANDOM_RANGE_RATIO=0.8, 10 CONC prompts), 2025-10.
 _SHORTEST: Final = 0.8
 ROUNDS: Final = 10
 _KEY: Final = (
@@ -78,7 +78,7 @@ def sample() -> tuple[pl.DataFrame, int]:
     return rows.unique(measured, keep="first", maintain_order=True), rows.height
 
 
-def rows(progress: Any = lambda _: None) -> tuple[list[Row], pl.DataFrame]:
+def rows(progress: Callable[[str], None] = lambda _: None) -> tuple[list[Row], pl.DataFrame]:
     """Return the rows that the operator tables can say anything about, and those that they cannot with the reason."""
     frame, _ = sample()
     cache = _read_cache()
@@ -145,8 +145,8 @@ def _profile(row: dict[str, Any]) -> Profile | str:
 def _splits(row: dict[str, Any], gpus: int) -> Iterator[dict[str, Any]]:
     """Yield settings from the most to the least literal.
 
-    Attention in bf16 where the tables lack it in fp8 (multi-head latent attention); the weights' native arithmetic where
-    the sample calls mxfp4 weights fp4, or fp8 of another granularity.
+    Attention in bf16 where the tables lack it in fp8 (multi-head latent attention); the weights' native arithmetic
+    where the sample calls mxfp4 weights fp4, or fp8 of another granularity.
     """
     sizes = {"tp_size": row["tp_size"], "attention_dp_size": row["attention_dp_size"], "pp_size": row["pp_size"]}
     base = {name: size for name, size in sizes.items() if name == "tp_size" or (size or 1) > 1}
@@ -196,12 +196,16 @@ def _read_cache() -> dict[str, Profile | str]:
     if not CACHE.exists():
         return {}
     lines = (json.loads(line) for line in CACHE.read_text().splitlines())
-    return {x["key"]: x["reason"] if x["reason"] else msgspec.convert(x["profile"], Profile) for x in lines}
+    return {x["key"]: x["reason"] or msgspec.convert(x["profile"], Profile) for x in lines}
 
 
 def _append(key: str, profile: Profile | str) -> None:
     CACHE.parent.mkdir(parents=True, exist_ok=True)
     failed = isinstance(profile, str)
-    line = {"key": key, "reason": profile if failed else "", "profile": None if failed else msgspec.to_builtins(profile)}
+    line = {
+        "key": key,
+        "reason": profile if failed else "",
+        "profile": None if failed else msgspec.to_builtins(profile),
+    }
     with CACHE.open("a") as cache:
         cache.write(json.dumps(line) + "\n")

@@ -6,8 +6,8 @@
     prefill_per_pair    = prefill_scale per_pair
 
 so that a step with one prompt token costs what a decode step costs, and `prefill_scale` scales what prompts add.
-Every number is positive and is searched for on a logarithmic scale, pulled towards where it starts: a scale that the log
-says nothing about stays at 1.
+Every number is positive and is searched for on a logarithmic scale, pulled towards where it starts: a scale that the
+log says nothing about stays at 1.
 """
 
 from collections.abc import Callable
@@ -176,6 +176,60 @@ def minimise(function: Callable[[Floats], float], start: Floats, size: Floats, t
         points[-1], values[-1] = point, value
     best = int(np.argmin(values))
     return points[best], float(values[best])
+
+
+def least_deviations(
+    residuals: Callable[[Floats], Floats], start: Floats, rounds: int, pull: float
+) -> tuple[Floats, float]:
+    """Find where the sum of absolute residuals is least, by damped Gauss-Newton steps with reweighting.
+
+        minimise  sum_i huber(r_i(x)) / n  +  pull sum_k (x_k / spread_k)^2
+
+    For smooth residuals, such as means over many requests; it takes an eighth of the trials of a simplex.
+
+    Args:
+        residuals: Logarithms of simulated / measured, shape (rows,).
+        start: First point, shape (numbers,), on the scale of `Tuning.moved`.
+        rounds: Steps, each of as many trials as there are numbers, and one or two more.
+        pull: Weight of the expectation `SPREAD`.
+
+    Returns:
+        The best point and its value.
+
+    Source: P. W. Holland and R. E. Welsch, "Robust regression using iteratively reweighted least-squares", 1977.
+    """
+    point, here = start, residuals(start)
+    best = _deviation(here, start, pull)
+    damping = 1e-2
+    for _ in range(rounds):
+        moves = np.diag(SPREAD * _PROBE)
+        slopes = np.stack([(residuals(point + move) - here) / move.sum() for move in moves], axis=1)
+        weights = 1 / np.maximum(np.abs(here), _ROBUST) / len(here)
+        curvature = slopes.T @ (slopes * weights[:, None]) + np.diag(2 * pull / SPREAD**2)
+        downhill = slopes.T @ (weights * here) + 2 * pull * point / SPREAD**2
+        for _ in range(_DAMPINGS):
+            step = np.linalg.solve(curvature + damping * np.diag(np.diag(curvature)), -downhill)
+            trial = point + np.clip(step, -2 * SPREAD, 2 * SPREAD)
+            there = residuals(trial)
+            value = _deviation(there, trial, pull)
+            if value < best:
+                point, here, best, damping = trial, there, value, damping / 4
+                break
+            damping *= 6
+        else:
+            break
+    return point, best
+
+
+# Slopes are taken over this share of a parameter's spread, wider than the jumps of a simulation of discrete steps.
+_PROBE: Final = 0.15
+_DAMPINGS: Final = 4
+
+
+def _deviation(residuals: Floats, point: Floats, pull: float) -> float:
+    size = np.abs(residuals)
+    huber = np.where(size < _ROBUST, size**2 / (2 * _ROBUST) + _ROBUST / 2, size)
+    return float(huber.mean()) + pull * float(np.sum((point / SPREAD) ** 2))
 
 
 def _short(value: float) -> float:

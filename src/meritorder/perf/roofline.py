@@ -1,6 +1,6 @@
 """Step times from the data sheet, where nothing was measured: an upper bound of speed, times the usual efficiency.
 
-Allowed only where somebody asks for it or fits it to measurements afterwards; `Provenance.ROOFLINE` marks it everywhere.
+Allowed only where somebody asks for it or fits it to measurements afterwards; `Provenance.ROOFLINE` marks it.
 """
 
 from typing import Final
@@ -41,7 +41,8 @@ def roofline(model: Model, hardware: Hardware, replica: Replica, *, as_of: str) 
     Raises:
         PerformanceError: The weights do not fit, or the hardware has no arithmetic of that precision.
 
-    Source: Williams et al., "Roofline", CACM 52(4), 2009; Pope et al., "Efficiently scaling transformer inference", 2022.
+    Source: Williams et al., "Roofline", CACM 52(4), 2009; Pope et al., "Efficiently scaling transformer inference",
+    arXiv:2211.05102, 2022.
     """
     weight_bytes = model.parameters * _WEIGHT_BYTES.get(replica.precision, 2.0)
     bandwidth = hardware.memory_bandwidth_bytes_per_s * replica.gpus * _MEMORY_EFFICIENCY

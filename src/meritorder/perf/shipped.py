@@ -41,7 +41,8 @@ def corrected(profile: Profile) -> Profile:
     """
     if profile.provenance not in {Provenance.SILICON, Provenance.INTERPOLATED}:
         return profile
-    correction = _correction(profile.hardware, profile.engine)
+    own = _correction(profile.hardware, profile.engine, profile.model, profile.precision)
+    correction = own or _correction(profile.hardware, profile.engine)
     return correction.applied(profile) if correction else profile
 
 
@@ -59,8 +60,9 @@ def accuracy(hardware: str, engine: str, *, corrected: bool = False) -> float | 
     return correction.tpot_median if corrected else correction.tpot_median_before
 
 
-def _correction(hardware: str, engine: str) -> Correction | None:
-    return next((each for each in corrections() if (each.hardware, each.engine) == (hardware, engine)), None)
+def _correction(hardware: str, engine: str, model: str = "", precision: str = "") -> Correction | None:
+    wanted = (hardware, engine, model, precision)
+    return next((c for c in corrections() if (c.hardware, c.engine, c.model, c.precision) == wanted), None)
 
 
 def load(path: Path) -> tuple[Profile, ...]:

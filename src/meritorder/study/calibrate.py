@@ -223,7 +223,8 @@ def _fit_limits(search: Fit, known: Known, progress: Callable[[str], None]) -> l
         here = getattr(search.limits, name)
         trials = [n for n in usual if n > here][: len(_STEP_TOKENS) - 1]
         if name == "max_num_seqs":
-            trials = [_seen_together(search.log, search.first), *trials[:1]]
+            seen = _seen_together(search.log, search.first)
+            trials = [*[n for n in _SEQS if n < seen][-1:], seen, *trials[:1]]
         matters = False
         best, best_value, moved = here, search.value * _CLEARLY, search.moved
         for trial in trials:
