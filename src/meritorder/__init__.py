@@ -1,3 +1,95 @@
-"""Meritorder: serve every LLM request from the cheapest capacity that still meets its deadline."""
+"""Meritorder: serve every LLM request from the cheapest capacity that still meets its deadline.
+
+    import meritorder
+
+    trace = meritorder.read_trace("requests.csv")
+    answer = meritorder.compare(trace, meritorder.Options(model="llama-3.1-70b", defer=("40%@4h",)))
+    print(answer.sentence)
+
+Names are loaded when they are first used, so that `import meritorder` is quick and needs no data-frame library.
+"""
+
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from meritorder.catalog import Catalog
+    from meritorder.catalog import load as load_catalog
+    from meritorder.catalog.tokens import token_prices
+    from meritorder.comparison import Comparison
+    from meritorder.domain import Slo
+    from meritorder.errors import (
+        CatalogError,
+        InfeasibleError,
+        MeritorderError,
+        PerformanceError,
+        TraceError,
+        WorkloadsError,
+    )
+    from meritorder.report.html import render as to_html
+    from meritorder.report.record import encode as to_json
+    from meritorder.study.compare import Options, compare
+    from meritorder.traces import Trace
+    from meritorder.traces import read as read_trace
+    from meritorder.traces.could_wait import candidates as could_wait
+    from meritorder.traces.could_wait import propose as propose_workloads
 
 __version__ = "0.1.0"
+
+__all__ = [
+    "Catalog",
+    "CatalogError",
+    "Comparison",
+    "InfeasibleError",
+    "MeritorderError",
+    "Options",
+    "PerformanceError",
+    "Slo",
+    "Trace",
+    "TraceError",
+    "WorkloadsError",
+    "__version__",
+    "compare",
+    "could_wait",
+    "load_catalog",
+    "propose_workloads",
+    "read_trace",
+    "to_html",
+    "to_json",
+    "token_prices",
+]
+
+if not TYPE_CHECKING:  # a checker reads the imports above, and so sees a name that is not there
+    _HOMES = {
+        "Catalog": "meritorder.catalog",
+        "CatalogError": "meritorder.errors",
+        "Comparison": "meritorder.comparison",
+        "InfeasibleError": "meritorder.errors",
+        "MeritorderError": "meritorder.errors",
+        "Options": "meritorder.study.compare",
+        "PerformanceError": "meritorder.errors",
+        "Slo": "meritorder.domain",
+        "Trace": "meritorder.traces",
+        "TraceError": "meritorder.errors",
+        "WorkloadsError": "meritorder.errors",
+        "compare": "meritorder.study.compare",
+        "could_wait": "meritorder.traces.could_wait:candidates",
+        "load_catalog": "meritorder.catalog:load",
+        "propose_workloads": "meritorder.traces.could_wait:propose",
+        "read_trace": "meritorder.traces:read",
+        "to_html": "meritorder.report.html:render",
+        "to_json": "meritorder.report.record:encode",
+        "token_prices": "meritorder.catalog.tokens",
+    }
+
+    def __getattr__(name: str) -> object:
+        """Load a public name from its home when it is first used."""
+        if name not in _HOMES:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        module, _, original = _HOMES[name].partition(":")
+        value = getattr(importlib.import_module(module), original or name)
+        globals()[name] = value
+        return value
+
+    def __dir__() -> list[str]:
+        return sorted(__all__)

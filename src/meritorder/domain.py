@@ -6,8 +6,12 @@ Words are those of docs/glossary.md. Requests in bulk are columns (`tables.py`),
 import math
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Final
 
 from meritorder.errors import CatalogError, WorkloadsError
+
+# mxfp4: 4 bits, and 8 bits of scale for 32 of them. Source: OCP Microscaling Formats 1.0, 2023.
+_BYTES_PER_PARAMETER: Final = {"bf16": 2.0, "fp16": 2.0, "fp8": 1.0, "mxfp4": 4.25 / 8}
 
 
 class Lane(StrEnum):
@@ -124,6 +128,11 @@ class Model:
     context_tokens: int
     source: str
     as_of: str
+
+    def weights_bytes(self, precision: str) -> float | None:
+        """Return the memory that the weights take at least, None at a precision that is not known."""
+        bytes_each = _BYTES_PER_PARAMETER.get(precision)
+        return self.parameters * bytes_each if bytes_each else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,78 +10,17 @@ has nothing to do looks again at any moment at which something came, after the a
 """
 
 import math
-from dataclasses import dataclass, field
 
-from tests.oracle.stepwise_engine import Account, Replica, Request, add_to_bins
+from tests.oracle.stepwise_engine import Account, Replica, Request
+from tests.oracle.stepwise_pools import Group, Instance, initially_on
 
 from meritorder.policy.release import backfill_seats
-from meritorder.policy.scale import for_concurrency, to_add_for_deadline
-from meritorder.sim.run import Autoscaled, Fixed, ForDeadlines, Pool, Requests, Scheduled
+from meritorder.policy.scale import to_add_for_deadline
+from meritorder.sim.pools import Autoscaled, Fixed, ForDeadlines, Pool, QueueScaled, Requests, Routing, Scheduled
 
 DAY_S = 86_400.0
 DUE_INTERVALS = 1023
 LEAST_DUE_INTERVAL_S = 60.0
-
-
-@dataclass
-class Instance:
-    """A rented machine with replicas on it."""
-
-    pool: Pool
-    account: Account
-    replicas: list[Replica]
-    state: str = "off"  # starting, on, draining
-    ready_s: float = 0.0
-    paid_from_s: float = 0.0
-    startup_paid_s: float = 0.0
-
-    @property
-    def is_empty(self) -> bool:
-        return all(replica.in_flight == 0 for replica in self.replicas)
-
-    def start(self, now: float, delay_s: float) -> None:
-        self.state = "starting" if delay_s > 0 else "on"
-        self.ready_s = now + delay_s
-        self.startup_paid_s = min(self.pool.startup_paid_s, delay_s)
-        self.paid_from_s = self.ready_s - self.startup_paid_s
-
-    def stop(self, now: float, bin_s: float) -> None:
-        """Pay for it: at least the minimum, start-up first, and the rest is work or idle."""
-        until_s = max(now, self.paid_from_s + self.pool.minimum_billing_s)
-        replicas = len(self.replicas)
-        self.account.paid_s += (until_s - self.paid_from_s) * replicas
-        self.account.startup_s += min(self.startup_paid_s, until_s - self.paid_from_s) * replicas
-        add_to_bins(self.account.capacity_bins_s, bin_s, self.paid_from_s, until_s, replicas)
-        self.state = "off"
-
-
-@dataclass
-class Group:
-    """The instances of one pool, and what its autoscaler remembers."""
-
-    pool: Pool
-    instances: list[Instance]
-    account: Account
-    in_flight_s: float = 0.0  # real-time requests in flight, summed over the time since the last tick
-    recommended: list[int] = field(default_factory=list)
-
-    @property
-    def replicas(self) -> list[Replica]:
-        return [replica for instance in self.instances for replica in instance.replicas]
-
-    def held(self, *states: str) -> list[Instance]:
-        return [instance for instance in self.instances if instance.state in states]
-
-
-def initially_on(pool: Pool) -> int:
-    """Return the instances that are on at time 0."""
-    match pool.scaling:
-        case Fixed(instances=initial) | Autoscaled(initial=initial):
-            return initial
-        case Scheduled(instances=slots):
-            return slots[0] if slots else 0
-        case ForDeadlines():
-            return 0
 
 
 class Fleet:
@@ -96,6 +35,8 @@ class Fleet:
         bin_s: float,
         *,
         preempt: bool,
+        routing: Routing,
+        local_prefixes: bool,
     ) -> None:
         deferrable = [math.isfinite(latest) for latest in requests.latest_start_s]
         self.requests = [
@@ -109,19 +50,25 @@ class Fleet:
                 work_s=float(requests.work_s[n]),
                 deferrable=deferrable[n],
                 waits_its_turn=deferrable[n],
+                session=-1 if requests.session is None else int(requests.session[n]),
             )
             for n in range(len(requests))
         ]
         latest_s = [r.latest_start_s for r in self.requests if r.deferrable]
         self.span_s = max([horizon_s, *latest_s])
         self.horizon_s, self.tick_s, self.bin_s, self.preempt = horizon_s, tick_s, bin_s, preempt
+        self.routing, self.local_prefixes = routing, local_prefixes
         self.preemptions = 0
+        self.turn = 0  # of round robin
+        self.homes: dict[int, Replica] = {}  # by session: who admitted it last
         self.backlog: list[Request] = []  # by latest start, then by arrival
         self.groups: list[Group] = []
         self.replicas: list[Replica] = []
         for pool in pools:
             self._add(pool)
-        self.ticks = any(deferrable) or any(not isinstance(pool.scaling, Fixed) for pool in pools)
+        self.ticks = any(deferrable) or any(
+            pool.interruptions is not None or not isinstance(pool.scaling, Fixed) for pool in pools
+        )
 
     def _add(self, pool: Pool) -> None:
         bins = math.ceil(self.span_s / self.bin_s) + 1
@@ -147,10 +94,17 @@ class Fleet:
             replica.step_began_s = replica.step_ends_s = now
             replica.step_decodes, replica.step_prompts = [], []
 
-    def rent(self, instance: Instance, now: float, startup_s: float) -> None:
-        instance.start(now, startup_s)
+    def rent(self, group: Group, now: float, startup_s: float) -> Instance:
+        instance = group.held("off")[0]
+        instance.start(now, startup_s, group.next_life_s())
         if instance.state == "on":
             self.turn_on(instance, now)
+        return instance
+
+    def give_back(self, instance: Instance, now: float) -> None:
+        """Stop an instance; what its replicas have cached is gone."""
+        instance.stop(now, self.bin_s)
+        self.homes = {session: r for session, r in self.homes.items() if r not in instance.replicas}
 
     def turn_on(self, instance: Instance, now: float) -> None:
         instance.state = "on"
@@ -158,20 +112,38 @@ class Fleet:
             self.wake(replica, now)
 
     def route(self, request: Request, now: float) -> None:
-        """To the least loaded replica that is on, else that starts, else that drains, else to one started now."""
+        """To one that is on, else that starts, else that drains, else to one rented now; else it waits at the first."""
         groups = [group for group in self.groups if group.pool.realtime and group.instances]
-        for state in ("on", "starting", "draining"):
-            candidates = [r for group in groups for instance in group.held(state) for r in instance.replicas]
-            if candidates:
-                replica = min(candidates, key=lambda r: (r.load, r.number))
-                if state == "draining":
-                    self.turn_on(self.instance_of(replica), now)
-                break
+        on = [r for group in groups for instance in group.held("on") for r in instance.replicas]
+        starting = [r for group in groups for instance in group.held("starting") for r in instance.replicas]
+        draining = [
+            r
+            for group in groups
+            for instance in group.held("draining")
+            for r in instance.replicas
+            if not instance.is_doomed(now)
+        ]
+        may_rent = [group for group in groups if group.may_rent]
+        if on and self.routing == Routing.ROUND_ROBIN:
+            replica = on[self.turn % len(on)]
+            self.turn += 1
+        elif on and self.routing == Routing.AFFINITY and request.session >= 0:
+            replica = on[request.session % len(on)]
+        elif on or starting:
+            replica = self._least_loaded(on or starting)
+        elif draining:
+            replica = self._least_loaded(draining)
+            self.turn_on(self.instance_of(replica), now)
+        elif may_rent:
+            replica = self.rent(may_rent[0], now, may_rent[0].pool.startup_s).replicas[0]
         else:
-            self.rent(groups[0].instances[0], now, groups[0].pool.startup_s)
             replica = groups[0].replicas[0]
         replica.realtime.append(request)
         self.wake(replica, now)
+
+    def _least_loaded(self, replicas: list[Replica]) -> Replica:
+        by_work = self.routing == Routing.LEAST_WORK
+        return min(replicas, key=lambda r: (r.work_s if by_work else r.load, r.number))
 
     def offer(self, request: Request, now: float) -> None:
         """To the replica with the most room in the first pool that has room, else to the backlog."""
@@ -191,11 +163,12 @@ class Fleet:
         self.backlog.sort(key=lambda r: (r.latest_start_s, r.number))
 
     def tick(self, now: float) -> None:
-        """Bring up what has started, scale, then let urgent work through."""
+        """Bring up what has started, interrupt, scale, then let urgent work through."""
         for group in self.groups:
             for instance in group.held("starting"):
                 if instance.ready_s <= now:
                     self.turn_on(instance, now)
+            self._interrupt(group, now)
             self._scale(group, now)
         for group in [group for group in self.groups if group.pool.realtime]:
             for replica in group.replicas:
@@ -209,22 +182,41 @@ class Fleet:
                 request.waits_its_turn = False
                 self.route(request, now)
 
+    def _interrupt(self, group: Group, now: float) -> None:
+        """Take instances back; what they held, and what waits for one that is off, goes to others from its start."""
+        for instance in group.taken_back(now):
+            group.account.interruptions += 1
+            self.give_back(instance, now)
+            for replica in instance.replicas:
+                replica.break_off(now, self.bin_s)
+        for instance in group.held("on"):
+            if instance.is_doomed(now):
+                instance.state = "draining"
+        homeless = []
+        for replica in [r for instance in group.held("off") for r in instance.replicas]:
+            homeless += replica.realtime + replica.deferrable
+            replica.realtime, replica.deferrable = [], []
+        for request in homeless:
+            if request.replica >= 0:
+                group.account.lose(request)
+            (self.offer if request.waits_its_turn else self.route)(request, now)
+
     def _is_urgent(self, request: Request, now: float) -> bool:
         return request.latest_start_s <= now + self.tick_s
 
     def _wanted(self, group: Group, now: float) -> int:
         scaling, pack, held = group.pool.scaling, group.pool.replicas_per_instance, len(group.held("on", "starting"))
         match scaling:
-            case Fixed():
-                return held
+            case Fixed(instances=instances):
+                return held if group.pool.interruptions is None else instances
             case Scheduled(instances=slots, slot_s=slot_s):
                 return slots[min(int(now / slot_s), len(slots) - 1)]
             case Autoscaled():
                 mean = group.in_flight_s / self.tick_s
                 group.in_flight_s = 0.0
-                group.recommended.append(math.ceil(for_concurrency(mean, scaling.target_in_flight) / pack))
-                window = max(1, math.ceil(scaling.stabilization_s / self.tick_s))
-                return max(scaling.minimum, min(max(group.recommended[-window:]), scaling.maximum))
+                return group.scaled_to(mean, self.tick_s)
+            case QueueScaled():
+                return group.scaled_to(sum(replica.waiting for replica in group.replicas), self.tick_s)
             case ForDeadlines():
                 to_add = int(self._replicas_to_add(group, now, scaling.margin_s) / pack)
                 if to_add > 0:
@@ -232,7 +224,7 @@ class Fleet:
                 if not self.backlog:
                     for instance in group.held("on"):
                         if instance.is_empty:
-                            instance.stop(now, self.bin_s)
+                            self.give_back(instance, now)
                 return len(group.held("on", "starting"))
 
     def _replicas_to_add(self, group: Group, now: float, margin_s: float) -> float:
@@ -255,24 +247,23 @@ class Fleet:
         """Start or drain instances until as many are held as wanted; the highest numbers drain first."""
         wanted = self._wanted(group, now)
         for instance in group.held("draining"):
-            if len(group.held("on", "starting")) < wanted:
+            if len(group.held("on", "starting")) < wanted and not instance.is_doomed(now):
                 self.turn_on(instance, now)
-        for instance in group.held("off"):
-            if len(group.held("on", "starting")) < wanted:
-                self.rent(instance, now, group.pool.startup_s)
+        while len(group.held("on", "starting")) < wanted and group.may_rent:
+            self.rent(group, now, group.pool.startup_s)
         for instance in reversed(group.held("on")):
             if len(group.held("on", "starting")) > wanted:
                 instance.state = "draining"
         for instance in group.held("draining"):
             if instance.is_empty:
-                instance.stop(now, self.bin_s)
+                self.give_back(instance, now)
         group.account.peak_instances = max(group.account.peak_instances, len(group.held("on", "starting", "draining")))
 
     def run(self) -> float:
         """Serve all requests; returns the end."""
         for group in self.groups:
-            for instance in group.instances[: initially_on(group.pool)]:
-                self.rent(instance, 0.0, 0.0)
+            for _ in range(initially_on(group.pool)):
+                self.rent(group, 0.0, 0.0)
             group.account.peak_instances = len(group.held("on"))
         now, ticks = 0.0, 0
         to_come = list(self.requests)
@@ -319,7 +310,11 @@ def simulate_stepwise(
     tick_s: float = 15.0,
     bin_s: float = 900.0,
     preempt: bool = False,
+    routing: Routing = Routing.LEAST_REQUESTS,
+    local_prefixes: bool = False,
 ) -> tuple[Fleet, float]:
     """Serve all requests step by step, with the arguments of `simulate`; returns the fleet after it, and the end."""
-    fleet = Fleet(requests, pools, horizon_s, tick_s, bin_s, preempt=preempt)
+    fleet = Fleet(
+        requests, pools, horizon_s, tick_s, bin_s, preempt=preempt, routing=routing, local_prefixes=local_prefixes
+    )
     return fleet, fleet.run()

@@ -6,7 +6,7 @@ from typing import Protocol
 
 from meritorder.policy.release import backfill_seats
 from meritorder.policy.route import load_of
-from meritorder.sim.run import Pool
+from meritorder.sim.pools import Pool
 
 
 @dataclass
@@ -22,8 +22,11 @@ class Request:
     work_s: float
     deferrable: bool
     waits_its_turn: bool  # in the deferrable lane; no longer once it is urgent
+    session: int  # -1 for none
     generated: int = 0
-    replica: int = -1
+    replica: int = -1  # that it had a seat on, since it was last lost
+    attempts: int = 0  # that were lost
+    spent_s: float = 0.0  # its share of the steps that it was in, since it was last lost
     admitted_s: float = math.nan
     first_token_s: float = math.nan
     finished_s: float = math.nan
@@ -52,10 +55,22 @@ class Account:
     realtime_s: float = 0.0
     deferrable_s: float = 0.0
     startup_s: float = 0.0
+    lost_s: float = 0.0
+    interruptions: int = 0
     peak_instances: int = 0
     realtime_bins_s: list[float] = field(default_factory=list)
     deferrable_bins_s: list[float] = field(default_factory=list)
     capacity_bins_s: list[float] = field(default_factory=list)
+
+    def lose(self, request: Request) -> None:
+        """Have a request begin again; what it was computed so far is lost, and no longer work."""
+        if request.deferrable:
+            self.deferrable_s -= request.spent_s
+        else:
+            self.realtime_s -= request.spent_s
+        self.lost_s += request.spent_s
+        request.spent_s, request.generated, request.first_token_s, request.replica = 0.0, 0, math.nan, -1
+        request.attempts += 1
 
 
 def add_to_bins(bins: list[float], bin_s: float, start_s: float, end_s: float, weight: float) -> None:
@@ -70,6 +85,8 @@ class Surroundings(Protocol):
 
     preempt: bool
     preemptions: int
+    local_prefixes: bool
+    homes: dict[int, "Replica"]
     backlog: list[Request]
 
     def is_on(self, replica: "Replica") -> bool: ...
@@ -104,6 +121,11 @@ class Replica:
         return sum(not request.deferrable for request in requests)
 
     @property
+    def work_s(self) -> float:
+        requests = [sequence.request for sequence in self.running] + self.realtime + self.deferrable
+        return sum(request.work_s for request in requests)
+
+    @property
     def load(self) -> int:
         return load_of(len(self.running), self.waiting)
 
@@ -134,10 +156,16 @@ class Replica:
         request = sequence.request
         (self.deferrable if request.waits_its_turn else self.realtime).insert(0, request)
 
-    def admit(self, request: Request, chunk_tokens: int, now: float) -> int:
+    def cached_tokens(self, request: Request, fleet: Surroundings) -> int:
+        """Return the tokens of its prefix that are cached: here, if it matters where."""
+        elsewhere = fleet.local_prefixes and request.session >= 0 and fleet.homes.get(request.session) is not self
+        return 0 if elsewhere else request.cached_tokens
+
+    def admit(self, request: Request, chunk_tokens: int, now: float, fleet: Surroundings) -> int:
         """Give a request a seat, the blocks of its whole text and a first chunk; returns the size of that."""
         tokens = request.input_tokens + request.generated
-        sequence = Sequence(request, tokens, request.cached_tokens, self.blocks_of(tokens))
+        sequence = Sequence(request, tokens, self.cached_tokens(request, fleet), self.blocks_of(tokens))
+        fleet.homes[request.session] = self
         self.running.append(sequence)
         request.replica = self.number
         if math.isnan(request.admitted_s):
@@ -194,7 +222,7 @@ class Replica:
                 fleet.preemptions += 1
                 budget += 1
             else:
-                budget -= self.admit(self.realtime.pop(0), budget, now)
+                budget -= self.admit(self.realtime.pop(0), budget, now, fleet)
         return budget
 
     def _admit_deferrable(self, budget: int, deferrable_budget: int, now: float, fleet: Surroundings) -> None:
@@ -204,7 +232,7 @@ class Replica:
             source = self.deferrable or (fleet.backlog if fleet.is_on(self) else [])
             if backfill_seats(len(self.running), 0, seats) == 0 or not source or not self.fits(source[0]):
                 break
-            chunk = self.admit(source.pop(0), min(budget, deferrable_budget), now)
+            chunk = self.admit(source.pop(0), min(budget, deferrable_budget), now, fleet)
             budget -= chunk
             deferrable_budget -= chunk
 
@@ -229,23 +257,42 @@ class Replica:
         now = self.step_ends_s
         if not self.step_decodes and not self.step_prompts:
             return
-        tokens = deferrable_tokens = 0
+        taken_s = now - self.step_began_s
+        share = self._share_of_deferrable()
+        self.account.realtime_s += taken_s * (1 - share)
+        self.account.deferrable_s += taken_s * share
+        self._add_to_bins(now, bin_s)
+        token_s = taken_s / self._step_tokens()
         for sequence in self.step_decodes:
             sequence.cached_tokens += 1
-            tokens += 1
-            deferrable_tokens += sequence.request.deferrable
+            sequence.request.spent_s += token_s
             self._generate(sequence, now)
         for sequence in self.step_prompts:
             for _token in range(sequence.chunk):
                 sequence.cached_tokens += 1
-                tokens += 1
-                deferrable_tokens += sequence.request.deferrable
+                sequence.request.spent_s += token_s
             if sequence.decodes:
                 self._generate(sequence, now)
-        taken_s = now - self.step_began_s
-        share = deferrable_tokens / tokens
-        self.account.realtime_s += taken_s * (1 - share)
-        self.account.deferrable_s += taken_s * share
+
+    def break_off(self, now: float, bin_s: float) -> None:
+        """Lose the step under way, and have all that runs wait for another engine before those that waited."""
+        if self.step_decodes or self.step_prompts:
+            self.account.lost_s += now - self.step_began_s
+            self._add_to_bins(now, bin_s)
+        self.realtime = [s.request for s in self.running if not s.request.waits_its_turn] + self.realtime
+        self.deferrable = [s.request for s in self.running if s.request.waits_its_turn] + self.deferrable
+        self.running, self.step_decodes, self.step_prompts = [], [], []
+        self.step_ends_s = math.inf
+
+    def _step_tokens(self) -> int:
+        return len(self.step_decodes) + sum(s.chunk for s in self.step_prompts)
+
+    def _share_of_deferrable(self) -> float:
+        decodes = sum(s.request.deferrable for s in self.step_decodes)
+        return (decodes + sum(s.chunk for s in self.step_prompts if s.request.deferrable)) / self._step_tokens()
+
+    def _add_to_bins(self, now: float, bin_s: float) -> None:
+        share = self._share_of_deferrable()
         add_to_bins(self.account.realtime_bins_s, bin_s, self.step_began_s, now, 1 - share)
         add_to_bins(self.account.deferrable_bins_s, bin_s, self.step_began_s, now, share)
 

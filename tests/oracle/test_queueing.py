@@ -18,7 +18,8 @@ import pytest
 from tests.property.fleets import profile
 
 from meritorder.perf.profile import EngineLimits
-from meritorder.sim.run import Fixed, Pool, Requests, simulate
+from meritorder.sim.pools import Fixed, Pool, Requests
+from meritorder.sim.run import simulate
 
 STEP_S = 1e-6
 TOLERANCE = 0.02

@@ -7,7 +7,18 @@ from hypothesis import strategies as st
 
 from meritorder.domain import Provenance
 from meritorder.perf.profile import EngineLimits, Profile
-from meritorder.sim.run import Autoscaled, Fixed, ForDeadlines, Pool, Requests, Scaling, Scheduled
+from meritorder.sim.pools import (
+    Autoscaled,
+    Fixed,
+    ForDeadlines,
+    Interruptions,
+    Pool,
+    QueueScaled,
+    Requests,
+    Routing,
+    Scaling,
+    Scheduled,
+)
 
 
 @dataclass(frozen=True)
@@ -47,60 +58,85 @@ def profile(
     )
 
 
-def _step_times(rng: np.random.Generator, points: int, scale_s: float) -> list[float]:
-    return list(np.sort(scale_s * rng.uniform(0.5, 2.0, points)))
+class Times:
+    """Times drawn from a seed, so that two are never equal; or on a grid of 1/64 s, so that very many are.
+
+    Sums and products on the grid are exact in floating point, and so ties are ties in any simulator.
+    """
+
+    def __init__(self, seed: int, *, ties: bool) -> None:
+        self.rng = np.random.default_rng(seed)
+        self.ties = ties
+
+    def grid(self, times_s: np.ndarray) -> np.ndarray:
+        return np.floor(times_s * 64) / 64 if self.ties else times_s
+
+    def uniform(self, low_s: float, high_s: float) -> float:
+        drawn_s = self.rng.uniform(low_s, high_s)
+        return float(np.ceil(drawn_s * 64) / 64) if self.ties else float(drawn_s)
+
+    def steps(self, points: int, scale_s: float) -> list[float]:
+        return sorted(self.uniform(0.5 * scale_s, 2.0 * scale_s) for _ in range(points))
 
 
 @st.composite
-def cases(draw: st.DrawFn) -> Case:
-    """Draw what has few values by hypothesis, and times from a seed: then two of them are never equal."""
-    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
-    longest = draw(st.sampled_from([4, 12, 40]))
-    count = draw(st.integers(1, 40))
-    input_tokens = rng.integers(1, longest + 1, count).astype(np.int32)
-    output_tokens = rng.integers(1, longest + 1, count).astype(np.int32)
-    cached_tokens = (rng.random(count) * input_tokens * draw(st.sampled_from([0.0, 1.0]))).astype(np.int32)
-    mean_gap_s = draw(st.sampled_from([0.01, 0.1, 0.5, 3.0]))
-    arrived_s = np.cumsum(rng.exponential(mean_gap_s, count))
-    share = draw(st.sampled_from([0.0, 0.5, 0.9]))
-    patience_s = draw(st.sampled_from([1.0, 10.0, 200.0]))
-    latest_start_s = np.where(rng.random(count) < share, arrived_s + rng.exponential(patience_s, count), np.inf)
-    requests = Requests(
-        arrived_s=arrived_s,
-        input_tokens=input_tokens,
-        cached_tokens=cached_tokens,
-        output_tokens=output_tokens,
-        latest_start_s=latest_start_s,
-        work_s=rng.uniform(0.1, 3.0, count),
-    )
-    tick_s = float(rng.uniform(0.3, 3.0))
-    most_tokens = int(np.max(input_tokens + output_tokens))
-    pools = [_pool(draw, rng, most_tokens, realtime=True)]
+def cases(draw: st.DrawFn, *, ties: bool = False) -> Case:
+    """Draw what has few values by hypothesis, and times from a seed."""
+    times = Times(draw(st.integers(0, 2**32 - 1)), ties=ties)
+    requests = _requests(draw, times)
+    span_s = float(requests.arrived_s[-1])
+    most_tokens = int(np.max(requests.input_tokens + requests.output_tokens))
+    pools = [_pool(draw, times, most_tokens, realtime=True)]
     for _ in range(draw(st.integers(0, 2))):
-        pools.insert(draw(st.integers(0, len(pools))), _pool(draw, rng, most_tokens, realtime=draw(st.booleans())))
+        another = _pool(draw, times, most_tokens, realtime=draw(st.booleans()))
+        pools.insert(draw(st.integers(0, len(pools))), another)
     options = {
-        "horizon_s": float(arrived_s[-1] * rng.uniform(0.5, 2.0)),
-        "tick_s": tick_s,
-        "bin_s": float(rng.uniform(0.2, 1.0) * max(arrived_s[-1], 1.0)),
+        "horizon_s": times.uniform(0.5, 2.0) * span_s,
+        "tick_s": times.uniform(0.3, 3.0),
+        "bin_s": times.uniform(0.2, 1.0) * max(span_s, 1.0),
         "preempt": draw(st.booleans()),
+        "routing": draw(st.sampled_from(Routing)),
+        "local_prefixes": draw(st.booleans()),
     }
     return Case(requests, tuple(pools), options)
 
 
-def _pool(draw: st.DrawFn, rng: np.random.Generator, most_tokens: int, *, realtime: bool) -> Pool:
+def _requests(draw: st.DrawFn, times: Times) -> Requests:
+    longest = draw(st.sampled_from([4, 12, 40]))
+    count = draw(st.sampled_from([40, 20, 8, 3, 1]))
+    rng = times.rng
+    input_tokens = rng.integers(1, longest + 1, count).astype(np.int32)
+    cached_share = rng.random(count) * draw(st.sampled_from([0.0, 1.0]))
+    arrived_s = np.cumsum(rng.exponential(draw(st.sampled_from([0.01, 0.03, 0.1, 0.5, 3.0])), count))
+    arrived_s = times.grid(arrived_s - arrived_s[0] if times.ties else arrived_s)
+    deferrable = rng.random(count) < draw(st.sampled_from([0.0, 0.5, 0.9]))
+    sessions = draw(st.sampled_from([None, 1, 4, 20]))
+    patience_s = rng.exponential(draw(st.sampled_from([1.0, 10.0, 200.0])), count)
+    return Requests(
+        arrived_s=arrived_s,
+        input_tokens=input_tokens,
+        cached_tokens=(cached_share * input_tokens).astype(np.int32),
+        output_tokens=rng.integers(1, longest + 1, count).astype(np.int32),
+        latest_start_s=np.where(deferrable, times.grid(arrived_s + patience_s), np.inf),
+        work_s=times.grid(rng.uniform(0.1, 3.0, count)),
+        session=None if sessions is None else rng.integers(-1, sessions, count).astype(np.int32),
+    )
+
+
+def _pool(draw: st.DrawFn, times: Times, most_tokens: int, *, realtime: bool) -> Pool:
     max_num_seqs = draw(st.integers(1, 8))
     block_tokens = draw(st.sampled_from([1, 2, 3, 4, 16]))
-    blocks = -(-most_tokens // block_tokens) + draw(st.sampled_from([0, 1, 5, 100]))
-    per_kv_s = 0.003 * rng.random() * draw(st.sampled_from([0.0, 1e-12, 1.0]))
+    blocks = -(-most_tokens // block_tokens) + draw(st.sampled_from([0, 1, 5, 20, 100]))
+    growth = draw(st.sampled_from([0.0, 1 / 512] if times.ties else [0.0, 1e-15, 1 / 512]))
     return Pool(
         profile=profile(
-            kv_capacity_tokens=blocks * block_tokens + int(rng.integers(block_tokens)),
-            decode_base_s=_step_times(rng, 8, 0.03),
-            decode_per_kv_token_s=[per_kv_s * factor for factor in _step_times(rng, 8, 1.0)],
-            mixed_base_s=_step_times(rng, 12, 0.05),
-            prefill_per_pair_s=0.001 * rng.random() * draw(st.sampled_from([0.0, 1.0])),
+            kv_capacity_tokens=blocks * block_tokens + int(times.rng.integers(block_tokens)),
+            decode_base_s=times.steps(8, 0.03),
+            decode_per_kv_token_s=[growth * factor for factor in times.steps(8, 1.0)],
+            mixed_base_s=times.steps(12, 0.05),
+            prefill_per_pair_s=draw(st.sampled_from([0.0, 1 / 1024])) * times.uniform(0.1, 1.0),
         ),
-        scaling=_scaling(draw, rng, realtime=realtime),
+        scaling=_scaling(draw, times, realtime=realtime),
         limits=EngineLimits(
             max_num_seqs=max_num_seqs,
             max_num_batched_tokens=max_num_seqs + draw(st.sampled_from([1, 2, 5, 40])),
@@ -110,29 +146,51 @@ def _pool(draw: st.DrawFn, rng: np.random.Generator, most_tokens: int, *, realti
         realtime=realtime,
         backfill_seats=draw(st.integers(0 if realtime else 1, 8)),
         backfill_tokens=draw(st.sampled_from([1, 3, 1 << 30])),
-        startup_s=draw(st.sampled_from([0.0, float(rng.uniform(0.1, 5.0))])),
-        startup_paid_s=float(rng.uniform(0.0, 4.0)),
-        minimum_billing_s=draw(st.sampled_from([0.0, float(rng.uniform(0.1, 20.0))])),
+        startup_s=draw(st.sampled_from([0.0, times.uniform(0.1, 5.0)])),
+        startup_paid_s=times.uniform(0.0, 4.0),
+        minimum_billing_s=draw(st.sampled_from([0.0, times.uniform(0.1, 20.0)])),
+        interruptions=_interruptions(draw, times),
     )
 
 
-def _scaling(draw: st.DrawFn, rng: np.random.Generator, *, realtime: bool) -> Scaling:
+def _interruptions(draw: st.DrawFn, times: Times) -> Interruptions | None:
+    """Draw instances that end and a provider that leaves few, but in the end enough for all to be served."""
+    if not draw(st.booleans()):
+        return None
+    lives_s = [times.uniform(0.1, 12.0) for _ in range(draw(st.integers(0, 6)))]
+    changes = draw(st.lists(st.integers(0, 3), max_size=5))
+    return Interruptions(
+        lives_s=(*lives_s, 1e6) if lives_s else (),
+        notice_s=draw(st.sampled_from([0.0, times.uniform(0.1, 6.0)])),
+        ceiling_from_s=tuple(np.cumsum([times.uniform(0.1, 6.0) for _ in [*changes, 3]]).tolist()) if changes else (),
+        ceiling=(*changes, 3) if changes else (),
+    )
+
+
+def _scaling(draw: st.DrawFn, times: Times, *, realtime: bool) -> Scaling:
     most = draw(st.integers(1, 3))
-    match draw(st.sampled_from(["fixed", "scheduled", "autoscaled", "for deadlines"])):
+    match draw(st.sampled_from(["fixed", "scheduled", "autoscaled", "queue", "for deadlines"])):
         case "scheduled":
             slots = draw(st.lists(st.integers(0, most), min_size=1, max_size=6))
-            slots[0] = max(slots[0], 1) if not realtime or max(slots) == 0 else slots[0]
-            return Scheduled(instances=tuple(slots), slot_s=float(rng.uniform(0.5, 5.0)))
+            slots[0] = slots[0] if realtime and max(slots) > 0 else max(slots[0], 1)
+            return Scheduled(instances=tuple(slots), slot_s=times.uniform(0.5, 5.0))
         case "autoscaled":
-            minimum = draw(st.integers(0, most))
             return Autoscaled(
-                target_in_flight=float(rng.uniform(0.5, 6.0)),
-                minimum=minimum,
+                target_in_flight=times.uniform(0.5, 6.0),
+                minimum=draw(st.integers(0, most)),
                 maximum=most,
                 initial=draw(st.integers(0, most)),
-                stabilization_s=float(rng.uniform(0.1, 10.0)),
+                stabilization_s=times.uniform(0.1, 10.0),
+            )
+        case "queue":
+            return QueueScaled(
+                target_waiting=times.uniform(0.5, 6.0),
+                minimum=draw(st.integers(0, most)),
+                maximum=most,
+                initial=draw(st.integers(0, most)),
+                stabilization_s=times.uniform(0.1, 10.0),
             )
         case "for deadlines":
-            return ForDeadlines(maximum=most, margin_s=float(rng.uniform(0.0, 5.0)))
+            return ForDeadlines(maximum=most, margin_s=times.uniform(0.0, 5.0))
         case _:
             return Fixed(instances=most)

@@ -114,8 +114,25 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
             self.step_overhead_s,
             self.request_overhead_s,
         ]
+        for grid, *beside in (
+            (self.decode_sequences, self.decode_base_s, self.decode_per_kv_token_s),
+            (self.step_tokens, self.mixed_base_s),
+        ):
+            if (
+                not grid
+                or grid[0] < 1
+                or sorted(set(grid)) != grid
+                or any(len(column) != len(grid) for column in beside)
+            ):
+                raise PerformanceError(
+                    "a column and its grid do not fit",
+                    where=self.replica.label,
+                    fix="give each grid in increasing order, and a value at each of its points",
+                )
         if not all(np.isfinite(columns)) or min(columns) < 0:
             raise PerformanceError("a step time is negative or not a number", where=self.replica.label)
+        if min(*self.decode_base_s, *self.mixed_base_s) == 0:
+            raise PerformanceError("a step time of a column is 0", where=self.replica.label, fix="measure it again")
         if self.kv_capacity_tokens < 1:
             raise PerformanceError(
                 "the weights leave no memory for context",

@@ -42,7 +42,7 @@ def roofline(model: Model, hardware: Hardware, replica: Replica, *, as_of: str) 
         PerformanceError: The weights do not fit, or the hardware has no arithmetic of that precision.
 
     Source: Williams et al., "Roofline", CACM 52(4), 2009; Pope et al., "Efficiently scaling transformer inference",
-    arXiv:2211.05102, 2022.
+    2022.
     """
     weight_bytes = model.parameters * _WEIGHT_BYTES.get(replica.precision, 2.0)
     bandwidth = hardware.memory_bandwidth_bytes_per_s * replica.gpus * _MEMORY_EFFICIENCY

@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 from meritorder.domain import Model, Provenance, Replica
-from meritorder.errors import PerformanceError
+from meritorder.errors import MissingExtraError, PerformanceError
 from meritorder.perf.corrections import Correction
 from meritorder.perf.profile import Profile
 from meritorder.perf.silicon import SYSTEMS, sample
@@ -122,11 +122,15 @@ def find(model: Model, hardware: str, *, engine: str, precision: str | None, gpu
     if found:
         return tuple(sorted(found, key=lambda profile: profile.gpus))
     replica = Replica(model=model.id, hardware=hardware, gpus=gpus or 1, engine=engine, precision=wanted)
-    if hardware in SYSTEMS and model.hf_id:
-        sampled = _sample_all(model, replica, gpus)
-        if sampled:
-            return sampled
-    raise PerformanceError("no measured performance", where=replica.label, fix=_what_there_is(model, hardware, engine))
+    there_is = _what_there_is(model, hardware, engine)
+    try:
+        sampled = _sample_all(model, replica, gpus) if hardware in SYSTEMS and model.hf_id else ()
+    except MissingExtraError:
+        sampled = ()
+        there_is += "; pip install 'meritorder[silicon]' (Linux x86-64) to sample what does not ship"
+    if sampled:
+        return sampled
+    raise PerformanceError("no measured performance", where=replica.label, fix=there_is)
 
 
 def _sample_all(model: Model, replica: Replica, gpus: int | None) -> tuple[Profile, ...]:

@@ -1,5 +1,10 @@
 """When work that can wait is let go, and what goes first."""
 
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+
 
 def backfill_seats(running: int, waiting: int, seat_cap: int) -> int:
     """Return how many deferrable sequences may join a replica now.
@@ -15,12 +20,12 @@ def backfill_seats(running: int, waiting: int, seat_cap: int) -> int:
     return max(0, seat_cap - running - waiting)
 
 
-def latest_start_s(deadline_s: float, work_s: float, margin_s: float) -> float:
-    """Return the last moment at which a request can start and still be done in time.
+def latest_start_s(deadline_s: Floats, work_s: Floats, arrived_s: Floats) -> Floats:
+    """Return the last moment at which requests can start and still be done in time, their arrival at the earliest.
 
     Args:
-        deadline_s: When it must be done.
-        work_s: How long it takes from its start, waiting for its first step included.
-        margin_s: Safety on top.
+        deadline_s: When they must be done, shape (requests,).
+        work_s: How long each takes from its start, with a margin, shape (requests,).
+        arrived_s: When they arrived, shape (requests,).
     """
-    return deadline_s - work_s - margin_s
+    return np.maximum(deadline_s - work_s, arrived_s)

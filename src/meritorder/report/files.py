@@ -21,14 +21,29 @@ def write_bytes(path: Path, content: bytes) -> None:
     Raises:
         ConfigError: The folder is missing or cannot be written to, or the disk is full.
     """
-    if path.is_dir():
-        raise ConfigError("is a folder", where=str(path), fix="name a file in it")
-    if not path.parent.is_dir():
-        raise ConfigError(f"the folder {path.parent} does not exist", where=str(path), fix="make it first")
+    check_target(path)
     try:
         _replace(path, content)
     except OSError as error:
         raise ConfigError(f"cannot be written: {error.strerror}", where=str(path), fix="name another file") from None
+
+
+def check_target(*paths: Path | None) -> None:
+    """Make sure that files can be written, before the work that they are to hold is done.
+
+    Raises:
+        ConfigError: A path is a folder, or is in none that can be written to; or two are the same.
+    """
+    named = [path for path in paths if path]
+    for path in named:
+        if path.is_dir():
+            raise ConfigError("is a folder", where=str(path), fix="name a file in it")
+        if not path.parent.is_dir():
+            raise ConfigError(f"the folder {path.parent} does not exist", where=str(path), fix="make it first")
+        if not os.access(path.parent, os.W_OK):
+            raise ConfigError("cannot be written: Permission denied", where=str(path), fix="name another file")
+    if len({path.resolve() for path in named}) < len(named):
+        raise ConfigError("is named twice", where=str(named[0]), fix="give each output a file of its own")
 
 
 def _replace(path: Path, content: bytes) -> None:

@@ -7,7 +7,7 @@ winners[leaves + r] is r. Of two that end at once the lower index wins.
 import numpy as np
 from numpy.typing import NDArray
 
-from meritorder.sim.compiled import compiled
+from meritorder.sim.compiled import inlined
 from meritorder.sim.state import Ints32, World
 
 
@@ -21,7 +21,7 @@ def seeding(replicas: int) -> Ints32:
     return winners
 
 
-@compiled
+@inlined
 def run_ends(world: World, r: int, end_s: float) -> None:
     """Note when the run of a replica ends, infinity if it has none."""
     world.next_s[r] = end_s

@@ -3,14 +3,14 @@
 import numpy as np
 
 from meritorder.policy.scale import to_add_for_deadline
-from meritorder.sim.compiled import compiled
+from meritorder.sim.compiled import compiled, inlined
 from meritorder.sim.heaps import pop, push
 from meritorder.sim.state import DUE_BUCKETS, ON, STARTING, World
 
 _to_add_for_deadline = compiled(to_add_for_deadline)
 
 
-@compiled
+@inlined
 def count_in_flight(world: World, p: int, now: float, change: int) -> None:
     """Note that a pool has more or fewer real-time requests in flight from now on; its autoscaler asks for them."""
     pool = world.pools[p]

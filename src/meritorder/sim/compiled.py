@@ -39,6 +39,11 @@ def compiled(function: _Function) -> _Function:
     return _compile(function, no_cpython_wrapper=True, no_cfunc_wrapper=True)
 
 
+def inlined(function: _Function) -> _Function:
+    """Compile a small function into its callers, where a call would cost more than what it does."""
+    return _compile(function, no_cpython_wrapper=True, no_cfunc_wrapper=True, forceinline=True)
+
+
 def entry(function: _Function) -> _Function:
     """Compile a function that Python calls; nothing happens before its first call."""
     return _compile(function, no_cfunc_wrapper=True)

@@ -16,14 +16,24 @@ import numpy as np
 from meritorder.policy.release import backfill_seats
 from meritorder.sim.agenda import run_ends
 from meritorder.sim.backlog import count_in_flight, unqueue
-from meritorder.sim.compiled import compiled
-from meritorder.sim.heaps import pop, push, remove
+from meritorder.sim.compiled import compiled, inlined
+from meritorder.sim.heaps import pop, push
+from meritorder.sim.seats import (
+    admit,
+    crossing_phase,
+    dequeue,
+    fits,
+    last_admitted,
+    last_deferrable_decoding,
+    preempt,
+    vacate,
+)
 from meritorder.sim.state import DEFERRABLE, NONE, ON, REALTIME, Floats, World
 
 _backfill_seats = compiled(backfill_seats)
 
 
-@compiled
+@inlined
 def steps_until(base_s: float, slope_s: float, batch: int, kv_tokens: int, gap_s: float) -> int:
     """Return the fewest decode steps, at least 1, that take at least `gap_s`."""
     first_s = base_s + slope_s * kv_tokens
@@ -36,7 +46,7 @@ def steps_until(base_s: float, slope_s: float, batch: int, kv_tokens: int, gap_s
     return count
 
 
-@compiled
+@inlined
 def spread(bins: Floats, bin_s: float, start_s: float, end_s: float, weight: float) -> None:
     """Add the time from start to end, times a weight, to its bins; the last bin takes what is beyond."""
     last = bins.shape[0] - 1
@@ -51,168 +61,7 @@ def spread(bins: Floats, bin_s: float, start_s: float, end_s: float, weight: flo
         index += 1
 
 
-@compiled
-def enqueue(world: World, r: int, lane: int, request: int) -> None:
-    """Put a request at the end of a replica's queue."""
-    rep = world.replicas[r]
-    world.requests[request].next = NONE
-    if rep.head[lane] == NONE:
-        rep.head[lane] = request
-    else:
-        world.requests[rep.tail[lane]].next = request
-    rep.tail[lane] = request
-    rep.waiting += 1
-
-
-@compiled
-def dequeue(world: World, r: int, lane: int) -> int:
-    """Take the first request of a replica's queue."""
-    rep = world.replicas[r]
-    request = np.int64(rep.head[lane])
-    rep.head[lane] = world.requests[request].next
-    rep.waiting -= 1
-    return request
-
-
-@compiled
-def _requeue_first(world: World, r: int, lane: int, request: int) -> None:
-    rep = world.replicas[r]
-    world.requests[request].next = rep.head[lane]
-    if rep.head[lane] == NONE:
-        rep.tail[lane] = request
-    rep.head[lane] = request
-    rep.waiting += 1
-
-
-@compiled
-def _crossing_phase(context: int, began: int, block: int) -> int:
-    """Return the remainder of the steps at which a sequence needs a new block."""
-    return (began + (block - context % block) % block) % block
-
-
-@compiled
-def _vacate(world: World, r: int, seat: int) -> None:
-    """Free a seat and its memory; the heap or the list that the sequence stood in is the caller's."""
-    rep = world.replicas[r]
-    pool = world.pools[rep.pool]
-    block = pool.block_tokens
-    request = np.int64(rep.seat_request[seat])
-    began = rep.seat_began[seat]
-    tokens = rep.seat_context[seat]
-    if began != NONE:
-        rep.crossing[_crossing_phase(tokens, began, block)] -= 1
-        tokens += rep.step - began
-        rep.decoding -= 1
-        rep.decoding_deferrable -= world.requests[request].deferrable
-        rep.kv_tokens -= tokens
-        rep.seat_cost_s[seat] += rep.share_s
-    else:
-        tokens += rep.seat_left[seat]
-    rep.blocks_used -= (tokens + block - 1) // block
-    rep.running -= 1
-    rep.seat_request[seat] = NONE
-    rep.free_seat[rep.free_seats] = seat
-    rep.free_seats += 1
-
-
-@compiled
-def leave(world: World, r: int, seat: int) -> None:
-    """Take an unfinished sequence off the replica, keeping count of what it generated."""
-    rep = world.replicas[r]
-    request = np.int64(rep.seat_request[seat])
-    if rep.seat_began[seat] != NONE:
-        world.requests[request].generated = world.requests[request].output_tokens - (rep.finish_step[seat] - rep.step)
-        remove(rep.finish_heap, rep.decoding, seat, rep.finish_step)
-    else:
-        place = 0
-        while rep.prompt_seat[place] != seat:
-            place += 1
-        rep.prompts -= 1
-        for index in range(place, rep.prompts):
-            rep.prompt_seat[index] = rep.prompt_seat[index + 1]
-    _vacate(world, r, seat)
-
-
-@compiled
-def _last_admitted(world: World, r: int) -> int:
-    """Return the seat of the sequence that was admitted last, of a deferrable one if there is any."""
-    rep = world.replicas[r]
-    last, rank = NONE, NONE
-    for seat in range(rep.seats):
-        request = np.int64(rep.seat_request[seat])
-        if request != NONE:
-            order = rep.seat_order[seat] + (np.int64(1) << 60) * world.requests[request].lane
-            if order > rank:
-                rank, last = order, np.int64(seat)
-    return last
-
-
-@compiled
-def _last_deferrable_decoding(world: World, r: int) -> int:
-    """Return the seat of the deferrable sequence that was admitted last among those past their prompt, or NONE."""
-    rep = world.replicas[r]
-    last, rank = NONE, NONE
-    if rep.decoding_deferrable > 0:
-        for place in range(rep.decoding):
-            seat = np.int64(rep.finish_heap[place])
-            if world.requests[rep.seat_request[seat]].lane == DEFERRABLE and rep.seat_order[seat] > rank:
-                rank, last = rep.seat_order[seat], seat
-    return last
-
-
-@compiled
-def _preempt(world: World, r: int, seat: int) -> None:
-    """Send a sequence back to the front of its queue.
-
-    It keeps its generated tokens and computes their context again (recomputation, as in vLLM).
-    """
-    request = np.int64(world.replicas[r].seat_request[seat])
-    leave(world, r, seat)
-    _requeue_first(world, r, np.int64(world.requests[request].lane), request)
-    world.state[0].preemptions += 1
-
-
-@compiled
-def _admit(world: World, r: int, request: int, now: float) -> int:
-    """Give a request a seat and memory for its prompt; returns the seat."""
-    rep = world.replicas[r]
-    pool = world.pools[rep.pool]
-    state = world.state[0]
-    row = world.requests[request]
-    block = pool.block_tokens
-    tokens = np.int64(row.input_tokens) + row.generated
-    rep.free_seats -= 1
-    seat = np.int64(rep.free_seat[rep.free_seats])
-    rep.seat_request[seat] = request
-    rep.seat_began[seat] = NONE
-    rep.seat_context[seat] = row.cached_tokens
-    rep.seat_left[seat] = tokens - row.cached_tokens
-    rep.seat_order[seat] = state.admissions
-    rep.seat_cost_s[seat] = 0.0
-    state.admissions += 1
-    rep.prompt_seat[rep.prompts] = seat
-    rep.prompts += 1
-    rep.running += 1
-    rep.blocks_used += (tokens + block - 1) // block
-    row.replica = r
-    if np.isnan(row.admitted_s):
-        row.admitted_s = now
-    return seat
-
-
-@compiled
-def _fits(world: World, r: int, request: int) -> bool:
-    """Whether the prompt fits in memory beside what the next decode step takes."""
-    rep = world.replicas[r]
-    pool = world.pools[rep.pool]
-    row = world.requests[request]
-    block = pool.block_tokens
-    tokens = np.int64(row.input_tokens) + row.generated
-    taken = rep.blocks_used + rep.crossing[rep.step % block]
-    return taken + (tokens + block - 1) // block <= pool.kv_blocks
-
-
-@compiled
+@inlined
 def _steps_that_fit(world: World, r: int, most: int) -> int:
     """Return how many decode steps, up to `most`, the free blocks allow."""
     rep = world.replicas[r]
@@ -246,7 +95,7 @@ def begin(world: World, r: int, now: float) -> None:
     rep.held_up = 0
     preempted = False
     while rep.running > 1 and rep.decoding > 0 and rep.blocks_used + rep.crossing[rep.step % block] > pool.kv_blocks:
-        _preempt(world, r, _last_admitted(world, r))
+        preempt(world, r, last_admitted(world, r))
         preempted = True
 
     batch = rep.decoding
@@ -268,16 +117,16 @@ def begin(world: World, r: int, now: float) -> None:
 
     while not preempted and budget > 0 and rep.head[REALTIME] != NONE:
         request = np.int64(rep.head[REALTIME])
-        if rep.running >= pool.max_seqs or not _fits(world, r, request):
-            seat = _last_deferrable_decoding(world, r) if state.preempt else NONE
+        if rep.running >= pool.max_seqs or not fits(world, r, request):
+            seat = last_deferrable_decoding(world, r) if state.preempt else NONE
             if seat == NONE:
                 break
-            _preempt(world, r, seat)
+            preempt(world, r, seat)
             budget += 1
             batch -= 1
             continue
         dequeue(world, r, REALTIME)
-        seat = _admit(world, r, request, now)
+        seat = admit(world, r, request, now)
         chunk = min(rep.seat_left[seat], budget)
         rep.seat_chunk[seat] = chunk
         pairs += chunk * (rep.seat_context[seat] + chunk / 2)
@@ -292,7 +141,7 @@ def begin(world: World, r: int, now: float) -> None:
         if _backfill_seats(rep.running, 0, pool.backfill_seats) == 0:
             break
         request = np.int64(rep.head[DEFERRABLE] if own else world.backlog[0])
-        if not _fits(world, r, request):
+        if not fits(world, r, request):
             if not own:
                 rep.held_up = 1
                 state.held_up += 1
@@ -302,7 +151,7 @@ def begin(world: World, r: int, now: float) -> None:
         else:
             unqueue(world)
             release_held_up(world, now)
-        seat = _admit(world, r, request, now)
+        seat = admit(world, r, request, now)
         chunk = min(rep.seat_left[seat], budget, backfill)
         rep.seat_chunk[seat] = chunk
         pairs += chunk * (rep.seat_context[seat] + chunk / 2)
@@ -326,7 +175,7 @@ def begin(world: World, r: int, now: float) -> None:
         run_ends(world, r, np.inf)
 
 
-@compiled
+@inlined
 def _run_for(world: World, r: int, steps: int) -> None:
     """Let the run under way be this many decode steps."""
     rep = world.replicas[r]
@@ -339,7 +188,7 @@ def _run_for(world: World, r: int, steps: int) -> None:
     run_ends(world, r, rep.run_start_s + taken_s)
 
 
-@compiled
+@inlined
 def cut(world: World, r: int, now: float) -> None:
     """End a stretch of decode steps at the first step that ends now or later."""
     rep = world.replicas[r]
@@ -358,7 +207,7 @@ def cut(world: World, r: int, now: float) -> None:
         _run_for(world, r, steps)
 
 
-@compiled
+@inlined
 def look_again(world: World, r: int, now: float) -> None:
     """Have a replica decide again: now if it has nothing to do, else at its next step."""
     rep = world.replicas[r]
@@ -380,7 +229,7 @@ def release_held_up(world: World, now: float) -> None:
                 cut(world, r, now)
 
 
-@compiled
+@inlined
 def finish(world: World, r: int) -> None:
     """Apply the run that ended: count its tokens, complete what is complete."""
     rep = world.replicas[r]
@@ -388,6 +237,7 @@ def finish(world: World, r: int) -> None:
     state = world.state[0]
     block = pool.block_tokens
     now = world.next_s[r]
+    pool.busy_until_s = now
     taken_s = now - rep.run_start_s
     steps = rep.run_steps
     batch = rep.decoding
@@ -418,7 +268,7 @@ def finish(world: World, r: int) -> None:
         _advance_prompts(world, r, now, taken_s / tokens)
 
 
-@compiled
+@inlined
 def _complete(world: World, r: int, seat: int, now: float) -> None:
     """Note that a request has all its tokens, and free its seat."""
     rep = world.replicas[r]
@@ -428,10 +278,10 @@ def _complete(world: World, r: int, seat: int, now: float) -> None:
     if not request.deferrable:
         count_in_flight(world, rep.pool, now, -1)
     world.state[0].done += 1
-    _vacate(world, r, seat)
+    vacate(world, r, seat)
 
 
-@compiled
+@inlined
 def _advance_prompts(world: World, r: int, now: float, token_s: float) -> None:
     """Count the prompt chunks of a step; a finished prompt gives its first token and starts to decode."""
     rep = world.replicas[r]
@@ -460,7 +310,7 @@ def _advance_prompts(world: World, r: int, now: float, token_s: float) -> None:
         rep.seat_began[seat] = rep.step
         rep.seat_cost_s[seat] -= rep.share_s
         rep.finish_step[seat] = rep.step + row.output_tokens - row.generated
-        rep.crossing[_crossing_phase(context, rep.step, block)] += 1
+        rep.crossing[crossing_phase(context, rep.step, block)] += 1
         push(rep.finish_heap, rep.decoding, seat, rep.finish_step)
         rep.decoding += 1
         rep.decoding_deferrable += row.deferrable

@@ -7,7 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from meritorder.perf.profile import EngineLimits, Profile
-from meritorder.sim.run import Fixed, Pool, Requests, simulate
+from meritorder.sim.pools import Fixed, Pool, Requests
+from meritorder.sim.run import simulate
 
 Floats = NDArray[np.float64]
 Tokens = NDArray[np.int32]

@@ -28,6 +28,13 @@ FIXED: Final = np.int64(0)
 SCHEDULED: Final = np.int64(1)
 CONCURRENCY: Final = np.int64(2)
 DEADLINES: Final = np.int64(3)
+QUEUE: Final = np.int64(4)
+
+# How real-time requests are routed.
+LEAST_REQUESTS: Final = np.int64(0)
+ROUND_ROBIN: Final = np.int64(1)
+LEAST_WORK: Final = np.int64(2)
+AFFINITY: Final = np.int64(3)
 
 # Lanes, as a replica's queues are numbered.
 REALTIME: Final = np.int64(0)
@@ -42,6 +49,7 @@ REQUEST: Final = np.dtype(
         ("first_token_s", "f8"),
         ("finished_s", "f8"),
         ("work_s", "f8"),  # seconds of a saturated replica that it takes
+        ("spent_s", "f8"),  # replica time that it cost before it was preempted
         ("input_tokens", "i4"),
         ("cached_tokens", "i4"),
         ("output_tokens", "i4"),
@@ -50,6 +58,7 @@ REQUEST: Final = np.dtype(
         ("replica", "i4"),
         ("attempts", "i4"),
         ("deferrable", "i4"),  # whose account it is on
+        ("session", "i4"),  # whose prefix it has, NONE if nobody's
         ("lane", "i4"),  # how it is served: deferrable until it is urgent
     ],
     align=True,
@@ -59,6 +68,8 @@ MOST_SEQS: Final = 1024
 MOST_STEP_TOKENS: Final = 32_768
 MOST_BLOCK_TOKENS: Final = 256
 MOST_SLOTS: Final = 4096
+MOST_LIVES: Final = 1024
+MOST_CEILINGS: Final = 4096
 STABILIZATION_TICKS: Final = 1024
 DUE_BUCKETS: Final = 1024
 
@@ -66,6 +77,7 @@ REPLICA: Final = np.dtype(
     [
         ("pool", "i8"),
         ("instance", "i8"),
+        ("cache", "i8"),  # which memory it has: another one each time that its instance is rented
         ("seats", "i8"),
         ("run_start_s", "f8"),
         ("run_steps", "i8"),  # steps of the run under way
@@ -81,6 +93,7 @@ REPLICA: Final = np.dtype(
         ("kv_tokens", "i8"),
         ("step", "i8"),
         ("blocks_used", "i8"),
+        ("work_s", "f8"),  # work of the requests that it holds
         ("share_s", "f8"),  # integral of step time over tokens in the step: what a seat has cost so far
         ("head", "i4", (2,)),  # its queues, by lane
         ("tail", "i4", (2,)),
@@ -108,7 +121,7 @@ REPLICA: Final = np.dtype(
     align=True,
 )
 
-INSTANCE: Final = np.dtype([("state", "i8"), ("ready_s", "f8"), ("paid_from_s", "f8")], align=True)
+INSTANCE: Final = np.dtype([("state", "i8"), ("ready_s", "f8"), ("paid_from_s", "f8"), ("ends_s", "f8")], align=True)
 
 POOL: Final = np.dtype(
     [
@@ -142,10 +155,22 @@ POOL: Final = np.dtype(
         ("decode_base_s", "f8", (MOST_SEQS + 1,)),
         ("decode_per_kv_s", "f8", (MOST_SEQS + 1,)),
         ("mixed_base_s", "f8", (MOST_STEP_TOKENS + MOST_SEQS + 1,)),
+        # how it is interrupted
+        ("lives", "i8"),  # drawn lives of instances, 0 if they live for ever
+        ("life_s", "f8", (MOST_LIVES,)),
+        ("notice_s", "f8"),
+        ("ceiling", "i8"),  # most instances that the provider leaves
+        ("ceilings", "i8"),  # changes of the ceiling
+        ("past_ceilings", "i8"),  # of these, those that have come
+        ("ceiling_from_s", "f8", (MOST_CEILINGS,)),
+        ("ceiling_from", "i4", (MOST_CEILINGS,)),
         # what became of it
+        ("started", "i8"),
+        ("interruptions", "i8"),
         ("in_flight", "i8"),
         ("in_flight_integral", "f8"),
         ("in_flight_since_s", "f8"),
+        ("busy_until_s", "f8"),  # end of its last run
         ("paid_s", "f8"),
         ("realtime_s", "f8"),
         ("deferrable_s", "f8"),
@@ -164,9 +189,13 @@ STATE: Final = np.dtype(
         ("give_up_s", "f8"),  # nothing is waited for beyond this
         ("bin_s", "f8"),
         ("due_bucket_s", "f8"),
+        ("routing", "i8"),
+        ("turn", "i8"),  # of round robin
+        ("local_prefixes", "i8"),  # a prefix is cached on the replica that served its session last
         ("preempt", "i8"),  # real-time requests take the seat of deferrable ones
         ("queued", "i8"),  # requests in the backlog
         ("admissions", "i8"),
+        ("caches", "i8"),  # memories of replicas so far
         ("done", "i8"),
         ("preemptions", "i8"),
         ("held_up", "i8"),  # replicas
@@ -194,3 +223,4 @@ class World(NamedTuple):
     pools: Records  # (P,)
     bins: Floats  # (P, 3, B): real-time work, deferrable work, paid time
     state: Records  # (1,)
+    homes: Ints32  # (sessions,): `cache` of the replica that admitted it last

@@ -80,7 +80,7 @@ def put_together(
     return Comparison(
         trace=_summary(trace),
         model=model.id,
-        hardware=baseline.pools[0][0].profile.hardware,
+        hardware=baseline.machine.profile.hardware,
         assumptions=[*assumptions, *(Assumption(text=text) for text in trace.report.assumptions)],
         arrangements=arrangements,
         baseline=baseline.name,
@@ -102,10 +102,10 @@ def put_together(
 
 
 def _fleet(trial: Trial, found: Found) -> Arrangement:
-    load, machine = trial.load, trial.pools[0][0]
+    load, machine = trial.load, trial.machine
     realtime = ~load.deferrable
     shown = realtime if realtime.any() else np.ones(len(load), bool)
-    work_s = sum(float(each.work_s(load).sum()) for each, _ in trial.pools[:1])
+    work_s = _work_done_s(trial)
     running_s = sum(pool.realtime_s + pool.deferrable_s for pool in trial.result.pools)
     ttft, tpot, e2e = trial.ttft_s[shown], trial.tpot_s[shown], trial.e2e_s[shown]
     notes = [trial.label]
@@ -139,6 +139,20 @@ def _fleet(trial: Trial, found: Found) -> Arrangement:
         notes=notes,
         timeline=_timeline(trial),
     )
+
+
+def _work_done_s(trial: Trial) -> float:
+    """Return the work in seconds of full replicas, each lane's measured on the replicas that did it."""
+    deferrable = trial.load.deferrable
+    total_s = 0.0
+    for lane, ran_s in (
+        (~deferrable, [pool.realtime_s for pool in trial.result.pools]),
+        (deferrable, [pool.deferrable_s for pool in trial.result.pools]),
+    ):
+        for (machine, _), seconds in zip(trial.pools, ran_s, strict=True):
+            if seconds > 0:
+                total_s += seconds / sum(ran_s) * float(machine.work_s(trial.load)[lane].sum())
+    return total_s
 
 
 def _peak_replicas(trial: Trial) -> int:
@@ -237,7 +251,7 @@ def _break_even(found: Found, apis: list[tuple[Tier, TokenPrice]], load: Load) -
     standard = next((price for tier, price in apis if tier is Tier.STANDARD), None)
     if standard is None:
         return None, "no provider sells this model as tokens, so there is nothing to break even with"
-    machine = found.baseline.pools[0][0]
+    machine = found.baseline.machine
     share = machine.usd_of_work(load) / _api_usd(standard, load)
     replica = f"a replica at {format_usd(machine.usd_per_replica_hour)} an hour"
     if share > 1:
@@ -251,12 +265,12 @@ def _ratio_note(ratio: float, baseline: Trial, batch: Trial) -> str:
         return ""
     full = f"{_utilization(baseline):.0%} of the paid capacity in real time, {_utilization(batch):.0%} in batch"
     if ratio < low:
-        return f"real time costs {ratio:.1f} times batch, less than the usual 2 to 5: work fills {full}"
-    return f"real time costs {ratio:.1f} times batch, more than the usual 2 to 5: work fills {full}"
+        return f"Less than the usual 2 to 5: work fills {full}."
+    return f"More than the usual 2 to 5: work fills {full}."
 
 
 def _utilization(trial: Trial) -> float:
-    return float(trial.pools[0][0].work_s(trial.load).sum()) / trial.paid_s
+    return _work_done_s(trial) / trial.paid_s
 
 
 def _sentence(found: Found, load: Load, ratio: float, apis: list[tuple[Tier, TokenPrice]]) -> str:
@@ -396,4 +410,5 @@ def _summary(trace: Trace) -> TraceSummary:
         bad_rows=report.bad_rows,
         failed_rows=report.failed_rows,
         estimated_tokens=report.estimated_tokens,
+        start_epoch_s=trace.epoch_s,
     )

@@ -18,7 +18,8 @@ from meritorder.errors import InfeasibleError, TraceError
 from meritorder.perf.calibration import SPREAD, Floats, Timings, Tuning, minimise, misfit
 from meritorder.perf.profile import EngineLimits, Profile
 from meritorder.perf.residuals import Calibration, Errors, stretch_ratios
-from meritorder.sim.run import Fixed, Pool, Requests, simulate
+from meritorder.sim.pools import Fixed, Pool, Requests
+from meritorder.sim.run import simulate
 from meritorder.study.starting import SetUp, starting_profile
 from meritorder.traces.timed import TimedLog, read_timed
 

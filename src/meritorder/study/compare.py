@@ -1,8 +1,6 @@
 """What a trace costs in real time, in batch, and as a mix."""
 
-from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
-from pathlib import Path
+from dataclasses import replace
 
 import numpy as np
 
@@ -10,61 +8,19 @@ from meritorder import catalog as facts
 from meritorder import traces
 from meritorder.catalog.tokens import token_prices
 from meritorder.comparison import Assumption, Comparison, Interval
-from meritorder.domain import Lane, Model, PricingModel, Slo
-from meritorder.errors import CatalogError, InfeasibleError, PerformanceError, WorkloadsError
-from meritorder.perf.profile import EngineLimits, Profile
-from meritorder.perf.shipped import find, load
-from meritorder.sim.saturation import saturate
+from meritorder.domain import Lane
+from meritorder.errors import CatalogError, InfeasibleError, WorkloadsError
+from meritorder.perf.accuracy import accuracy
 from meritorder.study import answer
 from meritorder.study.fleets import Machine
 from meritorder.study.load import Load, load_of
+from meritorder.study.machines import ASSUMED_INTERRUPTIONS_PER_MONTH, machines_for, spot_machines
+from meritorder.study.options import Options
 from meritorder.study.search import Found, Progress, Search
 from meritorder.traces.workloads import assign, load_workloads, parse_defer
-from meritorder.units import SECONDS_PER_DAY, SECONDS_PER_HOUR, SECONDS_PER_MINUTE, format_duration
+from meritorder.units import format_duration
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Options:
-    """What to compare, and on what assumptions.
-
-    Args:
-        model: Name of the model that is served; "" takes the trace's own.
-        hardware: Names of hardware; the cheapest is taken for each lane.
-        providers: Providers to rent from; empty takes all.
-        regions: Regions to rent in; empty takes all.
-        engine: Inference engine.
-        precision: Precision of the weights; None takes the model's own.
-        tp: GPUs of a replica; None takes the cheapest that keeps the SLO.
-        slo: The real-time promise where no workload states one.
-        defer: Shares that may wait, as `40%@4h`.
-        workloads: Workloads file.
-        patience_s: Deadline of a request in the batch arrangement that has none of its own.
-        spread_s: Time over which requests without arrival times are spread.
-        startup_s: From the decision to rent a machine until it serves.
-        startup_paid_s: The part of that which is paid for.
-        profile: Profile file of one's own endpoint.
-        catalogs: Files that add prices or override them.
-        seed: Of whatever is drawn.
-    """
-
-    model: str = ""
-    hardware: tuple[str, ...] = ("h100",)
-    providers: tuple[str, ...] = ()
-    regions: tuple[str, ...] = ()
-    engine: str = "vllm"
-    precision: str | None = None
-    tp: int | None = None
-    slo: Slo = field(default_factory=lambda: Slo(ttft_s=2.0, tpot_s=0.1, attainment=0.99))
-    slo_assumed: bool = True
-    defer: tuple[str, ...] = ()
-    workloads: Path | None = None
-    patience_s: float = SECONDS_PER_DAY
-    spread_s: float = SECONDS_PER_HOUR
-    startup_s: float = 5 * SECONDS_PER_MINUTE
-    startup_paid_s: float = 4 * SECONDS_PER_MINUTE
-    profile: Path | None = None
-    catalogs: tuple[Path, ...] = ()
-    seed: int = 0
+__all__ = ["Options", "compare"]
 
 
 def compare(trace: traces.Trace, options: Options, progress: Progress = lambda _: None) -> Comparison:
@@ -81,16 +37,25 @@ def compare(trace: traces.Trace, options: Options, progress: Progress = lambda _
     catalog = facts.load(options.catalogs)
     model = catalog.find_model(options.model or _only_model(trace))
     promised, assumptions = _promises(trace, options)
-    machines = _machines(catalog, model, promised, options, progress)
-    found = Search(load=promised, machines=machines, patience_s=options.patience_s, progress=progress).run()
+    machines = machines_for(catalog, model, promised, options, progress)
+    cheapest = [*machines[:1], *(spot_machines(catalog, machines, options) if options.spot else [])]
+    search = Search(
+        load=promised,
+        machines=machines,
+        batch_machine=min(cheapest, key=lambda machine: machine.usd_of_work(promised)),
+        patience_s=options.patience_s,
+        present_replicas=options.replicas,
+        progress=progress,
+    )
+    found = search.run()
     progress("judging how sure that is")
     return answer.put_together(
         trace=trace,
         model=model,
         found=found,
         load=promised,
-        assumptions=[*assumptions, *_assumptions(options, promised)],
-        interval=_interval(found),
+        assumptions=[*assumptions, *_assumptions(options, promised), *_spot_assumptions(search.batch_machine)],
+        interval=_interval(found, search),
         tokens=token_prices(model),
     )
 
@@ -118,23 +83,27 @@ def _promises(trace: traces.Trace, options: Options) -> tuple[Load, list[Assumpt
         trace = replace(trace, requests=spread)
         text = f"the trace has no arrival times: requests are spread evenly over {format_duration(span_s)}"
         assumptions.append(Assumption(text=text, option="--spread"))
-    assigned = assign(trace, declared, options.slo, rules, options.seed)
-    promised = load_of(assigned.requests, assigned.workloads, options.slo, span_s)
+    assigned = assign(trace, declared, options.promise, rules, options.seed)
+    promised = load_of(assigned.requests, assigned.workloads, options.promise, span_s)
     late = promised.deferrable & (promised.deadline_s <= promised.arrived_s)
     if late.any():
         raise WorkloadsError(
             f"{int(late.sum()):,} requests have a deadline before they arrive", fix="mend the deadlines"
         )
-    assumptions += [Assumption(text=text, option="--workloads") for text in assigned.assumptions]
+    assumptions += [Assumption(text=text, option=_option_of(text)) for text in assigned.assumptions]
     return promised, assumptions
 
 
+def _option_of(text: str) -> str:
+    return "--defer" if "able to wait" in text else "--workloads"
+
+
 def _assumptions(options: Options, load: Load) -> list[Assumption]:
-    slo = options.slo
+    slo = options.promise
     taken = [
         Assumption(
-            text=f"a machine serves {format_duration(options.startup_s)} after it is rented, "
-            f"{format_duration(options.startup_paid_s)} of which are paid",
+            text=f"a machine serves {format_duration(options.startup.total_s)} after it is rented, "
+            f"{format_duration(options.startup.paid_s)} of which are paid",
             option="--startup",
         ),
         Assumption(
@@ -143,7 +112,7 @@ def _assumptions(options: Options, load: Load) -> list[Assumption]:
         ),
     ]
     default_used = any(w.lane is Lane.REALTIME and w.assumed for w in load.workloads)
-    if options.slo_assumed and default_used:
+    if options.slo is None and default_used:
         promise = f"{slo.ttft_s:g} s to the first token and {slo.tpot_s:g} s a token after it"
         text = f"real time means {slo.attainment:.0%} of requests within {promise}"
         taken.insert(0, Assumption(text=text, option="--slo"))
@@ -153,72 +122,45 @@ def _assumptions(options: Options, load: Load) -> list[Assumption]:
     return taken
 
 
-def _machines(catalog: facts.Catalog, model: Model, load: Load, options: Options, progress: Progress) -> list[Machine]:
-    """Return every replica on its cheapest machine, cheapest work first."""
-    found: list[Machine] = []
-    problems: list[Exception] = []
-    for profile in _profiles(catalog, model, options, problems):
-        limits = profile.limits or EngineLimits()
-        longest = int((load.input_tokens.astype(np.int64) + load.output_tokens).max())
-        if longest > profile.kv_capacity_tokens:
-            problems.append(_too_long(profile, longest))
-            continue
-        try:
-            offer = catalog.cheapest(
-                profile.hardware, profile.gpus, (PricingModel.ON_DEMAND,), options.providers, options.regions
-            )
-        except CatalogError as error:
-            problems.append(error)
-            continue
-        progress(f"measuring full {profile.replica.label}")
-        saturation = saturate(load.requests(np.zeros(len(load)), np.zeros(len(load))), profile, limits)
-        found.append(
-            Machine(
-                profile=profile,
-                offer=offer,
-                limits=limits,
-                saturation=saturation,
-                startup_s=options.startup_s,
-                startup_paid_s=min(options.startup_paid_s, options.startup_s),
-            )
-        )
-    if not found:
-        raise problems[0]
-    return sorted(found, key=lambda machine: machine.usd_of_work(load))
-
-
-def _profiles(catalog: facts.Catalog, model: Model, options: Options, problems: list[Exception]) -> Iterable[Profile]:
-    if options.profile:
-        yield from _own_profiles(options.profile, model)
-        return
-    for name in options.hardware:
-        hardware = catalog.find_hardware(name)
-        try:
-            yield from find(model, hardware.id, engine=options.engine, precision=options.precision, gpus=options.tp)
-        except PerformanceError as error:
-            problems.append(error)
-
-
-def _own_profiles(path: Path, model: Model) -> list[Profile]:
-    """Return the profiles in a file that are of this model."""
-    found = load(path)
-    of_model = [profile for profile in found if profile.model == model.id]
-    if not of_model:
-        there = ", ".join(sorted({profile.model for profile in found}))
-        raise PerformanceError(
-            f"no profile of {model.id}", where=str(path), fix=f"it has {there}; say which with --model"
-        )
-    return of_model
-
-
-def _too_long(profile: Profile, longest: int) -> InfeasibleError:
-    return InfeasibleError(
-        f"the longest request has {longest:,} tokens, but memory holds {profile.kv_capacity_tokens:,}",
-        where=profile.replica.label,
-        fix="use more GPUs a replica (--tp) or hardware with more memory (--hardware)",
+def _spot_assumptions(machine: Machine) -> list[Assumption]:
+    if not machine.lives_s:
+        return []
+    share = machine.offer.interruptions_per_month
+    text = (
+        f"spot machines are taken back as the provider states: {share:.1%} of them a month"
+        if share is not None
+        else f"spot machines are taken back at {ASSUMED_INTERRUPTIONS_PER_MONTH:.0%} a month, which nobody states"
     )
+    return [Assumption(text=f"{text}, at random, with the work that they hold", option="--spot")]
 
 
-def _interval(found: Found) -> Interval | None:
-    """Simulate the baseline and the mix again with every step faster and slower by the performance model's error."""
-    return None
+def _interval(found: Found, search: Search) -> Interval | None:
+    """Search again with every step faster and slower by the performance model's measured error."""
+    if found.mix.usd >= found.baseline.usd:
+        return None
+    used: list[Machine] = []
+    for machine in (machine for trial in (found.baseline, found.mix) for machine, _ in trial.pools):
+        if machine not in used:
+            used.append(machine)
+    profiles = [machine.profile for machine in used]
+    found_accuracy = [accuracy(profile) for profile in profiles]
+    known = [each for each in found_accuracy if each is not None]
+    if len(known) < len(profiles):
+        return None
+    worst = max(known, key=lambda each: each.error)
+    error = worst.error
+    shares = [1 - found.mix.usd / found.baseline.usd]
+    for factor in (1 - error, 1 + error):
+        again = replace(
+            search,
+            machines=[machine.slowed(factor) for machine in used if not machine.lives_s],
+            batch_machine=search.batch_machine.slowed(factor),
+            autoscale=found.baseline.autoscales or found.mix.autoscales,
+            tried=[],
+        )
+        try:
+            shares.append(again.saving_share())
+        except InfeasibleError:
+            continue
+    basis = f"every step {error:.0%} faster and slower ({worst.basis}), whole machines bought anew each time"
+    return Interval(low=min(shares), high=max(shares), basis=basis)

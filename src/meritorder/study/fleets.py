@@ -3,14 +3,15 @@
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Final, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from meritorder.domain import Offer
 from meritorder.perf.profile import EngineLimits, Profile
-from meritorder.sim.run import Autoscaled, Fixed, ForDeadlines, Pool, Result, simulate
+from meritorder.sim.pools import Autoscaled, Fixed, ForDeadlines, Interruptions, Pool, Result
+from meritorder.sim.run import simulate
 from meritorder.sim.saturation import Saturation
 from meritorder.study.load import Load
 from meritorder.units import SECONDS_PER_DAY, SECONDS_PER_HOUR, SECONDS_PER_MINUTE
@@ -25,7 +26,8 @@ _MOST_STEADY_MACHINES: Final = 8
 _STEADY_PRECISION: Final = 0.01
 # Targets among which an autoscaler's is searched.
 _AUTOSCALER_TARGETS: Final = 16
-# Share of the promised pace that a step may take with deferrable work in it.
+# Share of the promised pace that a decode step may take, and a step with a prompt chunk of deferrable work in it.
+_DECODE_PACE_SHARE: Final = 0.7
 _PACE_SHARE: Final = 0.9
 
 
@@ -40,6 +42,7 @@ class Machine:
         saturation: What this load's work takes on a full replica.
         startup_s: From the decision to rent until it serves.
         startup_paid_s: The part of that which is paid for.
+        lives_s: Lives of machines that the provider takes back, in the order in which they are rented.
     """
 
     profile: Profile
@@ -48,6 +51,7 @@ class Machine:
     saturation: Saturation
     startup_s: float
     startup_paid_s: float
+    lives_s: tuple[float, ...] = ()
 
     @property
     def replicas(self) -> int:
@@ -79,6 +83,21 @@ class Machine:
         chunks = np.ceil(load.input_tokens / self.limits.max_num_batched_tokens)
         return np.asarray(load.output_tokens * per_token_s + (chunks + 1) * step_s)
 
+    def slowed(self, factor: float) -> Self:
+        """Return the machine with every step of its engine longer by this factor."""
+        full = self.saturation
+        return replace(
+            self,
+            profile=self.profile.slowed(factor),
+            saturation=replace(
+                full,
+                prefill_s=full.prefill_s * factor,
+                pair_s=full.pair_s * factor,
+                decode_s=full.decode_s * factor,
+                tokens_per_s=full.tokens_per_s / factor,
+            ),
+        )
+
     def pool(self, scaling: Fixed | Autoscaled | ForDeadlines, *, realtime: bool, backfill: "Backfill | None") -> Pool:
         """Return machines of this kind as a pool of the simulator."""
         return Pool(
@@ -92,6 +111,7 @@ class Machine:
             startup_s=self.startup_s,
             startup_paid_s=self.startup_paid_s,
             minimum_billing_s=self.offer.minimum_billing_s,
+            interruptions=Interruptions(lives_s=self.lives_s) if self.lives_s else None,
         )
 
 
@@ -118,7 +138,7 @@ def backfill_for(machine: Machine, load: Load) -> Backfill:
     context = float(np.mean(load.input_tokens + load.output_tokens / 2))
     batches = np.arange(1.0, machine.limits.max_num_seqs + 1)
     decode_s = machine.profile.step_time_s(0, batches, batches * context)
-    seats = int(np.count_nonzero(decode_s <= 0.7 * pace_s))
+    seats = int(np.count_nonzero(decode_s <= _DECODE_PACE_SHARE * pace_s))
     chunks = np.arange(64.0, machine.limits.max_num_batched_tokens - seats + 1, 64.0)
     mixed_s = machine.profile.step_time_s(chunks, seats, seats * context, chunks * context / 2)
     tokens = int(64 * np.count_nonzero(mixed_s <= _PACE_SHARE * pace_s))
@@ -150,6 +170,16 @@ class Trial:
     attainment: float | None
     kept: bool
     missed: int
+
+    @property
+    def machine(self) -> Machine:
+        """Its first machine in merit order: the real-time one if it has any."""
+        return self.pools[0][0]
+
+    @property
+    def autoscales(self) -> bool:
+        """Whether an autoscaler decides how many of them there are."""
+        return isinstance(self.pools[0][1].scaling, Autoscaled)
 
     @property
     def paid_s(self) -> float:
@@ -191,8 +221,7 @@ def serve(name: str, label: str, load: Load, pools: tuple[tuple[Machine, Pool], 
         account.paid_s / SECONDS_PER_HOUR * each.usd_per_replica_hour
         for (each, _), account in zip(pools, result.pools, strict=True)
     )
-    missed = int(np.count_nonzero(load.deferrable & ~(result.finished_s <= load.deadline_s)))
-    attainment, enough = load.attained(result.first_token_s - load.arrived_s, _tpot_s(load, result))
+    attainment, kept, missed = _judge(load, result)
     return Trial(
         name=name,
         label=label,
@@ -201,9 +230,22 @@ def serve(name: str, label: str, load: Load, pools: tuple[tuple[Machine, Pool], 
         result=result,
         usd=usd,
         attainment=attainment,
-        kept=enough and missed == 0,
+        kept=kept,
         missed=missed,
     )
+
+
+def rejudged(trial: Trial, load: Load, name: str, label: str) -> Trial:
+    """Return a fleet that served the same requests, judged by other promises."""
+    attainment, kept, missed = _judge(load, trial.result)
+    return replace(trial, name=name, label=label, load=load, attainment=attainment, kept=kept, missed=missed)
+
+
+def _judge(load: Load, result: Result) -> tuple[float | None, bool, int]:
+    """Return the share of real-time requests in time, whether all promises were kept, and how many are late."""
+    missed = int(np.count_nonzero(load.deferrable & ~(result.finished_s <= load.deadline_s)))
+    attainment, enough = load.attained(result.first_token_s - load.arrived_s, _tpot_s(load, result))
+    return attainment, enough and missed == 0, missed
 
 
 def fixed(machine: Machine, load: Load, instances: int) -> Trial:

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from meritorder.domain import Lane, Slo, Workload
 from meritorder.errors import InfeasibleError
 from meritorder.perf.profile import EngineLimits, Profile
-from meritorder.sim.run import Requests
+from meritorder.policy.release import latest_start_s
+from meritorder.sim.pools import Requests
 from meritorder.sim.saturation import alone_on_a_replica
 
 Floats = NDArray[np.float64]
@@ -103,7 +104,7 @@ class Load:
             input_tokens=self.input_tokens,
             cached_tokens=self.cached_tokens,
             output_tokens=self.output_tokens,
-            latest_start_s=np.maximum(self.deadline_s - seat_s, self.arrived_s),
+            latest_start_s=latest_start_s(self.deadline_s, seat_s, self.arrived_s),
             work_s=work_s,
         )
 
@@ -167,10 +168,12 @@ def check_slo(load: Load, profile: Profile, limits: EngineLimits) -> None:
     if enough or share is None:
         return
     needed = max([load.attainment, *(w.slo.attainment for w in load.workloads if w.slo)])
-    ttft_q, tpot_q = float(np.quantile(ttft_s, needed)), float(np.nanquantile(tpot_s, needed))
+    paced = tpot_s[np.isfinite(tpot_s)]
+    takes = f"{np.quantile(ttft_s, needed):.2g} s to the first token"
+    takes += f" and {np.quantile(paced, needed):.2g} s a token after it" if len(paced) else ""
     raise InfeasibleError(
         f"no replica can meet the SLO: alone on an idle one {share:.1%} of requests keep it, "
-        f"{needed:.1%} must; that share takes {ttft_q:.2g} s to the first token and {tpot_q:.2g} s a token after it",
+        f"{needed:.1%} must; that share takes {takes}",
         where=profile.replica.label,
         fix="loosen it with --slo ttft=…,tpot=…, use more GPUs a replica (--tp), or faster hardware",
     )

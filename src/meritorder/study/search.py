@@ -11,8 +11,10 @@ from meritorder.study.fleets import (
     autoscaled,
     backfill_for,
     batch,
+    fixed,
     fullest_within_slo,
     mix,
+    rejudged,
     smallest_fixed,
 )
 from meritorder.study.load import Load, check_slo
@@ -31,9 +33,8 @@ class Found:
         batch: All requests in batch.
         mix: Both lanes, the cheapest way found.
         alone: The real-time lane alone, None if there is none.
-        slo_utilization: Utilisation of the always-on fleet at the highest steady load at which it keeps the SLO.
+        slo_utilization: Utilisation of the baseline's replicas at the highest steady load that keeps the SLO.
         tried: Every fleet simulated.
-        waterfalls: Real time to batch and to the mix.
     """
 
     fixed: Trial
@@ -52,16 +53,22 @@ class Search:
 
     Args:
         load: The requests with their promises.
-        machines: Replicas on machines to choose from, cheapest work first.
+        machines: Replicas on machines to choose from for real time, cheapest work first.
+        batch_machine: Replica on the machine with the cheapest work, for what can wait.
         patience_s: How long a request may wait in batch that has no deadline of its own.
         progress: Told what is being tried.
+        present_replicas: Replicas of the fleet that real time runs on now; None searches the cheapest.
+        autoscale: Whether to search autoscalers as well.
         tried: Every fleet simulated so far.
     """
 
     load: Load
     machines: list[Machine]
+    batch_machine: Machine
     patience_s: float
     progress: Progress
+    present_replicas: int | None = None
+    autoscale: bool = True
     tried: list[Trial] = field(default_factory=list)
 
     def run(self) -> Found:
@@ -71,12 +78,10 @@ class Search:
             InfeasibleError: No fleet keeps the SLO; says what would help.
         """
         realtime = self.load.all_realtime()
-        always = self._cheapest_fixed(realtime, "real time, always on")
-        scaled = self._best_autoscaled(always, realtime)
-        baseline = scaled if scaled.kept and scaled.usd < always.usd else always
+        always, scaled = self._realtime(realtime)
+        baseline = self._baseline(always, scaled)
         self.progress("simulating batch")
-        machine = self.machines[0]
-        batched = batch(machine, self.load.all_deferrable(self.patience_s))
+        batched = batch(self.batch_machine, self.load.all_deferrable(self.patience_s))
         self.tried.append(batched)
         alone, mixed = self._best_mix(baseline)
         return Found(
@@ -86,13 +91,41 @@ class Search:
             batch=batched,
             mix=mixed,
             alone=alone,
-            slo_utilization=fullest_within_slo(*always.pools[0], realtime),
+            slo_utilization=fullest_within_slo(*baseline.pools[0], realtime),
             tried=self.tried,
         )
 
-    def _cheapest_fixed(self, load: Load, what: str) -> Trial:
-        """Search the cheapest fleet that is always on, over the replicas at hand."""
-        best: Trial | None = None
+    def saving_share(self) -> float:
+        """Find only what letting some wait saves: 1 - mix / real time.
+
+        Raises:
+            InfeasibleError: No fleet keeps the SLO.
+        """
+        baseline = self._baseline(*self._realtime(self.load.all_realtime()))
+        return 1 - self._best_mix(baseline)[1].usd / baseline.usd
+
+    def _baseline(self, always: Trial, scaled: Trial) -> Trial:
+        """Return the present fleet if there is one, else the cheaper of the two that keep the SLO."""
+        if self.present_replicas is None and scaled.kept and scaled.usd < always.usd:
+            return scaled
+        return always
+
+    def _realtime(self, load: Load) -> tuple[Trial, Trial]:
+        """Return the cheapest fleet that is always on, and the cheapest that is autoscaled."""
+        if self.present_replicas is not None:
+            machine = self.machines[0]
+            fleets = [fixed(machine, load, math.ceil(self.present_replicas / machine.replicas))]
+            self.tried += fleets
+        else:
+            fleets = self._fixed_fleets(load, "real time, always on")
+        return fleets[0], self._best_autoscaled(fleets, load) if self.autoscale else fleets[0]
+
+    def _fixed_fleets(self, load: Load, what: str) -> list[Trial]:
+        """Search the smallest fleet that is always on, for each replica at hand; the cheapest first.
+
+        A replica whose work alone costs more than a whole fleet of another is left out.
+        """
+        fleets: list[Trial] = []
         problem: InfeasibleError | None = None
         for machine in self.machines:
             try:
@@ -100,25 +133,27 @@ class Search:
             except InfeasibleError as error:
                 problem = problem or error
                 continue
-            if best and machine.usd_of_work(load) > best.usd:
+            if fleets and machine.usd_of_work(load) > min(trial.usd for trial in fleets):
                 continue
+            trials = []
             for trial in smallest_fixed(machine, load):
                 self.progress(f"{what}: {trial.label}, SLO kept for {trial.attainment or 1:.1%}")
-                self.tried.append(trial)
-                if trial.kept and (best is None or trial.usd < best.usd):
-                    best = trial
-        if best is None:
+                trials.append(trial)
+            self.tried += trials
+            fleets += [trial for trial in trials if trial.kept][-1:]
+        if not fleets:
             raise problem or InfeasibleError(
                 "no fleet of up to 4,096 replicas keeps the SLO", fix="loosen it with --slo, or use faster hardware"
             )
-        return best
+        return sorted(fleets, key=lambda trial: trial.usd)
 
-    def _best_autoscaled(self, always: Trial, load: Load) -> Trial:
-        machine, pool = always.pools[0]
+    def _best_autoscaled(self, fleets: list[Trial], load: Load) -> Trial:
+        """Search the cheapest autoscaler over the replicas of fleets that hold, always on."""
         trials = []
-        for trial in autoscaled(machine, load, pool.most_instances):
-            self.progress(f"real time, autoscaled: {trial.label}, SLO kept for {trial.attainment or 1:.1%}")
-            trials.append(trial)
+        for machine, pool in (always.pools[0] for always in fleets):
+            for trial in autoscaled(machine, load, pool.most_instances):
+                self.progress(f"real time, autoscaled: {trial.label}, SLO kept for {trial.attainment or 1:.1%}")
+                trials.append(trial)
         self.tried += trials
         kept = [trial for trial in trials if trial.kept]
         if kept:
@@ -128,33 +163,34 @@ class Search:
     def _best_mix(self, baseline: Trial) -> tuple[Trial | None, Trial]:
         """Return the real-time lane alone, and the cheapest way found to serve both lanes."""
         deferrable = self.load.deferrable
-        whole = replace(baseline, name="mix", label=f"all in real time: {baseline.label}", load=self.load)
+        whole = rejudged(baseline, self.load, "mix", f"all in real time: {baseline.label}")
         if not deferrable.any():
             return baseline, whole
         if deferrable.all():
-            apart = replace(batch(self.machines[0], self.load), name="mix")
+            apart = replace(batch(self.batch_machine, self.load), name="mix")
             return None, min((t for t in (apart, whole) if t.kept), key=lambda t: t.usd, default=whole)
         lane = self.load.only(~deferrable)
-        always = self._cheapest_fixed(lane, "real-time lane alone")
-        scaled = self._best_autoscaled(always, lane)
-        bases = [always, *([scaled] if scaled.kept else [])]
+        fleets = self._fixed_fleets(lane, "real-time lane alone")
+        bases = [fleets[0]]
+        if self.autoscale:
+            bases += [trial for trial in [self._best_autoscaled(fleets, lane)] if trial.kept]
         candidates = [whole]
         for base in bases:
             candidates += self._mixes(base)
         self.tried += candidates[1:]
         alone = min(bases, key=lambda trial: trial.usd)
-        return alone, min((trial for trial in candidates if trial.kept), key=lambda trial: trial.usd)
+        return alone, min((trial for trial in candidates if trial.kept), key=lambda trial: trial.usd, default=whole)
 
     def _mixes(self, base: Trial) -> Iterable[Trial]:
         """Fill the gaps of a real-time fleet, less and less until its SLO holds; and the lanes apart."""
-        room = backfill_for(base.pools[0][0], self.load)
+        room = backfill_for(base.machine, self.load)
         for share in (1.0, 0.75, 0.5, 0.25):
             if room.seats == 0:
                 break
             filled = replace(room, seats=max(1, math.floor(room.seats * share)))
-            trial = mix(base, self.machines[0], self.load, filled)
+            trial = mix(base, self.batch_machine, self.load, filled)
             self.progress(f"mix: {trial.label}, SLO kept for {trial.attainment or 1:.1%}, {trial.missed} late")
             yield trial
             if trial.kept:
                 break
-        yield mix(base, self.machines[0], self.load, None)
+        yield mix(base, self.batch_machine, self.load, None)

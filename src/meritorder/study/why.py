@@ -13,6 +13,8 @@ arrangements is the difference of the three; what waits escapes the first two. S
 
 from dataclasses import dataclass
 
+import msgspec
+
 from meritorder.comparison import Waterfall, WaterfallPart
 from meritorder.study.fleets import Trial
 
@@ -51,7 +53,7 @@ def to_batch(realtime: Trial, batch: Trial, slo_utilization: float) -> Waterfall
         ),
         *_prices(start, end),
     ]
-    return Waterfall(start=realtime.name, end=batch.name, from_usd=realtime.usd, to_usd=batch.usd, parts=parts)
+    return _waterfall(realtime, batch, parts)
 
 
 def to_mix(realtime: Trial, mix: Trial, slo_utilization: float, alone: Trial) -> Waterfall:
@@ -83,17 +85,17 @@ def to_mix(realtime: Trial, mix: Trial, slo_utilization: float, alone: Trial) ->
         ),
         *_prices(start, end),
     ]
-    return Waterfall(start=realtime.name, end=mix.name, from_usd=realtime.usd, to_usd=mix.usd, parts=parts)
+    return _waterfall(realtime, mix, parts)
 
 
 def _split_realtime(trial: Trial, slo_utilization: float) -> _Split:
-    work_usd = trial.pools[0][0].usd_of_work(trial.load)
+    work_usd = trial.machine.usd_of_work(trial.load)
     small_usd = work_usd * (1 / slo_utilization - 1)
     return _Split(beyond_usd=trial.usd - work_usd - small_usd, small_usd=small_usd, work_usd=work_usd)
 
 
 def _split_batch(trial: Trial) -> _Split:
-    work_usd = trial.pools[0][0].usd_of_work(trial.load)
+    work_usd = trial.machine.usd_of_work(trial.load)
     return _Split(beyond_usd=trial.usd - work_usd, small_usd=0.0, work_usd=work_usd)
 
 
@@ -103,10 +105,17 @@ def _deferred_work_usd(mix: Trial) -> float:
     ran_s = [pool.deferrable_s for pool in mix.result.pools]
     total_s = sum(ran_s)
     if total_s == 0:
-        return mix.pools[0][0].usd_of_work(waiting)
+        return mix.machine.usd_of_work(waiting)
     return sum(
         seconds / total_s * machine.usd_of_work(waiting) for seconds, (machine, _) in zip(ran_s, mix.pools, strict=True)
     )
+
+
+def _waterfall(start: Trial, end: Trial, parts: list[WaterfallPart]) -> Waterfall:
+    """Join the parts; what is only rounding is nothing."""
+    least_usd = 1e-9 * start.usd
+    clean = [part if abs(part.usd) > least_usd else msgspec.structs.replace(part, usd=0.0) for part in parts]
+    return Waterfall(start=start.name, end=end.name, from_usd=start.usd, to_usd=end.usd, parts=clean)
 
 
 def _batch_size(start: _Split, end: _Split) -> WaterfallPart:
@@ -122,9 +131,9 @@ def _prices(start: _Split, end: _Split) -> list[WaterfallPart]:
     return [
         WaterfallPart(
             name="pricing_model",
-            title="Pricing model",
+            title="Machine and pricing model",
             usd=end.work_usd - start.work_usd,
-            why="the same work on another machine, or at another price",
+            why="the same work on another machine or size of replica, or under another pricing model",
         ),
         WaterfallPart(name="api_tier", title="Token-API tier", usd=0.0, why="no tokens are bought here"),
     ]

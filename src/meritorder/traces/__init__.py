@@ -28,7 +28,7 @@ __all__ = ["BadRow", "ReadReport", "Trace", "read"]
 
 
 def read(
-    sources: Sequence[str | Path],
+    sources: str | Path | Sequence[str | Path],
     *,
     format: str | None = None,  # noqa: A002  (the name of the option)
     columns: Mapping[str, str] | None = None,
@@ -41,7 +41,8 @@ def read(
     """Read a trace from one or many files.
 
     Args:
-        sources: Paths, globs, or "-" for standard input; gzip and zstd are unpacked. Files share one clock.
+        sources: One or many of paths, globs, or "-" for standard input; gzip and zstd are unpacked. Files share one
+            clock.
         format: Name of the format, else it is found by content.
         columns: Field of `generic.FIELDS` to column.
         scale: Factor on the rate, see `scale.scaled`; after the window is cut.
@@ -53,7 +54,7 @@ def read(
     Raises:
         TraceError: A source cannot be read, or holds no requests; with `strict`, a row is bad.
     """
-    with files.opened(sources) as plain:
+    with files.opened([sources] if isinstance(sources, (str, Path)) else sources) as plain:
         taken: list[tuple[str, Raw, Intake]] = []
         for file in plain:
             name, raw = formats.read(file, name=format, columns=columns)

@@ -9,7 +9,8 @@ from tests.property.fleets import profile
 
 from meritorder.errors import InfeasibleError
 from meritorder.perf.profile import EngineLimits
-from meritorder.sim.run import Autoscaled, Fixed, ForDeadlines, Pool, Requests, Scheduled, simulate
+from meritorder.sim.pools import Autoscaled, Fixed, ForDeadlines, Pool, Requests, Scheduled
+from meritorder.sim.run import simulate
 
 STEADY = profile(
     kv_capacity_tokens=1000,
@@ -33,7 +34,7 @@ def requests(*rows: tuple[float, int, int, float]) -> Requests:
     )
 
 
-def finished(wanted: Requests, *pools: Pool, **options: float) -> np.ndarray:
+def finished(wanted: Requests, *pools: Pool, **options: object) -> np.ndarray:
     """Return when each was finished, the same in both simulators."""
     options = {"horizon_s": 10.0, "tick_s": 1.0, **options}
     found = simulate(wanted, pools, **options)

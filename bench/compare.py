@@ -1,0 +1,31 @@
+"""The whole answer, end to end: the first time on a machine, with its compilation, and again."""
+
+import tempfile
+from pathlib import Path
+from typing import Any, Final
+
+from bench._process import DATA, measure
+
+TRACES: Final = {
+    "azure_conversation": DATA / "traces/azure2023/AzureLLMInferenceTrace_conv.csv",
+    "servegen_week": DATA / "traces/servegen/servegen_m_large_week1.parquet",
+}
+
+
+def run() -> dict[str, Any]:
+    """Compare on each trace in fresh processes: with an empty cache folder, and once more with what it left there."""
+    return {name: _cold_and_warm(trace) for name, trace in TRACES.items() if trace.exists()}
+
+
+def _cold_and_warm(trace: Path) -> dict[str, Any]:
+    with tempfile.TemporaryDirectory() as folder:
+        outputs = ["--json", f"{folder}/out.json", "--html", f"{folder}/out.html"]
+        question = ["--model", "llama-3.1-70b", "--hardware", "h100", "--defer", "40%@4h"]
+        command = ["-m", "meritorder", "compare", str(trace), *question, *outputs]
+        cold, warm = (measure(command, {"XDG_CACHE_HOME": f"{folder}/cache"}) for _ in range(2))
+    return {
+        "cold_s": cold.seconds,
+        "warm_s": warm.seconds,
+        "ratio_warm_to_cold": warm.seconds / cold.seconds,
+        "peak_rss_bytes": max(cold.peak_rss_bytes, warm.peak_rss_bytes),
+    }

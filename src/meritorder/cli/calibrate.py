@@ -1,0 +1,59 @@
+"""calibrate: a profile from measured requests."""
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from meritorder.cli.parsing import progress
+from meritorder.units import SECONDS_PER_MINUTE
+
+
+def calibrate(
+    source: Annotated[str, typer.Argument(metavar="LOG|URL", help="Measured requests, or a live endpoint to load.")],
+    out: Annotated[Path, typer.Option("--out", metavar="FILE", help="Profile to write.")] = Path("profile.toml"),
+    model: Annotated[str, typer.Option("--model", help="Model, where the log does not name it.")] = "",
+    hardware: Annotated[
+        str, typer.Option("--hardware", metavar="GPU", help="GPU, where the log does not name it.")
+    ] = "",
+    tp: Annotated[int | None, typer.Option("--tp", help="GPUs a replica, where the log does not say.")] = None,
+    engine: Annotated[str, typer.Option("--engine", help="Inference engine: vllm, sglang or trtllm.")] = "vllm",
+    precision: Annotated[str | None, typer.Option("--precision", help="Weights: bf16, fp8, mxfp4.")] = None,
+    max_num_seqs: Annotated[
+        int | None, typer.Option("--max-num-seqs", help="The engine's; fitted if left out.")
+    ] = None,
+    max_num_batched_tokens: Annotated[
+        int | None, typer.Option("--max-num-batched-tokens", help="The engine's; fitted if left out.")
+    ] = None,
+    config: Annotated[str, typer.Option("--config", help="Only this set-up of the log.")] = "",
+    fit: Annotated[int | None, typer.Option("--fit", metavar="N", help="Fit to the first N; half if left out.")] = None,
+    max_requests: Annotated[int, typer.Option("--max-requests", help="Most requests to send to a URL.")] = 200,
+    max_minutes: Annotated[float, typer.Option("--max-minutes", help="Longest time to load a URL.")] = 10.0,
+    api_key_env: Annotated[
+        str, typer.Option("--api-key-env", metavar="NAME", help="Environment variable that holds the endpoint's key.")
+    ] = "OPENAI_API_KEY",
+) -> None:
+    """Fit a performance profile to measured requests, and say how far it is from those that it has not seen."""
+    from meritorder.perf.shipped import to_toml
+    from meritorder.report import calibration as report
+    from meritorder.report import files
+    from meritorder.study import calibrate as study
+    from meritorder.study.starting import SetUp
+
+    setup = SetUp(model=model, hardware=hardware, gpus=tp, engine=engine, precision=precision)
+    known = study.Known(max_num_seqs=max_num_seqs, max_num_batched_tokens=max_num_batched_tokens)
+    with progress() as status:
+        if source.startswith(("http://", "https://")):
+            from meritorder.study.endpoint import Bounds, measure
+
+            bounds = Bounds(max_requests=max_requests, max_s=max_minutes * SECONDS_PER_MINUTE)
+            key = os.environ.get(api_key_env, "")
+            log = measure(source, model, bounds=bounds, api_key=key, progress=status.update)
+            found = [study.calibrate_log(log, setup, known, fit=fit, progress=status.update)]
+        else:
+            found = study.calibrate_logs([source], setup, known, config=config, fit=fit, progress=status.update)
+    files.write_text(out, to_toml(found))
+    report.render(found, Console())
+    typer.echo(f"written to {out}; use it with: meritorder compare TRACE --model {found[0].model} --profile {out}")

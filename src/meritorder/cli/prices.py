@@ -1,0 +1,50 @@
+"""prices: what capacity and tokens cost."""
+
+from typing import Annotated
+
+import msgspec
+import typer
+from rich.console import Console
+
+from meritorder.cli.options import CatalogFiles, JsonFile, Provider, Region
+from meritorder.cli.parsing import names
+from meritorder.domain import PricingModel
+
+
+def prices(
+    model: Annotated[
+        str, typer.Option("--model", metavar="NAME", help="Show what the model costs as tokens, too.")
+    ] = "",
+    hardware: Annotated[str, typer.Option("--hardware", metavar="GPU,…", help="GPUs; all if left out.")] = "",
+    provider: Provider = "",
+    region: Region = "",
+    pricing_model: Annotated[
+        PricingModel | None, typer.Option("--pricing-model", help="How capacity is paid for.")
+    ] = None,
+    refused: Annotated[bool, typer.Option("--refused", help="Show prices that were not believed.")] = False,
+    limit: Annotated[int, typer.Option("--limit", min=1, help="Rows to show of each table; --json has all.")] = 40,
+    catalog: CatalogFiles = None,
+    json: JsonFile = None,
+) -> None:
+    """List what capacity and tokens cost, with source and date.
+
+    Cheapest per GPU-hour first. Nothing is fetched: prices are those that came with this version, and yours.
+    """
+    from meritorder.report import files
+    from meritorder.report import prices as report
+    from meritorder.study.listing import listing
+
+    files.check_target(json)
+    found = listing(
+        model=model,
+        hardware=names(hardware),
+        providers=names(provider),
+        regions=names(region),
+        pricing_model=pricing_model,
+        catalogs=tuple(catalog or ()),
+    )
+    shown = found.refused if refused else ()
+    Console().print(report.to_table(found.offers, found.tokens, shown, limit=limit))
+    if json:
+        document = report.to_dict(found.offers, found.tokens, found.refused)
+        files.write_bytes(json, msgspec.json.format(msgspec.json.encode(document)))

@@ -1,0 +1,163 @@
+"""Put requests and pools into the records that the kernel works on."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from meritorder.sim.agenda import seeding
+from meritorder.sim.pools import Autoscaled, Fixed, ForDeadlines, Pool, QueueScaled, Requests, Scheduled
+from meritorder.sim.state import (
+    CONCURRENCY,
+    DEADLINES,
+    DUE_BUCKETS,
+    FIXED,
+    INSTANCE,
+    MOST_SEQS,
+    NONE,
+    POOL,
+    QUEUE,
+    REPLICA,
+    REQUEST,
+    SCHEDULED,
+    STATE,
+    Ints32,
+    Records,
+    World,
+)
+from meritorder.units import SECONDS_PER_DAY, SECONDS_PER_MINUTE
+
+
+def lay_out(requests: Requests, pools: tuple[Pool, ...], horizon_s: float, tick_s: float, bin_s: float) -> World:
+    """Return the world before its first event."""
+    deferrable = np.isfinite(requests.latest_start_s)
+    span_s = max(horizon_s, float(np.max(requests.latest_start_s[deferrable], initial=0.0)))
+    replicas = _replica_records(pools)
+    winners = seeding(len(replicas))
+    state = np.zeros(1, STATE)
+    state["tick_s"], state["horizon_s"], state["bin_s"] = tick_s, horizon_s, bin_s
+    state["give_up_s"] = span_s + SECONDS_PER_DAY
+    state["due_bucket_s"] = max(span_s / (DUE_BUCKETS - 1), SECONDS_PER_MINUTE)
+    state["ticking"] = deferrable.any() or any(
+        pool.interruptions or not isinstance(pool.scaling, Fixed) for pool in pools
+    )
+    return World(
+        requests=_request_records(requests, deferrable),
+        latest_start_s=requests.latest_start_s,
+        backlog=np.zeros(max(int(deferrable.sum()), 1), np.int32),
+        replicas=replicas,
+        next_s=np.full(len(winners) // 2, np.inf),
+        winners=winners,
+        instances=np.zeros(sum(pool.most_instances for pool in pools), INSTANCE),
+        pools=_pool_records(pools, tick_s),
+        bins=np.zeros((len(pools), 3, int(np.ceil(span_s / bin_s)) + 1)),
+        state=state,
+        homes=_homes(requests),
+    )
+
+
+def _homes(requests: Requests) -> Ints32:
+    count = 0 if requests.session is None else int(np.max(requests.session, initial=-1)) + 1
+    return np.full(count, NONE, np.int32)
+
+
+def _request_records(requests: Requests, deferrable: NDArray[np.bool_]) -> Records:
+    records = np.zeros(len(requests), REQUEST)
+    for name in ("arrived_s", "input_tokens", "cached_tokens", "output_tokens", "work_s"):
+        records[name] = getattr(requests, name)
+    for name in ("admitted_s", "first_token_s", "finished_s"):
+        records[name] = np.nan
+    records["deferrable"] = records["lane"] = deferrable
+    records["next"] = records["replica"] = NONE
+    records["session"] = NONE if requests.session is None else requests.session
+    return records
+
+
+def _replica_records(pools: tuple[Pool, ...]) -> Records:
+    per_pool = [pool.most_instances * pool.replicas_per_instance for pool in pools]
+    records = np.zeros(sum(per_pool), REPLICA)
+    records["pool"] = np.repeat(np.arange(len(pools)), per_pool)
+    per_instance = np.repeat([pool.replicas_per_instance for pool in pools], [pool.most_instances for pool in pools])
+    records["instance"] = np.repeat(np.arange(len(per_instance)), per_instance)
+    records["seats"] = np.repeat([pool.limits.max_num_seqs for pool in pools], per_pool)
+    records["free_seats"] = records["seats"]
+    records["free_seat"] = np.maximum(records["seats"][:, None] - 1 - np.arange(MOST_SEQS), 0)
+    for name in ("head", "tail", "seat_request", "seat_began"):
+        records[name] = NONE
+    return records
+
+
+def _pool_records(pools: tuple[Pool, ...], tick_s: float) -> Records:
+    records = np.zeros(len(pools), POOL)
+    first_instance = first_replica = 0
+    for record, pool in zip(records, pools, strict=True):
+        record["kv_blocks"] = pool.profile.kv_capacity_tokens // pool.limits.block_tokens
+        record["block_tokens"] = pool.limits.block_tokens
+        record["max_seqs"] = pool.limits.max_num_seqs
+        record["max_tokens"] = pool.limits.max_num_batched_tokens
+        record["realtime"] = pool.realtime
+        record["backfill_seats"] = min(pool.backfill_seats, pool.limits.max_num_seqs)
+        record["backfill_tokens"] = pool.backfill_tokens
+        record["instances"] = pool.most_instances
+        record["first_instance"], record["first_replica"] = first_instance, first_replica
+        record["pack"] = pool.replicas_per_instance
+        record["startup_s"], record["startup_paid_s"] = pool.startup_s, pool.startup_paid_s
+        record["minimum_billing_s"] = pool.minimum_billing_s
+        record["slot_s"], record["stabilization_ticks"] = 1.0, 1
+        _set_interruptions(record, pool)
+        _set_scaling(record, pool, tick_s)
+        table = pool.profile.table(pool.limits)
+        record["per_pair_s"] = table.prefill_per_pair_s
+        record["decode_base_s"][: len(table.decode_base_s)] = table.decode_base_s
+        record["decode_per_kv_s"][: len(table.decode_base_s)] = table.decode_per_kv_token_s
+        record["mixed_base_s"][: len(table.mixed_base_s)] = table.mixed_base_s
+        first_instance += pool.most_instances
+        first_replica += pool.most_instances * pool.replicas_per_instance
+    return records
+
+
+def _set_scaling(record: np.void, pool: Pool, tick_s: float) -> None:
+    match pool.scaling:
+        case Fixed(instances=instances) if pool.interruptions:
+            # What is taken back has to be rented again, which is a schedule's doing.
+            _set_schedule(record, (instances,), 1.0)
+        case Fixed(instances=instances):
+            record["scaling"], record["initial"] = FIXED, instances
+        case Scheduled(instances=slots, slot_s=slot_s):
+            _set_schedule(record, slots, slot_s)
+        case Autoscaled() as scaling:
+            record["scaling"], record["target"] = CONCURRENCY, scaling.target_in_flight
+            _set_bounds(record, scaling, tick_s)
+        case QueueScaled() as scaling:
+            record["scaling"], record["target"] = QUEUE, scaling.target_waiting
+            _set_bounds(record, scaling, tick_s)
+        case ForDeadlines(margin_s=margin_s):
+            record["scaling"], record["target"] = DEADLINES, margin_s
+
+
+def _set_interruptions(record: np.void, pool: Pool) -> None:
+    record["ceiling"] = pool.most_instances
+    if pool.interruptions is None:
+        return
+    lives, changes = pool.interruptions.lives_s, len(pool.interruptions.ceiling)
+    record["lives"], record["notice_s"] = len(lives), pool.interruptions.notice_s
+    record["life_s"][: len(lives)] = lives
+    record["ceilings"] = changes
+    record["ceiling_from_s"][:changes] = pool.interruptions.ceiling_from_s
+    record["ceiling_from"][:changes] = pool.interruptions.ceiling
+
+
+def _set_schedule(record: np.void, slots: tuple[int, ...], slot_s: float) -> None:
+    record["scaling"], record["slot_s"] = SCHEDULED, slot_s
+    record["initial"] = slots[0] if slots else 0
+    record["slots"] = len(slots)
+    record["schedule"][: len(slots)] = slots
+
+
+def _set_bounds(record: np.void, scaling: Autoscaled | QueueScaled, tick_s: float) -> None:
+    record["initial"] = min(scaling.initial, scaling.maximum)
+    record["minimum"] = scaling.minimum
+    record["stabilization_ticks"] = stabilization_ticks(scaling, tick_s)
+
+
+def stabilization_ticks(scaling: Autoscaled | QueueScaled, tick_s: float) -> int:
+    """Return the ticks over which an autoscaler takes the highest recommendation."""
+    return max(1, int(np.ceil(scaling.stabilization_s / tick_s)))

@@ -1,0 +1,100 @@
+"""Recorded fleets of spot instances: how many a provider left, over time.
+
+Two formats, told apart by the first line, neither with a heading:
+
+    0,add,node1                 milliseconds since the start, `add` or `remove`, name of the instance
+    2021-12-11, 11:11:30, 55    date, time, instances that are up
+
+Source: https://github.com/uclasystem/bamboo, traces, read 2026-11.
+"""
+
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
+from typing import Final
+
+from meritorder.errors import TraceError
+from meritorder.units import MS_PER_S
+
+_FIELDS: Final = 3
+_FIX: Final = "write `milliseconds,add|remove,instance` or `date, time, instances`"
+
+Row = tuple[str, str, str]
+
+
+def read_spot(path: Path) -> tuple[tuple[float, ...], tuple[int, ...]]:
+    """Read how many instances were up: times at which that changes, in seconds from the first line, and the numbers.
+
+    Times increase, from 0; of several changes at one moment the last counts. They are what
+    `Interruptions.ceiling_from_s` and `Interruptions.ceiling` hold.
+
+    Raises:
+        TraceError: The file cannot be read, is empty, is of neither format, or its times go backwards; an instance is
+            added twice, or removed and was not there.
+    """
+    rows = _rows(path)
+    if not rows:
+        raise TraceError("the file has no lines", where=str(path), fix=_FIX)
+    read = _changes if rows[0][1][1] in ("add", "remove") else _samples
+    times_s: list[float] = []
+    counts: list[int] = []
+    start_s, last_s = None, -float("inf")
+    for where, at_s, count in read(rows):
+        start_s = at_s if start_s is None else start_s
+        if at_s < last_s:
+            raise TraceError("the time goes backwards", where=where, fix="sort the lines by time")
+        last_s = at_s
+        if times_s and times_s[-1] == at_s - start_s:
+            counts[-1] = count
+        else:
+            times_s.append(at_s - start_s)
+            counts.append(count)
+    changes = [n for n in range(len(counts)) if n == 0 or counts[n] != counts[n - 1]]
+    return tuple(times_s[n] for n in changes), tuple(counts[n] for n in changes)
+
+
+def _rows(path: Path) -> list[tuple[str, Row]]:
+    """Return the lines that are not empty, in fields, each with where it stands."""
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise TraceError(f"cannot be read as text ({error})", where=str(path)) from error
+    rows: list[tuple[str, Row]] = []
+    for number, line in enumerate(text.splitlines(), start=1):
+        if not line.strip():
+            continue
+        where = f"{path}, line {number}"
+        fields = [field.strip() for field in line.split(",")]
+        if len(fields) != _FIELDS:
+            raise TraceError(f"{len(fields)} fields instead of {_FIELDS}", where=where, fix=_FIX)
+        rows.append((where, (fields[0], fields[1], fields[2])))
+    return rows
+
+
+def _changes(rows: list[tuple[str, Row]]) -> Iterator[tuple[str, float, int]]:
+    """Count the instances that are up after each addition or removal."""
+    up: set[str] = set()
+    for where, (at_ms, change, instance) in rows:
+        if not (at_ms.isascii() and at_ms.isdigit()):
+            raise TraceError(f"{at_ms!r} is not a number of milliseconds", where=where, fix=_FIX)
+        if change not in ("add", "remove"):
+            raise TraceError(f"{change!r} is neither add nor remove", where=where, fix=_FIX)
+        if (change == "add") == (instance in up):
+            was = "is there already" if change == "add" else "is not there"
+            raise TraceError(f"{change} {instance}: it {was}", where=where)
+        up ^= {instance}
+        yield where, int(at_ms) / MS_PER_S, len(up)
+
+
+def _samples(rows: list[tuple[str, Row]]) -> Iterator[tuple[str, float, int]]:
+    """Read the instances that were up at each date and time."""
+    first: datetime | None = None
+    for where, (date, time, count) in rows:
+        try:
+            at = datetime.strptime(f"{date} {time}", "%Y-%m-%d %H:%M:%S")  # noqa: DTZ007 - only differences count
+        except ValueError as error:
+            raise TraceError(f"'{date}, {time}' is not a date and a time", where=where, fix=_FIX) from error
+        if not (count.isascii() and count.isdigit()):
+            raise TraceError(f"{count!r} is not a number of instances", where=where, fix=_FIX)
+        first = first or at
+        yield where, (at - first).total_seconds(), int(count)

@@ -1,0 +1,111 @@
+"""The instances and pools of the step-by-step simulator (stepwise.py): rented, paid for, taken back."""
+
+import math
+from dataclasses import dataclass, field
+
+from tests.oracle.stepwise_engine import Account, Replica, add_to_bins
+
+from meritorder.policy.scale import for_concurrency
+from meritorder.sim.pools import Autoscaled, Fixed, ForDeadlines, Pool, QueueScaled, Scheduled
+
+
+@dataclass
+class Instance:
+    """A rented machine with replicas on it."""
+
+    pool: Pool
+    account: Account
+    replicas: list[Replica]
+    state: str = "off"  # starting, on, draining
+    ready_s: float = 0.0
+    paid_from_s: float = 0.0
+    startup_paid_s: float = 0.0
+    ends_s: float = math.inf  # when the provider takes it back
+
+    @property
+    def is_empty(self) -> bool:
+        return all(replica.in_flight == 0 for replica in self.replicas)
+
+    def is_doomed(self, now: float) -> bool:
+        """Whether the provider has given notice."""
+        return self.pool.interruptions is not None and self.ends_s - self.pool.interruptions.notice_s <= now
+
+    def start(self, now: float, delay_s: float, life_s: float) -> None:
+        self.ends_s = now + life_s
+        self.state = "starting" if delay_s > 0 else "on"
+        self.ready_s = now + delay_s
+        self.startup_paid_s = min(self.pool.startup_paid_s, delay_s)
+        self.paid_from_s = self.ready_s - self.startup_paid_s
+
+    def stop(self, now: float, bin_s: float) -> None:
+        """Pay for it: at least the minimum, start-up first, and the rest is work or idle."""
+        until_s = max(now, self.paid_from_s + self.pool.minimum_billing_s)
+        replicas = len(self.replicas)
+        self.account.paid_s += (until_s - self.paid_from_s) * replicas
+        self.account.startup_s += min(self.startup_paid_s, until_s - self.paid_from_s) * replicas
+        add_to_bins(self.account.capacity_bins_s, bin_s, self.paid_from_s, until_s, replicas)
+        self.state = "off"
+
+
+@dataclass
+class Group:
+    """The instances of one pool, and what its autoscaler remembers."""
+
+    pool: Pool
+    instances: list[Instance]
+    account: Account
+    in_flight_s: float = 0.0  # real-time requests in flight, summed over the time since the last tick
+    recommended: list[int] = field(default_factory=list)
+    rented: int = 0
+    ceiling: float = math.inf  # instances that the provider leaves, as of the last tick
+
+    @property
+    def replicas(self) -> list[Replica]:
+        return [replica for instance in self.instances for replica in instance.replicas]
+
+    @property
+    def may_rent(self) -> bool:
+        rented = len(self.held("on", "starting", "draining"))
+        return rented < min(self.ceiling, len(self.instances))
+
+    def held(self, *states: str) -> list[Instance]:
+        return [instance for instance in self.instances if instance.state in states]
+
+    def next_life_s(self) -> float:
+        """Return the life of the instance that is rented now: they are taken in order, again and again."""
+        lives_s = self.pool.interruptions.lives_s if self.pool.interruptions else ()
+        self.rented += 1
+        return lives_s[(self.rented - 1) % len(lives_s)] if lives_s else math.inf
+
+    def taken_back(self, now: float) -> list[Instance]:
+        """Return the instances whose life is over, and of the others the last of those beyond the ceiling."""
+        interruptions = self.pool.interruptions
+        if interruptions is None:
+            return []
+        for from_s, ceiling in zip(interruptions.ceiling_from_s, interruptions.ceiling, strict=True):
+            if from_s <= now:
+                self.ceiling = ceiling
+        rented = self.held("on", "starting", "draining")
+        over = [instance for instance in rented if instance.ends_s <= now]
+        left = [instance for instance in rented if instance.ends_s > now]
+        return over + (left[int(self.ceiling) :] if self.ceiling < len(left) else [])
+
+    def scaled_to(self, metric: float, tick_s: float) -> int:
+        """Return the instances that hold the metric at its target, the most of the stabilisation window."""
+        scaling = self.pool.scaling
+        assert isinstance(scaling, Autoscaled | QueueScaled)
+        target = scaling.target_in_flight if isinstance(scaling, Autoscaled) else scaling.target_waiting
+        self.recommended.append(math.ceil(for_concurrency(metric, target) / self.pool.replicas_per_instance))
+        window = max(1, math.ceil(scaling.stabilization_s / tick_s))
+        return max(scaling.minimum, min(max(self.recommended[-window:]), scaling.maximum))
+
+
+def initially_on(pool: Pool) -> int:
+    """Return the instances that are on at time 0."""
+    match pool.scaling:
+        case Fixed(instances=initial) | Autoscaled(initial=initial) | QueueScaled(initial=initial):
+            return initial
+        case Scheduled(instances=slots):
+            return slots[0] if slots else 0
+        case ForDeadlines():
+            return 0

@@ -1,0 +1,172 @@
+"""The simulator's door: what it refuses, and small fleets whose timings can be worked out by hand."""
+
+import numpy as np
+import pytest
+from tests.samples.fleets import LIMITS, profile, requests
+
+from meritorder.errors import InfeasibleError
+from meritorder.perf.profile import EngineLimits
+from meritorder.sim.pools import Autoscaled, Fixed, ForDeadlines, Pool, Requests, Result, Scaling, Scheduled
+from meritorder.sim.run import simulate
+
+
+def pool(scaling: Scaling, **options: object) -> Pool:
+    return Pool(profile=profile(), scaling=scaling, limits=LIMITS, **options)  # type: ignore[arg-type]
+
+
+def parts(result: Result) -> float:
+    return sum(
+        each.realtime_s + each.deferrable_s + each.startup_s + each.idle_s + each.lost_s for each in result.pools
+    )
+
+
+def test_one_request_alone_takes_its_prompt_and_its_steps() -> None:
+    asked = requests([5.0], 300, 11)
+    result = simulate(asked, (pool(Fixed(instances=1)),), horizon_s=60.0)
+    prompt_s = float(profile().step_time_s(300, 0, 0, 300**2 / 2))
+    # Ten more tokens, their context 300, 301, … 309.
+    decode_s = sum(float(profile().step_time_s(0, 1, 300 + step)) for step in range(10))
+    assert result.admitted_s[0] == 5.0
+    assert result.first_token_s[0] == pytest.approx(5 + prompt_s)
+    assert result.finished_s[0] == pytest.approx(5 + prompt_s + decode_s)
+    account = result.pools[0]
+    assert account.paid_s == 60.0
+    assert account.realtime_s == pytest.approx(prompt_s + decode_s)
+    assert parts(result) == pytest.approx(60.0)
+
+
+def test_a_long_prompt_is_computed_in_chunks() -> None:
+    result = simulate(requests([0.0], 2500, 1), (pool(Fixed(instances=1)),), horizon_s=1.0)
+    chunks = ((1024, 0), (1024, 1024), (452, 2048))
+    expected_s = sum(float(profile().step_time_s(n, 0, 0, n * (before + n / 2))) for n, before in chunks)
+    assert result.first_token_s[0] == pytest.approx(expected_s)
+    assert result.finished_s[0] == result.first_token_s[0]
+
+
+def test_cached_tokens_need_no_computing() -> None:
+    result = simulate(requests([0.0], 900, 1, cached_tokens=800), (pool(Fixed(instances=1)),), horizon_s=1.0)
+    assert result.first_token_s[0] == pytest.approx(float(profile().step_time_s(100, 0, 0, 100 * (800 + 50))))
+
+
+@pytest.mark.parametrize("scaling", [Fixed(instances=2), Scheduled(instances=(2, 2), slot_s=500.0)])
+def test_no_requests_cost_what_is_always_on(scaling: Scaling) -> None:
+    result = simulate(requests([]), (pool(scaling),), horizon_s=1000.0)
+    assert len(result.finished_s) == 0
+    assert result.end_s == 1000.0
+
+
+def test_two_replicas_share_what_arrives_at_once() -> None:
+    result = simulate(requests([0.0, 0.0], 300, 11), (pool(Fixed(instances=2)),), horizon_s=10.0)
+    assert sorted(result.replica) == [0, 1]
+    assert result.finished_s[0] == result.finished_s[1]
+
+
+def test_a_request_longer_than_memory_is_refused() -> None:
+    with pytest.raises(InfeasibleError, match="50,001 tokens, but memory holds 50,000"):
+        simulate(requests([0.0], 50_000, 2), (pool(Fixed(instances=1)),), horizon_s=1.0)
+
+
+def test_a_step_with_no_room_for_prompts_is_refused() -> None:
+    narrow = Pool(
+        profile=profile(),
+        scaling=Fixed(instances=1),
+        limits=EngineLimits(max_num_seqs=64, max_num_batched_tokens=64),
+    )
+    with pytest.raises(InfeasibleError, match="more tokens than sequences"):
+        simulate(requests([0.0]), (narrow,), horizon_s=1.0)
+
+
+def test_a_lane_that_nobody_serves_is_refused() -> None:
+    batch_only = pool(ForDeadlines(maximum=1), realtime=False, backfill_seats=8)
+    with pytest.raises(InfeasibleError, match="real-time"):
+        simulate(requests([0.0]), (batch_only,), horizon_s=1.0)
+    with pytest.raises(InfeasibleError, match="real-time"):
+        simulate(requests([0.0]), (pool(Fixed(instances=0)),), horizon_s=1.0)
+    nobody = pool(Fixed(instances=1), realtime=False)
+    with pytest.raises(InfeasibleError, match="deferrable"):
+        simulate(requests([0.0], latest_start_s=100.0), (nobody,), horizon_s=1.0)
+
+
+def test_temporary_capacity_is_rented_in_time_and_given_back() -> None:
+    asked = requests([0.0] * 40, 300, 100, latest_start_s=3000.0, work_s=0.1)
+    rented = pool(ForDeadlines(maximum=2, margin_s=100.0), realtime=False, backfill_seats=LIMITS.max_num_seqs)
+    result = simulate(asked, (rented,), horizon_s=1000.0)
+    account = result.pools[0]
+    assert result.finished_s.max() < 3000
+    assert result.admitted_s.min() > 2000, "nothing is rented before it is needed"
+    assert account.startup_s == pytest.approx(240.0 * account.peak_instances)
+    assert account.paid_s < 240 + 60 + 60
+    assert parts(result) == pytest.approx(account.paid_s)
+
+
+def test_deferrable_work_never_delays_the_first_token_by_more_than_the_step_under_way() -> None:
+    bulk = requests(np.zeros(200), 200, 50, latest_start_s=1e5)
+    asked = Requests(
+        arrived_s=np.append(bulk.arrived_s, 0.5),
+        input_tokens=np.append(bulk.input_tokens, np.int32(200)),
+        cached_tokens=np.append(bulk.cached_tokens, np.int32(0)),
+        output_tokens=np.append(bulk.output_tokens, np.int32(50)),
+        latest_start_s=np.append(bulk.latest_start_s, np.inf),
+        work_s=np.append(bulk.work_s, 1.0),
+    )
+    mixed = pool(Fixed(instances=1), backfill_seats=16, backfill_tokens=256)
+    result = simulate(asked, (mixed,), horizon_s=60.0)
+    longest_step_s = float(profile().step_time_s(512, 16, 16 * 250, 256 * 250))
+    assert result.first_token_s[-1] - 0.5 < 2 * longest_step_s
+    assert np.isfinite(result.finished_s).all()
+    assert result.pools[0].deferrable_s > 0
+
+
+@pytest.mark.parametrize(
+    "scaling",
+    [
+        Fixed(instances=2),
+        Scheduled(instances=(1, 2, 1, 2), slot_s=300.0),
+        Autoscaled(target_in_flight=4.0, minimum=1, maximum=4, initial=1),
+    ],
+)
+def test_paid_time_is_what_its_parts_are_and_what_the_bins_hold(scaling: Scaling) -> None:
+    random = np.random.default_rng(3)
+    asked = requests(np.sort(random.uniform(0, 1200, 900)), 400, 60)
+    result = simulate(asked, (pool(scaling),), horizon_s=1200.0, bin_s=100.0)
+    account = result.pools[0]
+    assert np.isfinite(result.finished_s).all()
+    assert parts(result) == pytest.approx(account.paid_s)
+    assert min(account.idle_s, account.realtime_s) > 0
+    assert result.capacity_bins_s.sum() == pytest.approx(account.paid_s)
+    assert result.realtime_bins_s.sum() == pytest.approx(account.realtime_s)
+    if isinstance(scaling, Fixed):
+        assert account.paid_s == pytest.approx(2 * result.end_s)
+
+
+def test_a_machine_that_was_still_starting_at_the_end_is_paid_until_then() -> None:
+    asked = requests(np.zeros(64), 400, 60)
+    scaling = Autoscaled(target_in_flight=8.0, minimum=1, maximum=4, initial=1)
+    result = simulate(asked, (pool(scaling),), horizon_s=120.0)
+    account = result.pools[0]
+    # One more is rented at the first tick, is paid for from a minute later, 75 s, and for a minute at the least.
+    assert account.peak_instances == 2
+    assert account.startup_s == pytest.approx(60.0)
+    assert account.paid_s == pytest.approx(120 + 60)
+    assert account.idle_s >= 0
+    assert parts(result) == pytest.approx(account.paid_s)
+
+
+def test_what_is_always_on_is_not_held_for_the_work_of_others() -> None:
+    asked = requests([0.0, 1.0], 300, 11, latest_start_s=np.array([np.inf, 5000.0]))
+    pools = (
+        pool(Fixed(instances=1)),
+        pool(ForDeadlines(maximum=1), realtime=False, backfill_seats=LIMITS.max_num_seqs),
+    )
+    result = simulate(asked, pools, horizon_s=100.0)
+    assert result.finished_s[1] > 4000
+    assert result.pools[0].paid_s == 100.0
+    assert result.pools[0].deferrable_s == 0
+    assert result.pools[1].deferrable_s > 0
+
+
+def test_the_same_again_is_the_same() -> None:
+    asked = requests(np.sort(np.random.default_rng(1).uniform(0, 60, 500)), 400, 60)
+    first, second = (simulate(asked, (pool(Fixed(instances=2)),), horizon_s=60.0) for _ in range(2))
+    np.testing.assert_array_equal(first.finished_s, second.finished_s)
+    assert first.pools == second.pools

@@ -1,0 +1,52 @@
+"""The full replica: its work adds up to its time, and an idle one is as fast as the simulator says."""
+
+import numpy as np
+import pytest
+from tests.samples.fleets import LIMITS, profile, requests
+
+from meritorder.sim.pools import Fixed, Pool
+from meritorder.sim.run import simulate
+from meritorder.sim.saturation import alone_on_a_replica, saturate
+
+
+def test_the_work_of_what_a_full_replica_does_is_the_time_that_it_takes() -> None:
+    random = np.random.default_rng(0)
+    count = 20 * LIMITS.max_num_seqs
+    asked = requests(np.zeros(count), random.integers(50, 900, count), random.integers(5, 200, count))
+    found = saturate(asked, profile(), LIMITS)
+    result = simulate(asked, (Pool(profile=profile(), scaling=Fixed(instances=1), limits=LIMITS),), horizon_s=0.0)
+    work_s = found.work_s(asked.input_tokens, asked.cached_tokens, asked.output_tokens).sum()
+    # All of it takes as long as the replica runs, but for the tail in which it is not full.
+    assert 0.9 < work_s / result.finished_s.max() < 1.0
+    tokens = float(asked.input_tokens.sum() + asked.output_tokens.sum())
+    assert tokens / work_s == pytest.approx(found.tokens_per_s, rel=0.05)
+
+
+def test_a_full_replica_holds_as_many_sequences_as_it_may() -> None:
+    found = saturate(requests([0.0], 100, 200), profile(), LIMITS)
+    assert 0.9 * LIMITS.max_num_seqs < found.sequences <= LIMITS.max_num_seqs
+
+
+def test_memory_may_be_what_fills_up_first() -> None:
+    found = saturate(requests([0.0], 9000, 1000), profile(), LIMITS)
+    assert 4 <= found.sequences <= 50_000 / 9000
+
+
+def test_no_faster_replica_takes_longer_for_work() -> None:
+    asked = requests([0.0], 300, 100)
+    slow, fast = (saturate(asked, profile(faster=factor), LIMITS) for factor in (1.0, 2.0))
+    tokens = asked.input_tokens, asked.cached_tokens, asked.output_tokens
+    assert fast.work_s(*tokens)[0] == pytest.approx(slow.work_s(*tokens)[0] / 2)
+
+
+@pytest.mark.parametrize(
+    ("given", "cached", "generated"), [(1, 0, 1), (200, 0, 2), (1024, 0, 50), (1025, 0, 50), (5000, 3000, 400)]
+)
+def test_alone_on_a_replica_is_what_the_simulator_gives_to_one_request(given: int, cached: int, generated: int) -> None:
+    asked = requests([0.0], given, generated, cached_tokens=cached)
+    ttft_s, tpot_s = alone_on_a_replica(asked, profile(), LIMITS)
+    result = simulate(asked, (Pool(profile=profile(), scaling=Fixed(instances=1), limits=LIMITS),), horizon_s=0.0)
+    assert ttft_s[0] == pytest.approx(result.first_token_s[0], rel=1e-9)
+    if generated > 1:
+        simulated_s = (result.finished_s[0] - result.first_token_s[0]) / (generated - 1)
+        assert tpot_s[0] == pytest.approx(simulated_s, rel=1e-3)

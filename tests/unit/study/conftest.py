@@ -1,0 +1,16 @@
+"""A small trace: one request a second for ten minutes."""
+
+from pathlib import Path
+
+import pytest
+
+from meritorder import traces
+from meritorder.traces import Trace
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> Trace:
+    rows = "".join(f"{second},{300 + second % 7},40\n" for second in range(600))
+    path = tmp_path / "trace.csv"
+    path.write_text(f"time,input_tokens,output_tokens\n{rows}")
+    return traces.read([path])

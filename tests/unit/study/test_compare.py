@@ -1,0 +1,126 @@
+"""From a trace and options to an answer: what is assumed is said, what cannot be answered is refused."""
+
+from pathlib import Path
+
+import msgspec
+import pytest
+from tests.samples.fleets import profile
+
+from meritorder import traces
+from meritorder.comparison import Arrangement, Comparison
+from meritorder.domain import Slo
+from meritorder.errors import CatalogError, InfeasibleError, MeritorderError, PerformanceError, WorkloadsError
+from meritorder.study.compare import Options, compare
+from meritorder.traces import Trace
+
+MODEL = "llama-3.1-8b"
+
+
+def trace(tmp_path: Path, rows: str, header: str = "time,input_tokens,output_tokens") -> Trace:
+    path = tmp_path / "trace.csv"
+    path.write_text(f"{header}\n{rows}")
+    return traces.read([path])
+
+
+def named(answer: Comparison) -> dict[str, Arrangement]:
+    return {each.name: each for each in answer.arrangements}
+
+
+def assumed(answer: Comparison) -> str:
+    return " | ".join(each.text for each in answer.assumptions)
+
+
+def test_what_was_assumed_is_said_and_what_was_stated_is_not(small: Trace) -> None:
+    answer = compare(small, Options(model=MODEL, tp=1, defer=("40%@4h",)))
+    assert "40% of the real-time requests (240," in assumed(answer)
+    assert "2 s to the first token" in assumed(answer)
+    stated = Options(model=MODEL, tp=1, slo=Slo(ttft_s=1.0, tpot_s=0.1))
+    assert "real time means" not in assumed(compare(small, stated))
+
+
+def test_nothing_that_may_wait_saves_nothing_and_says_so(small: Trace) -> None:
+    answer = compare(small, Options(model=MODEL, tp=1))
+    assert answer.saving_usd == 0
+    assert answer.best == answer.baseline
+    assert any("nothing is marked as able to wait" in text for text in answer.warnings)
+    assert "--defer" in answer.sentence
+
+
+def test_the_real_time_lane_pays_for_its_fleet_and_the_other_for_the_rest(small: Trace) -> None:
+    answer = compare(small, Options(model=MODEL, tp=1, defer=("50%@1h",)))
+    mixed = named(answer)["mix"]
+    assert sum(lane.total_usd for lane in mixed.lanes) == pytest.approx(mixed.total_usd)
+    assert all(lane.total_usd >= 0 for lane in mixed.lanes)
+    assert mixed.total_usd == pytest.approx(mixed.usd_per_request * 600)
+
+
+def test_a_trace_without_times_is_spread_and_that_is_said(tmp_path: Path) -> None:
+    at_once = trace(tmp_path, "5,300,40\n" * 200)
+    answer = compare(at_once, Options(model=MODEL, tp=1, spread_s=1800.0))
+    assert "no arrival times" in assumed(answer)
+    assert named(answer)["realtime_fixed"].replica_hours == pytest.approx(0.5, rel=0.01)
+
+
+def test_one_request_has_an_answer(tmp_path: Path) -> None:
+    answer = compare(trace(tmp_path, "5,300,40\n"), Options(model=MODEL, tp=1))
+    assert named(answer)["realtime_fixed"].peak_replicas == 1
+    assert answer.trace.requests == 1
+
+
+def test_the_model_of_the_trace_is_served_if_it_has_one(tmp_path: Path) -> None:
+    header = "time,input_tokens,output_tokens,model"
+    answer = compare(trace(tmp_path, f"1,300,40,{MODEL}\n9,300,40,{MODEL}\n", header), Options(tp=1))
+    assert answer.model == MODEL
+    with pytest.raises(CatalogError, match="no model was given and the trace has 2"):
+        compare(trace(tmp_path, f"1,300,40,{MODEL}\n9,300,40,qwen3-8b\n", header), Options())
+
+
+def test_hardware_without_a_profile_does_not_stop_the_rest(small: Trace) -> None:
+    answer = compare(small, Options(model="deepseek-r1", hardware=("h100", "h200")))
+    assert answer.hardware == "h200"
+
+
+def test_hardware_without_any_profile_stops_and_names_what_there_is(small: Trace) -> None:
+    with pytest.raises(PerformanceError, match=r"gpt-oss-20b was measured on b200 with .*h100 with"):
+        compare(small, Options(model="gpt-oss-20b", hardware=("a100",)))
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "said"),
+    [
+        (Options(model=MODEL, hardware=()), CatalogError, "no hardware was given"),
+        (Options(model="llama-3.1-405b", hardware=("l40s",)), InfeasibleError, "take 756 GiB, but 8 x l40s"),
+        (Options(model=MODEL, slo=Slo(ttft_s=1e-3, tpot_s=1.0)), InfeasibleError, "no replica can meet the SLO"),
+        (Options(model=MODEL, defer=("60%@1h", "60%@2h")), WorkloadsError, "--defer"),
+        (Options(model=MODEL, providers=("nobody",)), CatalogError, "from nobody"),
+    ],
+)
+def test_what_cannot_be_answered_is_refused(
+    small: Trace, options: Options, error: type[MeritorderError], said: str
+) -> None:
+    with pytest.raises(error) as caught:
+        compare(small, options)
+    assert said in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_request_longer_than_memory_is_refused_with_what_to_do(tmp_path: Path) -> None:
+    long = trace(tmp_path, "1,300,40\n2,9000000,40\n")
+    with pytest.raises(InfeasibleError, match="the longest request has 9,000,040 tokens") as caught:
+        compare(long, Options(model=MODEL))
+    assert "--hardware" in str(caught.value)
+
+
+def test_ones_own_profile_and_prices_are_used_and_named(small: Trace, tmp_path: Path) -> None:
+    (tmp_path / "mine.json").write_bytes(msgspec.json.encode(profile()))
+    (tmp_path / "mine.csv").write_text(
+        "provider,instance,hardware,gpus,pricing_model,usd_per_hour\nme,mybox,h100,1,on_demand,1.5\n"
+    )
+    options = Options(model=MODEL, profile=tmp_path / "mine.json", catalogs=(tmp_path / "mine.csv",), providers=("me",))
+    answer = compare(small, options)
+    assert any("calibrated: by hand" in line for line in answer.performance)
+    assert {price.usd for price in answer.prices if price.provider == "me"} == {1.5}
+    fixed = named(answer)["realtime_fixed"]
+    assert fixed.total_usd == pytest.approx((fixed.replica_hours or 0) * 1.5)
+    # 601 s at most: the machine stands by for the span of the trace, and until the last answer.
+    assert fixed.replica_hours == pytest.approx(600 / 3600, rel=0.01)

@@ -1,0 +1,88 @@
+"""Promises: who kept them, and whether any replica could."""
+
+import numpy as np
+import polars as pl
+import pytest
+from tests.samples.fleets import LIMITS, SLO, WORKLOADS, load, profile
+
+from meritorder.domain import Lane, Slo, Workload
+from meritorder.errors import InfeasibleError
+from meritorder.study.load import check_slo, load_of
+
+
+def test_a_table_becomes_arrays_with_each_workloads_promise() -> None:
+    tight = Workload(name="tight", lane=Lane.REALTIME, slo=Slo(ttft_s=0.5, tpot_s=0.02, attainment=0.9))
+    requests = pl.DataFrame(
+        {
+            "arrived_s": [0.0, 1.0, 2.0],
+            "input_tokens": [10, 20, 30],
+            "cached_tokens": [0, 5, 0],
+            "output_tokens": [1, 2, 3],
+            "workload": ["chat", "tight", "bulk"],
+            "deadline_s": [None, 99.0, 3602.0],
+        }
+    )
+    made = load_of(requests, (*WORKLOADS, tight), SLO, 3.0)
+    assert made.deferrable.tolist() == [False, False, True], "the lane decides, not the column"
+    assert made.deadline_s.tolist() == [np.inf, np.inf, 3602.0]
+    assert made.ttft_limit_s[:2].tolist() == [2.0, 0.5]
+    assert made.attainment == 0.9
+    assert made.tightest_tpot_s == 0.02
+    assert made.tokens == 66
+
+
+def test_the_same_requests_under_other_promises() -> None:
+    mixed = load([0.0, 10.0], waits=[False, True], patience_s=60.0)
+    assert not mixed.all_realtime().deferrable.any()
+    assert mixed.all_deferrable(500.0).deadline_s.tolist() == [500.0, 70.0], "its own deadline stays"
+    assert mixed.only(mixed.deferrable).arrived_s.tolist() == [10.0]
+
+
+def test_a_promise_is_kept_if_both_halves_are() -> None:
+    asked = load([0.0] * 4)
+    ttft_s = np.array([1.0, 3.0, 1.0, 1.0])
+    tpot_s = np.array([0.05, 0.05, 0.2, np.nan])
+    share, enough = asked.attained(ttft_s, tpot_s)
+    assert share == 0.5
+    assert not enough
+    assert asked.attained(np.full(4, 2.0), np.full(4, 0.1)) == (1.0, True), "the limit itself is in time"
+    assert asked.attained(np.full(4, np.nan), np.full(4, np.nan))[0] == 0.0, "what is never served is not in time"
+
+
+def test_each_workload_has_to_keep_its_own_promise() -> None:
+    few = Workload(name="few", lane=Lane.REALTIME, slo=SLO)
+    asked = load(np.zeros(100))
+    mine = np.zeros(100, np.int32)
+    mine[:2] = 2
+    split = type(asked)(
+        **{name: getattr(asked, name) for name in asked.__dataclass_fields__ if name not in {"workload", "workloads"}},
+        workload=mine,
+        workloads=(*WORKLOADS, few),
+    )
+    ttft_s = np.where(mine == 2, 9.0, 1.0)
+    assert split.attained(ttft_s, np.full(100, 0.05)) == (0.98, False)
+
+
+def test_nothing_in_real_time_breaks_no_promise() -> None:
+    assert load([0.0], waits=[True]).attained(np.array([9.0]), np.array([9.0])) == (None, True)
+
+
+@pytest.mark.parametrize("slo", [Slo(ttft_s=0.005, tpot_s=0.1), Slo(ttft_s=2.0, tpot_s=0.009)])
+def test_a_promise_that_no_replica_can_keep_is_refused_with_what_would_do(slo: Slo) -> None:
+    with pytest.raises(InfeasibleError, match="no replica can meet the SLO") as caught:
+        check_slo(load([0.0] * 9, slo=slo), profile(), LIMITS)
+    message = str(caught.value)
+    # Alone: 200 prompt tokens at 10 ms and 0.088 ms each, and pairs; then 10 ms a step and its context.
+    assert "0.028 s to the first token and 0.01 s a token" in message
+    assert "--slo" in message
+
+
+def test_a_promise_that_can_be_kept_and_one_to_nobody_pass() -> None:
+    check_slo(load([0.0] * 9), profile(), LIMITS)
+    check_slo(load([0.0], waits=[True], slo=Slo(ttft_s=1e-9, tpot_s=1e-9)), profile(), LIMITS)
+    check_slo(load([0.0], output_tokens=1), profile(), LIMITS)
+
+
+def test_answers_of_one_token_have_no_pace_to_tell() -> None:
+    with pytest.raises(InfeasibleError, match=r"0\.028 s to the first token; loosen"):
+        check_slo(load([0.0], output_tokens=1, slo=Slo(ttft_s=1e-3, tpot_s=1.0)), profile(), LIMITS)

@@ -1,0 +1,74 @@
+"""The search: honest about what holds, and about what does not."""
+
+import numpy as np
+import pytest
+from tests.samples.fleets import load, machine, offer, profile
+
+from meritorder.domain import Slo
+from meritorder.errors import InfeasibleError
+from meritorder.study.fleets import Machine
+from meritorder.study.load import Load
+from meritorder.study.search import Found, Search
+
+ARRIVED_S = np.sort(np.random.default_rng(2).uniform(0, 900, 2500))
+
+
+def search(asked: Load, machines: list[Machine] | None = None) -> Found:
+    machines = machines or [machine(asked)]
+    return Search(
+        load=asked, machines=machines, batch_machine=machines[0], patience_s=7200.0, progress=lambda _: None
+    ).run()
+
+
+def test_both_lanes() -> None:
+    asked = load(ARRIVED_S, 300, 80, waits=np.arange(2500) % 2 == 0, patience_s=3600.0)
+    found = search(asked)
+    assert found.fixed.kept
+    assert found.batch.kept
+    assert found.mix.kept
+    assert found.mix.missed == 0
+    assert found.baseline.usd == min(t.usd for t in (found.fixed, found.autoscaled) if t.kept)
+    assert found.mix.usd <= found.baseline.usd
+    assert found.alone is not None
+    assert len(found.alone.load) == 1250
+    assert 0 < found.slo_utilization <= 1
+
+
+def test_nothing_may_wait() -> None:
+    found = search(load(ARRIVED_S, 300, 80))
+    assert found.mix.usd == found.baseline.usd
+    assert found.alone is found.baseline
+
+
+def test_everything_may_wait() -> None:
+    found = search(load(ARRIVED_S, 300, 80, waits=np.ones(2500, bool)))
+    assert found.alone is None
+    assert found.mix.usd <= min(found.baseline.usd, found.batch.usd + 1e-9)
+
+
+def test_a_deadline_shorter_than_real_time_is_not_said_to_be_kept() -> None:
+    hurried = load(ARRIVED_S[:200], 300, 80, waits=np.arange(200) % 2 == 0, patience_s=0.05)
+    found = search(hurried)
+    assert found.mix.missed > 0
+    assert not found.mix.kept
+
+
+def test_the_cheaper_of_two_machines_is_taken() -> None:
+    asked = load(ARRIVED_S, 300, 80)
+    dear, cheap = (machine(asked, box=offer(usd_per_hour=usd, instance=f"box {usd}")) for usd in (4.0, 1.0))
+    found = search(asked, [cheap, dear])
+    assert found.baseline.pools[0][0] is cheap
+    assert found.batch.pools[0][0] is cheap
+
+
+def test_a_machine_too_slow_for_the_promise_is_passed_over() -> None:
+    asked = load(ARRIVED_S, 300, 80, slo=Slo(ttft_s=2.0, tpot_s=0.03, attainment=0.9))
+    slow = machine(asked, replica=profile(faster=0.2), box=offer(usd_per_hour=0.01))
+    fast = machine(asked)
+    assert search(asked, [slow, fast]).baseline.pools[0][0] is fast
+
+
+def test_no_machine_fast_enough_is_an_error_that_says_so() -> None:
+    asked = load(ARRIVED_S[:50], slo=Slo(ttft_s=2.0, tpot_s=0.001))
+    with pytest.raises(InfeasibleError, match="no replica can meet the SLO"):
+        search(asked)

@@ -1,0 +1,94 @@
+"""A sweep asks the same question at every combination, and answers in their order."""
+
+import importlib.util
+
+import polars as pl
+import pytest
+
+from meritorder.errors import ConfigError, MissingExtraError
+from meritorder.report import sweep as report
+from meritorder.study import sweep as study
+from meritorder.study.compare import compare
+from meritorder.study.options import Options
+from meritorder.traces import Trace
+
+MODEL = "llama-3.1-8b"
+
+
+def test_axes_are_read_with_ranges_and_combined() -> None:
+    axes = study.parse_axes(["replicas=1..3", "share=0%, 40%"])
+    assert [(axis.name, axis.values) for axis in axes] == [("replicas", ("1", "2", "3")), ("share", ("0%", "40%"))]
+    assert len(study.points(axes)) == 6
+    assert study.points(axes)[1] == {"replicas": "1", "share": "40%"}
+
+
+@pytest.mark.parametrize(
+    "texts", [[], ["colour=red"], ["share"], ["share="], ["tp=1", "tp=2"], ["replicas=1..9999", "tp=1,2"]]
+)
+def test_what_is_nothing_to_vary_is_refused(texts: list[str]) -> None:
+    with pytest.raises(ConfigError):
+        study.parse_axes(texts)
+
+
+@pytest.mark.parametrize("point", [{"replicas": "0"}, {"tp": "two"}, {"startup": "soon"}, {"ttft": "-1s"}])
+def test_a_value_that_makes_no_sense_is_refused_before_anything_runs(point: dict[str, str]) -> None:
+    with pytest.raises(ConfigError):
+        study.apply(Options(), point)
+
+
+def test_values_become_options() -> None:
+    changed = study.apply(
+        Options(defer=("10%@4h",)),
+        {"share": "40%", "deadline": "1h", "startup": "10m", "ttft": "500ms", "max_num_seqs": "64", "tp": "2"},
+    )
+    assert changed.defer == ("40%@1h",)
+    assert changed.startup.total_s == pytest.approx(600)
+    assert changed.promise.ttft_s == 0.5
+    assert changed.promise.tpot_s == Options().promise.tpot_s
+    assert (changed.limits.max_num_seqs, changed.tp) == (64, 2)
+    assert study.apply(Options(defer=("40%@4h",)), {"share": "0%"}).defer == ()
+
+
+def test_a_point_is_the_comparison_at_those_options(small: Trace) -> None:
+    options = Options(model=MODEL, tp=1)
+    axes = study.parse_axes(["share=0%,40%"])
+    found = study.sweep(small, options, axes, processes=1)
+    expected = compare(small, study.apply(options, {"share": "40%"}))
+    rows = found.filter(pl.col("share") == "40%")
+    assert rows["arrangement"].to_list() == [each.name for each in expected.arrangements]
+    assert rows["total_usd"].to_list() == pytest.approx([each.total_usd for each in expected.arrangements])
+    assert found["share"].to_list() == sorted(found["share"].to_list())
+
+
+def test_a_point_without_an_answer_says_why_and_the_others_stand(small: Trace) -> None:
+    found = study.sweep(small, Options(model=MODEL, tp=1), study.parse_axes(["ttft=2s,1ms"]), processes=1)
+    failed = found.filter(pl.col("ttft") == "1ms")
+    assert failed.height == 1
+    assert "no replica can meet the SLO" in failed["error"][0]
+    assert found.filter(pl.col("ttft") == "2s")["error"].to_list() == [""] * (found.height - 1)
+
+
+@pytest.mark.skipif(importlib.util.find_spec("ray") is not None, reason="Ray is installed")
+def test_a_cluster_needs_ray(small: Trace) -> None:
+    with pytest.raises(MissingExtraError, match="ray"):
+        study.sweep(small, Options(model=MODEL), study.parse_axes(["tp=1"]), ray_address="auto")
+
+
+def test_the_frontier_is_what_nothing_beats_in_both() -> None:
+    table = pl.DataFrame(
+        {
+            "arrangement": list("abcde"),
+            "keeps_promise": [True, True, True, True, False],
+            "e2e_p50_s": [1.0, 2.0, 3.0, 4.0, 0.1],
+            "usd_per_request": [9.0, 5.0, 6.0, 1.0, 0.1],
+        }
+    )
+    assert report.frontier(table)["arrangement"].to_list() == ["a", "b", "d"]
+
+
+def test_the_figure_needs_no_network(small: Trace) -> None:
+    axes = study.parse_axes(["tp=1"])
+    page = report.to_html(study.sweep(small, Options(model=MODEL), axes, processes=1), ["tp"])
+    assert "<script src=" not in page
+    assert "usd_per_request" in page
+    assert pl.read_parquet(report.to_parquet(pl.DataFrame({"a": [1]}))).rows() == [(1,)]

@@ -1,0 +1,47 @@
+"""The waterfalls: each part is what it says, and all add up."""
+
+import numpy as np
+import pytest
+from tests.samples.fleets import load, machine, offer
+
+from meritorder.study import why
+from meritorder.study.fleets import Trial, batch, fixed, mix
+
+ARRIVED_S = np.sort(np.random.default_rng(7).uniform(0, 900, 1500))
+MIXED = load(ARRIVED_S, 300, 80, waits=np.arange(1500) % 2 == 0)
+ONE = machine(MIXED)
+REALTIME = fixed(ONE, MIXED.all_realtime(), 3)
+BATCH = batch(ONE, MIXED.all_deferrable(7200.0))
+
+
+def parts(waterfall: object) -> dict[str, float]:
+    return {part.name: part.usd for part in waterfall.parts}  # type: ignore[attr-defined]
+
+
+def test_to_batch_adds_up_and_prices_the_work_alike_on_one_machine() -> None:
+    found = why.to_batch(REALTIME, BATCH, 0.7)
+    named = parts(found)
+    assert found.from_usd + sum(named.values()) == pytest.approx(BATCH.usd, abs=1e-9)
+    assert named["pricing_model"] == 0
+    work_usd = ONE.usd_of_work(MIXED)
+    assert named["batch_size"] == pytest.approx(-work_usd * (1 / 0.7 - 1))
+    assert named["idle_and_overprovisioned"] == pytest.approx(-(REALTIME.usd - work_usd / 0.7))
+    assert named["deferral"] == pytest.approx(BATCH.usd - work_usd)
+
+
+def test_a_cheaper_machine_shows_as_its_price() -> None:
+    half = machine(MIXED, box=offer(usd_per_hour=1.0))
+    named = parts(why.to_batch(REALTIME, batch(half, MIXED.all_deferrable(7200.0)), 0.7))
+    assert named["pricing_model"] == pytest.approx(-ONE.usd_of_work(MIXED) / 2)
+
+
+@pytest.mark.parametrize("seats", [None, 16])
+def test_to_the_mix_adds_up(seats: int | None) -> None:
+    from meritorder.study.fleets import Backfill
+
+    alone: Trial = fixed(ONE, MIXED.only(~MIXED.deferrable), 2)
+    mixed = mix(alone, ONE, MIXED, Backfill(seats=seats, tokens=256) if seats else None)
+    found = why.to_mix(REALTIME, mixed, 0.7, alone)
+    assert found.from_usd + sum(parts(found).values()) == pytest.approx(mixed.usd, abs=1e-9)
+    assert (found.start, found.end) == ("realtime_fixed", "mix")
+    assert parts(found)["deferral"] < 0, "one machine fewer stands by for the peak"

@@ -1,0 +1,63 @@
+"""The documents name what is there: files, formats, options."""
+
+import re
+from pathlib import Path
+
+import pytest
+import typer.main
+
+from meritorder.cli import app
+from meritorder.errors import MeritorderError
+from meritorder.traces.could_wait import BURST_THRESHOLD, CLOCK_THRESHOLD, NO_THINKING_THRESHOLD, SAME_PROMPT_THRESHOLD
+from meritorder.traces.formats import FORMATS
+
+ROOT = Path(__file__).parents[2]
+DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
+LINK = re.compile(r"\]\(([^)#\s]+)(?:#([^)]+))?\)")
+OPTION = re.compile(r"(?<![\w-])--[a-z][a-z-]+")
+OF_OTHERS = {"--save-detailed"}
+
+
+def _options() -> set[str]:
+    commands = typer.main.get_command(app).commands.values()  # type: ignore[attr-defined]
+    return {option for command in commands for each in command.params for option in each.opts} | {"--version", "--help"}
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_links_lead_somewhere_and_options_exist(document: Path) -> None:
+    text = document.read_text(encoding="utf-8")
+    for target, _ in LINK.findall(text):
+        assert target.startswith("https://") or (document.parent / target).exists(), target
+    assert set(OPTION.findall(text)) - _options() <= OF_OTHERS
+
+
+def test_anchors_are_headings() -> None:
+    for document in DOCUMENTS:
+        for target, anchor in LINK.findall(document.read_text(encoding="utf-8")):
+            if anchor:
+                headings = re.findall(
+                    r"^#+ (.+)$", (document.parent / target).read_text(encoding="utf-8"), re.MULTILINE
+                )
+                slugs = {re.sub(r"[^\w\- ]", "", heading).lower().replace(" ", "-") for heading in headings}
+                assert anchor in slugs, f"{document.name}: {target}#{anchor}"
+
+
+def test_every_format_and_threshold_is_described() -> None:
+    text = (ROOT / "docs" / "traces.md").read_text(encoding="utf-8")
+    assert all(f"| `{each.name}` |" in text for each in FORMATS)
+    for threshold in (BURST_THRESHOLD, CLOCK_THRESHOLD, SAME_PROMPT_THRESHOLD, NO_THINKING_THRESHOLD):
+        assert f"more than {threshold:.0%}".replace("%", " %") in text
+
+
+def test_every_make_target_of_the_readme_is_in_the_makefile() -> None:
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    for document in (ROOT / "README.md", ROOT / "CONTRIBUTING.md"):
+        for target in re.findall(r"\bmake ([a-z-]+)\b  +#|`make ([a-z-]+)`", document.read_text(encoding="utf-8")):
+            assert f"\n{''.join(target)}: " in makefile, target
+
+
+def test_the_tree_of_errors_is_drawn_whole() -> None:
+    from meritorder import errors
+
+    classes = [each for each in vars(errors).values() if isinstance(each, type) and issubclass(each, MeritorderError)]
+    assert all(each.__name__ in (errors.__doc__ or "") for each in classes)

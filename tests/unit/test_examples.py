@@ -1,0 +1,49 @@
+"""What is in `examples/` stays true."""
+
+from pathlib import Path
+
+import pytest
+
+from meritorder.catalog import load
+from meritorder.domain import Lane, PricingModel, Slo
+from meritorder.traces.sample import generate
+from meritorder.traces.workloads import assign, load_workloads
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+
+
+def test_every_example_is_tested_here() -> None:
+    assert sorted(path.name for path in EXAMPLES.iterdir()) == ["catalog.csv", "catalog.toml", "workloads.toml"]
+
+
+def test_the_workloads_file_takes_every_request_of_the_sample() -> None:
+    workloads = load_workloads(EXAMPLES / "workloads.toml")
+    assigned = assign(generate(seed=0), workloads, Slo(ttft_s=2.0, tpot_s=0.1))
+    assert assigned.unmatched == 0
+    assert [workload.name for workload in assigned.workloads] == [workload.name for workload in workloads]
+    lanes = {workload.name: workload.lane for workload in workloads}
+    assert lanes["chat"] is Lane.REALTIME
+    assert lanes["nightly evaluation"] is Lane.DEFERRABLE
+
+
+def test_an_slo_without_an_attainment_asks_for_99_per_cent() -> None:
+    by_name = {workload.name: workload for workload in load_workloads(EXAMPLES / "workloads.toml")}
+    assert by_name["code completion"].slo == Slo(ttft_s=2.0, tpot_s=0.1, attainment=0.99)
+
+
+def test_the_csv_catalog_adds_its_offers() -> None:
+    catalog = load([EXAMPLES / "catalog.csv"])
+    ours = catalog.cheapest("h100", 4, (PricingModel.ON_DEMAND,), providers=("our-contract",))
+    assert ours.usd_per_hour == 10.0
+    assert ours.source == "invoice of October"
+    owned = catalog.select_offers(provider="on-prem")
+    assert [(offer.pricing_model, offer.term, offer.usd_per_gpu_hour) for offer in owned] == [
+        (PricingModel.RESERVED, "3y", pytest.approx(1.8))
+    ]
+
+
+def test_the_toml_catalog_adds_hardware_a_model_and_an_offer() -> None:
+    catalog = load([EXAMPLES / "catalog.toml"])
+    assert catalog.find_hardware("MI300X").memory_bytes == 192 * 1024**3
+    assert catalog.find_model("acme/house-7b").kv_bytes_per_token == 2 * 32 * 8 * 128 * 2
+    assert [offer.usd_per_hour for offer in catalog.select_offers(hardware="mi300x")] == [19.2]
