@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow lint format types imports check bench picture clean
+.PHONY: help setup demo test test-slow lint format types imports check bench validate picture clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -48,6 +48,10 @@ check: lint types imports test ## all of the above
 
 bench: $(STAMP) ## run every benchmark
 	@$(BIN)/python -m bench all
+
+validate: $(STAMP) ## hold the simulator against measurements; writes docs/validation.md
+	@$(BIN)/python -c 'import aiconfigurator_core' 2>/dev/null || $(BIN)/python -m pip install --quiet --editable '.[dev,silicon]'
+	@$(BIN)/python -m bench.validate
 
 picture: $(STAMP) ## draw the picture of the README again (two to three minutes)
 	@$(BIN)/python tools/draw_picture.py docs/week.svg

@@ -1,11 +1,11 @@
 """How far profiles are from measured servers."""
 
-import functools
-import tomllib
 from dataclasses import dataclass
-from importlib.resources import files
+
+import numpy as np
 
 from meritorder.perf.profile import Profile
+from meritorder.perf.shipped import corrections
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,24 +21,23 @@ class Accuracy:
     basis: str
 
 
-@functools.cache
-def _measured() -> dict[tuple[str, str], tuple[float, int]]:
-    text = (files("meritorder.perf") / "data" / "accuracy.toml").read_text(encoding="utf-8")
-    rows = tomllib.loads(text)["measured"]
-    return {(row["engine"], row["hardware"]): (row["error"], row["rows"]) for row in rows}
-
-
 def accuracy(profile: Profile) -> Accuracy | None:
     """Return the error to expect of a profile; None if nothing like it was measured.
 
-    Where the hardware was not measured, the largest error of the engine on other hardware is taken, and said.
+    A calibrated profile errs as it did on stretches of its own log. For others it is the error that the published
+    validation (docs/validation.md) found for the engine on the hardware; where the hardware was not measured, the largest
+    error of the engine on other hardware is taken, and said.
     """
-    here = _measured().get((profile.engine, profile.hardware))
-    if here:
-        error, rows = here
-        return Accuracy(error=error, basis=f"median error of {rows} servers measured on {profile.hardware}")
-    elsewhere = [error for (engine, _), (error, _) in _measured().items() if engine == profile.engine]
-    if not elsewhere:
+    own = profile.calibration
+    if own is not None and own.pace_ratios:
+        error = float(np.median(np.abs(np.array(own.pace_ratios) - 1)))
+        return Accuracy(error=error, basis=f"median error of stretches of {own.judged_on} requests in {own.log}")
+    measured = {each.hardware: each for each in corrections() if each.engine == profile.engine and not each.model}
+    if not measured:
         return None
+    here = measured.get(profile.hardware)
+    if here is not None:
+        basis = f"median error of {here.judged_on} servers measured on {profile.hardware}"
+        return Accuracy(error=here.tpot_median_before, basis=basis)
     basis = f"largest median error of {profile.engine} on measured hardware, as {profile.hardware} is not among it"
-    return Accuracy(error=max(elsewhere), basis=basis)
+    return Accuracy(error=max(each.tpot_median_before for each in measured.values()), basis=basis)

@@ -100,7 +100,7 @@ _FARTHEST: Final = 4.0
 # How far each number may be expected from its start, as a standard deviation of its logarithm, by declaration.
 SPREAD: Final = np.array([0.3, 0.5, 0.5, 0.2, 1.0, 1.0, 1.0])
 # Weight of that expectation against the mean squared misfit of a request.
-_PULL: Final = 5e-4
+_PULL: Final = 1e-4
 # Beyond this relative error a request counts by its distance, not by its square.
 _ROBUST: Final = 0.1
 # A single first token depends on where in a step it arrives, which no simulator can know; its mean does not.
@@ -176,6 +176,60 @@ def minimise(function: Callable[[Floats], float], start: Floats, size: Floats, t
         points[-1], values[-1] = point, value
     best = int(np.argmin(values))
     return points[best], float(values[best])
+
+
+def least_deviations(
+    residuals: Callable[[Floats], Floats], start: Floats, rounds: int, pull: float
+) -> tuple[Floats, float]:
+    """Find where the sum of absolute residuals is least, by damped Gauss-Newton steps with reweighting.
+
+        minimise  sum_i huber(r_i(x)) / n  +  pull sum_k (x_k / spread_k)^2
+
+    For smooth residuals, such as means over many requests; it takes an eighth of the trials of a simplex.
+
+    Args:
+        residuals: Logarithms of simulated / measured, shape (rows,).
+        start: First point, shape (numbers,), on the scale of `Tuning.moved`.
+        rounds: Steps, each of as many trials as there are numbers, and one or two more.
+        pull: Weight of the expectation `SPREAD`.
+
+    Returns:
+        The best point and its value.
+
+    Source: P. W. Holland and R. E. Welsch, "Robust regression using iteratively reweighted least-squares", 1977.
+    """
+    point, here = start, residuals(start)
+    best = _deviation(here, start, pull)
+    damping = 1e-2
+    for _ in range(rounds):
+        moves = np.diag(SPREAD * _PROBE)
+        slopes = np.stack([(residuals(point + move) - here) / move.sum() for move in moves], axis=1)
+        weights = 1 / np.maximum(np.abs(here), _ROBUST) / len(here)
+        curvature = slopes.T @ (slopes * weights[:, None]) + np.diag(2 * pull / SPREAD**2)
+        downhill = slopes.T @ (weights * here) + 2 * pull * point / SPREAD**2
+        for _ in range(_DAMPINGS):
+            step = np.linalg.solve(curvature + damping * np.diag(np.diag(curvature)), -downhill)
+            trial = point + np.clip(step, -2 * SPREAD, 2 * SPREAD)
+            there = residuals(trial)
+            value = _deviation(there, trial, pull)
+            if value < best:
+                point, here, best, damping = trial, there, value, damping / 4
+                break
+            damping *= 6
+        else:
+            break
+    return point, best
+
+
+# Slopes are taken over this share of a parameter's spread, wider than the jumps of a simulation of discrete steps.
+_PROBE: Final = 0.15
+_DAMPINGS: Final = 4
+
+
+def _deviation(residuals: Floats, point: Floats, pull: float) -> float:
+    size = np.abs(residuals)
+    huber = np.where(size < _ROBUST, size**2 / (2 * _ROBUST) + _ROBUST / 2, size)
+    return float(huber.mean()) + pull * float(np.sum((point / SPREAD) ** 2))
 
 
 def _short(value: float) -> float:

@@ -12,8 +12,9 @@ from typing import Any
 
 import msgspec
 
-from meritorder.domain import Model, Replica
+from meritorder.domain import Model, Provenance, Replica
 from meritorder.errors import MissingExtraError, PerformanceError
+from meritorder.perf.corrections import Correction
 from meritorder.perf.profile import Profile
 from meritorder.perf.silicon import SYSTEMS, sample
 
@@ -24,6 +25,44 @@ def profiles() -> tuple[Profile, ...]:
     lines = (files("meritorder.perf") / "data" / "profiles.jsonl").read_bytes().splitlines()
     decoder = msgspec.json.Decoder(Profile)
     return tuple(decoder.decode(line) for line in lines)
+
+
+@functools.cache
+def corrections() -> tuple[Correction, ...]:
+    """Read the corrections that the published validation found, one for each hardware and engine."""
+    text = (files("meritorder.perf") / "data" / "corrections.json").read_bytes()
+    return tuple(msgspec.json.decode(text, type=list[Correction]))
+
+
+def corrected(profile: Profile) -> Profile:
+    """Return a profile of the operator tables as measured servers run it; unchanged where there is no correction.
+
+    Calibrated profiles and rooflines are returned as they are: corrections are for the tables.
+    """
+    if profile.provenance not in {Provenance.SILICON, Provenance.INTERPOLATED}:
+        return profile
+    own = _correction(profile.hardware, profile.engine, profile.model, profile.precision)
+    correction = own or _correction(profile.hardware, profile.engine)
+    return correction.applied(profile) if correction else profile
+
+
+def accuracy(hardware: str, engine: str, *, corrected: bool = False) -> float | None:
+    """Return the median relative error of the time per output token that the validation found; None if it has none.
+
+    Args:
+        hardware: `Hardware.id`.
+        engine: Engine.
+        corrected: Of profiles with the correction, rather than as they ship.
+    """
+    correction = _correction(hardware, engine)
+    if correction is None:
+        return None
+    return correction.tpot_median if corrected else correction.tpot_median_before
+
+
+def _correction(hardware: str, engine: str, model: str = "", precision: str = "") -> Correction | None:
+    wanted = (hardware, engine, model, precision)
+    return next((c for c in corrections() if (c.hardware, c.engine, c.model, c.precision) == wanted), None)
 
 
 def load(path: Path) -> tuple[Profile, ...]:

@@ -77,14 +77,33 @@ def sample(replica: Replica, hf_id: str, *, native: bool) -> Profile:
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
-                return _sample(replica, hf_id, split)
-        except (ValueError, RuntimeError, KeyError, AttributeError, AssertionError) as error:
-            failures.append(str(error).splitlines()[0] if str(error) else type(error).__name__)
-    raise PerformanceError(f"no measurements: {failures[0]}", where=replica.label)
+                return sample_split(replica, hf_id, split)
+        except PerformanceError as error:
+            failures.append(error.what)
+    raise PerformanceError(failures[0], where=replica.label)
 
 
-def _sample(replica: Replica, hf_id: str, split: dict[str, Any]) -> Profile:
+def sample_split(replica: Replica, hf_id: str, split: dict[str, Any]) -> Profile:
+    """Measure one replica, split over its GPUs exactly so.
+
+    Args:
+        replica: What to measure; its precision is a name only, what counts is in `split`.
+        hf_id: Name of the weights on the hub, one that the library knows.
+        split: The library's own settings: `tp_size`, `moe_ep_size`, `attention_dp_size`, `gemm_quant_mode`, ...
+
+    Raises:
+        MissingExtraError: aiconfigurator-core is not installed.
+        PerformanceError: There are no measurements of this combination.
+    """
     library = _library()
+    try:
+        return _measured(library, replica, hf_id, split)
+    except (ValueError, RuntimeError, KeyError, AttributeError, AssertionError, OSError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise PerformanceError(f"no measurements: {reason}", where=replica.label) from error
+
+
+def _measured(library: Any, replica: Replica, hf_id: str, split: dict[str, Any]) -> Profile:
     system = SYSTEMS[replica.hardware]
     handle = library.engine.EngineHandle.compile(hf_id, system, replica.engine, **split)
     capacity = _kv_capacity_tokens(library, hf_id, system, replica, split)

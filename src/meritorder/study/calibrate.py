@@ -30,7 +30,7 @@ _STRETCHES: Final = 10
 _SEQS: Final = (8, 16, 32, 64, 128, 256, 512, 1024)
 _STEP_TOKENS: Final = (2048, 4096, 8192, 16384)
 # Trials of the search: the first, each of the engine's limits, and the last.
-_TRIALS, _TRIALS_LIMIT, _TRIALS_LAST = 350, 150, 350
+_TRIALS, _TRIALS_LIMIT, _TRIALS_LAST = 500, 200, 600
 # Another limit has to fit better by this share: what the log does not show is not moved by chance.
 _CLEARLY: Final = 0.95
 
@@ -73,8 +73,9 @@ class Fit:
         return misfit(simulated.only(part), measured(self.log).only(part), moved)
 
     def search(self, limits: EngineLimits, trials: int) -> tuple[Floats, float]:
-        """Search around the best numbers so far."""
-        return minimise(lambda x: self.misfit(x, limits), self.moved, SPREAD * 0.5, trials)
+        """Search around the best numbers so far, and once more around what that found: a simplex can lie flat."""
+        first, _ = minimise(lambda x: self.misfit(x, limits), self.moved, SPREAD * 0.5, trials // 2)
+        return minimise(lambda x: self.misfit(x, limits), first, SPREAD * 0.5, trials // 2)
 
 
 def calibrate_logs(
@@ -223,7 +224,8 @@ def _fit_limits(search: Fit, known: Known, progress: Callable[[str], None]) -> l
         here = getattr(search.limits, name)
         trials = [n for n in usual if n > here][: len(_STEP_TOKENS) - 1]
         if name == "max_num_seqs":
-            trials = [_seen_together(search.log, search.first), *trials[:1]]
+            seen = _seen_together(search.log, search.first)
+            trials = [*[n for n in _SEQS if n < seen][-1:], seen, *trials[:1]]
         matters = False
         best, best_value, moved = here, search.value * _CLEARLY, search.moved
         for trial in trials:

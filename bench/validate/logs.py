@@ -1,0 +1,19 @@
+"""Requests of real vLLM servers: calibrate on the first half of each set-up, judge on the other."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+from meritorder.perf.profile import Profile
+from meritorder.study.calibrate import Known, calibrate_logs
+from meritorder.study.starting import SetUp
+
+LOG: Final = Path(__file__).parents[3] / "shared/data/measured/vllm_0.19_requests.csv"
+FIRST: Final = 150
+
+
+def profiles(progress: Callable[[str], None]) -> list[Profile]:
+    """Return the calibrated profile of each set-up, with its errors; nothing where the log is absent."""
+    if not LOG.exists():
+        return []
+    return calibrate_logs([str(LOG)], SetUp(), Known(), fit=FIRST, progress=progress)

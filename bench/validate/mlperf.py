@@ -1,0 +1,117 @@
+"""Offline throughput of MLPerf Inference v5.1 against a saturated replica."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import polars as pl
+
+from meritorder import catalog as facts
+from meritorder.errors import MeritorderError
+from meritorder.perf.profile import EngineLimits, Profile
+from meritorder.perf.shipped import corrected, find
+from meritorder.sim.run import Requests
+from meritorder.sim.saturation import saturate
+
+RESULTS: Final = Path(__file__).parents[3] / "shared/data/measured/mlperf_v5.1_llm.csv"
+# Model -> (ours, mean prompt). Llama 2 70B has the layers of Llama 3.1 70B and a smaller vocabulary.
+# Source: MLPerf Inference v5.1 datasets: CNN/DailyMail (mean 778 tokens), OpenOrca (294), LongBench and others (9,428);
+# https://github.com/mlcommons/inference/tree/v5.1/language, 2025-09.
+_WORKLOADS: Final = {
+    "llama3.1-8b": ("llama-3.1-8b", 778),
+    "llama2-70b-99": ("llama-3.1-70b", 294),
+    "llama3.1-405b": ("llama-3.1-405b", 9428),
+}
+_PRECISION: Final = {"fp8": "fp8", "fp4": "fp4", "bf16": "bf16"}
+_SPREAD: Final = 0.5
+_REQUESTS: Final = 4000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Offline:
+    """One result: tokens a second of one GPU, measured and simulated; None with the reason where there are no data."""
+
+    submitter: str
+    model: str
+    accelerator: str
+    gpus: int
+    weights: str
+    software: str
+    measured: float
+    simulated: float | None = None
+    uncorrected: float | None = None
+    reason: str = ""
+
+
+def results() -> list[Offline]:
+    """Return all offline results of the models that we know, simulated where there are data."""
+    if not RESULTS.exists():
+        return []
+    catalog = facts.load(())
+    rows = pl.read_csv(RESULTS).filter(pl.col("scenario") == "Offline", pl.col("model").is_in(list(_WORKLOADS)))
+    return [_result(catalog, row) for row in rows.sort("model", "accelerator", "submitter").iter_rows(named=True)]
+
+
+def _result(catalog: facts.Catalog, row: dict[str, object]) -> Offline:
+    name, prompt = _WORKLOADS[str(row["model"])]
+    gpus = int(float(str(row["nodes"])) * float(str(row["gpus_per_node"])))
+    software = str(row["software"])
+    offline = {
+        "submitter": str(row["submitter"]),
+        "model": str(row["model"]),
+        "accelerator": str(row["accelerator"]),
+        "gpus": gpus,
+        "weights": str(row["weights"]),
+        "software": software,
+        "measured": float(str(row["tokens_per_s"])) / gpus,
+    }
+    engine = "vllm" if "vllm" in software.lower() else "trtllm"
+    try:
+        hardware = catalog.find_hardware(_hardware(str(row["accelerator"])))
+        found = find(
+            catalog.find_model(name),
+            hardware.id,
+            engine=engine,
+            precision=_PRECISION.get(str(row["weights"]), str(row["weights"])),
+            gpus=None,
+        )
+    except MeritorderError as error:
+        return Offline(**offline, reason=error.what)  # type: ignore[arg-type]
+    outputs = float(str(row["tokens_per_sample"]))
+    # A submitter takes the split that is fastest.
+    best, plain = (max(_tokens_per_s(form(each), prompt, outputs) for each in found) for form in (corrected, _same))
+    return Offline(**offline, simulated=best, uncorrected=plain)  # type: ignore[arg-type]
+
+
+def _same(profile: Profile) -> Profile:
+    return profile
+
+
+def _hardware(accelerator: str) -> str:
+    for name in ("GB300", "GB200", "B300", "B200", "H200", "L40S", "RTX PRO 6000"):
+        if name in accelerator:
+            return name.lower().replace(" ", "-")
+    return "h100" if "H100-SXM" in accelerator else accelerator
+
+
+def _tokens_per_s(profile: Profile, prompt: float, output: float) -> float:
+    """Return generated tokens a second of one GPU of a replica that is kept full; lengths vary by half."""
+    generator = np.random.default_rng(0)
+
+    def lengths(mean: float) -> np.ndarray:
+        return np.maximum(generator.uniform(1 - _SPREAD, 1 + _SPREAD, _REQUESTS) * mean, 2).astype(np.int32)
+
+    inputs, outputs, zeros = lengths(prompt), lengths(output), np.zeros(_REQUESTS)
+    requests = Requests(
+        arrived_s=zeros,
+        input_tokens=inputs,
+        cached_tokens=zeros.astype(np.int32),
+        output_tokens=outputs,
+        latest_start_s=np.full(_REQUESTS, np.inf),
+        work_s=zeros,
+    )
+    limits = EngineLimits(max_num_seqs=1024)
+    saturation = saturate(requests, profile, limits)
+    share = float(outputs.sum() / (inputs.sum(dtype=np.int64) + outputs.sum()))
+    return saturation.tokens_per_s * share / profile.gpus

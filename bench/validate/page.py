@@ -1,0 +1,244 @@
+"""docs/validation.md: what was measured, simulated and missed."""
+
+import datetime as dt
+import platform
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import polars as pl
+
+from bench.validate.fitting import Pairs, measured
+from bench.validate.mlperf import Offline
+from bench.validate.queues import Queue
+from bench.validate.silicon import Row
+from meritorder import __version__
+from meritorder.perf.corrections import Correction
+from meritorder.perf.profile import Profile
+
+_TARGET_TPOT, _TARGET_TTFT = 0.08, 0.15
+_TARGET_SYSTEMS: Final = ("h100", "h200", "b200")
+
+_LOGS: Final = (
+    "vLLM 0.19, 300 requests a set-up (casys-kaist/LLMServingSim, `bench/examples`, MIT). Calibrated on the first 150 "
+    "requests, judged on the other 150; the engine's limits are fitted too. The start is the shipped table where there "
+    "is one, else the data sheet. `max_num_seqs` cannot be told from the first half of the second set-up, which never "
+    "queues: the rule that no larger batch is credited than was seen, rounded up to a power of two, finds it.\n"
+)
+_SAMPLE: Final = (
+    "Measured 2025-10 to 2026-04 on vLLM 0.11 to 0.19, SGLang 0.5 and TensorRT-LLM 1.0 to 1.3. Each row is simulated "
+    "as a closed loop of its concurrency: ten requests a client, all clients start at once, lengths even in [0.8, 1] of "
+    "the nominal as InferenceMAX draws them (fixed in the rows of NVIDIA's own gap analysis), prefix caching off; TTFT "
+    "and TPOT are means. A CRC of a row's content decides whether it is fitted to or judged.\n\n"
+    "A correction is the seven numbers of `perf.calibration.Tuning` and a step length: one for each (hardware, engine) "
+    "and one more for each model and precision of it with ten rows or more in each half, since kernels differ by model "
+    "and precision more than engines differ by overhead. They ship in `perf/data/corrections.json`; "
+    "`perf.shipped.corrected(profile)` applies the most specific.\n"
+)
+_UNTOLD: Final = (
+    "Rows do not tell speculative decoding, the engine's flags or its warm-up, and rows of one set-up differ by 2 and "
+    "more: SGLang has first tokens of seconds at a concurrency of 4; DeepSeek on TensorRT-LLM is often faster than its "
+    "kernels, which multi-token prediction would explain. Such rows are in the figures above.\n"
+)
+_MLPERF: Final = (
+    "MLPerf Inference v5.1, closed, offline; tokens a second of one GPU. The replica is kept full with 1,024 seats, "
+    "prompts of the data set's mean length (778, 294 and 9,428 tokens), outputs of the reported mean, both varying by "
+    "half; the split over GPUs is the fastest of those sampled. Llama 2 70B is simulated as Llama 3.1 70B. Submissions "
+    "are tuned by hand, beyond a server's defaults.\n"
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Silicon:
+    """Rows that were judged, with what was simulated for each: raw, with the engine's correction, with the model's."""
+
+    judged: Sequence[Row]
+    raw: Pairs
+    engine: Pairs
+    model: Pairs
+    missing: pl.DataFrame
+    total: int
+    distinct: int
+    corrections: Sequence[Correction]
+
+
+def page(silicon: Silicon, logs: Sequence[Profile], offline: Sequence[Offline], queues: Sequence[Queue]) -> str:
+    """Return the whole page."""
+    today = dt.datetime.now(dt.UTC).date().isoformat()
+    made = (
+        f"Written by `make validate` on {today} with meritorder {__version__} and aiconfigurator-core 0.12.0, "
+        f"Python {platform.python_version()}, {platform.machine()}; nothing here is edited by hand. To run it again: "
+        "`make validate`, about ten minutes; the first run samples 234 replicas for eight minutes more.\n\n"
+        "An error is |simulated / measured - 1|. Where something was fitted, the figures are of measurements that the "
+        "fit has not seen.\n"
+    )
+    parts = [
+        "# Validation\n",
+        made,
+        *_summary(silicon, logs, offline, queues),
+        *_logs(logs),
+        *_silicon(silicon),
+        *_mlperf(offline),
+        *_queues(queues),
+    ]
+    return "\n".join(parts)
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [f"| {' | '.join(head)} |", f"|{'---|' * len(head)}"]
+    return "\n".join([*lines, *(f"| {' | '.join(row)} |" for row in rows)]) + "\n"
+
+
+def _share(value: float) -> str:
+    return f"{value:.1%}".replace("%", " %") if abs(value) < 10 else "> 1000 %"
+
+
+def _met(value: float, target: float) -> str:
+    return "yes" if value <= target else "**no**"
+
+
+def _errors(rows: Sequence[Row], simulated: Pairs) -> Pairs:
+    """Return errors of TTFT, TPOT, E2E and throughput, shape (rows, 4); in a closed loop the last is 1 / E2E."""
+    theirs = measured(rows)
+    e2e = np.array([row.e2e_s(*times) for row, times in zip(rows, simulated, strict=True)])
+    real = np.array([row.e2e_s(*times) for row, times in zip(rows, theirs, strict=True)])
+    parts = [*np.abs(simulated / theirs - 1).T, np.abs(e2e / real - 1), np.abs(real / e2e - 1)]
+    return np.stack(parts, axis=1)
+
+
+def _summary(
+    silicon: Silicon, logs: Sequence[Profile], offline: Sequence[Offline], queues: Sequence[Queue]
+) -> list[str]:
+    rows = []
+    for profile in logs:
+        if (c := profile.calibration) is None:
+            continue
+        for name, each, target in (("E2E", c.e2e, 0.03), ("TPOT", c.tpot, 0.02), ("TTFT", c.ttft, 0.10)):
+            of = f"{c.log}: mean {name} of unseen requests"
+            rows.append((of, f"{target:.0%}", f"{each.of_mean:+.1%}", _met(abs(each.of_mean), target)))
+    kept = np.array([row.hardware in _TARGET_SYSTEMS for row in silicon.judged])
+    chosen = [row for row, keep in zip(silicon.judged, kept, strict=True) if keep]
+    forms = (("as shipped", silicon.raw), ("corrected by engine", silicon.engine), ("and by model", silicon.model))
+    for form, simulated in forms:
+        errors = np.median(_errors(chosen, simulated[kept]), axis=0)
+        for column, name, target in ((1, "TPOT", _TARGET_TPOT), (0, "TTFT", _TARGET_TTFT)):
+            of = f"silicon, H100/H200/B200, {form}: median {name}"
+            rows.append((of, f"{target:.0%}", _share(errors[column]), _met(float(errors[column]), target)))
+    known = [each for each in offline if each.simulated is not None]
+    if known:
+        error = float(np.median([abs((each.simulated or 0) / each.measured - 1) for each in known]))
+        rows.append((f"MLPerf offline, {len(known)} results: median", "10%", _share(error), _met(error, 0.10)))
+    if queues:
+        worst = max(abs(each.simulated / each.exact - 1) for each in queues)
+        rows.append((f"queues, {len(queues)} waits: worst", "2%", _share(worst), _met(worst, 0.02)))
+    return ["## Summary\n", _table(("figure", "target", "measured", "met"), rows)]
+
+
+def _logs(logs: Sequence[Profile]) -> list[str]:
+    rows = []
+    for profile in logs:
+        if (c := profile.calibration) is None:
+            continue
+        for name, e in (("TTFT", c.ttft), ("TPOT", c.tpot), ("E2E", c.e2e)):
+            rows.append((c.log, name, f"{e.of_mean:+.1%}", f"{e.median:.1%}", f"{e.p90:.1%}"))
+    return ["## Real vLLM logs\n", _LOGS, _table(("set-up", "time", "error of the mean", "median", "p90"), rows)]
+
+
+def _silicon(silicon: Silicon) -> list[str]:
+    rows = f"{silicon.total:,} aggregated rows, {silicon.distinct:,} of them distinct"
+    return [
+        "## Silicon\n",
+        f"`silicon_sample.csv` in aiconfigurator-core 0.12.0: {rows}. {_SAMPLE}",
+        "### By hardware and engine\n",
+        _errors_table(silicon, lambda row: row.group, ("hardware", "engine")),
+        "### By model\n",
+        _errors_table(
+            silicon, lambda row: (*row.group, row.model, row.precision), ("hardware", "engine", "model", "precision")
+        ),
+        "### The corrections\n",
+        _corrections(silicon.corrections),
+        "### What has no data\n",
+        _missing(silicon),
+        "### What the sample does not say\n",
+        _UNTOLD,
+    ]
+
+
+def _errors_table(silicon: Silicon, key: object, names: Sequence[str]) -> str:
+    found: dict[tuple[str, ...], list[int]] = defaultdict(list)
+    for index, row in enumerate(silicon.judged):
+        found[key(row)].append(index)  # type: ignore[operator]
+    lines = []
+    for group, indices in sorted(found.items()):
+        rows = [silicon.judged[i] for i in indices]
+        cells = [*group, str(len(rows))]
+        for simulated in (silicon.raw, silicon.engine, silicon.model):
+            errors = _errors(rows, simulated[indices])
+            middle, high = np.median(errors, axis=0), np.quantile(errors, 0.9, axis=0)
+            cells += [f"{_share(middle[0])} / {_share(high[0])}", f"{_share(middle[1])} / {_share(high[1])}"]
+            if simulated is silicon.model:
+                cells += [f"{_share(middle[2])} / {_share(high[2])}", f"{_share(middle[3])} / {_share(high[3])}"]
+        lines.append(cells)
+    head = [
+        *names,
+        "rows",
+        *("TTFT shipped", "TPOT shipped", "TTFT by engine", "TPOT by engine", "TTFT by model", "TPOT by model"),
+        *("E2E by model", "throughput by model"),
+    ]
+    return "Median / p90 of the error on the judged half.\n\n" + _table(head, lines)
+
+
+def _corrections(corrections: Sequence[Correction]) -> str:
+    lines = []
+    for c in corrections:
+        t = c.tuning
+        scales = [f"{t[name]:.2f}" for name in ("decode_scale", "kv_scale", "prefill_scale", "kv_capacity_scale")]
+        overheads = [f"{t['sequence_overhead_s'] * 1e6:.1f} µs", f"{t['step_overhead_s'] * 1e3:.2f} ms"]
+        name = " ".join(filter(None, (c.hardware, c.engine, c.model, c.precision)))
+        request = f"{t['request_overhead_s'] * 1e3:.0f} ms"
+        lines.append(
+            (name, f"{c.fitted_on} + {c.judged_on}", *scales, *overheads, request, str(c.max_num_batched_tokens))
+        )
+    head = ("for", "rows", "decode", "KV", "prefill", "memory", "a sequence", "a step", "a request", "step tokens")
+    return _table(head, lines)
+
+
+def _missing(silicon: Silicon) -> str:
+    if silicon.missing.is_empty():
+        return "Nothing.\n"
+    columns = ("model_path", "system", "backend", "precision", "reason")
+    counts = Counter(silicon.missing.select(columns).rows())
+    lines = [(*key[:4], str(count), key[4].replace("|", "/")[:90]) for key, count in counts.most_common()]
+    text = f"{silicon.missing.height} of {silicon.distinct:,} distinct rows cannot be simulated.\n\n"
+    return text + _table(("model", "system", "engine", "precision", "rows", "reason"), lines)
+
+
+def _mlperf(offline: Sequence[Offline]) -> list[str]:
+    lines = []
+    for each in offline:
+        if each.simulated is None:
+            cells = ["-", "-", f"no data: {each.reason}"[:80]]
+        else:
+            error, plain = each.simulated / each.measured - 1, (each.uncorrected or 0) / each.measured - 1
+            cells = [f"{each.simulated:,.0f}", f"{plain:+.1%}", f"{error:+.1%}"]
+        place = f"{each.gpus} x {each.accelerator}"
+        lines.append((each.model, place, each.submitter, each.weights, each.software, f"{each.measured:,.0f}", *cells))
+    head = ("model", "GPUs", "submitter", "weights", "software", "measured", "simulated", "as shipped", "corrected")
+    return ["## MLPerf offline\n", _MLPERF, _table(head, lines)]
+
+
+def _queues(queues: Sequence[Queue]) -> list[str]:
+    rows = [
+        (
+            each.name,
+            f"{each.load}",
+            f"{each.simulated:.3f}",
+            f"{each.exact:.3f}",
+            f"{each.simulated / each.exact - 1:+.1%}",
+        )
+        for each in queues
+    ]
+    text = "Mean wait over mean service; more loads and servers in `tests/oracle/test_queueing.py`.\n"
+    return ["## Queueing theory\n", text, _table(("queue", "load", "simulated", "exact", "error"), rows)]

@@ -1,0 +1,211 @@
+"""The silicon sample in aiconfigurator-core: closed loops at a concurrency, with mean TTFT and TPOT measured."""
+
+import json
+import os
+import warnings
+import zlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+import numpy as np
+import polars as pl
+
+from meritorder.domain import Replica
+from meritorder.errors import InfeasibleError, PerformanceError
+from meritorder.perf.profile import EngineLimits, Profile
+from meritorder.perf.silicon import SYSTEMS, sample_split
+from meritorder.sim.run import Fixed, Pool, Requests, simulate
+from meritorder.units import MS_PER_S
+
+CACHE: Final = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "meritorder" / "silicon-0.12.0.jsonl"
+# Names in the sample -> names of the same architecture that the library knows without a download.
+_ARCHITECTURE: Final = {
+    "meta-llama/Llama-3.1-8B-Instruct": "meta-llama/Meta-Llama-3.1-8B",
+    "nvidia/Llama-3.1-8B-Instruct-FP8": "meta-llama/Meta-Llama-3.1-8B",
+    "meta-llama/Llama-3.1-70B": "meta-llama/Meta-Llama-3.1-70B",
+    "nvidia/DeepSeek-R1-NVFP4": "deepseek-ai/DeepSeek-R1",
+    "nvidia/Qwen3-32B-NVFP4": "Qwen/Qwen3-32B",
+}
+_BF16_ATTENTION: Final = {"fmha_quant_mode": "bfloat16"}
+# InferenceMAX draws lengths evenly from [0.8, 1] of the nominal; ten requests a client, all clients start at once.
+# Source: SemiAnalysis InferenceMAX, README and benchmarks/*.sh (RANDOM_RANGE_RATIO=0.8, 10 CONC prompts), 2025-10.
+_SHORTEST: Final = 0.8
+ROUNDS: Final = 10
+_KEY: Final = (
+    *("model_path", "system", "backend", "precision", "gemm_quant_mode", "moe_quant_mode", "tp_size"),
+    *("pp_size", "attention_dp_size", "moe_tp_size", "moe_ep_size"),
+)
+_MOST_SEQS: Final = 1024
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """One measurement, and the profile of its replica."""
+
+    id: str
+    model: str
+    hardware: str
+    engine: str
+    precision: str
+    input_tokens: int
+    output_tokens: int
+    concurrency: int
+    fixed_lengths: bool
+    ttft_s: float
+    tpot_s: float
+    half: int
+    profile: Profile
+
+    @property
+    def group(self) -> tuple[str, str]:
+        """What a correction is for."""
+        return self.hardware, self.engine
+
+    def e2e_s(self, ttft_s: float, tpot_s: float) -> float:
+        """Return the time of a whole request; in a closed loop, concurrency over throughput."""
+        return ttft_s + tpot_s * (self.output_tokens - 1)
+
+
+def sample() -> tuple[pl.DataFrame, int]:
+    """Read the aggregated rows; returns them without repetitions, and how many there were with them."""
+    text = (files("aiconfigurator_core") / "systems" / "silicon_sample.csv").read_bytes()
+    rows = pl.read_csv(text, infer_schema_length=None).filter(pl.col("mode") == "agg")
+    measured = [name for name in rows.columns if name not in {"id", "silicon_data_source"}]
+    return rows.unique(measured, keep="first", maintain_order=True), rows.height
+
+
+def rows(progress: Callable[[str], None] = lambda _: None) -> tuple[list[Row], pl.DataFrame]:
+    """Return the rows that the operator tables can say anything about, and those that they cannot with the reason."""
+    frame, _ = sample()
+    cache = _read_cache()
+    found: list[Row] = []
+    missing: list[dict[str, str]] = []
+    for number, row in enumerate(frame.iter_rows(named=True)):
+        key = json.dumps([row[name] for name in _KEY])
+        if key not in cache:
+            progress(f"sampling step times for row {number} of {frame.height}")
+            cache[key] = _profile(row)
+            _append(key, cache[key])
+        profile = cache[key]
+        if isinstance(profile, str):
+            missing.append({name: str(row[name]) for name in _KEY[:4]} | {"reason": profile})
+        else:
+            found.append(_row(row, profile))
+    return found, pl.DataFrame(missing)
+
+
+def _row(row: dict[str, Any], profile: Profile) -> Row:
+    identity = "|".join(str(row[name]) for name in (*_KEY, "isl", "osl", "batch_size", "silicon_ttft_ms"))
+    return Row(
+        id=row["id"],
+        model=row["model_path"].rsplit("/", 1)[-1],
+        hardware=profile.hardware,
+        engine=row["backend"],
+        precision=row["precision"] or "bf16",
+        input_tokens=row["isl"],
+        output_tokens=row["osl"],
+        # Of one rank where attention is data parallel; ranks run in step.
+        concurrency=row["batch_size"],
+        fixed_lengths="auto-gap-analysis" in row["silicon_data_source"],
+        ttft_s=row["silicon_ttft_ms"] / MS_PER_S,
+        tpot_s=row["silicon_tpot_ms"] / MS_PER_S,
+        half=zlib.crc32(identity.encode()) % 2,
+        profile=profile,
+    )
+
+
+def _profile(row: dict[str, Any]) -> Profile | str:
+    """Sample the replica of a row, or say why not; tries the row's own arithmetic first."""
+    hardware = {system: ours for ours, system in SYSTEMS.items()}.get(row["system"])
+    if hardware is None:
+        return f"no data for {row['system']}"
+    gpus = row["tp_size"] * max(1, row["attention_dp_size"] or 1)
+    replica = Replica(
+        model=row["model_path"],
+        hardware=hardware,
+        gpus=gpus,
+        engine=row["backend"],
+        precision=row["precision"] or "bf16",
+    )
+    reasons = []
+    for split in _splits(row, gpus):
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                return sample_split(replica, _ARCHITECTURE.get(row["model_path"], row["model_path"]), split)
+        except PerformanceError as error:
+            reasons.append(error.what)
+    return reasons[0][:160]
+
+
+def _splits(row: dict[str, Any], gpus: int) -> Iterator[dict[str, Any]]:
+    """Yield settings from the most to the least literal.
+
+    Attention in bf16 where the tables lack it in fp8 (multi-head latent attention); the weights' native arithmetic
+    where the sample calls mxfp4 weights fp4, or fp8 of another granularity.
+    """
+    sizes = {"tp_size": row["tp_size"], "attention_dp_size": row["attention_dp_size"], "pp_size": row["pp_size"]}
+    base = {name: size for name, size in sizes.items() if name == "tp_size" or (size or 1) > 1}
+    experts = max(1, row["moe_tp_size"] or 1), max(1, row["moe_ep_size"] or 1)
+    moes = [experts] if experts[0] * experts[1] == gpus else [(gpus, 1), (1, gpus)]
+    quant = {name: row[name] for name in ("gemm_quant_mode", "moe_quant_mode") if row[name]}
+    native = row["precision"] != "fp4" or "gpt-oss" in row["model_path"]
+    for options in (quant, quant | _BF16_ATTENTION, *(({}, _BF16_ATTENTION) if native else ())):
+        for moe_tp, moe_ep in moes:
+            yield base | {"moe_tp_size": moe_tp, "moe_ep_size": moe_ep} | options
+
+
+def simulated(row: Row, profile: Profile, step_tokens: int) -> tuple[float, float]:
+    """Return mean TTFT and TPOT of a closed loop: each client sends its next request when it has its answer.
+
+    As many seats as clients and a queue that never empties are the same thing: the request that takes a seat was sent
+    when the one before it in that seat ended. Infinities where a request does not fit in memory.
+    """
+    clients = min(row.concurrency, _MOST_SEQS)
+    count = clients * ROUNDS
+    generator = np.random.default_rng(0)
+    shortest = 1.0 if row.fixed_lengths else _SHORTEST
+    inputs = generator.integers(int(row.input_tokens * shortest), row.input_tokens + 1, count).astype(np.int32)
+    outputs = generator.integers(int(row.output_tokens * shortest), row.output_tokens + 1, count).astype(np.int32)
+    zeros = np.zeros(count)
+    requests = Requests(
+        arrived_s=zeros,
+        input_tokens=inputs,
+        cached_tokens=zeros.astype(np.int32),
+        output_tokens=np.maximum(outputs, 2),
+        latest_start_s=np.full(count, np.inf),
+        work_s=zeros,
+    )
+    limits = EngineLimits(max_num_seqs=clients, max_num_batched_tokens=max(step_tokens, 2 * clients))
+    try:
+        result = simulate(requests, (Pool(profile=profile, scaling=Fixed(instances=1), limits=limits),), horizon_s=0.0)
+    except InfeasibleError:
+        return np.inf, np.inf
+    # Answers and the engine's own end of a request differ by the request overhead: it is in both, once.
+    sent_s = np.concatenate([np.zeros(clients), np.sort(result.finished_s)[: count - clients]])
+    sent_s[clients:] -= profile.request_overhead_s
+    tpot_s = (result.finished_s - result.first_token_s) / (requests.output_tokens - 1)
+    return float(np.mean(result.first_token_s - sent_s)), float(np.mean(tpot_s))
+
+
+def _read_cache() -> dict[str, Profile | str]:
+    if not CACHE.exists():
+        return {}
+    lines = (json.loads(line) for line in CACHE.read_text().splitlines())
+    return {x["key"]: x["reason"] or msgspec.convert(x["profile"], Profile) for x in lines}
+
+
+def _append(key: str, profile: Profile | str) -> None:
+    CACHE.parent.mkdir(parents=True, exist_ok=True)
+    failed = isinstance(profile, str)
+    line = {
+        "key": key,
+        "reason": profile if failed else "",
+        "profile": None if failed else msgspec.to_builtins(profile),
+    }
+    with CACHE.open("a") as cache:
+        cache.write(json.dumps(line) + "\n")

@@ -1,0 +1,35 @@
+import pytest
+
+from meritorder import catalog
+from meritorder.domain import Provenance, Replica
+from meritorder.errors import PerformanceError
+from meritorder.perf.roofline import roofline
+
+CATALOG = catalog.load(())
+
+
+def test_a_step_of_one_reads_all_weights_once() -> None:
+    model, hardware = CATALOG.find_model("llama-3.1-8b"), CATALOG.find_hardware("rtx-4090")
+    profile = roofline(model, hardware, Replica(model=model.id, hardware=hardware.id, gpus=1), as_of="2026-11-23")
+    assert profile.provenance is Provenance.ROOFLINE
+    # 16.06 GB at 0.8 of 1,008 GB/s.
+    assert profile.decode_base_s[0] == pytest.approx(16.06e9 / (0.8 * 1.008e12), rel=1e-3)
+    assert profile.decode_base_s[-1] == pytest.approx(profile.decode_base_s[0])
+    # Prompts are bound by operations: 2 x 8.03e9 a token at 0.6 of 165.2 TFLOPS.
+    assert profile.mixed_base_s[-1] == pytest.approx(2 * 8.03e9 * 16384 / (0.6 * 165.2e12), rel=1e-3)
+    # 0.9 of 25.76 GB less weights and activations, at 131 kB a token.
+    assert profile.kv_capacity_tokens == pytest.approx(42_900, rel=0.01)
+
+
+def test_a_mixture_of_experts_reads_more_with_more_tokens() -> None:
+    model, hardware = CATALOG.find_model("qwen3-30b-a3b"), CATALOG.find_hardware("h100")
+    profile = roofline(model, hardware, Replica(model=model.id, hardware="h100", gpus=1), as_of="2026-11-23")
+    assert profile.decode_base_s[0] == pytest.approx(2 * model.active_parameters / (0.8 * 3.35e12), rel=1e-3)
+    assert profile.decode_base_s == sorted(profile.decode_base_s)
+    assert profile.decode_base_s[-1] == pytest.approx(2 * model.parameters / (0.8 * 3.35e12), rel=1e-3)
+
+
+def test_weights_must_fit() -> None:
+    model, hardware = CATALOG.find_model("llama-3.1-70b"), CATALOG.find_hardware("rtx-4090")
+    with pytest.raises(PerformanceError, match="do not fit"):
+        roofline(model, hardware, Replica(model=model.id, hardware=hardware.id, gpus=1), as_of="2026-11-23")
