@@ -11,7 +11,7 @@ from meritorder import catalog as facts
 from meritorder.errors import MeritorderError
 from meritorder.perf.profile import EngineLimits, Profile
 from meritorder.perf.shipped import corrected, find
-from meritorder.sim.run import Requests
+from meritorder.sim.pools import Requests
 from meritorder.sim.saturation import saturate
 
 RESULTS: Final = Path(__file__).parents[3] / "shared/data/measured/mlperf_v5.1_llm.csv"

@@ -18,7 +18,8 @@ from meritorder.domain import Replica
 from meritorder.errors import InfeasibleError, PerformanceError
 from meritorder.perf.profile import EngineLimits, Profile
 from meritorder.perf.silicon import SYSTEMS, sample_split
-from meritorder.sim.run import Fixed, Pool, Requests, simulate
+from meritorder.sim.pools import Fixed, Pool, Requests
+from meritorder.sim.run import simulate
 from meritorder.units import MS_PER_S
 
 CACHE: Final = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "meritorder" / "silicon-0.12.0.jsonl"

@@ -188,6 +188,8 @@ class Fleet:
             group.account.interruptions += 1
             self.give_back(instance, now)
             for replica in instance.replicas:
+                if replica.step_decodes or replica.step_prompts:
+                    group.busy_until_s = now
                 replica.break_off(now, self.bin_s)
         for instance in group.held("on"):
             if instance.is_doomed(now):

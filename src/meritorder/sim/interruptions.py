@@ -43,6 +43,7 @@ def _break_off(world: World, r: int, now: float) -> None:
     pool = world.pools[rep.pool]
     if rep.run_steps > 0:
         pool.lost_s += now - rep.run_start_s
+        pool.busy_until_s = now
         deferrable = rep.decoding_deferrable + rep.run_prompt_deferrable
         share = deferrable / (rep.decoding + rep.run_prompt)
         bin_s = world.state[0].bin_s
