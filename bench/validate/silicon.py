@@ -18,7 +18,8 @@ from meritorder.domain import Replica
 from meritorder.errors import InfeasibleError, PerformanceError
 from meritorder.perf.profile import EngineLimits, Profile
 from meritorder.perf.silicon import SYSTEMS, sample_split
-from meritorder.sim.run import Fixed, Pool, Requests, simulate
+from meritorder.sim.pools import Fixed, Pool, Requests
+from meritorder.sim.run import simulate
 from meritorder.units import MS_PER_S
 
 CACHE: Final = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "meritorder" / "silicon-0.12.0.jsonl"
@@ -78,9 +79,17 @@ def sample() -> tuple[pl.DataFrame, int]:
     return rows.unique(measured, keep="first", maintain_order=True), rows.height
 
 
-def rows(progress: Callable[[str], None] = lambda _: None) -> tuple[list[Row], pl.DataFrame]:
-    """Return the rows that the operator tables can say anything about, and those that they cannot with the reason."""
+def rows(
+    progress: Callable[[str], None] = lambda _: None, only: pl.Expr | None = None
+) -> tuple[list[Row], pl.DataFrame]:
+    """Return the rows that the operator tables can say anything about, and those that they cannot with the reason.
+
+    Args:
+        progress: Told what is being done.
+        only: Which rows of the sample; None takes all.
+    """
     frame, _ = sample()
+    frame = frame if only is None else frame.filter(only)
     cache = _read_cache()
     found: list[Row] = []
     missing: list[dict[str, str]] = []
