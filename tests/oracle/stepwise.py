@@ -285,14 +285,19 @@ class Fleet:
                 self.tick(now)
             else:
                 replica = next(r for r in self.replicas if r.step_ends_s == ends_s)
+                if replica.step_decodes or replica.step_prompts:
+                    group = next(group for group in self.groups if any(replica is each for each in group.replicas))
+                    group.busy_until_s = now
                 replica.end_step(self.bin_s)
                 replica.begin_step(now, self)
         return self._give_back(max(now, self.horizon_s))
 
     def _give_back(self, end_s: float) -> float:
+        """Hold temporary capacity to the end, and what is always on to the horizon or the end of its own work."""
         for group in self.groups:
+            until_s = end_s if isinstance(group.pool.scaling, ForDeadlines) else max(group.busy_until_s, self.horizon_s)
             for instance in group.held("on", "starting", "draining"):
-                instance.stop(max(end_s, instance.paid_from_s), self.bin_s)
+                instance.stop(max(until_s, instance.paid_from_s), self.bin_s)
         return end_s
 
     def _is_over(self, ticks_s: float) -> bool:

@@ -54,6 +54,7 @@ class Group:
     pool: Pool
     instances: list[Instance]
     account: Account
+    busy_until_s: float = 0.0  # end of its last step
     in_flight_s: float = 0.0  # real-time requests in flight, summed over the time since the last tick
     recommended: list[int] = field(default_factory=list)
     rented: int = 0
