@@ -1,4 +1,7 @@
-"""`python -m bench.validate`: measure everything, write the corrections and the page."""
+"""`python -m bench.validate`: measure everything, write the corrections and the page.
+
+With `--keep` the corrections that ship are judged again, and not fitted again.
+"""
 
 import logging
 import sys
@@ -43,23 +46,30 @@ def main() -> None:
     """Run the whole validation."""
     logging.disable(logging.WARNING)
     rows, missing = silicon.rows(_say)
-    found = fitting.corrections(rows, _say)
-    _CORRECTIONS.write_bytes(msgspec.json.format(msgspec.json.encode([_named(each) for each in found])) + b"\n")
-    shipped.corrections.cache_clear()
+    if "--keep" not in sys.argv:
+        found = [_named(each) for each in fitting.corrections(rows, _say)]
+        _CORRECTIONS.write_bytes(msgspec.json.format(msgspec.json.encode(found)) + b"\n")
+        shipped.corrections.cache_clear()
     _say("judging")
     distinct, total = silicon.sample()
-    text = page(_judged(rows, found, missing, total, distinct.height), _logs(), mlperf.results(), queues.queues())
+    text = page(
+        _judged(rows, shipped.corrections(), missing, total, distinct.height),
+        _logs(),
+        mlperf.results(),
+        queues.queues(),
+    )
     _PAGE.write_text(text, encoding="utf-8")
     _say(f"written: {_PAGE.relative_to(_ROOT)}, {_CORRECTIONS.relative_to(_ROOT)}\n")
 
 
 def _named(correction: Correction) -> Correction:
     """Return the correction under our names of model and precision."""
-    return msgspec.structs.replace(
-        correction,
-        model=_MODELS.get(correction.model, correction.model.lower()),
-        precision=_PRECISIONS.get((correction.model, correction.precision), correction.precision),
-    )
+    model, precision = _ours(correction.model, correction.precision)
+    return msgspec.structs.replace(correction, model=model, precision=precision)
+
+
+def _ours(model: str, precision: str) -> tuple[str, str]:
+    return _MODELS.get(model, model.lower()), _PRECISIONS.get((model, precision), precision)
 
 
 def _logs() -> list[Profile]:
@@ -76,7 +86,7 @@ def _judged(
     engine, model = raw.copy(), raw.copy()
     for index, row in enumerate(judged):
         general = by_key.get((*row.group, "", ""))
-        special = by_key.get((*row.group, row.model, row.precision), general)
+        special = by_key.get((*row.group, *_ours(row.model, row.precision)), general)
         for column, correction in ((engine, general), (model, special)):
             if correction is not None:
                 tuned = Tuning(**correction.tuning).applied(row.profile)

@@ -28,10 +28,10 @@ _LOGS: Final = (
     "queues: the rule that no larger batch is credited than was seen, rounded up to a power of two, finds it.\n"
 )
 _SAMPLE: Final = (
-    "Measured 2025-10 to 2026-04 on vLLM 0.11 to 0.19, SGLang 0.5 and TensorRT-LLM 1.0 to 1.3. Each row is simulated "
-    "as a closed loop of its concurrency: ten requests a client, all clients start at once, lengths even in [0.8, 1] of "
-    "the nominal as InferenceMAX draws them (fixed in the rows of NVIDIA's own gap analysis), prefix caching off; TTFT "
-    "and TPOT are means. A CRC of a row's content decides whether it is fitted to or judged.\n\n"
+    "Measured 2025-10 to 2026-04 on vLLM 0.11 to 0.19, SGLang 0.5 and TensorRT-LLM 1.0 to 1.3. Each row is "
+    "simulated as a closed loop of its concurrency: ten requests a client, all clients start at once, lengths even in "
+    "[0.8, 1] of the nominal as InferenceMAX draws them (fixed in the rows of NVIDIA's own gap analysis), prefix "
+    "caching off; TTFT and TPOT are means. A CRC of a row's content decides whether it is fitted to or judged.\n\n"
     "A correction is the seven numbers of `perf.calibration.Tuning` and a step length: one for each (hardware, engine) "
     "and one more for each model and precision of it with ten rows or more in each half, since kernels differ by model "
     "and precision more than engines differ by overhead. They ship in `perf/data/corrections.json`; "
@@ -45,7 +45,8 @@ _UNTOLD: Final = (
 _MLPERF: Final = (
     "MLPerf Inference v5.1, closed, offline; tokens a second of one GPU. The replica is kept full with 1,024 seats, "
     "prompts of the data set's mean length (778, 294 and 9,428 tokens), outputs of the reported mean, both varying by "
-    "half; the split over GPUs is the fastest of those sampled. Llama 2 70B is simulated as Llama 3.1 70B. Submissions "
+    "half; the split over GPUs is the fastest of those sampled. Llama 2 70B is simulated as Llama 3.1 70B; FP8 on "
+    "TensorRT-LLM with an FP8 cache, as NVIDIA's checkpoints have it. Submissions "
     "are tuned by hand, beyond a server's defaults.\n"
 )
 

@@ -79,9 +79,17 @@ def sample() -> tuple[pl.DataFrame, int]:
     return rows.unique(measured, keep="first", maintain_order=True), rows.height
 
 
-def rows(progress: Callable[[str], None] = lambda _: None) -> tuple[list[Row], pl.DataFrame]:
-    """Return the rows that the operator tables can say anything about, and those that they cannot with the reason."""
+def rows(
+    progress: Callable[[str], None] = lambda _: None, only: pl.Expr | None = None
+) -> tuple[list[Row], pl.DataFrame]:
+    """Return the rows that the operator tables can say anything about, and those that they cannot with the reason.
+
+    Args:
+        progress: Told what is being done.
+        only: Which rows of the sample; None takes all.
+    """
     frame, _ = sample()
+    frame = frame if only is None else frame.filter(only)
     cache = _read_cache()
     found: list[Row] = []
     missing: list[dict[str, str]] = []

@@ -1,6 +1,7 @@
 """calibrate: a profile from measured requests."""
 
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -8,6 +9,7 @@ import typer
 from rich.console import Console
 
 from meritorder.cli.parsing import progress
+from meritorder.errors import ConfigError
 from meritorder.units import SECONDS_PER_MINUTE
 
 
@@ -22,14 +24,16 @@ def calibrate(
     engine: Annotated[str, typer.Option("--engine", help="Inference engine: vllm, sglang or trtllm.")] = "vllm",
     precision: Annotated[str | None, typer.Option("--precision", help="Weights: bf16, fp8, mxfp4.")] = None,
     max_num_seqs: Annotated[
-        int | None, typer.Option("--max-num-seqs", help="The engine's; fitted if left out.")
+        int | None, typer.Option("--max-num-seqs", min=1, help="The engine's; fitted if left out.")
     ] = None,
     max_num_batched_tokens: Annotated[
-        int | None, typer.Option("--max-num-batched-tokens", help="The engine's; fitted if left out.")
+        int | None, typer.Option("--max-num-batched-tokens", min=1, help="The engine's; fitted if left out.")
     ] = None,
     config: Annotated[str, typer.Option("--config", help="Only this set-up of the log.")] = "",
-    fit: Annotated[int | None, typer.Option("--fit", metavar="N", help="Fit to the first N; half if left out.")] = None,
-    max_requests: Annotated[int, typer.Option("--max-requests", help="Most requests to send to a URL.")] = 200,
+    fit: Annotated[
+        int | None, typer.Option("--fit", min=1, metavar="N", help="Fit to the first N; half if left out.")
+    ] = None,
+    max_requests: Annotated[int, typer.Option("--max-requests", min=1, help="Most requests to send to a URL.")] = 200,
     max_minutes: Annotated[float, typer.Option("--max-minutes", help="Longest time to load a URL.")] = 10.0,
     api_key_env: Annotated[
         str, typer.Option("--api-key-env", metavar="NAME", help="Environment variable that holds the endpoint's key.")
@@ -48,9 +52,13 @@ def calibrate(
         if source.startswith(("http://", "https://")):
             from meritorder.study.endpoint import Bounds, measure
 
+            if not model:
+                raise ConfigError("no model was given", where="--model", fix="name it as the endpoint does")
             bounds = Bounds(max_requests=max_requests, max_s=max_minutes * SECONDS_PER_MINUTE)
             key = os.environ.get(api_key_env, "")
             log = measure(source, model, bounds=bounds, api_key=key, progress=status.update)
+            # The endpoint's name of the model need not be one of ours.
+            setup = replace(setup, model="")
             found = [study.calibrate_log(log, setup, known, fit=fit, progress=status.update)]
         else:
             found = study.calibrate_logs([source], setup, known, config=config, fit=fit, progress=status.update)

@@ -105,6 +105,9 @@ def compare(
         Path | None,
         typer.Option("--profile", metavar="FILE", help="Performance profile of your own endpoint (TOML or JSON)."),
     ] = None,
+    roofline: Annotated[
+        bool, typer.Option("--roofline", help="Take step times from the data sheets where nothing was measured.")
+    ] = False,
     catalog: CatalogFiles = None,
     format_: Format = None,
     columns: Columns = None,
@@ -141,6 +144,7 @@ def compare(
         spread_s=duration_s(spread, "--spread"),
         startup=startup_of(startup),
         profile=profile,
+        roofline=roofline,
         replicas=replicas,
         spot=spot,
         catalogs=tuple(catalog or ()),

@@ -25,8 +25,8 @@ def accuracy(profile: Profile) -> Accuracy | None:
     """Return the error to expect of a profile; None if nothing like it was measured.
 
     A calibrated profile errs as it did on stretches of its own log. For others it is the error that the published
-    validation (docs/validation.md) found for the engine on the hardware; where the hardware was not measured, the
-    largest error of the engine on other hardware is taken, and said.
+    validation (docs/validation.md) found for the engine on the hardware; where that was not measured, the largest
+    error of the engine on other hardware is taken, and said.
     """
     own = profile.calibration
     if own is not None and own.pace_ratios:

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
@@ -9,9 +10,10 @@ from typing import Final
 import numpy as np
 
 from meritorder import catalog as facts
-from meritorder.domain import Hardware, Model, PricingModel
-from meritorder.errors import CatalogError, InfeasibleError, PerformanceError
+from meritorder.domain import Hardware, Model, PricingModel, Replica
+from meritorder.errors import CatalogError, InfeasibleError, MissingExtraError, PerformanceError
 from meritorder.perf.profile import Profile
+from meritorder.perf.roofline import roofline
 from meritorder.perf.shipped import find
 from meritorder.perf.shipped import load as load_profiles
 from meritorder.sim.saturation import saturate
@@ -77,8 +79,24 @@ def _profiles(catalog: facts.Catalog, model: Model, options: Options, problems: 
         hardware = catalog.find_hardware(name)
         try:
             yield from find(model, hardware.id, engine=options.engine, precision=options.precision, gpus=options.tp)
-        except PerformanceError as error:
+        except (PerformanceError, MissingExtraError) as error:
+            if options.roofline:
+                yield from _rooflines(model, hardware, options)
             problems.append(_too_large(model, hardware, options) or error)
+
+
+def _rooflines(model: Model, hardware: Hardware, options: Options) -> Iterable[Profile]:
+    """Yield what the data sheets allow, on every number of GPUs that holds the weights."""
+    for gpus in (options.tp,) if options.tp else (1, 2, 4, _MOST_GPUS):
+        replica = Replica(
+            model=model.id,
+            hardware=hardware.id,
+            gpus=gpus,
+            engine=options.engine,
+            precision=options.precision or model.precision,
+        )
+        with suppress(PerformanceError):
+            yield roofline(model, hardware, replica, as_of=hardware.as_of)
 
 
 def _own_profiles(path: Path, model: Model) -> list[Profile]:

@@ -33,6 +33,7 @@ class Options:
         spread_s: Time over which requests without arrival times are spread.
         startup: From the decision to rent a machine until it serves, and what of that is paid for.
         profile: Profile file of one's own endpoint.
+        roofline: Take step times from the data sheets where nothing was measured.
         limits: The engine's limits.
         replicas: Replicas of the present real-time fleet, which is then the baseline; None searches the cheapest.
         spot: Let what can wait run on spot machines where they are cheaper.
@@ -54,6 +55,7 @@ class Options:
     spread_s: float = SECONDS_PER_HOUR
     startup: Startup = field(default_factory=Startup)
     profile: Path | None = None
+    roofline: bool = False
     limits: EngineLimits = field(default_factory=EngineLimits)
     replicas: int | None = None
     spot: bool = False

@@ -1,0 +1,34 @@
+"""Measured servers: rows of the silicon sample that no correction was fitted to, simulated as closed loops."""
+
+import numpy as np
+import polars as pl
+import pytest
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.mark.parametrize(
+    ("system", "model"), [("h200_sxm", "meta-llama/Llama-3.1-70B"), ("h100_sxm", "Qwen/Qwen3-32B")]
+)
+def test_corrected_profiles_of_vllm_meet_the_targets(system: str, model: str) -> None:
+    pytest.importorskip("aiconfigurator_core", reason="needs the extra silicon")
+    from bench.validate import fitting, silicon
+    from bench.validate.__main__ import _ours
+
+    from meritorder.perf.calibration import Tuning
+    from meritorder.perf.shipped import corrections
+
+    wanted = (pl.col("system") == system) & (pl.col("backend") == "vllm") & (pl.col("model_path") == model)
+    rows, _ = silicon.rows(only=wanted)
+    by_key = {(each.hardware, each.engine, each.model, each.precision): each for each in corrections()}
+    errors = []
+    for row in rows:
+        correction = by_key.get((*row.group, *_ours(row.model, row.precision)))
+        if row.half == 1 and correction is not None:
+            tuned = Tuning(**correction.tuning).applied(row.profile)
+            times = np.array(silicon.simulated(row, tuned, correction.max_num_batched_tokens))
+            errors.append(np.abs(times / fitting.measured([row])[0] - 1))
+    ttft, tpot = np.median(errors, axis=0)
+    assert len(errors) >= 10
+    assert tpot <= 0.08
+    assert ttft <= 0.20
