@@ -104,6 +104,8 @@ class Fleet:
     def give_back(self, instance: Instance, now: float) -> None:
         """Stop an instance; what its replicas have cached is gone."""
         instance.stop(now, self.bin_s)
+        for replica in instance.replicas:
+            replica.step_ends_s = math.inf
         self.homes = {session: r for session, r in self.homes.items() if r not in instance.replicas}
 
     def turn_on(self, instance: Instance, now: float) -> None:

@@ -282,7 +282,6 @@ class Replica:
         self.realtime = [s.request for s in self.running if not s.request.waits_its_turn] + self.realtime
         self.deferrable = [s.request for s in self.running if s.request.waits_its_turn] + self.deferrable
         self.running, self.step_decodes, self.step_prompts = [], [], []
-        self.step_ends_s = math.inf
 
     def _step_tokens(self) -> int:
         return len(self.step_decodes) + sum(s.chunk for s in self.step_prompts)

@@ -80,15 +80,15 @@ class Times:
 
 
 @st.composite
-def cases(draw: st.DrawFn, *, ties: bool = False) -> Case:
-    """Draw what has few values by hypothesis, and times from a seed."""
+def cases(draw: st.DrawFn, *, ties: bool = False, interrupted: bool = False) -> Case:
+    """Draw what has few values by hypothesis, and times from a seed; all pools are interrupted, or some."""
     times = Times(draw(st.integers(0, 2**32 - 1)), ties=ties)
     requests = _requests(draw, times)
     span_s = float(requests.arrived_s[-1])
     most_tokens = int(np.max(requests.input_tokens + requests.output_tokens))
-    pools = [_pool(draw, times, most_tokens, realtime=True)]
+    pools = [_pool(draw, times, most_tokens, realtime=True, interrupted=interrupted)]
     for _ in range(draw(st.integers(0, 2))):
-        another = _pool(draw, times, most_tokens, realtime=draw(st.booleans()))
+        another = _pool(draw, times, most_tokens, realtime=draw(st.booleans()), interrupted=interrupted)
         pools.insert(draw(st.integers(0, len(pools))), another)
     options = {
         "horizon_s": times.uniform(0.5, 2.0) * span_s,
@@ -123,7 +123,7 @@ def _requests(draw: st.DrawFn, times: Times) -> Requests:
     )
 
 
-def _pool(draw: st.DrawFn, times: Times, most_tokens: int, *, realtime: bool) -> Pool:
+def _pool(draw: st.DrawFn, times: Times, most_tokens: int, *, realtime: bool, interrupted: bool) -> Pool:
     max_num_seqs = draw(st.integers(1, 8))
     block_tokens = draw(st.sampled_from([1, 2, 3, 4, 16]))
     blocks = -(-most_tokens // block_tokens) + draw(st.sampled_from([0, 1, 5, 20, 100]))
@@ -149,20 +149,21 @@ def _pool(draw: st.DrawFn, times: Times, most_tokens: int, *, realtime: bool) ->
         startup_s=draw(st.sampled_from([0.0, times.uniform(0.1, 5.0)])),
         startup_paid_s=times.uniform(0.0, 4.0),
         minimum_billing_s=draw(st.sampled_from([0.0, times.uniform(0.1, 20.0)])),
-        interruptions=_interruptions(draw, times),
+        interruptions=_interruptions(draw, times) if interrupted or draw(st.booleans()) else None,
     )
 
 
-def _interruptions(draw: st.DrawFn, times: Times) -> Interruptions | None:
+def _interruptions(draw: st.DrawFn, times: Times) -> Interruptions:
     """Draw instances that end and a provider that leaves few, but in the end enough for all to be served."""
-    if not draw(st.booleans()):
-        return None
-    lives_s = [times.uniform(0.1, 12.0) for _ in range(draw(st.integers(0, 6)))]
+    longest_s = draw(st.sampled_from([1.0, 3.0, 12.0]))
+    lives_s = [times.uniform(0.1, longest_s) for _ in range(draw(st.sampled_from([12, 6, 3, 0])))]
     changes = draw(st.lists(st.integers(0, 3), max_size=5))
     return Interruptions(
         lives_s=(*lives_s, 1e6) if lives_s else (),
-        notice_s=draw(st.sampled_from([0.0, times.uniform(0.1, 6.0)])),
-        ceiling_from_s=tuple(np.cumsum([times.uniform(0.1, 6.0) for _ in [*changes, 3]]).tolist()) if changes else (),
+        notice_s=draw(st.sampled_from([0.0, times.uniform(0.1, longest_s)])),
+        ceiling_from_s=tuple(np.cumsum([times.uniform(0.1, longest_s) for _ in [*changes, 3]]).tolist())
+        if changes
+        else (),
         ceiling=(*changes, 3) if changes else (),
     )
 

@@ -58,8 +58,14 @@ def test_equal_to_it_when_much_happens_at_one_moment(case: Case) -> None:
     assert_equal_to_oracle(case)
 
 
+@given(st.booleans().flatmap(lambda ties: cases(ties=ties, interrupted=True)))
+@QUICK
+def test_equal_to_it_when_all_is_interrupted(case: Case) -> None:
+    assert_equal_to_oracle(case)
+
+
 @pytest.mark.slow
-@given(st.booleans().flatmap(lambda ties: cases(ties=ties)))
+@given(st.tuples(st.booleans(), st.booleans()).flatmap(lambda drawn: cases(ties=drawn[0], interrupted=drawn[1])))
 @LONG
 def test_equal_to_the_step_by_step_simulator_at_length(case: Case) -> None:
     assert_equal_to_oracle(case)
@@ -73,7 +79,7 @@ def assert_lost_only_by_interruptions(case: Case, result: Result) -> None:
     assert (lost_s > 0) <= (result.attempts.sum() > 0)
 
 
-@given(cases())
+@given(st.booleans().flatmap(lambda interrupted: cases(interrupted=interrupted)))
 @QUICK
 def test_conservation(case: Case) -> None:
     """All finish once and in order, no time or token is lost, and the parts of the paid time are the bill."""
@@ -97,7 +103,7 @@ def test_conservation(case: Case) -> None:
         assert math.isclose(result.capacity_bins_s[p].sum(), account.paid_s, rel_tol=1e-9, abs_tol=1e-9)
 
 
-@given(cases())
+@given(st.booleans().flatmap(lambda interrupted: cases(interrupted=interrupted)))
 @settings(QUICK, max_examples=50)
 def test_deterministic(case: Case) -> None:
     """The same requests and fleet give the same answer, to the last bit."""

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from meritorder.sim.agenda import run_ends
 from meritorder.sim.compiled import compiled, inlined
 from meritorder.sim.replica import look_again, spread
 from meritorder.sim.state import DEFERRABLE, NONE, OFF, ON, REALTIME, STARTING, World
@@ -74,6 +75,8 @@ def stop(world: World, p: int, i: int, now: float) -> None:
     pool.startup_spent_s -= max(0.0, instance.ready_s - paid_until_s) * pool.pack
     spread(world.bins[p, 2], state.bin_s, instance.paid_from_s, paid_until_s, float(pool.pack))
     instance.state = OFF
+    for r in replicas_of(world, p, i):
+        run_ends(world, r, np.inf)
 
 
 @compiled

@@ -2,7 +2,6 @@
 
 import numpy as np
 
-from meritorder.sim.agenda import run_ends
 from meritorder.sim.backlog import count_in_flight, queue_up
 from meritorder.sim.compiled import compiled
 from meritorder.sim.instances import instances_of, is_doomed, replicas_of, stop
@@ -53,7 +52,6 @@ def _break_off(world: World, r: int, now: float) -> None:
     rep.run_prompt = 0
     while rep.running > 0:
         send_back(world, r, last_admitted(world, r))
-    run_ends(world, r, np.inf)
 
 
 @compiled

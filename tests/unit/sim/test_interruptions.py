@@ -105,6 +105,13 @@ def test_requests_wait_while_the_provider_leaves_none() -> None:
     assert result.pools[0].interruptions == 1
 
 
+def test_an_instance_that_was_given_back_as_it_came_up_does_not_serve() -> None:
+    """It is up at 3 s, under notice already, and given back; urgent work has another started, which takes 2 s again."""
+    lives = Interruptions(lives_s=(1.0, 3.0, 1e6), notice_s=2.0)
+    result = run(requests((2.5, 5, 5, 3.5)), pool(interruptions=lives, startup_s=2.0, startup_paid_s=2.0))
+    assert result.admitted_s[0] == pytest.approx(5.0)
+
+
 def test_deferrable_work_returns_to_the_backlog() -> None:
     lives = Interruptions(lives_s=(2.0, 1e6), notice_s=0.0)
     options = {"scaling": ForDeadlines(maximum=1, margin_s=0.0), "realtime": False, "backfill_seats": 2}
