@@ -51,40 +51,55 @@ class Answer:
         return self.status in {Status.OPTIMAL, Status.FEASIBLE}
 
 
-def solve(
-    model: Model,
-    *,
-    whole: bool,
-    time_limit_s: float = np.inf,
-    gap: float = 1e-4,
-    start: Floats | None = None,
-    solver: str = "choose",
-) -> Answer:
-    """Solve a programme.
+class Solver:
+    """One programme in the solver's memory, solved again and again as bounds change; each solve starts from the last.
 
     Args:
         model: The programme.
         whole: Hold whole numbers whole, by branch and bound; else the relaxation is solved.
-        time_limit_s: When to stop, by the solver's clock.
-        gap: Relative gap at which to stop.
-        start: A solution to start from, shape (columns,).
-        solver: "simplex", "ipm" or "choose", for the relaxation.
+        gap: Relative gap at which branch and bound stops.
     """
-    highs = _Highs()
-    for option, value in (
-        ("output_flag", False),
-        ("time_limit", float(time_limit_s)),
-        ("mip_rel_gap", gap),
-        ("solver", solver),
-        ("threads", 1),
-    ):
-        highs.setOptionValue(option, value)
-    whole = whole and bool(model.whole.any())
-    highs.passModel(_as_highs(model, whole=whole))
-    if start is not None:
-        highs.setSolution(len(start), np.arange(len(start), dtype=np.int32), start)
-    highs.run()
-    return _answer(highs, whole=whole)
+
+    def __init__(self, model: Model, *, whole: bool = False, gap: float = 1e-4) -> None:
+        self.whole = whole and bool(model.whole.any())
+        self.spent_s = 0.0
+        self._highs = _Highs()
+        for option, value in (("output_flag", False), ("mip_rel_gap", gap), ("threads", 1)):
+            self._highs.setOptionValue(option, value)
+        self._highs.passModel(_as_highs(model, whole=self.whole))
+
+    def bound(self, columns: Columns, lower: Floats, upper: Floats) -> None:
+        """Change the bounds of some columns."""
+        for column, low, high in zip(columns.tolist(), lower.tolist(), upper.tolist(), strict=True):
+            self._highs.changeColBounds(column, low, high)
+
+    def bound_rows(self, rows: Columns, lower: Floats, upper: Floats) -> None:
+        """Change the bounds of some rows."""
+        for row, low, high in zip(rows.tolist(), lower.tolist(), upper.tolist(), strict=True):
+            self._highs.changeRowBounds(row, low, high)
+
+    def run(self, *, time_limit_s: float = np.inf, start: Floats | None = None) -> Answer:
+        """Solve.
+
+        Args:
+            time_limit_s: When to stop, by the solver's clock.
+            start: A solution to start from, shape (columns,).
+        """
+        before_s = self._highs.getRunTime()
+        self._highs.setOptionValue("time_limit", float(before_s + max(time_limit_s, 0.05)))
+        if start is not None:
+            self._highs.setSolution(len(start), np.arange(len(start), dtype=np.int32), start)
+        self._highs.run()
+        took_s = self._highs.getRunTime() - before_s
+        self.spent_s += took_s
+        return _answer(self._highs, whole=self.whole, took_s=took_s)
+
+
+def solve(
+    model: Model, *, whole: bool, time_limit_s: float = np.inf, gap: float = 1e-4, start: Floats | None = None
+) -> Answer:
+    """Solve a programme once; arguments as of `Solver`."""
+    return Solver(model, whole=whole, gap=gap).run(time_limit_s=time_limit_s, start=start)
 
 
 def _as_highs(model: Model, *, whole: bool) -> highspy.HighsLp:
@@ -103,7 +118,7 @@ def _as_highs(model: Model, *, whole: bool) -> highspy.HighsLp:
     return lp
 
 
-def _answer(highs: _Highs, *, whole: bool) -> Answer:
+def _answer(highs: _Highs, *, whole: bool, took_s: float) -> Answer:
     status, info = highs.getModelStatus(), highs.getInfo()
     found = info.primal_solution_status == highspy.SolutionStatus.kSolutionStatusFeasible
     match status:
@@ -124,7 +139,7 @@ def _answer(highs: _Highs, *, whole: bool) -> Answer:
         usd=info.objective_function_value if usable else np.inf,
         bound_usd=bound_usd if usable or whole else -np.inf,
         row_dual=np.array(solution.row_dual, float) if usable and not whole else np.zeros(0),
-        solve_s=highs.getRunTime(),
+        solve_s=took_s,
     )
 
 

@@ -1,0 +1,245 @@
+"""Whole machines: windows of the horizon solved by branch and bound, one after the other, then mended as a whole.
+
+A week has thousands of whole numbers, more than branch and bound can look at; but given the backlog at its two ends and
+what is committed, a few hours are a programme of their own. The relaxation gives both.
+"""
+
+from collections.abc import Iterator
+from typing import Final
+
+import numpy as np
+
+from meritorder.plan.highs import Solver, restricted, solve
+from meritorder.plan.lp import Built
+from meritorder.plan.programme import Bools, Columns, Floats, Model
+from meritorder.plan.venues import OnDemand, Spot
+
+# Whole numbers of a window: about what branch and bound settles in a fraction of a second.
+_WHOLE_IN_WINDOW: Final = 240
+_WINDOW_GAP: Final = 2e-3
+_MOST_REPAIRS: Final = 30
+_TOLERANCE: Final = 1e-6
+
+
+def windows(built: Built, active: Bools, *, shifted: bool) -> Iterator[Bools]:
+    """Cut every scenario into windows of whole hours; yields the mask of their slots, shape (slots,).
+
+    Args:
+        built: The programme.
+        active: Columns that may be used.
+        shifted: Begin half a window later, so that the seams of another sweep lie inside.
+    """
+    horizon = built.problem.horizon
+    whole = max(1, int((built.model.whole & active & (built.model.slot >= 0)).sum()))
+    hours = max(1, round(_WHOLE_IN_WINDOW * horizon.length / whole / horizon.slots_per_hour))
+    size = hours * horizon.slots_per_hour
+    slots = np.arange(horizon.length)
+    for scenario in range(horizon.scenarios):
+        local = slots - scenario * horizon.slots
+        mine = (local >= 0) & (local < horizon.slots)
+        begin = -(hours // 2) * horizon.slots_per_hour if shifted else 0
+        for first in range(begin, horizon.slots, size):
+            chosen = mine & (local >= first) & (local < first + size)
+            if chosen.any():
+                yield chosen
+
+
+def used_columns(built: Built, x: Floats) -> Bools:
+    """Return which columns are worth a look in a window: machines that the relaxation uses, and the cheapest of each pool.
+
+    Args:
+        built: The programme.
+        x: A solution of the relaxation.
+    """
+    keep = np.ones(len(built.model.cost), np.bool_)
+    problem = built.problem
+    for i, columns in enumerate(built.x.on):
+        elastic = isinstance(problem.payments[problem.pairs[i][1]], OnDemand | Spot)
+        if elastic and x[columns].max(initial=0.0) < _TOLERANCE:
+            keep[columns] = False
+    return keep
+
+
+def sweep(built: Built, x: Floats, *, time_limit_s: float, shifted: bool) -> tuple[Floats, float]:
+    """Make the machines whole, window by window; what lies outside a window stays as it is.
+
+    Args:
+        built: The programme.
+        x: Values to start from, feasible but for whole numbers; commitments are whole.
+        time_limit_s: For all windows together.
+        shifted: See `windows`.
+
+    Returns:
+        The new values, and the time it took. Where a window has no answer in time its machines are rounded up.
+    """
+    model, x, spent_s = built.model, x.copy(), 0.0
+    active = used_columns(built, x)
+    todo = list(windows(built, active, shifted=shifted))
+    for done, chosen in enumerate(todo):
+        inside = (model.slot >= 0) & chosen[model.slot]
+        rows = (model.row_slot >= 0) & chosen[model.row_slot]
+        free = inside & active
+        small, columns = restricted(_ends_held(built, x, chosen), np.where(inside & ~active, 0.0, x), free, rows)
+        limit_s = 2 * (time_limit_s - spent_s) / (len(todo) - done)
+        answer = solve(small, whole=True, time_limit_s=limit_s, gap=_WINDOW_GAP)
+        spent_s += answer.solve_s
+        if answer.found:
+            x[inside] = 0.0
+            x[columns] = answer.x
+        else:
+            x[inside & model.whole] = np.ceil(x[inside & model.whole] - _TOLERANCE)
+    x[model.whole] = np.round(x[model.whole])
+    return x, spent_s
+
+
+def _ends_held(built: Built, x: Floats, chosen: Bools) -> Model:
+    """Return the model with the backlog at the end of a window no larger than it is."""
+    horizon = built.problem.horizon
+    last = np.flatnonzero(chosen & ~np.roll(chosen, -1))
+    upper = built.model.upper.copy()
+    if np.count_nonzero(chosen) < horizon.slots:
+        for queue in built.x.queue.values():
+            upper[queue[last]] = np.minimum(upper[queue[last]], x[queue[last]] * (1 + 1e-9) + _TOLERANCE)
+    model = built.model
+    return Model(**{name: getattr(model, name) for name in Model.__dataclass_fields__ if name != "upper"}, upper=upper)
+
+
+def machines_by_pool(built: Built, x: Floats) -> dict[int, Columns]:
+    """Return the whole machines that real-time work may lean on, by pool, shape (slots,)."""
+    problem, machines = built.problem, {}
+    for p in built.x.lean:
+        pairs = problem.pairs_of(pool=p)
+        spot = [i for i in pairs if isinstance(problem.payments[problem.pairs[i][1]], Spot)]
+        total = x[built.x.on[list(pairs)]].sum(axis=0)
+        firm = total - x[built.x.on[spot]].sum(axis=0)
+        share = problem.spot_realtime_share
+        machines[p] = np.floor(np.minimum(total, firm / (1 - share)) + _TOLERANCE).astype(np.int64)
+    return machines
+
+
+def safe_load_missed(built: Built, x: Floats) -> dict[int, Columns]:
+    """Return by pool the slots at which its real-time work is more than c(n) of the machines that are there."""
+    problem, missed = built.problem, {}
+    for p, machines in machines_by_pool(built, x).items():
+        safe = problem.pools[p].safe_load
+        work = realtime_work(built, x, p)
+        allowed = safe[np.minimum(machines, len(safe) - 1)]
+        slots = np.flatnonzero(work > allowed + _TOLERANCE * np.maximum(allowed, 1.0))
+        if len(slots):
+            missed[p] = slots
+    return missed
+
+
+def realtime_work(built: Built, x: Floats, p: int) -> Floats:
+    """Return the real-time work that a pool is given, in replicas' worth, shape (slots,)."""
+    problem = built.problem
+    work = np.zeros(problem.horizon.length)
+    for r, route in enumerate(problem.routes):
+        if route.kind == "pool" and route.venue == p and route.workload in problem.realtime:
+            work += route.takes * x[built.x.flow[r]]
+    return work / problem.horizon.slot_s
+
+
+def settle(built: Built, elastic: Built, x: Floats, *, time_limit_s: float) -> Floats | None:
+    """Hold the whole numbers of x, solve for the rest with c(n) exact, and add machines where that cannot be done.
+
+    Args:
+        built: The programme.
+        elastic: The same with slack on its promises (`lp.build`).
+        x: Values with whole machines.
+        time_limit_s: When to give up.
+
+    Returns:
+        A solution in which every constraint holds; None if none was found.
+    """
+    x = _filled(built, x)
+    solver = Solver(built.model)
+    for _ in range(_MOST_REPAIRS):
+        _hold(solver, built, x)
+        answer = solver.run(time_limit_s=time_limit_s - solver.spent_s)
+        if answer.found:
+            answer.x[built.model.whole] = np.round(x[built.model.whole])
+            return answer.x
+        if solver.spent_s >= time_limit_s or not _add_machines(elastic, x):
+            return None
+    return None
+
+
+def _filled(built: Built, x: Floats) -> Floats:
+    """Raise machines of commitments that one pool has for itself to what was committed; they cost nothing more."""
+    x, problem = x.copy(), built.problem
+    for i, (_, o) in enumerate(problem.pairs):
+        columns = built.x.on[i]
+        if not built.model.whole[columns].any():
+            x[columns] = commitment_level(built, x, o)
+    return x
+
+
+def commitment_level(built: Built, x: Floats, o: int) -> Floats:
+    """Return the machines that a commitment gives in each slot, shape (slots,)."""
+    horizon, payment = built.problem.horizon, built.problem.payments[o]
+    if o in built.x.commit:
+        return np.full(horizon.length, round(float(x[built.x.commit[o]])) + payment.have)  # type: ignore[union-attr]
+    level = np.broadcast_to(payment.have, (horizon.length,)).astype(float)  # type: ignore[union-attr]
+    local = np.arange(horizon.length) % horizon.slots
+    for column, start in zip(built.x.blocks[o], payment.starts, strict=True):  # type: ignore[union-attr]
+        level = level + np.round(x[column]) * ((local >= start) & (local < start + payment.slots))  # type: ignore[union-attr]
+    return level
+
+
+def _hold(solver: Solver, built: Built, x: Floats) -> None:
+    """Fix the machines, and the safe load at exactly c(n)."""
+    model = built.model
+    fixed = model.whole.copy()
+    for i, columns in enumerate(built.x.on):
+        if not model.whole[built.x.on[i]].any():
+            fixed[columns] = True
+    columns = np.flatnonzero(fixed)
+    solver.bound(columns, x[columns], x[columns])
+    for p, machines in machines_by_pool(built, x).items():
+        safe, lean = built.problem.pools[p].safe_load, built.x.lean[p]
+        level = np.minimum(machines, np.minimum(model.upper[lean], len(safe) - 1)).astype(np.int64)
+        solver.bound(lean, level.astype(float), level.astype(float))
+        rows = built.rows.get(f"safe load {p}", np.zeros(0, np.int64))
+        slots = model.row_slot[rows]
+        slope = _slopes(built, rows, lean[slots])
+        load = built.problem.realtime_load(p)[slots]
+        upper = np.minimum(safe[level[slots]], load) + slope * level[slots]
+        solver.bound_rows(rows, np.full(len(rows), -np.inf), upper)
+
+
+def _slopes(built: Built, rows: Columns, columns: Columns) -> Floats:
+    """Return the coefficient of a column in each row."""
+    matrix = built.model.matrix
+    slopes = np.zeros(len(rows))
+    for place, (row, column) in enumerate(zip(rows, columns, strict=True)):
+        entries = slice(matrix.start[row], matrix.start[row + 1])
+        slopes[place] = matrix.value[entries][matrix.column[entries] == column].sum()
+    return slopes
+
+
+def _add_machines(elastic: Built, x: Floats) -> bool:
+    """Add the machine that helps most where promises cannot be kept, in place; False if none can be added."""
+    solver = Solver(elastic.model)
+    padded = np.zeros(len(elastic.model.cost))
+    padded[: len(x)] = x
+    _hold(solver, elastic, padded)
+    answer = solver.run()
+    if not answer.found:
+        return False
+    problem, added = elastic.problem, False
+    short: dict[int, list[int]] = {}
+    for w, columns in (*elastic.x.unserved.items(), *elastic.x.late.items()):
+        for t in np.flatnonzero(answer.x[columns] > _TOLERANCE).tolist():
+            short.setdefault(t, []).append(w)
+    for t, workloads in short.items():
+        pools = {r.venue for w in workloads for r in problem.routes if r.workload == w and r.kind == "pool"}
+        choices = [
+            (payment.usd_per_hour / problem.pools[p].replicas, i)
+            for i, (p, o) in enumerate(problem.pairs)
+            if p in pools and isinstance(payment := problem.payments[o], OnDemand) and x[elastic.x.on[i][t]] < payment.most
+        ]
+        if choices:
+            x[elastic.x.on[min(choices)[1]][t]] += 1
+            added = True
+    return added

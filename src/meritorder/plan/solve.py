@@ -1,0 +1,231 @@
+"""Solve a problem: the relaxation, the commitments, whole machines, and the gap between them."""
+
+import dataclasses
+import heapq
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from meritorder.errors import ConfigError
+from meritorder.plan.diagnosis import infeasible
+from meritorder.plan.highs import Answer, Solver, Status, solve
+from meritorder.plan.lp import Built, build
+from meritorder.plan.problem import Problem
+from meritorder.plan.programme import Columns, Floats, Model
+from meritorder.plan.rounding import safe_load_missed, settle, sweep
+
+# Up to so many whole numbers branch and bound takes on the programme as a whole.
+_SMALL: Final = 1500
+_MOST_NODES: Final = 24
+_SHARE_ON_COMMITMENTS: Final = 0.5
+_MOST_REFINEMENTS: Final = 6
+_TOLERANCE: Final = 1e-6
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Effort:
+    """How hard to try.
+
+    Args:
+        time_limit_s: For the whole solve, by the solver's clock.
+        gap: Relative gap between cost and bound at which to stop.
+    """
+
+    time_limit_s: float = 20.0
+    gap: float = 1e-3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Solved:
+    """A solution with its bound.
+
+    Args:
+        built: The programme.
+        x: Values of its columns.
+        usd: What is paid from now on.
+        relaxed_usd: Cost of the relaxation, machines in fractions.
+        bound_usd: No plan of this programme costs less.
+        row_dual: Shadow prices of the relaxation's rows.
+        relaxed: Solution of the relaxation.
+        solve_s: Time that it took.
+    """
+
+    built: Built
+    x: Floats
+    usd: float
+    relaxed_usd: float
+    bound_usd: float
+    row_dual: Floats
+    relaxed: Floats
+    solve_s: float
+
+
+@dataclass(slots=True)
+class _Best:
+    x: Floats | None = None
+    usd: float = np.inf
+
+    def offer(self, x: Floats | None, built: Built) -> None:
+        if x is None:
+            return
+        usd = float(built.model.cost @ x)
+        if usd < self.usd:
+            self.x, self.usd = x, usd
+
+
+def solve_problem(problem: Problem, effort: Effort = Effort()) -> Solved:  # noqa: B008  (frozen)
+    """Find the cheapest plan in whole machines, and prove how cheap any could be.
+
+    Args:
+        problem: What to plan.
+        effort: When to stop.
+
+    Raises:
+        InfeasibleError: No plan keeps every promise; names the constraint that stops it and what would help.
+        ConfigError: The programme has no lowest cost.
+    """
+    built = build(problem)
+    solver = Solver(built.model)
+    relaxed = _relax(solver, built)
+    committed, bound_usd = _branch_on_commitments(solver, built, relaxed, effort)
+    best, spent_s = _Best(), solver.spent_s
+    small = int(built.model.whole.sum()) <= _SMALL
+    if not small or committed is None:
+        x, took_s = _round(built, committed if committed is not None else relaxed.x, effort.time_limit_s - spent_s)
+        best.offer(x, built)
+        spent_s += took_s
+    if small and best.usd > bound_usd * (1 + effort.gap):
+        started, exact_bound_usd, took_s = _branch_and_bound(problem, built, committed, effort, spent_s)
+        best.offer(started, built)
+        bound_usd = max(bound_usd, exact_bound_usd)
+        spent_s += took_s
+    if best.x is None:
+        best.offer(_last_resort(built, relaxed.x), built)
+    if best.x is None:
+        raise infeasible(problem)
+    return Solved(
+        built=built,
+        x=best.x,
+        usd=best.usd,
+        relaxed_usd=relaxed.usd,
+        bound_usd=min(max(bound_usd, relaxed.usd), best.usd),
+        row_dual=relaxed.row_dual,
+        relaxed=relaxed.x,
+        solve_s=spent_s,
+    )
+
+
+def _relax(solver: Solver, built: Built) -> Answer:
+    answer = solver.run()
+    if answer.status is Status.UNBOUNDED and solve(_without_cost(built), whole=False).found:
+        raise ConfigError(
+            "the programme has no lowest cost: something is paid for being used",
+            where="plan",
+            fix="look for a negative price or end value",
+        )
+    if not answer.found:
+        raise infeasible(built.problem)
+    return answer
+
+
+def _without_cost(built: Built) -> Model:
+    return dataclasses.replace(built.model, cost=np.zeros_like(built.model.cost))
+
+
+def _branch_on_commitments(
+    solver: Solver, built: Built, relaxed: Answer, effort: Effort
+) -> tuple[Floats | None, float]:
+    """Make what is bought whole while machines stay fractions: a few numbers, but most of what whole numbers cost.
+
+    Returns:
+        The cheapest solution found with whole commitments, and a bound that no plan is cheaper than.
+    """
+    model = built.model
+    columns = np.flatnonzero(model.whole & (model.slot < 0))
+    if not len(columns):
+        return relaxed.x, relaxed.usd
+    best, best_usd = None, np.inf
+    nodes = [(relaxed.usd, 0, model.lower[columns], model.upper[columns], relaxed.x)]
+    for node in range(1, _MOST_NODES):
+        bound_usd, _, lower, upper, x = heapq.heappop(nodes)
+        away = np.abs(x[columns] - np.round(x[columns]))
+        if away.max() < _TOLERANCE:
+            # The cheapest open node is whole: nothing else can be cheaper.
+            return x, bound_usd
+        split = int(np.argmax(away))
+        for side in (0, 1):
+            low, high = lower.copy(), upper.copy()
+            if side:
+                low[split] = np.ceil(x[columns[split]])
+            else:
+                high[split] = np.floor(x[columns[split]])
+            answer = _at(solver, columns, low, high, effort)
+            if answer.found and answer.usd < best_usd:
+                heapq.heappush(nodes, (answer.usd, 2 * node + side, low, high, answer.x))
+                if np.abs(answer.x[columns] - np.round(answer.x[columns])).max() < _TOLERANCE:
+                    best, best_usd = answer.x, answer.usd
+            elif answer.status is Status.NOTHING:
+                heapq.heappush(nodes, (bound_usd, 2 * node + side, low, high, x))
+        if not nodes or solver.spent_s > _SHARE_ON_COMMITMENTS * effort.time_limit_s:
+            break
+    bound_usd = min([best_usd, *(node[0] for node in nodes)])
+    if best is None:
+        rounded = np.round(relaxed.x[columns])
+        best = _at(solver, columns, rounded, rounded, effort).x
+    return (best if len(best) else None), max(bound_usd, relaxed.usd)
+
+
+def _at(solver: Solver, columns: Columns, lower: Floats, upper: Floats, effort: Effort) -> Answer:
+    solver.bound(columns, lower, upper)
+    return solver.run(time_limit_s=max(effort.time_limit_s - solver.spent_s, effort.time_limit_s / 4))
+
+
+def _round(built: Built, x: Floats, time_limit_s: float) -> tuple[Floats | None, float]:
+    """Make the machines whole by windows, then by windows that straddle the seams of the first."""
+    best, spent_s = _Best(), 0.0
+    columns = np.flatnonzero(built.model.whole & (built.model.slot < 0))
+    x[columns] = np.ceil(x[columns] - _TOLERANCE)
+    elastic = build(built.problem, elastic=True)
+    for shifted, share in ((False, 0.6), (True, 0.4)):
+        x, took_s = sweep(built, x, time_limit_s=max(share * time_limit_s, 1.0), shifted=shifted)
+        spent_s += took_s
+        settled = settle(built, elastic, x, time_limit_s=max(time_limit_s - spent_s, time_limit_s / 4))
+        if settled is None:
+            break
+        best.offer(settled, built)
+        x = settled
+    return best.x, spent_s
+
+
+def _branch_and_bound(
+    problem: Problem, built: Built, start: Floats | None, effort: Effort, spent_s: float
+) -> tuple[Floats | None, float, float]:
+    """Solve a small programme as a whole; where the envelope promised more than c(n), hold c(n) by steps and repeat."""
+    best, bound_usd, took_s = _Best(), -np.inf, 0.0
+    exact: dict[int, Columns] = {}
+    elastic = build(problem, elastic=True)
+    for _ in range(_MOST_REFINEMENTS):
+        refined = build(problem, exact=exact)
+        left_s = effort.time_limit_s - spent_s - took_s
+        solver = Solver(refined.model, whole=True, gap=effort.gap)
+        answer = solver.run(time_limit_s=left_s, start=start if not exact else None)
+        took_s += solver.spent_s
+        bound_usd = max(bound_usd, answer.bound_usd)
+        if not answer.found:
+            break
+        x = answer.x[: len(built.model.cost)]
+        best.offer(settle(built, elastic, x, time_limit_s=max(left_s, 1.0)), built)
+        missed = safe_load_missed(refined, x)
+        if not missed or best.usd <= bound_usd * (1 + effort.gap) or took_s + spent_s >= effort.time_limit_s:
+            break
+        for p, slots in missed.items():
+            exact[p] = np.union1d(exact.get(p, np.zeros(0, np.int64)), slots)
+    return best.x, bound_usd, took_s
+
+
+def _last_resort(built: Built, relaxed: Floats) -> Floats | None:
+    """Round everything up, and mend what that breaks."""
+    x = relaxed.copy()
+    x[built.model.whole] = np.ceil(x[built.model.whole] - _TOLERANCE)
+    return settle(built, build(built.problem, elastic=True), x, time_limit_s=np.inf)
