@@ -10,7 +10,7 @@ from meritorder.errors import InfeasibleError
 from meritorder.plan.demand import Cyclic, Deferrable, Horizon, OpenEnd
 from meritorder.plan.problem import Kind, Problem
 from meritorder.plan.programme import Columns, Programme
-from meritorder.plan.safe_load import envelope, machines_for
+from meritorder.plan.safe_load import envelope, extended, machines_for, pools_pay
 from meritorder.plan.variables import Variables, minimum_run
 from meritorder.plan.venues import Block, OnDemand, Reserved, Spot
 
@@ -51,19 +51,52 @@ def define_safe_load(programme: Programme, problem: Problem, x: Variables) -> No
     by the lines of the envelope of c (`safe_load.envelope`). Where a pool's work is split, the envelope may promise
     more than c does; those slots get steps of their own (`define_steps`).
     """
-    for p, lean in x.lean.items():
-        load = problem.realtime_load(p)
-        lines = [
-            (t, slope, height)
-            for t in np.flatnonzero(load)
-            for slope, height in envelope(problem.pools[p].safe_load, float(load[t]))
-        ]
-        if not lines:
-            continue
-        t = np.array([line[0] for line in lines])
-        slopes, heights = np.array([line[1] for line in lines]), np.array([line[2] for line in lines])
-        work = _realtime_work(problem, x, p, t)
-        programme.constrain(f"safe load {p}", [*work, (lean[t], -slopes)], upper=heights, slot=t)
+    for p in x.lean:
+        _define_lines(programme, problem, x, (p,), f"safe load {p}")
+    for pools in alike(problem, x):
+        _define_lines(programme, problem, x, pools, "safe load together")
+
+
+def alike(problem: Problem, x: Variables) -> list[tuple[int, ...]]:
+    """Group pools of one model and one kind of machine at several places, if splitting work among them cannot help.
+
+    c(m) + c(n) <= c(m + n) holds for them, so what they carry together is no more than one pool of all their machines
+    would: the same lines hold for their sums. Without these rows the relaxation would send what is beyond a whole
+    machine here to a fraction of a machine there.
+    """
+    groups: dict[tuple[str, str, bytes], list[int]] = {}
+    for p in x.lean:
+        pool = problem.pools[p]
+        if pools_pay(pool.safe_load):
+            groups.setdefault((pool.model, pool.replica, pool.safe_load.tobytes()), []).append(p)
+    return [tuple(pools) for pools in groups.values() if len(pools) > 1]
+
+
+def _define_lines(programme: Programme, problem: Problem, x: Variables, pools: tuple[int, ...], name: str) -> None:
+    """Add the lines of the envelope for the work and the machines of some pools together."""
+    load = np.max([problem.realtime_load(p) for p in pools], axis=0)
+    if len(pools) > 1:
+        load = np.minimum(_load_of_any(problem, pools), len(pools) * problem.pools[pools[0]].safe_load[-1])
+    safe = extended(problem.pools[pools[0]].safe_load, len(pools) * (len(problem.pools[pools[0]].safe_load) - 1))
+    safe = safe if len(pools) > 1 else problem.pools[pools[0]].safe_load
+    lines = [(t, *line) for t in np.flatnonzero(load) for line in envelope(safe, float(load[t]))]
+    if not lines:
+        return
+    t = np.array([line[0] for line in lines])
+    slopes, heights = np.array([line[1] for line in lines]), np.array([line[2] for line in lines])
+    work = [term for p in pools for term in _realtime_work(problem, x, p, t)]
+    machines = [(x.lean[p][t], -slopes) for p in pools]
+    programme.constrain(name, [*work, *machines], upper=heights, slot=t)
+
+
+def _load_of_any(problem: Problem, pools: tuple[int, ...]) -> Floats:
+    """Return the real-time work that could come to any of some pools, in replicas' worth, shape (slots,)."""
+    takes: dict[int, Floats] = {}
+    for p in pools:
+        for r in problem.routes_to(Kind.POOL, p):
+            if problem.routes[r].workload in problem.realtime:
+                takes[problem.routes[r].workload] = problem.routes[r].takes
+    return sum(takes.values(), np.zeros(problem.horizon.length)) / problem.horizon.slot_s
 
 
 def define_steps(programme: Programme, problem: Problem, x: Variables, p: int, slots: Columns) -> None:

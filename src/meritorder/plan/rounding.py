@@ -4,7 +4,8 @@ A week has thousands of whole numbers, more than branch and bound can look at; b
 what is committed, a few hours are a programme of their own. The relaxation gives both.
 """
 
-from collections.abc import Iterator
+import dataclasses
+from collections.abc import Callable, Iterator
 from typing import Final
 
 import numpy as np
@@ -60,7 +61,9 @@ def used_columns(built: Built, x: Floats) -> Bools:
     return keep
 
 
-def sweep(built: Built, x: Floats, *, time_limit_s: float, shifted: bool) -> tuple[Floats, float]:
+def sweep(
+    built: Built, x: Floats, *, time_limit_s: float, shifted: bool, floor: Columns | None = None
+) -> tuple[Floats, float]:
     """Make the machines whole, window by window; what lies outside a window stays as it is.
 
     Args:
@@ -68,40 +71,83 @@ def sweep(built: Built, x: Floats, *, time_limit_s: float, shifted: bool) -> tup
         x: Values to start from, feasible but for whole numbers; commitments are whole.
         time_limit_s: For all windows together.
         shifted: See `windows`.
+        floor: Machines that are there for real-time work, shape (pairs, slots): real-time work leans on exactly these,
+            and only what is added for work that may wait is decided. Without it x is whole, and is made better.
 
     Returns:
         The new values, and the time it took. Where a window has no answer in time its machines are rounded up.
     """
-    model, x, spent_s = built.model, x.copy(), 0.0
+    x, spent_s = x.copy(), 0.0
+    model = built.model if floor is None else _on_floor(built, x, floor)
     active = used_columns(built, x)
     todo = list(windows(built, active, shifted=shifted))
+    next_start = _next_starts(built) if floor is None else None
     for done, chosen in enumerate(todo):
         inside = (model.slot >= 0) & chosen[model.slot]
         rows = (model.row_slot >= 0) & chosen[model.row_slot]
-        free = inside & active
-        small, columns = restricted(_ends_held(built, x, chosen), np.where(inside & ~active, 0.0, x), free, rows)
+        free = inside & (active | (model.lower > 0))
+        if next_start is not None:
+            free, rows = next_start(chosen, free, rows)
+        held = np.where(inside & ~free, 0.0, x) if floor is not None else x
+        small, columns = restricted(_ends_held(built, model, x, chosen), held, free, rows)
         limit_s = 2 * (time_limit_s - spent_s) / (len(todo) - done)
-        answer = solve(small, whole=True, time_limit_s=limit_s, gap=_WINDOW_GAP)
+        start = x[columns] if floor is None else None
+        answer = solve(small, whole=True, time_limit_s=limit_s, gap=_WINDOW_GAP, start=start)
         spent_s += answer.solve_s
         if answer.found:
-            x[inside] = 0.0
+            x[inside] = held[inside]
             x[columns] = answer.x
-        else:
+        elif floor is not None:
+            x[inside] = np.maximum(x[inside], model.lower[inside])
             x[inside & model.whole] = np.ceil(x[inside & model.whole] - _TOLERANCE)
+        if spent_s > time_limit_s and floor is None:
+            break
     x[model.whole] = np.round(x[model.whole])
     return x, spent_s
 
 
-def _ends_held(built: Built, x: Floats, chosen: Bools) -> Model:
+def _on_floor(built: Built, x: Floats, floor: Columns) -> Model:
+    """Return the model with real-time work on exactly the machines of the floor, its safe load exactly c(n)."""
+    model = built.model
+    lower, upper, row_upper = model.lower.copy(), model.upper.copy(), model.row_upper.copy()
+    on = built.x.on
+    elastic = [isinstance(built.problem.payments[o], OnDemand | Spot) for _, o in built.problem.pairs]
+    lower[on[elastic]] = np.minimum(floor[elastic], upper[on[elastic]])
+    leaning = x.copy()
+    leaning[on] = floor
+    for p, (level, rows, allowed) in exact_safe_load(built, leaning).items():
+        lower[built.x.lean[p]] = upper[built.x.lean[p]] = level
+        row_upper[rows] = allowed
+    if "safe load together" in built.rows:
+        row_upper[built.rows["safe load together"]] = np.inf
+    return dataclasses.replace(model, lower=lower, upper=upper, row_upper=row_upper)
+
+
+def _next_starts(built: Built) -> Callable[[Bools, Bools, Bools], tuple[Bools, Bools]]:
+    """Return what adds to a window the starts just after it, which its last machines decide."""
+    before = built.problem.horizon.before
+    names = [f"starts {i}" for i in built.x.start]
+
+    def widen(chosen: Bools, free: Bools, rows: Bools) -> tuple[Bools, Bools]:
+        after = np.flatnonzero((before >= 0) & chosen[before] & ~chosen)
+        free, rows = free.copy(), rows.copy()
+        for name, columns in zip(names, built.x.start.values(), strict=True):
+            free[columns[after]] = True
+            rows[built.rows[name][after]] = True
+        return free, rows
+
+    return widen
+
+
+def _ends_held(built: Built, model: Model, x: Floats, chosen: Bools) -> Model:
     """Return the model with the backlog at the end of a window no larger than it is."""
     horizon = built.problem.horizon
     last = np.flatnonzero(chosen & ~np.roll(chosen, -1))
-    upper = built.model.upper.copy()
+    upper = model.upper.copy()
     if np.count_nonzero(chosen) < horizon.slots:
         for queue in built.x.queue.values():
             upper[queue[last]] = np.minimum(upper[queue[last]], x[queue[last]] * (1 + 1e-9) + _TOLERANCE)
-    model = built.model
-    return Model(**{name: getattr(model, name) for name in Model.__dataclass_fields__ if name != "upper"}, upper=upper)
+    return dataclasses.replace(model, upper=upper)
 
 
 def machines_by_pool(built: Built, x: Floats) -> dict[int, Columns]:
@@ -196,16 +242,29 @@ def _hold(solver: Solver, built: Built, x: Floats) -> None:
             fixed[columns] = True
     columns = np.flatnonzero(fixed)
     solver.bound(columns, x[columns], x[columns])
+    for p, (level, rows, allowed) in exact_safe_load(built, x).items():
+        solver.bound(built.x.lean[p], level, level)
+        solver.bound_rows(rows, np.full(len(rows), -np.inf), allowed)
+    together = built.rows.get("safe load together", np.zeros(0, np.int64))
+    solver.bound_rows(together, np.full(len(together), -np.inf), np.full(len(together), np.inf))
+
+
+def exact_safe_load(built: Built, x: Floats) -> dict[int, tuple[Floats, Columns, Floats]]:
+    """Return by pool the machines that x lets real-time work lean on, and its rows with the bounds that make them c(n).
+
+    Returns:
+        By pool: machines, shape (slots,); rows; upper bounds of those rows.
+    """
+    exact, model = {}, built.model
     for p, machines in machines_by_pool(built, x).items():
         safe, lean = built.problem.pools[p].safe_load, built.x.lean[p]
         level = np.minimum(machines, np.minimum(model.upper[lean], len(safe) - 1)).astype(np.int64)
-        solver.bound(lean, level.astype(float), level.astype(float))
         rows = built.rows.get(f"safe load {p}", np.zeros(0, np.int64))
         slots = model.row_slot[rows]
-        slope = _slopes(built, rows, lean[slots])
         load = built.problem.realtime_load(p)[slots]
-        upper = np.minimum(safe[level[slots]], load) + slope * level[slots]
-        solver.bound_rows(rows, np.full(len(rows), -np.inf), upper)
+        slope = _slopes(built, rows, lean[slots])
+        exact[p] = (level.astype(float), rows, np.minimum(safe[level[slots]], load) + slope * level[slots])
+    return exact
 
 
 def _slopes(built: Built, rows: Columns, columns: Columns) -> Floats:

@@ -60,3 +60,9 @@ def extended(safe_load: Floats, most: int) -> Floats:
     pace = safe_load[last] / last
     more = safe_load[last] + pace * np.arange(1, max(most - last, 0) + 1)
     return np.concatenate((safe_load, more))
+
+
+def pools_pay(safe_load: Floats) -> bool:
+    """Whether one pool always carries at least what two halves of it do: c(n) / n never falls, so c(m) + c(n) <= c(m + n)."""
+    each = safe_load[1:] / np.arange(1, len(safe_load))
+    return bool((np.diff(each) >= -1e-12).all())

@@ -9,10 +9,12 @@ import numpy as np
 
 from meritorder.errors import ConfigError
 from meritorder.plan.diagnosis import infeasible
+from meritorder.plan.dominance import without_dominated
 from meritorder.plan.highs import Answer, Solver, Status, solve
 from meritorder.plan.lp import Built, build
 from meritorder.plan.problem import Problem
 from meritorder.plan.programme import Columns, Floats, Model
+from meritorder.plan.realtime import realtime_floor
 from meritorder.plan.rounding import safe_load_missed, settle, sweep
 
 # Up to so many whole numbers branch and bound takes on the programme as a whole.
@@ -85,6 +87,7 @@ def solve_problem(problem: Problem, effort: Effort = Effort()) -> Solved:  # noq
         InfeasibleError: No plan keeps every promise; names the constraint that stops it and what would help.
         ConfigError: The programme has no lowest cost.
     """
+    problem = without_dominated(problem)
     built = build(problem)
     solver = Solver(built.model)
     relaxed = _relax(solver, built)
@@ -92,7 +95,9 @@ def solve_problem(problem: Problem, effort: Effort = Effort()) -> Solved:  # noq
     best, spent_s = _Best(), solver.spent_s
     small = int(built.model.whole.sum()) <= _SMALL
     if not small or committed is None:
-        x, took_s = _round(built, committed if committed is not None else relaxed.x, effort.time_limit_s - spent_s)
+        start = committed if committed is not None else relaxed.x
+        worth_s = _worth_s(built, relaxed.row_dual)
+        x, took_s = _round(built, start.copy(), worth_s, effort.time_limit_s - spent_s)
         best.offer(x, built)
         spent_s += took_s
     if small and best.usd > bound_usd * (1 + effort.gap):
@@ -181,21 +186,33 @@ def _at(solver: Solver, columns: Columns, lower: Floats, upper: Floats, effort: 
     return solver.run(time_limit_s=max(effort.time_limit_s - solver.spent_s, effort.time_limit_s / 4))
 
 
-def _round(built: Built, x: Floats, time_limit_s: float) -> tuple[Floats | None, float]:
+def _round(
+    built: Built, x: Floats, worth_s: dict[int, Floats], time_limit_s: float
+) -> tuple[Floats | None, float]:
     """Make the machines whole by windows, then by windows that straddle the seams of the first."""
     best, spent_s = _Best(), 0.0
     columns = np.flatnonzero(built.model.whole & (built.model.slot < 0))
     x[columns] = np.ceil(x[columns] - _TOLERANCE)
     elastic = build(built.problem, elastic=True)
-    for shifted, share in ((False, 0.6), (True, 0.4)):
-        x, took_s = sweep(built, x, time_limit_s=max(share * time_limit_s, 1.0), shifted=shifted)
-        spent_s += took_s
+    floor = realtime_floor(built, x, worth_s)
+    for shifted, share in ((False, 0.5), (True, 0.3), (False, 0.2)):
+        x, took_s = sweep(built, x, time_limit_s=max(share * time_limit_s, 0.5), shifted=shifted, floor=floor)
+        floor, spent_s = None, spent_s + took_s
         settled = settle(built, elastic, x, time_limit_s=max(time_limit_s - spent_s, time_limit_s / 4))
         if settled is None:
             break
         best.offer(settled, built)
         x = settled
     return best.x, spent_s
+
+
+def _worth_s(built: Built, row_dual: Floats) -> dict[int, Floats]:
+    """Return by pool what one second more of a full replica would save, by the relaxation, shape (slots,)."""
+    return {
+        p: np.maximum(-row_dual[built.rows[f"capacity {p}"]], 0.0) / built.problem.horizon.slot_s
+        for p in range(len(built.problem.pools))
+        if f"capacity {p}" in built.rows
+    }
 
 
 def _branch_and_bound(
