@@ -8,6 +8,7 @@ from typing import Final
 import numpy as np
 
 from meritorder.errors import ConfigError
+from meritorder.plan.bounds import bound_by_windows
 from meritorder.plan.diagnosis import infeasible
 from meritorder.plan.dominance import without_dominated
 from meritorder.plan.highs import Answer, Solver, Status, solve
@@ -19,6 +20,8 @@ from meritorder.plan.rounding import safe_load_missed, settle, sweep
 
 # Up to so many whole numbers branch and bound takes on the programme as a whole.
 _SMALL: Final = 1500
+# Up to so many it needs no start.
+_TINY: Final = 100
 _MOST_NODES: Final = 24
 _SHARE_ON_COMMITMENTS: Final = 0.5
 _MOST_REFINEMENTS: Final = 6
@@ -93,17 +96,23 @@ def solve_problem(problem: Problem, effort: Effort = Effort()) -> Solved:  # noq
     relaxed = _relax(solver, built)
     committed, bound_usd = _branch_on_commitments(solver, built, relaxed, effort)
     best, spent_s = _Best(), solver.spent_s
-    small = int(built.model.whole.sum()) <= _SMALL
-    if not small or committed is None:
-        start = committed if committed is not None else relaxed.x
-        worth_s = _worth_s(built, relaxed.row_dual)
-        x, took_s = _round(built, start.copy(), worth_s, effort.time_limit_s - spent_s)
+    whole = int(built.model.whole.sum())
+    if whole > _TINY or committed is None:
+        start = relaxed.x if committed is None else committed
+        share = 1.0 if whole > _SMALL else 0.3
+        left_s = share * (effort.time_limit_s - spent_s)
+        x, took_s = _round(built, start.copy(), _worth_s(built, relaxed.row_dual), left_s)
         best.offer(x, built)
         spent_s += took_s
-    if small and best.usd > bound_usd * (1 + effort.gap):
-        started, exact_bound_usd, took_s = _branch_and_bound(problem, built, committed, effort, spent_s)
+    if whole <= _SMALL and best.usd > bound_usd * (1 + effort.gap):
+        started, exact_bound_usd, took_s = _branch_and_bound(problem, built, best.x, effort, spent_s)
         best.offer(started, built)
         bound_usd = max(bound_usd, exact_bound_usd)
+        spent_s += took_s
+    elif best.usd > bound_usd * (1 + effort.gap):
+        left_s = max(effort.time_limit_s - spent_s, effort.time_limit_s / 8)
+        windows_bound_usd, took_s = bound_by_windows(built, relaxed.row_dual, time_limit_s=left_s)
+        bound_usd = max(bound_usd, windows_bound_usd)
         spent_s += took_s
     if best.x is None:
         best.offer(_last_resort(built, relaxed.x), built)
@@ -195,7 +204,7 @@ def _round(
     x[columns] = np.ceil(x[columns] - _TOLERANCE)
     elastic = build(built.problem, elastic=True)
     floor = realtime_floor(built, x, worth_s)
-    for shifted, share in ((False, 0.5), (True, 0.3), (False, 0.2)):
+    for shifted, share in ((False, 0.5), (True, 0.3)):
         x, took_s = sweep(built, x, time_limit_s=max(share * time_limit_s, 0.5), shifted=shifted, floor=floor)
         floor, spent_s = None, spent_s + took_s
         settled = settle(built, elastic, x, time_limit_s=max(time_limit_s - spent_s, time_limit_s / 4))
