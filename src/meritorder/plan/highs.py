@@ -83,12 +83,13 @@ class Solver:
 
         Args:
             time_limit_s: When to stop, by the solver's clock.
-            start: A solution to start from, shape (columns,).
+            start: A solution to start from, shape (columns,); not a number where it is open.
         """
         before_s = self._highs.getRunTime()
         self._highs.setOptionValue("time_limit", float(before_s + max(time_limit_s, 0.05)))
         if start is not None:
-            self._highs.setSolution(len(start), np.arange(len(start), dtype=np.int32), start)
+            known = np.flatnonzero(~np.isnan(start)).astype(np.int32)
+            self._highs.setSolution(len(known), known, start[known])
         self._highs.run()
         took_s = self._highs.getRunTime() - before_s
         self.spent_s += took_s

@@ -16,8 +16,8 @@ from meritorder.plan.programme import Bools, Columns, Floats, Model
 from meritorder.plan.venues import OnDemand, Spot
 
 # Whole numbers of a window: about what branch and bound settles in a fraction of a second.
-_WHOLE_IN_WINDOW: Final = 240
-_WINDOW_GAP: Final = 2e-3
+_WHOLE_IN_WINDOW: Final = 96
+_WINDOW_GAP: Final = 4e-3
 _MOST_REPAIRS: Final = 30
 _TOLERANCE: Final = 1e-6
 
@@ -91,7 +91,7 @@ def sweep(
         held = np.where(inside & ~free, 0.0, x) if floor is not None else x
         small, columns = restricted(_ends_held(built, model, x, chosen), held, free, rows)
         limit_s = 2 * (time_limit_s - spent_s) / (len(todo) - done)
-        start = x[columns] if floor is None else None
+        start = x[columns] if floor is None else _rounded_up(small, x[columns])
         answer = solve(small, whole=True, time_limit_s=limit_s, gap=_WINDOW_GAP, start=start)
         spent_s += answer.solve_s
         if answer.found:
@@ -104,6 +104,13 @@ def sweep(
             break
     x[model.whole] = np.round(x[model.whole])
     return x, spent_s
+
+
+def _rounded_up(model: Model, x: Floats) -> Floats:
+    """Return a first guess for branch and bound: machines rounded up; what is not whole is the solver's to fill in."""
+    guess = np.full(len(x), np.nan)
+    guess[model.whole] = np.maximum(np.ceil(x[model.whole] - _TOLERANCE), model.lower[model.whole])
+    return guess
 
 
 def _on_floor(built: Built, x: Floats, floor: Columns) -> Model:

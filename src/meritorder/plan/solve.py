@@ -2,13 +2,14 @@
 
 import dataclasses
 import heapq
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 import numpy as np
 
 from meritorder.errors import ConfigError
 from meritorder.plan.bounds import bound_by_windows
+from meritorder.plan.coarse import by_hour
 from meritorder.plan.diagnosis import infeasible
 from meritorder.plan.dominance import without_dominated
 from meritorder.plan.highs import Answer, Solver, Status, solve
@@ -92,28 +93,20 @@ def solve_problem(problem: Problem, effort: Effort = Effort()) -> Solved:  # noq
     """
     problem = without_dominated(problem)
     built = build(problem)
-    solver = Solver(built.model)
-    relaxed = _relax(solver, built)
-    committed, bound_usd = _branch_on_commitments(solver, built, relaxed, effort)
-    best, spent_s = _Best(), solver.spent_s
-    whole = int(built.model.whole.sum())
-    if whole > _TINY or committed is None:
-        start = relaxed.x if committed is None else committed
-        share = 1.0 if whole > _SMALL else 0.3
-        left_s = share * (effort.time_limit_s - spent_s)
-        x, took_s = _round(built, start.copy(), _worth_s(built, relaxed.row_dual), left_s)
-        best.offer(x, built)
-        spent_s += took_s
-    if whole <= _SMALL and best.usd > bound_usd * (1 + effort.gap):
-        started, exact_bound_usd, took_s = _branch_and_bound(problem, built, best.x, effort, spent_s)
-        best.offer(started, built)
-        bound_usd = max(bound_usd, exact_bound_usd)
-        spent_s += took_s
-    elif best.usd > bound_usd * (1 + effort.gap):
-        left_s = max(effort.time_limit_s - spent_s, effort.time_limit_s / 8)
-        windows_bound_usd, took_s = bound_by_windows(built, relaxed.row_dual, time_limit_s=left_s)
-        bound_usd = max(bound_usd, windows_bound_usd)
-        spent_s += took_s
+    large = int(built.model.whole.sum()) > _SMALL
+    search = _Search(problem=problem, built=built, effort=effort, solver=Solver(built.model))
+    committed = search.commit_by_hour() if large else None
+    if committed is not None:
+        search.round(committed, share=0.6)
+    relaxed = search.relax()
+    bound_usd = relaxed.usd
+    if committed is None:
+        start, bound_usd = _branch_on_commitments(search.solver, built, relaxed, effort)
+        if int(built.model.whole.sum()) > _TINY or start is None:
+            search.round(relaxed if start is None else start, share=1.0 if large else 0.3)
+    best = search.best
+    if best.usd > bound_usd * (1 + effort.gap):
+        bound_usd = max(bound_usd, search.tighten(relaxed) if large else search.branch_and_bound())
     if best.x is None:
         best.offer(_last_resort(built, relaxed.x), built)
     if best.x is None:
@@ -126,21 +119,89 @@ def solve_problem(problem: Problem, effort: Effort = Effort()) -> Solved:  # noq
         bound_usd=min(max(bound_usd, relaxed.usd), best.usd),
         row_dual=relaxed.row_dual,
         relaxed=relaxed.x,
-        solve_s=spent_s,
+        solve_s=search.spent_s,
     )
 
 
-def _relax(solver: Solver, built: Built) -> Answer:
-    answer = solver.run()
-    if answer.status is Status.UNBOUNDED and solve(_without_cost(built), whole=False).found:
-        raise ConfigError(
-            "the programme has no lowest cost: something is paid for being used",
-            where="plan",
-            fix="look for a negative price or end value",
-        )
-    if not answer.found:
-        raise infeasible(built.problem)
-    return answer
+@dataclass(slots=True, kw_only=True)
+class _Search:
+    """One search: what it has found and what it has spent."""
+
+    problem: Problem
+    built: Built
+    effort: Effort
+    solver: Solver
+    best: _Best = field(default_factory=_Best)
+    other_s: float = 0.0
+
+    @property
+    def spent_s(self) -> float:
+        return self.solver.spent_s + self.other_s
+
+    @property
+    def left_s(self) -> float:
+        return max(self.effort.time_limit_s - self.spent_s, self.effort.time_limit_s / 10)
+
+    def commit_by_hour(self) -> Answer | None:
+        """Decide what to buy on slots of an hour, and solve the relaxation with that bought; None if that fails."""
+        model = self.built.model
+        columns = np.flatnonzero(model.slot < 0)
+        coarse = by_hour(self.problem)
+        if coarse is None or not len(columns):
+            return None
+        small = build(coarse)
+        solver = Solver(small.model)
+        relaxed = solver.run()
+        if not relaxed.found:
+            return None
+        bought, _ = _branch_on_commitments(solver, small, relaxed, self.effort)
+        self.other_s += solver.spent_s
+        if bought is None:
+            return None
+        # Timeless columns stand in the same order in both.
+        values = bought.x[small.model.slot < 0]
+        self.solver.bound(columns, values, values)
+        answer = self.solver.run()
+        self.solver.bound(columns, model.lower[columns], model.upper[columns])
+        return answer if answer.found else None
+
+    def relax(self) -> Answer:
+        """Solve the relaxation.
+
+        Raises:
+            InfeasibleError: It has no solution, so no plan has.
+            ConfigError: Its cost has no bottom.
+        """
+        answer = self.solver.run()
+        if answer.status is Status.UNBOUNDED and solve(_without_cost(self.built), whole=False).found:
+            raise ConfigError(
+                "the programme has no lowest cost: something is paid for being used",
+                where="plan",
+                fix="look for a negative price or end value",
+            )
+        if not answer.found:
+            raise infeasible(self.problem)
+        return answer
+
+    def round(self, start: Answer, *, share: float) -> None:
+        """Make the machines whole by windows, in a share of the time that is left."""
+        limit_s = share * self.left_s
+        x, took_s = _round(self.built, start.x.copy(), _worth_s(self.built, start.row_dual), limit_s)
+        self.best.offer(x, self.built)
+        self.other_s += took_s
+
+    def tighten(self, relaxed: Answer) -> float:
+        """Return a bound that sees whole machines within windows."""
+        bound_usd, took_s = bound_by_windows(self.built, relaxed.row_dual, time_limit_s=self.left_s)
+        self.other_s += took_s
+        return bound_usd
+
+    def branch_and_bound(self) -> float:
+        """Search the whole programme from the best plan so far, and return its bound."""
+        x, bound_usd, took_s = _branch_and_bound(self.problem, self.built, self.best.x, self.effort, self.spent_s)
+        self.best.offer(x, self.built)
+        self.other_s += took_s
+        return bound_usd
 
 
 def _without_cost(built: Built) -> Model:
@@ -149,7 +210,7 @@ def _without_cost(built: Built) -> Model:
 
 def _branch_on_commitments(
     solver: Solver, built: Built, relaxed: Answer, effort: Effort
-) -> tuple[Floats | None, float]:
+) -> tuple[Answer | None, float]:
     """Make what is bought whole while machines stay fractions: a few numbers, but most of what whole numbers cost.
 
     Returns:
@@ -158,36 +219,37 @@ def _branch_on_commitments(
     model = built.model
     columns = np.flatnonzero(model.whole & (model.slot < 0))
     if not len(columns):
-        return relaxed.x, relaxed.usd
-    best, best_usd = None, np.inf
-    nodes = [(relaxed.usd, 0, model.lower[columns], model.upper[columns], relaxed.x)]
+        return relaxed, relaxed.usd
+    best: Answer | None = None
+    nodes = [(relaxed.usd, 0, model.lower[columns], model.upper[columns], relaxed)]
     for node in range(1, _MOST_NODES):
-        bound_usd, _, lower, upper, x = heapq.heappop(nodes)
-        away = np.abs(x[columns] - np.round(x[columns]))
+        bound_usd, _, lower, upper, at = heapq.heappop(nodes)
+        values = at.x[columns]
+        away = np.abs(values - np.round(values))
         if away.max() < _TOLERANCE:
             # The cheapest open node is whole: nothing else can be cheaper.
-            return x, bound_usd
+            return at, bound_usd
         split = int(np.argmax(away))
         for side in (0, 1):
             low, high = lower.copy(), upper.copy()
             if side:
-                low[split] = np.ceil(x[columns[split]])
+                low[split] = np.ceil(values[split])
             else:
-                high[split] = np.floor(x[columns[split]])
+                high[split] = np.floor(values[split])
             answer = _at(solver, columns, low, high, effort)
-            if answer.found and answer.usd < best_usd:
-                heapq.heappush(nodes, (answer.usd, 2 * node + side, low, high, answer.x))
+            if answer.found and (best is None or answer.usd < best.usd):
+                heapq.heappush(nodes, (answer.usd, 2 * node + side, low, high, answer))
                 if np.abs(answer.x[columns] - np.round(answer.x[columns])).max() < _TOLERANCE:
-                    best, best_usd = answer.x, answer.usd
+                    best = answer
             elif answer.status is Status.NOTHING:
-                heapq.heappush(nodes, (bound_usd, 2 * node + side, low, high, x))
+                heapq.heappush(nodes, (bound_usd, 2 * node + side, low, high, at))
         if not nodes or solver.spent_s > _SHARE_ON_COMMITMENTS * effort.time_limit_s:
             break
-    bound_usd = min([best_usd, *(node[0] for node in nodes)])
+    bound_usd = min([np.inf if best is None else best.usd, *(node[0] for node in nodes)])
     if best is None:
         rounded = np.round(relaxed.x[columns])
-        best = _at(solver, columns, rounded, rounded, effort).x
-    return (best if len(best) else None), max(bound_usd, relaxed.usd)
+        best = _at(solver, columns, rounded, rounded, effort)
+    return (best if best.found else None), max(bound_usd, relaxed.usd)
 
 
 def _at(solver: Solver, columns: Columns, lower: Floats, upper: Floats, effort: Effort) -> Answer:
