@@ -77,11 +77,16 @@ def _sunk_worth_usd(problem: Problem, lowest: list[Floats]) -> float:
     """Return the most that what is held already could save, in dollars."""
     horizon = problem.horizon
     paid_h = horizon.hours
-    worth = sum(plan.have_usd_per_hour * paid_h * _most_saved_per_dollar(problem, s) for s, plan in enumerate(problem.savings_plans))
+    worth = sum(
+        plan.have_usd_per_hour * paid_h * _most_saved_per_dollar(problem, s)
+        for s, plan in enumerate(problem.savings_plans)
+    )
     for o, payment in enumerate(problem.payments):
-        held = float(np.sum(np.broadcast_to(payment.have, (horizon.length,)) * horizon.chance)) if isinstance(
-            payment, Reserved | Block
-        ) else 0.0
+        held = (
+            float(np.sum(np.broadcast_to(payment.have, (horizon.length,)) * horizon.chance))
+            if isinstance(payment, Reserved | Block)
+            else 0.0
+        )
         if held:
             pools = [problem.pairs[i][0] for i in problem.pairs_of(payment=o)]
             seconds = [held * horizon.slot_s * problem.pools[p].replicas for p in pools]
@@ -138,7 +143,9 @@ def bound_by_windows(built: Built, row_dual: Floats, *, time_limit_s: float) -> 
     """
     model, horizon = built.model, built.problem.horizon
     day = _window_slots(built)
-    window_of_slot = np.arange(horizon.length) // horizon.slots * horizon.slots + (np.arange(horizon.length) % horizon.slots) // day
+    window_of_slot = (
+        np.arange(horizon.length) // horizon.slots * horizon.slots + (np.arange(horizon.length) % horizon.slots) // day
+    )
     block = np.where(model.slot >= 0, window_of_slot[model.slot], -1)
     entry_block, row = block[model.matrix.column], model.matrix.row
     count = len(model.row_lower)

@@ -45,7 +45,9 @@ def by_hour(problem: Problem) -> Problem | None:
 
     carbon = problem.carbon and Carbon(
         usd_per_tonne=problem.carbon.usd_per_tonne,
-        grams_per_kwh={region: mean(np.asarray(grams, float)) for region, grams in problem.carbon.grams_per_kwh.items()},
+        grams_per_kwh={
+            region: mean(np.asarray(grams, float)) for region, grams in problem.carbon.grams_per_kwh.items()
+        },
     )
     return dataclasses.replace(
         problem,

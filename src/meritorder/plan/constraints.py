@@ -140,9 +140,7 @@ def define_lean(programme: Programme, problem: Problem, x: Variables) -> None:
         firm = [i for i in pairs if i not in spot]
         share = problem.spot_realtime_share if spot else 0.0
         if share:
-            programme.constrain(
-                f"lean {p}", [(lean, 1.0), *((x.on[i], -1.0) for i in pairs)], upper=0.0, slot=slots
-            )
+            programme.constrain(f"lean {p}", [(lean, 1.0), *((x.on[i], -1.0) for i in pairs)], upper=0.0, slot=slots)
         terms = [(lean, 1.0 - share), *((x.on[i], -1.0) for i in firm)]
         programme.constrain(f"firm {p}", terms, upper=0.0, slot=slots)
 
@@ -284,9 +282,7 @@ def define_starts(programme: Programme, problem: Problem, x: Variables) -> None:
             key = (problem.pools[p].name, problem.payments[o].name)
             running[before < 0] = horizon.ends.running.get(key, 0)
         earlier = np.where(before >= 0, x.on[i][before], -1)
-        programme.constrain(
-            f"starts {i}", [(x.on[i], 1.0), (earlier, -1.0), (start, -1.0)], upper=running, slot=slots
-        )
+        programme.constrain(f"starts {i}", [(x.on[i], 1.0), (earlier, -1.0), (start, -1.0)], upper=running, slot=slots)
         run = minimum_run(problem, i)
         if run > 1:
             recent = [slots]

@@ -303,7 +303,9 @@ def _add_machines(elastic: Built, x: Floats) -> bool:
         choices = [
             (payment.usd_per_hour / problem.pools[p].replicas, i)
             for i, (p, o) in enumerate(problem.pairs)
-            if p in pools and isinstance(payment := problem.payments[o], OnDemand) and x[elastic.x.on[i][t]] < payment.most
+            if p in pools
+            and isinstance(payment := problem.payments[o], OnDemand)
+            and x[elastic.x.on[i][t]] < payment.most
         ]
         if choices:
             x[elastic.x.on[min(choices)[1]][t]] += 1

@@ -330,7 +330,11 @@ def _carbon_of(solved: Solved, i: int) -> float:
 
 
 def _carbon_usd(solved: Solved) -> float:
-    return sum(_carbon_of(solved, i) for i in range(len(solved.built.problem.pairs))) if solved.built.problem.carbon else 0.0
+    return (
+        sum(_carbon_of(solved, i) for i in range(len(solved.built.problem.pairs)))
+        if solved.built.problem.carbon
+        else 0.0
+    )
 
 
 def realtime_load(solution: Solution, pool: str) -> Floats:

@@ -257,9 +257,7 @@ def _at(solver: Solver, columns: Columns, lower: Floats, upper: Floats, effort: 
     return solver.run(time_limit_s=max(effort.time_limit_s - solver.spent_s, effort.time_limit_s / 4))
 
 
-def _round(
-    built: Built, x: Floats, worth_s: dict[int, Floats], time_limit_s: float
-) -> tuple[Floats | None, float]:
+def _round(built: Built, x: Floats, worth_s: dict[int, Floats], time_limit_s: float) -> tuple[Floats | None, float]:
     """Make the machines whole by windows, then by windows that straddle the seams of the first."""
     best, spent_s = _Best(), 0.0
     columns = np.flatnonzero(built.model.whole & (built.model.slot < 0))

@@ -98,7 +98,9 @@ def _spot(built: Built, row_dual: np.ndarray) -> dict[str, float]:
 
 def _commitments(solution: Solution, base_usd: float) -> tuple[CommitmentWorth, ...]:
     problem = solution.problem
-    bought = {one.name for one in solution.purchases if one.amount > 0 and one.pricing_model != "provisioned_throughput"}
+    bought = {
+        one.name for one in solution.purchases if one.amount > 0 and one.pricing_model != "provisioned_throughput"
+    }
     if not bought:
         return ()
     none_usd = _relaxed_usd(_buying(problem, frozenset()))
@@ -135,5 +137,3 @@ def _buying(problem: Problem, names: frozenset[str]) -> Problem:
         payments=tuple(kept(one) for one in problem.payments),
         savings_plans=tuple(kept_plan(one) for one in problem.savings_plans),
     )
-
-
