@@ -26,6 +26,8 @@ _TINY: Final = 100
 _MOST_NODES: Final = 24
 _SHARE_ON_COMMITMENTS: Final = 0.5
 _MOST_REFINEMENTS: Final = 6
+# Solving the relaxation from a solution with its commitments held takes about so many times as long as that did.
+_RELEASE: Final = 3.0
 _TOLERANCE: Final = 1e-6
 
 
@@ -39,7 +41,7 @@ class Effort:
     """
 
     time_limit_s: float = 20.0
-    gap: float = 1e-3
+    gap: float = 5e-3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,7 +99,7 @@ def solve_problem(problem: Problem, effort: Effort = Effort()) -> Solved:  # noq
     search = _Search(problem=problem, built=built, effort=effort, solver=Solver(built.model))
     committed = search.commit_by_hour() if large else None
     if committed is not None:
-        search.round(committed, share=0.6)
+        search.round(committed, share=0.7, reserve_s=_RELEASE * committed.solve_s)
     relaxed = search.relax()
     bound_usd = relaxed.usd
     if committed is None:
@@ -183,10 +185,11 @@ class _Search:
             raise infeasible(self.problem)
         return answer
 
-    def round(self, start: Answer, *, share: float) -> None:
-        """Make the machines whole by windows, in a share of the time that is left."""
-        limit_s = share * self.left_s
-        x, took_s = _round(self.built, start.x.copy(), _worth_s(self.built, start.row_dual), limit_s)
+    def round(self, start: Answer, *, share: float, reserve_s: float = 0.0) -> None:
+        """Make the machines whole by windows, in a share of the time that is left beside a reserve."""
+        limit_s = share * max(self.left_s - reserve_s, self.left_s / 4)
+        enough_usd = start.usd * (1 + self.effort.gap)
+        x, took_s = _round(self.built, start.x.copy(), _worth_s(self.built, start.row_dual), limit_s, enough_usd)
         self.best.offer(x, self.built)
         self.other_s += took_s
 
@@ -257,7 +260,9 @@ def _at(solver: Solver, columns: Columns, lower: Floats, upper: Floats, effort: 
     return solver.run(time_limit_s=max(effort.time_limit_s - solver.spent_s, effort.time_limit_s / 4))
 
 
-def _round(built: Built, x: Floats, worth_s: dict[int, Floats], time_limit_s: float) -> tuple[Floats | None, float]:
+def _round(
+    built: Built, x: Floats, worth_s: dict[int, Floats], time_limit_s: float, enough_usd: float
+) -> tuple[Floats | None, float]:
     """Make the machines whole by windows, then by windows that straddle the seams of the first."""
     best, spent_s = _Best(), 0.0
     columns = np.flatnonzero(built.model.whole & (built.model.slot < 0))
@@ -272,6 +277,8 @@ def _round(built: Built, x: Floats, worth_s: dict[int, Floats], time_limit_s: fl
             break
         best.offer(settled, built)
         x = settled
+        if best.usd <= enough_usd or spent_s > time_limit_s:
+            break
     return best.x, spent_s
 
 
