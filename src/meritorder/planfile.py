@@ -15,11 +15,7 @@ SCHEMA: Final = "meritorder.plan/1"
 _FAMILY: Final = "meritorder.plan/"
 
 
-class _Record(msgspec.Struct, frozen=True, kw_only=True):
-    """Plain data; a field that an older reader does not know is ignored."""
-
-
-class PoolUsed(_Record):
+class PoolUsed(msgspec.Struct, frozen=True, kw_only=True):
     """Machines of one kind at one place. Times in seconds."""
 
     name: str
@@ -35,7 +31,7 @@ class PoolUsed(_Record):
     startup_paid_s: float
 
 
-class PoolSchedule(_Record):
+class PoolSchedule(msgspec.Struct, frozen=True, kw_only=True):
     """Machines of a pool under one payment in each slot: `Scheduled(instances=tuple(machines), slot_s=slot_s)`."""
 
     pool: str
@@ -49,7 +45,7 @@ class PoolSchedule(_Record):
     usd: float
 
 
-class Route(_Record):
+class Route(msgspec.Struct, frozen=True, kw_only=True):
     """Where a workload goes, by slot: share of the slot's work (real time), or seconds of work (deferrable)."""
 
     workload: str
@@ -60,7 +56,7 @@ class Route(_Record):
     usd: float
 
 
-class Commitment(_Record):
+class Commitment(msgspec.Struct, frozen=True, kw_only=True):
     """Something bought, or held already, for a term; `usd_per_hour` is paid in each hour of it for each one bought."""
 
     name: str
@@ -79,7 +75,7 @@ class Commitment(_Record):
     ladder: list[tuple[float, int]] = []
 
 
-class WorkloadPlan(_Record):
+class WorkloadPlan(msgspec.Struct, frozen=True, kw_only=True):
     """A workload and its promise; patience in seconds, null in the real-time lane."""
 
     name: str
@@ -91,7 +87,7 @@ class WorkloadPlan(_Record):
     backlog_s: list[float] = []
 
 
-class PriceUsed(_Record):
+class PriceUsed(msgspec.Struct, frozen=True, kw_only=True):
     """One price that the plan rests on."""
 
     what: str
@@ -105,14 +101,14 @@ class PriceUsed(_Record):
     assumed: bool = False
 
 
-class Assumption(_Record):
+class Assumption(msgspec.Struct, frozen=True, kw_only=True):
     """Something that was not in the input: `text` says what was taken, `option` how to change it."""
 
     text: str
     option: str = ""
 
 
-class Simulated(_Record):
+class Simulated(msgspec.Struct, frozen=True, kw_only=True):
     """What became of the plan, request by request."""
 
     total_usd: float
@@ -122,7 +118,7 @@ class Simulated(_Record):
     rounds: int = 1
 
 
-class Interval(_Record):
+class Interval(msgspec.Struct, frozen=True, kw_only=True):
     """How sure a share is."""
 
     low: float
@@ -130,7 +126,7 @@ class Interval(_Record):
     basis: str
 
 
-class Plan(_Record):
+class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """The whole plan."""
 
     total_usd: float

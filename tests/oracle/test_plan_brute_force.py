@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.samples.planning import HOUR, deferrable, hours, on_demand, pool, realtime, reserved
 
 from meritorder.errors import InfeasibleError
 from meritorder.plan.demand import OpenEnd
 from meritorder.plan.problem import Problem
 from meritorder.plan.solution import find_plan
 from meritorder.plan.solve import Effort
-from tests.samples.planning import HOUR, deferrable, hours, on_demand, pool, realtime, reserved
 
 EXACT = Effort(gap=1e-9, time_limit_s=30)
 MOST = 2
@@ -24,7 +24,8 @@ SLOTS = 3
 def all_done_in_time(spare: np.ndarray, work: list[float], patience: int) -> bool:
     """Serve first come first served, by the definition of a deadline."""
     left = list(work)
-    for t, room in enumerate(spare):
+    for t, free in enumerate(spare):
+        room = free
         for arrived in range(t + 1):
             done = min(left[arrived], room)
             left[arrived] -= done

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.samples.planning import HOUR, hours, on_demand, pool, realtime, reserved
 
 from meritorder.plan.billing import bill_hour
 from meritorder.plan.commitments import worth_buying
@@ -14,7 +15,6 @@ from meritorder.plan.problem import Problem
 from meritorder.plan.solution import find_plan
 from meritorder.plan.solve import Effort
 from meritorder.plan.venues import OnDemand, Pool, SavingsPlan
-from tests.samples.planning import HOUR, hours, on_demand, pool, realtime, reserved
 
 EXACT = Effort(gap=1e-9, time_limit_s=30)
 
@@ -50,8 +50,8 @@ def use_of(machines: dict[str, float], prices: dict[str, float], plan: SavingsPl
 def test_the_highest_saving_is_covered_first() -> None:
     """AWS's rule by hand: use is covered in the order of the saving in per cent, until the promise is spent.
 
-    One hour of 2 x p5 (list 100, rate 60: 40 %), 3 x p4 (list 40, rate 28: 30 %) and 4 x g6 (list 10, rate 8: 20 %), and
-    $150 promised: p5 takes 120 of it; the 30 left cover 30 / 28 = 1.0714 p4; g6 gets none.
+    One hour of 2 x p5 (list 100, rate 60: 40 %), 3 x p4 (list 40, rate 28: 30 %) and 4 x g6 (list 10, rate 8: 20 %),
+    and $150 promised: p5 takes 120 of it; the 30 left cover 30 / 28 = 1.0714 p4; g6 gets none.
     On demand remain 1.9286 x 40 + 4 x 10 = 117.14; the bill is 150 + 117.14 = 267.14.
 
     Source: the order of https://docs.aws.amazon.com/savingsplans/latest/userguide/sp-applying.html, 2025; own numbers.
@@ -69,7 +69,7 @@ def test_the_highest_saving_is_covered_first() -> None:
 
 
 def test_what_a_promise_does_not_use_is_lost() -> None:
-    """$50 promised in each of two hours, used in the first alone: 1 x p5 at 40 takes 40 of it; the second hour loses all."""
+    """$50 promised in each of two hours: 1 x p5 at 40 takes 40 of the first; the second, idle, loses all."""
     plan = SavingsPlan(name="sp", usd_per_hour={"p5": 40.0}, have_usd_per_hour=50.0, most_usd_per_hour=0.0)
     busy = bill_hour({"p5": 1}, {"p5": 100.0}, [(plan, 50.0)])
     assert (busy.total_usd, busy.unused_usd) == (pytest.approx(50.0), pytest.approx(10.0))

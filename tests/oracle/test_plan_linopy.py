@@ -4,18 +4,18 @@ import itertools
 
 import numpy as np
 import pytest
+from tests.samples.planning import HOUR, deferrable, hours, on_demand, pool, realtime, reserved
 
 from meritorder.plan.demand import Deferrable, OpenEnd
 from meritorder.plan.problem import Problem
 from meritorder.plan.solution import find_plan
 from meritorder.plan.solve import Effort
 from meritorder.plan.venues import OnDemand, Reserved, SavingsPlan, Spot, TokenTier
-from tests.samples.planning import HOUR, deferrable, hours, on_demand, pool, realtime, reserved
 
 linopy = pytest.importorskip("linopy")
 
 
-def second_programme(problem: Problem, *, whole: bool) -> float:
+def second_programme(problem: Problem, *, whole: bool) -> float:  # noqa: C901, PLR0912  (one programme, read in one go)
     """Solve a problem of hourly slots, one replica a machine and one kind of replica; returns its optimum."""
     m = linopy.Model()
     horizon, count = problem.horizon, problem.horizon.slots
@@ -51,9 +51,7 @@ def second_programme(problem: Problem, *, whole: bool) -> float:
                 cost = cost + price * flow[w.name, tier.name, t]
             if isinstance(w, Deferrable):
                 patience = int(w.due[0]) + 1
-                recent = sum(
-                    work[t - back] if t >= back or cyclic else 0.0 for back in range(min(patience - 1, count))
-                )
+                recent = sum(work[t - back] if t >= back or cyclic else 0.0 for back in range(min(patience - 1, count)))
                 limit = 0.0 if not cyclic and t == count - 1 else float(recent)
                 queue[w.name, t] = m.add_variables(lower=0, upper=limit)
             else:
@@ -82,7 +80,9 @@ def second_programme(problem: Problem, *, whole: bool) -> float:
                 for one, two in itertools.pairwise(steps):
                     m.add_constraints(two - one <= 0)
     for pay in problem.payments:
-        used = {t: sum(n[pl.name, pay.name, t] for pl in problem.pools if pl.machine == pay.machine) for t in range(count)}
+        used = {
+            t: sum(n[pl.name, pay.name, t] for pl in problem.pools if pl.machine == pay.machine) for t in range(count)
+        }
         if isinstance(pay, Reserved):
             bought = m.add_variables(lower=0, integer=whole)
             cost = cost + count * pay.usd_per_hour * bought

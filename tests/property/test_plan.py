@@ -5,13 +5,13 @@ import dataclasses
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.samples.planning import HOUR, deferrable, hours, on_demand, pool, realtime, reserved
 
 from meritorder.plan.demand import Deferrable, OpenEnd
 from meritorder.plan.problem import Problem
 from meritorder.plan.solution import Solution, find_plan, realtime_load
 from meritorder.plan.solve import Effort
 from meritorder.plan.venues import SavingsPlan, Spot, TokenTier
-from tests.samples.planning import HOUR, deferrable, hours, on_demand, pool, realtime, reserved
 
 SLOTS = 8
 EXACT = Effort(gap=1e-7, time_limit_s=20)
@@ -31,7 +31,9 @@ def problems(draw: st.DrawFn) -> Problem:
         payments.append(reserved(draw(st.floats(3, 12)), have=draw(st.integers(0, 1))))  # type: ignore[arg-type]
     if draw(st.booleans()):
         payments.append(  # type: ignore[arg-type]
-            Spot(name="spot", machine="aws-h100", usd_per_hour=3.0, available=np.array(1.0), interruptions_per_hour=0.05)
+            Spot(
+                name="spot", machine="aws-h100", usd_per_hour=3.0, available=np.array(1.0), interruptions_per_hour=0.05
+            )
         )
     plans = (SavingsPlan(name="sp", usd_per_hour={"aws-h100": 6.0}),) if draw(st.booleans()) else ()
     tiers = ()

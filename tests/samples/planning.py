@@ -33,9 +33,7 @@ def pool(name: str = "aws-h100", *, safe: list[float] | None = None, **options: 
 
 def realtime(work: list[float] | NDArray[np.float64], name: str = "chat", access: Access | None = None) -> Realtime:
     """Real-time work given in replicas' worth for each hour."""
-    return Realtime(
-        name=name, model="m", work_s={"h100": np.asarray(work, float) * HOUR}, access=access or Access()
-    )
+    return Realtime(name=name, model="m", work_s={"h100": np.asarray(work, float) * HOUR}, access=access or Access())
 
 
 def deferrable(

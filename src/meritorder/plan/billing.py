@@ -50,8 +50,9 @@ def bill_hour(
         plans: Plans with their dollars an hour.
         reserved: Reserved machines, by machine.
 
-    Source: AWS, Savings Plans user guide, "How Savings Plans apply to your AWS usage" (Reserved Instances first, then EC2
-    Instance Savings Plans, then Compute Savings Plans; highest savings percentage first, ties by lowest rate), 2025.
+    Source: AWS, Savings Plans user guide, "How Savings Plans apply to your AWS usage" (Reserved Instances first,
+    then EC2 Instance Savings Plans, then Compute Savings Plans; highest savings percentage first,
+    ties by lowest rate), 2025.
     """
     left = {machine: max(0.0, hours - (reserved or {}).get(machine, 0.0)) for machine, hours in use_hours.items()}
     covered: dict[tuple[str, str], float] = {}

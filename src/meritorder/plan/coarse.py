@@ -60,7 +60,7 @@ def by_hour(problem: Problem) -> Problem | None:
             dataclasses.replace(
                 tier,
                 usd={name: hours(usd).sum(axis=1) for name, usd in tier.usd.items()},
-                open=hours(tier.open).all(axis=1),
+                open=np.asarray(hours(tier.open).all(axis=1)),
             )
             for tier in problem.tiers
         ),

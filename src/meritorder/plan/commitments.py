@@ -38,7 +38,8 @@ def worth_buying(use: Floats, committed_usd_per_hour: float, on_demand_usd_per_h
         committed_usd_per_hour: Price in every hour of the term.
         on_demand_usd_per_hour: Price of an hour that is used.
 
-    Source: the newsvendor's critical ratio; Arrow, Harris and Marschak, "Optimal inventory policy", Econometrica 19, 1951.
+    Source: the newsvendor's critical ratio; Arrow, Harris and Marschak, "Optimal inventory policy", Econometrica 19,
+    1951.
     """
     levels = np.arange(1, math.ceil(float(np.max(use, initial=0.0))) + 1)
     # A machine used for a part of an hour saves that part of it.
@@ -141,7 +142,7 @@ class Step:
 
 
 def ladder(machines: int, steps: int) -> tuple[Step, ...]:
-    """Split a purchase into smaller ones spread over its term, so that a part expires, and can be reconsidered, each step.
+    """Split a purchase into smaller ones spread over its term: at each step a part expires and can be reconsidered.
 
     Args:
         machines: Machines to hold in the end.

@@ -18,7 +18,7 @@ Floats = NDArray[np.float64]
 
 
 def define_coverage(programme: Programme, problem: Problem, x: Variables) -> None:
-    """Serve all real-time work as it arrives, in pools and by the token:
+    """Serve all real-time work as it arrives, in pools and by the token.
 
     sum_p x[w,p,t] + sum_k x[w,k,t] = 1    for each real-time w, and each t with work
     """
@@ -44,7 +44,7 @@ def _nowhere(workload: str, model: str) -> InfeasibleError:
 
 
 def define_safe_load(programme: Programme, problem: Problem, x: Variables) -> None:
-    """Keep real-time work within what the machines it leans on carry safely:
+    """Keep real-time work within what the machines it leans on carry safely.
 
         sum_w r[w,p,t] x[w,p,t] <= s c(u[p,t])
 
@@ -96,11 +96,11 @@ def _load_of_any(problem: Problem, pools: tuple[int, ...]) -> Floats:
         for r in problem.routes_to(Kind.POOL, p):
             if problem.routes[r].workload in problem.realtime:
                 takes[problem.routes[r].workload] = problem.routes[r].takes
-    return sum(takes.values(), np.zeros(problem.horizon.length)) / problem.horizon.slot_s
+    return np.asarray(sum(takes.values(), np.zeros(problem.horizon.length)) / problem.horizon.slot_s)
 
 
 def define_steps(programme: Programme, problem: Problem, x: Variables, p: int, slots: Columns) -> None:
-    """Hold c(u) exactly at some slots of a pool, by whole steps d[1] >= d[2] >= ...:
+    """Hold c(u) exactly at some slots of a pool, by whole steps d[1] >= d[2] >= ....
 
     u = sum_n d[n],   sum_w r x <= s sum_n (c(n) - c(n-1)) d[n],   d in {0, 1}
     """
@@ -129,7 +129,7 @@ def _realtime_work(problem: Problem, x: Variables, p: int, t: Columns) -> list[t
 
 
 def define_lean(programme: Programme, problem: Problem, x: Variables) -> None:
-    """Let real-time work lean on machines that are there, and on spot only beside firm ones:
+    """Let real-time work lean on machines that are there, and on spot only beside firm ones.
 
     u[p,t] <= sum_o n[p,o,t]        (1 - spot share) u[p,t] <= sum_{o firm} n[p,o,t]
     """
@@ -146,7 +146,7 @@ def define_lean(programme: Programme, problem: Problem, x: Variables) -> None:
 
 
 def define_capacity(programme: Programme, problem: Problem, x: Variables) -> None:
-    """Keep all work of a pool within what its machines can do when full; spot loses a share to interruptions:
+    """Keep all work of a pool within what its machines can do when full; spot loses a share to interruptions.
 
     sum_w work[w,p,t] <= s fullest_p replicas_p sum_o useful_o n[p,o,t]
     """
@@ -161,7 +161,7 @@ def define_capacity(programme: Programme, problem: Problem, x: Variables) -> Non
 
 
 def define_backlog(programme: Programme, problem: Problem, x: Variables) -> None:
-    """Carry what was not done to the next slot, around the end if time is a cycle:
+    """Carry what was not done to the next slot, around the end if time is a cycle.
 
     q[w,t] = q[w,t-1] + a[w,t] - sum_p y[w,p,t] - sum_k z[w,k,t]
     """
@@ -188,8 +188,7 @@ def define_patience(programme: Programme, problem: Problem, x: Variables) -> Non
     horizon = problem.horizon
     slots = np.arange(horizon.length)
     for w, queue in x.queue.items():
-        demand = problem.workloads[w]
-        assert isinstance(demand, Deferrable)
+        demand = problem.waiting(w)
         limit = waiting_limit(problem, w)
         terms: list[tuple[Columns, float]] = [(queue, 1.0)]
         if w in x.handed:
@@ -201,8 +200,7 @@ def define_patience(programme: Programme, problem: Problem, x: Variables) -> Non
 
 def waiting_limit(problem: Problem, w: int) -> Floats:
     """Return the most that may wait of a deferrable workload at the end of each slot, shape (slots,)."""
-    horizon, demand = problem.horizon, problem.workloads[w]
-    assert isinstance(demand, Deferrable)
+    horizon, demand = problem.horizon, problem.waiting(w)
     arriving = problem.arriving(w).reshape(horizon.scenarios, horizon.slots)
     total = np.concatenate((np.zeros((horizon.scenarios, 1)), np.cumsum(arriving, axis=1)), axis=1)
     scenario, slot = np.divmod(np.arange(horizon.length), horizon.slots)
@@ -212,7 +210,7 @@ def waiting_limit(problem: Problem, w: int) -> Floats:
     limit += np.where(around, total[scenario, -1] - total[scenario, first % horizon.slots], 0.0)
     if isinstance(horizon.ends, OpenEnd) and demand.name not in horizon.ends.leftover_usd_per_s:
         limit[horizon.slots - 1 :: horizon.slots] = 0.0
-    return np.maximum(limit, 0.0)
+    return np.asarray(np.maximum(limit, 0.0))
 
 
 def first_waiting(horizon: Horizon, demand: Deferrable) -> Columns:
@@ -254,7 +252,7 @@ def _handed_since(horizon: Horizon, demand: Deferrable, handed: Columns) -> list
 
 
 def define_handed(programme: Programme, problem: Problem, x: Variables) -> None:
-    """Count what is handed to slow tiers as it arrives:
+    """Count what is handed to slow tiers as it arrives.
 
     Z[w,t] = Z[w,t-1] + sum_{k slow} z[w,k,t]        sum_{k slow} z[w,k,t] <= a[w,t]
     """
@@ -269,7 +267,7 @@ def define_handed(programme: Programme, problem: Problem, x: Variables) -> None:
 
 
 def define_starts(programme: Programme, problem: Problem, x: Variables) -> None:
-    """Count machines that are started, and keep them for the shortest time that is billed:
+    """Count machines that are started, and keep them for the shortest time that is billed.
 
     s[p,o,t] >= n[p,o,t] - n[p,o,t-1]        n[p,o,t] >= sum_{v = t-m+1..t} s[p,o,v]
     """
@@ -325,7 +323,7 @@ def define_limits(programme: Programme, problem: Problem, x: Variables) -> None:
 
 
 def define_savings_plans(programme: Programme, problem: Problem, x: Variables) -> None:
-    """Charge on-demand use at a plan's rates until the dollars promised for the hour are spent:
+    """Charge on-demand use at a plan's rates until the dollars promised for the hour are spent.
 
         sum_o rate[s,o] v[s,o,hour] <= have_s + C_s        sum_s v[s,o,hour] <= h sum_{t in hour} sum_p n[p,o,t]
 
@@ -367,7 +365,7 @@ def _by_hour(horizon: Horizon, columns: Columns) -> Columns:
 
 
 def define_rate_limits(programme: Programme, problem: Problem, x: Variables) -> None:
-    """Stay within the rate limits of token APIs, and within provisioned units:
+    """Stay within the rate limits of token APIs, and within provisioned units.
 
     sum_w tokens[w,t] z[w,k,t] <= s limit_k        sum_w seconds[w,t] z[w,u,t] <= s (have_u + U_u)
     """

@@ -216,7 +216,7 @@ def bin_work(arrived_s: Floats, amount: Floats, horizon: Horizon) -> Floats:
     slot = np.floor(arrived_s / horizon.slot_s).astype(np.int64)
     if len(slot) and (slot.min() < 0 or slot.max() >= horizon.slots):
         raise ConfigError("a request arrives outside the horizon", where="demand", fix="plan for more slots")
-    return np.bincount(slot, weights=amount, minlength=horizon.slots)
+    return np.bincount(slot, weights=amount, minlength=horizon.slots).astype(float)
 
 
 def due_slots(arrived_s: Floats, deadline_s: Floats, horizon: Horizon) -> Slots:

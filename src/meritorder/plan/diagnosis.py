@@ -3,7 +3,6 @@
 import numpy as np
 
 from meritorder.errors import InfeasibleError
-from meritorder.plan.demand import Deferrable
 from meritorder.plan.highs import solve
 from meritorder.plan.lp import build
 from meritorder.plan.problem import Problem
@@ -29,21 +28,22 @@ def infeasible(problem: Problem) -> InfeasibleError:
         if short.max(initial=0.0) > _TOLERANCE:
             worst = int(np.argmax(short))
             return InfeasibleError(
-                f"in {np.count_nonzero(short > _TOLERANCE):,} slots there is no room for all of its real-time work; at "
-                f"hour {worst * slot_h:.4g} {short[worst]:.0%} of it stays unserved (constraints: {_served_by(problem, w)})",
+                f"in {np.count_nonzero(short > _TOLERANCE):,} slots there is no room for all of its real-time work; "
+                f"at hour {worst * slot_h:.4g} {short[worst]:.0%} of it stays unserved "
+                f"(constraints: {_served_by(problem, w)})",
                 where=f"workload {problem.workloads[w].name}",
-                fix="allow more machines or a token API, add hardware, or loosen the SLO so that a machine carries more",
+                fix="allow more machines or a token API, add hardware, or loosen the SLO: a machine then carries more",
             )
     for w, columns in elastic.x.late.items():
         late = answer.x[columns]
         if late.max(initial=0.0) > _TOLERANCE:
-            demand = problem.workloads[w]
-            assert isinstance(demand, Deferrable)
+            demand = problem.waiting(w)
             worst = int(np.argmax(late))
             patience_s = float(np.min(demand.due - np.arange(len(demand.due)) + 1)) * problem.horizon.slot_s
             return InfeasibleError(
-                f"with a patience of {format_duration(patience_s)} some of its work is late; at hour {worst * slot_h:.4g} "
-                f"{format_duration(late[worst])} of work is overdue (constraints: patience, {_served_by(problem, w)})",
+                f"with a patience of {format_duration(patience_s)} some of its work is late; "
+                f"at hour {worst * slot_h:.4g} {format_duration(late[worst])} of work is overdue "
+                f"(constraints: patience, {_served_by(problem, w)})",
                 where=f"workload {demand.name}",
                 fix="give it more patience, allow more machines or a token API, or add hardware",
             )

@@ -56,10 +56,10 @@ def _beats(problem: Problem, better: tuple[int, int], worse: tuple[int, int]) ->
     (q, b), (p, o) = better, worse
     good, bad = problem.payments[b], problem.payments[o]
     pool, other = problem.pools[q], problem.pools[p]
-    assert isinstance(good, OnDemand)
-    assert isinstance(bad, OnDemand)
     return (
-        good.most == float("inf")
+        isinstance(good, OnDemand)
+        and isinstance(bad, OnDemand)
+        and good.most == float("inf")
         and good.usd_per_hour <= bad.usd_per_hour
         and good.minimum_billing_s <= bad.minimum_billing_s
         and _carries_as_much(pool, other)

@@ -121,6 +121,13 @@ class Problem:
             if payment.machine == pool.machine
         )
 
+    def waiting(self, workload: int) -> Deferrable:
+        """Return a deferrable workload by its index."""
+        demand = self.workloads[workload]
+        if not isinstance(demand, Deferrable):
+            raise TypeError(f"{demand.name} is real time")
+        return demand
+
     def pairs_of(self, *, pool: int | None = None, payment: int | None = None) -> tuple[int, ...]:
         """Indices of the pairs with this pool or this payment."""
         return tuple(i for i, (p, o) in enumerate(self.pairs) if pool in {None, p} and payment in {None, o})
@@ -144,8 +151,7 @@ class Problem:
 
     def arriving(self, workload: int) -> Floats:
         """What arrives of a deferrable workload, the backlog at the start included, shape (slots,)."""
-        demand = self.workloads[workload]
-        assert isinstance(demand, Deferrable)
+        demand = self.waiting(workload)
         arriving = demand.volume_s.astype(float).copy()
         if isinstance(self.horizon.ends, OpenEnd):
             arriving[:: self.horizon.slots] += self.horizon.ends.backlog_s.get(demand.name, 0.0)
@@ -253,8 +259,8 @@ def _check_names(problem: Problem) -> None:
     for what, names in (
         ("workload", [one.name for one in problem.workloads]),
         ("pool", [one.name for one in problem.pools]),
-        ("payment", [one.name for one in (*problem.payments, *problem.savings_plans)]),
-        ("venue", [one.name for one in (*problem.tiers, *problem.throughputs)]),
+        ("payment", [one.name for one in problem.payments] + [one.name for one in problem.savings_plans]),
+        ("venue", [one.name for one in problem.tiers] + [one.name for one in problem.throughputs]),
     ):
         if len(set(names)) < len(names):
             twice = next(name for name in names if names.count(name) > 1)
@@ -263,19 +269,19 @@ def _check_names(problem: Problem) -> None:
     if len(set(on_demand)) < len(on_demand):
         twice = next(machine for machine in on_demand if on_demand.count(machine) > 1)
         raise ConfigError("a machine has two prices on demand", where=twice, fix="keep the lower one")
-    for one in (*problem.payments, *problem.throughputs):
-        if not (np.isfinite(one.usd_per_hour) and one.usd_per_hour >= 0):
-            raise ConfigError(f"a price must be a number of dollars, not {one.usd_per_hour}", where=one.name)
+    prices = [(one.name, one.usd_per_hour) for one in problem.payments]
+    prices += [(one.name, one.usd_per_hour) for one in problem.throughputs]
+    for name, usd in prices:
+        if not (np.isfinite(usd) and usd >= 0):
+            raise ConfigError(f"a price must be a number of dollars, not {usd}", where=name)
 
 
 def _check_shapes(problem: Problem) -> None:
     length = problem.horizon.length
     for demand in problem.workloads:
         columns = [*demand.work_s.values(), *([] if demand.tokens is None else [demand.tokens])]
-        for tier in (one for one in problem.tiers if demand.name in one.usd):
-            columns.append(tier.usd[demand.name])
-        for units in (one for one in problem.throughputs if demand.name in one.unit_s):
-            columns.append(units.unit_s[demand.name])
+        columns += [tier.usd[demand.name] for tier in problem.tiers if demand.name in tier.usd]
+        columns += [units.unit_s[demand.name] for units in problem.throughputs if demand.name in units.unit_s]
         if any(column.shape != (length,) for column in columns):
             raise ConfigError(f"every column must have {length:,} slots", where=demand.name)
         if any(not np.isfinite(column).all() or (column < 0).any() for column in columns):

@@ -31,7 +31,7 @@ class Matrix:
 
     def times(self, x: Floats) -> Floats:
         """Return the product with a column, shape (rows,)."""
-        return np.bincount(self.row, weights=self.value * x[self.column], minlength=len(self.start) - 1)
+        return np.bincount(self.row, weights=self.value * x[self.column], minlength=len(self.start) - 1).astype(float)
 
 
 @dataclass(slots=True)
@@ -114,7 +114,7 @@ class Programme:
         # Entries that meet are added up, as terms of a sum are.
         key, inverse = np.unique(row * self._width + column, return_inverse=True)
         row, column = np.divmod(key, self._width)
-        value = np.bincount(inverse, weights=value, minlength=len(key))
+        value = np.bincount(inverse, weights=value, minlength=len(key)).astype(float)
         start = np.searchsorted(row, np.arange(self._height + 1)).astype(np.int32)
         cost, lower, upper, whole, slot = (np.concatenate(part) for part in zip(*self._columns, strict=True))
         row_lower, row_upper, row_slot = (np.concatenate(part) for part in zip(*self._bounds, strict=True))

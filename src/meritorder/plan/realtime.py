@@ -1,8 +1,8 @@
 """Whole machines for the real-time work of each model: the cheapest sequence of pools to add to what is committed.
 
-In one slot, what committed machines do not carry is best added in one pool, since pools pay (c(n) / n rises). Which one
-is a choice by slot, with a price on changing it: the cheapest path through slots and pools, found by dynamic programming
-in time proportional to the slots.
+In one slot, what committed machines do not carry is best added in one pool, since pools pay (c(n) / n rises). Which
+one is a choice by slot, with a price on changing it: the cheapest path through slots and pools, found by dynamic
+programming in time proportional to the slots.
 """
 
 from dataclasses import dataclass

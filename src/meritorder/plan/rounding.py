@@ -46,7 +46,7 @@ def windows(built: Built, active: Bools, *, shifted: bool) -> Iterator[Bools]:
 
 
 def used_columns(built: Built, x: Floats) -> Bools:
-    """Return which columns are worth a look in a window: machines that the relaxation uses, and the cheapest of each pool.
+    """Return which columns are worth a look in a window: all but elastic machines that the relaxation never uses.
 
     Args:
         built: The programme.

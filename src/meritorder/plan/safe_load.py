@@ -1,8 +1,8 @@
 """The highest real-time load that n pooled machines carry within the SLO, as the programme sees it.
 
-c(n) comes from the simulator as a table. It is more than n c(1): a larger pool smooths its own peaks. Being convex where
-a linear programme would want it concave, its relaxation is the upper envelope of the table, cut off at the load that
-there is: with everything in one pool the envelope needs exactly the whole machines that the table needs.
+c(n) comes from the simulator as a table. It is more than n c(1): a larger pool smooths its own peaks. Being convex
+where a linear programme would want it concave, its relaxation is the upper envelope of the table, cut off at the load
+that there is: with everything in one pool the envelope needs exactly the whole machines that the table needs.
 """
 
 import numpy as np
@@ -63,6 +63,6 @@ def extended(safe_load: Floats, most: int) -> Floats:
 
 
 def pools_pay(safe_load: Floats) -> bool:
-    """Whether one pool always carries at least what two halves of it do: c(n) / n never falls, so c(m) + c(n) <= c(m + n)."""
+    """Whether one pool carries what two of its parts would: c(n) / n never falls, so c(m) + c(n) <= c(m + n)."""
     each = safe_load[1:] / np.arange(1, len(safe_load))
     return bool((np.diff(each) >= -1e-12).all())

@@ -158,7 +158,7 @@ def _read(solved: Solved, hard_usd: float) -> Solution:
         hard_bound_usd=_clean(hard_usd),
         gap=max(0.0, usd / bound_usd - 1.0) if bound_usd > 0 else 0.0,
         schedules=schedules,
-        routing=tuple(one for r in range(len(problem.routes)) if (one := _routing(solved, r)).flow.any()),
+        routing=tuple(route for r in range(len(problem.routes)) if (route := _routing(solved, r)).flow.any()),
         purchases=_purchases(solved),
         carbon_usd=_carbon_usd(solved),
         backlog_s={problem.workloads[w].name: solved.x[columns] for w, columns in solved.built.x.queue.items()},
@@ -217,11 +217,15 @@ def _pricing_model(payment: OnDemand | Spot | Reserved | Block) -> str:
 def _routing(solved: Solved, r: int) -> Routing:
     problem, columns = solved.built.problem, solved.built.x.flow[r]
     route = problem.routes[r]
-    venues = {Kind.POOL: problem.pools, Kind.TIER: problem.tiers, Kind.UNITS: problem.throughputs}
+    venues: dict[Kind, list[str]] = {
+        Kind.POOL: [one.name for one in problem.pools],
+        Kind.TIER: [one.name for one in problem.tiers],
+        Kind.UNITS: [one.name for one in problem.throughputs],
+    }
     flow = np.where(solved.x[columns] > 1e-9, solved.x[columns], 0.0)
     return Routing(
         workload=problem.workloads[route.workload].name,
-        venue=venues[route.kind][route.venue].name,
+        venue=venues[route.kind][route.venue],
         kind=route.kind.value,
         flow=flow,
         usd=float(solved.built.model.cost[columns] @ flow),
@@ -237,8 +241,9 @@ def _purchases(solved: Solved) -> tuple[Purchase, ...]:
         level = commitment_level(solved.built, solved.x, o)
         used = sum((solved.x[x.on[i]] for i in problem.pairs_of(payment=o)), np.zeros(len(level)))
         share = float(used.sum() / level.sum()) if level.any() else 0.0
+        starts: tuple[int, ...] = ()
         if isinstance(payment, Reserved):
-            bought, starts, usd = round(float(solved.x[x.commit[o]])), (), 0.0
+            bought = round(float(solved.x[x.commit[o]]))
             usd = bought * payment.usd_per_hour * hours
             have, term = float(payment.have), payment.term
         else:
@@ -324,7 +329,8 @@ def _units(solved: Solved) -> list[Purchase]:
 
 def _carbon_of(solved: Solved, i: int) -> float:
     problem = solved.built.problem
-    assert problem.carbon is not None
+    if problem.carbon is None:
+        return 0.0
     usd = problem.carbon.usd_per_hour(problem.pools[problem.pairs[i][0]]) * problem.horizon.slot_h
     return float(np.sum(solved.x[solved.built.x.on[i]] * usd * problem.horizon.chance))
 

@@ -82,7 +82,7 @@ class _Best:
             self.x, self.usd = x, usd
 
 
-def solve_problem(problem: Problem, effort: Effort = Effort()) -> Solved:  # noqa: B008  (frozen)
+def solve_problem(problem: Problem, effort: Effort = Effort()) -> Solved:
     """Find the cheapest plan in whole machines, and prove how cheap any could be.
 
     Args:
@@ -232,13 +232,7 @@ def _branch_on_commitments(
         if away.max() < _TOLERANCE:
             # The cheapest open node is whole: nothing else can be cheaper.
             return at, bound_usd
-        split = int(np.argmax(away))
-        for side in (0, 1):
-            low, high = lower.copy(), upper.copy()
-            if side:
-                low[split] = np.ceil(values[split])
-            else:
-                high[split] = np.floor(values[split])
+        for side, (low, high) in enumerate(_halves(values, int(np.argmax(away)), lower, upper)):
             answer = _at(solver, columns, low, high, effort)
             if answer.found and (best is None or answer.usd < best.usd):
                 heapq.heappush(nodes, (answer.usd, 2 * node + side, low, high, answer))
@@ -255,6 +249,13 @@ def _branch_on_commitments(
     return (best if best.found else None), max(bound_usd, relaxed.usd)
 
 
+def _halves(values: Floats, split: int, lower: Floats, upper: Floats) -> tuple[tuple[Floats, Floats], ...]:
+    """Cut the range of one number at its fraction."""
+    high, low = upper.copy(), lower.copy()
+    high[split], low[split] = np.floor(values[split]), np.ceil(values[split])
+    return (lower, high), (low, upper)
+
+
 def _at(solver: Solver, columns: Columns, lower: Floats, upper: Floats, effort: Effort) -> Answer:
     solver.bound(columns, lower, upper)
     return solver.run(time_limit_s=max(effort.time_limit_s - solver.spent_s, effort.time_limit_s / 4))
@@ -268,7 +269,7 @@ def _round(
     columns = np.flatnonzero(built.model.whole & (built.model.slot < 0))
     x[columns] = np.ceil(x[columns] - _TOLERANCE)
     elastic = build(built.problem, elastic=True)
-    floor = realtime_floor(built, x, worth_s)
+    floor: Columns | None = realtime_floor(built, x, worth_s)
     for shifted, share in ((False, 0.5), (True, 0.3)):
         x, took_s = sweep(built, x, time_limit_s=max(share * time_limit_s, 0.5), shifted=shifted, floor=floor)
         floor, spent_s = None, spent_s + took_s

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from meritorder.plan.demand import Deferrable, OpenEnd
+from meritorder.plan.demand import OpenEnd
 from meritorder.plan.problem import Kind, Problem
 from meritorder.plan.programme import Columns, Programme
 from meritorder.plan.safe_load import machines_for
@@ -202,8 +202,7 @@ def _flows(programme: Programme, problem: Problem, slots: Columns) -> Columns:
 
 
 def _queue(programme: Programme, problem: Problem, w: int, slots: Columns) -> Columns:
-    demand, ends = problem.workloads[w], problem.horizon.ends
-    assert isinstance(demand, Deferrable)
+    demand, ends = problem.waiting(w), problem.horizon.ends
     cost, last = np.zeros(len(slots)), problem.horizon.slots - 1
     if isinstance(ends, OpenEnd):
         cost[last :: problem.horizon.slots] = ends.leftover_usd_per_s.get(demand.name, 0.0)
