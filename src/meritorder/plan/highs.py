@@ -1,0 +1,184 @@
+"""HiGHS at arm's length: arrays in, arrays out, no output, and time from the solver's own clock."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+import highspy
+import numpy as np
+
+# `highspy.Highs` prints a banner as it is made; the class below it is silent.
+from highspy._core import _Highs
+from numpy.typing import NDArray
+
+from meritorder.plan.programme import Bools, Columns, Floats, Model
+
+_STATUS = highspy.HighsModelStatus
+
+
+class Status(StrEnum):
+    """How a solve ended."""
+
+    OPTIMAL = "optimal"
+    FEASIBLE = "feasible"
+    INFEASIBLE = "infeasible"
+    UNBOUNDED = "unbounded"
+    NOTHING = "nothing found in time"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """What the solver found.
+
+    Args:
+        status: How it ended.
+        x: Values of the columns, shape (columns,); empty if there are none.
+        usd: Objective of `x`.
+        bound_usd: No solution is cheaper.
+        row_dual: Change of the objective by each row's bound, shape (rows,); empty for whole numbers.
+        solve_s: Time that it took.
+    """
+
+    status: Status
+    x: Floats
+    usd: float
+    bound_usd: float
+    row_dual: Floats
+    solve_s: float
+
+    @property
+    def found(self) -> bool:
+        """Whether there is a solution."""
+        return self.status in {Status.OPTIMAL, Status.FEASIBLE}
+
+
+class Solver:
+    """One programme in the solver's memory, solved again and again as bounds change; each solve starts from the last.
+
+    Args:
+        model: The programme.
+        whole: Hold whole numbers whole, by branch and bound; else the relaxation is solved.
+        gap: Relative gap at which branch and bound stops.
+    """
+
+    def __init__(self, model: Model, *, whole: bool = False, gap: float = 1e-4) -> None:
+        self.whole = whole and bool(model.whole.any())
+        self.spent_s = 0.0
+        self._highs = _Highs()
+        for option, value in (("output_flag", False), ("mip_rel_gap", gap), ("threads", 1)):
+            self._highs.setOptionValue(option, value)
+        self._highs.passModel(_as_highs(model, whole=self.whole))
+
+    def bound(self, columns: Columns, lower: Floats, upper: Floats) -> None:
+        """Change the bounds of some columns."""
+        for column, low, high in zip(columns.tolist(), lower.tolist(), upper.tolist(), strict=True):
+            self._highs.changeColBounds(column, low, high)
+
+    def bound_rows(self, rows: Columns, lower: Floats, upper: Floats) -> None:
+        """Change the bounds of some rows."""
+        for row, low, high in zip(rows.tolist(), lower.tolist(), upper.tolist(), strict=True):
+            self._highs.changeRowBounds(row, low, high)
+
+    def run(self, *, time_limit_s: float = np.inf, start: Floats | None = None) -> Answer:
+        """Solve.
+
+        Args:
+            time_limit_s: When to stop, by the solver's clock.
+            start: A solution to start from, shape (columns,); not a number where it is open.
+        """
+        before_s = self._highs.getRunTime()
+        self._highs.setOptionValue("time_limit", float(before_s + max(time_limit_s, 0.05)))
+        if start is not None:
+            known = np.flatnonzero(~np.isnan(start)).astype(np.int32)
+            self._highs.setSolution(len(known), known, start[known])
+        self._highs.run()
+        took_s = self._highs.getRunTime() - before_s
+        self.spent_s += took_s
+        return _answer(self._highs, whole=self.whole, took_s=took_s)
+
+
+def solve(
+    model: Model, *, whole: bool, time_limit_s: float = np.inf, gap: float = 1e-4, start: Floats | None = None
+) -> Answer:
+    """Solve a programme once; arguments as of `Solver`."""
+    return Solver(model, whole=whole, gap=gap).run(time_limit_s=time_limit_s, start=start)
+
+
+def _as_highs(model: Model, *, whole: bool) -> highspy.HighsLp:
+    lp = highspy.HighsLp()
+    lp.num_col_, lp.num_row_ = len(model.cost), len(model.row_lower)
+    lp.col_cost_, lp.col_lower_, lp.col_upper_ = model.cost, model.lower, model.upper
+    lp.row_lower_, lp.row_upper_ = model.row_lower, model.row_upper
+    lp.a_matrix_.format_ = highspy.MatrixFormat.kRowwise
+    lp.a_matrix_.num_col_, lp.a_matrix_.num_row_ = lp.num_col_, lp.num_row_
+    lp.a_matrix_.start_ = model.matrix.start
+    lp.a_matrix_.index_ = model.matrix.column
+    lp.a_matrix_.value_ = model.matrix.value
+    if whole:
+        kinds = (highspy.HighsVarType.kContinuous, highspy.HighsVarType.kInteger)
+        lp.integrality_ = [kinds[each] for each in model.whole.astype(int)]
+    return lp
+
+
+def _answer(highs: _Highs, *, whole: bool, took_s: float) -> Answer:
+    status, info = highs.getModelStatus(), highs.getInfo()
+    found = info.primal_solution_status == highspy.SolutionStatus.kSolutionStatusFeasible
+    match status:
+        case _STATUS.kOptimal | _STATUS.kModelEmpty:
+            ended = Status.OPTIMAL
+        case _STATUS.kInfeasible:
+            ended = Status.INFEASIBLE
+        case _STATUS.kUnbounded | _STATUS.kUnboundedOrInfeasible:
+            ended = Status.UNBOUNDED
+        case _:
+            ended = Status.FEASIBLE if found and whole else Status.NOTHING
+    usable = ended in {Status.OPTIMAL, Status.FEASIBLE}
+    solution = highs.getSolution()
+    bound_usd = info.mip_dual_bound if whole else info.objective_function_value
+    return Answer(
+        status=ended,
+        x=np.array(solution.col_value, float) if usable else np.zeros(0),
+        usd=info.objective_function_value if usable else np.inf,
+        bound_usd=bound_usd if usable or whole else -np.inf,
+        row_dual=np.array(solution.row_dual, float) if usable and not whole else np.zeros(0),
+        solve_s=took_s,
+    )
+
+
+def restricted(model: Model, x: Floats, free: Bools, rows: Bools) -> tuple[Model, Columns]:
+    """Return the programme of some columns and rows alone, all other columns held at their values in x.
+
+    Args:
+        model: The whole programme.
+        x: Values, shape (columns,).
+        free: Columns to keep.
+        rows: Rows to keep.
+
+    Returns:
+        The smaller programme, and the columns it has in the whole one.
+    """
+    matrix, row = model.matrix, model.matrix.row
+    kept = rows[row]
+    inside = kept & free[matrix.column]
+    outside = kept & ~free[matrix.column]
+    held = np.bincount(
+        row[outside], weights=matrix.value[outside] * x[matrix.column[outside]], minlength=len(model.row_lower)
+    )
+    columns, new_row = np.flatnonzero(free), np.cumsum(rows) - 1
+    new_column: NDArray[np.int64] = np.cumsum(free) - 1
+    start = np.searchsorted(new_row[row[inside]], np.arange(int(rows.sum()) + 1)).astype(np.int32)
+    return (
+        Model(
+            cost=model.cost[free],
+            lower=model.lower[free],
+            upper=model.upper[free],
+            whole=model.whole[free],
+            slot=model.slot[free],
+            row_lower=(model.row_lower - held)[rows],
+            row_upper=(model.row_upper - held)[rows],
+            row_slot=model.row_slot[rows],
+            matrix=type(matrix)(
+                start=start, column=new_column[matrix.column[inside]].astype(np.int32), value=matrix.value[inside]
+            ),
+        ),
+        columns,
+    )

@@ -1,0 +1,300 @@
+"""A planning problem: demand, venues and payments, and the routes between them."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from meritorder.errors import ConfigError, InfeasibleError
+from meritorder.plan.demand import Deferrable, Horizon, OpenEnd, Realtime, Workload
+from meritorder.plan.venues import Machines, OnDemand, Pool, SavingsPlan, Spot, Throughput, TokenTier
+from meritorder.units import GRAMS_PER_TONNE, SECONDS_PER_HOUR, WATTS_PER_KILOWATT
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Carbon:
+    """A price on the carbon dioxide of the machines' power; token APIs do not state theirs and are left out.
+
+    Args:
+        usd_per_tonne: Price.
+        grams_per_kwh: By region, carbon intensity of its power, shape (slots,) or ().
+    """
+
+    usd_per_tonne: float
+    grams_per_kwh: Mapping[str, Floats]
+
+    def usd_per_hour(self, pool: Pool) -> Floats:
+        """Return what an hour of one machine adds, shape (slots,) or ()."""
+        grams = self.grams_per_kwh.get(pool.region)
+        if grams is None:
+            raise ConfigError(f"no carbon intensity for region {pool.region!r}", where="carbon")
+        return np.asarray(grams) * (pool.power_w / WATTS_PER_KILOWATT * self.usd_per_tonne / GRAMS_PER_TONNE)
+
+
+class Kind(StrEnum):
+    """What a route leads to."""
+
+    POOL = "pool"
+    TIER = "tier"
+    UNITS = "units"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Route:
+    """A venue that may serve a workload.
+
+    What flows along it is a share of the slot's work (real time), or seconds of the workload's backlog (deferrable).
+
+    Args:
+        workload: Index of the workload.
+        kind: What it leads to.
+        venue: Index of the pool, tier or throughput.
+        takes: What one unit of flow takes there, shape (slots,): replica-seconds, or seconds of a provisioned unit.
+        usd: What one unit of flow costs there, shape (slots,).
+        tokens: Tokens of one unit of flow, shape (slots,).
+        waits: The work is handed over when it arrives, and the tier's turn-around is its patience.
+    """
+
+    workload: int
+    kind: Kind
+    venue: int
+    takes: Floats
+    usd: Floats
+    tokens: Floats
+    waits: bool = False
+
+
+@dataclass(frozen=True)
+class Problem:
+    """All that a plan is made from.
+
+    Args:
+        horizon: The time.
+        workloads: The demand.
+        pools: Where it can run.
+        payments: How machines can be had; existing ones among them.
+        savings_plans: Discounts on on-demand use.
+        tiers: Token APIs.
+        throughputs: Provisioned throughput.
+        spot_realtime_share: Largest share of the machines that real-time work leans on which may be spot.
+        carbon: A price on carbon.
+    """
+
+    horizon: Horizon
+    workloads: tuple[Workload, ...]
+    pools: tuple[Pool, ...]
+    payments: tuple[Machines, ...]
+    savings_plans: tuple[SavingsPlan, ...] = ()
+    tiers: tuple[TokenTier, ...] = ()
+    throughputs: tuple[Throughput, ...] = ()
+    spot_realtime_share: float = 0.0
+    carbon: Carbon | None = None
+
+    def __post_init__(self) -> None:
+        _check_names(self)
+        _check_shapes(self)
+        if not 0 <= self.spot_realtime_share < 1:
+            raise ConfigError("spot must never be the only home of real-time work", where="spot share")
+
+    @cached_property
+    def realtime(self) -> tuple[int, ...]:
+        """Indices of the real-time workloads."""
+        return tuple(i for i, one in enumerate(self.workloads) if isinstance(one, Realtime))
+
+    @cached_property
+    def deferrable(self) -> tuple[int, ...]:
+        """Indices of the deferrable workloads."""
+        return tuple(i for i, one in enumerate(self.workloads) if isinstance(one, Deferrable))
+
+    @cached_property
+    def pairs(self) -> tuple[tuple[int, int], ...]:
+        """Pools with the payments that put machines into them, as indices."""
+        return tuple(
+            (p, o)
+            for p, pool in enumerate(self.pools)
+            for o, payment in enumerate(self.payments)
+            if payment.machine == pool.machine
+        )
+
+    def waiting(self, workload: int) -> Deferrable:
+        """Return a deferrable workload by its index."""
+        demand = self.workloads[workload]
+        if not isinstance(demand, Deferrable):
+            raise TypeError(f"{demand.name} is real time")
+        return demand
+
+    def pairs_of(self, *, pool: int | None = None, payment: int | None = None) -> tuple[int, ...]:
+        """Indices of the pairs with this pool or this payment."""
+        return tuple(i for i, (p, o) in enumerate(self.pairs) if pool in {None, p} and payment in {None, o})
+
+    @cached_property
+    def routes(self) -> tuple[Route, ...]:
+        """Every venue that may serve each workload."""
+        return tuple(
+            route
+            for w in range(len(self.workloads))
+            for route in (*_to_pools(self, w), *_to_tiers(self, w), *_to_units(self, w))
+        )
+
+    def routes_of(self, workload: int) -> tuple[int, ...]:
+        """Indices of the routes of a workload."""
+        return tuple(i for i, route in enumerate(self.routes) if route.workload == workload)
+
+    def routes_to(self, kind: Kind, venue: int) -> tuple[int, ...]:
+        """Indices of the routes to a venue."""
+        return tuple(i for i, route in enumerate(self.routes) if route.kind is kind and route.venue == venue)
+
+    def arriving(self, workload: int) -> Floats:
+        """What arrives of a deferrable workload, the backlog at the start included, shape (slots,)."""
+        demand = self.waiting(workload)
+        arriving = demand.volume_s.astype(float).copy()
+        if isinstance(self.horizon.ends, OpenEnd):
+            arriving[:: self.horizon.slots] += self.horizon.ends.backlog_s.get(demand.name, 0.0)
+        return arriving
+
+    def realtime_load(self, pool: int) -> Floats:
+        """Return all the real-time work that could come to a pool, in replicas' worth, shape (slots,)."""
+        total = np.zeros(self.horizon.length)
+        for r in self.routes_to(Kind.POOL, pool):
+            if self.routes[r].workload in self.realtime:
+                total += self.routes[r].takes
+        return total / self.horizon.slot_s
+
+    def useful_share(self, pair: int) -> float:
+        """Share of the paid time of a pair's machines that does work which lasts."""
+        p, o = self.pairs[pair]
+        payment = self.payments[o]
+        if isinstance(payment, Spot):
+            return payment.useful_share(self.pools[p].startup_paid_s, SECONDS_PER_HOUR)
+        return 1.0
+
+
+def _tokens(demand: Workload, length: int) -> Floats:
+    tokens = np.zeros(length) if demand.tokens is None else np.asarray(demand.tokens, float)
+    return _per_flow(demand, tokens)
+
+
+def _per_flow(demand: Workload, amounts: Floats) -> Floats:
+    """Return an amount for each unit of flow: a share of the slot's work, or a second of backlog."""
+    if isinstance(demand, Realtime):
+        return np.asarray(amounts, float)
+    return np.full(len(amounts), demand.per_unit(amounts))
+
+
+def _to_pools(problem: Problem, w: int) -> list[Route]:
+    demand, length = problem.workloads[w], problem.horizon.length
+    none, tokens = np.zeros(length), _tokens(demand, length)
+    return [
+        Route(
+            workload=w,
+            kind=Kind.POOL,
+            venue=p,
+            takes=_per_flow(demand, demand.work_s[pool.replica]),
+            usd=none,
+            tokens=tokens,
+        )
+        for p, pool in enumerate(problem.pools)
+        if pool.model == demand.model
+        and pool.replica in demand.work_s
+        and demand.access.permits(pool.provider, pool.region, pool.hardware)
+        and (isinstance(demand, Deferrable) or len(pool.safe_load) > 1)
+    ]
+
+
+def _to_tiers(problem: Problem, w: int) -> list[Route]:
+    demand, length = problem.workloads[w], problem.horizon.length
+    routes = []
+    for k, tier in enumerate(problem.tiers):
+        if tier.model != demand.model or demand.name not in tier.usd:
+            continue
+        waits = tier.turnaround_s > 0
+        if not demand.access.permits(tier.provider, tier.region) or (waits and not _can_wait(problem, demand, tier)):
+            continue
+        routes.append(
+            Route(
+                workload=w,
+                kind=Kind.TIER,
+                venue=k,
+                takes=np.zeros(length),
+                usd=_per_flow(demand, tier.usd[demand.name]),
+                tokens=_tokens(demand, length),
+                waits=waits,
+            )
+        )
+    return routes
+
+
+def _can_wait(problem: Problem, demand: Workload, tier: TokenTier) -> bool:
+    """Whether all of a workload may wait as long as a tier takes."""
+    if isinstance(demand, Realtime):
+        return False
+    patience = demand.due - np.arange(problem.horizon.length) + 1
+    return bool(patience.min() * problem.horizon.slot_s >= tier.turnaround_s)
+
+
+def _to_units(problem: Problem, w: int) -> list[Route]:
+    demand, length = problem.workloads[w], problem.horizon.length
+    return [
+        Route(
+            workload=w,
+            kind=Kind.UNITS,
+            venue=u,
+            takes=_per_flow(demand, units.unit_s[demand.name]),
+            usd=np.zeros(length),
+            tokens=_tokens(demand, length),
+        )
+        for u, units in enumerate(problem.throughputs)
+        if units.model == demand.model
+        and demand.name in units.unit_s
+        and demand.access.permits(units.provider, units.region)
+    ]
+
+
+def _check_names(problem: Problem) -> None:
+    for what, names in (
+        ("workload", [one.name for one in problem.workloads]),
+        ("pool", [one.name for one in problem.pools]),
+        ("payment", [one.name for one in problem.payments] + [one.name for one in problem.savings_plans]),
+        ("venue", [one.name for one in problem.tiers] + [one.name for one in problem.throughputs]),
+    ):
+        if len(set(names)) < len(names):
+            twice = next(name for name in names if names.count(name) > 1)
+            raise ConfigError(f"two have this name; each {what} needs its own", where=twice)
+    on_demand = [one.machine for one in problem.payments if isinstance(one, OnDemand)]
+    if len(set(on_demand)) < len(on_demand):
+        twice = next(machine for machine in on_demand if on_demand.count(machine) > 1)
+        raise ConfigError("a machine has two prices on demand", where=twice, fix="keep the lower one")
+    prices = [(one.name, one.usd_per_hour) for one in problem.payments]
+    prices += [(one.name, one.usd_per_hour) for one in problem.throughputs]
+    for name, usd in prices:
+        if not (np.isfinite(usd) and usd >= 0):
+            raise ConfigError(f"a price must be a number of dollars, not {usd}", where=name)
+
+
+def _check_shapes(problem: Problem) -> None:
+    length = problem.horizon.length
+    for demand in problem.workloads:
+        columns = [*demand.work_s.values(), *([] if demand.tokens is None else [demand.tokens])]
+        columns += [tier.usd[demand.name] for tier in problem.tiers if demand.name in tier.usd]
+        columns += [units.unit_s[demand.name] for units in problem.throughputs if demand.name in units.unit_s]
+        if any(column.shape != (length,) for column in columns):
+            raise ConfigError(f"every column must have {length:,} slots", where=demand.name)
+        if any(not np.isfinite(column).all() or (column < 0).any() for column in columns):
+            raise ConfigError("work is a number of seconds, never negative", where=demand.name)
+        if isinstance(demand, Deferrable):
+            _check_due(demand, problem.horizon)
+
+
+def _check_due(demand: Deferrable, horizon: Horizon) -> None:
+    due = demand.due.reshape(horizon.scenarios, horizon.slots)
+    if (due < np.arange(horizon.length).reshape(due.shape)).any():
+        raise InfeasibleError("work is due before it arrives", where=demand.name, fix="give it more patience")
+    if (np.diff(due, axis=1) < 0).any():
+        raise ConfigError("what arrives later must not be due earlier", where=demand.name, fix="split the workload")
+    if not demand.work_s:
+        raise ConfigError("a workload needs its work on at least one kind of replica", where=demand.name)

@@ -1,0 +1,114 @@
+"""Whole machines for the real-time work of each model: the cheapest sequence of pools to add to what is committed.
+
+In one slot, what committed machines do not carry is best added in one pool, since pools pay (c(n) / n rises). Which
+one is a choice by slot, with a price on changing it: the cheapest path through slots and pools, found by dynamic
+programming in time proportional to the slots.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from meritorder.plan.lp import Built
+from meritorder.plan.problem import Kind
+from meritorder.plan.programme import Columns, Floats
+from meritorder.plan.variables import usd_of_machine, usd_of_start
+from meritorder.plan.venues import OnDemand
+
+
+@dataclass(frozen=True, slots=True)
+class _Choice:
+    """One way to carry what committed machines do not: machines of a pair, or tokens (no pair)."""
+
+    pair: int
+    machines: Columns
+    usd: Floats
+    start_usd: float
+
+
+def realtime_floor(built: Built, x: Floats, worth_s: dict[int, Floats]) -> Columns:
+    """Return the machines of each pair that real-time work needs, shape (pairs, slots).
+
+    Args:
+        built: The programme.
+        x: A solution with whole commitments; machines of shared commitments are taken from it, rounded down.
+        worth_s: By pool, what a second of a full replica is worth to work that may wait, shape (slots,).
+    """
+    problem = built.problem
+    floor = np.zeros(built.x.on.shape, np.int64)
+    for i, (_, o) in enumerate(problem.pairs):
+        if o in built.x.commit or o in built.x.blocks:
+            floor[i] = np.floor(x[built.x.on[i]] + 1e-6).astype(np.int64)
+    for model in sorted({problem.pools[p].model for p in built.x.lean}):
+        choices = _choices(built, model, floor, worth_s)
+        if choices:
+            path = _cheapest_path(choices, problem.horizon.slots)
+            for c, choice in enumerate(choices):
+                if choice.pair >= 0:
+                    floor[choice.pair] += np.where(path == c, choice.machines, 0)
+    return floor
+
+
+def _choices(built: Built, model: str, floor: Columns, worth_s: dict[int, Floats]) -> list[_Choice]:
+    problem = built.problem
+    routes = [r for r in problem.routes if problem.workloads[r.workload].model == model]
+    wanted = {r.workload for r in routes if r.workload in problem.realtime}
+    pools = [p for p in built.x.lean if problem.pools[p].model == model]
+    carried = np.zeros(problem.horizon.length)
+    share, machines = {}, {}
+    for p in pools:
+        safe = problem.pools[p].safe_load
+        machines[p] = np.minimum(floor[list(problem.pairs_of(pool=p))].sum(axis=0), len(safe) - 1)
+        load = problem.realtime_load(p)
+        share[p] = np.divide(safe[machines[p]], load, out=np.ones(len(load)), where=load > 0)
+        carried += share[p]
+    choices = []
+    for p in pools:
+        if {r.workload for r in routes if r.kind is Kind.POOL and r.venue == p} & wanted != wanted:
+            continue
+        safe, load = problem.pools[p].safe_load, problem.realtime_load(p)
+        missing = np.maximum(1.0 - (carried - share[p]), 0.0) * load
+        needed = np.searchsorted(safe, missing * (1 - 1e-9))
+        extra = np.maximum(needed - machines[p], 0)
+        spare_s = problem.pools[p].replicas * problem.horizon.slot_s * worth_s.get(p, np.zeros(len(load)))
+        for i in problem.pairs_of(pool=p):
+            payment = problem.payments[problem.pairs[i][1]]
+            if not isinstance(payment, OnDemand):
+                continue
+            # What deferrable work would pay for the room is taken off, up to most of the price.
+            price = np.maximum(usd_of_machine(problem, i) - spare_s, 0.1 * usd_of_machine(problem, i))
+            room = (needed < len(safe)) & (extra <= payment.most)
+            usd = np.where(room, extra * price, np.inf)
+            choices.append(_Choice(i, np.where(room, extra, 0), usd, usd_of_start(problem, i)))
+    bought = [r for r in routes if r.kind is Kind.TIER and r.workload in wanted and np.isfinite(r.usd).all()]
+    cheapest = [min((r.usd for r in bought if r.workload == w), key=np.sum, default=None) for w in wanted]
+    tokens = [usd for usd in cheapest if usd is not None]
+    if len(tokens) == len(wanted):
+        usd = np.maximum(1.0 - carried, 0.0) * np.sum(tokens, axis=0)
+        choices.append(_Choice(-1, np.zeros(len(usd), np.int64), usd, 0.0))
+    return choices
+
+
+def _cheapest_path(choices: list[_Choice], slots: int) -> Columns:
+    """Return the choice of each slot: the path of least cost, starts of machines included; scenarios are apart."""
+    usd = np.stack([choice.usd for choice in choices])
+    machines = np.stack([choice.machines for choice in choices])
+    start_usd = np.array([choice.start_usd for choice in choices])
+    length = usd.shape[1]
+    came_from = np.zeros(usd.shape, np.int64)
+    total = usd[:, 0].copy()
+    for t in range(1, length):
+        if t % slots == 0:
+            best = int(np.argmin(total))
+            came_from[:, t] = best
+            total = total[best] + usd[:, t]
+            continue
+        kept = np.where(np.eye(len(choices), dtype=bool), machines[:, t - 1][:, None], 0)
+        change = total[:, None] + start_usd * np.maximum(machines[:, t] - kept, 0)
+        came_from[:, t] = np.argmin(change, axis=0)
+        total = change[came_from[:, t], np.arange(len(choices))] + usd[:, t]
+    path = np.zeros(length, np.int64)
+    path[-1] = int(np.argmin(total))
+    for t in range(length - 1, 0, -1):
+        path[t - 1] = came_from[path[t], t]
+    return path

@@ -1,0 +1,349 @@
+"""A solved programme as decisions: schedules, routing, tokens, commitments, and what each way to pay cost."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from meritorder.plan.bounds import hard_bound_usd
+from meritorder.plan.problem import Kind, Problem
+from meritorder.plan.rounding import commitment_level, realtime_work
+from meritorder.plan.solve import Effort, Solved, solve_problem
+from meritorder.plan.variables import usd_of_machine
+from meritorder.plan.venues import Block, OnDemand, Reserved, Spot
+from meritorder.units import SECONDS_PER_HOUR
+
+Floats = NDArray[np.float64]
+Whole = NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Schedule:
+    """Machines of one pool under one payment: `sim.run.Scheduled(instances=tuple(machines), slot_s=slot_s)`.
+
+    Args:
+        pool: Name of the pool.
+        payment: Name of the payment.
+        pricing_model: How it is paid.
+        machines: Machines that serve in each slot, shape (slots,).
+        usd: What is paid for them, what was committed aside.
+        realtime: Whether the plan leans on them for real-time work.
+        deferrable: Whether the plan runs deferrable work in the pool.
+    """
+
+    pool: str
+    payment: str
+    pricing_model: str
+    machines: Whole
+    usd: float
+    realtime: bool
+    deferrable: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Routing:
+    """Where the work of a workload goes: its share of the slot's work (real time), or seconds of backlog."""
+
+    workload: str
+    venue: str
+    kind: str
+    flow: Floats
+    usd: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Purchase:
+    """Something bought for a term: machines, dollars an hour, blocks or units.
+
+    Args:
+        name: Name of the payment.
+        pricing_model: How it is paid.
+        term: Length of the term.
+        payment: When it is paid.
+        amount: Machines, dollars an hour, or units bought.
+        have: The same, held already; sunk, and in no cost here.
+        usd_per_hour: What it costs in every hour of the term.
+        usd: What it costs over the horizon.
+        used_share: Share of what was bought and held that the plan uses.
+        starts: Slots at which blocks start, one entry a block.
+    """
+
+    name: str
+    pricing_model: str
+    term: str
+    payment: str
+    amount: float
+    have: float
+    usd_per_hour: float
+    usd: float
+    used_share: float
+    starts: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Solution:
+    """The cheapest plan found.
+
+    Args:
+        problem: What was asked, less what was dominated.
+        usd: What is paid over one scenario, expected, from now on.
+        relaxed_usd: The same if machines came in fractions.
+        bound_usd: Proven: no plan of this programme costs less.
+        hard_bound_usd: The least that saturated throughput at the lowest prices allows.
+        gap: usd / bound_usd - 1.
+        schedules: Machines by pool and payment.
+        routing: Where work goes.
+        purchases: What is committed to.
+        carbon_usd: Part of `usd` that is the price of carbon.
+        backlog_s: Backlog of each deferrable workload at the end of each slot.
+        solve_s: Time that it took.
+        solved: Values and shadow prices.
+    """
+
+    problem: Problem
+    usd: float
+    relaxed_usd: float
+    bound_usd: float
+    hard_bound_usd: float
+    gap: float
+    schedules: tuple[Schedule, ...]
+    routing: tuple[Routing, ...]
+    purchases: tuple[Purchase, ...]
+    carbon_usd: float
+    backlog_s: dict[str, Floats]
+    solve_s: float
+    solved: Solved
+
+    @property
+    def by_pricing_model(self) -> dict[str, float]:
+        """What each way to pay costs; adds up to `usd`."""
+        usd: dict[str, float] = {}
+        for schedule in self.schedules:
+            usd[schedule.pricing_model] = usd.get(schedule.pricing_model, 0.0) + schedule.usd
+        for purchase in self.purchases:
+            usd[purchase.pricing_model] = usd.get(purchase.pricing_model, 0.0) + purchase.usd
+        for route in self.routing:
+            if route.kind == Kind.TIER:
+                name = next(one.tier for one in self.problem.tiers if one.name == route.venue)
+                usd[f"tokens_{name}"] = usd.get(f"tokens_{name}", 0.0) + route.usd
+        usd["carbon"] = self.carbon_usd
+        usd["left_over"] = self.usd - sum(usd.values())
+        return {name: each for name, each in usd.items() if abs(each) > 1e-9 * max(1.0, self.usd)}
+
+
+def find_plan(problem: Problem, effort: Effort | None = None) -> Solution:
+    """Find the cheapest plan.
+
+    Args:
+        problem: What to plan.
+        effort: When to stop.
+
+    Raises:
+        InfeasibleError: No plan keeps every promise; says which, and what would help.
+    """
+    solved = solve_problem(problem, effort or Effort())
+    hard_usd = min(hard_bound_usd(problem), solved.bound_usd)
+    return _read(solved, hard_usd)
+
+
+def _read(solved: Solved, hard_usd: float) -> Solution:
+    problem = solved.built.problem
+    usd, bound_usd = _clean(solved.usd), _clean(solved.bound_usd)
+    schedules = tuple(one for i in range(len(problem.pairs)) if (one := _schedule(solved, i)).machines.any())
+    return Solution(
+        problem=problem,
+        usd=usd,
+        relaxed_usd=_clean(solved.relaxed_usd),
+        bound_usd=bound_usd,
+        hard_bound_usd=_clean(hard_usd),
+        gap=max(0.0, usd / bound_usd - 1.0) if bound_usd > 0 else 0.0,
+        schedules=schedules,
+        routing=tuple(route for r in range(len(problem.routes)) if (route := _routing(solved, r)).flow.any()),
+        purchases=_purchases(solved),
+        carbon_usd=_carbon_usd(solved),
+        backlog_s={problem.workloads[w].name: solved.x[columns] for w, columns in solved.built.x.queue.items()},
+        solve_s=solved.solve_s,
+        solved=solved,
+    )
+
+
+def _clean(usd: float) -> float:
+    """Take the solver's rounding off an amount that is nothing."""
+    return 0.0 if abs(usd) < 1e-9 else usd
+
+
+def _schedule(solved: Solved, i: int) -> Schedule:
+    problem, x = solved.built.problem, solved.built.x
+    p, o = problem.pairs[i]
+    payment = problem.payments[o]
+    machines = np.round(solved.x[x.on[i]]).astype(np.int64)
+    elastic = isinstance(payment, OnDemand | Spot)
+    usd = float(np.sum(machines * usd_of_machine(problem, i) * problem.horizon.chance)) if elastic else 0.0
+    if problem.carbon and elastic:
+        usd -= _carbon_of(solved, i)
+    if i in x.start:
+        usd += float(solved.built.model.cost[x.start[i]] @ solved.x[x.start[i]])
+    saved = [columns for (_, payer), columns in x.covered.items() if payer == o]
+    if saved and machines.any():
+        # A pool's part of what a savings plan covers is its part of the machines.
+        every = sum(float(solved.x[x.on[j]].sum()) for j in problem.pairs_of(payment=o))
+        part = float(machines.sum()) / max(every, 1.0)
+        usd += part * sum(float(solved.built.model.cost[columns] @ solved.x[columns]) for columns in saved)
+    used = [r for r in problem.routes_to(Kind.POOL, p) if solved.x[x.flow[r]].any()]
+    return Schedule(
+        pool=problem.pools[p].name,
+        payment=payment.name,
+        pricing_model=_pricing_model(payment),
+        machines=machines,
+        usd=usd,
+        realtime=any(problem.routes[r].workload in problem.realtime for r in used)
+        and (not isinstance(payment, Spot) or problem.spot_realtime_share > 0),
+        deferrable=any(problem.routes[r].workload in problem.deferrable for r in used),
+    )
+
+
+def _pricing_model(payment: OnDemand | Spot | Reserved | Block) -> str:
+    match payment:
+        case OnDemand():
+            return "on_demand"
+        case Spot():
+            return "spot"
+        case Reserved(kind=kind):
+            return kind
+        case Block():
+            return "capacity_block"
+
+
+def _routing(solved: Solved, r: int) -> Routing:
+    problem, columns = solved.built.problem, solved.built.x.flow[r]
+    route = problem.routes[r]
+    venues: dict[Kind, list[str]] = {
+        Kind.POOL: [one.name for one in problem.pools],
+        Kind.TIER: [one.name for one in problem.tiers],
+        Kind.UNITS: [one.name for one in problem.throughputs],
+    }
+    flow = np.where(solved.x[columns] > 1e-9, solved.x[columns], 0.0)
+    return Routing(
+        workload=problem.workloads[route.workload].name,
+        venue=venues[route.kind][route.venue],
+        kind=route.kind.value,
+        flow=flow,
+        usd=float(solved.built.model.cost[columns] @ flow),
+    )
+
+
+def _purchases(solved: Solved) -> tuple[Purchase, ...]:
+    problem, x = solved.built.problem, solved.built.x
+    hours, found = problem.horizon.hours, []
+    for o, payment in enumerate(problem.payments):
+        if not isinstance(payment, Reserved | Block):
+            continue
+        level = commitment_level(solved.built, solved.x, o)
+        used = sum((solved.x[x.on[i]] for i in problem.pairs_of(payment=o)), np.zeros(len(level)))
+        share = float(used.sum() / level.sum()) if level.any() else 0.0
+        starts: tuple[int, ...] = ()
+        if isinstance(payment, Reserved):
+            bought = round(float(solved.x[x.commit[o]]))
+            usd = bought * payment.usd_per_hour * hours
+            have, term = float(payment.have), payment.term
+        else:
+            counts = np.round(solved.x[x.blocks[o]]).astype(int)
+            starts = tuple(s for s, count in zip(payment.starts, counts, strict=True) for _ in range(count))
+            bought, have, term = int(counts.sum()), float(np.max(payment.have)), f"{payment.slots} slots"
+            usd = bought * payment.usd_per_hour * payment.slots * problem.horizon.slot_h
+        if bought or have:
+            found.append(
+                Purchase(
+                    name=payment.name,
+                    pricing_model=_pricing_model(payment),
+                    term=term,
+                    payment=payment.payment if isinstance(payment, Reserved) else "all_upfront",
+                    amount=bought,
+                    have=have,
+                    usd_per_hour=payment.usd_per_hour,
+                    usd=usd,
+                    used_share=share,
+                    starts=starts,
+                )
+            )
+    return (*found, *_promises(solved), *_units(solved))
+
+
+def _promises(solved: Solved) -> list[Purchase]:
+    problem, x = solved.built.problem, solved.built.x
+    found = []
+    for s, plan in enumerate(problem.savings_plans):
+        promised = _clean(float(solved.x[x.promise[s]]))
+        total = promised + plan.have_usd_per_hour
+        if total <= 1e-9:
+            continue
+        chance = problem.horizon.chance[np.unique(problem.horizon.hour_of, return_index=True)[1]]
+        spent = sum(
+            plan.usd_per_hour[problem.payments[o].machine] * float(solved.x[columns] @ chance)
+            for (mine, o), columns in x.covered.items()
+            if mine == s
+        )
+        found.append(
+            Purchase(
+                name=plan.name,
+                pricing_model="savings_plan",
+                term=plan.term,
+                payment=plan.payment,
+                amount=promised,
+                have=plan.have_usd_per_hour,
+                usd_per_hour=promised,
+                usd=promised * problem.horizon.hours,
+                used_share=spent / (total * problem.horizon.hours),
+            )
+        )
+    return found
+
+
+def _units(solved: Solved) -> list[Purchase]:
+    problem = solved.built.problem
+    found = []
+    for u, units in enumerate(problem.throughputs):
+        bought = round(float(solved.x[solved.built.x.units[u]]))
+        if not bought + units.have:
+            continue
+        used_s = sum(
+            float(np.sum(problem.routes[r].takes * solved.x[solved.built.x.flow[r]] * problem.horizon.chance))
+            for r in problem.routes_to(Kind.UNITS, u)
+        )
+        held_s = (bought + units.have) * problem.horizon.hours * SECONDS_PER_HOUR
+        found.append(
+            Purchase(
+                name=units.name,
+                pricing_model="provisioned_throughput",
+                term=units.term,
+                payment="",
+                amount=bought,
+                have=float(units.have),
+                usd_per_hour=units.usd_per_hour,
+                usd=bought * units.usd_per_hour * problem.horizon.hours,
+                used_share=used_s / held_s,
+            )
+        )
+    return found
+
+
+def _carbon_of(solved: Solved, i: int) -> float:
+    problem = solved.built.problem
+    if problem.carbon is None:
+        return 0.0
+    usd = problem.carbon.usd_per_hour(problem.pools[problem.pairs[i][0]]) * problem.horizon.slot_h
+    return float(np.sum(solved.x[solved.built.x.on[i]] * usd * problem.horizon.chance))
+
+
+def _carbon_usd(solved: Solved) -> float:
+    return (
+        sum(_carbon_of(solved, i) for i in range(len(solved.built.problem.pairs)))
+        if solved.built.problem.carbon
+        else 0.0
+    )
+
+
+def realtime_load(solution: Solution, pool: str) -> Floats:
+    """Return the real-time work that a pool is given, in replicas' worth, shape (slots,)."""
+    names = [one.name for one in solution.problem.pools]
+    return realtime_work(solution.solved.built, solution.solved.x, names.index(pool))

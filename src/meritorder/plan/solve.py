@@ -1,0 +1,325 @@
+"""Solve a problem: the relaxation, the commitments, whole machines, and the gap between them."""
+
+import dataclasses
+import heapq
+from dataclasses import dataclass, field
+from typing import Final
+
+import numpy as np
+
+from meritorder.errors import ConfigError
+from meritorder.plan.bounds import bound_by_windows
+from meritorder.plan.coarse import by_hour
+from meritorder.plan.diagnosis import infeasible
+from meritorder.plan.dominance import without_dominated
+from meritorder.plan.highs import Answer, Solver, Status, solve
+from meritorder.plan.lp import Built, build
+from meritorder.plan.problem import Problem
+from meritorder.plan.programme import Columns, Floats, Model
+from meritorder.plan.realtime import realtime_floor
+from meritorder.plan.rounding import safe_load_missed, settle, sweep
+
+# Up to so many whole numbers branch and bound takes on the programme as a whole.
+_SMALL: Final = 1500
+# Up to so many it needs no start.
+_TINY: Final = 100
+_MOST_NODES: Final = 24
+_SHARE_ON_COMMITMENTS: Final = 0.5
+_MOST_REFINEMENTS: Final = 6
+# Solving the relaxation from a solution with its commitments held takes about so many times as long as that did.
+_RELEASE: Final = 3.0
+_TOLERANCE: Final = 1e-6
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Effort:
+    """How hard to try.
+
+    Args:
+        time_limit_s: For the whole solve, by the solver's clock.
+        gap: Relative gap between cost and bound at which to stop.
+    """
+
+    time_limit_s: float = 20.0
+    gap: float = 5e-3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Solved:
+    """A solution with its bound.
+
+    Args:
+        built: The programme.
+        x: Values of its columns.
+        usd: What is paid from now on.
+        relaxed_usd: Cost of the relaxation, machines in fractions.
+        bound_usd: No plan of this programme costs less.
+        row_dual: Shadow prices of the relaxation's rows.
+        relaxed: Solution of the relaxation.
+        solve_s: Time that it took.
+    """
+
+    built: Built
+    x: Floats
+    usd: float
+    relaxed_usd: float
+    bound_usd: float
+    row_dual: Floats
+    relaxed: Floats
+    solve_s: float
+
+
+@dataclass(slots=True)
+class _Best:
+    x: Floats | None = None
+    usd: float = np.inf
+
+    def offer(self, x: Floats | None, built: Built) -> None:
+        if x is None:
+            return
+        usd = float(built.model.cost @ x)
+        if usd < self.usd:
+            self.x, self.usd = x, usd
+
+
+def solve_problem(problem: Problem, effort: Effort = Effort()) -> Solved:
+    """Find the cheapest plan in whole machines, and prove how cheap any could be.
+
+    Args:
+        problem: What to plan.
+        effort: When to stop.
+
+    Raises:
+        InfeasibleError: No plan keeps every promise; names the constraint that stops it and what would help.
+        ConfigError: The programme has no lowest cost.
+    """
+    problem = without_dominated(problem)
+    built = build(problem)
+    large = int(built.model.whole.sum()) > _SMALL
+    search = _Search(problem=problem, built=built, effort=effort, solver=Solver(built.model))
+    committed = search.commit_by_hour() if large else None
+    if committed is not None:
+        search.round(committed, share=0.7, reserve_s=_RELEASE * committed.solve_s)
+    relaxed = search.relax()
+    bound_usd = relaxed.usd
+    if committed is None:
+        start, bound_usd = _branch_on_commitments(search.solver, built, relaxed, effort)
+        if int(built.model.whole.sum()) > _TINY or start is None:
+            search.round(relaxed if start is None else start, share=1.0 if large else 0.3)
+    best = search.best
+    if best.usd > bound_usd * (1 + effort.gap):
+        bound_usd = max(bound_usd, search.tighten(relaxed) if large else search.branch_and_bound())
+    if best.x is None:
+        best.offer(_last_resort(built, relaxed.x), built)
+    if best.x is None:
+        raise infeasible(problem)
+    return Solved(
+        built=built,
+        x=best.x,
+        usd=best.usd,
+        relaxed_usd=relaxed.usd,
+        bound_usd=min(max(bound_usd, relaxed.usd), best.usd),
+        row_dual=relaxed.row_dual,
+        relaxed=relaxed.x,
+        solve_s=search.spent_s,
+    )
+
+
+@dataclass(slots=True, kw_only=True)
+class _Search:
+    """One search: what it has found and what it has spent."""
+
+    problem: Problem
+    built: Built
+    effort: Effort
+    solver: Solver
+    best: _Best = field(default_factory=_Best)
+    other_s: float = 0.0
+
+    @property
+    def spent_s(self) -> float:
+        return self.solver.spent_s + self.other_s
+
+    @property
+    def left_s(self) -> float:
+        return max(self.effort.time_limit_s - self.spent_s, self.effort.time_limit_s / 10)
+
+    def commit_by_hour(self) -> Answer | None:
+        """Decide what to buy on slots of an hour, and solve the relaxation with that bought; None if that fails."""
+        model = self.built.model
+        columns = np.flatnonzero(model.slot < 0)
+        coarse = by_hour(self.problem)
+        if coarse is None or not len(columns):
+            return None
+        small = build(coarse)
+        solver = Solver(small.model)
+        relaxed = solver.run()
+        if not relaxed.found:
+            return None
+        bought, _ = _branch_on_commitments(solver, small, relaxed, self.effort)
+        self.other_s += solver.spent_s
+        if bought is None:
+            return None
+        # Timeless columns stand in the same order in both.
+        values = bought.x[small.model.slot < 0]
+        self.solver.bound(columns, values, values)
+        answer = self.solver.run()
+        self.solver.bound(columns, model.lower[columns], model.upper[columns])
+        return answer if answer.found else None
+
+    def relax(self) -> Answer:
+        """Solve the relaxation.
+
+        Raises:
+            InfeasibleError: It has no solution, so no plan has.
+            ConfigError: Its cost has no bottom.
+        """
+        answer = self.solver.run()
+        if answer.status is Status.UNBOUNDED and solve(_without_cost(self.built), whole=False).found:
+            raise ConfigError(
+                "the programme has no lowest cost: something is paid for being used",
+                where="plan",
+                fix="look for a negative price or end value",
+            )
+        if not answer.found:
+            raise infeasible(self.problem)
+        return answer
+
+    def round(self, start: Answer, *, share: float, reserve_s: float = 0.0) -> None:
+        """Make the machines whole by windows, in a share of the time that is left beside a reserve."""
+        limit_s = share * max(self.left_s - reserve_s, self.left_s / 4)
+        enough_usd = start.usd * (1 + self.effort.gap)
+        x, took_s = _round(self.built, start.x.copy(), _worth_s(self.built, start.row_dual), limit_s, enough_usd)
+        self.best.offer(x, self.built)
+        self.other_s += took_s
+
+    def tighten(self, relaxed: Answer) -> float:
+        """Return a bound that sees whole machines within windows."""
+        bound_usd, took_s = bound_by_windows(self.built, relaxed.row_dual, time_limit_s=self.left_s)
+        self.other_s += took_s
+        return bound_usd
+
+    def branch_and_bound(self) -> float:
+        """Search the whole programme from the best plan so far, and return its bound."""
+        x, bound_usd, took_s = _branch_and_bound(self.problem, self.built, self.best.x, self.effort, self.spent_s)
+        self.best.offer(x, self.built)
+        self.other_s += took_s
+        return bound_usd
+
+
+def _without_cost(built: Built) -> Model:
+    return dataclasses.replace(built.model, cost=np.zeros_like(built.model.cost))
+
+
+def _branch_on_commitments(
+    solver: Solver, built: Built, relaxed: Answer, effort: Effort
+) -> tuple[Answer | None, float]:
+    """Make what is bought whole while machines stay fractions: a few numbers, but most of what whole numbers cost.
+
+    Returns:
+        The cheapest solution found with whole commitments, and a bound that no plan is cheaper than.
+    """
+    model = built.model
+    columns = np.flatnonzero(model.whole & (model.slot < 0))
+    if not len(columns):
+        return relaxed, relaxed.usd
+    best: Answer | None = None
+    nodes = [(relaxed.usd, 0, model.lower[columns], model.upper[columns], relaxed)]
+    for node in range(1, _MOST_NODES):
+        bound_usd, _, lower, upper, at = heapq.heappop(nodes)
+        values = at.x[columns]
+        away = np.abs(values - np.round(values))
+        if away.max() < _TOLERANCE:
+            # The cheapest open node is whole: nothing else can be cheaper.
+            return at, bound_usd
+        for side, (low, high) in enumerate(_halves(values, int(np.argmax(away)), lower, upper)):
+            answer = _at(solver, columns, low, high, effort)
+            if answer.found and (best is None or answer.usd < best.usd):
+                heapq.heappush(nodes, (answer.usd, 2 * node + side, low, high, answer))
+                if np.abs(answer.x[columns] - np.round(answer.x[columns])).max() < _TOLERANCE:
+                    best = answer
+            elif answer.status is Status.NOTHING:
+                heapq.heappush(nodes, (bound_usd, 2 * node + side, low, high, at))
+        if not nodes or solver.spent_s > _SHARE_ON_COMMITMENTS * effort.time_limit_s:
+            break
+    bound_usd = min([np.inf if best is None else best.usd, *(node[0] for node in nodes)])
+    if best is None:
+        rounded = np.round(relaxed.x[columns])
+        best = _at(solver, columns, rounded, rounded, effort)
+    return (best if best.found else None), max(bound_usd, relaxed.usd)
+
+
+def _halves(values: Floats, split: int, lower: Floats, upper: Floats) -> tuple[tuple[Floats, Floats], ...]:
+    """Cut the range of one number at its fraction."""
+    high, low = upper.copy(), lower.copy()
+    high[split], low[split] = np.floor(values[split]), np.ceil(values[split])
+    return (lower, high), (low, upper)
+
+
+def _at(solver: Solver, columns: Columns, lower: Floats, upper: Floats, effort: Effort) -> Answer:
+    solver.bound(columns, lower, upper)
+    return solver.run(time_limit_s=max(effort.time_limit_s - solver.spent_s, effort.time_limit_s / 4))
+
+
+def _round(
+    built: Built, x: Floats, worth_s: dict[int, Floats], time_limit_s: float, enough_usd: float
+) -> tuple[Floats | None, float]:
+    """Make the machines whole by windows, then by windows that straddle the seams of the first."""
+    best, spent_s = _Best(), 0.0
+    columns = np.flatnonzero(built.model.whole & (built.model.slot < 0))
+    x[columns] = np.ceil(x[columns] - _TOLERANCE)
+    elastic = build(built.problem, elastic=True)
+    floor: Columns | None = realtime_floor(built, x, worth_s)
+    for shifted, share in ((False, 0.5), (True, 0.3)):
+        x, took_s = sweep(built, x, time_limit_s=max(share * time_limit_s, 0.5), shifted=shifted, floor=floor)
+        floor, spent_s = None, spent_s + took_s
+        settled = settle(built, elastic, x, time_limit_s=max(time_limit_s - spent_s, time_limit_s / 4))
+        if settled is None:
+            break
+        best.offer(settled, built)
+        x = settled
+        if best.usd <= enough_usd or spent_s > time_limit_s:
+            break
+    return best.x, spent_s
+
+
+def _worth_s(built: Built, row_dual: Floats) -> dict[int, Floats]:
+    """Return by pool what one second more of a full replica would save, by the relaxation, shape (slots,)."""
+    return {
+        p: np.maximum(-row_dual[built.rows[f"capacity {p}"]], 0.0) / built.problem.horizon.slot_s
+        for p in range(len(built.problem.pools))
+        if f"capacity {p}" in built.rows
+    }
+
+
+def _branch_and_bound(
+    problem: Problem, built: Built, start: Floats | None, effort: Effort, spent_s: float
+) -> tuple[Floats | None, float, float]:
+    """Solve a small programme as a whole; where the envelope promised more than c(n), hold c(n) by steps and repeat."""
+    best, bound_usd, took_s = _Best(), -np.inf, 0.0
+    exact: dict[int, Columns] = {}
+    elastic = build(problem, elastic=True)
+    for _ in range(_MOST_REFINEMENTS):
+        refined = build(problem, exact=exact)
+        left_s = effort.time_limit_s - spent_s - took_s
+        solver = Solver(refined.model, whole=True, gap=effort.gap)
+        answer = solver.run(time_limit_s=left_s, start=start if not exact else None)
+        took_s += solver.spent_s
+        bound_usd = max(bound_usd, answer.bound_usd)
+        if not answer.found:
+            break
+        x = answer.x[: len(built.model.cost)]
+        best.offer(settle(built, elastic, x, time_limit_s=max(left_s, 1.0)), built)
+        missed = safe_load_missed(refined, x)
+        if not missed or best.usd <= bound_usd * (1 + effort.gap) or took_s + spent_s >= effort.time_limit_s:
+            break
+        for p, slots in missed.items():
+            exact[p] = np.union1d(exact.get(p, np.zeros(0, np.int64)), slots)
+    return best.x, bound_usd, took_s
+
+
+def _last_resort(built: Built, relaxed: Floats) -> Floats | None:
+    """Round everything up, and mend what that breaks."""
+    x = relaxed.copy()
+    x[built.model.whole] = np.ceil(x[built.model.whole] - _TOLERANCE)
+    return settle(built, build(built.problem, elastic=True), x, time_limit_s=np.inf)

@@ -1,0 +1,229 @@
+"""The variables of the programme and what each costs."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from meritorder.plan.demand import OpenEnd
+from meritorder.plan.problem import Kind, Problem
+from meritorder.plan.programme import Columns, Programme
+from meritorder.plan.safe_load import machines_for
+from meritorder.plan.venues import Block, OnDemand, Reserved, Spot
+from meritorder.units import SECONDS_PER_HOUR
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Variables:
+    """Columns of each variable; the letters are those of docs/plan.md.
+
+    Args:
+        on: n, machines by pair of pool and payment, shape (pairs, slots).
+        start: s, machines started, by pair, shape (slots,); only where a start costs something.
+        lean: u, machines that the real-time work of a pool leans on, shape (slots,); only of pools that take any.
+        flow: x, y and z, by route, shape (routes, slots): share of the slot's work, or seconds of backlog.
+        queue: q, backlog at the end of a slot, by deferrable workload, shape (slots,).
+        handed: Z, work handed to slow tiers since the start of the scenario, by deferrable workload, shape (slots,).
+        commit: K, machines bought, by index of the payment, shape ().
+        blocks: b, blocks bought by start, by index of the payment, shape (starts,).
+        promise: C, dollars an hour promised, by savings plan, shape (plans,).
+        covered: v, machine-hours of on-demand use that a plan covers, by (plan, payment), shape (hours,).
+        units: U, units of provisioned throughput, shape (throughputs,).
+        unserved: Slack of coverage, by real-time workload, shape (slots,); only when looking for what cannot be kept.
+        late: Slack of patience, by deferrable workload, shape (slots,); likewise.
+    """
+
+    on: Columns
+    start: dict[int, Columns]
+    lean: dict[int, Columns]
+    flow: Columns
+    queue: dict[int, Columns]
+    handed: dict[int, Columns]
+    commit: dict[int, Columns]
+    blocks: dict[int, Columns]
+    promise: Columns
+    covered: dict[tuple[int, int], Columns]
+    units: Columns
+    unserved: dict[int, Columns]
+    late: dict[int, Columns]
+
+
+def define_variables(programme: Programme, problem: Problem, *, elastic: bool) -> Variables:
+    """Add all variables; the objective is the expected cost of one scenario.
+
+        cost = sum_t chance_t h (price + carbon) n  +  starts  +  tokens  +  H (K price + U price)
+             + H C  -  h on_demand_price v  +  blocks
+
+    Args:
+        programme: The programme.
+        problem: What it is about.
+        elastic: Allow promises to be broken, for a price of 1 each and everything else for nothing: what is left is
+            what cannot be kept.
+    """
+    horizon = problem.horizon
+    slots = np.arange(horizon.length)
+    promise, covered = _savings_plans(programme, problem)
+    return Variables(
+        on=_machines(programme, problem, slots),
+        start=_starts(programme, problem, slots),
+        lean=_leaning(programme, problem, slots),
+        flow=_flows(programme, problem, slots),
+        queue={w: _queue(programme, problem, w, slots) for w in problem.deferrable},
+        handed={
+            w: programme.variables(f"handed {w}", slots.shape, slot=slots)
+            for w in problem.deferrable
+            if any(problem.routes[r].waits for r in problem.routes_of(w))
+        },
+        commit={
+            o: programme.variables(
+                f"commit {o}",
+                (),
+                cost=horizon.hours * payment.usd_per_hour,
+                upper=payment.most,
+                whole=True,
+            )
+            for o, payment in enumerate(problem.payments)
+            if isinstance(payment, Reserved)
+        },
+        blocks={
+            o: programme.variables(
+                f"blocks {o}",
+                (len(payment.starts),),
+                cost=payment.slots * horizon.slot_h * payment.usd_per_hour,
+                upper=payment.most,
+                whole=True,
+            )
+            for o, payment in enumerate(problem.payments)
+            if isinstance(payment, Block)
+        },
+        promise=promise,
+        covered=covered,
+        units=programme.variables(
+            "units",
+            (len(problem.throughputs),),
+            cost=np.array([horizon.hours * one.usd_per_hour for one in problem.throughputs]),
+            upper=np.array([one.most for one in problem.throughputs]),
+            whole=True,
+        ),
+        unserved={w: programme.variables(f"unserved {w}", slots.shape, cost=1, slot=slots) for w in problem.realtime}
+        if elastic
+        else {},
+        late={w: programme.variables(f"late {w}", slots.shape, cost=1, slot=slots) for w in problem.deferrable}
+        if elastic
+        else {},
+    )
+
+
+def usd_of_machine(problem: Problem, pair: int) -> Floats:
+    """Return what a machine of a pair costs in each slot, carbon included, shape (slots,), chances not counted."""
+    p, o = problem.pairs[pair]
+    payment, length = problem.payments[o], problem.horizon.length
+    price = payment.usd_per_hour if isinstance(payment, OnDemand | Spot) else 0.0
+    carbon = problem.carbon.usd_per_hour(problem.pools[p]) if problem.carbon else np.zeros(())
+    return np.broadcast_to(problem.horizon.slot_h * (price + carbon), (length,))
+
+
+def usd_of_start(problem: Problem, pair: int) -> float:
+    """Return what it costs to start a machine of a pair: time that is paid and does no work."""
+    p, o = problem.pairs[pair]
+    payment = problem.payments[o]
+    if not isinstance(payment, OnDemand | Spot):
+        return 0.0
+    return payment.usd_per_hour * problem.pools[p].startup_paid_s / SECONDS_PER_HOUR
+
+
+def minimum_run(problem: Problem, pair: int) -> int:
+    """Return the slots for which a started machine is paid at least."""
+    payment = problem.payments[problem.pairs[pair][1]]
+    if not isinstance(payment, OnDemand | Spot):
+        return 1
+    return max(1, int(np.ceil(payment.minimum_billing_s / problem.horizon.slot_s - 1e-9)))
+
+
+def shared(problem: Problem, payment: int) -> bool:
+    """Whether several pools draw machines from one payment, so that whole machines must be dealt out."""
+    return len(problem.pairs_of(payment=payment)) > 1
+
+
+def _machines(programme: Programme, problem: Problem, slots: Columns) -> Columns:
+    pairs = range(len(problem.pairs))
+    elastic = [isinstance(problem.payments[o], OnDemand | Spot) for _, o in problem.pairs]
+    whole = [e or shared(problem, o) for e, (_, o) in zip(elastic, problem.pairs, strict=True)]
+    chance = problem.horizon.chance
+    cost = [usd_of_machine(problem, i) * chance for i in pairs]
+    upper = [
+        problem.payments[o].most if isinstance(problem.payments[o], OnDemand) else np.inf  # type: ignore[union-attr]
+        for _, o in problem.pairs
+    ]
+    shape = (len(problem.pairs), len(slots))
+    return programme.variables(
+        "on",
+        shape,
+        cost=np.array(cost).reshape(shape),
+        upper=np.array(upper)[:, None],
+        whole=np.array(whole, np.bool_)[:, None],
+        slot=slots,
+    )
+
+
+def _starts(programme: Programme, problem: Problem, slots: Columns) -> dict[int, Columns]:
+    return {
+        i: programme.variables(
+            f"start {i}", slots.shape, cost=usd_of_start(problem, i) * problem.horizon.chance, slot=slots
+        )
+        for i in range(len(problem.pairs))
+        if usd_of_start(problem, i) > 0 or minimum_run(problem, i) > 1
+    }
+
+
+def _leaning(programme: Programme, problem: Problem, slots: Columns) -> dict[int, Columns]:
+    columns = {}
+    for p, pool in enumerate(problem.pools):
+        load = problem.realtime_load(p)
+        if load.any():
+            most = [machines_for(pool.safe_load, one) for one in load]
+            columns[p] = programme.variables(f"lean {p}", slots.shape, upper=np.array(most, float), slot=slots)
+    return columns
+
+
+def _flows(programme: Programme, problem: Problem, slots: Columns) -> Columns:
+    routes, shape = problem.routes, (len(problem.routes), len(slots))
+    chance = problem.horizon.chance
+    closed = np.full(shape, np.inf)
+    for r, route in enumerate(routes):
+        if route.kind is Kind.TIER:
+            closed[r] = np.where(problem.tiers[route.venue].open, np.inf, 0.0)
+        if route.waits:
+            closed[r] = np.minimum(closed[r], problem.arriving(route.workload))
+    cost = np.array([route.usd * chance for route in routes]).reshape(shape)
+    return programme.variables("flow", shape, cost=cost, upper=closed, slot=slots)
+
+
+def _queue(programme: Programme, problem: Problem, w: int, slots: Columns) -> Columns:
+    demand, ends = problem.waiting(w), problem.horizon.ends
+    cost, last = np.zeros(len(slots)), problem.horizon.slots - 1
+    if isinstance(ends, OpenEnd):
+        cost[last :: problem.horizon.slots] = ends.leftover_usd_per_s.get(demand.name, 0.0)
+    return programme.variables(f"queue {w}", slots.shape, cost=cost * problem.horizon.chance, slot=slots)
+
+
+def _savings_plans(programme: Programme, problem: Problem) -> tuple[Columns, dict[tuple[int, int], Columns]]:
+    horizon = problem.horizon
+    promise = programme.variables(
+        "promise",
+        (len(problem.savings_plans),),
+        cost=horizon.hours,
+        upper=np.array([plan.most_usd_per_hour for plan in problem.savings_plans]),
+    )
+    hours, first = np.unique(horizon.hour_of, return_index=True)
+    covered = {
+        (s, o): programme.variables(
+            f"covered {s} {o}", hours.shape, cost=-payment.usd_per_hour * horizon.chance[first], slot=first
+        )
+        for s, plan in enumerate(problem.savings_plans)
+        for o, payment in enumerate(problem.payments)
+        if isinstance(payment, OnDemand) and payment.machine in plan.usd_per_hour and problem.pairs_of(payment=o)
+    }
+    return promise, covered

@@ -1,0 +1,248 @@
+"""Where work can run and how that is paid for: the supply side of a plan.
+
+A *pool* is machines of one kind at one place that serve one model. A *payment* is a way to have machines of that kind:
+two pools whose machines are the same (two models on one instance type) share the payments for them. A *tier* is a
+token API: work is bought there by the token.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from meritorder.errors import ConfigError
+
+Floats = NDArray[np.float64]
+Bools = NDArray[np.bool_]
+
+UNLIMITED: Final = math.inf
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pool:
+    """Machines of one kind at one place, with replicas of one model on them.
+
+    Args:
+        name: Name in the plan.
+        model: `Model.id` of what it serves.
+        replica: Kind of replica, the key of the work tables: work is in seconds of one full replica of this kind.
+        machine: Kind and place of the machine, the key that payments refer to.
+        provider: Who rents it out.
+        region: Where it stands.
+        hardware: `Hardware.id`.
+        gpus: GPUs of one machine.
+        replicas: Replicas on one machine.
+        safe_load: Shape (most machines + 1,): the real-time work, in replicas' worth, that 0, 1, 2, ... machines carry
+            within the SLO. It need not be in proportion: larger pools run fuller. Empty if it takes no real-time work.
+        fullest: Share of a machine's saturated throughput that may be planned for, both lanes together.
+        startup_s: From the decision to rent until it serves.
+        startup_paid_s: The part of that which is paid for.
+        power_w: Power of one machine; only a carbon price uses it.
+    """
+
+    name: str
+    model: str
+    replica: str
+    machine: str
+    provider: str
+    region: str
+    hardware: str
+    gpus: int
+    replicas: int = 1
+    safe_load: Floats = field(default_factory=lambda: np.zeros(1))
+    fullest: float = 1.0
+    startup_s: float = 300.0
+    startup_paid_s: float = 240.0
+    power_w: float = 0.0
+
+    def __post_init__(self) -> None:
+        load = self.safe_load
+        if load.ndim != 1 or not len(load) or load[0] != 0 or not np.isfinite(load).all() or (np.diff(load) < 0).any():
+            raise ConfigError("the safe load must start at 0 and never fall", where=self.name)
+        if load[-1] > self.fullest * self.replicas * (len(load) - 1) * (1 + 1e-9):
+            raise ConfigError("the safe load is more than the machines can do when full", where=self.name)
+        if not 0 < self.fullest <= 1 or self.replicas < 1:
+            raise ConfigError("a machine needs a replica, and is at most full", where=self.name)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OnDemand:
+    """Machines for as long as they are wanted.
+
+    Args:
+        name: Name in the plan.
+        machine: Kind and place.
+        usd_per_hour: Price of a machine.
+        minimum_billing_s: Shortest time that is billed.
+        most: Quota of machines at once.
+    """
+
+    name: str
+    machine: str
+    usd_per_hour: float
+    minimum_billing_s: float = 60.0
+    most: float = UNLIMITED
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Spot:
+    """Machines that may be taken back.
+
+    Args:
+        name: Name in the plan.
+        machine: Kind and place.
+        usd_per_hour: Price of a machine.
+        available: Machines that can be had, shape (slots,) or () for all slots alike: availability share times quota.
+        interruptions_per_hour: Expected interruptions of one machine in an hour.
+        lost_s: Machine time that an interruption costs beside the start of the next: work to be done again.
+        minimum_billing_s: Shortest time that is billed.
+    """
+
+    name: str
+    machine: str
+    usd_per_hour: float
+    available: Floats
+    interruptions_per_hour: float = 0.0
+    lost_s: float = 60.0
+    minimum_billing_s: float = 60.0
+
+    def useful_share(self, startup_paid_s: float, seconds_per_hour: float) -> float:
+        """Return the share of paid time that does work which lasts.
+
+        share = 1 - interruptions an hour * (work lost + start of the next machine) / an hour
+        """
+        lost_s = self.interruptions_per_hour * (self.lost_s + startup_paid_s)
+        return max(0.0, 1.0 - lost_s / seconds_per_hour)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reserved:
+    """Machines paid in every hour of a term, used or not: reservations and committed use.
+
+    Args:
+        name: Name in the plan.
+        machine: Kind and place.
+        usd_per_hour: Price of a machine in each hour of the term, payments upfront spread over it.
+        term: Length of the term, as "1y".
+        payment: "no_upfront", "partial_upfront", "all_upfront" or "".
+        have: Machines held already. Sunk: free to use, never bought again.
+        most: Machines that can be bought.
+        kind: "reserved", "committed_use", or "owned" for a fleet that is there anyway.
+    """
+
+    name: str
+    machine: str
+    usd_per_hour: float
+    term: str = ""
+    payment: str = ""
+    have: int = 0
+    most: float = UNLIMITED
+    kind: str = "reserved"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SavingsPlan:
+    """Dollars an hour promised for a term; on-demand use within its scope is charged at its rates until they are spent.
+
+    Args:
+        name: Name in the plan.
+        usd_per_hour: Rate of each machine in its scope.
+        term: Length of the term.
+        payment: "no_upfront", "partial_upfront", "all_upfront" or "".
+        have_usd_per_hour: Promised already; sunk.
+        most_usd_per_hour: Most that can be promised on top.
+    """
+
+    name: str
+    usd_per_hour: Mapping[str, float]
+    term: str = ""
+    payment: str = ""
+    have_usd_per_hour: float = 0.0
+    most_usd_per_hour: float = UNLIMITED
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Block:
+    """Machines bought whole and prepaid for a fixed time: capacity blocks.
+
+    Args:
+        name: Name in the plan.
+        machine: Kind and place.
+        usd_per_hour: Price of a machine for each hour of the block.
+        slots: Length.
+        starts: Slots of a scenario at which one can start. The part beyond the horizon is paid for all the same.
+        have: Machines of blocks held already, shape (slots,) or (); sunk.
+        most: Blocks that can be bought.
+    """
+
+    name: str
+    machine: str
+    usd_per_hour: float
+    slots: int
+    starts: tuple[int, ...]
+    have: Floats = field(default_factory=lambda: np.zeros(()))
+    most: float = UNLIMITED
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TokenTier:
+    """A token API at one service tier.
+
+    Args:
+        name: Name in the plan.
+        provider: Who sells it.
+        model: `Model.id`.
+        tier: Name of the tier.
+        usd: By workload: what all of its work of a slot costs here, shape (slots,). A workload that is not named
+            cannot be served here.
+        turnaround_s: Time within which it promises an answer; work goes here only if it may wait that long.
+        tokens_per_s: Rate limit.
+        open: Slots at which it takes work (off-peak windows), shape (slots,) or ().
+        region: Where it is served.
+    """
+
+    name: str
+    provider: str
+    model: str
+    tier: str
+    usd: Mapping[str, Floats]
+    turnaround_s: float = 0.0
+    tokens_per_s: float = UNLIMITED
+    open: Bools = field(default_factory=lambda: np.ones((), np.bool_))
+    region: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Throughput:
+    """Provisioned throughput of a token API: whole units, paid in every hour of the term.
+
+    Args:
+        name: Name in the plan.
+        provider: Who sells it.
+        model: `Model.id`.
+        usd_per_hour: Price of a unit.
+        unit_s: By workload: seconds of one unit that all of its work of a slot takes, shape (slots,).
+        have: Units held already; sunk.
+        most: Units that can be bought.
+        region: Where it is served.
+        term: Length of the term.
+    """
+
+    name: str
+    provider: str
+    model: str
+    usd_per_hour: float
+    unit_s: Mapping[str, Floats]
+    have: int = 0
+    most: float = UNLIMITED
+    region: str = ""
+    term: str = ""
+
+
+Machines = OnDemand | Spot | Reserved | Block
+"""Payments that put machines into a pool."""
+
+Payment = Machines | SavingsPlan

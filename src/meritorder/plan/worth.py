@@ -1,0 +1,139 @@
+"""What each freedom is worth: an hour more patience, one more spot machine, each commitment alone and with the rest.
+
+All on the relaxation: differences between two solutions of it, not between two searches for whole machines.
+"""
+
+import dataclasses
+from dataclasses import dataclass
+
+import numpy as np
+
+from meritorder.plan.demand import Deferrable
+from meritorder.plan.highs import solve
+from meritorder.plan.lp import Built, build
+from meritorder.plan.problem import Problem
+from meritorder.plan.solution import Solution
+from meritorder.plan.venues import Block, Machines, Reserved, SavingsPlan, Spot
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CommitmentWorth:
+    """What a commitment saves.
+
+    Args:
+        name: Name of the payment.
+        alone_usd: Saving if it is the only one that can be bought.
+        together_usd: Loss if it alone is taken from the rest.
+    """
+
+    name: str
+    alone_usd: float
+    together_usd: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Worth:
+    """Shadow prices, in dollars over the horizon.
+
+    Args:
+        patience_usd_per_hour: By deferrable workload, what an hour more patience saves.
+        deferral_usd: By deferrable workload, what its waiting saves: cost if all of it had to run in its own slot.
+        spot_usd_per_machine: By spot offer, what one machine more in every slot saves, at most (a marginal price).
+        spot_usd_per_gpu: The same for one GPU.
+        commitments: What each that was bought saves.
+    """
+
+    patience_usd_per_hour: dict[str, float]
+    deferral_usd: dict[str, float]
+    spot_usd_per_machine: dict[str, float]
+    spot_usd_per_gpu: dict[str, float]
+    commitments: tuple[CommitmentWorth, ...]
+
+
+def worth(solution: Solution) -> Worth:
+    """Return what each freedom of a solved problem is worth.
+
+    Each patience and each commitment takes one or two solves of the relaxation; spot takes none.
+    """
+    problem, base_usd = solution.problem, solution.relaxed_usd
+    deferrable = [one for one in problem.workloads if isinstance(one, Deferrable)]
+    per_hour = problem.horizon.slots_per_hour
+    spot = _spot(solution.solved.built, solution.solved.row_dual)
+    gpus = {pool.machine: pool.gpus for pool in problem.pools}
+    machine = {one.name: one.machine for one in problem.payments}
+    return Worth(
+        patience_usd_per_hour={
+            one.name: max(0.0, base_usd - _relaxed_usd(_with_due(problem, one, one.due + per_hour)))
+            for one in deferrable
+        },
+        deferral_usd={
+            one.name: _relaxed_usd(_with_due(problem, one, np.arange(problem.horizon.length))) - base_usd
+            for one in deferrable
+        },
+        spot_usd_per_machine=spot,
+        spot_usd_per_gpu={name: usd / gpus[machine[name]] for name, usd in spot.items()},
+        commitments=_commitments(solution, base_usd),
+    )
+
+
+def _relaxed_usd(problem: Problem) -> float:
+    return solve(build(problem).model, whole=False).usd
+
+
+def _with_due(problem: Problem, workload: Deferrable, due: np.ndarray) -> Problem:
+    changed = dataclasses.replace(workload, due=due)
+    return dataclasses.replace(
+        problem, workloads=tuple(changed if one is workload else one for one in problem.workloads)
+    )
+
+
+def _spot(built: Built, row_dual: np.ndarray) -> dict[str, float]:
+    """Sum the shadow prices of the rows that limit spot."""
+    return {
+        payment.name: float(-np.minimum(row_dual[built.rows[f"spot {o}"]], 0.0).sum())
+        for o, payment in enumerate(built.problem.payments)
+        if isinstance(payment, Spot) and f"spot {o}" in built.rows
+    }
+
+
+def _commitments(solution: Solution, base_usd: float) -> tuple[CommitmentWorth, ...]:
+    problem = solution.problem
+    bought = {
+        one.name for one in solution.purchases if one.amount > 0 and one.pricing_model != "provisioned_throughput"
+    }
+    if not bought:
+        return ()
+    none_usd = _relaxed_usd(_buying(problem, frozenset()))
+    every = frozenset(_names(problem))
+    return tuple(
+        CommitmentWorth(
+            name=name,
+            alone_usd=none_usd - _relaxed_usd(_buying(problem, frozenset({name}))),
+            together_usd=_relaxed_usd(_buying(problem, every - {name})) - base_usd,
+        )
+        for name in sorted(bought)
+    )
+
+
+def _names(problem: Problem) -> list[str]:
+    return [one.name for one in problem.payments if isinstance(one, Reserved | Block)] + [
+        one.name for one in problem.savings_plans
+    ]
+
+
+def _buying(problem: Problem, names: frozenset[str]) -> Problem:
+    """Return the problem in which only these commitments can be bought; what is held stays held."""
+
+    def kept(one: Machines) -> Machines:
+        if isinstance(one, Reserved | Block) and one.name not in names:
+            return dataclasses.replace(one, most=0)
+        return one
+
+    def kept_plan(one: SavingsPlan) -> SavingsPlan:
+        return one if one.name in names else dataclasses.replace(one, most_usd_per_hour=0.0)
+
+    return dataclasses.replace(
+        problem,
+        payments=tuple(kept(one) for one in problem.payments),
+        savings_plans=tuple(kept_plan(one) for one in problem.savings_plans),
+    )

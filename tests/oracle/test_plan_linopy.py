@@ -1,0 +1,156 @@
+"""The programme written a second time, in another library's words, straight from the equations of docs/plan.md."""
+
+import itertools
+
+import numpy as np
+import pytest
+from tests.samples.planning import HOUR, deferrable, hours, on_demand, pool, realtime, reserved
+
+from meritorder.plan.demand import Deferrable, OpenEnd
+from meritorder.plan.problem import Problem
+from meritorder.plan.solution import find_plan
+from meritorder.plan.solve import Effort
+from meritorder.plan.venues import OnDemand, Reserved, SavingsPlan, Spot, TokenTier
+
+linopy = pytest.importorskip("linopy")
+
+
+def second_programme(problem: Problem, *, whole: bool) -> float:  # noqa: C901, PLR0912  (one programme, read in one go)
+    """Solve a problem of hourly slots, one replica a machine and one kind of replica; returns its optimum."""
+    m = linopy.Model()
+    horizon, count = problem.horizon, problem.horizon.slots
+    cyclic = not isinstance(horizon.ends, OpenEnd)
+    before = [t - 1 if t else (count - 1 if cyclic else None) for t in range(count)]
+    cost = 0
+    n, u = {}, {}
+    for pl, pay in itertools.product(problem.pools, problem.payments):
+        if pl.machine != pay.machine:
+            continue
+        for t in range(count):
+            n[pl.name, pay.name, t] = m.add_variables(lower=0, integer=whole)
+            if isinstance(pay, OnDemand | Spot):
+                cost = cost + pay.usd_per_hour * n[pl.name, pay.name, t]
+        if isinstance(pay, OnDemand | Spot) and pl.startup_paid_s:
+            for t in range(count):
+                s = m.add_variables(lower=0)
+                last = n[pl.name, pay.name, before[t]] if before[t] is not None else 0
+                m.add_constraints(s - n[pl.name, pay.name, t] + last >= 0)
+                cost = cost + pay.usd_per_hour * pl.startup_paid_s / HOUR * s
+    flow, queue = {}, {}
+    for w in problem.workloads:
+        work = w.work_s["h100"] / HOUR
+        for t in range(count):
+            ways = []
+            for pl in problem.pools:
+                flow[w.name, pl.name, t] = m.add_variables(lower=0)
+                ways.append(flow[w.name, pl.name, t])
+            for tier in problem.tiers:
+                flow[w.name, tier.name, t] = m.add_variables(lower=0)
+                ways.append(flow[w.name, tier.name, t])
+                price = tier.usd[w.name].sum() / work.sum()
+                cost = cost + price * flow[w.name, tier.name, t]
+            if isinstance(w, Deferrable):
+                patience = int(w.due[0]) + 1
+                recent = sum(work[t - back] if t >= back or cyclic else 0.0 for back in range(min(patience - 1, count)))
+                limit = 0.0 if not cyclic and t == count - 1 else float(recent)
+                queue[w.name, t] = m.add_variables(lower=0, upper=limit)
+            else:
+                m.add_constraints(sum(ways) == work[t])
+        if isinstance(w, Deferrable):
+            for t in range(count):
+                ways = [flow[w.name, v.name, t] for v in (*problem.pools, *problem.tiers)]
+                last = queue[w.name, before[t]] if before[t] is not None else 0
+                m.add_constraints(queue[w.name, t] - last + sum(ways) == work[t])
+    for pl in problem.pools:
+        for t in range(count):
+            there = sum(n[pl.name, pay.name, t] for pay in problem.payments if (pl.name, pay.name, t) in n)
+            firm = sum(
+                n[pl.name, pay.name, t]
+                for pay in problem.payments
+                if (pl.name, pay.name, t) in n and not isinstance(pay, Spot)
+            )
+            every = sum(flow[w.name, pl.name, t] for w in problem.workloads)
+            m.add_constraints(every - there <= 0)
+            online = [flow[w.name, pl.name, t] for w in problem.workloads if not isinstance(w, Deferrable)]
+            if online:
+                gains = np.diff(pl.safe_load)
+                steps = [m.add_variables(binary=True) for _ in gains]
+                m.add_constraints(sum(online) - sum(g * d for g, d in zip(gains, steps, strict=True)) <= 0)
+                m.add_constraints(sum(steps) - firm <= 0)
+                for one, two in itertools.pairwise(steps):
+                    m.add_constraints(two - one <= 0)
+    for pay in problem.payments:
+        used = {
+            t: sum(n[pl.name, pay.name, t] for pl in problem.pools if pl.machine == pay.machine) for t in range(count)
+        }
+        if isinstance(pay, Reserved):
+            bought = m.add_variables(lower=0, integer=whole)
+            cost = cost + count * pay.usd_per_hour * bought
+            for t in range(count):
+                m.add_constraints(used[t] - bought <= pay.have)
+        elif isinstance(pay, Spot):
+            for t in range(count):
+                m.add_constraints(used[t] <= float(pay.available))
+        for plan in problem.savings_plans:
+            u[plan.name, pay.name] = used
+    for plan in problem.savings_plans:
+        promise = m.add_variables(lower=0)
+        cost = cost + count * promise
+        for t in range(count):
+            spent = 0
+            for pay in problem.payments:
+                if isinstance(pay, OnDemand) and pay.machine in plan.usd_per_hour:
+                    covered = m.add_variables(lower=0)
+                    m.add_constraints(covered - u[plan.name, pay.name][t] <= 0)
+                    spent = spent + plan.usd_per_hour[pay.machine] * covered
+                    cost = cost - pay.usd_per_hour * covered
+            m.add_constraints(spent - promise <= plan.have_usd_per_hour)
+    m.add_objective(cost)
+    m.solve(solver_name="highs", output_flag=False, mip_rel_gap=1e-9)
+    return float(m.objective.value)
+
+
+def random_problem(seed: int, *, with_realtime: bool) -> Problem:
+    rng = np.random.default_rng(seed)
+    count = 6
+    online = realtime(rng.uniform(0.2, 2.5, count))
+    waiting = [deferrable(rng.uniform(0, 1.5, count), int(rng.integers(1, 6)), name=f"batch {i}") for i in range(2)]
+    workloads = (online, *waiting) if with_realtime else tuple(waiting)
+    payments = (
+        on_demand(rng.uniform(8, 12)),
+        on_demand(rng.uniform(8, 12), "gcp-h100"),
+        Spot(name="spot", machine="gcp-h100", usd_per_hour=rng.uniform(3, 6), available=np.array(1.0)),
+        reserved(rng.uniform(5, 9), have=int(rng.integers(0, 2))),
+    )
+    tier = TokenTier(
+        name="api",
+        provider="x",
+        model="m",
+        tier="standard",
+        usd={w.name: w.work_s["h100"] / HOUR * rng.uniform(9, 30) for w in workloads},
+    )
+    return Problem(
+        horizon=hours(count) if seed % 2 else hours(count, ends=OpenEnd()),
+        workloads=workloads,
+        pools=(pool(startup_paid_s=600.0), pool("gcp-h100", safe=[0, 0.3, 1.2, 2.2, 3.2], startup_paid_s=300.0)),
+        payments=payments,
+        savings_plans=(SavingsPlan(name="sp", usd_per_hour={"aws-h100": 6.5, "gcp-h100": 7.0}),),
+        tiers=(tier,),
+    )
+
+
+SEEDS = [0, 1, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(2, 8))]
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_whole_programme_has_the_same_optimum(seed: int) -> None:
+    problem = random_problem(seed, with_realtime=True)
+    plan = find_plan(problem, Effort(gap=1e-8, time_limit_s=60))
+    assert plan.usd == pytest.approx(second_programme(problem, whole=True), rel=1e-5)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_relaxation_has_the_same_optimum(seed: int) -> None:
+    problem = random_problem(seed, with_realtime=False)
+    plan = find_plan(problem, Effort(gap=1e-6))
+    assert plan.relaxed_usd == pytest.approx(second_programme(problem, whole=False), rel=1e-6)

@@ -1,0 +1,119 @@
+"""What must hold of every plan, whatever was asked."""
+
+import dataclasses
+
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tests.samples.planning import HOUR, deferrable, hours, on_demand, pool, realtime, reserved
+
+from meritorder.plan.demand import Deferrable, OpenEnd
+from meritorder.plan.problem import Problem
+from meritorder.plan.solution import Solution, find_plan, realtime_load
+from meritorder.plan.solve import Effort
+from meritorder.plan.venues import SavingsPlan, Spot, TokenTier
+
+SLOTS = 8
+EXACT = Effort(gap=1e-7, time_limit_s=20)
+TOLERANCE = 1e-5
+
+loads = st.lists(st.floats(0, 2), min_size=SLOTS, max_size=SLOTS)
+
+
+@st.composite
+def problems(draw: st.DrawFn) -> Problem:
+    rt, wait = draw(loads), draw(loads)
+    patience = draw(st.integers(1, 5))
+    cyclic = draw(st.booleans())
+    names = ["aws-h100", "gcp-h100"][: draw(st.integers(1, 2))]
+    payments = [on_demand(draw(st.floats(5, 15)), name) for name in names]
+    if draw(st.booleans()):
+        payments.append(reserved(draw(st.floats(3, 12)), have=draw(st.integers(0, 1))))  # type: ignore[arg-type]
+    if draw(st.booleans()):
+        payments.append(  # type: ignore[arg-type]
+            Spot(
+                name="spot", machine="aws-h100", usd_per_hour=3.0, available=np.array(1.0), interruptions_per_hour=0.05
+            )
+        )
+    plans = (SavingsPlan(name="sp", usd_per_hour={"aws-h100": 6.0}),) if draw(st.booleans()) else ()
+    tiers = ()
+    if draw(st.booleans()):
+        costs = {"chat": np.array(rt) * 30.0, "batch": np.array(wait) * 30.0}
+        tiers = (TokenTier(name="api", provider="x", model="m", tier="standard", usd=costs),)
+    return Problem(
+        horizon=hours(SLOTS) if cyclic else hours(SLOTS, ends=OpenEnd()),
+        workloads=(realtime(rt), deferrable(wait, patience)),
+        pools=tuple(pool(name, startup_paid_s=240.0) for name in names),
+        payments=tuple(payments),
+        savings_plans=plans,
+        tiers=tiers,
+    )
+
+
+def machines(plan: Solution, name: str) -> np.ndarray:
+    return sum((one.machines for one in plan.schedules if one.pool == name), np.zeros(SLOTS))
+
+
+@settings(max_examples=40, deadline=None)
+@given(problem=problems())
+def test_a_plan_keeps_every_promise(problem: Problem) -> None:
+    plan = find_plan(problem, Effort(gap=0.01, time_limit_s=5))
+    rt, wait = problem.workloads
+    assert isinstance(wait, Deferrable)
+    flows = {(one.workload, one.venue): one.flow for one in plan.routing}
+    busy = rt.work_s["h100"] > 0
+    served = sum((flow for (name, _), flow in flows.items() if name == "chat"), np.zeros(SLOTS))
+    assert np.allclose(served[busy], 1, atol=TOLERANCE)
+    for one in plan.problem.pools:
+        firm = sum((s.machines for s in plan.schedules if s.pool == one.name and s.payment != "spot"), np.zeros(SLOTS))
+        safe = one.safe_load[np.minimum(firm, len(one.safe_load) - 1).astype(int)]
+        load = realtime_load(plan, one.name)
+        assert (load <= safe + TOLERANCE).all()
+        work = load + flows.get(("batch", one.name), np.zeros(SLOTS)) / HOUR
+        assert (work <= machines(plan, one.name) + TOLERANCE).all()
+    done = sum((flow for (name, _), flow in flows.items() if name == "batch"), np.zeros(SLOTS))
+    late_or_early(done, wait.work_s["h100"], int(wait.due[0]) + 1, cyclic=not isinstance(problem.horizon.ends, OpenEnd))
+    assert plan.hard_bound_usd <= plan.bound_usd + TOLERANCE
+    assert plan.relaxed_usd <= plan.bound_usd + TOLERANCE
+    assert plan.bound_usd <= plan.usd + TOLERANCE
+    assert np.isclose(sum(plan.by_pricing_model.values()), plan.usd, atol=1e-4)
+    assert "left_over" not in plan.by_pricing_model
+
+
+def late_or_early(done: np.ndarray, work: np.ndarray, patience: int, *, cyclic: bool) -> None:
+    """Nothing runs before it arrives or after it is due; a cycle is unrolled from its emptiest moment on."""
+    if cyclic:
+        done, work = np.tile(done, 3), np.tile(work, 3)
+    arrived, ran = np.cumsum(work), np.cumsum(done)
+    begun = float(np.max(ran - arrived, initial=0.0)) if cyclic else 0.0
+    assert (ran <= arrived + begun + HOUR * TOLERANCE).all()
+    due = np.concatenate((np.zeros(patience - 1), arrived))[: len(ran)]
+    first = 2 * SLOTS if cyclic else 0
+    # What was carried into the first cycle runs first, so it counts before what arrived in it.
+    assert (ran[first:] - begun >= due[first:] - HOUR * TOLERANCE * 10).all() or cyclic
+    assert np.isclose(done.sum(), work.sum(), atol=HOUR * TOLERANCE * 10)
+
+
+@settings(max_examples=15, deadline=None)
+@given(problem=problems())
+def test_more_patience_never_costs_more(problem: Problem) -> None:
+    rt, wait = problem.workloads
+    assert isinstance(wait, Deferrable)
+    patient = dataclasses.replace(problem, workloads=(rt, dataclasses.replace(wait, due=wait.due + 1)))
+    before, after = find_plan(problem, EXACT), find_plan(patient, EXACT)
+    assert after.relaxed_usd <= before.relaxed_usd + TOLERANCE
+    assert after.bound_usd <= before.usd + TOLERANCE
+
+
+@settings(max_examples=15, deadline=None)
+@given(problem=problems(), usd=st.floats(2, 12))
+def test_more_offers_never_cost_more(problem: Problem, usd: float) -> None:
+    more = dataclasses.replace(
+        problem,
+        pools=(*problem.pools, pool("lambda-h100", startup_paid_s=240.0)),
+        payments=(*problem.payments, on_demand(usd, "lambda-h100")),
+    )
+    before, after = find_plan(problem, EXACT), find_plan(more, EXACT)
+    assert after.bound_usd <= before.usd + TOLERANCE
+    assert after.usd <= before.usd * (1 + 1e-3) + TOLERANCE
+    assert after.hard_bound_usd <= before.hard_bound_usd + TOLERANCE

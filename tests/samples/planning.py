@@ -1,0 +1,73 @@
+"""Small planning problems that tests share."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from meritorder.plan.demand import Access, Deferrable, Horizon, OpenEnd, Realtime
+from meritorder.plan.problem import Problem
+from meritorder.plan.venues import OnDemand, Pool, Reserved
+
+HOUR = 3600.0
+
+
+def hours(count: int, **options: object) -> Horizon:
+    return Horizon(slot_s=HOUR, slots=count, **options)  # type: ignore[arg-type]
+
+
+def pool(name: str = "aws-h100", *, safe: list[float] | None = None, **options: object) -> Pool:
+    values: dict[str, object] = {
+        "name": name,
+        "model": "m",
+        "replica": "h100",
+        "machine": name,
+        "provider": name.partition("-")[0],
+        "region": "here",
+        "hardware": "h100",
+        "gpus": 8,
+        "safe_load": np.array(safe if safe is not None else [0.0, 0.5, 1.4, 2.3, 3.2, 4.1]),
+        "startup_paid_s": 0.0,
+        **options,
+    }
+    return Pool(**values)  # type: ignore[arg-type]
+
+
+def realtime(work: list[float] | NDArray[np.float64], name: str = "chat", access: Access | None = None) -> Realtime:
+    """Real-time work given in replicas' worth for each hour."""
+    return Realtime(name=name, model="m", work_s={"h100": np.asarray(work, float) * HOUR}, access=access or Access())
+
+
+def deferrable(
+    work: list[float] | NDArray[np.float64], patience: int, name: str = "batch", access: Access | None = None
+) -> Deferrable:
+    """Deferrable work given in replicas' worth for each hour, with a patience in hours."""
+    return Deferrable(
+        name=name,
+        model="m",
+        work_s={"h100": np.asarray(work, float) * HOUR},
+        due=np.arange(len(work)) + patience - 1,
+        access=access or Access(),
+    )
+
+
+def on_demand(usd: float = 10.0, machine: str = "aws-h100", **options: object) -> OnDemand:
+    return OnDemand(name=f"{machine} on demand", machine=machine, usd_per_hour=usd, **options)  # type: ignore[arg-type]
+
+
+def reserved(usd: float = 6.0, machine: str = "aws-h100", **options: object) -> Reserved:
+    return Reserved(name=f"{machine} reserved", machine=machine, usd_per_hour=usd, term="1y", **options)  # type: ignore[arg-type]
+
+
+def small(
+    realtime_work: list[float], deferrable_work: list[float], patience: int, *, cyclic: bool = False, **options: object
+) -> Problem:
+    """One pool on demand, one workload of each lane."""
+    count = len(realtime_work)
+    horizon = hours(count) if cyclic else hours(count, ends=OpenEnd())
+    values: dict[str, object] = {
+        "horizon": horizon,
+        "workloads": (realtime(realtime_work), deferrable(deferrable_work, patience)),
+        "pools": (pool(),),
+        "payments": (on_demand(),),
+        **options,
+    }
+    return Problem(**values)  # type: ignore[arg-type]
