@@ -70,7 +70,7 @@ class PaidTime(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Timeline(msgspec.Struct, frozen=True, kw_only=True):
-    """Load and capacity over time, each a column of one value a bin. Loads in replicas' worth of work.
+    """Load and capacity over time, each a column of one value a bin. Loads in replicas that have work on them.
 
     `start_s` counts from the start of the trace.
     """
