@@ -82,7 +82,7 @@ def test_advice_names_break_even_and_ladder() -> None:
 
 
 def test_what_freedom_is_worth() -> None:
-    """Work of 2 in the first hour of four; at most one machine on demand at $10, one on spot at $2, or reserved at $6."""
+    """Work of 2 in the first hour of four; machines on demand at $10, half a machine of spot at $2."""
     spot = Spot(name="spot", machine="aws-h100", usd_per_hour=2.0, available=np.array(0.5))
     problem = Problem(
         horizon=hours(4),
