@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -13,8 +13,8 @@ from meritorder.plan.demand import Workload
 from meritorder.plan.highs import solve
 from meritorder.plan.lp import build
 from meritorder.plan.problem import Problem
-from meritorder.plan.solution import Solution
-from meritorder.plan.venues import Block, OnDemand, Reserved
+from meritorder.plan.solution import Purchase, Solution
+from meritorder.plan.venues import Block, Machines, OnDemand, Reserved
 
 Floats = NDArray[np.float64]
 Whole = NDArray[np.int64]
@@ -198,27 +198,40 @@ def regret(solution: Solution, demand_share: float = 0.5) -> Regret:
     """
     problem = scaled(solution.problem, demand_share)
     best = solve(build(problem).model, whole=False)
-    bought = {one.name: one for one in solution.purchases}
-    payments = tuple(
-        dataclasses.replace(one, have=one.have + round(bought[one.name].amount), most=0)
-        if isinstance(one, Reserved) and one.name in bought
-        else dataclasses.replace(one, most=0)
-        if isinstance(one, Reserved | Block)
-        else one
-        for one in problem.payments
-    )
-    plans = tuple(
-        dataclasses.replace(
-            one,
-            have_usd_per_hour=one.have_usd_per_hour + (bought[one.name].amount if one.name in bought else 0.0),
-            most_usd_per_hour=0.0,
-        )
-        for one in problem.savings_plans
-    )
-    fixed = dataclasses.replace(problem, payments=payments, savings_plans=plans)
-    spent = sum(one.usd for one in solution.purchases if one.pricing_model != "provisioned_throughput")
-    kept = solve(build(fixed).model, whole=False)
+    kept = solve(build(holding(problem, solution.purchases)).model, whole=False)
+    spent = sum(one.usd for one in solution.purchases)
     return Regret(demand_share=demand_share, usd=kept.usd + spent, best_usd=best.usd)
+
+
+def holding(problem: Problem, purchases: Sequence[Purchase]) -> Problem:
+    """Return the problem with purchases held already, and no others to be made: their cost is sunk, and not in it."""
+    bought = {one.name: one.amount for one in purchases}
+
+    def payment(one: Machines) -> Machines:
+        match one:
+            case Reserved():
+                return dataclasses.replace(one, have=one.have + round(bought.get(one.name, 0)), most=0)
+            case Block():
+                starts = next((each.starts for each in purchases if each.name == one.name), ())
+                local = np.arange(problem.horizon.length) % problem.horizon.slots
+                blocks = sum(((local >= s) & (local < s + one.slots)).astype(float) for s in starts)
+                return dataclasses.replace(one, have=np.asarray(one.have + blocks, float), most=0)
+        return one
+
+    return dataclasses.replace(
+        problem,
+        payments=tuple(payment(one) for one in problem.payments),
+        savings_plans=tuple(
+            dataclasses.replace(
+                one, have_usd_per_hour=one.have_usd_per_hour + bought.get(one.name, 0.0), most_usd_per_hour=0.0
+            )
+            for one in problem.savings_plans
+        ),
+        throughputs=tuple(
+            dataclasses.replace(one, have=one.have + round(bought.get(one.name, 0)), most=0)
+            for one in problem.throughputs
+        ),
+    )
 
 
 def scaled(problem: Problem, share: float) -> Problem:

@@ -110,14 +110,17 @@ class Programme:
 
     def model(self) -> "Model":
         """Return the whole programme as arrays."""
-        row, column, value = (np.concatenate(part) for part in zip(*self._entries, strict=True))
+        none, nothing = np.zeros(0, np.int64), np.zeros(0)
+        entries = [(none, none, nothing), *self._entries]
+        bounds = [(nothing, nothing, none), *self._bounds]
+        row, column, value = (np.concatenate(part) for part in zip(*entries, strict=True))
         # Entries that meet are added up, as terms of a sum are.
-        key, inverse = np.unique(row * self._width + column, return_inverse=True)
-        row, column = np.divmod(key, self._width)
+        key, inverse = np.unique(row * max(self._width, 1) + column, return_inverse=True)
+        row, column = np.divmod(key, max(self._width, 1))
         value = np.bincount(inverse, weights=value, minlength=len(key)).astype(float)
         start = np.searchsorted(row, np.arange(self._height + 1)).astype(np.int32)
         cost, lower, upper, whole, slot = (np.concatenate(part) for part in zip(*self._columns, strict=True))
-        row_lower, row_upper, row_slot = (np.concatenate(part) for part in zip(*self._bounds, strict=True))
+        row_lower, row_upper, row_slot = (np.concatenate(part) for part in zip(*bounds, strict=True))
         return Model(
             cost=cost,
             lower=lower,
