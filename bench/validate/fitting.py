@@ -5,22 +5,21 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
-from typing import Final
+from typing import Final, NamedTuple
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.validate.silicon import Row, simulated
-from meritorder.perf.calibration import SPREAD, Floats, Tuning, least_deviations
-from meritorder.perf.corrections import Correction
-from meritorder.perf.profile import EngineLimits
+from bench.validate.silicon import Row, quickly_simulated, simulated
+from meritorder.perf.calibration import Floats, Tuning, least_deviations
+from meritorder.perf.corrections import Correction, corrected_by
+from meritorder.perf.profile import EngineLimits, Profile
 
 SOURCE: Final = "aiconfigurator-core 0.12.0 silicon_sample.csv, aggregated rows"
 DEFAULT_STEP_TOKENS: Final = EngineLimits().max_num_batched_tokens
 _STEP_TOKENS: Final = (8192, 2048, 16384)
 _FEWEST: Final = 10
-# A search needs some dozens of rows, not hundreds: so many of the fitted half, spread over it.
-_ROWS: Final = 80
 _ROUNDS_FIRST, _ROUNDS = 4, 16
 _PULL: Final = 1e-3
 # A row that is off by more says that something else was measured; it counts no more than this.
@@ -30,6 +29,19 @@ _WEIGHTS: Final = np.array([0.5, 1.0])
 # Through a server and a load generator on the same machine: tokenising, HTTP, hand-over to the engine.
 _REQUEST_OVERHEAD_S: Final = 0.015
 WORKERS: Final = 2
+# Numbers of `Tuning` that are searched for, with the spread of their logarithms; operators have scales of their own.
+_TUNED: Final = {
+    "kv_scale": 0.5,
+    "prefill_scale": 0.5,
+    "kv_capacity_scale": 0.3,
+    "sequence_overhead_s": 1.0,
+    "step_overhead_s": 1.0,
+    "request_overhead_s": 1.0,
+}
+_SCALE_SPREAD: Final = 0.4
+_FIRST_TOKEN_STEPS, _FIRST_TOKEN_STEPS_SPREAD = 1.0, 1.5
+_WITHOUT_WEIGHTS: Final = ("attention", "communication")
+_FARTHEST_MOVE: Final = 4.0
 # Quantiles of the residuals that a correction carries, evenly spread in probability.
 _LEVELS: Final = np.linspace(0.025, 0.975, 20)
 
@@ -42,11 +54,12 @@ def measured(rows: Sequence[Row]) -> Pairs:
     return np.array([(row.ttft_s, row.tpot_s) for row in rows])
 
 
-def predicted(rows: Sequence[Row], tuning: Tuning | None, step_tokens: int) -> Pairs:
+def predicted(rows: Sequence[Row], correction: Correction | None) -> Pairs:
     """Return simulated TTFT and TPOT, shape (rows, 2)."""
-    return np.array(
-        [simulated(row, tuning.applied(row.profile) if tuning else row.profile, step_tokens) for row in rows]
-    )
+    if correction is None:
+        return np.array([simulated(row, row.profile, DEFAULT_STEP_TOKENS) for row in rows])
+    step_tokens = correction.max_num_batched_tokens
+    return np.array([simulated(row, correction.applied(row.profile), step_tokens) for row in rows])
 
 
 def groups(rows: Sequence[Row]) -> dict[Key, list[Row]]:
@@ -75,45 +88,112 @@ def corrections(rows: Sequence[Row], progress: Callable[[str], None]) -> list[Co
     return sorted(done, key=lambda each: (each.hardware, each.engine, each.model, each.precision))
 
 
+class Numbers(NamedTuple):
+    """The numbers that are searched for: where the search begins, and how far it may go (perf.calibration)."""
+
+    names: tuple[str, ...]
+    start: Floats
+    spread: Floats
+
+    @classmethod
+    def of(cls, rows: Sequence[Row]) -> "Numbers":
+        """Return those that rows can tell about."""
+        shortest_s = min(min(row.profile.decode_base_s) for row in rows)
+        tuning = replace(Tuning.start(_with_floor(rows[0].profile, shortest_s)), request_overhead_s=_REQUEST_OVERHEAD_S)
+        numbers = {name: (getattr(tuning, name), spread) for name, spread in _TUNED.items()}
+        numbers["first_token_steps"] = (_FIRST_TOKEN_STEPS, _FIRST_TOKEN_STEPS_SPREAD)
+        for scale in sorted(_scales(rows)):
+            numbers[scale] = (1.0, _SCALE_SPREAD)
+        start, spread = zip(*numbers.values(), strict=True)
+        return cls(tuple(numbers), np.array(start), np.array(spread))
+
+    def applied(self, moved: Floats, profile: Profile, step_tokens: int) -> Profile:
+        """Return a profile corrected by these numbers, moved so far on a logarithmic scale."""
+        tuning, scales, steps = self.parts(moved)
+        return corrected_by(profile, tuning, scales, steps, step_tokens)
+
+    def parts(self, moved: Floats) -> tuple[Tuning, dict[str, float], float]:
+        """Return the numbers as a correction has them."""
+        values = self.start * np.exp(np.clip(moved, -_FARTHEST_MOVE, _FARTHEST_MOVE))
+        by_name = {name: float(f"{value:.4g}") for name, value in zip(self.names, values, strict=True)}
+        steps = by_name.pop("first_token_steps")
+        tuning = Tuning(**{name: by_name.pop(name) for name in _TUNED})
+        return tuning, by_name, steps
+
+
+def _with_floor(profile: Profile, shortest_s: float) -> Profile:
+    return msgspec.structs.replace(profile, decode_base_s=[shortest_s] * len(profile.decode_base_s))
+
+
+def _scales(rows: Sequence[Row]) -> set[str]:
+    """Return the classes of operators that the rows have: with the precision where the weights have one."""
+    found = set()
+    for row in rows:
+        shares = row.profile.operators
+        for kind in shares.decode if shares else ():
+            found.add(kind if kind in _WITHOUT_WEIGHTS else f"{kind} {row.precision}")
+    return found
+
+
 def correction(key: Key, rows: Sequence[Row]) -> Correction:
     """Fit and judge one group."""
     fitted = [row for row in rows if row.half == 0]
     judged = [row for row in rows if row.half == 1]
-    few = [fitted[i] for i in np.unique(np.linspace(0, len(fitted) - 1, _ROWS).astype(int))]
-    fastest = min(few, key=lambda row: min(row.profile.decode_base_s)).profile
-    first = replace(Tuning.start(fastest), request_overhead_s=_REQUEST_OVERHEAD_S)
+    numbers = Numbers.of(fitted)
+    theirs = measured(fitted)
 
     def search(begin: Floats, step_tokens: int, rounds: int) -> tuple[Floats, float]:
-        return least_deviations(lambda x: _residuals(few, first.moved(x), step_tokens), begin, rounds, _PULL)
+        def residuals(moved: Floats) -> Floats:
+            ours = [
+                quickly_simulated(row, numbers.applied(moved, row.profile, step_tokens), step_tokens) for row in fitted
+            ]
+            ratio = np.log(np.array(ours) / theirs)
+            return np.asarray((np.clip(ratio, -_FARTHEST, _FARTHEST) * _WEIGHTS).ravel())
 
-    tries = {tokens: search(np.zeros(len(SPREAD)), tokens, _ROUNDS_FIRST) for tokens in _STEP_TOKENS}
+        return least_deviations(residuals, begin, rounds, _PULL, numbers.spread)
+
+    tries = {tokens: search(np.zeros(len(numbers.names)), tokens, _ROUNDS_FIRST) for tokens in _STEP_TOKENS}
     step_tokens = min(tries, key=lambda tokens: tries[tokens][1])
     best, _ = search(tries[step_tokens][0], step_tokens, _ROUNDS)
-    tuning = first.moved(best)
-    theirs = measured(judged)
-    corrected = predicted(judged, tuning, step_tokens)
-    after = np.median(np.abs(corrected / theirs - 1), axis=0)
-    before = np.median(np.abs(predicted(judged, None, DEFAULT_STEP_TOKENS) / theirs - 1), axis=0)
-    return Correction(
+    return _judged(key, fitted, judged, numbers.parts(best), step_tokens)
+
+
+def _judged(
+    key: Key,
+    fitted: Sequence[Row],
+    judged: Sequence[Row],
+    parts: tuple[Tuning, dict[str, float], float],
+    step_tokens: int,
+) -> Correction:
+    tuning, scales, steps = parts
+    found = Correction(
         hardware=key[0],
         engine=key[1],
         model=key[2],
         precision=key[3],
-        tuning={name: float(f"{getattr(tuning, name):.4g}") for name in Tuning.__slots__},
+        tuning={name: getattr(tuning, name) for name in Tuning.__slots__},
+        operator_scales=scales,
+        first_token_steps=steps,
         max_num_batched_tokens=step_tokens,
         fitted_on=len(fitted),
         judged_on=len(judged),
+        ttft_median=0.0,
+        tpot_median=0.0,
+        ttft_median_before=0.0,
+        tpot_median_before=0.0,
+        pace_ratios=[],
+        as_of=dt.datetime.now(dt.UTC).date().isoformat(),
+        source=SOURCE,
+    )
+    theirs, ours = measured(judged), predicted(judged, found)
+    after = np.median(np.abs(ours / theirs - 1), axis=0)
+    before = np.median(np.abs(predicted(judged, None) / theirs - 1), axis=0)
+    ratios = np.quantile(theirs[:, 1] / ours[:, 1], _LEVELS)
+    return msgspec.structs.replace(
+        found,
         ttft_median=round(float(after[0]), 4),
         tpot_median=round(float(after[1]), 4),
         ttft_median_before=round(float(before[0]), 4),
         tpot_median_before=round(float(before[1]), 4),
-        pace_ratios=[round(float(ratio), 4) for ratio in np.quantile(theirs[:, 1] / corrected[:, 1], _LEVELS)],
-        as_of=dt.datetime.now(dt.UTC).date().isoformat(),
-        source=SOURCE,
+        pace_ratios=[round(float(ratio), 4) for ratio in ratios],
     )
-
-
-def _residuals(rows: Sequence[Row], tuning: Tuning, step_tokens: int) -> Floats:
-    """Return weighted logarithms of simulated / measured, shape (2 rows,)."""
-    ratio = np.log(predicted(rows, tuning, step_tokens) / measured(rows))
-    return np.asarray((np.clip(ratio, -_FARTHEST, _FARTHEST) * _WEIGHTS).ravel())

@@ -179,7 +179,7 @@ def minimise(function: Callable[[Floats], float], start: Floats, size: Floats, t
 
 
 def least_deviations(
-    residuals: Callable[[Floats], Floats], start: Floats, rounds: int, pull: float
+    residuals: Callable[[Floats], Floats], start: Floats, rounds: int, pull: float, spread: Floats
 ) -> tuple[Floats, float]:
     """Find where the sum of absolute residuals is least, by damped Gauss-Newton steps with reweighting.
 
@@ -191,7 +191,8 @@ def least_deviations(
         residuals: Logarithms of simulated / measured, shape (rows,).
         start: First point, shape (numbers,), on the scale of `Tuning.moved`.
         rounds: Steps, each of as many trials as there are numbers, and one or two more.
-        pull: Weight of the expectation `SPREAD`.
+        pull: Weight of the expectation.
+        spread: How far each number may be expected from 0, shape (numbers,).
 
     Returns:
         The best point and its value.
@@ -199,19 +200,19 @@ def least_deviations(
     Source: P. W. Holland and R. E. Welsch, "Robust regression using iteratively reweighted least-squares", 1977.
     """
     point, here = start, residuals(start)
-    best = _deviation(here, start, pull)
+    best = _deviation(here, start, pull, spread)
     damping = 1e-2
     for _ in range(rounds):
-        moves = np.diag(SPREAD * _PROBE)
+        moves = np.diag(spread * _PROBE)
         slopes = np.stack([(residuals(point + move) - here) / move.sum() for move in moves], axis=1)
         weights = 1 / np.maximum(np.abs(here), _ROBUST) / len(here)
-        curvature = slopes.T @ (slopes * weights[:, None]) + np.diag(2 * pull / SPREAD**2)
-        downhill = slopes.T @ (weights * here) + 2 * pull * point / SPREAD**2
+        curvature = slopes.T @ (slopes * weights[:, None]) + np.diag(2 * pull / spread**2)
+        downhill = slopes.T @ (weights * here) + 2 * pull * point / spread**2
         for _ in range(_DAMPINGS):
             step = np.linalg.solve(curvature + damping * np.diag(np.diag(curvature)), -downhill)
-            trial = point + np.clip(step, -2 * SPREAD, 2 * SPREAD)
+            trial = point + np.clip(step, -2 * spread, 2 * spread)
             there = residuals(trial)
-            value = _deviation(there, trial, pull)
+            value = _deviation(there, trial, pull, spread)
             if value < best:
                 point, here, best, damping = trial, there, value, damping / 4
                 break
@@ -226,10 +227,10 @@ _PROBE: Final = 0.15
 _DAMPINGS: Final = 4
 
 
-def _deviation(residuals: Floats, point: Floats, pull: float) -> float:
+def _deviation(residuals: Floats, point: Floats, pull: float, spread: Floats) -> float:
     size = np.abs(residuals)
     huber = np.where(size < _ROBUST, size**2 / (2 * _ROBUST) + _ROBUST / 2, size)
-    return float(huber.mean()) + pull * float(np.sum((point / SPREAD) ** 2))
+    return float(huber.mean()) + pull * float(np.sum((point / spread) ** 2))
 
 
 def _short(value: float) -> float:
