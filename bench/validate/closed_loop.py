@@ -53,7 +53,7 @@ def closed_loop(profile: Profile, limits: EngineLimits, clients: int, input_toke
 
 
 @numba.njit(cache=True)
-def _serve(  # noqa: C901, PLR0912, PLR0913, PLR0915 - one loop over steps, which Numba compiles as a whole
+def _serve(  # noqa: C901, PLR0912, PLR0915, PLR0917 - one loop over steps, which Numba compiles as a whole
     clients: int,
     inputs: Ints,
     outputs: Ints,

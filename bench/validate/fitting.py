@@ -20,7 +20,10 @@ SOURCE: Final = "aiconfigurator-core 0.12.0 silicon_sample.csv, aggregated rows"
 DEFAULT_STEP_TOKENS: Final = EngineLimits().max_num_batched_tokens
 _STEP_TOKENS: Final = (8192, 2048, 16384)
 _FEWEST: Final = 10
-_ROUNDS_FIRST, _ROUNDS = 4, 16
+# Rows, spread over those to be fitted to: so many tell where to begin, and so many what is best.
+_FEW: Final = 50
+_MANY: Final = 140
+_ROUNDS_FIRST, _ROUNDS = 3, 14
 _PULL: Final = 1e-3
 # A row that is off by more says that something else was measured; it counts no more than this.
 _FARTHEST: Final = 1.5
@@ -28,6 +31,7 @@ _FARTHEST: Final = 1.5
 _WEIGHTS: Final = np.array([0.5, 1.0])
 # Through a server and a load generator on the same machine: tokenising, HTTP, hand-over to the engine.
 _REQUEST_OVERHEAD_S: Final = 0.015
+_REQUEST_OVERHEADS_S: Final = (0.015, 0.1)
 WORKERS: Final = 2
 # Numbers of `Tuning` that are searched for, with the spread of their logarithms; operators have scales of their own.
 _TUNED: Final = {
@@ -39,6 +43,7 @@ _TUNED: Final = {
     "request_overhead_s": 1.0,
 }
 _SCALE_SPREAD: Final = 0.4
+_PROMPT_STEP_S, _PROMPT_STEP_SPREAD = 3e-3, 1.5
 _FIRST_TOKEN_STEPS, _FIRST_TOKEN_STEPS_SPREAD = 1.0, 1.5
 _WITHOUT_WEIGHTS: Final = ("attention", "communication")
 _FARTHEST_MOVE: Final = 4.0
@@ -65,7 +70,7 @@ def predicted(rows: Sequence[Row], correction: Correction | None) -> Pairs:
 def groups(rows: Sequence[Row]) -> dict[Key, list[Row]]:
     """Return the rows of each (hardware, engine), and of each model and precision of it, that are enough to fit to."""
     found: dict[Key, list[Row]] = defaultdict(list)
-    for row in rows:
+    for row in (each for each in rows if not each.contradicted):
         found[row.hardware, row.engine, "", ""].append(row)
         found[row.hardware, row.engine, row.model, row.precision].append(row)
     return {key: each for key, each in found.items() if min(_halves(each)) >= _FEWEST}
@@ -88,6 +93,15 @@ def corrections(rows: Sequence[Row], progress: Callable[[str], None]) -> list[Co
     return sorted(done, key=lambda each: (each.hardware, each.engine, each.model, each.precision))
 
 
+class Parts(NamedTuple):
+    """The numbers of a correction, as it has them."""
+
+    tuning: Tuning
+    scales: dict[str, float]
+    prompt_step_s: float
+    first_token_steps: float
+
+
 class Numbers(NamedTuple):
     """The numbers that are searched for: where the search begins, and how far it may go (perf.calibration)."""
 
@@ -101,24 +115,38 @@ class Numbers(NamedTuple):
         shortest_s = min(min(row.profile.decode_base_s) for row in rows)
         tuning = replace(Tuning.start(_with_floor(rows[0].profile, shortest_s)), request_overhead_s=_REQUEST_OVERHEAD_S)
         numbers = {name: (getattr(tuning, name), spread) for name, spread in _TUNED.items()}
+        numbers["prompt_step_s"] = (_PROMPT_STEP_S, _PROMPT_STEP_SPREAD)
         numbers["first_token_steps"] = (_FIRST_TOKEN_STEPS, _FIRST_TOKEN_STEPS_SPREAD)
         for scale in sorted(_scales(rows)):
             numbers[scale] = (1.0, _SCALE_SPREAD)
         start, spread = zip(*numbers.values(), strict=True)
         return cls(tuple(numbers), np.array(start), np.array(spread))
 
+    def beginning(self, overhead_s: float) -> Floats:
+        """Return where to begin with so much before each request; a search from one place alone may stay there."""
+        begin = np.zeros(len(self.names))
+        begin[self.names.index("request_overhead_s")] = np.log(overhead_s / _REQUEST_OVERHEAD_S)
+        return begin
+
     def applied(self, moved: Floats, profile: Profile, step_tokens: int) -> Profile:
         """Return a profile corrected by these numbers, moved so far on a logarithmic scale."""
-        tuning, scales, steps = self.parts(moved)
-        return corrected_by(profile, tuning, scales, steps, step_tokens)
+        parts = self.parts(moved)
+        return corrected_by(
+            profile,
+            parts.tuning,
+            parts.scales,
+            prompt_step_s=parts.prompt_step_s,
+            first_token_steps=parts.first_token_steps,
+            step_tokens=step_tokens,
+        )
 
-    def parts(self, moved: Floats) -> tuple[Tuning, dict[str, float], float]:
+    def parts(self, moved: Floats) -> Parts:
         """Return the numbers as a correction has them."""
         values = self.start * np.exp(np.clip(moved, -_FARTHEST_MOVE, _FARTHEST_MOVE))
         by_name = {name: float(f"{value:.4g}") for name, value in zip(self.names, values, strict=True)}
-        steps = by_name.pop("first_token_steps")
+        prompt_step_s, first_token_steps = by_name.pop("prompt_step_s"), by_name.pop("first_token_steps")
         tuning = Tuning(**{name: by_name.pop(name) for name in _TUNED})
-        return tuning, by_name, steps
+        return Parts(tuning, by_name, prompt_step_s, first_token_steps)
 
 
 def _with_floor(profile: Profile, shortest_s: float) -> Profile:
@@ -130,8 +158,10 @@ def _scales(rows: Sequence[Row]) -> set[str]:
     found = set()
     for row in rows:
         shares = row.profile.operators
-        for kind in shares.decode if shares else ():
-            found.add(kind if kind in _WITHOUT_WEIGHTS else f"{kind} {row.precision}")
+        if shares is None:
+            continue
+        for of, columns in (("", shares.decode), ("prompt ", shares.step)):
+            found |= {f"{of}{kind}" if kind in _WITHOUT_WEIGHTS else f"{of}{kind} {row.precision}" for kind in columns}
     return found
 
 
@@ -140,21 +170,27 @@ def correction(key: Key, rows: Sequence[Row]) -> Correction:
     fitted = [row for row in rows if row.half == 0]
     judged = [row for row in rows if row.half == 1]
     numbers = Numbers.of(fitted)
-    theirs = measured(fitted)
 
-    def search(begin: Floats, step_tokens: int, rounds: int) -> tuple[Floats, float]:
+    def search(chosen: Sequence[Row], begin: Floats, step_tokens: int, rounds: int) -> tuple[Floats, float]:
+        theirs = measured(chosen)
+
         def residuals(moved: Floats) -> Floats:
-            ours = [
-                quickly_simulated(row, numbers.applied(moved, row.profile, step_tokens), step_tokens) for row in fitted
-            ]
+            profiles = (numbers.applied(moved, row.profile, step_tokens) for row in chosen)
+            ours = [quickly_simulated(row, each, step_tokens) for row, each in zip(chosen, profiles, strict=True)]
             ratio = np.log(np.array(ours) / theirs)
             return np.asarray((np.clip(ratio, -_FARTHEST, _FARTHEST) * _WEIGHTS).ravel())
 
         return least_deviations(residuals, begin, rounds, _PULL, numbers.spread)
 
-    tries = {tokens: search(np.zeros(len(numbers.names)), tokens, _ROUNDS_FIRST) for tokens in _STEP_TOKENS}
-    step_tokens = min(tries, key=lambda tokens: tries[tokens][1])
-    best, _ = search(tries[step_tokens][0], step_tokens, _ROUNDS)
+    few = [fitted[i] for i in np.unique(np.linspace(0, len(fitted) - 1, _FEW).astype(int))]
+    tries = [
+        (*search(few, numbers.beginning(overhead_s), tokens, _ROUNDS_FIRST), tokens)
+        for tokens in _STEP_TOKENS
+        for overhead_s in _REQUEST_OVERHEADS_S
+    ]
+    begin, _, step_tokens = min(tries, key=lambda each: each[1])
+    many = [fitted[i] for i in np.unique(np.linspace(0, len(fitted) - 1, _MANY).astype(int))]
+    best, _ = search(many, begin, step_tokens, _ROUNDS)
     return _judged(key, fitted, judged, numbers.parts(best), step_tokens)
 
 
@@ -162,18 +198,18 @@ def _judged(
     key: Key,
     fitted: Sequence[Row],
     judged: Sequence[Row],
-    parts: tuple[Tuning, dict[str, float], float],
+    parts: Parts,
     step_tokens: int,
 ) -> Correction:
-    tuning, scales, steps = parts
     found = Correction(
         hardware=key[0],
         engine=key[1],
         model=key[2],
         precision=key[3],
-        tuning={name: getattr(tuning, name) for name in Tuning.__slots__},
-        operator_scales=scales,
-        first_token_steps=steps,
+        tuning={name: getattr(parts.tuning, name) for name in Tuning.__slots__},
+        operator_scales=parts.scales,
+        prompt_step_s=parts.prompt_step_s,
+        first_token_steps=parts.first_token_steps,
         max_num_batched_tokens=step_tokens,
         fitted_on=len(fitted),
         judged_on=len(judged),

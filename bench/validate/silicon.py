@@ -16,6 +16,7 @@ import numpy as np
 import polars as pl
 
 from bench.validate.closed_loop import Ints, closed_loop
+from bench.validate.contradictions import contradicted
 from bench.validate.labels import measured_once, mended
 from meritorder.domain import Replica
 from meritorder.errors import PerformanceError
@@ -37,6 +38,8 @@ _ARCHITECTURE: Final = {
     "nvidia/Qwen3-32B-NVFP4": "Qwen/Qwen3-32B",
 }
 _BF16_ATTENTION: Final = {"fmha_quant_mode": "bfloat16"}
+# Rows of NVIDIA's gap analysis on SGLang have the lengths that they state: first tokens come in lockstep. Those on
+# other engines do not come so, and their lengths are taken to vary as well.
 # InferenceMAX draws lengths evenly from [0.8, 1] of the nominal; ten requests a client, all clients start at once.
 # Source: SemiAnalysis InferenceMAX, README and benchmarks/*.sh (RANDOM_RANGE_RATIO=0.8, 10 CONC prompts), 2025-10.
 _SHORTEST: Final = 0.8
@@ -64,6 +67,7 @@ class Row:
     ttft_s: float
     tpot_s: float
     half: int
+    contradicted: str
     profile: Profile
 
     @property
@@ -104,6 +108,7 @@ def rows(
     frame, _ = sample()
     frame = frame if only is None else frame.filter(only)
     cache = _read_cache()
+    reasons = contradicted(sample()[0].iter_rows(named=True))
     found: list[Row] = []
     missing: list[dict[str, str]] = []
     for number, row in enumerate(frame.iter_rows(named=True)):
@@ -116,25 +121,28 @@ def rows(
         if isinstance(profile, str):
             missing.append({name: str(row[name]) for name in _KEY[:4]} | {"reason": profile})
         else:
-            found.append(_row(row, profile))
+            found.append(_row(row, profile, reasons.get(row["id"], "")))
     return found, pl.DataFrame(missing)
 
 
-def _row(row: dict[str, Any], profile: Profile) -> Row:
+def _row(row: dict[str, Any], profile: Profile, reason: str) -> Row:
+    if "gpt-oss" in row["model_path"] and row["precision"] == "fp4":
+        profile = msgspec.structs.replace(profile, precision="mxfp4")
     return Row(
         id=row["id"],
         model=row["model_path"].rsplit("/", 1)[-1],
         hardware=profile.hardware,
         engine=row["backend"],
-        precision=row["precision"] or "bf16",
+        precision=profile.precision,
         input_tokens=row["isl"],
         output_tokens=row["osl"],
         # Of one rank where attention is data parallel; ranks run in step.
         concurrency=row["batch_size"],
-        fixed_lengths="auto-gap-analysis" in row["silicon_data_source"],
+        fixed_lengths="auto-gap-analysis" in row["silicon_data_source"] and row["backend"] == "sglang",
         ttft_s=row["silicon_ttft_ms"] / MS_PER_S,
         tpot_s=row["silicon_tpot_ms"] / MS_PER_S,
         half=row["half"],
+        contradicted=reason,
         profile=profile,
     )
 

@@ -9,6 +9,7 @@ has enough rows of is nearer to these.
 """
 
 import msgspec
+import numpy as np
 
 from meritorder.perf.calibration import Tuning
 from meritorder.perf.operators import CLASSES
@@ -25,8 +26,9 @@ class Correction(msgspec.Struct, frozen=True, kw_only=True):
         model: `Model.id` that it is for; "" for any without one of its own.
         precision: Precision that it is for; "" for any.
         tuning: `Tuning` by name of its numbers.
-        operator_scales: What times of operators are multiplied by, by class, such as "attention", or by class and
-            precision of the weights, such as "experts fp8".
+        operator_scales: What times of operators are multiplied by in decode steps, by class, such as "attention", or by
+            class and precision of the weights, such as "experts fp8"; in steps with prompts, "prompt experts fp8".
+        prompt_step_s: Added to a step that has prompts: its kernels are launched one by one, without captured graphs.
         first_token_steps: Decode steps that a request waits before it is taken up.
         max_num_batched_tokens: Prompt tokens in a step that fit the measurements best.
         fitted_on: Rows that it was fitted to.
@@ -45,8 +47,9 @@ class Correction(msgspec.Struct, frozen=True, kw_only=True):
     model: str = ""
     precision: str = ""
     tuning: dict[str, float]
-    operator_scales: dict[str, float] = {}
-    first_token_steps: float = 0.0
+    operator_scales: dict[str, float]
+    prompt_step_s: float
+    first_token_steps: float
     max_num_batched_tokens: int
     fitted_on: int
     judged_on: int
@@ -61,7 +64,12 @@ class Correction(msgspec.Struct, frozen=True, kw_only=True):
     def applied(self, profile: Profile) -> Profile:
         """Return the corrected profile; it is measured operators still, and its source says what was added."""
         corrected = corrected_by(
-            profile, Tuning(**self.tuning), self.operator_scales, self.first_token_steps, self.max_num_batched_tokens
+            profile,
+            Tuning(**self.tuning),
+            self.operator_scales,
+            prompt_step_s=self.prompt_step_s,
+            first_token_steps=self.first_token_steps,
+            step_tokens=self.max_num_batched_tokens,
         )
         return msgspec.structs.replace(
             corrected,
@@ -77,12 +85,20 @@ class Correction(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def corrected_by(
-    profile: Profile, tuning: Tuning, operator_scales: dict[str, float], first_token_steps: float, step_tokens: int
+    profile: Profile,
+    tuning: Tuning,
+    operator_scales: dict[str, float],
+    *,
+    prompt_step_s: float,
+    first_token_steps: float,
+    step_tokens: int,
 ) -> Profile:
     """Return a profile with its operators scaled, then tuned; see `Correction` for the arguments."""
     limits = profile.limits or EngineLimits.of(profile.engine)
+    tuned = tuning.applied(_rescaled(profile, operator_scales))
     return msgspec.structs.replace(
-        tuning.applied(_rescaled(profile, operator_scales)),
+        tuned,
+        mixed_base_s=[float(f"{step_s + prompt_step_s:.6g}") for step_s in tuned.mixed_base_s],
         first_token_steps=first_token_steps,
         limits=msgspec.structs.replace(limits, max_num_batched_tokens=step_tokens),
     )
@@ -93,12 +109,16 @@ def _rescaled(profile: Profile, operator_scales: dict[str, float]) -> Profile:
     shares = profile.operators
     if shares is None or not operator_scales:
         return profile
-    general = {kind: operator_scales.get(kind, 1.0) for kind in CLASSES}
-    scales = {kind: operator_scales.get(f"{kind} {profile.precision}", general[kind]) for kind in CLASSES}
-    decode = shares.decode_factors(profile.decode_sequences, scales)
-    step = shares.step_factors(profile.step_tokens, scales)
+    decode = shares.decode_factors(profile.decode_sequences, _scales(operator_scales, "", profile.precision))
+    step = shares.step_factors(profile.step_tokens, _scales(operator_scales, "prompt ", profile.precision))
     return msgspec.structs.replace(
         profile,
-        decode_base_s=[s * factor for s, factor in zip(profile.decode_base_s, decode, strict=True)],
-        mixed_base_s=[s * factor for s, factor in zip(profile.mixed_base_s, step, strict=True)],
+        decode_base_s=(np.array(profile.decode_base_s) * decode).tolist(),
+        mixed_base_s=(np.array(profile.mixed_base_s) * step).tolist(),
     )
+
+
+def _scales(operator_scales: dict[str, float], of: str, precision: str) -> dict[str, float]:
+    """Return the scale of each class: that for the precision before the general one."""
+    general = {kind: operator_scales.get(f"{of}{kind}", 1.0) for kind in CLASSES}
+    return {kind: operator_scales.get(f"{of}{kind} {precision}", general[kind]) for kind in CLASSES}

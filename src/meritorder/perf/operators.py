@@ -5,12 +5,14 @@ operator and on the precision of its weights more than on the model: a correctio
 every model that has them, in the measure in which it does.
 """
 
-import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final, Self
 
 import msgspec
 import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
 
 # The library's names of operators hold these words; what holds none of them is dense if a product of matrices, else
 # norms, activations and embeddings.
@@ -49,13 +51,13 @@ class OperatorShares(msgspec.Struct, frozen=True, kw_only=True):
         """Return the shares of times by class, one mapping a point."""
         return cls(decode=_columns(list(decode)), step=_columns(list(step)))
 
-    def decode_factors(self, sequences: Iterable[int], scales: Mapping[str, float]) -> list[float]:
+    def decode_factors(self, sequences: Sequence[int], scales: Mapping[str, float]) -> Floats:
         """Return by how much decode steps of so many sequences are longer if the classes are scaled."""
-        return [_factor(self.decode, DECODE_POINTS, size, scales) for size in sequences]
+        return _factors(self.decode, DECODE_POINTS, sequences, scales)
 
-    def step_factors(self, tokens: Iterable[int], scales: Mapping[str, float]) -> list[float]:
+    def step_factors(self, tokens: Sequence[int], scales: Mapping[str, float]) -> Floats:
         """Return the same of steps with prompts, of so many tokens."""
-        return [_factor(self.step, STEP_POINTS, size, scales) for size in tokens]
+        return _factors(self.step, STEP_POINTS, tokens, scales)
 
 
 def _columns(points: list[Mapping[str, float]]) -> dict[str, list[float]]:
@@ -67,10 +69,12 @@ def _columns(points: list[Mapping[str, float]]) -> dict[str, list[float]]:
     return {kind: column for kind, column in columns.items() if any(column)}
 
 
-def _factor(
-    columns: Mapping[str, list[float]], points: tuple[int, ...], size: int, scales: Mapping[str, float]
-) -> float:
+def _factors(
+    columns: Mapping[str, list[float]], points: tuple[int, ...], sizes: Sequence[int], scales: Mapping[str, float]
+) -> Floats:
     """Interpolate the shares in the logarithm of the size, and weigh the scales by them."""
-    logs = [math.log(point) for point in points]
-    shares = {kind: float(np.interp(math.log(max(size, 1)), logs, column)) for kind, column in columns.items()}
-    return 1 + sum(share * (scales.get(kind, 1.0) - 1) for kind, share in shares.items())
+    at, known = np.log(sizes), np.log(points)
+    factors = np.ones(len(sizes))
+    for kind, column in columns.items():
+        factors += np.interp(at, known, column) * (scales.get(kind, 1.0) - 1)
+    return factors

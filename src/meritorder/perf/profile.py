@@ -91,8 +91,8 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
         table_error_p90: 90th percentile of this table's relative error against its source, between the grid points.
         request_overhead_s: Added to each request before its first token, without occupying the engine: network,
             tokenisation, hand-over.
-        first_token_steps: Decode steps that each request waits before it is taken up: engines look for new requests, and
-            hand tokens out, every few steps.
+        first_token_steps: Decode steps that each request waits before it is taken up: engines look for new requests,
+            and hand tokens out, every few steps.
         operators: What its steps are made of, None where that is not known.
         limits: Limits of the engine that was calibrated, None where the profile does not know them.
         calibration: How far the profile is from the measurements that it was fitted to, None if it was not fitted.

@@ -189,9 +189,8 @@ def _pair_time_s(handle: Any) -> float:
 
 def _operator_shares(handle: Any, per_pair_s: float) -> OperatorShares:
     """Return what steps are made of, without the attention that grows with context."""
-    decode, step = [], []
-    for sequences in DECODE_POINTS:
-        decode.append(_by_class(handle.decode_step_per_op(sequences, _DECODE_CONTEXTS[0], 2)))
+    decode = [_by_class(handle.decode_step_per_op(n, _DECODE_CONTEXTS[0], 2)) for n in DECODE_POINTS]
+    step = []
     for tokens in STEP_POINTS:
         context, _ = handle.run_static_per_op(batch_size=1, isl=tokens, osl=2, mode="static_ctx")
         times = _by_class(context)

@@ -3,8 +3,9 @@
 A *run* is what a replica does without a decision: one step with prompt chunks in it, or a stretch of decode steps. At
 the start of a run the scheduler decides (`begin`), as vLLM's does: decoding sequences first, one token each; then
 prompts that were begun; then real-time requests in order of arrival; then deferrable ones into the seats that policy
-leaves. With `prefill_first` a step that has prompts has nothing else, as SGLang's. At its end (`finish`) tokens are counted and seats freed. A request that arrives in a stretch of decode steps
-ends it at the next step (`cut`). The stretch has a closed form because a step is linear in context (perf/profile.py):
+leaves. With `prefill_first` a step that has prompts has nothing else, as SGLang's. At its end (`finish`) tokens are
+counted and seats freed. A request that arrives in a stretch of decode steps ends it at the next step (`cut`). The
+stretch has a closed form because a step is linear in context (perf/profile.py):
 
     time of k steps = k (base + slope kv) + slope b k (k - 1) / 2        b sequences, kv context tokens at the start
 """
