@@ -40,6 +40,7 @@ def to_file(
         )
     return planfile.Plan(
         total_usd=solution.usd,
+        planned_usd=solution.usd,
         bound_usd=solution.bound_usd,
         hard_bound_usd=solution.hard_bound_usd,
         gap=solution.gap,
