@@ -108,14 +108,14 @@ def ask(catalog: Catalog, loads: Mapping[Model, Load], options: PlanOptions, pro
 def _with_tail(site: Site, loads: Mapping[Model, Load]) -> Pool:
     """Return a pool whose starts cost what they cost in the end: the start-up, and the tail of each stop.
 
-    A machine that is given back serves what it holds to the end, emptier and emptier:
+    A machine that is given back serves what it holds to the end, emptier and emptier; half of that time is idle:
 
-        tail = longest stay - what the rest is worth = q99(stay) - E[stay^2] / (2 E[stay])
+        tail = E[rest of a stay] = E[stay^2] / (2 E[stay])
     """
     machine = site.serving.machine
     load = next(load for model, load in loads.items() if model.id == machine.profile.model)
     stay_s = machine.seat_s(load)
-    tail_s = max(0.0, float(np.quantile(stay_s, 0.99) - np.mean(stay_s**2) / (2 * np.mean(stay_s))))
+    tail_s = float(np.mean(stay_s**2) / (2 * np.mean(stay_s)))
     return replace(site.pool, startup_paid_s=site.pool.startup_paid_s + tail_s)
 
 
