@@ -184,6 +184,7 @@ class Promises(msgspec.Struct, frozen=True, kw_only=True):
     start: str | None = None
     end: str | None = None
     profile: str = ""
+    roofline: bool = False
 
 
 class Dispatch(msgspec.Struct, frozen=True, kw_only=True):

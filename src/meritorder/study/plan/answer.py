@@ -33,6 +33,8 @@ from meritorder.traces import Trace
 from meritorder.units import format_duration, format_share, format_usd
 
 _SLO_OPTION: Final = "--slo"
+# Nine in ten draws of how far the profiles are off lie between these.
+_LEVELS: Final = (0.05, 0.95)
 
 
 def plan(trace: Trace, options: PlanOptions, progress: Progress = lambda _: None) -> planfile.Plan:
@@ -113,7 +115,7 @@ def _put_together(
         baseline_usd=baseline_usd,
         saving_usd=baseline_usd - total_usd,
         saving_share=1 - total_usd / baseline_usd,
-        saving_interval=_interval(made, baseline_usd),
+        saving_interval=_interval(made, baseline_usd, options.seed),
         simulated=simulated,
         sentence=_sentence(trace, file, simulated, baseline_usd, total_usd),
         performance=_performance(asked, file),
@@ -220,7 +222,7 @@ def _commitments(problem: Problem) -> list[object]:
     return [one for one in problem.payments if isinstance(one, Reserved)] + list(problem.savings_plans)
 
 
-def _interval(made: Made, baseline_usd: float) -> planfile.Interval | None:
+def _interval(made: Made, baseline_usd: float, seed: int) -> planfile.Interval | None:
     """Return how the saving's share changes if every step is faster or slower by the profiles' measured error.
 
     Work, and the room that c(n) leaves it, scale with the steps; machines are planned anew in fractions, and the
@@ -236,13 +238,13 @@ def _interval(made: Made, baseline_usd: float) -> planfile.Interval | None:
     if not as_found:
         return None
     shares = []
-    for factor in (1 - worst.error, 1 + worst.error):
+    for factor in worst.factors(_LEVELS, seed).tolist():
         slowed = replace(small, workloads=tuple(_slowed(one, factor) for one in small.workloads))
         planned = relaxed_usd(slowed) / as_found * made.usd
         if np.isfinite(planned):
             shares.append(1 - planned / (baseline_usd * factor))
     shares.append(1 - made.usd / baseline_usd)
-    basis = f"every step {worst.error:.0%} faster and slower ({worst.basis})"
+    basis = f"steps as much longer or shorter as nine in ten of {worst.basis}; machines planned anew in fractions"
     return planfile.Interval(low=min(shares), high=max(shares), basis=basis)
 
 

@@ -58,7 +58,7 @@ def follow(
     loads = {model: replace(load, span_s=span_s) for model, load in loads.items()}
     by_id = {model.id: model for model in loads}
     machines = {
-        pool.name: _machine(pool, by_id[pool.model], loads[by_id[pool.model]], promises, where)
+        pool.name: _machine(catalog, pool, by_id[pool.model], loads[by_id[pool.model]], promises, where)
         for pool in plan.pools
         if pool.model in by_id
     }
@@ -108,7 +108,14 @@ def _over(plan: planfile.Plan, span_s: float) -> planfile.Plan:
     )
 
 
-def _machine(pool: planfile.PoolUsed, model: Model, load: Load, promises: planfile.Promises, where: str) -> Machine:
+def _machine(  # noqa: PLR0917
+    catalog: facts.Catalog,
+    pool: planfile.PoolUsed,
+    model: Model,
+    load: Load,
+    promises: planfile.Promises,
+    where: str,
+) -> Machine:
     """Return the replica of a pool as the plan names it."""
     options = Options(
         model=model.id,
@@ -117,11 +124,11 @@ def _machine(pool: planfile.PoolUsed, model: Model, load: Load, promises: planfi
         precision=pool.precision,
         tp=pool.replica_gpus,
         profile=Path(promises.profile) if promises.profile else None,
+        roofline=promises.roofline,
     )
-    found = profiles_for(model, pool.hardware, options)
-    if not found:
+    profile = next(iter(profiles_for(catalog, model, options, [])), None)
+    if profile is None:
         raise PerformanceError(f"no measured performance of {pool.replica}", where=where, fix=_AGAIN)
-    profile = found[0]
     limits = EngineLimits(
         max_num_seqs=pool.max_num_seqs,
         max_num_batched_tokens=pool.max_num_batched_tokens,

@@ -238,4 +238,5 @@ def promises_of(promised: Promised, options: PlanOptions) -> planfile.Promises:
         start=options.start,
         end=options.end,
         profile="" if options.profile is None else str(options.profile.resolve()),
+        roofline=options.roofline,
     )
