@@ -9,6 +9,7 @@ from typing import Final
 
 import msgspec
 
+from meritorder import documents
 from meritorder.errors import ConfigError
 
 SCHEMA: Final = "meritorder.plan/1"
@@ -281,8 +282,8 @@ class _Header(msgspec.Struct):
 
 
 def write_plan(plan: Plan, path: Path) -> None:
-    """Write a plan as JSON."""
-    path.write_bytes(msgspec.json.format(msgspec.json.encode(plan), indent=1) + b"\n")
+    """Write a plan as JSON, `schema` first, every array of numbers on one line."""
+    path.write_bytes(documents.encode(plan))
 
 
 def read_plan(path: Path) -> Plan:
