@@ -145,9 +145,9 @@ def plan(
 
     meritorder plan requests.csv --model llama-3.1-70b --defer 40%@4h --json plan.json --html plan.html
     """
-    from meritorder import planfile
+    from meritorder import documents
     from meritorder.plan.solve import Effort
-    from meritorder.report import files, plan_html, plan_text
+    from meritorder.report import files, plan_text
     from meritorder.study.plan.answer import plan as study
     from meritorder.study.plan.options import HARDWARE, PlanOptions, terms_of, tiers_of
 
@@ -188,10 +188,12 @@ def plan(
         status.update("compiling the simulator (once a machine, about 15 s)")
         found = study(trace_read, options, status.update)
         if html:
+            from meritorder.report import plan_html
+
             status.update("drawing the report")
             files.write_text(html, plan_html.render(found))
         if json:
-            files.write_bytes(json, planfile.encode(found))
+            files.write_bytes(json, documents.encode(found))
     plan_text.render(found, Console())
 
 
@@ -219,7 +221,7 @@ def simulate(
 
     meritorder simulate --plan plan.json next_week.csv
     """
-    from meritorder import planfile
+    from meritorder import documents, planfile
     from meritorder.report import files, simulation_text
     from meritorder.study.plan.follow import follow
 
@@ -236,5 +238,5 @@ def simulate(
         status.update("carrying the plan out")
         simulated = follow(plan_read, trace_read, catalogs=tuple(catalog or ()), seed=own_seed, where=str(plan_file))
         if json:
-            files.write_bytes(json, planfile.encode(simulated))
+            files.write_bytes(json, documents.encode(simulated))
     simulation_text.render(plan_read, simulated, ", ".join(trace), Console())

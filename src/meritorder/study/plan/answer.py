@@ -75,16 +75,20 @@ def _explained(made: Made, asked: Asked) -> planfile.Plan:
     found = worth(solution, small_enough(solution.problem))
     explained = to_file(solution, worth=found, advice=advise(solution))
     merits = merit_order(solution)
-    del asked
     return structs.replace(
         file,
-        workloads=explained.workloads,
+        workloads=[_patient(one, asked) for one in explained.workloads],
         commitments=explained.commitments,
         spot_worth_usd_per_gpu=explained.spot_worth_usd_per_gpu,
         dispatch=dispatch(solution),
         merit_order=merits,
         regret=regret_of(solution),
     )
+
+
+def _patient(one: planfile.WorkloadPlan, asked: Asked) -> planfile.WorkloadPlan:
+    """State the patience that was promised: what the slots leave of it differs."""
+    return structs.replace(one, patience_s=asked.patience_s.get(one.name))
 
 
 def _put_together(
@@ -261,8 +265,8 @@ def _sentence(
 ) -> str:
     saved = 1 - total_usd / baseline_usd
     start = (
-        f"These {trace.requests.height:,} requests cost {format_usd(baseline_usd)} in real time ({file.baseline or 'the cheapest fleet'}) "
-        f"and {format_usd(total_usd)} by this plan"
+        f"In real time these {trace.requests.height:,} requests cost {format_usd(baseline_usd)}, "
+        f"by this plan {format_usd(total_usd)}"
     )
     gap = total_usd / file.bound_usd - 1 if file.bound_usd else 0.0
     proof = f"No plan with these machines and promises costs less than {format_usd(file.bound_usd)}: this one is within {format_share(max(gap, 0.0), 1)} of it."

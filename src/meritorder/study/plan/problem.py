@@ -35,6 +35,7 @@ class Asked:
         sites: Pools by name.
         tokens: Token prices by name of the tier.
         all_tokens: Token prices by model.
+        patience_s: Shortest time that requests may wait, by deferrable workload.
         assumptions: What was taken.
     """
 
@@ -44,6 +45,7 @@ class Asked:
     sites: Mapping[str, Site]
     tokens: Mapping[str, TokenPrice]
     all_tokens: Mapping[str, list[TokenPrice]]
+    patience_s: Mapping[str, float]
     assumptions: tuple[Assumption, ...]
 
     @property
@@ -75,12 +77,18 @@ def ask(catalog: Catalog, loads: Mapping[Model, Load], options: PlanOptions, pro
     demands, tiers = [], []
     tokens: dict[str, TokenPrice] = {}
     all_tokens: dict[str, list[TokenPrice]] = {}
+    patience_s: dict[str, float] = {}
     for model, load in loads.items():
         named = model.id if several else ""
         servings[model.id] = servings_for(catalog, model, load, options, slot_s, progress)
         sites |= {site.pool.name: site for site in sites_for(catalog, model, servings[model.id], options, named)}
         classes = classes_of(load, slot_s, named)
         demands += demand_of(classes, load, servings[model.id], model.id, horizon)
+        patience_s |= {
+            each.name: float((load.deadline_s[each.members] - load.arrived_s[each.members]).min())
+            for each in classes
+            if each.deferrable
+        }
         prices = all_tokens[model.id] = list(token_prices(model))
         found = tiers_of(prices, classes, load, model.id, horizon, options)
         tiers += found
@@ -101,6 +109,7 @@ def ask(catalog: Catalog, loads: Mapping[Model, Load], options: PlanOptions, pro
         sites=sites,
         tokens=tokens,
         all_tokens=all_tokens,
+        patience_s=patience_s,
         assumptions=tuple(supply_assumptions(sites.values(), options)),
     )
 
