@@ -34,7 +34,7 @@ def machines_for(
     """
     found: list[Machine] = []
     problems: list[Exception] = []
-    for profile in _profiles(catalog, model, options, problems):
+    for profile in profiles_for(catalog, model, options, problems):
         limits = options.limits_of(profile)
         longest = int((load.input_tokens.astype(np.int64) + load.output_tokens).max())
         if longest > profile.kv_capacity_tokens:
@@ -64,7 +64,14 @@ def machines_for(
     return sorted(found, key=lambda machine: machine.usd_of_work(load))
 
 
-def _profiles(catalog: facts.Catalog, model: Model, options: Options, problems: list[Exception]) -> Iterable[Profile]:
+def profiles_for(
+    catalog: facts.Catalog, model: Model, options: Options, problems: list[Exception]
+) -> Iterable[Profile]:
+    """Yield the profiles of every replica that the options allow, corrected; why others are missing goes to `problems`.
+
+    Raises:
+        MeritorderError: A file cannot be read, or no hardware is named.
+    """
     if options.profile:
         yield from _own_profiles(options.profile, model)
         return

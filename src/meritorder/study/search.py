@@ -82,7 +82,7 @@ class Search:
             InfeasibleError: No fleet keeps the SLO; says what would help.
         """
         realtime = self.load.all_realtime()
-        always, scaled = self._realtime(realtime)
+        always, scaled = self.realtime(realtime)
         baseline = self._baseline(always, scaled)
         self.progress("simulating batch")
         batched = self._batch(self.load.all_deferrable(self.patience_s))
@@ -98,13 +98,21 @@ class Search:
             tried=self.tried,
         )
 
+    def baseline(self) -> Trial:
+        """Find only what real time costs.
+
+        Raises:
+            InfeasibleError: No fleet keeps the SLO.
+        """
+        return self._baseline(*self.realtime(self.load.all_realtime()))
+
     def saving_share(self) -> float:
         """Find only what letting some wait saves: 1 - mix / real time.
 
         Raises:
             InfeasibleError: No fleet keeps the SLO.
         """
-        baseline = self._baseline(*self._realtime(self.load.all_realtime()))
+        baseline = self.baseline()
         return 1 - self._best_mix(baseline)[1].usd / baseline.usd
 
     def _baseline(self, always: Trial, scaled: Trial) -> Trial:
@@ -113,7 +121,7 @@ class Search:
             return scaled
         return always
 
-    def _realtime(self, load: Load) -> tuple[Trial, Trial]:
+    def realtime(self, load: Load) -> tuple[Trial, Trial]:
         """Return the cheapest fleet that is always on, and the cheapest that is autoscaled."""
         if self.present_replicas is not None:
             machine = self.machines[0]

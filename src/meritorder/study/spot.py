@@ -20,7 +20,7 @@ from meritorder.traces.spot import read_spot
 from meritorder.units import HOURS_PER_MONTH, SECONDS_PER_HOUR, format_duration
 
 # Taken where a provider states no rate: the middle of the spot advisor's buckets (aws_spot_advisor, 2025-06).
-_ASSUMED_INTERRUPTIONS_PER_MONTH: Final = 0.1
+ASSUMED_INTERRUPTIONS_PER_MONTH: Final = 0.1
 _LIVES: Final = 1024
 
 
@@ -54,7 +54,7 @@ def spot_machines(catalog: facts.Catalog, machines: list[Machine], options: Opti
 
 def _drawn(share_per_month: float | None, random: np.random.Generator) -> Interruptions:
     """Draw lives that are exponential, with a mean of `-month / ln(1 - share taken back in a month)`."""
-    share = _ASSUMED_INTERRUPTIONS_PER_MONTH if share_per_month is None else share_per_month
+    share = ASSUMED_INTERRUPTIONS_PER_MONTH if share_per_month is None else share_per_month
     mean_s = -HOURS_PER_MONTH * SECONDS_PER_HOUR / math.log1p(-share)
     return Interruptions(lives_s=tuple(random.exponential(mean_s, _LIVES).tolist()))
 
@@ -92,6 +92,6 @@ def spot_assumptions(machine: Machine, options: Options) -> list[Assumption]:
     text = (
         f"spot machines are taken back as the provider states: {share:.1%} of them a month"
         if share is not None
-        else f"spot machines are taken back at {_ASSUMED_INTERRUPTIONS_PER_MONTH:.0%} a month, which nobody states"
+        else f"spot machines are taken back at {ASSUMED_INTERRUPTIONS_PER_MONTH:.0%} a month, which nobody states"
     )
     return [Assumption(text=f"{text}, at random, with the work that they hold", option="--spot")]
