@@ -54,7 +54,7 @@ _MLPERF: Final = (
     "MLPerf Inference v5.1, closed, offline; tokens a second of one GPU. The replica is kept full with 1,024 seats, "
     "prompts of the data set's mean length (778, 294 and 9,428 tokens), outputs of the reported mean, both varying by "
     "half; the split over GPUs, for TensorRT-LLM with pipelines of 2 and 4 stages among them, is the fastest of those "
-    "sampled. Llama 2 70B is simulated as Llama 3.1 70B; FP8 on TensorRT-LLM with an FP8 cache, as NVIDIA's checkpoints "
+    "sampled. Llama 2 70B is simulated as Llama 3.1 70B; FP8 on TensorRT-LLM with an FP8 cache, as NVIDIA's files "
     "have it. Submissions are tuned by hand, beyond a server's defaults.\n"
 )
 

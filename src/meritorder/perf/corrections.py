@@ -47,9 +47,9 @@ class Correction(msgspec.Struct, frozen=True, kw_only=True):
     model: str = ""
     precision: str = ""
     tuning: dict[str, float]
-    operator_scales: dict[str, float]
-    prompt_step_s: float
-    first_token_steps: float
+    operator_scales: dict[str, float] = {}
+    prompt_step_s: float = 0.0
+    first_token_steps: float = 0.0
     max_num_batched_tokens: int
     fitted_on: int
     judged_on: int
