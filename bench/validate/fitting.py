@@ -3,8 +3,8 @@
 import datetime as dt
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from dataclasses import replace
+from concurrent.futures import Future, ProcessPoolExecutor
+from dataclasses import dataclass, replace
 from typing import Final, NamedTuple
 
 import msgspec
@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.validate.silicon import Row, quickly_simulated, simulated
-from meritorder.perf.calibration import Floats, Tuning, least_deviations
+from meritorder.perf.calibration import Floats, Tuning, coordinate_descent, deviation, least_deviations
 from meritorder.perf.corrections import Correction, corrected_by
 from meritorder.perf.profile import EngineLimits, Profile
 
@@ -21,14 +21,18 @@ DEFAULT_STEP_TOKENS: Final = EngineLimits().max_num_batched_tokens
 _STEP_TOKENS: Final = (8192, 2048, 16384)
 _FEWEST: Final = 10
 # Rows, spread over those to be fitted to: so many tell where to begin, and so many what is best.
-_FEW: Final = 50
-_MANY: Final = 140
-_ROUNDS_FIRST, _ROUNDS = 3, 14
+_FEW: Final = 40
+_MANY: Final = 100
+# Steps along the slopes and sweeps over the numbers, of a general correction and of one of a model.
+_ROUNDS_FIRST, _ROUNDS, _SWEEPS = 2, 8, 8
+_ROUNDS_MODEL, _SWEEPS_MODEL = 5, 4
+_FIRST_SWEEP: Final = 0.3
+_MODEL_SPREAD: Final = 0.7
 _PULL: Final = 1e-3
 # A row that is off by more says that something else was measured; it counts no more than this.
 _FARTHEST: Final = 1.5
-# A pace is asked to be twice as near as a first token (8 % against 15 %).
-_WEIGHTS: Final = np.array([0.5, 1.0])
+# A pace is asked to be nearer than a first token (8 % against 15 %).
+_WEIGHTS: Final = np.array([0.6, 1.0])
 # Through a server and a load generator on the same machine: tokenising, HTTP, hand-over to the engine.
 _REQUEST_OVERHEAD_S: Final = 0.015
 _REQUEST_OVERHEADS_S: Final = (0.015, 0.1)
@@ -85,10 +89,17 @@ def corrections(rows: Sequence[Row], progress: Callable[[str], None]) -> list[Co
     """Fit and judge every group."""
     wanted = groups(rows)
     with ProcessPoolExecutor(WORKERS) as pool:
-        fits = {key: pool.submit(correction, key, each) for key, each in wanted.items()}
-        done = []
-        for number, (key, fit) in enumerate(fits.items(), start=1):
-            progress(f"fitting {' '.join(filter(None, key))} ({number} of {len(fits)})")
+        of_engines = {key: pool.submit(correction, key, each) for key, each in wanted.items() if not key[2]}
+        of_models: dict[Key, Future[Correction]] = {}
+        done: list[Correction] = []
+        for number, (key, fit) in enumerate(of_engines.items(), start=1):
+            progress(f"fitting {key[0]} {key[1]} ({number} of {len(of_engines)} engines)")
+            general = fit.result()
+            done.append(general)
+            models = [each for each in wanted if each[:2] == key[:2] and each[2]]
+            of_models |= {each: pool.submit(correction, each, wanted[each], general) for each in models}
+        for number, (key, fit) in enumerate(of_models.items(), start=1):
+            progress(f"fitting {' '.join(key)} ({number} of {len(of_models)} models)")
             done.append(fit.result())
     return sorted(done, key=lambda each: (each.hardware, each.engine, each.model, each.precision))
 
@@ -128,6 +139,13 @@ class Numbers(NamedTuple):
         begin[self.names.index("request_overhead_s")] = np.log(overhead_s / _REQUEST_OVERHEAD_S)
         return begin
 
+    def beside(self, general: Correction) -> "Numbers":
+        """Return the same numbers, to begin where a general correction has them and to stay nearer."""
+        known = general.tuning | general.operator_scales
+        known |= {"prompt_step_s": general.prompt_step_s, "first_token_steps": general.first_token_steps}
+        start = [known.get(name) or own for name, own in zip(self.names, self.start, strict=True)]
+        return Numbers(self.names, np.array(start), self.spread * _MODEL_SPREAD)
+
     def applied(self, moved: Floats, profile: Profile, step_tokens: int) -> Profile:
         """Return a profile corrected by these numbers, moved so far on a logarithmic scale."""
         parts = self.parts(moved)
@@ -165,33 +183,72 @@ def _scales(rows: Sequence[Row]) -> set[str]:
     return found
 
 
-def correction(key: Key, rows: Sequence[Row]) -> Correction:
-    """Fit and judge one group."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Search:
+    """A search for the numbers that fit rows best, at one step length.
+
+    Args:
+        numbers: What is searched for.
+        rows: Rows to fit to.
+        step_tokens: Prompt tokens in a step.
+    """
+
+    numbers: Numbers
+    rows: Sequence[Row]
+    step_tokens: int
+
+    def residuals(self, moved: Floats) -> Floats:
+        """Return weighted logarithms of simulated / measured, shape (2 rows,)."""
+        profiles = (self.numbers.applied(moved, row.profile, self.step_tokens) for row in self.rows)
+        ours = [quickly_simulated(row, one, self.step_tokens) for row, one in zip(self.rows, profiles, strict=True)]
+        ratio = np.log(np.array(ours) / measured(self.rows))
+        return np.asarray((np.clip(ratio, -_FARTHEST, _FARTHEST) * _WEIGHTS).ravel())
+
+    def steps(self, begin: Floats, rounds: int) -> tuple[Floats, float]:
+        """Follow the slopes."""
+        return least_deviations(self.residuals, begin, rounds, _PULL, self.numbers.spread)
+
+    def sweeps(self, begin: Floats, count: int) -> tuple[Floats, float]:
+        """Try each number alone: slopes mislead where a simulation jumps."""
+        spread = self.numbers.spread
+
+        def value(moved: Floats) -> float:
+            return deviation(self.residuals(moved), moved, _PULL, spread)
+
+        return coordinate_descent(value, begin, spread * _FIRST_SWEEP, count)
+
+
+def correction(key: Key, rows: Sequence[Row], general: Correction | None = None) -> Correction:
+    """Fit and judge one group; one of a model begins with, and is drawn to, the general one of its engine."""
     fitted = [row for row in rows if row.half == 0]
     judged = [row for row in rows if row.half == 1]
     numbers = Numbers.of(fitted)
-
-    def search(chosen: Sequence[Row], begin: Floats, step_tokens: int, rounds: int) -> tuple[Floats, float]:
-        theirs = measured(chosen)
-
-        def residuals(moved: Floats) -> Floats:
-            profiles = (numbers.applied(moved, row.profile, step_tokens) for row in chosen)
-            ours = [quickly_simulated(row, each, step_tokens) for row, each in zip(chosen, profiles, strict=True)]
-            ratio = np.log(np.array(ours) / theirs)
-            return np.asarray((np.clip(ratio, -_FARTHEST, _FARTHEST) * _WEIGHTS).ravel())
-
-        return least_deviations(residuals, begin, rounds, _PULL, numbers.spread)
-
-    few = [fitted[i] for i in np.unique(np.linspace(0, len(fitted) - 1, _FEW).astype(int))]
-    tries = [
-        (*search(few, numbers.beginning(overhead_s), tokens, _ROUNDS_FIRST), tokens)
-        for tokens in _STEP_TOKENS
-        for overhead_s in _REQUEST_OVERHEADS_S
-    ]
-    begin, _, step_tokens = min(tries, key=lambda each: each[1])
-    many = [fitted[i] for i in np.unique(np.linspace(0, len(fitted) - 1, _MANY).astype(int))]
-    best, _ = search(many, begin, step_tokens, _ROUNDS)
+    if general is None:
+        begin, step_tokens = _beginning(numbers, fitted)
+        search = Search(numbers=numbers, rows=_spread(fitted, _MANY), step_tokens=step_tokens)
+        best, _ = search.sweeps(search.steps(begin, _ROUNDS)[0], _SWEEPS)
+    else:
+        step_tokens = general.max_num_batched_tokens
+        numbers = numbers.beside(general)
+        search = Search(numbers=numbers, rows=_spread(fitted, _MANY), step_tokens=step_tokens)
+        best, _ = search.sweeps(search.steps(np.zeros(len(numbers.names)), _ROUNDS_MODEL)[0], _SWEEPS_MODEL)
     return _judged(key, fitted, judged, numbers.parts(best), step_tokens)
+
+
+def _beginning(numbers: Numbers, fitted: Sequence[Row]) -> tuple[Floats, int]:
+    """Return where to begin, and at which step length: the best of a few short searches."""
+    tries = []
+    for step_tokens in _STEP_TOKENS:
+        search = Search(numbers=numbers, rows=_spread(fitted, _FEW), step_tokens=step_tokens)
+        begins = [numbers.beginning(overhead_s) for overhead_s in _REQUEST_OVERHEADS_S]
+        tries += [(*search.steps(begin, _ROUNDS_FIRST), step_tokens) for begin in begins]
+    begin, _, step_tokens = min(tries, key=lambda each: each[1])
+    return begin, step_tokens
+
+
+def _spread(rows: Sequence[Row], most: int) -> list[Row]:
+    """Return so many rows, evenly spread over all."""
+    return [rows[i] for i in np.unique(np.linspace(0, len(rows) - 1, most).astype(int))]
 
 
 def _judged(
