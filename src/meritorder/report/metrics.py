@@ -164,6 +164,11 @@ def pricing_title(name: str) -> str:
     return spaced(name.replace("tokens_", "tokens, ", 1))
 
 
+def capital(title: str) -> str:
+    """Return a title as it begins a line."""
+    return title[:1].upper() + title[1:]
+
+
 def within_sentence(title: str) -> str:
     """Return a title as it stands inside a sentence; an abbreviation stays one."""
     return title if title[:2].isupper() else title[:1].lower() + title[1:]

@@ -41,6 +41,7 @@ def fall_of(fall: Waterfall) -> dict[str, Any]:
     """Return the words beside a waterfall whose ends are titles."""
     return {
         "title": waterfall_title(fall),
+        "explained": any(part.why for part in fall.parts),
         "parts": list(zip(fall.parts, waterfall_cells(fall)[1:-1], strict=True)),
     }
 

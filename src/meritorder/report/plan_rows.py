@@ -4,8 +4,16 @@ from dataclasses import dataclass
 from typing import Final
 
 from meritorder.comparison import Waterfall, WaterfallPart
-from meritorder.planfile import Commitment, Plan, PoolSchedule
-from meritorder.report.metrics import MISSING, or_missing, pricing_title, saved_text, usd_cells, within_sentence
+from meritorder.planfile import PREPAID, Commitment, Plan, PoolSchedule
+from meritorder.report.metrics import (
+    MISSING,
+    capital,
+    or_missing,
+    pricing_title,
+    saved_text,
+    usd_cells,
+    within_sentence,
+)
 from meritorder.units import SECONDS_PER_HOUR, format_duration, format_share, format_usd, utc
 
 ADVICE: Final = "this advice"
@@ -23,7 +31,8 @@ class Rental:
         pricing: The same in words.
         machines: Fewest to most: `0-3`.
         gpu_hours: Paid, over the horizon.
-        usd: What is paid by the hour.
+        usd: What is paid by the hour, less what savings plans take off.
+        saved: What they take off; "" if nothing.
         serves: Which lanes.
         trend: Machines by slot.
     """
@@ -35,6 +44,7 @@ class Rental:
     machines: str
     gpu_hours: str
     usd: str
+    saved: str
     serves: str
     trend: list[int]
 
@@ -53,7 +63,8 @@ def rentals(plan: Plan) -> list[Rental]:
             pricing=pricing_title(one.pricing_model),
             machines=_range(min(one.machines, default=0), max(one.machines, default=0)),
             gpu_hours=f"{sum(one.machines) * slot_h * gpus[one.pool]:,.0f}",
-            usd=cost if one.usd else "paid ahead",
+            usd="paid ahead" if one.pricing_model in PREPAID else cost,
+            saved=f"{format_usd(one.saved_usd)} less by savings plans" if one.saved_usd > 0 else "",
             serves=_serves(one),
             trend=one.machines,
         )
@@ -207,16 +218,12 @@ def waterfall(plan: Plan) -> Waterfall | None:
     if plan.baseline_usd is None or not plan.waterfall:
         return None
     return Waterfall(
-        start=_capital(plan.baseline) or "Today",
+        start=capital(plan.baseline) or "Today",
         end="This plan",
         from_usd=plan.baseline_usd,
         to_usd=plan.total_usd,
-        parts=[WaterfallPart(name="", title=_capital(part.cause), usd=part.usd, why="") for part in plan.waterfall],
+        parts=[WaterfallPart(name="", title=capital(part.cause), usd=part.usd, why="") for part in plan.waterfall],
     )
-
-
-def _capital(text: str) -> str:
-    return text[:1].upper() + text[1:]
 
 
 def payments(plan: Plan) -> list[tuple[str, str, str]]:

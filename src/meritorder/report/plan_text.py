@@ -67,6 +67,7 @@ def _rent(plan: Plan, width: int) -> RenderableType:
     for pool, of_pool in groupby(rented, key=lambda one: one.pool):
         table = columns(*_RENT_HEADINGS, numbers=0)
         table.show_header = not parts
+        notes: list[RenderableType] = []
         for column, fixed in zip(table.columns, widths, strict=True):
             column.width = fixed
         for place in _RENT_NUMBERS:
@@ -76,7 +77,8 @@ def _rent(plan: Plan, width: int) -> RenderableType:
             texts = (one.pricing, one.machines, one.gpu_hours, one.usd, one.serves)
             pricing, machines, *rest = map(plain, texts)
             table.add_row(pricing, machines, drawn, *rest)
-        parts += [Text(), plain(pool), table]
+            notes += [plain(f"{one.pricing}: {one.saved}", "dim")] if one.saved else []
+        parts += [Text(), plain(pool), table, *notes]
     return section("Rent", "", *parts[1:])
 
 
