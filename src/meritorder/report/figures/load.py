@@ -69,8 +69,12 @@ def _loads(x: alt.X, top: float, palette: Palette) -> alt.Chart:
 
 def _capacity(clock: Clock, palette: Palette) -> alt.Chart:
     """Draw the line of what is paid for."""
-    line = alt.Chart().mark_line(interpolate="step-after", strokeWidth=1.4, color=palette.ink)
-    return line.encode(x=alt.X(clock.field), y="capacity:Q")
+    chart: alt.Chart = (
+        alt.Chart()
+        .mark_line(interpolate="step-after", strokeWidth=1.4, color=palette.ink)
+        .encode(x=alt.X(clock.field), y="capacity:Q")
+    )
+    return chart
 
 
 def _timeline_rows(clock: Clock, timeline: Timeline) -> Rows:
