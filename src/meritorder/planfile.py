@@ -147,6 +147,14 @@ class Simulated(msgspec.Struct, frozen=True, kw_only=True):
     rounds: int = 1
 
 
+class Simulation(msgspec.Struct, frozen=True, kw_only=True):
+    """A plan that was carried out on a trace, its own or another."""
+
+    plan: str
+    simulated: Simulated
+    schema: str = "meritorder.simulation/1"
+
+
 class Interval(msgspec.Struct, frozen=True, kw_only=True):
     """How sure a share is."""
 
@@ -185,6 +193,7 @@ class Promises(msgspec.Struct, frozen=True, kw_only=True):
     start: str | None = None
     end: str | None = None
     profile: str = ""
+    roofline: bool = False
 
 
 class Dispatch(msgspec.Struct, frozen=True, kw_only=True):
