@@ -11,7 +11,7 @@ from markupsafe import Markup
 
 from meritorder.comparison import Waterfall
 from meritorder.report.address import host, web_address
-from meritorder.report.metrics import or_missing, spaced, times, waterfall_cells, waterfall_title
+from meritorder.report.metrics import or_missing, spaced, times, unit_of, waterfall_cells, waterfall_title
 from meritorder.report.palette import DARK, LIGHT, css
 from meritorder.units import format_duration, format_share, format_usd
 
@@ -61,6 +61,7 @@ def _environment() -> Environment:
         "count": lambda number: or_missing(number, lambda n: f"{n:,}"),
         "times": times,
         "spaced": spaced,
+        "unit": unit_of,
         "web": web_address,
         "host": host,
     }

@@ -53,7 +53,7 @@ LIGHT: Final = Palette(
     committed="#6651a3",
     savings="#a99bd0",
     block="#8a5a2b",
-    on_demand="#c9508f",
+    on_demand="#bd5b90",
     spot="#2b9b77",
     tokens="#a39700",
 )
@@ -76,7 +76,7 @@ DARK: Final = Palette(
     committed="#8a70cc",
     savings="#5f4f94",
     block="#b98b5c",
-    on_demand="#df7bb0",
+    on_demand="#d083ab",
     spot="#41b98f",
     tokens="#c4b93a",
 )

@@ -53,6 +53,7 @@ def render(plan: Plan) -> str:
         cost_key=_key(plan.by_pricing_model),
         merit_key=_key(one.pricing_model for one in plan.merit_order),
         steps=_steps(plan),
+        cost=rows.cost(plan),
         bounds=rows.bounds(plan),
         facts=facts(plan, plan.simulated) if plan.simulated else [],
         verdict=verdict(plan, plan.simulated) if plan.simulated else "",
@@ -91,13 +92,13 @@ def _headline(plan: Plan) -> list[tuple[str, str, str]]:
     checked = plan.simulated
     told = [("Cost", format_usd(plan.total_usd), f"for {lasts}, {'as simulated' if checked else 'as planned'}")]
     if plan.saving_share is not None and plan.saving_usd is not None:
-        against = f"{format_usd(plan.saving_usd)} against {plan.baseline or 'today'}"
+        against = f"{format_usd(plan.saving_usd)} against real time"
         told.append(("Saved", format_share(plan.saving_share), against))
     told.append(
         (
             "Above the proven bound",
             format_share(plan.gap, 1),
-            f"as planned; no plan costs less than {format_usd(plan.bound_usd)}",
+            f"no plan costs less than {format_usd(plan.bound_usd)}",
         )
     )
     if checked:

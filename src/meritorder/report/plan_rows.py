@@ -11,11 +11,14 @@ from meritorder.report.metrics import (
     or_missing,
     pricing_title,
     saved_text,
+    spaced,
     usd_cells,
     within_sentence,
 )
 from meritorder.units import SECONDS_PER_HOUR, format_duration, format_share, format_usd, utc
 
+REALTIME: Final = "Real time"
+"""What a plan is compared with."""
 ADVICE: Final = "this advice"
 _RENTED: Final = "pool"
 
@@ -218,7 +221,7 @@ def waterfall(plan: Plan) -> Waterfall | None:
     if plan.baseline_usd is None or not plan.waterfall:
         return None
     return Waterfall(
-        start=capital(plan.baseline) or "Today",
+        start=REALTIME,
         end="This plan",
         from_usd=plan.baseline_usd,
         to_usd=plan.total_usd,
@@ -245,13 +248,21 @@ def models(plan: Plan) -> str:
     return ", ".join(dict.fromkeys(filter(None, named)))
 
 
-def bounds(plan: Plan) -> str:
-    """Return how cheap it can be at best, and how far the plan is from it."""
-    return (
-        f"Planned at {format_usd(plan.planned_usd)}: no plan with these offers and promises costs less than "
-        f"{format_usd(plan.bound_usd)} (gap {format_share(plan.gap, 1)}), and saturated machines at the lowest "
-        f"prices would cost {format_usd(plan.hard_bound_usd)}."
+def cost(plan: Plan) -> str:
+    """Return what the plan costs, and what the programme had said if that differs."""
+    total, planned = usd_cells([plan.total_usd, plan.planned_usd])
+    return total if total == planned else f"{total} as simulated, {planned} as planned"
+
+
+def bounds(plan: Plan) -> list[str]:
+    """Return how cheap it can be at best, how far the plan is from it, and what tokens would cost instead."""
+    least = (
+        f"No plan with these offers and promises costs less than {format_usd(plan.bound_usd)}: this one is "
+        f"{format_share(plan.gap, 1)} above it. Saturated machines at the lowest prices would cost "
+        f"{format_usd(plan.hard_bound_usd)}."
     )
+    tokens = ", ".join(f"{format_usd(usd)} at {spaced(tier)} rates" for tier, usd in plan.tokens_usd.items())
+    return [least, f"Bought as tokens, all of it would cost {tokens}."] if tokens else [least]
 
 
 def regret(plan: Plan) -> str:
@@ -270,7 +281,7 @@ def saving(plan: Plan) -> str:
     """Return what is saved, against what, and how sure that is; "" without a baseline."""
     if plan.saving_usd is None or plan.saving_share is None:
         return ""
-    against = within_sentence(plan.baseline or "what is paid today")
+    against = within_sentence(REALTIME) + (f" ({plan.baseline})" if plan.baseline else "")
     if plan.saving_usd <= 0:
         return f"Nothing is saved against {against}."
     return saved_text(plan.saving_usd, plan.saving_share, plan.saving_interval, against)

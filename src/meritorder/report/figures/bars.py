@@ -9,7 +9,6 @@ from meritorder.comparison import Comparison, Waterfall
 from meritorder.planfile import Plan
 from meritorder.report.figures.frame import Rows, colours, figure
 from meritorder.report.metrics import (
-    capital,
     lane_title,
     pricing_title,
     usd_cells,
@@ -22,6 +21,8 @@ from meritorder.units import SECONDS_PER_HOUR, format_share, format_usd
 
 _ROW_HEIGHT: Final = 46
 _BAR_HEIGHT: Final = 14
+_ROOM: Final = "width - 72"
+"""Where a title is cut, for the amount stands to the right of it."""
 PLANNED: Final = "This plan"
 _LANES: Final = ("realtime", "deferrable")
 _PAID: Final = {
@@ -69,9 +70,9 @@ def bounds(plan: Plan, palette: Palette = LIGHT) -> alt.LayerChart:
     """Draw what is paid today and what the plan costs, by pricing model, over what no plan can cost less than."""
     alone = {"Proven bound": plan.bound_usd, "Saturated machines at the lowest prices": plan.hard_bound_usd}
     if plan.baseline_usd is not None:
-        alone = {capital(plan.baseline) or "Today": plan.baseline_usd, **alone}
-    order = sorted([*alone, PLANNED], key=lambda name: -alone.get(name, plan.planned_usd))
-    amounts = dict(zip(order, usd_cells([alone.get(name, plan.planned_usd) for name in order]), strict=True))
+        alone = {"Real time": plan.baseline_usd, **alone}
+    order = sorted([*alone, PLANNED], key=lambda name: -alone.get(name, plan.total_usd))
+    amounts = dict(zip(order, usd_cells([alone.get(name, plan.total_usd) for name in order]), strict=True))
     parts = {name: [("total", name, usd)] for name, usd in alone.items()}
     parts[PLANNED] = [
         (pricing_kind(model), pricing_title(model), max(usd, 0.0)) for model, usd in plan.by_pricing_model.items()
@@ -173,7 +174,7 @@ def _stacked(
 
 def _labelled(bars: alt.Chart, rows: Rows, palette: Palette, description: str) -> alt.LayerChart:
     """Put the title of each row above its bar at the left, and its amount at the right."""
-    titles, amounts = _text("title", "left", 0, palette), _text("amount", "right", "width", palette)
+    titles, amounts = _text("title", "left", 0, palette, _ROOM), _text("amount", "right", "width", palette)
     count = len({row["row"] for row in rows})
     return figure(
         [bars, titles, amounts],
@@ -188,11 +189,13 @@ def _row() -> alt.Y:
     return alt.Y("row:O", axis=None, scale=alt.Scale(paddingInner=0, paddingOuter=0))
 
 
-def _text(field: str, align: Literal["left", "right"], place: int | str, palette: Palette) -> alt.Chart:
+def _text(
+    field: str, align: Literal["left", "right"], place: int | str, palette: Palette, limit: str = "width"
+) -> alt.Chart:
     chart: alt.Chart = (
         alt.Chart()
         .transform_aggregate([alt.AggregatedFieldDef(op="min", field=field, **{"as": field})], groupby=["row"])
-        .mark_text(align=align, baseline="bottom", dy=-9, color=palette.ink)
+        .mark_text(align=align, baseline="bottom", dy=-9, color=palette.ink, limit=alt.ExprRef(limit))
         .encode(x=alt.value(place), y=_row(), text=f"{field}:N")
     )
     return chart
