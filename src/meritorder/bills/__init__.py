@@ -15,10 +15,12 @@ from meritorder.bills.figures import (
     token_spend,
 )
 from meritorder.bills.report import FileReport, Invoice, Report
+from meritorder.bills.selection import MACHINES, chosen, may_wait, non_production, tag, tag_pairs
 
 __all__ = [
     "COMMITMENTS",
     "ESR_DENOMINATOR",
+    "MACHINES",
     "Bill",
     "Figures",
     "FileReport",
@@ -26,12 +28,17 @@ __all__ = [
     "Purchase",
     "Report",
     "by",
+    "chosen",
     "commitments",
     "could_wait_usd",
     "figures",
     "hourly",
     "inference",
+    "may_wait",
+    "non_production",
     "read",
     "resources",
+    "tag",
+    "tag_pairs",
     "token_spend",
 ]

@@ -32,7 +32,7 @@ _TAG_PREFIX: Final = re.compile(r"^(user|aws)[:_]")
 
 @cache
 def rules() -> dict[str, list[dict[str, str]]]:
-    """Return the table of rules, by kind of rule: `rule`, `tier`, `token_type`, `tag`, `patience`."""
+    """Return the table of rules, by kind of rule: `rule`, `tier`, `token_type`, `tag`, `patience`, `stage`."""
     table: dict[str, list[dict[str, str]]] = tomllib.loads(
         files("meritorder.bills").joinpath("inference.toml").read_text(encoding="utf-8")
     )
@@ -143,6 +143,13 @@ def may_wait() -> pl.Expr:
     """Return whether the tags of each row say that its work may wait."""
     return pl.col("tags").map_batches(
         lambda tags: _over_distinct(tags, _matcher("patience")).is_not_null(), return_dtype=pl.Boolean
+    )
+
+
+def non_production() -> pl.Expr:
+    """Return whether the tags of each row say that it is no production system."""
+    return pl.col("tags").map_batches(
+        lambda tags: _over_distinct(tags, _matcher("stage")).is_not_null(), return_dtype=pl.Boolean
     )
 
 

@@ -2,10 +2,8 @@
 
 from functools import cache
 from typing import Any, Final
-from urllib.parse import urlsplit
 
 import vl_convert
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from meritorder.comparison import Comparison
@@ -14,18 +12,17 @@ from meritorder.report.metrics import (
     MISSING,
     lane_title,
     metrics,
-    or_missing,
     per_request,
     ratio_text,
     saving_text,
-    times,
     title_of,
     usd_cells,
     waterfall_cells,
     waterfall_title,
 )
+from meritorder.report.page import environment
 from meritorder.report.palette import DARK, LIGHT, THEMED, css
-from meritorder.units import format_duration, format_share, format_usd, utc
+from meritorder.units import utc
 
 _TEMPLATE: Final = "compare.html.j2"
 
@@ -34,7 +31,7 @@ def render(comparison: Comparison) -> str:
     """Return the whole page; all text of the user's is escaped."""
     charts = _charts(comparison)
     return (
-        _environment()
+        environment()
         .get_template(_TEMPLATE)
         .render(
             answer=comparison,
@@ -56,41 +53,11 @@ def render(comparison: Comparison) -> str:
     )
 
 
-def _environment() -> Environment:
-    environment = Environment(
-        loader=PackageLoader("meritorder.report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {
-        "duration": lambda seconds: or_missing(seconds, format_duration),
-        "share": lambda share: or_missing(share, format_share),
-        "usd": lambda usd: or_missing(usd, format_usd),
-        "count": lambda number: or_missing(number, lambda n: f"{n:,}"),
-        "times": times,
-        "spaced": lambda name: name.replace("_", " "),
-        "web": _is_web,
-        "host": lambda address: urlsplit(address).netloc.removeprefix("www."),
-    }
-    return environment
-
-
 @cache
 def _bundle() -> str:
     """Return Vega, Vega-Lite and Vega-Embed as one script that loads nothing."""
     bundle: str = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;")
     return bundle.replace("</script", "<\\/script")
-
-
-def _is_web(source: str) -> bool:
-    """Say whether a source is an address that may be linked to."""
-    try:
-        address = urlsplit(source)
-    except ValueError:
-        return False
-    return address.scheme in {"http", "https"} and bool(address.netloc)
 
 
 def _charts(comparison: Comparison) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """The answer as JSON: versioned, in a stable order, and pleasant to read."""
 
 import re
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
@@ -15,10 +15,13 @@ _BLANK: Final = re.compile(rb"\s+")
 
 def encode(comparison: Comparison) -> bytes:
     """Write the answer as indented JSON, `schema` first, every array of numbers on one line."""
-    fields = msgspec.structs.asdict(comparison)
-    document = {"schema": fields.pop("schema"), **fields}
-    indented = msgspec.json.format(msgspec.json.encode(document), indent=2)
-    return _NUMBERS.sub(_on_one_line, indented) + b"\n"
+    return indented(msgspec.structs.asdict(comparison))
+
+
+def indented(fields: dict[str, Any]) -> bytes:
+    """Write the fields of an answer as indented JSON, `schema` first, every array of numbers on one line."""
+    document = {"schema": fields["schema"], **fields}
+    return _NUMBERS.sub(_on_one_line, msgspec.json.format(msgspec.json.encode(document), indent=2)) + b"\n"
 
 
 def decode(document: bytes, *, where: str | None = None) -> Comparison:

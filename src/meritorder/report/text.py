@@ -1,18 +1,16 @@
 """The answer in a terminal: the sentence first, then the numbers behind it, then how sure they are."""
 
-import unicodedata
 from collections.abc import Iterator
-from typing import Final, Literal
-from urllib.parse import urlsplit
+from typing import Final
 
-from rich.box import SIMPLE_HEAD
 from rich.cells import cell_len
 from rich.console import Console, RenderableType
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from meritorder.comparison import Arrangement, Comparison, PriceUsed, TraceSummary, Waterfall
+from meritorder.comparison import Arrangement, Comparison, TraceSummary, Waterfall
+from meritorder.report.blocks import bullets, headed, narrow, plain, section, stack
 from meritorder.report.metrics import (
     Metric,
     lane_title,
@@ -26,14 +24,14 @@ from meritorder.report.metrics import (
     waterfall_cells,
     waterfall_title,
 )
+from meritorder.report.prices_used import prices_used
 from meritorder.report.steps import Bar, steps
-from meritorder.units import format_duration, format_share, format_usd
+from meritorder.units import format_duration, format_share
 
 _INDENT: Final = 2
 _READING_WIDTH: Final = 100
 _TITLE_WIDTH: Final = 30
 _BAR_WIDTH: Final = 44
-_PRICE_TABLE_WIDTH: Final = 116
 _BEST, _BASELINE, _BROKEN = "▸", "◦", "✗"
 _LEGEND: Final = {
     _BEST: "cheapest that keeps every promise",
@@ -54,8 +52,8 @@ def render(comparison: Comparison, console: Console) -> None:
 
 def _blocks(comparison: Comparison, width: int) -> Iterator[RenderableType]:
     reading = min(width, _READING_WIDTH)
-    yield _narrow(_plain(comparison.sentence, "bold"), reading)
-    yield _narrow(_plain(_what_was_read(comparison), "dim"), reading)
+    yield narrow(plain(comparison.sentence, "bold"), reading)
+    yield narrow(plain(_what_was_read(comparison), "dim"), reading)
     yield _arrangements(comparison, width)
     if lanes := _lanes(comparison):
         yield lanes
@@ -67,55 +65,9 @@ def _blocks(comparison: Comparison, width: int) -> Iterator[RenderableType]:
     if comparison.assumptions:
         yield _assumptions(comparison, reading)
     if comparison.prices:
-        yield _prices(comparison.prices, width)
+        yield prices_used(comparison.prices, width)
     if comparison.warnings:
-        yield _section(
-            "Warnings", "", _bullets([_plain(text) for text in comparison.warnings], reading, "! ", "yellow")
-        )
-
-
-def _plain(text: str, style: str = "") -> Text:
-    """Return text of the user's as it stands: no markup, and nothing that steers a terminal."""
-    shown = "".join("�" if unicodedata.category(c) == "Cc" else c for c in " ".join(text.split()))
-    return Text(shown, style=style)
-
-
-def _narrow(text: RenderableType, width: int) -> Table:
-    """Keep running text to a width that is easy to read."""
-    table = Table.grid()
-    table.add_column(max_width=width)
-    table.add_row(text)
-    return table
-
-
-def _stack(*rows: RenderableType) -> Table:
-    table = Table.grid()
-    table.add_column()
-    for row in rows:
-        table.add_row(row)
-    return table
-
-
-def _section(title: str, subtitle: str, *bodies: RenderableType) -> Table:
-    return _stack(Text.assemble((title, "bold"), (f"  {subtitle}" if subtitle else "", "dim")), *bodies)
-
-
-def _columns(*headings: str, numbers: int) -> Table:
-    """Return an empty table whose last `numbers` columns are right-aligned."""
-    table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False, header_style="none")
-    for place, heading in enumerate(headings):
-        justify: Literal["left", "right"] = "right" if place >= len(headings) - numbers else "left"
-        table.add_column(heading, justify=justify, no_wrap=True, vertical="bottom")
-    return table
-
-
-def _bullets(texts: list[Text], width: int, mark: str = "· ", style: str = "dim") -> Table:
-    table = Table.grid()
-    table.add_column(width=cell_len(mark), style=style)
-    table.add_column(max_width=width - cell_len(mark))
-    for text in texts:
-        table.add_row(mark, text)
-    return table
+        yield section("Warnings", "", bullets([plain(text) for text in comparison.warnings], reading, "! ", "yellow"))
 
 
 def _what_was_read(comparison: Comparison) -> str:
@@ -137,16 +89,16 @@ def _marks(comparison: Comparison, arrangement: Arrangement) -> str:
 
 def _arrangements(comparison: Comparison, width: int) -> RenderableType:
     columns = metrics(comparison)
-    titles = [_plain(arrangement.title) for arrangement in comparison.arrangements]
+    titles = [plain(arrangement.title) for arrangement in comparison.arrangements]
     shown = _that_fit(columns, width - max(map(len, titles), default=0) - 3)
-    table = _columns(" ", "", *("\n".join(column.short) for column in shown), numbers=len(shown))
+    table = headed(" ", "", *("\n".join(column.short) for column in shown), numbers=len(shown))
     marks = [_marks(comparison, arrangement) for arrangement in comparison.arrangements]
     for row, (mark, title, arrangement) in enumerate(zip(marks, titles, comparison.arrangements, strict=True)):
         style = "bold" if mark == _BEST else "" if arrangement.feasible else "dim"
         table.add_row(Text(mark, _MARK_STYLE.get(mark, "")), title, *(c.cells[row] for c in shown), style=style)
     legend = "   ".join(f"{mark} {meaning}" for mark, meaning in _LEGEND.items() if mark in marks)
     notes = [
-        _plain(f"{arrangement.title}: {note}", "dim")
+        plain(f"{arrangement.title}: {note}", "dim")
         for arrangement in comparison.arrangements
         for note in arrangement.notes
     ]
@@ -155,7 +107,7 @@ def _arrangements(comparison: Comparison, width: int) -> RenderableType:
         notes.append(
             Text(f"No room here for: {', '.join(rest)}; a wider terminal, --json and --html have them.", "dim")
         )
-    return _stack(table, Text(f"\n{legend}", "dim"), _bullets(notes, min(width, _READING_WIDTH)))
+    return stack(table, Text(f"\n{legend}", "dim"), bullets(notes, min(width, _READING_WIDTH)))
 
 
 def _that_fit(columns: list[Metric], width: int) -> list[Metric]:
@@ -179,15 +131,15 @@ def _lanes(comparison: Comparison) -> RenderableType | None:
         [lane.average_usd_per_request and lane.average_usd_per_request * unit.count for _, lane in rows]
     )
     totals = usd_cells([lane.total_usd for _, lane in rows])
-    table = _columns("", "", "requests", "cost", "\n".join(("charged", *unit.short)), "plain\naverage", numbers=4)
+    table = headed("", "", "requests", "cost", "\n".join(("charged", *unit.short)), "plain\naverage", numbers=4)
     before = ""
     for row, (arrangement, lane) in enumerate(rows):
         title = "" if arrangement.name == before else arrangement.title
         before = arrangement.name
         cells = (f"{lane.requests:,}", totals[row], charged[row], average[row])
-        table.add_row(_plain(title), _plain(lane_title(lane.lane)), *cells)
+        table.add_row(plain(title), plain(lane_title(lane.lane)), *cells)
     rule = Text("Real time pays what its fleet would cost alone; deferrable pays the rest.", "dim")
-    return _section("Cost by lane", "", rule, table)
+    return section("Cost by lane", "", rule, table)
 
 
 def _waterfall(comparison: Comparison, waterfall: Waterfall, width: int) -> RenderableType:
@@ -201,12 +153,10 @@ def _waterfall(comparison: Comparison, waterfall: Waterfall, width: int) -> Rend
     table.add_column(no_wrap=True)
     table.add_column(justify="right", no_wrap=True)
     for title, bar, amount in zip(titles, bars, amounts, strict=True):
-        table.add_row(_plain(title), _drawn(bar), amount, style="bold" if bar.kind == "total" else "")
-    why = [
-        Text.assemble(_plain(part.title), ": ", _plain(part.why), style="dim") for part in waterfall.parts if part.why
-    ]
-    heading = _plain(waterfall_title(comparison, waterfall)).plain
-    return _section(heading, "", table, _bullets(why, min(width, _READING_WIDTH)))
+        table.add_row(plain(title), _drawn(bar), amount, style="bold" if bar.kind == "total" else "")
+    why = [Text.assemble(plain(part.title), ": ", plain(part.why), style="dim") for part in waterfall.parts if part.why]
+    heading = plain(waterfall_title(comparison, waterfall)).plain
+    return section(heading, "", table, bullets(why, min(width, _READING_WIDTH)))
 
 
 def _drawn(bar: Bar) -> Text:
@@ -215,64 +165,17 @@ def _drawn(bar: Bar) -> Text:
 
 def _break_even(comparison: Comparison, width: int) -> RenderableType:
     share = or_missing(comparison.break_even_utilization, format_share)
-    return _section("Break-even", f"{share} utilisation", _narrow(_plain(comparison.break_even_note), width))
+    return section("Break-even", f"{share} utilisation", narrow(plain(comparison.break_even_note), width))
 
 
 def _confidence(comparison: Comparison, width: int) -> RenderableType:
     texts = [saving_text(comparison), ratio_text(comparison), *comparison.performance]
-    return _section("How sure", "", _bullets([_plain(text) for text in texts if text], width))
+    return section("How sure", "", bullets([plain(text) for text in texts if text], width))
 
 
 def _assumptions(comparison: Comparison, width: int) -> RenderableType:
     lines = [
-        Text.assemble(_plain(a.text), ("  change with ", "dim"), _plain(a.option, "cyan"))
-        if a.option
-        else _plain(a.text)
+        Text.assemble(plain(a.text), ("  change with ", "dim"), plain(a.option, "cyan")) if a.option else plain(a.text)
         for a in comparison.assumptions
     ]
-    return _section("Assumed", "not in the input", _bullets(lines, width))
-
-
-def _prices(prices: list[PriceUsed], width: int) -> RenderableType:
-    body = _price_table(prices) if width >= _PRICE_TABLE_WIDTH else _price_list(prices)
-    return _section("Prices used", "--json and --html give each address in full", body)
-
-
-def _price_table(prices: list[PriceUsed]) -> Table:
-    table = _columns("what", "provider", "pricing", "price", "", "as of", "source", "used for", numbers=0)
-    table.columns[3].justify = "right"
-    for column in (table.columns[0], table.columns[-1]):
-        column.no_wrap = False
-    for price in prices:
-        before = (
-            price.what,
-            price.provider,
-            _spaced(price.pricing_model),
-            format_usd(price.usd),
-            f"/ {price.unit}",
-            price.as_of,
-        )
-        table.add_row(*map(_plain, before), _source(price.source), _plain(price.used_for))
-    return table
-
-
-def _price_list(prices: list[PriceUsed]) -> Table:
-    table = Table.grid(padding=(0, 2, 0, 0))
-    table.add_column(justify="right", no_wrap=True)
-    table.add_column()
-    for price in prices:
-        what = _plain(" · ".join((price.what, price.provider, _spaced(price.pricing_model))))
-        origin = Text.assemble(_source(price.source), f" · {price.as_of} · for {price.used_for}", style="dim")
-        table.add_row(_plain(f"{format_usd(price.usd)} / {price.unit}"), _stack(what, origin))
-    return table
-
-
-def _spaced(name: str) -> str:
-    return name.replace("_", " ")
-
-
-def _source(source: str) -> Text:
-    address = urlsplit(source)
-    if address.scheme not in {"http", "https"} or not address.hostname:
-        return _plain(source)
-    return _plain(address.hostname.removeprefix("www."), f"link {address.geturl()}")
+    return section("Assumed", "not in the input", bullets(lines, width))

@@ -1,0 +1,151 @@
+"""Dollars per request, from the bill that was really paid: idle capacity is charged to what it waited for."""
+
+from typing import Final
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from meritorder import bills, traces
+from meritorder.bills import COMMITMENTS, Purchase
+from meritorder.errors import BillError
+from meritorder.findings import Charged, RequestCosts
+from meritorder.study.audit.pools import Fleet, machine_hours
+from meritorder.study.audit.use import OUTPUT_WEIGHT, share_used, work_by_hour
+from meritorder.units import SECONDS_PER_HOUR, format_usd, usd_per_mtok
+
+Floats = NDArray[np.float64]
+
+_PAID: Final = (Purchase.ON_DEMAND, Purchase.SPOT, Purchase.CAPACITY_BLOCK, *COMMITMENTS)
+_MOST_TENANTS: Final = 20
+_ALL: Final = "all requests"
+_UNNAMED: Final = "(not named)"
+
+
+def charge(
+    bill: bills.Bill, fleet: Fleet, trace: traces.Trace, serving: tuple[tuple[str, str], ...] = ()
+) -> RequestCosts:
+    """Charge the machine hours of a bill to the requests that they served.
+
+    In each hour what was paid is shared out by work; hours without a request are shared out over all. The idle part is
+    what was paid beyond the share of the machines that the work took at the pace of the fleet's own busiest hours.
+
+        usd of a request = sum_hours paid[h] * work / work[h] + what was paid in empty hours * work / all work
+
+    Args:
+        bill: The bill.
+        fleet: Its machine hours.
+        trace: The requests.
+        serving: Charges that served them, as (column, glob); empty takes all machines and commitments for inference.
+
+    Raises:
+        BillError: The trace and the bill have no hour in common, or no charge is of machines.
+    """
+    paid, hours_of = _paid(bill, fleet, serving)
+    dated = trace.epoch_s is not None and not trace.report.session_clock
+    known, work, at = _aligned(fleet, trace, paid, dated=dated)
+    if not dated:
+        paid, hours_of = np.full(len(work), paid.mean()), np.full(len(work), hours_of.mean())
+    used = share_used(known, work, hours_of)
+    total_usd, empty = float(paid[known].sum()), known & (work <= 0)
+    busy_usd = float((paid * used)[known].sum())
+    weight = _weights(trace)
+    all_work = float(work[known].sum())
+    inside = (at >= 0) & (at < len(work)) & known[np.clip(at, 0, len(work) - 1)]
+    per_work = np.divide(paid, work, out=np.zeros_like(work), where=work > 0)
+    spread = float(paid[empty].sum()) / all_work
+    usd = np.where(inside, weight * (per_work[np.clip(at, 0, len(work) - 1)] + spread), 0.0)
+    requests = trace.requests.with_columns(usd=usd, inside=inside).filter("inside")
+    idle = 1 - busy_usd / total_usd if total_usd else 0.0
+    return RequestCosts(
+        total=_charged(_ALL, requests, idle),
+        by_model=_by(requests, "model", idle),
+        by_tenant=_by(requests, "tenant", idle)[:_MOST_TENANTS],
+        machine_hours_paid=float(hours_of[known].sum()),
+        machine_hours_used=float((hours_of * used)[known].sum()),
+        hours=int(known.sum()),
+        hours_without_requests=int(empty.sum()),
+        basis=_basis(serving, total_usd, dated=dated),
+    )
+
+
+def _paid(bill: bills.Bill, fleet: Fleet, serving: tuple[tuple[str, str], ...]) -> tuple[Floats, Floats]:
+    """Return what was paid for machines in each hour, unused commitments included, and machine hours."""
+    of_machines = pl.col("kind").is_in([*bills.MACHINES, "commitment", "tagged", "selected"])
+    lines = bill.charges.filter(of_machines & pl.col("purchase").is_in([str(purchase) for purchase in _PAID]))
+    if serving:
+        lines = lines.filter(bills.chosen(lines.head(0).collect(), serving))
+    shape = bills.hourly(lines.with_columns(counted=machine_hours()), "counted")
+    if not shape.height:
+        what = "no charge of a machine matches" if serving else "it has no charges of machines"
+        raise BillError(
+            what, where="--serving" if serving else None, fix="--serving tag:KEY=VALUE says which served it"
+        )
+    at = (shape["hour"] - fleet.start).dt.total_hours().to_numpy()
+    inside = (at >= 0) & (at < fleet.hours)
+    paid, hours = np.zeros(fleet.hours), np.zeros(fleet.hours)
+    np.add.at(paid, at[inside], shape["amortised_usd"].fill_null(0.0).to_numpy()[inside])
+    machine = inside & shape["counted"].to_numpy()
+    np.add.at(hours, at[machine], shape["quantity"].fill_null(0.0).to_numpy()[machine])
+    return paid, hours
+
+
+def _aligned(
+    fleet: Fleet, trace: traces.Trace, paid: Floats, *, dated: bool
+) -> tuple[NDArray[np.bool_], Floats, NDArray[np.int64]]:
+    """Return the hours that both know, the work in each, and the hour of each request."""
+    arrived = trace.requests["arrived_s"].to_numpy()
+    if not dated:
+        hours = max(1, int(np.ceil(trace.span_s / SECONDS_PER_HOUR - 1e-9)))
+        at = np.minimum((arrived // SECONDS_PER_HOUR).astype(np.int64), hours - 1)
+        amounts = np.bincount(at, weights=_weights(trace), minlength=hours).astype(np.float64)
+        return np.ones(hours, np.bool_), amounts, np.asarray(at, np.int64)
+    known, work = work_by_hour(fleet, trace)
+    if not (known & (work > 0)).any():
+        raise BillError(
+            f"the bill covers {fleet.start:%Y-%m-%d} and {len(paid)} hours from there, the trace is of another time",
+            where="--trace",
+            fix="give a trace of the time of the bill, or one that tells no dates",
+        )
+    since_s = (trace.epoch_s or 0.0) - fleet.start.timestamp() + arrived
+    return known, work, np.floor(since_s / SECONDS_PER_HOUR).astype(np.int64)
+
+
+def _weights(trace: traces.Trace) -> Floats:
+    requests = trace.requests
+    fresh = (requests["input_tokens"] - requests["cached_tokens"]).to_numpy().astype(float)
+    return np.asarray(fresh + OUTPUT_WEIGHT * requests["output_tokens"].to_numpy())
+
+
+def _charged(name: str, requests: pl.DataFrame, idle: float) -> Charged:
+    usd = float(requests["usd"].sum())
+    tokens = sum(int(requests[name].cast(pl.Int64).sum()) for name in ("input_tokens", "output_tokens"))
+    return Charged(
+        name=name,
+        requests=requests.height,
+        tokens=tokens,
+        usd=usd,
+        idle_usd=usd * idle,
+        usd_per_request=usd / max(1, requests.height),
+        usd_per_mtok=usd_per_mtok(usd, max(1, tokens)),
+    )
+
+
+def _by(requests: pl.DataFrame, column: str, idle: float) -> list[Charged]:
+    if not requests[column].is_not_null().any():
+        return []
+    named = requests.with_columns(pl.col(column).cast(pl.String).fill_null(_UNNAMED))
+    parts = [_charged(str(key[0]), rows, idle) for key, rows in named.group_by(column)]
+    return sorted(parts, key=lambda part: (-part.usd, part.name))
+
+
+def _basis(serving: tuple[tuple[str, str], ...], usd: float, *, dated: bool) -> list[str]:
+    which = ", ".join(f"{column}={glob}" for column, glob in serving) or "all machines and commitments for inference"
+    said = [
+        f"{format_usd(usd)} of {which} is charged; tokens that were bought from an API are not",
+        f"a request's share is its work: input tokens that are not cached, and {OUTPUT_WEIGHT:g} for each output token",
+        "idle is what was paid beyond the work, at the pace of the fleet's own busiest hours (99th percentile)",
+    ]
+    if not dated:
+        said.append("the trace tells no dates: the mean cost of an hour of the bill is charged to each of its hours")
+    return said

@@ -1,0 +1,53 @@
+"""What every kind of finding may look at beside the ledger."""
+
+import shlex
+from dataclasses import dataclass
+from pathlib import Path
+
+from meritorder.study.audit.market import Market
+from meritorder.study.audit.use import Use
+
+_A_TRACE = "requests.csv"
+_A_MODEL = "MODEL"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Context:
+    """What every kind of finding may look at beside the ledger.
+
+    Args:
+        market: Prices.
+        use: What the machines did; None if only the bill is known.
+        bill: The bill's files, as the user named them.
+        trace: The trace's files, as the user named them.
+        model: Model that the machines serve, "" if the user does not say.
+    """
+
+    market: Market
+    use: Use | None
+    bill: tuple[Path | str, ...]
+    trace: tuple[str, ...] = ()
+    model: str = ""
+
+    @property
+    def bill_words(self) -> str:
+        """The bill, as arguments of a command."""
+        return " ".join(shlex.quote(str(path)) for path in self.bill)
+
+    @property
+    def plan(self) -> str:
+        """The command that plans on this bill."""
+        first = shlex.quote(str(self.bill[0])) if self.bill else "BILL"
+        return f"meritorder plan {self._trace} --model {self._model} --bill {first}"
+
+    def compare(self, options: str) -> str:
+        """Return the command that compares arrangements of the trace."""
+        return f"meritorder compare {self._trace} --model {self._model} {options}"
+
+    @property
+    def _trace(self) -> str:
+        return " ".join(map(shlex.quote, self.trace)) or _A_TRACE
+
+    @property
+    def _model(self) -> str:
+        return shlex.quote(self.model) if self.model else _A_MODEL
