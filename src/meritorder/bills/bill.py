@@ -232,7 +232,7 @@ def _check_currency(groups: pl.DataFrame) -> None:
         .sort("rows", descending=True)
         .rows()
     )
-    said = ", ".join(f"{currency} in {rows} rows" for currency, rows in by_currency)
+    said = ", ".join(f"{currency} in {rows} row{'s' if rows != 1 else ''}" for currency, rows in by_currency)
     where = groups["source"].item(0) if groups.height else None
     if len(by_currency) > 1:
         raise BillError(f"the bill mixes currencies: {said}", where=where, fix="read the bills of each currency apart")

@@ -83,14 +83,19 @@ def what_was_read(audit: Audit) -> str:
 
 
 def reconciled(audit: Audit) -> str:
-    """Return whether what was read is all that the files state, and by how much it is not."""
+    """Return whether what was read is all that the files state, by how much it is not, and what was paid back."""
     read = audit.bill
     if abs(read.difference_usd) < 0.005:
-        return f"Every dollar in the files is accounted for: {format_usd(audit.total_usd, 2)}."
-    return (
-        f"The files state {format_usd(read.stated_usd, 2)}; {format_usd(audit.total_usd, 2)} is counted, "
-        f"{format_usd(read.difference_usd, 2)} of copies and unusable rows is not."
-    )
+        said = f"Every dollar in the files is accounted for: {format_usd(audit.total_usd, 2)}."
+    else:
+        said = (
+            f"The files state {format_usd(read.stated_usd, 2)}; {format_usd(audit.total_usd, 2)} is counted, "
+            f"{format_usd(read.difference_usd, 2)} of copies and unusable rows is not."
+        )
+    if not read.negative_rows:
+        return said
+    negative = format_usd(read.negative_usd, 2)
+    return f"{said} {negative} of refunds, credits and corrections ({read.negative_rows:,} rows) are in it."
 
 
 def requests_sentence(costs: RequestCosts) -> str:

@@ -43,6 +43,11 @@ class Machine:
     instance: str
 
     @property
+    def key(self) -> str:
+        """Its name in a plan, as `plan.offers.machine_of` makes it of an offer."""
+        return " ".join(part for part in (self.provider, self.region, self.instance) if part)
+
+    @property
     def label(self) -> str:
         """Short name for texts."""
         return f"{self.instance} in {self.region}" if self.region else self.instance
