@@ -115,7 +115,8 @@ def uses(draw: st.DrawFn) -> Use:
 def test_each_step_takes_from_the_ledger_just_what_it_tells(lines: list[Row], use: Use) -> None:
     with TemporaryDirectory() as folder:
         bill = read(lines, folder)
-        fleet = pools.read(bill)
+        groups = bills.inference(bill.groups)
+        fleet = pools.read(bills.by_hour(bill.lines, groups), groups)
         ledger = open_ledger(bill, fleet, months=1.0)
     if fleet is None:
         return

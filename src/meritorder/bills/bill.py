@@ -54,11 +54,13 @@ class Bill:
         groups: The same charges summed over time and resources: few rows, in memory, with `rows`, the sums,
             `unlisted_usd` (amortised cost of rows without a list price), `first` and `last` (the period that
             they cover). Every figure that needs no time is made from these.
+        lines: Line items with the `group` that each is in; lazy. For figures over time, cheaper than `charges`.
         report: What was read, and what was wrong with it.
     """
 
     charges: pl.LazyFrame
     groups: pl.DataFrame
+    lines: pl.LazyFrame
     report: Report
 
 
@@ -67,6 +69,7 @@ def read(
     *,
     format: str | None = None,  # noqa: A002 - the option's name
     select: Sequence[tuple[str, str]] = (),
+    apart: Sequence[str] = (),
     strict: bool = False,
 ) -> Bill:
     """Read bills: files of any known format, or folders of them, of one month or many.
@@ -75,6 +78,7 @@ def read(
         sources: Files or folders.
         format: Name of the format of all the files; None to find it by their columns.
         select: Further charges that are inference, as (column, glob) or ("tag:KEY", glob).
+        apart: Further columns of CHARGES that groups are to keep apart, such as `resource`.
         strict: Refuse a bill with unreadable rows, duplicates or warnings, rather than report them.
 
     Raises:
@@ -82,10 +86,11 @@ def read(
     """
     paths = files.find([sources] if isinstance(sources, str | Path) else sources)
     opened = [_open(path, label, format) for path, label in zip(paths, _labels(paths), strict=True)]
-    lines = _grouped(pl.concat([lines for _, lines in opened]), select)
+    dimensions = _dimensions([*dict(select), *apart])
+    lines = _grouped(pl.concat([lines for _, lines in opened]), dimensions)
     try:
         lines, duplicates = _without_duplicates(lines)
-        groups = _sum(lines, select)
+        groups = _sum(lines, dimensions)
     except pl.exceptions.PolarsError as error:
         where = ", ".join(path.name for path in paths[:3])
         raise BillError(f"the bill cannot be read: {str(error).splitlines()[0]}", where=where) from error
@@ -102,7 +107,7 @@ def read(
         raise BillError(why, where=paths[0].name, fix="; ".join(summary.refusals) or None)
     if strict and summary.problems:
         raise BillError("; ".join(summary.problems), where=paths[0].name)
-    return Bill(charges=_classified(lines, good), groups=good, report=summary)
+    return Bill(charges=_classified(lines, good), groups=good, lines=lines, report=summary)
 
 
 def _labels(paths: Sequence[Path]) -> list[str]:
@@ -155,17 +160,17 @@ def _hashes(fields: Fields, columns: dict[str, pl.Expr], identity: list[pl.Expr]
     return {"line_hash": fingerprint([*map(pl.col, names), *tags])}
 
 
-def _grouped(lines: pl.LazyFrame, select: Sequence[tuple[str, str]]) -> pl.LazyFrame:
+def _grouped(lines: pl.LazyFrame, dimensions: Sequence[str]) -> pl.LazyFrame:
     """Add `group`: equal for line items that differ only in time, resource and amount."""
-    return lines.with_columns(group=fingerprint(map(pl.col, _dimensions(select))))
+    return lines.with_columns(group=fingerprint(map(pl.col, dimensions)))
 
 
-def _dimensions(select: Sequence[tuple[str, str]]) -> list[str]:
-    """Return the columns that groups keep apart: also those that the user selects by."""
+def _dimensions(named: Sequence[str]) -> list[str]:
+    """Return the columns that groups keep apart: also those that the user names."""
     known = {column.name for column in CHARGES if column.dtype == pl.String} - set(CLASSIFIED)
     return [
         *_GROUPED,
-        *(name for name in dict.fromkeys(dict(select)) if name in known and name not in _GROUPED),
+        *(name for name in dict.fromkeys(named) if name in known and name not in _GROUPED),
     ]
 
 
@@ -195,8 +200,7 @@ def _without_duplicates(lines: pl.LazyFrame) -> tuple[pl.LazyFrame, Duplicates]:
     return once, Duplicates(copies=copies, versions=identified - items)
 
 
-def _sum(lines: pl.LazyFrame, select: Sequence[tuple[str, str]]) -> pl.DataFrame:
-    dimensions = _dimensions(select)
+def _sum(lines: pl.LazyFrame, dimensions: Sequence[str]) -> pl.DataFrame:
     negative = (pl.col("billed_usd") < 0) & ~pl.col("purchase").is_in(COMMITMENTS)
     return (
         lines.group_by("group")

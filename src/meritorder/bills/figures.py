@@ -14,8 +14,11 @@ import polars as pl
 from meritorder.bills.charges import COMMITMENTS, Purchase
 from meritorder.bills.selection import MACHINES, may_wait, tag
 from meritorder.domain import Tier
+from meritorder.errors import BillError
+from meritorder.tables import CHARGES
 
 _USD: Final = ("billed_usd", "amortised_usd", "list_usd")
+_MEASURES: Final = ("amortised_usd", "list_usd", "quantity")
 _HOUR: Final = "1h"
 
 ESR_DENOMINATOR: Final = (
@@ -123,7 +126,15 @@ def figures(groups: pl.DataFrame) -> Figures:
 
 
 def by(groups: pl.DataFrame, *columns: str) -> pl.DataFrame:
-    """Return the sums by columns of CHARGES, or by tags (`tag:team`), dearest first."""
+    """Return the sums by columns of CHARGES, or by tags (`tag:team`), dearest first.
+
+    Raises:
+        BillError: There is no such column.
+    """
+    for name in columns:
+        if not name.startswith("tag:") and name not in groups.columns:
+            texts = ", ".join(column.name for column in CHARGES if column.dtype == pl.String)
+            raise BillError(f"no column {name} to add up by", where="--by", fix=f"use tag:KEY or {texts}")
     keys = [tag(name.removeprefix("tag:")).alias(name) if name.startswith("tag:") else pl.col(name) for name in columns]
     sums = groups.group_by(keys).agg(pl.col(_USD).sum(), pl.col("rows").sum())
     return sums.sort("amortised_usd", *columns, descending=[True, *([False] * len(columns))])
@@ -186,23 +197,44 @@ def hourly(charges: pl.LazyFrame, *columns: str) -> pl.DataFrame:
         charges: `Bill.charges`, or some of them.
         columns: Columns of CHARGES to keep apart, such as `kind`, `instance_type`, `purchase`.
     """
+    spread = _spread(charges, *columns)
+    return spread.group_by(*columns, "hour").agg(pl.col(_MEASURES).sum()).sort("hour", *columns)
+
+
+def by_hour(lines: pl.LazyFrame, groups: pl.DataFrame) -> pl.DataFrame:
+    """Return the shape of spend of groups: as `hourly`, with the columns of the group, and `step_h`.
+
+    Args:
+        lines: `Bill.lines`.
+        groups: `Bill.groups`, or some of them.
+
+    Returns:
+        A row for each group, hour and `step_h`, the hours that the charge is for. `billed_usd` and the other sums of
+        the groups are left out.
+    """
+    known = lines.filter(pl.col("group").is_in(groups["group"].implode()))
+    spread = _spread(known, "group").rename({"length_h": "step_h"})
+    sums = [name for name in groups.columns if name in {*_USD, "stated_usd", "quantity", "first", "last"}]
+    return spread.join(groups.drop(sums), on="group", how="inner").sort("hour", "group")
+
+
+def _spread(charges: pl.LazyFrame, *columns: str) -> pl.DataFrame:
+    """Return a row for each hour of each charge, those alike added up; `length_h` is how many hours it had."""
     start = pl.col("period_start").dt.truncate(_HOUR)
     end = pl.col("period_end").dt.offset_by(_HOUR).dt.offset_by("-1us").dt.truncate(_HOUR)
-    measures = ("amortised_usd", "list_usd", "quantity")
     spans = (
         charges.group_by(*columns, start=start, end=pl.max_horizontal(end, start.dt.offset_by(_HOUR)))
-        .agg(pl.col(measures).sum())
-        .with_columns(pl.col(measures).cast(pl.Float64))
+        .agg(pl.col(_MEASURES).sum())
+        .with_columns(pl.col(_MEASURES).cast(pl.Float64))
         .collect(engine="streaming")
     )
     hours = pl.datetime_ranges("start", "end", _HOUR, closed="left")
     return (
         spans.with_columns(hour=hours)
-        .with_columns(pl.col(measures) / pl.col("hour").list.len())
+        .with_columns(length_h=pl.col("hour").list.len())
+        .with_columns(pl.col(_MEASURES) / pl.col("length_h"))
         .explode("hour")
-        .group_by(*columns, "hour")
-        .agg(pl.col(measures).sum())
-        .sort("hour", *columns)
+        .drop("start", "end")
     )
 
 

@@ -87,7 +87,9 @@ def audit(
     )
     with progress() as status:
         status.update("reading the bill")
-        read = bills.read(bill, format=format_, select=_selectors(select, "--select"), strict=strict)
+        chosen = _selectors(select, "--select")
+        apart = [column for column, _ in options.serving] + list(options.by)
+        read = bills.read(bill, format=format_, select=chosen, apart=apart, strict=strict)
         requests = None
         if trace:
             status.update("reading the trace")

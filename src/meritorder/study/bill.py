@@ -55,14 +55,14 @@ def terms(bill: bills.Bill, catalog: Catalog) -> Terms:
         bill: The bill.
         catalog: Says which GPUs a machine has, and how often spot machines are taken back.
     """
-    fleet = pools.read(bill)
+    groups = bills.inference(bill.groups)
+    fleet = pools.read(bills.by_hour(bill.lines, groups), groups)
     if fleet is None:
         return Terms(offers=(), reserved=(), savings_plans=(), notes=("the bill has no machine hours",))
     until = bill.report.period_end or fleet.start
     market = Market(catalog=catalog, rates=fleet.rates, until=until)
     notes: dict[str, None] = {}
     offers = _Offers(market=market, source=f"bill {', '.join(file.label for file in bill.report.files)}", notes=notes)
-    groups = bills.inference(bill.groups)
     found = [offers.make(*priced) for priced in _priced(fleet)]
     return Terms(
         offers=tuple(offer for offer in found if offer),

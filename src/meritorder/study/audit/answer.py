@@ -4,12 +4,14 @@ import datetime as dt
 from collections.abc import Callable
 from typing import Final
 
+import polars as pl
+
 from meritorder import bills, traces
 from meritorder import catalog as facts
 from meritorder.bills import utilisation
 from meritorder.comparison import Assumption
 from meritorder.errors import BillError
-from meritorder.findings import Audit, Finding, RequestCosts
+from meritorder.findings import Audit, Finding, RequestCosts, Shape
 from meritorder.study.audit import figures, pools
 from meritorder.study.audit.asks import asks
 from meritorder.study.audit.capacity import non_production, unneeded
@@ -75,7 +77,9 @@ def audit(
     """
     options = options or Options()
     progress("gathering machine hours")
-    fleet = pools.read(bill, options.serving)
+    inference = bills.inference(bill.groups)
+    by_hour = bills.by_hour(bill.lines, inference)
+    fleet = pools.read(by_hour, inference, options.serving)
     progress("looking for what is overpaid")
     paid = open_ledger(bill, fleet, figures.months(bill))
     context = _context(bill, fleet, trace, options)
@@ -84,8 +88,9 @@ def audit(
         left, more = step(left, context)
         found += more
     progress("adding up")
-    requests = _charged(bill, fleet, trace, options)
-    return _put_together(bill, options, context, paid=paid, left=left, found=found, requests=requests)
+    requests = _charged(bill, by_hour, fleet, trace, options) if trace else None
+    shape = figures.shape(by_hour)
+    return _put_together(bill, options, context, paid=paid, left=left, found=found, requests=requests, shape=shape)
 
 
 def _context(bill: bills.Bill, fleet: Fleet | None, trace: traces.Trace | None, options: Options) -> Context:
@@ -116,17 +121,15 @@ def _use(fleet: Fleet | None, trace: traces.Trace | None, options: Options) -> U
 
 
 def _charged(
-    bill: bills.Bill, fleet: Fleet | None, trace: traces.Trace | None, options: Options
-) -> RequestCosts | None:
-    if trace is None:
-        return None
+    bill: bills.Bill, by_hour: pl.DataFrame, fleet: Fleet | None, trace: traces.Trace, options: Options
+) -> RequestCosts:
     if fleet is None:
         raise BillError(
             "it has no machine hours that requests could be charged with",
             where=bill.report.files[0].label,
             fix="leave out --trace, or give the bill of the machines",
         )
-    return charge(bill, fleet, trace, options.serving)
+    return charge(by_hour, fleet, trace, options.serving)
 
 
 def _put_together(
@@ -138,6 +141,7 @@ def _put_together(
     left: Ledger,
     found: list[Finding],
     requests: RequestCosts | None,
+    shape: Shape | None,
 ) -> Audit:
     inference = bills.inference(bill.groups)
     whole, ours = figures.figures(bill.groups), figures.figures(inference)
@@ -162,7 +166,7 @@ def _put_together(
         whole_bill=whole,
         commitments=figures.commitments(inference),
         breakdowns=figures.breakdowns(inference, options.by),
-        shape=figures.shape(bill),
+        shape=shape,
         requests=requests,
         prices=context.market.prices(),
         assumptions=_assumptions(found, context, paid.months),

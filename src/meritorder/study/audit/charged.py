@@ -23,7 +23,7 @@ _UNNAMED: Final = "(not named)"
 
 
 def charge(
-    bill: bills.Bill, fleet: Fleet, trace: traces.Trace, serving: tuple[tuple[str, str], ...] = ()
+    by_hour: pl.DataFrame, fleet: Fleet, trace: traces.Trace, serving: tuple[tuple[str, str], ...] = ()
 ) -> RequestCosts:
     """Charge the machine hours of a bill to the requests that they served.
 
@@ -33,7 +33,7 @@ def charge(
         usd of a request = sum_hours paid[h] * work / work[h] + what was paid in empty hours * work / all work
 
     Args:
-        bill: The bill.
+        by_hour: The inference charges of a bill by the hour, as `bills.by_hour` makes them.
         fleet: Its machine hours.
         trace: The requests.
         serving: Charges that served them, as (column, glob); empty takes all machines and commitments for inference.
@@ -41,7 +41,7 @@ def charge(
     Raises:
         BillError: The trace and the bill have no hour in common, or no charge is of machines.
     """
-    paid, hours_of = _paid(bill, fleet, serving)
+    paid, hours_of = _paid(by_hour, fleet, serving)
     dated = trace.epoch_s is not None and not trace.report.session_clock
     known, work, at = _aligned(fleet, trace, paid, dated=dated)
     if not dated:
@@ -69,13 +69,13 @@ def charge(
     )
 
 
-def _paid(bill: bills.Bill, fleet: Fleet, serving: tuple[tuple[str, str], ...]) -> tuple[Floats, Floats]:
+def _paid(by_hour: pl.DataFrame, fleet: Fleet, serving: tuple[tuple[str, str], ...]) -> tuple[Floats, Floats]:
     """Return what was paid for machines in each hour, unused commitments included, and machine hours."""
     of_machines = pl.col("kind").is_in([*bills.MACHINES, "commitment", "tagged", "selected"])
-    lines = bill.charges.filter(of_machines & pl.col("purchase").is_in([str(purchase) for purchase in _PAID]))
+    shape = by_hour.filter(of_machines & pl.col("purchase").is_in([str(purchase) for purchase in _PAID]))
     if serving:
-        lines = lines.filter(bills.chosen(lines.head(0).collect(), serving))
-    shape = bills.hourly(lines.with_columns(counted=machine_hours()), "counted")
+        shape = shape.filter(bills.chosen(shape, serving))
+    shape = shape.with_columns(counted=machine_hours())
     if not shape.height:
         what = "no charge of a machine matches" if serving else "it has no charges of machines"
         raise BillError(

@@ -93,11 +93,14 @@ def _breakdown(groups: pl.DataFrame, name: str) -> Breakdown:
     return Breakdown(by=name, spends=[Spend(name=each, usd=usd, share=usd / total) for each, usd in sums])
 
 
-def shape(bill: bills.Bill) -> Shape | None:
-    """Return the dollars of inference over time, by how they were paid; None if they all fall in one hour."""
+def shape(by_hour: pl.DataFrame) -> Shape | None:
+    """Return the dollars of inference over time, by how they were paid; None if they all fall in one hour.
+
+    Args:
+        by_hour: The inference charges by the hour, as `bills.by_hour` makes them.
+    """
     paid = pl.when("unused").then(pl.lit("unused")).otherwise("purchase")
-    inference = bill.charges.filter(pl.col("kind").is_not_null()).with_columns(paid=paid)
-    hourly = bills.hourly(inference, "paid")
+    hourly = by_hour.group_by("hour", paid=paid).agg(pl.col("amortised_usd").sum())
     first, last = hourly["hour"].min(), hourly["hour"].max()
     if first is None or last is None or first == last:
         return None

@@ -22,7 +22,6 @@ Floats = NDArray[np.float64]
 HOURLY_UNIT: Final = r"(?i)^(1 ?)?(instance[- ]?)?(h|hrs?|hours?)$"
 """Units in which machines are counted by the hour."""
 
-_KEYS: Final = ("provider", "region", "instance_type", "purchase", "tags", "served")
 _NEGATIVE: Final = (Purchase.DISCOUNT, Purchase.CREDIT, Purchase.REFUND, Purchase.ADJUSTMENT)
 _SERVICE_TAGS: Final = ("service", "app", "application", "component", "workload", "name", "project", "team")
 _MOST_NAMED: Final = 3
@@ -157,36 +156,32 @@ def machine_hours() -> pl.Expr:
 
     To buy a commitment is no use of a machine: it has neither a list price nor an amortised cost.
     """
-    ran = pl.col("list_usd").is_not_null() | (pl.col("amortised_usd") > 0)
+    ran = (pl.col("list_usd") != 0) | (pl.col("amortised_usd") > 0)
     hourly = pl.col("unit").str.contains(HOURLY_UNIT).fill_null(value=False)
     return hourly & pl.col("instance_type").is_not_null() & ~pl.col("unused") & ran
 
 
-def read(bill: bills.Bill, serving: Sequence[tuple[str, str]] = ()) -> Fleet | None:
+def read(by_hour: pl.DataFrame, inference: pl.DataFrame, serving: Sequence[tuple[str, str]] = ()) -> Fleet | None:
     """Return the machine hours of a bill; None if it has none that are counted in hours.
 
     Args:
-        bill: The bill.
+        by_hour: Its inference charges by the hour, as `bills.by_hour` makes them.
+        inference: Its groups that are inference.
         serving: Machines that served the requests of a trace, as (column, glob); empty takes those in real time.
     """
-    inference = bills.inference(bill.groups)
-    if not inference.filter(machine_hours()).height:
-        return None
     bought = pl.col("purchase").is_in([str(p) for p in (Purchase.ON_DEMAND, Purchase.SPOT, *COMMITMENTS)])
-    machines = bill.charges.filter(pl.col("kind").is_not_null() & bought & machine_hours())
-    chosen = bills.chosen(machines.head(0).collect(), serving) if serving else pl.lit(value=True)
-    shape = bills.hourly(machines.with_columns(served=chosen.fill_null(value=False)), *_KEYS)
-    if not shape.height:
+    shape = by_hour.filter(bought & machine_hours())
+    if shape.is_empty():
         return None
     first, last = _span(inference, shape)
     hours = int((last - first).total_seconds() // SECONDS_PER_HOUR)
     shape = shape.with_columns(
-        at=((pl.col("hour") - first).dt.total_seconds() // int(SECONDS_PER_HOUR)).cast(pl.Int64),
+        at=((pl.col("hour") - first).dt.total_hours()),
         may_wait=bills.may_wait(),
         non_production=bills.non_production(),
+        served=bills.chosen(shape, serving).fill_null(value=False) if serving else ~bills.may_wait(),
         region=pl.col("region").fill_null(""),
         provider=pl.col("provider").fill_null(""),
-        served=pl.col("served") if serving else ~bills.may_wait(),
     ).filter(pl.col("at").is_between(0, hours - 1))
     share = paid_share(inference)
     keys = ("provider", "region", "instance_type", "may_wait", "non_production", "served")
@@ -196,7 +191,7 @@ def read(bill: bills.Bill, serving: Sequence[tuple[str, str]] = ()) -> Fleet | N
         hours=hours,
         pools=tuple(sorted(pools, key=lambda pool: -pool.usd)),
         rates=_rates(shape),
-        step_h=_step_h(machines),
+        step_h=_step_h(shape),
     )
 
 
@@ -267,10 +262,7 @@ def _rates(shape: pl.DataFrame) -> Rates:
     )
 
 
-def _step_h(machines: pl.LazyFrame) -> float:
+def _step_h(shape: pl.DataFrame) -> float:
     """Return the time that most machine hours are charged by."""
-    length = (pl.col("period_end") - pl.col("period_start")).dt.total_seconds()
-    weight = pl.col("quantity").sum()
-    by_length = machines.group_by(length=length).agg(weight).collect(engine="streaming")
-    longest = by_length.sort("quantity", descending=True, nulls_last=True)["length"].to_list()
-    return max(1.0, float(longest[0] or 0) / SECONDS_PER_HOUR) if longest else 1.0
+    by_length = shape.group_by("step_h").agg(pl.col("quantity").sum()).sort("quantity", descending=True)
+    return float(by_length["step_h"].item(0))
