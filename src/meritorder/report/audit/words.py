@@ -95,7 +95,7 @@ def reconciled(audit: Audit) -> str:
     if not read.negative_rows:
         return said
     negative = format_usd(read.negative_usd, 2)
-    return f"{said} {negative} of refunds, credits and corrections ({read.negative_rows:,} rows) are in it."
+    return f"{said} {negative} of refunds, credits and corrections are in it."
 
 
 def requests_sentence(costs: RequestCosts) -> str:
