@@ -14,6 +14,9 @@ from meritorder.errors import ConfigError
 SCHEMA: Final = "meritorder.plan/1"
 _FAMILY: Final = "meritorder.plan/"
 
+PREPAID: Final = frozenset({"reserved", "committed_use", "owned", "capacity_block"})
+"""Pricing models whose machines are paid for whether they are used or not."""
+
 
 class PoolUsed(msgspec.Struct, frozen=True, kw_only=True):
     """Machines of one kind at one place, and how their engines run. Times in seconds.
@@ -43,7 +46,11 @@ class PoolUsed(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class PoolSchedule(msgspec.Struct, frozen=True, kw_only=True):
-    """Machines of a pool under one payment in each slot: `Scheduled(instances=tuple(machines), slot_s=slot_s)`."""
+    """Machines of a pool under one payment in each slot: `Scheduled(instances=tuple(machines), slot_s=slot_s)`.
+
+    `usd` is what is paid for them by the hour, less `saved_usd`, which savings plans take off; what is prepaid is in the
+    commitments.
+    """
 
     pool: str
     payment: str
@@ -55,6 +62,7 @@ class PoolSchedule(msgspec.Struct, frozen=True, kw_only=True):
     deferrable: bool
     usd: float
     interruptions_per_hour: float = 0.0
+    saved_usd: float = 0.0
 
 
 class Route(msgspec.Struct, frozen=True, kw_only=True):

@@ -84,6 +84,7 @@ def _schedule(solution: Solution) -> list[planfile.PoolSchedule]:
             realtime=one.realtime,
             deferrable=one.deferrable,
             usd=one.usd,
+            saved_usd=one.saved_usd,
             interruptions_per_hour=float(getattr(payments[one.payment], "interruptions_per_hour", 0.0)),
         )
         for one in solution.schedules
