@@ -131,6 +131,42 @@ def tokens(
         )
 
 
+def traffic(hours: Iterable[int], *, name: str) -> Iterator[Row]:
+    """Yield the data that went through an endpoint of SageMaker."""
+    for hour in hours:
+        yield line(
+            "Usage",
+            hour,
+            0.001,
+            line_item_product_code="AmazonSageMaker",
+            line_item_usage_type="USE1-Hst:Data-Bytes-Out",
+            line_item_operation="Invoke-Endpoint",
+            line_item_resource_id=name,
+            line_item_usage_amount=0.1,
+            pricing_unit="GB",
+            product_region_code="us-east-1",
+        )
+
+
+def endpoint(hours: Iterable[int], *, name: str, usd: float = 1.5) -> Iterator[Row]:
+    """Yield on-demand hours of an endpoint of SageMaker."""
+    for hour in hours:
+        yield line(
+            "Usage",
+            hour,
+            usd,
+            line_item_product_code="AmazonSageMaker",
+            line_item_usage_type="USE1-Host:ml.g5.2xlarge",
+            line_item_operation="RunInstance",
+            line_item_resource_id=name,
+            line_item_usage_amount=1,
+            pricing_public_on_demand_cost=usd,
+            pricing_unit="Hrs",
+            product_instance_type="ml.g5.2xlarge",
+            product_region_code="us-east-1",
+        )
+
+
 def write(path: Path, rows: Iterable[Row]) -> Path:
     """Write a CUR 2.0 as CSV, every line with an identity of its own."""
     full = [

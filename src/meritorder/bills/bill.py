@@ -8,7 +8,7 @@ from typing import Final
 import polars as pl
 
 from meritorder.bills import files, selection
-from meritorder.bills.charges import CLASSIFIED, COMMITMENTS, READ, fingerprint, line_items
+from meritorder.bills.charges import CLASSIFIED, COMMITMENTS, MEASURES, READ, fingerprint, line_items, whole_hours
 from meritorder.bills.fields import Fields
 from meritorder.bills.formats import recognise
 from meritorder.bills.report import Duplicates, FileReport, Report, report
@@ -54,13 +54,14 @@ class Bill:
         groups: The same charges summed over time and resources: few rows, in memory, with `rows`, the sums,
             `unlisted_usd` (amortised cost of rows without a list price), `first` and `last` (the period that
             they cover). Every figure that needs no time is made from these.
-        lines: Line items with the `group` that each is in; lazy. For figures over time, cheaper than `charges`.
+        spans: The charges of each `group` added up by `start` and `end`, whole hours; in memory, as floats. Figures
+            over time that need no resource are made from these.
         report: What was read, and what was wrong with it.
     """
 
     charges: pl.LazyFrame
     groups: pl.DataFrame
-    lines: pl.LazyFrame
+    spans: pl.DataFrame
     report: Report
 
 
@@ -90,7 +91,7 @@ def read(
     lines = _grouped(pl.concat([lines for _, lines in opened]), dimensions)
     try:
         lines, duplicates = _without_duplicates(lines)
-        groups = _sum(lines, dimensions)
+        groups, spans = _sum(lines, dimensions)
     except pl.exceptions.PolarsError as error:
         where = ", ".join(path.name for path in paths[:3])
         raise BillError(f"the bill cannot be read: {str(error).splitlines()[0]}", where=where) from error
@@ -107,7 +108,7 @@ def read(
         raise BillError(why, where=paths[0].name, fix="; ".join(summary.refusals) or None)
     if strict and summary.problems:
         raise BillError("; ".join(summary.problems), where=paths[0].name)
-    return Bill(charges=_classified(lines, good), groups=good, lines=lines, report=summary)
+    return Bill(charges=_classified(lines, good), groups=good, spans=spans, report=summary)
 
 
 def _labels(paths: Sequence[Path]) -> list[str]:
@@ -200,10 +201,12 @@ def _without_duplicates(lines: pl.LazyFrame) -> tuple[pl.LazyFrame, Duplicates]:
     return once, Duplicates(copies=copies, versions=identified - items)
 
 
-def _sum(lines: pl.LazyFrame, dimensions: Sequence[str]) -> pl.DataFrame:
+def _sum(lines: pl.LazyFrame, dimensions: Sequence[str]) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Return the sums of each group, and those of each group and time; the lines are gone over once."""
     negative = (pl.col("billed_usd") < 0) & ~pl.col("purchase").is_in(COMMITMENTS)
-    return (
-        lines.group_by("group")
+    start, end = whole_hours()
+    spans = (
+        lines.group_by("group", start=start, end=end)
         .agg(
             pl.col(dimensions).first(),
             pl.col(_SUMMED).sum(),
@@ -215,9 +218,19 @@ def _sum(lines: pl.LazyFrame, dimensions: Sequence[str]) -> pl.DataFrame:
             negative_rows=negative.sum(),
             negative_usd=pl.col("billed_usd").filter(negative).sum(),
         )
-        .sort("source", "first_row")
         .collect(engine="streaming")
     )
+    groups = (
+        spans.group_by("group")
+        .agg(
+            pl.col(dimensions).first(),
+            pl.col(*_SUMMED, "rows", "unlisted_usd", "negative_rows", "negative_usd").sum(),
+            pl.col("first_row", "first").min(),
+            pl.col("last").max(),
+        )
+        .sort("source", "first_row")
+    )
+    return groups, spans.select("group", "start", "end", pl.col(MEASURES).cast(pl.Float64))
 
 
 def _classified(lines: pl.LazyFrame, groups: pl.DataFrame) -> pl.LazyFrame:

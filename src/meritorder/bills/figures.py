@@ -11,15 +11,13 @@ from typing import Final
 
 import polars as pl
 
-from meritorder.bills.charges import COMMITMENTS, Purchase
+from meritorder.bills.charges import COMMITMENTS, HOUR, MEASURES, Purchase, whole_hours
 from meritorder.bills.selection import MACHINES, may_wait, tag
 from meritorder.domain import Tier
 from meritorder.errors import BillError
 from meritorder.tables import CHARGES
 
 _USD: Final = ("billed_usd", "amortised_usd", "list_usd")
-_MEASURES: Final = ("amortised_usd", "list_usd", "quantity")
-_HOUR: Final = "1h"
 
 ESR_DENOMINATOR: Final = (
     "on-demand equivalent: what the machine hours bought on demand or under a commitment would have cost at "
@@ -197,42 +195,38 @@ def hourly(charges: pl.LazyFrame, *columns: str) -> pl.DataFrame:
         charges: `Bill.charges`, or some of them.
         columns: Columns of CHARGES to keep apart, such as `kind`, `instance_type`, `purchase`.
     """
-    spread = _spread(charges, *columns)
-    return spread.group_by(*columns, "hour").agg(pl.col(_MEASURES).sum()).sort("hour", *columns)
+    start, end = whole_hours()
+    spans = (
+        charges.group_by(*columns, start=start, end=end)
+        .agg(pl.col(MEASURES).sum())
+        .with_columns(pl.col(MEASURES).cast(pl.Float64))
+        .collect(engine="streaming")
+    )
+    return _spread(spans).group_by(*columns, "hour").agg(pl.col(MEASURES).sum()).sort("hour", *columns)
 
 
-def by_hour(lines: pl.LazyFrame, groups: pl.DataFrame) -> pl.DataFrame:
-    """Return the shape of spend of groups: as `hourly`, with the columns of the group, and `step_h`.
+def by_hour(spans: pl.DataFrame, groups: pl.DataFrame) -> pl.DataFrame:
+    """Return the shape of spend of groups: as `hourly`, with the columns of the group.
 
     Args:
-        lines: `Bill.lines`.
+        spans: `Bill.spans`.
         groups: `Bill.groups`, or some of them.
 
     Returns:
-        A row for each group, hour and `step_h`, the hours that the charge is for. `billed_usd` and the other sums of
+        A row for each group, hour and `step_h`, the hours that the charges were for. `billed_usd` and the other sums of
         the groups are left out.
     """
-    known = lines.filter(pl.col("group").is_in(groups["group"].implode()))
-    spread = _spread(known, "group").rename({"length_h": "step_h"})
+    spread = _spread(spans.filter(pl.col("group").is_in(groups["group"].implode())))
     sums = [name for name in groups.columns if name in {*_USD, "stated_usd", "quantity", "first", "last"}]
     return spread.join(groups.drop(sums), on="group", how="inner").sort("hour", "group")
 
 
-def _spread(charges: pl.LazyFrame, *columns: str) -> pl.DataFrame:
-    """Return a row for each hour of each charge, those alike added up; `length_h` is how many hours it had."""
-    start = pl.col("period_start").dt.truncate(_HOUR)
-    end = pl.col("period_end").dt.offset_by(_HOUR).dt.offset_by("-1us").dt.truncate(_HOUR)
-    spans = (
-        charges.group_by(*columns, start=start, end=pl.max_horizontal(end, start.dt.offset_by(_HOUR)))
-        .agg(pl.col(_MEASURES).sum())
-        .with_columns(pl.col(_MEASURES).cast(pl.Float64))
-        .collect(engine="streaming")
-    )
-    hours = pl.datetime_ranges("start", "end", _HOUR, closed="left")
+def _spread(spans: pl.DataFrame) -> pl.DataFrame:
+    """Spread what is charged from `start` to `end` evenly over its hours; `step_h` is how many it had."""
     return (
-        spans.with_columns(hour=hours)
-        .with_columns(length_h=pl.col("hour").list.len())
-        .with_columns(pl.col(_MEASURES) / pl.col("length_h"))
+        spans.with_columns(hour=pl.datetime_ranges("start", "end", HOUR, closed="left"))
+        .with_columns(step_h=pl.col("hour").list.len())
+        .with_columns(pl.col(MEASURES) / pl.col("step_h"))
         .explode("hour")
         .drop("start", "end")
     )
@@ -244,7 +238,7 @@ def resources(charges: pl.LazyFrame, kinds: Sequence[str] = MACHINES) -> pl.Data
         charges.filter(pl.col("kind").is_in(list(kinds)) & pl.col("resource").is_not_null() & ~pl.col("unused"))
         .group_by("provider", "account", "region", "service", "resource", "instance_type", "kind", "tags")
         .agg(
-            hours=pl.col("period_start").dt.truncate(_HOUR).n_unique(),
+            hours=pl.col("period_start").dt.truncate(HOUR).n_unique(),
             quantity=pl.col("quantity").sum(),
             amortised_usd=pl.col("amortised_usd").sum(),
             list_usd=pl.col("list_usd").sum(),

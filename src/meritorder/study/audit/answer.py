@@ -14,7 +14,7 @@ from meritorder.errors import BillError
 from meritorder.findings import Audit, Finding, RequestCosts, Shape
 from meritorder.study.audit import figures, pools
 from meritorder.study.audit.asks import asks
-from meritorder.study.audit.capacity import non_production, unneeded
+from meritorder.study.audit.capacity import non_production, silent, unneeded
 from meritorder.study.audit.charged import charge
 from meritorder.study.audit.commit import for_on_demand, unused
 from meritorder.study.audit.context import Context
@@ -24,6 +24,8 @@ from meritorder.study.audit.market import Market
 from meritorder.study.audit.options import Options
 from meritorder.study.audit.pools import Fleet, Rates
 from meritorder.study.audit.price import above_list, cheaper_region, spot
+from meritorder.study.audit.silent import Silence
+from meritorder.study.audit.silent import find as find_silence
 from meritorder.study.audit.tokens import could_wait
 from meritorder.study.audit.use import FULLEST, OUTPUT_WEIGHT, Use, of_metrics, of_trace
 from meritorder.units import format_share, format_usd
@@ -33,6 +35,7 @@ Progress = Callable[[str], None]
 STEPS: Final[tuple[Callable[[Ledger, Context], Step], ...]] = (
     unused,
     above_list,
+    silent,
     unneeded,
     non_production,
     could_wait,
@@ -78,7 +81,7 @@ def audit(
     options = options or Options()
     progress("gathering machine hours")
     inference = bills.inference(bill.groups)
-    by_hour = bills.by_hour(bill.lines, inference)
+    by_hour = bills.by_hour(bill.spans, inference)
     fleet = pools.read(by_hour, inference, options.serving)
     progress("looking for what is overpaid")
     paid = open_ledger(bill, fleet, figures.months(bill))
@@ -99,6 +102,7 @@ def _context(bill: bills.Bill, fleet: Fleet | None, trace: traces.Trace | None, 
     return Context(
         market=Market(catalog=catalog, rates=fleet.rates if fleet else Rates(), until=until),
         use=_use(fleet, trace, options),
+        silence=find_silence(bill, fleet) if fleet else Silence(),
         bill=options.bill,
         trace=options.trace,
         model=catalog.find_model(options.model).id if options.model else "",

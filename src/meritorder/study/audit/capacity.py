@@ -98,6 +98,37 @@ def _finding(ledger: Ledger, context: Context, pool: Pool, waste: _Waste, off_ho
     )
 
 
+def silent(ledger: Ledger, context: Context) -> Step:
+    """Find endpoints that are paid for and that nobody calls."""
+    left = {machine: hours.copy() for machine, hours in context.silence.machines.items()}
+    pools, found = [], []
+    for pool in ledger.pools:
+        off = np.minimum(pool.on_demand, left.get(pool.machine, np.zeros(len(pool.on_demand))))
+        usd = float(off.sum()) * pool.usd_per_hour
+        if not worth_telling(usd):
+            pools.append(pool)
+            continue
+        left[pool.machine] = left[pool.machine] - off
+        pools.append(replace(pool, on_demand=pool.on_demand - off))
+        names = context.silence.names[pool.machine]
+        shown = ", ".join(name.rsplit("/", 1)[-1] for name in names[:3])
+        more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+        found.append(
+            ledger.finding(
+                "idle_capacity",
+                usd=usd,
+                title=f"Nobody calls {shown}{more}",
+                confidence="medium",
+                evidence=f"{off.sum():,.0f} on-demand hours of {pool.machine.label} without a line for data in or out, "
+                f"which {context.silence.called} other endpoint{'s have' if context.silence.called != 1 else ' has'}",
+                fix="delete it, or let requests start it; make sure with its metrics: "
+                f"meritorder audit {context.bill_words} --metrics invocations.csv",
+                where=pool.machine.label,
+            )
+        )
+    return ledger.with_pools(pools), found
+
+
 def non_production(ledger: Ledger, context: Context) -> Step:
     """Find machines that tags call no production, and that stay on at night and at the weekend."""
     fleet = ledger.fleet

@@ -1,10 +1,11 @@
 """What every kind of finding may look at beside the ledger."""
 
 import shlex
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from meritorder.study.audit.market import Market
+from meritorder.study.audit.silent import Silence
 from meritorder.study.audit.use import Use
 
 _A_TRACE = "requests.csv"
@@ -18,6 +19,7 @@ class Context:
     Args:
         market: Prices.
         use: What the machines did; None if only the bill is known.
+        silence: Endpoints that nobody calls.
         bill: The bill's files, as the user named them.
         trace: The trace's files, as the user named them.
         model: Model that the machines serve, "" if the user does not say.
@@ -28,6 +30,7 @@ class Context:
     bill: tuple[Path | str, ...]
     trace: tuple[str, ...] = ()
     model: str = ""
+    silence: Silence = field(default_factory=Silence)
 
     @property
     def bill_words(self) -> str:

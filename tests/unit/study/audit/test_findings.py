@@ -4,7 +4,7 @@ from collections.abc import Callable
 from itertools import chain
 
 import pytest
-from tests.samples.charges import line, machine, reservation, tokens
+from tests.samples.charges import endpoint, line, machine, reservation, tokens, traffic
 from tests.unit.study.audit.conftest import only
 
 from meritorder.findings import Audit
@@ -148,6 +148,17 @@ def test_what_runs_in_working_hours_only_is_left_alone(audited: Audited) -> None
     working = [hour for hour in MONTH if hour // 24 % 7 < 5 and 7 <= hour % 24 < 21]
     rows = machine(working, instance="g5.2xlarge", usd=1.212, tags={"environment": "staging"})
     assert "non_production_hours" not in kinds(audited(rows))
+
+
+def test_an_endpoint_without_data_in_or_out_is_called_by_nobody(audited: Audited) -> None:
+    called = chain(endpoint(MONTH, name="arn:endpoint/chat"), traffic(MONTH, name="arn:endpoint/chat"))
+    forgotten = chain(endpoint(MONTH, name="arn:endpoint/demo"), traffic(range(24), name="arn:endpoint/demo"))
+    answer = audited(chain(called, forgotten, endpoint(MONTH, name="arn:endpoint/never")))
+    found = only(answer, "idle_capacity")
+    assert found.usd == pytest.approx((WEEKS - 24 + WEEKS) * 1.5)
+    assert "demo, never" in found.title
+    alone = audited(endpoint(MONTH, name="arn:endpoint/never"))
+    assert "idle_capacity" not in kinds(alone), "a bill without lines of data tells nothing of who is called"
 
 
 def test_discounts_of_their_own_line_lower_what_can_be_saved(audited: Audited) -> None:
