@@ -27,7 +27,7 @@ from meritorder.study.audit.price import above_list, cheaper_region, spot
 from meritorder.study.audit.silent import Silence
 from meritorder.study.audit.silent import find as find_silence
 from meritorder.study.audit.tokens import could_wait
-from meritorder.study.audit.use import FULLEST, OUTPUT_WEIGHT, Use, of_metrics, of_trace
+from meritorder.study.audit.use import FULLEST, OUTPUT_WEIGHT, Use, of_metrics, of_shape, of_trace
 from meritorder.units import format_share, format_usd
 
 Progress = Callable[[str], None]
@@ -85,7 +85,7 @@ def audit(
     fleet = pools.read(by_hour, inference, options.serving)
     progress("looking for what is overpaid")
     paid = open_ledger(bill, fleet, figures.months(bill))
-    context = _context(bill, fleet, trace, options)
+    context = _context(bill, by_hour, fleet, trace, options)
     left, found = paid, list[Finding]()
     for step in STEPS:
         left, more = step(left, context)
@@ -96,12 +96,14 @@ def audit(
     return _put_together(bill, options, context, paid=paid, left=left, found=found, requests=requests, shape=shape)
 
 
-def _context(bill: bills.Bill, fleet: Fleet | None, trace: traces.Trace | None, options: Options) -> Context:
+def _context(
+    bill: bills.Bill, by_hour: pl.DataFrame, fleet: Fleet | None, trace: traces.Trace | None, options: Options
+) -> Context:
     catalog = facts.load(options.catalogs)
     until = bill.report.period_end or dt.datetime.max.replace(tzinfo=dt.UTC)
     return Context(
         market=Market(catalog=catalog, rates=fleet.rates if fleet else Rates(), until=until),
-        use=_use(fleet, trace, options),
+        use=_use(by_hour, fleet, trace, options),
         silence=find_silence(bill, fleet) if fleet else Silence(),
         bill=options.bill,
         trace=options.trace,
@@ -109,11 +111,11 @@ def _context(bill: bills.Bill, fleet: Fleet | None, trace: traces.Trace | None, 
     )
 
 
-def _use(fleet: Fleet | None, trace: traces.Trace | None, options: Options) -> Use | None:
-    """Return what machines did: by their metrics, which are surer, or else by the requests."""
+def _use(by_hour: pl.DataFrame, fleet: Fleet | None, trace: traces.Trace | None, options: Options) -> Use | None:
+    """Return what machines did: by their metrics, which are surest, else by the requests, else by the bill's shape."""
     if options.metrics is not None:
         metrics = utilisation.read(options.metrics)
-        use = of_metrics(fleet, metrics) if fleet else None
+        use = of_metrics(fleet, metrics, everything=not options.serving) if fleet else None
         if use is None:
             raise BillError(
                 "its samples are of other hours than the machines of the bill",
@@ -121,7 +123,9 @@ def _use(fleet: Fleet | None, trace: traces.Trace | None, options: Options) -> U
                 fix="give metrics of the time of the bill",
             )
         return use
-    return of_trace(fleet, trace) if fleet and trace else None
+    if fleet is None:
+        return None
+    return of_trace(fleet, trace) if trace else of_shape(fleet, by_hour)
 
 
 def _charged(
@@ -202,7 +206,10 @@ def _assumptions(found: list[Finding], context: Context, months: float) -> list[
     if "over_provisioned" in kinds:
         text = f"machines may be planned to do {format_share(FULLEST)} of what they can in an hour"
         taken.append(Assumption(text=text))
-        if context.use and not context.use.everything:
+        if context.use and context.use.guessed:
+            text = f"machines that never scale have work of {context.use.source}"
+            taken.append(Assumption(text=text, option="--trace or --metrics"))
+        elif context.use and not context.use.everything:
             text = f"an output token is the work of {OUTPUT_WEIGHT:g} input tokens, and the busiest hours show the pace"
             taken.append(Assumption(text=text, option="--metrics"))
     if "spot_for_deferrable" in kinds:

@@ -27,7 +27,7 @@ def asks(bill: Bill, paid: Ledger, left: Ledger, context: Context) -> list[Ask]:
 def _of_machines(paid: Ledger, left: Ledger, context: Context) -> Iterator[Ask]:
     realtime = [pool for pool in paid.pools if not pool.may_wait]
     on_demand = sum(pool.usd for pool in realtime) / paid.months
-    if context.use is None:
+    if context.use is None or context.use.guessed:
         yield Ask(
             question="which of the machine hours had work, and which stood idle or were more than the work needed",
             usd_per_month=on_demand,

@@ -7,11 +7,12 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from meritorder import traces
+from meritorder import bills, traces
 from meritorder.bills.utilisation import Utilisation
+from meritorder.domain import Tier
 from meritorder.findings import Confidence
 from meritorder.study.audit.pools import Fleet, Pool
-from meritorder.units import SECONDS_PER_HOUR
+from meritorder.units import HOURS_PER_DAY, SECONDS_PER_HOUR
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
@@ -26,6 +27,10 @@ OUTPUT_WEIGHT: Final = 4.0
 """Work of an output token in input tokens. Assumed: token APIs charge three to five times as much for it, 2026."""
 
 _PACE_QUANTILE: Final = 0.99
+_NEARLY_ALL: Final = 0.95
+_UNEVEN: Final = 1.5
+_LEAST_HOURS: Final = 7 * HOURS_PER_DAY
+_SLACK: Final = 1e-6
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,6 +44,7 @@ class Use:
         confidence: How sure that is.
         source: Where it comes from, for texts.
         everything: Whether it tells of all machines, not only of those that served the trace.
+        guessed: Whether it is of other work than that of the machines: it tells only of those that never scale.
     """
 
     known: Bools
@@ -47,16 +53,30 @@ class Use:
     confidence: Confidence
     source: str
     everything: bool
+    guessed: bool = False
 
     def covers(self, pool: Pool) -> bool:
         """Return whether it tells of these machines."""
+        if self.guessed:
+            return pool.served and never_scales(pool)
         return self.everything or pool.served
 
 
-def of_metrics(fleet: Fleet, metrics: Utilisation) -> Use | None:
+def never_scales(pool: Pool) -> bool:
+    """Return whether the same number of machines, two or more, is paid for in nearly all hours."""
+    usual = float(np.median(pool.machines))
+    return usual >= 2 and float((np.abs(pool.machines - usual) < _SLACK).mean()) >= _NEARLY_ALL
+
+
+def of_metrics(fleet: Fleet, metrics: Utilisation, *, everything: bool) -> Use | None:
     """Return what metrics tell of the hours of the bill; None if they are of other hours.
 
     needed = used / FULLEST, with used the mean utilisation of those that were not idle
+
+    Args:
+        fleet: The machines.
+        metrics: The samples.
+        everything: Whether they are of all machines, not only of those that served the trace.
     """
     hour = (pl.col("time") - fleet.start).dt.total_hours()
     by_machine = (
@@ -78,7 +98,7 @@ def of_metrics(fleet: Fleet, metrics: Utilisation) -> Use | None:
         needed=np.minimum(used / FULLEST, 1 - idle),
         confidence="high" if metrics.machines > 1 else "medium",
         source=f"{metrics.name} of {metrics.machines} machine{'s' if metrics.machines != 1 else ''}",
-        everything=not any(pool.served != (not pool.may_wait) for pool in fleet.pools),
+        everything=everything,
     )
 
 
@@ -141,6 +161,45 @@ def of_trace(fleet: Fleet, trace: traces.Trace) -> Use | None:
         confidence="medium",
         source=f"{trace.requests.height:,} requests of the trace",
         everything=False,
+    )
+
+
+def of_shape(fleet: Fleet, by_hour: pl.DataFrame) -> Use | None:
+    """Return what the bill's own real-time work tells of machines that never scale; None if too short or too even.
+
+    The work is tokens that somebody waits for, or else real-time machines that do scale: what they cost in each hour,
+    over their busiest hours. That the other machines' work has the same shape is a guess.
+
+    Args:
+        fleet: The machines.
+        by_hour: The inference charges by the hour, as `bills.by_hour` makes them.
+    """
+    if fleet.step_h > 1 or fleet.hours < _LEAST_HOURS or not any(never_scales(pool) for pool in fleet.pools):
+        return None
+    hasty = ~pl.col("tier").is_in([str(Tier.BATCH), str(Tier.FLEX)]) & ~bills.may_wait()
+    tokens = by_hour.filter((pl.col("kind") == "tokens") & hasty.fill_null(value=False))
+    at = (pl.col("hour") - fleet.start).dt.total_hours()
+    sums = (
+        tokens.group_by(at=at)
+        .agg(usd=pl.col("amortised_usd").sum())
+        .filter(pl.col("at").is_between(0, fleet.hours - 1))
+    )
+    _, load = _columns(sums, fleet.hours, "usd")
+    source = "real-time tokens"
+    if not load.any():
+        load = np.sum([p.machines for p in fleet.pools if p.served and not never_scales(p)] or [load], axis=0)
+        source = "machines that do scale"
+    peak = float(np.quantile(load, _PACE_QUANTILE))
+    if peak <= 0 or peak < _UNEVEN * float(load.mean()):
+        return None
+    return Use(
+        known=np.ones(fleet.hours, np.bool_),
+        idle=np.zeros(fleet.hours),
+        needed=np.minimum(1.0, np.maximum(load / peak, _SLACK) / FULLEST),
+        confidence="low",
+        source=f"the shape of the bill's {source}",
+        everything=False,
+        guessed=True,
     )
 
 

@@ -150,6 +150,24 @@ def test_what_runs_in_working_hours_only_is_left_alone(audited: Audited) -> None
     assert "non_production_hours" not in kinds(audited(rows))
 
 
+def test_machines_that_never_scale_are_held_against_the_shape_of_the_tokens(audited: Audited) -> None:
+    def hour_of(hour: int) -> float:
+        return 100.0 if hour % 24 in {9, 10, 11} else 10.0
+
+    load = [row for hour in MONTH for row in tokens([hour], usd=hour_of(hour), thousands=1000)]
+    fleet = list(machine(MONTH, instance="g5.2xlarge", usd=1.212, count=10))
+    answer = audited(chain(load, fleet))
+    found = only(answer, "over_provisioned")
+    # A tenth of the peak at four fifths of what they can do: two of the ten.
+    assert found.usd == pytest.approx(WEEKS * 21 / 24 * 8 * 1.212)
+    assert found.confidence == "low"
+    assert "real-time tokens" in found.evidence
+    assert any(ask.option.startswith("--trace") for ask in answer.asks)
+    scaling = machine([hour for hour in MONTH if hour_of(hour) > 50], instance="g5.2xlarge", usd=1.212, name="i-2")
+    assert "over_provisioned" not in kinds(audited(chain(load, fleet, scaling)))
+    assert "over_provisioned" not in kinds(audited(fleet)), "no load is known"
+
+
 def test_an_endpoint_without_data_in_or_out_is_called_by_nobody(audited: Audited) -> None:
     called = chain(endpoint(MONTH, name="arn:endpoint/chat"), traffic(MONTH, name="arn:endpoint/chat"))
     forgotten = chain(endpoint(MONTH, name="arn:endpoint/demo"), traffic(range(24), name="arn:endpoint/demo"))
