@@ -9,6 +9,7 @@ from typing import Final
 
 import msgspec
 
+from meritorder import documents
 from meritorder.errors import ConfigError
 
 SCHEMA: Final = "meritorder.plan/1"
@@ -146,6 +147,14 @@ class Simulated(msgspec.Struct, frozen=True, kw_only=True):
     rounds: int = 1
 
 
+class Simulation(msgspec.Struct, frozen=True, kw_only=True):
+    """A plan that was carried out on a trace, its own or another."""
+
+    plan: str
+    simulated: Simulated
+    schema: str = "meritorder.simulation/1"
+
+
 class Interval(msgspec.Struct, frozen=True, kw_only=True):
     """How sure a share is."""
 
@@ -184,6 +193,7 @@ class Promises(msgspec.Struct, frozen=True, kw_only=True):
     start: str | None = None
     end: str | None = None
     profile: str = ""
+    roofline: bool = False
 
 
 class Dispatch(msgspec.Struct, frozen=True, kw_only=True):
@@ -280,8 +290,8 @@ class _Header(msgspec.Struct):
 
 
 def write_plan(plan: Plan, path: Path) -> None:
-    """Write a plan as JSON."""
-    path.write_bytes(msgspec.json.format(msgspec.json.encode(plan), indent=1) + b"\n")
+    """Write a plan as JSON, `schema` first, every array of numbers on one line."""
+    path.write_bytes(documents.encode(plan))
 
 
 def read_plan(path: Path) -> Plan:

@@ -1,39 +1,73 @@
-"""What all pages of reports share: their templates, and how numbers are written in them."""
+"""What every page is made of: one file that opens without a network, today and in ten years."""
 
-from urllib.parse import urlsplit
+from collections.abc import Mapping
+from functools import cache
+from typing import Any
 
+import altair as alt
+import vl_convert
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
 
-from meritorder.report.metrics import or_missing, times
+from meritorder.comparison import Waterfall
+from meritorder.report.address import host, web_address
+from meritorder.report.metrics import or_missing, spaced, times, waterfall_cells, waterfall_title
+from meritorder.report.palette import DARK, LIGHT, css
 from meritorder.units import format_duration, format_share, format_usd
 
 
-def environment() -> Environment:
-    """Return the templates, with what they write numbers by; all text of the user's is escaped."""
-    templates = Environment(
+def fill(template: str, charts: Mapping[str, alt.LayerChart], **values: object) -> str:
+    """Return a page; all text in the values is escaped.
+
+    Args:
+        template: Name of a template that extends `base.html.j2`.
+        charts: Figures, by the name of their place in the page; without any, the page runs no script.
+        values: What the template shows.
+    """
+    return (
+        _environment()
+        .get_template(template)
+        .render(
+            charts={name: chart.to_dict() for name, chart in charts.items()},
+            bundle=Markup(_bundle()) if charts else "",  # noqa: S704 (our own dependency's code, no closing tag)
+            light=css(LIGHT),
+            dark=css(DARK),
+            **values,
+        )
+    )
+
+
+def fall_of(fall: Waterfall) -> dict[str, Any]:
+    """Return the words beside a waterfall whose ends are titles."""
+    return {
+        "title": waterfall_title(fall),
+        "parts": list(zip(fall.parts, waterfall_cells(fall)[1:-1], strict=True)),
+    }
+
+
+def _environment() -> Environment:
+    environment = Environment(
         loader=PackageLoader("meritorder.report"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    templates.filters |= {
+    environment.filters |= {
         "duration": lambda seconds: or_missing(seconds, format_duration),
         "share": lambda share: or_missing(share, format_share),
         "usd": lambda usd: or_missing(usd, format_usd),
         "count": lambda number: or_missing(number, lambda n: f"{n:,}"),
         "times": times,
-        "spaced": lambda name: name.replace("_", " "),
-        "web": _is_web,
-        "host": lambda address: urlsplit(address).netloc.removeprefix("www."),
+        "spaced": spaced,
+        "web": web_address,
+        "host": host,
     }
-    return templates
+    return environment
 
 
-def _is_web(source: str) -> bool:
-    """Say whether a source is an address that may be linked to."""
-    try:
-        address = urlsplit(source)
-    except ValueError:
-        return False
-    return address.scheme in {"http", "https"} and bool(address.netloc)
+@cache
+def _bundle() -> str:
+    """Return Vega, Vega-Lite and Vega-Embed as one script that loads nothing."""
+    bundle: str = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;")
+    return bundle.replace("</script", "<\\/script")

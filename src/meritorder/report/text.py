@@ -5,12 +5,11 @@ from typing import Final
 
 from rich.cells import cell_len
 from rich.console import Console, RenderableType
-from rich.padding import Padding
-from rich.table import Table
 from rich.text import Text
 
-from meritorder.comparison import Arrangement, Comparison, TraceSummary, Waterfall
-from meritorder.report.blocks import bullets, headed, narrow, plain, section, stack
+from meritorder.comparison import Arrangement, Comparison, TraceSummary
+from meritorder.report import sections
+from meritorder.report.layout import INDENT, READING_WIDTH, bullets, columns, narrow, plain, section, show, stack
 from meritorder.report.metrics import (
     Metric,
     lane_title,
@@ -19,19 +18,11 @@ from meritorder.report.metrics import (
     per_request,
     ratio_text,
     saving_text,
-    title_of,
     usd_cells,
-    waterfall_cells,
-    waterfall_title,
+    waterfalls,
 )
-from meritorder.report.prices_used import prices_used
-from meritorder.report.steps import Bar, steps
 from meritorder.units import format_duration, format_share
 
-_INDENT: Final = 2
-_READING_WIDTH: Final = 100
-_TITLE_WIDTH: Final = 30
-_BAR_WIDTH: Final = 44
 _BEST, _BASELINE, _BROKEN = "▸", "◦", "✗"
 _LEGEND: Final = {
     _BEST: "cheapest that keeps every promise",
@@ -39,35 +30,31 @@ _LEGEND: Final = {
     _BROKEN: "breaks a promise",
 }
 _MARK_STYLE: Final = {_BEST: "bold green", _BASELINE: "bold", _BROKEN: "red"}
-_BAR_STYLE: Final = {"total": "blue", "saving": "green", "extra": "yellow"}
 
 
 def render(comparison: Comparison, console: Console) -> None:
     """Print the answer, laid out for the width of the console."""
-    width = console.width - _INDENT
-    console.print()
-    for block in _blocks(comparison, width):
-        console.print(Padding(block, (0, 0, 1, _INDENT), expand=False))
+    show(_blocks(comparison, console.width - INDENT), console)
 
 
 def _blocks(comparison: Comparison, width: int) -> Iterator[RenderableType]:
-    reading = min(width, _READING_WIDTH)
+    reading = min(width, READING_WIDTH)
     yield narrow(plain(comparison.sentence, "bold"), reading)
     yield narrow(plain(_what_was_read(comparison), "dim"), reading)
     yield _arrangements(comparison, width)
     if lanes := _lanes(comparison):
         yield lanes
-    for waterfall in comparison.waterfall:
-        yield _waterfall(comparison, waterfall, width)
+    for fall in waterfalls(comparison):
+        yield sections.waterfall(fall, width)
     if comparison.break_even_utilization is not None or comparison.break_even_note:
         yield _break_even(comparison, reading)
     yield _confidence(comparison, reading)
     if comparison.assumptions:
-        yield _assumptions(comparison, reading)
+        yield sections.assumptions(comparison.assumptions, reading)
     if comparison.prices:
-        yield prices_used(comparison.prices, width)
+        yield sections.prices(comparison.prices, width)
     if comparison.warnings:
-        yield section("Warnings", "", bullets([plain(text) for text in comparison.warnings], reading, "! ", "yellow"))
+        yield sections.warnings(comparison.warnings, reading)
 
 
 def _what_was_read(comparison: Comparison) -> str:
@@ -88,10 +75,10 @@ def _marks(comparison: Comparison, arrangement: Arrangement) -> str:
 
 
 def _arrangements(comparison: Comparison, width: int) -> RenderableType:
-    columns = metrics(comparison)
+    every = metrics(comparison)
     titles = [plain(arrangement.title) for arrangement in comparison.arrangements]
-    shown = _that_fit(columns, width - max(map(len, titles), default=0) - 3)
-    table = headed(" ", "", *("\n".join(column.short) for column in shown), numbers=len(shown))
+    shown = _that_fit(every, width - max(map(len, titles), default=0) - 3)
+    table = columns(" ", "", *("\n".join(column.short) for column in shown), numbers=len(shown))
     marks = [_marks(comparison, arrangement) for arrangement in comparison.arrangements]
     for row, (mark, title, arrangement) in enumerate(zip(marks, titles, comparison.arrangements, strict=True)):
         style = "bold" if mark == _BEST else "" if arrangement.feasible else "dim"
@@ -102,23 +89,23 @@ def _arrangements(comparison: Comparison, width: int) -> RenderableType:
         for arrangement in comparison.arrangements
         for note in arrangement.notes
     ]
-    rest = [column.label for column in columns if column not in shown]
+    rest = [column.label for column in every if column not in shown]
     if rest:
         notes.append(
             Text(f"No room here for: {', '.join(rest)}; a wider terminal, --json and --html have them.", "dim")
         )
-    return stack(table, Text(f"\n{legend}", "dim"), bullets(notes, min(width, _READING_WIDTH)))
+    return stack(table, Text(f"\n{legend}", "dim"), bullets(notes, min(width, READING_WIDTH)))
 
 
-def _that_fit(columns: list[Metric], width: int) -> list[Metric]:
+def _that_fit(every: list[Metric], width: int) -> list[Metric]:
     """Return the most important columns that fit side by side, in the order in which they are read."""
     left, chosen = width, []
-    for column in sorted(columns, key=lambda c: c.importance):
+    for column in sorted(every, key=lambda c: c.importance):
         left -= 2 + max(cell_len(text) for text in (*column.short, *column.cells))
         if left < 0:
             break
         chosen.append(column)
-    return [column for column in columns if column in chosen]
+    return [column for column in every if column in chosen]
 
 
 def _lanes(comparison: Comparison) -> RenderableType | None:
@@ -131,7 +118,7 @@ def _lanes(comparison: Comparison) -> RenderableType | None:
         [lane.average_usd_per_request and lane.average_usd_per_request * unit.count for _, lane in rows]
     )
     totals = usd_cells([lane.total_usd for _, lane in rows])
-    table = headed("", "", "requests", "cost", "\n".join(("charged", *unit.short)), "plain\naverage", numbers=4)
+    table = columns("", "", "requests", "cost", "\n".join(("charged", *unit.short)), "plain\naverage", numbers=4)
     before = ""
     for row, (arrangement, lane) in enumerate(rows):
         title = "" if arrangement.name == before else arrangement.title
@@ -142,27 +129,6 @@ def _lanes(comparison: Comparison) -> RenderableType | None:
     return section("Cost by lane", "", rule, table)
 
 
-def _waterfall(comparison: Comparison, waterfall: Waterfall, width: int) -> RenderableType:
-    start, end = title_of(comparison, waterfall.start), title_of(comparison, waterfall.end)
-    titles = [start, *(part.title for part in waterfall.parts), end]
-    amounts = waterfall_cells(waterfall)
-    title_width = min(_TITLE_WIDTH, max(map(len, titles)))
-    bars = steps(waterfall, min(_BAR_WIDTH, max(8, width - title_width - max(map(len, amounts)) - 4)))
-    table = Table.grid(padding=(0, 2, 0, 0))
-    table.add_column(width=title_width, no_wrap=True, overflow="ellipsis")
-    table.add_column(no_wrap=True)
-    table.add_column(justify="right", no_wrap=True)
-    for title, bar, amount in zip(titles, bars, amounts, strict=True):
-        table.add_row(plain(title), _drawn(bar), amount, style="bold" if bar.kind == "total" else "")
-    why = [Text.assemble(plain(part.title), ": ", plain(part.why), style="dim") for part in waterfall.parts if part.why]
-    heading = plain(waterfall_title(comparison, waterfall)).plain
-    return section(heading, "", table, bullets(why, min(width, _READING_WIDTH)))
-
-
-def _drawn(bar: Bar) -> Text:
-    return Text(bar.text, _BAR_STYLE[bar.kind])
-
-
 def _break_even(comparison: Comparison, width: int) -> RenderableType:
     share = or_missing(comparison.break_even_utilization, format_share)
     return section("Break-even", f"{share} utilisation", narrow(plain(comparison.break_even_note), width))
@@ -171,11 +137,3 @@ def _break_even(comparison: Comparison, width: int) -> RenderableType:
 def _confidence(comparison: Comparison, width: int) -> RenderableType:
     texts = [saving_text(comparison), ratio_text(comparison), *comparison.performance]
     return section("How sure", "", bullets([plain(text) for text in texts if text], width))
-
-
-def _assumptions(comparison: Comparison, width: int) -> RenderableType:
-    lines = [
-        Text.assemble(plain(a.text), ("  change with ", "dim"), plain(a.option, "cyan")) if a.option else plain(a.text)
-        for a in comparison.assumptions
-    ]
-    return section("Assumed", "not in the input", bullets(lines, width))

@@ -42,7 +42,7 @@ class Machine:
         saturation: What this load's work takes on a full replica.
         startup_s: From the decision to rent until it serves.
         startup_paid_s: The part of that which is paid for.
-        lives_s: Lives of machines that the provider takes back, in the order in which they are rented.
+        interruptions: How the provider takes such machines back; None if it does not.
     """
 
     profile: Profile
@@ -51,7 +51,7 @@ class Machine:
     saturation: Saturation
     startup_s: float
     startup_paid_s: float
-    lives_s: tuple[float, ...] = ()
+    interruptions: Interruptions | None = None
 
     @property
     def replicas(self) -> int:
@@ -111,7 +111,7 @@ class Machine:
             startup_s=self.startup_s,
             startup_paid_s=self.startup_paid_s,
             minimum_billing_s=self.offer.minimum_billing_s,
-            interruptions=Interruptions(lives_s=self.lives_s) if self.lives_s else None,
+            interruptions=self.interruptions,
         )
 
 

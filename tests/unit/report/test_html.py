@@ -164,7 +164,7 @@ def test_figures_stand_on_their_own_outside_the_page() -> None:
     for chart in (
         figures.lanes(answer),
         figures.paid_time(answer),
-        figures.waterfall(answer, answer.waterfall[0]),
+        figures.waterfall(answer.waterfall[0]),
     ):
         assert "var(" not in json.dumps(chart.to_dict())
 

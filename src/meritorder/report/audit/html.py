@@ -14,8 +14,7 @@ from meritorder.report.audit.words import (
 )
 from meritorder.report.audit.words import figures as figure_rows
 from meritorder.report.metrics import usd_cells
-from meritorder.report.page import environment
-from meritorder.report.palette import DARK, LIGHT, css
+from meritorder.report.page import fill
 from meritorder.units import SECONDS_PER_HOUR, format_duration, format_share, format_usd
 
 _TEMPLATE: Final = "audit.html.j2"
@@ -24,29 +23,26 @@ _TEMPLATE: Final = "audit.html.j2"
 def render(audit: Audit) -> str:
     """Return the whole page; all text of the user's is escaped."""
     cells = usd_cells([finding.usd_per_month for finding in audit.findings])
-    return (
-        environment()
-        .get_template(_TEMPLATE)
-        .render(
-            answer=audit,
-            light=css(LIGHT),
-            dark=css(DARK),
-            headline=_headline(audit),
-            read=what_was_read(audit),
-            reconciled=reconciled(audit),
-            a_month=a_month(audit),
-            findings=[
-                {"usd": usd, "kind": KINDS[finding.kind], **_parts(finding)}
-                for finding, usd in zip(audit.findings, cells, strict=True)
-            ],
-            bars=figures.waterfall(audit),
-            chart=_chart(audit),
-            figures=figure_rows(audit),
-            commitments=[(PURCHASES.get(each.purchase, each.purchase), each) for each in audit.commitments],
-            breakdowns=[each for each in audit.breakdowns if len(each.spends) > 1],
-            purchases=PURCHASES,
-            requests=requests_sentence(audit.requests) if audit.requests else "",
-        )
+    return fill(
+        _TEMPLATE,
+        {},
+        schema=audit.schema,
+        answer=audit,
+        headline=_headline(audit),
+        read=what_was_read(audit),
+        reconciled=reconciled(audit),
+        a_month=a_month(audit),
+        findings=[
+            {"usd": usd, "kind": KINDS[finding.kind], **_parts(finding)}
+            for finding, usd in zip(audit.findings, cells, strict=True)
+        ],
+        bars=figures.waterfall(audit),
+        chart=_chart(audit),
+        figures=figure_rows(audit),
+        commitments=[(PURCHASES.get(each.purchase, each.purchase), each) for each in audit.commitments],
+        breakdowns=[each for each in audit.breakdowns if len(each.spends) > 1],
+        purchases=PURCHASES,
+        requests=requests_sentence(audit.requests) if audit.requests else "",
     )
 
 

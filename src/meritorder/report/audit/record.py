@@ -6,16 +6,16 @@ from typing import Final
 
 import msgspec
 
+from meritorder import documents
 from meritorder.errors import ConfigError
 from meritorder.findings import SCHEMA, Audit, Finding
-from meritorder.report.record import indented
 
 _COLUMNS: Final = tuple(Finding.__struct_fields__)
 
 
 def encode(audit: Audit) -> bytes:
     """Write the answer as indented JSON, `schema` first, every array of numbers on one line."""
-    return indented(msgspec.structs.asdict(audit))
+    return documents.encode(audit)
 
 
 def decode(document: bytes, *, where: str | None = None) -> Audit:

@@ -4,11 +4,11 @@ from collections.abc import Iterator
 from typing import Final
 
 from rich.console import Console, RenderableType
-from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
 from meritorder.findings import Ask, Audit, Breakdown, Finding, RequestCosts
+from meritorder.report import sections
 from meritorder.report.audit.words import (
     KINDS,
     PURCHASES,
@@ -18,13 +18,10 @@ from meritorder.report.audit.words import (
     requests_sentence,
     what_was_read,
 )
-from meritorder.report.blocks import bullets, headed, narrow, plain, section, stack
+from meritorder.report.layout import INDENT, READING_WIDTH, bullets, columns, narrow, plain, section, show, stack
 from meritorder.report.metrics import or_missing, usd_cells
-from meritorder.report.prices_used import prices_used
 from meritorder.units import format_share, format_usd
 
-_INDENT: Final = 2
-_READING_WIDTH: Final = 100
 _LOUD: Final = {"low": "yellow", "medium": "", "high": "green"}
 _MOST_SPENDS: Final = 8
 _MOST_CHARGED: Final = 8
@@ -32,14 +29,11 @@ _MOST_CHARGED: Final = 8
 
 def render(audit: Audit, console: Console) -> None:
     """Print the answer, laid out for the width of the console."""
-    width = console.width - _INDENT
-    console.print()
-    for block in _blocks(audit, width):
-        console.print(Padding(block, (0, 0, 1, _INDENT), expand=False))
+    show(_blocks(audit, console.width - INDENT), console)
 
 
 def _blocks(audit: Audit, width: int) -> Iterator[RenderableType]:
-    reading = min(width, _READING_WIDTH)
+    reading = min(width, READING_WIDTH)
     yield narrow(plain(audit.sentence, "bold"), reading)
     yield stack(narrow(plain(what_was_read(audit), "dim"), reading), plain(reconciled(audit), "dim"))
     if audit.bill.problems:
@@ -55,10 +49,9 @@ def _blocks(audit: Audit, width: int) -> Iterator[RenderableType]:
     yield _figures(audit, width)
     yield from (_breakdown(each) for each in audit.breakdowns if len(each.spends) > 1)
     if audit.assumptions:
-        lines = [plain(f"{a.text}  ({a.option})" if a.option else a.text) for a in audit.assumptions]
-        yield section("Assumed", "not in the bill", bullets(lines, reading))
+        yield sections.assumptions(audit.assumptions, reading)
     if audit.prices:
-        yield prices_used(audit.prices, width)
+        yield sections.prices(audit.prices, width)
 
 
 def _findings(audit: Audit, width: int) -> RenderableType:
@@ -104,7 +97,7 @@ def _requests(costs: RequestCosts, width: int) -> RenderableType:
     for heading, charged in (("model", costs.by_model), ("tenant", costs.by_tenant)):
         if len(charged) < 2:
             continue
-        table = headed(heading, "requests", "cost", "of it idle", "per 1,000", "per Mtok", numbers=5)
+        table = columns(heading, "requests", "cost", "of it idle", "per 1,000", "per Mtok", numbers=5)
         for each in charged[:_MOST_CHARGED]:
             table.add_row(
                 plain(each.name),
@@ -127,12 +120,12 @@ def _figures(audit: Audit, width: int) -> RenderableType:
     table = Table.grid(padding=(0, 2, 0, 0))
     table.add_column(no_wrap=True)
     table.add_column(justify="right", no_wrap=True)
-    table.add_column(max_width=max(20, min(width, _READING_WIDTH) - first - second - 4))
+    table.add_column(max_width=max(20, min(width, READING_WIDTH) - first - second - 4))
     for name, value, scope in rows:
         table.add_row(name, value, Text(scope, "dim"))
     parts: list[RenderableType] = [table]
     if audit.commitments:
-        held = headed("commitment", "covers", "cost", "used", "unused", numbers=3)
+        held = columns("commitment", "covers", "cost", "used", "unused", numbers=3)
         for each in audit.commitments:
             name = each.commitment.rsplit("/", 1)[-1]
             held.add_row(
@@ -147,7 +140,7 @@ def _figures(audit: Audit, width: int) -> RenderableType:
 
 
 def _breakdown(breakdown: Breakdown) -> RenderableType:
-    table = headed(breakdown.by.replace("_", " "), "cost", "share", numbers=2)
+    table = columns(breakdown.by.replace("_", " "), "cost", "share", numbers=2)
     shown = breakdown.spends[:_MOST_SPENDS]
     for spend, usd in zip(shown, usd_cells([spend.usd for spend in shown]), strict=True):
         name = PURCHASES.get(spend.name, spend.name) if breakdown.by == "purchase" else spend.name

@@ -7,7 +7,7 @@ import altair as alt
 
 from meritorder.comparison import Comparison, Waterfall
 from meritorder.report.figures.frame import Rows, colours, figure
-from meritorder.report.metrics import lane_title, title_of, usd_cells, waterfall_cells, waterfall_title
+from meritorder.report.metrics import lane_title, usd_cells, waterfall_cells, waterfall_title
 from meritorder.report.palette import LIGHT, Palette
 from meritorder.report.steps import walk
 from meritorder.units import SECONDS_PER_HOUR, format_share, format_usd
@@ -24,13 +24,9 @@ _PAID: Final = {
 }
 
 
-def waterfall(comparison: Comparison, fall: Waterfall, palette: Palette = LIGHT) -> alt.LayerChart:
-    """Draw a waterfall: each part hangs where the one before it ended."""
-    titles = [
-        title_of(comparison, fall.start),
-        *(part.title for part in fall.parts),
-        title_of(comparison, fall.end),
-    ]
+def waterfall(fall: Waterfall, palette: Palette = LIGHT) -> alt.LayerChart:
+    """Draw a waterfall whose ends are titles: each part hangs where the one before it ended."""
+    titles = [fall.start, *(part.title for part in fall.parts), fall.end]
     why = ["", *(part.why for part in fall.parts), ""]
     rows: Rows = [
         {
@@ -57,7 +53,7 @@ def waterfall(comparison: Comparison, fall: Waterfall, palette: Palette = LIGHT)
             tooltip=[alt.Tooltip(f"{field}:N") for field in ("title", "amount", "why")],
         )
     )
-    return _labelled(bars, rows, palette, waterfall_title(comparison, fall))
+    return _labelled(bars, rows, palette, waterfall_title(fall))
 
 
 def lanes(comparison: Comparison, palette: Palette = LIGHT) -> alt.LayerChart:

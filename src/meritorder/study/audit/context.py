@@ -39,9 +39,8 @@ class Context:
 
     @property
     def plan(self) -> str:
-        """The command that plans on this bill."""
-        first = shlex.quote(str(self.bill[0])) if self.bill else "BILL"
-        return f"meritorder plan {self._trace} --model {self._model} --bill {first}"
+        """The command that finds the cheapest plan."""
+        return f"meritorder plan {self._trace} --model {self._model}"
 
     def compare(self, options: str) -> str:
         """Return the command that compares arrangements of the trace."""

@@ -33,6 +33,8 @@ _FULL_STEP: Final = 0.97
 # Share of the effort that rounds get before a plan has held.
 _ROUGH: Final = 0.2
 _ROUGH_GAP: Final = 0.02
+# A plan that is simulated within this of its bound is good enough.
+_ENOUGH: Final = 0.01
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,6 +70,11 @@ class Made:
         """What it cost when it was carried out."""
         return self.simulated.total_usd
 
+    @property
+    def gap(self) -> float:
+        """How far that is above the bound."""
+        return self.usd / self.file.bound_usd - 1 if self.file.bound_usd else 0.0
+
 
 def make(asked: Asked, promised: Promised, options: PlanOptions, progress: Progress) -> Made:
     """Return the cheapest plan found that keeps every promise when it is carried out.
@@ -91,13 +98,19 @@ def make(asked: Asked, promised: Promised, options: PlanOptions, progress: Progr
         before, trust = trust, _less(trust, made, options)
     if made is None or not made.held:
         raise _does_not_hold(made)
-    tries = [trust] if before.seats == trust.seats else [_between(before, trust), trust]
-    for each in tries:
+    if before.seats != trust.seats:
+        progress("planning, half a step back")
+        nearer = trusting(asked, _between(before, trust))
+        made = _cheaper(made, _try(nearer, promised, options, _rough(options.effort), round_number, progress))
+    if made.gap > _ENOUGH:
         progress("planning, to the full effort")
-        best = _try(trusting(asked, each), promised, options, options.effort, round_number, progress)
-        if best.held:
-            return best if best.usd <= made.usd else made
+        made = _cheaper(made, _try(made.asked, promised, options, options.effort, round_number, progress))
     return made
+
+
+def _cheaper(first: Made, second: Made) -> Made:
+    """Return the cheaper of two, of which the first held."""
+    return second if second.held and second.usd <= first.usd else first
 
 
 def _between(before: Trust, after: Trust) -> Trust:
@@ -225,4 +238,5 @@ def promises_of(promised: Promised, options: PlanOptions) -> planfile.Promises:
         start=options.start,
         end=options.end,
         profile="" if options.profile is None else str(options.profile.resolve()),
+        roofline=options.roofline,
     )

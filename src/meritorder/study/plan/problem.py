@@ -35,6 +35,7 @@ class Asked:
         sites: Pools by name.
         tokens: Token prices by name of the tier.
         all_tokens: Token prices by model.
+        patience_s: Shortest time that requests may wait, by deferrable workload.
         assumptions: What was taken.
     """
 
@@ -44,6 +45,7 @@ class Asked:
     sites: Mapping[str, Site]
     tokens: Mapping[str, TokenPrice]
     all_tokens: Mapping[str, list[TokenPrice]]
+    patience_s: Mapping[str, float]
     assumptions: tuple[Assumption, ...]
 
     @property
@@ -75,12 +77,18 @@ def ask(catalog: Catalog, loads: Mapping[Model, Load], options: PlanOptions, pro
     demands, tiers = [], []
     tokens: dict[str, TokenPrice] = {}
     all_tokens: dict[str, list[TokenPrice]] = {}
+    patience_s: dict[str, float] = {}
     for model, load in loads.items():
         named = model.id if several else ""
         servings[model.id] = servings_for(catalog, model, load, options, slot_s, progress)
         sites |= {site.pool.name: site for site in sites_for(catalog, model, servings[model.id], options, named)}
         classes = classes_of(load, slot_s, named)
         demands += demand_of(classes, load, servings[model.id], model.id, horizon)
+        patience_s |= {
+            each.name: float((load.deadline_s[each.members] - load.arrived_s[each.members]).min())
+            for each in classes
+            if each.deferrable
+        }
         prices = all_tokens[model.id] = list(token_prices(model))
         found = tiers_of(prices, classes, load, model.id, horizon, options)
         tiers += found
@@ -101,6 +109,7 @@ def ask(catalog: Catalog, loads: Mapping[Model, Load], options: PlanOptions, pro
         sites=sites,
         tokens=tokens,
         all_tokens=all_tokens,
+        patience_s=patience_s,
         assumptions=tuple(supply_assumptions(sites.values(), options)),
     )
 
@@ -108,14 +117,14 @@ def ask(catalog: Catalog, loads: Mapping[Model, Load], options: PlanOptions, pro
 def _with_tail(site: Site, loads: Mapping[Model, Load]) -> Pool:
     """Return a pool whose starts cost what they cost in the end: the start-up, and the tail of each stop.
 
-    A machine that is given back serves what it holds to the end, emptier and emptier:
+    A machine that is given back serves what it holds to the end, emptier and emptier; half of that time is idle:
 
-        tail = longest stay - what the rest is worth = q99(stay) - E[stay^2] / (2 E[stay])
+        tail = E[rest of a stay] = E[stay^2] / (2 E[stay])
     """
     machine = site.serving.machine
     load = next(load for model, load in loads.items() if model.id == machine.profile.model)
     stay_s = machine.seat_s(load)
-    tail_s = max(0.0, float(np.quantile(stay_s, 0.99) - np.mean(stay_s**2) / (2 * np.mean(stay_s))))
+    tail_s = float(np.mean(stay_s**2) / (2 * np.mean(stay_s)))
     return replace(site.pool, startup_paid_s=site.pool.startup_paid_s + tail_s)
 
 

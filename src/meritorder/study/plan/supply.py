@@ -17,10 +17,11 @@ from meritorder.plan.offers import block_of, machine_of, payment_of, savings_pla
 from meritorder.plan.venues import UNLIMITED, Machines, Pool, SavingsPlan
 from meritorder.study.fleets import Backfill, Machine
 from meritorder.study.load import Load, check_slo
-from meritorder.study.machines import ASSUMED_INTERRUPTIONS_PER_MONTH, machines_for
+from meritorder.study.machines import machines_for
 from meritorder.study.plan.capacity import FULLEST, Filled, filled_within_slo, safe_load, steady_utilization
 from meritorder.study.plan.options import PlanOptions
 from meritorder.study.search import Progress
+from meritorder.study.spot import ASSUMED_INTERRUPTIONS_PER_MONTH
 
 Floats = NDArray[np.float64]
 

@@ -1,13 +1,25 @@
-"""Blocks that every report in a terminal is made of: text of the user's, sections, tables, bullets."""
+"""Blocks that fill a terminal: running text, tables, lists, sections."""
 
 import unicodedata
-from typing import Literal
+from collections.abc import Iterable, Sequence
+from typing import Final, Literal
 
 from rich.box import SIMPLE_HEAD
 from rich.cells import cell_len
-from rich.console import RenderableType
+from rich.console import Console, RenderableType
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
+
+INDENT: Final = 2
+READING_WIDTH: Final = 100
+
+
+def show(blocks: Iterable[RenderableType], console: Console) -> None:
+    """Print blocks, one under the other, with room between them."""
+    console.print()
+    for block in blocks:
+        console.print(Padding(block, (0, 0, 1, INDENT), expand=False))
 
 
 def plain(text: str, style: str = "") -> Text:
@@ -34,11 +46,11 @@ def stack(*rows: RenderableType) -> Table:
 
 
 def section(title: str, subtitle: str, *bodies: RenderableType) -> Table:
-    """Put bodies under a title and what is said beside it."""
+    """Put blocks under a heading."""
     return stack(Text.assemble((title, "bold"), (f"  {subtitle}" if subtitle else "", "dim")), *bodies)
 
 
-def headed(*headings: str, numbers: int) -> Table:
+def columns(*headings: str, numbers: int) -> Table:
     """Return an empty table whose last `numbers` columns are right-aligned."""
     table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False, header_style="none")
     for place, heading in enumerate(headings):
@@ -47,8 +59,8 @@ def headed(*headings: str, numbers: int) -> Table:
     return table
 
 
-def bullets(texts: list[Text], width: int, mark: str = "· ", style: str = "dim") -> Table:
-    """Put texts under one another, each with a mark before it."""
+def bullets(texts: Sequence[Text], width: int, mark: str = "· ", style: str = "dim") -> Table:
+    """Return a list, a mark before each of its texts."""
     table = Table.grid()
     table.add_column(width=cell_len(mark), style=style)
     table.add_column(max_width=width - cell_len(mark))
