@@ -25,7 +25,7 @@ def render(audit: Audit) -> str:
     cells = usd_cells([finding.usd_per_month for finding in audit.findings])
     return fill(
         _TEMPLATE,
-        {},
+        None,
         schema=audit.schema,
         answer=audit,
         headline=_headline(audit),
