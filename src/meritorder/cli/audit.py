@@ -61,6 +61,10 @@ def audit(
     json: JsonFile = None,
     html: HtmlFile = None,
     csv: Annotated[Path | None, typer.Option("--csv", metavar="FILE", help="Write the findings as CSV.")] = None,
+    rates: Annotated[
+        Path | None,
+        typer.Option("--rates", metavar="FILE", help="Write the prices that the bill paid, for --catalog elsewhere."),
+    ] = None,
 ) -> None:
     """Say what is overpaid for inference, from the bill.
 
@@ -70,11 +74,13 @@ def audit(
     meritorder audit cur.csv --trace requests.csv --html audit.html
     """
     from meritorder import bills
+    from meritorder import catalog as facts
     from meritorder.report import files
     from meritorder.study.audit import Options
     from meritorder.study.audit import audit as study
+    from meritorder.study.bill import terms, to_catalog
 
-    files.check_target(json, html, csv)
+    files.check_target(json, html, csv, rates)
     paper = _usd(invoice) if invoice else None
     options = Options(
         bill=tuple(map(str, bill)),
@@ -95,6 +101,8 @@ def audit(
             status.update("reading the trace")
             requests = _trace(trace, columns)
         found = study(read, options, requests, status.update)
+        if rates:
+            files.write_text(rates, to_catalog(terms(read, facts.load(options.catalogs)).offers))
         _write(found, json, html, csv)
     if paper is not None:
         typer.echo(_against(read.report.against_invoice(paper), paper))

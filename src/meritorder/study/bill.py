@@ -1,7 +1,10 @@
 """A bill as terms to plan on: its own prices as offers, and the commitments that run as sunk ones."""
 
+import csv
+import dataclasses
+import io
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -42,6 +45,17 @@ class Terms:
         own = {_what(offer) for offer in self.offers}
         kept = tuple(offer for offer in catalog.offers if _what(offer) not in own)
         return replace(catalog, offers=(*self.offers, *kept))
+
+
+def to_catalog(offers: Iterable[Offer]) -> str:
+    """Write offers as a catalog file, which `--catalog` of any command reads."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, [field.name for field in dataclasses.fields(Offer)], lineterminator="\n")
+    writer.writeheader()
+    for offer in offers:
+        values = dataclasses.asdict(offer)
+        writer.writerow({name: "" if value is None else value for name, value in values.items()})
+    return text.getvalue()
 
 
 def _what(offer: Offer) -> tuple[str, str, str, PricingModel]:

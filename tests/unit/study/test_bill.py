@@ -10,7 +10,7 @@ from meritorder import bills
 from meritorder import catalog as facts
 from meritorder.domain import PricingModel
 from meritorder.plan.offers import machine_of
-from meritorder.study.bill import Terms, terms
+from meritorder.study.bill import Terms, terms, to_catalog
 
 HOURS = 200
 PLAN = {"savings_plan_savings_plan_a_r_n": "arn:aws:savingsplans::1:savingsplan/a"}
@@ -88,6 +88,15 @@ def test_the_bill_comes_before_the_price_list(found: Terms) -> None:
     here = planned.select_offers("h100", "aws", "us-east-1", PricingModel.ON_DEMAND)
     assert [offer.usd_per_hour for offer in here if offer.instance == "p5.48xlarge"] == pytest.approx([50.0])
     assert len(planned.offers) > len(catalog.offers) - len(found.offers)
+
+
+def test_its_prices_are_a_catalog_that_comes_before_the_price_list(found: Terms, tmp_path: Path) -> None:
+    path = tmp_path / "rates.csv"
+    path.write_text(to_catalog(found.offers))
+    catalog = facts.load((path,))
+    assert {offer for offer in catalog.offers if offer.source.startswith("bill ")} == set(found.offers)
+    here = catalog.select_offers("h100", "aws", "us-east-1", PricingModel.ON_DEMAND)
+    assert [offer.usd_per_hour for offer in here if offer.instance == "p5.48xlarge"] == pytest.approx([50.0])
 
 
 def test_a_bill_without_machines_has_no_terms(tmp_path: Path) -> None:

@@ -39,7 +39,7 @@ def render(audit: Audit) -> str:
         bars=figures.waterfall(audit),
         chart=_chart(audit),
         figures=figure_rows(audit),
-        commitments=[(PURCHASES.get(each.purchase, each.purchase), each) for each in audit.commitments],
+        commitments=audit.commitments,
         breakdowns=[each for each in audit.breakdowns if len(each.spends) > 1],
         purchases=PURCHASES,
         requests=requests_sentence(audit.requests) if audit.requests else "",

@@ -129,7 +129,7 @@ def _figures(audit: Audit, width: int) -> RenderableType:
         for each in audit.commitments:
             name = each.commitment.rsplit("/", 1)[-1]
             held.add_row(
-                plain(f"{PURCHASES.get(each.purchase, each.purchase)} {name}"),
+                plain(f"{each.purchase.replace('_', ' ')} {name}"),
                 plain(", ".join(each.instances)),
                 format_usd(each.usd),
                 or_missing(each.utilization, lambda share: format_share(share, 1)),

@@ -27,7 +27,7 @@ def asks(bill: Bill, paid: Ledger, left: Ledger, context: Context) -> list[Ask]:
 def _of_machines(paid: Ledger, left: Ledger, context: Context) -> Iterator[Ask]:
     realtime = [pool for pool in paid.pools if not pool.may_wait]
     on_demand = sum(pool.usd for pool in realtime) / paid.months
-    if context.use is None or context.use.guessed:
+    if (context.use is None or context.use.guessed) and (paid.fleet is None or paid.fleet.hourly):
         yield Ask(
             question="which of the machine hours had work, and which stood idle or were more than the work needed",
             usd_per_month=on_demand,
@@ -73,9 +73,9 @@ def _of_tokens(left: Ledger) -> Iterator[Ask]:
 
 
 def _of_shape(bill: Bill, left: Ledger) -> Iterator[Ask]:
-    if left.fleet and left.fleet.step_h > 1:
+    if left.fleet and not left.fleet.hourly:
         yield Ask(
-            question="when within a day machines ran",
+            question="at which hours machines ran",
             usd_per_month=sum(pool.usd for pool in left.pools) / left.months,
             give="the same bill by the hour",
             option="an hourly export",

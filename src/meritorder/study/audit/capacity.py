@@ -47,7 +47,7 @@ def unneeded(ledger: Ledger, context: Context) -> Step:
     needed = the machines that the work takes at `FULLEST`, whole, and at least one where there was any
     """
     use, fleet = context.use, ledger.fleet
-    if use is None or fleet is None:
+    if use is None or fleet is None or not fleet.hourly:
         return ledger, []
     pools, found = [], []
     for pool in fleet.pools:
@@ -92,8 +92,7 @@ def _finding(ledger: Ledger, context: Context, pool: Pool, waste: _Waste, off_ho
         title=waste.title.format(pool.machine.label),
         confidence=use.confidence,
         evidence=_told(pool, use, off_hours, waste.hours),
-        fix="scale with the load, or backfill the gaps with work that can wait: "
-        + context.compare(f"--provider {pool.machine.provider}"),
+        fix="scale with the load, or backfill the gaps with work that can wait: " + context.compare(pool.machine),
         where=pool.machine.label,
     )
 
@@ -132,7 +131,7 @@ def silent(ledger: Ledger, context: Context) -> Step:
 def non_production(ledger: Ledger, context: Context) -> Step:
     """Find machines that tags call no production, and that stay on at night and at the weekend."""
     fleet = ledger.fleet
-    if fleet is None:
+    if fleet is None or not fleet.hourly:
         return ledger, []
     working = _working(fleet)
     pools, found = [], []

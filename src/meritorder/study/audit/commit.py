@@ -1,5 +1,6 @@
 """On-demand hours that a commitment would cover, and commitments that cover nothing."""
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Final
@@ -18,6 +19,7 @@ from meritorder.units import HOURS_PER_DAY, format_share, format_usd
 _LEAST_HOURS: Final = 7 * HOURS_PER_DAY
 _MANY_MONTHS: Final = 3
 _SLACK: Final = 1e-9
+_AZURE: Final = re.compile(r"(?i)^standard_[a-z]+")
 _NAMES: Final = {
     Purchase.SAVINGS_PLAN: "savings plan",
     Purchase.RESERVED: "reservation",
@@ -41,7 +43,7 @@ def for_on_demand(ledger: Ledger, context: Context) -> Step:
     promises dollars, so k need not be whole.
     """
     fleet = ledger.fleet
-    if fleet is None:
+    if fleet is None or fleet.step_h > HOURS_PER_DAY:
         return ledger, []
     pools, found = [], []
     for pool in fleet.pools:
@@ -54,12 +56,15 @@ def for_on_demand(ledger: Ledger, context: Context) -> Step:
         if best.price.offer:
             context.market.take(best.price.offer, "a commitment for on-demand hours")
         usd_per_hour = best.machines * best.price.usd_per_hour
-        what = "a savings plan of" if best.price.by_the_dollar else f"{best.machines:g} x {pool.machine.instance},"
+        by_the_dollar = best.price.by_the_dollar
+        what = "a savings plan of" if by_the_dollar else f"{best.machines:g} x {pool.machine.instance},"
+        some = "" if by_the_dollar else f"{best.machines:g} x "
         found.append(
             ledger.finding(
                 "commitment_for_on_demand",
                 usd=best.usd,
-                title=f"{best.machines:.3g} x {pool.machine.label} on demand would cost less under a commitment",
+                title=f"{some}{pool.machine.label} on demand would cost less under a "
+                + ("savings plan" if by_the_dollar else "commitment"),
                 confidence=_confidence(fleet, ledger.months, best.price),
                 evidence=_evidence(pool, best, fleet),
                 fix=f"commit to {what} {format_usd(usd_per_hour)} an hour for a year, after trying it on traffic that "
@@ -162,7 +167,12 @@ def _bought_beside(pools: Iterable[Pool], each: Unused) -> float:
 
 
 def _family(instance: str) -> str:
-    return instance.removeprefix("ml.").partition(".")[0]
+    """Return `p5` of `ml.p5.48xlarge`, `a3` of `a3-highgpu-8g`, `standard_nd` of `Standard_ND96isr_H100_v5`."""
+    azure = _AZURE.match(instance)
+    if azure:
+        return azure[0].lower()
+    name = instance.removeprefix("ml.")
+    return name.partition("." if "." in name else "-")[0]
 
 
 def _short(name: str) -> str:

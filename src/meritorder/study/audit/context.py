@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from meritorder.study.audit.market import Market
+from meritorder.study.audit.pools import Machine
 from meritorder.study.audit.silent import Silence
 from meritorder.study.audit.use import Use
 
@@ -42,9 +43,23 @@ class Context:
         """The command that finds the cheapest plan."""
         return f"meritorder plan {self._trace} --model {self._model}"
 
-    def compare(self, options: str) -> str:
-        """Return the command that compares arrangements of the trace."""
-        return f"meritorder compare {self._trace} --model {self._model} {options}"
+    def compare(self, machine: Machine | None = None, *, hardware: str = "", region: str = "", more: str = "") -> str:
+        """Return the command that compares arrangements of the trace.
+
+        Args:
+            machine: On what machines it runs now; None if on none.
+            hardware: `Hardware.id` to run on, "" for the machine's own.
+            region: Region to rent in, "" for any.
+            more: Further options.
+        """
+        known = self.market.hardware_of(machine) if machine else None
+        options = {
+            "--hardware": hardware or (known[0] if known else ""),
+            "--provider": machine.provider if machine else "",
+            "--region": region,
+        }
+        words = [f"{name} {shlex.quote(value)}" for name, value in options.items() if value]
+        return " ".join(["meritorder compare", self._trace, f"--model {self._model}", *words, *filter(None, [more])])
 
     @property
     def _trace(self) -> str:

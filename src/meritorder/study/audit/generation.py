@@ -46,7 +46,7 @@ def old_generation(ledger: Ledger, context: Context) -> Step:
                 evidence=f"{pool.on_demand.sum():,.0f} hours{pool.serves} at {format_usd(pool.usd_per_hour)}; one "
                 f"{offer.instance} at {format_usd(offer.usd_per_hour)} does the work of {times:.2g} ({basis}; "
                 f"{offer.source}, {offer.as_of})",
-                fix=context.compare(f"--hardware {offer.hardware} --provider {pool.machine.provider}"),
+                fix=context.compare(pool.machine, hardware=offer.hardware),
                 where=pool.machine.label,
             )
         )

@@ -128,6 +128,11 @@ class Fleet:
     step_h: float
 
     @property
+    def hourly(self) -> bool:
+        """Whether the bill tells in which hours of a day machines ran."""
+        return self.step_h <= 1
+
+    @property
     def hour_of_week(self) -> NDArray[np.int64]:
         """Hour of the week of each hour, 0 on Monday 00:00 UTC, shape (hours,)."""
         first = self.start.weekday() * 24 + self.start.hour
@@ -220,7 +225,7 @@ def _pool(key: tuple[object, ...], rows: pl.DataFrame, hours: int, share: Mappin
         on_demand=on_demand,
         usd_per_hour=max(0.0, usd) / total if total > 0 else 0.0,
         committed=_by_hour(covered, hours),
-        names=_names(rows["tags"].drop_nulls().unique().sort()),
+        names=_names((bought if total > 0 else rows)["tags"].drop_nulls().unique().sort()),
     )
 
 

@@ -71,7 +71,7 @@ def cheaper_region(ledger: Ledger, context: Context) -> Step:
                 evidence=f"{pool.on_demand.sum():,.0f} hours at {format_usd(pool.usd_per_hour)} an hour; in "
                 f"{offer.region} {format_usd(offer.usd_per_hour)} ({offer.source}, {offer.as_of}). Latency, data "
                 f"transfer and where data must stay within {geography(offer.region)} are yours to judge",
-                fix=context.compare(f"--provider {pool.machine.provider} --region {offer.region}"),
+                fix=context.compare(pool.machine, region=offer.region),
                 where=pool.machine.label,
             )
         )
@@ -103,7 +103,7 @@ def spot(ledger: Ledger, context: Context) -> Step:
                 f"at {format_usd(pool.usd_per_hour)}; on spot {format_usd(price.usd_per_hour)} ({price.source}), and "
                 f"{format_share(1 - share, 1)} of it lost to interruptions ({told})",
                 fix="run it on spot, with its deadlines kept: "
-                + context.compare(f"--provider {pool.machine.provider} --spot --defer 100%@24h"),
+                + context.compare(pool.machine, more="--spot --defer 100%@24h"),
                 where=pool.machine.label,
             )
         )

@@ -51,7 +51,7 @@ def could_wait(ledger: Ledger, context: Context) -> Step:
                 evidence=f"{format_usd(before)} was paid at other tiers than batch or flex for tokens whose tags say "
                 f"that they may wait; at the batch tier they cost {format_usd(after)} ({'; '.join(bases)})",
                 fix="send them to the provider's batch tier; price it first, on your requests: "
-                + context.compare("--defer 100%@24h"),
+                + context.compare(more="--defer 100%@24h"),
                 where=name,
             )
         )
