@@ -216,7 +216,8 @@ def _assumptions(found: list[Finding], context: Context, months: float) -> list[
         text = "an interruption of a spot machine costs ten minutes of it, and spot can be had when it is wanted"
         taken.append(Assumption(text=text))
     if "commitment_for_on_demand" in kinds:
-        taken.append(Assumption(text="machines go on being used as in the time of the bill", option="more months"))
+        text = "machines go on being used as in the time of the bill; more months of it make that surer"
+        taken.append(Assumption(text=text))
     if "old_generation" in kinds:
         text = "requests of 2,000 tokens of context, four prompt tokens for each generated one, full batches"
         taken.append(Assumption(text=text, option="--model"))

@@ -11,7 +11,7 @@ from meritorder.perf.profile import EngineLimits, Profile
 from meritorder.perf.shipped import profiles
 from meritorder.study.audit.context import Context
 from meritorder.study.audit.ledger import Ledger, Step
-from meritorder.study.audit.market import least
+from meritorder.study.audit.market import least, title
 from meritorder.study.audit.pools import Pool
 from meritorder.units import format_usd
 
@@ -45,7 +45,7 @@ def old_generation(ledger: Ledger, context: Context) -> Step:
                 confidence=least("medium", confidence),
                 evidence=f"{pool.on_demand.sum():,.0f} hours{pool.serves} at {format_usd(pool.usd_per_hour)}; one "
                 f"{offer.instance} at {format_usd(offer.usd_per_hour)} does the work of {times:.2g} ({basis}; "
-                f"{offer.source}, {offer.as_of})",
+                f"{title(offer.source)}, {offer.as_of})",
                 fix=context.compare(pool.machine, hardware=offer.hardware),
                 where=pool.machine.label,
             )

@@ -109,7 +109,7 @@ class Market:
                 usd=offer.usd_per_hour,
                 unit="machine-hour",
                 as_of=offer.as_of,
-                source=offer.source,
+                source=_address(offer.source),
                 confidence=offer.confidence,
                 used_for=why,
             )
@@ -125,7 +125,7 @@ class Market:
         best = min(found, key=lambda offer: offer.usd_per_hour, default=None)
         if best is None:
             return None
-        source = f"{best.source}, {best.as_of}"
+        source = f"{title(best.source)}, {best.as_of}"
         return Price(
             usd_per_hour=best.usd_per_hour,
             source=source,
@@ -149,6 +149,17 @@ class Market:
 def _own(usd_per_hour: float, *, by_the_dollar: bool = False) -> Price:
     source = "as this bill paid it"
     return Price(usd_per_hour=usd_per_hour, source=source, confidence="high", own=True, by_the_dollar=by_the_dollar)
+
+
+def title(source: str) -> str:
+    """Return the words of a source, without its address."""
+    return source.partition(" <")[0]
+
+
+def _address(source: str) -> str:
+    """Return the address of a source, or its words if it has none."""
+    _, _, address = source.partition(" <http")
+    return f"http{address.removesuffix('>')}" if address else source
 
 
 def _same(one: str, other: str) -> bool:

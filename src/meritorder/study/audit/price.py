@@ -6,7 +6,7 @@ from typing import Final
 from meritorder.plan.offers import interruptions_per_hour
 from meritorder.study.audit.context import Context
 from meritorder.study.audit.ledger import Ledger, Step, worth_telling
-from meritorder.study.audit.market import Price, geography, least
+from meritorder.study.audit.market import Price, geography, least, title
 from meritorder.study.audit.pools import Pool
 from meritorder.units import SECONDS_PER_HOUR, SECONDS_PER_MINUTE, format_share, format_usd
 
@@ -69,8 +69,8 @@ def cheaper_region(ledger: Ledger, context: Context) -> Step:
                 title=f"{pool.machine.label} costs less in {offer.region}",
                 confidence="low",
                 evidence=f"{pool.on_demand.sum():,.0f} hours at {format_usd(pool.usd_per_hour)} an hour; in "
-                f"{offer.region} {format_usd(offer.usd_per_hour)} ({offer.source}, {offer.as_of}). Latency, data "
-                f"transfer and where data must stay within {geography(offer.region)} are yours to judge",
+                f"{offer.region} {format_usd(offer.usd_per_hour)} ({title(offer.source)}, {offer.as_of}). Latency, "
+                f"data transfer and where data must stay within {geography(offer.region)} are yours to judge",
                 fix=context.compare(pool.machine, region=offer.region),
                 where=pool.machine.label,
             )

@@ -13,8 +13,8 @@ from meritorder.study.audit.context import Context
 from meritorder.study.audit.ledger import Ledger, Step, Tokens, worth_telling
 from meritorder.units import format_share, format_usd
 
-_NAMED_BY: Final = ("openai", "anthropic", "google")
-"""Providers whose names of models are those of their price list."""
+_OWN_LIST: Final = ("openai", "anthropic", "google", "gcp")
+"""Providers whose models the price list has at their own prices."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,12 +74,7 @@ def _at_batch(tokens: Tokens) -> _Batch | None:
 
 
 def _by_price_list(tokens: Tokens) -> _Batch | None:
-    if tokens.provider not in _NAMED_BY or not tokens.model or tokens.tier != Tier.STANDARD:
-        return None
-    try:
-        prices = {price.tier: price for price in api_prices(tokens.model)}
-    except CatalogError:
-        return None
+    prices = _listed(tokens.model) if tokens.tier == Tier.STANDARD else {}
     batch = prices.get(Tier.BATCH)
     if batch is None:
         return None
@@ -87,7 +82,19 @@ def _by_price_list(tokens: Tokens) -> _Batch | None:
     if not 0 < share < 1:
         return None
     basis = f"{format_share(share)} of the standard price of {batch.provider_model}, {batch.source}, {batch.as_of}"
-    return _Batch(usd=tokens.usd * share, confidence="high", basis=basis)
+    own = tokens.provider in _OWN_LIST
+    return _Batch(usd=tokens.usd * share, confidence="high" if own else "medium", basis=basis)
+
+
+def _listed(model: str) -> dict[Tier, TokenPrice]:
+    """Return what a model costs by tier, by any way to write the name that the bill has; empty if none is known."""
+    plain = model.strip().lower().replace(" ", "-")
+    for name in dict.fromkeys((model, plain, plain.replace(".", "-"))):
+        try:
+            return {price.tier: price for price in api_prices(name)}
+        except CatalogError:
+            continue
+    return {}
 
 
 def _rate(price: TokenPrice, token_type: str) -> float:
