@@ -53,7 +53,8 @@ class Bill:
         charges: The columns of `tables.CHARGES`, one row a line item; lazy, so it need not fit in memory.
         groups: The same charges summed over time and resources: few rows, in memory, with `rows`, the sums,
             `unlisted_usd` (amortised cost of rows without a list price), `first` and `last` (the period that
-            they cover). Every figure that needs no time is made from these.
+            they cover), and `may_wait` (tags or the user say that their work may). Every figure that needs no time is
+            made from these.
         spans: The charges of each `group` added up by `start` and `end`, whole hours; in memory, as floats. Figures
             over time that need no resource are made from these.
         report: What was read, and what was wrong with it.
@@ -70,6 +71,7 @@ def read(
     *,
     format: str | None = None,  # noqa: A002 - the option's name
     select: Sequence[tuple[str, str]] = (),
+    patient: Sequence[tuple[str, str]] = (),
     apart: Sequence[str] = (),
     strict: bool = False,
 ) -> Bill:
@@ -79,6 +81,7 @@ def read(
         sources: Files or folders.
         format: Name of the format of all the files; None to find it by their columns.
         select: Further charges that are inference, as (column, glob) or ("tag:KEY", glob).
+        patient: Charges whose work may wait, beside those whose tags say so, in the same form.
         apart: Further columns of CHARGES that groups are to keep apart, such as `resource`.
         strict: Refuse a bill with unreadable rows, duplicates or warnings, rather than report them.
 
@@ -87,7 +90,7 @@ def read(
     """
     paths = files.find([sources] if isinstance(sources, str | Path) else sources)
     opened = [_open(path, label, format) for path, label in zip(paths, _labels(paths), strict=True)]
-    dimensions = _dimensions([*dict(select), *apart])
+    dimensions = _dimensions([*dict(select), *dict(patient), *apart])
     lines = _grouped(pl.concat([lines for _, lines in opened]), dimensions)
     try:
         lines, duplicates = _without_duplicates(lines)
@@ -102,6 +105,10 @@ def read(
         good = good.with_columns(
             kind=pl.coalesce("kind", pl.when(selection.chosen(good, select)).then(pl.lit("selected")))
         )
+    patience = (
+        selection.chosen(good, patient, option="--may-wait").fill_null(value=False) if patient else pl.lit(value=False)
+    )
+    good = good.with_columns(may_wait=selection.may_wait() | patience)
     summary = report([file for file, _ in opened], groups, duplicates)
     if not good.height:
         why = "not one of its rows can be used" if summary.rows else "there are no charges in it"

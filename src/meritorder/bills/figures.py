@@ -12,7 +12,7 @@ from typing import Final
 import polars as pl
 
 from meritorder.bills.charges import COMMITMENTS, HOUR, MEASURES, Purchase, whole_hours
-from meritorder.bills.selection import MACHINES, may_wait, tag
+from meritorder.bills.selection import MACHINES, tag
 from meritorder.domain import Tier
 from meritorder.errors import BillError
 from meritorder.tables import CHARGES
@@ -166,7 +166,7 @@ def token_spend(groups: pl.DataFrame) -> pl.DataFrame:
     keys = ("provider", "model", "token_type", "unit")
     spend = (
         groups.filter(pl.col("kind") == "tokens", "priced")
-        .group_by(*keys, "tier", may_wait=may_wait())
+        .group_by(*keys, "tier", "may_wait")
         .agg(pl.col("amortised_usd", "quantity").sum())
         .with_columns(usd_per_unit=_ratio("amortised_usd", "quantity"))
     )

@@ -174,7 +174,7 @@ def _over_distinct(tags: pl.Series, function: Any) -> pl.Series:  # noqa: ANN401
     return tags.replace_strict(distinct, values, default=None, return_dtype=pl.String)
 
 
-def chosen(frame: pl.DataFrame, select: Sequence[tuple[str, str]]) -> pl.Expr:
+def chosen(frame: pl.DataFrame, select: Sequence[tuple[str, str]], *, option: str = "--select") -> pl.Expr:
     """Return whether each row matches any of the user's `column=glob`; a tag is `tag:team=llm*`.
 
     Raises:
@@ -188,9 +188,7 @@ def chosen(frame: pl.DataFrame, select: Sequence[tuple[str, str]]) -> pl.Expr:
             value = pl.col(name)
         else:
             texts = [column.name for column in CHARGES if column.dtype == pl.String]
-            raise BillError(
-                f"no column {name} to select by", where="--select", fix="use tag:KEY or " + ", ".join(texts)
-            )
+            raise BillError(f"no column {name} to select by", where=option, fix="use tag:KEY or " + ", ".join(texts))
         matches |= value.str.contains(_regex(glob)).fill_null(value=False)
     return matches
 

@@ -41,6 +41,14 @@ def audit(
             "--select", metavar="COLUMN=GLOB", help="What else is inference: tag:team=llm*, service=… (repeatable)."
         ),
     ] = None,
+    may_wait: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--may-wait",
+            metavar="COLUMN=GLOB",
+            help="Charges whose work may wait: tag:app=etl*, account=… (repeatable).",
+        ),
+    ] = None,
     by: Annotated[
         list[str] | None,
         typer.Option("--by", metavar="COLUMN", help="Break the cost down: tag:team, account, model (repeatable)."),
@@ -93,9 +101,14 @@ def audit(
     )
     with progress() as status:
         status.update("reading the bill")
-        chosen = _selectors(select, "--select")
-        apart = [column for column, _ in options.serving] + list(options.by)
-        read = bills.read(bill, format=format_, select=chosen, apart=apart, strict=strict)
+        read = bills.read(
+            bill,
+            format=format_,
+            select=_selectors(select, "--select"),
+            patient=_selectors(may_wait, "--may-wait"),
+            apart=[*dict(options.serving), *options.by],
+            strict=strict,
+        )
         requests = None
         if trace:
             status.update("reading the trace")

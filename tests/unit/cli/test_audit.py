@@ -147,6 +147,8 @@ def test_a_difference_to_the_invoice_is_printed(
         (("--select", "team"), "is not COLUMN=GLOB"),
         (("--select", "colour=blue"), "no column colour"),
         (("--serving", "=x"), "is not COLUMN=GLOB"),
+        (("--serving", "colour=x"), "--serving: no column colour"),
+        (("--may-wait", "colour=x"), "no column colour"),
         (("--by", "colour"), "no column colour to add up by"),
         (("--invoice", "much"), "is not an amount"),
         (("--metrics", "nowhere.csv"), "nowhere.csv: cannot be read"),
@@ -165,6 +167,16 @@ def test_a_mistake_is_one_line(
     error = capsys.readouterr().err
     assert said in error
     assert error.count("\n") == 1
+
+
+def test_the_user_may_say_what_may_wait(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    bill, target = tmp_path / "bill.csv", tmp_path / "audit.json"
+    write(bill, chain(tokens(range(200), usd=3.0, thousands=1000), machine(range(9), usd=1.0)))
+    assert run(monkeypatch, bill, "--json", target) == 0
+    assert "tokens_could_wait" not in {finding.kind for finding in decode(target.read_bytes()).findings}
+    assert run(monkeypatch, bill, "--json", target, "--may-wait", "service=*Bedrock") == 0
+    found = next(finding for finding in decode(target.read_bytes()).findings if finding.kind == "tokens_could_wait")
+    assert found.usd == pytest.approx(300)
 
 
 def test_charges_may_be_told_apart_by_any_column(monkeypatch: pytest.MonkeyPatch, bill: Path, tmp_path: Path) -> None:

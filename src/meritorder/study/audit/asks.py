@@ -38,7 +38,7 @@ def _of_machines(paid: Ledger, left: Ledger, context: Context) -> Iterator[Ask]:
         question="whether the work of machines without a tag may wait",
         usd_per_month=sum(pool.usd for pool in left.pools if not pool.may_wait and not pool.names) / left.months,
         give="a tag such as latency_class = interactive or deferrable",
-        option="tags on the machines",
+        option="tags, or --may-wait account=NAME",
     )
     unpriced = [
         pool for pool in left.pools if pool.usd and not pool.on_spot and not context.market.committed(pool.machine)
@@ -59,7 +59,7 @@ def _of_tokens(left: Ledger) -> Iterator[Ask]:
         usd_per_month=untagged_usd(left.tokens) / left.months,
         give="a tag such as latency_class = deferrable on them, or the requests: "
         "meritorder inspect requests.csv --could-wait",
-        option="tags on the tokens",
+        option="tags, or --may-wait account=NAME",
     )
     unknown = [each for each in left.tokens if each.may_wait and each.hasty]
     yield Ask(

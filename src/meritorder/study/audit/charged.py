@@ -74,7 +74,7 @@ def _paid(by_hour: pl.DataFrame, fleet: Fleet, serving: tuple[tuple[str, str], .
     of_machines = pl.col("kind").is_in([*bills.MACHINES, "commitment", "tagged", "selected"])
     shape = by_hour.filter(of_machines & pl.col("purchase").is_in([str(purchase) for purchase in _PAID]))
     if serving:
-        shape = shape.filter(bills.chosen(shape, serving))
+        shape = shape.filter(bills.chosen(shape, serving, option="--serving"))
     shape = shape.with_columns(counted=machine_hours())
     if not shape.height:
         what = "no charge of a machine matches" if serving else "it has no charges of machines"

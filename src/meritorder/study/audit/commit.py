@@ -58,6 +58,7 @@ def for_on_demand(ledger: Ledger, context: Context) -> Step:
         usd_per_hour = best.machines * best.price.usd_per_hour
         by_the_dollar = best.price.by_the_dollar
         what = "a savings plan of" if by_the_dollar else f"{best.machines:g} x {pool.machine.instance},"
+        term = "on the terms of the one that runs" if best.price.own else "for a year"
         some = "" if by_the_dollar else f"{best.machines:g} x "
         found.append(
             ledger.finding(
@@ -67,8 +68,8 @@ def for_on_demand(ledger: Ledger, context: Context) -> Step:
                 + ("savings plan" if by_the_dollar else "commitment"),
                 confidence=_confidence(fleet, ledger.months, best.price),
                 evidence=_evidence(pool, best, fleet),
-                fix=f"commit to {what} {format_usd(usd_per_hour)} an hour for a year, after trying it on traffic that "
-                f"the choice has not seen: {context.plan}",
+                fix=f"commit to {what} {format_usd(usd_per_hour)} an hour {term}, after trying it on traffic that the "
+                f"choice has not seen: {context.plan}",
                 where=pool.machine.label,
             )
         )

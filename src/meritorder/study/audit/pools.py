@@ -182,9 +182,10 @@ def read(by_hour: pl.DataFrame, inference: pl.DataFrame, serving: Sequence[tuple
     hours = int((last - first).total_seconds() // SECONDS_PER_HOUR)
     shape = shape.with_columns(
         at=((pl.col("hour") - first).dt.total_hours()),
-        may_wait=bills.may_wait(),
         non_production=bills.non_production(),
-        served=bills.chosen(shape, serving).fill_null(value=False) if serving else ~bills.may_wait(),
+        served=bills.chosen(shape, serving, option="--serving").fill_null(value=False)
+        if serving
+        else ~pl.col("may_wait"),
         region=pl.col("region").fill_null(""),
         provider=pl.col("provider").fill_null(""),
     ).filter(pl.col("at").is_between(0, hours - 1))

@@ -99,7 +99,7 @@ def spot(ledger: Ledger, context: Context) -> Step:
                 usd=pool.usd - cheaper.usd,
                 title=f"{pool.machine.label} is bought on demand for work that may wait",
                 confidence=price.confidence,
-                evidence=f"{pool.on_demand.sum():,.0f} on-demand hours{pool.serves} whose tags say that they may wait, "
+                evidence=f"{pool.on_demand.sum():,.0f} on-demand hours{pool.serves} of work that may wait, "
                 f"at {format_usd(pool.usd_per_hour)}; on spot {format_usd(price.usd_per_hour)} ({price.source}), and "
                 f"{format_share(1 - share, 1)} of it lost to interruptions ({told})",
                 fix="run it on spot, with its deadlines kept: "

@@ -27,7 +27,7 @@ class _Batch:
 
 
 def could_wait(ledger: Ledger, context: Context) -> Step:
-    """Find tokens whose tags say that they may wait, bought at another tier than batch or flex."""
+    """Find tokens that may wait, bought at another tier than batch or flex."""
     kept: list[Tokens] = []
     moved: dict[tuple[str, str], list[tuple[Tokens, _Batch]]] = {}
     for tokens in ledger.tokens:
@@ -48,8 +48,8 @@ def could_wait(ledger: Ledger, context: Context) -> Step:
                 usd=before - after,
                 title=f"{name} is answered at once for work that may wait",
                 confidence=min((batch.confidence for _, batch in pairs), key=("low", "medium", "high").index),
-                evidence=f"{format_usd(before)} was paid at other tiers than batch or flex for tokens whose tags say "
-                f"that they may wait; at the batch tier they cost {format_usd(after)} ({'; '.join(bases)})",
+                evidence=f"{format_usd(before)} was paid at other tiers than batch or flex for tokens that may "
+                f"wait; at the batch tier they cost {format_usd(after)} ({'; '.join(bases)})",
                 fix="send them to the provider's batch tier; price it first, on your requests: "
                 + context.compare(more="--defer 100%@24h"),
                 where=name,

@@ -7,7 +7,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from meritorder import bills, traces
+from meritorder import traces
 from meritorder.bills.utilisation import Utilisation
 from meritorder.domain import Tier
 from meritorder.findings import Confidence
@@ -176,7 +176,7 @@ def of_shape(fleet: Fleet, by_hour: pl.DataFrame) -> Use | None:
     """
     if fleet.step_h > 1 or fleet.hours < _LEAST_HOURS or not any(never_scales(pool) for pool in fleet.pools):
         return None
-    hasty = ~pl.col("tier").is_in([str(Tier.BATCH), str(Tier.FLEX)]) & ~bills.may_wait()
+    hasty = ~pl.col("tier").is_in([str(Tier.BATCH), str(Tier.FLEX)]) & ~pl.col("may_wait")
     tokens = by_hour.filter((pl.col("kind") == "tokens") & hasty.fill_null(value=False))
     at = (pl.col("hour") - fleet.start).dt.total_hours()
     sums = (
