@@ -49,8 +49,8 @@ class PoolUsed(msgspec.Struct, frozen=True, kw_only=True):
 class PoolSchedule(msgspec.Struct, frozen=True, kw_only=True):
     """Machines of a pool under one payment in each slot: `Scheduled(instances=tuple(machines), slot_s=slot_s)`.
 
-    `usd` is what is paid for them by the hour, less `saved_usd`, which savings plans take off; what is prepaid is in the
-    commitments.
+    `usd` is what is paid for them by the hour, less `saved_usd`, which savings plans take off; what is prepaid is in
+    the commitments.
     """
 
     pool: str

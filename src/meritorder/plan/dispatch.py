@@ -114,7 +114,7 @@ def _mtok_per_replica_s(problem: Problem, p: int) -> float:
 
 def _bought_mtok(problem: Problem, workload: str, venue: str, flow: Floats) -> float:
     for route in problem.routes:
-        if problem.workloads[route.workload].name == workload and route.kind is Kind.TIER:
-            if problem.tiers[route.venue].name == venue:
-                return float((route.tokens * flow).sum()) / TOKENS_PER_MTOK
+        mine = problem.workloads[route.workload].name == workload and route.kind is Kind.TIER
+        if mine and problem.tiers[route.venue].name == venue:
+            return float((route.tokens * flow).sum()) / TOKENS_PER_MTOK
     return 0.0

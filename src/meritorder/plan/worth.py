@@ -69,8 +69,7 @@ def worth(solution: Solution, coarse: Problem | None = None) -> Worth:
     machine = {one.name: one.machine for one in problem.payments}
     return Worth(
         patience_usd_per_hour={
-            one.name: max(0.0, base_usd - relaxed_usd(with_due(problem, one, one.due + per_hour)))
-            for one in deferrable
+            one.name: max(0.0, base_usd - relaxed_usd(with_due(problem, one, one.due + per_hour))) for one in deferrable
         },
         deferral_usd={
             one.name: relaxed_usd(with_due(problem, one, np.arange(problem.horizon.length))) - base_usd

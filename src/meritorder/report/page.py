@@ -11,7 +11,7 @@ from markupsafe import Markup
 
 from meritorder.comparison import Waterfall
 from meritorder.report.address import host, web_address
-from meritorder.report.metrics import or_missing, spaced, times, waterfall_cells, waterfall_title
+from meritorder.report.metrics import or_missing, spaced, times, unit_of, waterfall_cells, waterfall_title
 from meritorder.report.palette import DARK, LIGHT, css
 from meritorder.units import format_duration, format_share, format_usd
 
@@ -41,6 +41,7 @@ def fall_of(fall: Waterfall) -> dict[str, Any]:
     """Return the words beside a waterfall whose ends are titles."""
     return {
         "title": waterfall_title(fall),
+        "explained": any(part.why for part in fall.parts),
         "parts": list(zip(fall.parts, waterfall_cells(fall)[1:-1], strict=True)),
     }
 
@@ -60,6 +61,7 @@ def _environment() -> Environment:
         "count": lambda number: or_missing(number, lambda n: f"{n:,}"),
         "times": times,
         "spaced": spaced,
+        "unit": unit_of,
         "web": web_address,
         "host": host,
     }

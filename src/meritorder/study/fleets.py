@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from meritorder.domain import Offer
 from meritorder.perf.profile import EngineLimits, Profile
-from meritorder.sim.pools import Autoscaled, Fixed, ForDeadlines, Interruptions, Pool, Result
+from meritorder.sim.pools import Autoscaled, Fixed, ForDeadlines, Interruptions, Pool, Result, Scaling
 from meritorder.sim.run import simulate
 from meritorder.sim.saturation import Saturation
 from meritorder.study.load import Load
@@ -98,7 +98,7 @@ class Machine:
             ),
         )
 
-    def pool(self, scaling: Fixed | Autoscaled | ForDeadlines, *, realtime: bool, backfill: "Backfill | None") -> Pool:
+    def pool(self, scaling: Scaling, *, realtime: bool, backfill: "Backfill | None") -> Pool:
         """Return machines of this kind as a pool of the simulator."""
         return Pool(
             profile=self.profile,
@@ -366,7 +366,7 @@ def mix(base: Trial, batch_machine: Machine, load: Load, backfill: Backfill | No
         backfill: How much of the gaps may be filled; None keeps the lanes apart.
     """
     machine, pool = base.pools[0]
-    filled = machine.pool(pool.scaling, realtime=True, backfill=backfill)  # type: ignore[arg-type]
+    filled = machine.pool(pool.scaling, realtime=True, backfill=backfill)
     whole = Backfill(seats=batch_machine.limits.max_num_seqs, tokens=batch_machine.limits.max_num_batched_tokens)
     scaling = ForDeadlines(maximum=most_for_deadlines(batch_machine, load))
     beside = batch_machine.pool(scaling, realtime=False, backfill=whole)

@@ -1,7 +1,7 @@
 """The requests of a study as arrays, with the promise made to each."""
 
 from dataclasses import dataclass, replace
-from typing import Final, Self
+from typing import Any, Final, Self
 
 import numpy as np
 import polars as pl
@@ -89,7 +89,10 @@ class Load:
 
     def joined(self, other: Self) -> Self:
         """Return the requests of another load, then these; their arrivals must follow on."""
-        return replace(self, **{name: np.concatenate((getattr(other, name), getattr(self, name))) for name in _COLUMNS})
+        columns: dict[str, Any] = {
+            name: np.concatenate((getattr(other, name), getattr(self, name))) for name in _COLUMNS
+        }
+        return replace(self, **columns)
 
     def only(self, keep: Bools | NDArray[np.int64]) -> Self:
         """Return some of the requests, by mask or by index."""

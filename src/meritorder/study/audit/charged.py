@@ -18,6 +18,7 @@ Floats = NDArray[np.float64]
 
 _PAID: Final = (Purchase.ON_DEMAND, Purchase.SPOT, Purchase.CAPACITY_BLOCK, *COMMITMENTS)
 _MOST_TENANTS: Final = 20
+_SHORTEST_H: Final = 1 / 60
 _ALL: Final = "all requests"
 _UNNAMED: Final = "(not named)"
 
@@ -43,14 +44,15 @@ def charge(
     """
     paid, hours_of = _paid(by_hour, fleet, serving)
     dated = trace.epoch_s is not None and not trace.report.session_clock
-    known, work, at = _aligned(fleet, trace, paid, dated=dated)
+    covered, work, at = _aligned(fleet, trace, dated=dated)
     if not dated:
         paid, hours_of = np.full(len(work), paid.mean()), np.full(len(work), hours_of.mean())
-    used = share_used(known, work, hours_of)
-    total_usd, empty = float(paid[known].sum()), known & (work <= 0)
-    busy_usd = float((paid * used)[known].sum())
+    paid, hours_of, known = paid * covered, hours_of * covered, covered > 0
+    used = share_used(work, hours_of)
+    total_usd, empty = float(paid.sum()), known & (work <= 0)
+    busy_usd = float((paid * used).sum())
     weight = _weights(trace)
-    all_work = float(work[known].sum())
+    all_work = float(work.sum())
     inside = (at >= 0) & (at < len(work)) & known[np.clip(at, 0, len(work) - 1)]
     per_work = np.divide(paid, work, out=np.zeros_like(work), where=work > 0)
     spread = float(paid[empty].sum()) / all_work
@@ -61,8 +63,8 @@ def charge(
         total=_charged(_ALL, requests, idle),
         by_model=_by(requests, "model", idle),
         by_tenant=_by(requests, "tenant", idle)[:_MOST_TENANTS],
-        machine_hours_paid=float(hours_of[known].sum()),
-        machine_hours_used=float((hours_of * used)[known].sum()),
+        machine_hours_paid=float(hours_of.sum()),
+        machine_hours_used=float((hours_of * used).sum()),
         hours=int(known.sum()),
         hours_without_requests=int(empty.sum()),
         basis=_basis(serving, total_usd, dated=dated),
@@ -90,25 +92,24 @@ def _paid(by_hour: pl.DataFrame, fleet: Fleet, serving: tuple[tuple[str, str], .
     return paid, hours
 
 
-def _aligned(
-    fleet: Fleet, trace: traces.Trace, paid: Floats, *, dated: bool
-) -> tuple[NDArray[np.bool_], Floats, NDArray[np.int64]]:
-    """Return the hours that both know, the work in each, and the hour of each request."""
+def _aligned(fleet: Fleet, trace: traces.Trace, *, dated: bool) -> tuple[Floats, Floats, NDArray[np.int64]]:
+    """Return the part of each hour that bill and trace both cover, the work in it, and the hour of each request."""
     arrived = trace.requests["arrived_s"].to_numpy()
     if not dated:
-        hours = max(1, int(np.ceil(trace.span_s / SECONDS_PER_HOUR - 1e-9)))
+        span_h = max(trace.span_s / SECONDS_PER_HOUR, _SHORTEST_H)
+        hours = int(np.ceil(span_h - 1e-9))
         at = np.minimum((arrived // SECONDS_PER_HOUR).astype(np.int64), hours - 1)
         amounts = np.bincount(at, weights=_weights(trace), minlength=hours).astype(np.float64)
-        return np.ones(hours, np.bool_), amounts, np.asarray(at, np.int64)
-    known, work = work_by_hour(fleet, trace)
-    if not (known & (work > 0)).any():
+        return np.clip(span_h - np.arange(hours), 0.0, 1.0), amounts, np.asarray(at, np.int64)
+    covered, work = work_by_hour(fleet, trace)
+    if not (work > 0).any():
         raise BillError(
-            f"the bill covers {fleet.start:%Y-%m-%d} and {len(paid)} hours from there, the trace is of another time",
+            f"the bill covers {fleet.hours} hours from {fleet.start:%Y-%m-%d}, the trace is of another time",
             where="--trace",
             fix="give a trace of the time of the bill, or one that tells no dates",
         )
     since_s = (trace.epoch_s or 0.0) - fleet.start.timestamp() + arrived
-    return known, work, np.floor(since_s / SECONDS_PER_HOUR).astype(np.int64)
+    return covered, work, np.floor(since_s / SECONDS_PER_HOUR).astype(np.int64)
 
 
 def _weights(trace: traces.Trace) -> Floats:

@@ -28,6 +28,9 @@ OUTPUT_WEIGHT: Final = 4.0
 
 _PACE_QUANTILE: Final = 0.99
 _NEARLY_ALL: Final = 0.95
+_WHOLE: Final = 0.9
+"""An hour is known of which a trace covers so much: it begins and ends with a request, which may come a little late."""
+
 _UNEVEN: Final = 1.5
 _LEAST_HOURS: Final = 7 * HOURS_PER_DAY
 _SLACK: Final = 1e-6
@@ -78,7 +81,7 @@ def of_metrics(fleet: Fleet, metrics: Utilisation, *, everything: bool) -> Use |
         metrics: The samples.
         everything: Whether they are of all machines, not only of those that served the trace.
     """
-    hour = (pl.col("time") - fleet.start).dt.total_hours()
+    hour = (pl.col("time") - fleet.start).dt.total_seconds() // int(SECONDS_PER_HOUR)
     by_machine = (
         metrics.samples.with_columns(at=hour)
         .filter(pl.col("at").is_between(0, fleet.hours - 1))
@@ -102,8 +105,8 @@ def of_metrics(fleet: Fleet, metrics: Utilisation, *, everything: bool) -> Use |
     )
 
 
-def work_by_hour(fleet: Fleet, trace: traces.Trace) -> tuple[Bools, Floats]:
-    """Return the hours of the bill that the trace covers whole, and the work that arrived in each, in input tokens.
+def work_by_hour(fleet: Fleet, trace: traces.Trace) -> tuple[Floats, Floats]:
+    """Return the part of each hour of the bill that the trace covers, and the work that arrived, in input tokens.
 
     work = input - cached + OUTPUT_WEIGHT * output
     """
@@ -115,9 +118,8 @@ def work_by_hour(fleet: Fleet, trace: traces.Trace) -> tuple[Bools, Floats]:
     first = (zero_s - fleet.start.timestamp()) / SECONDS_PER_HOUR
     last = first + trace.span_s / SECONDS_PER_HOUR
     hours = np.arange(fleet.hours)
-    # The trace begins at its first request, which may come a little after the hour.
-    known = (hours >= np.floor(first)) & (hours < np.ceil(last - 1e-9))
-    return known, amounts
+    covered = np.clip(np.minimum(last, hours + 1) - np.maximum(first, hours), 0.0, 1.0)
+    return covered, np.where(covered > 0, amounts, 0.0)
 
 
 def capacity_by_hour(fleet: Fleet) -> Floats:
@@ -129,14 +131,14 @@ def capacity_by_hour(fleet: Fleet) -> Floats:
     return total
 
 
-def share_used(known: Bools, work: Floats, capacity: Floats) -> Floats:
+def share_used(work: Floats, capacity: Floats) -> Floats:
     """Return the share of the machines that the work of each hour took, at the pace of the fleet's own busiest hours.
 
         share = work / (pace * capacity),  pace = 99th percentile of work / capacity over the hours
 
     The pace is what the fleet has shown that it can do; a real limit would make the share smaller.
     """
-    open_hours = known & (capacity > 0) & (work > 0)
+    open_hours = (capacity > 0) & (work > 0)
     share = np.zeros(len(work))
     if open_hours.any():
         paces = work[open_hours] / capacity[open_hours]
@@ -149,11 +151,12 @@ def of_trace(fleet: Fleet, trace: traces.Trace) -> Use | None:
     """Return what the requests tell of the hours of the bill; None if they are of other hours or tell no dates."""
     if trace.epoch_s is None or trace.report.session_clock:
         return None
-    known, work = work_by_hour(fleet, trace)
-    capacity = capacity_by_hour(fleet)
-    if not (known & (capacity > 0) & (work > 0)).any():
+    covered, work = work_by_hour(fleet, trace)
+    known = covered >= _WHOLE
+    work, capacity = np.where(known, work, 0.0), capacity_by_hour(fleet)
+    if not ((capacity > 0) & (work > 0)).any():
         return None
-    share = share_used(known, work, capacity)
+    share = share_used(work, capacity)
     return Use(
         known=known,
         idle=np.where(known & (work <= 0), 1.0, 0.0),

@@ -12,16 +12,16 @@ from meritorder import catalog as facts
 from meritorder import planfile
 from meritorder.catalog.tokens import cost_usd
 from meritorder.comparison import Assumption
-from meritorder.domain import Model, Offer
+from meritorder.domain import Offer
 from meritorder.perf.accuracy import accuracy
 from meritorder.plan.commitments import advise
+from meritorder.plan.demand import Workload as Demand
 from meritorder.plan.dispatch import dispatch, merit_order
 from meritorder.plan.problem import Problem
 from meritorder.plan.record import to_file
 from meritorder.plan.venues import Reserved, SavingsPlan
 from meritorder.plan.worth import relaxed_usd, worth
 from meritorder.study.fleets import Trial
-from meritorder.study.load import Load
 from meritorder.study.plan.baseline import baseline_for
 from meritorder.study.plan.explain import regret_of, small_enough, waterfall
 from meritorder.study.plan.make import Made, make
@@ -60,13 +60,19 @@ def plan(trace: Trace, options: PlanOptions, progress: Progress = lambda _: None
         explained = _explained(made, asked)
         progress("waiting for the baseline")
         trials = baselines.result()
-    return _put_together(trace, made, explained, trials, asked, [*promised.assumptions, *asked.assumptions], options)
+    return _put_together(
+        trace=trace,
+        made=made,
+        file=explained,
+        trials=trials,
+        asked=asked,
+        assumptions=[*promised.assumptions, *asked.assumptions],
+        options=options,
+    )
 
 
 def _baselines(asked: Asked, options: PlanOptions, progress: Progress) -> dict[str, Trial]:
-    return {
-        model: baseline_for(load, asked.servings[model], options, progress) for model, load in asked.loads.items()
-    }
+    return {model: baseline_for(load, asked.servings[model], options, progress) for model, load in asked.loads.items()}
 
 
 def _explained(made: Made, asked: Asked) -> planfile.Plan:
@@ -92,6 +98,7 @@ def _patient(one: planfile.WorkloadPlan, asked: Asked) -> planfile.WorkloadPlan:
 
 
 def _put_together(
+    *,
     trace: Trace,
     made: Made,
     file: planfile.Plan,
@@ -100,7 +107,7 @@ def _put_together(
     assumptions: list[Assumption],
     options: PlanOptions,
 ) -> planfile.Plan:
-    total_usd, planned_usd = made.usd, file.planned_usd
+    total_usd = made.usd
     baseline_usd = sum(trial.usd for trial in trials.values())
     simulated = structs.replace(made.simulated, trace=", ".join(trace.report.files))
     tokens_usd = _tokens_usd(asked)
@@ -108,7 +115,7 @@ def _put_together(
         file,
         total_usd=total_usd,
         gap=made.gap,
-        by_pricing_model=_by_pricing_model(file, simulated, planned_usd),
+        by_pricing_model=_by_pricing_model(file, simulated),
         prices=_prices_used(file, asked),
         assumptions=[
             planfile.Assumption(text=each.text, option=each.option)
@@ -121,7 +128,7 @@ def _put_together(
         saving_share=1 - total_usd / baseline_usd,
         saving_interval=_interval(made, baseline_usd, options.seed),
         simulated=simulated,
-        sentence=_sentence(trace, file, simulated, baseline_usd, total_usd),
+        sentence=_sentence(trace.requests.height, file, baseline_usd, total_usd),
         performance=_performance(asked, file),
         waterfall=waterfall(made.solution.problem, baseline_usd, total_usd),
         tokens_usd=tokens_usd,
@@ -146,9 +153,8 @@ def _tokens_usd(asked: Asked) -> dict[str, float]:
     return dict(sorted(found.items()))
 
 
-def _by_pricing_model(file: planfile.Plan, simulated: planfile.Simulated, planned_usd: float) -> dict[str, float]:
+def _by_pricing_model(file: planfile.Plan, simulated: planfile.Simulated) -> dict[str, float]:
     """Return what each way to pay came to when the plan was carried out; adds up to the total."""
-    del planned_usd
     usd: dict[str, float] = {}
     kinds = {f"{one.pool}, {one.payment}": one.pricing_model for one in file.schedule}
     for name, paid_usd in simulated.usd_by_pool.items():
@@ -252,7 +258,7 @@ def _interval(made: Made, baseline_usd: float, seed: int) -> planfile.Interval |
     return planfile.Interval(low=min(shares), high=max(shares), basis=basis)
 
 
-def _slowed(workload, factor):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+def _slowed(workload: Demand, factor: float) -> Demand:
     return replace(workload, work_s={kind: work * factor for kind, work in workload.work_s.items()})
 
 
@@ -260,20 +266,15 @@ def _used(made: Made) -> set[str]:
     return {one.pool for one in made.file.schedule}
 
 
-def _sentence(
-    trace: Trace, file: planfile.Plan, simulated: planfile.Simulated, baseline_usd: float, total_usd: float
-) -> str:
+def _sentence(requests: int, file: planfile.Plan, baseline_usd: float, total_usd: float) -> str:
+    start = f"In real time these {requests:,} requests cost {format_usd(baseline_usd)}, "
+    start += f"by this plan {format_usd(total_usd)}"
     saved = 1 - total_usd / baseline_usd
-    start = (
-        f"In real time these {trace.requests.height:,} requests cost {format_usd(baseline_usd)}, "
-        f"by this plan {format_usd(total_usd)}"
-    )
-    gap = total_usd / file.bound_usd - 1 if file.bound_usd else 0.0
-    proof = f"No plan with these machines and promises costs less than {format_usd(file.bound_usd)}: this one is within {format_share(max(gap, 0.0), 1)} of it."
+    gap = max(total_usd / file.bound_usd - 1, 0.0) if file.bound_usd else 0.0
+    proof = f"No plan with these machines and promises costs less than {format_usd(file.bound_usd)}: "
+    proof += f"this one is within {format_share(gap, 1)} of it."
     kept = "every promise kept when it was simulated request by request"
-    if saved <= 0:
-        return f"{start}: nothing is saved, {kept}. {proof}"
-    return f"{start}, which saves {format_share(saved)}, {kept}. {proof}"
+    return f"{start}, which saves {format_share(saved)}, {kept}. {proof}" if saved > 0 else f"{start}, {kept}. {proof}"
 
 
 def _performance(asked: Asked, file: planfile.Plan) -> list[str]:
@@ -300,9 +301,7 @@ def _warnings(
     cheapest = min(tokens_usd.items(), key=lambda each: each[1], default=None)
     if cheapest is not None and cheapest[1] < total_usd and not options.tiers:
         warnings.append(
-            f"bought as tokens ({cheapest[0]} tier) all of it would cost {format_usd(cheapest[1])}, at a latency that nobody "
-            f"promises; let the plan buy them with --tokens {cheapest[0]}"
+            f"bought as tokens ({cheapest[0]} tier) all of it would cost {format_usd(cheapest[1])}, at a latency that "
+            f"nobody promises; let the plan buy them with --tokens {cheapest[0]}"
         )
     return warnings
-
-

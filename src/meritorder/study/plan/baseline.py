@@ -72,5 +72,6 @@ def _confirm_fixed(found: Trial, load: Load, search: Search) -> Trial:
         search.progress(f"real time, always on, the whole trace: {trial.label}")
         if trial.kept or search.present_replicas is not None:
             return trial
-    raise InfeasibleError("no fleet that is always on keeps the SLO", fix="loosen it with --slo, or use faster hardware")
-
+    raise InfeasibleError(
+        "no fleet that is always on keeps the SLO", fix="loosen it with --slo, or use faster hardware"
+    )

@@ -1,10 +1,12 @@
 """A plan file carried out on a trace: the same one, or another to judge it by."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from msgspec import structs
+from numpy.typing import NDArray
 
 from meritorder import catalog as facts
 from meritorder import planfile
@@ -93,17 +95,17 @@ def _over(plan: planfile.Plan, span_s: float) -> planfile.Plan:
         return plan
     share = slots / plan.slots
 
-    def again(values: list[float]) -> list[float]:
-        return np.resize(np.asarray(values), slots).tolist() if values else []
+    def again(values: Sequence[float]) -> NDArray[np.float64]:
+        return np.resize(np.asarray(values, float), slots)
 
     return structs.replace(
         plan,
         slots=slots,
         schedule=[
-            structs.replace(one, machines=[int(n) for n in again(list(map(float, one.machines)))], saved_usd=one.saved_usd * share)
+            structs.replace(one, machines=again(one.machines).astype(int).tolist(), saved_usd=one.saved_usd * share)
             for one in plan.schedule
         ],
-        routes=[structs.replace(one, flow=again(one.flow)) for one in plan.routes],
+        routes=[structs.replace(one, flow=again(one.flow).tolist()) for one in plan.routes],
         commitments=[structs.replace(one, usd=one.usd * share) for one in plan.commitments],
     )
 

@@ -1,4 +1,4 @@
-"""Make a plan: solve, carry it out in the simulator, trust the machines less where a promise breaks, and solve again."""
+"""Make a plan: solve, carry it out, trust the machines less where a promise breaks, and solve again."""
 
 import math
 from collections.abc import Mapping
@@ -88,23 +88,31 @@ def make(asked: Asked, promised: Promised, options: PlanOptions, progress: Progr
     Raises:
         InfeasibleError: None was found; says which promise stops it, and what would help.
     """
-    trust = Trust(burst=_first_bursts(asked, progress))
-    before, made = trust, None
+
+    def attempt(trusted: Asked, effort: Effort, round_number: int) -> Made:
+        solution = find_plan(trusted.problem, effort)
+        file = _file(solution, trusted, promised, options)
+        progress(f"carrying the plan out, round {round_number}: {format_usd(solution.usd)}")
+        simulated, runs = carry_out(file, trusted.loads, trusted.machines, trusted.tokens, seed=options.seed)
+        file = structs.replace(file, simulated=structs.replace(simulated, rounds=round_number))
+        return Made(solution=solution, file=file, runs=runs, asked=trusted)
+
+    rough = replace(options.effort, time_limit_s=options.effort.time_limit_s * _ROUGH, gap=_ROUGH_GAP)
+    trust = before = Trust(burst=_first_bursts(asked, progress))
     for round_number in range(1, _MOST_ROUNDS + 1):
         progress(f"planning, round {round_number}")
-        made = _try(trusting(asked, trust), promised, options, _rough(options.effort), round_number, progress)
+        made = attempt(trusting(asked, trust), rough, round_number)
         if made.held:
             break
         before, trust = trust, _less(trust, made, options)
-    if made is None or not made.held:
-        raise _does_not_hold(made)
+    else:
+        raise _does_not_hold(made.simulated)
     if before.seats != trust.seats:
         progress("planning, half a step back")
-        nearer = trusting(asked, _between(before, trust))
-        made = _cheaper(made, _try(nearer, promised, options, _rough(options.effort), round_number, progress))
+        made = _cheaper(made, attempt(trusting(asked, _between(before, trust)), rough, round_number))
     if made.gap > _ENOUGH:
         progress("planning, to the full effort")
-        made = _cheaper(made, _try(made.asked, promised, options, options.effort, round_number, progress))
+        made = _cheaper(made, attempt(made.asked, options.effort, round_number))
     return made
 
 
@@ -130,22 +138,6 @@ def _first_bursts(asked: Asked, progress: Progress) -> dict[str, Floats]:
             )
             found[model] = bursts_for(lane, serving, horizon.slot_s, horizon.slots)
     return found
-
-
-def _rough(effort: Effort) -> Effort:
-    return replace(effort, time_limit_s=effort.time_limit_s * _ROUGH, gap=max(effort.gap, _ROUGH_GAP))
-
-
-def _try(
-    asked: Asked, promised: Promised, options: PlanOptions, effort: Effort, round_number: int, progress: Progress
-) -> Made:
-    """Solve, and carry the answer out."""
-    solution = find_plan(asked.problem, effort)
-    file = _file(solution, asked, promised, options)
-    progress(f"carrying the plan out, round {round_number}: {format_usd(solution.usd)}")
-    simulated, runs = carry_out(file, asked.loads, asked.machines, asked.tokens, seed=options.seed)
-    file = structs.replace(file, simulated=structs.replace(simulated, rounds=round_number))
-    return Made(solution=solution, file=file, runs=runs, asked=asked)
 
 
 def _less(trust: Trust, made: Made, options: PlanOptions) -> Trust:
@@ -174,12 +166,19 @@ def _bursts(made: Made, model: str, run: ModelRun, before: Floats) -> Floats:
     main = max(rented, key=lambda name: realtime_load(solution, name).sum())
     machines = np.sum([one.machines for one in file.schedule if one.pool == main and one.realtime], axis=0)
     mean = realtime_load(solution, main) / before
-    return raised(before, mean, machines, pools[main].safe_load, slot, broken, strictest(run.load))
+    return raised(
+        before,
+        mean=mean,
+        machines=machines,
+        safe=pools[main].safe_load,
+        slot=slot,
+        broken=broken,
+        attainment=strictest(run.load),
+    )
 
 
-def _does_not_hold(made: Made | None) -> InfeasibleError:
+def _does_not_hold(simulated: planfile.Simulated) -> InfeasibleError:
     broken: list[str] = []
-    simulated = made.simulated if made else planfile.Simulated(total_usd=0, slo_attainment=None, deadlines_missed=0)
     if simulated.slo_attainment is not None:
         broken.append(f"the SLO is kept for {format_share(simulated.slo_attainment, 1)} of real-time requests")
     if simulated.deadlines_missed:
@@ -198,7 +197,7 @@ def _file(solution: Solution, asked: Asked, promised: Promised, options: PlanOpt
 
 
 def _with_engine(pool: planfile.PoolUsed, site: Site) -> planfile.PoolUsed:
-    """Add how the engines of a pool run; its start-up is the machine's own, without the tail that the programme adds."""
+    """Add how the engines of a pool run; the start-up is the machine's own, without the tail that plans add."""
     machine, backfill = site.serving.machine, site.serving.backfill
     replica = machine.profile.replica
     return structs.replace(

@@ -80,7 +80,7 @@ def ask(catalog: Catalog, loads: Mapping[Model, Load], options: PlanOptions, pro
     patience_s: dict[str, float] = {}
     for model, load in loads.items():
         named = model.id if several else ""
-        servings[model.id] = servings_for(catalog, model, load, options, slot_s, progress)
+        servings[model.id] = servings_for(catalog, model, load, options=options, slot_s=slot_s, progress=progress)
         sites |= {site.pool.name: site for site in sites_for(catalog, model, servings[model.id], options, named)}
         classes = classes_of(load, slot_s, named)
         demands += demand_of(classes, load, servings[model.id], model.id, horizon)
@@ -90,7 +90,7 @@ def ask(catalog: Catalog, loads: Mapping[Model, Load], options: PlanOptions, pro
             if each.deferrable
         }
         prices = all_tokens[model.id] = list(token_prices(model))
-        found = tiers_of(prices, classes, load, model.id, horizon, options)
+        found = tiers_of(prices, classes, load, model=model.id, horizon=horizon, options=options)
         tiers += found
         tokens |= {f"{price.provider} {price.provider_model}, {price.tier}": price for price in prices}
     payments, plans = payments_for(sites.values(), horizon, options)

@@ -82,9 +82,9 @@ class Site:
 
 
 def servings_for(
-    catalog: Catalog, model: Model, load: Load, options: PlanOptions, slot_s: float, progress: Progress
+    catalog: Catalog, model: Model, load: Load, *, options: PlanOptions, slot_s: float, progress: Progress
 ) -> list[Serving]:
-    """Return the kinds of replicas worth planning with: for each hardware the one whose work within the SLO is cheapest.
+    """Return the kinds of replicas worth planning with: of each hardware that with the cheapest work within the SLO.
 
     Raises:
         MeritorderError: There is none, or none keeps the SLO; says what would help.
@@ -162,7 +162,7 @@ def _offers(catalog: Catalog, hardware: str, gpus: int, options: PlanOptions) ->
     chosen: dict[tuple[str, ...], Offer] = {}
     for offer in fitting:
         if _wanted(offer, options):
-            key = (offer.provider, offer.pricing_model, offer.term, offer.payment)
+            key: tuple[str, ...] = (offer.provider, offer.pricing_model, offer.term, offer.payment)
             if offer.pricing_model is PricingModel.SAVINGS_PLAN:
                 key = (*key, machine_of(offer))
             before = chosen.get(key)

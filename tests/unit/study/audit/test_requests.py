@@ -3,6 +3,7 @@
 import datetime as dt
 import json
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 
@@ -71,7 +72,7 @@ def test_committed_hours_are_no_saving(audited: Audited, trace: Callable[..., tr
 def test_what_was_paid_is_charged_to_the_requests_to_the_cent(
     audited: Audited, trace: Callable[..., traces.Trace]
 ) -> None:
-    requests = trace([30, 10] * 12, tenants=("a", "a", "b"))
+    requests = trace([10, 30] * 12, tenants=("a", "a", "b"))
     answer = audited(machine(range(DAY), usd=50.0), trace=requests)
     costs = answer.requests
     assert costs is not None
@@ -112,6 +113,16 @@ def test_a_trace_without_dates_is_charged_the_mean_hour(audited: Audited, trace:
     assert answer.requests is not None
     assert answer.requests.total.usd == pytest.approx(6 * 50)
     assert any("no dates" in text for text in answer.requests.basis)
+    assert {finding.kind for finding in answer.findings}.isdisjoint({"idle_capacity", "over_provisioned"})
+
+
+def test_a_part_of_an_hour_is_charged_a_part_of_it(audited: Audited, trace: Callable[..., traces.Trace]) -> None:
+    half = trace([10] * 6, dated=True)
+    half = replace(half, requests=half.requests.filter(pl.col("arrived_s") < 5.5 * 3600))
+    answer = audited(machine(range(DAY), usd=50.0), trace=half)
+    assert answer.requests is not None
+    assert answer.requests.total.usd == pytest.approx(5.5 * 50)
+    assert answer.requests.machine_hours_used == pytest.approx(5.5)
     assert {finding.kind for finding in answer.findings}.isdisjoint({"idle_capacity", "over_provisioned"})
 
 
