@@ -107,8 +107,14 @@ def _context(
         silence=find_silence(bill, fleet) if fleet else Silence(),
         bill=options.bill,
         trace=options.trace,
-        model=catalog.find_model(options.model).id if options.model else "",
+        model=catalog.find_model(options.model).id if options.model else _only_model(trace),
     )
+
+
+def _only_model(trace: traces.Trace | None) -> str:
+    """Return the model of a trace that names just one, else ""."""
+    names = trace.requests["model"].drop_nulls().unique().cast(str).to_list() if trace else []
+    return str(names[0]) if len(names) == 1 else ""
 
 
 def _use(by_hour: pl.DataFrame, fleet: Fleet | None, trace: traces.Trace | None, options: Options) -> Use | None:

@@ -97,8 +97,9 @@ def speedup(old: Hardware, new: Hardware, model: str = "") -> Speedup:
     Args:
         old: A GPU.
         new: Another.
-        model: `Model.id` of what is served; "" takes all.
+        model: `Model.id` of what is served; "", or one that was not measured, takes all.
     """
+    model = model if any(profile.model == model for profile in profiles()) else ""
     before, after = _rates(old.id, model), _rates(new.id, model)
     both = {name: after[name] / before[name] for name in before.keys() & after.keys()}
     if both:

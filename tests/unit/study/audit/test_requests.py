@@ -55,6 +55,7 @@ def test_hours_without_requests_are_idle_and_hours_with_few_have_too_many_machin
     answer = audited(machine(range(DAY), instance="g5.2xlarge", usd=1.0, count=4), trace=requests)
     idle, spare = only(answer, "idle_capacity"), only(answer, "over_provisioned")
     assert idle.usd == pytest.approx(8 * 4 * 1.0)
+    assert "--model llama-3.1-8b" in spare.fix
     # A quarter of the work of four machines takes one; at four fifths of what it can do, two.
     assert spare.usd == pytest.approx(8 * 2 * 1.0)
     assert "at its peak" in spare.evidence
