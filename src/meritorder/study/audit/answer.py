@@ -76,7 +76,7 @@ def audit(
         progress: Told what is being done.
 
     Raises:
-        BillError: Nothing in the bill is inference, or what is given beside it does not fit.
+        BillError: What is given beside the bill does not fit it.
     """
     options = options or Options()
     progress("gathering machine hours")
