@@ -8,7 +8,7 @@ Fact = tuple[str, str]
 
 
 def facts(plan: Plan, simulated: Simulated) -> list[Fact]:
-    """Return every figure of a check with its name; the promise stands beside what was found."""
+    """Return the figures of a check that mean something for this plan; a promise stands beside what was found."""
     slo = plan.promises.slo if plan.promises else None
     promised = {
         "SLO kept": slo and f"{format_share(slo.attainment, 1)} promised",
@@ -23,9 +23,11 @@ def facts(plan: Plan, simulated: Simulated) -> list[Fact]:
         "TTFT p99": or_missing(simulated.ttft_p99_s, format_duration),
         "TPOT p99": or_missing(simulated.tpot_p99_s, format_duration),
         "utilisation": or_missing(simulated.utilization, format_share),
-        "interruptions": f"{simulated.interruptions:,}",
-        "bought as tokens": format_usd(simulated.tokens_usd),
     }
+    if simulated.interruptions or any(one.interruptions_per_hour for one in plan.schedule):
+        found["interruptions"] = f"{simulated.interruptions:,}"
+    if simulated.tokens_usd or any(route.kind == "tier" for route in plan.routes):
+        found["bought as tokens"] = format_usd(simulated.tokens_usd)
     return [(f"{name}, {note}" if (note := promised.get(name)) else name, value) for name, value in found.items()]
 
 

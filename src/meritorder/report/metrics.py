@@ -159,9 +159,19 @@ def spaced(name: str) -> str:
     return name.replace("_", " ")
 
 
+def unit_of(unit: str) -> str:
+    """Write the unit of a price after its dollars: `/ hour`, `an hour`."""
+    return unit.removeprefix("USD ") if unit.startswith("USD ") else f"/ {unit}"
+
+
 def pricing_title(name: str) -> str:
     """Return a pricing model of the plan in words: `on demand`, `tokens, batch`."""
     return spaced(name.replace("tokens_", "tokens, ", 1))
+
+
+def capital(title: str) -> str:
+    """Return a title as it begins a line."""
+    return title[:1].upper() + title[1:]
 
 
 def within_sentence(title: str) -> str:

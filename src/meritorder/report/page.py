@@ -11,25 +11,25 @@ from markupsafe import Markup
 
 from meritorder.comparison import Waterfall
 from meritorder.report.address import host, web_address
-from meritorder.report.metrics import or_missing, spaced, times, waterfall_cells, waterfall_title
+from meritorder.report.metrics import or_missing, spaced, times, unit_of, waterfall_cells, waterfall_title
 from meritorder.report.palette import DARK, LIGHT, css
 from meritorder.units import format_duration, format_share, format_usd
 
 
-def fill(template: str, charts: Mapping[str, alt.LayerChart], **values: object) -> str:
+def fill(template: str, charts: Mapping[str, alt.LayerChart] | None, **values: object) -> str:
     """Return a page; all text in the values is escaped.
 
     Args:
         template: Name of a template that extends `base.html.j2`.
-        charts: Figures, by the name of their place in the page.
+        charts: Figures, by the name of their place in the page; None for a page that runs no script.
         values: What the template shows.
     """
     return (
         _environment()
         .get_template(template)
         .render(
-            charts={name: chart.to_dict() for name, chart in charts.items()},
-            bundle=Markup(_bundle()),  # noqa: S704 (our own dependency's code, which holds no closing tag)
+            charts=None if charts is None else {name: chart.to_dict() for name, chart in charts.items()},
+            bundle=Markup(_bundle()) if charts is not None else "",  # noqa: S704 (our own dependency's code, no closing tag)
             light=css(LIGHT),
             dark=css(DARK),
             **values,
@@ -41,6 +41,7 @@ def fall_of(fall: Waterfall) -> dict[str, Any]:
     """Return the words beside a waterfall whose ends are titles."""
     return {
         "title": waterfall_title(fall),
+        "explained": any(part.why for part in fall.parts),
         "parts": list(zip(fall.parts, waterfall_cells(fall)[1:-1], strict=True)),
     }
 
@@ -60,6 +61,7 @@ def _environment() -> Environment:
         "count": lambda number: or_missing(number, lambda n: f"{n:,}"),
         "times": times,
         "spaced": spaced,
+        "unit": unit_of,
         "web": web_address,
         "host": host,
     }

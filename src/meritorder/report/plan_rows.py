@@ -4,10 +4,21 @@ from dataclasses import dataclass
 from typing import Final
 
 from meritorder.comparison import Waterfall, WaterfallPart
-from meritorder.planfile import Commitment, Plan, PoolSchedule
-from meritorder.report.metrics import MISSING, or_missing, pricing_title, saved_text, usd_cells, within_sentence
+from meritorder.planfile import PREPAID, Commitment, Plan, PoolSchedule
+from meritorder.report.metrics import (
+    MISSING,
+    capital,
+    or_missing,
+    pricing_title,
+    saved_text,
+    spaced,
+    usd_cells,
+    within_sentence,
+)
 from meritorder.units import SECONDS_PER_HOUR, format_duration, format_share, format_usd, utc
 
+REALTIME: Final = "Real time"
+"""What a plan is compared with."""
 ADVICE: Final = "this advice"
 _RENTED: Final = "pool"
 
@@ -23,7 +34,8 @@ class Rental:
         pricing: The same in words.
         machines: Fewest to most: `0-3`.
         gpu_hours: Paid, over the horizon.
-        usd: What is paid by the hour.
+        usd: What is paid by the hour, less what savings plans take off.
+        saved: What they take off; "" if nothing.
         serves: Which lanes.
         trend: Machines by slot.
     """
@@ -35,6 +47,7 @@ class Rental:
     machines: str
     gpu_hours: str
     usd: str
+    saved: str
     serves: str
     trend: list[int]
 
@@ -53,7 +66,8 @@ def rentals(plan: Plan) -> list[Rental]:
             pricing=pricing_title(one.pricing_model),
             machines=_range(min(one.machines, default=0), max(one.machines, default=0)),
             gpu_hours=f"{sum(one.machines) * slot_h * gpus[one.pool]:,.0f}",
-            usd=cost if one.usd else "paid ahead",
+            usd="paid ahead" if one.pricing_model in PREPAID else cost,
+            saved=f"{format_usd(one.saved_usd)} less by savings plans" if one.saved_usd > 0 else "",
             serves=_serves(one),
             trend=one.machines,
         )
@@ -207,16 +221,12 @@ def waterfall(plan: Plan) -> Waterfall | None:
     if plan.baseline_usd is None or not plan.waterfall:
         return None
     return Waterfall(
-        start=_capital(plan.baseline) or "Today",
+        start=REALTIME,
         end="This plan",
         from_usd=plan.baseline_usd,
         to_usd=plan.total_usd,
-        parts=[WaterfallPart(name="", title=_capital(part.cause), usd=part.usd, why="") for part in plan.waterfall],
+        parts=[WaterfallPart(name="", title=capital(part.cause), usd=part.usd, why="") for part in plan.waterfall],
     )
-
-
-def _capital(text: str) -> str:
-    return text[:1].upper() + text[1:]
 
 
 def payments(plan: Plan) -> list[tuple[str, str, str]]:
@@ -238,13 +248,21 @@ def models(plan: Plan) -> str:
     return ", ".join(dict.fromkeys(filter(None, named)))
 
 
-def bounds(plan: Plan) -> str:
-    """Return how cheap it can be at best, and how far the plan is from it."""
-    return (
-        f"Planned at {format_usd(plan.planned_usd)}: no plan with these offers and promises costs less than "
-        f"{format_usd(plan.bound_usd)} (gap {format_share(plan.gap, 1)}), and saturated machines at the lowest "
-        f"prices would cost {format_usd(plan.hard_bound_usd)}."
+def cost(plan: Plan) -> str:
+    """Return what the plan costs, and what the programme had said if that differs."""
+    total, planned = usd_cells([plan.total_usd, plan.planned_usd])
+    return total if total == planned else f"{total} as simulated, {planned} as planned"
+
+
+def bounds(plan: Plan) -> list[str]:
+    """Return how cheap it can be at best, how far the plan is from it, and what tokens would cost instead."""
+    least = (
+        f"No plan with these offers and promises costs less than {format_usd(plan.bound_usd)}: this one is "
+        f"{format_share(plan.gap, 1)} above it. Saturated machines at the lowest prices would cost "
+        f"{format_usd(plan.hard_bound_usd)}."
     )
+    tokens = ", ".join(f"{format_usd(usd)} at {spaced(tier)} rates" for tier, usd in plan.tokens_usd.items())
+    return [least, f"Bought as tokens, all of it would cost {tokens}."] if tokens else [least]
 
 
 def regret(plan: Plan) -> str:
@@ -263,7 +281,7 @@ def saving(plan: Plan) -> str:
     """Return what is saved, against what, and how sure that is; "" without a baseline."""
     if plan.saving_usd is None or plan.saving_share is None:
         return ""
-    against = within_sentence(plan.baseline or "what is paid today")
+    against = within_sentence(REALTIME) + (f" ({plan.baseline})" if plan.baseline else "")
     if plan.saving_usd <= 0:
         return f"Nothing is saved against {against}."
     return saved_text(plan.saving_usd, plan.saving_share, plan.saving_interval, against)

@@ -16,9 +16,9 @@ from meritorder.report.check_rows import facts, verdict
 from meritorder.report.layout import INDENT, READING_WIDTH, bullets, columns, narrow, plain, section, show, stack
 from meritorder.report.metrics import MISSING
 from meritorder.report.sparkline import sparkline
-from meritorder.units import format_duration, format_usd
+from meritorder.units import format_duration
 
-_RENT_HEADINGS: Final = ("payment", "machines", "slot by slot", "GPU-hours", "cost", "serves")
+_RENT_HEADINGS: Final = ("payment", "machines", "slot by slot", "GPU-hours", "planned", "serves")
 _RENT_NUMBERS: Final = (1, 3, 4)
 _TREND: Final = 2
 _TREND_WIDTH: Final = 56
@@ -44,7 +44,7 @@ def _blocks(plan: Plan, width: int) -> Iterator[RenderableType]:
         _waits(plan, reading),
         _costs(plan, reading),
         plan.simulated and _check(plan, plan.simulated, reading),
-        fall and sections.waterfall(fall, width),
+        fall and sections.waterfall(fall, width, plan.baseline),
         plan.backtest and _backtest(plan),
         _sure(plan, reading),
         plan.assumptions and sections.assumptions(plan.assumptions, reading),
@@ -67,6 +67,7 @@ def _rent(plan: Plan, width: int) -> RenderableType:
     for pool, of_pool in groupby(rented, key=lambda one: one.pool):
         table = columns(*_RENT_HEADINGS, numbers=0)
         table.show_header = not parts
+        notes: list[RenderableType] = []
         for column, fixed in zip(table.columns, widths, strict=True):
             column.width = fixed
         for place in _RENT_NUMBERS:
@@ -76,7 +77,8 @@ def _rent(plan: Plan, width: int) -> RenderableType:
             texts = (one.pricing, one.machines, one.gpu_hours, one.usd, one.serves)
             pricing, machines, *rest = map(plain, texts)
             table.add_row(pricing, machines, drawn, *rest)
-        parts += [Text(), plain(pool), table]
+            notes += [plain(f"{one.pricing}: {one.saved}", "dim")] if one.saved else []
+        parts += [Text(), plain(pool), table, *notes]
     return section("Rent", "", *parts[1:])
 
 
@@ -128,7 +130,9 @@ def _sure(plan: Plan, width: int) -> RenderableType | None:
 
 def _costs(plan: Plan, width: int) -> RenderableType:
     paid = " · ".join(f"{usd} {words}" for _, words, usd in rows.payments(plan))
-    return section("Cost", format_usd(plan.total_usd), bullets([plain(paid), plain(rows.bounds(plan))], width))
+    return section(
+        "Cost", rows.cost(plan), bullets([plain(text) for text in (paid, *rows.bounds(plan)) if text], width)
+    )
 
 
 def _check(plan: Plan, simulated: Simulated, width: int) -> RenderableType:

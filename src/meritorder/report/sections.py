@@ -11,7 +11,7 @@ from meritorder import comparison, planfile
 from meritorder.comparison import Waterfall
 from meritorder.report.address import host, web_address
 from meritorder.report.layout import READING_WIDTH, bullets, columns, plain, section, stack
-from meritorder.report.metrics import spaced, waterfall_cells, waterfall_title
+from meritorder.report.metrics import spaced, unit_of, waterfall_cells, waterfall_title
 from meritorder.report.steps import Bar, steps
 from meritorder.units import format_usd
 
@@ -24,14 +24,14 @@ _PRICE_TABLE_WIDTH: Final = 116
 _BAR_STYLE: Final = {"total": "blue", "saving": "green", "extra": "yellow"}
 
 
-def waterfall(fall: Waterfall, width: int) -> RenderableType:
+def waterfall(fall: Waterfall, width: int, subtitle: str = "") -> RenderableType:
     """Return a waterfall whose ends are titles, drawn, and the reason for each part."""
     titles = [fall.start, *(part.title for part in fall.parts), fall.end]
     amounts = waterfall_cells(fall)
-    title_width = min(_TITLE_WIDTH, max(map(len, titles)))
+    title_width = min(max(_TITLE_WIDTH, width * 2 // 5), max(map(len, titles)))
     bars = steps(fall, min(_BAR_WIDTH, max(8, width - title_width - max(map(len, amounts)) - 4)))
     table = Table.grid(padding=(0, 2, 0, 0))
-    table.add_column(width=title_width, no_wrap=True, overflow="ellipsis")
+    table.add_column(width=title_width)
     table.add_column(no_wrap=True)
     table.add_column(justify="right", no_wrap=True)
     for title, bar, amount in zip(titles, bars, amounts, strict=True):
@@ -39,7 +39,7 @@ def waterfall(fall: Waterfall, width: int) -> RenderableType:
     why = [Text.assemble(plain(part.title), ": ", plain(part.why), style="dim") for part in fall.parts if part.why]
     heading = plain(waterfall_title(fall)).plain
     reasons = [bullets(why, min(width, READING_WIDTH))] if why else []
-    return section(heading, "", table, *reasons)
+    return section(heading, "", *([plain(subtitle, "dim")] if subtitle else []), table, *reasons)
 
 
 def _drawn(bar: Bar) -> Text:
@@ -85,7 +85,7 @@ def _price_table(used: Sequence[PriceUsed]) -> Table:
             price.provider,
             spaced(price.pricing_model),
             format_usd(price.usd),
-            f"/ {price.unit}",
+            unit_of(price.unit),
             price.as_of,
         )
         table.add_row(*map(plain, before), _source(price.source), plain(_note(price)))
@@ -102,7 +102,7 @@ def _price_list(used: Sequence[PriceUsed]) -> Table:
             part for part in (_source(price.source), plain(price.as_of), plain(_note(price))) if part
         )
         origin.stylize("dim")
-        table.add_row(plain(f"{format_usd(price.usd)} / {price.unit}"), stack(what, origin))
+        table.add_row(plain(f"{format_usd(price.usd)} {unit_of(price.unit)}"), stack(what, origin))
     return table
 
 

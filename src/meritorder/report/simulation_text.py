@@ -8,7 +8,7 @@ from rich.text import Text
 from meritorder.planfile import Plan, Simulated
 from meritorder.report.check_rows import facts, verdict
 from meritorder.report.layout import INDENT, READING_WIDTH, columns, narrow, plain, section, show, stack
-from meritorder.report.metrics import MISSING, usd_cells
+from meritorder.report.metrics import MISSING, pricing_title, usd_cells
 from meritorder.units import format_usd
 
 
@@ -54,6 +54,7 @@ def _pools(plan: Plan, simulated: Simulated) -> RenderableType:
     here = usd_cells([simulated.usd_by_pool.get(name) for name in names])
     table = columns("", "where planned", "here", numbers=2)
     table.columns[0].no_wrap = False
-    for row in zip(names, before, here, strict=True):
-        table.add_row(*map(plain, row))
+    short = {f"{one.pool}, {one.payment}": f"{one.pool} · {pricing_title(one.pricing_model)}" for one in plan.schedule}
+    for name, *cells in zip(names, before, here, strict=True):
+        table.add_row(*map(plain, (short.get(name, name), *cells)))
     return section("Paid by the hour", "what is paid ahead is not in it", table)

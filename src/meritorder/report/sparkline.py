@@ -18,3 +18,15 @@ def sparkline(values: Sequence[float], width: int) -> str:
 
 def _block(share: float) -> str:
     return _BLOCKS[min(len(_BLOCKS) - 1, int(share * len(_BLOCKS)))]
+
+
+def step_path(values: Sequence[float], *, width: float, height: float) -> str:
+    """Return the area under values as the path of an SVG, one step a value, from zero to their greatest."""
+    greatest = max(values, default=0) or 1
+    path = [f"M0 {height:g}"]
+    before: float | None = None
+    for place, value in enumerate(values):
+        if value != before:
+            path.append(f"H{place * width / len(values):.4g}V{height * (1 - value / greatest):.4g}")
+            before = value
+    return " ".join([*path, f"H{width:g}V{height:g}Z"])
