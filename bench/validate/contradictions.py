@@ -1,6 +1,6 @@
 """Rows that the sample itself contradicts: measured again on what it calls the same set-up, something else came out.
 
-Stated before anything is simulated, and for both halves alike; what is simulated plays no part in it.
+The rules look at what the sample states and at nothing that is simulated, and hold for both halves alike.
 
 A *set-up* is a system, engine, architecture, precision, split over GPUs, pair of lengths and concurrency. A *run* is
 what was measured of one system, engine, architecture and precision on one day with one version.
