@@ -73,6 +73,10 @@ def plan(
         int | None,
         typer.Option("--machines", min=1, help="Most machines of each offer on demand; no limit if left out."),
     ] = None,
+    have: Annotated[
+        Path | None,
+        typer.Option("--have", metavar="FILE", help="Machines and savings plans held already (TOML)."),
+    ] = None,
     tokens: Annotated[
         str,
         typer.Option(
@@ -171,6 +175,7 @@ def plan(
         spot=spot,
         spot_machines=spot_machines,
         machines=machines,
+        have=have,
         catalogs=tuple(catalog or ()),
         seed=seed,
         slot_s=duration_s(slot, "--slot") if slot else None,

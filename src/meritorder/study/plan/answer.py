@@ -14,19 +14,19 @@ from meritorder.catalog.tokens import cost_usd
 from meritorder.comparison import Assumption
 from meritorder.domain import Offer
 from meritorder.perf.accuracy import accuracy
+from meritorder.plan.backtest import backtest
 from meritorder.plan.commitments import advise
 from meritorder.plan.demand import Workload as Demand
 from meritorder.plan.dispatch import dispatch, merit_order
-from meritorder.plan.problem import Problem
 from meritorder.plan.record import to_file
-from meritorder.plan.venues import Reserved, SavingsPlan
 from meritorder.plan.worth import relaxed_usd, worth
 from meritorder.study.fleets import Trial
 from meritorder.study.plan.baseline import baseline_for
+from meritorder.study.plan.commit import Committed, commit
 from meritorder.study.plan.explain import regret_of, small_enough, waterfall
 from meritorder.study.plan.make import Made, make
 from meritorder.study.plan.options import PlanOptions
-from meritorder.study.plan.problem import Asked, ask
+from meritorder.study.plan.problem import Asked, Trust, ask, trusting
 from meritorder.study.promises import models_of, only_model, promise
 from meritorder.study.search import Progress
 from meritorder.traces import Trace
@@ -55,9 +55,16 @@ def plan(trace: Trace, options: PlanOptions, progress: Progress = lambda _: None
     asked = ask(catalog, loads, options, progress)
     with ThreadPoolExecutor(max_workers=1) as beside:
         baselines = beside.submit(_baselines, asked, options, progress)
-        made = make(asked, promised, options, progress)
+        committed = commit(asked.problem, options, progress)
+        taken = (*asked.assumptions, *committed.assumptions)
+        chosen = replace(asked, problem=committed.problem, committed=committed, assumptions=taken)
+        made = make(chosen, promised, options, progress)
         progress("finding out what each freedom is worth")
-        explained = _explained(made, asked)
+        explained = _explained(made, chosen)
+        if options.backtest is not None:
+            progress("choosing commitments on the first part, paying on the rest")
+            found = backtest(small_enough(trusting(asked, Trust()).problem), options.backtest)
+            explained = structs.replace(explained, backtest=found)
         progress("waiting for the baseline")
         trials = baselines.result()
     return _put_together(
@@ -65,8 +72,8 @@ def plan(trace: Trace, options: PlanOptions, progress: Progress = lambda _: None
         made=made,
         file=explained,
         trials=trials,
-        asked=asked,
-        assumptions=[*promised.assumptions, *asked.assumptions],
+        asked=chosen,
+        assumptions=[*promised.assumptions, *chosen.assumptions],
         options=options,
     )
 
@@ -80,6 +87,8 @@ def _explained(made: Made, asked: Asked) -> planfile.Plan:
     solution, file = made.solution, made.file
     found = worth(solution, small_enough(solution.problem))
     explained = to_file(solution, worth=found, advice=advise(solution))
+    if asked.committed is not None and asked.committed.purchases:
+        explained = _advised(asked.committed.in_file(explained), asked.committed)
     merits = merit_order(solution)
     return structs.replace(
         file,
@@ -88,7 +97,25 @@ def _explained(made: Made, asked: Asked) -> planfile.Plan:
         spot_worth_usd_per_gpu=explained.spot_worth_usd_per_gpu,
         dispatch=dispatch(solution),
         merit_order=merits,
-        regret=regret_of(solution),
+        regret=regret_of(asked.committed.solution if asked.committed and asked.committed.solution else solution),
+    )
+
+
+def _advised(file: planfile.Plan, committed: Committed) -> planfile.Plan:
+    """Return the file with what was advised over seasons at each commitment."""
+    advice = {each.name: each for each in committed.advice}
+    return structs.replace(
+        file,
+        commitments=[
+            structs.replace(
+                one,
+                break_even_use=advice[one.name].break_even_use,
+                ladder=[(step.after_share, step.machines) for step in advice[one.name].ladder],
+            )
+            if one.name in advice
+            else one
+            for one in file.commitments
+        ],
     )
 
 
@@ -110,6 +137,7 @@ def _put_together(
     total_usd = made.usd
     baseline_usd = sum(trial.usd for trial in trials.values())
     simulated = structs.replace(made.simulated, trace=", ".join(trace.report.files))
+    bought_usd = asked.committed.usd if asked.committed else 0.0
     tokens_usd = _tokens_usd(asked)
     return structs.replace(
         file,
@@ -130,7 +158,7 @@ def _put_together(
         simulated=simulated,
         sentence=_sentence(trace.requests.height, file, baseline_usd, total_usd),
         performance=_performance(asked, file),
-        waterfall=waterfall(made.solution.problem, baseline_usd, total_usd),
+        waterfall=waterfall(made.solution.problem, baseline_usd, total_usd, bought_usd),
         tokens_usd=tokens_usd,
         warnings=_warnings(trace, file, tokens_usd, total_usd, options),
     )
@@ -221,15 +249,12 @@ def _own_assumptions(made: Made, options: PlanOptions, asked: Asked) -> list[Ass
         f"{format_duration(options.startup.paid_s)} of which are paid; it is rented that long before its slot"
     )
     taken.append(Assumption(text=text, option="--startup"))
-    if any(isinstance(one, Reserved | SavingsPlan) for one in _commitments(made.solution.problem)):
+    weighed = any(one.amount > 0 for one in made.solution.purchases)
+    if weighed and not (asked.committed and asked.committed.solution):
         span = format_duration(made.file.slots * made.file.slot_s)
         text = f"commitments are weighed as if every {span} of their term were as this one"
         taken.append(Assumption(text=text, option="--commit"))
     return taken
-
-
-def _commitments(problem: Problem) -> list[object]:
-    return [one for one in problem.payments if isinstance(one, Reserved)] + list(problem.savings_plans)
 
 
 def _interval(made: Made, baseline_usd: float, seed: int) -> planfile.Interval | None:

@@ -169,6 +169,8 @@ def _bought(
     """Return which requests the plan buys as tokens, and what they cost by venue."""
     bought = np.zeros(len(load), np.bool_)
     usd: dict[str, float] = {}
+    if not any(route.kind == "tier" for route in plan.routes):
+        return bought, usd
     routes: dict[str, list[planfile.Route]] = {}
     for route in plan.routes:
         routes.setdefault(route.workload, []).append(route)

@@ -192,6 +192,8 @@ def _does_not_hold(simulated: planfile.Simulated) -> InfeasibleError:
 
 def _file(solution: Solution, asked: Asked, promised: Promised, options: PlanOptions) -> planfile.Plan:
     file = to_file(solution)
+    if asked.committed is not None:
+        file = asked.committed.in_file(file)
     pools = [_with_engine(pool, asked.sites[pool.name]) for pool in file.pools]
     return structs.replace(file, pools=pools, promises=promises_of(promised, options))
 
