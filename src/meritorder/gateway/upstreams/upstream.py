@@ -17,6 +17,7 @@ class Call:
         headers: To send besides those of the venue.
         timeout_s: Time for the whole answer; None for the venue's own.
         tokens: Tokens that the request may take, for the venue's token rate; 0 if unknown.
+        deferrable: Nobody waits for it: an engine with priorities is told so.
     """
 
     path: str
@@ -26,6 +27,7 @@ class Call:
     headers: tuple[tuple[str, str], ...] = ()
     timeout_s: float | None = None
     tokens: int = 0
+    deferrable: bool = False
 
 
 class Reply(Protocol):
