@@ -34,7 +34,9 @@ class Blobs:
             elif parts.scheme in {"s3", "gs", "az"}:
                 self._store = obstore.store.from_url(url)
             else:
-                raise ConfigError(f"{url!r} is not a URL of blobs", where="store.blobs", fix="write file:///PATH or s3://BUCKET")
+                raise ConfigError(
+                    f"{url!r} is not a URL of blobs", where="store.blobs", fix="write file:///PATH or s3://BUCKET"
+                )
         except (BaseError, ValueError, OSError) as error:
             raise ConfigError(f"cannot be used: {error}", where="store.blobs") from error
 
@@ -80,7 +82,10 @@ class Blobs:
         """Return parts of a blob, each given as its start and length."""
         starts, lengths = [start for start, _ in places], [length for _, length in places]
         try:
-            return [bytes(part) for part in await obstore.get_ranges_async(self._store, name, starts=starts, lengths=lengths)]
+            return [
+                bytes(part)
+                for part in await obstore.get_ranges_async(self._store, name, starts=starts, lengths=lengths)
+            ]
         except (BaseError, OSError) as error:
             raise StoreUnavailable(f"the blob was not read: {error}") from error
 

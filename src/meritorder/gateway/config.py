@@ -22,10 +22,10 @@ _READS_LOAD: Final = ("vllm", "llama.cpp", "sglang")
 
 
 class _Table(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    pass
+    """A table of the file. A name that is not known is refused: it is a slip of the pen."""
 
 
-class Server(_Table):
+class Server(_Table, frozen=True):
     """Where to listen, and how to stop."""
 
     host: str = "127.0.0.1"
@@ -34,7 +34,7 @@ class Server(_Table):
     require_keys: bool = True
 
 
-class Store(_Table):
+class Store(_Table, frozen=True):
     """Where things are kept."""
 
     url: str = "sqlite:///meritorder-data/gateway.db"
@@ -42,7 +42,7 @@ class Store(_Table):
     lease: str = "10s"  # a gateway that has not been heard of for so long is taken for dead
 
 
-class Limits(_Table):
+class Limits(_Table, frozen=True):
     """Most that is taken."""
 
     body_bytes: Positive = 64 * 1024 * 1024
@@ -54,7 +54,7 @@ class Limits(_Table):
     attempts: Positive = 5  # faults of venues before a request fails
 
 
-class Lanes(_Table):
+class Lanes(_Table, frozen=True):
     """What is promised to real time, and what becomes of work that may wait."""
 
     ttft: str = "2s"
@@ -67,7 +67,7 @@ class Lanes(_Table):
     backfill: bool = True
 
 
-class Price(_Table):
+class Price(_Table, frozen=True):
     """What tokens cost at a venue."""
 
     input_usd_per_mtok: Decimal
@@ -75,7 +75,7 @@ class Price(_Table):
     output_usd_per_mtok: Decimal = Decimal(0)
 
 
-class VenueTable(_Table):
+class VenueTable(_Table, frozen=True):
     """One venue: where requests run."""
 
     name: Text
@@ -84,10 +84,11 @@ class VenueTable(_Table):
     kind: str = "openai"
     api_key_env: str | None = None
     api_key_file: str | None = None
-    lanes: list[str] = ["realtime", "deferrable"]
+    lanes: tuple[str, ...] = ("realtime", "deferrable")
     fallback: bool = False  # only for work that would be late elsewhere
     max_concurrency: Positive | None = None
     tokens_per_minute: Positive | None = None
+    priority: bool = False  # the engine schedules by priority
     price: Price | None = None
 
     def served(self) -> dict[str, str]:
@@ -100,7 +101,7 @@ class VenueTable(_Table):
         return self.kind in _READS_LOAD
 
 
-class Rule(_Table):
+class Rule(_Table, frozen=True):
     """Calls that may wait, by what they are: each field that is given must be alike."""
 
     deadline: str
@@ -111,7 +112,7 @@ class Rule(_Table):
     endpoint: str | None = None
 
 
-class Webhook(_Table):
+class Webhook(_Table, frozen=True):
     """Where to tell of batches and background responses that ended."""
 
     url: Text
@@ -120,7 +121,7 @@ class Webhook(_Table):
     tenant: str | None = None  # all, if not given
 
 
-class Settings(_Table):
+class Settings(_Table, frozen=True):
     """The whole file."""
 
     server: Server = Server()
@@ -149,7 +150,9 @@ def read(path: Path) -> Settings:
     try:
         found = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise ConfigError(error.strerror or "cannot be read", where=str(path), fix="give the path of a TOML file") from error
+        raise ConfigError(
+            error.strerror or "cannot be read", where=str(path), fix="give the path of a TOML file"
+        ) from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"not TOML: {error}", where=str(path)) from error
     return settings_of(found, where=str(path))
@@ -233,5 +236,3 @@ def _check_venues(settings: Settings, where: str) -> None:
         strange = sorted(set(venue.lanes) - {"realtime", "deferrable"})
         if strange or not venue.lanes:
             raise ConfigError(f"no lane {strange}", where=at, fix="the lanes are realtime and deferrable")
-
-

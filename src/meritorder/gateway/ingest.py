@@ -39,6 +39,15 @@ class _Reading:
         self.errors.append({"code": code, "line": line, "message": message, "param": param})
 
 
+@dataclass(frozen=True, slots=True)
+class _Line:
+    """A line: its number from 1, where it starts, and what it says; None if that is too long."""
+
+    number: int
+    start: int
+    text: bytes | None
+
+
 def ingest(core: Core, batch: Batch) -> None:
     """Read a batch that this gateway has taken over; afterwards it is `in_progress`, or `failed` with its errors.
 
@@ -52,7 +61,9 @@ def ingest(core: Core, batch: Batch) -> None:
     blob = core.database.read_now(lambda connection: files.blob_of(connection, batch.input_file_id))
     reading = _Reading()
     if blob is None:
-        reading.refuse("file_not_found", f"The file {batch.input_file_id} is not there any more.", param="input_file_id")
+        reading.refuse(
+            "file_not_found", f"The file {batch.input_file_id} is not there any more.", param="input_file_id"
+        )
     else:
         _read(core, batch, core.blobs.read_now(blob), reading)
     if not reading.total and not reading.errors:
@@ -82,18 +93,16 @@ def _read(core: Core, batch: Batch, chunks: Iterable[bytes], reading: _Reading) 
     known = core.models()
     rows: list[dict[str, Any]] = []
     stored: Future[None] | None = None
-    for number, start, line in _lines(chunks, most_bytes=limits.line_bytes):
+    for line in _lines(chunks, most_bytes=limits.line_bytes):
         if len(reading.errors) >= _ERRORS_SHOWN:
             return
         if reading.total >= limits.batch_lines:
-            reading.refuse("too_many_tasks", f"There are more than {limits.batch_lines:,} requests.", line=number)
+            reading.refuse("too_many_tasks", f"There are more than {limits.batch_lines:,} requests.", line=line.number)
             return
         try:
-            if line is None:
-                raise _Refused("line_too_long", f"This line is longer than {limits.line_bytes:,} bytes.")
-            rows.append(_row(batch, number, start, line, reading, known))
+            rows.append(_row(batch, line, reading, known))
         except _Refused as refused:
-            reading.refuse(refused.code, refused.message, line=number, param=refused.param)
+            reading.refuse(refused.code, refused.message, line=line.number, param=refused.param)
         reading.total += 1
         if len(rows) >= _ROWS_AT_A_TIME:
             if stored is not None:
@@ -110,12 +119,12 @@ def _store(core: Core, rows: list[dict[str, Any]]) -> "Future[None]":
     return core.database.submit(lambda connection: waiting.add(connection, rows))
 
 
-def _row(
-    batch: Batch, number: int, start: int, line: bytes, reading: _Reading, known: frozenset[str]
-) -> dict[str, Any]:
+def _row(batch: Batch, line: "_Line", reading: _Reading, known: frozenset[str]) -> dict[str, Any]:
     """Check a line, and return what is queued for it: its place in the file instead of its body."""
+    if line.text is None:
+        raise _Refused("line_too_long", "This line is too long.")
     try:
-        fields = calls.read_line(line)
+        fields = calls.read_line(line.text)
     except msgspec.ValidationError as error:
         missing = str(error).partition("required field `")[2].partition("`")[0]
         if missing:
@@ -137,13 +146,13 @@ def _row(
     reading.tokens += input_tokens + call.output_tokens
     return {
         "batch_seq": batch.seq,
-        "line": number,
+        "line": line.number,
         "tenant": batch.tenant,
         "key_id": batch.key_id,
         "custom_id": fields.custom_id,
         "endpoint": batch.endpoint,
         "model": call.model,
-        "body_at": start + line.find(body),
+        "body_at": line.start + line.text.find(body),
         "body_bytes": len(body),
         "input_tokens": input_tokens,
         "output_tokens": call.output_tokens,
@@ -164,13 +173,15 @@ def _call(body: bytes, reading: _Reading, known: frozenset[str]) -> calls.CallFi
     if reading.model is None:
         reading.model = call.model
     if call.model != reading.model:
-        message = f"All requests of a batch must name one model; this names {call.model!r}, the first {reading.model!r}."
+        message = (
+            f"All requests of a batch must name one model; this names {call.model!r}, the first {reading.model!r}."
+        )
         raise _Refused("mismatched_model", message, "body.model")
     return call
 
 
-def _lines(chunks: Iterable[bytes], *, most_bytes: int) -> Iterator[tuple[int, int, bytes | None]]:
-    """Yield number, place and bytes of each line that is not blank; None for one that is too long."""
+def _lines(chunks: Iterable[bytes], *, most_bytes: int) -> Iterator[_Line]:
+    """Yield the lines that are not blank; after one that is too long for memory, no more."""
     rest, place, number = b"", 0, 0
     for chunk in chunks:
         pieces = (rest + chunk).split(b"\n")
@@ -178,10 +189,10 @@ def _lines(chunks: Iterable[bytes], *, most_bytes: int) -> Iterator[tuple[int, i
         for piece in pieces:
             number += 1
             if piece.strip():
-                yield number, place, piece if len(piece) <= most_bytes else None
+                yield _Line(number, place, piece if len(piece) <= most_bytes else None)
             place += len(piece) + 1
         if len(rest) > most_bytes:
-            yield number + 1, place, None
+            yield _Line(number + 1, place, None)
             return
     if rest.strip():
-        yield number + 1, place, rest
+        yield _Line(number + 1, place, rest)

@@ -13,7 +13,9 @@ from meritorder.units import SECONDS_PER_MINUTE
 
 ANYONE: Final = Key(id="anyone", name="no key needed", tenant="default", admin=True)
 _BEARER: Final = b"bearer "
-_SECRET_PREFIX: Final = "sk-mo-"
+_KEY_PREFIX: Final = "sk-mo-"
+_ID_BYTES: Final = 16
+_LOOK_AGAIN_S: Final = 0.2  # at most so often because of keys that nobody knows
 
 
 @dataclass(slots=True)
@@ -31,33 +33,50 @@ class Keyring:
     """The keys that are valid, read from the store again and again, and what each has used.
 
     Args:
+        database: Where they are kept.
         required: Whether a call needs a key.
         now_s: The clock.
     """
 
+    database: Database
     required: bool
     now_s: Callable[[], float]
+    _read_s: float = 0.0
     _by_digest: dict[bytes, Key] = field(default_factory=dict)
     _seen: dict[bytes, Key] = field(default_factory=dict)
     _meters: dict[str, _Meter] = field(default_factory=dict)
 
-    async def refresh(self, database: Database) -> None:
+    async def refresh(self) -> None:
         """Read the keys from the store."""
-        self._by_digest = await database.read(keys.valid)
+        self._read_s = self.now_s()
+        self._by_digest = await self.database.read(keys.valid)
         self._seen.clear()
 
-    async def read_spending(self, database: Database) -> None:
+    async def read_spending(self) -> None:
         """Read from the ledger what each key has spent."""
-        spent = await database.read(keys.spent_picousd)
+        spent = await self.database.read(keys.spent_picousd)
         for key in self._by_digest.values():
             self._meter(key).spent_picousd = spent.get(key.id, 0)
 
-    def whose(self, authorization: bytes | None) -> Key:
-        """Return the key of a call, by its Authorization header.
+    async def whose(self, authorization: bytes | None) -> Key:
+        """Return the key of a call, by its Authorization header. A key that was just made is looked up in the store.
 
         Raises:
             Problem: It has none, or one that is not valid.
+            StoreUnavailable: It is not known, and cannot be looked up.
         """
+        key = self._seen.get(authorization or b"")
+        if key is not None:
+            return key
+        try:
+            return self._known(authorization)
+        except Problem:
+            if authorization is None or self.now_s() - self._read_s < _LOOK_AGAIN_S:
+                raise
+        await self.refresh()
+        return self._known(authorization)
+
+    def _known(self, authorization: bytes | None) -> Key:
         if authorization is None:
             if not self.required:
                 return ANYONE
@@ -66,10 +85,7 @@ class Keyring:
                 "You didn't provide an API key. Provide it in an Authorization header using Bearer auth "
                 "(i.e. Authorization: Bearer YOUR_KEY).",
             )
-        key = self._seen.get(authorization)
-        if key is None:
-            key = self._look_up(authorization)
-        return key
+        return self._look_up(authorization)
 
     def admit(self, key: Key, tokens: int) -> None:
         """Count a call against the rates and the budget of its key.
@@ -141,6 +157,11 @@ class Keyring:
             meter.tokens = min(key.tokens_per_minute, meter.tokens + share * key.tokens_per_minute)
 
 
+def new_id(prefix: str) -> str:
+    """Return an id that cannot be guessed."""
+    return prefix + secrets.token_hex(_ID_BYTES)
+
+
 def new_secret() -> str:
     """Return a new key, to be shown once."""
-    return _SECRET_PREFIX + secrets.token_urlsafe(32)
+    return _KEY_PREFIX + secrets.token_urlsafe(32)

@@ -16,14 +16,14 @@ def json_response(content: Any, status: int = 200) -> Response:  # noqa: ANN401 
     return Response(msgspec.json.encode(content), status_code=status, media_type="application/json")
 
 
-def caller(core: Core, request: Request) -> Key:
+async def caller(core: Core, request: Request) -> Key:
     """Return the key of a request.
 
     Raises:
         Problem: It has none that is valid.
     """
     header = request.headers.get("authorization")
-    return core.keyring.whose(None if header is None else header.encode("latin-1"))
+    return await core.keyring.whose(None if header is None else header.encode("latin-1"))
 
 
 async def whole_body(core: Core, request: Request) -> bytes:

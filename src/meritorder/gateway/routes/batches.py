@@ -42,7 +42,7 @@ class Batches:
 
     async def create(self, request: Request) -> Response:
         """Take a batch; its input is read and checked afterwards."""
-        core, key = self._core, caller(self._core, request)
+        core, key = self._core, await caller(self._core, request)
         asked = checks.json_object(await whole_body(core, request))
         file_id, endpoint = checks.text(asked, "input_file_id"), checks.text(asked, "endpoint")
         window = checks.text(asked, "completion_window")
@@ -107,7 +107,7 @@ class Batches:
 
     async def list(self, request: Request) -> Response:
         """List batches, the newest first."""
-        key, asked = caller(self._core, request), request.query_params
+        key, asked = await caller(self._core, request), request.query_params
         limit = checks.limit(asked.get("limit"), default=_DEFAULT_LISTED, most=_MOST_LISTED)
         page = await self._core.database.read(
             lambda connection: batches.pages(connection, key.tenant, after=asked.get("after"), limit=limit)
@@ -142,7 +142,7 @@ class Batches:
             raise Problem(409, f"Cannot {what} a batch with status '{batch.status}'.")
 
     async def _batch(self, request: Request) -> Batch:
-        key, batch_id = caller(self._core, request), request.path_params["batch_id"]
+        key, batch_id = await caller(self._core, request), request.path_params["batch_id"]
         batch = await self._core.database.read(lambda connection: batches.get(connection, key.tenant, batch_id))
         if batch is None:
             raise Problem(404, f"No batch found with id '{batch_id}'.", param="id")

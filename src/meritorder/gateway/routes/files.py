@@ -40,7 +40,7 @@ class Files:
 
     async def create(self, request: Request) -> Response:
         """Take a file."""
-        core, key = self._core, caller(self._core, request)
+        core, key = self._core, await caller(self._core, request)
         form = Form(
             content_type=request.headers.get("content-type", ""),
             file_field="file",
@@ -90,11 +90,13 @@ class Files:
 
     async def list(self, request: Request) -> Response:
         """List files, the newest first."""
-        key, asked = caller(self._core, request), request.query_params
+        key, asked = await caller(self._core, request), request.query_params
         order = asked.get("order", "desc")
         if order not in {"asc", "desc"}:
             raise invalid(
-                f"Invalid value: '{order}'. Supported values are: 'asc' and 'desc'.", param="order", code="invalid_value"
+                f"Invalid value: '{order}'. Supported values are: 'asc' and 'desc'.",
+                param="order",
+                code="invalid_value",
             )
         limit = checks.limit(asked.get("limit"), default=_MOST_LISTED, most=_MOST_LISTED)
         page = await self._core.database.read(
@@ -118,18 +120,18 @@ class Files:
         """Return the bytes of a file."""
         file = await self._file(request)
         headers = {"content-length": str(file.bytes)}
-        return StreamingResponse(self._core.blobs.read(file.blob), headers=headers, media_type="application/octet-stream")
+        return StreamingResponse(
+            self._core.blobs.read(file.blob), headers=headers, media_type="application/octet-stream"
+        )
 
     async def delete(self, request: Request) -> Response:
         """Delete a file."""
         file, now_s = await self._file(request), self._core.now_s()
-        await self._core.database.write(
-            lambda connection: files.remove(connection, file.tenant, file.id, now_s=now_s)
-        )
+        await self._core.database.write(lambda connection: files.remove(connection, file.tenant, file.id, now_s=now_s))
         return json_response({"id": file.id, "object": "file", "deleted": True})
 
     async def _file(self, request: Request) -> File:
-        key, file_id = caller(self._core, request), request.path_params["file_id"]
+        key, file_id = await caller(self._core, request), request.path_params["file_id"]
         now_s = self._core.now_s()
         file = await self._core.database.read(
             lambda connection: files.get(connection, key.tenant, file_id, now_s=now_s)

@@ -1,5 +1,6 @@
-"""Batches and their states: `validating → failed | in_progress → finalizing → completed`, `→ expired`,
-`→ cancelling → cancelled`. Each function is one transition, and tells whether it took place.
+"""Batches and their states. Each function is one transition, and tells whether it took place.
+
+`validating → failed | in_progress → finalizing → completed`, `→ expired`, `→ cancelling → cancelled`.
 """
 
 from collections.abc import Sequence
@@ -102,7 +103,9 @@ def let_go(connection: Connection, me: str, seq: int) -> None:
     connection.execute(update(BATCHES).where(BATCHES.c.seq == seq, BATCHES.c.owner == me).values(owner=None))
 
 
-def begin(connection: Connection, me: str, seq: int, *, total: int, tokens: int, model: str | None, now_s: float) -> bool:
+def begin(
+    connection: Connection, me: str, seq: int, *, total: int, tokens: int, model: str | None, now_s: float
+) -> bool:
     """`validating → in_progress`: every line was read and is in order."""
     return _move(
         connection,
@@ -129,7 +132,10 @@ def fail(connection: Connection, me: str, seq: int, *, errors: str, now_s: float
 def cancel(connection: Connection, seq: int, *, now_s: float) -> bool:
     """`validating | in_progress → cancelling`: what runs may end, nothing more begins."""
     return _move(
-        connection, seq, ("validating", "in_progress"), values={"status": "cancelling", "cancelling_s": now_s, "owner": None}
+        connection,
+        seq,
+        ("validating", "in_progress"),
+        values={"status": "cancelling", "cancelling_s": now_s, "owner": None},
     )
 
 
@@ -183,7 +189,9 @@ def running_in(connection: Connection, seq: int) -> int:
 
 def drop_some_rows(connection: Connection, seq: int) -> bool:
     """Delete some requests of a batch and their answers; tell whether there were any."""
-    some = list(connection.execute(select(REQUESTS.c.seq).where(REQUESTS.c.batch_seq == seq).limit(_ROWS_AT_A_TIME)).scalars())
+    some = list(
+        connection.execute(select(REQUESTS.c.seq).where(REQUESTS.c.batch_seq == seq).limit(_ROWS_AT_A_TIME)).scalars()
+    )
     if some:
         connection.execute(delete(ANSWERS).where(ANSWERS.c.request_seq.in_(some)))
         connection.execute(delete(REQUESTS).where(REQUESTS.c.seq.in_(some)))

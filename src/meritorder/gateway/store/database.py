@@ -123,7 +123,7 @@ def _attempt(connection: Connection, change: Callable[[Connection], Any]) -> tup
         value = change(connection)
         savepoint.commit()
     except OperationalError:
-        raise  # the disk, the connection: nothing in this transaction holds
+        raise  # noqa: TRY301 - not one change failed: the disk or the connection did, and nothing in this transaction holds
     except Exception as error:  # noqa: BLE001 - it belongs to who asked for the change
         savepoint.rollback()
         return None, error

@@ -56,8 +56,21 @@ def blob_of(connection: Connection, file_id: str) -> str | None:
     return connection.execute(select(FILES.c.blob).where(FILES.c.id == file_id)).scalar()
 
 
+def blob_of_batch(connection: Connection, batch_seq: int) -> str | None:
+    """Return where the input of a batch is."""
+    query = select(FILES.c.blob).join(BATCHES, BATCHES.c.input_file_id == FILES.c.id).where(BATCHES.c.seq == batch_seq)
+    return connection.execute(query).scalar()
+
+
 def pages(
-    connection: Connection, tenant: str, *, after: str | None, limit: int, ascending: bool, purpose: str | None, now_s: float
+    connection: Connection,
+    tenant: str,
+    *,
+    after: str | None,
+    limit: int,
+    ascending: bool,
+    purpose: str | None,
+    now_s: float,
 ) -> Page[File]:
     """List a tenant's files, the newest first unless they are to ascend."""
     query = select(FILES).where(
@@ -83,12 +96,8 @@ def remove(connection: Connection, tenant: str, file_id: str, *, now_s: float) -
 
 def over(connection: Connection, *, now_s: float, limit: int = 100) -> list[File]:
     """Return files that are deleted or expired, and that no batch reads any more."""
-    reading = select(BATCHES.c.seq).where(
-        BATCHES.c.input_file_id == FILES.c.id, BATCHES.c.status.in_(_READS_ITS_INPUT)
-    )
-    query = select(FILES).where(
-        (FILES.c.deleted_s.is_not(None)) | (FILES.c.expires_s <= now_s), ~reading.exists()
-    )
+    reading = select(BATCHES.c.seq).where(BATCHES.c.input_file_id == FILES.c.id, BATCHES.c.status.in_(_READS_ITS_INPUT))
+    query = select(FILES).where((FILES.c.deleted_s.is_not(None)) | (FILES.c.expires_s <= now_s), ~reading.exists())
     return [_file(row) for row in connection.execute(query.limit(limit))]
 
 

@@ -50,7 +50,9 @@ def rows(connection: Connection) -> Iterator[dict[str, Any]]:
     """Yield the ledger in the order in which it was written."""
     last = 0
     while True:
-        some = connection.execute(select(LEDGER).where(LEDGER.c.seq > last).order_by(LEDGER.c.seq).limit(_ROWS_AT_A_TIME))
+        some = connection.execute(
+            select(LEDGER).where(LEDGER.c.seq > last).order_by(LEDGER.c.seq).limit(_ROWS_AT_A_TIME)
+        )
         count = 0
         for row in some:
             count += 1

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+import msgspec
 from sqlalchemy import Connection, Select, case, delete, func, insert, or_, select, update
 
 from meritorder.gateway.store.schema import ANSWERS, BATCHES, INSTANCES, REQUESTS
@@ -89,6 +90,11 @@ class Answer:
         """Whether it belongs into the output file; else into the error file."""
         return self.status_code is not None and 200 <= self.status_code < 300
 
+    def error(self) -> bytes:
+        """Return the error object of a request without an answer."""
+        error = {"message": self.error_message, "type": "server_error", "param": None, "code": self.error_code}
+        return msgspec.json.encode({"error": error})
+
 
 def add(connection: Connection, rows: Sequence[dict[str, Any]]) -> None:
     """Add requests, queued."""
@@ -97,9 +103,8 @@ def add(connection: Connection, rows: Sequence[dict[str, Any]]) -> None:
 
 def add_alone(connection: Connection, **fields: Any) -> int:  # noqa: ANN401 - columns of REQUESTS
     """Add a call of its own, queued; return its key."""
-    return connection.execute(
-        insert(REQUESTS).values(state="queued", **fields).returning(REQUESTS.c.seq)
-    ).scalar_one()
+    added = insert(REQUESTS).values(state="queued", **fields).returning(REQUESTS.c.seq)
+    return int(connection.execute(added).scalar_one())
 
 
 def open_work(connection: Connection, *, now_s: float, limit: int = 1000) -> list[Waiting]:
@@ -115,7 +120,10 @@ def open_work(connection: Connection, *, now_s: float, limit: int = 1000) -> lis
     )
     alone = connection.execute(
         select(
-            REQUESTS.c.seq, REQUESTS.c.tenant, REQUESTS.c.model, REQUESTS.c.deadline_s,
+            REQUESTS.c.seq,
+            REQUESTS.c.tenant,
+            REQUESTS.c.model,
+            REQUESTS.c.deadline_s,
             (REQUESTS.c.input_tokens + REQUESTS.c.output_tokens).label("tokens"),
         )
         .where(REQUESTS.c.batch_seq.is_(None), REQUESTS.c.state == "queued", REQUESTS.c.not_before_s <= now_s)
@@ -123,11 +131,25 @@ def open_work(connection: Connection, *, now_s: float, limit: int = 1000) -> lis
         .limit(limit)
     )
     found = [
-        Waiting(batch_seq=row.seq, seq=0, tenant=row.tenant, model=row.model, deadline_s=row.expires_s, tokens=row.queued_tokens)
+        Waiting(
+            batch_seq=row.seq,
+            seq=0,
+            tenant=row.tenant,
+            model=row.model,
+            deadline_s=row.expires_s,
+            tokens=row.queued_tokens,
+        )
         for row in batches
     ]
     found += [
-        Waiting(batch_seq=None, seq=row.seq, tenant=row.tenant, model=row.model, deadline_s=row.deadline_s, tokens=row.tokens)
+        Waiting(
+            batch_seq=None,
+            seq=row.seq,
+            tenant=row.tenant,
+            model=row.model,
+            deadline_s=row.deadline_s,
+            tokens=row.tokens,
+        )
         for row in alone
     ]
     return found
@@ -209,7 +231,9 @@ def drop(connection: Connection, seq: int) -> None:
 def return_lost(connection: Connection, *, now_s: float) -> int:
     """`running → queued` for whatever was claimed by a gateway that is no longer alive."""
     alive = select(INSTANCES.c.id).where(INSTANCES.c.alive_until_s >= now_s)
-    lost = update(REQUESTS).where(REQUESTS.c.state == "running", or_(REQUESTS.c.owner.is_(None), REQUESTS.c.owner.not_in(alive)))
+    lost = update(REQUESTS).where(
+        REQUESTS.c.state == "running", or_(REQUESTS.c.owner.is_(None), REQUESTS.c.owner.not_in(alive))
+    )
     return connection.execute(lost.values(state="queued", owner=None)).rowcount
 
 
@@ -248,10 +272,25 @@ def answers_of(connection: Connection, batch_seq: int, *, after_line: int, limit
     return list(connection.execute(query))
 
 
+def answer_of(connection: Connection, seq: int) -> Answer | None:
+    """Return the answer of a call of its own, if it is there."""
+    row = connection.execute(select(ANSWERS).where(ANSWERS.c.request_seq == seq)).first()
+    if row is None:
+        return None
+    return Answer(
+        request_id=row.request_id,
+        status_code=row.status_code,
+        body=row.body,
+        error_code=row.error_code,
+        error_message=row.error_message,
+        venue=row.venue,
+    )
+
+
 def queued_by_model(connection: Connection) -> dict[str, int]:
     """Count what waits, by model."""
     query = select(REQUESTS.c.model, func.count()).where(REQUESTS.c.state == "queued").group_by(REQUESTS.c.model)
-    return {model: count for model, count in connection.execute(query)}
+    return dict(connection.execute(query).tuples())
 
 
 def _in_progress(batch_seq: int) -> Any:  # noqa: ANN401 - a condition

@@ -85,13 +85,15 @@ def prefix_of(body: bytes) -> int:
 
 
 def with_fields(body: bytes, **fields: Any) -> bytes:  # noqa: ANN401 - JSON
-    """Return a body with some fields set; None takes a field out."""
-    whole = msgspec.json.decode(body)
+    """Return a body with some fields set; None takes a field out. The others stay as they were written."""
+    if all(value is None and name.encode() not in body for name, value in fields.items()):
+        return body
+    whole = msgspec.json.decode(body, type=dict[str, msgspec.Raw])
     for name, value in fields.items():
         if value is None:
             whole.pop(name, None)
         else:
-            whole[name] = value
+            whole[name] = msgspec.Raw(msgspec.json.encode(value))
     return msgspec.json.encode(whole)
 
 
@@ -99,3 +101,17 @@ def _wrong_field(error: msgspec.ValidationError) -> Problem:
     said = str(error)
     field = said.rpartition("`$.")[2].rstrip("`") if "`$." in said else None
     return invalid(f"Invalid type: {said}.", param=field, code="invalid_type")
+
+
+def is_json(body: bytes) -> bool:
+    """Tell whether a body is JSON."""
+    try:
+        msgspec.json.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return False
+    return True
+
+
+def encode(content: Any) -> bytes:  # noqa: ANN401 - JSON
+    """Return JSON."""
+    return msgspec.json.encode(content)

@@ -42,9 +42,18 @@ def text(fields: dict[str, Any], name: str) -> str:
 
 def wrong_type(name: str, expected: str, value: object) -> Problem:
     """Return the problem with a field of another type."""
-    got = {bool: "a boolean", int: "an integer", float: "a number", list: "an array", dict: "an object", str: "a string"}
+    got = {
+        bool: "a boolean",
+        int: "an integer",
+        float: "a number",
+        list: "an array",
+        dict: "an object",
+        str: "a string",
+    }
     found = got.get(type(value), "null")
-    return invalid(f"Invalid type for '{name}': expected {expected}, but got {found} instead.", param=name, code="invalid_type")
+    return invalid(
+        f"Invalid type for '{name}': expected {expected}, but got {found} instead.", param=name, code="invalid_type"
+    )
 
 
 def metadata(value: object) -> str | None:

@@ -78,7 +78,9 @@ class Form:
     def _measure(self, size: int) -> int:
         size += len(self._gathered)
         if size > self.most_bytes:
-            raise Problem(413, f"The file is larger than {self.most_bytes:,} bytes.", param="file", code="file_too_large")
+            raise Problem(
+                413, f"The file is larger than {self.most_bytes:,} bytes.", param="file", code="file_too_large"
+            )
         return size
 
     def _take(self) -> bytes:
