@@ -64,7 +64,6 @@ class Release:
         self._blobs: dict[int, str] = {}
         self._drained: defaultdict[str, deque[tuple[float, int]]] = defaultdict(deque)
         self._margin_s = duration_s(core.settings.lanes.margin)
-        self._request_s = duration_s(core.settings.limits.request_time)
         self._stopping = False
 
     @property
@@ -221,7 +220,6 @@ class Release:
             raise _Refused(_STORE_AGAIN_S, _no_answer(request_id, str(error)), fault=False) from None
         stream = venue.streams(request.endpoint)
         body = _streamed(body) if stream else calls.with_fields(body, stream=None, stream_options=None)
-        left_s = min(self._request_s, max(0.1, request.deadline_s - core.now_s()))
         try:
             reply = await venue.upstream.send(
                 Call(
@@ -229,7 +227,6 @@ class Release:
                     body=venue.body_for(request.model, body),
                     stream=stream,
                     model=venue.served[request.model],
-                    timeout_s=left_s,
                     tokens=request.input_tokens + request.output_tokens,
                     deferrable=True,
                 )
