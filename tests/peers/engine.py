@@ -56,7 +56,7 @@ class Engine:
 
     async def failed(self, fault: str, times: int, send: Any) -> bool:
         """Play a fault; those that end in `-once` only the first time."""
-        name, _, once = fault.partition("-once")
+        name = fault.removesuffix("-once")
         if not name or ("-once" in fault and times > 1):
             return False
         if name == "hang":

@@ -52,7 +52,7 @@ class Held:
 
     async def carry(self, request: Request, deferral: Deferral, send: Send) -> None:
         """Queue a call, wait for its answer, and give it."""
-        fields = self.fields(request, deferral)
+        fields = self.fields(request, deferral) | {"holder": self._core.me}
         seq = await self._core.database.write(lambda connection: waiting.add_alone(connection, **fields))
         answer = self._release.hold(seq)
         self._release.wake()
@@ -62,8 +62,8 @@ class Held:
             self._release.forget(seq)
             await asyncio.shield(self._core.database.write(lambda connection: _discard(connection, seq)))
             raise
+        self._core.database.submit(lambda connection: waiting.drop(connection, seq))
         await self._respond(request, given, send)
-        await self._core.database.write(lambda connection: waiting.drop(connection, seq))
 
     async def _answer(self, seq: int, answer: "asyncio.Future[Answer]") -> Answer:
         """Wait until it is answered, here or by another gateway that shares the store."""

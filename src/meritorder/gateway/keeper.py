@@ -51,6 +51,7 @@ class Keeper:
         def beat(connection: Connection) -> int:
             instances.beat(connection, core.me, alive_until_s=now_s + self._lease_s)
             instances.bury(connection, now_s=now_s)
+            waiting.drop_unheld(connection, now_s=now_s)
             return waiting.return_lost(connection, now_s=now_s)
 
         if await core.database.write(beat):
@@ -88,7 +89,7 @@ class Keeper:
                 await step()
             except StoreUnavailable as error:
                 _log.warning("the store cannot be reached: %s", error)
-            except Exception:  # a duty goes on, whatever happens once
+            except Exception:  # noqa: BLE001 - a duty goes on, whatever happens once
                 _log.exception("a step failed; it will be tried again")
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(woken.wait(), every_s)

@@ -147,7 +147,7 @@ class RealTime:
         self.in_flight -= 1
         e2e_s = time.monotonic() - request.started_s
         used = request.usage or Usage(input_tokens=calls.estimated_tokens(len(request.body)))
-        venue.leave(_sample(request, used, e2e_s, self._core.now_s()))
+        venue.leave(_sample(request, used, e2e_s))
         cost = venue.cost_picousd(used) if request.status == 200 else 0
         self._core.keyring.spend(request.key.id, cost)
         self._core.book.add(
@@ -173,9 +173,10 @@ class RealTime:
         )
 
 
-def _sample(request: Request, used: Usage, e2e_s: float, now_s: float) -> Sample | None:
+def _sample(request: Request, used: Usage, e2e_s: float) -> Sample | None:
     if request.status != 200 or not used.output_tokens:
         return None
+    now_s = time.monotonic()
     if request.ttft_s is None:
         # Not streamed: its pace is known only with its first token in it.
         return Sample(now_s, None, e2e_s / used.output_tokens if used.output_tokens > 1 else None)

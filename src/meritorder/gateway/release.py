@@ -3,28 +3,28 @@
 import asyncio
 import logging
 import time
-from collections import Counter, defaultdict, deque
-from collections.abc import AsyncIterator, Callable
+from collections import Counter, defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Final
 
 from sqlalchemy import Connection
 
-from meritorder.gateway import usage as usages
-from meritorder.gateway.assemble import Assembly
+from meritorder.gateway.asking import Asking, Refused
 from meritorder.gateway.config import duration_s
 from meritorder.gateway.core import Core
-from meritorder.gateway.errors import NotCarried, StoreUnavailable, Unavailable, UpstreamError
+from meritorder.gateway.drain import Drain
+from meritorder.gateway.errors import StoreUnavailable
 from meritorder.gateway.headroom import Headroom
-from meritorder.gateway.store import files, kept, waiting
+from meritorder.gateway.store import kept, waiting
 from meritorder.gateway.store.ledger import Entry
 from meritorder.gateway.store.waiting import Answer, Claimed, Waiting
-from meritorder.gateway.upstreams import retry
-from meritorder.gateway.upstreams.upstream import Call
 from meritorder.gateway.usage import Usage
 from meritorder.gateway.venues import Seat, Venue, Venues
-from meritorder.gateway.wire import calls
-from meritorder.policy import queue
-from meritorder.units import utc
+from meritorder.policy.order import Candidate, arrange
+from meritorder.policy.release import Release as Level
+from meritorder.policy.release import latest_release_s
+from meritorder.policy.release import release as escalate
 
 LANE: Final = "deferrable"
 _ROUND_S: Final = 0.5  # when nothing happens; whatever happens begins a round at once
@@ -32,15 +32,16 @@ _STORE_AGAIN_S: Final = 0.5
 _LONGEST_WAIT_S: Final = 30.0
 _FIRST_WAIT_S: Final = 0.5
 _BROKEN_PER_ATTEMPT: Final = 5  # broken connections that count as much as one error of the venue's own
-_DRAIN_WINDOW_S: Final = 60.0
-_BLOBS_KNOWN: Final = 1000
+_SERVED_TOKENS_HELD: Final = 1e7
 _log: Final = logging.getLogger(__name__)
 
 
-class _Refused(Exception):  # noqa: N818 - this attempt; the request goes back into the queue
-    def __init__(self, wait_s: float | None, given: Answer, *, fault: bool) -> None:
-        super().__init__(given.error_message)
-        self.wait_s, self.given, self.fault = wait_s, given, fault
+@dataclass(frozen=True, slots=True)
+class _Escalated:
+    """How far work has escalated, and since when."""
+
+    level: Level
+    latest_s: float
 
 
 class Release:
@@ -56,13 +57,14 @@ class Release:
         self._core = core
         self._venues = venues
         self._headroom = headroom
+        self._asking = Asking(core, headroom)
         self._wake = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
         self._running: dict[int, tuple[Claimed, Seat]] = {}
         self._held: dict[int, asyncio.Future[Answer]] = {}
         self._lost: Counter[int] = Counter()
-        self._blobs: dict[int, str] = {}
-        self._drained: defaultdict[str, deque[tuple[float, int]]] = defaultdict(deque)
+        self._drains: defaultdict[str, Drain] = defaultdict(Drain)
+        self._served_tokens: dict[str, float] = {}
         self._margin_s = duration_s(core.settings.lanes.margin)
         self._stopping = False
 
@@ -144,25 +146,52 @@ class Release:
     ) -> None:
         """Give the seats there are to the work for one model, the most urgent first."""
         venues = self._venues.serving(model, LANE)
-        running = Counter(claimed.tenant for claimed, _ in self._running.values())
-        asked = [
-            queue.Queued(tenant=w.tenant, deadline_s=w.deadline_s, tokens=w.tokens, running=running[w.tenant])
-            for w in works
-        ]
-        latest = queue.latest_starts_s(asked, drain_tokens_per_s=self._drain(model), margin_s=self._margin_s)
-        for i in queue.order(asked, latest, now_s=now_s):
-            urgent = latest[i] <= now_s
+        levels = self._levels(model, works, venues, now_s)
+        for work, wanted in self._turns(works, levels, sum(capacity[venue.name] for venue in venues), now_s):
+            level, left = levels[work].level, wanted
             for venue in venues:
-                free = capacity[venue.name] if urgent else 0 if venue.table.fallback else room[venue.name]
-                if free <= 0:
+                if venue.table.fallback and level is not Level.FALLBACK:
                     continue
-                taken = await self._claim(works[i], free)
+                free = room[venue.name] if level is Level.GAPS else capacity[venue.name]
+                taken = await self._claim(work, min(free, left)) if free > 0 else []
                 for request in taken:
-                    self._begin(request, venue)
+                    self._begin(request, venue, urgent=level is not Level.GAPS)
                 room[venue.name] -= len(taken)
                 capacity[venue.name] -= len(taken)
-                if len(taken) < free:
-                    break  # there is no more of it
+                left -= len(taken)
+                if left <= 0:
+                    break
+
+    def _levels(
+        self, model: str, works: list[Waiting], venues: Sequence[Venue], now_s: float
+    ) -> dict[Waiting, "_Escalated"]:
+        """Return how far each has escalated: it may take real-time capacity, or a fallback venue, at the end."""
+        drain = self._drains[model].tokens_per_s(time.monotonic())
+        up = any(self._headroom.is_up(venue) for venue in venues if not venue.table.fallback)
+        levels, ahead_tokens = {}, 0
+        for work in sorted(works, key=lambda each: each.deadline_s):
+            ahead_tokens += work.tokens
+            latest_s = latest_release_s(work.deadline_s, ahead_tokens, drain, self._margin_s)
+            level = escalate(work.deadline_s, 0.0, latest_s, own_venue_up=up, margin_s=self._margin_s / 2, now_s=now_s)
+            levels[work] = _Escalated(level, latest_s)
+        return levels
+
+    def _turns(
+        self, works: list[Waiting], levels: dict[Waiting, "_Escalated"], seats: int, now_s: float
+    ) -> list[tuple[Waiting, int]]:
+        """Return whose turn it is, and for how many seats."""
+        asking = [work for work in works for _ in range(min(work.count, seats))]
+        candidates = [
+            Candidate(
+                latest_start_s=levels[work].latest_s,
+                tenant=work.tenant,
+                tokens=max(1, work.tokens // max(1, work.count)),
+                prefix=f"{work.batch_seq or work.seq}",
+            )
+            for work in asking
+        ]
+        chosen = arrange(candidates, served_tokens=self._served_tokens, now_s=now_s, count=seats)
+        return list(Counter(asking[at] for at in chosen).items())
 
     async def _claim(self, work: Waiting, limit: int) -> list[Claimed]:
         now_s = self._core.now_s()
@@ -172,9 +201,9 @@ class Release:
             lambda connection: waiting.claim(connection, self._core.me, work, limit=limit, now_s=now_s)
         )
 
-    def _begin(self, request: Claimed, venue: Venue) -> None:
+    def _begin(self, request: Claimed, venue: Venue, *, urgent: bool) -> None:
         task = asyncio.create_task(self._serve(request, venue))
-        seat = Seat(task)
+        seat = Seat(task, urgent=urgent)
         venue.seated.append(seat)
         self._running[request.seq] = (request, seat)
         self._tasks.add(task)
@@ -185,8 +214,8 @@ class Release:
         seat = self._running[request.seq][1]
         started_s = self._core.now_s()
         try:
-            given = await self._attempt(request, venue, seat)
-        except _Refused as refused:
+            given = await self._asking.ask(request, venue, seat)
+        except Refused as refused:
             self._stand_up(request, venue, seat)
             await self._give_back(request, refused)
             return
@@ -206,91 +235,7 @@ class Release:
         self._running.pop(request.seq, None)
         self._wake.set()
 
-    async def _attempt(self, request: Claimed, venue: Venue, seat: Seat) -> Answer:
-        """Ask the venue.
-
-        Raises:
-            _Refused: Not now, or not here.
-        """
-        core = self._core
-        request_id = core.new_id("req_")
-        try:
-            body = await self._body(request)
-        except StoreUnavailable as error:
-            raise _Refused(_STORE_AGAIN_S, _no_answer(request_id, str(error)), fault=False) from None
-        stream = venue.streams(request.endpoint)
-        body = _streamed(body) if stream else calls.with_fields(body, stream=None, stream_options=None)
-        try:
-            reply = await venue.upstream.send(
-                Call(
-                    path=request.endpoint,
-                    body=venue.body_for(request.model, body),
-                    stream=stream,
-                    model=venue.served[request.model],
-                    tokens=request.input_tokens + request.output_tokens,
-                    deferrable=True,
-                )
-            )
-        except NotCarried as error:
-            problem = {
-                "error": {"message": error.what, "type": "invalid_request_error", "param": error.param, "code": None}
-            }
-            return Answer(request_id=request_id, status_code=400, body=calls.encode(problem), venue=venue.name)
-        except Unavailable as error:
-            self._headroom.unavailable(venue, error.retry_after_s)
-            raise _Refused(error.retry_after_s, _no_answer(request_id, error.what), fault=False) from None
-        except UpstreamError as error:
-            raise _Refused(None, _no_answer(request_id, error.what), fault=True) from None
-        try:
-            if stream and reply.status == 200:
-                answer = await _assembled(reply.body, venue, seat)
-            else:
-                answer = await reply.read()
-        except UpstreamError as error:
-            raise _Refused(None, _no_answer(request_id, error.what), fault=True) from None
-        finally:
-            await reply.close()
-        return self._judged(
-            request_id, reply.status, answer, venue, retry.retry_after_s(reply.headers, utc(core.now_s()))
-        )
-
-    def _judged(self, request_id: str, status: int, body: bytes, venue: Venue, after_s: float | None) -> Answer:
-        used = usages.of_answer(body) or Usage()
-        given = Answer(
-            request_id=request_id,
-            status_code=status,
-            body=body,
-            venue=venue.name,
-            input_tokens=used.input_tokens,
-            cached_tokens=used.cached_tokens,
-            output_tokens=used.output_tokens,
-            reasoning_tokens=used.reasoning_tokens,
-        )
-        if retry.passes(status):
-            raise _Refused(after_s, given, fault=retry.is_fault(status))
-        if 200 <= status < 300 and not calls.is_json(body):
-            raise _Refused(None, _no_answer(request_id, "the answer is not JSON"), fault=True)
-        return given
-
-    async def _body(self, request: Claimed) -> bytes:
-        if request.body is not None:
-            return request.body
-        blob = await self._blob(request.batch_seq or 0)
-        (body,) = await self._core.blobs.parts(blob, [(request.body_at or 0, request.body_bytes)])
-        return body
-
-    async def _blob(self, batch_seq: int) -> str:
-        blob = self._blobs.get(batch_seq)
-        if blob is None:
-            blob = await self._core.database.read(lambda connection: files.blob_of_batch(connection, batch_seq))
-            if blob is None:
-                raise StoreUnavailable("the input file is not there")
-            if len(self._blobs) >= _BLOBS_KNOWN:
-                self._blobs.clear()
-            self._blobs[batch_seq] = blob
-        return blob
-
-    async def _give_back(self, request: Claimed, refused: _Refused) -> None:
+    async def _give_back(self, request: Claimed, refused: Refused) -> None:
         """Queue a request again, later; or store its last error, if it has had enough attempts."""
         faults = request.faults + (1 if refused.fault else 0)
         attempts = self._core.settings.limits.attempts
@@ -319,10 +264,17 @@ class Release:
             return stored
 
         stored = await self._durably(change)
-        tokens = given.input_tokens + given.output_tokens
-        self._drained[request.model].append((time.monotonic(), tokens))
+        estimated = request.input_tokens + request.output_tokens  # in the unit of what still waits
+        self._drains[request.model].add(time.monotonic(), estimated)
+        self._serve_tenant(request.tenant, given.input_tokens + given.output_tokens)
         self._enter(request, given, venue, started_s, stored=bool(stored))
         self.tell(request.seq, given)
+
+    def _serve_tenant(self, tenant: str, tokens: int) -> None:
+        """Count what a tenant was served; what was long ago counts less and less."""
+        if self._served_tokens.get(tenant, 0.0) > _SERVED_TOKENS_HELD:
+            self._served_tokens = {each: served / 2 for each, served in self._served_tokens.items()}
+        self._served_tokens[tenant] = self._served_tokens.get(tenant, 0.0) + tokens
 
     async def _durably(self, change: Callable[[Connection], bool]) -> bool:
         """Make a change, however long the database is gone."""
@@ -364,31 +316,3 @@ class Release:
                 cost_picousd=cost,
             )
         )
-
-    def _drain(self, model: str) -> float:
-        """Return the tokens a second that were answered lately; 0 while that is not known."""
-        drained, now_s = self._drained[model], time.monotonic()
-        while drained and drained[0][0] < now_s - _DRAIN_WINDOW_S:
-            drained.popleft()
-        if len(drained) < 2:
-            return 0.0
-        return sum(tokens for _, tokens in drained) / max(1.0, now_s - drained[0][0])
-
-
-async def _assembled(chunks: AsyncIterator[bytes], venue: Venue, seat: Seat) -> bytes:
-    assembly = Assembly(venue.name)
-
-    async def watched() -> AsyncIterator[bytes]:
-        async for chunk in chunks:
-            yield chunk
-            seat.tokens = assembly.tokens
-
-    return await assembly.read(watched())
-
-
-def _streamed(body: bytes) -> bytes:
-    return calls.with_fields(body, stream=True, stream_options={"include_usage": True})
-
-
-def _no_answer(request_id: str, what: str) -> Answer:
-    return Answer(request_id=request_id, status_code=None, error_code="upstream_error", error_message=what)

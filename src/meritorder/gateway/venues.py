@@ -38,9 +38,10 @@ class Sample:
 
 @dataclass(eq=False, slots=True)
 class Seat:
-    """A deferrable request at a venue; `task` is cancelled to call it back."""
+    """A deferrable request at a venue; `task` is cancelled to call it back. An urgent one is not called back."""
 
     task: "asyncio.Task[None]"
+    urgent: bool = False
     tokens: int = 0
     called_back: bool = False
 
@@ -109,8 +110,10 @@ class Venue:
 
     def call_back(self, count: int) -> None:
         """Take deferrable requests out of their seats, those with the least work done first."""
-        there = sorted((seat for seat in self.seated if not seat.called_back), key=lambda seat: seat.tokens)
-        for seat in there[:count]:
+        if count <= 0:
+            return
+        there = (seat for seat in self.seated if not seat.called_back and not seat.urgent)
+        for seat in sorted(there, key=lambda seat: seat.tokens)[:count]:
             seat.called_back = True
             seat.task.cancel()
 

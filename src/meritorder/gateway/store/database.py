@@ -122,11 +122,11 @@ def _attempt(connection: Connection, change: Callable[[Connection], Any]) -> tup
     try:
         value = change(connection)
         savepoint.commit()
-    except OperationalError:
-        raise  # noqa: TRY301 - not one change failed: the disk or the connection did, and nothing in this transaction holds
-    except Exception as error:  # noqa: BLE001 - it belongs to who asked for the change
+    except Exception as error:
+        if isinstance(error, OperationalError):
+            raise
         savepoint.rollback()
-        return None, error
+        return None, error  # it belongs to who asked for the change
     return value, None
 
 

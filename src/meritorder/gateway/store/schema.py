@@ -152,6 +152,7 @@ REQUESTS: Final = Table(
     Column("not_before_s", Float, nullable=False, server_default="0"),
     Column("state", String(16), nullable=False),
     Column("owner", Text),
+    Column("holder", Text),  # the gateway that holds a client's line for the answer; null: it is kept
     Column("attempt", Integer, nullable=False, server_default="0"),
     Column("faults", Integer, nullable=False, server_default="0"),
     UniqueConstraint("batch_seq", "line"),
@@ -174,6 +175,12 @@ REQUESTS: Final = Table(
         "owner",
         sqlite_where=text("state = 'running'"),
         postgresql_where=text("state = 'running'"),
+    ),
+    Index(
+        "ix_requests_holder",
+        "holder",
+        sqlite_where=text("holder IS NOT NULL"),
+        postgresql_where=text("holder IS NOT NULL"),
     ),
     Index("ix_requests_id", "id", sqlite_where=text("id IS NOT NULL"), postgresql_where=text("id IS NOT NULL")),
     sqlite_autoincrement=True,

@@ -47,6 +47,7 @@ class Waiting:
         model: What they ask for.
         deadline_s: When they must be done.
         tokens: Estimated tokens still to be made.
+        count: Requests.
     """
 
     batch_seq: int | None
@@ -55,6 +56,7 @@ class Waiting:
     model: str
     deadline_s: float
     tokens: int
+    count: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,13 +109,20 @@ def add_alone(connection: Connection, **fields: Any) -> int:  # noqa: ANN401 - c
     return int(connection.execute(added).scalar_one())
 
 
-def open_work(connection: Connection, *, now_s: float, limit: int = 1000) -> list[Waiting]:
+def open_work(connection: Connection, *, now_s: float, limit: int = 200) -> list[Waiting]:
     """Return what may be released now: batches in progress, and calls of their own, the most urgent first."""
     queued = select(REQUESTS.c.seq).where(
         REQUESTS.c.batch_seq == BATCHES.c.seq, REQUESTS.c.state == "queued", REQUESTS.c.not_before_s <= now_s
     )
     batches = connection.execute(
-        select(BATCHES.c.seq, BATCHES.c.tenant, BATCHES.c.model, BATCHES.c.expires_s, BATCHES.c.queued_tokens)
+        select(
+            BATCHES.c.seq,
+            BATCHES.c.tenant,
+            BATCHES.c.model,
+            BATCHES.c.expires_s,
+            BATCHES.c.queued_tokens,
+            (BATCHES.c.total - BATCHES.c.done - BATCHES.c.failed).label("count_"),
+        )
         .where(BATCHES.c.status == "in_progress", BATCHES.c.paused_s.is_(None), queued.exists())
         .order_by(BATCHES.c.expires_s)
         .limit(limit)
@@ -138,6 +147,7 @@ def open_work(connection: Connection, *, now_s: float, limit: int = 1000) -> lis
             model=row.model,
             deadline_s=row.expires_s,
             tokens=row.queued_tokens,
+            count=row.count_,
         )
         for row in batches
     ]
@@ -149,6 +159,7 @@ def open_work(connection: Connection, *, now_s: float, limit: int = 1000) -> lis
             model=row.model,
             deadline_s=row.deadline_s,
             tokens=row.tokens,
+            count=1,
         )
         for row in alone
     ]
@@ -226,6 +237,14 @@ def drop(connection: Connection, seq: int) -> None:
     """Delete a call of its own and its answer."""
     connection.execute(delete(ANSWERS).where(ANSWERS.c.request_seq == seq))
     connection.execute(delete(REQUESTS).where(REQUESTS.c.seq == seq, REQUESTS.c.batch_seq.is_(None)))
+
+
+def drop_unheld(connection: Connection, *, now_s: float) -> None:
+    """Delete calls whose client waited at a gateway that is no longer alive."""
+    alive = select(INSTANCES.c.id).where(INSTANCES.c.alive_until_s >= now_s)
+    lost = select(REQUESTS.c.seq).where(REQUESTS.c.holder.is_not(None), REQUESTS.c.holder.not_in(alive))
+    for seq in list(connection.execute(lost).scalars()):
+        drop(connection, seq)
 
 
 def return_lost(connection: Connection, *, now_s: float) -> int:
