@@ -22,7 +22,7 @@ VENUE = '[[venue]]\nname = "v"\nurl = "http://x"\nmodels = ["m"]\n'
         (VENUE + 'lanes = ["fast"]', r"venue v: no lane \['fast'\]"),
         (VENUE.replace("http://x", "x"), "venue v: 'x' is not an http URL"),
         (VENUE.replace('["m"]', "[]"), "venue v: serves no model; write"),
-        (VENUE.replace('name = "v"', ""), r"venue\[...\]: Object missing required field `name`"),
+        (VENUE.replace('name = "v"', ""), r"venue\[0\]: Object missing required field `name`"),
         ('[[rule]]\ndeadline = "x"', r"rule\[0\]\.deadline: 'x' is not a duration"),
     ],
 )

@@ -138,16 +138,17 @@ def _why(error: Exception) -> str:
 def _engine(url: str) -> Engine:
     try:
         parsed = make_url(url)
-        if parsed.drivername in {"postgresql", "postgres"}:
-            parsed = parsed.set(drivername="postgresql+psycopg")
-        if parsed.get_backend_name() not in {"sqlite", "postgresql"}:
-            raise ArgumentError(parsed.drivername)
-        if parsed.get_backend_name() == "postgresql":
-            return create_engine(parsed, pool_pre_ping=True, pool_size=_READERS + 1, max_overflow=2)
-    except (ArgumentError, NoSuchModuleError) as error:
+        kind = parsed.get_backend_name()
+    except (ArgumentError, NoSuchModuleError):
+        kind = None
+    if kind in {"postgresql", "postgres"}:
+        return create_engine(
+            parsed.set(drivername="postgresql+psycopg"), pool_pre_ping=True, pool_size=_READERS + 1, max_overflow=2
+        )
+    if kind != "sqlite":
         raise ConfigError(
             "not the URL of a store", where="store.url", fix="write sqlite:///FILE or postgresql://USER@HOST/NAME"
-        ) from error
+        )
     if not parsed.database or parsed.database == ":memory:":
         raise ConfigError("names no file", where="store.url", fix="write sqlite:///FILE: what waits must be kept")
     Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
