@@ -46,6 +46,11 @@ class Process:
         status = Path(f"/proc/{self.process.pid}/status").read_text(encoding="utf-8")
         return int(status.partition("VmRSS:")[2].split()[0]) * _KIB
 
+    def cpu_s(self) -> float:
+        """Return the processor time that it has taken so far."""
+        fields = Path(f"/proc/{self.process.pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
     def kill(self) -> None:
         """End it without a word."""
         self.process.send_signal(signal.SIGKILL)

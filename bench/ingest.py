@@ -42,12 +42,10 @@ def run(lines: int = LINES) -> dict[str, Any]:
                 input_file_id=file.id, endpoint="/v1/chat/completions", completion_window="24h"
             )
             client.post(f"/batches/{batch.id}/pause", cast_to=object)  # to measure the taking alone
-            for batch in _states(client, batch.id):
-                if batch.status != "validating":
-                    break
+            taken = next(state for state in _states(client, batch.id) if state.status != "validating")
             done_s = time.perf_counter()
-            if batch.status != "in_progress" or batch.request_counts.total != lines:
-                raise RuntimeError(f"the batch is {batch.status}: {batch.errors}")
+            if taken.status != "in_progress" or taken.request_counts.total != lines:
+                raise RuntimeError(f"the batch is {taken.status}: {taken.errors}")
             return {
                 "lines": lines,
                 "file_bytes": path.stat().st_size,

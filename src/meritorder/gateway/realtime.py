@@ -2,8 +2,9 @@
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Final
+
+import msgspec
 
 from meritorder.gateway import usage as usages
 from meritorder.gateway.asgi import Send, respond
@@ -36,8 +37,7 @@ _NOT_PASSED_ON: Final = frozenset(
 )
 
 
-@dataclass(slots=True, kw_only=True)
-class Request:
+class Request(msgspec.Struct, kw_only=True):
     """A call on its way."""
 
     id: str

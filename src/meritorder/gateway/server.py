@@ -95,6 +95,7 @@ def serve(settings: Settings, announce: Callable[[str], None]) -> None:
             lifespan="on",
             access_log=False,
             log_level="warning",
+            proxy_headers=False,
             server_header=False,
             date_header=False,
             timeout_graceful_shutdown=int(duration_s(settings.server.drain)),

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import random
 import time
 from typing import Final
 
@@ -123,7 +124,7 @@ class Service:
 
     async def _call(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a call to a model."""
-        request_id = self.core.new_id("req_")
+        request_id = f"req_{random.getrandbits(128):032x}"  # no secret: unique is enough
         try:
             await self._answer_call(request_id, scope, receive, send)
         except Problem as problem:

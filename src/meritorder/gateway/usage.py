@@ -1,6 +1,5 @@
 """Reads from an answer how many tokens it took, without taking part in it."""
 
-from dataclasses import dataclass
 from typing import Final
 
 import msgspec
@@ -39,8 +38,7 @@ class _Answer(msgspec.Struct, gc=False):
 _ANSWER: Final = msgspec.json.Decoder(_Answer)
 
 
-@dataclass(frozen=True, slots=True)
-class Usage:
+class Usage(msgspec.Struct, frozen=True, gc=False):
     """Tokens of a request; `counted` by the venue, else estimated."""
 
     input_tokens: int = 0

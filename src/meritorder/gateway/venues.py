@@ -27,8 +27,7 @@ _SAMPLES: Final = 256
 _PRIORITY: Final = {"vllm": Priority.LOWER_FIRST, "sglang": Priority.HIGHER_FIRST}
 
 
-@dataclass(frozen=True, slots=True)
-class Sample:
+class Sample(msgspec.Struct, frozen=True, gc=False):
     """How a real-time request fared: when it ended, its first token and its pace, None where unknown."""
 
     ended_s: float
