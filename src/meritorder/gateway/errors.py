@@ -1,5 +1,6 @@
-"""What can go wrong between the gateway and a venue.
+"""What can go wrong between the gateway and what it depends on.
 
+    StoreUnavailable       the database or the blobs cannot be reached or written
     UpstreamError          no HTTP answer came, or the answer broke off
     ├── Unavailable        nothing was sent, or the venue refused it: try again later, or elsewhere
     ├── TimedOut           the time of the call is over
@@ -76,3 +77,7 @@ class NotCarried(UpstreamError):  # noqa: N818
     def __init__(self, what: str, *, venue: str, param: str) -> None:
         super().__init__(what, venue=venue)
         self.param = param
+
+
+class StoreUnavailable(Exception):  # noqa: N818
+    """The database or the blobs cannot be reached or written; nothing was changed."""
