@@ -14,9 +14,16 @@ from meritorder.errors import ConfigError
 SCHEMA: Final = "meritorder.plan/1"
 _FAMILY: Final = "meritorder.plan/"
 
+PREPAID: Final = frozenset({"reserved", "committed_use", "owned", "capacity_block"})
+"""Pricing models whose machines are paid for whether they are used or not."""
+
 
 class PoolUsed(msgspec.Struct, frozen=True, kw_only=True):
-    """Machines of one kind at one place. Times in seconds."""
+    """Machines of one kind at one place, and how their engines run. Times in seconds.
+
+    A replica holds at most `backfill_seats` sequences with deferrable work among them while it serves real-time work,
+    and takes `backfill_tokens` of its prompts in a step.
+    """
 
     name: str
     model: str
@@ -29,10 +36,21 @@ class PoolUsed(msgspec.Struct, frozen=True, kw_only=True):
     replicas: int
     startup_s: float
     startup_paid_s: float
+    engine: str = ""
+    precision: str = ""
+    replica_gpus: int = 1
+    max_num_seqs: int = 0
+    max_num_batched_tokens: int = 0
+    backfill_seats: int = 0
+    backfill_tokens: int = 0
 
 
 class PoolSchedule(msgspec.Struct, frozen=True, kw_only=True):
-    """Machines of a pool under one payment in each slot: `Scheduled(instances=tuple(machines), slot_s=slot_s)`."""
+    """Machines of a pool under one payment in each slot: `Scheduled(instances=tuple(machines), slot_s=slot_s)`.
+
+    `usd` is what is paid for them by the hour, less `saved_usd`, which savings plans take off; what is prepaid is in the
+    commitments.
+    """
 
     pool: str
     payment: str
@@ -43,6 +61,8 @@ class PoolSchedule(msgspec.Struct, frozen=True, kw_only=True):
     realtime: bool
     deferrable: bool
     usd: float
+    interruptions_per_hour: float = 0.0
+    saved_usd: float = 0.0
 
 
 class Route(msgspec.Struct, frozen=True, kw_only=True):
@@ -109,11 +129,19 @@ class Assumption(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Simulated(msgspec.Struct, frozen=True, kw_only=True):
-    """What became of the plan, request by request."""
+    """What became of the plan, request by request; `rounds` counts how often it was solved until it held."""
 
     total_usd: float
     slo_attainment: float | None
     deadlines_missed: int
+    requests: int = 0
+    kept: bool = True
+    utilization: float | None = None
+    ttft_p99_s: float | None = None
+    tpot_p99_s: float | None = None
+    interruptions: int = 0
+    tokens_usd: float = 0.0
+    usd_by_pool: dict[str, float] = {}
     trace: str = ""
     rounds: int = 1
 
@@ -126,10 +154,92 @@ class Interval(msgspec.Struct, frozen=True, kw_only=True):
     basis: str
 
 
+class Slo(msgspec.Struct, frozen=True, kw_only=True):
+    """A real-time promise."""
+
+    ttft_s: float
+    tpot_s: float
+    attainment: float
+
+
+class Rule(msgspec.Struct, frozen=True, kw_only=True):
+    """A declared workload: what it takes, and what it is promised."""
+
+    name: str
+    lane: str
+    deadline: str = ""
+    slo: Slo | None = None
+    match: list[tuple[str, str]] = []
+
+
+class Promises(msgspec.Struct, frozen=True, kw_only=True):
+    """How the requests of a trace come to their lanes and deadlines, and which stretch of it was planned."""
+
+    slo: Slo
+    defer: list[str] = []
+    workloads: list[Rule] = []
+    model: str = ""
+    seed: int = 0
+    scale: float = 1.0
+    start: str | None = None
+    end: str | None = None
+    profile: str = ""
+
+
+class Dispatch(msgspec.Struct, frozen=True, kw_only=True):
+    """The plan over time, in GPUs, by slot: what is paid for by pricing model, and what it works on."""
+
+    paid_gpus: dict[str, list[float]]
+    realtime_gpus: list[float]
+    deferrable_gpus: list[float]
+    arrived_gpus: list[float]
+
+
+class Merit(msgspec.Struct, frozen=True, kw_only=True):
+    """One step of the merit order: the work that a venue could do, and what a unit of it costs there when full.
+
+    A unit is a million tokens of this traffic; `capacity` is how many of them it could do over the horizon, and
+    `used_share` how much of that the plan uses.
+    """
+
+    venue: str
+    pricing_model: str
+    usd_per_mtok: float
+    capacity_mtok: float
+    used_share: float
+
+
+class Part(msgspec.Struct, frozen=True, kw_only=True):
+    """One part of the difference between what is paid today and the plan; negative where it saves."""
+
+    cause: str
+    usd: float
+
+
+class Backtest(msgspec.Struct, frozen=True, kw_only=True):
+    """What committing by a rule on the first part of the trace would have cost on the rest, against no commitment."""
+
+    commitment: str
+    rule: str
+    machines: int
+    usd: float
+    saving_usd: float
+
+
+class Regret(msgspec.Struct, frozen=True, kw_only=True):
+    """What the commitments cost if demand turns out to be this share of what was planned for."""
+
+    demand_share: float
+    usd: float
+    best_usd: float
+    usd_lost: float
+
+
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
-    """The whole plan."""
+    """The whole plan. `total_usd` is what it cost when it was simulated, `planned_usd` what the programme says."""
 
     total_usd: float
+    planned_usd: float
     bound_usd: float
     hard_bound_usd: float
     gap: float
@@ -144,13 +254,23 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     prices: list[PriceUsed]
     assumptions: list[Assumption]
     solve_s: float
+    promises: Promises | None = None
     start_epoch_s: float | None = None
+    baseline: str = ""
     baseline_usd: float | None = None
     saving_usd: float | None = None
     saving_share: float | None = None
     saving_interval: Interval | None = None
     simulated: Simulated | None = None
     spot_worth_usd_per_gpu: dict[str, float] = {}
+    sentence: str = ""
+    performance: list[str] = []
+    waterfall: list[Part] = []
+    dispatch: Dispatch | None = None
+    merit_order: list[Merit] = []
+    backtest: list[Backtest] = []
+    regret: Regret | None = None
+    tokens_usd: dict[str, float] = {}
     warnings: list[str] = []
     schema: str = SCHEMA
 

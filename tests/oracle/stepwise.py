@@ -213,8 +213,8 @@ class Fleet:
         match scaling:
             case Fixed(instances=instances):
                 return held if group.pool.interruptions is None else instances
-            case Scheduled(instances=slots, slot_s=slot_s):
-                return slots[min(int(now / slot_s), len(slots) - 1)]
+            case Scheduled(instances=slots, slot_s=slot_s, ahead_s=ahead_s):
+                return max(slots[min(int(now / slot_s), len(slots) - 1) : int((now + ahead_s) / slot_s) + 1])
             case Autoscaled():
                 mean = group.in_flight_s / self.tick_s
                 group.in_flight_s = 0.0

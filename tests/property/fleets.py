@@ -174,7 +174,8 @@ def _scaling(draw: st.DrawFn, times: Times, *, realtime: bool) -> Scaling:
         case "scheduled":
             slots = draw(st.lists(st.integers(0, most), min_size=1, max_size=6))
             slots[0] = slots[0] if realtime and max(slots) > 0 else max(slots[0], 1)
-            return Scheduled(instances=tuple(slots), slot_s=times.uniform(0.5, 5.0))
+            ahead_s = draw(st.sampled_from([0.0, 1.0, 7.0]))
+            return Scheduled(instances=tuple(slots), slot_s=times.uniform(0.5, 5.0), ahead_s=ahead_s)
         case "autoscaled":
             return Autoscaled(
                 target_in_flight=times.uniform(0.5, 6.0),

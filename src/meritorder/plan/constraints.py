@@ -95,7 +95,7 @@ def _load_of_any(problem: Problem, pools: tuple[int, ...]) -> Floats:
     for p in pools:
         for r in problem.routes_to(Kind.POOL, p):
             if problem.routes[r].workload in problem.realtime:
-                takes[problem.routes[r].workload] = problem.routes[r].takes
+                takes[problem.routes[r].workload] = problem.routes[r].load_s
     return np.asarray(sum(takes.values(), np.zeros(problem.horizon.length)) / problem.horizon.slot_s)
 
 
@@ -122,7 +122,7 @@ def define_steps(programme: Programme, problem: Problem, x: Variables, p: int, s
 def _realtime_work(problem: Problem, x: Variables, p: int, t: Columns) -> list[tuple[Columns, Floats]]:
     """Terms of the real-time work in a pool, in replicas' worth."""
     return [
-        (x.flow[r][t], problem.routes[r].takes[t] / problem.horizon.slot_s)
+        (x.flow[r][t], problem.routes[r].load_s[t] / problem.horizon.slot_s)
         for r in problem.routes_to(Kind.POOL, p)
         if problem.routes[r].workload in problem.realtime
     ]
@@ -278,7 +278,7 @@ def define_starts(programme: Programme, problem: Problem, x: Variables) -> None:
         running = np.zeros(horizon.length)
         if isinstance(horizon.ends, OpenEnd):
             key = (problem.pools[p].name, problem.payments[o].name)
-            running[before < 0] = horizon.ends.running.get(key, 0)
+            running[before < 0] = np.inf if horizon.ends.warm else horizon.ends.running.get(key, 0)
         earlier = np.where(before >= 0, x.on[i][before], -1)
         programme.constrain(f"starts {i}", [(x.on[i], 1.0), (earlier, -1.0), (start, -1.0)], upper=running, slot=slots)
         run = minimum_run(problem, i)

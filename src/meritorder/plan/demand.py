@@ -63,6 +63,8 @@ class Realtime:
         work_s: By kind of replica, shape (slots,).
         tokens: Input and output tokens, shape (slots,); only rate limits use it.
         access: Where it may run.
+        burst: The load that the SLO has to hold under / the slot's mean, shape (slots,), at least 1: what arrives within
+            a slot does not arrive evenly. 1 if not given.
     """
 
     name: str
@@ -70,6 +72,7 @@ class Realtime:
     work_s: Mapping[str, Floats]
     tokens: Floats | None = None
     access: Access = field(default_factory=Access)
+    burst: Floats | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,11 +129,14 @@ class OpenEnd:
         running: By pool and payment, machines that run at the start.
         leftover_usd_per_s: By deferrable workload, what a unit of backlog left at the end costs later; a workload that
             is not named leaves none.
+        warm: Machines of the first slot were started before it, and no start is paid for them: the horizon is cut from
+            a service that runs.
     """
 
     backlog_s: Mapping[str, float] = field(default_factory=dict)
     running: Mapping[tuple[str, str], int] = field(default_factory=dict)
     leftover_usd_per_s: Mapping[str, float] = field(default_factory=dict)
+    warm: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

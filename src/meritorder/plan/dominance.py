@@ -5,7 +5,7 @@ import dataclasses
 from meritorder.plan.demand import OpenEnd
 from meritorder.plan.problem import Problem
 from meritorder.plan.safe_load import pools_pay
-from meritorder.plan.venues import OnDemand, Pool
+from meritorder.plan.venues import OnDemand, Pool, Spot
 
 
 def without_dominated(problem: Problem) -> Problem:
@@ -18,19 +18,13 @@ def without_dominated(problem: Problem) -> Problem:
     """
     if problem.carbon:
         return problem
-    single = {
-        o: pairs[0]
-        for o in range(len(problem.payments))
-        if len(pairs := problem.pairs_of(payment=o)) == 1 and isinstance(problem.payments[o], OnDemand)
-    }
+    offers = [o for o, payment in enumerate(problem.payments) if isinstance(payment, OnDemand)]
     dropped: set[int] = set()
-    for o, pair in single.items():
-        p = problem.pairs[pair][0]
-        if not _free_to_go(problem, p, o):
+    for o in offers:
+        if not _free_to_go(problem, o):
             continue
-        for better, better_pair in single.items():
-            q = problem.pairs[better_pair][0]
-            if better != o and better not in dropped and _beats(problem, (q, better), (p, o)):
+        for better in offers:
+            if better != o and better not in dropped and _beats(problem, better, o):
                 dropped.add(o)
                 break
     payments = tuple(one for o, one in enumerate(problem.payments) if o not in dropped)
@@ -39,35 +33,42 @@ def without_dominated(problem: Problem) -> Problem:
     return dataclasses.replace(problem, payments=payments, pools=pools)
 
 
-def _free_to_go(problem: Problem, p: int, o: int) -> bool:
-    """Whether a pool without this payment loses nothing but the payment itself: spot beside it serves what may wait."""
-    pool = problem.pools[p]
-    spot_may_be_leant_on = problem.spot_realtime_share > 0
-    others = [problem.payments[problem.pairs[i][1]] for i in problem.pairs_of(pool=p) if problem.pairs[i][1] != o]
-    firm = any(not hasattr(one, "available") for one in others)
-    discounted = any(pool.machine in plan.usd_per_hour for plan in problem.savings_plans)
-    running = isinstance(problem.horizon.ends, OpenEnd) and any(
-        name == pool.name for name, _ in problem.horizon.ends.running
-    )
-    return not (firm or discounted or running or (others and spot_may_be_leant_on))
+def _pools_of(problem: Problem, o: int) -> list[Pool]:
+    return [problem.pools[problem.pairs[i][0]] for i in problem.pairs_of(payment=o)]
 
 
-def _beats(problem: Problem, better: tuple[int, int], worse: tuple[int, int]) -> bool:
-    (q, b), (p, o) = better, worse
-    good, bad = problem.payments[b], problem.payments[o]
-    pool, other = problem.pools[q], problem.pools[p]
+def _free_to_go(problem: Problem, o: int) -> bool:
+    """Whether pools without this payment lose nothing but the payment itself: spot beside it serves what may wait."""
+    pools = _pools_of(problem, o)
+    machine = problem.payments[o].machine
+    others = [one for each, one in enumerate(problem.payments) if each != o and one.machine == machine]
+    firm = any(not isinstance(one, Spot) for one in others)
+    discounted = any(machine in plan.usd_per_hour for plan in problem.savings_plans)
+    ends = problem.horizon.ends
+    running = isinstance(ends, OpenEnd) and any(name == pool.name for name, _ in ends.running for pool in pools)
+    return not (firm or discounted or running or (others and problem.spot_realtime_share > 0))
+
+
+def _beats(problem: Problem, better: int, worse: int) -> bool:
+    good, bad = problem.payments[better], problem.payments[worse]
     return (
         isinstance(good, OnDemand)
         and isinstance(bad, OnDemand)
         and good.most == float("inf")
         and good.usd_per_hour <= bad.usd_per_hour
         and good.minimum_billing_s <= bad.minimum_billing_s
-        and _carries_as_much(pool, other)
         and all(
-            one.access.permits(pool.provider, pool.region, pool.hardware)
-            or not one.access.permits(other.provider, other.region, other.hardware)
-            for one in problem.workloads
+            any(_serves_as_well(problem, pool, other) for pool in _pools_of(problem, better))
+            for other in _pools_of(problem, worse)
         )
+    )
+
+
+def _serves_as_well(problem: Problem, pool: Pool, other: Pool) -> bool:
+    return _carries_as_much(pool, other) and all(
+        one.access.permits(pool.provider, pool.region, pool.hardware)
+        or not one.access.permits(other.provider, other.region, other.hardware)
+        for one in problem.workloads
     )
 
 

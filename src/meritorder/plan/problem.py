@@ -56,6 +56,7 @@ class Route:
         venue: Index of the pool, tier or throughput.
         takes: What one unit of flow takes there, shape (slots,): replica-seconds, or seconds of a provisioned unit.
         usd: What one unit of flow costs there, shape (slots,).
+        leans: The same as the safe load counts it, bursts within the slot in it; real-time work in pools only.
         tokens: Tokens of one unit of flow, shape (slots,).
         waits: The work is handed over when it arrives, and the tier's turn-around is its patience.
     """
@@ -66,7 +67,13 @@ class Route:
     takes: Floats
     usd: Floats
     tokens: Floats
+    leans: Floats | None = None
     waits: bool = False
+
+    @property
+    def load_s(self) -> Floats:
+        """What one unit of flow comes to for the safe load, shape (slots,)."""
+        return self.takes if self.leans is None else self.leans
 
 
 @dataclass(frozen=True)
@@ -162,7 +169,7 @@ class Problem:
         total = np.zeros(self.horizon.length)
         for r in self.routes_to(Kind.POOL, pool):
             if self.routes[r].workload in self.realtime:
-                total += self.routes[r].takes
+                total += self.routes[r].load_s
         return total / self.horizon.slot_s
 
     def useful_share(self, pair: int) -> float:
@@ -186,6 +193,12 @@ def _per_flow(demand: Workload, amounts: Floats) -> Floats:
     return np.full(len(amounts), demand.per_unit(amounts))
 
 
+def _leans(demand: Workload, work_s: Floats) -> Floats | None:
+    if isinstance(demand, Realtime) and demand.burst is not None:
+        return np.asarray(work_s * demand.burst)
+    return None
+
+
 def _to_pools(problem: Problem, w: int) -> list[Route]:
     demand, length = problem.workloads[w], problem.horizon.length
     none, tokens = np.zeros(length), _tokens(demand, length)
@@ -197,6 +210,7 @@ def _to_pools(problem: Problem, w: int) -> list[Route]:
             takes=_per_flow(demand, demand.work_s[pool.replica]),
             usd=none,
             tokens=tokens,
+            leans=_leans(demand, demand.work_s[pool.replica]),
         )
         for p, pool in enumerate(problem.pools)
         if pool.model == demand.model
@@ -281,6 +295,7 @@ def _check_shapes(problem: Problem) -> None:
     for demand in problem.workloads:
         columns = [*demand.work_s.values(), *([] if demand.tokens is None else [demand.tokens])]
         columns += [tier.usd[demand.name] for tier in problem.tiers if demand.name in tier.usd]
+        columns += [demand.burst] if isinstance(demand, Realtime) and demand.burst is not None else []
         columns += [units.unit_s[demand.name] for units in problem.throughputs if demand.name in units.unit_s]
         if any(column.shape != (length,) for column in columns):
             raise ConfigError(f"every column must have {length:,} slots", where=demand.name)

@@ -1,5 +1,6 @@
 """A solution as the file that the simulator, the gateway and the report read."""
 
+import dataclasses
 from collections.abc import Sequence
 
 import numpy as np
@@ -10,6 +11,7 @@ from meritorder.errors import ConfigError
 from meritorder.plan.commitments import Advice
 from meritorder.plan.demand import Deferrable
 from meritorder.plan.solution import Purchase, Solution
+from meritorder.plan.venues import Pool
 from meritorder.plan.worth import Worth
 
 
@@ -40,6 +42,7 @@ def to_file(
         )
     return planfile.Plan(
         total_usd=solution.usd,
+        planned_usd=solution.usd,
         bound_usd=solution.bound_usd,
         hard_bound_usd=solution.hard_bound_usd,
         gap=solution.gap,
@@ -60,7 +63,7 @@ def to_file(
 
 def _pools(solution: Solution) -> list[planfile.PoolUsed]:
     used = {one.pool for one in solution.schedules}
-    fields = planfile.PoolUsed.__struct_fields__
+    fields = set(planfile.PoolUsed.__struct_fields__) & {each.name for each in dataclasses.fields(Pool)}
     return [
         planfile.PoolUsed(**{name: getattr(pool, name) for name in fields})
         for pool in solution.problem.pools
@@ -81,6 +84,8 @@ def _schedule(solution: Solution) -> list[planfile.PoolSchedule]:
             realtime=one.realtime,
             deferrable=one.deferrable,
             usd=one.usd,
+            saved_usd=one.saved_usd,
+            interruptions_per_hour=float(getattr(payments[one.payment], "interruptions_per_hour", 0.0)),
         )
         for one in solution.schedules
     ]

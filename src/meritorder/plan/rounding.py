@@ -189,7 +189,7 @@ def realtime_work(built: Built, x: Floats, p: int) -> Floats:
     work = np.zeros(problem.horizon.length)
     for r, route in enumerate(problem.routes):
         if route.kind == "pool" and route.venue == p and route.workload in problem.realtime:
-            work += route.takes * x[built.x.flow[r]]
+            work += route.load_s * x[built.x.flow[r]]
     return work / problem.horizon.slot_s
 
 

@@ -29,6 +29,7 @@ class Schedule:
         usd: What is paid for them, what was committed aside.
         realtime: Whether the plan leans on them for real-time work.
         deferrable: Whether the plan runs deferrable work in the pool.
+        saved_usd: What savings plans take off.
     """
 
     pool: str
@@ -38,6 +39,7 @@ class Schedule:
     usd: float
     realtime: bool
     deferrable: bool
+    saved_usd: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -183,12 +185,14 @@ def _schedule(solved: Solved, i: int) -> Schedule:
         usd -= _carbon_of(solved, i)
     if i in x.start:
         usd += float(solved.built.model.cost[x.start[i]] @ solved.x[x.start[i]])
+    saved_usd = 0.0
     saved = [columns for (_, payer), columns in x.covered.items() if payer == o]
     if saved and machines.any():
         # A pool's part of what a savings plan covers is its part of the machines.
         every = sum(float(solved.x[x.on[j]].sum()) for j in problem.pairs_of(payment=o))
         part = float(machines.sum()) / max(every, 1.0)
-        usd += part * sum(float(solved.built.model.cost[columns] @ solved.x[columns]) for columns in saved)
+        saved_usd = -part * sum(float(solved.built.model.cost[columns] @ solved.x[columns]) for columns in saved)
+        usd -= saved_usd
     used = [r for r in problem.routes_to(Kind.POOL, p) if solved.x[x.flow[r]].any()]
     return Schedule(
         pool=problem.pools[p].name,
@@ -199,6 +203,7 @@ def _schedule(solved: Solved, i: int) -> Schedule:
         realtime=any(problem.routes[r].workload in problem.realtime for r in used)
         and (not isinstance(payment, Spot) or problem.spot_realtime_share > 0),
         deferrable=any(problem.routes[r].workload in problem.deferrable for r in used),
+        saved_usd=saved_usd,
     )
 
 

@@ -7,7 +7,7 @@ from typing import Final
 
 import numpy as np
 
-from meritorder.errors import ConfigError
+from meritorder.errors import ConfigError, InfeasibleError
 from meritorder.plan.bounds import bound_by_windows
 from meritorder.plan.coarse import by_hour
 from meritorder.plan.diagnosis import infeasible
@@ -28,6 +28,7 @@ _SHARE_ON_COMMITMENTS: Final = 0.5
 _MOST_REFINEMENTS: Final = 6
 # Solving the relaxation from a solution with its commitments held takes about so many times as long as that did.
 _RELEASE: Final = 3.0
+_SHARE_ON_A_LANE: Final = 0.2
 _TOLERANCE: Final = 1e-6
 
 
@@ -93,7 +94,10 @@ def solve_problem(problem: Problem, effort: Effort = Effort()) -> Solved:
         InfeasibleError: No plan keeps every promise; names the constraint that stops it and what would help.
         ConfigError: The programme has no lowest cost.
     """
-    problem = without_dominated(problem)
+    return _solve(without_dominated(problem), effort)
+
+
+def _solve(problem: Problem, effort: Effort, *, lanes_apart: bool = True) -> Solved:
     built = build(problem)
     large = int(built.model.whole.sum()) > _SMALL
     search = _Search(problem=problem, built=built, effort=effort, solver=Solver(built.model))
@@ -107,6 +111,8 @@ def solve_problem(problem: Problem, effort: Effort = Effort()) -> Solved:
         if int(built.model.whole.sum()) > _TINY or start is None:
             search.round(relaxed if start is None else start, share=1.0 if large else 0.3)
     best = search.best
+    if lanes_apart and not large and best.usd > bound_usd * (1 + effort.gap):
+        search.try_lanes_apart()
     if best.usd > bound_usd * (1 + effort.gap):
         bound_usd = max(bound_usd, search.tighten(relaxed) if large else search.branch_and_bound())
     if best.x is None:
@@ -199,12 +205,37 @@ class _Search:
         self.other_s += took_s
         return bound_usd
 
+    def try_lanes_apart(self) -> None:
+        """Plan each lane by itself, and take the machines of both: a good start where they share little."""
+        problem, built = self.problem, self.built
+        if not (problem.realtime and problem.deferrable):
+            return
+        x, columns = np.zeros(len(built.model.cost)), _decisions(built)
+        effort = dataclasses.replace(self.effort, time_limit_s=self.left_s * _SHARE_ON_A_LANE)
+        for lane in (problem.realtime, problem.deferrable):
+            part = dataclasses.replace(problem, workloads=tuple(problem.workloads[w] for w in lane))
+            try:
+                solved = _solve(part, effort, lanes_apart=False)
+            except InfeasibleError:
+                return
+            self.other_s += solved.solve_s
+            x[columns] += solved.x[_decisions(solved.built)]
+        elastic = build(problem, elastic=True)
+        self.best.offer(settle(built, elastic, x, time_limit_s=self.left_s), built)
+
     def branch_and_bound(self) -> float:
         """Search the whole programme from the best plan so far, and return its bound."""
         x, bound_usd, took_s = _branch_and_bound(self.problem, self.built, self.best.x, self.effort, self.spent_s)
         self.best.offer(x, self.built)
         self.other_s += took_s
         return bound_usd
+
+
+def _decisions(built: Built) -> Columns:
+    """Return the columns of machines and of what is bought, in one order for every part of a problem."""
+    x = built.x
+    columns = [x.on, *x.commit.values(), *x.blocks.values(), x.promise, x.units]
+    return np.concatenate([np.asarray(each, np.int64).ravel() for each in columns])
 
 
 def _without_cost(built: Built) -> Model:

@@ -45,8 +45,8 @@ def inlined(function: _Function) -> _Function:
 
 
 def entry(function: _Function) -> _Function:
-    """Compile a function that Python calls; nothing happens before its first call."""
-    return _compile(function, no_cfunc_wrapper=True)
+    """Compile a function that Python calls; nothing happens before its first call. Other threads go on beside it."""
+    return _compile(function, no_cfunc_wrapper=True, nogil=True)
 
 
 def _compile(function: _Function, **options: bool) -> _Function:

@@ -118,11 +118,11 @@ def _set_scaling(record: np.void, pool: Pool, tick_s: float) -> None:
     match pool.scaling:
         case Fixed(instances=instances) if pool.interruptions:
             # What is taken back has to be rented again, which is a schedule's doing.
-            _set_schedule(record, (instances,), 1.0)
+            _set_schedule(record, Scheduled(instances=(instances,), slot_s=1.0))
         case Fixed(instances=instances):
             record["scaling"], record["initial"] = FIXED, instances
-        case Scheduled(instances=slots, slot_s=slot_s):
-            _set_schedule(record, slots, slot_s)
+        case Scheduled() as scaling:
+            _set_schedule(record, scaling)
         case Autoscaled() as scaling:
             record["scaling"], record["target"] = CONCURRENCY, scaling.target_in_flight
             _set_bounds(record, scaling, tick_s)
@@ -145,8 +145,9 @@ def _set_interruptions(record: np.void, pool: Pool) -> None:
     record["ceiling_from"][:changes] = pool.interruptions.ceiling
 
 
-def _set_schedule(record: np.void, slots: tuple[int, ...], slot_s: float) -> None:
-    record["scaling"], record["slot_s"] = SCHEDULED, slot_s
+def _set_schedule(record: np.void, scaling: Scheduled) -> None:
+    slots = scaling.instances
+    record["scaling"], record["slot_s"], record["ahead_s"] = SCHEDULED, scaling.slot_s, scaling.ahead_s
     record["initial"] = slots[0] if slots else 0
     record["slots"] = len(slots)
     record["schedule"][: len(slots)] = slots

@@ -20,10 +20,17 @@ class Fixed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scheduled:
-    """As many instances as a plan says for each slot."""
+    """As many instances as a plan says for each slot; the last slot's stay until all is done.
+
+    Args:
+        instances: Wanted in each slot.
+        slot_s: Length of a slot.
+        ahead_s: How long before its slot an instance is rented: with the time of a start-up it serves when it begins.
+    """
 
     instances: tuple[int, ...]
     slot_s: float
+    ahead_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

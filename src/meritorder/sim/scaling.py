@@ -18,7 +18,8 @@ def wanted_instances(world: World, p: int, now: float, tick: int) -> int:
     state = world.state[0]
     if pool.scaling == SCHEDULED:
         slot = min(int(now / pool.slot_s), pool.slots - 1)
-        return min(pool.schedule[slot], pool.instances)
+        until = min(int((now + pool.ahead_s) / pool.slot_s), pool.slots - 1)
+        return min(np.max(pool.schedule[slot : until + 1]), pool.instances)
     if pool.scaling in (CONCURRENCY, QUEUE):
         count_in_flight(world, p, now, 0)
         metric = pool.in_flight_integral / state.tick_s

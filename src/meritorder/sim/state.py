@@ -149,6 +149,7 @@ POOL: Final = np.dtype(
         ("stabilization_ticks", "i8"),
         ("slots", "i8"),
         ("slot_s", "f8"),
+        ("ahead_s", "f8"),  # a slot's instances are rented so long before it
         ("schedule", "i4", (MOST_SLOTS,)),  # instances wanted
         ("wanted_history", "i4", (STABILIZATION_TICKS,)),
         # how fast it is

@@ -2,22 +2,20 @@
 
 from dataclasses import replace
 
-import numpy as np
-
 from meritorder import catalog as facts
 from meritorder import traces
 from meritorder.catalog.tokens import token_prices
 from meritorder.comparison import Assumption, Comparison, Interval
 from meritorder.domain import Lane
-from meritorder.errors import CatalogError, InfeasibleError, WorkloadsError
+from meritorder.errors import InfeasibleError
 from meritorder.perf.accuracy import accuracy
 from meritorder.study import answer
 from meritorder.study.fleets import Machine
-from meritorder.study.load import Load, load_of
+from meritorder.study.load import Load
 from meritorder.study.machines import ASSUMED_INTERRUPTIONS_PER_MONTH, machines_for, spot_machines
 from meritorder.study.options import Options
+from meritorder.study.promises import only_model, promise
 from meritorder.study.search import Found, Progress, Search
-from meritorder.traces.workloads import assign, load_workloads, parse_defer
 from meritorder.units import format_duration
 
 __all__ = ["Options", "compare"]
@@ -35,8 +33,9 @@ def compare(trace: traces.Trace, options: Options, progress: Progress = lambda _
         MeritorderError: The question cannot be answered; says what to change.
     """
     catalog = facts.load(options.catalogs)
-    model = catalog.find_model(options.model or _only_model(trace))
-    promised, assumptions = _promises(trace, options)
+    model = catalog.find_model(options.model or only_model(trace))
+    given = promise(trace, options)
+    promised = given.load(options)
     machines = machines_for(catalog, model, promised, options, progress)
     cheapest = [*machines[:1], *(spot_machines(catalog, machines, options) if options.spot else [])]
     search = Search(
@@ -54,48 +53,10 @@ def compare(trace: traces.Trace, options: Options, progress: Progress = lambda _
         model=model,
         found=found,
         load=promised,
-        assumptions=[*assumptions, *_assumptions(options, promised), *_spot_assumptions(search.batch_machine)],
+        assumptions=[*given.assumptions, *_assumptions(options, promised), *_spot_assumptions(search.batch_machine)],
         interval=_interval(found, search),
         tokens=token_prices(model),
     )
-
-
-def _only_model(trace: traces.Trace) -> str:
-    names = trace.requests["model"].drop_nulls().unique().cast(str).to_list()
-    if len(names) == 1:
-        return str(names[0])
-    has = f"the trace has {len(names)}: {', '.join(sorted(names)[:6])}" if names else "the trace names none"
-    raise CatalogError(
-        f"no model was given and {has}", where="--model", fix="say which one is served, such as llama-3.1-70b"
-    )
-
-
-def _promises(trace: traces.Trace, options: Options) -> tuple[Load, list[Assumption]]:
-    """Assign the lanes, and turn the trace into arrays."""
-    declared = load_workloads(options.workloads) if options.workloads else ()
-    rules = [parse_defer(text) for text in options.defer]
-    assumptions: list[Assumption] = []
-    span_s = trace.span_s
-    if span_s <= 0:
-        count = trace.requests.height
-        span_s = options.spread_s
-        spread = trace.requests.with_columns(arrived_s=np.linspace(0.0, span_s, count, endpoint=False))
-        trace = replace(trace, requests=spread)
-        text = f"the trace has no arrival times: requests are spread evenly over {format_duration(span_s)}"
-        assumptions.append(Assumption(text=text, option="--spread"))
-    assigned = assign(trace, declared, options.promise, rules, options.seed)
-    promised = load_of(assigned.requests, assigned.workloads, options.promise, span_s)
-    late = promised.deferrable & (promised.deadline_s <= promised.arrived_s)
-    if late.any():
-        raise WorkloadsError(
-            f"{int(late.sum()):,} requests have a deadline before they arrive", fix="mend the deadlines"
-        )
-    assumptions += [Assumption(text=text, option=_option_of(text)) for text in assigned.assumptions]
-    return promised, assumptions
-
-
-def _option_of(text: str) -> str:
-    return "--defer" if "able to wait" in text else "--workloads"
 
 
 def _assumptions(options: Options, load: Load) -> list[Assumption]:

@@ -18,6 +18,16 @@ Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 
 NO_DEADLINE: Final = np.inf
+_COLUMNS: Final = (
+    "arrived_s",
+    "input_tokens",
+    "cached_tokens",
+    "output_tokens",
+    "deadline_s",
+    "ttft_limit_s",
+    "tpot_limit_s",
+    "workload",
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,19 +87,13 @@ class Load:
         """Return the same requests with nothing that cannot wait; what has no deadline gets this patience."""
         return replace(self, deadline_s=np.where(self.deferrable, self.deadline_s, self.arrived_s + patience_s))
 
+    def joined(self, other: Self) -> Self:
+        """Return the requests of another load, then these; their arrivals must follow on."""
+        return replace(self, **{name: np.concatenate((getattr(other, name), getattr(self, name))) for name in _COLUMNS})
+
     def only(self, keep: Bools | NDArray[np.int64]) -> Self:
         """Return some of the requests, by mask or by index."""
-        columns = (
-            "arrived_s",
-            "input_tokens",
-            "cached_tokens",
-            "output_tokens",
-            "deadline_s",
-            "ttft_limit_s",
-            "tpot_limit_s",
-            "workload",
-        )
-        return replace(self, **{name: getattr(self, name)[keep] for name in columns})
+        return replace(self, **{name: getattr(self, name)[keep] for name in _COLUMNS})
 
     def requests(self, work_s: Floats, seat_s: Floats) -> Requests:
         """Return what the simulator takes.

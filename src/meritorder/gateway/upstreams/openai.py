@@ -1,6 +1,7 @@
 """An engine or provider that speaks OpenAI's API: vLLM, SGLang, llama.cpp, TGI, and most who sell tokens."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final
 
@@ -31,14 +32,14 @@ class OpenAIVenue:
 
     Args:
         endpoint: Where it is.
-        model: What it calls the model, if not what requests call it.
+        models: What it calls the models, where requests call them otherwise.
         priority: How deferrable requests are marked.
         reads_load: Whether it is asked for its load: an engine is, a provider is not.
         seats: Most sequences that it runs at one time, where it does not tell.
     """
 
     endpoint: Endpoint
-    model: str | None = None
+    models: Mapping[str, str] = field(default_factory=dict)
     priority: Priority = Priority.NONE
     reads_load: bool = False
     seats: int | None = None
@@ -66,13 +67,12 @@ class OpenAIUpstream:
         )
 
     def _body(self, call: Call) -> bytes:
-        rename = self._venue.model is not None and self._venue.model != call.model
+        model = self._venue.models.get(call.model, call.model)
         rank = self._rank if call.deferrable else None
-        if not rename and rank is None:
+        if model == call.model and rank is None:
             return call.body
         fields = msgspec.json.decode(call.body, type=dict[str, msgspec.Raw])
-        if rename:
-            fields["model"] = msgspec.Raw(msgspec.json.encode(self._venue.model))
+        fields["model"] = msgspec.Raw(msgspec.json.encode(model))
         if rank is not None:
             fields["priority"] = msgspec.Raw(msgspec.json.encode(rank))
         return msgspec.json.encode(fields)

@@ -82,7 +82,7 @@ async def test_a_model_of_another_name_and_a_priority_change_these_fields_alone(
     async def handler(_: Asked, wire: Wire) -> None:
         await wire.answer({})
 
-    _, server = await ask(handler, a_call(deferrable=True), model="org/m", priority=Priority.LOWER_FIRST)
+    _, server = await ask(handler, a_call(deferrable=True), models={"m": "org/m"}, priority=Priority.LOWER_FIRST)
     assert server.asked[0].json == json.loads(BODY) | {"model": "org/m", "priority": 100}
     assert b"1.10" in server.asked[0].body
     _, server = await ask(handler, a_call(deferrable=True), priority=Priority.HIGHER_FIRST)

@@ -1,6 +1,6 @@
 """What the gateway knows of a venue that takes many requests at a time and answers within hours."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
@@ -8,7 +8,12 @@ from typing import Protocol
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BatchLimits:
-    """How much a provider takes in one batch."""
+    """How much a provider takes in one batch.
+
+    Args:
+        max_lines: Most lines.
+        max_bytes: Most bytes of what is sent; it is held in memory once.
+    """
 
     max_lines: int
     max_bytes: int
@@ -19,13 +24,15 @@ class BatchLine:
     """One request of a batch, in OpenAI's form.
 
     Args:
-        custom_id: Unique in its batch.
+        custom_id: Unique in its batch; at most 32 letters, digits and underscores.
         path: Such as `/v1/chat/completions`.
+        model: The model that the body names.
         body: JSON.
     """
 
     custom_id: str
     path: str
+    model: str
     body: bytes
 
 
@@ -89,18 +96,24 @@ class BatchVenue(Protocol):
     def limits(self) -> BatchLimits:
         """How much it takes in one batch; larger work is cut by `upstreams.chunks`."""
 
-    async def submit(self, lines: Sequence[BatchLine], tag: str) -> str:
+    async def submit(
+        self, lines: Sequence[BatchLine], tag: str, *, since_epoch_s: float = 0.0, known: Collection[str] = ()
+    ) -> str:
         """Submit a batch once, and return the provider's id of it.
 
         The tag makes it safe to repeat: if a batch with this tag is there already (we crashed before we wrote its id
         down), its id is returned and nothing is submitted.
 
         Args:
-            lines: At most `limits`.
-            tag: Unique to this content, made before the first attempt and written down; at most 64 characters.
+            lines: Within the limits, all of one path and model.
+            tag: Unique to this content, made and written down before the first attempt; at most 26 letters, digits and
+                underscores.
+            since_epoch_s: When the tag was made: no older batch is looked at.
+            known: Ids of batches that are known to be others.
 
         Raises:
-            UpstreamError: It is not known to be submitted: call again with the same tag.
+            Unavailable, TimedOut, Broken: It is not known whether it is submitted: call again with the same tag.
+            Refused: The provider will not have it.
             NotCarried: A line says what this API has no word for; nothing was submitted.
         """
 

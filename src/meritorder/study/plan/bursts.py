@@ -1,0 +1,120 @@
+"""How much more than its mean a slot's real-time load asks for, found by simulating the trace itself."""
+
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from meritorder.plan.safe_load import machines_for
+from meritorder.sim.pools import Scheduled
+from meritorder.sim.run import simulate
+from meritorder.study.load import Load
+from meritorder.study.plan.supply import Serving
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+_MOST_ROUNDS: Final = 24
+# Share of the requests that may break the SLO which a round aims at.
+_AIM: Final = 0.8
+# Machines added to a slot, as a share of those there, if all of its requests break the SLO.
+_MORE: Final = 0.3
+
+
+def bursts_for(load: Load, serving: Serving, slot_s: float, slots: int) -> Floats:
+    """Return the load that the SLO has to hold under / the mean load of each slot, shape (slots,).
+
+    The real-time lane runs alone on as many machines as c(n) asks for in each slot. Where its SLO breaks, requests came
+    in bursts that a steady load of the same mean does not have: the slots with most broken promises get machines until
+    the SLO holds. What comes out is a property of the traffic, and is asked of any machines.
+
+    Args:
+        load: Real-time requests.
+        serving: Replicas to try it on.
+        slot_s: Length of a slot.
+        slots: Slots of the horizon.
+    """
+    slot = np.minimum((load.arrived_s / slot_s).astype(np.int64), slots - 1)
+    mean = np.bincount(slot, weights=serving.machine.work_s(load), minlength=slots) / slot_s
+    burst = np.ones(slots)
+    for _ in range(_MOST_ROUNDS):
+        wanted = mean * burst
+        machines = np.array([_machines(serving, each) for each in wanted.tolist()])
+        broken = _broken(load, serving, machines, slot_s)
+        if broken is None:
+            break
+        burst = raised(burst, mean, machines, serving.safe, slot, broken, strictest(load))
+    return burst
+
+
+def _machines(serving: Serving, load: float) -> int:
+    """Return the machines that a load asks for; beyond the table c(n) goes on as it ends."""
+    safe = serving.safe
+    if load <= safe[-1]:
+        return machines_for(safe, load)
+    last = len(safe) - 1
+    return last + int(np.ceil((load - safe[-1]) / (safe[-1] / last)))
+
+
+def _broken(load: Load, serving: Serving, machines: Ints, slot_s: float) -> NDArray[np.bool_] | None:
+    """Return which requests break the SLO, None if few enough do."""
+    machine = serving.machine
+    scaling = Scheduled(instances=tuple(machines.tolist()), slot_s=slot_s, ahead_s=machine.startup_s)
+    none = np.zeros(len(load))
+    result = simulate(
+        load.requests(none, none),
+        (machine.pool(scaling, realtime=True, backfill=None),),
+        horizon_s=len(machines) * slot_s,
+    )
+    later = np.where(load.output_tokens > 1, load.output_tokens - 1.0, np.nan)
+    ttft_s, tpot_s = result.first_token_s - load.arrived_s, (result.finished_s - result.first_token_s) / later
+    if load.attained(ttft_s, tpot_s)[1]:
+        return None
+    return np.asarray((ttft_s > load.ttft_limit_s) | (tpot_s > load.tpot_limit_s))
+
+
+def raised(
+    burst: Floats,
+    mean: Floats,
+    machines: Ints,
+    safe: Floats,
+    slot: Ints,
+    broken: NDArray[np.bool_],
+    attainment: float,
+) -> Floats:
+    """Return the bursts that ask for more machines where most requests broke the SLO.
+
+    As many slots, the worst first, as leave fewer requests that break it than may; in each so many machines more as the
+    share of its requests that broke it asks for.
+
+    Args:
+        burst: As before, shape (slots,).
+        mean: Mean load of each slot, in replicas' worth, shape (slots,).
+        machines: Machines that were there, shape (slots,).
+        safe: c(n) of the machines.
+        slot: Slot of each request, shape (requests,).
+        broken: Which broke the SLO, shape (requests,).
+        attainment: Share that must keep it.
+    """
+    count = np.bincount(slot, minlength=len(burst))
+    bad = np.bincount(slot, weights=broken, minlength=len(burst))
+    worst = np.argsort(-bad, kind="stable")
+    left = bad.sum() - np.cumsum(bad[worst])
+    chosen = worst[: int(np.count_nonzero(left > _AIM * (1 - attainment) * len(slot))) + 1]
+    more = np.maximum(1, np.round(_MORE * machines * bad / np.maximum(count, 1))).astype(np.int64)
+    burst = burst.copy()
+    for t in chosen[mean[chosen] > 0].tolist():
+        # A hair more than the machines carry that are one short of what is wanted.
+        carried = _carried(safe, int(machines[t] + more[t]) - 1)
+        burst[t] = max(burst[t] * 1.001, carried / mean[t] * 1.001)
+    return burst
+
+
+def _carried(safe: Floats, machines: int) -> float:
+    last = len(safe) - 1
+    return float(safe[machines]) if machines <= last else float(safe[-1] * machines / last)
+
+
+def strictest(load: Load) -> float:
+    """Return the strictest share of requests that any workload has to keep in time."""
+    return max([load.attainment, *(one.slo.attainment for one in load.workloads if one.slo)])

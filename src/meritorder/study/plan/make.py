@@ -1,0 +1,228 @@
+"""Make a plan: solve, carry it out in the simulator, trust the machines less where a promise breaks, and solve again."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Final
+
+import numpy as np
+from msgspec import structs
+from numpy.typing import NDArray
+
+from meritorder import planfile
+from meritorder.domain import Lane
+from meritorder.errors import InfeasibleError
+from meritorder.plan.record import to_file
+from meritorder.plan.solution import Solution, find_plan, realtime_load
+from meritorder.plan.solve import Effort
+from meritorder.study.plan.bursts import bursts_for, raised, strictest
+from meritorder.study.plan.check import ModelRun, carry_out
+from meritorder.study.plan.options import PlanOptions
+from meritorder.study.plan.problem import Asked, Trust, trusting
+from meritorder.study.plan.supply import Site
+from meritorder.study.promises import Promised
+from meritorder.study.search import Progress
+from meritorder.units import format_share, format_usd
+
+Floats = NDArray[np.float64]
+
+_MOST_ROUNDS: Final = 12
+# Factors by which the trust in machines is lowered where a promise broke.
+_SEATS_STEP: Final = 0.87
+_FULL_STEP: Final = 0.97
+# Share of the effort that rounds get before a plan has held.
+_ROUGH: Final = 0.2
+_ROUGH_GAP: Final = 0.02
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Made:
+    """A plan that was carried out.
+
+    Args:
+        solution: What the programme says.
+        file: The plan as a file, its check in it.
+        runs: What became of each model's requests.
+        asked: The problem with the trust in machines that it took.
+    """
+
+    solution: Solution
+    file: planfile.Plan
+    runs: Mapping[str, ModelRun]
+    asked: Asked
+
+    @property
+    def simulated(self) -> planfile.Simulated:
+        """What became of it."""
+        if self.file.simulated is None:
+            raise TypeError("a plan that was made was carried out")
+        return self.file.simulated
+
+    @property
+    def held(self) -> bool:
+        """Whether it kept every promise."""
+        return self.simulated.kept
+
+    @property
+    def usd(self) -> float:
+        """What it cost when it was carried out."""
+        return self.simulated.total_usd
+
+
+def make(asked: Asked, promised: Promised, options: PlanOptions, progress: Progress) -> Made:
+    """Return the cheapest plan found that keeps every promise when it is carried out.
+
+    Args:
+        asked: The problem.
+        promised: The requests' promises, for the file.
+        options: Effort, and what the file records.
+        progress: Told of every round.
+
+    Raises:
+        InfeasibleError: None was found; says which promise stops it, and what would help.
+    """
+    trust = Trust(burst=_first_bursts(asked, progress))
+    before, made = trust, None
+    for round_number in range(1, _MOST_ROUNDS + 1):
+        progress(f"planning, round {round_number}")
+        made = _try(trusting(asked, trust), promised, options, _rough(options.effort), round_number, progress)
+        if made.held:
+            break
+        before, trust = trust, _less(trust, made, options)
+    if made is None or not made.held:
+        raise _does_not_hold(made)
+    tries = [trust] if before.seats == trust.seats else [_between(before, trust), trust]
+    for each in tries:
+        progress("planning, to the full effort")
+        best = _try(trusting(asked, each), promised, options, options.effort, round_number, progress)
+        if best.held:
+            return best if best.usd <= made.usd else made
+    return made
+
+
+def _between(before: Trust, after: Trust) -> Trust:
+    """Return the trust half way back to what broke a promise: the last step may have been too long."""
+    return replace(after, seats=math.sqrt(before.seats * after.seats))
+
+
+def _first_bursts(asked: Asked, progress: Progress) -> dict[str, Floats]:
+    """Return what the traffic's bursts ask for, by model, found on the replica with the cheapest work."""
+    horizon, found = asked.problem.horizon, {}
+    for model, load in asked.loads.items():
+        lane = load.only(~load.deferrable)
+        if len(lane):
+            progress(f"measuring the bursts of {model}")
+            serving = min(
+                (one for one in asked.servings[model] if one.realtime), key=lambda one: one.machine.usd_of_work(lane)
+            )
+            found[model] = bursts_for(lane, serving, horizon.slot_s, horizon.slots)
+    return found
+
+
+def _rough(effort: Effort) -> Effort:
+    return replace(effort, time_limit_s=effort.time_limit_s * _ROUGH, gap=max(effort.gap, _ROUGH_GAP))
+
+
+def _try(
+    asked: Asked, promised: Promised, options: PlanOptions, effort: Effort, round_number: int, progress: Progress
+) -> Made:
+    """Solve, and carry the answer out."""
+    solution = find_plan(asked.problem, effort)
+    file = _file(solution, asked, promised, options)
+    progress(f"carrying the plan out, round {round_number}: {format_usd(solution.usd)}")
+    simulated, runs = carry_out(file, asked.loads, asked.machines, asked.tokens, seed=options.seed)
+    file = structs.replace(file, simulated=structs.replace(simulated, rounds=round_number))
+    return Made(solution=solution, file=file, runs=runs, asked=asked)
+
+
+def _less(trust: Trust, made: Made, options: PlanOptions) -> Trust:
+    """Return less trust in what broke a promise: tried by carrying the plan out with real-time work alone."""
+    if made.simulated.deadlines_missed:
+        return replace(trust, full=trust.full * _FULL_STEP)
+    lanes = {model: load.only(~load.deferrable) for model, load in made.asked.loads.items()}
+    alone, runs = carry_out(made.file, lanes, made.asked.machines, made.asked.tokens, seed=options.seed)
+    if alone.kept:
+        return replace(trust, seats=trust.seats * _SEATS_STEP)
+    burst = dict(trust.burst)
+    for model, run in runs.items():
+        if not run.attained:
+            burst[model] = _bursts(made, model, run, burst[model])
+    return replace(trust, burst=burst)
+
+
+def _bursts(made: Made, model: str, run: ModelRun, before: Floats) -> Floats:
+    """Return the bursts that ask for more machines in the slots where most requests broke the SLO."""
+    file, solution = made.file, made.solution
+    slot = np.minimum((run.load.arrived_s / file.slot_s).astype(np.int64), file.slots - 1)
+    broken = (run.ttft_s > run.load.ttft_limit_s) | (run.tpot_s > run.load.tpot_limit_s)
+    pools = {pool.name: pool for pool in solution.problem.pools if pool.model == model and len(pool.safe_load) > 1}
+    rented = {one.pool for one in file.schedule if one.realtime} & set(pools)
+    # Where several kinds of machines share the load, it is the largest fleet that grows.
+    main = max(rented, key=lambda name: realtime_load(solution, name).sum())
+    machines = np.sum([one.machines for one in file.schedule if one.pool == main and one.realtime], axis=0)
+    mean = realtime_load(solution, main) / before
+    return raised(before, mean, machines, pools[main].safe_load, slot, broken, strictest(run.load))
+
+
+def _does_not_hold(made: Made | None) -> InfeasibleError:
+    broken: list[str] = []
+    simulated = made.simulated if made else planfile.Simulated(total_usd=0, slo_attainment=None, deadlines_missed=0)
+    if simulated.slo_attainment is not None:
+        broken.append(f"the SLO is kept for {format_share(simulated.slo_attainment, 1)} of real-time requests")
+    if simulated.deadlines_missed:
+        broken.append(f"{simulated.deadlines_missed:,} deadlines are missed")
+    return InfeasibleError(
+        f"no plan held when it was simulated: after {_MOST_ROUNDS} rounds {' and '.join(broken)}",
+        where="plan",
+        fix="give more patience, shorter slots (--slot), a looser SLO, or faster hardware",
+    )
+
+
+def _file(solution: Solution, asked: Asked, promised: Promised, options: PlanOptions) -> planfile.Plan:
+    file = to_file(solution)
+    pools = [_with_engine(pool, asked.sites[pool.name]) for pool in file.pools]
+    return structs.replace(file, pools=pools, promises=promises_of(promised, options))
+
+
+def _with_engine(pool: planfile.PoolUsed, site: Site) -> planfile.PoolUsed:
+    """Add how the engines of a pool run; its start-up is the machine's own, without the tail that the programme adds."""
+    machine, backfill = site.serving.machine, site.serving.backfill
+    replica = machine.profile.replica
+    return structs.replace(
+        pool,
+        engine=replica.engine,
+        precision=replica.precision,
+        replica_gpus=replica.gpus,
+        max_num_seqs=machine.limits.max_num_seqs,
+        max_num_batched_tokens=machine.limits.max_num_batched_tokens,
+        backfill_seats=backfill.seats,
+        backfill_tokens=backfill.tokens,
+        startup_paid_s=machine.startup_paid_s,
+    )
+
+
+def promises_of(promised: Promised, options: PlanOptions) -> planfile.Promises:
+    """Return how requests come to their promises, as the file records it."""
+    slo = options.promise
+    return planfile.Promises(
+        slo=planfile.Slo(ttft_s=slo.ttft_s, tpot_s=slo.tpot_s, attainment=slo.attainment),
+        defer=list(options.defer),
+        workloads=[
+            planfile.Rule(
+                name=one.name,
+                lane=one.lane.value,
+                deadline=one.deadline if one.lane is Lane.DEFERRABLE else "",
+                slo=None
+                if one.slo is None
+                else planfile.Slo(ttft_s=one.slo.ttft_s, tpot_s=one.slo.tpot_s, attainment=one.slo.attainment),
+                match=list(one.match),
+            )
+            for one in promised.declared
+        ],
+        model=options.model,
+        seed=options.seed,
+        scale=options.scale,
+        start=options.start,
+        end=options.end,
+        profile="" if options.profile is None else str(options.profile.resolve()),
+    )

@@ -1,0 +1,161 @@
+"""A trace and a catalog as one planning problem, and what is needed to carry its answer out."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from meritorder.catalog import Catalog
+from meritorder.catalog.tokens import token_prices
+from meritorder.comparison import Assumption
+from meritorder.domain import Model, TokenPrice
+from meritorder.plan.demand import OpenEnd, Realtime
+from meritorder.plan.problem import Problem
+from meritorder.plan.venues import Pool
+from meritorder.study.fleets import Machine
+from meritorder.study.load import Load
+from meritorder.study.plan.capacity import filled_with
+from meritorder.study.plan.demand import classes_of, demand_of, horizon_for, tiers_of
+from meritorder.study.plan.options import PlanOptions
+from meritorder.study.plan.supply import Serving, Site, payments_for, servings_for, sites_for, supply_assumptions
+from meritorder.study.search import Progress
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """A planning problem and where it comes from.
+
+    Args:
+        problem: The programme's problem.
+        loads: Requests by model.
+        servings: Kinds of replicas by model.
+        sites: Pools by name.
+        tokens: Token prices by name of the tier.
+        all_tokens: Token prices by model.
+        assumptions: What was taken.
+    """
+
+    problem: Problem
+    loads: Mapping[str, Load]
+    servings: Mapping[str, list[Serving]]
+    sites: Mapping[str, Site]
+    tokens: Mapping[str, TokenPrice]
+    all_tokens: Mapping[str, list[TokenPrice]]
+    assumptions: tuple[Assumption, ...]
+
+    @property
+    def machines(self) -> dict[str, Machine]:
+        """The replica of each pool."""
+        return {name: site.serving.machine for name, site in self.sites.items()}
+
+
+def ask(catalog: Catalog, loads: Mapping[Model, Load], options: PlanOptions, progress: Progress) -> Asked:
+    """Put a planning problem together.
+
+    Args:
+        catalog: Prices, hardware, models.
+        loads: Requests by model.
+        options: What may be rented and bought.
+        progress: Told what is being measured.
+
+    Raises:
+        MeritorderError: A model has no performance, no price or no replica that keeps the SLO.
+    """
+    span_s = max(load.span_s for load in loads.values())
+    slot_s = options.slot_for(span_s)
+    horizon = horizon_for(span_s, slot_s)
+    # What is rented is rented to the end of the last slot, the baseline's machines too.
+    loads = {model: replace(load, span_s=horizon.slots * slot_s) for model, load in loads.items()}
+    several = len(loads) > 1
+    servings: dict[str, list[Serving]] = {}
+    sites: dict[str, Site] = {}
+    demands, tiers = [], []
+    tokens: dict[str, TokenPrice] = {}
+    all_tokens: dict[str, list[TokenPrice]] = {}
+    for model, load in loads.items():
+        named = model.id if several else ""
+        servings[model.id] = servings_for(catalog, model, load, options, slot_s, progress)
+        sites |= {site.pool.name: site for site in sites_for(catalog, model, servings[model.id], options, named)}
+        classes = classes_of(load, slot_s, named)
+        demands += demand_of(classes, load, servings[model.id], model.id, horizon)
+        prices = all_tokens[model.id] = list(token_prices(model))
+        found = tiers_of(prices, classes, load, model.id, horizon, options)
+        tiers += found
+        tokens |= {f"{price.provider} {price.provider_model}, {price.tier}": price for price in prices}
+    payments, plans = payments_for(sites.values(), horizon, options)
+    problem = Problem(
+        horizon=replace(horizon, ends=OpenEnd(warm=True)),
+        workloads=tuple(demands),
+        pools=tuple(_with_tail(site, loads) for site in sites.values()),
+        payments=payments,
+        savings_plans=plans,
+        tiers=tuple(tiers),
+    )
+    return Asked(
+        problem=problem,
+        loads={model.id: load for model, load in loads.items()},
+        servings=servings,
+        sites=sites,
+        tokens=tokens,
+        all_tokens=all_tokens,
+        assumptions=tuple(supply_assumptions(sites.values(), options)),
+    )
+
+
+def _with_tail(site: Site, loads: Mapping[Model, Load]) -> Pool:
+    """Return a pool whose starts cost what they cost in the end: the start-up, and the tail of each stop.
+
+    A machine that is given back serves what it holds to the end, emptier and emptier:
+
+        tail = longest stay - what the rest is worth = q99(stay) - E[stay^2] / (2 E[stay])
+    """
+    machine = site.serving.machine
+    load = next(load for model, load in loads.items() if model.id == machine.profile.model)
+    stay_s = machine.seat_s(load)
+    tail_s = max(0.0, float(np.quantile(stay_s, 0.99) - np.mean(stay_s**2) / (2 * np.mean(stay_s))))
+    return replace(site.pool, startup_paid_s=site.pool.startup_paid_s + tail_s)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trust:
+    """How far the machines are trusted: factors that a broken promise lowers.
+
+    Args:
+        seats: On the seats of deferrable work beside real-time work, when that is what breaks the SLO.
+        full: On what machines may be planned for in all, when deadlines are missed.
+        burst: By model, load / mean load of each slot, shape (slots,), where real-time work alone breaks the SLO.
+    """
+
+    seats: float = 1.0
+    full: float = 1.0
+    burst: Mapping[str, Floats] = field(default_factory=dict)
+
+
+def trusting(asked: Asked, trust: Trust) -> Asked:
+    """Return what was asked with so much trust in the machines."""
+    sites = asked.sites
+    if trust.seats < 1:
+        fewer = {id(site.serving): _with_seats(site.serving, asked.loads, trust.seats) for site in sites.values()}
+        sites = {name: replace(site, serving=fewer[id(site.serving)]) for name, site in sites.items()}
+    pools = []
+    for pool in asked.problem.pools:
+        fullest = min(pool.fullest, sites[pool.name].serving.fullest) * trust.full
+        most = fullest * pool.replicas * np.arange(len(pool.safe_load))
+        pools.append(replace(pool, fullest=fullest, safe_load=np.minimum(pool.safe_load, most)))
+    workloads = tuple(
+        replace(one, burst=trust.burst[one.model]) if isinstance(one, Realtime) and one.model in trust.burst else one
+        for one in asked.problem.workloads
+    )
+    return replace(asked, problem=replace(asked.problem, pools=tuple(pools), workloads=workloads), sites=sites)
+
+
+def _with_seats(serving: Serving, loads: Mapping[str, Load], share: float) -> Serving:
+    before = serving.backfill
+    if before.seats < 1:
+        return serving
+    backfill = replace(before, seats=max(1, round(before.seats * share)))
+    filled = filled_with(serving.machine, loads[serving.machine.profile.model], backfill)
+    return replace(serving, backfill=backfill, fullest=min(serving.fullest, filled.utilization))
