@@ -18,6 +18,7 @@ Positive = Annotated[int, msgspec.Meta(gt=0)]
 Text = Annotated[str, msgspec.Meta(min_length=1)]
 
 KINDS: Final = ("openai", "vllm", "llama.cpp", "sglang", "anthropic", "gemini")
+_KNOWN: Final = ("openai", "anthropic", "gemini")
 _READS_LOAD: Final = ("vllm", "llama.cpp", "sglang")
 
 
@@ -79,7 +80,7 @@ class VenueTable(_Table, frozen=True):
     """One venue: where requests run."""
 
     name: Text
-    url: Text
+    url: str = ""  # of a provider that is known it may be left out
     models: list[str] | dict[str, str] = []
     kind: str = "openai"
     api_key_env: str | None = None
@@ -90,6 +91,9 @@ class VenueTable(_Table, frozen=True):
     tokens_per_minute: Positive | None = None
     priority: bool = False  # the engine schedules by priority
     price: Price | None = None
+    command: list[str] = []  # run it when it is wanted; {port} stands for a free port, in the URL too
+    start: str = "10m"
+    idle: str = "5m"  # stop it after this time without a request; "" never
 
     def served(self) -> dict[str, str]:
         """Return the names that clients use, each with the venue's own."""
@@ -156,6 +160,20 @@ def read(path: Path) -> Settings:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"not TOML: {error}", where=str(path)) from error
     return settings_of(found, where=str(path))
+
+
+def local(model: str, command: list[str], seats: int) -> Settings:
+    """Return the settings of a gateway on this machine alone: its own engine, and no keys."""
+    venue = VenueTable(
+        name="local",
+        url="http://127.0.0.1:{port}/v1",
+        kind="llama.cpp",
+        models=[model],
+        max_concurrency=seats,
+        command=command,
+        start="1m",
+    )
+    return Settings(server=Server(require_keys=False), venue=[venue])
 
 
 def settings_of(found: dict[str, Any], *, where: str) -> Settings:
@@ -229,10 +247,15 @@ def _check_venues(settings: Settings, where: str) -> None:
         seen.add(venue.name)
         if venue.kind not in KINDS:
             raise ConfigError(f"unknown kind {venue.kind!r}", where=at, fix=f"the kinds are {', '.join(KINDS)}")
-        if not venue.url.startswith(("http://", "https://")):
+        if not venue.url.startswith(("http://", "https://")) and (venue.url or venue.kind not in _KNOWN):
             raise ConfigError(f"{venue.url!r} is not an http URL", where=at)
         if not venue.served():
             raise ConfigError("serves no model", where=at, fix='write models = ["name"]')
+        for field, text in (("start", venue.start), ("idle", venue.idle or "1s")):
+            if not parse_duration_s(text):
+                raise ConfigError(f"{text!r} is not a duration", where=f"{at}: {field}", fix="write 90s, 30m or 4h")
+        if venue.command and "{port}" not in venue.url:
+            raise ConfigError("its url has no {port}", where=at, fix='write url = "http://127.0.0.1:{port}/v1"')
         strange = sorted(set(venue.lanes) - {"realtime", "deferrable"})
         if strange or not venue.lanes:
             raise ConfigError(f"no lane {strange}", where=at, fix="the lanes are realtime and deferrable")
