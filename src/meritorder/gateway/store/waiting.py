@@ -291,6 +291,11 @@ def answers_of(connection: Connection, batch_seq: int, *, after_line: int, limit
     return list(connection.execute(query))
 
 
+def is_running(connection: Connection, seq: int) -> bool:
+    """Tell whether a request runs now."""
+    return connection.execute(select(REQUESTS.c.state).where(REQUESTS.c.seq == seq)).scalar() == "running"
+
+
 def answer_of(connection: Connection, seq: int) -> Answer | None:
     """Return the answer of a call of its own, if it is there."""
     row = connection.execute(select(ANSWERS).where(ANSWERS.c.request_seq == seq)).first()
