@@ -13,6 +13,7 @@ from meritorder import __version__
 from meritorder.cli.calibrate import calibrate
 from meritorder.cli.compare import compare, demo
 from meritorder.cli.inspect import inspect
+from meritorder.cli.plan import plan, simulate
 from meritorder.cli.prices import prices
 from meritorder.cli.serve import keys, serve
 from meritorder.cli.sweep import sweep
@@ -29,7 +30,7 @@ app: Final = typer.Typer(
 _UsageError: Final = cast("type[typer.BadParameter]", typer.BadParameter.__mro__[1])
 _INTERRUPTED: Final = 130
 
-for _command in (compare, demo, inspect, prices, calibrate, sweep, serve, keys):
+for _command in (compare, plan, simulate, demo, inspect, prices, calibrate, sweep, serve, keys):
     app.command()(_command)
 
 
