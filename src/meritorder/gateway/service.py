@@ -10,7 +10,6 @@ from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request as HttpRequest
 from starlette.responses import Response
-from starlette.routing import Route
 
 from meritorder.gateway import asgi
 from meritorder.gateway.asgi import Receive, Scope, Send
@@ -24,11 +23,11 @@ from meritorder.gateway.keeper import Keeper
 from meritorder.gateway.lanes import HEADER, Lanes, no_capacity
 from meritorder.gateway.realtime import RealTime, Request
 from meritorder.gateway.release import Release
-from meritorder.gateway.routes.answering import json_response
 from meritorder.gateway.routes.batches import Batches
 from meritorder.gateway.routes.completions import Completions
 from meritorder.gateway.routes.files import Files
 from meritorder.gateway.routes.models import Models
+from meritorder.gateway.routes.operations import Operations
 from meritorder.gateway.routes.responses import Responses
 from meritorder.gateway.store import instances
 from meritorder.gateway.store.batches import Batch
@@ -63,7 +62,8 @@ class Service:
         self._default_model = settings.server.default_model or next(iter(sorted(venues.models())), None)
         self._most_bytes = settings.limits.body_bytes
         self._duties: list[asyncio.Task[None]] = []
-        self.stopping = False
+        self._operations = Operations(core, venues, self.headroom)
+        core.book.seen = self._operations.metrics.see
         self._control = Starlette(
             routes=[
                 *Files(core).routes(),
@@ -71,7 +71,7 @@ class Service:
                 *Completions(core).routes(),
                 *Responses(core, self.release).routes(),
                 *Models(core, venues, core.now_s()).routes(),
-                Route("/health", self._health, methods=["GET"]),
+                *self._operations.routes(),
             ],
             exception_handlers={
                 Problem: _answer_problem,
@@ -110,6 +110,7 @@ class Service:
 
     async def stop(self) -> None:
         """Give leases back, write what is to be written, and close."""
+        self._operations.stopping = True
         await self.release.stop()
         for duty in self._duties:
             duty.cancel()
@@ -197,9 +198,6 @@ class Service:
         refused = self._lanes.refuses_flex and request.call.service_tier == "flex"
         if refused and not any(self.headroom.room(venue) for venue in venues):
             raise no_capacity()
-
-    async def _health(self, _request: HttpRequest) -> Response:
-        return json_response({"status": "stopping" if self.stopping else "ok"}, 503 if self.stopping else 200)
 
     async def _ended(self, batch: Batch) -> None:
         _log.info("batch %s is %s", batch.id, batch.status)

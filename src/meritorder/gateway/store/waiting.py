@@ -314,7 +314,7 @@ def answer_of(connection: Connection, seq: int) -> Answer | None:
 def queued_by_model(connection: Connection) -> dict[str, int]:
     """Count what waits, by model."""
     query = select(REQUESTS.c.model, func.count()).where(REQUESTS.c.state == "queued").group_by(REQUESTS.c.model)
-    return dict(connection.execute(query).tuples())
+    return {row[0]: int(row[1]) for row in connection.execute(query)}
 
 
 def _in_progress(batch_seq: int) -> Any:  # noqa: ANN401 - a condition
