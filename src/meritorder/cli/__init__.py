@@ -34,8 +34,8 @@ _INTERRUPTED: Final = 130
 
 for _command in (compare, plan, simulate, demo, inspect, prices, audit, calibrate, sweep):
     app.command()(_command)
-for _command in (serve, keys, batch, status, ledger):
-    app.command()(_command)
+for _serving in (serve, keys, batch, status, ledger):
+    app.command()(_serving)
 
 
 def main() -> None:
