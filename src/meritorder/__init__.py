@@ -13,12 +13,15 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from meritorder.bills import Bill
+    from meritorder.bills import read as read_bill
     from meritorder.catalog import Catalog
     from meritorder.catalog import load as load_catalog
     from meritorder.catalog.tokens import token_prices
     from meritorder.comparison import Comparison
     from meritorder.domain import Slo
     from meritorder.errors import (
+        BillError,
         CatalogError,
         InfeasibleError,
         MeritorderError,
@@ -26,8 +29,11 @@ if TYPE_CHECKING:
         TraceError,
         WorkloadsError,
     )
+    from meritorder.findings import Audit
     from meritorder.report.html import render as to_html
     from meritorder.report.record import encode as to_json
+    from meritorder.study.audit import Options as AuditOptions
+    from meritorder.study.audit import audit
     from meritorder.study.compare import Options, compare
     from meritorder.traces import Trace
     from meritorder.traces import read as read_trace
@@ -37,6 +43,10 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "Audit",
+    "AuditOptions",
+    "Bill",
+    "BillError",
     "Catalog",
     "CatalogError",
     "Comparison",
@@ -49,10 +59,12 @@ __all__ = [
     "TraceError",
     "WorkloadsError",
     "__version__",
+    "audit",
     "compare",
     "could_wait",
     "load_catalog",
     "propose_workloads",
+    "read_bill",
     "read_trace",
     "to_html",
     "to_json",
@@ -61,6 +73,10 @@ __all__ = [
 
 if not TYPE_CHECKING:  # a checker reads the imports above, and so sees a name that is not there
     _HOMES = {
+        "Audit": "meritorder.findings",
+        "AuditOptions": "meritorder.study.audit:Options",
+        "Bill": "meritorder.bills",
+        "BillError": "meritorder.errors",
         "Catalog": "meritorder.catalog",
         "CatalogError": "meritorder.errors",
         "Comparison": "meritorder.comparison",
@@ -72,10 +88,12 @@ if not TYPE_CHECKING:  # a checker reads the imports above, and so sees a name t
         "Trace": "meritorder.traces",
         "TraceError": "meritorder.errors",
         "WorkloadsError": "meritorder.errors",
+        "audit": "meritorder.study.audit",
         "compare": "meritorder.study.compare",
         "could_wait": "meritorder.traces.could_wait:candidates",
         "load_catalog": "meritorder.catalog:load",
         "propose_workloads": "meritorder.traces.could_wait:propose",
+        "read_bill": "meritorder.bills:read",
         "read_trace": "meritorder.traces:read",
         "to_html": "meritorder.report.html:render",
         "to_json": "meritorder.report.record:encode",

@@ -10,6 +10,7 @@ from typing import Annotated, Final, cast
 import typer
 
 from meritorder import __version__
+from meritorder.cli.audit import audit
 from meritorder.cli.calibrate import calibrate
 from meritorder.cli.compare import compare, demo
 from meritorder.cli.inspect import inspect
@@ -29,7 +30,7 @@ app: Final = typer.Typer(
 _UsageError: Final = cast("type[typer.BadParameter]", typer.BadParameter.__mro__[1])
 _INTERRUPTED: Final = 130
 
-for _command in (compare, plan, simulate, demo, inspect, prices, calibrate, sweep):
+for _command in (compare, plan, simulate, demo, inspect, prices, audit, calibrate, sweep):
     app.command()(_command)
 
 
