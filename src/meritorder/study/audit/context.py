@@ -40,8 +40,9 @@ class Context:
 
     @property
     def plan(self) -> str:
-        """The command that finds the cheapest plan."""
-        return f"meritorder plan {self._trace} --model {self._model}"
+        """The commands that find the cheapest plan at the bill's own prices, with the commitments that run."""
+        own = f"meritorder audit {self.bill_words} --rates rates.csv --held held.toml"
+        return f"{own} && meritorder plan {self._trace} --model {self._model} --catalog rates.csv --have held.toml"
 
     def compare(self, machine: Machine | None = None, *, hardware: str = "", region: str = "", more: str = "") -> str:
         """Return the command that compares arrangements of the trace.
