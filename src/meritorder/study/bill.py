@@ -23,6 +23,8 @@ from meritorder.study.audit.pools import Fleet, Machine
 from meritorder.units import SECONDS_PER_HOUR
 
 _TERM: Final = re.compile(r"(?i)\b([13])[ -]?y(?:ea)?r")
+_DIGITS: Final = 6
+"""Digits of a price after the point: price lists have no more, and amounts over quantities are no surer."""
 _PAYMENT: Final = re.compile(r"(?i)(no|partial|all)[ _-]?upfront")
 
 
@@ -143,7 +145,7 @@ class _Offers:
             hardware=hardware,
             gpus=gpus,
             pricing_model=pricing_model,
-            usd_per_hour=usd_per_hour,
+            usd_per_hour=round(usd_per_hour, _DIGITS),
             interruptions_per_month=self.market.interruptions_per_month(machine) if spot else None,
             as_of=f"{self.market.until:%Y-%m-%d}",
             source=self.source,
@@ -194,7 +196,7 @@ def _reserved(groups: pl.DataFrame, fleet: Fleet, offers: _Offers) -> Iterator[R
         yield Reserved(
             name=row["commitment"],
             machine=machine.key,
-            usd_per_hour=rate,
+            usd_per_hour=round(rate, _DIGITS),
             term=term,
             payment=payment,
             have=count,
@@ -207,7 +209,7 @@ def _savings_plans(groups: pl.DataFrame, fleet: Fleet) -> Iterator[SavingsPlan]:
     """Yield savings plans: dollars an hour, and the rates of the machines that the bill shows under them."""
     for row, rows in _running(groups, (str(Purchase.SAVINGS_PLAN),)):
         instances, rates = set(row["instance_types"]), fleet.rates.savings_plan
-        scope = {machine.key: rate for machine, rate in rates.items() if machine.instance in instances}
+        scope = {machine.key: round(rate, _DIGITS) for machine, rate in rates.items() if machine.instance in instances}
         term, payment = _term(rows)
         yield SavingsPlan(
             name=row["commitment"],
