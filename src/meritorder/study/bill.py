@@ -105,7 +105,7 @@ def terms(bill: bills.Bill, catalog: Catalog) -> Terms:
         catalog: Says which GPUs a machine has, and how often spot machines are taken back.
     """
     groups = bills.inference(bill.groups)
-    fleet = pools.read(bills.by_hour(bill.spans, groups), groups)
+    fleet = pools.read(bill, bills.by_hour(bill.spans, groups))
     if fleet is None:
         return Terms(offers=(), reserved=(), savings_plans=(), notes=("the bill has no machine hours",))
     until = bill.report.period_end or fleet.start
