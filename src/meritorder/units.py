@@ -19,6 +19,7 @@ TOKENS_PER_MTOK: Final = 1_000_000
 BYTES_PER_GIB: Final = 1024**3
 MS_PER_S: Final = 1000.0
 WATTS_PER_KILOWATT: Final = 1000.0
+PICOUSD_PER_USD: Final = 1_000_000_000_000
 GRAMS_PER_TONNE: Final = 1e6
 
 _DURATION_PART = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|sec|m|min|h|hr|hours?|d|days?|w)", re.IGNORECASE)

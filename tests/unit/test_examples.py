@@ -6,6 +6,7 @@ import pytest
 
 from meritorder.catalog import load
 from meritorder.domain import Lane, PricingModel, Slo
+from meritorder.gateway import config
 from meritorder.traces.sample import generate
 from meritorder.traces.workloads import assign, load_workloads
 
@@ -13,7 +14,8 @@ EXAMPLES = Path(__file__).parents[2] / "examples"
 
 
 def test_every_example_is_tested_here() -> None:
-    assert sorted(path.name for path in EXAMPLES.iterdir()) == ["catalog.csv", "catalog.toml", "workloads.toml"]
+    there = ["catalog.csv", "catalog.toml", "gateway.toml", "workloads.toml"]
+    assert sorted(path.name for path in EXAMPLES.iterdir()) == there
 
 
 def test_the_workloads_file_takes_every_request_of_the_sample() -> None:
@@ -47,3 +49,13 @@ def test_the_toml_catalog_adds_hardware_a_model_and_an_offer() -> None:
     assert catalog.find_hardware("MI300X").memory_bytes == 192 * 1024**3
     assert catalog.find_model("acme/house-7b").kv_bytes_per_token == 2 * 32 * 8 * 128 * 2
     assert [offer.usd_per_hour for offer in catalog.select_offers(hardware="mi300x")] == [19.2]
+
+
+def test_the_gateway_file_is_read_whole() -> None:
+    settings = config.read(EXAMPLES / "gateway.toml")
+    own, provider = settings.venue
+    assert (own.reads_load, provider.reads_load) == (True, False)
+    assert provider.served() == {"llama-3.1-8b": "meta-llama/Llama-3.1-8B-Instruct"}
+    assert provider.price is not None
+    assert str(provider.price.input_usd_per_mtok) == "0.05"
+    assert settings.rule[0].endpoint == "/v1/embeddings"

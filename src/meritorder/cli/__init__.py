@@ -11,11 +11,13 @@ import typer
 
 from meritorder import __version__
 from meritorder.cli.audit import audit
+from meritorder.cli.batch import batch, ledger, status
 from meritorder.cli.calibrate import calibrate
 from meritorder.cli.compare import compare, demo
 from meritorder.cli.inspect import inspect
 from meritorder.cli.plan import plan, simulate
 from meritorder.cli.prices import prices
+from meritorder.cli.serve import keys, serve
 from meritorder.cli.sweep import sweep
 from meritorder.errors import MeritorderError
 
@@ -32,6 +34,8 @@ _INTERRUPTED: Final = 130
 
 for _command in (compare, plan, simulate, demo, inspect, prices, audit, calibrate, sweep):
     app.command()(_command)
+for _serving in (serve, keys, batch, status, ledger):
+    app.command()(_serving)
 
 
 def main() -> None:

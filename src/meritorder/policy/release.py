@@ -1,4 +1,6 @@
-"""When work that can wait is let go, and what goes first."""
+"""When work that can wait is let go, and where to."""
+
+from enum import StrEnum
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,3 +31,45 @@ def latest_start_s(deadline_s: Floats, work_s: Floats, arrived_s: Floats) -> Flo
         arrived_s: When they arrived, shape (requests,).
     """
     return np.maximum(deadline_s - work_s, arrived_s)
+
+
+def latest_release_s(deadline_s: float, ahead_tokens: float, drain_tokens_per_s: float, margin_s: float) -> float:
+    """Return the last moment until which a request may be left to the gaps: `deadline - ahead / drain - margin`.
+
+    Args:
+        deadline_s: When it must be done.
+        ahead_tokens: Tokens that are to be done by then, its own and those that go before it.
+        drain_tokens_per_s: At which the gaps take them, as measured; 0 if they take none.
+        margin_s: For what was not foreseen.
+    """
+    if drain_tokens_per_s <= 0:
+        return float("-inf")
+    return deadline_s - ahead_tokens / drain_tokens_per_s - margin_s
+
+
+class Release(StrEnum):
+    """Where a deferrable request may run."""
+
+    GAPS = "gaps"  # what real-time work leaves free
+    REALTIME = "realtime"  # as if somebody waited for it
+    FALLBACK = "fallback"  # at the fallback venue, at its price
+
+
+def release(
+    deadline_s: float, work_s: float, latest_release_s: float, *, own_venue_up: bool, margin_s: float, now_s: float
+) -> Release:
+    """Return how far a request has escalated.
+
+    Args:
+        deadline_s: When it must be done.
+        work_s: How long it takes alone in our own real-time capacity.
+        latest_release_s: Until when it may be left to the gaps.
+        own_venue_up: Whether our own capacity takes requests at all.
+        margin_s: For what was not foreseen.
+        now_s: On the clock of the deadline.
+    """
+    if now_s < latest_release_s:
+        return Release.GAPS
+    if own_venue_up and now_s + work_s + margin_s <= deadline_s:
+        return Release.REALTIME
+    return Release.FALLBACK

@@ -5,9 +5,17 @@ import pytest
 from rich.cells import cell_len
 from rich.console import Console
 from tests.samples.plan import H200, RESERVED, TOKENS, week
+from tests.samples.planning import on_demand, reserved, small
 
+from meritorder.plan.commitments import advise
+from meritorder.plan.record import to_file
+from meritorder.plan.solution import find_plan
+from meritorder.plan.solve import Effort
+from meritorder.plan.worth import worth
 from meritorder.planfile import Plan, Simulated
 from meritorder.report import plan_text, simulation_text
+from meritorder.report.metrics import unit_of
+from meritorder.report.plan_html import render as render_page
 from meritorder.report.plan_rows import bought, commitments, rentals, waterfall
 from meritorder.report.sparkline import sparkline
 from meritorder.report.steps import walk
@@ -187,6 +195,21 @@ def test_a_plan_that_holds_says_so_even_if_it_was_never_checked() -> None:
     assert "The plan holds on other.parquet: every promise is kept." in text
     assert row(text, "SLO kept")[-2:] == ["\N{EN DASH}"] * 2
     assert "Paid by the hour" not in text
+
+
+def test_what_the_planner_finds_can_be_shown() -> None:
+    solution = find_plan(small([0.5, 1.4], [0.5, 0], 2, payments=(on_demand(), reserved())), Effort(gap=1e-9))
+    plan = to_file(solution, worth=worth(solution), advice=advise(solution))
+    text = printed(plan, 80)
+    bought = plan.commitments[0]
+    assert f"{bought.amount:g} machine" in text
+    assert bought.name in text
+    assert bought.name in render_page(plan)
+
+
+@pytest.mark.parametrize(("unit", "written"), [("USD an hour", "an hour"), ("hour", "/ hour")])
+def test_a_price_reads_as_a_price(unit: str, written: str) -> None:
+    assert unit_of(unit) == written
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,124 @@
+"""A gateway and a stub engine as processes of their own, for benchmarks."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Final, Self
+
+from bench._process import ROOT
+
+_KIB: Final = 1024
+
+
+class Process:
+    """A process that says on standard output where it listens."""
+
+    def __init__(self, arguments: list[str], log: Path, *, core: int | None = None) -> None:
+        path = os.pathsep.join([str(ROOT / "src"), str(ROOT)])
+        self._log = log
+        with log.open("a") as errors:
+            self.process = subprocess.Popen(
+                [sys.executable, *arguments],
+                cwd=ROOT,
+                env={**os.environ, "PYTHONPATH": path},
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                text=True,
+            )
+        if core is not None:
+            os.sched_setaffinity(self.process.pid, {core})
+        if self.process.stdout is None:
+            raise RuntimeError("not piped")
+        said = self.process.stdout.readline().strip()
+        if not said:
+            raise RuntimeError(f"{' '.join(arguments)} did not start: {log.read_text()[-1000:]}")
+        self.url = said.rpartition(" ")[2] if "http" in said else f"http://127.0.0.1:{said}"
+
+    def peak_rss_bytes(self) -> int:
+        """Return the most memory that it has taken so far."""
+        status = Path(f"/proc/{self.process.pid}/status").read_text(encoding="utf-8")
+        return int(status.partition("VmHWM:")[2].split()[0]) * _KIB
+
+    def rss_bytes(self) -> int:
+        """Return the memory that it takes now."""
+        status = Path(f"/proc/{self.process.pid}/status").read_text(encoding="utf-8")
+        return int(status.partition("VmRSS:")[2].split()[0]) * _KIB
+
+    def cpu_s(self) -> float:
+        """Return the processor time that it has taken so far."""
+        fields = Path(f"/proc/{self.process.pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+    def kill(self) -> None:
+        """End it without a word."""
+        self.process.send_signal(signal.SIGKILL)
+        self.process.wait()
+        self._close()
+
+    def stop(self) -> None:
+        """Ask it to end."""
+        if self.process.poll() is None:
+            self.process.terminate()
+            try:
+                self.process.wait(timeout=30)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait()
+        self._close()
+
+    def _close(self) -> None:
+        if self.process.stdout is not None:
+            self.process.stdout.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+
+class Engine(Process):
+    """The stub engine of the tests."""
+
+    def __init__(
+        self, folder: Path, *, seats: int = 64, token_s: float = 0.0, port: int = 0, core: int | None = None
+    ) -> None:
+        arguments = ["-m", "tests.peers.engine", "--port", str(port), "--seats", str(seats), "--token-s", str(token_s)]
+        super().__init__(arguments, folder / "engine.log", core=core)
+
+
+def write_configuration(
+    folder: Path, engine: str, *, store: str = "", port: int = 0, keys: bool = False, seats: int = 64, more: str = ""
+) -> Path:
+    """Write the configuration of a gateway before one engine."""
+    path = folder / "gateway.toml"
+    url = store or f"sqlite:///{folder}/gateway.db"
+    path.write_text(
+        f"[server]\nport = {port}\nrequire_keys = {str(keys).lower()}\n"
+        f'[store]\nurl = "{url}"\nblobs = "file://{folder}/blobs"\nlease = "2s"\n{more}\n'
+        f'[[venue]]\nname = "stub"\nurl = "{engine}"\nkind = "vllm"\nmodels = ["stub"]\nmax_concurrency = {seats}\n'
+        "[venue.price]\ninput_usd_per_mtok = 1.0\noutput_usd_per_mtok = 4.0\n",
+        encoding="utf-8",
+    )
+    return path
+
+
+class Gateway(Process):
+    """A gateway before one engine."""
+
+    def __init__(
+        self,
+        folder: Path,
+        engine: str,
+        *,
+        store: str = "",
+        port: int = 0,
+        keys: bool = False,
+        seats: int = 64,
+        more: str = "",
+        core: int | None = None,
+    ) -> None:
+        config = write_configuration(folder, engine, store=store, port=port, keys=keys, seats=seats, more=more)
+        super().__init__(["-m", "meritorder", "serve", "--config", str(config)], folder / "gateway.log", core=core)

@@ -1,0 +1,86 @@
+"""A stub engine that is much faster than what is measured: fixed answers, no HTTP library.
+
+python -m bench._stub
+"""
+
+import asyncio
+import sys
+from typing import Final, cast
+
+import uvloop
+
+_EVENT: Final = (
+    b'data: {"id":"c","object":"chat.completion.chunk","created":1,"model":"stub",'
+    b'"choices":[{"index":0,"delta":{"content":" word"},"finish_reason":null}]}\n\n'
+)
+_EVENTS: Final = 8
+_USAGE: Final = b'"usage":{"prompt_tokens":20,"completion_tokens":8,"total_tokens":28}'
+_LAST: Final = (
+    b'data: {"id":"c","object":"chat.completion.chunk","created":1,"model":"stub","choices":[],' + _USAGE + b"}\n\n"
+)
+_WHOLE: Final = (
+    b'{"id":"c","object":"chat.completion","created":1,"model":"stub","choices":[{"index":0,"message":'
+    b'{"role":"assistant","content":" word word word word word word word word"},"finish_reason":"stop"}],'
+    + _USAGE
+    + b"}"
+)
+_METRICS: Final = b"vllm:num_requests_running 1\nvllm:num_requests_waiting 0\nvllm:kv_cache_usage_perc 0.01\n"
+
+
+def _plain(body: bytes, kind: bytes) -> bytes:
+    return b"HTTP/1.1 200 OK\r\ncontent-type: %s\r\ncontent-length: %d\r\n\r\n%s" % (kind, len(body), body)
+
+
+def _chunk(data: bytes) -> bytes:
+    return b"%x\r\n%s\r\n" % (len(data), data)
+
+
+_JSON: Final = _plain(_WHOLE, b"application/json")
+_LOAD: Final = _plain(_METRICS, b"text/plain")
+_STREAM: Final = (
+    b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream; charset=utf-8\r\ntransfer-encoding: chunked\r\n\r\n"
+    + _chunk(_EVENT),
+    *(_chunk(_EVENT) for _ in range(_EVENTS - 1)),
+    _chunk(_LAST) + _chunk(b"data: [DONE]\n\n") + b"0\r\n\r\n",
+)
+
+
+class _Connection(asyncio.Protocol):
+    def __init__(self) -> None:
+        self._buffer = b""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.Transport", transport)  # uvloop's is one in all but name
+
+    def data_received(self, data: bytes) -> None:
+        self._buffer += data
+        while True:
+            head, ended, rest = self._buffer.partition(b"\r\n\r\n")
+            if not ended:
+                return
+            length = int(head.lower().partition(b"content-length:")[2].partition(b"\r\n")[0] or 0)
+            if len(rest) < length:
+                return
+            self._buffer = rest[length:]
+            self._answer(head, rest[:length])
+
+    def _answer(self, head: bytes, body: bytes) -> None:
+        transport = self._transport
+        if b"/metrics" in head[:40]:
+            transport.write(_LOAD)
+        elif b'"stream": true' in body or b'"stream":true' in body:
+            for part in _STREAM:
+                transport.write(part)
+        else:
+            transport.write(_JSON)
+
+
+async def _serve() -> None:
+    server = await asyncio.get_running_loop().create_server(_Connection, "127.0.0.1", 0)
+    sys.stdout.write(f"{server.sockets[0].getsockname()[1]}\n")
+    sys.stdout.flush()
+    await server.serve_forever()
+
+
+if __name__ == "__main__":
+    uvloop.run(_serve())

@@ -1,0 +1,65 @@
+"""The little of ASGI that the hot path needs."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from typing import Any
+
+from meritorder.gateway.wire.problems import Problem
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+Headers = Iterable[tuple[bytes, bytes]]
+
+
+class Disconnected(Exception):  # noqa: N818
+    """The client has gone."""
+
+
+async def read_body(receive: Receive, *, most_bytes: int) -> bytes:
+    """Return the body of a request.
+
+    Raises:
+        Problem: It is too large.
+        Disconnected: The client went before it was there.
+    """
+    message = await receive()
+    if message["type"] == "http.disconnect":
+        raise Disconnected
+    body: bytes = message.get("body", b"")
+    if message.get("more_body"):
+        parts, size = [body], len(body)
+        while message.get("more_body") and size <= most_bytes:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                raise Disconnected
+            parts.append(message.get("body", b""))
+            size += len(parts[-1])
+        body = b"".join(parts)
+    if len(body) > most_bytes:
+        raise Problem(413, f"The body is larger than {most_bytes:,} bytes.", code="request_too_large")
+    return body
+
+
+async def cancel_on_disconnect(receive: Receive, task: "asyncio.Task[Any]") -> None:
+    """Cancel a task when the client goes."""
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            task.cancel()
+            return
+
+
+async def respond(send: Send, status: int, headers: list[tuple[bytes, bytes]], body: bytes) -> None:
+    """Answer with a body that is there whole."""
+    headers.append((b"content-length", b"%d" % len(body)))
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
+
+
+async def respond_problem(send: Send, problem: Problem, request_id: bytes) -> None:
+    """Answer with an error."""
+    headers = [(b"content-type", b"application/json"), (b"x-request-id", request_id)]
+    headers += [(name.encode(), value.encode()) for name, value in problem.headers]
+    await respond(send, problem.status, headers, problem.body())

@@ -1,0 +1,114 @@
+"""Bytes of files: on disk or in S3, by URL, streamed both ways."""
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+import obstore
+from obstore.exceptions import BaseError
+
+from meritorder.errors import ConfigError
+from meritorder.gateway.errors import StoreUnavailable
+
+_PART_BYTES: Final = 8 * 1024 * 1024
+_CHUNK_BYTES: Final = 1024 * 1024
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).partition("\n")[0]
+
+
+class Blobs:
+    """A folder or a bucket.
+
+    Args:
+        url: `file:///path` or `s3://bucket/prefix`; credentials of S3 come from the environment.
+    """
+
+    def __init__(self, url: str) -> None:
+        parts = urlsplit(url)
+        self._folder = Path(parts.path) if parts.scheme == "file" else None
+        try:
+            if self._folder is not None:
+                self._folder.mkdir(parents=True, exist_ok=True)
+                self._store: Any = obstore.store.LocalStore(self._folder)
+            elif parts.scheme in {"s3", "gs", "az"}:
+                self._store = obstore.store.from_url(url)
+            else:
+                raise ConfigError(
+                    f"{url!r} is not a URL of blobs", where="store.blobs", fix="write file:///PATH or s3://BUCKET"
+                )
+        except (BaseError, ValueError, OSError) as error:
+            raise ConfigError(f"cannot be used: {error}", where="store.blobs") from error
+
+    async def write(self, name: str, chunks: AsyncIterator[bytes]) -> int:
+        """Write a blob, whole or not at all; return its size.
+
+        Raises:
+            StoreUnavailable: It could not be written, such as on a full disk.
+        """
+        size = 0
+        try:
+            async with obstore.open_writer_async(self._store, name, buffer_size=_PART_BYTES) as writer:
+                async for chunk in chunks:
+                    size += len(chunk)
+                    await writer.write(chunk)
+            await asyncio.to_thread(self._settle, name)
+        except (BaseError, OSError) as error:
+            raise StoreUnavailable(f"the blob was not written: {_first_line(error)}") from error
+        return size
+
+    async def read(self, name: str) -> AsyncIterator[bytes]:
+        """Yield a blob.
+
+        Raises:
+            StoreUnavailable: It cannot be read.
+        """
+        try:
+            found = await obstore.get_async(self._store, name)
+            async for chunk in found.stream(min_chunk_size=_CHUNK_BYTES):
+                yield bytes(chunk)
+        except (BaseError, OSError) as error:
+            raise StoreUnavailable(f"the blob was not read: {_first_line(error)}") from error
+
+    def read_now(self, name: str) -> Iterator[bytes]:
+        """Yield a blob, from a thread that may wait."""
+        try:
+            for chunk in obstore.get(self._store, name).stream(min_chunk_size=_CHUNK_BYTES):
+                yield bytes(chunk)
+        except (BaseError, OSError) as error:
+            raise StoreUnavailable(f"the blob was not read: {_first_line(error)}") from error
+
+    async def parts(self, name: str, places: list[tuple[int, int]]) -> list[bytes]:
+        """Return parts of a blob, each given as its start and length."""
+        starts, lengths = [start for start, _ in places], [length for _, length in places]
+        try:
+            return [
+                bytes(part)
+                for part in await obstore.get_ranges_async(self._store, name, starts=starts, lengths=lengths)
+            ]
+        except (BaseError, OSError) as error:
+            raise StoreUnavailable(f"the blob was not read: {_first_line(error)}") from error
+
+    async def remove(self, name: str) -> None:
+        """Delete a blob, if it is there."""
+        try:
+            await obstore.delete_async(self._store, name)
+        except FileNotFoundError:
+            return
+        except (BaseError, OSError) as error:
+            raise StoreUnavailable(f"the blob was not deleted: {_first_line(error)}") from error
+
+    def _settle(self, name: str) -> None:
+        """Have the disk keep what was written, before anybody is told that it is kept."""
+        if self._folder is None:
+            return
+        for path in (self._folder / name, (self._folder / name).parent):
+            descriptor = os.open(path, os.O_RDONLY)
+            try:
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)

@@ -1,0 +1,124 @@
+"""How much deferrable work there is room for at each venue: measured, and decided by `policy.admit`."""
+
+import asyncio
+import logging
+import math
+import time
+from collections.abc import Iterable
+from typing import Final
+
+from meritorder.gateway.config import Lanes, duration_s
+from meritorder.gateway.venues import Venue, Venues
+from meritorder.policy.admit import Admission, AdmitRules, AdmitState, Measured, admit
+
+_LOOK_S: Final = 0.25
+_DOWN_S: Final = 1.0
+_SEATS_OF_AN_ENGINE: Final = 256  # vLLM's own default
+_log: Final = logging.getLogger(__name__)
+
+
+class Headroom:
+    """Watches the load of the engines and the pace of real time.
+
+    Args:
+        venues: The venues.
+        lanes: What is promised to real time.
+    """
+
+    def __init__(self, venues: Venues, lanes: Lanes) -> None:
+        self._venues = venues
+        self._lanes = lanes
+        self._states: dict[str, AdmitState] = {}
+        self._admissions: dict[str, Admission] = {}
+        self._realtime_then: dict[str, int] = {}
+        self._down_until_s: dict[str, float] = {}
+
+    def room(self, venue: Venue) -> int:
+        """Return how many deferrable requests may begin now, behind everything that is real time."""
+        if not venue.is_engine or not self._lanes.backfill:
+            return self.capacity(venue)
+        admission = self._admissions.get(venue.name)
+        if admission is None:
+            return 0
+        come_since = max(0, venue.realtime - self._realtime_then[venue.name])
+        free = admission.allowed - come_since - len(venue.seated)
+        if venue.realtime:
+            free = min(free, admission.starting - _starting(venue))
+        return max(0, min(free, self.capacity(venue)))
+
+    def capacity(self, venue: Venue) -> int:
+        """Return how many may begin when nothing else keeps their deadline: every seat that nobody sits on."""
+        if self._down_until_s.get(venue.name, 0.0) > time.monotonic():
+            return 0
+        return max(0, venue.seats - venue.realtime - len(venue.seated))
+
+    def is_up(self, venue: Venue) -> bool:
+        """Tell whether a venue takes requests, as far as is known."""
+        return self._down_until_s.get(venue.name, 0.0) <= time.monotonic()
+
+    def alerts(self) -> dict[str, str]:
+        """Return what somebody should look at, by venue."""
+        return {name: each.alert for name, each in self._admissions.items() if each.alert is not None}
+
+    def allowed(self, venue: Venue) -> int:
+        """Return how many deferrable requests an engine may hold, as last decided."""
+        admission = self._admissions.get(venue.name)
+        return venue.seats if admission is None else admission.allowed
+
+    def unavailable(self, venue: Venue, retry_after_s: float | None) -> None:
+        """Leave a venue alone for a while."""
+        self._down_until_s[venue.name] = time.monotonic() + (retry_after_s or _DOWN_S)
+
+    async def keep_looking(self) -> None:
+        """Measure and decide, until cancelled."""
+        while True:
+            await asyncio.gather(*(self._look(venue) for venue in self._venues.all if venue.is_engine))
+            await asyncio.sleep(_LOOK_S)
+
+    async def _look(self, venue: Venue) -> None:
+        venue.load = await venue.upstream.load()
+        now_s = time.monotonic()
+        rules = self._rules(venue)
+        state, admission = admit(
+            self._measured(venue, rules, now_s), self._states.get(venue.name, AdmitState()), rules, now_s
+        )
+        before = self._admissions.get(venue.name)
+        if admission.alert is not None and (before is None or before.alert != admission.alert):
+            _log.warning("venue %s: %s", venue.name, admission.alert)
+        self._states[venue.name], self._admissions[venue.name] = state, admission
+        self._realtime_then[venue.name] = venue.realtime
+        if self._lanes.backfill:
+            venue.call_back(sum(not seat.urgent for seat in venue.seated) - admission.allowed)
+
+    def _rules(self, venue: Venue) -> AdmitRules:
+        return AdmitRules(
+            ttft_s=duration_s(self._lanes.ttft),
+            tpot_s=duration_s(self._lanes.tpot),
+            seats=venue.table.max_concurrency or _SEATS_OF_AN_ENGINE,
+        )
+
+    def _measured(self, venue: Venue, rules: AdmitRules, now_s: float) -> Measured | None:
+        load = venue.load
+        if load is None:
+            return None
+        late = [sample for sample in venue.samples if sample.ended_s >= now_s - rules.flight_s]
+        return Measured(
+            running=load.running,
+            waiting=load.waiting,
+            backfill=len(venue.seated),
+            starting=_starting(venue),
+            realtime=venue.realtime,
+            seats=venue.table.max_concurrency or load.seats,
+            kv_cache_share=load.kv_cache_share,
+            ttft_s=_quantile((sample.ttft_s for sample in late), self._lanes.attainment),
+            tpot_s=_quantile((sample.tpot_s for sample in late), self._lanes.attainment),
+        )
+
+
+def _starting(venue: Venue) -> int:
+    return sum(seat.tokens == 0 for seat in venue.seated)
+
+
+def _quantile(values: Iterable[float | None], share: float) -> float | None:
+    known = sorted(value for value in values if value is not None)
+    return known[min(len(known) - 1, math.ceil(share * len(known)) - 1)] if known else None

@@ -1,0 +1,117 @@
+"""Calls of their own that can wait: kept durably, released like any other, answered on the line that is held open."""
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+from sqlalchemy import Connection
+
+from meritorder.gateway.asgi import Send, respond
+from meritorder.gateway.core import Core
+from meritorder.gateway.lanes import Deferral
+from meritorder.gateway.realtime import Request
+from meritorder.gateway.release import Release
+from meritorder.gateway.store import waiting
+from meritorder.gateway.store.waiting import Answer
+from meritorder.gateway.wire import calls
+
+_POLL_S = 2.0
+_EVENTS = b"text/event-stream; charset=utf-8"
+_JSON = b"application/json"
+
+
+class Held:
+    """Queues calls, and holds the line for those that wait for the answer.
+
+    Args:
+        core: What is shared.
+        release: Who runs them.
+    """
+
+    def __init__(self, core: Core, release: Release) -> None:
+        self._core = core
+        self._release = release
+
+    def fields(self, request: Request, deferral: Deferral) -> dict[str, Any]:
+        """Return a call as a row of the queue."""
+        return {
+            "id": request.id,
+            "tenant": request.key.tenant,
+            "key_id": request.key.id,
+            "endpoint": request.endpoint,
+            "model": request.call.model,
+            "body": request.body,
+            "body_bytes": len(request.body),
+            "input_tokens": calls.estimated_tokens(len(request.body)),
+            "output_tokens": request.call.output_tokens,
+            "prefix": calls.prefix_of(request.body),
+            "arrived_s": request.arrived_s,
+            "deadline_s": deferral.deadline_s,
+        }
+
+    async def carry(self, request: Request, deferral: Deferral, send: Send) -> None:
+        """Queue a call, wait for its answer, and give it."""
+        fields = self.fields(request, deferral) | {"holder": self._core.me}
+        if request.call.background:
+            fields["body"] = calls.with_fields(request.body, background=None, background_options=None)
+            fields["body_bytes"] = len(fields["body"])
+        seq = await self._core.database.write(lambda connection: waiting.add_alone(connection, **fields))
+        answer = self._release.hold(seq)
+        self._release.wake()
+        try:
+            given = await self._answer(seq, answer)
+        except asyncio.CancelledError:
+            self._release.forget(seq)
+            await asyncio.shield(self._core.database.write(lambda connection: _discard(connection, seq)))
+            raise
+        self._core.database.submit(lambda connection: waiting.drop(connection, seq))
+        await self._respond(request, given, send)
+
+    async def _answer(self, seq: int, answer: "asyncio.Future[Answer]") -> Answer:
+        """Wait until it is answered, here or by another gateway that shares the store."""
+        while True:
+            done, _ = await asyncio.wait((answer,), timeout=_POLL_S)
+            if done:
+                return answer.result()
+            elsewhere = await self._core.database.read(lambda connection: waiting.answer_of(connection, seq))
+            if elsewhere is not None:
+                return elsewhere
+
+    async def _respond(self, request: Request, given: Answer, send: Send) -> None:
+        status, body = given.status_code or 503, given.body or given.error()
+        kind = _JSON
+        if request.call.stream and given.succeeded:
+            kind, body = _EVENTS, as_events(body)
+        headers = [(b"content-type", kind), (b"x-request-id", request.id.encode())]
+        await respond(send, status, headers, body)
+
+
+def as_events(body: bytes) -> bytes:
+    """Return an answer that is there whole as the stream that was asked for."""
+    whole = msgspec.json.decode(body)
+    if whole.get("object") == "response":
+        events = [("response.created", whole), ("response.completed", whole)]
+        return b"".join(
+            b"event: %s\ndata: %s\n\n"
+            % (name.encode(), msgspec.json.encode({"type": name, "sequence_number": number, "response": response}))
+            for number, (name, response) in enumerate(events)
+        )
+    return b"data: " + msgspec.json.encode(_chunk(whole)) + b"\n\ndata: [DONE]\n\n"
+
+
+def _chunk(whole: Mapping[str, Any]) -> dict[str, Any]:
+    choices = [
+        {"delta" if name == "message" else name: value for name, value in choice.items()}
+        for choice in whole.get("choices", ())
+    ]
+    for choice in choices:
+        for index, call in enumerate(choice.get("delta", {}).get("tool_calls") or ()):
+            call["index"] = index
+    kind = "chat.completion.chunk" if whole.get("object") == "chat.completion" else whole.get("object")
+    return {**whole, "object": kind, "choices": choices}
+
+
+def _discard(connection: Connection, seq: int) -> None:
+    waiting.end(connection, seq)
+    waiting.drop(connection, seq)

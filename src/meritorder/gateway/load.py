@@ -1,0 +1,94 @@
+"""Read what an engine says of its load: vLLM, SGLang and llama.cpp, told apart by the names of their metrics.
+
+Source: vLLM's production metrics (docs.vllm.ai, 0.11), SGLang's (docs.sglang.ai, 0.5), llama.cpp's server README
+(b10549); all 2026-10.
+"""
+
+import math
+import re
+from typing import Final
+
+import msgspec
+
+from meritorder.gateway.upstreams.upstream import Load
+
+# name{labels} value
+_SAMPLE: Final = re.compile(rb"^([a-zA-Z_:][\w:]*)(?:\{[^}]*\})?\s+(\S+)", re.MULTILINE)
+
+_RUNNING: Final = (b"vllm:num_requests_running", b"sglang:num_running_reqs", b"llamacpp:requests_processing")
+_WAITING: Final = (b"vllm:num_requests_waiting", b"sglang:num_queue_reqs", b"llamacpp:requests_deferred")
+# The first is vLLM's name since 0.10, the second its name before.
+_KV_SHARE: Final = (
+    b"vllm:kv_cache_usage_perc",
+    b"vllm:gpu_cache_usage_perc",
+    b"sglang:token_usage",
+    b"llamacpp:kv_cache_usage_ratio",
+)
+
+
+def parse_metrics(text: bytes, *, seats: int | None = None) -> Load | None:
+    """Read an engine's load from its metrics; None if it is not among them.
+
+    Counts are added up over an engine's data-parallel ranks; of their shares of memory the largest counts.
+
+    Args:
+        text: In Prometheus' text format.
+        seats: Most sequences at one time, known from elsewhere.
+    """
+    samples: dict[bytes, list[float]] = {}
+    wanted = {*_RUNNING, *_WAITING, *_KV_SHARE}
+    for name, value in _SAMPLE.findall(text):
+        if name in wanted and (number := _finite(value)) is not None:
+            samples.setdefault(name, []).append(number)
+    running = _first(samples, _RUNNING)
+    waiting = _first(samples, _WAITING)
+    if not running or not waiting:
+        return None
+    shares = _first(samples, _KV_SHARE)
+    return Load(
+        running=round(sum(running)),
+        waiting=round(sum(waiting)),
+        kv_cache_share=max(shares) if shares else None,
+        seats=seats,
+    )
+
+
+def _first(samples: dict[bytes, list[float]], names: tuple[bytes, ...]) -> list[float]:
+    return next((samples[name] for name in names if name in samples), [])
+
+
+def _finite(text: bytes) -> float | None:
+    try:
+        number = float(text)
+    except ValueError:
+        return None
+    return number if math.isfinite(number) and number >= 0 else None
+
+
+class _Slot(msgspec.Struct):
+    is_processing: bool
+
+
+def parse_slots(text: bytes) -> Load | None:
+    """Read the load from llama.cpp's `/slots`; None if it is not that.
+
+    It does not tell who waits. It is for servers that were started without `--metrics`; asking for it wakes a server
+    that sleeps.
+    """
+    try:
+        slots = msgspec.json.decode(text, type=list[_Slot])
+    except msgspec.DecodeError:
+        return None
+    return Load(running=sum(slot.is_processing for slot in slots), waiting=0, seats=len(slots)) if slots else None
+
+
+class _Props(msgspec.Struct):
+    total_slots: int
+
+
+def parse_seats(text: bytes) -> int | None:
+    """Read how many sequences llama.cpp runs at one time from its `/props`; None if it is not that."""
+    try:
+        return msgspec.json.decode(text, type=_Props).total_slots
+    except msgspec.DecodeError:
+        return None

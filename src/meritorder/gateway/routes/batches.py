@@ -1,0 +1,149 @@
+"""`/v1/batches`: create, list, retrieve, cancel; and, ours, pause and resume."""
+
+from typing import Any, Final
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from meritorder.gateway.config import duration_s
+from meritorder.gateway.core import Core
+from meritorder.gateway.routes.answering import caller, json_response, whole_body
+from meritorder.gateway.store import batches, files
+from meritorder.gateway.store.batches import Batch
+from meritorder.gateway.store.files import File
+from meritorder.gateway.store.keys import Key
+from meritorder.gateway.wire import fields as checks
+from meritorder.gateway.wire.calls import ENDPOINTS
+from meritorder.gateway.wire.objects import batch_object, list_object
+from meritorder.gateway.wire.problems import Problem, invalid
+from meritorder.units import parse_duration_s
+
+_DEFAULT_LISTED: Final = 20
+_MOST_LISTED: Final = 100
+
+
+class Batches:
+    """The routes of batches."""
+
+    def __init__(self, core: Core) -> None:
+        self._core = core
+
+    def routes(self) -> list[Route]:
+        """Return the routes."""
+        return [
+            Route("/v1/batches", self.create, methods=["POST"]),
+            Route("/v1/batches", self.list, methods=["GET"]),
+            Route("/v1/batches/{batch_id}", self.retrieve, methods=["GET"]),
+            Route("/v1/batches/{batch_id}/cancel", self.cancel, methods=["POST"]),
+            Route("/v1/batches/{batch_id}/pause", self.pause, methods=["POST"]),
+            Route("/v1/batches/{batch_id}/resume", self.resume, methods=["POST"]),
+        ]
+
+    async def create(self, request: Request) -> Response:
+        """Take a batch; its input is read and checked afterwards."""
+        core, key = self._core, await caller(self._core, request)
+        asked = checks.json_object(await whole_body(core, request))
+        file_id, endpoint = checks.text(asked, "input_file_id"), checks.text(asked, "endpoint")
+        window = checks.text(asked, "completion_window")
+        if endpoint not in ENDPOINTS:
+            known = ", ".join(f"'{each}'" for each in ENDPOINTS)
+            raise invalid(
+                f"Invalid value: '{endpoint}'. Supported values are: {known}.", param="endpoint", code="invalid_value"
+            )
+        window_s = self._window_s(window)
+        metadata = checks.metadata(asked.get("metadata"))
+        life_s = checks.lifetime_s(asked.get("output_expires_after"), "output_expires_after")
+        await self._input(file_id, key)
+        now_s = core.now_s()
+        batch = await core.database.write(
+            lambda connection: batches.add(
+                connection,
+                id=core.new_id("batch_"),
+                tenant=key.tenant,
+                key_id=key.id,
+                endpoint=endpoint,
+                completion_window=window,
+                input_file_id=file_id,
+                metadata=metadata,
+                output_expires_after_s=life_s,
+                created_s=now_s,
+                expires_s=now_s + window_s,
+            )
+        )
+        return json_response(batch_object(batch))
+
+    def _window_s(self, window: str) -> float:
+        seconds = parse_duration_s(window)
+        if not seconds:
+            raise invalid(
+                f"Invalid value: '{window}'. Write a duration such as '24h', '90m' or '2d'.",
+                param="completion_window",
+                code="invalid_value",
+            )
+        longest = self._core.settings.limits.longest_window
+        if seconds > duration_s(longest):
+            raise invalid(
+                f"Invalid value: '{window}'. The longest window is '{longest}'.",
+                param="completion_window",
+                code="invalid_value",
+            )
+        return seconds
+
+    async def _input(self, file_id: str, key: Key) -> File:
+        now_s = self._core.now_s()
+        file = await self._core.database.read(
+            lambda connection: files.get(connection, key.tenant, file_id, now_s=now_s)
+        )
+        if file is None:
+            raise invalid(f"Invalid value: no file '{file_id}' was found.", param="input_file_id", code="invalid_value")
+        if file.purpose != "batch":
+            raise invalid(
+                f"Invalid value: the purpose of '{file_id}' is '{file.purpose}', it must be 'batch'.",
+                param="input_file_id",
+                code="invalid_file_purpose",
+            )
+        return file
+
+    async def list(self, request: Request) -> Response:
+        """List batches, the newest first."""
+        key, asked = await caller(self._core, request), request.query_params
+        limit = checks.limit(asked.get("limit"), default=_DEFAULT_LISTED, most=_MOST_LISTED)
+        page = await self._core.database.read(
+            lambda connection: batches.pages(connection, key.tenant, after=asked.get("after"), limit=limit)
+        )
+        return json_response(list_object([batch_object(batch) for batch in page.items], has_more=page.has_more))
+
+    async def retrieve(self, request: Request) -> Response:
+        """Return a batch."""
+        return json_response(batch_object(await self._batch(request)))
+
+    async def cancel(self, request: Request) -> Response:
+        """Cancel a batch: what runs may end, and what is answered is kept."""
+        batch, now_s = await self._batch(request), self._core.now_s()
+        if batch.status != "cancelling":
+            await self._change(batch, lambda connection: batches.cancel(connection, batch.seq, now_s=now_s), "cancel")
+        return json_response(batch_object(await self._batch(request)))
+
+    async def pause(self, request: Request) -> Response:
+        """Begin no more requests of a batch until it is resumed; its window goes on."""
+        batch, now_s = await self._batch(request), self._core.now_s()
+        await self._change(batch, lambda connection: batches.pause(connection, batch.seq, paused_s=now_s), "pause")
+        return json_response(batch_object(await self._batch(request)))
+
+    async def resume(self, request: Request) -> Response:
+        """Go on with a paused batch."""
+        batch = await self._batch(request)
+        await self._change(batch, lambda connection: batches.pause(connection, batch.seq, paused_s=None), "resume")
+        return json_response(batch_object(await self._batch(request)))
+
+    async def _change(self, batch: Batch, change: Any, what: str) -> None:  # noqa: ANN401 - a transition
+        if not await self._core.database.write(change):
+            raise Problem(409, f"Cannot {what} a batch with status '{batch.status}'.")
+
+    async def _batch(self, request: Request) -> Batch:
+        key, batch_id = await caller(self._core, request), request.path_params["batch_id"]
+        batch = await self._core.database.read(lambda connection: batches.get(connection, key.tenant, batch_id))
+        if batch is None:
+            raise Problem(404, f"No batch found with id '{batch_id}'.", param="id")
+        return batch

@@ -1,0 +1,146 @@
+"""`/v1/files`: upload, list, retrieve, download, delete."""
+
+from collections.abc import AsyncIterator
+from typing import Final
+
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response, StreamingResponse
+from starlette.routing import Route
+
+from meritorder.gateway.core import Core
+from meritorder.gateway.routes.answering import caller, json_response
+from meritorder.gateway.store import files
+from meritorder.gateway.store.files import File
+from meritorder.gateway.wire import fields as checks
+from meritorder.gateway.wire.multipart import Form
+from meritorder.gateway.wire.objects import file_object, list_object
+from meritorder.gateway.wire.problems import Problem, invalid
+from meritorder.units import SECONDS_PER_DAY
+
+PURPOSES: Final = ("assistants", "batch", "fine-tune", "vision", "user_data", "evals")
+_MOST_LISTED: Final = 10_000
+_BATCH_FILE_KEPT_S: Final = 30 * SECONDS_PER_DAY
+
+
+class Files:
+    """The routes of files."""
+
+    def __init__(self, core: Core) -> None:
+        self._core = core
+
+    def routes(self) -> list[Route]:
+        """Return the routes."""
+        return [
+            Route("/v1/files", self.create, methods=["POST"]),
+            Route("/v1/files", self.list, methods=["GET"]),
+            Route("/v1/files/{file_id}", self.retrieve, methods=["GET"]),
+            Route("/v1/files/{file_id}", self.delete, methods=["DELETE"]),
+            Route("/v1/files/{file_id}/content", self.content, methods=["GET"]),
+        ]
+
+    async def create(self, request: Request) -> Response:
+        """Take a file."""
+        core, key = self._core, await caller(self._core, request)
+        form = Form(
+            content_type=request.headers.get("content-type", ""),
+            file_field="file",
+            most_bytes=core.settings.limits.file_bytes,
+        )
+        file_id = core.new_id("file-")
+        try:
+            size = await core.blobs.write(file_id, form.file(_body_of(request)))
+        except ClientDisconnect:
+            raise invalid("The upload broke off.") from None
+        try:
+            file = self._checked(form, file_id, size, key.tenant)
+        except Problem:
+            await core.blobs.remove(file_id)
+            raise
+        await core.database.write(lambda connection: files.add(connection, file))
+        return json_response(file_object(file))
+
+    def _checked(self, form: Form, file_id: str, size: int, tenant: str) -> File:
+        if form.filename is None:
+            raise invalid("Missing required parameter: 'file'.", param="file", code="missing_required_parameter")
+        purpose = checks.text(form.fields, "purpose")
+        if purpose not in PURPOSES:
+            known = ", ".join(f"'{each}'" for each in PURPOSES)
+            raise invalid(
+                f"Invalid value: '{purpose}'. Supported values are: {known}.", param="purpose", code="invalid_value"
+            )
+        asked = {
+            name: form.fields[f"expires_after[{name}]"]
+            for name in ("anchor", "seconds")
+            if f"expires_after[{name}]" in form.fields
+        }
+        life_s = checks.lifetime_s(asked or None, "expires_after")
+        if life_s is None and purpose == "batch":
+            life_s = _BATCH_FILE_KEPT_S
+        now_s = self._core.now_s()
+        return File(
+            id=file_id,
+            tenant=tenant,
+            filename=form.filename,
+            purpose=purpose,
+            bytes=size,
+            blob=file_id,
+            created_s=now_s,
+            expires_s=None if life_s is None else now_s + life_s,
+        )
+
+    async def list(self, request: Request) -> Response:
+        """List files, the newest first."""
+        key, asked = await caller(self._core, request), request.query_params
+        order = asked.get("order", "desc")
+        if order not in {"asc", "desc"}:
+            raise invalid(
+                f"Invalid value: '{order}'. Supported values are: 'asc' and 'desc'.",
+                param="order",
+                code="invalid_value",
+            )
+        limit = checks.limit(asked.get("limit"), default=_MOST_LISTED, most=_MOST_LISTED)
+        page = await self._core.database.read(
+            lambda connection: files.pages(
+                connection,
+                key.tenant,
+                after=asked.get("after"),
+                limit=limit,
+                ascending=order == "asc",
+                purpose=asked.get("purpose"),
+                now_s=self._core.now_s(),
+            )
+        )
+        return json_response(list_object([file_object(file) for file in page.items], has_more=page.has_more))
+
+    async def retrieve(self, request: Request) -> Response:
+        """Return what is known of a file."""
+        return json_response(file_object(await self._file(request)))
+
+    async def content(self, request: Request) -> Response:
+        """Return the bytes of a file."""
+        file = await self._file(request)
+        headers = {"content-length": str(file.bytes)}
+        return StreamingResponse(
+            self._core.blobs.read(file.blob), headers=headers, media_type="application/octet-stream"
+        )
+
+    async def delete(self, request: Request) -> Response:
+        """Delete a file."""
+        file, now_s = await self._file(request), self._core.now_s()
+        await self._core.database.write(lambda connection: files.remove(connection, file.tenant, file.id, now_s=now_s))
+        return json_response({"id": file.id, "object": "file", "deleted": True})
+
+    async def _file(self, request: Request) -> File:
+        key, file_id = await caller(self._core, request), request.path_params["file_id"]
+        now_s = self._core.now_s()
+        file = await self._core.database.read(
+            lambda connection: files.get(connection, key.tenant, file_id, now_s=now_s)
+        )
+        if file is None:
+            raise Problem(404, f"No such File object: {file_id}", param="id")
+        return file
+
+
+async def _body_of(request: Request) -> AsyncIterator[bytes]:
+    async for chunk in request.stream():
+        yield chunk

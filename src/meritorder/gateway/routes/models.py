@@ -1,0 +1,44 @@
+"""`/v1/models`: what can be called."""
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from meritorder.gateway.core import Core
+from meritorder.gateway.routes.answering import caller, json_response
+from meritorder.gateway.venues import Venues
+from meritorder.gateway.wire.problems import Problem
+
+_OWNER = "meritorder"
+
+
+class Models:
+    """The routes of models."""
+
+    def __init__(self, core: Core, venues: Venues, started_s: float) -> None:
+        self._core = core
+        self._venues = venues
+        self._started_s = started_s
+
+    def routes(self) -> list[Route]:
+        """Return the routes."""
+        return [
+            Route("/v1/models", self.list, methods=["GET"]),
+            Route("/v1/models/{model:path}", self.retrieve, methods=["GET"]),
+        ]
+
+    async def list(self, request: Request) -> Response:
+        """List the models."""
+        await caller(self._core, request)
+        return json_response({"object": "list", "data": [self._model(name) for name in sorted(self._venues.models())]})
+
+    async def retrieve(self, request: Request) -> Response:
+        """Return one model."""
+        await caller(self._core, request)
+        name = request.path_params["model"]
+        if name not in self._venues.models():
+            raise Problem(404, f"The model '{name}' does not exist", param="model", code="model_not_found")
+        return json_response(self._model(name))
+
+    def _model(self, name: str) -> dict[str, object]:
+        return {"id": name, "object": "model", "created": int(self._started_s), "owned_by": _OWNER}

@@ -1,0 +1,135 @@
+"""Builds the service from its settings, and runs it."""
+
+import fcntl
+import socket
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import IO
+
+import msgspec
+import uvicorn
+from sqlalchemy import make_url
+
+from meritorder.errors import ConfigError
+from meritorder.gateway import config, llamacpp
+from meritorder.gateway import venues as all_venues
+from meritorder.gateway.blobs import Blobs
+from meritorder.gateway.book import Book
+from meritorder.gateway.config import Settings, duration_s
+from meritorder.gateway.core import Core
+from meritorder.gateway.keyring import Keyring, new_id
+from meritorder.gateway.service import Service
+from meritorder.gateway.store import migrate
+from meritorder.gateway.store.database import Database
+
+
+class _Announcing(uvicorn.Server):
+    """A server that says where it listens, once it does."""
+
+    def __init__(self, config: uvicorn.Config, announce: Callable[[str], None]) -> None:
+        super().__init__(config)
+        self._announce = announce
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self.started:
+            host, port = self.servers[0].sockets[0].getsockname()[:2]
+            self._announce(f"http://{host}:{port}")
+
+
+def settings_of(path: Path | None, *, host: str | None, port: int | None) -> Settings:
+    """Read a configuration, or make the local one; what is given here counts more than the file.
+
+    Raises:
+        ConfigError: The file cannot be used.
+        MissingExtraError: The local engine is not installed.
+    """
+    settings = _local() if path is None else config.read(path)
+    server = msgspec.structs.replace(
+        settings.server,
+        host=settings.server.host if host is None else host,
+        port=settings.server.port if port is None else port,
+    )
+    return msgspec.structs.replace(settings, server=server)
+
+
+def _local() -> Settings:
+    engine = llamacpp.local_engine()
+    return config.local(llamacpp.MODEL, list(engine.argv), llamacpp.SEATS)
+
+
+def build(settings: Settings) -> Service:
+    """Return the service; its store is there and of this version.
+
+    Raises:
+        ConfigError: Something in the settings cannot be used.
+    """
+    database = Database(settings.store.url)
+    migrate.to_newest(database)
+    venues = all_venues.of(settings)
+    core = Core(
+        settings=settings,
+        database=database,
+        blobs=Blobs(settings.blobs_url),
+        keyring=Keyring(database, settings.server.require_keys, time.time),
+        book=Book(database),
+        me=new_id("gateway-"),
+        now_s=time.time,
+        new_id=new_id,
+        models=venues.models,
+    )
+    return Service(core, venues)
+
+
+def serve(settings: Settings, announce: Callable[[str], None]) -> None:
+    """Run the gateway until it is told to stop.
+
+    Args:
+        settings: The configuration.
+        announce: Told the address, once it is listened on.
+
+    Raises:
+        ConfigError: The settings cannot be used, or another gateway has the SQLite file.
+    """
+    lock = _lock(settings)
+    try:
+        service = build(settings)
+        config_of_server = uvicorn.Config(
+            service,
+            host=settings.server.host,
+            port=settings.server.port,
+            loop="uvloop",
+            http="httptools",
+            ws="none",
+            lifespan="on",
+            access_log=False,
+            log_level="warning",
+            proxy_headers=False,
+            server_header=False,
+            date_header=False,
+            timeout_graceful_shutdown=int(duration_s(settings.server.drain)),
+            backlog=4096,
+        )
+        _Announcing(config_of_server, announce).run()
+    finally:
+        if lock is not None:
+            lock.close()
+
+
+def _lock(settings: Settings) -> IO[str] | None:
+    """Take the SQLite file for this process alone: it is what makes its leases ours at the start."""
+    url = make_url(settings.store.url)
+    if url.get_backend_name() != "sqlite" or not url.database:
+        return None
+    path = Path(url.database + ".lock")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = path.open("w", encoding="utf-8")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        lock.close()
+        raise ConfigError(
+            "another gateway has it", where=settings.store.url, fix="stop that one, or use PostgreSQL to run several"
+        ) from None
+    return lock

@@ -1,0 +1,222 @@
+"""Batches and their states. Each function is one transition, and tells whether it took place.
+
+`validating → failed | in_progress → finalizing → completed`, `→ expired`, `→ cancelling → cancelled`.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from sqlalchemy import Connection, Row, delete, func, insert, or_, select, update
+
+from meritorder.gateway.store.pages import Page, page_of
+from meritorder.gateway.store.schema import ANSWERS, BATCHES, INSTANCES, REQUESTS
+
+ENDINGS: Final = {"completed": "completed_s", "expired": "expired_s", "cancelled": "cancelled_s"}
+FINAL: Final = ("failed", "completed", "expired", "cancelled")
+_ROWS_AT_A_TIME: Final = 5000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Batch:
+    """One batch, as stored."""
+
+    seq: int
+    id: str
+    tenant: str
+    key_id: str | None
+    endpoint: str
+    completion_window: str
+    input_file_id: str
+    output_file_id: str | None
+    error_file_id: str | None
+    status: str
+    ending: str | None
+    model: str | None
+    metadata: str | None
+    errors: str | None
+    output_expires_after_s: float | None
+    created_s: float
+    expires_s: float
+    in_progress_s: float | None
+    finalizing_s: float | None
+    completed_s: float | None
+    failed_s: float | None
+    expired_s: float | None
+    cancelling_s: float | None
+    cancelled_s: float | None
+    paused_s: float | None
+    total: int
+    done: int
+    failed: int
+    queued_tokens: int
+    input_tokens: int
+    cached_tokens: int
+    output_tokens: int
+    reasoning_tokens: int
+
+
+def add(connection: Connection, **fields: Any) -> Batch:  # noqa: ANN401 - columns of BATCHES
+    """Add a batch that is still to be read and checked."""
+    row = connection.execute(insert(BATCHES).values(status="validating", **fields).returning(*_COLUMNS)).one()
+    return batch_of(row)
+
+
+def get(connection: Connection, tenant: str, batch_id: str) -> Batch | None:
+    """Return a tenant's batch."""
+    row = connection.execute(select(*_COLUMNS).where(BATCHES.c.id == batch_id, BATCHES.c.tenant == tenant)).first()
+    return batch_of(row) if row else None
+
+
+def by_seq(connection: Connection, seq: int) -> Batch | None:
+    """Return a batch, whoever's it is."""
+    row = connection.execute(select(*_COLUMNS).where(BATCHES.c.seq == seq)).first()
+    return batch_of(row) if row else None
+
+
+def pages(connection: Connection, tenant: str, *, after: str | None, limit: int) -> Page[Batch]:
+    """List a tenant's batches, the newest first."""
+    query = select(*_COLUMNS).where(BATCHES.c.tenant == tenant)
+    page = page_of(connection, query, BATCHES, tenant, after=after, limit=limit)
+    return Page(items=[batch_of(row) for row in page.items], has_more=page.has_more)
+
+
+def take_over(connection: Connection, me: str, status: str, *, now_s: float) -> Batch | None:
+    """Make this gateway the one that reads (`validating`) or writes (`finalizing`) a batch; the oldest first."""
+    alive = select(INSTANCES.c.id).where(INSTANCES.c.alive_until_s >= now_s)
+    free = or_(BATCHES.c.owner.is_(None), BATCHES.c.owner.not_in(alive))
+    seq = connection.execute(
+        select(BATCHES.c.seq)
+        .where(BATCHES.c.status == status, free)
+        .order_by(BATCHES.c.seq)
+        .limit(1)
+        .with_for_update(skip_locked=True)
+    ).scalar()
+    if seq is None:
+        return None
+    row = connection.execute(update(BATCHES).where(BATCHES.c.seq == seq).values(owner=me).returning(*_COLUMNS)).one()
+    return batch_of(row)
+
+
+def let_go(connection: Connection, me: str, seq: int) -> None:
+    """Give back a batch that could not be read or written now."""
+    connection.execute(update(BATCHES).where(BATCHES.c.seq == seq, BATCHES.c.owner == me).values(owner=None))
+
+
+def begin(
+    connection: Connection, me: str, seq: int, *, total: int, tokens: int, model: str | None, now_s: float
+) -> bool:
+    """`validating → in_progress`: every line was read and is in order."""
+    return _move(
+        connection,
+        seq,
+        ("validating",),
+        me=me,
+        values={
+            "status": "in_progress",
+            "in_progress_s": now_s,
+            "total": total,
+            "queued_tokens": tokens,
+            "model": model,
+            "owner": None,
+        },
+    )
+
+
+def fail(connection: Connection, me: str, seq: int, *, errors: str, now_s: float) -> bool:
+    """`validating → failed`: the input cannot be used; `errors` says why, by line."""
+    values = {"status": "failed", "failed_s": now_s, "errors": errors, "owner": None}
+    return _move(connection, seq, ("validating",), me=me, values=values)
+
+
+def cancel(connection: Connection, seq: int, *, now_s: float) -> bool:
+    """`validating | in_progress → cancelling`: what runs may end, nothing more begins."""
+    return _move(
+        connection,
+        seq,
+        ("validating", "in_progress"),
+        values={"status": "cancelling", "cancelling_s": now_s, "owner": None},
+    )
+
+
+def finalize(connection: Connection, seq: int, *, ending: str, now_s: float) -> bool:
+    """`in_progress | cancelling → finalizing`: nothing runs any more; the files are to be written.
+
+    Requests that still run lose their lease, so that an answer which comes too late is not stored.
+    """
+    before = ("cancelling",) if ending == "cancelled" else ("in_progress", "cancelling", "validating")
+    values = {"status": "finalizing", "finalizing_s": now_s, "ending": ending, "owner": None}
+    if not _move(connection, seq, before, values=values):
+        return False
+    connection.execute(
+        update(REQUESTS).where(REQUESTS.c.batch_seq == seq, REQUESTS.c.state == "running").values(state="ended")
+    )
+    return True
+
+
+def conclude(
+    connection: Connection, me: str, batch: Batch, *, output: str | None, error: str | None, now_s: float
+) -> bool:
+    """`finalizing → completed | expired | cancelled`: the files are there."""
+    ending = batch.ending or "completed"
+    values = {
+        "status": ending,
+        ENDINGS[ending]: now_s,
+        "output_file_id": output,
+        "error_file_id": error,
+        "ending": None,
+        "owner": None,
+    }
+    return _move(connection, batch.seq, ("finalizing",), me=me, values=values)
+
+
+def pause(connection: Connection, seq: int, *, paused_s: float | None) -> bool:
+    """Hold a batch back, or let it go on (`paused_s` None)."""
+    return _move(connection, seq, ("validating", "in_progress"), values={"paused_s": paused_s})
+
+
+def opened(connection: Connection) -> list[Batch]:
+    """Return batches whose requests are, or may be, at work."""
+    rows = connection.execute(select(*_COLUMNS).where(BATCHES.c.status.in_(("in_progress", "cancelling"))))
+    return [batch_of(row) for row in rows]
+
+
+def running_in(connection: Connection, seq: int) -> int:
+    """Count the requests of a batch that run now."""
+    query = select(func.count()).where(REQUESTS.c.batch_seq == seq, REQUESTS.c.state == "running")
+    return connection.execute(query).scalar_one()
+
+
+def drop_some_rows(connection: Connection, seq: int) -> bool:
+    """Delete some requests of a batch and their answers; tell whether there were any."""
+    some = list(
+        connection.execute(select(REQUESTS.c.seq).where(REQUESTS.c.batch_seq == seq).limit(_ROWS_AT_A_TIME)).scalars()
+    )
+    if some:
+        connection.execute(delete(ANSWERS).where(ANSWERS.c.request_seq.in_(some)))
+        connection.execute(delete(REQUESTS).where(REQUESTS.c.seq.in_(some)))
+    return bool(some)
+
+
+def with_rows_to_drop(connection: Connection) -> list[int]:
+    """Return batches that are over, but whose requests are still there."""
+    there = select(REQUESTS.c.seq).where(REQUESTS.c.batch_seq == BATCHES.c.seq)
+    query = select(BATCHES.c.seq).where(BATCHES.c.status.in_(FINAL), there.exists())
+    return list(connection.execute(query).scalars())
+
+
+def batch_of(row: Row[Any]) -> Batch:
+    """Read a row."""
+    return Batch(**row._mapping)  # noqa: SLF001 - SQLAlchemy's public name for it
+
+
+def _move(
+    connection: Connection, seq: int, before: Sequence[str], *, values: dict[str, Any], me: str | None = None
+) -> bool:
+    change = update(BATCHES).where(BATCHES.c.seq == seq, BATCHES.c.status.in_(before)).values(**values)
+    if me is not None:
+        change = change.where(BATCHES.c.owner == me)
+    return connection.execute(change).rowcount == 1
+
+
+_COLUMNS: Final = tuple(BATCHES.c[name] for name in Batch.__dataclass_fields__)

@@ -1,0 +1,171 @@
+"""The database, off the event loop: one thread writes, a few read.
+
+Changes that wait when the writer comes round go into one transaction, each under a savepoint of its own: a change that
+fails undoes itself alone, and hundreds share one write to the disk.
+"""
+
+import asyncio
+import queue
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+from sqlalchemy import Connection, Engine, create_engine, event, make_url
+from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, OperationalError, SQLAlchemyError
+
+from meritorder.errors import ConfigError
+from meritorder.gateway.errors import StoreUnavailable
+
+T = TypeVar("T")
+Change = tuple[Callable[[Connection], Any], "Future[Any]"]
+
+_READERS: Final = 4
+_MOST_IN_ONE_COMMIT: Final = 512
+_BUSY_TIMEOUT_S: Final = 30.0
+
+
+class Database:
+    """SQLite or PostgreSQL by URL.
+
+    Args:
+        url: `sqlite:///path` or `postgresql://user@host/name`.
+    """
+
+    def __init__(self, url: str) -> None:
+        self.engine = _engine(url)
+        self.is_sqlite = self.engine.dialect.name == "sqlite"
+        self._changes: queue.SimpleQueue[Change | None] = queue.SimpleQueue()
+        self._readers = ThreadPoolExecutor(_READERS, thread_name_prefix="store-read")
+        self._writer = threading.Thread(target=self._write_all, name="store-write", daemon=True)
+        self._writer.start()
+
+    async def write(self, change: Callable[[Connection], T]) -> T:
+        """Make a change, durably.
+
+        Raises:
+            StoreUnavailable: The database cannot be reached or written; nothing was changed.
+        """
+        return await asyncio.wrap_future(self.submit(change))
+
+    def submit(self, change: Callable[[Connection], T]) -> "Future[T]":
+        """Hand a change to the writer, from any thread."""
+        outcome: Future[T] = Future()
+        self._changes.put((change, outcome))
+        return outcome
+
+    async def read(self, query: Callable[[Connection], T]) -> T:
+        """Ask something of what is committed.
+
+        Raises:
+            StoreUnavailable: The database cannot be reached.
+        """
+        return await asyncio.get_running_loop().run_in_executor(self._readers, self.read_now, query)
+
+    def read_now(self, query: Callable[[Connection], T]) -> T:
+        """Ask from a thread that may wait."""
+        try:
+            with self.engine.connect() as connection:
+                return query(connection)
+        except (DBAPIError, OSError) as error:
+            raise StoreUnavailable(_why(error)) from error
+
+    def close(self) -> None:
+        """Commit what was handed in, and close."""
+        self._changes.put(None)
+        self._writer.join()
+        self._readers.shutdown()
+        self.engine.dispose()
+
+    def _write_all(self) -> None:
+        while True:
+            first = self._changes.get()
+            if first is None:
+                return
+            group, ended = [first], False
+            while len(group) < _MOST_IN_ONE_COMMIT:
+                try:
+                    following = self._changes.get_nowait()
+                except queue.Empty:
+                    break
+                if following is None:
+                    ended = True
+                    break
+                group.append(following)
+            self._commit(group)
+            if ended:
+                return
+
+    def _commit(self, group: list[Change]) -> None:
+        # Whoever gave up before its turn wanted nothing changed; from here on nobody can give up.
+        group = [change for change in group if change[1].set_running_or_notify_cancel()]
+        outcomes: list[tuple[Future[Any], Any, BaseException | None]] = []
+        try:
+            with self.engine.connect() as connection, connection.begin():
+                for change, future in group:
+                    outcomes.append((future, *_attempt(connection, change)))
+        except (SQLAlchemyError, OSError) as error:
+            unavailable = StoreUnavailable(_why(error))
+            for _, future in group:
+                future.set_exception(unavailable)
+            return
+        for future, value, failure in outcomes:
+            if failure is not None:
+                future.set_exception(failure)
+            else:
+                future.set_result(value)
+
+
+def _attempt(connection: Connection, change: Callable[[Connection], Any]) -> tuple[Any, BaseException | None]:
+    savepoint = connection.begin_nested()
+    try:
+        value = change(connection)
+        savepoint.commit()
+    except Exception as error:
+        if isinstance(error, OperationalError):
+            raise
+        savepoint.rollback()
+        return None, error  # it belongs to who asked for the change
+    return value, None
+
+
+def _why(error: Exception) -> str:
+    said = str(getattr(error, "orig", None) or error).strip()
+    return said.splitlines()[0] if said else type(error).__name__
+
+
+def _engine(url: str) -> Engine:
+    try:
+        parsed = make_url(url)
+        kind = parsed.get_backend_name()
+    except (ArgumentError, NoSuchModuleError):
+        kind = None
+    if kind in {"postgresql", "postgres"}:
+        return create_engine(
+            parsed.set(drivername="postgresql+psycopg"), pool_pre_ping=True, pool_size=_READERS + 1, max_overflow=2
+        )
+    if kind != "sqlite":
+        raise ConfigError(
+            "not the URL of a store", where="store.url", fix="write sqlite:///FILE or postgresql://USER@HOST/NAME"
+        )
+    if not parsed.database or parsed.database == ":memory:":
+        raise ConfigError("names no file", where="store.url", fix="write sqlite:///FILE: what waits must be kept")
+    Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
+    engine = create_engine(
+        parsed, connect_args={"check_same_thread": False, "timeout": _BUSY_TIMEOUT_S}, pool_size=_READERS + 1
+    )
+    event.listen(engine, "connect", _prepare_sqlite)
+    event.listen(engine, "begin", _begin_sqlite)
+    return engine
+
+
+def _prepare_sqlite(connection: Any, _record: object) -> None:  # noqa: ANN401 - the driver's
+    connection.isolation_level = None  # transactions are begun by _begin_sqlite
+    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "cache_size=-32768"):
+        connection.execute(f"PRAGMA {pragma}")
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    writer = threading.current_thread().name == "store-write"
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if writer else "BEGIN")

@@ -1,0 +1,111 @@
+"""Files: what is known of each; their bytes are blobs."""
+
+from dataclasses import dataclass
+from typing import Final
+
+from sqlalchemy import Connection, Row, delete, insert, select, update
+
+from meritorder.gateway.store.pages import Page, page_of
+from meritorder.gateway.store.schema import BATCHES, FILES
+
+_READS_ITS_INPUT: Final = ("validating", "in_progress", "cancelling", "finalizing")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class File:
+    """One file."""
+
+    id: str
+    tenant: str
+    filename: str
+    purpose: str
+    bytes: int
+    blob: str
+    created_s: float
+    expires_s: float | None = None
+
+
+def add(connection: Connection, file: File) -> None:
+    """Add a file."""
+    connection.execute(
+        insert(FILES).values(
+            id=file.id,
+            tenant=file.tenant,
+            filename=file.filename,
+            purpose=file.purpose,
+            bytes=file.bytes,
+            blob=file.blob,
+            created_s=file.created_s,
+            expires_s=file.expires_s,
+        )
+    )
+
+
+def get(connection: Connection, tenant: str, file_id: str, *, now_s: float) -> File | None:
+    """Return a tenant's file; None if there is none, or it is over."""
+    row = connection.execute(
+        select(FILES).where(FILES.c.id == file_id, FILES.c.tenant == tenant, FILES.c.deleted_s.is_(None))
+    ).first()
+    if row is None or (row.expires_s is not None and row.expires_s <= now_s):
+        return None
+    return _file(row)
+
+
+def blob_of(connection: Connection, file_id: str) -> str | None:
+    """Return where the bytes of a file are, also while a deleted one is still read by a batch."""
+    return connection.execute(select(FILES.c.blob).where(FILES.c.id == file_id)).scalar()
+
+
+def blob_of_batch(connection: Connection, batch_seq: int) -> str | None:
+    """Return where the input of a batch is."""
+    query = select(FILES.c.blob).join(BATCHES, BATCHES.c.input_file_id == FILES.c.id).where(BATCHES.c.seq == batch_seq)
+    return connection.execute(query).scalar()
+
+
+def pages(
+    connection: Connection,
+    tenant: str,
+    *,
+    after: str | None,
+    limit: int,
+    ascending: bool,
+    purpose: str | None,
+    now_s: float,
+) -> Page[File]:
+    """List a tenant's files, the newest first unless they are to ascend."""
+    query = select(FILES).where(
+        FILES.c.tenant == tenant,
+        FILES.c.deleted_s.is_(None),
+        (FILES.c.expires_s.is_(None)) | (FILES.c.expires_s > now_s),
+    )
+    if purpose is not None:
+        query = query.where(FILES.c.purpose == purpose)
+    page = page_of(connection, query, FILES, tenant, after=after, limit=limit, ascending=ascending)
+    return Page(items=[_file(row) for row in page.items], has_more=page.has_more)
+
+
+def remove(connection: Connection, tenant: str, file_id: str, *, now_s: float) -> bool:
+    """Delete a tenant's file; its blob goes when nothing reads it any more."""
+    changed = connection.execute(
+        update(FILES)
+        .where(FILES.c.id == file_id, FILES.c.tenant == tenant, FILES.c.deleted_s.is_(None))
+        .values(deleted_s=now_s)
+    )
+    return changed.rowcount == 1
+
+
+def over(connection: Connection, *, now_s: float, limit: int = 100) -> list[File]:
+    """Return files that are deleted or expired, and that no batch reads any more."""
+    reading = select(BATCHES.c.seq).where(BATCHES.c.input_file_id == FILES.c.id, BATCHES.c.status.in_(_READS_ITS_INPUT))
+    query = select(FILES).where((FILES.c.deleted_s.is_not(None)) | (FILES.c.expires_s <= now_s), ~reading.exists())
+    return [_file(row) for row in connection.execute(query.limit(limit))]
+
+
+def forget(connection: Connection, file_id: str) -> None:
+    """Drop the row of a file whose blob is gone."""
+    connection.execute(delete(FILES).where(FILES.c.id == file_id))
+
+
+def _file(row: Row[tuple[object, ...]]) -> File:
+    known = row._mapping  # noqa: SLF001 - SQLAlchemy's public name for it
+    return File(**{name: known[name] for name in File.__dataclass_fields__})

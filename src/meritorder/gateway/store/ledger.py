@@ -1,0 +1,83 @@
+"""The ledger: one row for each request that was answered, or refused, or thrown away. It is a trace."""
+
+from collections.abc import Iterator, Sequence
+from decimal import Decimal
+from typing import Any, Final
+
+import msgspec
+from sqlalchemy import Connection, func, select
+
+from meritorder.gateway.store.schema import LEDGER
+
+_ROWS_AT_A_TIME: Final = 10_000
+
+
+class Entry(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """One row. Times are epoch seconds; `lost_tokens` were made and thrown away when real time wanted the seat."""
+
+    request_id: str
+    arrived_s: float
+    started_s: float | None
+    ended_s: float
+    ttft_s: float | None
+    lane: str
+    tenant: str
+    key_id: str | None
+    model: str
+    endpoint: str
+    venue: str | None
+    batch_id: str | None = None
+    workload: str | None = None
+    deadline_s: float | None = None
+    status_code: int | None
+    input_tokens: int
+    cached_tokens: int = 0
+    output_tokens: int
+    lost_tokens: int = 0
+    counted: bool
+    cost_picousd: int | None = None
+
+
+_NAMES: Final = Entry.__struct_fields__
+
+
+def add(connection: Connection, entries: Sequence[Entry]) -> None:
+    """Write rows."""
+    # Every request has one: they go to the driver as they are.
+    mark = "?" if connection.dialect.paramstyle == "qmark" else "%s"
+    sql = f"INSERT INTO ledger ({', '.join(_NAMES)}) VALUES ({', '.join([mark] * len(_NAMES))})"  # noqa: S608 - ours
+    connection.exec_driver_sql(sql, [msgspec.structs.astuple(entry) for entry in entries])
+
+
+def rows(connection: Connection) -> Iterator[dict[str, Any]]:
+    """Yield the ledger in the order in which it was written."""
+    last = 0
+    while True:
+        some = connection.execute(
+            select(LEDGER).where(LEDGER.c.seq > last).order_by(LEDGER.c.seq).limit(_ROWS_AT_A_TIME)
+        )
+        count = 0
+        for row in some:
+            count += 1
+            last = row.seq
+            yield {name: row._mapping[name] for name in _NAMES}  # noqa: SLF001 - SQLAlchemy's public name for it
+        if count == 0:
+            return
+
+
+def totals(connection: Connection) -> list[dict[str, Any]]:
+    """Return requests, tokens and cost by lane, model and venue."""
+    by = (LEDGER.c.lane, LEDGER.c.model, LEDGER.c.venue)
+    query = select(
+        *by,
+        func.count().label("requests"),
+        func.sum(LEDGER.c.input_tokens).label("input_tokens"),
+        func.sum(LEDGER.c.output_tokens).label("output_tokens"),
+        func.sum(LEDGER.c.lost_tokens).label("lost_tokens"),
+        func.sum(LEDGER.c.cost_picousd).label("cost_picousd"),
+    ).group_by(*by)
+    # PostgreSQL sums big integers as decimals.
+    return [
+        {name: int(value) if isinstance(value, Decimal) else value for name, value in row._mapping.items()}  # noqa: SLF001
+        for row in connection.execute(query.order_by(*by))
+    ]

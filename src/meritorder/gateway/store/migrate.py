@@ -1,0 +1,50 @@
+"""Brings a store to the newest version."""
+
+from pathlib import Path
+from typing import Final
+
+from alembic import command
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from alembic.util import CommandError
+from sqlalchemy.exc import DBAPIError
+
+from meritorder.errors import ConfigError
+from meritorder.gateway.store.database import Database
+
+_FOLDER: Final = Path(__file__).parent / "migrations"
+# Any number that others do not use: several gateways may start at once.
+_LOCK: Final = 0x6D65726974
+
+
+def to_newest(database: Database) -> None:
+    """Create or alter the tables, as far as they are not there.
+
+    Raises:
+        ConfigError: The store cannot be reached, or a newer Meritorder has altered it.
+    """
+    config = Config()
+    config.set_main_option("script_location", str(_FOLDER))
+    try:
+        with database.engine.connect() as connection, connection.begin():
+            if not database.is_sqlite:
+                connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_LOCK})")
+            if MigrationContext.configure(connection).get_current_revision() != _newest(config):
+                config.attributes["connection"] = connection
+                command.upgrade(config, "head")
+    except CommandError as error:
+        raise ConfigError(
+            f"the store is of another version: {error}", where="store.url", fix="upgrade meritorder"
+        ) from error
+    except DBAPIError as error:
+        said = str(error.orig).strip().splitlines()
+        raise ConfigError(
+            f"cannot be used: {said[0] if said else 'no reason given'}",
+            where="store.url",
+            fix="is the database there, and may it be written?",
+        ) from error
+
+
+def _newest(config: Config) -> str | None:
+    return ScriptDirectory.from_config(config).get_current_head()

@@ -1,0 +1,44 @@
+"""Lists by cursor, as OpenAI's: `after` is the last id that was seen."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+from sqlalchemy import Connection, Select, Table, select
+
+from meritorder.gateway.wire.problems import invalid
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Page(Generic[T]):
+    """A part of a list, and whether there is more."""
+
+    items: Sequence[T]
+    has_more: bool
+
+
+def page_of(
+    connection: Connection,
+    query: Select[Any],
+    table: Table,
+    tenant: str,
+    *,
+    after: str | None,
+    limit: int,
+    ascending: bool = False,
+) -> Page[Any]:
+    """Return the rows of a query that come after one of the tenant's.
+
+    Raises:
+        Problem: Nothing of the tenant's has the id `after`.
+    """
+    seq = table.c.seq
+    if after is not None:
+        cursor = connection.execute(select(seq).where(table.c.id == after, table.c.tenant == tenant)).scalar()
+        if cursor is None:
+            raise invalid(f"No such object: {after!r}.", param="after")
+        query = query.where(seq > cursor if ascending else seq < cursor)
+    rows = connection.execute(query.order_by(seq if ascending else seq.desc()).limit(limit + 1)).all()
+    return Page(items=rows[:limit], has_more=len(rows) > limit)

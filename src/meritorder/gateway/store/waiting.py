@@ -1,0 +1,369 @@
+"""Requests that wait: claimed under a lease, answered once, given back if whoever claimed them died."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import msgspec
+from sqlalchemy import Connection, Select, case, delete, func, insert, or_, select, update
+
+from meritorder.gateway.store.schema import ANSWERS, BATCHES, INSTANCES, REQUESTS
+
+_AT_WORK: Final = ("in_progress", "cancelling")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claimed:
+    """A request that this gateway may run, until its lease is over."""
+
+    seq: int
+    batch_seq: int | None
+    line: int
+    id: str | None
+    tenant: str
+    key_id: str | None
+    custom_id: str | None
+    endpoint: str
+    model: str
+    body_at: int | None
+    body_bytes: int
+    body: bytes | None
+    input_tokens: int
+    output_tokens: int
+    arrived_s: float
+    deadline_s: float
+    attempt: int
+    faults: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Waiting:
+    """Requests that share a claim on the next seat: one batch, or one call of its own.
+
+    Args:
+        batch_seq: The batch; None for a call of its own.
+        seq: The call; 0 for a batch.
+        tenant: Whose.
+        model: What they ask for.
+        deadline_s: When they must be done.
+        tokens: Estimated tokens still to be made.
+        count: Requests.
+    """
+
+    batch_seq: int | None
+    seq: int
+    tenant: str
+    model: str
+    deadline_s: float
+    tokens: int
+    count: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """What became of a request.
+
+    Args:
+        request_id: Ours, unique to this answer.
+        status_code: The venue's HTTP status; None if there was no answer.
+        body: The venue's answer.
+        error_code: Why there was none.
+        error_message: The same for a person.
+        venue: Who answered.
+        input_tokens: As counted by the venue.
+        cached_tokens: Of these, read from a cache.
+        output_tokens: As counted by the venue.
+        reasoning_tokens: Of these, thought and not said.
+    """
+
+    request_id: str
+    status_code: int | None
+    body: bytes | None = None
+    error_code: str | None = None
+    error_message: str | None = None
+    venue: str | None = None
+    input_tokens: int = 0
+    cached_tokens: int = 0
+    output_tokens: int = 0
+    reasoning_tokens: int = 0
+
+    @property
+    def succeeded(self) -> bool:
+        """Whether it belongs into the output file; else into the error file."""
+        return self.status_code is not None and 200 <= self.status_code < 300
+
+    def error(self) -> bytes:
+        """Return the error object of a request without an answer."""
+        error = {"message": self.error_message, "type": "server_error", "param": None, "code": self.error_code}
+        return msgspec.json.encode({"error": error})
+
+
+def add(connection: Connection, rows: Sequence[dict[str, Any]]) -> None:
+    """Add requests, queued."""
+    connection.execute(insert(REQUESTS), rows)
+
+
+def add_alone(connection: Connection, **fields: Any) -> int:  # noqa: ANN401 - columns of REQUESTS
+    """Add a call of its own, queued; return its key."""
+    added = insert(REQUESTS).values(state="queued", **fields).returning(REQUESTS.c.seq)
+    return int(connection.execute(added).scalar_one())
+
+
+def open_work(connection: Connection, *, now_s: float, limit: int = 200) -> list[Waiting]:
+    """Return what may be released now: batches in progress, and calls of their own, the most urgent first."""
+    queued = select(REQUESTS.c.seq).where(
+        REQUESTS.c.batch_seq == BATCHES.c.seq, REQUESTS.c.state == "queued", REQUESTS.c.not_before_s <= now_s
+    )
+    batches = connection.execute(
+        select(
+            BATCHES.c.seq,
+            BATCHES.c.tenant,
+            BATCHES.c.model,
+            BATCHES.c.expires_s,
+            BATCHES.c.queued_tokens,
+            (BATCHES.c.total - BATCHES.c.done - BATCHES.c.failed).label("count_"),
+        )
+        .where(BATCHES.c.status == "in_progress", BATCHES.c.paused_s.is_(None), queued.exists())
+        .order_by(BATCHES.c.expires_s)
+        .limit(limit)
+    )
+    alone = connection.execute(
+        select(
+            REQUESTS.c.seq,
+            REQUESTS.c.tenant,
+            REQUESTS.c.model,
+            REQUESTS.c.deadline_s,
+            (REQUESTS.c.input_tokens + REQUESTS.c.output_tokens).label("tokens"),
+        )
+        .where(REQUESTS.c.batch_seq.is_(None), REQUESTS.c.state == "queued", REQUESTS.c.not_before_s <= now_s)
+        .order_by(REQUESTS.c.deadline_s)
+        .limit(limit)
+    )
+    found = [
+        Waiting(
+            batch_seq=row.seq,
+            seq=0,
+            tenant=row.tenant,
+            model=row.model,
+            deadline_s=row.expires_s,
+            tokens=row.queued_tokens,
+            count=row.count_,
+        )
+        for row in batches
+    ]
+    found += [
+        Waiting(
+            batch_seq=None,
+            seq=row.seq,
+            tenant=row.tenant,
+            model=row.model,
+            deadline_s=row.deadline_s,
+            tokens=row.tokens,
+            count=1,
+        )
+        for row in alone
+    ]
+    return found
+
+
+def claim(connection: Connection, me: str, work: Waiting, *, limit: int, now_s: float) -> list[Claimed]:
+    """`queued → running`: take some requests, those that begin alike together."""
+    if work.batch_seq is None:
+        which = select(REQUESTS.c.seq).where(REQUESTS.c.seq == work.seq, REQUESTS.c.state == "queued")
+    else:
+        which = (
+            select(REQUESTS.c.seq)
+            .where(
+                REQUESTS.c.batch_seq == work.batch_seq,
+                REQUESTS.c.state == "queued",
+                REQUESTS.c.not_before_s <= now_s,
+                _in_progress(work.batch_seq),
+            )
+            .order_by(REQUESTS.c.prefix, REQUESTS.c.seq)
+            .limit(limit)
+        )
+    taken = list(connection.execute(which.with_for_update(skip_locked=True)).scalars())
+    if not taken:
+        return []
+    changed = (
+        update(REQUESTS)
+        .where(REQUESTS.c.seq.in_(taken), REQUESTS.c.state == "queued")
+        .values(state="running", owner=me, attempt=REQUESTS.c.attempt + 1)
+        .returning(*_COLUMNS)
+    )
+    return [Claimed(**row._mapping) for row in connection.execute(changed)]  # noqa: SLF001 - SQLAlchemy's public name
+
+
+def answer(connection: Connection, me: str, request: Claimed, given: Answer, *, now_s: float) -> bool:
+    """`running → done | failed`: store the answer, once, if the lease still holds."""
+    state = "done" if given.succeeded else "failed"
+    if not _leave_running(connection, me, request, {"state": state, "owner": None}):
+        return False
+    connection.execute(
+        insert(ANSWERS).values(
+            request_seq=request.seq,
+            request_id=given.request_id,
+            status_code=given.status_code,
+            body=given.body,
+            error_code=given.error_code,
+            error_message=given.error_message,
+            venue=given.venue,
+            answered_s=now_s,
+        )
+    )
+    if request.batch_seq is not None:
+        _count(connection, request, given, now_s=now_s)
+    return True
+
+
+def release(connection: Connection, me: str, request: Claimed, *, not_before_s: float, fault: bool) -> bool:
+    """`running → queued`: give a request back, unanswered."""
+    values = {
+        "state": "queued",
+        "owner": None,
+        "not_before_s": not_before_s,
+        "faults": REQUESTS.c.faults + (1 if fault else 0),
+    }
+    return _leave_running(connection, me, request, values)
+
+
+def end(connection: Connection, seq: int) -> bool:
+    """`queued | running → ended`: nobody wants the answer of this call any more."""
+    changed = update(REQUESTS).where(REQUESTS.c.seq == seq, REQUESTS.c.state.in_(("queued", "running")))
+    return connection.execute(changed.values(state="ended", owner=None)).rowcount == 1
+
+
+def drop(connection: Connection, seq: int) -> None:
+    """Delete a call of its own and its answer."""
+    connection.execute(delete(ANSWERS).where(ANSWERS.c.request_seq == seq))
+    connection.execute(delete(REQUESTS).where(REQUESTS.c.seq == seq, REQUESTS.c.batch_seq.is_(None)))
+
+
+def drop_unheld(connection: Connection, *, now_s: float) -> None:
+    """Delete calls whose client waited at a gateway that is no longer alive."""
+    alive = select(INSTANCES.c.id).where(INSTANCES.c.alive_until_s >= now_s)
+    lost = select(REQUESTS.c.seq).where(REQUESTS.c.holder.is_not(None), REQUESTS.c.holder.not_in(alive))
+    for seq in list(connection.execute(lost).scalars()):
+        drop(connection, seq)
+
+
+def return_lost(connection: Connection, *, now_s: float) -> int:
+    """`running → queued` for whatever was claimed by a gateway that is no longer alive."""
+    alive = select(INSTANCES.c.id).where(INSTANCES.c.alive_until_s >= now_s)
+    lost = update(REQUESTS).where(
+        REQUESTS.c.state == "running", or_(REQUESTS.c.owner.is_(None), REQUESTS.c.owner.not_in(alive))
+    )
+    return connection.execute(lost.values(state="queued", owner=None)).rowcount
+
+
+def mine(connection: Connection, me: str) -> set[int]:
+    """Return the requests on which this gateway has a lease."""
+    query = select(REQUESTS.c.seq).where(REQUESTS.c.state == "running", REQUESTS.c.owner == me)
+    return set(connection.execute(query).scalars())
+
+
+def late_alone(connection: Connection, *, now_s: float) -> list[int]:
+    """Return calls of their own that still wait after their deadline."""
+    query = select(REQUESTS.c.seq).where(
+        REQUESTS.c.batch_seq.is_(None), REQUESTS.c.state == "queued", REQUESTS.c.deadline_s <= now_s
+    )
+    return list(connection.execute(query).scalars())
+
+
+def answers_of(connection: Connection, batch_seq: int, *, after_line: int, limit: int) -> list[Any]:
+    """Return requests of a batch with their answers, by line; those without an answer have nulls."""
+    query: Select[Any] = (
+        select(
+            REQUESTS.c.line,
+            REQUESTS.c.custom_id,
+            REQUESTS.c.state,
+            ANSWERS.c.request_id,
+            ANSWERS.c.status_code,
+            ANSWERS.c.body,
+            ANSWERS.c.error_code,
+            ANSWERS.c.error_message,
+        )
+        .select_from(REQUESTS.outerjoin(ANSWERS, ANSWERS.c.request_seq == REQUESTS.c.seq))
+        .where(REQUESTS.c.batch_seq == batch_seq, REQUESTS.c.line > after_line)
+        .order_by(REQUESTS.c.line)
+        .limit(limit)
+    )
+    return list(connection.execute(query))
+
+
+def is_running(connection: Connection, seq: int) -> bool:
+    """Tell whether a request runs now."""
+    return connection.execute(select(REQUESTS.c.state).where(REQUESTS.c.seq == seq)).scalar() == "running"
+
+
+def answer_of(connection: Connection, seq: int) -> Answer | None:
+    """Return the answer of a call of its own, if it is there."""
+    row = connection.execute(select(ANSWERS).where(ANSWERS.c.request_seq == seq)).first()
+    if row is None:
+        return None
+    return Answer(
+        request_id=row.request_id,
+        status_code=row.status_code,
+        body=row.body,
+        error_code=row.error_code,
+        error_message=row.error_message,
+        venue=row.venue,
+    )
+
+
+def queued_by_model(connection: Connection) -> dict[str, int]:
+    """Count what waits, by model."""
+    query = select(REQUESTS.c.model, func.count()).where(REQUESTS.c.state == "queued").group_by(REQUESTS.c.model)
+    return {row[0]: int(row[1]) for row in connection.execute(query)}
+
+
+def _in_progress(batch_seq: int) -> Any:  # noqa: ANN401 - a condition
+    open_batch = select(BATCHES.c.seq).where(
+        BATCHES.c.seq == batch_seq, BATCHES.c.status == "in_progress", BATCHES.c.paused_s.is_(None)
+    )
+    return open_batch.exists()
+
+
+def _leave_running(connection: Connection, me: str, request: Claimed, values: dict[str, Any]) -> bool:
+    leased = (
+        REQUESTS.c.seq == request.seq,
+        REQUESTS.c.state == "running",
+        REQUESTS.c.owner == me,
+        REQUESTS.c.attempt == request.attempt,
+    )
+    return connection.execute(update(REQUESTS).where(*leased).values(**values)).rowcount == 1
+
+
+def _count(connection: Connection, request: Claimed, given: Answer, *, now_s: float) -> None:
+    """Count an answer in its batch; the last one makes it `finalizing`."""
+    ok = given.succeeded
+    connection.execute(
+        update(BATCHES)
+        .where(BATCHES.c.seq == request.batch_seq)
+        .values(
+            done=BATCHES.c.done + (1 if ok else 0),
+            failed=BATCHES.c.failed + (0 if ok else 1),
+            queued_tokens=BATCHES.c.queued_tokens - (request.input_tokens + request.output_tokens),
+            input_tokens=BATCHES.c.input_tokens + given.input_tokens,
+            cached_tokens=BATCHES.c.cached_tokens + given.cached_tokens,
+            output_tokens=BATCHES.c.output_tokens + given.output_tokens,
+            reasoning_tokens=BATCHES.c.reasoning_tokens + given.reasoning_tokens,
+        )
+    )
+    connection.execute(
+        update(BATCHES)
+        .where(
+            BATCHES.c.seq == request.batch_seq,
+            BATCHES.c.status.in_(_AT_WORK),
+            BATCHES.c.done + BATCHES.c.failed >= BATCHES.c.total,
+        )
+        .values(
+            status="finalizing",
+            finalizing_s=now_s,
+            ending=case((BATCHES.c.status == "cancelling", "cancelled"), else_="completed"),
+            owner=None,
+        )
+    )
+
+
+_COLUMNS: Final = tuple(REQUESTS.c[name] for name in Claimed.__dataclass_fields__)

@@ -1,0 +1,220 @@
+"""A chat request in the form of Anthropic's Messages API."""
+
+from typing import Any, Final
+
+import msgspec
+
+from meritorder.gateway.upstreams.fields import Fields, Json, data_url, without_none
+
+_SYSTEM: Final = frozenset({"system", "developer"})
+_EFFORTS: Final = frozenset({"low", "medium", "high", "xhigh"})
+
+
+def messages_of(body: Json, *, venue: str, max_tokens: int) -> Json:
+    """Return a chat request in Anthropic's form, without model and stream.
+
+    Args:
+        body: In OpenAI's form.
+        venue: Name of the venue, for errors.
+        max_tokens: Where the request sets no limit.
+
+    Raises:
+        NotCarried: A field has no equal there.
+    """
+    fields = Fields(body, venue=venue)
+    for name in ("model", "stream", "stream_options"):
+        fields.take(name)
+    system, messages = _messages(fields.each("messages"))
+    limit, older_limit = fields.take("max_completion_tokens"), fields.take("max_tokens")
+    stop = fields.take("stop")
+    user = fields.take("user")
+    request = without_none(
+        {
+            "max_tokens": limit or older_limit or max_tokens,
+            "system": system or None,
+            "messages": messages,
+            "temperature": _temperature(fields),
+            "top_p": fields.take("top_p"),
+            "top_k": fields.take("top_k"),
+            "stop_sequences": [stop] if isinstance(stop, str) else stop,
+            "metadata": {"user_id": user} if user else None,
+            "output_config": _output_config(fields) or None,
+            "tools": [_tool(tool) for tool in fields.each("tools")] or None,
+            "tool_choice": _tool_choice(fields),
+        }
+    )
+    fields.done()
+    return request
+
+
+def _temperature(fields: Fields) -> float | None:
+    temperature = fields.number("temperature")
+    if temperature is not None and temperature > 1:
+        raise fields.refuse("temperature", "is above 1, the highest there")
+    return temperature
+
+
+def _output_config(fields: Fields) -> Json:
+    config: Json = {}
+    effort = fields.take("reasoning_effort")
+    if effort is not None:
+        if effort not in _EFFORTS:
+            raise fields.refuse("reasoning_effort", f"{effort!r} has no equal in its API")
+        config["effort"] = effort
+    form = fields.take("response_format")
+    if form is None or form == {"type": "text"}:
+        return config
+    if not isinstance(form, dict) or form.get("type") != "json_schema":
+        raise fields.refuse("response_format", "must be a json_schema there")
+    schema = form.get("json_schema", {}).get("schema")
+    if schema is None:
+        raise fields.refuse("response_format.json_schema.schema", "is missing")
+    config["format"] = {"type": "json_schema", "schema": schema}
+    return config
+
+
+def _tool(tool: Fields) -> Json:
+    function = tool.function()
+    made = without_none(
+        {
+            "name": function.text("name"),
+            "description": function.take("description"),
+            "input_schema": function.take("parameters") or {"type": "object", "properties": {}},
+            "strict": function.take("strict"),
+        }
+    )
+    function.done()
+    tool.done()
+    return made
+
+
+def _tool_choice(fields: Fields) -> Json | None:
+    choice, parallel = fields.take("tool_choice"), fields.take("parallel_tool_calls")
+    made: Json | None
+    match choice:
+        case None:
+            made = {"type": "auto"} if parallel is False else None
+        case "auto" | "none":
+            made = {"type": choice}
+        case "required":
+            made = {"type": "any"}
+        case {"type": "function", "function": {"name": str(name)}}:
+            made = {"type": "tool", "name": name}
+        case _:
+            raise fields.refuse("tool_choice")
+    if made is not None and parallel is False and made["type"] != "none":
+        made["disable_parallel_tool_use"] = True
+    return made
+
+
+def _messages(found: list[Fields]) -> tuple[list[Json], list[Json]]:
+    """Return the system prompt, which is what the system says before anybody else, and the other messages."""
+    system: list[Json] = []
+    messages: list[Json] = []
+    for message in found:
+        role = message.text("role")
+        if role in _SYSTEM and not messages:
+            system += _texts(message)
+        elif role in _SYSTEM:
+            messages.append({"role": "system", "content": _texts(message)})
+        elif role == "user":
+            messages.append({"role": "user", "content": _user_content(message)})
+        elif role == "assistant":
+            messages.append({"role": "assistant", "content": _assistant_content(message)})
+        elif role == "tool":
+            _add_tool_result(messages, message)
+        else:
+            raise message.refuse("role", f"{role!r} has no equal in its API")
+        message.done()
+    return system, messages
+
+
+def _texts(message: Fields) -> list[Json]:
+    """Return the content of a message that may hold text alone."""
+    return [_text(part) for part in message.parts("content")]
+
+
+def _text(part: Fields) -> Json:
+    kind = part.text("type")
+    if kind != "text":
+        raise part.refuse("type", f"{kind!r} has no equal in its API here")
+    made = {"type": "text", "text": part.text("text")}
+    part.done()
+    return made
+
+
+def _user_content(message: Fields) -> list[Json]:
+    return [_user_part(part) for part in message.parts("content")]
+
+
+def _user_part(part: Fields) -> Json:
+    kind = part.peek("type")
+    if kind == "image_url":
+        part.take("type")
+        image = part.inside("image_url")
+        source = _image_source(image.text("url"))
+        if image.take("detail") not in {None, "auto"}:
+            raise image.refuse("detail")
+        image.done()
+        part.done()
+        return {"type": "image", "source": source}
+    if kind == "file":
+        part.take("type")
+        file = part.inside("file")
+        found = data_url(file.text("file_data"))
+        if found is None or found[0] != "application/pdf":
+            raise file.refuse("file_data", "must be a PDF as a data URL")
+        document = {
+            "type": "document",
+            "source": {"type": "base64", "media_type": found[0], "data": found[1]},
+            "title": file.take("filename"),
+        }
+        file.done()
+        part.done()
+        return without_none(document)
+    return _text(part)
+
+
+def _image_source(url: str) -> Json:
+    found = data_url(url)
+    if found is None:
+        return {"type": "url", "url": url}
+    return {"type": "base64", "media_type": found[0], "data": found[1]}
+
+
+def _assistant_content(message: Fields) -> list[Json]:
+    content = [_text(part) for part in message.parts("content")]
+    for call in message.each("tool_calls"):
+        function = call.function()
+        content.append(
+            {
+                "type": "tool_use",
+                "id": call.text("id"),
+                "name": function.text("name"),
+                "input": _arguments(function),
+            }
+        )
+        function.done()
+        call.done()
+    return content
+
+
+def _arguments(function: Fields) -> Any:  # noqa: ANN401 - JSON
+    try:
+        return msgspec.json.decode(function.text("arguments") or "{}", type=Json)
+    except msgspec.DecodeError:
+        raise function.refuse("arguments", "is not a JSON object") from None
+
+
+def _add_tool_result(messages: list[Json], message: Fields) -> None:
+    """Add a tool's result; those of one turn are in one message there."""
+    result = {
+        "type": "tool_result",
+        "tool_use_id": message.text("tool_call_id"),
+        "content": _texts(message),
+    }
+    last = messages[-1] if messages else None
+    if last is not None and last["role"] == "user" and last["content"] and last["content"][-1]["type"] == "tool_result":
+        last["content"].append(result)
+    else:
+        messages.append({"role": "user", "content": [result]})

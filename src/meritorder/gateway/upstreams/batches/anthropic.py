@@ -1,0 +1,193 @@
+"""Anthropic's Message Batches.
+
+Source: platform.claude.com/docs, Message Batches, and the types of the official client, `anthropic` 2.12, 2026-11.
+"""
+
+import datetime as dt
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from typing import Final
+
+import msgspec
+
+from meritorder.gateway.errors import Unavailable
+from meritorder.gateway.upstreams.anthropic import Anthropic, version_for
+from meritorder.gateway.upstreams.batches.provider import (
+    Provider,
+    Surroundings,
+    check,
+    of_its_api,
+    own_id,
+    tag_of,
+    wire_id,
+)
+from meritorder.gateway.upstreams.batches.translated import answered, refused, request_of
+from meritorder.gateway.upstreams.batches.venue import BatchLimits, BatchLine, BatchState, BatchStatus, LineResult
+from meritorder.gateway.upstreams.connection import Endpoint
+from meritorder.gateway.upstreams.fields import Json
+
+# Anthropic takes 100,000 requests and 256 MB; what is sent is held in memory, so ours are smaller.
+LIMITS: Final = BatchLimits(max_lines=50_000, max_bytes=64 * 2**20)
+_PAGE: Final = 100
+_SKEW_S: Final = 300.0
+_LOOK_AGAIN_S: Final = 60.0
+_STATUS_OF_ERROR: Final = {
+    "invalid_request_error": 400,
+    "authentication_error": 401,
+    "billing_error": 402,
+    "permission_error": 403,
+    "not_found_error": 404,
+    "request_too_large": 413,
+    "rate_limit_error": 429,
+    "timeout_error": 504,
+    "overloaded_error": 529,
+}
+_UNFINISHED: Final = {"expired": "batch_expired", "canceled": "batch_cancelled"}
+
+
+class AnthropicBatches:
+    """Message Batches. See `venue.BatchVenue`.
+
+    A batch has no name and no metadata there: what tells whose it is are the ids of its lines, which can be read only
+    from its results. So a batch that may be ours and is not done yet is waited for rather than paid for twice.
+
+    Args:
+        endpoint: Where it is.
+        surroundings: The date and random shares.
+        limits: What it takes in one batch.
+        models: What it calls the models, where requests call them otherwise.
+    """
+
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        surroundings: Surroundings,
+        *,
+        limits: BatchLimits = LIMITS,
+        models: Mapping[str, str] | None = None,
+        dialect: Anthropic | None = None,
+    ) -> None:
+        self.name = endpoint.name
+        self.limits = limits
+        self._provider = Provider(endpoint, surroundings)
+        self._models = models or {}
+        self._dialect = dialect or Anthropic()
+        self._own: set[str] = set()
+
+    async def submit(
+        self, lines: Sequence[BatchLine], tag: str, *, since_epoch_s: float = 0.0, known: Collection[str] = ()
+    ) -> str:
+        """Submit a batch once, and return the provider's id of it."""
+        check(lines, tag, self.limits)
+        requests: list[Json] = [
+            {
+                "custom_id": wire_id(tag, line),
+                "params": request_of(self._dialect, line, self._models.get(line.model, line.model), venue=self.name),
+            }
+            for line in lines
+        ]
+        found = await self._find(tag, len(lines), since_epoch_s, known)
+        if found is None:
+            created = await self._provider.write(
+                self._provider.url("/v1/messages/batches"),
+                msgspec.json.encode({"requests": requests}),
+                {"Content-Type": "application/json", **version_for(request["params"] for request in requests)},
+            )
+            with of_its_api(self.name):
+                found = str(created["id"])
+        self._own.add(found)
+        return found
+
+    async def _find(self, tag: str, total: int, since_epoch_s: float, known: Collection[str]) -> str | None:
+        """Look for our batch among those of the same size that nobody knows.
+
+        Raises:
+            Unavailable: One may be ours, and cannot be told yet.
+        """
+        undecided = None
+        async for batch in self._batches(since_epoch_s - _SKEW_S):
+            batch_id = batch["id"]
+            if batch_id in known or batch_id in self._own or sum(batch["request_counts"].values()) != total:
+                continue
+            if batch["processing_status"] != "ended":
+                undecided = batch_id
+            elif batch.get("results_url") and await self._tag(batch_id) == tag:
+                return str(batch_id)
+        if undecided is not None:
+            what = f"batch {undecided} may be the one that was submitted before: waiting until its lines can be read"
+            raise Unavailable(what, venue=self.name, retry_after_s=_LOOK_AGAIN_S)
+        return None
+
+    async def _batches(self, since_epoch_s: float) -> AsyncIterator[Json]:
+        """Yield the batches that are not older, latest first."""
+        after: dict[str, str] = {}
+        while True:
+            page = await self._provider.read(self._provider.url("/v1/messages/batches", limit=_PAGE, **after))
+            with of_its_api(self.name):
+                young = [batch for batch in page["data"] if _epoch_s(batch) >= since_epoch_s]
+            for batch in young:
+                yield batch
+            if not young or not page.get("has_more"):
+                return
+            after = {"after_id": str(page["last_id"])}
+
+    async def _tag(self, batch_id: str) -> str | None:
+        async for line in self._lines(batch_id):
+            with of_its_api(self.name):
+                return tag_of(line["custom_id"])
+        return None
+
+    async def poll(self, batch_id: str) -> BatchState:
+        """Return where a batch is; it ends in one way there, and its lines tell which."""
+        batch = await self._provider.read(self._provider.url(f"/v1/messages/batches/{batch_id}"))
+        with of_its_api(self.name):
+            counts = batch["request_counts"]
+            return BatchState(
+                status=_status(batch),
+                total=sum(counts.values()),
+                completed=counts["succeeded"],
+                failed=counts["errored"],
+            )
+
+    async def _lines(self, batch_id: str) -> AsyncIterator[Json]:
+        async for line in self._provider.lines(self._provider.url(f"/v1/messages/batches/{batch_id}/results")):
+            with of_its_api(self.name):
+                found = msgspec.json.decode(line, type=Json)
+            yield found
+
+    async def results(self, batch_id: str) -> AsyncIterator[LineResult]:
+        """Yield what became of the lines."""
+        created_s = int(self._provider.now().timestamp())
+        async for line in self._lines(batch_id):
+            with of_its_api(self.name):
+                result = self._result(own_id(line["custom_id"]), line["result"], created_s)
+            yield result
+
+    def _result(self, custom_id: str, result: Json, created_s: int) -> LineResult:
+        kind = result["type"]
+        if kind == "succeeded":
+            return answered(self._dialect, custom_id, result["message"], created_s=created_s, venue=self.name)
+        if kind == "errored":
+            message, code, _ = self._dialect.error(result["error"])
+            status = _STATUS_OF_ERROR.get(code or "", 500)
+            return refused(custom_id, message, status=status, code=code)
+        return LineResult(custom_id=custom_id, status_code=None, error_code=_UNFINISHED[kind])
+
+    async def cancel(self, batch_id: str) -> None:
+        """Ask for a batch to be cancelled."""
+        await self._provider.write(self._provider.url(f"/v1/messages/batches/{batch_id}/cancel"))
+
+    async def close(self) -> None:
+        """Close what is open towards the provider."""
+        await self._provider.close()
+
+
+def _status(batch: Json) -> BatchStatus:
+    if batch["processing_status"] != "ended":
+        return BatchStatus.RUNNING
+    if batch["request_counts"]["canceled"]:
+        return BatchStatus.CANCELLED
+    return BatchStatus.EXPIRED if batch["request_counts"]["expired"] else BatchStatus.DONE
+
+
+def _epoch_s(batch: Json) -> float:
+    return dt.datetime.fromisoformat(batch["created_at"]).timestamp()

@@ -1,0 +1,182 @@
+"""The batch API of OpenAI, and of those who copied it.
+
+Source: platform.openai.com/docs/api-reference/batch and the types of the official client, `openai` 3.54, 2026-11.
+"""
+
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from typing import Final
+
+import aiohttp
+import msgspec
+
+from meritorder.gateway.upstreams.batches.provider import Provider, Surroundings, check, of_its_api, own_id, wire_id
+from meritorder.gateway.upstreams.batches.venue import BatchLimits, BatchLine, BatchState, BatchStatus, LineResult
+from meritorder.gateway.upstreams.connection import Endpoint
+from meritorder.gateway.upstreams.fields import Json
+from meritorder.units import SECONDS_PER_DAY
+
+# OpenAI takes 50,000 lines and 200 MB; a file is held in memory, so ours are smaller.
+LIMITS: Final = BatchLimits(max_lines=50_000, max_bytes=64 * 2**20)
+_TAG: Final = "meritorder_tag"
+_PAGE: Final = 100
+# Clocks differ.
+_SKEW_S: Final = 300.0
+_FILE_KEPT_S: Final = int(30 * SECONDS_PER_DAY)
+_STATUS: Final = {
+    "completed": BatchStatus.DONE,
+    "failed": BatchStatus.FAILED,
+    "expired": BatchStatus.EXPIRED,
+    "cancelled": BatchStatus.CANCELLED,
+}
+
+
+class _Response(msgspec.Struct):
+    status_code: int
+    request_id: str | None = None
+    body: msgspec.Raw = msgspec.Raw(b"null")
+
+
+class _Error(msgspec.Struct):
+    code: str | None = None
+    message: str | None = None
+
+
+class _Result(msgspec.Struct):
+    custom_id: str
+    response: _Response | None = None
+    error: _Error | None = None
+
+
+class OpenAIBatches:
+    """A provider's batch API. See `venue.BatchVenue`.
+
+    Args:
+        endpoint: Where it is.
+        surroundings: The date and random shares.
+        limits: What it takes in one batch.
+        completion_window: What it is asked for; OpenAI knows one.
+        models: What it calls the models, where requests call them otherwise.
+    """
+
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        surroundings: Surroundings,
+        *,
+        limits: BatchLimits = LIMITS,
+        completion_window: str = "24h",
+        models: Mapping[str, str] | None = None,
+    ) -> None:
+        self.name = endpoint.name
+        self.limits = limits
+        self._provider = Provider(endpoint, surroundings)
+        self._window = completion_window
+        self._models = models or {}
+
+    async def submit(
+        self, lines: Sequence[BatchLine], tag: str, *, since_epoch_s: float = 0.0, known: Collection[str] = ()
+    ) -> str:
+        """Submit a batch once, and return the provider's id of it."""
+        check(lines, tag, self.limits)
+        found = await self._find(tag, since_epoch_s, known)
+        if found is not None:
+            return found
+        file_id = await self._upload(b"".join(self._line(line, tag) for line in lines), tag)
+        batch = {
+            "input_file_id": file_id,
+            "endpoint": lines[0].path,
+            "completion_window": self._window,
+            "metadata": {_TAG: tag},
+        }
+        created = await self._provider.write(
+            self._provider.url("/v1/batches"), msgspec.json.encode(batch), {"Content-Type": "application/json"}
+        )
+        with of_its_api(self.name):
+            return str(created["id"])
+
+    def _line(self, line: BatchLine, tag: str) -> bytes:
+        body = msgspec.Raw(line.body)
+        if (model := self._models.get(line.model, line.model)) != line.model:
+            fields = msgspec.json.decode(line.body, type=dict[str, msgspec.Raw])
+            fields["model"] = msgspec.Raw(msgspec.json.encode(model))
+            body = msgspec.Raw(msgspec.json.encode(fields))
+        return (
+            msgspec.json.encode({"custom_id": wire_id(tag, line), "method": "POST", "url": line.path, "body": body})
+            + b"\n"
+        )
+
+    async def _upload(self, content: bytes, tag: str) -> str:
+        form = aiohttp.FormData()
+        form.add_field("purpose", "batch")
+        # Files whose batch was never made must not pile up.
+        form.add_field("expires_after[anchor]", "created_at")
+        form.add_field("expires_after[seconds]", str(_FILE_KEPT_S))
+        form.add_field("file", content, filename=f"meritorder-{tag}.jsonl", content_type="application/jsonl")
+        file = await self._provider.write(self._provider.url("/v1/files"), form)
+        with of_its_api(self.name):
+            return str(file["id"])
+
+    async def _find(self, tag: str, since_epoch_s: float, known: Collection[str]) -> str | None:
+        """Look through the batches, latest first, for the one with our tag."""
+        after: dict[str, str] = {}
+        while True:
+            page = await self._provider.read(self._provider.url("/v1/batches", limit=_PAGE, **after))
+            with of_its_api(self.name):
+                batches = page["data"]
+                for batch in batches:
+                    if (batch.get("metadata") or {}).get(_TAG) == tag and batch["id"] not in known:
+                        return str(batch["id"])
+                if not batches or not page.get("has_more") or batches[-1]["created_at"] < since_epoch_s - _SKEW_S:
+                    return None
+                after = {"after": str(batches[-1]["id"])}
+
+    async def poll(self, batch_id: str) -> BatchState:
+        """Return where a batch is."""
+        batch = await self._batch(batch_id)
+        with of_its_api(self.name):
+            counts = batch.get("request_counts") or {}
+            errors = (batch.get("errors") or {}).get("data") or []
+            return BatchState(
+                status=_STATUS.get(batch["status"], BatchStatus.RUNNING),
+                total=counts.get("total", 0),
+                completed=counts.get("completed", 0),
+                failed=counts.get("failed", 0),
+                message=errors[0].get("message") if errors else None,
+            )
+
+    async def _batch(self, batch_id: str) -> Json:
+        return await self._provider.read(self._provider.url(f"/v1/batches/{batch_id}"))
+
+    async def results(self, batch_id: str) -> AsyncIterator[LineResult]:
+        """Yield what became of the lines: of both files, for the unfinished are among the errors."""
+        batch = await self._batch(batch_id)
+        decode = msgspec.json.Decoder(_Result).decode
+        for file_id in (batch.get("output_file_id"), batch.get("error_file_id")):
+            if not file_id:
+                continue
+            async for line in self._provider.lines(self._provider.url(f"/v1/files/{file_id}/content")):
+                with of_its_api(self.name):
+                    found = decode(line)
+                yield _result(found)
+
+    async def cancel(self, batch_id: str) -> None:
+        """Ask for a batch to be cancelled."""
+        await self._provider.write(self._provider.url(f"/v1/batches/{batch_id}/cancel"))
+
+    async def close(self) -> None:
+        """Close what is open towards the provider."""
+        await self._provider.close()
+
+
+def _result(found: _Result) -> LineResult:
+    custom_id = own_id(found.custom_id)
+    if found.response is not None:
+        response = found.response
+        return LineResult(
+            custom_id=custom_id,
+            status_code=response.status_code,
+            body=bytes(response.body),
+            request_id=response.request_id,
+        )
+    code = found.error.code if found.error else None
+    return LineResult(custom_id=custom_id, status_code=None, error_code=code or "batch_expired")

@@ -1,0 +1,246 @@
+"""HTTP to one venue: connections that are kept only where that is safe, and failures named for what they are."""
+
+from collections.abc import AsyncIterator, Iterable, Mapping
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Final, Self
+
+import aiohttp
+from yarl import URL
+
+from meritorder.gateway.errors import Broken, TimedOut, Unavailable, UpstreamError
+
+# Uvicorn and llama.cpp drop a connection that was idle for five seconds.
+_KEEP_IDLE_S: Final = 3.0
+_JSON: Final = "application/json"
+_EVENTS: Final = "text/event-stream"
+# The particular before the general.
+_NEVER_SENT: Final[tuple[tuple[type[Exception], str], ...]] = (
+    (aiohttp.ConnectionTimeoutError, "does not accept connections in time"),
+    (aiohttp.ClientConnectorDNSError, "its host name is unknown"),
+    (aiohttp.ClientConnectorCertificateError, "its certificate is not trusted"),
+    (aiohttp.ClientConnectorError, "nothing listens there"),
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Endpoint:
+    """Where a venue is and how it is spoken to.
+
+    Args:
+        name: The venue's name.
+        base_url: As the official clients take it, such as `https://api.openai.com/v1`; `/v1` is meant where there is
+            no path.
+        headers: Sent with each request; secrets are among them.
+        connect_s: Time to connect.
+        timeout_s: Time for a whole answer, where the call does not say.
+        stall_s: Longest silence within a streamed answer.
+        max_connections: Most connections at one time; 0 for any number.
+    """
+
+    name: str
+    base_url: str
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    connect_s: float = 5.0
+    timeout_s: float = 600.0
+    stall_s: float = 120.0
+    max_connections: int = 0
+
+
+class HttpReply:
+    """An answer over HTTP. See `upstream.Reply`."""
+
+    __slots__ = ("_response", "_venue")
+
+    def __init__(self, response: aiohttp.ClientResponse, venue: str) -> None:
+        self._response = response
+        self._venue = venue
+
+    @property
+    def status(self) -> int:
+        """The HTTP status."""
+        return self._response.status
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """The headers; names are found in any case."""
+        return self._response.headers
+
+    @property
+    def body(self) -> AsyncIterator[bytes]:
+        """The body as it comes, unbuffered."""
+        return self._chunks()
+
+    async def _chunks(self) -> AsyncIterator[bytes]:
+        readany = self._response.content.readany
+        try:
+            while chunk := await readany():
+                yield chunk
+        except (aiohttp.ClientError, OSError) as error:
+            raise named(error, self._venue, "between two parts of the answer") from error
+
+    async def read(self) -> bytes:
+        """Return the whole body."""
+        try:
+            return await self._response.read()
+        except (aiohttp.ClientError, OSError) as error:
+            raise named(error, self._venue, "before the whole answer was there") from error
+
+    async def close(self) -> None:
+        """Cut the connection if the answer was not read to its end; else it has been given back already."""
+        if not self._response.content.at_eof():
+            self._response.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
+    ) -> None:
+        await self.close()
+
+
+def _drops_connections(headers: Mapping[str, str]) -> bool:
+    """Say whether a server closes connections that it lets one believe are kept.
+
+    One that announces how many requests a connection may carry (`Keep-Alive: timeout=5, max=100`) closes without
+    another word when they are over. llama.cpp's does, and after each stream of events too (b10549, 2026-10).
+    """
+    return "max=" in headers.get("Keep-Alive", "")
+
+
+def named(error: Exception, venue: str, when: str) -> UpstreamError:
+    """Return what a failure of the HTTP client means.
+
+    Args:
+        error: As raised.
+        venue: Name of the venue.
+        when: What was waited for, for a time-out.
+    """
+    if isinstance(error, TimeoutError) and not isinstance(error, aiohttp.ConnectionTimeoutError):
+        return TimedOut(f"out of time {when}", venue=venue)
+    for kind, what in _NEVER_SENT:
+        if isinstance(error, kind):
+            return Unavailable(what, venue=venue)
+    broken = "the answer broke off" if isinstance(error, aiohttp.ClientPayloadError) else "the connection broke"
+    return Broken(broken, venue=venue)
+
+
+class Connection:
+    """The connections to one venue; opened with the first request."""
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        self.endpoint = endpoint
+        self._session: aiohttp.ClientSession | None = None
+        self._retired: aiohttp.ClientSession | None = None
+        self._keep = True
+        self._urls: dict[str, URL] = {}
+        self._root = URL(endpoint.base_url.rstrip("/"))
+        if self._root.path in {"", "/"}:
+            self._root /= "v1"
+        self._streamed = self._timeout(endpoint.timeout_s, endpoint.stall_s)
+        self._whole = self._timeout(endpoint.timeout_s, None)
+
+    def _timeout(self, total_s: float, stall_s: float | None) -> aiohttp.ClientTimeout:
+        return aiohttp.ClientTimeout(total=total_s, sock_connect=self.endpoint.connect_s, sock_read=stall_s)
+
+    def url(self, path: str) -> URL:
+        """Return the address of a path of the API; `/v1` at its start stands for the base."""
+        url = self._urls.get(path)
+        if url is None:
+            url = URL(f"{self._root}{path.removeprefix('/v1')}", encoded=True)
+            if len(self._urls) < 64:  # paths with ids in them must not pile up
+                self._urls[path] = url
+        return url
+
+    def beside(self, path: str) -> URL:
+        """Return the address of a path at the server's root, beside the API: `/metrics`, `/health`."""
+        return self._root.with_path(path)
+
+    def _open(self) -> aiohttp.ClientSession:
+        if self._session is None:
+            self._session = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(
+                    limit=self.endpoint.max_connections,
+                    keepalive_timeout=_KEEP_IDLE_S if self._keep else None,
+                    force_close=not self._keep,
+                    ttl_dns_cache=60,
+                ),
+                cookie_jar=aiohttp.DummyCookieJar(),
+                headers=dict(self.endpoint.headers),
+                auto_decompress=True,
+                read_bufsize=2**18,
+            )
+        return self._session
+
+    async def post(
+        self, path: str, body: bytes, *, stream: bool, headers: Iterable[tuple[str, str]] = (), timeout_s: float | None
+    ) -> HttpReply:
+        """Send JSON and return the answer, once its headers are there and are of the contract.
+
+        Raises:
+            UpstreamError: No answer came, or one that no client of this API would understand.
+        """
+        timeout = self._streamed if stream else self._whole
+        if timeout_s is not None:
+            timeout = self._timeout(timeout_s, self.endpoint.stall_s if stream else None)
+        sent = {"Content-Type": _JSON, **dict(headers)}
+        response = await self._request("POST", self.url(path), data=body, headers=sent, timeout=timeout)
+        return self._judged(response, stream=stream)
+
+    async def request(
+        self,
+        method: str,
+        url: URL,
+        *,
+        data: bytes | aiohttp.MultipartWriter | aiohttp.FormData | None = None,
+        headers: Mapping[str, str] | None = None,
+        timeout_s: float | None = None,
+    ) -> HttpReply:
+        """Send anything, and return any answer once its headers are there."""
+        timeout = self._whole if timeout_s is None else self._timeout(timeout_s, None)
+        response = await self._request(method, url, data=data, headers=headers, timeout=timeout)
+        return HttpReply(response, self.endpoint.name)
+
+    async def _request(
+        self,
+        method: str,
+        url: URL,
+        *,
+        data: bytes | aiohttp.MultipartWriter | aiohttp.FormData | None,
+        headers: Mapping[str, str] | None,
+        timeout: aiohttp.ClientTimeout,
+    ) -> aiohttp.ClientResponse:
+        session = self._session or self._open()
+        try:
+            return await session.request(
+                method, url, data=data, headers=headers, timeout=timeout, allow_redirects=False
+            )
+        except (aiohttp.ClientError, OSError) as error:
+            raise named(error, self.endpoint.name, "before an answer began") from error
+
+    def _judged(self, response: aiohttp.ClientResponse, *, stream: bool) -> HttpReply:
+        status = response.status
+        wrong = None
+        if status == 200:
+            kind = response.headers.get("Content-Type", "")
+            if not kind.startswith(_EVENTS if stream else _JSON):
+                wrong = (
+                    f"answers with {kind.partition(';')[0] or 'no type'} where {_EVENTS if stream else _JSON} is due"
+                )
+        elif 300 <= status < 400:
+            wrong = "redirects; correct its base_url"
+        if wrong is None:
+            if self._keep and _drops_connections(response.headers):
+                self._keep = False
+                self._session, self._retired = None, self._session
+            return HttpReply(response, self.endpoint.name)
+        response.close()
+        raise Broken(wrong, venue=self.endpoint.name)
+
+    async def close(self) -> None:
+        """Close all connections."""
+        for session in (self._session, self._retired):
+            if session is not None:
+                await session.close()
+        self._session = self._retired = None

@@ -1,0 +1,137 @@
+"""Answers of Gemini's generateContent as chat completions, whole and streamed."""
+
+from typing import Final
+
+import msgspec
+
+from meritorder.gateway.upstreams.completions import Chunks, Message, Usage, completion, delta_of, tool_call
+from meritorder.gateway.upstreams.fields import Json
+
+_LENGTH: Final = frozenset({"MAX_TOKENS"})
+_FILTERED: Final = frozenset(
+    {
+        *("SAFETY", "RECITATION", "LANGUAGE", "BLOCKLIST", "PROHIBITED_CONTENT", "SPII", "MODEL_ARMOR"),
+        *("IMAGE_SAFETY", "IMAGE_PROHIBITED_CONTENT", "IMAGE_RECITATION"),
+    }
+)
+
+
+def completion_of(answer: Json, *, created_s: int) -> Json:
+    """Return an answer as a chat completion."""
+    answer_id = answer.get("responseId", "")
+    choices = []
+    for candidate in _candidates(answer):
+        message = message_of(candidate, answer_id, first_call=0)
+        reason = finish_reason(candidate.get("finishReason"), calls=bool(message.tool_calls))
+        choices.append((message, reason))
+    return completion(
+        answer_id=answer_id,
+        created_s=created_s,
+        model=answer["modelVersion"],
+        choices=choices,
+        usage=usage_of(answer),
+    )
+
+
+def _candidates(answer: Json) -> list[Json]:
+    """Return the candidates; a prompt that was refused has none, and is one choice without content."""
+    candidates: list[Json] = answer.get("candidates") or []
+    if not candidates and answer.get("promptFeedback", {}).get("blockReason"):
+        return [{"finishReason": "SAFETY"}]
+    return candidates
+
+
+def message_of(candidate: Json, answer_id: str, *, first_call: int) -> Message:
+    """Return what a candidate says.
+
+    Args:
+        candidate: Whole, or one part of a stream.
+        answer_id: Of the answer: calls that have no id get one made from it.
+        first_call: Number of the first call in it.
+    """
+    message = Message()
+    for part in candidate.get("content", {}).get("parts", []):
+        if "functionCall" in part:
+            call = part["functionCall"]
+            number = first_call + len(message.tool_calls)
+            arguments = msgspec.json.encode(call.get("args") or {}).decode()
+            extra = {}
+            if "thoughtSignature" in part:
+                extra["extra_content"] = {"google": {"thought_signature": part["thoughtSignature"]}}
+            call_id = call.get("id") or f"call_{answer_id}_{candidate.get('index', 0)}_{number}"
+            message.tool_calls.append(tool_call(call_id, call["name"], arguments, **extra))
+        elif part.get("thought"):
+            message.reasoning = (message.reasoning or "") + part.get("text", "")
+        elif "text" in part:
+            message.content = (message.content or "") + part["text"]
+    return message
+
+
+def finish_reason(reason: str | None, *, calls: bool) -> str | None:
+    """Return why an answer ended, in OpenAI's words; a reason that is not known yet is a stop."""
+    if reason is None:
+        return None
+    if reason in _LENGTH:
+        return "length"
+    if reason in _FILTERED:
+        return "content_filter"
+    return "tool_calls" if calls else "stop"
+
+
+def usage_of(answer: Json) -> Usage:
+    """Return the usage that an answer tells."""
+    found = answer.get("usageMetadata", {})
+    thoughts = found.get("thoughtsTokenCount", 0)
+    return Usage(
+        prompt_tokens=found.get("promptTokenCount", 0) + found.get("toolUsePromptTokenCount", 0),
+        completion_tokens=found.get("candidatesTokenCount", 0) + thoughts,
+        cached_tokens=found.get("cachedContentTokenCount", 0),
+        reasoning_tokens=thoughts,
+    )
+
+
+class ContentStream:
+    """The translation of one streamed answer. See `dialect.Stream`."""
+
+    def __init__(self, model: str, *, created_s: int, with_usage: bool) -> None:
+        self._chunks = Chunks(created_s=created_s, model=model, with_usage=with_usage)
+        self._calls: dict[int, int] = {}
+        self._finished: set[int] = set()
+        self._told_usage = False
+
+    @property
+    def ended(self) -> bool:
+        """Whether all choices that began have an end: there is no other sign of it."""
+        return bool(self._finished) and set(self._calls) == self._finished
+
+    def feed(self, name: str, data: Json) -> list[Json]:  # noqa: ARG002 - its events have no names
+        """Return the chunks that an event turns into."""
+        if "error" in data:
+            raise ValueError(data["error"]["message"])
+        self._chunks.answer_id = data.get("responseId", self._chunks.answer_id)
+        self._chunks.model = data.get("modelVersion", self._chunks.model)
+        made: list[Json] = []
+        for candidate in _candidates(data):
+            made += self._candidate(candidate)
+        if self.ended and not self._told_usage and "usageMetadata" in data:
+            self._told_usage = True
+            made += self._chunks.last(usage_of(data))
+        return made
+
+    def _candidate(self, candidate: Json) -> list[Json]:
+        index = candidate.get("index", 0)
+        made: list[Json] = []
+        if index not in self._calls:
+            self._calls[index] = 0
+            made.append(self._chunks.delta({"role": "assistant", "content": ""}, index=index))
+        message = message_of(candidate, self._chunks.answer_id, first_call=self._calls[index])
+        for number, call in enumerate(message.tool_calls, start=self._calls[index]):
+            call["index"] = number
+        self._calls[index] += len(message.tool_calls)
+        if delta := delta_of(message):
+            made.append(self._chunks.delta(delta, index=index))
+        reason = finish_reason(candidate.get("finishReason"), calls=self._calls[index] > 0)
+        if reason is not None:
+            self._finished.add(index)
+            made.append(self._chunks.delta({}, index=index, finish_reason=reason))
+        return made

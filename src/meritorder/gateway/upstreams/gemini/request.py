@@ -1,0 +1,210 @@
+"""A chat request in the form of Gemini's generateContent."""
+
+from typing import Final
+
+import msgspec
+
+from meritorder.gateway.upstreams.fields import Fields, Json, data_url, without_none
+
+_SYSTEM: Final = frozenset({"system", "developer"})
+_AUDIO: Final = {"wav": "audio/wav", "mp3": "audio/mp3"}
+
+
+def contents_of(body: Json, *, venue: str) -> Json:
+    """Return a chat request in Gemini's form.
+
+    Args:
+        body: In OpenAI's form.
+        venue: Name of the venue, for errors.
+
+    Raises:
+        NotCarried: A field has no equal there.
+    """
+    fields = Fields(body, venue=venue)
+    for name in ("model", "stream", "stream_options"):
+        fields.take(name)
+    system, contents = _contents(fields.each("messages"))
+    declarations = [_declaration(tool) for tool in fields.each("tools")]
+    request = without_none(
+        {
+            "systemInstruction": {"parts": system} if system else None,
+            "contents": contents,
+            "tools": [{"functionDeclarations": declarations}] if declarations else None,
+            "toolConfig": _tool_config(fields),
+            "generationConfig": _generation_config(fields) or None,
+        }
+    )
+    fields.done()
+    return request
+
+
+def _generation_config(fields: Fields) -> Json:
+    limit, older_limit = fields.take("max_completion_tokens"), fields.take("max_tokens")
+    stop = fields.take("stop")
+    config = {
+        "temperature": fields.number("temperature"),
+        "topP": fields.number("top_p"),
+        "topK": fields.number("top_k"),
+        "candidateCount": fields.number("n"),
+        "maxOutputTokens": limit or older_limit,
+        "stopSequences": [stop] if isinstance(stop, str) else stop,
+        "presencePenalty": fields.number("presence_penalty"),
+        "frequencyPenalty": fields.number("frequency_penalty"),
+        "seed": fields.number("seed"),
+        **_response_format(fields),
+    }
+    return without_none(config)
+
+
+def _response_format(fields: Fields) -> Json:
+    match fields.take("response_format"):
+        case None | {"type": "text"}:
+            return {}
+        case {"type": "json_object"}:
+            return {"responseMimeType": "application/json"}
+        case {"type": "json_schema", "json_schema": {"schema": schema}}:
+            return {"responseMimeType": "application/json", "responseJsonSchema": schema}
+    raise fields.refuse("response_format")
+
+
+def _declaration(tool: Fields) -> Json:
+    function = tool.function()
+    made = without_none(
+        {
+            "name": function.text("name"),
+            "description": function.take("description"),
+            "parametersJsonSchema": function.take("parameters"),
+        }
+    )
+    if function.take("strict"):
+        raise function.refuse("strict")
+    function.done()
+    tool.done()
+    return made
+
+
+def _tool_config(fields: Fields) -> Json | None:
+    if fields.take("parallel_tool_calls") is False:
+        raise fields.refuse("parallel_tool_calls", "cannot be switched off there")
+    match fields.take("tool_choice"):
+        case None:
+            return None
+        case "auto":
+            config: Json = {"mode": "AUTO"}
+        case "none":
+            config = {"mode": "NONE"}
+        case "required":
+            config = {"mode": "ANY"}
+        case {"type": "function", "function": {"name": str(name)}}:
+            config = {"mode": "ANY", "allowedFunctionNames": [name]}
+        case _:
+            raise fields.refuse("tool_choice")
+    return {"functionCallingConfig": config}
+
+
+def _contents(found: list[Fields]) -> tuple[list[Json], list[Json]]:
+    """Return the system instruction, which is what the system says before anybody else, and the conversation."""
+    system: list[Json] = []
+    contents: list[Json] = []
+    names: dict[str, str] = {}
+    for message in found:
+        role = message.text("role")
+        if role in _SYSTEM and not contents:
+            system += _texts(message)
+        elif role == "user":
+            _add(contents, "user", [_user_part(part) for part in message.parts("content")])
+        elif role == "assistant":
+            _add(contents, "model", _texts(message) + _calls(message, names))
+        elif role == "tool":
+            _add(contents, "user", [_result(message, names)])
+        else:
+            where = "after other messages " if role in _SYSTEM else ""
+            raise message.refuse("role", f"{role!r} {where}has no equal in its API")
+        message.done()
+    return system, contents
+
+
+def _add(contents: list[Json], role: str, parts: list[Json]) -> None:
+    """Add a turn; what one side says in several messages is one turn there."""
+    if contents and contents[-1]["role"] == role:
+        contents[-1]["parts"] += parts
+    else:
+        contents.append({"role": role, "parts": parts})
+
+
+def _texts(message: Fields) -> list[Json]:
+    """Return the content of a message that may hold text alone."""
+    return [_text(part) for part in message.parts("content")]
+
+
+def _text(part: Fields) -> Json:
+    kind = part.text("type")
+    if kind != "text":
+        raise part.refuse("type", f"{kind!r} has no equal in its API here")
+    made = {"text": part.text("text")}
+    part.done()
+    return made
+
+
+def _user_part(part: Fields) -> Json:
+    kind = part.peek("type")
+    if kind not in {"image_url", "input_audio", "file"}:
+        return _text(part)
+    part.take("type")
+    inner = part.inside(kind)
+    if kind == "image_url":
+        if inner.take("detail") not in {None, "auto"}:
+            raise inner.refuse("detail")
+        found = data_url(inner.text("url"))
+        field = "url"
+    elif kind == "file":
+        inner.take("filename")  # a label: the model never sees it
+        found = data_url(inner.text("file_data"))
+        field = "file_data"
+    else:
+        field = "format"
+        media_type = _AUDIO.get(inner.text("format"))
+        found = (media_type, inner.text("data")) if media_type else None
+    if found is None:
+        raise inner.refuse(field, "must hold the data itself, in a form that it takes")
+    inner.done()
+    part.done()
+    return {"inlineData": {"mimeType": found[0], "data": found[1]}}
+
+
+def _calls(message: Fields, names: dict[str, str]) -> list[Json]:
+    """Return the tool calls of a message, and note whose id is which function's: results are given by name there."""
+    parts: list[Json] = []
+    for call in message.each("tool_calls"):
+        function = call.function()
+        call_id, name = call.text("id"), function.text("name")
+        names[call_id] = name
+        try:
+            arguments = msgspec.json.decode(function.text("arguments") or "{}", type=Json)
+        except msgspec.DecodeError:
+            raise function.refuse("arguments", "is not a JSON object") from None
+        part: Json = {"functionCall": {"id": call_id, "name": name, "args": arguments}}
+        # What the model thought before it called, sealed by the provider; it wants it back.
+        match call.take("extra_content"):
+            case None:
+                pass
+            case {"google": {"thought_signature": str(signature)}}:
+                part["thoughtSignature"] = signature
+            case _:
+                raise call.refuse("extra_content")
+        function.done()
+        call.done()
+        parts.append(part)
+    return parts
+
+
+def _result(message: Fields, names: dict[str, str]) -> Json:
+    call_id = message.text("tool_call_id")
+    if call_id not in names:
+        raise message.refuse("tool_call_id", f"{call_id!r} is of no tool call before it")
+    text = "".join(part["text"] for part in _texts(message))
+    try:
+        response = msgspec.json.decode(text, type=Json)
+    except msgspec.DecodeError:
+        response = {"output": text}  # the API's own name for a result that is no object
+    return {"functionResponse": {"id": call_id, "name": names[call_id], "response": response}}

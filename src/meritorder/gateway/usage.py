@@ -1,0 +1,92 @@
+"""Reads from an answer how many tokens it took, without taking part in it."""
+
+from typing import Final
+
+import msgspec
+
+_TAIL_BYTES: Final = 16_384
+_DATA: Final = b"data:"
+
+
+class _Details(msgspec.Struct, gc=False):
+    cached_tokens: int | None = 0
+    reasoning_tokens: int | None = 0
+
+
+class _Reported(msgspec.Struct, gc=False):
+    """`usage`, in the words of chat completions and of responses."""
+
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    prompt_tokens_details: _Details | None = None
+    completion_tokens_details: _Details | None = None
+    input_tokens_details: _Details | None = None
+    output_tokens_details: _Details | None = None
+
+
+class _Nested(msgspec.Struct, gc=False):
+    usage: _Reported | None = None
+
+
+class _Answer(msgspec.Struct, gc=False):
+    usage: _Reported | None = None
+    response: _Nested | None = None  # of the last event of a streamed response
+
+
+_ANSWER: Final = msgspec.json.Decoder(_Answer)
+
+
+class Usage(msgspec.Struct, frozen=True, gc=False):
+    """Tokens of a request; `counted` by the venue, else estimated."""
+
+    input_tokens: int = 0
+    cached_tokens: int = 0
+    output_tokens: int = 0
+    reasoning_tokens: int = 0
+    counted: bool = False
+
+
+def of_answer(body: bytes) -> Usage | None:
+    """Return what an answer says of its usage; None if it says nothing."""
+    try:
+        answer = _ANSWER.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return None
+    reported = answer.usage or (answer.response.usage if answer.response else None)
+    if reported is None:
+        return None
+    inputs = reported.prompt_tokens_details or reported.input_tokens_details
+    outputs = reported.completion_tokens_details or reported.output_tokens_details
+    return Usage(
+        input_tokens=reported.prompt_tokens or reported.input_tokens or 0,
+        cached_tokens=(inputs.cached_tokens or 0) if inputs else 0,
+        output_tokens=reported.completion_tokens or reported.output_tokens or 0,
+        reasoning_tokens=(outputs.reasoning_tokens or 0) if outputs else 0,
+        counted=True,
+    )
+
+
+class StreamMeter:
+    """Watches a stream of events go by: counts them, and finds what the last ones say of the usage."""
+
+    __slots__ = ("_tail", "events")
+
+    def __init__(self) -> None:
+        self.events = 0
+        self._tail = b""
+
+    def see(self, chunk: bytes) -> None:
+        """Take note of a part of the stream."""
+        self.events += chunk.count(_DATA)
+        self._tail = chunk if len(chunk) >= _TAIL_BYTES else self._tail[-_TAIL_BYTES:] + chunk
+
+    def usage(self, input_tokens: int) -> Usage:
+        """Return the usage: as reported, else one token an event and the input as estimated."""
+        for line in reversed(self._tail.split(b"\n")):
+            if line.startswith(_DATA) and b'"usage"' in line:
+                found = of_answer(line[len(_DATA) :])
+                if found is not None:
+                    return found
+        return Usage(input_tokens=input_tokens, output_tokens=max(0, self.events - 1))

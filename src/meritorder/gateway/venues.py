@@ -1,0 +1,201 @@
+"""The venues of this gateway: which serves a model, in merit order, and who sits where."""
+
+import asyncio
+import datetime as dt
+import random
+import time
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Final
+
+import msgspec
+
+from meritorder.gateway.config import Price, Settings, VenueTable, duration_s, secret
+from meritorder.gateway.engines import Engine, EngineCommand
+from meritorder.gateway.upstreams import kinds
+from meritorder.gateway.upstreams.guard import Guard
+from meritorder.gateway.upstreams.kinds import Kind, World
+from meritorder.gateway.upstreams.limits import Limits
+from meritorder.gateway.upstreams.openai import Priority
+from meritorder.gateway.upstreams.upstream import Load, Upstream
+from meritorder.gateway.usage import Usage
+from meritorder.units import PICOUSD_PER_USD, TOKENS_PER_MTOK
+
+_SEATS_OF_A_PROVIDER: Final = 64
+_STREAMED: Final = frozenset({"/v1/chat/completions", "/v1/completions"})
+_SAMPLES: Final = 256
+_PATIENCE_S: Final = 10.0
+_PRIORITY: Final = {"vllm": Priority.LOWER_FIRST, "sglang": Priority.HIGHER_FIRST}
+
+
+class Sample(msgspec.Struct, frozen=True, gc=False):
+    """How a real-time request fared: when it ended, its first token and its pace, None where unknown."""
+
+    ended_s: float
+    ttft_s: float | None
+    tpot_s: float | None
+
+
+@dataclass(eq=False, slots=True)
+class Seat:
+    """A deferrable request at a venue; `task` is cancelled to call it back. An urgent one is not called back."""
+
+    task: "asyncio.Task[None]"
+    urgent: bool = False
+    tokens: int = 0
+    called_back: bool = False
+
+
+@dataclass(slots=True, kw_only=True)
+class Venue:
+    """A venue and who is there.
+
+    Args:
+        table: Its configuration.
+        upstream: How it is reached.
+        served: Names that clients use, each with the venue's own.
+    """
+
+    table: VenueTable
+    upstream: Upstream
+    served: dict[str, str]
+    realtime: int = 0
+    seated: list[Seat] = field(default_factory=list)
+    samples: deque[Sample] = field(default_factory=lambda: deque(maxlen=_SAMPLES))
+    load: Load | None = None
+
+    @property
+    def name(self) -> str:
+        """Its name."""
+        return self.table.name
+
+    @property
+    def is_engine(self) -> bool:
+        """Whether it is an engine of ours, whose idle seats cost nothing, and whose streams can be called back."""
+        return self.table.reads_load
+
+    @property
+    def seats(self) -> int:
+        """Most requests at one time: as configured, as the engine says, or a provider's usual."""
+        if self.table.max_concurrency is not None:
+            return self.table.max_concurrency
+        if self.load is not None and self.load.seats is not None:
+            return self.load.seats
+        return _SEATS_OF_A_PROVIDER
+
+    def streams(self, endpoint: str) -> bool:
+        """Whether deferrable requests go there as a stream, so that they can be called back."""
+        return self.is_engine and endpoint in _STREAMED
+
+    def arrive(self) -> None:
+        """Count a real-time request in; a deferrable one gives its seat up if there is none."""
+        self.realtime += 1
+        if self.is_engine and self.realtime + len(self.seated) > self.seats:
+            self.call_back(1)
+
+    def leave(self, sample: Sample | None) -> None:
+        """Count a real-time request out."""
+        self.realtime -= 1
+        if sample is not None:
+            self.samples.append(sample)
+
+    def call_back(self, count: int) -> None:
+        """Take deferrable requests out of their seats, those with the least work done first."""
+        if count <= 0:
+            return
+        there = (seat for seat in self.seated if not seat.called_back and not seat.urgent)
+        for seat in sorted(there, key=lambda seat: seat.tokens)[:count]:
+            seat.called_back = True
+            seat.task.cancel()
+
+    def cost_picousd(self, usage: Usage) -> int | None:
+        """Return what tokens cost here; None where the venue has no price."""
+        price = self.table.price
+        if price is None:
+            return None
+        cached = price.input_usd_per_mtok if price.cached_usd_per_mtok is None else price.cached_usd_per_mtok
+        usd = (
+            (usage.input_tokens - usage.cached_tokens) * price.input_usd_per_mtok
+            + usage.cached_tokens * cached
+            + usage.output_tokens * price.output_usd_per_mtok
+        ) / TOKENS_PER_MTOK
+        return int(usd * PICOUSD_PER_USD)
+
+
+class Venues:
+    """All venues."""
+
+    def __init__(self, venues: Sequence[Venue]) -> None:
+        self.all = tuple(venues)
+        self._by_lane: dict[tuple[str, str], tuple[Venue, ...]] = {}
+        for lane in ("realtime", "deferrable"):
+            for model in self.models():
+                those = [v for v in self.all if model in v.served and lane in v.table.lanes]
+                self._by_lane[model, lane] = tuple(sorted(those, key=_merit))
+
+    def models(self) -> frozenset[str]:
+        """Return the names that clients may use."""
+        return frozenset(model for venue in self.all for model in venue.served)
+
+    def serving(self, model: str, lane: str) -> tuple[Venue, ...]:
+        """Return the venues that serve a model in a lane, in merit order: the cheapest first, fallbacks last."""
+        return self._by_lane.get((model, lane), ())
+
+    async def close(self) -> None:
+        """Close what is open towards all of them."""
+        for venue in self.all:
+            await venue.upstream.close()
+
+
+def of(settings: Settings) -> Venues:
+    """Return the venues of a configuration.
+
+    Raises:
+        ConfigError: A secret is not where it is said to be.
+    """
+    world = World(clock=time.monotonic, now=_now, draw=random.random)
+    return Venues([_venue(table, settings, world) for table in settings.venue])
+
+
+def _venue(table: VenueTable, settings: Settings, world: World) -> Venue:
+    # An engine keeps its own queue; a provider is not to be asked for more than it allows.
+    concurrency = None if table.reads_load else table.max_concurrency
+    venue = kinds.Venue(
+        name=table.name,
+        kind=Kind(table.kind),
+        base_url=table.url,
+        api_key=secret(table.api_key_env, table.api_key_file, where=f"venue {table.name}"),
+        models=table.served(),
+        priority=_PRIORITY.get(table.kind, Priority.NONE) if table.priority else Priority.NONE,
+        seats=table.max_concurrency,
+        timeout_s=duration_s(settings.limits.request_time),
+        guard=Guard(
+            limits=Limits(concurrency=concurrency, tokens_per_minute=table.tokens_per_minute),
+            patience_s=_PATIENCE_S,
+        ),
+    )
+    if not table.command:
+        upstream = kinds.upstream(venue, world)
+    else:
+        command = EngineCommand(
+            argv=tuple(table.command),
+            venue=venue.openai(),
+            start_s=duration_s(table.start),
+            idle_s=duration_s(table.idle) if table.idle else None,
+        )
+        upstream = kinds.guarded(Engine(command, clock=world.clock), venue.guard, world)
+    return Venue(table=table, upstream=upstream, served=table.served())
+
+
+def _now() -> dt.datetime:
+    return dt.datetime.now(dt.UTC)
+
+
+def _merit(venue: Venue) -> tuple[bool, Decimal]:
+    """The marginal cost of a request: nothing on an engine that is paid for anyway, else the price of its tokens."""
+    price: Price | None = venue.table.price
+    if price is None:
+        return venue.table.fallback, Decimal(0)
+    return venue.table.fallback, price.input_usd_per_mtok + price.output_usd_per_mtok

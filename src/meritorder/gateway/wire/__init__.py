@@ -1,0 +1,1 @@
+"""OpenAI's forms: what comes in over HTTP, and what goes out."""

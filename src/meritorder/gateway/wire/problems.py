@@ -1,0 +1,89 @@
+"""What is wrong with a request, as OpenAI says it: `{"error": {"message", "type", "param", "code"}}` and a status."""
+
+from typing import Final
+
+import msgspec
+
+_TYPES: Final = {
+    400: "invalid_request_error",
+    401: "invalid_request_error",
+    403: "invalid_request_error",
+    404: "invalid_request_error",
+    405: "invalid_request_error",
+    409: "invalid_request_error",
+    413: "invalid_request_error",
+    415: "invalid_request_error",
+    422: "invalid_request_error",
+    429: "rate_limit_error",
+}
+_SERVER_ERROR: Final = "server_error"
+
+
+class Problem(Exception):  # noqa: N818 - not the program's error: the answer to a request
+    """A request that is answered with an error.
+
+    Args:
+        status: HTTP status.
+        message: What is wrong and what to do, for a person.
+        kind: OpenAI's `type`; by the status if not given.
+        param: The field that is wrong.
+        code: OpenAI's code, for programs.
+        headers: To answer with besides.
+    """
+
+    def __init__(
+        self,
+        status: int,
+        message: str,
+        *,
+        kind: str | None = None,
+        param: str | None = None,
+        code: str | None = None,
+        headers: tuple[tuple[str, str], ...] = (),
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.message = message
+        self.kind = kind or _TYPES.get(status, _SERVER_ERROR)
+        self.param = param
+        self.code = code
+        self.headers = headers
+
+    def body(self) -> bytes:
+        """Return the error object; all four keys are always there."""
+        error = {"message": self.message, "type": self.kind, "param": self.param, "code": self.code}
+        return msgspec.json.encode({"error": error})
+
+
+def invalid(message: str, *, param: str | None = None, code: str | None = None) -> Problem:
+    """Return a 400."""
+    return Problem(400, message, param=param, code=code)
+
+
+def not_found(what: str, name: str, *, code: str | None = None) -> Problem:
+    """Return a 404 in OpenAI's words."""
+    return Problem(404, f"No {what} found with id '{name}'.", param="id", code=code)
+
+
+def unavailable(message: str, *, retry_after_s: float | None = None, code: str | None = None) -> Problem:
+    """Return a 503: nothing was done, and it may be asked again."""
+    after = () if retry_after_s is None else (("retry-after", str(max(1, round(retry_after_s)))),)
+    return Problem(503, message, code=code or "service_unavailable", headers=after)
+
+
+def normalised(body: bytes) -> bytes:
+    """Return the error of a venue with all four keys, whatever it left out; as it is, if it is none of OpenAI's."""
+    try:
+        whole = msgspec.json.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        whole = {"error": {"message": body[:500].decode("utf-8", "replace")}}
+    error = whole.get("error") if isinstance(whole, dict) else None
+    if isinstance(error, str):
+        error = {"message": error}
+    if not isinstance(error, dict):
+        message = whole.get("message") or whole.get("detail") if isinstance(whole, dict) else None
+        error = {"message": message if isinstance(message, str) else "The model's server answered with an error."}
+    code = error.get("code")
+    full = {"message": error.get("message"), "type": error.get("type") or _SERVER_ERROR, "param": error.get("param")}
+    full["code"] = code if code is None or isinstance(code, str) else str(code)
+    return msgspec.json.encode({"error": {**error, **full}})

@@ -1,0 +1,175 @@
+"""How much deferrable work an engine may hold beside real-time work, from what is measured.
+
+The cap is on all sequences of a replica, as the simulator's is (`release.backfill_seats`): real-time work that comes
+takes its place without waiting for the controller. What the simulator knows from the profile, the largest batch that
+keeps the pace, is found here by trying: up additively, or twofold while there is ample room, and down to a share once
+the real-time lane's pace breaks; and not down again before the effect of that can be seen.
+
+Source: additive increase, multiplicative decrease: D. Chiu and R. Jain, Computer Networks and ISDN Systems 17, 1989.
+"""
+
+from dataclasses import dataclass, replace
+
+from meritorder.policy.release import backfill_seats
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measured:
+    """What is known of one engine.
+
+    Args:
+        running: Sequences in it, of whomever.
+        waiting: Sequences in its queue.
+        backfill: Deferrable sequences in it or in its queue, sent by us.
+        starting: Those of them without a first token yet.
+        realtime: Real-time requests that we have there.
+        seats: Most sequences that it runs at one time; None if unknown.
+        kv_cache_share: Share of its KV memory in use; None if unknown.
+        ttft_s: Of the real-time lane in the last flight, at the quantile of its promise; None if there was no request.
+        tpot_s: As `ttft_s`.
+    """
+
+    running: int
+    waiting: int
+    backfill: int
+    starting: int = 0
+    realtime: int = 0
+    seats: int | None = None
+    kv_cache_share: float | None = None
+    ttft_s: float | None = None
+    tpot_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AdmitRules:
+    """What the real-time lane is promised, and how boldly the gaps are filled.
+
+    Args:
+        ttft_s: Its SLO on the time to the first token.
+        tpot_s: Its SLO on the time per token.
+        seats: Most sequences, where the engine does not tell.
+        reserve: Seats that deferrable work leaves free, for the next real-time request.
+        kv_cap: Share of the KV memory above which sequences would have to be thrown out.
+        ample: Share of each limit under which there is room enough to go up twofold.
+        step: Sequences by which the cap rises in the time of a flight.
+        cut: Share of the batch that is left after the pace broke.
+        flight_s: Until the effect of a change is measured.
+        quiet_s: Without a real-time request for this long, the engine belongs to deferrable work.
+        starting: Most deferrable prompts that may be read at one time while there is real-time work: theirs are read in
+            the same steps.
+    """
+
+    ttft_s: float
+    tpot_s: float
+    seats: int
+    reserve: int = 1
+    kv_cap: float = 0.9
+    ample: float = 0.5
+    step: float = 1.0
+    cut: float = 0.5
+    flight_s: float = 2.0
+    quiet_s: float = 10.0
+    starting: int = 4
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AdmitState:
+    """What the controller remembers.
+
+    Args:
+        seat_cap: Most sequences with deferrable ones among them.
+        at_s: When that was decided.
+        settled_s: Until when the effect of the last cut is awaited.
+        realtime_s: When there was last a real-time request.
+    """
+
+    seat_cap: float = 1.0
+    at_s: float = float("-inf")
+    settled_s: float = float("-inf")
+    realtime_s: float = float("-inf")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Admission:
+    """What is decided.
+
+    Args:
+        allowed: Deferrable sequences that the engine may hold; those beyond are to be called back.
+        starting: Deferrable sequences that may be without a first token.
+        alert: What somebody should look at; None if nothing.
+    """
+
+    allowed: int
+    starting: int
+    alert: str | None = None
+
+
+def admit(
+    measured: Measured | None, state: AdmitState, rules: AdmitRules, now_s: float
+) -> tuple[AdmitState, Admission]:
+    """Decide how much deferrable work an engine may hold from now on.
+
+    Where nothing can be measured nothing is admitted, and the cap is to be found anew.
+
+    Args:
+        measured: What is known; None if the engine's load could not be read.
+        state: As returned the last time; `AdmitState()` at first.
+        rules: The promise and the boldness.
+        now_s: Monotonic.
+    """
+    if measured is None:
+        forgotten = AdmitState(at_s=now_s, realtime_s=state.realtime_s)
+        return forgotten, Admission(allowed=0, starting=0, alert="its load cannot be read: no backfill")
+    seats = measured.seats or rules.seats
+    batch = measured.running + measured.waiting
+    if measured.realtime > 0:
+        state = replace(state, realtime_s=now_s)
+    if now_s - state.realtime_s >= rules.quiet_s:
+        # Nobody has a pace to keep, and nothing is learnt of what would keep it.
+        state = replace(state, at_s=now_s)
+        cap, starting = seats, seats
+        if (measured.kv_cache_share or 0.0) > rules.kv_cap:
+            cap = batch
+    else:
+        state = _moved(measured, state, rules, seats=seats, now_s=now_s)
+        cap, starting = int(state.seat_cap), rules.starting
+    others = max(measured.realtime, batch - measured.backfill)
+    allowed = backfill_seats(running=others, waiting=0, seat_cap=min(cap, seats - rules.reserve))
+    return state, Admission(allowed=allowed, starting=min(starting, allowed))
+
+
+def _moved(measured: Measured, state: AdmitState, rules: AdmitRules, *, seats: int, now_s: float) -> AdmitState:
+    """Return the state with its cap moved by what was measured."""
+    batch = measured.running + measured.waiting
+    passed_s = max(0.0, min(now_s - state.at_s, rules.flight_s))
+    if _strained(measured, rules):
+        # A pace that breaks without deferrable work is not mended by less of it.
+        if measured.backfill == 0 or now_s < state.settled_s:
+            return replace(state, at_s=now_s)
+        cap = rules.cut * min(state.seat_cap, float(batch))
+        return replace(state, seat_cap=max(cap, 0.0), at_s=now_s, settled_s=now_s + rules.flight_s)
+    if now_s < state.settled_s or batch < int(state.seat_cap):
+        # What was not tried is not known to be safe: a cap that is not used does not grow.
+        return replace(state, at_s=now_s)
+    flights = passed_s / rules.flight_s
+    grown = state.seat_cap + rules.step * flights
+    if _ample(measured, rules):
+        grown = max(grown, state.seat_cap * 2.0**flights)
+    return replace(state, seat_cap=min(grown, float(seats)), at_s=now_s)
+
+
+def _strained(measured: Measured, rules: AdmitRules) -> bool:
+    """Say whether the real-time lane suffers, or is about to."""
+    late = (measured.ttft_s or 0.0) > rules.ttft_s or (measured.tpot_s or 0.0) > rules.tpot_s
+    return late or measured.waiting > 0 or (measured.kv_cache_share or 0.0) > rules.kv_cap
+
+
+def _ample(measured: Measured, rules: AdmitRules) -> bool:
+    """Say whether all is measured, and far from its limit."""
+    return (
+        measured.waiting == 0
+        and (measured.tpot_s is not None or measured.ttft_s is not None)
+        and (measured.kv_cache_share or 0.0) <= rules.ample * rules.kv_cap
+        and (measured.ttft_s or 0.0) <= rules.ample * rules.ttft_s
+        and (measured.tpot_s or 0.0) <= rules.ample * rules.tpot_s
+    )

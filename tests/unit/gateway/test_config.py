@@ -1,0 +1,50 @@
+from pathlib import Path
+
+import pytest
+
+from meritorder.errors import ConfigError
+from meritorder.gateway import config
+
+VENUE = '[[venue]]\nname = "v"\nurl = "http://x"\nmodels = ["m"]\n'
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("[server]\nprot = 1", r"gateway\.toml: server: .*`prot`"),
+        ("[server]\nport = 70000", r"gateway\.toml: server\.port: "),
+        ("[server", r"gateway\.toml: not TOML"),
+        ('[lanes]\nttft = "soon"', r"lanes\.ttft: 'soon' is not a duration; write"),
+        ('[lanes]\nflex = "maybe"', r"lanes\.flex: 'maybe' is neither"),
+        ('[store]\nurl = "postgresql://h/d"', r"store\.blobs: not given; write file"),
+        (VENUE + VENUE, "venue v: there are two of this name"),
+        (VENUE + 'kind = "magic"', "venue v: unknown kind 'magic'; the kinds are"),
+        (VENUE + 'lanes = ["fast"]', r"venue v: no lane \['fast'\]"),
+        (VENUE.replace("http://x", "x"), "venue v: 'x' is not an http URL"),
+        (VENUE.replace('["m"]', "[]"), "venue v: serves no model; write"),
+        (VENUE.replace('name = "v"', ""), r"venue\[0\]: Object missing required field `name`"),
+        ('[[rule]]\ndeadline = "x"', r"rule\[0\]\.deadline: 'x' is not a duration"),
+    ],
+)
+def test_a_mistake_is_one_line_that_says_where(tmp_path: Path, text: str, says: str) -> None:
+    path = tmp_path / "gateway.toml"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(ConfigError, match=says) as caught:
+        config.read(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_file_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="No such file"):
+        config.read(tmp_path / "nothing.toml")
+
+
+def test_secrets_come_from_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GATEWAY_TEST_KEY", "from the environment")
+    assert config.secret("GATEWAY_TEST_KEY", None, where="venue v") == "from the environment"
+    (tmp_path / "key").write_text("from a file\n", encoding="utf-8")
+    assert config.secret(None, str(tmp_path / "key"), where="venue v") == "from a file"
+    assert config.secret(None, None, where="venue v") is None
+    monkeypatch.delenv("GATEWAY_TEST_KEY")
+    with pytest.raises(ConfigError, match="venue v: the environment variable GATEWAY_TEST_KEY is not set"):
+        config.secret("GATEWAY_TEST_KEY", None, where="venue v")

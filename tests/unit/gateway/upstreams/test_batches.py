@@ -1,0 +1,307 @@
+"""The batch venues against stand-ins for their providers: submitted once, and read to the last line."""
+
+import json
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+import pytest_asyncio
+from hypothesis import given
+from hypothesis import strategies as st
+from tests.samples.http_server import Asked, Wire
+from tests.samples.providers import CREATED, AnthropicApi, GeminiApi, OpenAIBatchApi
+
+from meritorder.gateway.errors import Broken, NotCarried, Refused, Unavailable
+from meritorder.gateway.upstreams import anthropic, gemini
+from meritorder.gateway.upstreams.batches.anthropic import AnthropicBatches
+from meritorder.gateway.upstreams.batches.chunks import cut, size_bytes
+from meritorder.gateway.upstreams.batches.gemini import GeminiBatches
+from meritorder.gateway.upstreams.batches.openai import OpenAIBatches
+from meritorder.gateway.upstreams.batches.provider import Surroundings
+from meritorder.gateway.upstreams.batches.venue import BatchLimits, BatchLine, BatchStatus, BatchVenue, LineResult
+from meritorder.gateway.upstreams.connection import Endpoint
+
+WORLD = Surroundings(now=lambda: CREATED, draw=lambda: 0.0)
+SINCE_S = CREATED.timestamp()
+LIMITS = BatchLimits(max_lines=10, max_bytes=10_000)
+
+
+def a_line(custom_id: str, **fields: object) -> BatchLine:
+    body = {"model": "m", "messages": [{"role": "user", "content": f"say {custom_id}"}], "max_tokens": 8} | fields
+    return BatchLine(custom_id=custom_id, path="/v1/chat/completions", model="m", body=json.dumps(body).encode())
+
+
+LINES = [a_line("a"), a_line("b"), a_line("c")]
+
+
+@dataclass
+class Provider:
+    """One provider's stand-in and our way to it, so that what holds for all is tested on all."""
+
+    api: Any
+    venue: BatchVenue
+
+    @property
+    def ids(self) -> list[str]:
+        return [batch.get("id") or batch["name"] for batch in self.api.batches]
+
+    def end(self, batch_id: str, **outcome: str) -> None:
+        """End a batch: what became of each line: ok, error, expired or cancelled."""
+        made = {f"t1-{name}": what for name, what in outcome.items()}
+        if isinstance(self.api, OpenAIBatchApi):
+            words = {"ok": 200, "error": 400, "expired": "batch_expired", "cancelled": "batch_cancelled"}
+            status = next((each for each in ("expired", "cancelled") if each in outcome.values()), "completed")
+            self.api.end(batch_id, status, {name: words[what] for name, what in made.items()})
+        elif isinstance(self.api, AnthropicApi):
+            words = {"ok": "succeeded", "error": "errored", "expired": "expired", "cancelled": "canceled"}
+            self.api.end(batch_id, {name: words[what] for name, what in made.items()})
+        else:
+            status = next((each for each in ("expired", "cancelled") if each in outcome.values()), "succeeded")
+            self.api.end(batch_id, f"BATCH_STATE_{status.upper()}", made)
+
+    async def results(self, batch_id: str) -> dict[str, LineResult]:
+        found = [result async for result in self.venue.results(batch_id)]
+        assert len({result.custom_id for result in found}) == len(found)
+        return {result.custom_id: result for result in found}
+
+
+@pytest_asyncio.fixture(params=["openai", "anthropic", "gemini"])
+async def provider(request: pytest.FixtureRequest) -> AsyncIterator[Provider]:
+    api = {"openai": OpenAIBatchApi, "anthropic": AnthropicApi, "gemini": GeminiApi}[request.param]()
+    async with api.server as server:
+        venue = {
+            "openai": lambda: OpenAIBatches(Endpoint(name="p", base_url=server.url), WORLD, limits=LIMITS),
+            "anthropic": lambda: AnthropicBatches(anthropic.endpoint("p", "key", server.url), WORLD, limits=LIMITS),
+            "gemini": lambda: GeminiBatches(gemini.endpoint("p", "key", server.url + "/v1"), WORLD, limits=LIMITS),
+        }[request.param]()
+        yield Provider(api, venue)
+        await venue.close()
+
+
+@pytest.mark.asyncio
+async def test_a_batch_goes_from_submission_to_results(provider: Provider) -> None:
+    batch_id = await provider.venue.submit(LINES, "t1", since_epoch_s=SINCE_S)
+    assert provider.ids == [batch_id]
+    state = await provider.venue.poll(batch_id)
+    assert (state.status, state.total) == (BatchStatus.RUNNING, 3)
+    provider.end(batch_id, a="ok", b="error", c="ok")
+    state = await provider.venue.poll(batch_id)
+    assert (state.status, state.total, state.completed, state.failed) == (BatchStatus.DONE, 3, 2, 1)
+    results = await provider.results(batch_id)
+    assert {name: result.status_code for name, result in results.items()} == {"a": 200, "b": 400, "c": 200}
+    answer = json.loads(results["a"].body)
+    assert answer["object"] == "chat.completion"
+    assert answer["choices"][0]["finish_reason"] == "stop"
+    assert "error" in json.loads(results["b"].body)
+
+
+@pytest.mark.asyncio
+async def test_a_crash_between_submitting_and_writing_it_down_submits_nothing_twice(provider: Provider) -> None:
+    for number in range(5):  # others, more than a page of them
+        await provider.venue.submit([a_line(f"x{number}")], f"other{number}", since_epoch_s=SINCE_S)
+    provider.api.crash_after_create = True
+    with pytest.raises(Broken):
+        await provider.venue.submit(LINES, "t1", since_epoch_s=SINCE_S)
+    submitted = provider.ids[-1]
+    for number in range(5):
+        await provider.venue.submit([a_line(f"y{number}")], f"later{number}", since_epoch_s=SINCE_S)
+    if isinstance(provider.api, AnthropicApi):
+        # Nothing tells whose it is before it is done: it is waited for.
+        with pytest.raises(Unavailable, match="may be the one"):
+            await provider.venue.submit(LINES, "t1", since_epoch_s=SINCE_S)
+        provider.end(submitted, a="ok", b="ok", c="ok")
+    assert await provider.venue.submit(LINES, "t1", since_epoch_s=SINCE_S) == submitted
+    assert len(provider.ids) == 11
+    # Known to be another's, it is not taken for ours.
+    again = await provider.venue.submit(LINES, "t1", since_epoch_s=SINCE_S, known=[submitted])
+    assert again != submitted
+
+
+@pytest.mark.asyncio
+async def test_what_is_older_than_the_tag_is_not_looked_at(provider: Provider) -> None:
+    for number in range(9):
+        await provider.venue.submit([a_line(f"x{number}")], f"other{number}", since_epoch_s=SINCE_S)
+    before = len(provider.api.server.asked)
+    await provider.venue.submit(LINES, "t1", since_epoch_s=SINCE_S + 86_400)
+    looked = [asked for asked in provider.api.server.asked[before:] if asked.method == "GET"]
+    assert len(looked) == 1
+
+
+@pytest.mark.parametrize("way", ["expired", "cancelled"])
+@pytest.mark.asyncio
+async def test_partial_results_are_kept_and_the_unfinished_told(provider: Provider, way: str) -> None:
+    batch_id = await provider.venue.submit(LINES, "t1", since_epoch_s=SINCE_S)
+    await provider.venue.cancel(batch_id)
+    provider.end(batch_id, a="ok", b=way, c=way)
+    assert (await provider.venue.poll(batch_id)).status == way
+    results = await provider.results(batch_id)
+    assert results.pop("a").status_code == 200
+    # Gemini leaves out what it did not begin; the others name it.
+    assert {result.status_code for result in results.values()} <= {None}
+    if not isinstance(provider.api, GeminiApi):
+        assert {name: result.error_code for name, result in results.items()} == {
+            "b": f"batch_{way}",
+            "c": f"batch_{way}",
+        }
+
+
+@pytest.mark.asyncio
+async def test_a_refusal_is_told_and_submits_nothing(provider: Provider) -> None:
+    async def refuses(_: Asked, wire: Wire) -> None:
+        await wire.answer({"error": {"message": "billing hard limit\nreached"}}, 400)
+
+    provider.api.server.handler = refuses
+    with pytest.raises(Refused, match="HTTP 400: billing hard limit reached") as caught:
+        await provider.venue.submit(LINES, "t1", since_epoch_s=SINCE_S)
+    assert caught.value.status == 400
+
+
+@pytest.mark.asyncio
+async def test_reading_is_tried_again_where_a_failure_passes(provider: Provider) -> None:
+    batch_id = await provider.venue.submit(LINES, "t1", since_epoch_s=SINCE_S)
+    failures = ["reset", "429", "503"]
+    inner = provider.api.server.handler
+
+    async def flaky(asked: Asked, wire: Wire) -> None:
+        match failures.pop() if failures else "":
+            case "reset":
+                await wire.reset()
+            case "":
+                await inner(asked, wire)
+            case status:
+                await wire.answer(b"<html>", int(status), kind="text/html", headers={"Retry-After": "0"})
+
+    provider.api.server.handler = flaky
+    assert (await provider.venue.poll(batch_id)).status is BatchStatus.RUNNING
+
+
+@pytest.mark.parametrize("page", [b"<html>", b"[]", b"{}", b'{"data": 7}', b'{"metadata": 7, "request_counts": 7}'])
+@pytest.mark.asyncio
+async def test_nonsense_is_broken_not_a_crash(provider: Provider, page: bytes) -> None:
+    async def nonsense(_: Asked, wire: Wire) -> None:
+        await wire.answer(page)
+
+    provider.api.server.handler = nonsense
+    with pytest.raises(Broken):
+        await provider.venue.poll("b1")
+    with pytest.raises(Broken):
+        await provider.venue.submit(LINES, "t1", since_epoch_s=SINCE_S)
+
+
+@pytest.mark.asyncio
+async def test_a_result_file_that_breaks_off_is_broken(provider: Provider) -> None:
+    batch_id = await provider.venue.submit(LINES, "t1", since_epoch_s=SINCE_S)
+    provider.end(batch_id, a="ok", b="ok", c="ok")
+    inner = provider.api.server.handler
+
+    async def breaks_off(asked: Asked, wire: Wire) -> None:
+        if asked.path.endswith(("content", "results", "alt=media")):
+            await wire.begin("application/jsonl")
+            await wire.part(b'{"custom_id": "t1-a", "key": "t1-a"')
+            await wire.reset()
+        else:
+            await inner(asked, wire)
+
+    provider.api.server.handler = breaks_off
+    with pytest.raises(Broken):
+        await provider.results(batch_id)
+
+
+@pytest.mark.asyncio
+async def test_a_line_that_cannot_be_said_submits_nothing() -> None:
+    for api, made in ((AnthropicApi(), AnthropicBatches), (GeminiApi(), GeminiBatches)):
+        async with api.server as server:
+            where = (
+                anthropic.endpoint("p", "key", server.url)
+                if made is AnthropicBatches
+                else gemini.endpoint("p", "key", server.url + "/v1")
+            )
+            venue = made(where, WORLD)
+            with pytest.raises(NotCarried) as caught:
+                await venue.submit([a_line("a"), a_line("b", logit_bias={"1": 5})], "t1")
+            await venue.close()
+        assert caught.value.param == "logit_bias"
+        assert not api.batches
+
+
+@pytest.mark.asyncio
+async def test_batches_with_sampling_go_to_the_version_of_anthropic_that_takes_it() -> None:
+    api = AnthropicApi()
+    async with api.server as server:
+        venue = AnthropicBatches(anthropic.endpoint("p", "key", server.url), WORLD)
+        await venue.submit([a_line("a"), a_line("b", temperature=0.5)], "t1", since_epoch_s=SINCE_S)
+        await venue.close()
+    assert api.requests["msgbatch_1"][1]["params"]["temperature"] == 0.5
+
+
+@pytest.mark.asyncio
+async def test_a_key_is_not_sent_to_where_an_answer_points() -> None:
+    api = GeminiApi(elsewhere="http://127.0.0.1:9")
+    async with api.server as server:
+        venue = GeminiBatches(gemini.endpoint("p", "key", server.url + "/v1"), WORLD)
+        with pytest.raises(Broken, match="no address of its own"):
+            await venue.submit(LINES, "t1", since_epoch_s=SINCE_S)
+        await venue.close()
+
+
+@pytest.mark.asyncio
+async def test_models_go_by_the_names_of_the_venue() -> None:
+    api = OpenAIBatchApi()
+    async with api.server as server:
+        venue = OpenAIBatches(Endpoint(name="p", base_url=server.url), WORLD, models={"m": "org/m"})
+        batch_id = await venue.submit(LINES, "t1", since_epoch_s=SINCE_S)
+        await venue.close()
+    assert {line["body"]["model"] for line in api.lines(batch_id)} == {"org/m"}
+    assert [line["custom_id"] for line in api.lines(batch_id)] == ["t1-a", "t1-b", "t1-c"]
+
+
+@pytest.mark.asyncio
+async def test_a_failed_batch_says_why() -> None:
+    api = OpenAIBatchApi()
+    async with api.server as server:
+        venue = OpenAIBatches(Endpoint(name="p", base_url=server.url), WORLD)
+        batch_id = await venue.submit(LINES, "t1", since_epoch_s=SINCE_S)
+        errors = {"object": "list", "data": [{"code": "mismatched_model", "message": "one model", "line": 2}]}
+        api.batch(batch_id).update(status="failed", errors=errors)
+        state = await venue.poll(batch_id)
+        assert [result async for result in venue.results(batch_id)] == []
+        await venue.close()
+    assert (state.status, state.message) == (BatchStatus.FAILED, "one model")
+
+
+@pytest.mark.asyncio
+async def test_mistakes_of_the_caller_are_told() -> None:
+    venue = OpenAIBatches(Endpoint(name="p", base_url="http://127.0.0.1:9"), WORLD, limits=LIMITS)
+    for lines, tag in (
+        ([], "t"),
+        (LINES, "no-dashes"),
+        (LINES * 4, "t"),
+        ([a_line("x" * 33)], "t"),
+        ([a_line("a b")], "t"),
+    ):
+        with pytest.raises(ValueError, match=r"lines|tag|custom_id"):
+            await venue.submit(lines, tag)
+    await venue.close()
+
+
+lines_of_all_kinds = st.lists(
+    st.builds(
+        lambda path, model, size: BatchLine(custom_id="x", path=path, model=model, body=b"x" * size),
+        st.sampled_from(["/v1/a", "/v1/b"]),
+        st.sampled_from(["m", "n"]),
+        st.integers(0, 12_000),
+    ),
+    max_size=60,
+)
+
+
+@given(lines_of_all_kinds, st.integers(1, 10))
+def test_chunks_hold_every_line_once_within_the_limits(lines: list[BatchLine], most: int) -> None:
+    limits = BatchLimits(max_lines=most, max_bytes=10_000)
+    chunks = list(cut(lines, limits))
+    assert sorted(id(line) for chunk in chunks for line in chunk) == sorted(id(line) for line in lines)
+    for chunk in chunks:
+        assert len({(line.path, line.model) for line in chunk}) == 1
+        assert len(chunk) <= most
+        assert len(chunk) == 1 or sum(map(size_bytes, chunk)) <= limits.max_bytes

@@ -1,0 +1,395 @@
+"""Limits, retries and the breaker, each alone and together before a venue that fails."""
+
+import asyncio
+import datetime as dt
+import random
+import time
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from meritorder.gateway.errors import Broken, NotCarried, TimedOut, Unavailable, UpstreamError
+from meritorder.gateway.upstreams.breaker import Breaker
+from meritorder.gateway.upstreams.guard import Guard, Guarded
+from meritorder.gateway.upstreams.limits import Bucket, Limits
+from meritorder.gateway.upstreams.retry import RetryRule, is_fault, passes, retry_after_s
+from meritorder.gateway.upstreams.upstream import Call, Load, Reply
+
+NOW = dt.datetime(2026, 11, 24, 3, 0, tzinfo=dt.UTC)
+A_CALL = Call(path="/v1/chat/completions", body=b"{}", stream=False, model="m")
+AT_ONCE = RetryRule(attempts=3, first_wait_s=0.001)
+
+
+@dataclass
+class Answer:
+    status: int = 200
+    headers: dict[str, str] = field(default_factory=dict)
+    breaks: bool = False
+    closed: bool = False
+
+    @property
+    def body(self) -> AsyncIterator[bytes]:
+        return self._body()
+
+    async def _body(self) -> AsyncIterator[bytes]:
+        yield b"{"
+        if self.breaks:
+            raise Broken("the answer broke off", venue="v")
+        yield b"}"
+
+    async def read(self) -> bytes:
+        return b"".join([part async for part in self._body()])
+
+    async def close(self) -> None:
+        self.closed = True
+
+
+@dataclass
+class Scripted:
+    """A venue that does what the script says, one entry a request; the last over and over."""
+
+    script: list[Answer | Exception]
+    name: str = "v"
+    calls: list[Call] = field(default_factory=list)
+    hold: asyncio.Event | None = None
+
+    async def send(self, call: Call) -> Answer:
+        self.calls.append(call)
+        step = self.script.pop(0) if len(self.script) > 1 else self.script[0]
+        if self.hold is not None:
+            await self.hold.wait()
+        if isinstance(step, Exception):
+            raise step
+        return step
+
+    async def load(self) -> Load | None:
+        return None
+
+    async def close(self) -> None:
+        pass
+
+
+def guarded(
+    *script: Answer | Exception, clock: Callable[[], float] = time.monotonic, **rules: object
+) -> tuple[Guarded, Scripted]:
+    venue = Scripted(list(script))
+    guard = Guard(**{"retry": AT_ONCE} | rules)
+    return Guarded(venue, guard, clock=clock, draw=random.Random(1).random, now=lambda: NOW), venue
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize(
+    "failure",
+    [
+        Answer(status=429),
+        Answer(status=500),
+        Answer(status=503, headers={"Retry-After": "0"}),
+        Answer(status=529),
+        Broken("b", venue="v"),
+        Unavailable("u", venue="v"),
+    ],
+)
+async def test_what_may_pass_is_tried_again(failure: Answer | Exception) -> None:
+    venue, script = guarded(failure, failure, Answer())
+    reply = await venue.send(A_CALL)
+    assert reply.status == 200
+    assert len(script.calls) == 3
+    assert isinstance(failure, Exception) or failure.closed
+    await reply.close()
+    assert venue.meter.in_flight == 0
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 413, 422, 501])
+async def test_what_does_not_pass_is_returned_at_once(status: int) -> None:
+    venue, script = guarded(Answer(status=status), Answer())
+    reply = await venue.send(A_CALL)
+    assert reply.status == status
+    assert len(script.calls) == 1
+    await reply.close()
+
+
+@pytest.mark.asyncio
+async def test_the_last_refusal_is_returned_as_it_came() -> None:
+    refusal = Answer(status=503, headers={"X-Reason": "full"})
+    venue, script = guarded(refusal)
+    reply = await venue.send(A_CALL)
+    assert (reply.status, reply.headers["X-Reason"], len(script.calls)) == (503, "full", 3)
+    await reply.close()
+
+
+@pytest.mark.asyncio
+async def test_the_last_failure_is_raised() -> None:
+    venue, script = guarded(Broken("the connection broke", venue="v"))
+    with pytest.raises(Broken):
+        await venue.send(A_CALL)
+    assert len(script.calls) == 3
+    assert venue.meter.in_flight == 0
+
+
+@pytest.mark.asyncio
+async def test_a_venue_is_never_asked_before_the_time_it_named() -> None:
+    venue, script = guarded(Answer(status=429, headers={"Retry-After": "0.2"}), Answer())
+    began_s = time.monotonic()
+    reply = await venue.send(A_CALL)
+    assert time.monotonic() - began_s >= 0.2
+    assert len(script.calls) == 2
+    await reply.close()
+
+
+@pytest.mark.asyncio
+async def test_a_later_time_than_can_be_waited_for_is_passed_on_and_kept() -> None:
+    venue, script = guarded(Answer(status=429, headers={"Retry-After": "60"}), Answer())
+    reply = await venue.send(A_CALL)
+    assert (reply.status, reply.headers["Retry-After"]) == (429, "60")
+    await reply.close()
+    with pytest.raises(Unavailable) as caught:
+        await venue.send(A_CALL)  # the storm is not fed
+    assert caught.value.retry_after_s == pytest.approx(60, abs=1)
+    assert len(script.calls) == 1
+
+
+@pytest.mark.asyncio
+async def test_there_is_no_attempt_past_the_time_of_the_call() -> None:
+    venue, script = guarded(Answer(status=503, headers={"Retry-After": "1"}))
+    began_s = time.monotonic()
+    reply = await venue.send(Call(path="/", body=b"", stream=False, model="m", timeout_s=0.5))
+    assert reply.status == 503
+    assert time.monotonic() - began_s < 0.5
+    assert len(script.calls) == 1
+    await reply.close()
+
+
+@pytest.mark.asyncio
+async def test_the_time_of_a_call_covers_all_its_attempts() -> None:
+    venue, script = guarded(Answer(status=503), Answer())
+    reply = await venue.send(Call(path="/", body=b"", stream=False, model="m", timeout_s=5.0))
+    await reply.close()
+    first, second = (call.timeout_s for call in script.calls)
+    assert first == 5.0
+    assert second is not None
+    assert second < 5.0
+
+
+@pytest.mark.asyncio
+async def test_neither_a_time_out_nor_an_untranslatable_request_is_sent_again() -> None:
+    for error in (TimedOut("t", venue="v"), NotCarried("n", venue="v", param="logprobs")):
+        venue, script = guarded(error)
+        with pytest.raises(type(error)):
+            await venue.send(A_CALL)
+        assert len(script.calls) == 1
+        assert venue.breaker.failed == (1 if isinstance(error, TimedOut) else 0)
+
+
+@pytest.mark.asyncio
+async def test_impatience_of_a_client_is_not_held_against_the_venue() -> None:
+    venue, _ = guarded(TimedOut("t", venue="v"))
+    for _ in range(20):
+        with pytest.raises(TimedOut):
+            await venue.send(Call(path="/", body=b"", stream=False, model="m", timeout_s=0.1))
+    assert venue.breaker.failed == 0
+
+
+@pytest.mark.asyncio
+async def test_a_venue_that_is_down_is_left_alone_and_tried_with_one_request() -> None:
+    at = [0.0]
+    down = Unavailable("nothing listens there", venue="v")
+    venue, script = guarded(
+        down, clock=lambda: at[0], breaker_failures=3, breaker_cooldown_s=10.0, retry=RetryRule(attempts=1)
+    )
+    for _ in range(3):
+        with pytest.raises(Unavailable, match="nothing listens"):
+            await venue.send(A_CALL)
+    with pytest.raises(Unavailable, match="left alone") as caught:
+        await venue.send(A_CALL)
+    assert caught.value.retry_after_s == 10.0
+    assert len(script.calls) == 3
+
+    at[0] = 11.0
+    script.script[:] = [Answer()]
+    script.hold = asyncio.Event()
+    trial = asyncio.create_task(venue.send(A_CALL))
+    await asyncio.sleep(0)
+    with pytest.raises(Unavailable, match="left alone"):
+        await venue.send(A_CALL)
+    script.hold.set()
+    reply = await trial
+    await reply.close()
+    assert not venue.breaker.is_open
+    await (await venue.send(A_CALL)).close()
+
+
+@pytest.mark.asyncio
+async def test_a_trial_that_is_called_off_lets_another_try() -> None:
+    at = [0.0]
+    venue, script = guarded(
+        Broken("b", venue="v"), clock=lambda: at[0], breaker_failures=1, retry=RetryRule(attempts=1)
+    )
+    with pytest.raises(Broken):
+        await venue.send(A_CALL)
+    at[0] = 100.0
+    script.script[:] = [Answer()]
+    script.hold = asyncio.Event()
+    trial = asyncio.create_task(venue.send(A_CALL))
+    await asyncio.sleep(0)
+    trial.cancel()
+    await asyncio.gather(trial, return_exceptions=True)
+    script.hold = None
+    await (await venue.send(A_CALL)).close()
+    assert venue.meter.in_flight == 0
+
+
+async def drained(reply: Reply) -> bytes:
+    return b"".join([part async for part in reply.body])
+
+
+@pytest.mark.asyncio
+async def test_answers_that_break_off_count_as_failures() -> None:
+    venue, _ = guarded(Answer(breaks=True), breaker_failures=2)
+    for read in (True, False):
+        reply = await venue.send(A_CALL)
+        with pytest.raises(Broken):
+            await (reply.read() if read else drained(reply))
+        await reply.close()
+    assert venue.breaker.is_open
+
+
+@pytest.mark.asyncio
+async def test_no_more_requests_are_under_way_than_may_be_and_none_is_overtaken() -> None:
+    venue, script = guarded(Answer(), limits=Limits(concurrency=2), patience_s=5.0)
+    held = [await venue.send(A_CALL) for _ in range(2)]
+    order: list[int] = []
+
+    async def queue(number: int) -> None:
+        reply = await venue.send(A_CALL)
+        order.append(number)
+        assert venue.meter.in_flight <= 2
+        await asyncio.sleep(0)
+        await reply.close()
+
+    tasks = [asyncio.create_task(queue(number)) for number in range(8)]
+    await asyncio.sleep(0.01)
+    assert len(script.calls) == 2
+    tasks[3].cancel()
+    for reply in held:
+        await reply.close()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    assert order == [0, 1, 2, 4, 5, 6, 7]
+    assert venue.meter.in_flight == 0
+
+
+@pytest.mark.asyncio
+async def test_who_waits_too_long_for_a_place_is_told_to_go_elsewhere() -> None:
+    venue, _ = guarded(Answer(), limits=Limits(concurrency=1), patience_s=0.02)
+    held = await venue.send(A_CALL)
+    with pytest.raises(Unavailable, match="all 1 places"):
+        await venue.send(A_CALL)
+    await held.close()
+    await held.close()  # twice does no harm
+    assert venue.meter.in_flight == 0
+    await (await venue.send(A_CALL)).close()
+
+
+@pytest.mark.asyncio
+async def test_tokens_beyond_the_rate_are_refused_with_the_time_to_come_back() -> None:
+    at = [0.0]
+    venue, script = guarded(Answer(), clock=lambda: at[0], limits=Limits(tokens_per_minute=600))
+    call = Call(path="/", body=b"", stream=False, model="m", tokens=400)
+    await (await venue.send(call)).close()
+    with pytest.raises(Unavailable, match="rate limit") as caught:
+        await venue.send(call)
+    assert caught.value.retry_after_s == pytest.approx(20.0)
+    at[0] = 20.0
+    await (await venue.send(call)).close()
+    assert len(script.calls) == 2
+
+
+@given(
+    st.floats(1, 1e6),
+    st.lists(st.tuples(st.floats(0, 1e5), st.floats(-30, 600)), min_size=1, max_size=30),
+)
+def test_a_bucket_gives_no_more_than_flows_in(per_minute: float, steps: list[tuple[float, float]]) -> None:
+    bucket, now_s, taken = Bucket(per_minute=per_minute), 0.0, 0.0
+    for amount, passes_s in steps:
+        now_s += passes_s  # the clock may be set back
+        part = min(amount, per_minute)
+        if bucket.wait_s(part, now_s) == 0:
+            bucket.take(part, now_s)
+            taken += part
+    risen_s = sum(max(passes_s, 0.0) for _, passes_s in steps)
+    assert taken <= per_minute * (1 + risen_s / 60) * (1 + 1e-9)
+
+
+@given(st.floats(1, 1e6), st.floats(0, 1e7), st.floats(0, 1e4))
+def test_after_the_wait_that_a_bucket_names_the_amount_can_be_taken(
+    per_minute: float, amount: float, used: float
+) -> None:
+    bucket = Bucket(per_minute=per_minute)
+    bucket.take(used, 0.0)
+    wait_s = bucket.wait_s(amount, 0.0)
+    assert bucket.wait_s(amount, wait_s * (1 + 1e-9) + 1e-6) == pytest.approx(0.0, abs=1e-6)
+
+
+@given(st.integers(1, 10), st.one_of(st.none(), st.floats(0, 1e4)), st.floats(0, 1))
+def test_a_retry_is_never_before_the_venue_asks_for_it_nor_later_than_allowed(
+    attempt: int, asked_s: float | None, draw: float
+) -> None:
+    rule = RetryRule(attempts=6)
+    wait_s = rule.wait_s(attempt, asked_s, draw)
+    if attempt >= 6 or (asked_s is not None and asked_s > rule.longest_wait_s):
+        assert wait_s is None
+    else:
+        assert wait_s is not None
+        assert (asked_s or 0.0) <= wait_s <= rule.longest_wait_s
+
+
+@pytest.mark.parametrize(
+    ("headers", "seconds"),
+    [
+        ({}, None),
+        ({"Retry-After": "12"}, 12.0),
+        ({"Retry-After": "1.5"}, 1.5),
+        ({"retry-after-ms": "250", "Retry-After": "1"}, 0.25),
+        ({"Retry-After": "Tue, 24 Nov 2026 03:00:30 GMT"}, 30.0),
+        ({"Retry-After": "Tue, 24 Nov 2026 02:00:00 GMT"}, 0.0),
+        ({"Retry-After": "-3"}, None),
+        ({"Retry-After": "soon"}, None),
+        ({"Retry-After": "inf"}, None),
+        ({"Retry-After": ""}, None),
+    ],
+)
+def test_retry_after_is_read_in_all_its_forms(headers: dict[str, str], seconds: float | None) -> None:
+    assert retry_after_s(headers, NOW) == seconds
+
+
+def test_each_failed_trial_doubles_the_rest_up_to_a_bound() -> None:
+    breaker, now_s, rests = Breaker(failures=1, cooldown_s=1.0), 0.0, []
+    for _ in range(8):
+        breaker.fail(now_s)
+        rests.append(breaker.wait_s(now_s))
+        now_s += rests[-1]
+        assert breaker.wait_s(now_s) == 0
+    assert rests == [1, 2, 4, 8, 16, 16, 16, 16]
+    breaker.begin()
+    assert breaker.wait_s(now_s) > 0
+    breaker.succeed()
+    assert breaker.wait_s(now_s) == 0
+
+
+def test_too_much_is_not_a_fault() -> None:
+    assert passes(429)
+    assert not is_fault(429)
+    assert passes(529)
+    assert not is_fault(529)
+    assert passes(503)
+    assert is_fault(503)
+    assert not passes(501)
+    assert is_fault(501)
+
+
+def test_every_error_names_its_venue() -> None:
+    for kind in (Unavailable, TimedOut, Broken, UpstreamError):
+        assert str(kind("what", venue="v")) == "v: what"
