@@ -40,9 +40,9 @@ class Context:
 
     @property
     def plan(self) -> str:
-        """The commands that find the cheapest plan at the bill's own prices, with the commitments that run."""
-        own = f"meritorder audit {self.bill_words} --rates rates.csv --held held.toml"
-        return f"{own} && meritorder plan {self._trace} --model {self._model} --catalog rates.csv --have held.toml"
+        """The command that finds the cheapest plan at the bill's own prices, with the commitments that run."""
+        words = [f"--bill {shlex.quote(str(path))}" for path in self.bill] or ["--bill BILL"]
+        return f"meritorder plan {self._trace} --model {self._model} {' '.join(words)}"
 
     def compare(self, machine: Machine | None = None, *, hardware: str = "", region: str = "", more: str = "") -> str:
         """Return the command that compares arrangements of the trace.

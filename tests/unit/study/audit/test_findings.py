@@ -60,7 +60,7 @@ def test_a_machine_that_always_runs_is_worth_a_commitment(audited: Audited) -> N
     price = next(price for price in answer.prices if price.pricing_model == "reserved")
     assert found.usd == pytest.approx(WEEKS * (10.49264 - price.usd))
     assert "chat" in found.evidence
-    assert "meritorder audit bill.csv --rates rates.csv --held held.toml && meritorder plan" in found.fix
+    assert "meritorder plan requests.csv --model MODEL --bill bill.csv" in found.fix
 
 
 def test_a_machine_that_seldom_runs_is_not(audited: Audited) -> None:
