@@ -195,7 +195,7 @@ def _sentence(inference_usd: float, overpaid: float, ordered: list[Finding], mon
     a_month = " a month" if months > 1 else ""
     paid = f"Of {format_usd(inference_usd / months)}{a_month} for inference,"
     if not ordered:
-        return f"{paid} the bill alone shows nothing that is overpaid."
+        return f"{paid} nothing is found that is overpaid."
     sums: dict[str, float] = {}
     for finding in ordered:
         sums[finding.kind] = sums.get(finding.kind, 0.0) + finding.usd_per_month
