@@ -30,11 +30,15 @@ if TYPE_CHECKING:
         WorkloadsError,
     )
     from meritorder.findings import Audit
+    from meritorder.planfile import Plan, read_plan, write_plan
     from meritorder.report.html import render as to_html
     from meritorder.report.record import encode as to_json
     from meritorder.study.audit import Options as AuditOptions
     from meritorder.study.audit import audit
     from meritorder.study.compare import Options, compare
+    from meritorder.study.plan.answer import plan as make_plan
+    from meritorder.study.plan.follow import follow as simulate_plan
+    from meritorder.study.plan.options import PlanOptions
     from meritorder.traces import Trace
     from meritorder.traces import read as read_trace
     from meritorder.traces.could_wait import candidates as could_wait
@@ -54,6 +58,8 @@ __all__ = [
     "MeritorderError",
     "Options",
     "PerformanceError",
+    "Plan",
+    "PlanOptions",
     "Slo",
     "Trace",
     "TraceError",
@@ -63,12 +69,16 @@ __all__ = [
     "compare",
     "could_wait",
     "load_catalog",
+    "make_plan",
     "propose_workloads",
     "read_bill",
+    "read_plan",
     "read_trace",
+    "simulate_plan",
     "to_html",
     "to_json",
     "token_prices",
+    "write_plan",
 ]
 
 if not TYPE_CHECKING:  # a checker reads the imports above, and so sees a name that is not there
@@ -84,6 +94,8 @@ if not TYPE_CHECKING:  # a checker reads the imports above, and so sees a name t
         "MeritorderError": "meritorder.errors",
         "Options": "meritorder.study.compare",
         "PerformanceError": "meritorder.errors",
+        "Plan": "meritorder.planfile",
+        "PlanOptions": "meritorder.study.plan.options",
         "Slo": "meritorder.domain",
         "Trace": "meritorder.traces",
         "TraceError": "meritorder.errors",
@@ -92,12 +104,16 @@ if not TYPE_CHECKING:  # a checker reads the imports above, and so sees a name t
         "compare": "meritorder.study.compare",
         "could_wait": "meritorder.traces.could_wait:candidates",
         "load_catalog": "meritorder.catalog:load",
+        "make_plan": "meritorder.study.plan.answer:plan",
         "propose_workloads": "meritorder.traces.could_wait:propose",
         "read_bill": "meritorder.bills:read",
+        "read_plan": "meritorder.planfile",
         "read_trace": "meritorder.traces:read",
+        "simulate_plan": "meritorder.study.plan.follow:follow",
         "to_html": "meritorder.report.html:render",
         "to_json": "meritorder.report.record:encode",
         "token_prices": "meritorder.catalog.tokens",
+        "write_plan": "meritorder.planfile",
     }
 
     def __getattr__(name: str) -> object:
