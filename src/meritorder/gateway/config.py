@@ -89,6 +89,9 @@ class VenueTable(_Table, frozen=True):
     max_concurrency: Positive | None = None
     tokens_per_minute: Positive | None = None
     priority: bool = False  # the engine schedules by priority
+    batch: bool = False  # batches that have the time go through its batch API
+    batch_window: str = "24h"  # what that promises
+    batch_poll: str = "30s"  # how often it is asked how far it is
     price: Price | None = None
 
     def served(self) -> dict[str, str]:
@@ -209,7 +212,11 @@ def _check(settings: Settings, where: str) -> None:
         "lanes.flex_deadline": settings.lanes.flex_deadline,
         "lanes.background_window": settings.lanes.background_window,
         "lanes.margin": settings.lanes.margin,
-    } | {f"rule[{number}].deadline": rule.deadline for number, rule in enumerate(settings.rule)}
+    }
+    times |= {f"rule[{number}].deadline": rule.deadline for number, rule in enumerate(settings.rule)}
+    for venue in settings.venue:
+        times |= {f"venue {venue.name}: batch_window": venue.batch_window}
+        times |= {f"venue {venue.name}: batch_poll": venue.batch_poll}
     for field, text in times.items():
         if not parse_duration_s(text):
             raise ConfigError(f"{text!r} is not a duration", where=f"{where}: {field}", fix="write 90s, 30m, 4h or 2d")
@@ -229,6 +236,8 @@ def _check_venues(settings: Settings, where: str) -> None:
         seen.add(venue.name)
         if venue.kind not in KINDS:
             raise ConfigError(f"unknown kind {venue.kind!r}", where=at, fix=f"the kinds are {', '.join(KINDS)}")
+        if venue.batch and venue.reads_load:
+            raise ConfigError(f"{venue.kind} has no batch API", where=f"{at}: batch", fix="leave it out")
         if not venue.url.startswith(("http://", "https://")):
             raise ConfigError(f"{venue.url!r} is not an http URL", where=at)
         if not venue.served():

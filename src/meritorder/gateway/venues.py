@@ -6,17 +6,19 @@ import random
 import time
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import Final
 
 import msgspec
 
 from meritorder.gateway.config import Price, Settings, VenueTable, duration_s, secret
-from meritorder.gateway.upstreams.connection import Endpoint
-from meritorder.gateway.upstreams.guard import Guard, Guarded
+from meritorder.gateway.upstreams import kinds
+from meritorder.gateway.upstreams.batches.venue import BatchVenue
+from meritorder.gateway.upstreams.guard import Guard
+from meritorder.gateway.upstreams.kinds import Kind, World
 from meritorder.gateway.upstreams.limits import Limits
-from meritorder.gateway.upstreams.openai import OpenAIUpstream, OpenAIVenue, Priority
+from meritorder.gateway.upstreams.openai import Priority
 from meritorder.gateway.upstreams.upstream import Load, Upstream
 from meritorder.gateway.usage import Usage
 from meritorder.units import PICOUSD_PER_USD, TOKENS_PER_MTOK
@@ -25,6 +27,13 @@ _SEATS_OF_A_PROVIDER: Final = 64
 _STREAMED: Final = frozenset({"/v1/chat/completions", "/v1/completions"})
 _SAMPLES: Final = 256
 _PRIORITY: Final = {"vllm": Priority.LOWER_FIRST, "sglang": Priority.HIGHER_FIRST}
+
+
+def _now() -> dt.datetime:
+    return dt.datetime.now(dt.UTC)
+
+
+_WORLD: Final = World(clock=time.monotonic, now=_now, draw=random.random)
 
 
 class Sample(msgspec.Struct, frozen=True, gc=False):
@@ -53,11 +62,13 @@ class Venue:
         table: Its configuration.
         upstream: How it is reached.
         served: Names that clients use, each with the venue's own.
+        batches: Its batch API; None if that is not used.
     """
 
     table: VenueTable
     upstream: Upstream
     served: dict[str, str]
+    batches: BatchVenue | None = None
     realtime: int = 0
     seated: list[Seat] = field(default_factory=list)
     samples: deque[Sample] = field(default_factory=lambda: deque(maxlen=_SAMPLES))
@@ -153,6 +164,8 @@ class Venues:
         """Close what is open towards all of them."""
         for venue in self.all:
             await venue.upstream.close()
+            if venue.batches is not None:
+                await venue.batches.close()
 
 
 def of(settings: Settings) -> Venues:
@@ -166,32 +179,23 @@ def of(settings: Settings) -> Venues:
 
 def _venue(table: VenueTable, settings: Settings) -> Venue:
     key = secret(table.api_key_env, table.api_key_file, where=f"venue {table.name}")
-    headers = {} if key is None else {"Authorization": f"Bearer {key}"}
-    upstream = OpenAIUpstream(
-        OpenAIVenue(
-            endpoint=Endpoint(
-                name=table.name,
-                base_url=table.url,
-                headers=headers,
-                timeout_s=duration_s(settings.limits.request_time),
-            ),
-            priority=_PRIORITY.get(table.kind, Priority.NONE) if table.priority else Priority.NONE,
-            reads_load=table.reads_load,
-            seats=table.max_concurrency,
-        )
+    venue = kinds.Venue(
+        name=table.name,
+        kind=Kind(table.kind),
+        base_url=table.url,
+        api_key=key,
+        priority=_PRIORITY.get(table.kind, Priority.NONE) if table.priority else Priority.NONE,
+        seats=table.max_concurrency,
+        timeout_s=duration_s(settings.limits.request_time),
+        guard=Guard(limits=Limits(concurrency=table.max_concurrency, tokens_per_minute=table.tokens_per_minute)),
     )
-    guarded = Guarded(
-        upstream,
-        Guard(limits=Limits(concurrency=table.max_concurrency, tokens_per_minute=table.tokens_per_minute)),
-        clock=time.monotonic,
-        draw=random.random,
-        now=_now,
+    served = table.served()
+    return Venue(
+        table=table,
+        upstream=kinds.upstream(venue, _WORLD),
+        served=served,
+        batches=kinds.batch_venue(replace(venue, models=served), _WORLD) if table.batch else None,
     )
-    return Venue(table=table, upstream=guarded, served=table.served())
-
-
-def _now() -> dt.datetime:
-    return dt.datetime.now(dt.UTC)
 
 
 def _merit(venue: Venue) -> tuple[bool, Decimal]:
