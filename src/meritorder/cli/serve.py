@@ -13,13 +13,18 @@ Config = Annotated[Path, typer.Option("--config", metavar="FILE", help="Configur
 
 
 def serve(
-    config: Config,
+    config: Annotated[
+        Path | None, typer.Option("--config", metavar="FILE", help="Configuration of the gateway, TOML.")
+    ] = None,
+    local: Annotated[bool, typer.Option("--local", help="A small model on this machine; no configuration.")] = False,
     host: Annotated[str | None, typer.Option("--host", help="Address to listen on, instead of the file's.")] = None,
     port: Annotated[int | None, typer.Option("--port", help="Port; 0 for any that is free.")] = None,
 ) -> None:
     """Run the gateway: an OpenAI-compatible service that lets what can wait, wait."""
     from meritorder.gateway import server
 
+    if local is (config is not None):
+        raise ConfigError("give one of the two", where="--config and --local")
     settings = server.settings_of(config, host=host, port=port)
     server.serve(settings, announce=lambda url: typer.echo(f"meritorder: listening on {url}"))
 

@@ -66,9 +66,9 @@ class Asking:
             reply = await venue.upstream.send(
                 Call(
                     path=request.endpoint,
-                    body=venue.body_for(request.model, body),
+                    body=body,
                     stream=stream,
-                    model=venue.served[request.model],
+                    model=request.model,
                     tokens=request.input_tokens + request.output_tokens,
                     deferrable=True,
                 )

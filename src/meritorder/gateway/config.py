@@ -18,6 +18,7 @@ Positive = Annotated[int, msgspec.Meta(gt=0)]
 Text = Annotated[str, msgspec.Meta(min_length=1)]
 
 KINDS: Final = ("openai", "vllm", "llama.cpp", "sglang", "anthropic", "gemini")
+_KNOWN: Final = ("openai", "anthropic", "gemini")
 _READS_LOAD: Final = ("vllm", "llama.cpp", "sglang")
 
 
@@ -79,7 +80,7 @@ class VenueTable(_Table, frozen=True):
     """One venue: where requests run."""
 
     name: Text
-    url: Text
+    url: str = ""  # of a provider that is known it may be left out
     models: list[str] | dict[str, str] = []
     kind: str = "openai"
     api_key_env: str | None = None
@@ -93,6 +94,9 @@ class VenueTable(_Table, frozen=True):
     batch_window: str = "24h"  # what that promises
     batch_poll: str = "30s"  # how often it is asked how far it is
     price: Price | None = None
+    command: list[str] = []  # run it when it is wanted; {port} stands for a free port, in the URL too
+    start: str = "10m"
+    idle: str = "5m"  # stop it after this time without a request; "" never
 
     def served(self) -> dict[str, str]:
         """Return the names that clients use, each with the venue's own."""
@@ -161,6 +165,20 @@ def read(path: Path) -> Settings:
     return settings_of(found, where=str(path))
 
 
+def local(model: str, command: list[str], seats: int) -> Settings:
+    """Return the settings of a gateway on this machine alone: its own engine, and no keys."""
+    venue = VenueTable(
+        name="local",
+        url="http://127.0.0.1:{port}/v1",
+        kind="llama.cpp",
+        models=[model],
+        max_concurrency=seats,
+        command=command,
+        start="1m",
+    )
+    return Settings(server=Server(require_keys=False), venue=[venue])
+
+
 def settings_of(found: dict[str, Any], *, where: str) -> Settings:
     """Check a configuration that was read."""
     try:
@@ -214,9 +232,6 @@ def _check(settings: Settings, where: str) -> None:
         "lanes.margin": settings.lanes.margin,
     }
     times |= {f"rule[{number}].deadline": rule.deadline for number, rule in enumerate(settings.rule)}
-    for venue in settings.venue:
-        times |= {f"venue {venue.name}: batch_window": venue.batch_window}
-        times |= {f"venue {venue.name}: batch_poll": venue.batch_poll}
     for field, text in times.items():
         if not parse_duration_s(text):
             raise ConfigError(f"{text!r} is not a duration", where=f"{where}: {field}", fix="write 90s, 30m, 4h or 2d")
@@ -234,14 +249,24 @@ def _check_venues(settings: Settings, where: str) -> None:
         if venue.name in seen:
             raise ConfigError("there are two of this name", where=at)
         seen.add(venue.name)
-        if venue.kind not in KINDS:
-            raise ConfigError(f"unknown kind {venue.kind!r}", where=at, fix=f"the kinds are {', '.join(KINDS)}")
-        if venue.batch and venue.reads_load:
-            raise ConfigError(f"{venue.kind} has no batch API", where=f"{at}: batch", fix="leave it out")
-        if not venue.url.startswith(("http://", "https://")):
-            raise ConfigError(f"{venue.url!r} is not an http URL", where=at)
-        if not venue.served():
-            raise ConfigError("serves no model", where=at, fix='write models = ["name"]')
-        strange = sorted(set(venue.lanes) - {"realtime", "deferrable"})
-        if strange or not venue.lanes:
-            raise ConfigError(f"no lane {strange}", where=at, fix="the lanes are realtime and deferrable")
+        _check_venue(venue, at)
+
+
+def _check_venue(venue: VenueTable, at: str) -> None:
+    if venue.kind not in KINDS:
+        raise ConfigError(f"unknown kind {venue.kind!r}", where=at, fix=f"the kinds are {', '.join(KINDS)}")
+    if venue.batch and venue.reads_load:
+        raise ConfigError(f"{venue.kind} has no batch API", where=f"{at}: batch", fix="leave it out")
+    if not venue.url.startswith(("http://", "https://")) and (venue.url or venue.kind not in _KNOWN):
+        raise ConfigError(f"{venue.url!r} is not an http URL", where=at)
+    if not venue.served():
+        raise ConfigError("serves no model", where=at, fix='write models = ["name"]')
+    times = {"start": venue.start, "batch_window": venue.batch_window, "batch_poll": venue.batch_poll}
+    for field, text in (times | {"idle": venue.idle or "1s"}).items():
+        if not parse_duration_s(text):
+            raise ConfigError(f"{text!r} is not a duration", where=f"{at}: {field}", fix="write 90s, 30m or 4h")
+    if venue.command and "{port}" not in venue.url:
+        raise ConfigError("its url has no {port}", where=at, fix='write url = "http://127.0.0.1:{port}/v1"')
+    strange = sorted(set(venue.lanes) - {"realtime", "deferrable"})
+    if strange or not venue.lanes:
+        raise ConfigError(f"no lane {strange}", where=at, fix="the lanes are realtime and deferrable")

@@ -88,9 +88,9 @@ class RealTime:
                 reply = await venue.upstream.send(
                     Call(
                         path=request.endpoint,
-                        body=venue.body_for(model, request.body),
+                        body=request.body,
                         stream=bool(request.call.stream),
-                        model=venue.served[model],
+                        model=model,
                         tokens=calls.estimated_tokens(len(request.body)),
                     )
                 )

@@ -12,7 +12,7 @@ import uvicorn
 from sqlalchemy import make_url
 
 from meritorder.errors import ConfigError
-from meritorder.gateway import config
+from meritorder.gateway import config, llamacpp
 from meritorder.gateway import venues as all_venues
 from meritorder.gateway.blobs import Blobs
 from meritorder.gateway.book import Book
@@ -38,15 +38,25 @@ class _Announcing(uvicorn.Server):
             self._announce(f"http://{host}:{port}")
 
 
-def settings_of(path: Path, *, host: str | None, port: int | None) -> Settings:
-    """Read a configuration; what is given here counts more than the file."""
-    settings = config.read(path)
+def settings_of(path: Path | None, *, host: str | None, port: int | None) -> Settings:
+    """Read a configuration, or make the local one; what is given here counts more than the file.
+
+    Raises:
+        ConfigError: The file cannot be used.
+        MissingExtraError: The local engine is not installed.
+    """
+    settings = _local() if path is None else config.read(path)
     server = msgspec.structs.replace(
         settings.server,
         host=settings.server.host if host is None else host,
         port=settings.server.port if port is None else port,
     )
     return msgspec.structs.replace(settings, server=server)
+
+
+def _local() -> Settings:
+    engine = llamacpp.local_engine()
+    return config.local(llamacpp.MODEL, list(engine.argv), llamacpp.SEATS)
 
 
 def build(settings: Settings) -> Service:

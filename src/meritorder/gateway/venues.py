@@ -6,13 +6,14 @@ import random
 import time
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Final
 
 import msgspec
 
 from meritorder.gateway.config import Price, Settings, VenueTable, duration_s, secret
+from meritorder.gateway.engines import Engine, EngineCommand
 from meritorder.gateway.upstreams import kinds
 from meritorder.gateway.upstreams.batches.venue import BatchVenue
 from meritorder.gateway.upstreams.guard import Guard
@@ -26,14 +27,8 @@ from meritorder.units import PICOUSD_PER_USD, TOKENS_PER_MTOK
 _SEATS_OF_A_PROVIDER: Final = 64
 _STREAMED: Final = frozenset({"/v1/chat/completions", "/v1/completions"})
 _SAMPLES: Final = 256
+_PATIENCE_S: Final = 10.0
 _PRIORITY: Final = {"vllm": Priority.LOWER_FIRST, "sglang": Priority.HIGHER_FIRST}
-
-
-def _now() -> dt.datetime:
-    return dt.datetime.now(dt.UTC)
-
-
-_WORLD: Final = World(clock=time.monotonic, now=_now, draw=random.random)
 
 
 class Sample(msgspec.Struct, frozen=True, gc=False):
@@ -96,15 +91,6 @@ class Venue:
     def streams(self, endpoint: str) -> bool:
         """Whether deferrable requests go there as a stream, so that they can be called back."""
         return self.is_engine and endpoint in _STREAMED
-
-    def body_for(self, model: str, body: bytes) -> bytes:
-        """Return the body with the venue's own name of the model; untouched where that is the same."""
-        own = self.served[model]
-        if own == model:
-            return body
-        fields = msgspec.json.decode(body, type=dict[str, msgspec.Raw])
-        fields["model"] = msgspec.Raw(msgspec.json.encode(own))
-        return msgspec.json.encode(fields)
 
     def arrive(self) -> None:
         """Count a real-time request in; a deferrable one gives its seat up if there is none."""
@@ -174,28 +160,43 @@ def of(settings: Settings) -> Venues:
     Raises:
         ConfigError: A secret is not where it is said to be.
     """
-    return Venues([_venue(table, settings) for table in settings.venue])
+    world = World(clock=time.monotonic, now=_now, draw=random.random)
+    return Venues([_venue(table, settings, world) for table in settings.venue])
 
 
-def _venue(table: VenueTable, settings: Settings) -> Venue:
-    key = secret(table.api_key_env, table.api_key_file, where=f"venue {table.name}")
+def _venue(table: VenueTable, settings: Settings, world: World) -> Venue:
+    # An engine keeps its own queue; a provider is not to be asked for more than it allows.
+    concurrency = None if table.reads_load else table.max_concurrency
     venue = kinds.Venue(
         name=table.name,
         kind=Kind(table.kind),
         base_url=table.url,
-        api_key=key,
+        api_key=secret(table.api_key_env, table.api_key_file, where=f"venue {table.name}"),
+        models=table.served(),
         priority=_PRIORITY.get(table.kind, Priority.NONE) if table.priority else Priority.NONE,
         seats=table.max_concurrency,
         timeout_s=duration_s(settings.limits.request_time),
-        guard=Guard(limits=Limits(concurrency=table.max_concurrency, tokens_per_minute=table.tokens_per_minute)),
+        guard=Guard(
+            limits=Limits(concurrency=concurrency, tokens_per_minute=table.tokens_per_minute),
+            patience_s=_PATIENCE_S,
+        ),
     )
-    served = table.served()
-    return Venue(
-        table=table,
-        upstream=kinds.upstream(venue, _WORLD),
-        served=served,
-        batches=kinds.batch_venue(replace(venue, models=served), _WORLD) if table.batch else None,
-    )
+    if not table.command:
+        upstream = kinds.upstream(venue, world)
+    else:
+        command = EngineCommand(
+            argv=tuple(table.command),
+            venue=venue.openai(),
+            start_s=duration_s(table.start),
+            idle_s=duration_s(table.idle) if table.idle else None,
+        )
+        upstream = kinds.guarded(Engine(command, clock=world.clock), venue.guard, world)
+    batches = kinds.batch_venue(venue, world) if table.batch else None
+    return Venue(table=table, upstream=upstream, served=table.served(), batches=batches)
+
+
+def _now() -> dt.datetime:
+    return dt.datetime.now(dt.UTC)
 
 
 def _merit(venue: Venue) -> tuple[bool, Decimal]:
