@@ -1,4 +1,4 @@
-"""Real time beside a batch on one real engine: its latency alone, with backfill, and with the controller off."""
+"""Real time beside a batch on one engine: its latency alone, with backfill, and with the controller off."""
 
 import asyncio
 import json
@@ -27,7 +27,10 @@ _WORDS: Final = 24
 _TOKENS: Final = 24
 _LINES: Final = 5000
 _BUSY_SHARE: Final = 0.3
+_PROMPT_TOKENS: Final = 75  # of these words, as the local model counts them
 _STEP_TOKENS: Final = 64
+# Seats, time of a step and of each token in it: a processor gains nothing from a batch, an accelerator nearly all.
+MODELLED: Final = {"like_a_processor": (8, 0.0, 0.012), "like_an_accelerator": (16, 0.03, 0.001)}
 _VOCABULARY: Final = ("river", "stone", "light", "paper", "window", "garden", "winter", "engine", "copper", "market")
 
 
@@ -38,48 +41,61 @@ class _Answer:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Work:
-    """What the engine has done, by its own counters."""
+class _Engine:
+    """An engine that runs; its longest step reads a part of a prompt, and makes a token for every other seat."""
 
-    prompt_tokens: float
-    prompt_s: float
-    output_tokens: float
-    output_s: float
+    url: str
+    seats: int
+    longest_step_s: float
 
 
 def run(phase_s: float = PHASE_S) -> dict[str, Any]:
-    """Measure the phases one after another, on one engine, each with the same arrivals."""
-    with tempfile.TemporaryDirectory() as name, _engine() as engine:
+    """Measure on a real engine, and on two that keep a real engine's time but need no processor for it."""
+    with _local() as local:
+        results = {"local": _on(local, phase_s)}
+    for name, (seats, step_s, token_s) in MODELLED.items():
+        with _modelled(seats, step_s, token_s) as modelled:
+            results[name] = _on(modelled, phase_s)
+    return results
+
+
+def _on(engine: _Engine, phase_s: float) -> dict[str, Any]:
+    """Measure the phases one after another, with the same arrivals in each."""
+    with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        one_s = asyncio.run(_time_of_one(engine))
-        rate_per_s = _BUSY_SHARE / one_s
-        before = _work(engine)
+        batch_per_s = _batch_alone(folder / "batch", engine, phase_s)
+        rate_per_s = _BUSY_SHARE * batch_per_s
         with _gateway(folder / "alone", engine, "") as url:
             alone = asyncio.run(_arrivals(url, rate_per_s, phase_s))
-        step_s = _step_s(before, _work(engine))
         ttft_s, tpot_s = _quantile([each.ttft_s for each in alone], 0.99), _median([each.tpot_s for each in alone])
-        promise = f'[lanes]\nttft = "{1.2 * ttft_s + step_s:.3f}s"\ntpot = "{4 * tpot_s:.3f}s"\n'
-        batch_per_s = _batch_alone(folder / "batch", engine, promise, phase_s)
+        promise = f'[lanes]\nttft = "{1.2 * ttft_s + engine.longest_step_s:.3f}s"\ntpot = "{4 * tpot_s:.3f}s"\n'
         with_backfill, done_per_s = _beside(folder / "on", engine, promise, rate_per_s, phase_s)
         without, done_off_per_s = _beside(folder / "off", engine, promise + "backfill = false\n", rate_per_s, phase_s)
-    idle_per_s = max(batch_per_s - len(with_backfill) / phase_s, 1e-9)
     p99_s = _quantile([each.ttft_s for each in with_backfill], 0.99)
     return {
         "requests": len(alone),
-        "step_in_progress_s": step_s,
+        "longest_step_s": engine.longest_step_s,
         **_figures("alone", alone),
         **_figures("with_backfill", with_backfill),
         **_figures("controller_off", without),
-        "ttft_p99_beyond_a_step_ratio": (p99_s - step_s) / ttft_s,
+        "ttft_p99_beyond_a_step_ratio": (p99_s - engine.longest_step_s) / ttft_s,
         "batch_alone_per_s": batch_per_s,
         "batch_with_realtime_per_s": done_per_s,
         "batch_controller_off_per_s": done_off_per_s,
-        "idle_capacity_used": done_per_s / idle_per_s,
+        "idle_capacity_used": done_per_s / max(batch_per_s - len(with_backfill) / phase_s, 1e-9),
     }
 
 
 @contextmanager
-def _engine() -> Iterator[str]:
+def _modelled(seats: int, step_s: float, token_s: float) -> Iterator[_Engine]:
+    arguments = ["-m", "tests.peers.batching", "--seats", str(seats), "--step-s", str(step_s)]
+    arguments += ["--token-s", str(token_s), "--budget-tokens", str(_STEP_TOKENS)]
+    with tempfile.TemporaryDirectory() as folder, Process(arguments, Path(folder) / "log") as process:
+        yield _Engine(url=process.url, seats=seats, longest_step_s=step_s + (seats + _STEP_TOKENS) * token_s)
+
+
+@contextmanager
+def _local() -> Iterator[_Engine]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -88,7 +104,7 @@ def _engine() -> Iterator[str]:
     url = f"http://127.0.0.1:{port}"
     try:
         asyncio.run(_ready(url))
-        yield url
+        yield _Engine(url=url, seats=SEATS, longest_step_s=asyncio.run(_longest_step_s(url)))
     finally:
         process.kill()
         process.wait()
@@ -107,13 +123,13 @@ async def _ready(url: str) -> None:
 
 
 @contextmanager
-def _gateway(folder: Path, engine: str, promise: str) -> Iterator[str]:
+def _gateway(folder: Path, engine: _Engine, promise: str) -> Iterator[str]:
     folder.mkdir()
     config = folder / "gateway.toml"
     config.write_text(
         f'[server]\nport = 0\nrequire_keys = false\n[store]\nurl = "sqlite:///{folder}/gateway.db"\n{promise}'
-        f'[[venue]]\nname = "engine"\nurl = "{engine}/v1"\nkind = "llama.cpp"\nmodels = ["{MODEL}"]\n'
-        f"max_concurrency = {SEATS}\n",
+        f'[[venue]]\nname = "engine"\nurl = "{engine.url}/v1"\nkind = "llama.cpp"\nmodels = ["{MODEL}"]\n'
+        f"max_concurrency = {engine.seats}\n",
         encoding="utf-8",
     )
     with Process(["-m", "meritorder", "serve", "--config", str(config)], folder / "log") as gateway:
@@ -154,16 +170,13 @@ async def _arrivals(url: str, rate_per_s: float, phase_s: float) -> list[_Answer
         return list(await asyncio.gather(*tasks))
 
 
-async def _time_of_one(engine: str) -> float:
-    """Return how long a request takes alone, the first left out."""
+async def _longest_step_s(url: str) -> float:
+    """Measure what tokens of prompts and of answers take, one request after another."""
     # It drops the connections that it says it keeps.
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(force_close=True)) as session:
-        took_s = []
-        for number in range(6):
-            began_s = time.perf_counter()
-            await _ask(session, engine, number)
-            took_s.append(time.perf_counter() - began_s)
-        return _median(took_s[1:])
+        found = [await _ask(session, url, number) for number in range(6)][1:]
+    prompt_token_s = _median([each.ttft_s for each in found]) / _PROMPT_TOKENS
+    return _STEP_TOKENS * prompt_token_s + (SEATS - 1) * _median([each.tpot_s for each in found])
 
 
 def _submit(url: str) -> tuple[OpenAI, str]:
@@ -185,9 +198,9 @@ def _done(client: OpenAI, batch_id: str) -> int:
     return counts.completed if counts else 0
 
 
-def _batch_alone(folder: Path, engine: str, promise: str, phase_s: float) -> float:
+def _batch_alone(folder: Path, engine: _Engine, phase_s: float) -> float:
     """Return how many lines a second the engine does when nothing else is there."""
-    with _gateway(folder, engine, promise) as url:
+    with _gateway(folder, engine, "") as url:
         client, batch_id = _submit(url)
         time.sleep(15)  # the seats fill
         before, began_s = _done(client, batch_id), time.perf_counter()
@@ -195,34 +208,15 @@ def _batch_alone(folder: Path, engine: str, promise: str, phase_s: float) -> flo
         return (_done(client, batch_id) - before) / (time.perf_counter() - began_s)
 
 
-def _beside(folder: Path, engine: str, promise: str, rate_per_s: float, phase_s: float) -> tuple[list[_Answer], float]:
+def _beside(
+    folder: Path, engine: _Engine, promise: str, rate_per_s: float, phase_s: float
+) -> tuple[list[_Answer], float]:
     """Return what became of real time beside a saturating batch, and the lines a second of that."""
     with _gateway(folder, engine, promise) as url:
         client, batch_id = _submit(url)
         before, began_s = _done(client, batch_id), time.perf_counter()
         answers = asyncio.run(_arrivals(url, rate_per_s, phase_s))
         return answers, (_done(client, batch_id) - before) / (time.perf_counter() - began_s)
-
-
-def _work(engine: str) -> _Work:
-    async def read() -> str:
-        async with aiohttp.ClientSession() as session, session.get(f"{engine}/metrics") as answer:
-            return await answer.text()
-
-    found = dict(line.split(" ")[:2] for line in asyncio.run(read()).splitlines() if line and not line.startswith("#"))
-    return _Work(
-        prompt_tokens=float(found["llamacpp:prompt_tokens_total"]),
-        prompt_s=float(found["llamacpp:prompt_seconds_total"]),
-        output_tokens=float(found["llamacpp:tokens_predicted_total"]),
-        output_s=float(found["llamacpp:tokens_predicted_seconds_total"]),
-    )
-
-
-def _step_s(before: _Work, after: _Work) -> float:
-    """Return the longest step: a part of a prompt, and a token for every other seat."""
-    prompt_token_s = (after.prompt_s - before.prompt_s) / (after.prompt_tokens - before.prompt_tokens)
-    output_token_s = (after.output_s - before.output_s) / (after.output_tokens - before.output_tokens)
-    return _STEP_TOKENS * prompt_token_s + (SEATS - 1) * output_token_s
 
 
 def _figures(name: str, answers: list[_Answer]) -> dict[str, float]:
