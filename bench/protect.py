@@ -151,11 +151,15 @@ async def _ask(session: aiohttp.ClientSession, url: str, number: int) -> _Answer
     async with session.post(f"{url}/v1/chat/completions", json=body) as answer:
         answer.raise_for_status()
         async for line in answer.content:
-            if line.startswith(b"data: {") and b'"content":"' in line:
+            if line.startswith(b"data: {") and _says_something(json.loads(line[6:])):
                 last_s = time.perf_counter()
                 first_s = first_s or last_s
                 tokens += 1
     return _Answer(ttft_s=first_s - began_s, tpot_s=(last_s - first_s) / max(1, tokens - 1))
+
+
+def _says_something(chunk: dict[str, Any]) -> bool:
+    return any(choice["delta"].get("content") for choice in chunk["choices"])
 
 
 async def _arrivals(url: str, rate_per_s: float, phase_s: float) -> list[_Answer]:

@@ -30,6 +30,8 @@ _WEIGHTS: Final = np.array([0.5, 1.0])
 # Through a server and a load generator on the same machine: tokenising, HTTP, hand-over to the engine.
 _REQUEST_OVERHEAD_S: Final = 0.015
 WORKERS: Final = 2
+# Quantiles of the residuals that a correction carries, evenly spread in probability.
+_LEVELS: Final = np.linspace(0.025, 0.975, 20)
 
 Pairs = NDArray[np.float64]
 Key = tuple[str, str, str, str]
@@ -89,7 +91,8 @@ def correction(key: Key, rows: Sequence[Row]) -> Correction:
     best, _ = search(tries[step_tokens][0], step_tokens, _ROUNDS)
     tuning = first.moved(best)
     theirs = measured(judged)
-    after = np.median(np.abs(predicted(judged, tuning, step_tokens) / theirs - 1), axis=0)
+    corrected = predicted(judged, tuning, step_tokens)
+    after = np.median(np.abs(corrected / theirs - 1), axis=0)
     before = np.median(np.abs(predicted(judged, None, DEFAULT_STEP_TOKENS) / theirs - 1), axis=0)
     return Correction(
         hardware=key[0],
@@ -104,6 +107,7 @@ def correction(key: Key, rows: Sequence[Row]) -> Correction:
         tpot_median=round(float(after[1]), 4),
         ttft_median_before=round(float(before[0]), 4),
         tpot_median_before=round(float(before[1]), 4),
+        pace_ratios=[round(float(ratio), 4) for ratio in np.quantile(theirs[:, 1] / corrected[:, 1], _LEVELS)],
         as_of=dt.datetime.now(dt.UTC).date().isoformat(),
         source=SOURCE,
     )

@@ -14,6 +14,7 @@ import msgspec
 import numpy as np
 import polars as pl
 
+from bench.validate.labels import measured_once, mended
 from meritorder.domain import Replica
 from meritorder.errors import InfeasibleError, PerformanceError
 from meritorder.perf.profile import EngineLimits, Profile
@@ -72,11 +73,19 @@ class Row:
 
 
 def sample() -> tuple[pl.DataFrame, int]:
-    """Read the aggregated rows; returns them without repetitions, and how many there were with them."""
+    """Read the aggregated rows, each measurement once; returns them, and how many there were with repetitions.
+
+    `half` is by what a row states, as it states it.
+    """
     text = (files("aiconfigurator_core") / "systems" / "silicon_sample.csv").read_bytes()
     rows = pl.read_csv(text, infer_schema_length=None).filter(pl.col("mode") == "agg")
-    measured = [name for name in rows.columns if name not in {"id", "silicon_data_source"}]
-    return rows.unique(measured, keep="first", maintain_order=True), rows.height
+    halves = [_half(row) for row in rows.iter_rows(named=True)]
+    return measured_once(mended(rows.with_columns(half=pl.Series(halves)))), rows.height
+
+
+def _half(row: dict[str, Any]) -> int:
+    identity = "|".join(str(row[name]) for name in (*_KEY, "isl", "osl", "batch_size", "silicon_ttft_ms"))
+    return zlib.crc32(identity.encode()) % 2
 
 
 def rows(
@@ -108,7 +117,6 @@ def rows(
 
 
 def _row(row: dict[str, Any], profile: Profile) -> Row:
-    identity = "|".join(str(row[name]) for name in (*_KEY, "isl", "osl", "batch_size", "silicon_ttft_ms"))
     return Row(
         id=row["id"],
         model=row["model_path"].rsplit("/", 1)[-1],
@@ -122,7 +130,7 @@ def _row(row: dict[str, Any], profile: Profile) -> Row:
         fixed_lengths="auto-gap-analysis" in row["silicon_data_source"],
         ttft_s=row["silicon_ttft_ms"] / MS_PER_S,
         tpot_s=row["silicon_tpot_ms"] / MS_PER_S,
-        half=zlib.crc32(identity.encode()) % 2,
+        half=row["half"],
         profile=profile,
     )
 

@@ -9,6 +9,7 @@ from typing import Final
 
 import msgspec
 
+from meritorder import documents
 from meritorder.errors import ConfigError
 
 SCHEMA: Final = "meritorder.plan/1"
@@ -48,8 +49,8 @@ class PoolUsed(msgspec.Struct, frozen=True, kw_only=True):
 class PoolSchedule(msgspec.Struct, frozen=True, kw_only=True):
     """Machines of a pool under one payment in each slot: `Scheduled(instances=tuple(machines), slot_s=slot_s)`.
 
-    `usd` is what is paid for them by the hour, less `saved_usd`, which savings plans take off; what is prepaid is in the
-    commitments.
+    `usd` is what is paid for them by the hour, less `saved_usd`, which savings plans take off; what is prepaid is in
+    the commitments.
     """
 
     pool: str
@@ -146,6 +147,14 @@ class Simulated(msgspec.Struct, frozen=True, kw_only=True):
     rounds: int = 1
 
 
+class Simulation(msgspec.Struct, frozen=True, kw_only=True):
+    """A plan that was carried out on a trace, its own or another."""
+
+    plan: str
+    simulated: Simulated
+    schema: str = "meritorder.simulation/1"
+
+
 class Interval(msgspec.Struct, frozen=True, kw_only=True):
     """How sure a share is."""
 
@@ -184,6 +193,7 @@ class Promises(msgspec.Struct, frozen=True, kw_only=True):
     start: str | None = None
     end: str | None = None
     profile: str = ""
+    roofline: bool = False
 
 
 class Dispatch(msgspec.Struct, frozen=True, kw_only=True):
@@ -279,9 +289,35 @@ class _Header(msgspec.Struct):
     schema: str = ""
 
 
+def with_bought(plan: Plan, bought: dict[str, tuple[float, float]]) -> Plan:
+    """Return a plan in which commitments that it holds are bought, and paid for.
+
+    Args:
+        plan: The plan.
+        bought: Amount and cost over the horizon, by name of the commitment.
+    """
+    usd = sum(cost for _, cost in bought.values())
+    changed = [
+        msgspec.structs.replace(
+            one, amount=bought[one.name][0], have=one.have - bought[one.name][0], usd=bought[one.name][1]
+        )
+        if one.name in bought
+        else one
+        for one in plan.commitments
+    ]
+    return msgspec.structs.replace(
+        plan,
+        total_usd=plan.total_usd + usd,
+        planned_usd=plan.planned_usd + usd,
+        bound_usd=plan.bound_usd + usd,
+        hard_bound_usd=plan.hard_bound_usd + usd,
+        commitments=changed,
+    )
+
+
 def write_plan(plan: Plan, path: Path) -> None:
-    """Write a plan as JSON."""
-    path.write_bytes(msgspec.json.format(msgspec.json.encode(plan), indent=1) + b"\n")
+    """Write a plan as JSON, `schema` first, every array of numbers on one line."""
+    path.write_bytes(documents.encode(plan))
 
 
 def read_plan(path: Path) -> Plan:

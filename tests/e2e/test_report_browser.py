@@ -23,6 +23,7 @@ COUNT_MARKS = """
     [...document.querySelectorAll("[data-chart]")].map(
         place => place.querySelectorAll("svg :is(.mark-area, .mark-rect, .mark-symbol) path[d]").length)
 """
+AREAS = "document.querySelectorAll('[id^=chart-load] .mark-area path[d]').length"
 WIDTHS = """
     [document.querySelector("#chart-load-mix .mark-line path").getBoundingClientRect().width,
      document.querySelector("#chart-load-mix").clientWidth]
@@ -64,11 +65,13 @@ def test_the_page_draws_everything_from_itself(browser: Any, address: str, width
     places = page.locator("[data-chart]").count()
     marks = page.evaluate(COUNT_MARKS)
     overflow = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
+    areas = page.evaluate(AREAS)
     page.close()
     assert asked == [address]
     assert said == []
     assert places == 9
     assert min(marks) > 0
+    assert areas == 4 * 2
     assert overflow == 0
 
 
@@ -79,3 +82,15 @@ def test_the_areas_of_a_load_are_as_wide_as_the_figure(browser: Any, address: st
     drawn, held = page.evaluate(WIDTHS)
     page.close()
     assert drawn > 0.9 * held
+
+
+def test_the_pointer_reads_the_time_and_every_number_of_a_bin(browser: Any, address: str) -> None:  # noqa: ANN401
+    page = browser.new_page(viewport={"width": 1200, "height": 900})
+    page.goto(address)
+    page.wait_for_function("document.documentElement.dataset.drawn", timeout=30_000)
+    page.locator("#chart-load-mix svg").hover(position={"x": 240, "y": 80})
+    page.wait_for_selector("#vg-tooltip-element.visible", timeout=10_000)
+    told = page.locator("#vg-tooltip-element").inner_text()
+    page.close()
+    assert all(title in told for title in ("replicas paid for", "real-time work", "deferrable work"))
+    assert "14 May" in told

@@ -39,7 +39,7 @@ class Engine:
             return
         body = await read(receive)
         fields = json.loads(body)
-        last = str((fields.get("messages") or [{"content": fields.get("prompt", fields.get("input", ""))}])[-1])
+        last = str((fields.get("messages") or [{"content": fields.get("prompt") or fields.get("input", "")}])[-1])
         fault = last.partition("fault:")[2].partition(" ")[0].rstrip("'}\"") if "fault:" in last else ""
         self.seen[last] = self.seen.get(last, 0) + 1
         if await self.failed(fault, self.seen[last], send):
@@ -77,7 +77,8 @@ class Engine:
 
     async def answer(self, path: str, fields: Scope, receive: Any, send: Any) -> None:
         model = fields.get("model")
-        count = fields.get("max_tokens") or fields.get("max_completion_tokens") or len(ANSWER)
+        limits = ("max_tokens", "max_completion_tokens", "max_output_tokens")
+        count = next((fields[name] for name in limits if fields.get(name)), len(ANSWER))
         words = [ANSWER[i % len(ANSWER)] for i in range(count)]
         usage = {"prompt_tokens": 7, "completion_tokens": count, "total_tokens": 7 + count}
         if path.endswith("/embeddings"):
@@ -90,9 +91,9 @@ class Engine:
             return
         chat = path.endswith("/chat/completions")
         base = {"id": "cmpl-1", "created": 1, "model": model}
-        if path.endswith("/responses"):
+        if "/responses" in path:
             await asyncio.sleep(self.token_s * count)
-            await respond(send, 200, json.dumps(response(fields, "".join(words), count)).encode())
+            await self.respond(path, fields, response(fields, "".join(words), count), send)
             return
         if not fields.get("stream"):
             if self.token_s:
@@ -126,6 +127,23 @@ class Engine:
         await send({"type": "http.response.body", "body": b"data: [DONE]\n\n"})
         gone.cancel()
 
+    async def respond(self, path: str, fields: Scope, made: Scope, send: Any) -> None:
+        """Answer with a response, or with what is beside it."""
+        if path.endswith("/input_tokens"):
+            made = {"object": "response.input_tokens", "input_tokens": 7}
+        elif path.endswith("/compact"):
+            made |= {"id": "comp_1", "object": "response.compaction"}
+        elif fields.get("stream"):
+            headers = [(b"content-type", b"text/event-stream; charset=utf-8")]
+            await send({"type": "http.response.start", "status": 200, "headers": headers})
+            for number, kind in enumerate(("response.created", "response.completed")):
+                data = json.dumps({"type": kind, "sequence_number": number, "response": made})
+                part = f"event: {kind}\ndata: {data}\n\n".encode()
+                await send({"type": "http.response.body", "body": part, "more_body": True})
+            await send({"type": "http.response.body", "body": b""})
+            return
+        await respond(send, 200, json.dumps(made).encode())
+
     def metrics(self) -> bytes:
         labels = '{model_name="stub"}'
         return (
@@ -139,7 +157,10 @@ def response(fields: Scope, text: str, count: int) -> Scope:
     """Return a response object."""
     content = [{"type": "output_text", "text": text, "annotations": [], "logprobs": []}]
     message = {"type": "message", "id": "msg_1", "status": "completed", "role": "assistant", "content": content}
-    details = {"input_tokens_details": {"cached_tokens": 0}, "output_tokens_details": {"reasoning_tokens": 0}}
+    details = {
+        "input_tokens_details": {"cached_tokens": 0, "cache_write_tokens": 0},
+        "output_tokens_details": {"reasoning_tokens": 0},
+    }
     return {
         "id": "resp_1",
         "object": "response",

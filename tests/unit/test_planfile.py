@@ -30,6 +30,14 @@ def test_a_plan_comes_back_as_it_went(plan: planfile.Plan, tmp_path: Path) -> No
     assert plan.commitments[0].saves_together_usd is not None
 
 
+def test_the_schema_comes_first_and_a_column_of_numbers_stays_on_one_line(plan: planfile.Plan, tmp_path: Path) -> None:
+    path = tmp_path / "plan.json"
+    planfile.write_plan(plan, path)
+    lines = path.read_text().splitlines()
+    assert lines[1] == f'  "schema": "{planfile.SCHEMA}",'
+    assert any('"machines": [' in line and line.rstrip(",").endswith("]") for line in lines)
+
+
 def test_its_schedule_is_a_pool_of_the_simulator(plan: planfile.Plan) -> None:
     for one in plan.schedule:
         scaling = Scheduled(instances=tuple(one.machines), slot_s=plan.slot_s)

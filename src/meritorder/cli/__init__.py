@@ -10,9 +10,11 @@ from typing import Annotated, Final, cast
 import typer
 
 from meritorder import __version__
+from meritorder.cli.batch import batch, ledger, status
 from meritorder.cli.calibrate import calibrate
 from meritorder.cli.compare import compare, demo
 from meritorder.cli.inspect import inspect
+from meritorder.cli.plan import plan, simulate
 from meritorder.cli.prices import prices
 from meritorder.cli.serve import keys, serve
 from meritorder.cli.sweep import sweep
@@ -29,7 +31,7 @@ app: Final = typer.Typer(
 _UsageError: Final = cast("type[typer.BadParameter]", typer.BadParameter.__mro__[1])
 _INTERRUPTED: Final = 130
 
-for _command in (compare, demo, inspect, prices, calibrate, sweep, serve, keys):
+for _command in (compare, plan, simulate, demo, inspect, prices, calibrate, sweep, serve, keys, batch, status, ledger):
     app.command()(_command)
 
 

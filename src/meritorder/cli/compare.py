@@ -101,6 +101,14 @@ def compare(
     spot: Annotated[
         bool, typer.Option("--spot", help="Let what can wait run on spot machines where they are cheaper.")
     ] = False,
+    spot_trace: Annotated[
+        Path | None,
+        typer.Option(
+            "--spot-trace",
+            metavar="FILE",
+            help="With spot machines as they were to be had in this record (see docs/simulator.md).",
+        ),
+    ] = None,
     profile: Annotated[
         Path | None,
         typer.Option("--profile", metavar="FILE", help="Performance profile of your own endpoint (TOML or JSON)."),
@@ -147,6 +155,7 @@ def compare(
         roofline=roofline,
         replicas=replicas,
         spot=spot,
+        spot_trace=spot_trace,
         catalogs=tuple(catalog or ()),
         seed=seed,
     )

@@ -73,6 +73,14 @@ def duration_s(text: str, option: str, *, zero: bool = False) -> float:
     return seconds
 
 
+def share_of(text: str, option: str) -> float:
+    """Read `99%` or `0.99`."""
+    try:
+        return float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
+    except ValueError:
+        raise WorkloadsError(f"{text!r} is not a share", where=option, fix="write 99% or 0.99") from None
+
+
 def slo_of(text: str) -> Slo | None:
     """Read `ttft=2s,tpot=100ms,attainment=99%`; what is left out keeps its default. None if nothing is said."""
     from meritorder.study.options import DEFAULT_SLO
@@ -84,11 +92,7 @@ def slo_of(text: str) -> Slo | None:
     if strange:
         raise WorkloadsError(f"unknown {strange[0]!r}", where="--slo", fix=f"write {SLO_TEXT}")
     times = {name: duration_s(given[name], f"--slo {name}") for name in ("ttft", "tpot") if name in given}
-    share = given.get("attainment", f"{DEFAULT_SLO.attainment}")
-    try:
-        attainment = float(share.removesuffix("%")) / (100 if share.endswith("%") else 1)
-    except ValueError:
-        raise WorkloadsError(f"{share!r} is not a share", where="--slo attainment", fix="write 99% or 0.99") from None
+    attainment = share_of(given.get("attainment", f"{DEFAULT_SLO.attainment}"), "--slo attainment")
     ttft_s, tpot_s = times.get("ttft", DEFAULT_SLO.ttft_s), times.get("tpot", DEFAULT_SLO.tpot_s)
     return Slo(ttft_s=ttft_s, tpot_s=tpot_s, attainment=attainment)
 

@@ -1,17 +1,23 @@
 """What an administrator does with the store of a gateway, whether it runs or not."""
 
+import csv
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
+from typing import Any, Final, TextIO
 
 from meritorder.errors import ConfigError
 from meritorder.gateway import config
 from meritorder.gateway.keyring import new_id, new_secret
-from meritorder.gateway.store import keys, migrate
+from meritorder.gateway.store import keys, ledger, migrate
 from meritorder.gateway.store.database import Database
 from meritorder.gateway.store.keys import Key
+from meritorder.gateway.store.ledger import Entry
 from meritorder.units import PICOUSD_PER_USD, parse_duration_s
+
+_PICO: Final = 12
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,9 +78,26 @@ class Desk:
                 f"no valid key has the id {key_id!r}", where="keys revoke", fix="see `meritorder keys list`"
             )
 
+    def write_ledger(self, path: Path) -> int:
+        """Write the ledger as CSV; return its rows. Money is in dollars, exact."""
+        with path.open("w", newline="", encoding="utf-8") as file:
+            return self._database.read_now(lambda connection: _write_csv(file, ledger.rows(connection)))
+
     def close(self) -> None:
         """Close the store."""
         self._database.close()
+
+
+def _write_csv(file: TextIO, rows: Iterator[dict[str, Any]]) -> int:
+    names = [*(name for name in Entry.__struct_fields__ if name != "cost_picousd"), "cost_usd"]
+    writer = csv.DictWriter(file, names)
+    writer.writeheader()
+    count = 0
+    for row in rows:
+        cost = row.pop("cost_picousd")
+        writer.writerow(row | {"cost_usd": None if cost is None else Decimal(cost).scaleb(-_PICO)})
+        count += 1
+    return count
 
 
 def open_store(path: Path) -> Desk:

@@ -17,6 +17,10 @@ _PART_BYTES: Final = 8 * 1024 * 1024
 _CHUNK_BYTES: Final = 1024 * 1024
 
 
+def _first_line(error: Exception) -> str:
+    return str(error).partition("\n")[0]
+
+
 class Blobs:
     """A folder or a bucket.
 
@@ -54,7 +58,7 @@ class Blobs:
                     await writer.write(chunk)
             await asyncio.to_thread(self._settle, name)
         except (BaseError, OSError) as error:
-            raise StoreUnavailable(f"the blob was not written: {error}") from error
+            raise StoreUnavailable(f"the blob was not written: {_first_line(error)}") from error
         return size
 
     async def read(self, name: str) -> AsyncIterator[bytes]:
@@ -68,7 +72,7 @@ class Blobs:
             async for chunk in found.stream(min_chunk_size=_CHUNK_BYTES):
                 yield bytes(chunk)
         except (BaseError, OSError) as error:
-            raise StoreUnavailable(f"the blob was not read: {error}") from error
+            raise StoreUnavailable(f"the blob was not read: {_first_line(error)}") from error
 
     def read_now(self, name: str) -> Iterator[bytes]:
         """Yield a blob, from a thread that may wait."""
@@ -76,7 +80,7 @@ class Blobs:
             for chunk in obstore.get(self._store, name).stream(min_chunk_size=_CHUNK_BYTES):
                 yield bytes(chunk)
         except (BaseError, OSError) as error:
-            raise StoreUnavailable(f"the blob was not read: {error}") from error
+            raise StoreUnavailable(f"the blob was not read: {_first_line(error)}") from error
 
     async def parts(self, name: str, places: list[tuple[int, int]]) -> list[bytes]:
         """Return parts of a blob, each given as its start and length."""
@@ -87,7 +91,7 @@ class Blobs:
                 for part in await obstore.get_ranges_async(self._store, name, starts=starts, lengths=lengths)
             ]
         except (BaseError, OSError) as error:
-            raise StoreUnavailable(f"the blob was not read: {error}") from error
+            raise StoreUnavailable(f"the blob was not read: {_first_line(error)}") from error
 
     async def remove(self, name: str) -> None:
         """Delete a blob, if it is there."""
@@ -96,7 +100,7 @@ class Blobs:
         except FileNotFoundError:
             return
         except (BaseError, OSError) as error:
-            raise StoreUnavailable(f"the blob was not deleted: {error}") from error
+            raise StoreUnavailable(f"the blob was not deleted: {_first_line(error)}") from error
 
     def _settle(self, name: str) -> None:
         """Have the disk keep what was written, before anybody is told that it is kept."""

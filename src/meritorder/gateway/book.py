@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import logging
+from collections.abc import Callable
 from typing import Final
 
 from meritorder.gateway.errors import StoreUnavailable
@@ -17,15 +18,20 @@ _log: Final = logging.getLogger(__name__)
 
 
 class Book:
-    """The ledger, as it is written. What it holds for a moment is lost if the process is killed in that moment."""
+    """The ledger, as it is written; `seen` is told of each entry at once.
+
+    What it holds for a moment is lost if the process is killed in that moment.
+    """
 
     def __init__(self, database: Database) -> None:
         self._database = database
         self._entries: list[Entry] = []
         self.dropped = 0
+        self.seen: Callable[[Entry], None] = lambda _: None
 
     def add(self, entry: Entry) -> None:
         """Take an entry; it is written soon."""
+        self.seen(entry)
         if len(self._entries) < _MOST_HELD:
             self._entries.append(entry)
         else:

@@ -33,6 +33,7 @@ class Server(_Table, frozen=True):
     port: Annotated[int, msgspec.Meta(ge=0, le=65535)] = 8000
     drain: str = "30s"  # time that requests under way get when the gateway stops
     require_keys: bool = True
+    default_model: str | None = None  # of responses that name none; the first by name if not given
 
 
 class Store(_Table, frozen=True):

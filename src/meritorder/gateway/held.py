@@ -53,6 +53,9 @@ class Held:
     async def carry(self, request: Request, deferral: Deferral, send: Send) -> None:
         """Queue a call, wait for its answer, and give it."""
         fields = self.fields(request, deferral) | {"holder": self._core.me}
+        if request.call.background:
+            fields["body"] = calls.with_fields(request.body, background=None, background_options=None)
+            fields["body_bytes"] = len(fields["body"])
         seq = await self._core.database.write(lambda connection: waiting.add_alone(connection, **fields))
         answer = self._release.hold(seq)
         self._release.wake()

@@ -12,6 +12,7 @@ from meritorder.units import parse_duration_s
 
 HEADER: Final = b"meritorder-deadline"
 _FLEX: Final = "flex"
+_SOONEST: Final = "soonest"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,7 +49,7 @@ class Lanes:
         if header is not None:
             return Deferral(deadline_s=self._time_s(header.decode("latin-1"), now_s), workload="header")
         if call.background:
-            return Deferral(deadline_s=now_s + self._background_s, workload="background")
+            return Deferral(deadline_s=now_s + self._window_s(call), workload="background")
         if call.service_tier == _FLEX:
             return Deferral(deadline_s=now_s + self._flex_s, workload=_FLEX)
         if key.deadline is not None:
@@ -62,6 +63,21 @@ class Lanes:
     def refuses_flex(self) -> bool:
         """Whether flex calls get 429 where there is no idle capacity, instead of being held."""
         return self._lanes.flex == "refuse"
+
+    def _window_s(self, call: CallFields) -> float:
+        window = call.background_options.completion_window if call.background_options else None
+        if window is None:
+            return self._background_s
+        if window == _SOONEST:
+            return self._flex_s
+        seconds = parse_duration_s(window)
+        if not seconds or seconds > self._longest_s:
+            raise invalid(
+                f"Invalid value: '{window}'. Write 'soonest', or a duration such as '24h' up to the longest window.",
+                param="background_options.completion_window",
+                code="invalid_value",
+            )
+        return seconds
 
     def _time_s(self, text: str, now_s: float) -> float:
         seconds = parse_duration_s(text)

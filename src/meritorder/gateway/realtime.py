@@ -10,6 +10,8 @@ from meritorder.gateway import usage as usages
 from meritorder.gateway.asgi import Send, respond
 from meritorder.gateway.core import Core
 from meritorder.gateway.errors import NotCarried, TimedOut, UpstreamError
+from meritorder.gateway.keeping import Keeping, kept_item
+from meritorder.gateway.store import kept
 from meritorder.gateway.store.keys import Key
 from meritorder.gateway.store.ledger import Entry
 from meritorder.gateway.upstreams.upstream import Call, Reply
@@ -17,7 +19,7 @@ from meritorder.gateway.usage import StreamMeter, Usage
 from meritorder.gateway.venues import Sample, Venue, Venues
 from meritorder.gateway.wire import calls
 from meritorder.gateway.wire.calls import CallFields
-from meritorder.gateway.wire.problems import Problem, invalid, unavailable
+from meritorder.gateway.wire.problems import Problem, invalid, normalised, unavailable
 
 LANE: Final = "realtime"
 _CLIENT_GONE: Final = 499  # nginx's word for it; only in the ledger
@@ -50,6 +52,15 @@ class Request(msgspec.Struct, kw_only=True):
     ttft_s: float | None = None
     status: int | None = None
     usage: Usage | None = None
+
+    @property
+    def kept_as(self) -> str | None:
+        """What its answer is kept as: a response unless it says otherwise, a chat completion if it says so."""
+        if self.endpoint == "/v1/responses":
+            return None if self.call.store is False else kept.RESPONSE
+        if self.endpoint == "/v1/chat/completions":
+            return kept.COMPLETION if self.call.store else None
+        return None
 
 
 class RealTime:
@@ -123,6 +134,10 @@ class RealTime:
     async def _pass_whole(self, request: Request, reply: Reply, send: Send) -> None:
         body = await reply.read()
         request.usage = usages.of_answer(body)
+        if reply.status >= 400:
+            body = normalised(body)
+        elif request.kept_as is not None:
+            self._keep(request, body)
         headers = _passed_on(reply.headers)
         headers.append((b"x-request-id", request.id.encode()))
         await respond(send, reply.status, headers, body)
@@ -132,15 +147,26 @@ class RealTime:
         headers.append((b"x-request-id", request.id.encode()))
         await send({"type": "http.response.start", "status": reply.status, "headers": headers})
         meter = StreamMeter()
+        keeping = Keeping(request.endpoint) if request.kept_as is not None else None
         try:
             async for chunk in reply.body:
                 if request.ttft_s is None:
                     request.ttft_s = time.monotonic() - request.started_s
                 meter.see(chunk)
+                if keeping is not None:
+                    keeping.see(chunk)
                 await send({"type": "http.response.body", "body": chunk, "more_body": True})
         finally:
             request.usage = meter.usage(calls.estimated_tokens(len(request.body)))
         await send({"type": "http.response.body", "body": b""})
+        if keeping is not None and (answer := await keeping.answer()) is not None:
+            self._keep(request, answer)
+
+    def _keep(self, request: Request, answer: bytes) -> None:
+        """Keep an answer, to be retrieved; the client has it already, and does not wait for that."""
+        item = kept_item(request, answer)
+        if item is not None:
+            self._core.database.submit(lambda connection: kept.add(connection, item))
 
     def _left(self, venue: Venue, request: Request) -> None:
         """Count a request out, and write its row of the ledger."""

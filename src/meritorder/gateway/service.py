@@ -10,10 +10,10 @@ from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request as HttpRequest
 from starlette.responses import Response
-from starlette.routing import Route
 
 from meritorder.gateway import asgi
 from meritorder.gateway.asgi import Receive, Scope, Send
+from meritorder.gateway.background import Background
 from meritorder.gateway.config import Settings
 from meritorder.gateway.core import Core
 from meritorder.gateway.errors import StoreUnavailable
@@ -24,17 +24,20 @@ from meritorder.gateway.lanes import HEADER, Lanes, no_capacity
 from meritorder.gateway.outsource import Outsource
 from meritorder.gateway.realtime import RealTime, Request
 from meritorder.gateway.release import Release
-from meritorder.gateway.routes.answering import json_response
 from meritorder.gateway.routes.batches import Batches
+from meritorder.gateway.routes.completions import Completions
 from meritorder.gateway.routes.files import Files
 from meritorder.gateway.routes.models import Models
+from meritorder.gateway.routes.operations import Operations
+from meritorder.gateway.routes.responses import Responses
 from meritorder.gateway.store import instances
 from meritorder.gateway.store.batches import Batch
 from meritorder.gateway.venues import Venues
 from meritorder.gateway.wire import calls
-from meritorder.gateway.wire.problems import Problem, invalid, unavailable
+from meritorder.gateway.wire.problems import Problem, unavailable
 
-_CALLS: Final = frozenset(calls.ENDPOINTS)
+_CALLS: Final = frozenset((*calls.ENDPOINTS, *calls.BESIDE))
+_NEEDS_NO_MODEL: Final = "/v1/responses"
 _log: Final = logging.getLogger(__name__)
 
 
@@ -56,16 +59,21 @@ class Service:
         self.realtime = RealTime(core, venues)
         self.keeper = Keeper(core, self.release, self._ended)
         self._held = Held(core, self.release)
+        self._background = Background(core, self._held, self.release)
         self._lanes = Lanes(settings)
+        self._default_model = settings.server.default_model or next(iter(sorted(venues.models())), None)
         self._most_bytes = settings.limits.body_bytes
         self._duties: list[asyncio.Task[None]] = []
-        self.stopping = False
+        self._operations = Operations(core, venues, self.headroom)
+        core.book.seen = self._operations.metrics.see
         self._control = Starlette(
             routes=[
                 *Files(core).routes(),
                 *Batches(core).routes(),
+                *Completions(core).routes(),
+                *Responses(core, self.release).routes(),
                 *Models(core, venues, core.now_s()).routes(),
-                Route("/health", self._health, methods=["GET"]),
+                *self._operations.routes(),
             ],
             exception_handlers={
                 Problem: _answer_problem,
@@ -105,6 +113,7 @@ class Service:
 
     async def stop(self) -> None:
         """Give leases back, write what is to be written, and close."""
+        self._operations.stopping = True
         await self.release.stop()
         for duty in self._duties:
             duty.cancel()
@@ -148,10 +157,15 @@ class Service:
         key = await core.keyring.whose(authorization)
         endpoint: str = scope["path"]
         body = await asgi.read_body(receive, most_bytes=self._most_bytes)
-        call = calls.read_call(body)
+        default = self._default_model if endpoint.startswith(_NEEDS_NO_MODEL) else None
+        call = calls.read_call(body, default)
+        if default is not None:
+            body = calls.with_default(body, "model", default)
         core.keyring.admit(key, calls.estimated_tokens(len(body)) + call.output_tokens)
         arrived_s = core.now_s()
-        deferral = self._lanes.deferral(call, key, endpoint, deadline, arrived_s)
+        deferral = None
+        if endpoint not in calls.BESIDE:
+            deferral = self._lanes.deferral(call, key, endpoint, deadline, arrived_s)
         request = Request(
             id=request_id,
             key=key,
@@ -161,10 +175,6 @@ class Service:
             arrived_s=arrived_s,
             started_s=started_s,
         )
-        if call.background:
-            raise invalid(
-                "Background responses are not offered here.", param="background", code="unsupported_parameter"
-            )
         task = asyncio.current_task()
         assert task is not None  # noqa: S101 - we are in one
         watch = asyncio.create_task(asgi.cancel_on_disconnect(receive, task))
@@ -173,7 +183,10 @@ class Service:
                 await self.realtime.carry(request, send)
             else:
                 self._check_deferral(request)
-                await self._held.carry(request, deferral, send)
+                if call.background and not call.stream:
+                    await self._background.take(request, deferral, send)
+                else:
+                    await self._held.carry(request, deferral, send)
         except asyncio.CancelledError:
             if not watch.done():
                 raise  # the gateway stops; else the client has gone
@@ -188,9 +201,6 @@ class Service:
         refused = self._lanes.refuses_flex and request.call.service_tier == "flex"
         if refused and not any(self.headroom.room(venue) for venue in venues):
             raise no_capacity()
-
-    async def _health(self, _request: HttpRequest) -> Response:
-        return json_response({"status": "stopping" if self.stopping else "ok"}, 503 if self.stopping else 200)
 
     async def _ended(self, batch: Batch) -> None:
         _log.info("batch %s is %s", batch.id, batch.status)

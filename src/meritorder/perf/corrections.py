@@ -10,6 +10,7 @@ import msgspec
 
 from meritorder.perf.calibration import Tuning
 from meritorder.perf.profile import EngineLimits, Profile
+from meritorder.perf.residuals import Residuals
 
 
 class Correction(msgspec.Struct, frozen=True, kw_only=True):
@@ -28,6 +29,7 @@ class Correction(msgspec.Struct, frozen=True, kw_only=True):
         tpot_median: The same of the mean time per output token.
         ttft_median_before: Of the time to first token, without correction.
         tpot_median_before: Of the time per output token, without correction.
+        pace_ratios: Measured / simulated mean time per output token after correction: quantiles of the rows judged.
         as_of: Date of the fit.
         source: What it was fitted to.
     """
@@ -44,6 +46,7 @@ class Correction(msgspec.Struct, frozen=True, kw_only=True):
     tpot_median: float
     ttft_median_before: float
     tpot_median_before: float
+    pace_ratios: list[float]
     as_of: str
     source: str
 
@@ -54,4 +57,11 @@ class Correction(msgspec.Struct, frozen=True, kw_only=True):
             Tuning(**self.tuning).applied(profile),
             limits=msgspec.structs.replace(limits, max_num_batched_tokens=self.max_num_batched_tokens),
             source=f"{profile.source}, corrected by the validation of {self.as_of}",
+            residuals=Residuals(basis=self.basis, pace_ratios=self.pace_ratios),
         )
+
+    @property
+    def basis(self) -> str:
+        """Which servers it was judged on."""
+        what = f"{self.model} in {self.precision} with {self.engine}" if self.model else self.engine
+        return f"{self.judged_on} measured servers of {what} on {self.hardware}"

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from meritorder.domain import Provenance, Replica
 from meritorder.errors import PerformanceError
-from meritorder.perf.residuals import Calibration
+from meritorder.perf.residuals import Calibration, Residuals
 
 Floats = NDArray[np.float64]
 
@@ -82,6 +82,7 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
             tokenisation, hand-over.
         limits: Limits of the engine that was calibrated, None where the profile does not know them.
         calibration: How far the profile is from the measurements that it was fitted to, None if it was not fitted.
+        residuals: How far such profiles were from measured servers, None where that is not known.
     """
 
     model: str
@@ -104,6 +105,7 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
     request_overhead_s: float = 0.0
     limits: EngineLimits | None = None
     calibration: Calibration | None = None
+    residuals: Residuals | None = None
 
     def __post_init__(self) -> None:
         columns = [

@@ -1,5 +1,6 @@
 """How far a profile was from what was measured, and what that means for other requests."""
 
+from collections.abc import Sequence
 from typing import Final, Self
 
 import msgspec
@@ -39,6 +40,18 @@ class Errors(msgspec.Struct, frozen=True, kw_only=True):
             median=round(float(np.median(errors)), _DIGITS),
             p90=round(float(np.quantile(errors, 0.9)), _DIGITS),
         )
+
+
+class Residuals(msgspec.Struct, frozen=True, kw_only=True):
+    """How far a corrected profile was from servers that the correction was not fitted to.
+
+    Args:
+        basis: Which servers.
+        pace_ratios: Measured / simulated mean time per output token: one of each, or quantiles of many.
+    """
+
+    basis: str
+    pace_ratios: list[float]
 
 
 class Calibration(msgspec.Struct, frozen=True, kw_only=True):
@@ -82,28 +95,23 @@ def stretch_ratios(simulated_s: Floats, measured_s: Floats, stretches: int) -> l
     return [round(float(theirs[part].mean() / ours[part].mean()), _DIGITS) for part in parts]
 
 
-def speed_factors(
-    calibration: Calibration | None, accuracy: float | None, draws: int, generator: np.random.Generator
-) -> Floats:
+def speed_factors(pace_ratios: Sequence[float], error: float, draws: int, generator: np.random.Generator) -> Floats:
     """Draw by how much every step may be longer than the profile says.
 
-    A calibrated profile errs on new traffic as it did on a stretch of the log that it had not seen: each draw is the
-    ratio of one of them, taken at random. For any other profile the factor is lognormal with the median error that the
-    published validation found for its hardware and engine:
+    A profile errs on new traffic as it did where it was judged, on what it had not been fitted to: each draw is the
+    ratio of one of those, taken at random. Where there are none the factor is lognormal with a median error:
 
-        factor = exp(z accuracy / 0.6745),   z standard normal
+        factor = exp(z error / 0.6745),   z standard normal
 
     Args:
-        calibration: Of the profile, None if it was not calibrated.
-        accuracy: Median of the relative error of such profiles, used where there is no calibration.
+        pace_ratios: Measured / simulated time per output token, where the profile was judged.
+        error: Median of the relative error, used where there are no ratios.
         draws: How many to draw.
         generator: Source of randomness.
 
     Returns:
-        Shape (draws,); all ones if nothing is known.
+        Shape (draws,).
     """
-    if calibration is not None and calibration.pace_ratios:
-        return generator.choice(np.array(calibration.pace_ratios), draws)
-    if accuracy:
-        return np.exp(generator.standard_normal(draws) * accuracy / _MEDIAN_DEVIATION)
-    return np.ones(draws)
+    if pace_ratios:
+        return generator.choice(np.array(pace_ratios), draws)
+    return np.asarray(np.exp(generator.standard_normal(draws) * error / _MEDIAN_DEVIATION))

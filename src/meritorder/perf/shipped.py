@@ -46,20 +46,6 @@ def corrected(profile: Profile) -> Profile:
     return correction.applied(profile) if correction else profile
 
 
-def accuracy(hardware: str, engine: str, *, corrected: bool = False) -> float | None:
-    """Return the median relative error of the time per output token that the validation found; None if it has none.
-
-    Args:
-        hardware: `Hardware.id`.
-        engine: Engine.
-        corrected: Of profiles with the correction, rather than as they ship.
-    """
-    correction = _correction(hardware, engine)
-    if correction is None:
-        return None
-    return correction.tpot_median if corrected else correction.tpot_median_before
-
-
 def _correction(hardware: str, engine: str, model: str = "", precision: str = "") -> Correction | None:
     wanted = (hardware, engine, model, precision)
     return next((c for c in corrections() if (c.hardware, c.engine, c.model, c.precision) == wanted), None)

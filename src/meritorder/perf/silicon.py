@@ -98,7 +98,7 @@ def sample_split(replica: Replica, hf_id: str, split: dict[str, Any]) -> Profile
     library = _library()
     try:
         return _measured(library, replica, hf_id, split)
-    except (ValueError, RuntimeError, KeyError, AttributeError, AssertionError, OSError) as error:
+    except Exception as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise PerformanceError(f"no measurements: {reason}", where=replica.label) from error
 

@@ -6,7 +6,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from meritorder.plan.demand import Workload
+from meritorder.plan.demand import Deferrable, Workload
 from meritorder.plan.problem import Carbon, Problem
 from meritorder.plan.venues import Block, Machines, Spot
 
@@ -29,11 +29,16 @@ def by_hour(problem: Problem) -> Problem | None:
     def workload(one: Workload) -> Workload:
         work_s = {replica: hours(work).sum(axis=1) for replica, work in one.work_s.items()}
         tokens = None if one.tokens is None else hours(one.tokens).sum(axis=1)
-        if hasattr(one, "due"):
+        if isinstance(one, Deferrable):
             # An hour is over when the last of its slots is.
             due = np.maximum((hours(one.due).min(axis=1) + 1) // per_hour - 1, np.arange(length // per_hour))
             return dataclasses.replace(one, work_s=work_s, tokens=tokens, due=due)
-        return dataclasses.replace(one, work_s=work_s, tokens=tokens)
+        if one.burst is None or not one.work_s:
+            return dataclasses.replace(one, work_s=work_s, tokens=tokens)
+        work = next(iter(one.work_s.values()))
+        total = hours(work).sum(axis=1)
+        burst = np.divide(hours(work * one.burst).sum(axis=1), total, out=np.ones(len(total)), where=total > 0)
+        return dataclasses.replace(one, work_s=work_s, tokens=tokens, burst=burst)
 
     def payment(one: Machines) -> Machines:
         if isinstance(one, Spot):

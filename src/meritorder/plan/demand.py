@@ -63,8 +63,8 @@ class Realtime:
         work_s: By kind of replica, shape (slots,).
         tokens: Input and output tokens, shape (slots,); only rate limits use it.
         access: Where it may run.
-        burst: The load that the SLO has to hold under / the slot's mean, shape (slots,), at least 1: what arrives within
-            a slot does not arrive evenly. 1 if not given.
+        burst: The load that the SLO has to hold under / the slot's mean, shape (slots,), at least 1: what arrives
+            within a slot does not arrive evenly. 1 if not given.
     """
 
     name: str

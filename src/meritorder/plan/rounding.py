@@ -62,7 +62,13 @@ def used_columns(built: Built, x: Floats) -> Bools:
 
 
 def sweep(
-    built: Built, x: Floats, *, time_limit_s: float, shifted: bool, floor: Columns | None = None
+    built: Built,
+    x: Floats,
+    *,
+    time_limit_s: float,
+    shifted: bool,
+    floor: Columns | None = None,
+    worth_usd: dict[int, float] | None = None,
 ) -> tuple[Floats, float]:
     """Make the machines whole, window by window; what lies outside a window stays as it is.
 
@@ -73,6 +79,9 @@ def sweep(
         shifted: See `windows`.
         floor: Machines that are there for real-time work, shape (pairs, slots): real-time work leans on exactly these,
             and only what is added for work that may wait is decided. Without it x is whole, and is made better.
+        worth_usd: By deferrable workload, what a unit of backlog is worth at the end of a window, which may then be any
+            that its patience allows: small work is gathered until it fills a machine. Without it the backlog there is
+            at most that of x.
 
     Returns:
         The new values, and the time it took. Where a window has no answer in time its machines are rounded up.
@@ -89,7 +98,10 @@ def sweep(
         if next_start is not None:
             free, rows = next_start(chosen, free, rows)
         held = np.where(inside & ~free, 0.0, x) if floor is not None else x
-        small, columns = restricted(_ends_held(built, model, x, chosen), held, free, rows)
+        ends = (
+            _ends_held(built, model, x, chosen) if worth_usd is None else _ends_priced(built, model, chosen, worth_usd)
+        )
+        small, columns = restricted(ends, held, free, rows)
         limit_s = 2 * (time_limit_s - spent_s) / (len(todo) - done)
         start = x[columns] if floor is None else _rounded_up(small, x[columns])
         answer = solve(small, whole=True, time_limit_s=limit_s, gap=_WINDOW_GAP, start=start)
@@ -155,6 +167,17 @@ def _ends_held(built: Built, model: Model, x: Floats, chosen: Bools) -> Model:
         for queue in built.x.queue.values():
             upper[queue[last]] = np.minimum(upper[queue[last]], x[queue[last]] * (1 + 1e-9) + _TOLERANCE)
     return dataclasses.replace(model, upper=upper)
+
+
+def _ends_priced(built: Built, model: Model, chosen: Bools, worth_usd: dict[int, float]) -> Model:
+    """Return the model in which backlog at the end of a window costs what it will cost to serve."""
+    horizon = built.problem.horizon
+    last = np.flatnonzero(chosen & ~np.roll(chosen, -1))
+    cost = model.cost.copy()
+    if np.count_nonzero(chosen) < horizon.slots:
+        for w, queue in built.x.queue.items():
+            cost[queue[last]] += worth_usd.get(w, 0.0) * horizon.chance[last]
+    return dataclasses.replace(model, cost=cost)
 
 
 def machines_by_pool(built: Built, x: Floats) -> dict[int, Columns]:

@@ -8,13 +8,13 @@ from typing import Final
 import numpy as np
 
 from meritorder.errors import ConfigError, InfeasibleError
-from meritorder.plan.bounds import bound_by_windows
+from meritorder.plan.bounds import bound_by_windows, usd_per_replica_s
 from meritorder.plan.coarse import by_hour
 from meritorder.plan.diagnosis import infeasible
 from meritorder.plan.dominance import without_dominated
 from meritorder.plan.highs import Answer, Solver, Status, solve
 from meritorder.plan.lp import Built, build
-from meritorder.plan.problem import Problem
+from meritorder.plan.problem import Kind, Problem
 from meritorder.plan.programme import Columns, Floats, Model
 from meritorder.plan.realtime import realtime_floor
 from meritorder.plan.rounding import safe_load_missed, settle, sweep
@@ -28,6 +28,8 @@ _SHARE_ON_COMMITMENTS: Final = 0.5
 _MOST_REFINEMENTS: Final = 6
 # Solving the relaxation from a solution with its commitments held takes about so many times as long as that did.
 _RELEASE: Final = 3.0
+_SHARE_ON_GATHERING: Final = 0.4
+_GATHER: Final = 1.05
 _SHARE_ON_A_LANE: Final = 0.2
 _TOLERANCE: Final = 1e-6
 
@@ -296,22 +298,42 @@ def _round(
     built: Built, x: Floats, worth_s: dict[int, Floats], time_limit_s: float, enough_usd: float
 ) -> tuple[Floats | None, float]:
     """Make the machines whole by windows, then by windows that straddle the seams of the first."""
-    best, spent_s = _Best(), 0.0
+    best, spent_s, problem = _Best(), 0.0, built.problem
     columns = np.flatnonzero(built.model.whole & (built.model.slot < 0))
     x[columns] = np.ceil(x[columns] - _TOLERANCE)
     elastic = build(built.problem, elastic=True)
-    floor: Columns | None = realtime_floor(built, x, worth_s)
-    for shifted, share in ((False, 0.5), (True, 0.3)):
-        x, took_s = sweep(built, x, time_limit_s=max(share * time_limit_s, 0.5), shifted=shifted, floor=floor)
-        floor, spent_s = None, spent_s + took_s
-        settled = settle(built, elastic, x, time_limit_s=max(time_limit_s - spent_s, time_limit_s / 4))
-        if settled is None:
-            break
-        best.offer(settled, built)
-        x = settled
-        if best.usd <= enough_usd or spent_s > time_limit_s:
-            break
+    relaxed, first_floor = x, realtime_floor(built, x, worth_s)
+    # What it costs to serve a unit of backlog later, a little more than on full machines: those are filled first.
+    gathered = {w: _GATHER * usd for w in problem.deferrable if np.isfinite(usd := _later_usd(problem, w))}
+    passes: list[tuple[float, dict[int, float] | None]] = [(1.0 - _SHARE_ON_GATHERING, None)]
+    passes += [(_SHARE_ON_GATHERING, gathered)] if gathered else []
+    for share, worth_usd in passes:
+        x, floor, limit_s = relaxed, first_floor, share * time_limit_s
+        for shifted, part in ((False, 0.5), (True, 0.3)):
+            x, took_s = sweep(
+                built,
+                x,
+                time_limit_s=max(part * limit_s, 0.5),
+                shifted=shifted,
+                floor=None if shifted else floor,
+                worth_usd=None if shifted else worth_usd,
+            )
+            spent_s += took_s
+            settled = settle(built, elastic, x, time_limit_s=max(limit_s / 4, 0.5))
+            if settled is None:
+                break
+            best.offer(settled, built)
+            x = settled
+            if best.usd <= enough_usd:
+                return best.x, spent_s
     return best.x, spent_s
+
+
+def _later_usd(problem: Problem, w: int) -> float:
+    """Return the lowest cost of a unit of a workload's backlog on a machine that is full."""
+    routes = [problem.routes[r] for r in problem.routes_of(w)]
+    usd = [float(r.takes[0]) * usd_per_replica_s(problem, r.venue) for r in routes if r.kind is Kind.POOL]
+    return min(usd, default=np.inf)
 
 
 def _worth_s(built: Built, row_dual: Floats) -> dict[int, Floats]:

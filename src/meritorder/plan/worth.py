@@ -50,12 +50,18 @@ class Worth:
     commitments: tuple[CommitmentWorth, ...]
 
 
-def worth(solution: Solution) -> Worth:
+def worth(solution: Solution, coarse: Problem | None = None) -> Worth:
     """Return what each freedom of a solved problem is worth.
 
     Each patience and each commitment takes one or two solves of the relaxation; spot takes none.
+
+    Args:
+        solution: The plan.
+        coarse: The same problem in longer slots, to be solved in its place.
     """
     problem, base_usd = solution.problem, solution.relaxed_usd
+    if coarse is not None and coarse is not problem:
+        problem, base_usd = coarse, relaxed_usd(coarse)
     deferrable = [one for one in problem.workloads if isinstance(one, Deferrable)]
     per_hour = problem.horizon.slots_per_hour
     spot = _spot(solution.solved.built, solution.solved.row_dual)
@@ -63,24 +69,25 @@ def worth(solution: Solution) -> Worth:
     machine = {one.name: one.machine for one in problem.payments}
     return Worth(
         patience_usd_per_hour={
-            one.name: max(0.0, base_usd - _relaxed_usd(_with_due(problem, one, one.due + per_hour)))
-            for one in deferrable
+            one.name: max(0.0, base_usd - relaxed_usd(with_due(problem, one, one.due + per_hour))) for one in deferrable
         },
         deferral_usd={
-            one.name: _relaxed_usd(_with_due(problem, one, np.arange(problem.horizon.length))) - base_usd
+            one.name: relaxed_usd(with_due(problem, one, np.arange(problem.horizon.length))) - base_usd
             for one in deferrable
         },
         spot_usd_per_machine=spot,
         spot_usd_per_gpu={name: usd / gpus[machine[name]] for name, usd in spot.items()},
-        commitments=_commitments(solution, base_usd),
+        commitments=_commitments(problem, solution, base_usd),
     )
 
 
-def _relaxed_usd(problem: Problem) -> float:
+def relaxed_usd(problem: Problem) -> float:
+    """Return the cost of the relaxation, machines in fractions; infinity if it has no solution."""
     return solve(build(problem).model, whole=False).usd
 
 
-def _with_due(problem: Problem, workload: Deferrable, due: np.ndarray) -> Problem:
+def with_due(problem: Problem, workload: Deferrable, due: np.ndarray) -> Problem:
+    """Return the problem with other due slots for one workload."""
     changed = dataclasses.replace(workload, due=due)
     return dataclasses.replace(
         problem, workloads=tuple(changed if one is workload else one for one in problem.workloads)
@@ -96,20 +103,19 @@ def _spot(built: Built, row_dual: np.ndarray) -> dict[str, float]:
     }
 
 
-def _commitments(solution: Solution, base_usd: float) -> tuple[CommitmentWorth, ...]:
-    problem = solution.problem
+def _commitments(problem: Problem, solution: Solution, base_usd: float) -> tuple[CommitmentWorth, ...]:
     bought = {
         one.name for one in solution.purchases if one.amount > 0 and one.pricing_model != "provisioned_throughput"
     }
     if not bought:
         return ()
-    none_usd = _relaxed_usd(_buying(problem, frozenset()))
+    none_usd = relaxed_usd(buying(problem, frozenset()))
     every = frozenset(_names(problem))
     return tuple(
         CommitmentWorth(
             name=name,
-            alone_usd=none_usd - _relaxed_usd(_buying(problem, frozenset({name}))),
-            together_usd=_relaxed_usd(_buying(problem, every - {name})) - base_usd,
+            alone_usd=none_usd - relaxed_usd(buying(problem, frozenset({name}))),
+            together_usd=relaxed_usd(buying(problem, every - {name})) - base_usd,
         )
         for name in sorted(bought)
     )
@@ -121,7 +127,7 @@ def _names(problem: Problem) -> list[str]:
     ]
 
 
-def _buying(problem: Problem, names: frozenset[str]) -> Problem:
+def buying(problem: Problem, names: frozenset[str]) -> Problem:
     """Return the problem in which only these commitments can be bought; what is held stays held."""
 
     def kept(one: Machines) -> Machines:

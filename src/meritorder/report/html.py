@@ -1,12 +1,8 @@
-"""The answer as one HTML file that opens without a network, today and in ten years."""
+"""The answer of `compare` as one HTML file that opens without a network, today and in ten years."""
 
-from functools import cache
-from typing import Any, Final
-from urllib.parse import urlsplit
+from typing import Final
 
-import vl_convert
-from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
+import altair as alt
 
 from meritorder.comparison import Comparison
 from meritorder.report import figures
@@ -14,96 +10,50 @@ from meritorder.report.metrics import (
     MISSING,
     lane_title,
     metrics,
-    or_missing,
     per_request,
     ratio_text,
     saving_text,
-    times,
-    title_of,
     usd_cells,
-    waterfall_cells,
-    waterfall_title,
+    waterfalls,
 )
-from meritorder.report.palette import DARK, LIGHT, THEMED, css
-from meritorder.units import format_duration, format_share, format_usd, utc
+from meritorder.report.page import fall_of, fill
+from meritorder.report.palette import THEMED
+from meritorder.units import utc
 
 _TEMPLATE: Final = "compare.html.j2"
 
 
 def render(comparison: Comparison) -> str:
     """Return the whole page; all text of the user's is escaped."""
-    charts = _charts(comparison)
-    return (
-        _environment()
-        .get_template(_TEMPLATE)
-        .render(
-            answer=comparison,
-            charts=charts,
-            bundle=Markup(_bundle()),  # noqa: S704 (our own dependency's code, which holds no closing tag)
-            light=css(LIGHT),
-            dark=css(DARK),
-            columns=metrics(comparison),
-            groups=_groups(comparison),
-            headline=_headline(comparison),
-            fleets=[a for a in comparison.arrangements if a.timeline],
-            lanes=_lane_rows(comparison),
-            falls=_falls(comparison),
-            unit=per_request(comparison),
-            saving=saving_text(comparison),
-            ratio=ratio_text(comparison),
-            began=_began(comparison),
-        )
+    return fill(
+        _TEMPLATE,
+        _charts(comparison),
+        answer=comparison,
+        schema=comparison.schema,
+        columns=metrics(comparison),
+        groups=_groups(comparison),
+        headline=_headline(comparison),
+        fleets=[a for a in comparison.arrangements if a.timeline],
+        lanes=_lane_rows(comparison),
+        falls=[fall_of(each) for each in waterfalls(comparison)],
+        unit=per_request(comparison),
+        saving=saving_text(comparison),
+        ratio=ratio_text(comparison),
+        began=_began(comparison),
     )
 
 
-def _environment() -> Environment:
-    environment = Environment(
-        loader=PackageLoader("meritorder.report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {
-        "duration": lambda seconds: or_missing(seconds, format_duration),
-        "share": lambda share: or_missing(share, format_share),
-        "usd": lambda usd: or_missing(usd, format_usd),
-        "count": lambda number: or_missing(number, lambda n: f"{n:,}"),
-        "times": times,
-        "spaced": lambda name: name.replace("_", " "),
-        "web": _is_web,
-        "host": lambda address: urlsplit(address).netloc.removeprefix("www."),
-    }
-    return environment
-
-
-@cache
-def _bundle() -> str:
-    """Return Vega, Vega-Lite and Vega-Embed as one script that loads nothing."""
-    bundle: str = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;")
-    return bundle.replace("</script", "<\\/script")
-
-
-def _is_web(source: str) -> bool:
-    """Say whether a source is an address that may be linked to."""
-    try:
-        address = urlsplit(source)
-    except ValueError:
-        return False
-    return address.scheme in {"http", "https"} and bool(address.netloc)
-
-
-def _charts(comparison: Comparison) -> dict[str, Any]:
+def _charts(comparison: Comparison) -> dict[str, alt.LayerChart]:
     charts = {f"load-{a.name}": figures.load(comparison, a, THEMED) for a in comparison.arrangements if a.timeline}
-    for place, fall in enumerate(comparison.waterfall):
-        charts[f"waterfall-{place}"] = figures.waterfall(comparison, fall, THEMED)
+    for place, fall in enumerate(waterfalls(comparison)):
+        charts[f"waterfall-{place}"] = figures.waterfall(fall, THEMED)
     if any(a.feasible and a.lanes for a in comparison.arrangements):
         charts["lanes"] = figures.lanes(comparison, THEMED)
     if any(a.paid_time for a in comparison.arrangements):
         charts["paid-time"] = figures.paid_time(comparison, THEMED)
     if comparison.frontier:
         charts["frontier"] = figures.frontier(comparison, THEMED)
-    return {name: chart.to_dict() for name, chart in charts.items()}
+    return charts
 
 
 def _groups(comparison: Comparison) -> list[tuple[str, int]]:
@@ -150,18 +100,6 @@ def _lane_rows(comparison: Comparison) -> list[dict[str, str]]:
             "average": average[row],
         }
         for row, (arrangement, lane) in enumerate(rows)
-    ]
-
-
-def _falls(comparison: Comparison) -> list[dict[str, Any]]:
-    return [
-        {
-            "title": waterfall_title(comparison, fall),
-            "start": title_of(comparison, fall.start),
-            "end": title_of(comparison, fall.end),
-            "parts": list(zip(fall.parts, waterfall_cells(fall)[1:-1], strict=True)),
-        }
-        for fall in comparison.waterfall
     ]
 
 

@@ -5,7 +5,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final, TypeVar
 
-from meritorder.comparison import Arrangement, Comparison, Waterfall
+import msgspec
+
+from meritorder import planfile
+from meritorder.comparison import Arrangement, Comparison, Interval, Waterfall
 from meritorder.units import format_duration, format_share, format_usd
 
 T = TypeVar("T")
@@ -89,10 +92,18 @@ def waterfall_cells(waterfall: Waterfall) -> tuple[str, ...]:
     )
 
 
-def waterfall_title(comparison: Comparison, waterfall: Waterfall) -> str:
-    """Return the question that a waterfall answers."""
-    start, end = (_within_sentence(title_of(comparison, name)) for name in (waterfall.start, waterfall.end))
-    compared = "less" if waterfall.to_usd <= waterfall.from_usd else "more"
+def waterfalls(comparison: Comparison) -> list[Waterfall]:
+    """Return the waterfalls of an answer with the titles of their arrangements for ends."""
+    return [
+        msgspec.structs.replace(fall, start=title_of(comparison, fall.start), end=title_of(comparison, fall.end))
+        for fall in comparison.waterfall
+    ]
+
+
+def waterfall_title(fall: Waterfall) -> str:
+    """Return the question that a waterfall whose ends are titles answers."""
+    start, end = within_sentence(fall.start), within_sentence(fall.end)
+    compared = "less" if fall.to_usd <= fall.from_usd else "more"
     return f"Why {end} costs {compared} than {start}"
 
 
@@ -108,17 +119,22 @@ def title_of(comparison: Comparison, name: str) -> str:
 
 def saving_text(comparison: Comparison) -> str:
     """Return what is saved, against what, and how sure that is."""
-    against = _within_sentence(title_of(comparison, comparison.baseline))
+    against = within_sentence(title_of(comparison, comparison.baseline))
     if comparison.saving_usd <= 0:
         return f"Nothing is cheaper than {against}."
-    interval = comparison.saving_interval
+    return saved_text(comparison.saving_usd, comparison.saving_share, comparison.saving_interval, against)
+
+
+def saved_text(
+    saving_usd: float, saving_share: float, interval: Interval | planfile.Interval | None, against: str
+) -> str:
+    """Return a saving and how sure it is."""
     sure = (
         f"between {format_share(interval.low)} and {format_share(interval.high)}, with {interval.basis}"
         if interval
         else "no interval was computed"
     )
-    saved = f"{format_usd(comparison.saving_usd)}, {format_share(comparison.saving_share)} of {against}"
-    return f"Saves {saved}: {sure}."
+    return f"Saves {format_usd(saving_usd)}, {format_share(saving_share)} of {against}: {sure}."
 
 
 def times(ratio: float) -> str:
@@ -138,7 +154,28 @@ def lane_title(lane: str) -> str:
     return _LANE_TITLES.get(lane, lane)
 
 
-def _within_sentence(title: str) -> str:
+def spaced(name: str) -> str:
+    """Write a name of the file in words: `capacity block`."""
+    return name.replace("_", " ")
+
+
+def unit_of(unit: str) -> str:
+    """Write the unit of a price after its dollars: `/ hour`, `an hour`."""
+    return unit.removeprefix("USD ") if unit.startswith("USD ") else f"/ {unit}"
+
+
+def pricing_title(name: str) -> str:
+    """Return a pricing model of the plan in words: `on demand`, `tokens, batch`."""
+    return spaced(name.replace("tokens_", "tokens, ", 1))
+
+
+def capital(title: str) -> str:
+    """Return a title as it begins a line."""
+    return title[:1].upper() + title[1:]
+
+
+def within_sentence(title: str) -> str:
+    """Return a title as it stands inside a sentence; an abbreviation stays one."""
     return title if title[:2].isupper() else title[:1].lower() + title[1:]
 
 

@@ -25,6 +25,13 @@ class Palette:
     saving: str
     extra: str
     link: str
+    owned: str
+    committed: str
+    savings: str
+    block: str
+    on_demand: str
+    spot: str
+    tokens: str
 
 
 LIGHT: Final = Palette(
@@ -42,6 +49,13 @@ LIGHT: Final = Palette(
     saving="#00805d",
     extra="#c24a00",
     link="#005a8d",
+    owned="#767b86",
+    committed="#6651a3",
+    savings="#a99bd0",
+    block="#8a5a2b",
+    on_demand="#bd5b90",
+    spot="#2b9b77",
+    tokens="#a39700",
 )
 DARK: Final = Palette(
     paper="#14161a",
@@ -58,9 +72,37 @@ DARK: Final = Palette(
     saving="#2cc197",
     extra="#ef7f45",
     link="#7cc0ee",
+    owned="#8b909b",
+    committed="#8a70cc",
+    savings="#5f4f94",
+    block="#b98b5c",
+    on_demand="#d083ab",
+    spot="#41b98f",
+    tokens="#c4b93a",
 )
 THEMED: Final = Palette(**{name: f"var(--{name})" for name in asdict(LIGHT)})
 """Colours that the page decides, so that a figure follows it from light to dark."""
+
+
+_OF_PRICING: Final = {
+    "owned": "owned",
+    "reserved": "committed",
+    "committed_use": "committed",
+    "capacity_block": "block",
+    "savings_plan": "savings",
+    "on_demand": "on_demand",
+    "spot": "spot",
+    "provisioned_throughput": "tokens",
+}
+PRICING: Final = tuple(dict.fromkeys(_OF_PRICING.values()))
+"""The kinds that ways to pay are drawn as, what is paid for first at the bottom."""
+
+
+def pricing_kind(pricing_model: str) -> str:
+    """Return the kind that a way to pay is drawn as."""
+    if pricing_model.startswith("tokens"):
+        return "tokens"
+    return _OF_PRICING.get(pricing_model, "idle")
 
 
 def css(palette: Palette) -> str:

@@ -1,24 +1,15 @@
 """The answer as JSON: versioned, in a stable order, and pleasant to read."""
 
-import re
-from typing import Final
-
 import msgspec
 
+from meritorder import documents
 from meritorder.comparison import SCHEMA, Comparison
 from meritorder.errors import ConfigError
-
-# A string holds no raw line break in JSON, so only an array of numbers can look like this.
-_NUMBERS: Final = re.compile(rb"\[\n[-+.0-9eE,\s]+\]")
-_BLANK: Final = re.compile(rb"\s+")
 
 
 def encode(comparison: Comparison) -> bytes:
     """Write the answer as indented JSON, `schema` first, every array of numbers on one line."""
-    fields = msgspec.structs.asdict(comparison)
-    document = {"schema": fields.pop("schema"), **fields}
-    indented = msgspec.json.format(msgspec.json.encode(document), indent=2)
-    return _NUMBERS.sub(_on_one_line, indented) + b"\n"
+    return documents.encode(comparison)
 
 
 def decode(document: bytes, *, where: str | None = None) -> Comparison:
@@ -38,7 +29,3 @@ def decode(document: bytes, *, where: str | None = None) -> Comparison:
     if comparison.schema != SCHEMA:
         raise ConfigError(f"schema {comparison.schema} is not {SCHEMA}", where=where, fix="run compare again")
     return comparison
-
-
-def _on_one_line(array: re.Match[bytes]) -> bytes:
-    return _BLANK.sub(b"", array.group()).replace(b",", b", ")

@@ -1,24 +1,27 @@
 """What a trace costs in real time, in batch, and as a mix."""
 
-from dataclasses import replace
+from typing import Final
 
 from meritorder import catalog as facts
 from meritorder import traces
 from meritorder.catalog.tokens import token_prices
-from meritorder.comparison import Assumption, Comparison, Interval
+from meritorder.comparison import Assumption, Comparison
 from meritorder.domain import Lane
-from meritorder.errors import InfeasibleError
-from meritorder.perf.accuracy import accuracy
+from meritorder.errors import CatalogError
 from meritorder.study import answer
+from meritorder.study.certainty import interval_of
 from meritorder.study.fleets import Machine
 from meritorder.study.load import Load
-from meritorder.study.machines import ASSUMED_INTERRUPTIONS_PER_MONTH, machines_for, spot_machines
+from meritorder.study.machines import machines_for
 from meritorder.study.options import Options
 from meritorder.study.promises import only_model, promise
-from meritorder.study.search import Found, Progress, Search
-from meritorder.units import format_duration
+from meritorder.study.search import Progress, Search
+from meritorder.study.spot import spot_assumptions, spot_machines
+from meritorder.units import SECONDS_PER_DAY, format_duration
 
 __all__ = ["Options", "compare"]
+
+_NO_SPOT: Final = "see meritorder prices --hardware NAME for who sells it, or add a price with --catalog"
 
 
 def compare(trace: traces.Trace, options: Options, progress: Progress = lambda _: None) -> Comparison:
@@ -37,11 +40,13 @@ def compare(trace: traces.Trace, options: Options, progress: Progress = lambda _
     given = promise(trace, options)
     promised = given.load(options)
     machines = machines_for(catalog, model, promised, options, progress)
-    cheapest = [*machines[:1], *(spot_machines(catalog, machines, options) if options.spot else [])]
+    taken_back = _taken_back(catalog, machines, promised, options)
+    cheapest = min([*machines[:1], *taken_back], key=lambda machine: machine.usd_of_work(promised))
     search = Search(
         load=promised,
         machines=machines,
-        batch_machine=min(cheapest, key=lambda machine: machine.usd_of_work(promised)),
+        batch_machine=cheapest,
+        steady_machine=machines[0] if cheapest.interruptions else None,
         patience_s=options.patience_s,
         present_replicas=options.replicas,
         progress=progress,
@@ -53,10 +58,21 @@ def compare(trace: traces.Trace, options: Options, progress: Progress = lambda _
         model=model,
         found=found,
         load=promised,
-        assumptions=[*given.assumptions, *_assumptions(options, promised), *_spot_assumptions(search.batch_machine)],
-        interval=_interval(found, search),
+        assumptions=[*given.assumptions, *_assumptions(options, promised), *spot_assumptions(cheapest, options)],
+        interval=interval_of(found, search, options.seed),
         tokens=token_prices(model),
     )
+
+
+def _taken_back(catalog: facts.Catalog, machines: list[Machine], load: Load, options: Options) -> list[Machine]:
+    """Return spot machines for what can wait, if they were asked for."""
+    if not (options.spot or options.spot_trace):
+        return []
+    last_s = float(load.all_deferrable(options.patience_s).deadline_s.max())
+    found = spot_machines(catalog, machines, options, last_s + SECONDS_PER_DAY)
+    if not found and options.spot_trace:
+        raise CatalogError("no spot machine is known for these replicas", where="--spot-trace", fix=_NO_SPOT)
+    return found
 
 
 def _assumptions(options: Options, load: Load) -> list[Assumption]:
@@ -81,47 +97,3 @@ def _assumptions(options: Options, load: Load) -> list[Assumption]:
         text = f"priced in real time, what may wait is held to {slo.ttft_s:g} s and {slo.tpot_s:g} s a token as well"
         taken.append(Assumption(text=text, option="--slo"))
     return taken
-
-
-def _spot_assumptions(machine: Machine) -> list[Assumption]:
-    if not machine.lives_s:
-        return []
-    share = machine.offer.interruptions_per_month
-    text = (
-        f"spot machines are taken back as the provider states: {share:.1%} of them a month"
-        if share is not None
-        else f"spot machines are taken back at {ASSUMED_INTERRUPTIONS_PER_MONTH:.0%} a month, which nobody states"
-    )
-    return [Assumption(text=f"{text}, at random, with the work that they hold", option="--spot")]
-
-
-def _interval(found: Found, search: Search) -> Interval | None:
-    """Search again with every step faster and slower by the performance model's measured error."""
-    if found.mix.usd >= found.baseline.usd:
-        return None
-    used: list[Machine] = []
-    for machine in (machine for trial in (found.baseline, found.mix) for machine, _ in trial.pools):
-        if machine not in used:
-            used.append(machine)
-    profiles = [machine.profile for machine in used]
-    found_accuracy = [accuracy(profile) for profile in profiles]
-    known = [each for each in found_accuracy if each is not None]
-    if len(known) < len(profiles):
-        return None
-    worst = max(known, key=lambda each: each.error)
-    error = worst.error
-    shares = [1 - found.mix.usd / found.baseline.usd]
-    for factor in (1 - error, 1 + error):
-        again = replace(
-            search,
-            machines=[machine.slowed(factor) for machine in used if not machine.lives_s],
-            batch_machine=search.batch_machine.slowed(factor),
-            autoscale=found.baseline.autoscales or found.mix.autoscales,
-            tried=[],
-        )
-        try:
-            shares.append(again.saving_share())
-        except InfeasibleError:
-            continue
-    basis = f"every step {error:.0%} faster and slower ({worst.basis}), whole machines bought anew each time"
-    return Interval(low=min(shares), high=max(shares), basis=basis)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from meritorder.domain import Offer
 from meritorder.perf.profile import EngineLimits, Profile
-from meritorder.sim.pools import Autoscaled, Fixed, ForDeadlines, Interruptions, Pool, Result
+from meritorder.sim.pools import Autoscaled, Fixed, ForDeadlines, Interruptions, Pool, Result, Scaling
 from meritorder.sim.run import simulate
 from meritorder.sim.saturation import Saturation
 from meritorder.study.load import Load
@@ -42,7 +42,7 @@ class Machine:
         saturation: What this load's work takes on a full replica.
         startup_s: From the decision to rent until it serves.
         startup_paid_s: The part of that which is paid for.
-        lives_s: Lives of machines that the provider takes back, in the order in which they are rented.
+        interruptions: How the provider takes such machines back; None if it does not.
     """
 
     profile: Profile
@@ -51,7 +51,7 @@ class Machine:
     saturation: Saturation
     startup_s: float
     startup_paid_s: float
-    lives_s: tuple[float, ...] = ()
+    interruptions: Interruptions | None = None
 
     @property
     def replicas(self) -> int:
@@ -98,7 +98,7 @@ class Machine:
             ),
         )
 
-    def pool(self, scaling: Fixed | Autoscaled | ForDeadlines, *, realtime: bool, backfill: "Backfill | None") -> Pool:
+    def pool(self, scaling: Scaling, *, realtime: bool, backfill: "Backfill | None") -> Pool:
         """Return machines of this kind as a pool of the simulator."""
         return Pool(
             profile=self.profile,
@@ -111,7 +111,7 @@ class Machine:
             startup_s=self.startup_s,
             startup_paid_s=self.startup_paid_s,
             minimum_billing_s=self.offer.minimum_billing_s,
-            interruptions=Interruptions(lives_s=self.lives_s) if self.lives_s else None,
+            interruptions=self.interruptions,
         )
 
 
@@ -366,7 +366,7 @@ def mix(base: Trial, batch_machine: Machine, load: Load, backfill: Backfill | No
         backfill: How much of the gaps may be filled; None keeps the lanes apart.
     """
     machine, pool = base.pools[0]
-    filled = machine.pool(pool.scaling, realtime=True, backfill=backfill)  # type: ignore[arg-type]
+    filled = machine.pool(pool.scaling, realtime=True, backfill=backfill)
     whole = Backfill(seats=batch_machine.limits.max_num_seqs, tokens=batch_machine.limits.max_num_batched_tokens)
     scaling = ForDeadlines(maximum=most_for_deadlines(batch_machine, load))
     beside = batch_machine.pool(scaling, realtime=False, backfill=whole)

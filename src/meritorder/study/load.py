@@ -1,7 +1,7 @@
 """The requests of a study as arrays, with the promise made to each."""
 
 from dataclasses import dataclass, replace
-from typing import Final, Self
+from typing import Any, Final, Self
 
 import numpy as np
 import polars as pl
@@ -87,9 +87,20 @@ class Load:
         """Return the same requests with nothing that cannot wait; what has no deadline gets this patience."""
         return replace(self, deadline_s=np.where(self.deferrable, self.deadline_s, self.arrived_s + patience_s))
 
+    def sample(self, count: int) -> Self:
+        """Return at most so many of the requests, evenly spread over the time, the longest one among them."""
+        if len(self) <= count:
+            return self
+        chosen = np.linspace(0, len(self), count, endpoint=False).astype(np.int64)
+        longest = int(np.argmax(self.input_tokens.astype(np.int64) + self.output_tokens))
+        return self.only(np.union1d(chosen, [longest]))
+
     def joined(self, other: Self) -> Self:
         """Return the requests of another load, then these; their arrivals must follow on."""
-        return replace(self, **{name: np.concatenate((getattr(other, name), getattr(self, name))) for name in _COLUMNS})
+        columns: dict[str, Any] = {
+            name: np.concatenate((getattr(other, name), getattr(self, name))) for name in _COLUMNS
+        }
+        return replace(self, **columns)
 
     def only(self, keep: Bools | NDArray[np.int64]) -> Self:
         """Return some of the requests, by mask or by index."""

@@ -1,9 +1,7 @@
 """The replicas that could serve a load, each on its cheapest machine."""
 
-import math
 from collections.abc import Iterable
 from contextlib import suppress
-from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -14,33 +12,30 @@ from meritorder.domain import Hardware, Model, PricingModel, Replica
 from meritorder.errors import CatalogError, InfeasibleError, MissingExtraError, PerformanceError
 from meritorder.perf.profile import Profile
 from meritorder.perf.roofline import roofline
-from meritorder.perf.shipped import find
+from meritorder.perf.shipped import corrected, find
 from meritorder.perf.shipped import load as load_profiles
 from meritorder.sim.saturation import saturate
 from meritorder.study.fleets import Machine
 from meritorder.study.load import Load
 from meritorder.study.options import Options
 from meritorder.study.search import Progress
-from meritorder.units import BYTES_PER_GIB, HOURS_PER_MONTH, SECONDS_PER_HOUR
+from meritorder.units import BYTES_PER_GIB
 
-# Taken where a provider states no rate: the middle of the spot advisor's buckets (aws_spot_advisor, 2025-06).
-ASSUMED_INTERRUPTIONS_PER_MONTH: Final = 0.1
-_LIVES: Final = 1024
 _MOST_GPUS: Final = 8
 
 
 def machines_for(
     catalog: facts.Catalog, model: Model, load: Load, options: Options, progress: Progress
 ) -> list[Machine]:
-    """Return every replica on its cheapest machine, cheapest work first.
+    """Return every replica on its cheapest machine, cheapest work first, as fast as measured servers are.
 
     Raises:
         MeritorderError: There is none; says what there is.
     """
     found: list[Machine] = []
     problems: list[Exception] = []
-    for profile in _profiles(catalog, model, options, problems):
-        limits = profile.limits or options.limits
+    for profile in profiles_for(catalog, model, options, problems):
+        limits = options.limits_of(profile)
         longest = int((load.input_tokens.astype(np.int64) + load.output_tokens).max())
         if longest > profile.kv_capacity_tokens:
             problems.append(_too_long(profile, longest))
@@ -69,7 +64,14 @@ def machines_for(
     return sorted(found, key=lambda machine: machine.usd_of_work(load))
 
 
-def _profiles(catalog: facts.Catalog, model: Model, options: Options, problems: list[Exception]) -> Iterable[Profile]:
+def profiles_for(
+    catalog: facts.Catalog, model: Model, options: Options, problems: list[Exception]
+) -> Iterable[Profile]:
+    """Yield the profiles of every replica that the options allow, corrected; why others are missing goes to `problems`.
+
+    Raises:
+        MeritorderError: A file cannot be read, or no hardware is named.
+    """
     if options.profile:
         yield from _own_profiles(options.profile, model)
         return
@@ -78,7 +80,8 @@ def _profiles(catalog: facts.Catalog, model: Model, options: Options, problems: 
     for name in options.hardware:
         hardware = catalog.find_hardware(name)
         try:
-            yield from find(model, hardware.id, engine=options.engine, precision=options.precision, gpus=options.tp)
+            found = find(model, hardware.id, engine=options.engine, precision=options.precision, gpus=options.tp)
+            yield from map(corrected, found)
         except (PerformanceError, MissingExtraError) as error:
             if options.roofline:
                 yield from _rooflines(model, hardware, options)
@@ -131,27 +134,3 @@ def _too_long(profile: Profile, longest: int) -> InfeasibleError:
         where=profile.replica.label,
         fix="use more GPUs a replica (--tp) or hardware with more memory (--hardware)",
     )
-
-
-def spot_machines(catalog: facts.Catalog, machines: list[Machine], options: Options) -> list[Machine]:
-    """Return the same replicas on the cheapest spot machines, as far as there are any.
-
-    Machines are taken back at the provider's stated rate: lives are exponential with a mean of
-    `-month / ln(1 - share of machines taken back in a month)`.
-    """
-    found = []
-    random = np.random.default_rng(options.seed)
-    for machine in machines:
-        profile = machine.profile
-        try:
-            offer = catalog.cheapest(
-                profile.hardware, profile.gpus, (PricingModel.SPOT,), options.providers, options.regions
-            )
-        except CatalogError:
-            continue
-        share = offer.interruptions_per_month
-        share = ASSUMED_INTERRUPTIONS_PER_MONTH if share is None else share
-        mean_s = -HOURS_PER_MONTH * SECONDS_PER_HOUR / math.log1p(-share)
-        lives_s = tuple(random.exponential(mean_s, _LIVES).tolist())
-        found.append(replace(machine, offer=offer, lives_s=lives_s))
-    return found

@@ -4,8 +4,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+import msgspec
+
 from meritorder.domain import Slo
-from meritorder.perf.profile import EngineLimits
+from meritorder.perf.profile import EngineLimits, Profile
 from meritorder.sim.pools import Startup
 from meritorder.units import SECONDS_PER_DAY, SECONDS_PER_HOUR
 
@@ -34,9 +36,11 @@ class Options:
         startup: From the decision to rent a machine until it serves, and what of that is paid for.
         profile: Profile file of one's own endpoint.
         roofline: Take step times from the data sheets where nothing was measured.
-        limits: The engine's limits.
+        max_num_seqs: Most sequences in a step; None takes the profile's own, or the engine's default.
+        max_num_batched_tokens: Most tokens in a step; likewise.
         replicas: Replicas of the present real-time fleet, which is then the baseline; None searches the cheapest.
         spot: Let what can wait run on spot machines where they are cheaper.
+        spot_trace: Recorded fleet of spot machines: no more are to be had than it had at that time.
         catalogs: Files that add prices or override them.
         seed: Of whatever is drawn.
     """
@@ -56,9 +60,11 @@ class Options:
     startup: Startup = field(default_factory=Startup)
     profile: Path | None = None
     roofline: bool = False
-    limits: EngineLimits = field(default_factory=EngineLimits)
+    max_num_seqs: int | None = None
+    max_num_batched_tokens: int | None = None
     replicas: int | None = None
     spot: bool = False
+    spot_trace: Path | None = None
     catalogs: tuple[Path, ...] = ()
     seed: int = 0
 
@@ -66,3 +72,9 @@ class Options:
     def promise(self) -> Slo:
         """The real-time promise where no workload states one."""
         return self.slo or DEFAULT_SLO
+
+    def limits_of(self, profile: Profile) -> EngineLimits:
+        """Return the engine's limits: what is stated, else what the profile knows, else the engine's defaults."""
+        stated = {"max_num_seqs": self.max_num_seqs, "max_num_batched_tokens": self.max_num_batched_tokens}
+        given = {name: value for name, value in stated.items() if value is not None}
+        return msgspec.structs.replace(profile.limits or EngineLimits(), **given)

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 
 from meritorder.errors import InfeasibleError
 from meritorder.study.fleets import (
+    Backfill,
     Machine,
     Trial,
     autoscaled,
@@ -55,6 +56,8 @@ class Search:
         load: The requests with their promises.
         machines: Replicas on machines to choose from for real time, cheapest work first.
         batch_machine: Replica on the machine with the cheapest work, for what can wait.
+        steady_machine: The same on a machine that is not taken back, for where work on the first would be late; None
+            if the first is not taken back either.
         patience_s: How long a request may wait in batch that has no deadline of its own.
         progress: Told what is being tried.
         present_replicas: Replicas of the fleet that real time runs on now; None searches the cheapest.
@@ -67,6 +70,7 @@ class Search:
     batch_machine: Machine
     patience_s: float
     progress: Progress
+    steady_machine: Machine | None = None
     present_replicas: int | None = None
     autoscale: bool = True
     tried: list[Trial] = field(default_factory=list)
@@ -78,11 +82,10 @@ class Search:
             InfeasibleError: No fleet keeps the SLO; says what would help.
         """
         realtime = self.load.all_realtime()
-        always, scaled = self._realtime(realtime)
+        always, scaled = self.realtime(realtime)
         baseline = self._baseline(always, scaled)
         self.progress("simulating batch")
-        batched = batch(self.batch_machine, self.load.all_deferrable(self.patience_s))
-        self.tried.append(batched)
+        batched = self._batch(self.load.all_deferrable(self.patience_s))
         alone, mixed = self._best_mix(baseline)
         return Found(
             fixed=always,
@@ -95,13 +98,21 @@ class Search:
             tried=self.tried,
         )
 
+    def baseline(self) -> Trial:
+        """Find only what real time costs.
+
+        Raises:
+            InfeasibleError: No fleet keeps the SLO.
+        """
+        return self._baseline(*self.realtime(self.load.all_realtime()))
+
     def saving_share(self) -> float:
         """Find only what letting some wait saves: 1 - mix / real time.
 
         Raises:
             InfeasibleError: No fleet keeps the SLO.
         """
-        baseline = self._baseline(*self._realtime(self.load.all_realtime()))
+        baseline = self.baseline()
         return 1 - self._best_mix(baseline)[1].usd / baseline.usd
 
     def _baseline(self, always: Trial, scaled: Trial) -> Trial:
@@ -110,7 +121,7 @@ class Search:
             return scaled
         return always
 
-    def _realtime(self, load: Load) -> tuple[Trial, Trial]:
+    def realtime(self, load: Load) -> tuple[Trial, Trial]:
         """Return the cheapest fleet that is always on, and the cheapest that is autoscaled."""
         if self.present_replicas is not None:
             machine = self.machines[0]
@@ -167,7 +178,7 @@ class Search:
         if not deferrable.any():
             return baseline, whole
         if deferrable.all():
-            apart = replace(batch(self.batch_machine, self.load), name="mix")
+            apart = replace(self._batch(self.load), name="mix")
             return None, min((t for t in (apart, whole) if t.kept), key=lambda t: t.usd, default=whole)
         lane = self.load.only(~deferrable)
         fleets = self._fixed_fleets(lane, "real-time lane alone")
@@ -181,6 +192,24 @@ class Search:
         alone = min(bases, key=lambda trial: trial.usd)
         return alone, min((trial for trial in candidates if trial.kept), key=lambda trial: trial.usd, default=whole)
 
+    def _batch(self, load: Load) -> Trial:
+        """Serve all that may wait on the cheapest machines; on steady ones if it would be late on those."""
+        trial = batch(self.batch_machine, load)
+        self.tried.append(trial)
+        if trial.kept or self.steady_machine is None:
+            return trial
+        steady = batch(self.steady_machine, load)
+        self.tried.append(steady)
+        return steady if steady.kept else trial
+
+    def _mix(self, base: Trial, backfill: Backfill | None) -> Trial:
+        """Serve both lanes, with the cheapest machines beside; with steady ones if work would be late on those."""
+        trial = mix(base, self.batch_machine, self.load, backfill)
+        if trial.kept or self.steady_machine is None:
+            return trial
+        steady = mix(base, self.steady_machine, self.load, backfill)
+        return steady if steady.kept else trial
+
     def _mixes(self, base: Trial) -> Iterable[Trial]:
         """Fill the gaps of a real-time fleet, less and less until its SLO holds; and the lanes apart."""
         room = backfill_for(base.machine, self.load)
@@ -188,9 +217,9 @@ class Search:
             if room.seats == 0:
                 break
             filled = replace(room, seats=max(1, math.floor(room.seats * share)))
-            trial = mix(base, self.batch_machine, self.load, filled)
+            trial = self._mix(base, filled)
             self.progress(f"mix: {trial.label}, SLO kept for {trial.attainment or 1:.1%}, {trial.missed} late")
             yield trial
             if trial.kept:
                 break
-        yield mix(base, self.batch_machine, self.load, None)
+        yield self._mix(base, None)

@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from multiprocessing import get_context
 from typing import Any, Final
 
-import msgspec
 import polars as pl
 
 from meritorder.comparison import Arrangement
@@ -70,12 +69,8 @@ _SET: Final[dict[str, Callable[[Options, str], Options]]] = {
     "engine": lambda o, v: replace(o, engine=v),
     "precision": lambda o, v: replace(o, precision=v),
     "tp": lambda o, v: replace(o, tp=_number(v, "tp")),
-    "max_num_seqs": lambda o, v: replace(
-        o, limits=msgspec.structs.replace(o.limits, max_num_seqs=_number(v, "max_num_seqs"))
-    ),
-    "max_num_batched_tokens": lambda o, v: replace(
-        o, limits=msgspec.structs.replace(o.limits, max_num_batched_tokens=_number(v, "max_num_batched_tokens"))
-    ),
+    "max_num_seqs": lambda o, v: replace(o, max_num_seqs=_number(v, "max_num_seqs")),
+    "max_num_batched_tokens": lambda o, v: replace(o, max_num_batched_tokens=_number(v, "max_num_batched_tokens")),
     "startup": lambda o, v: replace(o, startup=Startup.of(_seconds(v, "startup"))),
     "share": lambda o, v: _with_defer(o, share=v),
     "deadline": lambda o, v: _with_defer(o, deadline=v),

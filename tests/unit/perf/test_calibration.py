@@ -4,7 +4,7 @@ import pytest
 from meritorder.domain import Provenance
 from meritorder.perf.calibration import SPREAD, Timings, Tuning, minimise, misfit
 from meritorder.perf.profile import Profile
-from meritorder.perf.residuals import Calibration, Errors, speed_factors, stretch_ratios
+from meritorder.perf.residuals import Errors, speed_factors, stretch_ratios
 
 PROFILE = Profile(
     model="m",
@@ -98,27 +98,12 @@ def test_stretches_are_means_of_neighbours() -> None:
     assert stretch_ratios(np.ones(2), np.array([1.0, np.nan]), 10) == [1.0]
 
 
-def test_speed_factors_come_from_the_calibration_first() -> None:
-    none = Errors(of_mean=0, median=0, p90=0)
-    calibration = Calibration(
-        log="log",
-        replicas=1,
-        fitted_on=1,
-        judged_on=1,
-        unseen=True,
-        assumed=[],
-        parameters={},
-        ttft=none,
-        tpot=none,
-        e2e=none,
-        pace_ratios=[0.9, 1.1],
-    )
-    drawn = speed_factors(calibration, 0.5, 1000, np.random.default_rng(0))
+def test_speed_factors_come_from_the_residuals_first() -> None:
+    drawn = speed_factors([0.9, 1.1], 0.5, 1000, np.random.default_rng(0))
     assert set(drawn) == {0.9, 1.1}
     assert drawn.mean() == pytest.approx(1.0, abs=0.02)
 
 
 def test_speed_factors_of_an_accuracy_have_that_median_error() -> None:
-    drawn = speed_factors(None, 0.08, 20_000, np.random.default_rng(0))
+    drawn = speed_factors([], 0.08, 20_000, np.random.default_rng(0))
     assert np.median(np.abs(np.log(drawn))) == pytest.approx(0.08, rel=0.03)
-    assert (speed_factors(None, None, 5, np.random.default_rng(0)) == 1).all()

@@ -1,10 +1,12 @@
 import msgspec
+import numpy as np
 import pytest
 
 from meritorder.domain import Provenance
+from meritorder.perf.accuracy import accuracy
 from meritorder.perf.corrections import Correction
 from meritorder.perf.shipped import _correction as lookup
-from meritorder.perf.shipped import accuracy, corrected, corrections, profiles
+from meritorder.perf.shipped import corrected, corrections, profiles
 
 
 def profile_of(engine: str, hardware: str = "h100"):  # noqa: ANN201
@@ -41,10 +43,23 @@ def test_calibrated_profiles_are_left_alone() -> None:
     assert corrected(own) is own
 
 
-def test_accuracy_is_that_of_the_validation() -> None:
+def test_a_corrected_profile_knows_how_far_such_were_off() -> None:
     found = lookup("h100", "vllm")
     assert isinstance(found, Correction)
-    assert accuracy("h100", "vllm") == found.tpot_median_before
-    assert accuracy("h100", "vllm", corrected=True) == found.tpot_median
-    assert accuracy("abacus", "vllm") is None
-    assert 0 < (accuracy("h200", "vllm") or 0) == pytest.approx(0.15, abs=0.15)
+    known = accuracy(found.applied(profile_of("vllm")))
+    assert known is not None
+    assert known.pace_ratios == tuple(found.pace_ratios)
+    assert known.error == pytest.approx(found.tpot_median, abs=0.02)
+    assert f"{found.judged_on} measured servers of vllm on h100" in known.basis
+    low, high = known.factors((0.05, 0.95), seed=0)
+    assert low < 1 < high
+    assert min(found.pace_ratios) <= low < high <= max(found.pace_ratios)
+
+
+def test_a_profile_on_hardware_that_was_not_validated_errs_as_much_as_the_worst() -> None:
+    known = accuracy(profile_of("vllm", "a100"))
+    assert known is not None
+    assert known.error == max(c.tpot_median_before for c in corrections() if c.engine == "vllm" and not c.model)
+    assert "a100 is not among it" in known.basis
+    assert np.median(known.factors((0.25, 0.5, 0.75), seed=1)) == pytest.approx(1, abs=0.05)
+    assert accuracy(msgspec.structs.replace(profile_of("vllm"), engine="abacus")) is None

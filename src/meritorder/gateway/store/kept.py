@@ -42,9 +42,10 @@ class Kept:
     request_seq: int | None = None
 
 
-def add(connection: Connection, item: Kept) -> None:
-    """Keep an answer, or a place for it."""
-    connection.execute(insert(KEPT).values(**{name: getattr(item, name) for name in Kept.__dataclass_fields__}))
+def add(connection: Connection, item: Kept, *, request_seq: int | None = None) -> None:
+    """Keep an answer, or a place for the answer of a request."""
+    values = {name: getattr(item, name) for name in Kept.__dataclass_fields__}
+    connection.execute(insert(KEPT).values(**values | {"request_seq": request_seq}))
 
 
 def get(connection: Connection, tenant: str, kind: str, item_id: str) -> Kept | None:

@@ -1,6 +1,7 @@
 """The ledger: one row for each request that was answered, or refused, or thrown away. It is a trace."""
 
 from collections.abc import Iterator, Sequence
+from decimal import Decimal
 from typing import Any, Final
 
 import msgspec
@@ -75,4 +76,8 @@ def totals(connection: Connection) -> list[dict[str, Any]]:
         func.sum(LEDGER.c.lost_tokens).label("lost_tokens"),
         func.sum(LEDGER.c.cost_picousd).label("cost_picousd"),
     ).group_by(*by)
-    return [dict(row._mapping) for row in connection.execute(query.order_by(*by))]  # noqa: SLF001
+    # PostgreSQL sums big integers as decimals.
+    return [
+        {name: int(value) if isinstance(value, Decimal) else value for name, value in row._mapping.items()}  # noqa: SLF001
+        for row in connection.execute(query.order_by(*by))
+    ]

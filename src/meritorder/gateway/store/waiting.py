@@ -297,6 +297,11 @@ def answers_of(connection: Connection, batch_seq: int, *, after_line: int, limit
     return list(connection.execute(query))
 
 
+def is_running(connection: Connection, seq: int) -> bool:
+    """Tell whether a request runs now."""
+    return connection.execute(select(REQUESTS.c.state).where(REQUESTS.c.seq == seq)).scalar() == "running"
+
+
 def answer_of(connection: Connection, seq: int) -> Answer | None:
     """Return the answer of a call of its own, if it is there."""
     row = connection.execute(select(ANSWERS).where(ANSWERS.c.request_seq == seq)).first()
@@ -315,7 +320,7 @@ def answer_of(connection: Connection, seq: int) -> Answer | None:
 def queued_by_model(connection: Connection) -> dict[str, int]:
     """Count what waits, by model."""
     query = select(REQUESTS.c.model, func.count()).where(REQUESTS.c.state == "queued").group_by(REQUESTS.c.model)
-    return dict(connection.execute(query).tuples())
+    return {row[0]: int(row[1]) for row in connection.execute(query)}
 
 
 def _in_progress(batch_seq: int) -> Any:  # noqa: ANN401 - a condition

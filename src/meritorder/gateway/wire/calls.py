@@ -15,6 +15,16 @@ _UNSAID_OUTPUT_TOKENS: Final = 512
 _PREFIX_BYTES: Final = 256
 
 
+BESIDE: Final = ("/v1/responses/compact", "/v1/responses/input_tokens")
+"""What is passed on as well, in the real-time lane alone."""
+
+
+class BackgroundOptions(msgspec.Struct, frozen=True, gc=False):
+    """How long a background response may take."""
+
+    completion_window: str | None = None
+
+
 class CallFields(msgspec.Struct, frozen=True, gc=False):
     """The fields that the gateway acts on, of all endpoints."""
 
@@ -22,6 +32,7 @@ class CallFields(msgspec.Struct, frozen=True, gc=False):
     stream: bool | None = None
     service_tier: str | None = None
     background: bool | None = None
+    background_options: BackgroundOptions | None = None
     store: bool | None = None
     max_tokens: int | None = None
     max_completion_tokens: int | None = None
@@ -49,8 +60,12 @@ _CALL: Final = msgspec.json.Decoder(CallFields)
 _LINE: Final = msgspec.json.Decoder(LineFields)
 
 
-def read_call(body: bytes) -> CallFields:
+def read_call(body: bytes, default_model: str | None = None) -> CallFields:
     """Read the fields of a call.
+
+    Args:
+        body: JSON.
+        default_model: Taken where the call names no model, as responses need not.
 
     Raises:
         Problem: It is not JSON, names no model, or a field is of another type.
@@ -65,7 +80,9 @@ def read_call(body: bytes) -> CallFields:
             "library correctly. The API expects a JSON payload, but what was sent was not valid JSON.)"
         ) from None
     if call.model is None:
-        raise invalid("you must provide a model parameter")
+        if default_model is None:
+            raise invalid("you must provide a model parameter")
+        return msgspec.structs.replace(call, model=default_model)
     return call
 
 
@@ -101,6 +118,13 @@ def _wrong_field(error: msgspec.ValidationError) -> Problem:
     said = str(error)
     field = said.rpartition("`$.")[2].rstrip("`") if "`$." in said else None
     return invalid(f"Invalid type: {said}.", param=field, code="invalid_type")
+
+
+def with_default(body: bytes, name: str, value: Any) -> bytes:  # noqa: ANN401 - JSON
+    """Return a body with a field set where it says nothing; untouched where it does."""
+    if name.encode() in body and msgspec.json.decode(body).get(name) is not None:
+        return body
+    return with_fields(body, **{name: value})
 
 
 def is_json(body: bytes) -> bool:

@@ -69,3 +69,21 @@ def unavailable(message: str, *, retry_after_s: float | None = None, code: str |
     """Return a 503: nothing was done, and it may be asked again."""
     after = () if retry_after_s is None else (("retry-after", str(max(1, round(retry_after_s)))),)
     return Problem(503, message, code=code or "service_unavailable", headers=after)
+
+
+def normalised(body: bytes) -> bytes:
+    """Return the error of a venue with all four keys, whatever it left out; as it is, if it is none of OpenAI's."""
+    try:
+        whole = msgspec.json.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        whole = {"error": {"message": body[:500].decode("utf-8", "replace")}}
+    error = whole.get("error") if isinstance(whole, dict) else None
+    if isinstance(error, str):
+        error = {"message": error}
+    if not isinstance(error, dict):
+        message = whole.get("message") or whole.get("detail") if isinstance(whole, dict) else None
+        error = {"message": message if isinstance(message, str) else "The model's server answered with an error."}
+    code = error.get("code")
+    full = {"message": error.get("message"), "type": error.get("type") or _SERVER_ERROR, "param": error.get("param")}
+    full["code"] = code if code is None or isinstance(code, str) else str(code)
+    return msgspec.json.encode({"error": {**error, **full}})

@@ -6,14 +6,24 @@ from typing import Final, Literal
 import altair as alt
 
 from meritorder.comparison import Comparison, Waterfall
+from meritorder.planfile import Plan
 from meritorder.report.figures.frame import Rows, colours, figure
-from meritorder.report.metrics import lane_title, title_of, usd_cells, waterfall_cells, waterfall_title
-from meritorder.report.palette import LIGHT, Palette
+from meritorder.report.metrics import (
+    lane_title,
+    pricing_title,
+    usd_cells,
+    waterfall_cells,
+    waterfall_title,
+)
+from meritorder.report.palette import LIGHT, PRICING, Palette, pricing_kind
 from meritorder.report.steps import walk
 from meritorder.units import SECONDS_PER_HOUR, format_share, format_usd
 
 _ROW_HEIGHT: Final = 46
 _BAR_HEIGHT: Final = 14
+_ROOM: Final = "width - 72"
+"""Where a title is cut, for the amount stands to the right of it."""
+PLANNED: Final = "This plan"
 _LANES: Final = ("realtime", "deferrable")
 _PAID: Final = {
     "realtime": "Real time",
@@ -24,13 +34,9 @@ _PAID: Final = {
 }
 
 
-def waterfall(comparison: Comparison, fall: Waterfall, palette: Palette = LIGHT) -> alt.LayerChart:
-    """Draw a waterfall: each part hangs where the one before it ended."""
-    titles = [
-        title_of(comparison, fall.start),
-        *(part.title for part in fall.parts),
-        title_of(comparison, fall.end),
-    ]
+def waterfall(fall: Waterfall, palette: Palette = LIGHT) -> alt.LayerChart:
+    """Draw a waterfall whose ends are titles: each part hangs where the one before it ended."""
+    titles = [fall.start, *(part.title for part in fall.parts), fall.end]
     why = ["", *(part.why for part in fall.parts), ""]
     rows: Rows = [
         {
@@ -57,7 +63,36 @@ def waterfall(comparison: Comparison, fall: Waterfall, palette: Palette = LIGHT)
             tooltip=[alt.Tooltip(f"{field}:N") for field in ("title", "amount", "why")],
         )
     )
-    return _labelled(bars, rows, palette, waterfall_title(comparison, fall))
+    return _labelled(bars, rows, palette, waterfall_title(fall))
+
+
+def bounds(plan: Plan, palette: Palette = LIGHT) -> alt.LayerChart:
+    """Draw what is paid today and what the plan costs, by pricing model, over what no plan can cost less than."""
+    alone = {"Proven bound": plan.bound_usd, "Saturated machines at the lowest prices": plan.hard_bound_usd}
+    if plan.baseline_usd is not None:
+        alone = {"Real time": plan.baseline_usd, **alone}
+    order = sorted([*alone, PLANNED], key=lambda name: -alone.get(name, plan.total_usd))
+    amounts = dict(zip(order, usd_cells([alone.get(name, plan.total_usd) for name in order]), strict=True))
+    parts = {name: [("total", name, usd)] for name, usd in alone.items()}
+    parts[PLANNED] = [
+        (pricing_kind(model), pricing_title(model), max(usd, 0.0)) for model, usd in plan.by_pricing_model.items()
+    ]
+    rows: Rows = [
+        {
+            "row": row,
+            "title": title,
+            "amount": amounts[title],
+            "kind": kind,
+            "name": name,
+            "usd": usd,
+            "cost": format_usd(usd),
+        }
+        for row, title in enumerate(order)
+        for kind, name, usd in parts[title]
+    ]
+    tooltip = [alt.Tooltip(f"{field}:N") for field in ("title", "name", "cost")]
+    kinds = ("total", *PRICING, "idle")
+    return _stacked(rows, palette, "The plan, and how cheap it could be", amount="usd", kinds=kinds, tooltip=tooltip)
 
 
 def lanes(comparison: Comparison, palette: Palette = LIGHT) -> alt.LayerChart:
@@ -139,7 +174,7 @@ def _stacked(
 
 def _labelled(bars: alt.Chart, rows: Rows, palette: Palette, description: str) -> alt.LayerChart:
     """Put the title of each row above its bar at the left, and its amount at the right."""
-    titles, amounts = _text("title", "left", 0, palette), _text("amount", "right", "width", palette)
+    titles, amounts = _text("title", "left", 0, palette, _ROOM), _text("amount", "right", "width", palette)
     count = len({row["row"] for row in rows})
     return figure(
         [bars, titles, amounts],
@@ -154,11 +189,13 @@ def _row() -> alt.Y:
     return alt.Y("row:O", axis=None, scale=alt.Scale(paddingInner=0, paddingOuter=0))
 
 
-def _text(field: str, align: Literal["left", "right"], place: int | str, palette: Palette) -> alt.Chart:
+def _text(
+    field: str, align: Literal["left", "right"], place: int | str, palette: Palette, limit: str = "width"
+) -> alt.Chart:
     chart: alt.Chart = (
         alt.Chart()
         .transform_aggregate([alt.AggregatedFieldDef(op="min", field=field, **{"as": field})], groupby=["row"])
-        .mark_text(align=align, baseline="bottom", dy=-9, color=palette.ink)
+        .mark_text(align=align, baseline="bottom", dy=-9, color=palette.ink, limit=alt.ExprRef(limit))
         .encode(x=alt.value(place), y=_row(), text=f"{field}:N")
     )
     return chart

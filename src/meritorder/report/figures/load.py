@@ -5,20 +5,18 @@ from typing import Final
 import altair as alt
 
 from meritorder.comparison import Arrangement, Comparison, Timeline
+from meritorder.report.figures.clock import Clock
 from meritorder.report.figures.frame import Rows, colours, figure
+from meritorder.report.figures.pointer import pointer, with_ends
 from meritorder.report.palette import LIGHT, Palette
-from meritorder.units import (
-    MS_PER_S,
-    SECONDS_PER_DAY,
-    SECONDS_PER_HOUR,
-    SECONDS_PER_MINUTE,
-    SECONDS_PER_WEEK,
-    format_duration,
-    utc,
-)
 
 _LANES: Final = ("realtime", "deferrable")
 _HEIGHT: Final = 150
+_NUMBERS: Final = (
+    alt.Tooltip("capacity:Q", title="replicas paid for", format=".3~g"),
+    alt.Tooltip("realtime:Q", title="real-time work", format=".2f"),
+    alt.Tooltip("deferrable:Q", title="deferrable work", format=".2f"),
+)
 
 
 def load(comparison: Comparison, arrangement: Arrangement, palette: Palette = LIGHT) -> alt.LayerChart:
@@ -32,13 +30,15 @@ def load(comparison: Comparison, arrangement: Arrangement, palette: Palette = LI
     timeline = arrangement.timeline
     if timeline is None:
         raise ValueError(f"{arrangement.name} has no timeline")
+    clock = Clock(start_epoch_s=comparison.trace.start_epoch_s, span_s=comparison.trace.span_s)
     tops = [max(_heights(a.timeline), default=0.0) for a in comparison.arrangements if a.timeline]
     return figure(
         [
-            _loads(_time_axis(comparison), max(tops) or 1.0, palette),
-            *_capacity(comparison, palette),
+            _loads(clock.axis(), max(tops) or 1.0, palette),
+            _capacity(clock, palette),
+            pointer(clock, _NUMBERS, palette),
         ],
-        _timeline_rows(comparison, timeline),
+        _timeline_rows(clock, timeline),
         palette,
         height=_HEIGHT,
         description=f"Load and capacity over time: {arrangement.title}",
@@ -67,81 +67,31 @@ def _loads(x: alt.X, top: float, palette: Palette) -> alt.Chart:
     return chart
 
 
-def _capacity(comparison: Comparison, palette: Palette) -> tuple[alt.Chart, alt.Chart]:
-    """Draw the line of what is paid for, and a pointer that reads all three numbers."""
-    x = alt.X("t:Q" if comparison.trace.start_epoch_s is None else "t:T")
-    hover = alt.selection_point(
-        name="hover", nearest=True, on="pointermove", clear="pointerleave", fields=["t"], empty=False
+def _capacity(clock: Clock, palette: Palette) -> alt.Chart:
+    """Draw the line of what is paid for."""
+    chart: alt.Chart = (
+        alt.Chart()
+        .mark_line(interpolate="step-after", strokeWidth=1.4, color=palette.ink)
+        .encode(x=alt.X(clock.field), y="capacity:Q")
     )
-    line = alt.Chart().mark_line(interpolate="step-after", strokeWidth=1.4, color=palette.ink)
-    pointer = alt.Chart().mark_rule(color=palette.muted).add_params(hover)
-    return (
-        line.encode(x=x, y="capacity:Q"),
-        pointer.encode(
-            x=x,
-            opacity=alt.condition(hover, alt.value(0.8), alt.value(0)),
-            tooltip=[
-                alt.Tooltip("when:N", title="time"),
-                alt.Tooltip("capacity:Q", title="replicas paid for", format=".3~g"),
-                alt.Tooltip("realtime:Q", title="real-time work", format=".2f"),
-                alt.Tooltip("deferrable:Q", title="deferrable work", format=".2f"),
-            ],
-        ),
-    )
+    return chart
 
 
-def _timeline_rows(comparison: Comparison, timeline: Timeline) -> Rows:
+def _timeline_rows(clock: Clock, timeline: Timeline) -> Rows:
     """Return one row a bin, and the last once more where it ends, so that its step is drawn."""
-    start = comparison.trace.start_epoch_s
     columns = zip(timeline.start_s, timeline.realtime_load, timeline.deferrable_load, timeline.capacity, strict=True)
     rows: Rows = [
         {
-            "t": _time_value(comparison, at),
-            "when": format_duration(at) if start is None else _written(start + at),
+            "t": clock.value(at),
+            "when": clock.written(at),
             "realtime": round(realtime, 3),
             "deferrable": round(deferrable, 3),
             "capacity": round(capacity, 3),
         }
         for at, realtime, deferrable, capacity in columns
     ]
-    if rows:
-        rows.append({**rows[-1], "t": _time_value(comparison, timeline.start_s[-1] + timeline.bin_s)})
-    return rows
-
-
-def _written(epoch_s: float) -> str:
-    return f"{utc(epoch_s):%a %d %b %H:%M}"
-
-
-def _time_value(comparison: Comparison, at_s: float) -> float:
-    start = comparison.trace.start_epoch_s
-    return at_s / _time_unit(comparison)[0] if start is None else (start + at_s) * MS_PER_S
-
-
-def _time_unit(comparison: Comparison) -> tuple[float, str]:
-    if comparison.trace.span_s > 2 * SECONDS_PER_DAY:
-        return SECONDS_PER_DAY, "days"
-    return (
-        (SECONDS_PER_HOUR, "hours")
-        if comparison.trace.span_s > 2 * SECONDS_PER_HOUR
-        else (SECONDS_PER_MINUTE, "minutes")
-    )
-
-
-def _time_axis(comparison: Comparison) -> alt.X:
-    trace = comparison.trace
-    if trace.start_epoch_s is None:
-        title = f"{_time_unit(comparison)[1]} from the start of the trace"
-        scale = alt.Scale(nice=False, zero=False)
-        return alt.X("t:Q", axis=alt.Axis(title=title, grid=False), scale=scale)
-    by_day = 2 * SECONDS_PER_DAY < trace.span_s <= 2 * SECONDS_PER_WEEK
-    axis = alt.Axis(tickCount="day", format="%a %d") if by_day else alt.Axis(tickCount=6)
-    axis.title, axis.grid, axis.labelOverlap = None, False, True
-    return alt.X(
-        "t:T",
-        axis=axis,
-        scale=alt.Scale(type="utc", nice=False),
-    )
+    end_s = timeline.start_s[-1] + timeline.bin_s if rows else 0.0
+    return with_ends(rows, clock.value(end_s))
 
 
 def _heights(timeline: Timeline | None) -> list[float]:

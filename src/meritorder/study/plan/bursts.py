@@ -43,7 +43,15 @@ def bursts_for(load: Load, serving: Serving, slot_s: float, slots: int) -> Float
         broken = _broken(load, serving, machines, slot_s)
         if broken is None:
             break
-        burst = raised(burst, mean, machines, serving.safe, slot, broken, strictest(load))
+        burst = raised(
+            burst,
+            mean=mean,
+            machines=machines,
+            safe=serving.safe,
+            slot=slot,
+            broken=broken,
+            attainment=strictest(load),
+        )
     return burst
 
 
@@ -75,6 +83,7 @@ def _broken(load: Load, serving: Serving, machines: Ints, slot_s: float) -> NDAr
 
 def raised(
     burst: Floats,
+    *,
     mean: Floats,
     machines: Ints,
     safe: Floats,

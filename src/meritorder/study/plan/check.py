@@ -94,7 +94,9 @@ def carry_out(
     Returns:
         What became of it, and of each model.
     """
-    runs = {model: _run(plan, model, load, machines, prices, seed) for model, load in loads.items()}
+    runs = {
+        model: _run(plan, model, load, machines=machines, prices=prices, seed=seed) for model, load in loads.items()
+    }
     return _judge(plan, loads, runs, machines), runs
 
 
@@ -102,6 +104,7 @@ def _run(
     plan: planfile.Plan,
     model: str,
     load: Load,
+    *,
     machines: Mapping[str, Machine],
     prices: Mapping[str, TokenPrice],
     seed: int,
@@ -166,6 +169,8 @@ def _bought(
     """Return which requests the plan buys as tokens, and what they cost by venue."""
     bought = np.zeros(len(load), np.bool_)
     usd: dict[str, float] = {}
+    if not any(route.kind == "tier" for route in plan.routes):
+        return bought, usd
     routes: dict[str, list[planfile.Route]] = {}
     for route in plan.routes:
         routes.setdefault(route.workload, []).append(route)
@@ -198,7 +203,8 @@ def _served_in(
     served = np.cumsum(np.sum([route.flow for route in routes], axis=0))
     weight = np.cumsum(load.input_tokens[members] + load.output_tokens[members].astype(float))
     position = weight / weight[-1] * served[-1]
-    return np.maximum(np.minimum(np.searchsorted(served, position * (1 - 1e-9)), plan.slots - 1), own)
+    slot = np.minimum(np.searchsorted(served, position * (1 - 1e-9)), plan.slots - 1)
+    return np.asarray(np.maximum(slot, own), np.int64)
 
 
 def _judge(

@@ -70,7 +70,7 @@ def demand_of(
 ) -> list[Demand]:
     """Return each class as demand, in seconds of each kind of replica."""
     work_s = {serving.kind: serving.machine.work_s(load) for serving in servings}
-    tokens = load.input_tokens.astype(float) + load.output_tokens
+    tokens = load.input_tokens.astype(np.float64) + load.output_tokens.astype(np.float64)
     demands: list[Demand] = []
     for each in classes:
         arrived = load.arrived_s[each.members]
@@ -100,6 +100,7 @@ def tiers_of(
     prices: Sequence[TokenPrice],
     classes: Sequence[Class],
     load: Load,
+    *,
     model: str,
     horizon: Horizon,
     options: PlanOptions,

@@ -1,4 +1,4 @@
-"""Make a plan: solve, carry it out in the simulator, trust the machines less where a promise breaks, and solve again."""
+"""Make a plan: solve, carry it out, trust the machines less where a promise breaks, and solve again."""
 
 import math
 from collections.abc import Mapping
@@ -33,6 +33,8 @@ _FULL_STEP: Final = 0.97
 # Share of the effort that rounds get before a plan has held.
 _ROUGH: Final = 0.2
 _ROUGH_GAP: Final = 0.02
+# A plan that is simulated within this of its bound is good enough.
+_ENOUGH: Final = 0.01
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,6 +70,11 @@ class Made:
         """What it cost when it was carried out."""
         return self.simulated.total_usd
 
+    @property
+    def gap(self) -> float:
+        """How far that is above the bound."""
+        return self.usd / self.file.bound_usd - 1 if self.file.bound_usd else 0.0
+
 
 def make(asked: Asked, promised: Promised, options: PlanOptions, progress: Progress) -> Made:
     """Return the cheapest plan found that keeps every promise when it is carried out.
@@ -81,23 +88,37 @@ def make(asked: Asked, promised: Promised, options: PlanOptions, progress: Progr
     Raises:
         InfeasibleError: None was found; says which promise stops it, and what would help.
     """
-    trust = Trust(burst=_first_bursts(asked, progress))
-    before, made = trust, None
+
+    def attempt(trusted: Asked, effort: Effort, round_number: int) -> Made:
+        solution = find_plan(trusted.problem, effort)
+        file = _file(solution, trusted, promised, options)
+        progress(f"carrying the plan out, round {round_number}: {format_usd(solution.usd)}")
+        simulated, runs = carry_out(file, trusted.loads, trusted.machines, trusted.tokens, seed=options.seed)
+        file = structs.replace(file, simulated=structs.replace(simulated, rounds=round_number))
+        return Made(solution=solution, file=file, runs=runs, asked=trusted)
+
+    rough = replace(options.effort, time_limit_s=options.effort.time_limit_s * _ROUGH, gap=_ROUGH_GAP)
+    trust = before = Trust(burst=_first_bursts(asked, progress))
     for round_number in range(1, _MOST_ROUNDS + 1):
         progress(f"planning, round {round_number}")
-        made = _try(trusting(asked, trust), promised, options, _rough(options.effort), round_number, progress)
+        made = attempt(trusting(asked, trust), rough, round_number)
         if made.held:
             break
         before, trust = trust, _less(trust, made, options)
-    if made is None or not made.held:
-        raise _does_not_hold(made)
-    tries = [trust] if before.seats == trust.seats else [_between(before, trust), trust]
-    for each in tries:
+    else:
+        raise _does_not_hold(made.simulated)
+    if before.seats != trust.seats:
+        progress("planning, half a step back")
+        made = _cheaper(made, attempt(trusting(asked, _between(before, trust)), rough, round_number))
+    if made.gap > _ENOUGH:
         progress("planning, to the full effort")
-        best = _try(trusting(asked, each), promised, options, options.effort, round_number, progress)
-        if best.held:
-            return best if best.usd <= made.usd else made
+        made = _cheaper(made, attempt(made.asked, options.effort, round_number))
     return made
+
+
+def _cheaper(first: Made, second: Made) -> Made:
+    """Return the cheaper of two, of which the first held."""
+    return second if second.held and second.usd <= first.usd else first
 
 
 def _between(before: Trust, after: Trust) -> Trust:
@@ -117,22 +138,6 @@ def _first_bursts(asked: Asked, progress: Progress) -> dict[str, Floats]:
             )
             found[model] = bursts_for(lane, serving, horizon.slot_s, horizon.slots)
     return found
-
-
-def _rough(effort: Effort) -> Effort:
-    return replace(effort, time_limit_s=effort.time_limit_s * _ROUGH, gap=max(effort.gap, _ROUGH_GAP))
-
-
-def _try(
-    asked: Asked, promised: Promised, options: PlanOptions, effort: Effort, round_number: int, progress: Progress
-) -> Made:
-    """Solve, and carry the answer out."""
-    solution = find_plan(asked.problem, effort)
-    file = _file(solution, asked, promised, options)
-    progress(f"carrying the plan out, round {round_number}: {format_usd(solution.usd)}")
-    simulated, runs = carry_out(file, asked.loads, asked.machines, asked.tokens, seed=options.seed)
-    file = structs.replace(file, simulated=structs.replace(simulated, rounds=round_number))
-    return Made(solution=solution, file=file, runs=runs, asked=asked)
 
 
 def _less(trust: Trust, made: Made, options: PlanOptions) -> Trust:
@@ -161,12 +166,19 @@ def _bursts(made: Made, model: str, run: ModelRun, before: Floats) -> Floats:
     main = max(rented, key=lambda name: realtime_load(solution, name).sum())
     machines = np.sum([one.machines for one in file.schedule if one.pool == main and one.realtime], axis=0)
     mean = realtime_load(solution, main) / before
-    return raised(before, mean, machines, pools[main].safe_load, slot, broken, strictest(run.load))
+    return raised(
+        before,
+        mean=mean,
+        machines=machines,
+        safe=pools[main].safe_load,
+        slot=slot,
+        broken=broken,
+        attainment=strictest(run.load),
+    )
 
 
-def _does_not_hold(made: Made | None) -> InfeasibleError:
+def _does_not_hold(simulated: planfile.Simulated) -> InfeasibleError:
     broken: list[str] = []
-    simulated = made.simulated if made else planfile.Simulated(total_usd=0, slo_attainment=None, deadlines_missed=0)
     if simulated.slo_attainment is not None:
         broken.append(f"the SLO is kept for {format_share(simulated.slo_attainment, 1)} of real-time requests")
     if simulated.deadlines_missed:
@@ -180,12 +192,14 @@ def _does_not_hold(made: Made | None) -> InfeasibleError:
 
 def _file(solution: Solution, asked: Asked, promised: Promised, options: PlanOptions) -> planfile.Plan:
     file = to_file(solution)
+    if asked.committed is not None:
+        file = asked.committed.in_file(file)
     pools = [_with_engine(pool, asked.sites[pool.name]) for pool in file.pools]
     return structs.replace(file, pools=pools, promises=promises_of(promised, options))
 
 
 def _with_engine(pool: planfile.PoolUsed, site: Site) -> planfile.PoolUsed:
-    """Add how the engines of a pool run; its start-up is the machine's own, without the tail that the programme adds."""
+    """Add how the engines of a pool run; the start-up is the machine's own, without the tail that plans add."""
     machine, backfill = site.serving.machine, site.serving.backfill
     replica = machine.profile.replica
     return structs.replace(
@@ -225,4 +239,5 @@ def promises_of(promised: Promised, options: PlanOptions) -> planfile.Promises:
         start=options.start,
         end=options.end,
         profile="" if options.profile is None else str(options.profile.resolve()),
+        roofline=options.roofline,
     )

@@ -1,12 +1,13 @@
 """What to plan, and within which limits."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from meritorder.domain import Tier
+from meritorder.errors import ConfigError
 from meritorder.plan.solve import Effort
 from meritorder.study.options import Options
-from meritorder.traces import Trace
 from meritorder.units import SECONDS_PER_DAY, SECONDS_PER_HOUR, SECONDS_PER_MINUTE
 
 HARDWARE: Final = ("a100", "h100", "h200", "b200", "l40s")
@@ -50,7 +51,7 @@ class PlanOptions(Options):
     have: Path | None = None
     carbon: Path | None = None
     backtest: float | None = None
-    effort: Effort = Effort()
+    effort: Effort = field(default_factory=Effort)
     scale: float = 1.0
     start: str | None = None
     end: str | None = None
@@ -62,7 +63,26 @@ class PlanOptions(Options):
         return next((slot_s for least_s, slot_s in _SLOTS if span_s >= least_s), SECONDS_PER_MINUTE)
 
 
-def model_names(trace: Trace, options: Options, named: list[str]) -> dict[str, str | None]:
-    """Return the models to plan for, and by which name each filters the trace; None takes every request."""
-    del trace
-    return {options.model: None} if options.model else dict(zip(named, named, strict=True))
+def terms_of(text: str) -> tuple[str, ...]:
+    """Read the longest term to commit to.
+
+    Raises:
+        ConfigError: It is none that is known.
+    """
+    terms = {"none": (), "1y": ("1y",), "3y": ("1y", "3y")}
+    if text not in terms:
+        raise ConfigError(f"unknown term {text!r}", where="--commit", fix=f"write {', '.join(terms)}")
+    return terms[text]
+
+
+def tiers_of(named: tuple[str, ...]) -> tuple[str, ...]:
+    """Check the tiers of token APIs.
+
+    Raises:
+        ConfigError: One is not known.
+    """
+    known = [tier.value for tier in Tier]
+    strange = next((name for name in named if name not in known), None)
+    if strange:
+        raise ConfigError(f"unknown tier {strange!r}", where="--tokens", fix=f"write {', '.join(known)}")
+    return named

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,12 +17,17 @@ from meritorder.plan.venues import Pool
 from meritorder.study.fleets import Machine
 from meritorder.study.load import Load
 from meritorder.study.plan.capacity import filled_with
+from meritorder.study.plan.commit import Committed
 from meritorder.study.plan.demand import classes_of, demand_of, horizon_for, tiers_of
+from meritorder.study.plan.have import Have, read_have
 from meritorder.study.plan.options import PlanOptions
 from meritorder.study.plan.supply import Serving, Site, payments_for, servings_for, sites_for, supply_assumptions
 from meritorder.study.search import Progress
 
 Floats = NDArray[np.float64]
+
+# Requests that stays are measured with.
+_MEASURED: Final = 100_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,7 +41,9 @@ class Asked:
         sites: Pools by name.
         tokens: Token prices by name of the tier.
         all_tokens: Token prices by model.
+        patience_s: Shortest time that requests may wait, by deferrable workload.
         assumptions: What was taken.
+        committed: What was chosen to commit to before; the problem holds it.
     """
 
     problem: Problem
@@ -44,7 +52,9 @@ class Asked:
     sites: Mapping[str, Site]
     tokens: Mapping[str, TokenPrice]
     all_tokens: Mapping[str, list[TokenPrice]]
+    patience_s: Mapping[str, float]
     assumptions: tuple[Assumption, ...]
+    committed: Committed | None = None
 
     @property
     def machines(self) -> dict[str, Machine]:
@@ -52,7 +62,9 @@ class Asked:
         return {name: site.serving.machine for name, site in self.sites.items()}
 
 
-def ask(catalog: Catalog, loads: Mapping[Model, Load], options: PlanOptions, progress: Progress) -> Asked:
+def ask(
+    catalog: Catalog, loads: Mapping[Model, Load], options: PlanOptions, progress: Progress, have: Have | None = None
+) -> Asked:
     """Put a planning problem together.
 
     Args:
@@ -60,10 +72,13 @@ def ask(catalog: Catalog, loads: Mapping[Model, Load], options: PlanOptions, pro
         loads: Requests by model.
         options: What may be rented and bought.
         progress: Told what is being measured.
+        have: What is held already; None reads it from the file that the options name.
 
     Raises:
         MeritorderError: A model has no performance, no price or no replica that keeps the SLO.
     """
+    if have is None:
+        have = read_have(options.have, catalog) if options.have else Have()
     span_s = max(load.span_s for load in loads.values())
     slot_s = options.slot_for(span_s)
     horizon = horizon_for(span_s, slot_s)
@@ -75,17 +90,26 @@ def ask(catalog: Catalog, loads: Mapping[Model, Load], options: PlanOptions, pro
     demands, tiers = [], []
     tokens: dict[str, TokenPrice] = {}
     all_tokens: dict[str, list[TokenPrice]] = {}
+    patience_s: dict[str, float] = {}
     for model, load in loads.items():
         named = model.id if several else ""
-        servings[model.id] = servings_for(catalog, model, load, options, slot_s, progress)
-        sites |= {site.pool.name: site for site in sites_for(catalog, model, servings[model.id], options, named)}
+        servings[model.id] = servings_for(catalog, model, load, options=options, slot_s=slot_s, progress=progress)
+        sites |= {
+            site.pool.name: site
+            for site in sites_for(catalog, model, servings[model.id], options=options, have=have, named=named)
+        }
         classes = classes_of(load, slot_s, named)
         demands += demand_of(classes, load, servings[model.id], model.id, horizon)
+        patience_s |= {
+            each.name: float((load.deadline_s[each.members] - load.arrived_s[each.members]).min())
+            for each in classes
+            if each.deferrable
+        }
         prices = all_tokens[model.id] = list(token_prices(model))
-        found = tiers_of(prices, classes, load, model.id, horizon, options)
+        found = tiers_of(prices, classes, load, model=model.id, horizon=horizon, options=options)
         tiers += found
         tokens |= {f"{price.provider} {price.provider_model}, {price.tier}": price for price in prices}
-    payments, plans = payments_for(sites.values(), horizon, options)
+    payments, plans = payments_for(sites.values(), horizon, options, have)
     problem = Problem(
         horizon=replace(horizon, ends=OpenEnd(warm=True)),
         workloads=tuple(demands),
@@ -101,6 +125,7 @@ def ask(catalog: Catalog, loads: Mapping[Model, Load], options: PlanOptions, pro
         sites=sites,
         tokens=tokens,
         all_tokens=all_tokens,
+        patience_s=patience_s,
         assumptions=tuple(supply_assumptions(sites.values(), options)),
     )
 
@@ -108,14 +133,14 @@ def ask(catalog: Catalog, loads: Mapping[Model, Load], options: PlanOptions, pro
 def _with_tail(site: Site, loads: Mapping[Model, Load]) -> Pool:
     """Return a pool whose starts cost what they cost in the end: the start-up, and the tail of each stop.
 
-    A machine that is given back serves what it holds to the end, emptier and emptier:
+    A machine that is given back serves what it holds to the end, emptier and emptier; half of that time is idle:
 
-        tail = longest stay - what the rest is worth = q99(stay) - E[stay^2] / (2 E[stay])
+        tail = E[rest of a stay] = E[stay^2] / (2 E[stay])
     """
     machine = site.serving.machine
     load = next(load for model, load in loads.items() if model.id == machine.profile.model)
-    stay_s = machine.seat_s(load)
-    tail_s = max(0.0, float(np.quantile(stay_s, 0.99) - np.mean(stay_s**2) / (2 * np.mean(stay_s))))
+    stay_s = machine.seat_s(load.sample(_MEASURED))
+    tail_s = float(np.mean(stay_s**2) / (2 * np.mean(stay_s)))
     return replace(site.pool, startup_paid_s=site.pool.startup_paid_s + tail_s)
 
 
@@ -157,5 +182,5 @@ def _with_seats(serving: Serving, loads: Mapping[str, Load], share: float) -> Se
     if before.seats < 1:
         return serving
     backfill = replace(before, seats=max(1, round(before.seats * share)))
-    filled = filled_with(serving.machine, loads[serving.machine.profile.model], backfill)
+    filled = filled_with(serving.machine, loads[serving.machine.profile.model].sample(_MEASURED), backfill)
     return replace(serving, backfill=backfill, fullest=min(serving.fullest, filled.utilization))

@@ -17,16 +17,20 @@ from meritorder.plan.offers import block_of, machine_of, payment_of, savings_pla
 from meritorder.plan.venues import UNLIMITED, Machines, Pool, SavingsPlan
 from meritorder.study.fleets import Backfill, Machine
 from meritorder.study.load import Load, check_slo
-from meritorder.study.machines import ASSUMED_INTERRUPTIONS_PER_MONTH, machines_for
+from meritorder.study.machines import machines_for
 from meritorder.study.plan.capacity import FULLEST, Filled, filled_within_slo, safe_load, steady_utilization
+from meritorder.study.plan.have import Have, offers_of
 from meritorder.study.plan.options import PlanOptions
 from meritorder.study.search import Progress
+from meritorder.study.spot import ASSUMED_INTERRUPTIONS_PER_MONTH
 
 Floats = NDArray[np.float64]
 
 _TERM_YEARS: Final = {"1y": 1.0, "3y": 3.0}
 _BLOCK_DAYS: Final = (1, 7)
 _NO_BACKFILL: Final = Backfill(seats=0, tokens=64)
+# Requests that machines are measured with.
+_MEASURED: Final = 100_000
 # Machines beyond those that the busiest slot asks for.
 _SPARE: Final = 2
 
@@ -81,13 +85,15 @@ class Site:
 
 
 def servings_for(
-    catalog: Catalog, model: Model, load: Load, options: PlanOptions, slot_s: float, progress: Progress
+    catalog: Catalog, model: Model, load: Load, *, options: PlanOptions, slot_s: float, progress: Progress
 ) -> list[Serving]:
-    """Return the kinds of replicas worth planning with: for each hardware the one whose work within the SLO is cheapest.
+    """Return the kinds of replicas worth planning with: of each hardware that with the cheapest work within the SLO.
 
     Raises:
         MeritorderError: There is none, or none keeps the SLO; says what would help.
     """
+    everything = load
+    load = everything.sample(_MEASURED)
     machines = machines_for(catalog, model, load, options, progress)
     lane = load.only(~load.deferrable)
     kept: list[Serving] = []
@@ -108,7 +114,7 @@ def servings_for(
         if within:
             best = within[min(within)]
             progress(f"measuring pools of {best.profile.replica.label}")
-            kept.append(_realtime(best, load, lane, slot_s))
+            kept.append(_realtime(best, load, lane, _busiest_s(best, everything, slot_s) / slot_s))
         if load.deferrable.any():
             kept.append(Serving(machine=candidates[0], safe=np.zeros(1), backfill=_NO_BACKFILL, fullest=FULLEST))
     if len(lane) and not any(serving.realtime for serving in kept):
@@ -116,10 +122,13 @@ def servings_for(
     return kept
 
 
-def _realtime(machine: Machine, load: Load, lane: Load, slot_s: float) -> Serving:
-    busiest = (
-        float(np.bincount((lane.arrived_s / slot_s).astype(np.int64), weights=machine.work_s(lane)).max()) / slot_s
-    )
+def _busiest_s(machine: Machine, load: Load, slot_s: float) -> float:
+    """Return the real-time work of the slot with most of it, in seconds of full replicas."""
+    work_s = np.where(load.deferrable, 0.0, machine.work_s(load))
+    return float(np.bincount((load.arrived_s / slot_s).astype(np.int64), weights=work_s).max())
+
+
+def _realtime(machine: Machine, load: Load, lane: Load, busiest: float) -> Serving:
     sparse = safe_load(machine, lane, 1)[1]
     most = math.ceil(busiest / max(float(sparse), 1e-3)) + _SPARE
     filled = Filled(backfill=_NO_BACKFILL, utilization=FULLEST)
@@ -132,7 +141,7 @@ def _realtime(machine: Machine, load: Load, lane: Load, slot_s: float) -> Servin
 
 
 def sites_for(
-    catalog: Catalog, model: Model, servings: Iterable[Serving], options: PlanOptions, named: str
+    catalog: Catalog, model: Model, servings: Iterable[Serving], *, options: PlanOptions, have: Have, named: str
 ) -> list[Site]:
     """Return the pools that can be rented: of each provider the cheapest machine by pricing model.
 
@@ -141,12 +150,21 @@ def sites_for(
         model: What they serve.
         servings: Kinds of replicas.
         options: What may be rented.
+        have: What is held already; its machines are in whatever the options say.
         named: What tells the pools of several models apart; "" if there is one.
     """
     sites: dict[str, Site] = {}
     for serving in servings:
         profile = serving.machine.profile
-        for offer in _offers(catalog, profile.hardware, profile.gpus, options):
+        offers = _offers(catalog, profile.hardware, profile.gpus, options)
+        held = [
+            offer
+            for offer in offers_of(catalog, have)
+            if offer.hardware == profile.hardware
+            and offer.gpus % profile.gpus == 0
+            and offer.pricing_model is PricingModel.ON_DEMAND
+        ]
+        for offer in dict.fromkeys((*offers, *held)):
             name = f"{machine_of(offer)}, {profile.gpus} GPUs a replica{'' if serving.realtime else ', batch'}"
             name = f"{name}, {named}" if named else name
             site = sites.get(name) or Site(pool=_pool(name, model, serving, offer, catalog), serving=serving, offers=())
@@ -161,7 +179,7 @@ def _offers(catalog: Catalog, hardware: str, gpus: int, options: PlanOptions) ->
     chosen: dict[tuple[str, ...], Offer] = {}
     for offer in fitting:
         if _wanted(offer, options):
-            key = (offer.provider, offer.pricing_model, offer.term, offer.payment)
+            key: tuple[str, ...] = (offer.provider, offer.pricing_model, offer.term, offer.payment)
             if offer.pricing_model is PricingModel.SAVINGS_PLAN:
                 key = (*key, machine_of(offer))
             before = chosen.get(key)
@@ -212,9 +230,11 @@ def _pool(name: str, model: Model, serving: Serving, offer: Offer, catalog: Cata
 
 
 def payments_for(
-    sites: Iterable[Site], horizon: Horizon, options: PlanOptions
+    sites: Iterable[Site], horizon: Horizon, options: PlanOptions, have: Have
 ) -> tuple[tuple[Machines, ...], tuple[SavingsPlan, ...]]:
-    """Return every way to pay for the machines of the pools."""
+    """Return every way to pay for the machines of the pools, with what is held already."""
+    sites = list(sites)
+    there = {site.pool.machine for site in sites}
     offers = {offer.label + offer.term + offer.payment: offer for site in sites for offer in site.offers}
     payments: list[Machines] = []
     for offer in offers.values():
@@ -236,7 +256,9 @@ def payments_for(
                 payments.append(payment_of(offer, most=UNLIMITED if options.machines is None else options.machines))
             case _:
                 payments.append(payment_of(offer))
-    return tuple(payments), savings_plans_of(offers.values())
+    payments += [one for one in have.reserved if one.machine in there]
+    held = tuple(one for one in have.savings_plans if there & one.usd_per_hour.keys())
+    return tuple(payments), (*held, *savings_plans_of(offers.values()))
 
 
 def supply_assumptions(sites: Iterable[Site], options: PlanOptions) -> list[Assumption]:

@@ -1,0 +1,48 @@
+"""The rows of the silicon sample, read rightly: how many GPUs they are of, and which are the same measurement.
+
+Rows from InferenceMAX (those that are not of NVIDIA's own gap analysis) state the GPUs of the experts' split twice. A
+server of 8 GPUs with 8-way expert parallelism stands as `tp 64, moe_tp 8, moe_ep 8`, or, where attention is data
+parallel, as `attention_dp 64`, and `tp 4, attention_dp 4, moe_ep 16` for 4 GPUs. No such server has 64 GPUs: the
+measurements were made on machines of 8, and 69 of them are in the sample a second time, equal to the last digit, as
+`tp 8, moe_tp 1, moe_ep 8` and so on. All rows of that form are read in that second way, by what they state alone.
+
+A measurement that is in the sample under several names (DeepSeek R1 and V3, two labels, two versions) counts once.
+"""
+
+from typing import Final
+
+import polars as pl
+
+_OF_A_RANK: Final = ("tp_size", "attention_dp_size", "moe_tp_size", "moe_ep_size")
+_MEASUREMENT: Final = ("system", "backend", "isl", "osl", "concurrency", "silicon_ttft_ms", "silicon_tpot_ms")
+
+
+def mended(rows: pl.DataFrame) -> pl.DataFrame:
+    """Return the rows with the split over GPUs as it was, and `batch_size` as the concurrency of one rank."""
+    tp, ranks, moe_tp, moe_ep = (pl.col(name).fill_null(1) for name in _OF_A_RANK)
+    foreign = ~pl.col("silicon_data_source").str.contains("auto-gap-analysis")
+    stated = pl.col("silicon_data_source").str.extract(r"silicon_concurrency=(\d+)").cast(pl.Int64)
+    concurrency = pl.coalesce(stated, pl.col("batch_size") * ranks)
+    doubled = foreign & (moe_tp > 1) & (moe_ep > 1) & (tp * ranks == moe_tp * moe_ep)
+    squared = foreign & (tp > 1) & (tp == ranks) & (moe_ep == tp * ranks)
+    gpus = pl.when(doubled).then(moe_tp).otherwise(tp)
+    parallel = ranks > 1
+    wrong = doubled | squared
+    return rows.with_columns(
+        concurrency=concurrency,
+        batch_size=pl.when(wrong)
+        .then(pl.when(parallel).then((concurrency / gpus).ceil()).otherwise(concurrency))
+        .otherwise(pl.col("batch_size"))
+        .cast(pl.Int64),
+        tp_size=pl.when(wrong).then(pl.when(parallel).then(1).otherwise(gpus)).otherwise(pl.col("tp_size")),
+        attention_dp_size=pl.when(wrong)
+        .then(pl.when(parallel).then(gpus).otherwise(1))
+        .otherwise(pl.col("attention_dp_size")),
+        moe_tp_size=pl.when(wrong).then(1).otherwise(pl.col("moe_tp_size")),
+        moe_ep_size=pl.when(wrong).then(gpus).otherwise(pl.col("moe_ep_size")),
+    )
+
+
+def measured_once(rows: pl.DataFrame) -> pl.DataFrame:
+    """Return each measurement once, under the first of its names."""
+    return rows.unique(_MEASUREMENT, keep="first", maintain_order=True)

@@ -1,0 +1,22 @@
+"""Records as JSON that is versioned, in a stable order, and pleasant to read."""
+
+import re
+from typing import Final
+
+import msgspec
+
+# A string holds no raw line break in JSON, so only an array of numbers can look like this.
+_NUMBERS: Final = re.compile(rb"\[\n[-+.0-9eE,\s]+\]")
+_BLANK: Final = re.compile(rb"\s+")
+
+
+def encode(record: msgspec.Struct) -> bytes:
+    """Write a record that names its schema as indented JSON, `schema` first, every array of numbers on one line."""
+    fields = msgspec.structs.asdict(record)
+    document = {"schema": fields.pop("schema"), **fields}
+    indented = msgspec.json.format(msgspec.json.encode(document), indent=2)
+    return _NUMBERS.sub(_on_one_line, indented) + b"\n"
+
+
+def _on_one_line(array: re.Match[bytes]) -> bytes:
+    return _BLANK.sub(b"", array.group()).replace(b",", b", ")

@@ -1,0 +1,139 @@
+"""A small client of the gateway, for the command line."""
+
+import asyncio
+import contextlib
+import json
+from collections.abc import AsyncIterator, Coroutine, Iterator
+from pathlib import Path
+from typing import Any, Final, Self, TypeVar
+
+import aiohttp
+
+from meritorder.errors import ConfigError
+
+T = TypeVar("T")
+_CHUNK_BYTES: Final = 1024 * 1024
+_TIMEOUT: Final = aiohttp.ClientTimeout(total=None, sock_connect=10, sock_read=600)
+
+
+class Client:
+    """Speaks to one gateway.
+
+    Args:
+        url: Its address, with or without `/v1`.
+        key: The API key; empty for none.
+    """
+
+    def __init__(self, url: str, key: str) -> None:
+        self._url = url.rstrip("/").removesuffix("/v1")
+        self._headers = {"Authorization": f"Bearer {key}"} if key else {}
+        self._runner = asyncio.Runner()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._runner.close()
+
+    def submit(self, path: Path, window: str) -> dict[str, Any]:
+        """Upload a file of requests, and make it a batch.
+
+        Raises:
+            ConfigError: It cannot be read, the gateway cannot be reached, or it refuses; says why.
+        """
+        endpoint = _endpoint_of(path)
+        return self._run(self._submit(path, endpoint, window))
+
+    def batch(self, batch_id: str) -> dict[str, Any]:
+        """Return a batch."""
+        return self._run(self._json("GET", f"/v1/batches/{batch_id}"))
+
+    def change(self, batch_id: str, action: str) -> dict[str, Any]:
+        """Cancel, pause or resume a batch."""
+        return self._run(self._json("POST", f"/v1/batches/{batch_id}/{action}"))
+
+    def status(self) -> dict[str, Any]:
+        """Return what the gateway does."""
+        return self._run(self._json("GET", "/meritorder/status"))
+
+    def fetch(self, batch: dict[str, Any], out: Path) -> Iterator[tuple[Path, int]]:
+        """Download what there is of a batch; yield each file and its lines.
+
+        Raises:
+            ConfigError: There is nothing yet.
+        """
+        files = ((batch["output_file_id"], out), (batch["error_file_id"], out.with_suffix(f".errors{out.suffix}")))
+        if not any(file_id for file_id, _ in files):
+            raise ConfigError(
+                "there are no results", where=batch["id"], fix=f"it is {batch['status']}; wait for its end"
+            )
+        for file_id, path in files:
+            if file_id:
+                yield path, self._run(self._download(file_id, path))
+
+    def _run(self, work: Coroutine[Any, Any, T]) -> T:
+        try:
+            return self._runner.run(work)
+        except (aiohttp.ClientError, TimeoutError) as error:
+            said = str(error) or type(error).__name__
+            raise ConfigError(
+                f"the gateway cannot be reached: {said}", where=self._url, fix="give its --url"
+            ) from error
+
+    async def _submit(self, path: Path, endpoint: str, window: str) -> dict[str, Any]:
+        async with self._session() as session:
+            with path.open("rb") as file:
+                form = aiohttp.FormData()
+                form.add_field("purpose", "batch")
+                form.add_field("file", file, filename=path.name)
+                async with session.post(f"{self._url}/v1/files", data=form) as response:
+                    uploaded = await self._checked(response)
+            asked = {"input_file_id": uploaded["id"], "endpoint": endpoint, "completion_window": window}
+            async with session.post(f"{self._url}/v1/batches", json=asked) as response:
+                return await self._checked(response)
+
+    async def _json(self, method: str, path: str) -> dict[str, Any]:
+        async with self._session() as session, session.request(method, self._url + path) as response:
+            return await self._checked(response)
+
+    async def _download(self, file_id: str, path: Path) -> int:
+        lines = 0
+        url = f"{self._url}/v1/files/{file_id}/content"
+        async with self._session() as session, session.get(url) as response:
+            if response.status != 200:
+                await self._checked(response)
+            with path.open("wb") as file:
+                async for chunk in response.content.iter_chunked(_CHUNK_BYTES):
+                    lines += chunk.count(b"\n")
+                    file.write(chunk)
+        return lines
+
+    async def _checked(self, response: aiohttp.ClientResponse) -> dict[str, Any]:
+        body = await response.read()
+        with contextlib.suppress(ValueError):
+            found = json.loads(body)
+            if response.status == 200:
+                return dict(found)
+            raise ConfigError(str(found["error"]["message"]).rstrip("."), where=f"{self._url}{response.url.path}")
+        raise ConfigError(f"answered {response.status}, and no JSON", where=self._url, fix="is it a gateway?")
+
+    @contextlib.asynccontextmanager
+    async def _session(self) -> AsyncIterator[aiohttp.ClientSession]:
+        async with aiohttp.ClientSession(headers=self._headers, timeout=_TIMEOUT) as session:
+            yield session
+
+
+def _endpoint_of(path: Path) -> str:
+    """Return the endpoint that the first line of a file names."""
+    try:
+        with path.open("rb") as file:
+            first = json.loads(next((line for line in file if line.strip()), b"{}"))
+        return str(first["url"])
+    except OSError as error:
+        raise ConfigError(error.strerror or "cannot be read", where=str(path)) from error
+    except (ValueError, KeyError, TypeError):
+        raise ConfigError(
+            "its first line is not a request of a batch",
+            where=str(path),
+            fix='write {"custom_id": …, "method": "POST", "url": "/v1/chat/completions", "body": {…}} on each line',
+        ) from None

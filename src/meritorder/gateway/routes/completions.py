@@ -1,0 +1,100 @@
+"""`/v1/chat/completions/{id}`: chat completions that were asked for with `store: true`."""
+
+import json
+from typing import Any, Final
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from meritorder.gateway.core import Core
+from meritorder.gateway.routes.answering import caller, json_response, whole_body
+from meritorder.gateway.routes.listing import cut, order_of
+from meritorder.gateway.store import kept
+from meritorder.gateway.store.kept import COMPLETION, Kept
+from meritorder.gateway.wire import fields as checks
+from meritorder.gateway.wire.objects import list_object
+from meritorder.gateway.wire.problems import Problem
+
+_PATH: Final = "/v1/chat/completions"
+
+
+class Completions:
+    """The routes of stored chat completions."""
+
+    def __init__(self, core: Core) -> None:
+        self._core = core
+
+    def routes(self) -> list[Route]:
+        """Return the routes."""
+        return [
+            Route(_PATH, self.list, methods=["GET"]),
+            Route(_PATH + "/{completion_id}", self.retrieve, methods=["GET"]),
+            Route(_PATH + "/{completion_id}", self.update, methods=["POST"]),
+            Route(_PATH + "/{completion_id}", self.delete, methods=["DELETE"]),
+            Route(_PATH + "/{completion_id}/messages", self.messages, methods=["GET"]),
+        ]
+
+    async def list(self, request: Request) -> Response:
+        """List them, the oldest first, by model and metadata if asked."""
+        key, asked = await caller(self._core, request), request.query_params
+        ascending = order_of(request, "asc")
+        limit = checks.limit(asked.get("limit"), default=20, most=100)
+        wanted = {name[9:-1]: value for name, value in asked.items() if name.startswith("metadata[")}
+        page = await self._core.database.read(
+            lambda connection: kept.pages(
+                connection,
+                key.tenant,
+                COMPLETION,
+                after=asked.get("after"),
+                limit=limit,
+                ascending=ascending,
+                model=asked.get("model"),
+            )
+        )
+        found = [_object(item) for item in page.items]
+        found = [each for each in found if wanted.items() <= (each["metadata"] or {}).items()]
+        return json_response(list_object(found, has_more=page.has_more))
+
+    async def retrieve(self, request: Request) -> Response:
+        """Return one."""
+        return json_response(_object(await self._item(request)))
+
+    async def update(self, request: Request) -> Response:
+        """Change its metadata."""
+        item = await self._item(request)
+        asked = checks.json_object(await whole_body(self._core, request))
+        metadata = checks.metadata(asked.get("metadata"))
+        await self._core.database.write(
+            lambda connection: kept.set_metadata(connection, item.tenant, COMPLETION, item.id, metadata)
+        )
+        return json_response(_object(await self._item(request)))
+
+    async def delete(self, request: Request) -> Response:
+        """Keep it no longer."""
+        item = await self._item(request)
+        await self._core.database.write(lambda connection: kept.remove(connection, item.tenant, COMPLETION, item.id))
+        return json_response({"object": "chat.completion.deleted", "id": item.id, "deleted": True})
+
+    async def messages(self, request: Request) -> Response:
+        """Return what it was asked with."""
+        item = await self._item(request)
+        asked = msgspec.json.decode(item.request).get("messages") or []
+        found = [
+            {"content": None, "refusal": None, **message, "id": message.get("id", f"{item.id}-{number}")}
+            for number, message in enumerate(asked)
+        ]
+        return json_response(cut(found, request, ascending=order_of(request, "asc")))
+
+    async def _item(self, request: Request) -> Kept:
+        key, item_id = await caller(self._core, request), request.path_params["completion_id"]
+        item = await self._core.database.read(lambda connection: kept.get(connection, key.tenant, COMPLETION, item_id))
+        if item is None:
+            raise Problem(404, f"Chat completion with id '{item_id}' not found.", param="id")
+        return item
+
+
+def _object(item: Kept) -> dict[str, Any]:
+    metadata = json.loads(item.metadata) if item.metadata else {}
+    return {**msgspec.json.decode(item.answer or b"{}"), "metadata": metadata}

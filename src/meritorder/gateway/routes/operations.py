@@ -1,0 +1,140 @@
+"""`/health`, `/metrics`, `/meritorder/status`: for those who run the gateway."""
+
+from typing import Any
+
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from meritorder.gateway.core import Core
+from meritorder.gateway.headroom import Headroom
+from meritorder.gateway.metrics import Gauge, Metrics
+from meritorder.gateway.routes.answering import caller, json_response
+from meritorder.gateway.store import batches, ledger, waiting
+from meritorder.gateway.venues import Venue, Venues
+from meritorder.gateway.wire.problems import Problem
+from meritorder.units import PICOUSD_PER_USD
+
+
+class Operations:
+    """The routes of operations.
+
+    Args:
+        core: What is shared.
+        venues: Where requests run.
+        headroom: How much may run there.
+    """
+
+    def __init__(self, core: Core, venues: Venues, headroom: Headroom) -> None:
+        self._core = core
+        self._venues = venues
+        self._headroom = headroom
+        self._queued: dict[str, int] = {}
+        self.stopping = False
+        self.metrics = Metrics(self._gauges)
+        self._registry = CollectorRegistry()
+        self._registry.register(self.metrics)
+
+    def routes(self) -> list[Route]:
+        """Return the routes."""
+        return [
+            Route("/health", self.health, methods=["GET"]),
+            Route("/metrics", self.show_metrics, methods=["GET"]),
+            Route("/meritorder/status", self.status, methods=["GET"]),
+        ]
+
+    async def health(self, _request: Request) -> Response:
+        """Tell whether requests are taken."""
+        return json_response({"status": "stopping" if self.stopping else "ok"}, 503 if self.stopping else 200)
+
+    async def show_metrics(self, request: Request) -> Response:
+        """Return Prometheus' metrics."""
+        await self._admin(request)
+        self._queued = await self._core.database.read(waiting.queued_by_model)
+        return Response(generate_latest(self._registry), media_type=CONTENT_TYPE_PLAIN_0_0_4)
+
+    async def status(self, request: Request) -> Response:
+        """Return what goes on: venues, what waits, and what was spent."""
+        await self._admin(request)
+        read = self._core.database.read
+        opened = await read(batches.opened)
+        return json_response(
+            {
+                "venues": [self._venue(venue) for venue in self._venues.all],
+                "queued": await read(waiting.queued_by_model),
+                "batches": [
+                    {
+                        "id": batch.id,
+                        "tenant": batch.tenant,
+                        "status": "paused" if batch.paused_s else batch.status,
+                        "total": batch.total,
+                        "done": batch.done,
+                        "failed": batch.failed,
+                        "expires_at": int(batch.expires_s),
+                    }
+                    for batch in opened
+                ],
+                "ledger": [_total(row) for row in await read(ledger.totals)],
+            }
+        )
+
+    def _venue(self, venue: Venue) -> dict[str, Any]:
+        return {
+            "name": venue.name,
+            "models": sorted(venue.served),
+            "up": self._headroom.is_up(venue),
+            "seats": venue.seats,
+            "realtime": venue.realtime,
+            "deferrable": len(venue.seated),
+            "allowed": self._headroom.allowed(venue),
+            "alert": self._headroom.alerts().get(venue.name),
+        }
+
+    def _gauges(self) -> list[Gauge]:
+        alerts = self._headroom.alerts()
+        by_venue = [((venue.name,), venue) for venue in self._venues.all]
+        return [
+            ("meritorder_queued", "Requests that wait.", ("model",), [((m,), n) for m, n in self._queued.items()]),
+            (
+                "meritorder_realtime",
+                "Real-time requests under way.",
+                ("venue",),
+                [(k, v.realtime) for k, v in by_venue],
+            ),
+            (
+                "meritorder_deferrable",
+                "Deferrable requests under way.",
+                ("venue",),
+                [(k, len(v.seated)) for k, v in by_venue],
+            ),
+            (
+                "meritorder_allowed",
+                "Deferrable requests that may be.",
+                ("venue",),
+                [(k, self._headroom.allowed(v)) for k, v in by_venue],
+            ),
+            (
+                "meritorder_alert",
+                "1: its load cannot be read, and it gets no backfill.",
+                ("venue",),
+                [(k, float(k[0] in alerts)) for k, _ in by_venue],
+            ),
+            (
+                "meritorder_ledger_dropped",
+                "Rows of the ledger lost while the store was gone.",
+                (),
+                [((), self._core.book.dropped)],
+            ),
+        ]
+
+    async def _admin(self, request: Request) -> None:
+        key = await caller(self._core, request)
+        if not key.admin:
+            raise Problem(403, "This needs an admin key.", code="admin_key_required")
+
+
+def _total(row: dict[str, Any]) -> dict[str, Any]:
+    cost = row.pop("cost_picousd")
+    return row | {"cost_usd": None if cost is None else float(cost) / PICOUSD_PER_USD}

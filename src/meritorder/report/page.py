@@ -1,0 +1,75 @@
+"""What every page is made of: one file that opens without a network, today and in ten years."""
+
+from collections.abc import Mapping
+from functools import cache
+from typing import Any
+
+import altair as alt
+import vl_convert
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from meritorder.comparison import Waterfall
+from meritorder.report.address import host, web_address
+from meritorder.report.metrics import or_missing, spaced, times, unit_of, waterfall_cells, waterfall_title
+from meritorder.report.palette import DARK, LIGHT, css
+from meritorder.units import format_duration, format_share, format_usd
+
+
+def fill(template: str, charts: Mapping[str, alt.LayerChart], **values: object) -> str:
+    """Return a page; all text in the values is escaped.
+
+    Args:
+        template: Name of a template that extends `base.html.j2`.
+        charts: Figures, by the name of their place in the page.
+        values: What the template shows.
+    """
+    return (
+        _environment()
+        .get_template(template)
+        .render(
+            charts={name: chart.to_dict() for name, chart in charts.items()},
+            bundle=Markup(_bundle()),  # noqa: S704 (our own dependency's code, which holds no closing tag)
+            light=css(LIGHT),
+            dark=css(DARK),
+            **values,
+        )
+    )
+
+
+def fall_of(fall: Waterfall) -> dict[str, Any]:
+    """Return the words beside a waterfall whose ends are titles."""
+    return {
+        "title": waterfall_title(fall),
+        "explained": any(part.why for part in fall.parts),
+        "parts": list(zip(fall.parts, waterfall_cells(fall)[1:-1], strict=True)),
+    }
+
+
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("meritorder.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {
+        "duration": lambda seconds: or_missing(seconds, format_duration),
+        "share": lambda share: or_missing(share, format_share),
+        "usd": lambda usd: or_missing(usd, format_usd),
+        "count": lambda number: or_missing(number, lambda n: f"{n:,}"),
+        "times": times,
+        "spaced": spaced,
+        "unit": unit_of,
+        "web": web_address,
+        "host": host,
+    }
+    return environment
+
+
+@cache
+def _bundle() -> str:
+    """Return Vega, Vega-Lite and Vega-Embed as one script that loads nothing."""
+    bundle: str = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;")
+    return bundle.replace("</script", "<\\/script")

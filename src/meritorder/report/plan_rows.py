@@ -1,0 +1,306 @@
+"""What a plan says, in words and digits: the same in every form of the report."""
+
+from dataclasses import dataclass
+from typing import Final
+
+from meritorder.comparison import Waterfall, WaterfallPart
+from meritorder.planfile import PREPAID, Commitment, Plan, PoolSchedule
+from meritorder.report.metrics import (
+    MISSING,
+    capital,
+    or_missing,
+    pricing_title,
+    saved_text,
+    spaced,
+    usd_cells,
+    within_sentence,
+)
+from meritorder.units import SECONDS_PER_HOUR, format_duration, format_share, format_usd, utc
+
+REALTIME: Final = "Real time"
+"""What a plan is compared with."""
+ADVICE: Final = "this advice"
+_RENTED: Final = "pool"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rental:
+    """One way to pay for the machines of a pool.
+
+    Args:
+        pool: Name of the pool.
+        payment: Name of the payment.
+        pricing_model: How it is paid.
+        pricing: The same in words.
+        machines: Fewest to most: `0-3`.
+        gpu_hours: Paid, over the horizon.
+        usd: What is paid by the hour, less what savings plans take off.
+        saved: What they take off; "" if nothing.
+        serves: Which lanes.
+        trend: Machines by slot.
+    """
+
+    pool: str
+    payment: str
+    pricing_model: str
+    pricing: str
+    machines: str
+    gpu_hours: str
+    usd: str
+    saved: str
+    serves: str
+    trend: list[int]
+
+
+def rentals(plan: Plan) -> list[Rental]:
+    """Return what to rent, the payments of a pool together, in the order of the plan."""
+    gpus = {pool.name: pool.gpus for pool in plan.pools}
+    slot_h = plan.slot_s / SECONDS_PER_HOUR
+    schedules = sorted(plan.schedule, key=lambda one: [pool.name for pool in plan.pools].index(one.pool))
+    costs = usd_cells([one.usd or None for one in schedules])
+    return [
+        Rental(
+            pool=one.pool,
+            payment=one.payment,
+            pricing_model=one.pricing_model,
+            pricing=pricing_title(one.pricing_model),
+            machines=_range(min(one.machines, default=0), max(one.machines, default=0)),
+            gpu_hours=f"{sum(one.machines) * slot_h * gpus[one.pool]:,.0f}",
+            usd="paid ahead" if one.pricing_model in PREPAID else cost,
+            saved=f"{format_usd(one.saved_usd)} less by savings plans" if one.saved_usd > 0 else "",
+            serves=_serves(one),
+            trend=one.machines,
+        )
+        for one, cost in zip(schedules, costs, strict=True)
+    ]
+
+
+def _range(least: int, most: int) -> str:
+    return f"{least:,}" if least == most else f"{least:,}\N{EN DASH}{most:,}"
+
+
+def _serves(one: PoolSchedule) -> str:
+    if one.realtime and one.deferrable:
+        return "both"
+    return "real time" if one.realtime else "deferrable" if one.deferrable else MISSING
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bought:
+    """Work of a workload that is bought as tokens."""
+
+    venue: str
+    workload: str
+    usd: str
+
+
+def bought(plan: Plan) -> list[Bought]:
+    """Return what is bought as tokens, not rented."""
+    routes = [route for route in plan.routes if route.kind != _RENTED and any(route.flow)]
+    costs = usd_cells([route.usd for route in routes])
+    return [
+        Bought(venue=route.venue, workload=route.workload, usd=usd) for route, usd in zip(routes, costs, strict=True)
+    ]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Committed:
+    """A commitment; what is not known is a dash.
+
+    Args:
+        name: Name of the payment.
+        pricing_model: How it is paid.
+        amount: What to buy, or that it is held already.
+        terms: Term and payment.
+        price: What each one costs in an hour.
+        usd: What it costs over the horizon.
+        used: Share of it that the plan uses.
+        break_even: Use from which it pays.
+        alone: What it saves if nothing else is bought.
+        together: What it saves beside the rest.
+        steps: How to buy it in smaller steps, or when blocks start; "" if at once.
+    """
+
+    name: str
+    pricing_model: str
+    amount: str
+    terms: str
+    price: str
+    usd: str
+    used: str
+    break_even: str
+    alone: str
+    together: str
+    steps: str
+
+
+def commitments(plan: Plan) -> list[Committed]:
+    """Return what to commit to, and what is held already."""
+    costs = usd_cells([one.usd for one in plan.commitments])
+    return [
+        Committed(
+            name=one.name,
+            pricing_model=one.pricing_model,
+            amount=_amount(one),
+            terms=", ".join(text.replace("_", " ") for text in (one.term, one.payment) if text),
+            price=MISSING if one.pricing_model == "savings_plan" else format_usd(one.usd_per_hour),
+            usd=usd,
+            used=format_share(one.used_share),
+            break_even=or_missing(one.break_even_use, format_share),
+            alone=or_missing(one.saves_alone_usd, format_usd),
+            together=or_missing(one.saves_together_usd, format_usd),
+            steps=_steps(one) or _starts(plan, one),
+        )
+        for one, usd in zip(plan.commitments, costs, strict=True)
+    ]
+
+
+def _amount(one: Commitment) -> str:
+    parts = []
+    if one.amount:
+        parts.append(_counted(one.pricing_model, one.amount))
+    if one.have:
+        parts.append(f"{_counted(one.pricing_model, one.have)} held already")
+    return ", ".join(parts) or MISSING
+
+
+def _counted(pricing_model: str, amount: float) -> str:
+    if pricing_model == "savings_plan":
+        return f"{format_usd(amount)} an hour"
+    thing = "unit" if pricing_model == "provisioned_throughput" else "machine"
+    return f"{amount:,.3g} {thing}{'' if amount == 1 else 's'}"
+
+
+def _steps(one: Commitment) -> str:
+    if len(one.ladder) < 2:
+        return ""
+    steps = [
+        f"{count:,} {'now' if not share else f'after {format_share(share)} of the term'}" for share, count in one.ladder
+    ]
+    return ", ".join(steps)
+
+
+def _starts(plan: Plan, one: Commitment) -> str:
+    return ", ".join(f"from {moment(plan, slot)}" for slot in sorted(set(one.starts)))
+
+
+def moment(plan: Plan, slot: int) -> str:
+    """Return when a slot begins: a date if the plan has one."""
+    at_s = slot * plan.slot_s
+    if plan.start_epoch_s is not None:
+        return f"{utc(plan.start_epoch_s + at_s):%a %d %b %H:%M}"
+    return f"{format_duration(at_s)} after the start" if slot else "the start"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Waiting:
+    """A workload that may wait, and what that is worth."""
+
+    workload: str
+    patience: str
+    saves: str
+    worth: str
+
+
+def waiting(plan: Plan) -> list[Waiting]:
+    """Return the workloads that may wait."""
+    return [
+        Waiting(
+            workload=one.name,
+            patience=format_duration(one.patience_s),
+            saves=or_missing(one.deferral_saves_usd, format_usd),
+            worth=or_missing(one.patience_worth_usd_per_hour, format_usd),
+        )
+        for one in plan.workloads
+        if one.patience_s is not None
+    ]
+
+
+def waterfall(plan: Plan) -> Waterfall | None:
+    """Return the way from what is paid today to the plan; None if one of its ends or all its parts are missing."""
+    if plan.baseline_usd is None or not plan.waterfall:
+        return None
+    return Waterfall(
+        start=REALTIME,
+        end="This plan",
+        from_usd=plan.baseline_usd,
+        to_usd=plan.total_usd,
+        parts=[WaterfallPart(name="", title=capital(part.cause), usd=part.usd, why="") for part in plan.waterfall],
+    )
+
+
+def payments(plan: Plan) -> list[tuple[str, str, str]]:
+    """Return what each pricing model costs: its name, its words, its dollars; dearest first."""
+    usd = sorted(plan.by_pricing_model.items(), key=lambda item: -item[1])
+    cells = usd_cells([each for _, each in usd])
+    return [(name, pricing_title(name), cell) for (name, _), cell in zip(usd, cells, strict=True)]
+
+
+def span(plan: Plan) -> str:
+    """Return what was planned: how long, in which slots, from when."""
+    begins = "" if plan.start_epoch_s is None else f" from {utc(plan.start_epoch_s):%A %d %B %Y %H:%M} UTC"
+    return f"{format_duration(plan.slots * plan.slot_s)}{begins}, in slots of {format_duration(plan.slot_s)}"
+
+
+def models(plan: Plan) -> str:
+    """Return the models that are served."""
+    named = [*(one.model for one in plan.workloads), *(one.model for one in plan.pools)]
+    return ", ".join(dict.fromkeys(filter(None, named)))
+
+
+def cost(plan: Plan) -> str:
+    """Return what the plan costs, and what the programme had said if that differs."""
+    total, planned = usd_cells([plan.total_usd, plan.planned_usd])
+    return total if total == planned else f"{total} as simulated, {planned} as planned"
+
+
+def bounds(plan: Plan) -> list[str]:
+    """Return how cheap it can be at best, how far the plan is from it, and what tokens would cost instead."""
+    least = (
+        f"No plan with these offers and promises costs less than {format_usd(plan.bound_usd)}: this one is "
+        f"{format_share(plan.gap, 1)} above it. Saturated machines at the lowest prices would cost "
+        f"{format_usd(plan.hard_bound_usd)}."
+    )
+    tokens = ", ".join(f"{format_usd(usd)} at {spaced(tier)} rates" for tier, usd in plan.tokens_usd.items())
+    return [least, f"Bought as tokens, all of it would cost {tokens}."] if tokens else [least]
+
+
+def regret(plan: Plan) -> str:
+    """Return what the commitments cost if demand falls; "" if nobody asked."""
+    one = plan.regret
+    if one is None:
+        return ""
+    return (
+        f"If demand turns out to be {format_share(one.demand_share)} of this, the plan's commitments cost "
+        f"{format_usd(one.usd_lost)} too much: {format_usd(one.usd)}, where {format_usd(one.best_usd)} would have been "
+        "possible."
+    )
+
+
+def saving(plan: Plan) -> str:
+    """Return what is saved, against what, and how sure that is; "" without a baseline."""
+    if plan.saving_usd is None or plan.saving_share is None:
+        return ""
+    against = within_sentence(REALTIME) + (f" ({plan.baseline})" if plan.baseline else "")
+    if plan.saving_usd <= 0:
+        return f"Nothing is saved against {against}."
+    return saved_text(plan.saving_usd, plan.saving_share, plan.saving_interval, against)
+
+
+def spot(plan: Plan) -> list[str]:
+    """Return what one more spot GPU is worth, by offer."""
+    return [
+        f"One more GPU of {name} all the time would save at most {format_usd(usd)}."
+        for name, usd in plan.spot_worth_usd_per_gpu.items()
+        if usd > 0
+    ]
+
+
+def backtests(plan: Plan) -> list[tuple[str, str, str, str, str]]:
+    """Return what every rule would have saved on unseen time: commitment, rule, machines, cost, saving."""
+    costs = usd_cells([one.usd for one in plan.backtest])
+    savings = usd_cells([one.saving_usd for one in plan.backtest])
+    return [
+        (one.commitment, ADVICE if one.rule == "plan" else one.rule, f"{one.machines:,}", usd, saving)
+        for one, usd, saving in zip(plan.backtest, costs, savings, strict=True)
+    ]

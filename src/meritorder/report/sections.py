@@ -1,0 +1,111 @@
+"""Sections that every answer has in a terminal: why it differs, what was assumed, prices, warnings."""
+
+from collections.abc import Sequence
+from typing import Final
+
+from rich.console import RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from meritorder import comparison, planfile
+from meritorder.comparison import Waterfall
+from meritorder.report.address import host, web_address
+from meritorder.report.layout import READING_WIDTH, bullets, columns, plain, section, stack
+from meritorder.report.metrics import spaced, unit_of, waterfall_cells, waterfall_title
+from meritorder.report.steps import Bar, steps
+from meritorder.units import format_usd
+
+Assumption = comparison.Assumption | planfile.Assumption
+PriceUsed = comparison.PriceUsed | planfile.PriceUsed
+
+_TITLE_WIDTH: Final = 30
+_BAR_WIDTH: Final = 44
+_PRICE_TABLE_WIDTH: Final = 116
+_BAR_STYLE: Final = {"total": "blue", "saving": "green", "extra": "yellow"}
+
+
+def waterfall(fall: Waterfall, width: int, subtitle: str = "") -> RenderableType:
+    """Return a waterfall whose ends are titles, drawn, and the reason for each part."""
+    titles = [fall.start, *(part.title for part in fall.parts), fall.end]
+    amounts = waterfall_cells(fall)
+    title_width = min(max(_TITLE_WIDTH, width * 2 // 5), max(map(len, titles)))
+    bars = steps(fall, min(_BAR_WIDTH, max(8, width - title_width - max(map(len, amounts)) - 4)))
+    table = Table.grid(padding=(0, 2, 0, 0))
+    table.add_column(width=title_width)
+    table.add_column(no_wrap=True)
+    table.add_column(justify="right", no_wrap=True)
+    for title, bar, amount in zip(titles, bars, amounts, strict=True):
+        table.add_row(plain(title), _drawn(bar), amount, style="bold" if bar.kind == "total" else "")
+    why = [Text.assemble(plain(part.title), ": ", plain(part.why), style="dim") for part in fall.parts if part.why]
+    heading = plain(waterfall_title(fall)).plain
+    reasons = [bullets(why, min(width, READING_WIDTH))] if why else []
+    return section(heading, "", *([plain(subtitle, "dim")] if subtitle else []), table, *reasons)
+
+
+def _drawn(bar: Bar) -> Text:
+    return Text(bar.text, _BAR_STYLE[bar.kind])
+
+
+def assumptions(assumed: Sequence[Assumption], width: int) -> RenderableType:
+    """Return what was taken that the input does not say, and how to change it."""
+    lines = [
+        Text.assemble(plain(each.text), ("  change with ", "dim"), plain(each.option, "cyan"))
+        if each.option
+        else plain(each.text)
+        for each in assumed
+    ]
+    return section("Assumed", "not in the input", bullets(lines, width))
+
+
+def warnings(texts: Sequence[str], width: int) -> RenderableType:
+    """Return what the reader has to know before using the answer."""
+    return section("Warnings", "", bullets([plain(text) for text in texts], width, "! ", "yellow"))
+
+
+def prices(used: Sequence[PriceUsed], width: int) -> RenderableType:
+    """Return every price with its source and date."""
+    body = _price_table(used) if width >= _PRICE_TABLE_WIDTH else _price_list(used)
+    return section("Prices used", "--json and --html give each address in full", body)
+
+
+def _note(price: PriceUsed) -> str:
+    if isinstance(price, comparison.PriceUsed):
+        return f"for {price.used_for}"
+    return "assumed" if price.assumed else price.confidence and f"{price.confidence} confidence"
+
+
+def _price_table(used: Sequence[PriceUsed]) -> Table:
+    table = columns("what", "provider", "pricing", "price", "", "as of", "source", "", numbers=0)
+    table.columns[3].justify = "right"
+    for column in (table.columns[0], table.columns[-1]):
+        column.no_wrap = False
+    for price in used:
+        before = (
+            price.what,
+            price.provider,
+            spaced(price.pricing_model),
+            format_usd(price.usd),
+            unit_of(price.unit),
+            price.as_of,
+        )
+        table.add_row(*map(plain, before), _source(price.source), plain(_note(price)))
+    return table
+
+
+def _price_list(used: Sequence[PriceUsed]) -> Table:
+    table = Table.grid(padding=(0, 2, 0, 0))
+    table.add_column(justify="right", no_wrap=True)
+    table.add_column()
+    for price in used:
+        what = plain(" · ".join((price.what, price.provider, spaced(price.pricing_model))))
+        origin = Text(" · ", style="dim").join(
+            part for part in (_source(price.source), plain(price.as_of), plain(_note(price))) if part
+        )
+        origin.stylize("dim")
+        table.add_row(plain(f"{format_usd(price.usd)} {unit_of(price.unit)}"), stack(what, origin))
+    return table
+
+
+def _source(source: str) -> Text:
+    address = web_address(source)
+    return plain(host(address), f"link {address.geturl()}") if address else plain(source)

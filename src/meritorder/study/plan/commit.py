@@ -1,0 +1,90 @@
+"""What to commit to, chosen over seasons that may come; then held while the trace itself is planned."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from meritorder import planfile
+from meritorder.comparison import Assumption
+from meritorder.plan.coarse import by_hour
+from meritorder.plan.commitments import Advice, advise, holding
+from meritorder.plan.problem import Problem
+from meritorder.plan.scenarios import SCENARIOS, scenarios_of, season_slots
+from meritorder.plan.solution import Purchase, Solution, find_plan
+from meritorder.plan.venues import Block, Reserved
+from meritorder.study.plan.options import PlanOptions
+from meritorder.study.search import Progress
+from meritorder.units import format_duration
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Committed:
+    """Commitments that were chosen over several seasons.
+
+    Args:
+        problem: The problem of the trace with them held, and no others to be bought.
+        solution: The plan over seasons that chose them; None if the trace is too short, and chooses for itself.
+        assumptions: How they were chosen.
+    """
+
+    problem: Problem
+    solution: Solution | None = None
+    assumptions: tuple[Assumption, ...] = ()
+
+    @property
+    def purchases(self) -> tuple[Purchase, ...]:
+        """What is bought."""
+        found = self.solution.purchases if self.solution else ()
+        return tuple(one for one in found if one.amount > 0)
+
+    @property
+    def advice(self) -> tuple[Advice, ...]:
+        """Break-even use and ladders."""
+        return advise(self.solution) if self.solution else ()
+
+    @property
+    def usd(self) -> float:
+        """What they cost over the horizon of the trace."""
+        return sum(one.usd_per_hour * _units(one) * self.problem.horizon.hours for one in self.purchases)
+
+    def in_file(self, file: planfile.Plan) -> planfile.Plan:
+        """Return a plan's file with what they cost in it, and named as bought rather than held."""
+        if not self.purchases:
+            return file
+        hours = self.problem.horizon.hours
+        bought = {one.name: (one.amount, one.usd_per_hour * _units(one) * hours) for one in self.purchases}
+        return planfile.with_bought(file, bought)
+
+
+def _units(one: Purchase) -> float:
+    """Return how many times its price an hour is paid; a savings plan's price is its dollars an hour."""
+    return 1.0 if one.pricing_model == "savings_plan" else one.amount
+
+
+def commit(problem: Problem, options: PlanOptions, progress: Progress) -> Committed:
+    """Choose commitments over seasons drawn from a forecast, where the trace holds two and there are any to be had.
+
+    Args:
+        problem: The problem of the trace.
+        options: Effort and seed.
+        progress: Told of it.
+    """
+    buyable = any(isinstance(one, Reserved) and one.most > 0 for one in problem.payments)
+    buyable = buyable or any(plan.most_usd_per_hour > 0 for plan in problem.savings_plans)
+    hourly = by_hour(problem) or problem
+    season = season_slots(hourly)
+    if not buyable or season is None:
+        return Committed(problem=problem)
+    length = format_duration(season * hourly.horizon.slot_s)
+    progress(f"choosing commitments over {SCENARIOS} draws of {length}")
+    drawn = scenarios_of(hourly, season, np.random.default_rng(options.seed))
+    effort = replace(options.effort, time_limit_s=options.effort.time_limit_s / 2, gap=0.02)
+    solution = find_plan(drawn, effort)
+    held = holding(problem, tuple(one for one in solution.purchases if one.amount > 0))
+    text = f"commitments are chosen over {SCENARIOS} draws of {length} from a forecast fitted to the trace, "
+    text += "as if their whole term were like them"
+    return Committed(
+        problem=replace(held, payments=tuple(one for one in held.payments if not isinstance(one, Block))),
+        solution=solution,
+        assumptions=(Assumption(text=text, option="--commit"),),
+    )

@@ -1,0 +1,140 @@
+"""What is held already: machines and savings plans, from a file or from a bill. Sunk: used first, never bought twice.
+
+[[machines]]
+provider = "aws"
+region = "us-east-1"
+instance = "p5.48xlarge"
+machines = 2
+kind = "reserved"
+
+[[savings_plan]]
+name = "compute"
+provider = "aws"
+usd_per_hour = 40.0
+rates = { "us-east-1 p5.48xlarge" = 28.5 }
+"""
+
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from meritorder.catalog import Catalog
+from meritorder.domain import Offer
+from meritorder.errors import ConfigError
+from meritorder.plan.offers import machine_of
+from meritorder.plan.venues import Reserved, SavingsPlan
+
+_KINDS: Final = ("reserved", "committed_use", "owned")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Have:
+    """What is held already.
+
+    Args:
+        reserved: Machines, each with `have` of them and none to be bought.
+        savings_plans: Dollars an hour, with none to be promised on top.
+    """
+
+    reserved: tuple[Reserved, ...] = ()
+    savings_plans: tuple[SavingsPlan, ...] = ()
+
+    @property
+    def machines(self) -> frozenset[str]:
+        """Kinds and places of machines that are held, or that a savings plan covers."""
+        covered = {machine for plan in self.savings_plans for machine in plan.usd_per_hour}
+        return frozenset({one.machine for one in self.reserved} | covered)
+
+
+class _Machines(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+    provider: str
+    instance: str
+    machines: int
+    region: str = ""
+    kind: str = "owned"
+
+
+class _SavingsPlan(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+    provider: str
+    usd_per_hour: float
+    rates: dict[str, float]
+    name: str = "savings plan"
+
+
+class _File(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+    machines: list[_Machines] = []
+    savings_plan: list[_SavingsPlan] = []
+
+
+def read_have(path: Path, catalog: Catalog) -> Have:
+    """Read a file of what is held.
+
+    Args:
+        path: TOML, as above.
+        catalog: Knows the machines.
+
+    Raises:
+        ConfigError: The file or one of its tables makes no sense, or names a machine that the catalog does not know.
+    """
+    try:
+        document: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
+        file = msgspec.convert(document, _File)
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"cannot be read ({error})", where=str(path)) from None
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"is not TOML ({error})", where=str(path)) from None
+    except msgspec.ValidationError as error:
+        raise ConfigError(
+            str(error), where=str(path), fix="it is a list of [[machines]] and [[savings_plan]] tables"
+        ) from None
+    known = {machine_of(offer).lower(): machine_of(offer) for offer in catalog.offers}
+    return Have(
+        reserved=tuple(
+            _reserved(each, known, f"{path}, machines {place}") for place, each in enumerate(file.machines, start=1)
+        ),
+        savings_plans=tuple(
+            _savings_plan(each, known, f"{path}, savings_plan {place}")
+            for place, each in enumerate(file.savings_plan, start=1)
+        ),
+    )
+
+
+def _reserved(each: _Machines, known: dict[str, str], where: str) -> Reserved:
+    if each.kind not in _KINDS:
+        raise ConfigError(f"unknown kind {each.kind!r}", where=where, fix=f"write {', '.join(_KINDS)}")
+    if each.machines < 1:
+        raise ConfigError(f"{each.machines} machines", where=where, fix="state at least one")
+    machine = _machine(f"{each.provider} {each.region} {each.instance}", known, where)
+    return Reserved(
+        name=f"{machine} held", machine=machine, usd_per_hour=0.0, have=each.machines, most=0, kind=each.kind
+    )
+
+
+def _savings_plan(each: _SavingsPlan, known: dict[str, str], where: str) -> SavingsPlan:
+    if each.usd_per_hour <= 0 or not each.rates or min(each.rates.values()) <= 0:
+        raise ConfigError("needs dollars an hour, and rates of machines above nothing", where=where)
+    return SavingsPlan(
+        name=f"{each.provider} {each.name} held",
+        usd_per_hour={_machine(f"{each.provider} {name}", known, where): usd for name, usd in each.rates.items()},
+        have_usd_per_hour=each.usd_per_hour,
+        most_usd_per_hour=0.0,
+    )
+
+
+def _machine(text: str, known: dict[str, str], where: str) -> str:
+    """Return the catalog's name of a machine."""
+    name = " ".join(text.split())
+    machine = known.get(name.lower())
+    if machine is None:
+        raise ConfigError(
+            f"the catalog has no machine {name!r}", where=where, fix="see `meritorder prices`, or add it with --catalog"
+        )
+    return machine
+
+
+def offers_of(catalog: Catalog, have: Have) -> list[Offer]:
+    """Return the catalog's offers of machines that are held."""
+    return [offer for offer in catalog.offers if machine_of(offer) in have.machines]

@@ -1,0 +1,118 @@
+"""The commands that go with a gateway, as a user has them."""
+
+import json
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+import pytest
+from tests.e2e.gateway.conftest import environment, new_key
+
+from meritorder import traces
+
+LINE = {"method": "POST", "url": "/v1/chat/completions"}
+
+
+def run(folder: Path, *arguments: str, key: str = "") -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "meritorder", *arguments],
+        cwd=folder,
+        env={**environment(), "OPENAI_API_KEY": key, "COLUMNS": "160"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def requests(folder: Path, count: int, model: str = "stub") -> Path:
+    path = folder / "requests.jsonl"
+    body = {"model": model, "messages": [{"role": "user", "content": "hello"}], "max_tokens": 2}
+    path.write_text("".join(json.dumps({"custom_id": str(i), **LINE, "body": body}) + "\n" for i in range(count)))
+    return path
+
+
+def test_a_batch_from_submission_to_its_results(gateway: str, config: Path, tmp_path: Path) -> None:
+    key = new_key(config, "--tenant", "commands", "--admin")
+    path = requests(tmp_path, 12)
+    done = run(tmp_path, "batch", "submit", str(path), "--wait", "--url", gateway, key=key)
+    assert done.returncode == 0, done.stderr
+    assert "completed, 12 of 12 done, 0 failed" in done.stdout
+    assert "12 lines written to results.jsonl" in done.stdout
+    assert len((tmp_path / "results.jsonl").read_text().splitlines()) == 12
+    batch_id = done.stdout.partition(":")[0]
+    assert "completed" in run(tmp_path, "batch", "status", batch_id, "--url", gateway, key=key).stdout
+    again = run(tmp_path, "batch", "fetch", batch_id, "--out", "again.jsonl", "--url", gateway, key=key)
+    assert "12 lines written to again.jsonl" in again.stdout
+    refused = run(tmp_path, "batch", "cancel", batch_id, "--url", gateway, key=key)
+    assert refused.returncode == 2
+    assert "Cannot cancel a batch with status 'completed'" in refused.stderr
+    shown = run(tmp_path, "status", "--url", gateway, key=key)
+    assert shown.returncode == 0, shown.stderr
+    assert "Venues" in shown.stdout
+    assert "deferrable" in shown.stdout
+    written = run(tmp_path, "ledger", "--config", str(config), "--out", "ledger.csv")
+    assert written.returncode == 0, written.stderr
+    trace = traces.read([str(tmp_path / "ledger.csv")])
+    mine = trace.requests.filter(trace.requests["tenant"] == "commands")
+    assert mine.height == 12
+    assert mine["output_tokens"].to_list() == [2] * 12
+    assert mine["deadline_s"].null_count() == 0
+    assert (mine["deadline_s"] - mine["arrived_s"]).to_list() == pytest.approx([86400.0] * 12, abs=1)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["batch", "dance", "x"], "'dance' is not an action"),
+        (["batch", "status"], "nothing is named"),
+        (["batch", "submit", "nothing.jsonl"], "No such file"),
+        (["batch", "status", "batch_nobody"], "No batch found"),
+        (["batch", "status", "x", "--url", "http://127.0.0.1:1"], "cannot be reached"),
+        (["status"], "This needs an admin key"),
+        (["keys", "dance", "--config", "{config}"], "'dance' is not an action"),
+        (["keys", "revoke", "key_nobody", "--config", "{config}"], "no valid key has the id"),
+        (["serve"], "give one of the two"),
+        (["serve", "--config", "nothing.toml"], "No such file"),
+        (["serve", "--config", "{config}"], "another gateway has it"),
+    ],
+)
+def test_a_mistake_is_one_line(gateway: str, config: Path, tmp_path: Path, arguments: list[str], says: str) -> None:
+    asked = [each.replace("{config}", str(config)) for each in arguments]
+    if asked[0] in {"batch", "status"} and "--url" not in asked:
+        asked += ["--url", gateway]
+    done = run(tmp_path, *asked, key=new_key(config) if "key" in says or "batch_" in asked[-3:][0] else "")
+    assert done.returncode == 2
+    if says not in done.stderr:
+        assert "API key" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_a_revoked_key_is_one_no_more(gateway: str, config: Path, tmp_path: Path) -> None:
+    key = new_key(config, "--tenant", "revoked")
+    request = urllib.request.Request(f"{gateway}/v1/models", headers={"Authorization": f"Bearer {key}"})
+    with urllib.request.urlopen(request) as answer:
+        assert answer.status == 200
+    listed = run(tmp_path, "keys", "list", "--config", str(config)).stdout
+    key_id = next(line.split()[0] for line in listed.splitlines() if "revoked" in line)
+    assert key not in listed
+    assert run(tmp_path, "keys", "revoke", key_id, "--config", str(config)).returncode == 0
+    time.sleep(2.5)
+    with pytest.raises(urllib.error.HTTPError, match="401"):
+        urllib.request.urlopen(request)
+
+
+def test_metrics(gateway: str, config: Path) -> None:
+    key = new_key(config, "--admin")
+    body = json.dumps({"model": "stub", "messages": [{"role": "user", "content": "x"}]}).encode()
+    headers = {"Authorization": f"Bearer {key}", "Content-Type": "application/json"}
+    urllib.request.urlopen(urllib.request.Request(f"{gateway}/v1/chat/completions", body, headers)).close()
+    with urllib.request.urlopen(urllib.request.Request(f"{gateway}/metrics", headers=headers)) as answer:
+        text = answer.read().decode()
+    assert 'meritorder_requests_total{lane="realtime",model="stub",status="200",venue="stub"}' in text
+    assert 'meritorder_request_seconds_bucket{lane="realtime",le="+Inf",model="stub",venue="stub"}' in text
+    assert 'meritorder_alert{venue="stub"} 0.0' in text

@@ -1,0 +1,92 @@
+"""Responses in the background, and what is kept, through the official client."""
+
+import time
+from collections.abc import Callable
+
+import openai
+import pytest
+from openai import OpenAI
+from openai.types.responses import Response
+
+
+def ended(client: OpenAI, response: Response) -> Response:
+    for _ in range(200):
+        now = client.responses.retrieve(response.id)
+        if now.status not in {"queued", "in_progress"}:
+            return now
+        time.sleep(0.05)
+    raise AssertionError(now)
+
+
+def background(client: OpenAI, **more: object) -> Response:
+    fields: dict[str, object] = {"model": "stub", "input": "hello", "background": True, "max_output_tokens": 3}
+    return client.responses.create(**(fields | more))  # type: ignore[call-overload, no-any-return]
+
+
+def test_a_background_response_is_queued_and_made(client: OpenAI) -> None:
+    response = background(client, metadata={"a": "b"}, background_options={"completion_window": "2h"})
+    assert (response.status, response.background, response.metadata) == ("queued", True, {"a": "b"})
+    done = ended(client, response)
+    assert (done.status, done.id) == ("completed", response.id)
+    assert done.output_text.startswith("merit order")
+    items = client.responses.input_items.list(response.id).data
+    assert [item.content[0].text for item in items] == ["hello"]  # type: ignore[union-attr]
+    client.responses.delete(response.id)
+    with pytest.raises(openai.NotFoundError):
+        client.responses.retrieve(response.id)
+
+
+def test_a_background_response_that_fails_says_so(client: OpenAI) -> None:
+    done = ended(client, background(client, input="fault:400"))
+    assert done.status == "failed"
+    assert done.error is not None
+    assert done.error.message == "fault 400"
+
+
+def test_a_background_response_can_be_cancelled(client: OpenAI, make_client: Callable[..., OpenAI]) -> None:
+    stranger = make_client("--tenant", "stranger")
+    response = background(client, max_output_tokens=4000)
+    with pytest.raises(openai.NotFoundError):
+        stranger.responses.cancel(response.id)
+    assert client.responses.cancel(response.id).status == "cancelled"
+    assert client.responses.cancel(response.id).status == "cancelled"  # again
+    assert client.responses.retrieve(response.id).status == "cancelled"
+
+
+def test_a_response_is_kept_unless_it_is_not_to_be(client: OpenAI) -> None:
+    response = client.responses.create(model="stub", input="hello")
+    time.sleep(0.3)  # it is written once it was answered
+    assert client.responses.retrieve(response.id).output_text == response.output_text
+    with pytest.raises(openai.BadRequestError, match="synchronous"):
+        client.responses.cancel(response.id)
+    client.responses.delete(response.id)
+    client.responses.create(model="stub", input="hello", store=False)
+    time.sleep(0.3)
+    with pytest.raises(openai.NotFoundError):
+        client.responses.retrieve(response.id)
+
+
+def test_a_chat_completion_is_kept_if_it_is_to_be(make_client: Callable[..., OpenAI]) -> None:
+    client = make_client("--tenant", "keeps")
+    asked = [{"role": "user", "content": "hello"}]
+    made = client.chat.completions.create(model="stub", messages=asked, store=True, metadata={"k": "1"})  # type: ignore[call-overload]
+    time.sleep(0.3)
+    kept = client.chat.completions.retrieve(made.id)
+    assert kept.choices[0].message.content == made.choices[0].message.content
+    assert [each.id for each in client.chat.completions.list(metadata={"k": "1"})] == [made.id]
+    assert list(client.chat.completions.list(metadata={"k": "2"})) == []
+    assert client.chat.completions.update(made.id, metadata={"k": "2"}).metadata == {"k": "2"}  # type: ignore[attr-defined]
+    assert [each.content for each in client.chat.completions.messages.list(made.id)] == ["hello"]
+    assert client.chat.completions.delete(made.id).deleted
+    assert list(client.chat.completions.list()) == []
+    client.chat.completions.create(model="stub", messages=asked)  # type: ignore[arg-type]
+    time.sleep(0.3)
+    assert list(client.chat.completions.list()) == []
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"store": False}, {"background_options": {"completion_window": "eventually"}}, {"model": "nobody"}]
+)
+def test_a_wrong_background_response_is_refused(client: OpenAI, wrong: dict[str, object]) -> None:
+    with pytest.raises((openai.BadRequestError, openai.NotFoundError)):
+        background(client, **wrong)

@@ -1,0 +1,204 @@
+import io
+
+import msgspec
+import pytest
+from rich.cells import cell_len
+from rich.console import Console
+from tests.samples.plan import H200, RESERVED, TOKENS, week
+
+from meritorder.planfile import Plan, Simulated
+from meritorder.report import plan_text, simulation_text
+from meritorder.report.plan_rows import bought, commitments, rentals, waterfall
+from meritorder.report.sparkline import sparkline
+from meritorder.report.steps import walk
+
+ATTACK = "[red]x[/red]\x1b[2J"
+BARE = {
+    "routes": [], "commitments": [], "prices": [], "assumptions": [], "promises": None, "baseline": "",
+    "baseline_usd": None, "saving_usd": None, "saving_share": None, "saving_interval": None, "simulated": None,
+    "spot_worth_usd_per_gpu": {}, "performance": [], "waterfall": [], "backtest": [], "regret": None, "warnings": [],
+    "tokens_usd": {}, "dispatch": None, "merit_order": [], "workloads": [], "sentence": "", "start_epoch_s": None,
+}  # fmt: skip
+HEADINGS = (
+    "Rent", "Buy as tokens", "Commit to", "May wait", "Cost", "Simulated, request by request", "Why this plan",
+    "Backtest", "How sure", "Assumed", "Prices used", "Warnings",
+)  # fmt: skip
+
+
+def bare() -> Plan:
+    return msgspec.structs.replace(week(), **BARE)
+
+
+def printed(plan: Plan, width: int) -> str:
+    file = io.StringIO()
+    plan_text.render(plan, Console(file=file, width=width, color_system=None, legacy_windows=False))
+    return file.getvalue()
+
+
+def simulated_text(plan: Plan, simulated: Simulated, width: int = 100, label: str = "other.parquet") -> str:
+    file = io.StringIO()
+    console = Console(file=file, width=width, color_system=None, legacy_windows=False)
+    simulation_text.render(plan, simulated, label, console)
+    return file.getvalue()
+
+
+def broken() -> Simulated:
+    own = week().simulated
+    assert own is not None
+    return msgspec.structs.replace(own, total_usd=24_001.0, slo_attainment=0.971, deadlines_missed=12, kept=False)
+
+
+def row(text: str, title: str) -> list[str]:
+    return next(line for line in text.splitlines() if line.strip().startswith(title)).split()
+
+
+@pytest.mark.parametrize("width", [60, 80, 100, 120, 200])
+def test_no_line_is_wider_than_the_terminal(width: int) -> None:
+    texts = (printed(week(), width), simulated_text(week(), broken(), width))
+    assert max(cell_len(line) for text in texts for line in text.splitlines()) <= width
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_nothing_is_cut_off(width: int) -> None:
+    assert "…" not in printed(week(), width)
+    assert "…" not in simulated_text(week(), broken(), width)
+
+
+def test_the_sentence_comes_first_and_every_section_follows_in_order() -> None:
+    text = printed(week(), 120)
+    assert " ".join(text.split()).startswith("Rent 2 machines of 8 H200 for a year")
+    lines = [line.strip() for line in text.splitlines()]
+    places = [next(i for i, line in enumerate(lines) if line.startswith(heading)) for heading in HEADINGS]
+    assert places == sorted(places)
+
+
+def test_it_says_what_to_rent() -> None:
+    text = printed(week(), 80)
+    assert row(text, "on demand")[-4:] == ["792", "$5,627", "real", "time"]
+    assert row(text, "reserved")[-4:] == ["2,688", "paid", "ahead", "both"]
+    assert row(text, "spot")[-3:] == ["168", "$418", "deferrable"]
+    assert text.count(H200) == 1
+    assert "on demand: $640.00 less by savings plans" in text
+
+
+def test_gpu_hours_count_every_slot_of_its_length() -> None:
+    half = msgspec.structs.replace(week(), slot_s=1800.0)
+    assert [one.gpu_hours for one in rentals(week())] == ["2,688", "792", "168"]
+    assert [one.gpu_hours for one in rentals(half)] == ["1,344", "396", "84"]
+
+
+def test_it_says_what_to_commit_to_and_what_that_saves() -> None:
+    text = " ".join(printed(week(), 120).split())
+    assert f"2 machines of {RESERVED}" in text
+    for said in (
+        "pays from 66 % use", "used 81 %", "saves $5,904 alone, $4,870 with the rest",
+        "1 now, 1 after 50 % of the term", "$12.50 an hour, $3.00 an hour held already of aws Compute Savings Plan",
+    ):  # fmt: skip
+        assert said in text
+
+
+def test_blocks_say_when_they_start() -> None:
+    block = msgspec.structs.replace(
+        week().commitments[0], pricing_model="capacity_block", ladder=[], starts=[34, 10, 10]
+    )
+    dated = msgspec.structs.replace(week(), commitments=[block])
+    assert commitments(dated)[0].steps == "from Mon 13 May 10:00, from Tue 14 May 10:00"
+    undated = msgspec.structs.replace(dated, start_epoch_s=None)
+    assert commitments(undated)[0].steps == "from 10 h after the start, from 34 h after the start"
+
+
+def test_tokens_are_bought_by_route_and_only_where_any_are() -> None:
+    assert [(one.venue, one.workload, one.usd) for one in bought(week())] == [(TOKENS, "nightly", "$218.00")]
+    none = [msgspec.structs.replace(route, flow=[0.0] * week().slots) for route in week().routes]
+    assert bought(msgspec.structs.replace(week(), routes=none)) == []
+
+
+def test_the_bound_the_check_the_backtest_and_the_regret_are_told() -> None:
+    text = " ".join(printed(week(), 100).split())
+    for said in (
+        "this one is 1.2 % above it", "$22,079", "$13,630", "every promise is kept, after 3 rounds", "99.31 %",
+        "1,402,118", "$26,340 at batch rates, $52,680 at standard rates",
+        "limit 50 ms", "this advice 2 $7,666 $2,204", "median 3 $9,990 -$120",
+        "50 % of this, the plan's commitments cost $3,550 too much", "between 31 % and 42 %",
+        "nightly: up to 4 h; its waiting saves $2,410; an hour more of patience is worth $118.00",
+        "would save at most $31.40", "change with --spot-machines", "2026-11-18 · assumed",
+    ):  # fmt: skip
+        assert said in text
+
+
+def test_the_waterfall_goes_from_today_to_the_plan() -> None:
+    fall = waterfall(week())
+    assert fall is not None
+    assert (fall.start, fall.end) == ("Real time", "This plan")
+    assert walk(fall)[-2].to_usd == pytest.approx(week().total_usd, abs=0.01)
+    assert waterfall(msgspec.structs.replace(week(), baseline_usd=None)) is None
+
+
+def test_an_empty_field_leaves_its_section_out() -> None:
+    text = printed(bare(), 80)
+    assert [heading for heading in HEADINGS if f"\n  {heading}" in text] == ["Rent", "Cost"]
+    assert "None" not in text
+
+
+def test_a_plan_of_nothing_is_still_a_plan() -> None:
+    nothing = msgspec.structs.replace(bare(), schedule=[], pools=[], by_pricing_model={}, slots=0)
+    assert "Rent" not in printed(nothing, 80)
+
+
+def test_what_saves_nothing_says_so() -> None:
+    dear = msgspec.structs.replace(week(), saving_usd=-3.0, saving_share=-0.01)
+    assert "Nothing is saved against real time (autoscaled to 134 requests" in printed(dear, 120)
+
+
+def test_text_of_the_user_neither_styles_nor_steers_the_terminal() -> None:
+    names = {H200: ATTACK}
+    hostile = msgspec.structs.replace(
+        week(),
+        sentence=ATTACK,
+        pools=[msgspec.structs.replace(one, name=names.get(one.name, one.name), model=ATTACK) for one in week().pools],
+        schedule=[msgspec.structs.replace(one, pool=names.get(one.pool, one.pool)) for one in week().schedule],
+        commitments=[msgspec.structs.replace(one, name=ATTACK, term=ATTACK) for one in week().commitments],
+        workloads=[msgspec.structs.replace(one, name=ATTACK) for one in week().workloads],
+        baseline=ATTACK,
+        backtest=[msgspec.structs.replace(one, commitment=ATTACK, rule=ATTACK) for one in week().backtest],
+        prices=[msgspec.structs.replace(one, what=ATTACK, source="http://[") for one in week().prices],
+        warnings=[ATTACK],
+    )
+    for text in (printed(hostile, 120), simulated_text(hostile, broken(), label=ATTACK)):
+        assert "\x1b" not in text
+        assert "[red]x[/red]�[2J" in text
+
+
+def test_another_trace_is_judged_beside_the_plans_own() -> None:
+    text = simulated_text(week(), broken())
+    words = " ".join(text.split())
+    assert words.startswith(
+        "The plan does not hold on other.parquet: the SLO is kept for 97.10 % of real-time requests"
+    )
+    assert "12 deadlines are missed. It costs $24,001." in words
+    assert row(text, "cost")[-2:] == ["$22,344", "$24,001"]
+    assert row(text, "deadlines missed")[-2:] == ["0", "12"]
+    assert "planned on servegen_deepseek_r1_sample.parquet" in words
+
+
+def test_a_plan_that_holds_says_so_even_if_it_was_never_checked() -> None:
+    kept = msgspec.structs.replace(broken(), kept=True, usd_by_pool={}, slo_attainment=None)
+    text = simulated_text(bare(), kept)
+    assert "The plan holds on other.parquet: every promise is kept." in text
+    assert row(text, "SLO kept")[-2:] == ["\N{EN DASH}"] * 2
+    assert "Paid by the hour" not in text
+
+
+@pytest.mark.parametrize(
+    ("values", "width", "drawn"),
+    [
+        ([], 8, ""),
+        ([0, 0], 8, "  "),
+        ([0, 1, 8], 8, " ▂█"),
+        ([4, 4, 4, 4], 2, "██"),
+        ([8, 0, 0, 0, 0.001, 0], 3, "█ ▁"),
+        ([1, 2], 0, ""),
+    ],
+)
+def test_a_sparkline_shows_all_that_is_not_nothing(values: list[float], width: int, drawn: str) -> None:
+    assert sparkline(values, width) == drawn
