@@ -144,7 +144,7 @@ def admit(
 def _moved(measured: Measured, state: AdmitState, rules: AdmitRules, *, seats: int, now_s: float) -> AdmitState:
     """Return the state with its cap moved by what was measured."""
     batch = measured.running + measured.waiting
-    if _strained(measured, rules):
+    if _strained(measured, rules, seats):
         # A pace that breaks without deferrable work is not mended by less of it.
         if measured.backfill == 0 or now_s < state.settled_s:
             return replace(state, at_s=now_s)
@@ -160,17 +160,20 @@ def _moved(measured: Measured, state: AdmitState, rules: AdmitRules, *, seats: i
     return replace(state, seat_cap=min(grown, float(seats)), at_s=now_s)
 
 
-def _strained(measured: Measured, rules: AdmitRules) -> bool:
-    """Say whether the real-time lane suffers, or is about to."""
+def _strained(measured: Measured, rules: AdmitRules, seats: int) -> bool:
+    """Say whether the real-time lane suffers, or is about to.
+
+    Who waits while there are seats waits for the end of a step: that is no queue.
+    """
     late = (measured.ttft_s or 0.0) > rules.ttft_s or (measured.tpot_s or 0.0) > rules.tpot_s
-    return late or measured.waiting > 0 or (measured.kv_cache_share or 0.0) > rules.kv_cap
+    queue = measured.waiting > 0 and measured.running >= seats
+    return late or queue or (measured.kv_cache_share or 0.0) > rules.kv_cap
 
 
 def _ample(measured: Measured, rules: AdmitRules) -> bool:
     """Say whether all is measured, and far from its limit."""
     return (
-        measured.waiting == 0
-        and (measured.tpot_s is not None or measured.ttft_s is not None)
+        (measured.tpot_s is not None or measured.ttft_s is not None)
         and (measured.kv_cache_share or 0.0) <= rules.ample * rules.kv_cap
         and (measured.ttft_s or 0.0) <= rules.ample * rules.ttft_s
         and (measured.tpot_s or 0.0) <= rules.ample * rules.tpot_s

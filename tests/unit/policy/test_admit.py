@@ -55,18 +55,23 @@ def test_a_cap_that_is_not_used_does_not_grow() -> None:
     assert admit(measured(running=5, backfill=3, **AMPLE), SETTLED, RULES, 102.0)[0].seat_cap > 10.0
 
 
-@pytest.mark.parametrize(
-    "strain", [BAD, {"ttft_s": 1.1, "tpot_s": 0.01}, AMPLE | {"waiting": 1}, AMPLE | {"kv_cache_share": 0.95}]
-)
+@pytest.mark.parametrize("strain", [BAD, {"ttft_s": 1.1, "tpot_s": 0.01}, AMPLE | {"kv_cache_share": 0.95}])
 def test_it_falls_to_a_share_once_a_flight(strain: dict[str, float]) -> None:
-    others = 2 + int(strain.get("waiting", 0))
     state, admission = admit(measured(**strain), SETTLED, RULES, 101.0)
-    assert state.seat_cap == others + 0.5 * (10 - others)
-    assert admission.allowed == (10 - others) // 2
+    assert state.seat_cap == 2 + 0.5 * 8
+    assert admission.allowed == 4
     again, _ = admit(measured(**strain), state, RULES, 102.0)
     assert again.seat_cap == state.seat_cap
     later, _ = admit(measured(**strain), again, RULES, 103.1)
     assert later.seat_cap < state.seat_cap
+
+
+def test_a_queue_is_who_waits_while_all_seats_are_taken() -> None:
+    full = replace(SETTLED, seat_cap=16.0)
+    state, _ = admit(measured(running=16, backfill=12, waiting=1, realtime=5, **AMPLE), full, RULES, 101.0)
+    assert state.seat_cap < 16.0
+    state, _ = admit(measured(running=15, backfill=12, waiting=1, realtime=4, **AMPLE), full, RULES, 101.0)
+    assert state.seat_cap == 16.0  # it waits for the step to end
 
 
 def test_a_pace_that_breaks_without_deferrable_work_is_not_blamed_on_it() -> None:
