@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[2]
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 LINK = re.compile(r"\]\(([^)#\s]+)(?:#([^)]+))?\)")
 OPTION = re.compile(r"(?<![\w-])--[a-z][a-z-]+")
-OF_OTHERS = {"--save-detailed", "--no-deps"}
+OF_OTHERS = {"--save-detailed", "--enable-metrics", "--metrics", "--no-deps"}
 
 
 def _options() -> set[str]:

@@ -21,6 +21,7 @@ from meritorder.gateway.headroom import Headroom
 from meritorder.gateway.held import Held
 from meritorder.gateway.keeper import Keeper
 from meritorder.gateway.lanes import HEADER, Lanes, no_capacity
+from meritorder.gateway.outsource import Outsource
 from meritorder.gateway.realtime import RealTime, Request
 from meritorder.gateway.release import Release
 from meritorder.gateway.routes.batches import Batches
@@ -54,6 +55,7 @@ class Service:
         settings: Settings = core.settings
         self.headroom = Headroom(venues, settings.lanes)
         self.release = Release(core, venues, self.headroom)
+        self.outsource = Outsource(core, venues, self.release)
         self.realtime = RealTime(core, venues)
         self.keeper = Keeper(core, self.release, self._ended)
         self._held = Held(core, self.release)
@@ -104,6 +106,7 @@ class Service:
             *self.keeper.duties(),
             self.release.keep_releasing(),
             self.headroom.keep_looking(),
+            self.outsource.keep_outsourcing(),
             core.book.keep_writing(),
         ]
         self._duties = [asyncio.create_task(duty) for duty in duties]
