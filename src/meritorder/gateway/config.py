@@ -241,6 +241,13 @@ def _check(settings: Settings, where: str) -> None:
     if not settings.store.blobs and not settings.store.url.startswith("sqlite:///"):
         raise ConfigError("not given", where=f"{where}: store.blobs", fix="write file:///PATH or s3://BUCKET")
     _check_venues(settings, where)
+    _check_webhooks(settings, where)
+
+
+def _check_webhooks(settings: Settings, where: str) -> None:
+    for webhook in settings.webhook:
+        if not webhook.url.startswith(("http://", "https://")):
+            raise ConfigError(f"{webhook.url!r} is not an http URL", where=f"{where}: webhook")
 
 
 def _check_venues(settings: Settings, where: str) -> None:

@@ -274,7 +274,7 @@ class Release:
         def change(connection: Connection) -> bool:
             stored = waiting.answer(connection, self._core.me, request, given, now_s=now_s)
             if stored and request.batch_seq is None:
-                kept.answered(connection, request.seq, given)
+                self._core.tell_of_response(connection, kept.answered(connection, request.seq, given))
             return stored
 
         stored = await self._durably(change)

@@ -5,7 +5,7 @@ import socket
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import IO
+from typing import IO, Final
 
 import msgspec
 import uvicorn
@@ -22,6 +22,11 @@ from meritorder.gateway.keyring import Keyring, new_id
 from meritorder.gateway.service import Service
 from meritorder.gateway.store import migrate
 from meritorder.gateway.store.database import Database
+from meritorder.gateway.webhooks import Webhooks
+
+
+# Longer than the pools of most clients keep theirs: who closes first must be the client.
+_KEEP_ALIVE_S: Final = 120
 
 
 class _Announcing(uvicorn.Server):
@@ -77,6 +82,7 @@ def build(settings: Settings) -> Service:
         me=new_id("gateway-"),
         now_s=time.time,
         new_id=new_id,
+        webhooks=Webhooks(settings.webhook, time.time, new_id),
         models=venues.models,
     )
     return Service(core, venues)
@@ -110,6 +116,7 @@ def serve(settings: Settings, announce: Callable[[str], None]) -> None:
             date_header=False,
             timeout_graceful_shutdown=int(duration_s(settings.server.drain)),
             backlog=4096,
+            timeout_keep_alive=_KEEP_ALIVE_S,
         )
         _Announcing(config_of_server, announce).run()
     finally:

@@ -31,7 +31,6 @@ from meritorder.gateway.routes.models import Models
 from meritorder.gateway.routes.operations import Operations
 from meritorder.gateway.routes.responses import Responses
 from meritorder.gateway.store import instances
-from meritorder.gateway.store.batches import Batch
 from meritorder.gateway.venues import Venues
 from meritorder.gateway.wire import calls
 from meritorder.gateway.wire.problems import Problem, unavailable
@@ -57,7 +56,7 @@ class Service:
         self.release = Release(core, venues, self.headroom)
         self.outsource = Outsource(core, venues, self.release)
         self.realtime = RealTime(core, venues)
-        self.keeper = Keeper(core, self.release, self._ended)
+        self.keeper = Keeper(core, self.release)
         self._held = Held(core, self.release)
         self._background = Background(core, self._held, self.release)
         self._lanes = Lanes(settings)
@@ -108,6 +107,7 @@ class Service:
             self.headroom.keep_looking(),
             self.outsource.keep_outsourcing(),
             core.book.keep_writing(),
+            core.webhooks.keep_sending(core.database),
         ]
         self._duties = [asyncio.create_task(duty) for duty in duties]
 
@@ -201,9 +201,6 @@ class Service:
         refused = self._lanes.refuses_flex and request.call.service_tier == "flex"
         if refused and not any(self.headroom.room(venue) for venue in venues):
             raise no_capacity()
-
-    async def _ended(self, batch: Batch) -> None:
-        _log.info("batch %s is %s", batch.id, batch.status)
 
 
 async def _answer_problem(_request: HttpRequest, error: Exception) -> Response:
