@@ -23,13 +23,14 @@ from meritorder.gateway.store.ledger import Entry
 from meritorder.gateway.store.waiting import Answer, Claimed, Waiting
 from meritorder.gateway.upstreams import retry
 from meritorder.gateway.upstreams.batches.chunks import size_bytes
-from meritorder.gateway.upstreams.batches.venue import BatchLine, BatchStatus, BatchVenue, LineResult
+from meritorder.gateway.upstreams.batches.venue import BatchLimits, BatchLine, BatchStatus, BatchVenue, LineResult
 from meritorder.gateway.usage import Usage
 from meritorder.gateway.venues import Venue, Venues
 from meritorder.gateway.wire import calls
 from meritorder.policy.release import may_outsource
 
 _AGAIN_S: Final = 60.0
+_CLAIMED_AT_A_TIME: Final = 1000
 _STORED_AT_A_TIME: Final = 200
 _ID_LENGTH: Final = 26
 _log: Final = logging.getLogger(__name__)
@@ -105,8 +106,7 @@ class Outsource:
         core, limits = self._core, batches.limits
 
         def claim(connection: Connection) -> int:
-            claimed = waiting.claim(connection, core.me, work, limit=limits.max_lines, now_s=now_s)
-            taken, left = _cut(claimed, limits.max_bytes)
+            taken, left = _taken(connection, core.me, work, limits, now_s)
             for request in left:
                 waiting.release(connection, core.me, request, not_before_s=now_s, fault=False)
             if taken:
@@ -276,14 +276,23 @@ class Outsource:
         )
 
 
-def _cut(claimed: list[Claimed], max_bytes: int) -> tuple[list[Claimed], list[Claimed]]:
-    """Split requests where a batch would be too large; the first goes in any case."""
+def _taken(
+    connection: Connection, me: str, work: Waiting, limits: BatchLimits, now_s: float
+) -> tuple[list[Claimed], list[Claimed]]:
+    """Claim what a provider takes in one batch, one request at least; return that, and what was claimed beyond."""
+    taken: list[Claimed] = []
     size = 0
-    for at, request in enumerate(claimed):
-        size += size_bytes(request.body_bytes)
-        if at and size > max_bytes:
-            return claimed[:at], claimed[at:]
-    return claimed, []
+    while len(taken) < limits.max_lines:
+        limit = min(_CLAIMED_AT_A_TIME, limits.max_lines - len(taken))
+        some = waiting.claim(connection, me, work, limit=limit, now_s=now_s)
+        for at, request in enumerate(some):
+            size += size_bytes(request.body_bytes)
+            if taken and size > limits.max_bytes:
+                return taken, some[at:]
+            taken.append(request)
+        if len(some) < limit:
+            break
+    return taken, []
 
 
 async def _grouped(results: AsyncIterator[LineResult]) -> AsyncIterator[list[LineResult]]:

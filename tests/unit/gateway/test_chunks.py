@@ -4,13 +4,16 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from sqlalchemy import Connection
 from tests.samples.stores import empty_store, store_urls
 from tests.unit.gateway.test_store import LINES, batch, claim
 
+from meritorder.gateway.outsource import _taken
 from meritorder.gateway.store import batches, chunks, instances, migrate, waiting
 from meritorder.gateway.store.chunks import Chunk
 from meritorder.gateway.store.database import Database
 from meritorder.gateway.store.waiting import Answer
+from meritorder.gateway.upstreams.batches.venue import BatchLimits
 
 
 @pytest.fixture(params=store_urls())
@@ -74,3 +77,35 @@ def test_it_is_wanted_while_its_batch_is_in_progress_and_waits_for_it(database: 
         lambda connection: batches.finalize(connection, chunk.batch_seq, ending="expired", now_s=9.0)
     ).result()
     assert not database.read_now(lambda connection: chunks.is_wanted(connection, chunk))
+
+
+def test_work_is_cut_to_what_a_provider_takes_however_much_there_is(database: Database) -> None:
+    count = 40_000  # more than a statement may have values
+    made = batch(database)
+    row = {"batch_seq": made.seq, "tenant": "t", "endpoint": made.endpoint, "model": "m", "body_bytes": 100}
+    row |= {"input_tokens": 1, "output_tokens": 1, "prefix": 0, "arrived_s": 0.0, "deadline_s": 3600.0}
+
+    def add(connection: Connection) -> None:
+        lines = [row | {"line": LINES + i, "custom_id": f"x{i}", "state": "queued"} for i in range(count)]
+        for start in range(0, count, 2000):
+            waiting.add(connection, lines[start : start + 2000])
+
+    database.submit(add).result()
+    (work,) = database.read_now(lambda connection: waiting.open_work(connection, now_s=2.0))
+
+    def chunk(connection: Connection, name: str, limits: BatchLimits) -> int:
+        taken, left = _taken(connection, "a", work, limits, 2.0)
+        for request in left:
+            waiting.release(connection, "a", request, not_before_s=2.0, fault=False)
+        it = Chunk(id=name, venue="p", batch_seq=made.seq, provider_id=None, created_s=2.0, cancelled=False)
+        chunks.add(connection, "a", it, taken)
+        return len(taken)
+
+    large = BatchLimits(max_lines=35_000, max_bytes=2**30)
+    small = BatchLimits(max_lines=35_000, max_bytes=612 * 1500)
+    assert database.submit(lambda connection: chunk(connection, "large", large)).result() == 35_000
+    assert database.submit(lambda connection: chunk(connection, "small", small)).result() == 1500
+    assert len(database.read_now(lambda connection: waiting.owned(connection, "large"))) == 35_000
+    assert len(database.read_now(lambda connection: waiting.owned(connection, "small"))) == 1500
+    left = count + LINES - 36_500
+    assert database.read_now(waiting.queued_by_model) == {"m": left}

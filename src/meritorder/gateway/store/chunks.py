@@ -8,11 +8,14 @@ same id, and the provider is asked first whether it knows that id.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from sqlalchemy import Connection, delete, func, insert, or_, select, update
 
 from meritorder.gateway.store.schema import BATCHES, CHUNKS, INSTANCES, REQUESTS
 from meritorder.gateway.store.waiting import Claimed
+
+_ROWS_AT_A_TIME: Final = 5000  # databases bound how many values a statement may have
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,9 +46,10 @@ def add(connection: Connection, me: str, chunk: Chunk, requests: Sequence[Claime
             id=chunk.id, venue=chunk.venue, batch_seq=chunk.batch_seq, created_s=chunk.created_s, owner=me
         )
     )
-    seqs = [request.seq for request in requests]
-    theirs = update(REQUESTS).where(REQUESTS.c.seq.in_(seqs), REQUESTS.c.state == "running", REQUESTS.c.owner == me)
-    connection.execute(theirs.values(owner=chunk.id))
+    mine = (REQUESTS.c.state == "running", REQUESTS.c.owner == me)
+    for start in range(0, len(requests), _ROWS_AT_A_TIME):
+        seqs = [request.seq for request in requests[start : start + _ROWS_AT_A_TIME]]
+        connection.execute(update(REQUESTS).where(REQUESTS.c.seq.in_(seqs), *mine).values(owner=chunk.id))
 
 
 def look_after(connection: Connection, me: str, *, now_s: float) -> list[Chunk]:
