@@ -27,6 +27,7 @@ _WORDS: Final = 24
 _TOKENS: Final = 24
 _LINES: Final = 5000
 _BUSY_SHARE: Final = 0.3
+_PACE: Final = 8.0  # how much slower than alone real time may become
 _WARM_S: Final = 15.0  # the seats fill
 _PROMPT_TOKENS: Final = 75  # of these words, as the local model counts them
 _STEP_TOKENS: Final = 64
@@ -69,7 +70,7 @@ def _on(engine: _Engine, phase_s: float) -> dict[str, Any]:
         with _gateway(folder / "alone", engine, "") as url:
             alone = asyncio.run(_arrivals(url, rate_per_s, phase_s))
         ttft_s, tpot_s = _quantile([each.ttft_s for each in alone], 0.99), _median([each.tpot_s for each in alone])
-        promise = f'[lanes]\nttft = "{1.2 * ttft_s + engine.longest_step_s:.3f}s"\ntpot = "{4 * tpot_s:.3f}s"\n'
+        promise = f'[lanes]\nttft = "{1.2 * ttft_s + engine.longest_step_s:.3f}s"\ntpot = "{_PACE * tpot_s:.3f}s"\n'
         with_backfill, done_per_s = _beside(folder / "on", engine, promise, rate_per_s, phase_s)
         without, done_off_per_s = _beside(folder / "off", engine, promise + "backfill = false\n", rate_per_s, phase_s)
     p99_s = _quantile([each.ttft_s for each in with_backfill], 0.99)

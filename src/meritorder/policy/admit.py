@@ -52,6 +52,7 @@ class AdmitRules:
         reserve: Seats that deferrable work leaves free, for the next real-time request.
         kv_cap: Share of the KV memory above which sequences would have to be thrown out.
         ample: Share of each limit under which there is room enough to go up twofold.
+        first: Share of the seats that the cap begins with, when real-time work comes for the first time.
         step: Share of the seats by which the cap rises in the time of a flight; one seat at least.
         cut: Share of the deferrable sequences that is left after the pace broke.
         used: Share of the cap that must be in use for it to rise: what was not tried is not known to be safe.
@@ -67,6 +68,7 @@ class AdmitRules:
     reserve: int = 1
     kv_cap: float = 0.9
     ample: float = 0.5
+    first: float = 1 / 2
     step: float = 1 / 16
     cut: float = 0.5
     used: float = 0.5
@@ -80,13 +82,13 @@ class AdmitState:
     """What the controller remembers.
 
     Args:
-        seat_cap: Most sequences with deferrable ones among them.
+        seat_cap: Most sequences with deferrable ones among them; None while there was no real-time work to learn from.
         at_s: When that was decided.
         settled_s: Until when the effect of the last cut is awaited.
         realtime_s: When there was last a real-time request.
     """
 
-    seat_cap: float = 1.0
+    seat_cap: float | None = None
     at_s: float = float("-inf")
     settled_s: float = float("-inf")
     realtime_s: float = float("-inf")
@@ -121,7 +123,7 @@ def admit(
         now_s: Monotonic.
     """
     if measured is None:
-        forgotten = AdmitState(at_s=now_s, realtime_s=state.realtime_s)
+        forgotten = AdmitState(seat_cap=1.0, at_s=now_s, realtime_s=state.realtime_s)
         return forgotten, Admission(allowed=0, starting=0, alert="its load cannot be read: no backfill")
     seats = measured.seats or rules.seats
     batch = measured.running + measured.waiting
@@ -134,30 +136,33 @@ def admit(
         if (measured.kv_cache_share or 0.0) > rules.kv_cap:
             cap = batch
     else:
-        state = _moved(measured, state, rules, seats=seats, now_s=now_s)
-        cap, starting = int(state.seat_cap), max(1, int(rules.starting * seats))
+        before = rules.first * seats if state.seat_cap is None else state.seat_cap
+        state = replace(_moved(measured, state, before, rules, seats=seats, now_s=now_s), at_s=now_s)
+        cap, starting = int(state.seat_cap or 0), max(1, int(rules.starting * seats))
     others = max(measured.realtime, batch - measured.backfill)
     allowed = backfill_seats(running=others, waiting=0, seat_cap=min(cap, seats - rules.reserve))
     return state, Admission(allowed=allowed, starting=min(starting, allowed))
 
 
-def _moved(measured: Measured, state: AdmitState, rules: AdmitRules, *, seats: int, now_s: float) -> AdmitState:
+def _moved(
+    measured: Measured, state: AdmitState, seat_cap: float, rules: AdmitRules, *, seats: int, now_s: float
+) -> AdmitState:
     """Return the state with its cap moved by what was measured."""
     batch = measured.running + measured.waiting
     if _strained(measured, rules, seats):
         # A pace that breaks without deferrable work is not mended by less of it.
         if measured.backfill == 0 or now_s < state.settled_s:
-            return replace(state, at_s=now_s)
+            return replace(state, seat_cap=seat_cap)
         others = max(0, batch - measured.backfill)
-        cap = others + rules.cut * max(0.0, min(state.seat_cap, float(batch)) - others)
-        return replace(state, seat_cap=min(cap, state.seat_cap), at_s=now_s, settled_s=now_s + rules.flight_s)
-    if now_s < state.settled_s or batch < rules.used * int(state.seat_cap):
-        return replace(state, at_s=now_s)
+        cut = others + rules.cut * max(0.0, min(seat_cap, float(batch)) - others)
+        return replace(state, seat_cap=min(cut, seat_cap), settled_s=now_s + rules.flight_s)
+    if now_s < state.settled_s or batch < rules.used * int(seat_cap):
+        return replace(state, seat_cap=seat_cap)
     flights = max(0.0, min(now_s - state.at_s, rules.flight_s)) / rules.flight_s
-    grown = state.seat_cap + max(1.0, rules.step * seats) * flights
+    grown = seat_cap + max(1.0, rules.step * seats) * flights
     if _ample(measured, rules):
-        grown = max(grown, state.seat_cap * 2.0**flights)
-    return replace(state, seat_cap=min(grown, float(seats)), at_s=now_s)
+        grown = max(grown, seat_cap * 2.0**flights)
+    return replace(state, seat_cap=min(grown, float(seats)))
 
 
 def _strained(measured: Measured, rules: AdmitRules, seats: int) -> bool:

@@ -24,7 +24,15 @@ def test_what_cannot_be_read_admits_nothing_tells_and_forgets_the_cap() -> None:
     state, admission = admit(None, SETTLED, RULES, 101.0)
     assert admission.allowed == 0
     assert admission.alert
-    assert state.seat_cap == AdmitState().seat_cap
+    assert state.seat_cap == 1.0
+
+
+def test_the_first_real_time_request_finds_half_of_the_engine_its_own() -> None:
+    state, admission = admit(measured(running=15, backfill=15, realtime=0), AdmitState(), RULES, 100.0)
+    assert (state.seat_cap, admission.allowed) == (None, 15)
+    state, admission = admit(measured(running=15, backfill=15, realtime=1), state, RULES, 100.25)
+    assert admission.allowed == int(state.seat_cap or 0) - 1
+    assert 8 <= (state.seat_cap or 0) < 9.1
 
 
 def test_the_cap_is_on_all_sequences_as_in_the_simulator() -> None:
@@ -123,7 +131,7 @@ def test_around_an_engine_it_finds_the_batch_that_keeps_the_pace_and_stays_near_
     rest = ticks - ticks // 4 - 1
     assert held / rest > 0.6 * fits  # a sawtooth between one half and the whole
     assert over / rest < 0.5
-    assert fits * 0.4 <= state.seat_cap <= fits + 2
+    assert fits * 0.4 <= (state.seat_cap or 0) <= fits + 2
 
 
 counts = st.integers(0, 64)
@@ -138,14 +146,16 @@ anything = st.builds(
     ttft_s=latencies,
     tpot_s=latencies,
 )
-states = st.builds(AdmitState, seat_cap=st.floats(0, 64), at_s=st.floats(900, 1000), realtime_s=st.floats(900, 1000))
+states = st.builds(
+    AdmitState, seat_cap=st.none() | st.floats(0, 64), at_s=st.floats(900, 1000), realtime_s=st.floats(900, 1000)
+)
 
 
 @given(anything, states)
 def test_whatever_is_measured_real_time_and_the_reserve_keep_their_seats(seen: Measured, before: AdmitState) -> None:
     state, admission = admit(seen, before, RULES, 1000.0)
     assert 0 <= admission.starting <= admission.allowed <= max(0, RULES.seats - RULES.reserve - seen.realtime)
-    assert 0 <= state.seat_cap <= max(before.seat_cap, RULES.seats)
+    assert 0 <= (state.seat_cap or 0) <= max(before.seat_cap or 0, RULES.seats)
 
 
 @given(anything, states)
