@@ -24,7 +24,6 @@ from meritorder.gateway.store import migrate
 from meritorder.gateway.store.database import Database
 from meritorder.gateway.webhooks import Webhooks
 
-
 # Longer than the pools of most clients keep theirs: who closes first must be the client.
 _KEEP_ALIVE_S: Final = 120
 
