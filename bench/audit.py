@@ -1,8 +1,6 @@
-"""Reading a bill of ten million rows: seconds, peak memory, and a ratio to a plain scan and sum."""
+"""Auditing a bill, ten thousand rows and ten million: seconds, peak memory, and a ratio to a plain scan and sum."""
 
 import json
-import resource
-import subprocess
 import sys
 import tempfile
 import time
@@ -11,12 +9,11 @@ from typing import Any, Final
 
 import polars as pl
 
-from meritorder import bills
+from bench._process import DATA, measure
 from meritorder.units import BYTES_PER_GIB
 
-SAMPLE: Final = Path(__file__).resolve().parents[2] / "shared/data/bills/aws_cur2_llm_2026-10.csv"
+SAMPLE: Final = DATA / "bills" / "aws_cur2_llm_2026-10.csv"
 ROWS: Final = 10_000_000
-_KIB: Final = 1024
 _COSTS: Final = (
     *("line_item_usage_amount", "line_item_unblended_cost", "pricing_public_on_demand_cost"),
     *("reservation_effective_cost", "reservation_unused_recurring_fee", "savings_plan_savings_plan_rate"),
@@ -66,39 +63,48 @@ def make(sample: Path, path: Path, rows: int) -> int:
     return copies * month.height
 
 
-def measure(path: Path) -> dict[str, Any]:
-    """Read a bill, make its figures and its hourly shape; beside it, scan and sum one of its columns."""
+def plain_sum(path: Path) -> float:
+    """Return the seconds that it takes to add up the cost by usage type and hour, and no more."""
     started = time.perf_counter()
-    pl.scan_parquet(path).select(pl.col("line_item_unblended_cost").sum()).collect(engine="streaming")
-    scanned = time.perf_counter()
-    bill = bills.read(path)
-    read = time.perf_counter()
-    made = bills.figures(bills.inference(bill.groups))
-    shape = bills.hourly(bill.charges, "kind", "instance_type", "purchase")
-    done = time.perf_counter()
-    peak_bytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * _KIB
+    keys = ("line_item_usage_type", "line_item_resource_id", "line_item_usage_start_date")
+    cost = pl.col("line_item_unblended_cost").sum()
+    pl.scan_parquet(path).group_by(keys).agg(cost).collect(engine="streaming")
+    return time.perf_counter() - started
+
+
+def audit(path: Path, folder: Path) -> dict[str, Any]:
+    """Run the whole command, imports and reports included, in a process of its own."""
+    answer = folder / "audit.json"
+    page = folder / "audit.html"
+    done = measure(["-m", "meritorder", "audit", str(path), "--json", str(answer), "--html", str(page)])
+    found = json.loads(answer.read_text())
     return {
-        "rows": bill.report.rows,
-        "hours": shape["hour"].n_unique(),
-        "billed_usd": str(made.billed_usd),
-        "scan_s": scanned - started,
-        "read_s": read - scanned,
-        "shape_s": done - read,
-        "audit_s": done - scanned,
-        "ratio": (done - scanned) / (scanned - started),
-        "peak_gib": peak_bytes / BYTES_PER_GIB,
+        "rows": found["bill"]["rows"],
+        "findings": len(found["findings"]),
+        "inference_usd": found["inference_usd"],
+        "overpaid_usd": found["overpaid_usd"],
+        "seconds": done.seconds,
+        "peak_gib": done.peak_rss_bytes / BYTES_PER_GIB,
     }
 
 
 def run(rows: int = ROWS) -> dict[str, Any]:
-    """Make a bill in a temporary folder; read it in a process of its own, whose memory is its own."""
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "cur.parquet"
-        make(SAMPLE, path, rows)
-        done = subprocess.run([sys.executable, __file__, str(path)], check=True, capture_output=True, text=True)
-    result: dict[str, Any] = json.loads(done.stdout)
-    return result
+    """Audit the sample, and a bill made of it."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        path = folder / "cur.parquet"
+        # A process is born with the peak memory of its parent, so what takes much is done in processes of its own.
+        measure(["-m", "bench.audit", "make", str(path), str(rows)])
+        large = audit(path, folder)
+        plain_s = float(measure(["-m", "bench.audit", "sum", str(path)]).output)
+        return {
+            "sample": audit(SAMPLE, folder),
+            "large": large | {"plain_sum_s": plain_s, "ratio": large["seconds"] / plain_s},
+        }
 
 
 if __name__ == "__main__":
-    print(json.dumps(measure(Path(sys.argv[1]))) if len(sys.argv) > 1 else json.dumps(run(), indent=2))
+    if sys.argv[1] == "make":
+        make(SAMPLE, Path(sys.argv[2]), int(sys.argv[3]))
+    else:
+        print(plain_sum(Path(sys.argv[2])))

@@ -27,6 +27,7 @@ _WORDS: Final = 24
 _TOKENS: Final = 24
 _LINES: Final = 5000
 _BUSY_SHARE: Final = 0.3
+_WARM_S: Final = 15.0  # the seats fill
 _PROMPT_TOKENS: Final = 75  # of these words, as the local model counts them
 _STEP_TOKENS: Final = 64
 # Seats, time of a step and of each token in it: a processor gains nothing from a batch, an accelerator nearly all.
@@ -206,7 +207,7 @@ def _batch_alone(folder: Path, engine: _Engine, phase_s: float) -> float:
     """Return how many lines a second the engine does when nothing else is there."""
     with _gateway(folder, engine, "") as url:
         client, batch_id = _submit(url)
-        time.sleep(15)  # the seats fill
+        time.sleep(_WARM_S)
         before, began_s = _done(client, batch_id), time.perf_counter()
         time.sleep(phase_s / 2)
         return (_done(client, batch_id) - before) / (time.perf_counter() - began_s)
@@ -218,6 +219,7 @@ def _beside(
     """Return what became of real time beside a saturating batch, and the lines a second of that."""
     with _gateway(folder, engine, promise) as url:
         client, batch_id = _submit(url)
+        time.sleep(_WARM_S)
         before, began_s = _done(client, batch_id), time.perf_counter()
         answers = asyncio.run(_arrivals(url, rate_per_s, phase_s))
         return answers, (_done(client, batch_id) - before) / (time.perf_counter() - began_s)

@@ -13,12 +13,15 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from meritorder.bills import Bill
+    from meritorder.bills import read as read_bill
     from meritorder.catalog import Catalog
     from meritorder.catalog import load as load_catalog
     from meritorder.catalog.tokens import token_prices
     from meritorder.comparison import Comparison
     from meritorder.domain import Slo
     from meritorder.errors import (
+        BillError,
         CatalogError,
         InfeasibleError,
         MeritorderError,
@@ -26,9 +29,16 @@ if TYPE_CHECKING:
         TraceError,
         WorkloadsError,
     )
+    from meritorder.findings import Audit
+    from meritorder.planfile import Plan, read_plan, write_plan
     from meritorder.report.html import render as to_html
     from meritorder.report.record import encode as to_json
+    from meritorder.study.audit import Options as AuditOptions
+    from meritorder.study.audit import audit
     from meritorder.study.compare import Options, compare
+    from meritorder.study.plan.answer import plan as make_plan
+    from meritorder.study.plan.follow import follow as simulate_plan
+    from meritorder.study.plan.options import PlanOptions
     from meritorder.traces import Trace
     from meritorder.traces import read as read_trace
     from meritorder.traces.could_wait import candidates as could_wait
@@ -37,6 +47,10 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "Audit",
+    "AuditOptions",
+    "Bill",
+    "BillError",
     "Catalog",
     "CatalogError",
     "Comparison",
@@ -44,23 +58,35 @@ __all__ = [
     "MeritorderError",
     "Options",
     "PerformanceError",
+    "Plan",
+    "PlanOptions",
     "Slo",
     "Trace",
     "TraceError",
     "WorkloadsError",
     "__version__",
+    "audit",
     "compare",
     "could_wait",
     "load_catalog",
+    "make_plan",
     "propose_workloads",
+    "read_bill",
+    "read_plan",
     "read_trace",
+    "simulate_plan",
     "to_html",
     "to_json",
     "token_prices",
+    "write_plan",
 ]
 
 if not TYPE_CHECKING:  # a checker reads the imports above, and so sees a name that is not there
     _HOMES = {
+        "Audit": "meritorder.findings",
+        "AuditOptions": "meritorder.study.audit:Options",
+        "Bill": "meritorder.bills",
+        "BillError": "meritorder.errors",
         "Catalog": "meritorder.catalog",
         "CatalogError": "meritorder.errors",
         "Comparison": "meritorder.comparison",
@@ -68,18 +94,26 @@ if not TYPE_CHECKING:  # a checker reads the imports above, and so sees a name t
         "MeritorderError": "meritorder.errors",
         "Options": "meritorder.study.compare",
         "PerformanceError": "meritorder.errors",
+        "Plan": "meritorder.planfile",
+        "PlanOptions": "meritorder.study.plan.options",
         "Slo": "meritorder.domain",
         "Trace": "meritorder.traces",
         "TraceError": "meritorder.errors",
         "WorkloadsError": "meritorder.errors",
+        "audit": "meritorder.study.audit",
         "compare": "meritorder.study.compare",
         "could_wait": "meritorder.traces.could_wait:candidates",
         "load_catalog": "meritorder.catalog:load",
+        "make_plan": "meritorder.study.plan.answer:plan",
         "propose_workloads": "meritorder.traces.could_wait:propose",
+        "read_bill": "meritorder.bills:read",
+        "read_plan": "meritorder.planfile",
         "read_trace": "meritorder.traces:read",
+        "simulate_plan": "meritorder.study.plan.follow:follow",
         "to_html": "meritorder.report.html:render",
         "to_json": "meritorder.report.record:encode",
         "token_prices": "meritorder.catalog.tokens",
+        "write_plan": "meritorder.planfile",
     }
 
     def __getattr__(name: str) -> object:

@@ -214,3 +214,61 @@ def test_help_and_version_are_answers(tmp_path: Path) -> None:
     assert "compare" in answered(meritorder(tmp_path, "--help"))
     assert answered(meritorder(tmp_path)) == answered(meritorder(tmp_path, "--help"))
     assert answered(meritorder(tmp_path, "--version")).startswith("meritorder 0.")
+
+
+def _service(folder: Path) -> Path:
+    """Write two hours of a service: a request every second and a half, twice as many in the middle."""
+    rows = []
+    for second in range(7200):
+        busy = 2400 <= second < 4800
+        if second % 3 == 0 or (busy and second % 3 == 1):
+            rows.append(f"{second},{300 + 37 * (second % 11)},{40 + 13 * (second % 17)}")
+    path = folder / "service.csv"
+    path.write_text("time,input_tokens,output_tokens\n" + "\n".join(rows) + "\n")
+    return path
+
+
+def test_a_plan_is_made_carried_out_again_and_judged_on_other_traffic(tmp_path: Path) -> None:
+    trace = _service(tmp_path)
+    made = meritorder(
+        tmp_path,
+        *("plan", str(trace), "--model", "llama-3.1-8b", "--hardware", "l40s,h100", "--provider", "runpod"),
+        *("--scale", "20", "--defer", "40%@30m", "--time-limit", "5s", "--json", "plan.json", "--html", "plan.html"),
+    )
+    said = answered(made)
+    for word in ("No plan", "May wait", "Simulated", "Assumed", "Prices used"):
+        assert word in said
+    plan = msgspec.json.decode((tmp_path / "plan.json").read_bytes())
+    keys = "schema total_usd bound_usd hard_bound_usd gap baseline_usd saving_usd saving_share saving_interval "
+    keys += "by_pricing_model commitments schedule simulated solve_s"
+    assert set(keys.split()) <= plan.keys()
+    assert plan["simulated"]["deadlines_missed"] == 0
+    assert plan["hard_bound_usd"] <= plan["bound_usd"] <= plan["total_usd"] <= plan["baseline_usd"]
+    assert not external_loads((tmp_path / "plan.html").read_text())
+
+    again = meritorder(tmp_path, "simulate", "--plan", "plan.json", str(trace), "--json", "again.json")
+    answered(again)
+    assert msgspec.json.decode((tmp_path / "again.json").read_bytes())["simulated"] == plan["simulated"]
+
+    other = meritorder(tmp_path, "simulate", "--plan", "plan.json", str(trace), "--scale", "60", "--json", "o.json")
+    answered(other)
+    judged = msgspec.json.decode((tmp_path / "o.json").read_bytes())["simulated"]
+    assert not judged["kept"]
+
+
+def test_mistakes_in_planning_are_one_line_each(tmp_path: Path) -> None:
+    trace = str(_service(tmp_path))
+    base = ("plan", trace, "--model", "llama-3.1-8b", "--hardware", "l40s")
+    (tmp_path / "not.json").write_text("{}")
+    for arguments, told in (
+        ((*base, "--commit", "5y"), "--commit: unknown term '5y'"),
+        ((*base, "--tokens", "free"), "--tokens: unknown tier 'free'"),
+        ((*base, "--have", "missing.toml"), "missing.toml: cannot be read"),
+        ((*base, "--slot", "7m"), "slot"),
+        ((*base, "--backtest", "half"), "--backtest: 'half' is not a share"),
+        (("simulate", "--plan", "not.json", trace), "not.json: not a plan"),
+    ):
+        done = meritorder(tmp_path, *arguments)
+        assert done.returncode == 2, arguments
+        assert told in done.stderr
+        assert len(done.stderr.strip().splitlines()) == 1

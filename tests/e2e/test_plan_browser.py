@@ -28,6 +28,12 @@ COLOURS = """
         return [kind, getComputedStyle(swatch).backgroundColor];
     }))
 """
+ROOM = """
+    [...document.querySelectorAll("#chart-waterfall .mark-text text")].map(text => {
+        const box = text.getBoundingClientRect();
+        return [text.textContent, box.left, box.right, Math.round(box.top)];
+    })
+"""
 
 playwright = pytest.importorskip("playwright.sync_api", reason="needs the Python package playwright")
 pytestmark = [
@@ -88,3 +94,15 @@ def test_the_pointer_reads_every_number_of_a_slot(browser: Any, address: str) ->
     assert "deferrable, where it ran" in told
     assert "all, where it arrived" in told
     assert "14 May" in told
+
+
+def test_long_titles_keep_off_their_amounts_on_a_telephone(browser: Any, address: str) -> None:  # noqa: ANN401
+    page = browser.new_page(viewport={"width": 390, "height": 900})
+    page.goto(address)
+    page.wait_for_function("document.documentElement.dataset.drawn", timeout=30_000)
+    texts = page.evaluate(ROOM)
+    page.close()
+    lines = [sorted(text for text in texts if text[3] == top) for top in {text[3] for text in texts}]
+    assert [len(line) for line in lines] == [2] * 6
+    for one, other in lines:
+        assert min(one[2], other[2]) < max(one[1], other[1])

@@ -6,6 +6,7 @@ from meritorder.bills.figures import (
     ESR_DENOMINATOR,
     Figures,
     by,
+    by_hour,
     commitments,
     could_wait_usd,
     figures,
@@ -15,10 +16,12 @@ from meritorder.bills.figures import (
     token_spend,
 )
 from meritorder.bills.report import FileReport, Invoice, Report
+from meritorder.bills.selection import MACHINES, chosen, may_wait, non_production, tag, tag_pairs
 
 __all__ = [
     "COMMITMENTS",
     "ESR_DENOMINATOR",
+    "MACHINES",
     "Bill",
     "Figures",
     "FileReport",
@@ -26,12 +29,18 @@ __all__ = [
     "Purchase",
     "Report",
     "by",
+    "by_hour",
+    "chosen",
     "commitments",
     "could_wait_usd",
     "figures",
     "hourly",
     "inference",
+    "may_wait",
+    "non_production",
     "read",
     "resources",
+    "tag",
+    "tag_pairs",
     "token_spend",
 ]

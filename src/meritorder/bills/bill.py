@@ -8,7 +8,7 @@ from typing import Final
 import polars as pl
 
 from meritorder.bills import files, selection
-from meritorder.bills.charges import CLASSIFIED, COMMITMENTS, READ, fingerprint, line_items
+from meritorder.bills.charges import CLASSIFIED, COMMITMENTS, MEASURES, READ, fingerprint, line_items, whole_hours
 from meritorder.bills.fields import Fields
 from meritorder.bills.formats import recognise
 from meritorder.bills.report import Duplicates, FileReport, Report, report
@@ -53,12 +53,16 @@ class Bill:
         charges: The columns of `tables.CHARGES`, one row a line item; lazy, so it need not fit in memory.
         groups: The same charges summed over time and resources: few rows, in memory, with `rows`, the sums,
             `unlisted_usd` (amortised cost of rows without a list price), `first` and `last` (the period that
-            they cover). Every figure that needs no time is made from these.
+            they cover), and `may_wait` (tags or the user say that their work may). Every figure that needs no time is
+            made from these.
+        spans: The charges of each `group` added up by `start` and `end`, whole hours; in memory, as floats. Figures
+            over time that need no resource are made from these.
         report: What was read, and what was wrong with it.
     """
 
     charges: pl.LazyFrame
     groups: pl.DataFrame
+    spans: pl.DataFrame
     report: Report
 
 
@@ -67,6 +71,8 @@ def read(
     *,
     format: str | None = None,  # noqa: A002 - the option's name
     select: Sequence[tuple[str, str]] = (),
+    patient: Sequence[tuple[str, str]] = (),
+    apart: Sequence[str] = (),
     strict: bool = False,
 ) -> Bill:
     """Read bills: files of any known format, or folders of them, of one month or many.
@@ -75,6 +81,8 @@ def read(
         sources: Files or folders.
         format: Name of the format of all the files; None to find it by their columns.
         select: Further charges that are inference, as (column, glob) or ("tag:KEY", glob).
+        patient: Charges whose work may wait, beside those whose tags say so, in the same form.
+        apart: Further columns of CHARGES that groups are to keep apart, such as `resource`.
         strict: Refuse a bill with unreadable rows, duplicates or warnings, rather than report them.
 
     Raises:
@@ -82,10 +90,11 @@ def read(
     """
     paths = files.find([sources] if isinstance(sources, str | Path) else sources)
     opened = [_open(path, label, format) for path, label in zip(paths, _labels(paths), strict=True)]
-    lines = _grouped(pl.concat([lines for _, lines in opened]), select)
+    dimensions = _dimensions([*dict(select), *dict(patient), *apart])
+    lines = _grouped(pl.concat([lines for _, lines in opened]), dimensions)
     try:
         lines, duplicates = _without_duplicates(lines)
-        groups = _sum(lines, select)
+        groups, spans = _sum(lines, dimensions)
     except pl.exceptions.PolarsError as error:
         where = ", ".join(path.name for path in paths[:3])
         raise BillError(f"the bill cannot be read: {str(error).splitlines()[0]}", where=where) from error
@@ -96,13 +105,17 @@ def read(
         good = good.with_columns(
             kind=pl.coalesce("kind", pl.when(selection.chosen(good, select)).then(pl.lit("selected")))
         )
+    patience = (
+        selection.chosen(good, patient, option="--may-wait").fill_null(value=False) if patient else pl.lit(value=False)
+    )
+    good = good.with_columns(may_wait=selection.may_wait() | patience)
     summary = report([file for file, _ in opened], groups, duplicates)
     if not good.height:
         why = "not one of its rows can be used" if summary.rows else "there are no charges in it"
         raise BillError(why, where=paths[0].name, fix="; ".join(summary.refusals) or None)
     if strict and summary.problems:
         raise BillError("; ".join(summary.problems), where=paths[0].name)
-    return Bill(charges=_classified(lines, good), groups=good, report=summary)
+    return Bill(charges=_classified(lines, good), groups=good, spans=spans, report=summary)
 
 
 def _labels(paths: Sequence[Path]) -> list[str]:
@@ -155,17 +168,17 @@ def _hashes(fields: Fields, columns: dict[str, pl.Expr], identity: list[pl.Expr]
     return {"line_hash": fingerprint([*map(pl.col, names), *tags])}
 
 
-def _grouped(lines: pl.LazyFrame, select: Sequence[tuple[str, str]]) -> pl.LazyFrame:
+def _grouped(lines: pl.LazyFrame, dimensions: Sequence[str]) -> pl.LazyFrame:
     """Add `group`: equal for line items that differ only in time, resource and amount."""
-    return lines.with_columns(group=fingerprint(map(pl.col, _dimensions(select))))
+    return lines.with_columns(group=fingerprint(map(pl.col, dimensions)))
 
 
-def _dimensions(select: Sequence[tuple[str, str]]) -> list[str]:
-    """Return the columns that groups keep apart: also those that the user selects by."""
+def _dimensions(named: Sequence[str]) -> list[str]:
+    """Return the columns that groups keep apart: also those that the user names."""
     known = {column.name for column in CHARGES if column.dtype == pl.String} - set(CLASSIFIED)
     return [
         *_GROUPED,
-        *(name for name in dict.fromkeys(dict(select)) if name in known and name not in _GROUPED),
+        *(name for name in dict.fromkeys(named) if name in known and name not in _GROUPED),
     ]
 
 
@@ -195,11 +208,12 @@ def _without_duplicates(lines: pl.LazyFrame) -> tuple[pl.LazyFrame, Duplicates]:
     return once, Duplicates(copies=copies, versions=identified - items)
 
 
-def _sum(lines: pl.LazyFrame, select: Sequence[tuple[str, str]]) -> pl.DataFrame:
-    dimensions = _dimensions(select)
+def _sum(lines: pl.LazyFrame, dimensions: Sequence[str]) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Return the sums of each group, and those of each group and time; the lines are gone over once."""
     negative = (pl.col("billed_usd") < 0) & ~pl.col("purchase").is_in(COMMITMENTS)
-    return (
-        lines.group_by("group")
+    start, end = whole_hours()
+    spans = (
+        lines.group_by("group", start=start, end=end)
         .agg(
             pl.col(dimensions).first(),
             pl.col(_SUMMED).sum(),
@@ -211,9 +225,19 @@ def _sum(lines: pl.LazyFrame, select: Sequence[tuple[str, str]]) -> pl.DataFrame
             negative_rows=negative.sum(),
             negative_usd=pl.col("billed_usd").filter(negative).sum(),
         )
-        .sort("source", "first_row")
         .collect(engine="streaming")
     )
+    groups = (
+        spans.group_by("group")
+        .agg(
+            pl.col(dimensions).first(),
+            pl.col(*_SUMMED, "rows", "unlisted_usd", "negative_rows", "negative_usd").sum(),
+            pl.col("first_row", "first").min(),
+            pl.col("last").max(),
+        )
+        .sort("source", "first_row")
+    )
+    return groups, spans.select("group", "start", "end", pl.col(MEASURES).cast(pl.Float64))
 
 
 def _classified(lines: pl.LazyFrame, groups: pl.DataFrame) -> pl.LazyFrame:
@@ -232,7 +256,7 @@ def _check_currency(groups: pl.DataFrame) -> None:
         .sort("rows", descending=True)
         .rows()
     )
-    said = ", ".join(f"{currency} in {rows} rows" for currency, rows in by_currency)
+    said = ", ".join(f"{currency} in {rows} row{'s' if rows != 1 else ''}" for currency, rows in by_currency)
     where = groups["source"].item(0) if groups.height else None
     if len(by_currency) > 1:
         raise BillError(f"the bill mixes currencies: {said}", where=where, fix="read the bills of each currency apart")

@@ -65,6 +65,19 @@ def fingerprint(columns: Iterable[pl.Expr]) -> pl.Expr:
     return reduce(xor, hashes)
 
 
+HOUR: Final = "1h"
+
+MEASURES: Final = ("amortised_usd", "list_usd", "quantity")
+"""What is added up over time."""
+
+
+def whole_hours() -> tuple[pl.Expr, pl.Expr]:
+    """Return start and end of the time that each charge is for, in whole hours, at least one."""
+    start = pl.col("period_start").dt.truncate(HOUR)
+    end = pl.col("period_end").dt.offset_by(HOUR).dt.offset_by("-1us").dt.truncate(HOUR)
+    return start, pl.max_horizontal(end, start.dt.offset_by(HOUR))
+
+
 _DEFAULTS: Final = {"unused": pl.lit(value=False), "priced": pl.lit(value=True)}
 
 

@@ -11,12 +11,13 @@ from typing import Final
 
 import polars as pl
 
-from meritorder.bills.charges import COMMITMENTS, Purchase
-from meritorder.bills.selection import MACHINES, may_wait, tag
+from meritorder.bills.charges import COMMITMENTS, HOUR, MEASURES, Purchase, whole_hours
+from meritorder.bills.selection import MACHINES, tag
 from meritorder.domain import Tier
+from meritorder.errors import BillError
+from meritorder.tables import CHARGES
 
 _USD: Final = ("billed_usd", "amortised_usd", "list_usd")
-_HOUR: Final = "1h"
 
 ESR_DENOMINATOR: Final = (
     "on-demand equivalent: what the machine hours bought on demand or under a commitment would have cost at "
@@ -123,7 +124,15 @@ def figures(groups: pl.DataFrame) -> Figures:
 
 
 def by(groups: pl.DataFrame, *columns: str) -> pl.DataFrame:
-    """Return the sums by columns of CHARGES, or by tags (`tag:team`), dearest first."""
+    """Return the sums by columns of CHARGES, or by tags (`tag:team`), dearest first.
+
+    Raises:
+        BillError: There is no such column.
+    """
+    for name in columns:
+        if not name.startswith("tag:") and name not in groups.columns:
+            texts = ", ".join(column.name for column in CHARGES if column.dtype == pl.String)
+            raise BillError(f"no column {name} to add up by", where="--by", fix=f"use tag:KEY or {texts}")
     keys = [tag(name.removeprefix("tag:")).alias(name) if name.startswith("tag:") else pl.col(name) for name in columns]
     sums = groups.group_by(keys).agg(pl.col(_USD).sum(), pl.col("rows").sum())
     return sums.sort("amortised_usd", *columns, descending=[True, *([False] * len(columns))])
@@ -157,7 +166,7 @@ def token_spend(groups: pl.DataFrame) -> pl.DataFrame:
     keys = ("provider", "model", "token_type", "unit")
     spend = (
         groups.filter(pl.col("kind") == "tokens", "priced")
-        .group_by(*keys, "tier", may_wait=may_wait())
+        .group_by(*keys, "tier", "may_wait")
         .agg(pl.col("amortised_usd", "quantity").sum())
         .with_columns(usd_per_unit=_ratio("amortised_usd", "quantity"))
     )
@@ -186,23 +195,40 @@ def hourly(charges: pl.LazyFrame, *columns: str) -> pl.DataFrame:
         charges: `Bill.charges`, or some of them.
         columns: Columns of CHARGES to keep apart, such as `kind`, `instance_type`, `purchase`.
     """
-    start = pl.col("period_start").dt.truncate(_HOUR)
-    end = pl.col("period_end").dt.offset_by(_HOUR).dt.offset_by("-1us").dt.truncate(_HOUR)
-    measures = ("amortised_usd", "list_usd", "quantity")
+    start, end = whole_hours()
     spans = (
-        charges.group_by(*columns, start=start, end=pl.max_horizontal(end, start.dt.offset_by(_HOUR)))
-        .agg(pl.col(measures).sum())
-        .with_columns(pl.col(measures).cast(pl.Float64))
+        charges.group_by(*columns, start=start, end=end)
+        .agg(pl.col(MEASURES).sum())
+        .with_columns(pl.col(MEASURES).cast(pl.Float64))
         .collect(engine="streaming")
     )
-    hours = pl.datetime_ranges("start", "end", _HOUR, closed="left")
+    return _spread(spans).group_by(*columns, "hour").agg(pl.col(MEASURES).sum()).sort("hour", *columns)
+
+
+def by_hour(spans: pl.DataFrame, groups: pl.DataFrame) -> pl.DataFrame:
+    """Return the shape of spend of groups: as `hourly`, with the columns of the group.
+
+    Args:
+        spans: `Bill.spans`.
+        groups: `Bill.groups`, or some of them.
+
+    Returns:
+        A row for each group, hour and `step_h`, the hours that the charges were for. `billed_usd` and the other sums of
+        the groups are left out.
+    """
+    spread = _spread(spans.filter(pl.col("group").is_in(groups["group"].implode())))
+    sums = [name for name in groups.columns if name in {*_USD, "stated_usd", "quantity", "first", "last"}]
+    return spread.join(groups.drop(sums), on="group", how="inner").sort("hour", "group")
+
+
+def _spread(spans: pl.DataFrame) -> pl.DataFrame:
+    """Spread what is charged from `start` to `end` evenly over its hours; `step_h` is how many it had."""
     return (
-        spans.with_columns(hour=hours)
-        .with_columns(pl.col(measures) / pl.col("hour").list.len())
+        spans.with_columns(hour=pl.datetime_ranges("start", "end", HOUR, closed="left"))
+        .with_columns(step_h=pl.col("hour").list.len())
+        .with_columns(pl.col(MEASURES) / pl.col("step_h"))
         .explode("hour")
-        .group_by(*columns, "hour")
-        .agg(pl.col(measures).sum())
-        .sort("hour", *columns)
+        .drop("start", "end")
     )
 
 
@@ -212,7 +238,7 @@ def resources(charges: pl.LazyFrame, kinds: Sequence[str] = MACHINES) -> pl.Data
         charges.filter(pl.col("kind").is_in(list(kinds)) & pl.col("resource").is_not_null() & ~pl.col("unused"))
         .group_by("provider", "account", "region", "service", "resource", "instance_type", "kind", "tags")
         .agg(
-            hours=pl.col("period_start").dt.truncate(_HOUR).n_unique(),
+            hours=pl.col("period_start").dt.truncate(HOUR).n_unique(),
             quantity=pl.col("quantity").sum(),
             amortised_usd=pl.col("amortised_usd").sum(),
             list_usd=pl.col("list_usd").sum(),

@@ -32,7 +32,7 @@ _TAG_PREFIX: Final = re.compile(r"^(user|aws)[:_]")
 
 @cache
 def rules() -> dict[str, list[dict[str, str]]]:
-    """Return the table of rules, by kind of rule: `rule`, `tier`, `token_type`, `tag`, `patience`."""
+    """Return the table of rules, by kind of rule: `rule`, `tier`, `token_type`, `tag`, `patience`, `stage`."""
     table: dict[str, list[dict[str, str]]] = tomllib.loads(
         files("meritorder.bills").joinpath("inference.toml").read_text(encoding="utf-8")
     )
@@ -146,6 +146,13 @@ def may_wait() -> pl.Expr:
     )
 
 
+def non_production() -> pl.Expr:
+    """Return whether the tags of each row say that it is no production system."""
+    return pl.col("tags").map_batches(
+        lambda tags: _over_distinct(tags, _matcher("stage")).is_not_null(), return_dtype=pl.Boolean
+    )
+
+
 def _tagged(groups: pl.DataFrame, table: str) -> pl.Series:
     return _over_distinct(groups["tags"], _matcher(table)).is_not_null()
 
@@ -167,7 +174,7 @@ def _over_distinct(tags: pl.Series, function: Any) -> pl.Series:  # noqa: ANN401
     return tags.replace_strict(distinct, values, default=None, return_dtype=pl.String)
 
 
-def chosen(frame: pl.DataFrame, select: Sequence[tuple[str, str]]) -> pl.Expr:
+def chosen(frame: pl.DataFrame, select: Sequence[tuple[str, str]], *, option: str = "--select") -> pl.Expr:
     """Return whether each row matches any of the user's `column=glob`; a tag is `tag:team=llm*`.
 
     Raises:
@@ -181,9 +188,7 @@ def chosen(frame: pl.DataFrame, select: Sequence[tuple[str, str]]) -> pl.Expr:
             value = pl.col(name)
         else:
             texts = [column.name for column in CHARGES if column.dtype == pl.String]
-            raise BillError(
-                f"no column {name} to select by", where="--select", fix="use tag:KEY or " + ", ".join(texts)
-            )
+            raise BillError(f"no column {name} to select by", where=option, fix="use tag:KEY or " + ", ".join(texts))
         matches |= value.str.contains(_regex(glob)).fill_null(value=False)
     return matches
 

@@ -10,6 +10,7 @@ from typing import Annotated, Final, cast
 import typer
 
 from meritorder import __version__
+from meritorder.cli.audit import audit
 from meritorder.cli.batch import batch, ledger, status
 from meritorder.cli.calibrate import calibrate
 from meritorder.cli.compare import compare, demo
@@ -31,8 +32,10 @@ app: Final = typer.Typer(
 _UsageError: Final = cast("type[typer.BadParameter]", typer.BadParameter.__mro__[1])
 _INTERRUPTED: Final = 130
 
-for _command in (compare, plan, simulate, demo, inspect, prices, calibrate, sweep, serve, keys, batch, status, ledger):
+for _command in (compare, plan, simulate, demo, inspect, prices, audit, calibrate, sweep):
     app.command()(_command)
+for _serving in (serve, keys, batch, status, ledger):
+    app.command()(_serving)
 
 
 def main() -> None:

@@ -73,6 +73,12 @@ def plan(
         int | None,
         typer.Option("--machines", min=1, help="Most machines of each offer on demand; no limit if left out."),
     ] = None,
+    bill: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--bill", metavar="FILE", help="Take prices and running commitments from a cloud bill (repeatable)."
+        ),
+    ] = None,
     have: Annotated[
         Path | None,
         typer.Option("--have", metavar="FILE", help="Machines and savings plans held already (TOML)."),
@@ -176,6 +182,7 @@ def plan(
         spot_machines=spot_machines,
         machines=machines,
         have=have,
+        bills=tuple(bill or ()),
         catalogs=tuple(catalog or ()),
         seed=seed,
         slot_s=duration_s(slot, "--slot") if slot else None,

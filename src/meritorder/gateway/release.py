@@ -57,7 +57,7 @@ class Release:
         self._core = core
         self._venues = venues
         self._headroom = headroom
-        self._asking = Asking(core, headroom)
+        self._asking = Asking(core, headroom, self.wake)
         self._wake = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
         self._running: dict[int, tuple[Claimed, Seat]] = {}

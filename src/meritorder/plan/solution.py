@@ -1,6 +1,7 @@
 """A solved programme as decisions: schedules, routing, tokens, commitments, and what each way to pay cost."""
 
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +15,7 @@ from meritorder.plan.venues import Block, OnDemand, Reserved, Spot
 from meritorder.units import SECONDS_PER_HOUR
 
 Floats = NDArray[np.float64]
+_SOLVER_TOLERANCE: Final = 5e-7
 Whole = NDArray[np.int64]
 
 
@@ -144,13 +146,14 @@ def find_plan(problem: Problem, effort: Effort | None = None) -> Solution:
         InfeasibleError: No plan keeps every promise; says which, and what would help.
     """
     solved = solve_problem(problem, effort or Effort())
-    hard_usd = min(hard_bound_usd(problem), solved.bound_usd)
+    hard_usd = min(hard_bound_usd(problem), solved.bound_usd) * (1 - _SOLVER_TOLERANCE)
     return _read(solved, hard_usd)
 
 
 def _read(solved: Solved, hard_usd: float) -> Solution:
     problem = solved.built.problem
-    usd, bound_usd = _clean(solved.usd), _clean(solved.bound_usd)
+    # A bound is as sure as the solver is exact.
+    usd, bound_usd = _clean(solved.usd), _clean(solved.bound_usd) * (1 - _SOLVER_TOLERANCE)
     schedules = tuple(one for i in range(len(problem.pairs)) if (one := _schedule(solved, i)).machines.any())
     return Solution(
         problem=problem,

@@ -30,7 +30,7 @@ _MOST_REFINEMENTS: Final = 6
 _RELEASE: Final = 3.0
 _SHARE_ON_GATHERING: Final = 0.4
 _GATHER: Final = 1.05
-_SHARE_ON_A_LANE: Final = 0.2
+_SHARE_ON_A_LANE: Final = 0.3
 _TOLERANCE: Final = 1e-6
 
 

@@ -16,20 +16,20 @@ from meritorder.report.palette import DARK, LIGHT, css
 from meritorder.units import format_duration, format_share, format_usd
 
 
-def fill(template: str, charts: Mapping[str, alt.LayerChart], **values: object) -> str:
+def fill(template: str, charts: Mapping[str, alt.LayerChart] | None, **values: object) -> str:
     """Return a page; all text in the values is escaped.
 
     Args:
         template: Name of a template that extends `base.html.j2`.
-        charts: Figures, by the name of their place in the page.
+        charts: Figures, by the name of their place in the page; None for a page that runs no script.
         values: What the template shows.
     """
     return (
         _environment()
         .get_template(template)
         .render(
-            charts={name: chart.to_dict() for name, chart in charts.items()},
-            bundle=Markup(_bundle()),  # noqa: S704 (our own dependency's code, which holds no closing tag)
+            charts=None if charts is None else {name: chart.to_dict() for name, chart in charts.items()},
+            bundle=Markup(_bundle()) if charts is not None else "",  # noqa: S704 (our own dependency's code, no closing tag)
             light=css(LIGHT),
             dark=css(DARK),
             **values,

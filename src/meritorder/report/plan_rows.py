@@ -21,6 +21,7 @@ REALTIME: Final = "Real time"
 """What a plan is compared with."""
 ADVICE: Final = "this advice"
 _RENTED: Final = "pool"
+_NOTHING: Final = 1e-4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -142,7 +143,7 @@ def commitments(plan: Plan) -> list[Committed]:
             name=one.name,
             pricing_model=one.pricing_model,
             amount=_amount(one),
-            terms=", ".join(text.replace("_", " ") for text in (one.term, one.payment) if text),
+            terms=", ".join(filter(None, (_term(plan, one), spaced(one.payment)))),
             price=MISSING if one.pricing_model == "savings_plan" else format_usd(one.usd_per_hour),
             usd=usd,
             used=format_share(one.used_share),
@@ -153,6 +154,12 @@ def commitments(plan: Plan) -> list[Committed]:
         )
         for one, usd in zip(plan.commitments, costs, strict=True)
     ]
+
+
+def _term(plan: Plan, one: Commitment) -> str:
+    """Return a term in words; that of a block is counted in slots."""
+    count, _, unit = one.term.partition(" ")
+    return format_duration(int(count) * plan.slot_s) if unit == "slots" and count.isdecimal() else one.term
 
 
 def _amount(one: Commitment) -> str:
@@ -270,10 +277,12 @@ def regret(plan: Plan) -> str:
     one = plan.regret
     if one is None:
         return ""
+    falls = f"If demand turns out to be {format_share(one.demand_share)} of this"
+    if one.usd_lost < _NOTHING * max(one.usd, 0.0):
+        return f"{falls}, no other commitments would have been cheaper: it costs {format_usd(one.usd)}."
     return (
-        f"If demand turns out to be {format_share(one.demand_share)} of this, the plan's commitments cost "
-        f"{format_usd(one.usd_lost)} too much: {format_usd(one.usd)}, where {format_usd(one.best_usd)} would have been "
-        "possible."
+        f"{falls}, the plan's commitments cost {format_usd(one.usd_lost)} too much: {format_usd(one.usd)}, where "
+        f"{format_usd(one.best_usd)} would have been possible."
     )
 
 

@@ -93,7 +93,7 @@ def test_refunds_are_kept_and_counted(cur: Write) -> None:
 @pytest.mark.parametrize(
     ("currencies", "said"),
     [
-        (("USD", "USD", "EUR"), "the bill mixes currencies: USD in 2 rows, EUR in 1 rows"),
+        (("USD", "USD", "EUR"), "the bill mixes currencies: USD in 2 rows, EUR in 1 row"),
         (("EUR", "EUR"), "the bill is in EUR, not in USD"),
     ],
 )

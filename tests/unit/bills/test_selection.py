@@ -139,3 +139,18 @@ def test_tags_in_every_form(text: str | None, pairs: dict[str, str]) -> None:
 
 def test_every_rule_says_where_it_comes_from() -> None:
     assert all(rule["source"] for rules in selection.rules().values() for rule in rules)
+
+
+@pytest.mark.parametrize(
+    ("meter", "model"),
+    [
+        ("Gemini 2.5 Flash Text Input - Predictions", "Gemini 2.5 Flash"),
+        ("Gemini 2.5 Flash-Lite Text Output - Predictions", "Gemini 2.5 Flash-Lite"),
+        ("gpt-4o-mini-0718-Inp-glbl Tokens", "gpt-4o-mini"),
+        ("gpt 4.1 nano outp glbl Tokens", "gpt 4.1 nano"),
+        ("Claude Sonnet 4.5 Input Tokens Vertex AI", "Claude Sonnet 4.5"),
+    ],
+)
+def test_a_meter_of_tokens_names_its_model(focus: Write, meter: str, model: str) -> None:
+    bill = bills.read(focus({"ServiceName": "AI", "ChargeDescription": meter, "SkuId": None, "BilledCost": "1"}))
+    assert bill.groups.select("kind", "model").row(0) == ("tokens", model)

@@ -52,20 +52,26 @@ def test_a_long_silence_of_the_controller_is_no_licence() -> None:
 
 def test_a_cap_that_is_not_used_does_not_grow() -> None:
     assert admit(measured(running=4, backfill=2, **AMPLE), SETTLED, RULES, 102.0)[0].seat_cap == 10.0
+    assert admit(measured(running=5, backfill=3, **AMPLE), SETTLED, RULES, 102.0)[0].seat_cap > 10.0
 
 
-@pytest.mark.parametrize(
-    "strain", [BAD, {"ttft_s": 1.1, "tpot_s": 0.01}, AMPLE | {"waiting": 1}, AMPLE | {"kv_cache_share": 0.95}]
-)
+@pytest.mark.parametrize("strain", [BAD, {"ttft_s": 1.1, "tpot_s": 0.01}, AMPLE | {"kv_cache_share": 0.95}])
 def test_it_falls_to_a_share_once_a_flight(strain: dict[str, float]) -> None:
-    batch = 10 + int(strain.get("waiting", 0))
     state, admission = admit(measured(**strain), SETTLED, RULES, 101.0)
-    assert state.seat_cap == 0.5 * min(10, batch)
-    assert admission.allowed < 8
+    assert state.seat_cap == 2 + 0.5 * 8
+    assert admission.allowed == 4
     again, _ = admit(measured(**strain), state, RULES, 102.0)
     assert again.seat_cap == state.seat_cap
     later, _ = admit(measured(**strain), again, RULES, 103.1)
     assert later.seat_cap < state.seat_cap
+
+
+def test_a_queue_is_who_waits_while_all_seats_are_taken() -> None:
+    full = replace(SETTLED, seat_cap=16.0)
+    state, _ = admit(measured(running=16, backfill=12, waiting=1, realtime=5, **AMPLE), full, RULES, 101.0)
+    assert state.seat_cap < 16.0
+    state, _ = admit(measured(running=15, backfill=12, waiting=1, realtime=4, **AMPLE), full, RULES, 101.0)
+    assert state.seat_cap == 16.0  # it waits for the step to end
 
 
 def test_a_pace_that_breaks_without_deferrable_work_is_not_blamed_on_it() -> None:
@@ -79,7 +85,7 @@ def test_an_engine_that_nobody_waits_for_is_filled_but_for_the_reserve() -> None
     assert state.seat_cap == SETTLED.seat_cap
     _, admission = admit(measured(running=3, backfill=3, realtime=1), state, RULES, 112.0)
     assert admission.allowed == 9
-    assert admission.starting == RULES.starting
+    assert admission.starting == RULES.starting * RULES.seats
 
 
 def test_memory_that_is_full_takes_no_more_even_where_nobody_waits() -> None:

@@ -5,10 +5,18 @@ import pytest
 from rich.cells import cell_len
 from rich.console import Console
 from tests.samples.plan import H200, RESERVED, TOKENS, week
+from tests.samples.planning import on_demand, reserved, small
 
-from meritorder.planfile import Plan, Simulated
+from meritorder.plan.commitments import advise
+from meritorder.plan.record import to_file
+from meritorder.plan.solution import find_plan
+from meritorder.plan.solve import Effort
+from meritorder.plan.worth import worth
+from meritorder.planfile import Plan, Regret, Simulated
 from meritorder.report import plan_text, simulation_text
-from meritorder.report.plan_rows import bought, commitments, rentals, waterfall
+from meritorder.report.metrics import unit_of
+from meritorder.report.plan_html import render as render_page
+from meritorder.report.plan_rows import bought, commitments, regret, rentals, waterfall
 from meritorder.report.sparkline import sparkline
 from meritorder.report.steps import walk
 
@@ -103,6 +111,9 @@ def test_blocks_say_when_they_start() -> None:
     )
     dated = msgspec.structs.replace(week(), commitments=[block])
     assert commitments(dated)[0].steps == "from Mon 13 May 10:00, from Tue 14 May 10:00"
+    assert commitments(dated)[0].terms == "1y, no upfront"
+    day = msgspec.structs.replace(dated, commitments=[msgspec.structs.replace(block, term="24 slots")])
+    assert commitments(day)[0].terms == "24 h, no upfront"
     undated = msgspec.structs.replace(dated, start_epoch_s=None)
     assert commitments(undated)[0].steps == "from 10 h after the start, from 34 h after the start"
 
@@ -124,6 +135,12 @@ def test_the_bound_the_check_the_backtest_and_the_regret_are_told() -> None:
         "would save at most $31.40", "change with --spot-machines", "2026-11-18 · assumed",
     ):  # fmt: skip
         assert said in text
+
+
+@pytest.mark.parametrize(("lost", "said"), [(0.0, "no other commitments would have been cheaper"), (3.0, "$3.00 too")])
+def test_regret_says_when_there_is_none(lost: float, said: str) -> None:
+    found = Regret(demand_share=0.5, usd=955.2, best_usd=955.2 - lost, usd_lost=lost)
+    assert said in regret(msgspec.structs.replace(week(), regret=found))
 
 
 def test_the_waterfall_goes_from_today_to_the_plan() -> None:
@@ -187,6 +204,21 @@ def test_a_plan_that_holds_says_so_even_if_it_was_never_checked() -> None:
     assert "The plan holds on other.parquet: every promise is kept." in text
     assert row(text, "SLO kept")[-2:] == ["\N{EN DASH}"] * 2
     assert "Paid by the hour" not in text
+
+
+def test_what_the_planner_finds_can_be_shown() -> None:
+    solution = find_plan(small([0.5, 1.4], [0.5, 0], 2, payments=(on_demand(), reserved())), Effort(gap=1e-9))
+    plan = to_file(solution, worth=worth(solution), advice=advise(solution))
+    text = printed(plan, 80)
+    bought = plan.commitments[0]
+    assert f"{bought.amount:g} machine" in text
+    assert bought.name in text
+    assert bought.name in render_page(plan)
+
+
+@pytest.mark.parametrize(("unit", "written"), [("USD an hour", "an hour"), ("hour", "/ hour")])
+def test_a_price_reads_as_a_price(unit: str, written: str) -> None:
+    assert unit_of(unit) == written
 
 
 @pytest.mark.parametrize(

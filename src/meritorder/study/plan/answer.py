@@ -24,6 +24,7 @@ from meritorder.study.fleets import Trial
 from meritorder.study.plan.baseline import baseline_for
 from meritorder.study.plan.commit import Committed, commit
 from meritorder.study.plan.explain import regret_of, small_enough, waterfall
+from meritorder.study.plan.have import prices_and_have
 from meritorder.study.plan.make import Made, make
 from meritorder.study.plan.options import PlanOptions
 from meritorder.study.plan.problem import Asked, Trust, ask, trusting
@@ -52,7 +53,8 @@ def plan(trace: Trace, options: PlanOptions, progress: Progress = lambda _: None
     promised = promise(trace, options)
     names = [options.model] if options.model else models_of(trace) or [only_model(trace)]
     loads = {catalog.find_model(name): promised.load(options, None if options.model else name) for name in names}
-    asked = ask(catalog, loads, options, progress)
+    catalog, have = prices_and_have(catalog, options)
+    asked = ask(catalog, loads, options, progress, have)
     with ThreadPoolExecutor(max_workers=1) as beside:
         baselines = beside.submit(_baselines, asked, options, progress)
         committed = commit(asked.problem, options, progress)
@@ -75,6 +77,7 @@ def plan(trace: Trace, options: PlanOptions, progress: Progress = lambda _: None
         asked=chosen,
         assumptions=[*promised.assumptions, *chosen.assumptions],
         options=options,
+        notes=have.notes,
     )
 
 
@@ -133,6 +136,7 @@ def _put_together(
     asked: Asked,
     assumptions: list[Assumption],
     options: PlanOptions,
+    notes: tuple[str, ...],
 ) -> planfile.Plan:
     total_usd = made.usd
     baseline_usd = sum(trial.usd for trial in trials.values())
@@ -160,7 +164,7 @@ def _put_together(
         performance=_performance(asked, file),
         waterfall=waterfall(made.solution.problem, baseline_usd, total_usd, bought_usd),
         tokens_usd=tokens_usd,
-        warnings=_warnings(trace, file, tokens_usd, total_usd, options),
+        warnings=[*_warnings(trace, file, tokens_usd, total_usd, options), *notes],
     )
 
 

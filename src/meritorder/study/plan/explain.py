@@ -40,9 +40,9 @@ def waterfall(problem: Problem, baseline_usd: float, total_usd: float, bought_us
     for one in small.workloads:
         if isinstance(one, Deferrable):
             every = with_due(every, next(w for w in every.workloads if w.name == one.name), _own(small))  # type: ignore[arg-type]
-    plain = replace(
-        buying(every, frozenset()), payments=tuple(one for one in every.payments if not isinstance(one, Spot)), tiers=()
-    )
+    bought_none = buying(every, frozenset())
+    steady = tuple(one for one in bought_none.payments if not isinstance(one, Spot))
+    plain = replace(bought_none, payments=steady, tiers=())
     waiting = replace(plain, workloads=small.workloads)
     elastic = replace(buying(small, frozenset()), workloads=small.workloads)
     steps = [

@@ -21,11 +21,14 @@ from typing import Any, Final
 
 import msgspec
 
+from meritorder import bills
 from meritorder.catalog import Catalog
 from meritorder.domain import Offer
 from meritorder.errors import ConfigError
 from meritorder.plan.offers import machine_of
 from meritorder.plan.venues import Reserved, SavingsPlan
+from meritorder.study.bill import terms
+from meritorder.study.plan.options import PlanOptions
 
 _KINDS: Final = ("reserved", "committed_use", "owned")
 
@@ -37,10 +40,20 @@ class Have:
     Args:
         reserved: Machines, each with `have` of them and none to be bought.
         savings_plans: Dollars an hour, with none to be promised on top.
+        notes: What a bill holds that could not be taken over, and why.
     """
 
     reserved: tuple[Reserved, ...] = ()
     savings_plans: tuple[SavingsPlan, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    def beside(self, other: "Have") -> "Have":
+        """Return what is held of both."""
+        return Have(
+            reserved=(*self.reserved, *other.reserved),
+            savings_plans=(*self.savings_plans, *other.savings_plans),
+            notes=(*self.notes, *other.notes),
+        )
 
     @property
     def machines(self) -> frozenset[str]:
@@ -67,6 +80,26 @@ class _SavingsPlan(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
 class _File(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     machines: list[_Machines] = []
     savings_plan: list[_SavingsPlan] = []
+
+
+def prices_and_have(catalog: Catalog, options: PlanOptions) -> tuple[Catalog, Have]:
+    """Return the catalog with the bills' own prices in it, and what is held by the bills and by the file.
+
+    Args:
+        catalog: List prices.
+        options: Names the bills and the file.
+
+    Raises:
+        MeritorderError: A bill or the file cannot be read.
+    """
+    have = Have()
+    if options.bills:
+        said = terms(bills.read(options.bills), catalog)
+        catalog = said.in_catalog(catalog)
+        have = Have(reserved=said.reserved, savings_plans=said.savings_plans, notes=said.notes)
+    if options.have:
+        have = have.beside(read_have(options.have, catalog))
+    return catalog, have
 
 
 def read_have(path: Path, catalog: Catalog) -> Have:

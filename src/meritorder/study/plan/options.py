@@ -33,7 +33,7 @@ class PlanOptions(Options):
         spot_machines: Machines of each spot offer that can be had at once.
         machines: Most machines of each offer on demand; None is without a limit.
         have: File of commitments and machines held already.
-        carbon: File of grams of carbon dioxide for each kilowatt hour, by region and hour.
+        bills: Bills whose prices and running commitments are taken, before the catalog's.
         backtest: Choose commitments on this share of the trace, and pay on the rest.
         effort: When to stop searching.
         scale: By what the trace was multiplied; only the plan's record holds it.
@@ -49,7 +49,7 @@ class PlanOptions(Options):
     spot_machines: int = 8
     machines: int | None = None
     have: Path | None = None
-    carbon: Path | None = None
+    bills: tuple[str, ...] = ()
     backtest: float | None = None
     effort: Effort = field(default_factory=Effort)
     scale: float = 1.0

@@ -19,7 +19,7 @@ from meritorder.study.load import Load
 from meritorder.study.plan.capacity import filled_with
 from meritorder.study.plan.commit import Committed
 from meritorder.study.plan.demand import classes_of, demand_of, horizon_for, tiers_of
-from meritorder.study.plan.have import Have, read_have
+from meritorder.study.plan.have import Have
 from meritorder.study.plan.options import PlanOptions
 from meritorder.study.plan.supply import Serving, Site, payments_for, servings_for, sites_for, supply_assumptions
 from meritorder.study.search import Progress
@@ -62,9 +62,7 @@ class Asked:
         return {name: site.serving.machine for name, site in self.sites.items()}
 
 
-def ask(
-    catalog: Catalog, loads: Mapping[Model, Load], options: PlanOptions, progress: Progress, have: Have | None = None
-) -> Asked:
+def ask(catalog: Catalog, loads: Mapping[Model, Load], options: PlanOptions, progress: Progress, have: Have) -> Asked:
     """Put a planning problem together.
 
     Args:
@@ -72,13 +70,11 @@ def ask(
         loads: Requests by model.
         options: What may be rented and bought.
         progress: Told what is being measured.
-        have: What is held already; None reads it from the file that the options name.
+        have: What is held already.
 
     Raises:
         MeritorderError: A model has no performance, no price or no replica that keeps the SLO.
     """
-    if have is None:
-        have = read_have(options.have, catalog) if options.have else Have()
     span_s = max(load.span_s for load in loads.values())
     slot_s = options.slot_for(span_s)
     horizon = horizon_for(span_s, slot_s)

@@ -1,0 +1,123 @@
+"""The figures of the page, as shapes: where the money goes, and dollars over time by how they were paid."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from meritorder.findings import Audit, Shape
+from meritorder.report.audit.words import KINDS, PURCHASES
+from meritorder.units import SECONDS_PER_DAY, format_usd, utc
+
+COLOURS: Final = {
+    "on_demand": "realtime",
+    "spot": "deferrable",
+    "savings_plan": "saving",
+    "reserved": "saving",
+    "committed_use": "saving",
+    "capacity_block": "startup",
+    "tokens": "total",
+    "unused": "lost",
+}
+"""Colour of the palette by how a dollar was paid; anything else is drawn as `idle`."""
+
+WIDTH: Final = 1000
+HEIGHT: Final = 220
+_OTHER: Final = "idle"
+_ORDER: Final = ("unused", "reserved", "savings_plan", "committed_use", "capacity_block", "spot", "tokens", "on_demand")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bar:
+    """One row of the figure of findings, in shares of what is paid."""
+
+    title: str
+    usd: str
+    start: float
+    width: float
+    colour: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Area:
+    """One purchase over time, stacked on those below it."""
+
+    title: str
+    colour: str
+    path: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tick:
+    """One label on an axis, and where it stands."""
+
+    text: str
+    at: float
+
+
+def waterfall(audit: Audit) -> list[Bar]:
+    """Return what is paid, what each kind of finding takes from it, and what is left."""
+    paid = audit.inference_usd / audit.bill.months
+    if paid <= 0 or not audit.findings:
+        return []
+    sums: dict[str, float] = {}
+    for finding in audit.findings:
+        sums[finding.kind] = sums.get(finding.kind, 0.0) + finding.usd_per_month
+    bars = [Bar(title="Paid", usd=format_usd(paid), start=0.0, width=100.0, colour="total")]
+    running = paid
+    for kind, usd in sorted(sums.items(), key=lambda item: -item[1]):
+        running -= usd
+        start, width = 100 * max(0.0, running) / paid, 100 * usd / paid
+        bars.append(
+            Bar(title=KINDS[kind], usd=f"\N{MINUS SIGN}{format_usd(usd)}", start=start, width=width, colour="saving")
+        )
+    left = Bar(title="Needed", usd=format_usd(running), start=0.0, width=100 * max(0.0, running) / paid, colour="total")
+    return [*bars, left]
+
+
+def areas(shape: Shape) -> list[Area]:
+    """Return dollars over time, stacked: what is committed lowest, what is bought as needed on top of it."""
+    names = sorted(shape.usd, key=lambda name: _ORDER.index(name) if name in _ORDER else -1)
+    bins = max(len(values) for values in shape.usd.values())
+    most = peak(shape)
+    below = [0.0] * bins
+    found = []
+    for name in names:
+        above = [low + max(0.0, usd) for low, usd in zip(below, shape.usd[name], strict=True)]
+        path = _outline(above, below, most)
+        found.append(Area(title=PURCHASES.get(name, name), colour=COLOURS.get(name, _OTHER), path=path))
+        below = above
+    return found
+
+
+def peak(shape: Shape) -> float:
+    """Return the most dollars of a bin."""
+    totals = [sum(max(0.0, usd) for usd in column) for column in zip(*shape.usd.values(), strict=True)]
+    return max(totals, default=0.0) or 1.0
+
+
+def _outline(above: Sequence[float], below: Sequence[float], most: float) -> str:
+    """Return the steps of an area as an SVG path: along its top, and back along its bottom."""
+    step = WIDTH / len(above)
+
+    def corners(values: Sequence[float], place: int) -> list[str]:
+        y = HEIGHT * (1 - values[place] / most)
+        return [f"{place * step:.1f} {y:.1f}", f"{(place + 1) * step:.1f} {y:.1f}"]
+
+    places = range(len(above))
+    top = [corner for place in places for corner in corners(above, place)]
+    bottom = [corner for place in reversed(places) for corner in reversed(corners(below, place))]
+    return f"M{' L'.join([*top, *bottom])}Z"
+
+
+def days(shape: Shape) -> list[Tick]:
+    """Return up to eight days along the axis of time."""
+    bins = len(next(iter(shape.usd.values())))
+    span_s = bins * shape.bin_s
+    count = max(1, round(span_s / SECONDS_PER_DAY))
+    every = -(-count // 8) * SECONDS_PER_DAY
+    first = -shape.start_epoch_s % SECONDS_PER_DAY
+    found, at = [], first
+    while at < span_s:
+        found.append(Tick(text=f"{utc(shape.start_epoch_s + at):%d %b}", at=WIDTH * at / span_s))
+        at += every
+    return found

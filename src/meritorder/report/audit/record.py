@@ -1,0 +1,51 @@
+"""The answer as JSON, and its findings as CSV."""
+
+import csv
+import io
+from typing import Final
+
+import msgspec
+
+from meritorder import documents
+from meritorder.errors import ConfigError
+from meritorder.findings import SCHEMA, Audit, Finding
+
+_COLUMNS: Final = tuple(Finding.__struct_fields__)
+
+
+def encode(audit: Audit) -> bytes:
+    """Write the answer as indented JSON, `schema` first, every array of numbers on one line."""
+    return documents.encode(audit)
+
+
+def decode(document: bytes, *, where: str | None = None) -> Audit:
+    """Read an answer back.
+
+    Args:
+        document: What `encode` wrote.
+        where: Name of the file, for the message.
+
+    Raises:
+        ConfigError: It is not JSON, or not of this schema.
+    """
+    try:
+        audit = msgspec.json.decode(document, type=Audit)
+    except msgspec.DecodeError as error:
+        raise ConfigError(f"not an answer of `audit`: {error}", where=where) from None
+    if audit.schema != SCHEMA:
+        raise ConfigError(f"schema {audit.schema} is not {SCHEMA}", where=where, fix="run audit again")
+    return audit
+
+
+def to_csv(audit: Audit) -> str:
+    """Write the findings as CSV, largest first, one a row."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(_COLUMNS)
+    writer.writerows([_safe(getattr(finding, name)) for name in _COLUMNS] for finding in audit.findings)
+    return text.getvalue()
+
+
+def _safe(value: object) -> object:
+    """Keep a text from being taken for a formula by a spreadsheet."""
+    return f"'{value}" if isinstance(value, str) and value[:1] in {"=", "+", "-", "@"} else value

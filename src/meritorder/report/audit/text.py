@@ -1,0 +1,149 @@
+"""The answer in a terminal: the sentence first, then the findings, then what the bill cannot tell."""
+
+from collections.abc import Iterator
+from typing import Final
+
+from rich.console import Console, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from meritorder.findings import Ask, Audit, Breakdown, Finding, RequestCosts
+from meritorder.report import sections
+from meritorder.report.audit.words import (
+    KINDS,
+    PURCHASES,
+    a_month,
+    figures,
+    reconciled,
+    requests_sentence,
+    what_was_read,
+)
+from meritorder.report.layout import INDENT, READING_WIDTH, bullets, columns, narrow, plain, section, show, stack
+from meritorder.report.metrics import or_missing, usd_cells
+from meritorder.units import format_share, format_usd
+
+_LOUD: Final = {"low": "yellow", "medium": "", "high": "green"}
+_MOST_SPENDS: Final = 8
+_MOST_CHARGED: Final = 8
+
+
+def render(audit: Audit, console: Console) -> None:
+    """Print the answer, laid out for the width of the console."""
+    show(_blocks(audit, console.width - INDENT), console)
+
+
+def _blocks(audit: Audit, width: int) -> Iterator[RenderableType]:
+    reading = min(width, READING_WIDTH)
+    yield narrow(plain(audit.sentence, "bold"), reading)
+    yield stack(narrow(plain(what_was_read(audit), "dim"), reading), plain(reconciled(audit), "dim"))
+    if audit.bill.problems:
+        yield section(
+            "Wrong with the bill", "", bullets([plain(p) for p in audit.bill.problems], reading, "! ", "yellow")
+        )
+    if audit.findings:
+        yield _findings(audit, reading)
+    if audit.asks:
+        yield _asks(audit.asks, reading)
+    if audit.requests:
+        yield _requests(audit.requests, reading)
+    yield _figures(audit, width)
+    yield from (_breakdown(each) for each in audit.breakdowns if len(each.spends) > 1)
+    if audit.assumptions:
+        yield sections.assumptions(audit.assumptions, reading)
+    if audit.prices:
+        yield sections.prices(audit.prices, width)
+
+
+def _findings(audit: Audit, width: int) -> RenderableType:
+    cells = usd_cells([finding.usd_per_month for finding in audit.findings])
+    table = Table.grid(padding=(0, 2, 1, 0))
+    table.add_column(justify="right", no_wrap=True)
+    table.add_column(max_width=width - max(map(len, cells)) - 2)
+    for finding, usd in zip(audit.findings, cells, strict=True):
+        table.add_row(Text(usd, "bold"), _finding(finding))
+    total = format_usd(audit.overpaid_usd_per_month)
+    return section("Overpaid", f"{total} {a_month(audit)}; no dollar is counted twice", Text(""), table)
+
+
+def _finding(finding: Finding) -> RenderableType:
+    about = Text.assemble(
+        (f"{KINDS[finding.kind].lower()}, ", "dim"),
+        (f"{finding.confidence} confidence", _LOUD[finding.confidence] or "dim"),
+    )
+    what, colon, command = finding.fix.rpartition(": meritorder ")
+    fix = Text.assemble("→ ", plain(what if colon else finding.fix))
+    shown = [fix, plain(f"meritorder {command}", "cyan")] if colon else [fix]
+    return stack(plain(finding.title, "bold"), about, plain(finding.evidence, "dim"), *shown)
+
+
+def _asks(asks: list[Ask], width: int) -> RenderableType:
+    lines = [
+        Text.assemble(
+            (f"up to {format_usd(ask.usd_per_month)}", "bold"),
+            " ",
+            plain(ask.question),
+            ("  give ", "dim"),
+            plain(ask.give, "dim"),
+            "  ",
+            plain(ask.option, "cyan"),
+        )
+        for ask in asks
+    ]
+    return section("The bill alone cannot tell", "dollars that it is about, not findings", bullets(lines, width, "? "))
+
+
+def _requests(costs: RequestCosts, width: int) -> RenderableType:
+    parts: list[RenderableType] = [narrow(plain(requests_sentence(costs)), width)]
+    for heading, charged in (("model", costs.by_model), ("tenant", costs.by_tenant)):
+        if len(charged) < 2:
+            continue
+        table = columns(heading, "requests", "cost", "of it idle", "per 1,000", "per Mtok", numbers=5)
+        for each in charged[:_MOST_CHARGED]:
+            table.add_row(
+                plain(each.name),
+                f"{each.requests:,}",
+                format_usd(each.usd),
+                format_usd(each.idle_usd),
+                format_usd(1000 * each.usd_per_request),
+                format_usd(each.usd_per_mtok),
+            )
+        parts += [Text(""), table]
+        if len(charged) > _MOST_CHARGED:
+            parts.append(Text(f"and {len(charged) - _MOST_CHARGED} more in --json", "dim"))
+    parts.append(bullets([plain(text, "dim") for text in costs.basis], width))
+    return section("Dollars per request", "from the bill that was paid", *parts)
+
+
+def _figures(audit: Audit, width: int) -> RenderableType:
+    rows = figures(audit)
+    first, second = max(len(name) for name, _, _ in rows), max(len(value) for _, value, _ in rows)
+    table = Table.grid(padding=(0, 2, 0, 0))
+    table.add_column(no_wrap=True)
+    table.add_column(justify="right", no_wrap=True)
+    table.add_column(max_width=max(20, min(width, READING_WIDTH) - first - second - 4))
+    for name, value, scope in rows:
+        table.add_row(name, value, Text(scope, "dim"))
+    parts: list[RenderableType] = [table]
+    if audit.commitments:
+        held = columns("commitment", "covers", "cost", "used", "unused", numbers=3)
+        for each in audit.commitments:
+            name = each.commitment.rsplit("/", 1)[-1]
+            held.add_row(
+                plain(f"{each.purchase.replace('_', ' ')} {name}"),
+                plain(", ".join(each.instances)),
+                format_usd(each.usd),
+                or_missing(each.utilization, lambda share: format_share(share, 1)),
+                format_usd(each.unused_usd),
+            )
+        parts += [Text(""), held]
+    return section("Figures", "of inference, amortised, unless it says otherwise", *parts)
+
+
+def _breakdown(breakdown: Breakdown) -> RenderableType:
+    table = columns(breakdown.by.replace("_", " "), "cost", "share", numbers=2)
+    shown = breakdown.spends[:_MOST_SPENDS]
+    for spend, usd in zip(shown, usd_cells([spend.usd for spend in shown]), strict=True):
+        name = PURCHASES.get(spend.name, spend.name) if breakdown.by == "purchase" else spend.name
+        table.add_row(plain(name), usd, format_share(spend.share))
+    more = len(breakdown.spends) - len(shown)
+    return stack(table, *([Text(f"and {more} more in --json", "dim")] if more else []))

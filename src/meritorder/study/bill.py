@@ -1,0 +1,203 @@
+"""A bill as terms to plan on: its own prices as offers, and the commitments that run as sunk ones."""
+
+import csv
+import dataclasses
+import io
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+import polars as pl
+
+from meritorder import bills
+from meritorder.bills import Purchase
+from meritorder.catalog import Catalog
+from meritorder.domain import Offer, PricingModel
+from meritorder.plan.venues import Reserved, SavingsPlan
+from meritorder.study.audit import pools
+from meritorder.study.audit.market import Market
+from meritorder.study.audit.pools import Fleet, Machine
+from meritorder.units import SECONDS_PER_HOUR
+
+_TERM: Final = re.compile(r"(?i)\b([13])[ -]?y(?:ea)?r")
+_PAYMENT: Final = re.compile(r"(?i)(no|partial|all)[ _-]?upfront")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Terms:
+    """What a bill says of prices and promises.
+
+    Args:
+        offers: Prices as paid: on demand after discounts, spot on average, and the rates of commitments.
+        reserved: Reservations and committed use that run: machines held already, none to be bought.
+        savings_plans: Savings plans that run: dollars an hour promised already, none to be promised.
+        notes: What could not be taken over, and why.
+    """
+
+    offers: tuple[Offer, ...]
+    reserved: tuple[Reserved, ...]
+    savings_plans: tuple[SavingsPlan, ...]
+    notes: tuple[str, ...]
+
+    def in_catalog(self, catalog: Catalog) -> Catalog:
+        """Return a catalog in which the bill's prices stand in place of list prices of the same machines."""
+        own = {_what(offer) for offer in self.offers}
+        kept = tuple(offer for offer in catalog.offers if _what(offer) not in own)
+        return replace(catalog, offers=(*self.offers, *kept))
+
+
+def to_catalog(offers: Iterable[Offer]) -> str:
+    """Write offers as a catalog file, which `--catalog` of any command reads."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, [field.name for field in dataclasses.fields(Offer)], lineterminator="\n")
+    writer.writeheader()
+    for offer in offers:
+        values = dataclasses.asdict(offer)
+        writer.writerow({name: "" if value is None else value for name, value in values.items()})
+    return text.getvalue()
+
+
+def _what(offer: Offer) -> tuple[str, str, str, PricingModel]:
+    return offer.provider, offer.region, offer.instance, offer.pricing_model
+
+
+def terms(bill: bills.Bill, catalog: Catalog) -> Terms:
+    """Return a bill's prices and running commitments, for machines that the catalog knows.
+
+    Args:
+        bill: The bill.
+        catalog: Says which GPUs a machine has, and how often spot machines are taken back.
+    """
+    groups = bills.inference(bill.groups)
+    fleet = pools.read(bills.by_hour(bill.spans, groups), groups)
+    if fleet is None:
+        return Terms(offers=(), reserved=(), savings_plans=(), notes=("the bill has no machine hours",))
+    until = bill.report.period_end or fleet.start
+    market = Market(catalog=catalog, rates=fleet.rates, until=until)
+    notes: dict[str, None] = {}
+    offers = _Offers(market=market, source=f"bill {', '.join(file.label for file in bill.report.files)}", notes=notes)
+    found = [offers.make(*priced) for priced in _priced(fleet)]
+    return Terms(
+        offers=tuple(offer for offer in found if offer),
+        reserved=tuple(_reserved(groups, fleet, offers)),
+        savings_plans=tuple(_savings_plans(groups, fleet)),
+        notes=tuple(notes),
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Offers:
+    """Makes offers of machines; notes those whose GPUs are not known."""
+
+    market: Market
+    source: str
+    notes: dict[str, None]
+
+    def make(self, machine: Machine, pricing_model: PricingModel, usd_per_hour: float) -> Offer | None:
+        known = self.market.hardware_of(machine)
+        if known is None:
+            self.notes[f"the catalog does not know the GPUs of {machine.label}; --catalog FILE adds it"] = None
+            return None
+        hardware, gpus = known
+        spot = pricing_model is PricingModel.SPOT
+        return Offer(
+            provider=machine.provider,
+            region=machine.region,
+            instance=machine.instance,
+            hardware=hardware,
+            gpus=gpus,
+            pricing_model=pricing_model,
+            usd_per_hour=usd_per_hour,
+            interruptions_per_month=self.market.interruptions_per_month(machine) if spot else None,
+            as_of=f"{self.market.until:%Y-%m-%d}",
+            source=self.source,
+            confidence="high",
+        )
+
+
+def _priced(fleet: Fleet) -> Iterator[tuple[Machine, PricingModel, float]]:
+    """Yield what each machine was paid by the hour, in each way that it was bought."""
+    hours: dict[Machine, float] = {}
+    usd: dict[Machine, float] = {}
+    for pool in fleet.pools:
+        hours[pool.machine] = hours.get(pool.machine, 0.0) + float(pool.on_demand.sum())
+        usd[pool.machine] = usd.get(pool.machine, 0.0) + pool.usd
+    for machine, amount in usd.items():
+        if amount > 0:
+            yield machine, PricingModel.ON_DEMAND, amount / hours[machine]
+    for pricing_model, rates in (
+        (PricingModel.SPOT, fleet.rates.spot),
+        (PricingModel.RESERVED, fleet.rates.reserved),
+        (PricingModel.SAVINGS_PLAN, fleet.rates.savings_plan),
+    ):
+        for machine, rate in rates.items():
+            yield machine, pricing_model, rate
+
+
+def _reserved(groups: pl.DataFrame, fleet: Fleet, offers: _Offers) -> Iterator[Reserved]:
+    """Yield reservations: as many machines as their cost pays for at their rate in every hour.
+
+    machines = (used + unused dollars) / (rate * hours)
+    """
+    kinds = {str(Purchase.RESERVED): "reserved", str(Purchase.COMMITTED_USE): "committed_use"}
+    for row, rows in _running(groups, tuple(kinds)):
+        machines = rows.filter(pl.col("instance_type").is_not_null())
+        if machines.is_empty():
+            offers.notes[f"{row['commitment']} names no machine"] = None
+            continue
+        provider, region, instance = machines.select("provider", "region", "instance_type").row(0)
+        machine = Machine(provider=provider or "", region=region or "", instance=instance)
+        rate = fleet.rates.reserved.get(machine)
+        if rate is None:
+            offers.notes[f"{row['commitment']} on {machine.label} was never used, so its rate is not known"] = None
+            continue
+        count = round(float(row["used_usd"] + row["unused_usd"]) / (rate * _hours(rows, fleet)))
+        term, payment = _term(rows)
+        yield Reserved(
+            name=row["commitment"],
+            machine=machine.key,
+            usd_per_hour=rate,
+            term=term,
+            payment=payment,
+            have=count,
+            most=0,
+            kind=kinds[row["purchase"]],
+        )
+
+
+def _savings_plans(groups: pl.DataFrame, fleet: Fleet) -> Iterator[SavingsPlan]:
+    """Yield savings plans: dollars an hour, and the rates of the machines that the bill shows under them."""
+    for row, rows in _running(groups, (str(Purchase.SAVINGS_PLAN),)):
+        instances, rates = set(row["instance_types"]), fleet.rates.savings_plan
+        scope = {machine.key: rate for machine, rate in rates.items() if machine.instance in instances}
+        term, payment = _term(rows)
+        yield SavingsPlan(
+            name=row["commitment"],
+            usd_per_hour=scope,
+            term=term,
+            payment=payment,
+            have_usd_per_hour=float(row["used_usd"] + row["unused_usd"]) / _hours(rows, fleet),
+            most_usd_per_hour=0.0,
+        )
+
+
+def _running(groups: pl.DataFrame, purchases: tuple[str, ...]) -> Iterator[tuple[dict[str, Any], pl.DataFrame]]:
+    """Yield the commitments of these kinds that cost something, each with its rows."""
+    for row in bills.commitments(groups).filter(pl.col("purchase").is_in(purchases)).iter_rows(named=True):
+        if row["commitment"] and row["used_usd"] + row["unused_usd"] > 0:
+            yield row, groups.filter(pl.col("commitment") == row["commitment"])
+
+
+def _hours(rows: pl.DataFrame, fleet: Fleet) -> float:
+    """Return the hours in which a commitment runs, as far as the bill covers them."""
+    first, last = rows["first"].min(), rows["last"].max()
+    span_s = (last - first).total_seconds()  # type: ignore[operator, union-attr]
+    return max(1.0, min(span_s / SECONDS_PER_HOUR, float(fleet.hours)))
+
+
+def _term(rows: pl.DataFrame) -> tuple[str, str]:
+    """Return the term and the payment of a commitment, where the bill's words tell them."""
+    words = " ".join(rows.select(pl.concat_str("sku", "description", ignore_nulls=True))["sku"].drop_nulls())
+    term, payment = _TERM.search(words), _PAYMENT.search(words)
+    return f"{term[1]}y" if term else "", f"{payment[1].lower()}_upfront" if payment else ""

@@ -1,0 +1,186 @@
+"""The command: what it writes, what it refuses, and in which words."""
+
+import csv
+import json
+import re
+import shlex
+import sys
+from html.parser import HTMLParser
+from itertools import chain
+from pathlib import Path
+
+import pytest
+import typer.main
+from tests.samples.charges import Row, line, machine, reservation, tokens, write
+
+from meritorder import cli
+from meritorder.report.audit.record import decode
+
+ATTACK = "</style><script>alert(1)</script><img src=x onerror=alert(2)>[bold]"
+
+
+def rows() -> list[Row]:
+    patient = {"latency_class": "deferrable", "service": ATTACK}
+    return list(
+        chain(
+            machine(range(200), instance="g6e.12xlarge", usd=10.49264, tags=patient),
+            machine(range(200), instance="p5.48xlarge", usd=56.0, tags={"service": "=cmd|calc"}),
+            tokens(range(200), usd=3.0, thousands=1000, tags=patient),
+            reservation(range(50), 200, instance="g5.12xlarge", rate=3.5, listed=5.672),
+            [line("Refund", 3, -100.0, line_item_usage_type="BoxUsage:p5.48xlarge")],
+        )
+    )
+
+
+def run(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> int:
+    monkeypatch.setattr(sys, "argv", ["meritorder", "audit", *map(str, arguments)])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    return int(ended.value.code or 0)
+
+
+@pytest.fixture
+def bill(tmp_path: Path) -> Path:
+    return write(tmp_path / "my bill.csv", rows())
+
+
+def test_one_answer_in_four_forms(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], bill: Path, tmp_path: Path
+) -> None:
+    json_, html, csv_ = (tmp_path / f"audit.{name}" for name in ("json", "html", "csv"))
+    assert run(monkeypatch, bill, "--json", json_, "--html", html, "--csv", csv_, "--by", "tag:service") == 0
+    answer = decode(json_.read_bytes())
+    said = " ".join(capsys.readouterr().out.split())
+    assert next(iter(json.loads(json_.read_text()))) == "schema"
+    assert answer.findings
+    table = list(csv.DictReader(csv_.read_text().splitlines()))
+    assert [row["kind"] for row in table] == [finding.kind for finding in answer.findings]
+    for finding in answer.findings:
+        assert f"${finding.usd_per_month:,.0f}" in said
+        assert f"${finding.usd_per_month:,.0f}" in html.read_text()
+    assert "of refunds, credits and corrections are in it" in said
+    assert answer.bill.negative_usd == pytest.approx(-100)
+
+
+def test_the_page_loads_nothing_runs_nothing_and_escapes_everything(
+    monkeypatch: pytest.MonkeyPatch, bill: Path, tmp_path: Path
+) -> None:
+    page = tmp_path / "audit.html"
+    run(monkeypatch, bill, "--html", page, "--by", "tag:service")
+    found: list[tuple[str, dict[str, str | None]]] = []
+
+    class Reader(HTMLParser):
+        def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+            found.append((tag, dict(attrs)))
+
+    Reader().feed(page.read_text())
+    tags = {tag for tag, _ in found}
+    assert {"svg", "path", "table"} <= tags
+    assert not {"script", "img", "iframe", "object"} & tags
+    assert not [each for tag, each in found if {"src", "onload", "onerror"} & set(each)]
+    assert "alert(1)" in page.read_text()
+
+
+def test_the_findings_as_csv_hold_no_formula(monkeypatch: pytest.MonkeyPatch, bill: Path, tmp_path: Path) -> None:
+    target = tmp_path / "audit.csv"
+    run(monkeypatch, bill, "--csv", target)
+    cells = [cell for row in csv.reader(target.read_text().splitlines()) for cell in row]
+    assert not [cell for cell in cells if re.match(r"[=+@]", cell)]
+
+
+def test_every_command_of_a_fix_can_be_run(monkeypatch: pytest.MonkeyPatch, bill: Path, tmp_path: Path) -> None:
+    target = tmp_path / "audit.json"
+    run(monkeypatch, bill, "--json", target)
+    commands = typer.main.get_command(cli.app).commands  # type: ignore[attr-defined]
+    fixes = [finding.fix for finding in decode(target.read_bytes()).findings]
+    for fix in fixes:
+        _, word, rest = fix.rpartition("meritorder ")
+        assert word, fix
+        name, *arguments = shlex.split(rest)
+        options = {option for each in commands[name].params for option in each.opts}
+        assert {argument for argument in arguments if argument.startswith("--")} <= options, fix
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda text: text[: len(text) * 2 // 3], "the file is cut off"),
+        (lambda text: text.replace(",USD,", ",EUR,", 3), "mixes currencies: USD in"),
+        (lambda _: "name,age\nbob,3\n", "not a bill that is known here"),
+        (lambda _: "", "the file is empty"),
+    ],
+)
+def test_a_bill_that_cannot_be_used_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], bill: Path, change: object, said: str
+) -> None:
+    bill.write_text(change(bill.read_text()))  # type: ignore[operator]
+    assert run(monkeypatch, bill, "--json", bill.parent / "audit.json") == 2
+    error = capsys.readouterr().err
+    assert said in error
+    assert error.count("\n") == 1
+    assert not (bill.parent / "audit.json").exists()
+
+
+def test_line_items_that_are_there_twice_are_counted_once_and_told(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], bill: Path
+) -> None:
+    lines = bill.read_text().splitlines()
+    bill.write_text("\n".join([*lines, *lines[1:4]]) + "\n")
+    assert run(monkeypatch, bill) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "3 duplicate line items" in said
+    assert "of copies and unusable rows is not" in said
+    assert run(monkeypatch, bill, "--strict") == 2
+
+
+@pytest.mark.parametrize(("invoice", "said"), [("0", "more than the invoice"), ("$9,999,999.99", "less than the")])
+def test_a_difference_to_the_invoice_is_printed(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], bill: Path, invoice: str, said: str
+) -> None:
+    assert run(monkeypatch, bill, "--invoice", invoice) == 0
+    assert said in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--select", "team"), "is not COLUMN=GLOB"),
+        (("--select", "colour=blue"), "no column colour"),
+        (("--serving", "=x"), "is not COLUMN=GLOB"),
+        (("--serving", "colour=x"), "--serving: no column colour"),
+        (("--may-wait", "colour=x"), "no column colour"),
+        (("--by", "colour"), "no column colour to add up by"),
+        (("--invoice", "much"), "is not an amount"),
+        (("--metrics", "nowhere.csv"), "nowhere.csv: cannot be read"),
+        (("--model", "gpt-9000"), "unknown model"),
+        (("--format", "paper"), "no bill format paper"),
+    ],
+)
+def test_a_mistake_is_one_line(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    bill: Path,
+    arguments: tuple[str, ...],
+    said: str,
+) -> None:
+    assert run(monkeypatch, bill, *arguments) == 2
+    error = capsys.readouterr().err
+    assert said in error
+    assert error.count("\n") == 1
+
+
+def test_the_user_may_say_what_may_wait(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    bill, target = tmp_path / "bill.csv", tmp_path / "audit.json"
+    write(bill, chain(tokens(range(200), usd=3.0, thousands=1000), machine(range(9), usd=1.0)))
+    assert run(monkeypatch, bill, "--json", target) == 0
+    assert "tokens_could_wait" not in {finding.kind for finding in decode(target.read_bytes()).findings}
+    assert run(monkeypatch, bill, "--json", target, "--may-wait", "service=*Bedrock") == 0
+    found = next(finding for finding in decode(target.read_bytes()).findings if finding.kind == "tokens_could_wait")
+    assert found.usd == pytest.approx(300)
+
+
+def test_charges_may_be_told_apart_by_any_column(monkeypatch: pytest.MonkeyPatch, bill: Path, tmp_path: Path) -> None:
+    target = tmp_path / "audit.json"
+    assert run(monkeypatch, bill, "--by", "resource", "--json", target) == 0
+    by = {breakdown.by: breakdown for breakdown in decode(target.read_bytes()).breakdowns}
+    assert {spend.name for spend in by["resource"].spends} == {"i-1", "(not named)"}

@@ -1,0 +1,78 @@
+"""What replicas carry within the SLO: more when pooled, never more than full, and less beside bursts."""
+
+import numpy as np
+import pytest
+from tests.samples import fleets
+
+from meritorder.study.plan.bursts import bursts_for, raised
+from meritorder.study.plan.capacity import FULLEST, filled_with, filled_within_slo, safe_load, steady_utilization
+from meritorder.study.plan.supply import Serving
+
+RNG = np.random.default_rng(3)
+
+
+@pytest.fixture
+def steady() -> fleets.Load:
+    return fleets.load(np.sort(RNG.uniform(0, 600, 400)), RNG.integers(50, 400, 400), RNG.integers(20, 120, 400))
+
+
+def test_larger_pools_run_fuller_and_none_fuller_than_full(steady: fleets.Load) -> None:
+    machine = fleets.machine(steady)
+    carried = safe_load(machine, steady, 6)
+    assert carried[0] == 0
+    assert (np.diff(carried) > 0).all()
+    assert (np.diff(carried[1:] / np.arange(1, 7)) >= -1e-12).all()
+    assert (carried <= FULLEST * np.arange(7) + 1e-9).all()
+
+
+def test_a_stricter_promise_leaves_less_room(steady: fleets.Load) -> None:
+    machine = fleets.machine(steady)
+    tight = fleets.load(
+        steady.arrived_s, steady.input_tokens, steady.output_tokens, slo=fleets.Slo(ttft_s=0.2, tpot_s=0.02)
+    )
+    assert steady_utilization(machine, tight, 1) < steady_utilization(machine, steady, 1)
+
+
+def test_deferrable_work_fills_replicas_more_with_more_seats(steady: fleets.Load) -> None:
+    waits = np.arange(len(steady)) % 2 == 0
+    both = fleets.load(steady.arrived_s, steady.input_tokens, steady.output_tokens, waits=waits)
+    machine = fleets.machine(both)
+    filled = filled_within_slo(machine, both)
+    fewer = filled_with(machine, both, fleets_backfill(max(1, filled.backfill.seats // 4)))
+    assert filled.backfill.seats > 0
+    assert 0.5 < fewer.utilization <= filled.utilization <= FULLEST
+
+
+def fleets_backfill(seats: int):  # type: ignore[no-untyped-def]  # noqa: ANN201
+    from meritorder.study.fleets import Backfill
+
+    return Backfill(seats=seats, tokens=512)
+
+
+def test_a_burst_within_a_slot_asks_for_more_than_its_mean() -> None:
+    quiet = RNG.uniform(0, 3600, 600)
+    burst = 1800 + RNG.uniform(0, 20, 1200)
+    load = fleets.load(np.sort(np.concatenate((quiet, burst))), 300, 60)
+    machine = fleets.machine(load)
+    serving = Serving(machine=machine, safe=safe_load(machine, load, 8), backfill=fleets_backfill(0), fullest=FULLEST)
+    found = bursts_for(load, serving, 900.0, 4)
+    assert found.argmax() == 2
+    assert found[2] > 1.5
+
+
+def test_only_the_worst_slots_are_raised() -> None:
+    slot = np.repeat(np.arange(4), 100)
+    broken = np.zeros(400, bool)
+    broken[100:160] = True  # 60 of slot 1
+    broken[200] = True  # one of slot 2, which may break
+    raised_to = raised(
+        np.ones(4),
+        mean=np.full(4, 2.0),
+        machines=np.full(4, 3),
+        safe=np.array([0.0, 0.8, 1.7, 2.6, 3.5, 4.4]),
+        slot=slot,
+        broken=broken,
+        attainment=0.99,
+    )
+    assert raised_to[1] * 2.0 > 2.6  # more than three machines carry
+    assert raised_to[[0, 2, 3]].tolist() == [1.0, 1.0, 1.0]

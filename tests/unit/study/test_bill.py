@@ -1,0 +1,106 @@
+"""A bill's own prices and running commitments, as a plan takes them."""
+
+from itertools import chain
+from pathlib import Path
+
+import pytest
+from tests.samples.charges import line, machine, reservation, write
+
+from meritorder import bills
+from meritorder import catalog as facts
+from meritorder.domain import PricingModel
+from meritorder.plan.offers import machine_of
+from meritorder.study.bill import Terms, terms, to_catalog
+
+HOURS = 200
+PLAN = {"savings_plan_savings_plan_a_r_n": "arn:aws:savingsplans::1:savingsplan/a"}
+
+
+@pytest.fixture
+def found(tmp_path: Path) -> Terms:
+    covered = [
+        line(
+            "SavingsPlanCoveredUsage",
+            hour,
+            55.04,
+            line_item_usage_type="BoxUsage:p5.48xlarge",
+            line_item_usage_amount=1,
+            pricing_public_on_demand_cost=55.04,
+            pricing_unit="Hrs",
+            product_instance_type="p5.48xlarge",
+            product_region_code="us-east-1",
+            savings_plan_savings_plan_effective_cost=40,
+            **PLAN,
+        )
+        for hour in range(HOURS // 2)
+    ]
+    fees = [
+        line(
+            "SavingsPlanRecurringFee",
+            hour,
+            40,
+            line_item_usage_type="ComputeSP:1yrNoUpfront",
+            savings_plan_total_commitment_to_date=40,
+            savings_plan_used_commitment=40 if hour < HOURS // 2 else 0,
+            **PLAN,
+        )
+        for hour in range(HOURS)
+    ]
+    negated = [line("SavingsPlanNegation", hour, -55.04, **PLAN) for hour in range(HOURS // 2)]
+    two = chain(
+        reservation(range(HOURS), 2 * HOURS, instance="g5.12xlarge", rate=3.5, listed=5.672),
+        machine(range(50), usd=50.0, list_usd=55.04),
+        machine(range(10), instance="g6e.12xlarge", usd=4.0, spot=True),
+        machine(range(10), instance="q9.huge", usd=1.0, tags={"workload": "inference"}),
+    )
+    return terms(bills.read(write(tmp_path / "bill.csv", chain(covered, fees, negated, two))), facts.load(()))
+
+
+def test_prices_are_those_that_were_paid(found: Terms) -> None:
+    paid = {(offer.instance, offer.pricing_model): offer.usd_per_hour for offer in found.offers}
+    assert paid == pytest.approx(
+        {
+            ("p5.48xlarge", PricingModel.ON_DEMAND): 50.0,
+            ("p5.48xlarge", PricingModel.SAVINGS_PLAN): 40.0,
+            ("g5.12xlarge", PricingModel.RESERVED): 3.5,
+            ("g6e.12xlarge", PricingModel.SPOT): 4.0,
+        }
+    )
+    spot = next(offer for offer in found.offers if offer.pricing_model is PricingModel.SPOT)
+    assert spot.interruptions_per_month is not None
+    assert any("q9.huge" in note for note in found.notes)
+
+
+def test_commitments_that_run_are_held_and_not_for_sale(found: Terms) -> None:
+    (held,) = found.reserved
+    assert (held.have, held.most, held.usd_per_hour) == (2, 0, pytest.approx(3.5))
+    (plan,) = found.savings_plans
+    assert plan.have_usd_per_hour == pytest.approx(40.0)
+    assert plan.most_usd_per_hour == 0
+    assert (plan.term, plan.payment) == ("1y", "no_upfront")
+    machines = {machine_of(offer) for offer in found.offers}
+    assert {held.machine, *plan.usd_per_hour} <= machines
+
+
+def test_the_bill_comes_before_the_price_list(found: Terms) -> None:
+    catalog = facts.load(())
+    planned = found.in_catalog(catalog)
+    here = planned.select_offers("h100", "aws", "us-east-1", PricingModel.ON_DEMAND)
+    assert [offer.usd_per_hour for offer in here if offer.instance == "p5.48xlarge"] == pytest.approx([50.0])
+    assert len(planned.offers) > len(catalog.offers) - len(found.offers)
+
+
+def test_its_prices_are_a_catalog_that_comes_before_the_price_list(found: Terms, tmp_path: Path) -> None:
+    path = tmp_path / "rates.csv"
+    path.write_text(to_catalog(found.offers))
+    catalog = facts.load((path,))
+    assert {offer for offer in catalog.offers if offer.source.startswith("bill ")} == set(found.offers)
+    here = catalog.select_offers("h100", "aws", "us-east-1", PricingModel.ON_DEMAND)
+    assert [offer.usd_per_hour for offer in here if offer.instance == "p5.48xlarge"] == pytest.approx([50.0])
+
+
+def test_a_bill_without_machines_has_no_terms(tmp_path: Path) -> None:
+    row = line("Usage", 0, 5.0, line_item_product_code="AmazonBedrock", line_item_usage_type="x-input-tokens")
+    none = terms(bills.read(write(tmp_path / "bill.csv", [row])), facts.load(()))
+    assert (none.offers, none.reserved, none.savings_plans) == ((), (), ())
+    assert none.notes
