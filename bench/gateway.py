@@ -34,7 +34,7 @@ def run(seconds: float = _SECONDS) -> dict[str, Any]:
                 "direct": lambda: engine,
                 "gateway": lambda: Gateway(folder, engine.url, keys=True, seats=256, core=core),
                 "bare_proxy": lambda: Process(["-m", "bench._bare_proxy", engine.url], folder / "bare.log", core=core),
-                "litellm": lambda: _LiteLLM(folder, engine.url, core),
+                "litellm": lambda: _LiteLLM(folder, engine.url, key, core),
             }
             found = {way: _measured(way, start, key, other, seconds) for way, start in ways.items()}
     return {
@@ -103,7 +103,7 @@ def _cores() -> tuple[int, int]:
 class _LiteLLM:
     """LiteLLM's proxy in an environment of its own, made when it is first needed."""
 
-    def __init__(self, folder: Path, engine: str, core: int) -> None:
+    def __init__(self, folder: Path, engine: str, key: str, core: int) -> None:
         python = _LITELLM / "bin" / "python"
         if not python.exists():
             print("  (installing litellm[proxy] into .bench/litellm, once)", flush=True)
@@ -122,7 +122,11 @@ class _LiteLLM:
         command = [str(_LITELLM / "bin" / "litellm"), "--config", str(config), "--port", str(port)]
         self._log = (folder / "litellm.log").open("w")
         self._process = subprocess.Popen(
-            [*command, "--num_workers", "1"], stdout=self._log, stderr=self._log, start_new_session=True
+            [*command, "--num_workers", "1"],
+            env={**os.environ, "LITELLM_MASTER_KEY": key},
+            stdout=self._log,
+            stderr=self._log,
+            start_new_session=True,
         )
         os.sched_setaffinity(self._process.pid, {core})
         self._wait(folder)
