@@ -12,7 +12,7 @@ import uvicorn
 from sqlalchemy import make_url
 
 from meritorder.errors import ConfigError
-from meritorder.gateway import config, llamacpp
+from meritorder.gateway import config, llamacpp, logs
 from meritorder.gateway import venues as all_venues
 from meritorder.gateway.blobs import Blobs
 from meritorder.gateway.book import Book
@@ -97,6 +97,7 @@ def serve(settings: Settings, announce: Callable[[str], None]) -> None:
     Raises:
         ConfigError: The settings cannot be used, or another gateway has the SQLite file.
     """
+    logs.begin(settings.server.log)
     lock = _lock(settings)
     try:
         service = build(settings)
