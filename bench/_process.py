@@ -20,6 +20,7 @@ class Measured:
     """What a process took, and what it printed."""
 
     seconds: float
+    cpu_seconds: float
     peak_rss_bytes: int
     output: str
 
@@ -44,4 +45,9 @@ def measure(arguments: Sequence[str], environment: Mapping[str, str] | None = No
         errors.seek(0)
         if process.returncode:
             raise RuntimeError(f"{' '.join(arguments)} failed: {errors.read()[-500:]}")
-        return Measured(seconds=seconds, peak_rss_bytes=usage.ru_maxrss * _KIB, output=output.read())
+        return Measured(
+            seconds=seconds,
+            cpu_seconds=usage.ru_utime + usage.ru_stime,
+            peak_rss_bytes=usage.ru_maxrss * _KIB,
+            output=output.read(),
+        )

@@ -84,6 +84,7 @@ def audit(path: Path, folder: Path) -> dict[str, Any]:
         "inference_usd": found["inference_usd"],
         "overpaid_usd": found["overpaid_usd"],
         "seconds": done.seconds,
+        "cpu_seconds": done.cpu_seconds,
         "peak_gib": done.peak_rss_bytes / BYTES_PER_GIB,
     }
 

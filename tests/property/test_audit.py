@@ -116,7 +116,7 @@ def test_each_step_takes_from_the_ledger_just_what_it_tells(lines: list[Row], us
     with TemporaryDirectory() as folder:
         bill = read(lines, folder)
         groups = bills.inference(bill.groups)
-        fleet = pools.read(bills.by_hour(bill.spans, groups), groups)
+        fleet = pools.read(bill, bills.by_hour(bill.spans, groups))
         ledger = open_ledger(bill, fleet, months=1.0)
     if fleet is None:
         return

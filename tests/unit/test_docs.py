@@ -2,12 +2,16 @@
 
 import re
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import typer.main
 
+from meritorder.bills.formats import FORMATS as BILL_FORMATS
 from meritorder.cli import app
 from meritorder.errors import MeritorderError
+from meritorder.findings import SCOPES, Kind
+from meritorder.report.audit.words import KINDS
 from meritorder.traces.could_wait import BURST_THRESHOLD, CLOCK_THRESHOLD, NO_THINKING_THRESHOLD, SAME_PROMPT_THRESHOLD
 from meritorder.traces.formats import FORMATS
 
@@ -49,6 +53,14 @@ def test_every_format_and_threshold_is_described() -> None:
     assert all(f"| `{each.name}` |" in text for each in FORMATS)
     for threshold in (BURST_THRESHOLD, CLOCK_THRESHOLD, SAME_PROMPT_THRESHOLD, NO_THINKING_THRESHOLD):
         assert f"more than {threshold:.0%}".replace("%", " %") in text
+
+
+def test_every_bill_figure_and_finding_is_described() -> None:
+    text = (ROOT / "docs" / "bills.md").read_text(encoding="utf-8")
+    assert all(f"`{each.name}`" in text for each in BILL_FORMATS)
+    assert all(f"| `{kind}` |" in text for kind in get_args(Kind))
+    assert all(f"`{figure}`" in text for figure in SCOPES)
+    assert set(KINDS) == set(get_args(Kind))
 
 
 def test_every_make_target_of_the_readme_is_in_the_makefile() -> None:

@@ -69,6 +69,10 @@ def audit(
     json: JsonFile = None,
     html: HtmlFile = None,
     csv: Annotated[Path | None, typer.Option("--csv", metavar="FILE", help="Write the findings as CSV.")] = None,
+    held: Annotated[
+        Path | None,
+        typer.Option("--held", metavar="FILE", help="Write the commitments that run, for --have of plan."),
+    ] = None,
     rates: Annotated[
         Path | None,
         typer.Option("--rates", metavar="FILE", help="Write the prices that the bill paid, for --catalog elsewhere."),
@@ -86,9 +90,9 @@ def audit(
     from meritorder.report import files
     from meritorder.study.audit import Options
     from meritorder.study.audit import audit as study
-    from meritorder.study.bill import terms, to_catalog
+    from meritorder.study.bill import terms, to_catalog, to_have
 
-    files.check_target(json, html, csv, rates)
+    files.check_target(json, html, csv, rates, held)
     paper = _usd(invoice) if invoice else None
     options = Options(
         bill=tuple(map(str, bill)),
@@ -114,8 +118,11 @@ def audit(
             status.update("reading the trace")
             requests = _trace(trace, columns)
         found = study(read, options, requests, status.update)
-        if rates:
-            files.write_text(rates, to_catalog(terms(read, facts.load(options.catalogs)).offers))
+        if rates or held:
+            own = terms(read, facts.load(options.catalogs))
+            for target, content in ((rates, to_catalog(own.offers)), (held, to_have(own))):
+                if target:
+                    files.write_text(target, content)
         _write(found, json, html, csv)
     if paper is not None:
         typer.echo(_against(read.report.against_invoice(paper), paper))

@@ -3,9 +3,10 @@
 import csv
 import dataclasses
 import io
+import json
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 import polars as pl
@@ -14,6 +15,7 @@ from meritorder import bills
 from meritorder.bills import Purchase
 from meritorder.catalog import Catalog
 from meritorder.domain import Offer, PricingModel
+from meritorder.plan.offers import machine_of
 from meritorder.plan.venues import Reserved, SavingsPlan
 from meritorder.study.audit import pools
 from meritorder.study.audit.market import Market
@@ -21,6 +23,8 @@ from meritorder.study.audit.pools import Fleet, Machine
 from meritorder.units import SECONDS_PER_HOUR
 
 _TERM: Final = re.compile(r"(?i)\b([13])[ -]?y(?:ea)?r")
+_DIGITS: Final = 6
+"""Digits of a price after the point: price lists have no more, and amounts over quantities are no surer."""
 _PAYMENT: Final = re.compile(r"(?i)(no|partial|all)[ _-]?upfront")
 
 
@@ -47,6 +51,37 @@ class Terms:
         return replace(catalog, offers=(*self.offers, *kept))
 
 
+def to_have(terms: Terms) -> str:
+    """Write running commitments as a file of what is held, which `plan` reads with `--have`."""
+    places = {machine_of(offer): offer for offer in terms.offers}
+    lines: list[str] = []
+    for held in terms.reserved:
+        offer = places[held.machine]
+        lines += [
+            "[[machines]]",
+            f"# {held.name}",
+            *(f"{name} = {json.dumps(getattr(offer, name))}" for name in ("provider", "region", "instance")),
+            f"machines = {held.have}",
+            f"kind = {json.dumps(held.kind)}",
+            "",
+        ]
+    for plan in terms.savings_plans:
+        rates = {machine: usd for machine, usd in plan.usd_per_hour.items() if machine in places}
+        if not rates:
+            continue
+        provider = places[next(iter(rates))].provider
+        named = ", ".join(f"{json.dumps(name.removeprefix(provider).strip())} = {usd!r}" for name, usd in rates.items())
+        lines += [
+            "[[savings_plan]]",
+            f"name = {json.dumps(plan.name)}",
+            f"provider = {json.dumps(provider)}",
+            f"usd_per_hour = {plan.have_usd_per_hour!r}",
+            f"rates = {{ {named} }}",
+            "",
+        ]
+    return "\n".join(lines)
+
+
 def to_catalog(offers: Iterable[Offer]) -> str:
     """Write offers as a catalog file, which `--catalog` of any command reads."""
     text = io.StringIO()
@@ -70,7 +105,7 @@ def terms(bill: bills.Bill, catalog: Catalog) -> Terms:
         catalog: Says which GPUs a machine has, and how often spot machines are taken back.
     """
     groups = bills.inference(bill.groups)
-    fleet = pools.read(bills.by_hour(bill.spans, groups), groups)
+    fleet = pools.read(bill, bills.by_hour(bill.spans, groups))
     if fleet is None:
         return Terms(offers=(), reserved=(), savings_plans=(), notes=("the bill has no machine hours",))
     until = bill.report.period_end or fleet.start
@@ -88,11 +123,12 @@ def terms(bill: bills.Bill, catalog: Catalog) -> Terms:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Offers:
-    """Makes offers of machines; notes those whose GPUs are not known."""
+    """Makes offers of machines; notes those whose GPUs are not known, and remembers the others in `known`."""
 
     market: Market
     source: str
     notes: dict[str, None]
+    known: set[str] = field(default_factory=set)
 
     def make(self, machine: Machine, pricing_model: PricingModel, usd_per_hour: float) -> Offer | None:
         known = self.market.hardware_of(machine)
@@ -100,6 +136,7 @@ class _Offers:
             self.notes[f"the catalog does not know the GPUs of {machine.label}; --catalog FILE adds it"] = None
             return None
         hardware, gpus = known
+        self.known.add(machine.key)
         spot = pricing_model is PricingModel.SPOT
         return Offer(
             provider=machine.provider,
@@ -108,7 +145,7 @@ class _Offers:
             hardware=hardware,
             gpus=gpus,
             pricing_model=pricing_model,
-            usd_per_hour=usd_per_hour,
+            usd_per_hour=round(usd_per_hour, _DIGITS),
             interruptions_per_month=self.market.interruptions_per_month(machine) if spot else None,
             as_of=f"{self.market.until:%Y-%m-%d}",
             source=self.source,
@@ -154,10 +191,12 @@ def _reserved(groups: pl.DataFrame, fleet: Fleet, offers: _Offers) -> Iterator[R
             continue
         count = round(float(row["used_usd"] + row["unused_usd"]) / (rate * _hours(rows, fleet)))
         term, payment = _term(rows)
+        if not count or machine.key not in offers.known:
+            continue
         yield Reserved(
             name=row["commitment"],
             machine=machine.key,
-            usd_per_hour=rate,
+            usd_per_hour=round(rate, _DIGITS),
             term=term,
             payment=payment,
             have=count,
@@ -170,7 +209,7 @@ def _savings_plans(groups: pl.DataFrame, fleet: Fleet) -> Iterator[SavingsPlan]:
     """Yield savings plans: dollars an hour, and the rates of the machines that the bill shows under them."""
     for row, rows in _running(groups, (str(Purchase.SAVINGS_PLAN),)):
         instances, rates = set(row["instance_types"]), fleet.rates.savings_plan
-        scope = {machine.key: rate for machine, rate in rates.items() if machine.instance in instances}
+        scope = {machine.key: round(rate, _DIGITS) for machine, rate in rates.items() if machine.instance in instances}
         term, payment = _term(rows)
         yield SavingsPlan(
             name=row["commitment"],

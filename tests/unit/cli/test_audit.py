@@ -94,11 +94,12 @@ def test_every_command_of_a_fix_can_be_run(monkeypatch: pytest.MonkeyPatch, bill
     commands = typer.main.get_command(cli.app).commands  # type: ignore[attr-defined]
     fixes = [finding.fix for finding in decode(target.read_bytes()).findings]
     for fix in fixes:
-        _, word, rest = fix.rpartition("meritorder ")
-        assert word, fix
-        name, *arguments = shlex.split(rest)
-        options = {option for each in commands[name].params for option in each.opts}
-        assert {argument for argument in arguments if argument.startswith("--")} <= options, fix
+        _, *said = fix.split("meritorder ")
+        assert said, fix
+        for text in said:
+            name, *arguments = shlex.split(text.removesuffix("&& "))
+            options = {option for each in commands[name].params for option in each.opts}
+            assert {argument for argument in arguments if argument.startswith("--")} <= options, fix
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,8 @@ from meritorder import bills
 from meritorder import catalog as facts
 from meritorder.domain import PricingModel
 from meritorder.plan.offers import machine_of
-from meritorder.study.bill import Terms, terms, to_catalog
+from meritorder.study.bill import Terms, terms, to_catalog, to_have
+from meritorder.study.plan.have import read_have
 
 HOURS = 200
 PLAN = {"savings_plan_savings_plan_a_r_n": "arn:aws:savingsplans::1:savingsplan/a"}
@@ -97,6 +98,19 @@ def test_its_prices_are_a_catalog_that_comes_before_the_price_list(found: Terms,
     assert {offer for offer in catalog.offers if offer.source.startswith("bill ")} == set(found.offers)
     here = catalog.select_offers("h100", "aws", "us-east-1", PricingModel.ON_DEMAND)
     assert [offer.usd_per_hour for offer in here if offer.instance == "p5.48xlarge"] == pytest.approx([50.0])
+
+
+def test_its_commitments_are_a_file_of_what_is_held(found: Terms, tmp_path: Path) -> None:
+    rates, held = tmp_path / "rates.csv", tmp_path / "held.toml"
+    rates.write_text(to_catalog(found.offers))
+    held.write_text(to_have(found))
+    have = read_have(held, facts.load((rates,)))
+    assert [(one.machine, one.have, one.kind) for one in have.reserved] == [
+        (one.machine, one.have, one.kind) for one in found.reserved
+    ]
+    (plan,), (own,) = have.savings_plans, found.savings_plans
+    assert plan.have_usd_per_hour == pytest.approx(own.have_usd_per_hour)
+    assert plan.usd_per_hour == pytest.approx(dict(own.usd_per_hour))
 
 
 def test_a_bill_without_machines_has_no_terms(tmp_path: Path) -> None:

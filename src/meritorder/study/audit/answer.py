@@ -80,9 +80,8 @@ def audit(
     """
     options = options or Options()
     progress("gathering machine hours")
-    inference = bills.inference(bill.groups)
-    by_hour = bills.by_hour(bill.spans, inference)
-    fleet = pools.read(by_hour, inference, options.serving)
+    by_hour = bills.by_hour(bill.spans, bills.inference(bill.groups))
+    fleet = pools.read(bill, by_hour, options.serving)
     progress("looking for what is overpaid")
     paid = open_ledger(bill, fleet, figures.months(bill))
     context = _context(bill, by_hour, fleet, trace, options)
@@ -100,7 +99,8 @@ def _context(
     bill: bills.Bill, by_hour: pl.DataFrame, fleet: Fleet | None, trace: traces.Trace | None, options: Options
 ) -> Context:
     catalog = facts.load(options.catalogs)
-    until = bill.report.period_end or dt.datetime.max.replace(tzinfo=dt.UTC)
+    ends = fleet.start + dt.timedelta(hours=fleet.hours) if fleet else bill.report.period_end
+    until = ends or dt.datetime.max.replace(tzinfo=dt.UTC)
     return Context(
         market=Market(catalog=catalog, rates=fleet.rates if fleet else Rates(), until=until),
         use=_use(by_hour, fleet, trace, options),
@@ -195,7 +195,7 @@ def _sentence(inference_usd: float, overpaid: float, ordered: list[Finding], mon
     a_month = " a month" if months > 1 else ""
     paid = f"Of {format_usd(inference_usd / months)}{a_month} for inference,"
     if not ordered:
-        return f"{paid} the bill alone shows nothing that is overpaid."
+        return f"{paid} nothing is found that is overpaid."
     sums: dict[str, float] = {}
     for finding in ordered:
         sums[finding.kind] = sums.get(finding.kind, 0.0) + finding.usd_per_month

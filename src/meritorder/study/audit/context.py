@@ -40,8 +40,9 @@ class Context:
 
     @property
     def plan(self) -> str:
-        """The command that finds the cheapest plan."""
-        return f"meritorder plan {self._trace} --model {self._model}"
+        """The command that finds the cheapest plan at the bill's own prices, with the commitments that run."""
+        words = [f"--bill {shlex.quote(str(path))}" for path in self.bill] or ["--bill BILL"]
+        return f"meritorder plan {self._trace} --model {self._model} {' '.join(words)}"
 
     def compare(self, machine: Machine | None = None, *, hardware: str = "", region: str = "", more: str = "") -> str:
         """Return the command that compares arrangements of the trace.

@@ -100,7 +100,7 @@ def shape(by_hour: pl.DataFrame) -> Shape | None:
         by_hour: The inference charges by the hour, as `bills.by_hour` makes them.
     """
     paid = pl.when("unused").then(pl.lit("unused")).otherwise("purchase")
-    hourly = by_hour.group_by("hour", paid=paid).agg(pl.col("amortised_usd").sum())
+    hourly = by_hour.filter(pl.col("amortised_usd") != 0).group_by("hour", paid=paid).agg(pl.col("amortised_usd").sum())
     first, last = hourly["hour"].min(), hourly["hour"].max()
     if first is None or last is None or first == last:
         return None

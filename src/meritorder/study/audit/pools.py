@@ -166,30 +166,28 @@ def machine_hours() -> pl.Expr:
     return hourly & pl.col("instance_type").is_not_null() & ~pl.col("unused") & ran
 
 
-def read(by_hour: pl.DataFrame, inference: pl.DataFrame, serving: Sequence[tuple[str, str]] = ()) -> Fleet | None:
+def read(bill: bills.Bill, by_hour: pl.DataFrame, serving: Sequence[tuple[str, str]] = ()) -> Fleet | None:
     """Return the machine hours of a bill; None if it has none that are counted in hours.
 
     Args:
+        bill: The bill.
         by_hour: Its inference charges by the hour, as `bills.by_hour` makes them.
-        inference: Its groups that are inference.
         serving: Machines that served the requests of a trace, as (column, glob); empty takes those in real time.
     """
     bought = pl.col("purchase").is_in([str(p) for p in (Purchase.ON_DEMAND, Purchase.SPOT, *COMMITMENTS)])
     shape = by_hour.filter(bought & machine_hours())
     if shape.is_empty():
         return None
-    first, last = _span(inference, shape)
-    hours = int((last - first).total_seconds() // SECONDS_PER_HOUR)
+    first, hours = _span(bill.spans, shape)
+    realtime = ~pl.col("may_wait")
     shape = shape.with_columns(
-        at=((pl.col("hour") - first).dt.total_hours()),
+        at=(pl.col("hour") - first).dt.total_hours(),
         non_production=bills.non_production(),
-        served=bills.chosen(shape, serving, option="--serving").fill_null(value=False)
-        if serving
-        else ~pl.col("may_wait"),
+        served=bills.chosen(shape, serving, option="--serving").fill_null(value=False) if serving else realtime,
         region=pl.col("region").fill_null(""),
         provider=pl.col("provider").fill_null(""),
     ).filter(pl.col("at").is_between(0, hours - 1))
-    share = paid_share(inference)
+    share = paid_share(bills.inference(bill.groups))
     keys = ("provider", "region", "instance_type", "may_wait", "non_production", "served")
     pools = [_pool(key, rows, hours, share) for key, rows in shape.group_by(*keys, maintain_order=True)]
     return Fleet(
@@ -201,14 +199,22 @@ def read(by_hour: pl.DataFrame, inference: pl.DataFrame, serving: Sequence[tuple
     )
 
 
-def _span(inference: pl.DataFrame, shape: pl.DataFrame) -> tuple[dt.datetime, dt.datetime]:
-    """Return the hours that the bill covers: from the first usage of any kind to the last."""
-    usage = inference.filter(~pl.col("unused") & ~pl.col("purchase").is_in([str(Purchase.FEE), str(Purchase.TAX)]))
-    first = min(usage["first"].min(), shape["hour"].min())  # type: ignore[type-var]
-    last = max(usage.filter(pl.col("last") > pl.col("first"))["last"].max() or first, shape["hour"].max())  # type: ignore[type-var]
-    end = max(last, shape["hour"].max() + dt.timedelta(hours=1))  # type: ignore[operator, type-var]
-    start = first.replace(minute=0, second=0, microsecond=0)  # type: ignore[union-attr, call-arg]
-    return start, end  # type: ignore[return-value]
+def _span(spans: pl.DataFrame, shape: pl.DataFrame) -> tuple[dt.datetime, int]:
+    """Return the first hour of the bill and how many it has, by all that is charged by the day or finer.
+
+    A machine that ran for a part of this time stood for the rest of it. Fees and purchases do not count: one may be
+    for a year.
+    """
+    fine = spans.filter(pl.col("end") - pl.col("start") <= dt.timedelta(days=1))
+    start = min(_instant(each) for each in (fine["start"].min(), shape["hour"].min()) if each is not None)
+    last = shape["hour"].max(), (fine["end"] - dt.timedelta(hours=1)).max()
+    return start, max(int((_instant(each) - start).total_seconds() // SECONDS_PER_HOUR) for each in last if each) + 1
+
+
+def _instant(value: object) -> dt.datetime:
+    if not isinstance(value, dt.datetime):
+        raise TypeError(f"an hour is an instant, not {value}")
+    return value
 
 
 def _pool(key: tuple[object, ...], rows: pl.DataFrame, hours: int, share: Mapping[str, float]) -> Pool:

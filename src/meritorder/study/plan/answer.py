@@ -327,6 +327,8 @@ def _warnings(
         warnings.append(f"{report.bad_rows:,} of {report.rows:,} rows make no sense and were left out")
     if not any(one.lane == "deferrable" for one in file.workloads):
         warnings.append("nothing is marked as able to wait; say what may, with --defer 40%@4h or --workloads")
+    if options.backtest is not None and not file.backtest:
+        warnings.append("there is nothing to backtest: no commitment is on sale for these machines")
     cheapest = min(tokens_usd.items(), key=lambda each: each[1], default=None)
     if cheapest is not None and cheapest[1] < total_usd and not options.tiers:
         warnings.append(

@@ -19,6 +19,8 @@ _MOST_ROUNDS: Final = 24
 _AIM: Final = 0.8
 # Machines added to a slot, as a share of those there, if all of its requests break the SLO.
 _MORE: Final = 0.3
+# By how much a slot is raised at least.
+_LEAST: Final = 0.06
 
 
 def bursts_for(load: Load, serving: Serving, slot_s: float, slots: int) -> Floats:
@@ -110,12 +112,14 @@ def raised(
     worst = np.argsort(-bad, kind="stable")
     left = bad.sum() - np.cumsum(bad[worst])
     chosen = worst[: int(np.count_nonzero(left > _AIM * (1 - attainment) * len(slot))) + 1]
-    more = np.maximum(1, np.round(_MORE * machines * bad / np.maximum(count, 1))).astype(np.int64)
+    share = _MORE * bad / np.maximum(count, 1)
+    more = np.maximum(1, np.round(share * machines)).astype(np.int64)
     burst = burst.copy()
     for t in chosen[mean[chosen] > 0].tolist():
-        # A hair more than the machines carry that are one short of what is wanted.
+        # A hair more than the machines carry that are one short of what is wanted; and more than before in any case,
+        # for what is split over machines and tokens can evade a machine.
         carried = _carried(safe, int(machines[t] + more[t]) - 1)
-        burst[t] = max(burst[t] * 1.001, carried / mean[t] * 1.001)
+        burst[t] = max(burst[t] * (1 + max(share[t], _LEAST)), carried / mean[t] * 1.001)
     return burst
 
 

@@ -26,7 +26,7 @@ from meritorder.units import format_share, format_usd
 
 Floats = NDArray[np.float64]
 
-_MOST_ROUNDS: Final = 12
+_MOST_ROUNDS: Final = 20
 # Factors by which the trust in machines is lowered where a promise broke.
 _SEATS_STEP: Final = 0.87
 _FULL_STEP: Final = 0.97

@@ -60,7 +60,7 @@ def test_a_machine_that_always_runs_is_worth_a_commitment(audited: Audited) -> N
     price = next(price for price in answer.prices if price.pricing_model == "reserved")
     assert found.usd == pytest.approx(WEEKS * (10.49264 - price.usd))
     assert "chat" in found.evidence
-    assert "meritorder plan requests.csv --model MODEL" in found.fix
+    assert "meritorder plan requests.csv --model MODEL --bill bill.csv" in found.fix
 
 
 def test_a_machine_that_seldom_runs_is_not(audited: Audited) -> None:
@@ -70,6 +70,16 @@ def test_a_machine_that_seldom_runs_is_not(audited: Audited) -> None:
         machine(MONTH, instance="c7i.large", usd=0.1, tags={"workload": "inference"}),
     )
     assert "commitment_for_on_demand" not in kinds(audited(rows))
+
+
+def test_the_hours_are_those_of_the_bill_and_not_of_the_machine(audited: Audited) -> None:
+    tenth_day = range(10 * 24)
+    other = [line("Usage", hour, 0.1, line_item_product_code="AmazonS3", line_item_usage_type="x") for hour in MONTH]
+    year = {"line_item_usage_end_date": "2027-10-05T00:00:00Z", "line_item_usage_type": "ComputeSP:1yrAllUpfront"}
+    upfront = line("SavingsPlanUpfrontFee", 0, 9.0, savings_plan_savings_plan_a_r_n="arn:x") | year
+    rows = list(machine(tenth_day, instance="g6e.12xlarge", usd=10.49264))
+    assert "commitment_for_on_demand" not in kinds(audited([*rows, *other]))
+    assert only(audited([*rows, upfront]), "commitment_for_on_demand").usd > 0
 
 
 def test_a_savings_plan_may_cover_a_part_of_a_machine(audited: Audited) -> None:
