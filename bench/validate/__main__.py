@@ -14,7 +14,6 @@ import numpy as np
 from bench.validate import fitting, logs, mlperf, queues, silicon
 from bench.validate.page import Silicon, page
 from meritorder.perf import shipped
-from meritorder.perf.calibration import Tuning
 from meritorder.perf.corrections import Correction
 from meritorder.perf.profile import Profile
 
@@ -34,7 +33,6 @@ _MODELS = {
     "Qwen3.5-397B-A17B": "qwen3.5-397b-a17b",
     "gpt-oss-120b": "gpt-oss-120b",
 }
-_PRECISIONS = {("gpt-oss-120b", "fp4"): "mxfp4"}
 
 
 def _say(text: str) -> None:
@@ -63,13 +61,12 @@ def main() -> None:
 
 
 def _named(correction: Correction) -> Correction:
-    """Return the correction under our names of model and precision."""
-    model, precision = _ours(correction.model, correction.precision)
-    return msgspec.structs.replace(correction, model=model, precision=precision)
+    """Return the correction under our name of the model."""
+    return msgspec.structs.replace(correction, model=_ours(correction.model))
 
 
-def _ours(model: str, precision: str) -> tuple[str, str]:
-    return _MODELS.get(model, model.lower()), _PRECISIONS.get((model, precision), precision)
+def _ours(model: str) -> str:
+    return _MODELS.get(model, model.lower())
 
 
 def _logs() -> list[Profile]:
@@ -82,15 +79,14 @@ def _judged(
     """Simulate the judged half as shipped and with either correction."""
     judged = [row for row in rows if row.half == 1]
     by_key = {(each.hardware, each.engine, each.model, each.precision): each for each in found}
-    raw = fitting.predicted(judged, None, fitting.DEFAULT_STEP_TOKENS)
+    raw = fitting.predicted(judged, None)
     engine, model = raw.copy(), raw.copy()
     for index, row in enumerate(judged):
         general = by_key.get((*row.group, "", ""))
-        special = by_key.get((*row.group, *_ours(row.model, row.precision)), general)
+        special = by_key.get((*row.group, _ours(row.model), row.precision), general)
         for column, correction in ((engine, general), (model, special)):
             if correction is not None:
-                tuned = Tuning(**correction.tuning).applied(row.profile)
-                column[index] = silicon.simulated(row, tuned, correction.max_num_batched_tokens)
+                column[index] = fitting.predicted([row], correction)[0]
     return Silicon(
         judged=judged,
         raw=np.asarray(raw),

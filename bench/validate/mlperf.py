@@ -1,17 +1,21 @@
 """Offline throughput of MLPerf Inference v5.1 against a saturated replica."""
 
+import functools
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+import msgspec
 import numpy as np
 import polars as pl
 
 from meritorder import catalog as facts
-from meritorder.errors import MeritorderError
+from meritorder.domain import Replica
+from meritorder.errors import MeritorderError, PerformanceError
 from meritorder.perf.calibration import Tuning
 from meritorder.perf.profile import EngineLimits, Profile
 from meritorder.perf.shipped import corrected, find
+from meritorder.perf.silicon import sample_split
 from meritorder.sim.pools import Requests
 from meritorder.sim.saturation import saturate
 
@@ -23,6 +27,11 @@ _WORKLOADS: Final = {
     "llama3.1-8b": ("llama-3.1-8b", 778),
     "llama2-70b-99": ("llama-3.1-70b", 294),
     "llama3.1-405b": ("llama-3.1-405b", 9428),
+}
+_WEIGHTS: Final = {
+    "llama-3.1-8b": "meta-llama/Meta-Llama-3.1-8B",
+    "llama-3.1-70b": "meta-llama/Meta-Llama-3.1-70B",
+    "llama-3.1-405b": "meta-llama/Meta-Llama-3.1-405B",
 }
 _PRECISION: Final = {"fp8": "fp8", "fp4": "fp4", "bf16": "bf16"}
 # NVIDIA's FP8 checkpoints for TensorRT-LLM keep keys and values in FP8 too: half the memory, and half the reading.
@@ -82,11 +91,43 @@ def _result(catalog: facts.Catalog, row: dict[str, object]) -> Offline:
     except MeritorderError as error:
         return Offline(**offline, reason=error.what)  # type: ignore[arg-type]
     if (engine, row["weights"]) == ("trtllm", "fp8"):
-        found = tuple(_SMALL_CACHE.applied(profile) for profile in found)
+        found = tuple(_SMALL_CACHE.applied(profile) for profile in (*found, *_pipelines(found)))
     outputs = float(str(row["tokens_per_sample"]))
     # A submitter takes the split that is fastest.
     best, plain = (max(_tokens_per_s(form(each), prompt, outputs) for each in found) for form in (corrected, _same))
     return Offline(**offline, simulated=best, uncorrected=plain)  # type: ignore[arg-type]
+
+
+def _pipelines(found: tuple[Profile, ...]) -> list[Profile]:
+    """Return replicas whose layers are spread over GPUs in stages as well, as the share of one stage.
+
+    With as many batches under way as stages, each takes a step in the time of all stages together, and has its share of
+    the memory: a stage is worth a replica of its own with that memory. What stages hand on is left out.
+    """
+    pipelines = []
+    for whole in found:
+        for stages in (2, 4):
+            if whole.gpus % stages:
+                continue
+            narrow = _narrower(whole, whole.gpus // stages)
+            if narrow is not None:
+                capacity_tokens = whole.kv_capacity_tokens // stages
+                pipelines.append(msgspec.structs.replace(narrow, kv_capacity_tokens=capacity_tokens))
+    return pipelines
+
+
+@functools.cache
+def _steps_of(model: str, replica: Replica) -> Profile | None:
+    """Sample step times on fewer GPUs than hold the weights: the library has them, if not the memory for context."""
+    split = {"tp_size": replica.gpus, "pp_size": 2, "gemm_quant_mode": replica.precision}
+    try:
+        return sample_split(replica, _WEIGHTS[model], split)
+    except PerformanceError:
+        return None
+
+
+def _narrower(whole: Profile, gpus: int) -> Profile | None:
+    return _steps_of(whole.model, msgspec.structs.replace(whole, gpus=gpus).replica)
 
 
 def _same(profile: Profile) -> Profile:

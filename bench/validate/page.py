@@ -10,6 +10,7 @@ from typing import Final
 import numpy as np
 import polars as pl
 
+from bench.validate import contradictions, labels
 from bench.validate.fitting import Pairs, measured
 from bench.validate.mlperf import Offline
 from bench.validate.queues import Queue
@@ -28,26 +29,34 @@ _LOGS: Final = (
     "queues: the rule that no larger batch is credited than was seen, rounded up to a power of two, finds it.\n"
 )
 _SAMPLE: Final = (
-    "Measured 2025-10 to 2026-04 on vLLM 0.11 to 0.19, SGLang 0.5 and TensorRT-LLM 1.0 to 1.3. Each row is "
-    "simulated as a closed loop of its concurrency: ten requests a client, all clients start at once, lengths even in "
-    "[0.8, 1] of the nominal as InferenceMAX draws them (fixed in the rows of NVIDIA's own gap analysis), prefix "
-    "caching off; TTFT and TPOT are means. A CRC of a row's content decides whether it is fitted to or judged.\n\n"
-    "A correction is the seven numbers of `perf.calibration.Tuning` and a step length: one for each (hardware, engine) "
-    "and one more for each model and precision of it with ten rows or more in each half, since kernels differ by model "
-    "and precision more than engines differ by overhead. They ship in `perf/data/corrections.json`; "
-    "`perf.shipped.corrected(profile)` applies the most specific.\n"
+    "Measured 2025-10 to 2026-04 on vLLM 0.11 to 0.19, SGLang 0.5 and TensorRT-LLM 1.0 to 1.3. Each row is simulated "
+    "as a closed loop of its concurrency: ten requests a client, all clients start at once, each sends its next "
+    "request when it has its answer, lengths even in [0.8, 1] of the nominal as InferenceMAX draws them, prefix "
+    "caching off; TTFT and TPOT are means. NVIDIA's own gap analysis does not say how it draws lengths: on SGLang, "
+    "where first tokens come in lockstep, they are taken to be fixed, on the others, where they do not, to vary as "
+    "well; that choice was made on all rows. SGLang computes prompts in steps of their own, before decodes; the "
+    "others mix them. A CRC of a row, as the sample states it, decides whether it is fitted to or judged.\n\n"
+    "**How rows are read.** {labels}\n\n"
+    "**Rows that are left out.** {contradictions}\n\n{out} The figures with them are in the summary.\n\n"
+    "**A correction** scales classes of operators (attention, communication, and dense layers and experts for each "
+    "precision of the weights), what context and prompts add, and the memory for context; it adds host time to each "
+    "step, to each sequence in a decode step, to each step with prompts and to each request, and a wait of some decode "
+    "steps before a request is taken up; and it has a step length. There is one for each (hardware, engine), and one "
+    "more for each model and precision of it with ten rows or more in each half. They ship in "
+    "`perf/data/corrections.json`; `compare` and `sweep` use the most specific (`perf.shipped.corrected`).\n"
 )
 _UNTOLD: Final = (
-    "Rows do not tell speculative decoding, the engine's flags or its warm-up, and rows of one set-up differ by 2 and "
-    "more: SGLang has first tokens of seconds at a concurrency of 4; DeepSeek on TensorRT-LLM is often faster than its "
-    "kernels, which multi-token prediction would explain. Such rows are in the figures above.\n"
+    "Rows do not tell the engine's flags, such as how often SGLang looks for new requests or TensorRT-LLM hands tokens "
+    "out, nor whether it was warm; first tokens of one set-up differ by 2 and more. DeepSeek on TensorRT-LLM is often "
+    "faster than its kernels, which multi-token prediction would explain, also in rows that nothing contradicts. Such "
+    "rows are in the figures above.\n"
 )
 _MLPERF: Final = (
     "MLPerf Inference v5.1, closed, offline; tokens a second of one GPU. The replica is kept full with 1,024 seats, "
     "prompts of the data set's mean length (778, 294 and 9,428 tokens), outputs of the reported mean, both varying by "
-    "half; the split over GPUs is the fastest of those sampled. Llama 2 70B is simulated as Llama 3.1 70B; FP8 on "
-    "TensorRT-LLM with an FP8 cache, as NVIDIA's checkpoints have it. Submissions "
-    "are tuned by hand, beyond a server's defaults.\n"
+    "half; the split over GPUs, for TensorRT-LLM with pipelines of 2 and 4 stages among them, is the fastest of those "
+    "sampled. Llama 2 70B is simulated as Llama 3.1 70B; FP8 on TensorRT-LLM with an FP8 cache, as NVIDIA's files "
+    "have it. Submissions are tuned by hand, beyond a server's defaults.\n"
 )
 
 
@@ -71,7 +80,7 @@ def page(silicon: Silicon, logs: Sequence[Profile], offline: Sequence[Offline], 
     made = (
         f"Written by `make validate` on {today} with meritorder {__version__} and aiconfigurator-core 0.12.0, "
         f"Python {platform.python_version()}, {platform.machine()}; nothing here is edited by hand. To run it again: "
-        "`make validate`, about ten minutes; the first run samples 234 replicas for eight minutes more.\n\n"
+        "`make validate`, about ten minutes; the first run samples 230 replicas for ten minutes more.\n\n"
         "An error is |simulated / measured - 1|. Where something was fitted, the figures are of measurements that the "
         "fit has not seen.\n"
     )
@@ -119,13 +128,17 @@ def _summary(
         for name, each, target in (("E2E", c.e2e, 0.03), ("TPOT", c.tpot, 0.02), ("TTFT", c.ttft, 0.10)):
             of = f"{c.log}: mean {name} of unseen requests"
             rows.append((of, f"{target:.0%}", f"{each.of_mean:+.1%}", _met(abs(each.of_mean), target)))
-    kept = np.array([row.hardware in _TARGET_SYSTEMS for row in silicon.judged])
-    chosen = [row for row, keep in zip(silicon.judged, kept, strict=True) if keep]
-    forms = (("as shipped", silicon.raw), ("corrected by engine", silicon.engine), ("and by model", silicon.model))
-    for form, simulated in forms:
-        errors = np.median(_errors(chosen, simulated[kept]), axis=0)
+    for form, simulated, everything in (
+        ("as shipped", silicon.raw, False),
+        ("corrected by engine", silicon.engine, False),
+        ("corrected by engine, with rows that the sample contradicts", silicon.engine, True),
+        ("and by model", silicon.model, False),
+        ("and by model, with rows that the sample contradicts", silicon.model, True),
+    ):
+        kept = [i for i, row in enumerate(silicon.judged) if _counts(row, everything=everything)]
+        errors = np.median(_errors([silicon.judged[i] for i in kept], simulated[kept]), axis=0)
         for column, name, target in ((1, "TPOT", _TARGET_TPOT), (0, "TTFT", _TARGET_TTFT)):
-            of = f"silicon, H100/H200/B200, {form}: median {name}"
+            of = f"silicon, H100/H200/B200, {len(kept):,} rows, {form}: median {name}"
             rows.append((of, f"{target:.0%}", _share(errors[column]), _met(float(errors[column]), target)))
     known = [each for each in offline if each.simulated is not None]
     if known:
@@ -135,6 +148,10 @@ def _summary(
         worst = max(abs(each.simulated / each.exact - 1) for each in queues)
         rows.append((f"queues, {len(queues)} waits: worst", "2%", _share(worst), _met(worst, 0.02)))
     return ["## Summary\n", _table(("figure", "target", "measured", "met"), rows)]
+
+
+def _counts(row: Row, *, everything: bool) -> bool:
+    return row.hardware in _TARGET_SYSTEMS and (everything or not row.contradicted)
 
 
 def _logs(logs: Sequence[Profile]) -> list[str]:
@@ -148,10 +165,10 @@ def _logs(logs: Sequence[Profile]) -> list[str]:
 
 
 def _silicon(silicon: Silicon) -> list[str]:
-    rows = f"{silicon.total:,} aggregated rows, {silicon.distinct:,} of them distinct"
+    rows = f"{silicon.total:,} aggregated rows, {silicon.distinct:,} of them distinct measurements"
     return [
         "## Silicon\n",
-        f"`silicon_sample.csv` in aiconfigurator-core 0.12.0: {rows}. {_SAMPLE}",
+        f"`silicon_sample.csv` in aiconfigurator-core 0.12.0: {rows}. {_told(silicon)}",
         "### By hardware and engine\n",
         _errors_table(silicon, lambda row: row.group, ("hardware", "engine")),
         "### By model\n",
@@ -167,9 +184,27 @@ def _silicon(silicon: Silicon) -> list[str]:
     ]
 
 
+def _told(silicon: Silicon) -> str:
+    """Return what the page says of the sample, with the rules in the words of the modules that apply them."""
+    out = Counter(row.contradicted for row in silicon.judged if row.contradicted)
+    listed = "; ".join(f"{count} as {reason}" for reason, count in out.most_common())
+    return _SAMPLE.format(
+        labels=_rules(labels.__doc__),
+        contradictions=_rules(contradictions.__doc__),
+        out=f"Of {len(silicon.judged):,} rows to judge, {sum(out.values())} are out: {listed}.",
+    )
+
+
+def _rules(text: str | None) -> str:
+    """Return a module's docstring after its first sentence."""
+    return (text or "").partition("\n\n")[2].strip()
+
+
 def _errors_table(silicon: Silicon, key: object, names: Sequence[str]) -> str:
     found: dict[tuple[str, ...], list[int]] = defaultdict(list)
     for index, row in enumerate(silicon.judged):
+        if row.contradicted:
+            continue
         found[key(row)].append(index)  # type: ignore[operator]
     lines = []
     for group, indices in sorted(found.items()):
@@ -195,15 +230,23 @@ def _corrections(corrections: Sequence[Correction]) -> str:
     lines = []
     for c in corrections:
         t = c.tuning
-        scales = [f"{t[name]:.2f}" for name in ("decode_scale", "kv_scale", "prefill_scale", "kv_capacity_scale")]
-        overheads = [f"{t['sequence_overhead_s'] * 1e6:.1f} µs", f"{t['step_overhead_s'] * 1e3:.2f} ms"]
         name = " ".join(filter(None, (c.hardware, c.engine, c.model, c.precision)))
-        request = f"{t['request_overhead_s'] * 1e3:.0f} ms"
         lines.append(
-            (name, f"{c.fitted_on} + {c.judged_on}", *scales, *overheads, request, str(c.max_num_batched_tokens))
+            (
+                name,
+                f"{c.fitted_on} + {c.judged_on}",
+                "; ".join(f"{kind} {scale:.2f}" for kind, scale in c.operator_scales.items()),
+                *(f"{t[scale]:.2f}" for scale in ("kv_scale", "prefill_scale", "kv_capacity_scale")),
+                f"{t['sequence_overhead_s'] * 1e6:.1f} µs",
+                f"{t['step_overhead_s'] * 1e3:.2f} ms",
+                f"{c.prompt_step_s * 1e3:.1f} ms",
+                f"{t['request_overhead_s'] * 1e3:.0f} ms",
+                f"{c.first_token_steps:.1f}",
+                str(c.max_num_batched_tokens),
+            )
         )
-    head = ("for", "rows", "decode", "KV", "prefill", "memory", "a sequence", "a step", "a request", "step tokens")
-    return _table(head, lines)
+    times = ("a sequence", "a step", "a step with prompts", "a request", "steps before")
+    return _table(("for", "rows", "operators", "KV", "prefill", "memory", *times, "step tokens"), lines)
 
 
 def _missing(silicon: Silicon) -> str:

@@ -1,5 +1,6 @@
 """The silicon sample in aiconfigurator-core: closed loops at a concurrency, with mean TTFT and TPOT measured."""
 
+import functools
 import json
 import os
 import warnings
@@ -14,16 +15,20 @@ import msgspec
 import numpy as np
 import polars as pl
 
+from bench.validate.closed_loop import Ints, closed_loop
+from bench.validate.contradictions import contradicted
 from bench.validate.labels import measured_once, mended
 from meritorder.domain import Replica
-from meritorder.errors import InfeasibleError, PerformanceError
+from meritorder.errors import PerformanceError
 from meritorder.perf.profile import EngineLimits, Profile
 from meritorder.perf.silicon import SYSTEMS, sample_split
 from meritorder.sim.pools import Fixed, Pool, Requests
 from meritorder.sim.run import simulate
 from meritorder.units import MS_PER_S
 
-CACHE: Final = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "meritorder" / "silicon-0.12.0.jsonl"
+CACHE: Final = (
+    Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "meritorder" / "silicon-0.12.0-2.jsonl"
+)
 # Names in the sample -> names of the same architecture that the library knows without a download.
 _ARCHITECTURE: Final = {
     "meta-llama/Llama-3.1-8B-Instruct": "meta-llama/Meta-Llama-3.1-8B",
@@ -33,6 +38,8 @@ _ARCHITECTURE: Final = {
     "nvidia/Qwen3-32B-NVFP4": "Qwen/Qwen3-32B",
 }
 _BF16_ATTENTION: Final = {"fmha_quant_mode": "bfloat16"}
+# Rows of NVIDIA's gap analysis on SGLang have the lengths that they state: first tokens come in lockstep. Those on
+# other engines do not come so, and their lengths are taken to vary as well.
 # InferenceMAX draws lengths evenly from [0.8, 1] of the nominal; ten requests a client, all clients start at once.
 # Source: SemiAnalysis InferenceMAX, README and benchmarks/*.sh (RANDOM_RANGE_RATIO=0.8, 10 CONC prompts), 2025-10.
 _SHORTEST: Final = 0.8
@@ -60,6 +67,7 @@ class Row:
     ttft_s: float
     tpot_s: float
     half: int
+    contradicted: str
     profile: Profile
 
     @property
@@ -100,6 +108,7 @@ def rows(
     frame, _ = sample()
     frame = frame if only is None else frame.filter(only)
     cache = _read_cache()
+    reasons = contradicted(sample()[0].iter_rows(named=True))
     found: list[Row] = []
     missing: list[dict[str, str]] = []
     for number, row in enumerate(frame.iter_rows(named=True)):
@@ -112,25 +121,28 @@ def rows(
         if isinstance(profile, str):
             missing.append({name: str(row[name]) for name in _KEY[:4]} | {"reason": profile})
         else:
-            found.append(_row(row, profile))
+            found.append(_row(row, profile, reasons.get(row["id"], "")))
     return found, pl.DataFrame(missing)
 
 
-def _row(row: dict[str, Any], profile: Profile) -> Row:
+def _row(row: dict[str, Any], profile: Profile, reason: str) -> Row:
+    if "gpt-oss" in row["model_path"] and row["precision"] == "fp4":
+        profile = msgspec.structs.replace(profile, precision="mxfp4")
     return Row(
         id=row["id"],
         model=row["model_path"].rsplit("/", 1)[-1],
         hardware=profile.hardware,
         engine=row["backend"],
-        precision=row["precision"] or "bf16",
+        precision=profile.precision,
         input_tokens=row["isl"],
         output_tokens=row["osl"],
         # Of one rank where attention is data parallel; ranks run in step.
         concurrency=row["batch_size"],
-        fixed_lengths="auto-gap-analysis" in row["silicon_data_source"],
+        fixed_lengths="auto-gap-analysis" in row["silicon_data_source"] and row["backend"] == "sglang",
         ttft_s=row["silicon_ttft_ms"] / MS_PER_S,
         tpot_s=row["silicon_tpot_ms"] / MS_PER_S,
         half=row["half"],
+        contradicted=reason,
         profile=profile,
     )
 
@@ -177,36 +189,60 @@ def _splits(row: dict[str, Any], gpus: int) -> Iterator[dict[str, Any]]:
 
 
 def simulated(row: Row, profile: Profile, step_tokens: int) -> tuple[float, float]:
-    """Return mean TTFT and TPOT of a closed loop: each client sends its next request when it has its answer.
+    """Return mean TTFT and TPOT of a closed loop, served by the simulator.
 
-    As many seats as clients and a queue that never empties are the same thing: the request that takes a seat was sent
-    when the one before it in that seat ended. Infinities where a request does not fit in memory.
+    Infinities where a request does not fit in memory.
     """
-    clients = min(row.concurrency, _MOST_SEQS)
-    count = clients * ROUNDS
-    generator = np.random.default_rng(0)
-    shortest = 1.0 if row.fixed_lengths else _SHORTEST
-    inputs = generator.integers(int(row.input_tokens * shortest), row.input_tokens + 1, count).astype(np.int32)
-    outputs = generator.integers(int(row.output_tokens * shortest), row.output_tokens + 1, count).astype(np.int32)
-    zeros = np.zeros(count)
-    requests = Requests(
-        arrived_s=zeros,
-        input_tokens=inputs,
-        cached_tokens=zeros.astype(np.int32),
-        output_tokens=np.maximum(outputs, 2),
-        latest_start_s=np.full(count, np.inf),
-        work_s=zeros,
-    )
-    limits = EngineLimits(max_num_seqs=clients, max_num_batched_tokens=max(step_tokens, 2 * clients))
-    try:
-        result = simulate(requests, (Pool(profile=profile, scaling=Fixed(instances=1), limits=limits),), horizon_s=0.0)
-    except InfeasibleError:
+    limits = limits_of(row, profile, step_tokens)
+    inputs, outputs = _lengths(row)
+    if int((inputs + outputs).max()) > profile.kv_capacity_tokens // limits.block_tokens * limits.block_tokens:
         return np.inf, np.inf
-    # Answers and the engine's own end of a request differ by the request overhead: it is in both, once.
-    sent_s = np.concatenate([np.zeros(clients), np.sort(result.finished_s)[: count - clients]])
-    sent_s[clients:] -= profile.request_overhead_s
-    tpot_s = (result.finished_s - result.first_token_s) / (requests.output_tokens - 1)
-    return float(np.mean(result.first_token_s - sent_s)), float(np.mean(tpot_s))
+    sent = closed_loop(profile, limits, limits.max_num_seqs, inputs, outputs)
+    requests = Requests(
+        arrived_s=sent.arrived_s,
+        input_tokens=inputs.astype(np.int32),
+        cached_tokens=np.zeros(len(inputs), np.int32),
+        output_tokens=outputs.astype(np.int32),
+        latest_start_s=np.full(len(inputs), np.inf),
+        work_s=np.zeros(len(inputs)),
+    )
+    pool = Pool(profile=profile, scaling=Fixed(instances=1), limits=limits)
+    result = simulate(requests, (pool,), horizon_s=0.0)
+    tpot_s = (result.finished_s - result.first_token_s) / (outputs - 1)
+    return float(np.mean(result.first_token_s - sent.arrived_s)), float(np.mean(tpot_s))
+
+
+def quickly_simulated(row: Row, profile: Profile, step_tokens: int) -> tuple[float, float]:
+    """Return the same from the load generator's own engine, which has no preemption: for the search."""
+    inputs, outputs = _lengths(row)
+    if int((inputs + outputs).max()) > profile.kv_capacity_tokens:
+        return np.inf, np.inf
+    limits = limits_of(row, profile, step_tokens)
+    served = closed_loop(profile, limits, limits.max_num_seqs, inputs, outputs)
+    tpot_s = (served.finished_s - served.first_token_s) / (outputs - 1)
+    waits_s = profile.request_overhead_s + profile.first_token_steps * tpot_s
+    return float(np.mean(served.first_token_s - served.arrived_s + waits_s)), float(np.mean(tpot_s))
+
+
+def limits_of(row: Row, profile: Profile, step_tokens: int) -> EngineLimits:
+    """Return the limits of an engine that has a seat for each client."""
+    clients = min(row.concurrency, _MOST_SEQS)
+    limits = profile.limits or EngineLimits.of(profile.engine)
+    tokens = max(step_tokens, 2 * clients)
+    return msgspec.structs.replace(limits, max_num_seqs=clients, max_num_batched_tokens=tokens)
+
+
+def _lengths(row: Row) -> tuple[Ints, Ints]:
+    return _drawn(row.input_tokens, row.output_tokens, min(row.concurrency, _MOST_SEQS), row.fixed_lengths)
+
+
+@functools.cache
+def _drawn(input_tokens: int, output_tokens: int, clients: int, fixed: bool) -> tuple[Ints, Ints]:  # noqa: FBT001
+    generator = np.random.default_rng(0)
+    shortest = 1.0 if fixed else _SHORTEST
+    inputs = generator.integers(int(input_tokens * shortest), input_tokens + 1, clients * ROUNDS)
+    outputs = generator.integers(int(output_tokens * shortest), output_tokens + 1, clients * ROUNDS)
+    return inputs, np.maximum(outputs, 2)
 
 
 def _read_cache() -> dict[str, Profile | str]:

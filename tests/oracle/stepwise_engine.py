@@ -130,6 +130,11 @@ class Replica:
         return load_of(len(self.running), self.waiting)
 
     @property
+    def mixes(self) -> bool:
+        """Whether prompts share their steps with decodes."""
+        return not self.pool.limits.prefill_first
+
+    @property
     def kv_blocks(self) -> int:
         return self.pool.profile.kv_capacity_tokens // self.pool.limits.block_tokens
 
@@ -180,7 +185,9 @@ class Replica:
     def begin_step(self, now: float, fleet: Surroundings) -> None:
         """Decide who is in the next step, as the engine's scheduler does."""
         preempted = self._make_room(fleet)
-        budget = self.pool.limits.max_num_batched_tokens - sum(s.decodes for s in self.running)
+        budget = self.pool.limits.max_num_batched_tokens
+        if self.mixes:
+            budget -= sum(s.decodes for s in self.running)
         deferrable_budget = self.pool.backfill_tokens
         self.step_prompts = []
         for sequence in [s for s in self.running if not s.decodes]:
@@ -193,7 +200,8 @@ class Replica:
         if not preempted:
             budget = self._admit_realtime(budget, now, fleet)
             self._admit_deferrable(budget, deferrable_budget, now, fleet)
-        self.step_decodes = [s for s in self.running if s.decodes]
+        alone = bool(self.step_prompts) and not self.mixes
+        self.step_decodes = [] if alone else [s for s in self.running if s.decodes]
         self.step_began_s = now
         self.step_ends_s = now + self._step_time_s() if self.running else math.inf
 
@@ -220,7 +228,7 @@ class Replica:
                     break
                 self.send_back(evictable[-1])
                 fleet.preemptions += 1
-                budget += 1
+                budget += self.mixes
             else:
                 budget -= self.admit(self.realtime.pop(0), budget, now, fleet)
         return budget

@@ -179,7 +179,7 @@ def minimise(function: Callable[[Floats], float], start: Floats, size: Floats, t
 
 
 def least_deviations(
-    residuals: Callable[[Floats], Floats], start: Floats, rounds: int, pull: float
+    residuals: Callable[[Floats], Floats], start: Floats, rounds: int, pull: float, spread: Floats
 ) -> tuple[Floats, float]:
     """Find where the sum of absolute residuals is least, by damped Gauss-Newton steps with reweighting.
 
@@ -191,7 +191,8 @@ def least_deviations(
         residuals: Logarithms of simulated / measured, shape (rows,).
         start: First point, shape (numbers,), on the scale of `Tuning.moved`.
         rounds: Steps, each of as many trials as there are numbers, and one or two more.
-        pull: Weight of the expectation `SPREAD`.
+        pull: Weight of the expectation.
+        spread: How far each number may be expected from 0, shape (numbers,).
 
     Returns:
         The best point and its value.
@@ -199,19 +200,19 @@ def least_deviations(
     Source: P. W. Holland and R. E. Welsch, "Robust regression using iteratively reweighted least-squares", 1977.
     """
     point, here = start, residuals(start)
-    best = _deviation(here, start, pull)
+    best = deviation(here, start, pull, spread)
     damping = 1e-2
     for _ in range(rounds):
-        moves = np.diag(SPREAD * _PROBE)
+        moves = np.diag(spread * _PROBE)
         slopes = np.stack([(residuals(point + move) - here) / move.sum() for move in moves], axis=1)
         weights = 1 / np.maximum(np.abs(here), _ROBUST) / len(here)
-        curvature = slopes.T @ (slopes * weights[:, None]) + np.diag(2 * pull / SPREAD**2)
-        downhill = slopes.T @ (weights * here) + 2 * pull * point / SPREAD**2
+        curvature = slopes.T @ (slopes * weights[:, None]) + np.diag(2 * pull / spread**2)
+        downhill = slopes.T @ (weights * here) + 2 * pull * point / spread**2
         for _ in range(_DAMPINGS):
             step = np.linalg.solve(curvature + damping * np.diag(np.diag(curvature)), -downhill)
-            trial = point + np.clip(step, -2 * SPREAD, 2 * SPREAD)
+            trial = point + np.clip(step, -2 * spread, 2 * spread)
             there = residuals(trial)
-            value = _deviation(there, trial, pull)
+            value = deviation(there, trial, pull, spread)
             if value < best:
                 point, here, best, damping = trial, there, value, damping / 4
                 break
@@ -221,15 +222,50 @@ def least_deviations(
     return point, best
 
 
+def coordinate_descent(
+    function: Callable[[Floats], float], start: Floats, size: Floats, sweeps: int
+) -> tuple[Floats, float]:
+    """Find where a function of many numbers is less, one number at a time, without its slope.
+
+    A move that helps is made half as long again the next time, one that does not half as long.
+
+    Args:
+        function: What is to be least.
+        start: First point, shape (numbers,).
+        size: First moves, shape (numbers,).
+        sweeps: Times that each number is tried.
+
+    Returns:
+        The best point and its value.
+
+    Source: Hooke and Jeeves, "Direct search solution of numerical and statistical problems", JACM 8 (1961).
+    """
+    point, best, moves = start, function(start), size.copy()
+    for _ in range(sweeps):
+        for number in range(len(point)):
+            for direction in (1, -1):
+                trial = point.copy()
+                trial[number] += direction * moves[number]
+                value = function(trial)
+                if value < best:
+                    point, best = trial, value
+                    moves[number] *= 1.5 * direction
+                    break
+            else:
+                moves[number] *= 0.5
+    return point, best
+
+
 # Slopes are taken over this share of a parameter's spread, wider than the jumps of a simulation of discrete steps.
 _PROBE: Final = 0.15
 _DAMPINGS: Final = 4
 
 
-def _deviation(residuals: Floats, point: Floats, pull: float) -> float:
+def deviation(residuals: Floats, point: Floats, pull: float, spread: Floats) -> float:
+    """Return the mean size of residuals, small ones squared, and how far the numbers were moved for it."""
     size = np.abs(residuals)
     huber = np.where(size < _ROBUST, size**2 / (2 * _ROBUST) + _ROBUST / 2, size)
-    return float(huber.mean()) + pull * float(np.sum((point / SPREAD) ** 2))
+    return float(huber.mean()) + pull * float(np.sum((point / spread) ** 2))
 
 
 def _short(value: float) -> float:

@@ -1,14 +1,18 @@
 """What the operator tables leave out, as a few numbers for each hardware and engine, and how sure the result is.
 
 The tables hold kernels, measured alone; a server adds host work between steps and before requests, and reaches other
-rates under load. The published validation (docs/validation.md) fits one `Tuning` for each (hardware, engine) on half of
-a sample of measured servers and judges it on the other half; and one more for each model and precision that the sample
-has enough rows of, since kernels differ by model more than engines differ by overhead.
+rates under load. The published validation (docs/validation.md) fits one correction for each (hardware, engine) on half
+of a sample of measured servers and judges it on the other half. It scales classes of operators, experts and dense
+layers apart for each precision of the weights, so that it differs by model in the measure in which models are made of
+them; and it adds the numbers of `Tuning`, which are the engine's. One more for each model and precision that the sample
+has enough rows of is nearer to these.
 """
 
 import msgspec
+import numpy as np
 
 from meritorder.perf.calibration import Tuning
+from meritorder.perf.operators import CLASSES
 from meritorder.perf.profile import EngineLimits, Profile
 from meritorder.perf.residuals import Residuals
 
@@ -22,6 +26,10 @@ class Correction(msgspec.Struct, frozen=True, kw_only=True):
         model: `Model.id` that it is for; "" for any without one of its own.
         precision: Precision that it is for; "" for any.
         tuning: `Tuning` by name of its numbers.
+        operator_scales: What times of operators are multiplied by in decode steps, by class, such as "attention", or by
+            class and precision of the weights, such as "experts fp8"; in steps with prompts, "prompt experts fp8".
+        prompt_step_s: Added to a step that has prompts: its kernels are launched one by one, without captured graphs.
+        first_token_steps: Decode steps that a request waits before it is taken up.
         max_num_batched_tokens: Prompt tokens in a step that fit the measurements best.
         fitted_on: Rows that it was fitted to.
         judged_on: Rows that the errors are of.
@@ -39,6 +47,9 @@ class Correction(msgspec.Struct, frozen=True, kw_only=True):
     model: str = ""
     precision: str = ""
     tuning: dict[str, float]
+    operator_scales: dict[str, float] = {}
+    prompt_step_s: float = 0.0
+    first_token_steps: float = 0.0
     max_num_batched_tokens: int
     fitted_on: int
     judged_on: int
@@ -52,10 +63,16 @@ class Correction(msgspec.Struct, frozen=True, kw_only=True):
 
     def applied(self, profile: Profile) -> Profile:
         """Return the corrected profile; it is measured operators still, and its source says what was added."""
-        limits = profile.limits or EngineLimits()
+        corrected = corrected_by(
+            profile,
+            Tuning(**self.tuning),
+            self.operator_scales,
+            prompt_step_s=self.prompt_step_s,
+            first_token_steps=self.first_token_steps,
+            step_tokens=self.max_num_batched_tokens,
+        )
         return msgspec.structs.replace(
-            Tuning(**self.tuning).applied(profile),
-            limits=msgspec.structs.replace(limits, max_num_batched_tokens=self.max_num_batched_tokens),
+            corrected,
             source=f"{profile.source}, corrected by the validation of {self.as_of}",
             residuals=Residuals(basis=self.basis, pace_ratios=self.pace_ratios),
         )
@@ -65,3 +82,43 @@ class Correction(msgspec.Struct, frozen=True, kw_only=True):
         """Which servers it was judged on."""
         what = f"{self.model} in {self.precision} with {self.engine}" if self.model else self.engine
         return f"{self.judged_on} measured servers of {what} on {self.hardware}"
+
+
+def corrected_by(
+    profile: Profile,
+    tuning: Tuning,
+    operator_scales: dict[str, float],
+    *,
+    prompt_step_s: float,
+    first_token_steps: float,
+    step_tokens: int,
+) -> Profile:
+    """Return a profile with its operators scaled, then tuned; see `Correction` for the arguments."""
+    limits = profile.limits or EngineLimits.of(profile.engine)
+    tuned = tuning.applied(_rescaled(profile, operator_scales))
+    return msgspec.structs.replace(
+        tuned,
+        mixed_base_s=[float(f"{step_s + prompt_step_s:.6g}") for step_s in tuned.mixed_base_s],
+        first_token_steps=first_token_steps,
+        limits=msgspec.structs.replace(limits, max_num_batched_tokens=step_tokens),
+    )
+
+
+def _rescaled(profile: Profile, operator_scales: dict[str, float]) -> Profile:
+    """Return a profile with each class of its operators scaled; attention over the context is `Tuning`'s."""
+    shares = profile.operators
+    if shares is None or not operator_scales:
+        return profile
+    decode = shares.decode_factors(profile.decode_sequences, _scales(operator_scales, "", profile.precision))
+    step = shares.step_factors(profile.step_tokens, _scales(operator_scales, "prompt ", profile.precision))
+    return msgspec.structs.replace(
+        profile,
+        decode_base_s=(np.array(profile.decode_base_s) * decode).tolist(),
+        mixed_base_s=(np.array(profile.mixed_base_s) * step).tolist(),
+    )
+
+
+def _scales(operator_scales: dict[str, float], of: str, precision: str) -> dict[str, float]:
+    """Return the scale of each class: that for the precision before the general one."""
+    general = {kind: operator_scales.get(f"{of}{kind}", 1.0) for kind in CLASSES}
+    return {kind: operator_scales.get(f"{of}{kind} {precision}", general[kind]) for kind in CLASSES}

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from meritorder.domain import Provenance, Replica
 from meritorder.errors import PerformanceError
+from meritorder.perf.operators import OperatorShares
 from meritorder.perf.residuals import Calibration, Residuals
 
 Floats = NDArray[np.float64]
@@ -31,6 +32,7 @@ class EngineLimits(msgspec.Struct, frozen=True, kw_only=True):
         max_num_seqs: Most sequences in a step.
         max_num_batched_tokens: Most tokens in a step, prompt chunks and decodes together.
         block_tokens: Tokens of a key-value block.
+        prefill_first: Prompts go before decodes, in steps of their own, as SGLang does; else they share steps.
 
     Source: vLLM 0.19 engine arguments (max_num_seqs 256 to 1024 by use, max_num_batched_tokens 8192 on 80 GB GPUs,
     block size 16), 2026.
@@ -39,6 +41,15 @@ class EngineLimits(msgspec.Struct, frozen=True, kw_only=True):
     max_num_seqs: int = 256
     max_num_batched_tokens: int = 8192
     block_tokens: int = 16
+    prefill_first: bool = False
+
+    @classmethod
+    def of(cls, engine: str) -> Self:
+        """Return what an engine does by default.
+
+        Source: SGLang 0.5 server arguments (enable_mixed_chunk is off), docs.sglang.ai, 2026.
+        """
+        return cls(prefill_first=engine == "sglang")
 
 
 class StepTable(NamedTuple):
@@ -80,6 +91,9 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
         table_error_p90: 90th percentile of this table's relative error against its source, between the grid points.
         request_overhead_s: Added to each request before its first token, without occupying the engine: network,
             tokenisation, hand-over.
+        first_token_steps: Decode steps that each request waits before it is taken up: engines look for new requests,
+            and hand tokens out, every few steps.
+        operators: What its steps are made of, None where that is not known.
         limits: Limits of the engine that was calibrated, None where the profile does not know them.
         calibration: How far the profile is from the measurements that it was fitted to, None if it was not fitted.
         residuals: How far such profiles were from measured servers, None where that is not known.
@@ -103,6 +117,8 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
     step_overhead_s: float = 0.0
     table_error_p90: float = 0.0
     request_overhead_s: float = 0.0
+    first_token_steps: float = 0.0
+    operators: OperatorShares | None = None
     limits: EngineLimits | None = None
     calibration: Calibration | None = None
     residuals: Residuals | None = None
@@ -115,6 +131,7 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
             self.prefill_per_pair_s,
             self.step_overhead_s,
             self.request_overhead_s,
+            self.first_token_steps,
         ]
         for grid, *beside in (
             (self.decode_sequences, self.decode_base_s, self.decode_per_kv_token_s),

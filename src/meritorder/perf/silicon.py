@@ -9,6 +9,8 @@ Source: aiconfigurator-core 0.12.0 (Apache-2.0), systems data of 2026.
 
 import logging
 import warnings
+from collections import defaultdict
+from collections.abc import Iterable
 from itertools import product
 from typing import Any, Final
 
@@ -16,6 +18,7 @@ import numpy as np
 
 from meritorder.domain import Provenance, Replica
 from meritorder.errors import MissingExtraError, PerformanceError
+from meritorder.perf.operators import DECODE_POINTS, STEP_POINTS, OperatorShares, class_of
 from meritorder.perf.profile import Floats, Profile
 from meritorder.units import MS_PER_S
 
@@ -128,6 +131,7 @@ def _measured(library: Any, replica: Replica, hf_id: str, split: dict[str, Any])
         step_tokens=list(_STEP_TOKENS),
         mixed_base_s=_round(mixed_s),
         prefill_per_pair_s=float(f"{per_pair_s:.5g}"),
+        operators=_operator_shares(handle, per_pair_s),
     )
     return _with_error(profile, handle)
 
@@ -140,7 +144,7 @@ def _library() -> Any:
             "sampling step times needs aiconfigurator-core",
             fix="pip install 'meritorder[silicon]' (Linux x86-64), or choose shipped hardware and models",
         ) from error
-    logging.getLogger("aiconfigurator_core").setLevel(logging.ERROR)
+    logging.getLogger("aiconfigurator_core").setLevel(logging.CRITICAL)  # what fails is raised as well
 
     class _Library:
         pass
@@ -181,6 +185,25 @@ def _pair_time_s(handle: Any) -> float:
         for chunk, prefix in product(_CHUNKS, _PREFIXES)
     ]
     return max(float(np.median(slopes)), 0.0)
+
+
+def _operator_shares(handle: Any, per_pair_s: float) -> OperatorShares:
+    """Return what steps are made of, without the attention that grows with context."""
+    decode = [_by_class(handle.decode_step_per_op(n, _DECODE_CONTEXTS[0], 2)) for n in DECODE_POINTS]
+    step = []
+    for tokens in STEP_POINTS:
+        context, _ = handle.run_static_per_op(batch_size=1, isl=tokens, osl=2, mode="static_ctx")
+        times = _by_class(context)
+        times["attention"] = max(times.get("attention", 0.0) - per_pair_s * tokens**2 / 2, 0.0)
+        step.append(times)
+    return OperatorShares.of(decode, step)
+
+
+def _by_class(operators: Iterable[tuple[str, float, float, str]]) -> dict[str, float]:
+    times: dict[str, float] = defaultdict(float)
+    for name, latency_ms, *_ in operators:
+        times[class_of(name)] += latency_ms / MS_PER_S
+    return dict(times)
 
 
 def _with_error(profile: Profile, handle: Any) -> Profile:

@@ -43,12 +43,13 @@ def _break_off(world: World, r: int, now: float) -> None:
     if rep.run_steps > 0:
         pool.lost_s += now - rep.run_start_s
         pool.busy_until_s = now
-        deferrable = rep.decoding_deferrable + rep.run_prompt_deferrable
-        share = deferrable / (rep.decoding + rep.run_prompt)
+        deferrable = rep.decoding_deferrable * (rep.run_batch > 0) + rep.run_prompt_deferrable
+        share = deferrable / (rep.run_batch + rep.run_prompt)
         bin_s = world.state[0].bin_s
         spread(world.bins[rep.pool, 0], bin_s, rep.run_start_s, now, 1 - share)
         spread(world.bins[rep.pool, 1], bin_s, rep.run_start_s, now, share)
     rep.run_steps = 0
+    rep.run_batch = 0
     rep.run_prompt = 0
     while rep.running > 0:
         send_back(world, r, last_admitted(world, r))

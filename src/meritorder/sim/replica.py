@@ -3,8 +3,9 @@
 A *run* is what a replica does without a decision: one step with prompt chunks in it, or a stretch of decode steps. At
 the start of a run the scheduler decides (`begin`), as vLLM's does: decoding sequences first, one token each; then
 prompts that were begun; then real-time requests in order of arrival; then deferrable ones into the seats that policy
-leaves. At its end (`finish`) tokens are counted and seats freed. A request that arrives in a stretch of decode steps
-ends it at the next step (`cut`). The stretch has a closed form because a step is linear in context (perf/profile.py):
+leaves. With `prefill_first` a step that has prompts has nothing else, as SGLang's. At its end (`finish`) tokens are
+counted and seats freed. A request that arrives in a stretch of decode steps ends it at the next step (`cut`). The
+stretch has a closed form because a step is linear in context (perf/profile.py):
 
     time of k steps = k (base + slope kv) + slope b k (k - 1) / 2        b sequences, kv context tokens at the start
 """
@@ -98,8 +99,9 @@ def begin(world: World, r: int, now: float) -> None:
         preempt(world, r, last_admitted(world, r))
         preempted = True
 
+    mixes = pool.prefill_first == 0
     batch = rep.decoding
-    budget = pool.max_tokens - batch
+    budget = pool.max_tokens - batch * mixes
     backfill = min(budget, pool.backfill_tokens)
     prompt, prompt_deferrable, pairs = 0, 0, 0.0
     for index in range(rep.prompts):
@@ -122,7 +124,7 @@ def begin(world: World, r: int, now: float) -> None:
             if seat == NONE:
                 break
             preempt(world, r, seat)
-            budget += 1
+            budget += mixes
             batch -= 1
             continue
         dequeue(world, r, REALTIME)
@@ -164,14 +166,17 @@ def begin(world: World, r: int, now: float) -> None:
     rep.run_prompt = prompt
     rep.run_prompt_deferrable = prompt_deferrable
     if prompt > 0:
+        batch *= mixes
         rep.run_steps = 1
-        attention_s = pool.decode_per_kv_s[batch] * rep.kv_tokens + pool.per_pair_s * pairs
+        rep.run_batch = batch
+        attention_s = pool.decode_per_kv_s[batch] * rep.kv_tokens * (batch > 0) + pool.per_pair_s * pairs
         run_ends(world, r, now + pool.mixed_base_s[prompt + batch] + attention_s)
     elif batch > 0:
         most = 1 if preempted else rep.finish_step[rep.finish_heap[0]] - rep.step
         _run_for(world, r, _steps_that_fit(world, r, most))
     else:
         rep.run_steps = 0
+        rep.run_batch = 0
         run_ends(world, r, np.inf)
 
 
@@ -184,6 +189,7 @@ def _run_for(world: World, r: int, steps: int) -> None:
     slope_s = pool.decode_per_kv_s[batch]
     first_s = pool.decode_base_s[batch] + slope_s * rep.kv_tokens
     rep.run_steps = steps
+    rep.run_batch = batch
     taken_s = steps * first_s + slope_s * batch * steps * (steps - 1) / 2
     run_ends(world, r, rep.run_start_s + taken_s)
 
@@ -214,6 +220,7 @@ def look_again(world: World, r: int, now: float) -> None:
     if world.next_s[r] == np.inf:
         rep.run_start_s = now
         rep.run_steps = 0
+        rep.run_batch = 0
         rep.run_prompt = 0
         run_ends(world, r, now)
     else:
@@ -239,14 +246,15 @@ def finish(world: World, r: int) -> None:
     now = world.next_s[r]
     pool.busy_until_s = now
     taken_s = now - rep.run_start_s
-    steps = rep.run_steps
-    batch = rep.decoding
+    batch = rep.run_batch
+    decodes = batch == rep.decoding
+    steps = rep.run_steps * decodes
     prompt = rep.run_prompt
     tokens = batch + prompt
-    share = (rep.decoding_deferrable + rep.run_prompt_deferrable) / tokens
+    share = (rep.decoding_deferrable * decodes + rep.run_prompt_deferrable) / tokens
     pool.realtime_s += taken_s * (1 - share)
     pool.deferrable_s += taken_s * share
-    rep.share_s += taken_s / tokens
+    rep.share_s += taken_s / tokens * decodes
     if share < 1:
         spread(world.bins[rep.pool, 0], state.bin_s, rep.run_start_s, now, 1 - share)
     if share > 0:

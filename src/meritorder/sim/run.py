@@ -14,6 +14,8 @@ from meritorder.sim.state import (
     MOST_SLOTS,
     MOST_STEP_TOKENS,
     STABILIZATION_TICKS,
+    Floats,
+    World,
 )
 
 
@@ -48,8 +50,7 @@ def simulate(
     world.state["preempt"], world.state["routing"] = preempt, routing
     world.state["local_prefixes"] = local_prefixes
     end_s = kernel.run(world)
-    by_pool_s = np.array([pool.profile.request_overhead_s for pool in pools])
-    overhead_s = by_pool_s[world.replicas["pool"][world.requests["replica"]]]
+    overhead_s = _overhead_s(world, pools)
     return Result(
         admitted_s=world.requests["admitted_s"].copy(),
         first_token_s=world.requests["first_token_s"] + overhead_s,
@@ -64,6 +65,16 @@ def simulate(
         deferrable_bins_s=world.bins[:, 1],
         capacity_bins_s=world.bins[:, 2],
     )
+
+
+def _overhead_s(world: World, pools: tuple[Pool, ...]) -> Floats:
+    """Return what each request waits before the engine takes it up: a time, and so many of its decode steps."""
+    by_pool_s = np.array([pool.profile.request_overhead_s for pool in pools])
+    steps = np.array([pool.profile.first_token_steps for pool in pools])
+    requests = world.requests
+    pool = world.replicas["pool"][requests["replica"]]
+    step_s = (requests["finished_s"] - requests["first_token_s"]) / np.maximum(requests["output_tokens"] - 1, 1)
+    return np.asarray(by_pool_s[pool] + steps[pool] * step_s)
 
 
 def _check(requests: Requests, pools: tuple[Pool, ...], tick_s: float) -> None:

@@ -107,6 +107,7 @@ def alone_on_a_replica(requests: Requests, profile: Profile, limits: EngineLimit
     pairs = fresh * (requests.cached_tokens + fresh / 2)
     full_step_s = float(profile.step_time_s(limits.max_num_batched_tokens, 0, 0))
     last_step_s = np.where(rest > 0, profile.step_time_s(np.maximum(rest, 1), 0, 0), 0.0)
-    ttft_s = whole * full_step_s + last_step_s + pairs * profile.prefill_per_pair_s + profile.request_overhead_s
     context = requests.input_tokens + requests.output_tokens / 2
-    return ttft_s, profile.step_time_s(0, 1, context)
+    tpot_s = profile.step_time_s(0, 1, context)
+    waits_s = profile.request_overhead_s + profile.first_token_steps * tpot_s
+    return whole * full_step_s + last_step_s + pairs * profile.prefill_per_pair_s + waits_s, tpot_s

@@ -81,6 +81,7 @@ REPLICA: Final = np.dtype(
         ("seats", "i8"),
         ("run_start_s", "f8"),
         ("run_steps", "i8"),  # steps of the run under way
+        ("run_batch", "i8"),  # decoding sequences that get tokens in it
         ("run_prompt", "i8"),  # prompt tokens in its (only) step, 0 for decode steps alone
         ("run_prompt_deferrable", "i8"),
         ("decoding", "i8"),
@@ -129,6 +130,7 @@ POOL: Final = np.dtype(
         ("kv_blocks", "i8"),
         ("block_tokens", "i8"),
         ("max_seqs", "i8"),
+        ("prefill_first", "i8"),  # a step has prompts or decodes, never both
         ("max_tokens", "i8"),
         ("per_pair_s", "f8"),
         ("realtime", "i8"),  # takes real-time requests

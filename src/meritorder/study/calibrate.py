@@ -204,7 +204,7 @@ def _first_limits(log: TimedLog, first: int, base: Profile, known: Known) -> Eng
     """
     seen = _seen_together(log, first)
     usual = next((n for n in _SEQS if n >= seen), _SEQS[-1])
-    given = base.limits or EngineLimits()
+    given = base.limits or EngineLimits.of(base.engine)
     return msgspec.structs.replace(
         given,
         max_num_seqs=known.max_num_seqs or usual,

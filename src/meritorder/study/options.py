@@ -77,4 +77,4 @@ class Options:
         """Return the engine's limits: what is stated, else what the profile knows, else the engine's defaults."""
         stated = {"max_num_seqs": self.max_num_seqs, "max_num_batched_tokens": self.max_num_batched_tokens}
         given = {name: value for name, value in stated.items() if value is not None}
-        return msgspec.structs.replace(profile.limits or EngineLimits(), **given)
+        return msgspec.structs.replace(profile.limits or EngineLimits.of(profile.engine), **given)

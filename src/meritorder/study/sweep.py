@@ -224,7 +224,11 @@ def _on_ray(address: str) -> _Runner:
         raise MissingExtraError("running on a cluster needs Ray", fix="pip install 'meritorder[ray]'") from error
 
     def run(trace: Trace, options: Options, all_points: list[Point]) -> Iterator[tuple[int, list[dict[str, Any]]]]:
-        ray.init(address=address, ignore_reinit_error=True, log_to_driver=False)
+        try:
+            ray.init(address=address, ignore_reinit_error=True, log_to_driver=False)
+        except (ConnectionError, RuntimeError, ValueError) as error:
+            fix = "start one with ray start --head, or leave --ray out to run on this machine"
+            raise ConfigError(f"no Ray cluster answers at {address}", where="--ray", fix=fix) from error
         try:
             shared = ray.put(trace), ray.put(options)
             remote = ray.remote(evaluate)

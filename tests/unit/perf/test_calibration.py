@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from meritorder.domain import Provenance
-from meritorder.perf.calibration import SPREAD, Timings, Tuning, minimise, misfit
+from meritorder.perf.calibration import SPREAD, Timings, Tuning, coordinate_descent, minimise, misfit
 from meritorder.perf.profile import Profile
 from meritorder.perf.residuals import Errors, speed_factors, stretch_ratios
 
@@ -107,3 +107,18 @@ def test_speed_factors_come_from_the_residuals_first() -> None:
 def test_speed_factors_of_an_accuracy_have_that_median_error() -> None:
     drawn = speed_factors([], 0.08, 20_000, np.random.default_rng(0))
     assert np.median(np.abs(np.log(drawn))) == pytest.approx(0.08, rel=0.03)
+
+
+def test_coordinate_descent_finds_the_least_of_a_jumping_function() -> None:
+    def jumps(x: np.ndarray) -> float:
+        return float(np.sum(np.floor(np.abs(x - np.array([1.0, -2.0, 0.5])) * 50)))
+
+    point, value = coordinate_descent(jumps, np.zeros(3), np.full(3, 0.3), 40)
+    np.testing.assert_allclose(point, [1.0, -2.0, 0.5], atol=0.05)
+    assert value == jumps(point) <= 3
+
+
+def test_coordinate_descent_never_ends_worse_than_it_began() -> None:
+    point, value = coordinate_descent(lambda x: float(x @ x), np.zeros(2), np.ones(2), 5)
+    assert (point == 0).all()
+    assert value == 0

@@ -1,7 +1,9 @@
 """Corners of the simulator that were once wrong, each against the step-by-step simulator or a sum done by hand."""
 
 import math
+from dataclasses import replace
 
+import msgspec
 import numpy as np
 import pytest
 from tests.oracle.stepwise import simulate_stepwise
@@ -60,6 +62,26 @@ def test_requests_of_one_moment_share_the_first_step() -> None:
     wanted = requests((0.0, 5, 1, math.inf), (0.0, 5, 1, math.inf), (0.0, 5, 1, 1e3))
     done_s = finished(wanted, Pool(profile=STEADY, scaling=Fixed(instances=1), backfill_seats=8))
     np.testing.assert_allclose(done_s, 0.1)
+
+
+def test_with_prefill_first_a_prompt_holds_up_the_decodes() -> None:
+    """Steps of 0.1 s; the second prompt comes in the second step of the first request, which has five tokens."""
+    wanted = requests((0.0, 3, 5, np.inf), (0.15, 3, 1, np.inf))
+    limits = EngineLimits(max_num_seqs=4, max_num_batched_tokens=100)
+    mixed = Pool(profile=STEADY, scaling=Fixed(instances=1), limits=limits)
+    alone = replace(mixed, limits=msgspec.structs.replace(limits, prefill_first=True))
+    np.testing.assert_allclose(finished(wanted, mixed), [0.5, 0.3])
+    np.testing.assert_allclose(finished(wanted, alone), [0.6, 0.3])
+
+
+def test_what_a_request_waits_before_the_engine_is_added_to_its_times() -> None:
+    """Four decode steps of 0.1 s after the first token: two and a half steps more are 0.25 s."""
+    waiting = msgspec.structs.replace(STEADY, request_overhead_s=0.01, first_token_steps=2.5)
+    result = simulate(
+        requests((0.0, 3, 5, np.inf)), (Pool(profile=waiting, scaling=Fixed(instances=1)),), horizon_s=1.0
+    )
+    np.testing.assert_allclose(result.first_token_s, [0.36])
+    np.testing.assert_allclose(result.finished_s, [0.76])
 
 
 def test_a_draining_instance_takes_no_more_backfill() -> None:

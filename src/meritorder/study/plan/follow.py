@@ -134,7 +134,7 @@ def _machine(  # noqa: PLR0917
     limits = EngineLimits(
         max_num_seqs=pool.max_num_seqs,
         max_num_batched_tokens=pool.max_num_batched_tokens,
-        block_tokens=(profile.limits or EngineLimits()).block_tokens,
+        block_tokens=(profile.limits or EngineLimits.of(pool.engine)).block_tokens,
     )
     none = np.zeros(len(load))
     offer = Offer(

@@ -1,0 +1,101 @@
+"""Rows that the sample itself contradicts: measured again on what it calls the same set-up, something else came out.
+
+The rules look at what the sample states and at nothing that is simulated, and hold for both halves alike.
+
+A *set-up* is a system, engine, architecture, precision, split over GPUs, pair of lengths and concurrency. A *run* is
+what was measured of one system, engine, architecture and precision on one day with one version.
+
+1. A row is out whose TTFT or TPOT is more than twice, or less than half, the median of three or more of its set-up.
+2. Speculative decoding is not stated, and DeepSeek models have a head for it. A run is out whose TPOT is, in the median
+   of the set-ups that it shares with other runs, less than 0.8 of the slowest of these; and of two rows of one set-up
+   in one run the faster, if it is faster by as much.
+3. A row is out if the same run had, with the same split and lengths and at most 8 clients, a TTFT of more than 1.5 s:
+   nobody queues there, so the server was not warm.
+"""
+
+import statistics
+from collections import defaultdict
+from collections.abc import Callable, Hashable, Iterable, Mapping
+from typing import Any, Final
+
+Row = Mapping[str, Any]
+
+_FAR: Final = 2.0
+_ENOUGH: Final = 3
+_SPECULATIVE: Final = 0.8
+_FEW_CLIENTS: Final = 8
+_COLD_MS: Final = 1500.0
+_SAME: Final = {
+    "deepseek-ai/DeepSeek-V3": "deepseek-ai/DeepSeek-R1",
+    "nvidia/DeepSeek-R1-NVFP4": "deepseek-ai/DeepSeek-R1",
+}
+_SPLIT: Final = ("tp_size", "attention_dp_size", "moe_tp_size", "moe_ep_size", "isl", "osl")
+
+
+def contradicted(rows: Iterable[Row]) -> dict[str, str]:
+    """Return the reason for each row that is contradicted, by its id."""
+    all_rows = list(rows)
+    reasons: dict[str, str] = {}
+    for rule in (_far_from_others, _speculative, _cold):
+        rest = [row for row in all_rows if row["id"] not in reasons]
+        reasons |= rule(rest)
+    return reasons
+
+
+def _far_from_others(rows: list[Row]) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for same in _grouped(rows, _setup).values():
+        if len(same) < _ENOUGH:
+            continue
+        for name in ("silicon_ttft_ms", "silicon_tpot_ms"):
+            middle = statistics.median(row[name] for row in same)
+            off = [row for row in same if not middle / _FAR <= row[name] <= middle * _FAR]
+            found |= {row["id"]: "twice or half the median of its set-up" for row in off}
+    return found
+
+
+def _speculative(rows: list[Row]) -> dict[str, str]:
+    deepseek = [row for row in rows if "deepseek" in row["model_path"].lower()]
+    slowest = {key: max(row["silicon_tpot_ms"] for row in same) for key, same in _grouped(deepseek, _setup).items()}
+    measured_in = {key: {_run(row) for row in same} for key, same in _grouped(deepseek, _setup).items()}
+    found: dict[str, str] = {}
+    for same in _grouped(deepseek, _run).values():
+        shared = [row for row in same if len(measured_in[_setup(row)]) > 1]
+        ratios = [row["silicon_tpot_ms"] / slowest[_setup(row)] for row in shared]
+        if ratios and statistics.median(ratios) < _SPECULATIVE:
+            found |= {row["id"]: "a run with speculative decoding" for row in same}
+    for same in _grouped(deepseek, lambda row: (_run(row), _setup(row))).values():
+        most = max(row["silicon_tpot_ms"] for row in same)
+        fast = [row for row in same if row["silicon_tpot_ms"] < _SPECULATIVE * most]
+        found |= {row["id"]: "the faster of two in one run, by speculative decoding" for row in fast}
+    return found
+
+
+def _cold(rows: list[Row]) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for same in _grouped(rows, lambda row: (_run(row), *(row[name] for name in _SPLIT))).values():
+        if any(row["concurrency"] <= _FEW_CLIENTS and row["silicon_ttft_ms"] > _COLD_MS for row in same):
+            found |= {row["id"]: "a server that was not warm" for row in same}
+    return found
+
+
+def _architecture(row: Row) -> str:
+    path = str(row["model_path"])
+    return _SAME.get(path, path)
+
+
+def _run(row: Row) -> Hashable:
+    day = row["silicon_data_source"].partition("measured=")[2][:10]
+    return row["system"], row["backend"], _architecture(row), row["precision"], day, row["backend_version"]
+
+
+def _setup(row: Row) -> Hashable:
+    names = (row[name] or 1 for name in _SPLIT)
+    return row["system"], row["backend"], _architecture(row), row["precision"], *names, row["concurrency"]
+
+
+def _grouped(rows: Iterable[Row], key: Callable[[Row], Hashable]) -> dict[Hashable, list[Row]]:
+    groups: dict[Hashable, list[Row]] = defaultdict(list)
+    for row in rows:
+        groups[key(row)].append(row)
+    return groups

@@ -1,0 +1,51 @@
+import numpy as np
+import pytest
+
+from meritorder.perf.operators import DECODE_POINTS, STEP_POINTS, OperatorShares, class_of
+from meritorder.perf.shipped import profiles
+
+SHARES = OperatorShares.of(
+    [{"dense": 1.0, "other": 1.0}] * len(DECODE_POINTS), [{"experts": 3.0, "attention": 1.0}] * len(STEP_POINTS)
+)
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("generation_attention", "attention"),
+        ("context_mla_block", "attention"),
+        ("generation_moe_overlap", "experts"),
+        ("context_ar_1", "communication"),
+        ("generation_embedding_ar", "communication"),
+        ("context_gate_ffn1_gemm", "dense"),
+        ("generation_logits_gemm", "dense"),
+        ("context_add_norm_2", "other"),
+        ("generation_act_gate", "other"),
+    ],
+)
+def test_classes_of_the_library_s_operators(name: str, kind: str) -> None:
+    assert class_of(name) == kind
+
+
+def test_a_class_is_scaled_by_its_share() -> None:
+    assert SHARES.decode == {"dense": [0.5] * 4}
+    np.testing.assert_allclose(SHARES.decode_factors([1, 20, 4000], {"dense": 1.2, "experts": 9.0}), 1.1)
+    np.testing.assert_allclose(SHARES.step_factors([1, 1000], {"attention": 2.0, "experts": 0.5}), 1 + 0.25 - 0.375)
+
+
+def test_shares_are_interpolated_in_the_logarithm_of_the_size() -> None:
+    growing = OperatorShares(decode={"dense": [0.0, 0.3, 0.6, 0.9]}, step={})
+    np.testing.assert_allclose(growing.decode_factors([1, 8, 512], {"dense": 2.0}), [1.0, 1.3, 1.9])
+    assert growing.decode_factors([23], {"dense": 2.0})[0] == pytest.approx(1.3 + 0.3 * np.log(23 / 8) / np.log(8))
+
+
+def test_every_shipped_profile_says_what_its_steps_are_made_of() -> None:
+    for profile in profiles():
+        shares = profile.operators
+        assert shares is not None
+        for columns in (shares.decode, shares.step):
+            total = np.sum(list(columns.values()), axis=0)
+            assert (total > 0.2).all()
+            assert (total < 1.01).all()
+        mixture = profile.model.startswith(("deepseek", "gpt-oss")) or "-a" in profile.model
+        assert ("experts" in shares.decode) == mixture

@@ -1,0 +1,55 @@
+"""How sure a saving is: it follows from the residuals of the profile, and from nothing else."""
+
+import msgspec
+import numpy as np
+from tests.samples.fleets import load, machine, profile
+
+from meritorder.perf.profile import Profile
+from meritorder.perf.residuals import Residuals
+from meritorder.study.certainty import interval_of
+from meritorder.study.search import Search
+
+DRAWN = np.random.default_rng(2)
+ARRIVED_S = np.sort(np.concatenate([DRAWN.uniform(0, 600, 6000), DRAWN.uniform(600, 7200, 1200)]))
+ASKED = load(ARRIVED_S, 300, 500, waits=np.arange(7200) % 2 == 0, patience_s=7200.0)
+
+
+def judged(pace_ratios: list[float]) -> Profile:
+    return msgspec.structs.replace(
+        profile(), residuals=Residuals(basis="3 servers that somebody measured", pace_ratios=pace_ratios)
+    )
+
+
+def search(replica: Profile) -> Search:
+    one = machine(ASKED, replica=replica)
+    return Search(load=ASKED, machines=[one], batch_machine=one, patience_s=7200.0, progress=lambda _: None)
+
+
+def test_a_profile_that_never_erred_leaves_nothing_open() -> None:
+    asked = search(judged([1.0, 1.0]))
+    found = asked.run()
+    share = 1 - found.mix.usd / found.baseline.usd
+    interval = interval_of(found, asked, seed=0)
+    assert share > 0
+    assert interval is not None
+    assert interval.low == interval.high == share
+
+
+def test_a_profile_that_errs_more_leaves_more_open() -> None:
+    widths = []
+    for spread in (1.05, 2.0):
+        asked = search(judged([1 / spread, 1.0, spread]))
+        found = asked.run()
+        interval = interval_of(found, asked, seed=0)
+        assert interval is not None
+        assert interval.low <= 1 - found.mix.usd / found.baseline.usd <= interval.high
+        assert "nine in ten of 3 servers that somebody measured" in interval.basis
+        assert "50 % shorter to 100 % longer" in interval.basis or spread < 2
+        widths.append(interval.high - interval.low)
+    assert widths[0] < widths[1]
+
+
+def test_nothing_is_said_of_a_profile_that_nobody_measured() -> None:
+    unknown = msgspec.structs.replace(profile(), engine="abacus")
+    asked = search(unknown)
+    assert interval_of(asked.run(), asked, seed=0) is None

@@ -1,0 +1,84 @@
+"""Rows of the silicon sample: read rightly, counted once, and left out where the sample contradicts them."""
+
+from typing import Any
+
+import polars as pl
+import pytest
+from bench.validate.contradictions import contradicted
+from bench.validate.labels import measured_once, mended
+
+SPLIT = ("tp_size", "attention_dp_size", "moe_tp_size", "moe_ep_size", "batch_size")
+
+
+def row(**changes: object) -> dict[str, Any]:
+    return {
+        "id": "a",
+        "system": "b200_sxm",
+        "backend": "sglang",
+        "backend_version": "0.5.9",
+        "model_path": "some/Model",
+        "precision": "fp8",
+        "isl": 1024,
+        "osl": 1024,
+        "silicon_data_source": "db-dump; silicon_concurrency=64; measured=2026-03-25T00:00; image",
+        "tp_size": 8,
+        "attention_dp_size": 1,
+        "moe_tp_size": 1,
+        "moe_ep_size": 8,
+        "batch_size": 64,
+        "concurrency": 64,
+        "silicon_ttft_ms": 200.0,
+        "silicon_tpot_ms": 10.0,
+    } | changes
+
+
+@pytest.mark.parametrize(
+    ("stated", "meant"),
+    [
+        ((64, 1, 8, 8, 64), (8, 1, 1, 8, 64)),
+        ((16, 1, 4, 4, 64), (4, 1, 1, 4, 64)),
+        ((1, 64, 8, 8, 1), (1, 8, 1, 8, 8)),
+        ((4, 4, 1, 16, 16), (1, 4, 1, 4, 16)),
+        ((8, 1, 1, 8, 64), (8, 1, 1, 8, 64)),
+        ((1, 8, 1, 8, 8), (1, 8, 1, 8, 8)),
+        ((8, 1, 8, 1, 64), (8, 1, 8, 1, 64)),
+    ],
+)
+def test_gpus_that_were_counted_twice(stated: tuple[int, ...], meant: tuple[int, ...]) -> None:
+    read = mended(pl.DataFrame([row(**dict(zip(SPLIT, stated, strict=True)))]))
+    assert read.select(SPLIT).row(0) == meant
+    assert read["concurrency"].item() == 64
+
+
+def test_rows_of_the_gap_analysis_are_taken_as_they_are() -> None:
+    own = row(silicon_data_source="aic-auto-gap-analysis/x.csv", moe_tp_size=2, moe_ep_size=2, tp_size=4)
+    assert mended(pl.DataFrame([own])).select(SPLIT).row(0) == (4, 1, 2, 2, 64)
+
+
+def test_a_measurement_under_two_names_counts_once() -> None:
+    rows = pl.DataFrame([row(), row(id="b", model_path="another/Name"), row(id="c", silicon_tpot_ms=11.0)])
+    assert measured_once(mended(rows))["id"].to_list() == ["a", "c"]
+
+
+def test_a_row_far_from_two_others_is_out() -> None:
+    rows = [row(), row(id="b", silicon_tpot_ms=10.5), row(id="c", silicon_tpot_ms=40.0)]
+    assert contradicted(rows) == {"c": "twice or half the median of its set-up"}
+    assert contradicted(rows[1:]) == {}
+
+
+def test_a_run_that_is_faster_than_reading_the_weights_again_allows_is_out() -> None:
+    slow = [row(id=f"slow {c}", model_path="deepseek-ai/DeepSeek-R1", concurrency=c) for c in (4, 8)]
+    source = "db-dump; silicon_concurrency=4; measured=2026-04-01"
+    fast = [
+        one | {"id": one["id"].replace("slow", "fast"), "silicon_data_source": source, "silicon_tpot_ms": 6.0}
+        for one in [*slow, row(id="slow 16", model_path="deepseek-ai/DeepSeek-V3", concurrency=16)]
+    ]
+    assert set(contradicted([*slow, *fast])) == {"fast 4", "fast 8", "fast 16"}
+    others = [one | {"model_path": "some/Model"} for one in [*slow, *fast]]
+    assert contradicted(others) == {}
+
+
+def test_a_run_that_was_not_warm_is_out_with_all_its_clients() -> None:
+    cold = [row(concurrency=4, silicon_ttft_ms=5000.0), row(id="b", concurrency=64, silicon_ttft_ms=9000.0)]
+    assert set(contradicted(cold)) == {"a", "b"}
+    assert contradicted([cold[1]]) == {}
