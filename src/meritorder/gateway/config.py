@@ -12,6 +12,7 @@ from typing import Annotated, Any, Final
 import msgspec
 
 from meritorder.errors import ConfigError
+from meritorder.gateway import logs
 from meritorder.units import BYTES_PER_GIB, parse_duration_s
 
 Positive = Annotated[int, msgspec.Meta(gt=0)]
@@ -33,6 +34,7 @@ class Server(_Table, frozen=True):
     port: Annotated[int, msgspec.Meta(ge=0, le=65535)] = 8000
     drain: str = "30s"  # time that requests under way get when the gateway stops
     require_keys: bool = True
+    log: str = "text"  # or "json"
     default_model: str | None = None  # of responses that name none; the first by name if not given
 
 
@@ -236,6 +238,8 @@ def _check(settings: Settings, where: str) -> None:
     for field, text in times.items():
         if not parse_duration_s(text):
             raise ConfigError(f"{text!r} is not a duration", where=f"{where}: {field}", fix="write 90s, 30m, 4h or 2d")
+    if settings.server.log not in logs.FORMS:
+        raise ConfigError(f"{settings.server.log!r} is neither text nor json", where=f"{where}: server.log")
     if settings.lanes.flex not in {"hold", "refuse"}:
         raise ConfigError(f"{settings.lanes.flex!r} is neither hold nor refuse", where=f"{where}: lanes.flex")
     if not settings.store.blobs and not settings.store.url.startswith("sqlite:///"):
