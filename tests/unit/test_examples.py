@@ -53,9 +53,10 @@ def test_the_toml_catalog_adds_hardware_a_model_and_an_offer() -> None:
 
 def test_the_gateway_file_is_read_whole() -> None:
     settings = config.read(EXAMPLES / "gateway.toml")
-    own, provider = settings.venue
+    own, provider, batches = settings.venue
     assert (own.reads_load, provider.reads_load) == (True, False)
     assert provider.served() == {"llama-3.1-8b": "meta-llama/Llama-3.1-8B-Instruct"}
     assert provider.price is not None
     assert str(provider.price.input_usd_per_mtok) == "0.05"
+    assert (provider.batch, batches.batch) == (False, True)
     assert settings.rule[0].endpoint == "/v1/embeddings"

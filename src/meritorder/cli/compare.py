@@ -25,7 +25,8 @@ from meritorder.cli.options import (
     Traces,
 )
 from meritorder.cli.parsing import SLO_TEXT, duration_s, names, progress, read, slo_of, startup_of
-from meritorder.errors import ConfigError
+from meritorder.errors import ConfigError, MissingExtraError
+from meritorder.units import format_duration
 
 # The sample week is that of a small team; at six times its rate a service needs a fleet.
 _DEMO_SCALE: Final = 6.0
@@ -165,8 +166,14 @@ def compare(
         _answer(trace_read, options, status, json, html)
 
 
-def demo(json: JsonFile = Path("demo/compare.json"), html: HtmlFile = Path("demo/compare.html")) -> None:
-    """Compare on a sample week of a service.
+def demo(
+    json: JsonFile = Path("demo/compare.json"),
+    html: HtmlFile = Path("demo/compare.html"),
+    gateway: Annotated[
+        bool, typer.Option("--gateway/--no-gateway", help="Run the gateway on a small local model as well.")
+    ] = True,
+) -> None:
+    """Compare on a sample week of a service, and run the gateway on a small model.
 
     The week is made by this package, with a seed, from published facts, and written to demo/.
     """
@@ -191,6 +198,27 @@ def demo(json: JsonFile = Path("demo/compare.json"), html: HtmlFile = Path("demo
     typer.echo(f"\nThe sample, its workloads file and the report are in {folder}/; open {html} in a browser.")
     again = f"--model llama-3.1-70b --hardware {_DEMO_HARDWARE} --scale {_DEMO_SCALE:g} --workloads {workloads}"
     typer.echo(f"The same again: meritorder compare {trace} {again}")
+    if gateway:
+        _show_gateway()
+
+
+def _show_gateway() -> None:
+    from meritorder.gateway import showcase
+
+    typer.echo("\nThe gateway, on SmolLM2-135M and llama.cpp on this machine:")
+    try:
+        with progress() as status:
+            shown = showcase.show(status.update)
+    except MissingExtraError as error:
+        typer.echo(f"  left out: {error}")
+        return
+    typer.echo(
+        f"  real time  {shown.questions} questions, first token after {format_duration(shown.ttft_alone_s)} alone, "
+        f"{format_duration(shown.ttft_beside_s)} beside the batch (medians)\n"
+        f"  batch      {shown.answered} of {shown.lines} lines in {format_duration(shown.batch_s)}, "
+        f"{shown.tokens:,} tokens, {shown.lost_tokens:,} given up to make room for real time"
+    )
+    typer.echo("Run it yourself: meritorder serve --local")
 
 
 def _answer(trace_read: Any, options: Any, status: Status, json: Path | None, html: Path | None) -> None:

@@ -1,6 +1,6 @@
 """Asks a venue for the answer to a request that waited."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Final
 
 from meritorder.gateway import usage as usages
@@ -41,11 +41,13 @@ class Asking:
     Args:
         core: What is shared.
         headroom: Told of venues that take nothing.
+        begun: Told of each first token: the engine has read a prompt, and may be given the next.
     """
 
-    def __init__(self, core: Core, headroom: Headroom) -> None:
+    def __init__(self, core: Core, headroom: Headroom, begun: Callable[[], None]) -> None:
         self._core = core
         self._headroom = headroom
+        self._begun = begun
         self._blobs: dict[int, str] = {}
 
     async def ask(self, request: Claimed, venue: Venue, seat: Seat) -> Answer:
@@ -85,7 +87,7 @@ class Asking:
             raise Refused(None, _no_answer(request_id, error.what), fault=True) from None
         try:
             if stream and reply.status == 200:
-                answer = await _assembled(reply.body, venue, seat)
+                answer = await self._assembled(reply.body, venue, seat)
             else:
                 answer = await reply.read()
         except UpstreamError as error:
@@ -95,6 +97,18 @@ class Asking:
         return self._judged(
             request_id, reply.status, answer, venue, retry.retry_after_s(reply.headers, utc(core.now_s()))
         )
+
+    async def _assembled(self, chunks: AsyncIterator[bytes], venue: Venue, seat: Seat) -> bytes:
+        assembly = Assembly(venue.name)
+
+        async def watched() -> AsyncIterator[bytes]:
+            async for chunk in chunks:
+                yield chunk
+                if seat.tokens == 0 and assembly.tokens:
+                    self._begun()
+                seat.tokens = assembly.tokens
+
+        return await assembly.read(watched())
 
     def _judged(self, request_id: str, status: int, body: bytes, venue: Venue, after_s: float | None) -> Answer:
         used = usages.of_answer(body) or Usage()
@@ -131,17 +145,6 @@ class Asking:
                 self._blobs.clear()
             self._blobs[batch_seq] = blob
         return blob
-
-
-async def _assembled(chunks: AsyncIterator[bytes], venue: Venue, seat: Seat) -> bytes:
-    assembly = Assembly(venue.name)
-
-    async def watched() -> AsyncIterator[bytes]:
-        async for chunk in chunks:
-            yield chunk
-            seat.tokens = assembly.tokens
-
-    return await assembly.read(watched())
 
 
 def _streamed(body: bytes) -> bytes:

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Final
 import msgspec
 
 from meritorder.errors import ConfigError
+from meritorder.gateway import logs
 from meritorder.units import BYTES_PER_GIB, parse_duration_s
 
 Positive = Annotated[int, msgspec.Meta(gt=0)]
@@ -33,6 +34,7 @@ class Server(_Table, frozen=True):
     port: Annotated[int, msgspec.Meta(ge=0, le=65535)] = 8000
     drain: str = "30s"  # time that requests under way get when the gateway stops
     require_keys: bool = True
+    log: str = "text"  # or "json"
     default_model: str | None = None  # of responses that name none; the first by name if not given
 
 
@@ -91,6 +93,9 @@ class VenueTable(_Table, frozen=True):
     max_concurrency: Positive | None = None
     tokens_per_minute: Positive | None = None
     priority: bool = False  # the engine schedules by priority
+    batch: bool = False  # batches that have the time go through its batch API
+    batch_window: str = "24h"  # what that promises
+    batch_poll: str = "30s"  # how often it is asked how far it is
     price: Price | None = None
     command: list[str] = []  # run it when it is wanted; {port} stands for a free port, in the URL too
     start: str = "10m"
@@ -228,15 +233,25 @@ def _check(settings: Settings, where: str) -> None:
         "lanes.flex_deadline": settings.lanes.flex_deadline,
         "lanes.background_window": settings.lanes.background_window,
         "lanes.margin": settings.lanes.margin,
-    } | {f"rule[{number}].deadline": rule.deadline for number, rule in enumerate(settings.rule)}
+    }
+    times |= {f"rule[{number}].deadline": rule.deadline for number, rule in enumerate(settings.rule)}
     for field, text in times.items():
         if not parse_duration_s(text):
             raise ConfigError(f"{text!r} is not a duration", where=f"{where}: {field}", fix="write 90s, 30m, 4h or 2d")
+    if settings.server.log not in logs.FORMS:
+        raise ConfigError(f"{settings.server.log!r} is neither text nor json", where=f"{where}: server.log")
     if settings.lanes.flex not in {"hold", "refuse"}:
         raise ConfigError(f"{settings.lanes.flex!r} is neither hold nor refuse", where=f"{where}: lanes.flex")
     if not settings.store.blobs and not settings.store.url.startswith("sqlite:///"):
         raise ConfigError("not given", where=f"{where}: store.blobs", fix="write file:///PATH or s3://BUCKET")
     _check_venues(settings, where)
+    _check_webhooks(settings, where)
+
+
+def _check_webhooks(settings: Settings, where: str) -> None:
+    for webhook in settings.webhook:
+        if not webhook.url.startswith(("http://", "https://")):
+            raise ConfigError(f"{webhook.url!r} is not an http URL", where=f"{where}: webhook")
 
 
 def _check_venues(settings: Settings, where: str) -> None:
@@ -246,17 +261,24 @@ def _check_venues(settings: Settings, where: str) -> None:
         if venue.name in seen:
             raise ConfigError("there are two of this name", where=at)
         seen.add(venue.name)
-        if venue.kind not in KINDS:
-            raise ConfigError(f"unknown kind {venue.kind!r}", where=at, fix=f"the kinds are {', '.join(KINDS)}")
-        if not venue.url.startswith(("http://", "https://")) and (venue.url or venue.kind not in _KNOWN):
-            raise ConfigError(f"{venue.url!r} is not an http URL", where=at)
-        if not venue.served():
-            raise ConfigError("serves no model", where=at, fix='write models = ["name"]')
-        for field, text in (("start", venue.start), ("idle", venue.idle or "1s")):
-            if not parse_duration_s(text):
-                raise ConfigError(f"{text!r} is not a duration", where=f"{at}: {field}", fix="write 90s, 30m or 4h")
-        if venue.command and "{port}" not in venue.url:
-            raise ConfigError("its url has no {port}", where=at, fix='write url = "http://127.0.0.1:{port}/v1"')
-        strange = sorted(set(venue.lanes) - {"realtime", "deferrable"})
-        if strange or not venue.lanes:
-            raise ConfigError(f"no lane {strange}", where=at, fix="the lanes are realtime and deferrable")
+        _check_venue(venue, at)
+
+
+def _check_venue(venue: VenueTable, at: str) -> None:
+    if venue.kind not in KINDS:
+        raise ConfigError(f"unknown kind {venue.kind!r}", where=at, fix=f"the kinds are {', '.join(KINDS)}")
+    if venue.batch and venue.reads_load:
+        raise ConfigError(f"{venue.kind} has no batch API", where=f"{at}: batch", fix="leave it out")
+    if not venue.url.startswith(("http://", "https://")) and (venue.url or venue.kind not in _KNOWN):
+        raise ConfigError(f"{venue.url!r} is not an http URL", where=at)
+    if not venue.served():
+        raise ConfigError("serves no model", where=at, fix='write models = ["name"]')
+    times = {"start": venue.start, "batch_window": venue.batch_window, "batch_poll": venue.batch_poll}
+    for field, text in (times | {"idle": venue.idle or "1s"}).items():
+        if not parse_duration_s(text):
+            raise ConfigError(f"{text!r} is not a duration", where=f"{at}: {field}", fix="write 90s, 30m or 4h")
+    if venue.command and "{port}" not in venue.url:
+        raise ConfigError("its url has no {port}", where=at, fix='write url = "http://127.0.0.1:{port}/v1"')
+    strange = sorted(set(venue.lanes) - {"realtime", "deferrable"})
+    if strange or not venue.lanes:
+        raise ConfigError(f"no lane {strange}", where=at, fix="the lanes are realtime and deferrable")

@@ -3,11 +3,15 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from sqlalchemy import Connection
+
 from meritorder.gateway.blobs import Blobs
 from meritorder.gateway.book import Book
 from meritorder.gateway.config import Settings
 from meritorder.gateway.keyring import Keyring
 from meritorder.gateway.store.database import Database
+from meritorder.gateway.store.kept import Kept
+from meritorder.gateway.webhooks import Webhooks
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,6 +27,7 @@ class Core:
         me: This gateway among those that share the store.
         now_s: The clock: epoch seconds.
         new_id: Makes an id that cannot be guessed, with the prefix given.
+        webhooks: Who is told of what ended.
         models: Names of the models that can be called.
     """
 
@@ -34,4 +39,10 @@ class Core:
     me: str
     now_s: Callable[[], float]
     new_id: Callable[[str], str]
+    webhooks: Webhooks
     models: Callable[[], frozenset[str]]
+
+    def tell_of_response(self, connection: Connection, item: Kept | None) -> None:
+        """Announce a background response that is over, in the transaction in which it ends."""
+        if item is not None:
+            self.webhooks.announce(connection, item.tenant, f"response.{item.status}", item.id)

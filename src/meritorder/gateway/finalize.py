@@ -40,6 +40,7 @@ async def finalize(core: Core, batch: Batch) -> None:
             error=errors.id if errors else None,
             now_s=now_s,
         ):
+            core.webhooks.announce(connection, batch.tenant, f"batch.{batch.ending}", batch.id)
             for file in (output, errors):
                 if file is not None:
                     files.add(connection, file)

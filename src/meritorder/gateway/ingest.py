@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 import msgspec
+from sqlalchemy import Connection
 
 from meritorder.gateway.core import Core
 from meritorder.gateway.store import batches, files, waiting
@@ -71,9 +72,7 @@ def ingest(core: Core, batch: Batch) -> None:
     now_s = core.now_s()
     if reading.errors:
         errors = msgspec.json.encode({"object": "list", "data": reading.errors}).decode()
-        core.database.submit(
-            lambda connection: batches.fail(connection, core.me, batch.seq, errors=errors, now_s=now_s)
-        ).result()
+        core.database.submit(lambda connection: _fail(core, batch, connection, errors, now_s)).result()
         return
     core.database.submit(
         lambda connection: batches.begin(
@@ -86,6 +85,11 @@ def ingest(core: Core, batch: Batch) -> None:
             now_s=now_s,
         )
     ).result()
+
+
+def _fail(core: Core, batch: Batch, connection: Connection, errors: str, now_s: float) -> None:
+    if batches.fail(connection, core.me, batch.seq, errors=errors, now_s=now_s):
+        core.webhooks.announce(connection, batch.tenant, "batch.failed", batch.id)
 
 
 def _read(core: Core, batch: Batch, chunks: Iterable[bytes], reading: _Reading) -> None:

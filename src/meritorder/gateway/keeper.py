@@ -29,13 +29,11 @@ class Keeper:
     Args:
         core: What is shared.
         release: Told when there is work, and what is not wanted any more.
-        ended: Told of every batch that is over.
     """
 
-    def __init__(self, core: Core, release: Release, ended: Callable[[batches.Batch], Awaitable[None]]) -> None:
+    def __init__(self, core: Core, release: Release) -> None:
         self._core = core
         self._release = release
-        self._ended = ended
         self._sleepers: list[asyncio.Event] = []
         self._lease_s = duration_s(core.settings.store.lease)
 
@@ -137,7 +135,7 @@ class Keeper:
         def change(connection: Connection) -> bool:
             ended = waiting.end(connection, seq)
             if ended:
-                kept.answered(connection, seq, given)
+                self._core.tell_of_response(connection, kept.answered(connection, seq, given))
             return ended
 
         if await self._core.database.write(change):
@@ -152,7 +150,7 @@ class Keeper:
                 await self._let_go(batch.seq)
                 raise
             self._release.wake()
-            await self._tell_if_over(batch.seq)
+            await self._log_if_over(batch.seq)
 
     async def _write_outputs(self) -> None:
         while (batch := await self._take_over("finalizing")) is not None:
@@ -161,7 +159,7 @@ class Keeper:
             except BaseException:
                 await self._let_go(batch.seq)
                 raise
-            await self._tell_if_over(batch.seq)
+            await self._log_if_over(batch.seq)
 
     async def _take_over(self, status: str) -> batches.Batch | None:
         core, now_s = self._core, self._core.now_s()
@@ -170,10 +168,10 @@ class Keeper:
     async def _let_go(self, seq: int) -> None:
         await self._core.database.write(lambda connection: batches.let_go(connection, self._core.me, seq))
 
-    async def _tell_if_over(self, seq: int) -> None:
+    async def _log_if_over(self, seq: int) -> None:
         batch = await self._core.database.read(lambda connection: batches.by_seq(connection, seq))
         if batch is not None and batch.status in batches.FINAL:
-            await self._ended(batch)
+            _log.info("batch %s is %s", batch.id, batch.status)
 
     async def _clean(self) -> None:
         core, now_s = self._core, self._core.now_s()

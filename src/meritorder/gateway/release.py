@@ -23,7 +23,7 @@ from meritorder.gateway.usage import Usage
 from meritorder.gateway.venues import Seat, Venue, Venues
 from meritorder.policy.order import Candidate, arrange
 from meritorder.policy.release import Release as Level
-from meritorder.policy.release import latest_release_s
+from meritorder.policy.release import latest_release_s, may_outsource
 from meritorder.policy.release import release as escalate
 
 LANE: Final = "deferrable"
@@ -57,7 +57,7 @@ class Release:
         self._core = core
         self._venues = venues
         self._headroom = headroom
-        self._asking = Asking(core, headroom)
+        self._asking = Asking(core, headroom, self.wake)
         self._wake = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
         self._running: dict[int, tuple[Claimed, Seat]] = {}
@@ -76,6 +76,12 @@ class Release:
     def wake(self) -> None:
         """Look for work now."""
         self._wake.set()
+
+    def latest_release_s(self, work: Waiting, ahead: Sequence[Waiting]) -> float:
+        """Return until when work may be left to the gaps, behind what is due before it."""
+        drain = self._drains[work.model].tokens_per_s(time.monotonic())
+        ahead_tokens = work.tokens + sum(each.tokens for each in ahead)
+        return latest_release_s(work.deadline_s, ahead_tokens, drain, self._margin_s)
 
     def hold(self, seq: int) -> "asyncio.Future[Answer]":
         """Return what will be the answer of a call, for a client that holds the line."""
@@ -150,7 +156,7 @@ class Release:
         for work, wanted in self._turns(works, levels, sum(capacity[venue.name] for venue in venues), now_s):
             level, left = levels[work].level, wanted
             for venue in venues:
-                if venue.table.fallback and level is not Level.FALLBACK:
+                if self._is_fallback(venue, work, now_s) and level is not Level.FALLBACK:
                     continue
                 free = room[venue.name] if level is Level.GAPS else capacity[venue.name]
                 taken = await self._claim(work, min(free, left)) if free > 0 else []
@@ -167,14 +173,22 @@ class Release:
     ) -> dict[Waiting, "_Escalated"]:
         """Return how far each has escalated: it may take real-time capacity, or a fallback venue, at the end."""
         drain = self._drains[model].tokens_per_s(time.monotonic())
-        up = any(self._headroom.is_up(venue) for venue in venues if not venue.table.fallback)
         levels, ahead_tokens = {}, 0
         for work in sorted(works, key=lambda each: each.deadline_s):
             ahead_tokens += work.tokens
             latest_s = latest_release_s(work.deadline_s, ahead_tokens, drain, self._margin_s)
+            up = any(self._headroom.is_up(each) for each in venues if not self._is_fallback(each, work, now_s))
             level = escalate(work.deadline_s, 0.0, latest_s, own_venue_up=up, margin_s=self._margin_s / 2, now_s=now_s)
             levels[work] = _Escalated(level, latest_s)
         return levels
+
+    def _is_fallback(self, venue: Venue, work: Waiting, now_s: float) -> bool:
+        """Say whether work goes there, request by request, only when it would be late elsewhere."""
+        if work.batch_seq is None or venue.batches is None:
+            return venue.table.fallback
+        return may_outsource(
+            work.deadline_s, now_s, duration_s(venue.table.batch_window), self._margin_s, own=False, now_s=now_s
+        )
 
     def _turns(
         self, works: list[Waiting], levels: dict[Waiting, "_Escalated"], seats: int, now_s: float
@@ -260,7 +274,7 @@ class Release:
         def change(connection: Connection) -> bool:
             stored = waiting.answer(connection, self._core.me, request, given, now_s=now_s)
             if stored and request.batch_seq is None:
-                kept.answered(connection, request.seq, given)
+                self._core.tell_of_response(connection, kept.answered(connection, request.seq, given))
             return stored
 
         stored = await self._durably(change)

@@ -5,14 +5,14 @@ import socket
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import IO
+from typing import IO, Final
 
 import msgspec
 import uvicorn
 from sqlalchemy import make_url
 
 from meritorder.errors import ConfigError
-from meritorder.gateway import config, llamacpp
+from meritorder.gateway import config, llamacpp, logs
 from meritorder.gateway import venues as all_venues
 from meritorder.gateway.blobs import Blobs
 from meritorder.gateway.book import Book
@@ -22,6 +22,11 @@ from meritorder.gateway.keyring import Keyring, new_id
 from meritorder.gateway.service import Service
 from meritorder.gateway.store import migrate
 from meritorder.gateway.store.database import Database
+from meritorder.gateway.webhooks import Webhooks
+
+# Longer than the pools of most clients keep theirs: who closes first must be the client.
+_KEEP_ALIVE_S: Final = 120
+_BACKLOG: Final = 4096
 
 
 class _Announcing(uvicorn.Server):
@@ -77,6 +82,7 @@ def build(settings: Settings) -> Service:
         me=new_id("gateway-"),
         now_s=time.time,
         new_id=new_id,
+        webhooks=Webhooks(settings.webhook, time.time, new_id),
         models=venues.models,
     )
     return Service(core, venues)
@@ -92,13 +98,13 @@ def serve(settings: Settings, announce: Callable[[str], None]) -> None:
     Raises:
         ConfigError: The settings cannot be used, or another gateway has the SQLite file.
     """
+    logs.begin(settings.server.log)
     lock = _lock(settings)
     try:
+        listening = _listening(settings)
         service = build(settings)
         config_of_server = uvicorn.Config(
             service,
-            host=settings.server.host,
-            port=settings.server.port,
             loop="uvloop",
             http="httptools",
             ws="none",
@@ -109,12 +115,24 @@ def serve(settings: Settings, announce: Callable[[str], None]) -> None:
             server_header=False,
             date_header=False,
             timeout_graceful_shutdown=int(duration_s(settings.server.drain)),
-            backlog=4096,
+            timeout_keep_alive=_KEEP_ALIVE_S,
         )
-        _Announcing(config_of_server, announce).run()
+        _Announcing(config_of_server, announce).run(sockets=[listening])
     finally:
         if lock is not None:
             lock.close()
+
+
+def _listening(settings: Settings) -> socket.socket:
+    """Take the port, or say why it cannot be had."""
+    host, port = settings.server.host, settings.server.port
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family, backlog=_BACKLOG)
+    except OSError as error:
+        raise ConfigError(
+            f"cannot listen on {host}:{port}: {error.strerror}", where="server", fix="give another --port"
+        ) from error
 
 
 def _lock(settings: Settings) -> IO[str] | None:

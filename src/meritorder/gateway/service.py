@@ -21,6 +21,7 @@ from meritorder.gateway.headroom import Headroom
 from meritorder.gateway.held import Held
 from meritorder.gateway.keeper import Keeper
 from meritorder.gateway.lanes import HEADER, Lanes, no_capacity
+from meritorder.gateway.outsource import Outsource
 from meritorder.gateway.realtime import RealTime, Request
 from meritorder.gateway.release import Release
 from meritorder.gateway.routes.batches import Batches
@@ -30,7 +31,6 @@ from meritorder.gateway.routes.models import Models
 from meritorder.gateway.routes.operations import Operations
 from meritorder.gateway.routes.responses import Responses
 from meritorder.gateway.store import instances
-from meritorder.gateway.store.batches import Batch
 from meritorder.gateway.venues import Venues
 from meritorder.gateway.wire import calls
 from meritorder.gateway.wire.problems import Problem, unavailable
@@ -54,8 +54,9 @@ class Service:
         settings: Settings = core.settings
         self.headroom = Headroom(venues, settings.lanes)
         self.release = Release(core, venues, self.headroom)
+        self.outsource = Outsource(core, venues, self.release)
         self.realtime = RealTime(core, venues)
-        self.keeper = Keeper(core, self.release, self._ended)
+        self.keeper = Keeper(core, self.release)
         self._held = Held(core, self.release)
         self._background = Background(core, self._held, self.release)
         self._lanes = Lanes(settings)
@@ -104,7 +105,9 @@ class Service:
             *self.keeper.duties(),
             self.release.keep_releasing(),
             self.headroom.keep_looking(),
+            self.outsource.keep_outsourcing(),
             core.book.keep_writing(),
+            core.webhooks.keep_sending(core.database),
         ]
         self._duties = [asyncio.create_task(duty) for duty in duties]
 
@@ -198,9 +201,6 @@ class Service:
         refused = self._lanes.refuses_flex and request.call.service_tier == "flex"
         if refused and not any(self.headroom.room(venue) for venue in venues):
             raise no_capacity()
-
-    async def _ended(self, batch: Batch) -> None:
-        _log.info("batch %s is %s", batch.id, batch.status)
 
 
 async def _answer_problem(_request: HttpRequest, error: Exception) -> Response:

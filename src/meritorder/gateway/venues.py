@@ -15,6 +15,7 @@ import msgspec
 from meritorder.gateway.config import Price, Settings, VenueTable, duration_s, secret
 from meritorder.gateway.engines import Engine, EngineCommand
 from meritorder.gateway.upstreams import kinds
+from meritorder.gateway.upstreams.batches.venue import BatchVenue
 from meritorder.gateway.upstreams.guard import Guard
 from meritorder.gateway.upstreams.kinds import Kind, World
 from meritorder.gateway.upstreams.limits import Limits
@@ -56,11 +57,13 @@ class Venue:
         table: Its configuration.
         upstream: How it is reached.
         served: Names that clients use, each with the venue's own.
+        batches: Its batch API; None if that is not used.
     """
 
     table: VenueTable
     upstream: Upstream
     served: dict[str, str]
+    batches: BatchVenue | None = None
     realtime: int = 0
     seated: list[Seat] = field(default_factory=list)
     samples: deque[Sample] = field(default_factory=lambda: deque(maxlen=_SAMPLES))
@@ -147,6 +150,8 @@ class Venues:
         """Close what is open towards all of them."""
         for venue in self.all:
             await venue.upstream.close()
+            if venue.batches is not None:
+                await venue.batches.close()
 
 
 def of(settings: Settings) -> Venues:
@@ -186,7 +191,8 @@ def _venue(table: VenueTable, settings: Settings, world: World) -> Venue:
             idle_s=duration_s(table.idle) if table.idle else None,
         )
         upstream = kinds.guarded(Engine(command, clock=world.clock), venue.guard, world)
-    return Venue(table=table, upstream=upstream, served=table.served())
+    batches = kinds.batch_venue(venue, world) if table.batch else None
+    return Venue(table=table, upstream=upstream, served=table.served(), batches=batches)
 
 
 def _now() -> dt.datetime:

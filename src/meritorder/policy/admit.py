@@ -2,10 +2,11 @@
 
 The cap is on all sequences of a replica, as the simulator's is (`release.backfill_seats`): real-time work that comes
 takes its place without waiting for the controller. What the simulator knows from the profile, the largest batch that
-keeps the pace, is found here by trying: up additively, or twofold while there is ample room, and down to a share once
-the real-time lane's pace breaks; and not down again before the effect of that can be seen.
+keeps the pace, is found here by trying: up additively, or twofold while there is ample room; down to a share of the
+deferrable part once the real-time lane's pace breaks, and not down again before the effect of that can be seen.
 
 Source: additive increase, multiplicative decrease: D. Chiu and R. Jain, Computer Networks and ISDN Systems 17, 1989.
+That a cap grows while at least half of it is used: RFC 7661, 2015.
 """
 
 from dataclasses import dataclass, replace
@@ -51,12 +52,14 @@ class AdmitRules:
         reserve: Seats that deferrable work leaves free, for the next real-time request.
         kv_cap: Share of the KV memory above which sequences would have to be thrown out.
         ample: Share of each limit under which there is room enough to go up twofold.
-        step: Sequences by which the cap rises in the time of a flight.
-        cut: Share of the batch that is left after the pace broke.
+        first: Share of the seats that the cap begins with, when real-time work comes for the first time.
+        step: Share of the seats by which the cap rises in the time of a flight; one seat at least.
+        cut: Share of the deferrable sequences that is left after the pace broke.
+        used: Share of the cap that must be in use for it to rise: what was not tried is not known to be safe.
         flight_s: Until the effect of a change is measured.
         quiet_s: Without a real-time request for this long, the engine belongs to deferrable work.
-        starting: Most deferrable prompts that may be read at one time while there is real-time work: theirs are read in
-            the same steps.
+        starting: Share of the seats whose deferrable prompts may be read at one time while there is real-time work,
+            whose own are read in the same steps; one seat at least.
     """
 
     ttft_s: float
@@ -65,11 +68,13 @@ class AdmitRules:
     reserve: int = 1
     kv_cap: float = 0.9
     ample: float = 0.5
-    step: float = 1.0
+    first: float = 1 / 2
+    step: float = 1 / 16
     cut: float = 0.5
+    used: float = 0.5
     flight_s: float = 2.0
     quiet_s: float = 10.0
-    starting: int = 4
+    starting: float = 1 / 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,13 +82,13 @@ class AdmitState:
     """What the controller remembers.
 
     Args:
-        seat_cap: Most sequences with deferrable ones among them.
+        seat_cap: Most sequences with deferrable ones among them; None while there was no real-time work to learn from.
         at_s: When that was decided.
         settled_s: Until when the effect of the last cut is awaited.
         realtime_s: When there was last a real-time request.
     """
 
-    seat_cap: float = 1.0
+    seat_cap: float | None = None
     at_s: float = float("-inf")
     settled_s: float = float("-inf")
     realtime_s: float = float("-inf")
@@ -118,7 +123,7 @@ def admit(
         now_s: Monotonic.
     """
     if measured is None:
-        forgotten = AdmitState(at_s=now_s, realtime_s=state.realtime_s)
+        forgotten = AdmitState(seat_cap=1.0, at_s=now_s, realtime_s=state.realtime_s)
         return forgotten, Admission(allowed=0, starting=0, alert="its load cannot be read: no backfill")
     seats = measured.seats or rules.seats
     batch = measured.running + measured.waiting
@@ -131,44 +136,49 @@ def admit(
         if (measured.kv_cache_share or 0.0) > rules.kv_cap:
             cap = batch
     else:
-        state = _moved(measured, state, rules, seats=seats, now_s=now_s)
-        cap, starting = int(state.seat_cap), rules.starting
+        before = rules.first * seats if state.seat_cap is None else state.seat_cap
+        state = replace(_moved(measured, state, before, rules, seats=seats, now_s=now_s), at_s=now_s)
+        cap, starting = int(state.seat_cap or 0), max(1, int(rules.starting * seats))
     others = max(measured.realtime, batch - measured.backfill)
     allowed = backfill_seats(running=others, waiting=0, seat_cap=min(cap, seats - rules.reserve))
     return state, Admission(allowed=allowed, starting=min(starting, allowed))
 
 
-def _moved(measured: Measured, state: AdmitState, rules: AdmitRules, *, seats: int, now_s: float) -> AdmitState:
+def _moved(
+    measured: Measured, state: AdmitState, seat_cap: float, rules: AdmitRules, *, seats: int, now_s: float
+) -> AdmitState:
     """Return the state with its cap moved by what was measured."""
     batch = measured.running + measured.waiting
-    passed_s = max(0.0, min(now_s - state.at_s, rules.flight_s))
-    if _strained(measured, rules):
+    if _strained(measured, rules, seats):
         # A pace that breaks without deferrable work is not mended by less of it.
         if measured.backfill == 0 or now_s < state.settled_s:
-            return replace(state, at_s=now_s)
-        cap = rules.cut * min(state.seat_cap, float(batch))
-        return replace(state, seat_cap=max(cap, 0.0), at_s=now_s, settled_s=now_s + rules.flight_s)
-    if now_s < state.settled_s or batch < int(state.seat_cap):
-        # What was not tried is not known to be safe: a cap that is not used does not grow.
-        return replace(state, at_s=now_s)
-    flights = passed_s / rules.flight_s
-    grown = state.seat_cap + rules.step * flights
+            return replace(state, seat_cap=seat_cap)
+        others = max(0, batch - measured.backfill)
+        cut = others + rules.cut * max(0.0, min(seat_cap, float(batch)) - others)
+        return replace(state, seat_cap=min(cut, seat_cap), settled_s=now_s + rules.flight_s)
+    if now_s < state.settled_s or batch < rules.used * int(seat_cap):
+        return replace(state, seat_cap=seat_cap)
+    flights = max(0.0, min(now_s - state.at_s, rules.flight_s)) / rules.flight_s
+    grown = seat_cap + max(1.0, rules.step * seats) * flights
     if _ample(measured, rules):
-        grown = max(grown, state.seat_cap * 2.0**flights)
-    return replace(state, seat_cap=min(grown, float(seats)), at_s=now_s)
+        grown = max(grown, seat_cap * 2.0**flights)
+    return replace(state, seat_cap=min(grown, float(seats)))
 
 
-def _strained(measured: Measured, rules: AdmitRules) -> bool:
-    """Say whether the real-time lane suffers, or is about to."""
+def _strained(measured: Measured, rules: AdmitRules, seats: int) -> bool:
+    """Say whether the real-time lane suffers, or is about to.
+
+    Who waits while there are seats waits for the end of a step: that is no queue.
+    """
     late = (measured.ttft_s or 0.0) > rules.ttft_s or (measured.tpot_s or 0.0) > rules.tpot_s
-    return late or measured.waiting > 0 or (measured.kv_cache_share or 0.0) > rules.kv_cap
+    queue = measured.waiting > 0 and measured.running >= seats
+    return late or queue or (measured.kv_cache_share or 0.0) > rules.kv_cap
 
 
 def _ample(measured: Measured, rules: AdmitRules) -> bool:
     """Say whether all is measured, and far from its limit."""
     return (
-        measured.waiting == 0
-        and (measured.tpot_s is not None or measured.ttft_s is not None)
+        (measured.tpot_s is not None or measured.ttft_s is not None)
         and (measured.kv_cache_share or 0.0) <= rules.ample * rules.kv_cap
         and (measured.ttft_s or 0.0) <= rules.ample * rules.ttft_s
         and (measured.tpot_s or 0.0) <= rules.ample * rules.tpot_s

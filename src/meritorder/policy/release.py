@@ -73,3 +73,19 @@ def release(
     if own_venue_up and now_s + work_s + margin_s <= deadline_s:
         return Release.REALTIME
     return Release.FALLBACK
+
+
+def may_outsource(
+    deadline_s: float, latest_release_s: float, window_s: float, margin_s: float, *, own: bool, now_s: float
+) -> bool:
+    """Say whether work should go to a provider's batch API: it fits there, and the gaps would not do it in time.
+
+    Args:
+        deadline_s: When it must be done.
+        latest_release_s: Until when it could be left to the gaps, behind all that is due before it.
+        window_s: What the provider promises.
+        margin_s: For what was not foreseen.
+        own: Whether there are gaps at all: an engine of ours that serves it.
+        now_s: On the clock of the deadline.
+    """
+    return now_s + window_s + margin_s <= deadline_s and (not own or latest_release_s <= now_s)

@@ -123,6 +123,8 @@ def test_models(client: OpenAI) -> None:
     assert client.models.retrieve("stub").object == "model"
     with pytest.raises(openai.NotFoundError):
         client.models.retrieve("nobody")
+    with pytest.raises(openai.PermissionDeniedError):
+        client.models.delete("stub")
 
 
 @pytest.mark.parametrize("way", [{"extra_headers": {"Meritorder-Deadline": "1h"}}, {"service_tier": "flex"}])

@@ -9,7 +9,7 @@ import urllib.request
 from pathlib import Path
 
 import pytest
-from tests.e2e.gateway.conftest import environment, new_key
+from tests.e2e.gateway.conftest import configuration, environment, new_key
 
 from meritorder import traces
 
@@ -116,3 +116,11 @@ def test_metrics(gateway: str, config: Path) -> None:
     assert 'meritorder_requests_total{lane="realtime",model="stub",status="200",venue="stub"}' in text
     assert 'meritorder_request_seconds_bucket{lane="realtime",le="+Inf",model="stub",venue="stub"}' in text
     assert 'meritorder_alert{venue="stub"} 0.0' in text
+
+
+def test_a_port_that_is_taken_is_one_line(gateway: str, engine: str, tmp_path: Path) -> None:
+    config = configuration(tmp_path, engine)
+    done = run(tmp_path, "serve", "--config", str(config), "--port", gateway.rpartition(":")[2])
+    assert done.returncode == 2
+    assert "cannot listen on 127.0.0.1:" in done.stderr
+    assert done.stderr.count("\n") == 1

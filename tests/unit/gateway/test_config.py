@@ -16,6 +16,8 @@ VENUE = '[[venue]]\nname = "v"\nurl = "http://x"\nmodels = ["m"]\n'
         ("[server", r"gateway\.toml: not TOML"),
         ('[lanes]\nttft = "soon"', r"lanes\.ttft: 'soon' is not a duration; write"),
         ('[lanes]\nflex = "maybe"', r"lanes\.flex: 'maybe' is neither"),
+        ('[server]\nlog = "loud"', r"server\.log: 'loud' is neither"),
+        ('[[webhook]]\nurl = "ftp://x"', "webhook: 'ftp://x' is not an http URL"),
         ('[store]\nurl = "postgresql://h/d"', r"store\.blobs: not given; write file"),
         (VENUE + VENUE, "venue v: there are two of this name"),
         (VENUE + 'kind = "magic"', "venue v: unknown kind 'magic'; the kinds are"),
@@ -37,6 +39,18 @@ def test_a_mistake_is_one_line_that_says_where(tmp_path: Path, text: str, says: 
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="No such file"):
         config.read(tmp_path / "nothing.toml")
+
+
+def test_every_field_is_described() -> None:
+    text = (Path(__file__).parents[3] / "docs" / "configuration.md").read_text(encoding="utf-8")
+    tables = {"venue.price": config.Price, "venue": config.VenueTable, "rule": config.Rule, "webhook": config.Webhook}
+    tables |= {"server": config.Server, "store": config.Store, "limits": config.Limits, "lanes": config.Lanes}
+    for name, table in tables.items():
+        _, found, section = text.partition(f"## `[{name}]`" if f"## `[{name}]`" in text else f"## `[[{name}]]`")
+        assert found, name
+        section = section.partition("\n## ")[0]
+        described = {line.split("`")[1] for line in section.splitlines() if line.startswith("| `")}
+        assert described == set(table.__struct_fields__) - {"price"}, name
 
 
 def test_secrets_come_from_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

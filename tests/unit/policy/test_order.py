@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from meritorder.policy.order import Candidate, arrange
-from meritorder.policy.release import Release, latest_release_s, release
+from meritorder.policy.release import Release, latest_release_s, may_outsource, release
 
 FAR_S = 1e6
 
@@ -79,3 +79,14 @@ def test_then_it_goes_as_real_time_and_at_last_elsewhere() -> None:
     assert at(921.0) is Release.FALLBACK
     assert at(799.0, own_venue_up=False) is Release.GAPS
     assert at(801.0, own_venue_up=False) is Release.FALLBACK
+
+
+def test_work_goes_to_a_batch_api_if_it_fits_there_and_the_gaps_would_be_late() -> None:
+    def outsourced(latest_release_s: float, *, own: bool = True, now_s: float = 0.0) -> bool:
+        return may_outsource(1000.0, latest_release_s, 800.0, 50.0, own=own, now_s=now_s)
+
+    assert outsourced(-1.0)
+    assert not outsourced(1.0)
+    assert outsourced(1.0, own=False)
+    assert outsourced(-1.0, now_s=150.0)
+    assert not outsourced(-1.0, now_s=151.0)

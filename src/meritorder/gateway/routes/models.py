@@ -25,6 +25,7 @@ class Models:
         return [
             Route("/v1/models", self.list, methods=["GET"]),
             Route("/v1/models/{model:path}", self.retrieve, methods=["GET"]),
+            Route("/v1/models/{model:path}", self.delete, methods=["DELETE"]),
         ]
 
     async def list(self, request: Request) -> Response:
@@ -34,11 +35,19 @@ class Models:
 
     async def retrieve(self, request: Request) -> Response:
         """Return one model."""
+        return json_response(self._model(await self._known(request)))
+
+    async def delete(self, request: Request) -> Response:
+        """Refuse: the models are those of the configuration."""
+        name = await self._known(request)
+        raise Problem(403, f"The model '{name}' is in the configuration of the gateway, and cannot be deleted here.")
+
+    async def _known(self, request: Request) -> str:
         await caller(self._core, request)
-        name = request.path_params["model"]
+        name: str = request.path_params["model"]
         if name not in self._venues.models():
             raise Problem(404, f"The model '{name}' does not exist", param="model", code="model_not_found")
-        return json_response(self._model(name))
+        return name
 
     def _model(self, name: str) -> dict[str, object]:
         return {"id": name, "object": "model", "created": int(self._started_s), "owned_by": _OWNER}

@@ -71,6 +71,7 @@ class Responses:
         def change(connection: Connection) -> None:
             if kept.cancelled(connection, item.tenant, item.id):
                 waiting.end(connection, item.request_seq or 0)
+                self._core.webhooks.announce(connection, item.tenant, "response.cancelled", item.id)
 
         await self._core.database.write(change)
         self._break_off(item)

@@ -66,13 +66,15 @@ def pages(
     return Page(items=[_kept(row) for row in page.items], has_more=page.has_more)
 
 
-def answered(connection: Connection, request_seq: int, given: Answer) -> None:
-    """Keep the answer of a request, if a place is kept for it."""
-    connection.execute(
+def answered(connection: Connection, request_seq: int, given: Answer) -> Kept | None:
+    """Keep the answer of a request, if a place is kept for it; return what it became."""
+    row = connection.execute(
         update(KEPT)
         .where(KEPT.c.request_seq == request_seq, KEPT.c.status == "queued")
         .values(status="completed" if given.succeeded else "failed", answer=given.body or given.error())
-    )
+        .returning(KEPT)
+    ).first()
+    return _kept(row) if row else None
 
 
 def cancelled(connection: Connection, tenant: str, item_id: str) -> int | None:

@@ -186,6 +186,22 @@ REQUESTS: Final = Table(
     sqlite_autoincrement=True,
 )
 
+# Requests that were handed to a provider's batch API together. They are `running`, owned by the chunk, which outlives
+# the gateway that made it: nobody may run them again while the provider does.
+CHUNKS: Final = Table(
+    "chunks",
+    METADATA,
+    _seq(),
+    Column("id", String(26), nullable=False, unique=True),
+    Column("venue", Text, nullable=False),
+    Column("batch_seq", _SEQ, ForeignKey("batches.seq"), nullable=False),
+    Column("provider_id", Text),  # null: not known to be submitted
+    Column("created_s", Float, nullable=False),
+    Column("cancelled", Boolean, nullable=False, server_default="0"),  # the provider was asked to
+    Column("owner", Text),  # the gateway that looks after it
+    sqlite_autoincrement=True,
+)
+
 ANSWERS: Final = Table(
     "answers",
     METADATA,

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import msgspec
-from sqlalchemy import Connection, Select, case, delete, func, insert, or_, select, update
+from sqlalchemy import Connection, Select, case, delete, func, insert, or_, select, union_all, update
 
-from meritorder.gateway.store.schema import ANSWERS, BATCHES, INSTANCES, REQUESTS
+from meritorder.gateway.store.schema import ANSWERS, BATCHES, CHUNKS, INSTANCES, REQUESTS
 
 _AT_WORK: Final = ("in_progress", "cancelling")
 
@@ -248,12 +248,18 @@ def drop_unheld(connection: Connection, *, now_s: float) -> None:
 
 
 def return_lost(connection: Connection, *, now_s: float) -> int:
-    """`running → queued` for whatever was claimed by a gateway that is no longer alive."""
-    alive = select(INSTANCES.c.id).where(INSTANCES.c.alive_until_s >= now_s)
+    """`running → queued` for whatever was claimed by a gateway that is no longer alive; a chunk lives until it ends."""
+    alive = union_all(select(INSTANCES.c.id).where(INSTANCES.c.alive_until_s >= now_s), select(CHUNKS.c.id))
     lost = update(REQUESTS).where(
         REQUESTS.c.state == "running", or_(REQUESTS.c.owner.is_(None), REQUESTS.c.owner.not_in(alive))
     )
     return connection.execute(lost.values(state="queued", owner=None)).rowcount
+
+
+def owned(connection: Connection, owner: str) -> list[Claimed]:
+    """Return the requests that an owner has claimed, such as a chunk."""
+    query = select(*_COLUMNS).where(REQUESTS.c.state == "running", REQUESTS.c.owner == owner).order_by(REQUESTS.c.seq)
+    return [Claimed(**row._mapping) for row in connection.execute(query)]  # noqa: SLF001 - SQLAlchemy's public name
 
 
 def mine(connection: Connection, me: str) -> set[int]:

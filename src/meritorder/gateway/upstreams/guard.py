@@ -168,14 +168,16 @@ class Guarded:
             else:
                 self.breaker.leave()
             return None
+        if isinstance(error, Unavailable) and error.retry_after_s is not None:
+            self.breaker.leave()  # such as an engine that is starting: it says when to come back
+            return self._guard.retry.wait_s(attempt, error.retry_after_s, self._draw())
         self.breaker.fail(self.clock())
         if self.breaker.is_open:
             return None
         if isinstance(error, Broken) and attempt == 1:
             # Most often a kept connection that the server had closed meanwhile.
             return 0.0 if self._guard.retry.attempts > 1 else None
-        asked_s = error.retry_after_s if isinstance(error, Unavailable) else None
-        return self._guard.retry.wait_s(attempt, asked_s, self._draw())
+        return self._guard.retry.wait_s(attempt, None, self._draw())
 
     def _after_refusal(self, reply: Reply, attempt: int) -> float | None:
         """Count an answer with an error status, and return how long to wait before another attempt, if there is one."""

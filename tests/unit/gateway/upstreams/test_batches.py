@@ -304,4 +304,4 @@ def test_chunks_hold_every_line_once_within_the_limits(lines: list[BatchLine], m
     for chunk in chunks:
         assert len({(line.path, line.model) for line in chunk}) == 1
         assert len(chunk) <= most
-        assert len(chunk) == 1 or sum(map(size_bytes, chunk)) <= limits.max_bytes
+        assert len(chunk) == 1 or sum(size_bytes(len(line.body)) for line in chunk) <= limits.max_bytes

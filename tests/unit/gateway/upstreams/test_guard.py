@@ -194,6 +194,17 @@ async def test_impatience_of_a_client_is_not_held_against_the_venue() -> None:
 
 
 @pytest.mark.asyncio
+async def test_a_venue_that_says_when_to_come_back_has_not_failed() -> None:
+    venue, script = guarded(Unavailable("is still starting", venue="v", retry_after_s=0.001), breaker_failures=2)
+    for _ in range(3):
+        with pytest.raises(Unavailable, match="starting"):
+            await venue.send(A_CALL)
+    assert not venue.breaker.is_open
+    script.script[:] = [Answer()]
+    await (await venue.send(A_CALL)).close()
+
+
+@pytest.mark.asyncio
 async def test_a_venue_that_is_down_is_left_alone_and_tried_with_one_request() -> None:
     at = [0.0]
     down = Unavailable("nothing listens there", venue="v")

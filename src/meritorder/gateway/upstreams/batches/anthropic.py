@@ -73,18 +73,19 @@ class AnthropicBatches:
         self._dialect = dialect or Anthropic()
         self._own: set[str] = set()
 
+    def check(self, line: BatchLine) -> None:
+        """Check that this API has words for all that a line says."""
+        self._request(line)
+
+    def _request(self, line: BatchLine) -> Json:
+        return request_of(self._dialect, line, self._models.get(line.model, line.model), venue=self.name)
+
     async def submit(
         self, lines: Sequence[BatchLine], tag: str, *, since_epoch_s: float = 0.0, known: Collection[str] = ()
     ) -> str:
         """Submit a batch once, and return the provider's id of it."""
         check(lines, tag, self.limits)
-        requests: list[Json] = [
-            {
-                "custom_id": wire_id(tag, line),
-                "params": request_of(self._dialect, line, self._models.get(line.model, line.model), venue=self.name),
-            }
-            for line in lines
-        ]
+        requests: list[Json] = [{"custom_id": wire_id(tag, line), "params": self._request(line)} for line in lines]
         found = await self._find(tag, len(lines), since_epoch_s, known)
         if found is None:
             created = await self._provider.write(

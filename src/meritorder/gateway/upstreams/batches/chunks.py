@@ -8,9 +8,9 @@ from meritorder.gateway.upstreams.batches.venue import BatchLimits, BatchLine
 _AROUND_BYTES = 512
 
 
-def size_bytes(line: BatchLine) -> int:
+def size_bytes(body_bytes: int) -> int:
     """Return what a line takes at most in a provider's file; translated forms are about as long as OpenAI's."""
-    return len(line.body) + _AROUND_BYTES
+    return body_bytes + _AROUND_BYTES
 
 
 def cut(lines: Iterable[BatchLine], limits: BatchLimits) -> Iterator[list[BatchLine]]:
@@ -26,10 +26,10 @@ def cut(lines: Iterable[BatchLine], limits: BatchLimits) -> Iterator[list[BatchL
     for line in lines:
         key = (line.path, line.model)
         batch, size = open_batches.get(key, ([], 0))
-        if batch and (len(batch) >= limits.max_lines or size + size_bytes(line) > limits.max_bytes):
+        if batch and (len(batch) >= limits.max_lines or size + size_bytes(len(line.body)) > limits.max_bytes):
             yield batch
             batch, size = [], 0
         batch.append(line)
-        open_batches[key] = (batch, size + size_bytes(line))
+        open_batches[key] = (batch, size + size_bytes(len(line.body)))
     for batch, _ in open_batches.values():
         yield batch

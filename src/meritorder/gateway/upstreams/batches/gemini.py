@@ -57,6 +57,13 @@ class GeminiBatches:
         self._models = models or {}
         self._dialect = Gemini()
 
+    def check(self, line: BatchLine) -> None:
+        """Check that this API has words for all that a line says."""
+        self._request(line)
+
+    def _request(self, line: BatchLine) -> Json:
+        return request_of(self._dialect, line, self._models.get(line.model, line.model), venue=self.name)
+
     async def submit(
         self, lines: Sequence[BatchLine], tag: str, *, since_epoch_s: float = 0.0, known: Collection[str] = ()
     ) -> str:
@@ -64,14 +71,7 @@ class GeminiBatches:
         check(lines, tag, self.limits)
         model = self._models.get(lines[0].model, lines[0].model)
         content = b"".join(
-            msgspec.json.encode(
-                {
-                    "key": wire_id(tag, line),
-                    "request": request_of(self._dialect, line, model, venue=self.name),
-                }
-            )
-            + b"\n"
-            for line in lines
+            msgspec.json.encode({"key": wire_id(tag, line), "request": self._request(line)}) + b"\n" for line in lines
         )
         found = await self._find(tag, since_epoch_s, known)
         if found is not None:

@@ -73,6 +73,9 @@ class OpenAIBatches:
         self._window = completion_window
         self._models = models or {}
 
+    def check(self, line: BatchLine) -> None:
+        """Check nothing: it takes what OpenAI takes."""
+
     async def submit(
         self, lines: Sequence[BatchLine], tag: str, *, since_epoch_s: float = 0.0, known: Collection[str] = ()
     ) -> str:

@@ -96,6 +96,9 @@ class BatchVenue(Protocol):
     def limits(self) -> BatchLimits:
         """How much it takes in one batch; larger work is cut by `upstreams.chunks`."""
 
+    def check(self, line: BatchLine) -> None:
+        """Check that this API has words for all that a line says. Raises `NotCarried` if not."""
+
     async def submit(
         self, lines: Sequence[BatchLine], tag: str, *, since_epoch_s: float = 0.0, known: Collection[str] = ()
     ) -> str:

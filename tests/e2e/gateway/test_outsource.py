@@ -1,0 +1,249 @@
+"""Batches that go through a provider's batch API: a real gateway and store, a stand-in for the provider."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from openai import AsyncOpenAI
+from openai.types import Batch
+from tests.e2e.gateway.conftest import Process, new_key, start
+from tests.e2e.gateway.test_batches import FINAL
+from tests.samples.providers import AnthropicApi, GeminiApi, OpenAIBatchApi
+
+pytestmark = pytest.mark.asyncio
+
+KINDS = {"openai": OpenAIBatchApi, "anthropic": AnthropicApi, "gemini": GeminiApi}
+
+
+@dataclass
+class Scene:
+    """A gateway that may be killed, before a provider that may be told what becomes of each line."""
+
+    kind: str
+    api: Any
+    folder: Path
+    gateway: Process | None = None
+    clients: list[AsyncOpenAI] = field(default_factory=list)
+
+    @property
+    def config(self) -> Path:
+        return self.folder / "gateway.toml"
+
+    def start(self) -> None:
+        self.gateway = start(["-m", "meritorder", "serve", "--config", str(self.config)], self.folder / "log")
+
+    def kill(self) -> None:
+        assert self.gateway is not None
+        self.gateway.process.kill()
+        self.gateway.process.wait()
+        assert self.gateway.process.stdout is not None
+        self.gateway.process.stdout.close()
+
+    @property
+    def client(self) -> AsyncOpenAI:
+        assert self.gateway is not None
+        key = self.clients[0].api_key if self.clients else new_key(self.config)
+        self.clients.append(AsyncOpenAI(base_url=f"{self.gateway.url}/v1", api_key=key, max_retries=0))
+        return self.clients[-1]
+
+    async def submit(self, lines: int, **body: object) -> Batch:
+        made = [
+            {
+                "custom_id": f"line {number}",
+                "method": "POST",
+                "url": "/v1/chat/completions",
+                "body": {
+                    "model": "m",
+                    "messages": [{"role": "user", "content": f"number {number}"}],
+                    "max_tokens": 8,
+                    **(body if number == 0 else {}),
+                },
+            }
+            for number in range(lines)
+        ]
+        content = b"".join(json.dumps(line).encode() + b"\n" for line in made)
+        client = self.client
+        file = await client.files.create(file=("in.jsonl", content), purpose="batch")
+        return await client.batches.create(
+            input_file_id=file.id,
+            endpoint="/v1/chat/completions",
+            completion_window="26h",  # type: ignore[arg-type]
+        )
+
+    async def submitted(self, count: int) -> str:
+        """Wait until the provider has so many batches; return its id of the last."""
+        await until(lambda: len(self.api.batches) >= count)
+        assert len(self.api.batches) == count
+        return self.api.batches[-1].get("id") or self.api.batches[-1]["name"]
+
+    def lines(self, batch_id: str) -> dict[str, str]:
+        """Return the provider's ids of the lines, by what they ask."""
+        if self.kind == "anthropic":
+            return {
+                each["params"]["messages"][0]["content"][0]["text"]: each["custom_id"]
+                for each in self.api.requests[batch_id]
+            }
+        if self.kind == "openai":
+            return {each["body"]["messages"][0]["content"]: each["custom_id"] for each in self.api.lines(batch_id)}
+        content = self.api.files[self.api.batch(batch_id)["metadata"]["inputConfig"]["fileName"]]
+        found = [json.loads(line) for line in content.splitlines()]
+        return {each["request"]["contents"][0]["parts"][0]["text"]: each["key"] for each in found}
+
+    def end(self, batch_id: str, outcome: Callable[[str], str]) -> None:
+        """End a batch: what becomes of each line, by what it asks: ok, error, expired or cancelled."""
+        made = {line_id: outcome(asks) for asks, line_id in self.lines(batch_id).items()}
+        over = next((each for each in ("expired", "cancelled") if each in made.values()), "completed")
+        if self.kind == "openai":
+            words: dict[str, int | str] = {"ok": 200, "error": 400, over: f"batch_{over}"}
+            self.api.end(batch_id, over, {name: words[what] for name, what in made.items()})
+        elif self.kind == "anthropic":
+            names = {"ok": "succeeded", "error": "errored", "cancelled": "canceled", "expired": "expired"}
+            self.api.end(batch_id, {name: names[what] for name, what in made.items()})
+        else:
+            state = "SUCCEEDED" if over == "completed" else over.upper()
+            self.api.end(batch_id, f"BATCH_STATE_{state}", made)
+
+    async def ended(self, batch: Batch) -> Batch:
+        client = self.client
+        async with asyncio.timeout(60):
+            while (now := await client.batches.retrieve(batch.id)).status not in FINAL:
+                await asyncio.sleep(0.1)
+        return now
+
+    async def results(self, *file_ids: str | None) -> dict[str, Any]:
+        found: list[Any] = []
+        for file_id in file_ids:
+            if file_id is not None:
+                text = (await self.client.files.content(file_id)).text
+                found += [json.loads(line) for line in text.splitlines()]
+        assert len({each["custom_id"] for each in found}) == len(found)
+        return {each["custom_id"]: each for each in found}
+
+
+async def until(holds: Callable[[], bool], within_s: float = 60) -> None:
+    async with asyncio.timeout(within_s):
+        while not holds():
+            await asyncio.sleep(0.05)
+
+
+@asynccontextmanager
+async def scene(kind: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Scene]:
+    monkeypatch.setenv("PROVIDER_KEY", "key")
+    api: Any = KINDS[kind]()
+    async with api.server as server:
+        made = Scene(kind, api, folder)
+        made.config.write_text(
+            f'[server]\nport = 0\n[store]\nurl = "sqlite:///{folder}/gateway.db"\nlease = "3s"\n'
+            f'[[venue]]\nname = "provider"\nurl = "{server.url}/v1"\nkind = "{kind}"\napi_key_env = "PROVIDER_KEY"\n'
+            'models = { m = "org-m" }\nbatch = true\nbatch_poll = "200ms"\n'
+            "[venue.price]\ninput_usd_per_mtok = 1.0\noutput_usd_per_mtok = 4.0\n",
+            encoding="utf-8",
+        )
+        made.start()
+        try:
+            yield made
+        finally:
+            for client in made.clients:
+                await client.close()
+            if made.gateway is not None:
+                await asyncio.to_thread(made.gateway.stop)
+
+
+@pytest.mark.parametrize("kind", list(KINDS))
+async def test_what_a_provider_did_is_kept_and_only_the_rest_is_asked_for_again(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with scene(kind, tmp_path, monkeypatch) as there:
+        batch = await there.submit(7)
+        first = await there.submitted(1)
+        assert len(there.lines(first)) == 7
+        there.end(
+            first, lambda asks: {"number 2": "error", "number 4": "expired", "number 5": "expired"}.get(asks, "ok")
+        )
+        second = await there.submitted(2)
+        assert set(there.lines(second)) == {"number 4", "number 5"}
+        there.end(second, lambda _: "ok")
+        done = await there.ended(batch)
+        assert done.status == "completed"
+        assert (done.request_counts.total, done.request_counts.completed, done.request_counts.failed) == (7, 6, 1)  # type: ignore[union-attr]
+        results = await there.results(done.output_file_id, done.error_file_id)
+        assert set(results) == {f"line {number}" for number in range(7)}
+        assert results["line 2"]["response"]["status_code"] == 400
+        body = results["line 4"]["response"]["body"]
+        assert body["object"] == "chat.completion"
+        assert body["usage"]["total_tokens"] > 0
+        assert len(there.api.batches) == 2
+
+
+@pytest.mark.parametrize("kind", ["openai", "gemini"])
+async def test_a_gateway_that_is_killed_while_it_submits_submits_once(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with scene(kind, tmp_path, monkeypatch) as there:
+        create = there.api.create
+
+        def create_and_kill(*arguments: Any) -> Any:  # noqa: ANN401
+            made = create(*arguments)
+            there.kill()  # it is submitted, and nobody was told
+            there.api.create = create
+            return made
+
+        there.api.create = create_and_kill
+        there.api.crash_after_create = True
+        batch = await there.submit(3)
+        only = await there.submitted(1)
+        there.start()
+        await asyncio.sleep(1)  # several rounds
+        assert len(there.api.batches) == 1
+        there.end(only, lambda _: "ok")
+        done = await there.ended(batch)
+        assert (done.status, done.request_counts.completed) == ("completed", 3)  # type: ignore[union-attr]
+        assert len(there.api.batches) == 1
+
+
+async def test_a_gateway_that_is_killed_while_the_provider_works_takes_the_answers_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with scene("anthropic", tmp_path, monkeypatch) as there:
+        batch = await there.submit(3)
+        only = await there.submitted(1)
+        there.kill()
+        there.end(only, lambda _: "ok")
+        there.start()
+        done = await there.ended(batch)
+        assert (done.status, done.request_counts.completed) == ("completed", 3)  # type: ignore[union-attr]
+        assert len(there.api.batches) == 1
+
+
+async def test_cancelling_reaches_the_provider_and_keeps_what_it_did(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with scene("openai", tmp_path, monkeypatch) as there:
+        batch = await there.submit(4)
+        only = await there.submitted(1)
+        await there.client.batches.cancel(batch.id)
+        await until(lambda: there.api.batch(only)["status"] == "cancelling")
+        there.end(only, lambda asks: "ok" if asks in {"number 0", "number 1"} else "cancelled")
+        done = await there.ended(batch)
+        assert done.status == "cancelled"
+        results = await there.results(done.output_file_id, done.error_file_id)
+        codes = {name: (each["error"] or {}).get("code") for name, each in results.items()}
+        assert codes == {"line 0": None, "line 1": None, "line 2": "batch_cancelled", "line 3": "batch_cancelled"}
+
+
+async def test_a_line_that_has_no_words_there_fails_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with scene("anthropic", tmp_path, monkeypatch) as there:
+        batch = await there.submit(3, logit_bias={"1": 2})
+        only = await there.submitted(1)
+        assert set(there.lines(only)) == {"number 1", "number 2"}
+        there.end(only, lambda _: "ok")
+        done = await there.ended(batch)
+        assert (done.request_counts.completed, done.request_counts.failed) == (2, 1)  # type: ignore[union-attr]
+        errors = await there.results(done.error_file_id)
+        error = errors["line 0"]["response"]["body"]["error"]
+        assert (error["param"], error["code"]) == ("logit_bias", "unsupported_parameter")
