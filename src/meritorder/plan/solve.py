@@ -28,7 +28,6 @@ _SHARE_ON_COMMITMENTS: Final = 0.5
 _MOST_REFINEMENTS: Final = 6
 # Solving the relaxation from a solution with its commitments held takes about so many times as long as that did.
 _RELEASE: Final = 3.0
-_SHARE_ON_GATHERING: Final = 0.4
 _GATHER: Final = 1.05
 _SHARE_ON_A_LANE: Final = 0.3
 _TOLERANCE: Final = 1e-6
@@ -302,13 +301,17 @@ def _round(
     columns = np.flatnonzero(built.model.whole & (built.model.slot < 0))
     x[columns] = np.ceil(x[columns] - _TOLERANCE)
     elastic = build(built.problem, elastic=True)
-    relaxed, first_floor = x, realtime_floor(built, x, worth_s)
+    relaxed = x
+    # Real-time work on its own cheapest machines; and on those whose room work that may wait is worth something.
+    alone, beside = realtime_floor(built, x, {}), realtime_floor(built, x, worth_s)
     # What it costs to serve a unit of backlog later, a little more than on full machines: those are filled first.
     gathered = {w: _GATHER * usd for w in problem.deferrable if np.isfinite(usd := _later_usd(problem, w))}
-    passes: list[tuple[float, dict[int, float] | None]] = [(1.0 - _SHARE_ON_GATHERING, None)]
-    passes += [(_SHARE_ON_GATHERING, gathered)] if gathered else []
-    for share, worth_usd in passes:
-        x, floor, limit_s = relaxed, first_floor, share * time_limit_s
+    passes: list[tuple[float, Columns, dict[int, float] | None]] = [(0.4, alone, None)]
+    passes += [(0.3, beside, None), (0.3, alone, gathered)] if gathered else []
+    for share, floor, worth_usd in passes:
+        if best.x is not None and spent_s > 0.7 * time_limit_s:
+            break
+        x, limit_s = relaxed, share * time_limit_s
         for shifted, part in ((False, 0.5), (True, 0.3)):
             x, took_s = sweep(
                 built,
