@@ -158,7 +158,7 @@ def _read(solved: Solved, hard_usd: float) -> Solution:
     return Solution(
         problem=problem,
         usd=usd,
-        relaxed_usd=_clean(solved.relaxed_usd),
+        relaxed_usd=_clean(solved.relaxed_usd) * (1 - _SOLVER_TOLERANCE),
         bound_usd=bound_usd,
         hard_bound_usd=_clean(hard_usd),
         gap=max(0.0, usd / bound_usd - 1.0) if bound_usd > 0 else 0.0,

@@ -131,10 +131,10 @@ def _machine(  # noqa: PLR0917
     profile = next(iter(profiles_for(catalog, model, options, [])), None)
     if profile is None:
         raise PerformanceError(f"no measured performance of {pool.replica}", where=where, fix=_AGAIN)
-    limits = EngineLimits(
+    limits = structs.replace(
+        profile.limits or EngineLimits.of(pool.engine),
         max_num_seqs=pool.max_num_seqs,
         max_num_batched_tokens=pool.max_num_batched_tokens,
-        block_tokens=(profile.limits or EngineLimits.of(pool.engine)).block_tokens,
     )
     none = np.zeros(len(load))
     offer = Offer(
