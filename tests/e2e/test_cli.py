@@ -100,7 +100,7 @@ def test_what_would_be_fetched_is_noticed() -> None:
 
 
 def test_the_demo_needs_nothing(tmp_path: Path) -> None:
-    said = answered(meritorder(tmp_path, "demo"))
+    said = answered(meritorder(tmp_path, "demo", "--no-gateway"))
     written = {path.name for path in (tmp_path / "demo").iterdir()}
     assert written == {"week.parquet", "workloads.toml", "compare.json", "compare.html"}
     answer = msgspec.json.decode((tmp_path / "demo/compare.json").read_bytes(), type=Comparison)

@@ -41,14 +41,13 @@ class Keyring:
     database: Database
     required: bool
     now_s: Callable[[], float]
-    _read_s: float = 0.0
+    _looked_s: float = float("-inf")
     _by_digest: dict[bytes, Key] = field(default_factory=dict)
     _seen: dict[bytes, Key] = field(default_factory=dict)
     _meters: dict[str, _Meter] = field(default_factory=dict)
 
     async def refresh(self) -> None:
         """Read the keys from the store."""
-        self._read_s = self.now_s()
         self._by_digest = await self.database.read(keys.valid)
         self._seen.clear()
 
@@ -71,8 +70,10 @@ class Keyring:
         try:
             return self._known(authorization)
         except Problem:
-            if authorization is None or self.now_s() - self._read_s < _LOOK_AGAIN_S:
+            now_s = self.now_s()
+            if authorization is None or 0 <= now_s - self._looked_s < _LOOK_AGAIN_S:
                 raise
+            self._looked_s = now_s
         await self.refresh()
         return self._known(authorization)
 

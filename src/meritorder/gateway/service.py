@@ -20,7 +20,7 @@ from meritorder.gateway.errors import StoreUnavailable
 from meritorder.gateway.headroom import Headroom
 from meritorder.gateway.held import Held
 from meritorder.gateway.keeper import Keeper
-from meritorder.gateway.lanes import HEADER, Lanes, no_capacity
+from meritorder.gateway.lanes import HEADER, Deferral, Lanes, no_capacity
 from meritorder.gateway.outsource import Outsource
 from meritorder.gateway.realtime import RealTime, Request
 from meritorder.gateway.release import Release
@@ -175,18 +175,26 @@ class Service:
             arrived_s=arrived_s,
             started_s=started_s,
         )
+        if deferral is None and not call.stream:
+            # Not watched: an engine goes on with an answer that is not streamed, whoever has gone.
+            await self.realtime.carry(request, send)
+            return
+        await self._carry_watched(request, deferral, receive, send)
+
+    async def _carry_watched(self, request: Request, deferral: Deferral | None, receive: Receive, send: Send) -> None:
+        """Carry a request for as long as its client is there."""
         task = asyncio.current_task()
         assert task is not None  # noqa: S101 - we are in one
         watch = asyncio.create_task(asgi.cancel_on_disconnect(receive, task))
         try:
             if deferral is None:
                 await self.realtime.carry(request, send)
+                return
+            self._check_deferral(request)
+            if request.call.background and not request.call.stream:
+                await self._background.take(request, deferral, send)
             else:
-                self._check_deferral(request)
-                if call.background and not call.stream:
-                    await self._background.take(request, deferral, send)
-                else:
-                    await self._held.carry(request, deferral, send)
+                await self._held.carry(request, deferral, send)
         except asyncio.CancelledError:
             if not watch.done():
                 raise  # the gateway stops; else the client has gone

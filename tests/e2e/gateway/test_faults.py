@@ -1,6 +1,7 @@
 """What happens when things fail: processes are killed, the database goes away, the engine misbehaves."""
 
 import json
+import resource
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -64,6 +65,31 @@ def test_the_database_is_gone_for_a_while(engine: str, tmp_path: Path) -> None:
                 assert len(results(client, done.output_file_id)) == 80
         finally:
             there.stop()
+
+
+@pytest.mark.skipif(not hasattr(resource, "prlimit"), reason="no prlimit here")
+def test_the_disk_is_full_for_a_while(engine: str, tmp_path: Path) -> None:
+    config = configuration(tmp_path, engine)
+    config.write_text(config.read_text().replace("port = 0", "port = 0\nrequire_keys = false"))
+    there = start(["-m", "meritorder", "serve", "--config", str(config)], tmp_path / "log")
+    try:
+        with OpenAI(base_url=f"{there.url}/v1", api_key="none", max_retries=0, timeout=30) as client:
+            lines = [line(i, max_tokens=40) for i in range(80)]
+            batch = create(client, upload(client, lines))
+            while not client.batches.retrieve(batch.id).request_counts.completed:  # type: ignore[union-attr]
+                time.sleep(0.05)
+            resource.prlimit(there.process.pid, resource.RLIMIT_FSIZE, (4096, resource.RLIM_INFINITY))
+            with pytest.raises(openai.InternalServerError) as caught:
+                upload(client, lines)
+            assert caught.value.status_code == 503
+            assert client.chat.completions.create(model="stub", messages=[{"role": "user", "content": "x"}]).choices
+            time.sleep(2.0)
+            resource.prlimit(there.process.pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY,) * 2)
+            done = ended(client, batch, within_s=90)
+            assert done.status == "completed"
+            assert len(results(client, done.output_file_id)) == 80
+    finally:
+        there.stop()
 
 
 def _while_away(client: OpenAI) -> None:
