@@ -59,7 +59,7 @@ def worth(solution: Solution, coarse: Problem | None = None) -> Worth:
         solution: The plan.
         coarse: The same problem in longer slots, to be solved in its place.
     """
-    problem, base_usd = solution.problem, solution.relaxed_usd
+    problem, base_usd = solution.problem, solution.solved.relaxed_usd
     if coarse is not None and coarse is not problem:
         problem, base_usd = coarse, relaxed_usd(coarse)
     deferrable = [one for one in problem.workloads if isinstance(one, Deferrable)]

@@ -28,7 +28,12 @@ Floats = NDArray[np.float64]
 
 _MOST_ROUNDS: Final = 20
 # Factors by which the trust in machines is lowered where a promise broke.
-_SEATS_STEP: Final = 0.87
+_SEATS_STEP: Final = 0.9
+_FEWEST_SEATS: Final = 0.5
+_SEATS_POWER: Final = 0.25
+# Then the last step is halved so many times; once for loads of so many requests.
+_HALVINGS: Final = 2
+_MANY_REQUESTS: Final = 5_000_000
 _FULL_STEP: Final = 0.97
 # Share of the effort that rounds get before a plan has held.
 _ROUGH: Final = 0.2
@@ -107,9 +112,13 @@ def make(asked: Asked, promised: Promised, options: PlanOptions, progress: Progr
         before, trust = trust, _less(trust, made, options)
     else:
         raise _does_not_hold(made.simulated)
-    if before.seats != trust.seats:
+    halvings = _HALVINGS if sum(len(load) for load in asked.loads.values()) < _MANY_REQUESTS else 1
+    for _ in range(halvings if before.seats != trust.seats else 0):
         progress("planning, half a step back")
-        made = _cheaper(made, attempt(trusting(asked, _between(before, trust)), rough, round_number))
+        nearer = _between(before, trust)
+        tried = attempt(trusting(asked, nearer), rough, round_number)
+        made = _cheaper(made, tried)
+        before, trust = (before, nearer) if tried.held else (nearer, trust)
     if made.gap > _ENOUGH:
         progress("planning, to the full effort")
         made = _cheaper(made, attempt(made.asked, options.effort, round_number))
@@ -147,12 +156,19 @@ def _less(trust: Trust, made: Made, options: PlanOptions) -> Trust:
     lanes = {model: load.only(~load.deferrable) for model, load in made.asked.loads.items()}
     alone, runs = carry_out(made.file, lanes, made.asked.machines, made.asked.tokens, seed=options.seed)
     if alone.kept:
-        return replace(trust, seats=trust.seats * _SEATS_STEP)
+        return replace(trust, seats=trust.seats * _seats_step(made))
     burst = dict(trust.burst)
     for model, run in runs.items():
         if not run.attained:
             burst[model] = _bursts(made, model, run, burst[model])
     return replace(trust, burst=burst)
+
+
+def _seats_step(made: Made) -> float:
+    """Return the factor on the seats of deferrable work: the further the SLO is from being kept, the smaller."""
+    allowed = min(1 - strictest(load) for load in made.asked.loads.values())
+    broken = 1 - (made.simulated.slo_attainment or 0.0)
+    return float(np.clip((allowed / broken) ** _SEATS_POWER if broken > 0 else 1.0, _FEWEST_SEATS, _SEATS_STEP))
 
 
 def _bursts(made: Made, model: str, run: ModelRun, before: Floats) -> Floats:
