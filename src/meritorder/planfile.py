@@ -18,6 +18,9 @@ _FAMILY: Final = "meritorder.plan/"
 PREPAID: Final = frozenset({"reserved", "committed_use", "owned", "capacity_block"})
 """Pricing models whose machines are paid for whether they are used or not."""
 
+OWN_DEADLINE: Final = "own deadline"
+"""The workload of requests that bring a deadline and that no declared one takes."""
+
 
 class PoolUsed(msgspec.Struct, frozen=True, kw_only=True):
     """Machines of one kind at one place, and how their engines run. Times in seconds.

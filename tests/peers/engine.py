@@ -31,6 +31,9 @@ class Engine:
     async def __call__(self, scope: Scope, receive: Any, send: Any) -> None:
         if scope["type"] != "http":
             return
+        if scope["path"] == "/health":
+            await respond(send, 200, b"{}")
+            return
         if scope["path"] == "/metrics":
             await respond(send, 200, self.metrics(), b"text/plain")
             return

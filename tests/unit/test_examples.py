@@ -3,10 +3,13 @@
 from pathlib import Path
 
 import pytest
+from msgspec import structs
+from tests.samples import carried
 
+from meritorder import planfile
 from meritorder.catalog import load
 from meritorder.domain import Lane, PricingModel, Slo
-from meritorder.gateway import config
+from meritorder.gateway import config, planned
 from meritorder.traces.sample import generate
 from meritorder.traces.workloads import assign, load_workloads
 
@@ -14,7 +17,7 @@ EXAMPLES = Path(__file__).parents[2] / "examples"
 
 
 def test_every_example_is_tested_here() -> None:
-    there = ["catalog.csv", "catalog.toml", "gateway.toml", "workloads.toml"]
+    there = ["catalog.csv", "catalog.toml", "gateway.toml", "plan-gateway.toml", "workloads.toml"]
     assert sorted(path.name for path in EXAMPLES.iterdir()) == there
 
 
@@ -60,3 +63,33 @@ def test_the_gateway_file_is_read_whole() -> None:
     assert str(provider.price.input_usd_per_mtok) == "0.05"
     assert (provider.batch, batches.batch) == (False, True)
     assert settings.rule[0].endpoint == "/v1/embeddings"
+
+
+def test_the_gateway_that_carries_a_plan_out_fits_a_plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = config.read(EXAMPLES / "plan-gateway.toml")
+    live, night, tier = (venue.pools()[0] for venue in settings.venue)
+    declared = load_workloads(EXAMPLES / "workloads.toml")
+    rules = [
+        planfile.Rule(name=one.name, lane=one.lane.value, deadline=one.deadline, match=list(one.match))
+        for one in declared
+    ]
+    names = [one.name for one in declared if one.lane is Lane.DEFERRABLE] + ["deferred 4h"]
+    plan = carried.plan(
+        model="llama-3.1-8b",
+        rules=rules,
+        waits=[planfile.WorkloadPlan(name=name, lane="deferrable", model="llama-3.1-8b") for name in names],
+        routes=[
+            carried.route("realtime", live, [0.9] * 5),
+            carried.route("realtime", tier, [0.1] * 5, kind="tier"),
+            *(carried.route(name, night, [0, 0, 900.0, 0, 0]) for name in names),
+        ],
+    )
+    pools = [structs.replace(one, name=name) for one, name in zip(plan.pools, (live, night), strict=True)]
+    schedule = [structs.replace(one, pool=name) for one, name in zip(plan.schedule, (live, night), strict=True)]
+    planfile.write_plan(structs.replace(plan, pools=pools, schedule=schedule), tmp_path / "plan.json")
+    monkeypatch.chdir(tmp_path)
+    found = planned.read(settings)
+    assert [pool.venues for pool in found.pools] == [("live",), ("night",)]
+    assert [way.venues for way in found.realtime["llama-3.1-8b"]] == [("live",), ("provider",)]
+    assert [each.declared for each in found.deferrable["llama-3.1-8b"]] == names
+    assert [rule.name for rule in found.rules] == [one.name for one in declared]

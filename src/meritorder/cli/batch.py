@@ -65,6 +65,9 @@ def status(url: Url = _URL, api_key_env: KeyEnv = "OPENAI_API_KEY") -> None:
         found = client.status()
     console = Console()
     _table(console, "Venues", found["venues"], ("name", "up", "seats", "realtime", "deferrable", "allowed", "alert"))
+    if found.get("plan"):
+        wanted = ("pool", "payment", "machines", "machines_next", "replicas", "replicas_next")
+        _table(console, f"Plan, slot {found['plan']['slot']}", found["plan"]["pools"], wanted)
     _table(console, "Batches", found["batches"], ("id", "tenant", "status", "done", "failed", "total"))
     queued = [{"model": model, "requests": count} for model, count in found["queued"].items()]
     _table(console, "Queued", queued, ("model", "requests"))

@@ -16,6 +16,9 @@ def serve(
     config: Annotated[
         Path | None, typer.Option("--config", metavar="FILE", help="Configuration of the gateway, TOML.")
     ] = None,
+    plan: Annotated[
+        Path | None, typer.Option("--plan", metavar="FILE", help="Carry out this plan, as `meritorder plan` wrote it.")
+    ] = None,
     local: Annotated[bool, typer.Option("--local", help="A small model on this machine; no configuration.")] = False,
     host: Annotated[str | None, typer.Option("--host", help="Address to listen on, instead of the file's.")] = None,
     port: Annotated[int | None, typer.Option("--port", help="Port; 0 for any that is free.")] = None,
@@ -25,7 +28,7 @@ def serve(
 
     if local is (config is not None):
         raise ConfigError("give one of the two", where="--config and --local")
-    settings = server.settings_of(config, host=host, port=port)
+    settings = server.settings_of(config, host=host, port=port, plan=plan)
     server.serve(settings, announce=lambda url: typer.echo(f"meritorder: listening on {url}"))
 
 

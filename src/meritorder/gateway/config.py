@@ -3,6 +3,7 @@
 A secret is never in the file: `*_env` names an environment variable, `*_file` a file that holds it.
 """
 
+import datetime as dt
 import os
 import tomllib
 from decimal import Decimal
@@ -96,6 +97,7 @@ class VenueTable(_Table, frozen=True):
     batch: bool = False  # batches that have the time go through its batch API
     batch_window: str = "24h"  # what that promises
     batch_poll: str = "30s"  # how often it is asked how far it is
+    pool: str | list[str] = []  # what the plan calls it; its own name if not given
     price: Price | None = None
     command: list[str] = []  # run it when it is wanted; {port} stands for a free port, in the URL too
     start: str = "10m"
@@ -104,6 +106,10 @@ class VenueTable(_Table, frozen=True):
     def served(self) -> dict[str, str]:
         """Return the names that clients use, each with the venue's own."""
         return dict(self.models) if isinstance(self.models, dict) else {name: name for name in self.models}
+
+    def pools(self) -> list[str]:
+        """Return what the plan may call it."""
+        return [self.pool] if isinstance(self.pool, str) else self.pool or [self.name]
 
     @property
     def reads_load(self) -> bool:
@@ -120,6 +126,7 @@ class Rule(_Table, frozen=True):
     tenant: str | None = None
     key: str | None = None
     endpoint: str | None = None
+    by_client: bool = False  # takes no call: those of this workload of the plan say themselves that they can wait
 
 
 class Webhook(_Table, frozen=True):
@@ -134,6 +141,8 @@ class Webhook(_Table, frozen=True):
 class Settings(_Table, frozen=True):
     """The whole file."""
 
+    plan: str = ""  # a plan to carry out
+    plan_start: str = ""  # when a first slot of it begins; as the plan says, if not given
     server: Server = Server()
     store: Store = Store()
     limits: Limits = Limits()
@@ -216,6 +225,22 @@ def secret(env: str | None, file: str | None, *, where: str) -> str | None:
     return None
 
 
+def epoch_s(text: str) -> float:
+    """Read a time that was checked."""
+    moment = _moment(text)
+    if moment is None:
+        raise ConfigError(f"{text!r} is not a time with its zone", fix="write 2026-11-30T00:00:00Z")
+    return moment.timestamp()
+
+
+def _moment(text: str) -> dt.datetime | None:
+    try:
+        moment = dt.datetime.fromisoformat(text)
+    except ValueError:
+        return None
+    return moment if moment.tzinfo else None
+
+
 def _decimal(kind: type, value: object) -> object:
     if kind is Decimal and isinstance(value, int | float):
         return Decimal(str(value))
@@ -242,6 +267,9 @@ def _check(settings: Settings, where: str) -> None:
         raise ConfigError(f"{settings.server.log!r} is neither text nor json", where=f"{where}: server.log")
     if settings.lanes.flex not in {"hold", "refuse"}:
         raise ConfigError(f"{settings.lanes.flex!r} is neither hold nor refuse", where=f"{where}: lanes.flex")
+    if settings.plan_start and _moment(settings.plan_start) is None:
+        fix = "write 2026-11-30T00:00:00Z"
+        raise ConfigError(f"{settings.plan_start!r} is not a time with its zone", where=f"{where}: plan_start", fix=fix)
     if not settings.store.blobs and not settings.store.url.startswith("sqlite:///"):
         raise ConfigError("not given", where=f"{where}: store.blobs", fix="write file:///PATH or s3://BUCKET")
     _check_venues(settings, where)

@@ -48,6 +48,7 @@ class Held:
             "prefix": calls.prefix_of(request.body),
             "arrived_s": request.arrived_s,
             "deadline_s": deferral.deadline_s,
+            "workload": deferral.workload,
         }
 
     async def carry(self, request: Request, deferral: Deferral, send: Send) -> None:

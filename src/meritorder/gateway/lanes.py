@@ -1,6 +1,7 @@
 """Which lane a call is in: real time, unless somebody says that it can wait."""
 
 import datetime as dt
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -28,15 +29,24 @@ class Deferral:
     workload: str | None = None
 
 
-class Lanes:
-    """The rules of a configuration, in the order: header, background, service tier, key, rule."""
+Planned = Callable[[CallFields, Key, float], Deferral | None]
 
-    def __init__(self, settings: Settings) -> None:
+
+class Lanes:
+    """The rules of a configuration, in the order: header, background, service tier, key, rule, plan.
+
+    Args:
+        settings: The configuration.
+        planned: Asked last: until when a call can wait as the plan has it.
+    """
+
+    def __init__(self, settings: Settings, planned: Planned = lambda *_: None) -> None:
+        self._planned = planned
         self._lanes = settings.lanes
         self._longest_s = duration_s(settings.limits.longest_window)
         self._flex_s = duration_s(settings.lanes.flex_deadline)
         self._background_s = duration_s(settings.lanes.background_window)
-        self._rules = [(rule, duration_s(rule.deadline)) for rule in settings.rule]
+        self._rules = [(rule, duration_s(rule.deadline)) for rule in settings.rule if not rule.by_client]
 
     def deferral(
         self, call: CallFields, key: Key, endpoint: str, header: bytes | None, now_s: float
@@ -57,7 +67,7 @@ class Lanes:
         for rule, seconds in self._rules:
             if _matches(rule, call, key, endpoint):
                 return Deferral(deadline_s=now_s + seconds, workload=rule.workload or None)
-        return None
+        return self._planned(call, key, now_s)
 
     @property
     def refuses_flex(self) -> bool:

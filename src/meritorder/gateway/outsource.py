@@ -8,11 +8,14 @@ it did is not asked for again.
 import asyncio
 import logging
 from collections.abc import AsyncIterator
+from dataclasses import replace
+from functools import partial
 from typing import Final
 
 from sqlalchemy import Connection
 
 from meritorder.gateway import usage as usages
+from meritorder.gateway.carry import Carry
 from meritorder.gateway.config import duration_s
 from meritorder.gateway.core import Core
 from meritorder.gateway.errors import NotCarried, Refused, StoreUnavailable, UpstreamError
@@ -43,11 +46,13 @@ class Outsource:
         core: What is shared.
         venues: Those with a batch API are used.
         release: The other worker; it knows when the gaps would be done.
+        carry: What the plan buys there.
     """
 
-    def __init__(self, core: Core, venues: Venues, release: Release) -> None:
+    def __init__(self, core: Core, venues: Venues, release: Release, carry: Carry) -> None:
         self._core = core
         self._release = release
+        self._carry = carry
         self._venues = venues
         self._at: dict[str, tuple[Venue, BatchVenue]] = {
             venue.name: (venue, venue.batches) for venue in venues.all if venue.batches is not None
@@ -90,9 +95,14 @@ class Outsource:
             if work.batch_seq is None:
                 continue  # a client holds the line
             for venue, batches in self._at.values():
-                if work.model in venue.served and self._fits(work, found, venue, now_s):
-                    await self._chunk(work, venue, batches, now_s)
+                if work.model not in venue.served:
+                    continue
+                if self._fits(work, found, venue, now_s):
+                    await self._chunk(work, venue, batches, now_s, most=work.count)
                     break
+                planned = self._carry.to_outsource(work, venue, now_s)
+                if planned and self._has_time(work, venue, now_s):
+                    await self._chunk(work, venue, batches, now_s, most=planned)
 
     def _fits(self, work: Waiting, found: list[Waiting], venue: Venue, now_s: float) -> bool:
         own = any(each.is_engine for each in self._venues.serving(work.model, LANE))
@@ -101,11 +111,16 @@ class Outsource:
         window_s = duration_s(venue.table.batch_window)
         return may_outsource(work.deadline_s, latest_s, window_s, self._margin_s, own=own, now_s=now_s)
 
-    async def _chunk(self, work: Waiting, venue: Venue, batches: BatchVenue, now_s: float) -> None:
-        """Claim all of a batch that waits, cut to what the provider takes."""
-        core, limits = self._core, batches.limits
+    def _has_time(self, work: Waiting, venue: Venue, now_s: float) -> bool:
+        window_s = duration_s(venue.table.batch_window)
+        return may_outsource(work.deadline_s, now_s, window_s, self._margin_s, own=False, now_s=now_s)
 
-        def claim(connection: Connection) -> int:
+    async def _chunk(self, work: Waiting, venue: Venue, batches: BatchVenue, now_s: float, *, most: int) -> None:
+        """Claim so many of a batch that wait, cut to what the provider takes."""
+        core = self._core
+
+        def claim(connection: Connection, most: int) -> int:
+            limits = replace(batches.limits, max_lines=min(most, batches.limits.max_lines))
             taken, left = _taken(connection, core.me, work, limits, now_s)
             for request in left:
                 waiting.release(connection, core.me, request, not_before_s=now_s, fault=False)
@@ -121,8 +136,9 @@ class Outsource:
                 chunks.add(connection, core.me, chunk, taken)
             return len(taken)
 
-        while await core.database.write(claim):
-            pass
+        while most > 0 and (taken := await core.database.write(partial(claim, most=most))):
+            self._carry.count(work, venue, taken)
+            most -= taken
 
     async def _look_after(self, chunk: Chunk, venue: Venue, batches: BatchVenue) -> None:
         if chunk.provider_id is None:
@@ -266,6 +282,7 @@ class Outsource:
             model=request.model,
             endpoint=request.endpoint,
             venue=venue.name,
+            workload=request.workload,
             deadline_s=request.deadline_s,
             status_code=given.status_code,
             input_tokens=used.input_tokens,

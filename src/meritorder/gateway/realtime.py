@@ -8,6 +8,7 @@ import msgspec
 
 from meritorder.gateway import usage as usages
 from meritorder.gateway.asgi import Send, respond
+from meritorder.gateway.carry import Carry
 from meritorder.gateway.core import Core
 from meritorder.gateway.errors import NotCarried, TimedOut, UpstreamError
 from meritorder.gateway.keeping import Keeping, kept_item
@@ -69,11 +70,13 @@ class RealTime:
     Args:
         core: What is shared.
         venues: Where they run.
+        carry: In which order the plan tries them.
     """
 
-    def __init__(self, core: Core, venues: Venues) -> None:
+    def __init__(self, core: Core, venues: Venues, carry: Carry) -> None:
         self._core = core
         self._venues = venues
+        self._carry = carry
         self.in_flight = 0
 
     async def carry(self, request: Request, send: Send) -> None:
@@ -92,7 +95,7 @@ class RealTime:
                 code="model_not_found",
             )
         refused: UpstreamError | None = None
-        for venue in venues:
+        for venue in self._carry.for_realtime(model, venues):
             venue.arrive()
             self.in_flight += 1
             try:

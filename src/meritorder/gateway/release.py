@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import math
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
@@ -11,6 +12,7 @@ from typing import Final
 from sqlalchemy import Connection
 
 from meritorder.gateway.asking import Asking, Refused
+from meritorder.gateway.carry import Carry
 from meritorder.gateway.config import duration_s
 from meritorder.gateway.core import Core
 from meritorder.gateway.drain import Drain
@@ -21,6 +23,7 @@ from meritorder.gateway.store.ledger import Entry
 from meritorder.gateway.store.waiting import Answer, Claimed, Waiting
 from meritorder.gateway.usage import Usage
 from meritorder.gateway.venues import Seat, Venue, Venues
+from meritorder.policy.carry import assumed_drain_tokens_per_s
 from meritorder.policy.order import Candidate, arrange
 from meritorder.policy.release import Release as Level
 from meritorder.policy.release import latest_release_s, may_outsource
@@ -38,10 +41,11 @@ _log: Final = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class _Escalated:
-    """How far work has escalated, and since when."""
+    """How far work has escalated, and since when; and until when it may wait for the plan."""
 
     level: Level
     latest_s: float
+    until_s: float
 
 
 class Release:
@@ -51,12 +55,14 @@ class Release:
         core: What is shared.
         venues: Where work runs.
         headroom: How much of it there is room for.
+        carry: Which of it the plan uses now.
     """
 
-    def __init__(self, core: Core, venues: Venues, headroom: Headroom) -> None:
+    def __init__(self, core: Core, venues: Venues, headroom: Headroom, carry: Carry) -> None:
         self._core = core
         self._venues = venues
         self._headroom = headroom
+        self._carry = carry
         self._asking = Asking(core, headroom, self.wake)
         self._wake = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -66,6 +72,7 @@ class Release:
         self._drains: defaultdict[str, Drain] = defaultdict(Drain)
         self._served_tokens: dict[str, float] = {}
         self._margin_s = duration_s(core.settings.lanes.margin)
+        self._tpot_s = duration_s(core.settings.lanes.tpot)
         self._stopping = False
 
     @property
@@ -136,7 +143,7 @@ class Release:
 
     async def _round(self) -> None:
         now_s = self._core.now_s()
-        room = {venue.name: self._headroom.room(venue) for venue in self._venues.all}
+        room = {v.name: int(min(self._headroom.room(v), self._carry.most(v))) for v in self._venues.all}
         capacity = {venue.name: self._headroom.capacity(venue) for venue in self._venues.all}
         if not any(capacity.values()):
             return
@@ -153,15 +160,19 @@ class Release:
         """Give the seats there are to the work for one model, the most urgent first."""
         venues = self._venues.serving(model, LANE)
         levels = self._levels(model, works, venues, now_s)
+        # What waits for its slot takes no turn of what may go.
+        works = [each for each in works if self._carry.for_deferrable(each, venues, levels[each].until_s, now_s)]
         for work, wanted in self._turns(works, levels, sum(capacity[venue.name] for venue in venues), now_s):
             level, left = levels[work].level, wanted
-            for venue in venues:
-                if self._is_fallback(venue, work, now_s) and level is not Level.FALLBACK:
+            for turn in self._carry.for_deferrable(work, venues, levels[work].until_s, now_s):
+                venue = turn.venue
+                if not turn.planned and self._is_fallback(venue, work, now_s) and level is not Level.FALLBACK:
                     continue
-                free = room[venue.name] if level is Level.GAPS else capacity[venue.name]
-                taken = await self._claim(work, min(free, left)) if free > 0 else []
+                free = min(room[venue.name] if level is Level.GAPS else capacity[venue.name], left, turn.most)
+                taken = await self._claim(work, int(free)) if free > 0 else []
                 for request in taken:
                     self._begin(request, venue, urgent=level is not Level.GAPS)
+                self._carry.count(work, venue, len(taken))
                 room[venue.name] -= len(taken)
                 capacity[venue.name] -= len(taken)
                 left -= len(taken)
@@ -173,14 +184,21 @@ class Release:
     ) -> dict[Waiting, "_Escalated"]:
         """Return how far each has escalated: it may take real-time capacity, or a fallback venue, at the end."""
         drain = self._drains[model].tokens_per_s(time.monotonic())
+        startup_s = self._carry.startup_s(venues)
         levels, ahead_tokens = {}, 0
         for work in sorted(works, key=lambda each: each.deadline_s):
             ahead_tokens += work.tokens
-            latest_s = latest_release_s(work.deadline_s, ahead_tokens, drain, self._margin_s)
+            latest_s = latest_release_s(work.deadline_s, ahead_tokens, drain, self._margin_s) - startup_s
+            until_s = latest_s if math.isfinite(drain) else self._until_s(work, ahead_tokens, venues) - startup_s
             up = any(self._headroom.is_up(each) for each in venues if not self._is_fallback(each, work, now_s))
             level = escalate(work.deadline_s, 0.0, latest_s, own_venue_up=up, margin_s=self._margin_s / 2, now_s=now_s)
-            levels[work] = _Escalated(level, latest_s)
+            levels[work] = _Escalated(level, latest_s, until_s)
         return levels
+
+    def _until_s(self, work: Waiting, ahead_tokens: int, venues: Sequence[Venue]) -> float:
+        """Return until when work may wait for the plan while nobody has measured how fast it is done."""
+        drain = assumed_drain_tokens_per_s(sum(venue.seats for venue in venues), self._tpot_s)
+        return latest_release_s(work.deadline_s, ahead_tokens, drain, self._margin_s)
 
     def _is_fallback(self, venue: Venue, work: Waiting, now_s: float) -> bool:
         """Say whether work goes there, request by request, only when it would be late elsewhere."""
@@ -320,6 +338,7 @@ class Release:
                 model=request.model,
                 endpoint=request.endpoint,
                 venue=venue.name if venue else given.venue,
+                workload=request.workload,
                 deadline_s=request.deadline_s,
                 status_code=given.status_code,
                 input_tokens=used.input_tokens,

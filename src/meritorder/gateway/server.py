@@ -12,7 +12,7 @@ import uvicorn
 from sqlalchemy import make_url
 
 from meritorder.errors import ConfigError
-from meritorder.gateway import config, llamacpp, logs
+from meritorder.gateway import config, llamacpp, logs, planned
 from meritorder.gateway import venues as all_venues
 from meritorder.gateway.blobs import Blobs
 from meritorder.gateway.book import Book
@@ -43,7 +43,9 @@ class _Announcing(uvicorn.Server):
             self._announce(f"http://{host}:{port}")
 
 
-def settings_of(path: Path | None, *, host: str | None, port: int | None) -> Settings:
+def settings_of(
+    path: Path | None, *, host: str | None = None, port: int | None = None, plan: Path | None = None
+) -> Settings:
     """Read a configuration, or make the local one; what is given here counts more than the file.
 
     Raises:
@@ -56,7 +58,7 @@ def settings_of(path: Path | None, *, host: str | None, port: int | None) -> Set
         host=settings.server.host if host is None else host,
         port=settings.server.port if port is None else port,
     )
-    return msgspec.structs.replace(settings, server=server)
+    return msgspec.structs.replace(settings, server=server, plan=settings.plan if plan is None else str(plan))
 
 
 def _local() -> Settings:
@@ -72,6 +74,7 @@ def build(settings: Settings) -> Service:
     """
     database = Database(settings.store.url)
     migrate.to_newest(database)
+    plan = planned.read(settings)
     venues = all_venues.of(settings)
     core = Core(
         settings=settings,
@@ -85,7 +88,7 @@ def build(settings: Settings) -> Service:
         webhooks=Webhooks(settings.webhook, time.time, new_id),
         models=venues.models,
     )
-    return Service(core, venues)
+    return Service(core, venues, plan)
 
 
 def serve(settings: Settings, announce: Callable[[str], None]) -> None:

@@ -14,6 +14,7 @@ from starlette.responses import Response
 from meritorder.gateway import asgi
 from meritorder.gateway.asgi import Receive, Scope, Send
 from meritorder.gateway.background import Background
+from meritorder.gateway.carry import Carry
 from meritorder.gateway.config import Settings
 from meritorder.gateway.core import Core
 from meritorder.gateway.errors import StoreUnavailable
@@ -22,6 +23,7 @@ from meritorder.gateway.held import Held
 from meritorder.gateway.keeper import Keeper
 from meritorder.gateway.lanes import HEADER, Deferral, Lanes, no_capacity
 from meritorder.gateway.outsource import Outsource
+from meritorder.gateway.planned import NOTHING, Planned
 from meritorder.gateway.realtime import RealTime, Request
 from meritorder.gateway.release import Release
 from meritorder.gateway.routes.batches import Batches
@@ -46,24 +48,26 @@ class Service:
     Args:
         core: What is shared.
         venues: Where requests run.
+        plan: What is to be carried out.
     """
 
-    def __init__(self, core: Core, venues: Venues) -> None:
+    def __init__(self, core: Core, venues: Venues, plan: Planned = NOTHING) -> None:
         self.core = core
         self.venues = venues
         settings: Settings = core.settings
         self.headroom = Headroom(venues, settings.lanes)
-        self.release = Release(core, venues, self.headroom)
-        self.outsource = Outsource(core, venues, self.release)
-        self.realtime = RealTime(core, venues)
+        self.carry = Carry(plan, venues, core.now_s)
+        self.release = Release(core, venues, self.headroom, self.carry)
+        self.outsource = Outsource(core, venues, self.release, self.carry)
+        self.realtime = RealTime(core, venues, self.carry)
         self.keeper = Keeper(core, self.release)
         self._held = Held(core, self.release)
         self._background = Background(core, self._held, self.release)
-        self._lanes = Lanes(settings)
+        self._lanes = Lanes(settings, self.carry.deferral)
         self._default_model = settings.server.default_model or next(iter(sorted(venues.models())), None)
         self._most_bytes = settings.limits.body_bytes
         self._duties: list[asyncio.Task[None]] = []
-        self._operations = Operations(core, venues, self.headroom)
+        self._operations = Operations(core, venues, self.headroom, self.carry)
         core.book.seen = self._operations.metrics.see
         self._control = Starlette(
             routes=[
@@ -106,6 +110,7 @@ class Service:
             self.release.keep_releasing(),
             self.headroom.keep_looking(),
             self.outsource.keep_outsourcing(),
+            self.carry.keep_carrying(),
             core.book.keep_writing(),
             core.webhooks.keep_sending(core.database),
         ]

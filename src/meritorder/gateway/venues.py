@@ -58,12 +58,14 @@ class Venue:
         upstream: How it is reached.
         served: Names that clients use, each with the venue's own.
         batches: Its batch API; None if that is not used.
+        engine: What we run there; None if others do.
     """
 
     table: VenueTable
     upstream: Upstream
     served: dict[str, str]
     batches: BatchVenue | None = None
+    engine: Engine | None = None
     realtime: int = 0
     seated: list[Seat] = field(default_factory=list)
     samples: deque[Sample] = field(default_factory=lambda: deque(maxlen=_SAMPLES))
@@ -181,6 +183,7 @@ def _venue(table: VenueTable, settings: Settings, world: World) -> Venue:
             patience_s=_PATIENCE_S,
         ),
     )
+    engine = None
     if not table.command:
         upstream = kinds.upstream(venue, world)
     else:
@@ -190,9 +193,10 @@ def _venue(table: VenueTable, settings: Settings, world: World) -> Venue:
             start_s=duration_s(table.start),
             idle_s=duration_s(table.idle) if table.idle else None,
         )
-        upstream = kinds.guarded(Engine(command, clock=world.clock), venue.guard, world)
+        engine = Engine(command, clock=world.clock)
+        upstream = kinds.guarded(engine, venue.guard, world)
     batches = kinds.batch_venue(venue, world) if table.batch else None
-    return Venue(table=table, upstream=upstream, served=table.served(), batches=batches)
+    return Venue(table=table, upstream=upstream, served=table.served(), batches=batches, engine=engine)
 
 
 def _now() -> dt.datetime:

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from meritorder.policy.carry import machines_wanted
 from meritorder.policy.scale import for_concurrency
 from meritorder.sim.backlog import count_in_flight, replicas_to_add
 from meritorder.sim.compiled import compiled
@@ -9,6 +10,7 @@ from meritorder.sim.instances import first_free, instances_of, is_doomed, is_emp
 from meritorder.sim.state import CONCURRENCY, DRAINING, NONE, OFF, ON, QUEUE, SCHEDULED, STARTING, World
 
 _for_concurrency = compiled(for_concurrency)
+_machines_wanted = compiled(machines_wanted)
 
 
 @compiled
@@ -19,7 +21,7 @@ def wanted_instances(world: World, p: int, now: float, tick: int) -> int:
     if pool.scaling == SCHEDULED:
         slot = min(int(now / pool.slot_s), pool.slots - 1)
         until = min(int((now + pool.ahead_s) / pool.slot_s), pool.slots - 1)
-        return min(np.max(pool.schedule[slot : until + 1]), pool.instances)
+        return min(_machines_wanted(pool.schedule[: pool.slots], slot, until), pool.instances)
     if pool.scaling in (CONCURRENCY, QUEUE):
         count_in_flight(world, p, now, 0)
         metric = pool.in_flight_integral / state.tick_s

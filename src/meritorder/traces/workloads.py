@@ -27,15 +27,13 @@ import polars as pl
 
 from meritorder.domain import Lane, Slo, Workload
 from meritorder.errors import WorkloadsError
+from meritorder.planfile import OWN_DEADLINE
 from meritorder.tables import REQUESTS
 from meritorder.traces.deadlines import Deadline, parse_deadline, resolve
 from meritorder.traces.trace import Trace
 
 DEFAULT: Final = "realtime"
 """The workload of requests that no other takes."""
-
-OWN_DEADLINE: Final = "own deadline"
-"""The workload of requests that bring a deadline and that no other takes."""
 
 _MATCHED: Final = tuple(column.name for column in REQUESTS if column.dtype == pl.Categorical)
 _KEYS: Final = ("name", "lane", "match", "slo", "deadline")

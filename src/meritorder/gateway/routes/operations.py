@@ -8,6 +8,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from meritorder.gateway.carry import Carry
 from meritorder.gateway.core import Core
 from meritorder.gateway.headroom import Headroom
 from meritorder.gateway.metrics import Gauge, Metrics
@@ -25,12 +26,14 @@ class Operations:
         core: What is shared.
         venues: Where requests run.
         headroom: How much may run there.
+        carry: What the plan wants.
     """
 
-    def __init__(self, core: Core, venues: Venues, headroom: Headroom) -> None:
+    def __init__(self, core: Core, venues: Venues, headroom: Headroom, carry: Carry) -> None:
         self._core = core
         self._venues = venues
         self._headroom = headroom
+        self._carry = carry
         self._queued: dict[str, int] = {}
         self.stopping = False
         self.metrics = Metrics(self._gauges)
@@ -62,6 +65,7 @@ class Operations:
         opened = await read(batches.opened)
         return json_response(
             {
+                "plan": self._carry.status(),
                 "venues": [self._venue(venue) for venue in self._venues.all],
                 "queued": await read(waiting.queued_by_model),
                 "batches": [
@@ -85,6 +89,7 @@ class Operations:
             "name": venue.name,
             "models": sorted(venue.served),
             "up": self._headroom.is_up(venue),
+            "engine": venue.engine.state if venue.engine is not None else None,
             "seats": venue.seats,
             "realtime": venue.realtime,
             "deferrable": len(venue.seated),
@@ -96,6 +101,7 @@ class Operations:
         alerts = self._headroom.alerts()
         by_venue = [((venue.name,), venue) for venue in self._venues.all]
         return [
+            *self._carry.gauges(),
             ("meritorder_queued", "Requests that wait.", ("model",), [((m,), n) for m, n in self._queued.items()]),
             (
                 "meritorder_realtime",

@@ -146,6 +146,7 @@ REQUESTS: Final = Table(
     Column("body", LargeBinary),  # of a call of its own
     Column("input_tokens", Integer, nullable=False),  # estimated
     Column("output_tokens", Integer, nullable=False),  # at most
+    Column("workload", Text),  # who said that a call of its own can wait
     Column("prefix", BigInteger, nullable=False),  # alike for prompts that begin alike
     Column("arrived_s", Float, nullable=False),
     Column("deadline_s", Float, nullable=False),

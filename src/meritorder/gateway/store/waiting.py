@@ -32,6 +32,7 @@ class Claimed:
     output_tokens: int
     arrived_s: float
     deadline_s: float
+    workload: str | None
     attempt: int
     faults: int
 
@@ -48,6 +49,8 @@ class Waiting:
         deadline_s: When they must be done.
         tokens: Estimated tokens still to be made.
         count: Requests.
+        arrived_s: When they came.
+        workload: Who said that they can wait; None for a batch.
     """
 
     batch_seq: int | None
@@ -57,6 +60,8 @@ class Waiting:
     deadline_s: float
     tokens: int
     count: int
+    arrived_s: float
+    workload: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,6 +125,7 @@ def open_work(connection: Connection, *, now_s: float, limit: int = 200) -> list
             BATCHES.c.tenant,
             BATCHES.c.model,
             BATCHES.c.expires_s,
+            BATCHES.c.created_s,
             BATCHES.c.queued_tokens,
             (BATCHES.c.total - BATCHES.c.done - BATCHES.c.failed).label("count_"),
         )
@@ -133,6 +139,8 @@ def open_work(connection: Connection, *, now_s: float, limit: int = 200) -> list
             REQUESTS.c.tenant,
             REQUESTS.c.model,
             REQUESTS.c.deadline_s,
+            REQUESTS.c.arrived_s,
+            REQUESTS.c.workload,
             (REQUESTS.c.input_tokens + REQUESTS.c.output_tokens).label("tokens"),
         )
         .where(REQUESTS.c.batch_seq.is_(None), REQUESTS.c.state == "queued", REQUESTS.c.not_before_s <= now_s)
@@ -148,6 +156,7 @@ def open_work(connection: Connection, *, now_s: float, limit: int = 200) -> list
             deadline_s=row.expires_s,
             tokens=row.queued_tokens,
             count=row.count_,
+            arrived_s=row.created_s,
         )
         for row in batches
     ]
@@ -160,6 +169,8 @@ def open_work(connection: Connection, *, now_s: float, limit: int = 200) -> list
             deadline_s=row.deadline_s,
             tokens=row.tokens,
             count=1,
+            arrived_s=row.arrived_s,
+            workload=row.workload,
         )
         for row in alone
     ]

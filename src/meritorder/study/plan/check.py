@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from meritorder import planfile
 from meritorder.domain import TokenPrice
+from meritorder.policy.carry import evenly
 from meritorder.sim.pools import Interruptions, Pool, PoolAccount, Result, Scheduled
 from meritorder.sim.run import simulate
 from meritorder.study.fleets import Machine
@@ -23,8 +24,6 @@ Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 
 _LIVES: Final = 1024
-# Spreads requests evenly over venues in any stretch of them: multiples of the golden ratio, modulo one.
-_GOLDEN: Final = (5**0.5 - 1) / 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -183,7 +182,7 @@ def _bought(
         flows = np.array([route.flow for route in mine])
         shares = np.divide(flows, flows.sum(axis=0), out=np.zeros_like(flows), where=flows.sum(axis=0) > 0)
         upper = np.cumsum(shares, axis=0)[:, slot]
-        place = (np.arange(len(each.members)) * _GOLDEN) % 1.0
+        place = evenly(np.arange(len(each.members), dtype=np.float64))
         choice = np.minimum((place >= upper).sum(axis=0), len(mine) - 1)
         for index, route in enumerate(mine):
             members = each.members[choice == index]

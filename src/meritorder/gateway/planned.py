@@ -1,0 +1,325 @@
+"""A plan, read against the configuration: whose pool is whose venue, whose calls are whose workload.
+
+What the plan asks for and nobody here serves is an error at the start, not a surprise at night.
+"""
+
+import datetime as dt
+import fnmatch
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from meritorder import planfile
+from meritorder.errors import ConfigError
+from meritorder.gateway import config
+from meritorder.gateway.config import Settings
+from meritorder.planfile import OWN_DEADLINE, PoolSchedule, PoolUsed
+from meritorder.policy.carry import Calendar, period_s
+from meritorder.units import SECONDS_PER_DAY, SECONDS_PER_HOUR, SECONDS_PER_MINUTE, parse_duration_s
+
+REALTIME: Final = "realtime"
+DEFERRABLE: Final = "deferrable"
+_TOLD: Final = frozenset({"model", "tenant"})  # what a call says of itself, of the columns of a trace
+_AGAIN: Final = "write the plan again with `meritorder plan`"
+_CLOCK_TIME: Final = re.compile(r"([01]?\d|2[0-3]):([0-5]\d)")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pool:
+    """Machines of the plan, and the venues that they are behind.
+
+    Args:
+        used: As the plan describes them.
+        schedules: How many, by payment.
+        machines: How many in each slot, of all payments.
+        realtime: Whether they serve real time in each slot.
+        venues: Names of the venues.
+    """
+
+    used: PoolUsed
+    schedules: tuple[PoolSchedule, ...]
+    machines: tuple[int, ...]
+    realtime: tuple[bool, ...]
+    venues: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Way:
+    """Where work of a workload goes: its share of the slot's, by slot; `pool` is None where tokens are bought."""
+
+    venues: tuple[str, ...]
+    shares: tuple[float, ...]
+    pool: Pool | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Workload:
+    """Deferrable work that the plan treats as one: a declared workload, or those of it that can wait so long."""
+
+    name: str
+    declared: str
+    patience_s: float
+    ways: tuple[Way, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rule:
+    """A workload that was declared to the planner: the first whose globs all match takes a call."""
+
+    name: str
+    deadline: str
+    deferrable: bool
+    match: tuple[tuple[str, str], ...]
+
+    def takes(self, model: str, tenant: str) -> bool:
+        """Whether a call is of this workload."""
+        said = {"model": model, "tenant": tenant}
+        return all(fnmatch.fnmatchcase(said[column], pattern) for column, pattern in self.match)
+
+    def due_s(self, now_s: float) -> float | None:
+        """Return until when a call that comes now can wait; None if that is over."""
+        wait_s = parse_duration_s(self.deadline)
+        if wait_s is not None:
+            return now_s + wait_s
+        of_day = _CLOCK_TIME.fullmatch(self.deadline)
+        if of_day is None:
+            moment = dt.datetime.fromisoformat(self.deadline)
+            due_s = (moment if moment.tzinfo else moment.replace(tzinfo=dt.UTC)).timestamp()
+            return due_s if due_s > now_s else None
+        hour, minute = map(int, of_day.groups())
+        wait_s = (hour * SECONDS_PER_HOUR + minute * SECONDS_PER_MINUTE - now_s) % SECONDS_PER_DAY
+        return now_s + (wait_s or SECONDS_PER_DAY)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Planned:
+    """What is to be carried out.
+
+    Args:
+        file: Where it was read; empty if there is no plan.
+        calendar: Its slots.
+        pools: Its machines.
+        realtime: Where real time goes, by the name that clients use for the model.
+        deferrable: What can wait, by the same.
+        rules: Which calls can wait, in the order in which they are tried.
+    """
+
+    file: str
+    calendar: Calendar
+    pools: tuple[Pool, ...]
+    realtime: dict[str, tuple[Way, ...]]
+    deferrable: dict[str, tuple[Workload, ...]]
+    rules: tuple[Rule, ...]
+
+
+NOTHING: Final = Planned(
+    file="",
+    calendar=Calendar(slot_s=1.0, slots=1, period_s=1.0, began_s=0.0),
+    pools=(),
+    realtime={},
+    deferrable={},
+    rules=(),
+)
+
+
+def read(settings: Settings) -> Planned:
+    """Read the plan that the settings name.
+
+    Raises:
+        ConfigError: It cannot be read; or a pool, an API or a workload of it is served by nobody; says by what to mend.
+    """
+    if not settings.plan:
+        return NOTHING
+    plan = planfile.read_plan(Path(settings.plan))
+    return _Reader(plan, settings).planned()
+
+
+class _Reader:
+    def __init__(self, plan: planfile.Plan, settings: Settings) -> None:
+        self._plan = plan
+        self._settings = settings
+        self._file = settings.plan
+        self._venues = {venue.name: venue for venue in settings.venue}
+        self._at: dict[str, list[str]] = {}
+        for venue in settings.venue:
+            for name in venue.pools():
+                self._at.setdefault(name, []).append(venue.name)
+
+    def planned(self) -> Planned:
+        self._check_names()
+        pools = tuple(self._pool(pool) for pool in self._plan.pools if self._schedules(pool.name))
+        realtime: dict[str, tuple[Way, ...]] = {}
+        deferrable: dict[str, tuple[Workload, ...]] = {}
+        for model in dict.fromkeys(each.model for each in self._plan.workloads):
+            mine = [each for each in self._plan.workloads if each.model == model]
+            live = self._ways([each.name for each in mine if each.lane == REALTIME], pools, REALTIME)
+            waits = tuple(self._workload(each, pools) for each in mine if each.lane == DEFERRABLE)
+            for name in self._names_of(model, [*live, *(way for each in waits for way in each.ways)]):
+                if name in realtime:
+                    raise self._error(
+                        f"{name!r} is what clients call two models of the plan, {model} among them",
+                        "serve each under a name of its own: models = [...] of the [[venue]]",
+                    )
+                realtime[name], deferrable[name] = live, waits
+        return Planned(
+            file=self._file,
+            calendar=self._calendar(),
+            pools=pools,
+            realtime=realtime,
+            deferrable=deferrable,
+            rules=self._rules(),
+        )
+
+    def _error(self, what: str, fix: str) -> ConfigError:
+        return ConfigError(what, where=self._file, fix=fix)
+
+    def _check_names(self) -> None:
+        """A venue that names a pool which is not in the plan was meant for another."""
+        known = {pool.name for pool in self._plan.pools} | {route.venue for route in self._plan.routes}
+        for venue in self._settings.venue:
+            strange = next((name for name in venue.pools() if venue.pool and name not in known), None)
+            if strange is not None:
+                raise self._error(
+                    f"there is no pool {strange!r}, which the venue {venue.name} names",
+                    f"the plan has {', '.join(sorted(map(repr, known)))}",
+                )
+
+    def _calendar(self) -> Calendar:
+        plan = self._plan
+        if self._settings.plan_start:
+            began_s = config.epoch_s(self._settings.plan_start)
+        elif plan.start_epoch_s is not None:
+            began_s = plan.start_epoch_s
+        else:
+            raise self._error(
+                "does not say when its first slot is: the trace told no dates",
+                'write plan_start = "2026-11-30T00:00:00Z" at the top of the configuration',
+            )
+        return Calendar(
+            slot_s=plan.slot_s, slots=plan.slots, period_s=period_s(plan.slots * plan.slot_s), began_s=began_s
+        )
+
+    def _schedules(self, pool: str) -> tuple[PoolSchedule, ...]:
+        return tuple(each for each in self._plan.schedule if each.pool == pool and max(each.machines))
+
+    def _pool(self, used: PoolUsed) -> Pool:
+        schedules = self._schedules(used.name)
+        by_slot = list(zip(*(each.machines for each in schedules), strict=True))
+        return Pool(
+            used=used,
+            schedules=schedules,
+            machines=tuple(map(sum, by_slot)),
+            realtime=tuple(
+                any(count and each.realtime for count, each in zip(counts, schedules, strict=True))
+                for counts in by_slot
+            ),
+            venues=self._serving(used.name, "no venue is the pool"),
+        )
+
+    def _serving(self, name: str, what: str) -> tuple[str, ...]:
+        found = self._at.get(name)
+        if not found:
+            raise self._error(f"{what} {name!r}", f"write pool = {name!r} at the [[venue]] that it is")
+        return tuple(found)
+
+    def _ways(self, workloads: Sequence[str], pools: Sequence[Pool], lane: str) -> tuple[Way, ...]:
+        """Return where some workloads go together, each way with its share of every slot's work."""
+        flows: dict[str, list[float]] = {}
+        for route in self._plan.routes:
+            if route.workload in workloads and max(route.flow) > 0:
+                before = flows.get(route.venue, [0.0] * self._plan.slots)
+                flows[route.venue] = [a + b for a, b in zip(before, route.flow, strict=True)]
+        totals = [sum(flow) for flow in zip(*flows.values(), strict=True)]
+        by_name = {pool.used.name: pool for pool in pools}
+        return tuple(
+            Way(
+                venues=self._in_lane(name, lane),
+                shares=tuple(part / total if total > 0 else 0.0 for part, total in zip(flow, totals, strict=True)),
+                pool=by_name.get(name),
+            )
+            for name, flow in flows.items()
+        )
+
+    def _in_lane(self, name: str, lane: str) -> tuple[str, ...]:
+        found = self._serving(name, "no venue is the pool or API")
+        able = tuple(each for each in found if lane in self._venues[each].lanes)
+        if not able:
+            raise self._error(
+                f"{lane} work is to go to {name!r}, and the venue {found[0]} does not take it",
+                f"write lanes = [..., {lane!r}] there",
+            )
+        return able
+
+    def _names_of(self, model: str, ways: Sequence[Way]) -> list[str]:
+        """Return what clients call a model: all that its pools' venues serve; where it has none, its own name first."""
+        ours = self._served(way for way in ways if way.pool)
+        others = {each.model for each in self._plan.workloads} - {model}
+        bought = self._served(ways)
+        return sorted((ours or {model} & bought or bought) - others)
+
+    def _served(self, ways: Iterable[Way]) -> set[str]:
+        return {name for way in ways for venue in way.venues for name in self._venues[venue].served()}
+
+    def _workload(self, one: planfile.WorkloadPlan, pools: Sequence[Pool]) -> Workload:
+        declared = self._declared(one.name)
+        if declared is None:
+            raise self._error(
+                f"nothing says which calls are the workload {one.name!r}",
+                f'write a [[rule]] with workload = "{one.name.partition(", ")[0]}" and the model, tenant, key or '
+                "endpoint of those that can wait, or with by_client = true if they say so themselves",
+            )
+        return Workload(
+            name=one.name,
+            declared=declared,
+            patience_s=_patience_s(one, declared),
+            ways=self._ways([one.name], pools, DEFERRABLE),
+        )
+
+    def _declared(self, name: str) -> str | None:
+        """Return what was declared of which this is a class: `nightly` of `nightly, 4 h or more, llama`."""
+        promises = self._plan.promises
+        known = {rule.workload for rule in self._settings.rule if rule.workload} | {OWN_DEADLINE}
+        known |= {rule.name for rule in promises.workloads} if promises else set()
+        fitting = [each for each in known if name == each or name.startswith(f"{each}, ")]
+        return max(fitting, key=len, default=None)
+
+    def _rules(self) -> tuple[Rule, ...]:
+        promises = self._plan.promises
+        ours = {rule.workload for rule in self._settings.rule}
+        rules = [
+            Rule(
+                name=each.name,
+                deadline=each.deadline,
+                deferrable=each.lane == DEFERRABLE,
+                match=tuple((column, pattern) for column, pattern in each.match),
+            )
+            for each in (promises.workloads if promises else ())
+            if each.name not in ours
+        ]
+        while rules and not rules[-1].deferrable:
+            rules.pop()  # real time is what no rule takes
+        for rule in rules:
+            self._check_rule(rule)
+        return tuple(rules)
+
+    def _check_rule(self, rule: Rule) -> None:
+        untold = sorted({column for column, _ in rule.match} - _TOLD)
+        if untold:
+            raise self._error(
+                f"the workload {rule.name!r} is told by its {untold[0]}, which no call says",
+                f'write a [[rule]] with workload = "{rule.name}" that says which calls it is',
+            )
+        try:
+            if rule.deferrable:
+                rule.due_s(0.0)
+        except ValueError:
+            raise self._error(f"{rule.deadline!r} of the workload {rule.name!r} is no deadline", _AGAIN) from None
+
+
+def _patience_s(one: planfile.WorkloadPlan, declared: str) -> float:
+    """Return how long the work of a class can wait at least: its name says it, where a workload has several."""
+    least, of_several, _ = one.name.removeprefix(f"{declared}, ").partition(" or more")
+    told_s = parse_duration_s(least.replace(" min", "m")) if of_several else None
+    return told_s or one.patience_s or 0.0

@@ -1,0 +1,167 @@
+"""A plan carried out by the gateway as a user has it: a process, engines that are processes, a plan of short slots."""
+
+import datetime as dt
+import json
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import urllib3
+from openai import OpenAI
+from tests.e2e.gateway.conftest import ROOT, environment, new_key, start
+from tests.samples import carried
+
+from meritorder.planfile import write_plan
+
+SLOT_S = 4.0
+ROUND_S = SLOT_S * carried.SLOTS
+NIGHT = carried.AT_NIGHT.index(1)
+STARTUP_S = 2.0
+
+
+def configuration(folder: Path, engine: str, began_s: float) -> Path:
+    command = json.dumps([sys.executable, "-m", "tests.peers.engine", "--port", "{port}", "--seats", "8"])
+    path = folder / "gateway.toml"
+    path.write_text(
+        f'plan_start = "{dt.datetime.fromtimestamp(began_s, dt.UTC).isoformat()}"\n'
+        f'[server]\nport = 0\n[store]\nurl = "sqlite:///{folder}/gateway.db"\n[lanes]\nmargin = "1s"\n'
+        f'[[venue]]\nname = "always"\npool = "{carried.LIVE}"\nurl = "{engine}"\nkind = "vllm"\n'
+        'models = ["stub"]\nmax_concurrency = 8\n'
+        f'[[venue]]\nname = "{carried.NIGHT}"\nurl = "http://127.0.0.1:{{port}}/v1"\nkind = "vllm"\n'
+        f'models = ["stub"]\nmax_concurrency = 8\nlanes = ["deferrable"]\ncommand = {command}\nidle = ""\n',
+        encoding="utf-8",
+    )
+    return path
+
+
+@dataclass
+class Site:
+    url: str
+    began_s: float
+    bulk: OpenAI
+    live: OpenAI
+    admin: str
+
+    def slot(self) -> float:
+        """The slot that it is, and how much of it is over."""
+        return (time.time() - self.began_s) % ROUND_S / SLOT_S
+
+    def wait_for(self, slot: float) -> None:
+        time.sleep((slot - self.slot()) % carried.SLOTS * SLOT_S)
+
+    def get(self, path: str) -> bytes:
+        answer = urllib3.request("GET", self.url + path, headers={"Authorization": f"Bearer {self.admin}"})
+        assert answer.status == 200, answer.data
+        return answer.data
+
+    def status(self) -> dict[str, Any]:
+        return dict(json.loads(self.get("/meritorder/status")))
+
+    def engine(self) -> str:
+        return next(str(venue["engine"]) for venue in self.status()["venues"] if venue["name"] == carried.NIGHT)
+
+    def answered_by(self, venue: str, lane: str) -> int:
+        time.sleep(0.5)  # the ledger is written every quarter of a second
+        found = (row for row in self.status()["ledger"] if (row["venue"], row["lane"]) == (venue, lane))
+        return sum(row["requests"] for row in found)
+
+
+@pytest.fixture(scope="module")
+def site(engine: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    folder = tmp_path_factory.mktemp("plan")
+    began_s = time.time() + 2.0
+    config = configuration(folder, engine, began_s)
+    write_plan(carried.plan(slot_s=SLOT_S, startup_s=STARTUP_S), folder / "plan.json")
+    keys = [new_key(config, *options) for options in (("--tenant", "bulk-1"), ("--tenant", "web"), ("--admin",))]
+    arguments = ["-m", "meritorder", "serve", "--config", str(config), "--plan", str(folder / "plan.json")]
+    there = start(arguments, folder / "log")
+    clients = [OpenAI(base_url=f"{there.url}/v1", api_key=key, max_retries=0, timeout=60) for key in keys[:2]]
+    yield Site(there.url, began_s, *clients, keys[2])  # type: ignore[misc]
+    for client in clients:
+        client.close()
+    there.stop()
+    assert "carrying out" in (folder / "log").read_text()
+
+
+def ask(client: OpenAI, deadline: str | None = None) -> str | None:
+    headers = {} if deadline is None else {"Meritorder-Deadline": deadline}
+    asked = [{"role": "user", "content": "x"}]
+    made = client.chat.completions.create(model="stub", messages=asked, max_tokens=4, extra_headers=headers)  # type: ignore[arg-type]
+    return made.choices[0].message.content
+
+
+def until(true: Callable[[], bool], within_s: float) -> None:
+    ends_s = time.monotonic() + within_s
+    while not true():
+        assert time.monotonic() < ends_s
+        time.sleep(0.1)
+
+
+def test_work_waits_for_its_slot_and_an_engine_runs_for_it_alone(site: Site) -> None:
+    site.wait_for(NIGHT + 1.2)
+    until(lambda: site.engine() == "stopped", within_s=SLOT_S)
+    done: list[float] = []
+
+    def wait() -> None:
+        assert ask(site.bulk)
+        done.append(site.slot())
+
+    waiting = threading.Thread(target=wait)
+    waiting.start()
+    began_s = time.monotonic()
+    assert ask(site.live)
+    assert time.monotonic() - began_s < SLOT_S / 2, "real time waits for nothing"
+    assert site.status()["queued"] == {"stub": 1}
+    site.wait_for(NIGHT - STARTUP_S / SLOT_S - 0.4)
+    assert site.engine() == "stopped"
+    assert not done
+    site.wait_for(NIGHT - 0.1)
+    assert site.engine() in {"starting", "ready"}, "it is started so that it is there when its slot begins"
+    waiting.join(timeout=SLOT_S)
+    assert NIGHT <= done[0] < NIGHT + 1
+    site.wait_for(NIGHT + 0.6)
+    assert site.engine() == "ready"
+    assert b'meritorder_plan_replicas{payment="spot",pool="night"} 2.0' in site.get("/metrics")
+    site.wait_for(NIGHT + 1.4)
+    assert site.engine() == "stopped"
+    assert b'meritorder_plan_replicas{payment="spot",pool="night"} 0.0' in site.get("/metrics")
+    assert site.answered_by(carried.NIGHT, "deferrable") == 1
+    assert site.answered_by("always", "realtime") == 1
+
+
+def test_a_deadline_is_kept_though_the_plan_would_wait(site: Site) -> None:
+    site.wait_for(NIGHT + 1.2)
+    before = site.answered_by("always", "deferrable")
+    began_s = time.monotonic()
+    assert ask(site.bulk, "5s")
+    took_s = time.monotonic() - began_s
+    assert 2.0 < took_s < 5.0, "it waited as long as it could, and no longer"
+    assert site.answered_by("always", "deferrable") == before + 1
+
+
+def test_the_status_says_what_is_wanted_now_and_next(site: Site) -> None:
+    site.wait_for(NIGHT - 1 + 0.2)
+    plan = site.status()["plan"]
+    night = next(pool for pool in plan["pools"] if pool["pool"] == carried.NIGHT)
+    assert (plan["slot"], plan["slots"], plan["repeats_every_s"]) == (NIGHT - 1, carried.SLOTS, ROUND_S)
+    assert (night["machines"], night["machines_next"], night["replicas_next"]) == (0, 1, 2)
+
+
+def test_what_nobody_serves_is_said_at_the_start(engine: str, tmp_path: Path) -> None:
+    config = configuration(tmp_path, engine, time.time())
+    config.write_text(config.read_text().replace(f'pool = "{carried.LIVE}"\n', ""))
+    write_plan(carried.plan(), tmp_path / "plan.json")
+    command = ["-m", "meritorder", "serve", "--config", str(config), "--plan", str(tmp_path / "plan.json")]
+    done = subprocess.run(
+        [sys.executable, *command], cwd=ROOT, env=environment(), capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 2
+    said = f"no venue is the pool '{carried.LIVE}'; write pool = '{carried.LIVE}' at the [[venue]] that it is"
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr

@@ -1,0 +1,206 @@
+"""Which venue takes what, by the plan's slots; the clock is the test's."""
+
+import math
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.samples import carried
+
+from meritorder.gateway import config, planned, venues
+from meritorder.gateway.carry import Carry
+from meritorder.gateway.store.keys import Key
+from meritorder.gateway.store.waiting import Waiting
+from meritorder.gateway.venues import Seat, Venue
+from meritorder.gateway.wire.calls import CallFields
+from meritorder.planfile import Plan, WorkloadPlan, write_plan
+
+HOUR_S = 3600.0
+OWN: dict[str, Any] = {"url": "http://x", "kind": "vllm", "models": ["stub"]}
+API: dict[str, Any] = {"name": "api", "pool": carried.TOKENS, "url": "http://z", "models": ["stub"]}
+BATCHES = API | {"kind": "openai", "batch": True}
+
+
+class Site:
+    def __init__(self, folder: Path, plan: Plan | None, more: list[dict[str, Any]]) -> None:
+        found: dict[str, Any] = {"venue": [OWN | {"name": carried.LIVE}, OWN | {"name": carried.NIGHT}, *more]}
+        if plan is not None:
+            write_plan(plan, folder / "plan.json")
+            found["plan"] = str(folder / "plan.json")
+        settings = config.settings_of(found, where="test")
+        self.venues = venues.of(settings)
+        self.now_s = 0.0
+        self.carry = Carry(planned.read(settings), self.venues, lambda: self.now_s)
+
+    def venue(self, name: str) -> Venue:
+        return next(venue for venue in self.venues.all if venue.name == name)
+
+    def realtime(self, slot: int) -> list[str]:
+        self.now_s = slot * HOUR_S
+        return [venue.name for venue in self.carry.for_realtime("stub", self.venues.serving("stub", "realtime"))]
+
+    def deferrable(self, slot: int, work: Waiting | None = None, *, held: bool = True) -> list[tuple[str, float, bool]]:
+        self.now_s = slot * HOUR_S
+        until_s = self.now_s + (1.0 if held else 0.0)
+        serving = self.venues.serving("stub", "deferrable")
+        turns = self.carry.for_deferrable(work or waiting(), serving, until_s, self.now_s)
+        return [(turn.venue.name, turn.most, turn.planned) for turn in turns]
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Callable[..., Site]:
+    return lambda plan=None, *more: Site(tmp_path, plan, list(more))
+
+
+def waiting(
+    patience_s: float = 8 * HOUR_S, *, batch: bool = False, count: int = 1, workload: str | None = None
+) -> Waiting:
+    return Waiting(
+        batch_seq=1 if batch else None,
+        seq=0 if batch else 1,
+        tenant="bulk-1",
+        model="stub",
+        deadline_s=patience_s,
+        tokens=100,
+        count=count,
+        arrived_s=0.0,
+        workload=workload,
+    )
+
+
+def test_without_a_plan_everything_is_as_it_was(site: Callable[..., Site]) -> None:
+    there = site()
+    assert there.realtime(0) == [carried.LIVE, carried.NIGHT]
+    assert there.deferrable(0) == [(carried.LIVE, math.inf, False), (carried.NIGHT, math.inf, False)]
+    assert there.carry.most(there.venue(carried.LIVE)) == math.inf
+    assert there.carry.status() is None
+    assert there.carry.gauges() == []
+    assert there.carry.deferral(CallFields(model="stub"), Key(id="k", name="n", tenant="bulk-1"), 0.0) is None
+
+
+def test_work_goes_where_the_plan_has_it_in_its_slot_and_anywhere_when_it_is_urgent(site: Callable[..., Site]) -> None:
+    there = site(carried.plan())
+    assert there.deferrable(0) == []
+    assert there.deferrable(2) == [(carried.NIGHT, math.inf, True)]
+    assert [name for name, *_ in there.deferrable(0, held=False)] == [carried.LIVE, carried.NIGHT]
+    assert there.deferrable(2, held=False)[0] == (carried.NIGHT, math.inf, True)
+
+
+def test_calls_of_a_declared_workload_wait(site: Callable[..., Site]) -> None:
+    there = site(carried.plan())
+    found = there.carry.deferral(CallFields(model="stub"), Key(id="k", name="n", tenant="bulk-1"), 100.0)
+    assert found is not None
+    assert (found.deadline_s, found.workload) == (100.0 + 8 * HOUR_S, "nightly")
+    assert there.carry.deferral(CallFields(model="stub"), Key(id="k", name="n", tenant="web"), 100.0) is None
+
+
+def test_machines_of_their_own_come_before_the_gaps_and_the_gaps_before_tokens(site: Callable[..., Site]) -> None:
+    routes = [
+        carried.route("realtime", carried.LIVE, [1.0] * 5),
+        carried.route("nightly", carried.TOKENS, [25.0] * 5, kind="tier"),
+        carried.route("nightly", carried.LIVE, [50.0] * 5),
+        carried.route("nightly", carried.NIGHT, [0, 0, 25, 0, 0]),
+    ]
+    there = site(carried.plan(routes=routes), API)
+    assert [name for name, *_ in there.deferrable(2)] == [carried.NIGHT, carried.LIVE, "api"]
+    assert [name for name, *_ in there.deferrable(0)] == [carried.LIVE, "api"]
+
+
+def test_tokens_are_bought_for_their_share(site: Callable[..., Site]) -> None:
+    routes = [
+        carried.route("realtime", carried.LIVE, [0.75] * 5),
+        carried.route("realtime", carried.TOKENS, [0.25] * 5, kind="tier"),
+        carried.route("nightly", carried.TOKENS, [20.0] * 5, kind="tier"),
+        carried.route("nightly", carried.LIVE, [80.0] * 5),
+    ]
+    there = site(carried.plan(routes=routes), API)
+    first = Counter(there.realtime(0)[0] for _ in range(400))
+    assert first["api"] == pytest.approx(100, abs=3)
+    api, live = there.venue("api"), there.venue(carried.LIVE)
+    bought = 0
+    for _ in range(200):
+        there.carry.count(waiting(), live, 1)
+        most = next(most for name, most, _ in there.deferrable(0) if name == "api")
+        there.carry.count(waiting(), api, int(most))
+        bought += int(most)
+    assert bought == pytest.approx(50, abs=2)  # a fifth of 250
+
+
+def test_real_time_goes_where_a_replica_has_the_fewest_and_is_never_turned_away(site: Callable[..., Site]) -> None:
+    routes = [
+        carried.route("realtime", carried.LIVE, [0.8] * 5),
+        carried.route("realtime", carried.NIGHT, [0, 0, 0.2, 0, 0]),
+        carried.route("nightly", carried.NIGHT, [0, 0, 9, 0, 0]),
+    ]
+    there = site(carried.plan(routes=routes, live=[4] * 5))
+    there.venue(carried.LIVE).realtime, there.venue(carried.NIGHT).realtime = 9, 2  # 8 replicas, and 2
+    assert there.realtime(2) == [carried.NIGHT, carried.LIVE]
+    assert there.realtime(0) == [carried.LIVE, carried.NIGHT]
+
+
+def test_the_gaps_are_filled_no_further_than_the_plan_had_them(site: Callable[..., Site]) -> None:
+    there = site(carried.plan(live=[1, 2, 1, 1, 1]))
+    live = there.venue(carried.LIVE)
+    live.realtime = 2
+    live.seated = [Seat(task=None)]  # type: ignore[arg-type]
+    assert there.carry.most(live) == 2 * 3 - 3
+    there.now_s = HOUR_S
+    assert there.carry.most(live) == 4 * 3 - 3
+    live.realtime = 100
+    assert there.carry.most(live) == 0
+    there.now_s = 2 * HOUR_S
+    assert there.carry.most(there.venue(carried.NIGHT)) == math.inf, "machines of their own may be full"
+
+
+def test_a_batch_api_gets_its_share_of_a_batch_at_once(site: Callable[..., Site]) -> None:
+    routes = [
+        carried.route("realtime", carried.LIVE, [1.0] * 5),
+        carried.route("nightly", carried.TOKENS, [30.0, 0, 0, 0, 0], kind="tier"),
+        carried.route("nightly", carried.LIVE, [70.0] * 5),
+    ]
+    there = site(carried.plan(routes=routes), BATCHES)
+    api, batch = there.venue("api"), waiting(batch=True, count=1000)
+    assert there.carry.to_outsource(batch, api, 0.0) == 300
+    there.carry.count(batch, api, 300)
+    assert there.carry.to_outsource(waiting(batch=True, count=700), api, 0.0) == 0
+    assert there.carry.to_outsource(batch, api, HOUR_S) == 0
+    assert ("api", False) in {(name, planned) for name, _, planned in there.deferrable(0, batch)}
+
+
+def test_work_is_of_the_class_that_its_name_and_patience_say(site: Callable[..., Site]) -> None:
+    names = ("nightly, 1 h or more", "nightly, 4 h or more", "own deadline, 4 h or more")
+    waits = [WorkloadPlan(name=name, lane="deferrable", model="stub") for name in names]
+    routes = [
+        carried.route("realtime", carried.LIVE, [1.0] * 5),
+        *(carried.route(name, carried.LIVE, [float(at == slot) for at in range(5)]) for slot, name in enumerate(names)),
+    ]
+    there = site(carried.plan(waits=waits, routes=routes))
+
+    def slots(work: Waiting) -> list[int]:
+        return [slot for slot in range(5) if there.deferrable(slot, work)]
+
+    assert slots(waiting(2 * HOUR_S)) == [0]
+    assert slots(waiting(0.5 * HOUR_S)) == [0]
+    assert slots(waiting(9 * HOUR_S)) == [1]
+    assert slots(waiting(9 * HOUR_S, workload="own deadline")) == [2]
+
+
+def test_the_status_counts_replicas_with_the_start_up_ahead(site: Callable[..., Site]) -> None:
+    there = site(carried.plan(startup_s=600.0))
+
+    def night(now_s: float) -> tuple[int, int, int]:
+        there.now_s = now_s
+        found = (there.carry.status() or {})["pools"][1]
+        return found["machines"], found["machines_next"], found["replicas"]
+
+    assert night(1.5 * HOUR_S) == (0, 1, 0)
+    assert night(2 * HOUR_S - 600.0) == (1, 1, 2)
+    assert night(2.5 * HOUR_S) == (1, 0, 2)
+    assert night(3 * HOUR_S) == (0, 0, 0)
+    assert {gauge[0] for gauge in there.carry.gauges()} == {
+        "meritorder_plan_replicas",
+        "meritorder_plan_replicas_next",
+        "meritorder_plan_machines",
+    }

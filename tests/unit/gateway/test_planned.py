@@ -1,0 +1,147 @@
+"""A plan read against a configuration: what fits, and what nobody serves."""
+
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from tests.samples import carried
+from tests.samples.plan import week
+
+from meritorder.errors import ConfigError
+from meritorder.gateway import config, planned
+from meritorder.planfile import Plan, Promises, Rule, Slo, WorkloadPlan, write_plan
+from meritorder.policy.carry import Calendar
+
+HOUR_S = 3600.0
+LIVE = {"name": "own", "pool": carried.LIVE, "url": "http://x", "kind": "vllm", "models": ["stub"]}
+NIGHT = {"name": carried.NIGHT, "url": "http://y", "kind": "vllm", "models": ["stub"], "lanes": ["deferrable"]}
+
+
+def read(folder: Path, plan: Plan, venues: list[dict[str, Any]] | None = None, **more: object) -> planned.Planned:
+    write_plan(plan, folder / "plan.json")
+    found = {"plan": str(folder / "plan.json"), "venue": [LIVE, NIGHT] if venues is None else venues, **more}
+    return planned.read(config.settings_of(found, where="gateway.toml"))
+
+
+def test_pools_are_venues_by_their_name_or_as_they_say(tmp_path: Path) -> None:
+    found = read(tmp_path, carried.plan())
+    assert [(pool.used.name, pool.venues) for pool in found.pools] == [("live", ("own",)), ("night", ("night",))]
+    (way,) = found.realtime["stub"]
+    assert (way.venues, way.shares) == (("own",), (1.0,) * 5)
+    (nightly,) = found.deferrable["stub"]
+    assert [(way.venues, way.shares) for way in nightly.ways] == [(("night",), (0, 0, 1, 0, 0))]
+    assert found.calendar == Calendar(slot_s=HOUR_S, slots=5, period_s=5 * HOUR_S, began_s=0.0)
+
+
+def test_without_a_plan_there_is_nothing_to_carry_out() -> None:
+    assert planned.read(config.settings_of({"venue": [LIVE]}, where="x")) is planned.NOTHING
+
+
+def test_a_start_of_ones_own_counts_more_than_the_plans(tmp_path: Path) -> None:
+    found = read(tmp_path, carried.plan(), plan_start="1970-01-01T02:00:00+01:00")
+    assert found.calendar.began_s == HOUR_S
+
+
+def test_a_declared_workload_takes_calls_in_its_order(tmp_path: Path) -> None:
+    rules = [
+        Rule(name="chat", lane="realtime", match=[("tenant", "bulk-chat")]),
+        Rule(name="nightly", lane="deferrable", deadline="06:00", match=[("tenant", "bulk-*"), ("model", "st*")]),
+        Rule(name="rest", lane="realtime"),
+    ]
+    first, second = read(tmp_path, carried.plan(rules=rules)).rules
+    assert (first.deferrable, first.takes("stub", "bulk-chat")) == (False, True)
+    assert second.takes("stub", "bulk-1")
+    assert not second.takes("stub", "web")
+    assert not second.takes("other", "bulk-1")
+    assert second.due_s(5 * HOUR_S) == 6 * HOUR_S
+    assert second.due_s(6 * HOUR_S) == 30 * HOUR_S
+
+
+def test_deadlines_are_those_of_the_planner() -> None:
+    def due_s(deadline: str) -> float | None:
+        return planned.Rule(name="x", deadline=deadline, deferrable=True, match=()).due_s(100.0)
+
+    assert due_s("4h") == 100.0 + 4 * HOUR_S
+    assert due_s("1970-01-01T01:00:00") == HOUR_S
+    assert due_s("1970-01-01T00:00:00Z") is None
+
+
+def test_a_class_says_by_its_name_how_long_it_can_wait(tmp_path: Path) -> None:
+    names = ("nightly, 30 min or more, stub", "nightly, 4 h or more, stub", "own deadline, 2 d or more")
+    waits = [WorkloadPlan(name=name, lane="deferrable", model="stub", patience_s=60.0) for name in names]
+    found = read(tmp_path, carried.plan(waits=waits)).deferrable["stub"]
+    assert [(each.declared, each.patience_s) for each in found] == [
+        ("nightly", 1800.0),
+        ("nightly", 4 * HOUR_S),
+        ("own deadline", 48 * HOUR_S),
+    ]
+
+
+def test_several_ways_share_each_slot(tmp_path: Path) -> None:
+    routes = [
+        carried.route("realtime", carried.LIVE, [0.75, 1, 1, 1, 1]),
+        carried.route("realtime", carried.TOKENS, [0.25, 0, 0, 0, 0], kind="tier"),
+        carried.route("nightly", carried.NIGHT, [0, 0, 900, 0, 0]),
+    ]
+    api = {"name": "api", "pool": [carried.TOKENS, "x"], "url": "http://z", "models": {"stub": "m"}}
+    with pytest.raises(ConfigError, match="there is no pool 'x', which the venue api names; the plan has 'live', "):
+        read(tmp_path, carried.plan(routes=routes), [LIVE, NIGHT, api])
+    ours, bought = read(tmp_path, carried.plan(routes=routes), [LIVE, NIGHT, api | {"pool": carried.TOKENS}]).realtime[
+        "stub"
+    ]
+    assert (ours.shares[:2], bought.shares[:2], bought.pool) == ((0.75, 1), (0.25, 0), None)
+
+
+def test_what_nobody_serves_is_named_with_what_to_mend(tmp_path: Path) -> None:
+    def says(plan: Plan, match: str, venues: list[dict[str, Any]] | None = None, **more: object) -> None:
+        with pytest.raises(ConfigError, match=match) as caught:
+            read(tmp_path, plan, venues, **more)
+        assert str(caught.value).startswith(f"{tmp_path}/plan.json: ")
+        assert "\n" not in str(caught.value)
+
+    plan = carried.plan()
+    says(plan, r"no venue is the pool 'night'; write pool = 'night' at the \[\[venue\]\]", [LIVE])
+    says(plan, "there is no pool 'old', which the venue night names", [LIVE, NIGHT | {"pool": "old"}])
+    says(plan, "realtime work is to go to 'live', and the venue own", [LIVE | {"lanes": ["deferrable"]}, NIGHT])
+    says(carried.plan(start_epoch_s=None), "does not say when its first slot is: .*; write plan_start = ")
+    untold = [Rule(name="nightly", lane="deferrable", deadline="8h", match=[("session", "x*")])]
+    says(carried.plan(rules=untold), r"'nightly' is told by its session, .*; write a \[\[rule\]\] with workload")
+    vague = [Rule(name="nightly", lane="deferrable", deadline="tomorrow")]
+    says(carried.plan(rules=vague), "'tomorrow' of the workload 'nightly' is no deadline")
+    deferred = [WorkloadPlan(name="deferred 4h, stub", lane="deferrable", model="stub", patience_s=60.0)]
+    says(carried.plan(waits=deferred), r"nothing says .* 'deferred 4h, stub'; write .* workload = \"deferred 4h\"")
+    two = [
+        *(msgspec.structs.replace(each, model="a") for each in plan.workloads),
+        WorkloadPlan(name="realtime, b", lane="realtime", model="b"),
+    ]
+    routes = [*plan.routes, carried.route("realtime, b", carried.LIVE, [1.0] * 5)]
+    says(msgspec.structs.replace(plan, workloads=two, routes=routes), "'stub' is what clients call two models")
+
+
+def test_a_rule_may_say_that_calls_say_it_themselves(tmp_path: Path) -> None:
+    waits = [WorkloadPlan(name="deferred 4h", lane="deferrable", model="stub", patience_s=4 * HOUR_S)]
+    rule = {"workload": "deferred 4h", "deadline": "4h", "by_client": True}
+    found = read(tmp_path, carried.plan(waits=waits), rule=[rule])
+    assert [each.declared for each in found.deferrable["stub"]] == ["deferred 4h"]
+
+
+def test_a_rule_of_the_same_name_replaces_the_plans(tmp_path: Path) -> None:
+    rule = {"workload": "nightly", "deadline": "1h", "endpoint": "/v1/embeddings"}
+    assert read(tmp_path, carried.plan(), rule=[rule]).rules == ()
+
+
+def test_the_plan_of_the_report_is_carried_out(tmp_path: Path) -> None:
+    plan = msgspec.structs.replace(
+        week(),
+        promises=Promises(
+            slo=Slo(ttft_s=2, tpot_s=0.1, attainment=0.99),
+            workloads=[Rule(name="nightly", lane="deferrable", deadline="4h")],
+        ),
+    )
+    names = [pool.name for pool in plan.pools] + [route.venue for route in plan.routes if route.kind == "tier"]
+    venues = [{"name": name, "url": "http://x", "models": ["deepseek-r1"]} for name in names]
+    found = read(tmp_path, plan, venues)
+    assert found.calendar.period_s == 7 * 24 * HOUR_S
+    h200 = found.pools[0]
+    assert h200.machines[11] == sum(each.machines[11] for each in plan.schedule[:2])
