@@ -6,8 +6,8 @@ from meritorder.gateway.asgi import Send, respond
 from meritorder.gateway.core import Core
 from meritorder.gateway.held import Held
 from meritorder.gateway.lanes import Deferral
-from meritorder.gateway.realtime import Request
 from meritorder.gateway.release import Release
+from meritorder.gateway.request import Request
 from meritorder.gateway.routes.responses import response_object
 from meritorder.gateway.store import kept, waiting
 from meritorder.gateway.store.kept import RESPONSE, Kept

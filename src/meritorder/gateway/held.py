@@ -10,8 +10,8 @@ from sqlalchemy import Connection
 from meritorder.gateway.asgi import Send, respond
 from meritorder.gateway.core import Core
 from meritorder.gateway.lanes import Deferral
-from meritorder.gateway.realtime import Request
 from meritorder.gateway.release import Release
+from meritorder.gateway.request import Request
 from meritorder.gateway.store import waiting
 from meritorder.gateway.store.waiting import Answer
 from meritorder.gateway.wire import calls

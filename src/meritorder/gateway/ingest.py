@@ -1,6 +1,7 @@
 """Reads the input of a batch, checks every line, and queues the requests: a stream, never the file in memory."""
 
 import logging
+from codecs import BOM_UTF8
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass, field
@@ -128,7 +129,7 @@ def _row(batch: Batch, line: "_Line", reading: _Reading, known: frozenset[str]) 
     if line.text is None:
         raise _Refused("line_too_long", "This line is too long.")
     try:
-        fields = calls.read_line(line.text)
+        fields = calls.read_line(line.text.removeprefix(BOM_UTF8))
     except msgspec.ValidationError as error:
         missing = str(error).partition("required field `")[2].partition("`")[0]
         if missing:

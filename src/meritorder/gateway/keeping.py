@@ -1,16 +1,14 @@
 """What of an answer is kept, so that it can be retrieved by its id."""
 
 from collections.abc import AsyncIterator
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import msgspec
 
 from meritorder.gateway.assemble import Assembly
 from meritorder.gateway.errors import Broken
+from meritorder.gateway.request import Request
 from meritorder.gateway.store.kept import Kept
-
-if TYPE_CHECKING:
-    from meritorder.gateway.realtime import Request
 
 _MOST_BYTES: Final = 16 * 1024 * 1024
 _DATA: Final = b"data:"
@@ -50,7 +48,7 @@ class Keeping:
             yield part
 
 
-def kept_item(request: "Request", answer: bytes) -> Kept | None:
+def kept_item(request: Request, answer: bytes) -> Kept | None:
     """Return what is kept of a request and its answer; None if the answer has no id."""
     try:
         whole = msgspec.json.decode(answer)

@@ -4,22 +4,19 @@ import time
 from collections.abc import Mapping
 from typing import Final
 
-import msgspec
-
 from meritorder.gateway import usage as usages
 from meritorder.gateway.asgi import Send, respond
 from meritorder.gateway.carry import Carry
 from meritorder.gateway.core import Core
 from meritorder.gateway.errors import NotCarried, TimedOut, UpstreamError
 from meritorder.gateway.keeping import Keeping, kept_item
+from meritorder.gateway.request import Request
 from meritorder.gateway.store import kept
-from meritorder.gateway.store.keys import Key
 from meritorder.gateway.store.ledger import Entry
 from meritorder.gateway.upstreams.upstream import Call, Reply
 from meritorder.gateway.usage import StreamMeter, Usage
 from meritorder.gateway.venues import Sample, Venue, Venues
 from meritorder.gateway.wire import calls
-from meritorder.gateway.wire.calls import CallFields
 from meritorder.gateway.wire.problems import Problem, invalid, normalised, unavailable
 
 LANE: Final = "realtime"
@@ -38,30 +35,6 @@ _NOT_PASSED_ON: Final = frozenset(
         "set-cookie",
     }
 )
-
-
-class Request(msgspec.Struct, kw_only=True):
-    """A call on its way."""
-
-    id: str
-    key: Key
-    endpoint: str
-    call: CallFields
-    body: bytes
-    arrived_s: float
-    started_s: float  # monotonic
-    ttft_s: float | None = None
-    status: int | None = None
-    usage: Usage | None = None
-
-    @property
-    def kept_as(self) -> str | None:
-        """What its answer is kept as: a response unless it says otherwise, a chat completion if it says so."""
-        if self.endpoint == "/v1/responses":
-            return None if self.call.store is False else kept.RESPONSE
-        if self.endpoint == "/v1/chat/completions":
-            return kept.COMPLETION if self.call.store else None
-        return None
 
 
 class RealTime:

@@ -24,8 +24,9 @@ from meritorder.gateway.keeper import Keeper
 from meritorder.gateway.lanes import HEADER, Deferral, Lanes, no_capacity
 from meritorder.gateway.outsource import Outsource
 from meritorder.gateway.planned import NOTHING, Planned
-from meritorder.gateway.realtime import RealTime, Request
+from meritorder.gateway.realtime import RealTime
 from meritorder.gateway.release import Release
+from meritorder.gateway.request import Request
 from meritorder.gateway.routes.batches import Batches
 from meritorder.gateway.routes.completions import Completions
 from meritorder.gateway.routes.files import Files

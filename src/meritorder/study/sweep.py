@@ -1,7 +1,9 @@
 """Vary what a comparison assumes, one simulation study a combination, over processes or a Ray cluster."""
 
 import itertools
+import logging
 import os
+import socket
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, replace
@@ -23,6 +25,7 @@ Point = dict[str, str]
 Progress = Callable[[int, int], None]
 
 _MOST_POINTS: Final = 10_000
+_KNOCK_S: Final = 5.0
 _FIGURES: Final = (
     "total_usd", "usd_per_request", "usd_per_mtok", "utilization", "busy", "replica_hours", "peak_replicas",
     "ttft_p50_s", "ttft_p99_s", "tpot_p99_s", "e2e_p50_s", "e2e_p99_s", "slo_attainment", "deadlines_missed",
@@ -225,8 +228,9 @@ def _on_ray(address: str) -> _Runner:
 
     def run(trace: Trace, options: Options, all_points: list[Point]) -> Iterator[tuple[int, list[dict[str, Any]]]]:
         try:
-            ray.init(address=address, ignore_reinit_error=True, log_to_driver=False)
-        except (ConnectionError, RuntimeError, ValueError) as error:
+            _knock(address)
+            ray.init(address=address, ignore_reinit_error=True, log_to_driver=False, logging_level=logging.WARNING)
+        except (OSError, RuntimeError, ValueError) as error:
             fix = "start one with ray start --head, or leave --ray out to run on this machine"
             raise ConfigError(f"no Ray cluster answers at {address}", where="--ray", fix=fix) from error
         try:
@@ -241,3 +245,10 @@ def _on_ray(address: str) -> _Runner:
             ray.shutdown()
 
     return run
+
+
+def _knock(address: str) -> None:
+    """Raise `OSError` where nobody listens: Ray itself tries for minutes before it says so."""
+    host, colon, port = address.removeprefix("ray://").rpartition(":")
+    if colon and port.isdigit():
+        socket.create_connection((host.strip("[]"), int(port)), timeout=_KNOCK_S).close()

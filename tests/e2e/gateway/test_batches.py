@@ -75,6 +75,13 @@ def test_a_batch_is_answered_line_by_line(client: OpenAI) -> None:
     assert len({each["response"]["request_id"] for each in answers.values()}) == 50  # type: ignore[index]
 
 
+def test_lines_as_windows_writes_them(client: OpenAI) -> None:
+    content = b"\xef\xbb\xbf" + b"".join(json.dumps(line(i)).encode() + b"\r\n" for i in range(3)) + b"\r\n"
+    done = ended(client, create(client, upload(client, content)))
+    assert done.status == "completed", done.errors
+    assert set(results(client, done.output_file_id)) == {f"request-{i}" for i in range(3)}
+
+
 def test_http_errors_keep_their_response(client: OpenAI) -> None:
     fails = line(1) | {"body": {"model": "stub", "messages": [{"role": "user", "content": "fault:400"}]}}
     done = ended(client, create(client, upload(client, [line(0), fails])))
