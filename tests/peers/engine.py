@@ -27,6 +27,7 @@ class Engine:
         self.token_s = token_s
         self.running = self.waiting = self.served = self.cut = 0
         self.seen: dict[str, int] = {}
+        self.traces: list[str] = []
 
     async def __call__(self, scope: Scope, receive: Any, send: Any) -> None:
         if scope["type"] != "http":
@@ -38,10 +39,12 @@ class Engine:
             await respond(send, 200, self.metrics(), b"text/plain")
             return
         if scope["path"] == "/seen":
-            await respond(send, 200, json.dumps({"seen": self.seen, "served": self.served, "cut": self.cut}).encode())
+            told = {"seen": self.seen, "served": self.served, "cut": self.cut, "traces": self.traces}
+            await respond(send, 200, json.dumps(told).encode())
             return
         body = await read(receive)
         fields = json.loads(body)
+        self.traces += [value.decode() for name, value in scope["headers"] if name == b"traceparent"]
         last = str((fields.get("messages") or [{"content": fields.get("prompt") or fields.get("input", "")}])[-1])
         fault = last.partition("fault:")[2].partition(" ")[0].rstrip("'}\"") if "fault:" in last else ""
         self.seen[last] = self.seen.get(last, 0) + 1

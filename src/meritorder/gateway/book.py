@@ -18,7 +18,7 @@ _log: Final = logging.getLogger(__name__)
 
 
 class Book:
-    """The ledger, as it is written; `seen` is told of each entry at once.
+    """The ledger, as it is written; those in `seen` are told of each entry at once.
 
     What it holds for a moment is lost if the process is killed in that moment.
     """
@@ -27,11 +27,12 @@ class Book:
         self._database = database
         self._entries: list[Entry] = []
         self.dropped = 0
-        self.seen: Callable[[Entry], None] = lambda _: None
+        self.seen: list[Callable[[Entry], None]] = []
 
     def add(self, entry: Entry) -> None:
         """Take an entry; it is written soon."""
-        self.seen(entry)
+        for see in self.seen:
+            see(entry)
         if len(self._entries) < _MOST_HELD:
             self._entries.append(entry)
         else:

@@ -138,6 +138,12 @@ class Webhook(_Table, frozen=True):
     tenant: str | None = None  # all, if not given
 
 
+class Telemetry(_Table, frozen=True):
+    """Where spans and metrics go; the `OTEL_*` variables of the environment say the rest, or all of it."""
+
+    otlp_endpoint: str = ""  # such as http://localhost:4318
+
+
 class Settings(_Table, frozen=True):
     """The whole file."""
 
@@ -147,6 +153,7 @@ class Settings(_Table, frozen=True):
     store: Store = Store()
     limits: Limits = Limits()
     lanes: Lanes = Lanes()
+    telemetry: Telemetry = Telemetry()
     venue: list[VenueTable] = []
     rule: list[Rule] = []
     webhook: list[Webhook] = []
@@ -272,6 +279,9 @@ def _check(settings: Settings, where: str) -> None:
         raise ConfigError(f"{settings.plan_start!r} is not a time with its zone", where=f"{where}: plan_start", fix=fix)
     if not settings.store.blobs and not settings.store.url.startswith("sqlite:///"):
         raise ConfigError("not given", where=f"{where}: store.blobs", fix="write file:///PATH or s3://BUCKET")
+    endpoint = settings.telemetry.otlp_endpoint
+    if endpoint and not endpoint.startswith(("http://", "https://")):
+        raise ConfigError(f"{endpoint!r} is not an http URL", where=f"{where}: telemetry.otlp_endpoint")
     _check_venues(settings, where)
     _check_webhooks(settings, where)
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from sqlalchemy import Connection
 
@@ -12,6 +13,9 @@ from meritorder.gateway.keyring import Keyring
 from meritorder.gateway.store.database import Database
 from meritorder.gateway.store.kept import Kept
 from meritorder.gateway.webhooks import Webhooks
+
+if TYPE_CHECKING:
+    from meritorder.gateway.telemetry import Telemetry  # it needs an extra
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,6 +33,7 @@ class Core:
         new_id: Makes an id that cannot be guessed, with the prefix given.
         webhooks: Who is told of what ended.
         models: Names of the models that can be called.
+        telemetry: Makes spans; None where it is off.
     """
 
     settings: Settings
@@ -41,6 +46,11 @@ class Core:
     new_id: Callable[[str], str]
     webhooks: Webhooks
     models: Callable[[], frozenset[str]]
+    telemetry: "Telemetry | None" = None
+
+    def traceparent(self) -> str | None:
+        """Return the span in which we are, to be kept with work that waits; None where telemetry is off."""
+        return None if self.telemetry is None else self.telemetry.traceparent()
 
     def tell_of_response(self, connection: Connection, item: Kept | None) -> None:
         """Announce a background response that is over, in the transaction in which it ends."""

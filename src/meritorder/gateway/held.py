@@ -49,6 +49,7 @@ class Held:
             "arrived_s": request.arrived_s,
             "deadline_s": deferral.deadline_s,
             "workload": deferral.workload,
+            "trace": self._core.traceparent(),
         }
 
     async def carry(self, request: Request, deferral: Deferral, send: Send) -> None:

@@ -164,6 +164,7 @@ def _row(batch: Batch, line: "_Line", reading: _Reading, known: frozenset[str]) 
         "prefix": calls.prefix_of(bytes(body)),
         "arrived_s": batch.created_s,
         "deadline_s": batch.expires_s,
+        "trace": batch.trace,
         "state": "queued",
     }
 

@@ -234,7 +234,10 @@ class Release:
         )
 
     def _begin(self, request: Claimed, venue: Venue, *, urgent: bool) -> None:
-        task = asyncio.create_task(self._serve(request, venue))
+        work = self._serve(request, venue)
+        if self._core.telemetry is not None:
+            work = self._core.telemetry.run(work, request, venue.name, self._core.now_s())
+        task = asyncio.create_task(work)
         seat = Seat(task, urgent=urgent)
         venue.seated.append(seat)
         self._running[request.seq] = (request, seat)

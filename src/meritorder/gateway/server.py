@@ -1,17 +1,19 @@
 """Builds the service from its settings, and runs it."""
 
 import fcntl
+import logging
+import os
 import socket
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import IO, Final
+from typing import IO, TYPE_CHECKING, Final
 
 import msgspec
 import uvicorn
 from sqlalchemy import make_url
 
-from meritorder.errors import ConfigError
+from meritorder.errors import ConfigError, MissingExtraError
 from meritorder.gateway import config, llamacpp, logs, planned
 from meritorder.gateway import venues as all_venues
 from meritorder.gateway.blobs import Blobs
@@ -24,9 +26,15 @@ from meritorder.gateway.store import migrate
 from meritorder.gateway.store.database import Database
 from meritorder.gateway.webhooks import Webhooks
 
+if TYPE_CHECKING:
+    from meritorder.gateway.telemetry import Telemetry
+
 # Longer than the pools of most clients keep theirs: who closes first must be the client.
 _KEEP_ALIVE_S: Final = 120
 _BACKLOG: Final = 4096
+_COLLECTORS: Final = {"OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"}
+_INSTALL: Final = "pip install 'meritorder[telemetry]'"
+_log: Final = logging.getLogger(__name__)
 
 
 class _Announcing(uvicorn.Server):
@@ -75,7 +83,13 @@ def build(settings: Settings) -> Service:
     database = Database(settings.store.url)
     migrate.to_newest(database)
     plan = planned.read(settings)
-    venues = all_venues.of(settings)
+    telemetry = telemetry_of(settings)
+    tables = {table.name: table for table in settings.venue}
+    venues = (
+        all_venues.of(settings)
+        if telemetry is None
+        else all_venues.of(settings, lambda upstream: telemetry.traced(upstream, tables[upstream.name]))
+    )
     core = Core(
         settings=settings,
         database=database,
@@ -87,8 +101,24 @@ def build(settings: Settings) -> Service:
         new_id=new_id,
         webhooks=Webhooks(settings.webhook, time.time, new_id),
         models=venues.models,
+        telemetry=telemetry,
     )
     return Service(core, venues, plan)
+
+
+def telemetry_of(settings: Settings) -> "Telemetry | None":
+    """Return what makes spans, if the configuration or the environment names a collector."""
+    asked = settings.telemetry.otlp_endpoint
+    if not asked and (not _COLLECTORS & os.environ.keys() or os.environ.get("OTEL_SDK_DISABLED", "").lower() == "true"):
+        return None
+    try:
+        from meritorder.gateway.telemetry import Telemetry  # noqa: PLC0415 - it needs an extra
+    except ImportError:
+        if asked:
+            raise MissingExtraError("telemetry needs OpenTelemetry", fix=_INSTALL) from None
+        _log.warning("the environment names an OpenTelemetry collector, and it is not installed: %s", _INSTALL)
+        return None
+    return Telemetry(settings.telemetry)
 
 
 def serve(settings: Settings, announce: Callable[[str], None]) -> None:

@@ -39,6 +39,7 @@ from meritorder.gateway.wire import calls
 from meritorder.gateway.wire.problems import Problem, unavailable
 
 _CALLS: Final = frozenset((*calls.ENDPOINTS, *calls.BESIDE))
+_SUBMISSION: Final = "/v1/batches"
 _NEEDS_NO_MODEL: Final = "/v1/responses"
 _log: Final = logging.getLogger(__name__)
 
@@ -69,7 +70,9 @@ class Service:
         self._most_bytes = settings.limits.body_bytes
         self._duties: list[asyncio.Task[None]] = []
         self._operations = Operations(core, venues, self.headroom, self.carry)
-        core.book.seen = self._operations.metrics.see
+        core.book.seen.append(self._operations.metrics.see)
+        if core.telemetry is not None:
+            core.book.seen.append(core.telemetry.see)
         self._control = Starlette(
             routes=[
                 *Files(core).routes(),
@@ -90,10 +93,12 @@ class Service:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
         if scope["type"] == "http":
-            if scope["method"] == "POST" and scope["path"] in _CALLS:
-                await self._call(scope, receive, send)
+            asked = scope["path"] if scope["method"] == "POST" else ""
+            answer = self._call if asked in _CALLS else self._control
+            if self.core.telemetry is not None and (asked in _CALLS or asked == _SUBMISSION):
+                await self.core.telemetry.serve(scope, receive, send, answer)
             else:
-                await self._control(scope, receive, send)
+                await answer(scope, receive, send)
         elif scope["type"] == "lifespan":
             await self._live(receive, send)
 
@@ -131,6 +136,8 @@ class Service:
             _log.warning("the store cannot be reached: %s", error)
         await self.venues.close()
         self.core.database.close()
+        if self.core.telemetry is not None:
+            await asyncio.to_thread(self.core.telemetry.close)
 
     async def _live(self, receive: Receive, send: Send) -> None:
         await receive()
@@ -181,6 +188,8 @@ class Service:
             arrived_s=arrived_s,
             started_s=started_s,
         )
+        if core.telemetry is not None:
+            core.telemetry.describe(request, deferral)
         if deferral is None and not call.stream:
             # Not watched: an engine goes on with an answer that is not streamed, whoever has gone.
             await self.realtime.carry(request, send)

@@ -5,7 +5,7 @@ import datetime as dt
 import random
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Final
@@ -156,13 +156,17 @@ class Venues:
                 await venue.batches.close()
 
 
-def of(settings: Settings) -> Venues:
+def of(settings: Settings, watched: Callable[[Upstream], Upstream] = lambda upstream: upstream) -> Venues:
     """Return the venues of a configuration.
+
+    Args:
+        settings: The configuration.
+        watched: Puts whoever watches each attempt around a venue.
 
     Raises:
         ConfigError: A secret is not where it is said to be.
     """
-    world = World(clock=time.monotonic, now=_now, draw=random.random)
+    world = World(clock=time.monotonic, now=_now, draw=random.random, watched=watched)
     return Venues([_venue(table, settings, world) for table in settings.venue])
 
 

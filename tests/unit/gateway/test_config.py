@@ -45,6 +45,7 @@ def test_every_field_is_described() -> None:
     text = (Path(__file__).parents[3] / "docs" / "configuration.md").read_text(encoding="utf-8")
     tables = {"venue.price": config.Price, "venue": config.VenueTable, "rule": config.Rule, "webhook": config.Webhook}
     tables |= {"server": config.Server, "store": config.Store, "limits": config.Limits, "lanes": config.Lanes}
+    tables |= {"telemetry": config.Telemetry}
     for name, table in tables.items():
         _, found, section = text.partition(f"## `[{name}]`" if f"## `[{name}]`" in text else f"## `[[{name}]]`")
         assert found, name

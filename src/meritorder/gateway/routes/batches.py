@@ -55,7 +55,7 @@ class Batches:
         metadata = checks.metadata(asked.get("metadata"))
         life_s = checks.lifetime_s(asked.get("output_expires_after"), "output_expires_after")
         await self._input(file_id, key)
-        now_s = core.now_s()
+        now_s, trace = core.now_s(), core.traceparent()
         batch = await core.database.write(
             lambda connection: batches.add(
                 connection,
@@ -67,6 +67,7 @@ class Batches:
                 input_file_id=file_id,
                 metadata=metadata,
                 output_expires_after_s=life_s,
+                trace=trace,
                 created_s=now_s,
                 expires_s=now_s + window_s,
             )

@@ -36,6 +36,7 @@ class Batch:
     metadata: str | None
     errors: str | None
     output_expires_after_s: float | None
+    trace: str | None
     created_s: float
     expires_s: float
     in_progress_s: float | None

@@ -99,6 +99,7 @@ BATCHES: Final = Table(
     Column("metadata", Text),
     Column("errors", Text),
     Column("output_expires_after_s", Float),
+    Column("trace", Text),  # the span in which it was submitted: W3C's traceparent
     Column("created_s", Float, nullable=False),
     Column("expires_s", Float, nullable=False),
     Column("in_progress_s", Float),
@@ -147,6 +148,7 @@ REQUESTS: Final = Table(
     Column("input_tokens", Integer, nullable=False),  # estimated
     Column("output_tokens", Integer, nullable=False),  # at most
     Column("workload", Text),  # who said that a call of its own can wait
+    Column("trace", Text),  # the span in which it was submitted: W3C's traceparent
     Column("prefix", BigInteger, nullable=False),  # alike for prompts that begin alike
     Column("arrived_s", Float, nullable=False),
     Column("deadline_s", Float, nullable=False),

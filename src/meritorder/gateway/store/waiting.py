@@ -33,6 +33,7 @@ class Claimed:
     arrived_s: float
     deadline_s: float
     workload: str | None
+    trace: str | None
     attempt: int
     faults: int
 

@@ -90,11 +90,13 @@ class World:
         clock: Monotonic seconds.
         now: The date.
         draw: Random shares from 0 to 1, for the spread of retries.
+        watched: Puts whoever watches each attempt around a venue.
     """
 
     clock: Callable[[], float]
     now: Callable[[], dt.datetime]
     draw: Callable[[], float]
+    watched: Callable[[Upstream], Upstream] = lambda upstream: upstream
 
 
 def upstream(venue: Venue, world: World) -> Guarded:
@@ -104,7 +106,7 @@ def upstream(venue: Venue, world: World) -> Guarded:
 
 def guarded(bare: Upstream, guard: Guard, world: World) -> Guarded:
     """Return an upstream, such as an engine that we run, behind its guard."""
-    return Guarded(bare, guard, clock=world.clock, draw=world.draw, now=world.now)
+    return Guarded(world.watched(bare), guard, clock=world.clock, draw=world.draw, now=world.now)
 
 
 def _bare(venue: Venue, world: World) -> Upstream:

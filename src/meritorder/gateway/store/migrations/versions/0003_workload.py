@@ -1,4 +1,4 @@
-"""What a call that waits is called in the ledger, and in the plan."""
+"""What a call that waits is called in the ledger and in the plan; in which span work was submitted."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -10,10 +10,14 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Add the column."""
+    """Add the columns."""
     op.add_column("requests", sa.Column("workload", sa.Text(), nullable=True))
+    op.add_column("requests", sa.Column("trace", sa.Text(), nullable=True))
+    op.add_column("batches", sa.Column("trace", sa.Text(), nullable=True))
 
 
 def downgrade() -> None:
-    """Drop the column."""
+    """Drop the columns."""
+    op.drop_column("batches", "trace")
+    op.drop_column("requests", "trace")
     op.drop_column("requests", "workload")

@@ -1,0 +1,219 @@
+"""A venue, each attempt at which is a span of OpenTelemetry. Imported only where telemetry is on.
+
+Source: github.com/open-telemetry/semantic-conventions-genai, client-inference, 2026-11.
+"""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import replace
+from typing import Final
+from urllib.parse import urlsplit
+
+import msgspec
+from opentelemetry.propagate import inject
+from opentelemetry.trace import Span, SpanKind, Status, StatusCode, Tracer, get_current_span, use_span
+from opentelemetry.util.types import AttributeValue
+
+from meritorder.gateway.config import VenueTable
+from meritorder.gateway.errors import UpstreamError
+from meritorder.gateway.upstreams.upstream import Call, Load, Reply, Upstream
+from meritorder.gateway.usage import StreamMeter, Usage, of_answer
+
+_OPERATIONS: Final = {
+    "/v1/chat/completions": "chat",
+    "/v1/completions": "text_completion",
+    "/v1/embeddings": "embeddings",
+    "/v1/responses": "chat",
+}
+_PROVIDERS: Final = {"gemini": "gcp.gemini"}
+_TAIL_BYTES: Final = 16_384
+_DATA: Final = b"data:"
+
+Attributes = dict[str, AttributeValue]
+
+
+class _Choice(msgspec.Struct):
+    finish_reason: str | None = None
+
+
+class _Answer(msgspec.Struct):
+    """What a span says of an answer, of all that is in it."""
+
+    id: str | None = None
+    model: str | None = None
+    choices: list[_Choice] = []
+
+    def said(self) -> list[tuple[str, str]]:
+        """Return which answer it is, and of which model."""
+        return [(name, value) for name, value in (("id", self.id), ("model", self.model)) if value is not None]
+
+
+class Traced:
+    """A venue, each attempt at which is a span. See `upstream.Upstream`.
+
+    Args:
+        upstream: The venue.
+        table: Its configuration.
+        tracer: Makes the spans.
+    """
+
+    def __init__(self, upstream: Upstream, table: VenueTable, tracer: Tracer) -> None:
+        self.name = upstream.name
+        self._upstream = upstream
+        self._tracer = tracer
+        self._table = table
+        self._fixed: Attributes = {
+            "gen_ai.provider.name": _PROVIDERS.get(table.kind, table.kind),
+            "meritorder.venue": table.name,
+        }
+        where = urlsplit(table.url.replace("{port}", "0"))
+        if where.hostname:
+            self._fixed["server.address"] = where.hostname
+        if where.port:
+            self._fixed["server.port"] = where.port
+
+    async def send(self, call: Call) -> Reply:
+        """Send a request, the trace with it."""
+        model = self._table.served().get(call.model, call.model)
+        span = self._tracer.start_span(
+            f"{_OPERATIONS.get(call.path, call.path)} {model}",
+            kind=SpanKind.CLIENT,
+            attributes=asked_of(call.path, model) | self._fixed | {"gen_ai.request.stream": call.stream},
+        )
+        caller = get_current_span()
+        began_s = time.monotonic()
+        try:
+            with use_span(span, record_exception=False, set_status_on_exception=False):
+                carrier: dict[str, str] = {}
+                inject(carrier)
+                reply = await self._upstream.send(replace(call, headers=(*call.headers, *carrier.items())))
+        except BaseException as error:
+            fail(span, kind_of(error))
+            span.end()
+            raise
+        return _Watched(reply, span, caller, self.name, began_s)
+
+    async def load(self) -> Load | None:
+        """Return what the engine says of its load; None if it cannot be read."""
+        return await self._upstream.load()
+
+    async def close(self) -> None:
+        """Close what is open towards the venue."""
+        await self._upstream.close()
+
+
+class _Watched:
+    """A reply whose span ends when it is closed, and says what the answer said of itself."""
+
+    __slots__ = ("_began_s", "_caller", "_meter", "_reply", "_span", "_tail", "_ttft_s", "_venue", "_whole")
+
+    def __init__(self, reply: Reply, span: Span, caller: Span, venue: str, began_s: float) -> None:
+        self._reply = reply
+        self._span: Span | None = span
+        self._caller = caller
+        self._venue = venue
+        self._began_s = began_s
+        self._meter = StreamMeter()
+        self._ttft_s: float | None = None
+        self._tail = b""
+        self._whole: bytes | None = None
+        span.set_attribute("http.response.status_code", reply.status)
+        if reply.status >= 400:
+            fail(span, str(reply.status))
+
+    @property
+    def status(self) -> int:
+        return self._reply.status
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        return self._reply.headers
+
+    @property
+    def body(self) -> AsyncIterator[bytes]:
+        return self._chunks()
+
+    async def _chunks(self) -> AsyncIterator[bytes]:
+        try:
+            async for chunk in self._reply.body:
+                if self._ttft_s is None:
+                    self._ttft_s = time.monotonic() - self._began_s
+                self._meter.see(chunk)
+                self._tail = (self._tail + chunk)[-_TAIL_BYTES:]
+                yield chunk
+        except UpstreamError as error:
+            self._broke(error)
+            raise
+
+    async def read(self) -> bytes:
+        try:
+            self._whole = await self._reply.read()
+        except UpstreamError as error:
+            self._broke(error)
+            raise
+        return self._whole
+
+    def _broke(self, error: UpstreamError) -> None:
+        if self._span is not None:
+            fail(self._span, kind_of(error))
+
+    async def close(self) -> None:
+        span, self._span = self._span, None
+        if span is not None:
+            told = self._told()
+            span.set_attributes(told)
+            span.end()
+            self._caller.set_attributes({**told, "meritorder.venue": self._venue})
+        await self._reply.close()
+
+    def _told(self) -> Attributes:
+        """Return what the answer says of itself: what it was asked of, how many tokens it has, why it ended."""
+        if self._reply.status >= 400:
+            return {}
+        told: Attributes = {}
+        if self._whole is None:
+            usage, parts = self._meter.usage(0), _events(self._tail)
+        else:
+            usage, parts = of_answer(self._whole) or Usage(), [self._whole]
+        if self._ttft_s is not None:
+            told["gen_ai.response.time_to_first_chunk"] = self._ttft_s
+        if usage.counted:
+            told["gen_ai.usage.input_tokens"] = usage.input_tokens
+            told["gen_ai.usage.cache_read.input_tokens"] = usage.cached_tokens
+        if usage.counted or usage.output_tokens:
+            told["gen_ai.usage.output_tokens"] = usage.output_tokens
+        reasons: list[str] = []
+        for part in parts:
+            with contextlib.suppress(msgspec.DecodeError, UnicodeDecodeError):
+                answer = msgspec.json.decode(part, type=_Answer)
+                told |= {f"gen_ai.response.{name}": said for name, said in answer.said()}
+                reasons += [choice.finish_reason for choice in answer.choices if choice.finish_reason]
+        if reasons:
+            told["gen_ai.response.finish_reasons"] = reasons
+        return told
+
+
+def _events(tail: bytes) -> list[bytes]:
+    """Return the last events of a stream, those that a cut in the middle left whole."""
+    return [line[len(_DATA) :] for line in tail.split(b"\n") if line.startswith(_DATA)]
+
+
+def asked_of(endpoint: str, model: str) -> Attributes:
+    """Return what a span says of any request."""
+    told: Attributes = {"gen_ai.request.model": model}
+    if endpoint in _OPERATIONS:
+        told["gen_ai.operation.name"] = _OPERATIONS[endpoint]
+    return told
+
+
+def kind_of(error: BaseException) -> str:
+    """Return a failure by its kind alone: what a venue said may quote a request."""
+    return "cancelled" if isinstance(error, asyncio.CancelledError) else type(error).__name__
+
+
+def fail(span: Span, kind: str) -> None:
+    """Mark a span as one that ended in an error."""
+    span.set_attribute("error.type", kind)
+    span.set_status(Status(StatusCode.ERROR))
