@@ -6,6 +6,7 @@ goes where there is room, as without a plan.
 
 import asyncio
 import logging
+import math
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -56,6 +57,7 @@ class Carry:
         self._numbers: Counter[str] = Counter()
         self._slot = -1
         self._released: defaultdict[str, Counter[str]] = defaultdict(Counter)
+        self._next: dict[str, tuple[int, float]] = {}
         self._acting: dict[str, asyncio.Task[None]] = {}
 
     def deferral(self, call: CallFields, key: Key, now_s: float) -> Deferral | None:
@@ -100,7 +102,7 @@ class Carry:
         """
         workload = self._workload_of(work)
         if workload is None:
-            return [Turn(venue, float("inf"), planned=False) for venue in venues]
+            return [Turn(venue, math.inf, planned=False) for venue in venues]
         slot = self._calendar.slot_at(now_s)
         held = now_s < until_s
         used = [way for way in workload.ways if way.shares[slot] > 0]
@@ -108,13 +110,26 @@ class Carry:
         turns = {}
         for way in used:
             for venue in self._those([way]):
-                most = self._quota(workload, way, slot) if way.pool is None and held else float("inf")
+                most = self._quota(workload, way, slot) if way.pool is None and held else math.inf
                 # What a batch API takes goes there in chunks: see `outsource`.
                 by_request = venue.batches is None or work.batch_seq is None
                 turns[venue.name] = Turn(venue, most, planned=by_request)
-        others = [] if held else [Turn(each, float("inf"), planned=False) for each in venues if each.name not in turns]
+        others = [] if held else [Turn(each, math.inf, planned=False) for each in venues if each.name not in turns]
         serving = {venue.name for venue in venues}
         return [*(turn for name, turn in turns.items() if name in serving), *others]
+
+    def next_slot_s(self, work: Waiting, now_s: float) -> float:
+        """Return when the next slot begins in which the plan has work go anywhere; infinite if none does."""
+        workload = self._workload_of(work)
+        if workload is None:
+            return math.inf
+        slot = self._calendar.slot_at(now_s)
+        known_slot, begins_s = self._next.get(workload.name, (-1, math.inf))
+        if known_slot != slot:
+            used = [any(way.shares[each] > 0 for way in workload.ways) for each in range(self._calendar.used)]
+            begins_s = self._calendar.next_s(now_s, used)
+            self._next[workload.name] = slot, begins_s
+        return begins_s
 
     def to_outsource(self, work: Waiting, venue: Venue, now_s: float) -> int:
         """Return how many requests of a batch the plan sends to a batch API in this slot."""
@@ -139,10 +154,10 @@ class Carry:
         """Return how many deferrable requests may join a venue that serves real time, as far as the plan limits it."""
         pool = self._pool_of.get(venue.name)
         if pool is None or not pool.used.max_num_seqs:
-            return float("inf")
+            return math.inf
         slot = self._calendar.slot_at(self._now_s())
         if not pool.realtime[slot]:
-            return float("inf")
+            return math.inf
         cap = round(pool.used.backfill_seats * self._replicas(pool, slot))
         return backfill_seats(venue.realtime + len(venue.seated), 0, cap)
 

@@ -23,7 +23,7 @@ from meritorder.gateway.store.ledger import Entry
 from meritorder.gateway.store.waiting import Answer, Claimed, Waiting
 from meritorder.gateway.usage import Usage
 from meritorder.gateway.venues import Seat, Venue, Venues
-from meritorder.policy.carry import assumed_drain_tokens_per_s
+from meritorder.policy.carry import sure_drain_tokens_per_s
 from meritorder.policy.order import Candidate, arrange
 from meritorder.policy.release import Release as Level
 from meritorder.policy.release import latest_release_s, may_outsource
@@ -189,16 +189,14 @@ class Release:
         for work in sorted(works, key=lambda each: each.deadline_s):
             ahead_tokens += work.tokens
             latest_s = latest_release_s(work.deadline_s, ahead_tokens, drain, self._margin_s) - startup_s
-            until_s = latest_s if math.isfinite(drain) else self._until_s(work, ahead_tokens, venues) - startup_s
+            until_s = latest_s
+            if math.isinf(drain) or self._carry.next_slot_s(work, now_s) > latest_s:
+                sure = sure_drain_tokens_per_s(drain, sum(venue.seats for venue in venues), self._tpot_s)
+                until_s = latest_release_s(work.deadline_s, ahead_tokens, sure, self._margin_s) - startup_s
             up = any(self._headroom.is_up(each) for each in venues if not self._is_fallback(each, work, now_s))
             level = escalate(work.deadline_s, 0.0, latest_s, own_venue_up=up, margin_s=self._margin_s / 2, now_s=now_s)
             levels[work] = _Escalated(level, latest_s, until_s)
         return levels
-
-    def _until_s(self, work: Waiting, ahead_tokens: int, venues: Sequence[Venue]) -> float:
-        """Return until when work may wait for the plan while nobody has measured how fast it is done."""
-        drain = assumed_drain_tokens_per_s(sum(venue.seats for venue in venues), self._tpot_s)
-        return latest_release_s(work.deadline_s, ahead_tokens, drain, self._margin_s)
 
     def _is_fallback(self, venue: Venue, work: Waiting, now_s: float) -> bool:
         """Say whether work goes there, request by request, only when it would be late elsewhere."""

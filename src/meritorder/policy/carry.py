@@ -71,12 +71,18 @@ def quota(share: float, here: int, total: int) -> float:
     return math.floor((share * total - here) / (1 - share)) + 1.0
 
 
-def assumed_drain_tokens_per_s(seats: int, tpot_s: float) -> float:
-    """Return how fast work is taken to be done while nobody has measured it: half the seats at the real-time pace.
+def sure_drain_tokens_per_s(measured: float, seats: int, tpot_s: float) -> float:
+    """Return how fast work is surely done where no slot of the plan comes: half the seats at the real-time pace.
 
-    It decides how long work may wait for its slot; too slow a guess only lets it go sooner.
+    What was measured, perhaps on other machines, counts where it is less. Too slow a guess lets work go too soon, one
+    that is too fast, too late.
+
+    Args:
+        measured: Tokens a second; infinite if nobody knows.
+        seats: Where it may go.
+        tpot_s: The real-time pace.
     """
-    return _SURE_SHARE * seats / tpot_s
+    return min(measured, _SURE_SHARE * seats / tpot_s)
 
 
 def period_s(horizon_s: float) -> float:
@@ -121,6 +127,15 @@ class Calendar:
         """Return the time until the slot ends."""
         slot = self.slot_at(epoch_s)
         return slot * self.slot_s + self._length_s(slot) - self.into_s(epoch_s)
+
+    def next_s(self, epoch_s: float, wanted: Sequence[bool]) -> float:
+        """Return when the next of the slots that are wanted begins, after the one that it is; infinite if none is."""
+        slot, begins_s = self.slot_at(epoch_s), epoch_s + self.left_s(epoch_s)
+        for after in range(1, self.used + 1):
+            if wanted[(slot + after) % self.used]:
+                return begins_s
+            begins_s += self._length_s((slot + after) % self.used)
+        return math.inf
 
     def ahead(self, epoch_s: float, ahead_s: float) -> tuple[int, int]:
         """Return the slot that it is, and the one that it will be, counted on from it past the end of the period."""

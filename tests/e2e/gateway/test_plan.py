@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 import urllib3
+from msgspec import structs
 from openai import OpenAI
 from tests.e2e.gateway.conftest import ROOT, environment, new_key, start
 from tests.samples import carried
@@ -55,6 +56,11 @@ class Site:
     def wait_for(self, slot: float) -> None:
         time.sleep((slot - self.slot()) % carried.SLOTS * SLOT_S)
 
+    def wait_for_the_morning(self) -> None:
+        """Wait until the night is over for long, and the next one far."""
+        if not NIGHT + 1.2 <= self.slot() <= NIGHT + 2:
+            self.wait_for(NIGHT + 1.2)
+
     def get(self, path: str) -> bytes:
         answer = urllib3.request("GET", self.url + path, headers={"Authorization": f"Bearer {self.admin}"})
         assert answer.status == 200, answer.data
@@ -75,7 +81,7 @@ class Site:
 @pytest.fixture(scope="module")
 def site(engine: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     folder = tmp_path_factory.mktemp("plan")
-    began_s = time.time() + 2.0
+    began_s = time.time() - NIGHT * SLOT_S  # the gateway starts in the first night
     config = configuration(folder, engine, began_s)
     write_plan(carried.plan(slot_s=SLOT_S, startup_s=STARTUP_S), folder / "plan.json")
     keys = [new_key(config, *options) for options in (("--tenant", "bulk-1"), ("--tenant", "web"), ("--admin",))]
@@ -104,7 +110,7 @@ def until(true: Callable[[], bool], within_s: float) -> None:
 
 
 def test_work_waits_for_its_slot_and_an_engine_runs_for_it_alone(site: Site) -> None:
-    site.wait_for(NIGHT + 1.2)
+    site.wait_for_the_morning()
     until(lambda: site.engine() == "stopped", within_s=SLOT_S)
     done: list[float] = []
 
@@ -136,7 +142,7 @@ def test_work_waits_for_its_slot_and_an_engine_runs_for_it_alone(site: Site) -> 
 
 
 def test_a_deadline_is_kept_though_the_plan_would_wait(site: Site) -> None:
-    site.wait_for(NIGHT + 1.2)
+    site.wait_for_the_morning()
     before = site.answered_by("always", "deferrable")
     began_s = time.monotonic()
     assert ask(site.bulk, "5s")
@@ -151,6 +157,28 @@ def test_the_status_says_what_is_wanted_now_and_next(site: Site) -> None:
     night = next(pool for pool in plan["pools"] if pool["pool"] == carried.NIGHT)
     assert (plan["slot"], plan["slots"], plan["repeats_every_s"]) == (NIGHT - 1, carried.SLOTS, ROUND_S)
     assert (night["machines"], night["machines_next"], night["replicas_next"]) == (0, 1, 2)
+
+
+def test_an_engine_is_started_in_time_for_a_deadline_outside_of_its_slots(tmp_path: Path) -> None:
+    began_s = time.time() - SLOT_S * 0.5  # its slot comes after the deadline
+    config = configuration(tmp_path, "http://127.0.0.1:1", began_s)
+    only, rest = config.read_text().split("[[venue]]")[0], config.read_text().split("[[venue]]")[2]
+    config.write_text(f"{only}[[venue]]{rest}".replace("port = 0", "port = 0\nrequire_keys = false", 1))
+    config.write_text(config.read_text().replace('idle = ""', 'idle = "1s"'))
+    plan = carried.plan(slot_s=SLOT_S, startup_s=STARTUP_S, routes=carried.plan().routes[1:])
+    plan = structs.replace(plan, pools=plan.pools[1:], schedule=plan.schedule[1:], workloads=plan.workloads[1:])
+    write_plan(plan, tmp_path / "plan.json")
+    there = start(
+        ["-m", "meritorder", "serve", "--config", str(config), "--plan", str(tmp_path / "plan.json")], tmp_path / "log"
+    )
+    try:
+        with OpenAI(base_url=f"{there.url}/v1", api_key="none", max_retries=0, timeout=30) as client:
+            asked_s = time.monotonic()
+            assert ask(client, "5s")
+            assert time.monotonic() - asked_s < 5.0
+        assert "night is ready" in (tmp_path / "log").read_text()
+    finally:
+        there.stop()
 
 
 def test_what_nobody_serves_is_said_at_the_start(engine: str, tmp_path: Path) -> None:

@@ -204,3 +204,11 @@ def test_the_status_counts_replicas_with_the_start_up_ahead(site: Callable[..., 
         "meritorder_plan_replicas_next",
         "meritorder_plan_machines",
     }
+
+
+def test_work_knows_when_its_next_slot_begins(site: Callable[..., Site]) -> None:
+    there = site(carried.plan())
+    assert there.carry.next_slot_s(waiting(), 0.0) == 2 * HOUR_S
+    assert there.carry.next_slot_s(waiting(), 1.5 * HOUR_S) == 2 * HOUR_S
+    assert there.carry.next_slot_s(waiting(), 2.5 * HOUR_S) == 7 * HOUR_S
+    assert site().carry.next_slot_s(waiting(), 0.0) == math.inf

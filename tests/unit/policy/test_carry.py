@@ -6,7 +6,15 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from meritorder.policy.carry import Calendar, choose, evenly, machines_wanted, period_s, quota
+from meritorder.policy.carry import (
+    Calendar,
+    choose,
+    evenly,
+    machines_wanted,
+    period_s,
+    quota,
+    sure_drain_tokens_per_s,
+)
 
 DAY_S = 86_400.0
 
@@ -84,3 +92,17 @@ def test_what_is_ahead_ends_where_a_slot_begins() -> None:
     assert calendar.ahead(10.0, 50.0) == (0, 1), "who is started now serves when the slot begins"
     assert calendar.ahead(130.0, 60.0) == (2, 3)
     assert calendar.ahead(130.0, 1e9)[0] == 2
+
+
+def test_the_next_slot_that_is_wanted_is_found_past_the_end() -> None:
+    calendar = Calendar(slot_s=60.0, slots=3, period_s=180.0, began_s=0.0)
+    assert calendar.next_s(10.0, [True, False, True]) == 120.0
+    assert calendar.next_s(130.0, [True, False, True]) == 180.0
+    assert calendar.next_s(130.0, [False, False, True]) == 300.0, "this very slot, the next time"
+    assert calendar.next_s(10.0, [False] * 3) == math.inf
+
+
+def test_no_more_is_counted_on_than_half_the_seats_at_the_real_time_pace() -> None:
+    assert sure_drain_tokens_per_s(math.inf, 16, 0.1) == 80.0
+    assert sure_drain_tokens_per_s(500.0, 16, 0.1) == 80.0
+    assert sure_drain_tokens_per_s(20.0, 16, 0.1) == 20.0
