@@ -89,7 +89,8 @@ class Carry:
             if chosen < len(bought):
                 order = [*self._those(bought[chosen : chosen + 1]), *order]
         serving = {venue.name: venue for venue in venues}
-        return [serving[name] for name in dict.fromkeys(each.name for each in (*order, *venues)) if name in serving]
+        names = dict.fromkeys(each.name for each in (*order, *self._running_first(venues, slot)))
+        return [serving[name] for name in names if name in serving]
 
     def for_deferrable(self, work: Waiting, venues: Sequence[Venue], until_s: float, now_s: float) -> list[Turn]:
         """Return whose turn it is to take work that can wait, first machines of its own, then the gaps of real time.
@@ -114,7 +115,8 @@ class Carry:
                 # What a batch API takes goes there in chunks: see `outsource`.
                 by_request = venue.batches is None or work.batch_seq is None
                 turns[venue.name] = Turn(venue, most, planned=by_request)
-        others = [] if held else [Turn(each, math.inf, planned=False) for each in venues if each.name not in turns]
+        left = [] if held else self._running_first(venues, slot)
+        others = [Turn(each, math.inf, planned=False) for each in left if each.name not in turns]
         serving = {venue.name for venue in venues}
         return [*(turn for name, turn in turns.items() if name in serving), *others]
 
@@ -265,6 +267,15 @@ class Carry:
 
     def _those(self, ways: Any) -> list[Venue]:  # noqa: ANN401 - any iterable of ways
         return [self._venues[name] for way in ways for name in way.venues]
+
+    def _running_first(self, venues: Sequence[Venue], slot: int) -> list[Venue]:
+        """Return venues in their order, but last those whose machines the plan has off."""
+
+        def is_off(venue: Venue) -> bool:
+            pool = self._pool_of.get(venue.name)
+            return pool is not None and not pool.machines[slot]
+
+        return sorted(venues, key=is_off)
 
     def _replicas(self, pool: Pool, slot: int) -> float:
         """Return the replicas behind each of a pool's venues."""

@@ -36,6 +36,8 @@ _LONGEST_WAIT_S: Final = 30.0
 _FIRST_WAIT_S: Final = 0.5
 _BROKEN_PER_ATTEMPT: Final = 5  # broken connections that count as much as one error of the venue's own
 _SERVED_TOKENS_HELD: Final = 1e7
+_SEEN: Final = 200
+_MOST_HELD_SEEN: Final = 1000
 _log: Final = logging.getLogger(__name__)
 
 
@@ -73,6 +75,7 @@ class Release:
         self._served_tokens: dict[str, float] = {}
         self._margin_s = duration_s(core.settings.lanes.margin)
         self._tpot_s = duration_s(core.settings.lanes.tpot)
+        self._waits_for_plan = 0
         self._stopping = False
 
     @property
@@ -147,7 +150,12 @@ class Release:
         capacity = {venue.name: self._headroom.capacity(venue) for venue in self._venues.all}
         if not any(capacity.values()):
             return
-        found = await self._core.database.read(lambda connection: waiting.open_work(connection, now_s=now_s))
+        # What is held for the plan is not to hide what may go; the most urgent is seen in any case.
+        limit = _SEEN + min(self._waits_for_plan, _MOST_HELD_SEEN)
+        found = await self._core.database.read(
+            lambda connection: waiting.open_work(connection, now_s=now_s, limit=limit)
+        )
+        self._waits_for_plan = 0
         by_model: defaultdict[str, list[Waiting]] = defaultdict(list)
         for work in found:
             by_model[work.model].append(work)
@@ -161,8 +169,9 @@ class Release:
         venues = self._venues.serving(model, LANE)
         levels = self._levels(model, works, venues, now_s)
         # What waits for its slot takes no turn of what may go.
-        works = [each for each in works if self._carry.for_deferrable(each, venues, levels[each].until_s, now_s)]
-        for work, wanted in self._turns(works, levels, sum(capacity[venue.name] for venue in venues), now_s):
+        ready = [each for each in works if self._carry.for_deferrable(each, venues, levels[each].until_s, now_s)]
+        self._waits_for_plan += len(works) - len(ready)
+        for work, wanted in self._turns(ready, levels, sum(capacity[venue.name] for venue in venues), now_s):
             level, left = levels[work].level, wanted
             for turn in self._carry.for_deferrable(work, venues, levels[work].until_s, now_s):
                 venue = turn.venue

@@ -80,9 +80,9 @@ def build(settings: Settings) -> Service:
     Raises:
         ConfigError: Something in the settings cannot be used.
     """
+    plan = planned.read(settings)
     database = Database(settings.store.url)
     migrate.to_newest(database)
-    plan = planned.read(settings)
     telemetry = telemetry_of(settings)
     tables = {table.name: table for table in settings.venue}
     venues = (

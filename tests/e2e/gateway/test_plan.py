@@ -35,7 +35,8 @@ def configuration(folder: Path, engine: str, began_s: float) -> Path:
         f'[[venue]]\nname = "always"\npool = "{carried.LIVE}"\nurl = "{engine}"\nkind = "vllm"\n'
         'models = ["stub"]\nmax_concurrency = 8\n'
         f'[[venue]]\nname = "{carried.NIGHT}"\nurl = "http://127.0.0.1:{{port}}/v1"\nkind = "vllm"\n'
-        f'models = ["stub"]\nmax_concurrency = 8\nlanes = ["deferrable"]\ncommand = {command}\nidle = ""\n',
+        f'models = ["stub"]\nmax_concurrency = 8\nlanes = ["deferrable"]\ncommand = {command}\nidle = ""\n'
+        f'[[venue]]\nname = "spare"\nurl = "{engine}"\nkind = "vllm"\nmodels = ["other"]\n',
         encoding="utf-8",
     )
     return path
@@ -95,10 +96,10 @@ def site(engine: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site
     assert "carrying out" in (folder / "log").read_text()
 
 
-def ask(client: OpenAI, deadline: str | None = None) -> str | None:
+def ask(client: OpenAI, deadline: str | None = None, model: str = "stub") -> str | None:
     headers = {} if deadline is None else {"Meritorder-Deadline": deadline}
     asked = [{"role": "user", "content": "x"}]
-    made = client.chat.completions.create(model="stub", messages=asked, max_tokens=4, extra_headers=headers)  # type: ignore[arg-type]
+    made = client.chat.completions.create(model=model, messages=asked, max_tokens=4, extra_headers=headers)  # type: ignore[arg-type]
     return made.choices[0].message.content
 
 
@@ -157,6 +158,16 @@ def test_the_status_says_what_is_wanted_now_and_next(site: Site) -> None:
     night = next(pool for pool in plan["pools"] if pool["pool"] == carried.NIGHT)
     assert (plan["slot"], plan["slots"], plan["repeats_every_s"]) == (NIGHT - 1, carried.SLOTS, ROUND_S)
     assert (night["machines"], night["machines_next"], night["replicas_next"]) == (0, 1, 2)
+
+
+def test_much_that_waits_for_the_plan_does_not_hide_what_may_go(site: Site) -> None:
+    site.wait_for_the_morning()
+    for _ in range(250):
+        site.live.responses.create(model="stub", input="x", background=True)
+    began_s = time.monotonic()
+    assert ask(site.live, "29d", model="other")
+    assert time.monotonic() - began_s < SLOT_S
+    assert site.status()["queued"] == {"stub": 250}
 
 
 def test_an_engine_is_started_in_time_for_a_deadline_outside_of_its_slots(tmp_path: Path) -> None:

@@ -140,6 +140,14 @@ def test_real_time_goes_where_a_replica_has_the_fewest_and_is_never_turned_away(
     assert there.realtime(0) == [carried.LIVE, carried.NIGHT]
 
 
+def test_machines_that_are_off_are_asked_last(site: Callable[..., Site]) -> None:
+    routes = [carried.route("realtime", carried.LIVE, [1, 0, 0, 0, 0]), *carried.plan().routes[1:]]
+    there = site(carried.plan(live=[1, 0, 1, 1, 1], routes=routes), API | {"fallback": True, "pool": []})
+    assert there.realtime(3) == [carried.LIVE, "api", carried.NIGHT]
+    assert there.realtime(1) == ["api", carried.LIVE, carried.NIGHT]
+    assert [name for name, *_ in there.deferrable(1, held=False)] == ["api", carried.LIVE, carried.NIGHT]
+
+
 def test_the_gaps_are_filled_no_further_than_the_plan_had_them(site: Callable[..., Site]) -> None:
     there = site(carried.plan(live=[1, 2, 1, 1, 1]))
     live = there.venue(carried.LIVE)
