@@ -31,7 +31,8 @@ def begin(form: str) -> None:
     """
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_Json() if form == "json" else logging.Formatter(_TEXT))
-    log = logging.getLogger("meritorder")
-    log.handlers = [handler]
-    log.setLevel(logging.INFO)
-    log.propagate = False
+    for name, level in (("meritorder", logging.INFO), ("opentelemetry", logging.WARNING)):
+        log = logging.getLogger(name)
+        log.handlers = [handler]
+        log.setLevel(level)
+        log.propagate = False

@@ -10,6 +10,7 @@ conventions 1.44 for HTTP.
 import os
 from collections.abc import Awaitable, Callable, Coroutine, MutableMapping
 from importlib.metadata import version
+from threading import Thread
 from typing import Any, Final
 
 from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
@@ -35,6 +36,7 @@ from meritorder.gateway.upstreams.upstream import Upstream
 from meritorder.units import utc
 
 TRACEPARENT: Final = "traceparent"
+_FLUSH_S: Final = 2.0
 _OURS: Final = "meritorder"
 # As the conventions ask for.
 _TTFT_S: Final = (0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0)
@@ -55,6 +57,7 @@ class Telemetry:
         resource = Resource.create({} if named else {SERVICE_NAME: _OURS})
         spans = OTLPSpanExporter(endpoint=f"{base}/v1/traces") if base else OTLPSpanExporter()
         metrics = OTLPMetricExporter(endpoint=f"{base}/v1/metrics") if base else OTLPMetricExporter()
+        self._exporters = (spans, metrics)
         self._provider = TracerProvider(resource=resource)
         self._provider.add_span_processor(BatchSpanProcessor(spans))
         self._tracer = self._provider.get_tracer(_OURS, version(_OURS))
@@ -99,7 +102,9 @@ class Telemetry:
 
     def describe(self, request: Request, deferral: Deferral | None) -> None:
         """Say in the span of the server what was asked, and when it is due."""
-        call = request.call
+        span, call = get_current_span(), request.call
+        if not span.is_recording():
+            return
         told: Attributes = asked_of(request.endpoint, call.model or "") | {
             "gen_ai.provider.name": _OURS,
             "gen_ai.request.stream": bool(call.stream),
@@ -111,7 +116,7 @@ class Telemetry:
             told["gen_ai.request.max_tokens"] = most
         if deferral is not None:
             told |= _due(deferral.deadline_s, deferral.workload)
-        get_current_span().set_attributes(told)
+        span.set_attributes(told)
 
     async def run(self, work: Coroutine[Any, Any, None], request: Claimed, venue: str, now_s: float) -> None:
         """Run work that waited, in a trace of its own that is linked to the span in which it was submitted."""
@@ -159,9 +164,17 @@ class Telemetry:
         return Traced(upstream, table, self._tracer)
 
     def close(self) -> None:
-        """Send what is held; it may take seconds."""
-        self._provider.shutdown()
-        self._meters.shutdown()
+        """Send what is held, if the collector takes it soon."""
+        ending = [Thread(target=each.shutdown, daemon=True) for each in (self._provider, self._meters)]
+        for thread in ending:
+            thread.start()
+        for thread in ending:
+            thread.join(_FLUSH_S)
+        if any(thread.is_alive() for thread in ending):
+            for exporter in self._exporters:
+                exporter.shutdown()  # it tries no more
+            for thread in ending:
+                thread.join(_FLUSH_S)
 
 
 def _due(deadline_s: float, workload: str | None) -> Attributes:

@@ -165,6 +165,25 @@ def test_a_stream_is_a_span_of_the_clients_trace_and_the_engine_goes_on_with_it(
     assert server.start_time_unix_nano <= client.start_time_unix_nano <= client.end_time_unix_nano
 
 
+def test_a_streamed_response_says_which_it_is(traced: OpenAI, collector: Collector) -> None:
+    list(traced.responses.create(model="stub", input=PROMPT, max_output_tokens=3, stream=True))
+    (client,) = collector.wait_for("client", {"gen_ai.response.id": "resp_1"})
+    told = attributes(client)
+    assert (told["gen_ai.operation.name"], told["gen_ai.usage.output_tokens"]) == ("chat", 3)
+
+
+def test_a_trace_that_is_not_sampled_goes_through_and_is_not_recorded(
+    traced: OpenAI, collector: Collector, engine: str
+) -> None:
+    ask(traced, PROMPT, extra_headers={"traceparent": f"00-{'3' * 32}-{'4' * 16}-00"})
+    ask(traced, PROMPT, extra_headers={"traceparent": f"00-{'5' * 32}-{'6' * 16}-01"})
+    seen = json.loads(urllib3.request("GET", f"{engine}/seen").data)["traces"]
+    assert [trace for trace in seen if trace.startswith(f"00-{'3' * 32}-") and trace.endswith("-00")]
+    while "5" * 32 not in {span.trace_id.hex() for span in collector.spans() if span.kind == _KINDS["server"]}:
+        time.sleep(0.1)
+    assert "3" * 32 not in {span.trace_id.hex() for span in collector.spans()}
+
+
 def test_each_attempt_is_a_span_and_says_how_it_failed(traced: OpenAI, collector: Collector) -> None:
     with pytest.raises(openai.InternalServerError):
         ask(traced, "fault:500 here", extra_headers={"traceparent": f"00-{'1' * 32}-{'2' * 16}-01"})

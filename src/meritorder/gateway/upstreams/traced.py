@@ -44,6 +44,7 @@ class _Answer(msgspec.Struct):
     id: str | None = None
     model: str | None = None
     choices: list[_Choice] = []
+    response: "_Answer | None" = None  # of an event of a streamed response
 
     def said(self) -> list[tuple[str, str]]:
         """Return which answer it is, and of which model."""
@@ -93,7 +94,8 @@ class Traced:
             fail(span, kind_of(error))
             span.end()
             raise
-        return _Watched(reply, span, caller, self.name, began_s)
+        # Where the sampler leaves a call out, it is not watched either.
+        return _Watched(reply, span, caller, self.name, began_s) if span.is_recording() else reply
 
     async def load(self) -> Load | None:
         """Return what the engine says of its load; None if it cannot be read."""
@@ -188,6 +190,7 @@ class _Watched:
         for part in parts:
             with contextlib.suppress(msgspec.DecodeError, UnicodeDecodeError):
                 answer = msgspec.json.decode(part, type=_Answer)
+                answer = answer.response or answer
                 told |= {f"gen_ai.response.{name}": said for name, said in answer.said()}
                 reasons += [choice.finish_reason for choice in answer.choices if choice.finish_reason]
         if reasons:
