@@ -8,7 +8,7 @@ import asyncio
 import logging
 import math
 from collections import Counter, defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -62,8 +62,9 @@ class Carry:
 
     def deferral(self, call: CallFields, key: Key, now_s: float) -> Deferral | None:
         """Return until when a call can wait, by the workloads that were declared to the planner."""
-        for rule in self._plan.rules:
-            if rule.takes(call.model or "", key.tenant):
+        model = call.model or ""
+        for rule in self._plan.rules if model in self._plan.deferrable else ():
+            if rule.takes(model, key.tenant):
                 due_s = rule.due_s(now_s) if rule.deferrable else None
                 return None if due_s is None else Deferral(deadline_s=due_s, workload=rule.name)
         return None
@@ -127,7 +128,7 @@ class Carry:
             return math.inf
         slot = self._calendar.slot_at(now_s)
         known_slot, begins_s = self._next.get(workload.name, (-1, math.inf))
-        if known_slot != slot:
+        if known_slot != slot or begins_s <= now_s:
             used = [any(way.shares[each] > 0 for way in workload.ways) for each in range(self._calendar.used)]
             begins_s = self._calendar.next_s(now_s, used)
             self._next[workload.name] = slot, begins_s
@@ -260,12 +261,12 @@ class Carry:
                 engine.keep = False
                 self._act(engine, engine.stop())
 
-    def _act(self, engine: Engine, action: Any) -> None:  # noqa: ANN401 - a coroutine
-        task = asyncio.ensure_future(action)
+    def _act(self, engine: Engine, action: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(action)
         self._acting[engine.name] = task
         task.add_done_callback(lambda _: self._acting.pop(engine.name, None))
 
-    def _those(self, ways: Any) -> list[Venue]:  # noqa: ANN401 - any iterable of ways
+    def _those(self, ways: Iterable[Way]) -> list[Venue]:
         return [self._venues[name] for way in ways for name in way.venues]
 
     def _running_first(self, venues: Sequence[Venue], slot: int) -> list[Venue]:
@@ -320,4 +321,6 @@ async def _start(engine: Engine) -> None:
     try:
         await engine.start()
     except Unavailable as error:
-        _log.warning("%s is wanted by the plan, and does not run: %s", engine.name, error)
+        if error.retry_after_s is None:  # else it is only too soon to try again
+            _log.warning("%s is wanted by the plan, and does not run: %s", engine.name, error)
+        await asyncio.sleep(error.retry_after_s or _LOOK_S)

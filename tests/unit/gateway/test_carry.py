@@ -1,6 +1,9 @@
 """Which venue takes what, by the plan's slots; the clock is the test's."""
 
+import asyncio
+import logging
 import math
+import sys
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -25,7 +28,9 @@ BATCHES = API | {"kind": "openai", "batch": True}
 
 class Site:
     def __init__(self, folder: Path, plan: Plan | None, more: list[dict[str, Any]]) -> None:
-        found: dict[str, Any] = {"venue": [OWN | {"name": carried.LIVE}, OWN | {"name": carried.NIGHT}, *more]}
+        names = {each.get("name") for each in more}
+        ours = [OWN | {"name": name} for name in (carried.LIVE, carried.NIGHT) if name not in names]
+        found: dict[str, Any] = {"venue": [*ours, *more]}
         if plan is not None:
             write_plan(plan, folder / "plan.json")
             found["plan"] = str(folder / "plan.json")
@@ -94,6 +99,7 @@ def test_calls_of_a_declared_workload_wait(site: Callable[..., Site]) -> None:
     assert found is not None
     assert (found.deadline_s, found.workload) == (100.0 + 8 * HOUR_S, "nightly")
     assert there.carry.deferral(CallFields(model="stub"), Key(id="k", name="n", tenant="web"), 100.0) is None
+    assert there.carry.deferral(CallFields(model="unplanned"), Key(id="k", name="n", tenant="bulk-1"), 100.0) is None
 
 
 def test_machines_of_their_own_come_before_the_gaps_and_the_gaps_before_tokens(site: Callable[..., Site]) -> None:
@@ -219,4 +225,23 @@ def test_work_knows_when_its_next_slot_begins(site: Callable[..., Site]) -> None
     assert there.carry.next_slot_s(waiting(), 0.0) == 2 * HOUR_S
     assert there.carry.next_slot_s(waiting(), 1.5 * HOUR_S) == 2 * HOUR_S
     assert there.carry.next_slot_s(waiting(), 2.5 * HOUR_S) == 7 * HOUR_S
+    assert there.carry.next_slot_s(waiting(), 7.5 * HOUR_S) == 12 * HOUR_S, "the same slot of the next round"
     assert site().carry.next_slot_s(waiting(), 0.0) == math.inf
+
+
+@pytest.mark.asyncio
+async def test_an_engine_that_does_not_come_up_is_tried_again_and_complained_of_once_a_try(
+    site: Callable[..., Site], caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(logging.getLogger("meritorder"), "propagate", True)
+    command = [sys.executable, str(Path(__file__).parents[2] / "samples" / "engine.py"), "{port}", "fails"]
+    there = site(carried.plan(), OWN | {"name": carried.NIGHT, "url": "http://127.0.0.1:{port}/v1", "command": command})
+    there.now_s = 2 * HOUR_S
+    carrying = asyncio.create_task(there.carry.keep_carrying())
+    await asyncio.sleep(2.5)
+    carrying.cancel()
+    await asyncio.gather(carrying, return_exceptions=True)
+    await there.venues.close()
+    complaints = [record.getMessage() for record in caplog.records if "does not run" in record.getMessage()]
+    assert 1 <= len(complaints) <= 3
+    assert all("CUDA out of memory" in each for each in complaints)
