@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from typing import Final
 
 from meritorder.gateway.config import Lanes, duration_s
-from meritorder.gateway.venues import Venue, Venues
+from meritorder.gateway.venues import Sample, Venue, Venues
 from meritorder.policy.admit import Admission, AdmitRules, AdmitState, Measured, admit
 
 _LOOK_S: Final = 0.25
@@ -30,7 +30,6 @@ class Headroom:
         self._lanes = lanes
         self._states: dict[str, AdmitState] = {}
         self._admissions: dict[str, Admission] = {}
-        self._realtime_then: dict[str, int] = {}
         self._down_until_s: dict[str, float] = {}
 
     def room(self, venue: Venue) -> int:
@@ -40,10 +39,9 @@ class Headroom:
         admission = self._admissions.get(venue.name)
         if admission is None:
             return 0
-        come_since = max(0, venue.realtime - self._realtime_then[venue.name])
-        free = admission.allowed - come_since - len(venue.seated)
+        free = admission.allowed(venue.realtime) - len(venue.seated)
         if venue.realtime:
-            free = min(free, admission.starting - _starting(venue))
+            free = min(free, admission.starting - venue.starting - _starting(venue))
         return max(0, min(free, self.capacity(venue)))
 
     def capacity(self, venue: Venue) -> int:
@@ -63,7 +61,7 @@ class Headroom:
     def allowed(self, venue: Venue) -> int:
         """Return how many deferrable requests an engine may hold, as last decided."""
         admission = self._admissions.get(venue.name)
-        return venue.seats if admission is None else admission.allowed
+        return venue.seats if admission is None else admission.allowed(venue.realtime)
 
     def unavailable(self, venue: Venue, retry_after_s: float | None) -> None:
         """Leave a venue alone for a while."""
@@ -76,19 +74,19 @@ class Headroom:
             await asyncio.sleep(_LOOK_S)
 
     async def _look(self, venue: Venue) -> None:
+        ours = venue.realtime + len(venue.seated)
         venue.load = await venue.upstream.load()
         now_s = time.monotonic()
         rules = self._rules(venue)
         state, admission = admit(
-            self._measured(venue, rules, now_s), self._states.get(venue.name, AdmitState()), rules, now_s
+            self._measured(venue, rules, ours, now_s), self._states.get(venue.name, AdmitState()), rules, now_s
         )
         before = self._admissions.get(venue.name)
         if admission.alert is not None and (before is None or before.alert != admission.alert):
             _log.warning("venue %s: %s", venue.name, admission.alert)
         self._states[venue.name], self._admissions[venue.name] = state, admission
-        self._realtime_then[venue.name] = venue.realtime
         if self._lanes.backfill:
-            venue.call_back(sum(not seat.urgent for seat in venue.seated) - admission.allowed)
+            venue.call_back(sum(not (seat.urgent or seat.called_back) for seat in venue.seated) - admission.kept)
 
     def _rules(self, venue: Venue) -> AdmitRules:
         return AdmitRules(
@@ -97,21 +95,22 @@ class Headroom:
             seats=venue.table.max_concurrency or _SEATS_OF_AN_ENGINE,
         )
 
-    def _measured(self, venue: Venue, rules: AdmitRules, now_s: float) -> Measured | None:
+    def _measured(self, venue: Venue, rules: AdmitRules, ours: int, now_s: float) -> Measured | None:
+        """Return what is known; `ours` were there when the load was asked for, and who has gone since is in it."""
         load = venue.load
         if load is None:
             return None
-        late = [sample for sample in venue.samples if sample.ended_s >= now_s - rules.flight_s]
+        gone = max(0, ours - venue.realtime - len(venue.seated))
+        since_s = now_s - rules.flight_s
         return Measured(
-            running=load.running,
+            running=max(0, load.running - gone),
             waiting=load.waiting,
             backfill=len(venue.seated),
-            starting=_starting(venue),
             realtime=venue.realtime,
             seats=venue.table.max_concurrency or load.seats,
             kv_cache_share=load.kv_cache_share,
-            ttft_s=_quantile((sample.ttft_s for sample in late), self._lanes.attainment),
-            tpot_s=_quantile((sample.tpot_s for sample in late), self._lanes.attainment),
+            ttft_s=_kept(venue.ttfts, since_s, self._lanes.attainment),
+            tpot_s=_kept(venue.tpots, since_s, self._lanes.attainment),
         )
 
 
@@ -119,6 +118,15 @@ def _starting(venue: Venue) -> int:
     return sum(seat.tokens == 0 for seat in venue.seated)
 
 
-def _quantile(values: Iterable[float | None], share: float) -> float | None:
-    known = sorted(value for value in values if value is not None)
-    return known[min(len(known) - 1, math.ceil(share * len(known)) - 1)] if known else None
+def _kept(samples: Iterable[Sample], since_s: float, share: float) -> float | None:
+    """Return within which latency the share of a lane was, lately and on the whole: the better of both.
+
+    A single bad one breaks no promise that is about a share of many, and one that is broken is mended since.
+    """
+    whole = [sample.latency_s for sample in samples]
+    lately = [sample.latency_s for sample in samples if sample.at_s >= since_s]
+    return min(_quantile(whole, share), _quantile(lately, share)) if lately else None
+
+
+def _quantile(values: list[float], share: float) -> float:
+    return sorted(values)[min(len(values) - 1, math.ceil(share * len(values)) - 1)]

@@ -55,7 +55,7 @@ class Service:
         self.headroom = Headroom(venues, settings.lanes)
         self.release = Release(core, venues, self.headroom)
         self.outsource = Outsource(core, venues, self.release)
-        self.realtime = RealTime(core, venues)
+        self.realtime = RealTime(core, venues, self.release.room_made)
         self.keeper = Keeper(core, self.release)
         self._held = Held(core, self.release)
         self._background = Background(core, self._held, self.release)

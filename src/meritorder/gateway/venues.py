@@ -32,11 +32,10 @@ _PRIORITY: Final = {"vllm": Priority.LOWER_FIRST, "sglang": Priority.HIGHER_FIRS
 
 
 class Sample(msgspec.Struct, frozen=True, gc=False):
-    """How a real-time request fared: when it ended, its first token and its pace, None where unknown."""
+    """How long a first token, or one of those after it, took real time; and when that was known."""
 
-    ended_s: float
-    ttft_s: float | None
-    tpot_s: float | None
+    at_s: float
+    latency_s: float
 
 
 @dataclass(eq=False, slots=True)
@@ -58,6 +57,12 @@ class Venue:
         upstream: How it is reached.
         served: Names that clients use, each with the venue's own.
         batches: Its batch API; None if that is not used.
+        realtime: Real-time requests that are there.
+        starting: Those of them that are streamed, and wait for their first token.
+        seated: Deferrable requests that are there.
+        ttfts: First tokens of real time, lately.
+        tpots: Its paces.
+        load: What it says of itself; None if that cannot be read.
     """
 
     table: VenueTable
@@ -66,7 +71,9 @@ class Venue:
     batches: BatchVenue | None = None
     realtime: int = 0
     seated: list[Seat] = field(default_factory=list)
-    samples: deque[Sample] = field(default_factory=lambda: deque(maxlen=_SAMPLES))
+    starting: int = 0
+    ttfts: deque[Sample] = field(default_factory=lambda: deque(maxlen=_SAMPLES))
+    tpots: deque[Sample] = field(default_factory=lambda: deque(maxlen=_SAMPLES))
     load: Load | None = None
 
     @property
@@ -92,23 +99,30 @@ class Venue:
         """Whether deferrable requests go there as a stream, so that they can be called back."""
         return self.is_engine and endpoint in _STREAMED
 
-    def arrive(self) -> None:
+    def arrive(self, *, streamed: bool) -> None:
         """Count a real-time request in; a deferrable one gives its seat up if there is none."""
         self.realtime += 1
+        self.starting += streamed
         if self.is_engine and self.realtime + len(self.seated) > self.seats:
             self.call_back(1)
 
-    def leave(self, sample: Sample | None) -> None:
-        """Count a real-time request out."""
+    def begin(self, now_s: float, ttft_s: float) -> None:
+        """Take note of the first token of a streamed real-time request."""
+        self.starting -= 1
+        self.ttfts.append(Sample(now_s, ttft_s))
+
+    def leave(self, now_s: float, tpot_s: float | None, *, starting: bool) -> None:
+        """Count a real-time request out; `starting` if it is one that was streamed, and went before its first token."""
         self.realtime -= 1
-        if sample is not None:
-            self.samples.append(sample)
+        self.starting -= starting
+        if tpot_s is not None:
+            self.tpots.append(Sample(now_s, tpot_s))
 
     def call_back(self, count: int) -> None:
-        """Take deferrable requests out of their seats, those with the least work done first."""
+        """Take deferrable requests out of their seats: those with the least work done, of these the last to come."""
         if count <= 0:
             return
-        there = (seat for seat in self.seated if not seat.called_back and not seat.urgent)
+        there = (seat for seat in reversed(self.seated) if not seat.called_back and not seat.urgent)
         for seat in sorted(there, key=lambda seat: seat.tokens)[:count]:
             seat.called_back = True
             seat.task.cancel()
