@@ -4,6 +4,7 @@ import asyncio
 import logging
 import math
 import time
+from collections import deque
 from collections.abc import Iterable
 from typing import Final
 
@@ -12,6 +13,7 @@ from meritorder.gateway.venues import Sample, Venue, Venues
 from meritorder.policy.admit import Admission, AdmitRules, AdmitState, Measured, admit
 
 _LOOK_S: Final = 0.25
+_FOREIGN_LOOKS: Final = 4
 _DOWN_S: Final = 1.0
 _SEATS_OF_AN_ENGINE: Final = 256  # vLLM's own default
 _log: Final = logging.getLogger(__name__)
@@ -30,6 +32,7 @@ class Headroom:
         self._lanes = lanes
         self._states: dict[str, AdmitState] = {}
         self._admissions: dict[str, Admission] = {}
+        self._foreign: dict[str, deque[int]] = {}
         self._down_until_s: dict[str, float] = {}
 
     def room(self, venue: Venue) -> int:
@@ -74,12 +77,11 @@ class Headroom:
             await asyncio.sleep(_LOOK_S)
 
     async def _look(self, venue: Venue) -> None:
-        ours = venue.realtime + len(venue.seated)
         venue.load = await venue.upstream.load()
         now_s = time.monotonic()
         rules = self._rules(venue)
         state, admission = admit(
-            self._measured(venue, rules, ours, now_s), self._states.get(venue.name, AdmitState()), rules, now_s
+            self._measured(venue, rules, now_s), self._states.get(venue.name, AdmitState()), rules, now_s
         )
         before = self._admissions.get(venue.name)
         if admission.alert is not None and (before is None or before.alert != admission.alert):
@@ -95,22 +97,25 @@ class Headroom:
             seats=venue.table.max_concurrency or _SEATS_OF_AN_ENGINE,
         )
 
-    def _measured(self, venue: Venue, rules: AdmitRules, ours: int, now_s: float) -> Measured | None:
-        """Return what is known; `ours` were there when the load was asked for, and who has gone since is in it."""
+    def _measured(self, venue: Venue, rules: AdmitRules, now_s: float) -> Measured | None:
         load = venue.load
+        pace_s = venue.pace.look(now_s)
         if load is None:
             return None
-        gone = max(0, ours - venue.realtime - len(venue.seated))
+        # Who has just gone is in the engine for the rest of a step: strangers are those who are there each time.
+        foreign = self._foreign.setdefault(venue.name, deque([0], maxlen=_FOREIGN_LOOKS))
+        foreign.append(max(0, load.running + load.waiting - len(venue.seated) - venue.realtime))
         since_s = now_s - rules.flight_s
         return Measured(
-            running=max(0, load.running - gone),
+            running=load.running,
             waiting=load.waiting,
             backfill=len(venue.seated),
             realtime=venue.realtime,
+            foreign=min(foreign),
             seats=venue.table.max_concurrency or load.seats,
             kv_cache_share=load.kv_cache_share,
             ttft_s=_kept(venue.ttfts, since_s, self._lanes.attainment),
-            tpot_s=_kept(venue.tpots, since_s, self._lanes.attainment),
+            tpot_s=_kept(venue.tpots, since_s, self._lanes.attainment) if pace_s is None else pace_s,
         )
 
 

@@ -156,12 +156,14 @@ class RealTime:
                     now_s = time.monotonic()
                     request.ttft_s = now_s - request.started_s
                     venue.begin(now_s, request.ttft_s)
+                    venue.pace.begin(meter)
                     self._made_room()
                 meter.see(chunk)
                 if keeping is not None:
                     keeping.see(chunk)
                 await send({"type": "http.response.body", "body": chunk, "more_body": True})
         finally:
+            venue.pace.end(meter)
             request.usage = meter.usage(calls.estimated_tokens(len(request.body)))
         await send({"type": "http.response.body", "body": b""})
         if keeping is not None and (answer := await keeping.answer()) is not None:

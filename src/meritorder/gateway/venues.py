@@ -14,6 +14,7 @@ import msgspec
 
 from meritorder.gateway.config import Price, Settings, VenueTable, duration_s, secret
 from meritorder.gateway.engines import Engine, EngineCommand
+from meritorder.gateway.pace import Pace
 from meritorder.gateway.upstreams import kinds
 from meritorder.gateway.upstreams.batches.venue import BatchVenue
 from meritorder.gateway.upstreams.guard import Guard
@@ -61,7 +62,8 @@ class Venue:
         starting: Those of them that are streamed, and wait for their first token.
         seated: Deferrable requests that are there.
         ttfts: First tokens of real time, lately.
-        tpots: Its paces.
+        tpots: The paces of its requests that ended.
+        pace: That of its streams that are under way.
         load: What it says of itself; None if that cannot be read.
     """
 
@@ -74,6 +76,7 @@ class Venue:
     starting: int = 0
     ttfts: deque[Sample] = field(default_factory=lambda: deque(maxlen=_SAMPLES))
     tpots: deque[Sample] = field(default_factory=lambda: deque(maxlen=_SAMPLES))
+    pace: Pace = field(default_factory=Pace)
     load: Load | None = None
 
     @property

@@ -5,8 +5,8 @@ takes its place without waiting for the controller. What the simulator knows fro
 keeps the pace, is found here by trying: up additively, or twofold while there is ample room; down to a share of the
 deferrable part once the real-time lane's pace breaks, and not down again before the effect of that can be seen.
 
-What runs is called back only where real time suffers, or sits on no seat: the tokens that it has made would be lost.
-Else deferrable work that is too much ends by itself, and nothing follows it.
+What runs is called back only where real time has no seat, or suffers still a flight after the cap was cut: the tokens
+that were made would be lost. Else deferrable work that is too much ends by itself, and nothing follows it.
 
 Source: additive increase, multiplicative decrease: D. Chiu and R. Jain, Computer Networks and ISDN Systems 17, 1989.
 That a cap grows while at least half of it is used: RFC 7661, 2015.
@@ -26,6 +26,7 @@ class Measured:
         waiting: Sequences in its queue.
         backfill: Deferrable sequences in it or in its queue, sent by us.
         realtime: Real-time requests that we have there.
+        foreign: Sequences in it or in its queue that are not ours.
         seats: Most sequences that it runs at one time; None if unknown.
         kv_cache_share: Share of its KV memory in use; None if unknown.
         ttft_s: Of the real-time lane, at the quantile of its promise; None if there was no request.
@@ -36,6 +37,7 @@ class Measured:
     waiting: int
     backfill: int
     realtime: int = 0
+    foreign: int = 0
     seats: int | None = None
     kv_cache_share: float | None = None
     ttft_s: float | None = None
@@ -87,12 +89,14 @@ class AdmitState:
         at_s: When that was decided.
         settled_s: Until when the effect of the last cut is awaited.
         realtime_s: When there was last a real-time request.
+        cuts: Cuts in a row, a flight apart, that the pace was not mended by.
     """
 
     seat_cap: float | None = None
     at_s: float = float("-inf")
     settled_s: float = float("-inf")
     realtime_s: float = float("-inf")
+    cuts: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,16 +137,14 @@ def admit(
     """
     if measured is None:
         forgotten = AdmitState(seat_cap=1.0, at_s=now_s, realtime_s=state.realtime_s)
-        nothing = Admission(
-            seat_cap=0, foreign=0, kept=0, starting=0, alert="its load cannot be read: no backfill"
-        )
-        return forgotten, nothing
+        alert = "its load cannot be read: no backfill"
+        return forgotten, Admission(seat_cap=0, foreign=0, kept=0, starting=0, alert=alert)
     seats = measured.seats or rules.seats
     batch = measured.running + measured.waiting
-    foreign = max(0, batch - measured.backfill - measured.realtime)
+    others = measured.realtime + measured.foreign
     if measured.realtime > 0:
         state = replace(state, realtime_s=now_s)
-    kept = max(0, seats - measured.realtime - foreign)
+    kept = max(0, seats - others)
     if now_s - state.realtime_s >= rules.quiet_s:
         # Nobody has a pace to keep, and nothing is learnt of what would keep it.
         state = replace(state, at_s=now_s)
@@ -153,10 +155,10 @@ def admit(
         before = rules.first * seats if state.seat_cap is None else state.seat_cap
         state = replace(_moved(measured, state, before, rules, seats=seats, now_s=now_s), at_s=now_s)
         cap, starting = int(state.seat_cap or 0), max(1, int(rules.starting * seats))
-        if now_s < state.settled_s:
-            kept = min(kept, backfill_seats(running=measured.realtime + foreign, waiting=0, seat_cap=cap))
+        if state.cuts > 1:
+            kept = min(kept, backfill_seats(running=others, waiting=0, seat_cap=cap))
     cap = max(0, min(cap, seats - rules.reserve))
-    return state, Admission(seat_cap=cap, foreign=foreign, kept=kept, starting=starting)
+    return state, Admission(seat_cap=cap, foreign=measured.foreign, kept=kept, starting=starting)
 
 
 def _moved(
@@ -168,10 +170,14 @@ def _moved(
         # A pace that breaks without deferrable work is not mended by less of it.
         if measured.backfill == 0 or now_s < state.settled_s:
             return replace(state, seat_cap=seat_cap)
-        others = max(0, batch - measured.backfill)
+        others = measured.realtime + measured.foreign
         cut = others + rules.cut * max(0.0, min(seat_cap, float(batch)) - others)
-        return replace(state, seat_cap=min(cut, seat_cap), settled_s=now_s + rules.flight_s)
-    if now_s < state.settled_s or batch < rules.used * int(seat_cap):
+        settled_s = now_s + rules.flight_s
+        return replace(state, seat_cap=min(cut, seat_cap), settled_s=settled_s, cuts=state.cuts + 1)
+    if now_s < state.settled_s:
+        return replace(state, seat_cap=seat_cap)
+    state = replace(state, cuts=0)
+    if batch < rules.used * int(seat_cap):
         return replace(state, seat_cap=seat_cap)
     flights = max(0.0, min(now_s - state.at_s, rules.flight_s)) / rules.flight_s
     grown = seat_cap + max(1.0, rules.step * seats) * flights

@@ -38,14 +38,17 @@ def test_the_first_real_time_request_finds_half_of_the_engine_its_own() -> None:
 def test_what_is_too_much_but_does_no_harm_is_left_to_end() -> None:
     _, admission = admit(measured(running=16, backfill=15, realtime=1), AdmitState(), RULES, 100.0)
     assert admission.allowed(1) < admission.kept == 15
-    _, admission = admit(measured(running=16, backfill=15, realtime=1, **BAD), AdmitState(), RULES, 100.0)
+    suffers = measured(running=16, backfill=15, realtime=1, **BAD)
+    state, admission = admit(suffers, AdmitState(), RULES, 100.0)
+    assert admission.allowed(1) < admission.kept == 15  # it may be that nothing more is needed
+    _, admission = admit(suffers, state, RULES, 102.0)
     assert admission.kept == admission.allowed(1) < 8
 
 
 def test_who_has_no_seat_is_given_one() -> None:
     _, admission = admit(measured(running=16, waiting=1, backfill=14, realtime=3, **FINE), SETTLED, RULES, 101.0)
     assert admission.kept == 13
-    _, admission = admit(measured(running=16, waiting=1, backfill=13, realtime=2, **FINE), SETTLED, RULES, 101.0)
+    _, admission = admit(measured(running=16, waiting=1, backfill=13, realtime=2, foreign=2, **FINE), SETTLED, RULES, 101.0)
     assert (admission.foreign, admission.kept) == (2, 12)
 
 
@@ -86,7 +89,7 @@ def test_a_cap_that_is_not_used_does_not_grow() -> None:
 def test_it_falls_to_a_share_once_a_flight(strain: dict[str, float]) -> None:
     state, admission = admit(measured(**strain), SETTLED, RULES, 101.0)
     assert state.seat_cap == 2 + 0.5 * 8
-    assert admission.allowed(2) == admission.kept == 4
+    assert admission.allowed(2) == 4
     again, _ = admit(measured(**strain), state, RULES, 102.0)
     assert again.seat_cap == state.seat_cap
     later, _ = admit(measured(**strain), again, RULES, 103.1)
