@@ -4,14 +4,16 @@ import asyncio
 import logging
 import math
 import time
+from collections import deque
 from collections.abc import Iterable
 from typing import Final
 
 from meritorder.gateway.config import Lanes, duration_s
-from meritorder.gateway.venues import Venue, Venues
+from meritorder.gateway.venues import Sample, Venue, Venues
 from meritorder.policy.admit import Admission, AdmitRules, AdmitState, Measured, admit
 
 _LOOK_S: Final = 0.25
+_FOREIGN_LOOKS: Final = 4
 _DOWN_S: Final = 1.0
 _SEATS_OF_AN_ENGINE: Final = 256  # vLLM's own default
 _log: Final = logging.getLogger(__name__)
@@ -30,7 +32,7 @@ class Headroom:
         self._lanes = lanes
         self._states: dict[str, AdmitState] = {}
         self._admissions: dict[str, Admission] = {}
-        self._realtime_then: dict[str, int] = {}
+        self._foreign: dict[str, deque[int]] = {}
         self._down_until_s: dict[str, float] = {}
 
     def room(self, venue: Venue) -> int:
@@ -40,10 +42,9 @@ class Headroom:
         admission = self._admissions.get(venue.name)
         if admission is None:
             return 0
-        come_since = max(0, venue.realtime - self._realtime_then[venue.name])
-        free = admission.allowed - come_since - len(venue.seated)
+        free = admission.allowed(venue.realtime) - len(venue.seated)
         if venue.realtime:
-            free = min(free, admission.starting - _starting(venue))
+            free = min(free, admission.starting - venue.starting - _starting(venue))
         return max(0, min(free, self.capacity(venue)))
 
     def capacity(self, venue: Venue) -> int:
@@ -63,7 +64,7 @@ class Headroom:
     def allowed(self, venue: Venue) -> int:
         """Return how many deferrable requests an engine may hold, as last decided."""
         admission = self._admissions.get(venue.name)
-        return venue.seats if admission is None else admission.allowed
+        return venue.seats if admission is None else admission.allowed(venue.realtime)
 
     def unavailable(self, venue: Venue, retry_after_s: float | None) -> None:
         """Leave a venue alone for a while."""
@@ -86,9 +87,8 @@ class Headroom:
         if admission.alert is not None and (before is None or before.alert != admission.alert):
             _log.warning("venue %s: %s", venue.name, admission.alert)
         self._states[venue.name], self._admissions[venue.name] = state, admission
-        self._realtime_then[venue.name] = venue.realtime
         if self._lanes.backfill:
-            venue.call_back(sum(not seat.urgent for seat in venue.seated) - admission.allowed)
+            venue.call_back(sum(not (seat.urgent or seat.called_back) for seat in venue.seated) - admission.kept)
 
     def _rules(self, venue: Venue) -> AdmitRules:
         return AdmitRules(
@@ -99,19 +99,23 @@ class Headroom:
 
     def _measured(self, venue: Venue, rules: AdmitRules, now_s: float) -> Measured | None:
         load = venue.load
+        pace_s = venue.pace.look(now_s)
         if load is None:
             return None
-        late = [sample for sample in venue.samples if sample.ended_s >= now_s - rules.flight_s]
+        # Who has just gone is in the engine for the rest of a step: strangers are those who are there each time.
+        foreign = self._foreign.setdefault(venue.name, deque([0], maxlen=_FOREIGN_LOOKS))
+        foreign.append(max(0, load.running + load.waiting - len(venue.seated) - venue.realtime))
+        since_s = now_s - rules.flight_s
         return Measured(
             running=load.running,
             waiting=load.waiting,
             backfill=len(venue.seated),
-            starting=_starting(venue),
             realtime=venue.realtime,
+            foreign=min(foreign),
             seats=venue.table.max_concurrency or load.seats,
             kv_cache_share=load.kv_cache_share,
-            ttft_s=_quantile((sample.ttft_s for sample in late), self._lanes.attainment),
-            tpot_s=_quantile((sample.tpot_s for sample in late), self._lanes.attainment),
+            ttft_s=_kept(venue.ttfts, since_s, self._lanes.attainment),
+            tpot_s=_kept(venue.tpots, since_s, self._lanes.attainment) if pace_s is None else pace_s,
         )
 
 
@@ -119,6 +123,15 @@ def _starting(venue: Venue) -> int:
     return sum(seat.tokens == 0 for seat in venue.seated)
 
 
-def _quantile(values: Iterable[float | None], share: float) -> float | None:
-    known = sorted(value for value in values if value is not None)
-    return known[min(len(known) - 1, math.ceil(share * len(known)) - 1)] if known else None
+def _kept(samples: Iterable[Sample], since_s: float, share: float) -> float | None:
+    """Return within which latency the share of a lane was, lately and on the whole: the better of both.
+
+    A single bad one breaks no promise that is about a share of many, and one that is broken is mended since.
+    """
+    whole = [sample.latency_s for sample in samples]
+    lately = [sample.latency_s for sample in samples if sample.at_s >= since_s]
+    return min(_quantile(whole, share), _quantile(lately, share)) if lately else None
+
+
+def _quantile(values: list[float], share: float) -> float:
+    return sorted(values)[min(len(values) - 1, math.ceil(share * len(values)) - 1)]

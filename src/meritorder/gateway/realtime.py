@@ -1,7 +1,7 @@
 """The real-time lane: a request goes straight to an engine or provider, its body untouched, its answer unbuffered."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Final
 
 from meritorder.gateway import usage as usages
@@ -15,7 +15,7 @@ from meritorder.gateway.store import kept
 from meritorder.gateway.store.ledger import Entry
 from meritorder.gateway.upstreams.upstream import Call, Reply
 from meritorder.gateway.usage import StreamMeter, Usage
-from meritorder.gateway.venues import Sample, Venue, Venues
+from meritorder.gateway.venues import Venue, Venues
 from meritorder.gateway.wire import calls
 from meritorder.gateway.wire.problems import Problem, invalid, normalised, unavailable
 
@@ -44,12 +44,14 @@ class RealTime:
         core: What is shared.
         venues: Where they run.
         carry: In which order the plan tries them.
+        made_room: Told when work that can wait may have more room.
     """
 
-    def __init__(self, core: Core, venues: Venues, carry: Carry) -> None:
+    def __init__(self, core: Core, venues: Venues, carry: Carry, made_room: Callable[[], None]) -> None:
         self._core = core
         self._venues = venues
         self._carry = carry
+        self._made_room = made_room
         self.in_flight = 0
 
     async def carry(self, request: Request, send: Send) -> None:
@@ -69,7 +71,7 @@ class RealTime:
             )
         refused: UpstreamError | None = None
         for venue in self._carry.for_realtime(model, venues):
-            venue.arrive()
+            venue.arrive(streamed=bool(request.call.stream))
             self.in_flight += 1
             try:
                 reply = await venue.upstream.send(
@@ -97,7 +99,7 @@ class RealTime:
         request.status = reply.status
         try:
             if request.call.stream and reply.status == 200:
-                await self._pass_stream(request, reply, send)
+                await self._pass_stream(request, venue, reply, send)
             else:
                 await self._pass_whole(request, reply, send)
         except BaseException:
@@ -118,7 +120,7 @@ class RealTime:
         headers.append((b"x-request-id", request.id.encode()))
         await respond(send, reply.status, headers, body)
 
-    async def _pass_stream(self, request: Request, reply: Reply, send: Send) -> None:
+    async def _pass_stream(self, request: Request, venue: Venue, reply: Reply, send: Send) -> None:
         headers = _passed_on(reply.headers)
         headers.append((b"x-request-id", request.id.encode()))
         await send({"type": "http.response.start", "status": reply.status, "headers": headers})
@@ -127,12 +129,17 @@ class RealTime:
         try:
             async for chunk in reply.body:
                 if request.ttft_s is None:
-                    request.ttft_s = time.monotonic() - request.started_s
+                    now_s = time.monotonic()
+                    request.ttft_s = now_s - request.started_s
+                    venue.begin(now_s, request.ttft_s)
+                    venue.pace.begin(meter)
+                    self._made_room()
                 meter.see(chunk)
                 if keeping is not None:
                     keeping.see(chunk)
                 await send({"type": "http.response.body", "body": chunk, "more_body": True})
         finally:
+            venue.pace.end(meter)
             request.usage = meter.usage(calls.estimated_tokens(len(request.body)))
         await send({"type": "http.response.body", "body": b""})
         if keeping is not None and (answer := await keeping.answer()) is not None:
@@ -147,9 +154,12 @@ class RealTime:
     def _left(self, venue: Venue, request: Request) -> None:
         """Count a request out, and write its row of the ledger."""
         self.in_flight -= 1
-        e2e_s = time.monotonic() - request.started_s
+        now_s = time.monotonic()
+        e2e_s = now_s - request.started_s
         used = request.usage or Usage(input_tokens=calls.estimated_tokens(len(request.body)))
-        venue.leave(_sample(request, used, e2e_s))
+        starting = bool(request.call.stream) and request.ttft_s is None
+        venue.leave(now_s, _tpot_s(request, used, e2e_s), starting=starting)
+        self._made_room()
         cost = venue.cost_picousd(used) if request.status == 200 else 0
         self._core.keyring.spend(request.key.id, cost)
         self._core.book.add(
@@ -175,15 +185,13 @@ class RealTime:
         )
 
 
-def _sample(request: Request, used: Usage, e2e_s: float) -> Sample | None:
-    if request.status != 200 or not used.output_tokens:
+def _tpot_s(request: Request, used: Usage, e2e_s: float) -> float | None:
+    if request.status != 200 or used.output_tokens <= 1:
         return None
-    now_s = time.monotonic()
     if request.ttft_s is None:
         # Not streamed: its pace is known only with its first token in it.
-        return Sample(now_s, None, e2e_s / used.output_tokens if used.output_tokens > 1 else None)
-    tpot_s = (e2e_s - request.ttft_s) / (used.output_tokens - 1) if used.output_tokens > 1 else None
-    return Sample(now_s, request.ttft_s, tpot_s)
+        return e2e_s / used.output_tokens
+    return (e2e_s - request.ttft_s) / (used.output_tokens - 1)
 
 
 def _passed_on(headers: Mapping[str, str]) -> list[tuple[bytes, bytes]]:

@@ -76,7 +76,7 @@ class Release:
         self._margin_s = duration_s(core.settings.lanes.margin)
         self._tpot_s = duration_s(core.settings.lanes.tpot)
         self._waits_for_plan = 0
-        self._stopping = False
+        self._stopping = self._short_of_room = False
 
     @property
     def running(self) -> int:
@@ -86,6 +86,11 @@ class Release:
     def wake(self) -> None:
         """Look for work now."""
         self._wake.set()
+
+    def room_made(self) -> None:
+        """Look for work now if there was more than there was room for."""
+        if self._short_of_room:
+            self._wake.set()
 
     def latest_release_s(self, work: Waiting, ahead: Sequence[Waiting]) -> float:
         """Return until when work may be left to the gaps, behind what is due before it."""
@@ -149,6 +154,7 @@ class Release:
         room = {v.name: int(min(self._headroom.room(v), self._carry.most(v))) for v in self._venues.all}
         capacity = {venue.name: self._headroom.capacity(venue) for venue in self._venues.all}
         if not any(capacity.values()):
+            self._short_of_room = True
             return
         # What is held for the plan is not to hide what may go; the most urgent is seen in any case.
         limit = _SEEN + min(self._waits_for_plan, _MOST_HELD_SEEN)
@@ -159,13 +165,16 @@ class Release:
         by_model: defaultdict[str, list[Waiting]] = defaultdict(list)
         for work in found:
             by_model[work.model].append(work)
+        begun = 0
         for model, works in by_model.items():
-            await self._release(model, works, room, capacity, now_s)
+            begun += await self._release(model, works, room, capacity, now_s)
+        self._short_of_room = begun < sum(work.count for work in found)
 
     async def _release(
         self, model: str, works: list[Waiting], room: dict[str, int], capacity: dict[str, int], now_s: float
-    ) -> None:
-        """Give the seats there are to the work for one model, the most urgent first."""
+    ) -> int:
+        """Give the seats there are to the work for one model, the most urgent first; return how much began."""
+        begun = 0
         venues = self._venues.serving(model, LANE)
         levels = self._levels(model, works, venues, now_s)
         # What waits for its slot takes no turn of what may go.
@@ -185,8 +194,10 @@ class Release:
                 room[venue.name] -= len(taken)
                 capacity[venue.name] -= len(taken)
                 left -= len(taken)
+                begun += len(taken)
                 if left <= 0:
                     break
+        return begun
 
     def _levels(
         self, model: str, works: list[Waiting], venues: Sequence[Venue], now_s: float

@@ -61,7 +61,7 @@ class Service:
         self.carry = Carry(plan, venues, core.now_s)
         self.release = Release(core, venues, self.headroom, self.carry)
         self.outsource = Outsource(core, venues, self.release, self.carry)
-        self.realtime = RealTime(core, venues, self.carry)
+        self.realtime = RealTime(core, venues, self.carry, self.release.room_made)
         self.keeper = Keeper(core, self.release)
         self._held = Held(core, self.release)
         self._background = Background(core, self._held, self.release)

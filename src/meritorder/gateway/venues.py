@@ -14,6 +14,7 @@ import msgspec
 
 from meritorder.gateway.config import Price, Settings, VenueTable, duration_s, secret
 from meritorder.gateway.engines import Engine, EngineCommand
+from meritorder.gateway.pace import Pace
 from meritorder.gateway.upstreams import kinds
 from meritorder.gateway.upstreams.batches.venue import BatchVenue
 from meritorder.gateway.upstreams.guard import Guard
@@ -32,11 +33,10 @@ _PRIORITY: Final = {"vllm": Priority.LOWER_FIRST, "sglang": Priority.HIGHER_FIRS
 
 
 class Sample(msgspec.Struct, frozen=True, gc=False):
-    """How a real-time request fared: when it ended, its first token and its pace, None where unknown."""
+    """How long a first token, or one of those after it, took real time; and when that was known."""
 
-    ended_s: float
-    ttft_s: float | None
-    tpot_s: float | None
+    at_s: float
+    latency_s: float
 
 
 @dataclass(eq=False, slots=True)
@@ -59,6 +59,13 @@ class Venue:
         served: Names that clients use, each with the venue's own.
         batches: Its batch API; None if that is not used.
         engine: What we run there; None if others do.
+        realtime: Real-time requests that are there.
+        starting: Those of them that are streamed, and wait for their first token.
+        seated: Deferrable requests that are there.
+        ttfts: First tokens of real time, lately.
+        tpots: The paces of its requests that ended.
+        pace: That of its streams that are under way.
+        load: What it says of itself; None if that cannot be read.
     """
 
     table: VenueTable
@@ -68,7 +75,10 @@ class Venue:
     engine: Engine | None = None
     realtime: int = 0
     seated: list[Seat] = field(default_factory=list)
-    samples: deque[Sample] = field(default_factory=lambda: deque(maxlen=_SAMPLES))
+    starting: int = 0
+    ttfts: deque[Sample] = field(default_factory=lambda: deque(maxlen=_SAMPLES))
+    tpots: deque[Sample] = field(default_factory=lambda: deque(maxlen=_SAMPLES))
+    pace: Pace = field(default_factory=Pace)
     load: Load | None = None
 
     @property
@@ -94,23 +104,30 @@ class Venue:
         """Whether deferrable requests go there as a stream, so that they can be called back."""
         return self.is_engine and endpoint in _STREAMED
 
-    def arrive(self) -> None:
+    def arrive(self, *, streamed: bool) -> None:
         """Count a real-time request in; a deferrable one gives its seat up if there is none."""
         self.realtime += 1
+        self.starting += streamed
         if self.is_engine and self.realtime + len(self.seated) > self.seats:
             self.call_back(1)
 
-    def leave(self, sample: Sample | None) -> None:
-        """Count a real-time request out."""
+    def begin(self, now_s: float, ttft_s: float) -> None:
+        """Take note of the first token of a streamed real-time request."""
+        self.starting -= 1
+        self.ttfts.append(Sample(now_s, ttft_s))
+
+    def leave(self, now_s: float, tpot_s: float | None, *, starting: bool) -> None:
+        """Count a real-time request out; `starting` if it is one that was streamed, and went before its first token."""
         self.realtime -= 1
-        if sample is not None:
-            self.samples.append(sample)
+        self.starting -= starting
+        if tpot_s is not None:
+            self.tpots.append(Sample(now_s, tpot_s))
 
     def call_back(self, count: int) -> None:
-        """Take deferrable requests out of their seats, those with the least work done first."""
+        """Take deferrable requests out of their seats: those with the least work done, of these the last to come."""
         if count <= 0:
             return
-        there = (seat for seat in self.seated if not seat.called_back and not seat.urgent)
+        there = (seat for seat in reversed(self.seated) if not seat.called_back and not seat.urgent)
         for seat in sorted(there, key=lambda seat: seat.tokens)[:count]:
             seat.called_back = True
             seat.task.cancel()

@@ -5,6 +5,9 @@ takes its place without waiting for the controller. What the simulator knows fro
 keeps the pace, is found here by trying: up additively, or twofold while there is ample room; down to a share of the
 deferrable part once the real-time lane's pace breaks, and not down again before the effect of that can be seen.
 
+What runs is called back only where real time has no seat, or suffers still a flight after the cap was cut: the tokens
+that were made would be lost. Else deferrable work that is too much ends by itself, and nothing follows it.
+
 Source: additive increase, multiplicative decrease: D. Chiu and R. Jain, Computer Networks and ISDN Systems 17, 1989.
 That a cap grows while at least half of it is used: RFC 7661, 2015.
 """
@@ -22,19 +25,19 @@ class Measured:
         running: Sequences in it, of whomever.
         waiting: Sequences in its queue.
         backfill: Deferrable sequences in it or in its queue, sent by us.
-        starting: Those of them without a first token yet.
         realtime: Real-time requests that we have there.
+        foreign: Sequences in it or in its queue that are not ours.
         seats: Most sequences that it runs at one time; None if unknown.
         kv_cache_share: Share of its KV memory in use; None if unknown.
-        ttft_s: Of the real-time lane in the last flight, at the quantile of its promise; None if there was no request.
+        ttft_s: Of the real-time lane, at the quantile of its promise; None if there was no request.
         tpot_s: As `ttft_s`.
     """
 
     running: int
     waiting: int
     backfill: int
-    starting: int = 0
     realtime: int = 0
+    foreign: int = 0
     seats: int | None = None
     kv_cache_share: float | None = None
     ttft_s: float | None = None
@@ -58,8 +61,8 @@ class AdmitRules:
         used: Share of the cap that must be in use for it to rise: what was not tried is not known to be safe.
         flight_s: Until the effect of a change is measured.
         quiet_s: Without a real-time request for this long, the engine belongs to deferrable work.
-        starting: Share of the seats whose deferrable prompts may be read at one time while there is real-time work,
-            whose own are read in the same steps; one seat at least.
+        starting: Share of the seats whose prompts may be read at one time while there is real-time work, those of
+            real time among them; one seat at least.
     """
 
     ttft_s: float
@@ -86,12 +89,14 @@ class AdmitState:
         at_s: When that was decided.
         settled_s: Until when the effect of the last cut is awaited.
         realtime_s: When there was last a real-time request.
+        cuts: Cuts in a row, a flight apart, that the pace was not mended by.
     """
 
     seat_cap: float | None = None
     at_s: float = float("-inf")
     settled_s: float = float("-inf")
     realtime_s: float = float("-inf")
+    cuts: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,14 +104,22 @@ class Admission:
     """What is decided.
 
     Args:
-        allowed: Deferrable sequences that the engine may hold; those beyond are to be called back.
-        starting: Deferrable sequences that may be without a first token.
+        seat_cap: Most sequences with deferrable ones among them.
+        foreign: Sequences that are not ours.
+        kept: Deferrable sequences that may stay; those beyond are to be called back.
+        starting: Sequences that may be without a first token, for another deferrable one to begin.
         alert: What somebody should look at; None if nothing.
     """
 
-    allowed: int
+    seat_cap: int
+    foreign: int
+    kept: int
     starting: int
     alert: str | None = None
+
+    def allowed(self, realtime: int) -> int:
+        """Return how many deferrable sequences the engine may hold beside so many real-time requests."""
+        return backfill_seats(running=realtime + self.foreign, waiting=0, seat_cap=self.seat_cap)
 
 
 def admit(
@@ -124,11 +137,14 @@ def admit(
     """
     if measured is None:
         forgotten = AdmitState(seat_cap=1.0, at_s=now_s, realtime_s=state.realtime_s)
-        return forgotten, Admission(allowed=0, starting=0, alert="its load cannot be read: no backfill")
+        alert = "its load cannot be read: no backfill"
+        return forgotten, Admission(seat_cap=0, foreign=0, kept=0, starting=0, alert=alert)
     seats = measured.seats or rules.seats
     batch = measured.running + measured.waiting
+    others = measured.realtime + measured.foreign
     if measured.realtime > 0:
         state = replace(state, realtime_s=now_s)
+    kept = max(0, seats - others)
     if now_s - state.realtime_s >= rules.quiet_s:
         # Nobody has a pace to keep, and nothing is learnt of what would keep it.
         state = replace(state, at_s=now_s)
@@ -139,9 +155,10 @@ def admit(
         before = rules.first * seats if state.seat_cap is None else state.seat_cap
         state = replace(_moved(measured, state, before, rules, seats=seats, now_s=now_s), at_s=now_s)
         cap, starting = int(state.seat_cap or 0), max(1, int(rules.starting * seats))
-    others = max(measured.realtime, batch - measured.backfill)
-    allowed = backfill_seats(running=others, waiting=0, seat_cap=min(cap, seats - rules.reserve))
-    return state, Admission(allowed=allowed, starting=min(starting, allowed))
+        if state.cuts > 1:
+            kept = min(kept, backfill_seats(running=others, waiting=0, seat_cap=cap))
+    cap = max(0, min(cap, seats - rules.reserve))
+    return state, Admission(seat_cap=cap, foreign=measured.foreign, kept=kept, starting=starting)
 
 
 def _moved(
@@ -153,10 +170,14 @@ def _moved(
         # A pace that breaks without deferrable work is not mended by less of it.
         if measured.backfill == 0 or now_s < state.settled_s:
             return replace(state, seat_cap=seat_cap)
-        others = max(0, batch - measured.backfill)
+        others = measured.realtime + measured.foreign
         cut = others + rules.cut * max(0.0, min(seat_cap, float(batch)) - others)
-        return replace(state, seat_cap=min(cut, seat_cap), settled_s=now_s + rules.flight_s)
-    if now_s < state.settled_s or batch < rules.used * int(seat_cap):
+        settled_s = now_s + rules.flight_s
+        return replace(state, seat_cap=min(cut, seat_cap), settled_s=settled_s, cuts=state.cuts + 1)
+    if now_s < state.settled_s:
+        return replace(state, seat_cap=seat_cap)
+    state = replace(state, cuts=0)
+    if batch < rules.used * int(seat_cap):
         return replace(state, seat_cap=seat_cap)
     flights = max(0.0, min(now_s - state.at_s, rules.flight_s)) / rules.flight_s
     grown = seat_cap + max(1.0, rules.step * seats) * flights
@@ -168,10 +189,11 @@ def _moved(
 def _strained(measured: Measured, rules: AdmitRules, seats: int) -> bool:
     """Say whether the real-time lane suffers, or is about to.
 
-    Who waits while there are seats waits for the end of a step: that is no queue.
+    Who waits while there are seats waits for the end of a step: that is no queue. Nor does a queue count where first
+    tokens are measured: it may be for the seats that are just being given up.
     """
     late = (measured.ttft_s or 0.0) > rules.ttft_s or (measured.tpot_s or 0.0) > rules.tpot_s
-    queue = measured.waiting > 0 and measured.running >= seats
+    queue = measured.ttft_s is None and measured.waiting > 0 and measured.running >= seats
     return late or queue or (measured.kv_cache_share or 0.0) > rules.kv_cap
 
 

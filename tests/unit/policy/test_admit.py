@@ -22,29 +22,53 @@ def measured(**fields: float | None) -> Measured:
 
 def test_what_cannot_be_read_admits_nothing_tells_and_forgets_the_cap() -> None:
     state, admission = admit(None, SETTLED, RULES, 101.0)
-    assert admission.allowed == 0
+    assert admission.allowed(0) == admission.kept == 0
     assert admission.alert
     assert state.seat_cap == 1.0
 
 
 def test_the_first_real_time_request_finds_half_of_the_engine_its_own() -> None:
     state, admission = admit(measured(running=15, backfill=15, realtime=0), AdmitState(), RULES, 100.0)
-    assert (state.seat_cap, admission.allowed) == (None, 15)
+    assert (state.seat_cap, admission.allowed(0)) == (None, 15)
     state, admission = admit(measured(running=15, backfill=15, realtime=1), state, RULES, 100.25)
-    assert admission.allowed == int(state.seat_cap or 0) - 1
+    assert admission.allowed(1) == int(state.seat_cap or 0) - 1
     assert 8 <= (state.seat_cap or 0) < 9.1
+
+
+def test_what_is_too_much_but_does_no_harm_is_left_to_end() -> None:
+    _, admission = admit(measured(running=16, backfill=15, realtime=1), AdmitState(), RULES, 100.0)
+    assert admission.allowed(1) < admission.kept == 15
+    suffers = measured(running=16, backfill=15, realtime=1, **BAD)
+    state, admission = admit(suffers, AdmitState(), RULES, 100.0)
+    assert admission.allowed(1) < admission.kept == 15  # it may be that nothing more is needed
+    _, admission = admit(suffers, state, RULES, 102.0)
+    assert admission.kept == admission.allowed(1) < 8
+
+
+def test_who_has_no_seat_is_given_one() -> None:
+    _, admission = admit(measured(running=16, waiting=1, backfill=14, realtime=3, **FINE), SETTLED, RULES, 101.0)
+    assert admission.kept == 13
+    _, admission = admit(
+        measured(running=16, waiting=1, backfill=13, realtime=2, foreign=2, **FINE), SETTLED, RULES, 101.0
+    )
+    assert (admission.foreign, admission.kept) == (2, 12)
+
+
+def test_room_follows_real_time_at_once() -> None:
+    _, admission = admit(measured(**FINE), replace(SETTLED, settled_s=200.0), RULES, 100.0)
+    assert [admission.allowed(realtime) for realtime in (2, 3, 1, 20)] == [8, 7, 9, 0]
 
 
 def test_the_cap_is_on_all_sequences_as_in_the_simulator() -> None:
     _, admission = admit(measured(**FINE), replace(SETTLED, settled_s=200.0), RULES, 100.0)
-    assert admission.allowed == backfill_seats(running=2, waiting=0, seat_cap=10) == 8
+    assert admission.allowed(2) == backfill_seats(running=2, waiting=0, seat_cap=10) == 8
     _, admission = admit(measured(running=13, realtime=5, **FINE), replace(SETTLED, settled_s=200.0), RULES, 100.0)
-    assert admission.allowed == 5
+    assert admission.allowed(5) == 5
 
 
 def test_real_time_requests_that_the_engine_does_not_show_yet_count() -> None:
     _, admission = admit(measured(running=8, realtime=6, **FINE), replace(SETTLED, settled_s=200.0), RULES, 100.0)
-    assert admission.allowed == 4
+    assert admission.allowed(6) == 4
 
 
 def test_it_rises_by_a_step_in_a_flight_and_twofold_while_there_is_ample_room() -> None:
@@ -67,19 +91,21 @@ def test_a_cap_that_is_not_used_does_not_grow() -> None:
 def test_it_falls_to_a_share_once_a_flight(strain: dict[str, float]) -> None:
     state, admission = admit(measured(**strain), SETTLED, RULES, 101.0)
     assert state.seat_cap == 2 + 0.5 * 8
-    assert admission.allowed == 4
+    assert admission.allowed(2) == 4
     again, _ = admit(measured(**strain), state, RULES, 102.0)
     assert again.seat_cap == state.seat_cap
     later, _ = admit(measured(**strain), again, RULES, 103.1)
     assert later.seat_cap < state.seat_cap
 
 
-def test_a_queue_is_who_waits_while_all_seats_are_taken() -> None:
+def test_a_queue_is_who_waits_while_all_seats_are_taken_and_no_first_token_tells_more() -> None:
     full = replace(SETTLED, seat_cap=16.0)
-    state, _ = admit(measured(running=16, backfill=12, waiting=1, realtime=5, **AMPLE), full, RULES, 101.0)
+    state, _ = admit(measured(running=16, backfill=12, waiting=1, realtime=5), full, RULES, 101.0)
     assert state.seat_cap < 16.0
-    state, _ = admit(measured(running=15, backfill=12, waiting=1, realtime=4, **AMPLE), full, RULES, 101.0)
+    state, _ = admit(measured(running=15, backfill=12, waiting=1, realtime=4), full, RULES, 101.0)
     assert state.seat_cap == 16.0  # it waits for the step to end
+    state, _ = admit(measured(running=16, backfill=12, waiting=1, realtime=5, **AMPLE), full, RULES, 101.0)
+    assert state.seat_cap == 16.0  # first tokens come in time
 
 
 def test_a_pace_that_breaks_without_deferrable_work_is_not_blamed_on_it() -> None:
@@ -89,16 +115,16 @@ def test_a_pace_that_breaks_without_deferrable_work_is_not_blamed_on_it() -> Non
 
 def test_an_engine_that_nobody_waits_for_is_filled_but_for_the_reserve() -> None:
     state, admission = admit(measured(running=3, backfill=3, realtime=0), SETTLED, RULES, 111.0)
-    assert admission.allowed == admission.starting == 15
+    assert (admission.allowed(0), admission.starting) == (15, 16)
     assert state.seat_cap == SETTLED.seat_cap
     _, admission = admit(measured(running=3, backfill=3, realtime=1), state, RULES, 112.0)
-    assert admission.allowed == 9
+    assert admission.allowed(1) == 9
     assert admission.starting == RULES.starting * RULES.seats
 
 
 def test_memory_that_is_full_takes_no_more_even_where_nobody_waits() -> None:
     _, admission = admit(measured(running=6, backfill=6, realtime=0, kv_cache_share=0.95), SETTLED, RULES, 111.0)
-    assert admission.allowed == 6
+    assert admission.allowed(0) == 6
 
 
 def test_after_a_cut_to_nothing_it_comes_back() -> None:
@@ -107,7 +133,7 @@ def test_after_a_cut_to_nothing_it_comes_back() -> None:
     for _ in range(40):
         now_s += 0.25
         state, admission = admit(measured(running=2, backfill=0, **FINE), state, RULES, now_s)
-    assert admission.allowed >= 1
+    assert admission.allowed(2) >= 1
 
 
 @pytest.mark.parametrize(("tpot_of_one_s", "slo_s"), [(0.01, 0.1), (0.004, 0.1), (0.03, 0.1)])
@@ -124,7 +150,7 @@ def test_around_an_engine_it_finds_the_batch_that_keeps_the_pace_and_stays_near_
             running=batch, waiting=0, backfill=backfill, realtime=realtime, ttft_s=0.3, tpot_s=tpot_of_one_s * batch
         )
         state, admission = admit(seen, state, rules, 0.25 * tick)
-        backfill = admission.allowed
+        backfill = admission.allowed(realtime)
         if tick > ticks // 4:
             held += backfill + realtime
             over += batch > fits
@@ -154,7 +180,9 @@ states = st.builds(
 @given(anything, states)
 def test_whatever_is_measured_real_time_and_the_reserve_keep_their_seats(seen: Measured, before: AdmitState) -> None:
     state, admission = admit(seen, before, RULES, 1000.0)
-    assert 0 <= admission.starting <= admission.allowed <= max(0, RULES.seats - RULES.reserve - seen.realtime)
+    assert 0 <= admission.allowed(seen.realtime) <= max(0, RULES.seats - RULES.reserve - seen.realtime)
+    assert 0 <= admission.kept <= max(0, RULES.seats - seen.realtime)
+    assert 1 <= admission.starting <= RULES.seats
     assert 0 <= (state.seat_cap or 0) <= max(before.seat_cap or 0, RULES.seats)
 
 
@@ -162,4 +190,5 @@ def test_whatever_is_measured_real_time_and_the_reserve_keep_their_seats(seen: M
 def test_a_worse_pace_never_admits_more(seen: Measured, before: AdmitState) -> None:
     _, admission = admit(seen, before, RULES, 1000.0)
     _, worse = admit(replace(seen, ttft_s=20.0), before, RULES, 1000.0)
-    assert worse.allowed <= admission.allowed
+    assert worse.allowed(seen.realtime) <= admission.allowed(seen.realtime)
+    assert worse.kept <= admission.kept
