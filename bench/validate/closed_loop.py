@@ -46,7 +46,7 @@ def closed_loop(profile: Profile, limits: EngineLimits, clients: int, input_toke
             limits.max_num_batched_tokens,
             profile.kv_capacity_tokens,
             limits.prefill_first,
-            _TURNAROUND_S + profile.request_overhead_s,
+            _TURNAROUND_S + profile.request_overhead_s + profile.prompt_token_overhead_s * float(input_tokens.mean()),
             profile.first_token_steps,
         )
     )

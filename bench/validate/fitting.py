@@ -22,7 +22,7 @@ _STEP_TOKENS: Final = (8192, 2048, 16384)
 _FEWEST: Final = 10
 # Rows, spread over those to be fitted to: so many tell where to begin, and so many what is best.
 _FEW: Final = 40
-_MANY: Final = 100
+_MANY: Final = 300
 # Steps along the slopes and sweeps over the numbers, of a general correction and of one of a model.
 _ROUNDS_FIRST, _ROUNDS, _SWEEPS = 2, 8, 8
 _ROUNDS_MODEL, _SWEEPS_MODEL = 5, 4
@@ -31,8 +31,8 @@ _MODEL_SPREAD: Final = 0.7
 _PULL: Final = 1e-3
 # A row that is off by more says that something else was measured; it counts no more than this.
 _FARTHEST: Final = 1.5
-# A pace is asked to be nearer than a first token (8 % against 15 %).
-_WEIGHTS: Final = np.array([0.6, 1.0])
+# Of a first token and a pace. A pace is asked to be nearer, 8 % against 15 %, but is nearer already.
+_WEIGHTS: Final = np.array([1.0, 1.0])
 # Through a server and a load generator on the same machine: tokenising, HTTP, hand-over to the engine.
 _REQUEST_OVERHEAD_S: Final = 0.015
 _REQUEST_OVERHEADS_S: Final = (0.015, 0.1)
@@ -47,8 +47,13 @@ _TUNED: Final = {
     "request_overhead_s": 1.0,
 }
 _SCALE_SPREAD: Final = 0.4
-_PROMPT_STEP_S, _PROMPT_STEP_SPREAD = 3e-3, 1.5
-_FIRST_TOKEN_STEPS, _FIRST_TOKEN_STEPS_SPREAD = 1.0, 1.5
+# The others that are: where the search begins, and the spread of their logarithms.
+_WAITS: Final = {
+    "prompt_step_s": (3e-3, 1.5),
+    "prompt_token_overhead_s": (1e-6, 1.5),
+    "first_token_steps": (1.0, 1.5),
+    "told_share": (0.75, 0.5),
+}
 _WITHOUT_WEIGHTS: Final = ("attention", "communication")
 _FARTHEST_MOVE: Final = 4.0
 # Quantiles of the residuals that a correction carries, evenly spread in probability.
@@ -68,7 +73,13 @@ def predicted(rows: Sequence[Row], correction: Correction | None) -> Pairs:
     if correction is None:
         return np.array([simulated(row, row.profile, DEFAULT_STEP_TOKENS) for row in rows])
     step_tokens = correction.max_num_batched_tokens
-    return np.array([simulated(row, correction.applied(row.profile), step_tokens) for row in rows])
+    servers = [_told(correction.applied(row.profile), correction.told_share * row.told_steps) for row in rows]
+    return np.array([simulated(row, server, step_tokens) for row, server in zip(rows, servers, strict=True)])
+
+
+def _told(profile: Profile, steps: float) -> Profile:
+    """Return the profile of a server that was told to wait so many steps more."""
+    return msgspec.structs.replace(profile, first_token_steps=profile.first_token_steps + steps)
 
 
 def groups(rows: Sequence[Row]) -> dict[Key, list[Row]]:
@@ -109,8 +120,13 @@ class Parts(NamedTuple):
 
     tuning: Tuning
     scales: dict[str, float]
-    prompt_step_s: float
-    first_token_steps: float
+    waits: dict[str, float]
+
+    def applied(self, row: Row, step_tokens: int) -> Profile:
+        """Return the profile of a row's server, corrected."""
+        waits = dict(self.waits)
+        told_steps = waits.pop("told_share") * row.told_steps
+        return _told(corrected_by(row.profile, self.tuning, self.scales, **waits, step_tokens=step_tokens), told_steps)
 
 
 class Numbers(NamedTuple):
@@ -126,8 +142,7 @@ class Numbers(NamedTuple):
         shortest_s = min(min(row.profile.decode_base_s) for row in rows)
         tuning = replace(Tuning.start(_with_floor(rows[0].profile, shortest_s)), request_overhead_s=_REQUEST_OVERHEAD_S)
         numbers = {name: (getattr(tuning, name), spread) for name, spread in _TUNED.items()}
-        numbers["prompt_step_s"] = (_PROMPT_STEP_S, _PROMPT_STEP_SPREAD)
-        numbers["first_token_steps"] = (_FIRST_TOKEN_STEPS, _FIRST_TOKEN_STEPS_SPREAD)
+        numbers |= _WAITS
         for scale in sorted(_scales(rows)):
             numbers[scale] = (1.0, _SCALE_SPREAD)
         start, spread = zip(*numbers.values(), strict=True)
@@ -141,30 +156,17 @@ class Numbers(NamedTuple):
 
     def beside(self, general: Correction) -> "Numbers":
         """Return the same numbers, to begin where a general correction has them and to stay nearer."""
-        known = general.tuning | general.operator_scales
-        known |= {"prompt_step_s": general.prompt_step_s, "first_token_steps": general.first_token_steps}
+        known = general.tuning | general.operator_scales | {name: getattr(general, name) for name in _WAITS}
         start = [known.get(name) or own for name, own in zip(self.names, self.start, strict=True)]
         return Numbers(self.names, np.array(start), self.spread * _MODEL_SPREAD)
-
-    def applied(self, moved: Floats, profile: Profile, step_tokens: int) -> Profile:
-        """Return a profile corrected by these numbers, moved so far on a logarithmic scale."""
-        parts = self.parts(moved)
-        return corrected_by(
-            profile,
-            parts.tuning,
-            parts.scales,
-            prompt_step_s=parts.prompt_step_s,
-            first_token_steps=parts.first_token_steps,
-            step_tokens=step_tokens,
-        )
 
     def parts(self, moved: Floats) -> Parts:
         """Return the numbers as a correction has them."""
         values = self.start * np.exp(np.clip(moved, -_FARTHEST_MOVE, _FARTHEST_MOVE))
         by_name = {name: float(f"{value:.4g}") for name, value in zip(self.names, values, strict=True)}
-        prompt_step_s, first_token_steps = by_name.pop("prompt_step_s"), by_name.pop("first_token_steps")
+        waits = {name: by_name.pop(name) for name in _WAITS}
         tuning = Tuning(**{name: by_name.pop(name) for name in _TUNED})
-        return Parts(tuning, by_name, prompt_step_s, first_token_steps)
+        return Parts(tuning, by_name, waits)
 
 
 def _with_floor(profile: Profile, shortest_s: float) -> Profile:
@@ -199,7 +201,8 @@ class Search:
 
     def residuals(self, moved: Floats) -> Floats:
         """Return weighted logarithms of simulated / measured, shape (2 rows,)."""
-        profiles = (self.numbers.applied(moved, row.profile, self.step_tokens) for row in self.rows)
+        parts = self.numbers.parts(moved)
+        profiles = (parts.applied(row, self.step_tokens) for row in self.rows)
         ours = [quickly_simulated(row, one, self.step_tokens) for row, one in zip(self.rows, profiles, strict=True)]
         ratio = np.log(np.array(ours) / measured(self.rows))
         return np.asarray((np.clip(ratio, -_FARTHEST, _FARTHEST) * _WEIGHTS).ravel())
@@ -265,8 +268,7 @@ def _judged(
         precision=key[3],
         tuning={name: getattr(parts.tuning, name) for name in Tuning.__slots__},
         operator_scales=parts.scales,
-        prompt_step_s=parts.prompt_step_s,
-        first_token_steps=parts.first_token_steps,
+        **parts.waits,
         max_num_batched_tokens=step_tokens,
         fitted_on=len(fitted),
         judged_on=len(judged),

@@ -10,7 +10,7 @@ from typing import Final
 import numpy as np
 import polars as pl
 
-from bench.validate import contradictions, labels
+from bench.validate import contradictions, flags, labels
 from bench.validate.fitting import Pairs, measured
 from bench.validate.mlperf import Offline
 from bench.validate.queues import Queue
@@ -37,17 +37,19 @@ _SAMPLE: Final = (
     "well; that choice was made on all rows. SGLang computes prompts in steps of their own, before decodes; the "
     "others mix them. A CRC of a row, as the sample states it, decides whether it is fitted to or judged.\n\n"
     "**How rows are read.** {labels}\n\n"
+    "**What servers were told.** {flags}\n\n"
     "**Rows that are left out.** {contradictions}\n\n{out} The figures with them are in the summary.\n\n"
     "**A correction** scales classes of operators (attention, communication, and dense layers and experts for each "
     "precision of the weights), what context and prompts add, and the memory for context; it adds host time to each "
-    "step, to each sequence in a decode step, to each step with prompts and to each request, and a wait of some decode "
-    "steps before a request is taken up; and it has a step length. There is one for each (hardware, engine), and one "
+    "step, to each sequence in a decode step, to each step with prompts, to each request and to each token of its "
+    "prompt, and a wait of some decode steps before a request is taken up, with a share of those that the server was "
+    "told; and it has a step length. There is one for each (hardware, engine), and one "
     "more for each model and precision of it with ten rows or more in each half. They ship in "
     "`perf/data/corrections.json`; `compare` and `sweep` use the most specific (`perf.shipped.corrected`).\n"
 )
 _UNTOLD: Final = (
-    "Rows do not tell the engine's flags, such as how often SGLang looks for new requests or TensorRT-LLM hands tokens "
-    "out, nor whether it was warm; first tokens of one set-up differ by 2 and more. DeepSeek on TensorRT-LLM is often "
+    "Rows do not tell the engine's flags, and what is known of them is from scripts that may have been others by then, "
+    "nor whether it was warm; first tokens of one set-up differ by 2 and more. DeepSeek on TensorRT-LLM is often "
     "faster than its kernels, which multi-token prediction would explain, also in rows that nothing contradicts. Such "
     "rows are in the figures above.\n"
 )
@@ -190,6 +192,7 @@ def _told(silicon: Silicon) -> str:
     listed = "; ".join(f"{count} as {reason}" for reason, count in out.most_common())
     return _SAMPLE.format(
         labels=_rules(labels.__doc__),
+        flags=_rules(flags.__doc__),
         contradictions=_rules(contradictions.__doc__),
         out=f"Of {len(silicon.judged):,} rows to judge, {sum(out.values())} are out: {listed}.",
     )
@@ -241,11 +244,13 @@ def _corrections(corrections: Sequence[Correction]) -> str:
                 f"{t['step_overhead_s'] * 1e3:.2f} ms",
                 f"{c.prompt_step_s * 1e3:.1f} ms",
                 f"{t['request_overhead_s'] * 1e3:.0f} ms",
+                f"{c.prompt_token_overhead_s * 1e6:.1f} µs",
                 f"{c.first_token_steps:.1f}",
+                f"{c.told_share:.2f}",
                 str(c.max_num_batched_tokens),
             )
         )
-    times = ("a sequence", "a step", "a step with prompts", "a request", "steps before")
+    times = ("a sequence", "a step", "a step with prompts", "a request", "a prompt token", "steps before", "told")
     return _table(("for", "rows", "operators", "KV", "prefill", "memory", *times, "step tokens"), lines)
 
 

@@ -17,6 +17,7 @@ import polars as pl
 
 from bench.validate.closed_loop import Ints, closed_loop
 from bench.validate.contradictions import contradicted
+from bench.validate.flags import told_steps
 from bench.validate.labels import measured_once, mended
 from meritorder.domain import Replica
 from meritorder.errors import PerformanceError
@@ -63,6 +64,7 @@ class Row:
     input_tokens: int
     output_tokens: int
     concurrency: int
+    told_steps: float
     fixed_lengths: bool
     ttft_s: float
     tpot_s: float
@@ -138,6 +140,7 @@ def _row(row: dict[str, Any], profile: Profile, reason: str) -> Row:
         output_tokens=row["osl"],
         # Of one rank where attention is data parallel; ranks run in step.
         concurrency=row["batch_size"],
+        told_steps=told_steps(row),
         fixed_lengths="auto-gap-analysis" in row["silicon_data_source"] and row["backend"] == "sglang",
         ttft_s=row["silicon_ttft_ms"] / MS_PER_S,
         tpot_s=row["silicon_tpot_ms"] / MS_PER_S,
@@ -220,7 +223,8 @@ def quickly_simulated(row: Row, profile: Profile, step_tokens: int) -> tuple[flo
     limits = limits_of(row, profile, step_tokens)
     served = closed_loop(profile, limits, limits.max_num_seqs, inputs, outputs)
     tpot_s = (served.finished_s - served.first_token_s) / (outputs - 1)
-    waits_s = profile.request_overhead_s + profile.first_token_steps * tpot_s
+    host_s = profile.request_overhead_s + profile.prompt_token_overhead_s * inputs
+    waits_s = host_s + profile.first_token_steps * tpot_s
     return float(np.mean(served.first_token_s - served.arrived_s + waits_s)), float(np.mean(tpot_s))
 
 

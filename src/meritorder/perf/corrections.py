@@ -29,7 +29,10 @@ class Correction(msgspec.Struct, frozen=True, kw_only=True):
         operator_scales: What times of operators are multiplied by in decode steps, by class, such as "attention", or by
             class and precision of the weights, such as "experts fp8"; in steps with prompts, "prompt experts fp8".
         prompt_step_s: Added to a step that has prompts: its kernels are launched one by one, without captured graphs.
+        prompt_token_overhead_s: Added to each request for each token of its prompt, before the engine.
         first_token_steps: Decode steps that a request waits before it is taken up.
+        told_share: Of the steps that a measured server was told to wait before it takes a request up, those that one
+            waited; engines are told none by default, so that it is no part of the corrected profile.
         max_num_batched_tokens: Prompt tokens in a step that fit the measurements best.
         fitted_on: Rows that it was fitted to.
         judged_on: Rows that the errors are of.
@@ -49,7 +52,9 @@ class Correction(msgspec.Struct, frozen=True, kw_only=True):
     tuning: dict[str, float]
     operator_scales: dict[str, float] = {}
     prompt_step_s: float = 0.0
+    prompt_token_overhead_s: float = 0.0
     first_token_steps: float = 0.0
+    told_share: float = 0.0
     max_num_batched_tokens: int
     fitted_on: int
     judged_on: int
@@ -68,6 +73,7 @@ class Correction(msgspec.Struct, frozen=True, kw_only=True):
             Tuning(**self.tuning),
             self.operator_scales,
             prompt_step_s=self.prompt_step_s,
+            prompt_token_overhead_s=self.prompt_token_overhead_s,
             first_token_steps=self.first_token_steps,
             step_tokens=self.max_num_batched_tokens,
         )
@@ -90,6 +96,7 @@ def corrected_by(
     operator_scales: dict[str, float],
     *,
     prompt_step_s: float,
+    prompt_token_overhead_s: float,
     first_token_steps: float,
     step_tokens: int,
 ) -> Profile:
@@ -99,6 +106,7 @@ def corrected_by(
     return msgspec.structs.replace(
         tuned,
         mixed_base_s=[float(f"{step_s + prompt_step_s:.6g}") for step_s in tuned.mixed_base_s],
+        prompt_token_overhead_s=prompt_token_overhead_s,
         first_token_steps=first_token_steps,
         limits=msgspec.structs.replace(limits, max_num_batched_tokens=step_tokens),
     )

@@ -91,6 +91,7 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
         table_error_p90: 90th percentile of this table's relative error against its source, between the grid points.
         request_overhead_s: Added to each request before its first token, without occupying the engine: network,
             tokenisation, hand-over.
+        prompt_token_overhead_s: Added to each request for each token of its prompt, likewise: tokenising.
         first_token_steps: Decode steps that each request waits before it is taken up: engines look for new requests,
             and hand tokens out, every few steps.
         operators: What its steps are made of, None where that is not known.
@@ -117,6 +118,7 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
     step_overhead_s: float = 0.0
     table_error_p90: float = 0.0
     request_overhead_s: float = 0.0
+    prompt_token_overhead_s: float = 0.0
     first_token_steps: float = 0.0
     operators: OperatorShares | None = None
     limits: EngineLimits | None = None
@@ -131,6 +133,7 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
             self.prefill_per_pair_s,
             self.step_overhead_s,
             self.request_overhead_s,
+            self.prompt_token_overhead_s,
             self.first_token_steps,
         ]
         for grid, *beside in (

@@ -68,13 +68,15 @@ def simulate(
 
 
 def _overhead_s(world: World, pools: tuple[Pool, ...]) -> Floats:
-    """Return what each request waits before the engine takes it up: a time, and so many of its decode steps."""
+    """Return what each request waits before the engine: a time, one for each token, and some of its decode steps."""
     by_pool_s = np.array([pool.profile.request_overhead_s for pool in pools])
+    by_token_s = np.array([pool.profile.prompt_token_overhead_s for pool in pools])
     steps = np.array([pool.profile.first_token_steps for pool in pools])
     requests = world.requests
     pool = world.replicas["pool"][requests["replica"]]
     step_s = (requests["finished_s"] - requests["first_token_s"]) / np.maximum(requests["output_tokens"] - 1, 1)
-    return np.asarray(by_pool_s[pool] + steps[pool] * step_s)
+    fixed_s = by_pool_s[pool] + by_token_s[pool] * requests["input_tokens"]
+    return np.asarray(fixed_s + steps[pool] * step_s)
 
 
 def _check(requests: Requests, pools: tuple[Pool, ...], tick_s: float) -> None:

@@ -109,5 +109,6 @@ def alone_on_a_replica(requests: Requests, profile: Profile, limits: EngineLimit
     last_step_s = np.where(rest > 0, profile.step_time_s(np.maximum(rest, 1), 0, 0), 0.0)
     context = requests.input_tokens + requests.output_tokens / 2
     tpot_s = profile.step_time_s(0, 1, context)
-    waits_s = profile.request_overhead_s + profile.first_token_steps * tpot_s
+    host_s = profile.request_overhead_s + profile.prompt_token_overhead_s * requests.input_tokens
+    waits_s = host_s + profile.first_token_steps * tpot_s
     return whole * full_step_s + last_step_s + pairs * profile.prefill_per_pair_s + waits_s, tpot_s

@@ -75,13 +75,15 @@ def test_with_prefill_first_a_prompt_holds_up_the_decodes() -> None:
 
 
 def test_what_a_request_waits_before_the_engine_is_added_to_its_times() -> None:
-    """Four decode steps of 0.1 s after the first token: two and a half steps more are 0.25 s."""
-    waiting = msgspec.structs.replace(STEADY, request_overhead_s=0.01, first_token_steps=2.5)
+    """Four decode steps of 0.1 s after the first token: two and a half more are 0.25 s; three tokens, 0.03 s."""
+    waiting = msgspec.structs.replace(
+        STEADY, request_overhead_s=0.01, prompt_token_overhead_s=0.01, first_token_steps=2.5
+    )
     result = simulate(
         requests((0.0, 3, 5, np.inf)), (Pool(profile=waiting, scaling=Fixed(instances=1)),), horizon_s=1.0
     )
-    np.testing.assert_allclose(result.first_token_s, [0.36])
-    np.testing.assert_allclose(result.finished_s, [0.76])
+    np.testing.assert_allclose(result.first_token_s, [0.39])
+    np.testing.assert_allclose(result.finished_s, [0.79])
 
 
 def test_a_draining_instance_takes_no_more_backfill() -> None:

@@ -1,0 +1,67 @@
+"""What servers were told by the published scripts of the benchmark, read from what a row states."""
+
+import pytest
+from bench.validate.flags import told_steps
+
+Row = dict[str, object]
+
+
+def row(**changes: object) -> Row:
+    return {
+        "system": "b200_sxm",
+        "backend": "sglang",
+        "model_path": "deepseek-ai/DeepSeek-R1",
+        "precision": "fp8",
+        "isl": 1024,
+        "osl": 1024,
+        "silicon_data_source": "db-dump; silicon_concurrency=64",
+        "tp_size": 8,
+        "attention_dp_size": 1,
+        "concurrency": 64,
+    } | changes
+
+
+@pytest.mark.parametrize(
+    ("changes", "steps"),
+    [
+        ({}, 30),
+        ({"concurrency": 8}, 10),
+        ({"concurrency": 15}, 10),
+        ({"concurrency": 16}, 30),
+        ({"tp_size": 4}, 10),
+        ({"tp_size": 4, "precision": "fp4"}, 30),
+        ({"system": "h200_sxm"}, 0),
+        ({"model_path": "Qwen/Qwen3.5-397B-A17B", "precision": "fp4", "concurrency": 8}, 30),
+        ({"model_path": "Qwen/Qwen3.5-397B-A17B", "precision": "bf16", "concurrency": 8}, 10),
+        ({"model_path": "Qwen/Qwen3.5-397B-A17B", "system": "b300_sxm"}, 10),
+        ({"backend": "vllm"}, 0),
+        ({"silicon_data_source": "aic-auto-gap-analysis/x.csv"}, 0),
+    ],
+)
+def test_how_often_sglang_was_told_to_look(changes: Row, steps: float) -> None:
+    assert told_steps(row(**changes)) == steps
+
+
+LLAMA: Row = {"backend": "trtllm", "model_path": "meta-llama/Llama-3.1-70B", "tp_size": 4}
+
+
+def test_prompts_that_were_told_to_wait_for_others_wait_less_the_more_there_are() -> None:
+    """Of few clients nearly each waits the whole window of 20 steps; the window is shared by many."""
+    waits = [told_steps(row(**LLAMA, concurrency=clients)) for clients in (1, 4, 64, 1024)]
+    assert 19 < waits[0] < 20
+    assert waits == sorted(waits, reverse=True)
+    # As many prompts as fill 14,746 tokens end a window: 16 of 922, at 1.11 a step.
+    assert waits[-1] == pytest.approx(14.4 * (1 + 8) / (1 + 16), rel=0.01)
+
+
+@pytest.mark.parametrize("changes", [{"tp_size": 8}, {"osl": 8192}, {"isl": 8192}, {"model_path": "other/Model"}])
+def test_others_were_not_told_to(changes: Row) -> None:
+    assert told_steps(row(**(LLAMA | changes))) == 0
+
+
+def test_ranks_wait_until_each_has_a_prompt_and_so_many_steps_at_most() -> None:
+    ranks: Row = {"backend": "trtllm", "attention_dp_size": 8}
+    slow, busy = (told_steps(row(**ranks, concurrency=clients)) for clients in (1, 100_000))
+    assert 57 < slow < 60
+    assert busy < 1
+    assert told_steps(row(**ranks, model_path="openai/gpt-oss-120b", concurrency=1)) < slow
