@@ -48,7 +48,9 @@ def test_what_is_too_much_but_does_no_harm_is_left_to_end() -> None:
 def test_who_has_no_seat_is_given_one() -> None:
     _, admission = admit(measured(running=16, waiting=1, backfill=14, realtime=3, **FINE), SETTLED, RULES, 101.0)
     assert admission.kept == 13
-    _, admission = admit(measured(running=16, waiting=1, backfill=13, realtime=2, foreign=2, **FINE), SETTLED, RULES, 101.0)
+    _, admission = admit(
+        measured(running=16, waiting=1, backfill=13, realtime=2, foreign=2, **FINE), SETTLED, RULES, 101.0
+    )
     assert (admission.foreign, admission.kept) == (2, 12)
 
 
