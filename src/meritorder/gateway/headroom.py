@@ -72,8 +72,13 @@ class Headroom:
 
     async def keep_looking(self) -> None:
         """Measure and decide, until cancelled."""
+        engines = [venue for venue in self._venues.all if venue.is_engine]
         while True:
-            await asyncio.gather(*(self._look(venue) for venue in self._venues.all if venue.is_engine))
+            looks = await asyncio.gather(*(self._look(venue) for venue in engines), return_exceptions=True)
+            for venue, failed in zip(engines, looks, strict=True):
+                if isinstance(failed, Exception):
+                    _log.error("venue %s could not be looked at: no backfill", venue.name, exc_info=failed)
+                    self._admissions.pop(venue.name, None)
             await asyncio.sleep(_LOOK_S)
 
     async def _look(self, venue: Venue) -> None:

@@ -21,8 +21,11 @@ class Engine:
 
     def __init__(self) -> None:
         self.says: Load | None = Load(running=0, waiting=0)
+        self.fails = False
 
     async def load(self) -> Load | None:
+        if self.fails:
+            raise ZeroDivisionError
         return self.says
 
     async def send(self, call: Call) -> Reply:
@@ -130,3 +133,21 @@ async def test_a_real_time_request_takes_the_seat_on_which_least_was_done() -> N
     assert [at for at, seat in enumerate(venue.seated) if seat.called_back] == [14, 15]  # of equals, who came last
     for seat in venue.seated:
         seat.task.cancel()
+
+
+@pytest.mark.asyncio
+async def test_a_look_that_fails_leaves_no_room_and_is_not_the_last() -> None:
+    engine, venue, headroom = _headroom()
+    engine.fails = True
+    looking = asyncio.create_task(headroom.keep_looking())
+    await asyncio.sleep(0.05)
+    assert headroom.room(venue) == 0
+    engine.fails = False
+    async with asyncio.timeout(5):
+        while not headroom.room(venue):
+            await asyncio.sleep(0.01)
+    engine.fails = True
+    async with asyncio.timeout(5):
+        while headroom.room(venue):
+            await asyncio.sleep(0.01)
+    looking.cancel()
