@@ -43,9 +43,8 @@ class Headroom:
         if admission is None:
             return 0
         free = admission.allowed(venue.realtime) - len(venue.seated)
-        if venue.realtime:
-            free = min(free, admission.starting - venue.starting - _starting(venue))
-        return max(0, min(free, self.capacity(venue)))
+        starting = admission.starting - venue.starting - _starting(venue)
+        return max(0, min(free, starting, self.capacity(venue)))
 
     def capacity(self, venue: Venue) -> int:
         """Return how many may begin when nothing else keeps their deadline: every seat that nobody sits on."""
@@ -93,7 +92,7 @@ class Headroom:
             _log.warning("venue %s: %s", venue.name, admission.alert)
         self._states[venue.name], self._admissions[venue.name] = state, admission
         if self._lanes.backfill:
-            venue.call_back(sum(not (seat.urgent or seat.called_back) for seat in venue.seated) - admission.kept)
+            venue.call_back(sum(not seat.called_back for seat in venue.seated) - admission.kept)
 
     def _rules(self, venue: Venue) -> AdmitRules:
         return AdmitRules(

@@ -151,3 +151,19 @@ async def test_a_look_that_fails_leaves_no_room_and_is_not_the_last() -> None:
         while headroom.room(venue):
             await asyncio.sleep(0.01)
     looking.cancel()
+
+
+@pytest.mark.asyncio
+async def test_an_engine_that_real_time_may_come_back_to_is_filled_by_and_by() -> None:
+    engine, venue, headroom = _headroom()
+    venue.arrive(streamed=False)
+    await _looked(engine, venue, headroom, 1, 1)
+    venue.leave(1.0, None, starting=False)
+    await _looked(engine, venue, headroom, 1, 0)
+    assert headroom.room(venue) == 2
+    await _seated(venue, 2, tokens=0)
+    assert headroom.room(venue) == 0
+    venue.seated[0].tokens = 1
+    assert headroom.room(venue) == 1
+    for seat in venue.seated:
+        seat.task.cancel()
