@@ -92,6 +92,7 @@ class Headroom:
             _log.warning("venue %s: %s", venue.name, admission.alert)
         self._states[venue.name], self._admissions[venue.name] = state, admission
         if self._lanes.backfill:
+            venue.prompts = admission.starting
             venue.call_back(sum(not seat.called_back for seat in venue.seated) - admission.kept)
 
     def _rules(self, venue: Venue) -> AdmitRules:

@@ -167,3 +167,21 @@ async def test_an_engine_that_real_time_may_come_back_to_is_filled_by_and_by() -
     assert headroom.room(venue) == 1
     for seat in venue.seated:
         seat.task.cancel()
+
+
+@pytest.mark.asyncio
+async def test_a_prompt_that_can_wait_makes_way_for_one_of_real_time() -> None:
+    engine, venue, headroom = _headroom()
+    venue.arrive(streamed=False)
+    await _looked(engine, venue, headroom, 1, 1)
+    await _seated(venue, 3, tokens=5)
+    await _seated(venue, 2, tokens=0)
+    venue.arrive(streamed=False)
+    assert not any(seat.called_back for seat in venue.seated)
+    venue.arrive(streamed=True)
+    assert [at for at, seat in enumerate(venue.seated) if seat.called_back] == [4]
+    venue.arrive(streamed=True)
+    venue.arrive(streamed=True)
+    assert [at for at, seat in enumerate(venue.seated) if seat.called_back] == [3, 4]  # those that speak go on
+    for seat in venue.seated:
+        seat.task.cancel()
