@@ -2,7 +2,8 @@
 
     python -m bench._load URL KEY whole|stream SECONDS RATE
 
-RATE 0: as fast as the answers come. Prints the answers a second and their latencies as JSON.
+RATE 0: as fast as the answers come. Prints the answers a second as JSON, and their latencies: until the whole answer
+was there, and until the first of it.
 """
 
 import asyncio
@@ -26,7 +27,7 @@ class _Client(asyncio.Protocol):
         self._request = request
         self._load = load
         self._buffer = bytearray()
-        self.free = False
+        self._first_s = 0.0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)  # uvloop's is one in all but name
@@ -37,10 +38,15 @@ class _Client(asyncio.Protocol):
         self._transport.write(self._request)
 
     def data_received(self, data: bytes) -> None:
+        now_s = time.perf_counter()
         self._buffer += data
+        if not self._first_s and self._buffer.find(b"{") > 0:
+            self._first_s = now_s
         if not self._whole():
             return
-        self._load.answered(self._buffer.startswith(b"HTTP/1.1 200"), time.perf_counter() - self._sent_s)
+        ok = self._buffer.startswith(b"HTTP/1.1 200")
+        self._load.answered(ok, now_s - self._sent_s, self._first_s - self._sent_s)
+        self._first_s = 0.0
         self._buffer.clear()
         self._load.idle(self)
 
@@ -62,12 +68,14 @@ class _Client(asyncio.Protocol):
 class _Load:
     def __init__(self, rate: float) -> None:
         self.latencies: list[float] = []
+        self.firsts: list[float] = []
         self.failed = self.lost = 0
         self._rate = rate
         self._free: deque[_Client] = deque()
 
-    def answered(self, ok: bool, latency_s: float) -> None:  # noqa: FBT001 - a callback
+    def answered(self, ok: bool, latency_s: float, first_s: float) -> None:  # noqa: FBT001 - a callback
         self.latencies.append(latency_s)
+        self.firsts.append(first_s)
         self.failed += not ok
 
     def idle(self, client: _Client) -> None:
@@ -112,7 +120,13 @@ async def _run(url: str, key: str, stream: str, seconds: float, rate: float) -> 
     if load.failed or load.lost or not load.latencies:
         raise RuntimeError(f"{load.failed} answers failed, {load.lost} connections were lost, of {len(load.latencies)}")
     cuts = statistics.quantiles(load.latencies, n=100)
-    return {"requests_per_s": len(load.latencies) / took_s, "p50_s": cuts[49], "p99_s": cuts[98]}
+    return {
+        "requests": len(load.latencies),
+        "requests_per_s": len(load.latencies) / took_s,
+        "p50_s": cuts[49],
+        "p99_s": cuts[98],
+        "first_p50_s": statistics.median(load.firsts),
+    }
 
 
 if __name__ == "__main__":

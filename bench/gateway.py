@@ -29,9 +29,9 @@ def run(seconds: float = _SECONDS) -> dict[str, Any]:
     """Measure all in turns, each on one core, with the engine and the load on the other."""
     with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
         folder = Path(name)
-        core, other = _cores()
+        core, other = cores()
         engine = stack.enter_context(Process(["-m", "bench._stub"], folder / "stub.log", core=other))
-        key = _key(folder, engine.url)
+        key = new_key(folder, engine.url)
         servers: dict[str, Any] = {
             "direct": engine,
             "gateway": stack.enter_context(Gateway(folder, engine.url, keys=True, seats=256, core=core)),
@@ -47,23 +47,27 @@ def _compared(servers: dict[str, Any], key: str, form: str, core: int, seconds: 
     """Return the medians over rounds in which every server has its turn: what else the machine does meets all alike."""
     rates: dict[str, list[float]] = {way: [] for way in servers}
     waits: dict[str, list[float]] = {way: [] for way in servers}
+    firsts: dict[str, list[float]] = {way: [] for way in servers}
     spent: dict[str, list[float]] = {way: [] for way in servers}
     ratios = []
     for way, server in servers.items():
-        _load(server.url, key, form, _WARM_S, 0, core)
+        load(server.url, key, form, _WARM_S, 0, core)
         rates[way].clear()
     for _ in range(_ROUNDS):
         for way, server in servers.items():
             before_s = server.cpu_s()
-            most = _load(server.url, key, form, seconds, 0, core)
+            most = load(server.url, key, form, seconds, 0, core)
             rates[way].append(most["requests_per_s"])
             spent[way].append((server.cpu_s() - before_s) / (most["requests_per_s"] * seconds))
             # LiteLLM cannot carry the rate at which latency is measured.
             if way != "litellm":
-                waits[way].append(_load(server.url, key, form, seconds, _RATE, core)["p50_s"])
+                paced = load(server.url, key, form, seconds, _RATE, core)
+                waits[way].append(paced["p50_s"])
+                firsts[way].append(paced["first_p50_s"])
         ratios.append(rates["gateway"][-1] / rates["bare_proxy"][-1])
     most_per_s = {way: statistics.median(each) for way, each in rates.items()}
     p50_s = {way: statistics.median(each) for way, each in waits.items() if each}
+    first_s = {way: statistics.median(each) for way, each in firsts.items() if each}
     return {
         "requests_per_s": most_per_s["gateway"],
         "requests_per_s_bare_proxy": most_per_s["bare_proxy"],
@@ -76,11 +80,14 @@ def _compared(servers: dict[str, Any], key: str, form: str, core: int, seconds: 
         "cpu_s_per_request_litellm": statistics.median(spent["litellm"]),
         "added_p50_s": p50_s["gateway"] - p50_s["direct"],
         "added_p50_s_bare_proxy": p50_s["bare_proxy"] - p50_s["direct"],
+        "added_first_p50_s": first_s["gateway"] - first_s["direct"],
+        "added_first_p50_s_bare_proxy": first_s["bare_proxy"] - first_s["direct"],
         "rss_bytes": servers["gateway"].rss_bytes(),
     }
 
 
-def _load(url: str, key: str, form: str, seconds: float, rate: float, core: int) -> dict[str, float]:  # noqa: PLR0917
+def load(url: str, key: str, form: str, seconds: float, rate: float, core: int) -> dict[str, float]:  # noqa: PLR0917
+    """Ask for so long, at a rate or as fast as answers come, and return what became of it."""
     command = [sys.executable, "-m", "bench._load", url, key, form, str(seconds), str(rate)]
     done = subprocess.run(
         command,
@@ -96,7 +103,8 @@ def _load(url: str, key: str, form: str, seconds: float, rate: float, core: int)
     return found
 
 
-def _key(folder: Path, engine: str) -> str:
+def new_key(folder: Path, engine: str) -> str:
+    """Make a key whose rates and budget are counted, and are not used up."""
     config = write_configuration(folder, engine, keys=True)
     command = [sys.executable, "-m", "meritorder", "keys", "create", "bench", "--config", str(config)]
     command += ["--requests-per-minute", "10000000", "--budget", "1000000"]
@@ -105,7 +113,8 @@ def _key(folder: Path, engine: str) -> str:
     return done.stdout.strip()
 
 
-def _cores() -> tuple[int, int]:
+def cores() -> tuple[int, int]:
+    """Return a core for what is measured, and one for the rest."""
     cores = sorted(os.sched_getaffinity(0))
     return cores[0], cores[-1]
 

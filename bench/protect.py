@@ -1,4 +1,7 @@
-"""Real time beside a batch on one engine: its latency alone, with backfill, and with the controller off."""
+"""Real time beside a batch on one engine: its latency alone, with backfill, and with the controller off.
+
+Off means that deferrable work takes every seat, and gives one up only when real time finds none.
+"""
 
 import asyncio
 import json
@@ -10,6 +13,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,13 +26,16 @@ from bench._gateway import Process
 from bench._process import ROOT
 from meritorder.gateway.llamacpp import MODEL, SEATS
 
-PHASE_S: Final = 120.0
+PHASE_S: Final = 80.0
 _WORDS: Final = 24
 _TOKENS: Final = 24
 _LINES: Final = 5000
 _BUSY_SHARE: Final = 0.3
 _PACE: Final = 8.0  # how much slower than alone real time may become
-_WARM_S: Final = 15.0  # the seats fill
+_WARM_S: Final = 10.0  # the seats fill
+_MODELLED_SHARE: Final = 0.6  # of a phase, for engines that answer more requests in it
+_OFF_SHARE: Final = 0.6
+_BATCH_SHARE: Final = 1 / 3
 _PROMPT_TOKENS: Final = 75  # of these words, as the local model counts them
 _STEP_TOKENS: Final = 64
 # Seats, time of a step and of each token in it: a processor gains nothing from a batch, an accelerator nearly all.
@@ -53,12 +60,24 @@ class _Engine:
 
 def run(phase_s: float = PHASE_S) -> dict[str, Any]:
     """Measure on a real engine, and on two that keep a real engine's time but need no processor for it."""
-    with _local() as local:
-        results = {"local": _on(local, phase_s)}
-    for name, (seats, step_s, token_s) in MODELLED.items():
-        with _modelled(seats, step_s, token_s) as modelled:
-            results[name] = _on(modelled, phase_s)
-    return results
+    return {**local(phase_s), **modelled(phase_s * _MODELLED_SHARE)}
+
+
+def local(phase_s: float) -> dict[str, Any]:
+    """Measure on the real engine, which has the machine for itself."""
+    with _local() as engine:
+        return {"local": _on(engine, phase_s)}
+
+
+def modelled(phase_s: float) -> dict[str, Any]:
+    """Measure on the modelled engines, side by side: they mostly sleep."""
+
+    def one(name: str) -> dict[str, Any]:
+        with _modelled(*MODELLED[name]) as engine:
+            return _on(engine, phase_s)
+
+    with ThreadPoolExecutor(len(MODELLED)) as threads:
+        return dict(zip(MODELLED, threads.map(one, MODELLED), strict=True))
 
 
 def _on(engine: _Engine, phase_s: float) -> dict[str, Any]:
@@ -72,7 +91,8 @@ def _on(engine: _Engine, phase_s: float) -> dict[str, Any]:
         ttft_s, tpot_s = _quantile([each.ttft_s for each in alone], 0.99), _median([each.tpot_s for each in alone])
         promise = f'[lanes]\nttft = "{1.2 * ttft_s + engine.longest_step_s:.3f}s"\ntpot = "{_PACE * tpot_s:.3f}s"\n'
         with_backfill, done_per_s = _beside(folder / "on", engine, promise, rate_per_s, phase_s)
-        without, done_off_per_s = _beside(folder / "off", engine, promise + "backfill = false\n", rate_per_s, phase_s)
+        off = promise + "backfill = false\n"
+        without, done_off_per_s = _beside(folder / "off", engine, off, rate_per_s, phase_s * _OFF_SHARE)
     p99_s = _quantile([each.ttft_s for each in with_backfill], 0.99)
     return {
         "requests": len(alone),
@@ -84,6 +104,7 @@ def _on(engine: _Engine, phase_s: float) -> dict[str, Any]:
         "batch_alone_per_s": batch_per_s,
         "batch_with_realtime_per_s": done_per_s,
         "batch_controller_off_per_s": done_off_per_s,
+        # What a batch could do alone, less what real time takes of it: a request of either is the same work.
         "idle_capacity_used": done_per_s / max(batch_per_s - len(with_backfill) / phase_s, 1e-9),
     }
 
@@ -210,7 +231,7 @@ def _batch_alone(folder: Path, engine: _Engine, phase_s: float) -> float:
         client, batch_id = _submit(url)
         time.sleep(_WARM_S)
         before, began_s = _done(client, batch_id), time.perf_counter()
-        time.sleep(phase_s / 2)
+        time.sleep(phase_s * _BATCH_SHARE)
         return (_done(client, batch_id) - before) / (time.perf_counter() - began_s)
 
 

@@ -9,12 +9,14 @@ import argparse
 import asyncio
 import json
 import sys
+from collections.abc import Iterable
 from typing import Any
 
 import uvicorn
 
 Scope = dict[str, Any]
 
+STORM = 4  # requests that are refused before one is taken
 ANSWER = ("merit", " order", " is", " the", " cheapest", " first")
 
 
@@ -61,25 +63,29 @@ class Engine:
                 self.running -= 1
 
     async def failed(self, fault: str, times: int, send: Any) -> bool:
-        """Play a fault; those that end in `-once` only the first time."""
+        """Play a fault; those that end in `-once` only the first time, storms for a while."""
         name = fault.removesuffix("-once")
-        if not name or ("-once" in fault and times > 1):
+        if not name or ("-once" in fault and times > 1) or (name.startswith("storm") and times > STORM):
             return False
         if name == "hang":
             await asyncio.sleep(3600)
-        if name == "reset":
+        if name == "cut":
+            headers = [(b"content-type", b"text/event-stream")]
+            await send({"type": "http.response.start", "status": 200, "headers": headers})
+            await event(send, {"id": "cmpl-1", "created": 1, "choices": [{"index": 0, "delta": {"content": "mer"}}]})
+        if name in {"cut", "reset"}:
             raise ConnectionResetError
-        if name == "json":
-            await respond(send, 200, b"{not json")
-            return True
-        if name == "html":
-            await respond(send, 200, b"<html>", b"text/html")
-            return True
-        if name.isdigit():
+        if name in {"json", "html"}:
+            said = (b"{not json", b"application/json") if name == "json" else (b"<html>", b"text/html")
+            await respond(send, 200, *said)
+        elif name.isdigit() or name.startswith("storm"):
             error = {"message": f"fault {name}", "type": "server_error", "param": None, "code": None}
-            await respond(send, int(name), json.dumps({"error": error}).encode())
-            return True
-        return False
+            after = [(b"retry-after", b"1")] if name == "storm-after" else []
+            status = int(name) if name.isdigit() else 429
+            await respond(send, status, json.dumps({"error": error}).encode(), more=after)
+        else:
+            return False
+        return True
 
     async def answer(self, path: str, fields: Scope, receive: Any, send: Any) -> None:
         model = fields.get("model")
@@ -114,6 +120,7 @@ class Engine:
         headers = [(b"content-type", b"text/event-stream; charset=utf-8")]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         gone = asyncio.ensure_future(receive())
+        drip = "fault:drip" in str(fields.get("messages"))
         for i, word in enumerate(words):
             if self.token_s:
                 await asyncio.sleep(self.token_s)
@@ -123,7 +130,7 @@ class Engine:
             choice = {"index": 0, "finish_reason": None, "logprobs": None}
             delta = {"content": word} | ({"role": "assistant"} if i == 0 else {})
             choice |= {"delta": delta} if chat else {"text": word}
-            await event(send, {**base, "object": kind, "choices": [choice]})
+            await event(send, {**base, "object": kind, "choices": [choice]}, drip=drip)
         last: Scope = {"index": 0, "finish_reason": "stop", "logprobs": None} | (
             {"delta": {}} if chat else {"text": ""}
         )
@@ -197,18 +204,22 @@ async def read(receive: Any) -> bytes:
             return body
 
 
-async def respond(send: Any, status: int, body: bytes, kind: bytes = b"application/json") -> None:
+async def respond(
+    send: Any, status: int, body: bytes, kind: bytes = b"application/json", more: Iterable[tuple[bytes, bytes]] = ()
+) -> None:
     """Answer whole."""
-    headers = [(b"content-type", kind), (b"content-length", str(len(body)).encode())]
+    headers = [(b"content-type", kind), (b"content-length", str(len(body)).encode()), *more]
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})
 
 
-async def event(send: Any, data: Scope) -> None:
-    """Send one event."""
-    await send(
-        {"type": "http.response.body", "body": b"data: " + json.dumps(data).encode() + b"\n\n", "more_body": True}
-    )
+async def event(send: Any, data: Scope, *, drip: bool = False) -> None:
+    """Send one event; byte by byte if it is to drip."""
+    whole = b"data: " + json.dumps(data).encode() + b"\n\n"
+    for part in [whole[at : at + 1] for at in range(len(whole))] if drip else [whole]:
+        await send({"type": "http.response.body", "body": part, "more_body": True})
+        if drip:
+            await asyncio.sleep(0.001)
 
 
 class _Server(uvicorn.Server):
@@ -227,7 +238,13 @@ def main() -> None:
     asked = parser.parse_args()
     engine = Engine(asked.seats, asked.token_s)
     config = uvicorn.Config(
-        engine, port=asked.port, log_level="critical", access_log=False, lifespan="off", loop="uvloop"
+        engine,
+        port=asked.port,
+        log_level="critical",
+        access_log=False,
+        lifespan="off",
+        loop="uvloop",
+        timeout_graceful_shutdown=1,  # whoever hangs does not hold it up
     )
     _Server(config).run()
 

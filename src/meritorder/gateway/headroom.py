@@ -43,9 +43,8 @@ class Headroom:
         if admission is None:
             return 0
         free = admission.allowed(venue.realtime) - len(venue.seated)
-        if venue.realtime:
-            free = min(free, admission.starting - venue.starting - _starting(venue))
-        return max(0, min(free, self.capacity(venue)))
+        starting = admission.starting - venue.starting - _starting(venue)
+        return max(0, min(free, starting, self.capacity(venue)))
 
     def capacity(self, venue: Venue) -> int:
         """Return how many may begin when nothing else keeps their deadline: every seat that nobody sits on."""
@@ -72,8 +71,13 @@ class Headroom:
 
     async def keep_looking(self) -> None:
         """Measure and decide, until cancelled."""
+        engines = [venue for venue in self._venues.all if venue.is_engine]
         while True:
-            await asyncio.gather(*(self._look(venue) for venue in self._venues.all if venue.is_engine))
+            looks = await asyncio.gather(*(self._look(venue) for venue in engines), return_exceptions=True)
+            for venue, failed in zip(engines, looks, strict=True):
+                if isinstance(failed, Exception):
+                    _log.error("venue %s could not be looked at: no backfill", venue.name, exc_info=failed)
+                    self._admissions.pop(venue.name, None)
             await asyncio.sleep(_LOOK_S)
 
     async def _look(self, venue: Venue) -> None:
@@ -88,7 +92,8 @@ class Headroom:
             _log.warning("venue %s: %s", venue.name, admission.alert)
         self._states[venue.name], self._admissions[venue.name] = state, admission
         if self._lanes.backfill:
-            venue.call_back(sum(not (seat.urgent or seat.called_back) for seat in venue.seated) - admission.kept)
+            venue.prompts = admission.starting
+            venue.call_back(sum(not seat.called_back for seat in venue.seated) - admission.kept)
 
     def _rules(self, venue: Venue) -> AdmitRules:
         return AdmitRules(

@@ -134,6 +134,9 @@ class Release:
             except StoreUnavailable as error:
                 _log.warning("the store cannot be reached: %s", error)
                 await asyncio.sleep(_STORE_AGAIN_S)
+            except Exception:  # noqa: BLE001 - work goes on, whatever happens once
+                _log.exception("a round failed; it will be tried again")
+                await asyncio.sleep(_STORE_AGAIN_S)
             try:
                 await asyncio.wait_for(self._wake.wait(), _ROUND_S)
             except TimeoutError:

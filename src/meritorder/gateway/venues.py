@@ -66,6 +66,7 @@ class Venue:
         tpots: The paces of its requests that ended.
         pace: That of its streams that are under way.
         load: What it says of itself; None if that cannot be read.
+        prompts: Most that it may read at one time with deferrable ones among them; None for any number.
     """
 
     table: VenueTable
@@ -80,6 +81,7 @@ class Venue:
     tpots: deque[Sample] = field(default_factory=lambda: deque(maxlen=_SAMPLES))
     pace: Pace = field(default_factory=Pace)
     load: Load | None = None
+    prompts: int | None = None
 
     @property
     def name(self) -> str:
@@ -105,11 +107,16 @@ class Venue:
         return self.is_engine and endpoint in _STREAMED
 
     def arrive(self, *, streamed: bool) -> None:
-        """Count a real-time request in; a deferrable one gives its seat up if there is none."""
+        """Count a real-time request in; where there is no seat or no turn to be read, a deferrable one gives up its."""
         self.realtime += 1
         self.starting += streamed
-        if self.is_engine and self.realtime + len(self.seated) > self.seats:
+        if not self.is_engine:
+            return
+        if self.realtime + len(self.seated) > self.seats:
             self.call_back(1)
+        if streamed and self.prompts is not None:
+            beside = sum(seat.tokens == 0 and not (seat.called_back or seat.urgent) for seat in self.seated)
+            self.call_back(min(beside, self.starting + beside - self.prompts))
 
     def begin(self, now_s: float, ttft_s: float) -> None:
         """Take note of the first token of a streamed real-time request."""

@@ -61,8 +61,8 @@ class AdmitRules:
         used: Share of the cap that must be in use for it to rise: what was not tried is not known to be safe.
         flight_s: Until the effect of a change is measured.
         quiet_s: Without a real-time request for this long, the engine belongs to deferrable work.
-        starting: Share of the seats whose prompts may be read at one time while there is real-time work, those of
-            real time among them; one seat at least.
+        starting: Share of the seats whose prompts may be read at one time while real-time work comes, its own among
+            them; one seat at least.
     """
 
     ttft_s: float

@@ -3,16 +3,19 @@
 import json
 import resource
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import httpx
 import openai
 import pytest
 from bench import kills
 from openai import OpenAI
+from openai.types import Batch
 from sqlalchemy import create_engine, make_url
-from tests.e2e.gateway.conftest import configuration, start
+from tests.e2e.gateway.conftest import Process, configuration, start
 from tests.e2e.gateway.test_batches import create, ended, line, results, upload
 from tests.samples.stores import fresh_url, postgres_url, store_urls
 
@@ -26,12 +29,74 @@ def test_kills_lose_and_double_nothing(store: str) -> None:
 
 
 def test_faults_of_the_engine_that_pass_are_not_seen_in_a_batch(client: OpenAI) -> None:
-    faults = ["500-once", "503-once", "429-once", "reset-once", "json-once", "html-once"] * 3
+    faults = ["500-once", "503-once", "429-once", "reset-once", "json-once", "html-once", "cut-once", "drip"] * 3
     lines = [line(i, messages=[{"role": "user", "content": f"fault:{fault} {i}"}]) for i, fault in enumerate(faults)]
     done = ended(client, create(client, upload(client, lines)), within_s=120)
     assert done.status == "completed"
     assert done.error_file_id is None
     assert len(results(client, done.output_file_id)) == len(faults)
+
+
+@pytest.mark.parametrize("fault", ["storm", "storm-after"])
+def test_a_storm_of_refusals_is_sat_out(engine: str, tmp_path: Path, fault: str) -> None:
+    with gateway(configuration(tmp_path, engine), tmp_path) as (client, _):
+        lines = [line(i, messages=[{"role": "user", "content": f"fault:{fault} {i} {tmp_path}"}]) for i in range(10)]
+        done = ended(client, create(client, upload(client, lines)), within_s=120)
+        assert done.status == "completed"
+        assert done.error_file_id is None  # however often, a refusal is no attempt
+        assert len(results(client, done.output_file_id)) == len(lines)
+
+
+def test_a_stream_that_breaks_off_and_a_stream_of_slow_bytes_are_passed_on_as_they_are(client: OpenAI) -> None:
+    asked = [{"role": "user", "content": "fault:drip"}]
+    stream = client.chat.completions.create(model="stub", messages=asked, stream=True)  # type: ignore[call-overload]
+    assert "".join(chunk.choices[0].delta.content or "" for chunk in stream) == "merit order is the cheapest first"
+    asked = [{"role": "user", "content": "fault:cut"}]
+    said: list[str] = []
+    broken = client.chat.completions.create(model="stub", messages=asked, stream=True)  # type: ignore[call-overload]
+    with pytest.raises((openai.APIError, httpx.HTTPError)):
+        said.extend(chunk.choices[0].delta.content or "" for chunk in broken)
+    assert said == ["mer"]
+
+
+def test_a_venue_that_hangs_is_given_up_in_time(engine: str, tmp_path: Path) -> None:
+    with gateway(configuration(tmp_path, engine, '[limits]\nrequest_time = "1s"\nattempts = 1'), tmp_path) as (
+        client,
+        _,
+    ):
+        hang = {"messages": [{"role": "user", "content": "fault:hang"}]}
+        with pytest.raises(openai.APIStatusError) as caught:
+            client.chat.completions.create(model="stub", **hang)  # type: ignore[call-overload]
+        assert caught.value.status_code == 504
+        again = {"messages": [{"role": "user", "content": f"fault:hang-once {tmp_path}"}]}
+        done = ended(client, create(client, upload(client, [line(0), line(1, **hang), line(2, **again)])), within_s=90)
+        assert done.status == "completed"
+        assert set(results(client, done.output_file_id)) == {"request-0", "request-2"}
+        (failed,) = results(client, done.error_file_id).values()
+        assert failed["response"] is None
+
+
+def test_the_clock_jumps(engine: str, tmp_path: Path) -> None:
+    clock = tmp_path / "clock"
+    clock.write_text("0")
+    with gateway(configuration(tmp_path, engine), tmp_path, clock) as (client, _):
+        batch = create(client, upload(client, [line(i, max_tokens=40) for i in range(120)]))
+        for wrong_s in (7200.0, -7200.0, 3600.0):
+            _wait_for_more(client, batch)
+            clock.write_text(str(wrong_s))
+            asked = [{"role": "user", "content": "what time is it?"}]
+            assert client.chat.completions.create(model="stub", messages=asked).choices  # type: ignore[call-overload]
+        done = ended(client, batch, within_s=90)
+        assert done.status == "completed"
+        assert len(results(client, done.output_file_id)) == 120
+        late = create(client, upload(client, [line(i, max_tokens=40) for i in range(400)]), window="1h")
+        _wait_for_more(client, late)
+        clock.write_text(str(3600.0 + 2 * 3600.0))
+        done = ended(client, late, within_s=60)
+        assert done.status == "expired"
+        answered, unanswered = results(client, done.output_file_id), results(client, done.error_file_id)
+        assert len(answered) + len(unanswered) == 400
+        assert all(each["error"]["code"] == "batch_expired" for each in unanswered.values())  # type: ignore[index]
 
 
 def test_a_request_that_always_fails_fails_alone(client: OpenAI) -> None:
@@ -69,27 +134,46 @@ def test_the_database_is_gone_for_a_while(engine: str, tmp_path: Path) -> None:
 
 @pytest.mark.skipif(not hasattr(resource, "prlimit"), reason="no prlimit here")
 def test_the_disk_is_full_for_a_while(engine: str, tmp_path: Path) -> None:
-    config = configuration(tmp_path, engine)
+    with gateway(configuration(tmp_path, engine), tmp_path) as (client, there):
+        lines = [line(i, max_tokens=40) for i in range(80)]
+        batch = create(client, upload(client, lines))
+        while not client.batches.retrieve(batch.id).request_counts.completed:  # type: ignore[union-attr]
+            time.sleep(0.05)
+        resource.prlimit(there.process.pid, resource.RLIMIT_FSIZE, (4096, resource.RLIM_INFINITY))
+        with pytest.raises(openai.InternalServerError) as caught:
+            upload(client, lines)
+        assert caught.value.status_code == 503
+        assert client.chat.completions.create(model="stub", messages=[{"role": "user", "content": "x"}]).choices
+        time.sleep(2.0)
+        resource.prlimit(there.process.pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY,) * 2)
+        done = ended(client, batch, within_s=90)
+        assert done.status == "completed"
+        assert len(results(client, done.output_file_id)) == 80
+
+
+@contextmanager
+def gateway(config: Path, folder: Path, clock: Path | None = None) -> Iterator[tuple[OpenAI, Process]]:
+    """A gateway of one's own, without keys."""
     config.write_text(config.read_text().replace("port = 0", "port = 0\nrequire_keys = false"))
-    there = start(["-m", "meritorder", "serve", "--config", str(config)], tmp_path / "log")
+    run = ["meritorder"] if clock is None else ["tests.peers.clock", str(clock)]
+    there = start(["-m", *run, "serve", "--config", str(config)], folder / "log")
     try:
         with OpenAI(base_url=f"{there.url}/v1", api_key="none", max_retries=0, timeout=30) as client:
-            lines = [line(i, max_tokens=40) for i in range(80)]
-            batch = create(client, upload(client, lines))
-            while not client.batches.retrieve(batch.id).request_counts.completed:  # type: ignore[union-attr]
-                time.sleep(0.05)
-            resource.prlimit(there.process.pid, resource.RLIMIT_FSIZE, (4096, resource.RLIM_INFINITY))
-            with pytest.raises(openai.InternalServerError) as caught:
-                upload(client, lines)
-            assert caught.value.status_code == 503
-            assert client.chat.completions.create(model="stub", messages=[{"role": "user", "content": "x"}]).choices
-            time.sleep(2.0)
-            resource.prlimit(there.process.pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY,) * 2)
-            done = ended(client, batch, within_s=90)
-            assert done.status == "completed"
-            assert len(results(client, done.output_file_id)) == 80
+            yield client, there
     finally:
         there.stop()
+
+
+def _wait_for_more(client: OpenAI, batch: Batch) -> None:
+    """Wait until more of a batch is done than now."""
+
+    def done() -> int:
+        counts = client.batches.retrieve(batch.id).request_counts
+        return counts.completed if counts else 0
+
+    before = done()
+    while done() <= before:
+        time.sleep(0.02)
 
 
 def _while_away(client: OpenAI) -> None:

@@ -1,0 +1,51 @@
+"""Memory of the gateway over a million requests, with keys, metering, lanes and the ledger on."""
+
+import itertools
+import tempfile
+from pathlib import Path
+from typing import Any, Final
+
+from bench._gateway import Gateway, Process
+from bench.gateway import cores, load, new_key
+
+_REQUESTS: Final = 1_000_000
+_EVERY: Final = 50_000
+_ROUND_S: Final = 4.0
+_WARM: Final = 100_000  # pools and caches fill
+_FORMS: Final = ("whole", "whole", "whole", "stream")
+
+
+def run(requests: int = _REQUESTS) -> dict[str, Any]:
+    """Ask as fast as answers come, mostly for whole ones, and look at the memory again and again."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        core, other = cores()
+        with Process(["-m", "bench._stub"], folder / "stub.log", core=other) as engine:
+            key = new_key(folder, engine.url)
+            with Gateway(folder, engine.url, keys=True, seats=256, core=core) as gateway:
+                return _watched(gateway, key, other, requests)
+
+
+def _watched(gateway: Gateway, key: str, core: int, requests: int) -> dict[str, Any]:
+    asked, due, seen = 0, 0, dict[int, int]()
+    forms = itertools.cycle(_FORMS)
+    while asked < requests:
+        asked += int(load(gateway.url, key, next(forms), _ROUND_S, 0, core)["requests"])
+        if asked >= due:
+            seen[asked], due = gateway.rss_bytes(), asked + _EVERY
+    late = {at: rss for at, rss in seen.items() if at >= min(_WARM, requests // 2)}
+    return {
+        "requests": asked,
+        "rss_bytes_warm": next(iter(late.values())),
+        "rss_bytes_end": gateway.rss_bytes(),
+        "peak_rss_bytes": gateway.peak_rss_bytes(),
+        "growth_bytes_per_request": _slope(late),
+        "rss_bytes_by_requests": {str(at): rss for at, rss in seen.items()},
+    }
+
+
+def _slope(points: dict[int, int]) -> float:
+    """Return the slope of the line of least squares."""
+    mean_x, mean_y = sum(points) / len(points), sum(points.values()) / len(points)
+    spread = sum((x - mean_x) ** 2 for x in points)
+    return sum((x - mean_x) * (y - mean_y) for x, y in points.items()) / spread if spread else 0.0

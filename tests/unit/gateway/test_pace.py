@@ -1,0 +1,187 @@
+"""The pace of real time, and the room beside it, as they change from one moment to the next."""
+
+import asyncio
+
+import pytest
+
+from meritorder.gateway.config import Lanes, VenueTable
+from meritorder.gateway.headroom import Headroom
+from meritorder.gateway.pace import Pace
+from meritorder.gateway.upstreams.upstream import Call, Load, Reply
+from meritorder.gateway.usage import StreamMeter
+from meritorder.gateway.venues import Seat, Venue, Venues
+
+EVENT = b"data: {}\n\n"
+
+
+class Engine:
+    """An upstream that says what load it is told to say."""
+
+    name = "engine"
+
+    def __init__(self) -> None:
+        self.says: Load | None = Load(running=0, waiting=0)
+        self.fails = False
+
+    async def load(self) -> Load | None:
+        if self.fails:
+            raise ZeroDivisionError
+        return self.says
+
+    async def send(self, call: Call) -> Reply:
+        raise NotImplementedError
+
+    async def close(self) -> None:
+        return
+
+
+def test_the_pace_is_that_of_all_streams_and_known_before_they_end() -> None:
+    pace, fast, slow = Pace(), StreamMeter(), StreamMeter()
+    pace.begin(fast)
+    pace.begin(slow)
+    assert pace.look(10.0) is None  # nothing to compare with
+    for second in range(1, 3):
+        fast.see(EVENT * 9)
+        slow.see(EVENT)
+        assert pace.look(10.0 + second) == pytest.approx(0.2)
+    pace.end(slow)
+    for second in range(3, 9):
+        fast.see(EVENT * 9)
+        late = pace.look(10.0 + second)
+    assert late == pytest.approx(1 / 9)
+
+
+def test_too_few_tokens_tell_no_pace() -> None:
+    pace, meter = Pace(), StreamMeter()
+    pace.begin(meter)
+    pace.look(1.0)
+    meter.see(EVENT * 3)
+    assert pace.look(2.0) is None
+    meter.see(EVENT)
+    assert pace.look(3.0) == pytest.approx(0.5)
+
+
+async def _seated(venue: Venue, count: int, tokens: int) -> None:
+    for _ in range(count):
+        venue.seated.append(Seat(asyncio.create_task(asyncio.sleep(60)), tokens=tokens))
+
+
+async def _looked(engine: Engine, venue: Venue, headroom: Headroom, times: int, running: int) -> None:
+    for _ in range(times):
+        engine.says = Load(running=running, waiting=0)
+        await headroom._look(venue)
+
+
+def _headroom() -> tuple[Engine, Venue, Headroom]:
+    engine = Engine()
+    table = VenueTable(name="engine", url="http://x", kind="vllm", models=["m"], max_concurrency=16)
+    venue = Venue(table=table, upstream=engine, served={"m": "m"})
+    return engine, venue, Headroom(Venues([venue]), Lanes())
+
+
+@pytest.mark.asyncio
+async def test_room_follows_real_time_between_two_looks() -> None:
+    engine, venue, headroom = _headroom()
+    assert headroom.room(venue) == 0  # nothing was measured yet
+    await _looked(engine, venue, headroom, 1, 0)
+    assert headroom.room(venue) == 15
+    await _seated(venue, 10, tokens=5)
+    for _ in range(3):
+        venue.arrive(streamed=False)
+    assert headroom.room(venue) == 2
+    venue.leave(1.0, None, starting=False)
+    assert headroom.room(venue) == 3
+    for seat in venue.seated:
+        seat.task.cancel()
+
+
+@pytest.mark.asyncio
+async def test_prompts_of_real_time_are_read_before_those_that_can_wait() -> None:
+    engine, venue, headroom = _headroom()
+    venue.arrive(streamed=True)
+    await _looked(engine, venue, headroom, 1, 1)
+    assert headroom.room(venue) == 1  # an eighth of the seats may read prompts: two, and one of them does
+    venue.arrive(streamed=True)
+    assert headroom.room(venue) == 0
+    venue.begin(1.0, 0.1)
+    assert headroom.room(venue) == 1
+
+
+@pytest.mark.asyncio
+async def test_who_has_just_gone_is_no_stranger_and_who_stays_is() -> None:
+    engine, venue, headroom = _headroom()
+    await _seated(venue, 10, tokens=5)
+    await _looked(engine, venue, headroom, 1, running=14)
+    assert headroom.allowed(venue) == 15
+    await _looked(engine, venue, headroom, 5, running=14)
+    assert headroom.allowed(venue) == 11
+    assert not any(seat.called_back for seat in venue.seated)
+    await _looked(engine, venue, headroom, 5, running=18)
+    assert sum(seat.called_back for seat in venue.seated) == 2  # eight strangers on sixteen seats
+    for seat in venue.seated:
+        seat.task.cancel()
+
+
+@pytest.mark.asyncio
+async def test_a_real_time_request_takes_the_seat_on_which_least_was_done() -> None:
+    _, venue, _ = _headroom()
+    await _seated(venue, 15, tokens=5)
+    await _seated(venue, 1, tokens=2)
+    venue.arrive(streamed=True)
+    assert [seat.tokens for seat in venue.seated if seat.called_back] == [2]
+    venue.arrive(streamed=True)
+    assert [at for at, seat in enumerate(venue.seated) if seat.called_back] == [14, 15]  # of equals, who came last
+    for seat in venue.seated:
+        seat.task.cancel()
+
+
+@pytest.mark.asyncio
+async def test_a_look_that_fails_leaves_no_room_and_is_not_the_last() -> None:
+    engine, venue, headroom = _headroom()
+    engine.fails = True
+    looking = asyncio.create_task(headroom.keep_looking())
+    await asyncio.sleep(0.05)
+    assert headroom.room(venue) == 0
+    engine.fails = False
+    async with asyncio.timeout(5):
+        while not headroom.room(venue):
+            await asyncio.sleep(0.01)
+    engine.fails = True
+    async with asyncio.timeout(5):
+        while headroom.room(venue):
+            await asyncio.sleep(0.01)
+    looking.cancel()
+
+
+@pytest.mark.asyncio
+async def test_an_engine_that_real_time_may_come_back_to_is_filled_by_and_by() -> None:
+    engine, venue, headroom = _headroom()
+    venue.arrive(streamed=False)
+    await _looked(engine, venue, headroom, 1, 1)
+    venue.leave(1.0, None, starting=False)
+    await _looked(engine, venue, headroom, 1, 0)
+    assert headroom.room(venue) == 2
+    await _seated(venue, 2, tokens=0)
+    assert headroom.room(venue) == 0
+    venue.seated[0].tokens = 1
+    assert headroom.room(venue) == 1
+    for seat in venue.seated:
+        seat.task.cancel()
+
+
+@pytest.mark.asyncio
+async def test_a_prompt_that_can_wait_makes_way_for_one_of_real_time() -> None:
+    engine, venue, headroom = _headroom()
+    venue.arrive(streamed=False)
+    await _looked(engine, venue, headroom, 1, 1)
+    await _seated(venue, 3, tokens=5)
+    await _seated(venue, 2, tokens=0)
+    venue.arrive(streamed=False)
+    assert not any(seat.called_back for seat in venue.seated)
+    venue.arrive(streamed=True)
+    assert [at for at, seat in enumerate(venue.seated) if seat.called_back] == [4]
+    venue.arrive(streamed=True)
+    venue.arrive(streamed=True)
+    assert [at for at, seat in enumerate(venue.seated) if seat.called_back] == [3, 4]  # those that speak go on
+    for seat in venue.seated:
+        seat.task.cancel()
