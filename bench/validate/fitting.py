@@ -137,12 +137,12 @@ class Numbers(NamedTuple):
     spread: Floats
 
     @classmethod
-    def of(cls, rows: Sequence[Row]) -> "Numbers":
-        """Return those that rows can tell about."""
+    def of(cls, rows: Sequence[Row], *, told: bool) -> "Numbers":
+        """Return those that rows can tell about; `told` if servers of the engine were told to wait."""
         shortest_s = min(min(row.profile.decode_base_s) for row in rows)
         tuning = replace(Tuning.start(_with_floor(rows[0].profile, shortest_s)), request_overhead_s=_REQUEST_OVERHEAD_S)
         numbers = {name: (getattr(tuning, name), spread) for name, spread in _TUNED.items()}
-        numbers |= _WAITS
+        numbers |= {name: number for name, number in _WAITS.items() if told or name != "told_share"}
         for scale in sorted(_scales(rows)):
             numbers[scale] = (1.0, _SCALE_SPREAD)
         start, spread = zip(*numbers.values(), strict=True)
@@ -164,7 +164,7 @@ class Numbers(NamedTuple):
         """Return the numbers as a correction has them."""
         values = self.start * np.exp(np.clip(moved, -_FARTHEST_MOVE, _FARTHEST_MOVE))
         by_name = {name: float(f"{value:.4g}") for name, value in zip(self.names, values, strict=True)}
-        waits = {name: by_name.pop(name) for name in _WAITS}
+        waits = {name: by_name.pop(name, 0.0) for name in _WAITS}
         tuning = Tuning(**{name: by_name.pop(name) for name in _TUNED})
         return Parts(tuning, by_name, waits)
 
@@ -225,7 +225,8 @@ def correction(key: Key, rows: Sequence[Row], general: Correction | None = None)
     """Fit and judge one group; one of a model begins with, and is drawn to, the general one of its engine."""
     fitted = [row for row in rows if row.half == 0]
     judged = [row for row in rows if row.half == 1]
-    numbers = Numbers.of(fitted)
+    told = bool(general.told_share) if general else any(row.told_steps for row in fitted)
+    numbers = Numbers.of(fitted, told=told)
     if general is None:
         begin, step_tokens = _beginning(numbers, fitted)
         search = Search(numbers=numbers, rows=_spread(fitted, _MANY), step_tokens=step_tokens)

@@ -8,7 +8,7 @@ analysis) were made by published scripts (SemiAnalysisAI/InferenceX, `benchmarks
   and 0.8 of 8,192. Prompts wait so many steps for others, or until there are so many tokens.
 - TensorRT-LLM with data-parallel attention: `enable_balance`, `timeout_iters: 60` (gpt-oss: 50, the default). A prompt
   waits until every rank has one, and so many steps at most.
-- SGLang on B200 and B300: `--scheduler-recv-interval 30` from 16 clients, else 10. Qwen3.5 in fp4 and fp8 on B200: 30
+- SGLang on B200 and B300: `scheduler_recv_interval` 30 from 16 clients, else 10. Qwen3.5 in fp4 and fp8 on B200: 30
   from 8 clients; Qwen3.5 in fp8 on B300, and DeepSeek in fp8 on 4 GPUs: 10. The engine looks for requests once in so
   many steps. On H200 the scripts leave it at 1.
 
