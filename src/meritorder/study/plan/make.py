@@ -74,8 +74,8 @@ class Made:
 
     @property
     def usd(self) -> float:
-        """What it cost when it was carried out."""
-        return self.simulated.total_usd
+        """What it cost when it was carried out, the price of carbon in it."""
+        return self.simulated.total_usd + self.simulated.carbon_usd
 
     @property
     def gap(self) -> float:
