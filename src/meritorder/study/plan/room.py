@@ -18,6 +18,8 @@ Bools = NDArray[np.bool_]
 
 # A step is as long as the share of requests that were late, within these.
 _STEPS: Final = (0.06, 0.15)
+# And the longer, the more was taken before in vain.
+_PERSISTENT: Final = 0.3
 _LEAST: Final = 0.2
 
 
@@ -49,7 +51,7 @@ def less_room(
         waiting = _waiting(run.load, run.result, horizon)
         before = np.concatenate(([False], waiting[:-1]))
         late = _share_late(run.load, run.result, horizon)
-        kept = np.where((late > 0) & (waiting | before), 1 - np.clip(late, *_STEPS), 1.0)
+        judged = (late > 0) & (waiting | before)
         for kind in {pools[one.pool].replica for one in run.schedules}:
             one = next(pools[one.pool] for one in run.schedules if pools[one.pool].replica == kind)
             done_s, held_s = _work_and_time(run, run.result, kind, pools=pools, machines=machines, horizon=horizon)
@@ -57,7 +59,8 @@ def less_room(
             did = np.divide(done_s, held_s * one.fullest, out=np.ones(horizon.slots), where=full)
             seen = np.where(full, did, np.median(did[full]) if full.any() else 1.0)
             was = np.broadcast_to(one.room, (horizon.slots,))
-            new = np.maximum(np.minimum(np.where(held_s > 0, was * kept, was), seen), _LEAST)
+            step = np.clip(late, _STEPS[0] + _PERSISTENT * (1 - was), _STEPS[1] + _PERSISTENT * (1 - was))
+            new = np.maximum(np.minimum(np.where(judged & (held_s > 0), was * (1 - step), was), seen), _LEAST)
             if (new < was).any():
                 room[kind] = new
     return room
