@@ -26,7 +26,8 @@ class PoolUsed(msgspec.Struct, frozen=True, kw_only=True):
     """Machines of one kind at one place, and how their engines run. Times in seconds.
 
     A replica holds at most `backfill_seats` sequences with deferrable work among them while it serves real-time work,
-    and takes `backfill_tokens` of its prompts in a step.
+    and takes `backfill_tokens` of its prompts in a step. `carbon_usd_per_hour` is the price of the carbon of one
+    machine's power in each slot, empty if carbon has no price.
     """
 
     name: str
@@ -47,6 +48,7 @@ class PoolUsed(msgspec.Struct, frozen=True, kw_only=True):
     max_num_batched_tokens: int = 0
     backfill_seats: int = 0
     backfill_tokens: int = 0
+    carbon_usd_per_hour: list[float] = []
 
 
 class PoolSchedule(msgspec.Struct, frozen=True, kw_only=True):
@@ -133,7 +135,10 @@ class Assumption(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Simulated(msgspec.Struct, frozen=True, kw_only=True):
-    """What became of the plan, request by request; `rounds` counts how often it was solved until it held."""
+    """What became of the plan, request by request; `rounds` counts how often it was solved until it held.
+
+    `carbon_usd` is the price of the carbon, which nobody is paid: it is not in `total_usd`.
+    """
 
     total_usd: float
     slo_attainment: float | None
@@ -145,6 +150,7 @@ class Simulated(msgspec.Struct, frozen=True, kw_only=True):
     tpot_p99_s: float | None = None
     interruptions: int = 0
     tokens_usd: float = 0.0
+    carbon_usd: float = 0.0
     usd_by_pool: dict[str, float] = {}
     trace: str = ""
     rounds: int = 1
@@ -249,7 +255,10 @@ class Regret(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
-    """The whole plan. `total_usd` is what it cost when it was simulated, `planned_usd` what the programme says."""
+    """The whole plan. `total_usd` is what it cost when it was simulated, `planned_usd` what the programme says.
+
+    If carbon has a price, it is in `planned_usd`, in the bounds and in the gap, and not in `total_usd`.
+    """
 
     total_usd: float
     planned_usd: float
@@ -269,6 +278,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     solve_s: float
     promises: Promises | None = None
     start_epoch_s: float | None = None
+    carbon_usd_per_tonne: float | None = None
     baseline: str = ""
     baseline_usd: float | None = None
     saving_usd: float | None = None
@@ -366,6 +376,9 @@ def _check(plan: Plan, path: Path) -> None:
             raise ConfigError("no such pool", where=where, fix="write the plan again with `meritorder plan`")
         if len(each.machines) != plan.slots or min(each.machines, default=0) < 0:
             raise ConfigError(f"needs a number of machines for each of {plan.slots} slots", where=where)
+    for pool in plan.pools:
+        if len(pool.carbon_usd_per_hour) not in {0, plan.slots}:
+            raise ConfigError(f"needs a price of carbon for each of {plan.slots} slots", where=f"{path}: {pool.name}")
     for route in plan.routes:
         if len(route.flow) != plan.slots:
             raise ConfigError(f"needs a value for each of {plan.slots} slots", where=f"{path}: route {route.workload}")

@@ -91,6 +91,13 @@ def plan(
             help="Tiers of token APIs that work may be bought at: batch, flex, standard, priority.",
         ),
     ] = "",
+    carbon: Annotated[
+        Path | None,
+        typer.Option("--carbon", metavar="FILE", help="Grams of CO2 a kWh by region and hour (CSV; see docs/plan.md)."),
+    ] = None,
+    carbon_price: Annotated[
+        float, typer.Option("--carbon-price", metavar="USD", min=0, help="Price of a tonne of CO2; needs --carbon.")
+    ] = 0.0,
     replicas: Annotated[
         int | None,
         typer.Option("--replicas", min=1, help="Replicas of your present real-time fleet: the saving is against it."),
@@ -156,12 +163,15 @@ def plan(
     meritorder plan requests.csv --model llama-3.1-70b --defer 40%@4h --json plan.json --html plan.html
     """
     from meritorder import documents
+    from meritorder.errors import ConfigError
     from meritorder.plan.solve import Effort
     from meritorder.report import files, plan_text
     from meritorder.study.plan.answer import plan as study
     from meritorder.study.plan.options import HARDWARE, PlanOptions, terms_of, tiers_of
 
     files.check_target(json, html)
+    if (carbon is None) != (carbon_price == 0):
+        raise ConfigError("--carbon and --carbon-price need each other", where="plan", fix="give both, or none")
     options = PlanOptions(
         model=model,
         hardware=names(hardware) or HARDWARE,
@@ -183,6 +193,8 @@ def plan(
         machines=machines,
         have=have,
         bills=tuple(bill or ()),
+        carbon=carbon,
+        carbon_usd_per_tonne=carbon_price,
         catalogs=tuple(catalog or ()),
         seed=seed,
         slot_s=duration_s(slot, "--slot") if slot else None,

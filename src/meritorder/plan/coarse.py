@@ -60,6 +60,7 @@ def by_hour(problem: Problem) -> Problem | None:
             problem.horizon, slot_s=problem.horizon.slot_s * per_hour, slots=problem.horizon.slots // per_hour
         ),
         workloads=tuple(workload(one) for one in problem.workloads),
+        pools=tuple(dataclasses.replace(pool, room=mean(pool.room)) for pool in problem.pools),
         payments=tuple(payment(one) for one in problem.payments),
         tiers=tuple(
             dataclasses.replace(

@@ -148,13 +148,14 @@ def define_lean(programme: Programme, problem: Problem, x: Variables) -> None:
 def define_capacity(programme: Programme, problem: Problem, x: Variables) -> None:
     """Keep all work of a pool within what its machines can do when full; spot loses a share to interruptions.
 
-    sum_w work[w,p,t] <= s fullest_p replicas_p sum_o useful_o n[p,o,t]
+    sum_w work[w,p,t] <= s fullest_p room_p[t] replicas_p sum_o useful_o n[p,o,t]
     """
     slots = np.arange(problem.horizon.length)
     for p, pool in enumerate(problem.pools):
         work = [(x.flow[r], problem.routes[r].takes / problem.horizon.slot_s) for r in problem.routes_to(Kind.POOL, p)]
         machines = [
-            (x.on[i], -pool.fullest * pool.replicas * problem.useful_share(i)) for i in problem.pairs_of(pool=p)
+            (x.on[i], -pool.fullest * pool.room * pool.replicas * problem.useful_share(i))
+            for i in problem.pairs_of(pool=p)
         ]
         if work:
             programme.constrain(f"capacity {p}", [*work, *machines], upper=0.0, slot=slots)

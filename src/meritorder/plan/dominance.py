@@ -80,5 +80,6 @@ def _carries_as_much(pool: Pool, other: Pool) -> bool:
         and bool((pool.safe_load[:size] >= other.safe_load[:size]).all())
         and pools_pay(pool.safe_load)
         and pool.fullest >= other.fullest
+        and bool((pool.room >= other.room).all())
         and pool.startup_paid_s <= other.startup_paid_s
     )

@@ -292,6 +292,9 @@ def _check_names(problem: Problem) -> None:
 
 def _check_shapes(problem: Problem) -> None:
     length = problem.horizon.length
+    for pool in problem.pools:
+        if pool.room.shape not in {(), (length,)}:
+            raise ConfigError(f"its room must have {length:,} slots", where=pool.name)
     for demand in problem.workloads:
         columns = [*demand.work_s.values(), *([] if demand.tokens is None else [demand.tokens])]
         columns += [tier.usd[demand.name] for tier in problem.tiers if demand.name in tier.usd]

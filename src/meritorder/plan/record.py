@@ -10,6 +10,7 @@ from meritorder.domain import Lane
 from meritorder.errors import ConfigError
 from meritorder.plan.commitments import Advice
 from meritorder.plan.demand import Deferrable
+from meritorder.plan.problem import Problem
 from meritorder.plan.solution import Purchase, Solution
 from meritorder.plan.venues import Pool
 from meritorder.plan.worth import Worth
@@ -57,6 +58,7 @@ def to_file(
         prices=list(prices),
         assumptions=list(assumptions),
         solve_s=solution.solve_s,
+        carbon_usd_per_tonne=problem.carbon.usd_per_tonne if problem.carbon else None,
         spot_worth_usd_per_gpu=worth.spot_usd_per_gpu if worth else {},
     )
 
@@ -65,10 +67,19 @@ def _pools(solution: Solution) -> list[planfile.PoolUsed]:
     used = {one.pool for one in solution.schedules}
     fields = set(planfile.PoolUsed.__struct_fields__) & {each.name for each in dataclasses.fields(Pool)}
     return [
-        planfile.PoolUsed(**{name: getattr(pool, name) for name in fields})
+        planfile.PoolUsed(
+            **{name: getattr(pool, name) for name in fields}, carbon_usd_per_hour=_carbon(solution.problem, pool)
+        )
         for pool in solution.problem.pools
         if pool.name in used
     ]
+
+
+def _carbon(problem: Problem, pool: Pool) -> list[float]:
+    if problem.carbon is None:
+        return []
+    usd_per_hour: list[float] = np.broadcast_to(problem.carbon.usd_per_hour(pool), (problem.horizon.slots,)).tolist()
+    return usd_per_hour
 
 
 def _schedule(solution: Solution) -> list[planfile.PoolSchedule]:

@@ -60,6 +60,7 @@ def scenarios_of(problem: Problem, season: int, rng: np.random.Generator, count:
         problem,
         horizon=dataclasses.replace(problem.horizon, slots=season, scenarios=count, ends=Cyclic()),
         workloads=tuple(workload(one) for one in problem.workloads),
+        pools=tuple(dataclasses.replace(pool, room=np.asarray(np.mean(pool.room))) for pool in problem.pools),
         payments=tuple(payment(one) for one in problem.payments if not isinstance(one, Block)),
         tiers=(),
         throughputs=(),

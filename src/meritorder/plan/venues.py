@@ -38,6 +38,8 @@ class Pool:
         safe_load: Shape (most machines + 1,): the real-time work, in replicas' worth, that 0, 1, 2, ... machines carry
             within the SLO. It need not be in proportion: larger pools run fuller. Empty if it takes no real-time work.
         fullest: Share of a machine's saturated throughput that may be planned for, both lanes together.
+        room: Share of `fullest` that may be planned for in each slot, shape (slots,) or (): less than 1 where the
+            traffic of a slot was seen to fill machines less well.
         startup_s: From the decision to rent until it serves.
         startup_paid_s: The part of that which is paid for.
         power_w: Power of one machine; only a carbon price uses it.
@@ -54,6 +56,7 @@ class Pool:
     replicas: int = 1
     safe_load: Floats = field(default_factory=lambda: np.zeros(1))
     fullest: float = 1.0
+    room: Floats = field(default_factory=lambda: np.ones(()))
     startup_s: float = 300.0
     startup_paid_s: float = 240.0
     power_w: float = 0.0
@@ -66,6 +69,8 @@ class Pool:
             raise ConfigError("the safe load is more than the machines can do when full", where=self.name)
         if not 0 < self.fullest <= 1 or self.replicas < 1:
             raise ConfigError("a machine needs a replica, and is at most full", where=self.name)
+        if not ((self.room > 0) & (self.room <= 1)).all():
+            raise ConfigError("the room of a slot is a share, and never nothing", where=self.name)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -43,6 +43,7 @@ def stretch_of(problem: Problem, first: int, slots: int) -> Problem:
         problem,
         horizon=dataclasses.replace(problem.horizon, slots=slots, ends=OpenEnd(warm=True)),
         workloads=tuple(workload(one) for one in problem.workloads),
+        pools=tuple(dataclasses.replace(pool, room=cut(pool.room)) for pool in problem.pools),
         payments=tuple(payment(one) for one in problem.payments if not isinstance(one, Block)),
         tiers=tuple(
             dataclasses.replace(

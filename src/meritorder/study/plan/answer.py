@@ -22,6 +22,7 @@ from meritorder.plan.record import to_file
 from meritorder.plan.worth import relaxed_usd, worth
 from meritorder.study.fleets import Trial
 from meritorder.study.plan.baseline import baseline_for
+from meritorder.study.plan.carbon import carbon_for
 from meritorder.study.plan.commit import Committed, commit
 from meritorder.study.plan.explain import regret_of, small_enough, waterfall
 from meritorder.study.plan.have import prices_and_have
@@ -55,6 +56,9 @@ def plan(trace: Trace, options: PlanOptions, progress: Progress = lambda _: None
     loads = {catalog.find_model(name): promised.load(options, None if options.model else name) for name in names}
     catalog, have = prices_and_have(catalog, options)
     asked = ask(catalog, loads, options, progress, have)
+    if options.carbon is not None:
+        carbon = carbon_for(options.carbon, options.carbon_usd_per_tonne, asked.problem, trace.epoch_s)
+        asked = replace(asked, problem=replace(asked.problem, carbon=carbon))
     with ThreadPoolExecutor(max_workers=1) as beside:
         baselines = beside.submit(_baselines, asked, options, progress)
         committed = commit(asked.problem, options, progress)
@@ -138,7 +142,7 @@ def _put_together(
     options: PlanOptions,
     notes: tuple[str, ...],
 ) -> planfile.Plan:
-    total_usd = made.usd
+    total_usd = made.simulated.total_usd
     baseline_usd = sum(trial.usd for trial in trials.values())
     simulated = structs.replace(made.simulated, trace=", ".join(trace.report.files))
     bought_usd = asked.committed.usd if asked.committed else 0.0
@@ -160,9 +164,9 @@ def _put_together(
         saving_share=1 - total_usd / baseline_usd,
         saving_interval=_interval(made, baseline_usd, options.seed),
         simulated=simulated,
-        sentence=_sentence(trace.requests.height, file, baseline_usd, total_usd),
+        sentence=_sentence(trace.requests.height, file, baseline_usd, simulated),
         performance=_performance(asked, file),
-        waterfall=waterfall(made.solution.problem, baseline_usd, total_usd, bought_usd),
+        waterfall=waterfall(replace(made.solution.problem, carbon=None), baseline_usd, total_usd, bought_usd),
         tokens_usd=tokens_usd,
         warnings=[*_warnings(trace, file, tokens_usd, total_usd, options), *notes],
     )
@@ -272,17 +276,17 @@ def _interval(made: Made, baseline_usd: float, seed: int) -> planfile.Interval |
     if not errors or len(errors) < len(known):
         return None
     worst = max(errors, key=lambda each: each.error)
-    small = small_enough(made.solution.problem)
+    small = replace(small_enough(made.solution.problem), carbon=None)
     as_found = relaxed_usd(small)
     if not as_found:
         return None
     shares = []
     for factor in worst.factors(_LEVELS, seed).tolist():
         slowed = replace(small, workloads=tuple(_slowed(one, factor) for one in small.workloads))
-        planned = relaxed_usd(slowed) / as_found * made.usd
+        planned = relaxed_usd(slowed) / as_found * made.simulated.total_usd
         if np.isfinite(planned):
             shares.append(1 - planned / (baseline_usd * factor))
-    shares.append(1 - made.usd / baseline_usd)
+    shares.append(1 - made.simulated.total_usd / baseline_usd)
     basis = f"steps as much longer or shorter as nine in ten of {worst.basis}; machines planned anew in fractions"
     return planfile.Interval(low=min(shares), high=max(shares), basis=basis)
 
@@ -295,12 +299,15 @@ def _used(made: Made) -> set[str]:
     return {one.pool for one in made.file.schedule}
 
 
-def _sentence(requests: int, file: planfile.Plan, baseline_usd: float, total_usd: float) -> str:
+def _sentence(requests: int, file: planfile.Plan, baseline_usd: float, simulated: planfile.Simulated) -> str:
+    total_usd, carbon_usd = simulated.total_usd, simulated.carbon_usd
     start = f"In real time these {requests:,} requests cost {format_usd(baseline_usd)}, "
     start += f"by this plan {format_usd(total_usd)}"
     saved = 1 - total_usd / baseline_usd
-    gap = max(total_usd / file.bound_usd - 1, 0.0) if file.bound_usd else 0.0
-    proof = f"No plan with these machines and promises costs less than {format_usd(file.bound_usd)}: "
+    gap = max((total_usd + carbon_usd) / file.bound_usd - 1, 0.0) if file.bound_usd else 0.0
+    carbon = f"Its carbon is priced at {format_usd(carbon_usd)} on top. " if carbon_usd else ""
+    counted = ", carbon counted" if carbon_usd else ""
+    proof = f"{carbon}No plan with these machines and promises costs less than {format_usd(file.bound_usd)}{counted}: "
     proof += f"this one is within {format_share(gap, 1)} of it."
     kept = "every promise kept when it was simulated request by request"
     return f"{start}, which saves {format_share(saved)}, {kept}. {proof}" if saved > 0 else f"{start}, {kept}. {proof}"

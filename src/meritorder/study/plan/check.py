@@ -239,6 +239,7 @@ def _judge(
         tpot_p99_s=_quantile(np.concatenate(tpot)),
         interruptions=sum(account.interruptions for run in runs.values() for account in run.accounts),
         tokens_usd=tokens_usd,
+        carbon_usd=sum(_carbon_usd(plan, run) for run in runs.values()),
         usd_by_pool=usd_by_pool,
     )
 
@@ -249,6 +250,21 @@ def _usd(plan: planfile.Plan, one: planfile.PoolSchedule, account: PoolAccount) 
         return 0.0
     pool = next(pool for pool in plan.pools if pool.name == one.pool)
     return account.paid_s / pool.replicas / SECONDS_PER_HOUR * one.usd_per_hour - one.saved_usd
+
+
+def _carbon_usd(plan: planfile.Plan, run: ModelRun) -> float:
+    """Return the price of the carbon of all machine time that was paid for, when it was."""
+    if run.result is None:
+        return 0.0
+    usd, pools = 0.0, {pool.name: pool for pool in plan.pools}
+    begin_s = np.arange(run.result.capacity_bins_s.shape[1]) * run.result.bin_s
+    slot = np.minimum((begin_s / plan.slot_s).astype(np.int64), plan.slots - 1)
+    for one, paid_s in zip(run.schedules, run.result.capacity_bins_s, strict=True):
+        pool = pools[one.pool]
+        if pool.carbon_usd_per_hour:
+            price = np.asarray(pool.carbon_usd_per_hour)[slot]
+            usd += float(price @ paid_s) / pool.replicas / SECONDS_PER_HOUR
+    return usd
 
 
 def _work_s(run: ModelRun, machine: Machine, account: PoolAccount) -> float:

@@ -105,6 +105,12 @@ def _over(plan: planfile.Plan, span_s: float) -> planfile.Plan:
             structs.replace(one, machines=again(one.machines).astype(int).tolist(), saved_usd=one.saved_usd * share)
             for one in plan.schedule
         ],
+        pools=[
+            structs.replace(one, carbon_usd_per_hour=again(one.carbon_usd_per_hour).tolist())
+            if one.carbon_usd_per_hour
+            else one
+            for one in plan.pools
+        ],
         routes=[structs.replace(one, flow=again(one.flow).tolist()) for one in plan.routes],
         commitments=[structs.replace(one, usd=one.usd * share) for one in plan.commitments],
     )

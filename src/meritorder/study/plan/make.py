@@ -19,6 +19,7 @@ from meritorder.study.plan.bursts import bursts_for, raised, strictest
 from meritorder.study.plan.check import ModelRun, carry_out
 from meritorder.study.plan.options import PlanOptions
 from meritorder.study.plan.problem import Asked, Trust, trusting
+from meritorder.study.plan.room import less_room
 from meritorder.study.plan.supply import Site
 from meritorder.study.promises import Promised
 from meritorder.study.search import Progress
@@ -38,8 +39,9 @@ _FULL_STEP: Final = 0.97
 # Share of the effort that rounds get before a plan has held.
 _ROUGH: Final = 0.2
 _ROUGH_GAP: Final = 0.02
-# A plan that is simulated within this of its bound is good enough.
+# A plan that is simulated within this of its bound is good enough; of loads of so many requests within that.
 _ENOUGH: Final = 0.01
+_ENOUGH_OF_MANY: Final = 0.02
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,8 +74,8 @@ class Made:
 
     @property
     def usd(self) -> float:
-        """What it cost when it was carried out."""
-        return self.simulated.total_usd
+        """What it cost when it was carried out, the price of carbon in it."""
+        return self.simulated.total_usd + self.simulated.carbon_usd
 
     @property
     def gap(self) -> float:
@@ -94,35 +96,51 @@ def make(asked: Asked, promised: Promised, options: PlanOptions, progress: Progr
         InfeasibleError: None was found; says which promise stops it, and what would help.
     """
 
-    def attempt(trusted: Asked, effort: Effort, round_number: int) -> Made:
+    def attempt(trusted: Asked, effort: Effort, round_number: int, last: Made | None = None) -> Made:
         solution = find_plan(trusted.problem, effort)
         file = _file(solution, trusted, promised, options)
-        progress(f"carrying the plan out, round {round_number}: {format_usd(solution.usd)}")
-        simulated, runs = carry_out(file, trusted.loads, trusted.machines, trusted.tokens, seed=options.seed)
+        if last is not None and _alike(file, last.file):
+            simulated, runs = last.simulated, last.runs
+        else:
+            progress(f"carrying the plan out, round {round_number}: {format_usd(solution.usd)}")
+            simulated, runs = carry_out(file, trusted.loads, trusted.machines, trusted.tokens, seed=options.seed)
         file = structs.replace(file, simulated=structs.replace(simulated, rounds=round_number))
         return Made(solution=solution, file=file, runs=runs, asked=trusted)
 
     rough = replace(options.effort, time_limit_s=options.effort.time_limit_s * _ROUGH, gap=_ROUGH_GAP)
     trust = before = Trust(burst=_first_bursts(asked, progress))
+    last: Made | None = None
     for round_number in range(1, _MOST_ROUNDS + 1):
         progress(f"planning, round {round_number}")
-        made = attempt(trusting(asked, trust), rough, round_number)
+        made = last = attempt(trusting(asked, trust), rough, round_number, last)
         if made.held:
             break
         before, trust = trust, _less(trust, made, options)
     else:
         raise _does_not_hold(made.simulated)
-    halvings = _HALVINGS if sum(len(load) for load in asked.loads.values()) < _MANY_REQUESTS else 1
+    many = sum(len(load) for load in asked.loads.values()) >= _MANY_REQUESTS
+    halvings = 1 if many else _HALVINGS
     for _ in range(halvings if before.seats != trust.seats else 0):
         progress("planning, half a step back")
         nearer = _between(before, trust)
         tried = attempt(trusting(asked, nearer), rough, round_number)
         made = _cheaper(made, tried)
         before, trust = (before, nearer) if tried.held else (nearer, trust)
-    if made.gap > _ENOUGH:
+    if made.gap > (_ENOUGH_OF_MANY if many else _ENOUGH):
         progress("planning, to the full effort")
         made = _cheaper(made, attempt(made.asked, options.effort, round_number))
     return made
+
+
+def _alike(one: planfile.Plan, other: planfile.Plan) -> bool:
+    """Whether two plans come to the same: the same machines at the same times, paid and bought alike."""
+    first, second = ((each.pools, each.schedule, each.commitments, _bought(each)) for each in (one, other))
+    return first == second
+
+
+def _bought(file: planfile.Plan) -> list[planfile.Route]:
+    """Return all routes where some lead to token APIs: which requests are bought depends on the rest, too."""
+    return file.routes if any(route.kind == "tier" for route in file.routes) else []
 
 
 def _cheaper(first: Made, second: Made) -> Made:
@@ -152,7 +170,10 @@ def _first_bursts(asked: Asked, progress: Progress) -> dict[str, Floats]:
 def _less(trust: Trust, made: Made, options: PlanOptions) -> Trust:
     """Return less trust in what broke a promise: tried by carrying the plan out with real-time work alone."""
     if made.simulated.deadlines_missed:
-        return replace(trust, full=trust.full * _FULL_STEP)
+        problem = made.solution.problem
+        pools = {pool.name: pool for pool in problem.pools}
+        room = less_room(made.runs.values(), pools, made.asked.machines, problem.horizon)
+        return replace(trust, room={**trust.room, **room}) if room else replace(trust, full=trust.full * _FULL_STEP)
     lanes = {model: load.only(~load.deferrable) for model, load in made.asked.loads.items()}
     alone, runs = carry_out(made.file, lanes, made.asked.machines, made.asked.tokens, seed=options.seed)
     if alone.kept:

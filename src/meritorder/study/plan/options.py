@@ -34,6 +34,8 @@ class PlanOptions(Options):
         machines: Most machines of each offer on demand; None is without a limit.
         have: File of commitments and machines held already.
         bills: Bills whose prices and running commitments are taken, before the catalog's.
+        carbon: File of the carbon intensity of power by region and hour; None puts no price on carbon.
+        carbon_usd_per_tonne: That price.
         backtest: Choose commitments on this share of the trace, and pay on the rest.
         effort: When to stop searching.
         scale: By what the trace was multiplied; only the plan's record holds it.
@@ -50,6 +52,8 @@ class PlanOptions(Options):
     machines: int | None = None
     have: Path | None = None
     bills: tuple[str, ...] = ()
+    carbon: Path | None = None
+    carbon_usd_per_tonne: float = 0.0
     backtest: float | None = None
     effort: Effort = field(default_factory=Effort)
     scale: float = 1.0

@@ -147,11 +147,14 @@ class Trust:
     Args:
         seats: On the seats of deferrable work beside real-time work, when that is what breaks the SLO.
         full: On what machines may be planned for in all, when deadlines are missed.
+        room: By kind of replica, on what may be planned for in each slot, shape (slots,), where machines that were
+            full did less and deadlines were missed.
         burst: By model, load / mean load of each slot, shape (slots,), where real-time work alone breaks the SLO.
     """
 
     seats: float = 1.0
     full: float = 1.0
+    room: Mapping[str, Floats] = field(default_factory=dict)
     burst: Mapping[str, Floats] = field(default_factory=dict)
 
 
@@ -165,7 +168,8 @@ def trusting(asked: Asked, trust: Trust) -> Asked:
     for pool in asked.problem.pools:
         fullest = min(pool.fullest, sites[pool.name].serving.fullest) * trust.full
         most = fullest * pool.replicas * np.arange(len(pool.safe_load))
-        pools.append(replace(pool, fullest=fullest, safe_load=np.minimum(pool.safe_load, most)))
+        room = trust.room.get(pool.replica, pool.room)
+        pools.append(replace(pool, fullest=fullest, room=room, safe_load=np.minimum(pool.safe_load, most)))
     workloads = tuple(
         replace(one, burst=trust.burst[one.model]) if isinstance(one, Realtime) and one.model in trust.burst else one
         for one in asked.problem.workloads

@@ -1,0 +1,98 @@
+"""A price on carbon: read by region and hour, decided with, and told apart from dollars that are paid."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tests.unit.study.plan.conftest import OPTIONS
+
+from meritorder import planfile
+from meritorder.errors import ConfigError
+from meritorder.plan.demand import Horizon
+from meritorder.plan.problem import Problem
+from meritorder.plan.venues import Pool
+from meritorder.study.plan.answer import plan
+from meritorder.study.plan.carbon import carbon_for
+from meritorder.study.plan.follow import follow
+from meritorder.traces import Trace
+
+DAY = Horizon(slot_s=3600.0, slots=24)
+
+
+def problem(region: str) -> Problem:
+    pool = Pool(
+        name="p",
+        model="m",
+        replica="r",
+        machine="p",
+        provider="aws",
+        region=region,
+        hardware="h100",
+        gpus=8,
+        power_w=5000.0,
+    )
+    return Problem(horizon=DAY, workloads=(), pools=(pool,), payments=())
+
+
+def written(folder: Path, text: str) -> Path:
+    path = folder / "carbon.csv"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_an_hour_holds_until_the_next_around_midnight(tmp_path: Path) -> None:
+    path = written(tmp_path, "region,hour,grams_per_kwh\nus,6,100\nus,18,300\n*,,50\n")
+    grams = carbon_for(path, 80.0, problem("us"), 0.0).grams_per_kwh["us"]
+    assert grams.tolist() == [300.0] * 6 + [100.0] * 12 + [300.0] * 6
+
+
+def test_hours_are_those_of_the_trace(tmp_path: Path) -> None:
+    path = written(tmp_path, "region,hour,grams_per_kwh\nus,0,100\nus,12,300\n")
+    grams = carbon_for(path, 80.0, problem("us"), 6 * 3600.0).grams_per_kwh["us"]
+    assert grams.tolist() == [100.0] * 6 + [300.0] * 12 + [100.0] * 6
+
+
+def test_an_hour_of_a_machine_costs_its_power_times_the_price(tmp_path: Path) -> None:
+    path = written(tmp_path, "region,grams_per_kwh\n*,400\n")
+    asked = problem("")
+    usd = carbon_for(path, 80.0, asked, None).usd_per_hour(asked.pools[0])
+    # 5 kW for an hour at 400 g a kWh are 2 kg.
+    np.testing.assert_allclose(usd, 0.16)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("region,grams_per_kwh\neu,20\n", "no carbon intensity for us"),
+        ("region,grams_per_kwh\nus,-1\n", "row 2: needs an hour from 0 to 23"),
+        ("region,hour,grams_per_kwh\nus,24,1\n", "row 2: needs an hour from 0 to 23"),
+        ("region,hour,grams_per_kwh\nus,1,1\nus,1,2\n", "row 3: this region has that hour twice"),
+        ("place,grams\nus,1\n", "has no rows of region and grams_per_kwh"),
+    ],
+)
+def test_what_makes_no_sense_is_said(tmp_path: Path, text: str, said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        carbon_for(written(tmp_path, text), 80.0, problem("us"), None)
+
+
+def test_a_plan_tells_it_from_what_is_paid(day: Trace, made: planfile.Plan, tmp_path: Path) -> None:
+    path = written(tmp_path, "region,grams_per_kwh\n*,400\n")
+    priced = plan(day, replace(OPTIONS, carbon=path, carbon_usd_per_tonne=80.0))
+    simulated = priced.simulated
+    assert simulated is not None
+    # One price at all times changes no decision here, as it is a small share of the machines' price.
+    assert made.simulated is not None
+    assert simulated.total_usd == pytest.approx(made.simulated.total_usd, rel=0.05)
+    used = {pool.name: pool for pool in priced.pools}
+    planned = sum(
+        float(np.dot(one.machines, used[one.pool].carbon_usd_per_hour)) * priced.slot_s / 3600
+        for one in priced.schedule
+    )
+    assert planned > 0
+    # Start-ups and tails are paid beside what is planned by the slot.
+    assert planned <= simulated.carbon_usd <= 1.3 * planned
+    assert priced.gap == pytest.approx((simulated.total_usd + simulated.carbon_usd) / priced.bound_usd - 1)
+    file = tmp_path / "plan.json"
+    planfile.write_plan(priced, file)
+    assert follow(planfile.read_plan(file), day) == simulated
