@@ -257,7 +257,9 @@ class Regret(msgspec.Struct, frozen=True, kw_only=True):
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """The whole plan. `total_usd` is what it cost when it was simulated, `planned_usd` what the programme says.
 
-    If carbon has a price, it is in `planned_usd`, in the bounds and in the gap, and not in `total_usd`.
+    If carbon has a price, it is in `planned_usd`, in the bounds and in the gap, and not in `total_usd`. `bound_usd` is
+    of the programme that made the plan, `first_bound_usd` of the one before plans that broke a promise had shown how
+    much less machines carry; equal where the first plan held.
     """
 
     total_usd: float
@@ -265,6 +267,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     bound_usd: float
     hard_bound_usd: float
     gap: float
+    first_bound_usd: float | None = None
     slot_s: float
     slots: int
     pools: list[PoolUsed]

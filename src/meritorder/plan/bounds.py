@@ -23,7 +23,8 @@ def hard_bound_usd(problem: Problem) -> float:
         sum_w work_w min over venues (lowest price of an hour / full throughput, or price of its tokens)
             - what sunk capacity could do, at the highest of those prices
 
-    Whole machines, start-ups, peaks, the SLO, unused commitments, interruptions and quotas are all left out.
+    Whole machines, start-ups, peaks, the SLO, what it leaves of full throughput, unused commitments, interruptions and
+    quotas are all left out.
     """
     lowest = [_lowest_usd(problem, w) for w in range(len(problem.workloads))]
     total = float(sum(usd.sum() for usd in lowest))
@@ -39,7 +40,8 @@ def _lowest_usd(problem: Problem, w: int) -> Floats:
         route = problem.routes[r]
         match route.kind:
             case Kind.POOL:
-                price = usd_per_replica_s(problem, route.venue)
+                # On a saturated replica, whatever share of that may be planned for.
+                price = usd_per_replica_s(problem, route.venue) * problem.pools[route.venue].fullest
                 usd = route.takes * price if np.isfinite(price) else np.full(horizon.length, np.inf)
             case Kind.UNITS:
                 units = problem.throughputs[route.venue]

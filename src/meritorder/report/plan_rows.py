@@ -264,10 +264,15 @@ def cost(plan: Plan) -> str:
 def bounds(plan: Plan) -> list[str]:
     """Return how cheap it can be at best, how far the plan is from it, and what tokens would cost instead."""
     least = (
-        f"No plan with these offers and promises costs less than {format_usd(plan.bound_usd)}: this one is "
+        f"No plan with these offers, promises and safe loads costs less than {format_usd(plan.bound_usd)}: this one is "
         f"{format_share(plan.gap, 1)} above it. Saturated machines at the lowest prices would cost "
         f"{format_usd(plan.hard_bound_usd)}."
     )
+    if plan.first_bound_usd is not None and plan.first_bound_usd < plan.bound_usd:
+        least += (
+            f" Before plans that broke a promise showed how much less machines carry, the bound was "
+            f"{format_usd(plan.first_bound_usd)}."
+        )
     tokens = ", ".join(f"{format_usd(usd)} at {spaced(tier)} rates" for tier, usd in plan.tokens_usd.items())
     return [least, f"Bought as tokens, all of it would cost {tokens}."] if tokens else [least]
 

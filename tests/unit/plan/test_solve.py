@@ -290,3 +290,20 @@ def test_a_day_of_quarter_hours_stays_near_its_bound() -> None:
     plan = find_plan(problem, Effort(gap=0.01, time_limit_s=10))
     assert plan.gap < 0.03
     assert plan.hard_bound_usd < plan.bound_usd
+
+
+def test_the_hard_bound_is_of_saturated_machines_however_full_they_may_be() -> None:
+    """A plan of machines that may be three quarters full pays for a third more; physics asks for no more."""
+    full, careful = (
+        Problem(
+            horizon=hours(2),
+            workloads=(deferrable([3.0, 0], 1),),
+            pools=(pool(fullest=share, safe=[0.0]),),
+            payments=(on_demand(),),
+        )
+        for share in (1.0, 0.75)
+    )
+    assert find_plan(full, EXACT).hard_bound_usd == pytest.approx(30)
+    plan = find_plan(careful, EXACT)
+    assert plan.usd == pytest.approx(40)
+    assert plan.hard_bound_usd == pytest.approx(30)

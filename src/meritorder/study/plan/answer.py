@@ -307,7 +307,7 @@ def _sentence(requests: int, file: planfile.Plan, baseline_usd: float, simulated
     gap = max((total_usd + carbon_usd) / file.bound_usd - 1, 0.0) if file.bound_usd else 0.0
     carbon = f"Its carbon is priced at {format_usd(carbon_usd)} on top. " if carbon_usd else ""
     counted = ", carbon counted" if carbon_usd else ""
-    proof = f"{carbon}No plan with these machines and promises costs less than {format_usd(file.bound_usd)}{counted}: "
+    proof = f"{carbon}No plan of this programme costs less than {format_usd(file.bound_usd)}{counted}: "
     proof += f"this one is within {format_share(gap, 1)} of it."
     kept = "every promise kept when it was simulated request by request"
     return f"{start}, which saves {format_share(saved)}, {kept}. {proof}" if saved > 0 else f"{start}, {kept}. {proof}"

@@ -110,9 +110,11 @@ def make(asked: Asked, promised: Promised, options: PlanOptions, progress: Progr
     rough = replace(options.effort, time_limit_s=options.effort.time_limit_s * _ROUGH, gap=_ROUGH_GAP)
     trust = before = Trust(burst=_first_bursts(asked, progress))
     last: Made | None = None
+    bounds_usd: list[float] = []
     for round_number in range(1, _MOST_ROUNDS + 1):
         progress(f"planning, round {round_number}")
         made = last = attempt(trusting(asked, trust), rough, round_number, last)
+        bounds_usd.append(made.file.bound_usd)
         if made.held:
             break
         before, trust = trust, _less(trust, made, options)
@@ -129,7 +131,8 @@ def make(asked: Asked, promised: Promised, options: PlanOptions, progress: Progr
     if made.gap > (_ENOUGH_OF_MANY if many else _ENOUGH):
         progress("planning, to the full effort")
         made = _cheaper(made, attempt(made.asked, options.effort, round_number))
-    return made
+    first_bound_usd = min(bounds_usd[0], made.file.bound_usd)
+    return replace(made, file=structs.replace(made.file, first_bound_usd=first_bound_usd))
 
 
 def _alike(one: planfile.Plan, other: planfile.Plan) -> bool:

@@ -27,6 +27,8 @@ def test_a_plan_was_simulated_and_keeps_every_promise(made: planfile.Plan, day: 
 
 def test_no_plan_is_cheaper_than_its_bounds(made: planfile.Plan) -> None:
     assert 0 < made.hard_bound_usd <= made.bound_usd <= made.total_usd
+    assert made.first_bound_usd is not None
+    assert made.first_bound_usd <= made.bound_usd
     assert made.gap == pytest.approx(made.total_usd / made.bound_usd - 1)
     assert made.gap < 0.25  # a fleet of a few machines
 
