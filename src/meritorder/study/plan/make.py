@@ -32,6 +32,10 @@ _MOST_ROUNDS: Final = 20
 _SEATS_STEP: Final = 0.9
 _FEWEST_SEATS: Final = 0.5
 _SEATS_POWER: Final = 0.25
+# A step is so much longer for each step that was taken before in vain.
+_PERSISTENT: Final = 0.5
+# Of the requests that may break the SLO, the share that real-time work alone may use up and leave room for others.
+_ALONE: Final = 0.8
 # Then the last step is halved so many times; once for loads of so many requests.
 _HALVINGS: Final = 2
 _MANY_REQUESTS: Final = 5_000_000
@@ -179,20 +183,27 @@ def _less(trust: Trust, made: Made, options: PlanOptions) -> Trust:
         return replace(trust, room={**trust.room, **room}) if room else replace(trust, full=trust.full * _FULL_STEP)
     lanes = {model: load.only(~load.deferrable) for model, load in made.asked.loads.items()}
     alone, runs = carry_out(made.file, lanes, made.asked.machines, made.asked.tokens, seed=options.seed)
-    if alone.kept:
-        return replace(trust, seats=trust.seats * _seats_step(made))
+    if alone.kept and 1 - (alone.slo_attainment or 0.0) <= _ALONE * _may_break(made):
+        return replace(trust, seats=trust.seats * _seats_step(made, trust.seats))
     burst = dict(trust.burst)
     for model, run in runs.items():
-        if not run.attained:
+        if alone.kept or not run.attained:
             burst[model] = _bursts(made, model, run, burst[model])
     return replace(trust, burst=burst)
 
 
-def _seats_step(made: Made) -> float:
-    """Return the factor on the seats of deferrable work: the further the SLO is from being kept, the smaller."""
-    allowed = min(1 - strictest(load) for load in made.asked.loads.values())
+def _seats_step(made: Made, before: float) -> float:
+    """Return the factor on the seats of deferrable work: the smaller, the further the SLO is from being kept.
+
+    It is the smaller, too, the more seats were taken before: beside bursts few seats do nearly as much harm as many.
+    """
     broken = 1 - (made.simulated.slo_attainment or 0.0)
-    return float(np.clip((allowed / broken) ** _SEATS_POWER if broken > 0 else 1.0, _FEWEST_SEATS, _SEATS_STEP))
+    step = np.clip((_may_break(made) / broken) ** _SEATS_POWER if broken > 0 else 1.0, _FEWEST_SEATS, _SEATS_STEP)
+    return float(step ** (1 + _PERSISTENT * np.log(before) / np.log(_SEATS_STEP)))
+
+
+def _may_break(made: Made) -> float:
+    return min(1 - strictest(load) for load in made.asked.loads.values())
 
 
 def _bursts(made: Made, model: str, run: ModelRun, before: Floats) -> Floats:

@@ -1,0 +1,46 @@
+"""Plans for real traces, at scales where the fleet has three replicas or more: each holds, near its bound."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import msgspec
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+TRACES = ROOT.parent / "shared/data/traces"
+LLAMA = ("--model", "llama-3.1-70b", "--hardware", "h100,h200")
+CASES = {
+    "azure2023/AzureLLMInferenceTrace_conv.csv": ("--scale", "16", *LLAMA),
+    "azure2023/AzureLLMInferenceTrace_code.csv": ("--scale", "16", *LLAMA),
+    "mooncake/conversation_first30min.jsonl": ("--scale", "8", *LLAMA, "--slo", "ttft=10s,tpot=100ms,attainment=99%"),
+    "vtc_arena/vtc_arena.parquet": ("--scale", "20", *LLAMA),
+    "servegen/servegen_deepseek_r1_sample.parquet": (
+        *("--scale", "5", "--model", "deepseek-r1"),
+        *("--hardware", "h200,b200", "--provider", "aws,gcp,runpod,lambda"),
+    ),
+}
+
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(not TRACES.exists(), reason=f"{TRACES} is not here")]
+
+
+@pytest.mark.parametrize("trace", CASES)
+def test_a_plan_holds_near_its_bound(tmp_path: Path, trace: str) -> None:
+    command = [sys.executable, "-m", "meritorder", "plan", str(TRACES / trace), *CASES[trace], "--defer", "40%@4h"]
+    path = os.pathsep.join([str(ROOT / "src"), os.environ.get("PYTHONPATH", "")])
+    done = subprocess.run(
+        [*command, "--json", "plan.json"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": path},
+        capture_output=True,
+        text=True,
+        timeout=600,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    plan = msgspec.json.decode((tmp_path / "plan.json").read_bytes())
+    assert plan["simulated"]["deadlines_missed"] == 0
+    assert plan["simulated"]["slo_attainment"] >= 0.99
+    assert plan["hard_bound_usd"] <= plan["first_bound_usd"] <= plan["bound_usd"] <= plan["total_usd"] * (1 + 1e-4)
+    assert plan["gap"] <= 0.05
