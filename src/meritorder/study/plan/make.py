@@ -43,9 +43,10 @@ _FULL_STEP: Final = 0.97
 # Share of the effort that rounds get before a plan has held.
 _ROUGH: Final = 0.2
 _ROUGH_GAP: Final = 0.02
-# A plan that is simulated within this of its bound is good enough; of loads of so many requests within that.
+# A plan that is simulated within this of its bound is good enough; of so many requests, whose every round takes a
+# quarter of a minute, within that.
 _ENOUGH: Final = 0.01
-_ENOUGH_OF_MANY: Final = 0.02
+_ENOUGH_OF_MANY: Final = 0.03
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
