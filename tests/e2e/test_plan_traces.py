@@ -25,13 +25,11 @@ CASES = {
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(not TRACES.exists(), reason=f"{TRACES} is not here")]
 
 
-@pytest.mark.parametrize("trace", CASES)
-def test_a_plan_holds_near_its_bound(tmp_path: Path, trace: str) -> None:
-    command = [sys.executable, "-m", "meritorder", "plan", str(TRACES / trace), *CASES[trace], "--defer", "40%@4h"]
+def meritorder(folder: Path, *arguments: str) -> None:
     path = os.pathsep.join([str(ROOT / "src"), os.environ.get("PYTHONPATH", "")])
     done = subprocess.run(
-        [*command, "--json", "plan.json"],
-        cwd=tmp_path,
+        [sys.executable, "-m", "meritorder", *arguments],
+        cwd=folder,
         env={**os.environ, "PYTHONPATH": path},
         capture_output=True,
         text=True,
@@ -39,8 +37,20 @@ def test_a_plan_holds_near_its_bound(tmp_path: Path, trace: str) -> None:
         check=False,
     )
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("trace", CASES)
+def test_a_plan_holds_near_its_bound_and_is_found_again(tmp_path: Path, trace: str) -> None:
+    file = str(TRACES / trace)
+    meritorder(tmp_path, "plan", file, *CASES[trace], "--defer", "40%@4h", "--json", "plan.json")
     plan = msgspec.json.decode((tmp_path / "plan.json").read_bytes())
     assert plan["simulated"]["deadlines_missed"] == 0
     assert plan["simulated"]["slo_attainment"] >= 0.99
     assert plan["hard_bound_usd"] <= plan["first_bound_usd"] <= plan["bound_usd"] <= plan["total_usd"] * (1 + 1e-4)
     assert plan["gap"] <= 0.05
+    meritorder(tmp_path, "simulate", file, "--plan", "plan.json", "--json", "again.json")
+    again = msgspec.json.decode((tmp_path / "again.json").read_bytes())
+    found = again.get("simulated", again)
+    for name in ("slo_attainment", "deadlines_missed", "ttft_p99_s", "tpot_p99_s"):
+        assert found[name] == plan["simulated"][name], name
+    assert found["total_usd"] == pytest.approx(plan["simulated"]["total_usd"])

@@ -18,6 +18,8 @@ Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 
 NO_DEADLINE: Final = np.inf
+# Requests that machines are measured with, when a plan is made and when it is carried out: the same, or both differ.
+MEASURED: Final = 100_000
 _COLUMNS: Final = (
     "arrived_s",
     "input_tokens",

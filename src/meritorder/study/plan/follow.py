@@ -16,7 +16,7 @@ from meritorder.errors import ConfigError, PerformanceError
 from meritorder.perf.profile import EngineLimits
 from meritorder.sim.saturation import saturate
 from meritorder.study.fleets import Machine
-from meritorder.study.load import Load
+from meritorder.study.load import MEASURED, Load
 from meritorder.study.machines import profiles_for
 from meritorder.study.options import Options
 from meritorder.study.plan.check import carry_out
@@ -142,7 +142,8 @@ def _machine(  # noqa: PLR0917
         max_num_seqs=pool.max_num_seqs,
         max_num_batched_tokens=pool.max_num_batched_tokens,
     )
-    none = np.zeros(len(load))
+    sample = load.sample(MEASURED)
+    none = np.zeros(len(sample))
     offer = Offer(
         provider=pool.provider,
         region=pool.region,
@@ -158,7 +159,7 @@ def _machine(  # noqa: PLR0917
         profile=profile,
         offer=offer,
         limits=limits,
-        saturation=saturate(load.requests(none, none), profile, limits),
+        saturation=saturate(sample.requests(none, none), profile, limits),
         startup_s=pool.startup_s,
         startup_paid_s=pool.startup_paid_s,
     )

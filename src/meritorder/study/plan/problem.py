@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +14,7 @@ from meritorder.plan.demand import OpenEnd, Realtime
 from meritorder.plan.problem import Problem
 from meritorder.plan.venues import Pool
 from meritorder.study.fleets import Machine
-from meritorder.study.load import Load
+from meritorder.study.load import MEASURED, Load
 from meritorder.study.plan.capacity import filled_with
 from meritorder.study.plan.commit import Committed
 from meritorder.study.plan.demand import classes_of, demand_of, horizon_for, tiers_of
@@ -25,9 +24,6 @@ from meritorder.study.plan.supply import Serving, Site, payments_for, servings_f
 from meritorder.study.search import Progress
 
 Floats = NDArray[np.float64]
-
-# Requests that stays are measured with.
-_MEASURED: Final = 100_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,7 +131,7 @@ def _with_tail(site: Site, loads: Mapping[Model, Load]) -> Pool:
     """
     machine = site.serving.machine
     load = next(load for model, load in loads.items() if model.id == machine.profile.model)
-    stay_s = machine.seat_s(load.sample(_MEASURED))
+    stay_s = machine.seat_s(load.sample(MEASURED))
     tail_s = float(np.mean(stay_s**2) / (2 * np.mean(stay_s)))
     return replace(site.pool, startup_paid_s=site.pool.startup_paid_s + tail_s)
 
@@ -182,5 +178,5 @@ def _with_seats(serving: Serving, loads: Mapping[str, Load], share: float) -> Se
     if before.seats < 1:
         return serving
     backfill = replace(before, seats=max(1, round(before.seats * share)))
-    filled = filled_with(serving.machine, loads[serving.machine.profile.model].sample(_MEASURED), backfill)
+    filled = filled_with(serving.machine, loads[serving.machine.profile.model].sample(MEASURED), backfill)
     return replace(serving, backfill=backfill, fullest=min(serving.fullest, filled.utilization))

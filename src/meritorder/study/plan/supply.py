@@ -16,7 +16,7 @@ from meritorder.plan.demand import Horizon
 from meritorder.plan.offers import block_of, machine_of, payment_of, savings_plans_of
 from meritorder.plan.venues import UNLIMITED, Machines, Pool, SavingsPlan
 from meritorder.study.fleets import Backfill, Machine
-from meritorder.study.load import Load, check_slo
+from meritorder.study.load import MEASURED, Load, check_slo
 from meritorder.study.machines import machines_for
 from meritorder.study.plan.capacity import FULLEST, Filled, filled_within_slo, safe_load, steady_utilization
 from meritorder.study.plan.have import Have, offers_of
@@ -29,8 +29,6 @@ Floats = NDArray[np.float64]
 _TERM_YEARS: Final = {"1y": 1.0, "3y": 3.0}
 _BLOCK_DAYS: Final = (1, 7)
 _NO_BACKFILL: Final = Backfill(seats=0, tokens=64)
-# Requests that machines are measured with.
-_MEASURED: Final = 100_000
 # Machines beyond those that the busiest slot asks for.
 _SPARE: Final = 2
 
@@ -93,7 +91,7 @@ def servings_for(
         MeritorderError: There is none, or none keeps the SLO; says what would help.
     """
     everything = load
-    load = everything.sample(_MEASURED)
+    load = everything.sample(MEASURED)
     machines = machines_for(catalog, model, load, options, progress)
     lane = load.only(~load.deferrable)
     kept: list[Serving] = []
