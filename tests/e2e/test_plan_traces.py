@@ -1,4 +1,4 @@
-"""Plans for real traces, at scales where the fleet has three replicas or more: each holds, near its bound."""
+"""Plans for real traces at larger scales: each holds, near the bound of its programme, and is found again."""
 
 import os
 import subprocess
@@ -46,7 +46,7 @@ def test_a_plan_holds_near_its_bound_and_is_found_again(tmp_path: Path, trace: s
     plan = msgspec.json.decode((tmp_path / "plan.json").read_bytes())
     assert plan["simulated"]["deadlines_missed"] == 0
     assert plan["simulated"]["slo_attainment"] >= 0.99
-    assert plan["hard_bound_usd"] <= plan["first_bound_usd"] <= plan["bound_usd"] <= plan["total_usd"] * (1 + 1e-4)
+    assert plan["hard_bound_usd"] <= plan["first_bound_usd"] <= plan["bound_usd"] <= plan["total_usd"]
     assert plan["gap"] <= 0.05
     meritorder(tmp_path, "simulate", file, "--plan", "plan.json", "--json", "again.json")
     again = msgspec.json.decode((tmp_path / "again.json").read_bytes())
