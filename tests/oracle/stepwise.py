@@ -51,6 +51,7 @@ class Fleet:
                 deferrable=deferrable[n],
                 waits_its_turn=deferrable[n],
                 session=-1 if requests.session is None else int(requests.session[n]),
+                access=0 if requests.access is None else int(requests.access[n]),
             )
             for n in range(len(requests))
         ]
@@ -59,7 +60,7 @@ class Fleet:
         self.horizon_s, self.tick_s, self.bin_s, self.preempt = horizon_s, tick_s, bin_s, preempt
         self.routing, self.local_prefixes = routing, local_prefixes
         self.preemptions = 0
-        self.turn = 0  # of round robin
+        self.turns: dict[int, int] = {}  # of round robin, by access
         self.homes: dict[int, Replica] = {}  # by session: who admitted it last
         self.backlog: list[Request] = []  # by latest start, then by arrival
         self.groups: list[Group] = []
@@ -115,7 +116,7 @@ class Fleet:
 
     def route(self, request: Request, now: float) -> None:
         """To one that is on, else that starts, else that drains, else to one rented now; else it waits at the first."""
-        groups = [group for group in self.groups if group.pool.realtime and group.instances]
+        groups = [group for group in self.groups if group.takes_in_real_time(request)]
         on = [r for group in groups for instance in group.held("on") for r in instance.replicas]
         starting = [r for group in groups for instance in group.held("starting") for r in instance.replicas]
         draining = [
@@ -127,8 +128,9 @@ class Fleet:
         ]
         may_rent = [group for group in groups if group.may_rent]
         if on and self.routing == Routing.ROUND_ROBIN:
-            replica = on[self.turn % len(on)]
-            self.turn += 1
+            turn = self.turns.get(request.access, 0)
+            self.turns[request.access] = turn + 1
+            replica = on[turn % len(on)]
         elif on and self.routing == Routing.AFFINITY and request.session >= 0:
             replica = on[request.session % len(on)]
         elif on or starting:
@@ -149,7 +151,7 @@ class Fleet:
 
     def offer(self, request: Request, now: float) -> None:
         """To the replica with the most room in the first pool that has room, else to the backlog."""
-        for group in self.groups:
+        for group in [group for group in self.groups if group.may_run(request)]:
             seats = min(group.pool.backfill_seats, group.pool.limits.max_num_seqs)
             room = {
                 r.number: backfill_seats(len(r.running), r.waiting, seats)
@@ -178,9 +180,9 @@ class Fleet:
                     replica.deferrable.remove(request)
                     request.waits_its_turn = False
                     replica.realtime.append(request)
-        if any(group.pool.realtime and group.instances for group in self.groups):
-            while self.backlog and self._is_urgent(self.backlog[0], now):
-                request = self.backlog.pop(0)
+        for request in [r for r in self.backlog if self._is_urgent(r, now)]:
+            if any(group.takes_in_real_time(request) for group in self.groups):
+                self.backlog.remove(request)
                 request.waits_its_turn = False
                 self.route(request, now)
 
@@ -225,7 +227,7 @@ class Fleet:
                 to_add = int(self._replicas_to_add(group, now, scaling.margin_s) / pack)
                 if to_add > 0:
                     return min(held + to_add, scaling.maximum)
-                if not self.backlog:
+                if not any(group.may_run(request) for request in self.backlog):
                     for instance in group.held("on"):
                         if instance.is_empty:
                             self.give_back(instance, now)
@@ -234,12 +236,13 @@ class Fleet:
     def _replicas_to_add(self, group: Group, now: float, margin_s: float) -> float:
         """Return the replicas that the most pressing deadline asks for; deadlines are rounded down to a grid."""
         grid_s = max(self.span_s / DUE_INTERVALS, LEAST_DUE_INTERVAL_S)
-        places = [max(0, min(int(r.latest_start_s / grid_s), DUE_INTERVALS)) for r in self.backlog]
+        mine = [r for r in self.backlog if group.may_run(r)]
+        places = [max(0, min(int(r.latest_start_s / grid_s), DUE_INTERVALS)) for r in mine]
         held = group.held("on", "starting")
         most = 0.0
         for place in places:
             due_by_s = place * grid_s - margin_s
-            work_s = sum(r.work_s for r, other in zip(self.backlog, places, strict=True) if other <= place)
+            work_s = sum(r.work_s for r, other in zip(mine, places, strict=True) if other <= place)
             held_s = sum(len(i.replicas) * max(0.0, due_by_s - max(now, i.ready_s)) for i in held)
             time_left_s = due_by_s - now - group.pool.startup_s
             if not held and time_left_s <= self.tick_s:

@@ -23,6 +23,7 @@ class Request:
     deferrable: bool
     waits_its_turn: bool  # in the deferrable lane; no longer once it is urgent
     session: int  # -1 for none
+    access: int
     generated: int = 0
     replica: int = -1  # that it had a seat on, since it was last lost
     attempts: int = 0  # that were lost
@@ -238,9 +239,11 @@ class Replica:
         seats = min(self.pool.backfill_seats, self.pool.limits.max_num_seqs)
         while not self.realtime and min(budget, deferrable_budget) > 0:
             source = self.deferrable or (fleet.backlog if fleet.is_on(self) else [])
-            if backfill_seats(len(self.running), 0, seats) == 0 or not source or not self.fits(source[0]):
+            request = next((r for r in source if r.access in self.pool.permitted), None)
+            if backfill_seats(len(self.running), 0, seats) == 0 or request is None or not self.fits(request):
                 break
-            chunk = self.admit(source.pop(0), min(budget, deferrable_budget), now, fleet)
+            source.remove(request)
+            chunk = self.admit(request, min(budget, deferrable_budget), now, fleet)
             budget -= chunk
             deferrable_budget -= chunk
 

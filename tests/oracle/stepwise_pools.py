@@ -3,7 +3,7 @@
 import math
 from dataclasses import dataclass, field
 
-from tests.oracle.stepwise_engine import Account, Replica, add_to_bins
+from tests.oracle.stepwise_engine import Account, Replica, Request, add_to_bins
 
 from meritorder.policy.scale import for_concurrency
 from meritorder.sim.pools import Autoscaled, Fixed, ForDeadlines, Pool, QueueScaled, Scheduled
@@ -63,6 +63,12 @@ class Group:
     @property
     def replicas(self) -> list[Replica]:
         return [replica for instance in self.instances for replica in instance.replicas]
+
+    def may_run(self, request: Request) -> bool:
+        return request.access in self.pool.permitted
+
+    def takes_in_real_time(self, request: Request) -> bool:
+        return self.pool.realtime and len(self.instances) > 0 and self.may_run(request)
 
     @property
     def may_rent(self) -> bool:

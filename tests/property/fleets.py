@@ -1,6 +1,6 @@
 """Small fleets and requests drawn at random, with limits so tight that every rule of the scheduler is met."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from hypothesis import strategies as st
@@ -90,6 +90,8 @@ def cases(draw: st.DrawFn, *, ties: bool = False, interrupted: bool = False) -> 
     for _ in range(draw(st.integers(0, 2))):
         another = _pool(draw, times, most_tokens, realtime=draw(st.booleans()), interrupted=interrupted)
         pools.insert(draw(st.integers(0, len(pools))), another)
+    if requests.access is not None:
+        pools = _permitting(draw, pools, accesses=int(requests.access.max()) + 1)
     options = {
         "horizon_s": times.uniform(0.5, 2.0) * span_s,
         "tick_s": times.uniform(0.3, 3.0),
@@ -99,6 +101,15 @@ def cases(draw: st.DrawFn, *, ties: bool = False, interrupted: bool = False) -> 
         "local_prefixes": draw(st.booleans()),
     }
     return Case(requests, tuple(pools), options)
+
+
+def _permitting(draw: st.DrawFn, pools: list[Pool], *, accesses: int) -> list[Pool]:
+    """Draw who may run where; whom no pool would take in real time, the first that takes any takes."""
+    drawn = [draw(st.frozensets(st.integers(0, accesses - 1))) for _ in pools]
+    first = next(place for place, pool in enumerate(pools) if pool.realtime)
+    taken = frozenset[int]().union(*(each for each, pool in zip(drawn, pools, strict=True) if pool.realtime))
+    drawn[first] |= frozenset(range(accesses)) - taken
+    return [replace(pool, permits=each) for pool, each in zip(pools, drawn, strict=True)]
 
 
 def _requests(draw: st.DrawFn, times: Times) -> Requests:
@@ -111,6 +122,7 @@ def _requests(draw: st.DrawFn, times: Times) -> Requests:
     arrived_s = times.grid(arrived_s - arrived_s[0] if times.ties else arrived_s)
     deferrable = rng.random(count) < draw(st.sampled_from([0.0, 0.5, 0.9]))
     sessions = draw(st.sampled_from([None, 1, 4, 20]))
+    accesses = draw(st.sampled_from([None, 2, 3]))
     patience_s = rng.exponential(draw(st.sampled_from([1.0, 10.0, 200.0])), count)
     return Requests(
         arrived_s=arrived_s,
@@ -120,6 +132,7 @@ def _requests(draw: st.DrawFn, times: Times) -> Requests:
         latest_start_s=np.where(deferrable, times.grid(arrived_s + patience_s), np.inf),
         work_s=times.grid(rng.uniform(0.1, 3.0, count)),
         session=None if sessions is None else rng.integers(-1, sessions, count).astype(np.int32),
+        access=None if accesses is None else rng.integers(0, accesses, count).astype(np.int32),
     )
 
 

@@ -79,6 +79,14 @@ def assert_lost_only_by_interruptions(case: Case, result: Result) -> None:
     assert (lost_s > 0) <= (result.attempts.sum() > 0)
 
 
+def assert_ran_where_permitted(case: Case, result: Result) -> None:
+    replicas = [pool.most_instances * pool.replicas_per_instance for pool in case.pools]
+    pool_of = np.repeat(np.arange(len(case.pools)), replicas)[result.replica]
+    if case.requests.access is not None:
+        for p, access in zip(pool_of.tolist(), case.requests.access.tolist(), strict=True):
+            assert access in case.pools[p].permitted
+
+
 @given(st.booleans().flatmap(lambda interrupted: cases(interrupted=interrupted)))
 @QUICK
 def test_conservation(case: Case) -> None:
@@ -90,6 +98,7 @@ def test_conservation(case: Case) -> None:
     assert (result.finished_s >= result.first_token_s).all()
     assert ((result.finished_s > result.first_token_s) == (requests.output_tokens > 1)).all()
     assert (result.replica >= 0).all()
+    assert_ran_where_permitted(case, result)
     assert_lost_only_by_interruptions(case, result)
     for p, account in enumerate(result.pools):
         parts_s = account.realtime_s, account.deferrable_s, account.startup_s, account.idle_s, account.lost_s

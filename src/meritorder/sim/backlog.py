@@ -1,11 +1,14 @@
-"""Deferrable work that no replica holds yet, ordered by latest start, and the count of what is in flight."""
+"""Deferrable work that no replica holds yet, ordered by latest start, and the count of what is in flight.
+
+Requests that may run in the same places share a heap; a replica takes the most urgent of all that may run there.
+"""
 
 import numpy as np
 
 from meritorder.policy.scale import to_add_for_deadline
 from meritorder.sim.compiled import compiled, inlined
-from meritorder.sim.heaps import pop, push
-from meritorder.sim.state import DUE_BUCKETS, ON, STARTING, World
+from meritorder.sim.heaps import before, pop, push
+from meritorder.sim.state import DUE_BUCKETS, NONE, ON, STARTING, World
 
 _to_add_for_deadline = compiled(to_add_for_deadline)
 
@@ -29,25 +32,35 @@ def _bucket(world: World, request: int) -> int:
 @compiled
 def queue_up(world: World, request: int) -> None:
     """Add a request to the backlog."""
-    state = world.state[0]
-    state.queued = push(world.backlog, state.queued, request, world.latest_start_s)
+    access = world.accesses[world.requests[request].access]
+    access.queued = push(world.backlog[access.first :], access.queued, request, world.latest_start_s)
     index = _bucket(world, request)
-    state.due_requests[index] += 1
-    state.due_work_s[index] += world.requests[request].work_s
+    access.due_requests[index] += 1
+    access.due_work_s[index] += world.requests[request].work_s
+
+
+@inlined
+def most_urgent(world: World, permits: int) -> int:
+    """Return the request of the backlog that must start first of those that are permitted, NONE if there is none."""
+    first = NONE
+    for a in range(world.accesses.shape[0]):
+        if world.accesses[a].queued > 0 and (permits >> a) & 1:
+            request = np.int64(world.backlog[world.accesses[a].first])
+            if first == NONE or before(world.latest_start_s, request, first):
+                first = request
+    return first
 
 
 @compiled
-def unqueue(world: World) -> int:
-    """Take the most urgent request out of the backlog."""
-    state = world.state[0]
-    request = np.int64(world.backlog[0])
-    state.queued = pop(world.backlog, state.queued, world.latest_start_s)
+def unqueue(world: World, request: int) -> None:
+    """Take a request out of the backlog that is the most urgent of its access."""
+    access = world.accesses[world.requests[request].access]
+    access.queued = pop(world.backlog[access.first :], access.queued, world.latest_start_s)
     index = _bucket(world, request)
-    state.due_requests[index] -= 1
-    state.due_work_s[index] -= world.requests[request].work_s
-    if state.due_requests[index] == 0:
-        state.due_work_s[index] = 0.0  # not what rounding leaves of it
-    return request
+    access.due_requests[index] -= 1
+    access.due_work_s[index] -= world.requests[request].work_s
+    if access.due_requests[index] == 0:
+        access.due_work_s[index] = 0.0  # not what rounding leaves of it
 
 
 @compiled
@@ -56,9 +69,13 @@ def replicas_to_add(world: World, p: int, now: float) -> float:
     state, pool = world.state[0], world.pools[p]
     due_s, most = 0.0, 0.0
     for index in range(DUE_BUCKETS):
-        if state.due_requests[index] == 0:
+        requests = np.int64(0)
+        for a in range(world.accesses.shape[0]):
+            if (pool.permits >> a) & 1:
+                requests += world.accesses[a].due_requests[index]
+                due_s += world.accesses[a].due_work_s[index]
+        if requests == 0:
             continue
-        due_s += state.due_work_s[index]
         due_by_s = index * state.due_bucket_s - pool.target
         held_s, held = 0.0, 0
         for i in range(pool.first_instance, pool.first_instance + pool.instances):

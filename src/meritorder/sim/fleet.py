@@ -5,12 +5,12 @@ At one moment arrivals come first, then the tick (start-ups done, interruptions,
 
 import numpy as np
 
-from meritorder.sim.backlog import queue_up, unqueue
+from meritorder.sim.backlog import most_urgent, queue_up, unqueue
 from meritorder.sim.compiled import compiled, entry
 from meritorder.sim.instances import instances_of, start, stop, turn_on
 from meritorder.sim.interruptions import interrupt_pool
 from meritorder.sim.replica import begin, finish, release_held_up
-from meritorder.sim.routing import escalate, first_realtime, offer_deferrable, route_realtime, urgent
+from meritorder.sim.routing import escalate, offer_deferrable, permitted_in_real_time, route_realtime, urgent
 from meritorder.sim.scaling import scale, wanted_instances
 from meritorder.sim.state import DEADLINES, FIXED, NONE, OFF, REALTIME, STARTING, World
 
@@ -18,7 +18,6 @@ from meritorder.sim.state import DEADLINES, FIXED, NONE, OFF, REALTIME, STARTING
 @compiled
 def _tick(world: World, now: float, tick: int) -> None:
     """Bring up what has started, take back what is taken back, scale, and let urgent work through."""
-    state = world.state[0]
     for p in range(world.pools.shape[0]):
         for i in instances_of(world, p):
             if world.instances[i].state == STARTING and world.instances[i].ready_s <= now:
@@ -30,12 +29,14 @@ def _tick(world: World, now: float, tick: int) -> None:
     for r in range(world.replicas.shape[0]):
         if world.pools[world.replicas[r].pool].realtime:
             escalate(world, r, now)
-    if first_realtime(world) != NONE:
-        while state.queued > 0 and urgent(world, np.int64(world.backlog[0]), now):
-            request = unqueue(world)
-            release_held_up(world, now)
-            world.requests[request].lane = REALTIME
-            route_realtime(world, request, now)
+    permits = permitted_in_real_time(world)
+    request = most_urgent(world, permits)
+    while request != NONE and urgent(world, request, now):
+        unqueue(world, request)
+        release_held_up(world, now)
+        world.requests[request].lane = REALTIME
+        route_realtime(world, request, now)
+        request = most_urgent(world, permits)
 
 
 @compiled

@@ -8,7 +8,8 @@ from meritorder.sim.state import Ints32
 
 
 @compiled
-def _before(keys: NDArray[np.generic], a: int, b: int) -> bool:
+def before(keys: NDArray[np.generic], a: int, b: int) -> bool:
+    """Whether one item comes before another."""
     return keys[a] < keys[b] or (keys[a] == keys[b] and a < b)
 
 
@@ -18,7 +19,7 @@ def push(heap: Ints32, size: int, item: int, keys: NDArray[np.generic]) -> int:
     child = size
     while child > 0:
         parent = (child - 1) >> 1
-        if _before(keys, heap[parent], item):
+        if before(keys, heap[parent], item):
             break
         heap[child] = heap[parent]
         child = parent
@@ -38,9 +39,9 @@ def pop(heap: Ints32, size: int, keys: NDArray[np.generic]) -> int:
         child = 2 * parent + 1
         if child >= size:
             break
-        if child + 1 < size and _before(keys, heap[child + 1], heap[child]):
+        if child + 1 < size and before(keys, heap[child + 1], heap[child]):
             child += 1
-        if _before(keys, item, heap[child]):
+        if before(keys, item, heap[child]):
             break
         heap[parent] = heap[child]
         parent = child

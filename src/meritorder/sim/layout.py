@@ -6,6 +6,7 @@ from numpy.typing import NDArray
 from meritorder.sim.agenda import seeding
 from meritorder.sim.pools import Autoscaled, Fixed, ForDeadlines, Pool, QueueScaled, Requests, Scheduled
 from meritorder.sim.state import (
+    ACCESS,
     CONCURRENCY,
     DEADLINES,
     DUE_BUCKETS,
@@ -42,7 +43,8 @@ def lay_out(requests: Requests, pools: tuple[Pool, ...], horizon_s: float, tick_
     return World(
         requests=_request_records(requests, deferrable),
         latest_start_s=requests.latest_start_s,
-        backlog=np.zeros(max(int(deferrable.sum()), 1), np.int32),
+        backlog=np.zeros(int(deferrable.sum()), np.int32),
+        accesses=_access_records(requests, deferrable),
         replicas=replicas,
         next_s=np.full(len(winners) // 2, np.inf),
         winners=winners,
@@ -52,6 +54,15 @@ def lay_out(requests: Requests, pools: tuple[Pool, ...], horizon_s: float, tick_
         state=state,
         homes=_homes(requests),
     )
+
+
+def _access_records(requests: Requests, deferrable: NDArray[np.bool_]) -> Records:
+    """Return a heap for each access, with room for all that may wait."""
+    access = np.zeros(len(requests), np.int32) if requests.access is None else requests.access
+    counts = np.bincount(access[deferrable], minlength=int(access.max(initial=0)) + 1)
+    records = np.zeros(len(counts), ACCESS)
+    records["first"] = np.cumsum(counts) - counts
+    return records
 
 
 def _homes(requests: Requests) -> Ints32:
@@ -68,6 +79,7 @@ def _request_records(requests: Requests, deferrable: NDArray[np.bool_]) -> Recor
     records["deferrable"] = records["lane"] = deferrable
     records["next"] = records["replica"] = NONE
     records["session"] = NONE if requests.session is None else requests.session
+    records["access"] = 0 if requests.access is None else requests.access
     return records
 
 
@@ -95,6 +107,7 @@ def _pool_records(pools: tuple[Pool, ...], tick_s: float) -> Records:
         record["max_tokens"] = pool.limits.max_num_batched_tokens
         record["prefill_first"] = pool.limits.prefill_first
         record["realtime"] = pool.realtime
+        record["permits"] = sum(1 << access for access in pool.permitted)
         record["backfill_seats"] = min(pool.backfill_seats, pool.limits.max_num_seqs)
         record["backfill_tokens"] = pool.backfill_tokens
         record["instances"] = pool.most_instances

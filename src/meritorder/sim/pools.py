@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from meritorder.perf.profile import EngineLimits, Profile
-from meritorder.sim.state import Floats
+from meritorder.sim.state import MOST_ACCESSES, Floats
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -183,6 +183,7 @@ class Pool:
         startup_paid_s: The part of that which is paid for.
         minimum_billing_s: Shortest time that is billed.
         interruptions: How instances are taken back; None if they are not.
+        permits: Accesses whose requests may run here, as `Requests.access` numbers them; None if all may.
     """
 
     profile: Profile
@@ -196,6 +197,12 @@ class Pool:
     startup_paid_s: float = 240.0
     minimum_billing_s: float = 60.0
     interruptions: Interruptions | None = None
+    permits: frozenset[int] | None = None
+
+    @property
+    def permitted(self) -> frozenset[int]:
+        """Accesses whose requests may run here."""
+        return frozenset(range(MOST_ACCESSES)) if self.permits is None else self.permits
 
     @property
     def most_instances(self) -> int:
@@ -222,6 +229,8 @@ class Requests:
         work_s: Seconds of a saturated replica that each takes; scaling for deadlines and routing by work use it.
         session: Number of the session whose prefix each has, from 0; -1 for none. Only affinity and prefixes that
             are cached by replica use it.
+        access: Number of the set of pools that each may run in, from 0, as `Pool.permits` has it; None if all may run
+            anywhere.
     """
 
     arrived_s: Floats
@@ -231,6 +240,7 @@ class Requests:
     latest_start_s: Floats
     work_s: Floats
     session: NDArray[np.int32] | None = None
+    access: NDArray[np.int32] | None = None
 
     def __len__(self) -> int:
         return len(self.arrived_s)

@@ -16,7 +16,7 @@ import numpy as np
 
 from meritorder.policy.release import backfill_seats
 from meritorder.sim.agenda import run_ends
-from meritorder.sim.backlog import count_in_flight, unqueue
+from meritorder.sim.backlog import count_in_flight, most_urgent, unqueue
 from meritorder.sim.compiled import compiled, inlined
 from meritorder.sim.heaps import pop, push
 from meritorder.sim.seats import (
@@ -138,11 +138,13 @@ def begin(world: World, r: int, now: float) -> None:
 
     while not preempted and budget > 0 and backfill > 0 and rep.head[REALTIME] == NONE:
         own = rep.head[DEFERRABLE] != NONE
-        if not own and (state.queued == 0 or world.instances[rep.instance].state != ON):
+        if not own and world.instances[rep.instance].state != ON:
             break
         if _backfill_seats(rep.running, 0, pool.backfill_seats) == 0:
             break
-        request = np.int64(rep.head[DEFERRABLE] if own else world.backlog[0])
+        request = np.int64(rep.head[DEFERRABLE]) if own else most_urgent(world, pool.permits)
+        if request == NONE:
+            break
         if not fits(world, r, request):
             if not own:
                 rep.held_up = 1
@@ -151,7 +153,7 @@ def begin(world: World, r: int, now: float) -> None:
         if own:
             dequeue(world, r, DEFERRABLE)
         else:
-            unqueue(world)
+            unqueue(world, request)
             release_held_up(world, now)
         seat = admit(world, r, request, now)
         chunk = min(rep.seat_left[seat], budget, backfill)

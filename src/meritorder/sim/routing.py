@@ -37,34 +37,47 @@ def take(world: World, r: int, lane: int, request: int, now: float) -> None:
         look_again(world, r, now)
 
 
+@inlined
+def _permits(world: World, p: int, request: int) -> bool:
+    """Whether a request may run in a pool."""
+    return (world.pools[p].permits >> world.requests[request].access) & 1 > 0
+
+
+@inlined
+def _serves(world: World, p: int, request: int) -> bool:
+    """Whether a pool takes a request in real time."""
+    return world.pools[p].realtime > 0 and _permits(world, p, request)
+
+
 @compiled
-def first_realtime(world: World) -> int:
-    """Return the first pool with instances that takes real-time requests, or NONE."""
+def permitted_in_real_time(world: World) -> int:
+    """Return the accesses whose requests some pool with instances takes in real time, a bit each."""
+    permits = np.int64(0)
     for p in range(world.pools.shape[0]):
         if world.pools[p].realtime and world.pools[p].instances > 0:
-            return np.int64(p)
-    return NONE
+            permits |= world.pools[p].permits
+    return permits
 
 
 @compiled
-def _on_replicas(world: World, state: int) -> int:
-    """Count the replicas of real-time pools whose instance is in that state."""
+def _on_replicas(world: World, request: int) -> int:
+    """Count the replicas whose instance is on and takes the request in real time."""
     count = 0
     for p in range(world.pools.shape[0]):
-        if world.pools[p].realtime:
+        if _serves(world, p, request):
             for i in instances_of(world, p):
-                if world.instances[i].state == state:
+                if world.instances[i].state == ON:
                     count += world.pools[p].pack
     return count
 
 
 @compiled
-def _nth_replica(world: World, state: int, place: int) -> int:
-    """Return the replica at that place among those of real-time pools whose instance is in that state."""
+def _nth_replica(world: World, request: int, place: int) -> int:
+    """Return the replica at that place among those whose instance is on and takes the request in real time."""
     for p in range(world.pools.shape[0]):
-        if world.pools[p].realtime:
+        if _serves(world, p, request):
             for i in instances_of(world, p):
-                if world.instances[i].state == state:
+                if world.instances[i].state == ON:
                     if place < world.pools[p].pack:
                         return np.int64(replicas_of(world, p, i).start + place)
                     place -= world.pools[p].pack
@@ -72,12 +85,12 @@ def _nth_replica(world: World, state: int, place: int) -> int:
 
 
 @inlined
-def _least_loaded(world: World, state: int, now: float) -> int:
-    """Return the replica of a real-time pool in that state with the least load, the lowest index among equals."""
+def _least_loaded(world: World, request: int, state: int, now: float) -> int:
+    """Return the replica in that state that takes the request and has the least load, the lowest index of equals."""
     by_work = world.state[0].routing == LEAST_WORK
     best, least = NONE, np.inf
     for p in range(world.pools.shape[0]):
-        if not world.pools[p].realtime:
+        if not _serves(world, p, request):
             continue
         for i in instances_of(world, p):
             if world.instances[i].state != state or (state == DRAINING and is_doomed(world, p, i, now)):
@@ -93,33 +106,37 @@ def _least_loaded(world: World, state: int, now: float) -> int:
 @inlined
 def _choose(world: World, request: int, now: float) -> int:
     """Choose among the replicas that are on, by the routing of the fleet; NONE if there are none."""
-    state = world.state[0]
-    if state.routing == ROUND_ROBIN:
-        count = _on_replicas(world, ON)
+    routing = world.state[0].routing
+    if routing == ROUND_ROBIN:
+        count = _on_replicas(world, request)
         if count == 0:
             return NONE
-        state.turn += 1
-        return _nth_replica(world, ON, (state.turn - 1) % count)
+        access = world.accesses[world.requests[request].access]
+        access.turn += 1
+        return _nth_replica(world, request, (access.turn - 1) % count)
     session = world.requests[request].session
-    if state.routing == AFFINITY and session != NONE:
-        count = _on_replicas(world, ON)
-        return _nth_replica(world, ON, session % count) if count > 0 else NONE
-    return _least_loaded(world, ON, now)
+    if routing == AFFINITY and session != NONE:
+        count = _on_replicas(world, request)
+        return _nth_replica(world, request, session % count) if count > 0 else NONE
+    return _least_loaded(world, request, ON, now)
 
 
 @compiled
-def _rent(world: World, now: float) -> int:
-    """Rent an instance of the first real-time pool that may have one more, and return its first replica.
+def _rent(world: World, request: int, now: float) -> int:
+    """Rent an instance of the first pool that takes the request and may have one more; return its first replica.
 
     If none may, requests wait at the first replica of all until the provider leaves more (interruptions.py).
     """
+    first = NONE
     for p in range(world.pools.shape[0]):
-        if world.pools[p].realtime:
+        if _serves(world, p, request):
             i = first_free(world, p)
             if i != NONE:
                 start(world, p, i, now, world.pools[p].startup_s)
                 return np.int64(replicas_of(world, p, i).start)
-    return np.int64(world.pools[first_realtime(world)].first_replica)
+            if first == NONE and world.pools[p].instances > 0:
+                first = np.int64(world.pools[p].first_replica)
+    return first
 
 
 @compiled
@@ -127,20 +144,22 @@ def route_realtime(world: World, request: int, now: float) -> None:
     """Send a request to a replica that is on; if none is, to one that starts, started now if need be."""
     r = _choose(world, request, now)
     if r == NONE:
-        r = _least_loaded(world, STARTING, now)
+        r = _least_loaded(world, request, STARTING, now)
     if r == NONE:
-        r = _least_loaded(world, DRAINING, now)
+        r = _least_loaded(world, request, DRAINING, now)
         if r != NONE:
             turn_on(world, world.replicas[r].pool, world.replicas[r].instance, now)
     if r == NONE:
-        r = _rent(world, now)
+        r = _rent(world, request, now)
     take(world, r, REALTIME, request, now)
 
 
 @compiled
 def offer_deferrable(world: World, request: int, now: float) -> bool:
-    """Send a request to the replica with the most room, in merit order of pools; returns whether there is room."""
+    """Send a request to the replica with the most room, in merit order of its pools; returns whether there is room."""
     for p in range(world.pools.shape[0]):
+        if not _permits(world, p, request):
+            continue
         best, least = NONE, np.int64(1 << 60)
         for i in instances_of(world, p):
             if world.instances[i].state != ON:

@@ -1,12 +1,14 @@
 """The simulator's door: requests and a fleet in, timings and paid time out."""
 
 import numpy as np
+from numpy.typing import NDArray
 
 from meritorder.errors import InfeasibleError
 from meritorder.sim import fleet as kernel
 from meritorder.sim.layout import lay_out, stabilization_ticks
 from meritorder.sim.pools import Autoscaled, Pool, PoolAccount, QueueScaled, Requests, Result, Routing, Scheduled
 from meritorder.sim.state import (
+    MOST_ACCESSES,
     MOST_BLOCK_TOKENS,
     MOST_CEILINGS,
     MOST_LIVES,
@@ -81,24 +83,38 @@ def _overhead_s(world: World, pools: tuple[Pool, ...]) -> Floats:
 
 def _check(requests: Requests, pools: tuple[Pool, ...], tick_s: float) -> None:
     cached = requests.input_tokens.astype(np.int64) + requests.output_tokens - 1  # the last token is never read
-    longest = int(np.max(cached, initial=0))
-    deferrable = np.isfinite(requests.latest_start_s)
+    access = np.zeros(len(requests), np.int32) if requests.access is None else requests.access
+    longest = np.zeros(int(access.max(initial=0)) + 1, np.int64)
+    np.maximum.at(longest, access, cached)
+    if len(longest) > MOST_ACCESSES:
+        raise InfeasibleError(f"accesses: {len(longest):,} are more than {MOST_ACCESSES:,}")
     for pool in pools:
-        block_tokens = pool.limits.block_tokens
-        held = pool.profile.kv_capacity_tokens // block_tokens * block_tokens
-        if longest > held:
-            raise InfeasibleError(
-                f"a request needs memory for {longest:,} tokens, but memory holds {held:,}",
-                where=pool.profile.replica.label,
-                fix="use more GPUs a replica (--tp), or hardware with more memory",
-            )
+        _check_memory(pool, max((int(longest[each]) for each in pool.permitted if each < len(longest)), default=0))
         _check_limits(pool, tick_s)
-    realtime = any(pool.realtime and pool.most_instances for pool in pools)
-    if not deferrable.all() and not realtime:
-        raise InfeasibleError("no pool takes real-time requests")
-    elastic = any(pool.backfill_seats > 0 and pool.most_instances for pool in pools)
-    if deferrable.any() and not (elastic or realtime):
-        raise InfeasibleError("no pool takes deferrable requests")
+    deferrable = np.isfinite(requests.latest_start_s)
+    for each in range(len(longest)):
+        mine = deferrable[access == each]
+        serving = [pool for pool in pools if pool.most_instances and each in pool.permitted]
+        realtime = any(pool.realtime for pool in serving)
+        if not mine.all() and not realtime:
+            raise InfeasibleError(f"no pool takes real-time requests{_of(each, longest)}")
+        if mine.any() and not realtime and not any(pool.backfill_seats > 0 for pool in serving):
+            raise InfeasibleError(f"no pool takes deferrable requests{_of(each, longest)}")
+
+
+def _check_memory(pool: Pool, longest: int) -> None:
+    block_tokens = pool.limits.block_tokens
+    held = pool.profile.kv_capacity_tokens // block_tokens * block_tokens
+    if longest > held:
+        raise InfeasibleError(
+            f"a request needs memory for {longest:,} tokens, but memory holds {held:,}",
+            where=pool.profile.replica.label,
+            fix="use more GPUs a replica (--tp), or hardware with more memory",
+        )
+
+
+def _of(access: int, longest: NDArray[np.int64]) -> str:
+    return f" of access {access}" if len(longest) > 1 else ""
 
 
 def _check_limits(pool: Pool, tick_s: float) -> None:

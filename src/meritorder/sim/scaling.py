@@ -4,7 +4,7 @@ import numpy as np
 
 from meritorder.policy.carry import machines_wanted
 from meritorder.policy.scale import for_concurrency
-from meritorder.sim.backlog import count_in_flight, replicas_to_add
+from meritorder.sim.backlog import count_in_flight, most_urgent, replicas_to_add
 from meritorder.sim.compiled import compiled
 from meritorder.sim.instances import first_free, instances_of, is_doomed, is_empty, start, stop, turn_on
 from meritorder.sim.state import CONCURRENCY, DRAINING, NONE, OFF, ON, QUEUE, SCHEDULED, STARTING, World
@@ -42,7 +42,7 @@ def wanted_instances(world: World, p: int, now: float, tick: int) -> int:
     to_add = int(replicas_to_add(world, p, now) / pool.pack)
     if to_add > 0:
         return min(held + to_add, pool.instances)
-    if state.queued > 0:
+    if most_urgent(world, pool.permits) != NONE:
         return held
     for i in instances_of(world, p):
         if world.instances[i].state == ON and is_empty(world, p, i):

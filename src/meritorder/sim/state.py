@@ -58,12 +58,14 @@ REQUEST: Final = np.dtype(
         ("replica", "i4"),
         ("attempts", "i4"),
         ("deferrable", "i4"),  # whose account it is on
+        ("access", "i4"),  # where it may run: one of the bits of `permits`
         ("session", "i4"),  # whose prefix it has, NONE if nobody's
         ("lane", "i4"),  # how it is served: deferrable until it is urgent
     ],
     align=True,
 )
 
+MOST_ACCESSES: Final = 62
 MOST_SEQS: Final = 1024
 MOST_STEP_TOKENS: Final = 32_768
 MOST_BLOCK_TOKENS: Final = 256
@@ -134,6 +136,7 @@ POOL: Final = np.dtype(
         ("max_tokens", "i8"),
         ("per_pair_s", "f8"),
         ("realtime", "i8"),  # takes real-time requests
+        ("permits", "i8"),  # accesses whose requests may run here, a bit each
         ("backfill_seats", "i8"),  # seats for deferrable work, 0 if it takes none
         ("backfill_tokens", "i8"),  # prompt tokens of deferrable work in one step
         ("instances", "i8"),
@@ -193,17 +196,24 @@ STATE: Final = np.dtype(
         ("bin_s", "f8"),
         ("due_bucket_s", "f8"),
         ("routing", "i8"),
-        ("turn", "i8"),  # of round robin
         ("local_prefixes", "i8"),  # a prefix is cached on the replica that served its session last
         ("preempt", "i8"),  # real-time requests take the seat of deferrable ones
-        ("queued", "i8"),  # requests in the backlog
         ("admissions", "i8"),
         ("caches", "i8"),  # memories of replicas so far
         ("done", "i8"),
         ("preemptions", "i8"),
         ("held_up", "i8"),  # replicas
         ("ticking", "i8"),  # something is decided by the clock
-        ("due_requests", "i8", (DUE_BUCKETS,)),  # of the backlog, by latest start
+    ],
+    align=True,
+)
+
+ACCESS: Final = np.dtype(
+    [
+        ("turn", "i8"),  # of round robin
+        ("first", "i8"),  # where its heap begins in the backlog
+        ("queued", "i8"),  # requests in it
+        ("due_requests", "i8", (DUE_BUCKETS,)),  # of these, by latest start
         ("due_work_s", "f8", (DUE_BUCKETS,)),  # their work
     ],
     align=True,
@@ -211,14 +221,15 @@ STATE: Final = np.dtype(
 
 
 class World(NamedTuple):
-    """All that is simulated: N requests, P pools, I instances, R replicas, B time bins.
+    """All that is simulated: N requests of A accesses, P pools, I instances, R replicas, B time bins.
 
     There are as many leaves as replicas, or the next power of two.
     """
 
     requests: Records  # (N,)
     latest_start_s: Floats  # (N,): key of the backlog
-    backlog: Ints32  # (deferrable,): heap of requests that no replica holds
+    backlog: Ints32  # (deferrable,): heaps of requests that no replica holds, one behind the other
+    accesses: Records  # (A,): whose heaps these are
     replicas: Records  # (R,)
     next_s: Floats  # (leaves,): when the run under way ends; infinity if idle
     winners: Ints32  # (2 leaves,): whose run ends first (agenda.py)

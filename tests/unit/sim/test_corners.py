@@ -223,3 +223,18 @@ def test_settings_beyond_the_simulators_memory_are_refused() -> None:
     planned = Scheduled(instances=(1,) * 5000, slot_s=1.0)
     with pytest.raises(InfeasibleError, match="slots"):
         simulate(wanted, (Pool(profile=STEADY, scaling=planned),), horizon_s=1.0)
+
+
+def test_who_may_run_nowhere_in_real_time_is_an_error_that_says_whose_it_is() -> None:
+    wanted = replace(requests((0.0, 1, 1, math.inf), (0.0, 1, 1, math.inf)), access=np.array([0, 1], np.int32))
+    pool = Pool(profile=STEADY, scaling=Fixed(instances=1), permits=frozenset({0}))
+    with pytest.raises(InfeasibleError, match="no pool takes real-time requests of access 1"):
+        simulate(wanted, (pool,), horizon_s=10.0)
+
+
+def test_who_may_run_in_one_pool_waits_there_while_another_is_idle() -> None:
+    rows = [(0.0, 1, 10, math.inf)] * 3
+    wanted = replace(requests(*rows), access=np.array([0, 0, 1], np.int32))
+    one = Pool(profile=STEADY, scaling=Fixed(instances=1), limits=EngineLimits(max_num_seqs=1), permits=frozenset({0}))
+    # Ten steps of 0.1 s each; the second of the first pool begins when its first is done.
+    assert finished(wanted, one, replace(one, permits=frozenset({1}))) == pytest.approx([1.0, 2.0, 1.0])
