@@ -4,8 +4,10 @@ Words are those of docs/glossary.md. Requests in bulk are columns (`tables.py`),
 """
 
 import math
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
+from fnmatch import fnmatchcase
 from typing import Final
 
 from meritorder.errors import CatalogError, WorkloadsError
@@ -271,6 +273,73 @@ class Replica:
         return f"{self.model} on {self.gpus}x{self.hardware} ({self.engine}, {self.precision})"
 
 
+PLACES: Final = ("provider", "region", "hardware")
+"""What a workload's `allow` and `deny` speak of."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Access:
+    """Where a workload may run, in globs of lower case; empty sets allow everything.
+
+    A venue that names no region passes only where nothing is said of regions, for it may be anywhere.
+
+    Args:
+        allow_provider: If any, only these.
+        deny_provider: Never these.
+        allow_region: If any, only these.
+        deny_region: Never these.
+        allow_hardware: If any, only these, and no token API.
+        deny_hardware: Never these.
+    """
+
+    allow_provider: frozenset[str] = frozenset()
+    deny_provider: frozenset[str] = frozenset()
+    allow_region: frozenset[str] = frozenset()
+    deny_region: frozenset[str] = frozenset()
+    allow_hardware: frozenset[str] = frozenset()
+    deny_hardware: frozenset[str] = frozenset()
+
+    @classmethod
+    def of(cls, allow: Mapping[str, Iterable[str]], deny: Mapping[str, Iterable[str]]) -> "Access":
+        """Return what tables by place (`PLACES`) say."""
+        return cls(
+            allow_provider=frozenset(allow.get("provider", ())),
+            deny_provider=frozenset(deny.get("provider", ())),
+            allow_region=frozenset(allow.get("region", ())),
+            deny_region=frozenset(deny.get("region", ())),
+            allow_hardware=frozenset(allow.get("hardware", ())),
+            deny_hardware=frozenset(deny.get("hardware", ())),
+        )
+
+    @property
+    def allow(self) -> dict[str, list[str]]:
+        """What is allowed, by place, where anything is said."""
+        said = zip(PLACES, (self.allow_provider, self.allow_region, self.allow_hardware), strict=True)
+        return {place: sorted(globs) for place, globs in said if globs}
+
+    @property
+    def deny(self) -> dict[str, list[str]]:
+        """What is denied, by place, where anything is said."""
+        said = zip(PLACES, (self.deny_provider, self.deny_region, self.deny_hardware), strict=True)
+        return {place: sorted(globs) for place, globs in said if globs}
+
+    def permits(self, provider: str, region: str, hardware: str = "") -> bool:
+        """Whether a venue may serve the workload."""
+        known = region != "" or not (self.allow_region or self.deny_region)
+        return (
+            known
+            and _may(provider, self.allow_provider, self.deny_provider)
+            and _may(region, self.allow_region, self.deny_region)
+            and _may(hardware, self.allow_hardware, self.deny_hardware)
+        )
+
+
+def _may(name: str, allow: frozenset[str], deny: frozenset[str]) -> bool:
+    """Whether a name is allowed and not denied; no name at all is what nobody allows or denies by name."""
+    fits = [any(name and fnmatchcase(name.lower(), glob) for glob in globs) for globs in (allow, deny)]
+    return (fits[0] or not allow) and not fits[1]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Workload:
     """The requests that share a promise.
@@ -281,6 +350,7 @@ class Workload:
         slo: The promise of a real-time workload, else None.
         deadline: Deadline of a deferrable workload as the user wrote it ("4h", "06:00", ISO 8601), else "".
         match: Column name to glob; a request belongs if all match.
+        access: Where it may run.
         assumed: True if the lane was assumed rather than declared.
     """
 
@@ -289,6 +359,7 @@ class Workload:
     slo: Slo | None = None
     deadline: str = ""
     match: tuple[tuple[str, str], ...] = ()
+    access: Access = field(default_factory=Access)
     assumed: bool = False
 
     def __post_init__(self) -> None:

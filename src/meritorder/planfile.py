@@ -102,7 +102,7 @@ class Commitment(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class WorkloadPlan(msgspec.Struct, frozen=True, kw_only=True):
-    """A workload and its promise; patience in seconds, null in the real-time lane."""
+    """A workload and its promise: patience in seconds, null in the real-time lane; where it may run, globs by place."""
 
     name: str
     lane: str
@@ -111,6 +111,8 @@ class WorkloadPlan(msgspec.Struct, frozen=True, kw_only=True):
     patience_worth_usd_per_hour: float | None = None
     deferral_saves_usd: float | None = None
     backlog_s: list[float] = []
+    allow: dict[str, list[str]] = {}
+    deny: dict[str, list[str]] = {}
 
 
 class PriceUsed(msgspec.Struct, frozen=True, kw_only=True):
@@ -181,13 +183,15 @@ class Slo(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Rule(msgspec.Struct, frozen=True, kw_only=True):
-    """A declared workload: what it takes, and what it is promised."""
+    """A declared workload: what it takes, what it is promised, and where it may run: globs by place."""
 
     name: str
     lane: str
     deadline: str = ""
     slo: Slo | None = None
     match: list[tuple[str, str]] = []
+    allow: dict[str, list[str]] = {}
+    deny: dict[str, list[str]] = {}
 
 
 class Promises(msgspec.Struct, frozen=True, kw_only=True):

@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -9,8 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.samples.planning import HOUR, deferrable, hours, on_demand, pool, realtime, reserved
 
+from meritorder.domain import Access
 from meritorder.errors import InfeasibleError
-from meritorder.plan.demand import OpenEnd
+from meritorder.plan.demand import OpenEnd, Workload
 from meritorder.plan.problem import Problem
 from meritorder.plan.solution import find_plan
 from meritorder.plan.solve import Effort
@@ -35,7 +37,37 @@ def all_done_in_time(spare: np.ndarray, work: list[float], patience: int) -> boo
     return sum(left) < 1e-9
 
 
-def cheapest(rt: list[float], wait: list[float], patience: int, usd: dict[str, float], start_usd: float) -> float:
+Fits = Callable[[np.ndarray], bool]
+
+
+def anywhere(rt: list[float], wait: list[float], patience: int) -> Fits:
+    """Whether machines, shape (pools, slots), serve work that may run on any of them."""
+
+    def fits(machines: np.ndarray) -> bool:
+        carried = sum(np.array(SAFE[name])[machines[i]] for i, name in enumerate(SAFE))
+        enough = bool((carried >= np.array(rt) - 1e-9).all())
+        return enough and all_done_in_time(machines.sum(axis=0) - np.array(rt), wait, patience)
+
+    return fits
+
+
+def apart(rt: list[float], records: list[float], wait: list[float], patience: int) -> Fits:
+    """Whether machines serve work of which the records run in the second pool alone, and what waits in the first.
+
+    The second pool takes all the real-time work that it can, so that the first has most room for what waits.
+    """
+
+    def fits(machines: np.ndarray) -> bool:
+        first, second = (np.array(safe)[each] for safe, each in zip(SAFE.values(), machines, strict=True))
+        left = np.maximum(np.array(rt) + np.array(records) - second, 0.0)
+        if (second < np.array(records) - 1e-9).any() or (first < left - 1e-9).any():
+            return False
+        return all_done_in_time(machines[0] - left, wait, patience)
+
+    return fits
+
+
+def cheapest(fits: Fits, usd: dict[str, float], start_usd: float) -> float:
     best = math.inf
     names = list(usd)
     for owned in range(MOST + 1):
@@ -43,10 +75,7 @@ def cheapest(rt: list[float], wait: list[float], patience: int, usd: dict[str, f
             n = np.array(machines).reshape(len(names), SLOTS)
             total = n.copy()
             total[0] += owned
-            carried = sum(np.array(SAFE[name])[total[i]] for i, name in enumerate(names))
-            if (carried < np.array(rt) - 1e-9).any():
-                continue
-            if not all_done_in_time(total.sum(axis=0) - np.array(rt), wait, patience):
+            if not fits(total):
                 continue
             starts = np.maximum(np.diff(n, axis=1, prepend=0), 0)
             cost = owned * 6.0 * SLOTS + sum(
@@ -71,16 +100,43 @@ def test_the_plan_is_the_cheapest_of_all(
     rt: list[float], wait: list[float], patience: int, prices: tuple[float, float], start: float
 ) -> None:
     usd = dict(zip(SAFE, prices, strict=True))
-    problem = Problem(
+    workloads = (realtime(rt), deferrable(wait, patience))
+    assert_is_cheapest(problem_of(workloads, usd, start), cheapest(anywhere(rt, wait, patience), usd, start))
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    loads=st.tuples(*(st.lists(work, min_size=SLOTS, max_size=SLOTS) for _ in range(3))),
+    patience=st.integers(1, 3),
+    prices=st.tuples(st.sampled_from([7.0, 10.0]), st.sampled_from([5.0, 9.0, 15.0])),
+    start=st.sampled_from([0.0, 0.25]),
+)
+def test_the_plan_is_the_cheapest_of_all_where_not_all_may_run_anywhere(
+    loads: tuple[list[float], list[float], list[float]], patience: int, prices: tuple[float, float], start: float
+) -> None:
+    rt, records, wait = loads
+    usd = dict(zip(SAFE, prices, strict=True))
+    workloads = (
+        realtime(rt),
+        realtime(records, name="records", access=Access(allow_provider=frozenset({"gcp"}))),
+        deferrable(wait, patience, access=Access(deny_provider=frozenset({"gcp"}))),
+    )
+    assert_is_cheapest(problem_of(workloads, usd, start), cheapest(apart(rt, records, wait, patience), usd, start))
+
+
+def problem_of(workloads: tuple[Workload, ...], usd: dict[str, float], start: float) -> Problem:
+    return Problem(
         horizon=hours(SLOTS, ends=OpenEnd()),
-        workloads=(realtime(rt), deferrable(wait, patience)),
+        workloads=workloads,
         pools=tuple(pool(name, safe=safe, startup_paid_s=start * HOUR) for name, safe in SAFE.items()),
         payments=(
             *(on_demand(price, name, most=MOST) for name, price in usd.items()),
             reserved(6.0, "aws-h100", most=MOST),
         ),
     )
-    best = cheapest(rt, wait, patience, usd, start)
+
+
+def assert_is_cheapest(problem: Problem, best: float) -> None:
     if math.isinf(best):
         with pytest.raises(InfeasibleError):
             find_plan(problem, EXACT)

@@ -3,7 +3,8 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from meritorder.plan.demand import Access, Deferrable, Horizon, OpenEnd, Realtime
+from meritorder.domain import Access
+from meritorder.plan.demand import Deferrable, Horizon, OpenEnd, Realtime
 from meritorder.plan.problem import Problem
 from meritorder.plan.venues import OnDemand, Pool, Reserved
 

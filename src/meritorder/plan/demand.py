@@ -11,6 +11,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from meritorder.domain import Access
 from meritorder.errors import ConfigError, WorkloadsError
 from meritorder.units import SECONDS_PER_HOUR, format_duration
 
@@ -19,38 +20,6 @@ Slots = NDArray[np.int64]
 
 # A slot is a quarter of an hour or an hour; a few more lengths do no harm in tests and studies.
 _MOST_SLOTS_PER_HOUR: Final = 60
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Access:
-    """Where a workload may run; empty sets allow everything.
-
-    Args:
-        allow_providers: If any, only these.
-        deny_providers: Never these.
-        allow_regions: If any, only these; a venue that names no region does not pass.
-        deny_regions: Never these.
-        allow_hardware: If any, only these, and no token API.
-        deny_hardware: Never these.
-    """
-
-    allow_providers: frozenset[str] = frozenset()
-    deny_providers: frozenset[str] = frozenset()
-    allow_regions: frozenset[str] = frozenset()
-    deny_regions: frozenset[str] = frozenset()
-    allow_hardware: frozenset[str] = frozenset()
-    deny_hardware: frozenset[str] = frozenset()
-
-    def permits(self, provider: str, region: str, hardware: str = "") -> bool:
-        """Whether a venue may serve the workload."""
-        return (
-            (not self.allow_providers or provider in self.allow_providers)
-            and provider not in self.deny_providers
-            and (not self.allow_regions or region in self.allow_regions)
-            and region not in self.deny_regions
-            and (not self.allow_hardware or hardware in self.allow_hardware)
-            and hardware not in self.deny_hardware
-        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

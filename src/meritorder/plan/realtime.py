@@ -2,7 +2,8 @@
 
 In one slot, what committed machines do not carry is best added in one pool, since pools pay (c(n) / n rises). Which
 one is a choice by slot, with a price on changing it: the cheapest path through slots and pools, found by dynamic
-programming in time proportional to the slots.
+programming in time proportional to the slots. Workloads that may not use the same pools are carried one after the
+other, those with fewest pools first.
 """
 
 from dataclasses import dataclass
@@ -39,53 +40,79 @@ def realtime_floor(built: Built, x: Floats, worth_s: dict[int, Floats]) -> Colum
     for i, (_, o) in enumerate(problem.pairs):
         if o in built.x.commit or o in built.x.blocks:
             floor[i] = np.floor(x[built.x.on[i]] + 1e-6).astype(np.int64)
+    taken = {p: np.zeros(problem.horizon.length) for p in built.x.lean}
     for model in sorted({problem.pools[p].model for p in built.x.lean}):
-        choices = _choices(built, model, floor, worth_s)
-        if choices:
-            path = _cheapest_path(choices, problem.horizon.slots)
-            for c, choice in enumerate(choices):
-                if choice.pair >= 0:
-                    floor[choice.pair] += np.where(path == c, choice.machines, 0)
+        for workloads in _together(built, model):
+            _carry(built, workloads, floor, taken, worth_s)
     return floor
 
 
-def _choices(built: Built, model: str, floor: Columns, worth_s: dict[int, Floats]) -> list[_Choice]:
+def _together(built: Built, model: str) -> list[set[int]]:
+    """Return the real-time workloads of a model by the pools that they may use, those with fewest first."""
     problem = built.problem
-    routes = [r for r in problem.routes if problem.workloads[r.workload].model == model]
-    wanted = {r.workload for r in routes if r.workload in problem.realtime}
-    pools = [p for p in built.x.lean if problem.pools[p].model == model]
-    carried = np.zeros(problem.horizon.length)
-    share, machines = {}, {}
-    for p in pools:
+    groups: dict[frozenset[int], set[int]] = {}
+    for w in problem.realtime:
+        if problem.workloads[w].model == model:
+            may = {r.venue for r in problem.routes if r.workload == w and r.kind is Kind.POOL}
+            groups.setdefault(frozenset(may & set(built.x.lean)), set()).add(w)
+    return [groups[pools] for pools in sorted(groups, key=lambda pools: (len(pools), sorted(pools)))]
+
+
+def _carry(
+    built: Built, workloads: set[int], floor: Columns, taken: dict[int, Floats], worth_s: dict[int, Floats]
+) -> None:
+    """Add the machines that some workloads need to the floor, and what they take of each pool to what is taken."""
+    problem = built.problem
+    routes = [r for r in problem.routes if r.workload in workloads]
+    load, share, machines = {}, {}, {}
+    for p in sorted({r.venue for r in routes if r.kind is Kind.POOL} & set(taken)):
         safe = problem.pools[p].safe_load
+        load[p] = np.sum([r.load_s for r in routes if r.kind is Kind.POOL and r.venue == p], axis=0)
+        load[p] = load[p] / problem.horizon.slot_s
         machines[p] = np.minimum(floor[list(problem.pairs_of(pool=p))].sum(axis=0), len(safe) - 1)
-        load = problem.realtime_load(p)
-        share[p] = np.divide(safe[machines[p]], load, out=np.ones(len(load)), where=load > 0)
-        carried += share[p]
+        spare = np.maximum(safe[machines[p]] - taken[p], 0.0)
+        share[p] = np.divide(spare, load[p], out=np.ones(len(spare)), where=load[p] > 0)
+    carried = np.sum([*share.values(), np.zeros(problem.horizon.length)], axis=0)
+    missing = {p: np.maximum(1.0 - (carried - share[p]), 0.0) for p in load}
     choices = []
-    for p in pools:
-        if {r.workload for r in routes if r.kind is Kind.POOL and r.venue == p} & wanted != wanted:
-            continue
-        safe, load = problem.pools[p].safe_load, problem.realtime_load(p)
-        missing = np.maximum(1.0 - (carried - share[p]), 0.0) * load
-        needed = np.searchsorted(safe, missing * (1 - 1e-9))
-        extra = np.maximum(needed - machines[p], 0)
-        spare_s = problem.pools[p].replicas * problem.horizon.slot_s * worth_s.get(p, np.zeros(len(load)))
-        for i in problem.pairs_of(pool=p):
-            payment = problem.payments[problem.pairs[i][1]]
-            if not isinstance(payment, OnDemand):
-                continue
-            # What deferrable work would pay for the room is taken off, up to most of the price.
-            price = np.maximum(usd_of_machine(problem, i) - spare_s, 0.1 * usd_of_machine(problem, i))
-            room = (needed < len(safe)) & (extra <= payment.most)
-            usd = np.where(room, extra * price, np.inf)
-            choices.append(_Choice(i, np.where(room, extra, 0), usd, usd_of_start(problem, i)))
-    bought = [r for r in routes if r.kind is Kind.TIER and r.workload in wanted and np.isfinite(r.usd).all()]
-    cheapest = [min((r.usd for r in bought if r.workload == w), key=np.sum, default=None) for w in wanted]
+    for p, all_of_it in load.items():
+        wanted = missing[p] * all_of_it + taken[p]
+        choices += _in_pool(built, p, wanted, machines[p], worth_s.get(p, np.zeros(len(wanted))))
+    bought = [r for r in routes if r.kind is Kind.TIER and np.isfinite(r.usd).all()]
+    cheapest = [min((r.usd for r in bought if r.workload == w), key=np.sum, default=None) for w in workloads]
     tokens = [usd for usd in cheapest if usd is not None]
-    if len(tokens) == len(wanted):
+    if len(tokens) == len(workloads):
         usd = np.maximum(1.0 - carried, 0.0) * np.sum(tokens, axis=0)
         choices.append(_Choice(-1, np.zeros(len(usd), np.int64), usd, 0.0))
+    if not choices:
+        return
+    path = _cheapest_path(choices, problem.horizon.slots)
+    chosen = np.array([choice.pair for choice in choices])[path]
+    for c, choice in enumerate(choices):
+        if choice.pair >= 0:
+            floor[choice.pair] += np.where(path == c, choice.machines, 0)
+    for p, all_of_it in load.items():
+        here = np.isin(chosen, problem.pairs_of(pool=p))
+        taken[p] += all_of_it * np.where(here, missing[p], share[p] / np.maximum(carried, 1.0))
+
+
+def _in_pool(built: Built, p: int, wanted: Floats, there: Columns, worth_s: Floats) -> list[_Choice]:
+    """Return the ways to have a pool carry what is wanted of it, with machines that are there already."""
+    problem = built.problem
+    safe = problem.pools[p].safe_load
+    needed = np.searchsorted(safe, wanted * (1 - 1e-9))
+    extra = np.maximum(needed - there, 0)
+    spare_s = problem.pools[p].replicas * problem.horizon.slot_s * worth_s
+    choices = []
+    for i in problem.pairs_of(pool=p):
+        payment = problem.payments[problem.pairs[i][1]]
+        if not isinstance(payment, OnDemand):
+            continue
+        # What deferrable work would pay for the room is taken off, up to most of the price.
+        price = np.maximum(usd_of_machine(problem, i) - spare_s, 0.1 * usd_of_machine(problem, i))
+        room = (needed < len(safe)) & (extra <= payment.most)
+        usd = np.where(room, extra * price, np.inf)
+        choices.append(_Choice(i, np.where(room, extra, 0), usd, usd_of_start(problem, i)))
     return choices
 
 

@@ -134,6 +134,8 @@ def _workloads(solution: Solution, worth: Worth | None) -> list[planfile.Workloa
                 patience_worth_usd_per_hour=worth.patience_usd_per_hour.get(one.name) if worth else None,
                 deferral_saves_usd=worth.deferral_usd.get(one.name) if worth else None,
                 backlog_s=solution.backlog_s[one.name].tolist() if waits else [],
+                allow=one.access.allow,
+                deny=one.access.deny,
             )
         )
     return plans

@@ -143,6 +143,7 @@ def _promises(plan: Plan) -> list[tuple[str, str]]:
                     [*promised.defer, *(f"{one.name} {one.deadline}" for one in promised.workloads if one.deadline)]
                 ),
             ),
+            ("May not run anywhere", "; ".join(rows.limits(plan))),
             ("Scale", f"{promised.scale:g}\N{MULTIPLICATION SIGN}" if promised.scale != 1 else ""),
         ]
     told.append(("Solved in", format_duration(plan.solve_s)))

@@ -223,6 +223,17 @@ def waiting(plan: Plan) -> list[Waiting]:
     ]
 
 
+def limits(plan: Plan) -> list[str]:
+    """Say where the workloads may run that may not run anywhere."""
+    told = []
+    for one in plan.workloads:
+        said = [f"only {place} {' or '.join(globs)}" for place, globs in one.allow.items()]
+        said += [f"not {place} {' or '.join(globs)}" for place, globs in one.deny.items()]
+        if said:
+            told.append(f"{one.name}: {', '.join(said)}")
+    return told
+
+
 def waterfall(plan: Plan) -> Waterfall | None:
     """Return the way from what is paid today to the plan; None if one of its ends or all its parts are missing."""
     if plan.baseline_usd is None or not plan.waterfall:

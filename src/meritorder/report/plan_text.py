@@ -42,6 +42,7 @@ def _blocks(plan: Plan, width: int) -> Iterator[RenderableType]:
         _tokens(plan, reading),
         plan.commitments and _commit(plan, reading),
         _waits(plan, reading),
+        _limits(plan, reading),
         _costs(plan, reading),
         plan.simulated and _check(plan, plan.simulated, reading),
         fall and sections.waterfall(fall, width, plan.baseline),
@@ -120,6 +121,11 @@ def _waits(plan: Plan, width: int) -> RenderableType | None:
         )
         lines.append(plain("; ".join(filter(None, (f"{one.workload}: up to {one.patience}", *worth)))))
     return section("May wait", "", bullets(lines, width)) if lines else None
+
+
+def _limits(plan: Plan, width: int) -> RenderableType | None:
+    lines = [plain(line) for line in rows.limits(plan)]
+    return section("May not run anywhere", "", bullets(lines, width)) if lines else None
 
 
 def _sure(plan: Plan, width: int) -> RenderableType | None:

@@ -9,6 +9,7 @@ from meritorder.comparison import Assumption, Comparison
 from meritorder.domain import Lane
 from meritorder.errors import CatalogError
 from meritorder.study import answer
+from meritorder.study.access import access_assumptions, permitted_to_all
 from meritorder.study.certainty import interval_of
 from meritorder.study.fleets import Machine
 from meritorder.study.load import Load
@@ -39,6 +40,7 @@ def compare(trace: traces.Trace, options: Options, progress: Progress = lambda _
     model = catalog.find_model(options.model or only_model(trace))
     given = promise(trace, options)
     promised = given.load(options)
+    catalog, tokens = permitted_to_all(catalog, token_prices(model), given)
     machines = machines_for(catalog, model, promised, options, progress)
     taken_back = _taken_back(catalog, machines, promised, options)
     cheapest = min([*machines[:1], *taken_back], key=lambda machine: machine.usd_of_work(promised))
@@ -58,9 +60,14 @@ def compare(trace: traces.Trace, options: Options, progress: Progress = lambda _
         model=model,
         found=found,
         load=promised,
-        assumptions=[*given.assumptions, *_assumptions(options, promised), *spot_assumptions(cheapest, options)],
+        assumptions=[
+            *given.assumptions,
+            *access_assumptions(given.workloads),
+            *_assumptions(options, promised),
+            *spot_assumptions(cheapest, options),
+        ],
         interval=interval_of(found, search, options.seed),
-        tokens=token_prices(model),
+        tokens=tokens,
     )
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from meritorder.domain import Lane, Slo, Workload
+from meritorder.domain import Access, Lane, Slo, Workload
 from meritorder.errors import InfeasibleError
 from meritorder.perf.profile import EngineLimits, Profile
 from meritorder.policy.release import latest_start_s
@@ -71,6 +71,21 @@ class Load:
         return np.isfinite(self.deadline_s)
 
     @property
+    def accesses(self) -> tuple[Access, ...]:
+        """Where workloads may run, each way once."""
+        return tuple(dict.fromkeys(one.access for one in self.workloads))
+
+    @property
+    def access(self) -> NDArray[np.int32]:
+        """Which of them each request has, shape (requests,)."""
+        places = {access: place for place, access in enumerate(self.accesses)}
+        return np.array([places[one.access] for one in self.workloads], np.int32)[self.workload]
+
+    def may_run(self, provider: str, region: str, hardware: str) -> Bools:
+        """Return which requests may run there, shape (requests,)."""
+        return np.array([one.access.permits(provider, region, hardware) for one in self.workloads])[self.workload]
+
+    @property
     def tokens(self) -> float:
         """Input and output tokens together."""
         return float(self.input_tokens.sum(dtype=np.int64) + self.output_tokens.sum(dtype=np.int64))
@@ -123,6 +138,7 @@ class Load:
             output_tokens=self.output_tokens,
             latest_start_s=latest_start_s(self.deadline_s, seat_s, self.arrived_s),
             work_s=work_s,
+            access=self.access if len(self.accesses) > 1 else None,
         )
 
     def attained(self, ttft_s: Floats, tpot_s: Floats) -> tuple[float | None, bool]:

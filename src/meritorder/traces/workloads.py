@@ -11,8 +11,11 @@
     lane = "deferrable"
     deadline = "4h"
     match = { tenant = "eval*", model = "*" }
+    allow = { region = "eu-*" }
+    deny = { provider = ["vast", "runpod"] }
 
-The first workload whose globs all match takes a request; what none takes is real time under the default SLO.
+The first workload whose globs all match takes a request; what none takes is real time under the default SLO. `allow`
+and `deny` say where it may run, by provider, region and hardware, each a glob or several.
 """
 
 import fnmatch
@@ -25,7 +28,7 @@ from typing import Any, Final
 import numpy as np
 import polars as pl
 
-from meritorder.domain import Lane, Slo, Workload
+from meritorder.domain import PLACES, Access, Lane, Slo, Workload
 from meritorder.errors import WorkloadsError
 from meritorder.planfile import OWN_DEADLINE
 from meritorder.tables import REQUESTS
@@ -36,7 +39,7 @@ DEFAULT: Final = "realtime"
 """The workload of requests that no other takes."""
 
 _MATCHED: Final = tuple(column.name for column in REQUESTS if column.dtype == pl.Categorical)
-_KEYS: Final = ("name", "lane", "match", "slo", "deadline")
+_KEYS: Final = ("name", "lane", "match", "slo", "deadline", "allow", "deny")
 _SLO_KEYS: Final = ("ttft_s", "tpot_s", "attainment")
 _LANES: Final = tuple(lane.value for lane in Lane)
 
@@ -142,8 +145,7 @@ def assign(
         )
     deferred = _deferred(tried, taken, defer, seed)
     for place, rule in enumerate(defer):
-        tried.append(_deferred_workload(rule, {workload.name for workload in tried}))
-        taken[deferred == place] = len(tried) - 1
+        _defer(rule, np.flatnonzero(deferred == place), tried, taken)
         count = int((deferred == place).sum())
         assumptions.append(
             f"{100 * rule.share:.4g}% of the real-time requests ({count:,}, drawn with seed {seed}) are "
@@ -203,11 +205,21 @@ def _deferred(
     return place
 
 
-def _deferred_workload(rule: DeferRule, names: set[str]) -> Workload:
-    name = f"deferred {rule.deadline.text}"
-    while name in names:
-        name += "'"
-    return Workload(name=name, lane=Lane.DEFERRABLE, deadline=rule.deadline.text, assumed=True)
+def _defer(
+    rule: DeferRule, rows: np.ndarray[Any, np.dtype[np.intp]], tried: list[Workload], taken: np.ndarray[Any, Any]
+) -> None:
+    """Give requests a workload that may wait, and may run where they may now: one for each access."""
+    before = taken[rows]
+    for access in dict.fromkeys(tried[place].access for place in np.unique(before).tolist()):
+        mine = [place for place, workload in enumerate(tried) if workload.access == access]
+        taken[rows[np.isin(before, mine)]] = len(tried)
+        name = f"deferred {rule.deadline.text}"
+        if access != Access():
+            name += f" of {' + '.join(tried[place].name for place in np.unique(before).tolist() if place in mine)}"
+        while any(name == workload.name for workload in tried):
+            name += "'"
+        deadline = rule.deadline.text
+        tried.append(Workload(name=name, lane=Lane.DEFERRABLE, deadline=deadline, access=access, assumed=True))
 
 
 def _due(trace: Trace, tried: Sequence[Workload], taken: np.ndarray[Any, Any]) -> pl.Series:
@@ -257,6 +269,7 @@ def _workload(entry: object, where: str) -> Workload:
             slo=slo,
             deadline=deadline,
             match=_match(entry.get("match", {}), where),
+            access=Access.of(_places(entry, "allow", where), _places(entry, "deny", where)),
         )
     except WorkloadsError as error:
         raise WorkloadsError(error.what, where=where, fix=error.fix) from None
@@ -286,6 +299,21 @@ def _slo(value: object, where: str) -> Slo:
     if wrong:
         raise WorkloadsError(f"slo {wrong[0]} must be a number, not {value[wrong[0]]!r}", where=where)
     return Slo(**{key: float(number) for key, number in value.items()})
+
+
+def _places(entry: dict[str, Any], key: str, where: str) -> dict[str, list[str]]:
+    """Read where a workload may or must not run: globs by place."""
+    value, fix = entry.get(key, {}), f'write {key} = {{ region = ["eu-*"] }}'
+    if not isinstance(value, dict):
+        raise WorkloadsError(f"{key} is not a table", where=where, fix=fix)
+    strange = sorted(set(value) - set(PLACES))
+    if strange:
+        raise WorkloadsError(f"unknown key {strange[0]} of {key}", where=where, fix=f"it has {', '.join(PLACES)}")
+    places = {place: [globs] if isinstance(globs, str) else globs for place, globs in value.items()}
+    for place, globs in places.items():
+        if not isinstance(globs, list) or not globs or not all(isinstance(each, str) and each for each in globs):
+            raise WorkloadsError(f"{key} {place} must be names, not {value[place]!r}", where=where, fix=fix)
+    return {place: [each.lower() for each in globs] for place, globs in places.items()}
 
 
 def _match(value: object, where: str) -> tuple[tuple[str, str], ...]:

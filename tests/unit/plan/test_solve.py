@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from tests.samples.planning import HOUR, deferrable, hours, on_demand, pool, realtime, reserved, small
 
+from meritorder.domain import Access
 from meritorder.errors import ConfigError, InfeasibleError
-from meritorder.plan.demand import Access, Cyclic, Horizon, OpenEnd
+from meritorder.plan.demand import Cyclic, Horizon, OpenEnd
 from meritorder.plan.problem import Carbon, Problem
 from meritorder.plan.solution import find_plan
 from meritorder.plan.solve import Effort
@@ -185,11 +186,11 @@ def test_allow_and_deny() -> None:
     free = small([0.5], [0.0], 1, pools=pools, payments=payments)
     assert find_plan(free, EXACT).usd == pytest.approx(5)
     denied = dataclasses.replace(
-        free, workloads=(realtime([0.5], access=Access(deny_providers=frozenset({"aws"}))), free.workloads[1])
+        free, workloads=(realtime([0.5], access=Access(deny_provider=frozenset({"aws"}))), free.workloads[1])
     )
     assert find_plan(denied, EXACT).usd == pytest.approx(9)
     nowhere = dataclasses.replace(
-        free, workloads=(realtime([0.5], access=Access(allow_regions=frozenset({"moon"}))), free.workloads[1])
+        free, workloads=(realtime([0.5], access=Access(allow_region=frozenset({"moon"}))), free.workloads[1])
     )
     with pytest.raises(InfeasibleError, match="workload chat: no pool and no token API may serve it"):
         find_plan(nowhere, EXACT)

@@ -6,7 +6,7 @@ import polars as pl
 import pytest
 
 from meritorder import traces
-from meritorder.domain import Lane, Slo
+from meritorder.domain import Access, Lane, Slo
 from meritorder.errors import WorkloadsError
 from meritorder.traces.deadlines import Instant, Patience, TimeOfDay, parse_deadline
 from meritorder.traces.workloads import assign, load_workloads, parse_defer
@@ -137,6 +137,59 @@ def test_shares_are_deferred_exactly_and_said(tmp_path: Path) -> None:
     assert not assigned.requests.equals(assign(read, loaded(tmp_path, EVALS), SLO, defer, seed=4).requests)
 
 
+def test_where_a_workload_may_run_is_read_in_globs(tmp_path: Path) -> None:
+    said = 'allow = {region = ["EU-*", "europe-*"], hardware = "h100"}\ndeny = {provider = "vast"}\n'
+    workload = loaded(tmp_path, EVALS + said)[0]
+    assert workload.access.allow == {"region": ["eu-*", "europe-*"], "hardware": ["h100"]}
+    assert workload.access.deny == {"provider": ["vast"]}
+    assert Access.of(workload.access.allow, workload.access.deny) == workload.access
+    assert loaded(tmp_path, EVALS)[0].access == Access()
+
+
+@pytest.mark.parametrize(
+    ("allow", "deny", "permitted"),
+    [
+        ({}, {}, True),
+        ({"provider": ["aws"]}, {}, True),
+        ({"provider": ["gcp"]}, {}, False),
+        ({"region": ["eu-*"]}, {}, True),
+        ({"region": ["eu-*"]}, {"region": ["eu-north-*"]}, False),
+        ({}, {"region": ["us-*"]}, True),
+        ({"hardware": ["h?00"]}, {}, True),
+        ({"region": ["eu-*"], "provider": ["gcp"]}, {}, False),
+    ],
+)
+def test_all_that_is_said_must_permit(allow: dict[str, list[str]], deny: dict[str, list[str]], permitted: bool) -> None:  # noqa: FBT001
+    assert Access.of(allow, deny).permits("aws", "EU-north-1", "h100") is permitted
+
+
+def test_who_names_no_region_may_be_anywhere() -> None:
+    assert Access.of({}, {}).permits("aws", "", "h100")
+    assert not Access.of({"region": ["*"]}, {}).permits("aws", "", "h100")
+    assert not Access.of({}, {"region": ["us-*"]}).permits("aws", "", "h100")
+
+
+def test_a_token_api_has_no_hardware_that_could_be_allowed() -> None:
+    assert not Access.of({"hardware": ["*"]}, {}).permits("novita", "")
+    assert Access.of({}, {"hardware": ["h100"]}).permits("novita", "")
+
+
+def test_what_is_deferred_may_run_where_it_may_now(tmp_path: Path) -> None:
+    read = trace(tmp_path, *(f"2026-01-05T05:00:{n:02d}Z,1,1,{'web-1' if n % 2 else 'x'},m1," for n in range(20)))
+    limited = CHAT + 'allow = {region = "eu-*"}\n'
+    assigned = assign(read, loaded(tmp_path, limited), SLO, [parse_defer("50%@4h")])
+    access = {each.name: each.access.allow for each in assigned.workloads}
+    assert access == {
+        "chat": {"region": ["eu-*"]},
+        "realtime": {},
+        "deferred 4h": {},
+        "deferred 4h of chat": {"region": ["eu-*"]},
+    }
+    rows = assigned.requests.select(pl.col("workload", "tenant").cast(pl.String)).unique().sort("workload").rows()
+    assert rows == [("chat", "web-1"), ("deferred 4h", "x"), ("deferred 4h of chat", "web-1"), ("realtime", "x")]
+    assert assigned.requests["deadline_s"].is_not_null().sum() == 10
+
+
 @pytest.mark.parametrize("text", ["40%", "@4h", "0%@4h", "140%@4h", "many@4h", "40%@soon", "nan@4h", "40@4h"])
 def test_what_is_no_share(text: str) -> None:
     with pytest.raises(WorkloadsError, match="--defer"):
@@ -174,6 +227,10 @@ def test_shares_of_more_than_the_whole(tmp_path: Path) -> None:
         (CHAT.replace("ttft_s=2", "ttft_s=-2"), "ttft_s must be a positive time"),
         (CHAT.replace("ttft_s=2", "ttft_s=true"), "ttft_s must be a number"),
         (table(name='"realtime"', lane='"deferrable"', deadline='"4h"'), "is taken"),
+        (EVALS + 'allow = "eu"\n', "allow is not a table"),
+        (EVALS + 'deny = {regions = "eu-*"}\n', "unknown key regions of deny"),
+        (EVALS + "allow = {region = []}\n", "allow region must be names"),
+        (EVALS + "allow = {region = [1]}\n", "allow region must be names"),
     ],
 )
 def test_a_mistake_in_the_file_is_one_line(tmp_path: Path, text: str, said: str) -> None:

@@ -10,7 +10,7 @@ from msgspec import structs
 
 from meritorder import catalog as facts
 from meritorder import planfile
-from meritorder.catalog.tokens import cost_usd
+from meritorder.catalog.tokens import cost_usd, token_prices
 from meritorder.comparison import Assumption
 from meritorder.domain import Offer
 from meritorder.perf.accuracy import accuracy
@@ -20,8 +20,9 @@ from meritorder.plan.demand import Workload as Demand
 from meritorder.plan.dispatch import dispatch, merit_order
 from meritorder.plan.record import to_file
 from meritorder.plan.worth import relaxed_usd, worth
+from meritorder.study.access import permitted_to_any
 from meritorder.study.fleets import Trial
-from meritorder.study.plan.baseline import baseline_for
+from meritorder.study.plan.baseline import baselines_of
 from meritorder.study.plan.carbon import carbon_for
 from meritorder.study.plan.commit import Committed, commit
 from meritorder.study.plan.explain import regret_of, small_enough, waterfall
@@ -55,12 +56,13 @@ def plan(trace: Trace, options: PlanOptions, progress: Progress = lambda _: None
     names = [options.model] if options.model else models_of(trace) or [only_model(trace)]
     loads = {catalog.find_model(name): promised.load(options, None if options.model else name) for name in names}
     catalog, have = prices_and_have(catalog, options)
+    catalog = permitted_to_any(catalog, [price for model in loads for price in token_prices(model)], promised)
     asked = ask(catalog, loads, options, progress, have)
     if options.carbon is not None:
         carbon = carbon_for(options.carbon, options.carbon_usd_per_tonne, asked.problem, trace.epoch_s)
         asked = replace(asked, problem=replace(asked.problem, carbon=carbon))
     with ThreadPoolExecutor(max_workers=1) as beside:
-        baselines = beside.submit(_baselines, asked, options, progress)
+        baselines = beside.submit(baselines_of, asked, options, progress)
         committed = commit(asked.problem, options, progress)
         taken = (*asked.assumptions, *committed.assumptions)
         chosen = replace(asked, problem=committed.problem, committed=committed, assumptions=taken)
@@ -83,10 +85,6 @@ def plan(trace: Trace, options: PlanOptions, progress: Progress = lambda _: None
         options=options,
         notes=have.notes,
     )
-
-
-def _baselines(asked: Asked, options: PlanOptions, progress: Progress) -> dict[str, Trial]:
-    return {model: baseline_for(load, asked.servings[model], options, progress) for model, load in asked.loads.items()}
 
 
 def _explained(made: Made, asked: Asked) -> planfile.Plan:
@@ -158,7 +156,7 @@ def _put_together(
             for each in (*assumptions, *_own_assumptions(made, options, asked))
         ],
         start_epoch_s=trace.epoch_s,
-        baseline="; ".join(trial.label for trial in trials.values()),
+        baseline=_told(trials),
         baseline_usd=baseline_usd,
         saving_usd=baseline_usd - total_usd,
         saving_share=1 - total_usd / baseline_usd,
@@ -172,6 +170,13 @@ def _put_together(
     )
 
 
+def _told(trials: Mapping[str, Trial]) -> str:
+    """Say what the plan is compared with."""
+    if len(trials) == 1:
+        return next(iter(trials.values())).label
+    return "; ".join(f"{name}: {trial.label}" for name, trial in trials.items())
+
+
 def _tokens_usd(asked: Asked) -> dict[str, float]:
     """Return what all requests would cost as tokens, by tier, at the cheapest provider that sells every model there."""
     found: dict[str, float] = {}
@@ -181,7 +186,7 @@ def _tokens_usd(asked: Asked) -> dict[str, float]:
             usd = [
                 float(cost_usd(price, load.input_tokens, load.cached_tokens, load.output_tokens).sum())
                 for price in asked.all_tokens[model]
-                if price.tier is tier
+                if price.tier is tier and all(one.access.permits(price.provider, "") for one in load.workloads)
             ]
             total += min(usd, default=np.inf)
         if np.isfinite(total):

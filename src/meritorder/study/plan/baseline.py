@@ -5,11 +5,12 @@ from typing import Final
 
 import numpy as np
 
+from meritorder.domain import Access, PricingModel
 from meritorder.errors import InfeasibleError
-from meritorder.study.fleets import Trial, fixed, serve
+from meritorder.study.fleets import Machine, Trial, fixed, serve
 from meritorder.study.load import Load
 from meritorder.study.options import Options
-from meritorder.study.plan.supply import Serving
+from meritorder.study.plan.problem import Asked
 from meritorder.study.search import Progress, Search
 
 # Loads of more requests are searched on their busiest stretch of about so many, and confirmed on all.
@@ -17,17 +18,63 @@ _MOST_REQUESTS: Final = 2_000_000
 _MOST_CONFIRMED: Final = 4
 
 
-def baseline_for(load: Load, servings: list[Serving], options: Options, progress: Progress) -> Trial:
+def baselines_of(asked: Asked, options: Options, progress: Progress) -> dict[str, Trial]:
+    """Return the cheapest arrangement in which nothing waits, or the fleet that there is, for each model.
+
+    Workloads that may not run in the same places have a fleet each. By name of the model, or of the workloads.
+    """
+    found: dict[str, Trial] = {}
+    for model, load in asked.loads.items():
+        if len(load.accesses) == 1 or options.replicas is not None:
+            servings = asked.servings[model]
+            machines = [one.machine for one in servings if one.realtime] or [one.machine for one in servings]
+            found[model] = baseline_for(load, machines, options, progress)
+            continue
+        for place, access in enumerate(load.accesses):
+            mine = load.only(load.access == place)
+            names = " + ".join(one.name for one in load.workloads if one.access == access)
+            found[names] = baseline_for(mine, _permitted(asked, model, access), options, progress)
+    return found
+
+
+def _permitted(asked: Asked, model: str, access: Access) -> list[Machine]:
+    """Return each kind of replica on the cheapest machine that is permitted, of those for real time if there are any.
+
+    Raises:
+        InfeasibleError: There is none.
+    """
+    found: dict[str, Machine] = {}
+    for site in asked.sites.values():
+        pool, machine = site.pool, site.serving.machine
+        if pool.model != model or not access.permits(pool.provider, pool.region, pool.hardware):
+            continue
+        for offer in site.offers:
+            before = found.get(site.serving.kind)
+            if offer.pricing_model is PricingModel.ON_DEMAND and (
+                before is None or offer.usd_per_gpu_hour < before.offer.usd_per_gpu_hour
+            ):
+                found[site.serving.kind] = replace(machine, offer=offer)
+    realtime = {site.serving.kind for site in asked.sites.values() if site.serving.realtime}
+    machines = [machine for kind, machine in found.items() if kind in realtime] or list(found.values())
+    if not machines:
+        raise InfeasibleError(
+            f"no machine on demand may serve some requests for {model}, so that nothing tells what they cost today",
+            where="--workloads",
+            fix="loosen allow and deny, or name more hardware and providers",
+        )
+    return machines
+
+
+def baseline_for(load: Load, machines: list[Machine], options: Options, progress: Progress) -> Trial:
     """Return the cheapest arrangement in which nothing waits: always on or autoscaled, whichever is cheaper.
 
     Args:
         load: The requests.
-        servings: Kinds of replicas; each is tried on its cheapest machine.
+        machines: Replicas, each on its cheapest machine.
         options: The present fleet, if there is one.
         progress: Told what is being tried.
     """
     realtime = load.all_realtime()
-    machines = [one.machine for one in servings if one.realtime] or [one.machine for one in servings]
     search = Search(
         load=realtime,
         machines=sorted(machines, key=lambda machine: machine.usd_of_work(load)),

@@ -117,7 +117,7 @@ def _run(
     result = None
     if len(rest) and schedules:
         sim_pools = tuple(
-            _pool(one, pools[one.pool], machines[one.pool], plan.slot_s, seed + place)
+            _pool(one, pools[one.pool], machines[one.pool], plan.slot_s, seed=seed + place, load=rest)
             for place, one in enumerate(schedules)
         )
         last = machines[schedules[-1].pool]
@@ -137,8 +137,11 @@ def _run(
     )
 
 
-def _pool(one: planfile.PoolSchedule, pool: planfile.PoolUsed, machine: Machine, slot_s: float, seed: int) -> Pool:
+def _pool(
+    one: planfile.PoolSchedule, pool: planfile.PoolUsed, machine: Machine, slot_s: float, *, seed: int, load: Load
+) -> Pool:
     mixed = one.realtime
+    permits = [access.permits(pool.provider, pool.region, pool.hardware) for access in load.accesses]
     return Pool(
         profile=machine.profile,
         scaling=Scheduled(instances=tuple(one.machines), slot_s=slot_s, ahead_s=pool.startup_s),
@@ -151,6 +154,7 @@ def _pool(one: planfile.PoolSchedule, pool: planfile.PoolUsed, machine: Machine,
         startup_paid_s=pool.startup_paid_s,
         minimum_billing_s=one.minimum_billing_s,
         interruptions=_interruptions(one, seed),
+        permits=frozenset(np.flatnonzero(permits).tolist()),
     )
 
 

@@ -8,10 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from meritorder.catalog.tokens import cost_usd
-from meritorder.domain import TokenPrice
+from meritorder.domain import Access, TokenPrice
 from meritorder.plan.demand import Deferrable, Horizon, OpenEnd, Realtime, Slots, bin_work, by_patience, due_slots
 from meritorder.plan.demand import Workload as Demand
-from meritorder.plan.venues import UNLIMITED, TokenTier
+from meritorder.plan.venues import UNLIMITED, Pool, TokenTier
 from meritorder.study.load import Load
 from meritorder.study.plan.options import PlanOptions
 from meritorder.study.plan.supply import Serving
@@ -27,17 +27,23 @@ _REALTIME_TIERS = ("standard", "priority")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Class:
-    """Requests that the plan treats as one: a lane of a model, and in the deferrable lane a patience.
+    """Requests that the plan treats as one: a lane of a model and where it may run; where it may wait, a patience.
 
     Args:
         name: Name in the plan.
         members: Indices of its requests in the load.
         deferrable: Whether they may wait.
+        access: Where they may run.
     """
 
     name: str
     members: Ints
     deferrable: bool
+    access: Access
+
+    def may_use(self, pool: Pool) -> bool:
+        """Whether its requests may run in a pool."""
+        return self.access.permits(pool.provider, pool.region, pool.hardware)
 
 
 def horizon_for(span_s: float, slot_s: float) -> Horizon:
@@ -48,10 +54,7 @@ def horizon_for(span_s: float, slot_s: float) -> Horizon:
 def classes_of(load: Load, slot_s: float, model: str) -> list[Class]:
     """Return the classes of a load, real time first."""
     suffix = f", {model}" if model else ""
-    found = []
-    realtime = np.flatnonzero(~load.deferrable)
-    if len(realtime):
-        found.append(Class(name=f"realtime{suffix}", members=realtime, deferrable=False))
+    found = realtime_classes_of(load, model)
     for index, workload in enumerate(load.workloads):
         members = np.flatnonzero(load.deferrable & (load.workload == index))
         if not len(members):
@@ -61,7 +64,21 @@ def classes_of(load: Load, slot_s: float, model: str) -> list[Class]:
         for level in levels:
             least_s = slot_s * 2.0 ** int(level)
             name = workload.name if len(levels) == 1 else f"{workload.name}, {format_duration(least_s)} or more"
-            found.append(Class(name=f"{name}{suffix}", members=members[patience == level], deferrable=True))
+            mine = members[patience == level]
+            found.append(Class(name=f"{name}{suffix}", members=mine, deferrable=True, access=workload.access))
+    return found
+
+
+def realtime_classes_of(load: Load, model: str) -> list[Class]:
+    """Return the classes of the real-time lane: `realtime`, and the workloads that may not run anywhere by name."""
+    suffix = f", {model}" if model else ""
+    found = []
+    for place, access in enumerate(load.accesses):
+        members = np.flatnonzero(~load.deferrable & (load.access == place))
+        if len(members):
+            names = [load.workloads[index].name for index in np.unique(load.workload[members]).tolist()]
+            name = "realtime" if access == Access() else " + ".join(names)
+            found.append(Class(name=f"{name}{suffix}", members=members, deferrable=False, access=access))
     return found
 
 
@@ -82,9 +99,11 @@ def demand_of(
         total = bin_work(arrived, tokens[each.members], horizon)
         if each.deferrable:
             due = _due(load, each.members, servings, horizon)
-            demands.append(Deferrable(name=each.name, model=model, work_s=binned, due=due, tokens=total))
+            demands.append(
+                Deferrable(name=each.name, model=model, work_s=binned, due=due, tokens=total, access=each.access)
+            )
         else:
-            demands.append(Realtime(name=each.name, model=model, work_s=binned, tokens=total))
+            demands.append(Realtime(name=each.name, model=model, work_s=binned, tokens=total, access=each.access))
     return demands
 
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from meritorder import catalog as facts
 from meritorder import planfile
 from meritorder.catalog.tokens import token_prices
-from meritorder.domain import Lane, Model, Offer, PricingModel, Slo, TokenPrice, Workload
+from meritorder.domain import Access, Lane, Model, Offer, PricingModel, Slo, TokenPrice, Workload
 from meritorder.errors import ConfigError, PerformanceError
 from meritorder.perf.profile import EngineLimits
 from meritorder.sim.saturation import saturate
@@ -85,6 +85,7 @@ def _workload(rule: planfile.Rule) -> Workload:
         slo=_slo(rule.slo) if rule.slo else None,
         deadline=rule.deadline,
         match=tuple(tuple(each) for each in rule.match),  # type: ignore[misc]
+        access=Access.of(rule.allow, rule.deny),
     )
 
 

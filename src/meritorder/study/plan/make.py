@@ -17,6 +17,7 @@ from meritorder.plan.solution import Solution, find_plan, realtime_load
 from meritorder.plan.solve import Effort
 from meritorder.study.plan.bursts import bursts_for, raised, strictest
 from meritorder.study.plan.check import ModelRun, carry_out
+from meritorder.study.plan.demand import realtime_classes_of
 from meritorder.study.plan.options import PlanOptions
 from meritorder.study.plan.problem import Asked, Trust, trusting
 from meritorder.study.plan.room import less_room
@@ -162,16 +163,16 @@ def _between(before: Trust, after: Trust) -> Trust:
 
 
 def _first_bursts(asked: Asked, progress: Progress) -> dict[str, Floats]:
-    """Return what the traffic's bursts ask for, by model, found on the replica with the cheapest work."""
+    """Return what the traffic's bursts ask for, by workload, found on the replica with the cheapest work."""
     horizon, found = asked.problem.horizon, {}
     for model, load in asked.loads.items():
-        lane = load.only(~load.deferrable)
-        if len(lane):
-            progress(f"measuring the bursts of {model}")
-            serving = min(
-                (one for one in asked.servings[model] if one.realtime), key=lambda one: one.machine.usd_of_work(lane)
-            )
-            found[model] = bursts_for(lane, serving, horizon.slot_s, horizon.slots)
+        for each in realtime_classes_of(load, model if asked.several else ""):
+            lane = load.only(each.members)
+            progress(f"measuring the bursts of {each.name}")
+            pools = [site for site in asked.sites.values() if site.pool.model == model and site.serving.realtime]
+            mine = [site for site in pools if each.may_use(site.pool)] or pools
+            serving = min((site.serving for site in mine), key=lambda one: one.machine.usd_of_work(lane))
+            found[each.name] = bursts_for(lane, serving, horizon.slot_s, horizon.slots)
     return found
 
 
@@ -189,7 +190,7 @@ def _less(trust: Trust, made: Made, options: PlanOptions) -> Trust:
     burst = dict(trust.burst)
     for model, run in runs.items():
         if alone.kept or not run.attained:
-            burst[model] = _bursts(made, model, run, burst[model])
+            burst |= _bursts(made, model, run, burst)
     return replace(trust, burst=burst)
 
 
@@ -207,26 +208,29 @@ def _may_break(made: Made) -> float:
     return min(1 - strictest(load) for load in made.asked.loads.values())
 
 
-def _bursts(made: Made, model: str, run: ModelRun, before: Floats) -> Floats:
-    """Return the bursts that ask for more machines in the slots where most requests broke the SLO."""
-    file, solution = made.file, made.solution
-    slot = np.minimum((run.load.arrived_s / file.slot_s).astype(np.int64), file.slots - 1)
-    broken = (run.ttft_s > run.load.ttft_limit_s) | (run.tpot_s > run.load.tpot_limit_s)
+def _bursts(made: Made, model: str, run: ModelRun, before: Mapping[str, Floats]) -> dict[str, Floats]:
+    """Return the bursts that ask for more machines in the slots where most requests broke the SLO, by workload."""
+    file, solution, load = made.file, made.solution, run.load
+    broken = (run.ttft_s > load.ttft_limit_s) | (run.tpot_s > load.tpot_limit_s)
     pools = {pool.name: pool for pool in solution.problem.pools if pool.model == model and len(pool.safe_load) > 1}
     rented = {one.pool for one in file.schedule if one.realtime} & set(pools)
-    # Where several kinds of machines share the load, it is the largest fleet that grows.
-    main = max(rented, key=lambda name: realtime_load(solution, name).sum())
-    machines = np.sum([one.machines for one in file.schedule if one.pool == main and one.realtime], axis=0)
-    mean = realtime_load(solution, main) / before
-    return raised(
-        before,
-        mean=mean,
-        machines=machines,
-        safe=pools[main].safe_load,
-        slot=slot,
-        broken=broken,
-        attainment=strictest(run.load),
-    )
+    found: dict[str, Floats] = {}
+    for each in realtime_classes_of(load, model if made.asked.several else ""):
+        serving = [name for name in rented if each.may_use(pools[name])]
+        if not serving or not broken[each.members].any():
+            continue
+        # Where several kinds of machines share the load, it is the largest fleet that grows.
+        main = max(serving, key=lambda name: realtime_load(solution, name).sum())
+        found[each.name] = raised(
+            before[each.name],
+            mean=realtime_load(solution, main) / before[each.name],
+            machines=np.sum([one.machines for one in file.schedule if one.pool == main and one.realtime], axis=0),
+            safe=pools[main].safe_load,
+            slot=np.minimum((load.arrived_s[each.members] / file.slot_s).astype(np.int64), file.slots - 1),
+            broken=broken[each.members],
+            attainment=strictest(load),
+        )
+    return found
 
 
 def _does_not_hold(simulated: planfile.Simulated) -> InfeasibleError:
@@ -282,6 +286,8 @@ def promises_of(promised: Promised, options: PlanOptions) -> planfile.Promises:
                 if one.slo is None
                 else planfile.Slo(ttft_s=one.slo.ttft_s, tpot_s=one.slo.tpot_s, attainment=one.slo.attainment),
                 match=list(one.match),
+                allow=one.access.allow,
+                deny=one.access.deny,
             )
             for one in promised.declared
         ],

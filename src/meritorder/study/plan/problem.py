@@ -53,6 +53,11 @@ class Asked:
     committed: Committed | None = None
 
     @property
+    def several(self) -> bool:
+        """Whether there are several models, and names of workloads say which."""
+        return len(self.loads) > 1
+
+    @property
     def machines(self) -> dict[str, Machine]:
         """The replica of each pool."""
         return {name: site.serving.machine for name, site in self.sites.items()}
@@ -88,7 +93,15 @@ def ask(catalog: Catalog, loads: Mapping[Model, Load], options: PlanOptions, pro
         servings[model.id] = servings_for(catalog, model, load, options=options, slot_s=slot_s, progress=progress)
         sites |= {
             site.pool.name: site
-            for site in sites_for(catalog, model, servings[model.id], options=options, have=have, named=named)
+            for site in sites_for(
+                catalog,
+                model,
+                servings[model.id],
+                options=options,
+                have=have,
+                named=named,
+                accesses=load.accesses,
+            )
         }
         classes = classes_of(load, slot_s, named)
         demands += demand_of(classes, load, servings[model.id], model.id, horizon)
@@ -145,7 +158,7 @@ class Trust:
         full: On what machines may be planned for in all, when deadlines are missed.
         room: By kind of replica, on what may be planned for in each slot, shape (slots,), where machines that were
             full did less and deadlines were missed.
-        burst: By model, load / mean load of each slot, shape (slots,), where real-time work alone breaks the SLO.
+        burst: By real-time workload, load / mean load of each slot, shape (slots,), where it alone breaks the SLO.
     """
 
     seats: float = 1.0
@@ -167,7 +180,7 @@ def trusting(asked: Asked, trust: Trust) -> Asked:
         room = trust.room.get(pool.replica, pool.room)
         pools.append(replace(pool, fullest=fullest, room=room, safe_load=np.minimum(pool.safe_load, most)))
     workloads = tuple(
-        replace(one, burst=trust.burst[one.model]) if isinstance(one, Realtime) and one.model in trust.burst else one
+        replace(one, burst=trust.burst[one.name]) if isinstance(one, Realtime) and one.name in trust.burst else one
         for one in asked.problem.workloads
     )
     return replace(asked, problem=replace(asked.problem, pools=tuple(pools), workloads=workloads), sites=sites)

@@ -48,11 +48,12 @@ def less_room(
     for run in runs:
         if run.result is None or not run.missed:
             continue
-        waiting = _waiting(run.load, run.result, horizon)
-        before = np.concatenate(([False], waiting[:-1]))
-        late = _share_late(run.load, run.result, horizon)
-        judged = (late > 0) & (waiting | before)
         for kind in {pools[one.pool].replica for one in run.schedules}:
+            mine = _may_run(run, kind, pools)
+            waiting = _waiting(run.load, run.result, mine, horizon)
+            before = np.concatenate(([False], waiting[:-1]))
+            late = _share_late(run.load, run.result, mine, horizon)
+            judged = (late > 0) & (waiting | before)
             one = next(pools[one.pool] for one in run.schedules if pools[one.pool].replica == kind)
             done_s, held_s = _work_and_time(run, run.result, kind, pools=pools, machines=machines, horizon=horizon)
             full = waiting & before & (held_s > 0)
@@ -66,10 +67,20 @@ def less_room(
     return room
 
 
-def _share_late(load: Load, result: Result, horizon: Horizon) -> Floats:
+def _may_run(run: ModelRun, kind: str, pools: Mapping[str, Pool]) -> Bools:
+    """Return which requests may wait for replicas of a kind, shape (requests,)."""
+    places = {
+        (pool.provider, pool.region, pool.hardware)
+        for one in run.schedules
+        if (pool := pools[one.pool]).replica == kind
+    }
+    return np.asarray(run.load.deferrable & np.any([run.load.may_run(*place) for place in places], axis=0))
+
+
+def _share_late(load: Load, result: Result, mine: Bools, horizon: Horizon) -> Floats:
     """Return, of the requests that could have been served in a slot, the share that was late, shape (slots,)."""
-    could = _windows(load, load.deferrable, horizon)
-    late = _windows(load, load.deferrable & ~(result.finished_s <= load.deadline_s), horizon)
+    could = _windows(load, mine, horizon)
+    late = _windows(load, mine & ~(result.finished_s <= load.deadline_s), horizon)
     return np.asarray(late / np.maximum(could, 1))
 
 
@@ -80,9 +91,9 @@ def _windows(load: Load, chosen: Bools, horizon: Horizon) -> NDArray[np.int64]:
     return np.asarray(np.cumsum(begun - over))
 
 
-def _waiting(load: Load, result: Result, horizon: Horizon) -> Bools:
+def _waiting(load: Load, result: Result, mine: Bools, horizon: Horizon) -> Bools:
     """Return whether work that may wait was waiting at the end of each slot, shape (slots,)."""
-    came_s, admitted_s = load.arrived_s[load.deferrable], result.admitted_s[load.deferrable]
+    came_s, admitted_s = load.arrived_s[mine], result.admitted_s[mine]
     came = np.bincount(_slot(came_s, horizon), minlength=horizon.slots)
     left = np.bincount(_slot(admitted_s[np.isfinite(admitted_s)], horizon), minlength=horizon.slots)
     return np.asarray(np.cumsum(came - left) > 0)

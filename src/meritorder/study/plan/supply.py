@@ -1,7 +1,7 @@
 """What a model can run on: replicas, the machines that hold them, and every way to pay for these."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from meritorder.catalog import Catalog
 from meritorder.comparison import Assumption
-from meritorder.domain import Model, Offer, PricingModel
+from meritorder.domain import Access, Model, Offer, PricingModel
 from meritorder.errors import InfeasibleError
 from meritorder.plan.demand import Horizon
 from meritorder.plan.offers import block_of, machine_of, payment_of, savings_plans_of
@@ -139,9 +139,16 @@ def _realtime(machine: Machine, load: Load, lane: Load, busiest: float) -> Servi
 
 
 def sites_for(
-    catalog: Catalog, model: Model, servings: Iterable[Serving], *, options: PlanOptions, have: Have, named: str
+    catalog: Catalog,
+    model: Model,
+    servings: Iterable[Serving],
+    *,
+    options: PlanOptions,
+    have: Have,
+    named: str,
+    accesses: Sequence[Access],
 ) -> list[Site]:
-    """Return the pools that can be rented: of each provider the cheapest machine by pricing model.
+    """Return the pools that can be rented: of each provider the cheapest machine by pricing model and who may use it.
 
     Args:
         catalog: Prices.
@@ -150,11 +157,12 @@ def sites_for(
         options: What may be rented.
         have: What is held already; its machines are in whatever the options say.
         named: What tells the pools of several models apart; "" if there is one.
+        accesses: Where the workloads may run.
     """
     sites: dict[str, Site] = {}
     for serving in servings:
         profile = serving.machine.profile
-        offers = _offers(catalog, profile.hardware, profile.gpus, options)
+        offers = _offers(catalog, profile.hardware, profile.gpus, options, accesses)
         held = [
             offer
             for offer in offers_of(catalog, have)
@@ -170,14 +178,17 @@ def sites_for(
     return list(sites.values())
 
 
-def _offers(catalog: Catalog, hardware: str, gpus: int, options: PlanOptions) -> list[Offer]:
+def _offers(
+    catalog: Catalog, hardware: str, gpus: int, options: PlanOptions, accesses: Sequence[Access]
+) -> list[Offer]:
     fitting = catalog.select_offers(hardware, options.providers or None, options.regions or None, None, gpus)
     if not options.providers:
         fitting = tuple(offer for offer in fitting if not offer.third_party)
-    chosen: dict[tuple[str, ...], Offer] = {}
+    chosen: dict[tuple[object, ...], Offer] = {}
     for offer in fitting:
-        if _wanted(offer, options):
-            key: tuple[str, ...] = (offer.provider, offer.pricing_model, offer.term, offer.payment)
+        permitted = tuple(access.permits(offer.provider, offer.region, offer.hardware) for access in accesses)
+        if _wanted(offer, options) and any(permitted):
+            key: tuple[object, ...] = (offer.provider, offer.pricing_model, offer.term, offer.payment, permitted)
             if offer.pricing_model is PricingModel.SAVINGS_PLAN:
                 key = (*key, machine_of(offer))
             before = chosen.get(key)

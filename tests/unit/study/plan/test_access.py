@@ -1,0 +1,114 @@
+"""Workloads that may not run anywhere: planned, simulated and compared where they may."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+from tests.unit.study.plan.conftest import OPTIONS, requests
+
+from meritorder import planfile, traces
+from meritorder.errors import InfeasibleError, WorkloadsError
+from meritorder.study.compare import compare
+from meritorder.study.options import Options
+from meritorder.study.plan.answer import plan
+from meritorder.study.plan.follow import follow
+from meritorder.traces import Trace
+
+LIMITED = """\
+[[workload]]
+name = "records"
+lane = "realtime"
+match = { tenant = "clinic" }
+slo = { ttft_s = 2.0, tpot_s = 0.1 }
+allow = { region = "eu-*" }
+
+[[workload]]
+name = "index"
+lane = "deferrable"
+deadline = "2h"
+match = { tenant = "index" }
+deny = { provider = "runpod" }
+"""
+BOTH = replace(OPTIONS, providers=("aws", "runpod"), defer=())
+
+
+def trace_of(frame: pl.DataFrame, folder: Path) -> Trace:
+    path = folder / "day.parquet"
+    names = np.random.default_rng(1).choice(["clinic", "web", "index"], frame.height, p=[0.4, 0.4, 0.2])
+    frame.with_columns(pl.Series("tenant", names)).write_parquet(path)
+    return traces.read([path])
+
+
+@pytest.fixture(scope="module")
+def tenants(tmp_path_factory: pytest.TempPathFactory) -> Trace:
+    return trace_of(requests(24.0, hours=3), tmp_path_factory.mktemp("access"))
+
+
+@pytest.fixture(scope="module")
+def limited(tenants: Trace, tmp_path_factory: pytest.TempPathFactory) -> planfile.Plan:
+    return plan(tenants, replace(BOTH, workloads=written(tmp_path_factory.mktemp("access"))))
+
+
+def written(folder: Path, text: str = LIMITED) -> Path:
+    path = folder / "workloads.toml"
+    path.write_text(text)
+    return path
+
+
+def test_each_goes_only_where_it_may(limited: planfile.Plan) -> None:
+    pools = {pool.name: pool for pool in limited.pools}
+    venues: dict[str, set[tuple[str, str]]] = {}
+    for route in limited.routes:
+        if max(route.flow) > 0:
+            venues.setdefault(route.workload, set()).add((pools[route.venue].provider, pools[route.venue].region))
+    assert set(venues) == {"records", "realtime", "index"}
+    assert {(provider, region[:3]) for provider, region in venues["records"]} == {("aws", "eu-")}
+    assert {provider for provider, _ in venues["index"]} == {"aws"}
+    # runpod is cheaper, and open to whom nothing is said of.
+    assert "runpod" in {provider for provider, _ in venues["realtime"]}
+
+
+def test_it_holds_when_it_is_carried_out_and_is_found_again(
+    limited: planfile.Plan, tenants: Trace, tmp_path: Path
+) -> None:
+    assert limited.simulated is not None
+    assert limited.simulated.kept
+    assert limited.simulated.requests == tenants.requests.height
+    path = tmp_path / "plan.json"
+    planfile.write_plan(limited, path)
+    assert follow(planfile.read_plan(path), tenants) == limited.simulated
+
+
+def test_limits_cost_more_than_none(limited: planfile.Plan, tenants: Trace, tmp_path: Path) -> None:
+    lines = [line for line in LIMITED.splitlines() if not line.startswith(("allow", "deny"))]
+    free = plan(tenants, replace(BOTH, workloads=written(tmp_path, "\n".join(lines))))
+    assert free.total_usd < limited.total_usd
+    assert limited.baseline_usd is not None
+    assert free.baseline_usd is not None
+    assert free.baseline_usd < limited.baseline_usd
+    assert "records: " in limited.baseline
+
+
+def test_a_limit_that_nothing_meets_is_refused(tenants: Trace, tmp_path: Path) -> None:
+    nowhere = LIMITED.replace('{ region = "eu-*" }', '{ region = "eu-*", provider = "runpod" }')
+    with pytest.raises(InfeasibleError, match="records"):
+        plan(tenants, replace(BOTH, workloads=written(tmp_path, nowhere)))
+
+
+@pytest.mark.parametrize("ask", [plan, compare])
+def test_a_misspelt_limit_is_told_with_what_there_is(ask: object, tenants: Trace, tmp_path: Path) -> None:
+    options = replace(BOTH, workloads=written(tmp_path, LIMITED.replace("runpod", "runpot")))
+    with pytest.raises(WorkloadsError, match=r"workload index: deny provider: 'runpot' .* runpod"):
+        ask(tenants, options)  # type: ignore[operator]
+
+
+def test_compare_takes_machines_that_all_may_use(tmp_path: Path) -> None:
+    options = Options(model="llama-3.1-8b", hardware=("l40s",), tp=1, workloads=written(tmp_path))
+    found = compare(trace_of(requests(2.0, hours=0.2), tmp_path), options)
+    capacity = [one for one in found.prices if "token" not in one.pricing_model]
+    assert {one.provider for one in capacity} == {"aws"}
+    assert all(" eu-" in one.what for one in capacity)
+    assert not [one for one in found.prices if "token" in one.pricing_model]
+    assert any("records and index may" in one.text for one in found.assumptions)
