@@ -72,7 +72,10 @@ class PoolSchedule(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Route(msgspec.Struct, frozen=True, kw_only=True):
-    """Where a workload goes, by slot: share of the slot's work (real time), or seconds of work (deferrable)."""
+    """Where a workload goes, by slot: share of the slot's work (real time), or seconds of work (deferrable).
+
+    `provider` is who sells a token tier; a pool says for itself whose it is.
+    """
 
     workload: str
     lane: str
@@ -80,6 +83,7 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
     kind: str
     flow: list[float]
     usd: float
+    provider: str = ""
 
 
 class Commitment(msgspec.Struct, frozen=True, kw_only=True):

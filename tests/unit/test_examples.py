@@ -90,6 +90,6 @@ def test_the_gateway_that_carries_a_plan_out_fits_a_plan(tmp_path: Path, monkeyp
     monkeypatch.chdir(tmp_path)
     found = planned.read(settings)
     assert [pool.venues for pool in found.pools] == [("live",), ("night",)]
-    assert [way.venues for way in found.realtime["llama-3.1-8b"]] == [("live",), ("provider",)]
+    assert [way.venues for way in found.realtime["llama-3.1-8b"][""]] == [("live",), ("provider",)]
     assert [each.declared for each in found.deferrable["llama-3.1-8b"]] == names
     assert [rule.name for rule in found.rules] == [one.name for one in declared]

@@ -16,7 +16,7 @@ from meritorder.gateway.engines import Engine, EngineState
 from meritorder.gateway.errors import Unavailable
 from meritorder.gateway.lanes import Deferral
 from meritorder.gateway.metrics import Gauge
-from meritorder.gateway.planned import Planned, Pool, Way, Workload
+from meritorder.gateway.planned import Planned, Pool, Rule, Way, Workload
 from meritorder.gateway.store.keys import Key
 from meritorder.gateway.store.waiting import Waiting
 from meritorder.gateway.venues import Venue, Venues
@@ -69,13 +69,19 @@ class Carry:
                 return None if due_s is None else Deferral(deadline_s=due_s, workload=rule.name)
         return None
 
-    def for_realtime(self, model: str, venues: Sequence[Venue]) -> Sequence[Venue]:
+    def for_realtime(self, model: str, tenant: str, venues: Sequence[Venue]) -> Sequence[Venue]:
         """Return the venues in the order in which a real-time request tries them.
 
         Tokens are bought for their share of the requests; the others go where a replica has the fewest, as in the
-        simulator. What the plan does not use now comes last, so that nobody is turned away for the plan's sake.
+        simulator. What the plan does not use now comes last, so that nobody is turned away for the plan's sake; where
+        a declared workload may not run, it never goes.
         """
-        ways = self._plan.realtime.get(model)
+        by_workload = self._plan.realtime.get(model)
+        if by_workload is None:
+            return venues
+        rule = self._plan.rule_of(model, tenant)
+        venues = self._permitted(rule, venues)
+        ways = by_workload.get(rule.name if rule and rule.is_limited else "")
         if not ways:
             return venues
         slot = self._calendar.slot_at(self._now_s())
@@ -102,6 +108,7 @@ class Carry:
             until_s: Until when it may wait for the plan.
             now_s: Epoch seconds.
         """
+        venues = self._permitted(self._plan.rule_of(work.model, work.tenant), venues)
         workload = self._workload_of(work)
         if workload is None:
             return [Turn(venue, math.inf, planned=False) for venue in venues]
@@ -133,6 +140,11 @@ class Carry:
             begins_s = self._calendar.next_s(now_s, used)
             self._next[workload.name] = slot, begins_s
         return begins_s
+
+    def permits(self, work: Waiting, venue: Venue) -> bool:
+        """Whether work may run at a venue."""
+        rule = self._plan.rule_of(work.model, work.tenant)
+        return rule is None or self._plan.permits(rule, venue.name)
 
     def to_outsource(self, work: Waiting, venue: Venue, now_s: float) -> int:
         """Return how many requests of a batch the plan sends to a batch API in this slot."""
@@ -266,6 +278,11 @@ class Carry:
         self._acting[engine.name] = task
         task.add_done_callback(lambda _: self._acting.pop(engine.name, None))
 
+    def _permitted(self, rule: Rule | None, venues: Sequence[Venue]) -> Sequence[Venue]:
+        if rule is None or not rule.is_limited:
+            return venues
+        return [venue for venue in venues if self._plan.permits(rule, venue.name)]
+
     def _those(self, ways: Iterable[Way]) -> list[Venue]:
         return [self._venues[name] for way in ways for name in way.venues]
 
@@ -301,9 +318,8 @@ class Carry:
         known = self._plan.deferrable.get(work.model)
         if not known:
             return None
-        name = work.workload or next(
-            (rule.name for rule in self._plan.rules if rule.takes(work.model, work.tenant)), None
-        )
+        rule = self._plan.rule_of(work.model, work.tenant)
+        name = work.workload or (rule.name if rule else None)
         those = [each for each in known if each.declared == name] or known
         patience_s = work.deadline_s - work.arrived_s
         return max(those, key=lambda each: (each.patience_s <= patience_s, _closeness(each, patience_s)))

@@ -95,7 +95,7 @@ class Outsource:
             if work.batch_seq is None:
                 continue  # a client holds the line
             for venue, batches in self._at.values():
-                if work.model not in venue.served:
+                if work.model not in venue.served or not self._carry.permits(work, venue):
                     continue
                 if self._fits(work, found, venue, now_s):
                     await self._chunk(work, venue, batches, now_s, most=work.count)

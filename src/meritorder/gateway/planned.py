@@ -7,11 +7,12 @@ import datetime as dt
 import fnmatch
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
 from meritorder import planfile
+from meritorder.domain import Access
 from meritorder.errors import ConfigError
 from meritorder.gateway import config
 from meritorder.gateway.config import Settings
@@ -72,6 +73,12 @@ class Rule:
     deadline: str
     deferrable: bool
     match: tuple[tuple[str, str], ...]
+    access: Access = field(default_factory=Access)
+
+    @property
+    def is_limited(self) -> bool:
+        """Whether its calls may not run anywhere."""
+        return self.access != Access()
 
     def takes(self, model: str, tenant: str) -> bool:
         """Whether a call is of this workload."""
@@ -101,17 +108,29 @@ class Planned:
         file: Where it was read; empty if there is no plan.
         calendar: Its slots.
         pools: Its machines.
-        realtime: Where real time goes, by the name that clients use for the model.
-        deferrable: What can wait, by the same.
-        rules: Which calls can wait, in the order in which they are tried.
+        realtime: Where real time goes, by the name that clients use for the model and the workload that is declared;
+            "" for calls that are of none that may not run anywhere.
+        deferrable: What can wait, by the name that clients use for the model.
+        rules: Which calls can wait or may not run anywhere, in the order in which they are tried.
+        places: Provider, region and hardware of the plan's pools and APIs at each venue.
     """
 
     file: str
     calendar: Calendar
     pools: tuple[Pool, ...]
-    realtime: dict[str, tuple[Way, ...]]
+    realtime: dict[str, dict[str, tuple[Way, ...]]]
     deferrable: dict[str, tuple[Workload, ...]]
     rules: tuple[Rule, ...]
+    places: dict[str, tuple[tuple[str, str, str], ...]] = field(default_factory=dict)
+
+    def rule_of(self, model: str, tenant: str) -> Rule | None:
+        """Return the declared workload that takes a call."""
+        return next((rule for rule in self.rules if rule.takes(model, tenant)), None)
+
+    def permits(self, rule: Rule, venue: str) -> bool:
+        """Whether the calls of a workload may run at a venue: of one that the plan does not know nobody can tell."""
+        places = self.places.get(venue, ())
+        return not rule.is_limited or (bool(places) and all(rule.access.permits(*place) for place in places))
 
 
 NOTHING: Final = Planned(
@@ -150,13 +169,14 @@ class _Reader:
     def planned(self) -> Planned:
         self._check_names()
         pools = tuple(self._pool(pool) for pool in self._plan.pools if self._schedules(pool.name))
-        realtime: dict[str, tuple[Way, ...]] = {}
+        realtime: dict[str, dict[str, tuple[Way, ...]]] = {}
         deferrable: dict[str, tuple[Workload, ...]] = {}
         for model in dict.fromkeys(each.model for each in self._plan.workloads):
             mine = [each for each in self._plan.workloads if each.model == model]
-            live = self._ways([each.name for each in mine if each.lane == REALTIME], pools, REALTIME)
+            live = self._live([each for each in mine if each.lane == REALTIME], pools)
             waits = tuple(self._workload(each, pools) for each in mine if each.lane == DEFERRABLE)
-            for name in self._names_of(model, [*live, *(way for each in waits for way in each.ways)]):
+            ways = [*(way for each in live.values() for way in each), *(way for each in waits for way in each.ways)]
+            for name in self._names_of(model, ways):
                 if name in realtime:
                     raise self._error(
                         f"{name!r} is what clients call two models of the plan, {model} among them",
@@ -170,7 +190,24 @@ class _Reader:
             realtime=realtime,
             deferrable=deferrable,
             rules=self._rules(),
+            places=self._places(),
         )
+
+    def _places(self) -> dict[str, tuple[tuple[str, str, str], ...]]:
+        known = {pool.name: (pool.provider, pool.region, pool.hardware) for pool in self._plan.pools}
+        known |= {route.venue: (route.provider, "", "") for route in self._plan.routes if route.provider}
+        return {
+            venue.name: tuple(known[name] for name in venue.pools() if name in known) for venue in self._settings.venue
+        }
+
+    def _live(self, classes: Sequence[planfile.WorkloadPlan], pools: Sequence[Pool]) -> dict[str, tuple[Way, ...]]:
+        """Return where real time goes: each declared workload that may not run anywhere, and all others."""
+        live: dict[str, tuple[Way, ...]] = {}
+        for one in classes:
+            ways = self._ways([one.name], pools, REALTIME)
+            names = one.name.removesuffix(f", {one.model}").split(" + ") if one.allow or one.deny else [""]
+            live |= dict.fromkeys(names, ways)
+        return live
 
     def _error(self, what: str, fix: str) -> ConfigError:
         return ConfigError(what, where=self._file, fix=fix)
@@ -294,11 +331,12 @@ class _Reader:
                 deadline=each.deadline,
                 deferrable=each.lane == DEFERRABLE,
                 match=tuple((column, pattern) for column, pattern in each.match),
+                access=Access.of(each.allow, each.deny),
             )
             for each in (promises.workloads if promises else ())
-            if each.name not in ours
+            if each.name not in ours or each.allow or each.deny
         ]
-        while rules and not rules[-1].deferrable:
+        while rules and not (rules[-1].deferrable or rules[-1].is_limited):
             rules.pop()  # real time is what no rule takes
         for rule in rules:
             self._check_rule(rule)
@@ -307,10 +345,10 @@ class _Reader:
     def _check_rule(self, rule: Rule) -> None:
         untold = sorted({column for column, _ in rule.match} - _TOLD)
         if untold:
-            raise self._error(
-                f"the workload {rule.name!r} is told by its {untold[0]}, which no call says",
-                f'write a [[rule]] with workload = "{rule.name}" that says which calls it is',
-            )
+            fix = f'write a [[rule]] with workload = "{rule.name}" that says which calls it is'
+            if rule.is_limited:
+                fix = "tell by tenant or model whose calls may not run anywhere, and write the plan again"
+            raise self._error(f"the workload {rule.name!r} is told by its {untold[0]}, which no call says", fix)
         try:
             if rule.deferrable:
                 rule.due_s(0.0)

@@ -70,7 +70,7 @@ class RealTime:
                 code="model_not_found",
             )
         refused: UpstreamError | None = None
-        for venue in self._carry.for_realtime(model, venues):
+        for venue in self._carry.for_realtime(model, request.key.tenant, venues):
             venue.arrive(streamed=bool(request.call.stream))
             self.in_flight += 1
             try:

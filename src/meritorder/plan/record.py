@@ -104,6 +104,8 @@ def _schedule(solution: Solution) -> list[planfile.PoolSchedule]:
 
 def _routes(solution: Solution) -> list[planfile.Route]:
     lanes = {one.name: _lane(isinstance(one, Deferrable)) for one in solution.problem.workloads}
+    sellers = {one.name: one.provider for one in solution.problem.tiers}
+    sellers |= {one.name: one.provider for one in solution.problem.throughputs}
     return [
         planfile.Route(
             workload=one.workload,
@@ -112,6 +114,7 @@ def _routes(solution: Solution) -> list[planfile.Route]:
             kind=one.kind,
             flow=one.flow.tolist(),
             usd=one.usd,
+            provider=sellers.get(one.venue, ""),
         )
         for one in solution.routing
     ]

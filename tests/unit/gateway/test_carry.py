@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec import structs
 from tests.samples import carried
 
 from meritorder.gateway import config, planned, venues
@@ -18,7 +19,7 @@ from meritorder.gateway.store.keys import Key
 from meritorder.gateway.store.waiting import Waiting
 from meritorder.gateway.venues import Seat, Venue
 from meritorder.gateway.wire.calls import CallFields
-from meritorder.planfile import Plan, WorkloadPlan, write_plan
+from meritorder.planfile import Plan, Rule, WorkloadPlan, write_plan
 
 HOUR_S = 3600.0
 OWN: dict[str, Any] = {"url": "http://x", "kind": "vllm", "models": ["stub"]}
@@ -42,9 +43,10 @@ class Site:
     def venue(self, name: str) -> Venue:
         return next(venue for venue in self.venues.all if venue.name == name)
 
-    def realtime(self, slot: int) -> list[str]:
+    def realtime(self, slot: int, tenant: str = "web") -> list[str]:
         self.now_s = slot * HOUR_S
-        return [venue.name for venue in self.carry.for_realtime("stub", self.venues.serving("stub", "realtime"))]
+        serving = self.venues.serving("stub", "realtime")
+        return [venue.name for venue in self.carry.for_realtime("stub", tenant, serving)]
 
     def deferrable(self, slot: int, work: Waiting | None = None, *, held: bool = True) -> list[tuple[str, float, bool]]:
         self.now_s = slot * HOUR_S
@@ -152,6 +154,44 @@ def test_machines_that_are_off_are_asked_last(site: Callable[..., Site]) -> None
     assert there.realtime(3) == [carried.LIVE, "api", carried.NIGHT]
     assert there.realtime(1) == ["api", carried.LIVE, carried.NIGHT]
     assert [name for name, *_ in there.deferrable(1, held=False)] == ["api", carried.LIVE, carried.NIGHT]
+
+
+def limited(**more: object) -> Plan:
+    """Return a plan whose clinic may use the pool of the night alone, in real time and for what can wait."""
+    eu = {"region": ["eu-*"]}
+    rules = [
+        Rule(name="index", lane="deferrable", deadline="8h", match=[("tenant", "bulk-*")], allow=eu),
+        Rule(name="records", lane="realtime", match=[("tenant", "clinic")], allow=eu),
+    ]
+    routes = [
+        carried.route("realtime", carried.LIVE, [1.0] * 5),
+        structs.replace(carried.route("records", carried.NIGHT, [0, 0, 1, 0, 0]), lane="realtime"),
+        carried.route("index", carried.NIGHT, [0, 0, 9, 0, 0]),
+        structs.replace(carried.route("realtime", carried.TOKENS, [0.0] * 5, kind="tier"), provider="somebody"),
+    ]
+    waits = [WorkloadPlan(name="index", lane="deferrable", model="stub", patience_s=8 * HOUR_S, allow=eu)]
+    plan = carried.plan(rules=rules, routes=routes, waits=waits, **more)  # type: ignore[arg-type]
+    pools = [structs.replace(one, region={carried.NIGHT: "eu-1"}.get(one.name, "us-1")) for one in plan.pools]
+    records = WorkloadPlan(name="records", lane="realtime", model="stub", allow=eu)
+    return structs.replace(plan, pools=pools, workloads=[records, *plan.workloads])
+
+
+def test_who_may_not_run_anywhere_goes_nowhere_else_whatever_happens(site: Callable[..., Site]) -> None:
+    there = site(limited(), API | {"fallback": True}, OWN | {"name": "unplanned"})
+    assert there.realtime(0, "clinic") == [carried.NIGHT]
+    assert [name for name, *_ in there.deferrable(2)] == [carried.NIGHT]
+    assert [name for name, *_ in there.deferrable(0, held=False)] == [carried.NIGHT]
+    assert there.carry.permits(waiting(), there.venue(carried.NIGHT))
+    assert not any(there.carry.permits(waiting(), there.venue(name)) for name in (carried.LIVE, "api", "unplanned"))
+    # Of the others nothing is said: they go where the plan has them, and anywhere else after it.
+    assert there.realtime(0) == [carried.LIVE, "unplanned", "api", carried.NIGHT]
+
+
+def test_a_venue_of_several_pools_is_permitted_if_all_of_them_are(site: Callable[..., Site]) -> None:
+    both = OWN | {"name": "both", "pool": [carried.LIVE, carried.NIGHT]}
+    there = site(limited(), both)
+    assert not there.carry.permits(waiting(), there.venue("both"))
+    assert there.carry.permits(waiting(), there.venue(carried.NIGHT))
 
 
 def test_the_gaps_are_filled_no_further_than_the_plan_had_them(site: Callable[..., Site]) -> None:

@@ -27,7 +27,7 @@ def read(folder: Path, plan: Plan, venues: list[dict[str, Any]] | None = None, *
 def test_pools_are_venues_by_their_name_or_as_they_say(tmp_path: Path) -> None:
     found = read(tmp_path, carried.plan())
     assert [(pool.used.name, pool.venues) for pool in found.pools] == [("live", ("own",)), ("night", ("night",))]
-    (way,) = found.realtime["stub"]
+    (way,) = found.realtime["stub"][""]
     assert (way.venues, way.shares) == (("own",), (1.0,) * 5)
     (nightly,) = found.deferrable["stub"]
     assert [(way.venues, way.shares) for way in nightly.ways] == [(("night",), (0, 0, 1, 0, 0))]
@@ -87,9 +87,8 @@ def test_several_ways_share_each_slot(tmp_path: Path) -> None:
     api = {"name": "api", "pool": [carried.TOKENS, "x"], "url": "http://z", "models": {"stub": "m"}}
     with pytest.raises(ConfigError, match="there is no pool 'x', which the venue api names; the plan has 'live', "):
         read(tmp_path, carried.plan(routes=routes), [LIVE, NIGHT, api])
-    ours, bought = read(tmp_path, carried.plan(routes=routes), [LIVE, NIGHT, api | {"pool": carried.TOKENS}]).realtime[
-        "stub"
-    ]
+    found = read(tmp_path, carried.plan(routes=routes), [LIVE, NIGHT, api | {"pool": carried.TOKENS}])
+    ours, bought = found.realtime["stub"][""]
     assert (ours.shares[:2], bought.shares[:2], bought.pool) == ((0.75, 1), (0.25, 0), None)
 
 
@@ -107,6 +106,10 @@ def test_what_nobody_serves_is_named_with_what_to_mend(tmp_path: Path) -> None:
     says(carried.plan(start_epoch_s=None), "does not say when its first slot is: .*; write plan_start = ")
     untold = [Rule(name="nightly", lane="deferrable", deadline="8h", match=[("session", "x*")])]
     says(carried.plan(rules=untold), r"'nightly' is told by its session, .*; write a \[\[rule\]\] with workload")
+    lost = [
+        Rule(name="nightly", lane="deferrable", deadline="8h", match=[("session", "x*")], deny={"region": ["us-*"]})
+    ]
+    says(carried.plan(rules=lost), "'nightly' is told by its session, .*; tell by tenant or model whose calls may not")
     vague = [Rule(name="nightly", lane="deferrable", deadline="tomorrow")]
     says(carried.plan(rules=vague), "'tomorrow' of the workload 'nightly' is no deadline")
     deferred = [WorkloadPlan(name="deferred 4h, stub", lane="deferrable", model="stub", patience_s=60.0)]
