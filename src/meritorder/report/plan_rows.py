@@ -273,7 +273,7 @@ def cost(plan: Plan) -> str:
 
 
 def bounds(plan: Plan) -> list[str]:
-    """Return how cheap it can be at best, how far the plan is from it, and what tokens would cost instead."""
+    """Return how cheap it can be at best, how far the plan is from it, its carbon, and what tokens would cost."""
     least = (
         f"No plan with these offers, promises and safe loads costs less than {format_usd(plan.bound_usd)}: this one is "
         f"{format_share(plan.gap, 1)} above it. Saturated machines at the lowest prices would cost "
@@ -285,7 +285,19 @@ def bounds(plan: Plan) -> list[str]:
             f"{format_usd(plan.first_bound_usd)}."
         )
     tokens = ", ".join(f"{format_usd(usd)} at {spaced(tier)} rates" for tier, usd in plan.tokens_usd.items())
-    return [least, f"Bought as tokens, all of it would cost {tokens}."] if tokens else [least]
+    told = [least, _carbon(plan), f"Bought as tokens, all of it would cost {tokens}." if tokens else ""]
+    return [text for text in told if text]
+
+
+def _carbon(plan: Plan) -> str:
+    """Return what the carbon of the machines' power comes to, "" if it has no price."""
+    usd = plan.simulated.carbon_usd if plan.simulated else 0.0
+    if not plan.carbon_usd_per_tonne or not usd:
+        return ""
+    return (
+        f"The power of the machines makes {usd / plan.carbon_usd_per_tonne * 1000:,.3g} kg of carbon dioxide, "
+        f"{format_usd(usd)} at {format_usd(plan.carbon_usd_per_tonne)} a tonne: counted in the bound, paid to nobody."
+    )
 
 
 def regret(plan: Plan) -> str:

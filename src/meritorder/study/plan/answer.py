@@ -23,7 +23,7 @@ from meritorder.plan.worth import relaxed_usd, worth
 from meritorder.study.access import permitted_to_any
 from meritorder.study.fleets import Trial
 from meritorder.study.plan.baseline import baselines_of
-from meritorder.study.plan.carbon import carbon_for
+from meritorder.study.plan.carbon import carbon_for, read_carbon
 from meritorder.study.plan.commit import Committed, commit
 from meritorder.study.plan.explain import regret_of, small_enough, waterfall
 from meritorder.study.plan.have import prices_and_have
@@ -52,14 +52,16 @@ def plan(trace: Trace, options: PlanOptions, progress: Progress = lambda _: None
         MeritorderError: There is no plan; says what stops it and what would help.
     """
     catalog = facts.load(options.catalogs)
+    intensities = read_carbon(options.carbon) if options.carbon is not None else None
     promised = promise(trace, options)
     names = [options.model] if options.model else models_of(trace) or [only_model(trace)]
     loads = {catalog.find_model(name): promised.load(options, None if options.model else name) for name in names}
     catalog, have = prices_and_have(catalog, options)
     catalog = permitted_to_any(catalog, [price for model in loads for price in token_prices(model)], promised)
     asked = ask(catalog, loads, options, progress, have)
-    if options.carbon is not None:
-        carbon = carbon_for(options.carbon, options.carbon_usd_per_tonne, asked.problem, trace.epoch_s)
+    if intensities is not None:
+        price = options.carbon_usd_per_tonne
+        carbon = carbon_for(intensities, price, asked.problem, trace.epoch_s, str(options.carbon))
         asked = replace(asked, problem=replace(asked.problem, carbon=carbon))
     with ThreadPoolExecutor(max_workers=1) as beside:
         baselines = beside.submit(baselines_of, asked, options, progress)

@@ -1,16 +1,22 @@
-"""The carbon intensity of power, from a file: by region, and by hour of the day where it is known.
+"""The carbon intensity of power, from a file: by region, and by hour of the day or by time where it is known.
 
     region,hour,grams_per_kwh
     us-east-1,0,412
     us-east-1,12,287
+    eu-west-1,2026-01-05T00:00Z,312
+    eu-west-1,2026-01-05T01:00Z,305
     eu-north-1,,21
     *,,400
 
-An hour holds until the next one that the region names, in UTC; without an hour a row holds all day. The region `*` is
-that of every machine whose own is not in the file, such as one whose price names no region.
+A row holds until the next one of its region, in UTC; without an hour it holds all day; the last one of those with dates
+holds as long as the one before it. The region `*` is that of every machine whose own is not in the file, such as one
+whose price names no region.
 """
 
 import csv
+import datetime as dt
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -19,7 +25,7 @@ from numpy.typing import NDArray
 
 from meritorder.errors import ConfigError
 from meritorder.plan.problem import Carbon, Problem
-from meritorder.units import HOURS_PER_DAY, SECONDS_PER_HOUR
+from meritorder.units import HOURS_PER_DAY, SECONDS_PER_DAY, SECONDS_PER_HOUR, utc
 
 Floats = NDArray[np.float64]
 
@@ -27,32 +33,73 @@ _COLUMNS: Final = ("region", "hour", "grams_per_kwh")
 _ANY: Final = "*"
 
 
-def carbon_for(path: Path, usd_per_tonne: float, problem: Problem, epoch_s: float | None) -> Carbon:
+@dataclass(frozen=True, slots=True)
+class Intensity:
+    """The carbon intensity of a region's power, shape (rows,): from when on, and grams a kWh.
+
+    Times are seconds of the day, or of the UTC epoch where the rows have dates.
+    """
+
+    from_s: Floats
+    grams: Floats
+    dated: bool
+
+    @property
+    def until_s(self) -> float:
+        """When the last row with a date ends to hold."""
+        return float(2 * self.from_s[-1] - self.from_s[-2]) if len(self.from_s) > 1 else np.inf
+
+    def at(self, epoch_s: Floats) -> Floats:
+        """Return the grams a kWh at some times."""
+        times_s = epoch_s if self.dated else epoch_s % SECONDS_PER_DAY
+        # Before the first hour of the day it is still yesterday's last.
+        return np.asarray(self.grams[np.searchsorted(self.from_s, times_s, side="right") - 1])
+
+
+def carbon_for(
+    known: Mapping[str, Intensity], usd_per_tonne: float, problem: Problem, epoch_s: float | None, where: str
+) -> Carbon:
     """Return the price of the carbon of a problem's machines in each of its slots.
 
     Args:
-        path: The file.
+        known: The intensities, by region.
         usd_per_tonne: Price.
-        problem: The problem; each region of its pools must be in the file.
+        problem: The problem; each region of its pools must be known.
         epoch_s: UTC epoch of its first slot; where a trace tells none, it begins at midnight.
+        where: The file, for messages.
 
     Raises:
-        ConfigError: The file makes no sense or lacks a region; says which row or which region.
+        ConfigError: A region is missing, or dates do not cover the trace; says which.
     """
-    days = _read(path)
-    begin_s = np.arange(problem.horizon.length) * problem.horizon.slot_s + (epoch_s or 0.0)
-    hour = (begin_s / SECONDS_PER_HOUR).astype(np.int64) % HOURS_PER_DAY
+    begin_s: Floats = np.arange(problem.horizon.length) * problem.horizon.slot_s + (epoch_s or 0.0)
     grams: dict[str, Floats] = {}
-    for region in {pool.region for pool in problem.pools}:
-        if region not in days and _ANY not in days:
+    for region in sorted({pool.region for pool in problem.pools}):
+        intensity = known.get(region) or known.get(_ANY)
+        if intensity is None:
             named = region or "machines whose price names no region"
-            raise ConfigError(f"no carbon intensity for {named}", where=str(path), fix="add a row; * is any region")
-        grams[region] = days.get(region, days.get(_ANY, np.zeros(0)))[hour]
+            raise ConfigError(f"no carbon intensity for {named}", where=where, fix="add a row; * is any region")
+        if intensity.dated:
+            _check_dates(intensity, begin_s, epoch_s, where)
+        grams[region] = intensity.at(begin_s)
     return Carbon(usd_per_tonne=usd_per_tonne, grams_per_kwh=grams)
 
 
-def _read(path: Path) -> dict[str, Floats]:
-    """Return the grams of each hour of the day by region, shape (24,)."""
+def _check_dates(intensity: Intensity, begin_s: Floats, epoch_s: float | None, where: str) -> None:
+    if epoch_s is None:
+        raise ConfigError("has dates, and the trace has none", where=where, fix="give hours of the day, 0 to 23")
+    first_s, last_s = float(begin_s[0]), float(begin_s[-1])
+    if first_s < intensity.from_s[0] or last_s >= intensity.until_s:
+        told = f"{utc(float(intensity.from_s[0])):%Y-%m-%dT%H:%MZ} to {utc(intensity.until_s):%Y-%m-%dT%H:%MZ}"
+        asked = f"{utc(first_s):%Y-%m-%dT%H:%MZ} to {utc(last_s):%Y-%m-%dT%H:%MZ}"
+        raise ConfigError(f"holds from {told}, the trace lasts from {asked}", where=where, fix="add the missing rows")
+
+
+def read_carbon(path: Path) -> dict[str, Intensity]:
+    """Read the carbon intensities of a file, by region.
+
+    Raises:
+        ConfigError: The file makes no sense; says which row.
+    """
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             rows = list(csv.DictReader(file))
@@ -60,27 +107,40 @@ def _read(path: Path) -> dict[str, Floats]:
         raise ConfigError(f"cannot be read ({error})", where=str(path)) from None
     if not rows or not {"region", "grams_per_kwh"} <= set(rows[0]):
         raise ConfigError("has no rows of region and grams_per_kwh", where=str(path), fix=",".join(_COLUMNS))
-    known: dict[str, dict[int, float]] = {}
+    known: dict[str, dict[float, float]] = {}
+    dated: dict[str, bool] = {}
     for number, row in enumerate(rows, start=2):
-        hour, grams = _row(row, f"{path}, row {number}")
-        if hour in known.setdefault((row["region"] or "").strip(), {}):
-            raise ConfigError("this region has that hour twice", where=f"{path}, row {number}")
-        known[(row["region"] or "").strip()][hour] = grams
-    return {region: _all_day(hours) for region, hours in known.items()}
+        where, region = f"{path}, row {number}", (row["region"] or "").strip()
+        from_s, grams, has_date = _row(row, where)
+        if dated.setdefault(region, has_date) != has_date:
+            raise ConfigError("this region has hours of the day and dates", where=where, fix="give one of them")
+        if from_s in known.setdefault(region, {}):
+            raise ConfigError("this region has that time twice", where=where)
+        known[region][from_s] = grams
+    return {
+        region: Intensity(
+            np.array(sorted(times)), np.array([times[each] for each in sorted(times)]), dated=dated[region]
+        )
+        for region, times in known.items()
+    }
 
 
-def _row(row: dict[str, str], where: str) -> tuple[int, float]:
+def _row(row: dict[str, str], where: str) -> tuple[float, float, bool]:
+    """Return from when a row holds, its grams, and whether it has a date."""
+    text = (row.get("hour") or "0").strip() or "0"
     try:
-        hour, grams = int((row.get("hour") or "0").strip() or 0), float(row["grams_per_kwh"])
+        grams = float(row["grams_per_kwh"])
+        if text.isdigit():
+            from_s, has_date = int(text) * SECONDS_PER_HOUR, False
+        else:
+            moment = dt.datetime.fromisoformat(text)
+            from_s, has_date = (moment if moment.tzinfo else moment.replace(tzinfo=dt.UTC)).timestamp(), True
     except (TypeError, ValueError):
-        raise ConfigError("needs an hour from 0 to 23 and a number of grams", where=where) from None
-    if not (0 <= hour < HOURS_PER_DAY and np.isfinite(grams) and grams >= 0):
-        raise ConfigError("needs an hour from 0 to 23 and a number of grams", where=where)
-    return hour, grams
+        raise _nonsense(where) from None
+    if not (np.isfinite(grams) and grams >= 0) or not (has_date or from_s < HOURS_PER_DAY * SECONDS_PER_HOUR):
+        raise _nonsense(where)
+    return from_s, grams, has_date
 
 
-def _all_day(hours: dict[int, float]) -> Floats:
-    """Let each hour hold until the next one that is named, around midnight."""
-    named = np.array(sorted(hours))
-    last = np.searchsorted(named, np.arange(HOURS_PER_DAY), side="right") - 1
-    return np.array([hours[int(hour)] for hour in named])[last]
+def _nonsense(where: str) -> ConfigError:
+    return ConfigError("needs an hour from 0 to 23 or an ISO 8601 time, and a number of grams", where=where)

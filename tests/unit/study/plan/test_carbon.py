@@ -10,10 +10,10 @@ from tests.unit.study.plan.conftest import OPTIONS
 from meritorder import planfile
 from meritorder.errors import ConfigError
 from meritorder.plan.demand import Horizon
-from meritorder.plan.problem import Problem
+from meritorder.plan.problem import Carbon, Problem
 from meritorder.plan.venues import Pool
 from meritorder.study.plan.answer import plan
-from meritorder.study.plan.carbon import carbon_for
+from meritorder.study.plan.carbon import carbon_for, read_carbon
 from meritorder.study.plan.follow import follow
 from meritorder.traces import Trace
 
@@ -35,6 +35,10 @@ def problem(region: str) -> Problem:
     return Problem(horizon=DAY, workloads=(), pools=(pool,), payments=())
 
 
+def carbon_of(path: Path, asked: Problem, epoch_s: float | None) -> Carbon:
+    return carbon_for(read_carbon(path), 80.0, asked, epoch_s, str(path))
+
+
 def written(folder: Path, text: str) -> Path:
     path = folder / "carbon.csv"
     path.write_text(text, encoding="utf-8")
@@ -43,20 +47,32 @@ def written(folder: Path, text: str) -> Path:
 
 def test_an_hour_holds_until_the_next_around_midnight(tmp_path: Path) -> None:
     path = written(tmp_path, "region,hour,grams_per_kwh\nus,6,100\nus,18,300\n*,,50\n")
-    grams = carbon_for(path, 80.0, problem("us"), 0.0).grams_per_kwh["us"]
+    grams = carbon_of(path, problem("us"), 0.0).grams_per_kwh["us"]
     assert grams.tolist() == [300.0] * 6 + [100.0] * 12 + [300.0] * 6
 
 
 def test_hours_are_those_of_the_trace(tmp_path: Path) -> None:
     path = written(tmp_path, "region,hour,grams_per_kwh\nus,0,100\nus,12,300\n")
-    grams = carbon_for(path, 80.0, problem("us"), 6 * 3600.0).grams_per_kwh["us"]
+    grams = carbon_of(path, problem("us"), 6 * 3600.0).grams_per_kwh["us"]
     assert grams.tolist() == [100.0] * 6 + [300.0] * 12 + [100.0] * 6
+
+
+def test_times_with_dates_hold_until_the_next(tmp_path: Path) -> None:
+    rows = "us,1970-01-02T00:00Z,100\nus,1970-01-02T02:00+02:00,100\nus,1970-01-02T12:00,300\n"
+    with pytest.raises(ConfigError, match="row 3: this region has that time twice"):
+        read_carbon(written(tmp_path, f"region,hour,grams_per_kwh\n{rows}"))
+    path = written(tmp_path, "region,hour,grams_per_kwh\nus,1970-01-02T00:00Z,100\nus,1970-01-02T12:00,300\n")
+    grams = carbon_of(path, problem("us"), 86_400.0).grams_per_kwh["us"]
+    assert grams.tolist() == [100.0] * 12 + [300.0] * 12
+    for outside_s in (86_400.0 - 3600.0, 86_400.0 + 3600.0):  # it begins an hour before the file, or ends after it
+        with pytest.raises(ConfigError, match="holds from 1970-01-02T00:00Z to 1970-01-03T00:00Z, the trace lasts"):
+            carbon_of(path, problem("us"), outside_s)
 
 
 def test_an_hour_of_a_machine_costs_its_power_times_the_price(tmp_path: Path) -> None:
     path = written(tmp_path, "region,grams_per_kwh\n*,400\n")
     asked = problem("")
-    usd = carbon_for(path, 80.0, asked, None).usd_per_hour(asked.pools[0])
+    usd = carbon_of(path, asked, None).usd_per_hour(asked.pools[0])
     # 5 kW for an hour at 400 g a kWh are 2 kg.
     np.testing.assert_allclose(usd, 0.16)
 
@@ -67,13 +83,16 @@ def test_an_hour_of_a_machine_costs_its_power_times_the_price(tmp_path: Path) ->
         ("region,grams_per_kwh\neu,20\n", "no carbon intensity for us"),
         ("region,grams_per_kwh\nus,-1\n", "row 2: needs an hour from 0 to 23"),
         ("region,hour,grams_per_kwh\nus,24,1\n", "row 2: needs an hour from 0 to 23"),
-        ("region,hour,grams_per_kwh\nus,1,1\nus,1,2\n", "row 3: this region has that hour twice"),
+        ("region,hour,grams_per_kwh\nus,1,1\nus,1,2\n", "row 3: this region has that time twice"),
+        ("region,hour,grams_per_kwh\nus,1,1\nus,2026-01-05T00:00Z,2\n", "row 3: this region has hours of the day and"),
+        ("region,hour,grams_per_kwh\nus,soon,1\n", "row 2: needs an hour from 0 to 23 or an ISO 8601 time"),
+        ("region,hour,grams_per_kwh\nus,1970-01-01,1\n", "has dates, and the trace has none"),
         ("place,grams\nus,1\n", "has no rows of region and grams_per_kwh"),
     ],
 )
 def test_what_makes_no_sense_is_said(tmp_path: Path, text: str, said: str) -> None:
     with pytest.raises(ConfigError, match=said):
-        carbon_for(written(tmp_path, text), 80.0, problem("us"), None)
+        carbon_of(written(tmp_path, text), problem("us"), None)
 
 
 def test_a_plan_tells_it_from_what_is_paid(day: Trace, made: planfile.Plan, tmp_path: Path) -> None:
