@@ -3,36 +3,21 @@
 import os
 import re
 import subprocess
-import sys
 from pathlib import Path
 
 import msgspec
 import polars as pl
 import pytest
+from tests.samples.command import ROOT, meritorder
 
 from meritorder.comparison import SCHEMA, Comparison
 
-ROOT = Path(__file__).resolve().parents[2]
 DATA = ROOT.parent / "shared" / "data"
 CONVERSATION = DATA / "traces/azure2023/AzureLLMInferenceTrace_conv.csv"
 SMALL = "time,input_tokens,output_tokens\n1,100,20\n2,100,20\n30,100,20\n"
 PRICES = "provider,instance,hardware,gpus,pricing_model,usd_per_hour\nme,box,h100,8,on_demand,"
 
 needs_conversation = pytest.mark.skipif(not CONVERSATION.exists(), reason=f"{CONVERSATION} is not here")
-
-
-def meritorder(folder: Path, *arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
-    path = os.pathsep.join([str(ROOT / "src"), os.environ.get("PYTHONPATH", "")])
-    return subprocess.run(
-        [sys.executable, "-m", "meritorder", *arguments],
-        cwd=folder,
-        env={**os.environ, "PYTHONPATH": path, "COLUMNS": "120"},
-        input=stdin,
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
 
 
 def answered(done: subprocess.CompletedProcess[str]) -> str:

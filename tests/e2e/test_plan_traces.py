@@ -1,14 +1,11 @@
 """Plans for real traces at larger scales: each holds, near the bound of its programme, and is found again."""
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import msgspec
 import pytest
+from tests.samples.command import ROOT, meritorder
 
-ROOT = Path(__file__).resolve().parents[2]
 TRACES = ROOT.parent / "shared/data/traces"
 LLAMA = ("--model", "llama-3.1-70b", "--hardware", "h100,h200")
 CASES = {
@@ -25,30 +22,19 @@ CASES = {
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(not TRACES.exists(), reason=f"{TRACES} is not here")]
 
 
-def meritorder(folder: Path, *arguments: str) -> None:
-    path = os.pathsep.join([str(ROOT / "src"), os.environ.get("PYTHONPATH", "")])
-    done = subprocess.run(
-        [sys.executable, "-m", "meritorder", *arguments],
-        cwd=folder,
-        env={**os.environ, "PYTHONPATH": path},
-        capture_output=True,
-        text=True,
-        timeout=600,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-
-
 @pytest.mark.parametrize("trace", CASES)
 def test_a_plan_holds_near_its_bound_and_is_found_again(tmp_path: Path, trace: str) -> None:
     file = str(TRACES / trace)
-    meritorder(tmp_path, "plan", file, *CASES[trace], "--defer", "40%@4h", "--json", "plan.json")
+    ask = ("plan", file, *CASES[trace], "--defer", "40%@4h", "--json", "plan.json")
+    done = meritorder(tmp_path, *ask, timeout_s=600)
+    assert done.returncode == 0, done.stderr
     plan = msgspec.json.decode((tmp_path / "plan.json").read_bytes())
     assert plan["simulated"]["deadlines_missed"] == 0
     assert plan["simulated"]["slo_attainment"] >= 0.99
     assert plan["hard_bound_usd"] <= plan["first_bound_usd"] <= plan["bound_usd"] <= plan["total_usd"]
     assert plan["gap"] <= 0.05
-    meritorder(tmp_path, "simulate", file, "--plan", "plan.json", "--json", "again.json")
+    done = meritorder(tmp_path, "simulate", file, "--plan", "plan.json", "--json", "again.json", timeout_s=600)
+    assert done.returncode == 0, done.stderr
     again = msgspec.json.decode((tmp_path / "again.json").read_bytes())
     found = again.get("simulated", again)
     for name in ("slo_attainment", "deadlines_missed", "ttft_p99_s", "tpot_p99_s"):

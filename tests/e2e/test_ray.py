@@ -1,6 +1,5 @@
 """A sweep over a real Ray cluster, one node of which is this machine. Needs the extra `ray`."""
 
-import os
 import socket
 import subprocess
 import sys
@@ -9,8 +8,8 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+from tests.samples.command import meritorder
 
-ROOT = Path(__file__).resolve().parents[2]
 RAY = Path(sys.executable).with_name("ray")
 
 pytestmark = [
@@ -23,15 +22,6 @@ def free_address() -> str:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return f"127.0.0.1:{probe.getsockname()[1]}"
-
-
-def meritorder(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "meritorder", *arguments]
-    path = os.pathsep.join([str(ROOT / "src"), os.environ.get("PYTHONPATH", "")])
-    environment = {**os.environ, "PYTHONPATH": path}
-    return subprocess.run(
-        command, cwd=folder, env=environment, capture_output=True, text=True, timeout=300, check=False
-    )
 
 
 @pytest.fixture

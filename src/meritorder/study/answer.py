@@ -6,7 +6,6 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from meritorder.catalog.tokens import cost_usd
 from meritorder.comparison import (
     Arrangement,
     Assumption,
@@ -20,7 +19,7 @@ from meritorder.comparison import (
     TraceSummary,
 )
 from meritorder.domain import Lane, Model, Provenance, Tier, TokenPrice
-from meritorder.study import why
+from meritorder.study import tokens, why
 from meritorder.study.fleets import Trial
 from meritorder.study.load import Load
 from meritorder.study.search import Found
@@ -35,9 +34,6 @@ _TITLES: Final = {
     "realtime_autoscaled": "Real time, autoscaled",
     "batch": "Batch",
     "mix": "Mix",
-    "api_standard": "Token API, standard",
-    "api_batch": "Token API, batch",
-    "api_flex": "Token API, flex",
 }
 _TIERS: Final = (Tier.STANDARD, Tier.BATCH, Tier.FLEX)
 # The field's experience of real time against batch, per request (DESIGN, 1).
@@ -53,7 +49,7 @@ def put_together(
     load: Load,
     assumptions: list[Assumption],
     interval: Interval | None,
-    tokens: Sequence[TokenPrice],
+    prices: Sequence[TokenPrice],
 ) -> Comparison:
     """Return the whole answer.
 
@@ -64,19 +60,19 @@ def put_together(
         load: The requests with their promises.
         assumptions: What was taken that the input does not say.
         interval: How sure the saving is.
-        tokens: Prices of the model as tokens.
+        prices: Prices of the model as tokens.
     """
-    bought = [(tier, _cheapest(tokens, tier, load)) for tier in _TIERS]
+    bought = [(tier, tokens.cheapest(prices, tier, load)) for tier in _TIERS]
     apis = [(tier, price) for tier, price in bought if price is not None]
     fleets = [_fleet(trial, found) for trial in (found.fixed, found.autoscaled, found.batch, found.mix)]
-    arrangements = [*fleets, *(_api(tier, price, load) for tier, price in apis)]
+    arrangements = [*fleets, *(tokens.arrangement(tier, price, load) for tier, price in apis)]
     baseline, mixed = found.baseline, found.mix
     ratio = baseline.usd / found.batch.usd
     saving_usd = baseline.usd - mixed.usd
     waterfalls = [why.to_batch(baseline, found.batch, found.slo_utilization)]
     if found.alone is not None and mixed.usd < baseline.usd:
         waterfalls.append(why.to_mix(baseline, mixed, found.slo_utilization, found.alone))
-    break_even, break_even_note = _break_even(found, apis, load)
+    break_even, break_even_note = tokens.break_even(found.baseline.machine, apis, load)
     return Comparison(
         trace=_summary(trace),
         model=model.id,
@@ -95,7 +91,7 @@ def put_together(
         sentence=_sentence(found, load, ratio, apis),
         waterfall=waterfalls,
         frontier=_frontier(found),
-        prices=[*_offers_used(found), *(_price_used(tier, price) for tier, price in apis)],
+        prices=[*_offers_used(found), *(tokens.price_used(tier, price) for tier, price in apis)],
         performance=_performance(found),
         warnings=_warnings(trace, found, load),
     )
@@ -219,46 +215,6 @@ def _timeline(trial: Trial) -> Timeline:
     )
 
 
-def _cheapest(tokens: Sequence[TokenPrice], tier: Tier, load: Load) -> TokenPrice | None:
-    of_tier = [price for price in tokens if price.tier is tier]
-    return min(of_tier, key=lambda price: _api_usd(price, load), default=None)
-
-
-def _api_usd(price: TokenPrice, load: Load) -> float:
-    return float(cost_usd(price, load.input_tokens, load.cached_tokens, load.output_tokens).sum())
-
-
-def _api(tier: Tier, price: TokenPrice, load: Load) -> Arrangement:
-    usd = _api_usd(price, load)
-    notes = ["the provider publishes no latency for it: whether it keeps the SLO is unknown"]
-    if price.note:
-        notes.append(price.note)
-    return Arrangement(
-        name=f"api_{tier}",
-        title=_TITLES[f"api_{tier}"],
-        feasible=True,
-        total_usd=usd,
-        usd_per_request=usd / len(load),
-        usd_per_mtok=usd_per_mtok(usd, load.tokens),
-        lanes=[],
-        venue=f"{price.provider} {price.provider_model}",
-        notes=notes,
-    )
-
-
-def _break_even(found: Found, apis: list[tuple[Tier, TokenPrice]], load: Load) -> tuple[float | None, str]:
-    """Return the utilisation at which a real-time fleet of one's own costs what the standard API does."""
-    standard = next((price for tier, price in apis if tier is Tier.STANDARD), None)
-    if standard is None:
-        return None, "no provider sells this model as tokens, so there is nothing to break even with"
-    machine = found.baseline.machine
-    share = machine.usd_of_work(load) / _api_usd(standard, load)
-    replica = f"a replica at {format_usd(machine.usd_per_replica_hour)} an hour"
-    if share > 1:
-        return None, f"even full, {replica} costs {share:.1f} times the standard rate of {standard.provider}"
-    return share, f"below {share:.0%} utilisation {replica} is dearer than the standard rate of {standard.provider}"
-
-
 def _ratio_note(ratio: float, baseline: Trial, batch: Trial) -> str:
     low, high = _USUAL_RATIO
     if low <= ratio <= high:
@@ -280,8 +236,8 @@ def _sentence(found: Found, load: Load, ratio: float, apis: list[tuple[Tier, Tok
 def _as_tokens(found: Found, load: Load, apis: list[tuple[Tier, TokenPrice]]) -> list[str]:
     if not apis:
         return []
-    tier, price = min(apis, key=lambda api: _api_usd(api[1], load))
-    usd = _api_usd(price, load)
+    tier, price = min(apis, key=lambda api: tokens.usd_of(api[1], load))
+    usd = tokens.usd_of(price, load)
     if usd >= found.mix.usd:
         return []
     rate = f"{price.provider}, {tier} rate"
@@ -343,20 +299,6 @@ def _offers_used(found: Found) -> list[PriceUsed]:
                 used_for="; ".join(names),
             )
     return list(used.values())
-
-
-def _price_used(tier: Tier, price: TokenPrice) -> PriceUsed:
-    return PriceUsed(
-        what=f"{price.provider_model}, input; output {format_usd(price.output_usd_per_mtok)}",
-        provider=price.provider,
-        pricing_model=f"token API, {tier}",
-        usd=price.input_usd_per_mtok,
-        unit="USD per million tokens",
-        as_of=price.as_of,
-        source=price.source,
-        confidence="medium",
-        used_for=_TITLES[f"api_{tier}"],
-    )
 
 
 def _performance(found: Found) -> list[str]:

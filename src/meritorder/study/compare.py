@@ -67,7 +67,7 @@ def compare(trace: traces.Trace, options: Options, progress: Progress = lambda _
             *spot_assumptions(cheapest, options),
         ],
         interval=interval_of(found, search, options.seed),
-        tokens=tokens,
+        prices=tokens,
     )
 
 

@@ -5,7 +5,7 @@ import pytest
 from tests.samples.fleets import load, machine
 
 from meritorder.domain import Tier, TokenPrice
-from meritorder.study import answer
+from meritorder.study import answer, tokens
 from meritorder.study.search import Found, Search
 
 ASKED = load(np.sort(np.random.default_rng(4).uniform(0, 600, 1200)), 300, 80, waits=np.arange(1200) % 2 == 0)
@@ -32,7 +32,7 @@ def price(tier: Tier, usd_per_mtok: float) -> TokenPrice:
 
 
 def test_an_api_costs_its_price_for_all_tokens() -> None:
-    made = answer._api(Tier.BATCH, price(Tier.BATCH, 2.0), ASKED)
+    made = tokens.arrangement(Tier.BATCH, price(Tier.BATCH, 2.0), ASKED)
     assert made.name == "api_batch"
     assert made.total_usd == pytest.approx(2.0 * 1200 * 380 / 1e6)
     assert made.usd_per_mtok == pytest.approx(2.0)
@@ -41,21 +41,21 @@ def test_an_api_costs_its_price_for_all_tokens() -> None:
 
 def test_the_cheapest_of_a_tier_is_taken_and_never_of_another() -> None:
     prices = [price(Tier.STANDARD, 3.0), price(Tier.STANDARD, 2.0), price(Tier.BATCH, 1.0)]
-    assert answer._cheapest(prices, Tier.STANDARD, ASKED) is prices[1]
-    assert answer._cheapest(prices, Tier.FLEX, ASKED) is None
+    assert tokens.cheapest(prices, Tier.STANDARD, ASKED) is prices[1]
+    assert tokens.cheapest(prices, Tier.FLEX, ASKED) is None
 
 
 def test_breaking_even_is_where_a_full_replicas_work_costs_what_the_api_asks(found: Found) -> None:
     work_usd = found.baseline.pools[0][0].usd_of_work(ASKED)
     twice = price(Tier.STANDARD, 2 * work_usd / (1200 * 380 / 1e6))
-    share, note = answer._break_even(found, [(Tier.STANDARD, twice)], ASKED)
+    share, note = tokens.break_even(found.baseline.machine, [(Tier.STANDARD, twice)], ASKED)
     assert share == pytest.approx(0.5)
     assert "50%" in note
     half = price(Tier.STANDARD, work_usd / 2 / (1200 * 380 / 1e6))
-    share, note = answer._break_even(found, [(Tier.STANDARD, half)], ASKED)
+    share, note = tokens.break_even(found.baseline.machine, [(Tier.STANDARD, half)], ASKED)
     assert share is None
     assert "2.0 times" in note
-    assert answer._break_even(found, [], ASKED)[0] is None
+    assert tokens.break_even(found.baseline.machine, [], ASKED)[0] is None
 
 
 def test_a_usual_ratio_needs_no_words_and_an_unusual_one_says_which_way(found: Found) -> None:

@@ -71,7 +71,7 @@ def carbon_for(
     Raises:
         ConfigError: A region is missing, or dates do not cover the trace; says which.
     """
-    begin_s: Floats = np.arange(problem.horizon.length) * problem.horizon.slot_s + (epoch_s or 0.0)
+    begin_s = np.arange(problem.horizon.length, dtype=np.float64) * problem.horizon.slot_s + (epoch_s or 0.0)
     grams: dict[str, Floats] = {}
     for region in sorted({pool.region for pool in problem.pools}):
         intensity = known.get(region) or known.get(_ANY)
