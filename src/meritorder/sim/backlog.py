@@ -32,20 +32,24 @@ def _bucket(world: World, request: int) -> int:
 @compiled
 def queue_up(world: World, request: int) -> None:
     """Add a request to the backlog."""
-    access = world.accesses[world.requests[request].access]
-    access.queued = push(world.backlog[access.first :], access.queued, request, world.latest_start_s)
+    state = world.state[0]
+    access = world.requests[request].access
+    heap = world.backlog[state.first[access] :]
+    state.heap[access] = push(heap, state.heap[access], request, world.latest_start_s)
+    state.queued += 1
     index = _bucket(world, request)
-    access.due_requests[index] += 1
-    access.due_work_s[index] += world.requests[request].work_s
+    state.due_requests[access, index] += 1
+    state.due_work_s[access, index] += world.requests[request].work_s
 
 
-@inlined
+@compiled
 def most_urgent(world: World, permits: int) -> int:
     """Return the request of the backlog that must start first of those that are permitted, NONE if there is none."""
+    state = world.state[0]
     first = NONE
-    for a in range(world.accesses.shape[0]):
-        if world.accesses[a].queued > 0 and (permits >> a) & 1:
-            request = np.int64(world.backlog[world.accesses[a].first])
+    for access in range(state.accesses):
+        if state.heap[access] > 0 and (permits >> access) & 1:
+            request = np.int64(world.backlog[state.first[access]])
             if first == NONE or before(world.latest_start_s, request, first):
                 first = request
     return first
@@ -54,13 +58,16 @@ def most_urgent(world: World, permits: int) -> int:
 @compiled
 def unqueue(world: World, request: int) -> None:
     """Take a request out of the backlog that is the most urgent of its access."""
-    access = world.accesses[world.requests[request].access]
-    access.queued = pop(world.backlog[access.first :], access.queued, world.latest_start_s)
+    state = world.state[0]
+    access = world.requests[request].access
+    heap = world.backlog[state.first[access] :]
+    state.heap[access] = pop(heap, state.heap[access], world.latest_start_s)
+    state.queued -= 1
     index = _bucket(world, request)
-    access.due_requests[index] -= 1
-    access.due_work_s[index] -= world.requests[request].work_s
-    if access.due_requests[index] == 0:
-        access.due_work_s[index] = 0.0  # not what rounding leaves of it
+    state.due_requests[access, index] -= 1
+    state.due_work_s[access, index] -= world.requests[request].work_s
+    if state.due_requests[access, index] == 0:
+        state.due_work_s[access, index] = 0.0  # not what rounding leaves of it
 
 
 @compiled
@@ -70,10 +77,10 @@ def replicas_to_add(world: World, p: int, now: float) -> float:
     due_s, most = 0.0, 0.0
     for index in range(DUE_BUCKETS):
         requests = np.int64(0)
-        for a in range(world.accesses.shape[0]):
-            if (pool.permits >> a) & 1:
-                requests += world.accesses[a].due_requests[index]
-                due_s += world.accesses[a].due_work_s[index]
+        for access in range(state.accesses):
+            if (pool.permits >> access) & 1:
+                requests += state.due_requests[access, index]
+                due_s += state.due_work_s[access, index]
         if requests == 0:
             continue
         due_by_s = index * state.due_bucket_s - pool.target

@@ -6,7 +6,6 @@ from numpy.typing import NDArray
 from meritorder.sim.agenda import seeding
 from meritorder.sim.pools import Autoscaled, Fixed, ForDeadlines, Pool, QueueScaled, Requests, Scheduled
 from meritorder.sim.state import (
-    ACCESS,
     CONCURRENCY,
     DEADLINES,
     DUE_BUCKETS,
@@ -40,11 +39,14 @@ def lay_out(requests: Requests, pools: tuple[Pool, ...], horizon_s: float, tick_
     state["ticking"] = deferrable.any() or any(
         pool.interruptions or not isinstance(pool.scaling, Fixed) for pool in pools
     )
+    access = np.zeros(len(requests), np.int32) if requests.access is None else requests.access
+    counts = np.bincount(access[deferrable], minlength=int(access.max(initial=0)) + 1)
+    state["accesses"] = len(counts)
+    state["first"][0, : len(counts)] = np.cumsum(counts) - counts
     return World(
         requests=_request_records(requests, deferrable),
         latest_start_s=requests.latest_start_s,
         backlog=np.zeros(int(deferrable.sum()), np.int32),
-        accesses=_access_records(requests, deferrable),
         replicas=replicas,
         next_s=np.full(len(winners) // 2, np.inf),
         winners=winners,
@@ -54,15 +56,6 @@ def lay_out(requests: Requests, pools: tuple[Pool, ...], horizon_s: float, tick_
         state=state,
         homes=_homes(requests),
     )
-
-
-def _access_records(requests: Requests, deferrable: NDArray[np.bool_]) -> Records:
-    """Return a heap for each access, with room for all that may wait."""
-    access = np.zeros(len(requests), np.int32) if requests.access is None else requests.access
-    counts = np.bincount(access[deferrable], minlength=int(access.max(initial=0)) + 1)
-    records = np.zeros(len(counts), ACCESS)
-    records["first"] = np.cumsum(counts) - counts
-    return records
 
 
 def _homes(requests: Requests) -> Ints32:
@@ -106,8 +99,8 @@ def _pool_records(pools: tuple[Pool, ...], tick_s: float) -> Records:
         record["max_seqs"] = pool.limits.max_num_seqs
         record["max_tokens"] = pool.limits.max_num_batched_tokens
         record["prefill_first"] = pool.limits.prefill_first
-        record["realtime"] = pool.realtime
         record["permits"] = sum(1 << access for access in pool.permitted)
+        record["realtime"] = record["permits"] * pool.realtime
         record["backfill_seats"] = min(pool.backfill_seats, pool.limits.max_num_seqs)
         record["backfill_tokens"] = pool.backfill_tokens
         record["instances"] = pool.most_instances

@@ -138,7 +138,7 @@ def begin(world: World, r: int, now: float) -> None:
 
     while not preempted and budget > 0 and backfill > 0 and rep.head[REALTIME] == NONE:
         own = rep.head[DEFERRABLE] != NONE
-        if not own and world.instances[rep.instance].state != ON:
+        if not own and (state.queued == 0 or world.instances[rep.instance].state != ON):
             break
         if _backfill_seats(rep.running, 0, pool.backfill_seats) == 0:
             break

@@ -38,15 +38,9 @@ def take(world: World, r: int, lane: int, request: int, now: float) -> None:
 
 
 @inlined
-def _permits(world: World, p: int, request: int) -> bool:
-    """Whether a request may run in a pool."""
-    return (world.pools[p].permits >> world.requests[request].access) & 1 > 0
-
-
-@inlined
-def _serves(world: World, p: int, request: int) -> bool:
-    """Whether a pool takes a request in real time."""
-    return world.pools[p].realtime > 0 and _permits(world, p, request)
+def _serves(world: World, p: int, access: int) -> bool:
+    """Whether a pool takes requests of an access in real time."""
+    return (world.pools[p].realtime >> access) & 1 > 0
 
 
 @compiled
@@ -54,17 +48,17 @@ def permitted_in_real_time(world: World) -> int:
     """Return the accesses whose requests some pool with instances takes in real time, a bit each."""
     permits = np.int64(0)
     for p in range(world.pools.shape[0]):
-        if world.pools[p].realtime and world.pools[p].instances > 0:
-            permits |= world.pools[p].permits
+        if world.pools[p].instances > 0:
+            permits |= world.pools[p].realtime
     return permits
 
 
 @compiled
-def _on_replicas(world: World, request: int) -> int:
-    """Count the replicas whose instance is on and takes the request in real time."""
+def _on_replicas(world: World, access: int) -> int:
+    """Count the replicas whose instance is on and takes requests of an access in real time."""
     count = 0
     for p in range(world.pools.shape[0]):
-        if _serves(world, p, request):
+        if _serves(world, p, access):
             for i in instances_of(world, p):
                 if world.instances[i].state == ON:
                     count += world.pools[p].pack
@@ -72,10 +66,10 @@ def _on_replicas(world: World, request: int) -> int:
 
 
 @compiled
-def _nth_replica(world: World, request: int, place: int) -> int:
-    """Return the replica at that place among those whose instance is on and takes the request in real time."""
+def _nth_replica(world: World, access: int, place: int) -> int:
+    """Return the replica at that place among those that `_on_replicas` counts."""
     for p in range(world.pools.shape[0]):
-        if _serves(world, p, request):
+        if _serves(world, p, access):
             for i in instances_of(world, p):
                 if world.instances[i].state == ON:
                     if place < world.pools[p].pack:
@@ -85,12 +79,12 @@ def _nth_replica(world: World, request: int, place: int) -> int:
 
 
 @inlined
-def _least_loaded(world: World, request: int, state: int, now: float) -> int:
-    """Return the replica in that state that takes the request and has the least load, the lowest index of equals."""
+def _least_loaded(world: World, access: int, state: int, now: float) -> int:
+    """Return the replica in that state that takes the access and has the least load, the lowest index of equals."""
     by_work = world.state[0].routing == LEAST_WORK
     best, least = NONE, np.inf
     for p in range(world.pools.shape[0]):
-        if not _serves(world, p, request):
+        if not _serves(world, p, access):
             continue
         for i in instances_of(world, p):
             if world.instances[i].state != state or (state == DRAINING and is_doomed(world, p, i, now)):
@@ -104,32 +98,31 @@ def _least_loaded(world: World, request: int, state: int, now: float) -> int:
 
 
 @inlined
-def _choose(world: World, request: int, now: float) -> int:
+def _choose(world: World, request: int, access: int, now: float) -> int:
     """Choose among the replicas that are on, by the routing of the fleet; NONE if there are none."""
-    routing = world.state[0].routing
-    if routing == ROUND_ROBIN:
-        count = _on_replicas(world, request)
+    state = world.state[0]
+    if state.routing == ROUND_ROBIN:
+        count = _on_replicas(world, access)
         if count == 0:
             return NONE
-        access = world.accesses[world.requests[request].access]
-        access.turn += 1
-        return _nth_replica(world, request, (access.turn - 1) % count)
+        state.turn[access] += 1
+        return _nth_replica(world, access, (state.turn[access] - 1) % count)
     session = world.requests[request].session
-    if routing == AFFINITY and session != NONE:
-        count = _on_replicas(world, request)
-        return _nth_replica(world, request, session % count) if count > 0 else NONE
-    return _least_loaded(world, request, ON, now)
+    if state.routing == AFFINITY and session != NONE:
+        count = _on_replicas(world, access)
+        return _nth_replica(world, access, session % count) if count > 0 else NONE
+    return _least_loaded(world, access, ON, now)
 
 
 @compiled
-def _rent(world: World, request: int, now: float) -> int:
-    """Rent an instance of the first pool that takes the request and may have one more; return its first replica.
+def _rent(world: World, access: int, now: float) -> int:
+    """Rent an instance of the first pool that takes the access and may have one more; return its first replica.
 
     If none may, requests wait at the first replica of all until the provider leaves more (interruptions.py).
     """
     first = NONE
     for p in range(world.pools.shape[0]):
-        if _serves(world, p, request):
+        if _serves(world, p, access):
             i = first_free(world, p)
             if i != NONE:
                 start(world, p, i, now, world.pools[p].startup_s)
@@ -142,23 +135,25 @@ def _rent(world: World, request: int, now: float) -> int:
 @compiled
 def route_realtime(world: World, request: int, now: float) -> None:
     """Send a request to a replica that is on; if none is, to one that starts, started now if need be."""
-    r = _choose(world, request, now)
+    access = np.int64(world.requests[request].access)
+    r = _choose(world, request, access, now)
     if r == NONE:
-        r = _least_loaded(world, request, STARTING, now)
+        r = _least_loaded(world, access, STARTING, now)
     if r == NONE:
-        r = _least_loaded(world, request, DRAINING, now)
+        r = _least_loaded(world, access, DRAINING, now)
         if r != NONE:
             turn_on(world, world.replicas[r].pool, world.replicas[r].instance, now)
     if r == NONE:
-        r = _rent(world, request, now)
+        r = _rent(world, access, now)
     take(world, r, REALTIME, request, now)
 
 
 @compiled
 def offer_deferrable(world: World, request: int, now: float) -> bool:
     """Send a request to the replica with the most room, in merit order of its pools; returns whether there is room."""
+    access = np.int64(world.requests[request].access)
     for p in range(world.pools.shape[0]):
-        if not _permits(world, p, request):
+        if (world.pools[p].permits >> access) & 1 == 0:
             continue
         best, least = NONE, np.int64(1 << 60)
         for i in instances_of(world, p):

@@ -65,7 +65,7 @@ REQUEST: Final = np.dtype(
     align=True,
 )
 
-MOST_ACCESSES: Final = 62
+MOST_ACCESSES: Final = 32
 MOST_SEQS: Final = 1024
 MOST_STEP_TOKENS: Final = 32_768
 MOST_BLOCK_TOKENS: Final = 256
@@ -135,7 +135,7 @@ POOL: Final = np.dtype(
         ("prefill_first", "i8"),  # a step has prompts or decodes, never both
         ("max_tokens", "i8"),
         ("per_pair_s", "f8"),
-        ("realtime", "i8"),  # takes real-time requests
+        ("realtime", "i8"),  # accesses that it takes in real time, a bit each
         ("permits", "i8"),  # accesses whose requests may run here, a bit each
         ("backfill_seats", "i8"),  # seats for deferrable work, 0 if it takes none
         ("backfill_tokens", "i8"),  # prompt tokens of deferrable work in one step
@@ -198,6 +198,13 @@ STATE: Final = np.dtype(
         ("routing", "i8"),
         ("local_prefixes", "i8"),  # a prefix is cached on the replica that served its session last
         ("preempt", "i8"),  # real-time requests take the seat of deferrable ones
+        ("queued", "i8"),  # requests in the backlog
+        ("accesses", "i8"),  # how many there are; by access:
+        ("turn", "i8", (MOST_ACCESSES,)),  # of round robin
+        ("first", "i8", (MOST_ACCESSES,)),  # where its heap begins in the backlog
+        ("heap", "i8", (MOST_ACCESSES,)),  # requests in it
+        ("due_requests", "i8", (MOST_ACCESSES, DUE_BUCKETS)),  # of these, by latest start
+        ("due_work_s", "f8", (MOST_ACCESSES, DUE_BUCKETS)),  # their work
         ("admissions", "i8"),
         ("caches", "i8"),  # memories of replicas so far
         ("done", "i8"),
@@ -208,28 +215,16 @@ STATE: Final = np.dtype(
     align=True,
 )
 
-ACCESS: Final = np.dtype(
-    [
-        ("turn", "i8"),  # of round robin
-        ("first", "i8"),  # where its heap begins in the backlog
-        ("queued", "i8"),  # requests in it
-        ("due_requests", "i8", (DUE_BUCKETS,)),  # of these, by latest start
-        ("due_work_s", "f8", (DUE_BUCKETS,)),  # their work
-    ],
-    align=True,
-)
-
 
 class World(NamedTuple):
-    """All that is simulated: N requests of A accesses, P pools, I instances, R replicas, B time bins.
+    """All that is simulated: N requests, P pools, I instances, R replicas, B time bins.
 
     There are as many leaves as replicas, or the next power of two.
     """
 
     requests: Records  # (N,)
     latest_start_s: Floats  # (N,): key of the backlog
-    backlog: Ints32  # (deferrable,): heaps of requests that no replica holds, one behind the other
-    accesses: Records  # (A,): whose heaps these are
+    backlog: Ints32  # (deferrable,): heaps of requests that no replica holds, one for each access
     replicas: Records  # (R,)
     next_s: Floats  # (leaves,): when the run under way ends; infinity if idle
     winners: Ints32  # (2 leaves,): whose run ends first (agenda.py)
