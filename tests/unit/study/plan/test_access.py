@@ -112,3 +112,10 @@ def test_compare_takes_machines_that_all_may_use(tmp_path: Path) -> None:
     assert all(" eu-" in one.what for one in capacity)
     assert not [one for one in found.prices if "token" in one.pricing_model]
     assert any("records and index may" in one.text for one in found.assumptions)
+
+
+def test_where_no_machine_is_left_it_says_so(tmp_path: Path) -> None:
+    apart = LIMITED.replace('provider = "runpod"', 'region = "eu-*"')
+    options = Options(model="llama-3.1-8b", hardware=("l40s",), tp=1, workloads=written(tmp_path, apart))
+    with pytest.raises(WorkloadsError, match="what the workloads allow and deny leaves no machine that has a price"):
+        compare(trace_of(requests(2.0, hours=0.2), tmp_path), options)
