@@ -5,6 +5,8 @@ where a linear programme would want it concave, its relaxation is the upper enve
 that there is: with everything in one pool the envelope needs exactly the whole machines that the table needs.
 """
 
+import math
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -60,6 +62,20 @@ def extended(safe_load: Floats, most: int) -> Floats:
     pace = safe_load[last] / last
     more = safe_load[last] + pace * np.arange(1, max(most - last, 0) + 1)
     return np.concatenate((safe_load, more))
+
+
+def covering(safe_load: Floats, load: float) -> Floats:
+    """Continue a table to as many machines as a load asks for; as it is if they are in it.
+
+    Args:
+        safe_load: c(n), shape (measured + 1,), of at least one machine.
+        load: The largest load that can come.
+    """
+    last = len(safe_load) - 1
+    short = load - float(safe_load[-1])
+    if short <= 0 or safe_load[-1] <= 0:
+        return safe_load
+    return extended(safe_load, last + math.ceil(short / (safe_load[-1] / last)))
 
 
 def pools_pay(safe_load: Floats) -> bool:

@@ -5,7 +5,7 @@ from tests.samples.planning import HOUR, hours
 from meritorder.errors import ConfigError, TraceError, WorkloadsError
 from meritorder.plan.demand import Horizon, OpenEnd, bin_work, by_patience, due_after, due_slots
 from meritorder.plan.forecast import fit, judge, pinball_loss
-from meritorder.plan.safe_load import envelope, extended, machines_for, pools_pay
+from meritorder.plan.safe_load import covering, envelope, extended, machines_for, pools_pay
 
 
 def test_work_is_summed_by_slot() -> None:
@@ -75,6 +75,8 @@ def test_pools_pay_where_the_load_each_never_falls() -> None:
     assert pools_pay(np.array([0.0, 0.5, 1.4]))
     assert not pools_pay(np.array([0.0, 0.5, 0.8]))
     assert extended(np.array([0.0, 0.5, 1.4]), 4).tolist() == pytest.approx([0, 0.5, 1.4, 2.1, 2.8])
+    assert covering(np.array([0.0, 0.5, 1.4]), 1.4).tolist() == [0, 0.5, 1.4]
+    assert covering(np.array([0.0, 0.5, 1.4]), 2.3).tolist() == pytest.approx([0, 0.5, 1.4, 2.1, 2.8])
 
 
 def test_a_forecast_finds_the_season_and_beats_the_last_week() -> None:

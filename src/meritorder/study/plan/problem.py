@@ -1,6 +1,6 @@
 """A trace and a catalog as one planning problem, and what is needed to carry its answer out."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -10,8 +10,9 @@ from meritorder.catalog import Catalog
 from meritorder.catalog.tokens import token_prices
 from meritorder.comparison import Assumption
 from meritorder.domain import Model, TokenPrice
-from meritorder.plan.demand import OpenEnd, Realtime
+from meritorder.plan.demand import OpenEnd, Realtime, Workload
 from meritorder.plan.problem import Problem
+from meritorder.plan.safe_load import covering
 from meritorder.plan.venues import Pool
 from meritorder.study.fleets import Machine
 from meritorder.study.load import MEASURED, Load
@@ -173,17 +174,30 @@ def trusting(asked: Asked, trust: Trust) -> Asked:
     if trust.seats < 1:
         fewer = {id(site.serving): _with_seats(site.serving, asked.loads, trust.seats) for site in sites.values()}
         sites = {name: replace(site, serving=fewer[id(site.serving)]) for name, site in sites.items()}
-    pools = []
-    for pool in asked.problem.pools:
-        fullest = min(pool.fullest, sites[pool.name].serving.fullest) * trust.full
-        most = fullest * pool.replicas * np.arange(len(pool.safe_load))
-        room = trust.room.get(pool.replica, pool.room)
-        pools.append(replace(pool, fullest=fullest, room=room, safe_load=np.minimum(pool.safe_load, most)))
     workloads = tuple(
         replace(one, burst=trust.burst[one.name]) if isinstance(one, Realtime) and one.name in trust.burst else one
         for one in asked.problem.workloads
     )
+    pools = []
+    for pool in asked.problem.pools:
+        fullest = min(pool.fullest, sites[pool.name].serving.fullest) * trust.full
+        most = fullest * pool.replicas * np.arange(len(pool.safe_load))
+        safe = np.minimum(pool.safe_load, most)
+        if len(safe) > 1:
+            safe = covering(safe, _peak(workloads, pool.replica) / asked.problem.horizon.slot_s)
+        room = trust.room.get(pool.replica, pool.room)
+        pools.append(replace(pool, fullest=fullest, room=room, safe_load=safe))
     return replace(asked, problem=replace(asked.problem, pools=tuple(pools), workloads=workloads), sites=sites)
+
+
+def _peak(workloads: Iterable[Workload], kind: str) -> float:
+    """Return the work of the slot with most of all real time that replicas of a kind may serve, bursts in it."""
+    lean = [
+        one.work_s[kind] * (1.0 if one.burst is None else one.burst)
+        for one in workloads
+        if isinstance(one, Realtime) and kind in one.work_s
+    ]
+    return float(np.sum(lean, axis=0).max()) if lean else 0.0
 
 
 def _with_seats(serving: Serving, loads: Mapping[str, Load], share: float) -> Serving:

@@ -3,10 +3,12 @@
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+import polars as pl
 import pytest
-from tests.unit.study.plan.conftest import OPTIONS
+from tests.unit.study.plan.conftest import OPTIONS, requests
 
-from meritorder import planfile
+from meritorder import planfile, traces
 from meritorder.domain import Slo
 from meritorder.errors import ConfigError, InfeasibleError
 from meritorder.study.plan.answer import plan
@@ -70,6 +72,18 @@ def test_where_nothing_may_wait_it_says_so(day: Trace) -> None:
     strict = plan(day, replace(OPTIONS, defer=()))
     assert any("nothing is marked as able to wait" in text for text in strict.warnings)
     assert all(one.lane == "realtime" for one in strict.workloads)
+
+
+def test_a_burst_within_a_slot_gets_more_machines_than_the_slot_asks_for_in_the_mean(tmp_path: Path) -> None:
+    spike = pl.DataFrame({"time": np.linspace(1800, 1820, 4000), "input_tokens": 500, "output_tokens": 150})
+    columns = [pl.col("input_tokens").cast(pl.Int64), pl.col("output_tokens").cast(pl.Int64)]
+    both = [frame.with_columns(columns) for frame in (requests(2.0, hours=1), spike)]
+    pl.concat(both).sort("time").write_parquet(tmp_path / "spike.parquet")
+    made = plan(traces.read([tmp_path / "spike.parquet"]), OPTIONS)
+    assert made.simulated is not None
+    assert made.simulated.kept
+    # Of 7,000 requests one in a hundred may be late; the spike alone is 200 a second.
+    assert max(max(one.machines) for one in made.schedule) > 4
 
 
 def test_machines_that_are_held_are_used_first_and_cost_nothing_more(
