@@ -1,5 +1,6 @@
 """How much more than its mean a slot's real-time load asks for, found by simulating the trace itself."""
 
+from collections.abc import Callable
 from typing import Final
 
 import numpy as np
@@ -48,8 +49,9 @@ def bursts_for(load: Load, serving: Serving, slot_s: float, slots: int) -> Float
         burst = raised(
             burst,
             mean=mean,
+            there=wanted,
             machines=machines,
-            safe=serving.safe,
+            safe=lambda _: serving.safe,
             slot=slot,
             broken=broken,
             attainment=strictest(load),
@@ -87,22 +89,25 @@ def raised(
     burst: Floats,
     *,
     mean: Floats,
+    there: Floats,
     machines: Ints,
-    safe: Floats,
+    safe: Callable[[int], Floats],
     slot: Ints,
     broken: NDArray[np.bool_],
     attainment: float,
 ) -> Floats:
     """Return the bursts that ask for more machines where most requests broke the SLO.
 
-    As many slots, the worst first, as leave fewer requests that break it than may; in each so many machines more as the
-    share of its requests that broke it asks for.
+    As many slots, the worst first, as leave fewer requests that break it than may; in each so many machines more of the
+    pool that serves most of it as the share of its requests that broke it asks for. What that pool would have to serve
+    more is laid on all that arrives, for only a part of it may go there.
 
     Args:
         burst: As before, shape (slots,).
-        mean: Mean load of each slot, in replicas' worth, shape (slots,).
-        machines: Machines that were there, shape (slots,).
-        safe: c(n) of the machines.
+        mean: Mean load of each slot, in replicas' worth of the pool, shape (slots,).
+        there: What was planned for the pool in each slot, bursts in it, in the same unit, shape (slots,).
+        machines: Machines of the pool that were there, shape (slots,).
+        safe: c(n) of the pool, by slot.
         slot: Slot of each request, shape (requests,).
         broken: Which broke the SLO, shape (requests,).
         attainment: Share that must keep it.
@@ -118,8 +123,8 @@ def raised(
     for t in chosen[mean[chosen] > 0].tolist():
         # A hair more than the machines carry that are one short of what is wanted; and more than before in any case,
         # for what is split over machines and tokens can evade a machine.
-        carried = _carried(safe, int(machines[t] + more[t]) - 1)
-        burst[t] = max(burst[t] * (1 + max(share[t], _LEAST)), carried / mean[t] * 1.001)
+        carried = _carried(safe(t), int(machines[t] + more[t]) - 1)
+        burst[t] = max(burst[t] * (1 + max(share[t], _LEAST)), burst[t] + (carried * 1.001 - there[t]) / mean[t])
     return burst
 
 

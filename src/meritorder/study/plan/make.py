@@ -213,24 +213,35 @@ def _bursts(made: Made, model: str, run: ModelRun, before: Mapping[str, Floats])
     file, solution, load = made.file, made.solution, run.load
     broken = (run.ttft_s > load.ttft_limit_s) | (run.tpot_s > load.tpot_limit_s)
     pools = {pool.name: pool for pool in solution.problem.pools if pool.model == model and len(pool.safe_load) > 1}
-    rented = {one.pool for one in file.schedule if one.realtime} & set(pools)
+    rented = sorted({one.pool for one in file.schedule if one.realtime} & set(pools))
+    demands = {one.name: one for one in solution.problem.workloads}
     found: dict[str, Floats] = {}
     for each in realtime_classes_of(load, model if made.asked.several else ""):
         serving = [name for name in rented if each.may_use(pools[name])]
         if not serving or not broken[each.members].any():
             continue
-        # Where several kinds of machines share the load, it is the largest fleet that grows.
-        main = max(serving, key=lambda name: realtime_load(solution, name).sum())
+        # Where several pools share a slot, it is the one with most of it that grows.
+        there = np.array([realtime_load(solution, name) for name in serving])
+        most = np.argmax(there, axis=0)
+        slots = np.arange(file.slots)
+        machines = np.array([_machines(file, name) for name in serving])
+        work_s = np.array([demands[each.name].work_s[pools[name].replica] for name in serving])
         found[each.name] = raised(
             before[each.name],
-            mean=realtime_load(solution, main) / before[each.name],
-            machines=np.sum([one.machines for one in file.schedule if one.pool == main and one.realtime], axis=0),
-            safe=pools[main].safe_load,
+            mean=work_s[most, slots] / file.slot_s,
+            there=there[most, slots],
+            machines=machines[most, slots],
+            safe=lambda t, serving=serving, most=most: pools[serving[most[t]]].safe_load,  # type: ignore[misc]
             slot=np.minimum((load.arrived_s[each.members] / file.slot_s).astype(np.int64), file.slots - 1),
             broken=broken[each.members],
             attainment=strictest(load),
         )
     return found
+
+
+def _machines(file: planfile.Plan, pool: str) -> NDArray[np.int64]:
+    """Return the machines of a pool that serve real-time work, of all payments, shape (slots,)."""
+    return np.asarray(np.sum([one.machines for one in file.schedule if one.pool == pool and one.realtime], axis=0))
 
 
 def _does_not_hold(simulated: planfile.Simulated) -> InfeasibleError:

@@ -60,19 +60,28 @@ def test_a_burst_within_a_slot_asks_for_more_than_its_mean() -> None:
     assert found[2] > 1.5
 
 
-def test_only_the_worst_slots_are_raised() -> None:
-    slot = np.repeat(np.arange(4), 100)
+def raised_where_slot_1_broke(there: float, machines: int) -> np.ndarray:
+    """Return the bursts after 60 of 100 requests of slot 1 broke the SLO, and one of slot 2, which may."""
     broken = np.zeros(400, bool)
-    broken[100:160] = True  # 60 of slot 1
-    broken[200] = True  # one of slot 2, which may break
-    raised_to = raised(
+    broken[100:160] = broken[200] = True
+    return raised(
         np.ones(4),
         mean=np.full(4, 2.0),
-        machines=np.full(4, 3),
-        safe=np.array([0.0, 0.8, 1.7, 2.6, 3.5, 4.4]),
-        slot=slot,
+        there=np.full(4, there),
+        machines=np.full(4, machines),
+        safe=lambda _: np.array([0.0, 0.8, 1.7, 2.6, 3.5, 4.4]),
+        slot=np.repeat(np.arange(4), 100),
         broken=broken,
         attainment=0.99,
     )
+
+
+def test_only_the_worst_slots_are_raised() -> None:
+    raised_to = raised_where_slot_1_broke(there=2.0, machines=3)
     assert raised_to[1] * 2.0 > 2.6  # more than three machines carry
     assert raised_to[[0, 2, 3]].tolist() == [1.0, 1.0, 1.0]
+
+
+def test_a_pool_that_serves_a_part_of_a_slot_asks_for_one_machine_more_and_not_for_many() -> None:
+    """A tenth of the load of 2 is on one machine: beyond 0.8 it needs another, and 0.6 more of all is enough."""
+    assert raised_where_slot_1_broke(there=0.2, machines=1)[1] * 2.0 == pytest.approx(2.6, abs=0.01)
