@@ -266,12 +266,24 @@ class Fleet:
                 self.give_back(instance, now)
         group.account.peak_instances = max(group.account.peak_instances, len(group.held("on", "starting", "draining")))
 
+    def _rent_for_first_slots(self, group: Group) -> None:
+        """A schedule rents so long ahead of its slots that it may have done so before the clock began."""
+        if not isinstance(group.pool.scaling, Scheduled):
+            return
+        for number, wanted in list(enumerate(group.pool.scaling.instances))[1:]:
+            rented_s = number * group.pool.scaling.slot_s - group.pool.scaling.ahead_s
+            while rented_s <= 0 and len(group.held("on", "starting")) < wanted and group.may_rent:
+                instance = self.rent(group, rented_s, group.pool.startup_s)
+                if instance.state == "starting" and instance.ready_s <= 0:
+                    self.turn_on(instance, 0.0)
+
     def run(self) -> float:
         """Serve all requests; returns the end."""
         for group in self.groups:
             for _ in range(initially_on(group.pool)):
                 self.rent(group, 0.0, 0.0)
-            group.account.peak_instances = len(group.held("on"))
+            self._rent_for_first_slots(group)
+            group.account.peak_instances = len(group.held("on", "starting"))
         now, ticks = 0.0, 0
         to_come = list(self.requests)
         while True:

@@ -7,11 +7,11 @@ import numpy as np
 
 from meritorder.sim.backlog import most_urgent, queue_up, unqueue
 from meritorder.sim.compiled import compiled, entry
-from meritorder.sim.instances import instances_of, start, stop, turn_on
+from meritorder.sim.instances import instances_of, stop, turn_on
 from meritorder.sim.interruptions import interrupt_pool
 from meritorder.sim.replica import begin, finish, release_held_up
 from meritorder.sim.routing import escalate, offer_deferrable, permitted_in_real_time, route_realtime, urgent
-from meritorder.sim.scaling import scale, wanted_instances
+from meritorder.sim.scaling import open_pool, scale, wanted_instances
 from meritorder.sim.state import DEADLINES, FIXED, NONE, OFF, REALTIME, STARTING, World
 
 
@@ -55,9 +55,7 @@ def run(world: World) -> float:
     state = world.state[0]
     pools = world.pools.shape[0]
     for p in range(pools):
-        for n in range(world.pools[p].initial):
-            start(world, p, world.pools[p].first_instance + n, 0.0, 0.0)
-        world.pools[p].peak_instances = world.pools[p].initial
+        open_pool(world, p)
     total = world.requests.shape[0]
     arrival, tick, now = np.int64(0), np.int64(1), 0.0
     while True:

@@ -26,6 +26,7 @@ class Scheduled:
         instances: Wanted in each slot.
         slot_s: Length of a slot.
         ahead_s: How long before its slot an instance is rented: with the time of a start-up it serves when it begins.
+            That may be before time 0.
     """
 
     instances: tuple[int, ...]

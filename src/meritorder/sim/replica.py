@@ -49,9 +49,9 @@ def steps_until(base_s: float, slope_s: float, batch: int, kv_tokens: int, gap_s
 
 @inlined
 def spread(bins: Floats, bin_s: float, start_s: float, end_s: float, weight: float) -> None:
-    """Add the time from start to end, times a weight, to its bins; the last bin takes what is beyond."""
+    """Add the time from start to end, times a weight, to its bins; the first and the last take what is beyond."""
     last = bins.shape[0] - 1
-    index = min(int(start_s / bin_s), last)
+    index = max(0, min(int(start_s / bin_s), last))
     while True:
         edge_s = (index + 1) * bin_s
         if end_s <= edge_s or index == last:

@@ -14,6 +14,28 @@ _machines_wanted = compiled(machines_wanted)
 
 
 @compiled
+def open_pool(world: World, p: int) -> None:
+    """Hold what a pool has at time 0, and what was rented before it to serve when a slot of its schedule begins."""
+    pool = world.pools[p]
+    held = pool.initial
+    for n in range(held):
+        start(world, p, pool.first_instance + n, 0.0, 0.0)
+    for slot in range(1, pool.slots):
+        rented_s = slot * pool.slot_s - pool.ahead_s
+        if rented_s > 0:
+            break
+        while held < pool.schedule[slot]:
+            free = first_free(world, p)
+            if free == NONE:
+                break
+            start(world, p, free, rented_s, pool.startup_s)
+            if world.instances[free].ready_s <= 0:
+                turn_on(world, p, free, 0.0)
+            held += 1
+    pool.peak_instances = held
+
+
+@compiled
 def wanted_instances(world: World, p: int, now: float, tick: int) -> int:
     """Return the instances that the pool's scaling asks for."""
     pool = world.pools[p]
