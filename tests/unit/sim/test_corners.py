@@ -238,3 +238,21 @@ def test_who_may_run_in_one_pool_waits_there_while_another_is_idle() -> None:
     one = Pool(profile=STEADY, scaling=Fixed(instances=1), limits=EngineLimits(max_num_seqs=1), permits=frozenset({0}))
     # Ten steps of 0.1 s each; the second of the first pool begins when its first is done.
     assert finished(wanted, one, replace(one, permits=frozenset({1}))) == pytest.approx([1.0, 2.0, 1.0])
+
+
+def test_what_the_second_slot_asks_for_was_rented_before_the_first_began() -> None:
+    wanted = requests(*[(61.0, 1, 10, math.inf)] * 3)
+    pool = Pool(
+        profile=STEADY,
+        scaling=Scheduled(instances=(1, 3), slot_s=60.0, ahead_s=300.0),
+        limits=EngineLimits(max_num_seqs=1),
+        startup_s=300.0,
+        startup_paid_s=240.0,
+        minimum_billing_s=0.0,
+    )
+    # Ten steps of 0.1 s, each on a machine of its own.
+    assert finished(wanted, pool, horizon_s=120.0) == pytest.approx([62.0, 62.0, 62.0])
+    account = simulate(wanted, (pool,), horizon_s=120.0).pools[0]
+    # Two machines are paid for from 240 s before their slot, the first for the two slots alone.
+    assert account.paid_s == pytest.approx(120.0 + 2 * (240.0 + 60.0))
+    assert account.startup_s == pytest.approx(2 * 240.0)
