@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from typing import Final
 
 from meritorder.gateway import usage as usages
@@ -196,10 +197,16 @@ def _tpot_s(request: Request, used: Usage, e2e_s: float) -> float | None:
 
 def _passed_on(headers: Mapping[str, str]) -> list[tuple[bytes, bytes]]:
     return [
-        (name.lower().encode("latin-1"), value.encode("latin-1"))
+        (passed, value.encode("latin-1"))
         for name, value in headers.items()
-        if name.lower() not in _NOT_PASSED_ON
+        if (passed := _passed_on_as(name)) is not None
     ]
+
+
+@lru_cache(maxsize=256)  # a venue has the same few in every answer
+def _passed_on_as(name: str) -> bytes | None:
+    lower = name.lower()
+    return None if lower in _NOT_PASSED_ON else lower.encode("latin-1")
 
 
 def _problem(error: UpstreamError | None) -> Problem:
