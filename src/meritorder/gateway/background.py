@@ -55,7 +55,7 @@ class Background:
             seq = waiting.add_alone(connection, **fields)
             kept.add(connection, item, request_seq=seq)
 
-        await self._core.database.write(change)
+        await self._core.database.write_soon(change)
         self._release.wake()
         headers = [(b"content-type", b"application/json"), (b"x-request-id", request.id.encode())]
         await respond(send, 200, headers, calls.encode(response_object(item, "queued")))

@@ -1,14 +1,15 @@
 """Calls of their own that can wait: kept durably, released like any other, answered on the line that is held open."""
 
 import asyncio
+import contextlib
 from collections.abc import Mapping
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection
 
 from meritorder.gateway.asgi import Send, respond
 from meritorder.gateway.core import Core
+from meritorder.gateway.errors import StoreUnavailable
 from meritorder.gateway.lanes import Deferral
 from meritorder.gateway.release import Release
 from meritorder.gateway.request import Request
@@ -58,14 +59,16 @@ class Held:
         if request.call.background:
             fields["body"] = calls.with_fields(request.body, background=None, background_options=None)
             fields["body_bytes"] = len(fields["body"])
-        seq = await self._core.database.write(lambda connection: waiting.add_alone(connection, **fields))
+        seq = await self._core.database.write_soon(
+            lambda connection: waiting.add_alone(connection, **fields),
+            undo=lambda late: lambda connection: waiting.discard(connection, late),
+        )
         answer = self._release.hold(seq)
         self._release.wake()
         try:
             given = await self._answer(seq, answer)
         except asyncio.CancelledError:
             self._release.forget(seq)
-            await asyncio.shield(self._core.database.write(lambda connection: _discard(connection, seq)))
             raise
         self._core.database.submit(lambda connection: waiting.drop(connection, seq))
         await self._respond(request, given, send)
@@ -76,9 +79,10 @@ class Held:
             done, _ = await asyncio.wait((answer,), timeout=_POLL_S)
             if done:
                 return answer.result()
-            elsewhere = await self._core.database.read(lambda connection: waiting.answer_of(connection, seq))
-            if elsewhere is not None:
-                return elsewhere
+            with contextlib.suppress(StoreUnavailable):  # whoever holds the line can hold it until the store is back
+                elsewhere = await self._core.database.read_soon(lambda connection: waiting.answer_of(connection, seq))
+                if elsewhere is not None:
+                    return elsewhere
 
     async def _respond(self, request: Request, given: Answer, send: Send) -> None:
         status, body = given.status_code or 503, given.body or given.error()
@@ -112,8 +116,3 @@ def _chunk(whole: Mapping[str, Any]) -> dict[str, Any]:
             call["index"] = index
     kind = "chat.completion.chunk" if whole.get("object") == "chat.completion" else whole.get("object")
     return {**whole, "object": kind, "choices": choices}
-
-
-def _discard(connection: Connection, seq: int) -> None:
-    waiting.end(connection, seq)
-    waiting.drop(connection, seq)

@@ -5,9 +5,9 @@ import logging
 import math
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final, TypeVar
 
 from sqlalchemy import Connection
 
@@ -28,6 +28,8 @@ from meritorder.policy.order import Candidate, arrange
 from meritorder.policy.release import Release as Level
 from meritorder.policy.release import latest_release_s, may_outsource
 from meritorder.policy.release import release as escalate
+
+T = TypeVar("T")
 
 LANE: Final = "deferrable"
 _ROUND_S: Final = 0.5  # when nothing happens; whatever happens begins a round at once
@@ -103,9 +105,10 @@ class Release:
         return self._held.setdefault(seq, asyncio.get_running_loop().create_future())
 
     def forget(self, seq: int) -> None:
-        """Nobody holds the line any more; if the call runs, it is broken off."""
+        """Nobody holds the line any more: if the call runs, it is broken off; in any case it is dropped."""
         self._held.pop(seq, None)
         self.break_off({seq})
+        self._spawn(self._durably(lambda connection: waiting.discard(connection, seq)))
 
     def break_off(self, seqs: set[int]) -> None:
         """Stop requests whose answers are not wanted any more."""
@@ -258,12 +261,16 @@ class Release:
         work = self._serve(request, venue)
         if self._core.telemetry is not None:
             work = self._core.telemetry.run(work, request, venue.name, self._core.now_s())
-        task = asyncio.create_task(work)
+        task = self._spawn(work)
         seat = Seat(task, urgent=urgent)
         venue.seated.append(seat)
         self._running[request.seq] = (request, seat)
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
+        task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return task
 
     async def _serve(self, request: Claimed, venue: Venue) -> None:
         """Run a request that was claimed; it leaves `running` in one way or another."""
@@ -332,7 +339,7 @@ class Release:
             self._served_tokens = {each: served / 2 for each, served in self._served_tokens.items()}
         self._served_tokens[tenant] = self._served_tokens.get(tenant, 0.0) + tokens
 
-    async def _durably(self, change: Callable[[Connection], bool]) -> bool:
+    async def _durably(self, change: Callable[[Connection], T]) -> T:
         """Make a change, however long the database is gone."""
         while True:
             try:

@@ -42,7 +42,7 @@ class Completions:
         ascending = order_of(request, "asc")
         limit = checks.limit(asked.get("limit"), default=20, most=100)
         wanted = {name[9:-1]: value for name, value in asked.items() if name.startswith("metadata[")}
-        page = await self._core.database.read(
+        page = await self._core.database.read_soon(
             lambda connection: kept.pages(
                 connection,
                 key.tenant,
@@ -66,7 +66,7 @@ class Completions:
         item = await self._item(request)
         asked = checks.json_object(await whole_body(self._core, request))
         metadata = checks.metadata(asked.get("metadata"))
-        await self._core.database.write(
+        await self._core.database.write_soon(
             lambda connection: kept.set_metadata(connection, item.tenant, COMPLETION, item.id, metadata)
         )
         return json_response(_object(await self._item(request)))
@@ -74,7 +74,9 @@ class Completions:
     async def delete(self, request: Request) -> Response:
         """Keep it no longer."""
         item = await self._item(request)
-        await self._core.database.write(lambda connection: kept.remove(connection, item.tenant, COMPLETION, item.id))
+        await self._core.database.write_soon(
+            lambda connection: kept.remove(connection, item.tenant, COMPLETION, item.id)
+        )
         return json_response({"object": "chat.completion.deleted", "id": item.id, "deleted": True})
 
     async def messages(self, request: Request) -> Response:
@@ -89,7 +91,9 @@ class Completions:
 
     async def _item(self, request: Request) -> Kept:
         key, item_id = await caller(self._core, request), request.path_params["completion_id"]
-        item = await self._core.database.read(lambda connection: kept.get(connection, key.tenant, COMPLETION, item_id))
+        item = await self._core.database.read_soon(
+            lambda connection: kept.get(connection, key.tenant, COMPLETION, item_id)
+        )
         if item is None:
             raise Problem(404, f"Chat completion with id '{item_id}' not found.", param="id")
         return item

@@ -58,7 +58,7 @@ class Responses:
                 waiting.end(connection, item.request_seq)
             kept.remove(connection, item.tenant, RESPONSE, item.id)
 
-        await self._core.database.write(change)
+        await self._core.database.write_soon(change)
         self._break_off(item)
         return json_response({"id": item.id, "object": "response", "deleted": True})
 
@@ -73,7 +73,7 @@ class Responses:
                 waiting.end(connection, item.request_seq or 0)
                 self._core.webhooks.announce(connection, item.tenant, "response.cancelled", item.id)
 
-        await self._core.database.write(change)
+        await self._core.database.write_soon(change)
         self._break_off(item)
         return json_response(await self._object(await self._item(request)))
 
@@ -88,7 +88,9 @@ class Responses:
 
     async def _item(self, request: Request) -> Kept:
         key, item_id = await caller(self._core, request), request.path_params["response_id"]
-        item = await self._core.database.read(lambda connection: kept.get(connection, key.tenant, RESPONSE, item_id))
+        item = await self._core.database.read_soon(
+            lambda connection: kept.get(connection, key.tenant, RESPONSE, item_id)
+        )
         if item is None:
             raise Problem(404, f"Response with id '{item_id}' not found.", param="id")
         return item
@@ -96,7 +98,7 @@ class Responses:
     async def _object(self, item: Kept) -> dict[str, Any]:
         if item.status == "queued" and item.request_seq is not None:
             seq = item.request_seq
-            if await self._core.database.read(lambda connection: waiting.is_running(connection, seq)):
+            if await self._core.database.read_soon(lambda connection: waiting.is_running(connection, seq)):
                 return response_object(item, "in_progress")
         return response_object(item, item.status)
 

@@ -7,7 +7,7 @@ fails undoes itself alone, and hundreds share one write to the disk.
 import asyncio
 import queue
 import threading
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -19,11 +19,22 @@ from meritorder.errors import ConfigError
 from meritorder.gateway.errors import StoreUnavailable
 
 T = TypeVar("T")
-Change = tuple[Callable[[Connection], Any], "Future[Any]"]
+Change = Callable[[Connection], Any]
+
+_Asked = tuple[Change, "Future[Any]"]
 
 _READERS: Final = 4
 _MOST_IN_ONE_COMMIT: Final = 512
 _BUSY_TIMEOUT_S: Final = 30.0
+_SOON_S: Final = 10.0  # longer than a database needs that is there
+# A server that vanishes without a word, its machine with it, is given up after seconds instead of minutes or hours.
+_POSTGRES: Final = {
+    "connect_timeout": 5,
+    "keepalives_idle": 5,
+    "keepalives_interval": 5,
+    "keepalives_count": 2,
+    "tcp_user_timeout": 15_000,  # milliseconds
+}
 
 
 class Database:
@@ -36,7 +47,7 @@ class Database:
     def __init__(self, url: str) -> None:
         self.engine = _engine(url)
         self.is_sqlite = self.engine.dialect.name == "sqlite"
-        self._changes: queue.SimpleQueue[Change | None] = queue.SimpleQueue()
+        self._changes: queue.SimpleQueue[_Asked | None] = queue.SimpleQueue()
         self._readers = ThreadPoolExecutor(_READERS, thread_name_prefix="store-read")
         self._writer = threading.Thread(target=self._write_all, name="store-write", daemon=True)
         self._writer.start()
@@ -48,6 +59,28 @@ class Database:
             StoreUnavailable: The database cannot be reached or written; nothing was changed.
         """
         return await asyncio.wrap_future(self.submit(change))
+
+    async def write_soon(self, change: Callable[[Connection], T], undo: Callable[[T], Change] | None = None) -> T:
+        """Make a change that somebody waits for.
+
+        Args:
+            change: What is to be changed.
+            undo: Returns what undoes it, for when it is made after nobody waits any more.
+
+        Raises:
+            StoreUnavailable: As for `write`; or it has not answered in time, and the change may still be made.
+        """
+        made = self.submit(change)
+        try:
+            return await _soon(asyncio.wrap_future(made))
+        except (StoreUnavailable, asyncio.CancelledError):
+            if undo is not None:
+                made.add_done_callback(lambda late: self._undo(late, undo))
+            raise
+
+    def _undo(self, late: "Future[T]", undo: Callable[[T], Change]) -> None:
+        if not late.cancelled() and late.exception() is None:
+            self.submit(undo(late.result()))
 
     def submit(self, change: Callable[[Connection], T]) -> "Future[T]":
         """Hand a change to the writer, from any thread."""
@@ -62,6 +95,14 @@ class Database:
             StoreUnavailable: The database cannot be reached.
         """
         return await asyncio.get_running_loop().run_in_executor(self._readers, self.read_now, query)
+
+    async def read_soon(self, query: Callable[[Connection], T]) -> T:
+        """Ask something that somebody waits for.
+
+        Raises:
+            StoreUnavailable: The database cannot be reached, or does not answer in time.
+        """
+        return await _soon(self.read(query))
 
     def read_now(self, query: Callable[[Connection], T]) -> T:
         """Ask from a thread that may wait."""
@@ -97,7 +138,7 @@ class Database:
             if ended:
                 return
 
-    def _commit(self, group: list[Change]) -> None:
+    def _commit(self, group: list[_Asked]) -> None:
         # Whoever gave up before its turn wanted nothing changed; from here on nobody can give up.
         group = [change for change in group if change[1].set_running_or_notify_cancel()]
         outcomes: list[tuple[Future[Any], Any, BaseException | None]] = []
@@ -115,6 +156,14 @@ class Database:
                 future.set_exception(failure)
             else:
                 future.set_result(value)
+
+
+async def _soon(outcome: Awaitable[T]) -> T:
+    try:
+        async with asyncio.timeout(_SOON_S):
+            return await outcome
+    except TimeoutError:
+        raise StoreUnavailable(f"it has not answered for {_SOON_S:g} s") from None
 
 
 def _attempt(connection: Connection, change: Callable[[Connection], Any]) -> tuple[Any, BaseException | None]:
@@ -143,7 +192,11 @@ def _engine(url: str) -> Engine:
         kind = None
     if kind in {"postgresql", "postgres"}:
         return create_engine(
-            parsed.set(drivername="postgresql+psycopg"), pool_pre_ping=True, pool_size=_READERS + 1, max_overflow=2
+            parsed.set(drivername="postgresql+psycopg"),
+            connect_args={name: value for name, value in _POSTGRES.items() if name not in parsed.query},
+            pool_pre_ping=True,
+            pool_size=_READERS + 1,
+            max_overflow=2,
         )
     if kind != "sqlite":
         raise ConfigError(

@@ -251,6 +251,12 @@ def drop(connection: Connection, seq: int) -> None:
     connection.execute(delete(REQUESTS).where(REQUESTS.c.seq == seq, REQUESTS.c.batch_seq.is_(None)))
 
 
+def discard(connection: Connection, seq: int) -> None:
+    """End a call that nobody holds the line for any more, and drop it."""
+    end(connection, seq)
+    drop(connection, seq)
+
+
 def drop_unheld(connection: Connection, *, now_s: float) -> None:
     """Delete calls whose client waited at a gateway that is no longer alive."""
     alive = select(INSTANCES.c.id).where(INSTANCES.c.alive_until_s >= now_s)
