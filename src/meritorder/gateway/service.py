@@ -27,6 +27,7 @@ from meritorder.gateway.planned import NOTHING, Planned
 from meritorder.gateway.realtime import RealTime
 from meritorder.gateway.release import Release
 from meritorder.gateway.request import Request
+from meritorder.gateway.rereading import Rereading
 from meritorder.gateway.routes.batches import Batches
 from meritorder.gateway.routes.completions import Completions
 from meritorder.gateway.routes.files import Files
@@ -59,6 +60,7 @@ class Service:
         settings: Settings = core.settings
         self.headroom = Headroom(venues, settings.lanes)
         self.carry = Carry(plan, venues, core.now_s)
+        self.rereading = Rereading(settings, self.carry)
         self.release = Release(core, venues, self.headroom, self.carry)
         self.outsource = Outsource(core, venues, self.release, self.carry)
         self.realtime = RealTime(core, venues, self.carry, self.release.room_made)
@@ -69,7 +71,7 @@ class Service:
         self._default_model = settings.server.default_model or next(iter(sorted(venues.models())), None)
         self._most_bytes = settings.limits.body_bytes
         self._duties: list[asyncio.Task[None]] = []
-        self._operations = Operations(core, venues, self.headroom, self.carry)
+        self._operations = Operations(core, venues, self.headroom, self.carry, self.rereading)
         core.book.seen.append(self._operations.metrics.see)
         if core.telemetry is not None:
             core.book.seen.append(core.telemetry.see)
@@ -117,6 +119,7 @@ class Service:
             self.headroom.keep_looking(),
             self.outsource.keep_outsourcing(),
             self.carry.keep_carrying(),
+            self.rereading.keep_reading(),
             core.book.keep_writing(),
             core.webhooks.keep_sending(core.database),
         ]

@@ -12,6 +12,7 @@ from meritorder.gateway.carry import Carry
 from meritorder.gateway.core import Core
 from meritorder.gateway.headroom import Headroom
 from meritorder.gateway.metrics import Gauge, Metrics
+from meritorder.gateway.rereading import Rereading
 from meritorder.gateway.routes.answering import caller, json_response
 from meritorder.gateway.store import batches, ledger, waiting
 from meritorder.gateway.venues import Venue, Venues
@@ -27,13 +28,15 @@ class Operations:
         venues: Where requests run.
         headroom: How much may run there.
         carry: What the plan wants.
+        rereading: Whether it is what its file has.
     """
 
-    def __init__(self, core: Core, venues: Venues, headroom: Headroom, carry: Carry) -> None:
+    def __init__(self, core: Core, venues: Venues, headroom: Headroom, carry: Carry, rereading: Rereading) -> None:
         self._core = core
         self._venues = venues
         self._headroom = headroom
         self._carry = carry
+        self._rereading = rereading
         self._queued: dict[str, int] = {}
         self.stopping = False
         self.metrics = Metrics(self._gauges)
@@ -55,17 +58,17 @@ class Operations:
     async def show_metrics(self, request: Request) -> Response:
         """Return Prometheus' metrics."""
         await self._admin(request)
-        self._queued = await self._core.database.read(waiting.queued_by_model)
+        self._queued = await self._core.database.read_soon(waiting.queued_by_model)
         return Response(generate_latest(self._registry), media_type=CONTENT_TYPE_PLAIN_0_0_4)
 
     async def status(self, request: Request) -> Response:
         """Return what goes on: venues, what waits, and what was spent."""
         await self._admin(request)
         read = self._core.database.read
-        opened = await read(batches.opened)
+        opened, plan = await self._core.database.read_soon(batches.opened), self._carry.status()
         return json_response(
             {
-                "plan": self._carry.status(),
+                "plan": plan and plan | self._rereading.status(),
                 "venues": [self._venue(venue) for venue in self._venues.all],
                 "queued": await read(waiting.queued_by_model),
                 "batches": [
@@ -102,6 +105,7 @@ class Operations:
         by_venue = [((venue.name,), venue) for venue in self._venues.all]
         return [
             *self._carry.gauges(),
+            *self._rereading.gauges(),
             ("meritorder_queued", "Requests that wait.", ("model",), [((m,), n) for m, n in self._queued.items()]),
             (
                 "meritorder_realtime",
