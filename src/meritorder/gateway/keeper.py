@@ -63,8 +63,7 @@ class Keeper:
             try:
                 await self.beat_once()
                 mine = await self._core.database.read(lambda connection: waiting.mine(connection, self._core.me))
-            except StoreUnavailable as error:
-                _log.warning("the lease was not renewed: %s", error)
+            except StoreUnavailable:
                 continue
             self._release.break_off(before - mine)  # such as after a long sleep of the machine
 
@@ -86,7 +85,8 @@ class Keeper:
             try:
                 await step()
             except StoreUnavailable as error:
-                _log.warning("the store cannot be reached: %s", error)
+                if self._core.database.is_there:  # else it has said so itself
+                    _log.warning("a step could not be done, and will be tried again: %s", error)
             except Exception:  # noqa: BLE001 - a duty goes on, whatever happens once
                 _log.exception("a step failed; it will be tried again")
             with contextlib.suppress(TimeoutError):

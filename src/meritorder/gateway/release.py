@@ -104,6 +104,10 @@ class Release:
         """Return what will be the answer of a call, for a client that holds the line."""
         return self._held.setdefault(seq, asyncio.get_running_loop().create_future())
 
+    def let_go(self, seq: int) -> None:
+        """Tell nobody of an answer, which is made and kept all the same."""
+        self._held.pop(seq, None)
+
     def forget(self, seq: int) -> None:
         """Nobody holds the line any more: if the call runs, it is broken off; in any case it is dropped."""
         self._held.pop(seq, None)
@@ -134,8 +138,7 @@ class Release:
         while True:
             try:
                 await self._round()
-            except StoreUnavailable as error:
-                _log.warning("the store cannot be reached: %s", error)
+            except StoreUnavailable:
                 await asyncio.sleep(_STORE_AGAIN_S)
             except Exception:  # noqa: BLE001 - work goes on, whatever happens once
                 _log.exception("a round failed; it will be tried again")
@@ -344,8 +347,7 @@ class Release:
         while True:
             try:
                 return await asyncio.shield(self._core.database.write(change))
-            except StoreUnavailable as error:
-                _log.warning("an answer waits for the store: %s", error)
+            except StoreUnavailable:
                 await asyncio.sleep(_STORE_AGAIN_S)
 
     def _enter(self, request: Claimed, given: Answer, venue: Venue | None, started_s: float, *, stored: bool) -> None:

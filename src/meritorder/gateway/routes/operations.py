@@ -1,5 +1,6 @@
 """`/health`, `/metrics`, `/meritorder/status`: for those who run the gateway."""
 
+import contextlib
 from typing import Any
 
 from prometheus_client import CollectorRegistry, generate_latest
@@ -10,6 +11,7 @@ from starlette.routing import Route
 
 from meritorder.gateway.carry import Carry
 from meritorder.gateway.core import Core
+from meritorder.gateway.errors import StoreUnavailable
 from meritorder.gateway.headroom import Headroom
 from meritorder.gateway.metrics import Gauge, Metrics
 from meritorder.gateway.rereading import Rereading
@@ -58,7 +60,8 @@ class Operations:
     async def show_metrics(self, request: Request) -> Response:
         """Return Prometheus' metrics."""
         await self._admin(request)
-        self._queued = await self._core.database.read_soon(waiting.queued_by_model)
+        with contextlib.suppress(StoreUnavailable):  # those who watch see then that it is gone
+            self._queued = await self._core.database.read_soon(waiting.queued_by_model)
         return Response(generate_latest(self._registry), media_type=CONTENT_TYPE_PLAIN_0_0_4)
 
     async def status(self, request: Request) -> Response:
@@ -130,6 +133,12 @@ class Operations:
                 "1: its load cannot be read, and it gets no backfill.",
                 ("venue",),
                 [(k, float(k[0] in alerts)) for k, _ in by_venue],
+            ),
+            (
+                "meritorder_store_up",
+                "0: the database cannot be reached.",
+                (),
+                [((), float(self._core.database.is_there))],
             ),
             (
                 "meritorder_ledger_dropped",

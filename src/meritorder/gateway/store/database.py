@@ -5,15 +5,25 @@ fails undoes itself alone, and hundreds share one write to the disk.
 """
 
 import asyncio
+import logging
 import queue
 import threading
+import time
 from collections.abc import Awaitable, Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from sqlalchemy import Connection, Engine, create_engine, event, make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, OperationalError, SQLAlchemyError
+from sqlalchemy.exc import (
+    ArgumentError,
+    DataError,
+    DBAPIError,
+    NoSuchModuleError,
+    OperationalError,
+    ProgrammingError,
+    SQLAlchemyError,
+)
 
 from meritorder.errors import ConfigError
 from meritorder.gateway.errors import StoreUnavailable
@@ -35,6 +45,7 @@ _POSTGRES: Final = {
     "keepalives_count": 2,
     "tcp_user_timeout": 15_000,  # milliseconds
 }
+_log: Final = logging.getLogger(__name__)
 
 
 class Database:
@@ -47,10 +58,16 @@ class Database:
     def __init__(self, url: str) -> None:
         self.engine = _engine(url)
         self.is_sqlite = self.engine.dialect.name == "sqlite"
+        self._gone_s: float | None = None
         self._changes: queue.SimpleQueue[_Asked | None] = queue.SimpleQueue()
         self._readers = ThreadPoolExecutor(_READERS, thread_name_prefix="store-read")
         self._writer = threading.Thread(target=self._write_all, name="store-write", daemon=True)
         self._writer.start()
+
+    @property
+    def is_there(self) -> bool:
+        """Whether it could be reached when it was last asked."""
+        return self._gone_s is None
 
     async def write(self, change: Callable[[Connection], T]) -> T:
         """Make a change, durably.
@@ -72,7 +89,7 @@ class Database:
         """
         made = self.submit(change)
         try:
-            return await _soon(asyncio.wrap_future(made))
+            return await self._soon(asyncio.wrap_future(made))
         except (StoreUnavailable, asyncio.CancelledError):
             if undo is not None:
                 made.add_done_callback(lambda late: self._undo(late, undo))
@@ -102,15 +119,19 @@ class Database:
         Raises:
             StoreUnavailable: The database cannot be reached, or does not answer in time.
         """
-        return await _soon(self.read(query))
+        return await self._soon(self.read(query))
 
     def read_now(self, query: Callable[[Connection], T]) -> T:
         """Ask from a thread that may wait."""
         try:
             with self.engine.connect() as connection:
-                return query(connection)
+                found = query(connection)
+        except (DataError, ProgrammingError):
+            raise  # the query is wrong, the database is not
         except (DBAPIError, OSError) as error:
-            raise StoreUnavailable(_why(error)) from error
+            raise self._went(_why(error)) from error
+        self._came()
+        return found
 
     def close(self) -> None:
         """Commit what was handed in, and close."""
@@ -147,23 +168,35 @@ class Database:
                 for change, future in group:
                     outcomes.append((future, *_attempt(connection, change)))
         except (SQLAlchemyError, OSError) as error:
-            unavailable = StoreUnavailable(_why(error))
+            unavailable = self._went(_why(error))
             for _, future in group:
                 future.set_exception(unavailable)
             return
+        self._came()
         for future, value, failure in outcomes:
             if failure is not None:
                 future.set_exception(failure)
             else:
                 future.set_result(value)
 
+    async def _soon(self, outcome: Awaitable[T]) -> T:
+        try:
+            async with asyncio.timeout(_SOON_S):
+                return await outcome
+        except TimeoutError:
+            raise self._went(f"it has not answered for {_SOON_S:g} s") from None
 
-async def _soon(outcome: Awaitable[T]) -> T:
-    try:
-        async with asyncio.timeout(_SOON_S):
-            return await outcome
-    except TimeoutError:
-        raise StoreUnavailable(f"it has not answered for {_SOON_S:g} s") from None
+    def _went(self, why: str) -> StoreUnavailable:
+        """Say in the log, once, that it cannot be reached."""
+        if self._gone_s is None:
+            self._gone_s = time.monotonic()
+            _log.warning("the database cannot be reached: %s", why)
+        return StoreUnavailable(why)
+
+    def _came(self) -> None:
+        if self._gone_s is not None:
+            _log.warning("the database is there again, after %.0f s", time.monotonic() - self._gone_s)
+            self._gone_s = None
 
 
 def _attempt(connection: Connection, change: Callable[[Connection], Any]) -> tuple[Any, BaseException | None]:
