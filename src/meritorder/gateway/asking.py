@@ -15,6 +15,7 @@ from meritorder.gateway.upstreams.upstream import Call
 from meritorder.gateway.usage import Usage
 from meritorder.gateway.venues import Seat, Venue
 from meritorder.gateway.wire import calls
+from meritorder.gateway.wire.problems import normalised
 from meritorder.units import utc
 
 _STORE_AGAIN_S: Final = 0.5
@@ -112,6 +113,8 @@ class Asking:
 
     def _judged(self, request_id: str, status: int, body: bytes, venue: Venue, after_s: float | None) -> Answer:
         used = usages.of_answer(body) or Usage()
+        if status >= 400:
+            body = normalised(body)
         given = Answer(
             request_id=request_id,
             status_code=status,

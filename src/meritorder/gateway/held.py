@@ -2,16 +2,14 @@
 
 import asyncio
 import contextlib
-from collections.abc import Mapping
 from typing import Any
-
-import msgspec
 
 from meritorder.gateway.asgi import Send, respond
 from meritorder.gateway.core import Core
 from meritorder.gateway.errors import StoreUnavailable
 from meritorder.gateway.lanes import Deferral
 from meritorder.gateway.release import Release
+from meritorder.gateway.replay import as_events
 from meritorder.gateway.request import Request
 from meritorder.gateway.store import waiting
 from meritorder.gateway.store.waiting import Answer
@@ -56,9 +54,6 @@ class Held:
     async def carry(self, request: Request, deferral: Deferral, send: Send) -> None:
         """Queue a call, wait for its answer, and give it."""
         fields = self.fields(request, deferral) | {"holder": self._core.me}
-        if request.call.background:
-            fields["body"] = calls.with_fields(request.body, background=None, background_options=None)
-            fields["body_bytes"] = len(fields["body"])
         seq = await self._core.database.write_soon(
             lambda connection: waiting.add_alone(connection, **fields),
             undo=lambda late: lambda connection: waiting.discard(connection, late),
@@ -88,31 +83,6 @@ class Held:
         status, body = given.status_code or 503, given.body or given.error()
         kind = _JSON
         if request.call.stream and given.succeeded:
-            kind, body = _EVENTS, as_events(body)
+            kind, body = _EVENTS, as_events(body, with_usage=calls.wants_usage(request.body))
         headers = [(b"content-type", kind), (b"x-request-id", request.id.encode())]
         await respond(send, status, headers, body)
-
-
-def as_events(body: bytes) -> bytes:
-    """Return an answer that is there whole as the stream that was asked for."""
-    whole = msgspec.json.decode(body)
-    if whole.get("object") == "response":
-        events = [("response.created", whole), ("response.completed", whole)]
-        return b"".join(
-            b"event: %s\ndata: %s\n\n"
-            % (name.encode(), msgspec.json.encode({"type": name, "sequence_number": number, "response": response}))
-            for number, (name, response) in enumerate(events)
-        )
-    return b"data: " + msgspec.json.encode(_chunk(whole)) + b"\n\ndata: [DONE]\n\n"
-
-
-def _chunk(whole: Mapping[str, Any]) -> dict[str, Any]:
-    choices = [
-        {"delta" if name == "message" else name: value for name, value in choice.items()}
-        for choice in whole.get("choices", ())
-    ]
-    for choice in choices:
-        for index, call in enumerate(choice.get("delta", {}).get("tool_calls") or ()):
-            call["index"] = index
-    kind = "chat.completion.chunk" if whole.get("object") == "chat.completion" else whole.get("object")
-    return {**whole, "object": kind, "choices": choices}

@@ -142,9 +142,9 @@ class RealTime:
         finally:
             venue.pace.end(meter)
             request.usage = meter.usage(calls.estimated_tokens(len(request.body)))
-        await send({"type": "http.response.body", "body": b""})
         if keeping is not None and (answer := await keeping.answer()) is not None:
-            self._keep(request, answer)
+            self._keep(request, answer)  # before the end is sent: the client may ask for it at once
+        await send({"type": "http.response.body", "body": b""})
 
     def _keep(self, request: Request, answer: bytes) -> None:
         """Keep an answer, to be retrieved; the client has it already, and does not wait for that."""

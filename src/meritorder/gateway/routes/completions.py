@@ -9,6 +9,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from meritorder.gateway.core import Core
+from meritorder.gateway.keeping import kept_soon
 from meritorder.gateway.routes.answering import caller, json_response, whole_body
 from meritorder.gateway.routes.listing import cut, order_of
 from meritorder.gateway.store import kept
@@ -91,9 +92,7 @@ class Completions:
 
     async def _item(self, request: Request) -> Kept:
         key, item_id = await caller(self._core, request), request.path_params["completion_id"]
-        item = await self._core.database.read_soon(
-            lambda connection: kept.get(connection, key.tenant, COMPLETION, item_id)
-        )
+        item = await kept_soon(self._core, key.tenant, COMPLETION, item_id)
         if item is None:
             raise Problem(404, f"Chat completion with id '{item_id}' not found.", param="id")
         return item
