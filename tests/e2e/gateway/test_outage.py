@@ -1,6 +1,7 @@
 """The database is gone for a full minute, while real time and a batch go on."""
 
 import json
+import re
 import threading
 import time
 from collections.abc import Callable
@@ -61,7 +62,8 @@ def test_the_database_is_gone_for_a_minute(engine: str, tmp_path: Path, way: str
             there.stop()
     said = (tmp_path / "log").read_text()
     assert "the database cannot be reached" in said
-    assert "the database is there again, after 6" in said
+    # Of one that hangs it is known only when it has not answered for a while.
+    assert re.search(r"the database is there again, after [56]\d s", said)
     assert "Traceback" not in said
     assert len(said.splitlines()) < 50, said  # it says so once, and not all the time
 
