@@ -106,7 +106,7 @@ class Engine:
             )
             return
         chat = path.endswith("/chat/completions")
-        base = {"id": "cmpl-1", "created": 1, "model": model}
+        base = {"id": fields.get("user") or "cmpl-1", "created": 1, "model": model}
         if "/responses" in path:
             await asyncio.sleep(self.token_s * count)
             await self.respond(path, fields, response(fields, "".join(words), count), send)

@@ -206,6 +206,16 @@ def test_what_was_answered_can_be_asked_for_at_once(asking: OpenAI) -> None:
         asking.responses.delete(made.id)
 
 
+def test_stored_completions_are_found_by_their_metadata_wherever_they_are(asking: OpenAI) -> None:
+    ids = [f"chatcmpl-{number}" for number in range(5)]
+    for number, each in enumerate(ids):
+        asking.chat.completions.create(**OK, store=True, user=each, metadata={"odd": str(number % 2)})
+    assert [each.id for each in asking.chat.completions.list(limit=1)] == ids
+    assert [each.id for each in asking.chat.completions.list(limit=1, metadata={"odd": "1"})] == ids[1::2]
+    page = asking.chat.completions.list(limit=2, metadata={"odd": "1"}, order="desc")
+    assert ([each.id for each in page.data], page.has_more) == (ids[3:0:-2], False)
+
+
 def test_a_background_response_can_be_followed_and_is_kept(asking: OpenAI) -> None:
     stream = asking.responses.create(model="stub", input="x", background=True, stream=True, max_output_tokens=3)
     events = list(stream)

@@ -19,6 +19,7 @@ from meritorder.gateway.wire.objects import list_object
 from meritorder.gateway.wire.problems import Problem
 
 _PATH: Final = "/v1/chat/completions"
+_MOST_LISTED: Final = 100
 
 
 class Completions:
@@ -41,22 +42,26 @@ class Completions:
         """List them, the oldest first, by model and metadata if asked."""
         key, asked = await caller(self._core, request), request.query_params
         ascending = order_of(request, "asc")
-        limit = checks.limit(asked.get("limit"), default=20, most=100)
+        limit = checks.limit(asked.get("limit"), default=20, most=_MOST_LISTED)
         wanted = {name[9:-1]: value for name, value in asked.items() if name.startswith("metadata[")}
-        page = await self._core.database.read_soon(
-            lambda connection: kept.pages(
-                connection,
-                key.tenant,
-                COMPLETION,
-                after=asked.get("after"),
-                limit=limit,
-                ascending=ascending,
-                model=asked.get("model"),
+        found: list[dict[str, Any]] = []
+        after, more = asked.get("after"), True
+        while more and len(found) <= limit:
+            page = await self._core.database.read_soon(
+                lambda connection, after=after: kept.pages(  # type: ignore[misc]
+                    connection,
+                    key.tenant,
+                    COMPLETION,
+                    after=after,
+                    limit=_MOST_LISTED,
+                    ascending=ascending,
+                    model=asked.get("model"),
+                )
             )
-        )
-        found = [_object(item) for item in page.items]
-        found = [each for each in found if wanted.items() <= (each["metadata"] or {}).items()]
-        return json_response(list_object(found, has_more=page.has_more))
+            objects = map(_object, page.items)
+            found += [each for each in objects if wanted.items() <= (each["metadata"] or {}).items()]
+            after, more = (page.items[-1].id, page.has_more) if page.items else (after, False)
+        return json_response(list_object(found[:limit], has_more=len(found) > limit))
 
     async def retrieve(self, request: Request) -> Response:
         """Return one."""
