@@ -11,7 +11,7 @@ from typing import Any, Final, TypeVar
 
 from sqlalchemy import Connection
 
-from meritorder.gateway.asking import Asking, Refused
+from meritorder.gateway.asking import Asking, Refused, no_answer
 from meritorder.gateway.carry import Carry
 from meritorder.gateway.config import duration_s
 from meritorder.gateway.core import Core
@@ -268,6 +268,18 @@ class Release:
         seat = Seat(task, urgent=urgent)
         venue.seated.append(seat)
         self._running[request.seq] = (request, seat)
+        task.add_done_callback(lambda ended: self._ended(ended, request, venue, seat))
+
+    def _ended(self, task: "asyncio.Task[None]", request: Claimed, venue: Venue, seat: Seat) -> None:
+        """Give back what is still seated: it was called back before it had even begun, or it is our fault."""
+        if seat not in venue.seated:
+            return
+        self._stand_up(request, venue, seat)
+        error = None if task.cancelled() else task.exception()
+        if error is not None:
+            _log.error("a request failed; it will be tried again", exc_info=error)
+        refused = Refused(None if error else 0.0, no_answer("", "the gateway failed"), fault=error is not None)
+        self._spawn(self._give_back(request, refused))
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
         task = asyncio.create_task(work)
