@@ -7,6 +7,7 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final, TypeVar
 
 from sqlalchemy import Connection
@@ -261,10 +262,9 @@ class Release:
         )
 
     def _begin(self, request: Claimed, venue: Venue, *, urgent: bool) -> None:
-        work = self._serve(request, venue)
-        if self._core.telemetry is not None:
-            work = self._core.telemetry.run(work, request, venue.name, self._core.now_s())
-        task = self._spawn(work)
+        work = partial(self._serve, request, venue)
+        traced = self._core.telemetry
+        task = self._spawn(traced.run(work, request, venue.name, self._core.now_s()) if traced else work())
         seat = Seat(task, urgent=urgent)
         venue.seated.append(seat)
         self._running[request.seq] = (request, seat)

@@ -158,7 +158,9 @@ class Telemetry:
             told |= _due(deferral.deadline_s, deferral.workload)
         span.set_attributes(told)
 
-    async def run(self, work: Coroutine[Any, Any, None], request: Claimed, venue: str, now_s: float) -> None:
+    async def run(
+        self, work: Callable[[], Coroutine[Any, Any, None]], request: Claimed, venue: str, now_s: float
+    ) -> None:
         """Run work that waited, in a trace of its own that is linked to the span in which it was submitted."""
         span = self._tracer.start_span(
             f"run {request.model}",
@@ -175,7 +177,7 @@ class Telemetry:
                 "meritorder.attempt": request.attempt,
             },
         )
-        await _within(span, work)
+        await _within(span, work())
 
     def see(self, entry: Entry) -> None:
         """Count a request that ended."""
