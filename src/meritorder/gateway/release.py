@@ -72,6 +72,7 @@ class Release:
         self._wake = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
         self._running: dict[int, tuple[Claimed, Seat]] = {}
+        self._known: dict[int, asyncio.Task[None]] = {}
         self._held: dict[int, asyncio.Future[Answer]] = {}
         self._lost: Counter[int] = Counter()
         self._drains: defaultdict[str, Drain] = defaultdict(Drain)
@@ -80,11 +81,6 @@ class Release:
         self._tpot_s = duration_s(core.settings.lanes.tpot)
         self._waits_for_plan = 0
         self._stopping = self._short_of_room = False
-
-    @property
-    def running(self) -> int:
-        """Requests that run now."""
-        return len(self._running)
 
     def wake(self) -> None:
         """Look for work now."""
@@ -127,6 +123,10 @@ class Release:
     def at_work(self) -> set[int]:
         """Return the requests that run now."""
         return set(self._running)
+
+    def known(self) -> set[int]:
+        """Return the requests that run now, or are on their way back to the store."""
+        return set(self._known)
 
     def tell(self, seq: int, given: Answer) -> None:
         """Hand an answer to the client that holds the line for it."""
@@ -268,10 +268,13 @@ class Release:
         seat = Seat(task, urgent=urgent)
         venue.seated.append(seat)
         self._running[request.seq] = (request, seat)
+        self._known[request.seq] = task
         task.add_done_callback(lambda ended: self._ended(ended, request, venue, seat))
 
     def _ended(self, task: "asyncio.Task[None]", request: Claimed, venue: Venue, seat: Seat) -> None:
         """Give back what is still seated: it was called back before it had even begun, or it is our fault."""
+        if self._known.get(request.seq) is task:  # else it was claimed again meanwhile
+            del self._known[request.seq]
         if seat not in venue.seated:
             return
         self._stand_up(request, venue, seat)

@@ -1,16 +1,17 @@
-"""Work that is called back at the worst moment: between its claim and its first step."""
+"""Work that goes astray between its claim and its first step."""
 
 import asyncio
 import time
 from pathlib import Path
 
 import pytest
+from sqlalchemy import Connection
 from tests.e2e.gateway.conftest import configuration
 
 from meritorder.gateway import config, server
 from meritorder.gateway.service import Service
 from meritorder.gateway.store import waiting
-from meritorder.gateway.store.waiting import Answer, Claimed
+from meritorder.gateway.store.waiting import Answer, Claimed, Waiting
 from meritorder.gateway.venues import Seat, Venue
 
 CALLS = 6
@@ -72,4 +73,31 @@ async def test_what_had_not_begun_runs_again_and_leaves_its_seat(
     assert [each.status_code for each in given] == [200] * CALLS
     assert len(hindered) == CALLS
     assert venue.seated == []
-    assert release.running == 0
+    assert release.known() == set()
+
+
+@pytest.mark.asyncio
+async def test_a_claim_of_which_nobody_was_told_is_given_back(
+    engine: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The database made it, and died before it could say so."""
+    service = server.build(config.read(configuration(tmp_path, engine)))
+    claim, untold = waiting.claim, set[int]()
+
+    def claim_and_die(connection: Connection, me: str, work: Waiting, *, limit: int, now_s: float) -> list[Claimed]:
+        claimed = claim(connection, me, work, limit=limit, now_s=now_s)
+        told = [each for each in claimed if each.seq in untold]
+        untold.update(each.seq for each in claimed)
+        return told
+
+    monkeypatch.setattr(waiting, "claim", claim_and_die)
+    await service.start()
+    try:
+        answers = [service.release.hold(seq) for seq in queue(service)]
+        service.release.wake()
+        async with asyncio.timeout(20):
+            given = await asyncio.gather(*answers)
+    finally:
+        await service.stop()
+    assert [each.status_code for each in given] == [200] * CALLS
+    assert len(untold) == CALLS
