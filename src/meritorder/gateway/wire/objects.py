@@ -71,18 +71,29 @@ def response_object(item: Kept, status: str) -> dict[str, Any]:
     if error is not None:
         error = {"code": "server_error", "message": error.get("message") or "The request failed."}
     return {
+        **asked_of_response(asked),
         "id": item.id,
         "object": "response",
         "created_at": int(item.created_s),
         "status": status,
         "background": True,
         "error": error,
+        "model": item.model,
+        "output": [],
+        "usage": None,
+    }
+
+
+def asked_of_response(asked: dict[str, Any]) -> dict[str, Any]:
+    """Return the fields of a response that say what was asked, and those that are null for want of anything to say."""
+    return {
+        "background": False,
+        "error": None,
         "incomplete_details": None,
         "instructions": asked.get("instructions"),
         "max_output_tokens": asked.get("max_output_tokens"),
         "metadata": asked.get("metadata") or {},
-        "model": item.model,
-        "output": [],
+        "model": asked.get("model"),
         "parallel_tool_calls": asked.get("parallel_tool_calls", True),
         "previous_response_id": asked.get("previous_response_id"),
         "service_tier": asked.get("service_tier"),
@@ -90,7 +101,6 @@ def response_object(item: Kept, status: str) -> dict[str, Any]:
         "tool_choice": asked.get("tool_choice", "auto"),
         "tools": asked.get("tools") or [],
         "top_p": asked.get("top_p"),
-        "usage": None,
     }
 
 
