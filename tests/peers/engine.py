@@ -78,6 +78,10 @@ class Engine:
         if name in {"json", "html"}:
             said = (b"{not json", b"application/json") if name == "json" else (b"<html>", b"text/html")
             await respond(send, 200, *said)
+        elif name == "bare":
+            # As llama.cpp says it.
+            said = {"error": {"code": 400, "message": "fault", "type": "invalid_request_error"}}
+            await respond(send, 400, json.dumps(said).encode())
         elif name.isdigit() or name.startswith("storm"):
             error = {"message": f"fault {name}", "type": "server_error", "param": None, "code": None}
             after = [(b"retry-after", b"1")] if name == "storm-after" else []
@@ -102,7 +106,7 @@ class Engine:
             )
             return
         chat = path.endswith("/chat/completions")
-        base = {"id": "cmpl-1", "created": 1, "model": model}
+        base = {"id": fields.get("user") or "cmpl-1", "created": 1, "model": model}
         if "/responses" in path:
             await asyncio.sleep(self.token_s * count)
             await self.respond(path, fields, response(fields, "".join(words), count), send)

@@ -68,6 +68,8 @@ def status(url: Url = _URL, api_key_env: KeyEnv = "OPENAI_API_KEY") -> None:
     if found.get("plan"):
         wanted = ("pool", "payment", "machines", "machines_next", "replicas", "replicas_next")
         _table(console, f"Plan, slot {found['plan']['slot']}", found["plan"]["pools"], wanted)
+        if found["plan"].get("fault"):
+            console.print(f"the plan's file was not taken: {found['plan']['fault']}", markup=False)
     _table(console, "Batches", found["batches"], ("id", "tenant", "status", "done", "failed", "total"))
     queued = [{"model": model, "requests": count} for model, count in found["queued"].items()]
     _table(console, "Queued", queued, ("model", "requests"))

@@ -15,6 +15,7 @@ from meritorder.gateway.upstreams.upstream import Call
 from meritorder.gateway.usage import Usage
 from meritorder.gateway.venues import Seat, Venue
 from meritorder.gateway.wire import calls
+from meritorder.gateway.wire.problems import normalised
 from meritorder.units import utc
 
 _STORE_AGAIN_S: Final = 0.5
@@ -61,7 +62,7 @@ class Asking:
         try:
             body = await self._body(request)
         except StoreUnavailable as error:
-            raise Refused(_STORE_AGAIN_S, _no_answer(request_id, str(error)), fault=False) from None
+            raise Refused(_STORE_AGAIN_S, no_answer(request_id, str(error)), fault=False) from None
         stream = venue.streams(request.endpoint)
         body = _streamed(body) if stream else calls.with_fields(body, stream=None, stream_options=None)
         try:
@@ -82,16 +83,16 @@ class Asking:
             return Answer(request_id=request_id, status_code=400, body=calls.encode(problem), venue=venue.name)
         except Unavailable as error:
             self._headroom.unavailable(venue, error.retry_after_s)
-            raise Refused(error.retry_after_s, _no_answer(request_id, error.what), fault=False) from None
+            raise Refused(error.retry_after_s, no_answer(request_id, error.what), fault=False) from None
         except UpstreamError as error:
-            raise Refused(None, _no_answer(request_id, error.what), fault=True) from None
+            raise Refused(None, no_answer(request_id, error.what), fault=True) from None
         try:
             if stream and reply.status == 200:
                 answer = await self._assembled(reply.body, venue, seat)
             else:
                 answer = await reply.read()
         except UpstreamError as error:
-            raise Refused(None, _no_answer(request_id, error.what), fault=True) from None
+            raise Refused(None, no_answer(request_id, error.what), fault=True) from None
         finally:
             await reply.close()
         return self._judged(
@@ -112,6 +113,8 @@ class Asking:
 
     def _judged(self, request_id: str, status: int, body: bytes, venue: Venue, after_s: float | None) -> Answer:
         used = usages.of_answer(body) or Usage()
+        if status >= 400:
+            body = normalised(body)
         given = Answer(
             request_id=request_id,
             status_code=status,
@@ -125,7 +128,7 @@ class Asking:
         if retry.passes(status):
             raise Refused(after_s, given, fault=retry.is_fault(status))
         if 200 <= status < 300 and not calls.is_json(body):
-            raise Refused(None, _no_answer(request_id, "the answer is not JSON"), fault=True)
+            raise Refused(None, no_answer(request_id, "the answer is not JSON"), fault=True)
         return given
 
     async def _body(self, request: Claimed) -> bytes:
@@ -151,5 +154,6 @@ def _streamed(body: bytes) -> bytes:
     return calls.with_fields(body, stream=True, stream_options={"include_usage": True})
 
 
-def _no_answer(request_id: str, what: str) -> Answer:
+def no_answer(request_id: str, what: str) -> Answer:
+    """Return what stands for the answer of a request that got none."""
     return Answer(request_id=request_id, status_code=None, error_code="upstream_error", error_message=what)

@@ -1,18 +1,25 @@
 """Background responses: queued durably, answered at once with their id."""
 
+from dataclasses import replace
+from typing import Final
+
 from sqlalchemy import Connection
 
 from meritorder.gateway.asgi import Send, respond
 from meritorder.gateway.core import Core
+from meritorder.gateway.following import Following
 from meritorder.gateway.held import Held
 from meritorder.gateway.lanes import Deferral
 from meritorder.gateway.release import Release
 from meritorder.gateway.request import Request
-from meritorder.gateway.routes.responses import response_object
 from meritorder.gateway.store import kept, waiting
 from meritorder.gateway.store.kept import RESPONSE, Kept
 from meritorder.gateway.wire import calls
+from meritorder.gateway.wire.objects import response_object
 from meritorder.gateway.wire.problems import invalid
+
+_EVENTS: Final = b"text/event-stream; charset=utf-8"
+_JSON: Final = b"application/json"
 
 
 class Background:
@@ -28,13 +35,25 @@ class Background:
         self._core = core
         self._held = held
         self._release = release
+        self._following = Following(core, release)
 
     async def take(self, request: Request, deferral: Deferral, send: Send) -> None:
-        """Queue a response, and answer with it as it is now.
+        """Queue a response, and answer with it as it is now; or with its events as they come, if it is streamed.
 
         Raises:
             Problem: It is no response, or asks not to be stored.
         """
+        item = await self._queue(request, deferral)
+        self._release.wake()
+        if not request.call.stream:
+            await respond(send, 200, _headers(request, _JSON), calls.encode(response_object(item, "queued")))
+            return
+        await send({"type": "http.response.start", "status": 200, "headers": _headers(request, _EVENTS)})
+        async for each in self._following.events(item):
+            await send({"type": "http.response.body", "body": each, "more_body": True})
+        await send({"type": "http.response.body", "body": b""})
+
+    async def _queue(self, request: Request, deferral: Deferral) -> Kept:
         if request.endpoint != "/v1/responses":
             raise invalid("Only responses run in the background.", param="background", code="unsupported_parameter")
         if request.call.store is False:
@@ -51,11 +70,13 @@ class Background:
         body = calls.with_fields(request.body, background=None, background_options=None, stream=None)
         fields = self._held.fields(request, deferral) | {"body": body, "body_bytes": len(body), "id": item.id}
 
-        def change(connection: Connection) -> None:
+        def change(connection: Connection) -> int:
             seq = waiting.add_alone(connection, **fields)
             kept.add(connection, item, request_seq=seq)
+            return seq
 
-        await self._core.database.write(change)
-        self._release.wake()
-        headers = [(b"content-type", b"application/json"), (b"x-request-id", request.id.encode())]
-        await respond(send, 200, headers, calls.encode(response_object(item, "queued")))
+        return replace(item, request_seq=await self._core.database.write_soon(change))
+
+
+def _headers(request: Request, kind: bytes) -> list[tuple[bytes, bytes]]:
+    return [(b"content-type", kind), (b"x-request-id", request.id.encode())]

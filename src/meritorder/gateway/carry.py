@@ -49,16 +49,24 @@ class Carry:
     """
 
     def __init__(self, plan: Planned, venues: Venues, now_s: Callable[[], float]) -> None:
-        self._plan = plan
-        self._calendar = plan.calendar
         self._now_s = now_s
         self._venues = {venue.name: venue for venue in venues.all}
-        self._pool_of = {name: pool for pool in plan.pools for name in pool.venues}
         self._numbers: Counter[str] = Counter()
+        self._acting: dict[str, asyncio.Task[None]] = {}
+        self._take(plan)
+
+    def _take(self, plan: Planned) -> None:
+        self._plan = plan
+        self._calendar = plan.calendar
+        self._pool_of = {name: pool for pool in plan.pools for name in pool.venues}
         self._slot = -1
         self._released: defaultdict[str, Counter[str]] = defaultdict(Counter)
         self._next: dict[str, tuple[int, float]] = {}
-        self._acting: dict[str, asyncio.Task[None]] = {}
+
+    def follow(self, plan: Planned) -> None:
+        """Carry out another plan from now on."""
+        self._take(plan)
+        self._say_what()
 
     def deferral(self, call: CallFields, key: Key, now_s: float) -> Deferral | None:
         """Return until when a call can wait, by the workloads that were declared to the planner."""
@@ -192,7 +200,9 @@ class Carry:
             while True:
                 now_s = self._now_s()
                 for pool in self._plan.pools:
-                    self._drive(pool, self._wanted(pool, pool.machines, now_s))
+                    self._drive(pool.venues, self._wanted(pool, pool.machines, now_s))
+                # Such as those of a pool that the plan before had.
+                self._drive([name for name in self._venues if name not in self._pool_of], 0)
                 await asyncio.sleep(min(_LOOK_S, self._calendar.slot_s / 4))
         finally:
             for task in self._acting.values():
@@ -258,9 +268,9 @@ class Carry:
         """Return the machines that must be held now, so that those of each slot serve when it begins."""
         return machines_wanted(machines[: self._calendar.used], *self._calendar.ahead(now_s, pool.used.startup_s))
 
-    def _drive(self, pool: Pool, machines: int) -> None:
+    def _drive(self, venues: Iterable[str], machines: int) -> None:
         """Start and stop the engines of a pool: the first is a machine, the second another."""
-        engines = [engine for name in pool.venues if (engine := self._venues[name].engine) is not None]
+        engines = [engine for name in venues if (engine := self._venues[name].engine) is not None]
         for number, engine in enumerate(engines):
             if engine.name in self._acting:
                 continue

@@ -142,6 +142,7 @@ class Telemetry(_Table, frozen=True):
     """Where spans and metrics go; the `OTEL_*` variables of the environment say the rest, or all of it."""
 
     otlp_endpoint: str = ""  # such as http://localhost:4318
+    traces_per_second: Annotated[float, msgspec.Meta(ge=0)] = 10.0  # begun here; a client's own are as it says
 
 
 class Settings(_Table, frozen=True):

@@ -7,7 +7,7 @@ import os
 import socket
 import sys
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
@@ -17,7 +17,7 @@ from meritorder.gateway import leash
 from meritorder.gateway.errors import Unavailable, UpstreamError
 from meritorder.gateway.upstreams.breaker import Breaker
 from meritorder.gateway.upstreams.openai import OpenAIUpstream, OpenAIVenue
-from meritorder.gateway.upstreams.upstream import Call, Load, Reply
+from meritorder.gateway.upstreams.upstream import Call, Load, Reply, Wrapped
 
 _PORT: Final = "{port}"
 _LAST_LINES: Final = 20
@@ -61,35 +61,20 @@ class EngineCommand:
     grace_s: float = 10.0
 
 
-class _Counted:
+class _Counted(Wrapped):
     """A reply of an engine that is not to be stopped before it is closed."""
 
-    __slots__ = ("_engine", "_reply")
+    __slots__ = ("_engine",)
 
     def __init__(self, reply: Reply, engine: "Engine") -> None:
-        self._reply = reply
+        super().__init__(reply)
         self._engine: Engine | None = engine
-
-    @property
-    def status(self) -> int:
-        return self._reply.status
-
-    @property
-    def headers(self) -> Mapping[str, str]:
-        return self._reply.headers
-
-    @property
-    def body(self) -> AsyncIterator[bytes]:
-        return self._reply.body
-
-    async def read(self) -> bytes:
-        return await self._reply.read()
 
     async def close(self) -> None:
         engine, self._engine = self._engine, None
         if engine is not None:
             engine.leave()
-        await self._reply.close()
+        await super().close()
 
 
 class _Run:

@@ -1,16 +1,15 @@
 """Calls of their own that can wait: kept durably, released like any other, answered on the line that is held open."""
 
 import asyncio
-from collections.abc import Mapping
+import contextlib
 from typing import Any
-
-import msgspec
-from sqlalchemy import Connection
 
 from meritorder.gateway.asgi import Send, respond
 from meritorder.gateway.core import Core
+from meritorder.gateway.errors import StoreUnavailable
 from meritorder.gateway.lanes import Deferral
 from meritorder.gateway.release import Release
+from meritorder.gateway.replay import as_events
 from meritorder.gateway.request import Request
 from meritorder.gateway.store import waiting
 from meritorder.gateway.store.waiting import Answer
@@ -55,17 +54,16 @@ class Held:
     async def carry(self, request: Request, deferral: Deferral, send: Send) -> None:
         """Queue a call, wait for its answer, and give it."""
         fields = self.fields(request, deferral) | {"holder": self._core.me}
-        if request.call.background:
-            fields["body"] = calls.with_fields(request.body, background=None, background_options=None)
-            fields["body_bytes"] = len(fields["body"])
-        seq = await self._core.database.write(lambda connection: waiting.add_alone(connection, **fields))
+        seq = await self._core.database.write_soon(
+            lambda connection: waiting.add_alone(connection, **fields),
+            undo=lambda late: lambda connection: waiting.discard(connection, late),
+        )
         answer = self._release.hold(seq)
         self._release.wake()
         try:
             given = await self._answer(seq, answer)
         except asyncio.CancelledError:
             self._release.forget(seq)
-            await asyncio.shield(self._core.database.write(lambda connection: _discard(connection, seq)))
             raise
         self._core.database.submit(lambda connection: waiting.drop(connection, seq))
         await self._respond(request, given, send)
@@ -76,44 +74,15 @@ class Held:
             done, _ = await asyncio.wait((answer,), timeout=_POLL_S)
             if done:
                 return answer.result()
-            elsewhere = await self._core.database.read(lambda connection: waiting.answer_of(connection, seq))
-            if elsewhere is not None:
-                return elsewhere
+            with contextlib.suppress(StoreUnavailable):  # whoever holds the line can hold it until the store is back
+                elsewhere = await self._core.database.read_soon(lambda connection: waiting.answer_of(connection, seq))
+                if elsewhere is not None:
+                    return elsewhere
 
     async def _respond(self, request: Request, given: Answer, send: Send) -> None:
         status, body = given.status_code or 503, given.body or given.error()
         kind = _JSON
         if request.call.stream and given.succeeded:
-            kind, body = _EVENTS, as_events(body)
+            kind, body = _EVENTS, as_events(body, with_usage=calls.wants_usage(request.body))
         headers = [(b"content-type", kind), (b"x-request-id", request.id.encode())]
         await respond(send, status, headers, body)
-
-
-def as_events(body: bytes) -> bytes:
-    """Return an answer that is there whole as the stream that was asked for."""
-    whole = msgspec.json.decode(body)
-    if whole.get("object") == "response":
-        events = [("response.created", whole), ("response.completed", whole)]
-        return b"".join(
-            b"event: %s\ndata: %s\n\n"
-            % (name.encode(), msgspec.json.encode({"type": name, "sequence_number": number, "response": response}))
-            for number, (name, response) in enumerate(events)
-        )
-    return b"data: " + msgspec.json.encode(_chunk(whole)) + b"\n\ndata: [DONE]\n\n"
-
-
-def _chunk(whole: Mapping[str, Any]) -> dict[str, Any]:
-    choices = [
-        {"delta" if name == "message" else name: value for name, value in choice.items()}
-        for choice in whole.get("choices", ())
-    ]
-    for choice in choices:
-        for index, call in enumerate(choice.get("delta", {}).get("tool_calls") or ()):
-            call["index"] = index
-    kind = "chat.completion.chunk" if whole.get("object") == "chat.completion" else whole.get("object")
-    return {**whole, "object": kind, "choices": choices}
-
-
-def _discard(connection: Connection, seq: int) -> None:
-    waiting.end(connection, seq)
-    waiting.drop(connection, seq)

@@ -142,6 +142,8 @@ def _row(batch: Batch, line: "_Line", reading: _Reading, known: frozenset[str]) 
     if fields.url != batch.endpoint:
         message = f"The URL {fields.url!r} does not match the endpoint of the batch, {batch.endpoint!r}."
         raise _Refused("mismatched_url", message, "url")
+    if "\0" in fields.custom_id:
+        raise _Refused("invalid_request", "The custom_id has a NUL in it, which is no text.", "custom_id")
     if fields.custom_id in reading.ids:
         raise _Refused("duplicate_custom_id", f"The custom_id {fields.custom_id!r} is not unique.", "custom_id")
     reading.ids.add(fields.custom_id)

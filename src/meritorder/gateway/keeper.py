@@ -56,17 +56,27 @@ class Keeper:
             self._release.wake()
 
     async def keep_beating(self) -> None:
-        """Renew the lease, and see whether all that runs here is still ours, until cancelled."""
+        """Renew the lease, and see whether all that runs here is ours and all that is ours runs here."""
+        unknown: set[int] = set()
         while True:
             await asyncio.sleep(self._lease_s / 3)
             before = self._release.at_work()
             try:
                 await self.beat_once()
                 mine = await self._core.database.read(lambda connection: waiting.mine(connection, self._core.me))
-            except StoreUnavailable as error:
-                _log.warning("the lease was not renewed: %s", error)
+            except StoreUnavailable:
                 continue
             self._release.break_off(before - mine)  # such as after a long sleep of the machine
+            # Such as a claim of which the database did not live to tell us. Once may be a claim of this moment.
+            unknown, lost = mine - self._release.known(), unknown & (mine - self._release.known())
+            if lost:
+                await self._give_back(lost)
+
+    async def _give_back(self, lost: set[int]) -> None:
+        with contextlib.suppress(StoreUnavailable):  # they will be found again
+            await self._core.database.write(lambda connection: waiting.give_back(connection, self._core.me, lost))
+            _log.warning("%d requests were claimed and did not run; they wait again", len(lost))
+            self._release.wake()
 
     def duties(self) -> list[Coroutine[Any, Any, None]]:
         """Return what is to run for as long as the gateway does."""
@@ -86,7 +96,8 @@ class Keeper:
             try:
                 await step()
             except StoreUnavailable as error:
-                _log.warning("the store cannot be reached: %s", error)
+                if self._core.database.is_there:  # else it has said so itself
+                    _log.warning("a step could not be done, and will be tried again: %s", error)
             except Exception:  # noqa: BLE001 - a duty goes on, whatever happens once
                 _log.exception("a step failed; it will be tried again")
             with contextlib.suppress(TimeoutError):

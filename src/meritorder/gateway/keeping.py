@@ -4,10 +4,13 @@ from collections.abc import AsyncIterator
 from typing import Any, Final
 
 import msgspec
+from sqlalchemy import Connection
 
 from meritorder.gateway.assemble import Assembly
+from meritorder.gateway.core import Core
 from meritorder.gateway.errors import Broken
 from meritorder.gateway.request import Request
+from meritorder.gateway.store import kept
 from meritorder.gateway.store.kept import Kept
 
 _MOST_BYTES: Final = 16 * 1024 * 1024
@@ -46,6 +49,16 @@ class Keeping:
     async def _again(self) -> AsyncIterator[bytes]:
         for part in self._parts:
             yield part
+
+
+async def kept_soon(core: Core, tenant: str, kind: str, item_id: str) -> Kept | None:
+    """Return what is kept under an id, also when it is only just to be kept: its client has the answer already."""
+
+    def get(connection: Connection) -> Kept | None:
+        return kept.get(connection, tenant, kind, item_id)
+
+    # The writer makes changes in the order in which they are handed in: behind it, all is there.
+    return await core.database.read_soon(get) or await core.database.write_soon(get)
 
 
 def kept_item(request: Request, answer: bytes) -> Kept | None:

@@ -48,7 +48,7 @@ class Keyring:
 
     async def refresh(self) -> None:
         """Read the keys from the store."""
-        self._by_digest = await self.database.read(keys.valid)
+        self._by_digest = await self.database.read_soon(keys.valid)
         self._seen.clear()
 
     async def read_spending(self) -> None:

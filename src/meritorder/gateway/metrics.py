@@ -32,6 +32,21 @@ class _Histogram:
         return [(name, float(sum(self.counts[: at + 1]))) for at, name in enumerate(names)]
 
 
+class _Counts:
+    """What went by of one lane, model and venue."""
+
+    def __init__(self) -> None:
+        self.requests: Counter[int | None] = Counter()  # by status
+        self.input_tokens = self.output_tokens = self.lost_tokens = self.cost_picousd = 0
+        self.ttft = _Histogram()
+        self.e2e = _Histogram()
+
+    def tokens(self) -> list[tuple[str, int]]:
+        """Return tokens by kind; those that were lost only where any were."""
+        kinds = [("input", self.input_tokens), ("output", self.output_tokens)]
+        return [*kinds, ("lost", self.lost_tokens)] if self.lost_tokens else kinds
+
+
 class Metrics(Collector):
     """Counts what goes by.
 
@@ -41,35 +56,44 @@ class Metrics(Collector):
 
     def __init__(self, gauges: Callable[[], Iterable[Gauge]]) -> None:
         self._gauges = gauges
-        self._requests: Counter[tuple[str, str, str, str]] = Counter()
-        self._tokens: Counter[tuple[str, str, str, str]] = Counter()
-        self._cost_picousd: Counter[tuple[str, str, str]] = Counter()
-        self._ttft: defaultdict[tuple[str, str, str], _Histogram] = defaultdict(_Histogram)
-        self._e2e: defaultdict[tuple[str, str, str], _Histogram] = defaultdict(_Histogram)
+        self._counts: defaultdict[tuple[str, str, str], _Counts] = defaultdict(_Counts)
 
     def see(self, entry: Entry) -> None:
         """Count a request."""
-        key = (entry.lane, entry.model, entry.venue or "")
-        self._requests[(*key, str(entry.status_code or "none"))] += 1
-        self._tokens[(*key, "input")] += entry.input_tokens
-        self._tokens[(*key, "output")] += entry.output_tokens
-        if entry.lost_tokens:
-            self._tokens[(*key, "lost")] += entry.lost_tokens
-        if entry.cost_picousd:
-            self._cost_picousd[key] += entry.cost_picousd
+        counts = self._counts[entry.lane, entry.model, entry.venue or ""]
+        counts.requests[entry.status_code] += 1
+        counts.input_tokens += entry.input_tokens
+        counts.output_tokens += entry.output_tokens
+        counts.lost_tokens += entry.lost_tokens
+        counts.cost_picousd += entry.cost_picousd or 0
         if entry.ttft_s is not None:
-            self._ttft[key].add(entry.ttft_s)
-        self._e2e[key].add(entry.ended_s - (entry.started_s or entry.arrived_s))
+            counts.ttft.add(entry.ttft_s)
+        counts.e2e.add(entry.ended_s - (entry.started_s or entry.arrived_s))
 
     def collect(self) -> Iterable[Metric]:
         """Return everything, in Prometheus' form."""
-        yield _counter("meritorder_requests", "Requests that ended.", (*_KEY, "status"), self._requests)
-        yield _counter("meritorder_tokens", "Tokens, by kind.", (*_KEY, "kind"), self._tokens)
-        usd = {key: cost / PICOUSD_PER_USD for key, cost in self._cost_picousd.items()}
+        counted = self._counts.items()
+        requests = {
+            (*key, "none" if status is None else str(status)): count
+            for key, counts in counted
+            for status, count in counts.requests.items()
+        }
+        yield _counter("meritorder_requests", "Requests that ended.", (*_KEY, "status"), requests)
+        tokens = {(*key, kind): count for key, counts in counted for kind, count in counts.tokens()}
+        yield _counter("meritorder_tokens", "Tokens, by kind.", (*_KEY, "kind"), tokens)
+        usd = {key: counts.cost_picousd / PICOUSD_PER_USD for key, counts in counted if counts.cost_picousd}
         yield _counter("meritorder_cost_usd", "What requests cost at their venues.", _KEY, usd)
         for name, what, found in (
-            ("meritorder_ttft_seconds", "Time to the first token of streamed real-time requests.", self._ttft),
-            ("meritorder_request_seconds", "Time at the venue, from start to end.", self._e2e),
+            (
+                "meritorder_ttft_seconds",
+                "Time to the first token of streamed real-time requests.",
+                {key: counts.ttft for key, counts in counted if counts.ttft.total_s},
+            ),
+            (
+                "meritorder_request_seconds",
+                "Time at the venue, from start to end.",
+                {key: counts.e2e for key, counts in counted},
+            ),
         ):
             family = HistogramMetricFamily(name, what, labels=_KEY)
             for key, histogram in found.items():

@@ -68,7 +68,8 @@ class Outsource:
             try:
                 await self._round()
             except StoreUnavailable as error:
-                _log.warning("the store cannot be reached: %s", error)
+                if self._core.database.is_there:  # else it has said so itself
+                    _log.warning("a round could not be done, and will be tried again: %s", error)
             except Exception:  # noqa: BLE001 - a duty goes on, whatever happens once
                 _log.exception("a round failed; it will be tried again")
             await asyncio.sleep(self._round_s)

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from typing import Final
 
 from meritorder.gateway import usage as usages
@@ -141,9 +142,9 @@ class RealTime:
         finally:
             venue.pace.end(meter)
             request.usage = meter.usage(calls.estimated_tokens(len(request.body)))
-        await send({"type": "http.response.body", "body": b""})
         if keeping is not None and (answer := await keeping.answer()) is not None:
-            self._keep(request, answer)
+            self._keep(request, answer)  # before the end is sent: the client may ask for it at once
+        await send({"type": "http.response.body", "body": b""})
 
     def _keep(self, request: Request, answer: bytes) -> None:
         """Keep an answer, to be retrieved; the client has it already, and does not wait for that."""
@@ -196,10 +197,16 @@ def _tpot_s(request: Request, used: Usage, e2e_s: float) -> float | None:
 
 def _passed_on(headers: Mapping[str, str]) -> list[tuple[bytes, bytes]]:
     return [
-        (name.lower().encode("latin-1"), value.encode("latin-1"))
+        (passed, value.encode("latin-1"))
         for name, value in headers.items()
-        if name.lower() not in _NOT_PASSED_ON
+        if (passed := _passed_on_as(name)) is not None
     ]
+
+
+@lru_cache(maxsize=256)  # a venue has the same few in every answer
+def _passed_on_as(name: str) -> bytes | None:
+    lower = name.lower()
+    return None if lower in _NOT_PASSED_ON else lower.encode("latin-1")
 
 
 def _problem(error: UpstreamError | None) -> Problem:

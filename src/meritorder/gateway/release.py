@@ -5,13 +5,14 @@ import logging
 import math
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
-from typing import Final
+from functools import partial
+from typing import Any, Final, TypeVar
 
 from sqlalchemy import Connection
 
-from meritorder.gateway.asking import Asking, Refused
+from meritorder.gateway.asking import Asking, Refused, no_answer
 from meritorder.gateway.carry import Carry
 from meritorder.gateway.config import duration_s
 from meritorder.gateway.core import Core
@@ -28,6 +29,8 @@ from meritorder.policy.order import Candidate, arrange
 from meritorder.policy.release import Release as Level
 from meritorder.policy.release import latest_release_s, may_outsource
 from meritorder.policy.release import release as escalate
+
+T = TypeVar("T")
 
 LANE: Final = "deferrable"
 _ROUND_S: Final = 0.5  # when nothing happens; whatever happens begins a round at once
@@ -69,6 +72,7 @@ class Release:
         self._wake = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
         self._running: dict[int, tuple[Claimed, Seat]] = {}
+        self._known: dict[int, asyncio.Task[None]] = {}
         self._held: dict[int, asyncio.Future[Answer]] = {}
         self._lost: Counter[int] = Counter()
         self._drains: defaultdict[str, Drain] = defaultdict(Drain)
@@ -77,11 +81,6 @@ class Release:
         self._tpot_s = duration_s(core.settings.lanes.tpot)
         self._waits_for_plan = 0
         self._stopping = self._short_of_room = False
-
-    @property
-    def running(self) -> int:
-        """Requests that run now."""
-        return len(self._running)
 
     def wake(self) -> None:
         """Look for work now."""
@@ -102,10 +101,15 @@ class Release:
         """Return what will be the answer of a call, for a client that holds the line."""
         return self._held.setdefault(seq, asyncio.get_running_loop().create_future())
 
+    def let_go(self, seq: int) -> None:
+        """Tell nobody of an answer, which is made and kept all the same."""
+        self._held.pop(seq, None)
+
     def forget(self, seq: int) -> None:
-        """Nobody holds the line any more; if the call runs, it is broken off."""
+        """Nobody holds the line any more: if the call runs, it is broken off; in any case it is dropped."""
         self._held.pop(seq, None)
         self.break_off({seq})
+        self._spawn(self._durably(lambda connection: waiting.discard(connection, seq)))
 
     def break_off(self, seqs: set[int]) -> None:
         """Stop requests whose answers are not wanted any more."""
@@ -120,6 +124,10 @@ class Release:
         """Return the requests that run now."""
         return set(self._running)
 
+    def known(self) -> set[int]:
+        """Return the requests that run now, or are on their way back to the store."""
+        return set(self._known)
+
     def tell(self, seq: int, given: Answer) -> None:
         """Hand an answer to the client that holds the line for it."""
         held = self._held.pop(seq, None)
@@ -131,8 +139,7 @@ class Release:
         while True:
             try:
                 await self._round()
-            except StoreUnavailable as error:
-                _log.warning("the store cannot be reached: %s", error)
+            except StoreUnavailable:
                 await asyncio.sleep(_STORE_AGAIN_S)
             except Exception:  # noqa: BLE001 - work goes on, whatever happens once
                 _log.exception("a round failed; it will be tried again")
@@ -255,15 +262,33 @@ class Release:
         )
 
     def _begin(self, request: Claimed, venue: Venue, *, urgent: bool) -> None:
-        work = self._serve(request, venue)
-        if self._core.telemetry is not None:
-            work = self._core.telemetry.run(work, request, venue.name, self._core.now_s())
-        task = asyncio.create_task(work)
+        work = partial(self._serve, request, venue)
+        traced = self._core.telemetry
+        task = self._spawn(traced.run(work, request, venue.name, self._core.now_s()) if traced else work())
         seat = Seat(task, urgent=urgent)
         venue.seated.append(seat)
         self._running[request.seq] = (request, seat)
+        self._known[request.seq] = task
+        task.add_done_callback(lambda ended: self._ended(ended, request, venue, seat))
+
+    def _ended(self, task: "asyncio.Task[None]", request: Claimed, venue: Venue, seat: Seat) -> None:
+        """Give back what is still seated: it was called back before it had even begun, or it is our fault."""
+        if self._known.get(request.seq) is task:  # else it was claimed again meanwhile
+            del self._known[request.seq]
+        if seat not in venue.seated:
+            return
+        self._stand_up(request, venue, seat)
+        error = None if task.cancelled() else task.exception()
+        if error is not None:
+            _log.error("a request failed; it will be tried again", exc_info=error)
+        refused = Refused(None if error else 0.0, no_answer("", "the gateway failed"), fault=error is not None)
+        self._spawn(self._give_back(request, refused))
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
+        task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return task
 
     async def _serve(self, request: Claimed, venue: Venue) -> None:
         """Run a request that was claimed; it leaves `running` in one way or another."""
@@ -332,13 +357,12 @@ class Release:
             self._served_tokens = {each: served / 2 for each, served in self._served_tokens.items()}
         self._served_tokens[tenant] = self._served_tokens.get(tenant, 0.0) + tokens
 
-    async def _durably(self, change: Callable[[Connection], bool]) -> bool:
+    async def _durably(self, change: Callable[[Connection], T]) -> T:
         """Make a change, however long the database is gone."""
         while True:
             try:
                 return await asyncio.shield(self._core.database.write(change))
-            except StoreUnavailable as error:
-                _log.warning("an answer waits for the store: %s", error)
+            except StoreUnavailable:
                 await asyncio.sleep(_STORE_AGAIN_S)
 
     def _enter(self, request: Claimed, given: Answer, venue: Venue | None, started_s: float, *, stored: bool) -> None:

@@ -10,9 +10,10 @@ from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request as HttpRequest
 from starlette.responses import Response
+from starlette.routing import Route
 
 from meritorder.gateway import asgi
-from meritorder.gateway.asgi import Receive, Scope, Send
+from meritorder.gateway.asgi import Message, Receive, Scope, Send
 from meritorder.gateway.background import Background
 from meritorder.gateway.carry import Carry
 from meritorder.gateway.config import Settings
@@ -27,6 +28,7 @@ from meritorder.gateway.planned import NOTHING, Planned
 from meritorder.gateway.realtime import RealTime
 from meritorder.gateway.release import Release
 from meritorder.gateway.request import Request
+from meritorder.gateway.rereading import Rereading
 from meritorder.gateway.routes.batches import Batches
 from meritorder.gateway.routes.completions import Completions
 from meritorder.gateway.routes.files import Files
@@ -59,6 +61,7 @@ class Service:
         settings: Settings = core.settings
         self.headroom = Headroom(venues, settings.lanes)
         self.carry = Carry(plan, venues, core.now_s)
+        self.rereading = Rereading(settings, self.carry)
         self.release = Release(core, venues, self.headroom, self.carry)
         self.outsource = Outsource(core, venues, self.release, self.carry)
         self.realtime = RealTime(core, venues, self.carry, self.release.room_made)
@@ -69,7 +72,7 @@ class Service:
         self._default_model = settings.server.default_model or next(iter(sorted(venues.models())), None)
         self._most_bytes = settings.limits.body_bytes
         self._duties: list[asyncio.Task[None]] = []
-        self._operations = Operations(core, venues, self.headroom, self.carry)
+        self._operations = Operations(core, venues, self.headroom, self.carry, self.rereading)
         core.book.seen.append(self._operations.metrics.see)
         if core.telemetry is not None:
             core.book.seen.append(core.telemetry.see)
@@ -81,6 +84,8 @@ class Service:
                 *Responses(core, self.release).routes(),
                 *Models(core, venues, core.now_s()).routes(),
                 *self._operations.routes(),
+                # Calls do not come this way: it is for those who ask with another method.
+                *(Route(path, self, methods=["POST"]) for path in sorted(_CALLS)),
             ],
             exception_handlers={
                 Problem: _answer_problem,
@@ -89,12 +94,13 @@ class Service:
                 Exception: _answer_bug,
             },
         )
+        self._control.router.redirect_slashes = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
         if scope["type"] == "http":
             asked = scope["path"] if scope["method"] == "POST" else ""
-            answer = self._call if asked in _CALLS else self._control
+            answer = self._call if asked in _CALLS else self._manage
             if self.core.telemetry is not None and (asked in _CALLS or asked == _SUBMISSION):
                 await self.core.telemetry.serve(scope, receive, send, answer)
             else:
@@ -117,6 +123,7 @@ class Service:
             self.headroom.keep_looking(),
             self.outsource.keep_outsourcing(),
             self.carry.keep_carrying(),
+            self.rereading.keep_reading(),
             core.book.keep_writing(),
             core.webhooks.keep_sending(core.database),
         ]
@@ -147,9 +154,25 @@ class Service:
         await self.stop()
         await send({"type": "lifespan.shutdown.complete"})
 
+    async def _manage(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request that is no call to a model."""
+        request_id = _new_request_id()
+
+        async def signed(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message["headers"], (b"x-request-id", request_id.encode())]
+            await send(message)
+
+        if "\0" in scope["path"] or b"%00" in scope["query_string"]:
+            # No database takes it, and no id has it.
+            problem = Problem(404, "There is nothing at an address with a NUL in it.")
+            await asgi.respond_problem(send, problem, request_id.encode())
+            return
+        await self._control(scope, receive, signed)
+
     async def _call(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a call to a model."""
-        request_id = f"req_{random.getrandbits(128):032x}"  # no secret: unique is enough
+        request_id = _new_request_id()
         try:
             await self._answer_call(request_id, scope, receive, send)
         except Problem as problem:
@@ -206,7 +229,7 @@ class Service:
                 await self.realtime.carry(request, send)
                 return
             self._check_deferral(request)
-            if request.call.background and not request.call.stream:
+            if request.call.background:
                 await self._background.take(request, deferral, send)
             else:
                 await self._held.carry(request, deferral, send)
@@ -224,6 +247,10 @@ class Service:
         refused = self._lanes.refuses_flex and request.call.service_tier == "flex"
         if refused and not any(self.headroom.room(venue) for venue in venues):
             raise no_capacity()
+
+
+def _new_request_id() -> str:
+    return f"req_{random.getrandbits(128):032x}"  # no secret: unique is enough
 
 
 async def _answer_problem(_request: HttpRequest, error: Exception) -> Response:
@@ -245,6 +272,7 @@ async def _answer_http_exception(request: HttpRequest, error: Exception) -> Resp
         problem = Problem(404, f"Invalid URL ({request.method} {request.url.path})")
     elif error.status_code == 405:
         problem = Problem(405, f"Not allowed to {request.method} on {request.url.path}.", code="method_not_supported")
+        problem.headers = tuple((error.headers or {}).items())  # which methods are
     else:
         problem = Problem(error.status_code, error.detail)
     return await _answer_problem(request, problem)

@@ -8,11 +8,13 @@ conventions 1.44 for HTTP.
 """
 
 import os
-from collections.abc import Awaitable, Callable, Coroutine, MutableMapping
+import time
+from collections.abc import Awaitable, Callable, Coroutine, MutableMapping, Sequence
 from importlib.metadata import version
 from threading import Thread
 from typing import Any, Final
 
+from opentelemetry.context import Context
 from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.metrics import Histogram
@@ -22,7 +24,9 @@ from opentelemetry.sdk.metrics.export import PeriodicExportingMetricReader
 from opentelemetry.sdk.resources import SERVICE_NAME, Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
-from opentelemetry.trace import Link, Span, SpanKind, get_current_span, use_span
+from opentelemetry.sdk.trace.sampling import Decision, ParentBased, Sampler, SamplingResult
+from opentelemetry.trace import Link, Span, SpanKind, TraceState, get_current_span, use_span
+from opentelemetry.util.types import Attributes as OtelAttributes
 
 from meritorder.gateway.asgi import Receive, Scope, Send
 from meritorder.gateway.config import Telemetry as Settings
@@ -31,17 +35,51 @@ from meritorder.gateway.lanes import Deferral
 from meritorder.gateway.request import Request
 from meritorder.gateway.store.ledger import Entry
 from meritorder.gateway.store.waiting import Claimed
+from meritorder.gateway.upstreams.limits import Bucket
 from meritorder.gateway.upstreams.traced import Attributes, Traced, asked_of, fail, kind_of
 from meritorder.gateway.upstreams.upstream import Upstream
-from meritorder.units import utc
+from meritorder.units import SECONDS_PER_MINUTE, utc
 
 TRACEPARENT: Final = "traceparent"
+_SAMPLER: Final = "OTEL_TRACES_SAMPLER"
 _FLUSH_S: Final = 2.0
 _OURS: Final = "meritorder"
 # As the conventions ask for.
 _TTFT_S: Final = (0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0)
 _DURATION_S: Final = (0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24, 20.48, 40.96, 81.92)
 _TPOT_S: Final = (0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1.0, 2.5)
+
+
+class _AtMost(Sampler):
+    """Samples every trace that begins here while there are few, and no more than some a second for long.
+
+    A trace costs about twice what a call does: a gateway that has little to do can afford to make all of them.
+    """
+
+    def __init__(self, per_s: float) -> None:
+        self._per_s = per_s
+        self._bucket = Bucket(per_minute=per_s * SECONDS_PER_MINUTE)
+
+    def should_sample(  # noqa: PLR0917 - as the SDK calls it
+        self,
+        parent_context: Context | None,  # noqa: ARG002
+        trace_id: int,  # noqa: ARG002
+        name: str,  # noqa: ARG002
+        kind: SpanKind | None = None,  # noqa: ARG002
+        attributes: OtelAttributes = None,
+        links: Sequence[Link] | None = None,  # noqa: ARG002
+        trace_state: TraceState | None = None,
+    ) -> SamplingResult:
+        """Decide on a trace that begins here."""
+        now_s = time.monotonic()
+        if not self._per_s or self._bucket.wait_s(1, now_s) > 0:
+            return SamplingResult(Decision.DROP)
+        self._bucket.take(1, now_s)
+        return SamplingResult(Decision.RECORD_AND_SAMPLE, attributes, trace_state)
+
+    def get_description(self) -> str:
+        """Name it."""
+        return f"AtMost{{{self._per_s:g} a second}}"
 
 
 class Telemetry:
@@ -58,7 +96,9 @@ class Telemetry:
         spans = OTLPSpanExporter(endpoint=f"{base}/v1/traces") if base else OTLPSpanExporter()
         metrics = OTLPMetricExporter(endpoint=f"{base}/v1/metrics") if base else OTLPMetricExporter()
         self._exporters = (spans, metrics)
-        self._provider = TracerProvider(resource=resource)
+        # What the environment says of the sampler counts more.
+        sampler = None if _SAMPLER in os.environ else ParentBased(_AtMost(settings.traces_per_second))
+        self._provider = TracerProvider(resource=resource, sampler=sampler)
         self._provider.add_span_processor(BatchSpanProcessor(spans))
         self._tracer = self._provider.get_tracer(_OURS, version(_OURS))
         self._meters = MeterProvider([PeriodicExportingMetricReader(metrics)], resource=resource)
@@ -118,7 +158,9 @@ class Telemetry:
             told |= _due(deferral.deadline_s, deferral.workload)
         span.set_attributes(told)
 
-    async def run(self, work: Coroutine[Any, Any, None], request: Claimed, venue: str, now_s: float) -> None:
+    async def run(
+        self, work: Callable[[], Coroutine[Any, Any, None]], request: Claimed, venue: str, now_s: float
+    ) -> None:
         """Run work that waited, in a trace of its own that is linked to the span in which it was submitted."""
         span = self._tracer.start_span(
             f"run {request.model}",
@@ -135,7 +177,7 @@ class Telemetry:
                 "meritorder.attempt": request.attempt,
             },
         )
-        await _within(span, work)
+        await _within(span, work())
 
     def see(self, entry: Entry) -> None:
         """Count a request that ended."""

@@ -49,6 +49,29 @@ class Seat:
     called_back: bool = False
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Rates:
+    """What a token costs, in picodollars: whole numbers where they are, for every request is multiplied with them."""
+
+    input: int | Decimal
+    cached: int | Decimal
+    output: int | Decimal
+
+    @classmethod
+    def of(cls, price: Price) -> "_Rates":
+        cached = price.input_usd_per_mtok if price.cached_usd_per_mtok is None else price.cached_usd_per_mtok
+        return cls(
+            input=_picousd_per_token(price.input_usd_per_mtok),
+            cached=_picousd_per_token(cached),
+            output=_picousd_per_token(price.output_usd_per_mtok),
+        )
+
+
+def _picousd_per_token(usd_per_mtok: Decimal) -> int | Decimal:
+    exact = usd_per_mtok * PICOUSD_PER_USD / TOKENS_PER_MTOK
+    return int(exact) if exact == int(exact) else exact
+
+
 @dataclass(slots=True, kw_only=True)
 class Venue:
     """A venue and who is there.
@@ -82,6 +105,10 @@ class Venue:
     pace: Pace = field(default_factory=Pace)
     load: Load | None = None
     prompts: int | None = None
+    _rates: _Rates | None = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._rates = None if self.table.price is None else _Rates.of(self.table.price)
 
     @property
     def name(self) -> str:
@@ -141,16 +168,14 @@ class Venue:
 
     def cost_picousd(self, usage: Usage) -> int | None:
         """Return what tokens cost here; None where the venue has no price."""
-        price = self.table.price
-        if price is None:
+        rates = self._rates
+        if rates is None:
             return None
-        cached = price.input_usd_per_mtok if price.cached_usd_per_mtok is None else price.cached_usd_per_mtok
-        usd = (
-            (usage.input_tokens - usage.cached_tokens) * price.input_usd_per_mtok
-            + usage.cached_tokens * cached
-            + usage.output_tokens * price.output_usd_per_mtok
-        ) / TOKENS_PER_MTOK
-        return int(usd * PICOUSD_PER_USD)
+        return int(
+            (usage.input_tokens - usage.cached_tokens) * rates.input
+            + usage.cached_tokens * rates.cached
+            + usage.output_tokens * rates.output
+        )
 
 
 class Venues:

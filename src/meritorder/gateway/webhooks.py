@@ -9,6 +9,7 @@ Source: Standard Webhooks 1.0, https://www.standardwebhooks.com, which OpenAI's 
 import asyncio
 import base64
 import binascii
+import contextlib
 import hashlib
 import hmac
 import logging
@@ -83,10 +84,8 @@ class Webhooks:
             return
         async with aiohttp.ClientSession(timeout=_TIMEOUT) as session:
             while True:
-                try:
+                with contextlib.suppress(StoreUnavailable):
                     await self._send_due(database, session)
-                except StoreUnavailable as error:
-                    _log.warning("the store cannot be reached: %s", error)
                 await asyncio.sleep(_LOOK_S)
 
     async def _send_due(self, database: Database, session: aiohttp.ClientSession) -> None:

@@ -2,6 +2,7 @@
 
 import datetime as dt
 import json
+import signal
 import subprocess
 import sys
 import threading
@@ -190,6 +191,30 @@ def test_an_engine_is_started_in_time_for_a_deadline_outside_of_its_slots(tmp_pa
         assert "night is ready" in (tmp_path / "log").read_text()
     finally:
         there.stop()
+
+
+def test_another_plan_is_taken_while_it_runs_and_a_bad_one_is_not(engine: str, tmp_path: Path) -> None:
+    config, file = configuration(tmp_path, engine, time.time()), tmp_path / "plan.json"
+    config.write_text(config.read_text().replace("port = 0", "port = 0\nrequire_keys = false", 1))
+    write_plan(carried.plan(slot_s=SLOT_S), file)
+    there = start(["-m", "meritorder", "serve", "--config", str(config), "--plan", str(file)], tmp_path / "log")
+
+    def plan() -> dict[str, Any]:
+        return dict(json.loads(urllib3.request("GET", f"{there.url}/meritorder/status").data)["plan"])
+
+    try:
+        write_plan(carried.plan(slot_s=60.0), file)
+        there.process.send_signal(signal.SIGHUP)
+        until(lambda: plan()["repeats_every_s"] == 60.0 * carried.SLOTS, within_s=5)
+        file.write_text("{}")
+        until(lambda: plan()["refused"] == 1, within_s=10)
+        assert plan()["repeats_every_s"] == 60.0 * carried.SLOTS
+        metrics = urllib3.request("GET", f"{there.url}/metrics").data
+        assert b"meritorder_plan_fault 1.0" in metrics
+        assert b'meritorder_plan_reads{outcome="taken"}' in metrics
+    finally:
+        there.stop()
+    assert "the one before stays" in (tmp_path / "log").read_text()
 
 
 def test_what_nobody_serves_is_said_at_the_start(engine: str, tmp_path: Path) -> None:

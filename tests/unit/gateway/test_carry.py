@@ -15,6 +15,7 @@ from tests.samples import carried
 
 from meritorder.gateway import config, planned, venues
 from meritorder.gateway.carry import Carry
+from meritorder.gateway.engines import EngineState
 from meritorder.gateway.store.keys import Key
 from meritorder.gateway.store.waiting import Waiting
 from meritorder.gateway.venues import Seat, Venue
@@ -22,6 +23,7 @@ from meritorder.gateway.wire.calls import CallFields
 from meritorder.planfile import Plan, Rule, WorkloadPlan, write_plan
 
 HOUR_S = 3600.0
+BULK = Key(id="k", name="n", tenant="bulk-1")
 OWN: dict[str, Any] = {"url": "http://x", "kind": "vllm", "models": ["stub"]}
 API: dict[str, Any] = {"name": "api", "pool": carried.TOKENS, "url": "http://z", "models": ["stub"]}
 BATCHES = API | {"kind": "openai", "batch": True}
@@ -84,7 +86,7 @@ def test_without_a_plan_everything_is_as_it_was(site: Callable[..., Site]) -> No
     assert there.carry.most(there.venue(carried.LIVE)) == math.inf
     assert there.carry.status() is None
     assert there.carry.gauges() == []
-    assert there.carry.deferral(CallFields(model="stub"), Key(id="k", name="n", tenant="bulk-1"), 0.0) is None
+    assert there.carry.deferral(CallFields(model="stub"), BULK, 0.0) is None
 
 
 def test_work_goes_where_the_plan_has_it_in_its_slot_and_anywhere_when_it_is_urgent(site: Callable[..., Site]) -> None:
@@ -97,11 +99,11 @@ def test_work_goes_where_the_plan_has_it_in_its_slot_and_anywhere_when_it_is_urg
 
 def test_calls_of_a_declared_workload_wait(site: Callable[..., Site]) -> None:
     there = site(carried.plan())
-    found = there.carry.deferral(CallFields(model="stub"), Key(id="k", name="n", tenant="bulk-1"), 100.0)
+    found = there.carry.deferral(CallFields(model="stub"), BULK, 100.0)
     assert found is not None
     assert (found.deadline_s, found.workload) == (100.0 + 8 * HOUR_S, "nightly")
     assert there.carry.deferral(CallFields(model="stub"), Key(id="k", name="n", tenant="web"), 100.0) is None
-    assert there.carry.deferral(CallFields(model="unplanned"), Key(id="k", name="n", tenant="bulk-1"), 100.0) is None
+    assert there.carry.deferral(CallFields(model="unplanned"), BULK, 100.0) is None
 
 
 def test_machines_of_their_own_come_before_the_gaps_and_the_gaps_before_tokens(site: Callable[..., Site]) -> None:
@@ -258,6 +260,36 @@ def test_the_status_counts_replicas_with_the_start_up_ahead(site: Callable[..., 
         "meritorder_plan_replicas_next",
         "meritorder_plan_machines",
     }
+
+
+def test_another_plan_is_followed_in_all_that_it_says(site: Callable[..., Site]) -> None:
+    there = site(carried.plan())
+    assert there.realtime(0) == [carried.LIVE, carried.NIGHT]
+    assert there.carry.next_slot_s(waiting(), 0.0) == 2 * HOUR_S
+    assert there.carry.deferral(CallFields(model="stub"), BULK, 0.0) is not None
+    there.carry.follow(planned.NOTHING)
+    assert there.carry.status() is None
+    assert there.carry.next_slot_s(waiting(), 0.0) == math.inf
+    assert there.carry.deferral(CallFields(model="stub"), BULK, 0.0) is None
+    assert there.carry.most(there.venue(carried.LIVE)) == math.inf
+
+
+@pytest.mark.asyncio
+async def test_an_engine_that_another_plan_has_no_pool_for_is_stopped(site: Callable[..., Site]) -> None:
+    command = [sys.executable, "-m", "tests.peers.engine", "--port", "{port}"]
+    there = site(carried.plan(), OWN | {"name": carried.NIGHT, "url": "http://127.0.0.1:{port}/v1", "command": command})
+    there.now_s = 2 * HOUR_S
+    engine = there.venue(carried.NIGHT).engine
+    assert engine is not None
+    carrying = asyncio.create_task(there.carry.keep_carrying())
+    async with asyncio.timeout(20):
+        while engine.state is not EngineState.READY:
+            await asyncio.sleep(0.05)
+        there.carry.follow(planned.NOTHING)
+        while engine.state is not EngineState.STOPPED:
+            await asyncio.sleep(0.05)
+    carrying.cancel()
+    await there.venues.close()
 
 
 def test_work_knows_when_its_next_slot_begins(site: Callable[..., Site]) -> None:

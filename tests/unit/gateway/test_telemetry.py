@@ -2,12 +2,17 @@
 
 import logging
 import sys
+from types import SimpleNamespace
 
 import pytest
+from opentelemetry import trace
+from opentelemetry.context import Context
 
 from meritorder.errors import ConfigError, MissingExtraError
-from meritorder.gateway import config, server
+from meritorder.gateway import config, server, telemetry
 from meritorder.gateway.config import Settings
+from meritorder.gateway.config import Telemetry as Traces
+from meritorder.gateway.telemetry import Telemetry
 
 COLLECTOR = "http://127.0.0.1:4318"
 
@@ -55,3 +60,38 @@ def test_without_the_extra_the_configuration_is_wrong_and_the_environment_is_not
 def test_the_address_is_checked() -> None:
     with pytest.raises(ConfigError, match=r"telemetry\.otlp_endpoint: 'collector:4317' is not an http URL"):
         asked("collector:4317")
+
+
+def sampled(made: Telemetry, count: int, parent: Context | None = None) -> int:
+    """Begin so many spans, and return how many are recorded."""
+    spans = [made._tracer.start_span("call", context=parent) for _ in range(count)]
+    return sum(span.is_recording() for span in spans)
+
+
+def test_few_traces_are_all_made_and_many_are_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    now_s = 100.0
+    monkeypatch.setattr(telemetry, "time", SimpleNamespace(monotonic=lambda: now_s))
+    made = Telemetry(Traces(otlp_endpoint=COLLECTOR, traces_per_second=2.0))
+    none = Telemetry(Traces(otlp_endpoint=COLLECTOR, traces_per_second=0.0))
+    parents = [trace.set_span_in_context(trace.NonRecordingSpan(_parent(sampled=on))) for on in (True, False)]
+    try:
+        assert sampled(made, 1000) == 120  # a minute's
+        assert [sampled(made, 50, parent) for parent in parents] == [50, 0], "a client decides itself"
+        now_s += 5.0
+        assert sampled(made, 1000) == 10
+        assert sampled(none, 10) == 0
+    finally:
+        made.close()
+        none.close()
+
+
+def test_the_sampler_of_the_environment_counts_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OTEL_TRACES_SAMPLER", "always_on")
+    made = Telemetry(Traces(otlp_endpoint=COLLECTOR, traces_per_second=0.0))
+    assert sampled(made, 10) == 10
+    made.close()
+
+
+def _parent(*, sampled: bool) -> trace.SpanContext:
+    flags = trace.TraceFlags(trace.TraceFlags.SAMPLED if sampled else trace.TraceFlags.DEFAULT)
+    return trace.SpanContext(trace_id=1, span_id=2, is_remote=True, trace_flags=flags)

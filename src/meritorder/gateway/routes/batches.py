@@ -56,7 +56,7 @@ class Batches:
         life_s = checks.lifetime_s(asked.get("output_expires_after"), "output_expires_after")
         await self._input(file_id, key)
         now_s, trace = core.now_s(), core.traceparent()
-        batch = await core.database.write(
+        batch = await core.database.write_soon(
             lambda connection: batches.add(
                 connection,
                 id=core.new_id("batch_"),
@@ -93,7 +93,7 @@ class Batches:
 
     async def _input(self, file_id: str, key: Key) -> File:
         now_s = self._core.now_s()
-        file = await self._core.database.read(
+        file = await self._core.database.read_soon(
             lambda connection: files.get(connection, key.tenant, file_id, now_s=now_s)
         )
         if file is None:
@@ -110,7 +110,7 @@ class Batches:
         """List batches, the newest first."""
         key, asked = await caller(self._core, request), request.query_params
         limit = checks.limit(asked.get("limit"), default=_DEFAULT_LISTED, most=_MOST_LISTED)
-        page = await self._core.database.read(
+        page = await self._core.database.read_soon(
             lambda connection: batches.pages(connection, key.tenant, after=asked.get("after"), limit=limit)
         )
         return json_response(list_object([batch_object(batch) for batch in page.items], has_more=page.has_more))
@@ -139,12 +139,12 @@ class Batches:
         return json_response(batch_object(await self._batch(request)))
 
     async def _change(self, batch: Batch, change: Any, what: str) -> None:  # noqa: ANN401 - a transition
-        if not await self._core.database.write(change):
+        if not await self._core.database.write_soon(change):
             raise Problem(409, f"Cannot {what} a batch with status '{batch.status}'.")
 
     async def _batch(self, request: Request) -> Batch:
         key, batch_id = await caller(self._core, request), request.path_params["batch_id"]
-        batch = await self._core.database.read(lambda connection: batches.get(connection, key.tenant, batch_id))
+        batch = await self._core.database.read_soon(lambda connection: batches.get(connection, key.tenant, batch_id))
         if batch is None:
             raise Problem(404, f"No batch found with id '{batch_id}'.", param="id")
         return batch

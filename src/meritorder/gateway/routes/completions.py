@@ -9,6 +9,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from meritorder.gateway.core import Core
+from meritorder.gateway.keeping import kept_soon
 from meritorder.gateway.routes.answering import caller, json_response, whole_body
 from meritorder.gateway.routes.listing import cut, order_of
 from meritorder.gateway.store import kept
@@ -18,6 +19,7 @@ from meritorder.gateway.wire.objects import list_object
 from meritorder.gateway.wire.problems import Problem
 
 _PATH: Final = "/v1/chat/completions"
+_MOST_LISTED: Final = 100
 
 
 class Completions:
@@ -40,22 +42,26 @@ class Completions:
         """List them, the oldest first, by model and metadata if asked."""
         key, asked = await caller(self._core, request), request.query_params
         ascending = order_of(request, "asc")
-        limit = checks.limit(asked.get("limit"), default=20, most=100)
+        limit = checks.limit(asked.get("limit"), default=20, most=_MOST_LISTED)
         wanted = {name[9:-1]: value for name, value in asked.items() if name.startswith("metadata[")}
-        page = await self._core.database.read(
-            lambda connection: kept.pages(
-                connection,
-                key.tenant,
-                COMPLETION,
-                after=asked.get("after"),
-                limit=limit,
-                ascending=ascending,
-                model=asked.get("model"),
+        found: list[dict[str, Any]] = []
+        after, more = asked.get("after"), True
+        while more and len(found) <= limit:
+            page = await self._core.database.read_soon(
+                lambda connection, after=after: kept.pages(  # type: ignore[misc]
+                    connection,
+                    key.tenant,
+                    COMPLETION,
+                    after=after,
+                    limit=_MOST_LISTED,
+                    ascending=ascending,
+                    model=asked.get("model"),
+                )
             )
-        )
-        found = [_object(item) for item in page.items]
-        found = [each for each in found if wanted.items() <= (each["metadata"] or {}).items()]
-        return json_response(list_object(found, has_more=page.has_more))
+            objects = map(_object, page.items)
+            found += [each for each in objects if wanted.items() <= (each["metadata"] or {}).items()]
+            after, more = (page.items[-1].id, page.has_more) if page.items else (after, False)
+        return json_response(list_object(found[:limit], has_more=len(found) > limit))
 
     async def retrieve(self, request: Request) -> Response:
         """Return one."""
@@ -66,7 +72,7 @@ class Completions:
         item = await self._item(request)
         asked = checks.json_object(await whole_body(self._core, request))
         metadata = checks.metadata(asked.get("metadata"))
-        await self._core.database.write(
+        await self._core.database.write_soon(
             lambda connection: kept.set_metadata(connection, item.tenant, COMPLETION, item.id, metadata)
         )
         return json_response(_object(await self._item(request)))
@@ -74,7 +80,9 @@ class Completions:
     async def delete(self, request: Request) -> Response:
         """Keep it no longer."""
         item = await self._item(request)
-        await self._core.database.write(lambda connection: kept.remove(connection, item.tenant, COMPLETION, item.id))
+        await self._core.database.write_soon(
+            lambda connection: kept.remove(connection, item.tenant, COMPLETION, item.id)
+        )
         return json_response({"object": "chat.completion.deleted", "id": item.id, "deleted": True})
 
     async def messages(self, request: Request) -> Response:
@@ -89,7 +97,7 @@ class Completions:
 
     async def _item(self, request: Request) -> Kept:
         key, item_id = await caller(self._core, request), request.path_params["completion_id"]
-        item = await self._core.database.read(lambda connection: kept.get(connection, key.tenant, COMPLETION, item_id))
+        item = await kept_soon(self._core, key.tenant, COMPLETION, item_id)
         if item is None:
             raise Problem(404, f"Chat completion with id '{item_id}' not found.", param="id")
         return item

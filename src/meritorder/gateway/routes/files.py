@@ -56,7 +56,7 @@ class Files:
         except Problem:
             await core.blobs.remove(file_id)
             raise
-        await core.database.write(lambda connection: files.add(connection, file))
+        await core.database.write_soon(lambda connection: files.add(connection, file))
         return json_response(file_object(file))
 
     def _checked(self, form: Form, file_id: str, size: int, tenant: str) -> File:
@@ -99,7 +99,7 @@ class Files:
                 code="invalid_value",
             )
         limit = checks.limit(asked.get("limit"), default=_MOST_LISTED, most=_MOST_LISTED)
-        page = await self._core.database.read(
+        page = await self._core.database.read_soon(
             lambda connection: files.pages(
                 connection,
                 key.tenant,
@@ -127,13 +127,15 @@ class Files:
     async def delete(self, request: Request) -> Response:
         """Delete a file."""
         file, now_s = await self._file(request), self._core.now_s()
-        await self._core.database.write(lambda connection: files.remove(connection, file.tenant, file.id, now_s=now_s))
+        await self._core.database.write_soon(
+            lambda connection: files.remove(connection, file.tenant, file.id, now_s=now_s)
+        )
         return json_response({"id": file.id, "object": "file", "deleted": True})
 
     async def _file(self, request: Request) -> File:
         key, file_id = await caller(self._core, request), request.path_params["file_id"]
         now_s = self._core.now_s()
-        file = await self._core.database.read(
+        file = await self._core.database.read_soon(
             lambda connection: files.get(connection, key.tenant, file_id, now_s=now_s)
         )
         if file is None:

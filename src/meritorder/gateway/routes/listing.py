@@ -32,7 +32,7 @@ def cut(items: Sequence[dict[str, Any]], request: Request, *, ascending: bool) -
     """
     items = items if ascending else items[::-1]
     after = request.query_params.get("after")
-    if after is not None:
+    if after:
         at = next((number for number, item in enumerate(items) if item.get("id") == after), None)
         if at is None:
             raise invalid(f"No such object: {after!r}.", param="after")

@@ -1,5 +1,6 @@
 """`/health`, `/metrics`, `/meritorder/status`: for those who run the gateway."""
 
+import contextlib
 from typing import Any
 
 from prometheus_client import CollectorRegistry, generate_latest
@@ -10,8 +11,10 @@ from starlette.routing import Route
 
 from meritorder.gateway.carry import Carry
 from meritorder.gateway.core import Core
+from meritorder.gateway.errors import StoreUnavailable
 from meritorder.gateway.headroom import Headroom
 from meritorder.gateway.metrics import Gauge, Metrics
+from meritorder.gateway.rereading import Rereading
 from meritorder.gateway.routes.answering import caller, json_response
 from meritorder.gateway.store import batches, ledger, waiting
 from meritorder.gateway.venues import Venue, Venues
@@ -27,13 +30,15 @@ class Operations:
         venues: Where requests run.
         headroom: How much may run there.
         carry: What the plan wants.
+        rereading: Whether it is what its file has.
     """
 
-    def __init__(self, core: Core, venues: Venues, headroom: Headroom, carry: Carry) -> None:
+    def __init__(self, core: Core, venues: Venues, headroom: Headroom, carry: Carry, rereading: Rereading) -> None:
         self._core = core
         self._venues = venues
         self._headroom = headroom
         self._carry = carry
+        self._rereading = rereading
         self._queued: dict[str, int] = {}
         self.stopping = False
         self.metrics = Metrics(self._gauges)
@@ -55,17 +60,18 @@ class Operations:
     async def show_metrics(self, request: Request) -> Response:
         """Return Prometheus' metrics."""
         await self._admin(request)
-        self._queued = await self._core.database.read(waiting.queued_by_model)
+        with contextlib.suppress(StoreUnavailable):  # those who watch see then that it is gone
+            self._queued = await self._core.database.read_soon(waiting.queued_by_model)
         return Response(generate_latest(self._registry), media_type=CONTENT_TYPE_PLAIN_0_0_4)
 
     async def status(self, request: Request) -> Response:
         """Return what goes on: venues, what waits, and what was spent."""
         await self._admin(request)
         read = self._core.database.read
-        opened = await read(batches.opened)
+        opened, plan = await self._core.database.read_soon(batches.opened), self._carry.status()
         return json_response(
             {
-                "plan": self._carry.status(),
+                "plan": plan and plan | self._rereading.status(),
                 "venues": [self._venue(venue) for venue in self._venues.all],
                 "queued": await read(waiting.queued_by_model),
                 "batches": [
@@ -102,6 +108,7 @@ class Operations:
         by_venue = [((venue.name,), venue) for venue in self._venues.all]
         return [
             *self._carry.gauges(),
+            *self._rereading.gauges(),
             ("meritorder_queued", "Requests that wait.", ("model",), [((m,), n) for m, n in self._queued.items()]),
             (
                 "meritorder_realtime",
@@ -126,6 +133,12 @@ class Operations:
                 "1: its load cannot be read, and it gets no backfill.",
                 ("venue",),
                 [(k, float(k[0] in alerts)) for k, _ in by_venue],
+            ),
+            (
+                "meritorder_store_up",
+                "0: the database cannot be reached.",
+                (),
+                [((), float(self._core.database.is_there))],
             ),
             (
                 "meritorder_ledger_dropped",

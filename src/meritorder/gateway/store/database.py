@@ -5,25 +5,47 @@ fails undoes itself alone, and hundreds share one write to the disk.
 """
 
 import asyncio
+import logging
 import queue
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Awaitable, Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from sqlalchemy import Connection, Engine, create_engine, event, make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, OperationalError, SQLAlchemyError
+from sqlalchemy.exc import (
+    ArgumentError,
+    DataError,
+    DBAPIError,
+    NoSuchModuleError,
+    OperationalError,
+    ProgrammingError,
+    SQLAlchemyError,
+)
 
 from meritorder.errors import ConfigError
 from meritorder.gateway.errors import StoreUnavailable
 
 T = TypeVar("T")
-Change = tuple[Callable[[Connection], Any], "Future[Any]"]
+Change = Callable[[Connection], Any]
+
+_Asked = tuple[Change, "Future[Any]"]
 
 _READERS: Final = 4
 _MOST_IN_ONE_COMMIT: Final = 512
 _BUSY_TIMEOUT_S: Final = 30.0
+_SOON_S: Final = 10.0  # longer than a database needs that is there
+# A server that vanishes without a word, its machine with it, is given up after seconds instead of minutes or hours.
+_POSTGRES: Final = {
+    "connect_timeout": 5,
+    "keepalives_idle": 5,
+    "keepalives_interval": 5,
+    "keepalives_count": 2,
+    "tcp_user_timeout": 15_000,  # milliseconds
+}
+_log: Final = logging.getLogger(__name__)
 
 
 class Database:
@@ -36,10 +58,16 @@ class Database:
     def __init__(self, url: str) -> None:
         self.engine = _engine(url)
         self.is_sqlite = self.engine.dialect.name == "sqlite"
-        self._changes: queue.SimpleQueue[Change | None] = queue.SimpleQueue()
+        self._gone_s: float | None = None
+        self._changes: queue.SimpleQueue[_Asked | None] = queue.SimpleQueue()
         self._readers = ThreadPoolExecutor(_READERS, thread_name_prefix="store-read")
         self._writer = threading.Thread(target=self._write_all, name="store-write", daemon=True)
         self._writer.start()
+
+    @property
+    def is_there(self) -> bool:
+        """Whether it could be reached when it was last asked."""
+        return self._gone_s is None
 
     async def write(self, change: Callable[[Connection], T]) -> T:
         """Make a change, durably.
@@ -48,6 +76,28 @@ class Database:
             StoreUnavailable: The database cannot be reached or written; nothing was changed.
         """
         return await asyncio.wrap_future(self.submit(change))
+
+    async def write_soon(self, change: Callable[[Connection], T], undo: Callable[[T], Change] | None = None) -> T:
+        """Make a change that somebody waits for.
+
+        Args:
+            change: What is to be changed.
+            undo: Returns what undoes it, for when it is made after nobody waits any more.
+
+        Raises:
+            StoreUnavailable: As for `write`; or it has not answered in time, and the change may still be made.
+        """
+        made = self.submit(change)
+        try:
+            return await self._soon(asyncio.wrap_future(made))
+        except (StoreUnavailable, asyncio.CancelledError):
+            if undo is not None:
+                made.add_done_callback(lambda late: self._undo(late, undo))
+            raise
+
+    def _undo(self, late: "Future[T]", undo: Callable[[T], Change]) -> None:
+        if not late.cancelled() and late.exception() is None:
+            self.submit(undo(late.result()))
 
     def submit(self, change: Callable[[Connection], T]) -> "Future[T]":
         """Hand a change to the writer, from any thread."""
@@ -63,13 +113,25 @@ class Database:
         """
         return await asyncio.get_running_loop().run_in_executor(self._readers, self.read_now, query)
 
+    async def read_soon(self, query: Callable[[Connection], T]) -> T:
+        """Ask something that somebody waits for.
+
+        Raises:
+            StoreUnavailable: The database cannot be reached, or does not answer in time.
+        """
+        return await self._soon(self.read(query))
+
     def read_now(self, query: Callable[[Connection], T]) -> T:
         """Ask from a thread that may wait."""
         try:
             with self.engine.connect() as connection:
-                return query(connection)
+                found = query(connection)
+        except (DataError, ProgrammingError):
+            raise  # the query is wrong, the database is not
         except (DBAPIError, OSError) as error:
-            raise StoreUnavailable(_why(error)) from error
+            raise self._went(_why(error)) from error
+        self._came()
+        return found
 
     def close(self) -> None:
         """Commit what was handed in, and close."""
@@ -97,7 +159,7 @@ class Database:
             if ended:
                 return
 
-    def _commit(self, group: list[Change]) -> None:
+    def _commit(self, group: list[_Asked]) -> None:
         # Whoever gave up before its turn wanted nothing changed; from here on nobody can give up.
         group = [change for change in group if change[1].set_running_or_notify_cancel()]
         outcomes: list[tuple[Future[Any], Any, BaseException | None]] = []
@@ -106,15 +168,35 @@ class Database:
                 for change, future in group:
                     outcomes.append((future, *_attempt(connection, change)))
         except (SQLAlchemyError, OSError) as error:
-            unavailable = StoreUnavailable(_why(error))
+            unavailable = self._went(_why(error))
             for _, future in group:
                 future.set_exception(unavailable)
             return
+        self._came()
         for future, value, failure in outcomes:
             if failure is not None:
                 future.set_exception(failure)
             else:
                 future.set_result(value)
+
+    async def _soon(self, outcome: Awaitable[T]) -> T:
+        try:
+            async with asyncio.timeout(_SOON_S):
+                return await outcome
+        except TimeoutError:
+            raise self._went(f"it has not answered for {_SOON_S:g} s") from None
+
+    def _went(self, why: str) -> StoreUnavailable:
+        """Say in the log, once, that it cannot be reached."""
+        if self._gone_s is None:
+            self._gone_s = time.monotonic()
+            _log.warning("the database cannot be reached: %s", why)
+        return StoreUnavailable(why)
+
+    def _came(self) -> None:
+        if self._gone_s is not None:
+            _log.warning("the database is there again, after %.0f s", time.monotonic() - self._gone_s)
+            self._gone_s = None
 
 
 def _attempt(connection: Connection, change: Callable[[Connection], Any]) -> tuple[Any, BaseException | None]:
@@ -143,7 +225,11 @@ def _engine(url: str) -> Engine:
         kind = None
     if kind in {"postgresql", "postgres"}:
         return create_engine(
-            parsed.set(drivername="postgresql+psycopg"), pool_pre_ping=True, pool_size=_READERS + 1, max_overflow=2
+            parsed.set(drivername="postgresql+psycopg"),
+            connect_args={name: value for name, value in _POSTGRES.items() if name not in parsed.query},
+            pool_pre_ping=True,
+            pool_size=_READERS + 1,
+            max_overflow=2,
         )
     if kind != "sqlite":
         raise ConfigError(

@@ -35,7 +35,7 @@ def page_of(
         Problem: Nothing of the tenant's has the id `after`.
     """
     seq = table.c.seq
-    if after is not None:
+    if after:
         cursor = connection.execute(select(seq).where(table.c.id == after, table.c.tenant == tenant)).scalar()
         if cursor is None:
             raise invalid(f"No such object: {after!r}.", param="after")

@@ -1,6 +1,6 @@
 """Requests that wait: claimed under a lease, answered once, given back if whoever claimed them died."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -251,6 +251,12 @@ def drop(connection: Connection, seq: int) -> None:
     connection.execute(delete(REQUESTS).where(REQUESTS.c.seq == seq, REQUESTS.c.batch_seq.is_(None)))
 
 
+def discard(connection: Connection, seq: int) -> None:
+    """End a call that nobody holds the line for any more, and drop it."""
+    end(connection, seq)
+    drop(connection, seq)
+
+
 def drop_unheld(connection: Connection, *, now_s: float) -> None:
     """Delete calls whose client waited at a gateway that is no longer alive."""
     alive = select(INSTANCES.c.id).where(INSTANCES.c.alive_until_s >= now_s)
@@ -266,6 +272,12 @@ def return_lost(connection: Connection, *, now_s: float) -> int:
         REQUESTS.c.state == "running", or_(REQUESTS.c.owner.is_(None), REQUESTS.c.owner.not_in(alive))
     )
     return connection.execute(lost.values(state="queued", owner=None)).rowcount
+
+
+def give_back(connection: Connection, me: str, seqs: Collection[int]) -> None:
+    """`running → queued` for what this gateway has claimed and does not run."""
+    lost = update(REQUESTS).where(REQUESTS.c.seq.in_(seqs), REQUESTS.c.state == "running", REQUESTS.c.owner == me)
+    connection.execute(lost.values(state="queued", owner=None))
 
 
 def owned(connection: Connection, owner: str) -> list[Claimed]:

@@ -1,11 +1,12 @@
 """HTTP to one venue: connections that are kept only where that is safe, and failures named for what they are."""
 
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Final, Self
 
 import aiohttp
+from multidict import CIMultiDict
 from yarl import URL
 
 from meritorder.gateway.errors import Broken, TimedOut, Unavailable, UpstreamError
@@ -14,6 +15,7 @@ from meritorder.gateway.errors import Broken, TimedOut, Unavailable, UpstreamErr
 _KEEP_IDLE_S: Final = 3.0
 _JSON: Final = "application/json"
 _EVENTS: Final = "text/event-stream"
+_JSON_HEADERS: Final = CIMultiDict({"Content-Type": _JSON})  # of most requests, in the form that the client wants
 # The particular before the general.
 _NEVER_SENT: Final[tuple[tuple[type[Exception], str], ...]] = (
     (aiohttp.ConnectionTimeoutError, "does not accept connections in time"),
@@ -174,7 +176,7 @@ class Connection:
         return self._session
 
     async def post(
-        self, path: str, body: bytes, *, stream: bool, headers: Iterable[tuple[str, str]] = (), timeout_s: float | None
+        self, path: str, body: bytes, *, stream: bool, headers: Sequence[tuple[str, str]] = (), timeout_s: float | None
     ) -> HttpReply:
         """Send JSON and return the answer, once its headers are there and are of the contract.
 
@@ -184,7 +186,7 @@ class Connection:
         timeout = self._streamed if stream else self._whole
         if timeout_s is not None:
             timeout = self._timeout(timeout_s, self.endpoint.stall_s if stream else None)
-        sent = {"Content-Type": _JSON, **dict(headers)}
+        sent = {**_JSON_HEADERS, **dict(headers)} if headers else _JSON_HEADERS
         response = await self._request("POST", self.url(path), data=body, headers=sent, timeout=timeout)
         return self._judged(response, stream=stream)
 

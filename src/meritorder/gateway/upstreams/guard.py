@@ -3,16 +3,18 @@
 import asyncio
 import datetime as dt
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field
 from typing import Final
+
+import msgspec
 
 from meritorder.gateway.errors import Broken, NotCarried, TimedOut, Unavailable, UpstreamError
 from meritorder.gateway.upstreams import retry
 from meritorder.gateway.upstreams.breaker import Breaker
 from meritorder.gateway.upstreams.limits import Limits, Meter
 from meritorder.gateway.upstreams.retry import RetryRule
-from meritorder.gateway.upstreams.upstream import Call, Load, Reply, Upstream
+from meritorder.gateway.upstreams.upstream import Call, Load, Reply, Upstream, Wrapped
 
 # Silence of this length is the venue's fault; a shorter time-out may be the client's impatience.
 _HANG_S: Final = 30.0
@@ -38,17 +40,15 @@ class Guard:
     patience_s: float = 2.0
 
 
-class _Held:
+class _Held(Wrapped):
     """A reply that holds its place at the venue until it is closed, and tells the breaker how it ended."""
 
-    __slots__ = ("_guarded", "_judged", "_reply", "headers", "status")
+    __slots__ = ("_guarded", "_judged")
 
     def __init__(self, reply: Reply, guarded: "Guarded") -> None:
-        self._reply = reply
+        super().__init__(reply)
         self._guarded: Guarded | None = guarded
         self._judged = reply.status >= 400
-        self.status: int = reply.status
-        self.headers: Mapping[str, str] = reply.headers
 
     @property
     def body(self) -> AsyncIterator[bytes]:
@@ -145,7 +145,7 @@ class Guarded:
             await asyncio.sleep(wait_s)
             attempt += 1
             if left_s is not None:
-                call = replace(call, timeout_s=left_s)
+                call = msgspec.structs.replace(call, timeout_s=left_s)
 
     async def _attempt(self, call: Call) -> Reply | UpstreamError:
         try:

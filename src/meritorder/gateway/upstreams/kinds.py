@@ -79,6 +79,7 @@ class Venue:
             priority=self.priority,
             reads_load=self.kind in _ENGINES,
             seats=self.seats,
+            completes_responses=self.kind is Kind.LLAMA_CPP,
         )
 
 

@@ -9,6 +9,7 @@ import msgspec
 
 from meritorder.gateway.errors import UpstreamError
 from meritorder.gateway.load import parse_metrics, parse_seats, parse_slots
+from meritorder.gateway.upstreams.completed import Completed
 from meritorder.gateway.upstreams.connection import Connection, Endpoint
 from meritorder.gateway.upstreams.upstream import Call, Load, Reply
 
@@ -16,6 +17,7 @@ from meritorder.gateway.upstreams.upstream import Call, Load, Reply
 _LOAD_S: Final = 1.0
 # Away from 0, where requests without a priority are, with room between.
 _DEFERRABLE_RANK: Final = 100
+_RESPONSES: Final = "/v1/responses"
 
 
 class Priority(StrEnum):
@@ -36,6 +38,7 @@ class OpenAIVenue:
         priority: How deferrable requests are marked.
         reads_load: Whether it is asked for its load: an engine is, a provider is not.
         seats: Most sequences that it runs at one time, where it does not tell.
+        completes_responses: Whether what it leaves out of responses is to be filled in.
     """
 
     endpoint: Endpoint
@@ -43,6 +46,7 @@ class OpenAIVenue:
     priority: Priority = Priority.NONE
     reads_load: bool = False
     seats: int | None = None
+    completes_responses: bool = False
 
 
 class OpenAIUpstream:
@@ -62,9 +66,12 @@ class OpenAIUpstream:
 
     async def send(self, call: Call) -> Reply:
         """Send a request; its body untouched, but for the model's other name and the priority where there is one."""
-        return await self.connection.post(
+        reply = await self.connection.post(
             call.path, self._body(call), stream=call.stream, headers=call.headers, timeout_s=call.timeout_s
         )
+        if self._venue.completes_responses and call.path == _RESPONSES and reply.status == 200:
+            return Completed(reply, call.body)
+        return reply
 
     def _body(self, call: Call) -> bytes:
         model = self._venue.models.get(call.model, call.model)

@@ -6,8 +6,7 @@ Source: github.com/open-telemetry/semantic-conventions-genai, client-inference, 
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Mapping
-from dataclasses import replace
+from collections.abc import AsyncIterator
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -18,7 +17,7 @@ from opentelemetry.util.types import AttributeValue
 
 from meritorder.gateway.config import VenueTable
 from meritorder.gateway.errors import UpstreamError
-from meritorder.gateway.upstreams.upstream import Call, Load, Reply, Upstream
+from meritorder.gateway.upstreams.upstream import Call, Load, Reply, Upstream, Wrapped
 from meritorder.gateway.usage import StreamMeter, Usage, of_answer
 
 _OPERATIONS: Final = {
@@ -89,7 +88,9 @@ class Traced:
             with use_span(span, record_exception=False, set_status_on_exception=False):
                 carrier: dict[str, str] = {}
                 inject(carrier)
-                reply = await self._upstream.send(replace(call, headers=(*call.headers, *carrier.items())))
+                reply = await self._upstream.send(
+                    msgspec.structs.replace(call, headers=(*call.headers, *carrier.items()))
+                )
         except BaseException as error:
             fail(span, kind_of(error))
             span.end()
@@ -106,13 +107,13 @@ class Traced:
         await self._upstream.close()
 
 
-class _Watched:
+class _Watched(Wrapped):
     """A reply whose span ends when it is closed, and says what the answer said of itself."""
 
-    __slots__ = ("_began_s", "_caller", "_meter", "_reply", "_span", "_tail", "_ttft_s", "_venue", "_whole")
+    __slots__ = ("_began_s", "_caller", "_meter", "_span", "_tail", "_ttft_s", "_venue", "_whole")
 
     def __init__(self, reply: Reply, span: Span, caller: Span, venue: str, began_s: float) -> None:
-        self._reply = reply
+        super().__init__(reply)
         self._span: Span | None = span
         self._caller = caller
         self._venue = venue
@@ -124,14 +125,6 @@ class _Watched:
         span.set_attribute("http.response.status_code", reply.status)
         if reply.status >= 400:
             fail(span, str(reply.status))
-
-    @property
-    def status(self) -> int:
-        return self._reply.status
-
-    @property
-    def headers(self) -> Mapping[str, str]:
-        return self._reply.headers
 
     @property
     def body(self) -> AsyncIterator[bytes]:

@@ -4,9 +4,10 @@ from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
+import msgspec
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Call:
+
+class Call(msgspec.Struct, frozen=True, kw_only=True):
     """One request to a venue: always a POST, in OpenAI's form.
 
     Args:
@@ -53,6 +54,30 @@ class Reply(Protocol):
 
         Cutting a streamed answer frees the engine's seat at once; an answer that is not streamed runs to its end there.
         """
+
+
+class Wrapped:
+    """A reply around another, to which those who inherit add what they do with it. See `Reply`."""
+
+    __slots__ = ("_reply", "headers", "status")
+
+    def __init__(self, reply: Reply) -> None:
+        self._reply = reply
+        self.status = reply.status
+        self.headers = reply.headers
+
+    @property
+    def body(self) -> AsyncIterator[bytes]:
+        """The body as it comes."""
+        return self._reply.body
+
+    async def read(self) -> bytes:
+        """Return the whole body."""
+        return await self._reply.read()
+
+    async def close(self) -> None:
+        """Give the connection back."""
+        await self._reply.close()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

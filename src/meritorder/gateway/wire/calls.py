@@ -12,6 +12,7 @@ ENDPOINTS: Final = ("/v1/chat/completions", "/v1/completions", "/v1/embeddings",
 
 _BYTES_PER_TOKEN: Final = 4  # of English text, about; only where nobody has counted
 _UNSAID_OUTPUT_TOKENS: Final = 512
+_MOST_OUTPUT_TOKENS: Final = 10_000_000  # more than any model makes
 _PREFIX_BYTES: Final = 256
 
 
@@ -43,7 +44,8 @@ class CallFields(msgspec.Struct, frozen=True, gc=False):
         """Most tokens that the answer may have, or a guess where the request does not say."""
         for said in (self.max_completion_tokens, self.max_tokens, self.max_output_tokens):
             if said is not None:
-                return said
+                # What makes no sense is for the venue to refuse; here it must not undo what others have used.
+                return min(max(0, said), _MOST_OUTPUT_TOKENS)
         return _UNSAID_OUTPUT_TOKENS
 
 
@@ -56,7 +58,16 @@ class LineFields(msgspec.Struct, frozen=True, gc=False):
     body: msgspec.Raw
 
 
+class _StreamOptions(msgspec.Struct, frozen=True):
+    include_usage: bool | None = None
+
+
+class _Streamed(msgspec.Struct, frozen=True):
+    stream_options: _StreamOptions | None = None
+
+
 _CALL: Final = msgspec.json.Decoder(CallFields)
+_STREAMED: Final = msgspec.json.Decoder(_Streamed)
 _LINE: Final = msgspec.json.Decoder(LineFields)
 
 
@@ -84,6 +95,15 @@ def read_call(body: bytes, default_model: str | None = None) -> CallFields:
             raise invalid("you must provide a model parameter")
         return msgspec.structs.replace(call, model=default_model)
     return call
+
+
+def wants_usage(body: bytes) -> bool:
+    """Tell whether a streamed call asks for its usage."""
+    try:
+        options = _STREAMED.decode(body).stream_options
+    except msgspec.DecodeError:
+        return False  # for the venue to refuse
+    return bool(options and options.include_usage)
 
 
 def read_line(line: bytes) -> LineFields:

@@ -37,6 +37,8 @@ def text(fields: dict[str, Any], name: str) -> str:
     value = fields[name]
     if not isinstance(value, str):
         raise wrong_type(name, "a string", value)
+    if "\0" in value:
+        raise invalid(f"Invalid '{name}': it has a NUL in it, which is no text.", param=name, code="invalid_value")
     return value
 
 
@@ -118,14 +120,19 @@ def within(name: str, value: int, lowest: int, highest: int) -> None:
 
 def limit(value: str | None, *, default: int, most: int) -> int:
     """Return the `limit` of a list."""
+    found = number("limit", value, default=default)
+    within("limit", found, 0, most)
+    return found
+
+
+def number(name: str, value: str | None, *, default: int) -> int:
+    """Return a whole number of the address."""
     if value is None or value == "":
         return default
     try:
-        number = int(value)
+        return int(value)
     except ValueError:
-        raise wrong_type("limit", "an integer", value) from None
-    within("limit", number, 0, most)
-    return number
+        raise wrong_type(name, "an integer", value) from None
 
 
 def _too_long(name: str, most: int, got: int) -> Problem:

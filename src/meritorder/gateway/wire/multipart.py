@@ -108,7 +108,8 @@ class Form:
         _, options = parse_options_header(self._disposition)
         self._name = options.get(b"name", b"").decode("utf-8", "replace")
         if self._name == self.file_field:
-            self.filename = options.get(b"filename", b"upload").decode("utf-8", "replace")
+            # No database takes a NUL.
+            self.filename = options.get(b"filename", b"upload").decode("utf-8", "replace").replace("\0", "\ufffd")
 
     def _on_data(self, data: bytes, start: int, end: int) -> None:
         if self._name == self.file_field:

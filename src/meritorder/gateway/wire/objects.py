@@ -8,6 +8,7 @@ import msgspec
 
 from meritorder.gateway.store.batches import Batch
 from meritorder.gateway.store.files import File
+from meritorder.gateway.store.kept import Kept
 
 
 def file_object(file: File) -> dict[str, Any]:
@@ -57,6 +58,49 @@ def batch_object(batch: Batch) -> dict[str, Any]:
             "total_tokens": batch.input_tokens + batch.output_tokens,
         },
         "metadata": json.loads(batch.metadata) if batch.metadata else None,
+    }
+
+
+def response_object(item: Kept, status: str) -> dict[str, Any]:
+    """Return a response: as the venue answered it under our id, or as far as it is known before."""
+    answer = msgspec.json.decode(item.answer) if item.answer else {}
+    if status == "completed":
+        return {**answer, "id": item.id, **({"background": True} if item.request_seq is not None else {})}
+    asked = msgspec.json.decode(item.request)
+    error = answer.get("error") if status == "failed" else None
+    if error is not None:
+        error = {"code": "server_error", "message": error.get("message") or "The request failed."}
+    return {
+        **asked_of_response(asked),
+        "id": item.id,
+        "object": "response",
+        "created_at": int(item.created_s),
+        "status": status,
+        "background": True,
+        "error": error,
+        "model": item.model,
+        "output": [],
+        "usage": None,
+    }
+
+
+def asked_of_response(asked: dict[str, Any]) -> dict[str, Any]:
+    """Return the fields of a response that say what was asked, and those that are null for want of anything to say."""
+    return {
+        "background": False,
+        "error": None,
+        "incomplete_details": None,
+        "instructions": asked.get("instructions"),
+        "max_output_tokens": asked.get("max_output_tokens"),
+        "metadata": asked.get("metadata") or {},
+        "model": asked.get("model"),
+        "parallel_tool_calls": asked.get("parallel_tool_calls", True),
+        "previous_response_id": asked.get("previous_response_id"),
+        "service_tier": asked.get("service_tier"),
+        "temperature": asked.get("temperature"),
+        "tool_choice": asked.get("tool_choice", "auto"),
+        "tools": asked.get("tools") or [],
+        "top_p": asked.get("top_p"),
     }
 
 

@@ -1,0 +1,103 @@
+"""An answer that is there whole, as the stream of events that was asked for."""
+
+from collections.abc import Iterator
+from typing import Any, Final
+
+import msgspec
+
+from meritorder.gateway.upstreams.events import DONE, event
+
+JSON = dict[str, Any]
+
+_ENDS: Final = {"completed": "response.completed", "failed": "response.failed"}
+_NOT_IN_PARTS: Final = frozenset({"choices", "usage", "object"})
+_TEXTS: Final = {"output_text": "text", "refusal": "refusal"}
+
+
+def as_events(body: bytes, *, with_usage: bool = True) -> bytes:
+    """Return an answer as a stream.
+
+    Args:
+        body: The answer: a chat completion, a completion or a response.
+        with_usage: Whether a completion ends with its usage; a response always does.
+    """
+    whole = msgspec.json.decode(body)
+    if whole.get("object") == "response":
+        return b"".join(numbered([*begun(whole), *made(whole)]))
+    return b"".join(map(event, _chunks(whole, with_usage=with_usage))) + DONE
+
+
+def numbered(events: list[JSON], first: int = 0) -> list[bytes]:
+    """Return events of a response with their numbers, as they go out."""
+    return [
+        b"event: " + each["type"].encode() + b"\n" + event({**each, "sequence_number": number})
+        for number, each in enumerate(events, first)
+    ]
+
+
+def begun(response: JSON) -> list[JSON]:
+    """Return the events with which a response begins; one that waits for its turn says so."""
+    status = "queued" if response["status"] == "queued" else "in_progress"
+    bare = {**response, "status": status, "output": [], "usage": None}
+    return [{"type": kind, "response": bare} for kind in ("response.created", f"response.{status}")]
+
+
+def made(response: JSON) -> list[JSON]:
+    """Return the events in which a response is made, and the one with which it ends."""
+    events = [each for index, item in enumerate(response.get("output") or ()) for each in _item(index, item)]
+    return [*events, {"type": _ENDS.get(response["status"], "response.incomplete"), "response": response}]
+
+
+def _item(index: int, item: JSON) -> Iterator[JSON]:
+    at = {"output_index": index}
+    empty: JSON = {"arguments": ""} if "arguments" in item else {"content": []} if "content" in item else {}
+    yield {"type": "response.output_item.added", **at, "item": {**item, **empty, "status": "in_progress"}}
+    within = {"item_id": item.get("id"), **at}
+    for number, part in enumerate(item.get("content") or () if item.get("type") == "message" else ()):
+        yield from _part({**within, "content_index": number}, part)
+    if item.get("type") == "function_call":
+        said = {"arguments": item.get("arguments"), "name": item.get("name")}
+        yield {"type": "response.function_call_arguments.delta", **within, "delta": item.get("arguments")}
+        yield {"type": "response.function_call_arguments.done", **within, **said}
+    yield {"type": "response.output_item.done", **at, "item": item}
+
+
+def _part(at: JSON, part: JSON) -> Iterator[JSON]:
+    kind = part.get("type", "")
+    name = _TEXTS.get(kind)
+    yield {"type": "response.content_part.added", **at, "part": {**part, name: ""} if name else part}
+    if name:
+        more: JSON = {"logprobs": []} if kind == "output_text" else {}
+        yield {"type": f"response.{kind}.delta", **at, "delta": part.get(name), **more}
+        yield {"type": f"response.{kind}.done", **at, name: part.get(name), **more}
+    yield {"type": "response.content_part.done", **at, "part": part}
+
+
+def _chunks(whole: JSON, *, with_usage: bool) -> list[JSON]:
+    is_chat = whole.get("object") == "chat.completion"
+    kind = "chat.completion.chunk" if is_chat else whole.get("object")
+    base = {name: value for name, value in whole.items() if name not in _NOT_IN_PARTS} | {"object": kind}
+    if with_usage:
+        base["usage"] = None
+    choices = whole.get("choices") or ()
+    parts = [
+        {**base, "choices": [_said(choice) for choice in choices]},
+        {**base, "choices": [_ended(choice, is_chat=is_chat) for choice in choices]},
+    ]
+    if with_usage and whole.get("usage") is not None:
+        parts.append({**base, "choices": [], "usage": whole["usage"]})
+    return parts
+
+
+def _said(choice: JSON) -> JSON:
+    """Return what a choice says, before it ends."""
+    part = {"delta" if name == "message" else name: value for name, value in choice.items()}
+    calls = part.get("delta", {}).get("tool_calls")
+    if calls:
+        part["delta"] = {**part["delta"], "tool_calls": [{"index": at, **call} for at, call in enumerate(calls)]}
+    return {**part, "finish_reason": None}
+
+
+def _ended(choice: JSON, *, is_chat: bool) -> JSON:
+    nothing: JSON = {"delta": {}} if is_chat else {"text": ""}
+    return {"index": choice.get("index", 0), **nothing, "finish_reason": choice.get("finish_reason"), "logprobs": None}

@@ -1,0 +1,254 @@
+"""What a stranger's conformance suite would ask: every kind of bad input, by its HTTP code and its error object."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import urllib3
+from openai import OpenAI
+from tests.e2e.gateway.conftest import Process, configuration, start
+from tests.e2e.gateway.test_batches import create, ended, line, results, upload
+from tests.samples.stores import fresh_url, store_urls
+
+CHAT, BATCHES, FILES, RESPONSES = "/v1/chat/completions", "/v1/batches", "/v1/files", "/v1/responses"
+OK: dict[str, Any] = {"model": "stub", "messages": [{"role": "user", "content": "x"}], "max_tokens": 2}
+ERROR_KEYS = {"message", "type", "param", "code"}
+
+
+@pytest.fixture(scope="module", params=store_urls())
+def site(request: pytest.FixtureRequest, engine: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A gateway without keys, on each store."""
+    folder = tmp_path_factory.mktemp("contract")
+    with fresh_url(request.param, folder, "contract") as url:
+        there = _serve(folder, engine, url)
+        yield there.url
+        there.stop()
+    assert "Traceback" not in (folder / "log").read_text()
+
+
+def _serve(folder: Path, engine: str, url: str) -> Process:
+    config = configuration(folder, engine)
+    text = config.read_text().replace(f"sqlite:///{folder}/gateway.db", url)
+    text = text.replace("port = 0", "port = 0\nrequire_keys = false")
+    config.write_text(text.replace("lease =", f'blobs = "file://{folder}/blobs"\nlease ='))
+    return start(["-m", "meritorder", "serve", "--config", str(config)], folder / "log")
+
+
+@pytest.fixture(scope="module")
+def asking(site: str) -> Iterator[OpenAI]:
+    with OpenAI(base_url=f"{site}/v1", api_key="none", max_retries=0, timeout=30) as made:
+        yield made
+
+
+def ask(site: str, method: str, path: str, body: Any = None, **more: Any) -> urllib3.BaseHTTPResponse:  # noqa: ANN401
+    if isinstance(body, dict | list):
+        body = json.dumps(body).encode()
+    return urllib3.request(method, site + path, body=body, retries=False, redirect=False, timeout=30, **more)
+
+
+def refused(answer: urllib3.BaseHTTPResponse, status: int) -> dict[str, Any]:
+    """Return the error of an answer, which is OpenAI's in every key."""
+    assert answer.status == status, answer.data
+    assert answer.headers["content-type"] == "application/json"
+    assert answer.headers["x-request-id"].startswith("req_")
+    error: dict[str, Any] = json.loads(answer.data)["error"]
+    assert set(error) == ERROR_KEYS
+    assert error["message"]
+    assert error["code"] is None or isinstance(error["code"], str)
+    return error
+
+
+@pytest.mark.parametrize("method", ["GET", "PUT", "PATCH", "DELETE", "OPTIONS"])
+@pytest.mark.parametrize("path", ["/v1/completions", "/v1/embeddings", RESPONSES])
+def test_a_call_with_another_method_is_not_allowed(site: str, method: str, path: str) -> None:
+    answer = ask(site, method, path)
+    assert refused(answer, 405)["code"] == "method_not_supported"
+    assert answer.headers["allow"] == "POST"
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [
+        ("PUT", CHAT, 405),
+        ("POST", "/v1/models", 405),
+        ("PATCH", BATCHES, 405),
+        ("PUT", FILES, 405),
+        ("GET", "/", 404),
+        ("GET", "/v1/nope", 404),
+        ("GET", f"{BATCHES}/", 404),
+        ("POST", f"{CHAT}/", 404),
+        ("GET", f"{FILES}/file-nope", 404),
+        ("GET", f"{FILES}/file-nope/content", 404),
+        ("GET", f"{FILES}/a%00b", 404),
+        ("GET", f"{FILES}?after=%00", 404),
+        ("DELETE", f"{FILES}/file-nope", 404),
+        ("GET", f"{BATCHES}/batch_nope", 404),
+        ("POST", f"{BATCHES}/batch_nope/cancel", 404),
+        ("GET", f"{RESPONSES}/resp_nope", 404),
+        ("POST", f"{RESPONSES}/resp_nope/cancel", 404),
+        ("GET", f"{RESPONSES}/resp_nope/input_items", 404),
+        ("GET", f"{CHAT}/chatcmpl_nope", 404),
+        ("GET", "/v1/models/nope", 404),
+        ("GET", f"{FILES}?limit=10001", 400),
+        ("GET", f"{FILES}?limit=x", 400),
+        ("GET", f"{FILES}?order=up", 400),
+        ("GET", f"{FILES}?after=file-nope", 400),
+        ("GET", f"{BATCHES}?limit=101", 400),
+        ("GET", f"{BATCHES}?limit=-1", 400),
+        ("GET", f"{BATCHES}?after=batch_nope", 400),
+        ("GET", f"{BATCHES}?limit=99999999999999999999", 400),
+    ],
+)
+def test_an_address_that_is_none(site: str, method: str, path: str, status: int) -> None:
+    refused(ask(site, method, path), status)
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [
+        (b"{nope", 400),
+        (b"", 400),
+        (b"[]", 400),
+        (b"[" * 100_000, 400),
+        (b'{"model":"\xff"}', 400),
+        ({**OK, "model": "nope"}, 404),
+        ({**OK, "model": "nope\0"}, 404),
+        ({**OK, "model": 5}, 400),
+        ({**OK, "model": None}, 400),
+        ({**OK, "stream": "yes"}, 400),
+        ({**OK, "max_tokens": "2"}, 400),
+        ({**OK, "service_tier": 3}, 400),
+        ({**OK, "background": True}, 400),
+        ({**OK, "messages": [{"role": "user", "content": "fault:422"}]}, 422),
+        ({**OK, "messages": [{"role": "user", "content": "fault:422"}], "service_tier": "flex"}, 422),
+    ],
+)
+def test_a_call_that_is_none(site: str, body: Any, status: int) -> None:  # noqa: ANN401
+    refused(ask(site, "POST", CHAT, body), status)
+
+
+@pytest.mark.parametrize("most", [-5, 0, 2**31, 10**30])
+def test_a_number_of_tokens_that_is_nonsense_is_for_the_engine_to_refuse(asking: OpenAI, most: int) -> None:
+    """This engine takes it; what counts is that the gateway's own books do."""
+    lines = [line(0), line(1, max_tokens=most, messages=[{"role": "user", "content": f"fault:400 {most}"}])]
+    done = ended(asking, create(asking, upload(asking, lines)))
+    assert done.status == "completed"
+    (failed,) = results(asking, done.error_file_id).values()
+    assert failed["response"]["status_code"] == 400  # type: ignore[index]
+
+
+def test_negative_tokens_give_nothing_back_to_a_rate(config: Path, gateway: str) -> None:
+    from tests.e2e.gateway.conftest import new_key
+
+    key = new_key(config, "--tokens-per-minute", "1000")
+    headers = {"Authorization": f"Bearer {key}"}
+    ask(gateway, "POST", CHAT, {**OK, "max_tokens": 900}, headers=headers)
+    ask(gateway, "POST", CHAT, {**OK, "max_tokens": -100_000}, headers=headers)
+    assert refused(ask(gateway, "POST", CHAT, {**OK, "max_tokens": 900}, headers=headers), 429)["param"] is None
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        b'{"custom_id": "a\\u0000b", "method": "POST", "url": "/v1/chat/completions", "body": {"model": "stub"}}\n',
+        b'{"custom_id": "\\ud800", "method": "POST", "url": "/v1/chat/completions", "body": {"model": "stub"}}\n',
+        b'{"custom_id": "\xff"}\n',
+        b"[]\n5\n",
+    ],
+)
+def test_a_line_that_no_store_takes_fails_its_batch(asking: OpenAI, given: bytes) -> None:
+    done = ended(asking, create(asking, upload(asking, given)))
+    assert done.status == "failed"
+    assert done.errors is not None
+    assert done.errors.data is not None
+    assert done.errors.data[0].line == 1
+
+
+def test_a_name_with_a_nul_is_a_name(site: str) -> None:
+    parts = [b'name="purpose"\r\n\r\nbatch', b'name="file"; filename="a\0b.jsonl"\r\n\r\n{}']
+    form = b"".join(b"--x\r\ncontent-disposition: form-data; " + part + b"\r\n" for part in parts) + b"--x--\r\n"
+    headers = {"Content-Type": "multipart/form-data; boundary=x"}
+    answer = urllib3.request("POST", site + FILES, body=form, headers=headers)
+    assert answer.status == 200, answer.data
+    assert json.loads(answer.data)["filename"] == "a\ufffdb.jsonl"
+
+
+def test_a_refusal_of_a_line_has_all_four_keys(asking: OpenAI, site: str) -> None:
+    asked = [{"role": "user", "content": "fault:bare"}]
+    done = ended(asking, create(asking, upload(asking, [line(0, messages=asked)])))
+    (failed,) = results(asking, done.error_file_id).values()
+    error = failed["response"]["body"]["error"]  # type: ignore[index]
+    assert (error["code"], set(error)) == ("400", ERROR_KEYS)
+    assert refused(ask(site, "POST", CHAT, {**OK, "messages": asked, "service_tier": "flex"}), 400)["code"] == "400"
+
+
+@pytest.mark.parametrize("path", ["/v1/models", FILES, BATCHES, "/health"])
+def test_every_answer_has_its_id(site: str, path: str) -> None:
+    first, second = (ask(site, "GET", path).headers["x-request-id"] for _ in range(2))
+    assert first != second
+
+
+def test_a_batch_that_is_over_cannot_be_cancelled(asking: OpenAI, site: str) -> None:
+    done = ended(asking, create(asking, upload(asking, [line(0)])))
+    for what in ("cancel", "pause", "resume"):
+        assert done.status in refused(ask(site, "POST", f"{BATCHES}/{done.id}/{what}"), 409)["message"]
+
+
+def test_what_was_answered_can_be_asked_for_at_once(asking: OpenAI) -> None:
+    """Many times, for it is a race. The engine gives each answer the same id: it is deleted for the next."""
+    for stream in (False, True) * 10:
+        made = asking.responses.create(model="stub", input="x", stream=stream)  # type: ignore[call-overload]
+        if stream:
+            made = list(made)[-1].response
+        assert asking.responses.retrieve(made.id).id == made.id
+        asking.responses.delete(made.id)
+
+
+def test_stored_completions_are_found_by_their_metadata_wherever_they_are(asking: OpenAI) -> None:
+    ids = [f"chatcmpl-{number}" for number in range(5)]
+    for number, each in enumerate(ids):
+        asking.chat.completions.create(**OK, store=True, user=each, metadata={"odd": str(number % 2)})
+    assert [each.id for each in asking.chat.completions.list(limit=1)] == ids
+    assert [each.id for each in asking.chat.completions.list(limit=1, metadata={"odd": "1"})] == ids[1::2]
+    page = asking.chat.completions.list(limit=2, metadata={"odd": "1"}, order="desc")
+    assert ([each.id for each in page.data], page.has_more) == (ids[3:0:-2], False)
+
+
+def test_a_background_response_can_be_followed_and_is_kept(asking: OpenAI) -> None:
+    stream = asking.responses.create(model="stub", input="x", background=True, stream=True, max_output_tokens=3)
+    events = list(stream)
+    kinds = [event.type for event in events]
+    assert kinds[:2] == ["response.created", "response.queued"]
+    assert kinds[-1] == "response.completed"
+    assert "".join(event.delta for event in events if event.type == "response.output_text.delta") == "merit order is"
+    assert [event.sequence_number for event in events] == list(range(len(events)))
+    made = events[-1].response  # type: ignore[union-attr]
+    assert made.status == "completed"
+    assert events[0].response.id == made.id  # type: ignore[union-attr]
+    assert asking.responses.retrieve(made.id).output_text == "merit order is"
+    later = list(asking.responses.retrieve(made.id, stream=True, starting_after=len(events) - 2))
+    assert [event.type for event in later] == ["response.completed"]
+
+
+def test_a_background_response_goes_on_when_nobody_follows_it(asking: OpenAI) -> None:
+    stream = asking.responses.create(model="stub", input="x", background=True, stream=True, max_output_tokens=100)
+    first = next(iter(stream))
+    stream.close()
+    events = list(asking.responses.retrieve(first.response.id, stream=True))  # type: ignore[union-attr]
+    assert events[-1].type == "response.completed"
+
+
+def test_what_waited_is_streamed_as_it_was_asked_for(asking: OpenAI) -> None:
+    def chunks(**more: Any) -> list[Any]:  # noqa: ANN401
+        return list(asking.chat.completions.create(**OK, stream=True, service_tier="flex", **more))
+
+    bare = chunks()
+    assert [chunk.choices[0].finish_reason for chunk in bare] == [None, "stop"]
+    assert bare[0].choices[0].delta.role == "assistant"
+    assert bare[0].choices[0].delta.content == "merit order"
+    assert all(chunk.usage is None for chunk in bare)
+    counted = chunks(stream_options={"include_usage": True})
+    assert [len(chunk.choices) for chunk in counted] == [1, 1, 0]
+    assert counted[-1].usage.completion_tokens == 2

@@ -1,0 +1,103 @@
+"""Work that goes astray between its claim and its first step."""
+
+import asyncio
+import time
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Connection
+from tests.e2e.gateway.conftest import configuration
+
+from meritorder.gateway import config, server
+from meritorder.gateway.service import Service
+from meritorder.gateway.store import waiting
+from meritorder.gateway.store.waiting import Answer, Claimed, Waiting
+from meritorder.gateway.venues import Seat, Venue
+
+CALLS = 6
+
+
+def queue(service: Service) -> list[int]:
+    """Queue calls of their own, and return their keys."""
+    body = b'{"model": "stub", "messages": [{"role": "user", "content": "x"}], "max_tokens": 2}'
+    fields = {
+        "tenant": "default",
+        "endpoint": "/v1/chat/completions",
+        "model": "stub",
+        "body": body,
+        "body_bytes": len(body),
+        "input_tokens": 1,
+        "output_tokens": 2,
+        "prefix": 0,
+        "arrived_s": time.time(),
+        "deadline_s": time.time() + 3600,
+    }
+    add = service.core.database.submit
+    return [
+        add(lambda connection, n=n: waiting.add_alone(connection, id=f"req_{n}", **fields)).result()  # type: ignore[misc]
+        for n in range(CALLS)
+    ]
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("how", ["called back", "failed"])
+async def test_what_had_not_begun_runs_again_and_leaves_its_seat(
+    engine: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    service = server.build(config.read(configuration(tmp_path, engine)))
+    venue, release, hindered = service.venues.all[0], service.release, set[int]()
+    begin, ask = release._begin, release._asking.ask
+
+    def begin_and_call_back(request: Claimed, at: Venue, *, urgent: bool) -> None:
+        begin(request, at, urgent=urgent)
+        if how == "called back" and request.seq not in hindered:
+            hindered.add(request.seq)
+            at.call_back(1)
+
+    async def fail_once(request: Claimed, at: Venue, seat: Seat) -> Answer:
+        if how == "failed" and request.seq not in hindered:
+            hindered.add(request.seq)
+            raise RuntimeError("a bug of ours")
+        return await ask(request, at, seat)
+
+    monkeypatch.setattr(release, "_begin", begin_and_call_back)
+    monkeypatch.setattr(release._asking, "ask", fail_once)
+    await service.start()
+    try:
+        answers = [release.hold(seq) for seq in queue(service)]
+        release.wake()
+        async with asyncio.timeout(20):
+            given = await asyncio.gather(*answers)
+    finally:
+        await service.stop()
+    assert [each.status_code for each in given] == [200] * CALLS
+    assert len(hindered) == CALLS
+    assert venue.seated == []
+    assert release.known() == set()
+
+
+@pytest.mark.asyncio
+async def test_a_claim_of_which_nobody_was_told_is_given_back(
+    engine: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The database made it, and died before it could say so."""
+    service = server.build(config.read(configuration(tmp_path, engine)))
+    claim, untold = waiting.claim, set[int]()
+
+    def claim_and_die(connection: Connection, me: str, work: Waiting, *, limit: int, now_s: float) -> list[Claimed]:
+        claimed = claim(connection, me, work, limit=limit, now_s=now_s)
+        told = [each for each in claimed if each.seq in untold]
+        untold.update(each.seq for each in claimed)
+        return told
+
+    monkeypatch.setattr(waiting, "claim", claim_and_die)
+    await service.start()
+    try:
+        answers = [service.release.hold(seq) for seq in queue(service)]
+        service.release.wake()
+        async with asyncio.timeout(20):
+            given = await asyncio.gather(*answers)
+    finally:
+        await service.stop()
+    assert [each.status_code for each in given] == [200] * CALLS
+    assert len(untold) == CALLS

@@ -1,0 +1,115 @@
+"""Responses as events: the official client's own types say whether they are whole."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from itertools import pairwise
+from typing import Any, cast
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from openai.types.responses import Response, ResponseStreamEvent
+from pydantic import TypeAdapter
+
+from meritorder.gateway.replay import as_events
+from meritorder.gateway.upstreams.completed import Completed
+from meritorder.gateway.upstreams.upstream import Reply
+
+ASKED = b'{"model": "m", "input": "x", "max_output_tokens": 3, "metadata": {"a": "b"}}'
+MESSAGE = {"id": "msg_1", "role": "assistant", "type": "message"}
+PART = {"type": "output_text", "annotations": [], "logprobs": [], "text": "hi"}
+DONE = {**MESSAGE, "status": "completed", "content": [PART]}
+USAGE = {"input_tokens": 3, "output_tokens": 1, "total_tokens": 4, "input_tokens_details": {"cached_tokens": 0}}
+WHOLE = {"id": "resp_1", "object": "response", "status": "completed", "model": "m", "output": [DONE], "usage": USAGE}
+BEGUN = {"id": "resp_1", "object": "response", "status": "in_progress"}
+# As llama.cpp says it.
+EVENTS: list[dict[str, Any]] = [
+    {"type": "response.created", "response": BEGUN},
+    {"type": "response.in_progress", "response": BEGUN},
+    {"type": "response.output_item.added", "item": {**MESSAGE, "content": [], "status": "in_progress"}},
+    {"type": "response.content_part.added", "item_id": "msg_1", "part": {"type": "output_text", "text": ""}},
+    {"type": "response.output_text.delta", "item_id": "msg_1", "delta": "hi"},
+    {"type": "response.output_text.done", "item_id": "msg_1", "text": "hi"},
+    {"type": "response.content_part.done", "item_id": "msg_1", "part": PART},
+    {"type": "response.output_item.done", "item": DONE},
+    {"type": "response.completed", "response": WHOLE},
+]
+STREAM = b"".join(f"event: {each['type']}\ndata: {json.dumps(each)}\n\n".encode() for each in EVENTS)
+EVENT: TypeAdapter[Any] = TypeAdapter(ResponseStreamEvent)
+
+
+class Given:
+    """An answer in the pieces in which it came."""
+
+    status, headers = 200, {}
+
+    def __init__(self, text: bytes, cuts: tuple[int, ...] = ()) -> None:
+        self.text, self.cuts = text, cuts
+
+    @property
+    def body(self) -> AsyncIterator[bytes]:
+        async def pieces() -> AsyncIterator[bytes]:
+            for start, end in pairwise([0, *sorted(self.cuts), len(self.text)]):
+                yield self.text[start:end]
+
+        return pieces()
+
+    async def read(self) -> bytes:
+        return self.text
+
+    async def close(self) -> None:
+        return
+
+
+def completed(text: bytes, cuts: tuple[int, ...] = ()) -> bytes:
+    async def joined() -> bytes:
+        reply = Completed(cast("Reply", Given(text, cuts)), ASKED)
+        return b"".join([chunk async for chunk in reply.body])
+
+    return asyncio.run(joined())
+
+
+def events(text: bytes) -> list[dict[str, Any]]:
+    return [json.loads(line[6:]) for line in text.split(b"\n") if line.startswith(b"data: {")]
+
+
+@given(cuts=st.lists(st.integers(0, len(STREAM)), max_size=8).map(tuple))
+def test_events_are_whole_wherever_they_are_cut(cuts: tuple[int, ...]) -> None:
+    found = events(completed(STREAM, cuts))
+    for each in found:
+        EVENT.validate_python(each)
+    assert [each["sequence_number"] for each in found] == list(range(len(EVENTS)))
+    assert [each.items() >= said.items() for each, said in zip(found, EVENTS, strict=True) if "delta" in said] == [True]
+    assert found[0]["response"]["metadata"] == {"a": "b"}
+    assert found[-1]["response"]["output"] == [DONE]
+
+
+def test_what_the_engine_says_stays() -> None:
+    said = {**WHOLE, "temperature": 0.5, "tools": [], "timings": {"n": 1}, "created_at": 7}
+    reply = Completed(cast("Reply", Given(json.dumps(said).encode())), ASKED)
+    found = json.loads(asyncio.run(reply.read()))
+    assert found["usage"]["output_tokens_details"] == {"reasoning_tokens": 0}
+    assert {name: found[name] for name in ("temperature", "timings", "created_at")} == {
+        name: said[name] for name in ("temperature", "timings", "created_at")
+    }
+    Response.model_validate(found)
+
+
+@pytest.mark.parametrize("text", [b"", b": ping\n\n", b"data: [DONE]\n\n", b"data: {broken\n\n", b"data: {"])
+def test_what_is_no_event_goes_through(text: bytes) -> None:
+    assert completed(text) == text
+
+
+@pytest.mark.parametrize("status", ["completed", "failed", "incomplete"])
+def test_a_response_replayed_is_made_of_whole_events(status: str) -> None:
+    call = {"type": "function_call", "id": "fc_1", "call_id": "call_1", "name": "look", "arguments": "{}"}
+    refusal = {**DONE, "id": "msg_2", "content": [{"type": "refusal", "refusal": "no"}]}
+    more = {"created_at": 1, "parallel_tool_calls": True, "tool_choice": "auto", "tools": [], "usage": None}
+    found = events(as_events(json.dumps({**WHOLE, **more, "status": status, "output": [DONE, call, refusal]}).encode()))
+    for each in found:
+        EVENT.validate_python(each)
+    assert [each["sequence_number"] for each in found] == list(range(len(found)))
+    assert found[-1]["type"] == f"response.{status}"
+    assert "response.function_call_arguments.done" in {each["type"] for each in found}
+    assert "response.refusal.delta" in {each["type"] for each in found}
