@@ -33,7 +33,7 @@ def _tick(world: World, now: float, tick: int) -> None:
     request = most_urgent(world, permits)
     while request != NONE and urgent(world, request, now):
         unqueue(world, request)
-        release_held_up(world, now)
+        release_held_up(world, NONE, now)
         world.requests[request].lane = REALTIME
         route_realtime(world, request, now)
         request = most_urgent(world, permits)

@@ -154,7 +154,7 @@ def begin(world: World, r: int, now: float) -> None:
             dequeue(world, r, DEFERRABLE)
         else:
             unqueue(world, request)
-            release_held_up(world, now)
+            release_held_up(world, r, now)
         seat = admit(world, r, request, now)
         chunk = min(rep.seat_left[seat], budget, backfill)
         rep.seat_chunk[seat] = chunk
@@ -230,12 +230,15 @@ def look_again(world: World, r: int, now: float) -> None:
 
 
 @compiled
-def release_held_up(world: World, now: float) -> None:
-    """Have the replicas that had no memory for the first of the backlog try the next one."""
+def release_held_up(world: World, acting: int, now: float) -> None:
+    """Have the replicas that had no memory for the first of the backlog try the next one.
+
+    Those before the one that acts have looked at this moment already, and look again at the end of a step after it.
+    """
     if world.state[0].held_up > 0:
         for r in range(world.replicas.shape[0]):
             if world.replicas[r].held_up:
-                cut(world, r, now)
+                cut(world, r, np.nextafter(now, np.inf) if r < acting else now)
 
 
 @inlined

@@ -11,7 +11,7 @@ from tests.property.fleets import profile
 
 from meritorder.errors import InfeasibleError
 from meritorder.perf.profile import EngineLimits
-from meritorder.sim.pools import Autoscaled, Fixed, ForDeadlines, Pool, Requests, Scheduled
+from meritorder.sim.pools import Autoscaled, Fixed, ForDeadlines, Pool, Requests, Routing, Scheduled
 from meritorder.sim.run import simulate
 
 STEADY = profile(
@@ -256,3 +256,30 @@ def test_what_the_second_slot_asks_for_was_rented_before_the_first_began() -> No
     # Two machines are paid for from 240 s before their slot, the first for the two slots alone.
     assert account.paid_s == pytest.approx(120.0 + 2 * (240.0 + 60.0))
     assert account.startup_s == pytest.approx(2 * 240.0)
+
+
+def test_who_looked_at_a_moment_looks_again_after_it_when_the_backlog_moves_on() -> None:
+    """Both end a step at 27/64 s: the first has no memory for the first of the backlog, then the second takes it."""
+    rows = [
+        (0, 11, 3, 3), (0, 4, 9, 0), (1, 2, 6, 70), (2, 4, 11, 41), (2, 5, 10, math.inf),
+        (5, 10, 2, math.inf), (6, 6, 4, 44), (12, 2, 3, 100), (14, 5, 3, 48), (18, 9, 10, 36),
+    ]  # fmt: skip
+    wanted = requests(*[(at / 64, given_in, out, latest / 64) for at, given_in, out, latest in rows])
+    ticks = [2, 2, 2, 2, 2, 3, 4, 4], [2, 3, 3, 3, 4, 4, 4, 4, 5, 6, 6, 7]
+    decode_base_s, mixed_base_s = ([count / 64 for count in each] for each in ticks)
+    tight = profile(
+        kv_capacity_tokens=22,
+        decode_base_s=decode_base_s,
+        decode_per_kv_token_s=[0.0] * 8,
+        mixed_base_s=mixed_base_s,
+        prefill_per_pair_s=0.0,
+    )
+    pool = Pool(
+        profile=tight,
+        scaling=Autoscaled(target_in_flight=3.2, minimum=0, maximum=1, initial=0, stabilization_s=0.8),
+        replicas_per_instance=2,
+        startup_s=0.0,
+        limits=EngineLimits(max_num_seqs=4, max_num_batched_tokens=6, block_tokens=1, prefill_first=True),
+        backfill_seats=4,
+    )
+    finished(wanted, pool, horizon_s=2.0, tick_s=61 / 64, routing=Routing.ROUND_ROBIN)
