@@ -229,6 +229,8 @@ class Replica:
                 self.send_back(evictable[-1])
                 fleet.preemptions += 1
                 budget += self.mixes
+            elif self._would_be_cut(request, budget, fleet):
+                break
             else:
                 budget -= self.admit(self.realtime.pop(0), budget, now, fleet)
         return budget
@@ -240,9 +242,17 @@ class Replica:
             source = self.deferrable or (fleet.backlog if fleet.is_on(self) else [])
             if backfill_seats(len(self.running), 0, seats) == 0 or not source or not self.fits(source[0]):
                 break
+            if self._would_be_cut(source[0], min(budget, deferrable_budget), fleet):
+                break
             chunk = self.admit(source.pop(0), min(budget, deferrable_budget), now, fleet)
             budget -= chunk
             deferrable_budget -= chunk
+
+    def _would_be_cut(self, request: Request, most_tokens: int, fleet: Surroundings) -> bool:
+        """Whether an engine that cuts no prompt beside others would have to cut this one."""
+        alone = all(sequence.chunk == 0 for sequence in self.step_prompts)
+        left = request.input_tokens + request.generated - self.cached_tokens(request, fleet)
+        return self.pool.limits.whole_prompts and not alone and left > most_tokens
 
     def _short_of_blocks(self) -> bool:
         wanted = sum(self.needs_block(s) for s in self.running)
