@@ -73,7 +73,7 @@ def predicted(rows: Sequence[Row], correction: Correction | None) -> Pairs:
     if correction is None:
         return np.array([simulated(row, row.profile, DEFAULT_STEP_TOKENS) for row in rows])
     step_tokens = correction.max_num_batched_tokens
-    servers = [_told(correction.applied(row.profile), correction.told_share * row.told_steps) for row in rows]
+    servers = [_told(correction.applied(row.profile), correction.told_share * row.told.wait_steps) for row in rows]
     return np.array([simulated(row, server, step_tokens) for row, server in zip(rows, servers, strict=True)])
 
 
@@ -125,7 +125,7 @@ class Parts(NamedTuple):
     def applied(self, row: Row, step_tokens: int) -> Profile:
         """Return the profile of a row's server, corrected."""
         waits = dict(self.waits)
-        told_steps = waits.pop("told_share") * row.told_steps
+        told_steps = waits.pop("told_share") * row.told.wait_steps
         return _told(corrected_by(row.profile, self.tuning, self.scales, **waits, step_tokens=step_tokens), told_steps)
 
 
@@ -225,7 +225,7 @@ def correction(key: Key, rows: Sequence[Row], general: Correction | None = None)
     """Fit and judge one group; one of a model begins with, and is drawn to, the general one of its engine."""
     fitted = [row for row in rows if row.half == 0]
     judged = [row for row in rows if row.half == 1]
-    told = bool(general.told_share) if general else any(row.told_steps for row in fitted)
+    told = bool(general.told_share) if general else any(row.told.wait_steps for row in fitted)
     numbers = Numbers.of(fitted, told=told)
     if general is None:
         begin, step_tokens = _beginning(numbers, fitted)
