@@ -41,7 +41,8 @@ WORKERS: Final = 2
 _TUNED: Final = {
     "kv_scale": 0.5,
     "prefill_scale": 0.5,
-    "kv_capacity_scale": 0.3,
+    # The library counts bytes, at 90 % of the memory: there is little more.
+    "kv_capacity_scale": 0.1,
     "sequence_overhead_s": 1.0,
     "step_overhead_s": 1.0,
     "request_overhead_s": 1.0,
