@@ -46,6 +46,7 @@ def closed_loop(profile: Profile, limits: EngineLimits, clients: int, input_toke
             limits.max_num_batched_tokens,
             profile.kv_capacity_tokens,
             limits.prefill_first,
+            limits.whole_prompts,
             _TURNAROUND_S + profile.request_overhead_s + profile.prompt_token_overhead_s * float(input_tokens.mean()),
             profile.first_token_steps,
         )
@@ -64,6 +65,7 @@ def _serve(  # noqa: C901, PLR0912, PLR0915, PLR0917 - one loop over steps, whic
     most_tokens: int,
     capacity_tokens: int,
     prefill_first: bool,  # noqa: FBT001
+    whole_prompts: bool,  # noqa: FBT001
     delay_s: float,
     delay_steps: float,
 ) -> tuple[Floats, Floats, Floats]:
@@ -87,6 +89,8 @@ def _serve(  # noqa: C901, PLR0912, PLR0915, PLR0917 - one loop over steps, whic
             budget -= chunk
         while head < sent and arrived_s[head] <= now and budget > 0 and batch + prompting < clients:
             if batch + prompting > 0 and kv + inputs[head] > capacity_tokens:
+                break
+            if whole_prompts and tokens > 0 and inputs[head] > budget:
                 break
             chunk = min(inputs[head], budget)
             prompts[prompting], chunks[prompting] = head, chunk

@@ -41,7 +41,8 @@ WORKERS: Final = 2
 _TUNED: Final = {
     "kv_scale": 0.5,
     "prefill_scale": 0.5,
-    "kv_capacity_scale": 0.3,
+    # The library counts bytes, at 90 % of the memory: there is little more.
+    "kv_capacity_scale": 0.1,
     "sequence_overhead_s": 1.0,
     "step_overhead_s": 1.0,
     "request_overhead_s": 1.0,
@@ -73,7 +74,7 @@ def predicted(rows: Sequence[Row], correction: Correction | None) -> Pairs:
     if correction is None:
         return np.array([simulated(row, row.profile, DEFAULT_STEP_TOKENS) for row in rows])
     step_tokens = correction.max_num_batched_tokens
-    servers = [_told(correction.applied(row.profile), correction.told_share * row.told_steps) for row in rows]
+    servers = [_told(correction.applied(row.profile), correction.told_share * row.told.wait_steps) for row in rows]
     return np.array([simulated(row, server, step_tokens) for row, server in zip(rows, servers, strict=True)])
 
 
@@ -125,7 +126,7 @@ class Parts(NamedTuple):
     def applied(self, row: Row, step_tokens: int) -> Profile:
         """Return the profile of a row's server, corrected."""
         waits = dict(self.waits)
-        told_steps = waits.pop("told_share") * row.told_steps
+        told_steps = waits.pop("told_share") * row.told.wait_steps
         return _told(corrected_by(row.profile, self.tuning, self.scales, **waits, step_tokens=step_tokens), told_steps)
 
 
@@ -225,7 +226,7 @@ def correction(key: Key, rows: Sequence[Row], general: Correction | None = None)
     """Fit and judge one group; one of a model begins with, and is drawn to, the general one of its engine."""
     fitted = [row for row in rows if row.half == 0]
     judged = [row for row in rows if row.half == 1]
-    told = bool(general.told_share) if general else any(row.told_steps for row in fitted)
+    told = bool(general.told_share) if general else any(row.told.wait_steps for row in fitted)
     numbers = Numbers.of(fitted, told=told)
     if general is None:
         begin, step_tokens = _beginning(numbers, fitted)

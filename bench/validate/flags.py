@@ -1,4 +1,4 @@
-"""Steps that the servers of InferenceMAX were told to wait before they take up a request.
+"""What measured servers were told: steps to wait before they take up a request, and how long a step may be.
 
 The sample does not state an engine's flags, but its rows from InferenceMAX (those that are not of NVIDIA's own gap
 analysis) were made by published scripts (SemiAnalysisAI/InferenceX, `benchmarks`, 2025-10 to 2026-04), which do:
@@ -12,13 +12,25 @@ analysis) were made by published scripts (SemiAnalysisAI/InferenceX, `benchmarks
   from 8 clients; Qwen3.5 in fp8 on B300, and DeepSeek in fp8 on 4 GPUs: 10. The engine looks for requests once in so
   many steps. On H200 the scripts leave it at 1.
 
-None of these numbers is fitted, and no measured time decides which rows they are of; scripts change, and a row may
-have been made by an earlier one. Which share of such steps a request waits, half of an interval if it comes at any
-moment and all of it if it comes just after a look, is one number of a correction, `told_share`.
+Rows of NVIDIA's own gap analysis are of servers as its configurator sets them up (ai-dynamo/aiconfigurator,
+`generator/rule_plugin` and `eval`, 2025-08 to 2026-03), loaded by genai-perf or AIPerf with lengths that do not vary,
+ten requests a client:
+
+- A step of vLLM and TensorRT-LLM has room for one prompt, each client's decode and 1,500 tokens more
+  (`max_num_tokens = max_batch_size + isl + 1500`); one of SGLang for a prompt and 1,500 (`max_prefill_tokens`).
+- The sweep on H100 that bears no date (1,024 to 4,096 tokens in, TensorRT-LLM 1.0.0rc3 and vLLM 0.12) is older than
+  these rules, and no rule of its day is published. Its first tokens take the three to four prompts' time, whatever the
+  number of clients, that a loop takes in which every step has one whole prompt; it is read so, without the 1,500. That
+  choice was made by cross-validation on the rows that are fitted to.
+
+None of these numbers is fitted, and no measured time of a row decides what its server was told; scripts change, and a
+row may have been made by an earlier one. Which share of the steps that a server may wait a request waits, half of an
+interval if it comes at any moment and all of it if it comes just after a look, is one number of a correction,
+`told_share`.
 """
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 Row = Mapping[str, Any]
 
@@ -30,21 +42,48 @@ _MANY_CLIENTS: Final = 64
 _OFTEN, _SELDOM = 10, 30
 _FEW_CLIENTS, _FEWER_CLIENTS = 16, 8
 _BLACKWELL: Final = frozenset({"b200_sxm", "b300_sxm"})
+_BESIDE_A_PROMPT: Final = 1500
 
 
-def told_steps(row: Row) -> float:
-    """Return the steps that a request of this row may wait, because the server was told so.
+class Told(NamedTuple):
+    """What the server of a row was told.
+
+    Attributes:
+        wait_steps: Steps that a request may wait before it is taken up.
+        step_tokens: Most tokens in a step, 0 where that is not known.
+        whole_prompts: Whether a step cuts no prompt beside others, None for what the engine does by default.
+        fixed_lengths: Whether all requests have the lengths that the row states.
+    """
+
+    wait_steps: float = 0.0
+    step_tokens: int = 0
+    whole_prompts: bool | None = None
+    fixed_lengths: bool = False
+
+
+def told(row: Row) -> Told:
+    """Return what the server of a row was told.
 
     Args:
         row: A row of the sample with its labels mended, `concurrency` that of all ranks.
     """
     if "auto-gap-analysis" in row["silicon_data_source"]:
-        return 0.0
+        return _configured(row)
     if row["backend"] == "sglang":
-        return float(_interval(row))
+        return Told(wait_steps=float(_interval(row)))
     if row["backend"] == "trtllm":
-        return _gathering(row)
-    return 0.0
+        return Told(wait_steps=_gathering(row))
+    return Told()
+
+
+def _configured(row: Row) -> Told:
+    """Return what NVIDIA's configurator tells a server."""
+    if row["backend"] == "sglang":
+        return Told(step_tokens=row["isl"] + _BESIDE_A_PROMPT, fixed_lengths=True)
+    one_prompt = row["isl"] + row["batch_size"]
+    if row["system"] == "h100_sxm" and "measured=" not in row["silicon_data_source"]:
+        return Told(step_tokens=one_prompt, whole_prompts=True, fixed_lengths=True)
+    return Told(step_tokens=one_prompt + _BESIDE_A_PROMPT, fixed_lengths=True)
 
 
 def _interval(row: Row) -> int:

@@ -17,7 +17,7 @@ import polars as pl
 
 from bench.validate.closed_loop import Ints, closed_loop
 from bench.validate.contradictions import contradicted
-from bench.validate.flags import told_steps
+from bench.validate.flags import Told, told
 from bench.validate.labels import measured_once, mended
 from meritorder.domain import Replica
 from meritorder.errors import PerformanceError
@@ -39,8 +39,6 @@ _ARCHITECTURE: Final = {
     "nvidia/Qwen3-32B-NVFP4": "Qwen/Qwen3-32B",
 }
 _BF16_ATTENTION: Final = {"fmha_quant_mode": "bfloat16"}
-# Rows of NVIDIA's gap analysis on SGLang have the lengths that they state: first tokens come in lockstep. Those on
-# other engines do not come so, and their lengths are taken to vary as well.
 # InferenceMAX draws lengths evenly from [0.8, 1] of the nominal; ten requests a client, all clients start at once.
 # Source: SemiAnalysis InferenceMAX, README and benchmarks/*.sh (RANDOM_RANGE_RATIO=0.8, 10 CONC prompts), 2025-10.
 _SHORTEST: Final = 0.8
@@ -64,8 +62,7 @@ class Row:
     input_tokens: int
     output_tokens: int
     concurrency: int
-    told_steps: float
-    fixed_lengths: bool
+    told: Told
     ttft_s: float
     tpot_s: float
     half: int
@@ -140,8 +137,7 @@ def _row(row: dict[str, Any], profile: Profile, reason: str) -> Row:
         output_tokens=row["osl"],
         # Of one rank where attention is data parallel; ranks run in step.
         concurrency=row["batch_size"],
-        told_steps=told_steps(row),
-        fixed_lengths="auto-gap-analysis" in row["silicon_data_source"] and row["backend"] == "sglang",
+        told=told(row),
         ttft_s=row["silicon_ttft_ms"] / MS_PER_S,
         tpot_s=row["silicon_tpot_ms"] / MS_PER_S,
         half=row["half"],
@@ -229,15 +225,19 @@ def quickly_simulated(row: Row, profile: Profile, step_tokens: int) -> tuple[flo
 
 
 def limits_of(row: Row, profile: Profile, step_tokens: int) -> EngineLimits:
-    """Return the limits of an engine that has a seat for each client."""
+    """Return the limits of an engine that has a seat for each client, as it was told or else with such steps."""
     clients = min(row.concurrency, _MOST_SEQS)
     limits = profile.limits or EngineLimits.of(profile.engine)
-    tokens = max(step_tokens, 2 * clients)
-    return msgspec.structs.replace(limits, max_num_seqs=clients, max_num_batched_tokens=tokens)
+    return msgspec.structs.replace(
+        limits,
+        max_num_seqs=clients,
+        max_num_batched_tokens=max(row.told.step_tokens or step_tokens, 2 * clients),
+        whole_prompts=limits.whole_prompts if row.told.whole_prompts is None else row.told.whole_prompts,
+    )
 
 
 def _lengths(row: Row) -> tuple[Ints, Ints]:
-    return _drawn(row.input_tokens, row.output_tokens, min(row.concurrency, _MOST_SEQS), row.fixed_lengths)
+    return _drawn(row.input_tokens, row.output_tokens, min(row.concurrency, _MOST_SEQS), row.told.fixed_lengths)
 
 
 @functools.cache

@@ -231,6 +231,8 @@ class Replica:
                 self.send_back(evictable[-1])
                 fleet.preemptions += 1
                 budget += self.mixes
+            elif self._would_be_cut(request, budget, fleet):
+                break
             else:
                 budget -= self.admit(self.realtime.pop(0), budget, now, fleet)
         return budget
@@ -243,10 +245,18 @@ class Replica:
             request = next((r for r in source if r.access in self.pool.permitted), None)
             if backfill_seats(len(self.running), 0, seats) == 0 or request is None or not self.fits(request):
                 break
+            if self._would_be_cut(request, min(budget, deferrable_budget), fleet):
+                break
             source.remove(request)
             chunk = self.admit(request, min(budget, deferrable_budget), now, fleet)
             budget -= chunk
             deferrable_budget -= chunk
+
+    def _would_be_cut(self, request: Request, most_tokens: int, fleet: Surroundings) -> bool:
+        """Whether an engine that cuts no prompt beside others would have to cut this one."""
+        alone = all(sequence.chunk == 0 for sequence in self.step_prompts)
+        left = request.input_tokens + request.generated - self.cached_tokens(request, fleet)
+        return self.pool.limits.whole_prompts and not alone and left > most_tokens
 
     def _short_of_blocks(self) -> bool:
         wanted = sum(self.needs_block(s) for s in self.running)

@@ -11,11 +11,17 @@ from meritorder.sim.run import simulate
 
 
 @pytest.mark.parametrize("prefill_first", [False, True])
+@pytest.mark.parametrize("whole_prompts", [False, True])
 @pytest.mark.parametrize(("clients", "step_tokens"), [(1, 1024), (7, 256), (32, 1024)])
-def test_its_engine_is_the_simulator(prefill_first: bool, clients: int, step_tokens: int) -> None:  # noqa: FBT001
+def test_its_engine_is_the_simulator(prefill_first: bool, whole_prompts: bool, clients: int, step_tokens: int) -> None:  # noqa: FBT001
     drawn = np.random.default_rng(clients)
     inputs, outputs = drawn.integers(100, 600, 10 * clients), drawn.integers(2, 80, 10 * clients)
-    limits = EngineLimits(max_num_seqs=clients, max_num_batched_tokens=step_tokens, prefill_first=prefill_first)
+    limits = EngineLimits(
+        max_num_seqs=clients,
+        max_num_batched_tokens=step_tokens,
+        prefill_first=prefill_first,
+        whole_prompts=whole_prompts,
+    )
     loop = closed_loop(profile(), limits, clients, inputs, outputs)
     count = len(inputs)
     requests = Requests(

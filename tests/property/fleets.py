@@ -155,6 +155,7 @@ def _pool(draw: st.DrawFn, times: Times, most_tokens: int, *, realtime: bool, in
             max_num_batched_tokens=max_num_seqs + draw(st.sampled_from([1, 2, 5, 40])),
             block_tokens=block_tokens,
             prefill_first=draw(st.booleans()),
+            whole_prompts=draw(st.booleans()),
         ),
         replicas_per_instance=draw(st.integers(1, 2)),
         realtime=realtime,

@@ -33,6 +33,8 @@ class EngineLimits(msgspec.Struct, frozen=True, kw_only=True):
         max_num_batched_tokens: Most tokens in a step, prompt chunks and decodes together.
         block_tokens: Tokens of a key-value block.
         prefill_first: Prompts go before decodes, in steps of their own, as SGLang does; else they share steps.
+        whole_prompts: A prompt joins a step whole or not at all, unless it is the only one in it, as in TensorRT-LLM;
+            else it is cut to what is left of the step.
 
     Source: vLLM 0.19 engine arguments (max_num_seqs 256 to 1024 by use, max_num_batched_tokens 8192 on 80 GB GPUs,
     block size 16), 2026.
@@ -42,14 +44,16 @@ class EngineLimits(msgspec.Struct, frozen=True, kw_only=True):
     max_num_batched_tokens: int = 8192
     block_tokens: int = 16
     prefill_first: bool = False
+    whole_prompts: bool = False
 
     @classmethod
     def of(cls, engine: str) -> Self:
         """Return what an engine does by default.
 
-        Source: SGLang 0.5 server arguments (enable_mixed_chunk is off), docs.sglang.ai, 2026.
+        Source: SGLang 0.5 server arguments (enable_mixed_chunk is off), docs.sglang.ai, 2026; TensorRT-LLM 1.2 LLM
+        arguments (enable_chunked_prefill is off), nvidia.github.io/TensorRT-LLM, 2026.
         """
-        return cls(prefill_first=engine == "sglang")
+        return cls(prefill_first=engine == "sglang", whole_prompts=engine == "trtllm")
 
 
 class StepTable(NamedTuple):

@@ -99,6 +99,7 @@ def _pool_records(pools: tuple[Pool, ...], tick_s: float) -> Records:
         record["max_seqs"] = pool.limits.max_num_seqs
         record["max_tokens"] = pool.limits.max_num_batched_tokens
         record["prefill_first"] = pool.limits.prefill_first
+        record["whole_prompts"] = pool.limits.whole_prompts
         record["permits"] = sum(1 << access for access in pool.permitted)
         record["realtime"] = record["permits"] * pool.realtime
         record["backfill_seats"] = min(pool.backfill_seats, pool.limits.max_num_seqs)

@@ -3,9 +3,10 @@
 A *run* is what a replica does without a decision: one step with prompt chunks in it, or a stretch of decode steps. At
 the start of a run the scheduler decides (`begin`), as vLLM's does: decoding sequences first, one token each; then
 prompts that were begun; then real-time requests in order of arrival; then deferrable ones into the seats that policy
-leaves. With `prefill_first` a step that has prompts has nothing else, as SGLang's. At its end (`finish`) tokens are
-counted and seats freed. A request that arrives in a stretch of decode steps ends it at the next step (`cut`). The
-stretch has a closed form because a step is linear in context (perf/profile.py):
+leaves. With `prefill_first` a step that has prompts has nothing else, as SGLang's; with `whole_prompts` it has only
+whole ones, or a single one, as TensorRT-LLM's. At its end (`finish`) tokens are counted and seats freed. A request that
+arrives in a stretch of decode steps ends it at the next step (`cut`). The stretch has a closed form because a step is
+linear in context (perf/profile.py):
 
     time of k steps = k (base + slope kv) + slope b k (k - 1) / 2        b sequences, kv context tokens at the start
 """
@@ -28,6 +29,7 @@ from meritorder.sim.seats import (
     last_deferrable_decoding,
     preempt,
     vacate,
+    waits_to_be_whole,
 )
 from meritorder.sim.state import DEFERRABLE, NONE, ON, REALTIME, Floats, World
 
@@ -127,6 +129,8 @@ def begin(world: World, r: int, now: float) -> None:
             budget += mixes
             batch -= 1
             continue
+        if waits_to_be_whole(world, r, request, prompt, budget):
+            break
         dequeue(world, r, REALTIME)
         seat = admit(world, r, request, now)
         chunk = min(rep.seat_left[seat], budget)
@@ -149,6 +153,8 @@ def begin(world: World, r: int, now: float) -> None:
             if not own:
                 rep.held_up = 1
                 state.held_up += 1
+            break
+        if waits_to_be_whole(world, r, request, prompt, min(budget, backfill)):
             break
         if own:
             dequeue(world, r, DEFERRABLE)

@@ -156,6 +156,15 @@ def cached_tokens(world: World, r: int, request: int) -> int:
 
 
 @inlined
+def waits_to_be_whole(world: World, r: int, request: int, prompt_tokens: int, most_tokens: int) -> bool:
+    """Whether the step would have to cut the prompt, which it may not beside so many tokens of others."""
+    if prompt_tokens == 0 or world.pools[world.replicas[r].pool].whole_prompts == 0:
+        return False
+    row = world.requests[request]
+    return np.int64(row.input_tokens) + row.generated - cached_tokens(world, r, request) > most_tokens
+
+
+@inlined
 def admit(world: World, r: int, request: int, now: float) -> int:
     """Give a request a seat and memory for its prompt; returns the seat."""
     rep = world.replicas[r]

@@ -133,6 +133,7 @@ POOL: Final = np.dtype(
         ("block_tokens", "i8"),
         ("max_seqs", "i8"),
         ("prefill_first", "i8"),  # a step has prompts or decodes, never both
+        ("whole_prompts", "i8"),  # a step cuts no prompt that has others beside it
         ("max_tokens", "i8"),
         ("per_pair_s", "f8"),
         ("realtime", "i8"),  # accesses that it takes in real time, a bit each

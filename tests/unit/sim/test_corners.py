@@ -74,6 +74,19 @@ def test_with_prefill_first_a_prompt_holds_up_the_decodes() -> None:
     np.testing.assert_allclose(finished(wanted, alone), [0.6, 0.3])
 
 
+def test_with_whole_prompts_a_step_cuts_no_prompt_beside_others() -> None:
+    """Steps of 0.1 s and eight tokens: two prompts of five share two steps if they are cut, else each has its own.
+
+    The third has twelve, more than any step: it is cut, for it is alone in the third step.
+    """
+    wanted = requests((0.0, 5, 1, np.inf), (0.0, 5, 1, np.inf), (0.0, 12, 1, np.inf))
+    limits = EngineLimits(max_num_seqs=4, max_num_batched_tokens=8)
+    cut = Pool(profile=STEADY, scaling=Fixed(instances=1), limits=limits)
+    whole = replace(cut, limits=msgspec.structs.replace(limits, whole_prompts=True))
+    np.testing.assert_allclose(finished(wanted, cut), [0.1, 0.2, 0.3])
+    np.testing.assert_allclose(finished(wanted, whole), [0.1, 0.2, 0.4])
+
+
 def test_what_a_request_waits_before_the_engine_is_added_to_its_times() -> None:
     """Four decode steps of 0.1 s after the first token: two and a half more are 0.25 s; three tokens, 0.03 s."""
     waiting = msgspec.structs.replace(
