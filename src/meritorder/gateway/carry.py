@@ -84,12 +84,9 @@ class Carry:
         simulator. What the plan does not use now comes last, so that nobody is turned away for the plan's sake; where
         a declared workload may not run, it never goes.
         """
-        by_workload = self._plan.realtime.get(model)
-        if by_workload is None:
-            return venues
         rule = self._plan.rule_of(model, tenant)
         venues = self._permitted(rule, venues)
-        ways = by_workload.get(rule.name if rule and rule.is_limited else "")
+        ways = self._plan.realtime.get(model, {}).get(rule.name if rule and rule.is_limited else "")
         if not ways:
             return venues
         slot = self._calendar.slot_at(self._now_s())

@@ -189,6 +189,15 @@ def test_who_may_not_run_anywhere_goes_nowhere_else_whatever_happens(site: Calla
     assert there.realtime(0) == [carried.LIVE, "unplanned", "api", carried.NIGHT]
 
 
+def test_who_may_not_run_anywhere_goes_nowhere_with_a_model_that_the_plan_does_not_know(
+    site: Callable[..., Site],
+) -> None:
+    there = site(limited(), OWN | {"name": "unplanned", "models": ["other"]})
+    serving = there.venues.serving("other", "realtime")
+    assert [venue.name for venue in there.carry.for_realtime("other", "web", serving)] == ["unplanned"]
+    assert list(there.carry.for_realtime("other", "clinic", serving)) == []
+
+
 def test_a_venue_of_several_pools_is_permitted_if_all_of_them_are(site: Callable[..., Site]) -> None:
     both = OWN | {"name": "both", "pool": [carried.LIVE, carried.NIGHT]}
     there = site(limited(), both)
