@@ -45,7 +45,7 @@ _FULL_STEP: Final = 0.97
 _ROUGH: Final = 0.2
 _ROUGH_GAP: Final = 0.02
 # A plan that is simulated within this of its bound is good enough; of so many requests, whose every round takes a
-# quarter of a minute, within that.
+# third of a minute, within that.
 _ENOUGH: Final = 0.01
 _ENOUGH_OF_MANY: Final = 0.03
 
