@@ -150,8 +150,14 @@ class Fleet:
         return min(replicas, key=lambda r: (r.work_s if by_work else r.load, r.number))
 
     def offer(self, request: Request, now: float) -> None:
-        """To the replica with the most room in the first pool that has room, else to the backlog."""
+        """To the replica with the most room in the first pool that has room, else to the backlog.
+
+        A pool has no room for it while something more urgent that may run there waits.
+        """
         for group in [group for group in self.groups if group.may_run(request)]:
+            ahead = [r for r in self.backlog if group.may_run(r)]
+            if any((r.latest_start_s, r.number) < (request.latest_start_s, request.number) for r in ahead):
+                continue
             seats = min(group.pool.backfill_seats, group.pool.limits.max_num_seqs)
             room = {
                 r.number: backfill_seats(len(r.running), r.waiting, seats)

@@ -4,8 +4,9 @@ import numpy as np
 
 from meritorder.policy.release import backfill_seats
 from meritorder.policy.route import load_of
-from meritorder.sim.backlog import count_in_flight
+from meritorder.sim.backlog import count_in_flight, most_urgent
 from meritorder.sim.compiled import compiled, inlined
+from meritorder.sim.heaps import before
 from meritorder.sim.instances import first_free, instances_of, is_doomed, replicas_of, start, turn_on
 from meritorder.sim.replica import look_again
 from meritorder.sim.seats import enqueue
@@ -150,10 +151,16 @@ def route_realtime(world: World, request: int, now: float) -> None:
 
 @compiled
 def offer_deferrable(world: World, request: int, now: float) -> bool:
-    """Send a request to the replica with the most room, in merit order of its pools; returns whether there is room."""
+    """Send a request to the replica with the most room, in merit order of its pools; returns whether there is room.
+
+    Room is for the most urgent: where the backlog holds something that must start before it, it has to wait, too.
+    """
     access = np.int64(world.requests[request].access)
     for p in range(world.pools.shape[0]):
         if (world.pools[p].permits >> access) & 1 == 0:
+            continue
+        first = most_urgent(world, world.pools[p].permits)
+        if first != NONE and before(world.latest_start_s, first, request):
             continue
         best, least = NONE, np.int64(1 << 60)
         for i in instances_of(world, p):
