@@ -25,8 +25,9 @@ OWN_DEADLINE: Final = "own deadline"
 class PoolUsed(msgspec.Struct, frozen=True, kw_only=True):
     """Machines of one kind at one place, and how their engines run. Times in seconds.
 
-    A replica holds at most `backfill_seats` sequences with deferrable work among them while it serves real-time work,
-    and takes `backfill_tokens` of its prompts in a step. `carbon_usd_per_hour` is the price of the carbon of one
+    While a replica serves real-time work, it holds at most `backfill_seats` sequences with deferrable work among them,
+    takes `backfill_tokens` of its prompts in a step, and none that would fill more than `backfill_kv_share` of its KV
+    memory. `carbon_usd_per_hour` is the price of the carbon of one
     machine's power in each slot, empty if carbon has no price.
     """
 
@@ -48,6 +49,7 @@ class PoolUsed(msgspec.Struct, frozen=True, kw_only=True):
     max_num_batched_tokens: int = 0
     backfill_seats: int = 0
     backfill_tokens: int = 0
+    backfill_kv_share: float = 1.0
     carbon_usd_per_hour: list[float] = []
 
 

@@ -154,8 +154,10 @@ class Replica:
         """Whether the token of its next decode step goes beyond its last block."""
         return sequence.decodes and sequence.cached_tokens + 1 > sequence.blocks * self.pool.limits.block_tokens
 
-    def fits(self, request: Request) -> bool:
-        return self.blocks_used + self.blocks_of(request.input_tokens + request.generated) <= self.kv_blocks
+    def fits(self, request: Request, share: float = 1.0) -> bool:
+        """Whether there is memory for its prompt; an engine that holds nothing may fill all of it."""
+        blocks = int(share * self.kv_blocks) if self.running else self.kv_blocks
+        return self.blocks_used + self.blocks_of(request.input_tokens + request.generated) <= blocks
 
     def send_back(self, sequence: Sequence) -> None:
         """Take a sequence out of its seat, to the front of its queue: all its text is to be computed again."""
@@ -243,7 +245,9 @@ class Replica:
         while not self.realtime and min(budget, deferrable_budget) > 0:
             source = self.deferrable or (fleet.backlog if fleet.is_on(self) else [])
             request = next((r for r in source if r.access in self.pool.permitted), None)
-            if backfill_seats(len(self.running), 0, seats) == 0 or request is None or not self.fits(request):
+            if backfill_seats(len(self.running), 0, seats) == 0 or request is None:
+                break
+            if not self.fits(request, self.pool.backfill_kv_share):
                 break
             if self._would_be_cut(request, min(budget, deferrable_budget), fleet):
                 break

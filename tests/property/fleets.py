@@ -161,6 +161,7 @@ def _pool(draw: st.DrawFn, times: Times, most_tokens: int, *, realtime: bool, in
         realtime=realtime,
         backfill_seats=draw(st.integers(0 if realtime else 1, 8)),
         backfill_tokens=draw(st.sampled_from([1, 3, 1 << 30])),
+        backfill_kv_share=draw(st.sampled_from([1.0, 0.9, 0.5])),
         startup_s=draw(st.sampled_from([0.0, times.uniform(0.1, 5.0)])),
         startup_paid_s=times.uniform(0.0, 4.0),
         minimum_billing_s=draw(st.sampled_from([0.0, times.uniform(0.1, 20.0)])),

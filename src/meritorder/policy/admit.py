@@ -14,7 +14,7 @@ That a cap grows while at least half of it is used: RFC 7661, 2015.
 
 from dataclasses import dataclass, replace
 
-from meritorder.policy.release import backfill_seats
+from meritorder.policy.release import BACKFILL_KV_SHARE, backfill_seats
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,7 +69,7 @@ class AdmitRules:
     tpot_s: float
     seats: int
     reserve: int = 1
-    kv_cap: float = 0.9
+    kv_cap: float = BACKFILL_KV_SHARE
     ample: float = 0.5
     first: float = 1 / 2
     step: float = 1 / 16

@@ -1,11 +1,16 @@
 """When work that can wait is let go, and where to."""
 
 from enum import StrEnum
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
+
+# Share of the KV memory of a replica that serves real-time work up to which deferrable work joins it: what comes next
+# in real time finds memory, and what runs can grow.
+BACKFILL_KV_SHARE: Final = 0.9
 
 
 def backfill_seats(running: int, waiting: int, seat_cap: int) -> int:

@@ -104,6 +104,7 @@ def _pool_records(pools: tuple[Pool, ...], tick_s: float) -> Records:
         record["realtime"] = record["permits"] * pool.realtime
         record["backfill_seats"] = min(pool.backfill_seats, pool.limits.max_num_seqs)
         record["backfill_tokens"] = pool.backfill_tokens
+        record["backfill_blocks"] = int(pool.backfill_kv_share * float(record["kv_blocks"]))
         record["instances"] = pool.most_instances
         record["first_instance"], record["first_replica"] = first_instance, first_replica
         record["pack"] = pool.replicas_per_instance

@@ -180,6 +180,7 @@ class Pool:
         realtime: Whether it takes real-time requests.
         backfill_seats: Sequences that a replica may hold with deferrable work among them; 0 takes none.
         backfill_tokens: Prompt tokens of deferrable work in one step.
+        backfill_kv_share: Share of its KV memory up to which deferrable work joins a replica that holds other work.
         startup_s: From the decision to rent until it serves: machine, image, weights, warm-up.
         startup_paid_s: The part of that which is paid for.
         minimum_billing_s: Shortest time that is billed.
@@ -194,6 +195,7 @@ class Pool:
     realtime: bool = True
     backfill_seats: int = 0
     backfill_tokens: int = 1 << 30
+    backfill_kv_share: float = 1.0
     startup_s: float = 300.0
     startup_paid_s: float = 240.0
     minimum_billing_s: float = 60.0

@@ -121,7 +121,7 @@ def begin(world: World, r: int, now: float) -> None:
 
     while not preempted and budget > 0 and rep.head[REALTIME] != NONE:
         request = np.int64(rep.head[REALTIME])
-        if rep.running >= pool.max_seqs or not fits(world, r, request):
+        if rep.running >= pool.max_seqs or not fits(world, r, request, pool.kv_blocks):
             seat = last_deferrable_decoding(world, r) if state.preempt else NONE
             if seat == NONE:
                 break
@@ -149,7 +149,7 @@ def begin(world: World, r: int, now: float) -> None:
         request = np.int64(rep.head[DEFERRABLE]) if own else most_urgent(world, pool.permits)
         if request == NONE:
             break
-        if not fits(world, r, request):
+        if not fits(world, r, request, pool.backfill_blocks if rep.running > 0 else pool.kv_blocks):
             if not own:
                 rep.held_up = 1
                 state.held_up += 1

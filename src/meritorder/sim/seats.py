@@ -196,12 +196,12 @@ def admit(world: World, r: int, request: int, now: float) -> int:
 
 
 @inlined
-def fits(world: World, r: int, request: int) -> bool:
-    """Whether the prompt fits in memory beside what the next decode step takes."""
+def fits(world: World, r: int, request: int, blocks: int) -> bool:
+    """Whether the prompt fits into so many blocks of memory beside what the next decode step takes."""
     rep = world.replicas[r]
     pool = world.pools[rep.pool]
     row = world.requests[request]
     block = pool.block_tokens
     tokens = np.int64(row.input_tokens) + row.generated
     taken = rep.blocks_used + rep.crossing[rep.step % block]
-    return taken + (tokens + block - 1) // block <= pool.kv_blocks
+    return taken + (tokens + block - 1) // block <= blocks

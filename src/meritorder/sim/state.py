@@ -140,6 +140,7 @@ POOL: Final = np.dtype(
         ("permits", "i8"),  # accesses whose requests may run here, a bit each
         ("backfill_seats", "i8"),  # seats for deferrable work, 0 if it takes none
         ("backfill_tokens", "i8"),  # prompt tokens of deferrable work in one step
+        ("backfill_blocks", "i8"),  # memory up to which deferrable work joins others
         ("instances", "i8"),
         ("first_instance", "i8"),
         ("first_replica", "i8"),

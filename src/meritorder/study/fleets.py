@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from meritorder.domain import Offer
 from meritorder.perf.profile import EngineLimits, Profile
+from meritorder.policy.release import BACKFILL_KV_SHARE
 from meritorder.sim.pools import Autoscaled, Fixed, ForDeadlines, Interruptions, Pool, Result, Scaling
 from meritorder.sim.run import simulate
 from meritorder.sim.saturation import Saturation
@@ -85,18 +86,7 @@ class Machine:
 
     def slowed(self, factor: float) -> Self:
         """Return the machine with every step of its engine longer by this factor."""
-        full = self.saturation
-        return replace(
-            self,
-            profile=self.profile.slowed(factor),
-            saturation=replace(
-                full,
-                prefill_s=full.prefill_s * factor,
-                pair_s=full.pair_s * factor,
-                decode_s=full.decode_s * factor,
-                tokens_per_s=full.tokens_per_s / factor,
-            ),
-        )
+        return replace(self, profile=self.profile.slowed(factor), saturation=self.saturation.slowed(factor))
 
     def pool(self, scaling: Scaling, *, realtime: bool, backfill: "Backfill | None") -> Pool:
         """Return machines of this kind as a pool of the simulator."""
@@ -108,6 +98,7 @@ class Machine:
             realtime=realtime,
             backfill_seats=backfill.seats if backfill else 0,
             backfill_tokens=backfill.tokens if backfill else self.limits.max_num_batched_tokens,
+            backfill_kv_share=backfill.kv_share if backfill else 1.0,
             startup_s=self.startup_s,
             startup_paid_s=self.startup_paid_s,
             minimum_billing_s=self.offer.minimum_billing_s,
@@ -122,10 +113,17 @@ class Backfill:
     Args:
         seats: Sequences in the replica, real-time ones included.
         tokens: Prompt tokens of deferrable work in a step.
+        kv_share: Share of its KV memory up to which deferrable work joins.
     """
 
     seats: int
     tokens: int
+    kv_share: float = BACKFILL_KV_SHARE
+
+
+def everything(limits: EngineLimits) -> Backfill:
+    """Return what a replica takes that serves no real-time work."""
+    return Backfill(seats=limits.max_num_seqs, tokens=limits.max_num_batched_tokens, kv_share=1.0)
 
 
 def backfill_for(machine: Machine, load: Load) -> Backfill:
@@ -350,7 +348,7 @@ def most_for_deadlines(machine: Machine, load: Load) -> int:
 
 def batch(machine: Machine, load: Load) -> Trial:
     """Serve all that may wait on capacity that is rented for it and given back."""
-    whole = Backfill(seats=machine.limits.max_num_seqs, tokens=machine.limits.max_num_batched_tokens)
+    whole = everything(machine.limits)
     scaling = ForDeadlines(maximum=most_for_deadlines(machine, load))
     pool = machine.pool(scaling, realtime=False, backfill=whole)
     return serve("batch", "rented for each run and given back", load, ((machine, pool),))
@@ -367,7 +365,7 @@ def mix(base: Trial, batch_machine: Machine, load: Load, backfill: Backfill | No
     """
     machine, pool = base.pools[0]
     filled = machine.pool(pool.scaling, realtime=True, backfill=backfill)
-    whole = Backfill(seats=batch_machine.limits.max_num_seqs, tokens=batch_machine.limits.max_num_batched_tokens)
+    whole = everything(batch_machine.limits)
     scaling = ForDeadlines(maximum=most_for_deadlines(batch_machine, load))
     beside = batch_machine.pool(scaling, realtime=False, backfill=whole)
     how = f"{backfill.seats} seats filled" if backfill else "lanes apart"

@@ -158,6 +158,35 @@ def test_a_replica_without_memory_for_the_first_of_the_backlog_tries_the_next() 
     finished(requests(*rows), *pools)
 
 
+def test_what_arrives_does_not_overtake_more_urgent_work_that_waits() -> None:
+    """The first prompt has four steps; when it is done the next begins, and a seat is free beside one that waits."""
+    rows = [(0.05, 16, 1, 900.0), (0.06, 16, 1, 900.0), (0.07, 16, 1, 900.0), (0.08, 16, 1, 100.0), (0.6, 16, 1, 500.0)]
+    limits = EngineLimits(max_num_seqs=3, max_num_batched_tokens=4)
+    pool = Pool(profile=STEADY, scaling=Fixed(instances=1), limits=limits, realtime=False, backfill_seats=3)
+    done_s = finished(requests(*rows), pool)
+    assert done_s[3] < done_s[4]
+
+
+def test_deferrable_work_leaves_memory_to_what_comes_next_in_real_time() -> None:
+    """Of two that wait the second would fill the memory that the real-time request needs."""
+    wanted = requests((0.05, 6, 12, 1e3), (0.06, 6, 12, 1e3), (0.5, 8, 2, math.inf))
+    done_s = {
+        share: finished(
+            wanted, Pool(scaling=Fixed(instances=1), backfill_seats=4, backfill_kv_share=share, **memory(24))
+        )
+        for share in (1.0, 0.5)
+    }
+    assert done_s[0.5][2] < 1.0 < done_s[1.0][2]
+    assert done_s[0.5][1] > done_s[1.0][1]
+
+
+def test_an_empty_replica_takes_deferrable_work_that_needs_more_memory_than_it_leaves() -> None:
+    finished(
+        requests((0.05, 16, 2, 1e3)),
+        Pool(scaling=Fixed(instances=1), backfill_seats=4, backfill_kv_share=0.5, **memory(20)),
+    )
+
+
 def test_deferrable_work_is_served_by_a_fleet_that_has_no_backfill() -> None:
     finished(requests((0.5, 5, 5, 4.0)), Pool(profile=STEADY, scaling=Fixed(instances=1)))
 

@@ -150,6 +150,7 @@ def _pool(
         realtime=mixed,
         backfill_seats=pool.backfill_seats if mixed else pool.max_num_seqs,
         backfill_tokens=pool.backfill_tokens if mixed else pool.max_num_batched_tokens,
+        backfill_kv_share=pool.backfill_kv_share if mixed else 1.0,
         startup_s=pool.startup_s,
         startup_paid_s=pool.startup_paid_s,
         minimum_billing_s=one.minimum_billing_s,

@@ -278,6 +278,7 @@ def _with_engine(pool: planfile.PoolUsed, site: Site) -> planfile.PoolUsed:
         max_num_batched_tokens=machine.limits.max_num_batched_tokens,
         backfill_seats=backfill.seats,
         backfill_tokens=backfill.tokens,
+        backfill_kv_share=backfill.kv_share,
         startup_paid_s=machine.startup_paid_s,
     )
 

@@ -155,7 +155,7 @@ class Trust:
     """How far the machines are trusted: factors that a broken promise lowers.
 
     Args:
-        seats: On the seats of deferrable work beside real-time work, when that is what breaks the SLO.
+        seats: On the seats and the memory of deferrable work beside real-time work, when that is what breaks the SLO.
         full: On what machines may be planned for in all, when deadlines are missed.
         room: By kind of replica, on what may be planned for in each slot, shape (slots,), where machines that were
             full did less and deadlines were missed.
@@ -204,6 +204,6 @@ def _with_seats(serving: Serving, loads: Mapping[str, Load], share: float) -> Se
     before = serving.backfill
     if before.seats < 1:
         return serving
-    backfill = replace(before, seats=max(1, round(before.seats * share)))
+    backfill = replace(before, seats=max(1, round(before.seats * share)), kv_share=before.kv_share * share)
     filled = filled_with(serving.machine, loads[serving.machine.profile.model].sample(MEASURED), backfill)
     return replace(serving, backfill=backfill, fullest=min(serving.fullest, filled.utilization))
