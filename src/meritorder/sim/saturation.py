@@ -148,7 +148,7 @@ def _weights(profile: Profile, limits: EngineLimits, sequences: float, context: 
 def _fitted(weights: Floats, done: Floats, took_s: Floats) -> Floats:
     """Move weights to what stretches took: least squares of relative errors, held near the weights as given.
 
-        minimise  sum over stretches (shares @ factor - 1)^2 + prior stretches sum over parts (mean share (factor - 1))^2
+        minimise  mean over stretches (shares @ factor - 1)^2  +  prior sum over parts (mean share (factor - 1))^2
 
     Prompts, generated tokens and context have a factor each; pairs go with the prompts.
 

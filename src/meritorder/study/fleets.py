@@ -120,6 +120,10 @@ class Backfill:
     tokens: int
     kv_share: float = BACKFILL_KV_SHARE
 
+    def scaled(self, share: float) -> Self:
+        """Return a share of it: of seats and memory alike, for either may be what real-time work lacks."""
+        return replace(self, seats=max(1, round(self.seats * share)), kv_share=self.kv_share * share)
+
 
 def everything(limits: EngineLimits) -> Backfill:
     """Return what a replica takes that serves no real-time work."""
@@ -300,28 +304,32 @@ def fullest_within_slo(machine: Machine, pool: Pool, load: Load) -> float:
     return max(low, _STEADY_PRECISION)
 
 
-def autoscaled(machine: Machine, load: Load, most: int) -> Iterator[Trial]:
+def autoscaler_floors(most: int) -> list[int]:
+    """Return the fewest machines that autoscalers are tried with: one, and a third of the fixed fleet."""
+    return sorted({1, math.ceil(most / 3)})
+
+
+def autoscaled(machine: Machine, load: Load, most: int, fewest: int) -> Iterator[Trial]:
     """Search the highest target of an autoscaler that keeps the SLO; yields every one tried.
 
-    The more requests in flight a replica should have, the fewer replicas there are; so by bisection, once with a floor
-    of one machine and once with a floor of a third of the fixed fleet.
+    The more requests in flight a replica should have, the fewer replicas there are; so by bisection.
 
     Args:
         machine: What is scaled.
         load: What is served.
         most: Machines that a fixed fleet takes; the scaler may go to half as many more, and starts with them.
+        fewest: Machines that it always keeps.
     """
     targets = np.unique(np.geomspace(2, machine.limits.max_num_seqs, _AUTOSCALER_TARGETS).round().astype(int))
-    for minimum in sorted({1, math.ceil(most / 3)}):
-        low, high = -1, len(targets)
-        while high - low > 1:
-            middle = (low + high) // 2
-            trial = _autoscaled_to(float(targets[middle]), minimum, machine, load, most)
-            yield trial
-            if trial.kept:
-                low = middle
-            else:
-                high = middle
+    low, high = -1, len(targets)
+    while high - low > 1:
+        middle = (low + high) // 2
+        trial = _autoscaled_to(float(targets[middle]), fewest, machine, load, most)
+        yield trial
+        if trial.kept:
+            low = middle
+        else:
+            high = middle
 
 
 def _autoscaled_to(target: float, minimum: int, machine: Machine, load: Load, most: int) -> Trial:

@@ -2,7 +2,9 @@
 
 import math
 from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from typing import Final
 
 from meritorder.errors import InfeasibleError
 from meritorder.study.fleets import (
@@ -10,6 +12,7 @@ from meritorder.study.fleets import (
     Machine,
     Trial,
     autoscaled,
+    autoscaler_floors,
     backfill_for,
     batch,
     fixed,
@@ -21,6 +24,9 @@ from meritorder.study.fleets import (
 from meritorder.study.load import Load, check_slo
 
 Progress = Callable[[str], None]
+
+# Searches of autoscalers that run beside one another; each holds what became of all requests of one more trial.
+_THREADS: Final = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -160,11 +166,22 @@ class Search:
 
     def _best_autoscaled(self, fleets: list[Trial], load: Load) -> Trial:
         """Search the cheapest autoscaler over the replicas of fleets that hold, always on."""
-        trials = []
-        for machine, pool in (always.pools[0] for always in fleets):
-            for trial in autoscaled(machine, load, pool.most_instances):
+
+        def search(machine: Machine, most: int, fewest: int) -> list[Trial]:
+            trials = []
+            for trial in autoscaled(machine, load, most, fewest):
                 self.progress(f"real time, autoscaled: {trial.label}, SLO kept for {trial.attainment or 1:.1%}")
                 trials.append(trial)
+            return trials
+
+        searches = [
+            (machine, pool.most_instances, fewest)
+            for machine, pool in (always.pools[0] for always in fleets)
+            for fewest in autoscaler_floors(pool.most_instances)
+        ]
+        # The simulator's kernel leaves the interpreter to other threads.
+        with ThreadPoolExecutor(max_workers=_THREADS) as threads:
+            trials = [trial for found in threads.map(lambda args: search(*args), searches) for trial in found]
         self.tried += trials
         kept = [trial for trial in trials if trial.kept]
         if kept:

@@ -88,7 +88,7 @@ def baseline_for(load: Load, machines: list[Machine], options: Options, progress
     stretch = _busiest(realtime, _MOST_REQUESTS)
     always, scaled = replace(search, load=stretch).realtime(stretch)
     confirmed = _confirm_fixed(always, realtime, search)
-    if search.present_replicas is None and scaled.kept and scaled.usd / stretch.span_s < confirmed.usd / load.span_s:
+    if search.present_replicas is None and scaled.kept:
         whole = serve(scaled.name, scaled.label, realtime, scaled.pools)
         if whole.kept and whole.usd < confirmed.usd:
             return whole

@@ -204,6 +204,6 @@ def _with_seats(serving: Serving, loads: Mapping[str, Load], share: float) -> Se
     before = serving.backfill
     if before.seats < 1:
         return serving
-    backfill = replace(before, seats=max(1, round(before.seats * share)), kv_share=before.kv_share * share)
+    backfill = before.scaled(share)
     filled = filled_with(serving.machine, loads[serving.machine.profile.model].sample(MEASURED), backfill)
     return replace(serving, backfill=backfill, fullest=min(serving.fullest, filled.utilization))
