@@ -5,6 +5,7 @@ from meritorder.planfile import Plan, PoolSchedule, PoolUsed, Promises, Route, R
 LIVE, NIGHT, TOKENS = "live", "night", "somebody m, standard"
 SLOTS = 5
 AT_NIGHT = [0, 0, 1, 0, 0]
+KV_SHARE = 0.8
 
 
 def pool(name: str, *, startup_s: float, backfill_seats: int = 0) -> PoolUsed:
@@ -22,6 +23,7 @@ def pool(name: str, *, startup_s: float, backfill_seats: int = 0) -> PoolUsed:
         startup_paid_s=startup_s,
         max_num_seqs=8,
         backfill_seats=backfill_seats,
+        backfill_kv_share=KV_SHARE,
     )
 
 

@@ -178,6 +178,8 @@ class Carry:
         slot = self._calendar.slot_at(self._now_s())
         if not pool.realtime[slot]:
             return math.inf
+        if venue.load is not None and (venue.load.kv_cache_share or 0.0) > pool.used.backfill_kv_share:
+            return 0
         cap = round(pool.used.backfill_seats * self._replicas(pool, slot))
         return backfill_seats(venue.realtime + len(venue.seated), 0, cap)
 

@@ -18,6 +18,7 @@ from meritorder.gateway.carry import Carry
 from meritorder.gateway.engines import EngineState
 from meritorder.gateway.store.keys import Key
 from meritorder.gateway.store.waiting import Waiting
+from meritorder.gateway.upstreams.upstream import Load
 from meritorder.gateway.venues import Seat, Venue
 from meritorder.gateway.wire.calls import CallFields
 from meritorder.planfile import Plan, Rule, WorkloadPlan, write_plan
@@ -217,6 +218,14 @@ def test_the_gaps_are_filled_no_further_than_the_plan_had_them(site: Callable[..
     assert there.carry.most(live) == 0
     there.now_s = 2 * HOUR_S
     assert there.carry.most(there.venue(carried.NIGHT)) == math.inf, "machines of their own may be full"
+
+
+def test_the_gaps_are_left_alone_while_more_memory_is_in_use_than_the_plan_fills(site: Callable[..., Site]) -> None:
+    there = site(carried.plan())
+    live = there.venue(carried.LIVE)
+    for share, open_for in ((None, 6), (carried.KV_SHARE, 6), (carried.KV_SHARE + 0.01, 0)):
+        live.load = Load(running=0, waiting=0, kv_cache_share=share)
+        assert there.carry.most(live) == open_for
 
 
 def test_a_batch_api_gets_its_share_of_a_batch_at_once(site: Callable[..., Site]) -> None:
