@@ -44,6 +44,8 @@ _FULL_STEP: Final = 0.97
 # Share of the effort that rounds get before a plan has held.
 _ROUGH: Final = 0.2
 _ROUGH_GAP: Final = 0.02
+# How often all of it is spent: what is cheaper may break a promise that the rough plan kept, and is trusted less then.
+_FULL_EFFORTS: Final = 2
 # A plan that is simulated within this of its bound is good enough; of so many requests, whose every round takes a
 # third of a minute, within that.
 _ENOUGH: Final = 0.01
@@ -59,12 +61,14 @@ class Made:
         file: The plan as a file, its check in it.
         runs: What became of each model's requests.
         asked: The problem with the trust in machines that it took.
+        trust: That trust.
     """
 
     solution: Solution
     file: planfile.Plan
     runs: Mapping[str, ModelRun]
     asked: Asked
+    trust: Trust
 
     @property
     def simulated(self) -> planfile.Simulated:
@@ -102,7 +106,8 @@ def make(asked: Asked, promised: Promised, options: PlanOptions, progress: Progr
         InfeasibleError: None was found; says which promise stops it, and what would help.
     """
 
-    def attempt(trusted: Asked, effort: Effort, round_number: int, last: Made | None = None) -> Made:
+    def attempt(trust: Trust, effort: Effort, round_number: int, last: Made | None = None) -> Made:
+        trusted = trusting(asked, trust)
         solution = find_plan(trusted.problem, effort)
         file = _file(solution, trusted, promised, options)
         if last is not None and _alike(file, last.file):
@@ -111,7 +116,7 @@ def make(asked: Asked, promised: Promised, options: PlanOptions, progress: Progr
             progress(f"carrying the plan out, round {round_number}: {format_usd(solution.usd)}")
             simulated, runs = carry_out(file, trusted.loads, trusted.machines, trusted.tokens, seed=options.seed)
         file = structs.replace(file, simulated=structs.replace(simulated, rounds=round_number))
-        return Made(solution=solution, file=file, runs=runs, asked=trusted)
+        return Made(solution=solution, file=file, runs=runs, asked=trusted, trust=trust)
 
     rough = replace(options.effort, time_limit_s=options.effort.time_limit_s * _ROUGH, gap=_ROUGH_GAP)
     trust = before = Trust(burst=_first_bursts(asked, progress))
@@ -119,7 +124,7 @@ def make(asked: Asked, promised: Promised, options: PlanOptions, progress: Progr
     bounds_usd: list[float] = []
     for round_number in range(1, _MOST_ROUNDS + 1):
         progress(f"planning, round {round_number}")
-        made = last = attempt(trusting(asked, trust), rough, round_number, last)
+        made = last = attempt(trust, rough, round_number, last)
         bounds_usd.append(made.file.bound_usd)
         if made.held:
             break
@@ -131,12 +136,18 @@ def make(asked: Asked, promised: Promised, options: PlanOptions, progress: Progr
     for _ in range(halvings if before.seats != trust.seats else 0):
         progress("planning, half a step back")
         nearer = _between(before, trust)
-        tried = attempt(trusting(asked, nearer), rough, round_number)
+        tried = attempt(nearer, rough, round_number)
         made = _cheaper(made, tried)
         before, trust = (before, nearer) if tried.held else (nearer, trust)
-    if made.gap > (_ENOUGH_OF_MANY if many else _ENOUGH):
+    for _ in range(1 if many else _FULL_EFFORTS):
+        if made.gap <= (_ENOUGH_OF_MANY if many else _ENOUGH):
+            break
         progress("planning, to the full effort")
-        made = _cheaper(made, attempt(made.asked, options.effort, round_number))
+        tried = attempt(trust, options.effort, round_number)
+        made = _cheaper(made, tried)
+        if tried.held:
+            break
+        trust = _between(trust, _less(trust, tried, options))
     first_bound_usd = min(bounds_usd[0], made.file.bound_usd)
     return replace(made, file=structs.replace(made.file, first_bound_usd=first_bound_usd))
 
@@ -153,8 +164,12 @@ def _bought(file: planfile.Plan) -> list[planfile.Route]:
 
 
 def _cheaper(first: Made, second: Made) -> Made:
-    """Return the cheaper of two, of which the first held."""
-    return second if second.held and second.usd <= first.usd else first
+    """Return the cheaper of two, of which the first held; what was proven of the same programme holds for both."""
+    cheaper = second if second.held and second.usd <= first.usd else first
+    if first.trust is not second.trust:
+        return cheaper
+    bound_usd = max(first.file.bound_usd, second.file.bound_usd)
+    return replace(cheaper, file=structs.replace(cheaper.file, bound_usd=bound_usd))
 
 
 def _between(before: Trust, after: Trust) -> Trust:
