@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +15,10 @@ from meritorder.plan.venues import Machines, OnDemand, Pool, SavingsPlan, Spot, 
 from meritorder.units import GRAMS_PER_TONNE, SECONDS_PER_HOUR, WATTS_PER_KILOWATT
 
 Floats = NDArray[np.float64]
+
+# Replicas' worth that real-time work counts as in a slot at least, if there is any: less would be lost in what solvers
+# tolerate.
+_LEAST_LOAD: Final = 1e-5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -193,10 +198,12 @@ def _per_flow(demand: Workload, amounts: Floats) -> Floats:
     return np.full(len(amounts), demand.per_unit(amounts))
 
 
-def _leans(demand: Workload, work_s: Floats) -> Floats | None:
-    if isinstance(demand, Realtime) and demand.burst is not None:
-        return np.asarray(work_s * demand.burst)
-    return None
+def _leans(demand: Workload, work_s: Floats, slot_s: float) -> Floats | None:
+    """Return what the safe load has to hold under: a request that is alone in its slot asks for a machine, too."""
+    if not isinstance(demand, Realtime):
+        return None
+    leans = work_s * (1.0 if demand.burst is None else demand.burst)
+    return np.asarray(np.where(work_s > 0, np.maximum(leans, _LEAST_LOAD * slot_s), 0.0))
 
 
 def _to_pools(problem: Problem, w: int) -> list[Route]:
@@ -210,7 +217,7 @@ def _to_pools(problem: Problem, w: int) -> list[Route]:
             takes=_per_flow(demand, demand.work_s[pool.replica]),
             usd=none,
             tokens=tokens,
-            leans=_leans(demand, demand.work_s[pool.replica]),
+            leans=_leans(demand, demand.work_s[pool.replica], problem.horizon.slot_s),
         )
         for p, pool in enumerate(problem.pools)
         if pool.model == demand.model

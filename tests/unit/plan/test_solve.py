@@ -25,6 +25,13 @@ def test_whole_machines_and_pooling_decide() -> None:
     assert plan.bound_usd == pytest.approx(60)
 
 
+@pytest.mark.parametrize("work", [1e-9, 1e-7, 1e-5])
+def test_a_request_that_is_alone_in_its_slot_gets_a_machine(work: float) -> None:
+    """However small it is: 1e-7 of an hour are three tokens."""
+    plan = find_plan(small([0.5, work, 0.5, 0.0], [0, 0, 0, 0], 1), EXACT)
+    assert plan.schedules[0].machines.tolist() == [1, 1, 1, 0]
+
+
 def test_deferrable_work_fills_the_gaps() -> None:
     """Real time leaves half a machine free in each hour; work of 1 arrives at once and may wait two hours."""
     plan = find_plan(small([0.5, 0.5, 0.5], [1.0, 0, 0], 3), EXACT)

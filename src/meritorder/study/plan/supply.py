@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from typing import Final
 
 import numpy as np
@@ -148,7 +149,7 @@ def sites_for(
     named: str,
     accesses: Sequence[Access],
 ) -> list[Site]:
-    """Return the pools that can be rented: of each provider the cheapest machine by pricing model and who may use it.
+    """Return the pools that can be rented, of each provider the machines worth one, by pricing model and who may run.
 
     Args:
         catalog: Prices.
@@ -181,20 +182,21 @@ def sites_for(
 def _offers(
     catalog: Catalog, hardware: str, gpus: int, options: PlanOptions, accesses: Sequence[Access]
 ) -> list[Offer]:
+    """Return the machines worth planning with: a larger one is, if a GPU of it is cheaper than of all smaller ones."""
     fitting = catalog.select_offers(hardware, options.providers or None, options.regions or None, None, gpus)
     if not options.providers:
         fitting = tuple(offer for offer in fitting if not offer.third_party)
-    chosen: dict[tuple[object, ...], Offer] = {}
-    for offer in fitting:
+    chosen: dict[tuple[object, ...], list[Offer]] = {}
+    for offer in sorted(fitting, key=lambda offer: (offer.gpus, offer.usd_per_gpu_hour)):
         permitted = tuple(access.permits(offer.provider, offer.region, offer.hardware) for access in accesses)
         if _wanted(offer, options) and any(permitted):
             key: tuple[object, ...] = (offer.provider, offer.pricing_model, offer.term, offer.payment, permitted)
             if offer.pricing_model is PricingModel.SAVINGS_PLAN:
                 key = (*key, machine_of(offer))
-            before = chosen.get(key)
-            if before is None or offer.usd_per_gpu_hour < before.usd_per_gpu_hour:
-                chosen[key] = offer
-    return list(chosen.values())
+            smaller = chosen.setdefault(key, [])
+            if not smaller or offer.usd_per_gpu_hour < smaller[-1].usd_per_gpu_hour:
+                smaller.append(offer)
+    return list(chain.from_iterable(chosen.values()))
 
 
 def _wanted(offer: Offer, options: PlanOptions) -> bool:
