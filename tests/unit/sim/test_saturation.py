@@ -22,6 +22,20 @@ def test_the_work_of_what_a_full_replica_does_is_the_time_that_it_takes() -> Non
     assert tokens / work_s == pytest.approx(found.tokens_per_s, rel=0.05)
 
 
+def test_work_is_the_time_that_it_takes_whatever_the_context() -> None:
+    """A morning of short contexts and an evening of long ones, which leave memory to few: each by itself."""
+    random = np.random.default_rng(0)
+    count = 4 * 20 * LIMITS.max_num_seqs
+    given = np.where(np.arange(count) < count / 2, random.integers(50, 200, count), random.integers(2000, 3000, count))
+    asked = requests(np.zeros(count), given, random.integers(50, 150, count))
+    found = saturate(asked, profile(), LIMITS)
+    for half in (np.arange(count) < count / 2, np.arange(count) >= count / 2):
+        mine = asked.only(half)
+        result = simulate(mine, (Pool(profile=profile(), scaling=Fixed(instances=1), limits=LIMITS),), horizon_s=0.0)
+        work_s = found.work_s(mine.input_tokens, mine.cached_tokens, mine.output_tokens).sum()
+        assert work_s == pytest.approx(result.finished_s.max(), rel=0.04)
+
+
 def test_a_full_replica_holds_as_many_sequences_as_it_may() -> None:
     found = saturate(requests([0.0], 100, 200), profile(), LIMITS)
     assert 0.9 * LIMITS.max_num_seqs < found.sequences <= LIMITS.max_num_seqs
