@@ -64,8 +64,8 @@ def _serve(  # noqa: C901, PLR0912, PLR0915, PLR0917 - one loop over steps, whic
     per_pair_s: float,
     most_tokens: int,
     capacity_tokens: int,
-    prefill_first: bool,  # noqa: FBT001
-    whole_prompts: bool,  # noqa: FBT001
+    prefill_first: bool,  # noqa: FBT001 - an engine's flag, by its place as all here
+    whole_prompts: bool,  # noqa: FBT001 - an engine's flag, by its place as all here
     delay_s: float,
     delay_steps: float,
 ) -> tuple[Floats, Floats, Floats]:

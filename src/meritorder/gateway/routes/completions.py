@@ -1,6 +1,7 @@
 """`/v1/chat/completions/{id}`: chat completions that were asked for with `store: true`."""
 
 import json
+from functools import partial
 from typing import Any, Final
 
 import msgspec
@@ -48,10 +49,10 @@ class Completions:
         after, more = asked.get("after"), True
         while more and len(found) <= limit:
             page = await self._core.database.read_soon(
-                lambda connection, after=after: kept.pages(  # type: ignore[misc]
-                    connection,
-                    key.tenant,
-                    COMPLETION,
+                partial(
+                    kept.pages,
+                    tenant=key.tenant,
+                    kind=COMPLETION,
                     after=after,
                     limit=_MOST_LISTED,
                     ascending=ascending,
