@@ -1,11 +1,13 @@
 """Local servers that speak the batch APIs of three providers; `tests/unit/gateway/upstreams/test_contracts.py` drives
-each with its official client. Batches end when a test says so.
+each with its official client. Batches end when a test says so; each server has a clock, which stands unless it is given
+one that goes.
 """
 
 import datetime as dt
 import itertools
 import json
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -14,6 +16,7 @@ from tests.samples.http_server import Asked, LocalServer, Wire
 
 Json = dict[str, Any]
 CREATED = dt.datetime(2026, 11, 24, 3, 0, tzinfo=dt.UTC)
+Clock = Callable[[], dt.datetime]
 
 
 def route(asked: Asked) -> tuple[str, str, dict[str, str]]:
@@ -53,6 +56,7 @@ class OpenAIBatchApi:
     files: dict[str, bytes] = field(default_factory=dict)
     batches: list[Json] = field(default_factory=list)
     page: int = 2
+    now: Clock = lambda: CREATED
     crash_after_create: bool = False
 
     def __post_init__(self) -> None:
@@ -94,7 +98,7 @@ class OpenAIBatchApi:
             "id": file_id,
             "object": "file",
             "bytes": len(content),
-            "created_at": int(CREATED.timestamp()),
+            "created_at": int(self.now().timestamp()),
             "filename": name,
             "purpose": "batch",
             "status": "processed",
@@ -105,7 +109,7 @@ class OpenAIBatchApi:
         batch = {
             "id": f"batch_{next(self._ids)}",
             "object": "batch",
-            "created_at": int(CREATED.timestamp()),
+            "created_at": int(self.now().timestamp()),
             "status": "in_progress",
             "request_counts": {"total": len(lines), "completed": 0, "failed": 0},
             **{name: asked.get(name) for name in ("input_file_id", "endpoint", "completion_window", "metadata")},
@@ -188,7 +192,9 @@ class AnthropicApi:
     messages: list[Json] = field(default_factory=list)
     answers: list[Json] = field(default_factory=list)
     streams: list[list[tuple[str, Json]]] = field(default_factory=list)
+    polled: set[str] = field(default_factory=set)
     page: int = 2
+    now: Clock = lambda: CREATED
     crash_after_create: bool = False
 
     def __post_init__(self) -> None:
@@ -220,8 +226,9 @@ class AnthropicApi:
             await wire.answer(jsonl(self.results[match[1]]), kind="application/x-jsonl")
         elif match := re.fullmatch(r"/v1/messages/batches/(\w+)(/cancel)?", path):
             batch = self.batch(match[1])
+            self.polled.add(match[1])
             if match[2]:
-                batch |= {"processing_status": "canceling", "cancel_initiated_at": CREATED.isoformat()}
+                batch |= {"processing_status": "canceling", "cancel_initiated_at": self.now().isoformat()}
             await wire.answer(batch)
         else:
             await wire.answer({"type": "error", "error": {"type": "not_found_error", "message": path}}, 404)
@@ -242,7 +249,7 @@ class AnthropicApi:
 
     def create(self, requests: list[Json]) -> Json:
         batch_id = f"msgbatch_{next(self._ids)}"
-        created = CREATED + dt.timedelta(minutes=len(self.batches))
+        created = self.now()
         batch = {
             "id": batch_id,
             "type": "message_batch",
@@ -280,7 +287,7 @@ class AnthropicApi:
         self.batch(batch_id).update(
             processing_status="ended",
             request_counts=counts,
-            ended_at=CREATED.isoformat(),
+            ended_at=self.now().isoformat(),
             results_url=f"{self.server.url}/v1/messages/batches/{batch_id}/results",
         )
 
@@ -306,6 +313,7 @@ class GeminiApi:
     answers: list[Json] = field(default_factory=list)
     streams: list[list[Json]] = field(default_factory=list)
     page: int = 2
+    now: Clock = lambda: CREATED
     crash_after_create: bool = False
     elsewhere: str = ""
 
@@ -372,7 +380,7 @@ class GeminiApi:
             "@type": "type.googleapis.com/google.ai.generativelanguage.v1main.GenerateContentBatch",
             "model": f"models/{model}",
             "displayName": asked["displayName"],
-            "createTime": (CREATED + dt.timedelta(minutes=len(self.batches))).isoformat().replace("+00:00", "Z"),
+            "createTime": self.now().isoformat().replace("+00:00", "Z"),
             "inputConfig": asked["inputConfig"],
             "batchStats": {"requestCount": str(len(lines)), "pendingRequestCount": str(len(lines))},
             "state": "BATCH_STATE_PENDING",
