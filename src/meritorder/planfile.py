@@ -27,8 +27,8 @@ class PoolUsed(msgspec.Struct, frozen=True, kw_only=True):
 
     While a replica serves real-time work, it holds at most `backfill_seats` sequences with deferrable work among them,
     takes `backfill_tokens` of its prompts in a step, and none that would fill more than `backfill_kv_share` of its KV
-    memory. `carbon_usd_per_hour` is the price of the carbon of one
-    machine's power in each slot, empty if carbon has no price.
+    memory; of these seats and this memory it takes `backfill_shares` in each slot, all if empty. `carbon_usd_per_hour`
+    is the price of the carbon of one machine's power in each slot, empty if carbon has no price.
     """
 
     name: str
@@ -50,6 +50,7 @@ class PoolUsed(msgspec.Struct, frozen=True, kw_only=True):
     backfill_seats: int = 0
     backfill_tokens: int = 0
     backfill_kv_share: float = 1.0
+    backfill_shares: list[float] = []
     carbon_usd_per_hour: list[float] = []
 
 
@@ -390,8 +391,11 @@ def _check(plan: Plan, path: Path) -> None:
         if len(each.machines) != plan.slots or min(each.machines, default=0) < 0:
             raise ConfigError(f"needs a number of machines for each of {plan.slots} slots", where=where)
     for pool in plan.pools:
+        shares, where = pool.backfill_shares, f"{path}: {pool.name}"
         if len(pool.carbon_usd_per_hour) not in {0, plan.slots}:
-            raise ConfigError(f"needs a price of carbon for each of {plan.slots} slots", where=f"{path}: {pool.name}")
+            raise ConfigError(f"needs a price of carbon for each of {plan.slots} slots", where=where)
+        if len(shares) not in {0, plan.slots} or not all(0 < share <= 1 for share in shares):
+            raise ConfigError(f"needs a share of backfill, more than 0, for each of {plan.slots} slots", where=where)
     for route in plan.routes:
         if len(route.flow) != plan.slots:
             raise ConfigError(f"needs a value for each of {plan.slots} slots", where=f"{path}: route {route.workload}")

@@ -158,9 +158,8 @@ class Fleet:
             ahead = [r for r in self.backlog if group.may_run(r)]
             if any((r.latest_start_s, r.number) < (request.latest_start_s, request.number) for r in ahead):
                 continue
-            seats = min(group.pool.backfill_seats, group.pool.limits.max_num_seqs)
             room = {
-                r.number: backfill_seats(len(r.running), r.waiting, seats)
+                r.number: backfill_seats(len(r.running), r.waiting, r.backfill[0])
                 for instance in group.held("on")
                 for r in instance.replicas
             }
@@ -173,8 +172,9 @@ class Fleet:
         self.backlog.sort(key=lambda r: (r.latest_start_s, r.number))
 
     def tick(self, now: float) -> None:
-        """Bring up what has started, interrupt, scale, then let urgent work through."""
+        """Fill as the slot allows, bring up what has started, interrupt, scale, then let urgent work through."""
         for group in self.groups:
+            self._fill(group, now)
             for instance in group.held("starting"):
                 if instance.ready_s <= now:
                     self.turn_on(instance, now)
@@ -191,6 +191,16 @@ class Fleet:
                 self.backlog.remove(request)
                 request.waits_its_turn = False
                 self.route(request, now)
+
+    def _fill(self, group: Group, now: float) -> None:
+        """Let in as much deferrable work as the slot allows."""
+        shares = group.pool.backfill_shares
+        if shares:
+            assert isinstance(group.pool.scaling, Scheduled)
+            share = [*shares, 1.0][min(int(now / group.pool.scaling.slot_s), len(shares))]
+            for replica in group.replicas:
+                replica.backfill_share = share
+                self.wake(replica, now)
 
     def _interrupt(self, group: Group, now: float) -> None:
         """Take instances back; what they held, and what waits for one that is off, goes to others from its start."""
@@ -286,6 +296,7 @@ class Fleet:
     def run(self) -> float:
         """Serve all requests; returns the end."""
         for group in self.groups:
+            self._fill(group, 0.0)
             for _ in range(initially_on(group.pool)):
                 self.rent(group, 0.0, 0.0)
             self._rent_for_first_slots(group)

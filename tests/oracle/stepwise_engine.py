@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from meritorder.policy.release import backfill_seats
+from meritorder.policy.release import backfill_seats, share_of_backfill
 from meritorder.policy.route import load_of
 from meritorder.sim.pools import Pool
 
@@ -108,6 +108,13 @@ class Replica:
     step_ends_s: float = math.inf
     step_decodes: list[Sequence] = field(default_factory=list)
     step_prompts: list[Sequence] = field(default_factory=list)
+    backfill_share: float = 1.0  # of the room that deferrable work may take
+
+    @property
+    def backfill(self) -> tuple[int, float]:
+        """Return the seats for deferrable work, and the share of memory up to which it joins."""
+        seats, kv_share = share_of_backfill(self.pool.backfill_seats, self.pool.backfill_kv_share, self.backfill_share)
+        return min(seats, self.pool.limits.max_num_seqs), kv_share
 
     @property
     def waiting(self) -> int:
@@ -241,13 +248,13 @@ class Replica:
 
     def _admit_deferrable(self, budget: int, deferrable_budget: int, now: float, fleet: Surroundings) -> None:
         """Once no real-time request waits: what this engine was handed, then the backlog, into the seats of policy."""
-        seats = min(self.pool.backfill_seats, self.pool.limits.max_num_seqs)
+        seats, kv_share = self.backfill
         while not self.realtime and min(budget, deferrable_budget) > 0:
             source = self.deferrable or (fleet.backlog if fleet.is_on(self) else [])
             request = next((r for r in source if r.access in self.pool.permitted), None)
             if backfill_seats(len(self.running), 0, seats) == 0 or request is None:
                 break
-            if not self.fits(request, self.pool.backfill_kv_share):
+            if not self.fits(request, kv_share):
                 break
             if self._would_be_cut(request, min(budget, deferrable_budget), fleet):
                 break

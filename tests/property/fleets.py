@@ -141,6 +141,7 @@ def _pool(draw: st.DrawFn, times: Times, most_tokens: int, *, realtime: bool, in
     block_tokens = draw(st.sampled_from([1, 2, 3, 4, 16]))
     blocks = -(-most_tokens // block_tokens) + draw(st.sampled_from([0, 1, 5, 20, 100]))
     growth = draw(st.sampled_from([0.0, 1 / 512] if times.ties else [0.0, 1e-15, 1 / 512]))
+    scaling = _scaling(draw, times, realtime=realtime)
     return Pool(
         profile=profile(
             kv_capacity_tokens=blocks * block_tokens + int(times.rng.integers(block_tokens)),
@@ -149,7 +150,7 @@ def _pool(draw: st.DrawFn, times: Times, most_tokens: int, *, realtime: bool, in
             mixed_base_s=times.steps(12, 0.05),
             prefill_per_pair_s=draw(st.sampled_from([0.0, 1 / 1024])) * times.uniform(0.1, 1.0),
         ),
-        scaling=_scaling(draw, times, realtime=realtime),
+        scaling=scaling,
         limits=EngineLimits(
             max_num_seqs=max_num_seqs,
             max_num_batched_tokens=max_num_seqs + draw(st.sampled_from([1, 2, 5, 40])),
@@ -162,11 +163,19 @@ def _pool(draw: st.DrawFn, times: Times, most_tokens: int, *, realtime: bool, in
         backfill_seats=draw(st.integers(0 if realtime else 1, 8)),
         backfill_tokens=draw(st.sampled_from([1, 3, 1 << 30])),
         backfill_kv_share=draw(st.sampled_from([1.0, 0.9, 0.5])),
+        backfill_shares=_shares(draw, scaling),
         startup_s=draw(st.sampled_from([0.0, times.uniform(0.1, 5.0)])),
         startup_paid_s=times.uniform(0.0, 4.0),
         minimum_billing_s=draw(st.sampled_from([0.0, times.uniform(0.1, 20.0)])),
         interruptions=_interruptions(draw, times) if interrupted or draw(st.booleans()) else None,
     )
+
+
+def _shares(draw: st.DrawFn, scaling: Scaling) -> tuple[float, ...]:
+    """Draw the share of the room for deferrable work in each slot of a schedule, or none."""
+    if not isinstance(scaling, Scheduled) or draw(st.booleans()):
+        return ()
+    return tuple(draw(st.sampled_from([1.0, 0.7, 0.3, 0.1])) for _ in scaling.instances)
 
 
 def _interruptions(draw: st.DrawFn, times: Times) -> Interruptions:

@@ -8,7 +8,9 @@ AT_NIGHT = [0, 0, 1, 0, 0]
 KV_SHARE = 0.8
 
 
-def pool(name: str, *, startup_s: float, backfill_seats: int = 0) -> PoolUsed:
+def pool(
+    name: str, *, startup_s: float, backfill_seats: int = 0, backfill_shares: list[float] | None = None
+) -> PoolUsed:
     return PoolUsed(
         name=name,
         model="stub",
@@ -24,6 +26,7 @@ def pool(name: str, *, startup_s: float, backfill_seats: int = 0) -> PoolUsed:
         max_num_seqs=8,
         backfill_seats=backfill_seats,
         backfill_kv_share=KV_SHARE,
+        backfill_shares=backfill_shares or [],
     )
 
 
@@ -51,6 +54,7 @@ def plan(
     slot_s: float = 3600.0,
     startup_s: float = 600.0,
     live: list[int] | None = None,
+    backfill_shares: list[float] | None = None,
     routes: list[Route] | None = None,
     rules: list[Rule] | None = None,
     waits: list[WorkloadPlan] | None = None,
@@ -66,7 +70,10 @@ def plan(
         gap=0.0,
         slot_s=slot_s,
         slots=SLOTS,
-        pools=[pool(LIVE, startup_s=startup_s, backfill_seats=3), pool(NIGHT, startup_s=startup_s)],
+        pools=[
+            pool(LIVE, startup_s=startup_s, backfill_seats=3, backfill_shares=backfill_shares),
+            pool(NIGHT, startup_s=startup_s),
+        ],
         schedule=[schedule(LIVE, live or [1] * SLOTS, realtime=True), schedule(NIGHT, AT_NIGHT, payment="spot")],
         routes=routes
         or [

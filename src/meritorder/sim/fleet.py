@@ -1,6 +1,7 @@
 """The loop over events: arrivals, the clock's ticks, and runs that end.
 
-At one moment arrivals come first, then the tick (start-ups done, interruptions, scaling decided), then runs that end.
+At one moment arrivals come first, then the tick (room for deferrable work set, start-ups done, interruptions, scaling
+decided), then runs that end.
 """
 
 import numpy as np
@@ -11,14 +12,16 @@ from meritorder.sim.instances import instances_of, stop, turn_on
 from meritorder.sim.interruptions import interrupt_pool
 from meritorder.sim.replica import begin, finish, release_held_up
 from meritorder.sim.routing import escalate, offer_deferrable, permitted_in_real_time, route_realtime, urgent
-from meritorder.sim.scaling import open_pool, scale, wanted_instances
+from meritorder.sim.scaling import fill, open_pool, scale, wanted_instances
 from meritorder.sim.state import DEADLINES, FIXED, NONE, OFF, REALTIME, STARTING, World
 
 
 @compiled
 def _tick(world: World, now: float, tick: int) -> None:
-    """Bring up what has started, take back what is taken back, scale, and let urgent work through."""
+    """Set the room for deferrable work, bring up what started, take back, scale, and let urgent work through."""
     for p in range(world.pools.shape[0]):
+        if world.pools[p].fills_by_slot > 0:
+            fill(world, p, now)
         for i in instances_of(world, p):
             if world.instances[i].state == STARTING and world.instances[i].ready_s <= now:
                 turn_on(world, p, i, now)

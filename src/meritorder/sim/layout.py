@@ -3,6 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from meritorder.policy.release import share_of_backfill
 from meritorder.sim.agenda import seeding
 from meritorder.sim.pools import Autoscaled, Fixed, ForDeadlines, Pool, QueueScaled, Requests, Scheduled
 from meritorder.sim.state import (
@@ -102,9 +103,8 @@ def _pool_records(pools: tuple[Pool, ...], tick_s: float) -> Records:
         record["whole_prompts"] = pool.limits.whole_prompts
         record["permits"] = sum(1 << access for access in pool.permitted)
         record["realtime"] = record["permits"] * pool.realtime
-        record["backfill_seats"] = min(pool.backfill_seats, pool.limits.max_num_seqs)
         record["backfill_tokens"] = pool.backfill_tokens
-        record["backfill_blocks"] = int(pool.backfill_kv_share * float(record["kv_blocks"]))
+        _set_backfill(record, pool)
         record["instances"] = pool.most_instances
         record["first_instance"], record["first_replica"] = first_instance, first_replica
         record["pack"] = pool.replicas_per_instance
@@ -121,6 +121,16 @@ def _pool_records(pools: tuple[Pool, ...], tick_s: float) -> Records:
         first_instance += pool.most_instances
         first_replica += pool.most_instances * pool.replicas_per_instance
     return records
+
+
+def _set_backfill(record: np.void, pool: Pool) -> None:
+    """Set the room for deferrable work, at time 0, in each slot, and beyond them."""
+    record["fills_by_slot"] = len(pool.backfill_shares)
+    shares = *pool.backfill_shares, 1.0
+    room = [share_of_backfill(pool.backfill_seats, pool.backfill_kv_share, share) for share in shares]
+    record["seats_in_slot"][: len(room)] = [min(seats, pool.limits.max_num_seqs) for seats, _ in room]
+    record["blocks_in_slot"][: len(room)] = [int(kv_share * float(record["kv_blocks"])) for _, kv_share in room]
+    record["backfill_seats"], record["backfill_blocks"] = record["seats_in_slot"][0], record["blocks_in_slot"][0]
 
 
 def _set_scaling(record: np.void, pool: Pool, tick_s: float) -> None:

@@ -181,6 +181,8 @@ class Pool:
         backfill_seats: Sequences that a replica may hold with deferrable work among them; 0 takes none.
         backfill_tokens: Prompt tokens of deferrable work in one step.
         backfill_kv_share: Share of its KV memory up to which deferrable work joins a replica that holds other work.
+        backfill_shares: Share of these seats and this memory in each slot of the schedule, beyond which it is all of
+            them; empty if it always is.
         startup_s: From the decision to rent until it serves: machine, image, weights, warm-up.
         startup_paid_s: The part of that which is paid for.
         minimum_billing_s: Shortest time that is billed.
@@ -196,6 +198,7 @@ class Pool:
     backfill_seats: int = 0
     backfill_tokens: int = 1 << 30
     backfill_kv_share: float = 1.0
+    backfill_shares: tuple[float, ...] = ()
     startup_s: float = 300.0
     startup_paid_s: float = 240.0
     minimum_billing_s: float = 60.0

@@ -136,6 +136,11 @@ def _check_limits(pool: Pool, tick_s: float) -> None:
             raise InfeasibleError(f"{what}: {value:,} is not from 1 to {most:,}", where=where)
     if limits.max_num_batched_tokens <= limits.max_num_seqs:
         raise InfeasibleError("a step must hold more tokens than sequences", where=where)
+    slots = len(pool.scaling.instances) if isinstance(pool.scaling, Scheduled) else 0
+    if pool.backfill_shares and len(pool.backfill_shares) != slots:
+        raise InfeasibleError(f"{len(pool.backfill_shares)} shares of backfill for {slots} slots", where=where)
+    if not all(0 < share <= 1 for share in pool.backfill_shares):
+        raise InfeasibleError("a share of backfill is more than 0 and at most 1", where=where)
     if pool.backfill_seats > 0 and pool.backfill_tokens < 1:
         raise InfeasibleError("a step must hold a token of the deferrable work that has a seat", where=where)
 

@@ -1,4 +1,4 @@
-"""How many instances a pool has."""
+"""How many instances a pool has, and how much deferrable work they take beside other work."""
 
 import numpy as np
 
@@ -6,7 +6,17 @@ from meritorder.policy.carry import machines_wanted
 from meritorder.policy.scale import for_concurrency
 from meritorder.sim.backlog import count_in_flight, most_urgent, replicas_to_add
 from meritorder.sim.compiled import compiled
-from meritorder.sim.instances import first_free, instances_of, is_doomed, is_empty, start, stop, turn_on
+from meritorder.sim.instances import (
+    first_free,
+    instances_of,
+    is_doomed,
+    is_empty,
+    replicas_of,
+    start,
+    stop,
+    turn_on,
+)
+from meritorder.sim.replica import look_again
 from meritorder.sim.state import CONCURRENCY, DRAINING, NONE, OFF, ON, QUEUE, SCHEDULED, STARTING, World
 
 _for_concurrency = compiled(for_concurrency)
@@ -103,3 +113,17 @@ def scale(world: World, p: int, now: float, wanted: int) -> None:
         if world.instances[i].state != OFF:
             held += 1
     pool.peak_instances = max(pool.peak_instances, held)
+
+
+@compiled
+def fill(world: World, p: int, now: float) -> None:
+    """Let in as much deferrable work as the slot allows; where that is more than before, the replicas look again."""
+    pool = world.pools[p]
+    slot = min(int(now / pool.slot_s), pool.slots)
+    seats, blocks = np.int64(pool.seats_in_slot[slot]), np.int64(pool.blocks_in_slot[slot])
+    more = seats > pool.backfill_seats or blocks > pool.backfill_blocks
+    pool.backfill_seats, pool.backfill_blocks = seats, blocks
+    for i in instances_of(world, p):
+        if more and world.instances[i].state in (ON, DRAINING):
+            for r in replicas_of(world, p, i):
+                look_again(world, r, now)

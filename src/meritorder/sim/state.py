@@ -138,9 +138,9 @@ POOL: Final = np.dtype(
         ("per_pair_s", "f8"),
         ("realtime", "i8"),  # accesses that it takes in real time, a bit each
         ("permits", "i8"),  # accesses whose requests may run here, a bit each
-        ("backfill_seats", "i8"),  # seats for deferrable work, 0 if it takes none
+        ("backfill_seats", "i8"),  # seats for deferrable work now, 0 if it takes none
         ("backfill_tokens", "i8"),  # prompt tokens of deferrable work in one step
-        ("backfill_blocks", "i8"),  # memory up to which deferrable work joins others
+        ("backfill_blocks", "i8"),  # memory up to which deferrable work joins others now
         ("instances", "i8"),
         ("first_instance", "i8"),
         ("first_replica", "i8"),
@@ -158,6 +158,9 @@ POOL: Final = np.dtype(
         ("slot_s", "f8"),
         ("ahead_s", "f8"),  # a slot's instances are rented so long before it
         ("schedule", "i4", (MOST_SLOTS,)),  # instances wanted
+        ("fills_by_slot", "i8"),  # the room for deferrable work changes from slot to slot; the last is beyond them:
+        ("seats_in_slot", "i4", (MOST_SLOTS + 1,)),
+        ("blocks_in_slot", "i8", (MOST_SLOTS + 1,)),
         ("wanted_history", "i4", (STABILIZATION_TICKS,)),
         # how fast it is
         ("decode_base_s", "f8", (MOST_SEQS + 1,)),

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from meritorder.domain import Offer
 from meritorder.perf.profile import EngineLimits, Profile
-from meritorder.policy.release import BACKFILL_KV_SHARE
+from meritorder.policy.release import BACKFILL_KV_SHARE, share_of_backfill
 from meritorder.sim.pools import Autoscaled, Fixed, ForDeadlines, Interruptions, Pool, Result, Scaling
 from meritorder.sim.run import simulate
 from meritorder.sim.saturation import Saturation
@@ -121,8 +121,9 @@ class Backfill:
     kv_share: float = BACKFILL_KV_SHARE
 
     def scaled(self, share: float) -> Self:
-        """Return a share of it: of seats and memory alike, for either may be what real-time work lacks."""
-        return replace(self, seats=max(1, round(self.seats * share)), kv_share=self.kv_share * share)
+        """Return a share of its seats and its memory."""
+        seats, kv_share = share_of_backfill(self.seats, self.kv_share, share)
+        return replace(self, seats=seats, kv_share=kv_share)
 
 
 def everything(limits: EngineLimits) -> Backfill:

@@ -228,6 +228,16 @@ def test_the_gaps_are_left_alone_while_more_memory_is_in_use_than_the_plan_fills
         assert there.carry.most(live) == open_for
 
 
+def test_in_a_slot_the_gaps_have_the_seats_and_the_memory_that_the_plan_leaves_them(site: Callable[..., Site]) -> None:
+    there = site(carried.plan(backfill_shares=[1.0, 0.5, 1.0, 1.0, 1.0]))
+    live = there.venue(carried.LIVE)
+    assert there.carry.most(live) == 2 * 3
+    there.now_s = HOUR_S
+    assert there.carry.most(live) == 2 * 2
+    live.load = Load(running=0, waiting=0, kv_cache_share=carried.KV_SHARE / 2 + 0.01)
+    assert there.carry.most(live) == 0
+
+
 def test_a_batch_api_gets_its_share_of_a_batch_at_once(site: Callable[..., Site]) -> None:
     routes = [
         carried.route("realtime", carried.LIVE, [1.0] * 5),

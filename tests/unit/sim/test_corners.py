@@ -180,6 +180,26 @@ def test_deferrable_work_leaves_memory_to_what_comes_next_in_real_time() -> None
     assert done_s[0.5][1] > done_s[1.0][1]
 
 
+def test_seats_for_deferrable_work_are_what_the_slot_allows() -> None:
+    """Of four that wait one may run in the first slot; at its end the others join at once, in the middle of its run."""
+    wanted = requests(*((0.05, 2, 60, 1e3) for _ in range(4)))
+    planned = Scheduled(instances=(1, 1), slot_s=3.0)
+    pool = Pool(profile=STEADY, scaling=planned, backfill_seats=4, backfill_shares=(0.25, 1.0))
+    finished(wanted, pool, tick_s=1.0)
+    found = simulate(wanted, (pool,), horizon_s=6.0, tick_s=1.0)
+    assert found.admitted_s[0] < 0.1
+    assert (found.admitted_s[1:] > 3.0).all()
+    assert (found.admitted_s[1:] < min(3.5, found.finished_s[0])).all()
+
+
+def test_beyond_the_schedule_deferrable_work_has_all_of_its_seats() -> None:
+    wanted = requests(*((0.05, 2, 60, 1e3) for _ in range(3)))
+    pool = Pool(profile=STEADY, scaling=Scheduled(instances=(1,), slot_s=2.0), backfill_seats=3, backfill_shares=(0.3,))
+    found = simulate(wanted, (pool,), horizon_s=2.0, tick_s=1.0)
+    assert (found.admitted_s < 2.5).all()
+    finished(wanted, pool, tick_s=1.0)
+
+
 def test_an_empty_replica_takes_deferrable_work_that_needs_more_memory_than_it_leaves() -> None:
     finished(
         requests((0.05, 16, 2, 1e3)),
@@ -249,12 +269,14 @@ def test_steps_that_hardly_grow_are_counted_right(per_kv_s: float) -> None:
         ({"profile": STEADY, "limits": EngineLimits(max_num_batched_tokens=100_000)}, "tokens"),
         ({"profile": STEADY, "limits": EngineLimits(block_tokens=512)}, "block"),
         ({"profile": STEADY, "backfill_seats": 4, "backfill_tokens": 0}, "deferrable"),
+        ({"profile": STEADY, "backfill_shares": (1.0,)}, "1 shares of backfill for 0 slots"),
+        ({"profile": STEADY, "scaling": Scheduled(instances=(1,), slot_s=1.0), "backfill_shares": (0.0,)}, "share"),
         (memory(31) | {"limits": EngineLimits(block_tokens=16)}, "memory"),
     ],
 )
 def test_limits_that_the_simulator_cannot_keep_are_refused(pool: dict[str, object], message: str) -> None:
     with pytest.raises(InfeasibleError, match=message):
-        simulate(requests((0.0, 20, 1, math.inf)), (Pool(scaling=Fixed(instances=1), **pool),), horizon_s=1.0)
+        simulate(requests((0.0, 20, 1, math.inf)), (Pool(**{"scaling": Fixed(instances=1)} | pool),), horizon_s=1.0)
 
 
 def test_settings_beyond_the_simulators_memory_are_refused() -> None:

@@ -27,9 +27,11 @@ from meritorder.study.plan.carbon import carbon_for, read_carbon
 from meritorder.study.plan.commit import Committed, commit
 from meritorder.study.plan.explain import regret_of, small_enough, waterfall
 from meritorder.study.plan.have import prices_and_have
-from meritorder.study.plan.make import Made, make
+from meritorder.study.plan.made import Made
+from meritorder.study.plan.make import make
 from meritorder.study.plan.options import PlanOptions
 from meritorder.study.plan.problem import Asked, Trust, ask, trusting
+from meritorder.study.plan.seats import Filling
 from meritorder.study.promises import models_of, only_model, promise
 from meritorder.study.search import Progress
 from meritorder.traces import Trace
@@ -73,7 +75,7 @@ def plan(trace: Trace, options: PlanOptions, progress: Progress = lambda _: None
         explained = _explained(made, chosen)
         if options.backtest is not None:
             progress("choosing commitments on the first part, paying on the rest")
-            found = backtest(small_enough(trusting(asked, Trust()).problem), options.backtest)
+            found = backtest(small_enough(trusting(asked, Trust(), Filling(asked.loads)).problem), options.backtest)
             explained = structs.replace(explained, backtest=found)
         progress("waiting for the baseline")
         trials = baselines.result()

@@ -17,7 +17,7 @@ Ints = NDArray[np.int64]
 
 _MOST_ROUNDS: Final = 24
 # Share of the requests that may break the SLO which a round aims at.
-_AIM: Final = 0.8
+AIM: Final = 0.8
 # Machines added to a slot, as a share of those there, if all of its requests break the SLO.
 _MORE: Final = 0.3
 # By how much a slot is raised at least.
@@ -113,10 +113,8 @@ def raised(
         attainment: Share that must keep it.
     """
     count = np.bincount(slot, minlength=len(burst))
-    bad = np.bincount(slot, weights=broken, minlength=len(burst))
-    worst = np.argsort(-bad, kind="stable")
-    left = bad.sum() - np.cumsum(bad[worst])
-    chosen = worst[: int(np.count_nonzero(left > _AIM * (1 - attainment) * len(slot))) + 1]
+    bad = np.bincount(slot, weights=broken, minlength=len(burst)).astype(np.float64)
+    chosen = worst_slots(bad, AIM * (1 - attainment) * len(slot))
     share = _MORE * bad / np.maximum(count, 1)
     more = np.maximum(1, np.round(share * machines)).astype(np.int64)
     burst = burst.copy()
@@ -126,6 +124,18 @@ def raised(
         carried = _carried(safe(t), int(machines[t] + more[t]) - 1)
         burst[t] = max(burst[t] * (1 + max(share[t], _LEAST)), burst[t] + (carried * 1.001 - there[t]) / mean[t])
     return burst
+
+
+def worst_slots(bad: Floats, leave: float) -> Ints:
+    """Return as many slots, the worst first and one at least, as leave no more than so many requests in the others.
+
+    Args:
+        bad: Requests to be got rid of in each slot, shape (slots,).
+        leave: How many of them may be left.
+    """
+    worst = np.argsort(-bad, kind="stable")
+    left = bad.sum() - np.cumsum(bad[worst])
+    return worst[: int(np.count_nonzero(left > leave)) + 1]
 
 
 def _carried(safe: Floats, machines: int) -> float:

@@ -62,6 +62,12 @@ class ModelRun:
         return np.asarray((self.result.finished_s - self.result.first_token_s) / later)
 
     @property
+    def broken(self) -> Bools:
+        """Which real-time requests broke the SLO, shape (requests,)."""
+        late = ~(self.ttft_s <= self.load.ttft_limit_s) | (self.tpot_s > self.load.tpot_limit_s)
+        return np.asarray(~self.load.deferrable & late)
+
+    @property
     def missed(self) -> int:
         """Requests that may wait and were late, or never done."""
         finished_s = np.full(len(self.load), np.nan) if self.result is None else self.result.finished_s
@@ -151,6 +157,7 @@ def _pool(
         backfill_seats=pool.backfill_seats if mixed else pool.max_num_seqs,
         backfill_tokens=pool.backfill_tokens if mixed else pool.max_num_batched_tokens,
         backfill_kv_share=pool.backfill_kv_share if mixed else 1.0,
+        backfill_shares=tuple(pool.backfill_shares) if mixed else (),
         startup_s=pool.startup_s,
         startup_paid_s=pool.startup_paid_s,
         minimum_billing_s=one.minimum_billing_s,

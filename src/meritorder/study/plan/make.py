@@ -1,8 +1,7 @@
 """Make a plan: solve, carry it out, trust the machines less where a promise breaks, and solve again."""
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Final
 
 import numpy as np
@@ -13,14 +12,14 @@ from meritorder import planfile
 from meritorder.domain import Lane
 from meritorder.errors import InfeasibleError
 from meritorder.plan.record import to_file
-from meritorder.plan.solution import Solution, find_plan, realtime_load
+from meritorder.plan.solution import Solution, find_plan
 from meritorder.plan.solve import Effort
-from meritorder.study.plan.bursts import bursts_for, raised, strictest
-from meritorder.study.plan.check import ModelRun, carry_out
-from meritorder.study.plan.demand import realtime_classes_of
+from meritorder.study.plan.check import carry_out
+from meritorder.study.plan.distrust import as_seen, between, first_bursts, less
+from meritorder.study.plan.made import Made, alike, cheaper, leaves_work
 from meritorder.study.plan.options import PlanOptions
 from meritorder.study.plan.problem import Asked, Trust, trusting
-from meritorder.study.plan.room import less_room
+from meritorder.study.plan.seats import Filling
 from meritorder.study.plan.supply import Site
 from meritorder.study.promises import Promised
 from meritorder.study.search import Progress
@@ -29,18 +28,9 @@ from meritorder.units import format_share, format_usd
 Floats = NDArray[np.float64]
 
 _MOST_ROUNDS: Final = 20
-# Factors by which the trust in machines is lowered where a promise broke.
-_SEATS_STEP: Final = 0.9
-_FEWEST_SEATS: Final = 0.5
-_SEATS_POWER: Final = 0.25
-# A step is so much longer for each step that was taken before in vain.
-_PERSISTENT: Final = 0.5
-# Of the requests that may break the SLO, the share that real-time work alone may use up and leave room for others.
-_ALONE: Final = 0.8
-# Then the last step is halved so many times; once for loads of so many requests.
+# The last step is halved so many times; once for loads of so many requests.
 _HALVINGS: Final = 2
 _MANY_REQUESTS: Final = 5_000_000
-_FULL_STEP: Final = 0.97
 # Share of the effort that rounds get before a plan has held.
 _ROUGH: Final = 0.2
 _ROUGH_GAP: Final = 0.02
@@ -50,47 +40,6 @@ _FULL_EFFORTS: Final = 2
 # third of a minute, within that.
 _ENOUGH: Final = 0.01
 _ENOUGH_OF_MANY: Final = 0.03
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Made:
-    """A plan that was carried out.
-
-    Args:
-        solution: What the programme says.
-        file: The plan as a file, its check in it.
-        runs: What became of each model's requests.
-        asked: The problem with the trust in machines that it took.
-        trust: That trust.
-    """
-
-    solution: Solution
-    file: planfile.Plan
-    runs: Mapping[str, ModelRun]
-    asked: Asked
-    trust: Trust
-
-    @property
-    def simulated(self) -> planfile.Simulated:
-        """What became of it."""
-        if self.file.simulated is None:
-            raise TypeError("a plan that was made was carried out")
-        return self.file.simulated
-
-    @property
-    def held(self) -> bool:
-        """Whether it kept every promise."""
-        return self.simulated.kept
-
-    @property
-    def usd(self) -> float:
-        """What it cost when it was carried out, the price of carbon in it."""
-        return self.simulated.total_usd + self.simulated.carbon_usd
-
-    @property
-    def gap(self) -> float:
-        """How far that is above the bound."""
-        return self.usd / self.file.bound_usd - 1 if self.file.bound_usd else 0.0
 
 
 def make(asked: Asked, promised: Promised, options: PlanOptions, progress: Progress) -> Made:
@@ -105,158 +54,98 @@ def make(asked: Asked, promised: Promised, options: PlanOptions, progress: Progr
     Raises:
         InfeasibleError: None was found; says which promise stops it, and what would help.
     """
-
-    def attempt(trust: Trust, effort: Effort, round_number: int, last: Made | None = None) -> Made:
-        trusted = trusting(asked, trust)
-        solution = find_plan(trusted.problem, effort)
-        file = _file(solution, trusted, promised, options)
-        if last is not None and _alike(file, last.file):
-            simulated, runs = last.simulated, last.runs
-        else:
-            progress(f"carrying the plan out, round {round_number}: {format_usd(solution.usd)}")
-            simulated, runs = carry_out(file, trusted.loads, trusted.machines, trusted.tokens, seed=options.seed)
-        file = structs.replace(file, simulated=structs.replace(simulated, rounds=round_number))
-        return Made(solution=solution, file=file, runs=runs, asked=trusted, trust=trust)
-
-    rough = replace(options.effort, time_limit_s=options.effort.time_limit_s * _ROUGH, gap=_ROUGH_GAP)
-    trust = before = Trust(burst=_first_bursts(asked, progress))
-    last: Made | None = None
-    bounds_usd: list[float] = []
-    for round_number in range(1, _MOST_ROUNDS + 1):
-        progress(f"planning, round {round_number}")
-        made = last = attempt(trust, rough, round_number, last)
-        bounds_usd.append(made.file.bound_usd)
-        if made.held:
-            break
-        before, trust = trust, _less(trust, made, options)
-    else:
-        raise _does_not_hold(made.simulated)
-    many = sum(len(load) for load in asked.loads.values()) >= _MANY_REQUESTS
-    halvings = 1 if many else _HALVINGS
-    for _ in range(halvings if before.seats != trust.seats else 0):
-        progress("planning, half a step back")
-        nearer = _between(before, trust)
-        tried = attempt(nearer, rough, round_number)
-        made = _cheaper(made, tried)
-        before, trust = (before, nearer) if tried.held else (nearer, trust)
-    for _ in range(1 if many else _FULL_EFFORTS):
-        if made.gap <= (_ENOUGH_OF_MANY if many else _ENOUGH):
-            break
-        progress("planning, to the full effort")
-        tried = attempt(trust, options.effort, round_number)
-        made = _cheaper(made, tried)
-        if tried.held:
-            break
-        trust = _between(trust, _less(trust, tried, options))
-    first_bound_usd = min(bounds_usd[0], made.file.bound_usd)
+    tries = _Tries(asked, promised, options, progress)
+    before, made = _until_it_holds(tries, Trust(burst=first_bursts(asked, progress)))
+    made, trust = _less_than_a_step(tries, before, made)
+    made = _to_full_effort(tries, made, trust)
+    first_bound_usd = min(tries.first_bound_usd, made.file.bound_usd)
     return replace(made, file=structs.replace(made.file, first_bound_usd=first_bound_usd))
 
 
-def _alike(one: planfile.Plan, other: planfile.Plan) -> bool:
-    """Whether two plans come to the same: the same machines at the same times, paid and bought alike."""
-    first, second = ((each.pools, each.schedule, each.commitments, _bought(each)) for each in (one, other))
-    return first == second
+class _Tries:
+    """Solves, and carries out what comes out of it.
 
-
-def _bought(file: planfile.Plan) -> list[planfile.Route]:
-    """Return all routes where some lead to token APIs: which requests are bought depends on the rest, too."""
-    return file.routes if any(route.kind == "tier" for route in file.routes) else []
-
-
-def _cheaper(first: Made, second: Made) -> Made:
-    """Return the cheaper of two, of which the first held; what was proven of the same programme holds for both."""
-    cheaper = second if second.held and second.usd <= first.usd else first
-    if first.trust is not second.trust:
-        return cheaper
-    bound_usd = max(first.file.bound_usd, second.file.bound_usd)
-    return replace(cheaper, file=structs.replace(cheaper.file, bound_usd=bound_usd))
-
-
-def _between(before: Trust, after: Trust) -> Trust:
-    """Return the trust half way back to what broke a promise: the last step may have been too long."""
-    return replace(after, seats=math.sqrt(before.seats * after.seats))
-
-
-def _first_bursts(asked: Asked, progress: Progress) -> dict[str, Floats]:
-    """Return what the traffic's bursts ask for, by workload, found on the replica with the cheapest work."""
-    horizon, found = asked.problem.horizon, {}
-    for model, load in asked.loads.items():
-        for each in realtime_classes_of(load, model if asked.several else ""):
-            lane = load.only(each.members)
-            progress(f"measuring the bursts of {each.name}")
-            pools = [site for site in asked.sites.values() if site.pool.model == model and site.serving.realtime]
-            mine = [site for site in pools if each.may_use(site.pool)] or pools
-            serving = min((site.serving for site in mine), key=lambda one: one.machine.usd_of_work(lane))
-            found[each.name] = bursts_for(lane, serving, horizon.slot_s, horizon.slots)
-    return found
-
-
-def _less(trust: Trust, made: Made, options: PlanOptions) -> Trust:
-    """Return less trust in what broke a promise: tried by carrying the plan out with real-time work alone."""
-    if made.simulated.deadlines_missed:
-        problem = made.solution.problem
-        pools = {pool.name: pool for pool in problem.pools}
-        room = less_room(made.runs.values(), pools, made.asked.machines, problem.horizon)
-        return replace(trust, room={**trust.room, **room}) if room else replace(trust, full=trust.full * _FULL_STEP)
-    lanes = {model: load.only(~load.deferrable) for model, load in made.asked.loads.items()}
-    alone, runs = carry_out(made.file, lanes, made.asked.machines, made.asked.tokens, seed=options.seed)
-    if alone.kept and 1 - (alone.slo_attainment or 0.0) <= _ALONE * _may_break(made):
-        return replace(trust, seats=trust.seats * _seats_step(made, trust.seats))
-    burst = dict(trust.burst)
-    for model, run in runs.items():
-        if alone.kept or not run.attained:
-            burst |= _bursts(made, model, run, burst)
-    return replace(trust, burst=burst)
-
-
-def _seats_step(made: Made, before: float) -> float:
-    """Return the factor on the seats of deferrable work: the smaller, the further the SLO is from being kept.
-
-    It is the smaller, too, the more seats were taken before: beside bursts few seats do nearly as much harm as many.
+    Args:
+        asked: The problem.
+        promised: The requests' promises.
+        options: Effort, and what the file records.
+        progress: Told of every plan that is carried out.
     """
-    broken = 1 - (made.simulated.slo_attainment or 0.0)
-    step = np.clip((_may_break(made) / broken) ** _SEATS_POWER if broken > 0 else 1.0, _FEWEST_SEATS, _SEATS_STEP)
-    return float(step ** (1 + _PERSISTENT * np.log(before) / np.log(_SEATS_STEP)))
+
+    def __init__(self, asked: Asked, promised: Promised, options: PlanOptions, progress: Progress) -> None:
+        self.options = options
+        self.progress = progress
+        self.many = sum(len(load) for load in asked.loads.values()) >= _MANY_REQUESTS
+        self.rough = replace(options.effort, time_limit_s=options.effort.time_limit_s * _ROUGH, gap=_ROUGH_GAP)
+        self.round = 0
+        self.first_bound_usd = math.inf
+        self._asked = asked
+        self._promised = promised
+        self._filling = Filling(asked.loads)
+
+    def plan(self, trust: Trust, effort: Effort, last: Made | None = None) -> Made:
+        """Return the plan with so much trust; where it comes to the last one, what became of that."""
+        trusted = trusting(self._asked, trust, self._filling)
+        solution = find_plan(trusted.problem, effort)
+        file = _file(solution, trusted, self._promised, self.options)
+        if last is not None and alike(file, last.file):
+            simulated, runs = last.simulated, last.runs
+        else:
+            self.progress(f"carrying the plan out, round {self.round}: {format_usd(solution.usd)}")
+            loads, machines, tokens = trusted.loads, trusted.machines, trusted.tokens
+            simulated, runs = carry_out(file, loads, machines, tokens, seed=self.options.seed)
+        file = structs.replace(file, simulated=structs.replace(simulated, rounds=self.round))
+        return Made(solution=solution, file=file, runs=runs, asked=trusted, trust=trust)
 
 
-def _may_break(made: Made) -> float:
-    return min(1 - strictest(load) for load in made.asked.loads.values())
+def _until_it_holds(tries: _Tries, trust: Trust) -> tuple[Trust, Made]:
+    """Return the first plan that holds, solved roughly, and the trust before the last step to it.
+
+    Raises:
+        InfeasibleError: None holds.
+    """
+    before, held, last = trust, None, None
+    for tries.round in range(1, _MOST_ROUNDS + 1):
+        tries.progress(f"planning, round {tries.round}")
+        made = last = tries.plan(trust, tries.rough, last)
+        if tries.round == 1:
+            tries.first_bound_usd = made.file.bound_usd
+        if made.held and (held or not leaves_work(made)):
+            return before, made
+        if made.held:
+            held, trust = made, as_seen(trust, made)
+        else:
+            before, trust = trust, less(trust, made, tries.options)
+    if held is None:
+        raise _does_not_hold(made.simulated)
+    return held.trust, held
 
 
-def _bursts(made: Made, model: str, run: ModelRun, before: Mapping[str, Floats]) -> dict[str, Floats]:
-    """Return the bursts that ask for more machines in the slots where most requests broke the SLO, by workload."""
-    file, solution, load = made.file, made.solution, run.load
-    broken = (run.ttft_s > load.ttft_limit_s) | (run.tpot_s > load.tpot_limit_s)
-    pools = {pool.name: pool for pool in solution.problem.pools if pool.model == model and len(pool.safe_load) > 1}
-    rented = sorted({one.pool for one in file.schedule if one.realtime} & set(pools))
-    demands = {one.name: one for one in solution.problem.workloads}
-    found: dict[str, Floats] = {}
-    for each in realtime_classes_of(load, model if made.asked.several else ""):
-        serving = [name for name in rented if each.may_use(pools[name])]
-        if not serving or not broken[each.members].any():
-            continue
-        # Where several pools share a slot, it is the one with most of it that grows.
-        there = np.array([realtime_load(solution, name) for name in serving])
-        most = np.argmax(there, axis=0)
-        slots = np.arange(file.slots)
-        machines = np.array([_machines(file, name) for name in serving])
-        work_s = np.array([demands[each.name].work_s[pools[name].replica] for name in serving])
-        found[each.name] = raised(
-            before[each.name],
-            mean=work_s[most, slots] / file.slot_s,
-            there=there[most, slots],
-            machines=machines[most, slots],
-            safe=lambda t, serving=serving, most=most: pools[serving[most[t]]].safe_load,  # type: ignore[misc]
-            slot=np.minimum((load.arrived_s[each.members] / file.slot_s).astype(np.int64), file.slots - 1),
-            broken=broken[each.members],
-            attainment=strictest(load),
-        )
-    return found
+def _less_than_a_step(tries: _Tries, before: Trust, made: Made) -> tuple[Made, Trust]:
+    """Return the plan with a part of the last step in seats taken back, if it holds; and the trust that held last."""
+    trust = made.trust
+    halvings = 1 if tries.many else _HALVINGS
+    for _ in range(halvings if before.seats is not trust.seats else 0):
+        tries.progress("planning, half a step back")
+        nearer = between(before, trust)
+        tried = tries.plan(nearer, tries.rough)
+        made = cheaper(made, tried)
+        before, trust = (before, nearer) if tried.held else (nearer, trust)
+    return made, trust
 
 
-def _machines(file: planfile.Plan, pool: str) -> NDArray[np.int64]:
-    """Return the machines of a pool that serve real-time work, of all payments, shape (slots,)."""
-    return np.asarray(np.sum([one.machines for one in file.schedule if one.pool == pool and one.realtime], axis=0))
+def _to_full_effort(tries: _Tries, made: Made, trust: Trust) -> Made:
+    """Return the plan solved with all of the effort, if it is cheaper and holds."""
+    for _ in range(1 if tries.many else _FULL_EFFORTS):
+        if made.gap <= (_ENOUGH_OF_MANY if tries.many else _ENOUGH):
+            break
+        tries.progress("planning, to the full effort")
+        tried = tries.plan(trust, tries.options.effort)
+        made = cheaper(made, tried)
+        if tried.held:
+            break
+        trust = between(trust, less(trust, tried, tries.options))
+    return made
 
 
 def _does_not_hold(simulated: planfile.Simulated) -> InfeasibleError:
@@ -276,11 +165,11 @@ def _file(solution: Solution, asked: Asked, promised: Promised, options: PlanOpt
     file = to_file(solution)
     if asked.committed is not None:
         file = asked.committed.in_file(file)
-    pools = [_with_engine(pool, asked.sites[pool.name]) for pool in file.pools]
+    pools = [_with_engine(pool, asked.sites[pool.name], asked.seats.get(pool.model)) for pool in file.pools]
     return structs.replace(file, pools=pools, promises=promises_of(promised, options))
 
 
-def _with_engine(pool: planfile.PoolUsed, site: Site) -> planfile.PoolUsed:
+def _with_engine(pool: planfile.PoolUsed, site: Site, seats: Floats | None) -> planfile.PoolUsed:
     """Add how the engines of a pool run; the start-up is the machine's own, without the tail that plans add."""
     machine, backfill = site.serving.machine, site.serving.backfill
     replica = machine.profile.replica
@@ -294,6 +183,7 @@ def _with_engine(pool: planfile.PoolUsed, site: Site) -> planfile.PoolUsed:
         backfill_seats=backfill.seats,
         backfill_tokens=backfill.tokens,
         backfill_kv_share=backfill.kv_share,
+        backfill_shares=[] if seats is None or not backfill.seats else seats.tolist(),
         startup_paid_s=machine.startup_paid_s,
     )
 

@@ -16,11 +16,11 @@ from meritorder.plan.safe_load import covering
 from meritorder.plan.venues import Pool
 from meritorder.study.fleets import Machine
 from meritorder.study.load import MEASURED, Load
-from meritorder.study.plan.capacity import filled_with
 from meritorder.study.plan.commit import Committed
 from meritorder.study.plan.demand import classes_of, demand_of, horizon_for, tiers_of
 from meritorder.study.plan.have import Have
 from meritorder.study.plan.options import PlanOptions
+from meritorder.study.plan.seats import Filling
 from meritorder.study.plan.supply import Serving, Site, payments_for, servings_for, sites_for, supply_assumptions
 from meritorder.study.search import Progress
 
@@ -41,6 +41,7 @@ class Asked:
         patience_s: Shortest time that requests may wait, by deferrable workload.
         assumptions: What was taken.
         committed: What was chosen to commit to before; the problem holds it.
+        seats: As `Trust` has it.
     """
 
     problem: Problem
@@ -52,6 +53,7 @@ class Asked:
     patience_s: Mapping[str, float]
     assumptions: tuple[Assumption, ...]
     committed: Committed | None = None
+    seats: Mapping[str, Floats] = field(default_factory=dict)
 
     @property
     def several(self) -> bool:
@@ -155,55 +157,48 @@ class Trust:
     """How far the machines are trusted: factors that a broken promise lowers.
 
     Args:
-        seats: On the seats and the memory of deferrable work beside real-time work, when that is what breaks the SLO.
+        seats: By model, on the seats and the memory of deferrable work beside real-time work in each slot, shape
+            (slots,), where it is what breaks the SLO.
         full: On what machines may be planned for in all, when deadlines are missed.
         room: By kind of replica, on what may be planned for in each slot, shape (slots,), where machines that were
             full did less and deadlines were missed.
         burst: By real-time workload, load / mean load of each slot, shape (slots,), where it alone breaks the SLO.
     """
 
-    seats: float = 1.0
+    seats: Mapping[str, Floats] = field(default_factory=dict)
     full: float = 1.0
     room: Mapping[str, Floats] = field(default_factory=dict)
     burst: Mapping[str, Floats] = field(default_factory=dict)
 
 
-def trusting(asked: Asked, trust: Trust) -> Asked:
-    """Return what was asked with so much trust in the machines."""
-    sites = asked.sites
-    if trust.seats < 1:
-        fewer = {id(site.serving): _with_seats(site.serving, asked.loads, trust.seats) for site in sites.values()}
-        sites = {name: replace(site, serving=fewer[id(site.serving)]) for name, site in sites.items()}
+def trusting(asked: Asked, trust: Trust, filling: Filling) -> Asked:
+    """Return what was asked with so much trust in the machines; `filling` tells how full fewer seats leave them."""
     workloads = tuple(
         replace(one, burst=trust.burst[one.name]) if isinstance(one, Realtime) and one.name in trust.burst else one
         for one in asked.problem.workloads
     )
     pools = []
     for pool in asked.problem.pools:
-        fullest = min(pool.fullest, sites[pool.name].serving.fullest) * trust.full
+        fullest = pool.fullest * trust.full
         most = fullest * pool.replicas * np.arange(len(pool.safe_load))
         safe = np.minimum(pool.safe_load, most)
-        if len(safe) > 1:
-            safe = covering(safe, _peak(workloads, pool.replica) / asked.problem.horizon.slot_s)
         room = trust.room.get(pool.replica, pool.room)
+        if len(safe) > 1:
+            mean, bursts = _realtime_work(workloads, pool.replica)
+            safe = covering(safe, float(bursts.max(initial=0.0)) / asked.problem.horizon.slot_s)
+            serving, seats = asked.sites[pool.name].serving, trust.seats.get(pool.model)
+            if seats is not None and serving.backfill.seats > 0:
+                carried = float((safe[1:] / (pool.replicas * np.arange(1, len(safe)))).max())
+                alone = carried * np.divide(mean, bursts, out=np.ones_like(mean), where=bursts > 0)
+                room = np.minimum(room, np.maximum(filling.utilization(serving, seats), alone) / serving.fullest)
         pools.append(replace(pool, fullest=fullest, room=room, safe_load=safe))
-    return replace(asked, problem=replace(asked.problem, pools=tuple(pools), workloads=workloads), sites=sites)
+    problem = replace(asked.problem, pools=tuple(pools), workloads=workloads)
+    return replace(asked, problem=problem, seats=trust.seats)
 
 
-def _peak(workloads: Iterable[Workload], kind: str) -> float:
-    """Return the work of the slot with most of all real time that replicas of a kind may serve, bursts in it."""
-    lean = [
-        one.work_s[kind] * (1.0 if one.burst is None else one.burst)
-        for one in workloads
-        if isinstance(one, Realtime) and kind in one.work_s
-    ]
-    return float(np.sum(lean, axis=0).max()) if lean else 0.0
-
-
-def _with_seats(serving: Serving, loads: Mapping[str, Load], share: float) -> Serving:
-    before = serving.backfill
-    if before.seats < 1:
-        return serving
-    backfill = before.scaled(share)
-    filled = filled_with(serving.machine, loads[serving.machine.profile.model].sample(MEASURED), backfill)
-    return replace(serving, backfill=backfill, fullest=min(serving.fullest, filled.utilization))
+def _realtime_work(workloads: Iterable[Workload], kind: str) -> tuple[Floats, Floats]:
+    """Return the work of all real time that replicas of a kind may serve, and with bursts in it, each (slots,)."""
+    lean = [one for one in workloads if isinstance(one, Realtime) and kind in one.work_s]
+    mean = [one.work_s[kind] for one in lean]
+    bursts = [one.work_s[kind] * (1.0 if one.burst is None else one.burst) for one in lean]
+    return np.sum(mean, axis=0), np.sum(bursts, axis=0)

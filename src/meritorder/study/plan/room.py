@@ -33,7 +33,7 @@ def less_room(
         room[t] = work done[t] / (fullest * time of the replicas[t])
 
     Slots in which they were not full are taken to leave what the others leave in the median. Between the arrival and
-    the deadline of requests that were late nonetheless a slot loses a step in any case, by their share in its requests.
+    the deadline of requests that were late a slot loses a step in any case, by their share in its requests.
 
     Args:
         runs: What became of the plan.
@@ -46,7 +46,7 @@ def less_room(
     """
     room: dict[str, Floats] = {}
     for run in runs:
-        if run.result is None or not run.missed:
+        if run.result is None:
             continue
         for kind in {pools[one.pool].replica for one in run.schedules}:
             mine = _may_run(run, kind, pools)

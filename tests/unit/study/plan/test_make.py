@@ -1,42 +1,44 @@
-"""How trust in machines is lowered, round by round."""
+"""Which plan is kept, and what is trusted less for the next."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import cast
 
+import numpy as np
 import pytest
 from msgspec import structs
 
 from meritorder import planfile
 from meritorder.plan.solution import Solution
 from meritorder.study.fleets import Backfill
-from meritorder.study.plan.make import Made, _cheaper, _seats_step
+from meritorder.study.plan.check import ModelRun
+from meritorder.study.plan.distrust import between
+from meritorder.study.plan.made import Made, cheaper, leaves_work
 from meritorder.study.plan.problem import Asked, Trust
-
-
-def broken(share: float) -> Made:
-    load = SimpleNamespace(attainment=0.99, workloads=())
-    return cast(
-        "Made",
-        SimpleNamespace(simulated=SimpleNamespace(slo_attainment=1 - share), asked=SimpleNamespace(loads={"m": load})),
-    )
-
-
-def test_the_further_the_slo_is_from_kept_the_more_seats_go() -> None:
-    assert _seats_step(broken(0.0101), 1.0) == pytest.approx(0.9)
-    assert _seats_step(broken(0.04), 1.0) == pytest.approx(0.25**0.25)
-    assert _seats_step(broken(0.9), 1.0) == pytest.approx(0.5)
-
-
-def test_what_was_in_vain_makes_steps_longer() -> None:
-    seats, rounds = 1.0, 0
-    while seats > 0.03:
-        seats *= _seats_step(broken(0.015), seats)
-        rounds += 1
-    assert rounds < 10
 
 
 def test_less_trust_takes_seats_and_memory_alike() -> None:
     assert Backfill(seats=100, tokens=512, kv_share=0.9).scaled(0.5) == Backfill(seats=50, tokens=512, kv_share=0.45)
+
+
+def test_half_a_step_back_is_half_way_in_the_seats_of_every_slot() -> None:
+    before = Trust(seats={"a": np.array([1.0, 0.5])}, full=0.9)
+    after = Trust(seats={"a": np.array([0.25, 0.5]), "b": np.array([0.64, 1.0])}, full=0.8)
+    nearer = between(before, after)
+    assert nearer.full == 0.8
+    assert {model: shares.tolist() for model, shares in nearer.seats.items()} == {"a": [0.5, 0.5], "b": [0.8, 1.0]}
+
+
+@pytest.mark.parametrize(("end_s", "after_s", "leaves"), [(3700, 300, False), (5700, 30, False), (5700, 300, True)])
+def test_work_is_left_where_machines_run_on_for_more_than_a_tail(
+    made: planfile.Plan, end_s: int, after_s: int, *, leaves: bool
+) -> None:
+    """Two slots of half an hour: the last requests end within a slot after them, what waited may take longer."""
+    file = structs.replace(made, slots=2, slot_s=1800.0)
+    bins = np.array([[900.0, 900.0, 900.0, 900.0, after_s]])
+    run = SimpleNamespace(result=SimpleNamespace(end_s=end_s, bin_s=900.0, capacity_bins_s=bins))
+    one = attempt(file, usd=1.0, bound_usd=1.0, trust=Trust())
+    assert leaves_work(replace(one, runs={"m": cast("ModelRun", run)})) is leaves
 
 
 def test_what_is_proven_of_the_same_programme_bounds_whichever_plan_is_kept(made: planfile.Plan) -> None:
@@ -47,10 +49,10 @@ def test_what_is_proven_of_the_same_programme_bounds_whichever_plan_is_kept(made
         attempt(made, usd=110.0, bound_usd=95.0, trust=trust),
         attempt(made, usd=96.0, bound_usd=95.0, trust=trust, kept=False),
     ):
-        kept = _cheaper(first, second)
+        kept = cheaper(first, second)
         assert (kept.usd, kept.file.bound_usd) == (100.0, 95.0)
-    assert _cheaper(first, attempt(made, usd=110.0, bound_usd=95.0, trust=Trust(seats=0.9))) is first
-    assert _cheaper(first, attempt(made, usd=98.0, bound_usd=85.0, trust=trust)).file.bound_usd == 90.0
+    assert cheaper(first, attempt(made, usd=110.0, bound_usd=95.0, trust=Trust(full=0.9))) is first
+    assert cheaper(first, attempt(made, usd=98.0, bound_usd=85.0, trust=trust)).file.bound_usd == 90.0
 
 
 def attempt(of: planfile.Plan, *, usd: float, bound_usd: float, trust: Trust, kept: bool = True) -> Made:
