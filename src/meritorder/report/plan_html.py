@@ -48,6 +48,7 @@ def render(plan: Plan) -> str:
         bought=rows.bought(plan),
         commitments=rows.commitments(plan),
         waiting=rows.waiting(plan),
+        beside=rows.beside(plan),
         fall=fall_of(fall) if fall else None,
         paid_key=_key(plan.dispatch.paid_gpus if plan.dispatch else {}),
         cost_key=_key(plan.by_pricing_model),

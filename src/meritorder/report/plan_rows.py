@@ -223,6 +223,19 @@ def waiting(plan: Plan) -> list[Waiting]:
     ]
 
 
+def beside(plan: Plan) -> list[str]:
+    """Say where work that may wait has fewer seats beside real time, by pool that serves it."""
+    real_time = {one.pool for one in plan.schedule if one.realtime and any(one.machines)}
+    told = []
+    for pool in plan.pools:
+        fewer = [share for share in pool.backfill_shares if share < 1]
+        if fewer and pool.name in real_time:
+            least, most = format_share(min(fewer)), format_share(max(fewer))
+            shares = least if least == most else f"{least} to {most}"
+            told.append(f"beside real time on {pool.name}: {shares} of its seats in {len(fewer)} of {plan.slots} slots")
+    return told
+
+
 def limits(plan: Plan) -> list[str]:
     """Say where the workloads may run that may not run anywhere."""
     told = []

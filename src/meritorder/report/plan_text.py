@@ -120,6 +120,7 @@ def _waits(plan: Plan, width: int) -> RenderableType | None:
             f"an hour more of patience is worth {one.worth}" if one.worth != MISSING else "",
         )
         lines.append(plain("; ".join(filter(None, (f"{one.workload}: up to {one.patience}", *worth)))))
+    lines += [plain(line) for line in rows.beside(plan)]
     return section("May wait", "", bullets(lines, width)) if lines else None
 
 

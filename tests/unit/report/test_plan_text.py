@@ -162,6 +162,18 @@ def test_a_plan_of_nothing_is_still_a_plan() -> None:
     assert "Rent" not in printed(nothing, 80)
 
 
+def test_where_deferrable_work_has_fewer_seats_beside_real_time_is_told_in_both_forms() -> None:
+    plan = week()
+    shares = [0.5, 0.9, *[1.0] * (plan.slots - 2)]
+    pools = [msgspec.structs.replace(one, backfill_shares=shares) for one in plan.pools]
+    fewer = msgspec.structs.replace(plan, pools=pools)
+    said = f"eside real time on {H200}: 50 % to 90 % of its seats in 2 of {plan.slots} slots"
+    assert said in " ".join(printed(fewer, 200).split())
+    assert said in render_page(fewer)
+    assert "of its seats in" not in printed(plan, 200)
+    assert sum(one.pool == H200 and one.realtime for one in plan.schedule) > 0
+
+
 def test_what_saves_nothing_says_so() -> None:
     dear = msgspec.structs.replace(week(), saving_usd=-3.0, saving_share=-0.01)
     assert "Nothing is saved against real time (autoscaled to 134 requests" in printed(dear, 120)

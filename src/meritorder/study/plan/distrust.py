@@ -41,8 +41,17 @@ def first_bursts(asked: Asked, progress: Progress) -> dict[str, Floats]:
     return found
 
 
+def with_more_room(trust: Trust) -> Trust:
+    """Return the trust with half of the room back that slots lost."""
+    return replace(trust, room={kind: (1 + room) / 2 for kind, room in trust.room.items()})
+
+
 def less(trust: Trust, made: Made, options: PlanOptions) -> Trust:
-    """Return less trust in what broke a promise: tried by carrying the plan out with real-time work alone."""
+    """Return less trust in what broke a promise: tried by carrying the plan out with real-time work alone.
+
+    Where the SLO breaks only beside deferrable work, that loses seats; if it did so before and real time alone has
+    next to nothing to spare, or there are no seats left to lose, real time gets machines as well.
+    """
     if made.simulated.deadlines_missed:
         seen = as_seen(trust, made)
         return replace(trust, full=trust.full * _FULL_STEP) if seen is trust else seen
@@ -50,7 +59,8 @@ def less(trust: Trust, made: Made, options: PlanOptions) -> Trust:
     alone, runs = carry_out(made.file, lanes, made.asked.machines, made.asked.tokens, seed=options.seed)
     if alone.kept:
         fewer = _fewer_seats(trust, made, runs)
-        if not trust.seats or 1 - (alone.slo_attainment or 0.0) <= _ALONE * _may_break(made):
+        spare = 1 - (alone.slo_attainment or 0.0) <= _ALONE * _may_break(made)
+        if not trust.seats or (spare and not _alike(trust.seats, fewer.seats)):
             return fewer
         trust = fewer
     burst = dict(trust.burst)
@@ -69,6 +79,10 @@ def _fewer_seats(trust: Trust, made: Made, alone: Mapping[str, ModelRun]) -> Tru
         if not run.attained
     }
     return replace(trust, seats={**trust.seats, **fewer})
+
+
+def _alike(one: Mapping[str, Floats], other: Mapping[str, Floats]) -> bool:
+    return one.keys() == other.keys() and all(np.array_equal(one[model], other[model]) for model in one)
 
 
 def _may_break(made: Made) -> float:

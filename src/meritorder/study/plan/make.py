@@ -15,7 +15,7 @@ from meritorder.plan.record import to_file
 from meritorder.plan.solution import Solution, find_plan
 from meritorder.plan.solve import Effort
 from meritorder.study.plan.check import carry_out
-from meritorder.study.plan.distrust import as_seen, between, first_bursts, less
+from meritorder.study.plan.distrust import as_seen, between, first_bursts, less, with_more_room
 from meritorder.study.plan.made import Made, alike, cheaper, leaves_work
 from meritorder.study.plan.options import PlanOptions
 from meritorder.study.plan.problem import Asked, Trust, trusting
@@ -31,6 +31,10 @@ _MOST_ROUNDS: Final = 20
 # The last step is halved so many times; once for loads of so many requests.
 _HALVINGS: Final = 2
 _MANY_REQUESTS: Final = 5_000_000
+# They end where one that held makes a plan cheaper by less than this share.
+_WORTH: Final = 0.002
+# So often room that slots lost is tried to be given back.
+_TRIES_WITH_ROOM: Final = 2
 # Share of the effort that rounds get before a plan has held.
 _ROUGH: Final = 0.2
 _ROUGH_GAP: Final = 0.02
@@ -57,6 +61,7 @@ def make(asked: Asked, promised: Promised, options: PlanOptions, progress: Progr
     tries = _Tries(asked, promised, options, progress)
     before, made = _until_it_holds(tries, Trust(burst=first_bursts(asked, progress)))
     made, trust = _less_than_a_step(tries, before, made)
+    made, trust = _more_room(tries, made, trust)
     made = _to_full_effort(tries, made, trust)
     first_bound_usd = min(tries.first_bound_usd, made.file.bound_usd)
     return replace(made, file=structs.replace(made.file, first_bound_usd=first_bound_usd))
@@ -129,8 +134,28 @@ def _less_than_a_step(tries: _Tries, before: Trust, made: Made) -> tuple[Made, T
         tries.progress("planning, half a step back")
         nearer = between(before, trust)
         tried = tries.plan(nearer, tries.rough)
+        worth = not tried.held or tried.usd < made.usd * (1 - _WORTH)
         made = cheaper(made, tried)
         before, trust = (before, nearer) if tried.held else (nearer, trust)
+        if not worth:
+            break
+    return made, trust
+
+
+def _more_room(tries: _Tries, made: Made, trust: Trust) -> tuple[Made, Trust]:
+    """Return the plan with half of the room back that slots lost, if it holds, with less of something else if need be.
+
+    What slots lost before seats were cut may have been more than enough after it.
+    """
+    more = with_more_room(trust)
+    for _ in range(0 if not trust.room else 1 if tries.many else _TRIES_WITH_ROOM):
+        tries.progress("planning, with more room")
+        tried = tries.plan(more, tries.rough)
+        if tried.held and tried.usd < made.usd:
+            return tried, more
+        if tried.held:
+            break
+        more = less(more, tried, tries.options)
     return made, trust
 
 
@@ -183,7 +208,7 @@ def _with_engine(pool: planfile.PoolUsed, site: Site, seats: Floats | None) -> p
         backfill_seats=backfill.seats,
         backfill_tokens=backfill.tokens,
         backfill_kv_share=backfill.kv_share,
-        backfill_shares=[] if seats is None or not backfill.seats else seats.tolist(),
+        backfill_shares=[] if seats is None or not backfill.seats else np.round(seats, 4).tolist(),
         startup_paid_s=machine.startup_paid_s,
     )
 

@@ -12,7 +12,7 @@ from meritorder import planfile
 from meritorder.plan.solution import Solution
 from meritorder.study.fleets import Backfill
 from meritorder.study.plan.check import ModelRun
-from meritorder.study.plan.distrust import between
+from meritorder.study.plan.distrust import between, with_more_room
 from meritorder.study.plan.made import Made, cheaper, leaves_work
 from meritorder.study.plan.problem import Asked, Trust
 
@@ -27,6 +27,12 @@ def test_half_a_step_back_is_half_way_in_the_seats_of_every_slot() -> None:
     nearer = between(before, after)
     assert nearer.full == 0.8
     assert {model: shares.tolist() for model, shares in nearer.seats.items()} == {"a": [0.5, 0.5], "b": [0.8, 1.0]}
+
+
+def test_half_of_the_room_that_slots_lost_is_given_back() -> None:
+    more = with_more_room(Trust(room={"a": np.array([1.0, 0.6])}, full=0.9))
+    assert more.room["a"].tolist() == [1.0, 0.8]
+    assert more.full == 0.9
 
 
 @pytest.mark.parametrize(("end_s", "after_s", "leaves"), [(3700, 300, False), (5700, 30, False), (5700, 300, True)])
