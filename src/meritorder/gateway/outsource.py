@@ -182,8 +182,11 @@ class Outsource:
             await self._drop(chunk, venue, [], fault=False)
             return
         known = await database.read(lambda connection: chunks.provider_ids(connection, chunk.venue))
+        if chunk.sent_s is None:
+            now_s = self._core.now_s()
+            await database.write(lambda connection: chunks.sent(connection, chunk.id, now_s=now_s))
         try:
-            provider_id = await batches.submit(lines, chunk.id, since_epoch_s=chunk.created_s, known=known)
+            provider_id = await batches.submit(lines, chunk.id, sent_epoch_s=chunk.sent_s, known=known)
         except Refused as error:
             _log.warning("chunk %s: %s", chunk.id, error)
             rest = await database.read(lambda connection: waiting.owned(connection, chunk.id))

@@ -222,6 +222,17 @@ async def test_a_gateway_that_is_killed_while_the_provider_works_takes_the_answe
         assert len(there.api.batches) == 1
 
 
+async def test_a_batch_of_another_on_the_same_account_is_not_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing tells Anthropic's batches apart before they are done, but what was never sent cannot be there."""
+    async with scene("anthropic", tmp_path, monkeypatch) as there:
+        there.api.create([{"custom_id": f"theirs-{number}", "params": {}} for number in range(3)])
+        batch = await there.submit(3)
+        there.end(await there.submitted(2), lambda _: "ok")
+        assert (await there.ended(batch)).status == "completed"
+
+
 async def test_cancelling_reaches_the_provider_and_keeps_what_it_did(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

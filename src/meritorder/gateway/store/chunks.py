@@ -2,8 +2,9 @@
 
     (queued requests) ──add──► made ──submitted──► submitted ──drop──► (answered, or queued again)
 
-A chunk is made, and its requests are its own, before anything is sent: after a crash it is submitted again under the
-same id, and the provider is asked first whether it knows that id.
+A chunk is made, and its requests are its own, before anything is sent, and that it is about to be sent is written down
+before it is: after a crash it is submitted again under the same id, and if it may have been sent, the provider is asked
+first whether it knows that id.
 """
 
 from collections.abc import Sequence
@@ -28,6 +29,7 @@ class Chunk:
         batch_seq: The batch that its requests are of.
         provider_id: The provider's id; None if it is not known to be submitted.
         created_s: When it was made.
+        sent_s: When it was sent to the provider first, whether that got there or not; None if never.
         cancelled: Whether the provider was asked to cancel it.
     """
 
@@ -37,6 +39,7 @@ class Chunk:
     provider_id: str | None
     created_s: float
     cancelled: bool
+    sent_s: float | None = None
 
 
 def add(connection: Connection, me: str, chunk: Chunk, requests: Sequence[Claimed]) -> None:
@@ -60,6 +63,11 @@ def look_after(connection: Connection, me: str, *, now_s: float) -> list[Chunk]:
     names = list(Chunk.__dataclass_fields__)
     query = select(*(CHUNKS.c[name] for name in names)).where(CHUNKS.c.owner == me).order_by(CHUNKS.c.seq)
     return [Chunk(**row._mapping) for row in connection.execute(query)]  # noqa: SLF001 - SQLAlchemy's public name
+
+
+def sent(connection: Connection, chunk_id: str, *, now_s: float) -> None:
+    """Write down that it is about to be sent to the provider."""
+    connection.execute(update(CHUNKS).where(CHUNKS.c.id == chunk_id).values(sent_s=now_s))
 
 
 def submitted(connection: Connection, chunk_id: str, provider_id: str) -> None:

@@ -200,6 +200,7 @@ CHUNKS: Final = Table(
     Column("batch_seq", _SEQ, ForeignKey("batches.seq"), nullable=False),
     Column("provider_id", Text),  # null: not known to be submitted
     Column("created_s", Float, nullable=False),
+    Column("sent_s", Float),  # when it was sent to the provider first; null: never
     Column("cancelled", Boolean, nullable=False, server_default="0"),  # the provider was asked to
     Column("owner", Text),  # the gateway that looks after it
     sqlite_autoincrement=True,

@@ -125,10 +125,11 @@ def _machines(file: planfile.Plan, pool: str) -> NDArray[np.int64]:
 
 
 def as_seen(trust: Trust, made: Made) -> Trust:
-    """Return the trust that full machines deserve, as far as they were seen to be full."""
+    """Return the trust that full machines deserve, as they were seen to be; of models that were late, if any were."""
     problem = made.solution.problem
     pools = {pool.name: pool for pool in problem.pools}
-    room = less_room(made.runs.values(), pools, made.asked.machines, problem.horizon)
+    late = [run for run in made.runs.values() if run.missed]
+    room = less_room(late or made.runs.values(), pools, made.asked.machines, problem.horizon)
     return replace(trust, room={**trust.room, **room}) if room else trust
 
 

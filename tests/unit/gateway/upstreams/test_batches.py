@@ -1,7 +1,7 @@
 """The batch venues against stand-ins for their providers: submitted once, and read to the last line."""
 
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -40,6 +40,7 @@ class Provider:
     """One provider's stand-in and our way to it, so that what holds for all is tested on all."""
 
     api: Any
+    connect: Callable[[], BatchVenue]
     venue: BatchVenue
 
     @property
@@ -70,18 +71,19 @@ class Provider:
 async def provider(request: pytest.FixtureRequest) -> AsyncIterator[Provider]:
     api = {"openai": OpenAIBatchApi, "anthropic": AnthropicApi, "gemini": GeminiApi}[request.param]()
     async with api.server as server:
-        venue = {
+        connect = {
             "openai": lambda: OpenAIBatches(Endpoint(name="p", base_url=server.url), WORLD, limits=LIMITS),
             "anthropic": lambda: AnthropicBatches(anthropic.endpoint("p", "key", server.url), WORLD, limits=LIMITS),
             "gemini": lambda: GeminiBatches(gemini.endpoint("p", "key", server.url + "/v1"), WORLD, limits=LIMITS),
-        }[request.param]()
-        yield Provider(api, venue)
+        }[request.param]
+        venue = connect()
+        yield Provider(api, connect, venue)
         await venue.close()
 
 
 @pytest.mark.asyncio
 async def test_a_batch_goes_from_submission_to_results(provider: Provider) -> None:
-    batch_id = await provider.venue.submit(LINES, "t1", since_epoch_s=SINCE_S)
+    batch_id = await provider.venue.submit(LINES, "t1", sent_epoch_s=SINCE_S)
     assert provider.ids == [batch_id]
     state = await provider.venue.poll(batch_id)
     assert (state.status, state.total) == (BatchStatus.RUNNING, 3)
@@ -99,31 +101,42 @@ async def test_a_batch_goes_from_submission_to_results(provider: Provider) -> No
 @pytest.mark.asyncio
 async def test_a_crash_between_submitting_and_writing_it_down_submits_nothing_twice(provider: Provider) -> None:
     for number in range(5):  # others, more than a page of them
-        await provider.venue.submit([a_line(f"x{number}")], f"other{number}", since_epoch_s=SINCE_S)
+        await provider.venue.submit([a_line(f"x{number}")], f"other{number}", sent_epoch_s=SINCE_S)
     provider.api.crash_after_create = True
     with pytest.raises(Broken):
-        await provider.venue.submit(LINES, "t1", since_epoch_s=SINCE_S)
+        await provider.venue.submit(LINES, "t1", sent_epoch_s=SINCE_S)
     submitted = provider.ids[-1]
     for number in range(5):
-        await provider.venue.submit([a_line(f"y{number}")], f"later{number}", since_epoch_s=SINCE_S)
+        await provider.venue.submit([a_line(f"y{number}")], f"later{number}", sent_epoch_s=SINCE_S)
     if isinstance(provider.api, AnthropicApi):
         # Nothing tells whose it is before it is done: it is waited for.
         with pytest.raises(Unavailable, match="may be the one"):
-            await provider.venue.submit(LINES, "t1", since_epoch_s=SINCE_S)
+            await provider.venue.submit(LINES, "t1", sent_epoch_s=SINCE_S)
         provider.end(submitted, a="ok", b="ok", c="ok")
-    assert await provider.venue.submit(LINES, "t1", since_epoch_s=SINCE_S) == submitted
+    assert await provider.venue.submit(LINES, "t1", sent_epoch_s=SINCE_S) == submitted
     assert len(provider.ids) == 11
     # Known to be another's, it is not taken for ours.
-    again = await provider.venue.submit(LINES, "t1", since_epoch_s=SINCE_S, known=[submitted])
+    again = await provider.venue.submit(LINES, "t1", sent_epoch_s=SINCE_S, known=[submitted])
     assert again != submitted
+
+
+@pytest.mark.asyncio
+async def test_what_was_never_sent_is_not_looked_for_and_waits_for_nobody(provider: Provider) -> None:
+    """Another gateway on the same account has a batch of as many lines under way."""
+    another = provider.connect()
+    await another.submit(LINES, "another", sent_epoch_s=None)
+    await another.close()
+    await provider.venue.submit(LINES, "t1", sent_epoch_s=None)
+    assert len(provider.ids) == 2
+    assert all(asked.method == "POST" for asked in provider.api.server.asked)
 
 
 @pytest.mark.asyncio
 async def test_what_is_older_than_the_tag_is_not_looked_at(provider: Provider) -> None:
     for number in range(9):
-        await provider.venue.submit([a_line(f"x{number}")], f"other{number}", since_epoch_s=SINCE_S)
+        await provider.venue.submit([a_line(f"x{number}")], f"other{number}", sent_epoch_s=SINCE_S)
     before = len(provider.api.server.asked)
-    await provider.venue.submit(LINES, "t1", since_epoch_s=SINCE_S + 86_400)
+    await provider.venue.submit(LINES, "t1", sent_epoch_s=SINCE_S + 86_400)
     looked = [asked for asked in provider.api.server.asked[before:] if asked.method == "GET"]
     assert len(looked) == 1
 
@@ -131,7 +144,7 @@ async def test_what_is_older_than_the_tag_is_not_looked_at(provider: Provider) -
 @pytest.mark.parametrize("way", ["expired", "cancelled"])
 @pytest.mark.asyncio
 async def test_partial_results_are_kept_and_the_unfinished_told(provider: Provider, way: str) -> None:
-    batch_id = await provider.venue.submit(LINES, "t1", since_epoch_s=SINCE_S)
+    batch_id = await provider.venue.submit(LINES, "t1", sent_epoch_s=SINCE_S)
     await provider.venue.cancel(batch_id)
     provider.end(batch_id, a="ok", b=way, c=way)
     assert (await provider.venue.poll(batch_id)).status == way
@@ -153,13 +166,13 @@ async def test_a_refusal_is_told_and_submits_nothing(provider: Provider) -> None
 
     provider.api.server.handler = refuses
     with pytest.raises(Refused, match="HTTP 400: billing hard limit reached") as caught:
-        await provider.venue.submit(LINES, "t1", since_epoch_s=SINCE_S)
+        await provider.venue.submit(LINES, "t1", sent_epoch_s=SINCE_S)
     assert caught.value.status == 400
 
 
 @pytest.mark.asyncio
 async def test_reading_is_tried_again_where_a_failure_passes(provider: Provider) -> None:
-    batch_id = await provider.venue.submit(LINES, "t1", since_epoch_s=SINCE_S)
+    batch_id = await provider.venue.submit(LINES, "t1", sent_epoch_s=SINCE_S)
     failures = ["reset", "429", "503"]
     inner = provider.api.server.handler
 
@@ -186,12 +199,12 @@ async def test_nonsense_is_broken_not_a_crash(provider: Provider, page: bytes) -
     with pytest.raises(Broken):
         await provider.venue.poll("b1")
     with pytest.raises(Broken):
-        await provider.venue.submit(LINES, "t1", since_epoch_s=SINCE_S)
+        await provider.venue.submit(LINES, "t1", sent_epoch_s=SINCE_S)
 
 
 @pytest.mark.asyncio
 async def test_a_result_file_that_breaks_off_is_broken(provider: Provider) -> None:
-    batch_id = await provider.venue.submit(LINES, "t1", since_epoch_s=SINCE_S)
+    batch_id = await provider.venue.submit(LINES, "t1", sent_epoch_s=SINCE_S)
     provider.end(batch_id, a="ok", b="ok", c="ok")
     inner = provider.api.server.handler
 
@@ -219,7 +232,7 @@ async def test_a_line_that_cannot_be_said_submits_nothing() -> None:
             )
             venue = made(where, WORLD)
             with pytest.raises(NotCarried) as caught:
-                await venue.submit([a_line("a"), a_line("b", logit_bias={"1": 5})], "t1")
+                await venue.submit([a_line("a"), a_line("b", logit_bias={"1": 5})], "t1", sent_epoch_s=None)
             await venue.close()
         assert caught.value.param == "logit_bias"
         assert not api.batches
@@ -230,7 +243,7 @@ async def test_batches_with_sampling_go_to_the_version_of_anthropic_that_takes_i
     api = AnthropicApi()
     async with api.server as server:
         venue = AnthropicBatches(anthropic.endpoint("p", "key", server.url), WORLD)
-        await venue.submit([a_line("a"), a_line("b", temperature=0.5)], "t1", since_epoch_s=SINCE_S)
+        await venue.submit([a_line("a"), a_line("b", temperature=0.5)], "t1", sent_epoch_s=SINCE_S)
         await venue.close()
     assert api.requests["msgbatch_1"][1]["params"]["temperature"] == 0.5
 
@@ -241,7 +254,7 @@ async def test_a_key_is_not_sent_to_where_an_answer_points() -> None:
     async with api.server as server:
         venue = GeminiBatches(gemini.endpoint("p", "key", server.url + "/v1"), WORLD)
         with pytest.raises(Broken, match="no address of its own"):
-            await venue.submit(LINES, "t1", since_epoch_s=SINCE_S)
+            await venue.submit(LINES, "t1", sent_epoch_s=SINCE_S)
         await venue.close()
 
 
@@ -250,7 +263,7 @@ async def test_models_go_by_the_names_of_the_venue() -> None:
     api = OpenAIBatchApi()
     async with api.server as server:
         venue = OpenAIBatches(Endpoint(name="p", base_url=server.url), WORLD, models={"m": "org/m"})
-        batch_id = await venue.submit(LINES, "t1", since_epoch_s=SINCE_S)
+        batch_id = await venue.submit(LINES, "t1", sent_epoch_s=SINCE_S)
         await venue.close()
     assert {line["body"]["model"] for line in api.lines(batch_id)} == {"org/m"}
     assert [line["custom_id"] for line in api.lines(batch_id)] == ["t1-a", "t1-b", "t1-c"]
@@ -261,7 +274,7 @@ async def test_a_failed_batch_says_why() -> None:
     api = OpenAIBatchApi()
     async with api.server as server:
         venue = OpenAIBatches(Endpoint(name="p", base_url=server.url), WORLD)
-        batch_id = await venue.submit(LINES, "t1", since_epoch_s=SINCE_S)
+        batch_id = await venue.submit(LINES, "t1", sent_epoch_s=SINCE_S)
         errors = {"object": "list", "data": [{"code": "mismatched_model", "message": "one model", "line": 2}]}
         api.batch(batch_id).update(status="failed", errors=errors)
         state = await venue.poll(batch_id)
@@ -281,7 +294,7 @@ async def test_mistakes_of_the_caller_are_told() -> None:
         ([a_line("a b")], "t"),
     ):
         with pytest.raises(ValueError, match=r"lines|tag|custom_id"):
-            await venue.submit(lines, tag)
+            await venue.submit(lines, tag, sent_epoch_s=None)
     await venue.close()
 
 

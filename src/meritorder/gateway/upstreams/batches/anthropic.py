@@ -81,12 +81,12 @@ class AnthropicBatches:
         return request_of(self._dialect, line, self._models.get(line.model, line.model), venue=self.name)
 
     async def submit(
-        self, lines: Sequence[BatchLine], tag: str, *, since_epoch_s: float = 0.0, known: Collection[str] = ()
+        self, lines: Sequence[BatchLine], tag: str, *, sent_epoch_s: float | None, known: Collection[str] = ()
     ) -> str:
         """Submit a batch once, and return the provider's id of it."""
         check(lines, tag, self.limits)
         requests: list[Json] = [{"custom_id": wire_id(tag, line), "params": self._request(line)} for line in lines]
-        found = await self._find(tag, len(lines), since_epoch_s, known)
+        found = None if sent_epoch_s is None else await self._find(tag, len(lines), sent_epoch_s, known)
         if found is None:
             created = await self._provider.write(
                 self._provider.url("/v1/messages/batches"),

@@ -65,7 +65,7 @@ class GeminiBatches:
         return request_of(self._dialect, line, self._models.get(line.model, line.model), venue=self.name)
 
     async def submit(
-        self, lines: Sequence[BatchLine], tag: str, *, since_epoch_s: float = 0.0, known: Collection[str] = ()
+        self, lines: Sequence[BatchLine], tag: str, *, sent_epoch_s: float | None, known: Collection[str] = ()
     ) -> str:
         """Submit a batch once, and return the provider's id of it."""
         check(lines, tag, self.limits)
@@ -73,7 +73,7 @@ class GeminiBatches:
         content = b"".join(
             msgspec.json.encode({"key": wire_id(tag, line), "request": self._request(line)}) + b"\n" for line in lines
         )
-        found = await self._find(tag, since_epoch_s, known)
+        found = None if sent_epoch_s is None else await self._find(tag, sent_epoch_s, known)
         if found is not None:
             return found
         file_name = await self._upload(content, tag)

@@ -77,11 +77,11 @@ class OpenAIBatches:
         """Check nothing: it takes what OpenAI takes."""
 
     async def submit(
-        self, lines: Sequence[BatchLine], tag: str, *, since_epoch_s: float = 0.0, known: Collection[str] = ()
+        self, lines: Sequence[BatchLine], tag: str, *, sent_epoch_s: float | None, known: Collection[str] = ()
     ) -> str:
         """Submit a batch once, and return the provider's id of it."""
         check(lines, tag, self.limits)
-        found = await self._find(tag, since_epoch_s, known)
+        found = None if sent_epoch_s is None else await self._find(tag, sent_epoch_s, known)
         if found is not None:
             return found
         file_id = await self._upload(b"".join(self._line(line, tag) for line in lines), tag)

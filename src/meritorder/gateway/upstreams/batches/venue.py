@@ -100,18 +100,19 @@ class BatchVenue(Protocol):
         """Check that this API has words for all that a line says. Raises `NotCarried` if not."""
 
     async def submit(
-        self, lines: Sequence[BatchLine], tag: str, *, since_epoch_s: float = 0.0, known: Collection[str] = ()
+        self, lines: Sequence[BatchLine], tag: str, *, sent_epoch_s: float | None, known: Collection[str] = ()
     ) -> str:
         """Submit a batch once, and return the provider's id of it.
 
-        The tag makes it safe to repeat: if a batch with this tag is there already (we crashed before we wrote its id
-        down), its id is returned and nothing is submitted.
+        The tag makes it safe to repeat: if a batch with this tag is there already (we crashed after it was sent, before
+        we wrote its id down), its id is returned and nothing is submitted.
 
         Args:
             lines: Within the limits, all of one path and model.
             tag: Unique to this content, made and written down before the first attempt; at most 26 letters, digits and
                 underscores.
-            since_epoch_s: When the tag was made: no older batch is looked at.
+            sent_epoch_s: When it was first sent under this tag: no older batch is looked at. None if it never was: no
+                batch can be it, and none is looked at.
             known: Ids of batches that are known to be others.
 
         Raises:
