@@ -316,32 +316,6 @@ class _Header(msgspec.Struct):
     schema: str = ""
 
 
-def with_bought(plan: Plan, bought: dict[str, tuple[float, float]]) -> Plan:
-    """Return a plan in which commitments that it holds are bought, and paid for.
-
-    Args:
-        plan: The plan.
-        bought: Amount and cost over the horizon, by name of the commitment.
-    """
-    usd = sum(cost for _, cost in bought.values())
-    changed = [
-        msgspec.structs.replace(
-            one, amount=bought[one.name][0], have=one.have - bought[one.name][0], usd=bought[one.name][1]
-        )
-        if one.name in bought
-        else one
-        for one in plan.commitments
-    ]
-    return msgspec.structs.replace(
-        plan,
-        total_usd=plan.total_usd + usd,
-        planned_usd=plan.planned_usd + usd,
-        bound_usd=plan.bound_usd + usd,
-        hard_bound_usd=plan.hard_bound_usd + usd,
-        commitments=changed,
-    )
-
-
 def write_plan(plan: Plan, path: Path) -> None:
     """Write a plan as JSON, `schema` first, every array of numbers on one line."""
     path.write_bytes(documents.encode(plan))
@@ -395,7 +369,9 @@ def _check(plan: Plan, path: Path) -> None:
         if len(pool.carbon_usd_per_hour) not in {0, plan.slots}:
             raise ConfigError(f"needs a price of carbon for each of {plan.slots} slots", where=where)
         if len(shares) not in {0, plan.slots} or not all(0 < share <= 1 for share in shares):
-            raise ConfigError(f"needs a share of backfill, more than 0, for each of {plan.slots} slots", where=where)
+            raise ConfigError(
+                f"needs a share of backfill, more than 0 and at most 1, for each of {plan.slots} slots", where=where
+            )
     for route in plan.routes:
         if len(route.flow) != plan.slots:
             raise ConfigError(f"needs a value for each of {plan.slots} slots", where=f"{path}: route {route.workload}")

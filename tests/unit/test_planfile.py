@@ -77,6 +77,17 @@ def test_a_schedule_that_does_not_fit_is_refused(plan: planfile.Plan, tmp_path: 
         planfile.read_plan(path)
 
 
+@pytest.mark.parametrize("shares", [[0.5], [0.5, 0.0], [0.5, 1.5]])
+def test_shares_of_backfill_that_do_not_fit_are_refused(
+    plan: planfile.Plan, shares: list[float], tmp_path: Path
+) -> None:
+    path = tmp_path / "plan.json"
+    pools = [msgspec.structs.replace(plan.pools[0], backfill_shares=shares)]
+    planfile.write_plan(msgspec.structs.replace(plan, pools=pools), path)
+    with pytest.raises(ConfigError, match=r"a share of backfill, more than 0 and at most 1, for each of 2 slots"):
+        planfile.read_plan(path)
+
+
 def test_reading_needs_neither_arrays_nor_a_solver() -> None:
     code = "import sys, meritorder.planfile; print(sorted({'numpy', 'polars', 'highspy'} & sys.modules.keys()))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, replace
 
 import numpy as np
+from msgspec import structs
 
 from meritorder import planfile
 from meritorder.comparison import Assumption
@@ -53,7 +54,31 @@ class Committed:
             return file
         hours = self.problem.horizon.hours
         bought = {one.name: (one.amount, one.usd_per_hour * _units(one) * hours) for one in self.purchases}
-        return planfile.with_bought(file, bought)
+        return _with_bought(file, bought)
+
+
+def _with_bought(plan: planfile.Plan, bought: dict[str, tuple[float, float]]) -> planfile.Plan:
+    """Return a plan in which commitments that it holds are bought, and paid for.
+
+    Args:
+        plan: The plan.
+        bought: Amount and cost over the horizon, by name of the commitment.
+    """
+    usd = sum(cost for _, cost in bought.values())
+    changed = [
+        structs.replace(one, amount=bought[one.name][0], have=one.have - bought[one.name][0], usd=bought[one.name][1])
+        if one.name in bought
+        else one
+        for one in plan.commitments
+    ]
+    return structs.replace(
+        plan,
+        total_usd=plan.total_usd + usd,
+        planned_usd=plan.planned_usd + usd,
+        bound_usd=plan.bound_usd + usd,
+        hard_bound_usd=plan.hard_bound_usd + usd,
+        commitments=changed,
+    )
 
 
 def _units(one: Purchase) -> float:

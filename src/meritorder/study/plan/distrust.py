@@ -111,7 +111,7 @@ def _bursts(made: Made, model: str, run: ModelRun, before: Mapping[str, Floats])
             mean=work_s[most, slots] / file.slot_s,
             there=there[most, slots],
             machines=machines[most, slots],
-            safe=lambda t, serving=serving, most=most: pools[serving[most[t]]].safe_load,  # type: ignore[misc]
+            safe=[pools[serving[place]].safe_load for place in most.tolist()].__getitem__,
             slot=np.minimum((load.arrived_s[each.members] / file.slot_s).astype(np.int64), file.slots - 1),
             broken=broken[each.members],
             attainment=strictest(load),
