@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from tests.samples.planning import HOUR, deferrable, hours, on_demand, pool, realtime, reserved
 
@@ -111,6 +111,8 @@ def test_the_plan_is_the_cheapest_of_all(
     prices=st.tuples(st.sampled_from([7.0, 10.0]), st.sampled_from([5.0, 9.0, 15.0])),
     start=st.sampled_from([0.0, 0.25]),
 )
+# Each lane alone keeps to the quota of machines, both together would not.
+@example(loads=([1.2, 0.0, 0.0], [0.0, 0.0, 0.0], [0.9, 0.0, 0.0]), patience=1, prices=(7.0, 9.0), start=0.0)
 def test_the_plan_is_the_cheapest_of_all_where_not_all_may_run_anywhere(
     loads: tuple[list[float], list[float], list[float]], patience: int, prices: tuple[float, float], start: float
 ) -> None:

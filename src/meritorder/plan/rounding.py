@@ -228,7 +228,8 @@ def settle(built: Built, elastic: Built, x: Floats, *, time_limit_s: float) -> F
     Returns:
         A solution in which every constraint holds; None if none was found.
     """
-    x = _filled(built, x)
+    # What was put together of several plans may be more machines than there are.
+    x = _filled(built, np.clip(x, built.model.lower, built.model.upper))
     solver = Solver(built.model)
     for _ in range(_MOST_REPAIRS):
         _hold(solver, built, x)
