@@ -24,7 +24,7 @@ from openai import OpenAI
 
 from bench._gateway import Process
 from bench._process import ROOT
-from meritorder.gateway.llamacpp import MODEL, SEATS
+from meritorder.gateway.venues.llamacpp import MODEL, SEATS
 
 PHASE_S: Final = 80.0
 _WORDS: Final = 24
@@ -122,7 +122,7 @@ def _local() -> Iterator[_Engine]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    command = [sys.executable, "-m", "meritorder.gateway.llamacpp", "--port", str(port)]
+    command = [sys.executable, "-m", "meritorder.gateway.venues.llamacpp", "--port", str(port)]
     process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     url = f"http://127.0.0.1:{port}"
     try:

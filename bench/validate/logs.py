@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Final
 
 from meritorder.perf.profile import Profile
-from meritorder.study.calibrate import Known, calibrate_logs
-from meritorder.study.starting import SetUp
+from meritorder.study.calibrate.calibrate import Known, calibrate_logs
+from meritorder.study.calibrate.starting import SetUp
 
 LOG: Final = Path(__file__).parents[3] / "shared/data/measured/vllm_0.19_requests.csv"
 FIRST: Final = 150

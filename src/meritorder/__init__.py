@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from meritorder.report.record import encode as to_json
     from meritorder.study.audit import Options as AuditOptions
     from meritorder.study.audit import audit
-    from meritorder.study.compare import Options, compare
+    from meritorder.study.compare.compare import Options, compare
     from meritorder.study.plan.answer import plan as make_plan
     from meritorder.study.plan.follow import follow as simulate_plan
     from meritorder.study.plan.options import PlanOptions
@@ -92,7 +92,7 @@ if not TYPE_CHECKING:  # a checker reads the imports above, and so sees a name t
         "Comparison": "meritorder.comparison",
         "InfeasibleError": "meritorder.errors",
         "MeritorderError": "meritorder.errors",
-        "Options": "meritorder.study.compare",
+        "Options": "meritorder.study.compare.compare",
         "PerformanceError": "meritorder.errors",
         "Plan": "meritorder.planfile",
         "PlanOptions": "meritorder.study.plan.options",
@@ -101,7 +101,7 @@ if not TYPE_CHECKING:  # a checker reads the imports above, and so sees a name t
         "TraceError": "meritorder.errors",
         "WorkloadsError": "meritorder.errors",
         "audit": "meritorder.study.audit",
-        "compare": "meritorder.study.compare",
+        "compare": "meritorder.study.compare.compare",
         "could_wait": "meritorder.traces.could_wait:candidates",
         "load_catalog": "meritorder.catalog:load",
         "make_plan": "meritorder.study.plan.answer:plan",

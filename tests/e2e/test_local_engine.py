@@ -9,9 +9,9 @@ from collections.abc import AsyncIterator
 import pytest
 import pytest_asyncio
 
-from meritorder.gateway.engines import Engine, EngineState
-from meritorder.gateway.llamacpp import MODEL, SEATS, local_engine
 from meritorder.gateway.upstreams.upstream import Call, Load
+from meritorder.gateway.venues.engines import Engine, EngineState
+from meritorder.gateway.venues.llamacpp import MODEL, SEATS, local_engine
 
 pytestmark = [
     pytest.mark.asyncio,

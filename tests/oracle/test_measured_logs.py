@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from meritorder.domain import Provenance
-from meritorder.study.calibrate import Known, calibrate_logs
-from meritorder.study.starting import SetUp
+from meritorder.study.calibrate.calibrate import Known, calibrate_logs
+from meritorder.study.calibrate.starting import SetUp
 
 LOG = Path(__file__).parents[3] / "shared/data/measured/vllm_0.19_requests.csv"
 FIRST = 150

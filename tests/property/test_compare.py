@@ -15,10 +15,10 @@ from tests.samples.fleets import load, machine, offer, profile
 from meritorder.comparison import Arrangement, Comparison
 from meritorder.domain import Slo
 from meritorder.errors import InfeasibleError
-from meritorder.study.compare import Options, compare
-from meritorder.study.fleets import Machine, Trial, batch
-from meritorder.study.load import Load
-from meritorder.study.search import Found, Search
+from meritorder.study.compare.compare import Options, compare
+from meritorder.study.fleet.fleets import Machine, Trial, batch
+from meritorder.study.fleet.load import Load
+from meritorder.study.fleet.search import Found, Search
 from meritorder.tables import REQUESTS, check
 from meritorder.traces import ReadReport, Trace
 

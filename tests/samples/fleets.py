@@ -6,8 +6,8 @@ from meritorder.domain import Lane, Offer, PricingModel, Provenance, Slo, Worklo
 from meritorder.perf.profile import EngineLimits, Profile
 from meritorder.sim.pools import Requests
 from meritorder.sim.saturation import saturate
-from meritorder.study.fleets import Machine
-from meritorder.study.load import Load
+from meritorder.study.fleet.fleets import Machine
+from meritorder.study.fleet.load import Load
 
 LIMITS = EngineLimits(max_num_seqs=32, max_num_batched_tokens=1024)
 SLO = Slo(ttft_s=2.0, tpot_s=0.1, attainment=0.95)

@@ -7,7 +7,7 @@ import pytest
 from meritorder import __version__, cli
 from meritorder.cli import parsing
 from meritorder.errors import MeritorderError
-from meritorder.study.options import Options
+from meritorder.study.fleet.options import Options
 
 
 @pytest.mark.parametrize(
@@ -109,7 +109,7 @@ def test_an_interruption_says_that_nothing_was_written(
     def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("meritorder.study.listing.listing", interrupted)
+    monkeypatch.setattr("meritorder.study.prices.listing", interrupted)
     assert outcome(monkeypatch, "prices") == 130
     assert "nothing was written" in capsys.readouterr().err
 

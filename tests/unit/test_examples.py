@@ -9,7 +9,8 @@ from tests.samples import carried
 from meritorder import planfile
 from meritorder.catalog import load
 from meritorder.domain import Lane, PricingModel, Slo
-from meritorder.gateway import config, planned
+from meritorder.gateway import config
+from meritorder.gateway.venues import plan as planned
 from meritorder.traces.sample import generate
 from meritorder.traces.workloads import assign, load_workloads
 

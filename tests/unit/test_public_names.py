@@ -35,7 +35,7 @@ def test_checkers_and_programs_see_the_same_names() -> None:
 
 def test_a_name_is_the_one_of_its_home() -> None:
     from meritorder import traces
-    from meritorder.study.compare import compare
+    from meritorder.study.compare.compare import compare
 
     assert meritorder.read_trace is traces.read
     assert meritorder.compare is compare

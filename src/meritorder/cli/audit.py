@@ -90,7 +90,7 @@ def audit(
     from meritorder.report import files
     from meritorder.study.audit import Options
     from meritorder.study.audit import audit as study
-    from meritorder.study.bill import terms, to_catalog, to_have
+    from meritorder.study.audit.terms import terms, to_catalog, to_have
 
     files.check_target(json, html, csv, rates, held)
     paper = _usd(invoice) if invoice else None

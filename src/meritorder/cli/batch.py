@@ -40,7 +40,7 @@ def batch(
         raise ConfigError(
             "nothing is named", where=f"batch {action}", fix="give a file to submit, or the id of a batch"
         )
-    from meritorder.gateway.client import Client
+    from meritorder.gateway.app.client import Client
 
     with Client(url, os.environ.get(api_key_env, "")) as client:
         if action == "submit":
@@ -59,7 +59,7 @@ def batch(
 
 def status(url: Url = _URL, api_key_env: KeyEnv = "OPENAI_API_KEY") -> None:
     """Show what a gateway does: its venues, what waits, what was spent. It needs an admin key."""
-    from meritorder.gateway.client import Client
+    from meritorder.gateway.app.client import Client
 
     with Client(url, os.environ.get(api_key_env, "")) as client:
         found = client.status()
@@ -82,7 +82,7 @@ def ledger(
     out: Annotated[Path, typer.Option("--out", metavar="FILE", help="CSV to write.")] = Path("ledger.csv"),
 ) -> None:
     """Write the ledger of a gateway as a trace: every request, with its tokens, lane, venue, times and cost."""
-    from meritorder.gateway import administration
+    from meritorder.gateway.app import administration
 
     desk = administration.open_store(config)
     try:

@@ -43,14 +43,14 @@ def calibrate(
     from meritorder.perf.shipped import to_toml
     from meritorder.report import calibration as report
     from meritorder.report import files
-    from meritorder.study import calibrate as study
-    from meritorder.study.starting import SetUp
+    from meritorder.study.calibrate import calibrate as study
+    from meritorder.study.calibrate.starting import SetUp
 
     setup = SetUp(model=model, hardware=hardware, gpus=tp, engine=engine, precision=precision)
     known = study.Known(max_num_seqs=max_num_seqs, max_num_batched_tokens=max_num_batched_tokens)
     with progress() as status:
         if source.startswith(("http://", "https://")):
-            from meritorder.study.endpoint import Bounds, measure
+            from meritorder.study.calibrate.endpoint import Bounds, measure
 
             if not model:
                 raise ConfigError("no model was given", where="--model", fix="name it as the endpoint does")

@@ -135,7 +135,7 @@ def compare(
     meritorder compare requests.csv --model llama-3.1-70b --defer 40%@4h --html report.html
     """
     from meritorder.report.files import check_target
-    from meritorder.study.compare import Options
+    from meritorder.study.compare.compare import Options
 
     check_target(json, html)
     options = Options(
@@ -178,7 +178,7 @@ def demo(
     The week is made by this package, with a seed, from published facts, and written to demo/.
     """
     from meritorder.report.files import check_target
-    from meritorder.study.compare import Options
+    from meritorder.study.compare.compare import Options
     from meritorder.traces import sample
 
     folder = Path("demo")
@@ -203,7 +203,7 @@ def demo(
 
 
 def _show_gateway() -> None:
-    from meritorder.gateway import showcase
+    from meritorder.gateway.app import showcase
 
     typer.echo("\nThe gateway, on SmolLM2-135M and llama.cpp on this machine:")
     try:
@@ -224,7 +224,7 @@ def _show_gateway() -> None:
 def _answer(trace_read: Any, options: Any, status: Status, json: Path | None, html: Path | None) -> None:
     from meritorder.report import files, record, text
     from meritorder.report import html as page
-    from meritorder.study.compare import compare as study
+    from meritorder.study.compare.compare import compare as study
 
     status.update("compiling the simulator (once a machine, about 15 s)")
     comparison = study(trace_read, options, status.update)

@@ -83,7 +83,7 @@ def share_of(text: str, option: str) -> float:
 
 def slo_of(text: str) -> Slo | None:
     """Read `ttft=2s,tpot=100ms,attainment=99%`; what is left out keeps its default. None if nothing is said."""
-    from meritorder.study.options import DEFAULT_SLO
+    from meritorder.study.fleet.options import DEFAULT_SLO
 
     if not text:
         return None

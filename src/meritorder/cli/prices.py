@@ -32,7 +32,7 @@ def prices(
     """
     from meritorder.report import files
     from meritorder.report import prices as report
-    from meritorder.study.listing import listing
+    from meritorder.study.prices import listing
 
     files.check_target(json)
     found = listing(

@@ -24,7 +24,7 @@ def serve(
     port: Annotated[int | None, typer.Option("--port", help="Port; 0 for any that is free.")] = None,
 ) -> None:
     """Run the gateway: an OpenAI-compatible service that lets what can wait, wait."""
-    from meritorder.gateway import server
+    from meritorder.gateway.app import server
 
     if local is (config is not None):
         raise ConfigError("give one of the two", where="--config and --local")
@@ -46,7 +46,7 @@ def keys(
     budget: Annotated[float | None, typer.Option("--budget", metavar="USD", help="Most that it may spend.")] = None,
 ) -> None:
     """Make, list and revoke the keys of a gateway. A running gateway knows of it within seconds."""
-    from meritorder.gateway import administration
+    from meritorder.gateway.app import administration
 
     desk = administration.open_store(config)
     try:

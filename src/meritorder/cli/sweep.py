@@ -71,8 +71,8 @@ def sweep(
     """
     from meritorder.report import files
     from meritorder.report import sweep as report
-    from meritorder.study import sweep as study
-    from meritorder.study.options import Options
+    from meritorder.study.compare import sweep as study
+    from meritorder.study.fleet.options import Options
 
     files.check_target(out, html)
     axes = study.parse_axes(vary)

@@ -13,7 +13,7 @@ from typing import Annotated, Any, Final
 import msgspec
 
 from meritorder.errors import ConfigError
-from meritorder.gateway import logs
+from meritorder.gateway.app import logs
 from meritorder.units import BYTES_PER_GIB, parse_duration_s
 
 Positive = Annotated[int, msgspec.Meta(gt=0)]

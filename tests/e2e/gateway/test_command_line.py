@@ -13,7 +13,7 @@ import pytest
 from tests.e2e.gateway.conftest import configuration, environment, new_key
 
 from meritorder import traces
-from meritorder.gateway import showcase
+from meritorder.gateway.app import showcase
 
 LINE = {"method": "POST", "url": "/v1/chat/completions"}
 

@@ -8,11 +8,12 @@ import pytest
 from sqlalchemy import Connection
 from tests.e2e.gateway.conftest import configuration
 
-from meritorder.gateway import config, server
-from meritorder.gateway.service import Service
+from meritorder.gateway import config
+from meritorder.gateway.app import server
+from meritorder.gateway.app.service import Service
 from meritorder.gateway.store import waiting
 from meritorder.gateway.store.waiting import Answer, Claimed, Waiting
-from meritorder.gateway.venues import Seat, Venue
+from meritorder.gateway.venues.venues import Seat, Venue
 
 CALLS = 6
 

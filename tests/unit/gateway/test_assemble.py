@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from meritorder.gateway import usage
-from meritorder.gateway.assemble import Assembly
 from meritorder.gateway.errors import Broken
-from meritorder.gateway.replay import as_events
+from meritorder.gateway.wire import usage
+from meritorder.gateway.wire.assemble import Assembly
+from meritorder.gateway.wire.replay import as_events
 
 BASE = {"id": "c1", "created": 1, "model": "m", "system_fingerprint": "f"}
 USAGE = {"prompt_tokens": 3, "completion_tokens": 2, "total_tokens": 5, "prompt_tokens_details": {"cached_tokens": 1}}

@@ -13,14 +13,16 @@ import pytest
 from msgspec import structs
 from tests.samples import carried
 
-from meritorder.gateway import config, planned, venues
-from meritorder.gateway.carry import Carry
-from meritorder.gateway.engines import EngineState
+from meritorder.gateway import config
 from meritorder.gateway.store.keys import Key
 from meritorder.gateway.store.waiting import Waiting
 from meritorder.gateway.upstreams.upstream import Load
-from meritorder.gateway.venues import Seat, Venue
-from meritorder.gateway.wire.calls import CallFields
+from meritorder.gateway.venues import plan as planned
+from meritorder.gateway.venues import venues
+from meritorder.gateway.venues.engines import EngineState
+from meritorder.gateway.venues.plan_executor import Carry
+from meritorder.gateway.venues.venues import Seat, Venue
+from meritorder.gateway.wire.request import CallFields
 from meritorder.planfile import Plan, Rule, WorkloadPlan, write_plan
 
 HOUR_S = 3600.0

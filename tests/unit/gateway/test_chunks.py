@@ -8,12 +8,12 @@ from sqlalchemy import Connection
 from tests.samples.stores import empty_store, store_urls
 from tests.unit.gateway.test_store import LINES, batch, claim
 
-from meritorder.gateway.outsource import _taken
 from meritorder.gateway.store import batches, chunks, instances, migrate, waiting
 from meritorder.gateway.store.chunks import Chunk
 from meritorder.gateway.store.database import Database
 from meritorder.gateway.store.waiting import Answer
 from meritorder.gateway.upstreams.batches.venue import BatchLimits
+from meritorder.gateway.workers.provider_batches import _taken
 
 
 @pytest.fixture(params=store_urls())

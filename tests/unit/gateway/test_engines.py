@@ -11,12 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from meritorder.gateway import leash
-from meritorder.gateway.engines import Engine, EngineCommand, EngineState
 from meritorder.gateway.errors import Broken, Unavailable
 from meritorder.gateway.upstreams.connection import Endpoint
 from meritorder.gateway.upstreams.openai import OpenAIVenue
 from meritorder.gateway.upstreams.upstream import Call
+from meritorder.gateway.venues import parent_watchdog as leash
+from meritorder.gateway.venues.engines import Engine, EngineCommand, EngineState
 
 pytestmark = pytest.mark.asyncio
 

@@ -1,8 +1,8 @@
 from meritorder.gateway import config
-from meritorder.gateway.drain import Drain
-from meritorder.gateway.lanes import Lanes
+from meritorder.gateway.lanes.classify import Lanes
 from meritorder.gateway.store.keys import Key
-from meritorder.gateway.wire.calls import BackgroundOptions, CallFields
+from meritorder.gateway.wire.request import BackgroundOptions, CallFields
+from meritorder.gateway.workers.completion_rate import Drain
 
 NOW_S = 1_000_000.0
 KEY = Key(id="key_1", name="nightly", tenant="t")

@@ -5,11 +5,11 @@ import asyncio
 import pytest
 
 from meritorder.gateway.config import Lanes, VenueTable
-from meritorder.gateway.headroom import Headroom
-from meritorder.gateway.pace import Pace
 from meritorder.gateway.upstreams.upstream import Call, Load, Reply
-from meritorder.gateway.usage import StreamMeter
-from meritorder.gateway.venues import Seat, Venue, Venues
+from meritorder.gateway.venues.headroom import Headroom
+from meritorder.gateway.venues.pace import Pace
+from meritorder.gateway.venues.venues import Seat, Venue, Venues
+from meritorder.gateway.wire.usage import StreamMeter
 
 EVENT = b"data: {}\n\n"
 

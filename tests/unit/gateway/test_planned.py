@@ -9,7 +9,8 @@ from tests.samples import carried
 from tests.samples.plan import week
 
 from meritorder.errors import ConfigError
-from meritorder.gateway import config, planned
+from meritorder.gateway import config
+from meritorder.gateway.venues import plan as planned
 from meritorder.planfile import Plan, Promises, Rule, Slo, WorkloadPlan, write_plan
 from meritorder.policy.carry import Calendar
 

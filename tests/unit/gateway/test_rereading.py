@@ -11,9 +11,12 @@ from typing import Any
 import pytest
 from tests.samples import carried
 
-from meritorder.gateway import config, planned, rereading, venues
-from meritorder.gateway.carry import Carry
-from meritorder.gateway.rereading import Rereading
+from meritorder.gateway import config
+from meritorder.gateway.venues import plan as planned
+from meritorder.gateway.venues import plan_reload as rereading
+from meritorder.gateway.venues import venues
+from meritorder.gateway.venues.plan_executor import Carry
+from meritorder.gateway.venues.plan_reload import Rereading
 from meritorder.planfile import write_plan
 
 NAMES = (carried.LIVE, carried.NIGHT)

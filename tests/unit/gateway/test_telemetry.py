@@ -9,10 +9,12 @@ from opentelemetry import trace
 from opentelemetry.context import Context
 
 from meritorder.errors import ConfigError, MissingExtraError
-from meritorder.gateway import config, server, telemetry
+from meritorder.gateway import config
+from meritorder.gateway.app import server
 from meritorder.gateway.config import Settings
 from meritorder.gateway.config import Telemetry as Traces
-from meritorder.gateway.telemetry import Telemetry
+from meritorder.gateway.state import telemetry
+from meritorder.gateway.state.telemetry import Telemetry
 
 COLLECTOR = "http://127.0.0.1:4318"
 
@@ -45,7 +47,7 @@ def test_it_is_on_where_the_environment_names_one(monkeypatch: pytest.MonkeyPatc
 def test_without_the_extra_the_configuration_is_wrong_and_the_environment_is_not(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setitem(sys.modules, "meritorder.gateway.telemetry", None)
+    monkeypatch.setitem(sys.modules, "meritorder.gateway.state.telemetry", None)
     with pytest.raises(
         MissingExtraError, match=r"telemetry needs OpenTelemetry; pip install 'meritorder\[telemetry\]'"
     ):

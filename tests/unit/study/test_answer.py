@@ -5,8 +5,8 @@ import pytest
 from tests.samples.fleets import load, machine
 
 from meritorder.domain import Tier, TokenPrice
-from meritorder.study import answer, tokens
-from meritorder.study.search import Found, Search
+from meritorder.study.compare import answer, tokens
+from meritorder.study.fleet.search import Found, Search
 
 ASKED = load(np.sort(np.random.default_rng(4).uniform(0, 600, 1200)), 300, 80, waits=np.arange(1200) % 2 == 0)
 

@@ -10,7 +10,7 @@ from meritorder import bills
 from meritorder import catalog as facts
 from meritorder.domain import PricingModel
 from meritorder.plan.offers import machine_of
-from meritorder.study.bill import Terms, terms, to_catalog, to_have
+from meritorder.study.audit.terms import Terms, terms, to_catalog, to_have
 from meritorder.study.plan.have import read_have
 
 HOURS = 200

@@ -8,7 +8,7 @@ from meritorder.errors import PerformanceError, TraceError
 from meritorder.perf.calibration import Tuning
 from meritorder.perf.profile import EngineLimits, Profile
 from meritorder.perf.shipped import load, profiles, to_toml
-from meritorder.study.calibrate import Known, calibrate, replay
+from meritorder.study.calibrate.calibrate import Known, calibrate, replay
 from meritorder.traces.timed import TimedLog
 
 HIDDEN = Tuning(decode_scale=1.25, kv_scale=1.4, prefill_scale=1.6, step_overhead_s=1.5e-3, request_overhead_s=8e-3)

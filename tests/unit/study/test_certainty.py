@@ -6,8 +6,8 @@ from tests.samples.fleets import load, machine, profile
 
 from meritorder.perf.profile import Profile
 from meritorder.perf.residuals import Residuals
-from meritorder.study.certainty import interval_of
-from meritorder.study.search import Search
+from meritorder.study.compare.certainty import interval_of
+from meritorder.study.fleet.search import Search
 
 DRAWN = np.random.default_rng(2)
 ARRIVED_S = np.sort(np.concatenate([DRAWN.uniform(0, 600, 6000), DRAWN.uniform(600, 7200, 1200)]))

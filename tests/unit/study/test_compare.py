@@ -10,7 +10,7 @@ from meritorder import traces
 from meritorder.comparison import Arrangement, Comparison
 from meritorder.domain import Slo
 from meritorder.errors import CatalogError, InfeasibleError, MeritorderError, PerformanceError, WorkloadsError
-from meritorder.study.compare import Options, compare
+from meritorder.study.compare.compare import Options, compare
 from meritorder.traces import Trace
 
 MODEL = "llama-3.1-8b"

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from meritorder.errors import ConfigError
-from meritorder.study.endpoint import Bounds, measure
+from meritorder.study.calibrate.endpoint import Bounds, measure
 
 pytest.importorskip("httpx2")
 

@@ -5,7 +5,7 @@ import pytest
 from tests.samples.fleets import LIMITS, load, machine, offer, profile
 
 from meritorder.domain import Slo
-from meritorder.study.fleets import (
+from meritorder.study.fleet.fleets import (
     Backfill,
     autoscaled,
     autoscaler_floors,

@@ -7,7 +7,7 @@ from tests.samples.fleets import LIMITS, SLO, WORKLOADS, load, profile
 
 from meritorder.domain import Lane, Slo, Workload
 from meritorder.errors import InfeasibleError
-from meritorder.study.load import check_slo, load_of
+from meritorder.study.fleet.load import check_slo, load_of
 
 
 def test_a_table_becomes_arrays_with_each_workloads_promise() -> None:

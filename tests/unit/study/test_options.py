@@ -4,7 +4,7 @@ import msgspec
 from tests.samples.fleets import profile
 
 from meritorder.perf.profile import EngineLimits
-from meritorder.study.options import Options
+from meritorder.study.fleet.options import Options
 
 
 def test_limits_that_are_stated_go_before_those_of_the_profile() -> None:

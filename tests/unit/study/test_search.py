@@ -6,9 +6,9 @@ from tests.samples.fleets import load, machine, offer, profile
 
 from meritorder.domain import Slo
 from meritorder.errors import InfeasibleError
-from meritorder.study.fleets import Machine
-from meritorder.study.load import Load
-from meritorder.study.search import Found, Search
+from meritorder.study.fleet.fleets import Machine
+from meritorder.study.fleet.load import Load
+from meritorder.study.fleet.search import Found, Search
 
 ARRIVED_S = np.sort(np.random.default_rng(2).uniform(0, 900, 2500))
 

@@ -10,9 +10,9 @@ from tests.samples.fleets import load, machine, offer
 from meritorder import catalog as facts
 from meritorder.errors import CatalogError, TraceError
 from meritorder.sim.pools import Interruptions
-from meritorder.study.compare import Options, compare
-from meritorder.study.search import Search
-from meritorder.study.spot import spot_assumptions, spot_machines
+from meritorder.study.compare.compare import Options, compare
+from meritorder.study.fleet.search import Search
+from meritorder.study.fleet.spot import spot_assumptions, spot_machines
 from meritorder.traces import Trace
 
 ARRIVED_S = np.sort(np.random.default_rng(2).uniform(0, 900, 2500))

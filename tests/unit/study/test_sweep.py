@@ -7,9 +7,9 @@ import pytest
 
 from meritorder.errors import ConfigError, MissingExtraError
 from meritorder.report import sweep as report
-from meritorder.study import sweep as study
-from meritorder.study.compare import compare
-from meritorder.study.options import Options
+from meritorder.study.compare import sweep as study
+from meritorder.study.compare.compare import compare
+from meritorder.study.fleet.options import Options
 from meritorder.traces import Trace
 
 MODEL = "llama-3.1-8b"

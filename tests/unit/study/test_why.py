@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from tests.samples.fleets import load, machine, offer
 
-from meritorder.study import why
-from meritorder.study.fleets import Trial, batch, fixed, mix
+from meritorder.study.compare import why
+from meritorder.study.fleet.fleets import Trial, batch, fixed, mix
 
 ARRIVED_S = np.sort(np.random.default_rng(7).uniform(0, 900, 1500))
 MIXED = load(ARRIVED_S, 300, 80, waits=np.arange(1500) % 2 == 0)
@@ -37,7 +37,7 @@ def test_a_cheaper_machine_shows_as_its_price() -> None:
 
 @pytest.mark.parametrize("seats", [None, 16])
 def test_to_the_mix_adds_up(seats: int | None) -> None:
-    from meritorder.study.fleets import Backfill
+    from meritorder.study.fleet.fleets import Backfill
 
     alone: Trial = fixed(ONE, MIXED.only(~MIXED.deferrable), 2)
     mixed = mix(alone, ONE, MIXED, Backfill(seats=seats, tokens=256) if seats else None)

@@ -6,7 +6,7 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
-from meritorder.gateway.core import Core
+from meritorder.gateway.state.context import Core
 from meritorder.gateway.store.keys import Key
 from meritorder.gateway.wire.problems import Problem
 

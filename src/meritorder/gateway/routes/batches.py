@@ -7,16 +7,16 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from meritorder.gateway.config import duration_s
-from meritorder.gateway.core import Core
 from meritorder.gateway.routes.answering import caller, json_response, whole_body
+from meritorder.gateway.state.context import Core
 from meritorder.gateway.store import batches, files
 from meritorder.gateway.store.batches import Batch
 from meritorder.gateway.store.files import File
 from meritorder.gateway.store.keys import Key
 from meritorder.gateway.wire import fields as checks
-from meritorder.gateway.wire.calls import ENDPOINTS
 from meritorder.gateway.wire.objects import batch_object, list_object
 from meritorder.gateway.wire.problems import Problem, invalid
+from meritorder.gateway.wire.request import ENDPOINTS
 from meritorder.units import parse_duration_s
 
 _DEFAULT_LISTED: Final = 20

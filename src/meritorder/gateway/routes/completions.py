@@ -9,10 +9,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from meritorder.gateway.core import Core
-from meritorder.gateway.keeping import kept_soon
+from meritorder.gateway.lanes.answer_recorder import kept_soon
 from meritorder.gateway.routes.answering import caller, json_response, whole_body
 from meritorder.gateway.routes.listing import cut, order_of
+from meritorder.gateway.state.context import Core
 from meritorder.gateway.store import kept
 from meritorder.gateway.store.kept import COMPLETION, Kept
 from meritorder.gateway.wire import fields as checks

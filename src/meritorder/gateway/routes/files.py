@@ -7,8 +7,8 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
-from meritorder.gateway.core import Core
 from meritorder.gateway.routes.answering import caller, json_response
+from meritorder.gateway.state.context import Core
 from meritorder.gateway.store import files
 from meritorder.gateway.store.files import File
 from meritorder.gateway.wire import fields as checks

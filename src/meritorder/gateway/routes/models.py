@@ -4,9 +4,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from meritorder.gateway.core import Core
 from meritorder.gateway.routes.answering import caller, json_response
-from meritorder.gateway.venues import Venues
+from meritorder.gateway.state.context import Core
+from meritorder.gateway.venues.venues import Venues
 from meritorder.gateway.wire.problems import Problem
 
 _OWNER = "meritorder"

@@ -9,15 +9,15 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from meritorder.gateway.carry import Carry
-from meritorder.gateway.core import Core
 from meritorder.gateway.errors import StoreUnavailable
-from meritorder.gateway.headroom import Headroom
-from meritorder.gateway.metrics import Gauge, Metrics
-from meritorder.gateway.rereading import Rereading
 from meritorder.gateway.routes.answering import caller, json_response
+from meritorder.gateway.state.context import Core
+from meritorder.gateway.state.metrics import Gauge, Metrics
 from meritorder.gateway.store import batches, ledger, waiting
-from meritorder.gateway.venues import Venue, Venues
+from meritorder.gateway.venues.headroom import Headroom
+from meritorder.gateway.venues.plan_executor import Carry
+from meritorder.gateway.venues.plan_reload import Rereading
+from meritorder.gateway.venues.venues import Venue, Venues
 from meritorder.gateway.wire.problems import Problem
 from meritorder.units import PICOUSD_PER_USD
 

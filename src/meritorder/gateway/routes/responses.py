@@ -8,17 +8,17 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
-from meritorder.gateway.core import Core
-from meritorder.gateway.following import Following
-from meritorder.gateway.keeping import kept_soon
-from meritorder.gateway.release import Release
+from meritorder.gateway.lanes.answer_recorder import kept_soon
+from meritorder.gateway.lanes.response_stream import Following
 from meritorder.gateway.routes.answering import caller, json_response
 from meritorder.gateway.routes.listing import cut, order_of
+from meritorder.gateway.state.context import Core
 from meritorder.gateway.store import kept, waiting
 from meritorder.gateway.store.kept import RESPONSE, Kept
 from meritorder.gateway.wire import fields as checks
 from meritorder.gateway.wire.objects import response_object
 from meritorder.gateway.wire.problems import Problem, invalid
+from meritorder.gateway.workers.dispatch import Release
 
 _PATH: Final = "/v1/responses/{response_id}"
 

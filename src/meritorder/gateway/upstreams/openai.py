@@ -8,9 +8,9 @@ from typing import Final
 import msgspec
 
 from meritorder.gateway.errors import UpstreamError
-from meritorder.gateway.load import parse_metrics, parse_seats, parse_slots
 from meritorder.gateway.upstreams.completed import Completed
 from meritorder.gateway.upstreams.connection import Connection, Endpoint
+from meritorder.gateway.upstreams.engine_load import parse_metrics, parse_seats, parse_slots
 from meritorder.gateway.upstreams.upstream import Call, Load, Reply
 
 # Longer than any engine needs to say how busy it is.

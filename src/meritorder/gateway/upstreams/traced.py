@@ -18,7 +18,7 @@ from opentelemetry.util.types import AttributeValue
 from meritorder.gateway.config import VenueTable
 from meritorder.gateway.errors import UpstreamError
 from meritorder.gateway.upstreams.upstream import Call, Load, Reply, Upstream, Wrapped
-from meritorder.gateway.usage import StreamMeter, Usage, of_answer
+from meritorder.gateway.wire.usage import StreamMeter, Usage, of_answer
 
 _OPERATIONS: Final = {
     "/v1/chat/completions": "chat",

@@ -20,8 +20,10 @@ from meritorder.plan.demand import Workload as Demand
 from meritorder.plan.dispatch import dispatch, merit_order
 from meritorder.plan.record import to_file
 from meritorder.plan.worth import relaxed_usd, worth
-from meritorder.study.access import permitted_to_any
-from meritorder.study.fleets import Trial
+from meritorder.study.fleet.access import permitted_to_any
+from meritorder.study.fleet.fleets import Trial
+from meritorder.study.fleet.promises import models_of, only_model, promise
+from meritorder.study.fleet.search import Progress
 from meritorder.study.plan.baseline import baselines_of
 from meritorder.study.plan.carbon import carbon_for, read_carbon
 from meritorder.study.plan.commit import Committed, commit
@@ -32,8 +34,6 @@ from meritorder.study.plan.make import make
 from meritorder.study.plan.options import PlanOptions
 from meritorder.study.plan.problem import Asked, Trust, ask, trusting
 from meritorder.study.plan.seats import Filling
-from meritorder.study.promises import models_of, only_model, promise
-from meritorder.study.search import Progress
 from meritorder.traces import Trace
 from meritorder.units import format_duration, format_share, format_usd
 

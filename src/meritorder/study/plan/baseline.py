@@ -7,11 +7,11 @@ import numpy as np
 
 from meritorder.domain import Access, PricingModel
 from meritorder.errors import InfeasibleError
-from meritorder.study.fleets import Machine, Trial, fixed, serve
-from meritorder.study.load import Load
-from meritorder.study.options import Options
+from meritorder.study.fleet.fleets import Machine, Trial, fixed, serve
+from meritorder.study.fleet.load import Load
+from meritorder.study.fleet.options import Options
+from meritorder.study.fleet.search import Progress, Search
 from meritorder.study.plan.problem import Asked
-from meritorder.study.search import Progress, Search
 
 # Loads of more requests are searched on their busiest stretch of about so many, and confirmed on all.
 _MOST_REQUESTS: Final = 2_000_000

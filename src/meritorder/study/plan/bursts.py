@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from meritorder.plan.safe_load import machines_for
 from meritorder.sim.pools import Scheduled
 from meritorder.sim.run import simulate
-from meritorder.study.load import Load
+from meritorder.study.fleet.load import Load
 from meritorder.study.plan.supply import Serving
 
 Floats = NDArray[np.float64]

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from meritorder.sim.pools import Fixed
 from meritorder.sim.run import simulate
-from meritorder.study.fleets import Backfill, Machine, backfill_for
-from meritorder.study.load import Load
+from meritorder.study.fleet.fleets import Backfill, Machine, backfill_for
+from meritorder.study.fleet.load import Load
 
 Floats = NDArray[np.float64]
 

@@ -15,8 +15,8 @@ from meritorder.domain import TokenPrice
 from meritorder.policy.carry import evenly
 from meritorder.sim.pools import Interruptions, Pool, PoolAccount, Result, Scheduled
 from meritorder.sim.run import simulate
-from meritorder.study.fleets import Machine
-from meritorder.study.load import Load
+from meritorder.study.fleet.fleets import Machine
+from meritorder.study.fleet.load import Load
 from meritorder.study.plan.demand import classes_of, usd_of
 from meritorder.units import SECONDS_PER_DAY, SECONDS_PER_HOUR, SECONDS_PER_MINUTE
 

@@ -13,8 +13,8 @@ from meritorder.plan.problem import Problem
 from meritorder.plan.scenarios import SCENARIOS, scenarios_of, season_slots
 from meritorder.plan.solution import Purchase, Solution, find_plan
 from meritorder.plan.venues import Block, Reserved
+from meritorder.study.fleet.search import Progress
 from meritorder.study.plan.options import PlanOptions
-from meritorder.study.search import Progress
 from meritorder.units import format_duration
 
 

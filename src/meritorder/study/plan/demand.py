@@ -12,7 +12,7 @@ from meritorder.domain import Access, TokenPrice
 from meritorder.plan.demand import Deferrable, Horizon, OpenEnd, Realtime, Slots, bin_work, by_patience, due_slots
 from meritorder.plan.demand import Workload as Demand
 from meritorder.plan.venues import UNLIMITED, Pool, TokenTier
-from meritorder.study.load import Load
+from meritorder.study.fleet.load import Load
 from meritorder.study.plan.options import PlanOptions
 from meritorder.study.plan.supply import Serving
 from meritorder.units import SECONDS_PER_DAY, format_duration

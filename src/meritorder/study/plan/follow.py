@@ -15,12 +15,12 @@ from meritorder.domain import Access, Lane, Model, Offer, PricingModel, Slo, Tok
 from meritorder.errors import ConfigError, PerformanceError
 from meritorder.perf.profile import EngineLimits
 from meritorder.sim.saturation import saturate
-from meritorder.study.fleets import Machine
-from meritorder.study.load import MEASURED, Load
-from meritorder.study.machines import profiles_for
-from meritorder.study.options import Options
+from meritorder.study.fleet.fleets import Machine
+from meritorder.study.fleet.load import MEASURED, Load
+from meritorder.study.fleet.machines import profiles_for
+from meritorder.study.fleet.options import Options
+from meritorder.study.fleet.promises import models_of, promise
 from meritorder.study.plan.check import carry_out
-from meritorder.study.promises import models_of, promise
 from meritorder.traces import Trace
 
 _AGAIN = "write the plan again with `meritorder plan`"

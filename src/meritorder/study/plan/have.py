@@ -27,7 +27,7 @@ from meritorder.domain import Offer
 from meritorder.errors import ConfigError
 from meritorder.plan.offers import machine_of
 from meritorder.plan.venues import Reserved, SavingsPlan
-from meritorder.study.bill import terms
+from meritorder.study.audit.terms import terms
 from meritorder.study.plan.options import PlanOptions
 
 _KINDS: Final = ("reserved", "committed_use", "owned")

@@ -14,15 +14,15 @@ from meritorder.errors import InfeasibleError
 from meritorder.plan.record import to_file
 from meritorder.plan.solution import Solution, find_plan
 from meritorder.plan.solve import Effort
+from meritorder.study.fleet.promises import Promised
+from meritorder.study.fleet.search import Progress
 from meritorder.study.plan.check import carry_out
-from meritorder.study.plan.distrust import as_seen, between, first_bursts, less, with_more_room
+from meritorder.study.plan.derating import as_seen, between, first_bursts, less, with_more_room
 from meritorder.study.plan.made import Made, alike, cheaper, leaves_work
 from meritorder.study.plan.options import PlanOptions
 from meritorder.study.plan.problem import Asked, Trust, trusting
 from meritorder.study.plan.seats import Filling
 from meritorder.study.plan.supply import Site
-from meritorder.study.promises import Promised
-from meritorder.study.search import Progress
 from meritorder.units import format_share, format_usd
 
 Floats = NDArray[np.float64]

@@ -14,15 +14,15 @@ from meritorder.plan.demand import OpenEnd, Realtime, Workload
 from meritorder.plan.problem import Problem
 from meritorder.plan.safe_load import covering
 from meritorder.plan.venues import Pool
-from meritorder.study.fleets import Machine
-from meritorder.study.load import MEASURED, Load
+from meritorder.study.fleet.fleets import Machine
+from meritorder.study.fleet.load import MEASURED, Load
+from meritorder.study.fleet.search import Progress
 from meritorder.study.plan.commit import Committed
 from meritorder.study.plan.demand import classes_of, demand_of, horizon_for, tiers_of
 from meritorder.study.plan.have import Have
 from meritorder.study.plan.options import PlanOptions
 from meritorder.study.plan.seats import Filling
 from meritorder.study.plan.supply import Serving, Site, payments_for, servings_for, sites_for, supply_assumptions
-from meritorder.study.search import Progress
 
 Floats = NDArray[np.float64]
 

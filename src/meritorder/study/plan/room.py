@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from meritorder.plan.demand import Horizon
 from meritorder.plan.venues import Pool
 from meritorder.sim.pools import Result
-from meritorder.study.fleets import Machine
-from meritorder.study.load import Load
+from meritorder.study.fleet.fleets import Machine
+from meritorder.study.fleet.load import Load
 from meritorder.study.plan.check import ModelRun
 
 Floats = NDArray[np.float64]

@@ -6,7 +6,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from meritorder.study.load import MEASURED, Load
+from meritorder.study.fleet.load import MEASURED, Load
 from meritorder.study.plan.bursts import AIM, strictest, worst_slots
 from meritorder.study.plan.capacity import filled_with
 from meritorder.study.plan.check import ModelRun

@@ -16,14 +16,14 @@ from meritorder.errors import InfeasibleError
 from meritorder.plan.demand import Horizon
 from meritorder.plan.offers import block_of, machine_of, payment_of, savings_plans_of
 from meritorder.plan.venues import UNLIMITED, Machines, Pool, SavingsPlan
-from meritorder.study.fleets import Backfill, Machine
-from meritorder.study.load import MEASURED, Load, check_slo
-from meritorder.study.machines import machines_for
+from meritorder.study.fleet.fleets import Backfill, Machine
+from meritorder.study.fleet.load import MEASURED, Load, check_slo
+from meritorder.study.fleet.machines import machines_for
+from meritorder.study.fleet.search import Progress
+from meritorder.study.fleet.spot import ASSUMED_INTERRUPTIONS_PER_MONTH
 from meritorder.study.plan.capacity import FULLEST, Filled, filled_within_slo, safe_load, steady_utilization
 from meritorder.study.plan.have import Have, offers_of
 from meritorder.study.plan.options import PlanOptions
-from meritorder.study.search import Progress
-from meritorder.study.spot import ASSUMED_INTERRUPTIONS_PER_MONTH
 
 Floats = NDArray[np.float64]
 

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from openai.types.responses import Response, ResponseStreamEvent
 from pydantic import TypeAdapter
 
-from meritorder.gateway.replay import as_events
 from meritorder.gateway.upstreams.completed import Completed
 from meritorder.gateway.upstreams.upstream import Reply
+from meritorder.gateway.wire.replay import as_events
 
 ASKED = b'{"model": "m", "input": "x", "max_output_tokens": 3, "metadata": {"a": "b"}}'
 MESSAGE = {"id": "msg_1", "role": "assistant", "type": "message"}

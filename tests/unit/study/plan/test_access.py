@@ -10,8 +10,8 @@ from tests.unit.study.plan.conftest import OPTIONS, requests
 
 from meritorder import planfile, traces
 from meritorder.errors import InfeasibleError, WorkloadsError
-from meritorder.study.compare import compare
-from meritorder.study.options import Options
+from meritorder.study.compare.compare import compare
+from meritorder.study.fleet.options import Options
 from meritorder.study.plan.answer import plan
 from meritorder.study.plan.follow import follow
 from meritorder.traces import Trace

@@ -44,7 +44,7 @@ def test_deferrable_work_fills_replicas_more_with_more_seats(steady: fleets.Load
 
 
 def fleets_backfill(seats: int):  # type: ignore[no-untyped-def]  # noqa: ANN201
-    from meritorder.study.fleets import Backfill
+    from meritorder.study.fleet.fleets import Backfill
 
     return Backfill(seats=seats, tokens=512)
 

@@ -10,9 +10,9 @@ from msgspec import structs
 
 from meritorder import planfile
 from meritorder.plan.solution import Solution
-from meritorder.study.fleets import Backfill
+from meritorder.study.fleet.fleets import Backfill
 from meritorder.study.plan.check import ModelRun
-from meritorder.study.plan.distrust import between, with_more_room
+from meritorder.study.plan.derating import between, with_more_room
 from meritorder.study.plan.made import Made, cheaper, leaves_work
 from meritorder.study.plan.problem import Asked, Trust
 

@@ -7,7 +7,7 @@ from tests.samples.fleets import load, machine, offer
 
 from meritorder import catalog as facts
 from meritorder.domain import Access
-from meritorder.study.fleets import Backfill
+from meritorder.study.fleet.fleets import Backfill
 from meritorder.study.plan.have import Have
 from meritorder.study.plan.options import PlanOptions
 from meritorder.study.plan.supply import Serving, sites_for

@@ -1,0 +1,283 @@
+"""The service: one ASGI application. Calls to models go the short way, everything else through Starlette's routes."""
+
+import asyncio
+import logging
+import random
+import time
+from typing import Final
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request as HttpRequest
+from starlette.responses import Response
+from starlette.routing import Route
+
+from meritorder.gateway.config import Settings
+from meritorder.gateway.errors import StoreUnavailable
+from meritorder.gateway.lanes.background import Background
+from meritorder.gateway.lanes.classify import HEADER, Deferral, Lanes, no_capacity
+from meritorder.gateway.lanes.deferred import Held
+from meritorder.gateway.lanes.realtime import RealTime
+from meritorder.gateway.routes.batches import Batches
+from meritorder.gateway.routes.completions import Completions
+from meritorder.gateway.routes.files import Files
+from meritorder.gateway.routes.models import Models
+from meritorder.gateway.routes.operations import Operations
+from meritorder.gateway.routes.responses import Responses
+from meritorder.gateway.state.context import Core
+from meritorder.gateway.state.request import Request
+from meritorder.gateway.store import instances
+from meritorder.gateway.venues.headroom import Headroom
+from meritorder.gateway.venues.plan import NOTHING, Planned
+from meritorder.gateway.venues.plan_executor import Carry
+from meritorder.gateway.venues.plan_reload import Rereading
+from meritorder.gateway.venues.venues import Venues
+from meritorder.gateway.wire import asgi
+from meritorder.gateway.wire import request as calls
+from meritorder.gateway.wire.asgi import Message, Receive, Scope, Send
+from meritorder.gateway.wire.problems import Problem, unavailable
+from meritorder.gateway.workers.dispatch import Release
+from meritorder.gateway.workers.maintenance import Keeper
+from meritorder.gateway.workers.provider_batches import Outsource
+
+_CALLS: Final = frozenset((*calls.ENDPOINTS, *calls.BESIDE))
+_SUBMISSION: Final = "/v1/batches"
+_NEEDS_NO_MODEL: Final = "/v1/responses"
+_log: Final = logging.getLogger(__name__)
+
+
+class Service:
+    """The gateway.
+
+    Args:
+        core: What is shared.
+        venues: Where requests run.
+        plan: What is to be carried out.
+    """
+
+    def __init__(self, core: Core, venues: Venues, plan: Planned = NOTHING) -> None:
+        self.core = core
+        self.venues = venues
+        settings: Settings = core.settings
+        self.headroom = Headroom(venues, settings.lanes)
+        self.carry = Carry(plan, venues, core.now_s)
+        self.rereading = Rereading(settings, self.carry)
+        self.release = Release(core, venues, self.headroom, self.carry)
+        self.outsource = Outsource(core, venues, self.release, self.carry)
+        self.realtime = RealTime(core, venues, self.carry, self.release.room_made)
+        self.keeper = Keeper(core, self.release)
+        self._held = Held(core, self.release)
+        self._background = Background(core, self._held, self.release)
+        self._lanes = Lanes(settings, self.carry.deferral)
+        self._default_model = settings.server.default_model or next(iter(sorted(venues.models())), None)
+        self._most_bytes = settings.limits.body_bytes
+        self._duties: list[asyncio.Task[None]] = []
+        self._operations = Operations(core, venues, self.headroom, self.carry, self.rereading)
+        core.book.seen.append(self._operations.metrics.see)
+        if core.telemetry is not None:
+            core.book.seen.append(core.telemetry.see)
+        self._control = Starlette(
+            routes=[
+                *Files(core).routes(),
+                *Batches(core).routes(),
+                *Completions(core).routes(),
+                *Responses(core, self.release).routes(),
+                *Models(core, venues, core.now_s()).routes(),
+                *self._operations.routes(),
+                # Calls do not come this way: it is for those who ask with another method.
+                *(Route(path, self, methods=["POST"]) for path in sorted(_CALLS)),
+            ],
+            exception_handlers={
+                Problem: _answer_problem,
+                StoreUnavailable: _answer_unavailable,
+                HTTPException: _answer_http_exception,
+                Exception: _answer_bug,
+            },
+        )
+        self._control.router.redirect_slashes = False
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        if scope["type"] == "http":
+            asked = scope["path"] if scope["method"] == "POST" else ""
+            answer = self._call if asked in _CALLS else self._manage
+            if self.core.telemetry is not None and (asked in _CALLS or asked == _SUBMISSION):
+                await self.core.telemetry.serve(scope, receive, send, answer)
+            else:
+                await answer(scope, receive, send)
+        elif scope["type"] == "lifespan":
+            await self._live(receive, send)
+
+    async def start(self) -> None:
+        """Take the store, and begin everything that goes on by itself."""
+        core = self.core
+        await core.keyring.refresh()
+        await core.keyring.read_spending()
+        if core.database.is_sqlite:
+            # Nobody else has the file: whoever claimed something before is gone.
+            await core.database.write(instances.bury_all)
+        await self.keeper.beat_once()
+        duties = [
+            *self.keeper.duties(),
+            self.release.keep_releasing(),
+            self.headroom.keep_looking(),
+            self.outsource.keep_outsourcing(),
+            self.carry.keep_carrying(),
+            self.rereading.keep_reading(),
+            core.book.keep_writing(),
+            core.webhooks.keep_sending(core.database),
+        ]
+        self._duties = [asyncio.create_task(duty) for duty in duties]
+
+    async def stop(self) -> None:
+        """Give leases back, write what is to be written, and close."""
+        self._operations.stopping = True
+        await self.release.stop()
+        for duty in self._duties:
+            duty.cancel()
+        await asyncio.gather(*self._duties, return_exceptions=True)
+        try:
+            await self.core.book.write()
+            await self.core.database.write(lambda connection: instances.leave(connection, self.core.me))
+        except StoreUnavailable as error:
+            _log.warning("the store cannot be reached: %s", error)
+        await self.venues.close()
+        self.core.database.close()
+        if self.core.telemetry is not None:
+            await asyncio.to_thread(self.core.telemetry.close)
+
+    async def _live(self, receive: Receive, send: Send) -> None:
+        await receive()
+        await self.start()
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+        await self.stop()
+        await send({"type": "lifespan.shutdown.complete"})
+
+    async def _manage(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request that is no call to a model."""
+        request_id = _new_request_id()
+
+        async def signed(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message["headers"], (b"x-request-id", request_id.encode())]
+            await send(message)
+
+        if "\0" in scope["path"] or b"%00" in scope["query_string"]:
+            # No database takes it, and no id has it.
+            problem = Problem(404, "There is nothing at an address with a NUL in it.")
+            await asgi.respond_problem(send, problem, request_id.encode())
+            return
+        await self._control(scope, receive, signed)
+
+    async def _call(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a call to a model."""
+        request_id = _new_request_id()
+        try:
+            await self._answer_call(request_id, scope, receive, send)
+        except Problem as problem:
+            await asgi.respond_problem(send, problem, request_id.encode())
+        except StoreUnavailable:
+            await asgi.respond_problem(send, _store_is_gone(), request_id.encode())
+        except asgi.Disconnected:
+            return
+
+    async def _answer_call(self, request_id: str, scope: Scope, receive: Receive, send: Send) -> None:
+        started_s, core = time.monotonic(), self.core
+        authorization = deadline = None
+        for name, value in scope["headers"]:
+            if name == b"authorization":
+                authorization = value
+            elif name == HEADER:
+                deadline = value
+        key = await core.keyring.whose(authorization)
+        endpoint: str = scope["path"]
+        body = await asgi.read_body(receive, most_bytes=self._most_bytes)
+        default = self._default_model if endpoint.startswith(_NEEDS_NO_MODEL) else None
+        call = calls.read_call(body, default)
+        if default is not None:
+            body = calls.with_default(body, "model", default)
+        core.keyring.admit(key, calls.estimated_tokens(len(body)) + call.output_tokens)
+        arrived_s = core.now_s()
+        deferral = None
+        if endpoint not in calls.BESIDE:
+            deferral = self._lanes.deferral(call, key, endpoint, deadline, arrived_s)
+        request = Request(
+            id=request_id,
+            key=key,
+            endpoint=endpoint,
+            call=call,
+            body=body,
+            arrived_s=arrived_s,
+            started_s=started_s,
+        )
+        if core.telemetry is not None:
+            core.telemetry.describe(request, deferral)
+        if deferral is None and not call.stream:
+            # Not watched: an engine goes on with an answer that is not streamed, whoever has gone.
+            await self.realtime.carry(request, send)
+            return
+        await self._carry_watched(request, deferral, receive, send)
+
+    async def _carry_watched(self, request: Request, deferral: Deferral | None, receive: Receive, send: Send) -> None:
+        """Carry a request for as long as its client is there."""
+        task = asyncio.current_task()
+        assert task is not None  # noqa: S101 - we are in one
+        watch = asyncio.create_task(asgi.cancel_on_disconnect(receive, task))
+        try:
+            if deferral is None:
+                await self.realtime.carry(request, send)
+                return
+            self._check_deferral(request)
+            if request.call.background:
+                await self._background.take(request, deferral, send)
+            else:
+                await self._held.carry(request, deferral, send)
+        except asyncio.CancelledError:
+            if not watch.done():
+                raise  # the gateway stops; else the client has gone
+        finally:
+            watch.cancel()
+
+    def _check_deferral(self, request: Request) -> None:
+        model = request.call.model or ""
+        venues = self.venues.serving(model, "deferrable")
+        if not venues:
+            raise Problem(404, f"The model '{model}' does not exist.", param="model", code="model_not_found")
+        refused = self._lanes.refuses_flex and request.call.service_tier == "flex"
+        if refused and not any(self.headroom.room(venue) for venue in venues):
+            raise no_capacity()
+
+
+def _new_request_id() -> str:
+    return f"req_{random.getrandbits(128):032x}"  # no secret: unique is enough
+
+
+async def _answer_problem(_request: HttpRequest, error: Exception) -> Response:
+    assert isinstance(error, Problem)  # noqa: S101 - Starlette hands over what it was registered for
+    return Response(error.body(), status_code=error.status, media_type="application/json", headers=dict(error.headers))
+
+
+async def _answer_unavailable(request: HttpRequest, _error: Exception) -> Response:
+    return await _answer_problem(request, _store_is_gone())
+
+
+def _store_is_gone() -> Problem:
+    return unavailable("The store of this gateway cannot be reached now.", retry_after_s=5)
+
+
+async def _answer_http_exception(request: HttpRequest, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)  # noqa: S101
+    if error.status_code == 404:
+        problem = Problem(404, f"Invalid URL ({request.method} {request.url.path})")
+    elif error.status_code == 405:
+        problem = Problem(405, f"Not allowed to {request.method} on {request.url.path}.", code="method_not_supported")
+        problem.headers = tuple((error.headers or {}).items())  # which methods are
+    else:
+        problem = Problem(error.status_code, error.detail)
+    return await _answer_problem(request, problem)
+
+
+async def _answer_bug(request: HttpRequest, error: Exception) -> Response:
+    _log.error("%s %s failed", request.method, request.url.path, exc_info=error)
+    return await _answer_problem(request, Problem(500, "The gateway failed. This is its fault, not yours."))

@@ -1,0 +1,82 @@
+"""Background responses: queued durably, answered at once with their id."""
+
+from dataclasses import replace
+from typing import Final
+
+from sqlalchemy import Connection
+
+from meritorder.gateway.lanes.classify import Deferral
+from meritorder.gateway.lanes.deferred import Held
+from meritorder.gateway.lanes.response_stream import Following
+from meritorder.gateway.state.context import Core
+from meritorder.gateway.state.request import Request
+from meritorder.gateway.store import kept, waiting
+from meritorder.gateway.store.kept import RESPONSE, Kept
+from meritorder.gateway.wire import request as calls
+from meritorder.gateway.wire.asgi import Send, respond
+from meritorder.gateway.wire.objects import response_object
+from meritorder.gateway.wire.problems import invalid
+from meritorder.gateway.workers.dispatch import Release
+
+_EVENTS: Final = b"text/event-stream; charset=utf-8"
+_JSON: Final = b"application/json"
+
+
+class Background:
+    """Takes background responses.
+
+    Args:
+        core: What is shared.
+        held: Makes rows of the queue.
+        release: Who runs them.
+    """
+
+    def __init__(self, core: Core, held: Held, release: Release) -> None:
+        self._core = core
+        self._held = held
+        self._release = release
+        self._following = Following(core, release)
+
+    async def take(self, request: Request, deferral: Deferral, send: Send) -> None:
+        """Queue a response, and answer with it as it is now; or with its events as they come, if it is streamed.
+
+        Raises:
+            Problem: It is no response, or asks not to be stored.
+        """
+        item = await self._queue(request, deferral)
+        self._release.wake()
+        if not request.call.stream:
+            await respond(send, 200, _headers(request, _JSON), calls.encode(response_object(item, "queued")))
+            return
+        await send({"type": "http.response.start", "status": 200, "headers": _headers(request, _EVENTS)})
+        async for each in self._following.events(item):
+            await send({"type": "http.response.body", "body": each, "more_body": True})
+        await send({"type": "http.response.body", "body": b""})
+
+    async def _queue(self, request: Request, deferral: Deferral) -> Kept:
+        if request.endpoint != "/v1/responses":
+            raise invalid("Only responses run in the background.", param="background", code="unsupported_parameter")
+        if request.call.store is False:
+            raise invalid("A background response must be stored.", param="store", code="invalid_value")
+        item = Kept(
+            id=self._core.new_id("resp_"),
+            kind=RESPONSE,
+            tenant=request.key.tenant,
+            model=request.call.model,
+            status="queued",
+            request=request.body,
+            created_s=request.arrived_s,
+        )
+        body = calls.with_fields(request.body, background=None, background_options=None, stream=None)
+        fields = self._held.fields(request, deferral) | {"body": body, "body_bytes": len(body), "id": item.id}
+
+        def change(connection: Connection) -> int:
+            seq = waiting.add_alone(connection, **fields)
+            kept.add(connection, item, request_seq=seq)
+            return seq
+
+        return replace(item, request_seq=await self._core.database.write_soon(change))
+
+
+def _headers(request: Request, kind: bytes) -> list[tuple[bytes, bytes]]:
+    return [(b"content-type", kind), (b"x-request-id", request.id.encode())]

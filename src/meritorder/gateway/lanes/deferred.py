@@ -1,0 +1,88 @@
+"""Calls of their own that can wait: kept durably, released like any other, answered on the line that is held open."""
+
+import asyncio
+import contextlib
+from typing import Any
+
+from meritorder.gateway.errors import StoreUnavailable
+from meritorder.gateway.lanes.classify import Deferral
+from meritorder.gateway.state.context import Core
+from meritorder.gateway.state.request import Request
+from meritorder.gateway.store import waiting
+from meritorder.gateway.store.waiting import Answer
+from meritorder.gateway.wire import request as calls
+from meritorder.gateway.wire.asgi import Send, respond
+from meritorder.gateway.wire.replay import as_events
+from meritorder.gateway.workers.dispatch import Release
+
+_POLL_S = 2.0
+_EVENTS = b"text/event-stream; charset=utf-8"
+_JSON = b"application/json"
+
+
+class Held:
+    """Queues calls, and holds the line for those that wait for the answer.
+
+    Args:
+        core: What is shared.
+        release: Who runs them.
+    """
+
+    def __init__(self, core: Core, release: Release) -> None:
+        self._core = core
+        self._release = release
+
+    def fields(self, request: Request, deferral: Deferral) -> dict[str, Any]:
+        """Return a call as a row of the queue."""
+        return {
+            "id": request.id,
+            "tenant": request.key.tenant,
+            "key_id": request.key.id,
+            "endpoint": request.endpoint,
+            "model": request.call.model,
+            "body": request.body,
+            "body_bytes": len(request.body),
+            "input_tokens": calls.estimated_tokens(len(request.body)),
+            "output_tokens": request.call.output_tokens,
+            "prefix": calls.prefix_of(request.body),
+            "arrived_s": request.arrived_s,
+            "deadline_s": deferral.deadline_s,
+            "workload": deferral.workload,
+            "trace": self._core.traceparent(),
+        }
+
+    async def carry(self, request: Request, deferral: Deferral, send: Send) -> None:
+        """Queue a call, wait for its answer, and give it."""
+        fields = self.fields(request, deferral) | {"holder": self._core.me}
+        seq = await self._core.database.write_soon(
+            lambda connection: waiting.add_alone(connection, **fields),
+            undo=lambda late: lambda connection: waiting.discard(connection, late),
+        )
+        answer = self._release.hold(seq)
+        self._release.wake()
+        try:
+            given = await self._answer(seq, answer)
+        except asyncio.CancelledError:
+            self._release.forget(seq)
+            raise
+        self._core.database.submit(lambda connection: waiting.drop(connection, seq))
+        await self._respond(request, given, send)
+
+    async def _answer(self, seq: int, answer: "asyncio.Future[Answer]") -> Answer:
+        """Wait until it is answered, here or by another gateway that shares the store."""
+        while True:
+            done, _ = await asyncio.wait((answer,), timeout=_POLL_S)
+            if done:
+                return answer.result()
+            with contextlib.suppress(StoreUnavailable):  # whoever holds the line can hold it until the store is back
+                elsewhere = await self._core.database.read_soon(lambda connection: waiting.answer_of(connection, seq))
+                if elsewhere is not None:
+                    return elsewhere
+
+    async def _respond(self, request: Request, given: Answer, send: Send) -> None:
+        status, body = given.status_code or 503, given.body or given.error()
+        kind = _JSON
+        if request.call.stream and given.succeeded:
+            kind, body = _EVENTS, as_events(body, with_usage=calls.wants_usage(request.body))
+        headers = [(b"content-type", kind), (b"x-request-id", request.id.encode())]
+        await respond(send, status, headers, body)

@@ -1,0 +1,60 @@
+"""Background responses, followed as a stream of events: what is made is made, whoever has gone."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from typing import Final
+
+from meritorder.gateway.errors import StoreUnavailable
+from meritorder.gateway.state.context import Core
+from meritorder.gateway.store import kept
+from meritorder.gateway.store.kept import RESPONSE, Kept
+from meritorder.gateway.wire.objects import response_object
+from meritorder.gateway.wire.replay import begun, made, numbered
+from meritorder.gateway.workers.dispatch import Release
+
+_LOOK_S: Final = 1.0  # another gateway that shares the store may be the one that makes it
+
+
+class Following:
+    """Follows responses until they are over.
+
+    Args:
+        core: What is shared.
+        release: Who makes them, and tells when they are there.
+    """
+
+    def __init__(self, core: Core, release: Release) -> None:
+        self._core = core
+        self._release = release
+
+    async def events(self, item: Kept, *, after: int = -1) -> AsyncIterator[bytes]:
+        """Yield the events of a response, as they come.
+
+        Args:
+            item: The response as it is kept.
+            after: The number of the last event that was seen.
+        """
+        first = begun(response_object(item, item.status))
+        for number, each in enumerate(numbered(first)):
+            if number > after:
+                yield each
+        over = await self._over(item)
+        if over is not None:
+            for number, each in enumerate(numbered(made(response_object(over, over.status)), len(first)), len(first)):
+                if number > after:
+                    yield each
+
+    async def _over(self, item: Kept) -> Kept | None:
+        """Wait until a response is over, and return it; None if it was deleted."""
+        now: Kept | None = item
+        while now is not None and now.status == "queued" and now.request_seq is not None:
+            answer = self._release.hold(now.request_seq)
+            await asyncio.wait((answer,), timeout=_LOOK_S)
+            with contextlib.suppress(StoreUnavailable):
+                now = await self._core.database.read_soon(
+                    lambda connection: kept.get(connection, item.tenant, RESPONSE, item.id)
+                )
+        if item.request_seq is not None:
+            self._release.let_go(item.request_seq)
+        return now

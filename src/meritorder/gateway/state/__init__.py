@@ -1,0 +1,1 @@
+"""What the parts of the service share: context, authentication, ledger writer, metrics, telemetry."""

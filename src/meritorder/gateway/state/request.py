@@ -1,0 +1,32 @@
+"""A call on its way: who asked, what for, and what is known of the answer so far."""
+
+import msgspec
+
+from meritorder.gateway.store import kept
+from meritorder.gateway.store.keys import Key
+from meritorder.gateway.wire.request import CallFields
+from meritorder.gateway.wire.usage import Usage
+
+
+class Request(msgspec.Struct, kw_only=True):
+    """A call on its way."""
+
+    id: str
+    key: Key
+    endpoint: str
+    call: CallFields
+    body: bytes
+    arrived_s: float
+    started_s: float  # monotonic
+    ttft_s: float | None = None
+    status: int | None = None
+    usage: Usage | None = None
+
+    @property
+    def kept_as(self) -> str | None:
+        """What its answer is kept as: a response unless it says otherwise, a chat completion if it says so."""
+        if self.endpoint == "/v1/responses":
+            return None if self.call.store is False else kept.RESPONSE
+        if self.endpoint == "/v1/chat/completions":
+            return kept.COMPLETION if self.call.store else None
+        return None

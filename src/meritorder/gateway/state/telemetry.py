@@ -1,0 +1,238 @@
+"""OpenTelemetry: a span for each call, for each attempt at a venue, and for each run of work that waited.
+
+Names are those of the semantic conventions for GenAI and for HTTP; what is ours begins with `meritorder.`. Bodies are
+in none of them. This module is imported only where telemetry is on: off, it costs nothing.
+
+Source: github.com/open-telemetry/semantic-conventions-genai, client-inference and gen-ai-metrics, 2026-11; semantic
+conventions 1.44 for HTTP.
+"""
+
+import os
+import time
+from collections.abc import Awaitable, Callable, Coroutine, MutableMapping, Sequence
+from importlib.metadata import version
+from threading import Thread
+from typing import Any, Final
+
+from opentelemetry.context import Context
+from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
+from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+from opentelemetry.metrics import Histogram
+from opentelemetry.propagate import extract, inject
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import PeriodicExportingMetricReader
+from opentelemetry.sdk.resources import SERVICE_NAME, Resource
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor
+from opentelemetry.sdk.trace.sampling import Decision, ParentBased, Sampler, SamplingResult
+from opentelemetry.trace import Link, Span, SpanKind, TraceState, get_current_span, use_span
+from opentelemetry.util.types import Attributes as OtelAttributes
+
+from meritorder.gateway.config import Telemetry as Settings
+from meritorder.gateway.config import VenueTable
+from meritorder.gateway.lanes.classify import Deferral
+from meritorder.gateway.state.request import Request
+from meritorder.gateway.store.ledger import Entry
+from meritorder.gateway.store.waiting import Claimed
+from meritorder.gateway.upstreams.limits import Bucket
+from meritorder.gateway.upstreams.traced import Attributes, Traced, asked_of, fail, kind_of
+from meritorder.gateway.upstreams.upstream import Upstream
+from meritorder.gateway.wire.asgi import Receive, Scope, Send
+from meritorder.units import SECONDS_PER_MINUTE, utc
+
+TRACEPARENT: Final = "traceparent"
+_SAMPLER: Final = "OTEL_TRACES_SAMPLER"
+_FLUSH_S: Final = 2.0
+_OURS: Final = "meritorder"
+# As the conventions ask for.
+_TTFT_S: Final = (0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0)
+_DURATION_S: Final = (0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24, 20.48, 40.96, 81.92)
+_TPOT_S: Final = (0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1.0, 2.5)
+
+
+class _AtMost(Sampler):
+    """Samples every trace that begins here while there are few, and no more than some a second for long.
+
+    A trace costs about twice what a call does: a gateway that has little to do can afford to make all of them.
+    """
+
+    def __init__(self, per_s: float) -> None:
+        self._per_s = per_s
+        self._bucket = Bucket(per_minute=per_s * SECONDS_PER_MINUTE)
+
+    def should_sample(  # noqa: PLR0917 - as the SDK calls it
+        self,
+        parent_context: Context | None,  # noqa: ARG002
+        trace_id: int,  # noqa: ARG002
+        name: str,  # noqa: ARG002
+        kind: SpanKind | None = None,  # noqa: ARG002
+        attributes: OtelAttributes = None,
+        links: Sequence[Link] | None = None,  # noqa: ARG002
+        trace_state: TraceState | None = None,
+    ) -> SamplingResult:
+        """Decide on a trace that begins here."""
+        now_s = time.monotonic()
+        if not self._per_s or self._bucket.wait_s(1, now_s) > 0:
+            return SamplingResult(Decision.DROP)
+        self._bucket.take(1, now_s)
+        return SamplingResult(Decision.RECORD_AND_SAMPLE, attributes, trace_state)
+
+    def get_description(self) -> str:
+        """Name it."""
+        return f"AtMost{{{self._per_s:g} a second}}"
+
+
+class Telemetry:
+    """Makes spans and metrics, and sends them to a collector.
+
+    Args:
+        settings: Where the collector is; what they do not say, the `OTEL_*` variables of the environment do.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        base = settings.otlp_endpoint.rstrip("/")
+        named = "OTEL_SERVICE_NAME" in os.environ or "service.name=" in os.environ.get("OTEL_RESOURCE_ATTRIBUTES", "")
+        resource = Resource.create({} if named else {SERVICE_NAME: _OURS})
+        spans = OTLPSpanExporter(endpoint=f"{base}/v1/traces") if base else OTLPSpanExporter()
+        metrics = OTLPMetricExporter(endpoint=f"{base}/v1/metrics") if base else OTLPMetricExporter()
+        self._exporters = (spans, metrics)
+        # What the environment says of the sampler counts more.
+        sampler = None if _SAMPLER in os.environ else ParentBased(_AtMost(settings.traces_per_second))
+        self._provider = TracerProvider(resource=resource, sampler=sampler)
+        self._provider.add_span_processor(BatchSpanProcessor(spans))
+        self._tracer = self._provider.get_tracer(_OURS, version(_OURS))
+        self._meters = MeterProvider([PeriodicExportingMetricReader(metrics)], resource=resource)
+        self._duration_s = self._histogram("gen_ai.server.request.duration", "Time of a request.", _DURATION_S)
+        self._ttft_s = self._histogram("gen_ai.server.time_to_first_token", "Time to its first token.", _TTFT_S)
+        self._tpot_s = self._histogram("gen_ai.server.time_per_output_token", "Time per token after it.", _TPOT_S)
+
+    def _histogram(self, name: str, what: str, bounds: tuple[float, ...]) -> Histogram:
+        meter = self._meters.get_meter(_OURS, version(_OURS))
+        return meter.create_histogram(name, unit="s", description=what, explicit_bucket_boundaries_advisory=bounds)
+
+    async def serve(
+        self,
+        scope: Scope,
+        receive: Receive,
+        send: Send,
+        answer: Callable[[Scope, Receive, Send], Awaitable[None]],
+    ) -> None:
+        """Answer a request within the span of the server; it goes on the trace that the client began."""
+        headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+        span = self._tracer.start_span(
+            f"{scope['method']} {scope['path']}",
+            context=extract(headers),
+            kind=SpanKind.SERVER,
+            attributes={
+                "http.request.method": scope["method"],
+                "http.route": scope["path"],
+                "url.path": scope["path"],
+                "url.scheme": scope["scheme"],
+            },
+        )
+
+        async def watched(message: MutableMapping[str, Any]) -> None:
+            if message["type"] == "http.response.start":
+                span.set_attribute("http.response.status_code", message["status"])
+                if message["status"] >= 500:
+                    fail(span, str(message["status"]))
+            await send(message)
+
+        await _within(span, answer(scope, receive, watched))
+
+    def describe(self, request: Request, deferral: Deferral | None) -> None:
+        """Say in the span of the server what was asked, and when it is due."""
+        span, call = get_current_span(), request.call
+        if not span.is_recording():
+            return
+        told: Attributes = asked_of(request.endpoint, call.model or "") | {
+            "gen_ai.provider.name": _OURS,
+            "gen_ai.request.stream": bool(call.stream),
+            "meritorder.request.id": request.id,
+            "meritorder.tenant": request.key.tenant,
+            "meritorder.lane": "realtime" if deferral is None else "deferrable",
+        }
+        if (most := call.max_completion_tokens or call.max_tokens or call.max_output_tokens) is not None:
+            told["gen_ai.request.max_tokens"] = most
+        if deferral is not None:
+            told |= _due(deferral.deadline_s, deferral.workload)
+        span.set_attributes(told)
+
+    async def run(
+        self, work: Callable[[], Coroutine[Any, Any, None]], request: Claimed, venue: str, now_s: float
+    ) -> None:
+        """Run work that waited, in a trace of its own that is linked to the span in which it was submitted."""
+        span = self._tracer.start_span(
+            f"run {request.model}",
+            kind=SpanKind.CONSUMER,
+            links=_links(request.trace),
+            attributes=asked_of(request.endpoint, request.model)
+            | _due(request.deadline_s, request.workload)
+            | {
+                "gen_ai.provider.name": _OURS,
+                "meritorder.tenant": request.tenant,
+                "meritorder.lane": "deferrable",
+                "meritorder.venue": venue,
+                "meritorder.queue_time": now_s - request.arrived_s,
+                "meritorder.attempt": request.attempt,
+            },
+        )
+        await _within(span, work())
+
+    def see(self, entry: Entry) -> None:
+        """Count a request that ended."""
+        labels: Attributes = asked_of(entry.endpoint, entry.model) | {
+            "gen_ai.provider.name": _OURS,
+            "meritorder.lane": entry.lane,
+            "meritorder.venue": entry.venue or "",
+        }
+        e2e_s = entry.ended_s - (entry.started_s or entry.arrived_s)
+        if entry.status_code is None or entry.status_code >= 400:
+            labels["error.type"] = str(entry.status_code or "no_answer")
+        self._duration_s.record(e2e_s, labels)
+        if entry.ttft_s is not None and "error.type" not in labels:
+            self._ttft_s.record(entry.ttft_s, labels)
+            if entry.output_tokens > 1:
+                self._tpot_s.record((e2e_s - entry.ttft_s) / (entry.output_tokens - 1), labels)
+
+    def traceparent(self) -> str | None:
+        """Return where the current span is, to be kept with work that waits."""
+        carrier: dict[str, str] = {}
+        inject(carrier)
+        return carrier.get(TRACEPARENT)
+
+    def traced(self, upstream: Upstream, table: VenueTable) -> Traced:
+        """Return a venue each attempt at which is a span."""
+        return Traced(upstream, table, self._tracer)
+
+    def close(self) -> None:
+        """Send what is held, if the collector takes it soon."""
+        ending = [Thread(target=each.shutdown, daemon=True) for each in (self._provider, self._meters)]
+        for thread in ending:
+            thread.start()
+        for thread in ending:
+            thread.join(_FLUSH_S)
+        if any(thread.is_alive() for thread in ending):
+            for exporter in self._exporters:
+                exporter.shutdown()  # it tries no more
+            for thread in ending:
+                thread.join(_FLUSH_S)
+
+
+def _due(deadline_s: float, workload: str | None) -> Attributes:
+    told: Attributes = {"meritorder.deadline": utc(deadline_s).isoformat()}
+    return told if workload is None else told | {"meritorder.workload": workload}
+
+
+def _links(trace: str | None) -> list[Link]:
+    context = get_current_span(extract({TRACEPARENT: trace})).get_span_context() if trace else None
+    return [Link(context)] if context is not None and context.is_valid else []
+
+
+async def _within(span: Span, work: Awaitable[None]) -> None:
+    with use_span(span, end_on_exit=True, record_exception=False, set_status_on_exception=False):
+        try:
+            await work
+        except BaseException as error:
+            fail(span, kind_of(error))
+            raise

@@ -1,0 +1,317 @@
+"""A venue that is a command: started when it is wanted, watched, and stopped when nobody wants it."""
+
+import asyncio
+import contextlib
+import logging
+import os
+import socket
+import sys
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from pathlib import Path
+from typing import Final
+
+from meritorder.gateway.errors import Unavailable, UpstreamError
+from meritorder.gateway.upstreams.breaker import Breaker
+from meritorder.gateway.upstreams.openai import OpenAIUpstream, OpenAIVenue
+from meritorder.gateway.upstreams.upstream import Call, Load, Reply, Wrapped
+from meritorder.gateway.venues import parent_watchdog as leash
+
+_PORT: Final = "{port}"
+_LAST_LINES: Final = 20
+_FIRST_LOOK_S: Final = 0.05
+_LATER_LOOKS_S: Final = 0.5
+
+log = logging.getLogger(__name__)
+
+
+class EngineState(StrEnum):
+    """Where an engine is."""
+
+    STOPPED = "stopped"
+    STARTING = "starting"
+    READY = "ready"
+    STOPPING = "stopping"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineCommand:
+    """How an engine is run.
+
+    Args:
+        argv: The command, without a shell; `{port}` in it stands for a free port.
+        venue: How it is spoken to; `{port}` in its base URL stands for the same port.
+        env: Set for it besides our own environment.
+        health_path: Answers 200 when it is ready.
+        start_s: Longest time until it is ready.
+        idle_s: It is stopped after this time without a request; None: never.
+        silent_s: It is stopped after this time without an answer at its health path.
+        grace_s: From asking it to end to making it.
+    """
+
+    argv: tuple[str, ...]
+    venue: OpenAIVenue
+    env: Mapping[str, str] = field(default_factory=dict, repr=False)
+    health_path: str = "/health"
+    start_s: float = 600.0
+    idle_s: float | None = 300.0
+    silent_s: float = 30.0
+    grace_s: float = 10.0
+
+
+class _Counted(Wrapped):
+    """A reply of an engine that is not to be stopped before it is closed."""
+
+    __slots__ = ("_engine",)
+
+    def __init__(self, reply: Reply, engine: "Engine") -> None:
+        super().__init__(reply)
+        self._engine: Engine | None = engine
+
+    async def close(self) -> None:
+        engine, self._engine = self._engine, None
+        if engine is not None:
+            engine.leave()
+        await super().close()
+
+
+class _Run:
+    """One life of the engine's process."""
+
+    def __init__(self, process: asyncio.subprocess.Process, upstream: OpenAIUpstream) -> None:
+        self.process = process
+        self.upstream = upstream
+        self.lines: deque[str] = deque(maxlen=_LAST_LINES)
+        self.reader = asyncio.create_task(self._read())
+        self.watch: asyncio.Task[None] | None = None
+
+    async def _read(self) -> None:
+        assert self.process.stdout is not None  # noqa: S101 - piped at the start
+        while line := await self._line(self.process.stdout):
+            text = line.decode(errors="replace").rstrip()
+            self.lines.append(text)
+            log.debug("%s: %s", self.upstream.name, text)
+
+    @staticmethod
+    async def _line(stream: asyncio.StreamReader) -> bytes:
+        try:
+            return await stream.readline()
+        except ValueError:  # longer than any line should be
+            return b"...\n"
+
+    async def healthy(self, path: str, timeout_s: float) -> bool:
+        """Ask the engine whether it is ready."""
+        connection = self.upstream.connection
+        try:
+            reply = await connection.request("GET", connection.beside(path), timeout_s=timeout_s)
+            try:
+                await reply.read()
+            finally:
+                await reply.close()
+        except UpstreamError:
+            return False
+        return reply.status == 200
+
+    async def end(self) -> None:
+        """Let go of the leash, and wait until the process and what it started are gone."""
+        if self.process.stdin is not None:
+            self.process.stdin.close()
+        await self.process.wait()
+        await self.reader
+        await self.upstream.close()
+
+
+class Engine:
+    """An engine that runs while it is wanted. See `upstream.Upstream`: a request starts it and waits until it is ready.
+
+    Args:
+        command: How it is run.
+        clock: Monotonic seconds.
+        changed: Told each new state.
+    """
+
+    def __init__(
+        self,
+        command: EngineCommand,
+        *,
+        clock: Callable[[], float],
+        changed: Callable[[EngineState], None] = lambda _: None,
+    ) -> None:
+        self.name = command.venue.endpoint.name
+        self.state = EngineState.STOPPED
+        self.keep = False
+        self.in_flight = 0
+        self._command = command
+        self._clock = clock
+        self._changed = changed
+        self._used_s = clock()
+        self._run: _Run | None = None
+        self._starting: asyncio.Task[_Run] | None = None
+        self._stopping = asyncio.Lock()
+        self._seats = command.venue.seats
+        # A command that does not come up is not tried over and over.
+        self._breaker = Breaker(failures=1, cooldown_s=1.0)
+
+    def _become(self, state: EngineState) -> None:
+        if state is not self.state:
+            self.state = state
+            log.info("%s is %s", self.name, state.value)
+            self._changed(state)
+
+    async def start(self) -> None:
+        """Start the engine if it does not run, and return when it is ready.
+
+        Raises:
+            Unavailable: It does not come up; with the last line that it wrote.
+        """
+        await self._ready()
+
+    async def _ready(self) -> _Run:
+        if self._run is not None:
+            return self._run
+        if self._starting is None:
+            wait_s = self._breaker.wait_s(self._clock())
+            if wait_s > 0:
+                raise Unavailable("did not come up; will be tried again", venue=self.name, retry_after_s=wait_s)
+            self._starting = asyncio.create_task(self._start())
+            self._starting.add_done_callback(self._started)
+        # Who waits may be called off; the start is not.
+        return await asyncio.shield(self._starting)
+
+    def _started(self, task: asyncio.Task[_Run]) -> None:
+        self._starting = None
+        if not task.cancelled() and task.exception() is None:
+            self._breaker.succeed()
+            return
+        if not task.cancelled():
+            self._breaker.fail(self._clock())
+        self._become(EngineState.STOPPED)
+
+    async def _start(self) -> _Run:
+        async with self._stopping:  # the one before is gone
+            pass
+        self._become(EngineState.STARTING)
+        port = str(_free_port())
+        endpoint = self._command.venue.endpoint
+        endpoint = replace(endpoint, base_url=endpoint.base_url.replace(_PORT, port))
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-I", str(Path(leash.__file__)), str(self._command.grace_s)),
+            *(part.replace(_PORT, port) for part in self._command.argv),
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+            env={**os.environ, **self._command.env},
+            start_new_session=True,
+        )
+        run = _Run(process, OpenAIUpstream(replace(self._command.venue, endpoint=endpoint)))
+        try:
+            await self._wait_until_ready(run)
+        except BaseException:
+            await asyncio.shield(run.end())
+            raise
+        self._run = run
+        self._used_s = self._clock()
+        run.watch = asyncio.create_task(self._watch(run))
+        self._become(EngineState.READY)
+        return run
+
+    async def _wait_until_ready(self, run: _Run) -> None:
+        ends_s = self._clock() + self._command.start_s
+        look_s = _FIRST_LOOK_S
+        while not await run.healthy(self._command.health_path, timeout_s=5.0):
+            if run.process.returncode is not None:
+                await run.reader
+                last = next((line for line in reversed(run.lines) if line.strip()), "no word")
+                what = f"ended with code {run.process.returncode} before it was ready: {last[:200]}"
+                raise Unavailable(what, venue=self.name)
+            if self._clock() > ends_s:
+                raise Unavailable(f"was not ready within {self._command.start_s:g} s", venue=self.name)
+            await asyncio.sleep(look_s)
+            look_s = min(look_s * 1.5, _LATER_LOOKS_S)
+
+    async def _watch(self, run: _Run) -> None:
+        """Stop the engine when it is idle or no longer answers; notice when it has ended by itself."""
+        command = self._command
+        look_s = min(command.silent_s, command.idle_s or command.silent_s, 4.0) / 4
+        heard_s = self._clock()
+        while True:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(look_s):
+                    await run.process.wait()
+            if run.process.returncode is not None:
+                log.warning("%s ended by itself with code %d", self.name, run.process.returncode)
+                break
+            idle = self.in_flight == 0 and not self.keep
+            if idle and command.idle_s is not None and self._clock() - self._used_s >= command.idle_s:
+                break
+            if await run.healthy(command.health_path, timeout_s=command.silent_s / 2):
+                heard_s = self._clock()
+            elif self._clock() - heard_s >= command.silent_s:
+                log.warning("%s does not answer", self.name)
+                break
+        run.watch = None
+        await self._end(run)
+
+    async def _end(self, run: _Run) -> None:
+        if self._run is not run:
+            return
+        self._run = None
+        self._become(EngineState.STOPPING)
+        async with self._stopping:
+            if run.watch is not None:
+                run.watch.cancel()
+            await run.end()
+        if self._starting is None:
+            self._become(EngineState.STOPPED)
+
+    async def stop(self) -> None:
+        """Stop the engine, whatever it is doing."""
+        if self._starting is not None:
+            self._starting.cancel()
+            await asyncio.gather(self._starting, return_exceptions=True)
+        if self._run is not None:
+            await self._end(self._run)
+
+    async def send(self, call: Call) -> Reply:
+        """Send a request, once the engine is ready."""
+        self.in_flight += 1
+        try:
+            run = self._run or await self._ready_within(call)
+            return _Counted(await run.upstream.send(call), self)
+        except BaseException:
+            self.leave()
+            raise
+
+    async def _ready_within(self, call: Call) -> _Run:
+        try:
+            async with asyncio.timeout(call.timeout_s):
+                return await self._ready()
+        except TimeoutError:
+            raise Unavailable("is still starting", venue=self.name, retry_after_s=1.0) from None
+
+    def leave(self) -> None:
+        """Note that a request is over."""
+        self.in_flight -= 1
+        self._used_s = self._clock()
+
+    async def load(self) -> Load | None:
+        """Return what the engine says of its load; nothing runs in one that is stopped."""
+        if self._run is None:
+            return Load(running=0, waiting=0, kv_cache_share=0.0, seats=self._seats)
+        load = await self._run.upstream.load()
+        if load is not None:
+            self._seats = load.seats or self._seats
+        return load
+
+    async def close(self) -> None:
+        """Stop the engine."""
+        await self.stop()
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port

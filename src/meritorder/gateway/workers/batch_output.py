@@ -1,0 +1,107 @@
+"""Writes the files of a batch that is over: what was answered, and what was not and why."""
+
+from collections.abc import AsyncIterator
+from typing import Any, Final
+
+from meritorder.gateway.state.context import Core
+from meritorder.gateway.store import batches, files, waiting
+from meritorder.gateway.store.batches import Batch
+from meritorder.gateway.store.files import File
+from meritorder.gateway.wire.objects import batch_line
+from meritorder.units import SECONDS_PER_DAY
+
+_ROWS_AT_A_TIME: Final = 500
+_KEPT_S: Final = 30 * SECONDS_PER_DAY
+_UNANSWERED: Final = {
+    "expired": ("batch_expired", "This request could not be executed before the completion window expired."),
+    "cancelled": ("batch_cancelled", "This request was not executed, since the batch was cancelled."),
+}
+
+
+async def finalize(core: Core, batch: Batch) -> None:
+    """Write the output and error files of a batch that this gateway has taken over, and conclude it.
+
+    Called again after a crash, it writes the same files again: their names follow from the batch.
+
+    Raises:
+        StoreUnavailable: The files cannot be written now; the batch stays `finalizing`.
+    """
+    began = batch.in_progress_s is not None
+    output = await _write(core, batch, succeeded=True) if began else None
+    errors = await _write(core, batch, succeeded=False) if began else None
+    now_s = core.now_s()
+
+    def conclude(connection: Any) -> None:  # noqa: ANN401 - a connection
+        if batches.conclude(
+            connection,
+            core.me,
+            batch,
+            output=output.id if output else None,
+            error=errors.id if errors else None,
+            now_s=now_s,
+        ):
+            core.webhooks.announce(connection, batch.tenant, f"batch.{batch.ending}", batch.id)
+            for file in (output, errors):
+                if file is not None:
+                    files.add(connection, file)
+
+    await core.database.write(conclude)
+
+
+async def _write(core: Core, batch: Batch, *, succeeded: bool) -> File | None:
+    """Write one of the two files; None if there is nothing to write."""
+    kind = "output" if succeeded else "error"
+    lines = _lines(core, batch, succeeded=succeeded)
+    first = await anext(lines, None)
+    if first is None:
+        return None
+    blob = f"{batch.id}-{kind}"
+    size = await core.blobs.write(blob, _chained(first, lines))
+    now_s = core.now_s()
+    return File(
+        id=core.new_id("file-"),
+        tenant=batch.tenant,
+        filename=f"{batch.id}_{kind}.jsonl",
+        purpose="batch_output",
+        bytes=size,
+        blob=blob,
+        created_s=now_s,
+        expires_s=now_s + (batch.output_expires_after_s or _KEPT_S),
+    )
+
+
+async def _lines(core: Core, batch: Batch, *, succeeded: bool) -> AsyncIterator[bytes]:
+    last = -1
+    while True:
+        rows = await core.database.read(
+            lambda connection, last=last: waiting.answers_of(  # type: ignore[misc]
+                connection, batch.seq, after_line=last, limit=_ROWS_AT_A_TIME
+            )
+        )
+        if not rows:
+            return
+        last = rows[-1].line
+        written = b"".join(_line(batch, row) for row in rows if (row.state == "done") == succeeded)
+        if written:
+            yield written
+
+
+def _line(batch: Batch, row: Any) -> bytes:  # noqa: ANN401 - a row of answers_of
+    code, message = row.error_code, row.error_message
+    if row.request_id is None:
+        code, message = _UNANSWERED[batch.ending or "expired"]
+    return batch_line(
+        f"batch_req_{batch.id.removeprefix('batch_')}_{row.line}",
+        row.custom_id,
+        status_code=row.status_code,
+        request_id=row.request_id,
+        body=row.body,
+        error_code=code,
+        error_message=message,
+    )
+
+
+async def _chained(first: bytes, rest: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    yield first
+    async for each in rest:
+        yield each

@@ -1,0 +1,1 @@
+"""Fit a performance profile to measured requests."""

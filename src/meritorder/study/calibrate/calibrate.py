@@ -1,0 +1,274 @@
+"""Fit a profile to measured requests: simulate the log, compare, move the few numbers of `perf.calibration.Tuning`.
+
+The log is simulated whole, since what comes later shares the engine with what came before; the parameters are fitted to
+its first part only, and judged on the rest.
+"""
+
+import datetime as dt
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+import msgspec
+import numpy as np
+
+from meritorder import catalog as facts
+from meritorder.domain import Provenance
+from meritorder.errors import InfeasibleError, TraceError
+from meritorder.perf.calibration import SPREAD, Floats, Timings, Tuning, minimise, misfit
+from meritorder.perf.profile import EngineLimits, Profile
+from meritorder.perf.residuals import Calibration, Errors, stretch_ratios
+from meritorder.sim.pools import Fixed, Pool, Requests
+from meritorder.sim.run import simulate
+from meritorder.study.calibrate.starting import SetUp, starting_profile
+from meritorder.traces.timed import TimedLog, read_timed
+
+_FEWEST: Final = 8
+_FEWEST_UNSEEN: Final = 20
+_MOST_SIMULATED: Final = 4000
+_STRETCHES: Final = 10
+_SEQS: Final = (8, 16, 32, 64, 128, 256, 512, 1024)
+_STEP_TOKENS: Final = (2048, 4096, 8192, 16384)
+# Trials of the search: the first, each of the engine's limits, and the last.
+_TRIALS, _TRIALS_LIMIT, _TRIALS_LAST = 500, 200, 600
+# Another limit has to fit better by this share: what the log does not show is not moved by chance.
+_CLEARLY: Final = 0.95
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Known:
+    """What the user knows of the engine; None is fitted.
+
+    Args:
+        max_num_seqs: Most sequences in a step, of one replica.
+        max_num_batched_tokens: Most tokens in a step, of one replica.
+    """
+
+    max_num_seqs: int | None = None
+    max_num_batched_tokens: int | None = None
+
+
+@dataclass(slots=True, kw_only=True)
+class Fit:
+    """A search under way: the best numbers so far under the limits so far."""
+
+    log: TimedLog
+    base: Profile
+    first: int
+    limits: EngineLimits
+    moved: Floats = field(default_factory=lambda: np.zeros(len(SPREAD)))
+    value: float = np.inf
+
+    def profile(self, moved: Floats) -> Profile:
+        """Return the base profile with its numbers moved."""
+        return Tuning.start(self.base).moved(moved).applied(self.base)
+
+    def misfit(self, moved: Floats, limits: EngineLimits) -> float:
+        """Simulate and compare with the part of the log that may be fitted to."""
+        try:
+            simulated = replay(self.log, self.profile(moved), limits)
+        except InfeasibleError:
+            return np.inf
+        part = slice(0, self.first)
+        return misfit(simulated.only(part), measured(self.log).only(part), moved)
+
+    def search(self, limits: EngineLimits, trials: int) -> tuple[Floats, float]:
+        """Search around the best numbers so far, and once more around what that found: a simplex can lie flat."""
+        first, _ = minimise(lambda x: self.misfit(x, limits), self.moved, SPREAD * 0.5, trials // 2)
+        return minimise(lambda x: self.misfit(x, limits), first, SPREAD * 0.5, trials // 2)
+
+
+def calibrate_logs(
+    sources: Sequence[str],
+    setup: SetUp,
+    known: Known,
+    *,
+    config: str = "",
+    fit: int | None = None,
+    progress: Callable[[str], None] = lambda _: None,
+) -> list[Profile]:
+    """Return a profile for each set-up in measured logs.
+
+    Args:
+        sources: Files.
+        setup: What the user says about the endpoint, where the log does not.
+        known: What is known of the engine's limits.
+        config: Only this set-up.
+        fit: Requests to fit to, from the start of each; None takes the first half.
+        progress: Told what is being done.
+    """
+    return [calibrate_log(log, setup, known, fit=fit, progress=progress) for log in read_timed(sources, config)]
+
+
+def calibrate_log(
+    log: TimedLog,
+    setup: SetUp,
+    known: Known,
+    *,
+    fit: int | None = None,
+    progress: Callable[[str], None] = lambda _: None,
+) -> Profile:
+    """Return the profile of one set-up, starting from the nearest one that there is."""
+    today = dt.datetime.now(dt.UTC).date().isoformat()
+    base = starting_profile(log, facts.load(()), setup, as_of=today)
+    fitted = calibrate(log, base, known, fit=fit, progress=progress)
+    return msgspec.structs.replace(fitted, as_of=today)
+
+
+def measured(log: TimedLog) -> Timings:
+    """Return the measured times of a log."""
+    return Timings(log.ttft_s, log.tpot_s, log.e2e_s)
+
+
+def replay(log: TimedLog, profile: Profile, limits: EngineLimits) -> Timings:
+    """Simulate the requests of a log on as many replicas as served it.
+
+    Raises:
+        InfeasibleError: A request does not fit in memory.
+    """
+    zeros = np.zeros(len(log))
+    requests = Requests(
+        arrived_s=log.arrived_s,
+        input_tokens=log.input_tokens,
+        cached_tokens=log.cached_tokens,
+        output_tokens=log.output_tokens,
+        latest_start_s=np.full(len(log), np.inf),
+        work_s=zeros,
+    )
+    pool = Pool(profile=profile, scaling=Fixed(instances=log.replicas), limits=limits)
+    result = simulate(requests, (pool,), horizon_s=0.0)
+    steps = log.output_tokens - 1
+    pace_s = (result.finished_s - result.first_token_s) / np.maximum(steps, 1)
+    return Timings(
+        result.first_token_s - log.arrived_s,
+        np.where(steps > 0, pace_s, np.nan),
+        result.finished_s - log.arrived_s,
+    )
+
+
+def calibrate(
+    log: TimedLog,
+    base: Profile,
+    known: Known,
+    *,
+    fit: int | None = None,
+    progress: Callable[[str], None] = lambda _: None,
+) -> Profile:
+    """Return the profile of the endpoint that the log was measured on.
+
+    Args:
+        log: Measured requests.
+        base: Profile to start from: the same model and hardware, as nearly as there is.
+        known: What is known of the engine's limits.
+        fit: Requests to fit to, from the start; None takes the first half.
+        progress: Told what is being done.
+
+    Raises:
+        TraceError: The log is too short.
+    """
+    log = _head(log, _MOST_SIMULATED)
+    first = min(fit or len(log) // 2, len(log))
+    if first < _FEWEST:
+        fix = f"at least {_FEWEST} are needed to fit to, and as many to judge by"
+        raise TraceError(f"only {first} requests to fit to", where=log.name, fix=fix)
+    search = Fit(log=log, base=base, first=first, limits=_first_limits(log, first, base, known))
+    progress(f"fitting {log.name} to its first {first} requests")
+    search.moved, search.value = search.search(search.limits, _TRIALS)
+    assumed = _fit_limits(search, known, progress)
+    progress("judging the fit by the other requests")
+    search.moved, search.value = search.search(search.limits, _TRIALS_LAST)
+    return _judged(search, assumed)
+
+
+def _head(log: TimedLog, most: int) -> TimedLog:
+    if len(log) <= most:
+        return log
+    columns = ("arrived_s", "input_tokens", "cached_tokens", "output_tokens", "ttft_s", "tpot_s", "e2e_s")
+    values = {name: getattr(log, name) for name in TimedLog.__slots__}
+    return TimedLog(**values | {name: values[name][:most] for name in columns})
+
+
+def _seen_together(log: TimedLog, first: int) -> int:
+    """Return the most requests that were seen generating at one time, for each replica."""
+    starts = log.arrived_s[:first] + log.ttft_s[:first]
+    ends = log.arrived_s[:first] + log.e2e_s[:first]
+    starts, ends = np.sort(starts), np.sort(ends)
+    together = np.arange(1, first + 1) - np.searchsorted(ends, starts, side="right")
+    return max(1, int(np.ceil(together.max() / log.replicas)))
+
+
+def _first_limits(log: TimedLog, first: int, base: Profile, known: Known) -> EngineLimits:
+    """Return the limits to begin with: never a batch that the log does not show, rounded up to a usual setting.
+
+    No larger batch was seen to run, and none is credited: the assumption costs money rather than hiding it.
+    """
+    seen = _seen_together(log, first)
+    usual = next((n for n in _SEQS if n >= seen), _SEQS[-1])
+    given = base.limits or EngineLimits.of(base.engine)
+    return msgspec.structs.replace(
+        given,
+        max_num_seqs=known.max_num_seqs or usual,
+        max_num_batched_tokens=known.max_num_batched_tokens or _STEP_TOKENS[0],
+    )
+
+
+def _fit_limits(search: Fit, known: Known, progress: Callable[[str], None]) -> list[str]:
+    """Try other limits of the engine; returns the names of those that make no difference to the log."""
+    assumed: list[str] = []
+    for name, given, usual in (
+        ("max_num_batched_tokens", known.max_num_batched_tokens, _STEP_TOKENS),
+        ("max_num_seqs", known.max_num_seqs, _SEQS),
+    ):
+        if given:
+            continue
+        here = getattr(search.limits, name)
+        trials = [n for n in usual if n > here][: len(_STEP_TOKENS) - 1]
+        if name == "max_num_seqs":
+            seen = _seen_together(search.log, search.first)
+            trials = [*[n for n in _SEQS if n < seen][-1:], seen, *trials[:1]]
+        matters = False
+        best, best_value, moved = here, search.value * _CLEARLY, search.moved
+        for trial in trials:
+            limits = msgspec.structs.replace(search.limits, **{name: trial})
+            if trial == here or limits.max_num_batched_tokens <= limits.max_num_seqs:
+                continue
+            progress(f"trying {name} {trial}")
+            there, value = search.search(limits, _TRIALS_LIMIT)
+            matters = matters or (trial > here and value > search.value / _CLEARLY)
+            if value < best_value:
+                best, best_value, moved, matters = trial, value, there, True
+        search.limits = msgspec.structs.replace(search.limits, **{name: best})
+        search.moved, search.value = moved, min(search.value, best_value) if best != here else search.value
+        if not matters:
+            assumed.append(name)
+    return assumed
+
+
+def _judged(search: Fit, assumed: list[str]) -> Profile:
+    """Return the fitted profile with its errors on the requests that it was not fitted to."""
+    log = search.log
+    fitted = search.profile(search.moved)
+    unseen = len(log) - search.first >= _FEWEST_UNSEEN
+    part = slice(search.first, None) if unseen else slice(None)
+    ours, theirs = replay(log, fitted, search.limits).only(part), measured(log).only(part)
+    tuning = Tuning.start(search.base).moved(search.moved)
+    calibration = Calibration(
+        log=log.name,
+        replicas=log.replicas,
+        fitted_on=search.first,
+        judged_on=len(theirs.e2e_s),
+        unseen=unseen,
+        assumed=assumed,
+        parameters={name: float(f"{getattr(tuning, name):.4g}") for name in Tuning.__slots__},
+        ttft=Errors.between(ours.ttft_s, theirs.ttft_s),
+        tpot=Errors.between(ours.tpot_s, theirs.tpot_s),
+        e2e=Errors.between(ours.e2e_s, theirs.e2e_s),
+        pace_ratios=stretch_ratios(ours.tpot_s, theirs.tpot_s, _STRETCHES),
+    )
+    return msgspec.structs.replace(
+        fitted,
+        provenance=Provenance.CALIBRATED,
+        source=f"calibrated on {log.name}, from {search.base.source}",
+        limits=search.limits,
+        calibration=calibration,
+    )

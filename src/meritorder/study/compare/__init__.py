@@ -1,0 +1,1 @@
+"""What a trace costs in real time, in batch and as a mix; and sweeps over assumptions."""

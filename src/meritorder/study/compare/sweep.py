@@ -1,0 +1,254 @@
+"""Vary what a comparison assumes, one simulation study a combination, over processes or a Ray cluster."""
+
+import itertools
+import logging
+import os
+import socket
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass, replace
+from multiprocessing import get_context
+from typing import Any, Final
+
+import polars as pl
+
+from meritorder.comparison import Arrangement
+from meritorder.domain import Slo
+from meritorder.errors import ConfigError, MeritorderError, MissingExtraError
+from meritorder.sim.pools import Startup
+from meritorder.study.compare.compare import compare
+from meritorder.study.fleet.options import Options
+from meritorder.traces import Trace
+from meritorder.units import parse_duration_s
+
+Point = dict[str, str]
+Progress = Callable[[int, int], None]
+
+_MOST_POINTS: Final = 10_000
+_KNOCK_S: Final = 5.0
+_FIGURES: Final = (
+    "total_usd", "usd_per_request", "usd_per_mtok", "utilization", "busy", "replica_hours", "peak_replicas",
+    "ttft_p50_s", "ttft_p99_s", "tpot_p99_s", "e2e_p50_s", "e2e_p99_s", "slo_attainment", "deadlines_missed",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Axis:
+    """One thing to vary, and the values that it takes, as the user wrote them."""
+
+    name: str
+    values: tuple[str, ...]
+
+
+def _with_slo(options: Options, **changes: float) -> Options:
+    slo = options.promise
+    times = {"ttft_s": slo.ttft_s, "tpot_s": slo.tpot_s} | changes
+    return replace(options, slo=Slo(attainment=slo.attainment, **times))
+
+
+def _with_defer(options: Options, *, share: str | None = None, deadline: str | None = None) -> Options:
+    first = options.defer[0] if options.defer else "0%@4h"
+    old_share, _, old_deadline = first.partition("@")
+    return replace(options, defer=(f"{share or old_share}@{deadline or old_deadline}", *options.defer[1:]))
+
+
+def _seconds(text: str, name: str) -> float:
+    seconds = parse_duration_s(text)
+    if seconds is None or seconds < 0:
+        raise ConfigError(f"{text!r} is not a duration", where=f"--vary {name}", fix="write 90s, 30m, 4h or 2d")
+    return seconds
+
+
+def _number(text: str, name: str) -> int:
+    if not (text.isdigit() and int(text) > 0):
+        raise ConfigError(f"{text!r} is not a whole number above 0", where=f"--vary {name}")
+    return int(text)
+
+
+_SET: Final[dict[str, Callable[[Options, str], Options]]] = {
+    "replicas": lambda o, v: replace(o, replicas=_number(v, "replicas")),
+    "hardware": lambda o, v: replace(o, hardware=(v,)),
+    "provider": lambda o, v: replace(o, providers=(v,)),
+    "engine": lambda o, v: replace(o, engine=v),
+    "precision": lambda o, v: replace(o, precision=v),
+    "tp": lambda o, v: replace(o, tp=_number(v, "tp")),
+    "max_num_seqs": lambda o, v: replace(o, max_num_seqs=_number(v, "max_num_seqs")),
+    "max_num_batched_tokens": lambda o, v: replace(o, max_num_batched_tokens=_number(v, "max_num_batched_tokens")),
+    "startup": lambda o, v: replace(o, startup=Startup.of(_seconds(v, "startup"))),
+    "share": lambda o, v: _with_defer(o, share=v),
+    "deadline": lambda o, v: _with_defer(o, deadline=v),
+    "ttft": lambda o, v: _with_slo(o, ttft_s=_seconds(v, "ttft")),
+    "tpot": lambda o, v: _with_slo(o, tpot_s=_seconds(v, "tpot")),
+}
+
+
+def parse_axes(texts: Sequence[str]) -> list[Axis]:
+    """Read `replicas=1..8`, `hardware=h100,h200`, `share=0%,20%,40%`.
+
+    Raises:
+        ConfigError: An axis is unknown, empty or given twice, or there are too many combinations.
+    """
+    axes: list[Axis] = []
+    for text in texts:
+        name, equals, values = text.partition("=")
+        name = name.strip().replace("-", "_")
+        if not equals or name not in _SET:
+            raise ConfigError(
+                f"{text!r} is nothing to vary", where="--vary", fix=f"write name=a,b,c with one of {', '.join(_SET)}"
+            )
+        axes.append(Axis(name=name, values=tuple(_expanded(values))))
+    if len({axis.name for axis in axes}) < len(axes) or not axes:
+        raise ConfigError("each axis is to be given once", where="--vary", fix="such as --vary share=0%,20%,40%")
+    count = len(points(axes))
+    if not 0 < count <= _MOST_POINTS:
+        raise ConfigError(f"{count:,} combinations are not from 1 to {_MOST_POINTS:,}", where="--vary")
+    return axes
+
+
+def _expanded(values: str) -> Iterator[str]:
+    for value in values.split(","):
+        first, dots, last = value.strip().partition("..")
+        if dots and first.isdigit() and last.isdigit():
+            yield from map(str, range(int(first), int(last) + 1))
+        elif value.strip():
+            yield value.strip()
+
+
+def points(axes: Sequence[Axis]) -> list[Point]:
+    """Return every combination of the axes."""
+    names = [axis.name for axis in axes]
+    return [dict(zip(names, values, strict=True)) for values in itertools.product(*(axis.values for axis in axes))]
+
+
+def apply(options: Options, point: Point) -> Options:
+    """Return the options with the values of a point.
+
+    Raises:
+        ConfigError: A value makes no sense.
+    """
+    for name, value in point.items():
+        options = _SET[name](options, value)
+    share = options.defer[0].partition("@")[0].rstrip("%") if options.defer else ""
+    if share and float(share) == 0:
+        options = replace(options, defer=options.defer[1:])
+    return options
+
+
+def evaluate(trace: Trace, options: Options, point: Point) -> list[dict[str, Any]]:
+    """Compare at one point; a row for each arrangement, or one that says why there is no answer."""
+    try:
+        found = compare(trace, apply(options, point))
+    except MeritorderError as error:
+        return [_row(point, None, str(error))]
+    return [_row(point, arrangement, "") for arrangement in found.arrangements]
+
+
+def _row(point: Point, arrangement: Arrangement | None, error: str) -> dict[str, Any]:
+    row: dict[str, Any] = dict(point)
+    row["arrangement"] = arrangement.name if arrangement else None
+    row["keeps_promise"] = arrangement.feasible if arrangement else None
+    for name in _FIGURES:
+        value = getattr(arrangement, name) if arrangement else None
+        row[name] = None if value is None else float(value)
+    row["error"] = error
+    return row
+
+
+def sweep(
+    trace: Trace,
+    options: Options,
+    axes: Sequence[Axis],
+    *,
+    processes: int | None = None,
+    ray_address: str = "",
+    progress: Progress = lambda _done, _all: None,
+) -> pl.DataFrame:
+    """Compare at every combination of the axes.
+
+    Args:
+        trace: The requests.
+        options: What holds where an axis does not say otherwise.
+        axes: What to vary.
+        processes: Processes on this machine; None takes one a processor.
+        ray_address: Address of a Ray cluster to run on instead.
+        progress: Told how many of all points are done.
+
+    Returns:
+        A row for each point and arrangement, in the order of the points: the point's values as text, the arrangement,
+        whether it keeps its promises, its figures, and why there is no answer where there is none.
+
+    Raises:
+        ConfigError: A value makes no sense.
+        MissingExtraError: Ray is wanted and not installed.
+    """
+    all_points = points(axes)
+    for point in all_points:
+        apply(options, point)
+    run = _on_ray(ray_address) if ray_address else _on_processes(processes or os.cpu_count() or 1)
+    rows: dict[int, list[dict[str, Any]]] = {}
+    for index, found in run(trace, options, all_points):
+        rows[index] = found
+        progress(len(rows), len(all_points))
+    flat = [row for index in range(len(all_points)) for row in rows[index]]
+    return pl.DataFrame(flat, infer_schema_length=None)
+
+
+_Runner = Callable[[Trace, Options, list[Point]], Iterator[tuple[int, list[dict[str, Any]]]]]
+_held: dict[str, Any] = {}
+
+
+def _hold(trace: Trace, options: Options) -> None:
+    """Keep in a worker what all points share."""
+    _held["trace"], _held["options"] = trace, options
+
+
+def _evaluate_held(point: Point) -> list[dict[str, Any]]:
+    return evaluate(_held["trace"], _held["options"], point)
+
+
+def _on_processes(count: int) -> _Runner:
+    def run(trace: Trace, options: Options, all_points: list[Point]) -> Iterator[tuple[int, list[dict[str, Any]]]]:
+        # The first point compiles the kernels for all; a fork would inherit locked threads.
+        yield 0, evaluate(trace, options, all_points[0])
+        if len(all_points) == 1:
+            return
+        with ProcessPoolExecutor(count, get_context("spawn"), _hold, (trace, options)) as pool:
+            futures = {pool.submit(_evaluate_held, point): index for index, point in enumerate(all_points) if index}
+            for future in as_completed(futures):
+                yield futures[future], future.result()
+
+    return run
+
+
+def _on_ray(address: str) -> _Runner:
+    try:
+        import ray  # noqa: PLC0415 - an extra
+    except ImportError as error:
+        raise MissingExtraError("running on a cluster needs Ray", fix="pip install 'meritorder[ray]'") from error
+
+    def run(trace: Trace, options: Options, all_points: list[Point]) -> Iterator[tuple[int, list[dict[str, Any]]]]:
+        try:
+            _knock(address)
+            ray.init(address=address, ignore_reinit_error=True, log_to_driver=False, logging_level=logging.WARNING)
+        except (OSError, RuntimeError, ValueError) as error:
+            fix = "start one with ray start --head, or leave --ray out to run on this machine"
+            raise ConfigError(f"no Ray cluster answers at {address}", where="--ray", fix=fix) from error
+        try:
+            shared = ray.put(trace), ray.put(options)
+            remote = ray.remote(evaluate)
+            waiting = {remote.remote(*shared, point): index for index, point in enumerate(all_points)}
+            while waiting:
+                done, _ = ray.wait(list(waiting))
+                for reference in done:
+                    yield waiting.pop(reference), ray.get(reference)
+        finally:
+            ray.shutdown()
+
+    return run
+
+
+def _knock(address: str) -> None:
+    """Raise `OSError` where nobody listens: Ray itself tries for minutes before it says so."""
+    host, colon, port = address.removeprefix("ray://").rpartition(":")
+    if colon and port.isdigit():
+        socket.create_connection((host.strip("[]"), int(port)), timeout=_KNOCK_S).close()

@@ -1,0 +1,1 @@
+"""Fleets for a trace: requests with their promises, candidate machines, simulation, search."""

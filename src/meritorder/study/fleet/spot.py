@@ -1,0 +1,97 @@
+"""Spot machines: cheaper, and taken back, at a stated rate or as it was recorded of somebody's fleet."""
+
+import math
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+
+from meritorder import catalog as facts
+from meritorder.comparison import Assumption
+from meritorder.domain import PricingModel
+from meritorder.errors import CatalogError, TraceError
+from meritorder.sim.pools import Interruptions
+from meritorder.sim.state import MOST_CEILINGS
+from meritorder.study.fleet.fleets import Machine
+from meritorder.study.fleet.options import Options
+from meritorder.traces.spot import read_spot
+from meritorder.units import HOURS_PER_MONTH, SECONDS_PER_HOUR, format_duration
+
+# Taken where a provider states no rate: the middle of the spot advisor's buckets (aws_spot_advisor, 2025-06).
+ASSUMED_INTERRUPTIONS_PER_MONTH: Final = 0.1
+_LIVES: Final = 1024
+
+
+def spot_machines(catalog: facts.Catalog, machines: list[Machine], options: Options, horizon_s: float) -> list[Machine]:
+    """Return the same replicas on the cheapest spot machines, as far as there are any.
+
+    Args:
+        catalog: Prices.
+        machines: Replicas on machines that are not taken back.
+        options: Where to rent, and the recorded fleet if there is one.
+        horizon_s: Until when work may have to be done.
+
+    Raises:
+        TraceError: The recorded fleet cannot be read.
+    """
+    recorded = _recorded(options.spot_trace, horizon_s) if options.spot_trace else None
+    found = []
+    random = np.random.default_rng(options.seed)
+    for machine in machines:
+        profile = machine.profile
+        try:
+            offer = catalog.cheapest(
+                profile.hardware, profile.gpus, (PricingModel.SPOT,), options.providers, options.regions
+            )
+        except CatalogError:
+            continue
+        interruptions = recorded or _drawn(offer.interruptions_per_month, random)
+        found.append(replace(machine, offer=offer, interruptions=interruptions))
+    return found
+
+
+def _drawn(share_per_month: float | None, random: np.random.Generator) -> Interruptions:
+    """Draw lives that are exponential, with a mean of `-month / ln(1 - share taken back in a month)`."""
+    share = ASSUMED_INTERRUPTIONS_PER_MONTH if share_per_month is None else share_per_month
+    mean_s = -HOURS_PER_MONTH * SECONDS_PER_HOUR / math.log1p(-share)
+    return Interruptions(lives_s=tuple(random.exponential(mean_s, _LIVES).tolist()))
+
+
+def _recorded(path: Path, horizon_s: float) -> Interruptions:
+    """Read how many machines were to be had, over and over again until the horizon.
+
+    The record begins with the trace of requests; at its last change it begins again.
+    """
+    from_s, counts = read_spot(path)
+    period_s = from_s[-1]
+    rounds = math.ceil(horizon_s / period_s) if period_s else 1
+    if rounds * len(counts) > MOST_CEILINGS:
+        raise TraceError(
+            f"{len(counts)} changes in {format_duration(period_s)} are too many for {format_duration(horizon_s)}",
+            where=str(path),
+            fix="take a shorter window of the requests (--from, --to)",
+        )
+    once = list(zip(from_s, counts, strict=True))[: -1 if rounds > 1 else None]
+    changes = [(lap * period_s + at_s, count) for lap in range(rounds) for at_s, count in once]
+    kept = [changes[0], *(later for before, later in pairwise(changes) if later[1] != before[1])]
+    return Interruptions(ceiling_from_s=tuple(at_s for at_s, _ in kept), ceiling=tuple(count for _, count in kept))
+
+
+def spot_assumptions(machine: Machine, options: Options) -> list[Assumption]:
+    """Say what was taken of the machines that work which can wait runs on."""
+    if machine.interruptions is None:
+        return []
+    if options.spot_trace:
+        most = max(machine.interruptions.ceiling)
+        text = f"no more spot machines are to be had than in {options.spot_trace.name} (at most {most}), repeated"
+        text += " without end from the first request on; beyond that they are taken back without warning"
+        return [Assumption(text=f"{text}, with the work that they hold", option="--spot-trace")]
+    share = machine.offer.interruptions_per_month
+    text = (
+        f"spot machines are taken back as the provider states: {share:.1%} of them a month"
+        if share is not None
+        else f"spot machines are taken back at {ASSUMED_INTERRUPTIONS_PER_MONTH:.0%} a month, which nobody states"
+    )
+    return [Assumption(text=f"{text}, at random, with the work that they hold", option="--spot")]
