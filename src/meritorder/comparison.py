@@ -7,6 +7,8 @@ from typing import Final
 
 import msgspec
 
+from meritorder.evidence import Assumption, Interval, PriceUsed
+
 SCHEMA: Final = "meritorder.compare/1"
 
 
@@ -26,27 +28,6 @@ class TraceSummary(msgspec.Struct, frozen=True, kw_only=True):
     failed_rows: int
     estimated_tokens: bool
     start_epoch_s: float | None = None
-
-
-class Assumption(msgspec.Struct, frozen=True, kw_only=True):
-    """Something that was not in the input: `text` says what was taken, `option` how to change it."""
-
-    text: str
-    option: str = ""
-
-
-class PriceUsed(msgspec.Struct, frozen=True, kw_only=True):
-    """One price of the catalog that the answer rests on."""
-
-    what: str
-    provider: str
-    pricing_model: str
-    usd: float
-    unit: str
-    as_of: str
-    source: str
-    confidence: str
-    used_for: str
 
 
 class LaneCost(msgspec.Struct, frozen=True, kw_only=True):
@@ -139,14 +120,6 @@ class FrontierPoint(msgspec.Struct, frozen=True, kw_only=True):
     ttft_p99_s: float | None
     e2e_p50_s: float
     keeps_promise: bool
-
-
-class Interval(msgspec.Struct, frozen=True, kw_only=True):
-    """How sure a share is: its value with the performance model at either end of its measured error."""
-
-    low: float
-    high: float
-    basis: str
 
 
 class Comparison(msgspec.Struct, frozen=True, kw_only=True):

@@ -7,7 +7,7 @@ from typing import Final, Literal
 
 import msgspec
 
-from meritorder.comparison import Assumption, PriceUsed
+from meritorder.evidence import Assumption, PriceUsed
 
 SCHEMA: Final = "meritorder.audit/1"
 

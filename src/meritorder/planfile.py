@@ -11,6 +11,7 @@ import msgspec
 
 from meritorder import documents
 from meritorder.errors import ConfigError
+from meritorder.evidence import Assumption, Interval, PriceUsed
 
 SCHEMA: Final = "meritorder.plan/1"
 _FAMILY: Final = "meritorder.plan/"
@@ -122,27 +123,6 @@ class WorkloadPlan(msgspec.Struct, frozen=True, kw_only=True):
     deny: dict[str, list[str]] = {}
 
 
-class PriceUsed(msgspec.Struct, frozen=True, kw_only=True):
-    """One price that the plan rests on."""
-
-    what: str
-    provider: str
-    pricing_model: str
-    usd: float
-    unit: str
-    as_of: str = ""
-    source: str = ""
-    confidence: str = ""
-    assumed: bool = False
-
-
-class Assumption(msgspec.Struct, frozen=True, kw_only=True):
-    """Something that was not in the input: `text` says what was taken, `option` how to change it."""
-
-    text: str
-    option: str = ""
-
-
 class Simulated(msgspec.Struct, frozen=True, kw_only=True):
     """What became of the plan, request by request; `rounds` counts how often it was solved until it held.
 
@@ -171,14 +151,6 @@ class Simulation(msgspec.Struct, frozen=True, kw_only=True):
     plan: str
     simulated: Simulated
     schema: str = "meritorder.simulation/1"
-
-
-class Interval(msgspec.Struct, frozen=True, kw_only=True):
-    """How sure a share is."""
-
-    low: float
-    high: float
-    basis: str
 
 
 class Slo(msgspec.Struct, frozen=True, kw_only=True):

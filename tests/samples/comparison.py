@@ -4,18 +4,16 @@ import math
 
 from meritorder.comparison import (
     Arrangement,
-    Assumption,
     Comparison,
     FrontierPoint,
-    Interval,
     LaneCost,
     PaidTime,
-    PriceUsed,
     Timeline,
     TraceSummary,
     Waterfall,
     WaterfallPart,
 )
+from meritorder.evidence import Assumption, Interval, PriceUsed
 
 REQUESTS = 4_212_480
 REALTIME_REQUESTS = 2_527_488

@@ -2,18 +2,16 @@
 
 import math
 
+from meritorder.evidence import Assumption, Interval, PriceUsed
 from meritorder.planfile import (
-    Assumption,
     Backtest,
     Commitment,
     Dispatch,
-    Interval,
     Merit,
     Part,
     Plan,
     PoolSchedule,
     PoolUsed,
-    PriceUsed,
     Promises,
     Regret,
     Route,

@@ -8,6 +8,7 @@ import numpy as np
 from meritorder import planfile
 from meritorder.domain import Lane
 from meritorder.errors import ConfigError
+from meritorder.evidence import Assumption, PriceUsed
 from meritorder.plan.commitments import Advice
 from meritorder.plan.demand import Deferrable
 from meritorder.plan.problem import Problem
@@ -21,8 +22,8 @@ def to_file(
     *,
     worth: Worth | None = None,
     advice: Sequence[Advice] = (),
-    prices: Sequence[planfile.PriceUsed] = (),
-    assumptions: Sequence[planfile.Assumption] = (),
+    prices: Sequence[PriceUsed] = (),
+    assumptions: Sequence[Assumption] = (),
 ) -> planfile.Plan:
     """Return a solution as a plan file; the baseline and the simulation's results are filled in by who has them.
 

@@ -7,8 +7,12 @@ from typing import Final, TypeVar
 
 import msgspec
 
-from meritorder import planfile
-from meritorder.comparison import Arrangement, Comparison, Interval, Waterfall
+from meritorder.comparison import (
+    Arrangement,
+    Comparison,
+    Waterfall,
+)
+from meritorder.evidence import Interval
 from meritorder.units import format_duration, format_share, format_usd
 
 T = TypeVar("T")
@@ -125,9 +129,7 @@ def saving_text(comparison: Comparison) -> str:
     return saved_text(comparison.saving_usd, comparison.saving_share, comparison.saving_interval, against)
 
 
-def saved_text(
-    saving_usd: float, saving_share: float, interval: Interval | planfile.Interval | None, against: str
-) -> str:
+def saved_text(saving_usd: float, saving_share: float, interval: Interval | None, against: str) -> str:
     """Return a saving and how sure it is."""
     sure = (
         f"between {format_share(interval.low)} and {format_share(interval.high)}, with {interval.basis}"

@@ -7,16 +7,13 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from meritorder import comparison, planfile
 from meritorder.comparison import Waterfall
+from meritorder.evidence import Assumption, PriceUsed
 from meritorder.report.address import host, web_address
 from meritorder.report.layout import READING_WIDTH, bullets, columns, plain, section, stack
 from meritorder.report.metrics import spaced, unit_of, waterfall_cells, waterfall_title
 from meritorder.report.steps import Bar, steps
 from meritorder.units import format_usd
-
-Assumption = comparison.Assumption | planfile.Assumption
-PriceUsed = comparison.PriceUsed | planfile.PriceUsed
 
 _TITLE_WIDTH: Final = 30
 _BAR_WIDTH: Final = 44
@@ -69,7 +66,7 @@ def prices(used: Sequence[PriceUsed], width: int) -> RenderableType:
 
 
 def _note(price: PriceUsed) -> str:
-    if isinstance(price, comparison.PriceUsed):
+    if price.used_for:
         return f"for {price.used_for}"
     return "assumed" if price.assumed else price.confidence and f"{price.confidence} confidence"
 

@@ -6,7 +6,10 @@ import pytest
 from tests.samples.comparison import week
 from tests.samples.page import ATTACK, Page, assert_loads_nothing, rows
 
-from meritorder.comparison import Comparison, PriceUsed
+from meritorder.comparison import (
+    Comparison,
+)
+from meritorder.evidence import PriceUsed
 from meritorder.report import figures
 from meritorder.report.html import render
 from meritorder.report.palette import DARK, LIGHT

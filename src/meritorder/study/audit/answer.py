@@ -9,8 +9,8 @@ import polars as pl
 from meritorder import bills, traces
 from meritorder import catalog as facts
 from meritorder.bills import utilisation
-from meritorder.comparison import Assumption
 from meritorder.errors import BillError
+from meritorder.evidence import Assumption
 from meritorder.findings import Audit, Finding, RequestCosts, Shape
 from meritorder.study.audit import figures, pools
 from meritorder.study.audit.asks import asks

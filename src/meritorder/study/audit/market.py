@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from meritorder.catalog import Catalog
-from meritorder.comparison import PriceUsed
 from meritorder.domain import Offer, PricingModel
+from meritorder.evidence import PriceUsed
 from meritorder.findings import Confidence
 from meritorder.study.audit.pools import Machine, Rates
 

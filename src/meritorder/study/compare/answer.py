@@ -8,17 +8,15 @@ from numpy.typing import NDArray
 
 from meritorder.comparison import (
     Arrangement,
-    Assumption,
     Comparison,
     FrontierPoint,
-    Interval,
     LaneCost,
     PaidTime,
-    PriceUsed,
     Timeline,
     TraceSummary,
 )
-from meritorder.domain import Lane, Model, Provenance, Tier, TokenPrice
+from meritorder.domain import Lane, Model, Offer, Provenance, Tier, TokenPrice
+from meritorder.evidence import Assumption, Interval, PriceUsed
 from meritorder.study.compare import tokens, why
 from meritorder.study.fleet.fleets import Trial
 from meritorder.study.fleet.load import Load
@@ -279,26 +277,29 @@ def _frontier(found: Found) -> list[FrontierPoint]:
 
 
 def _offers_used(found: Found) -> list[PriceUsed]:
-    used: dict[str, PriceUsed] = {}
+    offers: dict[str, Offer] = {}
+    uses: dict[str, list[str]] = {}
     for trial in (found.baseline, found.fixed, found.batch, found.mix):
         for machine, _ in trial.pools:
-            offer = machine.offer
-            before = used.get(offer.label)
-            names = [before.used_for] if before else []
-            if _TITLES[trial.name] not in (before.used_for if before else ""):
-                names.append(_TITLES[trial.name])
-            used[offer.label] = PriceUsed(
-                what=f"{offer.gpus} x {offer.hardware}, {offer.instance} {offer.region}".strip(),
-                provider=offer.provider,
-                pricing_model=offer.pricing_model,
-                usd=offer.usd_per_hour,
-                unit="USD an hour",
-                as_of=offer.as_of,
-                source=offer.source,
-                confidence=offer.confidence,
-                used_for="; ".join(names),
-            )
-    return list(used.values())
+            offer, title = machine.offer, _TITLES[trial.name]
+            offers[offer.label] = offer
+            titles = uses.setdefault(offer.label, [])
+            if title not in titles:
+                titles.append(title)
+    return [
+        PriceUsed(
+            what=f"{offer.gpus} x {offer.hardware}, {offer.instance} {offer.region}".strip(),
+            provider=offer.provider,
+            pricing_model=offer.pricing_model,
+            usd=offer.usd_per_hour,
+            unit="USD an hour",
+            as_of=offer.as_of,
+            source=offer.source,
+            confidence=offer.confidence,
+            used_for="; ".join(uses[label]),
+        )
+        for label, offer in offers.items()
+    ]
 
 
 def _performance(found: Found) -> list[str]:

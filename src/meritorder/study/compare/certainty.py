@@ -8,8 +8,8 @@ step of each replica longer or shorter by so much. Whole machines are bought ane
 from dataclasses import replace
 from typing import Final
 
-from meritorder.comparison import Interval
 from meritorder.errors import InfeasibleError
+from meritorder.evidence import Interval
 from meritorder.perf.accuracy import Accuracy, accuracy
 from meritorder.study.fleet.fleets import Machine
 from meritorder.study.fleet.search import Found, Search

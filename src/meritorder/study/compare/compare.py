@@ -5,9 +5,12 @@ from typing import Final
 from meritorder import catalog as facts
 from meritorder import traces
 from meritorder.catalog.tokens import token_prices
-from meritorder.comparison import Assumption, Comparison
+from meritorder.comparison import (
+    Comparison,
+)
 from meritorder.domain import Lane
 from meritorder.errors import CatalogError
+from meritorder.evidence import Assumption
 from meritorder.study.compare import answer
 from meritorder.study.compare.certainty import interval_of
 from meritorder.study.fleet.access import access_assumptions, permitted_to_all

@@ -3,8 +3,11 @@
 from collections.abc import Sequence
 
 from meritorder.catalog.tokens import cost_usd
-from meritorder.comparison import Arrangement, PriceUsed
+from meritorder.comparison import (
+    Arrangement,
+)
 from meritorder.domain import Tier, TokenPrice
+from meritorder.evidence import PriceUsed
 from meritorder.study.fleet.fleets import Machine
 from meritorder.study.fleet.load import Load
 from meritorder.units import format_usd, usd_per_mtok

@@ -5,9 +5,9 @@ from dataclasses import replace
 from fnmatch import fnmatchcase
 
 from meritorder.catalog import Catalog
-from meritorder.comparison import Assumption
 from meritorder.domain import PLACES, Access, Offer, TokenPrice, Workload
 from meritorder.errors import WorkloadsError
+from meritorder.evidence import Assumption
 from meritorder.study.fleet.promises import Promised
 
 

@@ -5,9 +5,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 import polars as pl
 
-from meritorder.comparison import Assumption
 from meritorder.domain import Workload
 from meritorder.errors import CatalogError, WorkloadsError
+from meritorder.evidence import Assumption
 from meritorder.study.fleet.load import Load, load_of
 from meritorder.study.fleet.options import Options
 from meritorder.traces import Trace

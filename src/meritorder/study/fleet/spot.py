@@ -9,9 +9,9 @@ from typing import Final
 import numpy as np
 
 from meritorder import catalog as facts
-from meritorder.comparison import Assumption
 from meritorder.domain import PricingModel
 from meritorder.errors import CatalogError, TraceError
+from meritorder.evidence import Assumption
 from meritorder.sim.pools import Interruptions
 from meritorder.sim.state import MOST_CEILINGS
 from meritorder.study.fleet.fleets import Machine

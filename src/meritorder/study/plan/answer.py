@@ -11,8 +11,8 @@ from msgspec import structs
 from meritorder import catalog as facts
 from meritorder import planfile
 from meritorder.catalog.tokens import cost_usd, token_prices
-from meritorder.comparison import Assumption
 from meritorder.domain import Offer
+from meritorder.evidence import Assumption, Interval, PriceUsed
 from meritorder.perf.accuracy import accuracy
 from meritorder.plan.backtest import backtest
 from meritorder.plan.commitments import advise
@@ -155,10 +155,7 @@ def _put_together(
         gap=made.gap,
         by_pricing_model=_by_pricing_model(file, simulated),
         prices=_prices_used(file, asked),
-        assumptions=[
-            planfile.Assumption(text=each.text, option=each.option)
-            for each in (*assumptions, *_own_assumptions(made, options, asked))
-        ],
+        assumptions=[*assumptions, *_own_assumptions(made, options, asked)],
         start_epoch_s=trace.epoch_s,
         baseline=_told(trials),
         baseline_usd=baseline_usd,
@@ -211,7 +208,7 @@ def _by_pricing_model(file: planfile.Plan, simulated: planfile.Simulated) -> dic
     return {name: each for name, each in usd.items() if each}
 
 
-def _prices_used(file: planfile.Plan, asked: Asked) -> list[planfile.PriceUsed]:
+def _prices_used(file: planfile.Plan, asked: Asked) -> list[PriceUsed]:
     offers: dict[str, Offer] = {}
     for site in asked.sites.values():
         for offer in site.offers:
@@ -220,7 +217,7 @@ def _prices_used(file: planfile.Plan, asked: Asked) -> list[planfile.PriceUsed]:
     names = {one.payment for one in file.schedule} | {one.name for one in file.commitments}
     used = {id(offer): offer for name, offer in offers.items() if any(each.startswith(name) for each in names)}
     found = [
-        planfile.PriceUsed(
+        PriceUsed(
             what=f"{offer.gpus} x {offer.hardware}, {offer.instance} {offer.region}".strip(),
             provider=offer.provider,
             pricing_model=offer.pricing_model,
@@ -237,7 +234,7 @@ def _prices_used(file: planfile.Plan, asked: Asked) -> list[planfile.PriceUsed]:
     for venue in sorted(venues):
         price = asked.tokens[venue]
         found.append(
-            planfile.PriceUsed(
+            PriceUsed(
                 what=f"{price.provider_model}, input; output {format_usd(price.output_usd_per_mtok)}",
                 provider=price.provider,
                 pricing_model=f"token API, {price.tier}",
@@ -246,6 +243,7 @@ def _prices_used(file: planfile.Plan, asked: Asked) -> list[planfile.PriceUsed]:
                 as_of=price.as_of,
                 source=price.source,
                 confidence="medium",
+                assumed=False,
             )
         )
     return found
@@ -274,7 +272,7 @@ def _own_assumptions(made: Made, options: PlanOptions, asked: Asked) -> list[Ass
     return taken
 
 
-def _interval(made: Made, baseline_usd: float, seed: int) -> planfile.Interval | None:
+def _interval(made: Made, baseline_usd: float, seed: int) -> Interval | None:
     """Return how the saving's share changes if every step is faster or slower by the profiles' measured error.
 
     Work, and the room that c(n) leaves it, scale with the steps; machines are planned anew in fractions, and the
@@ -297,7 +295,7 @@ def _interval(made: Made, baseline_usd: float, seed: int) -> planfile.Interval |
             shares.append(1 - planned / (baseline_usd * factor))
     shares.append(1 - made.simulated.total_usd / baseline_usd)
     basis = f"steps as much longer or shorter as nine in ten of {worst.basis}; machines planned anew in fractions"
-    return planfile.Interval(low=min(shares), high=max(shares), basis=basis)
+    return Interval(low=min(shares), high=max(shares), basis=basis)
 
 
 def _slowed(workload: Demand, factor: float) -> Demand:

@@ -6,7 +6,7 @@ import numpy as np
 from msgspec import structs
 
 from meritorder import planfile
-from meritorder.comparison import Assumption
+from meritorder.evidence import Assumption
 from meritorder.plan.coarse import by_hour
 from meritorder.plan.commitments import Advice, advise, holding
 from meritorder.plan.problem import Problem

@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 
 from meritorder.catalog import Catalog
 from meritorder.catalog.tokens import token_prices
-from meritorder.comparison import Assumption
 from meritorder.domain import Model, TokenPrice
+from meritorder.evidence import Assumption
 from meritorder.plan.demand import OpenEnd, Realtime, Workload
 from meritorder.plan.problem import Problem
 from meritorder.plan.safe_load import covering

@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from meritorder.catalog import Catalog
-from meritorder.comparison import Assumption
 from meritorder.domain import Access, Model, Offer, PricingModel
 from meritorder.errors import InfeasibleError
+from meritorder.evidence import Assumption
 from meritorder.plan.demand import Horizon
 from meritorder.plan.offers import block_of, machine_of, payment_of, savings_plans_of
 from meritorder.plan.venues import UNLIMITED, Machines, Pool, SavingsPlan
