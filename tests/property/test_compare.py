@@ -16,8 +16,8 @@ from meritorder.comparison import Arrangement, Comparison
 from meritorder.domain import Slo
 from meritorder.errors import InfeasibleError
 from meritorder.study.compare.compare import Options, compare
-from meritorder.study.fleet.fleets import Machine, Trial, batch
-from meritorder.study.fleet.load import Load
+from meritorder.study.fleet.fleets import CandidateMachine, Trial, batch
+from meritorder.study.fleet.load import TraceLoad
 from meritorder.study.fleet.search import Found, Search
 from meritorder.tables import REQUESTS, check
 from meritorder.traces import ReadReport, Trace
@@ -62,7 +62,7 @@ class Asked(NamedTuple):
     ttft_s: float
     tpot_s: float
 
-    def load(self) -> Load:
+    def load(self) -> TraceLoad:
         arrived_s = self.traffic.arrived_s()
         random = np.random.default_rng(self.traffic.seed + 1)
         return load(
@@ -87,14 +87,14 @@ questions = st.builds(
 )
 
 
-def search(asked: Load, machines: list[Machine]) -> Found:
+def search(asked: TraceLoad, machines: list[CandidateMachine]) -> Found:
     ordered = sorted(machines, key=lambda each: each.usd_of_work(asked))
     return Search(
         load=asked, machines=ordered, batch_machine=ordered[0], patience_s=7200.0, progress=lambda _: None
     ).run()
 
 
-def found(asked: Load, machines: list[Machine]) -> Found | None:
+def found(asked: TraceLoad, machines: list[CandidateMachine]) -> Found | None:
     """Search; None where the promise is beyond the hardware."""
     try:
         return search(asked, machines)

@@ -6,8 +6,8 @@ from meritorder.domain import Lane, Offer, PricingModel, Provenance, Slo, Worklo
 from meritorder.perf.profile import EngineLimits, Profile
 from meritorder.sim.pools import Requests
 from meritorder.sim.saturation import saturate
-from meritorder.study.fleet.fleets import Machine
-from meritorder.study.fleet.load import Load
+from meritorder.study.fleet.fleets import CandidateMachine
+from meritorder.study.fleet.load import TraceLoad
 
 LIMITS = EngineLimits(max_num_seqs=32, max_num_batched_tokens=1024)
 SLO = Slo(ttft_s=2.0, tpot_s=0.1, attainment=0.95)
@@ -86,10 +86,10 @@ def load(
     patience_s: float = 3600.0,
     slo: Slo = SLO,
     span_s: float | None = None,
-) -> Load:
+) -> TraceLoad:
     asked = requests(arrived_s, input_tokens, output_tokens)
     deferrable = np.zeros(len(asked), bool) if waits is None else np.asarray(waits, bool)
-    return Load(
+    return TraceLoad(
         arrived_s=asked.arrived_s,
         input_tokens=asked.input_tokens,
         cached_tokens=asked.cached_tokens,
@@ -105,11 +105,11 @@ def load(
 
 
 def machine(
-    of: Load, *, gpus: int = 1, box: Offer | None = None, replica: Profile | None = None, startup_s: float = 300.0
-) -> Machine:
+    of: TraceLoad, *, gpus: int = 1, box: Offer | None = None, replica: Profile | None = None, startup_s: float = 300.0
+) -> CandidateMachine:
     served = replica or profile(gpus)
     zeros = np.zeros(len(of))
-    return Machine(
+    return CandidateMachine(
         profile=served,
         offer=box or offer(served.gpus),
         limits=LIMITS,

@@ -7,7 +7,7 @@ from tests.samples.fleets import LIMITS, SLO, WORKLOADS, load, profile
 
 from meritorder.domain import Lane, Slo, Workload
 from meritorder.errors import InfeasibleError
-from meritorder.study.fleet.load import check_slo, load_of
+from meritorder.study.fleet.load import check_slo, load_from_requests
 
 
 def test_a_table_becomes_arrays_with_each_workloads_promise() -> None:
@@ -22,7 +22,7 @@ def test_a_table_becomes_arrays_with_each_workloads_promise() -> None:
             "deadline_s": [None, 99.0, 3602.0],
         }
     )
-    made = load_of(requests, (*WORKLOADS, tight), SLO, 3.0)
+    made = load_from_requests(requests, (*WORKLOADS, tight), SLO, 3.0)
     assert made.deferrable.tolist() == [False, False, True], "the lane decides, not the column"
     assert made.deadline_s.tolist() == [np.inf, np.inf, 3602.0]
     assert made.ttft_limit_s[:2].tolist() == [2.0, 0.5]

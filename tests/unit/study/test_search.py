@@ -6,14 +6,14 @@ from tests.samples.fleets import load, machine, offer, profile
 
 from meritorder.domain import Slo
 from meritorder.errors import InfeasibleError
-from meritorder.study.fleet.fleets import Machine
-from meritorder.study.fleet.load import Load
+from meritorder.study.fleet.fleets import CandidateMachine
+from meritorder.study.fleet.load import TraceLoad
 from meritorder.study.fleet.search import Found, Search
 
 ARRIVED_S = np.sort(np.random.default_rng(2).uniform(0, 900, 2500))
 
 
-def search(asked: Load, machines: list[Machine] | None = None) -> Found:
+def search(asked: TraceLoad, machines: list[CandidateMachine] | None = None) -> Found:
     machines = machines or [machine(asked)]
     return Search(
         load=asked, machines=machines, batch_machine=machines[0], patience_s=7200.0, progress=lambda _: None

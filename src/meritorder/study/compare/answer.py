@@ -19,7 +19,7 @@ from meritorder.domain import Lane, Model, Offer, Provenance, Tier, TokenPrice
 from meritorder.evidence import Assumption, Interval, PriceUsed
 from meritorder.study.compare import tokens, why
 from meritorder.study.fleet.fleets import Trial
-from meritorder.study.fleet.load import Load
+from meritorder.study.fleet.load import TraceLoad
 from meritorder.study.fleet.search import Found
 from meritorder.traces import Trace
 from meritorder.traces.statistics import describe
@@ -44,7 +44,7 @@ def put_together(
     trace: Trace,
     model: Model,
     found: Found,
-    load: Load,
+    load: TraceLoad,
     assumptions: list[Assumption],
     interval: Interval | None,
     prices: Sequence[TokenPrice],
@@ -227,11 +227,11 @@ def _utilization(trial: Trial) -> float:
     return _work_done_s(trial) / trial.paid_s
 
 
-def _sentence(found: Found, load: Load, ratio: float, apis: list[tuple[Tier, TokenPrice]]) -> str:
+def _sentence(found: Found, load: TraceLoad, ratio: float, apis: list[tuple[Tier, TokenPrice]]) -> str:
     return " ".join([*_own_hardware(found, load, ratio), *_as_tokens(found, load, apis)])
 
 
-def _as_tokens(found: Found, load: Load, apis: list[tuple[Tier, TokenPrice]]) -> list[str]:
+def _as_tokens(found: Found, load: TraceLoad, apis: list[tuple[Tier, TokenPrice]]) -> list[str]:
     if not apis:
         return []
     tier, price = min(apis, key=lambda api: tokens.usd_of(api[1], load))
@@ -242,7 +242,7 @@ def _as_tokens(found: Found, load: Load, apis: list[tuple[Tier, TokenPrice]]) ->
     return [f"Bought as tokens they would cost {format_usd(usd)} ({rate}), at a latency that nobody promises."]
 
 
-def _own_hardware(found: Found, load: Load, ratio: float) -> list[str]:
+def _own_hardware(found: Found, load: TraceLoad, ratio: float) -> list[str]:
     per_request = found.baseline.usd / len(load)
     batch_per_request = found.batch.usd / len(load)
     start = (
@@ -319,7 +319,7 @@ def _performance(found: Found) -> list[str]:
     return list(dict.fromkeys(lines))
 
 
-def _warnings(trace: Trace, found: Found, load: Load) -> list[str]:
+def _warnings(trace: Trace, found: Found, load: TraceLoad) -> list[str]:
     report = trace.report
     warnings = []
     if report.bad_rows:

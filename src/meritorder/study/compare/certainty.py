@@ -11,7 +11,7 @@ from typing import Final
 from meritorder.errors import InfeasibleError
 from meritorder.evidence import Interval
 from meritorder.perf.accuracy import Accuracy, accuracy
-from meritorder.study.fleet.fleets import Machine
+from meritorder.study.fleet.fleets import CandidateMachine
 from meritorder.study.fleet.search import Found, Search
 from meritorder.units import format_share
 
@@ -50,15 +50,15 @@ def interval_of(found: Found, search: Search, seed: int) -> Interval | None:
     return Interval(low=min(shares), high=max(shares), basis=_basis(errors, seed))
 
 
-def _machines_of(found: Found) -> list[Machine]:
-    used: list[Machine] = []
+def _machines_of(found: Found) -> list[CandidateMachine]:
+    used: list[CandidateMachine] = []
     for machine in (machine for trial in (found.baseline, found.mix) for machine, _ in trial.pools):
         if machine not in used:
             used.append(machine)
     return used
 
 
-def _at(level: int, machine: Machine, seed: int) -> Machine:
+def _at(level: int, machine: CandidateMachine, seed: int) -> CandidateMachine:
     """Return a machine that is as slow as its profile's residuals are at a level."""
     known = accuracy(machine.profile)
     return machine.slowed(float(known.factors(_LEVELS, seed)[level])) if known else machine

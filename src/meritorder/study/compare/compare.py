@@ -14,8 +14,8 @@ from meritorder.evidence import Assumption
 from meritorder.study.compare import answer
 from meritorder.study.compare.certainty import interval_of
 from meritorder.study.fleet.access import access_assumptions, permitted_to_all
-from meritorder.study.fleet.fleets import Machine
-from meritorder.study.fleet.load import Load
+from meritorder.study.fleet.fleets import CandidateMachine
+from meritorder.study.fleet.load import TraceLoad
 from meritorder.study.fleet.machines import machines_for
 from meritorder.study.fleet.options import Options
 from meritorder.study.fleet.promises import only_model, promise
@@ -74,7 +74,9 @@ def compare(trace: traces.Trace, options: Options, progress: Progress = lambda _
     )
 
 
-def _taken_back(catalog: facts.Catalog, machines: list[Machine], load: Load, options: Options) -> list[Machine]:
+def _taken_back(
+    catalog: facts.Catalog, machines: list[CandidateMachine], load: TraceLoad, options: Options
+) -> list[CandidateMachine]:
     """Return spot machines for what can wait, if they were asked for."""
     if not (options.spot or options.spot_trace):
         return []
@@ -85,7 +87,7 @@ def _taken_back(catalog: facts.Catalog, machines: list[Machine], load: Load, opt
     return found
 
 
-def _assumptions(options: Options, load: Load) -> list[Assumption]:
+def _assumptions(options: Options, load: TraceLoad) -> list[Assumption]:
     slo = options.promise
     taken = [
         Assumption(

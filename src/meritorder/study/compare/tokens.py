@@ -8,23 +8,23 @@ from meritorder.comparison import (
 )
 from meritorder.domain import Tier, TokenPrice
 from meritorder.evidence import PriceUsed
-from meritorder.study.fleet.fleets import Machine
-from meritorder.study.fleet.load import Load
+from meritorder.study.fleet.fleets import CandidateMachine
+from meritorder.study.fleet.load import TraceLoad
 from meritorder.units import format_usd, usd_per_mtok
 
 
-def cheapest(tokens: Sequence[TokenPrice], tier: Tier, load: Load) -> TokenPrice | None:
+def cheapest(tokens: Sequence[TokenPrice], tier: Tier, load: TraceLoad) -> TokenPrice | None:
     """Return the price of a tier at which a load costs least; None if nobody sells it."""
     of_tier = [price for price in tokens if price.tier is tier]
     return min(of_tier, key=lambda price: usd_of(price, load), default=None)
 
 
-def usd_of(price: TokenPrice, load: Load) -> float:
+def usd_of(price: TokenPrice, load: TraceLoad) -> float:
     """Return what all requests cost."""
     return float(cost_usd(price, load.input_tokens, load.cached_tokens, load.output_tokens).sum())
 
 
-def arrangement(tier: Tier, price: TokenPrice, load: Load) -> Arrangement:
+def arrangement(tier: Tier, price: TokenPrice, load: TraceLoad) -> Arrangement:
     """Return all of it bought at one price, as a way to serve the load."""
     usd = usd_of(price, load)
     notes = ["the provider publishes no latency for it: whether it keeps the SLO is unknown"]
@@ -43,7 +43,9 @@ def arrangement(tier: Tier, price: TokenPrice, load: Load) -> Arrangement:
     )
 
 
-def break_even(machine: Machine, apis: list[tuple[Tier, TokenPrice]], load: Load) -> tuple[float | None, str]:
+def break_even(
+    machine: CandidateMachine, apis: list[tuple[Tier, TokenPrice]], load: TraceLoad
+) -> tuple[float | None, str]:
     """Return the utilisation at which a real-time fleet of one's own costs what the standard API does."""
     standard = next((price for tier, price in apis if tier is Tier.STANDARD), None)
     if standard is None:

@@ -14,7 +14,7 @@ from meritorder.policy.release import BACKFILL_KV_SHARE, share_of_backfill
 from meritorder.sim.pools import Autoscaled, Fixed, ForDeadlines, Interruptions, Pool, Result, Scaling
 from meritorder.sim.run import simulate
 from meritorder.sim.saturation import Saturation
-from meritorder.study.fleet.load import Load
+from meritorder.study.fleet.load import TraceLoad
 from meritorder.units import SECONDS_PER_DAY, SECONDS_PER_HOUR, SECONDS_PER_MINUTE
 
 Floats = NDArray[np.float64]
@@ -33,7 +33,7 @@ _PACE_SHARE: Final = 0.9
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Machine:
+class CandidateMachine:
     """A replica's profile on a machine at a price.
 
     Args:
@@ -64,15 +64,15 @@ class Machine:
         """A replica's share of the machine's price."""
         return self.offer.usd_per_hour / self.replicas
 
-    def work_s(self, load: Load) -> Floats:
+    def work_s(self, load: TraceLoad) -> Floats:
         """Return the seconds of a full replica that each request takes."""
         return self.saturation.work_s(load.input_tokens, load.cached_tokens, load.output_tokens)
 
-    def usd_of_work(self, load: Load) -> float:
+    def usd_of_work(self, load: TraceLoad) -> float:
         """Return what a load would cost on full replicas, whole machines aside."""
         return float(self.work_s(load).sum()) / SECONDS_PER_HOUR * self.usd_per_replica_hour
 
-    def seat_s(self, load: Load) -> Floats:
+    def seat_s(self, load: TraceLoad) -> Floats:
         """Return how long each request holds a seat on a full replica."""
         batch = max(self.saturation.sequences, 1.0)
         context = float(np.mean(load.input_tokens + load.output_tokens / 2))
@@ -131,7 +131,7 @@ def everything(limits: EngineLimits) -> Backfill:
     return Backfill(seats=limits.max_num_seqs, tokens=limits.max_num_batched_tokens, kv_share=1.0)
 
 
-def backfill_for(machine: Machine, load: Load) -> Backfill:
+def backfill_for(machine: CandidateMachine, load: TraceLoad) -> Backfill:
     """Return the most deferrable work that leaves the real-time pace.
 
     The largest batch whose decode step takes at most 70 % of the strictest pace promised, and then the longest
@@ -166,8 +166,8 @@ class Trial:
 
     name: str
     label: str
-    pools: tuple[tuple[Machine, Pool], ...]
-    load: Load
+    pools: tuple[tuple[CandidateMachine, Pool], ...]
+    load: TraceLoad
     result: Result
     usd: float
     attainment: float | None
@@ -175,7 +175,7 @@ class Trial:
     missed: int
 
     @property
-    def machine(self) -> Machine:
+    def machine(self) -> CandidateMachine:
         """Its first machine in merit order: the real-time one if it has any."""
         return self.pools[0][0]
 
@@ -205,12 +205,12 @@ class Trial:
         return np.asarray(self.result.finished_s - self.load.arrived_s)
 
 
-def _tpot_s(load: Load, result: Result) -> Floats:
+def _tpot_s(load: TraceLoad, result: Result) -> Floats:
     later = np.where(load.output_tokens > 1, load.output_tokens - 1.0, np.nan)
     return np.asarray((result.finished_s - result.first_token_s) / later)
 
 
-def serve(name: str, label: str, load: Load, pools: tuple[tuple[Machine, Pool], ...]) -> Trial:
+def serve(name: str, label: str, load: TraceLoad, pools: tuple[tuple[CandidateMachine, Pool], ...]) -> Trial:
     """Simulate a fleet on a load, and price it."""
     last = pools[-1][0]  # the one that scales for deadlines, if any does
     bin_s = 900.0 if load.span_s >= SECONDS_PER_DAY else SECONDS_PER_MINUTE
@@ -238,27 +238,27 @@ def serve(name: str, label: str, load: Load, pools: tuple[tuple[Machine, Pool], 
     )
 
 
-def rejudged(trial: Trial, load: Load, name: str, label: str) -> Trial:
+def rejudged(trial: Trial, load: TraceLoad, name: str, label: str) -> Trial:
     """Return a fleet that served the same requests, judged by other promises."""
     attainment, kept, missed = _judge(load, trial.result)
     return replace(trial, name=name, label=label, load=load, attainment=attainment, kept=kept, missed=missed)
 
 
-def _judge(load: Load, result: Result) -> tuple[float | None, bool, int]:
+def _judge(load: TraceLoad, result: Result) -> tuple[float | None, bool, int]:
     """Return the share of real-time requests in time, whether all promises were kept, and how many are late."""
     missed = int(np.count_nonzero(load.deferrable & ~(result.finished_s <= load.deadline_s)))
     attainment, enough = load.attained(result.first_token_s - load.arrived_s, _tpot_s(load, result))
     return attainment, enough and missed == 0, missed
 
 
-def fixed(machine: Machine, load: Load, instances: int) -> Trial:
+def fixed(machine: CandidateMachine, load: TraceLoad, instances: int) -> Trial:
     """Serve all in real time with so many machines, always on."""
     label = f"{_count(instances * machine.replicas, 'replica')}, always on"
     pool = machine.pool(Fixed(instances=instances), realtime=True, backfill=None)
     return serve("realtime_fixed", label, load, ((machine, pool),))
 
 
-def smallest_fixed(machine: Machine, load: Load) -> Iterator[Trial]:
+def smallest_fixed(machine: CandidateMachine, load: TraceLoad) -> Iterator[Trial]:
     """Search the fewest machines, always on, that keep every promise; the last trial with `kept` is the answer.
 
     From the work alone upwards until it holds, then by bisection. Yields every fleet tried.
@@ -284,7 +284,7 @@ def smallest_fixed(machine: Machine, load: Load) -> Iterator[Trial]:
             failing = middle
 
 
-def fullest_within_slo(machine: Machine, pool: Pool, load: Load) -> float:
+def fullest_within_slo(machine: CandidateMachine, pool: Pool, load: TraceLoad) -> float:
     """Return the utilisation of a fleet at the highest steady load at which it keeps the SLO, at most 1.
 
     Requests of the load arrive as a Poisson process at a rate that bisection raises until too few keep the SLO.
@@ -310,7 +310,7 @@ def autoscaler_floors(most: int) -> list[int]:
     return sorted({1, math.ceil(most / 3)})
 
 
-def autoscaled(machine: Machine, load: Load, most: int, fewest: int) -> Iterator[Trial]:
+def autoscaled(machine: CandidateMachine, load: TraceLoad, most: int, fewest: int) -> Iterator[Trial]:
     """Search the highest target of an autoscaler that keeps the SLO; yields every one tried.
 
     The more requests in flight a replica should have, the fewer replicas there are; so by bisection.
@@ -333,7 +333,7 @@ def autoscaled(machine: Machine, load: Load, most: int, fewest: int) -> Iterator
             high = middle
 
 
-def _autoscaled_to(target: float, minimum: int, machine: Machine, load: Load, most: int) -> Trial:
+def _autoscaled_to(target: float, minimum: int, machine: CandidateMachine, load: TraceLoad, most: int) -> Trial:
     scaling = Autoscaled(target_in_flight=target, minimum=minimum, maximum=math.ceil(1.5 * most), initial=most)
     label = f"autoscaled to {target:.0f} requests in flight a replica, {_count(minimum, 'machine')} or more"
     pool = machine.pool(scaling, realtime=True, backfill=None)
@@ -344,7 +344,7 @@ def _count(number: int, noun: str) -> str:
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
-def most_for_deadlines(machine: Machine, load: Load) -> int:
+def most_for_deadlines(machine: CandidateMachine, load: TraceLoad) -> int:
     """Return the machines that temporary capacity may have: twice what the work asks for if spread evenly."""
     deferrable = load.deferrable
     if not deferrable.any():
@@ -355,7 +355,7 @@ def most_for_deadlines(machine: Machine, load: Load) -> int:
     return min(2 * math.ceil(work_s / room_s / machine.replicas) + 1, _MOST_REPLICAS // machine.replicas)
 
 
-def batch(machine: Machine, load: Load) -> Trial:
+def batch(machine: CandidateMachine, load: TraceLoad) -> Trial:
     """Serve all that may wait on capacity that is rented for it and given back."""
     whole = everything(machine.limits)
     scaling = ForDeadlines(maximum=most_for_deadlines(machine, load))
@@ -363,7 +363,7 @@ def batch(machine: Machine, load: Load) -> Trial:
     return serve("batch", "rented for each run and given back", load, ((machine, pool),))
 
 
-def mix(base: Trial, batch_machine: Machine, load: Load, backfill: Backfill | None) -> Trial:
+def mix(base: Trial, batch_machine: CandidateMachine, load: TraceLoad, backfill: Backfill | None) -> Trial:
     """Serve the real-time lane with a fleet that holds for it alone, and what may wait in its gaps and beside it.
 
     Args:

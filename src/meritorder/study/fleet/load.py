@@ -33,7 +33,7 @@ _COLUMNS: Final = (
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Load:
+class TraceLoad:
     """Requests and their promises, shape (requests,), sorted by arrival.
 
     Args:
@@ -161,7 +161,9 @@ class Load:
         return share, enough
 
 
-def load_of(requests: pl.DataFrame, workloads: tuple[Workload, ...], default_slo: Slo, span_s: float) -> Load:
+def load_from_requests(
+    requests: pl.DataFrame, workloads: tuple[Workload, ...], default_slo: Slo, span_s: float
+) -> TraceLoad:
     """Turn a table of requests with their workloads into arrays."""
     names = [workload.name for workload in workloads]
     index = requests["workload"].cast(pl.String).replace_strict(names, range(len(names)), return_dtype=pl.Int32)
@@ -169,7 +171,7 @@ def load_of(requests: pl.DataFrame, workloads: tuple[Workload, ...], default_slo
     slos = [each.slo or default_slo for each in workloads]
     lanes = np.array([each.lane is Lane.DEFERRABLE for each in workloads])
     deadline = requests["deadline_s"].fill_null(NO_DEADLINE).to_numpy()
-    return Load(
+    return TraceLoad(
         arrived_s=requests["arrived_s"].to_numpy(),
         input_tokens=requests["input_tokens"].to_numpy(),
         cached_tokens=requests["cached_tokens"].to_numpy(),
@@ -184,7 +186,7 @@ def load_of(requests: pl.DataFrame, workloads: tuple[Workload, ...], default_slo
     )
 
 
-def check_slo(load: Load, profile: Profile, limits: EngineLimits) -> None:
+def check_slo(load: TraceLoad, profile: Profile, limits: EngineLimits) -> None:
     """Make sure that the promise can be kept by a replica that does nothing else.
 
     Raises:

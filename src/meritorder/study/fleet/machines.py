@@ -15,8 +15,8 @@ from meritorder.perf.roofline import roofline
 from meritorder.perf.shipped import corrected, find
 from meritorder.perf.shipped import load as load_profiles
 from meritorder.sim.saturation import saturate
-from meritorder.study.fleet.fleets import Machine
-from meritorder.study.fleet.load import Load
+from meritorder.study.fleet.fleets import CandidateMachine
+from meritorder.study.fleet.load import TraceLoad
 from meritorder.study.fleet.options import Options
 from meritorder.study.fleet.search import Progress
 from meritorder.units import BYTES_PER_GIB
@@ -25,14 +25,14 @@ _MOST_GPUS: Final = 8
 
 
 def machines_for(
-    catalog: facts.Catalog, model: Model, load: Load, options: Options, progress: Progress
-) -> list[Machine]:
+    catalog: facts.Catalog, model: Model, load: TraceLoad, options: Options, progress: Progress
+) -> list[CandidateMachine]:
     """Return every replica on its cheapest machine, cheapest work first, as fast as measured servers are.
 
     Raises:
         MeritorderError: There is none; says what there is.
     """
-    found: list[Machine] = []
+    found: list[CandidateMachine] = []
     problems: list[Exception] = []
     for profile in profiles_for(catalog, model, options, problems):
         limits = options.limits_of(profile)
@@ -50,7 +50,7 @@ def machines_for(
         progress(f"measuring full {profile.replica.label}")
         saturation = saturate(load.requests(np.zeros(len(load)), np.zeros(len(load))), profile, limits)
         found.append(
-            Machine(
+            CandidateMachine(
                 profile=profile,
                 offer=offer,
                 limits=limits,

@@ -8,7 +8,7 @@ import polars as pl
 from meritorder.domain import Workload
 from meritorder.errors import CatalogError, WorkloadsError
 from meritorder.evidence import Assumption
-from meritorder.study.fleet.load import Load, load_of
+from meritorder.study.fleet.load import TraceLoad, load_from_requests
 from meritorder.study.fleet.options import Options
 from meritorder.traces import Trace
 from meritorder.traces.workloads import assign, load_workloads, parse_defer
@@ -33,7 +33,7 @@ class Promised:
     span_s: float
     assumptions: tuple[Assumption, ...]
 
-    def load(self, options: Options, model: str | None = None) -> Load:
+    def load(self, options: Options, model: str | None = None) -> TraceLoad:
         """Return the requests as arrays.
 
         Args:
@@ -44,7 +44,7 @@ class Promised:
             WorkloadsError: A request is due before it arrives.
         """
         requests = self.requests if model is None else self.requests.filter(pl.col("model").cast(pl.String) == model)
-        load = load_of(requests, self.workloads, options.promise, self.span_s)
+        load = load_from_requests(requests, self.workloads, options.promise, self.span_s)
         late = load.deferrable & (load.deadline_s <= load.arrived_s)
         if late.any():
             raise WorkloadsError(

@@ -9,7 +9,7 @@ from typing import Final
 from meritorder.errors import InfeasibleError
 from meritorder.study.fleet.fleets import (
     Backfill,
-    Machine,
+    CandidateMachine,
     Trial,
     autoscaled,
     autoscaler_floors,
@@ -21,7 +21,7 @@ from meritorder.study.fleet.fleets import (
     rejudged,
     smallest_fixed,
 )
-from meritorder.study.fleet.load import Load, check_slo
+from meritorder.study.fleet.load import TraceLoad, check_slo
 
 Progress = Callable[[str], None]
 
@@ -71,12 +71,12 @@ class Search:
         tried: Every fleet simulated so far.
     """
 
-    load: Load
-    machines: list[Machine]
-    batch_machine: Machine
+    load: TraceLoad
+    machines: list[CandidateMachine]
+    batch_machine: CandidateMachine
     patience_s: float
     progress: Progress
-    steady_machine: Machine | None = None
+    steady_machine: CandidateMachine | None = None
     present_replicas: int | None = None
     autoscale: bool = True
     tried: list[Trial] = field(default_factory=list)
@@ -127,7 +127,7 @@ class Search:
             return scaled
         return always
 
-    def realtime(self, load: Load) -> tuple[Trial, Trial]:
+    def realtime(self, load: TraceLoad) -> tuple[Trial, Trial]:
         """Return the cheapest fleet that is always on, and the cheapest that is autoscaled."""
         if self.present_replicas is not None:
             machine = self.machines[0]
@@ -137,7 +137,7 @@ class Search:
             fleets = self._fixed_fleets(load, "real time, always on")
         return fleets[0], self._best_autoscaled(fleets, load) if self.autoscale else fleets[0]
 
-    def _fixed_fleets(self, load: Load, what: str) -> list[Trial]:
+    def _fixed_fleets(self, load: TraceLoad, what: str) -> list[Trial]:
         """Search the smallest fleet that is always on, for each replica at hand; the cheapest first.
 
         A replica whose work alone costs more than a whole fleet of another is left out.
@@ -164,10 +164,10 @@ class Search:
             )
         return sorted(fleets, key=lambda trial: trial.usd)
 
-    def _best_autoscaled(self, fleets: list[Trial], load: Load) -> Trial:
+    def _best_autoscaled(self, fleets: list[Trial], load: TraceLoad) -> Trial:
         """Search the cheapest autoscaler over the replicas of fleets that hold, always on."""
 
-        def search(machine: Machine, most: int, fewest: int) -> list[Trial]:
+        def search(machine: CandidateMachine, most: int, fewest: int) -> list[Trial]:
             trials = []
             for trial in autoscaled(machine, load, most, fewest):
                 self.progress(f"real time, autoscaled: {trial.label}, SLO kept for {trial.attainment or 1:.1%}")
@@ -209,7 +209,7 @@ class Search:
         alone = min(bases, key=lambda trial: trial.usd)
         return alone, min((trial for trial in candidates if trial.kept), key=lambda trial: trial.usd, default=whole)
 
-    def _batch(self, load: Load) -> Trial:
+    def _batch(self, load: TraceLoad) -> Trial:
         """Serve all that may wait on the cheapest machines; on steady ones if it would be late on those."""
         trial = batch(self.batch_machine, load)
         self.tried.append(trial)

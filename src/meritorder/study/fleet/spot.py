@@ -14,7 +14,7 @@ from meritorder.errors import CatalogError, TraceError
 from meritorder.evidence import Assumption
 from meritorder.sim.pools import Interruptions
 from meritorder.sim.state import MOST_CEILINGS
-from meritorder.study.fleet.fleets import Machine
+from meritorder.study.fleet.fleets import CandidateMachine
 from meritorder.study.fleet.options import Options
 from meritorder.traces.spot import read_spot
 from meritorder.units import HOURS_PER_MONTH, SECONDS_PER_HOUR, format_duration
@@ -24,7 +24,9 @@ ASSUMED_INTERRUPTIONS_PER_MONTH: Final = 0.1
 _LIVES: Final = 1024
 
 
-def spot_machines(catalog: facts.Catalog, machines: list[Machine], options: Options, horizon_s: float) -> list[Machine]:
+def spot_machines(
+    catalog: facts.Catalog, machines: list[CandidateMachine], options: Options, horizon_s: float
+) -> list[CandidateMachine]:
     """Return the same replicas on the cheapest spot machines, as far as there are any.
 
     Args:
@@ -79,7 +81,7 @@ def _recorded(path: Path, horizon_s: float) -> Interruptions:
     return Interruptions(ceiling_from_s=tuple(at_s for at_s, _ in kept), ceiling=tuple(count for _, count in kept))
 
 
-def spot_assumptions(machine: Machine, options: Options) -> list[Assumption]:
+def spot_assumptions(machine: CandidateMachine, options: Options) -> list[Assumption]:
     """Say what was taken of the machines that work which can wait runs on."""
     if machine.interruptions is None:
         return []

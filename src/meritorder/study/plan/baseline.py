@@ -7,8 +7,8 @@ import numpy as np
 
 from meritorder.domain import Access, PricingModel
 from meritorder.errors import InfeasibleError
-from meritorder.study.fleet.fleets import Machine, Trial, fixed, serve
-from meritorder.study.fleet.load import Load
+from meritorder.study.fleet.fleets import CandidateMachine, Trial, fixed, serve
+from meritorder.study.fleet.load import TraceLoad
 from meritorder.study.fleet.options import Options
 from meritorder.study.fleet.search import Progress, Search
 from meritorder.study.plan.problem import Asked
@@ -37,13 +37,13 @@ def baselines_of(asked: Asked, options: Options, progress: Progress) -> dict[str
     return found
 
 
-def _permitted(asked: Asked, model: str, access: Access) -> list[Machine]:
+def _permitted(asked: Asked, model: str, access: Access) -> list[CandidateMachine]:
     """Return each kind of replica on the cheapest machine that is permitted, of those for real time if there are any.
 
     Raises:
         InfeasibleError: There is none.
     """
-    found: dict[str, Machine] = {}
+    found: dict[str, CandidateMachine] = {}
     for site in asked.sites.values():
         pool, machine = site.pool, site.serving.machine
         if pool.model != model or not access.permits(pool.provider, pool.region, pool.hardware):
@@ -65,7 +65,7 @@ def _permitted(asked: Asked, model: str, access: Access) -> list[Machine]:
     return machines
 
 
-def baseline_for(load: Load, machines: list[Machine], options: Options, progress: Progress) -> Trial:
+def baseline_for(load: TraceLoad, machines: list[CandidateMachine], options: Options, progress: Progress) -> Trial:
     """Return the cheapest arrangement in which nothing waits: always on or autoscaled, whichever is cheaper.
 
     Args:
@@ -95,7 +95,7 @@ def baseline_for(load: Load, machines: list[Machine], options: Options, progress
     return confirmed
 
 
-def _busiest(load: Load, count: int) -> Load:
+def _busiest(load: TraceLoad, count: int) -> TraceLoad:
     """Return the stretch of so many requests that takes least time, in which as many may break the SLO as in all."""
     first = int(np.argmin(load.arrived_s[count - 1 :] - load.arrived_s[: len(load) - count + 1]))
     stretch = load.only(np.arange(first, first + count))
@@ -111,7 +111,7 @@ def _busiest(load: Load, count: int) -> Load:
     )
 
 
-def _confirm_fixed(found: Trial, load: Load, search: Search) -> Trial:
+def _confirm_fixed(found: Trial, load: TraceLoad, search: Search) -> Trial:
     """Try a fleet that is always on on the whole load, with a machine more until it holds."""
     machine, pool = found.pools[0]
     for more in range(_MOST_CONFIRMED):

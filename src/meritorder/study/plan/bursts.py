@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from meritorder.plan.safe_load import machines_for
 from meritorder.sim.pools import Scheduled
 from meritorder.sim.run import simulate
-from meritorder.study.fleet.load import Load
+from meritorder.study.fleet.load import TraceLoad
 from meritorder.study.plan.supply import Serving
 
 Floats = NDArray[np.float64]
@@ -24,7 +24,7 @@ _MORE: Final = 0.3
 _LEAST: Final = 0.06
 
 
-def bursts_for(load: Load, serving: Serving, slot_s: float, slots: int) -> Floats:
+def bursts_for(load: TraceLoad, serving: Serving, slot_s: float, slots: int) -> Floats:
     """Return the load that the SLO has to hold under / the mean load of each slot, shape (slots,).
 
     The real-time lane runs alone on as many machines as c(n) asks for in each slot. Where its SLO breaks, requests came
@@ -68,7 +68,7 @@ def _machines(serving: Serving, load: float) -> int:
     return last + int(np.ceil((load - safe[-1]) / (safe[-1] / last)))
 
 
-def _broken(load: Load, serving: Serving, machines: Ints, slot_s: float) -> NDArray[np.bool_] | None:
+def _broken(load: TraceLoad, serving: Serving, machines: Ints, slot_s: float) -> NDArray[np.bool_] | None:
     """Return which requests break the SLO, None if few enough do."""
     machine = serving.machine
     scaling = Scheduled(instances=tuple(machines.tolist()), slot_s=slot_s, ahead_s=machine.startup_s)
@@ -143,6 +143,6 @@ def _carried(safe: Floats, machines: int) -> float:
     return float(safe[machines]) if machines <= last else float(safe[-1] * machines / last)
 
 
-def strictest(load: Load) -> float:
+def strictest(load: TraceLoad) -> float:
     """Return the strictest share of requests that any workload has to keep in time."""
     return max([load.attainment, *(one.slo.attainment for one in load.workloads if one.slo)])

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from meritorder.sim.pools import Fixed
 from meritorder.sim.run import simulate
-from meritorder.study.fleet.fleets import Backfill, Machine, backfill_for
-from meritorder.study.fleet.load import Load
+from meritorder.study.fleet.fleets import Backfill, CandidateMachine, backfill_for
+from meritorder.study.fleet.load import TraceLoad
 
 Floats = NDArray[np.float64]
 
@@ -31,7 +31,7 @@ _FAR_S: Final = 1e9
 FULLEST: Final = 0.97
 
 
-def safe_load(machine: Machine, load: Load, most: int) -> Floats:
+def safe_load(machine: CandidateMachine, load: TraceLoad, most: int) -> Floats:
     """Return c(n): the real-time work, in replicas' worth, that n machines carry within the SLO, shape (most + 1,).
 
         c(n) = n replicas rho(n),    rho(n) = highest utilisation at which a steady load keeps the SLO
@@ -50,7 +50,7 @@ def safe_load(machine: Machine, load: Load, most: int) -> Floats:
     return np.concatenate((np.zeros(1), np.maximum.accumulate(carried)))
 
 
-def steady_utilization(machine: Machine, load: Load, instances: int) -> float:
+def steady_utilization(machine: CandidateMachine, load: TraceLoad, instances: int) -> float:
     """Return the highest utilisation, at most `FULLEST`, at which a steady load keeps the SLO; 0 if none does.
 
     Requests drawn from the load arrive as a Poisson process, for long enough that the fleet is in its steady state;
@@ -77,7 +77,7 @@ def steady_utilization(machine: Machine, load: Load, instances: int) -> float:
     return low
 
 
-def _keeps(machine: Machine, steady: Load, instances: int, judged: NDArray[np.bool_]) -> bool:
+def _keeps(machine: CandidateMachine, steady: TraceLoad, instances: int, judged: NDArray[np.bool_]) -> bool:
     pool = machine.pool(Fixed(instances=instances), realtime=True, backfill=None)
     none = np.zeros(len(steady))
     result = simulate(steady.requests(none, none), (pool,), horizon_s=0.0)
@@ -99,7 +99,7 @@ class Filled:
     utilization: float
 
 
-def filled_within_slo(machine: Machine, load: Load) -> Filled:
+def filled_within_slo(machine: CandidateMachine, load: TraceLoad) -> Filled:
     """Return the most deferrable work that replicas take at all times and keep the SLO of real-time work beside it.
 
     Two machines serve real-time requests at half of their saturated throughput, arriving as a Poisson process, and
@@ -124,7 +124,7 @@ def filled_within_slo(machine: Machine, load: Load) -> Filled:
     return best
 
 
-def filled_with(machine: Machine, load: Load, backfill: Backfill) -> Filled:
+def filled_with(machine: CandidateMachine, load: TraceLoad, backfill: Backfill) -> Filled:
     """Return how full replicas are with so much deferrable work, in the trial of `filled_within_slo`."""
     return Filled(backfill=backfill, utilization=_half_and_half(machine, load).run(backfill)[0])
 
@@ -139,8 +139,8 @@ class _Trial:
         until_s: When the last real-time request arrives.
     """
 
-    machine: Machine
-    load: Load
+    machine: CandidateMachine
+    load: TraceLoad
     until_s: float
 
     def run(self, backfill: Backfill) -> tuple[float, bool]:
@@ -159,7 +159,7 @@ class _Trial:
         return min(FULLEST, utilization), load.only(judged).attained(ttft_s[judged], tpot_s[judged])[1]
 
 
-def _half_and_half(machine: Machine, load: Load) -> _Trial:
+def _half_and_half(machine: CandidateMachine, load: TraceLoad) -> _Trial:
     replicas = _FILLED_MACHINES * machine.replicas
     rng = np.random.default_rng(0)
     lanes = [load.only(np.flatnonzero(lane)) for lane in (~load.deferrable, load.deferrable)]

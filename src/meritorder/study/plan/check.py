@@ -15,8 +15,8 @@ from meritorder.domain import TokenPrice
 from meritorder.policy.carry import evenly
 from meritorder.sim.pools import Interruptions, Pool, PoolAccount, Result, Scheduled
 from meritorder.sim.run import simulate
-from meritorder.study.fleet.fleets import Machine
-from meritorder.study.fleet.load import Load
+from meritorder.study.fleet.fleets import CandidateMachine
+from meritorder.study.fleet.load import TraceLoad
 from meritorder.study.plan.demand import classes_of, usd_of
 from meritorder.units import SECONDS_PER_DAY, SECONDS_PER_HOUR, SECONDS_PER_MINUTE
 
@@ -39,7 +39,7 @@ class ModelRun:
         tokens_usd: What they cost, by venue.
     """
 
-    load: Load
+    load: TraceLoad
     result: Result | None
     schedules: tuple[planfile.PoolSchedule, ...]
     accounts: tuple[PoolAccount, ...]
@@ -81,8 +81,8 @@ class ModelRun:
 
 def carry_out(
     plan: planfile.Plan,
-    loads: Mapping[str, Load],
-    machines: Mapping[str, Machine],
+    loads: Mapping[str, TraceLoad],
+    machines: Mapping[str, CandidateMachine],
     prices: Mapping[str, TokenPrice],
     *,
     seed: int = 0,
@@ -108,9 +108,9 @@ def carry_out(
 def _run(
     plan: planfile.Plan,
     model: str,
-    load: Load,
+    load: TraceLoad,
     *,
-    machines: Mapping[str, Machine],
+    machines: Mapping[str, CandidateMachine],
     prices: Mapping[str, TokenPrice],
     seed: int,
 ) -> ModelRun:
@@ -144,7 +144,13 @@ def _run(
 
 
 def _pool(
-    one: planfile.PoolSchedule, pool: planfile.PoolUsed, machine: Machine, slot_s: float, *, seed: int, load: Load
+    one: planfile.PoolSchedule,
+    pool: planfile.PoolUsed,
+    machine: CandidateMachine,
+    slot_s: float,
+    *,
+    seed: int,
+    load: TraceLoad,
 ) -> Pool:
     mixed = one.realtime
     permits = [access.permits(pool.provider, pool.region, pool.hardware) for access in load.accesses]
@@ -175,7 +181,7 @@ def _interruptions(one: planfile.PoolSchedule, seed: int) -> Interruptions | Non
 
 
 def _bought(
-    plan: planfile.Plan, model: str, load: Load, prices: Mapping[str, TokenPrice]
+    plan: planfile.Plan, model: str, load: TraceLoad, prices: Mapping[str, TokenPrice]
 ) -> tuple[Bools, dict[str, float]]:
     """Return which requests the plan buys as tokens, and what they cost by venue."""
     bought = np.zeros(len(load), np.bool_)
@@ -205,7 +211,7 @@ def _bought(
 
 
 def _served_in(
-    plan: planfile.Plan, routes: list[planfile.Route], load: Load, members: NDArray[np.int64], *, deferrable: bool
+    plan: planfile.Plan, routes: list[planfile.Route], load: TraceLoad, members: NDArray[np.int64], *, deferrable: bool
 ) -> NDArray[np.int64]:
     """Return the slot in which the plan serves each request: its own, or first come first served from the backlog."""
     own = np.minimum((load.arrived_s[members] / plan.slot_s).astype(np.int64), plan.slots - 1)
@@ -219,7 +225,10 @@ def _served_in(
 
 
 def _judge(
-    plan: planfile.Plan, loads: Mapping[str, Load], runs: Mapping[str, ModelRun], machines: Mapping[str, Machine]
+    plan: planfile.Plan,
+    loads: Mapping[str, TraceLoad],
+    runs: Mapping[str, ModelRun],
+    machines: Mapping[str, CandidateMachine],
 ) -> planfile.Simulated:
     usd_by_pool: dict[str, float] = {}
     missed, kept, in_time, realtime = 0, True, 0.0, 0
@@ -279,7 +288,7 @@ def _carbon_usd(plan: planfile.Plan, run: ModelRun) -> float:
     return usd
 
 
-def _work_s(run: ModelRun, machine: Machine, account: PoolAccount) -> float:
+def _work_s(run: ModelRun, machine: CandidateMachine, account: PoolAccount) -> float:
     """Return the work that a pool did, in seconds of its full replicas, by its share of each lane's time."""
     done_s = 0.0
     lanes = (

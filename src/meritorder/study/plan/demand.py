@@ -12,7 +12,7 @@ from meritorder.domain import Access, TokenPrice
 from meritorder.plan.demand import Deferrable, Horizon, OpenEnd, Realtime, Slots, bin_work, by_patience, due_slots
 from meritorder.plan.demand import Workload as Demand
 from meritorder.plan.venues import UNLIMITED, Pool, TokenTier
-from meritorder.study.fleet.load import Load
+from meritorder.study.fleet.load import TraceLoad
 from meritorder.study.plan.options import PlanOptions
 from meritorder.study.plan.supply import Serving
 from meritorder.units import SECONDS_PER_DAY, format_duration
@@ -51,7 +51,7 @@ def horizon_for(span_s: float, slot_s: float) -> Horizon:
     return Horizon(slot_s=slot_s, slots=max(1, math.ceil(span_s / slot_s - 1e-9)), ends=OpenEnd())
 
 
-def classes_of(load: Load, slot_s: float, model: str) -> list[Class]:
+def classes_of(load: TraceLoad, slot_s: float, model: str) -> list[Class]:
     """Return the classes of a load, real time first."""
     suffix = f", {model}" if model else ""
     found = realtime_classes_of(load, model)
@@ -69,7 +69,7 @@ def classes_of(load: Load, slot_s: float, model: str) -> list[Class]:
     return found
 
 
-def realtime_classes_of(load: Load, model: str) -> list[Class]:
+def realtime_classes_of(load: TraceLoad, model: str) -> list[Class]:
     """Return the classes of the real-time lane: `realtime`, and the workloads that may not run anywhere by name."""
     suffix = f", {model}" if model else ""
     found = []
@@ -83,7 +83,7 @@ def realtime_classes_of(load: Load, model: str) -> list[Class]:
 
 
 def demand_of(
-    classes: Sequence[Class], load: Load, servings: Sequence[Serving], model: str, horizon: Horizon
+    classes: Sequence[Class], load: TraceLoad, servings: Sequence[Serving], model: str, horizon: Horizon
 ) -> list[Demand]:
     """Return each class as demand, in seconds of each kind of replica."""
     work_s = {serving.kind: serving.machine.work_s(load) for serving in servings}
@@ -107,7 +107,7 @@ def demand_of(
     return demands
 
 
-def _due(load: Load, members: Ints, servings: Sequence[Serving], horizon: Horizon) -> Slots:
+def _due(load: TraceLoad, members: Ints, servings: Sequence[Serving], horizon: Horizon) -> Slots:
     """Return the slots by whose end work must be done: its own time on the slowest replica is taken off."""
     mine = load.only(members)
     seat_s = np.max([serving.machine.seat_s(mine) for serving in servings], axis=0)
@@ -118,7 +118,7 @@ def _due(load: Load, members: Ints, servings: Sequence[Serving], horizon: Horizo
 def tiers_of(
     prices: Sequence[TokenPrice],
     classes: Sequence[Class],
-    load: Load,
+    load: TraceLoad,
     *,
     model: str,
     horizon: Horizon,
@@ -149,7 +149,7 @@ def tiers_of(
     return tiers
 
 
-def usd_of(price: TokenPrice, load: Load, members: Ints) -> Floats:
+def usd_of(price: TokenPrice, load: TraceLoad, members: Ints) -> Floats:
     """Return what requests cost as tokens, shape (members,)."""
     return np.asarray(
         cost_usd(price, load.input_tokens[members], load.cached_tokens[members], load.output_tokens[members])

@@ -15,8 +15,8 @@ from meritorder.domain import Access, Lane, Model, Offer, PricingModel, Slo, Tok
 from meritorder.errors import ConfigError, PerformanceError
 from meritorder.perf.profile import EngineLimits
 from meritorder.sim.saturation import saturate
-from meritorder.study.fleet.fleets import Machine
-from meritorder.study.fleet.load import MEASURED, Load
+from meritorder.study.fleet.fleets import CandidateMachine
+from meritorder.study.fleet.load import MEASURED, TraceLoad
 from meritorder.study.fleet.machines import profiles_for
 from meritorder.study.fleet.options import Options
 from meritorder.study.fleet.promises import models_of, promise
@@ -121,10 +121,10 @@ def _machine(  # noqa: PLR0917
     catalog: facts.Catalog,
     pool: planfile.PoolUsed,
     model: Model,
-    load: Load,
+    load: TraceLoad,
     promises: planfile.Promises,
     where: str,
-) -> Machine:
+) -> CandidateMachine:
     """Return the replica of a pool as the plan names it."""
     options = Options(
         model=model.id,
@@ -156,7 +156,7 @@ def _machine(  # noqa: PLR0917
         as_of="",
         source="",
     )
-    return Machine(
+    return CandidateMachine(
         profile=profile,
         offer=offer,
         limits=limits,

@@ -14,8 +14,8 @@ from meritorder.plan.demand import OpenEnd, Realtime, Workload
 from meritorder.plan.problem import Problem
 from meritorder.plan.safe_load import covering
 from meritorder.plan.venues import Pool
-from meritorder.study.fleet.fleets import Machine
-from meritorder.study.fleet.load import MEASURED, Load
+from meritorder.study.fleet.fleets import CandidateMachine
+from meritorder.study.fleet.load import MEASURED, TraceLoad
 from meritorder.study.fleet.search import Progress
 from meritorder.study.plan.commit import Committed
 from meritorder.study.plan.demand import classes_of, demand_of, horizon_for, tiers_of
@@ -45,7 +45,7 @@ class Asked:
     """
 
     problem: Problem
-    loads: Mapping[str, Load]
+    loads: Mapping[str, TraceLoad]
     servings: Mapping[str, list[Serving]]
     sites: Mapping[str, Site]
     tokens: Mapping[str, TokenPrice]
@@ -61,12 +61,14 @@ class Asked:
         return len(self.loads) > 1
 
     @property
-    def machines(self) -> dict[str, Machine]:
+    def machines(self) -> dict[str, CandidateMachine]:
         """The replica of each pool."""
         return {name: site.serving.machine for name, site in self.sites.items()}
 
 
-def ask(catalog: Catalog, loads: Mapping[Model, Load], options: PlanOptions, progress: Progress, have: Have) -> Asked:
+def ask(
+    catalog: Catalog, loads: Mapping[Model, TraceLoad], options: PlanOptions, progress: Progress, have: Have
+) -> Asked:
     """Put a planning problem together.
 
     Args:
@@ -138,7 +140,7 @@ def ask(catalog: Catalog, loads: Mapping[Model, Load], options: PlanOptions, pro
     )
 
 
-def _with_tail(site: Site, loads: Mapping[Model, Load]) -> Pool:
+def _with_tail(site: Site, loads: Mapping[Model, TraceLoad]) -> Pool:
     """Return a pool whose starts cost what they cost in the end: the start-up, and the tail of each stop.
 
     A machine that is given back serves what it holds to the end, emptier and emptier; half of that time is idle:

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from meritorder.plan.demand import Horizon
 from meritorder.plan.venues import Pool
 from meritorder.sim.pools import Result
-from meritorder.study.fleet.fleets import Machine
-from meritorder.study.fleet.load import Load
+from meritorder.study.fleet.fleets import CandidateMachine
+from meritorder.study.fleet.load import TraceLoad
 from meritorder.study.plan.check import ModelRun
 
 Floats = NDArray[np.float64]
@@ -24,7 +24,7 @@ _LEAST: Final = 0.2
 
 
 def less_room(
-    runs: Iterable[ModelRun], pools: Mapping[str, Pool], machines: Mapping[str, Machine], horizon: Horizon
+    runs: Iterable[ModelRun], pools: Mapping[str, Pool], machines: Mapping[str, CandidateMachine], horizon: Horizon
 ) -> dict[str, Floats]:
     """Return what slots leave room for, as far as machines were seen to be full.
 
@@ -77,21 +77,21 @@ def _may_run(run: ModelRun, kind: str, pools: Mapping[str, Pool]) -> Bools:
     return np.asarray(run.load.deferrable & np.any([run.load.may_run(*place) for place in places], axis=0))
 
 
-def _share_late(load: Load, result: Result, mine: Bools, horizon: Horizon) -> Floats:
+def _share_late(load: TraceLoad, result: Result, mine: Bools, horizon: Horizon) -> Floats:
     """Return, of the requests that could have been served in a slot, the share that was late, shape (slots,)."""
     could = _windows(load, mine, horizon)
     late = _windows(load, mine & ~(result.finished_s <= load.deadline_s), horizon)
     return np.asarray(late / np.maximum(could, 1))
 
 
-def _windows(load: Load, chosen: Bools, horizon: Horizon) -> NDArray[np.int64]:
+def _windows(load: TraceLoad, chosen: Bools, horizon: Horizon) -> NDArray[np.int64]:
     """Count the requests between whose arrival and deadline each slot lies, shape (slots,)."""
     begun = np.bincount(_slot(load.arrived_s[chosen], horizon), minlength=horizon.slots)
     over = np.bincount(_slot(load.deadline_s[chosen], horizon) + 1, minlength=horizon.slots + 1)[: horizon.slots]
     return np.asarray(np.cumsum(begun - over))
 
 
-def _waiting(load: Load, result: Result, mine: Bools, horizon: Horizon) -> Bools:
+def _waiting(load: TraceLoad, result: Result, mine: Bools, horizon: Horizon) -> Bools:
     """Return whether work that may wait was waiting at the end of each slot, shape (slots,)."""
     came_s, admitted_s = load.arrived_s[mine], result.admitted_s[mine]
     came = np.bincount(_slot(came_s, horizon), minlength=horizon.slots)
@@ -105,7 +105,7 @@ def _work_and_time(
     kind: str,
     *,
     pools: Mapping[str, Pool],
-    machines: Mapping[str, Machine],
+    machines: Mapping[str, CandidateMachine],
     horizon: Horizon,
 ) -> tuple[Floats, Floats]:
     """Return the work that replicas of a kind did in each slot, and their time, in seconds, shape (slots,)."""

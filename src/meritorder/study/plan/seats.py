@@ -6,7 +6,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from meritorder.study.fleet.load import MEASURED, Load
+from meritorder.study.fleet.load import MEASURED, TraceLoad
 from meritorder.study.plan.bursts import AIM, strictest, worst_slots
 from meritorder.study.plan.capacity import filled_with
 from meritorder.study.plan.check import ModelRun
@@ -35,7 +35,7 @@ class Filling:
         loads: Requests by model.
     """
 
-    def __init__(self, loads: Mapping[str, Load]) -> None:
+    def __init__(self, loads: Mapping[str, TraceLoad]) -> None:
         self._samples = {model: load.sample(MEASURED) for model, load in loads.items()}
         self._found: dict[tuple[str, str, int], float] = {}
 

@@ -16,8 +16,8 @@ from meritorder.evidence import Assumption
 from meritorder.plan.demand import Horizon
 from meritorder.plan.offers import block_of, machine_of, payment_of, savings_plans_of
 from meritorder.plan.venues import UNLIMITED, Machines, Pool, SavingsPlan
-from meritorder.study.fleet.fleets import Backfill, Machine
-from meritorder.study.fleet.load import MEASURED, Load, check_slo
+from meritorder.study.fleet.fleets import Backfill, CandidateMachine
+from meritorder.study.fleet.load import MEASURED, TraceLoad, check_slo
 from meritorder.study.fleet.machines import machines_for
 from meritorder.study.fleet.search import Progress
 from meritorder.study.fleet.spot import ASSUMED_INTERRUPTIONS_PER_MONTH
@@ -46,7 +46,7 @@ class Serving:
         fullest: Share of its saturated throughput that may be planned for.
     """
 
-    machine: Machine
+    machine: CandidateMachine
     safe: Floats
     backfill: Backfill
     fullest: float
@@ -84,7 +84,7 @@ class Site:
 
 
 def servings_for(
-    catalog: Catalog, model: Model, load: Load, *, options: PlanOptions, slot_s: float, progress: Progress
+    catalog: Catalog, model: Model, load: TraceLoad, *, options: PlanOptions, slot_s: float, progress: Progress
 ) -> list[Serving]:
     """Return the kinds of replicas worth planning with: of each hardware that with the cheapest work within the SLO.
 
@@ -99,7 +99,7 @@ def servings_for(
     problem: InfeasibleError | None = None
     for hardware in dict.fromkeys(machine.profile.hardware for machine in machines):
         candidates = [machine for machine in machines if machine.profile.hardware == hardware]
-        within: dict[float, Machine] = {}
+        within: dict[float, CandidateMachine] = {}
         for machine in candidates if len(lane) else ():
             try:
                 check_slo(lane, machine.profile, machine.limits)
@@ -121,13 +121,13 @@ def servings_for(
     return kept
 
 
-def _busiest_s(machine: Machine, load: Load, slot_s: float) -> float:
+def _busiest_s(machine: CandidateMachine, load: TraceLoad, slot_s: float) -> float:
     """Return the real-time work of the slot with most of it, in seconds of full replicas."""
     work_s = np.where(load.deferrable, 0.0, machine.work_s(load))
     return float(np.bincount((load.arrived_s / slot_s).astype(np.int64), weights=work_s).max())
 
 
-def _realtime(machine: Machine, load: Load, lane: Load, busiest: float) -> Serving:
+def _realtime(machine: CandidateMachine, load: TraceLoad, lane: TraceLoad, busiest: float) -> Serving:
     sparse = safe_load(machine, lane, 1)[1]
     most = math.ceil(busiest / max(float(sparse), 1e-3)) + _SPARE
     filled = Filled(backfill=_NO_BACKFILL, utilization=FULLEST)
