@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     )
     from meritorder.findings import Audit
     from meritorder.planfile import Plan, read_plan, write_plan
-    from meritorder.report.html import render as to_html
-    from meritorder.report.record import encode as to_json
+    from meritorder.report.compare.html import render as to_html
+    from meritorder.report.compare.record import encode as to_json
     from meritorder.study.audit import Options as AuditOptions
     from meritorder.study.audit import audit
     from meritorder.study.compare.compare import Options, compare
@@ -110,8 +110,8 @@ if not TYPE_CHECKING:  # a checker reads the imports above, and so sees a name t
         "read_plan": "meritorder.planfile",
         "read_trace": "meritorder.traces:read",
         "simulate_plan": "meritorder.study.plan.follow:follow",
-        "to_html": "meritorder.report.html:render",
-        "to_json": "meritorder.report.record:encode",
+        "to_html": "meritorder.report.compare.html:render",
+        "to_json": "meritorder.report.compare.record:encode",
         "token_prices": "meritorder.catalog.tokens",
         "write_plan": "meritorder.planfile",
     }

@@ -9,7 +9,7 @@ import pytest
 from tests.samples.plan import week
 
 from meritorder.report.files import write_text
-from meritorder.report.plan_html import render
+from meritorder.report.plan.html import render
 
 CHROMIUM = shutil.which("chromium") or "/usr/bin/chromium"
 QUIET = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-sync", "--no-first-run"]

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from tests.samples.comparison import week
 
+from meritorder.report.compare.html import render
 from meritorder.report.files import write_text
-from meritorder.report.html import render
 
 CHROMIUM = shutil.which("chromium") or "/usr/bin/chromium"
 QUIET = [

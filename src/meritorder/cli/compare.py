@@ -222,8 +222,9 @@ def _show_gateway() -> None:
 
 
 def _answer(trace_read: Any, options: Any, status: Status, json: Path | None, html: Path | None) -> None:
-    from meritorder.report import files, record, text
-    from meritorder.report import html as page
+    from meritorder.report import files
+    from meritorder.report.compare import html as page
+    from meritorder.report.compare import record, text
     from meritorder.study.compare.compare import compare as study
 
     status.update("compiling the simulator (once a machine, about 15 s)")

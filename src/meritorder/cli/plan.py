@@ -165,7 +165,8 @@ def plan(
     from meritorder import documents
     from meritorder.errors import ConfigError
     from meritorder.plan.solve import Effort
-    from meritorder.report import files, plan_text
+    from meritorder.report import files
+    from meritorder.report.plan import text as plan_text
     from meritorder.study.plan.answer import plan as study
     from meritorder.study.plan.options import HARDWARE, PlanOptions, terms_of, tiers_of
 
@@ -212,7 +213,7 @@ def plan(
         status.update("compiling the simulator (once a machine, about 15 s)")
         found = study(trace_read, options, status.update)
         if html:
-            from meritorder.report import plan_html
+            from meritorder.report.plan import html as plan_html
 
             status.update("drawing the report")
             files.write_text(html, plan_html.render(found))
@@ -246,7 +247,8 @@ def simulate(
     meritorder simulate --plan plan.json next_week.csv
     """
     from meritorder import documents, planfile
-    from meritorder.report import files, simulation_text
+    from meritorder.report import files
+    from meritorder.report.plan import simulation as simulation_text
     from meritorder.study.plan.follow import follow
 
     files.check_target(json)

@@ -70,7 +70,7 @@ def sweep(
     meritorder sweep requests.csv --model llama-3.1-70b --vary share=0%,20%,40% --vary hardware=h100,h200
     """
     from meritorder.report import files
-    from meritorder.report import sweep as report
+    from meritorder.report.compare import sweep as report
     from meritorder.study.compare import sweep as study
     from meritorder.study.fleet.options import Options
 

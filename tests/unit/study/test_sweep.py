@@ -6,7 +6,7 @@ import polars as pl
 import pytest
 
 from meritorder.errors import ConfigError, MissingExtraError
-from meritorder.report import sweep as report
+from meritorder.report.compare import sweep as report
 from meritorder.study.compare import sweep as study
 from meritorder.study.compare.compare import compare
 from meritorder.study.fleet.options import Options

@@ -13,10 +13,11 @@ from meritorder.plan.solution import find_plan
 from meritorder.plan.solve import Effort
 from meritorder.plan.worth import worth
 from meritorder.planfile import Plan, Regret, Simulated
-from meritorder.report import plan_text, simulation_text
 from meritorder.report.metrics import unit_of
-from meritorder.report.plan_html import render as render_page
-from meritorder.report.plan_rows import bought, commitments, regret, rentals, waterfall
+from meritorder.report.plan import simulation as simulation_text
+from meritorder.report.plan import text as plan_text
+from meritorder.report.plan.html import render as render_page
+from meritorder.report.plan.rows import bought, commitments, regret, rentals, waterfall
 from meritorder.report.sparkline import sparkline
 from meritorder.report.steps import walk
 

@@ -8,9 +8,9 @@ from rich.console import Console
 from tests.samples.comparison import week
 
 from meritorder.comparison import Comparison, Waterfall, WaterfallPart
+from meritorder.report.compare.text import render
 from meritorder.report.metrics import metrics, per_request, usd_cells, waterfall_cells
 from meritorder.report.steps import steps, walk
-from meritorder.report.text import render
 
 
 def printed(comparison: Comparison, width: int) -> str:

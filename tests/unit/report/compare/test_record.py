@@ -6,7 +6,7 @@ from tests.samples.comparison import week
 
 from meritorder.comparison import SCHEMA
 from meritorder.errors import ConfigError
-from meritorder.report.record import decode, encode
+from meritorder.report.compare.record import decode, encode
 
 
 def test_what_was_written_reads_back_the_same() -> None:

@@ -9,7 +9,7 @@ from tests.samples.plan import H200, RESERVED, TOKENS, week
 from meritorder.planfile import Dispatch, Merit, Plan
 from meritorder.report import figures
 from meritorder.report.palette import DARK, LIGHT, PRICING, pricing_kind
-from meritorder.report.plan_html import render
+from meritorder.report.plan.html import render
 from meritorder.report.sparkline import step_path
 
 SECTIONS = [

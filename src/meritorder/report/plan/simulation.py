@@ -6,9 +6,9 @@ from rich.console import Console, RenderableType
 from rich.text import Text
 
 from meritorder.planfile import Plan, Simulated
-from meritorder.report.check_rows import facts, verdict
 from meritorder.report.layout import INDENT, READING_WIDTH, columns, narrow, plain, section, show, stack
 from meritorder.report.metrics import MISSING, pricing_title, usd_cells
+from meritorder.report.plan.check import facts, verdict
 from meritorder.units import format_usd
 
 

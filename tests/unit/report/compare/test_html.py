@@ -11,7 +11,7 @@ from meritorder.comparison import (
 )
 from meritorder.evidence import PriceUsed
 from meritorder.report import figures
-from meritorder.report.html import render
+from meritorder.report.compare.html import render
 from meritorder.report.palette import DARK, LIGHT
 
 

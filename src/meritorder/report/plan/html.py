@@ -7,12 +7,12 @@ import altair as alt
 
 from meritorder.planfile import Plan
 from meritorder.report import figures, sparkline
-from meritorder.report import plan_rows as rows
-from meritorder.report.check_rows import facts, verdict
 from meritorder.report.figures.merit_order import in_order
 from meritorder.report.metrics import MISSING, or_missing, pricing_title, usd_cells
 from meritorder.report.page import fall_of, fill
 from meritorder.report.palette import PRICING, THEMED, pricing_kind
+from meritorder.report.plan import rows
+from meritorder.report.plan.check import facts, verdict
 from meritorder.units import format_duration, format_share, format_usd
 
 _TEMPLATE: Final = "plan.html.j2"

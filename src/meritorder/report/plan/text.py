@@ -10,11 +10,11 @@ from rich.table import Table
 from rich.text import Text
 
 from meritorder.planfile import Plan, Simulated
-from meritorder.report import plan_rows as rows
 from meritorder.report import sections
-from meritorder.report.check_rows import facts, verdict
 from meritorder.report.layout import INDENT, READING_WIDTH, bullets, columns, narrow, plain, section, show, stack
 from meritorder.report.metrics import MISSING
+from meritorder.report.plan import rows
+from meritorder.report.plan.check import facts, verdict
 from meritorder.report.sparkline import sparkline
 from meritorder.units import format_duration
 

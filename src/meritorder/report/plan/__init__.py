@@ -1,0 +1,1 @@
+"""A plan in a terminal and as one HTML file."""
