@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow lint format types imports check bench validate picture clean
+.PHONY: help setup demo test test-slow lint format types imports check bench validate docs mutants picture clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -58,8 +58,15 @@ validate: $(STAMP) ## hold the simulator against measurements; writes docs/valid
 	@$(BIN)/python -c 'import aiconfigurator_core' 2>/dev/null || $(BIN)/python -m pip install --quiet --editable '.[dev,silicon]'
 	@$(BIN)/python -m bench.validate
 
+docs: $(STAMP) ## build the documentation as a site in docs/_build/html
+	@$(BIN)/python -c 'import furo, myst_parser, sphinx' 2>/dev/null || $(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,docs]'
+	@$(BIN)/python tools/write_reference.py docs/reference
+	@$(BIN)/python tools/draw_architecture.py docs/explanation
+	@$(BIN)/python -m sphinx --fail-on-warning --keep-going --quiet --builder html docs docs/_build/html
+	@echo "open docs/_build/html/index.html"
+
 picture: $(STAMP) ## draw the picture of the README again (two to three minutes)
 	@$(BIN)/python tools/draw_picture.py docs/week.svg
 
 clean: ## remove what the targets made
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache demo
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .mutants docs/_build demo
