@@ -61,7 +61,7 @@ validate: $(STAMP) ## hold the simulator against measurements; writes docs/valid
 docs: $(STAMP) ## build the documentation as a site in docs/_build/html
 	@$(BIN)/python -c 'import furo, myst_parser, sphinx' 2>/dev/null || $(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,docs]'
 	@$(BIN)/python tools/write_reference.py docs/reference
-	@$(BIN)/python tools/draw_architecture.py docs/explanation
+	@$(BIN)/python tools/draw_architecture.py docs
 	@$(BIN)/python -m sphinx --fail-on-warning --keep-going --quiet --builder html docs docs/_build/html
 	@echo "open docs/_build/html/index.html"
 

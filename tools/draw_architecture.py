@@ -1,6 +1,6 @@
 """Draw the architecture from the imports: one SVG for the packages, one for the rooms of the gateway.
 
-    python tools/draw_architecture.py docs/explanation
+    python tools/draw_architecture.py docs
 
 Floors are the layers of `.importlinter`; lines are imports as they stand in the code, as wide as there are many. A test
 compares the committed files with a fresh drawing.

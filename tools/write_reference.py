@@ -17,6 +17,11 @@ from meritorder.cli import app
 from meritorder.gateway import config
 
 _WIDTH: Final = 100
+_ABOUT_CONFIGURATION: Final = """\
+Written from the schema by `make docs`. One TOML file, `meritorder serve --config gateway.toml`, is checked as a whole
+at the start; an unknown field is an error. Durations are written as `90s`, `30m`, `4h` or `2d`. A secret is never in
+the file: a field that ends in `_env` names an environment variable, one that ends in `_file` a file that holds it.
+"""
 
 
 def commands() -> str:
@@ -34,10 +39,7 @@ def configuration() -> str:
     """Return the page of the gateway's configuration: a table for each part of the TOML file."""
     parts = [
         "# Gateway configuration\n",
-        "Written from the schema by `make docs`. One TOML file, `meritorder serve --config gateway.toml`, is checked as "
-        "a whole at the start; an unknown field is an error. Durations are written as `90s`, `30m`, `4h` or `2d`. A "
-        "secret is never in the file: a field that ends in `_env` names an environment variable, one that ends in "
-        "`_file` a file that holds it.\n",
+        _ABOUT_CONFIGURATION,
         *_tables(config.Settings, ""),
     ]
     return "\n".join(parts)
@@ -94,7 +96,7 @@ def _default(field: msgspec.structs.FieldInfo) -> str:
     return f"`{', '.join(map(str, value)) if isinstance(value, list | tuple) else value}`"
 
 
-PAGES: Final = {"commands.md": commands, "configuration.md": configuration}
+PAGES: Final = {"commands.md": commands}
 
 
 def main() -> None:

@@ -1,6 +1,6 @@
 """The nouns: frozen records that validate themselves.
 
-Words are those of docs/glossary.md. Requests in bulk are columns (`tables.py`), never these records.
+Words are those of docs/reference/glossary.md. Requests in bulk are columns (`tables.py`), never these records.
 """
 
 import math

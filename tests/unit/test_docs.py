@@ -16,7 +16,9 @@ from meritorder.traces.could_wait import BURST_THRESHOLD, CLOCK_THRESHOLD, NO_TH
 from meritorder.traces.formats import FORMATS
 
 ROOT = Path(__file__).parents[2]
-DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
+DOCUMENTS = sorted(
+    [*ROOT.glob("*.md"), *(page for page in (ROOT / "docs").rglob("*.md") if "_build" not in page.parts)]
+)
 LINK = re.compile(r"\]\(([^)#\s]+)(?:#([^)]+))?\)")
 OPTION = re.compile(r"(?<![\w-])--[a-z][a-z-]+")
 OF_OTHERS = {"--save-detailed", "--enable-metrics", "--metrics", "--no-deps"}
@@ -49,14 +51,14 @@ def test_anchors_are_headings() -> None:
 
 
 def test_every_format_and_threshold_is_described() -> None:
-    text = (ROOT / "docs" / "traces.md").read_text(encoding="utf-8")
+    text = (ROOT / "docs" / "reference" / "traces.md").read_text(encoding="utf-8")
     assert all(f"| `{each.name}` |" in text for each in FORMATS)
     for threshold in (BURST_THRESHOLD, CLOCK_THRESHOLD, SAME_PROMPT_THRESHOLD, NO_THINKING_THRESHOLD):
         assert f"more than {threshold:.0%}".replace("%", " %") in text
 
 
 def test_every_bill_figure_and_finding_is_described() -> None:
-    text = (ROOT / "docs" / "bills.md").read_text(encoding="utf-8")
+    text = (ROOT / "docs" / "reference" / "bills.md").read_text(encoding="utf-8")
     assert all(f"`{each.name}`" in text for each in BILL_FORMATS)
     assert all(f"| `{kind}` |" in text for kind in get_args(Kind))
     assert all(f"`{figure}`" in text for figure in SCOPES)

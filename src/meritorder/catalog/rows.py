@@ -132,7 +132,7 @@ def read_toml(text: str, origin: Origin) -> tuple[list[Hardware], list[Model], l
     try:
         tables = msgspec.convert(tomllib.loads(text), Tables, strict=True)
     except (tomllib.TOMLDecodeError, msgspec.ValidationError) as error:
-        raise CatalogError(str(error), where=origin.name, fix="docs/catalog.md shows the form") from error
+        raise CatalogError(str(error), where=origin.name, fix="docs/reference/catalog.md shows the form") from error
     hardware = [_hardware(row, origin) for row in tables.hardware]
     models = [_model(row, origin) for row in tables.model]
     offers = [_offer(row, origin, where=f"{origin.name}, offer {n}") for n, row in enumerate(tables.offer, 1)]

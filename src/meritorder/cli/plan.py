@@ -44,7 +44,7 @@ def plan(
     workloads: Annotated[
         Path | None,
         typer.Option(
-            "--workloads", metavar="FILE", help="Which requests are promised what (TOML; see docs/traces.md)."
+            "--workloads", metavar="FILE", help="Which requests are promised what (TOML; see docs/reference/traces.md)."
         ),
     ] = None,
     slo: Annotated[

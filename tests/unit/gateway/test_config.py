@@ -42,7 +42,7 @@ def test_a_file_that_is_not_there(tmp_path: Path) -> None:
 
 
 def test_every_field_is_described() -> None:
-    text = (Path(__file__).parents[3] / "docs" / "configuration.md").read_text(encoding="utf-8")
+    text = (Path(__file__).parents[3] / "docs" / "reference" / "configuration.md").read_text(encoding="utf-8")
     tables = {"venue.price": config.Price, "venue": config.VenueTable, "rule": config.Rule, "webhook": config.Webhook}
     tables |= {"server": config.Server, "store": config.Store, "limits": config.Limits, "lanes": config.Lanes}
     tables |= {"telemetry": config.Telemetry}
