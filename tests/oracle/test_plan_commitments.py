@@ -6,15 +6,14 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.oracle.billing import bill_hour
 from tests.samples.planning import HOUR, hours, on_demand, pool, realtime, reserved
 
-from meritorder.plan.billing import bill_hour
 from meritorder.plan.commitments import worth_buying
-from meritorder.plan.demand import Horizon, Realtime
-from meritorder.plan.problem import Problem
-from meritorder.plan.solution import find_plan
-from meritorder.plan.solve import Effort
-from meritorder.plan.venues import OnDemand, Pool, SavingsPlan
+from meritorder.plan.model.demand import Horizon, Realtime
+from meritorder.plan.model.problem import Problem
+from meritorder.plan.model.supply import OnDemand, Pool, SavingsPlan
+from meritorder.plan.solve.search import Effort, find_plan
 
 EXACT = Effort(gap=1e-9, time_limit_s=30)
 

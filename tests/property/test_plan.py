@@ -7,11 +7,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.samples.planning import HOUR, deferrable, hours, on_demand, pool, realtime, reserved
 
-from meritorder.plan.demand import Deferrable, OpenEnd
-from meritorder.plan.problem import Problem
-from meritorder.plan.solution import Solution, find_plan, realtime_load
-from meritorder.plan.solve import Effort
-from meritorder.plan.venues import SavingsPlan, Spot, TokenTier
+from meritorder.plan.model.demand import Deferrable, OpenEnd
+from meritorder.plan.model.problem import Problem
+from meritorder.plan.model.supply import SavingsPlan, Spot, TokenTier
+from meritorder.plan.solve.search import Effort, find_plan
+from meritorder.plan.solve.solution import Solution, realtime_load
 
 SLOTS = 8
 EXACT = Effort(gap=1e-7, time_limit_s=20)

@@ -4,9 +4,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from meritorder.domain import Access
-from meritorder.plan.demand import Deferrable, Horizon, OpenEnd, Realtime
-from meritorder.plan.problem import Problem
-from meritorder.plan.venues import OnDemand, Pool, Reserved
+from meritorder.plan.model.demand import Deferrable, Horizon, OpenEnd, Realtime
+from meritorder.plan.model.problem import Problem
+from meritorder.plan.model.supply import OnDemand, Pool, Reserved
 
 HOUR = 3600.0
 
@@ -72,3 +72,23 @@ def small(
         **options,
     }
     return Problem(**values)  # type: ignore[arg-type]
+
+
+def steady() -> Problem:
+    """Steady work of two machines, on demand or reserved."""
+    return Problem(
+        horizon=hours(4),
+        workloads=(realtime([2.0, 2.0, 2.0, 2.0]),),
+        pools=(pool(safe=list(range(10))),),
+        payments=(on_demand(10.0), reserved(6.0)),
+    )
+
+
+def with_commitment(work: NDArray[np.float64]) -> Problem:
+    """Real-time work by the hour on pools without pooling gains, on demand for $10 or reserved for $6."""
+    return Problem(
+        horizon=hours(len(work), ends=OpenEnd(warm=True)),
+        workloads=(realtime(work),),
+        pools=(pool(safe=[0.97 * n for n in range(6)], fullest=0.97),),
+        payments=(on_demand(10.0), reserved(6.0)),
+    )

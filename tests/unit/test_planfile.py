@@ -9,10 +9,9 @@ from tests.samples.planning import on_demand, reserved, small
 from meritorder import planfile
 from meritorder.errors import ConfigError
 from meritorder.plan.commitments import advise
-from meritorder.plan.record import to_file
-from meritorder.plan.solution import find_plan
-from meritorder.plan.solve import Effort
-from meritorder.plan.worth import worth
+from meritorder.plan.export import to_file
+from meritorder.plan.sensitivity import worth
+from meritorder.plan.solve.search import Effort, find_plan
 from meritorder.sim.run import Scheduled
 
 

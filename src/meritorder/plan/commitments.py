@@ -2,19 +2,20 @@
 
 import dataclasses
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from meritorder.plan.demand import Workload
-from meritorder.plan.highs import solve
-from meritorder.plan.lp import build
-from meritorder.plan.problem import Problem
-from meritorder.plan.solution import Purchase, Solution
-from meritorder.plan.venues import Block, Machines, OnDemand, Reserved
+from meritorder import planfile
+from meritorder.plan.model.constraints import Built, build
+from meritorder.plan.model.problem import Problem
+from meritorder.plan.model.supply import OnDemand, Reserved
+from meritorder.plan.model.variants import holding, scaled, stretch_of
+from meritorder.plan.solve.highs import solve
+from meritorder.plan.solve.solution import Solution
 
 Floats = NDArray[np.float64]
 Whole = NDArray[np.int64]
@@ -47,23 +48,6 @@ def worth_buying(use: Floats, committed_usd_per_hour: float, on_demand_usd_per_h
     return int(np.count_nonzero(used_share > break_even_use(committed_usd_per_hour, on_demand_usd_per_hour)))
 
 
-def with_cost_of_capital(usd_per_hour: float, payment: str, term_years: float, rate_per_year: float) -> float:
-    """Return the price of an hour of a term, paid evenly, that is worth the same as one paid upfront.
-
-        factor = r T / (1 - exp(-r T)) on the part that is paid at the start
-
-    Args:
-        usd_per_hour: Price with the upfront payment spread over the term.
-        payment: "no_upfront", "partial_upfront" (half of it), "all_upfront".
-        term_years: Length of the term.
-        rate_per_year: What money costs.
-    """
-    exponent = rate_per_year * term_years
-    factor = exponent / -math.expm1(-exponent) if exponent > 0 else 1.0
-    share = _UPFRONT.get(payment, 0.0)
-    return usd_per_hour * (1 - share + share * factor)
-
-
 RULES: Final[Mapping[str, Callable[[Floats, float], int]]] = {
     "minimum": lambda use, _: math.floor(float(np.min(use, initial=math.inf)) if len(use) else 0.0),
     "median": lambda use, _: round(float(np.median(use))) if len(use) else 0,
@@ -74,23 +58,6 @@ RULES: Final[Mapping[str, Callable[[Floats, float], int]]] = {
 """Rules that people commit by: machines from past use and the committed / on-demand price."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Backtest:
-    """What a rule would have cost on time that it had not seen.
-
-    Args:
-        rule: Name of the rule.
-        machines: Machines that it commits to.
-        usd: Cost of the time not seen with them.
-        saving_usd: Against no commitment; negative where it was a loss.
-    """
-
-    rule: str
-    machines: int
-    usd: float
-    saving_usd: float
-
-
 def pay(use: Floats, machines: float, committed_usd_per_hour: float, on_demand_usd_per_hour: float) -> float:
     """Return what hours of use cost with machines committed: those in every hour, on demand beyond.
 
@@ -98,39 +65,6 @@ def pay(use: Floats, machines: float, committed_usd_per_hour: float, on_demand_u
     """
     beyond = np.maximum(use - machines, 0.0)
     return float(len(use) * machines * committed_usd_per_hour + beyond.sum() * on_demand_usd_per_hour)
-
-
-def backtest(
-    seen: Floats,
-    unseen: Floats,
-    committed_usd_per_hour: float,
-    on_demand_usd_per_hour: float,
-    advised: int | None = None,
-) -> tuple[Backtest, ...]:
-    """Choose on the first part, pay on the rest, by each rule and by the plan's advice.
-
-    Args:
-        seen: Machines used in each hour of the first part.
-        unseen: Machines used in each hour of the rest.
-        committed_usd_per_hour: Price in every hour of the term.
-        on_demand_usd_per_hour: Price of an hour that is used.
-        advised: What the plan made on the first part commits to; by `worth_buying` if not given.
-    """
-    ratio = break_even_use(committed_usd_per_hour, on_demand_usd_per_hour)
-    chosen = {
-        "plan": worth_buying(seen, committed_usd_per_hour, on_demand_usd_per_hour) if advised is None else advised
-    }
-    chosen |= {name: rule(seen, ratio) for name, rule in RULES.items()}
-    without = pay(unseen, 0, committed_usd_per_hour, on_demand_usd_per_hour)
-    return tuple(
-        Backtest(
-            rule=name,
-            machines=machines,
-            usd=(usd := pay(unseen, machines, committed_usd_per_hour, on_demand_usd_per_hour)),
-            saving_usd=without - usd,
-        )
-        for name, machines in chosen.items()
-    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -150,23 +84,6 @@ def ladder(machines: int, steps: int) -> tuple[Step, ...]:
     """
     bought = np.diff(np.floor(np.arange(steps + 1) * machines / steps + 0.5).astype(int))
     return tuple(Step(after_share=i / steps, machines=int(count)) for i, count in enumerate(bought) if count)
-
-
-def pay_ladder(
-    rungs: tuple[Step, ...], use: Floats, committed_usd_per_hour: float, on_demand_usd_per_hour: float
-) -> float:
-    """Return what a term of hours costs if a ladder is bought into it, and each rung only while use has asked for it.
-
-    A rung is left out if the use since the rung before it would not have paid for it.
-    """
-    cost, held, begins = 0.0, 0, [round(rung.after_share * len(use)) for rung in rungs]
-    for i, rung in enumerate(rungs):
-        until = begins[i + 1] if i + 1 < len(rungs) else len(use)
-        since = use[begins[i - 1] : begins[i]] if i else use[:0]
-        asked = worth_buying(since, committed_usd_per_hour, on_demand_usd_per_hour) if len(since) else rung.machines
-        held += min(rung.machines, max(0, asked - held)) if i else rung.machines
-        cost += pay(use[begins[i] : until], held, committed_usd_per_hour, on_demand_usd_per_hour)
-    return cost
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -203,57 +120,6 @@ def regret(solution: Solution, demand_share: float = 0.5) -> Regret:
     return Regret(demand_share=demand_share, usd=kept.usd + spent, best_usd=best.usd)
 
 
-def holding(problem: Problem, purchases: Sequence[Purchase]) -> Problem:
-    """Return the problem with purchases held already, and no others to be made: their cost is sunk, and not in it."""
-    bought = {one.name: one.amount for one in purchases}
-
-    def payment(one: Machines) -> Machines:
-        match one:
-            case Reserved():
-                return dataclasses.replace(one, have=one.have + round(bought.get(one.name, 0)), most=0)
-            case Block():
-                starts = next((each.starts for each in purchases if each.name == one.name), ())
-                local = np.arange(problem.horizon.length) % problem.horizon.slots
-                blocks = sum(((local >= s) & (local < s + one.slots)).astype(float) for s in starts)
-                return dataclasses.replace(one, have=np.asarray(one.have + blocks, float), most=0)
-        return one
-
-    return dataclasses.replace(
-        problem,
-        payments=tuple(payment(one) for one in problem.payments),
-        savings_plans=tuple(
-            dataclasses.replace(
-                one, have_usd_per_hour=one.have_usd_per_hour + bought.get(one.name, 0.0), most_usd_per_hour=0.0
-            )
-            for one in problem.savings_plans
-        ),
-        throughputs=tuple(
-            dataclasses.replace(one, have=one.have + round(bought.get(one.name, 0)), most=0)
-            for one in problem.throughputs
-        ),
-    )
-
-
-def scaled(problem: Problem, share: float) -> Problem:
-    """Return the problem with all demand multiplied, and with it what its tokens and units come to."""
-
-    def workload(one: Workload) -> Workload:
-        work_s = {replica: work * share for replica, work in one.work_s.items()}
-        return dataclasses.replace(one, work_s=work_s, tokens=None if one.tokens is None else one.tokens * share)
-
-    return dataclasses.replace(
-        problem,
-        workloads=tuple(workload(one) for one in problem.workloads),
-        tiers=tuple(
-            dataclasses.replace(one, usd={name: usd * share for name, usd in one.usd.items()}) for one in problem.tiers
-        ),
-        throughputs=tuple(
-            dataclasses.replace(one, unit_s={name: seconds * share for name, seconds in one.unit_s.items()})
-            for one in problem.throughputs
-        ),
-    )
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Advice:
     """What to buy of one commitment.
@@ -288,3 +154,78 @@ def advise(solution: Solution, steps: int = 4) -> tuple[Advice, ...]:
             )
         )
     return tuple(advice)
+
+
+Floats = NDArray[np.float64]
+
+
+def backtest(problem: Problem, share: float) -> list[planfile.Backtest]:
+    """Choose each commitment on the first part of a problem, and pay on the rest; machines in fractions.
+
+    Each is tried by itself, beside machines of the same kind on demand: what the plan chooses knows that work can wait,
+    the rules look at the machines that were in use. Both are held against no commitment on the rest.
+
+    Args:
+        problem: A problem of one scenario.
+        share: Share of the slots that the choice may see.
+    """
+    slots = problem.horizon.slots
+    first = min(max(1, round(slots * share)), slots - 1)
+    found: list[planfile.Backtest] = []
+    for bought, rented in _candidates(problem):
+        alone = dataclasses.replace(
+            problem,
+            payments=(rented, dataclasses.replace(bought, have=0)),
+            pools=tuple(pool for pool in problem.pools if pool.machine == bought.machine),
+            savings_plans=(),
+            tiers=(),
+        )
+        seen, unseen = stretch_of(alone, 0, first), stretch_of(alone, first, slots - first)
+        found += _by_each_rule(seen, unseen, bought, rented)
+    return found
+
+
+def _candidates(problem: Problem) -> Iterator[tuple[Reserved, OnDemand]]:
+    """Yield commitments that can be bought, each with the price on demand of the same machine."""
+    for bought in problem.payments:
+        rented = next(
+            (one for one in problem.payments if isinstance(one, OnDemand) and one.machine == bought.machine), None
+        )
+        if isinstance(bought, Reserved) and bought.most > 0 and rented is not None:
+            yield bought, dataclasses.replace(rented, most=float("inf"))
+
+
+def _by_each_rule(seen: Problem, unseen: Problem, bought: Reserved, rented: OnDemand) -> Iterator[planfile.Backtest]:
+    ratio = break_even_use(bought.usd_per_hour, rented.usd_per_hour)
+    free = build(seen)
+    chosen = solve(free.model, whole=False)
+    without = build(_holding(seen, 0))
+    used = solve(without.model, whole=False)
+    if not (chosen.found and used.found):
+        return
+    use = _use(without, used.x)
+    machines = {"plan": round(float(chosen.x[next(iter(free.x.commit.values()))].sum()))}
+    machines |= {name: rule(use, ratio) for name, rule in RULES.items()}
+    none_usd = _usd(unseen, 0, bought)
+    for rule, count in machines.items():
+        usd = _usd(unseen, count, bought)
+        yield planfile.Backtest(commitment=bought.name, rule=rule, machines=count, usd=usd, saving_usd=none_usd - usd)
+
+
+def _holding(problem: Problem, count: int) -> Problem:
+    """Return the problem with so many machines committed to, and no more to be had."""
+    payments = tuple(
+        dataclasses.replace(one, have=count, most=0) if isinstance(one, Reserved) else one for one in problem.payments
+    )
+    return dataclasses.replace(problem, payments=payments)
+
+
+def _usd(problem: Problem, count: int, bought: Reserved) -> float:
+    """Return what a stretch costs with so many machines committed to."""
+    answer = solve(build(_holding(problem, count)).model, whole=False)
+    return answer.usd + count * bought.usd_per_hour * problem.horizon.hours
+
+
+def _use(built: Built, x: Floats) -> Floats:
+    """Return the machines in use by slot."""
+    return np.asarray(x[built.x.on].sum(axis=0))

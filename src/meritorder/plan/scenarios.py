@@ -1,16 +1,125 @@
 """Commitments over weeks that may come: what to buy is chosen over many, drawn from a forecast, not over one."""
 
 import dataclasses
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from meritorder.plan.demand import Cyclic, Deferrable, Realtime, Workload
-from meritorder.plan.forecast import fit
-from meritorder.plan.problem import Problem
-from meritorder.plan.venues import Block, Machines, Spot
+from meritorder.errors import TraceError
+from meritorder.plan.model.demand import Cyclic, Deferrable, Realtime, Workload
+from meritorder.plan.model.problem import Problem
+from meritorder.plan.model.supply import Block, Machines, Spot
 from meritorder.units import HOURS_PER_DAY
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Forecast:
+    """A typical season and what actual ones were relative to it.
+
+    Args:
+        season: Median demand by slot of the season, shape (slots,), at the level of the last season.
+        errors: Actual / forecast of past seasons, each forecast from those before it alone, shape (seasons, slots).
+    """
+
+    season: Floats
+    errors: Floats
+
+    def quantile(self, q: float) -> Floats:
+        """Return the demand that a share q of seasons stays below, by slot, shape (slots,)."""
+        return np.asarray(self.season * np.quantile(self.errors, q, axis=0))
+
+    def scenarios(self, count: int, rng: np.random.Generator, *, seasons_ahead: int = 1) -> Floats:
+        """Draw seasons, shape (count, slots): the typical one times the errors of a past one, drawn with its days kept.
+
+        Errors of a season are drawn whole, so that busy hours come together as they do; further ahead, several are
+        multiplied, which spreads the level as a random walk does.
+
+        Args:
+            count: Seasons to draw.
+            rng: Source of randomness.
+            seasons_ahead: How far ahead.
+        """
+        level = np.median(self.errors, axis=1, keepdims=True)
+        drawn = rng.integers(len(self.errors), size=(seasons_ahead, count))
+        walk = np.prod(level[drawn[:-1]], axis=0) if seasons_ahead > 1 else np.ones((count, 1))
+        return np.asarray(self.season * walk * self.errors[drawn[-1]])
+
+
+def fit(demand: Floats, season_slots: int, *, level_seasons: int = 4) -> Forecast:
+    """Fit the season of a demand.
+
+        forecast[t] = shape[t mod season] * level,   level = median of the last seasons' totals,
+        shape = median over seasons of demand / its season's total
+
+    Args:
+        demand: Work by slot, oldest first, shape (slots,); what is short of a whole season at its start is left out.
+        season_slots: Slots of a season: those of a week.
+        level_seasons: Seasons whose median total is the level.
+
+    Raises:
+        TraceError: There are fewer than two seasons, so that nothing could be judged on time not seen.
+    """
+    seasons = len(demand) // season_slots
+    if seasons < 2:
+        raise TraceError(
+            f"a forecast needs two whole seasons, there are {seasons}",
+            fix="give it a longer trace, or plan for the trace as it is",
+        )
+    table = demand[len(demand) - seasons * season_slots :].reshape(seasons, season_slots)
+    errors = []
+    for season in range(1, seasons):
+        predicted = _predict(table[:season], level_seasons)
+        errors.append(np.divide(table[season], predicted, out=np.ones(season_slots), where=predicted > 0))
+    return Forecast(season=_predict(table, level_seasons), errors=np.array(errors))
+
+
+def _predict(table: Floats, level_seasons: int) -> Floats:
+    totals = table.sum(axis=1)
+    shape = np.median(np.divide(table, totals[:, None], out=np.zeros_like(table), where=totals[:, None] > 0), axis=0)
+    level = float(np.median(totals[-level_seasons:]))
+    return np.asarray(shape / max(shape.sum(), 1e-300) * level)
+
+
+def pinball_loss(actual: Floats, predicted: Floats, q: float) -> float:
+    """Return the mean pinball loss of a quantile forecast; lower is better.
+
+        loss = mean(max(q (actual - predicted), (q - 1) (actual - predicted)))
+
+    Source: Koenker and Bassett, "Regression quantiles", Econometrica 46, 1978.
+    """
+    short = actual - predicted
+    return float(np.mean(np.maximum(q * short, (q - 1) * short)))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Judged:
+    """How a forecast did on a season that it had not seen.
+
+    Args:
+        loss: Pinball loss of the quantile.
+        last_season_loss: The same of the simplest forecast: the season before it again.
+        covered_share: Share of slots at or below the quantile.
+    """
+
+    loss: float
+    last_season_loss: float
+    covered_share: float
+
+
+def judge(demand: Floats, season_slots: int, q: float = 0.5) -> Judged:
+    """Fit on all but the last season, and judge on it."""
+    actual, seen = demand[-season_slots:], demand[:-season_slots]
+    predicted = fit(seen, season_slots).quantile(q)
+    return Judged(
+        loss=pinball_loss(actual, predicted, q),
+        last_season_loss=pinball_loss(actual, seen[-season_slots:], q),
+        covered_share=float(np.mean(actual <= predicted)),
+    )
+
 
 Floats = NDArray[np.float64]
 

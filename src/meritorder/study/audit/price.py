@@ -3,7 +3,7 @@
 from dataclasses import replace
 from typing import Final
 
-from meritorder.plan.offers import interruptions_per_hour
+from meritorder.plan.model.supply import interruptions_per_hour
 from meritorder.study.audit.context import Context
 from meritorder.study.audit.ledger import Ledger, Step, worth_telling
 from meritorder.study.audit.market import Price, geography, least, title

@@ -14,12 +14,10 @@ from meritorder.catalog.tokens import cost_usd, token_prices
 from meritorder.domain import Offer
 from meritorder.evidence import Assumption, Interval, PriceUsed
 from meritorder.perf.accuracy import accuracy
-from meritorder.plan.backtest import backtest
-from meritorder.plan.commitments import advise
-from meritorder.plan.demand import Workload as Demand
-from meritorder.plan.dispatch import dispatch, merit_order
-from meritorder.plan.record import to_file
-from meritorder.plan.worth import relaxed_usd, worth
+from meritorder.plan.commitments import advise, backtest
+from meritorder.plan.export import dispatch, merit_order, to_file
+from meritorder.plan.model.demand import Workload as Demand
+from meritorder.plan.sensitivity import relaxed_usd, worth
 from meritorder.study.fleet.access import permitted_to_any
 from meritorder.study.fleet.fleets import Trial
 from meritorder.study.fleet.promises import models_of, only_model, promise

@@ -6,7 +6,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from meritorder.plan.safe_load import machines_for
+from meritorder.plan.model.safe_load import machines_for
 from meritorder.sim.pools import Scheduled
 from meritorder.sim.run import simulate
 from meritorder.study.fleet.load import TraceLoad

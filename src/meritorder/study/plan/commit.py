@@ -7,12 +7,13 @@ from msgspec import structs
 
 from meritorder import planfile
 from meritorder.evidence import Assumption
-from meritorder.plan.coarse import by_hour
-from meritorder.plan.commitments import Advice, advise, holding
-from meritorder.plan.problem import Problem
+from meritorder.plan.commitments import Advice, advise
+from meritorder.plan.model.problem import Problem
+from meritorder.plan.model.supply import Block, Reserved
+from meritorder.plan.model.variants import by_hour, holding
 from meritorder.plan.scenarios import SCENARIOS, scenarios_of, season_slots
-from meritorder.plan.solution import Purchase, Solution, find_plan
-from meritorder.plan.venues import Block, Reserved
+from meritorder.plan.solve.search import find_plan
+from meritorder.plan.solve.solution import Purchase, Solution
 from meritorder.study.fleet.search import Progress
 from meritorder.study.plan.options import PlanOptions
 from meritorder.units import format_duration

@@ -25,8 +25,7 @@ from meritorder import bills
 from meritorder.catalog import Catalog
 from meritorder.domain import Offer
 from meritorder.errors import ConfigError
-from meritorder.plan.offers import machine_of
-from meritorder.plan.venues import Reserved, SavingsPlan
+from meritorder.plan.model.supply import Reserved, SavingsPlan, machine_of
 from meritorder.study.audit.terms import terms
 from meritorder.study.plan.options import PlanOptions
 

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from meritorder import planfile
 from meritorder.domain import Lane
 from meritorder.errors import InfeasibleError
-from meritorder.plan.record import to_file
-from meritorder.plan.solution import Solution, find_plan
-from meritorder.plan.solve import Effort
+from meritorder.plan.export import to_file
+from meritorder.plan.solve.search import Effort, find_plan
+from meritorder.plan.solve.solution import Solution
 from meritorder.study.fleet.promises import Promised
 from meritorder.study.fleet.search import Progress
 from meritorder.study.plan.check import carry_out

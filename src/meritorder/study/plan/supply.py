@@ -13,9 +13,17 @@ from meritorder.catalog import Catalog
 from meritorder.domain import Access, Model, Offer, PricingModel
 from meritorder.errors import InfeasibleError
 from meritorder.evidence import Assumption
-from meritorder.plan.demand import Horizon
-from meritorder.plan.offers import block_of, machine_of, payment_of, savings_plans_of
-from meritorder.plan.venues import UNLIMITED, Machines, Pool, SavingsPlan
+from meritorder.plan.model.demand import Horizon
+from meritorder.plan.model.supply import (
+    UNLIMITED,
+    Machines,
+    Pool,
+    SavingsPlan,
+    block_of,
+    machine_of,
+    payment_of,
+    savings_plans_of,
+)
 from meritorder.study.fleet.fleets import Backfill, CandidateMachine
 from meritorder.study.fleet.load import MEASURED, TraceLoad, check_slo
 from meritorder.study.fleet.machines import machines_for

@@ -8,10 +8,9 @@ from tests.samples.plan import H200, RESERVED, TOKENS, week
 from tests.samples.planning import on_demand, reserved, small
 
 from meritorder.plan.commitments import advise
-from meritorder.plan.record import to_file
-from meritorder.plan.solution import find_plan
-from meritorder.plan.solve import Effort
-from meritorder.plan.worth import worth
+from meritorder.plan.export import to_file
+from meritorder.plan.sensitivity import worth
+from meritorder.plan.solve.search import Effort, find_plan
 from meritorder.planfile import Plan, Regret, Simulated
 from meritorder.report.metrics import unit_of
 from meritorder.report.plan import simulation as simulation_text

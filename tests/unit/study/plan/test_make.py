@@ -9,7 +9,7 @@ import pytest
 from msgspec import structs
 
 from meritorder import planfile
-from meritorder.plan.solution import Solution
+from meritorder.plan.solve.solution import Solution
 from meritorder.study.fleet.fleets import Backfill
 from meritorder.study.plan.check import ModelRun
 from meritorder.study.plan.derating import between, with_more_room

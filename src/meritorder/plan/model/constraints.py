@@ -3,16 +3,19 @@
 Shared letters: t slot, p pool, o payment, w workload, k token tier; h hours of a slot, s its seconds.
 """
 
+from collections.abc import Mapping
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 
 from meritorder.errors import InfeasibleError
-from meritorder.plan.demand import Cyclic, Deferrable, Horizon, OpenEnd
-from meritorder.plan.problem import Kind, Problem
-from meritorder.plan.programme import Columns, Programme
-from meritorder.plan.safe_load import envelope, extended, machines_for, pools_pay
-from meritorder.plan.variables import Variables, minimum_run
-from meritorder.plan.venues import Block, OnDemand, Reserved, Spot
+from meritorder.plan.model.demand import Cyclic, Deferrable, Horizon, OpenEnd
+from meritorder.plan.model.linear_program import Columns, Model, Programme
+from meritorder.plan.model.problem import Kind, Problem
+from meritorder.plan.model.safe_load import envelope, extended, machines_for, pools_pay
+from meritorder.plan.model.supply import Block, OnDemand, Reserved, Spot
+from meritorder.plan.model.variables import Variables, define_variables, minimum_run
 
 Floats = NDArray[np.float64]
 
@@ -381,3 +384,51 @@ def define_rate_limits(programme: Programme, problem: Problem, x: Variables) -> 
         if work:
             bought = np.full(slots.shape, x.units[u])
             programme.constrain(f"units {u}", [*work, (bought, -1.0)], upper=units.have, slot=slots)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Built:
+    """A programme ready to be solved.
+
+    Args:
+        problem: What it is about.
+        model: Its arrays.
+        x: Columns of its variables.
+        rows: Rows of its constraints by name.
+    """
+
+    problem: Problem
+    model: Model
+    x: Variables
+    rows: Mapping[str, Columns]
+
+
+def build(problem: Problem, *, exact: Mapping[int, Columns] | None = None, elastic: bool = False) -> Built:
+    """Write a problem as a programme.
+
+    Args:
+        problem: What to plan.
+        exact: By pool, slots at which its safe load is held by whole steps instead of by the envelope.
+        elastic: Minimise broken promises instead of cost.
+    """
+    programme = Programme()
+    x = define_variables(programme, problem, elastic=elastic)
+    define_coverage(programme, problem, x)
+    define_safe_load(programme, problem, x)
+    define_lean(programme, problem, x)
+    define_capacity(programme, problem, x)
+    define_backlog(programme, problem, x)
+    define_patience(programme, problem, x)
+    define_handed(programme, problem, x)
+    define_starts(programme, problem, x)
+    define_limits(programme, problem, x)
+    define_savings_plans(programme, problem, x)
+    define_rate_limits(programme, problem, x)
+    for pool, slots in (exact or {}).items():
+        define_steps(programme, problem, x, pool, slots)
+    model = programme.model()
+    if elastic:
+        slack = [column for one in (x.unserved, x.late) for columns in one.values() for column in columns]
+        model.cost[:] = 0.0
+        model.cost[slack] = 1.0
+    return Built(problem=problem, model=model, x=x, rows=programme.rows)

@@ -159,3 +159,43 @@ class Model:
     row_upper: Floats
     row_slot: Columns
     matrix: Matrix
+
+
+def restricted(model: Model, x: Floats, free: Bools, rows: Bools) -> tuple[Model, Columns]:
+    """Return the programme of some columns and rows alone, all other columns held at their values in x.
+
+    Args:
+        model: The whole programme.
+        x: Values, shape (columns,).
+        free: Columns to keep.
+        rows: Rows to keep.
+
+    Returns:
+        The smaller programme, and the columns it has in the whole one.
+    """
+    matrix, row = model.matrix, model.matrix.row
+    kept = rows[row]
+    inside = kept & free[matrix.column]
+    outside = kept & ~free[matrix.column]
+    held = np.bincount(
+        row[outside], weights=matrix.value[outside] * x[matrix.column[outside]], minlength=len(model.row_lower)
+    )
+    columns, new_row = np.flatnonzero(free), np.cumsum(rows) - 1
+    new_column: NDArray[np.int64] = np.cumsum(free) - 1
+    start = np.searchsorted(new_row[row[inside]], np.arange(int(rows.sum()) + 1)).astype(np.int32)
+    return (
+        Model(
+            cost=model.cost[free],
+            lower=model.lower[free],
+            upper=model.upper[free],
+            whole=model.whole[free],
+            slot=model.slot[free],
+            row_lower=(model.row_lower - held)[rows],
+            row_upper=(model.row_upper - held)[rows],
+            row_slot=model.row_slot[rows],
+            matrix=type(matrix)(
+                start=start, column=new_column[matrix.column[inside]].astype(np.int32), value=matrix.value[inside]
+            ),
+        ),
+        columns,
+    )

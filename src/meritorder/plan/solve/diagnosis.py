@@ -3,9 +3,9 @@
 import numpy as np
 
 from meritorder.errors import InfeasibleError
-from meritorder.plan.highs import solve
-from meritorder.plan.lp import build
-from meritorder.plan.problem import Problem
+from meritorder.plan.model.constraints import build
+from meritorder.plan.model.problem import Problem
+from meritorder.plan.solve.highs import solve
 from meritorder.units import format_duration
 
 _TOLERANCE = 1e-6

@@ -5,12 +5,12 @@ from typing import Final
 
 import numpy as np
 
-from meritorder.plan.demand import Deferrable, OpenEnd
-from meritorder.plan.highs import restricted, solve
-from meritorder.plan.lp import Built
-from meritorder.plan.problem import Kind, Problem
-from meritorder.plan.programme import Bools, Floats
-from meritorder.plan.venues import Block, Reserved
+from meritorder.plan.model.constraints import Built
+from meritorder.plan.model.demand import Deferrable, OpenEnd
+from meritorder.plan.model.linear_program import Bools, Floats, restricted
+from meritorder.plan.model.problem import Kind, Problem
+from meritorder.plan.model.supply import Block, Reserved
+from meritorder.plan.solve.highs import solve
 from meritorder.units import SECONDS_PER_HOUR
 
 _WHOLE_IN_WINDOW: Final = 80

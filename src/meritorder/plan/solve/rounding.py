@@ -10,10 +10,11 @@ from typing import Final
 
 import numpy as np
 
-from meritorder.plan.highs import Solver, restricted, solve
-from meritorder.plan.lp import Built
-from meritorder.plan.programme import Bools, Columns, Floats, Model
-from meritorder.plan.venues import OnDemand, Spot
+from meritorder.plan.model.constraints import Built
+from meritorder.plan.model.linear_program import Bools, Columns, Floats, Model, restricted
+from meritorder.plan.model.supply import OnDemand, Spot
+from meritorder.plan.model.variables import commitment_level, realtime_work
+from meritorder.plan.solve.highs import Solver, solve
 
 # Whole numbers of a window: about what branch and bound settles in a fraction of a second.
 _WHOLE_IN_WINDOW: Final = 96
@@ -198,22 +199,12 @@ def safe_load_missed(built: Built, x: Floats) -> dict[int, Columns]:
     problem, missed = built.problem, {}
     for p, machines in machines_by_pool(built, x).items():
         safe = problem.pools[p].safe_load
-        work = realtime_work(built, x, p)
+        work = realtime_work(problem, built.x, x, p)
         allowed = safe[np.minimum(machines, len(safe) - 1)]
         slots = np.flatnonzero(work > allowed + _TOLERANCE * np.maximum(allowed, 1.0))
         if len(slots):
             missed[p] = slots
     return missed
-
-
-def realtime_work(built: Built, x: Floats, p: int) -> Floats:
-    """Return the real-time work that a pool is given, in replicas' worth, shape (slots,)."""
-    problem = built.problem
-    work = np.zeros(problem.horizon.length)
-    for r, route in enumerate(problem.routes):
-        if route.kind == "pool" and route.venue == p and route.workload in problem.realtime:
-            work += route.load_s * x[built.x.flow[r]]
-    return work / problem.horizon.slot_s
 
 
 def settle(built: Built, elastic: Built, x: Floats, *, time_limit_s: float) -> Floats | None:
@@ -248,20 +239,8 @@ def _filled(built: Built, x: Floats) -> Floats:
     for i, (_, o) in enumerate(problem.pairs):
         columns = built.x.on[i]
         if not built.model.whole[columns].any():
-            x[columns] = commitment_level(built, x, o)
+            x[columns] = commitment_level(problem, built.x, x, o)
     return x
-
-
-def commitment_level(built: Built, x: Floats, o: int) -> Floats:
-    """Return the machines that a commitment gives in each slot, shape (slots,)."""
-    horizon, payment = built.problem.horizon, built.problem.payments[o]
-    if o in built.x.commit:
-        return np.full(horizon.length, round(float(x[built.x.commit[o]])) + payment.have)  # type: ignore[union-attr]
-    level = np.broadcast_to(payment.have, (horizon.length,)).astype(float)  # type: ignore[union-attr]
-    local = np.arange(horizon.length) % horizon.slots
-    for column, start in zip(built.x.blocks[o], payment.starts, strict=True):  # type: ignore[union-attr]
-        level = level + np.round(x[column]) * ((local >= start) & (local < start + payment.slots))  # type: ignore[union-attr]
-    return level
 
 
 def _hold(solver: Solver, built: Built, x: Floats) -> None:

@@ -5,11 +5,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from meritorder.plan.demand import OpenEnd
-from meritorder.plan.problem import Kind, Problem
-from meritorder.plan.programme import Columns, Programme
-from meritorder.plan.safe_load import machines_for
-from meritorder.plan.venues import Block, OnDemand, Reserved, Spot
+from meritorder.plan.model.demand import OpenEnd
+from meritorder.plan.model.linear_program import Columns, Programme
+from meritorder.plan.model.problem import Kind, Problem
+from meritorder.plan.model.safe_load import machines_for
+from meritorder.plan.model.supply import Block, OnDemand, Reserved, Spot
 from meritorder.units import SECONDS_PER_HOUR
 
 Floats = NDArray[np.float64]
@@ -227,3 +227,24 @@ def _savings_plans(programme: Programme, problem: Problem) -> tuple[Columns, dic
         if isinstance(payment, OnDemand) and payment.machine in plan.usd_per_hour and problem.pairs_of(payment=o)
     }
     return promise, covered
+
+
+def realtime_work(problem: Problem, variables: Variables, x: Floats, p: int) -> Floats:
+    """Return the real-time work that a pool is given, in replicas' worth, shape (slots,)."""
+    work = np.zeros(problem.horizon.length)
+    for r, route in enumerate(problem.routes):
+        if route.kind == "pool" and route.venue == p and route.workload in problem.realtime:
+            work += route.load_s * x[variables.flow[r]]
+    return work / problem.horizon.slot_s
+
+
+def commitment_level(problem: Problem, variables: Variables, x: Floats, o: int) -> Floats:
+    """Return the machines that a commitment gives in each slot, shape (slots,)."""
+    horizon, payment = problem.horizon, problem.payments[o]
+    if o in variables.commit:
+        return np.full(horizon.length, round(float(x[variables.commit[o]])) + payment.have)  # type: ignore[union-attr]
+    level = np.broadcast_to(payment.have, (horizon.length,)).astype(float)  # type: ignore[union-attr]
+    local = np.arange(horizon.length) % horizon.slots
+    for column, start in zip(variables.blocks[o], payment.starts, strict=True):  # type: ignore[union-attr]
+        level = level + np.round(x[column]) * ((local >= start) & (local < start + payment.slots))  # type: ignore[union-attr]
+    return level

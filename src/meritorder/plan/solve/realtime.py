@@ -10,11 +10,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from meritorder.plan.lp import Built
-from meritorder.plan.problem import Kind
-from meritorder.plan.programme import Columns, Floats
-from meritorder.plan.variables import usd_of_machine, usd_of_start
-from meritorder.plan.venues import OnDemand
+from meritorder.plan.model.constraints import Built
+from meritorder.plan.model.linear_program import Columns, Floats
+from meritorder.plan.model.problem import Kind
+from meritorder.plan.model.supply import OnDemand
+from meritorder.plan.model.variables import usd_of_machine, usd_of_start
 
 
 @dataclass(frozen=True, slots=True)

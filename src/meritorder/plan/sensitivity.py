@@ -3,17 +3,17 @@
 All on the relaxation: differences between two solutions of it, not between two searches for whole machines.
 """
 
-import dataclasses
 from dataclasses import dataclass
 
 import numpy as np
 
-from meritorder.plan.demand import Deferrable
-from meritorder.plan.highs import solve
-from meritorder.plan.lp import Built, build
-from meritorder.plan.problem import Problem
-from meritorder.plan.solution import Solution
-from meritorder.plan.venues import Block, Machines, Reserved, SavingsPlan, Spot
+from meritorder.plan.model.constraints import Built, build
+from meritorder.plan.model.demand import Deferrable
+from meritorder.plan.model.problem import Problem
+from meritorder.plan.model.supply import Block, Reserved, Spot
+from meritorder.plan.model.variants import buying, with_due
+from meritorder.plan.solve.highs import solve
+from meritorder.plan.solve.solution import Solution
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,14 +86,6 @@ def relaxed_usd(problem: Problem) -> float:
     return solve(build(problem).model, whole=False).usd
 
 
-def with_due(problem: Problem, workload: Deferrable, due: np.ndarray) -> Problem:
-    """Return the problem with other due slots for one workload."""
-    changed = dataclasses.replace(workload, due=due)
-    return dataclasses.replace(
-        problem, workloads=tuple(changed if one is workload else one for one in problem.workloads)
-    )
-
-
 def _spot(built: Built, row_dual: np.ndarray) -> dict[str, float]:
     """Sum the shadow prices of the rows that limit spot."""
     return {
@@ -125,21 +117,3 @@ def _names(problem: Problem) -> list[str]:
     return [one.name for one in problem.payments if isinstance(one, Reserved | Block)] + [
         one.name for one in problem.savings_plans
     ]
-
-
-def buying(problem: Problem, names: frozenset[str]) -> Problem:
-    """Return the problem in which only these commitments can be bought; what is held stays held."""
-
-    def kept(one: Machines) -> Machines:
-        if isinstance(one, Reserved | Block) and one.name not in names:
-            return dataclasses.replace(one, most=0)
-        return one
-
-    def kept_plan(one: SavingsPlan) -> SavingsPlan:
-        return one if one.name in names else dataclasses.replace(one, most_usd_per_hour=0.0)
-
-    return dataclasses.replace(
-        problem,
-        payments=tuple(kept(one) for one in problem.payments),
-        savings_plans=tuple(kept_plan(one) for one in problem.savings_plans),
-    )

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from meritorder.errors import ConfigError, InfeasibleError
-from meritorder.plan.demand import Deferrable, Horizon, OpenEnd, Realtime, Workload
-from meritorder.plan.venues import Machines, OnDemand, Pool, SavingsPlan, Spot, Throughput, TokenTier
+from meritorder.plan.model.demand import Deferrable, Horizon, OpenEnd, Realtime, Workload
+from meritorder.plan.model.supply import Machines, OnDemand, Pool, SavingsPlan, Spot, Throughput, TokenTier
 from meritorder.units import GRAMS_PER_TONNE, SECONDS_PER_HOUR, WATTS_PER_KILOWATT
 
 Floats = NDArray[np.float64]

@@ -6,17 +6,40 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from meritorder.plan.bounds import hard_bound_usd
-from meritorder.plan.problem import Kind, Problem
-from meritorder.plan.rounding import commitment_level, realtime_work
-from meritorder.plan.solve import Effort, Solved, solve_problem
-from meritorder.plan.variables import usd_of_machine
-from meritorder.plan.venues import Block, OnDemand, Reserved, Spot
+from meritorder.plan.model.constraints import Built
+from meritorder.plan.model.problem import Kind, Problem
+from meritorder.plan.model.supply import Block, OnDemand, Reserved, Spot
+from meritorder.plan.model.variables import commitment_level, realtime_work, usd_of_machine
 from meritorder.units import SECONDS_PER_HOUR
 
 Floats = NDArray[np.float64]
-_SOLVER_TOLERANCE: Final = 5e-7
+SOLVER_TOLERANCE: Final = 5e-7
 Whole = NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Solved:
+    """A solution with its bound.
+
+    Args:
+        built: The programme.
+        x: Values of its columns.
+        usd: What is paid from now on.
+        relaxed_usd: Cost of the relaxation, machines in fractions.
+        bound_usd: No plan of this programme costs less.
+        row_dual: Shadow prices of the relaxation's rows.
+        relaxed: Solution of the relaxation.
+        solve_s: Time that it took.
+    """
+
+    built: Built
+    x: Floats
+    usd: float
+    relaxed_usd: float
+    bound_usd: float
+    row_dual: Floats
+    relaxed: Floats
+    solve_s: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,30 +158,16 @@ class Solution:
         return {name: each for name, each in usd.items() if abs(each) > 1e-9 * max(1.0, self.usd)}
 
 
-def find_plan(problem: Problem, effort: Effort | None = None) -> Solution:
-    """Find the cheapest plan.
-
-    Args:
-        problem: What to plan.
-        effort: When to stop.
-
-    Raises:
-        InfeasibleError: No plan keeps every promise; says which, and what would help.
-    """
-    solved = solve_problem(problem, effort or Effort())
-    hard_usd = min(hard_bound_usd(problem), solved.bound_usd) * (1 - _SOLVER_TOLERANCE)
-    return _read(solved, hard_usd)
-
-
-def _read(solved: Solved, hard_usd: float) -> Solution:
+def read_solution(solved: Solved, hard_usd: float) -> Solution:
+    """Read the decisions of a solved program."""
     problem = solved.built.problem
     # A bound is as sure as the solver is exact.
-    usd, bound_usd = _clean(solved.usd), _clean(solved.bound_usd) * (1 - _SOLVER_TOLERANCE)
+    usd, bound_usd = _clean(solved.usd), _clean(solved.bound_usd) * (1 - SOLVER_TOLERANCE)
     schedules = tuple(one for i in range(len(problem.pairs)) if (one := _schedule(solved, i)).machines.any())
     return Solution(
         problem=problem,
         usd=usd,
-        relaxed_usd=_clean(solved.relaxed_usd) * (1 - _SOLVER_TOLERANCE),
+        relaxed_usd=_clean(solved.relaxed_usd) * (1 - SOLVER_TOLERANCE),
         bound_usd=bound_usd,
         hard_bound_usd=_clean(hard_usd),
         gap=max(0.0, usd / bound_usd - 1.0) if bound_usd > 0 else 0.0,
@@ -246,7 +255,7 @@ def _purchases(solved: Solved) -> tuple[Purchase, ...]:
     for o, payment in enumerate(problem.payments):
         if not isinstance(payment, Reserved | Block):
             continue
-        level = commitment_level(solved.built, solved.x, o)
+        level = commitment_level(problem, x, solved.x, o)
         used = sum((solved.x[x.on[i]] for i in problem.pairs_of(payment=o)), np.zeros(len(level)))
         share = float(used.sum() / level.sum()) if level.any() else 0.0
         starts: tuple[int, ...] = ()
@@ -354,4 +363,4 @@ def _carbon_usd(solved: Solved) -> float:
 def realtime_load(solution: Solution, pool: str) -> Floats:
     """Return the real-time work that a pool is given, in replicas' worth, shape (slots,)."""
     names = [one.name for one in solution.problem.pools]
-    return realtime_work(solution.solved.built, solution.solved.x, names.index(pool))
+    return realtime_work(solution.problem, solution.solved.built.x, solution.solved.x, names.index(pool))

@@ -8,16 +8,17 @@ from typing import Final
 import numpy as np
 
 from meritorder.errors import ConfigError, InfeasibleError
-from meritorder.plan.bounds import bound_by_windows, usd_per_replica_s
-from meritorder.plan.coarse import by_hour
-from meritorder.plan.diagnosis import infeasible
-from meritorder.plan.dominance import without_dominated
-from meritorder.plan.highs import Answer, Solver, Status, solve
-from meritorder.plan.lp import Built, build
-from meritorder.plan.problem import Kind, Problem
-from meritorder.plan.programme import Columns, Floats, Model
-from meritorder.plan.realtime import realtime_floor
-from meritorder.plan.rounding import safe_load_missed, settle, sweep
+from meritorder.plan.model.constraints import Built, build
+from meritorder.plan.model.linear_program import Columns, Floats, Model
+from meritorder.plan.model.problem import Kind, Problem
+from meritorder.plan.model.variants import by_hour
+from meritorder.plan.solve.bounds import bound_by_windows, hard_bound_usd, usd_per_replica_s
+from meritorder.plan.solve.diagnosis import infeasible
+from meritorder.plan.solve.dominance import without_dominated
+from meritorder.plan.solve.highs import Answer, Solver, Status, solve
+from meritorder.plan.solve.realtime import realtime_floor
+from meritorder.plan.solve.rounding import safe_load_missed, settle, sweep
+from meritorder.plan.solve.solution import SOLVER_TOLERANCE, Solution, Solved, read_solution
 
 # Up to so many whole numbers branch and bound takes on the programme as a whole.
 _SMALL: Final = 1500
@@ -44,31 +45,6 @@ class Effort:
 
     time_limit_s: float = 20.0
     gap: float = 5e-3
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Solved:
-    """A solution with its bound.
-
-    Args:
-        built: The programme.
-        x: Values of its columns.
-        usd: What is paid from now on.
-        relaxed_usd: Cost of the relaxation, machines in fractions.
-        bound_usd: No plan of this programme costs less.
-        row_dual: Shadow prices of the relaxation's rows.
-        relaxed: Solution of the relaxation.
-        solve_s: Time that it took.
-    """
-
-    built: Built
-    x: Floats
-    usd: float
-    relaxed_usd: float
-    bound_usd: float
-    row_dual: Floats
-    relaxed: Floats
-    solve_s: float
 
 
 @dataclass(slots=True)
@@ -379,3 +355,18 @@ def _last_resort(built: Built, relaxed: Floats) -> Floats | None:
     x = relaxed.copy()
     x[built.model.whole] = np.ceil(x[built.model.whole] - _TOLERANCE)
     return settle(built, build(built.problem, elastic=True), x, time_limit_s=np.inf)
+
+
+def find_plan(problem: Problem, effort: Effort | None = None) -> Solution:
+    """Find the cheapest plan.
+
+    Args:
+        problem: What to plan.
+        effort: When to stop.
+
+    Raises:
+        InfeasibleError: No plan keeps every promise; says which, and what would help.
+    """
+    solved = solve_problem(problem, effort or Effort())
+    hard_usd = min(hard_bound_usd(problem), solved.bound_usd) * (1 - SOLVER_TOLERANCE)
+    return read_solution(solved, hard_usd)

@@ -2,10 +2,10 @@
 
 import dataclasses
 
-from meritorder.plan.demand import OpenEnd
-from meritorder.plan.problem import Problem
-from meritorder.plan.safe_load import pools_pay
-from meritorder.plan.venues import OnDemand, Pool, Spot
+from meritorder.plan.model.demand import OpenEnd
+from meritorder.plan.model.problem import Problem
+from meritorder.plan.model.safe_load import pools_pay
+from meritorder.plan.model.supply import OnDemand, Pool, Spot
 
 
 def without_dominated(problem: Problem) -> Problem:

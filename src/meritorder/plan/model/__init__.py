@@ -1,0 +1,1 @@
+"""What is planned: demand, supply and the problem they make; its variables and constraints as a linear program."""

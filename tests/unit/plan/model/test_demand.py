@@ -1,0 +1,60 @@
+"""Slots, due slots and classes of patience."""
+
+import numpy as np
+import pytest
+from tests.samples.planning import HOUR, hours
+
+from meritorder.errors import ConfigError, WorkloadsError
+from meritorder.plan.model.demand import (
+    Horizon,
+    OpenEnd,
+    bin_work,
+    by_patience,
+    due_after,
+    due_slots,
+)
+
+
+def test_work_is_summed_by_slot() -> None:
+    binned = bin_work(np.array([0.0, 100.0, 3600.0, 7199.0]), np.array([1.0, 2.0, 3.0, 4.0]), hours(3))
+    assert binned.tolist() == [3, 7, 0]
+    with pytest.raises(ConfigError, match="outside the horizon"):
+        bin_work(np.array([3 * HOUR]), np.ones(1), hours(3))
+
+
+def test_work_is_due_in_the_slot_before_its_earliest_deadline() -> None:
+    arrived, deadline = np.array([0.0, 10.0, HOUR]), np.array([2.5, 3.2, 2.9]) * HOUR
+    # The first slot holds a deadline at 2.5 h: all of it by the end of slot 1; the second at 2.9 h likewise.
+    assert due_slots(arrived, deadline, hours(4))[:2].tolist() == [1, 1]
+    late = due_slots(np.array([0.0, HOUR]), np.array([3.5, 2.1]) * HOUR, hours(4))
+    assert late[:2].tolist() == [1, 1]
+    assert due_slots(np.array([0.0]), np.array([0.2 * HOUR]), hours(2))[0] == 0
+
+
+def test_equal_patience() -> None:
+    assert due_after(2.5 * HOUR, hours(3)).tolist() == [1, 2, 3]
+    with pytest.raises(WorkloadsError, match="shorter than a slot"):
+        due_after(60.0, hours(3))
+
+
+def test_patience_comes_in_classes_that_double() -> None:
+    classes = by_patience(np.zeros(5), np.array([0.5, 1.0, 2.0, 3.9, 24.0]) * HOUR, HOUR)
+    assert classes.tolist() == [0, 0, 1, 1, 4]
+
+
+def test_slots_divide_an_hour() -> None:
+    for slot_s in (900.0, 3600.0):
+        Horizon(slot_s=slot_s, slots=4)
+    with pytest.raises(ConfigError, match="must divide an hour"):
+        Horizon(slot_s=1000.0, slots=4)
+    with pytest.raises(ConfigError, match="at least one slot"):
+        hours(0)
+    with pytest.raises(ConfigError, match="probabilities"):
+        hours(1, scenarios=2, chances=(0.9, 0.9))
+
+
+def test_time_has_a_before_and_hours() -> None:
+    horizon = Horizon(slot_s=1800.0, slots=3, scenarios=2)
+    assert horizon.before.tolist() == [2, 0, 1, 5, 3, 4]
+    assert horizon.hour_of.tolist() == [0, 0, 1, 2, 2, 3]
+    assert Horizon(slot_s=1800.0, slots=3, ends=OpenEnd()).before.tolist() == [-1, 0, 1]

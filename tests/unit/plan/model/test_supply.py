@@ -1,0 +1,41 @@
+"""Offers of the catalog as payments."""
+
+import numpy as np
+import pytest
+
+from meritorder.domain import Offer, PricingModel
+from meritorder.errors import ConfigError
+from meritorder.plan.model.demand import Horizon
+from meritorder.plan.model.supply import Reserved, Spot, block_of, interruptions_per_hour, payment_of, savings_plans_of
+
+
+def offer(model: PricingModel, **options: object) -> Offer:
+    values: dict[str, object] = {
+        "provider": "aws",
+        "region": "us-east-1",
+        "instance": "p5",
+        "hardware": "h100",
+        "gpus": 8,
+        "pricing_model": model,
+        "usd_per_hour": 50.0,
+        "as_of": "2026-01-01",
+        "source": "test",
+        **options,
+    }
+    return Offer(**values)  # type: ignore[arg-type]
+
+
+def test_offers_become_payments() -> None:
+    held = payment_of(offer(PricingModel.RESERVED, term="1y", payment="no_upfront"), have=2)
+    assert isinstance(held, Reserved)
+    assert (held.machine, held.have, held.kind) == ("aws us-east-1 p5", 2, "reserved")
+    with pytest.raises(ConfigError, match="how often they are taken back"):
+        payment_of(offer(PricingModel.SPOT))
+    spot = payment_of(offer(PricingModel.SPOT, interruptions_per_month=0.2), available=3)
+    assert isinstance(spot, Spot)
+    assert np.exp(-spot.interruptions_per_hour * 730) == pytest.approx(0.8)
+    assert interruptions_per_hour(0.0) == 0
+    (plan,) = savings_plans_of([offer(PricingModel.SAVINGS_PLAN, term="1y"), offer(PricingModel.ON_DEMAND)])
+    assert plan.usd_per_hour == {"aws us-east-1 p5": 50.0}
+    block = block_of(offer(PricingModel.CAPACITY_BLOCK), 2, Horizon(slot_s=900.0, slots=288))
+    assert (block.slots, block.starts) == (192, (0, 96, 192))

@@ -1,0 +1,33 @@
+"""One problem in another form."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+from tests.samples.planning import deferrable, realtime, steady, with_commitment
+
+from meritorder.plan.model.demand import (
+    Deferrable,
+)
+from meritorder.plan.model.variants import holding, stretch_of
+from meritorder.plan.solve.search import Effort, find_plan
+
+EXACT = Effort(gap=1e-9, time_limit_s=20)
+
+
+def test_a_stretch_keeps_its_work_and_is_done_in_it() -> None:
+    whole = dataclasses.replace(with_commitment(np.arange(10.0)), workloads=(deferrable(np.arange(10.0), 4),))
+    part = stretch_of(whole, 3, 5)
+    one = part.workloads[0]
+    assert isinstance(one, Deferrable)
+    assert one.volume_s.tolist() == [3600.0 * n for n in range(3, 8)]
+    assert one.due.tolist() == [3, 4, 4, 4, 4]
+    assert part.horizon.slots == 5
+
+
+def test_held_purchases_are_sunk() -> None:
+    plan = find_plan(steady(), EXACT)
+    again = find_plan(holding(plan.problem, plan.purchases), EXACT)
+    assert again.usd == 0
+    doubled = dataclasses.replace(again.problem, workloads=(realtime([3.0, 3.0, 3.0, 3.0]),))
+    assert find_plan(doubled, EXACT).usd == pytest.approx(40)

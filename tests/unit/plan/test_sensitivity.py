@@ -1,0 +1,34 @@
+"""Shadow prices of patience, spot and commitments."""
+
+import numpy as np
+import pytest
+from tests.samples.planning import deferrable, hours, on_demand, pool, steady
+
+from meritorder.plan.model.problem import Problem
+from meritorder.plan.model.supply import Spot
+from meritorder.plan.sensitivity import worth
+from meritorder.plan.solve.search import Effort, find_plan
+
+EXACT = Effort(gap=1e-9, time_limit_s=20)
+
+
+def test_what_freedom_is_worth() -> None:
+    """Work of 2 in the first hour of four; machines on demand at $10, half a machine of spot at $2."""
+    spot = Spot(name="spot", machine="aws-h100", usd_per_hour=2.0, available=np.array(0.5))
+    problem = Problem(
+        horizon=hours(4),
+        workloads=(deferrable([2.0, 0, 0, 0], 2),),
+        pools=(pool(),),
+        payments=(on_demand(10.0), spot),
+    )
+    found = worth(find_plan(problem, EXACT))
+    # In fractions: half a machine of spot in two hours, half a machine on demand in each; an hour more saves 0.5 x $8.
+    assert found.patience_usd_per_hour["batch"] == pytest.approx(4)
+    # All in its own slot: 1.5 on demand and 0.5 on spot, 16, against 12.
+    assert found.deferral_usd["batch"] == pytest.approx(4)
+    assert found.spot_usd_per_machine["spot"] == pytest.approx(16)
+    assert found.spot_usd_per_gpu["spot"] == pytest.approx(2)
+    held = worth(find_plan(steady(), EXACT)).commitments
+    assert [(one.name, one.alone_usd, one.together_usd) for one in held] == [
+        ("aws-h100 reserved", pytest.approx(32), pytest.approx(32))
+    ]
