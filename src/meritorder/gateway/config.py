@@ -12,7 +12,8 @@ from typing import Annotated, Any, Final
 
 import msgspec
 
-from meritorder.errors import ConfigError
+from meritorder.deadlines import parse_deadline
+from meritorder.errors import ConfigError, WorkloadsError
 from meritorder.gateway.app import logs
 from meritorder.units import BYTES_PER_GIB, parse_duration_s
 
@@ -218,6 +219,18 @@ def duration_s(text: str) -> float:
     return seconds
 
 
+def check_deadline(text: str, *, where: str) -> None:
+    """Check a deadline of the configuration or of a key.
+
+    Raises:
+        ConfigError: The text is not a deadline.
+    """
+    try:
+        parse_deadline(text)
+    except WorkloadsError as error:
+        raise ConfigError(error.what, where=where, fix=error.fix) from None
+
+
 def secret(env: str | None, file: str | None, *, where: str) -> str | None:
     """Return a secret from the environment or from a file; None if neither is named."""
     if env is not None:
@@ -267,10 +280,11 @@ def _check(settings: Settings, where: str) -> None:
         "lanes.background_window": settings.lanes.background_window,
         "lanes.margin": settings.lanes.margin,
     }
-    times |= {f"rule[{number}].deadline": rule.deadline for number, rule in enumerate(settings.rule)}
     for field, text in times.items():
         if not parse_duration_s(text):
             raise ConfigError(f"{text!r} is not a duration", where=f"{where}: {field}", fix="write 90s, 30m, 4h or 2d")
+    for number, rule in enumerate(settings.rule):
+        check_deadline(rule.deadline, where=f"{where}: rule[{number}].deadline")
     if settings.server.log not in logs.FORMS:
         raise ConfigError(f"{settings.server.log!r} is neither text nor json", where=f"{where}: server.log")
     if settings.lanes.flex not in {"hold", "refuse"}:

@@ -28,12 +28,13 @@ from typing import Any, Final
 import numpy as np
 import polars as pl
 
+from meritorder.deadlines import Deadline, parse_deadline
 from meritorder.domain import PLACES, Access, Lane, Slo, Workload
 from meritorder.errors import WorkloadsError
 from meritorder.planfile import OWN_DEADLINE
 from meritorder.tables import REQUESTS
-from meritorder.traces.deadlines import Deadline, parse_deadline, resolve
 from meritorder.traces.trace import Trace
+from meritorder.units import utc
 
 DEFAULT: Final = "realtime"
 """The workload of requests that no other takes."""
@@ -42,6 +43,7 @@ _MATCHED: Final = tuple(column.name for column in REQUESTS if column.dtype == pl
 _KEYS: Final = ("name", "lane", "match", "slo", "deadline", "allow", "deny")
 _SLO_KEYS: Final = ("ttft_s", "tpot_s", "attainment")
 _LANES: Final = tuple(lane.value for lane in Lane)
+_Floats = np.ndarray[Any, np.dtype[np.float64]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -231,10 +233,31 @@ def _due(trace: Trace, tried: Sequence[Workload], taken: np.ndarray[Any, Any]) -
             due[taken == place] = np.nan
         elif workload.name != OWN_DEADLINE:
             rows = np.flatnonzero((taken == place) & ~own)
-            deadline = parse_deadline(workload.deadline)
-            asked = trace.requests.select("arrived_s")[rows]
-            due[rows] = resolve(deadline, asked, epoch_s=trace.epoch_s, where=f"workload {workload.name}").to_numpy()
+            due[rows] = _deadlines(workload, trace.requests["arrived_s"].to_numpy()[rows], trace.epoch_s)
     return pl.Series("deadline_s", due, dtype=pl.Float64, nan_to_null=True)
+
+
+def _deadlines(workload: Workload, arrived_s: _Floats, epoch_s: float | None) -> _Floats:
+    """Return the deadlines of a workload's requests.
+
+    Raises:
+        WorkloadsError: The deadline needs the time of day, which the trace does not have, or is past when a request
+            arrives.
+    """
+    where = f"workload {workload.name}"
+    try:
+        due_s = parse_deadline(workload.deadline).due_s(arrived_s, epoch_s=epoch_s)
+    except WorkloadsError as error:
+        raise WorkloadsError(error.what, where=where, fix=error.fix) from None
+    late = int((due_s <= arrived_s).sum())
+    if late:
+        last = float(arrived_s.max()) + (epoch_s or 0.0)
+        raise WorkloadsError(
+            f"deadline {workload.deadline} is in the past for {late:,} of {arrived_s.size:,} requests",
+            where=where,
+            fix=f"the last of them arrives {utc(last):%Y-%m-%dT%H:%M:%SZ}; give a later time",
+        )
+    return due_s
 
 
 def _workload(entry: object, where: str) -> Workload:

@@ -25,7 +25,7 @@ VENUE = '[[venue]]\nname = "v"\nurl = "http://x"\nmodels = ["m"]\n'
         (VENUE.replace("http://x", "x"), "venue v: 'x' is not an http URL"),
         (VENUE.replace('["m"]', "[]"), "venue v: serves no model; write"),
         (VENUE.replace('name = "v"', ""), r"venue\[0\]: Object missing required field `name`"),
-        ('[[rule]]\ndeadline = "x"', r"rule\[0\]\.deadline: 'x' is not a duration"),
+        ('[[rule]]\ndeadline = "x"', r"rule\[0\]\.deadline: 'x' is not a deadline"),
     ],
 )
 def test_a_mistake_is_one_line_that_says_where(tmp_path: Path, text: str, says: str) -> None:

@@ -39,6 +39,17 @@ def test_a_time_with_its_zone_is_a_deadline() -> None:
         assert waits_s(CallFields(model="m"), header=text) == 3600
 
 
+def test_the_next_time_of_day_is_a_deadline() -> None:
+    assert waits_s(CallFields(model="m"), header=b"14:46") == 3600 - 40  # it is 13:46:40
+    assert waits_s(CallFields(model="m"), rules="13:46") == 86_400 - 40
+    assert waits_s(CallFields(model="m"), Key(id="k", name="n", tenant="t", deadline="13:47")) == 20
+
+
+def test_a_rule_ends_with_its_instant() -> None:
+    assert waits_s(CallFields(model="m"), rules="1970-01-12T14:46:40Z") == 3600
+    assert waits_s(CallFields(model="m"), rules="1970-01-12T13:46:40Z") is None
+
+
 def test_the_drain_keeps_the_last_rate_that_was_known() -> None:
     drain = Drain()
     assert drain.tokens_per_s(0.0) == float("inf")

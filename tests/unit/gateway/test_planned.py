@@ -112,7 +112,7 @@ def test_what_nobody_serves_is_named_with_what_to_mend(tmp_path: Path) -> None:
     ]
     says(carried.plan(rules=lost), "'nightly' is told by its session, .*; tell by tenant or model whose calls may not")
     vague = [Rule(name="nightly", lane="deferrable", deadline="tomorrow")]
-    says(carried.plan(rules=vague), "'tomorrow' of the workload 'nightly' is no deadline")
+    says(carried.plan(rules=vague), "the workload 'nightly': 'tomorrow' is not a deadline; write the plan again")
     deferred = [WorkloadPlan(name="deferred 4h, stub", lane="deferrable", model="stub", patience_s=60.0)]
     says(carried.plan(waits=deferred), r"nothing says .* 'deferred 4h, stub'; write .* workload = \"deferred 4h\"")
     two = [

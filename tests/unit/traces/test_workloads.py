@@ -8,7 +8,6 @@ import pytest
 from meritorder import traces
 from meritorder.domain import Access, Lane, Slo
 from meritorder.errors import WorkloadsError
-from meritorder.traces.deadlines import Instant, Patience, TimeOfDay, parse_deadline
 from meritorder.traces.workloads import assign, load_workloads, parse_defer
 
 SLO = Slo(ttft_s=1.0, tpot_s=0.05)
@@ -34,27 +33,6 @@ def table(**keys: str) -> str:
 
 CHAT = table(name='"chat"', lane='"realtime"', match='{tenant="web-*"}', slo="{ttft_s=2, tpot_s=0.1, attainment=0.95}")
 EVALS = table(name='"evals"', lane='"deferrable"', deadline='"4h"', match='{tenant="*eval*", model="m?"}')
-
-
-@pytest.mark.parametrize(
-    ("text", "read"),
-    [
-        ("30m", Patience(text="30m", wait_s=1800)),
-        (" 4h", Patience(text="4h", wait_s=14400)),
-        ("2d", Patience(text="2d", wait_s=172800)),
-        ("06:00", TimeOfDay(text="06:00", of_day_s=21600)),
-        ("2026-01-05T06:00", Instant(text="2026-01-05T06:00", epoch_s=1767592800)),
-        ("2026-01-05T06:00:00+01:00", Instant(text="2026-01-05T06:00:00+01:00", epoch_s=1767589200)),
-    ],
-)
-def test_deadlines(text: str, read: object) -> None:
-    assert parse_deadline(text) == read
-
-
-@pytest.mark.parametrize("text", ["", "soon", "0h", "25:00", "06:99", "4x", "-1h", "2026-13-01"])
-def test_what_is_no_deadline(text: str) -> None:
-    with pytest.raises(WorkloadsError, match=r"30m, 4h or 2d"):
-        parse_deadline(text)
 
 
 def test_a_time_of_day_is_the_next_one(tmp_path: Path) -> None:

@@ -10,12 +10,13 @@ from typing import Any, Final, TextIO
 
 from meritorder.errors import ConfigError
 from meritorder.gateway import config
+from meritorder.gateway.config import check_deadline
 from meritorder.gateway.state.auth import new_id, new_secret
 from meritorder.gateway.store import keys, ledger, migrate
 from meritorder.gateway.store.database import Database
 from meritorder.gateway.store.keys import Key
 from meritorder.gateway.store.ledger import Entry
-from meritorder.units import PICOUSD_PER_USD, parse_duration_s
+from meritorder.units import PICOUSD_PER_USD
 
 _PICO: Final = 12
 
@@ -43,10 +44,10 @@ class Desk:
         """Make a key; return its secret, which nobody can look up again.
 
         Raises:
-            ConfigError: Its deadline is not a duration.
+            ConfigError: The deadline is not one.
         """
-        if asked.deadline is not None and not parse_duration_s(asked.deadline):
-            raise ConfigError(f"{asked.deadline!r} is not a duration", where="--deadline", fix="write 90s, 30m or 4h")
+        if asked.deadline is not None:
+            check_deadline(asked.deadline, where="--deadline")
         secret = new_secret()
         key = Key(
             id=new_id("key_"),

@@ -1,10 +1,11 @@
 """Which lane a call is in: real time, unless somebody says that it can wait."""
 
-import datetime as dt
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
+from meritorder.deadlines import Deadline, parse_deadline
+from meritorder.errors import WorkloadsError
 from meritorder.gateway.config import Rule, Settings, duration_s
 from meritorder.gateway.store.keys import Key
 from meritorder.gateway.wire.problems import Problem, invalid
@@ -46,7 +47,7 @@ class Lanes:
         self._longest_s = duration_s(settings.limits.longest_window)
         self._flex_s = duration_s(settings.lanes.flex_deadline)
         self._background_s = duration_s(settings.lanes.background_window)
-        self._rules = [(rule, duration_s(rule.deadline)) for rule in settings.rule if not rule.by_client]
+        self._rules = [(rule, parse_deadline(rule.deadline)) for rule in settings.rule if not rule.by_client]
 
     def deferral(
         self, call: CallFields, key: Key, endpoint: str, header: bytes | None, now_s: float
@@ -54,19 +55,19 @@ class Lanes:
         """Return until when a call can wait; None for one that cannot.
 
         Raises:
-            Problem: The header is no time; or flex is asked for, and it is refused here.
+            Problem: The header is not a deadline, or not one that the configuration accepts.
         """
         if header is not None:
-            return Deferral(deadline_s=self._time_s(header.decode("latin-1"), now_s), workload="header")
+            return Deferral(deadline_s=self._due_s(header.decode("latin-1"), now_s), workload="header")
         if call.background:
             return Deferral(deadline_s=now_s + self._window_s(call), workload="background")
         if call.service_tier == _FLEX:
             return Deferral(deadline_s=now_s + self._flex_s, workload=_FLEX)
         if key.deadline is not None:
-            return Deferral(deadline_s=now_s + duration_s(key.deadline), workload=key.name)
-        for rule, seconds in self._rules:
+            return _deferral(parse_deadline(key.deadline), key.name, now_s)
+        for rule, deadline in self._rules:
             if _matches(rule, call, key, endpoint):
-                return Deferral(deadline_s=now_s + seconds, workload=rule.workload or None)
+                return _deferral(deadline, rule.workload or None, now_s)
         return self._planned(call, key, now_s)
 
     @property
@@ -89,21 +90,16 @@ class Lanes:
             )
         return seconds
 
-    def _time_s(self, text: str, now_s: float) -> float:
-        seconds = parse_duration_s(text)
-        if seconds is None:
-            try:
-                moment = dt.datetime.fromisoformat(text.strip())
-            except ValueError:
-                raise _not_a_time(text) from None
-            if moment.tzinfo is None:
-                raise _not_a_time(text)
-            seconds = moment.timestamp() - now_s
-        if seconds <= 0:
-            raise invalid(f"The deadline {text!r} is over.", param="Meritorder-Deadline", code="invalid_value")
-        if seconds > self._longest_s:
-            raise invalid(f"The deadline {text!r} is too far away.", param="Meritorder-Deadline", code="invalid_value")
-        return now_s + seconds
+    def _due_s(self, text: str, now_s: float) -> float:
+        try:
+            due_s = parse_deadline(text).due_s(now_s)
+        except WorkloadsError as error:
+            raise _refused(str(error)) from None
+        if due_s <= now_s:
+            raise _refused(f"The deadline {text!r} is in the past.")
+        if due_s - now_s > self._longest_s:
+            raise _refused(f"The deadline {text!r} is too far away.")
+        return due_s
 
 
 def no_capacity() -> Problem:
@@ -116,12 +112,14 @@ def no_capacity() -> Problem:
     )
 
 
-def _not_a_time(text: str) -> Problem:
-    return invalid(
-        f"{text!r} is neither a duration nor a time; write 4h, or 2026-11-24T06:00:00Z.",
-        param="Meritorder-Deadline",
-        code="invalid_value",
-    )
+def _deferral(deadline: Deadline, workload: str | None, now_s: float) -> Deferral | None:
+    """Return a deferral until a deadline; None once that is past."""
+    due_s = deadline.due_s(now_s)
+    return Deferral(deadline_s=due_s, workload=workload) if due_s > now_s else None
+
+
+def _refused(message: str) -> Problem:
+    return invalid(message, param="Meritorder-Deadline", code="invalid_value")
 
 
 def _matches(rule: Rule, call: CallFields, key: Key, endpoint: str) -> bool:

@@ -3,28 +3,26 @@
 What the plan asks for and nobody here serves is an error at the start, not a surprise at night.
 """
 
-import datetime as dt
 import fnmatch
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
 from meritorder import planfile
+from meritorder.deadlines import parse_deadline
 from meritorder.domain import Access
-from meritorder.errors import ConfigError
+from meritorder.errors import ConfigError, WorkloadsError
 from meritorder.gateway import config
 from meritorder.gateway.config import Settings
 from meritorder.planfile import OWN_DEADLINE, PoolSchedule, PoolUsed
 from meritorder.policy.carry import Calendar, period_s
-from meritorder.units import SECONDS_PER_DAY, SECONDS_PER_HOUR, SECONDS_PER_MINUTE, parse_duration_s
+from meritorder.units import parse_duration_s
 
 REALTIME: Final = "realtime"
 DEFERRABLE: Final = "deferrable"
 _TOLD: Final = frozenset({"model", "tenant"})  # what a call says of itself, of the columns of a trace
 _AGAIN: Final = "write the plan again with `meritorder plan`"
-_CLOCK_TIME: Final = re.compile(r"([01]?\d|2[0-3]):([0-5]\d)")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,18 +84,9 @@ class Rule:
         return all(fnmatch.fnmatchcase(said[column], pattern) for column, pattern in self.match)
 
     def due_s(self, now_s: float) -> float | None:
-        """Return until when a call that comes now can wait; None if that is over."""
-        wait_s = parse_duration_s(self.deadline)
-        if wait_s is not None:
-            return now_s + wait_s
-        of_day = _CLOCK_TIME.fullmatch(self.deadline)
-        if of_day is None:
-            moment = dt.datetime.fromisoformat(self.deadline)
-            due_s = (moment if moment.tzinfo else moment.replace(tzinfo=dt.UTC)).timestamp()
-            return due_s if due_s > now_s else None
-        hour, minute = map(int, of_day.groups())
-        wait_s = (hour * SECONDS_PER_HOUR + minute * SECONDS_PER_MINUTE - now_s) % SECONDS_PER_DAY
-        return now_s + (wait_s or SECONDS_PER_DAY)
+        """Return the deadline of a call that arrives now; None once it is past."""
+        due_s = parse_deadline(self.deadline).due_s(now_s)
+        return due_s if due_s > now_s else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -352,8 +341,8 @@ class _Reader:
         try:
             if rule.deferrable:
                 rule.due_s(0.0)
-        except ValueError:
-            raise self._error(f"{rule.deadline!r} of the workload {rule.name!r} is no deadline", _AGAIN) from None
+        except WorkloadsError as error:
+            raise self._error(f"the workload {rule.name!r}: {error.what}", _AGAIN) from None
 
 
 def _patience_s(one: planfile.WorkloadPlan, declared: str) -> float:
