@@ -65,6 +65,10 @@ docs: $(STAMP) ## build the documentation as a site in docs/_build/html
 	@$(BIN)/python -m sphinx --fail-on-warning --keep-going --quiet --builder html docs docs/_build/html
 	@echo "open docs/_build/html/index.html"
 
+mutants: $(STAMP) ## mutate what decides about money and policy; 90 % must be noticed (half an hour)
+	@$(BIN)/python -c 'import cosmic_ray, pytest_cov' 2>/dev/null || $(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,mutants]'
+	@$(BIN)/python tools/mutants.py
+
 picture: $(STAMP) ## draw the picture of the README again (two to three minutes)
 	@$(BIN)/python tools/draw_picture.py docs/week.svg
 
