@@ -5,12 +5,12 @@ Words are those of docs/reference/glossary.md. Requests in bulk are columns (`ta
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from fnmatch import fnmatchcase
-from typing import Final
+from typing import Final, Self
 
-from meritorder.errors import CatalogError, WorkloadsError
+from meritorder.errors import CatalogError, InfeasibleError, WorkloadsError
 
 # mxfp4: 4 bits, and 8 bits of scale for 32 of them. Source: OCP Microscaling Formats 1.0, 2023.
 _BYTES_PER_PARAMETER: Final = {"bf16": 2.0, "fp16": 2.0, "fp8": 1.0, "mxfp4": 4.25 / 8}
@@ -271,6 +271,34 @@ class Replica:
     def label(self) -> str:
         """Short name for tables."""
         return f"{self.model} on {self.gpus}x{self.hardware} ({self.engine}, {self.precision})"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BackfillLimits:
+    """How much deferrable work one replica admits beside real-time work.
+
+    Args:
+        sequences: Sequences in the replica, real-time ones included, up to which deferrable ones join; 0 admits none.
+        prefill_tokens: Prompt tokens of deferrable work in one step.
+        kv_share: Share of the replica's KV memory up to which deferrable work joins, in (0, 1].
+    """
+
+    sequences: int
+    prefill_tokens: int
+    kv_share: float
+
+    def __post_init__(self) -> None:
+        if self.sequences < 0:
+            raise InfeasibleError(f"deferrable work cannot join up to {self.sequences} sequences", where="backfill")
+        if self.sequences and self.prefill_tokens < 1:
+            raise InfeasibleError("a step must hold at least one prompt token of deferrable work", where="backfill")
+        if not 0 < self.kv_share <= 1:
+            raise InfeasibleError(f"the share of KV memory must be in (0, 1], not {self.kv_share}", where="backfill")
+
+    def scaled(self, share: float) -> Self:
+        """Return a share of the sequences and of the memory; at least one sequence where there are any."""
+        sequences = max(1, round(self.sequences * share)) if self.sequences else 0
+        return replace(self, sequences=sequences, kv_share=self.kv_share * share)
 
 
 PLACES: Final = ("provider", "region", "hardware")

@@ -10,6 +10,7 @@ from typing import Final
 import msgspec
 
 from meritorder import documents
+from meritorder.domain import BackfillLimits
 from meritorder.errors import ConfigError
 from meritorder.evidence import Assumption, Interval, PriceUsed
 
@@ -53,6 +54,13 @@ class PoolUsed(msgspec.Struct, frozen=True, kw_only=True):
     backfill_kv_share: float = 1.0
     backfill_shares: list[float] = []
     carbon_usd_per_hour: list[float] = []
+
+    @property
+    def backfill(self) -> BackfillLimits:
+        """How much deferrable work a replica admits while it serves real-time work."""
+        return BackfillLimits(
+            sequences=self.backfill_seats, prefill_tokens=self.backfill_tokens, kv_share=self.backfill_kv_share
+        )
 
 
 class PoolSchedule(msgspec.Struct, frozen=True, kw_only=True):

@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from meritorder.policy.release import backfill_seats, share_of_backfill
+from meritorder.policy.release import backfill_seats
 from meritorder.policy.route import load_of
 from meritorder.sim.pools import Pool
 
@@ -113,8 +113,10 @@ class Replica:
     @property
     def backfill(self) -> tuple[int, float]:
         """Return the seats for deferrable work, and the share of memory up to which it joins."""
-        seats, kv_share = share_of_backfill(self.pool.backfill_seats, self.pool.backfill_kv_share, self.backfill_share)
-        return min(seats, self.pool.limits.max_num_seqs), kv_share
+        if self.pool.backfill is None:
+            return 0, 1.0
+        limits = self.pool.backfill.scaled(self.backfill_share)
+        return min(limits.sequences, self.pool.limits.max_num_seqs), limits.kv_share
 
     @property
     def waiting(self) -> int:
@@ -199,7 +201,7 @@ class Replica:
         budget = self.pool.limits.max_num_batched_tokens
         if self.mixes:
             budget -= sum(s.decodes for s in self.running)
-        deferrable_budget = self.pool.backfill_tokens
+        deferrable_budget = self.pool.backfill.prefill_tokens if self.pool.backfill else 0
         self.step_prompts = []
         for sequence in [s for s in self.running if not s.decodes]:
             if sequence.request.waits_its_turn:

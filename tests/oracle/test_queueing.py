@@ -16,6 +16,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 from tests.property.fleets import profile
+from tests.samples.fleets import backfill
 
 from meritorder.perf.profile import EngineLimits
 from meritorder.sim.pools import Fixed, Pool, Requests
@@ -56,7 +57,7 @@ def station(seats: int) -> Pool:
         prefill_per_pair_s=0.0,
     )
     limits = EngineLimits(max_num_seqs=seats, max_num_batched_tokens=seats + 1)
-    return Pool(profile=steady, scaling=Fixed(instances=1), limits=limits, backfill_seats=seats)
+    return Pool(profile=steady, scaling=Fixed(instances=1), limits=limits, backfill=backfill(seats))
 
 
 def waits_s(

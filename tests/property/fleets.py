@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from hypothesis import strategies as st
 
-from meritorder.domain import Provenance
+from meritorder.domain import BackfillLimits, Provenance
 from meritorder.perf.profile import EngineLimits, Profile
 from meritorder.sim.pools import (
     Autoscaled,
@@ -160,9 +160,11 @@ def _pool(draw: st.DrawFn, times: Times, most_tokens: int, *, realtime: bool, in
         ),
         replicas_per_instance=draw(st.integers(1, 2)),
         realtime=realtime,
-        backfill_seats=draw(st.integers(0 if realtime else 1, 8)),
-        backfill_tokens=draw(st.sampled_from([1, 3, 1 << 30])),
-        backfill_kv_share=draw(st.sampled_from([1.0, 0.9, 0.5])),
+        backfill=BackfillLimits(
+            sequences=draw(st.integers(0 if realtime else 1, 8)),
+            prefill_tokens=draw(st.sampled_from([1, 3, 1 << 30])),
+            kv_share=draw(st.sampled_from([1.0, 0.9, 0.5])),
+        ),
         backfill_shares=_shares(draw, scaling),
         startup_s=draw(st.sampled_from([0.0, times.uniform(0.1, 5.0)])),
         startup_paid_s=times.uniform(0.0, 4.0),

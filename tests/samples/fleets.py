@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from meritorder.domain import Lane, Offer, PricingModel, Provenance, Slo, Workload
+from meritorder.domain import BackfillLimits, Lane, Offer, PricingModel, Provenance, Slo, Workload
 from meritorder.perf.profile import EngineLimits, Profile
 from meritorder.sim.pools import Requests
 from meritorder.sim.saturation import saturate
@@ -37,6 +37,10 @@ def profile(gpus: int = 1, *, hardware: str = "h100", faster: float = 1.0) -> Pr
         prefill_per_pair_s=1e-9,
     )
     return made.slowed(1 / faster)
+
+
+def backfill(sequences: int, *, prefill_tokens: int = 1 << 30, kv_share: float = 1.0) -> BackfillLimits:
+    return BackfillLimits(sequences=sequences, prefill_tokens=prefill_tokens, kv_share=kv_share)
 
 
 def offer(gpus: int = 1, *, usd_per_hour: float = 2.0, hardware: str = "h100", instance: str = "box") -> Offer:

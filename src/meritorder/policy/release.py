@@ -27,19 +27,6 @@ def backfill_seats(running: int, waiting: int, seat_cap: int) -> int:
     return max(0, seat_cap - running - waiting)
 
 
-def share_of_backfill(seats: int, kv_share: float, share: float) -> tuple[int, float]:
-    """Return the seats and the share of memory that a share of the room for deferrable work comes to.
-
-    Both are cut, for either may be what real-time work lacks; of the seats one is left where there are any.
-
-    Args:
-        seats: Most sequences that a replica may hold with deferrable work among them.
-        kv_share: Share of its KV memory up to which deferrable work joins it.
-        share: Of both, more than 0 and at most 1.
-    """
-    return max(1, round(seats * share)) if seats else 0, kv_share * share
-
-
 def latest_start_s(deadline_s: Floats, work_s: Floats, arrived_s: Floats) -> Floats:
     """Return the last moment at which requests can start and still be done in time, their arrival at the earliest.
 

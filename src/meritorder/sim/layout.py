@@ -3,7 +3,6 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from meritorder.policy.release import share_of_backfill
 from meritorder.sim.agenda import seeding
 from meritorder.sim.pools import Autoscaled, Fixed, ForDeadlines, Pool, QueueScaled, Requests, Scheduled
 from meritorder.sim.state import (
@@ -103,7 +102,6 @@ def _pool_records(pools: tuple[Pool, ...], tick_s: float) -> Records:
         record["whole_prompts"] = pool.limits.whole_prompts
         record["permits"] = sum(1 << access for access in pool.permitted)
         record["realtime"] = record["permits"] * pool.realtime
-        record["backfill_tokens"] = pool.backfill_tokens
         _set_backfill(record, pool)
         record["instances"] = pool.most_instances
         record["first_instance"], record["first_replica"] = first_instance, first_replica
@@ -124,12 +122,14 @@ def _pool_records(pools: tuple[Pool, ...], tick_s: float) -> Records:
 
 
 def _set_backfill(record: np.void, pool: Pool) -> None:
-    """Set the room for deferrable work, at time 0, in each slot, and beyond them."""
+    """Set how much deferrable work is admitted: at time 0, in each slot, and beyond the slots."""
+    if pool.backfill is None:
+        return
+    record["backfill_tokens"] = pool.backfill.prefill_tokens
     record["fills_by_slot"] = len(pool.backfill_shares)
-    shares = *pool.backfill_shares, 1.0
-    room = [share_of_backfill(pool.backfill_seats, pool.backfill_kv_share, share) for share in shares]
-    record["seats_in_slot"][: len(room)] = [min(seats, pool.limits.max_num_seqs) for seats, _ in room]
-    record["blocks_in_slot"][: len(room)] = [int(kv_share * float(record["kv_blocks"])) for _, kv_share in room]
+    limits = [pool.backfill.scaled(share) for share in (*pool.backfill_shares, 1.0)]
+    record["seats_in_slot"][: len(limits)] = [min(slot.sequences, pool.limits.max_num_seqs) for slot in limits]
+    record["blocks_in_slot"][: len(limits)] = [int(slot.kv_share * float(record["kv_blocks"])) for slot in limits]
     record["backfill_seats"], record["backfill_blocks"] = record["seats_in_slot"][0], record["blocks_in_slot"][0]
 
 

@@ -7,6 +7,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
+from meritorder.domain import BackfillLimits
 from meritorder.perf.profile import EngineLimits, Profile
 from meritorder.sim.state import MOST_ACCESSES, Floats
 
@@ -178,11 +179,9 @@ class Pool:
         limits: The engine's limits.
         replicas_per_instance: Replicas of one rented machine.
         realtime: Whether it takes real-time requests.
-        backfill_seats: Sequences that a replica may hold with deferrable work among them; 0 takes none.
-        backfill_tokens: Prompt tokens of deferrable work in one step.
-        backfill_kv_share: Share of its KV memory up to which deferrable work joins a replica that holds other work.
-        backfill_shares: Share of these seats and this memory in each slot of the schedule, beyond which it is all of
-            them; empty if it always is.
+        backfill: How much deferrable work a replica admits beside other work; None if it admits none.
+        backfill_shares: Share of these sequences and this memory in each slot of the schedule, in (0, 1]; all of them
+            beyond the schedule, and always if empty.
         startup_s: From the decision to rent until it serves: machine, image, weights, warm-up.
         startup_paid_s: The part of that which is paid for.
         minimum_billing_s: Shortest time that is billed.
@@ -195,15 +194,18 @@ class Pool:
     limits: EngineLimits = field(default_factory=EngineLimits)
     replicas_per_instance: int = 1
     realtime: bool = True
-    backfill_seats: int = 0
-    backfill_tokens: int = 1 << 30
-    backfill_kv_share: float = 1.0
+    backfill: BackfillLimits | None = None
     backfill_shares: tuple[float, ...] = ()
     startup_s: float = 300.0
     startup_paid_s: float = 240.0
     minimum_billing_s: float = 60.0
     interruptions: Interruptions | None = None
     permits: frozenset[int] | None = None
+
+    @property
+    def takes_deferrable(self) -> bool:
+        """Whether its replicas admit deferrable work."""
+        return self.backfill is not None and self.backfill.sequences > 0
 
     @property
     def permitted(self) -> frozenset[int]:

@@ -98,7 +98,7 @@ def _check(requests: Requests, pools: tuple[Pool, ...], tick_s: float) -> None:
         realtime = any(pool.realtime for pool in serving)
         if not mine.all() and not realtime:
             raise InfeasibleError(f"no pool takes real-time requests{_of(each, longest)}")
-        if mine.any() and not realtime and not any(pool.backfill_seats > 0 for pool in serving):
+        if mine.any() and not realtime and not any(pool.takes_deferrable for pool in serving):
             raise InfeasibleError(f"no pool takes deferrable requests{_of(each, longest)}")
 
 
@@ -141,8 +141,6 @@ def _check_limits(pool: Pool, tick_s: float) -> None:
         raise InfeasibleError(f"{len(pool.backfill_shares)} shares of backfill for {slots} slots", where=where)
     if not all(0 < share <= 1 for share in pool.backfill_shares):
         raise InfeasibleError("a share of backfill is more than 0 and at most 1", where=where)
-    if pool.backfill_seats > 0 and pool.backfill_tokens < 1:
-        raise InfeasibleError("a step must hold a token of the deferrable work that has a seat", where=where)
 
 
 def _account(pool: np.void) -> PoolAccount:

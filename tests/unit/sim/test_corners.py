@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from tests.oracle.stepwise import simulate_stepwise
 from tests.property.fleets import profile
+from tests.samples.fleets import backfill
 
 from meritorder.errors import InfeasibleError
 from meritorder.perf.profile import EngineLimits
@@ -60,7 +61,7 @@ def memory(blocks: int, **limits: int) -> dict[str, object]:
 
 def test_requests_of_one_moment_share_the_first_step() -> None:
     wanted = requests((0.0, 5, 1, math.inf), (0.0, 5, 1, math.inf), (0.0, 5, 1, 1e3))
-    done_s = finished(wanted, Pool(profile=STEADY, scaling=Fixed(instances=1), backfill_seats=8))
+    done_s = finished(wanted, Pool(profile=STEADY, scaling=Fixed(instances=1), backfill=backfill(8)))
     np.testing.assert_allclose(done_s, 0.1)
 
 
@@ -105,7 +106,7 @@ def test_a_draining_instance_takes_no_more_backfill() -> None:
     pool = Pool(
         profile=STEADY,
         scaling=Scheduled(instances=(2, 1), slot_s=1.0),
-        backfill_seats=1,
+        backfill=backfill(1),
         minimum_billing_s=0.0,
         limits=EngineLimits(max_num_seqs=4),
     )
@@ -119,7 +120,11 @@ def test_a_draining_instance_takes_no_more_backfill() -> None:
 def test_an_instance_that_starts_at_once_begins_with_the_backlog() -> None:
     wanted = requests((0.5, 5, 10, 30.0), (40.0, 5, 10, 50.0))
     pool = Pool(
-        profile=STEADY, scaling=ForDeadlines(maximum=1, margin_s=0.0), realtime=False, backfill_seats=2, startup_s=0.0
+        profile=STEADY,
+        scaling=ForDeadlines(maximum=1, margin_s=0.0),
+        realtime=False,
+        backfill=backfill(2),
+        startup_s=0.0,
     )
     assert finished(wanted, pool)[0] < 32.0
 
@@ -135,14 +140,14 @@ def test_urgent_work_stays_urgent_when_it_is_preempted() -> None:
 def test_deferrable_work_that_waits_at_a_replica_becomes_urgent_too() -> None:
     rows = [(0.05, 3, 12, math.inf), (0.06, 12, 1, 3.0)]
     rows += [(0.5 + 0.3 * n, 6, 6, math.inf) for n in range(40)]
-    done_s = finished(requests(*rows), Pool(scaling=Fixed(instances=1), backfill_seats=4, **memory(14)))
+    done_s = finished(requests(*rows), Pool(scaling=Fixed(instances=1), backfill=backfill(4), **memory(14)))
     assert done_s[1] < 8.0
 
 
 def test_after_a_preemption_the_next_step_admits() -> None:
     """A long deferrable sequence is sent back; the real-time request that it kept out fits one step later."""
     wanted = requests((0.05, 2, 12, math.inf), (0.06, 11, 8, 1e3), (0.5, 8, 2, math.inf))
-    pool = Pool(scaling=Fixed(instances=1), backfill_seats=4, **memory(20))
+    pool = Pool(scaling=Fixed(instances=1), backfill=backfill(4), **memory(20))
     found = simulate(wanted, (pool,), horizon_s=10.0, tick_s=1.0)
     assert found.preemptions == 1
     finished(wanted, pool)
@@ -152,8 +157,8 @@ def test_a_replica_without_memory_for_the_first_of_the_backlog_tries_the_next() 
     """The long one goes to the other pool while this one decodes; the short one behind it fits here at once."""
     rows = [(0.05, 20, 19, 1e3), (0.06, 1, 3, 1e3), (0.07, 6, 6, 1e3), (0.1, 30, 2, 90.0), (0.12, 1, 2, 95.0)]
     pools = [
-        Pool(scaling=Fixed(instances=1), realtime=False, backfill_seats=2, **memory(40)),
-        Pool(scaling=Fixed(instances=1), realtime=False, backfill_seats=1, **memory(40)),
+        Pool(scaling=Fixed(instances=1), realtime=False, backfill=backfill(2), **memory(40)),
+        Pool(scaling=Fixed(instances=1), realtime=False, backfill=backfill(1), **memory(40)),
     ]
     finished(requests(*rows), *pools)
 
@@ -162,7 +167,7 @@ def test_what_arrives_does_not_overtake_more_urgent_work_that_waits() -> None:
     """The first prompt has four steps; when it is done the next begins, and a seat is free beside one that waits."""
     rows = [(0.05, 16, 1, 900.0), (0.06, 16, 1, 900.0), (0.07, 16, 1, 900.0), (0.08, 16, 1, 100.0), (0.6, 16, 1, 500.0)]
     limits = EngineLimits(max_num_seqs=3, max_num_batched_tokens=4)
-    pool = Pool(profile=STEADY, scaling=Fixed(instances=1), limits=limits, realtime=False, backfill_seats=3)
+    pool = Pool(profile=STEADY, scaling=Fixed(instances=1), limits=limits, realtime=False, backfill=backfill(3))
     done_s = finished(requests(*rows), pool)
     assert done_s[3] < done_s[4]
 
@@ -171,9 +176,7 @@ def test_deferrable_work_leaves_memory_to_what_comes_next_in_real_time() -> None
     """Of two that wait the second would fill the memory that the real-time request needs."""
     wanted = requests((0.05, 6, 12, 1e3), (0.06, 6, 12, 1e3), (0.5, 8, 2, math.inf))
     done_s = {
-        share: finished(
-            wanted, Pool(scaling=Fixed(instances=1), backfill_seats=4, backfill_kv_share=share, **memory(24))
-        )
+        share: finished(wanted, Pool(scaling=Fixed(instances=1), backfill=backfill(4, kv_share=share), **memory(24)))
         for share in (1.0, 0.5)
     }
     assert done_s[0.5][2] < 1.0 < done_s[1.0][2]
@@ -184,7 +187,7 @@ def test_seats_for_deferrable_work_are_what_the_slot_allows() -> None:
     """Of four that wait one may run in the first slot; at its end the others join at once, in the middle of its run."""
     wanted = requests(*((0.05, 2, 60, 1e3) for _ in range(4)))
     planned = Scheduled(instances=(1, 1), slot_s=3.0)
-    pool = Pool(profile=STEADY, scaling=planned, backfill_seats=4, backfill_shares=(0.25, 1.0))
+    pool = Pool(profile=STEADY, scaling=planned, backfill=backfill(4), backfill_shares=(0.25, 1.0))
     finished(wanted, pool, tick_s=1.0)
     found = simulate(wanted, (pool,), horizon_s=6.0, tick_s=1.0)
     assert found.admitted_s[0] < 0.1
@@ -194,7 +197,9 @@ def test_seats_for_deferrable_work_are_what_the_slot_allows() -> None:
 
 def test_beyond_the_schedule_deferrable_work_has_all_of_its_seats() -> None:
     wanted = requests(*((0.05, 2, 60, 1e3) for _ in range(3)))
-    pool = Pool(profile=STEADY, scaling=Scheduled(instances=(1,), slot_s=2.0), backfill_seats=3, backfill_shares=(0.3,))
+    pool = Pool(
+        profile=STEADY, scaling=Scheduled(instances=(1,), slot_s=2.0), backfill=backfill(3), backfill_shares=(0.3,)
+    )
     found = simulate(wanted, (pool,), horizon_s=2.0, tick_s=1.0)
     assert (found.admitted_s < 2.5).all()
     finished(wanted, pool, tick_s=1.0)
@@ -203,7 +208,7 @@ def test_beyond_the_schedule_deferrable_work_has_all_of_its_seats() -> None:
 def test_an_empty_replica_takes_deferrable_work_that_needs_more_memory_than_it_leaves() -> None:
     finished(
         requests((0.05, 16, 2, 1e3)),
-        Pool(scaling=Fixed(instances=1), backfill_seats=4, backfill_kv_share=0.5, **memory(20)),
+        Pool(scaling=Fixed(instances=1), backfill=backfill(4, kv_share=0.5), **memory(20)),
     )
 
 
@@ -223,7 +228,7 @@ def test_work_left_by_rounding_starts_nothing() -> None:
     wanted.work_s[:] = 0.1, 0.2, 0.3, 1.0, 1.0
     fleet = (
         Pool(profile=STEADY, scaling=Fixed(instances=1)),
-        Pool(profile=STEADY, scaling=ForDeadlines(maximum=3), realtime=False, backfill_seats=1, startup_s=0.0),
+        Pool(profile=STEADY, scaling=ForDeadlines(maximum=3), realtime=False, backfill=backfill(1), startup_s=0.0),
     )
     result = simulate(wanted, fleet, horizon_s=100.0, tick_s=15.0)
     oracle, _ = simulate_stepwise(wanted, fleet, horizon_s=100.0, tick_s=15.0)
@@ -268,7 +273,6 @@ def test_steps_that_hardly_grow_are_counted_right(per_kv_s: float) -> None:
         ({"profile": STEADY, "limits": EngineLimits(max_num_seqs=2000)}, "sequences"),
         ({"profile": STEADY, "limits": EngineLimits(max_num_batched_tokens=100_000)}, "tokens"),
         ({"profile": STEADY, "limits": EngineLimits(block_tokens=512)}, "block"),
-        ({"profile": STEADY, "backfill_seats": 4, "backfill_tokens": 0}, "deferrable"),
         ({"profile": STEADY, "backfill_shares": (1.0,)}, "1 shares of backfill for 0 slots"),
         ({"profile": STEADY, "scaling": Scheduled(instances=(1,), slot_s=1.0), "backfill_shares": (0.0,)}, "share"),
         (memory(31) | {"limits": EngineLimits(block_tokens=16)}, "memory"),
@@ -277,6 +281,11 @@ def test_steps_that_hardly_grow_are_counted_right(per_kv_s: float) -> None:
 def test_limits_that_the_simulator_cannot_keep_are_refused(pool: dict[str, object], message: str) -> None:
     with pytest.raises(InfeasibleError, match=message):
         simulate(requests((0.0, 20, 1, math.inf)), (Pool(**{"scaling": Fixed(instances=1)} | pool),), horizon_s=1.0)
+
+
+def test_backfill_limits_that_admit_nothing_are_refused() -> None:
+    with pytest.raises(InfeasibleError, match="deferrable"):
+        backfill(4, prefill_tokens=0)
 
 
 def test_settings_beyond_the_simulators_memory_are_refused() -> None:
@@ -344,6 +353,6 @@ def test_who_looked_at_a_moment_looks_again_after_it_when_the_backlog_moves_on()
         replicas_per_instance=2,
         startup_s=0.0,
         limits=EngineLimits(max_num_seqs=4, max_num_batched_tokens=6, block_tokens=1, prefill_first=True),
-        backfill_seats=4,
+        backfill=backfill(4),
     )
     finished(wanted, pool, horizon_s=2.0, tick_s=61 / 64, routing=Routing.ROUND_ROBIN)

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from tests.samples.fleets import LIMITS, profile, requests
+from tests.samples.fleets import LIMITS, backfill, profile, requests
 
 from meritorder.errors import InfeasibleError
 from meritorder.perf.profile import EngineLimits
@@ -79,7 +79,7 @@ def test_a_step_with_no_room_for_prompts_is_refused() -> None:
 
 
 def test_a_lane_that_nobody_serves_is_refused() -> None:
-    batch_only = pool(ForDeadlines(maximum=1), realtime=False, backfill_seats=8)
+    batch_only = pool(ForDeadlines(maximum=1), realtime=False, backfill=backfill(8))
     with pytest.raises(InfeasibleError, match="real-time"):
         simulate(requests([0.0]), (batch_only,), horizon_s=1.0)
     with pytest.raises(InfeasibleError, match="real-time"):
@@ -91,7 +91,7 @@ def test_a_lane_that_nobody_serves_is_refused() -> None:
 
 def test_temporary_capacity_is_rented_in_time_and_given_back() -> None:
     asked = requests([0.0] * 40, 300, 100, latest_start_s=3000.0, work_s=0.1)
-    rented = pool(ForDeadlines(maximum=2, margin_s=100.0), realtime=False, backfill_seats=LIMITS.max_num_seqs)
+    rented = pool(ForDeadlines(maximum=2, margin_s=100.0), realtime=False, backfill=backfill(LIMITS.max_num_seqs))
     result = simulate(asked, (rented,), horizon_s=1000.0)
     account = result.pools[0]
     assert result.finished_s.max() < 3000
@@ -111,7 +111,7 @@ def test_deferrable_work_never_delays_the_first_token_by_more_than_the_step_unde
         latest_start_s=np.append(bulk.latest_start_s, np.inf),
         work_s=np.append(bulk.work_s, 1.0),
     )
-    mixed = pool(Fixed(instances=1), backfill_seats=16, backfill_tokens=256)
+    mixed = pool(Fixed(instances=1), backfill=backfill(16, prefill_tokens=256))
     result = simulate(asked, (mixed,), horizon_s=60.0)
     longest_step_s = float(profile().step_time_s(512, 16, 16 * 250, 256 * 250))
     assert result.first_token_s[-1] - 0.5 < 2 * longest_step_s
@@ -158,7 +158,7 @@ def test_what_is_always_on_is_not_held_for_the_work_of_others() -> None:
     asked = requests([0.0, 1.0], 300, 11, latest_start_s=np.array([np.inf, 5000.0]))
     pools = (
         pool(Fixed(instances=1)),
-        pool(ForDeadlines(maximum=1), realtime=False, backfill_seats=LIMITS.max_num_seqs),
+        pool(ForDeadlines(maximum=1), realtime=False, backfill=backfill(LIMITS.max_num_seqs)),
     )
     result = simulate(asked, pools, horizon_s=100.0)
     assert result.finished_s[1] > 4000
@@ -179,5 +179,5 @@ def test_one_request_compiles_all_that_simulates_any() -> None:
     compiled = set(fleet.run.signatures)
     assert compiled
     asked = requests([0.0, 1.0], 300, 11, latest_start_s=np.array([np.inf, 9.0]))
-    simulate(asked, (pool(Fixed(instances=1), backfill_seats=2),), horizon_s=5.0)
+    simulate(asked, (pool(Fixed(instances=1), backfill=backfill(2)),), horizon_s=5.0)
     assert set(fleet.run.signatures) == compiled

@@ -2,11 +2,10 @@
 
 import numpy as np
 import pytest
-from tests.samples.fleets import LIMITS, load, machine, offer, profile
+from tests.samples.fleets import LIMITS, backfill, load, machine, offer, profile
 
 from meritorder.domain import Slo
 from meritorder.study.fleet.fleets import (
-    Backfill,
     autoscaled,
     autoscaler_floors,
     backfill_for,
@@ -72,19 +71,21 @@ def test_the_fullest_load_is_within_reach_and_below_all_of_it() -> None:
 
 def test_the_gaps_take_what_leaves_the_pace() -> None:
     room = backfill_for(machine(MIXED), MIXED)
-    assert room.seats == LIMITS.max_num_seqs, "32 sequences take 16 ms, far below 70 ms"
+    assert room.sequences == LIMITS.max_num_seqs, "32 sequences take 16 ms, far below 70 ms"
     tight = load([0.0], 300, 80, slo=Slo(ttft_s=2.0, tpot_s=0.020))
     room = backfill_for(machine(tight), tight)
     context = 340.0
-    assert float(profile().step_time_s(0, room.seats, room.seats * context)) <= 0.7 * 0.020
-    assert float(profile().step_time_s(0, room.seats + 1, (room.seats + 1) * context)) > 0.7 * 0.020
-    step_s = profile().step_time_s(room.tokens, room.seats, room.seats * context, room.tokens * context / 2)
+    assert float(profile().step_time_s(0, room.sequences, room.sequences * context)) <= 0.7 * 0.020
+    assert float(profile().step_time_s(0, room.sequences + 1, (room.sequences + 1) * context)) > 0.7 * 0.020
+    step_s = profile().step_time_s(
+        room.prefill_tokens, room.sequences, room.sequences * context, room.prefill_tokens * context / 2
+    )
     assert float(step_s) <= 0.9 * 0.020
 
 
 def test_no_room_is_no_seat() -> None:
     impossible = load([0.0], 300, 80, slo=Slo(ttft_s=2.0, tpot_s=0.005))
-    assert backfill_for(machine(impossible), impossible).seats == 0
+    assert backfill_for(machine(impossible), impossible).sequences == 0
 
 
 def test_batch_serves_all_in_time_and_pays_only_while_it_runs() -> None:
@@ -113,7 +114,7 @@ def test_a_mix_fills_gaps_before_it_rents() -> None:
     one = machine(MIXED)
     lane = MIXED.only(~MIXED.deferrable)
     base = next(trial for trial in smallest_fixed(one, lane) if trial.kept)
-    filled, apart = mix(base, one, MIXED, Backfill(seats=16, tokens=256)), mix(base, one, MIXED, None)
+    filled, apart = mix(base, one, MIXED, backfill(16, prefill_tokens=256, kv_share=0.9)), mix(base, one, MIXED, None)
     assert filled.kept
     assert apart.kept
     assert filled.result.pools[0].deferrable_s > apart.result.pools[0].deferrable_s == 0

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from tests.samples.fleets import load, machine, offer
+from tests.samples.fleets import backfill, load, machine, offer
 
 from meritorder.study.compare import why
 from meritorder.study.fleet.fleets import Trial, batch, fixed, mix
@@ -37,10 +37,9 @@ def test_a_cheaper_machine_shows_as_its_price() -> None:
 
 @pytest.mark.parametrize("seats", [None, 16])
 def test_to_the_mix_adds_up(seats: int | None) -> None:
-    from meritorder.study.fleet.fleets import Backfill
 
     alone: Trial = fixed(ONE, MIXED.only(~MIXED.deferrable), 2)
-    mixed = mix(alone, ONE, MIXED, Backfill(seats=seats, tokens=256) if seats else None)
+    mixed = mix(alone, ONE, MIXED, backfill(seats, prefill_tokens=256, kv_share=0.9) if seats else None)
     found = why.to_mix(REALTIME, mixed, 0.7, alone)
     assert found.from_usd + sum(parts(found).values()) == pytest.approx(mixed.usd, abs=1e-9)
     assert (found.start, found.end) == ("realtime_fixed", "mix")

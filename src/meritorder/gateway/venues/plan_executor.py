@@ -23,7 +23,7 @@ from meritorder.gateway.venues.venues import Venue, Venues
 from meritorder.gateway.wire.request import CallFields
 from meritorder.planfile import PoolSchedule
 from meritorder.policy.carry import choose, evenly, machines_wanted, quota
-from meritorder.policy.release import backfill_seats, share_of_backfill
+from meritorder.policy.release import backfill_seats
 from meritorder.units import format_duration, utc
 
 _LOOK_S: Final = 0.25
@@ -179,10 +179,10 @@ class Carry:
         if not pool.realtime[slot]:
             return math.inf
         share = pool.used.backfill_shares[slot] if pool.used.backfill_shares else 1.0
-        seats, kv_share = share_of_backfill(pool.used.backfill_seats, pool.used.backfill_kv_share, share)
-        if venue.load is not None and (venue.load.kv_cache_share or 0.0) > kv_share:
+        limits = pool.used.backfill.scaled(share)
+        if venue.load is not None and (venue.load.kv_cache_share or 0.0) > limits.kv_share:
             return 0
-        cap = round(seats * self._replicas(pool, slot))
+        cap = round(limits.sequences * self._replicas(pool, slot))
         return backfill_seats(venue.realtime + len(venue.seated), 0, cap)
 
     def startup_s(self, venues: Sequence[Venue]) -> float:

@@ -8,9 +8,9 @@ from typing import Final, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from meritorder.domain import Offer
+from meritorder.domain import BackfillLimits, Offer
 from meritorder.perf.profile import EngineLimits, Profile
-from meritorder.policy.release import BACKFILL_KV_SHARE, share_of_backfill
+from meritorder.policy.release import BACKFILL_KV_SHARE
 from meritorder.sim.pools import Autoscaled, Fixed, ForDeadlines, Interruptions, Pool, Result, Scaling
 from meritorder.sim.run import simulate
 from meritorder.sim.saturation import Saturation
@@ -88,7 +88,7 @@ class CandidateMachine:
         """Return the machine with every step of its engine longer by this factor."""
         return replace(self, profile=self.profile.slowed(factor), saturation=self.saturation.slowed(factor))
 
-    def pool(self, scaling: Scaling, *, realtime: bool, backfill: "Backfill | None") -> Pool:
+    def pool(self, scaling: Scaling, *, realtime: bool, backfill: BackfillLimits | None) -> Pool:
         """Return machines of this kind as a pool of the simulator."""
         return Pool(
             profile=self.profile,
@@ -96,9 +96,7 @@ class CandidateMachine:
             limits=self.limits,
             replicas_per_instance=self.replicas,
             realtime=realtime,
-            backfill_seats=backfill.seats if backfill else 0,
-            backfill_tokens=backfill.tokens if backfill else self.limits.max_num_batched_tokens,
-            backfill_kv_share=backfill.kv_share if backfill else 1.0,
+            backfill=backfill,
             startup_s=self.startup_s,
             startup_paid_s=self.startup_paid_s,
             minimum_billing_s=self.offer.minimum_billing_s,
@@ -106,32 +104,12 @@ class CandidateMachine:
         )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Backfill:
-    """How much deferrable work a replica of the real-time fleet may hold.
-
-    Args:
-        seats: Sequences in the replica, real-time ones included.
-        tokens: Prompt tokens of deferrable work in a step.
-        kv_share: Share of its KV memory up to which deferrable work joins.
-    """
-
-    seats: int
-    tokens: int
-    kv_share: float = BACKFILL_KV_SHARE
-
-    def scaled(self, share: float) -> Self:
-        """Return a share of its seats and its memory."""
-        seats, kv_share = share_of_backfill(self.seats, self.kv_share, share)
-        return replace(self, seats=seats, kv_share=kv_share)
-
-
-def everything(limits: EngineLimits) -> Backfill:
+def everything(limits: EngineLimits) -> BackfillLimits:
     """Return what a replica takes that serves no real-time work."""
-    return Backfill(seats=limits.max_num_seqs, tokens=limits.max_num_batched_tokens, kv_share=1.0)
+    return BackfillLimits(sequences=limits.max_num_seqs, prefill_tokens=limits.max_num_batched_tokens, kv_share=1.0)
 
 
-def backfill_for(machine: CandidateMachine, load: TraceLoad) -> Backfill:
+def backfill_for(machine: CandidateMachine, load: TraceLoad) -> BackfillLimits:
     """Return the most deferrable work that leaves the real-time pace.
 
     The largest batch whose decode step takes at most 70 % of the strictest pace promised, and then the longest
@@ -145,7 +123,7 @@ def backfill_for(machine: CandidateMachine, load: TraceLoad) -> Backfill:
     chunks = np.arange(64.0, machine.limits.max_num_batched_tokens - seats + 1, 64.0)
     mixed_s = machine.profile.step_time_s(chunks, seats, seats * context, chunks * context / 2)
     tokens = int(64 * np.count_nonzero(mixed_s <= _PACE_SHARE * pace_s))
-    return Backfill(seats=seats if tokens else 0, tokens=max(tokens, 64))
+    return BackfillLimits(sequences=seats if tokens else 0, prefill_tokens=max(tokens, 64), kv_share=BACKFILL_KV_SHARE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -363,7 +341,7 @@ def batch(machine: CandidateMachine, load: TraceLoad) -> Trial:
     return serve("batch", "rented for each run and given back", load, ((machine, pool),))
 
 
-def mix(base: Trial, batch_machine: CandidateMachine, load: TraceLoad, backfill: Backfill | None) -> Trial:
+def mix(base: Trial, batch_machine: CandidateMachine, load: TraceLoad, backfill: BackfillLimits | None) -> Trial:
     """Serve the real-time lane with a fleet that holds for it alone, and what may wait in its gaps and beside it.
 
     Args:
@@ -377,5 +355,5 @@ def mix(base: Trial, batch_machine: CandidateMachine, load: TraceLoad, backfill:
     whole = everything(batch_machine.limits)
     scaling = ForDeadlines(maximum=most_for_deadlines(batch_machine, load))
     beside = batch_machine.pool(scaling, realtime=False, backfill=whole)
-    how = f"{backfill.seats} seats filled" if backfill else "lanes apart"
+    how = f"{backfill.sequences} seats filled" if backfill else "lanes apart"
     return serve("mix", f"{base.label}, {how}", load, ((machine, filled), (batch_machine, beside)))

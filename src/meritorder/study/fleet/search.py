@@ -6,9 +6,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import Final
 
+from meritorder.domain import BackfillLimits
 from meritorder.errors import InfeasibleError
 from meritorder.study.fleet.fleets import (
-    Backfill,
     CandidateMachine,
     Trial,
     autoscaled,
@@ -219,7 +219,7 @@ class Search:
         self.tried.append(steady)
         return steady if steady.kept else trial
 
-    def _mix(self, base: Trial, backfill: Backfill | None) -> Trial:
+    def _mix(self, base: Trial, backfill: BackfillLimits | None) -> Trial:
         """Serve both lanes, with the cheapest machines beside; with steady ones if work would be late on those."""
         trial = mix(base, self.batch_machine, self.load, backfill)
         if trial.kept or self.steady_machine is None:
@@ -231,9 +231,9 @@ class Search:
         """Fill the gaps of a real-time fleet, less and less until its SLO holds; and the lanes apart."""
         room = backfill_for(base.machine, self.load)
         for share in (1.0, 0.75, 0.5, 0.25):
-            if room.seats == 0:
+            if room.sequences == 0:
                 break
-            filled = replace(room, seats=max(1, math.floor(room.seats * share)))
+            filled = replace(room, sequences=max(1, math.floor(room.sequences * share)))
             trial = self._mix(base, filled)
             self.progress(f"mix: {trial.label}, SLO kept for {trial.attainment or 1:.1%}, {trial.missed} late")
             yield trial

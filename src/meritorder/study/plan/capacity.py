@@ -7,9 +7,10 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from meritorder.domain import BackfillLimits
 from meritorder.sim.pools import Fixed
 from meritorder.sim.run import simulate
-from meritorder.study.fleet.fleets import Backfill, CandidateMachine, backfill_for
+from meritorder.study.fleet.fleets import CandidateMachine, backfill_for
 from meritorder.study.fleet.load import TraceLoad
 
 Floats = NDArray[np.float64]
@@ -95,7 +96,7 @@ class Filled:
         utilization: Work done / work that the replicas could have done, both lanes together.
     """
 
-    backfill: Backfill
+    backfill: BackfillLimits
     utilization: float
 
 
@@ -111,11 +112,11 @@ def filled_within_slo(machine: CandidateMachine, load: TraceLoad) -> Filled:
     """
     room = backfill_for(machine, load)
     trial = _half_and_half(machine, load)
-    best = Filled(backfill=Backfill(seats=0, tokens=room.tokens), utilization=FULLEST)
-    low, high = 0, room.seats + 1
-    while high - low > max(1, room.seats * _SEAT_PRECISION):
-        seats = room.seats if low == 0 and high > room.seats else (low + high) // 2
-        backfill = Backfill(seats=seats, tokens=room.tokens)
+    best = Filled(backfill=replace(room, sequences=0), utilization=FULLEST)
+    low, high = 0, room.sequences + 1
+    while high - low > max(1, room.sequences * _SEAT_PRECISION):
+        seats = room.sequences if low == 0 and high > room.sequences else (low + high) // 2
+        backfill = replace(room, sequences=seats)
         utilization, kept = trial.run(backfill)
         if kept:
             low, best = seats, Filled(backfill=backfill, utilization=utilization)
@@ -124,7 +125,7 @@ def filled_within_slo(machine: CandidateMachine, load: TraceLoad) -> Filled:
     return best
 
 
-def filled_with(machine: CandidateMachine, load: TraceLoad, backfill: Backfill) -> Filled:
+def filled_with(machine: CandidateMachine, load: TraceLoad, backfill: BackfillLimits) -> Filled:
     """Return how full replicas are with so much deferrable work, in the trial of `filled_within_slo`."""
     return Filled(backfill=backfill, utilization=_half_and_half(machine, load).run(backfill)[0])
 
@@ -143,7 +144,7 @@ class _Trial:
     load: TraceLoad
     until_s: float
 
-    def run(self, backfill: Backfill) -> tuple[float, bool]:
+    def run(self, backfill: BackfillLimits) -> tuple[float, bool]:
         """Return the utilisation with this backfill, and whether the SLO is kept."""
         load, machine, begin_s = self.load, self.machine, _WARM_SHARE * self.until_s
         pool = machine.pool(Fixed(instances=_FILLED_MACHINES), realtime=True, backfill=backfill)

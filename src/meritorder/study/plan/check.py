@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from meritorder import planfile
-from meritorder.domain import TokenPrice
+from meritorder.domain import BackfillLimits, TokenPrice
 from meritorder.policy.carry import evenly
 from meritorder.sim.pools import Interruptions, Pool, PoolAccount, Result, Scheduled
 from meritorder.sim.run import simulate
@@ -153,6 +153,7 @@ def _pool(
     load: TraceLoad,
 ) -> Pool:
     mixed = one.realtime
+    whole = BackfillLimits(sequences=pool.max_num_seqs, prefill_tokens=pool.max_num_batched_tokens, kv_share=1.0)
     permits = [access.permits(pool.provider, pool.region, pool.hardware) for access in load.accesses]
     return Pool(
         profile=machine.profile,
@@ -160,9 +161,7 @@ def _pool(
         limits=machine.limits,
         replicas_per_instance=pool.replicas,
         realtime=mixed,
-        backfill_seats=pool.backfill_seats if mixed else pool.max_num_seqs,
-        backfill_tokens=pool.backfill_tokens if mixed else pool.max_num_batched_tokens,
-        backfill_kv_share=pool.backfill_kv_share if mixed else 1.0,
+        backfill=pool.backfill if mixed else whole,
         backfill_shares=tuple(pool.backfill_shares) if mixed else (),
         startup_s=pool.startup_s,
         startup_paid_s=pool.startup_paid_s,

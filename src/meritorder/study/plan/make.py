@@ -205,10 +205,10 @@ def _with_engine(pool: planfile.PoolUsed, site: Site, seats: Floats | None) -> p
         replica_gpus=replica.gpus,
         max_num_seqs=machine.limits.max_num_seqs,
         max_num_batched_tokens=machine.limits.max_num_batched_tokens,
-        backfill_seats=backfill.seats,
-        backfill_tokens=backfill.tokens,
+        backfill_seats=backfill.sequences,
+        backfill_tokens=backfill.prefill_tokens,
         backfill_kv_share=backfill.kv_share,
-        backfill_shares=[] if seats is None or not backfill.seats else np.round(seats, 4).tolist(),
+        backfill_shares=[] if seats is None or not backfill.sequences else np.round(seats, 4).tolist(),
         startup_paid_s=machine.startup_paid_s,
     )
 

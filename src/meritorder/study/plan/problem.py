@@ -189,7 +189,7 @@ def trusting(asked: Asked, trust: Trust, filling: Filling) -> Asked:
             mean, bursts = _realtime_work(workloads, pool.replica)
             safe = covering(safe, float(bursts.max(initial=0.0)) / asked.problem.horizon.slot_s)
             serving, seats = asked.sites[pool.name].serving, trust.seats.get(pool.model)
-            if seats is not None and serving.backfill.seats > 0:
+            if seats is not None and serving.backfill.sequences > 0:
                 carried = float((safe[1:] / (pool.replicas * np.arange(1, len(safe)))).max())
                 alone = carried * np.divide(mean, bursts, out=np.ones_like(mean), where=bursts > 0)
                 room = np.minimum(room, np.maximum(filling.utilization(serving, seats), alone) / serving.fullest)

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from meritorder.catalog import Catalog
-from meritorder.domain import Access, Model, Offer, PricingModel
+from meritorder.domain import Access, BackfillLimits, Model, Offer, PricingModel
 from meritorder.errors import InfeasibleError
 from meritorder.evidence import Assumption
 from meritorder.plan.model.demand import Horizon
@@ -24,7 +24,8 @@ from meritorder.plan.model.supply import (
     payment_of,
     savings_plans_of,
 )
-from meritorder.study.fleet.fleets import Backfill, CandidateMachine
+from meritorder.policy.release import BACKFILL_KV_SHARE
+from meritorder.study.fleet.fleets import CandidateMachine
 from meritorder.study.fleet.load import MEASURED, TraceLoad, check_slo
 from meritorder.study.fleet.machines import machines_for
 from meritorder.study.fleet.search import Progress
@@ -37,7 +38,7 @@ Floats = NDArray[np.float64]
 
 _TERM_YEARS: Final = {"1y": 1.0, "3y": 3.0}
 _BLOCK_DAYS: Final = (1, 7)
-_NO_BACKFILL: Final = Backfill(seats=0, tokens=64)
+_NO_BACKFILL: Final = BackfillLimits(sequences=0, prefill_tokens=64, kv_share=BACKFILL_KV_SHARE)
 # Machines beyond those that the busiest slot asks for.
 _SPARE: Final = 2
 
@@ -56,7 +57,7 @@ class Serving:
 
     machine: CandidateMachine
     safe: Floats
-    backfill: Backfill
+    backfill: BackfillLimits
     fullest: float
 
     @property
@@ -67,7 +68,7 @@ class Serving:
     @property
     def deferrable(self) -> bool:
         """Whether it takes work that may wait."""
-        return not self.realtime or self.backfill.seats > 0
+        return not self.realtime or self.backfill.sequences > 0
 
     @property
     def kind(self) -> str:

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from tests.samples import fleets
+from tests.samples.fleets import backfill
 
 from meritorder.study.plan.bursts import bursts_for, raised
 from meritorder.study.plan.capacity import FULLEST, filled_with, filled_within_slo, safe_load, steady_utilization
@@ -44,9 +45,8 @@ def test_deferrable_work_fills_replicas_more_with_more_seats(steady: fleets.Load
 
 
 def fleets_backfill(seats: int):  # type: ignore[no-untyped-def]  # noqa: ANN201
-    from meritorder.study.fleet.fleets import Backfill
 
-    return Backfill(seats=seats, tokens=512)
+    return backfill(seats, prefill_tokens=512, kv_share=0.9)
 
 
 def test_a_burst_within_a_slot_asks_for_more_than_its_mean() -> None:

@@ -7,10 +7,10 @@ from typing import cast
 import numpy as np
 import pytest
 from msgspec import structs
+from tests.samples.fleets import backfill
 
 from meritorder import planfile
 from meritorder.plan.solve.solution import Solution
-from meritorder.study.fleet.fleets import Backfill
 from meritorder.study.plan.check import ModelRun
 from meritorder.study.plan.derating import between, with_more_room
 from meritorder.study.plan.made import Made, cheaper, leaves_work
@@ -18,7 +18,9 @@ from meritorder.study.plan.problem import Asked, Trust
 
 
 def test_less_trust_takes_seats_and_memory_alike() -> None:
-    assert Backfill(seats=100, tokens=512, kv_share=0.9).scaled(0.5) == Backfill(seats=50, tokens=512, kv_share=0.45)
+    assert backfill(100, prefill_tokens=512, kv_share=0.9).scaled(0.5) == backfill(
+        50, prefill_tokens=512, kv_share=0.45
+    )
 
 
 def test_half_a_step_back_is_half_way_in_the_seats_of_every_slot() -> None:

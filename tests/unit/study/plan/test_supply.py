@@ -3,11 +3,10 @@
 from dataclasses import replace
 
 import numpy as np
-from tests.samples.fleets import load, machine, offer
+from tests.samples.fleets import backfill, load, machine, offer
 
 from meritorder import catalog as facts
 from meritorder.domain import Access
-from meritorder.study.fleet.fleets import Backfill
 from meritorder.study.plan.have import Have
 from meritorder.study.plan.options import PlanOptions
 from meritorder.study.plan.supply import Serving, sites_for
@@ -25,7 +24,7 @@ def test_a_smaller_machine_is_worth_a_pool_though_its_gpus_are_dearer_and_a_larg
     serving = Serving(
         machine=machine(load([0.0]), box=boxes[0]),
         safe=np.array([0.0, 0.7, 1.5]),
-        backfill=Backfill(seats=8, tokens=256),
+        backfill=backfill(8, prefill_tokens=256, kv_share=0.9),
         fullest=0.9,
     )
     sites = sites_for(
