@@ -4,6 +4,7 @@ Inside the project a time is in seconds, money in US dollars, memory in bytes, a
 """
 
 import datetime as dt
+import math
 import re
 from typing import Final
 
@@ -62,6 +63,14 @@ def format_duration(seconds: float) -> str:
         if magnitude < limit:
             return f"{seconds / divisor:.3g} {unit}"
     return f"{seconds / SECONDS_PER_DAY:.3g} d"
+
+
+def interruptions_per_hour(share_per_month: float) -> float:
+    """Return the hourly rate at which a share of machines is interrupted within a month.
+
+    rate = -ln(1 - share) / hours of a month
+    """
+    return -math.log1p(-min(share_per_month, 1 - 1e-9)) / HOURS_PER_MONTH
 
 
 def format_usd(usd: float, decimals: int | None = None) -> str:

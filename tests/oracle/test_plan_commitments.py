@@ -9,11 +9,11 @@ from hypothesis import strategies as st
 from tests.oracle.billing import bill_hour
 from tests.samples.planning import HOUR, hours, on_demand, pool, realtime, reserved
 
-from meritorder.plan.commitments import worth_buying
 from meritorder.plan.model.demand import Horizon, Realtime
 from meritorder.plan.model.problem import Problem
 from meritorder.plan.model.supply import OnDemand, Pool, SavingsPlan
 from meritorder.plan.solve.search import Effort, find_plan
+from meritorder.policy.commitments import machines_to_commit
 
 EXACT = Effort(gap=1e-9, time_limit_s=30)
 
@@ -127,7 +127,7 @@ def commit(use: np.ndarray, committed: float) -> float:
 @given(use=st.lists(st.integers(0, 9), min_size=3, max_size=24), committed=st.floats(2.03, 9.87))
 def test_break_even_rule_comes_out_of_the_programme(use: list[int], committed: float) -> None:
     levels = np.array(use, float)
-    assert commit(levels, committed) == worth_buying(levels, committed, 10.0)
+    assert commit(levels, committed) == machines_to_commit(levels, committed, 10.0)
 
 
 def test_break_even_rule_over_scenarios() -> None:
@@ -159,6 +159,6 @@ def test_break_even_rule_equals_finoptim() -> None:
         period="H",
     )
     theirs = float(result.optimal_arangment.loc["p5", "one_year_commitments"])
-    ours = worth_buying(use, 6.1, 10.0)
+    ours = machines_to_commit(use, 6.1, 10.0)
     assert commit(use, 6.1) == ours
     assert theirs == pytest.approx(ours, abs=0.05)

@@ -16,36 +16,13 @@ from meritorder.plan.model.supply import OnDemand, Reserved
 from meritorder.plan.model.variants import holding, scaled, stretch_of
 from meritorder.plan.solve.highs import solve
 from meritorder.plan.solve.solution import Solution
+from meritorder.policy.commitments import break_even_use
 
 Floats = NDArray[np.float64]
 Whole = NDArray[np.int64]
 
 # Share of the price that is paid at the start of the term.
 _UPFRONT: Final = {"all_upfront": 1.0, "partial_upfront": 0.5}
-
-
-def break_even_use(committed_usd_per_hour: float, on_demand_usd_per_hour: float) -> float:
-    """Return the share of hours for which a machine must be used so that committing to it pays."""
-    return committed_usd_per_hour / on_demand_usd_per_hour
-
-
-def worth_buying(use: Floats, committed_usd_per_hour: float, on_demand_usd_per_hour: float) -> int:
-    """Return how many machines to commit to: level k if P(use >= k) > committed / on-demand price.
-
-    The k-th machine saves the on-demand price in the hours in which k are used, and costs the committed price in all.
-
-    Args:
-        use: Machines used in each hour, over all scenarios, shape (hours,).
-        committed_usd_per_hour: Price in every hour of the term.
-        on_demand_usd_per_hour: Price of an hour that is used.
-
-    Source: the newsvendor's critical ratio; Arrow, Harris and Marschak, "Optimal inventory policy", Econometrica 19,
-    1951.
-    """
-    levels = np.arange(1, math.ceil(float(np.max(use, initial=0.0))) + 1)
-    # A machine used for a part of an hour saves that part of it.
-    used_share = np.array([float(np.mean(np.clip(use - (k - 1), 0.0, 1.0))) for k in levels])
-    return int(np.count_nonzero(used_share > break_even_use(committed_usd_per_hour, on_demand_usd_per_hour)))
 
 
 RULES: Final[Mapping[str, Callable[[Floats, float], int]]] = {
@@ -56,15 +33,6 @@ RULES: Final[Mapping[str, Callable[[Floats, float], int]]] = {
     ),
 }
 """Rules that people commit by: machines from past use and the committed / on-demand price."""
-
-
-def pay(use: Floats, machines: float, committed_usd_per_hour: float, on_demand_usd_per_hour: float) -> float:
-    """Return what hours of use cost with machines committed: those in every hour, on demand beyond.
-
-    cost = sum_hours (committed * K + on demand * max(use - K, 0))
-    """
-    beyond = np.maximum(use - machines, 0.0)
-    return float(len(use) * machines * committed_usd_per_hour + beyond.sum() * on_demand_usd_per_hour)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

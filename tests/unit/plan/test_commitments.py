@@ -11,12 +11,6 @@ from meritorder.plan.solve.search import Effort, find_plan
 EXACT = Effort(gap=1e-9, time_limit_s=20)
 
 
-def test_levels_are_bought_while_they_are_used_enough() -> None:
-    """Use 1, 2, 3, 4 in four hours; at 6 / 10 a level must be used in more than 60 %: levels 1 and 2 are."""
-    assert commitments.worth_buying(np.array([1.0, 2.0, 3.0, 4.0]), 6.0, 10.0) == 2
-    assert commitments.worth_buying(np.array([]), 6.0, 10.0) == 0
-
-
 def test_rules_choose_by_past_use() -> None:
     use = np.array([1.0, 2.0, 3.0, 4.0, 9.0])
     assert {name: rule(use, 0.6) for name, rule in commitments.RULES.items()} == {
@@ -24,13 +18,6 @@ def test_rules_choose_by_past_use() -> None:
         "median": 3,
         "break-even quantile": 2,
     }
-
-
-def test_unused_machines_are_paid() -> None:
-    """Two machines for two hours cost 24, two more in the second 20; without, the second hour costs 40."""
-    use = np.array([0.0, 4.0])
-    assert commitments.pay(use, 2, 6.0, 10.0) == pytest.approx(44)
-    assert commitments.pay(use, 0, 6.0, 10.0) == pytest.approx(40)
 
 
 def test_ladder_adds_up() -> None:

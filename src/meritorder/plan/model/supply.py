@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from meritorder.domain import Offer, PricingModel
 from meritorder.errors import ConfigError
 from meritorder.plan.model.demand import Horizon
-from meritorder.units import HOURS_PER_DAY, HOURS_PER_MONTH
+from meritorder.units import HOURS_PER_DAY, interruptions_per_hour
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
@@ -262,14 +262,6 @@ Floats = NDArray[np.float64]
 def machine_of(offer: Offer) -> str:
     """Return the key of an offer's machine: its kind and place, by which pools and payments find each other."""
     return " ".join(part for part in (offer.provider, offer.region, offer.instance) if part)
-
-
-def interruptions_per_hour(share_per_month: float) -> float:
-    """Return the rate of interruptions at which a share of machines is taken back within a month.
-
-    rate = -ln(1 - share) / hours of a month
-    """
-    return -math.log1p(-min(share_per_month, 1 - 1e-9)) / HOURS_PER_MONTH
 
 
 def payment_of(

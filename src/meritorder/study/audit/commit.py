@@ -9,7 +9,7 @@ import numpy as np
 
 from meritorder.bills import Purchase
 from meritorder.findings import Confidence
-from meritorder.plan.commitments import pay, worth_buying
+from meritorder.policy.commitments import cost_with_commitment, machines_to_commit
 from meritorder.study.audit.context import Context
 from meritorder.study.audit.ledger import Ledger, Step, Unused, worth_telling
 from meritorder.study.audit.market import Price, least
@@ -84,8 +84,8 @@ def _advice(pool: Pool, price: Price) -> _Advice:
     if price.by_the_dollar:
         machines = float(np.quantile(pool.on_demand, 1 - committed / on_demand, method="inverted_cdf"))
     else:
-        machines = float(worth_buying(pool.on_demand, committed, on_demand))
-    usd = pool.usd - pay(pool.on_demand, machines, committed, on_demand)
+        machines = float(machines_to_commit(pool.on_demand, committed, on_demand))
+    usd = pool.usd - cost_with_commitment(pool.on_demand, machines, committed, on_demand)
     return _Advice(machines=machines, price=price, usd=max(0.0, usd))
 
 

@@ -3,12 +3,11 @@
 from dataclasses import replace
 from typing import Final
 
-from meritorder.plan.model.supply import interruptions_per_hour
 from meritorder.study.audit.context import Context
 from meritorder.study.audit.ledger import Ledger, Step, worth_telling
 from meritorder.study.audit.market import Price, geography, least, title
 from meritorder.study.audit.pools import Pool
-from meritorder.units import SECONDS_PER_HOUR, SECONDS_PER_MINUTE, format_share, format_usd
+from meritorder.units import SECONDS_PER_HOUR, SECONDS_PER_MINUTE, format_share, format_usd, interruptions_per_hour
 
 _WORTH_A_MOVE: Final = 0.03
 """A price that is lower by less than this is not worth moving for."""
