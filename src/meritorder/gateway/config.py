@@ -14,12 +14,12 @@ import msgspec
 
 from meritorder.deadlines import parse_deadline
 from meritorder.errors import ConfigError, WorkloadsError
-from meritorder.gateway.app import logs
 from meritorder.units import BYTES_PER_GIB, parse_duration_s
 
 Positive = Annotated[int, msgspec.Meta(gt=0)]
 Text = Annotated[str, msgspec.Meta(min_length=1)]
 
+LOG_FORMATS: Final = ("text", "json")
 KINDS: Final = ("openai", "vllm", "llama.cpp", "sglang", "anthropic", "gemini")
 _KNOWN: Final = ("openai", "anthropic", "gemini")
 _READS_LOAD: Final = ("vllm", "llama.cpp", "sglang")
@@ -285,7 +285,7 @@ def _check(settings: Settings, where: str) -> None:
             raise ConfigError(f"{text!r} is not a duration", where=f"{where}: {field}", fix="write 90s, 30m, 4h or 2d")
     for number, rule in enumerate(settings.rule):
         check_deadline(rule.deadline, where=f"{where}: rule[{number}].deadline")
-    if settings.server.log not in logs.FORMS:
+    if settings.server.log not in LOG_FORMATS:
         raise ConfigError(f"{settings.server.log!r} is neither text nor json", where=f"{where}: server.log")
     if settings.lanes.flex not in {"hold", "refuse"}:
         raise ConfigError(f"{settings.lanes.flex!r} is neither hold nor refuse", where=f"{where}: lanes.flex")

@@ -1,6 +1,7 @@
 """What can go wrong between the gateway and what it depends on.
 
     StoreUnavailable       the database or the blobs cannot be reached or written
+    UnknownCursorError     a page of a list was requested after an object that does not exist
     UpstreamError          no HTTP answer came, or the answer broke off
     ├── Unavailable        nothing was sent, or the venue refused it: try again later, or elsewhere
     ├── TimedOut           the time of the call is over
@@ -77,6 +78,18 @@ class NotCarried(UpstreamError):  # noqa: N818
     def __init__(self, what: str, *, venue: str, param: str) -> None:
         super().__init__(what, venue=venue)
         self.param = param
+
+
+class UnknownCursorError(Exception):
+    """A page of a list was requested after an object that does not exist.
+
+    Args:
+        after: The id that the client passed.
+    """
+
+    def __init__(self, after: str) -> None:
+        super().__init__(after)
+        self.after = after
 
 
 class StoreUnavailable(Exception):  # noqa: N818

@@ -1,10 +1,13 @@
 """Builds the service from its settings, and runs it."""
 
+import datetime as dt
 import fcntl
 import gc
+import json
 import logging
 import os
 import socket
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -16,7 +19,6 @@ from sqlalchemy import make_url
 
 from meritorder.errors import ConfigError, MissingExtraError
 from meritorder.gateway import config
-from meritorder.gateway.app import logs
 from meritorder.gateway.app.service import Service
 from meritorder.gateway.config import Settings, duration_s
 from meritorder.gateway.state.auth import Keyring, new_id
@@ -39,6 +41,7 @@ _BACKLOG: Final = 4096
 _ALLOCATIONS_BETWEEN_COLLECTIONS: Final = 10_000  # Python's own: 700
 _COLLECTORS: Final = {"OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"}
 _INSTALL: Final = "pip install 'meritorder[telemetry]'"
+_LOG_FORMAT: Final = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 _log: Final = logging.getLogger(__name__)
 
 
@@ -148,7 +151,7 @@ def serve(settings: Settings, announce: Callable[[str], None]) -> None:
     Raises:
         ConfigError: The settings cannot be used, or another gateway has the SQLite file.
     """
-    logs.begin(settings.server.log)
+    _configure_logging(settings.server.log)
     lock = _lock(settings)
     try:
         listening = _listening(settings)
@@ -201,3 +204,31 @@ def _lock(settings: Settings) -> IO[str] | None:
             "another gateway has it", where=settings.store.url, fix="stop that one, or use PostgreSQL to run several"
         ) from None
     return lock
+
+
+class _JsonFormatter(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        line = {
+            "time": dt.datetime.fromtimestamp(record.created, dt.UTC).isoformat(),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        if record.exc_info:
+            line["exception"] = self.formatException(record.exc_info)
+        return json.dumps(line)
+
+
+def _configure_logging(log_format: str) -> None:
+    """Log to standard error, one line per event; neither secrets nor request bodies are logged.
+
+    Args:
+        log_format: One of `config.LOG_FORMATS`.
+    """
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_JsonFormatter() if log_format == "json" else logging.Formatter(_LOG_FORMAT))
+    for name, level in (("meritorder", logging.INFO), ("opentelemetry", logging.WARNING)):
+        logger = logging.getLogger(name)
+        logger.handlers = [handler]
+        logger.setLevel(level)
+        logger.propagate = False

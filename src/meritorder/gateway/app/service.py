@@ -13,9 +13,9 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from meritorder.gateway.config import Settings
-from meritorder.gateway.errors import StoreUnavailable
+from meritorder.gateway.errors import StoreUnavailable, UnknownCursorError
 from meritorder.gateway.lanes.background import Background
-from meritorder.gateway.lanes.classify import HEADER, Deferral, Lanes, no_capacity
+from meritorder.gateway.lanes.classify import HEADER, Lanes, no_capacity
 from meritorder.gateway.lanes.deferred import Held
 from meritorder.gateway.lanes.realtime import RealTime
 from meritorder.gateway.routes.batches import Batches
@@ -25,7 +25,7 @@ from meritorder.gateway.routes.models import Models
 from meritorder.gateway.routes.operations import Operations
 from meritorder.gateway.routes.responses import Responses
 from meritorder.gateway.state.context import Core
-from meritorder.gateway.state.request import Request
+from meritorder.gateway.state.request import Deferral, Request
 from meritorder.gateway.store import instances
 from meritorder.gateway.venues.headroom import Headroom
 from meritorder.gateway.venues.plan import NOTHING, Planned
@@ -35,7 +35,7 @@ from meritorder.gateway.venues.venues import Venues
 from meritorder.gateway.wire import asgi
 from meritorder.gateway.wire import request as calls
 from meritorder.gateway.wire.asgi import Message, Receive, Scope, Send
-from meritorder.gateway.wire.problems import Problem, unavailable
+from meritorder.gateway.wire.problems import Problem, invalid, unavailable
 from meritorder.gateway.workers.dispatch import Release
 from meritorder.gateway.workers.maintenance import Keeper
 from meritorder.gateway.workers.provider_batches import Outsource
@@ -90,6 +90,7 @@ class Service:
             exception_handlers={
                 Problem: _answer_problem,
                 StoreUnavailable: _answer_unavailable,
+                UnknownCursorError: _answer_unknown_cursor,
                 HTTPException: _answer_http_exception,
                 Exception: _answer_bug,
             },
@@ -260,6 +261,11 @@ async def _answer_problem(_request: HttpRequest, error: Exception) -> Response:
 
 async def _answer_unavailable(request: HttpRequest, _error: Exception) -> Response:
     return await _answer_problem(request, _store_is_gone())
+
+
+async def _answer_unknown_cursor(request: HttpRequest, error: Exception) -> Response:
+    assert isinstance(error, UnknownCursorError)  # noqa: S101
+    return await _answer_problem(request, invalid(f"No such object: {error.after!r}.", param="after"))
 
 
 def _store_is_gone() -> Problem:

@@ -5,11 +5,10 @@ from typing import Final
 
 from sqlalchemy import Connection
 
-from meritorder.gateway.lanes.classify import Deferral
 from meritorder.gateway.lanes.deferred import Held
 from meritorder.gateway.lanes.response_stream import Following
 from meritorder.gateway.state.context import Core
-from meritorder.gateway.state.request import Request
+from meritorder.gateway.state.request import Deferral, Request
 from meritorder.gateway.store import kept, waiting
 from meritorder.gateway.store.kept import RESPONSE, Kept
 from meritorder.gateway.wire import request as calls

@@ -1,12 +1,12 @@
 """Which lane a call is in: real time, unless somebody says that it can wait."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Final
 
 from meritorder.deadlines import Deadline, parse_deadline
 from meritorder.errors import WorkloadsError
 from meritorder.gateway.config import Rule, Settings, duration_s
+from meritorder.gateway.state.request import Deferral
 from meritorder.gateway.store.keys import Key
 from meritorder.gateway.wire.problems import Problem, invalid
 from meritorder.gateway.wire.request import CallFields
@@ -15,19 +15,6 @@ from meritorder.units import parse_duration_s
 HEADER: Final = b"meritorder-deadline"
 _FLEX: Final = "flex"
 _SOONEST: Final = "soonest"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Deferral:
-    """A call that can wait.
-
-    Args:
-        deadline_s: When it must be done, epoch seconds.
-        workload: Name in the ledger.
-    """
-
-    deadline_s: float
-    workload: str | None = None
 
 
 Planned = Callable[[CallFields, Key, float], Deferral | None]

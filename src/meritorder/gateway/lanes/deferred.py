@@ -5,9 +5,8 @@ import contextlib
 from typing import Any
 
 from meritorder.gateway.errors import StoreUnavailable
-from meritorder.gateway.lanes.classify import Deferral
 from meritorder.gateway.state.context import Core
-from meritorder.gateway.state.request import Request
+from meritorder.gateway.state.request import Deferral, Request
 from meritorder.gateway.store import waiting
 from meritorder.gateway.store.waiting import Answer
 from meritorder.gateway.wire import request as calls

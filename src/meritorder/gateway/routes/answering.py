@@ -1,14 +1,18 @@
 """How every route of the control plane answers."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
+from meritorder.gateway.errors import UnknownCursorError
 from meritorder.gateway.state.context import Core
 from meritorder.gateway.store.keys import Key
-from meritorder.gateway.wire.problems import Problem
+from meritorder.gateway.wire import fields as checks
+from meritorder.gateway.wire.objects import list_object
+from meritorder.gateway.wire.problems import Problem, invalid
 
 
 def json_response(content: Any, status: int = 200) -> Response:  # noqa: ANN401 - JSON
@@ -35,3 +39,34 @@ async def whole_body(core: Core, request: Request) -> bytes:
         if len(body) > most:
             raise Problem(413, f"The body is larger than {most:,} bytes.", code="request_too_large")
     return bytes(body)
+
+
+def order_of(request: Request, default: str) -> bool:
+    """Return whether a list is to ascend.
+
+    Raises:
+        Problem: `order` is neither of the two.
+    """
+    order = request.query_params.get("order", default)
+    if order not in {"asc", "desc"}:
+        raise invalid(
+            f"Invalid value: '{order}'. Supported values are: 'asc' and 'desc'.", param="order", code="invalid_value"
+        )
+    return order == "asc"
+
+
+def cut(items: Sequence[dict[str, Any]], request: Request, *, ascending: bool) -> dict[str, Any]:
+    """Return the page of a list that a request asks for.
+
+    Raises:
+        UnknownCursorError: No item has the id `after`.
+    """
+    items = items if ascending else items[::-1]
+    after = request.query_params.get("after")
+    if after:
+        at = next((number for number, item in enumerate(items) if item.get("id") == after), None)
+        if at is None:
+            raise UnknownCursorError(after)
+        items = items[at + 1 :]
+    limit = checks.limit(request.query_params.get("limit"), default=20, most=100)
+    return list_object(items[:limit], has_more=len(items) > limit)

@@ -10,8 +10,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from meritorder.gateway.lanes.answer_recorder import kept_soon
-from meritorder.gateway.routes.answering import caller, json_response, whole_body
-from meritorder.gateway.routes.listing import cut, order_of
+from meritorder.gateway.routes.answering import caller, cut, json_response, order_of, whole_body
 from meritorder.gateway.state.context import Core
 from meritorder.gateway.store import kept
 from meritorder.gateway.store.kept import COMPLETION, Kept

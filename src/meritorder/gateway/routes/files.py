@@ -7,7 +7,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
-from meritorder.gateway.routes.answering import caller, json_response
+from meritorder.gateway.routes.answering import caller, json_response, order_of
 from meritorder.gateway.state.context import Core
 from meritorder.gateway.store import files
 from meritorder.gateway.store.files import File
@@ -91,13 +91,7 @@ class Files:
     async def list(self, request: Request) -> Response:
         """List files, the newest first."""
         key, asked = await caller(self._core, request), request.query_params
-        order = asked.get("order", "desc")
-        if order not in {"asc", "desc"}:
-            raise invalid(
-                f"Invalid value: '{order}'. Supported values are: 'asc' and 'desc'.",
-                param="order",
-                code="invalid_value",
-            )
+        ascending = order_of(request, "desc")
         limit = checks.limit(asked.get("limit"), default=_MOST_LISTED, most=_MOST_LISTED)
         page = await self._core.database.read_soon(
             lambda connection: files.pages(
@@ -105,7 +99,7 @@ class Files:
                 key.tenant,
                 after=asked.get("after"),
                 limit=limit,
-                ascending=order == "asc",
+                ascending=ascending,
                 purpose=asked.get("purpose"),
                 now_s=self._core.now_s(),
             )

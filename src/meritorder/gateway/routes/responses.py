@@ -10,8 +10,7 @@ from starlette.routing import Route
 
 from meritorder.gateway.lanes.answer_recorder import kept_soon
 from meritorder.gateway.lanes.response_stream import Following
-from meritorder.gateway.routes.answering import caller, json_response
-from meritorder.gateway.routes.listing import cut, order_of
+from meritorder.gateway.routes.answering import caller, cut, json_response, order_of
 from meritorder.gateway.state.context import Core
 from meritorder.gateway.store import kept, waiting
 from meritorder.gateway.store.kept import RESPONSE, Kept

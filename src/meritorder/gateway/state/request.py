@@ -1,4 +1,6 @@
-"""A call on its way: who asked, what for, and what is known of the answer so far."""
+"""A call in flight and, if it may wait, its deadline."""
+
+from dataclasses import dataclass
 
 import msgspec
 
@@ -6,6 +8,19 @@ from meritorder.gateway.store import kept
 from meritorder.gateway.store.keys import Key
 from meritorder.gateway.wire.request import CallFields
 from meritorder.gateway.wire.usage import Usage
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Deferral:
+    """Until when a deferrable call may wait.
+
+    Args:
+        deadline_s: Deadline, epoch seconds.
+        workload: Name of its workload in the ledger.
+    """
+
+    deadline_s: float
+    workload: str | None = None
 
 
 class Request(msgspec.Struct, kw_only=True):

@@ -30,8 +30,7 @@ from opentelemetry.util.types import Attributes as OtelAttributes
 
 from meritorder.gateway.config import Telemetry as Settings
 from meritorder.gateway.config import VenueTable
-from meritorder.gateway.lanes.classify import Deferral
-from meritorder.gateway.state.request import Request
+from meritorder.gateway.state.request import Deferral, Request
 from meritorder.gateway.store.ledger import Entry
 from meritorder.gateway.store.waiting import Claimed
 from meritorder.gateway.upstreams.limits import Bucket

@@ -6,7 +6,7 @@ from typing import Any, Generic, TypeVar
 
 from sqlalchemy import Connection, Select, Table, select
 
-from meritorder.gateway.wire.problems import invalid
+from meritorder.gateway.errors import UnknownCursorError
 
 T = TypeVar("T")
 
@@ -32,13 +32,13 @@ def page_of(
     """Return the rows of a query that come after one of the tenant's.
 
     Raises:
-        Problem: Nothing of the tenant's has the id `after`.
+        UnknownCursorError: The tenant has no object with the id `after`.
     """
     seq = table.c.seq
     if after:
         cursor = connection.execute(select(seq).where(table.c.id == after, table.c.tenant == tenant)).scalar()
         if cursor is None:
-            raise invalid(f"No such object: {after!r}.", param="after")
+            raise UnknownCursorError(after)
         query = query.where(seq > cursor if ascending else seq < cursor)
     rows = connection.execute(query.order_by(seq if ascending else seq.desc()).limit(limit + 1)).all()
     return Page(items=rows[:limit], has_more=len(rows) > limit)

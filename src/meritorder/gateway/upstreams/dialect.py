@@ -9,9 +9,9 @@ import msgspec
 from meritorder.gateway.errors import Broken, NotCarried
 from meritorder.gateway.upstreams import completions
 from meritorder.gateway.upstreams.connection import Connection, Endpoint, HttpReply
-from meritorder.gateway.upstreams.events import DONE, event, events
 from meritorder.gateway.upstreams.fields import Json, decode
 from meritorder.gateway.upstreams.upstream import Call, Load, Reply
+from meritorder.gateway.wire.events import DONE, event, events
 
 CHAT: Final = "/v1/chat/completions"
 _LIMIT_HEADERS: Final = ("retry-after", "request-id", "x-request-id")

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from meritorder.gateway.errors import Unavailable
-from meritorder.gateway.lanes.classify import Deferral
 from meritorder.gateway.state.metrics import Gauge
+from meritorder.gateway.state.request import Deferral
 from meritorder.gateway.store.keys import Key
 from meritorder.gateway.store.waiting import Waiting
 from meritorder.gateway.venues.engines import Engine, EngineState

@@ -5,7 +5,7 @@ from typing import Any, Final
 
 import msgspec
 
-from meritorder.gateway.upstreams.events import DONE, event
+from meritorder.gateway.wire.events import DONE, event
 
 JSON = dict[str, Any]
 
