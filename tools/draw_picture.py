@@ -16,7 +16,7 @@ import vl_convert
 
 from meritorder import Comparison, Options, compare, read_trace
 from meritorder.comparison import Arrangement
-from meritorder.report import figures
+from meritorder.report.compare import figures
 from meritorder.report.palette import LIGHT
 from meritorder.traces import sample
 from meritorder.units import format_share, format_usd

@@ -10,9 +10,9 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from meritorder.comparison import Waterfall
-from meritorder.report.address import host, web_address
-from meritorder.report.metrics import or_missing, spaced, times, unit_of, waterfall_cells, waterfall_title
 from meritorder.report.palette import DARK, LIGHT, css
+from meritorder.report.waterfall import waterfall_cells, waterfall_title
+from meritorder.report.wording import host, or_missing, price_unit, spaced, times, web_address
 from meritorder.units import format_duration, format_share, format_usd
 
 
@@ -37,7 +37,7 @@ def fill(template: str, charts: Mapping[str, alt.LayerChart] | None, **values: o
     )
 
 
-def fall_of(fall: Waterfall) -> dict[str, Any]:
+def waterfall_view(fall: Waterfall) -> dict[str, Any]:
     """Return the words beside a waterfall whose ends are titles."""
     return {
         "title": waterfall_title(fall),
@@ -61,7 +61,7 @@ def _environment() -> Environment:
         "count": lambda number: or_missing(number, lambda n: f"{n:,}"),
         "times": times,
         "spaced": spaced,
-        "unit": unit_of,
+        "unit": price_unit,
         "web": web_address,
         "host": host,
     }

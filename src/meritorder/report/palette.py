@@ -1,4 +1,4 @@
-"""Colours by meaning: one for a lane wherever it appears, told apart also by those who see few colours.
+"""Colours by meaning: one for a lane wherever it appears, told apart also by those who see few colors.
 
 Source: blue, orange, green and vermilion after Okabe and Ito, https://jfly.uni-koeln.de/color/ (2008).
 """
@@ -107,4 +107,4 @@ def pricing_kind(pricing_model: str) -> str:
 
 def css(palette: Palette) -> str:
     """Write a palette as CSS declarations."""
-    return " ".join(f"--{name}: {colour};" for name, colour in asdict(palette).items())
+    return " ".join(f"--{name}: {color};" for name, color in asdict(palette).items())

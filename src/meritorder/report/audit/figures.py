@@ -8,7 +8,7 @@ from meritorder.findings import Audit, Shape
 from meritorder.report.audit.words import KINDS, PURCHASES
 from meritorder.units import SECONDS_PER_DAY, format_usd, utc
 
-COLOURS: Final = {
+COLORS: Final = {
     "on_demand": "realtime",
     "spot": "deferrable",
     "savings_plan": "saving",
@@ -34,7 +34,7 @@ class Bar:
     usd: str
     start: float
     width: float
-    colour: str
+    color: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,7 +42,7 @@ class Area:
     """One purchase over time, stacked on those below it."""
 
     title: str
-    colour: str
+    color: str
     path: str
 
 
@@ -62,15 +62,15 @@ def waterfall(audit: Audit) -> list[Bar]:
     sums: dict[str, float] = {}
     for finding in audit.findings:
         sums[finding.kind] = sums.get(finding.kind, 0.0) + finding.usd_per_month
-    bars = [Bar(title="Paid", usd=format_usd(paid), start=0.0, width=100.0, colour="total")]
+    bars = [Bar(title="Paid", usd=format_usd(paid), start=0.0, width=100.0, color="total")]
     running = paid
     for kind, usd in sorted(sums.items(), key=lambda item: -item[1]):
         running -= usd
         start, width = 100 * max(0.0, running) / paid, 100 * usd / paid
         bars.append(
-            Bar(title=KINDS[kind], usd=f"\N{MINUS SIGN}{format_usd(usd)}", start=start, width=width, colour="saving")
+            Bar(title=KINDS[kind], usd=f"\N{MINUS SIGN}{format_usd(usd)}", start=start, width=width, color="saving")
         )
-    left = Bar(title="Needed", usd=format_usd(running), start=0.0, width=100 * max(0.0, running) / paid, colour="total")
+    left = Bar(title="Needed", usd=format_usd(running), start=0.0, width=100 * max(0.0, running) / paid, color="total")
     return [*bars, left]
 
 
@@ -84,7 +84,7 @@ def areas(shape: Shape) -> list[Area]:
     for name in names:
         above = [low + max(0.0, usd) for low, usd in zip(below, shape.usd[name], strict=True)]
         path = _outline(above, below, most)
-        found.append(Area(title=PURCHASES.get(name, name), colour=COLOURS.get(name, _OTHER), path=path))
+        found.append(Area(title=PURCHASES.get(name, name), color=COLORS.get(name, _OTHER), path=path))
         below = above
     return found
 

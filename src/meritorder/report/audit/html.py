@@ -13,8 +13,8 @@ from meritorder.report.audit.words import (
     what_was_read,
 )
 from meritorder.report.audit.words import figures as figure_rows
-from meritorder.report.metrics import usd_cells
 from meritorder.report.page import fill
+from meritorder.report.wording import usd_cells
 from meritorder.units import SECONDS_PER_HOUR, format_duration, format_share, format_usd
 
 _TEMPLATE: Final = "audit.html.j2"
@@ -84,7 +84,7 @@ def _chart(audit: Audit) -> dict[str, Any] | None:
     areas = figures.areas(shape)
     return {
         "areas": areas,
-        "key": dict.fromkeys((area.colour, area.title) for area in areas),
+        "key": dict.fromkeys((area.color, area.title) for area in areas),
         "days": figures.days(shape),
         "peak": format_usd(figures.peak(shape)),
         "bin": "an hour" if shape.bin_s == SECONDS_PER_HOUR else format_duration(shape.bin_s),

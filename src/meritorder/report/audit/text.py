@@ -8,7 +8,6 @@ from rich.table import Table
 from rich.text import Text
 
 from meritorder.findings import Ask, Audit, Breakdown, Finding, RequestCosts
-from meritorder.report import sections
 from meritorder.report.audit.words import (
     KINDS,
     PURCHASES,
@@ -18,8 +17,20 @@ from meritorder.report.audit.words import (
     requests_sentence,
     what_was_read,
 )
-from meritorder.report.layout import INDENT, READING_WIDTH, bullets, columns, narrow, plain, section, show, stack
-from meritorder.report.metrics import or_missing, usd_cells
+from meritorder.report.terminal import (
+    INDENT,
+    READING_WIDTH,
+    assumptions_section,
+    bullets,
+    columns,
+    narrow,
+    plain,
+    prices_section,
+    section,
+    show,
+    stack,
+)
+from meritorder.report.wording import or_missing, usd_cells
 from meritorder.units import format_share, format_usd
 
 _LOUD: Final = {"low": "yellow", "medium": "", "high": "green"}
@@ -49,9 +60,9 @@ def _blocks(audit: Audit, width: int) -> Iterator[RenderableType]:
     yield _figures(audit, width)
     yield from (_breakdown(each) for each in audit.breakdowns if len(each.spends) > 1)
     if audit.assumptions:
-        yield sections.assumptions(audit.assumptions, reading)
+        yield assumptions_section(audit.assumptions, reading)
     if audit.prices:
-        yield sections.prices(audit.prices, width)
+        yield prices_section(audit.prices, width)
 
 
 def _findings(audit: Audit, width: int) -> RenderableType:

@@ -3,7 +3,7 @@
 from typing import Final
 
 from meritorder.findings import Audit, RequestCosts
-from meritorder.report.metrics import or_missing
+from meritorder.report.wording import or_missing
 from meritorder.units import format_share, format_usd
 
 KINDS: Final = {

@@ -5,19 +5,12 @@ from typing import Final
 import altair as alt
 
 from meritorder.comparison import Comparison
-from meritorder.report import figures
-from meritorder.report.metrics import (
-    MISSING,
-    lane_title,
-    metrics,
-    per_request,
-    ratio_text,
-    saving_text,
-    usd_cells,
-    waterfalls,
-)
-from meritorder.report.page import fall_of, fill
+from meritorder.report.compare import figures
+from meritorder.report.compare.rows import metrics, per_request, ratio_text, saving_text, waterfalls
+from meritorder.report.figures import waterfall
+from meritorder.report.page import fill, waterfall_view
 from meritorder.report.palette import THEMED
+from meritorder.report.wording import MISSING, lane_title, usd_cells
 from meritorder.units import utc
 
 _TEMPLATE: Final = "compare.html.j2"
@@ -35,7 +28,7 @@ def render(comparison: Comparison) -> str:
         headline=_headline(comparison),
         fleets=[a for a in comparison.arrangements if a.timeline],
         lanes=_lane_rows(comparison),
-        falls=[fall_of(each) for each in waterfalls(comparison)],
+        falls=[waterfall_view(each) for each in waterfalls(comparison)],
         unit=per_request(comparison),
         saving=saving_text(comparison),
         ratio=ratio_text(comparison),
@@ -46,7 +39,7 @@ def render(comparison: Comparison) -> str:
 def _charts(comparison: Comparison) -> dict[str, alt.LayerChart]:
     charts = {f"load-{a.name}": figures.load(comparison, a, THEMED) for a in comparison.arrangements if a.timeline}
     for place, fall in enumerate(waterfalls(comparison)):
-        charts[f"waterfall-{place}"] = figures.waterfall(fall, THEMED)
+        charts[f"waterfall-{place}"] = waterfall(fall, THEMED)
     if any(a.feasible and a.lanes for a in comparison.arrangements):
         charts["lanes"] = figures.lanes(comparison, THEMED)
     if any(a.paid_time for a in comparison.arrangements):

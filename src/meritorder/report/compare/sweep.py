@@ -10,7 +10,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from meritorder.report.metrics import MISSING
+from meritorder.report.wording import MISSING
 from meritorder.units import format_duration, format_share, format_usd
 
 _MOST_ROWS: Final = 60

@@ -8,19 +8,23 @@ from rich.console import Console, RenderableType
 from rich.text import Text
 
 from meritorder.comparison import Arrangement, Comparison, TraceSummary
-from meritorder.report import sections
-from meritorder.report.layout import INDENT, READING_WIDTH, bullets, columns, narrow, plain, section, show, stack
-from meritorder.report.metrics import (
-    Metric,
-    lane_title,
-    metrics,
-    or_missing,
-    per_request,
-    ratio_text,
-    saving_text,
-    usd_cells,
-    waterfalls,
+from meritorder.report.compare.rows import Metric, metrics, per_request, ratio_text, saving_text, waterfalls
+from meritorder.report.terminal import (
+    INDENT,
+    READING_WIDTH,
+    assumptions_section,
+    bullets,
+    columns,
+    narrow,
+    plain,
+    prices_section,
+    section,
+    show,
+    stack,
+    warnings_section,
+    waterfall_section,
 )
+from meritorder.report.wording import lane_title, or_missing, usd_cells
 from meritorder.units import format_duration, format_share
 
 _BEST, _BASELINE, _BROKEN = "▸", "◦", "✗"
@@ -45,16 +49,16 @@ def _blocks(comparison: Comparison, width: int) -> Iterator[RenderableType]:
     if lanes := _lanes(comparison):
         yield lanes
     for fall in waterfalls(comparison):
-        yield sections.waterfall(fall, width)
+        yield waterfall_section(fall, width)
     if comparison.break_even_utilization is not None or comparison.break_even_note:
         yield _break_even(comparison, reading)
     yield _confidence(comparison, reading)
     if comparison.assumptions:
-        yield sections.assumptions(comparison.assumptions, reading)
+        yield assumptions_section(comparison.assumptions, reading)
     if comparison.prices:
-        yield sections.prices(comparison.prices, width)
+        yield prices_section(comparison.prices, width)
     if comparison.warnings:
-        yield sections.warnings(comparison.warnings, reading)
+        yield warnings_section(comparison.warnings, reading)
 
 
 def _what_was_read(comparison: Comparison) -> str:

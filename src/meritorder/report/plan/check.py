@@ -1,7 +1,7 @@
 """What became of a plan when it was simulated, in words and digits."""
 
 from meritorder.planfile import Plan, Simulated
-from meritorder.report.metrics import or_missing
+from meritorder.report.wording import or_missing
 from meritorder.units import format_duration, format_share, format_usd
 
 Fact = tuple[str, str]

@@ -1,18 +1,17 @@
 """A plan as one HTML file that opens without a network, today and in ten years."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 import altair as alt
 
 from meritorder.planfile import Plan
-from meritorder.report import figures, sparkline
-from meritorder.report.figures.merit_order import in_order
-from meritorder.report.metrics import MISSING, or_missing, pricing_title, usd_cells
-from meritorder.report.page import fall_of, fill
+from meritorder.report.figures import waterfall
+from meritorder.report.page import fill, waterfall_view
 from meritorder.report.palette import PRICING, THEMED, pricing_kind
-from meritorder.report.plan import rows
+from meritorder.report.plan import figures, rows
 from meritorder.report.plan.check import facts, verdict
+from meritorder.report.wording import MISSING, or_missing, pricing_title, usd_cells
 from meritorder.units import format_duration, format_share, format_usd
 
 _TEMPLATE: Final = "plan.html.j2"
@@ -41,15 +40,13 @@ def render(plan: Plan) -> str:
         span=rows.span(plan),
         lasts=format_duration(plan.slots * plan.slot_s),
         headline=_headline(plan),
-        rentals=[
-            (one, sparkline.step_path(one.trend, width=_TREND[0], height=_TREND[1])) for one in rows.rentals(plan)
-        ],
+        rentals=[(one, step_path(one.trend, width=_TREND[0], height=_TREND[1])) for one in rows.rentals(plan)],
         trend=_TREND,
         bought=rows.bought(plan),
         commitments=rows.commitments(plan),
         waiting=rows.waiting(plan),
         beside=rows.beside(plan),
-        fall=fall_of(fall) if fall else None,
+        fall=waterfall_view(fall) if fall else None,
         paid_key=_key(plan.dispatch.paid_gpus if plan.dispatch else {}),
         cost_key=_key(plan.by_pricing_model),
         merit_key=_key(one.pricing_model for one in plan.merit_order),
@@ -77,7 +74,7 @@ def _charts(plan: Plan) -> dict[str, alt.LayerChart]:
     if plan.by_pricing_model:
         charts["bounds"] = figures.bounds(plan, THEMED)
     if fall := rows.waterfall(plan):
-        charts["waterfall"] = figures.waterfall(fall, THEMED)
+        charts["waterfall"] = waterfall(fall, THEMED)
     return charts
 
 
@@ -111,7 +108,7 @@ def _headline(plan: Plan) -> list[tuple[str, str, str]]:
 
 def _steps(plan: Plan) -> list[dict[str, str]]:
     """Return the merit order as the rows of a table."""
-    steps = in_order(plan.merit_order)
+    steps = figures.in_order(plan.merit_order)
     prices = usd_cells([one.usd_per_mtok for one in steps])
     return [
         {
@@ -149,3 +146,15 @@ def _promises(plan: Plan) -> list[tuple[str, str]]:
         ]
     told.append(("Solved in", format_duration(plan.solve_s)))
     return [(name, text) for name, text in told if text]
+
+
+def step_path(values: Sequence[float], *, width: float, height: float) -> str:
+    """Return the area under values as the path of an SVG, one step a value, from zero to their greatest."""
+    greatest = max(values, default=0) or 1
+    path = [f"M0 {height:g}"]
+    before: float | None = None
+    for place, value in enumerate(values):
+        if value != before:
+            path.append(f"H{place * width / len(values):.4g}V{height * (1 - value / greatest):.4g}")
+            before = value
+    return " ".join([*path, f"H{width:g}V{height:g}Z"])

@@ -5,12 +5,12 @@ from typing import Final
 
 from meritorder.comparison import Waterfall, WaterfallPart
 from meritorder.planfile import PREPAID, Commitment, Plan, PoolSchedule
-from meritorder.report.metrics import (
+from meritorder.report.wording import (
     MISSING,
-    capital,
+    capitalize,
     or_missing,
     pricing_title,
-    saved_text,
+    saving_sentence,
     spaced,
     usd_cells,
     within_sentence,
@@ -256,7 +256,7 @@ def waterfall(plan: Plan) -> Waterfall | None:
         end="This plan",
         from_usd=plan.baseline_usd,
         to_usd=plan.total_usd,
-        parts=[WaterfallPart(name="", title=capital(part.cause), usd=part.usd, why="") for part in plan.waterfall],
+        parts=[WaterfallPart(name="", title=capitalize(part.cause), usd=part.usd, why="") for part in plan.waterfall],
     )
 
 
@@ -334,7 +334,7 @@ def saving(plan: Plan) -> str:
     against = within_sentence(REALTIME) + (f" ({plan.baseline})" if plan.baseline else "")
     if plan.saving_usd <= 0:
         return f"Nothing is saved against {against}."
-    return saved_text(plan.saving_usd, plan.saving_share, plan.saving_interval, against)
+    return saving_sentence(plan.saving_usd, plan.saving_share, plan.saving_interval, against)
 
 
 def spot(plan: Plan) -> list[str]:

@@ -6,9 +6,9 @@ from rich.console import Console, RenderableType
 from rich.text import Text
 
 from meritorder.planfile import Plan, Simulated
-from meritorder.report.layout import INDENT, READING_WIDTH, columns, narrow, plain, section, show, stack
-from meritorder.report.metrics import MISSING, pricing_title, usd_cells
 from meritorder.report.plan.check import facts, verdict
+from meritorder.report.terminal import INDENT, READING_WIDTH, columns, narrow, plain, section, show, stack
+from meritorder.report.wording import MISSING, pricing_title, usd_cells
 from meritorder.units import format_usd
 
 

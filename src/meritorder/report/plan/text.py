@@ -1,7 +1,7 @@
 """A plan in a terminal: what to do first, then why, then how far it was checked."""
 
-from collections.abc import Iterator
-from itertools import groupby
+from collections.abc import Iterator, Sequence
+from itertools import groupby, pairwise
 from typing import Final
 
 from rich.cells import cell_len
@@ -10,12 +10,24 @@ from rich.table import Table
 from rich.text import Text
 
 from meritorder.planfile import Plan, Simulated
-from meritorder.report import sections
-from meritorder.report.layout import INDENT, READING_WIDTH, bullets, columns, narrow, plain, section, show, stack
-from meritorder.report.metrics import MISSING
 from meritorder.report.plan import rows
 from meritorder.report.plan.check import facts, verdict
-from meritorder.report.sparkline import sparkline
+from meritorder.report.terminal import (
+    INDENT,
+    READING_WIDTH,
+    assumptions_section,
+    bullets,
+    columns,
+    narrow,
+    plain,
+    prices_section,
+    section,
+    show,
+    stack,
+    warnings_section,
+    waterfall_section,
+)
+from meritorder.report.wording import MISSING
 from meritorder.units import format_duration
 
 _RENT_HEADINGS: Final = ("payment", "machines", "slot by slot", "GPU-hours", "planned", "serves")
@@ -24,6 +36,7 @@ _TREND: Final = 2
 _TREND_WIDTH: Final = 56
 _LANE_STYLE: Final = {"deferrable": "yellow", "both": "cyan"}
 _TWO_COLUMNS: Final = 96
+_BLOCKS: Final = "▁▂▃▄▅▆▇█"
 
 
 def render(plan: Plan, console: Console) -> None:
@@ -45,12 +58,12 @@ def _blocks(plan: Plan, width: int) -> Iterator[RenderableType]:
         _limits(plan, reading),
         _costs(plan, reading),
         plan.simulated and _check(plan, plan.simulated, reading),
-        fall and sections.waterfall(fall, width, plan.baseline),
+        fall and waterfall_section(fall, width, plan.baseline),
         plan.backtest and _backtest(plan),
         _sure(plan, reading),
-        plan.assumptions and sections.assumptions(plan.assumptions, reading),
-        plan.prices and sections.prices(plan.prices, width),
-        plan.warnings and sections.warnings(plan.warnings, reading),
+        plan.assumptions and assumptions_section(plan.assumptions, reading),
+        plan.prices and prices_section(plan.prices, width),
+        plan.warnings and warnings_section(plan.warnings, reading),
     )
     for block in sections_of:
         if block:
@@ -162,3 +175,16 @@ def _backtest(plan: Plan) -> RenderableType:
             table.add_row(*map(plain, row[1:]), style="bold" if row[1] == rows.ADVICE else "")
         parts += [plain(name, "dim"), table]
     return section("Backtest", "chosen on the first part of the trace, paid on the rest", *parts)
+
+
+def sparkline(values: Sequence[float], width: int) -> str:
+    """Draw values from zero to their greatest, at most `width` characters wide; only nothing at all is blank."""
+    count = min(width, len(values))
+    edges = [round(place * len(values) / count) for place in range(count + 1)] if count else []
+    means = [sum(values[low:high]) / (high - low) for low, high in pairwise(edges)]
+    greatest = max(means, default=0.0)
+    return "".join(_block(mean / greatest) if mean > 0 else " " for mean in means)
+
+
+def _block(share: float) -> str:
+    return _BLOCKS[min(len(_BLOCKS) - 1, int(share * len(_BLOCKS)))]

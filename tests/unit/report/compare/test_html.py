@@ -1,4 +1,3 @@
-import json
 import re
 
 import msgspec
@@ -10,7 +9,6 @@ from meritorder.comparison import (
     Comparison,
 )
 from meritorder.evidence import PriceUsed
-from meritorder.report import figures
 from meritorder.report.compare.html import render
 from meritorder.report.palette import DARK, LIGHT
 
@@ -94,59 +92,10 @@ def test_a_bare_answer_has_no_empty_sections() -> None:
     assert not re.search(r"\bnan\b", page.text)
 
 
-def test_colours_follow_the_page_from_light_to_dark() -> None:
+def test_colors_follow_the_page_from_light_to_dark() -> None:
     html = render(week())
     assert f"--realtime: {LIGHT.realtime};" in html
     assert f"--realtime: {DARK.realtime};" in html
     charts = Page(html).scripts["charts"]
     assert "var(--realtime)" in charts
     assert not re.search(r"#[0-9a-f]{6}", charts)
-
-
-def test_figures_stand_on_their_own_outside_the_page() -> None:
-    answer = week()
-    for chart in (
-        figures.lanes(answer),
-        figures.paid_time(answer),
-        figures.waterfall(answer.waterfall[0]),
-    ):
-        assert "var(" not in json.dumps(chart.to_dict())
-
-
-def test_the_load_has_a_row_a_bin_and_one_where_it_ends() -> None:
-    answer = week()
-    drawn = rows(figures.load(answer, answer.arrangements[0]).to_dict())
-    assert len(drawn) == 7 * 96 + 1
-    assert drawn[0]["t"] == 1_715_558_400_000.0
-    assert drawn[-1]["t"] == 1_715_558_400_000.0 + 7 * 86_400_000
-    assert drawn[5]["when"] == "Mon 13 May 01:15"
-
-
-def test_a_trace_without_a_date_counts_from_its_start() -> None:
-    answer = week()
-    undated = msgspec.structs.replace(answer, trace=msgspec.structs.replace(answer.trace, start_epoch_s=None))
-    chart = figures.load(undated, undated.arrangements[0]).to_dict()
-    assert rows(chart)[-1]["t"] == 7.0
-    assert "days from the start of the trace" in json.dumps(chart)
-
-
-def test_token_apis_have_no_load_to_draw() -> None:
-    with pytest.raises(ValueError, match="api_standard has no timeline"):
-        figures.load(week(), week().arrangements[4])
-
-
-def test_the_shares_of_paid_time_are_whole() -> None:
-    shares: dict[object, float] = {}
-    for row in rows(figures.paid_time(week()).to_dict()):
-        shares[row["title"]] = shares.get(row["title"], 0.0) + row["share"]
-    assert list(shares.values()) == pytest.approx([1.0] * 4)
-
-
-def test_the_frontier_joins_what_nothing_beats_and_names_each_arrangement_once() -> None:
-    chart = figures.frontier(week()).to_dict()
-    edge = [(row["e2e"], row["usd"]) for row in rows(chart, chart["layer"][0])]
-    assert [usd for _, usd in edge] == sorted((usd for _, usd in edge), reverse=True)
-    assert len(edge) == 6
-    named = [(row["title"], row["label"]) for row in rows(chart) if row["named"]]
-    assert ("Mix, with backfill", "40 % may wait 4 h") in named
-    assert len(named) == len(dict(named)) == 4

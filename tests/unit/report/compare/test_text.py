@@ -1,5 +1,4 @@
 import io
-from itertools import pairwise
 
 import msgspec
 import pytest
@@ -7,10 +6,8 @@ from rich.cells import cell_len
 from rich.console import Console
 from tests.samples.comparison import week
 
-from meritorder.comparison import Comparison, Waterfall, WaterfallPart
+from meritorder.comparison import Comparison
 from meritorder.report.compare.text import render
-from meritorder.report.metrics import metrics, per_request, usd_cells, waterfall_cells
-from meritorder.report.steps import steps, walk
 
 
 def printed(comparison: Comparison, width: int) -> str:
@@ -103,52 +100,3 @@ def test_an_answer_with_nothing_but_arrangements_is_printed() -> None:
     assert "Nothing is cheaper than real time, autoscaled." in text
     assert "nan" not in text
     assert "Prices used" not in text
-
-
-@pytest.mark.parametrize(
-    ("amounts", "cells"),
-    [
-        ([23425.92, 842.1], ("$23,426", "$842")),
-        ([12.5, 3.0], ("$12.50", "$3.00")),
-        ([0.000012, 0.5], ("$0.000012", "$0.500000")),
-        ([3.1, 0.42], ("$3.100", "$0.420")),
-        ([None, 0.0], ("\N{EN DASH}", "$0.00")),
-        ([float("nan"), 2.0], ("\N{EN DASH}", "$2.00")),
-        ([], ()),
-    ],
-)
-def test_a_column_of_dollars_shares_its_decimals(amounts: list[float | None], cells: tuple[str, ...]) -> None:
-    assert usd_cells(amounts) == cells
-
-
-@pytest.mark.parametrize(("usd", "count"), [(0.02, 1), (0.0009, 1_000), (0.000002, 1_000_000), (0.0, 1)])
-def test_tiny_prices_are_quoted_for_more_requests(usd: float, count: int) -> None:
-    arrangements = [msgspec.structs.replace(a, usd_per_request=usd) for a in week().arrangements]
-    assert per_request(msgspec.structs.replace(week(), arrangements=arrangements)).count == count
-
-
-def test_every_column_has_a_cell_for_every_arrangement_and_an_importance_of_its_own() -> None:
-    columns = metrics(week())
-    assert {len(column.cells) for column in columns} == {7}
-    assert len({column.importance for column in columns}) == len(columns)
-
-
-@pytest.mark.parametrize("fall", week().waterfall)
-def test_a_waterfall_adds_up(fall: Waterfall) -> None:
-    walked = walk(fall)
-    assert walked[-2].to_usd == pytest.approx(fall.to_usd, abs=0.005)
-    assert all(later.from_usd == earlier.to_usd for earlier, later in pairwise(walked[:-1]))
-    written = [float(cell.translate({0x2212: "-", 0x24: None, 0x2C: None})) for cell in waterfall_cells(fall)]
-    assert sum(written[:-1]) == pytest.approx(written[-1], abs=len(written) / 2)
-
-
-def test_a_drawn_part_hangs_where_the_last_one_ended_and_none_vanishes() -> None:
-    def part(usd: float) -> WaterfallPart:
-        return WaterfallPart(name="p", title="p", usd=usd, why="")
-
-    fall = Waterfall(start="a", end="b", from_usd=100.0, to_usd=50.05, parts=[part(-50.0), part(0.05)])
-    first, saving, extra, last = (bar.text for bar in steps(fall, 20))
-    assert first == "█" * 20
-    assert saving == " " * 10 + "▒" * 10
-    assert extra.strip() == "▓"
-    assert last == "█" * 10 + " " * 10

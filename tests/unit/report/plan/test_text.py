@@ -12,13 +12,11 @@ from meritorder.plan.export import to_file
 from meritorder.plan.sensitivity import worth
 from meritorder.plan.solve.search import Effort, find_plan
 from meritorder.planfile import Plan, Regret, Simulated
-from meritorder.report.metrics import unit_of
 from meritorder.report.plan import simulation as simulation_text
 from meritorder.report.plan import text as plan_text
 from meritorder.report.plan.html import render as render_page
 from meritorder.report.plan.rows import bought, commitments, regret, rentals, waterfall
-from meritorder.report.sparkline import sparkline
-from meritorder.report.steps import walk
+from meritorder.report.waterfall import walk
 
 ATTACK = "[red]x[/red]\x1b[2J"
 BARE = {
@@ -228,11 +226,6 @@ def test_what_the_planner_finds_can_be_shown() -> None:
     assert bought.name in render_page(plan)
 
 
-@pytest.mark.parametrize(("unit", "written"), [("USD an hour", "an hour"), ("hour", "/ hour")])
-def test_a_price_reads_as_a_price(unit: str, written: str) -> None:
-    assert unit_of(unit) == written
-
-
 @pytest.mark.parametrize(
     ("values", "width", "drawn"),
     [
@@ -245,4 +238,4 @@ def test_a_price_reads_as_a_price(unit: str, written: str) -> None:
     ],
 )
 def test_a_sparkline_shows_all_that_is_not_nothing(values: list[float], width: int, drawn: str) -> None:
-    assert sparkline(values, width) == drawn
+    assert plan_text.sparkline(values, width) == drawn

@@ -1,12 +1,14 @@
-"""A waterfall as rows of characters: each part hangs where the one before it ended."""
+"""A waterfall as rows from one amount to the next: its title, its amounts, and its bars drawn in characters."""
 
 from dataclasses import dataclass
 from typing import Final, Literal
 
 from meritorder.comparison import Waterfall
+from meritorder.report.wording import usd_cells, within_sentence
 
 Kind = Literal["total", "saving", "extra"]
 _FILL: Final[dict[Kind, str]] = {"total": "█", "saving": "▒", "extra": "▓"}
+_MINUS: Final = "\N{MINUS SIGN}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +38,25 @@ def walk(waterfall: Waterfall) -> list[Step]:
     return [*rows, Step("total", 0.0, waterfall.to_usd)]
 
 
-def steps(waterfall: Waterfall, width: int) -> list[Bar]:
+def waterfall_title(fall: Waterfall) -> str:
+    """Return the question that a waterfall whose ends are titles answers."""
+    start, end = within_sentence(fall.start), within_sentence(fall.end)
+    compared = "less" if fall.to_usd <= fall.from_usd else "more"
+    return f"Why {end} costs {compared} than {start}"
+
+
+def waterfall_cells(waterfall: Waterfall) -> tuple[str, ...]:
+    """Write the first total, every part with its sign, and the last total: `$13,048`, `+$189`, `$4,183`."""
+    parts = [part.usd for part in waterfall.parts]
+    first, *sizes, last = usd_cells([waterfall.from_usd, *map(abs, parts), waterfall.to_usd])
+    return (
+        first,
+        *(f"{_MINUS if usd < 0 else '+'}{size}" for usd, size in zip(parts, sizes, strict=True)),
+        last,
+    )
+
+
+def bars(waterfall: Waterfall, width: int) -> list[Bar]:
     """Draw every row of a waterfall on one scale, `width` characters wide; no part is too small to see."""
     rows = walk(waterfall)
     ends = [usd for row in rows for usd in (row.from_usd, row.to_usd)]

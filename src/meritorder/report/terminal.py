@@ -1,37 +1,95 @@
-"""Sections that every answer has in a terminal: why it differs, what was assumed, prices, warnings."""
+"""Reports in a terminal: blocks of text, tables and lists, and the sections that every answer has."""
 
-from collections.abc import Sequence
-from typing import Final
+import unicodedata
+from collections.abc import Iterable, Sequence
+from typing import Final, Literal
 
-from rich.console import RenderableType
+from rich.box import SIMPLE_HEAD
+from rich.cells import cell_len
+from rich.console import Console, RenderableType
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
 from meritorder.comparison import Waterfall
 from meritorder.evidence import Assumption, PriceUsed
-from meritorder.report.address import host, web_address
-from meritorder.report.layout import READING_WIDTH, bullets, columns, plain, section, stack
-from meritorder.report.metrics import spaced, unit_of, waterfall_cells, waterfall_title
-from meritorder.report.steps import Bar, steps
+from meritorder.report.waterfall import Bar, bars, waterfall_cells, waterfall_title
+from meritorder.report.wording import host, price_unit, spaced, web_address
 from meritorder.units import format_usd
 
+INDENT: Final = 2
+READING_WIDTH: Final = 100
 _TITLE_WIDTH: Final = 30
 _BAR_WIDTH: Final = 44
 _PRICE_TABLE_WIDTH: Final = 116
 _BAR_STYLE: Final = {"total": "blue", "saving": "green", "extra": "yellow"}
 
 
-def waterfall(fall: Waterfall, width: int, subtitle: str = "") -> RenderableType:
+def show(blocks: Iterable[RenderableType], console: Console) -> None:
+    """Print blocks, one under the other, with room between them."""
+    console.print()
+    for block in blocks:
+        console.print(Padding(block, (0, 0, 1, INDENT), expand=False))
+
+
+def plain(text: str, style: str = "") -> Text:
+    """Return text of the user's as it stands: no markup, and nothing that steers a terminal."""
+    shown = "".join("�" if unicodedata.category(c) == "Cc" else c for c in " ".join(text.split()))
+    return Text(shown, style=style)
+
+
+def narrow(text: RenderableType, width: int) -> Table:
+    """Keep running text to a width that is easy to read."""
+    table = Table.grid()
+    table.add_column(max_width=width)
+    table.add_row(text)
+    return table
+
+
+def stack(*rows: RenderableType) -> Table:
+    """Put blocks under one another."""
+    table = Table.grid()
+    table.add_column()
+    for row in rows:
+        table.add_row(row)
+    return table
+
+
+def section(title: str, subtitle: str, *bodies: RenderableType) -> Table:
+    """Put blocks under a heading."""
+    return stack(Text.assemble((title, "bold"), (f"  {subtitle}" if subtitle else "", "dim")), *bodies)
+
+
+def columns(*headings: str, numbers: int) -> Table:
+    """Return an empty table whose last `numbers` columns are right-aligned."""
+    table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False, header_style="none")
+    for place, heading in enumerate(headings):
+        justify: Literal["left", "right"] = "right" if place >= len(headings) - numbers else "left"
+        table.add_column(heading, justify=justify, no_wrap=True, vertical="bottom")
+    return table
+
+
+def bullets(texts: Sequence[Text], width: int, mark: str = "· ", style: str = "dim") -> Table:
+    """Return a list, a mark before each of its texts."""
+    table = Table.grid()
+    table.add_column(width=cell_len(mark), style=style)
+    table.add_column(max_width=width - cell_len(mark))
+    for text in texts:
+        table.add_row(mark, text)
+    return table
+
+
+def waterfall_section(fall: Waterfall, width: int, subtitle: str = "") -> RenderableType:
     """Return a waterfall whose ends are titles, drawn, and the reason for each part."""
     titles = [fall.start, *(part.title for part in fall.parts), fall.end]
     amounts = waterfall_cells(fall)
     title_width = min(max(_TITLE_WIDTH, width * 2 // 5), max(map(len, titles)))
-    bars = steps(fall, min(_BAR_WIDTH, max(8, width - title_width - max(map(len, amounts)) - 4)))
+    drawn = bars(fall, min(_BAR_WIDTH, max(8, width - title_width - max(map(len, amounts)) - 4)))
     table = Table.grid(padding=(0, 2, 0, 0))
     table.add_column(width=title_width)
     table.add_column(no_wrap=True)
     table.add_column(justify="right", no_wrap=True)
-    for title, bar, amount in zip(titles, bars, amounts, strict=True):
+    for title, bar, amount in zip(titles, drawn, amounts, strict=True):
         table.add_row(plain(title), _drawn(bar), amount, style="bold" if bar.kind == "total" else "")
     why = [Text.assemble(plain(part.title), ": ", plain(part.why), style="dim") for part in fall.parts if part.why]
     heading = plain(waterfall_title(fall)).plain
@@ -43,7 +101,7 @@ def _drawn(bar: Bar) -> Text:
     return Text(bar.text, _BAR_STYLE[bar.kind])
 
 
-def assumptions(assumed: Sequence[Assumption], width: int) -> RenderableType:
+def assumptions_section(assumed: Sequence[Assumption], width: int) -> RenderableType:
     """Return what was taken that the input does not say, and how to change it."""
     lines = [
         Text.assemble(plain(each.text), ("  change with ", "dim"), plain(each.option, "cyan"))
@@ -54,12 +112,12 @@ def assumptions(assumed: Sequence[Assumption], width: int) -> RenderableType:
     return section("Assumed", "not in the input", bullets(lines, width))
 
 
-def warnings(texts: Sequence[str], width: int) -> RenderableType:
+def warnings_section(texts: Sequence[str], width: int) -> RenderableType:
     """Return what the reader has to know before using the answer."""
     return section("Warnings", "", bullets([plain(text) for text in texts], width, "! ", "yellow"))
 
 
-def prices(used: Sequence[PriceUsed], width: int) -> RenderableType:
+def prices_section(used: Sequence[PriceUsed], width: int) -> RenderableType:
     """Return every price with its source and date."""
     body = _price_table(used) if width >= _PRICE_TABLE_WIDTH else _price_list(used)
     return section("Prices used", "--json and --html give each address in full", body)
@@ -82,7 +140,7 @@ def _price_table(used: Sequence[PriceUsed]) -> Table:
             price.provider,
             spaced(price.pricing_model),
             format_usd(price.usd),
-            unit_of(price.unit),
+            price_unit(price.unit),
             price.as_of,
         )
         table.add_row(*map(plain, before), _source(price.source), plain(_note(price)))
@@ -99,7 +157,7 @@ def _price_list(used: Sequence[PriceUsed]) -> Table:
             part for part in (_source(price.source), plain(price.as_of), plain(_note(price))) if part
         )
         origin.stylize("dim")
-        table.add_row(plain(f"{format_usd(price.usd)} {unit_of(price.unit)}"), stack(what, origin))
+        table.add_row(plain(f"{format_usd(price.usd)} {price_unit(price.unit)}"), stack(what, origin))
     return table
 
 

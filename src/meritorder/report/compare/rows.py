@@ -1,27 +1,17 @@
-"""The columns of the table of arrangements: the same words and digits in every form of the report."""
+"""What a comparison shows in every form of the report: the columns of its table, its waterfalls, its sentences."""
 
 import math
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Final, TypeVar
+from typing import Final
 
 import msgspec
 
-from meritorder.comparison import (
-    Arrangement,
-    Comparison,
-    Waterfall,
-)
-from meritorder.evidence import Interval
-from meritorder.units import format_duration, format_share, format_usd
+from meritorder.comparison import Arrangement, Comparison, Waterfall
+from meritorder.report.wording import or_missing, saving_sentence, usd_cells, within_sentence
+from meritorder.units import format_duration, format_share
 
-T = TypeVar("T")
-
-MISSING: Final = "\N{EN DASH}"
-_MINUS: Final = "\N{MINUS SIGN}"
 _REQUEST_COUNTS: Final = (1, 1_000, 1_000_000)
 _READABLE_USD: Final = 0.01
-_LANE_TITLES: Final = {"realtime": "Real time", "deferrable": "Deferrable"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,46 +64,12 @@ def per_request(comparison: Comparison) -> PerRequest:
     return PerRequest(next((n for n in _REQUEST_COUNTS if lowest * n >= _READABLE_USD), _REQUEST_COUNTS[-1]))
 
 
-def usd_cells(amounts: Sequence[float | None]) -> tuple[str, ...]:
-    """Write a column of dollars with the same decimals: three digits of the smallest, none from $1,000."""
-    sizes = [abs(usd) for usd in amounts if usd and math.isfinite(usd)]
-    smallest, largest = min(sizes, default=0.0), max(sizes, default=0.0)
-    if smallest >= 1:
-        decimals = 0 if largest >= 1000 else 2
-    else:
-        decimals = 2 if smallest == 0 else min(6, 2 - math.floor(math.log10(smallest)))
-    return tuple(MISSING if usd is None or not math.isfinite(usd) else format_usd(usd, decimals) for usd in amounts)
-
-
-def waterfall_cells(waterfall: Waterfall) -> tuple[str, ...]:
-    """Write the first total, every part with its sign, and the last total: `$13,048`, `+$189`, `$4,183`."""
-    parts = [part.usd for part in waterfall.parts]
-    first, *sizes, last = usd_cells([waterfall.from_usd, *map(abs, parts), waterfall.to_usd])
-    return (
-        first,
-        *(f"{_MINUS if usd < 0 else '+'}{size}" for usd, size in zip(parts, sizes, strict=True)),
-        last,
-    )
-
-
 def waterfalls(comparison: Comparison) -> list[Waterfall]:
     """Return the waterfalls of an answer with the titles of their arrangements for ends."""
     return [
         msgspec.structs.replace(fall, start=title_of(comparison, fall.start), end=title_of(comparison, fall.end))
         for fall in comparison.waterfall
     ]
-
-
-def waterfall_title(fall: Waterfall) -> str:
-    """Return the question that a waterfall whose ends are titles answers."""
-    start, end = within_sentence(fall.start), within_sentence(fall.end)
-    compared = "less" if fall.to_usd <= fall.from_usd else "more"
-    return f"Why {end} costs {compared} than {start}"
-
-
-def or_missing(value: T | None, write: Callable[[T], str]) -> str:
-    """Write a value, or a dash if there is none."""
-    return MISSING if value is None else write(value)
 
 
 def title_of(comparison: Comparison, name: str) -> str:
@@ -126,22 +82,7 @@ def saving_text(comparison: Comparison) -> str:
     against = within_sentence(title_of(comparison, comparison.baseline))
     if comparison.saving_usd <= 0:
         return f"Nothing is cheaper than {against}."
-    return saved_text(comparison.saving_usd, comparison.saving_share, comparison.saving_interval, against)
-
-
-def saved_text(saving_usd: float, saving_share: float, interval: Interval | None, against: str) -> str:
-    """Return a saving and how sure it is."""
-    sure = (
-        f"between {format_share(interval.low)} and {format_share(interval.high)}, with {interval.basis}"
-        if interval
-        else "no interval was computed"
-    )
-    return f"Saves {format_usd(saving_usd)}, {format_share(saving_share)} of {against}: {sure}."
-
-
-def times(ratio: float) -> str:
-    """Write a ratio with the sign for times."""
-    return f"{ratio:.2g}\N{MULTIPLICATION SIGN}" if math.isfinite(ratio) and ratio > 0 else MISSING
+    return saving_sentence(comparison.saving_usd, comparison.saving_share, comparison.saving_interval, against)
 
 
 def ratio_text(comparison: Comparison) -> str:
@@ -149,36 +90,6 @@ def ratio_text(comparison: Comparison) -> str:
     ratio = comparison.ratio_realtime_to_batch
     known = f"Real time costs {ratio:.2g} times what batch costs." if math.isfinite(ratio) and ratio > 0 else ""
     return f"{known} {comparison.ratio_note}".strip()
-
-
-def lane_title(lane: str) -> str:
-    """Return the title of a lane."""
-    return _LANE_TITLES.get(lane, lane)
-
-
-def spaced(name: str) -> str:
-    """Write a name of the file in words: `capacity block`."""
-    return name.replace("_", " ")
-
-
-def unit_of(unit: str) -> str:
-    """Write the unit of a price after its dollars: `/ hour`, `an hour`."""
-    return unit.removeprefix("USD ") if unit.startswith("USD ") else f"/ {unit}"
-
-
-def pricing_title(name: str) -> str:
-    """Return a pricing model of the plan in words: `on demand`, `tokens, batch`."""
-    return spaced(name.replace("tokens_", "tokens, ", 1))
-
-
-def capital(title: str) -> str:
-    """Return a title as it begins a line."""
-    return title[:1].upper() + title[1:]
-
-
-def within_sentence(title: str) -> str:
-    """Return a title as it stands inside a sentence; an abbreviation stays one."""
-    return title if title[:2].isupper() else title[:1].lower() + title[1:]
 
 
 def metrics(comparison: Comparison) -> list[Metric]:

@@ -1,6 +1,6 @@
 import pytest
 
-from meritorder.report.address import host, web_address
+from meritorder.report.wording import host, price_unit, usd_cells, web_address
 
 
 @pytest.mark.parametrize(
@@ -33,3 +33,24 @@ def test_an_address_of_the_web_is_found(source: str, url: str, name: str) -> Non
 )
 def test_what_is_none_is_not_linked_to(source: str) -> None:
     assert web_address(source) is None
+
+
+@pytest.mark.parametrize(
+    ("amounts", "cells"),
+    [
+        ([23425.92, 842.1], ("$23,426", "$842")),
+        ([12.5, 3.0], ("$12.50", "$3.00")),
+        ([0.000012, 0.5], ("$0.000012", "$0.500000")),
+        ([3.1, 0.42], ("$3.100", "$0.420")),
+        ([None, 0.0], ("\N{EN DASH}", "$0.00")),
+        ([float("nan"), 2.0], ("\N{EN DASH}", "$2.00")),
+        ([], ()),
+    ],
+)
+def test_a_column_of_dollars_shares_its_decimals(amounts: list[float | None], cells: tuple[str, ...]) -> None:
+    assert usd_cells(amounts) == cells
+
+
+@pytest.mark.parametrize(("unit", "written"), [("USD an hour", "an hour"), ("hour", "/ hour")])
+def test_a_price_reads_as_a_price(unit: str, written: str) -> None:
+    assert price_unit(unit) == written

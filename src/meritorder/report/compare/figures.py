@@ -1,0 +1,288 @@
+"""The figures of a comparison: cost against latency, load over time, cost by lane, and paid time."""
+
+from typing import Final, Literal
+
+import altair as alt
+
+from meritorder.comparison import Arrangement, Comparison, Timeline
+from meritorder.report.compare.rows import per_request, title_of
+from meritorder.report.figures import Rows, TimeAxis, color_scale, figure, stacked_bars, step_rows, time_pointer
+from meritorder.report.palette import LIGHT, Palette
+from meritorder.report.wording import MISSING, lane_title, usd_cells
+from meritorder.units import (
+    SECONDS_PER_DAY,
+    SECONDS_PER_HOUR,
+    SECONDS_PER_MINUTE,
+    SECONDS_PER_WEEK,
+    format_duration,
+    format_share,
+    format_usd,
+)
+
+_LANES: Final = ("realtime", "deferrable")
+_LOAD_HEIGHT: Final = 150
+_LOAD_TOOLTIP: Final = (
+    alt.Tooltip("capacity:Q", title="replicas paid for", format=".3~g"),
+    alt.Tooltip("realtime:Q", title="real-time work", format=".2f"),
+    alt.Tooltip("deferrable:Q", title="deferrable work", format=".2f"),
+)
+_PAID: Final = {
+    "realtime": "Real time",
+    "deferrable": "Deferrable",
+    "startup": "Starting",
+    "lost": "Lost",
+    "idle": "Idle",
+}
+_FRONTIER_HEIGHT: Final = 340
+_TICKS: Final = {
+    0.1: "100 ms",
+    1.0: "1 s",
+    10.0: "10 s",
+    SECONDS_PER_MINUTE: "1 min",
+    10 * SECONDS_PER_MINUTE: "10 min",
+    SECONDS_PER_HOUR: "1 h",
+    6 * SECONDS_PER_HOUR: "6 h",
+    SECONDS_PER_DAY: "1 d",
+    SECONDS_PER_WEEK: "1 w",
+}
+
+
+def frontier(comparison: Comparison, palette: Palette = LIGHT) -> alt.LayerChart:
+    """Draw cost against the median time to a whole answer; filled points keep the promise."""
+    unit = per_request(comparison)
+    prices = usd_cells([point.usd_per_request * unit.count for point in comparison.frontier])
+    rows: Rows = [
+        {
+            "title": title_of(comparison, point.arrangement),
+            "label": point.label,
+            "e2e": point.e2e_p50_s,
+            "usd": point.usd_per_request * unit.count,
+            "price": price,
+            "time": format_duration(point.e2e_p50_s),
+            "ttft": MISSING if point.ttft_p99_s is None else format_duration(point.ttft_p99_s),
+            "promise": "kept" if point.keeps_promise else "broken",
+        }
+        for point, price in zip(comparison.frontier, prices, strict=True)
+        if point.e2e_p50_s > 0
+    ]
+    named = _named(comparison, rows)
+    for place, row in enumerate(rows):
+        row["named"] = place in named
+    x = alt.X("e2e:Q", scale=alt.Scale(type="log", nice=False, padding=28), axis=_latency_axis(rows))
+    y = alt.Y("usd:Q", scale=alt.Scale(zero=True), axis=alt.Axis(title=f"$ {unit.title}", tickCount=5, format="$~f"))
+    edge = (
+        alt.Chart(alt.InlineData(values=_undominated(rows)))
+        .mark_line(interpolate="step-after", color=palette.muted, strokeDash=[3, 3], strokeWidth=1.2)
+        .encode(x=x, y=y)
+    )
+    points = (
+        alt.Chart()
+        .mark_point(size=90, filled=True, opacity=1, strokeWidth=2)
+        .encode(
+            x=x,
+            y=y,
+            stroke=alt.value(palette.realtime),
+            fill=alt.Color(
+                "promise:N",
+                scale=alt.Scale(domain=["kept", "broken"], range=[palette.realtime, palette.paper]),
+                legend=None,
+            ),
+            tooltip=[
+                alt.Tooltip("title:N"),
+                alt.Tooltip("label:N"),
+                alt.Tooltip("price:N", title=unit.title),
+                alt.Tooltip("time:N", title="E2E p50"),
+                alt.Tooltip("ttft:N", title="TTFT p99"),
+                alt.Tooltip("promise:N", title="promise"),
+            ],
+        )
+    )
+    layers = [edge, points, *_point_labels(x, y, palette)]
+    return figure(
+        [*layers],
+        rows,
+        palette,
+        height=_FRONTIER_HEIGHT,
+        description="Cost against latency, every simulated arrangement a point",
+    )
+
+
+def _undominated(rows: Rows) -> Rows:
+    """Return the kept promises that no other beats both in cost and in time, fastest first."""
+    edge: Rows = []
+    for row in sorted((r for r in rows if r["promise"] == "kept"), key=lambda r: (r["e2e"], r["usd"])):
+        if not edge or row["usd"] < edge[-1]["usd"]:
+            edge.append({"e2e": row["e2e"], "usd": row["usd"]})
+    return edge
+
+
+def _named(comparison: Comparison, rows: Rows) -> set[int]:
+    """Return the points that carry a name: for each arrangement the one that its row in the table is."""
+    count = per_request(comparison).count
+    named = set()
+    for arrangement in comparison.arrangements:
+        own = [place for place, row in enumerate(rows) if row["title"] == arrangement.title]
+        usd = arrangement.usd_per_request * count
+        if own:
+            named.add(min(own, key=lambda place: abs(rows[place]["usd"] - usd)))
+    return named
+
+
+def _point_labels(x: alt.X, y: alt.Y, palette: Palette) -> list[alt.Chart]:
+    """Name points where the dashed line is not: right and above in the left half, else to the left."""
+    in_left_half = "datum.e2e * datum.e2e <= datum.low * datum.high"
+    sides: tuple[tuple[str, Literal["left", "right"], int, int], ...] = (
+        (in_left_half, "left", 9, -10),
+        (f"!({in_left_half})", "right", -11, 0),
+    )
+    return [
+        alt.Chart()
+        .transform_joinaggregate(low="min(e2e)", high="max(e2e)")
+        .transform_filter(f"datum.named && {side}")
+        .mark_text(align=align, dx=dx, dy=dy, baseline="middle", color=palette.ink)
+        .encode(x=x, y=y, text="title:N")
+        for side, align, dx, dy in sides
+    ]
+
+
+def _latency_axis(rows: Rows) -> alt.Axis:
+    times = [row["e2e"] for row in rows] or [1.0]
+    low, high = min(times) / 2, max(times) * 2
+    ticks = [tick for tick in _TICKS if low <= tick <= high]
+    expression = "datum.label"
+    for tick in ticks:
+        expression = f"abs(datum.value / {tick} - 1) < 1e-6 ? '{_TICKS[tick]}' : {expression}"
+    return alt.Axis(title="median time to the whole answer", values=ticks, labelExpr=expression, grid=False)
+
+
+def load(comparison: Comparison, arrangement: Arrangement, palette: Palette = LIGHT) -> alt.LayerChart:
+    """Draw what a fleet carries, stacked by lane, under what is paid for.
+
+    Every fleet is drawn to one scale, so that two figures can be compared by eye.
+
+    Raises:
+        ValueError: The arrangement has no timeline.
+    """
+    timeline = arrangement.timeline
+    if timeline is None:
+        raise ValueError(f"{arrangement.name} has no timeline")
+    clock = TimeAxis(start_epoch_s=comparison.trace.start_epoch_s, span_s=comparison.trace.span_s)
+    tops = [max(_heights(a.timeline), default=0.0) for a in comparison.arrangements if a.timeline]
+    return figure(
+        [
+            _loads(clock.axis(), max(tops) or 1.0, palette),
+            _capacity(clock, palette),
+            time_pointer(clock, _LOAD_TOOLTIP, palette),
+        ],
+        _timeline_rows(clock, timeline),
+        palette,
+        height=_LOAD_HEIGHT,
+        description=f"Load and capacity over time: {arrangement.title}",
+    )
+
+
+def _loads(x: alt.X, top: float, palette: Palette) -> alt.Chart:
+    """Stack the lanes; this layer alone sets the scales, for two that do so are taken for a conflict."""
+    chart: alt.Chart = (
+        alt.Chart()
+        .transform_fold(list(_LANES), as_=["lane", "load"])
+        .transform_calculate(order="datum.lane === 'realtime' ? 0 : 1")
+        .mark_area(interpolate="step-after", line=False)
+        .encode(
+            x=x,
+            y=alt.Y(
+                "load:Q",
+                stack="zero",
+                scale=alt.Scale(domain=[0, top], nice=True),
+                axis=alt.Axis(title="replicas", tickCount=4, tickMinStep=1),
+            ),
+            color=alt.Color("lane:N", scale=color_scale(_LANES, palette), legend=None),
+            order="order:Q",
+        )
+    )
+    return chart
+
+
+def _capacity(clock: TimeAxis, palette: Palette) -> alt.Chart:
+    """Draw the line of what is paid for."""
+    chart: alt.Chart = (
+        alt.Chart()
+        .mark_line(interpolate="step-after", strokeWidth=1.4, color=palette.ink)
+        .encode(x=alt.X(clock.field), y="capacity:Q")
+    )
+    return chart
+
+
+def _timeline_rows(clock: TimeAxis, timeline: Timeline) -> Rows:
+    """Return one row a bin, and the last once more where it ends, so that its step is drawn."""
+    columns = zip(timeline.start_s, timeline.realtime_load, timeline.deferrable_load, timeline.capacity, strict=True)
+    rows: Rows = [
+        {
+            "t": clock.value(at),
+            "when": clock.written(at),
+            "realtime": round(realtime, 3),
+            "deferrable": round(deferrable, 3),
+            "capacity": round(capacity, 3),
+        }
+        for at, realtime, deferrable, capacity in columns
+    ]
+    end_s = timeline.start_s[-1] + timeline.bin_s if rows else 0.0
+    return step_rows(rows, clock.value(end_s))
+
+
+def _heights(timeline: Timeline | None) -> list[float]:
+    if timeline is None:
+        return []
+    loads = zip(timeline.realtime_load, timeline.deferrable_load, strict=True)
+    return [*timeline.capacity, *(realtime + deferrable for realtime, deferrable in loads)]
+
+
+def lanes(comparison: Comparison, palette: Palette = LIGHT) -> alt.LayerChart:
+    """Draw what every arrangement that keeps its promises costs, stacked by lane."""
+    kept = [a for a in comparison.arrangements if a.feasible and a.lanes]
+    totals = usd_cells([a.total_usd for a in kept])
+    rows: Rows = [
+        {
+            "row": row,
+            "title": arrangement.title,
+            "amount": totals[row],
+            "kind": lane.lane,
+            "name": lane_title(lane.lane),
+            "usd": lane.total_usd,
+            "cost": format_usd(lane.total_usd),
+            "requests": f"{lane.requests:,}",
+        }
+        for row, arrangement in enumerate(kept)
+        for lane in arrangement.lanes
+    ]
+    tooltip = [alt.Tooltip(f"{field}:N") for field in ("title", "name", "cost", "requests")]
+    return stacked_bars(rows, palette, "Cost by lane", amount="usd", kinds=_LANES, tooltip=tooltip)
+
+
+def paid_time(comparison: Comparison, palette: Palette = LIGHT) -> alt.LayerChart:
+    """Draw where the paid replica time of every fleet went, as shares of it."""
+    fleets = [(a, a.paid_time) for a in comparison.arrangements if a.paid_time]
+    rows: Rows = []
+    for row, (arrangement, paid) in enumerate(fleets):
+        seconds = {kind: getattr(paid, f"{kind}_s") for kind in _PAID}
+        total = sum(seconds.values()) or 1.0
+        rows += [
+            {
+                "row": row,
+                "title": arrangement.title,
+                "amount": f"{format_share(seconds['idle'] / total)} idle",
+                "kind": kind,
+                "name": _PAID[kind],
+                "share": value / total,
+                "written": format_share(value / total, 1),
+                "hours": f"{value / SECONDS_PER_HOUR:,.1f}",
+            }
+            for kind, value in seconds.items()
+        ]
+    tooltip = [
+        alt.Tooltip("title:N"),
+        alt.Tooltip("name:N"),
+        alt.Tooltip("written:N", title="share"),
+        alt.Tooltip("hours:N", title="replica-hours"),
+    ]
+    return stacked_bars(rows, palette, "Where the paid time went", amount="share", kinds=_PAID, tooltip=tooltip)

@@ -1,0 +1,229 @@
+"""What the figures of every report share: their frame, the time axis, bars, and the waterfall.
+
+Figures are Vega-Lite charts, pure functions of the answer.
+"""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+
+import altair as alt
+
+from meritorder.comparison import Waterfall
+from meritorder.report.palette import LIGHT, Palette
+from meritorder.report.waterfall import walk, waterfall_cells, waterfall_title
+from meritorder.units import (
+    MS_PER_S,
+    SECONDS_PER_DAY,
+    SECONDS_PER_HOUR,
+    SECONDS_PER_MINUTE,
+    SECONDS_PER_WEEK,
+    format_duration,
+    utc,
+)
+
+Rows = list[dict[str, Any]]
+FONT: Final = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
+_ROW_HEIGHT: Final = 46
+_BAR_HEIGHT: Final = 14
+_TITLE_LIMIT: Final = "width - 72"
+"""Where a row's title is cut off, to leave space for the amount at its right."""
+
+
+def color_scale(kinds: Sequence[str], palette: Palette) -> alt.Scale:
+    """Return the scale that draws every kind in its color of the palette."""
+    return alt.Scale(domain=list(kinds), range=[getattr(palette, kind) for kind in kinds])
+
+
+def figure(
+    layers: Sequence[alt.Chart], rows: Rows, palette: Palette, *, height: int, description: str
+) -> alt.LayerChart:
+    """Put layers over one another, as wide as what holds them, in the type and lines of the report."""
+    chart = alt.LayerChart(
+        layer=list(layers),
+        data=alt.InlineData(values=rows),
+        width="container",
+        height=height,
+        description=description,
+        autosize=alt.AutoSizeParams(type="fit-x", contains="padding"),
+        background="transparent",
+        padding=0,
+    )
+    chart.config = alt.Config(
+        font=FONT,
+        view=alt.ViewConfig(stroke=None),
+        text=alt.MarkConfig(fontSize=13),
+        axis=alt.AxisConfig(
+            labelColor=palette.muted,
+            titleColor=palette.muted,
+            gridColor=palette.line,
+            domainColor=palette.line,
+            tickColor=palette.line,
+            labelFontSize=12,
+            titleFontSize=12,
+            titleFontWeight="normal",
+        ),
+    )
+    return chart
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TimeAxis:
+    """How a stretch of time is drawn.
+
+    Args:
+        start_epoch_s: When it began; None if nobody knows.
+        span_s: How long it is.
+    """
+
+    start_epoch_s: float | None
+    span_s: float
+
+    @property
+    def field(self) -> str:
+        """The column `t` of the rows, with its type."""
+        return "t:Q" if self.start_epoch_s is None else "t:T"
+
+    def value(self, at_s: float) -> float:
+        """Return a time since the start as the axis counts it."""
+        if self.start_epoch_s is None:
+            return at_s / self._unit()[0]
+        return (self.start_epoch_s + at_s) * MS_PER_S
+
+    def written(self, at_s: float) -> str:
+        """Return a time since the start in words."""
+        if self.start_epoch_s is None:
+            return format_duration(at_s)
+        return f"{utc(self.start_epoch_s + at_s):%a %d %b %H:%M}"
+
+    def axis(self, of: str = "trace") -> alt.X:
+        """Return the axis, named after what begins at its start."""
+        if self.start_epoch_s is None:
+            title = f"{self._unit()[1]} from the start of the {of}"
+            scale = alt.Scale(nice=False, zero=False)
+            return alt.X(self.field, axis=alt.Axis(title=title, grid=False), scale=scale)
+        by_day = 2 * SECONDS_PER_DAY < self.span_s <= 2 * SECONDS_PER_WEEK
+        axis = alt.Axis(tickCount="day", format="%a %d") if by_day else alt.Axis(tickCount=6)
+        axis.title, axis.grid, axis.labelOverlap = None, False, True
+        return alt.X(self.field, axis=axis, scale=alt.Scale(type="utc", nice=False))
+
+    def _unit(self) -> tuple[float, str]:
+        if self.span_s > 2 * SECONDS_PER_DAY:
+            return SECONDS_PER_DAY, "days"
+        return (SECONDS_PER_HOUR, "hours") if self.span_s > 2 * SECONDS_PER_HOUR else (SECONDS_PER_MINUTE, "minutes")
+
+
+def step_rows(rows: Rows, end: float) -> Rows:
+    """Return rows of steps with the end of each as `until`, and the last once more at the end, so that it is drawn."""
+    if not rows:
+        return []
+    ends = [*(row["t"] for row in rows[1:]), end]
+    steps = [{**row, "until": until} for row, until in zip(rows, ends, strict=True)]
+    return [*steps, {**steps[-1], "t": end}]
+
+
+def time_pointer(clock: TimeAxis, told: Sequence[alt.Tooltip], palette: Palette) -> alt.Chart:
+    """Lay a pane over each step, from `t` until `until`, that is seen under the time_pointer.
+
+    The nearest mark would do, but the text of its tooltip is lost: Vega-Lite reads only numbers through it.
+    """
+    hover = alt.selection_point(name="hover", on="pointerover", clear="pointerout", fields=["t"], empty=False)
+    chart: alt.Chart = (
+        alt.Chart()
+        .mark_rect(color=palette.ink)
+        .encode(
+            x=alt.X(clock.field),
+            x2="until",
+            opacity=alt.condition(hover, alt.value(0.14), alt.value(0)),
+            tooltip=[alt.Tooltip("when:N", title="time"), *told],
+        )
+        .add_params(hover)
+    )
+    return chart
+
+
+def waterfall(fall: Waterfall, palette: Palette = LIGHT) -> alt.LayerChart:
+    """Draw a waterfall whose ends are titles: each part hangs where the one before it ended."""
+    titles = [fall.start, *(part.title for part in fall.parts), fall.end]
+    why = ["", *(part.why for part in fall.parts), ""]
+    rows: Rows = [
+        {
+            "row": place,
+            "title": title,
+            "amount": amount,
+            "why": text,
+            "kind": step.kind,
+            "from": step.from_usd,
+            "to": step.to_usd,
+        }
+        for place, (title, amount, text, step) in enumerate(
+            zip(titles, waterfall_cells(fall), why, walk(fall), strict=True)
+        )
+    ]
+    bars = (
+        alt.Chart()
+        .mark_bar(height=_BAR_HEIGHT, cornerRadius=1)
+        .encode(
+            x=alt.X("from:Q", axis=None, scale=alt.Scale(nice=False)),
+            x2="to:Q",
+            y=_row(),
+            color=alt.Color("kind:N", scale=color_scale(("total", "saving", "extra"), palette), legend=None),
+            tooltip=[alt.Tooltip(f"{field}:N") for field in ("title", "amount", "why")],
+        )
+    )
+    return _labeled(bars, rows, palette, waterfall_title(fall))
+
+
+def stacked_bars(
+    rows: Rows,
+    palette: Palette,
+    title: str,
+    *,
+    amount: str,
+    kinds: Collection[str],
+    tooltip: list[alt.Tooltip],
+) -> alt.LayerChart:
+    """Stack the amounts of each row by kind."""
+    order = " : ".join(f"datum.kind === '{name}' ? {place}" for place, name in enumerate(kinds))
+    bars = (
+        alt.Chart()
+        .transform_calculate(order=f"{order} : {len(kinds)}")
+        .mark_bar(height=_BAR_HEIGHT, cornerRadius=1)
+        .encode(
+            x=alt.X(f"{amount}:Q", stack="zero", axis=None, scale=alt.Scale(nice=False)),
+            y=_row(),
+            color=alt.Color("kind:N", scale=color_scale(tuple(kinds), palette), legend=None),
+            order="order:Q",
+            tooltip=tooltip,
+        )
+    )
+    return _labeled(bars, rows, palette, title)
+
+
+def _labeled(bars: alt.Chart, rows: Rows, palette: Palette, description: str) -> alt.LayerChart:
+    """Put the title of each row above its bar at the left, and its amount at the right."""
+    titles, amounts = _text("title", "left", 0, palette, _TITLE_LIMIT), _text("amount", "right", "width", palette)
+    count = len({row["row"] for row in rows})
+    return figure(
+        [bars, titles, amounts],
+        rows,
+        palette,
+        height=_ROW_HEIGHT * max(count, 1),
+        description=description,
+    )
+
+
+def _row() -> alt.Y:
+    return alt.Y("row:O", axis=None, scale=alt.Scale(paddingInner=0, paddingOuter=0))
+
+
+def _text(
+    field: str, align: Literal["left", "right"], place: int | str, palette: Palette, limit: str = "width"
+) -> alt.Chart:
+    chart: alt.Chart = (
+        alt.Chart()
+        .transform_aggregate([alt.AggregatedFieldDef(op="min", field=field, **{"as": field})], groupby=["row"])
+        .mark_text(align=align, baseline="bottom", dy=-9, color=palette.ink, limit=alt.ExprRef(limit))
+        .encode(x=alt.value(place), y=_row(), text=f"{field}:N")
+    )
+    return chart

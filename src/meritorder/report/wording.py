@@ -1,0 +1,92 @@
+"""The wording shared by every report: amounts, ratios, titles, and links to sources."""
+
+import math
+import re
+from collections.abc import Callable, Sequence
+from typing import Final, TypeVar
+from urllib.parse import SplitResult, urlsplit
+
+from meritorder.evidence import Interval
+from meritorder.units import format_share, format_usd
+
+T = TypeVar("T")
+
+MISSING: Final = "\N{EN DASH}"
+_LANE_TITLES: Final = {"realtime": "Real time", "deferrable": "Deferrable"}
+_NAMED_ADDRESS: Final = re.compile(r"<(https?://[^<>\s]+)>\s*$")
+
+
+def usd_cells(amounts: Sequence[float | None]) -> tuple[str, ...]:
+    """Write a column of dollars with the same decimals: three digits of the smallest, none from $1,000."""
+    sizes = [abs(usd) for usd in amounts if usd and math.isfinite(usd)]
+    smallest, largest = min(sizes, default=0.0), max(sizes, default=0.0)
+    if smallest >= 1:
+        decimals = 0 if largest >= 1000 else 2
+    else:
+        decimals = 2 if smallest == 0 else min(6, 2 - math.floor(math.log10(smallest)))
+    return tuple(MISSING if usd is None or not math.isfinite(usd) else format_usd(usd, decimals) for usd in amounts)
+
+
+def or_missing(value: T | None, write: Callable[[T], str]) -> str:
+    """Write a value, or a dash if there is none."""
+    return MISSING if value is None else write(value)
+
+
+def times(ratio: float) -> str:
+    """Write a ratio with the sign for times."""
+    return f"{ratio:.2g}\N{MULTIPLICATION SIGN}" if math.isfinite(ratio) and ratio > 0 else MISSING
+
+
+def saving_sentence(saving_usd: float, saving_share: float, interval: Interval | None, against: str) -> str:
+    """Return a saving and how sure it is."""
+    sure = (
+        f"between {format_share(interval.low)} and {format_share(interval.high)}, with {interval.basis}"
+        if interval
+        else "no interval was computed"
+    )
+    return f"Saves {format_usd(saving_usd)}, {format_share(saving_share)} of {against}: {sure}."
+
+
+def lane_title(lane: str) -> str:
+    """Return the title of a lane."""
+    return _LANE_TITLES.get(lane, lane)
+
+
+def spaced(name: str) -> str:
+    """Write a name of the file in words: `capacity block`."""
+    return name.replace("_", " ")
+
+
+def price_unit(unit: str) -> str:
+    """Write the unit of a price after its dollars: `/ hour`, `an hour`."""
+    return unit.removeprefix("USD ") if unit.startswith("USD ") else f"/ {unit}"
+
+
+def pricing_title(name: str) -> str:
+    """Return a pricing model of the plan in words: `on demand`, `tokens, batch`."""
+    return spaced(name.replace("tokens_", "tokens, ", 1))
+
+
+def capitalize(title: str) -> str:
+    """Return a title as it begins a line."""
+    return title[:1].upper() + title[1:]
+
+
+def within_sentence(title: str) -> str:
+    """Return a title as it stands inside a sentence; an abbreviation stays one."""
+    return title if title[:2].isupper() else title[:1].lower() + title[1:]
+
+
+def web_address(source: str) -> SplitResult | None:
+    """Return the address that a source is, or names at its end as `<https://...>`; None if there is none to link to."""
+    named = _NAMED_ADDRESS.search(source)
+    try:
+        address = urlsplit(named[1] if named else source)
+    except ValueError:
+        return None
+    return address if address.scheme in {"http", "https"} and address.hostname else None
+
+
+def host(address: SplitResult) -> str:
+    """Return the name under which people know an address."""
+    return (address.hostname or "").removeprefix("www.")

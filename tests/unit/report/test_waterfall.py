@@ -1,0 +1,28 @@
+from itertools import pairwise
+
+import pytest
+from tests.samples.comparison import week
+
+from meritorder.comparison import Waterfall, WaterfallPart
+from meritorder.report.waterfall import bars, walk, waterfall_cells
+
+
+@pytest.mark.parametrize("fall", week().waterfall)
+def test_a_waterfall_adds_up(fall: Waterfall) -> None:
+    walked = walk(fall)
+    assert walked[-2].to_usd == pytest.approx(fall.to_usd, abs=0.005)
+    assert all(later.from_usd == earlier.to_usd for earlier, later in pairwise(walked[:-1]))
+    written = [float(cell.translate({0x2212: "-", 0x24: None, 0x2C: None})) for cell in waterfall_cells(fall)]
+    assert sum(written[:-1]) == pytest.approx(written[-1], abs=len(written) / 2)
+
+
+def test_a_drawn_part_hangs_where_the_last_one_ended_and_none_vanishes() -> None:
+    def part(usd: float) -> WaterfallPart:
+        return WaterfallPart(name="p", title="p", usd=usd, why="")
+
+    fall = Waterfall(start="a", end="b", from_usd=100.0, to_usd=50.05, parts=[part(-50.0), part(0.05)])
+    first, saving, extra, last = (bar.text for bar in bars(fall, 20))
+    assert first == "█" * 20
+    assert saving == " " * 10 + "▒" * 10
+    assert extra.strip() == "▓"
+    assert last == "█" * 10 + " " * 10
