@@ -14,8 +14,8 @@ import math
 from tests.oracle.stepwise_engine import Account, Replica, Request
 from tests.oracle.stepwise_pools import Group, Instance, initially_on
 
-from meritorder.policy.release import backfill_seats
-from meritorder.policy.scale import to_add_for_deadline
+from meritorder.policy.backfill import backfill_sequences
+from meritorder.policy.replicas import replicas_for_deadline
 from meritorder.sim.pools import Autoscaled, Fixed, ForDeadlines, Pool, QueueScaled, Requests, Routing, Scheduled
 
 DAY_S = 86_400.0
@@ -159,7 +159,7 @@ class Fleet:
             if any((r.latest_start_s, r.number) < (request.latest_start_s, request.number) for r in ahead):
                 continue
             room = {
-                r.number: backfill_seats(len(r.running), r.waiting, r.backfill[0])
+                r.number: backfill_sequences(len(r.running), r.waiting, r.backfill[0])
                 for instance in group.held("on")
                 for r in instance.replicas
             }
@@ -263,7 +263,7 @@ class Fleet:
             time_left_s = due_by_s - now - group.pool.startup_s
             if not held and time_left_s <= self.tick_s:
                 most = max(most, group.pool.replicas_per_instance)
-            most = max(most, to_add_for_deadline(work_s, held_s, time_left_s))
+            most = max(most, replicas_for_deadline(work_s, held_s, time_left_s))
         return most
 
     def _scale(self, group: Group, now: float) -> None:

@@ -4,8 +4,8 @@ import math
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from meritorder.policy.release import backfill_seats
-from meritorder.policy.route import load_of
+from meritorder.policy.backfill import backfill_sequences
+from meritorder.policy.replicas import replica_load
 from meritorder.sim.pools import Pool
 
 
@@ -138,7 +138,7 @@ class Replica:
 
     @property
     def load(self) -> int:
-        return load_of(len(self.running), self.waiting)
+        return replica_load(len(self.running), self.waiting)
 
     @property
     def mixes(self) -> bool:
@@ -254,7 +254,7 @@ class Replica:
         while not self.realtime and min(budget, deferrable_budget) > 0:
             source = self.deferrable or (fleet.backlog if fleet.is_on(self) else [])
             request = next((r for r in source if r.access in self.pool.permitted), None)
-            if backfill_seats(len(self.running), 0, seats) == 0 or request is None:
+            if backfill_sequences(len(self.running), 0, seats) == 0 or request is None:
                 break
             if not self.fits(request, kv_share):
                 break

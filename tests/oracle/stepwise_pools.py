@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from tests.oracle.stepwise_engine import Account, Replica, Request, add_to_bins
 
-from meritorder.policy.scale import for_concurrency
+from meritorder.policy.replicas import replicas_for_concurrency
 from meritorder.sim.pools import Autoscaled, Fixed, ForDeadlines, Pool, QueueScaled, Scheduled
 
 
@@ -102,7 +102,7 @@ class Group:
         scaling = self.pool.scaling
         assert isinstance(scaling, Autoscaled | QueueScaled)
         target = scaling.target_in_flight if isinstance(scaling, Autoscaled) else scaling.target_waiting
-        self.recommended.append(math.ceil(for_concurrency(metric, target) / self.pool.replicas_per_instance))
+        self.recommended.append(math.ceil(replicas_for_concurrency(metric, target) / self.pool.replicas_per_instance))
         window = max(1, math.ceil(scaling.stabilization_s / tick_s))
         return max(scaling.minimum, min(max(self.recommended[-window:]), scaling.maximum))
 

@@ -1,6 +1,6 @@
-"""Which deferrable request goes first: the urgent, then the tenant who had least, then the shared prefix.
+"""Which deferrable request goes first: the urgent, then the tenant served least, then the prefix in the cache.
 
-Fairness counts the tokens that each tenant was served, and serves who has fewest.
+Fairness counts the tokens served to each tenant and picks the tenant with the fewest.
 
 Source: the virtual token counter of Y. Sheng et al., Fairness in Serving Large Language Models, OSDI 2024.
 """
@@ -10,14 +10,14 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Candidate:
-    """A deferrable request that could go now.
+class DispatchCandidate:
+    """A deferrable request that could be dispatched now.
 
     Args:
-        latest_start_s: As of `release.latest_release_s`.
-        tenant: Whose it is.
+        latest_start_s: As of `escalation.latest_backfill_s`.
+        tenant: Its tenant.
         tokens: Input and output, as far as known.
-        prefix: What its prompt begins with, as a digest; empty if it shares nothing.
+        prefix: Digest of the start of its prompt; empty if it shares none.
     """
 
     latest_start_s: float
@@ -26,30 +26,35 @@ class Candidate:
     prefix: str = ""
 
 
-def arrange(
-    candidates: Sequence[Candidate], *, served_tokens: Mapping[str, float], now_s: float, count: int, prefix: str = ""
+def dispatch_order(
+    candidates: Sequence[DispatchCandidate],
+    *,
+    served_tokens: Mapping[str, float],
+    now_s: float,
+    count: int,
+    prefix: str = "",
 ) -> list[int]:
-    """Return the positions of those that go, first to last.
+    """Return the positions of the candidates to dispatch, first to last.
 
     Args:
         candidates: In any order; ties go to the first.
-        served_tokens: What each tenant was served lately; a tenant who is not there begins at the least of the others,
-            so that nobody saves up for later by staying away.
+        served_tokens: Tokens served to each tenant recently. A tenant without an entry starts at the least of the
+            others, so that an idle tenant accumulates no claim.
         now_s: On the clock of the latest starts.
-        count: Most that go.
-        prefix: Of the request that went last: its tokens are in the engine's cache.
+        count: Most candidates to dispatch.
+        prefix: Of the request dispatched last: its tokens are in the engine's cache.
     """
     counters = dict(served_tokens)
-    begin = min(counters.values(), default=0.0)
+    least = min(counters.values(), default=0.0)
     queues: dict[str, list[int]] = {}
-    for position in sorted(range(len(candidates)), key=lambda at: candidates[at].latest_start_s):
+    for position in sorted(range(len(candidates)), key=lambda index: candidates[index].latest_start_s):
         queues.setdefault(candidates[position].tenant, []).append(position)
     for tenant in queues:
-        counters.setdefault(tenant, begin)
+        counters.setdefault(tenant, least)
     chosen: list[int] = []
     while queues and len(chosen) < count:
-        tenant, at = _next(candidates, queues, counters, prefix=prefix, now_s=now_s)
-        position = queues[tenant].pop(at)
+        tenant, index = _next(candidates, queues, counters, prefix=prefix, now_s=now_s)
+        position = queues[tenant].pop(index)
         if not queues[tenant]:
             del queues[tenant]
         counters[tenant] += candidates[position].tokens
@@ -59,20 +64,20 @@ def arrange(
 
 
 def _next(
-    candidates: Sequence[Candidate],
+    candidates: Sequence[DispatchCandidate],
     queues: Mapping[str, list[int]],
     counters: Mapping[str, float],
     *,
     prefix: str,
     now_s: float,
 ) -> tuple[str, int]:
-    """Return whose turn it is, and the place in that tenant's queue, which is in order of latest starts."""
+    """Return the tenant to serve next, and an index into its queue, which is sorted by latest start."""
     urgent = min(queues, key=lambda tenant: candidates[queues[tenant][0]].latest_start_s)
     if candidates[queues[urgent][0]].latest_start_s <= now_s:
         return urgent, 0
-    tenant = min(queues, key=lambda each: counters[each])
+    tenant = min(queues, key=lambda name: counters[name])
     if prefix:
-        for at, position in enumerate(queues[tenant]):
+        for index, position in enumerate(queues[tenant]):
             if candidates[position].prefix == prefix:
-                return tenant, at
+                return tenant, index
     return tenant, 0

@@ -5,12 +5,12 @@ Requests that may run in the same places share a heap; a replica takes the most 
 
 import numpy as np
 
-from meritorder.policy.scale import to_add_for_deadline
+from meritorder.policy.replicas import replicas_for_deadline
 from meritorder.sim.compiled import compiled, inlined
 from meritorder.sim.heaps import before, pop, push
 from meritorder.sim.state import DUE_BUCKETS, NONE, ON, STARTING, World
 
-_to_add_for_deadline = compiled(to_add_for_deadline)
+_replicas_for_deadline = compiled(replicas_for_deadline)
 
 
 @inlined
@@ -92,5 +92,5 @@ def replicas_to_add(world: World, p: int, now: float) -> float:
         time_left_s = due_by_s - now - pool.startup_s
         if held == 0 and time_left_s <= state.tick_s:
             most = max(most, float(pool.pack))
-        most = max(most, _to_add_for_deadline(due_s, held_s, time_left_s))
+        most = max(most, _replicas_for_deadline(due_s, held_s, time_left_s))
     return most

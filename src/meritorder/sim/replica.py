@@ -15,7 +15,7 @@ import math
 
 import numpy as np
 
-from meritorder.policy.release import backfill_seats
+from meritorder.policy.backfill import backfill_sequences
 from meritorder.sim.agenda import run_ends
 from meritorder.sim.backlog import count_in_flight, most_urgent, unqueue
 from meritorder.sim.compiled import compiled, inlined
@@ -33,7 +33,7 @@ from meritorder.sim.seats import (
 )
 from meritorder.sim.state import DEFERRABLE, NONE, ON, REALTIME, Floats, World
 
-_backfill_seats = compiled(backfill_seats)
+_backfill_sequences = compiled(backfill_sequences)
 
 
 @inlined
@@ -144,7 +144,7 @@ def begin(world: World, r: int, now: float) -> None:
         own = rep.head[DEFERRABLE] != NONE
         if not own and (state.queued == 0 or world.instances[rep.instance].state != ON):
             break
-        if _backfill_seats(rep.running, 0, pool.backfill_seats) == 0:
+        if _backfill_sequences(rep.running, 0, pool.backfill_seats) == 0:
             break
         request = np.int64(rep.head[DEFERRABLE]) if own else most_urgent(world, pool.permits)
         if request == NONE:

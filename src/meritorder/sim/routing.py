@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from meritorder.policy.release import backfill_seats
-from meritorder.policy.route import load_of
+from meritorder.policy.backfill import backfill_sequences
+from meritorder.policy.replicas import replica_load
 from meritorder.sim.backlog import count_in_flight, most_urgent
 from meritorder.sim.compiled import compiled, inlined
 from meritorder.sim.heaps import before
@@ -23,8 +23,8 @@ from meritorder.sim.state import (
     World,
 )
 
-_backfill_seats = compiled(backfill_seats)
-_load_of = compiled(load_of)
+_backfill_sequences = compiled(backfill_sequences)
+_replica_load = compiled(replica_load)
 
 
 @inlined
@@ -92,7 +92,7 @@ def _least_loaded(world: World, access: int, state: int, now: float) -> int:
                 continue
             for r in replicas_of(world, p, i):
                 rep = world.replicas[r]
-                load = rep.work_s if by_work else float(_load_of(rep.running, rep.waiting))
+                load = rep.work_s if by_work else float(_replica_load(rep.running, rep.waiting))
                 if load < least:
                     best, least = np.int64(r), load
     return best
@@ -168,8 +168,8 @@ def offer_deferrable(world: World, request: int, now: float) -> bool:
                 continue
             for r in replicas_of(world, p, i):
                 waiting = world.replicas[r].waiting
-                if _backfill_seats(world.replicas[r].running, waiting, world.pools[p].backfill_seats) > 0:
-                    load = _load_of(world.replicas[r].running, waiting)
+                if _backfill_sequences(world.replicas[r].running, waiting, world.pools[p].backfill_seats) > 0:
+                    load = _replica_load(world.replicas[r].running, waiting)
                     if load < least:
                         best, least = np.int64(r), load
         if best != NONE:

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from meritorder.policy.carry import machines_wanted
-from meritorder.policy.scale import for_concurrency
+from meritorder.policy.replicas import replicas_for_concurrency
+from meritorder.policy.schedule import scheduled_machines
 from meritorder.sim.backlog import count_in_flight, most_urgent, replicas_to_add
 from meritorder.sim.compiled import compiled
 from meritorder.sim.instances import (
@@ -19,8 +19,8 @@ from meritorder.sim.instances import (
 from meritorder.sim.replica import look_again
 from meritorder.sim.state import CONCURRENCY, DRAINING, NONE, OFF, ON, QUEUE, SCHEDULED, STARTING, World
 
-_for_concurrency = compiled(for_concurrency)
-_machines_wanted = compiled(machines_wanted)
+_replicas_for_concurrency = compiled(replicas_for_concurrency)
+_scheduled_machines = compiled(scheduled_machines)
 
 
 @compiled
@@ -53,7 +53,7 @@ def wanted_instances(world: World, p: int, now: float, tick: int) -> int:
     if pool.scaling == SCHEDULED:
         slot = min(int(now / pool.slot_s), pool.slots - 1)
         until = min(int((now + pool.ahead_s) / pool.slot_s), pool.slots - 1)
-        return min(_machines_wanted(pool.schedule[: pool.slots], slot, until), pool.instances)
+        return min(_scheduled_machines(pool.schedule[: pool.slots], slot, until), pool.instances)
     if pool.scaling in (CONCURRENCY, QUEUE):
         count_in_flight(world, p, now, 0)
         metric = pool.in_flight_integral / state.tick_s
@@ -62,7 +62,7 @@ def wanted_instances(world: World, p: int, now: float, tick: int) -> int:
             metric = 0.0
             for r in range(pool.first_replica, pool.first_replica + pool.instances * pool.pack):
                 metric += world.replicas[r].waiting
-        replicas = _for_concurrency(metric, pool.target)
+        replicas = _replicas_for_concurrency(metric, pool.target)
         ring = pool.stabilization_ticks
         pool.wanted_history[tick % ring] = (replicas + pool.pack - 1) // pool.pack
         most = np.max(pool.wanted_history[:ring])

@@ -12,7 +12,7 @@ from meritorder.errors import ConfigError
 from meritorder.gateway import config
 from meritorder.gateway.venues import plan as planned
 from meritorder.planfile import Plan, Promises, Rule, Slo, WorkloadPlan, write_plan
-from meritorder.policy.carry import Calendar
+from meritorder.policy.schedule import Calendar
 
 HOUR_S = 3600.0
 LIVE = {"name": "own", "pool": carried.LIVE, "url": "http://x", "kind": "vllm", "models": ["stub"]}
@@ -32,7 +32,7 @@ def test_pools_are_venues_by_their_name_or_as_they_say(tmp_path: Path) -> None:
     assert (way.venues, way.shares) == (("own",), (1.0,) * 5)
     (nightly,) = found.deferrable["stub"]
     assert [(way.venues, way.shares) for way in nightly.ways] == [(("night",), (0, 0, 1, 0, 0))]
-    assert found.calendar == Calendar(slot_s=HOUR_S, slots=5, period_s=5 * HOUR_S, began_s=0.0)
+    assert found.calendar == Calendar(slot_s=HOUR_S, slots=5, period_s=5 * HOUR_S, start_s=0.0)
 
 
 def test_without_a_plan_there_is_nothing_to_carry_out() -> None:
@@ -41,7 +41,7 @@ def test_without_a_plan_there_is_nothing_to_carry_out() -> None:
 
 def test_a_start_of_ones_own_counts_more_than_the_plans(tmp_path: Path) -> None:
     found = read(tmp_path, carried.plan(), plan_start="1970-01-01T02:00:00+01:00")
-    assert found.calendar.began_s == HOUR_S
+    assert found.calendar.start_s == HOUR_S
 
 
 def test_a_declared_workload_takes_calls_in_its_order(tmp_path: Path) -> None:

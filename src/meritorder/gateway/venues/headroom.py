@@ -1,4 +1,4 @@
-"""How much deferrable work there is room for at each venue: measured, and decided by `policy.admit`."""
+"""How much deferrable work there is room for at each venue: measured, and decided by `policy.backfill`."""
 
 import asyncio
 import logging
@@ -10,7 +10,7 @@ from typing import Final
 
 from meritorder.gateway.config import Lanes, duration_s
 from meritorder.gateway.venues.venues import Sample, Venue, Venues
-from meritorder.policy.admit import Admission, AdmitRules, AdmitState, Measured, admit
+from meritorder.policy.backfill import Admission, AdmissionRules, AdmissionState, EngineSample, admit
 
 _LOOK_S: Final = 0.25
 _FOREIGN_LOOKS: Final = 4
@@ -30,7 +30,7 @@ class Headroom:
     def __init__(self, venues: Venues, lanes: Lanes) -> None:
         self._venues = venues
         self._lanes = lanes
-        self._states: dict[str, AdmitState] = {}
+        self._states: dict[str, AdmissionState] = {}
         self._admissions: dict[str, Admission] = {}
         self._foreign: dict[str, deque[int]] = {}
         self._down_until_s: dict[str, float] = {}
@@ -42,8 +42,8 @@ class Headroom:
         admission = self._admissions.get(venue.name)
         if admission is None:
             return 0
-        free = admission.allowed(venue.realtime) - len(venue.seated)
-        starting = admission.starting - venue.starting - _starting(venue)
+        free = admission.max_backfill(venue.realtime) - len(venue.seated)
+        starting = admission.max_prefilling - venue.starting - _starting(venue)
         return max(0, min(free, starting, self.capacity(venue)))
 
     def capacity(self, venue: Venue) -> int:
@@ -63,7 +63,7 @@ class Headroom:
     def allowed(self, venue: Venue) -> int:
         """Return how many deferrable requests an engine may hold, as last decided."""
         admission = self._admissions.get(venue.name)
-        return venue.seats if admission is None else admission.allowed(venue.realtime)
+        return venue.seats if admission is None else admission.max_backfill(venue.realtime)
 
     def unavailable(self, venue: Venue, retry_after_s: float | None) -> None:
         """Leave a venue alone for a while."""
@@ -85,24 +85,24 @@ class Headroom:
         now_s = time.monotonic()
         rules = self._rules(venue)
         state, admission = admit(
-            self._measured(venue, rules, now_s), self._states.get(venue.name, AdmitState()), rules, now_s
+            self._measured(venue, rules, now_s), self._states.get(venue.name, AdmissionState()), rules, now_s
         )
         before = self._admissions.get(venue.name)
         if admission.alert is not None and (before is None or before.alert != admission.alert):
             _log.warning("venue %s: %s", venue.name, admission.alert)
         self._states[venue.name], self._admissions[venue.name] = state, admission
         if self._lanes.backfill:
-            venue.prompts = admission.starting
-            venue.call_back(sum(not seat.called_back for seat in venue.seated) - admission.kept)
+            venue.prompts = admission.max_prefilling
+            venue.call_back(sum(not seat.called_back for seat in venue.seated) - admission.max_resident)
 
-    def _rules(self, venue: Venue) -> AdmitRules:
-        return AdmitRules(
+    def _rules(self, venue: Venue) -> AdmissionRules:
+        return AdmissionRules(
             ttft_s=duration_s(self._lanes.ttft),
             tpot_s=duration_s(self._lanes.tpot),
-            seats=venue.table.max_concurrency or _SEATS_OF_AN_ENGINE,
+            max_sequences=venue.table.max_concurrency or _SEATS_OF_AN_ENGINE,
         )
 
-    def _measured(self, venue: Venue, rules: AdmitRules, now_s: float) -> Measured | None:
+    def _measured(self, venue: Venue, rules: AdmissionRules, now_s: float) -> EngineSample | None:
         load = venue.load
         pace_s = venue.pace.look(now_s)
         if load is None:
@@ -110,14 +110,14 @@ class Headroom:
         # Who has just gone is in the engine for the rest of a step: strangers are those who are there each time.
         foreign = self._foreign.setdefault(venue.name, deque([0], maxlen=_FOREIGN_LOOKS))
         foreign.append(max(0, load.running + load.waiting - len(venue.seated) - venue.realtime))
-        since_s = now_s - rules.flight_s
-        return Measured(
+        since_s = now_s - rules.reaction_s
+        return EngineSample(
             running=load.running,
             waiting=load.waiting,
             backfill=len(venue.seated),
             realtime=venue.realtime,
             foreign=min(foreign),
-            seats=venue.table.max_concurrency or load.seats,
+            max_sequences=venue.table.max_concurrency or load.seats,
             kv_cache_share=load.kv_cache_share,
             ttft_s=_kept(venue.ttfts, since_s, self._lanes.attainment),
             tpot_s=_kept(venue.tpots, since_s, self._lanes.attainment) if pace_s is None else pace_s,

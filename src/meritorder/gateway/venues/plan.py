@@ -16,7 +16,7 @@ from meritorder.errors import ConfigError, WorkloadsError
 from meritorder.gateway import config
 from meritorder.gateway.config import Settings
 from meritorder.planfile import OWN_DEADLINE, PoolSchedule, PoolUsed
-from meritorder.policy.carry import Calendar, period_s
+from meritorder.policy.schedule import Calendar, repeat_period_s
 from meritorder.units import parse_duration_s
 
 REALTIME: Final = "realtime"
@@ -124,7 +124,7 @@ class Planned:
 
 NOTHING: Final = Planned(
     file="",
-    calendar=Calendar(slot_s=1.0, slots=1, period_s=1.0, began_s=0.0),
+    calendar=Calendar(slot_s=1.0, slots=1, period_s=1.0, start_s=0.0),
     pools=(),
     realtime={},
     deferrable={},
@@ -215,16 +215,16 @@ class _Reader:
     def _calendar(self) -> Calendar:
         plan = self._plan
         if self._settings.plan_start:
-            began_s = config.epoch_s(self._settings.plan_start)
+            start_s = config.epoch_s(self._settings.plan_start)
         elif plan.start_epoch_s is not None:
-            began_s = plan.start_epoch_s
+            start_s = plan.start_epoch_s
         else:
             raise self._error(
                 "does not say when its first slot is: the trace told no dates",
                 'write plan_start = "2026-11-30T00:00:00Z" at the top of the configuration',
             )
         return Calendar(
-            slot_s=plan.slot_s, slots=plan.slots, period_s=period_s(plan.slots * plan.slot_s), began_s=began_s
+            slot_s=plan.slot_s, slots=plan.slots, period_s=repeat_period_s(plan.slots * plan.slot_s), start_s=start_s
         )
 
     def _schedules(self, pool: str) -> tuple[PoolSchedule, ...]:

@@ -22,8 +22,8 @@ from meritorder.gateway.venues.plan import Planned, Pool, Rule, Way, Workload
 from meritorder.gateway.venues.venues import Venue, Venues
 from meritorder.gateway.wire.request import CallFields
 from meritorder.planfile import PoolSchedule
-from meritorder.policy.carry import choose, evenly, machines_wanted, quota
-from meritorder.policy.release import backfill_seats
+from meritorder.policy.backfill import backfill_sequences
+from meritorder.policy.schedule import pick_share, remaining_quota, scheduled_machines, spread_evenly
 from meritorder.units import format_duration, utc
 
 _LOOK_S: Final = 0.25
@@ -97,7 +97,7 @@ class Carry:
         if bought:
             self._numbers[model] += 1
             shares = [way.shares[slot] for way in bought]
-            chosen = choose(evenly(self._numbers[model]), [*shares, 1 - sum(shares)])
+            chosen = pick_share(spread_evenly(self._numbers[model]), [*shares, 1 - sum(shares)])
             if chosen < len(bought):
                 order = [*self._those(bought[chosen : chosen + 1]), *order]
         serving = {venue.name: venue for venue in venues}
@@ -141,8 +141,8 @@ class Carry:
         slot = self._calendar.slot_at(now_s)
         known_slot, begins_s = self._next.get(workload.name, (-1, math.inf))
         if known_slot != slot or begins_s <= now_s:
-            used = [any(way.shares[each] > 0 for way in workload.ways) for each in range(self._calendar.used)]
-            begins_s = self._calendar.next_s(now_s, used)
+            used = [any(way.shares[each] > 0 for way in workload.ways) for each in range(self._calendar.active_slots)]
+            begins_s = self._calendar.next_start_s(now_s, used)
             self._next[workload.name] = slot, begins_s
         return begins_s
 
@@ -183,7 +183,7 @@ class Carry:
         if venue.load is not None and (venue.load.kv_cache_share or 0.0) > limits.kv_share:
             return 0
         cap = round(limits.sequences * self._replicas(pool, slot))
-        return backfill_seats(venue.realtime + len(venue.seated), 0, cap)
+        return backfill_sequences(venue.realtime + len(venue.seated), 0, cap)
 
     def startup_s(self, venues: Sequence[Venue]) -> float:
         """Return how long it takes until one of some venues serves: nothing if one is ready."""
@@ -217,8 +217,8 @@ class Carry:
         return {
             "file": self._plan.file,
             "slot": self._calendar.slot_at(now_s),
-            "slots": self._calendar.used,
-            "next_slot_at": round(now_s + self._calendar.left_s(now_s), 3),
+            "slots": self._calendar.active_slots,
+            "next_slot_at": round(now_s + self._calendar.remaining_s(now_s), 3),
             "repeats_every_s": self._calendar.period_s,
             "pools": [self._pool_status(pool, one, now_s) for pool in self._plan.pools for one in pool.schedules],
         }
@@ -245,16 +245,16 @@ class Carry:
         _log.info(
             "carrying out %s: %d slots of %s, again every %s; the first of this round began at %s, now it is slot %d",
             self._plan.file,
-            calendar.used,
+            calendar.active_slots,
             format_duration(calendar.slot_s),
             format_duration(calendar.period_s),
-            f"{utc(now_s - calendar.into_s(now_s)):%Y-%m-%dT%H:%M:%SZ}",
+            f"{utc(now_s - calendar.elapsed_s(now_s)):%Y-%m-%dT%H:%M:%SZ}",
             calendar.slot_at(now_s),
         )
 
     def _pool_status(self, pool: Pool, one: PoolSchedule, now_s: float) -> dict[str, Any]:
         now, after = self._wanted(pool, one.machines, now_s), self._calendar.slot_at(now_s) + 1
-        later = one.machines[after % self._calendar.used]
+        later = one.machines[after % self._calendar.active_slots]
         return {
             "pool": pool.used.name,
             "payment": one.payment,
@@ -267,7 +267,9 @@ class Carry:
 
     def _wanted(self, pool: Pool, machines: Sequence[int], now_s: float) -> int:
         """Return the machines that must be held now, so that those of each slot serve when it begins."""
-        return machines_wanted(machines[: self._calendar.used], *self._calendar.ahead(now_s, pool.used.startup_s))
+        return scheduled_machines(
+            machines[: self._calendar.active_slots], *self._calendar.slots_within(now_s, pool.used.startup_s)
+        )
 
     def _drive(self, venues: Iterable[str], machines: int) -> None:
         """Start and stop the engines of a pool: the first is a machine, the second another."""
@@ -316,7 +318,7 @@ class Carry:
     def _quota(self, workload: Workload, way: Way, slot: int) -> float:
         self._count(slot)
         released = self._released[workload.name]
-        return quota(way.shares[slot], _taken(released, way), released.total())
+        return remaining_quota(way.shares[slot], _taken(released, way), released.total())
 
     def _count(self, slot: int) -> None:
         """Begin to count anew in a new slot."""

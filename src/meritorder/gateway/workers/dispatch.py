@@ -24,11 +24,9 @@ from meritorder.gateway.venues.venues import Seat, Venue, Venues
 from meritorder.gateway.wire.usage import Usage
 from meritorder.gateway.workers.attempt import Asking, Refused, no_answer
 from meritorder.gateway.workers.completion_rate import Drain
-from meritorder.policy.carry import sure_drain_tokens_per_s
-from meritorder.policy.order import Candidate, arrange
-from meritorder.policy.release import Release as Level
-from meritorder.policy.release import latest_release_s, may_outsource
-from meritorder.policy.release import release as escalate
+from meritorder.policy.escalation import EscalationLevel, escalation_level, latest_backfill_s, needs_provider_batch
+from meritorder.policy.order import DispatchCandidate, dispatch_order
+from meritorder.policy.schedule import safe_completion_tokens_per_s
 
 T = TypeVar("T")
 
@@ -48,7 +46,7 @@ _log: Final = logging.getLogger(__name__)
 class _Escalated:
     """How far work has escalated, and since when; and until when it may wait for the plan."""
 
-    level: Level
+    level: EscalationLevel
     latest_s: float
     until_s: float
 
@@ -91,11 +89,11 @@ class Release:
         if self._short_of_room:
             self._wake.set()
 
-    def latest_release_s(self, work: Waiting, ahead: Sequence[Waiting]) -> float:
+    def latest_backfill_s(self, work: Waiting, ahead: Sequence[Waiting]) -> float:
         """Return until when work may be left to the gaps, behind what is due before it."""
         drain = self._drains[work.model].tokens_per_s(time.monotonic())
         ahead_tokens = work.tokens + sum(each.tokens for each in ahead)
-        return latest_release_s(work.deadline_s, ahead_tokens, drain, self._margin_s)
+        return latest_backfill_s(work.deadline_s, ahead_tokens, drain, self._margin_s)
 
     def hold(self, seq: int) -> "asyncio.Future[Answer]":
         """Return what will be the answer of a call, for a client that holds the line."""
@@ -194,12 +192,14 @@ class Release:
             level, left = levels[work].level, wanted
             for turn in self._carry.for_deferrable(work, venues, levels[work].until_s, now_s):
                 venue = turn.venue
-                if not turn.planned and self._is_fallback(venue, work, now_s) and level is not Level.FALLBACK:
+                if not turn.planned and self._is_fallback(venue, work, now_s) and level is not EscalationLevel.FALLBACK:
                     continue
-                free = min(room[venue.name] if level is Level.GAPS else capacity[venue.name], left, turn.most)
+                free = min(
+                    room[venue.name] if level is EscalationLevel.BACKFILL else capacity[venue.name], left, turn.most
+                )
                 taken = await self._claim(work, int(free)) if free > 0 else []
                 for request in taken:
-                    self._begin(request, venue, urgent=level is not Level.GAPS)
+                    self._begin(request, venue, urgent=level is not EscalationLevel.BACKFILL)
                 self._carry.count(work, venue, len(taken))
                 room[venue.name] -= len(taken)
                 capacity[venue.name] -= len(taken)
@@ -218,13 +218,15 @@ class Release:
         levels, ahead_tokens = {}, 0
         for work in sorted(works, key=lambda each: each.deadline_s):
             ahead_tokens += work.tokens
-            latest_s = latest_release_s(work.deadline_s, ahead_tokens, drain, self._margin_s) - startup_s
+            latest_s = latest_backfill_s(work.deadline_s, ahead_tokens, drain, self._margin_s) - startup_s
             until_s = latest_s
             if math.isinf(drain) or self._carry.next_slot_s(work, now_s) > latest_s:
-                sure = sure_drain_tokens_per_s(drain, sum(venue.seats for venue in venues), self._tpot_s)
-                until_s = latest_release_s(work.deadline_s, ahead_tokens, sure, self._margin_s) - startup_s
+                sure = safe_completion_tokens_per_s(drain, sum(venue.seats for venue in venues), self._tpot_s)
+                until_s = latest_backfill_s(work.deadline_s, ahead_tokens, sure, self._margin_s) - startup_s
             up = any(self._headroom.is_up(each) for each in venues if not self._is_fallback(each, work, now_s))
-            level = escalate(work.deadline_s, 0.0, latest_s, own_venue_up=up, margin_s=self._margin_s / 2, now_s=now_s)
+            level = escalation_level(
+                work.deadline_s, 0.0, latest_s, own_venue_up=up, margin_s=self._margin_s / 2, now_s=now_s
+            )
             levels[work] = _Escalated(level, latest_s, until_s)
         return levels
 
@@ -232,7 +234,7 @@ class Release:
         """Say whether work goes there, request by request, only when it would be late elsewhere."""
         if work.batch_seq is None or venue.batches is None:
             return venue.table.fallback
-        return may_outsource(
+        return needs_provider_batch(
             work.deadline_s, now_s, duration_s(venue.table.batch_window), self._margin_s, own=False, now_s=now_s
         )
 
@@ -242,7 +244,7 @@ class Release:
         """Return whose turn it is, and for how many seats."""
         asking = [work for work in works for _ in range(min(work.count, seats))]
         candidates = [
-            Candidate(
+            DispatchCandidate(
                 latest_start_s=levels[work].latest_s,
                 tenant=work.tenant,
                 tokens=max(1, work.tokens // max(1, work.count)),
@@ -250,7 +252,7 @@ class Release:
             )
             for work in asking
         ]
-        chosen = arrange(candidates, served_tokens=self._served_tokens, now_s=now_s, count=seats)
+        chosen = dispatch_order(candidates, served_tokens=self._served_tokens, now_s=now_s, count=seats)
         return list(Counter(asking[at] for at in chosen).items())
 
     async def _claim(self, work: Waiting, limit: int) -> list[Claimed]:

@@ -30,7 +30,7 @@ from meritorder.gateway.wire import request as calls
 from meritorder.gateway.wire import usage as usages
 from meritorder.gateway.wire.usage import Usage
 from meritorder.gateway.workers.dispatch import LANE, Release
-from meritorder.policy.release import may_outsource
+from meritorder.policy.escalation import needs_provider_batch
 
 _AGAIN_S: Final = 60.0
 _CLAIMED_AT_A_TIME: Final = 1000
@@ -108,13 +108,13 @@ class Outsource:
     def _fits(self, work: Waiting, found: list[Waiting], venue: Venue, now_s: float) -> bool:
         own = any(each.is_engine for each in self._venues.serving(work.model, LANE))
         ahead = [each for each in found if each.model == work.model and each.deadline_s < work.deadline_s]
-        latest_s = self._release.latest_release_s(work, ahead)
+        latest_s = self._release.latest_backfill_s(work, ahead)
         window_s = duration_s(venue.table.batch_window)
-        return may_outsource(work.deadline_s, latest_s, window_s, self._margin_s, own=own, now_s=now_s)
+        return needs_provider_batch(work.deadline_s, latest_s, window_s, self._margin_s, own=own, now_s=now_s)
 
     def _has_time(self, work: Waiting, venue: Venue, now_s: float) -> bool:
         window_s = duration_s(venue.table.batch_window)
-        return may_outsource(work.deadline_s, now_s, window_s, self._margin_s, own=False, now_s=now_s)
+        return needs_provider_batch(work.deadline_s, now_s, window_s, self._margin_s, own=False, now_s=now_s)
 
     async def _chunk(self, work: Waiting, venue: Venue, batches: BatchVenue, now_s: float, *, most: int) -> None:
         """Claim so many of a batch that wait, cut to what the provider takes."""

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from meritorder.domain import BackfillLimits, Offer
 from meritorder.perf.profile import EngineLimits, Profile
-from meritorder.policy.release import BACKFILL_KV_SHARE
+from meritorder.policy.backfill import BACKFILL_KV_SHARE
 from meritorder.sim.pools import Autoscaled, Fixed, ForDeadlines, Interruptions, Pool, Result, Scaling
 from meritorder.sim.run import simulate
 from meritorder.sim.saturation import Saturation

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from meritorder.domain import Access, Lane, Slo, Workload
 from meritorder.errors import InfeasibleError
 from meritorder.perf.profile import EngineLimits, Profile
-from meritorder.policy.release import latest_start_s
+from meritorder.policy.escalation import latest_start_s
 from meritorder.sim.pools import Requests
 from meritorder.sim.saturation import alone_on_a_replica
 

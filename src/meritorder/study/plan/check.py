@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from meritorder import planfile
 from meritorder.domain import BackfillLimits, TokenPrice
-from meritorder.policy.carry import evenly
+from meritorder.policy.schedule import spread_evenly
 from meritorder.sim.pools import Interruptions, Pool, PoolAccount, Result, Scheduled
 from meritorder.sim.run import simulate
 from meritorder.study.fleet.fleets import CandidateMachine
@@ -199,7 +199,7 @@ def _bought(
         flows = np.array([route.flow for route in mine])
         shares = np.divide(flows, flows.sum(axis=0), out=np.zeros_like(flows), where=flows.sum(axis=0) > 0)
         upper = np.cumsum(shares, axis=0)[:, slot]
-        place = evenly(np.arange(len(each.members), dtype=np.float64))
+        place = spread_evenly(np.arange(len(each.members), dtype=np.float64))
         choice = np.minimum((place >= upper).sum(axis=0), len(mine) - 1)
         for index, route in enumerate(mine):
             members = each.members[choice == index]

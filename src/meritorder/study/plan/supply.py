@@ -24,7 +24,7 @@ from meritorder.plan.model.supply import (
     payment_of,
     savings_plans_of,
 )
-from meritorder.policy.release import BACKFILL_KV_SHARE
+from meritorder.policy.backfill import BACKFILL_KV_SHARE
 from meritorder.study.fleet.fleets import CandidateMachine
 from meritorder.study.fleet.load import MEASURED, TraceLoad, check_slo
 from meritorder.study.fleet.machines import machines_for
