@@ -4,6 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from meritorder.errors import InfeasibleError
+from meritorder.latency import tpot_s
 from meritorder.sim import fleet as kernel
 from meritorder.sim.layout import lay_out, stabilization_ticks
 from meritorder.sim.pools import Autoscaled, Pool, PoolAccount, QueueScaled, Requests, Result, Routing, Scheduled
@@ -76,7 +77,7 @@ def _overhead_s(world: World, pools: tuple[Pool, ...]) -> Floats:
     steps = np.array([pool.profile.first_token_steps for pool in pools])
     requests = world.requests
     pool = world.replicas["pool"][requests["replica"]]
-    step_s = (requests["finished_s"] - requests["first_token_s"]) / np.maximum(requests["output_tokens"] - 1, 1)
+    step_s = np.nan_to_num(tpot_s(requests["finished_s"], requests["first_token_s"], requests["output_tokens"]))
     fixed_s = by_pool_s[pool] + by_token_s[pool] * requests["input_tokens"]
     return np.asarray(fixed_s + steps[pool] * step_s)
 

@@ -19,6 +19,7 @@ from meritorder.gateway.wire import usage as usages
 from meritorder.gateway.wire.asgi import Send, respond
 from meritorder.gateway.wire.problems import Problem, invalid, normalised, unavailable
 from meritorder.gateway.wire.usage import StreamMeter, Usage
+from meritorder.latency import tpot_s
 
 LANE: Final = "realtime"
 _CLIENT_GONE: Final = 499  # nginx's word for it; only in the ledger
@@ -192,7 +193,7 @@ def _tpot_s(request: Request, used: Usage, e2e_s: float) -> float | None:
     if request.ttft_s is None:
         # Not streamed: its pace is known only with its first token in it.
         return e2e_s / used.output_tokens
-    return (e2e_s - request.ttft_s) / (used.output_tokens - 1)
+    return tpot_s(e2e_s, request.ttft_s, used.output_tokens)
 
 
 def _passed_on(headers: Mapping[str, str]) -> list[tuple[bytes, bytes]]:

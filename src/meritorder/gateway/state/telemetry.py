@@ -37,6 +37,7 @@ from meritorder.gateway.upstreams.limits import Bucket
 from meritorder.gateway.upstreams.traced import Attributes, Traced, asked_of, fail, kind_of
 from meritorder.gateway.upstreams.upstream import Upstream
 from meritorder.gateway.wire.asgi import Receive, Scope, Send
+from meritorder.latency import tpot_s
 from meritorder.units import SECONDS_PER_MINUTE, utc
 
 TRACEPARENT: Final = "traceparent"
@@ -192,7 +193,7 @@ class Telemetry:
         if entry.ttft_s is not None and "error.type" not in labels:
             self._ttft_s.record(entry.ttft_s, labels)
             if entry.output_tokens > 1:
-                self._tpot_s.record((e2e_s - entry.ttft_s) / (entry.output_tokens - 1), labels)
+                self._tpot_s.record(tpot_s(e2e_s, entry.ttft_s, entry.output_tokens), labels)
 
     def traceparent(self) -> str | None:
         """Return where the current span is, to be kept with work that waits."""

@@ -15,6 +15,7 @@ import numpy as np
 from meritorder import catalog as facts
 from meritorder.domain import Provenance
 from meritorder.errors import InfeasibleError, TraceError
+from meritorder.latency import tpot_s
 from meritorder.perf.calibration import SPREAD, Floats, Timings, Tuning, minimise, misfit
 from meritorder.perf.profile import EngineLimits, Profile
 from meritorder.perf.residuals import Calibration, Errors, stretch_ratios
@@ -137,11 +138,9 @@ def replay(log: TimedLog, profile: Profile, limits: EngineLimits) -> Timings:
     )
     pool = Pool(profile=profile, scaling=Fixed(instances=log.replicas), limits=limits)
     result = simulate(requests, (pool,), horizon_s=0.0)
-    steps = log.output_tokens - 1
-    pace_s = (result.finished_s - result.first_token_s) / np.maximum(steps, 1)
     return Timings(
         result.first_token_s - log.arrived_s,
-        np.where(steps > 0, pace_s, np.nan),
+        tpot_s(result.finished_s, result.first_token_s, log.output_tokens),
         result.finished_s - log.arrived_s,
     )
 

@@ -10,6 +10,7 @@ import msgspec
 import numpy as np
 
 from meritorder.errors import ConfigError, MissingExtraError
+from meritorder.latency import tpot_s
 from meritorder.traces.timed import TimedLog
 
 _CONCURRENCIES: Final = (1, 2, 4, 8, 16, 32, 64, 128)
@@ -246,7 +247,7 @@ def measure(
         cached_tokens=np.zeros(len(answers), np.int32),
         output_tokens=output_tokens,
         ttft_s=ttft_s,
-        tpot_s=np.where(output_tokens > 1, (e2e_s - ttft_s) / np.maximum(output_tokens - 1, 1), np.nan),
+        tpot_s=tpot_s(e2e_s, ttft_s, output_tokens),
         e2e_s=e2e_s,
         dropped=len(load.failures),
     )

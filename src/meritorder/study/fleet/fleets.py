@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from meritorder.domain import BackfillLimits, Offer
+from meritorder.latency import tpot_s
 from meritorder.perf.profile import EngineLimits, Profile
 from meritorder.policy.backfill import BACKFILL_KV_SHARE
 from meritorder.sim.pools import Autoscaled, Fixed, ForDeadlines, Interruptions, Pool, Result, Scaling
@@ -184,8 +185,7 @@ class Trial:
 
 
 def _tpot_s(load: TraceLoad, result: Result) -> Floats:
-    later = np.where(load.output_tokens > 1, load.output_tokens - 1.0, np.nan)
-    return np.asarray((result.finished_s - result.first_token_s) / later)
+    return tpot_s(result.finished_s, result.first_token_s, load.output_tokens)
 
 
 def serve(name: str, label: str, load: TraceLoad, pools: tuple[tuple[CandidateMachine, Pool], ...]) -> Trial:

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from meritorder.domain import Access, Lane, Slo, Workload
 from meritorder.errors import InfeasibleError
+from meritorder.latency import breaks_slo
 from meritorder.perf.profile import EngineLimits, Profile
 from meritorder.policy.escalation import latest_start_s
 from meritorder.sim.pools import Requests
@@ -151,7 +152,7 @@ class TraceLoad:
         realtime = ~self.deferrable
         if not realtime.any():
             return None, True
-        kept = (ttft_s <= self.ttft_limit_s) & ~(tpot_s > self.tpot_limit_s)
+        kept = ~breaks_slo(ttft_s, tpot_s, self.ttft_limit_s, self.tpot_limit_s)
         share = float(kept[realtime].mean())
         enough = share >= self.attainment
         for index, workload in enumerate(self.workloads):

@@ -6,6 +6,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from meritorder.latency import breaks_slo, tpot_s
 from meritorder.plan.model.safe_load import machines_for
 from meritorder.sim.pools import Scheduled
 from meritorder.sim.run import simulate
@@ -78,11 +79,11 @@ def _broken(load: TraceLoad, serving: Serving, machines: Ints, slot_s: float) ->
         (machine.pool(scaling, realtime=True, backfill=None),),
         horizon_s=len(machines) * slot_s,
     )
-    later = np.where(load.output_tokens > 1, load.output_tokens - 1.0, np.nan)
-    ttft_s, tpot_s = result.first_token_s - load.arrived_s, (result.finished_s - result.first_token_s) / later
-    if load.attained(ttft_s, tpot_s)[1]:
+    ttft_s = result.first_token_s - load.arrived_s
+    pace_s = tpot_s(result.finished_s, result.first_token_s, load.output_tokens)
+    if load.attained(ttft_s, pace_s)[1]:
         return None
-    return np.asarray((ttft_s > load.ttft_limit_s) | (tpot_s > load.tpot_limit_s))
+    return breaks_slo(ttft_s, pace_s, load.ttft_limit_s, load.tpot_limit_s)
 
 
 def raised(

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from meritorder.domain import BackfillLimits
+from meritorder.latency import tpot_s
 from meritorder.sim.pools import Fixed
 from meritorder.sim.run import simulate
 from meritorder.study.fleet.fleets import CandidateMachine, backfill_for
@@ -82,9 +83,9 @@ def _keeps(machine: CandidateMachine, steady: TraceLoad, instances: int, judged:
     pool = machine.pool(Fixed(instances=instances), realtime=True, backfill=None)
     none = np.zeros(len(steady))
     result = simulate(steady.requests(none, none), (pool,), horizon_s=0.0)
-    later = np.where(steady.output_tokens > 1, steady.output_tokens - 1.0, np.nan)
-    ttft_s, tpot_s = result.first_token_s - steady.arrived_s, (result.finished_s - result.first_token_s) / later
-    return steady.only(judged).attained(ttft_s[judged], tpot_s[judged])[1]
+    ttft_s = result.first_token_s - steady.arrived_s
+    pace_s = tpot_s(result.finished_s, result.first_token_s, steady.output_tokens)
+    return steady.only(judged).attained(ttft_s[judged], pace_s[judged])[1]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -151,13 +152,13 @@ class _Trial:
         none = np.zeros(len(load))
         result = simulate(load.requests(none, none), (pool,), horizon_s=0.0)
         judged = ~load.deferrable & (load.arrived_s >= begin_s)
-        later = np.where(load.output_tokens > 1, load.output_tokens - 1.0, np.nan)
-        ttft_s, tpot_s = result.first_token_s - load.arrived_s, (result.finished_s - result.first_token_s) / later
+        ttft_s = result.first_token_s - load.arrived_s
+        pace_s = tpot_s(result.finished_s, result.first_token_s, load.output_tokens)
         held_s = result.finished_s - result.admitted_s
         within_s = np.minimum(result.finished_s, self.until_s) - np.maximum(result.admitted_s, begin_s)
         done_s = float((machine.work_s(load) * np.clip(within_s / held_s, 0.0, 1.0)).sum())
         utilization = done_s / ((self.until_s - begin_s) * _FILLED_MACHINES * machine.replicas)
-        return min(FULLEST, utilization), load.only(judged).attained(ttft_s[judged], tpot_s[judged])[1]
+        return min(FULLEST, utilization), load.only(judged).attained(ttft_s[judged], pace_s[judged])[1]
 
 
 def _half_and_half(machine: CandidateMachine, load: TraceLoad) -> _Trial:

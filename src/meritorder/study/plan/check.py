@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from meritorder import planfile
 from meritorder.domain import BackfillLimits, TokenPrice
+from meritorder.latency import breaks_slo, tpot_s
 from meritorder.policy.schedule import spread_evenly
 from meritorder.sim.pools import Interruptions, Pool, PoolAccount, Result, Scheduled
 from meritorder.sim.run import simulate
@@ -58,14 +59,13 @@ class ModelRun:
         """Time per output token after the first, nan at one token, shape (requests,)."""
         if self.result is None:
             return np.full(len(self.load), np.nan)
-        later = np.where(self.load.output_tokens > 1, self.load.output_tokens - 1.0, np.nan)
-        return np.asarray((self.result.finished_s - self.result.first_token_s) / later)
+        return tpot_s(self.result.finished_s, self.result.first_token_s, self.load.output_tokens)
 
     @property
     def broken(self) -> Bools:
         """Which real-time requests broke the SLO, shape (requests,)."""
-        late = ~(self.ttft_s <= self.load.ttft_limit_s) | (self.tpot_s > self.load.tpot_limit_s)
-        return np.asarray(~self.load.deferrable & late)
+        load = self.load
+        return ~load.deferrable & breaks_slo(self.ttft_s, self.tpot_s, load.ttft_limit_s, load.tpot_limit_s)
 
     @property
     def missed(self) -> int:

@@ -13,11 +13,11 @@ RNG = np.random.default_rng(3)
 
 
 @pytest.fixture
-def steady() -> fleets.Load:
+def steady() -> fleets.TraceLoad:
     return fleets.load(np.sort(RNG.uniform(0, 600, 400)), RNG.integers(50, 400, 400), RNG.integers(20, 120, 400))
 
 
-def test_larger_pools_run_fuller_and_none_fuller_than_full(steady: fleets.Load) -> None:
+def test_larger_pools_run_fuller_and_none_fuller_than_full(steady: fleets.TraceLoad) -> None:
     machine = fleets.machine(steady)
     carried = safe_load(machine, steady, 6)
     assert carried[0] == 0
@@ -26,7 +26,7 @@ def test_larger_pools_run_fuller_and_none_fuller_than_full(steady: fleets.Load) 
     assert (carried <= FULLEST * np.arange(7) + 1e-9).all()
 
 
-def test_a_stricter_promise_leaves_less_room(steady: fleets.Load) -> None:
+def test_a_stricter_promise_leaves_less_room(steady: fleets.TraceLoad) -> None:
     machine = fleets.machine(steady)
     tight = fleets.load(
         steady.arrived_s, steady.input_tokens, steady.output_tokens, slo=fleets.Slo(ttft_s=0.2, tpot_s=0.02)
@@ -34,7 +34,7 @@ def test_a_stricter_promise_leaves_less_room(steady: fleets.Load) -> None:
     assert steady_utilization(machine, tight, 1) < steady_utilization(machine, steady, 1)
 
 
-def test_deferrable_work_fills_replicas_more_with_more_seats(steady: fleets.Load) -> None:
+def test_deferrable_work_fills_replicas_more_with_more_seats(steady: fleets.TraceLoad) -> None:
     waits = np.arange(len(steady)) % 2 == 0
     both = fleets.load(steady.arrived_s, steady.input_tokens, steady.output_tokens, waits=waits)
     machine = fleets.machine(both)
