@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 from tests.samples import fleets
-from tests.samples.fleets import backfill
 
 from meritorder.study.plan.bursts import bursts_for, raised
 from meritorder.study.plan.capacity import FULLEST, filled_with, filled_within_slo, safe_load, steady_utilization
@@ -39,14 +38,11 @@ def test_deferrable_work_fills_replicas_more_with_more_seats(steady: fleets.Trac
     both = fleets.load(steady.arrived_s, steady.input_tokens, steady.output_tokens, waits=waits)
     machine = fleets.machine(both)
     filled = filled_within_slo(machine, both)
-    fewer = filled_with(machine, both, fleets_backfill(max(1, filled.backfill.seats // 4)))
-    assert filled.backfill.seats > 0
+    fewer = filled_with(
+        machine, both, fleets.backfill(max(1, filled.backfill.sequences // 4), prefill_tokens=512, kv_share=0.9)
+    )
+    assert filled.backfill.sequences > 0
     assert 0.5 < fewer.utilization <= filled.utilization <= FULLEST
-
-
-def fleets_backfill(seats: int):  # type: ignore[no-untyped-def]  # noqa: ANN201
-
-    return backfill(seats, prefill_tokens=512, kv_share=0.9)
 
 
 def test_a_burst_within_a_slot_asks_for_more_than_its_mean() -> None:
@@ -54,7 +50,9 @@ def test_a_burst_within_a_slot_asks_for_more_than_its_mean() -> None:
     burst = 1800 + RNG.uniform(0, 20, 1200)
     load = fleets.load(np.sort(np.concatenate((quiet, burst))), 300, 60)
     machine = fleets.machine(load)
-    serving = Serving(machine=machine, safe=safe_load(machine, load, 8), backfill=fleets_backfill(0), fullest=FULLEST)
+    serving = Serving(
+        machine=machine, safe=safe_load(machine, load, 8), backfill=fleets.backfill(0, kv_share=0.9), fullest=FULLEST
+    )
     found = bursts_for(load, serving, 900.0, 4)
     assert found.argmax() == 2
     assert found[2] > 1.5
