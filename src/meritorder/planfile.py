@@ -1,16 +1,16 @@
-"""A plan as a file: all that the gateway and the simulator learn from the planner.
+"""The plan file: everything that the gateway, the simulator, and the reports know of a plan.
 
-Versioned JSON. `SCHEMA` changes when a field changes its meaning or goes; a reader refuses what it does not know.
-No solver, no arrays: it is read where neither is installed.
+Versioned JSON. `SCHEMA` changes when a field changes its meaning or is removed; readers refuse an unknown schema.
+Reading a plan needs neither the solver nor NumPy.
 """
 
 from pathlib import Path
-from typing import Final
+from typing import Final, Self
 
 import msgspec
 
 from meritorder import documents
-from meritorder.domain import BackfillLimits
+from meritorder.domain import Access, BackfillLimits, Lane, Slo, Workload
 from meritorder.errors import ConfigError
 from meritorder.evidence import Assumption, Interval, PriceUsed
 
@@ -18,19 +18,19 @@ SCHEMA: Final = "meritorder.plan/1"
 _FAMILY: Final = "meritorder.plan/"
 
 PREPAID: Final = frozenset({"reserved", "committed_use", "owned", "capacity_block"})
-"""Pricing models whose machines are paid for whether they are used or not."""
+"""Pricing models whose machines are paid for whether or not they are used."""
 
 OWN_DEADLINE: Final = "own deadline"
-"""The workload of requests that bring a deadline and that no declared one takes."""
+"""The workload of requests that state their own deadline and match no declared workload."""
 
 
-class PoolUsed(msgspec.Struct, frozen=True, kw_only=True):
-    """Machines of one kind at one place, and how their engines run. Times in seconds.
+class PlanPool(msgspec.Struct, frozen=True, kw_only=True):
+    """One kind of machine in one region, and the settings of its engines. Times are in seconds.
 
-    While a replica serves real-time work, it holds at most `backfill_seats` sequences with deferrable work among them,
-    takes `backfill_tokens` of its prompts in a step, and none that would fill more than `backfill_kv_share` of its KV
-    memory; of these seats and this memory it takes `backfill_shares` in each slot, all if empty. `carbon_usd_per_hour`
-    is the price of the carbon of one machine's power in each slot, empty if carbon has no price.
+    A replica that serves real-time work admits deferrable work while it runs fewer than `backfill_seats` sequences in
+    all and uses less than `backfill_kv_share` of its KV memory, and prefills at most `backfill_tokens` of it in a step.
+    `backfill_shares` scales both limits by slot; empty means 1 in every slot. `carbon_usd_per_hour` is the carbon price
+    of one machine's power by slot; empty without a carbon price.
     """
 
     name: str
@@ -64,10 +64,10 @@ class PoolUsed(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class PoolSchedule(msgspec.Struct, frozen=True, kw_only=True):
-    """Machines of a pool under one payment in each slot: `Scheduled(instances=tuple(machines), slot_s=slot_s)`.
+    """The number of machines of a pool under one payment in each slot.
 
-    `usd` is what is paid for them by the hour, less `saved_usd`, which savings plans take off; what is prepaid is in
-    the commitments.
+    `usd` is their hourly cost after savings plans, which take off `saved_usd`. Prepaid machines cost nothing here:
+    their cost is in the commitments.
     """
 
     pool: str
@@ -83,10 +83,10 @@ class PoolSchedule(msgspec.Struct, frozen=True, kw_only=True):
     saved_usd: float = 0.0
 
 
-class Route(msgspec.Struct, frozen=True, kw_only=True):
-    """Where a workload goes, by slot: share of the slot's work (real time), or seconds of work (deferrable).
+class PlanRoute(msgspec.Struct, frozen=True, kw_only=True):
+    """What a venue serves of a workload: by slot, a share of the work (real time) or seconds of work (deferrable).
 
-    `provider` is who sells a token tier; a pool says for itself whose it is.
+    `provider` is set for token tiers only; a pool states its own.
     """
 
     workload: str
@@ -99,7 +99,7 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Commitment(msgspec.Struct, frozen=True, kw_only=True):
-    """Something bought, or held already, for a term; `usd_per_hour` is paid in each hour of it for each one bought."""
+    """A commitment: `amount` units to buy, `have` held already; a bought unit costs `usd_per_hour` for the term."""
 
     name: str
     pricing_model: str
@@ -118,7 +118,7 @@ class Commitment(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class WorkloadPlan(msgspec.Struct, frozen=True, kw_only=True):
-    """A workload and its promise: patience in seconds, null in the real-time lane; where it may run, globs by place."""
+    """A workload as planned: its patience (null in the real-time lane), what deferral saves, and where it may run."""
 
     name: str
     lane: str
@@ -131,10 +131,10 @@ class WorkloadPlan(msgspec.Struct, frozen=True, kw_only=True):
     deny: dict[str, list[str]] = {}
 
 
-class Simulated(msgspec.Struct, frozen=True, kw_only=True):
-    """What became of the plan, request by request; `rounds` counts how often it was solved until it held.
+class PlanOutcome(msgspec.Struct, frozen=True, kw_only=True):
+    """The outcome of simulating a plan request by request; `rounds` counts the solves until it held.
 
-    `carbon_usd` is the price of the carbon, which nobody is paid: it is not in `total_usd`.
+    `carbon_usd` is an internal price, not a payment: `total_usd` does not include it.
     """
 
     total_usd: float
@@ -153,24 +153,16 @@ class Simulated(msgspec.Struct, frozen=True, kw_only=True):
     rounds: int = 1
 
 
-class Simulation(msgspec.Struct, frozen=True, kw_only=True):
-    """A plan that was carried out on a trace, its own or another."""
+class PlanSimulation(msgspec.Struct, frozen=True, kw_only=True):
+    """The file of `simulate --plan`: the outcome of a plan on its own or another trace."""
 
     plan: str
-    simulated: Simulated
+    simulated: PlanOutcome
     schema: str = "meritorder.simulation/1"
 
 
-class Slo(msgspec.Struct, frozen=True, kw_only=True):
-    """A real-time promise."""
-
-    ttft_s: float
-    tpot_s: float
-    attainment: float
-
-
-class Rule(msgspec.Struct, frozen=True, kw_only=True):
-    """A declared workload: what it takes, what it is promised, and where it may run: globs by place."""
+class DeclaredWorkload(msgspec.Struct, frozen=True, kw_only=True):
+    """A workload of the workloads file: the requests it matches, their promise, and the places where they may run."""
 
     name: str
     lane: str
@@ -180,13 +172,37 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True):
     allow: dict[str, list[str]] = {}
     deny: dict[str, list[str]] = {}
 
+    @classmethod
+    def from_workload(cls, workload: Workload) -> Self:
+        """Return a workload as the file states it."""
+        return cls(
+            name=workload.name,
+            lane=workload.lane.value,
+            deadline=workload.deadline if workload.lane is Lane.DEFERRABLE else "",
+            slo=workload.slo,
+            match=list(workload.match),
+            allow=workload.access.allow,
+            deny=workload.access.deny,
+        )
+
+    def to_workload(self) -> Workload:
+        """Return the workload that the file states."""
+        return Workload(
+            name=self.name,
+            lane=Lane(self.lane),
+            slo=self.slo,
+            deadline=self.deadline,
+            match=tuple(self.match),
+            access=Access.of(self.allow, self.deny),
+        )
+
 
 class Promises(msgspec.Struct, frozen=True, kw_only=True):
-    """How the requests of a trace come to their lanes and deadlines, and which stretch of it was planned."""
+    """How requests were assigned lanes and deadlines, and which part of the trace was planned."""
 
     slo: Slo
     defer: list[str] = []
-    workloads: list[Rule] = []
+    workloads: list[DeclaredWorkload] = []
     model: str = ""
     seed: int = 0
     scale: float = 1.0
@@ -197,7 +213,7 @@ class Promises(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Dispatch(msgspec.Struct, frozen=True, kw_only=True):
-    """The plan over time, in GPUs, by slot: what is paid for by pricing model, and what it works on."""
+    """The plan over time: paid GPUs by pricing model, and busy GPUs by lane, in each slot."""
 
     paid_gpus: dict[str, list[float]]
     realtime_gpus: list[float]
@@ -205,11 +221,10 @@ class Dispatch(msgspec.Struct, frozen=True, kw_only=True):
     arrived_gpus: list[float]
 
 
-class Merit(msgspec.Struct, frozen=True, kw_only=True):
-    """One step of the merit order: the work that a venue could do, and what a unit of it costs there when full.
+class MeritStep(msgspec.Struct, frozen=True, kw_only=True):
+    """One step of the merit order: a venue's price at full load, its capacity over the horizon, and the share used.
 
-    A unit is a million tokens of this traffic; `capacity` is how many of them it could do over the horizon, and
-    `used_share` how much of that the plan uses.
+    Work is measured in millions of tokens of this traffic.
     """
 
     venue: str
@@ -219,15 +234,15 @@ class Merit(msgspec.Struct, frozen=True, kw_only=True):
     used_share: float
 
 
-class Part(msgspec.Struct, frozen=True, kw_only=True):
-    """One part of the difference between what is paid today and the plan; negative where it saves."""
+class CostChange(msgspec.Struct, frozen=True, kw_only=True):
+    """One cause of the difference between the baseline's cost and the plan's; negative for a saving."""
 
     cause: str
     usd: float
 
 
-class Backtest(msgspec.Struct, frozen=True, kw_only=True):
-    """What committing by a rule on the first part of the trace would have cost on the rest, against no commitment."""
+class CommitmentBacktest(msgspec.Struct, frozen=True, kw_only=True):
+    """The cost on the rest of the trace of a commitment chosen by a rule on its first part, against no commitment."""
 
     commitment: str
     rule: str
@@ -236,8 +251,8 @@ class Backtest(msgspec.Struct, frozen=True, kw_only=True):
     saving_usd: float
 
 
-class Regret(msgspec.Struct, frozen=True, kw_only=True):
-    """What the commitments cost if demand turns out to be this share of what was planned for."""
+class CommitmentRegret(msgspec.Struct, frozen=True, kw_only=True):
+    """The cost of the commitments if demand falls to this share of the planned demand."""
 
     demand_share: float
     usd: float
@@ -246,11 +261,11 @@ class Regret(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
-    """The whole plan. `total_usd` is what it cost when it was simulated, `planned_usd` what the programme says.
+    """A whole plan. `total_usd` is its simulated cost, `planned_usd` the optimum that the solver found.
 
-    If carbon has a price, it is in `planned_usd`, in the bounds and in the gap, and not in `total_usd`. `bound_usd` is
-    of the programme that made the plan, `first_bound_usd` of the one before plans that broke a promise had shown how
-    much less machines carry; equal where the first plan held.
+    A carbon price is part of `planned_usd`, the bounds, and the gap, but not of `total_usd`. `bound_usd` is the lower
+    bound of the program that produced the plan; `first_bound_usd` that of the first program, before any derating. They
+    are equal if the first plan held.
     """
 
     total_usd: float
@@ -261,9 +276,9 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     first_bound_usd: float | None = None
     slot_s: float
     slots: int
-    pools: list[PoolUsed]
+    pools: list[PlanPool]
     schedule: list[PoolSchedule]
-    routes: list[Route]
+    routes: list[PlanRoute]
     workloads: list[WorkloadPlan]
     commitments: list[Commitment]
     by_pricing_model: dict[str, float]
@@ -278,15 +293,15 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     saving_usd: float | None = None
     saving_share: float | None = None
     saving_interval: Interval | None = None
-    simulated: Simulated | None = None
+    simulated: PlanOutcome | None = None
     spot_worth_usd_per_gpu: dict[str, float] = {}
     sentence: str = ""
     performance: list[str] = []
-    waterfall: list[Part] = []
+    waterfall: list[CostChange] = []
     dispatch: Dispatch | None = None
-    merit_order: list[Merit] = []
-    backtest: list[Backtest] = []
-    regret: Regret | None = None
+    merit_order: list[MeritStep] = []
+    backtest: list[CommitmentBacktest] = []
+    regret: CommitmentRegret | None = None
     tokens_usd: dict[str, float] = {}
     warnings: list[str] = []
     schema: str = SCHEMA
@@ -297,7 +312,7 @@ class _Header(msgspec.Struct):
 
 
 def write_plan(plan: Plan, path: Path) -> None:
-    """Write a plan as JSON, `schema` first, every array of numbers on one line."""
+    """Write a plan as JSON: `schema` first, each numeric array on one line."""
     path.write_bytes(documents.encode(plan))
 
 
@@ -305,7 +320,7 @@ def read_plan(path: Path) -> Plan:
     """Read a plan.
 
     Raises:
-        ConfigError: It is not a plan, not of a schema that is known here, or does not fit together; says where.
+        ConfigError: The file is not a plan, has an unknown schema, or contradicts itself.
     """
     try:
         text = path.read_bytes()
@@ -338,19 +353,21 @@ def _check_schema(schema: str, path: Path) -> None:
 
 def _check(plan: Plan, path: Path) -> None:
     pools = {pool.name for pool in plan.pools}
-    for each in plan.schedule:
-        where = f"{path}: schedule of {each.pool}"
-        if each.pool not in pools:
-            raise ConfigError("no such pool", where=where, fix="write the plan again with `meritorder plan`")
-        if len(each.machines) != plan.slots or min(each.machines, default=0) < 0:
-            raise ConfigError(f"needs a number of machines for each of {plan.slots} slots", where=where)
+    for schedule in plan.schedule:
+        where = f"{path}: schedule of {schedule.pool}"
+        if schedule.pool not in pools:
+            raise ConfigError(
+                "the plan has no such pool", where=where, fix="write the plan again with `meritorder plan`"
+            )
+        if len(schedule.machines) != plan.slots or min(schedule.machines, default=0) < 0:
+            raise ConfigError(f"needs a machine count for each of {plan.slots} slots", where=where)
     for pool in plan.pools:
         shares, where = pool.backfill_shares, f"{path}: {pool.name}"
         if len(pool.carbon_usd_per_hour) not in {0, plan.slots}:
-            raise ConfigError(f"needs a price of carbon for each of {plan.slots} slots", where=where)
+            raise ConfigError(f"needs a carbon price for each of {plan.slots} slots", where=where)
         if len(shares) not in {0, plan.slots} or not all(0 < share <= 1 for share in shares):
             raise ConfigError(
-                f"needs a share of backfill, more than 0 and at most 1, for each of {plan.slots} slots", where=where
+                f"needs a backfill share above 0 and at most 1 for each of {plan.slots} slots", where=where
             )
     for route in plan.routes:
         if len(route.flow) != plan.slots:

@@ -1,6 +1,7 @@
 """A small plan for the gateway: real time on a pool that is always on, what can wait on one of its own at night."""
 
-from meritorder.planfile import Plan, PoolSchedule, PoolUsed, Promises, Route, Rule, Slo, WorkloadPlan
+from meritorder.domain import Slo
+from meritorder.planfile import DeclaredWorkload, Plan, PlanPool, PlanRoute, PoolSchedule, Promises, WorkloadPlan
 
 LIVE, NIGHT, TOKENS = "live", "night", "somebody m, standard"
 SLOTS = 5
@@ -10,8 +11,8 @@ KV_SHARE = 0.8
 
 def pool(
     name: str, *, startup_s: float, backfill_seats: int = 0, backfill_shares: list[float] | None = None
-) -> PoolUsed:
-    return PoolUsed(
+) -> PlanPool:
+    return PlanPool(
         name=name,
         model="stub",
         replica=f"stub on {name}",
@@ -44,9 +45,9 @@ def schedule(name: str, machines: list[int], *, payment: str = "owned", realtime
     )
 
 
-def route(workload: str, venue: str, flow: list[float], kind: str = "pool") -> Route:
+def route(workload: str, venue: str, flow: list[float], kind: str = "pool") -> PlanRoute:
     lane = "realtime" if workload == "realtime" else "deferrable"
-    return Route(workload=workload, lane=lane, venue=venue, kind=kind, flow=flow, usd=0.0)
+    return PlanRoute(workload=workload, lane=lane, venue=venue, kind=kind, flow=flow, usd=0.0)
 
 
 def plan(
@@ -55,13 +56,13 @@ def plan(
     startup_s: float = 600.0,
     live: list[int] | None = None,
     backfill_shares: list[float] | None = None,
-    routes: list[Route] | None = None,
-    rules: list[Rule] | None = None,
+    routes: list[PlanRoute] | None = None,
+    rules: list[DeclaredWorkload] | None = None,
     waits: list[WorkloadPlan] | None = None,
     start_epoch_s: float | None = 0.0,
     model: str = "stub",
 ) -> Plan:
-    nightly = Rule(name="nightly", lane="deferrable", deadline="8h", match=[("tenant", "bulk-*")])
+    nightly = DeclaredWorkload(name="nightly", lane="deferrable", deadline="8h", match=[("tenant", "bulk-*")])
     return Plan(
         total_usd=1.0,
         planned_usd=1.0,

@@ -2,21 +2,21 @@
 
 import math
 
+from meritorder.domain import Slo
 from meritorder.evidence import Assumption, Interval, PriceUsed
 from meritorder.planfile import (
-    Backtest,
     Commitment,
+    CommitmentBacktest,
+    CommitmentRegret,
+    CostChange,
     Dispatch,
-    Merit,
-    Part,
+    MeritStep,
     Plan,
+    PlanOutcome,
+    PlanPool,
+    PlanRoute,
     PoolSchedule,
-    PoolUsed,
     Promises,
-    Regret,
-    Route,
-    Simulated,
-    Slo,
     WorkloadPlan,
 )
 
@@ -91,9 +91,9 @@ def _schedules() -> list[PoolSchedule]:
     ]
 
 
-def _pools() -> list[PoolUsed]:
+def _pools() -> list[PlanPool]:
     return [
-        PoolUsed(
+        PlanPool(
             name=name,
             model="deepseek-r1",
             replica=f"deepseek-r1 on {gpus}x{hardware} (vllm, fp8)",
@@ -165,18 +165,20 @@ def _dispatch(schedules: list[PoolSchedule]) -> tuple[Dispatch, list[float]]:
     return dispatch, backlog
 
 
-def _merit_order() -> list[Merit]:
+def _merit_order() -> list[MeritStep]:
     return [
-        Merit(venue=RESERVED, pricing_model="reserved", usd_per_mtok=0.61, capacity_mtok=9_400.0, used_share=0.86),
-        Merit(
+        MeritStep(venue=RESERVED, pricing_model="reserved", usd_per_mtok=0.61, capacity_mtok=9_400.0, used_share=0.86),
+        MeritStep(
             venue="lambda 8x b200 (spot)",
             pricing_model="spot",
             usd_per_mtok=0.34,
             capacity_mtok=5_100.0,
             used_share=0.19,
         ),
-        Merit(venue=TOKENS, pricing_model="tokens_batch", usd_per_mtok=1.55, capacity_mtok=6_000.0, used_share=0.02),
-        Merit(
+        MeritStep(
+            venue=TOKENS, pricing_model="tokens_batch", usd_per_mtok=1.55, capacity_mtok=6_000.0, used_share=0.02
+        ),
+        MeritStep(
             venue="aws p5en.48xlarge us-east-1 (on demand)",
             pricing_model="on_demand",
             usd_per_mtok=0.94,
@@ -220,9 +222,11 @@ def _explained(total_usd: float) -> dict[str, object]:
     }
     parts["whole machines, start-ups and tails"] = round(total_usd - BASELINE_USD - sum(parts.values()), 2)
     return {
-        "waterfall": [Part(cause=cause, usd=usd) for cause, usd in parts.items()],
+        "waterfall": [CostChange(cause=cause, usd=usd) for cause, usd in parts.items()],
         "backtest": [
-            Backtest(commitment=RESERVED, rule=rule, machines=machines, usd=9_870.0 - saving, saving_usd=saving)
+            CommitmentBacktest(
+                commitment=RESERVED, rule=rule, machines=machines, usd=9_870.0 - saving, saving_usd=saving
+            )
             for rule, machines, saving in (
                 ("plan", 2, 2_204.0),
                 ("minimum", 1, 1_310.0),
@@ -230,7 +234,7 @@ def _explained(total_usd: float) -> dict[str, object]:
                 ("break-even quantile", 2, 2_204.0),
             )
         ],
-        "regret": Regret(demand_share=0.5, usd=17_900.0, best_usd=14_350.0, usd_lost=3_550.0),
+        "regret": CommitmentRegret(demand_share=0.5, usd=17_900.0, best_usd=14_350.0, usd_lost=3_550.0),
         "spot_worth_usd_per_gpu": {"lambda 8x b200 (spot)": 31.4},
         "saving_interval": Interval(low=0.31, high=0.42, basis="the throughput at either end of its measured error"),
         "performance": [
@@ -259,9 +263,9 @@ def week() -> Plan:
         pools=_pools(),
         schedule=schedules,
         routes=[
-            Route(workload="chat", lane="realtime", venue=H200, kind="pool", flow=[1.0] * SLOTS, usd=0.0),
-            Route(workload="nightly", lane="deferrable", venue=B200, kind="pool", flow=[900.0] * SLOTS, usd=0.0),
-            Route(workload="nightly", lane="deferrable", venue=TOKENS, kind="tier", flow=[30.0] * SLOTS, usd=218.0),
+            PlanRoute(workload="chat", lane="realtime", venue=H200, kind="pool", flow=[1.0] * SLOTS, usd=0.0),
+            PlanRoute(workload="nightly", lane="deferrable", venue=B200, kind="pool", flow=[900.0] * SLOTS, usd=0.0),
+            PlanRoute(workload="nightly", lane="deferrable", venue=TOKENS, kind="tier", flow=[30.0] * SLOTS, usd=218.0),
         ],
         workloads=[
             WorkloadPlan(name="chat", lane="realtime", model="deepseek-r1"),
@@ -291,7 +295,7 @@ def week() -> Plan:
         baseline_usd=BASELINE_USD,
         saving_usd=round(BASELINE_USD - total_usd, 2),
         saving_share=(BASELINE_USD - total_usd) / BASELINE_USD,
-        simulated=Simulated(
+        simulated=PlanOutcome(
             total_usd=total_usd,
             slo_attainment=0.9931,
             deadlines_missed=0,

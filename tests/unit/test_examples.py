@@ -71,7 +71,7 @@ def test_the_gateway_that_carries_a_plan_out_fits_a_plan(tmp_path: Path, monkeyp
     live, night, tier = (venue.pools()[0] for venue in settings.venue)
     declared = load_workloads(EXAMPLES / "workloads.toml")
     rules = [
-        planfile.Rule(name=one.name, lane=one.lane.value, deadline=one.deadline, match=list(one.match))
+        planfile.DeclaredWorkload(name=one.name, lane=one.lane.value, deadline=one.deadline, match=list(one.match))
         for one in declared
     ]
     names = [one.name for one in declared if one.lane is Lane.DEFERRABLE] + ["deferred 4h"]

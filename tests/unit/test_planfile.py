@@ -83,7 +83,7 @@ def test_shares_of_backfill_that_do_not_fit_are_refused(
     path = tmp_path / "plan.json"
     pools = [msgspec.structs.replace(plan.pools[0], backfill_shares=shares)]
     planfile.write_plan(msgspec.structs.replace(plan, pools=pools), path)
-    with pytest.raises(ConfigError, match=r"a share of backfill, more than 0 and at most 1, for each of 2 slots"):
+    with pytest.raises(ConfigError, match=r"a backfill share above 0 and at most 1 for each of 2 slots"):
         planfile.read_plan(path)
 
 

@@ -264,5 +264,5 @@ def simulate(
         status.update("carrying the plan out")
         simulated = follow(plan_read, trace_read, catalogs=tuple(catalog or ()), seed=own_seed, where=str(plan_file))
         if json:
-            files.write_bytes(json, documents.encode(planfile.Simulation(plan=str(plan_file), simulated=simulated)))
+            files.write_bytes(json, documents.encode(planfile.PlanSimulation(plan=str(plan_file), simulated=simulated)))
     simulation_text.render(plan_read, simulated, ", ".join(trace), Console())

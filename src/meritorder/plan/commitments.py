@@ -127,7 +127,7 @@ def advise(solution: Solution, steps: int = 4) -> tuple[Advice, ...]:
 Floats = NDArray[np.float64]
 
 
-def backtest(problem: Problem, share: float) -> list[planfile.Backtest]:
+def backtest(problem: Problem, share: float) -> list[planfile.CommitmentBacktest]:
     """Choose each commitment on the first part of a problem, and pay on the rest; machines in fractions.
 
     Each is tried by itself, beside machines of the same kind on demand: what the plan chooses knows that work can wait,
@@ -139,7 +139,7 @@ def backtest(problem: Problem, share: float) -> list[planfile.Backtest]:
     """
     slots = problem.horizon.slots
     first = min(max(1, round(slots * share)), slots - 1)
-    found: list[planfile.Backtest] = []
+    found: list[planfile.CommitmentBacktest] = []
     for bought, rented in _candidates(problem):
         alone = dataclasses.replace(
             problem,
@@ -163,7 +163,9 @@ def _candidates(problem: Problem) -> Iterator[tuple[Reserved, OnDemand]]:
             yield bought, dataclasses.replace(rented, most=float("inf"))
 
 
-def _by_each_rule(seen: Problem, unseen: Problem, bought: Reserved, rented: OnDemand) -> Iterator[planfile.Backtest]:
+def _by_each_rule(
+    seen: Problem, unseen: Problem, bought: Reserved, rented: OnDemand
+) -> Iterator[planfile.CommitmentBacktest]:
     ratio = break_even_use(bought.usd_per_hour, rented.usd_per_hour)
     free = build(seen)
     chosen = solve(free.model, whole=False)
@@ -177,7 +179,9 @@ def _by_each_rule(seen: Problem, unseen: Problem, bought: Reserved, rented: OnDe
     none_usd = _usd(unseen, 0, bought)
     for rule, count in machines.items():
         usd = _usd(unseen, count, bought)
-        yield planfile.Backtest(commitment=bought.name, rule=rule, machines=count, usd=usd, saving_usd=none_usd - usd)
+        yield planfile.CommitmentBacktest(
+            commitment=bought.name, rule=rule, machines=count, usd=usd, saving_usd=none_usd - usd
+        )
 
 
 def _holding(problem: Problem, count: int) -> Problem:

@@ -66,11 +66,11 @@ def to_file(
     )
 
 
-def _pools(solution: Solution) -> list[planfile.PoolUsed]:
+def _pools(solution: Solution) -> list[planfile.PlanPool]:
     used = {one.pool for one in solution.schedules}
-    fields = set(planfile.PoolUsed.__struct_fields__) & {each.name for each in dataclasses.fields(Pool)}
+    fields = set(planfile.PlanPool.__struct_fields__) & {each.name for each in dataclasses.fields(Pool)}
     return [
-        planfile.PoolUsed(
+        planfile.PlanPool(
             **{name: getattr(pool, name) for name in fields}, carbon_usd_per_hour=_carbon(solution.problem, pool)
         )
         for pool in solution.problem.pools
@@ -105,12 +105,12 @@ def _schedule(solution: Solution) -> list[planfile.PoolSchedule]:
     ]
 
 
-def _routes(solution: Solution) -> list[planfile.Route]:
+def _routes(solution: Solution) -> list[planfile.PlanRoute]:
     lanes = {one.name: _lane(isinstance(one, Deferrable)) for one in solution.problem.workloads}
     sellers = {one.name: one.provider for one in solution.problem.tiers}
     sellers |= {one.name: one.provider for one in solution.problem.throughputs}
     return [
-        planfile.Route(
+        planfile.PlanRoute(
             workload=one.workload,
             lane=lanes[one.workload],
             venue=one.venue,
@@ -224,12 +224,12 @@ def _arrived(solution: Solution) -> Floats:
     return total
 
 
-def merit_order(solution: Solution) -> list[planfile.Merit]:
+def merit_order(solution: Solution) -> list[planfile.MeritStep]:
     """Return what a unit of work costs at each venue that the plan uses, when full; cheapest first."""
     problem = solution.problem
     steps = [_machines(solution, one) for one in solution.schedules]
     steps += [
-        planfile.Merit(
+        planfile.MeritStep(
             venue=route.venue,
             pricing_model="tokens",
             usd_per_mtok=route.usd / mtok,
@@ -242,7 +242,7 @@ def merit_order(solution: Solution) -> list[planfile.Merit]:
     return sorted(steps, key=lambda step: step.usd_per_mtok)
 
 
-def _machines(solution: Solution, one: Schedule) -> planfile.Merit:
+def _machines(solution: Solution, one: Schedule) -> planfile.MeritStep:
     problem = solution.problem
     p = next(i for i, pool in enumerate(problem.pools) if pool.name == one.pool)
     pool = problem.pools[p]
@@ -255,7 +255,7 @@ def _machines(solution: Solution, one: Schedule) -> planfile.Merit:
         float((problem.routes[r].takes * solution.solved.x[solution.solved.built.x.flow[r]]).sum())
         for r in problem.routes_to(Kind.POOL, p)
     )
-    return planfile.Merit(
+    return planfile.MeritStep(
         venue=one.pool,
         pricing_model=one.pricing_model,
         usd_per_mtok=problem.payments[o].usd_per_hour / mtok_per_hour,

@@ -23,7 +23,7 @@ from meritorder.gateway.venues.engines import EngineState
 from meritorder.gateway.venues.plan_executor import Carry
 from meritorder.gateway.venues.venues import Seat, Venue
 from meritorder.gateway.wire.request import CallFields
-from meritorder.planfile import Plan, Rule, WorkloadPlan, write_plan
+from meritorder.planfile import DeclaredWorkload, Plan, WorkloadPlan, write_plan
 
 HOUR_S = 3600.0
 BULK = Key(id="k", name="n", tenant="bulk-1")
@@ -165,8 +165,8 @@ def limited(**more: object) -> Plan:
     """Return a plan whose clinic may use the pool of the night alone, in real time and for what can wait."""
     eu = {"region": ["eu-*"]}
     rules = [
-        Rule(name="index", lane="deferrable", deadline="8h", match=[("tenant", "bulk-*")], allow=eu),
-        Rule(name="records", lane="realtime", match=[("tenant", "clinic")], allow=eu),
+        DeclaredWorkload(name="index", lane="deferrable", deadline="8h", match=[("tenant", "bulk-*")], allow=eu),
+        DeclaredWorkload(name="records", lane="realtime", match=[("tenant", "clinic")], allow=eu),
     ]
     routes = [
         carried.route("realtime", carried.LIVE, [1.0] * 5),

@@ -8,10 +8,11 @@ import pytest
 from tests.samples import carried
 from tests.samples.plan import week
 
+from meritorder.domain import Slo
 from meritorder.errors import ConfigError
 from meritorder.gateway import config
 from meritorder.gateway.venues import plan as planned
-from meritorder.planfile import Plan, Promises, Rule, Slo, WorkloadPlan, write_plan
+from meritorder.planfile import DeclaredWorkload, Plan, Promises, WorkloadPlan, write_plan
 from meritorder.policy.schedule import Calendar
 
 HOUR_S = 3600.0
@@ -46,9 +47,11 @@ def test_a_start_of_ones_own_counts_more_than_the_plans(tmp_path: Path) -> None:
 
 def test_a_declared_workload_takes_calls_in_its_order(tmp_path: Path) -> None:
     rules = [
-        Rule(name="chat", lane="realtime", match=[("tenant", "bulk-chat")]),
-        Rule(name="nightly", lane="deferrable", deadline="06:00", match=[("tenant", "bulk-*"), ("model", "st*")]),
-        Rule(name="rest", lane="realtime"),
+        DeclaredWorkload(name="chat", lane="realtime", match=[("tenant", "bulk-chat")]),
+        DeclaredWorkload(
+            name="nightly", lane="deferrable", deadline="06:00", match=[("tenant", "bulk-*"), ("model", "st*")]
+        ),
+        DeclaredWorkload(name="rest", lane="realtime"),
     ]
     first, second = read(tmp_path, carried.plan(rules=rules)).rules
     assert (first.deferrable, first.takes("stub", "bulk-chat")) == (False, True)
@@ -105,13 +108,15 @@ def test_what_nobody_serves_is_named_with_what_to_mend(tmp_path: Path) -> None:
     says(plan, "there is no pool 'old', which the venue night names", [LIVE, NIGHT | {"pool": "old"}])
     says(plan, "realtime work is to go to 'live', and the venue own", [LIVE | {"lanes": ["deferrable"]}, NIGHT])
     says(carried.plan(start_epoch_s=None), "does not say when its first slot is: .*; write plan_start = ")
-    untold = [Rule(name="nightly", lane="deferrable", deadline="8h", match=[("session", "x*")])]
+    untold = [DeclaredWorkload(name="nightly", lane="deferrable", deadline="8h", match=[("session", "x*")])]
     says(carried.plan(rules=untold), r"'nightly' is told by its session, .*; write a \[\[rule\]\] with workload")
     lost = [
-        Rule(name="nightly", lane="deferrable", deadline="8h", match=[("session", "x*")], deny={"region": ["us-*"]})
+        DeclaredWorkload(
+            name="nightly", lane="deferrable", deadline="8h", match=[("session", "x*")], deny={"region": ["us-*"]}
+        )
     ]
     says(carried.plan(rules=lost), "'nightly' is told by its session, .*; tell by tenant or model whose calls may not")
-    vague = [Rule(name="nightly", lane="deferrable", deadline="tomorrow")]
+    vague = [DeclaredWorkload(name="nightly", lane="deferrable", deadline="tomorrow")]
     says(carried.plan(rules=vague), "the workload 'nightly': 'tomorrow' is not a deadline; write the plan again")
     deferred = [WorkloadPlan(name="deferred 4h, stub", lane="deferrable", model="stub", patience_s=60.0)]
     says(carried.plan(waits=deferred), r"nothing says .* 'deferred 4h, stub'; write .* workload = \"deferred 4h\"")
@@ -140,7 +145,7 @@ def test_the_plan_of_the_report_is_carried_out(tmp_path: Path) -> None:
         week(),
         promises=Promises(
             slo=Slo(ttft_s=2, tpot_s=0.1, attainment=0.99),
-            workloads=[Rule(name="nightly", lane="deferrable", deadline="4h")],
+            workloads=[DeclaredWorkload(name="nightly", lane="deferrable", deadline="4h")],
         ),
     )
     names = [pool.name for pool in plan.pools] + [route.venue for route in plan.routes if route.kind == "tier"]

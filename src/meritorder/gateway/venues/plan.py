@@ -15,7 +15,7 @@ from meritorder.domain import Access
 from meritorder.errors import ConfigError, WorkloadsError
 from meritorder.gateway import config
 from meritorder.gateway.config import Settings
-from meritorder.planfile import OWN_DEADLINE, PoolSchedule, PoolUsed
+from meritorder.planfile import OWN_DEADLINE, PlanPool, PoolSchedule
 from meritorder.policy.schedule import Calendar, repeat_period_s
 from meritorder.units import parse_duration_s
 
@@ -37,7 +37,7 @@ class Pool:
         venues: Names of the venues.
     """
 
-    used: PoolUsed
+    used: PlanPool
     schedules: tuple[PoolSchedule, ...]
     machines: tuple[int, ...]
     realtime: tuple[bool, ...]
@@ -230,7 +230,7 @@ class _Reader:
     def _schedules(self, pool: str) -> tuple[PoolSchedule, ...]:
         return tuple(each for each in self._plan.schedule if each.pool == pool and max(each.machines))
 
-    def _pool(self, used: PoolUsed) -> Pool:
+    def _pool(self, used: PlanPool) -> Pool:
         schedules = self._schedules(used.name)
         by_slot = list(zip(*(each.machines for each in schedules), strict=True))
         return Pool(

@@ -1,13 +1,13 @@
 """What became of a plan when it was simulated, in words and digits."""
 
-from meritorder.planfile import Plan, Simulated
+from meritorder.planfile import Plan, PlanOutcome
 from meritorder.report.wording import or_missing
 from meritorder.units import format_duration, format_share, format_usd
 
 Fact = tuple[str, str]
 
 
-def facts(plan: Plan, simulated: Simulated) -> list[Fact]:
+def facts(plan: Plan, simulated: PlanOutcome) -> list[Fact]:
     """Return the figures of a check that mean something for this plan; a promise stands beside what was found."""
     slo = plan.promises.slo if plan.promises else None
     promised = {
@@ -31,7 +31,7 @@ def facts(plan: Plan, simulated: Simulated) -> list[Fact]:
     return [(f"{name}, {note}" if (note := promised.get(name)) else name, value) for name, value in found.items()]
 
 
-def verdict(plan: Plan, simulated: Simulated) -> str:
+def verdict(plan: Plan, simulated: PlanOutcome) -> str:
     """Say whether the plan's promises were kept, and which were not."""
     if simulated.kept:
         return "every promise is kept"

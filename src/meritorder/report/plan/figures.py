@@ -5,7 +5,7 @@ from typing import Final
 
 import altair as alt
 
-from meritorder.planfile import Dispatch, Merit, Plan
+from meritorder.planfile import Dispatch, MeritStep, Plan
 from meritorder.report.figures import Rows, TimeAxis, color_scale, figure, stacked_bars, step_rows, time_pointer
 from meritorder.report.palette import LIGHT, PRICING, Palette, pricing_kind
 from meritorder.report.wording import pricing_title, usd_cells
@@ -106,7 +106,7 @@ def _top(dispatch: Dispatch) -> float:
     return max(stacked, default=0.0) or 1.0
 
 
-def in_order(steps: Sequence[Merit]) -> list[Merit]:
+def in_order(steps: Sequence[MeritStep]) -> list[MeritStep]:
     """Return steps from the cheapest work to the dearest."""
     return sorted(steps, key=lambda one: one.usd_per_mtok)
 
@@ -154,7 +154,7 @@ def merit_order(plan: Plan, palette: Palette = LIGHT) -> alt.LayerChart:
     )
 
 
-def _rows(steps: Sequence[Merit]) -> Rows:
+def _rows(steps: Sequence[MeritStep]) -> Rows:
     work = sum(one.capacity_mtok * one.used_share for one in steps)
     widths = [
         max(one.capacity_mtok * one.used_share, min(one.capacity_mtok, work or one.capacity_mtok)) for one in steps

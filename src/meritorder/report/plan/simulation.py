@@ -5,14 +5,14 @@ from collections.abc import Iterator
 from rich.console import Console, RenderableType
 from rich.text import Text
 
-from meritorder.planfile import Plan, Simulated
+from meritorder.planfile import Plan, PlanOutcome
 from meritorder.report.plan.check import facts, verdict
 from meritorder.report.terminal import INDENT, READING_WIDTH, columns, narrow, plain, section, show, stack
 from meritorder.report.wording import MISSING, pricing_title, usd_cells
 from meritorder.units import format_usd
 
 
-def render(plan: Plan, simulated: Simulated, trace_label: str, console: Console) -> None:
+def render(plan: Plan, simulated: PlanOutcome, trace_label: str, console: Console) -> None:
     """Print whether the plan holds on a trace, and every figure beside the plan's own.
 
     Args:
@@ -24,7 +24,7 @@ def render(plan: Plan, simulated: Simulated, trace_label: str, console: Console)
     show(_blocks(plan, simulated, trace_label, console.width - INDENT), console)
 
 
-def _blocks(plan: Plan, simulated: Simulated, trace_label: str, width: int) -> Iterator[RenderableType]:
+def _blocks(plan: Plan, simulated: PlanOutcome, trace_label: str, width: int) -> Iterator[RenderableType]:
     reading = min(width, READING_WIDTH)
     holds = "holds" if simulated.kept else "does not hold"
     sentence = (
@@ -36,7 +36,7 @@ def _blocks(plan: Plan, simulated: Simulated, trace_label: str, width: int) -> I
         yield _pools(plan, simulated)
 
 
-def _beside(plan: Plan, simulated: Simulated) -> RenderableType:
+def _beside(plan: Plan, simulated: PlanOutcome) -> RenderableType:
     own = dict(facts(plan, plan.simulated)) if plan.simulated else {}
     table = columns("", "where planned", "here", numbers=2)
     for name, value in facts(plan, simulated):
@@ -47,7 +47,7 @@ def _beside(plan: Plan, simulated: Simulated) -> RenderableType:
     return stack(table, Text(), plain(f"It was planned on {plan.simulated.trace}.", "dim"))
 
 
-def _pools(plan: Plan, simulated: Simulated) -> RenderableType:
+def _pools(plan: Plan, simulated: PlanOutcome) -> RenderableType:
     own = plan.simulated.usd_by_pool if plan.simulated else {}
     names = list(dict.fromkeys([*own, *simulated.usd_by_pool]))
     before = usd_cells([own.get(name) for name in names])

@@ -9,7 +9,7 @@ from rich.console import Console, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from meritorder.planfile import Plan, Simulated
+from meritorder.planfile import Plan, PlanOutcome
 from meritorder.report.plan import rows
 from meritorder.report.plan.check import facts, verdict
 from meritorder.report.terminal import (
@@ -155,7 +155,7 @@ def _costs(plan: Plan, width: int) -> RenderableType:
     )
 
 
-def _check(plan: Plan, simulated: Simulated, width: int) -> RenderableType:
+def _check(plan: Plan, simulated: PlanOutcome, width: int) -> RenderableType:
     rounds = f"{verdict(plan, simulated)}, after {simulated.rounds:,} round{'' if simulated.rounds == 1 else 's'}"
     table = Table.grid(padding=(0, 3, 0, 0))
     for _ in range(2 if width < _TWO_COLUMNS else 4):
@@ -164,7 +164,7 @@ def _check(plan: Plan, simulated: Simulated, width: int) -> RenderableType:
     side = len(table.columns) // 2
     for place in range(0, len(told), side):
         table.add_row(*(cell for pair in told[place : place + side] for cell in pair))
-    return section("Simulated, request by request", rounds, table)
+    return section("PlanOutcome, request by request", rounds, table)
 
 
 def _backtest(plan: Plan) -> RenderableType:

@@ -193,7 +193,7 @@ def _tokens_usd(asked: Asked) -> dict[str, float]:
     return dict(sorted(found.items()))
 
 
-def _by_pricing_model(file: planfile.Plan, simulated: planfile.Simulated) -> dict[str, float]:
+def _by_pricing_model(file: planfile.Plan, simulated: planfile.PlanOutcome) -> dict[str, float]:
     """Return what each way to pay came to when the plan was carried out; adds up to the total."""
     usd: dict[str, float] = {}
     kinds = {f"{one.pool}, {one.payment}": one.pricing_model for one in file.schedule}
@@ -304,7 +304,7 @@ def _used(made: Made) -> set[str]:
     return {one.pool for one in made.file.schedule}
 
 
-def _sentence(requests: int, file: planfile.Plan, baseline_usd: float, simulated: planfile.Simulated) -> str:
+def _sentence(requests: int, file: planfile.Plan, baseline_usd: float, simulated: planfile.PlanOutcome) -> str:
     total_usd, carbon_usd = simulated.total_usd, simulated.carbon_usd
     start = f"In real time these {requests:,} requests cost {format_usd(baseline_usd)}, "
     start += f"by this plan {format_usd(total_usd)}"

@@ -86,7 +86,7 @@ def carry_out(
     prices: Mapping[str, TokenPrice],
     *,
     seed: int = 0,
-) -> tuple[planfile.Simulated, dict[str, ModelRun]]:
+) -> tuple[planfile.PlanOutcome, dict[str, ModelRun]]:
     """Simulate a plan.
 
     Args:
@@ -145,7 +145,7 @@ def _run(
 
 def _pool(
     one: planfile.PoolSchedule,
-    pool: planfile.PoolUsed,
+    pool: planfile.PlanPool,
     machine: CandidateMachine,
     slot_s: float,
     *,
@@ -187,7 +187,7 @@ def _bought(
     usd: dict[str, float] = {}
     if not any(route.kind == "tier" for route in plan.routes):
         return bought, usd
-    routes: dict[str, list[planfile.Route]] = {}
+    routes: dict[str, list[planfile.PlanRoute]] = {}
     for route in plan.routes:
         routes.setdefault(route.workload, []).append(route)
     several = len({pool.model for pool in plan.pools}) > 1 or (plan.promises is not None and not plan.promises.model)
@@ -210,7 +210,12 @@ def _bought(
 
 
 def _served_in(
-    plan: planfile.Plan, routes: list[planfile.Route], load: TraceLoad, members: NDArray[np.int64], *, deferrable: bool
+    plan: planfile.Plan,
+    routes: list[planfile.PlanRoute],
+    load: TraceLoad,
+    members: NDArray[np.int64],
+    *,
+    deferrable: bool,
 ) -> NDArray[np.int64]:
     """Return the slot in which the plan serves each request: its own, or first come first served from the backlog."""
     own = np.minimum((load.arrived_s[members] / plan.slot_s).astype(np.int64), plan.slots - 1)
@@ -228,7 +233,7 @@ def _judge(
     loads: Mapping[str, TraceLoad],
     runs: Mapping[str, ModelRun],
     machines: Mapping[str, CandidateMachine],
-) -> planfile.Simulated:
+) -> planfile.PlanOutcome:
     usd_by_pool: dict[str, float] = {}
     missed, kept, in_time, realtime = 0, True, 0.0, 0
     ttft, tpot = [np.zeros(0)], [np.zeros(0)]
@@ -248,7 +253,7 @@ def _judge(
         in_time += (run.load.attained(run.ttft_s, run.tpot_s)[0] or 0.0) * int(lane.sum())
     commitments_usd = sum(one.usd for one in plan.commitments)
     tokens_usd = sum(sum(run.tokens_usd.values()) for run in runs.values())
-    return planfile.Simulated(
+    return planfile.PlanOutcome(
         total_usd=sum(usd_by_pool.values()) + commitments_usd + tokens_usd,
         slo_attainment=in_time / realtime if realtime else None,
         deadlines_missed=missed,

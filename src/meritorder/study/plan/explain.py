@@ -23,7 +23,9 @@ def small_enough(problem: Problem) -> Problem:
     return (by_hour(problem) or problem) if problem.horizon.slots > _MOST_SLOTS else problem
 
 
-def waterfall(problem: Problem, baseline_usd: float, total_usd: float, bought_usd: float = 0.0) -> list[planfile.Part]:
+def waterfall(
+    problem: Problem, baseline_usd: float, total_usd: float, bought_usd: float = 0.0
+) -> list[planfile.CostChange]:
     """Split the way from the baseline to the plan into what each freedom adds; the parts add up.
 
     Each is the difference of two relaxations: machines on demand for work as it arrives; the same with work that
@@ -57,7 +59,7 @@ def waterfall(problem: Problem, baseline_usd: float, total_usd: float, bought_us
         if not np.isfinite(usd):
             continue
         if abs(usd - before) > 5e-4 * max(baseline_usd, total_usd) or cause == steps[-1][0]:
-            parts.append(planfile.Part(cause=cause, usd=usd - before))
+            parts.append(planfile.CostChange(cause=cause, usd=usd - before))
             before = usd
     return parts
 
@@ -66,11 +68,11 @@ def _own(problem: Problem) -> "np.ndarray[tuple[int], np.dtype[np.int64]]":
     return np.arange(problem.horizon.length)
 
 
-def regret_of(solution: Solution) -> planfile.Regret | None:
+def regret_of(solution: Solution) -> planfile.CommitmentRegret | None:
     """Return what the commitments cost if demand falls by half; None if there are none."""
     if not solution.purchases:
         return None
     found = regret(solution)
-    return planfile.Regret(
+    return planfile.CommitmentRegret(
         demand_share=found.demand_share, usd=found.usd, best_usd=found.best_usd, usd_lost=found.usd_lost
     )

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from meritorder import catalog as facts
 from meritorder import planfile
 from meritorder.catalog.tokens import token_prices
-from meritorder.domain import Access, Lane, Model, Offer, PricingModel, Slo, TokenPrice, Workload
+from meritorder.domain import Model, Offer, PricingModel, TokenPrice
 from meritorder.errors import ConfigError, PerformanceError
 from meritorder.perf.profile import EngineLimits
 from meritorder.sim.saturation import saturate
@@ -28,7 +28,7 @@ _AGAIN = "write the plan again with `meritorder plan`"
 
 def follow(
     plan: planfile.Plan, trace: Trace, *, catalogs: tuple[Path, ...] = (), seed: int = 0, where: str = "plan"
-) -> planfile.Simulated:
+) -> planfile.PlanOutcome:
     """Carry a plan out on a trace; where the trace is longer than the plan, the plan's slots come again.
 
     Args:
@@ -45,8 +45,8 @@ def follow(
     if promises is None:
         raise ConfigError("the plan does not say what its requests were promised", where=where, fix=_AGAIN)
     catalog = facts.load(catalogs)
-    options = Options(model=promises.model, slo=_slo(promises.slo), defer=tuple(promises.defer), seed=promises.seed)
-    promised = promise(trace, options, tuple(_workload(rule) for rule in promises.workloads))
+    options = Options(model=promises.model, slo=promises.slo, defer=tuple(promises.defer), seed=promises.seed)
+    promised = promise(trace, options, tuple(workload.to_workload() for workload in promises.workloads))
     names = [promises.model] if promises.model else models_of(trace)
     loads = {catalog.find_model(name): promised.load(options, None if promises.model else name) for name in names}
     planned = {pool.model for pool in plan.pools} | {one.model for one in plan.workloads}
@@ -72,21 +72,6 @@ def follow(
 
 def _venue(price: TokenPrice) -> str:
     return f"{price.provider} {price.provider_model}, {price.tier}"
-
-
-def _slo(slo: planfile.Slo) -> Slo:
-    return Slo(ttft_s=slo.ttft_s, tpot_s=slo.tpot_s, attainment=slo.attainment)
-
-
-def _workload(rule: planfile.Rule) -> Workload:
-    return Workload(
-        name=rule.name,
-        lane=Lane(rule.lane),
-        slo=_slo(rule.slo) if rule.slo else None,
-        deadline=rule.deadline,
-        match=tuple(tuple(each) for each in rule.match),  # type: ignore[misc]
-        access=Access.of(rule.allow, rule.deny),
-    )
 
 
 def _over(plan: planfile.Plan, span_s: float) -> planfile.Plan:
@@ -119,7 +104,7 @@ def _over(plan: planfile.Plan, span_s: float) -> planfile.Plan:
 
 def _machine(  # noqa: PLR0917
     catalog: facts.Catalog,
-    pool: planfile.PoolUsed,
+    pool: planfile.PlanPool,
     model: Model,
     load: TraceLoad,
     promises: planfile.Promises,

@@ -35,7 +35,7 @@ class Made:
     trust: Trust
 
     @property
-    def simulated(self) -> planfile.Simulated:
+    def simulated(self) -> planfile.PlanOutcome:
         """What became of it."""
         if self.file.simulated is None:
             raise TypeError("a plan that was made was carried out")
@@ -63,7 +63,7 @@ def alike(one: planfile.Plan, other: planfile.Plan) -> bool:
     return first == second
 
 
-def _bought(file: planfile.Plan) -> list[planfile.Route]:
+def _bought(file: planfile.Plan) -> list[planfile.PlanRoute]:
     """Return all routes where some lead to token APIs: which requests are bought depends on the rest, too."""
     return file.routes if any(route.kind == "tier" for route in file.routes) else []
 

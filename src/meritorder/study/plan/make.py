@@ -9,7 +9,6 @@ from msgspec import structs
 from numpy.typing import NDArray
 
 from meritorder import planfile
-from meritorder.domain import Lane
 from meritorder.errors import InfeasibleError
 from meritorder.plan.export import to_file
 from meritorder.plan.solve.search import Effort, find_plan
@@ -173,7 +172,7 @@ def _to_full_effort(tries: _Tries, made: Made, trust: Trust) -> Made:
     return made
 
 
-def _does_not_hold(simulated: planfile.Simulated) -> InfeasibleError:
+def _does_not_hold(simulated: planfile.PlanOutcome) -> InfeasibleError:
     broken: list[str] = []
     if simulated.slo_attainment is not None:
         broken.append(f"the SLO is kept for {format_share(simulated.slo_attainment, 1)} of real-time requests")
@@ -194,7 +193,7 @@ def _file(solution: Solution, asked: Asked, promised: Promised, options: PlanOpt
     return structs.replace(file, pools=pools, promises=promises_of(promised, options))
 
 
-def _with_engine(pool: planfile.PoolUsed, site: Site, seats: Floats | None) -> planfile.PoolUsed:
+def _with_engine(pool: planfile.PlanPool, site: Site, seats: Floats | None) -> planfile.PlanPool:
     """Add how the engines of a pool run; the start-up is the machine's own, without the tail that plans add."""
     machine, backfill = site.serving.machine, site.serving.backfill
     replica = machine.profile.replica
@@ -215,24 +214,10 @@ def _with_engine(pool: planfile.PoolUsed, site: Site, seats: Floats | None) -> p
 
 def promises_of(promised: Promised, options: PlanOptions) -> planfile.Promises:
     """Return how requests come to their promises, as the file records it."""
-    slo = options.promise
     return planfile.Promises(
-        slo=planfile.Slo(ttft_s=slo.ttft_s, tpot_s=slo.tpot_s, attainment=slo.attainment),
+        slo=options.promise,
         defer=list(options.defer),
-        workloads=[
-            planfile.Rule(
-                name=one.name,
-                lane=one.lane.value,
-                deadline=one.deadline if one.lane is Lane.DEFERRABLE else "",
-                slo=None
-                if one.slo is None
-                else planfile.Slo(ttft_s=one.slo.ttft_s, tpot_s=one.slo.tpot_s, attainment=one.slo.attainment),
-                match=list(one.match),
-                allow=one.access.allow,
-                deny=one.access.deny,
-            )
-            for one in promised.declared
-        ],
+        workloads=[planfile.DeclaredWorkload.from_workload(workload) for workload in promised.declared],
         model=options.model,
         seed=options.seed,
         scale=options.scale,

@@ -5,7 +5,7 @@ import pytest
 from tests.samples.page import rows
 from tests.samples.plan import week
 
-from meritorder.planfile import Dispatch, Merit
+from meritorder.planfile import Dispatch, MeritStep
 from meritorder.report.plan import figures
 
 
@@ -31,8 +31,8 @@ def test_the_merit_order_rises_and_marks_what_is_used() -> None:
 
 def test_a_venue_with_more_room_than_all_the_work_does_not_crowd_out_the_rest() -> None:
     steps = [
-        Merit(venue="small", pricing_model="spot", usd_per_mtok=1.0, capacity_mtok=10.0, used_share=0.5),
-        Merit(venue="endless", pricing_model="tokens_batch", usd_per_mtok=2.0, capacity_mtok=1e9, used_share=2e-8),
+        MeritStep(venue="small", pricing_model="spot", usd_per_mtok=1.0, capacity_mtok=10.0, used_share=0.5),
+        MeritStep(venue="endless", pricing_model="tokens_batch", usd_per_mtok=2.0, capacity_mtok=1e9, used_share=2e-8),
     ]
     drawn = rows(figures.merit_order(msgspec.structs.replace(week(), merit_order=steps)).to_dict())
     assert [row["to"] - row["from"] for row in drawn] == pytest.approx([10.0, 25.0])

@@ -11,7 +11,7 @@ from meritorder.plan.commitments import advise
 from meritorder.plan.export import to_file
 from meritorder.plan.sensitivity import worth
 from meritorder.plan.solve.search import Effort, find_plan
-from meritorder.planfile import Plan, Regret, Simulated
+from meritorder.planfile import CommitmentRegret, Plan, PlanOutcome
 from meritorder.report.plan import simulation as simulation_text
 from meritorder.report.plan import text as plan_text
 from meritorder.report.plan.html import render as render_page
@@ -26,7 +26,7 @@ BARE = {
     "tokens_usd": {}, "dispatch": None, "merit_order": [], "workloads": [], "sentence": "", "start_epoch_s": None,
 }  # fmt: skip
 HEADINGS = (
-    "Rent", "Buy as tokens", "Commit to", "May wait", "Cost", "Simulated, request by request", "Why this plan",
+    "Rent", "Buy as tokens", "Commit to", "May wait", "Cost", "PlanOutcome, request by request", "Why this plan",
     "Backtest", "How sure", "Assumed", "Prices used", "Warnings",
 )  # fmt: skip
 
@@ -41,14 +41,14 @@ def printed(plan: Plan, width: int) -> str:
     return file.getvalue()
 
 
-def simulated_text(plan: Plan, simulated: Simulated, width: int = 100, label: str = "other.parquet") -> str:
+def simulated_text(plan: Plan, simulated: PlanOutcome, width: int = 100, label: str = "other.parquet") -> str:
     file = io.StringIO()
     console = Console(file=file, width=width, color_system=None, legacy_windows=False)
     simulation_text.render(plan, simulated, label, console)
     return file.getvalue()
 
 
-def broken() -> Simulated:
+def broken() -> PlanOutcome:
     own = week().simulated
     assert own is not None
     return msgspec.structs.replace(own, total_usd=24_001.0, slo_attainment=0.971, deadlines_missed=12, kept=False)
@@ -137,7 +137,7 @@ def test_the_bound_the_check_the_backtest_and_the_regret_are_told() -> None:
 
 @pytest.mark.parametrize(("lost", "said"), [(0.0, "no other commitments would have been cheaper"), (3.0, "$3.00 too")])
 def test_regret_says_when_there_is_none(lost: float, said: str) -> None:
-    found = Regret(demand_share=0.5, usd=955.2, best_usd=955.2 - lost, usd_lost=lost)
+    found = CommitmentRegret(demand_share=0.5, usd=955.2, best_usd=955.2 - lost, usd_lost=lost)
     assert said in regret(msgspec.structs.replace(week(), regret=found))
 
 
