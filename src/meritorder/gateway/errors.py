@@ -1,23 +1,23 @@
-"""What can go wrong between the gateway and what it depends on.
+"""Failures between the gateway and what it depends on.
 
-    StoreUnavailable       the database or the blobs cannot be reached or written
-    UnknownCursorError     a page of a list was requested after an object that does not exist
-    UpstreamError          no HTTP answer came, or the answer broke off
-    ├── Unavailable        nothing was sent, or the venue refused it: try again later, or elsewhere
-    ├── TimedOut           the time of the call is over
-    ├── Broken             the connection or the answer broke off, or is not of the contract
-    ├── Refused            it answered that it will not, and would again: a key, a quota for good, a file it finds wrong
-    └── NotCarried         the request says what this venue's API has no word for; nothing was sent
+    StoreUnavailableError        the database or the blob store cannot be reached or written
+    UnknownCursorError           a page of a list was requested after an object that does not exist
+    UpstreamError                a venue sent no usable HTTP answer
+    ├── UnavailableError         nothing was sent, or the venue is overloaded: retry later or elsewhere
+    ├── UpstreamTimeoutError     the call timed out
+    ├── BrokenAnswerError        the connection or the answer broke off, or violates the API contract
+    ├── RefusedError             a permanent refusal, such as a bad key, an exhausted quota or an invalid file
+    └── UnsupportedError         this venue's API cannot express the request; nothing was sent
 
-These are met by the gateway, not by its user: they end as a retry, as another venue, or as an error on the wire.
+The gateway handles these itself: they end as a retry, at another venue, or as an error on the wire.
 """
 
 
 class UpstreamError(Exception):
-    """No HTTP answer came from a venue.
+    """A venue sent no usable HTTP answer.
 
     Args:
-        what: What happened, in one line that may be shown; never a secret or a request's text.
+        what: What happened, in one line that may be shown to the client; never a secret or a request body.
         venue: Name of the venue.
     """
 
@@ -30,13 +30,13 @@ class UpstreamError(Exception):
         return f"{self.venue}: {self.what}"
 
 
-class Unavailable(UpstreamError):  # noqa: N818 - a state that is met every day
-    """The venue takes nothing now.
+class UnavailableError(UpstreamError):
+    """The venue accepts no requests now.
 
     Args:
         what: What happened.
         venue: Name of the venue.
-        retry_after_s: When it is worth asking again; None if nobody said.
+        retry_after_s: When to retry; None if unknown.
     """
 
     def __init__(self, what: str, *, venue: str, retry_after_s: float | None = None) -> None:
@@ -44,19 +44,19 @@ class Unavailable(UpstreamError):  # noqa: N818 - a state that is met every day
         self.retry_after_s = retry_after_s
 
 
-class TimedOut(UpstreamError):  # noqa: N818
-    """The time of the call is over; the venue may have done the work."""
+class UpstreamTimeoutError(UpstreamError):
+    """The call timed out; the venue may still have done the work."""
 
 
-class Broken(UpstreamError):  # noqa: N818
-    """The connection or the answer broke off, or is not of the contract; the venue may have done the work."""
+class BrokenAnswerError(UpstreamError):
+    """The connection or the answer broke off, or violates the API contract; the venue may have done the work."""
 
 
-class Refused(UpstreamError):  # noqa: N818
-    """The venue answered that it will not, and would again: somebody has to look.
+class RefusedError(UpstreamError):
+    """The venue refused the request permanently; an operator has to act.
 
     Args:
-        what: What it says.
+        what: The venue's message.
         venue: Name of the venue.
         status: The HTTP status.
     """
@@ -66,13 +66,13 @@ class Refused(UpstreamError):  # noqa: N818
         self.status = status
 
 
-class NotCarried(UpstreamError):  # noqa: N818
-    """The request says what this venue's API has no word for; nothing was sent.
+class UnsupportedError(UpstreamError):
+    """The venue's API cannot express the request; nothing was sent.
 
     Args:
-        what: What cannot be said.
+        what: What is unsupported.
         venue: Name of the venue.
-        param: The field, as the client named it.
+        param: The unsupported field, as the client named it.
     """
 
     def __init__(self, what: str, *, venue: str, param: str) -> None:
@@ -92,5 +92,5 @@ class UnknownCursorError(Exception):
         self.after = after
 
 
-class StoreUnavailable(Exception):  # noqa: N818
-    """The database or the blobs cannot be reached or written; nothing was changed."""
+class StoreUnavailableError(Exception):
+    """The database or the blob store cannot be reached or written; nothing was changed."""

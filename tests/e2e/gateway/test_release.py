@@ -33,7 +33,7 @@ def queue(service: Service) -> list[int]:
         "arrived_s": time.time(),
         "deadline_s": time.time() + 3600,
     }
-    add = service.core.database.submit
+    add = service.context.database.submit
     return [
         add(lambda connection, n=n: waiting.add_alone(connection, id=f"req_{n}", **fields)).result()  # type: ignore[misc]
         for n in range(CALLS)

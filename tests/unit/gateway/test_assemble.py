@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from meritorder.gateway.errors import Broken
+from meritorder.gateway.errors import BrokenAnswerError
 from meritorder.gateway.wire import usage
 from meritorder.gateway.wire.assemble import Assembly
 from meritorder.gateway.wire.replay import as_events
@@ -105,7 +105,7 @@ def test_completions_are_texts() -> None:
     ],
 )
 def test_a_stream_that_is_no_answer_is_broken(text: bytes) -> None:
-    with pytest.raises(Broken):
+    with pytest.raises(BrokenAnswerError):
         assembled(text)
 
 

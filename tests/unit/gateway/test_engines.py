@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from meritorder.gateway.errors import Broken, Unavailable
+from meritorder.gateway.errors import BrokenAnswerError, UnavailableError
 from meritorder.gateway.upstreams.connection import Endpoint
 from meritorder.gateway.upstreams.openai import OpenAIVenue
 from meritorder.gateway.upstreams.upstream import Call
@@ -99,9 +99,9 @@ async def test_what_a_plan_keeps_is_not_stopped() -> None:
 
 async def test_a_command_that_fails_tells_its_last_words_and_is_not_hammered() -> None:
     venue = engine("fails")
-    with pytest.raises(Unavailable, match="code 3 before it was ready: CUDA out of memory"):
+    with pytest.raises(UnavailableError, match="code 3 before it was ready: CUDA out of memory"):
         await venue.start()
-    with pytest.raises(Unavailable, match="tried again") as caught:
+    with pytest.raises(UnavailableError, match="tried again") as caught:
         await ask(venue)
     assert caught.value.retry_after_s
     assert venue.state is EngineState.STOPPED
@@ -112,21 +112,21 @@ async def test_a_command_that_is_not_there_says_so() -> None:
     endpoint = Endpoint(name="small", base_url="http://127.0.0.1:{port}")
     command = EngineCommand(argv=("no-such-engine", "{port}"), venue=OpenAIVenue(endpoint=endpoint))
     venue = Engine(command, clock=time.monotonic)
-    with pytest.raises(Unavailable, match="no-such-engine: No such file"):
+    with pytest.raises(UnavailableError, match="no-such-engine: No such file"):
         await venue.start()
     await venue.close()
 
 
 async def test_one_that_never_comes_up_is_given_up() -> None:
     venue = engine("never ready", start_s=0.5, grace_s=0.5)
-    with pytest.raises(Unavailable, match=r"not ready within 0\.5 s"):
+    with pytest.raises(UnavailableError, match=r"not ready within 0\.5 s"):
         await venue.start()
     await venue.close()
 
 
 async def test_who_cannot_wait_for_the_start_is_told_and_the_start_goes_on() -> None:
     venue = engine()
-    with pytest.raises(Unavailable, match="still starting"):
+    with pytest.raises(UnavailableError, match="still starting"):
         await ask(venue, timeout_s=0.01)
     await until(lambda: venue.state is EngineState.READY)
     await ask(venue, timeout_s=5.0)
@@ -140,7 +140,7 @@ async def test_one_that_is_killed_breaks_its_answers_and_is_started_again() -> N
     await until(lambda: venue.in_flight == 1)
     await asyncio.sleep(0.1)
     os.kill(pid, signal.SIGKILL)
-    with pytest.raises(Broken):
+    with pytest.raises(BrokenAnswerError):
         await asked
     await until(lambda: venue.state is EngineState.STOPPED)
     assert await ask(venue) != pid

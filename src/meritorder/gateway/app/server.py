@@ -21,9 +21,9 @@ from meritorder.errors import ConfigError, MissingExtraError
 from meritorder.gateway import config
 from meritorder.gateway.app.service import Service
 from meritorder.gateway.config import Settings, duration_s
-from meritorder.gateway.state.auth import Keyring, new_id
-from meritorder.gateway.state.context import Core
-from meritorder.gateway.state.ledger_writer import Book
+from meritorder.gateway.state.auth import Authenticator, new_id
+from meritorder.gateway.state.context import Context
+from meritorder.gateway.state.ledger_writer import LedgerWriter
 from meritorder.gateway.state.webhooks import Webhooks
 from meritorder.gateway.store import migrate
 from meritorder.gateway.store.blobs import Blobs
@@ -110,12 +110,12 @@ def build(settings: Settings) -> Service:
         if telemetry is None
         else all_venues.of(settings, lambda upstream: telemetry.traced(upstream, tables[upstream.name]))
     )
-    core = Core(
+    context = Context(
         settings=settings,
         database=database,
         blobs=Blobs(settings.blobs_url),
-        keyring=Keyring(database, settings.server.require_keys, time.time),
-        book=Book(database),
+        authenticator=Authenticator(database, settings.server.require_keys, time.time),
+        ledger_writer=LedgerWriter(database),
         me=new_id("gateway-"),
         now_s=time.time,
         new_id=new_id,
@@ -123,7 +123,7 @@ def build(settings: Settings) -> Service:
         models=venues.models,
         telemetry=telemetry,
     )
-    return Service(core, venues, plan)
+    return Service(context, venues, plan)
 
 
 def telemetry_of(settings: Settings) -> "Telemetry | None":

@@ -13,7 +13,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from meritorder.gateway.config import Settings
-from meritorder.gateway.errors import StoreUnavailable, UnknownCursorError
+from meritorder.gateway.errors import StoreUnavailableError, UnknownCursorError
 from meritorder.gateway.lanes.background import Background
 from meritorder.gateway.lanes.classify import HEADER, Lanes, no_capacity
 from meritorder.gateway.lanes.deferred import Held
@@ -24,7 +24,7 @@ from meritorder.gateway.routes.files import Files
 from meritorder.gateway.routes.models import Models
 from meritorder.gateway.routes.operations import Operations
 from meritorder.gateway.routes.responses import Responses
-from meritorder.gateway.state.context import Core
+from meritorder.gateway.state.context import Context
 from meritorder.gateway.state.request import Deferral, Request
 from meritorder.gateway.store import instances
 from meritorder.gateway.venues.headroom import Headroom
@@ -35,7 +35,7 @@ from meritorder.gateway.venues.venues import Venues
 from meritorder.gateway.wire import asgi
 from meritorder.gateway.wire import request as calls
 from meritorder.gateway.wire.asgi import Message, Receive, Scope, Send
-from meritorder.gateway.wire.problems import Problem, invalid, unavailable
+from meritorder.gateway.wire.errors import ApiError, invalid_request, unavailable
 from meritorder.gateway.workers.dispatch import Release
 from meritorder.gateway.workers.maintenance import Keeper
 from meritorder.gateway.workers.provider_batches import Outsource
@@ -50,46 +50,46 @@ class Service:
     """The gateway.
 
     Args:
-        core: What is shared.
+        context: What is shared.
         venues: Where requests run.
         plan: What is to be carried out.
     """
 
-    def __init__(self, core: Core, venues: Venues, plan: Planned = NOTHING) -> None:
-        self.core = core
+    def __init__(self, context: Context, venues: Venues, plan: Planned = NOTHING) -> None:
+        self.context = context
         self.venues = venues
-        settings: Settings = core.settings
+        settings: Settings = context.settings
         self.headroom = Headroom(venues, settings.lanes)
-        self.carry = Carry(plan, venues, core.now_s)
+        self.carry = Carry(plan, venues, context.now_s)
         self.rereading = Rereading(settings, self.carry)
-        self.release = Release(core, venues, self.headroom, self.carry)
-        self.outsource = Outsource(core, venues, self.release, self.carry)
-        self.realtime = RealTime(core, venues, self.carry, self.release.room_made)
-        self.keeper = Keeper(core, self.release)
-        self._held = Held(core, self.release)
-        self._background = Background(core, self._held, self.release)
+        self.release = Release(context, venues, self.headroom, self.carry)
+        self.outsource = Outsource(context, venues, self.release, self.carry)
+        self.realtime = RealTime(context, venues, self.carry, self.release.room_made)
+        self.keeper = Keeper(context, self.release)
+        self._held = Held(context, self.release)
+        self._background = Background(context, self._held, self.release)
         self._lanes = Lanes(settings, self.carry.deferral)
         self._default_model = settings.server.default_model or next(iter(sorted(venues.models())), None)
         self._most_bytes = settings.limits.body_bytes
         self._duties: list[asyncio.Task[None]] = []
-        self._operations = Operations(core, venues, self.headroom, self.carry, self.rereading)
-        core.book.seen.append(self._operations.metrics.see)
-        if core.telemetry is not None:
-            core.book.seen.append(core.telemetry.see)
+        self._operations = Operations(context, venues, self.headroom, self.carry, self.rereading)
+        context.ledger_writer.seen.append(self._operations.metrics.see)
+        if context.telemetry is not None:
+            context.ledger_writer.seen.append(context.telemetry.see)
         self._control = Starlette(
             routes=[
-                *Files(core).routes(),
-                *Batches(core).routes(),
-                *Completions(core).routes(),
-                *Responses(core, self.release).routes(),
-                *Models(core, venues, core.now_s()).routes(),
+                *Files(context).routes(),
+                *Batches(context).routes(),
+                *Completions(context).routes(),
+                *Responses(context, self.release).routes(),
+                *Models(context, venues, context.now_s()).routes(),
                 *self._operations.routes(),
                 # Calls do not come this way: it is for those who ask with another method.
                 *(Route(path, self, methods=["POST"]) for path in sorted(_CALLS)),
             ],
             exception_handlers={
-                Problem: _answer_problem,
-                StoreUnavailable: _answer_unavailable,
+                ApiError: _answer_problem,
+                StoreUnavailableError: _answer_unavailable,
                 UnknownCursorError: _answer_unknown_cursor,
                 HTTPException: _answer_http_exception,
                 Exception: _answer_bug,
@@ -102,8 +102,8 @@ class Service:
         if scope["type"] == "http":
             asked = scope["path"] if scope["method"] == "POST" else ""
             answer = self._call if asked in _CALLS else self._manage
-            if self.core.telemetry is not None and (asked in _CALLS or asked == _SUBMISSION):
-                await self.core.telemetry.serve(scope, receive, send, answer)
+            if self.context.telemetry is not None and (asked in _CALLS or asked == _SUBMISSION):
+                await self.context.telemetry.serve(scope, receive, send, answer)
             else:
                 await answer(scope, receive, send)
         elif scope["type"] == "lifespan":
@@ -111,12 +111,12 @@ class Service:
 
     async def start(self) -> None:
         """Take the store, and begin everything that goes on by itself."""
-        core = self.core
-        await core.keyring.refresh()
-        await core.keyring.read_spending()
-        if core.database.is_sqlite:
+        context = self.context
+        await context.authenticator.refresh()
+        await context.authenticator.read_spending()
+        if context.database.is_sqlite:
             # Nobody else has the file: whoever claimed something before is gone.
-            await core.database.write(instances.bury_all)
+            await context.database.write(instances.bury_all)
         await self.keeper.beat_once()
         duties = [
             *self.keeper.duties(),
@@ -125,8 +125,8 @@ class Service:
             self.outsource.keep_outsourcing(),
             self.carry.keep_carrying(),
             self.rereading.keep_reading(),
-            core.book.keep_writing(),
-            core.webhooks.keep_sending(core.database),
+            context.ledger_writer.keep_writing(),
+            context.webhooks.keep_sending(context.database),
         ]
         self._duties = [asyncio.create_task(duty) for duty in duties]
 
@@ -138,14 +138,14 @@ class Service:
             duty.cancel()
         await asyncio.gather(*self._duties, return_exceptions=True)
         try:
-            await self.core.book.write()
-            await self.core.database.write(lambda connection: instances.leave(connection, self.core.me))
-        except StoreUnavailable as error:
+            await self.context.ledger_writer.write()
+            await self.context.database.write(lambda connection: instances.leave(connection, self.context.me))
+        except StoreUnavailableError as error:
             _log.warning("the store cannot be reached: %s", error)
         await self.venues.close()
-        self.core.database.close()
-        if self.core.telemetry is not None:
-            await asyncio.to_thread(self.core.telemetry.close)
+        self.context.database.close()
+        if self.context.telemetry is not None:
+            await asyncio.to_thread(self.context.telemetry.close)
 
     async def _live(self, receive: Receive, send: Send) -> None:
         await receive()
@@ -166,8 +166,8 @@ class Service:
 
         if "\0" in scope["path"] or b"%00" in scope["query_string"]:
             # No database takes it, and no id has it.
-            problem = Problem(404, "There is nothing at an address with a NUL in it.")
-            await asgi.respond_problem(send, problem, request_id.encode())
+            problem = ApiError(404, "There is nothing at an address with a NUL in it.")
+            await asgi.respond_error(send, problem, request_id.encode())
             return
         await self._control(scope, receive, signed)
 
@@ -176,30 +176,30 @@ class Service:
         request_id = _new_request_id()
         try:
             await self._answer_call(request_id, scope, receive, send)
-        except Problem as problem:
-            await asgi.respond_problem(send, problem, request_id.encode())
-        except StoreUnavailable:
-            await asgi.respond_problem(send, _store_is_gone(), request_id.encode())
-        except asgi.Disconnected:
+        except ApiError as problem:
+            await asgi.respond_error(send, problem, request_id.encode())
+        except StoreUnavailableError:
+            await asgi.respond_error(send, _store_is_gone(), request_id.encode())
+        except asgi.ClientDisconnectedError:
             return
 
     async def _answer_call(self, request_id: str, scope: Scope, receive: Receive, send: Send) -> None:
-        started_s, core = time.monotonic(), self.core
+        started_s, context = time.monotonic(), self.context
         authorization = deadline = None
         for name, value in scope["headers"]:
             if name == b"authorization":
                 authorization = value
             elif name == HEADER:
                 deadline = value
-        key = await core.keyring.whose(authorization)
+        key = await context.authenticator.whose(authorization)
         endpoint: str = scope["path"]
         body = await asgi.read_body(receive, most_bytes=self._most_bytes)
         default = self._default_model if endpoint.startswith(_NEEDS_NO_MODEL) else None
         call = calls.read_call(body, default)
         if default is not None:
             body = calls.with_default(body, "model", default)
-        core.keyring.admit(key, calls.estimated_tokens(len(body)) + call.output_tokens)
-        arrived_s = core.now_s()
+        context.authenticator.admit(key, calls.estimated_tokens(len(body)) + call.output_tokens)
+        arrived_s = context.now_s()
         deferral = None
         if endpoint not in calls.BESIDE:
             deferral = self._lanes.deferral(call, key, endpoint, deadline, arrived_s)
@@ -212,8 +212,8 @@ class Service:
             arrived_s=arrived_s,
             started_s=started_s,
         )
-        if core.telemetry is not None:
-            core.telemetry.describe(request, deferral)
+        if context.telemetry is not None:
+            context.telemetry.describe(request, deferral)
         if deferral is None and not call.stream:
             # Not watched: an engine goes on with an answer that is not streamed, whoever has gone.
             await self.realtime.carry(request, send)
@@ -244,7 +244,7 @@ class Service:
         model = request.call.model or ""
         venues = self.venues.serving(model, "deferrable")
         if not venues:
-            raise Problem(404, f"The model '{model}' does not exist.", param="model", code="model_not_found")
+            raise ApiError(404, f"The model '{model}' does not exist.", param="model", code="model_not_found")
         refused = self._lanes.refuses_flex and request.call.service_tier == "flex"
         if refused and not any(self.headroom.room(venue) for venue in venues):
             raise no_capacity()
@@ -255,7 +255,7 @@ def _new_request_id() -> str:
 
 
 async def _answer_problem(_request: HttpRequest, error: Exception) -> Response:
-    assert isinstance(error, Problem)  # noqa: S101 - Starlette hands over what it was registered for
+    assert isinstance(error, ApiError)  # noqa: S101 - Starlette hands over what it was registered for
     return Response(error.body(), status_code=error.status, media_type="application/json", headers=dict(error.headers))
 
 
@@ -265,25 +265,25 @@ async def _answer_unavailable(request: HttpRequest, _error: Exception) -> Respon
 
 async def _answer_unknown_cursor(request: HttpRequest, error: Exception) -> Response:
     assert isinstance(error, UnknownCursorError)  # noqa: S101
-    return await _answer_problem(request, invalid(f"No such object: {error.after!r}.", param="after"))
+    return await _answer_problem(request, invalid_request(f"No such object: {error.after!r}.", param="after"))
 
 
-def _store_is_gone() -> Problem:
+def _store_is_gone() -> ApiError:
     return unavailable("The store of this gateway cannot be reached now.", retry_after_s=5)
 
 
 async def _answer_http_exception(request: HttpRequest, error: Exception) -> Response:
     assert isinstance(error, HTTPException)  # noqa: S101
     if error.status_code == 404:
-        problem = Problem(404, f"Invalid URL ({request.method} {request.url.path})")
+        problem = ApiError(404, f"Invalid URL ({request.method} {request.url.path})")
     elif error.status_code == 405:
-        problem = Problem(405, f"Not allowed to {request.method} on {request.url.path}.", code="method_not_supported")
+        problem = ApiError(405, f"Not allowed to {request.method} on {request.url.path}.", code="method_not_supported")
         problem.headers = tuple((error.headers or {}).items())  # which methods are
     else:
-        problem = Problem(error.status_code, error.detail)
+        problem = ApiError(error.status_code, error.detail)
     return await _answer_problem(request, problem)
 
 
 async def _answer_bug(request: HttpRequest, error: Exception) -> Response:
     _log.error("%s %s failed", request.method, request.url.path, exc_info=error)
-    return await _answer_problem(request, Problem(500, "The gateway failed. This is its fault, not yours."))
+    return await _answer_problem(request, ApiError(500, "The gateway failed. This is its fault, not yours."))

@@ -6,8 +6,8 @@ from typing import Any, Final
 import msgspec
 from sqlalchemy import Connection
 
-from meritorder.gateway.errors import Broken
-from meritorder.gateway.state.context import Core
+from meritorder.gateway.errors import BrokenAnswerError
+from meritorder.gateway.state.context import Context
 from meritorder.gateway.state.request import Request
 from meritorder.gateway.store import kept
 from meritorder.gateway.store.kept import Kept
@@ -43,7 +43,7 @@ class Keeping:
             return _last_response(b"".join(self._parts))
         try:
             return await Assembly("").read(self._again())
-        except Broken:
+        except BrokenAnswerError:
             return None
 
     async def _again(self) -> AsyncIterator[bytes]:
@@ -51,14 +51,14 @@ class Keeping:
             yield part
 
 
-async def kept_soon(core: Core, tenant: str, kind: str, item_id: str) -> Kept | None:
+async def kept_soon(context: Context, tenant: str, kind: str, item_id: str) -> Kept | None:
     """Return what is kept under an id, also when it is only just to be kept: its client has the answer already."""
 
     def get(connection: Connection) -> Kept | None:
         return kept.get(connection, tenant, kind, item_id)
 
     # The writer makes changes in the order in which they are handed in: behind it, all is there.
-    return await core.database.read_soon(get) or await core.database.write_soon(get)
+    return await context.database.read_soon(get) or await context.database.write_soon(get)
 
 
 def kept_item(request: Request, answer: bytes) -> Kept | None:

@@ -7,14 +7,14 @@ from sqlalchemy import Connection
 
 from meritorder.gateway.lanes.deferred import Held
 from meritorder.gateway.lanes.response_stream import Following
-from meritorder.gateway.state.context import Core
+from meritorder.gateway.state.context import Context
 from meritorder.gateway.state.request import Deferral, Request
 from meritorder.gateway.store import kept, waiting
 from meritorder.gateway.store.kept import RESPONSE, Kept
 from meritorder.gateway.wire import request as calls
 from meritorder.gateway.wire.asgi import Send, respond
+from meritorder.gateway.wire.errors import invalid_request
 from meritorder.gateway.wire.objects import response_object
-from meritorder.gateway.wire.problems import invalid
 from meritorder.gateway.workers.dispatch import Release
 
 _EVENTS: Final = b"text/event-stream; charset=utf-8"
@@ -25,22 +25,22 @@ class Background:
     """Takes background responses.
 
     Args:
-        core: What is shared.
+        context: What is shared.
         held: Makes rows of the queue.
         release: Who runs them.
     """
 
-    def __init__(self, core: Core, held: Held, release: Release) -> None:
-        self._core = core
+    def __init__(self, context: Context, held: Held, release: Release) -> None:
+        self._context = context
         self._held = held
         self._release = release
-        self._following = Following(core, release)
+        self._following = Following(context, release)
 
     async def take(self, request: Request, deferral: Deferral, send: Send) -> None:
         """Queue a response, and answer with it as it is now; or with its events as they come, if it is streamed.
 
         Raises:
-            Problem: It is no response, or asks not to be stored.
+            ApiError: It is no response, or asks not to be stored.
         """
         item = await self._queue(request, deferral)
         self._release.wake()
@@ -54,11 +54,13 @@ class Background:
 
     async def _queue(self, request: Request, deferral: Deferral) -> Kept:
         if request.endpoint != "/v1/responses":
-            raise invalid("Only responses run in the background.", param="background", code="unsupported_parameter")
+            raise invalid_request(
+                "Only responses run in the background.", param="background", code="unsupported_parameter"
+            )
         if request.call.store is False:
-            raise invalid("A background response must be stored.", param="store", code="invalid_value")
+            raise invalid_request("A background response must be stored.", param="store", code="invalid_value")
         item = Kept(
-            id=self._core.new_id("resp_"),
+            id=self._context.new_id("resp_"),
             kind=RESPONSE,
             tenant=request.key.tenant,
             model=request.call.model,
@@ -74,7 +76,7 @@ class Background:
             kept.add(connection, item, request_seq=seq)
             return seq
 
-        return replace(item, request_seq=await self._core.database.write_soon(change))
+        return replace(item, request_seq=await self._context.database.write_soon(change))
 
 
 def _headers(request: Request, kind: bytes) -> list[tuple[bytes, bytes]]:

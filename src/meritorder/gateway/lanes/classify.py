@@ -8,7 +8,7 @@ from meritorder.errors import WorkloadsError
 from meritorder.gateway.config import Rule, Settings, duration_s
 from meritorder.gateway.state.request import Deferral
 from meritorder.gateway.store.keys import Key
-from meritorder.gateway.wire.problems import Problem, invalid
+from meritorder.gateway.wire.errors import ApiError, invalid_request
 from meritorder.gateway.wire.request import CallFields
 from meritorder.units import parse_duration_s
 
@@ -42,7 +42,7 @@ class Lanes:
         """Return until when a call can wait; None for one that cannot.
 
         Raises:
-            Problem: The header is not a deadline, or not one that the configuration accepts.
+            ApiError: The header is not a deadline, or not one that the configuration accepts.
         """
         if header is not None:
             return Deferral(deadline_s=self._due_s(header.decode("latin-1"), now_s), workload="header")
@@ -70,7 +70,7 @@ class Lanes:
             return self._flex_s
         seconds = parse_duration_s(window)
         if not seconds or seconds > self._longest_s:
-            raise invalid(
+            raise invalid_request(
                 f"Invalid value: '{window}'. Write 'soonest', or a duration such as '24h' up to the longest window.",
                 param="background_options.completion_window",
                 code="invalid_value",
@@ -89,9 +89,9 @@ class Lanes:
         return due_s
 
 
-def no_capacity() -> Problem:
+def no_capacity() -> ApiError:
     """Return OpenAI's answer to a flex call when there is no capacity to spare."""
-    return Problem(
+    return ApiError(
         429,
         "There is no idle capacity now. Try again later, or use the standard service tier.",
         kind="resource_unavailable",
@@ -105,8 +105,8 @@ def _deferral(deadline: Deadline, workload: str | None, now_s: float) -> Deferra
     return Deferral(deadline_s=due_s, workload=workload) if due_s > now_s else None
 
 
-def _refused(message: str) -> Problem:
-    return invalid(message, param="Meritorder-Deadline", code="invalid_value")
+def _refused(message: str) -> ApiError:
+    return invalid_request(message, param="Meritorder-Deadline", code="invalid_value")
 
 
 def _matches(rule: Rule, call: CallFields, key: Key, endpoint: str) -> bool:

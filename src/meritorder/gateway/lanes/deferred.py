@@ -4,8 +4,8 @@ import asyncio
 import contextlib
 from typing import Any
 
-from meritorder.gateway.errors import StoreUnavailable
-from meritorder.gateway.state.context import Core
+from meritorder.gateway.errors import StoreUnavailableError
+from meritorder.gateway.state.context import Context
 from meritorder.gateway.state.request import Deferral, Request
 from meritorder.gateway.store import waiting
 from meritorder.gateway.store.waiting import Answer
@@ -23,12 +23,12 @@ class Held:
     """Queues calls, and holds the line for those that wait for the answer.
 
     Args:
-        core: What is shared.
+        context: What is shared.
         release: Who runs them.
     """
 
-    def __init__(self, core: Core, release: Release) -> None:
-        self._core = core
+    def __init__(self, context: Context, release: Release) -> None:
+        self._context = context
         self._release = release
 
     def fields(self, request: Request, deferral: Deferral) -> dict[str, Any]:
@@ -47,13 +47,13 @@ class Held:
             "arrived_s": request.arrived_s,
             "deadline_s": deferral.deadline_s,
             "workload": deferral.workload,
-            "trace": self._core.traceparent(),
+            "trace": self._context.traceparent(),
         }
 
     async def carry(self, request: Request, deferral: Deferral, send: Send) -> None:
         """Queue a call, wait for its answer, and give it."""
-        fields = self.fields(request, deferral) | {"holder": self._core.me}
-        seq = await self._core.database.write_soon(
+        fields = self.fields(request, deferral) | {"holder": self._context.me}
+        seq = await self._context.database.write_soon(
             lambda connection: waiting.add_alone(connection, **fields),
             undo=lambda late: lambda connection: waiting.discard(connection, late),
         )
@@ -64,7 +64,7 @@ class Held:
         except asyncio.CancelledError:
             self._release.forget(seq)
             raise
-        self._core.database.submit(lambda connection: waiting.drop(connection, seq))
+        self._context.database.submit(lambda connection: waiting.drop(connection, seq))
         await self._respond(request, given, send)
 
     async def _answer(self, seq: int, answer: "asyncio.Future[Answer]") -> Answer:
@@ -73,8 +73,12 @@ class Held:
             done, _ = await asyncio.wait((answer,), timeout=_POLL_S)
             if done:
                 return answer.result()
-            with contextlib.suppress(StoreUnavailable):  # whoever holds the line can hold it until the store is back
-                elsewhere = await self._core.database.read_soon(lambda connection: waiting.answer_of(connection, seq))
+            with contextlib.suppress(
+                StoreUnavailableError
+            ):  # whoever holds the line can hold it until the store is back
+                elsewhere = await self._context.database.read_soon(
+                    lambda connection: waiting.answer_of(connection, seq)
+                )
                 if elsewhere is not None:
                     return elsewhere
 

@@ -5,9 +5,9 @@ from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import Final
 
-from meritorder.gateway.errors import NotCarried, TimedOut, UpstreamError
+from meritorder.gateway.errors import UnsupportedError, UpstreamError, UpstreamTimeoutError
 from meritorder.gateway.lanes.answer_recorder import Keeping, kept_item
-from meritorder.gateway.state.context import Core
+from meritorder.gateway.state.context import Context
 from meritorder.gateway.state.request import Request
 from meritorder.gateway.store import kept
 from meritorder.gateway.store.ledger import Entry
@@ -17,7 +17,7 @@ from meritorder.gateway.venues.venues import Venue, Venues
 from meritorder.gateway.wire import request as calls
 from meritorder.gateway.wire import usage as usages
 from meritorder.gateway.wire.asgi import Send, respond
-from meritorder.gateway.wire.problems import Problem, invalid, normalised, unavailable
+from meritorder.gateway.wire.errors import ApiError, invalid_request, normalized_error, unavailable
 from meritorder.gateway.wire.usage import StreamMeter, Usage
 from meritorder.latency import tpot_s
 
@@ -43,14 +43,14 @@ class RealTime:
     """Carries real-time requests.
 
     Args:
-        core: What is shared.
+        context: What is shared.
         venues: Where they run.
         carry: In which order the plan tries them.
         made_room: Told when work that can wait may have more room.
     """
 
-    def __init__(self, core: Core, venues: Venues, carry: Carry, made_room: Callable[[], None]) -> None:
-        self._core = core
+    def __init__(self, context: Context, venues: Venues, carry: Carry, made_room: Callable[[], None]) -> None:
+        self._context = context
         self._venues = venues
         self._carry = carry
         self._made_room = made_room
@@ -60,12 +60,12 @@ class RealTime:
         """Send a request to the first venue that takes it, and pass its answer on.
 
         Raises:
-            Problem: No venue took it; nothing was answered yet.
+            ApiError: No venue took it; nothing was answered yet.
         """
         model = request.call.model or ""
         venues = self._venues.serving(model, LANE)
         if not venues:
-            raise Problem(
+            raise ApiError(
                 404,
                 f"The model '{model}' does not exist or you do not have access to it.",
                 param="model",
@@ -115,7 +115,7 @@ class RealTime:
         body = await reply.read()
         request.usage = usages.of_answer(body)
         if reply.status >= 400:
-            body = normalised(body)
+            body = normalized_error(body)
         elif request.kept_as is not None:
             self._keep(request, body)
         headers = _passed_on(reply.headers)
@@ -151,7 +151,7 @@ class RealTime:
         """Keep an answer, to be retrieved; the client has it already, and does not wait for that."""
         item = kept_item(request, answer)
         if item is not None:
-            self._core.database.submit(lambda connection: kept.add(connection, item))
+            self._context.database.submit(lambda connection: kept.add(connection, item))
 
     def _left(self, venue: Venue, request: Request) -> None:
         """Count a request out, and write its row of the ledger."""
@@ -163,8 +163,8 @@ class RealTime:
         venue.leave(now_s, _tpot_s(request, used, e2e_s), starting=starting)
         self._made_room()
         cost = venue.cost_picousd(used) if request.status == 200 else 0
-        self._core.keyring.spend(request.key.id, cost)
-        self._core.book.add(
+        self._context.authenticator.spend(request.key.id, cost)
+        self._context.ledger_writer.add(
             Entry(
                 request_id=request.id,
                 arrived_s=request.arrived_s,
@@ -210,10 +210,10 @@ def _passed_on_as(name: str) -> bytes | None:
     return None if lower in _NOT_PASSED_ON else lower.encode("latin-1")
 
 
-def _problem(error: UpstreamError | None) -> Problem:
-    if isinstance(error, NotCarried):
-        return invalid(error.what, param=error.param, code="unsupported_parameter")
-    if isinstance(error, TimedOut):
-        return Problem(504, "The model did not answer in time.", code="timeout")
+def _problem(error: UpstreamError | None) -> ApiError:
+    if isinstance(error, UnsupportedError):
+        return invalid_request(error.what, param=error.param, code="unsupported_parameter")
+    if isinstance(error, UpstreamTimeoutError):
+        return ApiError(504, "The model did not answer in time.", code="timeout")
     after_s = getattr(error, "retry_after_s", None)
     return unavailable("No venue can take this request now.", retry_after_s=after_s, code="no_venue")

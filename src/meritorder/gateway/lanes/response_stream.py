@@ -5,8 +5,8 @@ import contextlib
 from collections.abc import AsyncIterator
 from typing import Final
 
-from meritorder.gateway.errors import StoreUnavailable
-from meritorder.gateway.state.context import Core
+from meritorder.gateway.errors import StoreUnavailableError
+from meritorder.gateway.state.context import Context
 from meritorder.gateway.store import kept
 from meritorder.gateway.store.kept import RESPONSE, Kept
 from meritorder.gateway.wire.objects import response_object
@@ -20,12 +20,12 @@ class Following:
     """Follows responses until they are over.
 
     Args:
-        core: What is shared.
+        context: What is shared.
         release: Who makes them, and tells when they are there.
     """
 
-    def __init__(self, core: Core, release: Release) -> None:
-        self._core = core
+    def __init__(self, context: Context, release: Release) -> None:
+        self._context = context
         self._release = release
 
     async def events(self, item: Kept, *, after: int = -1) -> AsyncIterator[bytes]:
@@ -51,8 +51,8 @@ class Following:
         while now is not None and now.status == "queued" and now.request_seq is not None:
             answer = self._release.hold(now.request_seq)
             await asyncio.wait((answer,), timeout=_LOOK_S)
-            with contextlib.suppress(StoreUnavailable):
-                now = await self._core.database.read_soon(
+            with contextlib.suppress(StoreUnavailableError):
+                now = await self._context.database.read_soon(
                     lambda connection: kept.get(connection, item.tenant, RESPONSE, item.id)
                 )
         if item.request_seq is not None:

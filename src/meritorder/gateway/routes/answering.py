@@ -8,11 +8,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from meritorder.gateway.errors import UnknownCursorError
-from meritorder.gateway.state.context import Core
+from meritorder.gateway.state.context import Context
 from meritorder.gateway.store.keys import Key
 from meritorder.gateway.wire import fields as checks
+from meritorder.gateway.wire.errors import ApiError, invalid_request
 from meritorder.gateway.wire.objects import list_object
-from meritorder.gateway.wire.problems import Problem, invalid
 
 
 def json_response(content: Any, status: int = 200) -> Response:  # noqa: ANN401 - JSON
@@ -20,24 +20,24 @@ def json_response(content: Any, status: int = 200) -> Response:  # noqa: ANN401 
     return Response(msgspec.json.encode(content), status_code=status, media_type="application/json")
 
 
-async def caller(core: Core, request: Request) -> Key:
+async def caller(context: Context, request: Request) -> Key:
     """Return the key of a request.
 
     Raises:
-        Problem: It has none that is valid.
+        ApiError: It has none that is valid.
     """
     header = request.headers.get("authorization")
-    return await core.keyring.whose(None if header is None else header.encode("latin-1"))
+    return await context.authenticator.whose(None if header is None else header.encode("latin-1"))
 
 
-async def whole_body(core: Core, request: Request) -> bytes:
+async def whole_body(context: Context, request: Request) -> bytes:
     """Return the body of a request, if it is not too large."""
-    most = core.settings.limits.body_bytes
+    most = context.settings.limits.body_bytes
     body = bytearray()
     async for chunk in request.stream():
         body += chunk
         if len(body) > most:
-            raise Problem(413, f"The body is larger than {most:,} bytes.", code="request_too_large")
+            raise ApiError(413, f"The body is larger than {most:,} bytes.", code="request_too_large")
     return bytes(body)
 
 
@@ -45,11 +45,11 @@ def order_of(request: Request, default: str) -> bool:
     """Return whether a list is to ascend.
 
     Raises:
-        Problem: `order` is neither of the two.
+        ApiError: `order` is neither of the two.
     """
     order = request.query_params.get("order", default)
     if order not in {"asc", "desc"}:
-        raise invalid(
+        raise invalid_request(
             f"Invalid value: '{order}'. Supported values are: 'asc' and 'desc'.", param="order", code="invalid_value"
         )
     return order == "asc"

@@ -8,14 +8,14 @@ from starlette.routing import Route
 
 from meritorder.gateway.config import duration_s
 from meritorder.gateway.routes.answering import caller, json_response, whole_body
-from meritorder.gateway.state.context import Core
+from meritorder.gateway.state.context import Context
 from meritorder.gateway.store import batches, files
 from meritorder.gateway.store.batches import Batch
 from meritorder.gateway.store.files import File
 from meritorder.gateway.store.keys import Key
 from meritorder.gateway.wire import fields as checks
+from meritorder.gateway.wire.errors import ApiError, invalid_request
 from meritorder.gateway.wire.objects import batch_object, list_object
-from meritorder.gateway.wire.problems import Problem, invalid
 from meritorder.gateway.wire.request import ENDPOINTS
 from meritorder.units import parse_duration_s
 
@@ -26,8 +26,8 @@ _MOST_LISTED: Final = 100
 class Batches:
     """The routes of batches."""
 
-    def __init__(self, core: Core) -> None:
-        self._core = core
+    def __init__(self, context: Context) -> None:
+        self._context = context
 
     def routes(self) -> list[Route]:
         """Return the routes."""
@@ -42,24 +42,24 @@ class Batches:
 
     async def create(self, request: Request) -> Response:
         """Take a batch; its input is read and checked afterwards."""
-        core, key = self._core, await caller(self._core, request)
-        asked = checks.json_object(await whole_body(core, request))
+        context, key = self._context, await caller(self._context, request)
+        asked = checks.json_object(await whole_body(context, request))
         file_id, endpoint = checks.text(asked, "input_file_id"), checks.text(asked, "endpoint")
         window = checks.text(asked, "completion_window")
         if endpoint not in ENDPOINTS:
             known = ", ".join(f"'{each}'" for each in ENDPOINTS)
-            raise invalid(
+            raise invalid_request(
                 f"Invalid value: '{endpoint}'. Supported values are: {known}.", param="endpoint", code="invalid_value"
             )
         window_s = self._window_s(window)
         metadata = checks.metadata(asked.get("metadata"))
         life_s = checks.lifetime_s(asked.get("output_expires_after"), "output_expires_after")
         await self._input(file_id, key)
-        now_s, trace = core.now_s(), core.traceparent()
-        batch = await core.database.write_soon(
+        now_s, trace = context.now_s(), context.traceparent()
+        batch = await context.database.write_soon(
             lambda connection: batches.add(
                 connection,
-                id=core.new_id("batch_"),
+                id=context.new_id("batch_"),
                 tenant=key.tenant,
                 key_id=key.id,
                 endpoint=endpoint,
@@ -77,14 +77,14 @@ class Batches:
     def _window_s(self, window: str) -> float:
         seconds = parse_duration_s(window)
         if not seconds:
-            raise invalid(
+            raise invalid_request(
                 f"Invalid value: '{window}'. Write a duration such as '24h', '90m' or '2d'.",
                 param="completion_window",
                 code="invalid_value",
             )
-        longest = self._core.settings.limits.longest_window
+        longest = self._context.settings.limits.longest_window
         if seconds > duration_s(longest):
-            raise invalid(
+            raise invalid_request(
                 f"Invalid value: '{window}'. The longest window is '{longest}'.",
                 param="completion_window",
                 code="invalid_value",
@@ -92,14 +92,16 @@ class Batches:
         return seconds
 
     async def _input(self, file_id: str, key: Key) -> File:
-        now_s = self._core.now_s()
-        file = await self._core.database.read_soon(
+        now_s = self._context.now_s()
+        file = await self._context.database.read_soon(
             lambda connection: files.get(connection, key.tenant, file_id, now_s=now_s)
         )
         if file is None:
-            raise invalid(f"Invalid value: no file '{file_id}' was found.", param="input_file_id", code="invalid_value")
+            raise invalid_request(
+                f"Invalid value: no file '{file_id}' was found.", param="input_file_id", code="invalid_value"
+            )
         if file.purpose != "batch":
-            raise invalid(
+            raise invalid_request(
                 f"Invalid value: the purpose of '{file_id}' is '{file.purpose}', it must be 'batch'.",
                 param="input_file_id",
                 code="invalid_file_purpose",
@@ -108,9 +110,9 @@ class Batches:
 
     async def list(self, request: Request) -> Response:
         """List batches, the newest first."""
-        key, asked = await caller(self._core, request), request.query_params
+        key, asked = await caller(self._context, request), request.query_params
         limit = checks.limit(asked.get("limit"), default=_DEFAULT_LISTED, most=_MOST_LISTED)
-        page = await self._core.database.read_soon(
+        page = await self._context.database.read_soon(
             lambda connection: batches.pages(connection, key.tenant, after=asked.get("after"), limit=limit)
         )
         return json_response(list_object([batch_object(batch) for batch in page.items], has_more=page.has_more))
@@ -121,14 +123,14 @@ class Batches:
 
     async def cancel(self, request: Request) -> Response:
         """Cancel a batch: what runs may end, and what is answered is kept."""
-        batch, now_s = await self._batch(request), self._core.now_s()
+        batch, now_s = await self._batch(request), self._context.now_s()
         if batch.status != "cancelling":
             await self._change(batch, lambda connection: batches.cancel(connection, batch.seq, now_s=now_s), "cancel")
         return json_response(batch_object(await self._batch(request)))
 
     async def pause(self, request: Request) -> Response:
         """Begin no more requests of a batch until it is resumed; its window goes on."""
-        batch, now_s = await self._batch(request), self._core.now_s()
+        batch, now_s = await self._batch(request), self._context.now_s()
         await self._change(batch, lambda connection: batches.pause(connection, batch.seq, paused_s=now_s), "pause")
         return json_response(batch_object(await self._batch(request)))
 
@@ -139,12 +141,12 @@ class Batches:
         return json_response(batch_object(await self._batch(request)))
 
     async def _change(self, batch: Batch, change: Any, what: str) -> None:  # noqa: ANN401 - a transition
-        if not await self._core.database.write_soon(change):
-            raise Problem(409, f"Cannot {what} a batch with status '{batch.status}'.")
+        if not await self._context.database.write_soon(change):
+            raise ApiError(409, f"Cannot {what} a batch with status '{batch.status}'.")
 
     async def _batch(self, request: Request) -> Batch:
-        key, batch_id = await caller(self._core, request), request.path_params["batch_id"]
-        batch = await self._core.database.read_soon(lambda connection: batches.get(connection, key.tenant, batch_id))
+        key, batch_id = await caller(self._context, request), request.path_params["batch_id"]
+        batch = await self._context.database.read_soon(lambda connection: batches.get(connection, key.tenant, batch_id))
         if batch is None:
-            raise Problem(404, f"No batch found with id '{batch_id}'.", param="id")
+            raise ApiError(404, f"No batch found with id '{batch_id}'.", param="id")
         return batch

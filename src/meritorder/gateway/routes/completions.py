@@ -11,12 +11,12 @@ from starlette.routing import Route
 
 from meritorder.gateway.lanes.answer_recorder import kept_soon
 from meritorder.gateway.routes.answering import caller, cut, json_response, order_of, whole_body
-from meritorder.gateway.state.context import Core
+from meritorder.gateway.state.context import Context
 from meritorder.gateway.store import kept
 from meritorder.gateway.store.kept import COMPLETION, Kept
 from meritorder.gateway.wire import fields as checks
+from meritorder.gateway.wire.errors import ApiError
 from meritorder.gateway.wire.objects import list_object
-from meritorder.gateway.wire.problems import Problem
 
 _PATH: Final = "/v1/chat/completions"
 _MOST_LISTED: Final = 100
@@ -25,8 +25,8 @@ _MOST_LISTED: Final = 100
 class Completions:
     """The routes of stored chat completions."""
 
-    def __init__(self, core: Core) -> None:
-        self._core = core
+    def __init__(self, context: Context) -> None:
+        self._context = context
 
     def routes(self) -> list[Route]:
         """Return the routes."""
@@ -40,14 +40,14 @@ class Completions:
 
     async def list(self, request: Request) -> Response:
         """List them, the oldest first, by model and metadata if asked."""
-        key, asked = await caller(self._core, request), request.query_params
+        key, asked = await caller(self._context, request), request.query_params
         ascending = order_of(request, "asc")
         limit = checks.limit(asked.get("limit"), default=20, most=_MOST_LISTED)
         wanted = {name[9:-1]: value for name, value in asked.items() if name.startswith("metadata[")}
         found: list[dict[str, Any]] = []
         after, more = asked.get("after"), True
         while more and len(found) <= limit:
-            page = await self._core.database.read_soon(
+            page = await self._context.database.read_soon(
                 partial(
                     kept.pages,
                     tenant=key.tenant,
@@ -70,9 +70,9 @@ class Completions:
     async def update(self, request: Request) -> Response:
         """Change its metadata."""
         item = await self._item(request)
-        asked = checks.json_object(await whole_body(self._core, request))
+        asked = checks.json_object(await whole_body(self._context, request))
         metadata = checks.metadata(asked.get("metadata"))
-        await self._core.database.write_soon(
+        await self._context.database.write_soon(
             lambda connection: kept.set_metadata(connection, item.tenant, COMPLETION, item.id, metadata)
         )
         return json_response(_object(await self._item(request)))
@@ -80,7 +80,7 @@ class Completions:
     async def delete(self, request: Request) -> Response:
         """Keep it no longer."""
         item = await self._item(request)
-        await self._core.database.write_soon(
+        await self._context.database.write_soon(
             lambda connection: kept.remove(connection, item.tenant, COMPLETION, item.id)
         )
         return json_response({"object": "chat.completion.deleted", "id": item.id, "deleted": True})
@@ -96,10 +96,10 @@ class Completions:
         return json_response(cut(found, request, ascending=order_of(request, "asc")))
 
     async def _item(self, request: Request) -> Kept:
-        key, item_id = await caller(self._core, request), request.path_params["completion_id"]
-        item = await kept_soon(self._core, key.tenant, COMPLETION, item_id)
+        key, item_id = await caller(self._context, request), request.path_params["completion_id"]
+        item = await kept_soon(self._context, key.tenant, COMPLETION, item_id)
         if item is None:
-            raise Problem(404, f"Chat completion with id '{item_id}' not found.", param="id")
+            raise ApiError(404, f"Chat completion with id '{item_id}' not found.", param="id")
         return item
 
 

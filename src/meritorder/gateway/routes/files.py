@@ -8,13 +8,13 @@ from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
 from meritorder.gateway.routes.answering import caller, json_response, order_of
-from meritorder.gateway.state.context import Core
+from meritorder.gateway.state.context import Context
 from meritorder.gateway.store import files
 from meritorder.gateway.store.files import File
 from meritorder.gateway.wire import fields as checks
+from meritorder.gateway.wire.errors import ApiError, invalid_request
 from meritorder.gateway.wire.multipart import Form
 from meritorder.gateway.wire.objects import file_object, list_object
-from meritorder.gateway.wire.problems import Problem, invalid
 from meritorder.units import SECONDS_PER_DAY
 
 PURPOSES: Final = ("assistants", "batch", "fine-tune", "vision", "user_data", "evals")
@@ -25,8 +25,8 @@ _BATCH_FILE_KEPT_S: Final = 30 * SECONDS_PER_DAY
 class Files:
     """The routes of files."""
 
-    def __init__(self, core: Core) -> None:
-        self._core = core
+    def __init__(self, context: Context) -> None:
+        self._context = context
 
     def routes(self) -> list[Route]:
         """Return the routes."""
@@ -40,32 +40,34 @@ class Files:
 
     async def create(self, request: Request) -> Response:
         """Take a file."""
-        core, key = self._core, await caller(self._core, request)
+        context, key = self._context, await caller(self._context, request)
         form = Form(
             content_type=request.headers.get("content-type", ""),
             file_field="file",
-            most_bytes=core.settings.limits.file_bytes,
+            most_bytes=context.settings.limits.file_bytes,
         )
-        file_id = core.new_id("file-")
+        file_id = context.new_id("file-")
         try:
-            size = await core.blobs.write(file_id, form.file(_body_of(request)))
+            size = await context.blobs.write(file_id, form.file(_body_of(request)))
         except ClientDisconnect:
-            raise invalid("The upload broke off.") from None
+            raise invalid_request("The upload broke off.") from None
         try:
             file = self._checked(form, file_id, size, key.tenant)
-        except Problem:
-            await core.blobs.remove(file_id)
+        except ApiError:
+            await context.blobs.remove(file_id)
             raise
-        await core.database.write_soon(lambda connection: files.add(connection, file))
+        await context.database.write_soon(lambda connection: files.add(connection, file))
         return json_response(file_object(file))
 
     def _checked(self, form: Form, file_id: str, size: int, tenant: str) -> File:
         if form.filename is None:
-            raise invalid("Missing required parameter: 'file'.", param="file", code="missing_required_parameter")
+            raise invalid_request(
+                "Missing required parameter: 'file'.", param="file", code="missing_required_parameter"
+            )
         purpose = checks.text(form.fields, "purpose")
         if purpose not in PURPOSES:
             known = ", ".join(f"'{each}'" for each in PURPOSES)
-            raise invalid(
+            raise invalid_request(
                 f"Invalid value: '{purpose}'. Supported values are: {known}.", param="purpose", code="invalid_value"
             )
         asked = {
@@ -76,7 +78,7 @@ class Files:
         life_s = checks.lifetime_s(asked or None, "expires_after")
         if life_s is None and purpose == "batch":
             life_s = _BATCH_FILE_KEPT_S
-        now_s = self._core.now_s()
+        now_s = self._context.now_s()
         return File(
             id=file_id,
             tenant=tenant,
@@ -90,10 +92,10 @@ class Files:
 
     async def list(self, request: Request) -> Response:
         """List files, the newest first."""
-        key, asked = await caller(self._core, request), request.query_params
+        key, asked = await caller(self._context, request), request.query_params
         ascending = order_of(request, "desc")
         limit = checks.limit(asked.get("limit"), default=_MOST_LISTED, most=_MOST_LISTED)
-        page = await self._core.database.read_soon(
+        page = await self._context.database.read_soon(
             lambda connection: files.pages(
                 connection,
                 key.tenant,
@@ -101,7 +103,7 @@ class Files:
                 limit=limit,
                 ascending=ascending,
                 purpose=asked.get("purpose"),
-                now_s=self._core.now_s(),
+                now_s=self._context.now_s(),
             )
         )
         return json_response(list_object([file_object(file) for file in page.items], has_more=page.has_more))
@@ -115,25 +117,25 @@ class Files:
         file = await self._file(request)
         headers = {"content-length": str(file.bytes)}
         return StreamingResponse(
-            self._core.blobs.read(file.blob), headers=headers, media_type="application/octet-stream"
+            self._context.blobs.read(file.blob), headers=headers, media_type="application/octet-stream"
         )
 
     async def delete(self, request: Request) -> Response:
         """Delete a file."""
-        file, now_s = await self._file(request), self._core.now_s()
-        await self._core.database.write_soon(
+        file, now_s = await self._file(request), self._context.now_s()
+        await self._context.database.write_soon(
             lambda connection: files.remove(connection, file.tenant, file.id, now_s=now_s)
         )
         return json_response({"id": file.id, "object": "file", "deleted": True})
 
     async def _file(self, request: Request) -> File:
-        key, file_id = await caller(self._core, request), request.path_params["file_id"]
-        now_s = self._core.now_s()
-        file = await self._core.database.read_soon(
+        key, file_id = await caller(self._context, request), request.path_params["file_id"]
+        now_s = self._context.now_s()
+        file = await self._context.database.read_soon(
             lambda connection: files.get(connection, key.tenant, file_id, now_s=now_s)
         )
         if file is None:
-            raise Problem(404, f"No such File object: {file_id}", param="id")
+            raise ApiError(404, f"No such File object: {file_id}", param="id")
         return file
 
 

@@ -5,9 +5,9 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from meritorder.gateway.routes.answering import caller, json_response
-from meritorder.gateway.state.context import Core
+from meritorder.gateway.state.context import Context
 from meritorder.gateway.venues.venues import Venues
-from meritorder.gateway.wire.problems import Problem
+from meritorder.gateway.wire.errors import ApiError
 
 _OWNER = "meritorder"
 
@@ -15,8 +15,8 @@ _OWNER = "meritorder"
 class Models:
     """The routes of models."""
 
-    def __init__(self, core: Core, venues: Venues, started_s: float) -> None:
-        self._core = core
+    def __init__(self, context: Context, venues: Venues, started_s: float) -> None:
+        self._context = context
         self._venues = venues
         self._started_s = started_s
 
@@ -30,7 +30,7 @@ class Models:
 
     async def list(self, request: Request) -> Response:
         """List the models."""
-        await caller(self._core, request)
+        await caller(self._context, request)
         return json_response({"object": "list", "data": [self._model(name) for name in sorted(self._venues.models())]})
 
     async def retrieve(self, request: Request) -> Response:
@@ -40,13 +40,13 @@ class Models:
     async def delete(self, request: Request) -> Response:
         """Refuse: the models are those of the configuration."""
         name = await self._known(request)
-        raise Problem(403, f"The model '{name}' is in the configuration of the gateway, and cannot be deleted here.")
+        raise ApiError(403, f"The model '{name}' is in the configuration of the gateway, and cannot be deleted here.")
 
     async def _known(self, request: Request) -> str:
-        await caller(self._core, request)
+        await caller(self._context, request)
         name: str = request.path_params["model"]
         if name not in self._venues.models():
-            raise Problem(404, f"The model '{name}' does not exist", param="model", code="model_not_found")
+            raise ApiError(404, f"The model '{name}' does not exist", param="model", code="model_not_found")
         return name
 
     def _model(self, name: str) -> dict[str, object]:

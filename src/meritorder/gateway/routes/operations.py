@@ -9,16 +9,16 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from meritorder.gateway.errors import StoreUnavailable
+from meritorder.gateway.errors import StoreUnavailableError
 from meritorder.gateway.routes.answering import caller, json_response
-from meritorder.gateway.state.context import Core
+from meritorder.gateway.state.context import Context
 from meritorder.gateway.state.metrics import Gauge, Metrics
 from meritorder.gateway.store import batches, ledger, waiting
 from meritorder.gateway.venues.headroom import Headroom
 from meritorder.gateway.venues.plan_executor import Carry
 from meritorder.gateway.venues.plan_reload import Rereading
 from meritorder.gateway.venues.venues import Venue, Venues
-from meritorder.gateway.wire.problems import Problem
+from meritorder.gateway.wire.errors import ApiError
 from meritorder.units import PICOUSD_PER_USD
 
 
@@ -26,15 +26,17 @@ class Operations:
     """The routes of operations.
 
     Args:
-        core: What is shared.
+        context: What is shared.
         venues: Where requests run.
         headroom: How much may run there.
         carry: What the plan wants.
         rereading: Whether it is what its file has.
     """
 
-    def __init__(self, core: Core, venues: Venues, headroom: Headroom, carry: Carry, rereading: Rereading) -> None:
-        self._core = core
+    def __init__(
+        self, context: Context, venues: Venues, headroom: Headroom, carry: Carry, rereading: Rereading
+    ) -> None:
+        self._context = context
         self._venues = venues
         self._headroom = headroom
         self._carry = carry
@@ -60,15 +62,15 @@ class Operations:
     async def show_metrics(self, request: Request) -> Response:
         """Return Prometheus' metrics."""
         await self._admin(request)
-        with contextlib.suppress(StoreUnavailable):  # those who watch see then that it is gone
-            self._queued = await self._core.database.read_soon(waiting.queued_by_model)
+        with contextlib.suppress(StoreUnavailableError):  # those who watch see then that it is gone
+            self._queued = await self._context.database.read_soon(waiting.queued_by_model)
         return Response(generate_latest(self._registry), media_type=CONTENT_TYPE_PLAIN_0_0_4)
 
     async def status(self, request: Request) -> Response:
         """Return what goes on: venues, what waits, and what was spent."""
         await self._admin(request)
-        read = self._core.database.read
-        opened, plan = await self._core.database.read_soon(batches.opened), self._carry.status()
+        read = self._context.database.read
+        opened, plan = await self._context.database.read_soon(batches.opened), self._carry.status()
         return json_response(
             {
                 "plan": plan and plan | self._rereading.status(),
@@ -138,20 +140,20 @@ class Operations:
                 "meritorder_store_up",
                 "0: the database cannot be reached.",
                 (),
-                [((), float(self._core.database.is_there))],
+                [((), float(self._context.database.is_there))],
             ),
             (
                 "meritorder_ledger_dropped",
                 "Rows of the ledger lost while the store was gone.",
                 (),
-                [((), self._core.book.dropped)],
+                [((), self._context.ledger_writer.dropped)],
             ),
         ]
 
     async def _admin(self, request: Request) -> None:
-        key = await caller(self._core, request)
+        key = await caller(self._context, request)
         if not key.admin:
-            raise Problem(403, "This needs an admin key.", code="admin_key_required")
+            raise ApiError(403, "This needs an admin key.", code="admin_key_required")
 
 
 def _total(row: dict[str, Any]) -> dict[str, Any]:

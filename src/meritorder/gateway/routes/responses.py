@@ -11,12 +11,12 @@ from starlette.routing import Route
 from meritorder.gateway.lanes.answer_recorder import kept_soon
 from meritorder.gateway.lanes.response_stream import Following
 from meritorder.gateway.routes.answering import caller, cut, json_response, order_of
-from meritorder.gateway.state.context import Core
+from meritorder.gateway.state.context import Context
 from meritorder.gateway.store import kept, waiting
 from meritorder.gateway.store.kept import RESPONSE, Kept
 from meritorder.gateway.wire import fields as checks
+from meritorder.gateway.wire.errors import ApiError, invalid_request
 from meritorder.gateway.wire.objects import response_object
-from meritorder.gateway.wire.problems import Problem, invalid
 from meritorder.gateway.workers.dispatch import Release
 
 _PATH: Final = "/v1/responses/{response_id}"
@@ -26,14 +26,14 @@ class Responses:
     """The routes of kept responses.
 
     Args:
-        core: What is shared.
+        context: What is shared.
         release: Told of those that are not wanted any more.
     """
 
-    def __init__(self, core: Core, release: Release) -> None:
-        self._core = core
+    def __init__(self, context: Context, release: Release) -> None:
+        self._context = context
         self._release = release
-        self._following = Following(core, release)
+        self._following = Following(context, release)
 
     def routes(self) -> list[Route]:
         """Return the routes."""
@@ -61,7 +61,7 @@ class Responses:
                 waiting.end(connection, item.request_seq)
             kept.remove(connection, item.tenant, RESPONSE, item.id)
 
-        await self._core.database.write_soon(change)
+        await self._context.database.write_soon(change)
         self._break_off(item)
         return json_response({"id": item.id, "object": "response", "deleted": True})
 
@@ -69,14 +69,14 @@ class Responses:
         """Cancel a background response."""
         item = await self._item(request)
         if item.request_seq is None:
-            raise invalid("Cannot cancel a synchronous response.", param="id")
+            raise invalid_request("Cannot cancel a synchronous response.", param="id")
 
         def change(connection: Connection) -> None:
             if kept.cancelled(connection, item.tenant, item.id):
                 waiting.end(connection, item.request_seq or 0)
-                self._core.webhooks.announce(connection, item.tenant, "response.cancelled", item.id)
+                self._context.webhooks.announce(connection, item.tenant, "response.cancelled", item.id)
 
-        await self._core.database.write_soon(change)
+        await self._context.database.write_soon(change)
         self._break_off(item)
         return json_response(await self._object(await self._item(request)))
 
@@ -90,16 +90,16 @@ class Responses:
             self._release.break_off({item.request_seq})
 
     async def _item(self, request: Request) -> Kept:
-        key, item_id = await caller(self._core, request), request.path_params["response_id"]
-        item = await kept_soon(self._core, key.tenant, RESPONSE, item_id)
+        key, item_id = await caller(self._context, request), request.path_params["response_id"]
+        item = await kept_soon(self._context, key.tenant, RESPONSE, item_id)
         if item is None:
-            raise Problem(404, f"Response with id '{item_id}' not found.", param="id")
+            raise ApiError(404, f"Response with id '{item_id}' not found.", param="id")
         return item
 
     async def _object(self, item: Kept) -> dict[str, Any]:
         if item.status == "queued" and item.request_seq is not None:
             seq = item.request_seq
-            if await self._core.database.read_soon(lambda connection: waiting.is_running(connection, seq)):
+            if await self._context.database.read_soon(lambda connection: waiting.is_running(connection, seq)):
                 return response_object(item, "in_progress")
         return response_object(item, item.status)
 

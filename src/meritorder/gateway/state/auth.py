@@ -8,7 +8,7 @@ from typing import Final
 from meritorder.gateway.store import keys
 from meritorder.gateway.store.database import Database
 from meritorder.gateway.store.keys import Key
-from meritorder.gateway.wire.problems import Problem
+from meritorder.gateway.wire.errors import ApiError
 from meritorder.units import SECONDS_PER_MINUTE
 
 ANYONE: Final = Key(id="anyone", name="no key needed", tenant="default", admin=True)
@@ -29,7 +29,7 @@ class _Meter:
 
 
 @dataclass(slots=True)
-class Keyring:
+class Authenticator:
     """The keys that are valid, read from the store again and again, and what each has used.
 
     Args:
@@ -61,15 +61,15 @@ class Keyring:
         """Return the key of a call, by its Authorization header. A key that was just made is looked up in the store.
 
         Raises:
-            Problem: It has none, or one that is not valid.
-            StoreUnavailable: It is not known, and cannot be looked up.
+            ApiError: It has none, or one that is not valid.
+            StoreUnavailableError: It is not known, and cannot be looked up.
         """
         key = self._seen.get(authorization or b"")
         if key is not None:
             return key
         try:
             return self._known(authorization)
-        except Problem:
+        except ApiError:
             now_s = self.now_s()
             if authorization is None or 0 <= now_s - self._looked_s < _LOOK_AGAIN_S:
                 raise
@@ -81,7 +81,7 @@ class Keyring:
         if authorization is None:
             if not self.required:
                 return ANYONE
-            raise Problem(
+            raise ApiError(
                 401,
                 "You didn't provide an API key. Provide it in an Authorization header using Bearer auth "
                 "(i.e. Authorization: Bearer YOUR_KEY).",
@@ -92,13 +92,13 @@ class Keyring:
         """Count a call against the rates and the budget of its key.
 
         Raises:
-            Problem: One of them is used up; says when to come back.
+            ApiError: One of them is used up; says when to come back.
         """
         if key.requests_per_minute is None and key.tokens_per_minute is None and key.budget_picousd is None:
             return
         meter = self._meter(key)
         if key.budget_picousd is not None and meter.spent_picousd >= key.budget_picousd:
-            raise Problem(
+            raise ApiError(
                 429, "The budget of this key is used up.", kind="insufficient_quota", code="insufficient_quota"
             )
         self._fill(key, meter)
@@ -108,7 +108,7 @@ class Keyring:
         ):
             if limit is not None and left < wanted:
                 wait_s = (wanted - left) / limit * SECONDS_PER_MINUTE
-                raise Problem(
+                raise ApiError(
                     429,
                     f"Rate limit reached for this key: {limit} a minute. Please try again in {wait_s:.3g}s.",
                     code="rate_limit_exceeded",
@@ -133,7 +133,7 @@ class Keyring:
         if key is None:
             if not self.required:
                 return ANYONE
-            raise Problem(401, "Incorrect API key provided.", code="invalid_api_key")
+            raise ApiError(401, "Incorrect API key provided.", code="invalid_api_key")
         self._seen[authorization] = key  # only valid keys: there are few
         return key
 

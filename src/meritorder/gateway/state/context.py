@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 from sqlalchemy import Connection
 
 from meritorder.gateway.config import Settings
-from meritorder.gateway.state.auth import Keyring
-from meritorder.gateway.state.ledger_writer import Book
+from meritorder.gateway.state.auth import Authenticator
+from meritorder.gateway.state.ledger_writer import LedgerWriter
 from meritorder.gateway.state.webhooks import Webhooks
 from meritorder.gateway.store.blobs import Blobs
 from meritorder.gateway.store.database import Database
@@ -19,15 +19,15 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Core:
+class Context:
     """The shared parts.
 
     Args:
         settings: The configuration.
         database: What is kept.
         blobs: The bytes of files.
-        keyring: Who may call.
-        book: The ledger, as it is written.
+        authenticator: Who may call.
+        ledger_writer: The ledger, as it is written.
         me: This gateway among those that share the store.
         now_s: The clock: epoch seconds.
         new_id: Makes an id that cannot be guessed, with the prefix given.
@@ -39,8 +39,8 @@ class Core:
     settings: Settings
     database: Database
     blobs: Blobs
-    keyring: Keyring
-    book: Book
+    authenticator: Authenticator
+    ledger_writer: LedgerWriter
     me: str
     now_s: Callable[[], float]
     new_id: Callable[[str], str]

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable
 from typing import Final
 
-from meritorder.gateway.errors import StoreUnavailable
+from meritorder.gateway.errors import StoreUnavailableError
 from meritorder.gateway.store import ledger
 from meritorder.gateway.store.database import Database
 from meritorder.gateway.store.ledger import Entry
@@ -17,7 +17,7 @@ _MOST_HELD: Final = 200_000  # while the database is gone; about 100 MB
 _log: Final = logging.getLogger(__name__)
 
 
-class Book:
+class LedgerWriter:
     """The ledger, as it is written; those in `seen` are told of each entry at once.
 
     What it holds for a moment is lost if the process is killed in that moment.
@@ -42,14 +42,14 @@ class Book:
         """Write what comes in, until cancelled."""
         while True:
             await asyncio.sleep(_PAUSE_S)
-            with contextlib.suppress(StoreUnavailable):
+            with contextlib.suppress(StoreUnavailableError):
                 await self.write()
 
     async def write(self) -> None:
         """Write what is held.
 
         Raises:
-            StoreUnavailable: The database cannot be written; the entries are held on.
+            StoreUnavailableError: The database cannot be written; the entries are held on.
         """
         while self._entries:
             some = self._entries[:_MOST_AT_A_TIME]

@@ -23,7 +23,7 @@ from sqlalchemy import Connection
 
 from meritorder.errors import ConfigError
 from meritorder.gateway.config import Webhook, secret
-from meritorder.gateway.errors import StoreUnavailable
+from meritorder.gateway.errors import StoreUnavailableError
 from meritorder.gateway.store import webhooks
 from meritorder.gateway.store.database import Database
 from meritorder.gateway.store.webhooks import Event
@@ -84,7 +84,7 @@ class Webhooks:
             return
         async with aiohttp.ClientSession(timeout=_TIMEOUT) as session:
             while True:
-                with contextlib.suppress(StoreUnavailable):
+                with contextlib.suppress(StoreUnavailableError):
                     await self._send_due(database, session)
                 await asyncio.sleep(_LOOK_S)
 

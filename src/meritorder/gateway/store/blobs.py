@@ -11,7 +11,7 @@ import obstore
 from obstore.exceptions import BaseError
 
 from meritorder.errors import ConfigError
-from meritorder.gateway.errors import StoreUnavailable
+from meritorder.gateway.errors import StoreUnavailableError
 
 _PART_BYTES: Final = 8 * 1024 * 1024
 _CHUNK_BYTES: Final = 1024 * 1024
@@ -48,7 +48,7 @@ class Blobs:
         """Write a blob, whole or not at all; return its size.
 
         Raises:
-            StoreUnavailable: It could not be written, such as on a full disk.
+            StoreUnavailableError: It could not be written, such as on a full disk.
         """
         size = 0
         try:
@@ -58,21 +58,21 @@ class Blobs:
                     await writer.write(chunk)
             await asyncio.to_thread(self._settle, name)
         except (BaseError, OSError) as error:
-            raise StoreUnavailable(f"the blob was not written: {_first_line(error)}") from error
+            raise StoreUnavailableError(f"the blob was not written: {_first_line(error)}") from error
         return size
 
     async def read(self, name: str) -> AsyncIterator[bytes]:
         """Yield a blob.
 
         Raises:
-            StoreUnavailable: It cannot be read.
+            StoreUnavailableError: It cannot be read.
         """
         try:
             found = await obstore.get_async(self._store, name)
             async for chunk in found.stream(min_chunk_size=_CHUNK_BYTES):
                 yield bytes(chunk)
         except (BaseError, OSError) as error:
-            raise StoreUnavailable(f"the blob was not read: {_first_line(error)}") from error
+            raise StoreUnavailableError(f"the blob was not read: {_first_line(error)}") from error
 
     def read_now(self, name: str) -> Iterator[bytes]:
         """Yield a blob, from a thread that may wait."""
@@ -80,7 +80,7 @@ class Blobs:
             for chunk in obstore.get(self._store, name).stream(min_chunk_size=_CHUNK_BYTES):
                 yield bytes(chunk)
         except (BaseError, OSError) as error:
-            raise StoreUnavailable(f"the blob was not read: {_first_line(error)}") from error
+            raise StoreUnavailableError(f"the blob was not read: {_first_line(error)}") from error
 
     async def parts(self, name: str, places: list[tuple[int, int]]) -> list[bytes]:
         """Return parts of a blob, each given as its start and length."""
@@ -91,7 +91,7 @@ class Blobs:
                 for part in await obstore.get_ranges_async(self._store, name, starts=starts, lengths=lengths)
             ]
         except (BaseError, OSError) as error:
-            raise StoreUnavailable(f"the blob was not read: {_first_line(error)}") from error
+            raise StoreUnavailableError(f"the blob was not read: {_first_line(error)}") from error
 
     async def remove(self, name: str) -> None:
         """Delete a blob, if it is there."""
@@ -100,7 +100,7 @@ class Blobs:
         except FileNotFoundError:
             return
         except (BaseError, OSError) as error:
-            raise StoreUnavailable(f"the blob was not deleted: {_first_line(error)}") from error
+            raise StoreUnavailableError(f"the blob was not deleted: {_first_line(error)}") from error
 
     def _settle(self, name: str) -> None:
         """Have the disk keep what was written, before anybody is told that it is kept."""

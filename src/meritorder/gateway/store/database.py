@@ -26,7 +26,7 @@ from sqlalchemy.exc import (
 )
 
 from meritorder.errors import ConfigError
-from meritorder.gateway.errors import StoreUnavailable
+from meritorder.gateway.errors import StoreUnavailableError
 
 T = TypeVar("T")
 Change = Callable[[Connection], Any]
@@ -73,7 +73,7 @@ class Database:
         """Make a change, durably.
 
         Raises:
-            StoreUnavailable: The database cannot be reached or written; nothing was changed.
+            StoreUnavailableError: The database cannot be reached or written; nothing was changed.
         """
         return await asyncio.wrap_future(self.submit(change))
 
@@ -85,12 +85,12 @@ class Database:
             undo: Returns what undoes it, for when it is made after nobody waits any more.
 
         Raises:
-            StoreUnavailable: As for `write`; or it has not answered in time, and the change may still be made.
+            StoreUnavailableError: As for `write`; or it has not answered in time, and the change may still be made.
         """
         made = self.submit(change)
         try:
             return await self._soon(asyncio.wrap_future(made))
-        except (StoreUnavailable, asyncio.CancelledError):
+        except (StoreUnavailableError, asyncio.CancelledError):
             if undo is not None:
                 made.add_done_callback(lambda late: self._undo(late, undo))
             raise
@@ -109,7 +109,7 @@ class Database:
         """Ask something of what is committed.
 
         Raises:
-            StoreUnavailable: The database cannot be reached.
+            StoreUnavailableError: The database cannot be reached.
         """
         return await asyncio.get_running_loop().run_in_executor(self._readers, self.read_now, query)
 
@@ -117,7 +117,7 @@ class Database:
         """Ask something that somebody waits for.
 
         Raises:
-            StoreUnavailable: The database cannot be reached, or does not answer in time.
+            StoreUnavailableError: The database cannot be reached, or does not answer in time.
         """
         return await self._soon(self.read(query))
 
@@ -186,12 +186,12 @@ class Database:
         except TimeoutError:
             raise self._went(f"it has not answered for {_SOON_S:g} s") from None
 
-    def _went(self, why: str) -> StoreUnavailable:
+    def _went(self, why: str) -> StoreUnavailableError:
         """Say in the log, once, that it cannot be reached."""
         if self._gone_s is None:
             self._gone_s = time.monotonic()
             _log.warning("the database cannot be reached: %s", why)
-        return StoreUnavailable(why)
+        return StoreUnavailableError(why)
 
     def _came(self) -> None:
         if self._gone_s is not None:

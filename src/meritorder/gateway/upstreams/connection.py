@@ -9,7 +9,7 @@ import aiohttp
 from multidict import CIMultiDict
 from yarl import URL
 
-from meritorder.gateway.errors import Broken, TimedOut, Unavailable, UpstreamError
+from meritorder.gateway.errors import BrokenAnswerError, UnavailableError, UpstreamError, UpstreamTimeoutError
 
 # Uvicorn and llama.cpp drop a connection that was idle for five seconds.
 _KEEP_IDLE_S: Final = 3.0
@@ -120,12 +120,12 @@ def named(error: Exception, venue: str, when: str) -> UpstreamError:
         when: What was waited for, for a time-out.
     """
     if isinstance(error, TimeoutError) and not isinstance(error, aiohttp.ConnectionTimeoutError):
-        return TimedOut(f"out of time {when}", venue=venue)
+        return UpstreamTimeoutError(f"out of time {when}", venue=venue)
     for kind, what in _NEVER_SENT:
         if isinstance(error, kind):
-            return Unavailable(what, venue=venue)
+            return UnavailableError(what, venue=venue)
     broken = "the answer broke off" if isinstance(error, aiohttp.ClientPayloadError) else "the connection broke"
-    return Broken(broken, venue=venue)
+    return BrokenAnswerError(broken, venue=venue)
 
 
 class Connection:
@@ -238,7 +238,7 @@ class Connection:
                 self._session, self._retired = None, self._session
             return HttpReply(response, self.endpoint.name)
         response.close()
-        raise Broken(wrong, venue=self.endpoint.name)
+        raise BrokenAnswerError(wrong, venue=self.endpoint.name)
 
     async def close(self) -> None:
         """Close all connections."""

@@ -6,7 +6,7 @@ from typing import Any, Final, Protocol
 
 import msgspec
 
-from meritorder.gateway.errors import Broken, NotCarried
+from meritorder.gateway.errors import BrokenAnswerError, UnsupportedError
 from meritorder.gateway.upstreams import completions
 from meritorder.gateway.upstreams.connection import Connection, Endpoint, HttpReply
 from meritorder.gateway.upstreams.fields import Json, decode
@@ -42,7 +42,7 @@ class Dialect(Protocol):
         """Return a chat request in the other API's form, without the model's name and whether it is streamed.
 
         Raises:
-            NotCarried: The other API has no word for something in it.
+            UnsupportedError: The other API has no word for something in it.
         """
 
     def envelope(self, request: Json, model: str, *, stream: bool) -> Json:
@@ -108,13 +108,13 @@ class _Streamed:
                 for chunk in self._stream.feed(name, msgspec.json.decode(data, type=Json)):
                     yield event(chunk)
         except msgspec.DecodeError:
-            raise Broken("an event is not JSON", venue=self._venue) from None
+            raise BrokenAnswerError("an event is not JSON", venue=self._venue) from None
         except (KeyError, TypeError) as error:
-            raise Broken(f"an event is not of its API: {error}", venue=self._venue) from None
+            raise BrokenAnswerError(f"an event is not of its API: {error}", venue=self._venue) from None
         except ValueError as error:
-            raise Broken(str(error), venue=self._venue) from None
+            raise BrokenAnswerError(str(error), venue=self._venue) from None
         if not self._stream.ended:
-            raise Broken("the answer broke off", venue=self._venue)
+            raise BrokenAnswerError("the answer broke off", venue=self._venue)
         yield DONE
 
     async def read(self) -> bytes:
@@ -150,7 +150,7 @@ class TranslatingUpstream:
     async def send(self, call: Call) -> Reply:
         """Send a chat request in the venue's form, and return the answer in OpenAI's."""
         if call.path != CHAT:
-            raise NotCarried(f"{call.path} is not in its API: it takes {CHAT}", venue=self.name, param="endpoint")
+            raise UnsupportedError(f"{call.path} is not in its API: it takes {CHAT}", venue=self.name, param="endpoint")
         body = decode(call.body, venue=self.name)
         model = self._models.get(call.model, call.model)
         options = body.get("stream_options") or {}
@@ -179,9 +179,9 @@ class TranslatingUpstream:
         try:
             answer = self._dialect.answer(msgspec.json.decode(text, type=Json), created_s=created_s)
         except msgspec.DecodeError:
-            raise Broken("the answer is not JSON", venue=self.name) from None
+            raise BrokenAnswerError("the answer is not JSON", venue=self.name) from None
         except (KeyError, TypeError, ValueError) as error:
-            raise Broken(f"the answer is not of its API: {error}", venue=self.name) from None
+            raise BrokenAnswerError(f"the answer is not of its API: {error}", venue=self.name) from None
         headers = {**_kept(reply.headers), "content-type": "application/json"}
         return _Whole(200, headers, msgspec.json.encode(answer))
 

@@ -5,7 +5,7 @@ from typing import Any, Final
 
 import msgspec
 
-from meritorder.gateway.errors import NotCarried
+from meritorder.gateway.errors import UnsupportedError
 
 Json = dict[str, Any]
 
@@ -92,31 +92,31 @@ class Fields:
         """Check that nothing is left that says something.
 
         Raises:
-            NotCarried: A field was not taken.
+            UnsupportedError: A field was not taken.
         """
         for name, value in self._left.items():
             if value not in _NEUTRAL.get(name, ()):
                 raise self.refuse(name)
 
-    def refuse(self, name: str, what: str = "has no equal in its API") -> NotCarried:
+    def refuse(self, name: str, what: str = "has no equal in its API") -> UnsupportedError:
         """Return the error for a field of this object."""
         return self.not_carried(self.at + name, what)
 
-    def not_carried(self, param: str, what: str) -> NotCarried:
+    def not_carried(self, param: str, what: str) -> UnsupportedError:
         """Return the error for a field, by its whole name."""
-        return NotCarried(f"{param} {what}", venue=self.venue, param=param)
+        return UnsupportedError(f"{param} {what}", venue=self.venue, param=param)
 
 
 def decode(body: bytes, *, venue: str) -> Json:
     """Read a request's body.
 
     Raises:
-        NotCarried: It is not a JSON object.
+        UnsupportedError: It is not a JSON object.
     """
     try:
         return msgspec.json.decode(body, type=Json)
     except msgspec.DecodeError:
-        raise NotCarried("the body is not a JSON object", venue=venue, param="body") from None
+        raise UnsupportedError("the body is not a JSON object", venue=venue, param="body") from None
 
 
 def data_url(url: str) -> tuple[str, str] | None:

@@ -9,7 +9,13 @@ from typing import Final
 
 import msgspec
 
-from meritorder.gateway.errors import Broken, NotCarried, TimedOut, Unavailable, UpstreamError
+from meritorder.gateway.errors import (
+    BrokenAnswerError,
+    UnavailableError,
+    UnsupportedError,
+    UpstreamError,
+    UpstreamTimeoutError,
+)
 from meritorder.gateway.upstreams import retry
 from meritorder.gateway.upstreams.breaker import Breaker
 from meritorder.gateway.upstreams.limits import Limits, Meter
@@ -30,7 +36,7 @@ class Guard:
         breaker_failures: Failures in a row after which it is left alone.
         breaker_cooldown_s: For how long, at first.
         patience_s: Longest time that a request waits here for a place or for the rates to allow it; then it is
-            `Unavailable`, and its owner may go elsewhere.
+            `UnavailableError`, and its owner may go elsewhere.
     """
 
     limits: Limits = field(default_factory=Limits)
@@ -159,22 +165,22 @@ class Guarded:
 
     def _after_failure(self, error: UpstreamError, attempt: int, call: Call) -> float | None:
         """Count a failure without an answer, and return how long to wait before another attempt, if there is one."""
-        if isinstance(error, NotCarried):
+        if isinstance(error, UnsupportedError):
             self.breaker.leave()
             return None
-        if isinstance(error, TimedOut):
+        if isinstance(error, UpstreamTimeoutError):
             if call.timeout_s is None or call.timeout_s >= _HANG_S:
                 self.breaker.fail(self.clock())
             else:
                 self.breaker.leave()
             return None
-        if isinstance(error, Unavailable) and error.retry_after_s is not None:
+        if isinstance(error, UnavailableError) and error.retry_after_s is not None:
             self.breaker.leave()  # such as an engine that is starting: it says when to come back
             return self._guard.retry.wait_s(attempt, error.retry_after_s, self._draw())
         self.breaker.fail(self.clock())
         if self.breaker.is_open:
             return None
-        if isinstance(error, Broken) and attempt == 1:
+        if isinstance(error, BrokenAnswerError) and attempt == 1:
             # Most often a kept connection that the server had closed meanwhile.
             return 0.0 if self._guard.retry.attempts > 1 else None
         return self._guard.retry.wait_s(attempt, None, self._draw())
@@ -201,10 +207,10 @@ class Guarded:
         wait_s = self.breaker.wait_s(now_s)
         if wait_s > 0 and (self.breaker.is_open or wait_s > self._guard.patience_s):
             what = f"left alone after {self.breaker.failed} failures" if self.breaker.is_open else "asked for a pause"
-            raise Unavailable(what, venue=self.name, retry_after_s=wait_s)
+            raise UnavailableError(what, venue=self.name, retry_after_s=wait_s)
         wait_s = max(wait_s, self.meter.wait_s(call.tokens, now_s))
         if wait_s > self._guard.patience_s:
-            raise Unavailable("its rate limit is used up", venue=self.name, retry_after_s=wait_s)
+            raise UnavailableError("its rate limit is used up", venue=self.name, retry_after_s=wait_s)
         if self.meter.full:
             await self._queued()
         else:
@@ -231,7 +237,7 @@ class Guarded:
             if place.done() and not place.cancelled():
                 return  # handed over in the last moment
             what = f"all {self.meter.in_flight} places are taken"
-            raise Unavailable(what, venue=self.name, retry_after_s=self._guard.patience_s) from None
+            raise UnavailableError(what, venue=self.name, retry_after_s=self._guard.patience_s) from None
         except asyncio.CancelledError:
             if place.done() and not place.cancelled():
                 self.leave()

@@ -13,7 +13,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Final
 
-from meritorder.gateway.errors import Unavailable, UpstreamError
+from meritorder.gateway.errors import UnavailableError, UpstreamError
 from meritorder.gateway.upstreams.breaker import Breaker
 from meritorder.gateway.upstreams.openai import OpenAIUpstream, OpenAIVenue
 from meritorder.gateway.upstreams.upstream import Call, Load, Reply, Wrapped
@@ -164,7 +164,7 @@ class Engine:
         """Start the engine if it does not run, and return when it is ready.
 
         Raises:
-            Unavailable: It does not come up; with the last line that it wrote.
+            UnavailableError: It does not come up; with the last line that it wrote.
         """
         await self._ready()
 
@@ -174,7 +174,7 @@ class Engine:
         if self._starting is None:
             wait_s = self._breaker.wait_s(self._clock())
             if wait_s > 0:
-                raise Unavailable("did not come up; will be tried again", venue=self.name, retry_after_s=wait_s)
+                raise UnavailableError("did not come up; will be tried again", venue=self.name, retry_after_s=wait_s)
             self._starting = asyncio.create_task(self._start())
             self._starting.add_done_callback(self._started)
         # Who waits may be called off; the start is not.
@@ -225,9 +225,9 @@ class Engine:
                 await run.reader
                 last = next((line for line in reversed(run.lines) if line.strip()), "no word")
                 what = f"ended with code {run.process.returncode} before it was ready: {last[:200]}"
-                raise Unavailable(what, venue=self.name)
+                raise UnavailableError(what, venue=self.name)
             if self._clock() > ends_s:
-                raise Unavailable(f"was not ready within {self._command.start_s:g} s", venue=self.name)
+                raise UnavailableError(f"was not ready within {self._command.start_s:g} s", venue=self.name)
             await asyncio.sleep(look_s)
             look_s = min(look_s * 1.5, _LATER_LOOKS_S)
 
@@ -289,7 +289,7 @@ class Engine:
             async with asyncio.timeout(call.timeout_s):
                 return await self._ready()
         except TimeoutError:
-            raise Unavailable("is still starting", venue=self.name, retry_after_s=1.0) from None
+            raise UnavailableError("is still starting", venue=self.name, retry_after_s=1.0) from None
 
     def leave(self) -> None:
         """Note that a request is over."""

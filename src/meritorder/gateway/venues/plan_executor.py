@@ -12,7 +12,7 @@ from collections.abc import Callable, Coroutine, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from meritorder.gateway.errors import Unavailable
+from meritorder.gateway.errors import UnavailableError
 from meritorder.gateway.state.metrics import Gauge
 from meritorder.gateway.state.request import Deferral
 from meritorder.gateway.store.keys import Key
@@ -349,7 +349,7 @@ def _taken(released: Counter[str], way: Way) -> int:
 async def _start(engine: Engine) -> None:
     try:
         await engine.start()
-    except Unavailable as error:
+    except UnavailableError as error:
         if error.retry_after_s is None:  # else it is only too soon to try again
             _log.warning("%s is wanted by the plan, and does not run: %s", engine.name, error)
         await asyncio.sleep(error.retry_after_s or _LOOK_S)

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from typing import Any
 
-from meritorder.gateway.wire.problems import Problem
+from meritorder.gateway.wire.errors import ApiError
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -13,7 +13,7 @@ Send = Callable[[Message], Awaitable[None]]
 Headers = Iterable[tuple[bytes, bytes]]
 
 
-class Disconnected(Exception):  # noqa: N818
+class ClientDisconnectedError(Exception):
     """The client has gone."""
 
 
@@ -21,24 +21,24 @@ async def read_body(receive: Receive, *, most_bytes: int) -> bytes:
     """Return the body of a request.
 
     Raises:
-        Problem: It is too large.
-        Disconnected: The client went before it was there.
+        ApiError: It is too large.
+        ClientDisconnectedError: The client went before it was there.
     """
     message = await receive()
     if message["type"] == "http.disconnect":
-        raise Disconnected
+        raise ClientDisconnectedError
     body: bytes = message.get("body", b"")
     if message.get("more_body"):
         parts, size = [body], len(body)
         while message.get("more_body") and size <= most_bytes:
             message = await receive()
             if message["type"] == "http.disconnect":
-                raise Disconnected
+                raise ClientDisconnectedError
             parts.append(message.get("body", b""))
             size += len(parts[-1])
         body = b"".join(parts)
     if len(body) > most_bytes:
-        raise Problem(413, f"The body is larger than {most_bytes:,} bytes.", code="request_too_large")
+        raise ApiError(413, f"The body is larger than {most_bytes:,} bytes.", code="request_too_large")
     return body
 
 
@@ -58,7 +58,7 @@ async def respond(send: Send, status: int, headers: list[tuple[bytes, bytes]], b
     await send({"type": "http.response.body", "body": body})
 
 
-async def respond_problem(send: Send, problem: Problem, request_id: bytes) -> None:
+async def respond_error(send: Send, problem: ApiError, request_id: bytes) -> None:
     """Answer with an error."""
     headers = [(b"content-type", b"application/json"), (b"x-request-id", request_id)]
     headers += [(name.encode(), value.encode()) for name, value in problem.headers]

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import msgspec
 
-from meritorder.gateway.errors import Broken
+from meritorder.gateway.errors import BrokenAnswerError
 
 _DATA: Final = b"data:"
 _DONE: Final = b"[DONE]"
@@ -40,19 +40,19 @@ class Assembly:
         """Read a stream to its end, and return the answer.
 
         Raises:
-            Broken: The stream ended too early, or is not of the contract.
+            BrokenAnswerError: The stream ended too early, or is not of the contract.
         """
         async for chunk in chunks:
             self._bytes += len(chunk)
             if self._bytes > _MOST_BYTES:
-                raise Broken("the answer is too long", venue=self._venue)
+                raise BrokenAnswerError("the answer is too long", venue=self._venue)
             lines = (self._rest + chunk).split(b"\n")
             self._rest = lines.pop()
             for line in lines:
                 self._take(line.strip())
         self._take(self._rest.strip())
         if not self._ended or not self._whole:
-            raise Broken("the stream ended before its answer did", venue=self._venue)
+            raise BrokenAnswerError("the stream ended before its answer did", venue=self._venue)
         return msgspec.json.encode(self._answer())
 
     def _take(self, line: bytes) -> None:
@@ -65,9 +65,9 @@ class Assembly:
         try:
             part = msgspec.json.decode(data)
         except (msgspec.DecodeError, UnicodeDecodeError):
-            raise Broken("an event of the stream is not JSON", venue=self._venue) from None
+            raise BrokenAnswerError("an event of the stream is not JSON", venue=self._venue) from None
         if not isinstance(part, dict) or "error" in part:
-            raise Broken("the stream ended in an error", venue=self._venue)
+            raise BrokenAnswerError("the stream ended in an error", venue=self._venue)
         self._add(part)
 
     def _add(self, part: dict[str, Any]) -> None:

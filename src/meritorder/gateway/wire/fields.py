@@ -5,7 +5,7 @@ from typing import Any, Final
 
 import msgspec
 
-from meritorder.gateway.wire.problems import Problem, invalid
+from meritorder.gateway.wire.errors import ApiError, invalid_request
 from meritorder.units import SECONDS_PER_DAY, SECONDS_PER_HOUR
 
 _METADATA_PAIRS: Final = 16
@@ -19,30 +19,32 @@ def json_object(body: bytes) -> dict[str, Any]:
     """Read a JSON object.
 
     Raises:
-        Problem: It is not one.
+        ApiError: It is not one.
     """
     try:
         found = msgspec.json.decode(body or b"{}")
     except (msgspec.DecodeError, UnicodeDecodeError):
-        raise invalid("We could not parse the JSON body of your request.") from None
+        raise invalid_request("We could not parse the JSON body of your request.") from None
     if not isinstance(found, dict):
-        raise invalid("The body of your request must be a JSON object.")
+        raise invalid_request("The body of your request must be a JSON object.")
     return found
 
 
 def text(fields: dict[str, Any], name: str) -> str:
     """Return a field that must be a text."""
     if name not in fields or fields[name] is None:
-        raise invalid(f"Missing required parameter: '{name}'.", param=name, code="missing_required_parameter")
+        raise invalid_request(f"Missing required parameter: '{name}'.", param=name, code="missing_required_parameter")
     value = fields[name]
     if not isinstance(value, str):
         raise wrong_type(name, "a string", value)
     if "\0" in value:
-        raise invalid(f"Invalid '{name}': it has a NUL in it, which is no text.", param=name, code="invalid_value")
+        raise invalid_request(
+            f"Invalid '{name}': it has a NUL in it, which is no text.", param=name, code="invalid_value"
+        )
     return value
 
 
-def wrong_type(name: str, expected: str, value: object) -> Problem:
+def wrong_type(name: str, expected: str, value: object) -> ApiError:
     """Return the problem with a field of another type."""
     got = {
         bool: "a boolean",
@@ -53,7 +55,7 @@ def wrong_type(name: str, expected: str, value: object) -> Problem:
         str: "a string",
     }
     found = got.get(type(value), "null")
-    return invalid(
+    return invalid_request(
         f"Invalid type for '{name}': expected {expected}, but got {found} instead.", param=name, code="invalid_type"
     )
 
@@ -65,7 +67,7 @@ def metadata(value: object) -> str | None:
     if not isinstance(value, dict):
         raise wrong_type("metadata", "an object", value)
     if len(value) > _METADATA_PAIRS:
-        raise invalid(
+        raise invalid_request(
             f"Invalid 'metadata': too many properties. Expected an object with at most {_METADATA_PAIRS} properties, "
             f"but got an object with {len(value)} properties instead.",
             param="metadata",
@@ -88,7 +90,7 @@ def lifetime_s(value: object, name: str) -> float | None:
     if not isinstance(value, dict):
         raise wrong_type(name, "an object", value)
     if value.get("anchor") != "created_at":
-        raise invalid(
+        raise invalid_request(
             f"Invalid value: {value.get('anchor')!r}. Supported values are: 'created_at'.",
             param=f"{name}.anchor",
             code="invalid_value",
@@ -105,13 +107,13 @@ def lifetime_s(value: object, name: str) -> float | None:
 def within(name: str, value: int, lowest: int, highest: int) -> None:
     """Check that a number is within its bounds, both included."""
     if value < lowest:
-        raise invalid(
+        raise invalid_request(
             f"Invalid '{name}': integer below minimum value. Expected a value >= {lowest}, but got {value} instead.",
             param=name,
             code="integer_below_min_value",
         )
     if value > highest:
-        raise invalid(
+        raise invalid_request(
             f"Invalid '{name}': integer above maximum value. Expected a value <= {highest}, but got {value} instead.",
             param=name,
             code="integer_above_max_value",
@@ -135,8 +137,8 @@ def number(name: str, value: str | None, *, default: int) -> int:
         raise wrong_type(name, "an integer", value) from None
 
 
-def _too_long(name: str, most: int, got: int) -> Problem:
-    return invalid(
+def _too_long(name: str, most: int, got: int) -> ApiError:
+    return invalid_request(
         f"Invalid '{name}': string too long. Expected a string with maximum length {most}, but got a string with "
         f"length {got} instead.",
         param="metadata",

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from python_multipart.exceptions import MultipartParseError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
-from meritorder.gateway.wire.problems import Problem, invalid
+from meritorder.gateway.wire.errors import ApiError, invalid_request
 
 _FIELD_BYTES = 64 * 1024
 _GATHERED_BYTES = 1024 * 1024
@@ -22,7 +22,7 @@ class Form:
         most_bytes: Longest file that is taken.
 
     Raises:
-        Problem: It is not a multipart form.
+        ApiError: It is not a multipart form.
     """
 
     content_type: str
@@ -41,7 +41,7 @@ class Form:
     def __post_init__(self) -> None:
         kind, options = parse_options_header(self.content_type)
         if kind != b"multipart/form-data" or b"boundary" not in options:
-            raise invalid("Send the file as multipart/form-data, with its fields 'file' and 'purpose'.")
+            raise invalid_request("Send the file as multipart/form-data, with its fields 'file' and 'purpose'.")
         callbacks = {
             "on_part_begin": self._begin_part,
             "on_header_field": self._on_header_field,
@@ -58,19 +58,19 @@ class Form:
         """Yield the file; when it is over, so is the form, and its fields are known.
 
         Raises:
-            Problem: The form is broken, or too large.
+            ApiError: The form is broken, or too large.
         """
         size = 0
         async for chunk in chunks:
             try:
                 self._parser.write(chunk)
             except MultipartParseError:
-                raise invalid("The multipart form could not be parsed.") from None
+                raise invalid_request("The multipart form could not be parsed.") from None
             if len(self._gathered) >= _GATHERED_BYTES:
                 size = self._measure(size)
                 yield self._take()
         if not self._ended:
-            raise invalid("The multipart form ended too early.")
+            raise invalid_request("The multipart form ended too early.")
         self._measure(size)
         if self._gathered:
             yield self._take()
@@ -78,7 +78,7 @@ class Form:
     def _measure(self, size: int) -> int:
         size += len(self._gathered)
         if size > self.most_bytes:
-            raise Problem(
+            raise ApiError(
                 413, f"The file is larger than {self.most_bytes:,} bytes.", param="file", code="file_too_large"
             )
         return size
@@ -115,7 +115,7 @@ class Form:
         if self._name == self.file_field:
             self._gathered += data[start:end]
         elif len(self._value) + end - start > _FIELD_BYTES:
-            raise invalid(f"The field {self._name!r} is too long.", param=self._name)
+            raise invalid_request(f"The field {self._name!r} is too long.", param=self._name)
         else:
             self._value += data[start:end]
 

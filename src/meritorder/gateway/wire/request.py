@@ -5,7 +5,7 @@ from typing import Any, Final
 
 import msgspec
 
-from meritorder.gateway.wire.problems import Problem, invalid
+from meritorder.gateway.wire.errors import ApiError, invalid_request
 
 ENDPOINTS: Final = ("/v1/chat/completions", "/v1/completions", "/v1/embeddings", "/v1/responses")
 """What may be called, and what a batch may call."""
@@ -79,20 +79,20 @@ def read_call(body: bytes, default_model: str | None = None) -> CallFields:
         default_model: Taken where the call names no model, as responses need not.
 
     Raises:
-        Problem: It is not JSON, names no model, or a field is of another type.
+        ApiError: It is not JSON, names no model, or a field is of another type.
     """
     try:
         call = _CALL.decode(body)
     except msgspec.ValidationError as error:
         raise _wrong_field(error) from None
     except (msgspec.DecodeError, UnicodeDecodeError):
-        raise invalid(
+        raise invalid_request(
             "We could not parse the JSON body of your request. (HINT: This likely means you aren't using your HTTP "
             "library correctly. The API expects a JSON payload, but what was sent was not valid JSON.)"
         ) from None
     if call.model is None:
         if default_model is None:
-            raise invalid("you must provide a model parameter")
+            raise invalid_request("you must provide a model parameter")
         return msgspec.structs.replace(call, model=default_model)
     return call
 
@@ -134,10 +134,10 @@ def with_fields(body: bytes, **fields: Any) -> bytes:  # noqa: ANN401 - JSON
     return msgspec.json.encode(whole)
 
 
-def _wrong_field(error: msgspec.ValidationError) -> Problem:
+def _wrong_field(error: msgspec.ValidationError) -> ApiError:
     said = str(error)
     field = said.rpartition("`$.")[2].rstrip("`") if "`$." in said else None
-    return invalid(f"Invalid type: {said}.", param=field, code="invalid_type")
+    return invalid_request(f"Invalid type: {said}.", param=field, code="invalid_type")
 
 
 def with_default(body: bytes, name: str, value: Any) -> bytes:  # noqa: ANN401 - JSON

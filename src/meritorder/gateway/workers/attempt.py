@@ -3,8 +3,8 @@
 from collections.abc import AsyncIterator, Callable
 from typing import Final
 
-from meritorder.gateway.errors import NotCarried, StoreUnavailable, Unavailable, UpstreamError
-from meritorder.gateway.state.context import Core
+from meritorder.gateway.errors import StoreUnavailableError, UnavailableError, UnsupportedError, UpstreamError
+from meritorder.gateway.state.context import Context
 from meritorder.gateway.store import files
 from meritorder.gateway.store.waiting import Answer, Claimed
 from meritorder.gateway.upstreams import retry
@@ -14,7 +14,7 @@ from meritorder.gateway.venues.venues import Seat, Venue
 from meritorder.gateway.wire import request as calls
 from meritorder.gateway.wire import usage as usages
 from meritorder.gateway.wire.assemble import Assembly
-from meritorder.gateway.wire.problems import normalised
+from meritorder.gateway.wire.errors import normalized_error
 from meritorder.gateway.wire.usage import Usage
 from meritorder.units import utc
 
@@ -40,13 +40,13 @@ class Asking:
     """Asks venues.
 
     Args:
-        core: What is shared.
+        context: What is shared.
         headroom: Told of venues that take nothing.
         begun: Told of each first token: the engine has read a prompt, and may be given the next.
     """
 
-    def __init__(self, core: Core, headroom: Headroom, begun: Callable[[], None]) -> None:
-        self._core = core
+    def __init__(self, context: Context, headroom: Headroom, begun: Callable[[], None]) -> None:
+        self._context = context
         self._headroom = headroom
         self._begun = begun
         self._blobs: dict[int, str] = {}
@@ -57,11 +57,11 @@ class Asking:
         Raises:
             Refused: Not now, or not here.
         """
-        core = self._core
-        request_id = core.new_id("req_")
+        context = self._context
+        request_id = context.new_id("req_")
         try:
             body = await self._body(request)
-        except StoreUnavailable as error:
+        except StoreUnavailableError as error:
             raise Refused(_STORE_AGAIN_S, no_answer(request_id, str(error)), fault=False) from None
         stream = venue.streams(request.endpoint)
         body = _streamed(body) if stream else calls.with_fields(body, stream=None, stream_options=None)
@@ -76,12 +76,12 @@ class Asking:
                     deferrable=True,
                 )
             )
-        except NotCarried as error:
+        except UnsupportedError as error:
             problem = {
                 "error": {"message": error.what, "type": "invalid_request_error", "param": error.param, "code": None}
             }
             return Answer(request_id=request_id, status_code=400, body=calls.encode(problem), venue=venue.name)
-        except Unavailable as error:
+        except UnavailableError as error:
             self._headroom.unavailable(venue, error.retry_after_s)
             raise Refused(error.retry_after_s, no_answer(request_id, error.what), fault=False) from None
         except UpstreamError as error:
@@ -96,7 +96,7 @@ class Asking:
         finally:
             await reply.close()
         return self._judged(
-            request_id, reply.status, answer, venue, retry.retry_after_s(reply.headers, utc(core.now_s()))
+            request_id, reply.status, answer, venue, retry.retry_after_s(reply.headers, utc(context.now_s()))
         )
 
     async def _assembled(self, chunks: AsyncIterator[bytes], venue: Venue, seat: Seat) -> bytes:
@@ -114,7 +114,7 @@ class Asking:
     def _judged(self, request_id: str, status: int, body: bytes, venue: Venue, after_s: float | None) -> Answer:
         used = usages.of_answer(body) or Usage()
         if status >= 400:
-            body = normalised(body)
+            body = normalized_error(body)
         given = Answer(
             request_id=request_id,
             status_code=status,
@@ -135,15 +135,15 @@ class Asking:
         if request.body is not None:
             return request.body
         blob = await self._blob(request.batch_seq or 0)
-        (body,) = await self._core.blobs.parts(blob, [(request.body_at or 0, request.body_bytes)])
+        (body,) = await self._context.blobs.parts(blob, [(request.body_at or 0, request.body_bytes)])
         return body
 
     async def _blob(self, batch_seq: int) -> str:
         blob = self._blobs.get(batch_seq)
         if blob is None:
-            blob = await self._core.database.read(lambda connection: files.blob_of_batch(connection, batch_seq))
+            blob = await self._context.database.read(lambda connection: files.blob_of_batch(connection, batch_seq))
             if blob is None:
-                raise StoreUnavailable("the input file is not there")
+                raise StoreUnavailableError("the input file is not there")
             if len(self._blobs) >= _BLOBS_KNOWN:
                 self._blobs.clear()
             self._blobs[batch_seq] = blob

@@ -10,11 +10,11 @@ from typing import Any, Final
 import msgspec
 from sqlalchemy import Connection
 
-from meritorder.gateway.state.context import Core
+from meritorder.gateway.state.context import Context
 from meritorder.gateway.store import batches, files, waiting
 from meritorder.gateway.store.batches import Batch
 from meritorder.gateway.wire import request as calls
-from meritorder.gateway.wire.problems import Problem
+from meritorder.gateway.wire.errors import ApiError
 
 _ROWS_AT_A_TIME: Final = 1000
 _ERRORS_SHOWN: Final = 100
@@ -50,35 +50,35 @@ class _Line:
     text: bytes | None
 
 
-def ingest(core: Core, batch: Batch) -> None:
+def ingest(context: Context, batch: Batch) -> None:
     """Read a batch that this gateway has taken over; afterwards it is `in_progress`, or `failed` with its errors.
 
     Called again after a crash, it starts anew. Runs in a thread of its own.
 
     Raises:
-        StoreUnavailable: The input cannot be read or the requests not be stored now; nothing is decided.
+        StoreUnavailableError: The input cannot be read or the requests not be stored now; nothing is decided.
     """
-    while core.database.submit(lambda connection: batches.drop_some_rows(connection, batch.seq)).result():
+    while context.database.submit(lambda connection: batches.drop_some_rows(connection, batch.seq)).result():
         pass
-    blob = core.database.read_now(lambda connection: files.blob_of(connection, batch.input_file_id))
+    blob = context.database.read_now(lambda connection: files.blob_of(connection, batch.input_file_id))
     reading = _Reading()
     if blob is None:
         reading.refuse(
             "file_not_found", f"The file {batch.input_file_id} is not there any more.", param="input_file_id"
         )
     else:
-        _read(core, batch, core.blobs.read_now(blob), reading)
+        _read(context, batch, context.blobs.read_now(blob), reading)
     if not reading.total and not reading.errors:
         reading.refuse("empty_file", "The input file is empty.", param="input_file_id")
-    now_s = core.now_s()
+    now_s = context.now_s()
     if reading.errors:
         errors = msgspec.json.encode({"object": "list", "data": reading.errors}).decode()
-        core.database.submit(lambda connection: _fail(core, batch, connection, errors, now_s)).result()
+        context.database.submit(lambda connection: _fail(context, batch, connection, errors, now_s)).result()
         return
-    core.database.submit(
+    context.database.submit(
         lambda connection: batches.begin(
             connection,
-            core.me,
+            context.me,
             batch.seq,
             total=reading.total,
             tokens=reading.tokens,
@@ -88,14 +88,14 @@ def ingest(core: Core, batch: Batch) -> None:
     ).result()
 
 
-def _fail(core: Core, batch: Batch, connection: Connection, errors: str, now_s: float) -> None:
-    if batches.fail(connection, core.me, batch.seq, errors=errors, now_s=now_s):
-        core.webhooks.announce(connection, batch.tenant, "batch.failed", batch.id)
+def _fail(context: Context, batch: Batch, connection: Connection, errors: str, now_s: float) -> None:
+    if batches.fail(connection, context.me, batch.seq, errors=errors, now_s=now_s):
+        context.webhooks.announce(connection, batch.tenant, "batch.failed", batch.id)
 
 
-def _read(core: Core, batch: Batch, chunks: Iterable[bytes], reading: _Reading) -> None:
-    limits = core.settings.limits
-    known = core.models()
+def _read(context: Context, batch: Batch, chunks: Iterable[bytes], reading: _Reading) -> None:
+    limits = context.settings.limits
+    known = context.models()
     rows: list[dict[str, Any]] = []
     stored: Future[None] | None = None
     for line in _lines(chunks, most_bytes=limits.line_bytes):
@@ -112,16 +112,16 @@ def _read(core: Core, batch: Batch, chunks: Iterable[bytes], reading: _Reading) 
         if len(rows) >= _ROWS_AT_A_TIME:
             if stored is not None:
                 stored.result()
-            stored = None if reading.errors else _store(core, rows)
+            stored = None if reading.errors else _store(context, rows)
             rows = []
     if stored is not None:
         stored.result()
     if rows and not reading.errors:
-        _store(core, rows).result()
+        _store(context, rows).result()
 
 
-def _store(core: Core, rows: list[dict[str, Any]]) -> "Future[None]":
-    return core.database.submit(lambda connection: waiting.add(connection, rows))
+def _store(context: Context, rows: list[dict[str, Any]]) -> "Future[None]":
+    return context.database.submit(lambda connection: waiting.add(connection, rows))
 
 
 def _row(batch: Batch, line: "_Line", reading: _Reading, known: frozenset[str]) -> dict[str, Any]:
@@ -174,7 +174,7 @@ def _row(batch: Batch, line: "_Line", reading: _Reading, known: frozenset[str]) 
 def _call(body: bytes, reading: _Reading, known: frozenset[str]) -> calls.CallFields:
     try:
         call = calls.read_call(body)
-    except Problem as problem:
+    except ApiError as problem:
         raise _Refused(problem.code or "invalid_request", problem.message, problem.param or "body") from None
     if call.model not in known:
         raise _Refused("model_not_found", f"The model {call.model!r} does not exist.", "body.model")

@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator
 from typing import Any, Final
 
-from meritorder.gateway.state.context import Core
+from meritorder.gateway.state.context import Context
 from meritorder.gateway.store import batches, files, waiting
 from meritorder.gateway.store.batches import Batch
 from meritorder.gateway.store.files import File
@@ -18,48 +18,48 @@ _UNANSWERED: Final = {
 }
 
 
-async def finalize(core: Core, batch: Batch) -> None:
+async def finalize(context: Context, batch: Batch) -> None:
     """Write the output and error files of a batch that this gateway has taken over, and conclude it.
 
     Called again after a crash, it writes the same files again: their names follow from the batch.
 
     Raises:
-        StoreUnavailable: The files cannot be written now; the batch stays `finalizing`.
+        StoreUnavailableError: The files cannot be written now; the batch stays `finalizing`.
     """
     began = batch.in_progress_s is not None
-    output = await _write(core, batch, succeeded=True) if began else None
-    errors = await _write(core, batch, succeeded=False) if began else None
-    now_s = core.now_s()
+    output = await _write(context, batch, succeeded=True) if began else None
+    errors = await _write(context, batch, succeeded=False) if began else None
+    now_s = context.now_s()
 
     def conclude(connection: Any) -> None:  # noqa: ANN401 - a connection
         if batches.conclude(
             connection,
-            core.me,
+            context.me,
             batch,
             output=output.id if output else None,
             error=errors.id if errors else None,
             now_s=now_s,
         ):
-            core.webhooks.announce(connection, batch.tenant, f"batch.{batch.ending}", batch.id)
+            context.webhooks.announce(connection, batch.tenant, f"batch.{batch.ending}", batch.id)
             for file in (output, errors):
                 if file is not None:
                     files.add(connection, file)
 
-    await core.database.write(conclude)
+    await context.database.write(conclude)
 
 
-async def _write(core: Core, batch: Batch, *, succeeded: bool) -> File | None:
+async def _write(context: Context, batch: Batch, *, succeeded: bool) -> File | None:
     """Write one of the two files; None if there is nothing to write."""
     kind = "output" if succeeded else "error"
-    lines = _lines(core, batch, succeeded=succeeded)
+    lines = _lines(context, batch, succeeded=succeeded)
     first = await anext(lines, None)
     if first is None:
         return None
     blob = f"{batch.id}-{kind}"
-    size = await core.blobs.write(blob, _chained(first, lines))
-    now_s = core.now_s()
+    size = await context.blobs.write(blob, _chained(first, lines))
+    now_s = context.now_s()
     return File(
-        id=core.new_id("file-"),
+        id=context.new_id("file-"),
         tenant=batch.tenant,
         filename=f"{batch.id}_{kind}.jsonl",
         purpose="batch_output",
@@ -70,10 +70,10 @@ async def _write(core: Core, batch: Batch, *, succeeded: bool) -> File | None:
     )
 
 
-async def _lines(core: Core, batch: Batch, *, succeeded: bool) -> AsyncIterator[bytes]:
+async def _lines(context: Context, batch: Batch, *, succeeded: bool) -> AsyncIterator[bytes]:
     last = -1
     while True:
-        rows = await core.database.read(
+        rows = await context.database.read(
             lambda connection, last=last: waiting.answers_of(  # type: ignore[misc]
                 connection, batch.seq, after_line=last, limit=_ROWS_AT_A_TIME
             )

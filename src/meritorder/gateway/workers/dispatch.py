@@ -13,8 +13,8 @@ from typing import Any, Final, TypeVar
 from sqlalchemy import Connection
 
 from meritorder.gateway.config import duration_s
-from meritorder.gateway.errors import StoreUnavailable
-from meritorder.gateway.state.context import Core
+from meritorder.gateway.errors import StoreUnavailableError
+from meritorder.gateway.state.context import Context
 from meritorder.gateway.store import kept, waiting
 from meritorder.gateway.store.ledger import Entry
 from meritorder.gateway.store.waiting import Answer, Claimed, Waiting
@@ -55,18 +55,18 @@ class Release:
     """The worker.
 
     Args:
-        core: What is shared.
+        context: What is shared.
         venues: Where work runs.
         headroom: How much of it there is room for.
         carry: Which of it the plan uses now.
     """
 
-    def __init__(self, core: Core, venues: Venues, headroom: Headroom, carry: Carry) -> None:
-        self._core = core
+    def __init__(self, context: Context, venues: Venues, headroom: Headroom, carry: Carry) -> None:
+        self._context = context
         self._venues = venues
         self._headroom = headroom
         self._carry = carry
-        self._asking = Asking(core, headroom, self.wake)
+        self._asking = Asking(context, headroom, self.wake)
         self._wake = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
         self._running: dict[int, tuple[Claimed, Seat]] = {}
@@ -75,8 +75,8 @@ class Release:
         self._lost: Counter[int] = Counter()
         self._drains: defaultdict[str, Drain] = defaultdict(Drain)
         self._served_tokens: dict[str, float] = {}
-        self._margin_s = duration_s(core.settings.lanes.margin)
-        self._tpot_s = duration_s(core.settings.lanes.tpot)
+        self._margin_s = duration_s(context.settings.lanes.margin)
+        self._tpot_s = duration_s(context.settings.lanes.tpot)
         self._waits_for_plan = 0
         self._stopping = self._short_of_room = False
 
@@ -137,7 +137,7 @@ class Release:
         while True:
             try:
                 await self._round()
-            except StoreUnavailable:
+            except StoreUnavailableError:
                 await asyncio.sleep(_STORE_AGAIN_S)
             except Exception:  # noqa: BLE001 - work goes on, whatever happens once
                 _log.exception("a round failed; it will be tried again")
@@ -158,7 +158,7 @@ class Release:
             await asyncio.wait(self._tasks, timeout=10)
 
     async def _round(self) -> None:
-        now_s = self._core.now_s()
+        now_s = self._context.now_s()
         room = {v.name: int(min(self._headroom.room(v), self._carry.most(v))) for v in self._venues.all}
         capacity = {venue.name: self._headroom.capacity(venue) for venue in self._venues.all}
         if not any(capacity.values()):
@@ -166,7 +166,7 @@ class Release:
             return
         # What is held for the plan is not to hide what may go; the most urgent is seen in any case.
         limit = _SEEN + min(self._waits_for_plan, _MOST_HELD_SEEN)
-        found = await self._core.database.read(
+        found = await self._context.database.read(
             lambda connection: waiting.open_work(connection, now_s=now_s, limit=limit)
         )
         self._waits_for_plan = 0
@@ -256,17 +256,17 @@ class Release:
         return list(Counter(asking[at] for at in chosen).items())
 
     async def _claim(self, work: Waiting, limit: int) -> list[Claimed]:
-        now_s = self._core.now_s()
+        now_s = self._context.now_s()
         if self._stopping:
             return []
-        return await self._core.database.write(
-            lambda connection: waiting.claim(connection, self._core.me, work, limit=limit, now_s=now_s)
+        return await self._context.database.write(
+            lambda connection: waiting.claim(connection, self._context.me, work, limit=limit, now_s=now_s)
         )
 
     def _begin(self, request: Claimed, venue: Venue, *, urgent: bool) -> None:
         work = partial(self._serve, request, venue)
-        traced = self._core.telemetry
-        task = self._spawn(traced.run(work, request, venue.name, self._core.now_s()) if traced else work())
+        traced = self._context.telemetry
+        task = self._spawn(traced.run(work, request, venue.name, self._context.now_s()) if traced else work())
         seat = Seat(task, urgent=urgent)
         venue.seated.append(seat)
         self._running[request.seq] = (request, seat)
@@ -295,7 +295,7 @@ class Release:
     async def _serve(self, request: Claimed, venue: Venue) -> None:
         """Run a request that was claimed; it leaves `running` in one way or another."""
         seat = self._running[request.seq][1]
-        started_s = self._core.now_s()
+        started_s = self._context.now_s()
         try:
             given = await self._asking.ask(request, venue, seat)
         except Refused as refused:
@@ -305,9 +305,11 @@ class Release:
         except asyncio.CancelledError:
             self._stand_up(request, venue, seat)
             self._lost[request.seq] += seat.tokens
-            now_s = self._core.now_s()
+            now_s = self._context.now_s()
             await self._durably(
-                lambda connection: waiting.release(connection, self._core.me, request, not_before_s=now_s, fault=False)
+                lambda connection: waiting.release(
+                    connection, self._context.me, request, not_before_s=now_s, fault=False
+                )
             )
             return
         self._stand_up(request, venue, seat)
@@ -321,9 +323,9 @@ class Release:
     async def _give_back(self, request: Claimed, refused: Refused) -> None:
         """Queue a request again, later; or store its last error, if it has had enough attempts."""
         faults = request.faults + (1 if refused.fault else 0)
-        attempts = self._core.settings.limits.attempts
+        attempts = self._context.settings.limits.attempts
         answered = refused.given.status_code is not None
-        now_s = self._core.now_s()
+        now_s = self._context.now_s()
         if refused.fault and faults >= (attempts if answered else attempts * _BROKEN_PER_ATTEMPT):
             await self._store(request, refused.given, None, now_s)
             return
@@ -333,17 +335,17 @@ class Release:
         not_before_s = now_s + min(wait_s, _LONGEST_WAIT_S)
         await self._durably(
             lambda connection: waiting.release(
-                connection, self._core.me, request, not_before_s=not_before_s, fault=refused.fault
+                connection, self._context.me, request, not_before_s=not_before_s, fault=refused.fault
             )
         )
 
     async def _store(self, request: Claimed, given: Answer, venue: Venue | None, started_s: float) -> None:
-        now_s = self._core.now_s()
+        now_s = self._context.now_s()
 
         def change(connection: Connection) -> bool:
-            stored = waiting.answer(connection, self._core.me, request, given, now_s=now_s)
+            stored = waiting.answer(connection, self._context.me, request, given, now_s=now_s)
             if stored and request.batch_seq is None:
-                self._core.tell_of_response(connection, kept.answered(connection, request.seq, given))
+                self._context.tell_of_response(connection, kept.answered(connection, request.seq, given))
             return stored
 
         stored = await self._durably(change)
@@ -363,8 +365,8 @@ class Release:
         """Make a change, however long the database is gone."""
         while True:
             try:
-                return await asyncio.shield(self._core.database.write(change))
-            except StoreUnavailable:
+                return await asyncio.shield(self._context.database.write(change))
+            except StoreUnavailableError:
                 await asyncio.sleep(_STORE_AGAIN_S)
 
     def _enter(self, request: Claimed, given: Answer, venue: Venue | None, started_s: float, *, stored: bool) -> None:
@@ -373,14 +375,14 @@ class Release:
             input_tokens=given.input_tokens, cached_tokens=given.cached_tokens, output_tokens=given.output_tokens
         )
         cost = venue.cost_picousd(used) if venue is not None else 0
-        self._core.keyring.spend(request.key_id, cost)
+        self._context.authenticator.spend(request.key_id, cost)
         lost_tokens = self._lost.pop(request.seq, 0) + (0 if stored else given.output_tokens)
-        self._core.book.add(
+        self._context.ledger_writer.add(
             Entry(
                 request_id=given.request_id,
                 arrived_s=request.arrived_s,
                 started_s=started_s,
-                ended_s=self._core.now_s(),
+                ended_s=self._context.now_s(),
                 ttft_s=None,
                 lane=LANE,
                 tenant=request.tenant,

@@ -9,8 +9,8 @@ from typing import Any, Final
 from sqlalchemy import Connection
 
 from meritorder.gateway.config import duration_s
-from meritorder.gateway.errors import StoreUnavailable
-from meritorder.gateway.state.context import Core
+from meritorder.gateway.errors import StoreUnavailableError
+from meritorder.gateway.state.context import Context
 from meritorder.gateway.store import batches, files, instances, kept, waiting
 from meritorder.gateway.store.waiting import Answer
 from meritorder.gateway.workers.batch_input import ingest
@@ -27,15 +27,15 @@ class Keeper:
     """The steps that nobody asks for.
 
     Args:
-        core: What is shared.
+        context: What is shared.
         release: Told when there is work, and what is not wanted any more.
     """
 
-    def __init__(self, core: Core, release: Release) -> None:
-        self._core = core
+    def __init__(self, context: Context, release: Release) -> None:
+        self._context = context
         self._release = release
         self._sleepers: list[asyncio.Event] = []
-        self._lease_s = duration_s(core.settings.store.lease)
+        self._lease_s = duration_s(context.settings.store.lease)
 
     def wake(self) -> None:
         """Begin a round of everything now."""
@@ -44,15 +44,15 @@ class Keeper:
 
     async def beat_once(self) -> None:
         """Say that this gateway lives, and take back what the dead have left."""
-        core, now_s = self._core, self._core.now_s()
+        context, now_s = self._context, self._context.now_s()
 
         def beat(connection: Connection) -> int:
-            instances.beat(connection, core.me, alive_until_s=now_s + self._lease_s)
+            instances.beat(connection, context.me, alive_until_s=now_s + self._lease_s)
             instances.bury(connection, now_s=now_s)
             waiting.drop_unheld(connection, now_s=now_s)
             return waiting.return_lost(connection, now_s=now_s)
 
-        if await core.database.write(beat):
+        if await context.database.write(beat):
             self._release.wake()
 
     async def keep_beating(self) -> None:
@@ -63,8 +63,8 @@ class Keeper:
             before = self._release.at_work()
             try:
                 await self.beat_once()
-                mine = await self._core.database.read(lambda connection: waiting.mine(connection, self._core.me))
-            except StoreUnavailable:
+                mine = await self._context.database.read(lambda connection: waiting.mine(connection, self._context.me))
+            except StoreUnavailableError:
                 continue
             self._release.break_off(before - mine)  # such as after a long sleep of the machine
             # Such as a claim of which the database did not live to tell us. Once may be a claim of this moment.
@@ -73,8 +73,8 @@ class Keeper:
                 await self._give_back(lost)
 
     async def _give_back(self, lost: set[int]) -> None:
-        with contextlib.suppress(StoreUnavailable):  # they will be found again
-            await self._core.database.write(lambda connection: waiting.give_back(connection, self._core.me, lost))
+        with contextlib.suppress(StoreUnavailableError):  # they will be found again
+            await self._context.database.write(lambda connection: waiting.give_back(connection, self._context.me, lost))
             _log.warning("%d requests were claimed and did not run; they wait again", len(lost))
             self._release.wake()
 
@@ -95,8 +95,8 @@ class Keeper:
         while True:
             try:
                 await step()
-            except StoreUnavailable as error:
-                if self._core.database.is_there:  # else it has said so itself
+            except StoreUnavailableError as error:
+                if self._context.database.is_there:  # else it has said so itself
                     _log.warning("a step could not be done, and will be tried again: %s", error)
             except Exception:  # noqa: BLE001 - a duty goes on, whatever happens once
                 _log.exception("a step failed; it will be tried again")
@@ -105,39 +105,39 @@ class Keeper:
             woken.clear()
 
     async def _read_keys(self) -> None:
-        await self._core.keyring.refresh()
+        await self._context.authenticator.refresh()
 
     async def _end_batches(self) -> None:
         await self._expire()
         await self._finish_cancelled()
 
     async def _expire(self) -> None:
-        core, now_s = self._core, self._core.now_s()
-        for batch in await core.database.read(batches.opened):
+        context, now_s = self._context, self._context.now_s()
+        for batch in await context.database.read(batches.opened):
             if batch.status == "in_progress" and batch.expires_s <= now_s:
                 await self._end(batch, "expired")
-        for seq in await core.database.read(lambda connection: waiting.late_alone(connection, now_s=now_s)):
+        for seq in await context.database.read(lambda connection: waiting.late_alone(connection, now_s=now_s)):
             await self._too_late(seq)
 
     async def _finish_cancelled(self) -> None:
-        core, now_s = self._core, self._core.now_s()
-        for batch in await core.database.read(batches.opened):
+        context, now_s = self._context, self._context.now_s()
+        for batch in await context.database.read(batches.opened):
             if batch.status != "cancelling":
                 continue
-            running = await core.database.read(lambda connection, seq=batch.seq: batches.running_in(connection, seq))  # type: ignore[misc]
+            running = await context.database.read(lambda connection, seq=batch.seq: batches.running_in(connection, seq))  # type: ignore[misc]
             if not running or (batch.cancelling_s or 0) + _CANCEL_GRACE_S <= now_s:
                 await self._end(batch, "cancelled")
 
     async def _end(self, batch: batches.Batch, ending: str) -> None:
-        now_s = self._core.now_s()
-        await self._core.database.write(
+        now_s = self._context.now_s()
+        await self._context.database.write(
             lambda connection: batches.finalize(connection, batch.seq, ending=ending, now_s=now_s)
         )
         self._release.break_off_batch(batch.seq)
 
     async def _too_late(self, seq: int) -> None:
         given = Answer(
-            request_id=self._core.new_id("req_"),
+            request_id=self._context.new_id("req_"),
             status_code=None,
             error_code="deadline_exceeded",
             error_message="No venue could do this request before its deadline.",
@@ -146,17 +146,17 @@ class Keeper:
         def change(connection: Connection) -> bool:
             ended = waiting.end(connection, seq)
             if ended:
-                self._core.tell_of_response(connection, kept.answered(connection, seq, given))
+                self._context.tell_of_response(connection, kept.answered(connection, seq, given))
             return ended
 
-        if await self._core.database.write(change):
+        if await self._context.database.write(change):
             self._release.tell(seq, given)
 
     async def _read_inputs(self) -> None:
-        core = self._core
+        context = self._context
         while (batch := await self._take_over("validating")) is not None:
             try:
-                await asyncio.to_thread(ingest, core, batch)
+                await asyncio.to_thread(ingest, context, batch)
             except BaseException:
                 await self._let_go(batch.seq)
                 raise
@@ -166,29 +166,31 @@ class Keeper:
     async def _write_outputs(self) -> None:
         while (batch := await self._take_over("finalizing")) is not None:
             try:
-                await finalize(self._core, batch)
+                await finalize(self._context, batch)
             except BaseException:
                 await self._let_go(batch.seq)
                 raise
             await self._log_if_over(batch.seq)
 
     async def _take_over(self, status: str) -> batches.Batch | None:
-        core, now_s = self._core, self._core.now_s()
-        return await core.database.write(lambda connection: batches.take_over(connection, core.me, status, now_s=now_s))
+        context, now_s = self._context, self._context.now_s()
+        return await context.database.write(
+            lambda connection: batches.take_over(connection, context.me, status, now_s=now_s)
+        )
 
     async def _let_go(self, seq: int) -> None:
-        await self._core.database.write(lambda connection: batches.let_go(connection, self._core.me, seq))
+        await self._context.database.write(lambda connection: batches.let_go(connection, self._context.me, seq))
 
     async def _log_if_over(self, seq: int) -> None:
-        batch = await self._core.database.read(lambda connection: batches.by_seq(connection, seq))
+        batch = await self._context.database.read(lambda connection: batches.by_seq(connection, seq))
         if batch is not None and batch.status in batches.FINAL:
             _log.info("batch %s is %s", batch.id, batch.status)
 
     async def _clean(self) -> None:
-        core, now_s = self._core, self._core.now_s()
-        for seq in await core.database.read(batches.with_rows_to_drop):
-            while await core.database.write(lambda connection, seq=seq: batches.drop_some_rows(connection, seq)):  # type: ignore[misc]
+        context, now_s = self._context, self._context.now_s()
+        for seq in await context.database.read(batches.with_rows_to_drop):
+            while await context.database.write(lambda connection, seq=seq: batches.drop_some_rows(connection, seq)):  # type: ignore[misc]
                 await asyncio.sleep(0)
-        for file in await core.database.read(lambda connection: files.over(connection, now_s=now_s)):
-            await core.blobs.remove(file.blob)
-            await core.database.write(lambda connection, file_id=file.id: files.forget(connection, file_id))  # type: ignore[misc]
+        for file in await context.database.read(lambda connection: files.over(connection, now_s=now_s)):
+            await context.blobs.remove(file.blob)
+            await context.database.write(lambda connection, file_id=file.id: files.forget(connection, file_id))  # type: ignore[misc]

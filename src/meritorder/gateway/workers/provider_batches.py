@@ -15,8 +15,8 @@ from typing import Final
 from sqlalchemy import Connection
 
 from meritorder.gateway.config import duration_s
-from meritorder.gateway.errors import NotCarried, Refused, StoreUnavailable, UpstreamError
-from meritorder.gateway.state.context import Core
+from meritorder.gateway.errors import RefusedError, StoreUnavailableError, UnsupportedError, UpstreamError
+from meritorder.gateway.state.context import Context
 from meritorder.gateway.store import chunks, files, waiting
 from meritorder.gateway.store.chunks import Chunk
 from meritorder.gateway.store.ledger import Entry
@@ -43,21 +43,21 @@ class Outsource:
     """The worker of the batch APIs.
 
     Args:
-        core: What is shared.
+        context: What is shared.
         venues: Those with a batch API are used.
         release: The other worker; it knows when the gaps would be done.
         carry: What the plan buys there.
     """
 
-    def __init__(self, core: Core, venues: Venues, release: Release, carry: Carry) -> None:
-        self._core = core
+    def __init__(self, context: Context, venues: Venues, release: Release, carry: Carry) -> None:
+        self._context = context
         self._release = release
         self._carry = carry
         self._venues = venues
         self._at: dict[str, tuple[Venue, BatchVenue]] = {
             venue.name: (venue, venue.batches) for venue in venues.all if venue.batches is not None
         }
-        self._margin_s = duration_s(core.settings.lanes.margin)
+        self._margin_s = duration_s(context.settings.lanes.margin)
         self._round_s = min((duration_s(venue.table.batch_poll) for venue, _ in self._at.values()), default=0.0)
 
     async def keep_outsourcing(self) -> None:
@@ -67,18 +67,20 @@ class Outsource:
         while True:
             try:
                 await self._round()
-            except StoreUnavailable as error:
-                if self._core.database.is_there:  # else it has said so itself
+            except StoreUnavailableError as error:
+                if self._context.database.is_there:  # else it has said so itself
                     _log.warning("a round could not be done, and will be tried again: %s", error)
             except Exception:  # noqa: BLE001 - a duty goes on, whatever happens once
                 _log.exception("a round failed; it will be tried again")
             await asyncio.sleep(self._round_s)
 
     async def _round(self) -> None:
-        core = self._core
+        context = self._context
         await self._hand_out()
-        now_s = core.now_s()
-        for chunk in await core.database.write(lambda connection: chunks.look_after(connection, core.me, now_s=now_s)):
+        now_s = context.now_s()
+        for chunk in await context.database.write(
+            lambda connection: chunks.look_after(connection, context.me, now_s=now_s)
+        ):
             if chunk.venue not in self._at:
                 _log.warning("chunk %s is at the venue %s, which is not configured any more", chunk.id, chunk.venue)
                 continue
@@ -90,8 +92,8 @@ class Outsource:
 
     async def _hand_out(self) -> None:
         """Make chunks of what fits a batch API and would not be done in time by our own engines."""
-        now_s = self._core.now_s()
-        found = await self._core.database.read(lambda connection: waiting.open_work(connection, now_s=now_s))
+        now_s = self._context.now_s()
+        found = await self._context.database.read(lambda connection: waiting.open_work(connection, now_s=now_s))
         for work in found:
             if work.batch_seq is None:
                 continue  # a client holds the line
@@ -118,26 +120,26 @@ class Outsource:
 
     async def _chunk(self, work: Waiting, venue: Venue, batches: BatchVenue, now_s: float, *, most: int) -> None:
         """Claim so many of a batch that wait, cut to what the provider takes."""
-        core = self._core
+        context = self._context
 
         def claim(connection: Connection, most: int) -> int:
             limits = replace(batches.limits, max_lines=min(most, batches.limits.max_lines))
-            taken, left = _taken(connection, core.me, work, limits, now_s)
+            taken, left = _taken(connection, context.me, work, limits, now_s)
             for request in left:
-                waiting.release(connection, core.me, request, not_before_s=now_s, fault=False)
+                waiting.release(connection, context.me, request, not_before_s=now_s, fault=False)
             if taken:
                 chunk = Chunk(
-                    id=core.new_id("c")[:_ID_LENGTH],
+                    id=context.new_id("c")[:_ID_LENGTH],
                     venue=venue.name,
                     batch_seq=work.batch_seq or 0,
                     provider_id=None,
                     created_s=now_s,
                     cancelled=False,
                 )
-                chunks.add(connection, core.me, chunk, taken)
+                chunks.add(connection, context.me, chunk, taken)
             return len(taken)
 
-        while most > 0 and (taken := await core.database.write(partial(claim, most=most))):
+        while most > 0 and (taken := await context.database.write(partial(claim, most=most))):
             self._carry.count(work, venue, taken)
             most -= taken
 
@@ -156,13 +158,13 @@ class Outsource:
 
     async def _cancel_unwanted(self, chunk: Chunk, batches: BatchVenue) -> None:
         """Ask the provider to stop what nobody waits for any more."""
-        wanted = await self._core.database.read(lambda connection: chunks.is_wanted(connection, chunk))
+        wanted = await self._context.database.read(lambda connection: chunks.is_wanted(connection, chunk))
         if not wanted and not chunk.cancelled and chunk.provider_id is not None:
             await batches.cancel(chunk.provider_id)
-            await self._core.database.write(lambda connection: chunks.cancelled(connection, chunk.id))
+            await self._context.database.write(lambda connection: chunks.cancelled(connection, chunk.id))
 
     async def _submit(self, chunk: Chunk, venue: Venue, batches: BatchVenue) -> None:
-        database = self._core.database
+        database = self._context.database
         requests = await database.read(lambda connection: waiting.owned(connection, chunk.id))
         lines = []
         for request, body in zip(requests, await self._bodies(chunk, requests), strict=True):
@@ -174,7 +176,7 @@ class Outsource:
             )
             try:
                 batches.check(line)
-            except NotCarried as error:
+            except UnsupportedError as error:
                 await self._store(chunk, venue, [(request, self._not_carried(error, venue))])
                 continue
             lines.append(line)
@@ -183,11 +185,11 @@ class Outsource:
             return
         known = await database.read(lambda connection: chunks.provider_ids(connection, chunk.venue))
         if chunk.sent_s is None:
-            now_s = self._core.now_s()
+            now_s = self._context.now_s()
             await database.write(lambda connection: chunks.sent(connection, chunk.id, now_s=now_s))
         try:
             provider_id = await batches.submit(lines, chunk.id, sent_epoch_s=chunk.sent_s, known=known)
-        except Refused as error:
+        except RefusedError as error:
             _log.warning("chunk %s: %s", chunk.id, error)
             rest = await database.read(lambda connection: waiting.owned(connection, chunk.id))
             await self._drop(chunk, venue, rest, fault=True)
@@ -198,15 +200,15 @@ class Outsource:
     async def _bodies(self, chunk: Chunk, requests: list[Claimed]) -> list[bytes]:
         if not requests:
             return []
-        blob = await self._core.database.read(lambda connection: files.blob_of_batch(connection, chunk.batch_seq))
+        blob = await self._context.database.read(lambda connection: files.blob_of_batch(connection, chunk.batch_seq))
         if blob is None:
-            raise StoreUnavailable("the input file is not there")
+            raise StoreUnavailableError("the input file is not there")
         places = [(request.body_at or 0, request.body_bytes) for request in requests]
-        return await self._core.blobs.parts(blob, places)
+        return await self._context.blobs.parts(blob, places)
 
     async def _take_back(self, chunk: Chunk, provider_id: str, venue: Venue, batches: BatchVenue) -> list[Claimed]:
         """Store the answers of a chunk that is over; return the requests that have none."""
-        owned = await self._core.database.read(lambda connection: waiting.owned(connection, chunk.id))
+        owned = await self._context.database.read(lambda connection: waiting.owned(connection, chunk.id))
         left = {f"r{request.seq}": request for request in owned}
         async for results in _grouped(batches.results(provider_id)):
             answers = []
@@ -221,12 +223,12 @@ class Outsource:
     async def _drop(self, chunk: Chunk, venue: Venue, unanswered: list[Claimed], *, fault: bool) -> None:
         """Give back what was not answered, and forget the chunk; what failed too often fails for good."""
         if fault:
-            attempts = self._core.settings.limits.attempts
+            attempts = self._context.settings.limits.attempts
             given_up = [request for request in unanswered if request.faults + 1 >= attempts]
             what = f"{venue.name} refused it"
             await self._store(chunk, venue, [(request, self._no_answer(what)) for request in given_up])
-        not_before_s = self._core.now_s() + (_AGAIN_S if fault else 0.0)
-        await self._core.database.write(
+        not_before_s = self._context.now_s() + (_AGAIN_S if fault else 0.0)
+        await self._context.database.write(
             lambda connection: chunks.drop(connection, chunk.id, now_s=not_before_s, fault=fault)
         )
         self._release.wake()
@@ -235,20 +237,20 @@ class Outsource:
         """Store answers, each once, and write their rows of the ledger."""
         if not answers:
             return
-        now_s = self._core.now_s()
+        now_s = self._context.now_s()
 
         def change(connection: Connection) -> list[bool]:
             return [waiting.answer(connection, chunk.id, request, given, now_s=now_s) for request, given in answers]
 
-        stored = await self._core.database.write(change)
+        stored = await self._context.database.write(change)
         for (request, given), is_new in zip(answers, stored, strict=True):
             if is_new:
-                self._core.book.add(self._entry(chunk, request, given, venue))
+                self._context.ledger_writer.add(self._entry(chunk, request, given, venue))
 
     def _answer(self, result: LineResult, venue: Venue) -> Answer:
         used = usages.of_answer(result.body) or Usage()
         return Answer(
-            request_id=self._core.new_id("req_"),
+            request_id=self._context.new_id("req_"),
             status_code=result.status_code,
             body=result.body,
             venue=venue.name,
@@ -258,14 +260,14 @@ class Outsource:
             reasoning_tokens=used.reasoning_tokens,
         )
 
-    def _not_carried(self, error: NotCarried, venue: Venue) -> Answer:
+    def _not_carried(self, error: UnsupportedError, venue: Venue) -> Answer:
         problem = {"message": error.what, "type": "invalid_request_error", "param": error.param}
         body = calls.encode({"error": {**problem, "code": "unsupported_parameter"}})
-        return Answer(request_id=self._core.new_id("req_"), status_code=400, body=body, venue=venue.name)
+        return Answer(request_id=self._context.new_id("req_"), status_code=400, body=body, venue=venue.name)
 
     def _no_answer(self, what: str) -> Answer:
         return Answer(
-            request_id=self._core.new_id("req_"), status_code=None, error_code="upstream_error", error_message=what
+            request_id=self._context.new_id("req_"), status_code=None, error_code="upstream_error", error_message=what
         )
 
     def _entry(self, chunk: Chunk, request: Claimed, given: Answer, venue: Venue) -> Entry:
@@ -273,12 +275,12 @@ class Outsource:
             input_tokens=given.input_tokens, cached_tokens=given.cached_tokens, output_tokens=given.output_tokens
         )
         cost = venue.cost_picousd(used) if given.succeeded else 0
-        self._core.keyring.spend(request.key_id, cost)
+        self._context.authenticator.spend(request.key_id, cost)
         return Entry(
             request_id=given.request_id,
             arrived_s=request.arrived_s,
             started_s=chunk.created_s,
-            ended_s=self._core.now_s(),
+            ended_s=self._context.now_s(),
             ttft_s=None,
             lane=LANE,
             tenant=request.tenant,

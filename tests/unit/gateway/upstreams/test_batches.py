@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from tests.samples.http_server import Asked, Wire
 from tests.samples.providers import CREATED, AnthropicApi, GeminiApi, OpenAIBatchApi
 
-from meritorder.gateway.errors import Broken, NotCarried, Refused, Unavailable
+from meritorder.gateway.errors import BrokenAnswerError, RefusedError, UnavailableError, UnsupportedError
 from meritorder.gateway.upstreams import anthropic, gemini
 from meritorder.gateway.upstreams.batches.anthropic import AnthropicBatches
 from meritorder.gateway.upstreams.batches.chunks import cut, size_bytes
@@ -103,14 +103,14 @@ async def test_a_crash_between_submitting_and_writing_it_down_submits_nothing_tw
     for number in range(5):  # others, more than a page of them
         await provider.venue.submit([a_line(f"x{number}")], f"other{number}", sent_epoch_s=SINCE_S)
     provider.api.crash_after_create = True
-    with pytest.raises(Broken):
+    with pytest.raises(BrokenAnswerError):
         await provider.venue.submit(LINES, "t1", sent_epoch_s=SINCE_S)
     submitted = provider.ids[-1]
     for number in range(5):
         await provider.venue.submit([a_line(f"y{number}")], f"later{number}", sent_epoch_s=SINCE_S)
     if isinstance(provider.api, AnthropicApi):
         # Nothing tells whose it is before it is done: it is waited for.
-        with pytest.raises(Unavailable, match="may be the one"):
+        with pytest.raises(UnavailableError, match="may be the one"):
             await provider.venue.submit(LINES, "t1", sent_epoch_s=SINCE_S)
         provider.end(submitted, a="ok", b="ok", c="ok")
     assert await provider.venue.submit(LINES, "t1", sent_epoch_s=SINCE_S) == submitted
@@ -165,7 +165,7 @@ async def test_a_refusal_is_told_and_submits_nothing(provider: Provider) -> None
         await wire.answer({"error": {"message": "billing hard limit\nreached"}}, 400)
 
     provider.api.server.handler = refuses
-    with pytest.raises(Refused, match="HTTP 400: billing hard limit reached") as caught:
+    with pytest.raises(RefusedError, match="HTTP 400: billing hard limit reached") as caught:
         await provider.venue.submit(LINES, "t1", sent_epoch_s=SINCE_S)
     assert caught.value.status == 400
 
@@ -196,9 +196,9 @@ async def test_nonsense_is_broken_not_a_crash(provider: Provider, page: bytes) -
         await wire.answer(page)
 
     provider.api.server.handler = nonsense
-    with pytest.raises(Broken):
+    with pytest.raises(BrokenAnswerError):
         await provider.venue.poll("b1")
-    with pytest.raises(Broken):
+    with pytest.raises(BrokenAnswerError):
         await provider.venue.submit(LINES, "t1", sent_epoch_s=SINCE_S)
 
 
@@ -217,7 +217,7 @@ async def test_a_result_file_that_breaks_off_is_broken(provider: Provider) -> No
             await inner(asked, wire)
 
     provider.api.server.handler = breaks_off
-    with pytest.raises(Broken):
+    with pytest.raises(BrokenAnswerError):
         await provider.results(batch_id)
 
 
@@ -231,7 +231,7 @@ async def test_a_line_that_cannot_be_said_submits_nothing() -> None:
                 else gemini.endpoint("p", "key", server.url + "/v1")
             )
             venue = made(where, WORLD)
-            with pytest.raises(NotCarried) as caught:
+            with pytest.raises(UnsupportedError) as caught:
                 await venue.submit([a_line("a"), a_line("b", logit_bias={"1": 5})], "t1", sent_epoch_s=None)
             await venue.close()
         assert caught.value.param == "logit_bias"
@@ -253,7 +253,7 @@ async def test_a_key_is_not_sent_to_where_an_answer_points() -> None:
     api = GeminiApi(elsewhere="http://127.0.0.1:9")
     async with api.server as server:
         venue = GeminiBatches(gemini.endpoint("p", "key", server.url + "/v1"), WORLD)
-        with pytest.raises(Broken, match="no address of its own"):
+        with pytest.raises(BrokenAnswerError, match="no address of its own"):
             await venue.submit(LINES, "t1", sent_epoch_s=SINCE_S)
         await venue.close()
 

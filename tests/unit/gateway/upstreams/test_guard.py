@@ -11,7 +11,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from meritorder.gateway.errors import Broken, NotCarried, TimedOut, Unavailable, UpstreamError
+from meritorder.gateway.errors import (
+    BrokenAnswerError,
+    UnavailableError,
+    UnsupportedError,
+    UpstreamError,
+    UpstreamTimeoutError,
+)
 from meritorder.gateway.upstreams.breaker import Breaker
 from meritorder.gateway.upstreams.guard import Guard, Guarded
 from meritorder.gateway.upstreams.limits import Bucket, Limits
@@ -37,7 +43,7 @@ class Answer:
     async def _body(self) -> AsyncIterator[bytes]:
         yield b"{"
         if self.breaks:
-            raise Broken("the answer broke off", venue="v")
+            raise BrokenAnswerError("the answer broke off", venue="v")
         yield b"}"
 
     async def read(self) -> bytes:
@@ -88,8 +94,8 @@ def guarded(
         Answer(status=500),
         Answer(status=503, headers={"Retry-After": "0"}),
         Answer(status=529),
-        Broken("b", venue="v"),
-        Unavailable("u", venue="v"),
+        BrokenAnswerError("b", venue="v"),
+        UnavailableError("u", venue="v"),
     ],
 )
 async def test_what_may_pass_is_tried_again(failure: Answer | Exception) -> None:
@@ -123,8 +129,8 @@ async def test_the_last_refusal_is_returned_as_it_came() -> None:
 
 @pytest.mark.asyncio
 async def test_the_last_failure_is_raised() -> None:
-    venue, script = guarded(Broken("the connection broke", venue="v"))
-    with pytest.raises(Broken):
+    venue, script = guarded(BrokenAnswerError("the connection broke", venue="v"))
+    with pytest.raises(BrokenAnswerError):
         await venue.send(A_CALL)
     assert len(script.calls) == 3
     assert venue.meter.in_flight == 0
@@ -146,7 +152,7 @@ async def test_a_later_time_than_can_be_waited_for_is_passed_on_and_kept() -> No
     reply = await venue.send(A_CALL)
     assert (reply.status, reply.headers["Retry-After"]) == (429, "60")
     await reply.close()
-    with pytest.raises(Unavailable) as caught:
+    with pytest.raises(UnavailableError) as caught:
         await venue.send(A_CALL)  # the storm is not fed
     assert caught.value.retry_after_s == pytest.approx(60, abs=1)
     assert len(script.calls) == 1
@@ -176,28 +182,28 @@ async def test_the_time_of_a_call_covers_all_its_attempts() -> None:
 
 @pytest.mark.asyncio
 async def test_neither_a_time_out_nor_an_untranslatable_request_is_sent_again() -> None:
-    for error in (TimedOut("t", venue="v"), NotCarried("n", venue="v", param="logprobs")):
+    for error in (UpstreamTimeoutError("t", venue="v"), UnsupportedError("n", venue="v", param="logprobs")):
         venue, script = guarded(error)
         with pytest.raises(type(error)):
             await venue.send(A_CALL)
         assert len(script.calls) == 1
-        assert venue.breaker.failed == (1 if isinstance(error, TimedOut) else 0)
+        assert venue.breaker.failed == (1 if isinstance(error, UpstreamTimeoutError) else 0)
 
 
 @pytest.mark.asyncio
 async def test_impatience_of_a_client_is_not_held_against_the_venue() -> None:
-    venue, _ = guarded(TimedOut("t", venue="v"))
+    venue, _ = guarded(UpstreamTimeoutError("t", venue="v"))
     for _ in range(20):
-        with pytest.raises(TimedOut):
+        with pytest.raises(UpstreamTimeoutError):
             await venue.send(Call(path="/", body=b"", stream=False, model="m", timeout_s=0.1))
     assert venue.breaker.failed == 0
 
 
 @pytest.mark.asyncio
 async def test_a_venue_that_says_when_to_come_back_has_not_failed() -> None:
-    venue, script = guarded(Unavailable("is still starting", venue="v", retry_after_s=0.001), breaker_failures=2)
+    venue, script = guarded(UnavailableError("is still starting", venue="v", retry_after_s=0.001), breaker_failures=2)
     for _ in range(3):
-        with pytest.raises(Unavailable, match="starting"):
+        with pytest.raises(UnavailableError, match="starting"):
             await venue.send(A_CALL)
     assert not venue.breaker.is_open
     script.script[:] = [Answer()]
@@ -207,14 +213,14 @@ async def test_a_venue_that_says_when_to_come_back_has_not_failed() -> None:
 @pytest.mark.asyncio
 async def test_a_venue_that_is_down_is_left_alone_and_tried_with_one_request() -> None:
     at = [0.0]
-    down = Unavailable("nothing listens there", venue="v")
+    down = UnavailableError("nothing listens there", venue="v")
     venue, script = guarded(
         down, clock=lambda: at[0], breaker_failures=3, breaker_cooldown_s=10.0, retry=RetryRule(attempts=1)
     )
     for _ in range(3):
-        with pytest.raises(Unavailable, match="nothing listens"):
+        with pytest.raises(UnavailableError, match="nothing listens"):
             await venue.send(A_CALL)
-    with pytest.raises(Unavailable, match="left alone") as caught:
+    with pytest.raises(UnavailableError, match="left alone") as caught:
         await venue.send(A_CALL)
     assert caught.value.retry_after_s == 10.0
     assert len(script.calls) == 3
@@ -224,7 +230,7 @@ async def test_a_venue_that_is_down_is_left_alone_and_tried_with_one_request() -
     script.hold = asyncio.Event()
     trial = asyncio.create_task(venue.send(A_CALL))
     await asyncio.sleep(0)
-    with pytest.raises(Unavailable, match="left alone"):
+    with pytest.raises(UnavailableError, match="left alone"):
         await venue.send(A_CALL)
     script.hold.set()
     reply = await trial
@@ -237,9 +243,9 @@ async def test_a_venue_that_is_down_is_left_alone_and_tried_with_one_request() -
 async def test_a_trial_that_is_called_off_lets_another_try() -> None:
     at = [0.0]
     venue, script = guarded(
-        Broken("b", venue="v"), clock=lambda: at[0], breaker_failures=1, retry=RetryRule(attempts=1)
+        BrokenAnswerError("b", venue="v"), clock=lambda: at[0], breaker_failures=1, retry=RetryRule(attempts=1)
     )
-    with pytest.raises(Broken):
+    with pytest.raises(BrokenAnswerError):
         await venue.send(A_CALL)
     at[0] = 100.0
     script.script[:] = [Answer()]
@@ -262,7 +268,7 @@ async def test_answers_that_break_off_count_as_failures() -> None:
     venue, _ = guarded(Answer(breaks=True), breaker_failures=2)
     for read in (True, False):
         reply = await venue.send(A_CALL)
-        with pytest.raises(Broken):
+        with pytest.raises(BrokenAnswerError):
             await (reply.read() if read else drained(reply))
         await reply.close()
     assert venue.breaker.is_open
@@ -296,7 +302,7 @@ async def test_no_more_requests_are_under_way_than_may_be_and_none_is_overtaken(
 async def test_who_waits_too_long_for_a_place_is_told_to_go_elsewhere() -> None:
     venue, _ = guarded(Answer(), limits=Limits(concurrency=1), patience_s=0.02)
     held = await venue.send(A_CALL)
-    with pytest.raises(Unavailable, match="all 1 places"):
+    with pytest.raises(UnavailableError, match="all 1 places"):
         await venue.send(A_CALL)
     await held.close()
     await held.close()  # twice does no harm
@@ -310,7 +316,7 @@ async def test_tokens_beyond_the_rate_are_refused_with_the_time_to_come_back() -
     venue, script = guarded(Answer(), clock=lambda: at[0], limits=Limits(tokens_per_minute=600))
     call = Call(path="/", body=b"", stream=False, model="m", tokens=400)
     await (await venue.send(call)).close()
-    with pytest.raises(Unavailable, match="rate limit") as caught:
+    with pytest.raises(UnavailableError, match="rate limit") as caught:
         await venue.send(call)
     assert caught.value.retry_after_s == pytest.approx(20.0)
     at[0] = 20.0
@@ -402,5 +408,5 @@ def test_too_much_is_not_a_fault() -> None:
 
 
 def test_every_error_names_its_venue() -> None:
-    for kind in (Unavailable, TimedOut, Broken, UpstreamError):
+    for kind in (UnavailableError, UpstreamTimeoutError, BrokenAnswerError, UpstreamError):
         assert str(kind("what", venue="v")) == "v: what"

@@ -6,7 +6,7 @@ import json
 import pytest
 from tests.samples.http_server import Asked, Handler, LocalServer, Wire
 
-from meritorder.gateway.errors import Broken, TimedOut, Unavailable
+from meritorder.gateway.errors import BrokenAnswerError, UnavailableError, UpstreamTimeoutError
 from meritorder.gateway.upstreams.connection import Endpoint
 from meritorder.gateway.upstreams.openai import OpenAIUpstream, OpenAIVenue, Priority
 from meritorder.gateway.upstreams.upstream import Call
@@ -201,12 +201,12 @@ async def redirects(_: Asked, wire: Wire) -> None:
 @pytest.mark.parametrize(
     ("handler", "error", "what"),
     [
-        (hangs, TimedOut, "before an answer began"),
-        (resets, Broken, "the connection broke"),
-        (hangs_up, Broken, "the connection broke"),
-        (talks_nonsense, Broken, "broke"),
-        (shows_a_page, Broken, "text/html"),
-        (redirects, Broken, "base_url"),
+        (hangs, UpstreamTimeoutError, "before an answer began"),
+        (resets, BrokenAnswerError, "the connection broke"),
+        (hangs_up, BrokenAnswerError, "the connection broke"),
+        (talks_nonsense, BrokenAnswerError, "broke"),
+        (shows_a_page, BrokenAnswerError, "text/html"),
+        (redirects, BrokenAnswerError, "base_url"),
     ],
 )
 @pytest.mark.parametrize("stream", [False, True])
@@ -220,14 +220,14 @@ async def test_nothing_listening_is_unavailable() -> None:
     async with LocalServer(hangs) as server:
         gone = server.url
     venue = upstream(gone)
-    with pytest.raises(Unavailable, match="nothing listens"):
+    with pytest.raises(UnavailableError, match="nothing listens"):
         await venue.send(a_call())
     await venue.close()
 
 
 async def test_an_unknown_host_is_unavailable() -> None:
     venue = upstream("http://no-such-host.invalid")
-    with pytest.raises(Unavailable, match="host name"):
+    with pytest.raises(UnavailableError, match="host name"):
         await venue.send(a_call())
     await venue.close()
 
@@ -243,7 +243,7 @@ async def test_an_answer_that_breaks_off_is_broken(*, stream: bool) -> None:
         await asyncio.sleep(0.05)
         await wire.reset()
 
-    with pytest.raises(Broken):
+    with pytest.raises(BrokenAnswerError):
         await ask(handler, a_call(stream=stream))
 
 
@@ -253,7 +253,7 @@ async def test_a_stream_that_falls_silent_is_out_of_time() -> None:
         await wire.event({"n": 1})
         await asyncio.sleep(60)
 
-    with pytest.raises(TimedOut, match="between two parts"):
+    with pytest.raises(UpstreamTimeoutError, match="between two parts"):
         await ask(handler, a_call(stream=True), stall_s=0.2)
 
 

@@ -13,7 +13,7 @@ import pytest
 from tests.samples.http_server import Asked, LocalServer, Wire
 from tests.samples.providers import AnthropicApi, GeminiApi, a_content, a_message
 
-from meritorder.gateway.errors import Broken, NotCarried
+from meritorder.gateway.errors import BrokenAnswerError, UnsupportedError
 from meritorder.gateway.upstreams import anthropic as anthropic_dialect
 from meritorder.gateway.upstreams import gemini as gemini_dialect
 from meritorder.gateway.upstreams.dialect import TranslatingUpstream
@@ -368,7 +368,7 @@ async def test_a_stream_without_its_end_is_broken_and_so_is_one_with_an_error(ve
         upstream = made(server.url)
         for what in ("broke off", "Overloaded"):
             reply = await upstream.send(Call(path="/v1/chat/completions", body=body, stream=True, model="m"))
-            with pytest.raises(Broken, match=what):
+            with pytest.raises(BrokenAnswerError, match=what):
                 await reply.read()
             await reply.close()
         await upstream.close()
@@ -404,7 +404,7 @@ async def test_answers_that_are_not_of_the_api_are_broken(made: Callable[[str], 
 
     async with LocalServer(nonsense) as server:
         upstream = made(server.url)
-        with pytest.raises(Broken):
+        with pytest.raises(BrokenAnswerError):
             await upstream.send(Call(path="/v1/chat/completions", body=b'{"messages": []}', stream=False, model="m"))
         await upstream.close()
 
@@ -414,7 +414,7 @@ async def test_answers_that_are_not_of_the_api_are_broken(made: Callable[[str], 
 async def test_other_endpoints_and_bodies_that_are_no_object_are_not_carried(made: Callable[[str], Upstream]) -> None:
     upstream = made("http://127.0.0.1:9")
     for path, body in (("/v1/embeddings", b"{}"), ("/v1/chat/completions", b"[]"), ("/v1/chat/completions", b"{")):
-        with pytest.raises(NotCarried):
+        with pytest.raises(UnsupportedError):
             await upstream.send(Call(path=path, body=body, stream=False, model="m"))
     await upstream.close()
 
@@ -500,7 +500,7 @@ def test_every_field_is_carried_or_refused_by_its_name(name: str, venue: str) ->
     if name in CARRIED[venue]:
         assert json.dumps(dialect.request(with_field, venue=venue)) != before
     else:
-        with pytest.raises(NotCarried) as caught:
+        with pytest.raises(UnsupportedError) as caught:
             dialect.request(with_field, venue=venue)
         assert caught.value.param == name
 
@@ -533,7 +533,7 @@ def test_every_field_is_carried_or_refused_by_its_name(name: str, venue: str) ->
 )
 def test_what_a_message_says_that_has_no_word_is_named(venue: str, message: object, param: str) -> None:
     dialect = anthropic_dialect.Anthropic() if venue == "anthropic" else gemini_dialect.Gemini()
-    with pytest.raises(NotCarried) as caught:
+    with pytest.raises(UnsupportedError) as caught:
         dialect.request({"messages": [message]}, venue=venue)
     assert caught.value.param == param
 

@@ -19,7 +19,7 @@ def messages_of(body: Json, *, venue: str, max_tokens: int) -> Json:
         max_tokens: Where the request sets no limit.
 
     Raises:
-        NotCarried: A field has no equal there.
+        UnsupportedError: A field has no equal there.
     """
     fields = Fields(body, venue=venue)
     for name in ("model", "stream", "stream_options"):

@@ -9,7 +9,7 @@ from typing import Final
 
 import msgspec
 
-from meritorder.gateway.errors import Unavailable
+from meritorder.gateway.errors import UnavailableError
 from meritorder.gateway.upstreams.anthropic import Anthropic, version_for
 from meritorder.gateway.upstreams.batches.provider import (
     Provider,
@@ -102,7 +102,7 @@ class AnthropicBatches:
         """Look for our batch among those of the same size that nobody knows.
 
         Raises:
-            Unavailable: One may be ours, and cannot be told yet.
+            UnavailableError: One may be ours, and cannot be told yet.
         """
         undecided = None
         async for batch in self._batches(since_epoch_s - _SKEW_S):
@@ -115,7 +115,7 @@ class AnthropicBatches:
                 return str(batch_id)
         if undecided is not None:
             what = f"batch {undecided} may be the one that was submitted before: waiting until its lines can be read"
-            raise Unavailable(what, venue=self.name, retry_after_s=_LOOK_AGAIN_S)
+            raise UnavailableError(what, venue=self.name, retry_after_s=_LOOK_AGAIN_S)
         return None
 
     async def _batches(self, since_epoch_s: float) -> AsyncIterator[Json]:

@@ -10,7 +10,7 @@ from typing import Final
 import msgspec
 from yarl import URL
 
-from meritorder.gateway.errors import Broken
+from meritorder.gateway.errors import BrokenAnswerError
 from meritorder.gateway.upstreams.batches.provider import Provider, Surroundings, check, of_its_api, own_id, wire_id
 from meritorder.gateway.upstreams.batches.translated import answered, refused, request_of
 from meritorder.gateway.upstreams.batches.venue import BatchLimits, BatchLine, BatchState, BatchStatus, LineResult
@@ -103,7 +103,9 @@ class GeminiBatches:
         )
         target = URL(headers.get("X-Goog-Upload-URL", ""))
         if not target.absolute or target.origin() != start.origin():
-            raise Broken("names no address of its own to upload to", venue=self.name)  # our key goes nowhere else
+            raise BrokenAnswerError(
+                "names no address of its own to upload to", venue=self.name
+            )  # our key goes nowhere else
         uploaded = await self._provider.write(
             target, content, {"X-Goog-Upload-Offset": "0", "X-Goog-Upload-Command": "upload, finalize"}
         )

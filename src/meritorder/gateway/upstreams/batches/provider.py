@@ -12,7 +12,7 @@ import aiohttp
 import msgspec
 from yarl import URL
 
-from meritorder.gateway.errors import Broken, Refused, Unavailable, UpstreamError
+from meritorder.gateway.errors import BrokenAnswerError, RefusedError, UnavailableError, UpstreamError
 from meritorder.gateway.upstreams import retry
 from meritorder.gateway.upstreams.batches.venue import BatchLimits, BatchLine
 from meritorder.gateway.upstreams.connection import Connection, Endpoint, HttpReply
@@ -91,7 +91,7 @@ class Provider:
                     if line.strip():
                         yield line
                 if len(rest) > _LONGEST_LINE_BYTES:
-                    raise Broken("a line of a result file does not end", venue=self.name)
+                    raise BrokenAnswerError("a line of a result file does not end", venue=self.name)
             if rest.strip():
                 yield rest
         finally:
@@ -102,10 +102,10 @@ class Provider:
         while True:
             try:
                 return await self._once(method, url, None, None, timeout_s=timeout_s)
-            except Refused:
+            except RefusedError:
                 raise
             except UpstreamError as error:
-                asked_s = error.retry_after_s if isinstance(error, Unavailable) else None
+                asked_s = error.retry_after_s if isinstance(error, UnavailableError) else None
                 wait_s = _RETRY.wait_s(attempt, asked_s, self._draw())
                 if wait_s is None:
                     raise
@@ -132,8 +132,8 @@ class Provider:
         what = f"HTTP {reply.status}: {_message(text)}"
         if retry.passes(reply.status):
             asked_s = retry.retry_after_s(reply.headers, self.now())
-            raise Unavailable(what, venue=self.name, retry_after_s=asked_s)
-        raise Refused(what, venue=self.name, status=reply.status)
+            raise UnavailableError(what, venue=self.name, retry_after_s=asked_s)
+        raise RefusedError(what, venue=self.name, status=reply.status)
 
     async def _json(self, reply: HttpReply) -> Json:
         try:
@@ -143,7 +143,7 @@ class Provider:
         try:
             return msgspec.json.decode(text or b"{}", type=Json)
         except msgspec.DecodeError:
-            raise Broken("the answer is not JSON", venue=self.name) from None
+            raise BrokenAnswerError("the answer is not JSON", venue=self.name) from None
 
     async def close(self) -> None:
         """Close what is open towards the provider."""
@@ -165,12 +165,12 @@ def of_its_api(venue: str) -> Iterator[None]:
     """Name what an answer lacks that the API promises.
 
     Raises:
-        Broken: A field is missing or of another kind.
+        BrokenAnswerError: A field is missing or of another kind.
     """
     try:
         yield
     except (msgspec.DecodeError, KeyError, TypeError, ValueError, AttributeError) as error:
-        raise Broken(f"an answer is not of its API: {type(error).__name__} {error}", venue=venue) from None
+        raise BrokenAnswerError(f"an answer is not of its API: {type(error).__name__} {error}", venue=venue) from None
 
 
 def check(lines: Sequence[BatchLine], tag: str, limits: BatchLimits) -> None:

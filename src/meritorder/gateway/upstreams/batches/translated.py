@@ -2,7 +2,7 @@
 
 import msgspec
 
-from meritorder.gateway.errors import Broken, NotCarried
+from meritorder.gateway.errors import BrokenAnswerError, UnsupportedError
 from meritorder.gateway.upstreams import completions
 from meritorder.gateway.upstreams.batches.venue import BatchLine, LineResult
 from meritorder.gateway.upstreams.dialect import CHAT, Dialect
@@ -13,10 +13,10 @@ def request_of(dialect: Dialect, line: BatchLine, model: str, *, venue: str) -> 
     """Return a line's request as it is sent.
 
     Raises:
-        NotCarried: It says what the API has no word for.
+        UnsupportedError: It says what the API has no word for.
     """
     if line.path != CHAT:
-        raise NotCarried(f"{line.path} is not in its API: it takes {CHAT}", venue=venue, param="endpoint")
+        raise UnsupportedError(f"{line.path} is not in its API: it takes {CHAT}", venue=venue, param="endpoint")
     return dialect.envelope(dialect.request(decode(line.body, venue=venue), venue=venue), model, stream=False)
 
 
@@ -24,12 +24,12 @@ def answered(dialect: Dialect, custom_id: str, answer: Json, *, created_s: int, 
     """Return the result of a line that was answered.
 
     Raises:
-        Broken: The answer is not of the API.
+        BrokenAnswerError: The answer is not of the API.
     """
     try:
         body = msgspec.json.encode(dialect.answer(answer, created_s=created_s))
     except (KeyError, TypeError, ValueError) as error:
-        raise Broken(f"the answer to {custom_id} is not of its API: {error}", venue=venue) from None
+        raise BrokenAnswerError(f"the answer to {custom_id} is not of its API: {error}", venue=venue) from None
     return LineResult(custom_id=custom_id, status_code=200, body=body)
 
 

@@ -97,7 +97,7 @@ class BatchVenue(Protocol):
         """How much it takes in one batch; larger work is cut by `upstreams.chunks`."""
 
     def check(self, line: BatchLine) -> None:
-        """Check that this API has words for all that a line says. Raises `NotCarried` if not."""
+        """Check that this API has words for all that a line says. Raises `UnsupportedError` if not."""
 
     async def submit(
         self, lines: Sequence[BatchLine], tag: str, *, sent_epoch_s: float | None, known: Collection[str] = ()
@@ -116,9 +116,10 @@ class BatchVenue(Protocol):
             known: Ids of batches that are known to be others.
 
         Raises:
-            Unavailable, TimedOut, Broken: It is not known whether it is submitted: call again with the same tag.
-            Refused: The provider will not have it.
-            NotCarried: A line says what this API has no word for; nothing was submitted.
+            UnavailableError, UpstreamTimeoutError, BrokenAnswerError: It may have been submitted; call again with the
+                same tag.
+            RefusedError: The provider will not have it.
+            UnsupportedError: A line says what this API has no word for; nothing was submitted.
         """
 
     async def poll(self, batch_id: str) -> BatchState:

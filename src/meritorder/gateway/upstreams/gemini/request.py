@@ -18,7 +18,7 @@ def contents_of(body: Json, *, venue: str) -> Json:
         venue: Name of the venue, for errors.
 
     Raises:
-        NotCarried: A field has no equal there.
+        UnsupportedError: A field has no equal there.
     """
     fields = Fields(body, venue=venue)
     for name in ("model", "stream", "stream_options"):

@@ -19,7 +19,7 @@ _TYPES: Final = {
 _SERVER_ERROR: Final = "server_error"
 
 
-class Problem(Exception):  # noqa: N818 - not the program's error: the answer to a request
+class ApiError(Exception):
     """A request that is answered with an error.
 
     Args:
@@ -55,23 +55,23 @@ class Problem(Exception):  # noqa: N818 - not the program's error: the answer to
         return msgspec.json.encode({"error": error})
 
 
-def invalid(message: str, *, param: str | None = None, code: str | None = None) -> Problem:
+def invalid_request(message: str, *, param: str | None = None, code: str | None = None) -> ApiError:
     """Return a 400."""
-    return Problem(400, message, param=param, code=code)
+    return ApiError(400, message, param=param, code=code)
 
 
-def not_found(what: str, name: str, *, code: str | None = None) -> Problem:
+def not_found(what: str, name: str, *, code: str | None = None) -> ApiError:
     """Return a 404 in OpenAI's words."""
-    return Problem(404, f"No {what} found with id '{name}'.", param="id", code=code)
+    return ApiError(404, f"No {what} found with id '{name}'.", param="id", code=code)
 
 
-def unavailable(message: str, *, retry_after_s: float | None = None, code: str | None = None) -> Problem:
+def unavailable(message: str, *, retry_after_s: float | None = None, code: str | None = None) -> ApiError:
     """Return a 503: nothing was done, and it may be asked again."""
     after = () if retry_after_s is None else (("retry-after", str(max(1, round(retry_after_s)))),)
-    return Problem(503, message, code=code or "service_unavailable", headers=after)
+    return ApiError(503, message, code=code or "service_unavailable", headers=after)
 
 
-def normalised(body: bytes) -> bytes:
+def normalized_error(body: bytes) -> bytes:
     """Return the error of a venue with all four keys, whatever it left out; as it is, if it is none of OpenAI's."""
     try:
         whole = msgspec.json.decode(body)
