@@ -15,7 +15,7 @@ import polars as pl
 
 from meritorder.perf.profile import Profile
 from meritorder.perf.shipped import profiles
-from meritorder.sim.pools import Fixed, Pool, Requests, Result
+from meritorder.sim.pools import Fixed, Requests, SimPool, SimResult
 from meritorder.sim.run import simulate
 
 TRACE = Path(__file__).parents[2] / "shared/data/traces/servegen/servegen_m_large_week1.parquet"
@@ -81,12 +81,12 @@ def _saturated_s(input_tokens: np.ndarray, output_tokens: np.ndarray) -> float:
         latest_start_s=np.full(count, np.inf),
         work_s=np.zeros(count),
     )
-    return simulate(at_once, (Pool(profile=profile(), scaling=Fixed(instances=1)),), horizon_s=0.0).end_s
+    return simulate(at_once, (SimPool(profile=profile(), scaling=Fixed(instances=1)),), horizon_s=0.0).end_s
 
 
-def serve(requests: Requests) -> Result:
+def serve(requests: Requests) -> SimResult:
     """Serve them with the fleet."""
-    pool = Pool(profile=profile(), scaling=Fixed(instances=REPLICAS))
+    pool = SimPool(profile=profile(), scaling=Fixed(instances=REPLICAS))
     return simulate(requests, (pool,), horizon_s=float(requests.arrived_s[-1]))
 
 
@@ -98,7 +98,7 @@ def _oracle_requests_per_s(requests: Requests) -> float:
     keep[middle : middle + ORACLE_REQUESTS] = True
     few = requests.only(keep)
     few.arrived_s[:] -= few.arrived_s[0]
-    pool = Pool(profile=profile(), scaling=Fixed(instances=REPLICAS))
+    pool = SimPool(profile=profile(), scaling=Fixed(instances=REPLICAS))
     horizon_s = float(few.arrived_s[-1])
     started_s = time.perf_counter()
     fleet, _ = simulate_stepwise(few, (pool,), horizon_s=horizon_s)

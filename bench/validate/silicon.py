@@ -23,7 +23,7 @@ from meritorder.domain import Replica
 from meritorder.errors import PerformanceError
 from meritorder.perf.profile import EngineLimits, Profile
 from meritorder.perf.silicon import SYSTEMS, sample_split
-from meritorder.sim.pools import Fixed, Pool, Requests
+from meritorder.sim.pools import Fixed, Requests, SimPool
 from meritorder.sim.run import simulate
 from meritorder.units import MS_PER_S
 
@@ -205,7 +205,7 @@ def simulated(row: Row, profile: Profile, step_tokens: int) -> tuple[float, floa
         latest_start_s=np.full(len(inputs), np.inf),
         work_s=np.zeros(len(inputs)),
     )
-    pool = Pool(profile=profile, scaling=Fixed(instances=1), limits=limits)
+    pool = SimPool(profile=profile, scaling=Fixed(instances=1), limits=limits)
     result = simulate(requests, (pool,), horizon_s=0.0)
     tpot_s = (result.finished_s - result.first_token_s) / (outputs - 1)
     return float(np.mean(result.first_token_s - sent.arrived_s)), float(np.mean(tpot_s))

@@ -16,7 +16,7 @@ from tests.oracle.stepwise_pools import Group, Instance, initially_on
 
 from meritorder.policy.backfill import backfill_sequences
 from meritorder.policy.replicas import replicas_for_deadline
-from meritorder.sim.pools import Autoscaled, Fixed, ForDeadlines, Pool, QueueScaled, Requests, Routing, Scheduled
+from meritorder.sim.pools import Autoscaled, Fixed, ForDeadlines, QueueScaled, Requests, Routing, Scheduled, SimPool
 
 DAY_S = 86_400.0
 DUE_INTERVALS = 1023
@@ -29,7 +29,7 @@ class Fleet:
     def __init__(
         self,
         requests: Requests,
-        pools: tuple[Pool, ...],
+        pools: tuple[SimPool, ...],
         horizon_s: float,
         tick_s: float,
         bin_s: float,
@@ -71,7 +71,7 @@ class Fleet:
             pool.interruptions is not None or not isinstance(pool.scaling, Fixed) for pool in pools
         )
 
-    def _add(self, pool: Pool) -> None:
+    def _add(self, pool: SimPool) -> None:
         bins = math.ceil(self.span_s / self.bin_s) + 1
         account = Account(realtime_bins_s=[0.0] * bins, deferrable_bins_s=[0.0] * bins, capacity_bins_s=[0.0] * bins)
         instances = []
@@ -345,7 +345,7 @@ class Fleet:
 
 def simulate_stepwise(
     requests: Requests,
-    pools: tuple[Pool, ...],
+    pools: tuple[SimPool, ...],
     *,
     horizon_s: float,
     tick_s: float = 15.0,

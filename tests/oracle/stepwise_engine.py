@@ -6,7 +6,7 @@ from typing import Protocol
 
 from meritorder.policy.backfill import backfill_sequences
 from meritorder.policy.replicas import replica_load
-from meritorder.sim.pools import Pool
+from meritorder.sim.pools import SimPool
 
 
 @dataclass
@@ -99,7 +99,7 @@ class Replica:
     """One engine: who sits in it, who waits for it, and the step under way."""
 
     number: int
-    pool: Pool
+    pool: SimPool
     account: Account
     running: list[Sequence] = field(default_factory=list)  # in order of admission
     realtime: list[Request] = field(default_factory=list)

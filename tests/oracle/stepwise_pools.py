@@ -6,14 +6,14 @@ from dataclasses import dataclass, field
 from tests.oracle.stepwise_engine import Account, Replica, Request, add_to_bins
 
 from meritorder.policy.replicas import replicas_for_concurrency
-from meritorder.sim.pools import Autoscaled, Fixed, ForDeadlines, Pool, QueueScaled, Scheduled
+from meritorder.sim.pools import Autoscaled, Fixed, ForDeadlines, QueueScaled, Scheduled, SimPool
 
 
 @dataclass
 class Instance:
     """A rented machine with replicas on it."""
 
-    pool: Pool
+    pool: SimPool
     account: Account
     replicas: list[Replica]
     state: str = "off"  # starting, on, draining
@@ -51,7 +51,7 @@ class Instance:
 class Group:
     """The instances of one pool, and what its autoscaler remembers."""
 
-    pool: Pool
+    pool: SimPool
     instances: list[Instance]
     account: Account
     busy_until_s: float = 0.0  # end of its last step
@@ -107,7 +107,7 @@ class Group:
         return max(scaling.minimum, min(max(self.recommended[-window:]), scaling.maximum))
 
 
-def initially_on(pool: Pool) -> int:
+def initially_on(pool: SimPool) -> int:
     """Return the instances that are on at time 0."""
     match pool.scaling:
         case Fixed(instances=initial) | Autoscaled(initial=initial) | QueueScaled(initial=initial):

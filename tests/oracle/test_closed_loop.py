@@ -6,7 +6,7 @@ from bench.validate.closed_loop import closed_loop
 from tests.samples.fleets import profile
 
 from meritorder.perf.profile import EngineLimits
-from meritorder.sim.pools import Fixed, Pool, Requests
+from meritorder.sim.pools import Fixed, Requests, SimPool
 from meritorder.sim.run import simulate
 
 
@@ -32,7 +32,7 @@ def test_its_engine_is_the_simulator(prefill_first: bool, whole_prompts: bool, c
         latest_start_s=np.full(count, np.inf),
         work_s=np.zeros(count),
     )
-    result = simulate(requests, (Pool(profile=profile(), scaling=Fixed(instances=1), limits=limits),), horizon_s=0.0)
+    result = simulate(requests, (SimPool(profile=profile(), scaling=Fixed(instances=1), limits=limits),), horizon_s=0.0)
     np.testing.assert_allclose(result.first_token_s, loop.first_token_s, rtol=1e-9)
     np.testing.assert_allclose(result.finished_s, loop.finished_s, rtol=1e-9)
 

@@ -19,7 +19,7 @@ from tests.property.fleets import profile
 from tests.samples.fleets import backfill
 
 from meritorder.perf.profile import EngineLimits
-from meritorder.sim.pools import Fixed, Pool, Requests
+from meritorder.sim.pools import Fixed, Requests, SimPool
 from meritorder.sim.run import simulate
 
 STEP_S = 1e-6
@@ -48,7 +48,7 @@ def two_kinds(rng: np.random.Generator, count: int) -> np.ndarray:
     return np.where(rng.random(count) < 1 / 3, 2.0, 0.5)
 
 
-def station(seats: int) -> Pool:
+def station(seats: int) -> SimPool:
     steady = profile(
         kv_capacity_tokens=1 << 50,
         decode_base_s=[STEP_S, STEP_S],
@@ -57,7 +57,7 @@ def station(seats: int) -> Pool:
         prefill_per_pair_s=0.0,
     )
     limits = EngineLimits(max_num_seqs=seats, max_num_batched_tokens=seats + 1)
-    return Pool(profile=steady, scaling=Fixed(instances=1), limits=limits, backfill=backfill(seats))
+    return SimPool(profile=steady, scaling=Fixed(instances=1), limits=limits, backfill=backfill(seats))
 
 
 def waits_s(

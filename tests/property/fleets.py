@@ -12,12 +12,12 @@ from meritorder.sim.pools import (
     Fixed,
     ForDeadlines,
     Interruptions,
-    Pool,
     QueueScaled,
     Requests,
     Routing,
     Scaling,
     Scheduled,
+    SimPool,
 )
 
 
@@ -26,7 +26,7 @@ class Case:
     """The arguments of one simulation."""
 
     requests: Requests
-    pools: tuple[Pool, ...]
+    pools: tuple[SimPool, ...]
     options: dict[str, object]
 
 
@@ -103,7 +103,7 @@ def cases(draw: st.DrawFn, *, ties: bool = False, interrupted: bool = False) -> 
     return Case(requests, tuple(pools), options)
 
 
-def _permitting(draw: st.DrawFn, pools: list[Pool], *, accesses: int) -> list[Pool]:
+def _permitting(draw: st.DrawFn, pools: list[SimPool], *, accesses: int) -> list[SimPool]:
     """Draw who may run where; whom no pool would take in real time, the first that takes any takes."""
     drawn = [draw(st.frozensets(st.integers(0, accesses - 1))) for _ in pools]
     first = next(place for place, pool in enumerate(pools) if pool.realtime)
@@ -136,13 +136,13 @@ def _requests(draw: st.DrawFn, times: Times) -> Requests:
     )
 
 
-def _pool(draw: st.DrawFn, times: Times, most_tokens: int, *, realtime: bool, interrupted: bool) -> Pool:
+def _pool(draw: st.DrawFn, times: Times, most_tokens: int, *, realtime: bool, interrupted: bool) -> SimPool:
     max_num_seqs = draw(st.integers(1, 8))
     block_tokens = draw(st.sampled_from([1, 2, 3, 4, 16]))
     blocks = -(-most_tokens // block_tokens) + draw(st.sampled_from([0, 1, 5, 20, 100]))
     growth = draw(st.sampled_from([0.0, 1 / 512] if times.ties else [0.0, 1e-15, 1 / 512]))
     scaling = _scaling(draw, times, realtime=realtime)
-    return Pool(
+    return SimPool(
         profile=profile(
             kv_capacity_tokens=blocks * block_tokens + int(times.rng.integers(block_tokens)),
             decode_base_s=times.steps(8, 0.03),

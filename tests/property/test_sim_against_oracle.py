@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from tests.oracle.stepwise import simulate_stepwise
 from tests.property.fleets import Case, cases
 
-from meritorder.sim.pools import Result
+from meritorder.sim.pools import SimResult
 from meritorder.sim.run import simulate
 
 TOLERANCE = 1e-6
@@ -71,7 +71,7 @@ def test_equal_to_the_step_by_step_simulator_at_length(case: Case) -> None:
     assert_equal_to_oracle(case)
 
 
-def assert_lost_only_by_interruptions(case: Case, result: Result) -> None:
+def assert_lost_only_by_interruptions(case: Case, result: SimResult) -> None:
     for pool, account in zip(case.pools, result.pools, strict=True):
         assert account.interruptions == 0 or pool.interruptions is not None
         assert account.lost_s == 0 or account.interruptions > 0
@@ -79,7 +79,7 @@ def assert_lost_only_by_interruptions(case: Case, result: Result) -> None:
     assert (lost_s > 0) <= (result.attempts.sum() > 0)
 
 
-def assert_ran_where_permitted(case: Case, result: Result) -> None:
+def assert_ran_where_permitted(case: Case, result: SimResult) -> None:
     replicas = [pool.most_instances * pool.replicas_per_instance for pool in case.pools]
     pool_of = np.repeat(np.arange(len(case.pools)), replicas)[result.replica]
     if case.requests.access is not None:

@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 from tests.property.fleets import profile
 
 from meritorder.perf.profile import EngineLimits
-from meritorder.sim.pools import Fixed, Pool, Requests, Result
+from meritorder.sim.pools import Fixed, Requests, SimPool, SimResult
 from meritorder.sim.run import simulate
 
 STEP_S = 1e-6
@@ -41,7 +41,7 @@ def drawn_requests(rng: np.random.Generator, *, mean_gap_s: float, longest: int)
     )
 
 
-def one_seat(rng: np.random.Generator) -> Pool:
+def one_seat(rng: np.random.Generator) -> SimPool:
     """Return a replica that serves one request at a time, at any speed: the service of each is then its own."""
     drawn = profile(
         kv_capacity_tokens=10_000,
@@ -51,10 +51,10 @@ def one_seat(rng: np.random.Generator) -> Pool:
         prefill_per_pair_s=float(rng.uniform(0.0, 0.001)),
     )
     limits = EngineLimits(max_num_seqs=1, max_num_batched_tokens=int(rng.integers(2, 30)))
-    return Pool(profile=drawn, scaling=Fixed(instances=1), limits=limits)
+    return SimPool(profile=drawn, scaling=Fixed(instances=1), limits=limits)
 
 
-def servers(count: int) -> Pool:
+def servers(count: int) -> SimPool:
     """Return a replica whose steps take a microsecond, whatever is in them: its seats are servers of a shared line."""
     steady = profile(
         kv_capacity_tokens=1 << 40,
@@ -64,10 +64,10 @@ def servers(count: int) -> Pool:
         prefill_per_pair_s=0.0,
     )
     limits = EngineLimits(max_num_seqs=count, max_num_batched_tokens=2048)
-    return Pool(profile=steady, scaling=Fixed(instances=1), limits=limits)
+    return SimPool(profile=steady, scaling=Fixed(instances=1), limits=limits)
 
 
-def serve(requests: Requests, pool: Pool) -> Result:
+def serve(requests: Requests, pool: SimPool) -> SimResult:
     return simulate(requests, (pool,), horizon_s=0.0)
 
 

@@ -4,7 +4,7 @@ import numpy as np
 
 from meritorder.domain import Provenance
 from meritorder.perf.profile import Profile
-from meritorder.sim.pools import Fixed, Pool, Requests
+from meritorder.sim.pools import Fixed, Requests, SimPool
 from meritorder.sim.run import simulate
 
 
@@ -36,7 +36,7 @@ def main() -> None:
         latest_start_s=np.full(1, np.inf),
         work_s=time_s,
     )
-    simulate(requests, (Pool(profile=profile, scaling=Fixed(instances=1)),), horizon_s=0.0)
+    simulate(requests, (SimPool(profile=profile, scaling=Fixed(instances=1)),), horizon_s=0.0)
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from meritorder.sim.agenda import seeding
-from meritorder.sim.pools import Autoscaled, Fixed, ForDeadlines, Pool, QueueScaled, Requests, Scheduled
+from meritorder.sim.pools import Autoscaled, Fixed, ForDeadlines, QueueScaled, Requests, Scheduled, SimPool
 from meritorder.sim.state import (
     CONCURRENCY,
     DEADLINES,
@@ -26,7 +26,7 @@ from meritorder.sim.state import (
 from meritorder.units import SECONDS_PER_DAY, SECONDS_PER_MINUTE
 
 
-def lay_out(requests: Requests, pools: tuple[Pool, ...], horizon_s: float, tick_s: float, bin_s: float) -> World:
+def lay_out(requests: Requests, pools: tuple[SimPool, ...], horizon_s: float, tick_s: float, bin_s: float) -> World:
     """Return the world before its first event."""
     deferrable = np.isfinite(requests.latest_start_s)
     span_s = max(horizon_s, float(np.max(requests.latest_start_s[deferrable], initial=0.0)))
@@ -76,7 +76,7 @@ def _request_records(requests: Requests, deferrable: NDArray[np.bool_]) -> Recor
     return records
 
 
-def _replica_records(pools: tuple[Pool, ...]) -> Records:
+def _replica_records(pools: tuple[SimPool, ...]) -> Records:
     per_pool = [pool.most_instances * pool.replicas_per_instance for pool in pools]
     records = np.zeros(sum(per_pool), REPLICA)
     records["pool"] = np.repeat(np.arange(len(pools)), per_pool)
@@ -90,7 +90,7 @@ def _replica_records(pools: tuple[Pool, ...]) -> Records:
     return records
 
 
-def _pool_records(pools: tuple[Pool, ...], tick_s: float) -> Records:
+def _pool_records(pools: tuple[SimPool, ...], tick_s: float) -> Records:
     records = np.zeros(len(pools), POOL)
     first_instance = first_replica = 0
     for record, pool in zip(records, pools, strict=True):
@@ -121,7 +121,7 @@ def _pool_records(pools: tuple[Pool, ...], tick_s: float) -> Records:
     return records
 
 
-def _set_backfill(record: np.void, pool: Pool) -> None:
+def _set_backfill(record: np.void, pool: SimPool) -> None:
     """Set how much deferrable work is admitted: at time 0, in each slot, and beyond the slots."""
     if pool.backfill is None:
         return
@@ -133,7 +133,7 @@ def _set_backfill(record: np.void, pool: Pool) -> None:
     record["backfill_seats"], record["backfill_blocks"] = record["seats_in_slot"][0], record["blocks_in_slot"][0]
 
 
-def _set_scaling(record: np.void, pool: Pool, tick_s: float) -> None:
+def _set_scaling(record: np.void, pool: SimPool, tick_s: float) -> None:
     match pool.scaling:
         case Fixed(instances=instances) if pool.interruptions:
             # What is taken back has to be rented again, which is a schedule's doing.
@@ -152,7 +152,7 @@ def _set_scaling(record: np.void, pool: Pool, tick_s: float) -> None:
             record["scaling"], record["target"] = DEADLINES, margin_s
 
 
-def _set_interruptions(record: np.void, pool: Pool) -> None:
+def _set_interruptions(record: np.void, pool: SimPool) -> None:
     record["ceiling"] = pool.most_instances
     if pool.interruptions is None:
         return

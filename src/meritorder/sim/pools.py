@@ -170,7 +170,7 @@ class Interruptions:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Pool:
+class SimPool:
     """Instances of one kind, with replicas on them.
 
     Args:
@@ -237,8 +237,8 @@ class Requests:
         work_s: Seconds of a saturated replica that each takes; scaling for deadlines and routing by work use it.
         session: Number of the session whose prefix each has, from 0; -1 for none. Only affinity and prefixes that
             are cached by replica use it.
-        access: Number of the set of pools that each may run in, from 0, as `Pool.permits` has it; None if all may run
-            anywhere.
+        access: Number of the set of pools that each may run in, from 0, as `SimPool.permits` has it; None if all may
+            run anywhere.
     """
 
     arrived_s: Floats
@@ -274,7 +274,7 @@ class PoolAccount:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Result:
+class SimResult:
     """What became of the requests, shape (requests,), and of each pool; bins have shape (pools, bins).
 
     `attempts` counts those that interruptions ended; `replica` and `first_token_s` are of the one that succeeded,

@@ -7,7 +7,7 @@ from meritorder.errors import InfeasibleError
 from meritorder.latency import tpot_s
 from meritorder.sim import fleet as kernel
 from meritorder.sim.layout import lay_out, stabilization_ticks
-from meritorder.sim.pools import Autoscaled, Pool, PoolAccount, QueueScaled, Requests, Result, Routing, Scheduled
+from meritorder.sim.pools import Autoscaled, PoolAccount, QueueScaled, Requests, Routing, Scheduled, SimPool, SimResult
 from meritorder.sim.state import (
     MOST_ACCESSES,
     MOST_BLOCK_TOKENS,
@@ -24,7 +24,7 @@ from meritorder.sim.state import (
 
 def simulate(
     requests: Requests,
-    pools: tuple[Pool, ...],
+    pools: tuple[SimPool, ...],
     *,
     horizon_s: float,
     tick_s: float = 15.0,
@@ -32,7 +32,7 @@ def simulate(
     preempt: bool = False,
     routing: Routing = Routing.LEAST_REQUESTS,
     local_prefixes: bool = False,
-) -> Result:
+) -> SimResult:
     """Serve all requests with a fleet; the cost grows with requests, not with tokens.
 
     Args:
@@ -54,7 +54,7 @@ def simulate(
     world.state["local_prefixes"] = local_prefixes
     end_s = kernel.run(world)
     overhead_s = _overhead_s(world, pools)
-    return Result(
+    return SimResult(
         admitted_s=world.requests["admitted_s"].copy(),
         first_token_s=world.requests["first_token_s"] + overhead_s,
         finished_s=world.requests["finished_s"] + overhead_s,
@@ -70,7 +70,7 @@ def simulate(
     )
 
 
-def _overhead_s(world: World, pools: tuple[Pool, ...]) -> Floats:
+def _overhead_s(world: World, pools: tuple[SimPool, ...]) -> Floats:
     """Return what each request waits before the engine: a time, one for each token, and some of its decode steps."""
     by_pool_s = np.array([pool.profile.request_overhead_s for pool in pools])
     by_token_s = np.array([pool.profile.prompt_token_overhead_s for pool in pools])
@@ -82,7 +82,7 @@ def _overhead_s(world: World, pools: tuple[Pool, ...]) -> Floats:
     return np.asarray(fixed_s + steps[pool] * step_s)
 
 
-def _check(requests: Requests, pools: tuple[Pool, ...], tick_s: float) -> None:
+def _check(requests: Requests, pools: tuple[SimPool, ...], tick_s: float) -> None:
     cached = requests.input_tokens.astype(np.int64) + requests.output_tokens - 1  # the last token is never read
     access = np.zeros(len(requests), np.int32) if requests.access is None else requests.access
     longest = np.zeros(int(access.max(initial=0)) + 1, np.int64)
@@ -103,7 +103,7 @@ def _check(requests: Requests, pools: tuple[Pool, ...], tick_s: float) -> None:
             raise InfeasibleError(f"no pool takes deferrable requests{_of(each, longest)}")
 
 
-def _check_memory(pool: Pool, longest: int) -> None:
+def _check_memory(pool: SimPool, longest: int) -> None:
     block_tokens = pool.limits.block_tokens
     held = pool.profile.kv_capacity_tokens // block_tokens * block_tokens
     if longest > held:
@@ -118,7 +118,7 @@ def _of(access: int, longest: NDArray[np.int64]) -> str:
     return f" of access {access}" if len(longest) > 1 else ""
 
 
-def _check_limits(pool: Pool, tick_s: float) -> None:
+def _check_limits(pool: SimPool, tick_s: float) -> None:
     limits, where = pool.limits, pool.profile.replica.label
     bounds = [
         ("sequences in a step (max_num_seqs)", limits.max_num_seqs, MOST_SEQS),

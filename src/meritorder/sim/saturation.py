@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from meritorder.perf.profile import EngineLimits, Profile
-from meritorder.sim.pools import Fixed, Pool, Requests
+from meritorder.sim.pools import Fixed, Requests, SimPool
 from meritorder.sim.run import simulate
 
 Floats = NDArray[np.float64]
@@ -120,7 +120,7 @@ def _fill(requests: Requests, stretch: Indices, profile: Profile, limits: Engine
     count = int(np.clip(len(stretch), _BATCHES_SAMPLED * limits.max_num_seqs, _MOST_SAMPLED))
     chosen = stretch[np.linspace(0, max(len(stretch), count), count, endpoint=False).astype(np.int64) % len(stretch)]
     sample = _all_at_once(requests, chosen)
-    result = simulate(sample, (Pool(profile=profile, scaling=Fixed(instances=1), limits=limits),), horizon_s=0.0)
+    result = simulate(sample, (SimPool(profile=profile, scaling=Fixed(instances=1), limits=limits),), horizon_s=0.0)
     full_until_s = float(result.admitted_s.max())
     held_s = np.minimum(result.finished_s, full_until_s) - result.admitted_s
     share = np.clip(held_s / (result.finished_s - result.admitted_s), 0.0, 1.0)

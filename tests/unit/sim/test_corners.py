@@ -12,7 +12,7 @@ from tests.samples.fleets import backfill
 
 from meritorder.errors import InfeasibleError
 from meritorder.perf.profile import EngineLimits
-from meritorder.sim.pools import Autoscaled, Fixed, ForDeadlines, Pool, Requests, Routing, Scheduled
+from meritorder.sim.pools import Autoscaled, Fixed, ForDeadlines, Requests, Routing, Scheduled, SimPool
 from meritorder.sim.run import simulate
 
 STEADY = profile(
@@ -37,7 +37,7 @@ def requests(*rows: tuple[float, int, int, float]) -> Requests:
     )
 
 
-def finished(wanted: Requests, *pools: Pool, **options: object) -> np.ndarray:
+def finished(wanted: Requests, *pools: SimPool, **options: object) -> np.ndarray:
     """Return when each was finished, the same in both simulators."""
     options = {"horizon_s": 10.0, "tick_s": 1.0, **options}
     found = simulate(wanted, pools, **options)
@@ -61,7 +61,7 @@ def memory(blocks: int, **limits: int) -> dict[str, object]:
 
 def test_requests_of_one_moment_share_the_first_step() -> None:
     wanted = requests((0.0, 5, 1, math.inf), (0.0, 5, 1, math.inf), (0.0, 5, 1, 1e3))
-    done_s = finished(wanted, Pool(profile=STEADY, scaling=Fixed(instances=1), backfill=backfill(8)))
+    done_s = finished(wanted, SimPool(profile=STEADY, scaling=Fixed(instances=1), backfill=backfill(8)))
     np.testing.assert_allclose(done_s, 0.1)
 
 
@@ -69,7 +69,7 @@ def test_with_prefill_first_a_prompt_holds_up_the_decodes() -> None:
     """Steps of 0.1 s; the second prompt comes in the second step of the first request, which has five tokens."""
     wanted = requests((0.0, 3, 5, np.inf), (0.15, 3, 1, np.inf))
     limits = EngineLimits(max_num_seqs=4, max_num_batched_tokens=100)
-    mixed = Pool(profile=STEADY, scaling=Fixed(instances=1), limits=limits)
+    mixed = SimPool(profile=STEADY, scaling=Fixed(instances=1), limits=limits)
     alone = replace(mixed, limits=msgspec.structs.replace(limits, prefill_first=True))
     np.testing.assert_allclose(finished(wanted, mixed), [0.5, 0.3])
     np.testing.assert_allclose(finished(wanted, alone), [0.6, 0.3])
@@ -82,7 +82,7 @@ def test_with_whole_prompts_a_step_cuts_no_prompt_beside_others() -> None:
     """
     wanted = requests((0.0, 5, 1, np.inf), (0.0, 5, 1, np.inf), (0.0, 12, 1, np.inf))
     limits = EngineLimits(max_num_seqs=4, max_num_batched_tokens=8)
-    cut = Pool(profile=STEADY, scaling=Fixed(instances=1), limits=limits)
+    cut = SimPool(profile=STEADY, scaling=Fixed(instances=1), limits=limits)
     whole = replace(cut, limits=msgspec.structs.replace(limits, whole_prompts=True))
     np.testing.assert_allclose(finished(wanted, cut), [0.1, 0.2, 0.3])
     np.testing.assert_allclose(finished(wanted, whole), [0.1, 0.2, 0.4])
@@ -94,7 +94,7 @@ def test_what_a_request_waits_before_the_engine_is_added_to_its_times() -> None:
         STEADY, request_overhead_s=0.01, prompt_token_overhead_s=0.01, first_token_steps=2.5
     )
     result = simulate(
-        requests((0.0, 3, 5, np.inf)), (Pool(profile=waiting, scaling=Fixed(instances=1)),), horizon_s=1.0
+        requests((0.0, 3, 5, np.inf)), (SimPool(profile=waiting, scaling=Fixed(instances=1)),), horizon_s=1.0
     )
     np.testing.assert_allclose(result.first_token_s, [0.39])
     np.testing.assert_allclose(result.finished_s, [0.79])
@@ -103,7 +103,7 @@ def test_what_a_request_waits_before_the_engine_is_added_to_its_times() -> None:
 def test_a_draining_instance_takes_no_more_backfill() -> None:
     """The backlog is long; the second instance is not wanted after 1 s, and is given back when it is empty."""
     wanted = requests(*[(0.05, 5, 20, 1e3)] * 20)
-    pool = Pool(
+    pool = SimPool(
         profile=STEADY,
         scaling=Scheduled(instances=(2, 1), slot_s=1.0),
         backfill=backfill(1),
@@ -119,7 +119,7 @@ def test_a_draining_instance_takes_no_more_backfill() -> None:
 
 def test_an_instance_that_starts_at_once_begins_with_the_backlog() -> None:
     wanted = requests((0.5, 5, 10, 30.0), (40.0, 5, 10, 50.0))
-    pool = Pool(
+    pool = SimPool(
         profile=STEADY,
         scaling=ForDeadlines(maximum=1, margin_s=0.0),
         realtime=False,
@@ -132,7 +132,7 @@ def test_an_instance_that_starts_at_once_begins_with_the_backlog() -> None:
 def test_urgent_work_stays_urgent_when_it_is_preempted() -> None:
     """Nothing is backfilled here: once sent back to the deferrable queue it would never come out of it."""
     wanted = requests((0.05, 4, 6, 0.5), (0.9, 4, 6, math.inf), (0.95, 4, 6, 0.6))
-    pool = Pool(scaling=Fixed(instances=1), **memory(14))
+    pool = SimPool(scaling=Fixed(instances=1), **memory(14))
     assert simulate(wanted, (pool,), horizon_s=10.0, tick_s=1.0).preemptions > 0
     finished(wanted, pool)
 
@@ -140,14 +140,14 @@ def test_urgent_work_stays_urgent_when_it_is_preempted() -> None:
 def test_deferrable_work_that_waits_at_a_replica_becomes_urgent_too() -> None:
     rows = [(0.05, 3, 12, math.inf), (0.06, 12, 1, 3.0)]
     rows += [(0.5 + 0.3 * n, 6, 6, math.inf) for n in range(40)]
-    done_s = finished(requests(*rows), Pool(scaling=Fixed(instances=1), backfill=backfill(4), **memory(14)))
+    done_s = finished(requests(*rows), SimPool(scaling=Fixed(instances=1), backfill=backfill(4), **memory(14)))
     assert done_s[1] < 8.0
 
 
 def test_after_a_preemption_the_next_step_admits() -> None:
     """A long deferrable sequence is sent back; the real-time request that it kept out fits one step later."""
     wanted = requests((0.05, 2, 12, math.inf), (0.06, 11, 8, 1e3), (0.5, 8, 2, math.inf))
-    pool = Pool(scaling=Fixed(instances=1), backfill=backfill(4), **memory(20))
+    pool = SimPool(scaling=Fixed(instances=1), backfill=backfill(4), **memory(20))
     found = simulate(wanted, (pool,), horizon_s=10.0, tick_s=1.0)
     assert found.preemptions == 1
     finished(wanted, pool)
@@ -157,8 +157,8 @@ def test_a_replica_without_memory_for_the_first_of_the_backlog_tries_the_next() 
     """The long one goes to the other pool while this one decodes; the short one behind it fits here at once."""
     rows = [(0.05, 20, 19, 1e3), (0.06, 1, 3, 1e3), (0.07, 6, 6, 1e3), (0.1, 30, 2, 90.0), (0.12, 1, 2, 95.0)]
     pools = [
-        Pool(scaling=Fixed(instances=1), realtime=False, backfill=backfill(2), **memory(40)),
-        Pool(scaling=Fixed(instances=1), realtime=False, backfill=backfill(1), **memory(40)),
+        SimPool(scaling=Fixed(instances=1), realtime=False, backfill=backfill(2), **memory(40)),
+        SimPool(scaling=Fixed(instances=1), realtime=False, backfill=backfill(1), **memory(40)),
     ]
     finished(requests(*rows), *pools)
 
@@ -167,7 +167,7 @@ def test_what_arrives_does_not_overtake_more_urgent_work_that_waits() -> None:
     """The first prompt has four steps; when it is done the next begins, and a seat is free beside one that waits."""
     rows = [(0.05, 16, 1, 900.0), (0.06, 16, 1, 900.0), (0.07, 16, 1, 900.0), (0.08, 16, 1, 100.0), (0.6, 16, 1, 500.0)]
     limits = EngineLimits(max_num_seqs=3, max_num_batched_tokens=4)
-    pool = Pool(profile=STEADY, scaling=Fixed(instances=1), limits=limits, realtime=False, backfill=backfill(3))
+    pool = SimPool(profile=STEADY, scaling=Fixed(instances=1), limits=limits, realtime=False, backfill=backfill(3))
     done_s = finished(requests(*rows), pool)
     assert done_s[3] < done_s[4]
 
@@ -176,7 +176,7 @@ def test_deferrable_work_leaves_memory_to_what_comes_next_in_real_time() -> None
     """Of two that wait the second would fill the memory that the real-time request needs."""
     wanted = requests((0.05, 6, 12, 1e3), (0.06, 6, 12, 1e3), (0.5, 8, 2, math.inf))
     done_s = {
-        share: finished(wanted, Pool(scaling=Fixed(instances=1), backfill=backfill(4, kv_share=share), **memory(24)))
+        share: finished(wanted, SimPool(scaling=Fixed(instances=1), backfill=backfill(4, kv_share=share), **memory(24)))
         for share in (1.0, 0.5)
     }
     assert done_s[0.5][2] < 1.0 < done_s[1.0][2]
@@ -187,7 +187,7 @@ def test_seats_for_deferrable_work_are_what_the_slot_allows() -> None:
     """Of four that wait one may run in the first slot; at its end the others join at once, in the middle of its run."""
     wanted = requests(*((0.05, 2, 60, 1e3) for _ in range(4)))
     planned = Scheduled(instances=(1, 1), slot_s=3.0)
-    pool = Pool(profile=STEADY, scaling=planned, backfill=backfill(4), backfill_shares=(0.25, 1.0))
+    pool = SimPool(profile=STEADY, scaling=planned, backfill=backfill(4), backfill_shares=(0.25, 1.0))
     finished(wanted, pool, tick_s=1.0)
     found = simulate(wanted, (pool,), horizon_s=6.0, tick_s=1.0)
     assert found.admitted_s[0] < 0.1
@@ -197,7 +197,7 @@ def test_seats_for_deferrable_work_are_what_the_slot_allows() -> None:
 
 def test_beyond_the_schedule_deferrable_work_has_all_of_its_seats() -> None:
     wanted = requests(*((0.05, 2, 60, 1e3) for _ in range(3)))
-    pool = Pool(
+    pool = SimPool(
         profile=STEADY, scaling=Scheduled(instances=(1,), slot_s=2.0), backfill=backfill(3), backfill_shares=(0.3,)
     )
     found = simulate(wanted, (pool,), horizon_s=2.0, tick_s=1.0)
@@ -208,18 +208,20 @@ def test_beyond_the_schedule_deferrable_work_has_all_of_its_seats() -> None:
 def test_an_empty_replica_takes_deferrable_work_that_needs_more_memory_than_it_leaves() -> None:
     finished(
         requests((0.05, 16, 2, 1e3)),
-        Pool(scaling=Fixed(instances=1), backfill=backfill(4, kv_share=0.5), **memory(20)),
+        SimPool(scaling=Fixed(instances=1), backfill=backfill(4, kv_share=0.5), **memory(20)),
     )
 
 
 def test_deferrable_work_is_served_by_a_fleet_that_has_no_backfill() -> None:
-    finished(requests((0.5, 5, 5, 4.0)), Pool(profile=STEADY, scaling=Fixed(instances=1)))
+    finished(requests((0.5, 5, 5, 4.0)), SimPool(profile=STEADY, scaling=Fixed(instances=1)))
 
 
 def test_real_time_requests_pass_by_a_pool_without_instances() -> None:
     wanted = requests((0.5, 5, 5, math.inf), (0.6, 5, 5, 1.0))
-    elastic = Pool(profile=STEADY, scaling=Autoscaled(target_in_flight=4, minimum=0, maximum=1, initial=0), startup_s=2)
-    finished(wanted, Pool(profile=STEADY, scaling=Fixed(instances=0)), elastic)
+    elastic = SimPool(
+        profile=STEADY, scaling=Autoscaled(target_in_flight=4, minimum=0, maximum=1, initial=0), startup_s=2
+    )
+    finished(wanted, SimPool(profile=STEADY, scaling=Fixed(instances=0)), elastic)
 
 
 def test_work_left_by_rounding_starts_nothing() -> None:
@@ -227,8 +229,8 @@ def test_work_left_by_rounding_starts_nothing() -> None:
     wanted = requests((0.1, 5, 5, 20.0), (0.2, 5, 5, 20.0), (0.3, 5, 5, 20.0), (0.4, 5, 5, 9000.0), (800.0, 5, 5, 1e4))
     wanted.work_s[:] = 0.1, 0.2, 0.3, 1.0, 1.0
     fleet = (
-        Pool(profile=STEADY, scaling=Fixed(instances=1)),
-        Pool(profile=STEADY, scaling=ForDeadlines(maximum=3), realtime=False, backfill=backfill(1), startup_s=0.0),
+        SimPool(profile=STEADY, scaling=Fixed(instances=1)),
+        SimPool(profile=STEADY, scaling=ForDeadlines(maximum=3), realtime=False, backfill=backfill(1), startup_s=0.0),
     )
     result = simulate(wanted, fleet, horizon_s=100.0, tick_s=15.0)
     oracle, _ = simulate_stepwise(wanted, fleet, horizon_s=100.0, tick_s=15.0)
@@ -239,7 +241,7 @@ def test_work_left_by_rounding_starts_nothing() -> None:
 def test_start_up_cut_short_by_the_end_is_paid_as_far_as_it_went() -> None:
     wanted = requests(*[(3.9, 5, 1, math.inf)] * 30)
     scaling = Autoscaled(target_in_flight=1, minimum=1, maximum=4, initial=1)
-    slow = Pool(
+    slow = SimPool(
         profile=STEADY, scaling=scaling, limits=EngineLimits(max_num_seqs=1), startup_s=60, startup_paid_s=60,
         minimum_billing_s=0,
     )  # fmt: skip
@@ -250,7 +252,7 @@ def test_start_up_cut_short_by_the_end_is_paid_as_far_as_it_went() -> None:
 
 def test_a_fleet_that_nobody_asks_is_paid_for() -> None:
     nothing = requests((0.0, 1, 1, math.inf)).only(np.array([False]))
-    result = simulate(nothing, (Pool(profile=STEADY, scaling=Fixed(instances=3)),), horizon_s=70.0)
+    result = simulate(nothing, (SimPool(profile=STEADY, scaling=Fixed(instances=3)),), horizon_s=70.0)
     assert result.pools[0].idle_s == pytest.approx(210.0)
 
 
@@ -264,7 +266,7 @@ def test_steps_that_hardly_grow_are_counted_right(per_kv_s: float) -> None:
         prefill_per_pair_s=0.0,
     )
     wanted = requests((0.0, 5, 2000, math.inf), (1.234, 5, 2, math.inf), (7.777, 5, 2, math.inf))
-    finished(wanted, Pool(profile=flat, scaling=Fixed(instances=1)))
+    finished(wanted, SimPool(profile=flat, scaling=Fixed(instances=1)))
 
 
 @pytest.mark.parametrize(
@@ -280,7 +282,7 @@ def test_steps_that_hardly_grow_are_counted_right(per_kv_s: float) -> None:
 )
 def test_limits_that_the_simulator_cannot_keep_are_refused(pool: dict[str, object], message: str) -> None:
     with pytest.raises(InfeasibleError, match=message):
-        simulate(requests((0.0, 20, 1, math.inf)), (Pool(**{"scaling": Fixed(instances=1)} | pool),), horizon_s=1.0)
+        simulate(requests((0.0, 20, 1, math.inf)), (SimPool(**{"scaling": Fixed(instances=1)} | pool),), horizon_s=1.0)
 
 
 def test_backfill_limits_that_admit_nothing_are_refused() -> None:
@@ -292,15 +294,15 @@ def test_settings_beyond_the_simulators_memory_are_refused() -> None:
     wanted = requests((0.0, 2, 1, math.inf))
     scaled = Autoscaled(target_in_flight=1, minimum=1, maximum=1, initial=1, stabilization_s=3000.0)
     with pytest.raises(InfeasibleError, match="stabili"):
-        simulate(wanted, (Pool(profile=STEADY, scaling=scaled),), horizon_s=1.0, tick_s=1.0)
+        simulate(wanted, (SimPool(profile=STEADY, scaling=scaled),), horizon_s=1.0, tick_s=1.0)
     planned = Scheduled(instances=(1,) * 5000, slot_s=1.0)
     with pytest.raises(InfeasibleError, match="slots"):
-        simulate(wanted, (Pool(profile=STEADY, scaling=planned),), horizon_s=1.0)
+        simulate(wanted, (SimPool(profile=STEADY, scaling=planned),), horizon_s=1.0)
 
 
 def test_who_may_run_nowhere_in_real_time_is_an_error_that_says_whose_it_is() -> None:
     wanted = replace(requests((0.0, 1, 1, math.inf), (0.0, 1, 1, math.inf)), access=np.array([0, 1], np.int32))
-    pool = Pool(profile=STEADY, scaling=Fixed(instances=1), permits=frozenset({0}))
+    pool = SimPool(profile=STEADY, scaling=Fixed(instances=1), permits=frozenset({0}))
     with pytest.raises(InfeasibleError, match="no pool takes real-time requests of access 1"):
         simulate(wanted, (pool,), horizon_s=10.0)
 
@@ -308,14 +310,16 @@ def test_who_may_run_nowhere_in_real_time_is_an_error_that_says_whose_it_is() ->
 def test_who_may_run_in_one_pool_waits_there_while_another_is_idle() -> None:
     rows = [(0.0, 1, 10, math.inf)] * 3
     wanted = replace(requests(*rows), access=np.array([0, 0, 1], np.int32))
-    one = Pool(profile=STEADY, scaling=Fixed(instances=1), limits=EngineLimits(max_num_seqs=1), permits=frozenset({0}))
+    one = SimPool(
+        profile=STEADY, scaling=Fixed(instances=1), limits=EngineLimits(max_num_seqs=1), permits=frozenset({0})
+    )
     # Ten steps of 0.1 s each; the second of the first pool begins when its first is done.
     assert finished(wanted, one, replace(one, permits=frozenset({1}))) == pytest.approx([1.0, 2.0, 1.0])
 
 
 def test_what_the_second_slot_asks_for_was_rented_before_the_first_began() -> None:
     wanted = requests(*[(61.0, 1, 10, math.inf)] * 3)
-    pool = Pool(
+    pool = SimPool(
         profile=STEADY,
         scaling=Scheduled(instances=(1, 3), slot_s=60.0, ahead_s=300.0),
         limits=EngineLimits(max_num_seqs=1),
@@ -347,7 +351,7 @@ def test_who_looked_at_a_moment_looks_again_after_it_when_the_backlog_moves_on()
         mixed_base_s=mixed_base_s,
         prefill_per_pair_s=0.0,
     )
-    pool = Pool(
+    pool = SimPool(
         profile=tight,
         scaling=Autoscaled(target_in_flight=3.2, minimum=0, maximum=1, initial=0, stabilization_s=0.8),
         replicas_per_instance=2,

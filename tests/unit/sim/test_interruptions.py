@@ -13,18 +13,18 @@ from tests.unit.sim.test_corners import STEADY, finished, memory, requests
 
 from meritorder.errors import InfeasibleError
 from meritorder.perf.profile import EngineLimits
-from meritorder.sim.pools import Fixed, ForDeadlines, Interruptions, Pool, QueueScaled, Result, Routing
+from meritorder.sim.pools import Fixed, ForDeadlines, Interruptions, QueueScaled, Routing, SimPool, SimResult
 from meritorder.sim.run import simulate
 
 NOW = math.inf  # latest start of a real-time request
 
 
-def pool(*, instances: int = 1, interruptions: Interruptions | None = None, **options: object) -> Pool:
+def pool(*, instances: int = 1, interruptions: Interruptions | None = None, **options: object) -> SimPool:
     defaults = {"profile": STEADY, "scaling": Fixed(instances=instances), "startup_s": 0.0, "minimum_billing_s": 0.0}
-    return Pool(interruptions=interruptions, **(defaults | options))
+    return SimPool(interruptions=interruptions, **(defaults | options))
 
 
-def run(wanted: object, *pools: Pool, **options: object) -> Result:
+def run(wanted: object, *pools: SimPool, **options: object) -> SimResult:
     """Simulate, and hold it against the step-by-step simulator."""
     options = {"horizon_s": 10.0, "tick_s": 1.0, **options}
     finished(wanted, *pools, **options)

@@ -8,15 +8,15 @@ from meritorder.errors import InfeasibleError
 from meritorder.perf.profile import EngineLimits
 from meritorder.sim import fleet
 from meritorder.sim.__main__ import main as compile_ahead
-from meritorder.sim.pools import Autoscaled, Fixed, ForDeadlines, Pool, Requests, Result, Scaling, Scheduled
+from meritorder.sim.pools import Autoscaled, Fixed, ForDeadlines, Requests, Scaling, Scheduled, SimPool, SimResult
 from meritorder.sim.run import simulate
 
 
-def pool(scaling: Scaling, **options: object) -> Pool:
-    return Pool(profile=profile(), scaling=scaling, limits=LIMITS, **options)  # type: ignore[arg-type]
+def pool(scaling: Scaling, **options: object) -> SimPool:
+    return SimPool(profile=profile(), scaling=scaling, limits=LIMITS, **options)  # type: ignore[arg-type]
 
 
-def parts(result: Result) -> float:
+def parts(result: SimResult) -> float:
     return sum(
         each.realtime_s + each.deferrable_s + each.startup_s + each.idle_s + each.lost_s for each in result.pools
     )
@@ -69,7 +69,7 @@ def test_a_request_longer_than_memory_is_refused() -> None:
 
 
 def test_a_step_with_no_room_for_prompts_is_refused() -> None:
-    narrow = Pool(
+    narrow = SimPool(
         profile=profile(),
         scaling=Fixed(instances=1),
         limits=EngineLimits(max_num_seqs=64, max_num_batched_tokens=64),

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from tests.samples.fleets import LIMITS, profile, requests
 
-from meritorder.sim.pools import Fixed, Pool
+from meritorder.sim.pools import Fixed, SimPool
 from meritorder.sim.run import simulate
 from meritorder.sim.saturation import alone_on_a_replica, saturate
 
@@ -14,7 +14,7 @@ def test_the_work_of_what_a_full_replica_does_is_the_time_that_it_takes() -> Non
     count = 20 * LIMITS.max_num_seqs
     asked = requests(np.zeros(count), random.integers(50, 900, count), random.integers(5, 200, count))
     found = saturate(asked, profile(), LIMITS)
-    result = simulate(asked, (Pool(profile=profile(), scaling=Fixed(instances=1), limits=LIMITS),), horizon_s=0.0)
+    result = simulate(asked, (SimPool(profile=profile(), scaling=Fixed(instances=1), limits=LIMITS),), horizon_s=0.0)
     work_s = found.work_s(asked.input_tokens, asked.cached_tokens, asked.output_tokens).sum()
     # All of it takes as long as the replica runs, but for the tail in which it is not full.
     assert 0.9 < work_s / result.finished_s.max() < 1.0
@@ -31,7 +31,7 @@ def test_work_is_the_time_that_it_takes_whatever_the_context() -> None:
     found = saturate(asked, profile(), LIMITS)
     for half in (np.arange(count) < count / 2, np.arange(count) >= count / 2):
         mine = asked.only(half)
-        result = simulate(mine, (Pool(profile=profile(), scaling=Fixed(instances=1), limits=LIMITS),), horizon_s=0.0)
+        result = simulate(mine, (SimPool(profile=profile(), scaling=Fixed(instances=1), limits=LIMITS),), horizon_s=0.0)
         work_s = found.work_s(mine.input_tokens, mine.cached_tokens, mine.output_tokens).sum()
         assert work_s == pytest.approx(result.finished_s.max(), rel=0.04)
 
@@ -59,7 +59,7 @@ def test_no_faster_replica_takes_longer_for_work() -> None:
 def test_alone_on_a_replica_is_what_the_simulator_gives_to_one_request(given: int, cached: int, generated: int) -> None:
     asked = requests([0.0], given, generated, cached_tokens=cached)
     ttft_s, tpot_s = alone_on_a_replica(asked, profile(), LIMITS)
-    result = simulate(asked, (Pool(profile=profile(), scaling=Fixed(instances=1), limits=LIMITS),), horizon_s=0.0)
+    result = simulate(asked, (SimPool(profile=profile(), scaling=Fixed(instances=1), limits=LIMITS),), horizon_s=0.0)
     assert ttft_s[0] == pytest.approx(result.first_token_s[0], rel=1e-9)
     if generated > 1:
         simulated_s = (result.finished_s[0] - result.first_token_s[0]) / (generated - 1)

@@ -19,7 +19,7 @@ from meritorder.latency import tpot_s
 from meritorder.perf.calibration import SPREAD, Floats, Timings, Tuning, minimise, misfit
 from meritorder.perf.profile import EngineLimits, Profile
 from meritorder.perf.residuals import Calibration, Errors, stretch_ratios
-from meritorder.sim.pools import Fixed, Pool, Requests
+from meritorder.sim.pools import Fixed, Requests, SimPool
 from meritorder.sim.run import simulate
 from meritorder.study.calibrate.starting import SetUp, starting_profile
 from meritorder.traces.timed import TimedLog, read_timed
@@ -136,7 +136,7 @@ def replay(log: TimedLog, profile: Profile, limits: EngineLimits) -> Timings:
         latest_start_s=np.full(len(log), np.inf),
         work_s=zeros,
     )
-    pool = Pool(profile=profile, scaling=Fixed(instances=log.replicas), limits=limits)
+    pool = SimPool(profile=profile, scaling=Fixed(instances=log.replicas), limits=limits)
     result = simulate(requests, (pool,), horizon_s=0.0)
     return Timings(
         result.first_token_s - log.arrived_s,

@@ -12,7 +12,7 @@ from meritorder.domain import BackfillLimits, Offer
 from meritorder.latency import tpot_s
 from meritorder.perf.profile import EngineLimits, Profile
 from meritorder.policy.backfill import BACKFILL_KV_SHARE
-from meritorder.sim.pools import Autoscaled, Fixed, ForDeadlines, Interruptions, Pool, Result, Scaling
+from meritorder.sim.pools import Autoscaled, Fixed, ForDeadlines, Interruptions, Scaling, SimPool, SimResult
 from meritorder.sim.run import simulate
 from meritorder.sim.saturation import Saturation
 from meritorder.study.fleet.load import TraceLoad
@@ -89,9 +89,9 @@ class CandidateMachine:
         """Return the machine with every step of its engine longer by this factor."""
         return replace(self, profile=self.profile.slowed(factor), saturation=self.saturation.slowed(factor))
 
-    def pool(self, scaling: Scaling, *, realtime: bool, backfill: BackfillLimits | None) -> Pool:
+    def pool(self, scaling: Scaling, *, realtime: bool, backfill: BackfillLimits | None) -> SimPool:
         """Return machines of this kind as a pool of the simulator."""
-        return Pool(
+        return SimPool(
             profile=self.profile,
             scaling=scaling,
             limits=self.limits,
@@ -145,9 +145,9 @@ class Trial:
 
     name: str
     label: str
-    pools: tuple[tuple[CandidateMachine, Pool], ...]
+    pools: tuple[tuple[CandidateMachine, SimPool], ...]
     load: TraceLoad
-    result: Result
+    result: SimResult
     usd: float
     attainment: float | None
     kept: bool
@@ -184,11 +184,11 @@ class Trial:
         return np.asarray(self.result.finished_s - self.load.arrived_s)
 
 
-def _tpot_s(load: TraceLoad, result: Result) -> Floats:
+def _tpot_s(load: TraceLoad, result: SimResult) -> Floats:
     return tpot_s(result.finished_s, result.first_token_s, load.output_tokens)
 
 
-def serve(name: str, label: str, load: TraceLoad, pools: tuple[tuple[CandidateMachine, Pool], ...]) -> Trial:
+def serve(name: str, label: str, load: TraceLoad, pools: tuple[tuple[CandidateMachine, SimPool], ...]) -> Trial:
     """Simulate a fleet on a load, and price it."""
     last = pools[-1][0]  # the one that scales for deadlines, if any does
     bin_s = 900.0 if load.span_s >= SECONDS_PER_DAY else SECONDS_PER_MINUTE
@@ -222,7 +222,7 @@ def rejudged(trial: Trial, load: TraceLoad, name: str, label: str) -> Trial:
     return replace(trial, name=name, label=label, load=load, attainment=attainment, kept=kept, missed=missed)
 
 
-def _judge(load: TraceLoad, result: Result) -> tuple[float | None, bool, int]:
+def _judge(load: TraceLoad, result: SimResult) -> tuple[float | None, bool, int]:
     """Return the share of real-time requests in time, whether all promises were kept, and how many are late."""
     missed = int(np.count_nonzero(load.deferrable & ~(result.finished_s <= load.deadline_s)))
     attainment, enough = load.attained(result.first_token_s - load.arrived_s, _tpot_s(load, result))
@@ -262,7 +262,7 @@ def smallest_fixed(machine: CandidateMachine, load: TraceLoad) -> Iterator[Trial
             failing = middle
 
 
-def fullest_within_slo(machine: CandidateMachine, pool: Pool, load: TraceLoad) -> float:
+def fullest_within_slo(machine: CandidateMachine, pool: SimPool, load: TraceLoad) -> float:
     """Return the utilisation of a fleet at the highest steady load at which it keeps the SLO, at most 1.
 
     Requests of the load arrive as a Poisson process at a rate that bisection raises until too few keep the SLO.

@@ -14,7 +14,7 @@ from meritorder import planfile
 from meritorder.domain import BackfillLimits, TokenPrice
 from meritorder.latency import breaks_slo, tpot_s
 from meritorder.policy.schedule import spread_evenly
-from meritorder.sim.pools import Interruptions, Pool, PoolAccount, Result, Scheduled
+from meritorder.sim.pools import Interruptions, PoolAccount, Scheduled, SimPool, SimResult
 from meritorder.sim.run import simulate
 from meritorder.study.fleet.fleets import CandidateMachine
 from meritorder.study.fleet.load import TraceLoad
@@ -41,7 +41,7 @@ class ModelRun:
     """
 
     load: TraceLoad
-    result: Result | None
+    result: SimResult | None
     schedules: tuple[planfile.PoolSchedule, ...]
     accounts: tuple[PoolAccount, ...]
     bought: int
@@ -151,11 +151,11 @@ def _pool(
     *,
     seed: int,
     load: TraceLoad,
-) -> Pool:
+) -> SimPool:
     mixed = one.realtime
     whole = BackfillLimits(sequences=pool.max_num_seqs, prefill_tokens=pool.max_num_batched_tokens, kv_share=1.0)
     permits = [access.permits(pool.provider, pool.region, pool.hardware) for access in load.accesses]
-    return Pool(
+    return SimPool(
         profile=machine.profile,
         scaling=Scheduled(instances=tuple(one.machines), slot_s=slot_s, ahead_s=pool.startup_s),
         limits=machine.limits,

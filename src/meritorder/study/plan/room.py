@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from meritorder.plan.model.demand import Horizon
 from meritorder.plan.model.supply import Pool
-from meritorder.sim.pools import Result
+from meritorder.sim.pools import SimResult
 from meritorder.study.fleet.fleets import CandidateMachine
 from meritorder.study.fleet.load import TraceLoad
 from meritorder.study.plan.check import ModelRun
@@ -77,7 +77,7 @@ def _may_run(run: ModelRun, kind: str, pools: Mapping[str, Pool]) -> Bools:
     return np.asarray(run.load.deferrable & np.any([run.load.may_run(*place) for place in places], axis=0))
 
 
-def _share_late(load: TraceLoad, result: Result, mine: Bools, horizon: Horizon) -> Floats:
+def _share_late(load: TraceLoad, result: SimResult, mine: Bools, horizon: Horizon) -> Floats:
     """Return, of the requests that could have been served in a slot, the share that was late, shape (slots,)."""
     could = _windows(load, mine, horizon)
     late = _windows(load, mine & ~(result.finished_s <= load.deadline_s), horizon)
@@ -91,7 +91,7 @@ def _windows(load: TraceLoad, chosen: Bools, horizon: Horizon) -> NDArray[np.int
     return np.asarray(np.cumsum(begun - over))
 
 
-def _waiting(load: TraceLoad, result: Result, mine: Bools, horizon: Horizon) -> Bools:
+def _waiting(load: TraceLoad, result: SimResult, mine: Bools, horizon: Horizon) -> Bools:
     """Return whether work that may wait was waiting at the end of each slot, shape (slots,)."""
     came_s, admitted_s = load.arrived_s[mine], result.admitted_s[mine]
     came = np.bincount(_slot(came_s, horizon), minlength=horizon.slots)
@@ -101,7 +101,7 @@ def _waiting(load: TraceLoad, result: Result, mine: Bools, horizon: Horizon) -> 
 
 def _work_and_time(
     run: ModelRun,
-    result: Result,
+    result: SimResult,
     kind: str,
     *,
     pools: Mapping[str, Pool],
