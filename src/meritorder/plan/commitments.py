@@ -124,9 +124,6 @@ def advise(solution: Solution, steps: int = 4) -> tuple[Advice, ...]:
     return tuple(advice)
 
 
-Floats = NDArray[np.float64]
-
-
 def backtest(problem: Problem, share: float) -> list[planfile.CommitmentBacktest]:
     """Choose each commitment on the first part of a problem, and pay on the rest; machines in fractions.
 

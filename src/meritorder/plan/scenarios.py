@@ -121,8 +121,6 @@ def judge(demand: Floats, season_slots: int, q: float = 0.5) -> Judged:
     )
 
 
-Floats = NDArray[np.float64]
-
 DAYS_PER_WEEK: Final = 7
 SCENARIOS: Final = 8
 

@@ -256,9 +256,6 @@ Machines = OnDemand | Spot | Reserved | Block
 Payment = Machines | SavingsPlan
 
 
-Floats = NDArray[np.float64]
-
-
 def machine_of(offer: Offer) -> str:
     """Return the key of an offer's machine: its kind and place, by which pools and payments find each other."""
     return " ".join(part for part in (offer.provider, offer.region, offer.instance) if part)

@@ -80,9 +80,6 @@ def by_hour(problem: Problem) -> Problem | None:
     )
 
 
-Column = TypeVar("Column", bound=np.generic)
-
-
 def stretch_of(problem: Problem, first: int, slots: int) -> Problem:
     """Return a stretch of a problem of one scenario; what arrives in it is done in it, and blocks are left out.
 
