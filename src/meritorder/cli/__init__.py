@@ -1,7 +1,7 @@
 """The command line: parse, study, print.
 
-One module a command; `options.py` holds what they share, `parsing.py` reads what they are given. A mistake of the
-user's is one line on standard error and exit code 2; nothing is written half.
+One module per command or pair of commands; `options.py` declares the options that they share, `parsing.py` parses their
+values. A user error is one line on standard error and exit code 2; no file is left half-written.
 """
 
 import sys
@@ -28,7 +28,7 @@ app: Final = typer.Typer(
     help="Serve every LLM request from the cheapest capacity that still meets its deadline.",
 )
 
-# All of the command line's own complaints, wherever this version of typer keeps click.
+# The base class of usage errors, in whichever module this version of typer keeps click.
 _UsageError: Final = cast("type[typer.BadParameter]", typer.BadParameter.__mro__[1])
 _INTERRUPTED: Final = 130
 
@@ -46,9 +46,9 @@ def main() -> None:
         sys.stderr.write(f"meritorder: {error}\n")
         sys.exit(2)
     except _UsageError as error:
-        asked = error.ctx.command_path if error.ctx else "meritorder"
+        command = error.ctx.command_path if error.ctx else "meritorder"
         message = " ".join(error.format_message().split()).removesuffix(".")
-        sys.stderr.write(f"meritorder: {message}; `{asked} --help` says what there is\n")
+        sys.stderr.write(f"meritorder: {message}; see `{command} --help`\n")
         sys.exit(2)
     except BrokenPipeError:
         sys.exit(0)

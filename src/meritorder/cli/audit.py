@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from meritorder.cli.options import CatalogFiles, Columns, HtmlFile, JsonFile
+from meritorder.cli.options import CatalogFiles, Columns, Format, HtmlFile, JsonFile
 from meritorder.cli.parsing import progress
 from meritorder.errors import ConfigError
 
@@ -58,9 +58,7 @@ def audit(
         str | None,
         typer.Option("--invoice", metavar="USD", help="Total of the invoice: says by how much the bill differs."),
     ] = None,
-    format_: Annotated[
-        str | None, typer.Option("--format", metavar="NAME", help="Format of the bills; found by content if left out.")
-    ] = None,
+    format_: Format = None,
     columns: Columns = None,
     strict: Annotated[
         bool, typer.Option("--strict", help="Make anything that is wrong with the bill an error; else it is reported.")
@@ -144,9 +142,9 @@ def _write(found: Any, json: Path | None, html: Path | None, csv: Path | None) -
 
 
 def _trace(sources: list[str], columns: str | None) -> Any:
-    from meritorder.cli.parsing import read
+    from meritorder.cli.parsing import read_trace
 
-    return read(sources, None, columns, 1.0, None, None, strict=False, seed=0)
+    return read_trace(sources, None, columns, 1.0, None, None, strict=False, seed=0)
 
 
 def _selectors(texts: list[str] | None, option: str) -> tuple[tuple[str, str], ...]:

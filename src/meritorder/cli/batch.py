@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from meritorder.cli.options import ApiKeyVariable, ConfigFile
 from meritorder.errors import ConfigError
 from meritorder.units import format_duration
 
@@ -19,7 +20,6 @@ _ACTIONS: Final = ("submit", "status", "fetch", "cancel", "pause", "resume")
 _FINAL: Final = frozenset({"completed", "failed", "expired", "cancelled"})
 
 Url = Annotated[str, typer.Option("--url", metavar="URL", help="Address of the gateway.")]
-KeyEnv = Annotated[str, typer.Option("--api-key-env", metavar="NAME", help="Environment variable that holds the key.")]
 
 
 def batch(
@@ -31,7 +31,7 @@ def batch(
         Path, typer.Option("--out", metavar="FILE", help="Where to write the results; errors go beside them.")
     ] = Path("results.jsonl"),
     url: Url = _URL,
-    api_key_env: KeyEnv = "OPENAI_API_KEY",
+    api_key_env: ApiKeyVariable = "OPENAI_API_KEY",
 ) -> None:
     """Submit a file of requests as a batch, look after it, and fetch its results."""
     if action not in _ACTIONS:
@@ -57,7 +57,7 @@ def batch(
                 typer.echo(f"{lines:,} lines written to {path}")
 
 
-def status(url: Url = _URL, api_key_env: KeyEnv = "OPENAI_API_KEY") -> None:
+def status(url: Url = _URL, api_key_env: ApiKeyVariable = "OPENAI_API_KEY") -> None:
     """Show what a gateway does: its venues, what waits, what was spent. It needs an admin key."""
     from meritorder.gateway.app.client import Client
 
@@ -78,7 +78,7 @@ def status(url: Url = _URL, api_key_env: KeyEnv = "OPENAI_API_KEY") -> None:
 
 
 def ledger(
-    config: Annotated[Path, typer.Option("--config", metavar="FILE", help="Configuration of the gateway, TOML.")],
+    config: ConfigFile,
     out: Annotated[Path, typer.Option("--out", metavar="FILE", help="CSV to write.")] = Path("ledger.csv"),
 ) -> None:
     """Write the ledger of a gateway as a trace: every request, with its tokens, lane, venue, times and cost."""

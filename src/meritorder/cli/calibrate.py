@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from meritorder.cli.options import ApiKeyVariable, Engine, Precision
 from meritorder.cli.parsing import progress
 from meritorder.errors import ConfigError
 from meritorder.units import SECONDS_PER_MINUTE
@@ -21,8 +22,8 @@ def calibrate(
         str, typer.Option("--hardware", metavar="GPU", help="GPU, where the log does not name it.")
     ] = "",
     tp: Annotated[int | None, typer.Option("--tp", help="GPUs a replica, where the log does not say.")] = None,
-    engine: Annotated[str, typer.Option("--engine", help="Inference engine: vllm, sglang or trtllm.")] = "vllm",
-    precision: Annotated[str | None, typer.Option("--precision", help="Weights: bf16, fp8, mxfp4.")] = None,
+    engine: Engine = "vllm",
+    precision: Precision = None,
     max_num_seqs: Annotated[
         int | None, typer.Option("--max-num-seqs", min=1, help="The engine's; fitted if left out.")
     ] = None,
@@ -35,9 +36,7 @@ def calibrate(
     ] = None,
     max_requests: Annotated[int, typer.Option("--max-requests", min=1, help="Most requests to send to a URL.")] = 200,
     max_minutes: Annotated[float, typer.Option("--max-minutes", help="Longest time to load a URL.")] = 10.0,
-    api_key_env: Annotated[
-        str, typer.Option("--api-key-env", metavar="NAME", help="Environment variable that holds the endpoint's key.")
-    ] = "OPENAI_API_KEY",
+    api_key_env: ApiKeyVariable = "OPENAI_API_KEY",
 ) -> None:
     """Fit a performance profile to measured requests, and say how far it is from those that it has not seen."""
     from meritorder.perf.shipped import to_toml

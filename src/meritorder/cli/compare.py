@@ -1,4 +1,4 @@
-"""compare and demo: what a trace costs in real time, in batch, and as a mix."""
+"""compare and demo: the cost of a trace in real time, in batch, and as a mix."""
 
 from pathlib import Path
 from typing import Annotated, Any, Final
@@ -8,27 +8,41 @@ from rich.console import Console
 from rich.status import Status
 
 from meritorder.cli.options import (
+    BatchDeadline,
     CatalogFiles,
     Columns,
+    Defer,
+    Engine,
     Format,
     From,
+    GpusPerReplica,
     Hardware,
     HtmlFile,
     JsonFile,
     Model,
+    Precision,
+    ProfileFile,
     Provider,
     Region,
+    Replicas,
+    Roofline,
     Scale,
     Seed,
+    SloText,
+    Spot,
+    SpotTrace,
+    Spread,
+    StartupTime,
     Strict,
     To,
     Traces,
+    Workloads,
 )
-from meritorder.cli.parsing import SLO_TEXT, duration_s, names, progress, read, slo_of, startup_of
+from meritorder.cli.parsing import parse_duration, parse_names, parse_slo, parse_startup, progress, read_trace
 from meritorder.errors import ConfigError, MissingExtraError
 from meritorder.units import format_duration
 
-# The sample week is that of a small team; at six times its rate a service needs a fleet.
+# The sample week is the traffic of a small team; at six times its rate it needs a fleet.
 _DEMO_SCALE: Final = 6.0
 _DEMO_HARDWARE: Final = "a100"
 
@@ -39,84 +53,20 @@ def compare(
     hardware: Hardware = "h100",
     provider: Provider = "",
     region: Region = "",
-    defer: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--defer",
-            metavar="SHARE@DEADLINE",
-            help="Assume that a share of the requests may wait: 40%@4h (repeatable).",
-        ),
-    ] = None,
-    workloads: Annotated[
-        Path | None,
-        typer.Option(
-            "--workloads", metavar="FILE", help="Which requests are promised what (TOML; see docs/reference/traces.md)."
-        ),
-    ] = None,
-    slo: Annotated[
-        str,
-        typer.Option(
-            "--slo",
-            metavar="PROMISE",
-            help="Real-time promise where no workload has its own.  [default: " + SLO_TEXT + "]",
-        ),
-    ] = "",
-    batch_deadline: Annotated[
-        str,
-        typer.Option(
-            "--batch-deadline",
-            metavar="TIME",
-            help="In the arrangement batch: how long a request without a deadline waits.",
-        ),
-    ] = "24h",
-    startup: Annotated[
-        str, typer.Option("--startup", metavar="TIME", help="From renting a machine until it serves.")
-    ] = "5m",
-    spread: Annotated[
-        str,
-        typer.Option(
-            "--spread", metavar="TIME", help="Where a trace tells no arrivals: spread its requests over this time."
-        ),
-    ] = "1h",
-    engine: Annotated[
-        str, typer.Option("--engine", metavar="NAME", help="Inference engine: vllm, sglang or trtllm.")
-    ] = "vllm",
-    precision: Annotated[
-        str | None,
-        typer.Option(
-            "--precision",
-            metavar="NAME",
-            help="Precision of the weights: bf16, fp8 or mxfp4; the model's own if left out.",
-        ),
-    ] = None,
-    tp: Annotated[
-        int | None,
-        typer.Option(
-            "--tp", min=1, metavar="GPUS", help="GPUs of a replica; the cheapest that keeps the SLO if left out."
-        ),
-    ] = None,
-    replicas: Annotated[
-        int | None,
-        typer.Option("--replicas", min=1, help="Replicas of your present real-time fleet: the saving is against it."),
-    ] = None,
-    spot: Annotated[
-        bool, typer.Option("--spot", help="Let what can wait run on spot machines where they are cheaper.")
-    ] = False,
-    spot_trace: Annotated[
-        Path | None,
-        typer.Option(
-            "--spot-trace",
-            metavar="FILE",
-            help="With spot machines as they were to be had in this record (see docs/simulator.md).",
-        ),
-    ] = None,
-    profile: Annotated[
-        Path | None,
-        typer.Option("--profile", metavar="FILE", help="Performance profile of your own endpoint (TOML or JSON)."),
-    ] = None,
-    roofline: Annotated[
-        bool, typer.Option("--roofline", help="Take step times from the data sheets where nothing was measured.")
-    ] = False,
+    defer: Defer = None,
+    workloads: Workloads = None,
+    slo: SloText = "",
+    batch_deadline: BatchDeadline = "24h",
+    startup: StartupTime = "5m",
+    spread: Spread = "1h",
+    engine: Engine = "vllm",
+    precision: Precision = None,
+    tp: GpusPerReplica = None,
+    replicas: Replicas = None,
+    spot: Spot = False,
+    spot_trace: SpotTrace = None,
+    profile: ProfileFile = None,
+    roofline: Roofline = False,
     catalog: CatalogFiles = None,
     format_: Format = None,
     columns: Columns = None,
@@ -128,9 +78,9 @@ def compare(
     json: JsonFile = None,
     html: HtmlFile = None,
 ) -> None:
-    """Say what a trace costs in real time, in batch and as a mix.
+    """Compare the cost of a trace in real time, in batch and as a mix.
 
-    And why they differ, and how sure that is. For example:
+    Explains the difference and gives its interval. For example:
 
     meritorder compare requests.csv --model llama-3.1-70b --defer 40%@4h --html report.html
     """
@@ -140,18 +90,18 @@ def compare(
     check_target(json, html)
     options = Options(
         model=model,
-        hardware=names(hardware),
-        providers=names(provider),
-        regions=names(region),
+        hardware=parse_names(hardware),
+        providers=parse_names(provider),
+        regions=parse_names(region),
         engine=engine,
         precision=precision,
         tp=tp,
-        slo=slo_of(slo),
+        slo=parse_slo(slo),
         defer=tuple(defer or ()),
         workloads=workloads,
-        patience_s=duration_s(batch_deadline, "--batch-deadline"),
-        spread_s=duration_s(spread, "--spread"),
-        startup=startup_of(startup),
+        patience_s=parse_duration(batch_deadline, "--batch-deadline"),
+        spread_s=parse_duration(spread, "--spread"),
+        startup=parse_startup(startup),
         profile=profile,
         roofline=roofline,
         replicas=replicas,
@@ -162,20 +112,20 @@ def compare(
     )
     with progress() as status:
         status.update("reading the trace")
-        trace_read = read(trace, format_, columns, scale, start, end, strict=strict, seed=seed)
-        _answer(trace_read, options, status, json, html)
+        trace_read = read_trace(trace, format_, columns, scale, start, end, strict=strict, seed=seed)
+        _compare(trace_read, options, status, json, html)
 
 
 def demo(
     json: JsonFile = Path("demo/compare.json"),
     html: HtmlFile = Path("demo/compare.html"),
     gateway: Annotated[
-        bool, typer.Option("--gateway/--no-gateway", help="Run the gateway on a small local model as well.")
+        bool, typer.Option("--gateway/--no-gateway", help="Also run the gateway on a small local model.")
     ] = True,
 ) -> None:
-    """Compare on a sample week of a service, and run the gateway on a small model.
+    """Compare a sample week of a service, and run the gateway on a small model.
 
-    The week is made by this package, with a seed, from published facts, and written to demo/.
+    The week is generated with a fixed seed from published facts, and written to demo/.
     """
     from meritorder.report.files import check_target
     from meritorder.study.compare.compare import Options
@@ -185,19 +135,19 @@ def demo(
     try:
         folder.mkdir(exist_ok=True)
     except OSError as error:
-        raise ConfigError(f"cannot be made: {error.strerror}", where=f"folder {folder.absolute()}") from None
+        raise ConfigError(f"cannot be created: {error.strerror}", where=f"folder {folder.absolute()}") from None
     check_target(json, html)
     trace, workloads = folder / "week.parquet", folder / "workloads.toml"
     with progress() as status:
-        status.update("making the sample week")
+        status.update("generating the sample week")
         sample.write(trace, seed=0)
         workloads.write_text(sample.WORKLOADS, encoding="utf-8")
-        trace_read = read([str(trace)], None, None, _DEMO_SCALE, None, None, strict=True, seed=0)
+        trace_read = read_trace([str(trace)], None, None, _DEMO_SCALE, None, None, strict=True, seed=0)
         options = Options(model="llama-3.1-70b", hardware=(_DEMO_HARDWARE,), workloads=workloads)
-        _answer(trace_read, options, status, json, html)
-    typer.echo(f"\nThe sample, its workloads file and the report are in {folder}/; open {html} in a browser.")
-    again = f"--model llama-3.1-70b --hardware {_DEMO_HARDWARE} --scale {_DEMO_SCALE:g} --workloads {workloads}"
-    typer.echo(f"The same again: meritorder compare {trace} {again}")
+        _compare(trace_read, options, status, json, html)
+    typer.echo(f"\nThe sample, its workloads file and the report are in {folder}/. Open {html} in a browser.")
+    arguments = f"--model llama-3.1-70b --hardware {_DEMO_HARDWARE} --scale {_DEMO_SCALE:g} --workloads {workloads}"
+    typer.echo(f"To repeat the comparison: meritorder compare {trace} {arguments}")
     if gateway:
         _show_gateway()
 
@@ -205,29 +155,29 @@ def demo(
 def _show_gateway() -> None:
     from meritorder.gateway.app import showcase
 
-    typer.echo("\nThe gateway, on SmolLM2-135M and llama.cpp on this machine:")
+    typer.echo("\nThe gateway, with SmolLM2-135M and llama.cpp on this machine:")
     try:
         with progress() as status:
             shown = showcase.show(status.update)
     except MissingExtraError as error:
-        typer.echo(f"  left out: {error}")
+        typer.echo(f"  skipped: {error}")
         return
     typer.echo(
         f"  real time  {shown.questions} questions, first token after {format_duration(shown.ttft_alone_s)} alone, "
-        f"{format_duration(shown.ttft_beside_s)} beside the batch (medians)\n"
+        f"{format_duration(shown.ttft_beside_s)} with the batch (medians)\n"
         f"  batch      {shown.answered} of {shown.lines} lines in {format_duration(shown.batch_s)}, "
-        f"{shown.tokens:,} tokens, {shown.lost_tokens:,} given up to make room for real time"
+        f"{shown.tokens:,} tokens, {shown.lost_tokens:,} discarded by preemption for real time"
     )
     typer.echo("Run it yourself: meritorder serve --local")
 
 
-def _answer(trace_read: Any, options: Any, status: Status, json: Path | None, html: Path | None) -> None:
+def _compare(trace_read: Any, options: Any, status: Status, json: Path | None, html: Path | None) -> None:
     from meritorder.report import files
     from meritorder.report.compare import html as page
     from meritorder.report.compare import record, text
     from meritorder.study.compare.compare import compare as study
 
-    status.update("compiling the simulator (once a machine, about 15 s)")
+    status.update("compiling the simulator (once per machine, about 15 s)")
     comparison = study(trace_read, options, status.update)
     if html:
         status.update("drawing the report")

@@ -18,7 +18,7 @@ from meritorder.cli.options import (
     To,
     Traces,
 )
-from meritorder.cli.parsing import progress, read
+from meritorder.cli.parsing import progress, read_trace
 
 
 def inspect(
@@ -52,7 +52,7 @@ def inspect(
     files.check_target(propose, json)
     with progress() as status:
         status.update("reading the trace")
-        trace_read = read(trace, format_, columns, scale, start, end, strict=strict, seed=seed)
+        trace_read = read_trace(trace, format_, columns, scale, start, end, strict=strict, seed=seed)
         status.update("looking for what could wait")
         found = candidates(trace_read) if could_wait or propose else []
     console = Console()

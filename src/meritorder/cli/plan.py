@@ -9,20 +9,40 @@ from rich.console import Console
 from meritorder.cli.options import (
     CatalogFiles,
     Columns,
+    Defer,
+    Engine,
     Format,
     From,
+    GpusPerReplica,
     HtmlFile,
     JsonFile,
     Model,
+    Precision,
+    ProfileFile,
     Provider,
     Region,
+    Replicas,
+    Roofline,
     Scale,
     Seed,
+    SloText,
+    Spot,
+    Spread,
+    StartupTime,
     Strict,
     To,
     Traces,
+    Workloads,
 )
-from meritorder.cli.parsing import SLO_TEXT, duration_s, names, progress, read, share_of, slo_of, startup_of
+from meritorder.cli.parsing import (
+    parse_duration,
+    parse_names,
+    parse_share,
+    parse_slo,
+    parse_startup,
+    progress,
+    read_trace,
+)
 
 
 def plan(
@@ -33,28 +53,9 @@ def plan(
     ] = "",
     provider: Provider = "",
     region: Region = "",
-    defer: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--defer",
-            metavar="SHARE@DEADLINE",
-            help="Assume that a share of the requests may wait: 40%@4h (repeatable).",
-        ),
-    ] = None,
-    workloads: Annotated[
-        Path | None,
-        typer.Option(
-            "--workloads", metavar="FILE", help="Which requests are promised what (TOML; see docs/reference/traces.md)."
-        ),
-    ] = None,
-    slo: Annotated[
-        str,
-        typer.Option(
-            "--slo",
-            metavar="PROMISE",
-            help="Real-time promise where no workload has its own.  [default: " + SLO_TEXT + "]",
-        ),
-    ] = "",
+    defer: Defer = None,
+    workloads: Workloads = None,
+    slo: SloText = "",
     slot: Annotated[
         str | None,
         typer.Option("--slot", metavar="TIME", help="Length of a slot, such as 15m or 1h; by the span if left out."),
@@ -63,9 +64,7 @@ def plan(
         str,
         typer.Option("--commit", metavar="TERM", help="Longest term to commit to: none, 1y or 3y."),
     ] = "1y",
-    spot: Annotated[
-        bool, typer.Option("--spot", help="Let what can wait run on spot machines where they are cheaper.")
-    ] = False,
+    spot: Spot = False,
     spot_machines: Annotated[
         int, typer.Option("--spot-machines", min=1, help="Machines of each spot offer that can be had at once.")
     ] = 8,
@@ -98,10 +97,7 @@ def plan(
     carbon_price: Annotated[
         float, typer.Option("--carbon-price", metavar="USD", min=0, help="Price of a tonne of CO2; needs --carbon.")
     ] = 0.0,
-    replicas: Annotated[
-        int | None,
-        typer.Option("--replicas", min=1, help="Replicas of your present real-time fleet: the saving is against it."),
-    ] = None,
+    replicas: Replicas = None,
     backtest: Annotated[
         str,
         typer.Option(
@@ -110,37 +106,13 @@ def plan(
             help="Choose commitments on this share of the trace, and pay on the rest: 50%.",
         ),
     ] = "",
-    startup: Annotated[
-        str, typer.Option("--startup", metavar="TIME", help="From renting a machine until it serves.")
-    ] = "5m",
-    spread: Annotated[
-        str,
-        typer.Option(
-            "--spread", metavar="TIME", help="Where a trace tells no arrivals: spread its requests over this time."
-        ),
-    ] = "1h",
-    engine: Annotated[
-        str, typer.Option("--engine", metavar="NAME", help="Inference engine: vllm, sglang or trtllm.")
-    ] = "vllm",
-    precision: Annotated[
-        str | None,
-        typer.Option(
-            "--precision",
-            metavar="NAME",
-            help="Precision of the weights: bf16, fp8 or mxfp4; the model's own if left out.",
-        ),
-    ] = None,
-    tp: Annotated[
-        int | None,
-        typer.Option("--tp", min=1, metavar="GPUS", help="GPUs of a replica; the cheapest within the SLO if left out."),
-    ] = None,
-    profile: Annotated[
-        Path | None,
-        typer.Option("--profile", metavar="FILE", help="Performance profile of your own endpoint (TOML or JSON)."),
-    ] = None,
-    roofline: Annotated[
-        bool, typer.Option("--roofline", help="Take step times from the data sheets where nothing was measured.")
-    ] = False,
+    startup: StartupTime = "5m",
+    spread: Spread = "1h",
+    engine: Engine = "vllm",
+    precision: Precision = None,
+    tp: GpusPerReplica = None,
+    profile: ProfileFile = None,
+    roofline: Roofline = False,
     time_limit: Annotated[
         str, typer.Option("--time-limit", metavar="TIME", help="For each solve of the whole problem.")
     ] = "20s",
@@ -175,17 +147,17 @@ def plan(
         raise ConfigError("--carbon and --carbon-price need each other", where="plan", fix="give both, or none")
     options = PlanOptions(
         model=model,
-        hardware=names(hardware) or HARDWARE,
-        providers=names(provider),
-        regions=names(region),
+        hardware=parse_names(hardware) or HARDWARE,
+        providers=parse_names(provider),
+        regions=parse_names(region),
         engine=engine,
         precision=precision,
         tp=tp,
-        slo=slo_of(slo),
+        slo=parse_slo(slo),
         defer=tuple(defer or ()),
         workloads=workloads,
-        spread_s=duration_s(spread, "--spread"),
-        startup=startup_of(startup),
+        spread_s=parse_duration(spread, "--spread"),
+        startup=parse_startup(startup),
         profile=profile,
         roofline=roofline,
         replicas=replicas,
@@ -198,19 +170,19 @@ def plan(
         carbon_usd_per_tonne=carbon_price,
         catalogs=tuple(catalog or ()),
         seed=seed,
-        slot_s=duration_s(slot, "--slot") if slot else None,
+        slot_s=parse_duration(slot, "--slot") if slot else None,
         terms=terms_of(commit),
-        tiers=tiers_of(names(tokens)),
-        backtest=share_of(backtest, "--backtest") if backtest else None,
-        effort=Effort(time_limit_s=duration_s(time_limit, "--time-limit")),
+        tiers=tiers_of(parse_names(tokens)),
+        backtest=parse_share(backtest, "--backtest") if backtest else None,
+        effort=Effort(time_limit_s=parse_duration(time_limit, "--time-limit")),
         scale=scale,
         start=start,
         end=end,
     )
     with progress() as status:
         status.update("reading the trace")
-        trace_read = read(trace, format_, columns, scale, start, end, strict=strict, seed=seed)
-        status.update("compiling the simulator (once a machine, about 15 s)")
+        trace_read = read_trace(trace, format_, columns, scale, start, end, strict=strict, seed=seed)
+        status.update("compiling the simulator (once per machine, about 15 s)")
         found = study(trace_read, options, status.update)
         if html:
             from meritorder.report.plan import html as plan_html
@@ -260,7 +232,7 @@ def simulate(
     finish = end if end or promises is None else promises.end
     with progress() as status:
         status.update("reading the trace")
-        trace_read = read(trace, format_, columns, own_scale, begin, finish, strict=strict, seed=own_seed)
+        trace_read = read_trace(trace, format_, columns, own_scale, begin, finish, strict=strict, seed=own_seed)
         status.update("carrying the plan out")
         simulated = follow(plan_read, trace_read, catalogs=tuple(catalog or ()), seed=own_seed, where=str(plan_file))
         if json:

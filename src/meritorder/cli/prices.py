@@ -7,7 +7,7 @@ import typer
 from rich.console import Console
 
 from meritorder.cli.options import CatalogFiles, JsonFile, Provider, Region
-from meritorder.cli.parsing import names
+from meritorder.cli.parsing import parse_names
 from meritorder.domain import PricingModel
 
 
@@ -37,9 +37,9 @@ def prices(
     files.check_target(json)
     found = listing(
         model=model,
-        hardware=names(hardware),
-        providers=names(provider),
-        regions=names(region),
+        hardware=parse_names(hardware),
+        providers=parse_names(provider),
+        regions=parse_names(region),
         pricing_model=pricing_model,
         catalogs=tuple(catalog or ()),
     )

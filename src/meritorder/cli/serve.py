@@ -7,15 +7,12 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from meritorder.cli.options import ConfigFile, OptionalConfigFile
 from meritorder.errors import ConfigError
-
-Config = Annotated[Path, typer.Option("--config", metavar="FILE", help="Configuration of the gateway, TOML.")]
 
 
 def serve(
-    config: Annotated[
-        Path | None, typer.Option("--config", metavar="FILE", help="Configuration of the gateway, TOML.")
-    ] = None,
+    config: OptionalConfigFile = None,
     plan: Annotated[
         Path | None, typer.Option("--plan", metavar="FILE", help="Carry out this plan, as `meritorder plan` wrote it.")
     ] = None,
@@ -34,7 +31,7 @@ def serve(
 
 def keys(
     action: Annotated[str, typer.Argument(metavar="create|list|revoke", help="What to do.")],
-    config: Config,
+    config: ConfigFile,
     name: Annotated[str, typer.Argument(help="Name of a new key, or id of the one to revoke.")] = "",
     tenant: Annotated[str, typer.Option("--tenant", help="Whose files and batches it sees.")] = "default",
     admin: Annotated[bool, typer.Option("--admin", help="It may read metrics and status.")] = False,

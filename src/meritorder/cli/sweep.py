@@ -1,4 +1,4 @@
-"""sweep: vary what a comparison assumes."""
+"""sweep: vary the assumptions of a comparison."""
 
 from pathlib import Path
 from typing import Annotated
@@ -8,20 +8,36 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from meritorder.cli.options import (
+    BatchDeadline,
+    CatalogFiles,
     Columns,
+    Defer,
+    Engine,
     Format,
     From,
+    GpusPerReplica,
     Hardware,
     HtmlFile,
     Model,
+    Precision,
+    ProfileFile,
     Provider,
     Region,
+    Replicas,
+    Roofline,
     Scale,
     Seed,
+    SloText,
+    Spot,
+    SpotTrace,
+    Spread,
+    StartupTime,
+    Strict,
     To,
     Traces,
+    Workloads,
 )
-from meritorder.cli.parsing import SLO_TEXT, names, read, slo_of
+from meritorder.cli.parsing import parse_duration, parse_names, parse_slo, parse_startup, read_trace
 
 
 def sweep(
@@ -39,19 +55,27 @@ def sweep(
     hardware: Hardware = "h100",
     provider: Provider = "",
     region: Region = "",
-    defer: Annotated[
-        list[str] | None, typer.Option("--defer", metavar="SHARE@DEADLINE", help="Share that may wait: 40%@4h.")
-    ] = None,
-    workloads: Annotated[
-        Path | None, typer.Option("--workloads", metavar="FILE", help="Which requests are promised what (TOML).")
-    ] = None,
-    slo: Annotated[str, typer.Option("--slo", metavar="PROMISE", help=f"Real-time promise: {SLO_TEXT}.")] = "",
+    defer: Defer = None,
+    workloads: Workloads = None,
+    slo: SloText = "",
+    batch_deadline: BatchDeadline = "24h",
+    startup: StartupTime = "5m",
+    spread: Spread = "1h",
+    engine: Engine = "vllm",
+    precision: Precision = None,
+    tp: GpusPerReplica = None,
+    replicas: Replicas = None,
+    spot: Spot = False,
+    spot_trace: SpotTrace = None,
+    profile: ProfileFile = None,
+    roofline: Roofline = False,
+    catalog: CatalogFiles = None,
     out: Annotated[Path, typer.Option("--out", metavar="FILE", help="Table of the results (Parquet).")] = Path(
         "sweep.parquet"
     ),
     html: HtmlFile = None,
     processes: Annotated[
-        int | None, typer.Option("--processes", min=1, help="Processes here; one a processor if left out.")
+        int | None, typer.Option("--processes", min=1, help="Local processes; one per processor if left out.")
     ] = None,
     ray: Annotated[
         str, typer.Option("--ray", metavar="ADDRESS", help="Run on this Ray cluster instead, such as auto.")
@@ -61,9 +85,10 @@ def sweep(
     scale: Scale = 1.0,
     start: From = None,
     end: To = None,
+    strict: Strict = False,
     seed: Seed = 0,
 ) -> None:
-    """Compare at every combination of what you vary: cost against latency.
+    """Run a comparison for every combination of values: cost against latency.
 
     For example:
 
@@ -78,19 +103,31 @@ def sweep(
     axes = study.parse_axes(vary)
     options = Options(
         model=model,
-        hardware=names(hardware),
-        providers=names(provider),
-        regions=names(region),
-        slo=slo_of(slo),
+        hardware=parse_names(hardware),
+        providers=parse_names(provider),
+        regions=parse_names(region),
+        engine=engine,
+        precision=precision,
+        tp=tp,
+        slo=parse_slo(slo),
         defer=tuple(defer or ()),
         workloads=workloads,
+        patience_s=parse_duration(batch_deadline, "--batch-deadline"),
+        spread_s=parse_duration(spread, "--spread"),
+        startup=parse_startup(startup),
+        profile=profile,
+        roofline=roofline,
+        replicas=replicas,
+        spot=spot,
+        spot_trace=spot_trace,
+        catalogs=tuple(catalog or ()),
         seed=seed,
     )
-    requests = read(trace, format_, columns, scale, start, end, strict=False, seed=seed)
+    requests = read_trace(trace, format_, columns, scale, start, end, strict=strict, seed=seed)
     columns_shown = (TextColumn("simulating"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns_shown, console=Console(stderr=True)) as bar:
         task = bar.add_task("points", total=None)
-        found = study.sweep(
+        rows = study.sweep(
             requests,
             options,
             axes,
@@ -98,8 +135,9 @@ def sweep(
             ray_address=ray,
             progress=lambda done, total: bar.update(task, completed=done, total=total),
         )
-    files.write_bytes(out, report.to_parquet(found))
+    names = [axis.name for axis in axes]
+    files.write_bytes(out, report.to_parquet(rows))
     if html:
-        files.write_text(html, report.to_html(found, [axis.name for axis in axes]))
-    report.render(found, [axis.name for axis in axes], Console())
-    typer.echo(f"{found.height:,} rows in {out}" + (f", figure in {html}" if html else ""))
+        files.write_text(html, report.to_html(rows, names))
+    report.render(rows, names, Console())
+    typer.echo(f"{rows.height:,} rows in {out}" + (f", figure in {html}" if html else ""))

@@ -1,0 +1,55 @@
+"""The entry point: exit codes, and one line for every mistake."""
+
+import sys
+
+import pytest
+
+from meritorder import __version__, cli
+
+
+def outcome(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> object:
+    monkeypatch.setattr(sys, "argv", ["meritorder", *arguments])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    return ended.value.code
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["compare"], "Missing argument 'TRACE...'"),
+        (["compare", "x", "--tp", "many"], "'--tp'"),
+        (["compare", "x", "--tp", "0"], "'--tp'"),
+        (["compare", "x", "--seed", "-1"], "'--seed'"),
+        (["prices", "--limit", "0"], "'--limit'"),
+        (["prices", "--pricing-model", "begging"], "'begging'"),
+        (["prices", "--json"], "'--json'"),
+        (["compere"], "No such command 'compere'"),
+        (["--nonsense"], "No such option: --nonsense"),
+    ],
+)
+def test_usage_error_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], arguments: list[str], expected: str
+) -> None:
+    assert outcome(monkeypatch, *arguments) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.count("\n") == 1
+    assert err.startswith("meritorder: ")
+    assert expected.strip("'") in err
+    assert "--help`" in err
+    assert "; see `meritorder" in err
+
+
+def test_interruption_writes_nothing(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("meritorder.study.prices.listing", interrupted)
+    assert outcome(monkeypatch, "prices") == 130
+    assert "nothing was written" in capsys.readouterr().err
+
+
+def test_version_is_printed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    assert not outcome(monkeypatch, "--version")
+    assert capsys.readouterr().out == f"meritorder {__version__}\n"
