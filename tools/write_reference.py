@@ -96,7 +96,7 @@ def _default(field: msgspec.structs.FieldInfo) -> str:
     return f"`{', '.join(map(str, value)) if isinstance(value, list | tuple) else value}`"
 
 
-PAGES: Final = {"commands.md": commands}
+PAGES: Final = {"commands.md": commands, "configuration.md": configuration}
 
 
 def main() -> None:

@@ -1,6 +1,6 @@
-"""The configuration: one TOML file, checked whole at the start.
+"""The gateway's configuration: one TOML file, validated as a whole at startup.
 
-A secret is never in the file: `*_env` names an environment variable, `*_file` a file that holds it.
+A secret is never in the file: `*_env` names an environment variable, `*_file` a file that contains it.
 """
 
 import datetime as dt
@@ -11,158 +11,206 @@ from pathlib import Path
 from typing import Annotated, Any, Final
 
 import msgspec
+from msgspec import Meta
 
 from meritorder.deadlines import parse_deadline
 from meritorder.errors import ConfigError, WorkloadsError
 from meritorder.units import BYTES_PER_GIB, parse_duration_s
 
-Positive = Annotated[int, msgspec.Meta(gt=0)]
-Text = Annotated[str, msgspec.Meta(min_length=1)]
+Positive = Annotated[int, Meta(gt=0)]
+Text = Annotated[str, Meta(min_length=1)]
 
 LOG_FORMATS: Final = ("text", "json")
 KINDS: Final = ("openai", "vllm", "llama.cpp", "sglang", "anthropic", "gemini")
-_KNOWN: Final = ("openai", "anthropic", "gemini")
-_READS_LOAD: Final = ("vllm", "llama.cpp", "sglang")
+_PROVIDERS: Final = ("openai", "anthropic", "gemini")  # their URLs are known
+_ENGINES: Final = ("vllm", "llama.cpp", "sglang")  # they report their load
+_DURATION_FIX: Final = "write 90s, 30m, 4h or 2d"
+_INSTANT_FIX: Final = "write 2026-11-30T00:00:00Z"
+
+
+def _about(description: str) -> Meta:
+    """Annotate a field with its description in the reference."""
+    return Meta(description=description)
 
 
 class _Table(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A table of the file. A name that is not known is refused: it is a slip of the pen."""
+    """A table of the file; an unknown field is an error, since it is most likely a typo."""
 
 
-class Server(_Table, frozen=True):
-    """Where to listen, and how to stop."""
+class ServerTable(_Table, frozen=True):
+    """The address to listen on, access and shutdown."""
 
-    host: str = "127.0.0.1"
-    port: Annotated[int, msgspec.Meta(ge=0, le=65535)] = 8000
-    drain: str = "30s"  # time that requests under way get when the gateway stops
-    require_keys: bool = True
-    log: str = "text"  # or "json"
-    default_model: str | None = None  # of responses that name none; the first by name if not given
-
-
-class Store(_Table, frozen=True):
-    """Where things are kept."""
-
-    url: str = "sqlite:///meritorder-data/gateway.db"
-    blobs: str = ""  # beside the database if not given
-    lease: str = "10s"  # a gateway that has not been heard of for so long is taken for dead
+    host: Annotated[str, _about("Address to listen on.")] = "127.0.0.1"
+    port: Annotated[int, Meta(ge=0, le=65535), _about("Port; 0 picks a free one.")] = 8000
+    drain: Annotated[str, _about("Time that in-flight requests get when the gateway stops.")] = "30s"
+    require_keys: Annotated[
+        bool, _about("Require an API key; without it, every client may do anything, as tenant `default`.")
+    ] = True
+    log: Annotated[str, _about("Format of the log on standard error: `text` or `json`.")] = "text"
+    default_model: Annotated[str | None, _about("Model of responses that name none; by default the first.")] = None
 
 
-class Limits(_Table, frozen=True):
-    """Most that is taken."""
+class StoreTable(_Table, frozen=True):
+    """Where requests, answers and files are stored."""
 
-    body_bytes: Positive = 64 * 1024 * 1024
-    file_bytes: Positive = 16 * BYTES_PER_GIB
-    batch_lines: Positive = 5_000_000
-    line_bytes: Positive = 16 * 1024 * 1024
-    longest_window: str = "30d"
-    request_time: str = "10m"  # for one answer of a venue
-    attempts: Positive = 5  # faults of venues before a request fails
-
-
-class Lanes(_Table, frozen=True):
-    """What is promised to real time, and what becomes of work that may wait."""
-
-    ttft: str = "2s"
-    tpot: str = "100ms"
-    attainment: Annotated[float, msgspec.Meta(gt=0, le=1)] = 0.99
-    flex: str = "hold"  # or "refuse": 429 resource_unavailable when there is no idle capacity
-    flex_deadline: str = "10m"
-    background_window: str = "24h"
-    margin: str = "1m"  # before its latest start, work escalates
-    backfill: bool = True
+    url: Annotated[str, _about("Database; `postgresql://user@host/name` may be shared by several gateways.")] = (
+        "sqlite:///meritorder-data/gateway.db"
+    )
+    blobs: Annotated[
+        str,
+        _about(
+            "Contents of files: `file:///path` or `s3://bucket/prefix` (credentials from the environment); "
+            "by default next to the SQLite file."
+        ),
+    ] = ""
+    lease: Annotated[str, _about("A gateway without a heartbeat for this long loses its leases.")] = "10s"
 
 
-class Price(_Table, frozen=True):
-    """What tokens cost at a venue."""
+class LimitsTable(_Table, frozen=True):
+    """Upper limits on what is accepted."""
 
-    input_usd_per_mtok: Decimal
-    cached_usd_per_mtok: Decimal | None = None
-    output_usd_per_mtok: Decimal = Decimal(0)
+    body_bytes: Annotated[Positive, _about("Size of a request body.")] = 64 * 1024 * 1024
+    file_bytes: Annotated[Positive, _about("Size of an upload (OpenAI: 200 MB).")] = 16 * BYTES_PER_GIB
+    batch_lines: Annotated[Positive, _about("Requests per batch (OpenAI: 50,000).")] = 5_000_000
+    line_bytes: Annotated[Positive, _about("Size of one line of a batch.")] = 16 * 1024 * 1024
+    longest_window: Annotated[str, _about("Window of a batch, background response or `Meritorder-Deadline`.")] = "30d"
+    request_time: Annotated[str, _about("Time for one answer of a venue.")] = "10m"
+    attempts: Annotated[Positive, _about("Venue errors after which a deferrable request fails.")] = 5
+
+
+class LanesTable(_Table, frozen=True):
+    """The SLO of the real-time lane, and the deadlines of deferrable requests."""
+
+    ttft: Annotated[str, _about("Real-time SLO: time to first token.")] = "2s"
+    tpot: Annotated[str, _about("Real-time SLO: time per output token after the first.")] = "100ms"
+    attainment: Annotated[float, Meta(gt=0, le=1), _about("Share of requests that must meet both.")] = 0.99
+    flex: Annotated[
+        str,
+        _about("Flex requests without idle capacity: `hold` defers them, `refuse` answers 429 `resource_unavailable`."),
+    ] = "hold"
+    flex_deadline: Annotated[
+        str,
+        _about('Deadline of `service_tier: "flex"`, and of background responses due `soonest`.'),
+    ] = "10m"
+    background_window: Annotated[str, _about("Window of background responses that name none.")] = "24h"
+    margin: Annotated[str, _about("Requests escalate this long before their latest start.")] = "1m"
+    backfill: Annotated[
+        bool,
+        _about("Limit backfill by the measured real-time latency."),
+    ] = True
+
+
+class PriceTable(_Table, frozen=True):
+    """Token prices at the venue; without them its requests have no cost in the ledger. Cheapest venues come first."""
+
+    input_usd_per_mtok: Annotated[Decimal, _about("Dollars per million input tokens.")]
+    cached_usd_per_mtok: Annotated[Decimal | None, _about("Dollars per million cached tokens; default: as input.")] = (
+        None
+    )
+    output_usd_per_mtok: Annotated[Decimal, _about("Dollars per million output tokens.")] = Decimal(0)
 
 
 class VenueTable(_Table, frozen=True):
-    """One venue: where requests run."""
+    """One venue that serves requests: an engine or a provider. See [venues](venues.md)."""
 
-    name: Text
-    url: str = ""  # of a provider that is known it may be left out
-    models: list[str] | dict[str, str] = []
-    kind: str = "openai"
-    api_key_env: str | None = None
-    api_key_file: str | None = None
-    lanes: tuple[str, ...] = ("realtime", "deferrable")
-    fallback: bool = False  # only for work that would be late elsewhere
-    max_concurrency: Positive | None = None
-    tokens_per_minute: Positive | None = None
-    priority: bool = False  # the engine schedules by priority
-    batch: bool = False  # batches that have the time go through its batch API
-    batch_window: str = "24h"  # what that promises
-    batch_poll: str = "30s"  # how often it is asked how far it is
-    pool: str | list[str] = []  # what the plan calls it; its own name if not given
-    price: Price | None = None
-    command: list[str] = []  # run it when it is wanted; {port} stands for a free port, in the URL too
-    start: str = "10m"
-    idle: str = "5m"  # stop it after this time without a request; "" never
+    name: Annotated[Text, _about("Name in the ledger, the metrics and the log.")]
+    url: Annotated[str, _about("Base URL, as official clients take it; optional for providers.")] = ""
+    models: Annotated[list[str] | dict[str, str], _about('`["name"]`, or `{ public = "theirs" }`; at least one.')] = []
+    kind: Annotated[str, _about(f"API: {', '.join(f'`{kind}`' for kind in KINDS)}.")] = "openai"
+    api_key_env: Annotated[str | None, _about("Environment variable with its API key.")] = None
+    api_key_file: Annotated[str | None, _about("File with its API key.")] = None
+    lanes: Annotated[tuple[str, ...], _about("Lanes that it serves.")] = ("realtime", "deferrable")
+    fallback: Annotated[bool, _about("Only for requests that would be late elsewhere.")] = False
+    max_concurrency: Annotated[
+        Positive | None,
+        _about("Concurrent requests; by default the engine's limit, or 64."),
+    ] = None
+    tokens_per_minute: Annotated[Positive | None, _about("Rate limit on tokens.")] = None
+    priority: Annotated[bool, _about("The engine schedules by priority; requests are sent with one.")] = False
+    batch: Annotated[bool, _about("Send batches with enough time through its batch API.")] = False
+    batch_window: Annotated[str, _about("Completion window that its batch API promises.")] = "24h"
+    batch_poll: Annotated[str, _about("Interval at which its batches are polled.")] = "30s"
+    pool: Annotated[
+        str | list[str],
+        _about("Its names in the plan, of pools or token API tiers; by default the venue's name."),
+    ] = []
+    price: PriceTable | None = None
+    command: Annotated[list[str], _about("Engine to start on demand; `{port}` is a free port, in `url` too.")] = []
+    start: Annotated[str, _about("Time for the command to become ready.")] = "10m"
+    idle: Annotated[str, _about("Stop the command after this time without requests; empty: never.")] = "5m"
 
     def served(self) -> dict[str, str]:
-        """Return the names that clients use, each with the venue's own."""
+        """Return the public model names, each with the venue's own name."""
         return dict(self.models) if isinstance(self.models, dict) else {name: name for name in self.models}
 
     def pools(self) -> list[str]:
-        """Return what the plan may call it."""
+        """Return the venue's names in the plan."""
         return [self.pool] if isinstance(self.pool, str) else self.pool or [self.name]
 
     @property
     def reads_load(self) -> bool:
-        """Whether its engine says what load it has."""
-        return self.kind in _READS_LOAD
+        """Whether the venue's engine reports its load."""
+        return self.kind in _ENGINES
 
 
-class Rule(_Table, frozen=True):
-    """Calls that may wait, by what they are: each field that is given must be alike."""
+class RuleTable(_Table, frozen=True):
+    """A rule that makes matching calls deferrable; every field that is given must match."""
 
-    deadline: str
-    workload: str = ""
-    model: str | None = None
-    tenant: str | None = None
-    key: str | None = None
-    endpoint: str | None = None
-    by_client: bool = False  # takes no call: those of this workload of the plan say themselves that they can wait
-
-
-class Webhook(_Table, frozen=True):
-    """Where to tell of batches and background responses that ended."""
-
-    url: Text
-    secret_env: str | None = None
-    secret_file: str | None = None
-    tenant: str | None = None  # all, if not given
+    deadline: Annotated[str, _about("Deadline: `4h`, the next `06:00` UTC, or an instant.")]
+    workload: Annotated[str, _about("Name in the ledger and in the plan.")] = ""
+    model: Annotated[str | None, _about("Public model name.")] = None
+    tenant: Annotated[str | None, _about("Tenant of the key.")] = None
+    key: Annotated[str | None, _about("Id or name of the key.")] = None
+    endpoint: Annotated[str | None, _about("Endpoint, such as `/v1/embeddings`.")] = None
+    by_client: Annotated[bool, _about("Match no calls: clients mark this workload's calls as deferrable.")] = False
 
 
-class Telemetry(_Table, frozen=True):
-    """Where spans and metrics go; the `OTEL_*` variables of the environment say the rest, or all of it."""
+class WebhookTable(_Table, frozen=True):
+    """A receiver of events about finished batches and background responses."""
 
-    otlp_endpoint: str = ""  # such as http://localhost:4318
-    traces_per_second: Annotated[float, msgspec.Meta(ge=0)] = 10.0  # begun here; a client's own are as it says
+    url: Annotated[Text, _about("URL that events are posted to.")]
+    secret_env: Annotated[str | None, _about("Environment variable with the `whsec_…` secret.")] = None
+    secret_file: Annotated[str | None, _about("File with the secret; one of the two is required.")] = None
+    tenant: Annotated[str | None, _about("Tenant whose events are sent; by default all.")] = None
+
+
+class TelemetryTable(_Table, frozen=True):
+    """OpenTelemetry export; the `OTEL_*` environment variables configure everything else, or all of it."""
+
+    otlp_endpoint: Annotated[
+        str,
+        _about(
+            "Collector, over HTTP, such as `http://localhost:4318`; by default "
+            "`OTEL_EXPORTER_OTLP_ENDPOINT`, and off without either."
+        ),
+    ] = ""
+    traces_per_second: Annotated[
+        float,
+        Meta(ge=0),
+        _about(
+            "Rate limit on traces that start here, with a burst of 60 times as many; 0: none. A call with "
+            "`traceparent` is sampled as its client decides, and `OTEL_TRACES_SAMPLER` overrides this."
+        ),
+    ] = 10.0
 
 
 class Settings(_Table, frozen=True):
-    """The whole file."""
+    """The plan to execute."""
 
-    plan: str = ""  # a plan to carry out
-    plan_start: str = ""  # when a first slot of it begins; as the plan says, if not given
-    server: Server = Server()
-    store: Store = Store()
-    limits: Limits = Limits()
-    lanes: Lanes = Lanes()
-    telemetry: Telemetry = Telemetry()
+    plan: Annotated[str, _about("Plan to execute, as `--plan` ([gateway](../gateway.md)).")] = ""
+    plan_start: Annotated[str, _about("Start of the plan's first slot, such as `2026-11-30T00:00:00Z`.")] = ""
+    server: ServerTable = ServerTable()
+    store: StoreTable = StoreTable()
+    limits: LimitsTable = LimitsTable()
+    lanes: LanesTable = LanesTable()
+    telemetry: TelemetryTable = TelemetryTable()
     venue: list[VenueTable] = []
-    rule: list[Rule] = []
-    webhook: list[Webhook] = []
+    rule: list[RuleTable] = []
+    webhook: list[WebhookTable] = []
 
     @property
     def blobs_url(self) -> str:
-        """Where blobs are: as given, or beside the SQLite file."""
+        """The blob store's URL: as configured, or next to the SQLite file."""
         if self.store.blobs:
             return self.store.blobs
         path = Path(self.store.url.removeprefix("sqlite:///")).resolve()
@@ -170,40 +218,44 @@ class Settings(_Table, frozen=True):
 
 
 def read(path: Path) -> Settings:
-    """Read and check a configuration.
+    """Return the validated configuration of a TOML file.
 
     Raises:
-        ConfigError: It cannot be read, or a field of it is wrong; says which.
+        ConfigError: The file cannot be read, or one of its fields is invalid.
     """
     try:
-        found = tomllib.loads(path.read_text(encoding="utf-8"))
+        document = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigError(
             error.strerror or "cannot be read", where=str(path), fix="give the path of a TOML file"
         ) from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"not TOML: {error}", where=str(path)) from error
-    return settings_of(found, where=str(path))
+    return parse_settings(document, where=str(path))
 
 
-def local(model: str, command: list[str], seats: int) -> Settings:
-    """Return the settings of a gateway on this machine alone: its own engine, and no keys."""
+def local(model: str, command: list[str], max_concurrency: int) -> Settings:
+    """Return the settings of a gateway with one local engine and no API keys."""
     venue = VenueTable(
         name="local",
         url="http://127.0.0.1:{port}/v1",
         kind="llama.cpp",
         models=[model],
-        max_concurrency=seats,
+        max_concurrency=max_concurrency,
         command=command,
         start="1m",
     )
-    return Settings(server=Server(require_keys=False), venue=[venue])
+    return Settings(server=ServerTable(require_keys=False), venue=[venue])
 
 
-def settings_of(found: dict[str, Any], *, where: str) -> Settings:
-    """Check a configuration that was read."""
+def parse_settings(document: dict[str, Any], *, where: str) -> Settings:
+    """Return the validated settings of a parsed TOML document.
+
+    Raises:
+        ConfigError: A field is invalid.
+    """
     try:
-        settings = msgspec.convert(found, Settings, strict=True, dec_hook=_decimal)
+        settings = msgspec.convert(document, Settings, strict=True, dec_hook=_decimal)
     except msgspec.ValidationError as error:
         message, _, field = str(error).partition(" - at `$.")
         raise ConfigError(message, where=f"{where}: {field.rstrip('`')}" if field else where) from None
@@ -212,15 +264,15 @@ def settings_of(found: dict[str, Any], *, where: str) -> Settings:
 
 
 def duration_s(text: str) -> float:
-    """Read a duration that was checked."""
+    """Return the seconds of a duration."""
     seconds = parse_duration_s(text)
     if seconds is None:
-        raise ConfigError(f"{text!r} is not a duration", fix="write 90s, 30m, 4h or 2d")
+        raise ConfigError(f"{text!r} is not a duration", fix=_DURATION_FIX)
     return seconds
 
 
 def check_deadline(text: str, *, where: str) -> None:
-    """Check a deadline of the configuration or of a key.
+    """Validate a deadline of the configuration or of a key.
 
     Raises:
         ConfigError: The text is not a deadline.
@@ -231,7 +283,7 @@ def check_deadline(text: str, *, where: str) -> None:
         raise ConfigError(error.what, where=where, fix=error.fix) from None
 
 
-def secret(env: str | None, file: str | None, *, where: str) -> str | None:
+def read_secret(env: str | None, file: str | None, *, where: str) -> str | None:
     """Return a secret from the environment or from a file; None if neither is named."""
     if env is not None:
         value = os.environ.get(env)
@@ -247,19 +299,19 @@ def secret(env: str | None, file: str | None, *, where: str) -> str | None:
 
 
 def epoch_s(text: str) -> float:
-    """Read a time that was checked."""
-    moment = _moment(text)
-    if moment is None:
-        raise ConfigError(f"{text!r} is not a time with its zone", fix="write 2026-11-30T00:00:00Z")
-    return moment.timestamp()
+    """Return the epoch seconds of an instant with a time zone."""
+    instant = _instant(text)
+    if instant is None:
+        raise ConfigError(f"{text!r} is not an instant with a time zone", fix=_INSTANT_FIX)
+    return instant.timestamp()
 
 
-def _moment(text: str) -> dt.datetime | None:
+def _instant(text: str) -> dt.datetime | None:
     try:
-        moment = dt.datetime.fromisoformat(text)
+        instant = dt.datetime.fromisoformat(text)
     except ValueError:
         return None
-    return moment if moment.tzinfo else None
+    return instant if instant.tzinfo else None
 
 
 def _decimal(kind: type, value: object) -> object:
@@ -269,7 +321,7 @@ def _decimal(kind: type, value: object) -> object:
 
 
 def _check(settings: Settings, where: str) -> None:
-    times = {
+    durations = {
         "server.drain": settings.server.drain,
         "store.lease": settings.store.lease,
         "limits.longest_window": settings.limits.longest_window,
@@ -280,18 +332,18 @@ def _check(settings: Settings, where: str) -> None:
         "lanes.background_window": settings.lanes.background_window,
         "lanes.margin": settings.lanes.margin,
     }
-    for field, text in times.items():
+    for field, text in durations.items():
         if not parse_duration_s(text):
-            raise ConfigError(f"{text!r} is not a duration", where=f"{where}: {field}", fix="write 90s, 30m, 4h or 2d")
+            raise ConfigError(f"{text!r} is not a duration", where=f"{where}: {field}", fix=_DURATION_FIX)
     for number, rule in enumerate(settings.rule):
         check_deadline(rule.deadline, where=f"{where}: rule[{number}].deadline")
     if settings.server.log not in LOG_FORMATS:
         raise ConfigError(f"{settings.server.log!r} is neither text nor json", where=f"{where}: server.log")
     if settings.lanes.flex not in {"hold", "refuse"}:
         raise ConfigError(f"{settings.lanes.flex!r} is neither hold nor refuse", where=f"{where}: lanes.flex")
-    if settings.plan_start and _moment(settings.plan_start) is None:
-        fix = "write 2026-11-30T00:00:00Z"
-        raise ConfigError(f"{settings.plan_start!r} is not a time with its zone", where=f"{where}: plan_start", fix=fix)
+    if settings.plan_start and _instant(settings.plan_start) is None:
+        what = f"{settings.plan_start!r} is not an instant with a time zone"
+        raise ConfigError(what, where=f"{where}: plan_start", fix=_INSTANT_FIX)
     if not settings.store.blobs and not settings.store.url.startswith("sqlite:///"):
         raise ConfigError("not given", where=f"{where}: store.blobs", fix="write file:///PATH or s3://BUCKET")
     endpoint = settings.telemetry.otlp_endpoint
@@ -312,7 +364,7 @@ def _check_venues(settings: Settings, where: str) -> None:
     for venue in settings.venue:
         at = f"{where}: venue {venue.name}"
         if venue.name in seen:
-            raise ConfigError("there are two of this name", where=at)
+            raise ConfigError("another venue has the same name", where=at)
         seen.add(venue.name)
         _check_venue(venue, at)
 
@@ -322,16 +374,16 @@ def _check_venue(venue: VenueTable, at: str) -> None:
         raise ConfigError(f"unknown kind {venue.kind!r}", where=at, fix=f"the kinds are {', '.join(KINDS)}")
     if venue.batch and venue.reads_load:
         raise ConfigError(f"{venue.kind} has no batch API", where=f"{at}: batch", fix="leave it out")
-    if not venue.url.startswith(("http://", "https://")) and (venue.url or venue.kind not in _KNOWN):
+    if not venue.url.startswith(("http://", "https://")) and (venue.url or venue.kind not in _PROVIDERS):
         raise ConfigError(f"{venue.url!r} is not an http URL", where=at)
     if not venue.served():
         raise ConfigError("serves no model", where=at, fix='write models = ["name"]')
-    times = {"start": venue.start, "batch_window": venue.batch_window, "batch_poll": venue.batch_poll}
-    for field, text in (times | {"idle": venue.idle or "1s"}).items():
+    durations = {"start": venue.start, "batch_window": venue.batch_window, "batch_poll": venue.batch_poll}
+    for field, text in (durations | {"idle": venue.idle or "1s"}).items():
         if not parse_duration_s(text):
-            raise ConfigError(f"{text!r} is not a duration", where=f"{at}: {field}", fix="write 90s, 30m or 4h")
+            raise ConfigError(f"{text!r} is not a duration", where=f"{at}: {field}", fix=_DURATION_FIX)
     if venue.command and "{port}" not in venue.url:
         raise ConfigError("its url has no {port}", where=at, fix='write url = "http://127.0.0.1:{port}/v1"')
-    strange = sorted(set(venue.lanes) - {"realtime", "deferrable"})
-    if strange or not venue.lanes:
-        raise ConfigError(f"no lane {strange}", where=at, fix="the lanes are realtime and deferrable")
+    unknown = sorted(set(venue.lanes) - {"realtime", "deferrable"})
+    if unknown or not venue.lanes:
+        raise ConfigError(f"unknown lanes {unknown}", where=at, fix="the lanes are realtime and deferrable")

@@ -40,7 +40,7 @@ class Site:
         if plan is not None:
             write_plan(plan, folder / "plan.json")
             found["plan"] = str(folder / "plan.json")
-        settings = config.settings_of(found, where="test")
+        settings = config.parse_settings(found, where="test")
         self.venues = venues.of(settings)
         self.now_s = 0.0
         self.carry = Carry(planned.read(settings), self.venues, lambda: self.now_s)

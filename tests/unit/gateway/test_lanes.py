@@ -9,7 +9,7 @@ KEY = Key(id="key_1", name="nightly", tenant="t")
 
 
 def waits_s(call: CallFields, key: Key = KEY, header: bytes | None = None, rules: str = "") -> float | None:
-    settings = config.settings_of({"rule": [{"deadline": rules, "model": "m"}]} if rules else {}, where="test")
+    settings = config.parse_settings({"rule": [{"deadline": rules, "model": "m"}]} if rules else {}, where="test")
     found = Lanes(settings).deferral(call, key, "/v1/chat/completions", header, NOW_S)
     return None if found is None else found.deadline_s - NOW_S
 

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from meritorder.gateway.config import Lanes, VenueTable
+from meritorder.gateway.config import LanesTable, VenueTable
 from meritorder.gateway.upstreams.upstream import Call, Load, Reply
 from meritorder.gateway.venues.headroom import Headroom
 from meritorder.gateway.venues.pace import Pace
@@ -76,7 +76,7 @@ def _headroom() -> tuple[Engine, Venue, Headroom]:
     engine = Engine()
     table = VenueTable(name="engine", url="http://x", kind="vllm", models=["m"], max_concurrency=16)
     venue = Venue(table=table, upstream=engine, served={"m": "m"})
-    return engine, venue, Headroom(Venues([venue]), Lanes())
+    return engine, venue, Headroom(Venues([venue]), LanesTable())
 
 
 @pytest.mark.asyncio

@@ -23,7 +23,7 @@ NIGHT = {"name": carried.NIGHT, "url": "http://y", "kind": "vllm", "models": ["s
 def read(folder: Path, plan: Plan, venues: list[dict[str, Any]] | None = None, **more: object) -> planned.Planned:
     write_plan(plan, folder / "plan.json")
     found = {"plan": str(folder / "plan.json"), "venue": [LIVE, NIGHT] if venues is None else venues, **more}
-    return planned.read(config.settings_of(found, where="gateway.toml"))
+    return planned.read(config.parse_settings(found, where="gateway.toml"))
 
 
 def test_pools_are_venues_by_their_name_or_as_they_say(tmp_path: Path) -> None:
@@ -37,7 +37,7 @@ def test_pools_are_venues_by_their_name_or_as_they_say(tmp_path: Path) -> None:
 
 
 def test_without_a_plan_there_is_nothing_to_carry_out() -> None:
-    assert planned.read(config.settings_of({"venue": [LIVE]}, where="x")) is planned.NOTHING
+    assert planned.read(config.parse_settings({"venue": [LIVE]}, where="x")) is planned.NOTHING
 
 
 def test_a_start_of_ones_own_counts_more_than_the_plans(tmp_path: Path) -> None:

@@ -30,7 +30,7 @@ class Site:
         write_plan(carried.plan(), self.file)
         served = [{"name": name, "url": "http://x", "kind": "vllm", "models": ["stub"]} for name in NAMES]
         found: dict[str, Any] = {"venue": served, "plan": str(self.file)}
-        settings = config.settings_of(found, where="test")
+        settings = config.parse_settings(found, where="test")
         self.carry = Carry(planned.read(settings), venues.of(settings), lambda: 0.0)
         self.rereading = Rereading(settings, self.carry)
 

@@ -11,8 +11,7 @@ from opentelemetry.context import Context
 from meritorder.errors import ConfigError, MissingExtraError
 from meritorder.gateway import config
 from meritorder.gateway.app import server
-from meritorder.gateway.config import Settings
-from meritorder.gateway.config import Telemetry as Traces
+from meritorder.gateway.config import Settings, TelemetryTable
 from meritorder.gateway.state import telemetry
 from meritorder.gateway.state.telemetry import Telemetry
 
@@ -26,7 +25,7 @@ def _without_collector(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def asked(endpoint: str) -> Settings:
-    return config.settings_of({"telemetry": {"otlp_endpoint": endpoint}}, where="gateway.toml")
+    return config.parse_settings({"telemetry": {"otlp_endpoint": endpoint}}, where="gateway.toml")
 
 
 def test_it_is_off_where_nobody_names_a_collector(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -73,8 +72,8 @@ def sampled(made: Telemetry, count: int, parent: Context | None = None) -> int:
 def test_few_traces_are_all_made_and_many_are_not(monkeypatch: pytest.MonkeyPatch) -> None:
     now_s = 100.0
     monkeypatch.setattr(telemetry, "time", SimpleNamespace(monotonic=lambda: now_s))
-    made = Telemetry(Traces(otlp_endpoint=COLLECTOR, traces_per_second=2.0))
-    none = Telemetry(Traces(otlp_endpoint=COLLECTOR, traces_per_second=0.0))
+    made = Telemetry(TelemetryTable(otlp_endpoint=COLLECTOR, traces_per_second=2.0))
+    none = Telemetry(TelemetryTable(otlp_endpoint=COLLECTOR, traces_per_second=0.0))
     parents = [trace.set_span_in_context(trace.NonRecordingSpan(_parent(sampled=on))) for on in (True, False)]
     try:
         assert sampled(made, 1000) == 120  # a minute's
@@ -89,7 +88,7 @@ def test_few_traces_are_all_made_and_many_are_not(monkeypatch: pytest.MonkeyPatc
 
 def test_the_sampler_of_the_environment_counts_more(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OTEL_TRACES_SAMPLER", "always_on")
-    made = Telemetry(Traces(otlp_endpoint=COLLECTOR, traces_per_second=0.0))
+    made = Telemetry(TelemetryTable(otlp_endpoint=COLLECTOR, traces_per_second=0.0))
     assert sampled(made, 10) == 10
     made.close()
 

@@ -5,7 +5,7 @@ from typing import Final
 
 from meritorder.deadlines import Deadline, parse_deadline
 from meritorder.errors import WorkloadsError
-from meritorder.gateway.config import Rule, Settings, duration_s
+from meritorder.gateway.config import RuleTable, Settings, duration_s
 from meritorder.gateway.state.request import Deferral
 from meritorder.gateway.store.keys import Key
 from meritorder.gateway.wire.errors import ApiError, invalid_request
@@ -109,7 +109,7 @@ def _refused(message: str) -> ApiError:
     return invalid_request(message, param="Meritorder-Deadline", code="invalid_value")
 
 
-def _matches(rule: Rule, call: CallFields, key: Key, endpoint: str) -> bool:
+def _matches(rule: RuleTable, call: CallFields, key: Key, endpoint: str) -> bool:
     return (
         (rule.model is None or rule.model == call.model)
         and (rule.tenant is None or rule.tenant == key.tenant)

@@ -28,8 +28,7 @@ from opentelemetry.sdk.trace.sampling import Decision, ParentBased, Sampler, Sam
 from opentelemetry.trace import Link, Span, SpanKind, TraceState, get_current_span, use_span
 from opentelemetry.util.types import Attributes as OtelAttributes
 
-from meritorder.gateway.config import Telemetry as Settings
-from meritorder.gateway.config import VenueTable
+from meritorder.gateway.config import TelemetryTable, VenueTable
 from meritorder.gateway.state.request import Deferral, Request
 from meritorder.gateway.store.ledger import Entry
 from meritorder.gateway.store.waiting import Claimed
@@ -89,7 +88,7 @@ class Telemetry:
         settings: Where the collector is; what they do not say, the `OTEL_*` variables of the environment do.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: TelemetryTable) -> None:
         base = settings.otlp_endpoint.rstrip("/")
         named = "OTEL_SERVICE_NAME" in os.environ or "service.name=" in os.environ.get("OTEL_RESOURCE_ATTRIBUTES", "")
         resource = Resource.create({} if named else {SERVICE_NAME: _OURS})

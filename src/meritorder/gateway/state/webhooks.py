@@ -22,7 +22,7 @@ import msgspec
 from sqlalchemy import Connection
 
 from meritorder.errors import ConfigError
-from meritorder.gateway.config import Webhook, secret
+from meritorder.gateway.config import WebhookTable, read_secret
 from meritorder.gateway.errors import StoreUnavailableError
 from meritorder.gateway.store import webhooks
 from meritorder.gateway.store.database import Database
@@ -57,7 +57,9 @@ class Webhooks:
         ConfigError: An address has no secret, or one that is none.
     """
 
-    def __init__(self, tables: Sequence[Webhook], now_s: Callable[[], float], new_id: Callable[[str], str]) -> None:
+    def __init__(
+        self, tables: Sequence[WebhookTable], now_s: Callable[[], float], new_id: Callable[[str], str]
+    ) -> None:
         self._addresses = [_address(table) for table in tables]
         self._now_s = now_s
         self._new_id = new_id
@@ -125,9 +127,9 @@ def signed(event: Event, key: bytes, at_s: int) -> dict[str, str]:
     }
 
 
-def _address(table: Webhook) -> _Address:
+def _address(table: WebhookTable) -> _Address:
     where = f"webhook {table.url}"
-    said = secret(table.secret_env, table.secret_file, where=where)
+    said = read_secret(table.secret_env, table.secret_file, where=where)
     if said is None:
         raise ConfigError("has no secret", where=where, fix="name it with secret_env or secret_file")
     try:

@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Iterable
 from typing import Final
 
-from meritorder.gateway.config import Lanes, duration_s
+from meritorder.gateway.config import LanesTable, duration_s
 from meritorder.gateway.venues.venues import Sample, Venue, Venues
 from meritorder.policy.backfill import Admission, AdmissionRules, AdmissionState, EngineSample, admit
 
@@ -27,7 +27,7 @@ class Headroom:
         lanes: What is promised to real time.
     """
 
-    def __init__(self, venues: Venues, lanes: Lanes) -> None:
+    def __init__(self, venues: Venues, lanes: LanesTable) -> None:
         self._venues = venues
         self._lanes = lanes
         self._states: dict[str, AdmissionState] = {}

@@ -12,7 +12,7 @@ from typing import Final
 
 import msgspec
 
-from meritorder.gateway.config import Price, Settings, VenueTable, duration_s, secret
+from meritorder.gateway.config import PriceTable, Settings, VenueTable, duration_s, read_secret
 from meritorder.gateway.upstreams import kinds
 from meritorder.gateway.upstreams.batches.venue import BatchVenue
 from meritorder.gateway.upstreams.guard import Guard
@@ -58,7 +58,7 @@ class _Rates:
     output: int | Decimal
 
     @classmethod
-    def of(cls, price: Price) -> "_Rates":
+    def of(cls, price: PriceTable) -> "_Rates":
         cached = price.input_usd_per_mtok if price.cached_usd_per_mtok is None else price.cached_usd_per_mtok
         return cls(
             input=_picousd_per_token(price.input_usd_per_mtok),
@@ -226,7 +226,7 @@ def _venue(table: VenueTable, settings: Settings, world: World) -> Venue:
         name=table.name,
         kind=Kind(table.kind),
         base_url=table.url,
-        api_key=secret(table.api_key_env, table.api_key_file, where=f"venue {table.name}"),
+        api_key=read_secret(table.api_key_env, table.api_key_file, where=f"venue {table.name}"),
         models=table.served(),
         priority=_PRIORITY.get(table.kind, Priority.NONE) if table.priority else Priority.NONE,
         seats=table.max_concurrency,
@@ -258,7 +258,7 @@ def _now() -> dt.datetime:
 
 def _merit(venue: Venue) -> tuple[bool, Decimal]:
     """The marginal cost of a request: nothing on an engine that is paid for anyway, else the price of its tokens."""
-    price: Price | None = venue.table.price
+    price: PriceTable | None = venue.table.price
     if price is None:
         return venue.table.fallback, Decimal(0)
     return venue.table.fallback, price.input_usd_per_mtok + price.output_usd_per_mtok
