@@ -41,8 +41,8 @@ if TYPE_CHECKING:
     from meritorder.study.plan.options import PlanOptions
     from meritorder.traces import Trace
     from meritorder.traces import read as read_trace
-    from meritorder.traces.could_wait import candidates as could_wait
-    from meritorder.traces.could_wait import propose as propose_workloads
+    from meritorder.traces.could_wait import find_candidates as could_wait
+    from meritorder.traces.could_wait import propose_workloads
 
 __version__ = "0.1.0"
 
@@ -102,10 +102,10 @@ if not TYPE_CHECKING:  # a checker reads the imports above, and so sees a name t
         "WorkloadsError": "meritorder.errors",
         "audit": "meritorder.study.audit",
         "compare": "meritorder.study.compare.compare",
-        "could_wait": "meritorder.traces.could_wait:candidates",
+        "could_wait": "meritorder.traces.could_wait:find_candidates",
         "load_catalog": "meritorder.catalog:load",
         "make_plan": "meritorder.study.plan.answer:plan",
-        "propose_workloads": "meritorder.traces.could_wait:propose",
+        "propose_workloads": "meritorder.traces.could_wait",
         "read_bill": "meritorder.bills:read",
         "read_plan": "meritorder.planfile",
         "read_trace": "meritorder.traces:read",

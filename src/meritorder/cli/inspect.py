@@ -46,20 +46,19 @@ def inspect(
     """
     from meritorder.report import files
     from meritorder.report import inspect as report
-    from meritorder.traces.could_wait import candidates
-    from meritorder.traces.could_wait import propose as proposal
+    from meritorder.traces.could_wait import find_candidates, propose_workloads
 
     files.check_target(propose, json)
     with progress() as status:
         status.update("reading the trace")
         trace_read = read_trace(trace, format_, columns, scale, start, end, strict=strict, seed=seed)
         status.update("looking for what could wait")
-        found = candidates(trace_read) if could_wait or propose else []
+        found = find_candidates(trace_read) if could_wait or propose else []
     console = Console()
     report.render(trace_read, console)
     if could_wait or propose:
         report.render_candidates(found, console)
     if propose:
-        files.write_text(propose, proposal(found))
+        files.write_text(propose, propose_workloads(found))
     if json:
         files.write_bytes(json, msgspec.json.format(msgspec.json.encode(report.to_dict(trace_read, found))))

@@ -9,7 +9,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from meritorder.traces import statistics
-from meritorder.traces.could_wait import Candidate
+from meritorder.traces.could_wait import DeferralCandidate
 from meritorder.traces.statistics import Group, Lengths, TraceStatistics
 from meritorder.traces.trace import Trace
 from meritorder.units import format_duration, utc
@@ -20,7 +20,7 @@ _PLOT_ROWS: Final = 6
 _BLOCKS: Final = " ▁▂▃▄▅▆▇█"
 
 
-def to_dict(trace: Trace, found: Sequence[Candidate] = ()) -> dict[str, Any]:
+def to_dict(trace: Trace, found: Sequence[DeferralCandidate] = ()) -> dict[str, Any]:
     """Return what `render` shows, as JSON holds it.
 
     Args:
@@ -64,7 +64,7 @@ def render(trace: Trace, console: Console) -> None:
     _print_report(trace, console)
 
 
-def render_candidates(found: Sequence[Candidate], console: Console) -> None:
+def render_candidates(found: Sequence[DeferralCandidate], console: Console) -> None:
     """Print which requests could wait, why, and how sure that is."""
     if not found:
         console.print("No sign of requests that could wait; --defer 40%@4h asks what it would save if some could.")

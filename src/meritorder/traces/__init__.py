@@ -1,34 +1,34 @@
-"""Readers of request traces: one a format, all to the REQUESTS schema.
+"""Readers of request traces: one for each format, all to the REQUESTS schema.
 
-    read         files, a glob or standard input to a Trace
-    workloads    which requests are promised what: a TOML file, `--defer`, deadlines
-    could_wait   which requests could wait, with evidence
-    statistics   what a trace is like
+    read         files, globs, standard input or data frames to a Trace
+    workloads    the workload, lane and deadline of each request: a TOML file, `--defer`
+    could_wait   requests that could probably wait, with evidence
+    statistics   rates, burstiness, lengths and shares of a trace
     sample       a seeded week of a service
 
-A format is one module with `recognises(file)` and `read(file) -> Raw`, listed in `formats.py`; everything
-that formats share (kinds of file, times, bad rows) is in `files.py`, `clock.py` and `intake.py`.
+A format is a module in `formats` with `recognizes(source)` and `read(source) -> RawTable`, listed in its `FORMATS`;
+files and data frames are opened in `sources.py`, rows are checked and typed in `intake.py`.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
+from typing import cast
 
 import polars as pl
 
 from meritorder import tables
 from meritorder.errors import TraceError
-from meritorder.traces import files, formats, intake, window
-from meritorder.traces import scale as scaling
-from meritorder.traces.intake import Intake, Raw
+from meritorder.traces import formats
+from meritorder.traces.intake import RawTable, SourceRequests, to_requests
+from meritorder.traces.sources import Named, opened
 from meritorder.traces.trace import SHOWN_BAD_ROWS, BadRow, ReadReport, Trace
-from meritorder.traces.window import Bound
+from meritorder.traces.transform import Bound, cut, scaled
 
 __all__ = ["BadRow", "ReadReport", "Trace", "read"]
 
 
 def read(
-    sources: str | Path | Sequence[str | Path],
+    sources: Named | Sequence[Named],
     *,
     format: str | None = None,  # noqa: A002  (the name of the option)
     columns: Mapping[str, str] | None = None,
@@ -38,65 +38,67 @@ def read(
     end: Bound = None,
     strict: bool = False,
 ) -> Trace:
-    """Read a trace from one or many files.
+    """Read a trace from files or data frames.
 
     Args:
-        sources: One or many of paths, globs, or "-" for standard input; gzip and zstd are unpacked. Files share one
-            clock.
-        format: Name of the format, else it is found by content.
-        columns: Field of `generic.FIELDS` to column.
-        scale: Factor on the rate, see `scale.scaled`; after the window is cut.
-        seed: Of whatever scaling draws.
+        sources: One or several of: a path, a glob, "-" for standard input, a Polars or pandas data frame. Files may be
+            compressed with gzip or zstd. All sources share one clock.
+        format: Name of the format; None detects it.
+        columns: Field to column; the fields are `arrival, input, output` and optionally `cached, model, tenant,
+            session, workload, deadline`.
+        scale: Factor on the request rate, applied after the window is cut.
+        seed: Seed of the scaling.
         start: Beginning of a window: seconds or a duration since the start of the trace, or ISO 8601.
         end: End of the window, exclusive.
-        strict: Make a bad row an error.
+        strict: Make a bad row an error instead of counting it.
 
     Raises:
         TraceError: A source cannot be read, or holds no requests; with `strict`, a row is bad.
     """
-    with files.opened([sources] if isinstance(sources, (str, Path)) else sources) as plain:
-        taken: list[tuple[str, Raw, Intake]] = []
-        for file in plain:
-            name, raw = formats.read(file, name=format, columns=columns)
-            taken.append((name, raw, intake.take(file, raw)))
-        report = _report([file.name for file in plain], taken)
+    several = isinstance(sources, Sequence) and not isinstance(sources, str)
+    with opened(cast("Sequence[Named]", sources if several else [sources])) as found:
+        taken: list[tuple[str, RawTable, SourceRequests]] = []
+        for source in found:
+            name, raw = formats.read(source, name=format, mapping=columns)
+            taken.append((name, raw, to_requests(source, raw)))
+        report = _report([source.name for source in found], taken)
     if strict and report.bad_rows:
         raise TraceError(
             f"{report.bad_rows:,} bad rows, the first: {report.first_bad[0]}",
-            fix="mend them, or leave out --strict",
+            fix="correct them, or drop --strict",
         )
-    trace = _merged([each for _, _, each in taken], report)
-    return scaling.scaled(window.cut(trace, start, end), scale, seed=seed)
+    trace = _merged([part for _, _, part in taken], report)
+    return scaled(cut(trace, start, end), scale, seed=seed)
 
 
-def _report(names: list[str], taken: list[tuple[str, Raw, Intake]]) -> ReadReport:
-    assumptions = dict.fromkeys(text for _, _, each in taken for text in each.assumptions)
+def _report(names: list[str], taken: list[tuple[str, RawTable, SourceRequests]]) -> ReadReport:
+    assumptions = dict.fromkeys(text for _, _, part in taken for text in part.assumptions)
     return ReadReport(
         files=tuple(names),
         format="+".join(dict.fromkeys(name for name, _, _ in taken)),
-        rows=sum(each.rows for _, _, each in taken),
-        bad=_sums([each.bad for _, _, each in taken]),
-        first_bad=tuple(row for _, _, each in taken for row in each.first_bad)[:SHOWN_BAD_ROWS],
-        set_aside=_sums([each.set_aside for _, _, each in taken]),
+        rows=sum(part.rows for _, _, part in taken),
+        bad=_sums([part.bad for _, _, part in taken]),
+        first_bad=tuple(row for _, _, part in taken for row in part.first_bad)[:SHOWN_BAD_ROWS],
+        set_aside=_sums([part.set_aside for _, _, part in taken]),
         estimated_tokens=any(raw.estimated_tokens for _, raw, _ in taken),
         assumptions=tuple(assumptions),
     )
 
 
 def _sums(counts: list[dict[str, int]]) -> dict[str, int]:
-    reasons = dict.fromkeys(reason for each in counts for reason in each)
-    return {reason: sum(each.get(reason, 0) for each in counts) for reason in reasons}
+    reasons = dict.fromkeys(reason for count in counts for reason in count)
+    return {reason: sum(count.get(reason, 0) for count in counts) for reason in reasons}
 
 
-def _merged(taken: list[Intake], report: ReadReport) -> Trace:
+def _merged(taken: list[SourceRequests], report: ReadReport) -> Trace:
     """Join the files on one clock that begins at the first arrival."""
-    if len({each.absolute for each in taken}) > 1:
+    if len({part.absolute for part in taken}) > 1:
         raise TraceError(
-            "some files tell dates, others times since their start",
+            "some files have dates, others times since their start",
             where=", ".join(report.files),
-            fix="read them apart",
+            fix="read them separately",
         )
-    requests = pl.concat([each.requests for each in taken])
+    requests = pl.concat([part.requests for part in taken])
     if requests.is_empty():
         aside = sum(report.set_aside.values())
         first = f", the first: {report.first_bad[0]}" if report.first_bad else ""
@@ -113,12 +115,12 @@ def _merged(taken: list[Intake], report: ReadReport) -> Trace:
 
 
 def _noted(requests: pl.DataFrame, report: ReadReport, *, absolute: bool) -> ReadReport:
-    """Note what the joined trace shows: one clock for several files, no cached tokens, sessions at zero."""
+    """Add notes on the joined trace: one clock for several files, no cached tokens, sessions that start at 0."""
     notes: list[str] = []
     if len(report.files) > 1 and not absolute:
         notes.append(f"the {len(report.files)} files share one clock")
     if not (requests["cached_tokens"] > 0).any():
-        notes.append("the trace tells no cached tokens: every prompt is taken as new")
+        notes.append("the trace has no cached tokens: every prompt is taken as new")
     starts = (
         requests.filter(pl.col("session").is_not_null()).group_by("session").agg(pl.col("arrived_s").min())["arrived_s"]
     )

@@ -1,7 +1,7 @@
 """Which requests could wait, told from the trace itself: signs that nobody sits in front of the answer.
 
 Each tenant (each model, where the trace names no tenants) is looked at alone. A sign is a candidate, never a
-decision: it comes with its evidence and a confidence, and `propose` writes a workloads file to be read and
+decision: it comes with its evidence and a confidence, and `propose_workloads` writes a workloads file to be read and
 changed by somebody who knows.
 
     burst         most requests come in a small part of the time: a job was started
@@ -64,7 +64,7 @@ REST_TROUGH: Final = 0.5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Candidate:
+class DeferralCandidate:
     """Requests that show one sign of being able to wait.
 
     Args:
@@ -108,7 +108,7 @@ class _Group:
     shared_clock: bool
 
 
-def candidates(trace: Trace) -> list[Candidate]:
+def find_candidates(trace: Trace) -> list[DeferralCandidate]:
     """Find the requests that could wait, most confident first."""
     column = _told_apart_by(trace.requests)
     if column is None:
@@ -119,7 +119,7 @@ def candidates(trace: Trace) -> list[Candidate]:
     epoch_s = trace.epoch_s or 0.0
     whole = _tokens(trace.requests)
     all_by_hour = _by_hour(trace.requests["arrived_s"].to_numpy() + epoch_s)
-    found: list[Candidate] = []
+    found: list[DeferralCandidate] = []
     for name, part in groups:
         if part.height < FEWEST_REQUESTS:
             continue
@@ -133,7 +133,7 @@ def candidates(trace: Trace) -> list[Candidate]:
             shared_clock=not trace.report.session_clock,
         )
         found += [
-            Candidate(
+            DeferralCandidate(
                 kind=sign.kind,
                 matching=((column or "tenant", _escaped(name)),),
                 requests=part.height,
@@ -147,7 +147,7 @@ def candidates(trace: Trace) -> list[Candidate]:
     return sorted(found, key=lambda each: (-each.confidence, each.matching, each.kind))
 
 
-def propose(found: Sequence[Candidate]) -> str:
+def propose_workloads(found: Sequence[DeferralCandidate]) -> str:
     """Write a workloads file that declares the candidates deferrable, with their evidence as comments.
 
     Signs of the same requests are one workload; its deadline is that of the most confident sign, and its

@@ -9,7 +9,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from meritorder.errors import TraceError
-from meritorder.traces.files import File, opened
+from meritorder.traces.sources import Source, opened
 from meritorder.units import MS_PER_S
 
 Floats = NDArray[np.float64]
@@ -88,24 +88,26 @@ def read_timed(sources: Sequence[str], config: str = "") -> tuple[TimedLog, ...]
         TraceError: A column is missing, no row can be used, or there is no such set-up.
     """
     logs: list[TimedLog] = []
-    with opened(sources) as files:
-        for file in files:
-            rows = _rows(file)
+    with opened(sources) as found:
+        for source in found:
+            rows = _rows(source)
             names = rows["config"].unique(maintain_order=True).to_list()
-            logs += [_log(name or file.name, rows.filter(pl.col("config").eq_missing(name)), file) for name in names]
+            logs += [
+                _log(name or source.name, rows.filter(pl.col("config").eq_missing(name)), source) for name in names
+            ]
     if config:
-        found = tuple(log for log in logs if log.name == config)
-        if not found:
+        chosen = tuple(log for log in logs if log.name == config)
+        if not chosen:
             raise TraceError(
                 f"no set-up {config!r}", where="--config", fix=f"there is {', '.join(x.name for x in logs)}"
             )
-        return found
+        return chosen
     return tuple(logs)
 
 
-def _rows(file: File) -> pl.DataFrame:
+def _rows(source: Source) -> pl.DataFrame:
     """Return the wanted columns, numbers as Float64 and times in seconds; null where the file has none."""
-    plain = {column.lower(): column for column in file.columns}
+    plain = {column.lower(): column for column in source.columns}
     wanted = {name: next((plain[x] for x in known if x in plain), "") for name, known in (_LENGTHS | _NAMES).items()}
     scales: dict[str, float] = {}
     for name, known in _TIMES.items():
@@ -114,8 +116,8 @@ def _rows(file: File) -> pl.DataFrame:
             if column in plain:
                 wanted[name], scales[name] = plain[column], scale
                 break
-    _require(file, wanted)
-    table = file.table({name: column for name, column in wanted.items() if column})
+    _require(source, wanted)
+    table = source.table({name: column for name, column in wanted.items() if column})
     rows = table.with_columns(pl.lit(None).alias(name) for name, column in wanted.items() if not column).collect()
     return rows.select(
         *(pl.col(name).cast(pl.String).fill_null("") for name in _NAMES),
@@ -124,18 +126,18 @@ def _rows(file: File) -> pl.DataFrame:
     )
 
 
-def _require(file: File, wanted: dict[str, str]) -> None:
-    there = f"the file has {', '.join(file.columns)}"
+def _require(source: Source, wanted: dict[str, str]) -> None:
+    there = f"the file has {', '.join(source.columns)}"
     for name in ("arrived", "input_tokens", "output_tokens"):
         if not wanted[name]:
             known = (_TIMES | _LENGTHS)[name]
-            raise TraceError(f"no column for {name}", where=file.name, fix=f"call it {known[0]}; {there}")
+            raise TraceError(f"no column for {name}", where=source.name, fix=f"call it {known[0]}; {there}")
     if sum(bool(wanted[name]) for name in ("ttft", "tpot", "e2e")) < 2:
         fix = f"two of ttft_s, tpot_s and e2e_s (or _ms) are needed; {there}"
-        raise TraceError("too few times to fit", where=file.name, fix=fix)
+        raise TraceError("too few times to fit", where=source.name, fix=fix)
 
 
-def _log(name: str, rows: pl.DataFrame, file: File) -> TimedLog:
+def _log(name: str, rows: pl.DataFrame, source: Source) -> TimedLog:
     steps = pl.col("output_tokens") - 1
     timed = rows.with_columns(
         ttft=pl.coalesce("ttft", pl.col("e2e") - pl.col("tpot") * steps),
@@ -149,7 +151,7 @@ def _log(name: str, rows: pl.DataFrame, file: File) -> TimedLog:
         pl.col("e2e") >= pl.col("ttft"),
     ).sort("arrived", maintain_order=True)
     if good.is_empty():
-        raise TraceError(f"none of {rows.height} rows of {name} has an arrival, lengths and times", where=file.name)
+        raise TraceError(f"none of {rows.height} rows of {name} has an arrival, lengths and times", where=source.name)
     arrived = good["arrived"].to_numpy()
     inputs = good["input_tokens"].to_numpy().astype(np.int32)
     cached = good["cached_tokens"].fill_null(0).to_numpy().astype(np.int32)

@@ -83,6 +83,11 @@ class Trace:
     report: ReadReport
 
     @property
+    def models(self) -> tuple[str, ...]:
+        """Names of the models that the requests ask for, sorted; empty where the source does not say."""
+        return tuple(sorted(self.requests["model"].drop_nulls().unique().cast(pl.String).to_list()))
+
+    @property
     def span_s(self) -> float:
         """Time that the trace stands for: span = (last - first arrival) · n / (n - 1).
 

@@ -29,7 +29,7 @@ def test_the_sample() -> None:
         "the sample is generated",
     ):
         assert fact in text
-    found = could_wait.candidates(week)
+    found = could_wait.find_candidates(week)
     assert "tenant=evals" in printed(inspect.render_candidates, found)
     document = json.loads(json.dumps(inspect.to_dict(week, found)))
     assert document["schema"] == inspect.SCHEMA
@@ -46,7 +46,7 @@ def test_bad_rows_and_names_with_brackets(tmp_path: Path) -> None:
     assert "t.csv:3: negative input tokens" in text.replace("\n", "")
     assert "1 rows set aside: failed" in text
     assert "[red]x" in text
-    assert "No sign" in printed(inspect.render_candidates, could_wait.candidates(read))
+    assert "No sign" in printed(inspect.render_candidates, could_wait.find_candidates(read))
     assert inspect.to_dict(read)["read"]["bad"] == {"negative input tokens": 1}
 
 

@@ -9,7 +9,7 @@ import pytest
 from meritorder.domain import Lane, Slo
 from meritorder.tables import REQUESTS
 from meritorder.traces import sample
-from meritorder.traces.could_wait import candidates, propose
+from meritorder.traces.could_wait import find_candidates, propose_workloads
 from meritorder.traces.trace import ReadReport, Trace
 from meritorder.traces.workloads import assign, load_workloads
 
@@ -30,7 +30,7 @@ def trace(arrived_s: object, **columns: object) -> Trace:
 
 
 def kinds(found: Trace, tenant: str = "a") -> set[str]:
-    return {each.kind for each in candidates(found) if each.matching == (("tenant", tenant),)}
+    return {each.kind for each in find_candidates(found) if each.matching == (("tenant", tenant),)}
 
 
 def human(random: np.random.Generator, count: int = 5_000, days: int = 7) -> np.ndarray:
@@ -64,7 +64,7 @@ def test_clockwork(period_s: float, deadline: str) -> None:
     runs = np.repeat(np.arange(int(7 * DAY / period_s)), max(1, int(period_s / 900)))
     arrived = runs * period_s + random.uniform(0, 0.02 * period_s, runs.size)
     found = trace(arrived_s=arrived, input_tokens=np.arange(runs.size) + 5, tenant="a")
-    [sign] = [each for each in candidates(found) if each.kind == "clockwork"]
+    [sign] = [each for each in find_candidates(found) if each.kind == "clockwork"]
     assert sign.deadline == deadline
     assert sign.confidence > 0.8
 
@@ -103,11 +103,11 @@ def test_always_on_beside_people() -> None:
 
 def test_the_sample_and_the_proposed_file(tmp_path: Path) -> None:
     week = sample.generate()
-    found = candidates(week)
+    found = find_candidates(week)
     assert {glob for each in found for _, glob in each.matching} == {"evals", "doc-index"}
     assert all(0 < each.confidence <= 1 for each in found)
     path = tmp_path / "proposed.toml"
-    path.write_text(propose(found))
+    path.write_text(propose_workloads(found))
     workloads = load_workloads(path)
     assert {each.name: each.lane for each in workloads} == dict.fromkeys(("evals", "doc-index"), Lane.DEFERRABLE)
     assigned = assign(week, workloads, Slo(ttft_s=1, tpot_s=0.05))
@@ -115,15 +115,15 @@ def test_the_sample_and_the_proposed_file(tmp_path: Path) -> None:
 
 
 def test_nothing_found_proposes_nothing() -> None:
-    assert "[[workload]]" not in propose([])
+    assert "[[workload]]" not in propose_workloads([])
 
 
 def test_names_that_look_like_globs_are_matched_as_they_are(tmp_path: Path) -> None:
     arrived = human(np.random.default_rng(0))
     odd = 'job [a] "x"*\\'
-    found = candidates(trace(arrived_s=arrived, tenant=odd))
+    found = find_candidates(trace(arrived_s=arrived, tenant=odd))
     path = tmp_path / "proposed.toml"
-    path.write_text(propose(found))
+    path.write_text(propose_workloads(found))
     [workload] = load_workloads(path)
     both = trace(arrived_s=[0.0, 1.0], tenant=[odd, "job a x"])
     assigned = assign(both, [workload], Slo(ttft_s=1, tpot_s=0.05))

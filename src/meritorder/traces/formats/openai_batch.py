@@ -1,7 +1,7 @@
 """Input files of the OpenAI Batch API, JSON lines; token counts are estimated from the text.
 
 A line is `{custom_id, method, url, body: {model, messages | input | prompt, max_tokens | …}}`. There are no
-arrivals (a batch is handed in at once) and no token counts:
+arrivals (a batch is submitted at once) and no token counts:
 
     input_tokens  = 3 + Σ over messages (4 + bytes of text / 4)
     output_tokens = max_completion_tokens, max_output_tokens or max_tokens, else 256
@@ -16,10 +16,10 @@ from typing import Any, Final
 
 import polars as pl
 
-from meritorder.traces.files import File, Record
-from meritorder.traces.intake import NO_GENERATION, Raw
+from meritorder.traces.intake import NO_GENERATION, RawTable
+from meritorder.traces.sources import Record, Source
 
-NEEDS: Final = ("custom_id", "url", "body")
+_REQUIRED: Final = ("custom_id", "url", "body")
 _BYTES_PER_TOKEN: Final = 4
 _TOKENS_PER_MESSAGE: Final = 4
 _TOKENS_PER_REPLY: Final = 3
@@ -27,15 +27,15 @@ _ASSUMED_OUTPUT_TOKENS: Final = 256
 _LIMITS: Final = ("max_completion_tokens", "max_output_tokens", "max_tokens")
 
 
-def recognises(file: File) -> bool:
-    """Tell whether the file is of this format."""
-    return set(NEEDS) <= set(file.record) and isinstance(file.record["body"], dict)
+def recognizes(source: Source) -> bool:
+    """Whether a file is in this format."""
+    return set(_REQUIRED) <= set(source.record) and isinstance(source.record["body"], dict)
 
 
-def read(file: File) -> Raw:
+def read(source: Source) -> RawTable:
     """Read one file."""
-    file.require(*NEEDS)
-    rows = [(line, *_row(record)) for line, record in file.records()]
+    source.require(*_REQUIRED)
+    rows = [(line, *_row(record)) for line, record in source.records()]
     schema = {
         "line": pl.UInt32,
         "broken": pl.Boolean,
@@ -50,14 +50,16 @@ def read(file: File) -> Raw:
     unlimited = table.height - int(table["limited"].sum())
     assumptions = [
         f"input tokens are estimated at {_BYTES_PER_TOKEN} bytes a token, {_TOKENS_PER_MESSAGE} a message",
-        "output tokens are taken to reach the limit of each request",
-        "the file tells no arrivals: all requests arrive at once",
+        "every request is assumed to generate as many tokens as its limit allows",
+        "the file has no arrival times: all requests arrive at once",
     ]
     if unlimited:
         assumptions.append(
-            f"{unlimited:,} requests set no limit: {_ASSUMED_OUTPUT_TOKENS} output tokens are taken for each"
+            f"{unlimited:,} requests set no limit: {_ASSUMED_OUTPUT_TOKENS} output tokens are assumed for each"
         )
-    return Raw(table=table.drop("limited").lazy(), unit_s=1.0, assumptions=tuple(assumptions), estimated_tokens=True)
+    return RawTable(
+        table=table.drop("limited").lazy(), unit_s=1.0, assumptions=tuple(assumptions), estimated_tokens=True
+    )
 
 
 def _row(record: Record | None) -> tuple[bool, float, int | None, int | None, str | None, str | None, bool]:
@@ -81,7 +83,7 @@ def _row(record: Record | None) -> tuple[bool, float, int | None, int | None, st
 
 
 def _input_tokens(body: Record) -> int | None:
-    """Estimate the prompt's tokens, None where there is no prompt."""
+    """Estimate the tokens of the prompt; None without a prompt."""
     prompt = next((body[name] for name in ("messages", "input", "prompt") if body.get(name)), None)
     if prompt is None:
         return None
@@ -92,7 +94,7 @@ def _input_tokens(body: Record) -> int | None:
 
 
 def _text_bytes(part: Any) -> int:  # noqa: ANN401  (any JSON)
-    """Count the bytes of text in a message, its parts, or a tool's schema; role and kind are overhead."""
+    """Count the bytes of text in a message, its parts, or the schema of a tool; role and type are overhead."""
     if isinstance(part, str):
         return len(part.encode())
     if isinstance(part, list):

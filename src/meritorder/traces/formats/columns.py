@@ -1,11 +1,11 @@
-"""Any CSV, Parquet or JSON lines, by well-known column names or by the user's own mapping."""
+"""Any table by column names: well-known ones, or a mapping given by the user."""
 
 from collections.abc import Mapping
 from typing import Final
 
 from meritorder.errors import TraceError
-from meritorder.traces.files import File
-from meritorder.traces.intake import Raw
+from meritorder.traces.intake import RawTable
+from meritorder.traces.sources import Source
 from meritorder.units import MS_PER_S
 
 FIELDS: Final = ("arrival", "input", "output", "cached", "model", "tenant", "session", "workload", "deadline")
@@ -94,49 +94,52 @@ _NAMES: Final[Mapping[str, tuple[str, ...]]] = {
     "workload": ("workload",),
     "deadline": ("deadline_s", "deadline"),
 }
-"""Well-known names, compared without case; the first that is there is taken. Those with dots are of the
-OpenTelemetry semantic conventions for generative AI, https://opentelemetry.io/docs/specs/semconv, 2026."""
+"""Well-known names, in lower case; the first one present is taken.
+
+Names with dots are from the OpenTelemetry semantic conventions for generative AI,
+https://opentelemetry.io/docs/specs/semconv, 2026.
+"""
 
 _UNITS_S: Final = {"_ms": 1 / MS_PER_S, "_us": 1 / MS_PER_S**2, "_ns": 1 / MS_PER_S**3, "_s": 1.0}
 
 
-def recognises(file: File) -> bool:
-    """Tell whether the three columns that every trace needs have well-known names."""
-    return set(_REQUIRED) <= set(_found(file))
+def recognizes(source: Source) -> bool:
+    """Whether the three columns that every trace needs have well-known names."""
+    return set(_REQUIRED) <= set(_found(source))
 
 
-def read(file: File, columns: Mapping[str, str] | None = None) -> Raw:
+def read(source: Source, mapping: Mapping[str, str] | None = None) -> RawTable:
     """Read one file.
 
     Args:
-        file: The file.
-        columns: Field to the user's column; fields that are not named are found by well-known names.
+        source: The file.
+        mapping: Field to column; fields that are not mapped are found by their well-known names.
 
     Raises:
-        TraceError: A field is unknown, a column is missing, or a required field is found nowhere.
+        TraceError: A field is unknown, a column is missing, or a required field has no column.
     """
-    named = dict(columns or {})
+    named = dict(mapping or {})
     unknown = sorted(set(named) - set(FIELDS))
     if unknown:
         raise TraceError(f"no field {', '.join(unknown)}", where="--columns", fix=f"the fields are {', '.join(FIELDS)}")
-    file.require(*(name for name in named.values() if "." not in name))
-    fields = _found(file) | named
+    source.require(*(name for name in named.values() if "." not in name))
+    fields = _found(source) | named
     missing = [field for field in _REQUIRED if field not in fields]
     if missing:
         raise TraceError(
-            f"no column is known to hold {' or '.join(missing)} among {', '.join(file.columns)}",
-            where=file.name,
+            f"no known column for {' or '.join(missing)} among {', '.join(source.columns)}",
+            where=source.name,
             fix="name it: --columns " + ",".join(f"{field}=NAME" for field in missing),
         )
-    return Raw(table=file.table(fields), unit_s=_unit_s(fields["arrival"]))
+    return RawTable(table=source.table(fields), unit_s=_unit_s(fields["arrival"]))
 
 
-def _found(file: File) -> dict[str, str]:
-    there = {name.strip().lower(): name for name in reversed(file.columns)}
-    found = {field: next((there[name] for name in names if name in there), None) for field, names in _NAMES.items()}
+def _found(source: Source) -> dict[str, str]:
+    present = {name.strip().lower(): name for name in reversed(source.columns)}
+    found = {field: next((present[name] for name in names if name in present), None) for field, names in _NAMES.items()}
     return {field: name for field, name in found.items() if name is not None}
 
 
 def _unit_s(column: str) -> float | None:
-    """Tell the unit from the suffix of a column's name."""
+    """Return the unit that the suffix of a column's name states."""
     return next((unit for suffix, unit in _UNITS_S.items() if column.lower().endswith(suffix)), None)

@@ -1,10 +1,10 @@
-"""Records of load generators, JSON lines: AIPerf exports and inputs, `vllm bench serve` results, ServeGen.
+"""Records of benchmark tools, JSON lines: AIPerf exports and inputs, `vllm bench serve` results, ServeGen.
 
 - AIPerf's `profile_export.jsonl`: `{metadata: {request_start_ns, conversation_id}, metrics:
   {input_sequence_length: {value}, …}, error}`.
-- `vllm bench serve --save-detailed`: one object a run, with lists `start_times` (s), `input_lens` and
+- `vllm bench serve --save-detailed`: one object for each run, with lists `start_times` (s), `input_lens` and
   `output_lens`.
-- Flat records, one a request, by the names in `_NAMES`; a `timestamp` beside `input_length` is in ms (the
+- Flat records, one for each request, by the names in `_NAMES`; a `timestamp` beside `input_length` is in ms (the
   convention of Mooncake, which AIPerf keeps), any other time in s unless it has the magnitude of an epoch in
   ms, µs or ns.
 
@@ -19,12 +19,12 @@ from typing import Any, Final
 
 import polars as pl
 
-from meritorder.traces.files import File, Record, untyped
-from meritorder.traces.intake import Raw
+from meritorder.traces.intake import RawTable
+from meritorder.traces.sources import Record, Source, untyped
 from meritorder.traces.trace import FAILED
 from meritorder.units import MS_PER_S
 
-NEEDS: Final = ("timestamp", "input_length", "output_length")
+_REQUIRED: Final = ("timestamp", "input_length", "output_length")
 _NAMES: Final = {
     "arrival": ("timestamp", "arrival", "arrival_time", "start_time", "start_timestamp"),
     "input": (
@@ -50,28 +50,28 @@ _EXPORT: Final = {
 }
 
 
-def recognises(file: File) -> bool:
-    """Tell whether the file is of this format."""
-    return bool(file.record) and (
-        _is_export(file.record) or _is_run(file.record) or len(_flat(file.record, "required")) == 3
+def recognizes(source: Source) -> bool:
+    """Whether a file is in this format."""
+    return bool(source.record) and (
+        _is_export(source.record) or _is_run(source.record) or len(_flat(source.record, "required")) == 3
     )
 
 
-def read(file: File) -> Raw:
+def read(source: Source) -> RawTable:
     """Read one file."""
-    if _is_export(file.record):
+    if _is_export(source.record):
         failed = pl.when(pl.col("error").is_not_null()).then(pl.lit(FAILED)).alias("aside")
-        return Raw(table=file.table(_EXPORT).with_columns(failed).drop("error"))
-    if _is_run(file.record):
-        rows = [row for line, record in file.records() for row in _run_rows(line, record)]
+        return RawTable(table=source.table(_EXPORT).with_columns(failed).drop("error"))
+    if _is_run(source.record):
+        rows = [row for line, record in source.records() for row in _run_rows(line, record)]
         names = ("line", "broken", "arrival", "input", "output")
         values = {name: [row[place] for row in rows] for place, name in enumerate(names)}
-        return Raw(table=untyped(values).lazy(), unit_s=1.0)
-    if len(_flat(file.record, "required")) < 3:
-        file.require(*NEEDS)
-    fields = _flat(file.record, "all")
+        return RawTable(table=untyped(values).lazy(), unit_s=1.0)
+    if len(_flat(source.record, "required")) < 3:
+        source.require(*_REQUIRED)
+    fields = _flat(source.record, "all")
     in_ms = fields["arrival"] == "timestamp" and fields["input"] == "input_length"
-    return Raw(table=file.table(fields), unit_s=1 / MS_PER_S if in_ms else None)
+    return RawTable(table=source.table(fields), unit_s=1 / MS_PER_S if in_ms else None)
 
 
 def _is_export(record: Record) -> bool:
@@ -83,14 +83,14 @@ def _is_run(record: Record) -> bool:
 
 
 def _flat(record: Record, which: str) -> dict[str, str]:
-    """Find the flat names in a record: the required three, or all that are there."""
+    """Return field to name in a flat record: the three required fields, or all that are present."""
     wanted = ("arrival", "input", "output") if which == "required" else tuple(_NAMES)
     found = {field: next((name for name in _NAMES[field] if name in record), None) for field in wanted}
     return {field: name for field, name in found.items() if name is not None}
 
 
 def _run_rows(line: int, record: Record | None) -> Iterator[tuple[Any, ...]]:
-    """Yield line, broken, arrival, input, output of each request of a run; what a list lacks is None."""
+    """Yield line, broken, arrival, input, output of each request of a run; a missing value is None."""
     if record is None or not _is_run(record):
         yield line, True, None, None, None
         return

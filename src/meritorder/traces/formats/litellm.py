@@ -1,9 +1,8 @@
 """Spend logs of the LiteLLM proxy, CSV or JSON lines of the table LiteLLM_SpendLogs.
 
-The model asked for is `model_group` (the name that clients use), else `model`; the tenant is the first that
-is set of `team_id, user, end_user, api_key`. Cached tokens are those that the provider reports in
-`metadata.usage_object`. Failures, answers from the proxy's own cache and embeddings put no load on a model:
-they are counted apart.
+The requested model is `model_group` (the name that clients use), else `model`; the tenant is the first non-empty one
+of `team_id, user, end_user, api_key`. Cached tokens are those that the provider reports in `metadata.usage_object`.
+Failures, responses from the proxy's own cache and embeddings put no load on a model: they are set aside.
 
 Source: https://github.com/BerriAI/litellm, schema.prisma and docs "spend logs", read 2026-11.
 """
@@ -13,12 +12,12 @@ from typing import Final
 
 import polars as pl
 
-from meritorder.traces.files import File
-from meritorder.traces.intake import NO_GENERATION, RESPONSE_CACHE, Raw
+from meritorder.traces.intake import NO_GENERATION, RESPONSE_CACHE, RawTable
+from meritorder.traces.sources import Source
 from meritorder.traces.trace import FAILED
 
-NEEDS: Final = ("startTime", "prompt_tokens", "completion_tokens")
-_TOLD_BY: Final = ("request_id", "call_type", "api_key", "spend", "completionStartTime", "endTime")
+_REQUIRED: Final = ("startTime", "prompt_tokens", "completion_tokens")
+_DISTINCTIVE: Final = ("request_id", "call_type", "api_key", "spend", "completionStartTime", "endTime")
 _TENANTS: Final = ("team_id", "user", "end_user", "api_key")
 _MODELS: Final = ("model_group", "model")
 _USED: Final = ("call_type", "cache_hit", "status", "session_id", "metadata", *_TENANTS, *_MODELS)
@@ -29,19 +28,19 @@ _CACHED_PATHS: Final = (
 )
 
 
-def recognises(file: File) -> bool:
-    """Tell whether the file is of this format."""
-    return set(NEEDS) <= set(file.columns) and not set(_TOLD_BY).isdisjoint(file.columns)
+def recognizes(source: Source) -> bool:
+    """Whether a file is in this format."""
+    return set(_REQUIRED) <= set(source.columns) and not set(_DISTINCTIVE).isdisjoint(source.columns)
 
 
-def read(file: File) -> Raw:
+def read(source: Source) -> RawTable:
     """Read one file."""
-    file.require(*NEEDS)
-    used = [name for name in _USED if name in file.columns]
+    source.require(*_REQUIRED)
+    used = [name for name in _USED if name in source.columns]
     fields = {"arrival": "startTime", "input": "prompt_tokens", "output": "completion_tokens"}
-    table = file.table(fields | {name: name for name in used})
+    table = source.table(fields | {name: name for name in used})
     texts = table.with_columns(pl.col(used).cast(pl.String))
-    return Raw(
+    return RawTable(
         table=texts.select(
             "line",
             *(["broken"] if "broken" in table.collect_schema().names() else []),
@@ -56,8 +55,8 @@ def read(file: File) -> Raw:
 
 
 def _first_set(names: tuple[str, ...], used: Sequence[str]) -> pl.Expr:
-    there = [pl.when(pl.col(name) != "").then(pl.col(name)) for name in names if name in used]
-    return pl.coalesce(there) if there else pl.lit(None, pl.String)
+    present = [pl.when(pl.col(name) != "").then(pl.col(name)) for name in names if name in used]
+    return pl.coalesce(present) if present else pl.lit(None, pl.String)
 
 
 def _cached(used: Sequence[str]) -> pl.Expr:
@@ -74,5 +73,5 @@ def _aside(used: Sequence[str]) -> pl.Expr:
         "cache_hit": (pl.col("cache_hit").str.to_lowercase() == "true", RESPONSE_CACHE),
         "call_type": (pl.col("call_type").str.contains("embedding"), NO_GENERATION),
     }
-    there = [pl.when(told).then(pl.lit(reason)) for name, (told, reason) in reasons.items() if name in used]
-    return pl.coalesce(there) if there else pl.lit(None, pl.String)
+    present = [pl.when(applies).then(pl.lit(reason)) for name, (applies, reason) in reasons.items() if name in used]
+    return pl.coalesce(present) if present else pl.lit(None, pl.String)

@@ -1,0 +1,150 @@
+"""Sources of a trace: compressed files, globs, several files, standard input, data frames."""
+
+import datetime as dt
+import gzip
+import io
+from pathlib import Path
+
+import polars as pl
+import pytest
+import zstandard
+from tests.samples.trace_files import HEADER, refused, written
+
+from meritorder import traces
+from meritorder.errors import TraceError
+
+TEXT = "arrived_s,input_tokens,output_tokens,session\n5,10,1,a\n3,20,2,b\n65,30,3,a\n"
+
+
+@pytest.mark.parametrize(
+    "pack",
+    [
+        bytes,
+        gzip.compress,
+        zstandard.compress,
+        lambda b: zstandard.compress(b[:50]) + zstandard.compress(b[50:]),
+    ],
+)
+def test_compressed_files_are_decompressed(tmp_path: Path, pack: object) -> None:
+    path = tmp_path / "trace.anything"
+    path.write_bytes(pack(TEXT.encode()))
+    trace = traces.read([path])
+    assert trace.requests["arrived_s"].to_list() == [0, 2, 62]
+    assert trace.requests["input_tokens"].to_list() == [20, 10, 30]
+
+
+def test_standard_input_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(gzip.compress(TEXT.encode()))))
+    trace = traces.read(["-"])
+    assert trace.requests.height == 3
+    assert trace.report.files == ("stdin",)
+
+
+def test_a_glob_of_files_is_one_trace(tmp_path: Path) -> None:
+    for name in "ba":
+        (tmp_path / f"{name}.csv").write_text(TEXT)
+    trace = traces.read([str(tmp_path / "*.csv")])
+    assert trace.requests["arrived_s"].to_list() == [0, 0, 2, 2, 62, 62]
+    assert trace.report.files == (str(tmp_path / "a.csv"), str(tmp_path / "b.csv"))
+    assert "the 2 files share one clock" in trace.report.assumptions
+
+
+def test_a_byte_order_mark_is_ignored(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_bytes(b"\xef\xbb\xbf" + TEXT.encode())
+    assert traces.read([path]).requests.height == 3
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"", "empty"),
+        (b"\n\n", "empty"),
+        (b"\x00\x01\x02binary", "not text"),
+        (b"\xff\xfe\xfa\xfb\n1", "not UTF-8"),
+        (b"PAR1 but nothing more", "damaged"),
+        (gzip.compress(HEADER.encode() * 999, mtime=0)[:60], "damaged or truncated"),
+        (zstandard.compress(HEADER.encode() * 999)[:20], "damaged or truncated"),
+        (b"\x1f\x8bnot gzip", "damaged or truncated"),
+        (b"[{}]", "one JSON array"),
+        (b"{broken\n{too\n", "JSON"),
+        (HEADER.encode(), "has no requests"),
+        (b"a,b,c\n1,2,3\n", "no known format"),
+        (b'{"a": 1}\n', "no known format"),
+        (b"just a sentence\n", "no known format"),
+        (HEADER.replace("\n", "\r").encode() + b"1,2,3\r", "CR alone"),
+        (b'{"start_times": [1], "input_lens": ["x"], "output_lens": [2]}', "unreadable input tokens"),
+        (b'{"start_times": [], "input_lens": [], "output_lens": []}', "has no requests"),
+        (b'{"timestamp": 1, "input_length": 1e400, "output_length": 1}', "JSON"),
+        (HEADER.encode() + b"x,1,1\ny,1,1\n", "no time in"),
+        (HEADER.encode() + b"1,-5,1\n2,1,none\n", "none of 2 rows is a request"),
+    ],
+)
+def test_unreadable_files_get_one_line(tmp_path: Path, content: bytes, said: str) -> None:
+    path = written(tmp_path, content)
+    message = refused(path)
+    assert said in message
+    assert str(path) in message
+
+
+def test_missing_files_and_folders(tmp_path: Path) -> None:
+    assert "no such file" in refused(tmp_path / "none.csv")
+    assert "no such file" in refused(str(tmp_path / "*.csv"))
+    assert "is a folder" in refused(tmp_path)
+    with pytest.raises(TraceError, match="no trace was named"):
+        traces.read([])
+
+
+def test_empty_standard_input(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"")))
+    assert "stdin: the file is empty" in refused("-")
+
+
+@pytest.fixture
+def rows() -> pl.DataFrame:
+    return pl.DataFrame(
+        {
+            "arrived_at": [dt.datetime(2026, 1, 5, hour, tzinfo=dt.UTC) for hour in (6, 7)],
+            "input_tokens": [10, 20],
+            "output_tokens": [1, 0],
+            "model": ["a", None],
+        }
+    )
+
+
+def test_polars_frames_are_traces(rows: pl.DataFrame) -> None:
+    for frame in (rows, rows.lazy(), rows.with_columns(pl.col("model").cast(pl.Categorical))):
+        trace = traces.read(frame)
+        assert trace.requests.select("arrived_s", "input_tokens", "model").rows() == [(0.0, 10, "a")]
+        assert (trace.epoch_s, trace.report.files) == (1767592800.0, ("data frame",))
+        assert trace.report.failed_rows == 1
+
+
+def test_pandas_frames_are_traces(rows: pl.DataFrame) -> None:
+    pandas = pytest.importorskip("pandas")
+    frame = pandas.DataFrame(rows.to_dict(as_series=False))
+    assert traces.read(frame).requests.equals(traces.read(rows).requests)
+    missing = pandas.DataFrame({"arrival": [0.0, None, 2.0], "input": [1, 2, 3], "output": [1, 2, None]})
+    trace = traces.read(missing)
+    assert trace.requests["input_tokens"].to_list() == [1]
+    assert trace.report.bad == {"no arrival time": 1, "no output tokens": 1}
+
+
+def test_frames_and_files_share_a_clock(tmp_path: Path, rows: pl.DataFrame) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text("arrived_at,input_tokens,output_tokens\n2026-01-05T05:00:00Z,5,5\n")
+    trace = traces.read([rows, path])
+    assert trace.requests["arrived_s"].to_list() == [0.0, 3600.0]
+    assert trace.report.files == ("data frame", str(path))
+
+
+def test_columns_of_a_frame_are_mapped(rows: pl.DataFrame) -> None:
+    named = rows.rename({"input_tokens": "in"})
+    assert traces.read(named, columns={"input": "in"}).requests["input_tokens"].to_list() == [10]
+    with pytest.raises(TraceError, match="data frame: the columns arrived_at, in, output_tokens, model match no"):
+        traces.read(named)
+
+
+def test_other_objects_are_refused() -> None:
+    with pytest.raises(TraceError, match="dict is not a trace; give a path, a glob, or a Polars or pandas data frame"):
+        traces.read({"arrival": [1]})  # type: ignore[arg-type]
