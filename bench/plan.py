@@ -7,7 +7,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from meritorder.plan.model.demand import Deferrable, Horizon, Realtime, Workload, due_after
+from meritorder.plan.model.demand import Deferrable, Horizon, Realtime, Workload
 from meritorder.plan.model.problem import Problem
 from meritorder.plan.model.supply import Machines, OnDemand, Pool, Reserved, SavingsPlan, Spot
 from meritorder.plan.solve.search import Effort, find_plan
@@ -38,7 +38,7 @@ def problem(days: float) -> Problem:
     workloads: list[Workload] = [Realtime(name="chat", model="m", work_s=_by_hardware(online_s))]
     for name, hours, share in WAITING:
         work_s = share * REPLICAS * SLOT_S * shape * rng.lognormal(0, 0.4, horizon.slots)
-        due = due_after(hours * SECONDS_PER_HOUR, horizon)
+        due = np.arange(horizon.length) + hours * horizon.slots_per_hour - 1
         workloads.append(Deferrable(name=name, model="m", work_s=_by_hardware(work_s), due=due))
     pools, payments = _supply()
     rates = {f"aws-{name}": 0.75 * prices[1] for name, prices in HARDWARE.items()}

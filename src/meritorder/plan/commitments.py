@@ -21,9 +21,6 @@ from meritorder.policy.commitments import break_even_use
 Floats = NDArray[np.float64]
 Whole = NDArray[np.int64]
 
-# Share of the price that is paid at the start of the term.
-_UPFRONT: Final = {"all_upfront": 1.0, "partial_upfront": 0.5}
-
 
 RULES: Final[Mapping[str, Callable[[Floats, float], int]]] = {
     "minimum": lambda use, _: math.floor(float(np.min(use, initial=math.inf)) if len(use) else 0.0),

@@ -108,7 +108,6 @@ def _schedule(solution: Solution) -> list[planfile.PoolSchedule]:
 def _routes(solution: Solution) -> list[planfile.PlanRoute]:
     lanes = {one.name: _lane(isinstance(one, Deferrable)) for one in solution.problem.workloads}
     sellers = {one.name: one.provider for one in solution.problem.tiers}
-    sellers |= {one.name: one.provider for one in solution.problem.throughputs}
     return [
         planfile.PlanRoute(
             workload=one.workload,

@@ -32,21 +32,16 @@ class Forecast:
         """Return the demand that a share q of seasons stays below, by slot, shape (slots,)."""
         return np.asarray(self.season * np.quantile(self.errors, q, axis=0))
 
-    def scenarios(self, count: int, rng: np.random.Generator, *, seasons_ahead: int = 1) -> Floats:
+    def scenarios(self, count: int, rng: np.random.Generator) -> Floats:
         """Draw seasons, shape (count, slots): the typical one times the errors of a past one, drawn with its days kept.
 
-        Errors of a season are drawn whole, so that busy hours come together as they do; further ahead, several are
-        multiplied, which spreads the level as a random walk does.
+        Errors of a season are drawn whole, so that busy hours come together as they do.
 
         Args:
             count: Seasons to draw.
             rng: Source of randomness.
-            seasons_ahead: How far ahead.
         """
-        level = np.median(self.errors, axis=1, keepdims=True)
-        drawn = rng.integers(len(self.errors), size=(seasons_ahead, count))
-        walk = np.prod(level[drawn[:-1]], axis=0) if seasons_ahead > 1 else np.ones((count, 1))
-        return np.asarray(self.season * walk * self.errors[drawn[-1]])
+        return np.asarray(self.season * self.errors[rng.integers(len(self.errors), size=count)])
 
 
 def fit(demand: Floats, season_slots: int, *, level_seasons: int = 4) -> Forecast:
@@ -82,43 +77,6 @@ def _predict(table: Floats, level_seasons: int) -> Floats:
     shape = np.median(np.divide(table, totals[:, None], out=np.zeros_like(table), where=totals[:, None] > 0), axis=0)
     level = float(np.median(totals[-level_seasons:]))
     return np.asarray(shape / max(shape.sum(), 1e-300) * level)
-
-
-def pinball_loss(actual: Floats, predicted: Floats, q: float) -> float:
-    """Return the mean pinball loss of a quantile forecast; lower is better.
-
-        loss = mean(max(q (actual - predicted), (q - 1) (actual - predicted)))
-
-    Source: Koenker and Bassett, "Regression quantiles", Econometrica 46, 1978.
-    """
-    short = actual - predicted
-    return float(np.mean(np.maximum(q * short, (q - 1) * short)))
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Judged:
-    """How a forecast did on a season that it had not seen.
-
-    Args:
-        loss: Pinball loss of the quantile.
-        last_season_loss: The same of the simplest forecast: the season before it again.
-        covered_share: Share of slots at or below the quantile.
-    """
-
-    loss: float
-    last_season_loss: float
-    covered_share: float
-
-
-def judge(demand: Floats, season_slots: int, q: float = 0.5) -> Judged:
-    """Fit on all but the last season, and judge on it."""
-    actual, seen = demand[-season_slots:], demand[:-season_slots]
-    predicted = fit(seen, season_slots).quantile(q)
-    return Judged(
-        loss=pinball_loss(actual, predicted, q),
-        last_season_loss=pinball_loss(actual, seen[-season_slots:], q),
-        covered_share=float(np.mean(actual <= predicted)),
-    )
 
 
 DAYS_PER_WEEK: Final = 7
@@ -170,7 +128,6 @@ def scenarios_of(problem: Problem, season: int, rng: np.random.Generator, count:
         pools=tuple(dataclasses.replace(pool, room=np.asarray(np.mean(pool.room))) for pool in problem.pools),
         payments=tuple(payment(one) for one in problem.payments if not isinstance(one, Block)),
         tiers=(),
-        throughputs=(),
     )
 
 

@@ -96,9 +96,7 @@ def _spot(built: Built, row_dual: np.ndarray) -> dict[str, float]:
 
 
 def _commitments(problem: Problem, solution: Solution, base_usd: float) -> tuple[CommitmentWorth, ...]:
-    bought = {
-        one.name for one in solution.purchases if one.amount > 0 and one.pricing_model != "provisioned_throughput"
-    }
+    bought = {one.name for one in solution.purchases if one.amount > 0}
     if not bought:
         return ()
     none_usd = relaxed_usd(buying(problem, frozenset()))

@@ -132,19 +132,15 @@ def _realtime_work(problem: Problem, x: Variables, p: int, t: Columns) -> list[t
 
 
 def define_lean(programme: Programme, problem: Problem, x: Variables) -> None:
-    """Let real-time work lean on machines that are there, and on spot only beside firm ones.
+    """Let real-time work lean on machines that are there, and never on spot.
 
-    u[p,t] <= sum_o n[p,o,t]        (1 - spot share) u[p,t] <= sum_{o firm} n[p,o,t]
+    u[p,t] <= sum_{o firm} n[p,o,t]
     """
     slots = np.arange(problem.horizon.length)
     for p, lean in x.lean.items():
         pairs = problem.pairs_of(pool=p)
-        spot = [i for i in pairs if isinstance(problem.payments[problem.pairs[i][1]], Spot)]
-        firm = [i for i in pairs if i not in spot]
-        share = problem.spot_realtime_share if spot else 0.0
-        if share:
-            programme.constrain(f"lean {p}", [(lean, 1.0), *((x.on[i], -1.0) for i in pairs)], upper=0.0, slot=slots)
-        terms = [(lean, 1.0 - share), *((x.on[i], -1.0) for i in firm)]
+        firm = [i for i in pairs if not isinstance(problem.payments[problem.pairs[i][1]], Spot)]
+        terms = [(lean, 1.0), *((x.on[i], -1.0) for i in firm)]
         programme.constrain(f"firm {p}", terms, upper=0.0, slot=slots)
 
 
@@ -187,7 +183,7 @@ def define_patience(programme: Programme, problem: Problem, x: Variables) -> Non
         q[w,t] + sum_{v = first(t)..t} z[w,slow,v] <= sum_{v = first(t)..t} a[w,v]     first(t) = min {v: due(v) > t}
 
     What is handed to a slow tier as it arrives waits there, not here, so it leaves both sides. At an open end nothing
-    may be left, unless a price is put on it.
+    may be left.
     """
     horizon = problem.horizon
     slots = np.arange(horizon.length)
@@ -212,7 +208,7 @@ def waiting_limit(problem: Problem, w: int) -> Floats:
     around = first < 0
     limit = total[scenario, slot + 1] - np.where(around, 0.0, total[scenario, np.maximum(first, 0)])
     limit += np.where(around, total[scenario, -1] - total[scenario, first % horizon.slots], 0.0)
-    if isinstance(horizon.ends, OpenEnd) and demand.name not in horizon.ends.leftover_usd_per_s:
+    if isinstance(horizon.ends, OpenEnd):
         limit[horizon.slots - 1 :: horizon.slots] = 0.0
     return np.asarray(np.maximum(limit, 0.0))
 
@@ -278,11 +274,9 @@ def define_starts(programme: Programme, problem: Problem, x: Variables) -> None:
     horizon = problem.horizon
     slots, before = np.arange(horizon.length), horizon.before
     for i, start in x.start.items():
-        p, o = problem.pairs[i]
         running = np.zeros(horizon.length)
-        if isinstance(horizon.ends, OpenEnd):
-            key = (problem.pools[p].name, problem.payments[o].name)
-            running[before < 0] = np.inf if horizon.ends.warm else horizon.ends.running.get(key, 0)
+        if isinstance(horizon.ends, OpenEnd) and horizon.ends.warm:
+            running[before < 0] = np.inf
         earlier = np.where(before >= 0, x.on[i][before], -1)
         programme.constrain(f"starts {i}", [(x.on[i], 1.0), (earlier, -1.0), (start, -1.0)], upper=running, slot=slots)
         run = minimum_run(problem, i)
@@ -369,9 +363,9 @@ def _by_hour(horizon: Horizon, columns: Columns) -> Columns:
 
 
 def define_rate_limits(programme: Programme, problem: Problem, x: Variables) -> None:
-    """Stay within the rate limits of token APIs, and within provisioned units.
+    """Stay within the rate limits of token APIs.
 
-    sum_w tokens[w,t] z[w,k,t] <= s limit_k        sum_w seconds[w,t] z[w,u,t] <= s (have_u + U_u)
+    sum_w tokens[w,t] z[w,k,t] <= s limit_k
     """
     slot_s, slots = problem.horizon.slot_s, np.arange(problem.horizon.length)
     for k, tier in enumerate(problem.tiers):
@@ -379,11 +373,6 @@ def define_rate_limits(programme: Programme, problem: Problem, x: Variables) -> 
         if np.isfinite(tier.tokens_per_s) and routes:
             terms = [(x.flow[r], problem.routes[r].tokens / slot_s) for r in routes]
             programme.constrain(f"rate limit {k}", terms, upper=tier.tokens_per_s, slot=slots)
-    for u, units in enumerate(problem.throughputs):
-        work = [(x.flow[r], problem.routes[r].takes / slot_s) for r in problem.routes_to(Kind.UNITS, u)]
-        if work:
-            bought = np.full(slots.shape, x.units[u])
-            programme.constrain(f"units {u}", [*work, (bought, -1.0)], upper=units.have, slot=slots)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

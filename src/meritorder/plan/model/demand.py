@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from meritorder.domain import Access
-from meritorder.errors import ConfigError, WorkloadsError
-from meritorder.units import SECONDS_PER_HOUR, format_duration
+from meritorder.errors import ConfigError
+from meritorder.units import SECONDS_PER_HOUR
 
 Floats = NDArray[np.float64]
 Slots = NDArray[np.int64]
@@ -94,17 +94,10 @@ class OpenEnd:
     """The horizon has a start and an end.
 
     Args:
-        backlog_s: By deferrable workload, work that waits at the start; it is due as what arrives first.
-        running: By pool and payment, machines that run at the start.
-        leftover_usd_per_s: By deferrable workload, what a unit of backlog left at the end costs later; a workload that
-            is not named leaves none.
         warm: Machines of the first slot were started before it, and no start is paid for them: the horizon is cut from
             a service that runs.
     """
 
-    backlog_s: Mapping[str, float] = field(default_factory=dict)
-    running: Mapping[tuple[str, str], int] = field(default_factory=dict)
-    leftover_usd_per_s: Mapping[str, float] = field(default_factory=dict)
     warm: bool = False
 
 
@@ -212,21 +205,6 @@ def due_slots(arrived_s: Floats, deadline_s: Floats, horizon: Horizon) -> Slots:
     np.minimum.at(due, slot, np.floor(deadline_s / horizon.slot_s).astype(np.int64) - 1)
     due = np.minimum.accumulate(due[::-1])[::-1]
     return np.maximum(due, np.arange(horizon.slots))
-
-
-def due_after(patience_s: float, horizon: Horizon) -> Slots:
-    """Return the due slots of work that may wait equally long whenever it arrives, shape (length,).
-
-    Raises:
-        WorkloadsError: The patience is shorter than a slot, so that a plan by slots cannot promise it.
-    """
-    slots = int(patience_s / horizon.slot_s + 1e-9)
-    if slots < 1:
-        raise WorkloadsError(
-            f"a patience of {format_duration(patience_s)} is shorter than a slot of {format_duration(horizon.slot_s)}",
-            fix="plan in shorter slots, or treat it as real time",
-        )
-    return np.arange(horizon.length) + slots - 1
 
 
 def by_patience(arrived_s: Floats, deadline_s: Floats, slot_s: float) -> Slots:

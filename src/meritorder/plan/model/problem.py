@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from meritorder.errors import ConfigError, InfeasibleError
-from meritorder.plan.model.demand import Deferrable, Horizon, OpenEnd, Realtime, Workload
-from meritorder.plan.model.supply import Machines, OnDemand, Pool, SavingsPlan, Spot, Throughput, TokenTier
+from meritorder.plan.model.demand import Deferrable, Horizon, Realtime, Workload
+from meritorder.plan.model.supply import Machines, OnDemand, Pool, SavingsPlan, Spot, TokenTier
 from meritorder.units import GRAMS_PER_TONNE, SECONDS_PER_HOUR, WATTS_PER_KILOWATT
 
 Floats = NDArray[np.float64]
@@ -46,7 +46,6 @@ class Kind(StrEnum):
 
     POOL = "pool"
     TIER = "tier"
-    UNITS = "units"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,8 +57,8 @@ class Route:
     Args:
         workload: Index of the workload.
         kind: What it leads to.
-        venue: Index of the pool, tier or throughput.
-        takes: What one unit of flow takes there, shape (slots,): replica-seconds, or seconds of a provisioned unit.
+        venue: Index of the pool or tier.
+        takes: What one unit of flow takes there, shape (slots,): replica-seconds.
         usd: What one unit of flow costs there, shape (slots,).
         leans: The same as the safe load counts it, bursts within the slot in it; real-time work in pools only.
         tokens: Tokens of one unit of flow, shape (slots,).
@@ -92,8 +91,6 @@ class Problem:
         payments: How machines can be had; existing ones among them.
         savings_plans: Discounts on on-demand use.
         tiers: Token APIs.
-        throughputs: Provisioned throughput.
-        spot_realtime_share: Largest share of the machines that real-time work leans on which may be spot.
         carbon: A price on carbon.
     """
 
@@ -103,15 +100,11 @@ class Problem:
     payments: tuple[Machines, ...]
     savings_plans: tuple[SavingsPlan, ...] = ()
     tiers: tuple[TokenTier, ...] = ()
-    throughputs: tuple[Throughput, ...] = ()
-    spot_realtime_share: float = 0.0
     carbon: Carbon | None = None
 
     def __post_init__(self) -> None:
         _check_names(self)
         _check_shapes(self)
-        if not 0 <= self.spot_realtime_share < 1:
-            raise ConfigError("spot must never be the only home of real-time work", where="spot share")
 
     @cached_property
     def realtime(self) -> tuple[int, ...]:
@@ -147,11 +140,7 @@ class Problem:
     @cached_property
     def routes(self) -> tuple[Route, ...]:
         """Every venue that may serve each workload."""
-        return tuple(
-            route
-            for w in range(len(self.workloads))
-            for route in (*_to_pools(self, w), *_to_tiers(self, w), *_to_units(self, w))
-        )
+        return tuple(route for w in range(len(self.workloads)) for route in (*_to_pools(self, w), *_to_tiers(self, w)))
 
     def routes_of(self, workload: int) -> tuple[int, ...]:
         """Indices of the routes of a workload."""
@@ -162,12 +151,8 @@ class Problem:
         return tuple(i for i, route in enumerate(self.routes) if route.kind is kind and route.venue == venue)
 
     def arriving(self, workload: int) -> Floats:
-        """What arrives of a deferrable workload, the backlog at the start included, shape (slots,)."""
-        demand = self.waiting(workload)
-        arriving = demand.volume_s.astype(float).copy()
-        if isinstance(self.horizon.ends, OpenEnd):
-            arriving[:: self.horizon.slots] += self.horizon.ends.backlog_s.get(demand.name, 0.0)
-        return arriving
+        """What arrives of a deferrable workload, shape (slots,)."""
+        return self.waiting(workload).volume_s.astype(float)
 
     def realtime_load(self, pool: int) -> Floats:
         """Return all the real-time work that could come to a pool, in replicas' worth, shape (slots,)."""
@@ -234,7 +219,7 @@ def _to_tiers(problem: Problem, w: int) -> list[Route]:
         if tier.model != demand.model or demand.name not in tier.usd:
             continue
         waits = tier.turnaround_s > 0
-        if not demand.access.permits(tier.provider, tier.region) or (waits and not _can_wait(problem, demand, tier)):
+        if not demand.access.permits(tier.provider, "") or (waits and not _can_wait(problem, demand, tier)):
             continue
         routes.append(
             Route(
@@ -258,30 +243,12 @@ def _can_wait(problem: Problem, demand: Workload, tier: TokenTier) -> bool:
     return bool(patience.min() * problem.horizon.slot_s >= tier.turnaround_s)
 
 
-def _to_units(problem: Problem, w: int) -> list[Route]:
-    demand, length = problem.workloads[w], problem.horizon.length
-    return [
-        Route(
-            workload=w,
-            kind=Kind.UNITS,
-            venue=u,
-            takes=_per_flow(demand, units.unit_s[demand.name]),
-            usd=np.zeros(length),
-            tokens=_tokens(demand, length),
-        )
-        for u, units in enumerate(problem.throughputs)
-        if units.model == demand.model
-        and demand.name in units.unit_s
-        and demand.access.permits(units.provider, units.region)
-    ]
-
-
 def _check_names(problem: Problem) -> None:
     for what, names in (
         ("workload", [one.name for one in problem.workloads]),
         ("pool", [one.name for one in problem.pools]),
         ("payment", [one.name for one in problem.payments] + [one.name for one in problem.savings_plans]),
-        ("venue", [one.name for one in problem.tiers] + [one.name for one in problem.throughputs]),
+        ("venue", [one.name for one in problem.tiers]),
     ):
         if len(set(names)) < len(names):
             twice = next(name for name in names if names.count(name) > 1)
@@ -291,7 +258,6 @@ def _check_names(problem: Problem) -> None:
         twice = next(machine for machine in on_demand if on_demand.count(machine) > 1)
         raise ConfigError("a machine has two prices on demand", where=twice, fix="keep the lower one")
     prices = [(one.name, one.usd_per_hour) for one in problem.payments]
-    prices += [(one.name, one.usd_per_hour) for one in problem.throughputs]
     for name, usd in prices:
         if not (np.isfinite(usd) and usd >= 0):
             raise ConfigError(f"a price must be a number of dollars, not {usd}", where=name)
@@ -306,7 +272,6 @@ def _check_shapes(problem: Problem) -> None:
         columns = [*demand.work_s.values(), *([] if demand.tokens is None else [demand.tokens])]
         columns += [tier.usd[demand.name] for tier in problem.tiers if demand.name in tier.usd]
         columns += [demand.burst] if isinstance(demand, Realtime) and demand.burst is not None else []
-        columns += [units.unit_s[demand.name] for units in problem.throughputs if demand.name in units.unit_s]
         if any(column.shape != (length,) for column in columns):
             raise ConfigError(f"every column must have {length:,} slots", where=demand.name)
         if any(not np.isfinite(column).all() or (column < 0).any() for column in columns):

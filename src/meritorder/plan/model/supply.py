@@ -19,7 +19,6 @@ from meritorder.plan.model.demand import Horizon
 from meritorder.units import HOURS_PER_DAY, interruptions_per_hour
 
 Floats = NDArray[np.float64]
-Bools = NDArray[np.bool_]
 
 UNLIMITED: Final = math.inf
 
@@ -208,8 +207,6 @@ class TokenTier:
             cannot be served here.
         turnaround_s: Time within which it promises an answer; work goes here only if it may wait that long.
         tokens_per_s: Rate limit.
-        open: Slots at which it takes work (off-peak windows), shape (slots,) or ().
-        region: Where it is served.
     """
 
     name: str
@@ -219,41 +216,10 @@ class TokenTier:
     usd: Mapping[str, Floats]
     turnaround_s: float = 0.0
     tokens_per_s: float = UNLIMITED
-    open: Bools = field(default_factory=lambda: np.ones((), np.bool_))
-    region: str = ""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Throughput:
-    """Provisioned throughput of a token API: whole units, paid in every hour of the term.
-
-    Args:
-        name: Name in the plan.
-        provider: Who sells it.
-        model: `Model.id`.
-        usd_per_hour: Price of a unit.
-        unit_s: By workload: seconds of one unit that all of its work of a slot takes, shape (slots,).
-        have: Units held already; sunk.
-        most: Units that can be bought.
-        region: Where it is served.
-        term: Length of the term.
-    """
-
-    name: str
-    provider: str
-    model: str
-    usd_per_hour: float
-    unit_s: Mapping[str, Floats]
-    have: int = 0
-    most: float = UNLIMITED
-    region: str = ""
-    term: str = ""
 
 
 Machines = OnDemand | Spot | Reserved | Block
 """Payments that put machines into a pool."""
-
-Payment = Machines | SavingsPlan
 
 
 def machine_of(offer: Offer) -> str:

@@ -5,9 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from meritorder.plan.model.demand import OpenEnd
 from meritorder.plan.model.linear_program import Columns, Programme
-from meritorder.plan.model.problem import Kind, Problem
+from meritorder.plan.model.problem import Problem
 from meritorder.plan.model.safe_load import machines_for
 from meritorder.plan.model.supply import Block, OnDemand, Reserved, Spot
 from meritorder.units import SECONDS_PER_HOUR
@@ -30,7 +29,6 @@ class Variables:
         blocks: b, blocks bought by start, by index of the payment, shape (starts,).
         promise: C, dollars an hour promised, by savings plan, shape (plans,).
         covered: v, machine-hours of on-demand use that a plan covers, by (plan, payment), shape (hours,).
-        units: U, units of provisioned throughput, shape (throughputs,).
         unserved: Slack of coverage, by real-time workload, shape (slots,); only when looking for what cannot be kept.
         late: Slack of patience, by deferrable workload, shape (slots,); likewise.
     """
@@ -45,7 +43,6 @@ class Variables:
     blocks: dict[int, Columns]
     promise: Columns
     covered: dict[tuple[int, int], Columns]
-    units: Columns
     unserved: dict[int, Columns]
     late: dict[int, Columns]
 
@@ -53,7 +50,7 @@ class Variables:
 def define_variables(programme: Programme, problem: Problem, *, elastic: bool) -> Variables:
     """Add all variables; the objective is the expected cost of one scenario.
 
-        cost = sum_t chance_t h (price + carbon) n  +  starts  +  tokens  +  H (K price + U price)
+        cost = sum_t chance_t h (price + carbon) n  +  starts  +  tokens  +  H K price
              + H C  -  h on_demand_price v  +  blocks
 
     Args:
@@ -70,7 +67,7 @@ def define_variables(programme: Programme, problem: Problem, *, elastic: bool) -
         start=_starts(programme, problem, slots),
         lean=_leaning(programme, problem, slots),
         flow=_flows(programme, problem, slots),
-        queue={w: _queue(programme, problem, w, slots) for w in problem.deferrable},
+        queue={w: programme.variables(f"queue {w}", slots.shape, slot=slots) for w in problem.deferrable},
         handed={
             w: programme.variables(f"handed {w}", slots.shape, slot=slots)
             for w in problem.deferrable
@@ -100,13 +97,6 @@ def define_variables(programme: Programme, problem: Problem, *, elastic: bool) -
         },
         promise=promise,
         covered=covered,
-        units=programme.variables(
-            "units",
-            (len(problem.throughputs),),
-            cost=np.array([horizon.hours * one.usd_per_hour for one in problem.throughputs]),
-            upper=np.array([one.most for one in problem.throughputs]),
-            whole=True,
-        ),
         unserved={w: programme.variables(f"unserved {w}", slots.shape, cost=1, slot=slots) for w in problem.realtime}
         if elastic
         else {},
@@ -193,20 +183,10 @@ def _flows(programme: Programme, problem: Problem, slots: Columns) -> Columns:
     chance = problem.horizon.chance
     closed = np.full(shape, np.inf)
     for r, route in enumerate(routes):
-        if route.kind is Kind.TIER:
-            closed[r] = np.where(problem.tiers[route.venue].open, np.inf, 0.0)
         if route.waits:
-            closed[r] = np.minimum(closed[r], problem.arriving(route.workload))
+            closed[r] = problem.arriving(route.workload)
     cost = np.array([route.usd * chance for route in routes]).reshape(shape)
     return programme.variables("flow", shape, cost=cost, upper=closed, slot=slots)
-
-
-def _queue(programme: Programme, problem: Problem, w: int, slots: Columns) -> Columns:
-    demand, ends = problem.waiting(w), problem.horizon.ends
-    cost, last = np.zeros(len(slots)), problem.horizon.slots - 1
-    if isinstance(ends, OpenEnd):
-        cost[last :: problem.horizon.slots] = ends.leftover_usd_per_s.get(demand.name, 0.0)
-    return programme.variables(f"queue {w}", slots.shape, cost=cost * problem.horizon.chance, slot=slots)
 
 
 def _savings_plans(programme: Programme, problem: Problem) -> tuple[Columns, dict[tuple[int, int], Columns]]:

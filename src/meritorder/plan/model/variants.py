@@ -68,13 +68,8 @@ def by_hour(problem: Problem) -> Problem | None:
             dataclasses.replace(
                 tier,
                 usd={name: hours(usd).sum(axis=1) for name, usd in tier.usd.items()},
-                open=np.asarray(hours(tier.open).all(axis=1)),
             )
             for tier in problem.tiers
-        ),
-        throughputs=tuple(
-            dataclasses.replace(units, unit_s={name: hours(s).sum(axis=1) for name, s in units.unit_s.items()})
-            for units in problem.throughputs
         ),
         carbon=carbon,
     )
@@ -113,14 +108,7 @@ def stretch_of(problem: Problem, first: int, slots: int) -> Problem:
         pools=tuple(dataclasses.replace(pool, room=cut(pool.room)) for pool in problem.pools),
         payments=tuple(payment(one) for one in problem.payments if not isinstance(one, Block)),
         tiers=tuple(
-            dataclasses.replace(
-                tier, usd={name: cut(usd) for name, usd in tier.usd.items()}, open=cut(np.asarray(tier.open))
-            )
-            for tier in problem.tiers
-        ),
-        throughputs=tuple(
-            dataclasses.replace(units, unit_s={name: cut(s) for name, s in units.unit_s.items()})
-            for units in problem.throughputs
+            dataclasses.replace(tier, usd={name: cut(usd) for name, usd in tier.usd.items()}) for tier in problem.tiers
         ),
     )
 
@@ -149,10 +137,6 @@ def holding(problem: Problem, purchases: Sequence[Purchase]) -> Problem:
             )
             for one in problem.savings_plans
         ),
-        throughputs=tuple(
-            dataclasses.replace(one, have=one.have + round(bought.get(one.name, 0)), most=0)
-            for one in problem.throughputs
-        ),
     )
 
 
@@ -168,10 +152,6 @@ def scaled(problem: Problem, share: float) -> Problem:
         workloads=tuple(workload(one) for one in problem.workloads),
         tiers=tuple(
             dataclasses.replace(one, usd={name: usd * share for name, usd in one.usd.items()}) for one in problem.tiers
-        ),
-        throughputs=tuple(
-            dataclasses.replace(one, unit_s={name: seconds * share for name, seconds in one.unit_s.items()})
-            for one in problem.throughputs
         ),
     )
 

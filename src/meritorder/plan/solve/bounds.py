@@ -6,7 +6,7 @@ from typing import Final
 import numpy as np
 
 from meritorder.plan.model.constraints import Built
-from meritorder.plan.model.demand import Deferrable, OpenEnd
+from meritorder.plan.model.demand import Deferrable
 from meritorder.plan.model.linear_program import Bools, Floats, restricted
 from meritorder.plan.model.problem import Kind, Problem
 from meritorder.plan.model.supply import Block, Reserved
@@ -43,16 +43,10 @@ def _lowest_usd(problem: Problem, w: int) -> Floats:
                 # On a saturated replica, whatever share of that may be planned for.
                 price = usd_per_replica_s(problem, route.venue) * problem.pools[route.venue].fullest
                 usd = route.takes * price if np.isfinite(price) else np.full(horizon.length, np.inf)
-            case Kind.UNITS:
-                units = problem.throughputs[route.venue]
-                usd = route.takes * (units.usd_per_hour / SECONDS_PER_HOUR if units.most else np.inf)
             case Kind.TIER:
                 usd = route.usd
         # Backlog may run at any time, so its lowest price is that of the cheapest slot.
         lowest = np.minimum(lowest, np.full_like(usd, usd.min()) if isinstance(demand, Deferrable) else usd)
-    ends = horizon.ends
-    if isinstance(ends, OpenEnd) and demand.name in ends.leftover_usd_per_s:
-        lowest = np.minimum(lowest, ends.leftover_usd_per_s[demand.name])
     return np.where(np.isfinite(lowest), lowest, 0.0) * flow * horizon.chance
 
 
@@ -93,11 +87,8 @@ def _sunk_worth_usd(problem: Problem, lowest: list[Floats]) -> float:
         if held:
             pools = [problem.pairs[i][0] for i in problem.pairs_of(payment=o)]
             seconds = [held * horizon.slot_s * problem.pools[p].replicas for p in pools]
-            dearest = [_dearest_usd_per_s(problem, Kind.POOL, p, lowest) for p in pools]
+            dearest = [_dearest_usd_per_s(problem, p, lowest) for p in pools]
             worth += max((s * usd for s, usd in zip(seconds, dearest, strict=True)), default=0.0)
-    for u, units in enumerate(problem.throughputs):
-        if units.have:
-            worth += units.have * paid_h * SECONDS_PER_HOUR * _dearest_usd_per_s(problem, Kind.UNITS, u, lowest)
     return worth
 
 
@@ -111,10 +102,10 @@ def _most_saved_per_dollar(problem: Problem, s: int) -> float:
     return max(ratios, default=0.0)
 
 
-def _dearest_usd_per_s(problem: Problem, kind: Kind, venue: int, lowest: list[Floats]) -> float:
-    """Return the most that a second of a venue could save on any workload it may serve."""
+def _dearest_usd_per_s(problem: Problem, p: int, lowest: list[Floats]) -> float:
+    """Return the most that a second of a pool could save on any workload it may serve."""
     dearest = 0.0
-    for r in problem.routes_to(kind, venue):
+    for r in problem.routes_to(Kind.POOL, p):
         route = problem.routes[r]
         demand = problem.workloads[route.workload]
         flow = problem.arriving(route.workload) if isinstance(demand, Deferrable) else np.ones(len(route.takes))

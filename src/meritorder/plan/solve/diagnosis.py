@@ -56,5 +56,5 @@ def infeasible(problem: Problem) -> InfeasibleError:
 
 def _served_by(problem: Problem, w: int) -> str:
     kinds = {route.kind.value for route in problem.routes if route.workload == w}
-    names = {"pool": "safe load and limits of machines", "tier": "rate limits", "units": "provisioned units"}
+    names = {"pool": "safe load and limits of machines", "tier": "rate limits"}
     return ", ".join(names[kind] for kind in names if kind in kinds) or "none may serve it"

@@ -2,7 +2,6 @@
 
 import dataclasses
 
-from meritorder.plan.model.demand import OpenEnd
 from meritorder.plan.model.problem import Problem
 from meritorder.plan.model.safe_load import pools_pay
 from meritorder.plan.model.supply import OnDemand, Pool, Spot
@@ -39,14 +38,11 @@ def _pools_of(problem: Problem, o: int) -> list[Pool]:
 
 def _free_to_go(problem: Problem, o: int) -> bool:
     """Whether pools without this payment lose nothing but the payment itself: spot beside it serves what may wait."""
-    pools = _pools_of(problem, o)
     machine = problem.payments[o].machine
     others = [one for each, one in enumerate(problem.payments) if each != o and one.machine == machine]
     firm = any(not isinstance(one, Spot) for one in others)
     discounted = any(machine in plan.usd_per_hour for plan in problem.savings_plans)
-    ends = problem.horizon.ends
-    running = isinstance(ends, OpenEnd) and any(name == pool.name for name, _ in ends.running for pool in pools)
-    return not (firm or discounted or running or (others and problem.spot_realtime_share > 0))
+    return not (firm or discounted)
 
 
 def _beats(problem: Problem, better: int, worse: int) -> bool:

@@ -189,8 +189,7 @@ def machines_by_pool(built: Built, x: Floats) -> dict[int, Columns]:
         spot = [i for i in pairs if isinstance(problem.payments[problem.pairs[i][1]], Spot)]
         total = x[built.x.on[list(pairs)]].sum(axis=0)
         firm = total - x[built.x.on[spot]].sum(axis=0)
-        share = problem.spot_realtime_share
-        machines[p] = np.floor(np.minimum(total, firm / (1 - share)) + _TOLERANCE).astype(np.int64)
+        machines[p] = np.floor(np.minimum(total, firm) + _TOLERANCE).astype(np.int64)
     return machines
 
 

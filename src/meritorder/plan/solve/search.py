@@ -211,7 +211,7 @@ class _Search:
 def _decisions(built: Built) -> Columns:
     """Return the columns of machines and of what is bought, in one order for every part of a problem."""
     x = built.x
-    columns = [x.on, *x.commit.values(), *x.blocks.values(), x.promise, x.units]
+    columns = [x.on, *x.commit.values(), *x.blocks.values(), x.promise]
     return np.concatenate([np.asarray(each, np.int64).ravel() for each in columns])
 
 

@@ -10,7 +10,6 @@ from meritorder.plan.model.constraints import Built
 from meritorder.plan.model.problem import Kind, Problem
 from meritorder.plan.model.supply import Block, OnDemand, Reserved, Spot
 from meritorder.plan.model.variables import commitment_level, realtime_work, usd_of_machine
-from meritorder.units import SECONDS_PER_HOUR
 
 Floats = NDArray[np.float64]
 SOLVER_TOLERANCE: Final = 5e-7
@@ -80,14 +79,14 @@ class Routing:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Purchase:
-    """Something bought for a term: machines, dollars an hour, blocks or units.
+    """Something bought for a term: machines, dollars an hour, or blocks.
 
     Args:
         name: Name of the payment.
         pricing_model: How it is paid.
         term: Length of the term.
         payment: When it is paid.
-        amount: Machines, dollars an hour, or units bought.
+        amount: Machines, dollars an hour, or blocks bought.
         have: The same, held already; sunk, and in no cost here.
         usd_per_hour: What it costs in every hour of the term.
         usd: What it costs over the horizon.
@@ -212,8 +211,7 @@ def _schedule(solved: Solved, i: int) -> Schedule:
         pricing_model=_pricing_model(payment),
         machines=machines,
         usd=usd,
-        realtime=any(problem.routes[r].workload in problem.realtime for r in used)
-        and (not isinstance(payment, Spot) or problem.spot_realtime_share > 0),
+        realtime=any(problem.routes[r].workload in problem.realtime for r in used) and not isinstance(payment, Spot),
         deferrable=any(problem.routes[r].workload in problem.deferrable for r in used),
         saved_usd=saved_usd,
     )
@@ -237,7 +235,6 @@ def _routing(solved: Solved, r: int) -> Routing:
     venues: dict[Kind, list[str]] = {
         Kind.POOL: [one.name for one in problem.pools],
         Kind.TIER: [one.name for one in problem.tiers],
-        Kind.UNITS: [one.name for one in problem.throughputs],
     }
     flow = np.where(solved.x[columns] > 1e-9, solved.x[columns], 0.0)
     return Routing(
@@ -283,7 +280,7 @@ def _purchases(solved: Solved) -> tuple[Purchase, ...]:
                     starts=starts,
                 )
             )
-    return (*found, *_promises(solved), *_units(solved))
+    return (*found, *_promises(solved))
 
 
 def _promises(solved: Solved) -> list[Purchase]:
@@ -311,34 +308,6 @@ def _promises(solved: Solved) -> list[Purchase]:
                 usd_per_hour=promised,
                 usd=promised * problem.horizon.hours,
                 used_share=spent / (total * problem.horizon.hours),
-            )
-        )
-    return found
-
-
-def _units(solved: Solved) -> list[Purchase]:
-    problem = solved.built.problem
-    found = []
-    for u, units in enumerate(problem.throughputs):
-        bought = round(float(solved.x[solved.built.x.units[u]]))
-        if not bought + units.have:
-            continue
-        used_s = sum(
-            float(np.sum(problem.routes[r].takes * solved.x[solved.built.x.flow[r]] * problem.horizon.chance))
-            for r in problem.routes_to(Kind.UNITS, u)
-        )
-        held_s = (bought + units.have) * problem.horizon.hours * SECONDS_PER_HOUR
-        found.append(
-            Purchase(
-                name=units.name,
-                pricing_model="provisioned_throughput",
-                term=units.term,
-                payment="",
-                amount=bought,
-                have=float(units.have),
-                usd_per_hour=units.usd_per_hour,
-                usd=bought * units.usd_per_hour * problem.horizon.hours,
-                used_share=used_s / held_s,
             )
         )
     return found

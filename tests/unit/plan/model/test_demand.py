@@ -4,13 +4,12 @@ import numpy as np
 import pytest
 from tests.samples.planning import HOUR, hours
 
-from meritorder.errors import ConfigError, WorkloadsError
+from meritorder.errors import ConfigError
 from meritorder.plan.model.demand import (
     Horizon,
     OpenEnd,
     bin_work,
     by_patience,
-    due_after,
     due_slots,
 )
 
@@ -29,12 +28,6 @@ def test_work_is_due_in_the_slot_before_its_earliest_deadline() -> None:
     late = due_slots(np.array([0.0, HOUR]), np.array([3.5, 2.1]) * HOUR, hours(4))
     assert late[:2].tolist() == [1, 1]
     assert due_slots(np.array([0.0]), np.array([0.2 * HOUR]), hours(2))[0] == 0
-
-
-def test_equal_patience() -> None:
-    assert due_after(2.5 * HOUR, hours(3)).tolist() == [1, 2, 3]
-    with pytest.raises(WorkloadsError, match="shorter than a slot"):
-        due_after(60.0, hours(3))
 
 
 def test_patience_comes_in_classes_that_double() -> None:

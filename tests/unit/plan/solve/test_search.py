@@ -10,7 +10,7 @@ from meritorder.domain import Access
 from meritorder.errors import ConfigError, InfeasibleError
 from meritorder.plan.model.demand import Cyclic, Horizon, OpenEnd
 from meritorder.plan.model.problem import Carbon, Problem
-from meritorder.plan.model.supply import Block, Spot, Throughput, TokenTier
+from meritorder.plan.model.supply import Block, Spot, TokenTier
 from meritorder.plan.solve.search import Effort, find_plan
 
 EXACT = Effort(gap=1e-9, time_limit_s=20)
@@ -52,7 +52,7 @@ def test_patience_counts_whole_slots() -> None:
         find_plan(dataclasses.replace(one, workloads=(deferrable([2.0, 0, 0, 0], 1),)), EXACT)
 
 
-def test_backlog_is_carried_around_the_end_of_a_cycle_or_priced_at_an_open_end() -> None:
+def test_cycle_wraps_backlog_open_end_does_not() -> None:
     work = [deferrable([0, 0, 0, 2.0], 3)]
     around = Problem(
         horizon=hours(4, ends=Cyclic()), workloads=tuple(work), pools=(pool(),), payments=(on_demand(most=1),)
@@ -60,11 +60,6 @@ def test_backlog_is_carried_around_the_end_of_a_cycle_or_priced_at_an_open_end()
     assert find_plan(around, EXACT).usd == pytest.approx(20)
     with pytest.raises(InfeasibleError):
         find_plan(dataclasses.replace(around, horizon=hours(4, ends=OpenEnd())), EXACT)
-    later = OpenEnd(leftover_usd_per_s={"batch": 4.0 / HOUR}, backlog_s={"batch": 0.5 * HOUR})
-    plan = find_plan(dataclasses.replace(around, horizon=hours(4, ends=later)), EXACT)
-    # The half machine carried in is run for $10, all that arrives last is left for 2 x $4.
-    assert plan.usd == pytest.approx(18)
-    assert plan.by_pricing_model["left_over"] == pytest.approx(8)
 
 
 def test_starts_are_paid_and_minimum_billing_is_kept() -> None:
@@ -105,12 +100,6 @@ def test_spot_loses_what_interruptions_cost() -> None:
     assert find_plan(problem, EXACT).usd == pytest.approx(8)
 
 
-def test_a_share_of_real_time_may_lean_on_spot() -> None:
-    spot = Spot(name="spot", machine="aws-h100", usd_per_hour=2.0, available=np.array(9.0))
-    problem = small([1.4, 1.4], [0, 0], 1, payments=(on_demand(), spot), spot_realtime_share=0.5)
-    assert find_plan(problem, EXACT).usd == pytest.approx(24)
-
-
 def test_what_is_held_is_used_first_and_not_bought_again() -> None:
     problem = small([0.5, 1.4], [0, 0], 1, payments=(on_demand(), reserved(6.0, have=1)))
     plan = find_plan(problem, EXACT)
@@ -149,8 +138,6 @@ def test_token_tiers_by_limit_turnaround_and_window() -> None:
     assert cost(turnaround_s=4 * HOUR) == pytest.approx(40)
     # Half of the tokens fit under the limit; the rest takes two machine-hours.
     assert cost(tokens_per_s=0.5) == pytest.approx(4 + 20)
-    # Open in every other hour: all of the work can wait for it.
-    assert cost(open=np.array([True, False, True, False])) == pytest.approx(8)
 
 
 def test_work_handed_to_a_slow_tier_makes_no_room_for_what_stays() -> None:
@@ -173,17 +160,6 @@ def test_work_handed_to_a_slow_tier_makes_no_room_for_what_stays() -> None:
         tiers=(tier,),
     )
     assert find_plan(problem, EXACT).usd == pytest.approx(1 + 10)
-
-
-def test_provisioned_throughput_comes_in_units() -> None:
-    units = Throughput(
-        name="units", provider="x", model="m", usd_per_hour=3.0, unit_s={"chat": np.array([1.5, 0.5]) * HOUR}
-    )
-    problem = small([0.5, 0.5], [0, 0], 1, payments=(on_demand(50.0),), throughputs=(units,))
-    plan = find_plan(problem, EXACT)
-    assert plan.usd == pytest.approx(12)
-    assert plan.purchases[0].used_share == pytest.approx(0.5)
-    assert find_plan(dataclasses.replace(problem, throughputs=(dataclasses.replace(units, have=2),))).usd == 0
 
 
 def test_allow_and_deny() -> None:
@@ -263,11 +239,7 @@ def test_equal_offers_are_no_trouble() -> None:
     assert find_plan(problem, EXACT).usd == pytest.approx(80)
 
 
-def test_a_cost_without_a_bottom_says_so() -> None:
-    paid_for_waste = OpenEnd(leftover_usd_per_s={"batch": -1.0})
-    problem = small([0.5], [0.5], 2, horizon=hours(1, ends=paid_for_waste))
-    # Bounded by what arrives: leaving it all is worth $1,800, and that is a plan.
-    assert find_plan(problem, EXACT).usd == pytest.approx(10 - 1800)
+def test_negative_prices_refused() -> None:
     tier = TokenTier(name="api", provider="x", model="m", tier="standard", usd={"chat": np.array([-1.0])})
     with pytest.raises(ConfigError, match="never negative"):
         small([0.5], [0.5], 1, cyclic=True, tiers=(tier,))
