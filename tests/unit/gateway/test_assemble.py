@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from meritorder.gateway.errors import BrokenAnswerError
 from meritorder.gateway.wire import usage
-from meritorder.gateway.wire.assemble import Assembly
-from meritorder.gateway.wire.replay import as_events
+from meritorder.gateway.wire.assemble import AnswerAssembler
+from meritorder.gateway.wire.replay import to_events
 
 BASE = {"id": "c1", "created": 1, "model": "m", "system_fingerprint": "f"}
 USAGE = {"prompt_tokens": 3, "completion_tokens": 2, "total_tokens": 5, "prompt_tokens_details": {"cached_tokens": 1}}
@@ -35,7 +35,7 @@ def assembled(text: bytes, cuts: tuple[int, ...] = ()) -> dict[str, Any]:
         for start, end in pairwise(places):
             yield text[start:end]
 
-    return json.loads(asyncio.run(Assembly("v").read(chunks())))  # type: ignore[no-any-return]
+    return json.loads(asyncio.run(AnswerAssembler("v").read(chunks())))  # type: ignore[no-any-return]
 
 
 CHAT = stream(
@@ -111,18 +111,18 @@ def test_a_stream_that_is_no_answer_is_broken(text: bytes) -> None:
 
 def test_an_answer_as_events_is_the_answer_again() -> None:
     whole = assembled(CHAT)
-    assert assembled(as_events(json.dumps(whole).encode())) == whole
+    assert assembled(to_events(json.dumps(whole).encode())) == whole
 
 
 def test_usage_is_read_in_the_words_of_both_endpoints() -> None:
-    chat = usage.of_answer(json.dumps({"usage": USAGE}).encode())
+    chat = usage.parse_usage(json.dumps({"usage": USAGE}).encode())
     assert chat == usage.Usage(input_tokens=3, cached_tokens=1, output_tokens=2, counted=True)
     reported = {"input_tokens": 4, "output_tokens": 5, "output_tokens_details": {"reasoning_tokens": 2}}
-    said = usage.of_answer(json.dumps({"usage": reported}).encode())
+    said = usage.parse_usage(json.dumps({"usage": reported}).encode())
     assert said == usage.Usage(input_tokens=4, output_tokens=5, reasoning_tokens=2, counted=True)
-    assert usage.of_answer(b"{}") is None
-    assert usage.of_answer(b"not json") is None
-    assert usage.of_answer(b'{"usage": "none"}') is None
+    assert usage.parse_usage(b"{}") is None
+    assert usage.parse_usage(b"not json") is None
+    assert usage.parse_usage(b'{"usage": "none"}') is None
 
 
 @given(cuts=st.lists(st.integers(0, len(CHAT)), max_size=8))
@@ -130,5 +130,5 @@ def test_a_stream_that_goes_by_is_metered(cuts: list[int]) -> None:
     meter = usage.StreamMeter()
     places = [0, *sorted(cuts), len(CHAT)]
     for start, end in pairwise(places):
-        meter.see(CHAT[start:end])
+        meter.feed(CHAT[start:end])
     assert meter.usage(99) == usage.Usage(input_tokens=3, cached_tokens=1, output_tokens=2, counted=True)

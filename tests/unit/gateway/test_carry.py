@@ -22,7 +22,7 @@ from meritorder.gateway.venues import venues
 from meritorder.gateway.venues.engines import EngineState
 from meritorder.gateway.venues.plan_executor import Carry
 from meritorder.gateway.venues.venues import Seat, Venue
-from meritorder.gateway.wire.request import CallFields
+from meritorder.gateway.wire.calls import CallFields
 from meritorder.planfile import DeclaredWorkload, Plan, WorkloadPlan, write_plan
 
 HOUR_S = 3600.0

@@ -1,7 +1,7 @@
 from meritorder.gateway import config
 from meritorder.gateway.lanes.classify import Lanes
 from meritorder.gateway.store.keys import Key
-from meritorder.gateway.wire.request import BackgroundOptions, CallFields
+from meritorder.gateway.wire.calls import BackgroundOptions, CallFields
 from meritorder.gateway.workers.completion_rate import Drain
 
 NOW_S = 1_000_000.0

@@ -41,12 +41,12 @@ def test_the_pace_is_that_of_all_streams_and_known_before_they_end() -> None:
     pace.begin(slow)
     assert pace.look(10.0) is None  # nothing to compare with
     for second in range(1, 3):
-        fast.see(EVENT * 9)
-        slow.see(EVENT)
+        fast.feed(EVENT * 9)
+        slow.feed(EVENT)
         assert pace.look(10.0 + second) == pytest.approx(0.2)
     pace.end(slow)
     for second in range(3, 9):
-        fast.see(EVENT * 9)
+        fast.feed(EVENT * 9)
         late = pace.look(10.0 + second)
     assert late == pytest.approx(1 / 9)
 
@@ -55,9 +55,9 @@ def test_too_few_tokens_tell_no_pace() -> None:
     pace, meter = Pace(), StreamMeter()
     pace.begin(meter)
     pace.look(1.0)
-    meter.see(EVENT * 3)
+    meter.feed(EVENT * 3)
     assert pace.look(2.0) is None
-    meter.see(EVENT)
+    meter.feed(EVENT)
     assert pace.look(3.0) == pytest.approx(0.5)
 
 

@@ -32,15 +32,14 @@ from meritorder.gateway.venues.plan import NOTHING, Planned
 from meritorder.gateway.venues.plan_executor import Carry
 from meritorder.gateway.venues.plan_reload import Rereading
 from meritorder.gateway.venues.venues import Venues
-from meritorder.gateway.wire import asgi
-from meritorder.gateway.wire import request as calls
+from meritorder.gateway.wire import asgi, calls
 from meritorder.gateway.wire.asgi import Message, Receive, Scope, Send
 from meritorder.gateway.wire.errors import ApiError, invalid_request, unavailable
 from meritorder.gateway.workers.dispatch import Release
 from meritorder.gateway.workers.maintenance import Keeper
 from meritorder.gateway.workers.provider_batches import Outsource
 
-_CALLS: Final = frozenset((*calls.ENDPOINTS, *calls.BESIDE))
+_CALLS: Final = frozenset((*calls.ENDPOINTS, *calls.REALTIME_ENDPOINTS))
 _SUBMISSION: Final = "/v1/batches"
 _NEEDS_NO_MODEL: Final = "/v1/responses"
 _log: Final = logging.getLogger(__name__)
@@ -70,7 +69,7 @@ class Service:
         self._background = Background(context, self._held, self.release)
         self._lanes = Lanes(settings, self.carry.deferral)
         self._default_model = settings.server.default_model or next(iter(sorted(venues.models())), None)
-        self._most_bytes = settings.limits.body_bytes
+        self._max_body_bytes = settings.limits.body_bytes
         self._duties: list[asyncio.Task[None]] = []
         self._operations = Operations(context, venues, self.headroom, self.carry, self.rereading)
         context.ledger_writer.seen.append(self._operations.metrics.see)
@@ -165,8 +164,8 @@ class Service:
             await send(message)
 
         if "\0" in scope["path"] or b"%00" in scope["query_string"]:
-            # No database takes it, and no id has it.
-            problem = ApiError(404, "There is nothing at an address with a NUL in it.")
+            # No database accepts it, and no id contains it.
+            problem = ApiError(404, "A URL cannot contain a NUL character.")
             await asgi.respond_error(send, problem, request_id.encode())
             return
         await self._control(scope, receive, signed)
@@ -193,15 +192,15 @@ class Service:
                 deadline = value
         key = await context.authenticator.whose(authorization)
         endpoint: str = scope["path"]
-        body = await asgi.read_body(receive, most_bytes=self._most_bytes)
+        body = await asgi.read_body(receive, max_bytes=self._max_body_bytes)
         default = self._default_model if endpoint.startswith(_NEEDS_NO_MODEL) else None
-        call = calls.read_call(body, default)
+        call = calls.parse_call(body, default)
         if default is not None:
             body = calls.with_default(body, "model", default)
-        context.authenticator.admit(key, calls.estimated_tokens(len(body)) + call.output_tokens)
+        context.authenticator.admit(key, calls.estimate_tokens(len(body)) + call.output_tokens)
         arrived_s = context.now_s()
         deferral = None
-        if endpoint not in calls.BESIDE:
+        if endpoint not in calls.REALTIME_ENDPOINTS:
             deferral = self._lanes.deferral(call, key, endpoint, deadline, arrived_s)
         request = Request(
             id=request_id,

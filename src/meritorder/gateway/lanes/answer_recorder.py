@@ -11,7 +11,7 @@ from meritorder.gateway.state.context import Context
 from meritorder.gateway.state.request import Request
 from meritorder.gateway.store import kept
 from meritorder.gateway.store.kept import Kept
-from meritorder.gateway.wire.assemble import Assembly
+from meritorder.gateway.wire.assemble import AnswerAssembler
 
 _MOST_BYTES: Final = 16 * 1024 * 1024
 _DATA: Final = b"data:"
@@ -42,7 +42,7 @@ class Keeping:
         if self._endpoint == "/v1/responses":
             return _last_response(b"".join(self._parts))
         try:
-            return await Assembly("").read(self._again())
+            return await AnswerAssembler("").read(self._again())
         except BrokenAnswerError:
             return None
 

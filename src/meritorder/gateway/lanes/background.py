@@ -3,6 +3,7 @@
 from dataclasses import replace
 from typing import Final
 
+import msgspec
 from sqlalchemy import Connection
 
 from meritorder.gateway.lanes.deferred import Held
@@ -11,7 +12,7 @@ from meritorder.gateway.state.context import Context
 from meritorder.gateway.state.request import Deferral, Request
 from meritorder.gateway.store import kept, waiting
 from meritorder.gateway.store.kept import RESPONSE, Kept
-from meritorder.gateway.wire import request as calls
+from meritorder.gateway.wire import calls
 from meritorder.gateway.wire.asgi import Send, respond
 from meritorder.gateway.wire.errors import invalid_request
 from meritorder.gateway.wire.objects import response_object
@@ -45,7 +46,7 @@ class Background:
         item = await self._queue(request, deferral)
         self._release.wake()
         if not request.call.stream:
-            await respond(send, 200, _headers(request, _JSON), calls.encode(response_object(item, "queued")))
+            await respond(send, 200, _headers(request, _JSON), msgspec.json.encode(response_object(item, "queued")))
             return
         await send({"type": "http.response.start", "status": 200, "headers": _headers(request, _EVENTS)})
         async for each in self._following.events(item):

@@ -8,8 +8,8 @@ from meritorder.errors import WorkloadsError
 from meritorder.gateway.config import RuleTable, Settings, duration_s
 from meritorder.gateway.state.request import Deferral
 from meritorder.gateway.store.keys import Key
+from meritorder.gateway.wire.calls import CallFields
 from meritorder.gateway.wire.errors import ApiError, invalid_request
-from meritorder.gateway.wire.request import CallFields
 from meritorder.units import parse_duration_s
 
 HEADER: Final = b"meritorder-deadline"

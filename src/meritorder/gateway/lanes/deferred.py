@@ -9,9 +9,9 @@ from meritorder.gateway.state.context import Context
 from meritorder.gateway.state.request import Deferral, Request
 from meritorder.gateway.store import waiting
 from meritorder.gateway.store.waiting import Answer
-from meritorder.gateway.wire import request as calls
+from meritorder.gateway.wire import calls
 from meritorder.gateway.wire.asgi import Send, respond
-from meritorder.gateway.wire.replay import as_events
+from meritorder.gateway.wire.replay import to_events
 from meritorder.gateway.workers.dispatch import Release
 
 _POLL_S = 2.0
@@ -41,9 +41,9 @@ class Held:
             "model": request.call.model,
             "body": request.body,
             "body_bytes": len(request.body),
-            "input_tokens": calls.estimated_tokens(len(request.body)),
+            "input_tokens": calls.estimate_tokens(len(request.body)),
             "output_tokens": request.call.output_tokens,
-            "prefix": calls.prefix_of(request.body),
+            "prefix": calls.prefix_hash(request.body),
             "arrived_s": request.arrived_s,
             "deadline_s": deferral.deadline_s,
             "workload": deferral.workload,
@@ -86,6 +86,6 @@ class Held:
         status, body = given.status_code or 503, given.body or given.error()
         kind = _JSON
         if request.call.stream and given.succeeded:
-            kind, body = _EVENTS, as_events(body, with_usage=calls.wants_usage(request.body))
+            kind, body = _EVENTS, to_events(body, with_usage=calls.wants_usage(request.body))
         headers = [(b"content-type", kind), (b"x-request-id", request.id.encode())]
         await respond(send, status, headers, body)

@@ -14,11 +14,10 @@ from meritorder.gateway.store.ledger import Entry
 from meritorder.gateway.upstreams.upstream import Call, Reply
 from meritorder.gateway.venues.plan_executor import Carry
 from meritorder.gateway.venues.venues import Venue, Venues
-from meritorder.gateway.wire import request as calls
-from meritorder.gateway.wire import usage as usages
+from meritorder.gateway.wire import calls
 from meritorder.gateway.wire.asgi import Send, respond
 from meritorder.gateway.wire.errors import ApiError, invalid_request, normalized_error, unavailable
-from meritorder.gateway.wire.usage import StreamMeter, Usage
+from meritorder.gateway.wire.usage import StreamMeter, Usage, parse_usage
 from meritorder.latency import tpot_s
 
 LANE: Final = "realtime"
@@ -82,7 +81,7 @@ class RealTime:
                         body=request.body,
                         stream=bool(request.call.stream),
                         model=model,
-                        tokens=calls.estimated_tokens(len(request.body)),
+                        tokens=calls.estimate_tokens(len(request.body)),
                     )
                 )
             except UpstreamError as error:
@@ -113,7 +112,7 @@ class RealTime:
 
     async def _pass_whole(self, request: Request, reply: Reply, send: Send) -> None:
         body = await reply.read()
-        request.usage = usages.of_answer(body)
+        request.usage = parse_usage(body)
         if reply.status >= 400:
             body = normalized_error(body)
         elif request.kept_as is not None:
@@ -136,13 +135,13 @@ class RealTime:
                     venue.begin(now_s, request.ttft_s)
                     venue.pace.begin(meter)
                     self._made_room()
-                meter.see(chunk)
+                meter.feed(chunk)
                 if keeping is not None:
                     keeping.see(chunk)
                 await send({"type": "http.response.body", "body": chunk, "more_body": True})
         finally:
             venue.pace.end(meter)
-            request.usage = meter.usage(calls.estimated_tokens(len(request.body)))
+            request.usage = meter.usage(calls.estimate_tokens(len(request.body)))
         if keeping is not None and (answer := await keeping.answer()) is not None:
             self._keep(request, answer)  # before the end is sent: the client may ask for it at once
         await send({"type": "http.response.body", "body": b""})
@@ -158,7 +157,7 @@ class RealTime:
         self.in_flight -= 1
         now_s = time.monotonic()
         e2e_s = now_s - request.started_s
-        used = request.usage or Usage(input_tokens=calls.estimated_tokens(len(request.body)))
+        used = request.usage or Usage(input_tokens=calls.estimate_tokens(len(request.body)))
         starting = bool(request.call.stream) and request.ttft_s is None
         venue.leave(now_s, _tpot_s(request, used, e2e_s), starting=starting)
         self._made_room()

@@ -10,7 +10,7 @@ from meritorder.gateway.state.context import Context
 from meritorder.gateway.store import kept
 from meritorder.gateway.store.kept import RESPONSE, Kept
 from meritorder.gateway.wire.objects import response_object
-from meritorder.gateway.wire.replay import begun, made, numbered
+from meritorder.gateway.wire.replay import encode_events, opening_events, output_events
 from meritorder.gateway.workers.dispatch import Release
 
 _LOOK_S: Final = 1.0  # another gateway that shares the store may be the one that makes it
@@ -35,17 +35,16 @@ class Following:
             item: The response as it is kept.
             after: The number of the last event that was seen.
         """
-        first = begun(response_object(item, item.status))
-        for number, each in enumerate(numbered(first)):
-            if number > after:
-                yield each
-        over = await self._over(item)
-        if over is not None:
-            for number, each in enumerate(numbered(made(response_object(over, over.status)), len(first)), len(first)):
-                if number > after:
-                    yield each
+        opening = encode_events(opening_events(response_object(item, item.status)))
+        for event in opening[max(0, after + 1) :]:
+            yield event
+        finished = await self._finished(item)
+        if finished is not None:
+            rest = encode_events(output_events(response_object(finished, finished.status)), len(opening))
+            for event in rest[max(0, after + 1 - len(opening)) :]:
+                yield event
 
-    async def _over(self, item: Kept) -> Kept | None:
+    async def _finished(self, item: Kept) -> Kept | None:
         """Wait until a response is over, and return it; None if it was deleted."""
         now: Kept | None = item
         while now is not None and now.status == "queued" and now.request_seq is not None:

@@ -10,7 +10,7 @@ from starlette.responses import Response
 from meritorder.gateway.errors import UnknownCursorError
 from meritorder.gateway.state.context import Context
 from meritorder.gateway.store.keys import Key
-from meritorder.gateway.wire import fields as checks
+from meritorder.gateway.wire import checks
 from meritorder.gateway.wire.errors import ApiError, invalid_request
 from meritorder.gateway.wire.objects import list_object
 
@@ -68,5 +68,5 @@ def cut(items: Sequence[dict[str, Any]], request: Request, *, ascending: bool) -
         if at is None:
             raise UnknownCursorError(after)
         items = items[at + 1 :]
-    limit = checks.limit(request.query_params.get("limit"), default=20, most=100)
+    limit = checks.limit(request.query_params.get("limit"), default=20, maximum=100)
     return list_object(items[:limit], has_more=len(items) > limit)

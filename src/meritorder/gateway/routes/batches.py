@@ -13,14 +13,14 @@ from meritorder.gateway.store import batches, files
 from meritorder.gateway.store.batches import Batch
 from meritorder.gateway.store.files import File
 from meritorder.gateway.store.keys import Key
-from meritorder.gateway.wire import fields as checks
+from meritorder.gateway.wire import checks
+from meritorder.gateway.wire.calls import ENDPOINTS
 from meritorder.gateway.wire.errors import ApiError, invalid_request
 from meritorder.gateway.wire.objects import batch_object, list_object
-from meritorder.gateway.wire.request import ENDPOINTS
 from meritorder.units import parse_duration_s
 
-_DEFAULT_LISTED: Final = 20
-_MOST_LISTED: Final = 100
+_DEFAULT_PAGE: Final = 20
+_MAX_PAGE: Final = 100
 
 
 class Batches:
@@ -111,7 +111,7 @@ class Batches:
     async def list(self, request: Request) -> Response:
         """List batches, the newest first."""
         key, asked = await caller(self._context, request), request.query_params
-        limit = checks.limit(asked.get("limit"), default=_DEFAULT_LISTED, most=_MOST_LISTED)
+        limit = checks.limit(asked.get("limit"), default=_DEFAULT_PAGE, maximum=_MAX_PAGE)
         page = await self._context.database.read_soon(
             lambda connection: batches.pages(connection, key.tenant, after=asked.get("after"), limit=limit)
         )

@@ -14,12 +14,12 @@ from meritorder.gateway.routes.answering import caller, cut, json_response, orde
 from meritorder.gateway.state.context import Context
 from meritorder.gateway.store import kept
 from meritorder.gateway.store.kept import COMPLETION, Kept
-from meritorder.gateway.wire import fields as checks
+from meritorder.gateway.wire import checks
 from meritorder.gateway.wire.errors import ApiError
 from meritorder.gateway.wire.objects import list_object
 
 _PATH: Final = "/v1/chat/completions"
-_MOST_LISTED: Final = 100
+_MAX_PAGE: Final = 100
 
 
 class Completions:
@@ -42,7 +42,7 @@ class Completions:
         """List them, the oldest first, by model and metadata if asked."""
         key, asked = await caller(self._context, request), request.query_params
         ascending = order_of(request, "asc")
-        limit = checks.limit(asked.get("limit"), default=20, most=_MOST_LISTED)
+        limit = checks.limit(asked.get("limit"), default=20, maximum=_MAX_PAGE)
         wanted = {name[9:-1]: value for name, value in asked.items() if name.startswith("metadata[")}
         found: list[dict[str, Any]] = []
         after, more = asked.get("after"), True
@@ -53,7 +53,7 @@ class Completions:
                     tenant=key.tenant,
                     kind=COMPLETION,
                     after=after,
-                    limit=_MOST_LISTED,
+                    limit=_MAX_PAGE,
                     ascending=ascending,
                     model=asked.get("model"),
                 )

@@ -11,14 +11,14 @@ from meritorder.gateway.routes.answering import caller, json_response, order_of
 from meritorder.gateway.state.context import Context
 from meritorder.gateway.store import files
 from meritorder.gateway.store.files import File
-from meritorder.gateway.wire import fields as checks
+from meritorder.gateway.wire import checks
 from meritorder.gateway.wire.errors import ApiError, invalid_request
 from meritorder.gateway.wire.multipart import Form
 from meritorder.gateway.wire.objects import file_object, list_object
 from meritorder.units import SECONDS_PER_DAY
 
 PURPOSES: Final = ("assistants", "batch", "fine-tune", "vision", "user_data", "evals")
-_MOST_LISTED: Final = 10_000
+_MAX_PAGE: Final = 10_000
 _BATCH_FILE_KEPT_S: Final = 30 * SECONDS_PER_DAY
 
 
@@ -44,7 +44,7 @@ class Files:
         form = Form(
             content_type=request.headers.get("content-type", ""),
             file_field="file",
-            most_bytes=context.settings.limits.file_bytes,
+            max_bytes=context.settings.limits.file_bytes,
         )
         file_id = context.new_id("file-")
         try:
@@ -94,7 +94,7 @@ class Files:
         """List files, the newest first."""
         key, asked = await caller(self._context, request), request.query_params
         ascending = order_of(request, "desc")
-        limit = checks.limit(asked.get("limit"), default=_MOST_LISTED, most=_MOST_LISTED)
+        limit = checks.limit(asked.get("limit"), default=_MAX_PAGE, maximum=_MAX_PAGE)
         page = await self._context.database.read_soon(
             lambda connection: files.pages(
                 connection,

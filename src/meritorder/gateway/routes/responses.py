@@ -14,7 +14,7 @@ from meritorder.gateway.routes.answering import caller, cut, json_response, orde
 from meritorder.gateway.state.context import Context
 from meritorder.gateway.store import kept, waiting
 from meritorder.gateway.store.kept import RESPONSE, Kept
-from meritorder.gateway.wire import fields as checks
+from meritorder.gateway.wire import checks
 from meritorder.gateway.wire.errors import ApiError, invalid_request
 from meritorder.gateway.wire.objects import response_object
 from meritorder.gateway.workers.dispatch import Release
@@ -48,7 +48,7 @@ class Responses:
         """Return a response as far as it is; as a stream of events if asked."""
         item = await self._item(request)
         if request.query_params.get("stream") == "true":
-            after = checks.number("starting_after", request.query_params.get("starting_after"), default=-1)
+            after = checks.integer("starting_after", request.query_params.get("starting_after"), default=-1)
             return StreamingResponse(self._following.events(item, after=after), media_type="text/event-stream")
         return json_response(await self._object(item))
 

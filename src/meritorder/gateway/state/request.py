@@ -6,7 +6,7 @@ import msgspec
 
 from meritorder.gateway.store import kept
 from meritorder.gateway.store.keys import Key
-from meritorder.gateway.wire.request import CallFields
+from meritorder.gateway.wire.calls import CallFields
 from meritorder.gateway.wire.usage import Usage
 
 

@@ -11,7 +11,7 @@ from typing import Any, Final
 import msgspec
 
 from meritorder.gateway.upstreams.upstream import Reply, Wrapped
-from meritorder.gateway.wire.objects import asked_of_response
+from meritorder.gateway.wire.objects import echoed_fields
 
 _DATA: Final = b"data: "
 _END: Final = b"\n\n"
@@ -92,7 +92,7 @@ class Completed(Wrapped):
         return {**left_out, **event}
 
     def _response(self, response: dict[str, Any]) -> dict[str, Any]:
-        left_out = {"created_at": self._created_s, "output": [], "usage": None, **asked_of_response(self._asked)}
+        left_out = {"created_at": self._created_s, "output": [], "usage": None, **echoed_fields(self._asked)}
         usage = response.get("usage")
         if isinstance(usage, dict):
             response["usage"] = usage | {name: none | (usage.get(name) or {}) for name, none in _DETAILS.items()}

@@ -18,7 +18,7 @@ from opentelemetry.util.types import AttributeValue
 from meritorder.gateway.config import VenueTable
 from meritorder.gateway.errors import UpstreamError
 from meritorder.gateway.upstreams.upstream import Call, Load, Reply, Upstream, Wrapped
-from meritorder.gateway.wire.usage import StreamMeter, Usage, of_answer
+from meritorder.gateway.wire.usage import StreamMeter, Usage, parse_usage
 
 _OPERATIONS: Final = {
     "/v1/chat/completions": "chat",
@@ -135,7 +135,7 @@ class _Watched(Wrapped):
             async for chunk in self._reply.body:
                 if self._ttft_s is None:
                     self._ttft_s = time.monotonic() - self._began_s
-                self._meter.see(chunk)
+                self._meter.feed(chunk)
                 self._tail = (self._tail + chunk)[-_TAIL_BYTES:]
                 yield chunk
         except UpstreamError as error:
@@ -171,7 +171,7 @@ class _Watched(Wrapped):
         if self._whole is None:
             usage, parts = self._meter.usage(0), _events(self._tail)
         else:
-            usage, parts = of_answer(self._whole) or Usage(), [self._whole]
+            usage, parts = parse_usage(self._whole) or Usage(), [self._whole]
         if self._ttft_s is not None:
             told["gen_ai.response.time_to_first_chunk"] = self._ttft_s
         if usage.counted:

@@ -20,7 +20,7 @@ from meritorder.gateway.store.waiting import Waiting
 from meritorder.gateway.venues.engines import Engine, EngineState
 from meritorder.gateway.venues.plan import Planned, Pool, Rule, Way, Workload
 from meritorder.gateway.venues.venues import Venue, Venues
-from meritorder.gateway.wire.request import CallFields
+from meritorder.gateway.wire.calls import CallFields
 from meritorder.planfile import PoolSchedule
 from meritorder.policy.backfill import backfill_sequences
 from meritorder.policy.schedule import pick_share, remaining_quota, scheduled_machines, spread_evenly

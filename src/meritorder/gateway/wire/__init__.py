@@ -1,1 +1,1 @@
-"""OpenAI's forms: what comes in over HTTP, and what goes out."""
+"""The OpenAI wire format: calls, streams, objects and errors."""

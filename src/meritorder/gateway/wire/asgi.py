@@ -1,4 +1,4 @@
-"""The little of ASGI that the hot path needs."""
+"""ASGI types and functions of the hot path, without a framework."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
@@ -14,15 +14,15 @@ Headers = Iterable[tuple[bytes, bytes]]
 
 
 class ClientDisconnectedError(Exception):
-    """The client has gone."""
+    """The client closed the connection."""
 
 
-async def read_body(receive: Receive, *, most_bytes: int) -> bytes:
+async def read_body(receive: Receive, *, max_bytes: int) -> bytes:
     """Return the body of a request.
 
     Raises:
-        ApiError: It is too large.
-        ClientDisconnectedError: The client went before it was there.
+        ApiError: The body is too large.
+        ClientDisconnectedError: The client disconnected before the body was complete.
     """
     message = await receive()
     if message["type"] == "http.disconnect":
@@ -30,20 +30,20 @@ async def read_body(receive: Receive, *, most_bytes: int) -> bytes:
     body: bytes = message.get("body", b"")
     if message.get("more_body"):
         parts, size = [body], len(body)
-        while message.get("more_body") and size <= most_bytes:
+        while message.get("more_body") and size <= max_bytes:
             message = await receive()
             if message["type"] == "http.disconnect":
                 raise ClientDisconnectedError
             parts.append(message.get("body", b""))
             size += len(parts[-1])
         body = b"".join(parts)
-    if len(body) > most_bytes:
-        raise ApiError(413, f"The body is larger than {most_bytes:,} bytes.", code="request_too_large")
+    if len(body) > max_bytes:
+        raise ApiError(413, f"The body is larger than {max_bytes:,} bytes.", code="request_too_large")
     return body
 
 
 async def cancel_on_disconnect(receive: Receive, task: "asyncio.Task[Any]") -> None:
-    """Cancel a task when the client goes."""
+    """Cancel a task when the client disconnects."""
     while True:
         message = await receive()
         if message["type"] == "http.disconnect":
@@ -52,14 +52,14 @@ async def cancel_on_disconnect(receive: Receive, task: "asyncio.Task[Any]") -> N
 
 
 async def respond(send: Send, status: int, headers: list[tuple[bytes, bytes]], body: bytes) -> None:
-    """Answer with a body that is there whole."""
+    """Send a complete response."""
     headers.append((b"content-length", b"%d" % len(body)))
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})
 
 
-async def respond_error(send: Send, problem: ApiError, request_id: bytes) -> None:
-    """Answer with an error."""
+async def respond_error(send: Send, error: ApiError, request_id: bytes) -> None:
+    """Send an error response."""
     headers = [(b"content-type", b"application/json"), (b"x-request-id", request_id)]
-    headers += [(name.encode(), value.encode()) for name, value in problem.headers]
-    await respond(send, problem.status, headers, problem.body())
+    headers += [(name.encode(), value.encode()) for name, value in error.headers]
+    await respond(send, error.status, headers, error.body())

@@ -1,7 +1,7 @@
-"""Puts a streamed answer together into the answer that would have come whole.
+"""Assembles a streamed answer into the object of a non-streamed call.
 
-Deferrable work goes to an engine as a stream, since only a stream can be called back at once. What a client gets is
-what it asked for: one object.
+Deferrable requests are streamed from the engine, since only a stream can be preempted at once; their clients asked for
+one object.
 """
 
 from collections.abc import AsyncIterator
@@ -13,17 +13,17 @@ from meritorder.gateway.errors import BrokenAnswerError
 
 _DATA: Final = b"data:"
 _DONE: Final = b"[DONE]"
-_MOST_BYTES: Final = 64 * 1024 * 1024
-# What a part of a stream has that the whole has not, or has in another form.
-_STREAM_ONLY: Final = frozenset({"choices", "usage", "object", "obfuscation"})
+_MAX_BYTES: Final = 64 * 1024 * 1024
+# Fields of a stream chunk that the whole answer lacks, or has in another form.
+_CHUNK_ONLY: Final = frozenset({"choices", "usage", "object", "obfuscation"})
 _OBJECTS: Final = {"chat.completion.chunk": "chat.completion"}
 
 
-class Assembly:
-    """An answer as far as it has come. Anything unknown in a part is kept: texts are joined, other values replace.
+class AnswerAssembler:
+    """A partial answer; unknown fields of a stream chunk are preserved: strings are joined, other values replaced.
 
     Args:
-        venue: Name of the venue, for errors.
+        venue: Name of the venue, for error messages.
     """
 
     def __init__(self, venue: str) -> None:
@@ -37,25 +37,25 @@ class Assembly:
         self._bytes = 0
 
     async def read(self, chunks: AsyncIterator[bytes]) -> bytes:
-        """Read a stream to its end, and return the answer.
+        """Return the answer of a whole stream.
 
         Raises:
-            BrokenAnswerError: The stream ended too early, or is not of the contract.
+            BrokenAnswerError: The stream ended early, or violates the API contract.
         """
         async for chunk in chunks:
             self._bytes += len(chunk)
-            if self._bytes > _MOST_BYTES:
+            if self._bytes > _MAX_BYTES:
                 raise BrokenAnswerError("the answer is too long", venue=self._venue)
             lines = (self._rest + chunk).split(b"\n")
             self._rest = lines.pop()
             for line in lines:
-                self._take(line.strip())
-        self._take(self._rest.strip())
+                self._read_line(line.strip())
+        self._read_line(self._rest.strip())
         if not self._ended or not self._whole:
-            raise BrokenAnswerError("the stream ended before its answer did", venue=self._venue)
+            raise BrokenAnswerError("the stream ended before the answer was complete", venue=self._venue)
         return msgspec.json.encode(self._answer())
 
-    def _take(self, line: bytes) -> None:
+    def _read_line(self, line: bytes) -> None:
         if not line.startswith(_DATA):
             return
         data = line[len(_DATA) :].strip()
@@ -63,20 +63,20 @@ class Assembly:
             self._ended = True
             return
         try:
-            part = msgspec.json.decode(data)
+            chunk = msgspec.json.decode(data)
         except (msgspec.DecodeError, UnicodeDecodeError):
             raise BrokenAnswerError("an event of the stream is not JSON", venue=self._venue) from None
-        if not isinstance(part, dict) or "error" in part:
-            raise BrokenAnswerError("the stream ended in an error", venue=self._venue)
-        self._add(part)
+        if not isinstance(chunk, dict) or "error" in chunk:
+            raise BrokenAnswerError("the stream ended with an error", venue=self._venue)
+        self._add(chunk)
 
-    def _add(self, part: dict[str, Any]) -> None:
+    def _add(self, chunk: dict[str, Any]) -> None:
         if not self._whole:
-            self._whole = {"object": _OBJECTS.get(part.get("object", ""), part.get("object"))}
-        self._whole |= {name: value for name, value in part.items() if name not in _STREAM_ONLY}
-        if part.get("usage") is not None:
-            self._usage = part["usage"]
-        for choice in part.get("choices") or ():
+            self._whole = {"object": _OBJECTS.get(chunk.get("object", ""), chunk.get("object"))}
+        self._whole |= {name: value for name, value in chunk.items() if name not in _CHUNK_ONLY}
+        if chunk.get("usage") is not None:
+            self._usage = chunk["usage"]
+        for choice in chunk.get("choices") or ():
             index = choice.get("index", 0)
             whole = self._choices.setdefault(index, {"index": index})
             self.tokens += 1
@@ -86,7 +86,7 @@ class Assembly:
                 elif name == "text":
                     whole["text"] = whole.get("text", "") + value
                 elif name == "logprobs":
-                    whole["logprobs"] = _joined(whole.get("logprobs"), value)
+                    whole["logprobs"] = _join_logprobs(whole.get("logprobs"), value)
                 else:
                     whole[name] = value if value is not None else whole.get(name)
 
@@ -107,25 +107,25 @@ class Assembly:
 
 
 def _merge(whole: dict[str, Any], delta: dict[str, Any]) -> None:
-    """Add a delta: texts grow, lists of indexed parts grow by index, what is null says nothing."""
+    """Apply a delta: strings are appended, indexed list items merged by index, nulls ignored."""
     for name, value in delta.items():
-        there = whole.get(name)
+        current = whole.get(name)
         if value is None:
             whole.setdefault(name, None)
-        elif isinstance(value, str) and isinstance(there, str) and name not in {"role", "id", "type", "name"}:
-            whole[name] = there + value
-        elif isinstance(value, dict) and isinstance(there, dict):
-            _merge(there, value)
+        elif isinstance(value, str) and isinstance(current, str) and name not in {"role", "id", "type", "name"}:
+            whole[name] = current + value
+        elif isinstance(value, dict) and isinstance(current, dict):
+            _merge(current, value)
         elif isinstance(value, list):
-            whole[name] = _grown(there or [], value)
+            whole[name] = _grow(current or [], value)
         else:
             whole[name] = value
 
 
-def _grown(whole: list[Any], delta: list[Any]) -> list[Any]:
+def _grow(whole: list[Any], delta: list[Any]) -> list[Any]:
     for item in delta:
         index = item.get("index") if isinstance(item, dict) else None
-        same = next((each for each in whole if isinstance(each, dict) and each.get("index") == index), None)
+        same = next((known for known in whole if isinstance(known, dict) and known.get("index") == index), None)
         if index is None or same is None:
             whole.append(item)
         else:
@@ -133,7 +133,7 @@ def _grown(whole: list[Any], delta: list[Any]) -> list[Any]:
     return whole
 
 
-def _joined(whole: Any, more: Any) -> Any:  # noqa: ANN401 - log-probabilities, of either endpoint
+def _join_logprobs(whole: Any, more: Any) -> Any:  # noqa: ANN401 - either endpoint's form
     if not isinstance(whole, dict) or not isinstance(more, dict):
         return more if more is not None else whole
     return {

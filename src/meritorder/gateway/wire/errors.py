@@ -1,4 +1,4 @@
-"""What is wrong with a request, as OpenAI says it: `{"error": {"message", "type", "param", "code"}}` and a status."""
+"""Errors in OpenAI's format: a status and `{"error": {"message", "type", "param", "code"}}`."""
 
 from typing import Final
 
@@ -24,11 +24,11 @@ class ApiError(Exception):
 
     Args:
         status: HTTP status.
-        message: What is wrong and what to do, for a person.
-        kind: OpenAI's `type`; by the status if not given.
-        param: The field that is wrong.
-        code: OpenAI's code, for programs.
-        headers: To answer with besides.
+        message: What is wrong and how to fix it.
+        kind: OpenAI's `type`; by default from the status.
+        param: The invalid field.
+        code: OpenAI's machine-readable code.
+        headers: Additional response headers.
     """
 
     def __init__(
@@ -50,7 +50,7 @@ class ApiError(Exception):
         self.headers = headers
 
     def body(self) -> bytes:
-        """Return the error object; all four keys are always there."""
+        """Return the error object, always with all four keys."""
         error = {"message": self.message, "type": self.kind, "param": self.param, "code": self.code}
         return msgspec.json.encode({"error": error})
 
@@ -60,19 +60,14 @@ def invalid_request(message: str, *, param: str | None = None, code: str | None 
     return ApiError(400, message, param=param, code=code)
 
 
-def not_found(what: str, name: str, *, code: str | None = None) -> ApiError:
-    """Return a 404 in OpenAI's words."""
-    return ApiError(404, f"No {what} found with id '{name}'.", param="id", code=code)
-
-
 def unavailable(message: str, *, retry_after_s: float | None = None, code: str | None = None) -> ApiError:
-    """Return a 503: nothing was done, and it may be asked again."""
+    """Return a 503: nothing was done, and the client may retry."""
     after = () if retry_after_s is None else (("retry-after", str(max(1, round(retry_after_s)))),)
     return ApiError(503, message, code=code or "service_unavailable", headers=after)
 
 
 def normalized_error(body: bytes) -> bytes:
-    """Return the error of a venue with all four keys, whatever it left out; as it is, if it is none of OpenAI's."""
+    """Return a venue's error in OpenAI's format, with all four keys."""
     try:
         whole = msgspec.json.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError):
@@ -84,6 +79,10 @@ def normalized_error(body: bytes) -> bytes:
         message = whole.get("message") or whole.get("detail") if isinstance(whole, dict) else None
         error = {"message": message if isinstance(message, str) else "The model's server answered with an error."}
     code = error.get("code")
-    full = {"message": error.get("message"), "type": error.get("type") or _SERVER_ERROR, "param": error.get("param")}
-    full["code"] = code if code is None or isinstance(code, str) else str(code)
-    return msgspec.json.encode({"error": {**error, **full}})
+    required = {
+        "message": error.get("message"),
+        "type": error.get("type") or _SERVER_ERROR,
+        "param": error.get("param"),
+        "code": code if code is None or isinstance(code, str) else str(code),
+    }
+    return msgspec.json.encode({"error": {**error, **required}})

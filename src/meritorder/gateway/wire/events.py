@@ -1,4 +1,4 @@
-"""Server-sent events, in and out.
+"""Server-sent events: parsing and encoding.
 
 Source: the HTML standard, 9.2 Server-sent events.
 """
@@ -8,26 +8,26 @@ from typing import Any, Final
 
 import msgspec
 
-# No provider sends an event this long; who does would fill our memory.
-_LONGEST_BYTES: Final = 64 * 2**20
+# Far longer than the events of any provider; protects our memory.
+_MAX_EVENT_BYTES: Final = 64 * 2**20
 DONE: Final = b"data: [DONE]\n\n"
 
 
 async def events(body: AsyncIterator[bytes]) -> AsyncIterator[tuple[str, bytes]]:
-    """Yield name and data of each event; the name is empty where there is none.
+    """Yield the name, empty if it has none, and the data of each event.
 
     Args:
-        body: In parts of any size.
+        body: The stream, in parts of any size.
 
     Raises:
-        ValueError: An event does not end.
+        ValueError: An event is too long.
     """
     name, rest = "", b""
     data: list[bytes] = []
     async for part in body:
         lines = (rest + part).replace(b"\r\n", b"\n").split(b"\n")
         rest = lines.pop()
-        if len(rest) + sum(map(len, data)) > _LONGEST_BYTES:
+        if len(rest) + sum(map(len, data)) > _MAX_EVENT_BYTES:
             raise ValueError("an event does not end")
         for line in lines:
             if not line:
@@ -44,5 +44,5 @@ async def events(body: AsyncIterator[bytes]) -> AsyncIterator[tuple[str, bytes]]
 
 
 def event(data: Any) -> bytes:  # noqa: ANN401 - JSON
-    """Return an event with JSON in it."""
+    """Return an event with a JSON payload."""
     return b"data: " + msgspec.json.encode(data) + b"\n\n"

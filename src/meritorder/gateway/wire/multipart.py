@@ -1,4 +1,4 @@
-"""A form with a file in it, read as it comes: the file goes on as a stream, the other fields are kept."""
+"""A streaming parser of multipart uploads: the file is yielded as it arrives, the other fields are collected."""
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
@@ -8,8 +8,8 @@ from python_multipart.multipart import MultipartParser, parse_options_header
 
 from meritorder.gateway.wire.errors import ApiError, invalid_request
 
-_FIELD_BYTES = 64 * 1024
-_GATHERED_BYTES = 1024 * 1024
+_MAX_FIELD_BYTES = 64 * 1024
+_BUFFER_BYTES = 1024 * 1024
 
 
 @dataclass(slots=True)
@@ -17,21 +17,21 @@ class Form:
     """A multipart form.
 
     Args:
-        content_type: The header of the request.
-        file_field: Name of the field that is the file.
-        most_bytes: Longest file that is taken.
+        content_type: Content-Type header of the request.
+        file_field: Name of the file's field.
+        max_bytes: Size limit of the file.
 
     Raises:
-        ApiError: It is not a multipart form.
+        ApiError: The content type is not a multipart form.
     """
 
     content_type: str
     file_field: str
-    most_bytes: int
+    max_bytes: int
     fields: dict[str, str] = field(default_factory=dict)
     filename: str | None = None
     _parser: MultipartParser = field(init=False)
-    _gathered: bytearray = field(default_factory=bytearray)
+    _buffer: bytearray = field(default_factory=bytearray)
     _value: bytearray = field(default_factory=bytearray)
     _header: list[bytes] = field(default_factory=list)
     _disposition: bytes = b""
@@ -55,10 +55,10 @@ class Form:
         self._parser = MultipartParser(options[b"boundary"], callbacks)  # type: ignore[arg-type]
 
     async def file(self, chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-        """Yield the file; when it is over, so is the form, and its fields are known.
+        """Yield the file's content; after its end, `fields` and `filename` are complete.
 
         Raises:
-            ApiError: The form is broken, or too large.
+            ApiError: The form is malformed, or the file too large.
         """
         size = 0
         async for chunk in chunks:
@@ -66,27 +66,27 @@ class Form:
                 self._parser.write(chunk)
             except MultipartParseError:
                 raise invalid_request("The multipart form could not be parsed.") from None
-            if len(self._gathered) >= _GATHERED_BYTES:
-                size = self._measure(size)
-                yield self._take()
+            if len(self._buffer) >= _BUFFER_BYTES:
+                size = self._check_size(size)
+                yield self._flush()
         if not self._ended:
-            raise invalid_request("The multipart form ended too early.")
-        self._measure(size)
-        if self._gathered:
-            yield self._take()
+            raise invalid_request("The multipart form is incomplete.")
+        self._check_size(size)
+        if self._buffer:
+            yield self._flush()
 
-    def _measure(self, size: int) -> int:
-        size += len(self._gathered)
-        if size > self.most_bytes:
+    def _check_size(self, size: int) -> int:
+        size += len(self._buffer)
+        if size > self.max_bytes:
             raise ApiError(
-                413, f"The file is larger than {self.most_bytes:,} bytes.", param="file", code="file_too_large"
+                413, f"The file is larger than {self.max_bytes:,} bytes.", param="file", code="file_too_large"
             )
         return size
 
-    def _take(self) -> bytes:
-        taken = bytes(self._gathered)
-        self._gathered.clear()
-        return taken
+    def _flush(self) -> bytes:
+        content = bytes(self._buffer)
+        self._buffer.clear()
+        return content
 
     def _begin_part(self) -> None:
         self._disposition, self._name = b"", ""
@@ -108,13 +108,13 @@ class Form:
         _, options = parse_options_header(self._disposition)
         self._name = options.get(b"name", b"").decode("utf-8", "replace")
         if self._name == self.file_field:
-            # No database takes a NUL.
+            # Databases reject NUL.
             self.filename = options.get(b"filename", b"upload").decode("utf-8", "replace").replace("\0", "\ufffd")
 
     def _on_data(self, data: bytes, start: int, end: int) -> None:
         if self._name == self.file_field:
-            self._gathered += data[start:end]
-        elif len(self._value) + end - start > _FIELD_BYTES:
+            self._buffer += data[start:end]
+        elif len(self._value) + end - start > _MAX_FIELD_BYTES:
             raise invalid_request(f"The field {self._name!r} is too long.", param=self._name)
         else:
             self._value += data[start:end]

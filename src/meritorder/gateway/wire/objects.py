@@ -1,4 +1,4 @@
-"""OpenAI's objects as they go out: every field that the `openai` package knows, null where there is nothing."""
+"""OpenAI's objects as sent to clients, with every field that the `openai` package knows."""
 
 import json
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ def file_object(file: File) -> dict[str, Any]:
         "object": "file",
         "bytes": file.bytes,
         "created_at": int(file.created_s),
-        "expires_at": _whole(file.expires_s),
+        "expires_at": _epoch(file.expires_s),
         "filename": file.filename,
         "purpose": file.purpose,
         "status": "processed",
@@ -27,7 +27,7 @@ def file_object(file: File) -> dict[str, Any]:
 
 
 def batch_object(batch: Batch) -> dict[str, Any]:
-    """Return a batch as `openai.types.Batch`; `paused_at` is ours."""
+    """Return a batch as `openai.types.Batch`, and `paused_at`."""
     return {
         "id": batch.id,
         "object": "batch",
@@ -40,15 +40,15 @@ def batch_object(batch: Batch) -> dict[str, Any]:
         "output_file_id": batch.output_file_id,
         "error_file_id": batch.error_file_id,
         "created_at": int(batch.created_s),
-        "in_progress_at": _whole(batch.in_progress_s),
-        "expires_at": _whole(batch.expires_s),
-        "finalizing_at": _whole(batch.finalizing_s),
-        "completed_at": _whole(batch.completed_s),
-        "failed_at": _whole(batch.failed_s),
-        "expired_at": _whole(batch.expired_s),
-        "cancelling_at": _whole(batch.cancelling_s),
-        "cancelled_at": _whole(batch.cancelled_s),
-        "paused_at": _whole(batch.paused_s),
+        "in_progress_at": _epoch(batch.in_progress_s),
+        "expires_at": _epoch(batch.expires_s),
+        "finalizing_at": _epoch(batch.finalizing_s),
+        "completed_at": _epoch(batch.completed_s),
+        "failed_at": _epoch(batch.failed_s),
+        "expired_at": _epoch(batch.expired_s),
+        "cancelling_at": _epoch(batch.cancelling_s),
+        "cancelled_at": _epoch(batch.cancelled_s),
+        "paused_at": _epoch(batch.paused_s),
         "request_counts": {"total": batch.total, "completed": batch.done, "failed": batch.failed},
         "usage": {
             "input_tokens": batch.input_tokens,
@@ -62,16 +62,16 @@ def batch_object(batch: Batch) -> dict[str, Any]:
 
 
 def response_object(item: Kept, status: str) -> dict[str, Any]:
-    """Return a response: as the venue answered it under our id, or as far as it is known before."""
+    """Return a response as the venue answered it, or without output while it has no answer."""
     answer = msgspec.json.decode(item.answer) if item.answer else {}
     if status == "completed":
         return {**answer, "id": item.id, **({"background": True} if item.request_seq is not None else {})}
-    asked = msgspec.json.decode(item.request)
+    request = msgspec.json.decode(item.request)
     error = answer.get("error") if status == "failed" else None
     if error is not None:
         error = {"code": "server_error", "message": error.get("message") or "The request failed."}
     return {
-        **asked_of_response(asked),
+        **echoed_fields(request),
         "id": item.id,
         "object": "response",
         "created_at": int(item.created_s),
@@ -84,28 +84,28 @@ def response_object(item: Kept, status: str) -> dict[str, Any]:
     }
 
 
-def asked_of_response(asked: dict[str, Any]) -> dict[str, Any]:
-    """Return the fields of a response that say what was asked, and those that are null for want of anything to say."""
+def echoed_fields(request: dict[str, Any]) -> dict[str, Any]:
+    """Return the fields of a response that repeat its request, or are null."""
     return {
         "background": False,
         "error": None,
         "incomplete_details": None,
-        "instructions": asked.get("instructions"),
-        "max_output_tokens": asked.get("max_output_tokens"),
-        "metadata": asked.get("metadata") or {},
-        "model": asked.get("model"),
-        "parallel_tool_calls": asked.get("parallel_tool_calls", True),
-        "previous_response_id": asked.get("previous_response_id"),
-        "service_tier": asked.get("service_tier"),
-        "temperature": asked.get("temperature"),
-        "tool_choice": asked.get("tool_choice", "auto"),
-        "tools": asked.get("tools") or [],
-        "top_p": asked.get("top_p"),
+        "instructions": request.get("instructions"),
+        "max_output_tokens": request.get("max_output_tokens"),
+        "metadata": request.get("metadata") or {},
+        "model": request.get("model"),
+        "parallel_tool_calls": request.get("parallel_tool_calls", True),
+        "previous_response_id": request.get("previous_response_id"),
+        "service_tier": request.get("service_tier"),
+        "temperature": request.get("temperature"),
+        "tool_choice": request.get("tool_choice", "auto"),
+        "tools": request.get("tools") or [],
+        "top_p": request.get("top_p"),
     }
 
 
 def list_object(items: Sequence[dict[str, Any]], *, has_more: bool) -> dict[str, Any]:
-    """Return a page of a list."""
+    """Return a page as `openai.types` lists are sent."""
     return {
         "object": "list",
         "data": list(items),
@@ -115,7 +115,7 @@ def list_object(items: Sequence[dict[str, Any]], *, has_more: bool) -> dict[str,
     }
 
 
-def batch_line(
+def batch_output_line(
     line_id: str,
     custom_id: str,
     *,
@@ -125,7 +125,7 @@ def batch_line(
     error_code: str | None,
     error_message: str | None,
 ) -> bytes:
-    """Return a line of an output or error file; an HTTP error keeps its `response`, `error` is for no answer."""
+    """Return a line of an output or error file; `error` is set only if there was no HTTP answer."""
     response = None
     if status_code is not None:
         response = {"status_code": status_code, "request_id": request_id, "body": _json(body or b"null")}
@@ -134,12 +134,12 @@ def batch_line(
     return msgspec.json.encode(line) + b"\n"
 
 
-def _json(body: bytes) -> Any:  # noqa: ANN401 - goes out as it is
+def _json(body: bytes) -> Any:  # noqa: ANN401 - JSON
     try:
         return msgspec.Raw(msgspec.json.format(body, indent=-1))  # on one line
     except msgspec.DecodeError:
         return body.decode("utf-8", "replace")
 
 
-def _whole(time_s: float | None) -> int | None:
+def _epoch(time_s: float | None) -> int | None:
     return None if time_s is None else int(time_s)

@@ -1,4 +1,4 @@
-"""An answer that is there whole, as the stream of events that was asked for."""
+"""Converts a complete answer into the event stream of a streamed call."""
 
 from collections.abc import Iterator
 from typing import Any, Final
@@ -10,59 +10,59 @@ from meritorder.gateway.wire.events import DONE, event
 JSON = dict[str, Any]
 
 _ENDS: Final = {"completed": "response.completed", "failed": "response.failed"}
-_NOT_IN_PARTS: Final = frozenset({"choices", "usage", "object"})
+_NOT_IN_CHUNKS: Final = frozenset({"choices", "usage", "object"})
 _TEXTS: Final = {"output_text": "text", "refusal": "refusal"}
 
 
-def as_events(body: bytes, *, with_usage: bool = True) -> bytes:
-    """Return an answer as a stream.
+def to_events(body: bytes, *, with_usage: bool = True) -> bytes:
+    """Return an answer as server-sent events.
 
     Args:
-        body: The answer: a chat completion, a completion or a response.
-        with_usage: Whether a completion ends with its usage; a response always does.
+        body: A chat completion, a completion or a response.
+        with_usage: Whether a completion's stream includes usage; a response's always does.
     """
     whole = msgspec.json.decode(body)
     if whole.get("object") == "response":
-        return b"".join(numbered([*begun(whole), *made(whole)]))
+        return b"".join(encode_events([*opening_events(whole), *output_events(whole)]))
     return b"".join(map(event, _chunks(whole, with_usage=with_usage))) + DONE
 
 
-def numbered(events: list[JSON], first: int = 0) -> list[bytes]:
-    """Return events of a response with their numbers, as they go out."""
+def encode_events(events: list[JSON], first: int = 0) -> list[bytes]:
+    """Return a response's events as sent, each with its sequence number."""
     return [
-        b"event: " + each["type"].encode() + b"\n" + event({**each, "sequence_number": number})
-        for number, each in enumerate(events, first)
+        b"event: " + content["type"].encode() + b"\n" + event({**content, "sequence_number": number})
+        for number, content in enumerate(events, first)
     ]
 
 
-def begun(response: JSON) -> list[JSON]:
-    """Return the events with which a response begins; one that waits for its turn says so."""
+def opening_events(response: JSON) -> list[JSON]:
+    """Return the opening events of a response; a queued response is announced as such."""
     status = "queued" if response["status"] == "queued" else "in_progress"
     bare = {**response, "status": status, "output": [], "usage": None}
     return [{"type": kind, "response": bare} for kind in ("response.created", f"response.{status}")]
 
 
-def made(response: JSON) -> list[JSON]:
-    """Return the events in which a response is made, and the one with which it ends."""
-    events = [each for index, item in enumerate(response.get("output") or ()) for each in _item(index, item)]
+def output_events(response: JSON) -> list[JSON]:
+    """Return the events of a response's output, and its final event."""
+    events = [part for index, item in enumerate(response.get("output") or ()) for part in _item_events(index, item)]
     return [*events, {"type": _ENDS.get(response["status"], "response.incomplete"), "response": response}]
 
 
-def _item(index: int, item: JSON) -> Iterator[JSON]:
+def _item_events(index: int, item: JSON) -> Iterator[JSON]:
     at = {"output_index": index}
     empty: JSON = {"arguments": ""} if "arguments" in item else {"content": []} if "content" in item else {}
     yield {"type": "response.output_item.added", **at, "item": {**item, **empty, "status": "in_progress"}}
     within = {"item_id": item.get("id"), **at}
     for number, part in enumerate(item.get("content") or () if item.get("type") == "message" else ()):
-        yield from _part({**within, "content_index": number}, part)
+        yield from _part_events({**within, "content_index": number}, part)
     if item.get("type") == "function_call":
-        said = {"arguments": item.get("arguments"), "name": item.get("name")}
+        final = {"arguments": item.get("arguments"), "name": item.get("name")}
         yield {"type": "response.function_call_arguments.delta", **within, "delta": item.get("arguments")}
-        yield {"type": "response.function_call_arguments.done", **within, **said}
+        yield {"type": "response.function_call_arguments.done", **within, **final}
     yield {"type": "response.output_item.done", **at, "item": item}
 
 
-def _part(at: JSON, part: JSON) -> Iterator[JSON]:
+def _part_events(at: JSON, part: JSON) -> Iterator[JSON]:
     kind = part.get("type", "")
     name = _TEXTS.get(kind)
     yield {"type": "response.content_part.added", **at, "part": {**part, name: ""} if name else part}
@@ -76,21 +76,21 @@ def _part(at: JSON, part: JSON) -> Iterator[JSON]:
 def _chunks(whole: JSON, *, with_usage: bool) -> list[JSON]:
     is_chat = whole.get("object") == "chat.completion"
     kind = "chat.completion.chunk" if is_chat else whole.get("object")
-    base = {name: value for name, value in whole.items() if name not in _NOT_IN_PARTS} | {"object": kind}
+    base = {name: value for name, value in whole.items() if name not in _NOT_IN_CHUNKS} | {"object": kind}
     if with_usage:
         base["usage"] = None
     choices = whole.get("choices") or ()
     parts = [
-        {**base, "choices": [_said(choice) for choice in choices]},
-        {**base, "choices": [_ended(choice, is_chat=is_chat) for choice in choices]},
+        {**base, "choices": [_content_choice(choice) for choice in choices]},
+        {**base, "choices": [_final_choice(choice, is_chat=is_chat) for choice in choices]},
     ]
     if with_usage and whole.get("usage") is not None:
         parts.append({**base, "choices": [], "usage": whole["usage"]})
     return parts
 
 
-def _said(choice: JSON) -> JSON:
-    """Return what a choice says, before it ends."""
+def _content_choice(choice: JSON) -> JSON:
+    """Return the content of a choice, without its finish reason."""
     part = {"delta" if name == "message" else name: value for name, value in choice.items()}
     calls = part.get("delta", {}).get("tool_calls")
     if calls:
@@ -98,6 +98,6 @@ def _said(choice: JSON) -> JSON:
     return {**part, "finish_reason": None}
 
 
-def _ended(choice: JSON, *, is_chat: bool) -> JSON:
+def _final_choice(choice: JSON, *, is_chat: bool) -> JSON:
     nothing: JSON = {"delta": {}} if is_chat else {"text": ""}
     return {"index": choice.get("index", 0), **nothing, "finish_reason": choice.get("finish_reason"), "logprobs": None}

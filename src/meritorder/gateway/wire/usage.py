@@ -1,4 +1,4 @@
-"""Reads from an answer how many tokens it took, without taking part in it."""
+"""Token usage as an answer reports it, whole or streamed."""
 
 from typing import Final
 
@@ -14,7 +14,7 @@ class _Details(msgspec.Struct, gc=False):
 
 
 class _Reported(msgspec.Struct, gc=False):
-    """`usage`, in the words of chat completions and of responses."""
+    """`usage`, with the field names of chat completions and of responses."""
 
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
@@ -30,16 +30,16 @@ class _Nested(msgspec.Struct, gc=False):
     usage: _Reported | None = None
 
 
-class _Answer(msgspec.Struct, gc=False):
+class _UsageFields(msgspec.Struct, gc=False):
     usage: _Reported | None = None
-    response: _Nested | None = None  # of the last event of a streamed response
+    response: _Nested | None = None  # in the last event of a streamed response
 
 
-_ANSWER: Final = msgspec.json.Decoder(_Answer)
+_ANSWER: Final = msgspec.json.Decoder(_UsageFields)
 
 
 class Usage(msgspec.Struct, frozen=True, gc=False):
-    """Tokens of a request; `counted` by the venue, else estimated."""
+    """Tokens of a request; `counted` if the venue reported them, else estimated."""
 
     input_tokens: int = 0
     cached_tokens: int = 0
@@ -48,8 +48,8 @@ class Usage(msgspec.Struct, frozen=True, gc=False):
     counted: bool = False
 
 
-def of_answer(body: bytes) -> Usage | None:
-    """Return what an answer says of its usage; None if it says nothing."""
+def parse_usage(body: bytes) -> Usage | None:
+    """Return the usage that an answer reports, or None."""
     try:
         answer = _ANSWER.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError):
@@ -69,7 +69,7 @@ def of_answer(body: bytes) -> Usage | None:
 
 
 class StreamMeter:
-    """Watches a stream of events go by: counts them, and finds what the last ones say of the usage."""
+    """Counts the events of a passing stream, and finds the usage in its last events."""
 
     __slots__ = ("_tail", "events")
 
@@ -77,16 +77,16 @@ class StreamMeter:
         self.events = 0
         self._tail = b""
 
-    def see(self, chunk: bytes) -> None:
-        """Take note of a part of the stream."""
+    def feed(self, chunk: bytes) -> None:
+        """Observe a part of the stream."""
         self.events += chunk.count(_DATA)
         self._tail = chunk if len(chunk) >= _TAIL_BYTES else self._tail[-_TAIL_BYTES:] + chunk
 
     def usage(self, input_tokens: int) -> Usage:
-        """Return the usage: as reported, else one token an event and the input as estimated."""
+        """Return the reported usage, else one token per event and the estimated input."""
         for line in reversed(self._tail.split(b"\n")):
             if line.startswith(_DATA) and b'"usage"' in line:
-                found = of_answer(line[len(_DATA) :])
+                found = parse_usage(line[len(_DATA) :])
                 if found is not None:
                     return found
         return Usage(input_tokens=input_tokens, output_tokens=max(0, self.events - 1))

@@ -3,6 +3,8 @@
 from collections.abc import AsyncIterator, Callable
 from typing import Final
 
+import msgspec
+
 from meritorder.gateway.errors import StoreUnavailableError, UnavailableError, UnsupportedError, UpstreamError
 from meritorder.gateway.state.context import Context
 from meritorder.gateway.store import files
@@ -11,11 +13,10 @@ from meritorder.gateway.upstreams import retry
 from meritorder.gateway.upstreams.upstream import Call
 from meritorder.gateway.venues.headroom import Headroom
 from meritorder.gateway.venues.venues import Seat, Venue
-from meritorder.gateway.wire import request as calls
-from meritorder.gateway.wire import usage as usages
-from meritorder.gateway.wire.assemble import Assembly
+from meritorder.gateway.wire import calls
+from meritorder.gateway.wire.assemble import AnswerAssembler
 from meritorder.gateway.wire.errors import normalized_error
-from meritorder.gateway.wire.usage import Usage
+from meritorder.gateway.wire.usage import Usage, parse_usage
 from meritorder.units import utc
 
 _STORE_AGAIN_S: Final = 0.5
@@ -80,7 +81,7 @@ class Asking:
             problem = {
                 "error": {"message": error.what, "type": "invalid_request_error", "param": error.param, "code": None}
             }
-            return Answer(request_id=request_id, status_code=400, body=calls.encode(problem), venue=venue.name)
+            return Answer(request_id=request_id, status_code=400, body=msgspec.json.encode(problem), venue=venue.name)
         except UnavailableError as error:
             self._headroom.unavailable(venue, error.retry_after_s)
             raise Refused(error.retry_after_s, no_answer(request_id, error.what), fault=False) from None
@@ -100,7 +101,7 @@ class Asking:
         )
 
     async def _assembled(self, chunks: AsyncIterator[bytes], venue: Venue, seat: Seat) -> bytes:
-        assembly = Assembly(venue.name)
+        assembly = AnswerAssembler(venue.name)
 
         async def watched() -> AsyncIterator[bytes]:
             async for chunk in chunks:
@@ -112,7 +113,7 @@ class Asking:
         return await assembly.read(watched())
 
     def _judged(self, request_id: str, status: int, body: bytes, venue: Venue, after_s: float | None) -> Answer:
-        used = usages.of_answer(body) or Usage()
+        used = parse_usage(body) or Usage()
         if status >= 400:
             body = normalized_error(body)
         given = Answer(

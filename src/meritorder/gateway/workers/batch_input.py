@@ -13,7 +13,7 @@ from sqlalchemy import Connection
 from meritorder.gateway.state.context import Context
 from meritorder.gateway.store import batches, files, waiting
 from meritorder.gateway.store.batches import Batch
-from meritorder.gateway.wire import request as calls
+from meritorder.gateway.wire import calls
 from meritorder.gateway.wire.errors import ApiError
 
 _ROWS_AT_A_TIME: Final = 1000
@@ -129,7 +129,7 @@ def _row(batch: Batch, line: "_Line", reading: _Reading, known: frozenset[str]) 
     if line.text is None:
         raise _Refused("line_too_long", "This line is too long.")
     try:
-        fields = calls.read_line(line.text.removeprefix(BOM_UTF8))
+        fields = calls.parse_line(line.text.removeprefix(BOM_UTF8))
     except msgspec.ValidationError as error:
         missing = str(error).partition("required field `")[2].partition("`")[0]
         if missing:
@@ -149,7 +149,7 @@ def _row(batch: Batch, line: "_Line", reading: _Reading, known: frozenset[str]) 
     reading.ids.add(fields.custom_id)
     body = memoryview(fields.body)
     call = _call(bytes(body), reading, known)
-    input_tokens = calls.estimated_tokens(len(body))
+    input_tokens = calls.estimate_tokens(len(body))
     reading.tokens += input_tokens + call.output_tokens
     return {
         "batch_seq": batch.seq,
@@ -163,7 +163,7 @@ def _row(batch: Batch, line: "_Line", reading: _Reading, known: frozenset[str]) 
         "body_bytes": len(body),
         "input_tokens": input_tokens,
         "output_tokens": call.output_tokens,
-        "prefix": calls.prefix_of(bytes(body)),
+        "prefix": calls.prefix_hash(bytes(body)),
         "arrived_s": batch.created_s,
         "deadline_s": batch.expires_s,
         "trace": batch.trace,
@@ -173,7 +173,7 @@ def _row(batch: Batch, line: "_Line", reading: _Reading, known: frozenset[str]) 
 
 def _call(body: bytes, reading: _Reading, known: frozenset[str]) -> calls.CallFields:
     try:
-        call = calls.read_call(body)
+        call = calls.parse_call(body)
     except ApiError as problem:
         raise _Refused(problem.code or "invalid_request", problem.message, problem.param or "body") from None
     if call.model not in known:

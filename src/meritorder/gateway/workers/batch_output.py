@@ -7,7 +7,7 @@ from meritorder.gateway.state.context import Context
 from meritorder.gateway.store import batches, files, waiting
 from meritorder.gateway.store.batches import Batch
 from meritorder.gateway.store.files import File
-from meritorder.gateway.wire.objects import batch_line
+from meritorder.gateway.wire.objects import batch_output_line
 from meritorder.units import SECONDS_PER_DAY
 
 _ROWS_AT_A_TIME: Final = 500
@@ -90,7 +90,7 @@ def _line(batch: Batch, row: Any) -> bytes:  # noqa: ANN401 - a row of answers_o
     code, message = row.error_code, row.error_message
     if row.request_id is None:
         code, message = _UNANSWERED[batch.ending or "expired"]
-    return batch_line(
+    return batch_output_line(
         f"batch_req_{batch.id.removeprefix('batch_')}_{row.line}",
         row.custom_id,
         status_code=row.status_code,

@@ -12,6 +12,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Final
 
+import msgspec
 from sqlalchemy import Connection
 
 from meritorder.gateway.config import duration_s
@@ -26,9 +27,8 @@ from meritorder.gateway.upstreams.batches.chunks import size_bytes
 from meritorder.gateway.upstreams.batches.venue import BatchLimits, BatchLine, BatchStatus, BatchVenue, LineResult
 from meritorder.gateway.venues.plan_executor import Carry
 from meritorder.gateway.venues.venues import Venue, Venues
-from meritorder.gateway.wire import request as calls
-from meritorder.gateway.wire import usage as usages
-from meritorder.gateway.wire.usage import Usage
+from meritorder.gateway.wire import calls
+from meritorder.gateway.wire.usage import Usage, parse_usage
 from meritorder.gateway.workers.dispatch import LANE, Release
 from meritorder.policy.escalation import needs_provider_batch
 
@@ -248,7 +248,7 @@ class Outsource:
                 self._context.ledger_writer.add(self._entry(chunk, request, given, venue))
 
     def _answer(self, result: LineResult, venue: Venue) -> Answer:
-        used = usages.of_answer(result.body) or Usage()
+        used = parse_usage(result.body) or Usage()
         return Answer(
             request_id=self._context.new_id("req_"),
             status_code=result.status_code,
@@ -262,7 +262,7 @@ class Outsource:
 
     def _not_carried(self, error: UnsupportedError, venue: Venue) -> Answer:
         problem = {"message": error.what, "type": "invalid_request_error", "param": error.param}
-        body = calls.encode({"error": {**problem, "code": "unsupported_parameter"}})
+        body = msgspec.json.encode({"error": {**problem, "code": "unsupported_parameter"}})
         return Answer(request_id=self._context.new_id("req_"), status_code=400, body=body, venue=venue.name)
 
     def _no_answer(self, what: str) -> Answer:

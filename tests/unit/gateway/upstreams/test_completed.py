@@ -14,7 +14,7 @@ from pydantic import TypeAdapter
 
 from meritorder.gateway.upstreams.completed import Completed
 from meritorder.gateway.upstreams.upstream import Reply
-from meritorder.gateway.wire.replay import as_events
+from meritorder.gateway.wire.replay import to_events
 
 ASKED = b'{"model": "m", "input": "x", "max_output_tokens": 3, "metadata": {"a": "b"}}'
 MESSAGE = {"id": "msg_1", "role": "assistant", "type": "message"}
@@ -106,7 +106,7 @@ def test_a_response_replayed_is_made_of_whole_events(status: str) -> None:
     call = {"type": "function_call", "id": "fc_1", "call_id": "call_1", "name": "look", "arguments": "{}"}
     refusal = {**DONE, "id": "msg_2", "content": [{"type": "refusal", "refusal": "no"}]}
     more = {"created_at": 1, "parallel_tool_calls": True, "tool_choice": "auto", "tools": [], "usage": None}
-    found = events(as_events(json.dumps({**WHOLE, **more, "status": status, "output": [DONE, call, refusal]}).encode()))
+    found = events(to_events(json.dumps({**WHOLE, **more, "status": status, "output": [DONE, call, refusal]}).encode()))
     for each in found:
         EVENT.validate_python(each)
     assert [each["sequence_number"] for each in found] == list(range(len(found)))

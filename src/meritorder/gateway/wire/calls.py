@@ -1,4 +1,4 @@
-"""What the gateway reads of a request to a model: no more than it acts on. The body goes on untouched."""
+"""The fields of a model call that the gateway acts on; the body is forwarded untouched."""
 
 import zlib
 from typing import Any, Final
@@ -8,26 +8,25 @@ import msgspec
 from meritorder.gateway.wire.errors import ApiError, invalid_request
 
 ENDPOINTS: Final = ("/v1/chat/completions", "/v1/completions", "/v1/embeddings", "/v1/responses")
-"""What may be called, and what a batch may call."""
+"""Endpoints of calls and of batches."""
 
-_BYTES_PER_TOKEN: Final = 4  # of English text, about; only where nobody has counted
-_UNSAID_OUTPUT_TOKENS: Final = 512
-_MOST_OUTPUT_TOKENS: Final = 10_000_000  # more than any model makes
+_BYTES_PER_TOKEN: Final = 4  # roughly, of English text
+_DEFAULT_OUTPUT_TOKENS: Final = 512
+_MAX_OUTPUT_TOKENS: Final = 10_000_000  # more than any model generates
 _PREFIX_BYTES: Final = 256
 
-
-BESIDE: Final = ("/v1/responses/compact", "/v1/responses/input_tokens")
-"""What is passed on as well, in the real-time lane alone."""
+REALTIME_ENDPOINTS: Final = ("/v1/responses/compact", "/v1/responses/input_tokens")
+"""Endpoints that are served in the real-time lane only."""
 
 
 class BackgroundOptions(msgspec.Struct, frozen=True, gc=False):
-    """How long a background response may take."""
+    """The completion window of a background response."""
 
     completion_window: str | None = None
 
 
 class CallFields(msgspec.Struct, frozen=True, gc=False):
-    """The fields that the gateway acts on, of all endpoints."""
+    """The fields that the gateway acts on, over all endpoints."""
 
     model: str | None = None
     stream: bool | None = None
@@ -41,16 +40,16 @@ class CallFields(msgspec.Struct, frozen=True, gc=False):
 
     @property
     def output_tokens(self) -> int:
-        """Most tokens that the answer may have, or a guess where the request does not say."""
-        for said in (self.max_completion_tokens, self.max_tokens, self.max_output_tokens):
-            if said is not None:
-                # What makes no sense is for the venue to refuse; here it must not undo what others have used.
-                return min(max(0, said), _MOST_OUTPUT_TOKENS)
-        return _UNSAID_OUTPUT_TOKENS
+        """The limit on output tokens, or an estimate if the call sets none."""
+        for limit in (self.max_completion_tokens, self.max_tokens, self.max_output_tokens):
+            if limit is not None:
+                # The venue rejects nonsense; here it must not refund the rate limit of other calls.
+                return min(max(0, limit), _MAX_OUTPUT_TOKENS)
+        return _DEFAULT_OUTPUT_TOKENS
 
 
 class LineFields(msgspec.Struct, frozen=True, gc=False):
-    """One line of a batch's input."""
+    """One line of a batch input file."""
 
     custom_id: str
     method: str
@@ -71,15 +70,15 @@ _STREAMED: Final = msgspec.json.Decoder(_Streamed)
 _LINE: Final = msgspec.json.Decoder(LineFields)
 
 
-def read_call(body: bytes, default_model: str | None = None) -> CallFields:
-    """Read the fields of a call.
+def parse_call(body: bytes, default_model: str | None = None) -> CallFields:
+    """Parse the fields of a call.
 
     Args:
-        body: JSON.
-        default_model: Taken where the call names no model, as responses need not.
+        body: The request body.
+        default_model: Used if the call names no model; responses need not.
 
     Raises:
-        ApiError: It is not JSON, names no model, or a field is of another type.
+        ApiError: The body is not JSON, names no model, or a field has the wrong type.
     """
     try:
         call = _CALL.decode(body)
@@ -98,31 +97,31 @@ def read_call(body: bytes, default_model: str | None = None) -> CallFields:
 
 
 def wants_usage(body: bytes) -> bool:
-    """Tell whether a streamed call asks for its usage."""
+    """Return whether a streamed call asks for its usage."""
     try:
         options = _STREAMED.decode(body).stream_options
     except msgspec.DecodeError:
-        return False  # for the venue to refuse
+        return False  # the venue rejects it
     return bool(options and options.include_usage)
 
 
-def read_line(line: bytes) -> LineFields:
-    """Read a line of a batch. Raises msgspec's errors."""
+def parse_line(line: bytes) -> LineFields:
+    """Parse a line of a batch; raises msgspec's errors."""
     return _LINE.decode(line)
 
 
-def estimated_tokens(body_bytes: int) -> int:
-    """Guess the tokens of a body that nobody has counted."""
+def estimate_tokens(body_bytes: int) -> int:
+    """Estimate the tokens of a body."""
     return max(1, body_bytes // _BYTES_PER_TOKEN)
 
 
-def prefix_of(body: bytes) -> int:
-    """Return a number that is alike for bodies that begin alike, so that they can share a prefix cache."""
+def prefix_hash(body: bytes) -> int:
+    """Hash the start of a body: calls with equal hashes can share a prefix cache."""
     return zlib.crc32(body[:_PREFIX_BYTES])
 
 
 def with_fields(body: bytes, **fields: Any) -> bytes:  # noqa: ANN401 - JSON
-    """Return a body with some fields set; None takes a field out. The others stay as they were written."""
+    """Return a body with some fields set, or removed if None; the other fields keep their bytes."""
     if all(value is None and name.encode() not in body for name, value in fields.items()):
         return body
     whole = msgspec.json.decode(body, type=dict[str, msgspec.Raw])
@@ -135,27 +134,22 @@ def with_fields(body: bytes, **fields: Any) -> bytes:  # noqa: ANN401 - JSON
 
 
 def _wrong_field(error: msgspec.ValidationError) -> ApiError:
-    said = str(error)
-    field = said.rpartition("`$.")[2].rstrip("`") if "`$." in said else None
-    return invalid_request(f"Invalid type: {said}.", param=field, code="invalid_type")
+    message = str(error)
+    field = message.rpartition("`$.")[2].rstrip("`") if "`$." in message else None
+    return invalid_request(f"Invalid type: {message}.", param=field, code="invalid_type")
 
 
 def with_default(body: bytes, name: str, value: Any) -> bytes:  # noqa: ANN401 - JSON
-    """Return a body with a field set where it says nothing; untouched where it does."""
+    """Return a body with a field set if it is missing or null."""
     if name.encode() in body and msgspec.json.decode(body).get(name) is not None:
         return body
     return with_fields(body, **{name: value})
 
 
 def is_json(body: bytes) -> bool:
-    """Tell whether a body is JSON."""
+    """Return whether a body is JSON."""
     try:
         msgspec.json.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError):
         return False
     return True
-
-
-def encode(content: Any) -> bytes:  # noqa: ANN401 - JSON
-    """Return JSON."""
-    return msgspec.json.encode(content)

@@ -1,4 +1,4 @@
-"""Fields of a request, checked one by one, with OpenAI's bounds and codes."""
+"""Checks of request fields, with OpenAI's bounds and error codes."""
 
 import json
 from typing import Any, Final
@@ -8,18 +8,18 @@ import msgspec
 from meritorder.gateway.wire.errors import ApiError, invalid_request
 from meritorder.units import SECONDS_PER_DAY, SECONDS_PER_HOUR
 
-_METADATA_PAIRS: Final = 16
-_METADATA_KEY: Final = 64
-_METADATA_VALUE: Final = 512
-_SHORTEST_LIFE_S: Final = int(SECONDS_PER_HOUR)
-_LONGEST_LIFE_S: Final = int(30 * SECONDS_PER_DAY)
+_MAX_METADATA_PAIRS: Final = 16
+_MAX_METADATA_KEY: Final = 64
+_MAX_METADATA_VALUE: Final = 512
+_MIN_LIFETIME_S: Final = int(SECONDS_PER_HOUR)
+_MAX_LIFETIME_S: Final = int(30 * SECONDS_PER_DAY)
 
 
 def json_object(body: bytes) -> dict[str, Any]:
-    """Read a JSON object.
+    """Parse a body that must be a JSON object.
 
     Raises:
-        ApiError: It is not one.
+        ApiError: The body is not a JSON object.
     """
     try:
         found = msgspec.json.decode(body or b"{}")
@@ -31,22 +31,20 @@ def json_object(body: bytes) -> dict[str, Any]:
 
 
 def text(fields: dict[str, Any], name: str) -> str:
-    """Return a field that must be a text."""
+    """Return a required string field."""
     if name not in fields or fields[name] is None:
         raise invalid_request(f"Missing required parameter: '{name}'.", param=name, code="missing_required_parameter")
     value = fields[name]
     if not isinstance(value, str):
         raise wrong_type(name, "a string", value)
     if "\0" in value:
-        raise invalid_request(
-            f"Invalid '{name}': it has a NUL in it, which is no text.", param=name, code="invalid_value"
-        )
+        raise invalid_request(f"Invalid '{name}': it contains a NUL character.", param=name, code="invalid_value")
     return value
 
 
 def wrong_type(name: str, expected: str, value: object) -> ApiError:
-    """Return the problem with a field of another type."""
-    got = {
+    """Return the error for a field of the wrong type."""
+    type_names = {
         bool: "a boolean",
         int: "an integer",
         float: "a number",
@@ -54,32 +52,32 @@ def wrong_type(name: str, expected: str, value: object) -> ApiError:
         dict: "an object",
         str: "a string",
     }
-    found = got.get(type(value), "null")
+    found = type_names.get(type(value), "null")
     return invalid_request(
         f"Invalid type for '{name}': expected {expected}, but got {found} instead.", param=name, code="invalid_type"
     )
 
 
 def metadata(value: object) -> str | None:
-    """Return metadata as JSON: at most 16 pairs, keys of 64 and values of 512 characters."""
+    """Return metadata as JSON: at most 16 pairs, keys up to 64 and values up to 512 characters."""
     if value is None:
         return None
     if not isinstance(value, dict):
         raise wrong_type("metadata", "an object", value)
-    if len(value) > _METADATA_PAIRS:
+    if len(value) > _MAX_METADATA_PAIRS:
         raise invalid_request(
-            f"Invalid 'metadata': too many properties. Expected an object with at most {_METADATA_PAIRS} properties, "
-            f"but got an object with {len(value)} properties instead.",
+            f"Invalid 'metadata': too many properties. Expected an object with at most {_MAX_METADATA_PAIRS} "
+            f"properties, but got an object with {len(value)} properties instead.",
             param="metadata",
             code="object_above_max_properties",
         )
-    for key, each in value.items():
-        if len(key) > _METADATA_KEY:
-            raise _too_long(f"metadata: key '{key[:20]}…'", _METADATA_KEY, len(key))
-        if not isinstance(each, str):
-            raise wrong_type(f"metadata.{key}", "a string", each)
-        if len(each) > _METADATA_VALUE:
-            raise _too_long(f"metadata.{key}", _METADATA_VALUE, len(each))
+    for key, text_value in value.items():
+        if len(key) > _MAX_METADATA_KEY:
+            raise _too_long(f"metadata: key '{key[:20]}…'", _MAX_METADATA_KEY, len(key))
+        if not isinstance(text_value, str):
+            raise wrong_type(f"metadata.{key}", "a string", text_value)
+        if len(text_value) > _MAX_METADATA_VALUE:
+            raise _too_long(f"metadata.{key}", _MAX_METADATA_VALUE, len(text_value))
     return json.dumps(value)
 
 
@@ -97,38 +95,38 @@ def lifetime_s(value: object, name: str) -> float | None:
         )
     seconds = value.get("seconds")
     if isinstance(seconds, str) and seconds.isdigit():
-        seconds = int(seconds)  # forms have no numbers
+        seconds = int(seconds)  # form fields are strings
     if not isinstance(seconds, int) or isinstance(seconds, bool):
         raise wrong_type(f"{name}.seconds", "an integer", seconds)
-    within(f"{name}.seconds", seconds, _SHORTEST_LIFE_S, _LONGEST_LIFE_S)
+    check_range(f"{name}.seconds", seconds, _MIN_LIFETIME_S, _MAX_LIFETIME_S)
     return float(seconds)
 
 
-def within(name: str, value: int, lowest: int, highest: int) -> None:
-    """Check that a number is within its bounds, both included."""
-    if value < lowest:
+def check_range(name: str, value: int, minimum: int, maximum: int) -> None:
+    """Check that a number is within its bounds, inclusive."""
+    if value < minimum:
         raise invalid_request(
-            f"Invalid '{name}': integer below minimum value. Expected a value >= {lowest}, but got {value} instead.",
+            f"Invalid '{name}': integer below minimum value. Expected a value >= {minimum}, but got {value} instead.",
             param=name,
             code="integer_below_min_value",
         )
-    if value > highest:
+    if value > maximum:
         raise invalid_request(
-            f"Invalid '{name}': integer above maximum value. Expected a value <= {highest}, but got {value} instead.",
+            f"Invalid '{name}': integer above maximum value. Expected a value <= {maximum}, but got {value} instead.",
             param=name,
             code="integer_above_max_value",
         )
 
 
-def limit(value: str | None, *, default: int, most: int) -> int:
-    """Return the `limit` of a list."""
-    found = number("limit", value, default=default)
-    within("limit", found, 0, most)
+def limit(value: str | None, *, default: int, maximum: int) -> int:
+    """Return the `limit` query parameter of a list."""
+    found = integer("limit", value, default=default)
+    check_range("limit", found, 0, maximum)
     return found
 
 
-def number(name: str, value: str | None, *, default: int) -> int:
-    """Return a whole number of the address."""
+def integer(name: str, value: str | None, *, default: int) -> int:
+    """Return an integer query parameter."""
     if value is None or value == "":
         return default
     try:
@@ -137,9 +135,9 @@ def number(name: str, value: str | None, *, default: int) -> int:
         raise wrong_type(name, "an integer", value) from None
 
 
-def _too_long(name: str, most: int, got: int) -> ApiError:
+def _too_long(name: str, maximum: int, got: int) -> ApiError:
     return invalid_request(
-        f"Invalid '{name}': string too long. Expected a string with maximum length {most}, but got a string with "
+        f"Invalid '{name}': string too long. Expected a string with maximum length {maximum}, but got a string with "
         f"length {got} instead.",
         param="metadata",
         code="string_above_max_length",
