@@ -7,10 +7,10 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from meritorder.plan.model.demand import Deferrable, Horizon, Realtime, Workload
-from meritorder.plan.model.problem import Problem
-from meritorder.plan.model.supply import Machines, OnDemand, Pool, Reserved, SavingsPlan, Spot
-from meritorder.plan.solve.search import Effort, find_plan
+from meritorder.planner.model.demand import Deferrable, Horizon, Realtime, Workload
+from meritorder.planner.model.problem import Problem
+from meritorder.planner.model.supply import Machines, OnDemand, Pool, Reserved, SavingsPlan, Spot
+from meritorder.planner.solve.search import Effort, find_plan
 from meritorder.units import HOURS_PER_DAY, SECONDS_PER_HOUR, SECONDS_PER_MINUTE
 
 Floats = NDArray[np.float64]

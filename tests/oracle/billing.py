@@ -7,7 +7,7 @@ answer is checked: equal with one plan, and never lower with several.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from meritorder.plan.model.supply import SavingsPlan
+from meritorder.planner.model.supply import SavingsPlan
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,9 +12,9 @@ from tests.samples.planning import HOUR, deferrable, hours, on_demand, pool, rea
 
 from meritorder.domain import Access
 from meritorder.errors import InfeasibleError
-from meritorder.plan.model.demand import OpenEnd, Workload
-from meritorder.plan.model.problem import Problem
-from meritorder.plan.solve.search import Effort, find_plan
+from meritorder.planner.model.demand import OpenEnd, Workload
+from meritorder.planner.model.problem import Problem
+from meritorder.planner.solve.search import Effort, find_plan
 
 EXACT = Effort(gap=1e-9, time_limit_s=30)
 MOST = 2

@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 from tests.oracle.billing import bill_hour
 from tests.samples.planning import HOUR, hours, on_demand, pool, realtime, reserved
 
-from meritorder.plan.model.demand import Horizon, Realtime
-from meritorder.plan.model.problem import Problem
-from meritorder.plan.model.supply import OnDemand, Pool, SavingsPlan
-from meritorder.plan.solve.search import Effort, find_plan
+from meritorder.planner.model.demand import Horizon, Realtime
+from meritorder.planner.model.problem import Problem
+from meritorder.planner.model.supply import OnDemand, Pool, SavingsPlan
+from meritorder.planner.solve.search import Effort, find_plan
 from meritorder.policy.commitments import machines_to_commit
 
 EXACT = Effort(gap=1e-9, time_limit_s=30)

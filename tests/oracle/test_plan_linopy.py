@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from tests.samples.planning import HOUR, deferrable, hours, on_demand, pool, realtime, reserved
 
-from meritorder.plan.model.demand import Deferrable, OpenEnd
-from meritorder.plan.model.problem import Problem
-from meritorder.plan.model.supply import OnDemand, Reserved, SavingsPlan, Spot, TokenTier
-from meritorder.plan.solve.search import Effort, find_plan
+from meritorder.planner.model.demand import Deferrable, OpenEnd
+from meritorder.planner.model.problem import Problem
+from meritorder.planner.model.supply import OnDemand, Reserved, SavingsPlan, Spot, TokenTier
+from meritorder.planner.solve.search import Effort, find_plan
 
 linopy = pytest.importorskip("linopy")
 

@@ -7,11 +7,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.samples.planning import HOUR, deferrable, hours, on_demand, pool, realtime, reserved
 
-from meritorder.plan.model.demand import Deferrable, OpenEnd
-from meritorder.plan.model.problem import Problem
-from meritorder.plan.model.supply import SavingsPlan, Spot, TokenTier
-from meritorder.plan.solve.search import Effort, find_plan
-from meritorder.plan.solve.solution import Solution, realtime_load
+from meritorder.planner.model.demand import Deferrable, OpenEnd
+from meritorder.planner.model.problem import Problem
+from meritorder.planner.model.supply import SavingsPlan, Spot, TokenTier
+from meritorder.planner.solve.search import Effort, find_plan
+from meritorder.planner.solve.solution import Solution, realtime_load
 
 SLOTS = 8
 EXACT = Effort(gap=1e-7, time_limit_s=20)

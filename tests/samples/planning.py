@@ -4,9 +4,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from meritorder.domain import Access
-from meritorder.plan.model.demand import Deferrable, Horizon, OpenEnd, Realtime
-from meritorder.plan.model.problem import Problem
-from meritorder.plan.model.supply import OnDemand, Pool, Reserved
+from meritorder.planner.model.demand import Deferrable, Horizon, OpenEnd, Realtime
+from meritorder.planner.model.problem import Problem
+from meritorder.planner.model.supply import OnDemand, Pool, Reserved
 
 HOUR = 3600.0
 

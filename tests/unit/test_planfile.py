@@ -8,10 +8,10 @@ from tests.samples.planning import on_demand, reserved, small
 
 from meritorder import planfile
 from meritorder.errors import ConfigError
-from meritorder.plan.commitments import advise
-from meritorder.plan.export import to_file
-from meritorder.plan.sensitivity import worth
-from meritorder.plan.solve.search import Effort, find_plan
+from meritorder.planner.commitments import advise
+from meritorder.planner.export import to_file
+from meritorder.planner.sensitivity import worth
+from meritorder.planner.solve.search import Effort, find_plan
 from meritorder.sim.run import Scheduled
 
 

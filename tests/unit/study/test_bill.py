@@ -9,7 +9,7 @@ from tests.samples.charges import line, machine, reservation, write
 from meritorder import bills
 from meritorder import catalog as facts
 from meritorder.domain import PricingModel
-from meritorder.plan.model.supply import machine_of
+from meritorder.planner.model.supply import machine_of
 from meritorder.study.audit.terms import Terms, terms, to_catalog, to_have
 from meritorder.study.plan.have import read_have
 

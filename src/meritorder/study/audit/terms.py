@@ -15,7 +15,7 @@ from meritorder import bills
 from meritorder.bills import Purchase
 from meritorder.catalog import Catalog
 from meritorder.domain import Offer, PricingModel
-from meritorder.plan.model.supply import Reserved, SavingsPlan, machine_of
+from meritorder.planner.model.supply import Reserved, SavingsPlan, machine_of
 from meritorder.study.audit import pools
 from meritorder.study.audit.market import Market
 from meritorder.study.audit.pools import Fleet, Machine

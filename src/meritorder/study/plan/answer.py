@@ -14,10 +14,10 @@ from meritorder.catalog.tokens import cost_usd, token_prices
 from meritorder.domain import Offer
 from meritorder.evidence import Assumption, Interval, PriceUsed
 from meritorder.perf.accuracy import accuracy
-from meritorder.plan.commitments import advise, backtest
-from meritorder.plan.export import dispatch, merit_order, to_file
-from meritorder.plan.model.demand import Workload as Demand
-from meritorder.plan.sensitivity import relaxed_usd, worth
+from meritorder.planner.commitments import advise, backtest
+from meritorder.planner.export import dispatch, merit_order, to_file
+from meritorder.planner.model.demand import Workload as Demand
+from meritorder.planner.sensitivity import relaxed_usd, worth
 from meritorder.study.fleet.access import permitted_to_any
 from meritorder.study.fleet.fleets import Trial
 from meritorder.study.fleet.promises import models_of, only_model, promise

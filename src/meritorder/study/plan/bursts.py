@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from meritorder.latency import breaks_slo, tpot_s
-from meritorder.plan.model.safe_load import machines_for
+from meritorder.planner.model.safe_load import machines_for
 from meritorder.sim.pools import Scheduled
 from meritorder.sim.run import simulate
 from meritorder.study.fleet.load import TraceLoad

@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from meritorder.errors import ConfigError
-from meritorder.plan.model.problem import Carbon, Problem
+from meritorder.planner.model.problem import Carbon, Problem
 from meritorder.units import HOURS_PER_DAY, SECONDS_PER_DAY, SECONDS_PER_HOUR, utc
 
 Floats = NDArray[np.float64]

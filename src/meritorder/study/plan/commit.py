@@ -7,13 +7,13 @@ from msgspec import structs
 
 from meritorder import planfile
 from meritorder.evidence import Assumption
-from meritorder.plan.commitments import Advice, advise
-from meritorder.plan.model.problem import Problem
-from meritorder.plan.model.supply import Block, Reserved
-from meritorder.plan.model.variants import by_hour, holding
-from meritorder.plan.scenarios import SCENARIOS, scenarios_of, season_slots
-from meritorder.plan.solve.search import find_plan
-from meritorder.plan.solve.solution import Purchase, Solution
+from meritorder.planner.commitments import Advice, advise
+from meritorder.planner.model.problem import Problem
+from meritorder.planner.model.supply import Block, Reserved
+from meritorder.planner.model.variants import by_hour, holding
+from meritorder.planner.scenarios import SCENARIOS, scenarios_of, season_slots
+from meritorder.planner.solve.search import find_plan
+from meritorder.planner.solve.solution import Purchase, Solution
 from meritorder.study.fleet.search import Progress
 from meritorder.study.plan.options import PlanOptions
 from meritorder.units import format_duration

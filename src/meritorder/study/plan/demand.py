@@ -9,9 +9,18 @@ from numpy.typing import NDArray
 
 from meritorder.catalog.tokens import cost_usd
 from meritorder.domain import Access, TokenPrice
-from meritorder.plan.model.demand import Deferrable, Horizon, OpenEnd, Realtime, Slots, bin_work, by_patience, due_slots
-from meritorder.plan.model.demand import Workload as Demand
-from meritorder.plan.model.supply import UNLIMITED, Pool, TokenTier
+from meritorder.planner.model.demand import (
+    Deferrable,
+    Horizon,
+    OpenEnd,
+    Realtime,
+    Slots,
+    bin_work,
+    by_patience,
+    due_slots,
+)
+from meritorder.planner.model.demand import Workload as Demand
+from meritorder.planner.model.supply import UNLIMITED, Pool, TokenTier
 from meritorder.study.fleet.load import TraceLoad
 from meritorder.study.plan.options import PlanOptions
 from meritorder.study.plan.supply import Serving

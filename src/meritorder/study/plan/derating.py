@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from meritorder import planfile
-from meritorder.plan.solve.solution import realtime_load
+from meritorder.planner.solve.solution import realtime_load
 from meritorder.study.fleet.search import Progress
 from meritorder.study.plan.bursts import bursts_for, raised, strictest
 from meritorder.study.plan.check import ModelRun, carry_out

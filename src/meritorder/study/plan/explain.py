@@ -6,13 +6,13 @@ from typing import Final
 import numpy as np
 
 from meritorder import planfile
-from meritorder.plan.commitments import regret
-from meritorder.plan.model.demand import Deferrable
-from meritorder.plan.model.problem import Problem
-from meritorder.plan.model.supply import Spot
-from meritorder.plan.model.variants import buying, by_hour, with_due
-from meritorder.plan.sensitivity import relaxed_usd
-from meritorder.plan.solve.solution import Solution
+from meritorder.planner.commitments import regret
+from meritorder.planner.model.demand import Deferrable
+from meritorder.planner.model.problem import Problem
+from meritorder.planner.model.supply import Spot
+from meritorder.planner.model.variants import buying, by_hour, with_due
+from meritorder.planner.sensitivity import relaxed_usd
+from meritorder.planner.solve.solution import Solution
 
 # Problems of more slots are explained in slots of an hour.
 _MOST_SLOTS: Final = 200

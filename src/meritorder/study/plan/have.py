@@ -25,7 +25,7 @@ from meritorder import bills
 from meritorder.catalog import Catalog
 from meritorder.domain import Offer
 from meritorder.errors import ConfigError
-from meritorder.plan.model.supply import Reserved, SavingsPlan, machine_of
+from meritorder.planner.model.supply import Reserved, SavingsPlan, machine_of
 from meritorder.study.audit.terms import terms
 from meritorder.study.plan.options import PlanOptions
 

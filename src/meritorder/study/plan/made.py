@@ -8,7 +8,7 @@ from typing import Final
 from msgspec import structs
 
 from meritorder import planfile
-from meritorder.plan.solve.solution import Solution
+from meritorder.planner.solve.solution import Solution
 from meritorder.study.plan.check import ModelRun
 from meritorder.study.plan.problem import Asked, Trust
 

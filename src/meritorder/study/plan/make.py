@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 
 from meritorder import planfile
 from meritorder.errors import InfeasibleError
-from meritorder.plan.export import to_file
-from meritorder.plan.solve.search import Effort, find_plan
-from meritorder.plan.solve.solution import Solution
+from meritorder.planner.export import to_file
+from meritorder.planner.solve.search import Effort, find_plan
+from meritorder.planner.solve.solution import Solution
 from meritorder.study.fleet.promises import Promised
 from meritorder.study.fleet.search import Progress
 from meritorder.study.plan.check import carry_out

@@ -10,10 +10,10 @@ from meritorder.catalog import Catalog
 from meritorder.catalog.tokens import token_prices
 from meritorder.domain import Model, TokenPrice
 from meritorder.evidence import Assumption
-from meritorder.plan.model.demand import OpenEnd, Realtime, Workload
-from meritorder.plan.model.problem import Problem
-from meritorder.plan.model.safe_load import covering
-from meritorder.plan.model.supply import Pool
+from meritorder.planner.model.demand import OpenEnd, Realtime, Workload
+from meritorder.planner.model.problem import Problem
+from meritorder.planner.model.safe_load import covering
+from meritorder.planner.model.supply import Pool
 from meritorder.study.fleet.fleets import CandidateMachine
 from meritorder.study.fleet.load import MEASURED, TraceLoad
 from meritorder.study.fleet.search import Progress

@@ -6,8 +6,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from meritorder.plan.model.demand import Horizon
-from meritorder.plan.model.supply import Pool
+from meritorder.planner.model.demand import Horizon
+from meritorder.planner.model.supply import Pool
 from meritorder.sim.pools import SimResult
 from meritorder.study.fleet.fleets import CandidateMachine
 from meritorder.study.fleet.load import TraceLoad

@@ -13,8 +13,8 @@ from meritorder.catalog import Catalog
 from meritorder.domain import Access, BackfillLimits, Model, Offer, PricingModel
 from meritorder.errors import InfeasibleError
 from meritorder.evidence import Assumption
-from meritorder.plan.model.demand import Horizon
-from meritorder.plan.model.supply import (
+from meritorder.planner.model.demand import Horizon
+from meritorder.planner.model.supply import (
     UNLIMITED,
     Machines,
     Pool,

@@ -7,11 +7,11 @@ from rich.console import Console
 from tests.samples.plan import H200, RESERVED, TOKENS, week
 from tests.samples.planning import on_demand, reserved, small
 
-from meritorder.plan.commitments import advise
-from meritorder.plan.export import to_file
-from meritorder.plan.sensitivity import worth
-from meritorder.plan.solve.search import Effort, find_plan
 from meritorder.planfile import CommitmentRegret, Plan, PlanOutcome
+from meritorder.planner.commitments import advise
+from meritorder.planner.export import to_file
+from meritorder.planner.sensitivity import worth
+from meritorder.planner.solve.search import Effort, find_plan
 from meritorder.report.plan import simulation as simulation_text
 from meritorder.report.plan import text as plan_text
 from meritorder.report.plan.html import render as render_page

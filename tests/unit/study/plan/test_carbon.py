@@ -9,9 +9,9 @@ from tests.unit.study.plan.conftest import OPTIONS
 
 from meritorder import planfile
 from meritorder.errors import ConfigError
-from meritorder.plan.model.demand import Horizon
-from meritorder.plan.model.problem import Carbon, Problem
-from meritorder.plan.model.supply import Pool
+from meritorder.planner.model.demand import Horizon
+from meritorder.planner.model.problem import Carbon, Problem
+from meritorder.planner.model.supply import Pool
 from meritorder.study.plan.answer import plan
 from meritorder.study.plan.carbon import carbon_for, read_carbon
 from meritorder.study.plan.follow import follow

@@ -10,7 +10,7 @@ from msgspec import structs
 from tests.samples.fleets import backfill
 
 from meritorder import planfile
-from meritorder.plan.solve.solution import Solution
+from meritorder.planner.solve.solution import Solution
 from meritorder.study.plan.check import ModelRun
 from meritorder.study.plan.derating import between, with_more_room
 from meritorder.study.plan.made import Made, cheaper, leaves_work

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from meritorder.plan.model.demand import Horizon
+from meritorder.planner.model.demand import Horizon
 from meritorder.study.plan.room import _area
 
 QUARTERS = Horizon(slot_s=900.0, slots=4)

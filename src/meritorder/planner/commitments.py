@@ -10,12 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from meritorder import planfile
-from meritorder.plan.model.constraints import Built, build
-from meritorder.plan.model.problem import Problem
-from meritorder.plan.model.supply import OnDemand, Reserved
-from meritorder.plan.model.variants import holding, scaled, stretch_of
-from meritorder.plan.solve.highs import solve
-from meritorder.plan.solve.solution import Solution
+from meritorder.planner.model.constraints import Built, build
+from meritorder.planner.model.problem import Problem
+from meritorder.planner.model.supply import OnDemand, Reserved
+from meritorder.planner.model.variants import holding, scaled, stretch_of
+from meritorder.planner.solve.highs import solve
+from meritorder.planner.solve.solution import Solution
 from meritorder.policy.commitments import break_even_use
 
 Floats = NDArray[np.float64]

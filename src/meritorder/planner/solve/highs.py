@@ -9,7 +9,7 @@ import numpy as np
 # `highspy.Highs` prints a banner as it is made; the class below it is silent.
 from highspy._core import _Highs
 
-from meritorder.plan.model.linear_program import Columns, Floats, Model
+from meritorder.planner.model.linear_program import Columns, Floats, Model
 
 _STATUS = highspy.HighsModelStatus
 

@@ -10,11 +10,11 @@ from typing import Final
 
 import numpy as np
 
-from meritorder.plan.model.constraints import Built
-from meritorder.plan.model.linear_program import Bools, Columns, Floats, Model, restricted
-from meritorder.plan.model.supply import OnDemand, Spot
-from meritorder.plan.model.variables import commitment_level, realtime_work
-from meritorder.plan.solve.highs import Solver, solve
+from meritorder.planner.model.constraints import Built
+from meritorder.planner.model.linear_program import Bools, Columns, Floats, Model, restricted
+from meritorder.planner.model.supply import OnDemand, Spot
+from meritorder.planner.model.variables import commitment_level, realtime_work
+from meritorder.planner.solve.highs import Solver, solve
 
 # Whole numbers of a window: about what branch and bound settles in a fraction of a second.
 _WHOLE_IN_WINDOW: Final = 96

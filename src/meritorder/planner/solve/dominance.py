@@ -2,9 +2,9 @@
 
 import dataclasses
 
-from meritorder.plan.model.problem import Problem
-from meritorder.plan.model.safe_load import pools_pay
-from meritorder.plan.model.supply import OnDemand, Pool, Spot
+from meritorder.planner.model.problem import Problem
+from meritorder.planner.model.safe_load import pools_pay
+from meritorder.planner.model.supply import OnDemand, Pool, Spot
 
 
 def without_dominated(problem: Problem) -> Problem:

@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from meritorder.errors import TraceError
-from meritorder.plan.model.demand import Cyclic, Deferrable, Realtime, Workload
-from meritorder.plan.model.problem import Problem
-from meritorder.plan.model.supply import Block, Machines, Spot
+from meritorder.planner.model.demand import Cyclic, Deferrable, Realtime, Workload
+from meritorder.planner.model.problem import Problem
+from meritorder.planner.model.supply import Block, Machines, Spot
 from meritorder.units import HOURS_PER_DAY
 
 Floats = NDArray[np.float64]

@@ -6,10 +6,10 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from meritorder.plan.model.constraints import Built
-from meritorder.plan.model.problem import Kind, Problem
-from meritorder.plan.model.supply import Block, OnDemand, Reserved, Spot
-from meritorder.plan.model.variables import commitment_level, realtime_work, usd_of_machine
+from meritorder.planner.model.constraints import Built
+from meritorder.planner.model.problem import Kind, Problem
+from meritorder.planner.model.supply import Block, OnDemand, Reserved, Spot
+from meritorder.planner.model.variables import commitment_level, realtime_work, usd_of_machine
 
 Floats = NDArray[np.float64]
 SOLVER_TOLERANCE: Final = 5e-7

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from meritorder.plan.model.linear_program import Columns, Programme
-from meritorder.plan.model.problem import Problem
-from meritorder.plan.model.safe_load import machines_for
-from meritorder.plan.model.supply import Block, OnDemand, Reserved, Spot
+from meritorder.planner.model.linear_program import Columns, Programme
+from meritorder.planner.model.problem import Problem
+from meritorder.planner.model.safe_load import machines_for
+from meritorder.planner.model.supply import Block, OnDemand, Reserved, Spot
 from meritorder.units import SECONDS_PER_HOUR
 
 Floats = NDArray[np.float64]

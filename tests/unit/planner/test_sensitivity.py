@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from tests.samples.planning import deferrable, hours, on_demand, pool, steady
 
-from meritorder.plan.model.problem import Problem
-from meritorder.plan.model.supply import Spot
-from meritorder.plan.sensitivity import worth
-from meritorder.plan.solve.search import Effort, find_plan
+from meritorder.planner.model.problem import Problem
+from meritorder.planner.model.supply import Spot
+from meritorder.planner.sensitivity import worth
+from meritorder.planner.solve.search import Effort, find_plan
 
 EXACT = Effort(gap=1e-9, time_limit_s=20)
 

@@ -8,17 +8,17 @@ from typing import Final
 import numpy as np
 
 from meritorder.errors import ConfigError, InfeasibleError
-from meritorder.plan.model.constraints import Built, build
-from meritorder.plan.model.linear_program import Columns, Floats, Model
-from meritorder.plan.model.problem import Kind, Problem
-from meritorder.plan.model.variants import by_hour
-from meritorder.plan.solve.bounds import bound_by_windows, hard_bound_usd, usd_per_replica_s
-from meritorder.plan.solve.diagnosis import infeasible
-from meritorder.plan.solve.dominance import without_dominated
-from meritorder.plan.solve.highs import Answer, Solver, Status, solve
-from meritorder.plan.solve.realtime import realtime_floor
-from meritorder.plan.solve.rounding import safe_load_missed, settle, sweep
-from meritorder.plan.solve.solution import SOLVER_TOLERANCE, Solution, Solved, read_solution
+from meritorder.planner.model.constraints import Built, build
+from meritorder.planner.model.linear_program import Columns, Floats, Model
+from meritorder.planner.model.problem import Kind, Problem
+from meritorder.planner.model.variants import by_hour
+from meritorder.planner.solve.bounds import bound_by_windows, hard_bound_usd, usd_per_replica_s
+from meritorder.planner.solve.diagnosis import infeasible
+from meritorder.planner.solve.dominance import without_dominated
+from meritorder.planner.solve.highs import Answer, Solver, Status, solve
+from meritorder.planner.solve.realtime import realtime_floor
+from meritorder.planner.solve.rounding import safe_load_missed, settle, sweep
+from meritorder.planner.solve.solution import SOLVER_TOLERANCE, Solution, Solved, read_solution
 
 # Up to so many whole numbers branch and bound takes on the programme as a whole.
 _SMALL: Final = 1500

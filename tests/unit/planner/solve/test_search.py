@@ -8,10 +8,10 @@ from tests.samples.planning import HOUR, deferrable, hours, on_demand, pool, rea
 
 from meritorder.domain import Access
 from meritorder.errors import ConfigError, InfeasibleError
-from meritorder.plan.model.demand import Cyclic, Horizon, OpenEnd
-from meritorder.plan.model.problem import Carbon, Problem
-from meritorder.plan.model.supply import Block, Spot, TokenTier
-from meritorder.plan.solve.search import Effort, find_plan
+from meritorder.planner.model.demand import Cyclic, Horizon, OpenEnd
+from meritorder.planner.model.problem import Carbon, Problem
+from meritorder.planner.model.supply import Block, Spot, TokenTier
+from meritorder.planner.solve.search import Effort, find_plan
 
 EXACT = Effort(gap=1e-9, time_limit_s=20)
 

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from meritorder.errors import ConfigError, InfeasibleError
-from meritorder.plan.model.demand import Deferrable, Horizon, Realtime, Workload
-from meritorder.plan.model.supply import Machines, OnDemand, Pool, SavingsPlan, Spot, TokenTier
+from meritorder.planner.model.demand import Deferrable, Horizon, Realtime, Workload
+from meritorder.planner.model.supply import Machines, OnDemand, Pool, SavingsPlan, Spot, TokenTier
 from meritorder.units import GRAMS_PER_TONNE, SECONDS_PER_HOUR, WATTS_PER_KILOWATT
 
 Floats = NDArray[np.float64]

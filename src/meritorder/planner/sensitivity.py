@@ -7,13 +7,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from meritorder.plan.model.constraints import Built, build
-from meritorder.plan.model.demand import Deferrable
-from meritorder.plan.model.problem import Problem
-from meritorder.plan.model.supply import Block, Reserved, Spot
-from meritorder.plan.model.variants import buying, with_due
-from meritorder.plan.solve.highs import solve
-from meritorder.plan.solve.solution import Solution
+from meritorder.planner.model.constraints import Built, build
+from meritorder.planner.model.demand import Deferrable
+from meritorder.planner.model.problem import Problem
+from meritorder.planner.model.supply import Block, Reserved, Spot
+from meritorder.planner.model.variants import buying, with_due
+from meritorder.planner.solve.highs import solve
+from meritorder.planner.solve.solution import Solution
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

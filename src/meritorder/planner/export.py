@@ -10,12 +10,12 @@ from meritorder import planfile
 from meritorder.domain import Lane
 from meritorder.errors import ConfigError
 from meritorder.evidence import Assumption, PriceUsed
-from meritorder.plan.commitments import Advice
-from meritorder.plan.model.demand import Deferrable
-from meritorder.plan.model.problem import Kind, Problem
-from meritorder.plan.model.supply import Pool
-from meritorder.plan.sensitivity import Worth
-from meritorder.plan.solve.solution import Purchase, Schedule, Solution
+from meritorder.planner.commitments import Advice
+from meritorder.planner.model.demand import Deferrable
+from meritorder.planner.model.problem import Kind, Problem
+from meritorder.planner.model.supply import Pool
+from meritorder.planner.sensitivity import Worth
+from meritorder.planner.solve.solution import Purchase, Schedule, Solution
 from meritorder.units import SECONDS_PER_HOUR, TOKENS_PER_MTOK
 
 

@@ -5,7 +5,7 @@ import pytest
 from tests.samples.planning import with_commitment
 
 from meritorder.errors import TraceError
-from meritorder.plan.scenarios import fit, scenarios_of, season_slots
+from meritorder.planner.scenarios import fit, scenarios_of, season_slots
 
 
 def pinball_loss(actual: np.ndarray, predicted: np.ndarray, q: float) -> float:

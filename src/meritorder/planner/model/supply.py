@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from meritorder.domain import Offer, PricingModel
 from meritorder.errors import ConfigError
-from meritorder.plan.model.demand import Horizon
+from meritorder.planner.model.demand import Horizon
 from meritorder.units import HOURS_PER_DAY, interruptions_per_hour
 
 Floats = NDArray[np.float64]

@@ -5,8 +5,8 @@ import pytest
 
 from meritorder.domain import Offer, PricingModel
 from meritorder.errors import ConfigError
-from meritorder.plan.model.demand import Horizon
-from meritorder.plan.model.supply import Reserved, Spot, block_of, payment_of, savings_plans_of
+from meritorder.planner.model.demand import Horizon
+from meritorder.planner.model.supply import Reserved, Spot, block_of, payment_of, savings_plans_of
 from meritorder.units import interruptions_per_hour
 
 

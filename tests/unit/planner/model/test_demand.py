@@ -5,7 +5,7 @@ import pytest
 from tests.samples.planning import HOUR, hours
 
 from meritorder.errors import ConfigError
-from meritorder.plan.model.demand import (
+from meritorder.planner.model.demand import (
     Horizon,
     OpenEnd,
     bin_work,

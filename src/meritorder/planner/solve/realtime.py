@@ -10,11 +10,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from meritorder.plan.model.constraints import Built
-from meritorder.plan.model.linear_program import Columns, Floats
-from meritorder.plan.model.problem import Kind
-from meritorder.plan.model.supply import OnDemand
-from meritorder.plan.model.variables import usd_of_machine, usd_of_start
+from meritorder.planner.model.constraints import Built
+from meritorder.planner.model.linear_program import Columns, Floats
+from meritorder.planner.model.problem import Kind
+from meritorder.planner.model.supply import OnDemand
+from meritorder.planner.model.variables import usd_of_machine, usd_of_start
 
 
 @dataclass(frozen=True, slots=True)

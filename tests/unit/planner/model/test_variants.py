@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from tests.samples.planning import deferrable, realtime, steady, with_commitment
 
-from meritorder.plan.model.demand import (
+from meritorder.planner.model.demand import (
     Deferrable,
 )
-from meritorder.plan.model.variants import holding, stretch_of
-from meritorder.plan.solve.search import Effort, find_plan
+from meritorder.planner.model.variants import holding, stretch_of
+from meritorder.planner.solve.search import Effort, find_plan
 
 EXACT = Effort(gap=1e-9, time_limit_s=20)
 

@@ -5,12 +5,12 @@ from typing import Final
 
 import numpy as np
 
-from meritorder.plan.model.constraints import Built
-from meritorder.plan.model.demand import Deferrable
-from meritorder.plan.model.linear_program import Bools, Floats, restricted
-from meritorder.plan.model.problem import Kind, Problem
-from meritorder.plan.model.supply import Block, Reserved
-from meritorder.plan.solve.highs import solve
+from meritorder.planner.model.constraints import Built
+from meritorder.planner.model.demand import Deferrable
+from meritorder.planner.model.linear_program import Bools, Floats, restricted
+from meritorder.planner.model.problem import Kind, Problem
+from meritorder.planner.model.supply import Block, Reserved
+from meritorder.planner.solve.highs import solve
 from meritorder.units import SECONDS_PER_HOUR
 
 _WHOLE_IN_WINDOW: Final = 80

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from tests.samples.planning import steady, with_commitment
 
-from meritorder.plan import commitments
-from meritorder.plan.commitments import backtest
-from meritorder.plan.solve.search import Effort, find_plan
+from meritorder.planner import commitments
+from meritorder.planner.commitments import backtest
+from meritorder.planner.solve.search import Effort, find_plan
 
 EXACT = Effort(gap=1e-9, time_limit_s=20)
 

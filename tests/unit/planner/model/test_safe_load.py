@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from meritorder.plan.model.safe_load import covering, envelope, extended, machines_for, pools_pay
+from meritorder.planner.model.safe_load import covering, envelope, extended, machines_for, pools_pay
 
 
 def test_safe_load_takes_whole_machines() -> None:

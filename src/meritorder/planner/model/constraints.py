@@ -10,12 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from meritorder.errors import InfeasibleError
-from meritorder.plan.model.demand import Cyclic, Deferrable, Horizon, OpenEnd
-from meritorder.plan.model.linear_program import Columns, Model, Programme
-from meritorder.plan.model.problem import Kind, Problem
-from meritorder.plan.model.safe_load import envelope, extended, machines_for, pools_pay
-from meritorder.plan.model.supply import Block, OnDemand, Reserved, Spot
-from meritorder.plan.model.variables import Variables, define_variables, minimum_run
+from meritorder.planner.model.demand import Cyclic, Deferrable, Horizon, OpenEnd
+from meritorder.planner.model.linear_program import Columns, Model, Programme
+from meritorder.planner.model.problem import Kind, Problem
+from meritorder.planner.model.safe_load import envelope, extended, machines_for, pools_pay
+from meritorder.planner.model.supply import Block, OnDemand, Reserved, Spot
+from meritorder.planner.model.variables import Variables, define_variables, minimum_run
 
 Floats = NDArray[np.float64]
 

@@ -7,10 +7,10 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from meritorder.plan.model.demand import Deferrable, OpenEnd, Workload
-from meritorder.plan.model.problem import Carbon, Problem
-from meritorder.plan.model.supply import Block, Machines, Reserved, SavingsPlan, Spot
-from meritorder.plan.solve.solution import Purchase
+from meritorder.planner.model.demand import Deferrable, OpenEnd, Workload
+from meritorder.planner.model.problem import Carbon, Problem
+from meritorder.planner.model.supply import Block, Machines, Reserved, SavingsPlan, Spot
+from meritorder.planner.solve.solution import Purchase
 
 Column = TypeVar("Column", bound=np.generic)
 

@@ -3,9 +3,9 @@
 import numpy as np
 
 from meritorder.errors import InfeasibleError
-from meritorder.plan.model.constraints import build
-from meritorder.plan.model.problem import Problem
-from meritorder.plan.solve.highs import solve
+from meritorder.planner.model.constraints import build
+from meritorder.planner.model.problem import Problem
+from meritorder.planner.solve.highs import solve
 from meritorder.units import format_duration
 
 _TOLERANCE = 1e-6
