@@ -16,9 +16,9 @@ from meritorder.comparison import Arrangement, Comparison
 from meritorder.domain import Slo
 from meritorder.errors import InfeasibleError
 from meritorder.study.compare.compare import Options, compare
-from meritorder.study.fleet.fleets import CandidateMachine, Trial, batch
+from meritorder.study.fleet.fleets import CandidateMachine, Trial, batch_fleet
 from meritorder.study.fleet.load import TraceLoad
-from meritorder.study.fleet.search import Found, Search
+from meritorder.study.fleet.search import Search, SearchResult
 from meritorder.tables import REQUESTS, check
 from meritorder.traces import ReadReport, Trace
 
@@ -87,14 +87,14 @@ questions = st.builds(
 )
 
 
-def search(asked: TraceLoad, machines: list[CandidateMachine]) -> Found:
-    ordered = sorted(machines, key=lambda each: each.usd_of_work(asked))
+def search(asked: TraceLoad, machines: list[CandidateMachine]) -> SearchResult:
+    ordered = sorted(machines, key=lambda each: each.price_work(asked))
     return Search(
         load=asked, machines=ordered, batch_machine=ordered[0], patience_s=7200.0, progress=lambda _: None
     ).run()
 
 
-def found(asked: TraceLoad, machines: list[CandidateMachine]) -> Found | None:
+def found(asked: TraceLoad, machines: list[CandidateMachine]) -> SearchResult | None:
     """Search; None where the promise is beyond the hardware."""
     try:
         return search(asked, machines)
@@ -140,7 +140,7 @@ def test_the_mix_is_never_dearer_than_the_better_of_its_parts(question: Asked) -
     assert mix_usd <= baseline_usd + CENT
     if answer.alone is None or not asked.deferrable.any():
         return
-    apart = batch(one, asked.only(asked.deferrable))
+    apart = batch_fleet(one, asked.select(asked.deferrable))
     if apart.kept:
         apart_usd = answer.alone.usd + apart.usd
         assert mix_usd <= apart_usd + CENT

@@ -6,13 +6,13 @@ from tests.samples.fleets import load, machine
 
 from meritorder.domain import Tier, TokenPrice
 from meritorder.study.compare import answer, tokens
-from meritorder.study.fleet.search import Found, Search
+from meritorder.study.fleet.search import Search, SearchResult
 
 ASKED = load(np.sort(np.random.default_rng(4).uniform(0, 600, 1200)), 300, 80, waits=np.arange(1200) % 2 == 0)
 
 
 @pytest.fixture(scope="module")
-def found() -> Found:
+def found() -> SearchResult:
     one = machine(ASKED)
     return Search(load=ASKED, machines=[one], batch_machine=one, patience_s=7200.0, progress=lambda _: None).run()
 
@@ -45,8 +45,8 @@ def test_the_cheapest_of_a_tier_is_taken_and_never_of_another() -> None:
     assert tokens.cheapest(prices, Tier.FLEX, ASKED) is None
 
 
-def test_breaking_even_is_where_a_full_replicas_work_costs_what_the_api_asks(found: Found) -> None:
-    work_usd = found.baseline.pools[0][0].usd_of_work(ASKED)
+def test_breaking_even_is_where_a_full_replicas_work_costs_what_the_api_asks(found: SearchResult) -> None:
+    work_usd = found.baseline.pools[0][0].price_work(ASKED)
     twice = price(Tier.STANDARD, 2 * work_usd / (1200 * 380 / 1e6))
     share, note = tokens.break_even(found.baseline.machine, [(Tier.STANDARD, twice)], ASKED)
     assert share == pytest.approx(0.5)
@@ -58,13 +58,13 @@ def test_breaking_even_is_where_a_full_replicas_work_costs_what_the_api_asks(fou
     assert tokens.break_even(found.baseline.machine, [], ASKED)[0] is None
 
 
-def test_a_usual_ratio_needs_no_words_and_an_unusual_one_says_which_way(found: Found) -> None:
+def test_a_usual_ratio_needs_no_words_and_an_unusual_one_says_which_way(found: SearchResult) -> None:
     assert answer._ratio_note(3.0, found.baseline, found.batch) == ""
     assert "Less than the usual" in answer._ratio_note(1.5, found.baseline, found.batch)
     assert "More than the usual" in answer._ratio_note(7.0, found.baseline, found.batch)
 
 
-def test_lanes_add_up_and_real_time_pays_what_its_fleet_costs_alone(found: Found) -> None:
+def test_lanes_add_up_and_real_time_pays_what_its_fleet_costs_alone(found: SearchResult) -> None:
     lanes = answer._lanes(found.mix, found)
     assert sum(lane.total_usd for lane in lanes) == pytest.approx(found.mix.usd)
     assert found.alone is not None

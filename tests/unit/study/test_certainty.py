@@ -6,7 +6,7 @@ from tests.samples.fleets import load, machine, profile
 
 from meritorder.perf.profile import Profile
 from meritorder.perf.residuals import Residuals
-from meritorder.study.compare.certainty import interval_of
+from meritorder.study.compare.certainty import saving_interval
 from meritorder.study.fleet.search import Search
 
 DRAWN = np.random.default_rng(2)
@@ -29,7 +29,7 @@ def test_a_profile_that_never_erred_leaves_nothing_open() -> None:
     asked = search(judged([1.0, 1.0]))
     found = asked.run()
     share = 1 - found.mix.usd / found.baseline.usd
-    interval = interval_of(found, asked, seed=0)
+    interval = saving_interval(found, asked, seed=0)
     assert share > 0
     assert interval is not None
     assert interval.low == interval.high == share
@@ -40,7 +40,7 @@ def test_a_profile_that_errs_more_leaves_more_open() -> None:
     for spread in (1.05, 2.0):
         asked = search(judged([1 / spread, 1.0, spread]))
         found = asked.run()
-        interval = interval_of(found, asked, seed=0)
+        interval = saving_interval(found, asked, seed=0)
         assert interval is not None
         assert interval.low <= 1 - found.mix.usd / found.baseline.usd <= interval.high
         assert "nine in ten of 3 servers that somebody measured" in interval.basis
@@ -52,4 +52,4 @@ def test_a_profile_that_errs_more_leaves_more_open() -> None:
 def test_nothing_is_said_of_a_profile_that_nobody_measured() -> None:
     unknown = msgspec.structs.replace(profile(), engine="abacus")
     asked = search(unknown)
-    assert interval_of(asked.run(), asked, seed=0) is None
+    assert saving_interval(asked.run(), asked, seed=0) is None

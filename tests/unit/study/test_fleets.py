@@ -6,17 +6,17 @@ from tests.samples.fleets import LIMITS, backfill, load, machine, offer, profile
 
 from meritorder.domain import Slo
 from meritorder.study.fleet.fleets import (
-    autoscaled,
-    autoscaler_floors,
-    backfill_for,
-    batch,
-    fixed,
-    fullest_within_slo,
-    mix,
-    most_for_deadlines,
-    rejudged,
-    serve,
-    smallest_fixed,
+    autoscaler_minimums,
+    batch_fleet,
+    fixed_fleet,
+    max_backfill,
+    max_deadline_machines,
+    max_utilization_within_slo,
+    mixed_fleet,
+    rejudge,
+    search_autoscalers,
+    search_fixed_fleet,
+    simulate_fleet,
 )
 
 RANDOM = np.random.default_rng(5)
@@ -28,52 +28,52 @@ def test_a_fleet_costs_its_machines_for_the_time_that_they_are_paid() -> None:
     two = machine(BUSY, box=offer(2, usd_per_hour=6.0))
     assert two.replicas == 2
     assert two.usd_per_replica_hour == 3.0
-    trial = fixed(two, BUSY, 3)
+    trial = fixed_fleet(two, BUSY, 3)
     assert trial.paid_s == pytest.approx(3 * 2 * trial.result.end_s)
     assert trial.usd == pytest.approx(3 * 6.0 * trial.result.end_s / 3600)
 
 
 def test_the_smallest_fleet_holds_and_one_machine_less_does_not() -> None:
     one = machine(BUSY)
-    trials = list(smallest_fixed(one, BUSY))
+    trials = list(search_fixed_fleet(one, BUSY))
     kept = [trial for trial in trials if trial.kept][-1]
     instances = kept.pools[0][1].most_instances
     assert instances > 1
-    assert not fixed(one, BUSY, instances - 1).kept
+    assert not fixed_fleet(one, BUSY, instances - 1).kept
     assert min(trial.usd for trial in trials if trial.kept) == kept.usd
 
 
 def test_the_search_ends_where_no_fleet_would_do() -> None:
     hopeless = load([0.0, 1.0], slo=Slo(ttft_s=1e-4, tpot_s=1e-4))
-    assert not any(trial.kept for trial in smallest_fixed(machine(hopeless), hopeless))
+    assert not any(trial.kept for trial in search_fixed_fleet(machine(hopeless), hopeless))
 
 
 def test_the_smallest_fleet_of_one_request_is_one_machine() -> None:
     alone = load([0.0])
-    assert [trial.pools[0][1].most_instances for trial in smallest_fixed(machine(alone), alone)] == [1]
+    assert [trial.pools[0][1].most_instances for trial in search_fixed_fleet(machine(alone), alone)] == [1]
 
 
 def test_an_autoscaler_that_holds_costs_no_more_than_half_as_many_machines_again() -> None:
     one = machine(BUSY, startup_s=30.0)
-    trials = [trial for fewest in autoscaler_floors(4) for trial in autoscaled(one, BUSY, 4, fewest)]
+    trials = [trial for fewest in autoscaler_minimums(4) for trial in search_autoscalers(one, BUSY, 4, fewest)]
     assert any(trial.kept for trial in trials)
     assert max(account.peak_instances for trial in trials for account in trial.result.pools) <= 6
 
 
 def test_the_fullest_load_is_within_reach_and_below_all_of_it() -> None:
     one = machine(BUSY)
-    _, pool = fixed(one, BUSY, 2).pools[0]
-    share = fullest_within_slo(one, pool, BUSY)
+    _, pool = fixed_fleet(one, BUSY, 2).pools[0]
+    share = max_utilization_within_slo(one, pool, BUSY)
     assert 0.3 < share < 1
     strict = load(BUSY.arrived_s, 300, 80, slo=Slo(ttft_s=0.2, tpot_s=0.02, attainment=0.99))
-    assert fullest_within_slo(one, pool, strict) < share
+    assert max_utilization_within_slo(one, pool, strict) < share
 
 
 def test_the_gaps_take_what_leaves_the_pace() -> None:
-    room = backfill_for(machine(MIXED), MIXED)
+    room = max_backfill(machine(MIXED), MIXED)
     assert room.sequences == LIMITS.max_num_seqs, "32 sequences take 16 ms, far below 70 ms"
     tight = load([0.0], 300, 80, slo=Slo(ttft_s=2.0, tpot_s=0.020))
-    room = backfill_for(machine(tight), tight)
+    room = max_backfill(machine(tight), tight)
     context = 340.0
     assert float(profile().step_time_s(0, room.sequences, room.sequences * context)) <= 0.7 * 0.020
     assert float(profile().step_time_s(0, room.sequences + 1, (room.sequences + 1) * context)) > 0.7 * 0.020
@@ -85,12 +85,12 @@ def test_the_gaps_take_what_leaves_the_pace() -> None:
 
 def test_no_room_is_no_seat() -> None:
     impossible = load([0.0], 300, 80, slo=Slo(ttft_s=2.0, tpot_s=0.005))
-    assert backfill_for(machine(impossible), impossible).sequences == 0
+    assert max_backfill(machine(impossible), impossible).sequences == 0
 
 
 def test_batch_serves_all_in_time_and_pays_only_while_it_runs() -> None:
     waiting = BUSY.all_deferrable(4 * 3600.0)
-    trial = batch(machine(waiting), waiting)
+    trial = batch_fleet(machine(waiting), waiting)
     assert trial.kept
     assert trial.missed == 0
     assert trial.attainment is None
@@ -99,22 +99,25 @@ def test_batch_serves_all_in_time_and_pays_only_while_it_runs() -> None:
 
 
 def test_temporary_machines_are_none_where_nothing_waits() -> None:
-    assert most_for_deadlines(machine(BUSY), BUSY) == 0
-    assert most_for_deadlines(machine(MIXED), MIXED) >= 1
+    assert max_deadline_machines(machine(BUSY), BUSY) == 0
+    assert max_deadline_machines(machine(MIXED), MIXED) >= 1
 
 
 def test_a_deadline_that_cannot_be_kept_is_counted_as_missed() -> None:
     hurried = load(BUSY.arrived_s, 300, 80, waits=np.ones(len(BUSY), bool), patience_s=0.1)
-    trial = batch(machine(hurried), hurried)
+    trial = batch_fleet(machine(hurried), hurried)
     assert trial.missed == int((~(trial.result.finished_s <= hurried.deadline_s)).sum()) > 0
     assert not trial.kept
 
 
 def test_a_mix_fills_gaps_before_it_rents() -> None:
     one = machine(MIXED)
-    lane = MIXED.only(~MIXED.deferrable)
-    base = next(trial for trial in smallest_fixed(one, lane) if trial.kept)
-    filled, apart = mix(base, one, MIXED, backfill(16, prefill_tokens=256, kv_share=0.9)), mix(base, one, MIXED, None)
+    lane = MIXED.select(~MIXED.deferrable)
+    base = next(trial for trial in search_fixed_fleet(one, lane) if trial.kept)
+    filled, apart = (
+        mixed_fleet(base, one, MIXED, backfill(16, prefill_tokens=256, kv_share=0.9)),
+        mixed_fleet(base, one, MIXED, None),
+    )
     assert filled.kept
     assert apart.kept
     assert filled.result.pools[0].deferrable_s > apart.result.pools[0].deferrable_s == 0
@@ -122,9 +125,9 @@ def test_a_mix_fills_gaps_before_it_rents() -> None:
 
 
 def test_a_fleet_is_judged_again_by_other_promises() -> None:
-    served = serve("x", "x", BUSY, fixed(machine(BUSY), BUSY, 9).pools)
+    served = simulate_fleet("x", "x", BUSY, fixed_fleet(machine(BUSY), BUSY, 9).pools)
     hurried = load(BUSY.arrived_s, 300, 80, waits=np.ones(len(BUSY), bool), patience_s=1e-3)
-    again = rejudged(served, hurried, "mix", "mix")
+    again = rejudge(served, hurried, "mix", "mix")
     assert served.kept
     assert again.missed == len(BUSY)
     assert not again.kept

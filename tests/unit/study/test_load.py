@@ -35,18 +35,18 @@ def test_the_same_requests_under_other_promises() -> None:
     mixed = load([0.0, 10.0], waits=[False, True], patience_s=60.0)
     assert not mixed.all_realtime().deferrable.any()
     assert mixed.all_deferrable(500.0).deadline_s.tolist() == [500.0, 70.0], "its own deadline stays"
-    assert mixed.only(mixed.deferrable).arrived_s.tolist() == [10.0]
+    assert mixed.select(mixed.deferrable).arrived_s.tolist() == [10.0]
 
 
 def test_a_promise_is_kept_if_both_halves_are() -> None:
     asked = load([0.0] * 4)
     ttft_s = np.array([1.0, 3.0, 1.0, 1.0])
     tpot_s = np.array([0.05, 0.05, 0.2, np.nan])
-    share, enough = asked.attained(ttft_s, tpot_s)
+    share, enough = asked.slo_attainment(ttft_s, tpot_s)
     assert share == 0.5
     assert not enough
-    assert asked.attained(np.full(4, 2.0), np.full(4, 0.1)) == (1.0, True), "the limit itself is in time"
-    assert asked.attained(np.full(4, np.nan), np.full(4, np.nan))[0] == 0.0, "what is never served is not in time"
+    assert asked.slo_attainment(np.full(4, 2.0), np.full(4, 0.1)) == (1.0, True), "the limit itself is in time"
+    assert asked.slo_attainment(np.full(4, np.nan), np.full(4, np.nan))[0] == 0.0, "what is never served is not in time"
 
 
 def test_each_workload_has_to_keep_its_own_promise() -> None:
@@ -60,11 +60,11 @@ def test_each_workload_has_to_keep_its_own_promise() -> None:
         workloads=(*WORKLOADS, few),
     )
     ttft_s = np.where(mine == 2, 9.0, 1.0)
-    assert split.attained(ttft_s, np.full(100, 0.05)) == (0.98, False)
+    assert split.slo_attainment(ttft_s, np.full(100, 0.05)) == (0.98, False)
 
 
 def test_nothing_in_real_time_breaks_no_promise() -> None:
-    assert load([0.0], waits=[True]).attained(np.array([9.0]), np.array([9.0])) == (None, True)
+    assert load([0.0], waits=[True]).slo_attainment(np.array([9.0]), np.array([9.0])) == (None, True)
 
 
 @pytest.mark.parametrize("slo", [Slo(ttft_s=0.005, tpot_s=0.1), Slo(ttft_s=2.0, tpot_s=0.009)])

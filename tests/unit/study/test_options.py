@@ -9,12 +9,12 @@ from meritorder.study.fleet.options import Options
 
 def test_limits_that_are_stated_go_before_those_of_the_profile() -> None:
     known = msgspec.structs.replace(profile(), limits=EngineLimits(max_num_seqs=64, max_num_batched_tokens=2048))
-    assert Options().limits_of(known) == known.limits
-    stated = Options(max_num_seqs=8).limits_of(known)
+    assert Options().engine_limits(known) == known.limits
+    stated = Options(max_num_seqs=8).engine_limits(known)
     assert (stated.max_num_seqs, stated.max_num_batched_tokens) == (8, 2048)
-    assert Options(max_num_batched_tokens=4096).limits_of(known).max_num_batched_tokens == 4096
+    assert Options(max_num_batched_tokens=4096).engine_limits(known).max_num_batched_tokens == 4096
 
 
 def test_a_profile_without_limits_has_those_of_its_engine() -> None:
-    assert Options().limits_of(profile()) == EngineLimits()
-    assert Options().limits_of(msgspec.structs.replace(profile(), engine="sglang")).prefill_first
+    assert Options().engine_limits(profile()) == EngineLimits()
+    assert Options().engine_limits(msgspec.structs.replace(profile(), engine="sglang")).prefill_first

@@ -8,12 +8,12 @@ from meritorder.domain import Slo
 from meritorder.errors import InfeasibleError
 from meritorder.study.fleet.fleets import CandidateMachine
 from meritorder.study.fleet.load import TraceLoad
-from meritorder.study.fleet.search import Found, Search
+from meritorder.study.fleet.search import Search, SearchResult
 
 ARRIVED_S = np.sort(np.random.default_rng(2).uniform(0, 900, 2500))
 
 
-def search(asked: TraceLoad, machines: list[CandidateMachine] | None = None) -> Found:
+def search(asked: TraceLoad, machines: list[CandidateMachine] | None = None) -> SearchResult:
     machines = machines or [machine(asked)]
     return Search(
         load=asked, machines=machines, batch_machine=machines[0], patience_s=7200.0, progress=lambda _: None

@@ -84,7 +84,7 @@ def test_work_that_would_be_late_on_spot_machines_runs_on_steady_ones() -> None:
             load=asked,
             machines=[steady],
             batch_machine=cheap,
-            steady_machine=steady if fallback else None,
+            on_demand_machine=steady if fallback else None,
             patience_s=7200.0,
             progress=lambda _: None,
         )

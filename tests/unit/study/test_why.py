@@ -5,13 +5,13 @@ import pytest
 from tests.samples.fleets import backfill, load, machine, offer
 
 from meritorder.study.compare import why
-from meritorder.study.fleet.fleets import Trial, batch, fixed, mix
+from meritorder.study.fleet.fleets import Trial, batch_fleet, fixed_fleet, mixed_fleet
 
 ARRIVED_S = np.sort(np.random.default_rng(7).uniform(0, 900, 1500))
 MIXED = load(ARRIVED_S, 300, 80, waits=np.arange(1500) % 2 == 0)
 ONE = machine(MIXED)
-REALTIME = fixed(ONE, MIXED.all_realtime(), 3)
-BATCH = batch(ONE, MIXED.all_deferrable(7200.0))
+REALTIME = fixed_fleet(ONE, MIXED.all_realtime(), 3)
+BATCH = batch_fleet(ONE, MIXED.all_deferrable(7200.0))
 
 
 def parts(waterfall: object) -> dict[str, float]:
@@ -23,7 +23,7 @@ def test_to_batch_adds_up_and_prices_the_work_alike_on_one_machine() -> None:
     named = parts(found)
     assert found.from_usd + sum(named.values()) == pytest.approx(BATCH.usd, abs=1e-9)
     assert named["pricing_model"] == 0
-    work_usd = ONE.usd_of_work(MIXED)
+    work_usd = ONE.price_work(MIXED)
     assert named["batch_size"] == pytest.approx(-work_usd * (1 / 0.7 - 1))
     assert named["idle_and_overprovisioned"] == pytest.approx(-(REALTIME.usd - work_usd / 0.7))
     assert named["deferral"] == pytest.approx(BATCH.usd - work_usd)
@@ -31,15 +31,15 @@ def test_to_batch_adds_up_and_prices_the_work_alike_on_one_machine() -> None:
 
 def test_a_cheaper_machine_shows_as_its_price() -> None:
     half = machine(MIXED, box=offer(usd_per_hour=1.0))
-    named = parts(why.to_batch(REALTIME, batch(half, MIXED.all_deferrable(7200.0)), 0.7))
-    assert named["pricing_model"] == pytest.approx(-ONE.usd_of_work(MIXED) / 2)
+    named = parts(why.to_batch(REALTIME, batch_fleet(half, MIXED.all_deferrable(7200.0)), 0.7))
+    assert named["pricing_model"] == pytest.approx(-ONE.price_work(MIXED) / 2)
 
 
 @pytest.mark.parametrize("seats", [None, 16])
 def test_to_the_mix_adds_up(seats: int | None) -> None:
 
-    alone: Trial = fixed(ONE, MIXED.only(~MIXED.deferrable), 2)
-    mixed = mix(alone, ONE, MIXED, backfill(seats, prefill_tokens=256, kv_share=0.9) if seats else None)
+    alone: Trial = fixed_fleet(ONE, MIXED.select(~MIXED.deferrable), 2)
+    mixed = mixed_fleet(alone, ONE, MIXED, backfill(seats, prefill_tokens=256, kv_share=0.9) if seats else None)
     found = why.to_mix(REALTIME, mixed, 0.7, alone)
     assert found.from_usd + sum(parts(found).values()) == pytest.approx(mixed.usd, abs=1e-9)
     assert (found.start, found.end) == ("realtime_fixed", "mix")

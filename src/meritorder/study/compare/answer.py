@@ -20,7 +20,7 @@ from meritorder.evidence import Assumption, Interval, PriceUsed
 from meritorder.study.compare import tokens, why
 from meritorder.study.fleet.fleets import Trial
 from meritorder.study.fleet.load import TraceLoad
-from meritorder.study.fleet.search import Found
+from meritorder.study.fleet.search import SearchResult
 from meritorder.traces import Trace
 from meritorder.traces.statistics import describe
 from meritorder.units import SECONDS_PER_HOUR, format_usd, usd_per_mtok
@@ -43,7 +43,7 @@ def put_together(
     *,
     trace: Trace,
     model: Model,
-    found: Found,
+    found: SearchResult,
     load: TraceLoad,
     assumptions: list[Assumption],
     interval: Interval | None,
@@ -95,7 +95,7 @@ def put_together(
     )
 
 
-def _fleet(trial: Trial, found: Found) -> Arrangement:
+def _fleet(trial: Trial, found: SearchResult) -> Arrangement:
     load, machine = trial.load, trial.machine
     realtime = ~load.deferrable
     shown = realtime if realtime.any() else np.ones(len(load), bool)
@@ -161,7 +161,7 @@ def _quantile(values: Floats, q: float) -> float | None:
     return float(np.quantile(known, q)) if len(known) else None
 
 
-def _lanes(trial: Trial, found: Found) -> list[LaneCost]:
+def _lanes(trial: Trial, found: SearchResult) -> list[LaneCost]:
     """Charge the real-time lane what its fleet would cost alone, the deferrable lane the increment."""
     deferrable = trial.load.deferrable
     count, waits = len(deferrable), int(deferrable.sum())
@@ -227,11 +227,11 @@ def _utilization(trial: Trial) -> float:
     return _work_done_s(trial) / trial.paid_s
 
 
-def _sentence(found: Found, load: TraceLoad, ratio: float, apis: list[tuple[Tier, TokenPrice]]) -> str:
+def _sentence(found: SearchResult, load: TraceLoad, ratio: float, apis: list[tuple[Tier, TokenPrice]]) -> str:
     return " ".join([*_own_hardware(found, load, ratio), *_as_tokens(found, load, apis)])
 
 
-def _as_tokens(found: Found, load: TraceLoad, apis: list[tuple[Tier, TokenPrice]]) -> list[str]:
+def _as_tokens(found: SearchResult, load: TraceLoad, apis: list[tuple[Tier, TokenPrice]]) -> list[str]:
     if not apis:
         return []
     tier, price = min(apis, key=lambda api: tokens.usd_of(api[1], load))
@@ -242,7 +242,7 @@ def _as_tokens(found: Found, load: TraceLoad, apis: list[tuple[Tier, TokenPrice]
     return [f"Bought as tokens they would cost {format_usd(usd)} ({rate}), at a latency that nobody promises."]
 
 
-def _own_hardware(found: Found, load: TraceLoad, ratio: float) -> list[str]:
+def _own_hardware(found: SearchResult, load: TraceLoad, ratio: float) -> list[str]:
     per_request = found.baseline.usd / len(load)
     batch_per_request = found.batch.usd / len(load)
     start = (
@@ -260,7 +260,7 @@ def _own_hardware(found: Found, load: TraceLoad, ratio: float) -> list[str]:
     return [start, f"Letting {waits:.0%} of them wait saves nothing here: the real-time fleet is needed either way."]
 
 
-def _frontier(found: Found) -> list[FrontierPoint]:
+def _frontier(found: SearchResult) -> list[FrontierPoint]:
     points = [
         FrontierPoint(
             arrangement=trial.name,
@@ -276,7 +276,7 @@ def _frontier(found: Found) -> list[FrontierPoint]:
     return points[:_MOST_FRONTIER_POINTS]
 
 
-def _offers_used(found: Found) -> list[PriceUsed]:
+def _offers_used(found: SearchResult) -> list[PriceUsed]:
     offers: dict[str, Offer] = {}
     uses: dict[str, list[str]] = {}
     for trial in (found.baseline, found.fixed, found.batch, found.mix):
@@ -302,7 +302,7 @@ def _offers_used(found: Found) -> list[PriceUsed]:
     ]
 
 
-def _performance(found: Found) -> list[str]:
+def _performance(found: SearchResult) -> list[str]:
     lines = []
     for trial in (found.baseline, found.batch, found.mix):
         for machine, _ in trial.pools:
@@ -319,7 +319,7 @@ def _performance(found: Found) -> list[str]:
     return list(dict.fromkeys(lines))
 
 
-def _warnings(trace: Trace, found: Found, load: TraceLoad) -> list[str]:
+def _warnings(trace: Trace, found: SearchResult, load: TraceLoad) -> list[str]:
     report = trace.report
     warnings = []
     if report.bad_rows:

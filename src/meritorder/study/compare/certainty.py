@@ -12,14 +12,14 @@ from meritorder.errors import InfeasibleError
 from meritorder.evidence import Interval
 from meritorder.perf.accuracy import Accuracy, accuracy
 from meritorder.study.fleet.fleets import CandidateMachine
-from meritorder.study.fleet.search import Found, Search
+from meritorder.study.fleet.search import Search, SearchResult
 from meritorder.units import format_share
 
 # Nine in ten draws lie between the first level and the last; those in between catch the jumps.
 _LEVELS: Final = (0.05, 0.275, 0.725, 0.95)
 
 
-def interval_of(found: Found, search: Search, seed: int) -> Interval | None:
+def saving_interval(found: SearchResult, search: Search, seed: int) -> Interval | None:
     """Return between what the saving lies in nine of ten draws; None if there is none, or if nothing was measured.
 
     Args:
@@ -39,7 +39,7 @@ def interval_of(found: Found, search: Search, seed: int) -> Interval | None:
             search,
             machines=[_at(level, machine, seed) for machine in used if machine.interruptions is None],
             batch_machine=_at(level, search.batch_machine, seed),
-            steady_machine=search.steady_machine and _at(level, search.steady_machine, seed),
+            on_demand_machine=search.on_demand_machine and _at(level, search.on_demand_machine, seed),
             autoscale=found.baseline.autoscales or found.mix.autoscales,
             tried=[],
         )
@@ -50,7 +50,7 @@ def interval_of(found: Found, search: Search, seed: int) -> Interval | None:
     return Interval(low=min(shares), high=max(shares), basis=_basis(errors, seed))
 
 
-def _machines_of(found: Found) -> list[CandidateMachine]:
+def _machines_of(found: SearchResult) -> list[CandidateMachine]:
     used: list[CandidateMachine] = []
     for machine in (machine for trial in (found.baseline, found.mix) for machine, _ in trial.pools):
         if machine not in used:

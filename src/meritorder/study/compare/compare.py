@@ -12,13 +12,13 @@ from meritorder.domain import Lane
 from meritorder.errors import CatalogError
 from meritorder.evidence import Assumption
 from meritorder.study.compare import answer
-from meritorder.study.compare.certainty import interval_of
+from meritorder.study.compare.certainty import saving_interval
 from meritorder.study.fleet.access import access_assumptions, permitted_to_all
 from meritorder.study.fleet.fleets import CandidateMachine
 from meritorder.study.fleet.load import TraceLoad
-from meritorder.study.fleet.machines import machines_for
+from meritorder.study.fleet.machines import find_machines
 from meritorder.study.fleet.options import Options
-from meritorder.study.fleet.promises import only_model, promise
+from meritorder.study.fleet.promises import assign_workloads, only_model
 from meritorder.study.fleet.search import Progress, Search
 from meritorder.study.fleet.spot import spot_assumptions, spot_machines
 from meritorder.units import SECONDS_PER_DAY, format_duration
@@ -41,17 +41,17 @@ def compare(trace: traces.Trace, options: Options, progress: Progress = lambda _
     """
     catalog = facts.load(options.catalogs)
     model = catalog.find_model(options.model or only_model(trace))
-    given = promise(trace, options)
+    given = assign_workloads(trace, options)
     promised = given.load(options)
     catalog, tokens = permitted_to_all(catalog, token_prices(model), given)
-    machines = machines_for(catalog, model, promised, options, progress)
+    machines = find_machines(catalog, model, promised, options, progress)
     taken_back = _taken_back(catalog, machines, promised, options)
-    cheapest = min([*machines[:1], *taken_back], key=lambda machine: machine.usd_of_work(promised))
+    cheapest = min([*machines[:1], *taken_back], key=lambda machine: machine.price_work(promised))
     search = Search(
         load=promised,
         machines=machines,
         batch_machine=cheapest,
-        steady_machine=machines[0] if cheapest.interruptions else None,
+        on_demand_machine=machines[0] if cheapest.interruptions else None,
         patience_s=options.patience_s,
         present_replicas=options.replicas,
         progress=progress,
@@ -69,7 +69,7 @@ def compare(trace: traces.Trace, options: Options, progress: Progress = lambda _
             *_assumptions(options, promised),
             *spot_assumptions(cheapest, options),
         ],
-        interval=interval_of(found, search, options.seed),
+        interval=saving_interval(found, search, options.seed),
         prices=tokens,
     )
 
@@ -88,7 +88,7 @@ def _taken_back(
 
 
 def _assumptions(options: Options, load: TraceLoad) -> list[Assumption]:
-    slo = options.promise
+    slo = options.default_slo
     taken = [
         Assumption(
             text=f"a machine serves {format_duration(options.startup.total_s)} after it is rented, "

@@ -41,7 +41,7 @@ class Axis:
 
 
 def _with_slo(options: Options, **changes: float) -> Options:
-    slo = options.promise
+    slo = options.default_slo
     times = {"ttft_s": slo.ttft_s, "tpot_s": slo.tpot_s} | changes
     return replace(options, slo=Slo(attainment=slo.attainment, **times))
 

@@ -50,7 +50,7 @@ def break_even(
     standard = next((price for tier, price in apis if tier is Tier.STANDARD), None)
     if standard is None:
         return None, "no provider sells this model as tokens, so there is nothing to break even with"
-    share = machine.usd_of_work(load) / usd_of(standard, load)
+    share = machine.price_work(load) / usd_of(standard, load)
     replica = f"a replica at {format_usd(machine.usd_per_replica_hour)} an hour"
     if share > 1:
         return None, f"even full, {replica} costs {share:.1f} times the standard rate of {standard.provider}"

@@ -89,25 +89,25 @@ def to_mix(realtime: Trial, mix: Trial, slo_utilization: float, alone: Trial) ->
 
 
 def _split_realtime(trial: Trial, slo_utilization: float) -> _Split:
-    work_usd = trial.machine.usd_of_work(trial.load)
+    work_usd = trial.machine.price_work(trial.load)
     small_usd = work_usd * (1 / slo_utilization - 1)
     return _Split(beyond_usd=trial.usd - work_usd - small_usd, small_usd=small_usd, work_usd=work_usd)
 
 
 def _split_batch(trial: Trial) -> _Split:
-    work_usd = trial.machine.usd_of_work(trial.load)
+    work_usd = trial.machine.price_work(trial.load)
     return _Split(beyond_usd=trial.usd - work_usd, small_usd=0.0, work_usd=work_usd)
 
 
 def _deferred_work_usd(mix: Trial) -> float:
     """Price the deferrable work where it ran: each pool's share of it by time."""
-    waiting = mix.load.only(mix.load.deferrable)
+    waiting = mix.load.select(mix.load.deferrable)
     ran_s = [pool.deferrable_s for pool in mix.result.pools]
     total_s = sum(ran_s)
     if total_s == 0:
-        return mix.machine.usd_of_work(waiting)
+        return mix.machine.price_work(waiting)
     return sum(
-        seconds / total_s * machine.usd_of_work(waiting) for seconds, (machine, _) in zip(ran_s, mix.pools, strict=True)
+        seconds / total_s * machine.price_work(waiting) for seconds, (machine, _) in zip(ran_s, mix.pools, strict=True)
     )
 
 

@@ -8,11 +8,11 @@ from meritorder.catalog import Catalog
 from meritorder.domain import PLACES, Access, Offer, TokenPrice, Workload
 from meritorder.errors import WorkloadsError
 from meritorder.evidence import Assumption
-from meritorder.study.fleet.promises import Promised
+from meritorder.study.fleet.promises import AssignedTrace
 
 
 def permitted_to_all(
-    catalog: Catalog, tokens: Sequence[TokenPrice], promised: Promised
+    catalog: Catalog, tokens: Sequence[TokenPrice], promised: AssignedTrace
 ) -> tuple[Catalog, tuple[TokenPrice, ...]]:
     """Return the offers and token prices that every workload may use: they run on machines that they share.
 
@@ -25,7 +25,7 @@ def permitted_to_all(
     return _only(catalog, lambda offer: all(_permits(each, offer) for each in accesses)), kept
 
 
-def permitted_to_any(catalog: Catalog, tokens: Sequence[TokenPrice], promised: Promised) -> Catalog:
+def permitted_to_any(catalog: Catalog, tokens: Sequence[TokenPrice], promised: AssignedTrace) -> Catalog:
     """Return the catalog with the offers that some workload may use.
 
     Raises:

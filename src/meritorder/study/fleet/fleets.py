@@ -69,11 +69,11 @@ class CandidateMachine:
         """Return the seconds of a full replica that each request takes."""
         return self.saturation.work_s(load.input_tokens, load.cached_tokens, load.output_tokens)
 
-    def usd_of_work(self, load: TraceLoad) -> float:
+    def price_work(self, load: TraceLoad) -> float:
         """Return what a load would cost on full replicas, whole machines aside."""
         return float(self.work_s(load).sum()) / SECONDS_PER_HOUR * self.usd_per_replica_hour
 
-    def seat_s(self, load: TraceLoad) -> Floats:
+    def residence_s(self, load: TraceLoad) -> Floats:
         """Return how long each request holds a seat on a full replica."""
         batch = max(self.saturation.sequences, 1.0)
         context = float(np.mean(load.input_tokens + load.output_tokens / 2))
@@ -105,12 +105,12 @@ class CandidateMachine:
         )
 
 
-def everything(limits: EngineLimits) -> BackfillLimits:
+def unrestricted_backfill(limits: EngineLimits) -> BackfillLimits:
     """Return what a replica takes that serves no real-time work."""
     return BackfillLimits(sequences=limits.max_num_seqs, prefill_tokens=limits.max_num_batched_tokens, kv_share=1.0)
 
 
-def backfill_for(machine: CandidateMachine, load: TraceLoad) -> BackfillLimits:
+def max_backfill(machine: CandidateMachine, load: TraceLoad) -> BackfillLimits:
     """Return the most deferrable work that leaves the real-time pace.
 
     The largest batch whose decode step takes at most 70 % of the strictest pace promised, and then the longest
@@ -188,12 +188,14 @@ def _tpot_s(load: TraceLoad, result: SimResult) -> Floats:
     return tpot_s(result.finished_s, result.first_token_s, load.output_tokens)
 
 
-def serve(name: str, label: str, load: TraceLoad, pools: tuple[tuple[CandidateMachine, SimPool], ...]) -> Trial:
+def simulate_fleet(
+    name: str, label: str, load: TraceLoad, pools: tuple[tuple[CandidateMachine, SimPool], ...]
+) -> Trial:
     """Simulate a fleet on a load, and price it."""
     last = pools[-1][0]  # the one that scales for deadlines, if any does
     bin_s = 900.0 if load.span_s >= SECONDS_PER_DAY else SECONDS_PER_MINUTE
     result = simulate(
-        load.requests(last.work_s(load), last.seat_s(load)),
+        load.requests(last.work_s(load), last.residence_s(load)),
         tuple(pool for _, pool in pools),
         horizon_s=load.span_s,
         bin_s=bin_s,
@@ -216,7 +218,7 @@ def serve(name: str, label: str, load: TraceLoad, pools: tuple[tuple[CandidateMa
     )
 
 
-def rejudged(trial: Trial, load: TraceLoad, name: str, label: str) -> Trial:
+def rejudge(trial: Trial, load: TraceLoad, name: str, label: str) -> Trial:
     """Return a fleet that served the same requests, judged by other promises."""
     attainment, kept, missed = _judge(load, trial.result)
     return replace(trial, name=name, label=label, load=load, attainment=attainment, kept=kept, missed=missed)
@@ -225,18 +227,18 @@ def rejudged(trial: Trial, load: TraceLoad, name: str, label: str) -> Trial:
 def _judge(load: TraceLoad, result: SimResult) -> tuple[float | None, bool, int]:
     """Return the share of real-time requests in time, whether all promises were kept, and how many are late."""
     missed = int(np.count_nonzero(load.deferrable & ~(result.finished_s <= load.deadline_s)))
-    attainment, enough = load.attained(result.first_token_s - load.arrived_s, _tpot_s(load, result))
+    attainment, enough = load.slo_attainment(result.first_token_s - load.arrived_s, _tpot_s(load, result))
     return attainment, enough and missed == 0, missed
 
 
-def fixed(machine: CandidateMachine, load: TraceLoad, instances: int) -> Trial:
+def fixed_fleet(machine: CandidateMachine, load: TraceLoad, instances: int) -> Trial:
     """Serve all in real time with so many machines, always on."""
     label = f"{_count(instances * machine.replicas, 'replica')}, always on"
     pool = machine.pool(Fixed(instances=instances), realtime=True, backfill=None)
-    return serve("realtime_fixed", label, load, ((machine, pool),))
+    return simulate_fleet("realtime_fixed", label, load, ((machine, pool),))
 
 
-def smallest_fixed(machine: CandidateMachine, load: TraceLoad) -> Iterator[Trial]:
+def search_fixed_fleet(machine: CandidateMachine, load: TraceLoad) -> Iterator[Trial]:
     """Search the fewest machines, always on, that keep every promise; the last trial with `kept` is the answer.
 
     From the work alone upwards until it holds, then by bisection. Yields every fleet tried.
@@ -245,7 +247,7 @@ def smallest_fixed(machine: CandidateMachine, load: TraceLoad) -> Iterator[Trial
     failing = max(0, math.ceil(work_s / max(load.span_s, 1.0) / machine.replicas) - 1)
     holding, step = failing + 1, 1
     while True:
-        trial = fixed(machine, load, holding)
+        trial = fixed_fleet(machine, load, holding)
         yield trial
         if trial.kept:
             break
@@ -254,7 +256,7 @@ def smallest_fixed(machine: CandidateMachine, load: TraceLoad) -> Iterator[Trial
             return
     while holding - failing > 1:
         middle = (holding + failing) // 2
-        trial = fixed(machine, load, middle)
+        trial = fixed_fleet(machine, load, middle)
         yield trial
         if trial.kept:
             holding = middle
@@ -262,33 +264,33 @@ def smallest_fixed(machine: CandidateMachine, load: TraceLoad) -> Iterator[Trial
             failing = middle
 
 
-def fullest_within_slo(machine: CandidateMachine, pool: SimPool, load: TraceLoad) -> float:
+def max_utilization_within_slo(machine: CandidateMachine, pool: SimPool, load: TraceLoad) -> float:
     """Return the utilisation of a fleet at the highest steady load at which it keeps the SLO, at most 1.
 
     Requests of the load arrive as a Poisson process at a rate that bisection raises until too few keep the SLO.
     """
     instances = min(pool.most_instances, _MOST_STEADY_MACHINES)
     chosen = np.linspace(0, len(load), min(len(load), _STEADY_REQUESTS), endpoint=False).astype(np.int64)
-    sample = load.only(chosen)
+    sample = load.select(chosen)
     gaps = np.random.default_rng(0).exponential(1.0, len(sample))
     work_s = float(machine.work_s(sample).mean()) / (instances * machine.replicas)
     low, high = 0.0, 1.0
     while high - low > _STEADY_PRECISION:
         middle = (low + high) / 2
         steady = replace(sample, arrived_s=np.cumsum(gaps) * work_s / middle)
-        if fixed(machine, steady, instances).kept:
+        if fixed_fleet(machine, steady, instances).kept:
             low = middle
         else:
             high = middle
     return max(low, _STEADY_PRECISION)
 
 
-def autoscaler_floors(most: int) -> list[int]:
+def autoscaler_minimums(most: int) -> list[int]:
     """Return the fewest machines that autoscalers are tried with: one, and a third of the fixed fleet."""
     return sorted({1, math.ceil(most / 3)})
 
 
-def autoscaled(machine: CandidateMachine, load: TraceLoad, most: int, fewest: int) -> Iterator[Trial]:
+def search_autoscalers(machine: CandidateMachine, load: TraceLoad, most: int, fewest: int) -> Iterator[Trial]:
     """Search the highest target of an autoscaler that keeps the SLO; yields every one tried.
 
     The more requests in flight a replica should have, the fewer replicas there are; so by bisection.
@@ -315,14 +317,14 @@ def _autoscaled_to(target: float, minimum: int, machine: CandidateMachine, load:
     scaling = Autoscaled(target_in_flight=target, minimum=minimum, maximum=math.ceil(1.5 * most), initial=most)
     label = f"autoscaled to {target:.0f} requests in flight a replica, {_count(minimum, 'machine')} or more"
     pool = machine.pool(scaling, realtime=True, backfill=None)
-    return serve("realtime_autoscaled", label, load, ((machine, pool),))
+    return simulate_fleet("realtime_autoscaled", label, load, ((machine, pool),))
 
 
 def _count(number: int, noun: str) -> str:
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
-def most_for_deadlines(machine: CandidateMachine, load: TraceLoad) -> int:
+def max_deadline_machines(machine: CandidateMachine, load: TraceLoad) -> int:
     """Return the machines that temporary capacity may have: twice what the work asks for if spread evenly."""
     deferrable = load.deferrable
     if not deferrable.any():
@@ -333,15 +335,17 @@ def most_for_deadlines(machine: CandidateMachine, load: TraceLoad) -> int:
     return min(2 * math.ceil(work_s / room_s / machine.replicas) + 1, _MOST_REPLICAS // machine.replicas)
 
 
-def batch(machine: CandidateMachine, load: TraceLoad) -> Trial:
+def batch_fleet(machine: CandidateMachine, load: TraceLoad) -> Trial:
     """Serve all that may wait on capacity that is rented for it and given back."""
-    whole = everything(machine.limits)
-    scaling = ForDeadlines(maximum=most_for_deadlines(machine, load))
+    whole = unrestricted_backfill(machine.limits)
+    scaling = ForDeadlines(maximum=max_deadline_machines(machine, load))
     pool = machine.pool(scaling, realtime=False, backfill=whole)
-    return serve("batch", "rented for each run and given back", load, ((machine, pool),))
+    return simulate_fleet("batch", "rented for each run and given back", load, ((machine, pool),))
 
 
-def mix(base: Trial, batch_machine: CandidateMachine, load: TraceLoad, backfill: BackfillLimits | None) -> Trial:
+def mixed_fleet(
+    base: Trial, batch_machine: CandidateMachine, load: TraceLoad, backfill: BackfillLimits | None
+) -> Trial:
     """Serve the real-time lane with a fleet that holds for it alone, and what may wait in its gaps and beside it.
 
     Args:
@@ -352,8 +356,8 @@ def mix(base: Trial, batch_machine: CandidateMachine, load: TraceLoad, backfill:
     """
     machine, pool = base.pools[0]
     filled = machine.pool(pool.scaling, realtime=True, backfill=backfill)
-    whole = everything(batch_machine.limits)
-    scaling = ForDeadlines(maximum=most_for_deadlines(batch_machine, load))
+    whole = unrestricted_backfill(batch_machine.limits)
+    scaling = ForDeadlines(maximum=max_deadline_machines(batch_machine, load))
     beside = batch_machine.pool(scaling, realtime=False, backfill=whole)
     how = f"{backfill.sequences} seats filled" if backfill else "lanes apart"
-    return serve("mix", f"{base.label}, {how}", load, ((machine, filled), (batch_machine, beside)))
+    return simulate_fleet("mix", f"{base.label}, {how}", load, ((machine, filled), (batch_machine, beside)))

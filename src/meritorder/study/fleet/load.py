@@ -20,7 +20,7 @@ Bools = NDArray[np.bool_]
 
 NO_DEADLINE: Final = np.inf
 # Requests that machines are measured with, when a plan is made and when it is carried out: the same, or both differ.
-MEASURED: Final = 100_000
+SATURATION_REQUESTS: Final = 100_000
 _COLUMNS: Final = (
     "arrived_s",
     "input_tokens",
@@ -111,7 +111,7 @@ class TraceLoad:
             return self
         chosen = np.linspace(0, len(self), count, endpoint=False).astype(np.int64)
         longest = int(np.argmax(self.input_tokens.astype(np.int64) + self.output_tokens))
-        return self.only(np.union1d(chosen, [longest]))
+        return self.select(np.union1d(chosen, [longest]))
 
     def joined(self, other: Self) -> Self:
         """Return the requests of another load, then these; their arrivals must follow on."""
@@ -120,16 +120,16 @@ class TraceLoad:
         }
         return replace(self, **columns)
 
-    def only(self, keep: Bools | NDArray[np.int64]) -> Self:
+    def select(self, keep: Bools | NDArray[np.int64]) -> Self:
         """Return some of the requests, by mask or by index."""
         return replace(self, **{name: getattr(self, name)[keep] for name in _COLUMNS})
 
-    def requests(self, work_s: Floats, seat_s: Floats) -> Requests:
+    def requests(self, work_s: Floats, residence_s: Floats) -> Requests:
         """Return what the simulator takes.
 
         Args:
             work_s: Seconds of a saturated replica that each takes.
-            seat_s: Seconds that each holds a seat at the pace of a full replica: its latest start is that long
+            residence_s: Seconds that each holds a seat at the pace of a full replica: its latest start is that long
                 before its deadline.
         """
         return Requests(
@@ -137,12 +137,12 @@ class TraceLoad:
             input_tokens=self.input_tokens,
             cached_tokens=self.cached_tokens,
             output_tokens=self.output_tokens,
-            latest_start_s=latest_start_s(self.deadline_s, seat_s, self.arrived_s),
+            latest_start_s=latest_start_s(self.deadline_s, residence_s, self.arrived_s),
             work_s=work_s,
             access=self.access if len(self.accesses) > 1 else None,
         )
 
-    def attained(self, ttft_s: Floats, tpot_s: Floats) -> tuple[float | None, bool]:
+    def slo_attainment(self, ttft_s: Floats, tpot_s: Floats) -> tuple[float | None, bool]:
         """Return the share of real-time requests that kept their promise, and whether each workload's is enough.
 
         Args:
@@ -193,14 +193,14 @@ def check_slo(load: TraceLoad, profile: Profile, limits: EngineLimits) -> None:
     Raises:
         InfeasibleError: Too few requests keep it even alone; says which half of it fails and what would do.
     """
-    realtime = load.only(~load.deferrable)
+    realtime = load.select(~load.deferrable)
     if not len(realtime):
         return
     ttft_s, tpot_s = alone_on_a_replica(
         realtime.requests(np.zeros(len(realtime)), np.zeros(len(realtime))), profile, limits
     )
     tpot_s = np.where(realtime.output_tokens > 1, tpot_s, np.nan)
-    share, enough = realtime.attained(ttft_s, tpot_s)
+    share, enough = realtime.slo_attainment(ttft_s, tpot_s)
     if enough or share is None:
         return
     needed = max([load.attainment, *(w.slo.attainment for w in load.workloads if w.slo)])

@@ -24,7 +24,7 @@ from meritorder.units import BYTES_PER_GIB
 _MOST_GPUS: Final = 8
 
 
-def machines_for(
+def find_machines(
     catalog: facts.Catalog, model: Model, load: TraceLoad, options: Options, progress: Progress
 ) -> list[CandidateMachine]:
     """Return every replica on its cheapest machine, cheapest work first, as fast as measured servers are.
@@ -34,8 +34,8 @@ def machines_for(
     """
     found: list[CandidateMachine] = []
     problems: list[Exception] = []
-    for profile in profiles_for(catalog, model, options, problems):
-        limits = options.limits_of(profile)
+    for profile in candidate_profiles(catalog, model, options, problems):
+        limits = options.engine_limits(profile)
         longest = int((load.input_tokens.astype(np.int64) + load.output_tokens).max())
         if longest > profile.kv_capacity_tokens:
             problems.append(_too_long(profile, longest))
@@ -61,10 +61,10 @@ def machines_for(
         )
     if not found:
         raise problems[0]
-    return sorted(found, key=lambda machine: machine.usd_of_work(load))
+    return sorted(found, key=lambda machine: machine.price_work(load))
 
 
-def profiles_for(
+def candidate_profiles(
     catalog: facts.Catalog, model: Model, options: Options, problems: list[Exception]
 ) -> Iterable[Profile]:
     """Yield the profiles of every replica that the options allow, corrected; why others are missing goes to `problems`.

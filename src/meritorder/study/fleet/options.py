@@ -69,11 +69,11 @@ class Options:
     seed: int = 0
 
     @property
-    def promise(self) -> Slo:
+    def default_slo(self) -> Slo:
         """The real-time promise where no workload states one."""
         return self.slo or DEFAULT_SLO
 
-    def limits_of(self, profile: Profile) -> EngineLimits:
+    def engine_limits(self, profile: Profile) -> EngineLimits:
         """Return the engine's limits: what is stated, else what the profile knows, else the engine's defaults."""
         stated = {"max_num_seqs": self.max_num_seqs, "max_num_batched_tokens": self.max_num_batched_tokens}
         given = {name: value for name, value in stated.items() if value is not None}

@@ -16,7 +16,7 @@ from meritorder.units import format_duration
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Promised:
+class AssignedTrace:
     """Requests with their promises.
 
     Args:
@@ -44,7 +44,7 @@ class Promised:
             WorkloadsError: A request is due before it arrives.
         """
         requests = self.requests if model is None else self.requests.filter(pl.col("model").cast(pl.String) == model)
-        load = load_from_requests(requests, self.workloads, options.promise, self.span_s)
+        load = load_from_requests(requests, self.workloads, options.default_slo, self.span_s)
         late = load.deferrable & (load.deadline_s <= load.arrived_s)
         if late.any():
             raise WorkloadsError(
@@ -53,7 +53,7 @@ class Promised:
         return load
 
 
-def promise(trace: Trace, options: Options, declared: tuple[Workload, ...] | None = None) -> Promised:
+def assign_workloads(trace: Trace, options: Options, declared: tuple[Workload, ...] | None = None) -> AssignedTrace:
     """Assign the lanes and deadlines of a trace.
 
     Args:
@@ -73,9 +73,9 @@ def promise(trace: Trace, options: Options, declared: tuple[Workload, ...] | Non
         trace = replace(trace, requests=spread)
         text = f"the trace has no arrival times: requests are spread evenly over {format_duration(span_s)}"
         assumptions.append(Assumption(text=text, option="--spread"))
-    assigned = assign(trace, declared, options.promise, rules, options.seed)
+    assigned = assign(trace, declared, options.default_slo, rules, options.seed)
     assumptions += [Assumption(text=text, option=_option_of(text)) for text in assigned.assumptions]
-    return Promised(
+    return AssignedTrace(
         requests=assigned.requests,
         workloads=assigned.workloads,
         declared=declared,
@@ -90,7 +90,7 @@ def only_model(trace: Trace) -> str:
     Raises:
         CatalogError: It names none, or several.
     """
-    names = models_of(trace)
+    names = trace_models(trace)
     if len(names) == 1:
         return names[0]
     has = f"the trace has {len(names)}: {', '.join(sorted(names)[:6])}" if names else "the trace names none"
@@ -99,7 +99,7 @@ def only_model(trace: Trace) -> str:
     )
 
 
-def models_of(trace: Trace) -> list[str]:
+def trace_models(trace: Trace) -> list[str]:
     """Return the models that a trace names, in order of their names."""
     return sorted(str(name) for name in trace.requests["model"].drop_nulls().unique().cast(pl.String).to_list())
 

@@ -11,15 +11,15 @@ from meritorder.errors import InfeasibleError
 from meritorder.study.fleet.fleets import (
     CandidateMachine,
     Trial,
-    autoscaled,
-    autoscaler_floors,
-    backfill_for,
-    batch,
-    fixed,
-    fullest_within_slo,
-    mix,
-    rejudged,
-    smallest_fixed,
+    autoscaler_minimums,
+    batch_fleet,
+    fixed_fleet,
+    max_backfill,
+    max_utilization_within_slo,
+    mixed_fleet,
+    rejudge,
+    search_autoscalers,
+    search_fixed_fleet,
 )
 from meritorder.study.fleet.load import TraceLoad, check_slo
 
@@ -30,7 +30,7 @@ _THREADS: Final = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Found:
+class SearchResult:
     """The fleets that the answer is made of.
 
     Args:
@@ -62,7 +62,7 @@ class Search:
         load: The requests with their promises.
         machines: Replicas on machines to choose from for real time, cheapest work first.
         batch_machine: Replica on the machine with the cheapest work, for what can wait.
-        steady_machine: The same on a machine that is not taken back, for where work on the first would be late; None
+        on_demand_machine: The same on a machine that is not taken back, for where work on the first would be late; None
             if the first is not taken back either.
         patience_s: How long a request may wait in batch that has no deadline of its own.
         progress: Told what is being tried.
@@ -76,12 +76,12 @@ class Search:
     batch_machine: CandidateMachine
     patience_s: float
     progress: Progress
-    steady_machine: CandidateMachine | None = None
+    on_demand_machine: CandidateMachine | None = None
     present_replicas: int | None = None
     autoscale: bool = True
     tried: list[Trial] = field(default_factory=list)
 
-    def run(self) -> Found:
+    def run(self) -> SearchResult:
         """Find all arrangements.
 
         Raises:
@@ -93,14 +93,14 @@ class Search:
         self.progress("simulating batch")
         batched = self._batch(self.load.all_deferrable(self.patience_s))
         alone, mixed = self._best_mix(baseline)
-        return Found(
+        return SearchResult(
             fixed=always,
             autoscaled=scaled,
             baseline=baseline,
             batch=batched,
             mix=mixed,
             alone=alone,
-            slo_utilization=fullest_within_slo(*baseline.pools[0], realtime),
+            slo_utilization=max_utilization_within_slo(*baseline.pools[0], realtime),
             tried=self.tried,
         )
 
@@ -131,7 +131,7 @@ class Search:
         """Return the cheapest fleet that is always on, and the cheapest that is autoscaled."""
         if self.present_replicas is not None:
             machine = self.machines[0]
-            fleets = [fixed(machine, load, math.ceil(self.present_replicas / machine.replicas))]
+            fleets = [fixed_fleet(machine, load, math.ceil(self.present_replicas / machine.replicas))]
             self.tried += fleets
         else:
             fleets = self._fixed_fleets(load, "real time, always on")
@@ -150,10 +150,10 @@ class Search:
             except InfeasibleError as error:
                 problem = problem or error
                 continue
-            if fleets and machine.usd_of_work(load) > min(trial.usd for trial in fleets):
+            if fleets and machine.price_work(load) > min(trial.usd for trial in fleets):
                 continue
             trials = []
-            for trial in smallest_fixed(machine, load):
+            for trial in search_fixed_fleet(machine, load):
                 self.progress(f"{what}: {trial.label}, SLO kept for {trial.attainment or 1:.1%}")
                 trials.append(trial)
             self.tried += trials
@@ -169,7 +169,7 @@ class Search:
 
         def search(machine: CandidateMachine, most: int, fewest: int) -> list[Trial]:
             trials = []
-            for trial in autoscaled(machine, load, most, fewest):
+            for trial in search_autoscalers(machine, load, most, fewest):
                 self.progress(f"real time, autoscaled: {trial.label}, SLO kept for {trial.attainment or 1:.1%}")
                 trials.append(trial)
             return trials
@@ -177,7 +177,7 @@ class Search:
         searches = [
             (machine, pool.most_instances, fewest)
             for machine, pool in (always.pools[0] for always in fleets)
-            for fewest in autoscaler_floors(pool.most_instances)
+            for fewest in autoscaler_minimums(pool.most_instances)
         ]
         # The simulator's kernel leaves the interpreter to other threads.
         with ThreadPoolExecutor(max_workers=_THREADS) as threads:
@@ -191,13 +191,13 @@ class Search:
     def _best_mix(self, baseline: Trial) -> tuple[Trial | None, Trial]:
         """Return the real-time lane alone, and the cheapest way found to serve both lanes."""
         deferrable = self.load.deferrable
-        whole = rejudged(baseline, self.load, "mix", f"all in real time: {baseline.label}")
+        whole = rejudge(baseline, self.load, "mix", f"all in real time: {baseline.label}")
         if not deferrable.any():
             return baseline, whole
         if deferrable.all():
             apart = replace(self._batch(self.load), name="mix")
             return None, min((t for t in (apart, whole) if t.kept), key=lambda t: t.usd, default=whole)
-        lane = self.load.only(~deferrable)
+        lane = self.load.select(~deferrable)
         fleets = self._fixed_fleets(lane, "real-time lane alone")
         bases = [fleets[0]]
         if self.autoscale:
@@ -211,25 +211,25 @@ class Search:
 
     def _batch(self, load: TraceLoad) -> Trial:
         """Serve all that may wait on the cheapest machines; on steady ones if it would be late on those."""
-        trial = batch(self.batch_machine, load)
+        trial = batch_fleet(self.batch_machine, load)
         self.tried.append(trial)
-        if trial.kept or self.steady_machine is None:
+        if trial.kept or self.on_demand_machine is None:
             return trial
-        steady = batch(self.steady_machine, load)
+        steady = batch_fleet(self.on_demand_machine, load)
         self.tried.append(steady)
         return steady if steady.kept else trial
 
     def _mix(self, base: Trial, backfill: BackfillLimits | None) -> Trial:
         """Serve both lanes, with the cheapest machines beside; with steady ones if work would be late on those."""
-        trial = mix(base, self.batch_machine, self.load, backfill)
-        if trial.kept or self.steady_machine is None:
+        trial = mixed_fleet(base, self.batch_machine, self.load, backfill)
+        if trial.kept or self.on_demand_machine is None:
             return trial
-        steady = mix(base, self.steady_machine, self.load, backfill)
+        steady = mixed_fleet(base, self.on_demand_machine, self.load, backfill)
         return steady if steady.kept else trial
 
     def _mixes(self, base: Trial) -> Iterable[Trial]:
         """Fill the gaps of a real-time fleet, less and less until its SLO holds; and the lanes apart."""
-        room = backfill_for(base.machine, self.load)
+        room = max_backfill(base.machine, self.load)
         for share in (1.0, 0.75, 0.5, 0.25):
             if room.sequences == 0:
                 break

@@ -20,7 +20,7 @@ from meritorder.planner.model.demand import Workload as Demand
 from meritorder.planner.sensitivity import relaxed_usd, worth
 from meritorder.study.fleet.access import permitted_to_any
 from meritorder.study.fleet.fleets import Trial
-from meritorder.study.fleet.promises import models_of, only_model, promise
+from meritorder.study.fleet.promises import assign_workloads, only_model, trace_models
 from meritorder.study.fleet.search import Progress
 from meritorder.study.plan.baseline import baselines_of
 from meritorder.study.plan.carbon import carbon_for, read_carbon
@@ -53,8 +53,8 @@ def plan(trace: Trace, options: PlanOptions, progress: Progress = lambda _: None
     """
     catalog = facts.load(options.catalogs)
     intensities = read_carbon(options.carbon) if options.carbon is not None else None
-    promised = promise(trace, options)
-    names = [options.model] if options.model else models_of(trace) or [only_model(trace)]
+    promised = assign_workloads(trace, options)
+    names = [options.model] if options.model else trace_models(trace) or [only_model(trace)]
     loads = {catalog.find_model(name): promised.load(options, None if options.model else name) for name in names}
     catalog, have = prices_and_have(catalog, options)
     catalog = permitted_to_any(catalog, [price for model in loads for price in token_prices(model)], promised)
@@ -248,7 +248,7 @@ def _prices_used(file: planfile.Plan, asked: Asked) -> list[PriceUsed]:
 
 
 def _own_assumptions(made: Made, options: PlanOptions, asked: Asked) -> list[Assumption]:
-    slo = options.promise
+    slo = options.default_slo
     taken = []
     if options.slo is None and any(not one.slo for load in asked.loads.values() for one in load.workloads):
         promise_text = f"{slo.ttft_s:g} s to the first token and {slo.tpot_s:g} s a token after it"

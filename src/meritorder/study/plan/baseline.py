@@ -7,7 +7,7 @@ import numpy as np
 
 from meritorder.domain import Access, PricingModel
 from meritorder.errors import InfeasibleError
-from meritorder.study.fleet.fleets import CandidateMachine, Trial, fixed, serve
+from meritorder.study.fleet.fleets import CandidateMachine, Trial, fixed_fleet, simulate_fleet
 from meritorder.study.fleet.load import TraceLoad
 from meritorder.study.fleet.options import Options
 from meritorder.study.fleet.search import Progress, Search
@@ -31,7 +31,7 @@ def baselines_of(asked: Asked, options: Options, progress: Progress) -> dict[str
             found[model] = baseline_for(load, machines, options, progress)
             continue
         for place, access in enumerate(load.accesses):
-            mine = load.only(load.access == place)
+            mine = load.select(load.access == place)
             names = " + ".join(one.name for one in load.workloads if one.access == access)
             found[names] = baseline_for(mine, _permitted(asked, model, access), options, progress)
     return found
@@ -77,7 +77,7 @@ def baseline_for(load: TraceLoad, machines: list[CandidateMachine], options: Opt
     realtime = load.all_realtime()
     search = Search(
         load=realtime,
-        machines=sorted(machines, key=lambda machine: machine.usd_of_work(load)),
+        machines=sorted(machines, key=lambda machine: machine.price_work(load)),
         batch_machine=machines[0],
         patience_s=options.patience_s,
         progress=progress,
@@ -89,7 +89,7 @@ def baseline_for(load: TraceLoad, machines: list[CandidateMachine], options: Opt
     always, scaled = replace(search, load=stretch).realtime(stretch)
     confirmed = _confirm_fixed(always, realtime, search)
     if search.present_replicas is None and scaled.kept:
-        whole = serve(scaled.name, scaled.label, realtime, scaled.pools)
+        whole = simulate_fleet(scaled.name, scaled.label, realtime, scaled.pools)
         if whole.kept and whole.usd < confirmed.usd:
             return whole
     return confirmed
@@ -98,7 +98,7 @@ def baseline_for(load: TraceLoad, machines: list[CandidateMachine], options: Opt
 def _busiest(load: TraceLoad, count: int) -> TraceLoad:
     """Return the stretch of so many requests that takes least time, in which as many may break the SLO as in all."""
     first = int(np.argmin(load.arrived_s[count - 1 :] - load.arrived_s[: len(load) - count + 1]))
-    stretch = load.only(np.arange(first, first + count))
+    stretch = load.select(np.arange(first, first + count))
     begin_s = float(stretch.arrived_s[0])
     arrived = stretch.arrived_s - begin_s
     allowed = min(0.5, (1 - load.attainment) * len(load) / count)
@@ -115,7 +115,7 @@ def _confirm_fixed(found: Trial, load: TraceLoad, search: Search) -> Trial:
     """Try a fleet that is always on on the whole load, with a machine more until it holds."""
     machine, pool = found.pools[0]
     for more in range(_MOST_CONFIRMED):
-        trial = fixed(machine, load, pool.most_instances + more)
+        trial = fixed_fleet(machine, load, pool.most_instances + more)
         search.progress(f"real time, always on, the whole trace: {trial.label}")
         if trial.kept or search.present_replicas is not None:
             return trial

@@ -81,7 +81,7 @@ def _broken(load: TraceLoad, serving: Serving, machines: Ints, slot_s: float) ->
     )
     ttft_s = result.first_token_s - load.arrived_s
     pace_s = tpot_s(result.finished_s, result.first_token_s, load.output_tokens)
-    if load.attained(ttft_s, pace_s)[1]:
+    if load.slo_attainment(ttft_s, pace_s)[1]:
         return None
     return breaks_slo(ttft_s, pace_s, load.ttft_limit_s, load.tpot_limit_s)
 

@@ -11,7 +11,7 @@ from meritorder.domain import BackfillLimits
 from meritorder.latency import tpot_s
 from meritorder.sim.pools import Fixed
 from meritorder.sim.run import simulate
-from meritorder.study.fleet.fleets import CandidateMachine, backfill_for
+from meritorder.study.fleet.fleets import CandidateMachine, max_backfill
 from meritorder.study.fleet.load import TraceLoad
 
 Floats = NDArray[np.float64]
@@ -60,10 +60,10 @@ def steady_utilization(machine: CandidateMachine, load: TraceLoad, instances: in
     """
     replicas = instances * machine.replicas
     work_s = float(machine.work_s(load).mean())
-    stay_s = float(machine.seat_s(load).mean())
+    stay_s = float(machine.residence_s(load).mean())
     count = int(np.clip(_STAYS * stay_s * replicas / work_s, _FEWEST_REQUESTS, _MOST_REQUESTS))
     rng = np.random.default_rng(0)
-    sample = load.only(rng.integers(0, len(load), count))
+    sample = load.select(rng.integers(0, len(load), count))
     arrived = np.cumsum(rng.exponential(1.0, count)) * float(machine.work_s(sample).mean()) / replicas
     judged = np.arange(count) >= _WARM_SHARE * count
 
@@ -85,7 +85,7 @@ def _keeps(machine: CandidateMachine, steady: TraceLoad, instances: int, judged:
     result = simulate(steady.requests(none, none), (pool,), horizon_s=0.0)
     ttft_s = result.first_token_s - steady.arrived_s
     pace_s = tpot_s(result.finished_s, result.first_token_s, steady.output_tokens)
-    return steady.only(judged).attained(ttft_s[judged], pace_s[judged])[1]
+    return steady.select(judged).slo_attainment(ttft_s[judged], pace_s[judged])[1]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,7 +111,7 @@ def filled_within_slo(machine: CandidateMachine, load: TraceLoad) -> Filled:
         machine: The replica and its machine.
         load: Both lanes, whose lengths and promises are taken.
     """
-    room = backfill_for(machine, load)
+    room = max_backfill(machine, load)
     trial = _half_and_half(machine, load)
     best = Filled(backfill=replace(room, sequences=0), utilization=FULLEST)
     low, high = 0, room.sequences + 1
@@ -158,20 +158,20 @@ class _Trial:
         within_s = np.minimum(result.finished_s, self.until_s) - np.maximum(result.admitted_s, begin_s)
         done_s = float((machine.work_s(load) * np.clip(within_s / held_s, 0.0, 1.0)).sum())
         utilization = done_s / ((self.until_s - begin_s) * _FILLED_MACHINES * machine.replicas)
-        return min(FULLEST, utilization), load.only(judged).attained(ttft_s[judged], pace_s[judged])[1]
+        return min(FULLEST, utilization), load.select(judged).slo_attainment(ttft_s[judged], pace_s[judged])[1]
 
 
 def _half_and_half(machine: CandidateMachine, load: TraceLoad) -> _Trial:
     replicas = _FILLED_MACHINES * machine.replicas
     rng = np.random.default_rng(0)
-    lanes = [load.only(np.flatnonzero(lane)) for lane in (~load.deferrable, load.deferrable)]
-    work_s, stay_s = (float(each(lanes[0]).mean()) for each in (machine.work_s, machine.seat_s))
+    lanes = [load.select(np.flatnonzero(lane)) for lane in (~load.deferrable, load.deferrable)]
+    work_s, stay_s = (float(each(lanes[0]).mean()) for each in (machine.work_s, machine.residence_s))
     count = int(np.clip(_STAYS * stay_s * replicas / work_s / 2, _FEWEST_REQUESTS, _MOST_REQUESTS // 2))
-    realtime = lanes[0].only(rng.integers(0, len(lanes[0]), count))
+    realtime = lanes[0].select(rng.integers(0, len(lanes[0]), count))
     gaps_s = rng.exponential(1.0, count) * float(machine.work_s(realtime).mean()) / (replicas / 2)
     until_s = float(gaps_s.sum())
     waiting = math.ceil(1.5 * until_s * replicas / float(machine.work_s(lanes[1]).mean()))
-    deferrable = lanes[1].only(rng.integers(0, len(lanes[1]), min(waiting, _MOST_REQUESTS)))
+    deferrable = lanes[1].select(rng.integers(0, len(lanes[1]), min(waiting, _MOST_REQUESTS)))
     both = replace(
         realtime.joined(deferrable),
         arrived_s=np.concatenate((np.zeros(len(deferrable)), np.cumsum(gaps_s))),

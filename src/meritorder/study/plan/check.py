@@ -76,7 +76,7 @@ class ModelRun:
     @property
     def attained(self) -> bool:
         """Whether each workload's SLO is kept."""
-        return self.load.attained(self.ttft_s, self.tpot_s)[1]
+        return self.load.slo_attainment(self.ttft_s, self.tpot_s)[1]
 
 
 def carry_out(
@@ -115,7 +115,7 @@ def _run(
     seed: int,
 ) -> ModelRun:
     bought, tokens_usd = _bought(plan, model, load, prices)
-    rest = load.only(~bought) if bought.any() else load
+    rest = load.select(~bought) if bought.any() else load
     pools = {pool.name: pool for pool in plan.pools if pool.model == model}
     schedules = tuple(one for one in plan.schedule if one.pool in pools and max(one.machines))
     # Work that may wait goes to machines of its own before it goes into the gaps of real time.
@@ -128,7 +128,7 @@ def _run(
         )
         last = machines[schedules[-1].pool]
         result = simulate(
-            rest.requests(last.work_s(rest), last.seat_s(rest)),
+            rest.requests(last.work_s(rest), last.residence_s(rest)),
             sim_pools,
             horizon_s=plan.slots * plan.slot_s,
             bin_s=900.0 if load.span_s >= SECONDS_PER_DAY else SECONDS_PER_MINUTE,
@@ -250,7 +250,7 @@ def _judge(
         missed += run.missed
         kept = kept and run.attained
         realtime += int(lane.sum())
-        in_time += (run.load.attained(run.ttft_s, run.tpot_s)[0] or 0.0) * int(lane.sum())
+        in_time += (run.load.slo_attainment(run.ttft_s, run.tpot_s)[0] or 0.0) * int(lane.sum())
     commitments_usd = sum(one.usd for one in plan.commitments)
     tokens_usd = sum(sum(run.tokens_usd.values()) for run in runs.values())
     return planfile.PlanOutcome(

@@ -118,9 +118,9 @@ def demand_of(
 
 def _due(load: TraceLoad, members: Ints, servings: Sequence[Serving], horizon: Horizon) -> Slots:
     """Return the slots by whose end work must be done: its own time on the slowest replica is taken off."""
-    mine = load.only(members)
-    seat_s = np.max([serving.machine.seat_s(mine) for serving in servings], axis=0)
-    due = due_slots(mine.arrived_s, mine.deadline_s - seat_s, horizon)
+    mine = load.select(members)
+    residence_s = np.max([serving.machine.residence_s(mine) for serving in servings], axis=0)
+    due = due_slots(mine.arrived_s, mine.deadline_s - residence_s, horizon)
     return np.minimum(due, horizon.slots - 1)
 
 

@@ -32,11 +32,11 @@ def first_bursts(asked: Asked, progress: Progress) -> dict[str, Floats]:
     horizon, found = asked.problem.horizon, {}
     for model, load in asked.loads.items():
         for each in realtime_classes_of(load, model if asked.several else ""):
-            lane = load.only(each.members)
+            lane = load.select(each.members)
             progress(f"measuring the bursts of {each.name}")
             pools = [site for site in asked.sites.values() if site.pool.model == model and site.serving.realtime]
             mine = [site for site in pools if each.may_use(site.pool)] or pools
-            serving = min((site.serving for site in mine), key=lambda one: one.machine.usd_of_work(lane))
+            serving = min((site.serving for site in mine), key=lambda one: one.machine.price_work(lane))
             found[each.name] = bursts_for(lane, serving, horizon.slot_s, horizon.slots)
     return found
 
@@ -55,7 +55,7 @@ def less(trust: Trust, made: Made, options: PlanOptions) -> Trust:
     if made.simulated.deadlines_missed:
         seen = as_seen(trust, made)
         return replace(trust, full=trust.full * _FULL_STEP) if seen is trust else seen
-    lanes = {model: load.only(~load.deferrable) for model, load in made.asked.loads.items()}
+    lanes = {model: load.select(~load.deferrable) for model, load in made.asked.loads.items()}
     alone, runs = carry_out(made.file, lanes, made.asked.machines, made.asked.tokens, seed=options.seed)
     if alone.kept:
         fewer = _fewer_seats(trust, made, runs)

@@ -16,10 +16,10 @@ from meritorder.errors import ConfigError, PerformanceError
 from meritorder.perf.profile import EngineLimits
 from meritorder.sim.saturation import saturate
 from meritorder.study.fleet.fleets import CandidateMachine
-from meritorder.study.fleet.load import MEASURED, TraceLoad
-from meritorder.study.fleet.machines import profiles_for
+from meritorder.study.fleet.load import SATURATION_REQUESTS, TraceLoad
+from meritorder.study.fleet.machines import candidate_profiles
 from meritorder.study.fleet.options import Options
-from meritorder.study.fleet.promises import models_of, promise
+from meritorder.study.fleet.promises import assign_workloads, trace_models
 from meritorder.study.plan.check import carry_out
 from meritorder.traces import Trace
 
@@ -46,8 +46,8 @@ def follow(
         raise ConfigError("the plan does not say what its requests were promised", where=where, fix=_AGAIN)
     catalog = facts.load(catalogs)
     options = Options(model=promises.model, slo=promises.slo, defer=tuple(promises.defer), seed=promises.seed)
-    promised = promise(trace, options, tuple(workload.to_workload() for workload in promises.workloads))
-    names = [promises.model] if promises.model else models_of(trace)
+    promised = assign_workloads(trace, options, tuple(workload.to_workload() for workload in promises.workloads))
+    names = [promises.model] if promises.model else trace_models(trace)
     loads = {catalog.find_model(name): promised.load(options, None if promises.model else name) for name in names}
     planned = {pool.model for pool in plan.pools} | {one.model for one in plan.workloads}
     strange = next((model.id for model in loads if model.id not in planned), None)
@@ -120,7 +120,7 @@ def _machine(  # noqa: PLR0917
         profile=Path(promises.profile) if promises.profile else None,
         roofline=promises.roofline,
     )
-    profile = next(iter(profiles_for(catalog, model, options, [])), None)
+    profile = next(iter(candidate_profiles(catalog, model, options, [])), None)
     if profile is None:
         raise PerformanceError(f"no measured performance of {pool.replica}", where=where, fix=_AGAIN)
     limits = structs.replace(
@@ -128,7 +128,7 @@ def _machine(  # noqa: PLR0917
         max_num_seqs=pool.max_num_seqs,
         max_num_batched_tokens=pool.max_num_batched_tokens,
     )
-    sample = load.sample(MEASURED)
+    sample = load.sample(SATURATION_REQUESTS)
     none = np.zeros(len(sample))
     offer = Offer(
         provider=pool.provider,

@@ -13,7 +13,7 @@ from meritorder.errors import InfeasibleError
 from meritorder.planner.export import to_file
 from meritorder.planner.solve.search import Effort, find_plan
 from meritorder.planner.solve.solution import Solution
-from meritorder.study.fleet.promises import Promised
+from meritorder.study.fleet.promises import AssignedTrace
 from meritorder.study.fleet.search import Progress
 from meritorder.study.plan.check import carry_out
 from meritorder.study.plan.derating import as_seen, between, first_bursts, less, with_more_room
@@ -45,7 +45,7 @@ _ENOUGH: Final = 0.01
 _ENOUGH_OF_MANY: Final = 0.03
 
 
-def make(asked: Asked, promised: Promised, options: PlanOptions, progress: Progress) -> Made:
+def make(asked: Asked, promised: AssignedTrace, options: PlanOptions, progress: Progress) -> Made:
     """Return the cheapest plan found that keeps every promise when it is carried out.
 
     Args:
@@ -76,7 +76,7 @@ class _Tries:
         progress: Told of every plan that is carried out.
     """
 
-    def __init__(self, asked: Asked, promised: Promised, options: PlanOptions, progress: Progress) -> None:
+    def __init__(self, asked: Asked, promised: AssignedTrace, options: PlanOptions, progress: Progress) -> None:
         self.options = options
         self.progress = progress
         self.many = sum(len(load) for load in asked.loads.values()) >= _MANY_REQUESTS
@@ -185,7 +185,7 @@ def _does_not_hold(simulated: planfile.PlanOutcome) -> InfeasibleError:
     )
 
 
-def _file(solution: Solution, asked: Asked, promised: Promised, options: PlanOptions) -> planfile.Plan:
+def _file(solution: Solution, asked: Asked, promised: AssignedTrace, options: PlanOptions) -> planfile.Plan:
     file = to_file(solution)
     if asked.committed is not None:
         file = asked.committed.in_file(file)
@@ -212,10 +212,10 @@ def _with_engine(pool: planfile.PlanPool, site: Site, seats: Floats | None) -> p
     )
 
 
-def promises_of(promised: Promised, options: PlanOptions) -> planfile.Promises:
+def promises_of(promised: AssignedTrace, options: PlanOptions) -> planfile.Promises:
     """Return how requests come to their promises, as the file records it."""
     return planfile.Promises(
-        slo=options.promise,
+        slo=options.default_slo,
         defer=list(options.defer),
         workloads=[planfile.DeclaredWorkload.from_workload(workload) for workload in promised.declared],
         model=options.model,

@@ -15,7 +15,7 @@ from meritorder.planner.model.problem import Problem
 from meritorder.planner.model.safe_load import covering
 from meritorder.planner.model.supply import Pool
 from meritorder.study.fleet.fleets import CandidateMachine
-from meritorder.study.fleet.load import MEASURED, TraceLoad
+from meritorder.study.fleet.load import SATURATION_REQUESTS, TraceLoad
 from meritorder.study.fleet.search import Progress
 from meritorder.study.plan.commit import Committed
 from meritorder.study.plan.demand import classes_of, demand_of, horizon_for, tiers_of
@@ -149,7 +149,7 @@ def _with_tail(site: Site, loads: Mapping[Model, TraceLoad]) -> Pool:
     """
     machine = site.serving.machine
     load = next(load for model, load in loads.items() if model.id == machine.profile.model)
-    stay_s = machine.seat_s(load.sample(MEASURED))
+    stay_s = machine.residence_s(load.sample(SATURATION_REQUESTS))
     tail_s = float(np.mean(stay_s**2) / (2 * np.mean(stay_s)))
     return replace(site.pool, startup_paid_s=site.pool.startup_paid_s + tail_s)
 

@@ -115,7 +115,7 @@ def _work_and_time(
     machine = next(machines[one.pool] for one, mine in zip(run.schedules, of_kind, strict=True) if mine)
     chosen = np.repeat(of_kind, counts)[result.replica] & np.isfinite(result.finished_s)
     begin_s, end_s = result.admitted_s[chosen], result.finished_s[chosen]
-    rate = machine.work_s(run.load.only(chosen)) / np.maximum(end_s - begin_s, 1e-9)
+    rate = machine.work_s(run.load.select(chosen)) / np.maximum(end_s - begin_s, 1e-9)
     held_s = np.zeros(horizon.slots)
     for one, mine, count in zip(run.schedules, of_kind, replicas, strict=True):
         held_s += mine * count * horizon.slot_s * np.asarray(one.machines)

@@ -6,7 +6,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from meritorder.study.fleet.load import MEASURED, TraceLoad
+from meritorder.study.fleet.load import SATURATION_REQUESTS, TraceLoad
 from meritorder.study.plan.bursts import AIM, strictest, worst_slots
 from meritorder.study.plan.capacity import filled_with
 from meritorder.study.plan.check import ModelRun
@@ -36,7 +36,7 @@ class Filling:
     """
 
     def __init__(self, loads: Mapping[str, TraceLoad]) -> None:
-        self._samples = {model: load.sample(MEASURED) for model, load in loads.items()}
+        self._samples = {model: load.sample(SATURATION_REQUESTS) for model, load in loads.items()}
         self._found: dict[tuple[str, str, int], float] = {}
 
     def utilization(self, serving: Serving, shares: Floats) -> Floats:

@@ -26,8 +26,8 @@ from meritorder.planner.model.supply import (
 )
 from meritorder.policy.backfill import BACKFILL_KV_SHARE
 from meritorder.study.fleet.fleets import CandidateMachine
-from meritorder.study.fleet.load import MEASURED, TraceLoad, check_slo
-from meritorder.study.fleet.machines import machines_for
+from meritorder.study.fleet.load import SATURATION_REQUESTS, TraceLoad, check_slo
+from meritorder.study.fleet.machines import find_machines
 from meritorder.study.fleet.search import Progress
 from meritorder.study.fleet.spot import ASSUMED_INTERRUPTIONS_PER_MONTH
 from meritorder.study.plan.capacity import FULLEST, Filled, filled_within_slo, safe_load, steady_utilization
@@ -101,9 +101,9 @@ def servings_for(
         MeritorderError: There is none, or none keeps the SLO; says what would help.
     """
     everything = load
-    load = everything.sample(MEASURED)
-    machines = machines_for(catalog, model, load, options, progress)
-    lane = load.only(~load.deferrable)
+    load = everything.sample(SATURATION_REQUESTS)
+    machines = find_machines(catalog, model, load, options, progress)
+    lane = load.select(~load.deferrable)
     kept: list[Serving] = []
     problem: InfeasibleError | None = None
     for hardware in dict.fromkeys(machine.profile.hardware for machine in machines):
@@ -118,7 +118,7 @@ def servings_for(
             progress(f"measuring {machine.profile.replica.label} within the SLO")
             share = steady_utilization(machine, lane, max(1, 2 // machine.replicas))
             if share > 0:
-                within[machine.usd_of_work(lane) / share] = machine
+                within[machine.price_work(lane) / share] = machine
         if within:
             best = within[min(within)]
             progress(f"measuring pools of {best.profile.replica.label}")

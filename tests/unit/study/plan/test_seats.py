@@ -69,7 +69,7 @@ def test_fewer_seats_leave_replicas_emptier_and_each_number_is_tried_once(monkey
     filled = filled_within_slo(machine, load)
     serving = Serving(
         machine=machine,
-        safe=safe_load(machine, load.only(~load.deferrable), 2),
+        safe=safe_load(machine, load.select(~load.deferrable), 2),
         backfill=filled.backfill,
         fullest=filled.utilization,
     )
