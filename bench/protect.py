@@ -24,7 +24,7 @@ from openai import OpenAI
 
 from bench._gateway import Process
 from bench._process import ROOT
-from meritorder.gateway.venues.llamacpp import MODEL, SEATS
+from meritorder.gateway.venues.llamacpp import MAX_SEQUENCES, MODEL
 
 PHASE_S: Final = 80.0
 _WORDS: Final = 24
@@ -127,7 +127,7 @@ def _local() -> Iterator[_Engine]:
     url = f"http://127.0.0.1:{port}"
     try:
         asyncio.run(_ready(url))
-        yield _Engine(url=url, seats=SEATS, longest_step_s=asyncio.run(_longest_step_s(url)))
+        yield _Engine(url=url, seats=MAX_SEQUENCES, longest_step_s=asyncio.run(_longest_step_s(url)))
     finally:
         process.kill()
         process.wait()
@@ -203,7 +203,7 @@ async def _longest_step_s(url: str) -> float:
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(force_close=True)) as session:
         found = [await _ask(session, url, number) for number in range(6)][1:]
     prompt_token_s = _median([each.ttft_s for each in found]) / _PROMPT_TOKENS
-    return _STEP_TOKENS * prompt_token_s + (SEATS - 1) * _median([each.tpot_s for each in found])
+    return _STEP_TOKENS * prompt_token_s + (MAX_SEQUENCES - 1) * _median([each.tpot_s for each in found])
 
 
 def _submit(url: str) -> tuple[OpenAI, str]:

@@ -9,9 +9,9 @@ from collections.abc import AsyncIterator
 import pytest
 import pytest_asyncio
 
-from meritorder.gateway.upstreams.upstream import Call, Load
+from meritorder.gateway.upstreams.upstream import Call, EngineLoad
 from meritorder.gateway.venues.engines import Engine, EngineState
-from meritorder.gateway.venues.llamacpp import MODEL, SEATS, local_engine
+from meritorder.gateway.venues.llamacpp import MAX_SEQUENCES, MODEL, local_engine
 
 pytestmark = [
     pytest.mark.asyncio,
@@ -37,7 +37,7 @@ def a_call(*, tokens: int, stream: bool) -> Call:
     return Call(path="/v1/chat/completions", body=json.dumps(body).encode(), stream=stream, model=MODEL, timeout_s=60.0)
 
 
-async def load_when(engine: Engine, holds) -> Load:  # noqa: ANN001
+async def load_when(engine: Engine, holds) -> EngineLoad:  # noqa: ANN001
     async with asyncio.timeout(30):
         while True:
             load = await engine.load()
@@ -63,7 +63,7 @@ async def test_closing_a_stream_gives_the_seat_back_long_before_the_answer_would
     parts = reply.body
     await anext(parts)
     busy = await load_when(engine, lambda load: load.running == 1)
-    assert busy.seats == SEATS
+    assert busy.max_sequences == MAX_SEQUENCES
     await reply.close()
     # A short answer is there long before the long one could be.
     short = await engine.send(a_call(tokens=40, stream=False))
@@ -81,9 +81,9 @@ async def test_more_than_its_seats_wait_and_are_counted(engine: Engine) -> None:
             pass
         await reply.close()
 
-    tasks = [asyncio.create_task(ask()) for _ in range(SEATS + 4)]
+    tasks = [asyncio.create_task(ask()) for _ in range(MAX_SEQUENCES + 4)]
     load = await load_when(engine, lambda load: load.waiting > 0)
-    assert load.running == SEATS
+    assert load.running == MAX_SEQUENCES
     await asyncio.gather(*tasks)
 
 

@@ -26,6 +26,7 @@ def pool(
         startup_paid_s=startup_s,
         max_num_seqs=8,
         backfill_seats=backfill_seats,
+        backfill_tokens=64 if backfill_seats else 0,
         backfill_kv_share=KV_SHARE,
         backfill_shares=backfill_shares or [],
     )

@@ -11,12 +11,12 @@ from collections.abc import Iterator
 import pytest
 from sqlalchemy import Connection, delete, insert, select
 
-from meritorder.gateway.store import files, kept, keys
+from meritorder.gateway.store import files, keys, stored_answers
 from meritorder.gateway.store.database import Database
-from meritorder.gateway.store.files import File
-from meritorder.gateway.store.kept import COMPLETION, RESPONSE, Kept
+from meritorder.gateway.store.files import StoredFile
 from meritorder.gateway.store.keys import Key
 from meritorder.gateway.store.schema import BATCHES, FILES, KEPT, KEYS
+from meritorder.gateway.store.stored_answers import COMPLETION, RESPONSE, StoredAnswer
 
 KEY = "My API Key"
 FILES_USED = ("after", "file_id", "input_file_id")
@@ -48,7 +48,9 @@ def seed(connection: Connection) -> None:
     for file_id in FILES_USED:
         files.add(
             connection,
-            File(id=file_id, tenant="sdk", filename="f", purpose="batch", bytes=0, blob="seeded", created_s=now_s),
+            StoredFile(
+                id=file_id, tenant="sdk", filename="f", purpose="batch", bytes=0, blob="seeded", created_s=now_s
+            ),
         )
     for batch_id in BATCHES_USED:
         connection.execute(
@@ -74,7 +76,7 @@ def _keep(connection: Connection, now_s: float) -> None:
         "messages": [{"id": "after", "role": "assistant", "content": "hello"}],  # as their types want it
     }
     for response_id in RESPONSES_USED:
-        item = Kept(
+        item = StoredAnswer(
             id=response_id,
             kind=RESPONSE,
             tenant="sdk",
@@ -83,7 +85,7 @@ def _keep(connection: Connection, now_s: float) -> None:
             request=json.dumps(asked).encode(),
             created_s=now_s,
         )
-        kept.add(connection, item, request_seq=0)  # made in the background, and not begun
+        stored_answers.add(connection, item, request_seq=0)  # made in the background, and not begun
     answer = {
         "id": "completion_id",
         "object": "chat.completion",
@@ -99,7 +101,7 @@ def _keep(connection: Connection, now_s: float) -> None:
         ],
     }
     for completion_id in COMPLETIONS_USED:
-        item = Kept(
+        item = StoredAnswer(
             id=completion_id,
             kind=COMPLETION,
             tenant="sdk",
@@ -109,4 +111,4 @@ def _keep(connection: Connection, now_s: float) -> None:
             answer=json.dumps(answer | {"id": completion_id}).encode(),
             created_s=now_s,
         )
-        kept.add(connection, item)
+        stored_answers.add(connection, item)

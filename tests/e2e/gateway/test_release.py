@@ -11,9 +11,9 @@ from tests.e2e.gateway.conftest import configuration
 from meritorder.gateway import config
 from meritorder.gateway.app import server
 from meritorder.gateway.app.service import Service
-from meritorder.gateway.store import waiting
-from meritorder.gateway.store.waiting import Answer, Claimed, Waiting
-from meritorder.gateway.venues.venues import Seat, Venue
+from meritorder.gateway.store import requests
+from meritorder.gateway.store.requests import ClaimedRequest, QueuedRequests, RequestAnswer
+from meritorder.gateway.venues.venues import RunningRequest, Venue
 
 CALLS = 6
 
@@ -35,7 +35,7 @@ def queue(service: Service) -> list[int]:
     }
     add = service.context.database.submit
     return [
-        add(lambda connection, n=n: waiting.add_alone(connection, id=f"req_{n}", **fields)).result()  # type: ignore[misc]
+        add(lambda connection, n=n: requests.add_call(connection, id=f"req_{n}", **fields)).result()  # type: ignore[misc]
         for n in range(CALLS)
     ]
 
@@ -46,35 +46,35 @@ async def test_what_had_not_begun_runs_again_and_leaves_its_seat(
     engine: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str
 ) -> None:
     service = server.build(config.read(configuration(tmp_path, engine)))
-    venue, release, hindered = service.venues.all[0], service.release, set[int]()
-    begin, ask = release._begin, release._asking.ask
+    venue, dispatcher, hindered = service.venues.all[0], service.dispatcher, set[int]()
+    begin, ask = dispatcher._begin, dispatcher._asking.ask
 
-    def begin_and_call_back(request: Claimed, at: Venue, *, urgent: bool) -> None:
+    def begin_and_call_back(request: ClaimedRequest, at: Venue, *, urgent: bool) -> None:
         begin(request, at, urgent=urgent)
         if how == "called back" and request.seq not in hindered:
             hindered.add(request.seq)
-            at.call_back(1)
+            at.preempt(1)
 
-    async def fail_once(request: Claimed, at: Venue, seat: Seat) -> Answer:
+    async def fail_once(request: ClaimedRequest, at: Venue, seat: RunningRequest) -> RequestAnswer:
         if how == "failed" and request.seq not in hindered:
             hindered.add(request.seq)
             raise RuntimeError("a bug of ours")
         return await ask(request, at, seat)
 
-    monkeypatch.setattr(release, "_begin", begin_and_call_back)
-    monkeypatch.setattr(release._asking, "ask", fail_once)
+    monkeypatch.setattr(dispatcher, "_begin", begin_and_call_back)
+    monkeypatch.setattr(dispatcher._asking, "ask", fail_once)
     await service.start()
     try:
-        answers = [release.hold(seq) for seq in queue(service)]
-        release.wake()
+        answers = [dispatcher.wait_for(seq) for seq in queue(service)]
+        dispatcher.wake()
         async with asyncio.timeout(20):
             given = await asyncio.gather(*answers)
     finally:
         await service.stop()
     assert [each.status_code for each in given] == [200] * CALLS
     assert len(hindered) == CALLS
-    assert venue.seated == []
-    assert release.known() == set()
+    assert venue.deferrable == []
+    assert dispatcher.tracked() == set()
 
 
 @pytest.mark.asyncio
@@ -83,19 +83,21 @@ async def test_a_claim_of_which_nobody_was_told_is_given_back(
 ) -> None:
     """The database made it, and died before it could say so."""
     service = server.build(config.read(configuration(tmp_path, engine)))
-    claim, untold = waiting.claim, set[int]()
+    claim, untold = requests.claim, set[int]()
 
-    def claim_and_die(connection: Connection, me: str, work: Waiting, *, limit: int, now_s: float) -> list[Claimed]:
+    def claim_and_die(
+        connection: Connection, me: str, work: QueuedRequests, *, limit: int, now_s: float
+    ) -> list[ClaimedRequest]:
         claimed = claim(connection, me, work, limit=limit, now_s=now_s)
         told = [each for each in claimed if each.seq in untold]
         untold.update(each.seq for each in claimed)
         return told
 
-    monkeypatch.setattr(waiting, "claim", claim_and_die)
+    monkeypatch.setattr(requests, "claim", claim_and_die)
     await service.start()
     try:
-        answers = [service.release.hold(seq) for seq in queue(service)]
-        service.release.wake()
+        answers = [service.dispatcher.wait_for(seq) for seq in queue(service)]
+        service.dispatcher.wake()
         async with asyncio.timeout(20):
             given = await asyncio.gather(*answers)
     finally:

@@ -15,13 +15,13 @@ from tests.samples import carried
 
 from meritorder.gateway import config
 from meritorder.gateway.store.keys import Key
-from meritorder.gateway.store.waiting import Waiting
-from meritorder.gateway.upstreams.upstream import Load
+from meritorder.gateway.store.requests import QueuedRequests
+from meritorder.gateway.upstreams.upstream import EngineLoad
 from meritorder.gateway.venues import plan as planned
 from meritorder.gateway.venues import venues
 from meritorder.gateway.venues.engines import EngineState
-from meritorder.gateway.venues.plan_executor import Carry
-from meritorder.gateway.venues.venues import Seat, Venue
+from meritorder.gateway.venues.plan_executor import PlanExecutor
+from meritorder.gateway.venues.venues import RunningRequest, Venue
 from meritorder.gateway.wire.calls import CallFields
 from meritorder.planfile import DeclaredWorkload, Plan, WorkloadPlan, write_plan
 
@@ -43,7 +43,7 @@ class Site:
         settings = config.parse_settings(found, where="test")
         self.venues = venues.of(settings)
         self.now_s = 0.0
-        self.carry = Carry(planned.read(settings), self.venues, lambda: self.now_s)
+        self.plan_executor = PlanExecutor(planned.read(settings), self.venues, lambda: self.now_s)
 
     def venue(self, name: str) -> Venue:
         return next(venue for venue in self.venues.all if venue.name == name)
@@ -51,13 +51,15 @@ class Site:
     def realtime(self, slot: int, tenant: str = "web") -> list[str]:
         self.now_s = slot * HOUR_S
         serving = self.venues.serving("stub", "realtime")
-        return [venue.name for venue in self.carry.for_realtime("stub", tenant, serving)]
+        return [venue.name for venue in self.plan_executor.realtime_venues("stub", tenant, serving)]
 
-    def deferrable(self, slot: int, work: Waiting | None = None, *, held: bool = True) -> list[tuple[str, float, bool]]:
+    def deferrable(
+        self, slot: int, work: QueuedRequests | None = None, *, held: bool = True
+    ) -> list[tuple[str, float, bool]]:
         self.now_s = slot * HOUR_S
         until_s = self.now_s + (1.0 if held else 0.0)
         serving = self.venues.serving("stub", "deferrable")
-        turns = self.carry.for_deferrable(work or waiting(), serving, until_s, self.now_s)
+        turns = self.plan_executor.deferrable_targets(work or waiting(), serving, until_s, self.now_s)
         return [(turn.venue.name, turn.most, turn.planned) for turn in turns]
 
 
@@ -68,8 +70,8 @@ def site(tmp_path: Path) -> Callable[..., Site]:
 
 def waiting(
     patience_s: float = 8 * HOUR_S, *, batch: bool = False, count: int = 1, workload: str | None = None
-) -> Waiting:
-    return Waiting(
+) -> QueuedRequests:
+    return QueuedRequests(
         batch_seq=1 if batch else None,
         seq=0 if batch else 1,
         tenant="bulk-1",
@@ -86,10 +88,10 @@ def test_without_a_plan_everything_is_as_it_was(site: Callable[..., Site]) -> No
     there = site()
     assert there.realtime(0) == [carried.LIVE, carried.NIGHT]
     assert there.deferrable(0) == [(carried.LIVE, math.inf, False), (carried.NIGHT, math.inf, False)]
-    assert there.carry.most(there.venue(carried.LIVE)) == math.inf
-    assert there.carry.status() is None
-    assert there.carry.gauges() == []
-    assert there.carry.deferral(CallFields(model="stub"), BULK, 0.0) is None
+    assert there.plan_executor.max_backfill(there.venue(carried.LIVE)) == math.inf
+    assert there.plan_executor.status() is None
+    assert there.plan_executor.gauges() == []
+    assert there.plan_executor.deferral(CallFields(model="stub"), BULK, 0.0) is None
 
 
 def test_work_goes_where_the_plan_has_it_in_its_slot_and_anywhere_when_it_is_urgent(site: Callable[..., Site]) -> None:
@@ -102,11 +104,11 @@ def test_work_goes_where_the_plan_has_it_in_its_slot_and_anywhere_when_it_is_urg
 
 def test_calls_of_a_declared_workload_wait(site: Callable[..., Site]) -> None:
     there = site(carried.plan())
-    found = there.carry.deferral(CallFields(model="stub"), BULK, 100.0)
+    found = there.plan_executor.deferral(CallFields(model="stub"), BULK, 100.0)
     assert found is not None
     assert (found.deadline_s, found.workload) == (100.0 + 8 * HOUR_S, "nightly")
-    assert there.carry.deferral(CallFields(model="stub"), Key(id="k", name="n", tenant="web"), 100.0) is None
-    assert there.carry.deferral(CallFields(model="unplanned"), BULK, 100.0) is None
+    assert there.plan_executor.deferral(CallFields(model="stub"), Key(id="k", name="n", tenant="web"), 100.0) is None
+    assert there.plan_executor.deferral(CallFields(model="unplanned"), BULK, 100.0) is None
 
 
 def test_machines_of_their_own_come_before_the_gaps_and_the_gaps_before_tokens(site: Callable[..., Site]) -> None:
@@ -134,9 +136,9 @@ def test_tokens_are_bought_for_their_share(site: Callable[..., Site]) -> None:
     api, live = there.venue("api"), there.venue(carried.LIVE)
     bought = 0
     for _ in range(200):
-        there.carry.count(waiting(), live, 1)
+        there.plan_executor.record_dispatch(waiting(), live, 1)
         most = next(most for name, most, _ in there.deferrable(0) if name == "api")
-        there.carry.count(waiting(), api, int(most))
+        there.plan_executor.record_dispatch(waiting(), api, int(most))
         bought += int(most)
     assert bought == pytest.approx(50, abs=2)  # a fifth of 250
 
@@ -186,8 +188,10 @@ def test_who_may_not_run_anywhere_goes_nowhere_else_whatever_happens(site: Calla
     assert there.realtime(0, "clinic") == [carried.NIGHT]
     assert [name for name, *_ in there.deferrable(2)] == [carried.NIGHT]
     assert [name for name, *_ in there.deferrable(0, held=False)] == [carried.NIGHT]
-    assert there.carry.permits(waiting(), there.venue(carried.NIGHT))
-    assert not any(there.carry.permits(waiting(), there.venue(name)) for name in (carried.LIVE, "api", "unplanned"))
+    assert there.plan_executor.permits(waiting(), there.venue(carried.NIGHT))
+    assert not any(
+        there.plan_executor.permits(waiting(), there.venue(name)) for name in (carried.LIVE, "api", "unplanned")
+    )
     # Of the others nothing is said: they go where the plan has them, and anywhere else after it.
     assert there.realtime(0) == [carried.LIVE, "unplanned", "api", carried.NIGHT]
 
@@ -197,47 +201,47 @@ def test_who_may_not_run_anywhere_goes_nowhere_with_a_model_that_the_plan_does_n
 ) -> None:
     there = site(limited(), OWN | {"name": "unplanned", "models": ["other"]})
     serving = there.venues.serving("other", "realtime")
-    assert [venue.name for venue in there.carry.for_realtime("other", "web", serving)] == ["unplanned"]
-    assert list(there.carry.for_realtime("other", "clinic", serving)) == []
+    assert [venue.name for venue in there.plan_executor.realtime_venues("other", "web", serving)] == ["unplanned"]
+    assert list(there.plan_executor.realtime_venues("other", "clinic", serving)) == []
 
 
 def test_a_venue_of_several_pools_is_permitted_if_all_of_them_are(site: Callable[..., Site]) -> None:
     both = OWN | {"name": "both", "pool": [carried.LIVE, carried.NIGHT]}
     there = site(limited(), both)
-    assert not there.carry.permits(waiting(), there.venue("both"))
-    assert there.carry.permits(waiting(), there.venue(carried.NIGHT))
+    assert not there.plan_executor.permits(waiting(), there.venue("both"))
+    assert there.plan_executor.permits(waiting(), there.venue(carried.NIGHT))
 
 
 def test_the_gaps_are_filled_no_further_than_the_plan_had_them(site: Callable[..., Site]) -> None:
     there = site(carried.plan(live=[1, 2, 1, 1, 1]))
     live = there.venue(carried.LIVE)
     live.realtime = 2
-    live.seated = [Seat(task=None)]  # type: ignore[arg-type]
-    assert there.carry.most(live) == 2 * 3 - 3
+    live.deferrable = [RunningRequest(task=None)]  # type: ignore[arg-type]
+    assert there.plan_executor.max_backfill(live) == 2 * 3 - 3
     there.now_s = HOUR_S
-    assert there.carry.most(live) == 4 * 3 - 3
+    assert there.plan_executor.max_backfill(live) == 4 * 3 - 3
     live.realtime = 100
-    assert there.carry.most(live) == 0
+    assert there.plan_executor.max_backfill(live) == 0
     there.now_s = 2 * HOUR_S
-    assert there.carry.most(there.venue(carried.NIGHT)) == math.inf, "machines of their own may be full"
+    assert there.plan_executor.max_backfill(there.venue(carried.NIGHT)) == math.inf, "machines of their own may be full"
 
 
 def test_the_gaps_are_left_alone_while_more_memory_is_in_use_than_the_plan_fills(site: Callable[..., Site]) -> None:
     there = site(carried.plan())
     live = there.venue(carried.LIVE)
     for share, open_for in ((None, 6), (carried.KV_SHARE, 6), (carried.KV_SHARE + 0.01, 0)):
-        live.load = Load(running=0, waiting=0, kv_cache_share=share)
-        assert there.carry.most(live) == open_for
+        live.load = EngineLoad(running=0, waiting=0, kv_cache_share=share)
+        assert there.plan_executor.max_backfill(live) == open_for
 
 
 def test_in_a_slot_the_gaps_have_the_seats_and_the_memory_that_the_plan_leaves_them(site: Callable[..., Site]) -> None:
     there = site(carried.plan(backfill_shares=[1.0, 0.5, 1.0, 1.0, 1.0]))
     live = there.venue(carried.LIVE)
-    assert there.carry.most(live) == 2 * 3
+    assert there.plan_executor.max_backfill(live) == 2 * 3
     there.now_s = HOUR_S
-    assert there.carry.most(live) == 2 * 2
-    live.load = Load(running=0, waiting=0, kv_cache_share=carried.KV_SHARE / 2 + 0.01)
-    assert there.carry.most(live) == 0
+    assert there.plan_executor.max_backfill(live) == 2 * 2
+    live.load = EngineLoad(running=0, waiting=0, kv_cache_share=carried.KV_SHARE / 2 + 0.01)
+    assert there.plan_executor.max_backfill(live) == 0
 
 
 def test_a_batch_api_gets_its_share_of_a_batch_at_once(site: Callable[..., Site]) -> None:
@@ -248,10 +252,10 @@ def test_a_batch_api_gets_its_share_of_a_batch_at_once(site: Callable[..., Site]
     ]
     there = site(carried.plan(routes=routes), BATCHES)
     api, batch = there.venue("api"), waiting(batch=True, count=1000)
-    assert there.carry.to_outsource(batch, api, 0.0) == 300
-    there.carry.count(batch, api, 300)
-    assert there.carry.to_outsource(waiting(batch=True, count=700), api, 0.0) == 0
-    assert there.carry.to_outsource(batch, api, HOUR_S) == 0
+    assert there.plan_executor.provider_batch_quota(batch, api, 0.0) == 300
+    there.plan_executor.record_dispatch(batch, api, 300)
+    assert there.plan_executor.provider_batch_quota(waiting(batch=True, count=700), api, 0.0) == 0
+    assert there.plan_executor.provider_batch_quota(batch, api, HOUR_S) == 0
     assert ("api", False) in {(name, planned) for name, _, planned in there.deferrable(0, batch)}
 
 
@@ -264,7 +268,7 @@ def test_work_is_of_the_class_that_its_name_and_patience_say(site: Callable[...,
     ]
     there = site(carried.plan(waits=waits, routes=routes))
 
-    def slots(work: Waiting) -> list[int]:
+    def slots(work: QueuedRequests) -> list[int]:
         return [slot for slot in range(5) if there.deferrable(slot, work)]
 
     assert slots(waiting(2 * HOUR_S)) == [0]
@@ -278,14 +282,14 @@ def test_the_status_counts_replicas_with_the_start_up_ahead(site: Callable[..., 
 
     def night(now_s: float) -> tuple[int, int, int]:
         there.now_s = now_s
-        found = (there.carry.status() or {})["pools"][1]
+        found = (there.plan_executor.status() or {})["pools"][1]
         return found["machines"], found["machines_next"], found["replicas"]
 
     assert night(1.5 * HOUR_S) == (0, 1, 0)
     assert night(2 * HOUR_S - 600.0) == (1, 1, 2)
     assert night(2.5 * HOUR_S) == (1, 0, 2)
     assert night(3 * HOUR_S) == (0, 0, 0)
-    assert {gauge[0] for gauge in there.carry.gauges()} == {
+    assert {gauge[0] for gauge in there.plan_executor.gauges()} == {
         "meritorder_plan_replicas",
         "meritorder_plan_replicas_next",
         "meritorder_plan_machines",
@@ -295,13 +299,13 @@ def test_the_status_counts_replicas_with_the_start_up_ahead(site: Callable[..., 
 def test_another_plan_is_followed_in_all_that_it_says(site: Callable[..., Site]) -> None:
     there = site(carried.plan())
     assert there.realtime(0) == [carried.LIVE, carried.NIGHT]
-    assert there.carry.next_slot_s(waiting(), 0.0) == 2 * HOUR_S
-    assert there.carry.deferral(CallFields(model="stub"), BULK, 0.0) is not None
-    there.carry.follow(planned.NOTHING)
-    assert there.carry.status() is None
-    assert there.carry.next_slot_s(waiting(), 0.0) == math.inf
-    assert there.carry.deferral(CallFields(model="stub"), BULK, 0.0) is None
-    assert there.carry.most(there.venue(carried.LIVE)) == math.inf
+    assert there.plan_executor.next_slot_s(waiting(), 0.0) == 2 * HOUR_S
+    assert there.plan_executor.deferral(CallFields(model="stub"), BULK, 0.0) is not None
+    there.plan_executor.replace_plan(planned.NOTHING)
+    assert there.plan_executor.status() is None
+    assert there.plan_executor.next_slot_s(waiting(), 0.0) == math.inf
+    assert there.plan_executor.deferral(CallFields(model="stub"), BULK, 0.0) is None
+    assert there.plan_executor.max_backfill(there.venue(carried.LIVE)) == math.inf
 
 
 @pytest.mark.asyncio
@@ -311,11 +315,11 @@ async def test_an_engine_that_another_plan_has_no_pool_for_is_stopped(site: Call
     there.now_s = 2 * HOUR_S
     engine = there.venue(carried.NIGHT).engine
     assert engine is not None
-    carrying = asyncio.create_task(there.carry.keep_carrying())
+    carrying = asyncio.create_task(there.plan_executor.run())
     async with asyncio.timeout(20):
         while engine.state is not EngineState.READY:
             await asyncio.sleep(0.05)
-        there.carry.follow(planned.NOTHING)
+        there.plan_executor.replace_plan(planned.NOTHING)
         while engine.state is not EngineState.STOPPED:
             await asyncio.sleep(0.05)
     carrying.cancel()
@@ -324,11 +328,11 @@ async def test_an_engine_that_another_plan_has_no_pool_for_is_stopped(site: Call
 
 def test_work_knows_when_its_next_slot_begins(site: Callable[..., Site]) -> None:
     there = site(carried.plan())
-    assert there.carry.next_slot_s(waiting(), 0.0) == 2 * HOUR_S
-    assert there.carry.next_slot_s(waiting(), 1.5 * HOUR_S) == 2 * HOUR_S
-    assert there.carry.next_slot_s(waiting(), 2.5 * HOUR_S) == 7 * HOUR_S
-    assert there.carry.next_slot_s(waiting(), 7.5 * HOUR_S) == 12 * HOUR_S, "the same slot of the next round"
-    assert site().carry.next_slot_s(waiting(), 0.0) == math.inf
+    assert there.plan_executor.next_slot_s(waiting(), 0.0) == 2 * HOUR_S
+    assert there.plan_executor.next_slot_s(waiting(), 1.5 * HOUR_S) == 2 * HOUR_S
+    assert there.plan_executor.next_slot_s(waiting(), 2.5 * HOUR_S) == 7 * HOUR_S
+    assert there.plan_executor.next_slot_s(waiting(), 7.5 * HOUR_S) == 12 * HOUR_S, "the same slot of the next round"
+    assert site().plan_executor.next_slot_s(waiting(), 0.0) == math.inf
 
 
 @pytest.mark.asyncio
@@ -339,7 +343,7 @@ async def test_an_engine_that_does_not_come_up_is_tried_again_and_complained_of_
     command = [sys.executable, str(Path(__file__).parents[2] / "samples" / "engine.py"), "{port}", "fails"]
     there = site(carried.plan(), OWN | {"name": carried.NIGHT, "url": "http://127.0.0.1:{port}/v1", "command": command})
     there.now_s = 2 * HOUR_S
-    carrying = asyncio.create_task(there.carry.keep_carrying())
+    carrying = asyncio.create_task(there.plan_executor.run())
     await asyncio.sleep(2.5)
     carrying.cancel()
     await asyncio.gather(carrying, return_exceptions=True)

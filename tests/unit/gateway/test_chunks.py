@@ -8,10 +8,10 @@ from sqlalchemy import Connection
 from tests.samples.stores import empty_store, store_urls
 from tests.unit.gateway.test_store import LINES, batch, claim
 
-from meritorder.gateway.store import batches, chunks, instances, migrate, waiting
-from meritorder.gateway.store.chunks import Chunk
+from meritorder.gateway.store import batches, heartbeats, migrate, provider_batches, requests
 from meritorder.gateway.store.database import Database
-from meritorder.gateway.store.waiting import Answer
+from meritorder.gateway.store.provider_batches import ProviderBatch
+from meritorder.gateway.store.requests import RequestAnswer
 from meritorder.gateway.upstreams.batches.venue import BatchLimits
 from meritorder.gateway.workers.provider_batches import _taken
 
@@ -23,47 +23,51 @@ def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Databas
         yield made
 
 
-def a_chunk(database: Database, count: int = 5) -> Chunk:
+def a_chunk(database: Database, count: int = 5) -> ProviderBatch:
     made = batch(database)
     requests = claim(database, "a", count)
-    chunk = Chunk(id="c1", venue="provider", batch_seq=made.seq, provider_id=None, created_s=2.0, cancelled=False)
-    database.submit(lambda connection: chunks.add(connection, "a", chunk, requests)).result()
+    chunk = ProviderBatch(
+        id="c1", venue="provider", batch_seq=made.seq, provider_id=None, created_s=2.0, cancelled=False
+    )
+    database.submit(lambda connection: provider_batches.create(connection, "a", chunk, requests)).result()
     return chunk
 
 
-def look(database: Database, me: str, now_s: float) -> list[Chunk]:
-    return database.submit(lambda connection: chunks.look_after(connection, me, now_s=now_s)).result()
+def look(database: Database, me: str, now_s: float) -> list[ProviderBatch]:
+    return database.submit(lambda connection: provider_batches.adopt(connection, me, now_s=now_s)).result()
 
 
 def test_requests_of_a_chunk_outlive_the_gateway_that_made_it(database: Database) -> None:
     chunk = a_chunk(database)
     assert look(database, "b", 5.0) == []  # the other is alive
-    database.submit(instances.bury_all).result()
-    assert database.submit(lambda connection: waiting.return_lost(connection, now_s=20.0)).result() == 0
+    database.submit(heartbeats.remove_all).result()
+    assert database.submit(lambda connection: requests.requeue_expired(connection, now_s=20.0)).result() == 0
     assert look(database, "b", 20.0) == [chunk]
-    assert len(database.read_now(lambda connection: waiting.owned(connection, "c1"))) == 5
+    assert len(database.read_now(lambda connection: requests.claimed_by(connection, "c1"))) == 5
 
 
 def test_what_is_known_of_it_is_kept(database: Database) -> None:
     a_chunk(database)
-    database.submit(lambda connection: chunks.submitted(connection, "c1", "batch_9")).result()
-    database.submit(lambda connection: chunks.cancelled(connection, "c1")).result()
+    database.submit(lambda connection: provider_batches.mark_submitted(connection, "c1", "batch_9")).result()
+    database.submit(lambda connection: provider_batches.mark_cancelled(connection, "c1")).result()
     (chunk,) = look(database, "a", 5.0)
     assert (chunk.provider_id, chunk.cancelled) == ("batch_9", True)
-    assert database.read_now(lambda connection: chunks.provider_ids(connection, "provider")) == ["batch_9"]
+    assert database.read_now(lambda connection: provider_batches.provider_ids(connection, "provider")) == ["batch_9"]
 
 
 @pytest.mark.parametrize("fault", [False, True])
 def test_what_was_not_answered_waits_again_and_what_was_is_stored_once(database: Database, *, fault: bool) -> None:
     a_chunk(database)
-    first, *rest = database.read_now(lambda connection: waiting.owned(connection, "c1"))
-    given = Answer(request_id="r", status_code=200, body=b"{}")
+    first, *rest = database.read_now(lambda connection: requests.claimed_by(connection, "c1"))
+    given = RequestAnswer(request_id="r", status_code=200, body=b"{}")
     for stored in (True, False):  # read twice, because the gateway died in between
         assert (
-            database.submit(lambda connection: waiting.answer(connection, "c1", first, given, now_s=3.0)).result()
+            database.submit(
+                lambda connection: requests.store_answer(connection, "c1", first, given, now_s=3.0)
+            ).result()
             is stored
         )
-    database.submit(lambda connection: chunks.drop(connection, "c1", now_s=4.0, fault=fault)).result()
+    database.submit(lambda connection: provider_batches.finish(connection, "c1", now_s=4.0, fault=fault)).result()
     assert look(database, "a", 5.0) == []
     again = claim(database, "a", LINES, now_s=4.0)
     assert len(again) == LINES - 1
@@ -72,11 +76,11 @@ def test_what_was_not_answered_waits_again_and_what_was_is_stored_once(database:
 
 def test_it_is_wanted_while_its_batch_is_in_progress_and_waits_for_it(database: Database) -> None:
     chunk = a_chunk(database)
-    assert database.read_now(lambda connection: chunks.is_wanted(connection, chunk))
+    assert database.read_now(lambda connection: provider_batches.is_wanted(connection, chunk))
     database.submit(
         lambda connection: batches.finalize(connection, chunk.batch_seq, ending="expired", now_s=9.0)
     ).result()
-    assert not database.read_now(lambda connection: chunks.is_wanted(connection, chunk))
+    assert not database.read_now(lambda connection: provider_batches.is_wanted(connection, chunk))
 
 
 def test_work_is_cut_to_what_a_provider_takes_however_much_there_is(database: Database) -> None:
@@ -88,24 +92,24 @@ def test_work_is_cut_to_what_a_provider_takes_however_much_there_is(database: Da
     def add(connection: Connection) -> None:
         lines = [row | {"line": LINES + i, "custom_id": f"x{i}", "state": "queued"} for i in range(count)]
         for start in range(0, count, 2000):
-            waiting.add(connection, lines[start : start + 2000])
+            requests.add(connection, lines[start : start + 2000])
 
     database.submit(add).result()
-    (work,) = database.read_now(lambda connection: waiting.open_work(connection, now_s=2.0))
+    (work,) = database.read_now(lambda connection: requests.queued_work(connection, now_s=2.0))
 
     def chunk(connection: Connection, name: str, limits: BatchLimits) -> int:
         taken, left = _taken(connection, "a", work, limits, 2.0)
         for request in left:
-            waiting.release(connection, "a", request, not_before_s=2.0, fault=False)
-        it = Chunk(id=name, venue="p", batch_seq=made.seq, provider_id=None, created_s=2.0, cancelled=False)
-        chunks.add(connection, "a", it, taken)
+            requests.requeue(connection, "a", request, not_before_s=2.0, fault=False)
+        it = ProviderBatch(id=name, venue="p", batch_seq=made.seq, provider_id=None, created_s=2.0, cancelled=False)
+        provider_batches.create(connection, "a", it, taken)
         return len(taken)
 
     large = BatchLimits(max_lines=35_000, max_bytes=2**30)
     small = BatchLimits(max_lines=35_000, max_bytes=612 * 1500)
     assert database.submit(lambda connection: chunk(connection, "large", large)).result() == 35_000
     assert database.submit(lambda connection: chunk(connection, "small", small)).result() == 1500
-    assert len(database.read_now(lambda connection: waiting.owned(connection, "large"))) == 35_000
-    assert len(database.read_now(lambda connection: waiting.owned(connection, "small"))) == 1500
+    assert len(database.read_now(lambda connection: requests.claimed_by(connection, "large"))) == 35_000
+    assert len(database.read_now(lambda connection: requests.claimed_by(connection, "small"))) == 1500
     left = count + LINES - 36_500
-    assert database.read_now(waiting.queued_by_model) == {"m": left}
+    assert database.read_now(requests.queued_by_model) == {"m": left}

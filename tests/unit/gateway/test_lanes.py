@@ -2,7 +2,7 @@ from meritorder.gateway import config
 from meritorder.gateway.lanes.classify import Lanes
 from meritorder.gateway.store.keys import Key
 from meritorder.gateway.wire.calls import BackgroundOptions, CallFields
-from meritorder.gateway.workers.completion_rate import Drain
+from meritorder.gateway.workers.completion_rate import CompletionRate
 
 NOW_S = 1_000_000.0
 KEY = Key(id="key_1", name="nightly", tenant="t")
@@ -51,7 +51,7 @@ def test_a_rule_ends_with_its_instant() -> None:
 
 
 def test_the_drain_keeps_the_last_rate_that_was_known() -> None:
-    drain = Drain()
+    drain = CompletionRate()
     assert drain.tokens_per_s(0.0) == float("inf")
     for second in range(10):
         drain.add(float(second), 100)

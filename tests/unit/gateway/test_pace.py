@@ -5,10 +5,10 @@ import asyncio
 import pytest
 
 from meritorder.gateway.config import LanesTable, VenueTable
-from meritorder.gateway.upstreams.upstream import Call, Load, Reply
+from meritorder.gateway.upstreams.upstream import Call, EngineLoad, Reply
 from meritorder.gateway.venues.headroom import Headroom
 from meritorder.gateway.venues.pace import Pace
-from meritorder.gateway.venues.venues import Seat, Venue, Venues
+from meritorder.gateway.venues.venues import RunningRequest, Venue, Venues
 from meritorder.gateway.wire.usage import StreamMeter
 
 EVENT = b"data: {}\n\n"
@@ -20,10 +20,10 @@ class Engine:
     name = "engine"
 
     def __init__(self) -> None:
-        self.says: Load | None = Load(running=0, waiting=0)
+        self.says: EngineLoad | None = EngineLoad(running=0, waiting=0)
         self.fails = False
 
-    async def load(self) -> Load | None:
+    async def load(self) -> EngineLoad | None:
         if self.fails:
             raise ZeroDivisionError
         return self.says
@@ -63,12 +63,12 @@ def test_too_few_tokens_tell_no_pace() -> None:
 
 async def _seated(venue: Venue, count: int, tokens: int) -> None:
     for _ in range(count):
-        venue.seated.append(Seat(asyncio.create_task(asyncio.sleep(60)), tokens=tokens))
+        venue.deferrable.append(RunningRequest(asyncio.create_task(asyncio.sleep(60)), tokens=tokens))
 
 
 async def _looked(engine: Engine, venue: Venue, headroom: Headroom, times: int, running: int) -> None:
     for _ in range(times):
-        engine.says = Load(running=running, waiting=0)
+        engine.says = EngineLoad(running=running, waiting=0)
         await headroom._look(venue)
 
 
@@ -82,29 +82,29 @@ def _headroom() -> tuple[Engine, Venue, Headroom]:
 @pytest.mark.asyncio
 async def test_room_follows_real_time_between_two_looks() -> None:
     engine, venue, headroom = _headroom()
-    assert headroom.room(venue) == 0  # nothing was measured yet
+    assert headroom.backfill(venue) == 0  # nothing was measured yet
     await _looked(engine, venue, headroom, 1, 0)
-    assert headroom.room(venue) == 15
+    assert headroom.backfill(venue) == 15
     await _seated(venue, 10, tokens=5)
     for _ in range(3):
-        venue.arrive(streamed=False)
-    assert headroom.room(venue) == 2
-    venue.leave(1.0, None, starting=False)
-    assert headroom.room(venue) == 3
-    for seat in venue.seated:
+        venue.add_realtime(streamed=False)
+    assert headroom.backfill(venue) == 2
+    venue.remove_realtime(1.0, None, starting=False)
+    assert headroom.backfill(venue) == 3
+    for seat in venue.deferrable:
         seat.task.cancel()
 
 
 @pytest.mark.asyncio
 async def test_prompts_of_real_time_are_read_before_those_that_can_wait() -> None:
     engine, venue, headroom = _headroom()
-    venue.arrive(streamed=True)
+    venue.add_realtime(streamed=True)
     await _looked(engine, venue, headroom, 1, 1)
-    assert headroom.room(venue) == 1  # an eighth of the seats may read prompts: two, and one of them does
-    venue.arrive(streamed=True)
-    assert headroom.room(venue) == 0
-    venue.begin(1.0, 0.1)
-    assert headroom.room(venue) == 1
+    assert headroom.backfill(venue) == 1  # an eighth of the seats may read prompts: two, and one of them does
+    venue.add_realtime(streamed=True)
+    assert headroom.backfill(venue) == 0
+    venue.record_first_token(1.0, 0.1)
+    assert headroom.backfill(venue) == 1
 
 
 @pytest.mark.asyncio
@@ -112,13 +112,13 @@ async def test_who_has_just_gone_is_no_stranger_and_who_stays_is() -> None:
     engine, venue, headroom = _headroom()
     await _seated(venue, 10, tokens=5)
     await _looked(engine, venue, headroom, 1, running=14)
-    assert headroom.allowed(venue) == 15
+    assert headroom.max_backfill(venue) == 15
     await _looked(engine, venue, headroom, 5, running=14)
-    assert headroom.allowed(venue) == 11
-    assert not any(seat.called_back for seat in venue.seated)
+    assert headroom.max_backfill(venue) == 11
+    assert not any(seat.preempted for seat in venue.deferrable)
     await _looked(engine, venue, headroom, 5, running=18)
-    assert sum(seat.called_back for seat in venue.seated) == 2  # eight strangers on sixteen seats
-    for seat in venue.seated:
+    assert sum(seat.preempted for seat in venue.deferrable) == 2  # eight strangers on sixteen seats
+    for seat in venue.deferrable:
         seat.task.cancel()
 
 
@@ -127,11 +127,11 @@ async def test_a_real_time_request_takes_the_seat_on_which_least_was_done() -> N
     _, venue, _ = _headroom()
     await _seated(venue, 15, tokens=5)
     await _seated(venue, 1, tokens=2)
-    venue.arrive(streamed=True)
-    assert [seat.tokens for seat in venue.seated if seat.called_back] == [2]
-    venue.arrive(streamed=True)
-    assert [at for at, seat in enumerate(venue.seated) if seat.called_back] == [14, 15]  # of equals, who came last
-    for seat in venue.seated:
+    venue.add_realtime(streamed=True)
+    assert [seat.tokens for seat in venue.deferrable if seat.preempted] == [2]
+    venue.add_realtime(streamed=True)
+    assert [at for at, seat in enumerate(venue.deferrable) if seat.preempted] == [14, 15]  # of equals, who came last
+    for seat in venue.deferrable:
         seat.task.cancel()
 
 
@@ -139,16 +139,16 @@ async def test_a_real_time_request_takes_the_seat_on_which_least_was_done() -> N
 async def test_a_look_that_fails_leaves_no_room_and_is_not_the_last() -> None:
     engine, venue, headroom = _headroom()
     engine.fails = True
-    looking = asyncio.create_task(headroom.keep_looking())
+    looking = asyncio.create_task(headroom.run())
     await asyncio.sleep(0.05)
-    assert headroom.room(venue) == 0
+    assert headroom.backfill(venue) == 0
     engine.fails = False
     async with asyncio.timeout(5):
-        while not headroom.room(venue):
+        while not headroom.backfill(venue):
             await asyncio.sleep(0.01)
     engine.fails = True
     async with asyncio.timeout(5):
-        while headroom.room(venue):
+        while headroom.backfill(venue):
             await asyncio.sleep(0.01)
     looking.cancel()
 
@@ -156,32 +156,32 @@ async def test_a_look_that_fails_leaves_no_room_and_is_not_the_last() -> None:
 @pytest.mark.asyncio
 async def test_an_engine_that_real_time_may_come_back_to_is_filled_by_and_by() -> None:
     engine, venue, headroom = _headroom()
-    venue.arrive(streamed=False)
+    venue.add_realtime(streamed=False)
     await _looked(engine, venue, headroom, 1, 1)
-    venue.leave(1.0, None, starting=False)
+    venue.remove_realtime(1.0, None, starting=False)
     await _looked(engine, venue, headroom, 1, 0)
-    assert headroom.room(venue) == 2
+    assert headroom.backfill(venue) == 2
     await _seated(venue, 2, tokens=0)
-    assert headroom.room(venue) == 0
-    venue.seated[0].tokens = 1
-    assert headroom.room(venue) == 1
-    for seat in venue.seated:
+    assert headroom.backfill(venue) == 0
+    venue.deferrable[0].tokens = 1
+    assert headroom.backfill(venue) == 1
+    for seat in venue.deferrable:
         seat.task.cancel()
 
 
 @pytest.mark.asyncio
 async def test_a_prompt_that_can_wait_makes_way_for_one_of_real_time() -> None:
     engine, venue, headroom = _headroom()
-    venue.arrive(streamed=False)
+    venue.add_realtime(streamed=False)
     await _looked(engine, venue, headroom, 1, 1)
     await _seated(venue, 3, tokens=5)
     await _seated(venue, 2, tokens=0)
-    venue.arrive(streamed=False)
-    assert not any(seat.called_back for seat in venue.seated)
-    venue.arrive(streamed=True)
-    assert [at for at, seat in enumerate(venue.seated) if seat.called_back] == [4]
-    venue.arrive(streamed=True)
-    venue.arrive(streamed=True)
-    assert [at for at, seat in enumerate(venue.seated) if seat.called_back] == [3, 4]  # those that speak go on
-    for seat in venue.seated:
+    venue.add_realtime(streamed=False)
+    assert not any(seat.preempted for seat in venue.deferrable)
+    venue.add_realtime(streamed=True)
+    assert [at for at, seat in enumerate(venue.deferrable) if seat.preempted] == [4]
+    venue.add_realtime(streamed=True)
+    venue.add_realtime(streamed=True)
+    assert [at for at, seat in enumerate(venue.deferrable) if seat.preempted] == [3, 4]  # those that speak go on
+    for seat in venue.deferrable:
         seat.task.cancel()

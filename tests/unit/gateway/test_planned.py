@@ -20,7 +20,7 @@ LIVE = {"name": "own", "pool": carried.LIVE, "url": "http://x", "kind": "vllm", 
 NIGHT = {"name": carried.NIGHT, "url": "http://y", "kind": "vllm", "models": ["stub"], "lanes": ["deferrable"]}
 
 
-def read(folder: Path, plan: Plan, venues: list[dict[str, Any]] | None = None, **more: object) -> planned.Planned:
+def read(folder: Path, plan: Plan, venues: list[dict[str, Any]] | None = None, **more: object) -> planned.PlanInForce:
     write_plan(plan, folder / "plan.json")
     found = {"plan": str(folder / "plan.json"), "venue": [LIVE, NIGHT] if venues is None else venues, **more}
     return planned.read(config.parse_settings(found, where="gateway.toml"))
@@ -64,7 +64,7 @@ def test_a_declared_workload_takes_calls_in_its_order(tmp_path: Path) -> None:
 
 def test_deadlines_are_those_of_the_planner() -> None:
     def due_s(deadline: str) -> float | None:
-        return planned.Rule(name="x", deadline=deadline, deferrable=True, match=()).due_s(100.0)
+        return planned.PlannedRule(name="x", deadline=deadline, deferrable=True, match=()).due_s(100.0)
 
     assert due_s("4h") == 100.0 + 4 * HOUR_S
     assert due_s("1970-01-01T01:00:00") == HOUR_S

@@ -13,10 +13,10 @@ from tests.samples import carried
 
 from meritorder.gateway import config
 from meritorder.gateway.venues import plan as planned
-from meritorder.gateway.venues import plan_reload as rereading
+from meritorder.gateway.venues import plan_reload as plan_reloader
 from meritorder.gateway.venues import venues
-from meritorder.gateway.venues.plan_executor import Carry
-from meritorder.gateway.venues.plan_reload import Rereading
+from meritorder.gateway.venues.plan_executor import PlanExecutor
+from meritorder.gateway.venues.plan_reload import PlanReloader
 from meritorder.planfile import write_plan
 
 NAMES = (carried.LIVE, carried.NIGHT)
@@ -31,11 +31,11 @@ class Site:
         served = [{"name": name, "url": "http://x", "kind": "vllm", "models": ["stub"]} for name in NAMES]
         found: dict[str, Any] = {"venue": served, "plan": str(self.file)}
         settings = config.parse_settings(found, where="test")
-        self.carry = Carry(planned.read(settings), venues.of(settings), lambda: 0.0)
-        self.rereading = Rereading(settings, self.carry)
+        self.plan_executor = PlanExecutor(planned.read(settings), venues.of(settings), lambda: 0.0)
+        self.plan_reloader = PlanReloader(settings, self.plan_executor)
 
     def slot_s(self) -> float:
-        return (self.carry.status() or {})["next_slot_at"]  # it is the beginning of the first
+        return (self.plan_executor.status() or {})["next_slot_at"]  # it is the beginning of the first
 
     async def until(self, true: Callable[[], bool]) -> None:
         async with asyncio.timeout(5):
@@ -45,19 +45,19 @@ class Site:
 
 @pytest.fixture
 def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Site:
-    monkeypatch.setattr(rereading, "_LOOK_S", 0.05)
+    monkeypatch.setattr(plan_reloader, "_LOOK_S", 0.05)
     return Site(tmp_path)
 
 
 @pytest.mark.asyncio
 async def test_another_plan_is_carried_out_from_then_on(site: Site) -> None:
-    reading = asyncio.create_task(site.rereading.keep_reading())
+    reading = asyncio.create_task(site.plan_reloader.run())
     assert site.slot_s() == 3600.0
     await asyncio.sleep(0.2)
-    assert site.rereading.status() == {"reread": 0, "refused": 0, "fault": None}, "nothing has changed"
+    assert site.plan_reloader.status() == {"reread": 0, "refused": 0, "fault": None}, "nothing has changed"
     write_plan(carried.plan(slot_s=1800.0), site.file)
     await site.until(lambda: site.slot_s() == 1800.0)
-    assert site.rereading.status() == {"reread": 1, "refused": 0, "fault": None}
+    assert site.plan_reloader.status() == {"reread": 1, "refused": 0, "fault": None}
     reading.cancel()
 
 
@@ -66,32 +66,34 @@ async def test_one_that_cannot_be_carried_out_is_refused_once_and_the_one_before
     site: Site, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(logging.getLogger("meritorder"), "propagate", True)
-    reading = asyncio.create_task(site.rereading.keep_reading())
+    reading = asyncio.create_task(site.plan_reloader.run())
     site.file.write_text("{")
-    await site.until(lambda: site.rereading.status()["refused"] == 1)
+    await site.until(lambda: site.plan_reloader.status()["refused"] == 1)
     await asyncio.sleep(0.2)
-    (said,) = [record.getMessage() for record in caplog.records if record.name == rereading.__name__]
+    (said,) = [record.getMessage() for record in caplog.records if record.name == plan_reloader.__name__]
     assert "the one before stays" in said
     assert str(site.file) in said
-    status = site.rereading.status()
+    status = site.plan_reloader.status()
     assert (status["refused"], status["reread"]) == (1, 0), "it is read once, not all the time"
     assert "not a plan" in status["fault"]
-    assert [values for name, *_, values in site.rereading.gauges() if name == "meritorder_plan_fault"] == [[((), 1.0)]]
+    assert [values for name, *_, values in site.plan_reloader.gauges() if name == "meritorder_plan_fault"] == [
+        [((), 1.0)]
+    ]
     assert site.slot_s() == 3600.0
     site.file.unlink()
-    await site.until(lambda: site.rereading.status()["refused"] == 2)
+    await site.until(lambda: site.plan_reloader.status()["refused"] == 2)
     write_plan(carried.plan(slot_s=1800.0), site.file)
     await site.until(lambda: site.slot_s() == 1800.0)
-    assert site.rereading.status() == {"reread": 1, "refused": 2, "fault": None}
+    assert site.plan_reloader.status() == {"reread": 1, "refused": 2, "fault": None}
     reading.cancel()
 
 
 @pytest.mark.asyncio
 async def test_a_signal_asks_for_it_though_nothing_has_changed(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rereading, "_LOOK_S", 3600.0)
-    reading = asyncio.create_task(site.rereading.keep_reading())
+    monkeypatch.setattr(plan_reloader, "_LOOK_S", 3600.0)
+    reading = asyncio.create_task(site.plan_reloader.run())
     await asyncio.sleep(0.05)
     os.kill(os.getpid(), signal.SIGHUP)
-    await site.until(lambda: site.rereading.status()["reread"] == 1)
+    await site.until(lambda: site.plan_reloader.status()["reread"] == 1)
     reading.cancel()
     asyncio.get_running_loop().remove_signal_handler(signal.SIGHUP)

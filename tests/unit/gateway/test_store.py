@@ -11,10 +11,10 @@ from sqlalchemy import text
 from tests.samples.stores import empty_store, store_urls
 
 from meritorder.errors import ConfigError
-from meritorder.gateway.store import batches, instances, migrate, waiting
+from meritorder.gateway.store import batches, heartbeats, migrate, requests
 from meritorder.gateway.store.database import Database
+from meritorder.gateway.store.requests import ClaimedRequest, RequestAnswer
 from meritorder.gateway.store.schema import METADATA
-from meritorder.gateway.store.waiting import Answer, Claimed
 
 LINES = 20
 
@@ -42,10 +42,10 @@ def batch(database: Database) -> batches.Batch:
         )
         row = {"batch_seq": made.seq, "tenant": "t", "endpoint": made.endpoint, "model": "m", "body_bytes": 1}
         row |= {"input_tokens": 1, "output_tokens": 1, "prefix": 0, "arrived_s": 0.0, "deadline_s": 3600.0}
-        waiting.add(connection, [row | {"line": i, "custom_id": str(i), "state": "queued"} for i in range(LINES)])
+        requests.add(connection, [row | {"line": i, "custom_id": str(i), "state": "queued"} for i in range(LINES)])
         for name in ("a", "b"):
-            instances.beat(connection, name, alive_until_s=10.0)
-        batches.take_over(connection, "a", "validating", now_s=0.0)
+            heartbeats.beat(connection, name, alive_until_s=10.0)
+        batches.claim(connection, "a", "validating", now_s=0.0)
         assert batches.begin(connection, "a", made.seq, total=LINES, tokens=2 * LINES, model="m", now_s=1.0)
         return batches.by_seq(connection, made.seq)
 
@@ -54,14 +54,14 @@ def batch(database: Database) -> batches.Batch:
     return made
 
 
-def claim(database: Database, me: str, limit: int, now_s: float = 2.0) -> list[Claimed]:
-    (work,) = database.read_now(lambda connection: waiting.open_work(connection, now_s=now_s))
-    return database.submit(lambda connection: waiting.claim(connection, me, work, limit=limit, now_s=now_s)).result()
+def claim(database: Database, me: str, limit: int, now_s: float = 2.0) -> list[ClaimedRequest]:
+    (work,) = database.read_now(lambda connection: requests.queued_work(connection, now_s=now_s))
+    return database.submit(lambda connection: requests.claim(connection, me, work, limit=limit, now_s=now_s)).result()
 
 
-def answer(database: Database, me: str, request: Claimed, request_id: str = "r") -> bool:
-    given = Answer(request_id=request_id, status_code=200, body=b"{}", input_tokens=3, output_tokens=4)
-    return database.submit(lambda connection: waiting.answer(connection, me, request, given, now_s=5.0)).result()
+def answer(database: Database, me: str, request: ClaimedRequest, request_id: str = "r") -> bool:
+    given = RequestAnswer(request_id=request_id, status_code=200, body=b"{}", input_tokens=3, output_tokens=4)
+    return database.submit(lambda connection: requests.store_answer(connection, me, request, given, now_s=5.0)).result()
 
 
 def test_migrations_lead_to_the_schema(database: Database) -> None:
@@ -80,7 +80,9 @@ def test_an_answer_is_stored_once_and_the_last_one_ends_the_batch(database: Data
     assert now is not None
     assert (now.status, now.ending, now.done) == ("finalizing", "completed", LINES)
     assert (now.queued_tokens, now.input_tokens, now.output_tokens) == (0, 3 * LINES, 4 * LINES)
-    rows = database.read_now(lambda connection: waiting.answers_of(connection, made.seq, after_line=-1, limit=100))
+    rows = database.read_now(
+        lambda connection: requests.answers_by_line(connection, made.seq, after_line=-1, limit=100)
+    )
     assert [row.line for row in rows] == list(range(LINES))
     assert {row.request_id for row in rows} == {"r"}
 
@@ -103,8 +105,8 @@ def test_what_the_dead_have_claimed_returns_and_their_answers_come_too_late(data
     batch(database)
     (lost,) = claim(database, "a", 1)
     (kept,) = claim(database, "b", 1)
-    database.submit(lambda connection: instances.beat(connection, "b", alive_until_s=30.0)).result()
-    assert database.submit(lambda connection: waiting.return_lost(connection, now_s=20.0)).result() == 1
+    database.submit(lambda connection: heartbeats.beat(connection, "b", alive_until_s=30.0)).result()
+    assert database.submit(lambda connection: requests.requeue_expired(connection, now_s=20.0)).result() == 1
     assert not answer(database, "a", lost)
     assert answer(database, "b", kept)
     again = next(each for each in claim(database, "b", LINES, now_s=21.0) if each.seq == lost.seq)
@@ -116,23 +118,23 @@ def test_what_the_dead_have_claimed_returns_and_their_answers_come_too_late(data
 def test_nothing_is_claimed_of_a_batch_that_is_paused_or_over(database: Database) -> None:
     made = batch(database)
     (running,) = claim(database, "a", 1)
-    work = database.read_now(lambda connection: waiting.open_work(connection, now_s=2.0))[0]
+    work = database.read_now(lambda connection: requests.queued_work(connection, now_s=2.0))[0]
     database.submit(lambda connection: batches.pause(connection, made.seq, paused_s=3.0)).result()
-    assert database.read_now(lambda connection: waiting.open_work(connection, now_s=2.0)) == []
-    late = database.submit(lambda connection: waiting.claim(connection, "a", work, limit=5, now_s=2.0)).result()
+    assert database.read_now(lambda connection: requests.queued_work(connection, now_s=2.0)) == []
+    late = database.submit(lambda connection: requests.claim(connection, "a", work, limit=5, now_s=2.0)).result()
     assert late == []
     database.submit(lambda connection: batches.pause(connection, made.seq, paused_s=None)).result()
     database.submit(lambda connection: batches.finalize(connection, made.seq, ending="expired", now_s=9.0)).result()
     assert not answer(database, "a", running)
-    assert database.read_now(lambda connection: waiting.open_work(connection, now_s=2.0)) == []
+    assert database.read_now(lambda connection: requests.queued_work(connection, now_s=2.0)) == []
 
 
 def test_a_change_that_fails_undoes_itself_alone(database: Database) -> None:
     def beats(name: str):  # noqa: ANN202
-        return database.submit(lambda connection: instances.beat(connection, name, alive_until_s=1.0))
+        return database.submit(lambda connection: heartbeats.beat(connection, name, alive_until_s=1.0))
 
     def fails(connection):  # noqa: ANN001, ANN202
-        instances.beat(connection, "undone", alive_until_s=1.0)
+        heartbeats.beat(connection, "undone", alive_until_s=1.0)
         raise ValueError
 
     first, bad, last = beats("first"), database.submit(fails), beats("last")

@@ -91,7 +91,7 @@ def settings_of(
 
 def _local() -> Settings:
     engine = llamacpp.local_engine()
-    return config.local(llamacpp.MODEL, list(engine.argv), llamacpp.SEATS)
+    return config.local(llamacpp.MODEL, list(engine.argv), llamacpp.MAX_SEQUENCES)
 
 
 def build(settings: Settings) -> Service:

@@ -26,18 +26,18 @@ from meritorder.gateway.routes.operations import Operations
 from meritorder.gateway.routes.responses import Responses
 from meritorder.gateway.state.context import Context
 from meritorder.gateway.state.request import Deferral, Request
-from meritorder.gateway.store import instances
+from meritorder.gateway.store import heartbeats
 from meritorder.gateway.venues.headroom import Headroom
-from meritorder.gateway.venues.plan import NOTHING, Planned
-from meritorder.gateway.venues.plan_executor import Carry
-from meritorder.gateway.venues.plan_reload import Rereading
+from meritorder.gateway.venues.plan import NOTHING, PlanInForce
+from meritorder.gateway.venues.plan_executor import PlanExecutor
+from meritorder.gateway.venues.plan_reload import PlanReloader
 from meritorder.gateway.venues.venues import Venues
 from meritorder.gateway.wire import asgi, calls
 from meritorder.gateway.wire.asgi import Message, Receive, Scope, Send
 from meritorder.gateway.wire.errors import ApiError, invalid_request, unavailable
-from meritorder.gateway.workers.dispatch import Release
-from meritorder.gateway.workers.maintenance import Keeper
-from meritorder.gateway.workers.provider_batches import Outsource
+from meritorder.gateway.workers.dispatch import Dispatcher
+from meritorder.gateway.workers.maintenance import Maintenance
+from meritorder.gateway.workers.provider_batches import ProviderBatches
 
 _CALLS: Final = frozenset((*calls.ENDPOINTS, *calls.REALTIME_ENDPOINTS))
 _SUBMISSION: Final = "/v1/batches"
@@ -54,24 +54,24 @@ class Service:
         plan: What is to be carried out.
     """
 
-    def __init__(self, context: Context, venues: Venues, plan: Planned = NOTHING) -> None:
+    def __init__(self, context: Context, venues: Venues, plan: PlanInForce = NOTHING) -> None:
         self.context = context
         self.venues = venues
         settings: Settings = context.settings
         self.headroom = Headroom(venues, settings.lanes)
-        self.carry = Carry(plan, venues, context.now_s)
-        self.rereading = Rereading(settings, self.carry)
-        self.release = Release(context, venues, self.headroom, self.carry)
-        self.outsource = Outsource(context, venues, self.release, self.carry)
-        self.realtime = RealTime(context, venues, self.carry, self.release.room_made)
-        self.keeper = Keeper(context, self.release)
-        self._held = Held(context, self.release)
-        self._background = Background(context, self._held, self.release)
-        self._lanes = Lanes(settings, self.carry.deferral)
+        self.plan_executor = PlanExecutor(plan, venues, context.now_s)
+        self.plan_reloader = PlanReloader(settings, self.plan_executor)
+        self.dispatcher = Dispatcher(context, venues, self.headroom, self.plan_executor)
+        self.provider_batches = ProviderBatches(context, venues, self.dispatcher, self.plan_executor)
+        self.realtime = RealTime(context, venues, self.plan_executor, self.dispatcher.capacity_freed)
+        self.maintenance = Maintenance(context, self.dispatcher)
+        self._held = Held(context, self.dispatcher)
+        self._background = Background(context, self._held, self.dispatcher)
+        self._lanes = Lanes(settings, self.plan_executor.deferral)
         self._default_model = settings.server.default_model or next(iter(sorted(venues.models())), None)
         self._max_body_bytes = settings.limits.body_bytes
         self._duties: list[asyncio.Task[None]] = []
-        self._operations = Operations(context, venues, self.headroom, self.carry, self.rereading)
+        self._operations = Operations(context, venues, self.headroom, self.plan_executor, self.plan_reloader)
         context.ledger_writer.seen.append(self._operations.metrics.see)
         if context.telemetry is not None:
             context.ledger_writer.seen.append(context.telemetry.see)
@@ -80,7 +80,7 @@ class Service:
                 *Files(context).routes(),
                 *Batches(context).routes(),
                 *Completions(context).routes(),
-                *Responses(context, self.release).routes(),
+                *Responses(context, self.dispatcher).routes(),
                 *Models(context, venues, context.now_s()).routes(),
                 *self._operations.routes(),
                 # Calls do not come this way: it is for those who ask with another method.
@@ -115,15 +115,15 @@ class Service:
         await context.authenticator.read_spending()
         if context.database.is_sqlite:
             # Nobody else has the file: whoever claimed something before is gone.
-            await context.database.write(instances.bury_all)
-        await self.keeper.beat_once()
+            await context.database.write(heartbeats.remove_all)
+        await self.maintenance.heartbeat()
         duties = [
-            *self.keeper.duties(),
-            self.release.keep_releasing(),
-            self.headroom.keep_looking(),
-            self.outsource.keep_outsourcing(),
-            self.carry.keep_carrying(),
-            self.rereading.keep_reading(),
+            *self.maintenance.tasks(),
+            self.dispatcher.run(),
+            self.headroom.run(),
+            self.provider_batches.run(),
+            self.plan_executor.run(),
+            self.plan_reloader.run(),
             context.ledger_writer.keep_writing(),
             context.webhooks.keep_sending(context.database),
         ]
@@ -132,13 +132,13 @@ class Service:
     async def stop(self) -> None:
         """Give leases back, write what is to be written, and close."""
         self._operations.stopping = True
-        await self.release.stop()
+        await self.dispatcher.stop()
         for duty in self._duties:
             duty.cancel()
         await asyncio.gather(*self._duties, return_exceptions=True)
         try:
             await self.context.ledger_writer.write()
-            await self.context.database.write(lambda connection: instances.leave(connection, self.context.me))
+            await self.context.database.write(lambda connection: heartbeats.stop(connection, self.context.me))
         except StoreUnavailableError as error:
             _log.warning("the store cannot be reached: %s", error)
         await self.venues.close()
@@ -245,7 +245,7 @@ class Service:
         if not venues:
             raise ApiError(404, f"The model '{model}' does not exist.", param="model", code="model_not_found")
         refused = self._lanes.refuses_flex and request.call.service_tier == "flex"
-        if refused and not any(self.headroom.room(venue) for venue in venues):
+        if refused and not any(self.headroom.backfill(venue) for venue in venues):
             raise no_capacity()
 
 

@@ -9,8 +9,8 @@ from sqlalchemy import Connection
 from meritorder.gateway.errors import BrokenAnswerError
 from meritorder.gateway.state.context import Context
 from meritorder.gateway.state.request import Request
-from meritorder.gateway.store import kept
-from meritorder.gateway.store.kept import Kept
+from meritorder.gateway.store import stored_answers
+from meritorder.gateway.store.stored_answers import StoredAnswer
 from meritorder.gateway.wire.assemble import AnswerAssembler
 
 _MOST_BYTES: Final = 16 * 1024 * 1024
@@ -51,17 +51,17 @@ class Keeping:
             yield part
 
 
-async def kept_soon(context: Context, tenant: str, kind: str, item_id: str) -> Kept | None:
+async def kept_soon(context: Context, tenant: str, kind: str, item_id: str) -> StoredAnswer | None:
     """Return what is kept under an id, also when it is only just to be kept: its client has the answer already."""
 
-    def get(connection: Connection) -> Kept | None:
-        return kept.get(connection, tenant, kind, item_id)
+    def get(connection: Connection) -> StoredAnswer | None:
+        return stored_answers.get(connection, tenant, kind, item_id)
 
     # The writer makes changes in the order in which they are handed in: behind it, all is there.
     return await context.database.read_soon(get) or await context.database.write_soon(get)
 
 
-def kept_item(request: Request, answer: bytes) -> Kept | None:
+def kept_item(request: Request, answer: bytes) -> StoredAnswer | None:
     """Return what is kept of a request and its answer; None if the answer has no id."""
     try:
         whole = msgspec.json.decode(answer)
@@ -71,7 +71,7 @@ def kept_item(request: Request, answer: bytes) -> Kept | None:
     if not isinstance(whole, dict) or not isinstance(whole.get("id"), str) or request.kept_as is None:
         return None
     metadata = asked.get("metadata")
-    return Kept(
+    return StoredAnswer(
         id=whole["id"],
         kind=request.kept_as,
         tenant=request.key.tenant,

@@ -7,12 +7,12 @@ from typing import Any
 from meritorder.gateway.errors import StoreUnavailableError
 from meritorder.gateway.state.context import Context
 from meritorder.gateway.state.request import Deferral, Request
-from meritorder.gateway.store import waiting
-from meritorder.gateway.store.waiting import Answer
+from meritorder.gateway.store import requests
+from meritorder.gateway.store.requests import RequestAnswer
 from meritorder.gateway.wire import calls
 from meritorder.gateway.wire.asgi import Send, respond
 from meritorder.gateway.wire.replay import to_events
-from meritorder.gateway.workers.dispatch import Release
+from meritorder.gateway.workers.dispatch import Dispatcher
 
 _POLL_S = 2.0
 _EVENTS = b"text/event-stream; charset=utf-8"
@@ -24,12 +24,12 @@ class Held:
 
     Args:
         context: What is shared.
-        release: Who runs them.
+        dispatcher: Who runs them.
     """
 
-    def __init__(self, context: Context, release: Release) -> None:
+    def __init__(self, context: Context, dispatcher: Dispatcher) -> None:
         self._context = context
-        self._release = release
+        self._dispatcher = dispatcher
 
     def fields(self, request: Request, deferral: Deferral) -> dict[str, Any]:
         """Return a call as a row of the queue."""
@@ -54,20 +54,20 @@ class Held:
         """Queue a call, wait for its answer, and give it."""
         fields = self.fields(request, deferral) | {"holder": self._context.me}
         seq = await self._context.database.write_soon(
-            lambda connection: waiting.add_alone(connection, **fields),
-            undo=lambda late: lambda connection: waiting.discard(connection, late),
+            lambda connection: requests.add_call(connection, **fields),
+            undo=lambda late: lambda connection: requests.end_and_delete(connection, late),
         )
-        answer = self._release.hold(seq)
-        self._release.wake()
+        answer = self._dispatcher.wait_for(seq)
+        self._dispatcher.wake()
         try:
             given = await self._answer(seq, answer)
         except asyncio.CancelledError:
-            self._release.forget(seq)
+            self._dispatcher.abandon(seq)
             raise
-        self._context.database.submit(lambda connection: waiting.drop(connection, seq))
+        self._context.database.submit(lambda connection: requests.delete_call(connection, seq))
         await self._respond(request, given, send)
 
-    async def _answer(self, seq: int, answer: "asyncio.Future[Answer]") -> Answer:
+    async def _answer(self, seq: int, answer: "asyncio.Future[RequestAnswer]") -> RequestAnswer:
         """Wait until it is answered, here or by another gateway that shares the store."""
         while True:
             done, _ = await asyncio.wait((answer,), timeout=_POLL_S)
@@ -77,12 +77,12 @@ class Held:
                 StoreUnavailableError
             ):  # whoever holds the line can hold it until the store is back
                 elsewhere = await self._context.database.read_soon(
-                    lambda connection: waiting.answer_of(connection, seq)
+                    lambda connection: requests.find_answer(connection, seq)
                 )
                 if elsewhere is not None:
                     return elsewhere
 
-    async def _respond(self, request: Request, given: Answer, send: Send) -> None:
+    async def _respond(self, request: Request, given: RequestAnswer, send: Send) -> None:
         status, body = given.status_code or 503, given.body or given.error()
         kind = _JSON
         if request.call.stream and given.succeeded:

@@ -9,10 +9,10 @@ from meritorder.gateway.errors import UnsupportedError, UpstreamError, UpstreamT
 from meritorder.gateway.lanes.answer_recorder import Keeping, kept_item
 from meritorder.gateway.state.context import Context
 from meritorder.gateway.state.request import Request
-from meritorder.gateway.store import kept
+from meritorder.gateway.store import stored_answers
 from meritorder.gateway.store.ledger import Entry
 from meritorder.gateway.upstreams.upstream import Call, Reply
-from meritorder.gateway.venues.plan_executor import Carry
+from meritorder.gateway.venues.plan_executor import PlanExecutor
 from meritorder.gateway.venues.venues import Venue, Venues
 from meritorder.gateway.wire import calls
 from meritorder.gateway.wire.asgi import Send, respond
@@ -44,14 +44,16 @@ class RealTime:
     Args:
         context: What is shared.
         venues: Where they run.
-        carry: In which order the plan tries them.
+        plan_executor: In which order the plan tries them.
         made_room: Told when work that can wait may have more room.
     """
 
-    def __init__(self, context: Context, venues: Venues, carry: Carry, made_room: Callable[[], None]) -> None:
+    def __init__(
+        self, context: Context, venues: Venues, plan_executor: PlanExecutor, made_room: Callable[[], None]
+    ) -> None:
         self._context = context
         self._venues = venues
-        self._carry = carry
+        self._plan_executor = plan_executor
         self._made_room = made_room
         self.in_flight = 0
 
@@ -71,8 +73,8 @@ class RealTime:
                 code="model_not_found",
             )
         refused: UpstreamError | None = None
-        for venue in self._carry.for_realtime(model, request.key.tenant, venues):
-            venue.arrive(streamed=bool(request.call.stream))
+        for venue in self._plan_executor.realtime_venues(model, request.key.tenant, venues):
+            venue.add_realtime(streamed=bool(request.call.stream))
             self.in_flight += 1
             try:
                 reply = await venue.upstream.send(
@@ -132,7 +134,7 @@ class RealTime:
                 if request.ttft_s is None:
                     now_s = time.monotonic()
                     request.ttft_s = now_s - request.started_s
-                    venue.begin(now_s, request.ttft_s)
+                    venue.record_first_token(now_s, request.ttft_s)
                     venue.pace.begin(meter)
                     self._made_room()
                 meter.feed(chunk)
@@ -150,7 +152,7 @@ class RealTime:
         """Keep an answer, to be retrieved; the client has it already, and does not wait for that."""
         item = kept_item(request, answer)
         if item is not None:
-            self._context.database.submit(lambda connection: kept.add(connection, item))
+            self._context.database.submit(lambda connection: stored_answers.add(connection, item))
 
     def _left(self, venue: Venue, request: Request) -> None:
         """Count a request out, and write its row of the ledger."""
@@ -159,7 +161,7 @@ class RealTime:
         e2e_s = now_s - request.started_s
         used = request.usage or Usage(input_tokens=calls.estimate_tokens(len(request.body)))
         starting = bool(request.call.stream) and request.ttft_s is None
-        venue.leave(now_s, _tpot_s(request, used, e2e_s), starting=starting)
+        venue.remove_realtime(now_s, _tpot_s(request, used, e2e_s), starting=starting)
         self._made_room()
         cost = venue.cost_picousd(used) if request.status == 200 else 0
         self._context.authenticator.spend(request.key.id, cost)

@@ -7,11 +7,11 @@ from typing import Final
 
 from meritorder.gateway.errors import StoreUnavailableError
 from meritorder.gateway.state.context import Context
-from meritorder.gateway.store import kept
-from meritorder.gateway.store.kept import RESPONSE, Kept
+from meritorder.gateway.store import stored_answers
+from meritorder.gateway.store.stored_answers import RESPONSE, StoredAnswer
 from meritorder.gateway.wire.objects import response_object
 from meritorder.gateway.wire.replay import encode_events, opening_events, output_events
-from meritorder.gateway.workers.dispatch import Release
+from meritorder.gateway.workers.dispatch import Dispatcher
 
 _LOOK_S: Final = 1.0  # another gateway that shares the store may be the one that makes it
 
@@ -21,14 +21,14 @@ class Following:
 
     Args:
         context: What is shared.
-        release: Who makes them, and tells when they are there.
+        dispatcher: Who makes them, and tells when they are there.
     """
 
-    def __init__(self, context: Context, release: Release) -> None:
+    def __init__(self, context: Context, dispatcher: Dispatcher) -> None:
         self._context = context
-        self._release = release
+        self._dispatcher = dispatcher
 
-    async def events(self, item: Kept, *, after: int = -1) -> AsyncIterator[bytes]:
+    async def events(self, item: StoredAnswer, *, after: int = -1) -> AsyncIterator[bytes]:
         """Yield the events of a response, as they come.
 
         Args:
@@ -44,16 +44,16 @@ class Following:
             for event in rest[max(0, after + 1 - len(opening)) :]:
                 yield event
 
-    async def _finished(self, item: Kept) -> Kept | None:
+    async def _finished(self, item: StoredAnswer) -> StoredAnswer | None:
         """Wait until a response is over, and return it; None if it was deleted."""
-        now: Kept | None = item
+        now: StoredAnswer | None = item
         while now is not None and now.status == "queued" and now.request_seq is not None:
-            answer = self._release.hold(now.request_seq)
+            answer = self._dispatcher.wait_for(now.request_seq)
             await asyncio.wait((answer,), timeout=_LOOK_S)
             with contextlib.suppress(StoreUnavailableError):
                 now = await self._context.database.read_soon(
-                    lambda connection: kept.get(connection, item.tenant, RESPONSE, item.id)
+                    lambda connection: stored_answers.get(connection, item.tenant, RESPONSE, item.id)
                 )
         if item.request_seq is not None:
-            self._release.let_go(item.request_seq)
+            self._dispatcher.stop_waiting(item.request_seq)
         return now

@@ -11,7 +11,7 @@ from meritorder.gateway.routes.answering import caller, json_response, whole_bod
 from meritorder.gateway.state.context import Context
 from meritorder.gateway.store import batches, files
 from meritorder.gateway.store.batches import Batch
-from meritorder.gateway.store.files import File
+from meritorder.gateway.store.files import StoredFile
 from meritorder.gateway.store.keys import Key
 from meritorder.gateway.wire import checks
 from meritorder.gateway.wire.calls import ENDPOINTS
@@ -91,7 +91,7 @@ class Batches:
             )
         return seconds
 
-    async def _input(self, file_id: str, key: Key) -> File:
+    async def _input(self, file_id: str, key: Key) -> StoredFile:
         now_s = self._context.now_s()
         file = await self._context.database.read_soon(
             lambda connection: files.get(connection, key.tenant, file_id, now_s=now_s)

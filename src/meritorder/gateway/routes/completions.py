@@ -12,8 +12,8 @@ from starlette.routing import Route
 from meritorder.gateway.lanes.answer_recorder import kept_soon
 from meritorder.gateway.routes.answering import caller, cut, json_response, order_of, whole_body
 from meritorder.gateway.state.context import Context
-from meritorder.gateway.store import kept
-from meritorder.gateway.store.kept import COMPLETION, Kept
+from meritorder.gateway.store import stored_answers
+from meritorder.gateway.store.stored_answers import COMPLETION, StoredAnswer
 from meritorder.gateway.wire import checks
 from meritorder.gateway.wire.errors import ApiError
 from meritorder.gateway.wire.objects import list_object
@@ -49,7 +49,7 @@ class Completions:
         while more and len(found) <= limit:
             page = await self._context.database.read_soon(
                 partial(
-                    kept.pages,
+                    stored_answers.pages,
                     tenant=key.tenant,
                     kind=COMPLETION,
                     after=after,
@@ -73,7 +73,7 @@ class Completions:
         asked = checks.json_object(await whole_body(self._context, request))
         metadata = checks.metadata(asked.get("metadata"))
         await self._context.database.write_soon(
-            lambda connection: kept.set_metadata(connection, item.tenant, COMPLETION, item.id, metadata)
+            lambda connection: stored_answers.set_metadata(connection, item.tenant, COMPLETION, item.id, metadata)
         )
         return json_response(_object(await self._item(request)))
 
@@ -81,7 +81,7 @@ class Completions:
         """Keep it no longer."""
         item = await self._item(request)
         await self._context.database.write_soon(
-            lambda connection: kept.remove(connection, item.tenant, COMPLETION, item.id)
+            lambda connection: stored_answers.remove(connection, item.tenant, COMPLETION, item.id)
         )
         return json_response({"object": "chat.completion.deleted", "id": item.id, "deleted": True})
 
@@ -95,7 +95,7 @@ class Completions:
         ]
         return json_response(cut(found, request, ascending=order_of(request, "asc")))
 
-    async def _item(self, request: Request) -> Kept:
+    async def _item(self, request: Request) -> StoredAnswer:
         key, item_id = await caller(self._context, request), request.path_params["completion_id"]
         item = await kept_soon(self._context, key.tenant, COMPLETION, item_id)
         if item is None:
@@ -103,6 +103,6 @@ class Completions:
         return item
 
 
-def _object(item: Kept) -> dict[str, Any]:
+def _object(item: StoredAnswer) -> dict[str, Any]:
     metadata = json.loads(item.metadata) if item.metadata else {}
     return {**msgspec.json.decode(item.answer or b"{}"), "metadata": metadata}

@@ -10,7 +10,7 @@ from starlette.routing import Route
 from meritorder.gateway.routes.answering import caller, json_response, order_of
 from meritorder.gateway.state.context import Context
 from meritorder.gateway.store import files
-from meritorder.gateway.store.files import File
+from meritorder.gateway.store.files import StoredFile
 from meritorder.gateway.wire import checks
 from meritorder.gateway.wire.errors import ApiError, invalid_request
 from meritorder.gateway.wire.multipart import Form
@@ -59,7 +59,7 @@ class Files:
         await context.database.write_soon(lambda connection: files.add(connection, file))
         return json_response(file_object(file))
 
-    def _checked(self, form: Form, file_id: str, size: int, tenant: str) -> File:
+    def _checked(self, form: Form, file_id: str, size: int, tenant: str) -> StoredFile:
         if form.filename is None:
             raise invalid_request(
                 "Missing required parameter: 'file'.", param="file", code="missing_required_parameter"
@@ -79,7 +79,7 @@ class Files:
         if life_s is None and purpose == "batch":
             life_s = _BATCH_FILE_KEPT_S
         now_s = self._context.now_s()
-        return File(
+        return StoredFile(
             id=file_id,
             tenant=tenant,
             filename=form.filename,
@@ -128,7 +128,7 @@ class Files:
         )
         return json_response({"id": file.id, "object": "file", "deleted": True})
 
-    async def _file(self, request: Request) -> File:
+    async def _file(self, request: Request) -> StoredFile:
         key, file_id = await caller(self._context, request), request.path_params["file_id"]
         now_s = self._context.now_s()
         file = await self._context.database.read_soon(

@@ -13,10 +13,10 @@ from meritorder.gateway.errors import StoreUnavailableError
 from meritorder.gateway.routes.answering import caller, json_response
 from meritorder.gateway.state.context import Context
 from meritorder.gateway.state.metrics import Gauge, Metrics
-from meritorder.gateway.store import batches, ledger, waiting
+from meritorder.gateway.store import batches, ledger, requests
 from meritorder.gateway.venues.headroom import Headroom
-from meritorder.gateway.venues.plan_executor import Carry
-from meritorder.gateway.venues.plan_reload import Rereading
+from meritorder.gateway.venues.plan_executor import PlanExecutor
+from meritorder.gateway.venues.plan_reload import PlanReloader
 from meritorder.gateway.venues.venues import Venue, Venues
 from meritorder.gateway.wire.errors import ApiError
 from meritorder.units import PICOUSD_PER_USD
@@ -29,18 +29,23 @@ class Operations:
         context: What is shared.
         venues: Where requests run.
         headroom: How much may run there.
-        carry: What the plan wants.
-        rereading: Whether it is what its file has.
+        plan_executor: What the plan wants.
+        plan_reloader: Whether it is what its file has.
     """
 
     def __init__(
-        self, context: Context, venues: Venues, headroom: Headroom, carry: Carry, rereading: Rereading
+        self,
+        context: Context,
+        venues: Venues,
+        headroom: Headroom,
+        plan_executor: PlanExecutor,
+        plan_reloader: PlanReloader,
     ) -> None:
         self._context = context
         self._venues = venues
         self._headroom = headroom
-        self._carry = carry
-        self._rereading = rereading
+        self._plan_executor = plan_executor
+        self._plan_reloader = plan_reloader
         self._queued: dict[str, int] = {}
         self.stopping = False
         self.metrics = Metrics(self._gauges)
@@ -63,19 +68,19 @@ class Operations:
         """Return Prometheus' metrics."""
         await self._admin(request)
         with contextlib.suppress(StoreUnavailableError):  # those who watch see then that it is gone
-            self._queued = await self._context.database.read_soon(waiting.queued_by_model)
+            self._queued = await self._context.database.read_soon(requests.queued_by_model)
         return Response(generate_latest(self._registry), media_type=CONTENT_TYPE_PLAIN_0_0_4)
 
     async def status(self, request: Request) -> Response:
         """Return what goes on: venues, what waits, and what was spent."""
         await self._admin(request)
         read = self._context.database.read
-        opened, plan = await self._context.database.read_soon(batches.opened), self._carry.status()
+        opened, plan = await self._context.database.read_soon(batches.open_batches), self._plan_executor.status()
         return json_response(
             {
-                "plan": plan and plan | self._rereading.status(),
+                "plan": plan and plan | self._plan_reloader.status(),
                 "venues": [self._venue(venue) for venue in self._venues.all],
-                "queued": await read(waiting.queued_by_model),
+                "queued": await read(requests.queued_by_model),
                 "batches": [
                     {
                         "id": batch.id,
@@ -98,10 +103,10 @@ class Operations:
             "models": sorted(venue.served),
             "up": self._headroom.is_up(venue),
             "engine": venue.engine.state if venue.engine is not None else None,
-            "seats": venue.seats,
+            "seats": venue.max_sequences,
             "realtime": venue.realtime,
-            "deferrable": len(venue.seated),
-            "allowed": self._headroom.allowed(venue),
+            "deferrable": len(venue.deferrable),
+            "allowed": self._headroom.max_backfill(venue),
             "alert": self._headroom.alerts().get(venue.name),
         }
 
@@ -109,8 +114,8 @@ class Operations:
         alerts = self._headroom.alerts()
         by_venue = [((venue.name,), venue) for venue in self._venues.all]
         return [
-            *self._carry.gauges(),
-            *self._rereading.gauges(),
+            *self._plan_executor.gauges(),
+            *self._plan_reloader.gauges(),
             ("meritorder_queued", "Requests that wait.", ("model",), [((m,), n) for m, n in self._queued.items()]),
             (
                 "meritorder_realtime",
@@ -122,13 +127,13 @@ class Operations:
                 "meritorder_deferrable",
                 "Deferrable requests under way.",
                 ("venue",),
-                [(k, len(v.seated)) for k, v in by_venue],
+                [(k, len(v.deferrable)) for k, v in by_venue],
             ),
             (
                 "meritorder_allowed",
                 "Deferrable requests that may be.",
                 ("venue",),
-                [(k, self._headroom.allowed(v)) for k, v in by_venue],
+                [(k, self._headroom.max_backfill(v)) for k, v in by_venue],
             ),
             (
                 "meritorder_alert",

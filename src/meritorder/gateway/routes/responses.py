@@ -12,12 +12,12 @@ from meritorder.gateway.lanes.answer_recorder import kept_soon
 from meritorder.gateway.lanes.response_stream import Following
 from meritorder.gateway.routes.answering import caller, cut, json_response, order_of
 from meritorder.gateway.state.context import Context
-from meritorder.gateway.store import kept, waiting
-from meritorder.gateway.store.kept import RESPONSE, Kept
+from meritorder.gateway.store import requests, stored_answers
+from meritorder.gateway.store.stored_answers import RESPONSE, StoredAnswer
 from meritorder.gateway.wire import checks
 from meritorder.gateway.wire.errors import ApiError, invalid_request
 from meritorder.gateway.wire.objects import response_object
-from meritorder.gateway.workers.dispatch import Release
+from meritorder.gateway.workers.dispatch import Dispatcher
 
 _PATH: Final = "/v1/responses/{response_id}"
 
@@ -27,13 +27,13 @@ class Responses:
 
     Args:
         context: What is shared.
-        release: Told of those that are not wanted any more.
+        dispatcher: Told of those that are not wanted any more.
     """
 
-    def __init__(self, context: Context, release: Release) -> None:
+    def __init__(self, context: Context, dispatcher: Dispatcher) -> None:
         self._context = context
-        self._release = release
-        self._following = Following(context, release)
+        self._dispatcher = dispatcher
+        self._following = Following(context, dispatcher)
 
     def routes(self) -> list[Route]:
         """Return the routes."""
@@ -58,8 +58,8 @@ class Responses:
 
         def change(connection: Connection) -> None:
             if item.request_seq is not None:
-                waiting.end(connection, item.request_seq)
-            kept.remove(connection, item.tenant, RESPONSE, item.id)
+                requests.end(connection, item.request_seq)
+            stored_answers.remove(connection, item.tenant, RESPONSE, item.id)
 
         await self._context.database.write_soon(change)
         self._break_off(item)
@@ -72,8 +72,8 @@ class Responses:
             raise invalid_request("Cannot cancel a synchronous response.", param="id")
 
         def change(connection: Connection) -> None:
-            if kept.cancelled(connection, item.tenant, item.id):
-                waiting.end(connection, item.request_seq or 0)
+            if stored_answers.cancel(connection, item.tenant, item.id):
+                requests.end(connection, item.request_seq or 0)
                 self._context.webhooks.announce(connection, item.tenant, "response.cancelled", item.id)
 
         await self._context.database.write_soon(change)
@@ -85,26 +85,26 @@ class Responses:
         item = await self._item(request)
         return json_response(cut(_items(item), request, ascending=order_of(request, "desc")))
 
-    def _break_off(self, item: Kept) -> None:
+    def _break_off(self, item: StoredAnswer) -> None:
         if item.request_seq is not None:
-            self._release.break_off({item.request_seq})
+            self._dispatcher.cancel({item.request_seq})
 
-    async def _item(self, request: Request) -> Kept:
+    async def _item(self, request: Request) -> StoredAnswer:
         key, item_id = await caller(self._context, request), request.path_params["response_id"]
         item = await kept_soon(self._context, key.tenant, RESPONSE, item_id)
         if item is None:
             raise ApiError(404, f"Response with id '{item_id}' not found.", param="id")
         return item
 
-    async def _object(self, item: Kept) -> dict[str, Any]:
+    async def _object(self, item: StoredAnswer) -> dict[str, Any]:
         if item.status == "queued" and item.request_seq is not None:
             seq = item.request_seq
-            if await self._context.database.read_soon(lambda connection: waiting.is_running(connection, seq)):
+            if await self._context.database.read_soon(lambda connection: requests.is_running(connection, seq)):
                 return response_object(item, "in_progress")
         return response_object(item, item.status)
 
 
-def _items(item: Kept) -> list[dict[str, Any]]:
+def _items(item: StoredAnswer) -> list[dict[str, Any]]:
     asked = msgspec.json.decode(item.request).get("input") or []
     if isinstance(asked, str):
         asked = [{"role": "user", "content": asked}]

@@ -12,7 +12,7 @@ from meritorder.gateway.state.ledger_writer import LedgerWriter
 from meritorder.gateway.state.webhooks import Webhooks
 from meritorder.gateway.store.blobs import Blobs
 from meritorder.gateway.store.database import Database
-from meritorder.gateway.store.kept import Kept
+from meritorder.gateway.store.stored_answers import StoredAnswer
 
 if TYPE_CHECKING:
     from meritorder.gateway.state.telemetry import Telemetry  # it needs an extra
@@ -52,7 +52,7 @@ class Context:
         """Return the span in which we are, to be kept with work that waits; None where telemetry is off."""
         return None if self.telemetry is None else self.telemetry.traceparent()
 
-    def tell_of_response(self, connection: Connection, item: Kept | None) -> None:
+    def tell_of_response(self, connection: Connection, item: StoredAnswer | None) -> None:
         """Announce a background response that is over, in the transaction in which it ends."""
         if item is not None:
             self.webhooks.announce(connection, item.tenant, f"response.{item.status}", item.id)

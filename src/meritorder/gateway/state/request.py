@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import msgspec
 
-from meritorder.gateway.store import kept
+from meritorder.gateway.store import stored_answers
 from meritorder.gateway.store.keys import Key
 from meritorder.gateway.wire.calls import CallFields
 from meritorder.gateway.wire.usage import Usage
@@ -41,7 +41,7 @@ class Request(msgspec.Struct, kw_only=True):
     def kept_as(self) -> str | None:
         """What its answer is kept as: a response unless it says otherwise, a chat completion if it says so."""
         if self.endpoint == "/v1/responses":
-            return None if self.call.store is False else kept.RESPONSE
+            return None if self.call.store is False else stored_answers.RESPONSE
         if self.endpoint == "/v1/chat/completions":
-            return kept.COMPLETION if self.call.store else None
+            return stored_answers.COMPLETION if self.call.store else None
         return None

@@ -31,7 +31,7 @@ from opentelemetry.util.types import Attributes as OtelAttributes
 from meritorder.gateway.config import TelemetryTable, VenueTable
 from meritorder.gateway.state.request import Deferral, Request
 from meritorder.gateway.store.ledger import Entry
-from meritorder.gateway.store.waiting import Claimed
+from meritorder.gateway.store.requests import ClaimedRequest
 from meritorder.gateway.upstreams.limits import Bucket
 from meritorder.gateway.upstreams.traced import Attributes, Traced, asked_of, fail, kind_of
 from meritorder.gateway.upstreams.upstream import Upstream
@@ -158,7 +158,7 @@ class Telemetry:
         span.set_attributes(told)
 
     async def run(
-        self, work: Callable[[], Coroutine[Any, Any, None]], request: Claimed, venue: str, now_s: float
+        self, work: Callable[[], Coroutine[Any, Any, None]], request: ClaimedRequest, venue: str, now_s: float
     ) -> None:
         """Run work that waited, in a trace of its own that is linked to the span in which it was submitted."""
         span = self._tracer.start_span(

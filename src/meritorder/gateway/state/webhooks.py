@@ -103,7 +103,7 @@ class Webhooks:
             return
         wait_s = min(_FIRST_WAIT_S * 2.0 ** min(event.attempt - 1, 20), _LONGEST_WAIT_S)
         not_before_s = self._now_s() + wait_s
-        await database.write(lambda connection: webhooks.put_off(connection, event.id, not_before_s=not_before_s))
+        await database.write(lambda connection: webhooks.postpone(connection, event.id, not_before_s=not_before_s))
 
     async def _post(self, session: aiohttp.ClientSession, event: Event, address: _Address) -> bool:
         headers = {"content-type": "application/json", **signed(event, address.secret, int(self._now_s()))}

@@ -82,7 +82,7 @@ def pages(connection: Connection, tenant: str, *, after: str | None, limit: int)
     return Page(items=[batch_of(row) for row in page.items], has_more=page.has_more)
 
 
-def take_over(connection: Connection, me: str, status: str, *, now_s: float) -> Batch | None:
+def claim(connection: Connection, me: str, status: str, *, now_s: float) -> Batch | None:
     """Make this gateway the one that reads (`validating`) or writes (`finalizing`) a batch; the oldest first."""
     alive = select(INSTANCES.c.id).where(INSTANCES.c.alive_until_s >= now_s)
     free = or_(BATCHES.c.owner.is_(None), BATCHES.c.owner.not_in(alive))
@@ -99,7 +99,7 @@ def take_over(connection: Connection, me: str, status: str, *, now_s: float) -> 
     return batch_of(row)
 
 
-def let_go(connection: Connection, me: str, seq: int) -> None:
+def unclaim(connection: Connection, me: str, seq: int) -> None:
     """Give back a batch that could not be read or written now."""
     connection.execute(update(BATCHES).where(BATCHES.c.seq == seq, BATCHES.c.owner == me).values(owner=None))
 
@@ -176,7 +176,7 @@ def pause(connection: Connection, seq: int, *, paused_s: float | None) -> bool:
     return _move(connection, seq, ("validating", "in_progress"), values={"paused_s": paused_s})
 
 
-def opened(connection: Connection) -> list[Batch]:
+def open_batches(connection: Connection) -> list[Batch]:
     """Return batches whose requests are, or may be, at work."""
     rows = connection.execute(select(*_COLUMNS).where(BATCHES.c.status.in_(("in_progress", "cancelling"))))
     return [batch_of(row) for row in rows]
@@ -188,7 +188,7 @@ def running_in(connection: Connection, seq: int) -> int:
     return connection.execute(query).scalar_one()
 
 
-def drop_some_rows(connection: Connection, seq: int) -> bool:
+def delete_some_requests(connection: Connection, seq: int) -> bool:
     """Delete some requests of a batch and their answers; tell whether there were any."""
     some = list(
         connection.execute(select(REQUESTS.c.seq).where(REQUESTS.c.batch_seq == seq).limit(_ROWS_AT_A_TIME)).scalars()
@@ -199,7 +199,7 @@ def drop_some_rows(connection: Connection, seq: int) -> bool:
     return bool(some)
 
 
-def with_rows_to_drop(connection: Connection) -> list[int]:
+def finished_with_requests(connection: Connection) -> list[int]:
     """Return batches that are over, but whose requests are still there."""
     there = select(REQUESTS.c.seq).where(REQUESTS.c.batch_seq == BATCHES.c.seq)
     query = select(BATCHES.c.seq).where(BATCHES.c.status.in_(FINAL), there.exists())

@@ -12,7 +12,7 @@ _READS_ITS_INPUT: Final = ("validating", "in_progress", "cancelling", "finalizin
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class File:
+class StoredFile:
     """One file."""
 
     id: str
@@ -25,7 +25,7 @@ class File:
     expires_s: float | None = None
 
 
-def add(connection: Connection, file: File) -> None:
+def add(connection: Connection, file: StoredFile) -> None:
     """Add a file."""
     connection.execute(
         insert(FILES).values(
@@ -41,7 +41,7 @@ def add(connection: Connection, file: File) -> None:
     )
 
 
-def get(connection: Connection, tenant: str, file_id: str, *, now_s: float) -> File | None:
+def get(connection: Connection, tenant: str, file_id: str, *, now_s: float) -> StoredFile | None:
     """Return a tenant's file; None if there is none, or it is over."""
     row = connection.execute(
         select(FILES).where(FILES.c.id == file_id, FILES.c.tenant == tenant, FILES.c.deleted_s.is_(None))
@@ -71,7 +71,7 @@ def pages(
     ascending: bool,
     purpose: str | None,
     now_s: float,
-) -> Page[File]:
+) -> Page[StoredFile]:
     """List a tenant's files, the newest first unless they are to ascend."""
     query = select(FILES).where(
         FILES.c.tenant == tenant,
@@ -94,18 +94,18 @@ def remove(connection: Connection, tenant: str, file_id: str, *, now_s: float) -
     return changed.rowcount == 1
 
 
-def over(connection: Connection, *, now_s: float, limit: int = 100) -> list[File]:
+def deletable(connection: Connection, *, now_s: float, limit: int = 100) -> list[StoredFile]:
     """Return files that are deleted or expired, and that no batch reads any more."""
     reading = select(BATCHES.c.seq).where(BATCHES.c.input_file_id == FILES.c.id, BATCHES.c.status.in_(_READS_ITS_INPUT))
     query = select(FILES).where((FILES.c.deleted_s.is_not(None)) | (FILES.c.expires_s <= now_s), ~reading.exists())
     return [_file(row) for row in connection.execute(query.limit(limit))]
 
 
-def forget(connection: Connection, file_id: str) -> None:
+def delete_row(connection: Connection, file_id: str) -> None:
     """Drop the row of a file whose blob is gone."""
     connection.execute(delete(FILES).where(FILES.c.id == file_id))
 
 
-def _file(row: Row[tuple[object, ...]]) -> File:
+def _file(row: Row[tuple[object, ...]]) -> StoredFile:
     known = row._mapping  # noqa: SLF001 - SQLAlchemy's public name for it
-    return File(**{name: known[name] for name in File.__dataclass_fields__})
+    return StoredFile(**{name: known[name] for name in StoredFile.__dataclass_fields__})

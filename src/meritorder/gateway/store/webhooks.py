@@ -49,7 +49,7 @@ def take(connection: Connection, *, now_s: float, again_s: float) -> Sequence[Ev
     return [Event(id=row.id, url=row.url, body=row.body, attempt=row.attempt) for row in connection.execute(taken)]
 
 
-def put_off(connection: Connection, event_id: str, *, not_before_s: float) -> None:
+def postpone(connection: Connection, event_id: str, *, not_before_s: float) -> None:
     """Try an event again later."""
     connection.execute(update(WEBHOOKS).where(WEBHOOKS.c.id == event_id).values(not_before_s=not_before_s))
 

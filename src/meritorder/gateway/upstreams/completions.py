@@ -18,7 +18,7 @@ _TYPE_OF_STATUS: Final = {
 
 
 @dataclass(slots=True, kw_only=True)
-class Usage:
+class CompletionUsage:
     """Tokens, as OpenAI counts them: the cached are among the prompt's, the reasoning among the completion's."""
 
     prompt_tokens: int = 0
@@ -61,7 +61,7 @@ def tool_call(call_id: str, name: str, arguments: str, **extra: Any) -> Json:  #
 
 
 def completion(
-    *, answer_id: str, created_s: int, model: str, choices: list[tuple[Message, str | None]], usage: Usage
+    *, answer_id: str, created_s: int, model: str, choices: list[tuple[Message, str | None]], usage: CompletionUsage
 ) -> Json:
     """Return a chat completion.
 
@@ -86,7 +86,7 @@ def completion(
 
 
 @dataclass(slots=True, kw_only=True)
-class Chunks:
+class CompletionChunks:
     """Makes the chunks of one streamed completion.
 
     Args:
@@ -106,7 +106,7 @@ class Chunks:
         choice = {"index": index, "delta": delta, "logprobs": None, "finish_reason": finish_reason}
         return self._chunk([choice], None)
 
-    def last(self, usage: Usage) -> list[Json]:
+    def last(self, usage: CompletionUsage) -> list[Json]:
         """Return the chunk with the usage, if it was asked for."""
         return [self._chunk([], usage.to_json())] if self.with_usage else []
 

@@ -10,7 +10,7 @@ from meritorder.gateway.errors import BrokenAnswerError, UnsupportedError
 from meritorder.gateway.upstreams import completions
 from meritorder.gateway.upstreams.connection import Connection, Endpoint, HttpReply
 from meritorder.gateway.upstreams.fields import Json, decode
-from meritorder.gateway.upstreams.upstream import Call, Load, Reply
+from meritorder.gateway.upstreams.upstream import Call, EngineLoad, Reply
 from meritorder.gateway.wire.events import DONE, event, events
 
 CHAT: Final = "/v1/chat/completions"
@@ -197,7 +197,7 @@ class TranslatingUpstream:
             headers.setdefault("retry-after", f"{retry_after_s:g}")
         return _Whole(reply.status, headers, completions.error_body(message, status=reply.status, code=code))
 
-    async def load(self) -> Load | None:
+    async def load(self) -> EngineLoad | None:
         """Return None: providers do not tell."""
         return None
 

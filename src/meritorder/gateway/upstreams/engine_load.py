@@ -10,7 +10,7 @@ from typing import Final
 
 import msgspec
 
-from meritorder.gateway.upstreams.upstream import Load
+from meritorder.gateway.upstreams.upstream import EngineLoad
 
 # name{labels} value
 _SAMPLE: Final = re.compile(rb"^([a-zA-Z_:][\w:]*)(?:\{[^}]*\})?\s+(\S+)", re.MULTILINE)
@@ -26,14 +26,14 @@ _KV_SHARE: Final = (
 )
 
 
-def parse_metrics(text: bytes, *, seats: int | None = None) -> Load | None:
+def parse_metrics(text: bytes, *, max_sequences: int | None = None) -> EngineLoad | None:
     """Read an engine's load from its metrics; None if it is not among them.
 
     Counts are added up over an engine's data-parallel ranks; of their shares of memory the largest counts.
 
     Args:
         text: In Prometheus' text format.
-        seats: Most sequences at one time, known from elsewhere.
+        max_sequences: Most sequences at one time, known from elsewhere.
     """
     samples: dict[bytes, list[float]] = {}
     wanted = {*_RUNNING, *_WAITING, *_KV_SHARE}
@@ -45,11 +45,11 @@ def parse_metrics(text: bytes, *, seats: int | None = None) -> Load | None:
     if not running or not waiting:
         return None
     shares = _first(samples, _KV_SHARE)
-    return Load(
+    return EngineLoad(
         running=round(sum(running)),
         waiting=round(sum(waiting)),
         kv_cache_share=max(shares) if shares else None,
-        seats=seats,
+        max_sequences=max_sequences,
     )
 
 
@@ -69,7 +69,7 @@ class _Slot(msgspec.Struct):
     is_processing: bool
 
 
-def parse_slots(text: bytes) -> Load | None:
+def parse_slots(text: bytes) -> EngineLoad | None:
     """Read the load from llama.cpp's `/slots`; None if it is not that.
 
     It does not tell who waits. It is for servers that were started without `--metrics`; asking for it wakes a server
@@ -79,14 +79,18 @@ def parse_slots(text: bytes) -> Load | None:
         slots = msgspec.json.decode(text, type=list[_Slot])
     except msgspec.DecodeError:
         return None
-    return Load(running=sum(slot.is_processing for slot in slots), waiting=0, seats=len(slots)) if slots else None
+    return (
+        EngineLoad(running=sum(slot.is_processing for slot in slots), waiting=0, max_sequences=len(slots))
+        if slots
+        else None
+    )
 
 
 class _Props(msgspec.Struct):
     total_slots: int
 
 
-def parse_seats(text: bytes) -> int | None:
+def parse_max_sequences(text: bytes) -> int | None:
     """Read how many sequences llama.cpp runs at one time from its `/props`; None if it is not that."""
     try:
         return msgspec.json.decode(text, type=_Props).total_slots

@@ -25,7 +25,7 @@ _NEUTRAL: Final[Mapping[str, tuple[object, ...]]] = {
 }
 
 
-class Fields:
+class FieldReader:
     """The fields of an object, each to be taken once.
 
     Args:
@@ -56,16 +56,16 @@ class Fields:
             raise self.not_carried(self.at + name, "must be a text")
         return value
 
-    def inside(self, name: str) -> "Fields":
+    def inside(self, name: str) -> "FieldReader":
         """Return a field that must be an object."""
-        return Fields(self.take(name), venue=self.venue, at=f"{self.at}{name}.")
+        return FieldReader(self.take(name), venue=self.venue, at=f"{self.at}{name}.")
 
-    def each(self, name: str) -> list["Fields"]:
+    def each(self, name: str) -> list["FieldReader"]:
         """Return a field that must be a list of objects; nothing if it is not there."""
         found = self.take(name) or []
         if not isinstance(found, list):
             raise self.not_carried(self.at + name, "must be a list")
-        return [Fields(value, venue=self.venue, at=f"{self.at}{name}[{at}].") for at, value in enumerate(found)]
+        return [FieldReader(value, venue=self.venue, at=f"{self.at}{name}[{at}].") for at, value in enumerate(found)]
 
     def number(self, name: str) -> float | None:
         """Return a field that must be a number; None if it is not there."""
@@ -74,14 +74,14 @@ class Fields:
             return value
         raise self.refuse(name, "must be a number")
 
-    def parts(self, name: str) -> list["Fields"]:
+    def parts(self, name: str) -> list["FieldReader"]:
         """Return a message's content as parts; a text is one part."""
         content = self._left.get(name)
         if isinstance(content, str):
             self._left[name] = [{"type": "text", "text": content}] if content else []
         return self.each(name)
 
-    def function(self) -> "Fields":
+    def function(self) -> "FieldReader":
         """Return the function of a tool or of a tool call: there are no other tools elsewhere."""
         kind = self.text("type")
         if kind != "function":

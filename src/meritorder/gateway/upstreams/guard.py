@@ -18,9 +18,9 @@ from meritorder.gateway.errors import (
 )
 from meritorder.gateway.upstreams import retry
 from meritorder.gateway.upstreams.breaker import Breaker
-from meritorder.gateway.upstreams.limits import Limits, Meter
+from meritorder.gateway.upstreams.limits import RateLimits, RateMeter
 from meritorder.gateway.upstreams.retry import RetryRule
-from meritorder.gateway.upstreams.upstream import Call, Load, Reply, Upstream, Wrapped
+from meritorder.gateway.upstreams.upstream import Call, EngineLoad, Reply, Upstream, Wrapped
 
 # Silence of this length is the venue's fault; a shorter time-out may be the client's impatience.
 _HANG_S: Final = 30.0
@@ -39,7 +39,7 @@ class Guard:
             `UnavailableError`, and its owner may go elsewhere.
     """
 
-    limits: Limits = field(default_factory=Limits)
+    limits: RateLimits = field(default_factory=RateLimits)
     retry: RetryRule = field(default_factory=RetryRule)
     breaker_failures: int = 5
     breaker_cooldown_s: float = 5.0
@@ -111,7 +111,7 @@ class Guarded:
     ) -> None:
         self.name = upstream.name
         self.breaker = Breaker(failures=guard.breaker_failures, cooldown_s=guard.breaker_cooldown_s)
-        self.meter = Meter(guard.limits)
+        self.meter = RateMeter(guard.limits)
         self.clock = clock
         self._upstream = upstream
         self._guard = guard
@@ -252,7 +252,7 @@ class Guarded:
                 return
         self.meter.leave()
 
-    async def load(self) -> Load | None:
+    async def load(self) -> EngineLoad | None:
         """Return what the engine says of its load; None if it cannot be read."""
         return await self._upstream.load()
 

@@ -19,7 +19,7 @@ from meritorder.gateway.upstreams.openai import OpenAIUpstream, OpenAIVenue, Pri
 from meritorder.gateway.upstreams.upstream import Upstream
 
 
-class Kind(StrEnum):
+class VenueKind(StrEnum):
     """What a venue is."""
 
     OPENAI = "openai"  # whoever speaks OpenAI's API
@@ -30,11 +30,11 @@ class Kind(StrEnum):
     GEMINI = "gemini"
 
 
-_ENGINES: Final = frozenset({Kind.VLLM, Kind.SGLANG, Kind.LLAMA_CPP})
+_ENGINES: Final = frozenset({VenueKind.VLLM, VenueKind.SGLANG, VenueKind.LLAMA_CPP})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Venue:
+class VenueSpec:
     """A venue as it is configured.
 
     Args:
@@ -44,27 +44,27 @@ class Venue:
         api_key: Its secret; None if it wants none.
         models: What it calls the models, where requests call them otherwise.
         priority: How its engine is told that nobody waits; it must have been started with that.
-        seats: Most sequences that its engine runs at one time, where it does not tell.
+        max_sequences: Most sequences that its engine runs at one time, where it does not tell.
         timeout_s: Time for a whole answer, where a call does not say.
         guard: How it is protected, and we from it.
     """
 
     name: str
-    kind: Kind
+    kind: VenueKind
     base_url: str = ""
     api_key: str | None = field(default=None, repr=False)
     models: Mapping[str, str] = field(default_factory=dict)
     priority: Priority = Priority.NONE
-    seats: int | None = None
+    max_sequences: int | None = None
     timeout_s: float = 600.0
     guard: Guard = field(default_factory=Guard)
 
     def endpoint(self) -> Endpoint:
         """Return where it is."""
         key = self.api_key or ""
-        if self.kind is Kind.ANTHROPIC:
+        if self.kind is VenueKind.ANTHROPIC:
             found = anthropic.endpoint(self.name, key, self.base_url or anthropic.BASE_URL)
-        elif self.kind is Kind.GEMINI:
+        elif self.kind is VenueKind.GEMINI:
             found = gemini.endpoint(self.name, key, self.base_url or gemini.BASE_URL)
         else:
             headers = {"Authorization": f"Bearer {key}"} if key else {}
@@ -78,13 +78,13 @@ class Venue:
             models=self.models,
             priority=self.priority,
             reads_load=self.kind in _ENGINES,
-            seats=self.seats,
-            completes_responses=self.kind is Kind.LLAMA_CPP,
+            max_sequences=self.max_sequences,
+            completes_responses=self.kind is VenueKind.LLAMA_CPP,
         )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class World:
+class Runtime:
     """What upstreams are given of the world.
 
     Args:
@@ -100,29 +100,29 @@ class World:
     watched: Callable[[Upstream], Upstream] = lambda upstream: upstream
 
 
-def upstream(venue: Venue, world: World) -> Guarded:
+def upstream(venue: VenueSpec, world: Runtime) -> Guarded:
     """Return the way to a venue, with its limits kept and its failures retried."""
     return guarded(_bare(venue, world), venue.guard, world)
 
 
-def guarded(bare: Upstream, guard: Guard, world: World) -> Guarded:
+def guarded(bare: Upstream, guard: Guard, world: Runtime) -> Guarded:
     """Return an upstream, such as an engine that we run, behind its guard."""
     return Guarded(world.watched(bare), guard, clock=world.clock, draw=world.draw, now=world.now)
 
 
-def _bare(venue: Venue, world: World) -> Upstream:
-    if venue.kind is Kind.ANTHROPIC:
+def _bare(venue: VenueSpec, world: Runtime) -> Upstream:
+    if venue.kind is VenueKind.ANTHROPIC:
         return TranslatingUpstream(venue.endpoint(), anthropic.Anthropic(), models=venue.models, now=world.now)
-    if venue.kind is Kind.GEMINI:
+    if venue.kind is VenueKind.GEMINI:
         return TranslatingUpstream(venue.endpoint(), gemini.Gemini(), models=venue.models, now=world.now)
     return OpenAIUpstream(venue.openai())
 
 
-def batch_venue(venue: Venue, world: World) -> BatchVenue:
+def batch_venue(venue: VenueSpec, world: Runtime) -> BatchVenue:
     """Return the way to a venue's batch API."""
     surroundings = Surroundings(now=world.now, draw=world.draw)
-    if venue.kind is Kind.ANTHROPIC:
+    if venue.kind is VenueKind.ANTHROPIC:
         return AnthropicBatches(venue.endpoint(), surroundings, models=venue.models)
-    if venue.kind is Kind.GEMINI:
+    if venue.kind is VenueKind.GEMINI:
         return GeminiBatches(venue.endpoint(), surroundings, models=venue.models)
     return OpenAIBatches(venue.endpoint(), surroundings, models=venue.models)

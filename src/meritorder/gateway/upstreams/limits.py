@@ -42,7 +42,7 @@ class Bucket:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
+class RateLimits:
     """What a venue may be given; None is without a limit.
 
     Args:
@@ -56,12 +56,12 @@ class Limits:
     tokens_per_minute: float | None = None
 
 
-class Meter:
+class RateMeter:
     """What is in use of a venue's limits."""
 
     __slots__ = ("_concurrency", "_requests", "_tokens", "in_flight")
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: RateLimits) -> None:
         self._concurrency = limits.concurrency
         self._requests = Bucket(per_minute=limits.requests_per_minute) if limits.requests_per_minute else None
         self._tokens = Bucket(per_minute=limits.tokens_per_minute) if limits.tokens_per_minute else None

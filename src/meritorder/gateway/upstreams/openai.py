@@ -10,8 +10,8 @@ import msgspec
 from meritorder.gateway.errors import UpstreamError
 from meritorder.gateway.upstreams.completed import Completed
 from meritorder.gateway.upstreams.connection import Connection, Endpoint
-from meritorder.gateway.upstreams.engine_load import parse_metrics, parse_seats, parse_slots
-from meritorder.gateway.upstreams.upstream import Call, Load, Reply
+from meritorder.gateway.upstreams.engine_load import parse_max_sequences, parse_metrics, parse_slots
+from meritorder.gateway.upstreams.upstream import Call, EngineLoad, Reply
 
 # Longer than any engine needs to say how busy it is.
 _LOAD_S: Final = 1.0
@@ -37,7 +37,7 @@ class OpenAIVenue:
         models: What it calls the models, where requests call them otherwise.
         priority: How deferrable requests are marked.
         reads_load: Whether it is asked for its load: an engine is, a provider is not.
-        seats: Most sequences that it runs at one time, where it does not tell.
+        max_sequences: Most sequences that it runs at one time, where it does not tell.
         completes_responses: Whether what it leaves out of responses is to be filled in.
     """
 
@@ -45,7 +45,7 @@ class OpenAIVenue:
     models: Mapping[str, str] = field(default_factory=dict)
     priority: Priority = Priority.NONE
     reads_load: bool = False
-    seats: int | None = None
+    max_sequences: int | None = None
     completes_responses: bool = False
 
 
@@ -61,8 +61,8 @@ class OpenAIUpstream:
             Priority.LOWER_FIRST: _DEFERRABLE_RANK,
             Priority.HIGHER_FIRST: -_DEFERRABLE_RANK,
         }[venue.priority]
-        self._seats = venue.seats
-        self._asked_seats = venue.seats is not None
+        self._max_sequences = venue.max_sequences
+        self._asked_max_sequences = venue.max_sequences is not None
 
     async def send(self, call: Call) -> Reply:
         """Send a request; its body untouched, but for the model's other name and the priority where there is one."""
@@ -84,22 +84,22 @@ class OpenAIUpstream:
             fields["priority"] = msgspec.Raw(msgspec.json.encode(rank))
         return msgspec.json.encode(fields)
 
-    async def load(self) -> Load | None:
+    async def load(self) -> EngineLoad | None:
         """Return what the engine says of its load; None if it cannot be read."""
         if not self._venue.reads_load:
             return None
         text = await self._text("/metrics")
         if text is not None:
-            if not self._asked_seats:
-                await self._ask_seats(text)
-            return parse_metrics(text, seats=self._seats)
+            if not self._asked_max_sequences:
+                await self._ask_max_sequences(text)
+            return parse_metrics(text, max_sequences=self._max_sequences)
         slots = await self._text("/slots")
         return None if slots is None else parse_slots(slots)
 
-    async def _ask_seats(self, metrics: bytes) -> None:
-        self._asked_seats = True
+    async def _ask_max_sequences(self, metrics: bytes) -> None:
+        self._asked_max_sequences = True
         if b"llamacpp:" in metrics and (props := await self._text("/props")) is not None:
-            self._seats = parse_seats(props)
+            self._max_sequences = parse_max_sequences(props)
 
     async def _text(self, path: str) -> bytes | None:
         """Return what is at a path of the server; None if nothing is, or it does not answer."""

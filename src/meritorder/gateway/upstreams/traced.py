@@ -17,7 +17,7 @@ from opentelemetry.util.types import AttributeValue
 
 from meritorder.gateway.config import VenueTable
 from meritorder.gateway.errors import UpstreamError
-from meritorder.gateway.upstreams.upstream import Call, Load, Reply, Upstream, Wrapped
+from meritorder.gateway.upstreams.upstream import Call, EngineLoad, Reply, Upstream, Wrapped
 from meritorder.gateway.wire.usage import StreamMeter, Usage, parse_usage
 
 _OPERATIONS: Final = {
@@ -98,7 +98,7 @@ class Traced:
         # Where the sampler leaves a call out, it is not watched either.
         return _Watched(reply, span, caller, self.name, began_s) if span.is_recording() else reply
 
-    async def load(self) -> Load | None:
+    async def load(self) -> EngineLoad | None:
         """Return what the engine says of its load; None if it cannot be read."""
         return await self._upstream.load()
 

@@ -81,20 +81,20 @@ class Wrapped:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Load:
+class EngineLoad:
     """What an engine says of itself.
 
     Args:
         running: Sequences being decoded.
         waiting: Sequences in its queue.
         kv_cache_share: Share of its KV memory in use; None if it does not say.
-        seats: Most sequences that it runs at one time; None if it does not say.
+        max_sequences: Most sequences that it runs at one time; None if it does not say.
     """
 
     running: int
     waiting: int
     kv_cache_share: float | None = None
-    seats: int | None = None
+    max_sequences: int | None = None
 
 
 class Upstream(Protocol):
@@ -111,7 +111,7 @@ class Upstream(Protocol):
             UpstreamError: No HTTP answer came. An answer with an error status is a `Reply`.
         """
 
-    async def load(self) -> Load | None:
+    async def load(self) -> EngineLoad | None:
         """Return what the engine says of its load; None if it cannot be read."""
 
     async def close(self) -> None:

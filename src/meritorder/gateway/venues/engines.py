@@ -16,7 +16,7 @@ from typing import Final
 from meritorder.gateway.errors import UnavailableError, UpstreamError
 from meritorder.gateway.upstreams.breaker import Breaker
 from meritorder.gateway.upstreams.openai import OpenAIUpstream, OpenAIVenue
-from meritorder.gateway.upstreams.upstream import Call, Load, Reply, Wrapped
+from meritorder.gateway.upstreams.upstream import Call, EngineLoad, Reply, Wrapped
 from meritorder.gateway.venues import parent_watchdog as leash
 
 _PORT: Final = "{port}"
@@ -150,7 +150,7 @@ class Engine:
         self._run: _Run | None = None
         self._starting: asyncio.Task[_Run] | None = None
         self._stopping = asyncio.Lock()
-        self._seats = command.venue.seats
+        self._max_sequences = command.venue.max_sequences
         # A command that does not come up is not tried over and over.
         self._breaker = Breaker(failures=1, cooldown_s=1.0)
 
@@ -296,13 +296,13 @@ class Engine:
         self.in_flight -= 1
         self._used_s = self._clock()
 
-    async def load(self) -> Load | None:
+    async def load(self) -> EngineLoad | None:
         """Return what the engine says of its load; nothing runs in one that is stopped."""
         if self._run is None:
-            return Load(running=0, waiting=0, kv_cache_share=0.0, seats=self._seats)
+            return EngineLoad(running=0, waiting=0, kv_cache_share=0.0, max_sequences=self._max_sequences)
         load = await self._run.upstream.load()
         if load is not None:
-            self._seats = load.seats or self._seats
+            self._max_sequences = load.max_sequences or self._max_sequences
         return load
 
     async def close(self) -> None:

@@ -9,13 +9,13 @@ from collections.abc import Iterable
 from typing import Final
 
 from meritorder.gateway.config import LanesTable, duration_s
-from meritorder.gateway.venues.venues import Sample, Venue, Venues
+from meritorder.gateway.venues.venues import LatencySample, Venue, Venues
 from meritorder.policy.backfill import Admission, AdmissionRules, AdmissionState, EngineSample, admit
 
 _LOOK_S: Final = 0.25
 _FOREIGN_LOOKS: Final = 4
 _DOWN_S: Final = 1.0
-_SEATS_OF_AN_ENGINE: Final = 256  # vLLM's own default
+_ENGINE_SEQUENCES: Final = 256  # vLLM's own default
 _log: Final = logging.getLogger(__name__)
 
 
@@ -35,22 +35,22 @@ class Headroom:
         self._foreign: dict[str, deque[int]] = {}
         self._down_until_s: dict[str, float] = {}
 
-    def room(self, venue: Venue) -> int:
+    def backfill(self, venue: Venue) -> int:
         """Return how many deferrable requests may begin now, behind everything that is real time."""
         if not venue.is_engine or not self._lanes.backfill:
             return self.capacity(venue)
         admission = self._admissions.get(venue.name)
         if admission is None:
             return 0
-        free = admission.max_backfill(venue.realtime) - len(venue.seated)
-        starting = admission.max_prefilling - venue.starting - _starting(venue)
+        free = admission.max_backfill(venue.realtime) - len(venue.deferrable)
+        starting = admission.max_prefilling - venue.prefilling - _starting(venue)
         return max(0, min(free, starting, self.capacity(venue)))
 
     def capacity(self, venue: Venue) -> int:
         """Return how many may begin when nothing else keeps their deadline: every seat that nobody sits on."""
         if self._down_until_s.get(venue.name, 0.0) > time.monotonic():
             return 0
-        return max(0, venue.seats - venue.realtime - len(venue.seated))
+        return max(0, venue.max_sequences - venue.realtime - len(venue.deferrable))
 
     def is_up(self, venue: Venue) -> bool:
         """Tell whether a venue takes requests, as far as is known."""
@@ -60,16 +60,16 @@ class Headroom:
         """Return what somebody should look at, by venue."""
         return {name: each.alert for name, each in self._admissions.items() if each.alert is not None}
 
-    def allowed(self, venue: Venue) -> int:
+    def max_backfill(self, venue: Venue) -> int:
         """Return how many deferrable requests an engine may hold, as last decided."""
         admission = self._admissions.get(venue.name)
-        return venue.seats if admission is None else admission.max_backfill(venue.realtime)
+        return venue.max_sequences if admission is None else admission.max_backfill(venue.realtime)
 
-    def unavailable(self, venue: Venue, retry_after_s: float | None) -> None:
+    def mark_unavailable(self, venue: Venue, retry_after_s: float | None) -> None:
         """Leave a venue alone for a while."""
         self._down_until_s[venue.name] = time.monotonic() + (retry_after_s or _DOWN_S)
 
-    async def keep_looking(self) -> None:
+    async def run(self) -> None:
         """Measure and decide, until cancelled."""
         engines = [venue for venue in self._venues.all if venue.is_engine]
         while True:
@@ -92,14 +92,14 @@ class Headroom:
             _log.warning("venue %s: %s", venue.name, admission.alert)
         self._states[venue.name], self._admissions[venue.name] = state, admission
         if self._lanes.backfill:
-            venue.prompts = admission.max_prefilling
-            venue.call_back(sum(not seat.called_back for seat in venue.seated) - admission.max_resident)
+            venue.max_prefilling = admission.max_prefilling
+            venue.preempt(sum(not seat.preempted for seat in venue.deferrable) - admission.max_resident)
 
     def _rules(self, venue: Venue) -> AdmissionRules:
         return AdmissionRules(
             ttft_s=duration_s(self._lanes.ttft),
             tpot_s=duration_s(self._lanes.tpot),
-            max_sequences=venue.table.max_concurrency or _SEATS_OF_AN_ENGINE,
+            max_sequences=venue.table.max_concurrency or _ENGINE_SEQUENCES,
         )
 
     def _measured(self, venue: Venue, rules: AdmissionRules, now_s: float) -> EngineSample | None:
@@ -109,15 +109,15 @@ class Headroom:
             return None
         # Who has just gone is in the engine for the rest of a step: strangers are those who are there each time.
         foreign = self._foreign.setdefault(venue.name, deque([0], maxlen=_FOREIGN_LOOKS))
-        foreign.append(max(0, load.running + load.waiting - len(venue.seated) - venue.realtime))
+        foreign.append(max(0, load.running + load.waiting - len(venue.deferrable) - venue.realtime))
         since_s = now_s - rules.reaction_s
         return EngineSample(
             running=load.running,
             waiting=load.waiting,
-            backfill=len(venue.seated),
+            backfill=len(venue.deferrable),
             realtime=venue.realtime,
             foreign=min(foreign),
-            max_sequences=venue.table.max_concurrency or load.seats,
+            max_sequences=venue.table.max_concurrency or load.max_sequences,
             kv_cache_share=load.kv_cache_share,
             ttft_s=_kept(venue.ttfts, since_s, self._lanes.attainment),
             tpot_s=_kept(venue.tpots, since_s, self._lanes.attainment) if pace_s is None else pace_s,
@@ -125,10 +125,10 @@ class Headroom:
 
 
 def _starting(venue: Venue) -> int:
-    return sum(seat.tokens == 0 for seat in venue.seated)
+    return sum(seat.tokens == 0 for seat in venue.deferrable)
 
 
-def _kept(samples: Iterable[Sample], since_s: float, share: float) -> float | None:
+def _kept(samples: Iterable[LatencySample], since_s: float, share: float) -> float | None:
     """Return within which latency the share of a lane was, lately and on the whole: the better of both.
 
     A single bad one breaks no promise that is about a share of many, and one that is broken is mended since.

@@ -19,7 +19,7 @@ from meritorder.gateway.upstreams.openai import OpenAIVenue
 from meritorder.gateway.venues.engines import EngineCommand
 
 MODEL: Final = "smollm2-135m"
-SEATS: Final = 8
+MAX_SEQUENCES: Final = 8
 CONTEXT_TOKENS: Final = 2048
 # Prompts are read in parts of this size, between which all others get a token: it bounds how long a long prompt holds
 # up those who wait for theirs.
@@ -59,13 +59,13 @@ def local_engine(*, name: str = "local", idle_s: float | None = 300.0) -> Engine
     endpoint = Endpoint(name=name, base_url="http://127.0.0.1:{port}/v1")
     return EngineCommand(
         argv=(sys.executable, "-m", "meritorder.gateway.venues.llamacpp", "--port", "{port}"),
-        venue=OpenAIVenue(endpoint=endpoint, reads_load=True, seats=SEATS),
+        venue=OpenAIVenue(endpoint=endpoint, reads_load=True, max_sequences=MAX_SEQUENCES),
         start_s=60.0,
         idle_s=idle_s,
     )
 
 
-def serve(*, port: int, seats: int = SEATS, context_tokens: int = CONTEXT_TOKENS) -> None:
+def serve(*, port: int, max_sequences: int = MAX_SEQUENCES, context_tokens: int = CONTEXT_TOKENS) -> None:
     """Serve until a signal ends the process."""
     import xllamacpp  # noqa: PLC0415 - a hundred megabytes, and an extra
 
@@ -74,8 +74,8 @@ def serve(*, port: int, seats: int = SEATS, context_tokens: int = CONTEXT_TOKENS
     parameters.model_alias = {MODEL}
     parameters.hostnames = ["127.0.0.1"]
     parameters.port = port
-    parameters.n_parallel = seats
-    parameters.n_ctx = seats * context_tokens
+    parameters.n_parallel = max_sequences
+    parameters.n_ctx = max_sequences * context_tokens
     parameters.n_batch = parameters.n_ubatch = _STEP_TOKENS
     parameters.cpuparams.n_threads = parameters.cpuparams_batch.n_threads = threads()
     parameters.endpoint_metrics = True
@@ -91,11 +91,11 @@ def main() -> int:
     """Read the options and serve."""
     parser = argparse.ArgumentParser(prog="meritorder.gateway.venues.llamacpp", description=main.__doc__)
     parser.add_argument("--port", type=int, required=True)
-    parser.add_argument("--seats", type=int, default=SEATS)
+    parser.add_argument("--seats", type=int, default=MAX_SEQUENCES)
     parser.add_argument("--context-tokens", type=int, default=CONTEXT_TOKENS)
     options = parser.parse_args()
     try:
-        serve(port=options.port, seats=options.seats, context_tokens=options.context_tokens)
+        serve(port=options.port, max_sequences=options.seats, context_tokens=options.context_tokens)
     except MeritorderError as error:
         sys.stderr.write(f"{error}\n")
         return 2

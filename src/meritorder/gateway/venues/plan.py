@@ -26,7 +26,7 @@ _AGAIN: Final = "write the plan again with `meritorder plan`"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Pool:
+class PlannedPool:
     """Machines of the plan, and the venues that they are behind.
 
     Args:
@@ -45,26 +45,26 @@ class Pool:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Way:
+class PlannedRoute:
     """Where work of a workload goes: its share of the slot's, by slot; `pool` is None where tokens are bought."""
 
     venues: tuple[str, ...]
     shares: tuple[float, ...]
-    pool: Pool | None
+    pool: PlannedPool | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Workload:
+class PlannedWorkload:
     """Deferrable work that the plan treats as one: a declared workload, or those of it that can wait so long."""
 
     name: str
     declared: str
     patience_s: float
-    ways: tuple[Way, ...]
+    ways: tuple[PlannedRoute, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Rule:
+class PlannedRule:
     """A workload that was declared to the planner: the first whose globs all match takes a call."""
 
     name: str
@@ -90,7 +90,7 @@ class Rule:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Planned:
+class PlanInForce:
     """What is to be carried out.
 
     Args:
@@ -106,23 +106,23 @@ class Planned:
 
     file: str
     calendar: Calendar
-    pools: tuple[Pool, ...]
-    realtime: dict[str, dict[str, tuple[Way, ...]]]
-    deferrable: dict[str, tuple[Workload, ...]]
-    rules: tuple[Rule, ...]
+    pools: tuple[PlannedPool, ...]
+    realtime: dict[str, dict[str, tuple[PlannedRoute, ...]]]
+    deferrable: dict[str, tuple[PlannedWorkload, ...]]
+    rules: tuple[PlannedRule, ...]
     places: dict[str, tuple[tuple[str, str, str], ...]] = field(default_factory=dict)
 
-    def rule_of(self, model: str, tenant: str) -> Rule | None:
+    def rule_of(self, model: str, tenant: str) -> PlannedRule | None:
         """Return the declared workload that takes a call."""
         return next((rule for rule in self.rules if rule.takes(model, tenant)), None)
 
-    def permits(self, rule: Rule, venue: str) -> bool:
+    def permits(self, rule: PlannedRule, venue: str) -> bool:
         """Whether the calls of a workload may run at a venue: of one that the plan does not know nobody can tell."""
         places = self.places.get(venue, ())
         return not rule.is_limited or (bool(places) and all(rule.access.permits(*place) for place in places))
 
 
-NOTHING: Final = Planned(
+NOTHING: Final = PlanInForce(
     file="",
     calendar=Calendar(slot_s=1.0, slots=1, period_s=1.0, start_s=0.0),
     pools=(),
@@ -132,7 +132,7 @@ NOTHING: Final = Planned(
 )
 
 
-def read(settings: Settings) -> Planned:
+def read(settings: Settings) -> PlanInForce:
     """Read the plan that the settings name.
 
     Raises:
@@ -155,11 +155,11 @@ class _Reader:
             for name in venue.pools():
                 self._at.setdefault(name, []).append(venue.name)
 
-    def planned(self) -> Planned:
+    def planned(self) -> PlanInForce:
         self._check_names()
         pools = tuple(self._pool(pool) for pool in self._plan.pools if self._schedules(pool.name))
-        realtime: dict[str, dict[str, tuple[Way, ...]]] = {}
-        deferrable: dict[str, tuple[Workload, ...]] = {}
+        realtime: dict[str, dict[str, tuple[PlannedRoute, ...]]] = {}
+        deferrable: dict[str, tuple[PlannedWorkload, ...]] = {}
         for model in dict.fromkeys(each.model for each in self._plan.workloads):
             mine = [each for each in self._plan.workloads if each.model == model]
             live = self._live([each for each in mine if each.lane == REALTIME], pools)
@@ -172,7 +172,7 @@ class _Reader:
                         "serve each under a name of its own: models = [...] of the [[venue]]",
                     )
                 realtime[name], deferrable[name] = live, waits
-        return Planned(
+        return PlanInForce(
             file=self._file,
             calendar=self._calendar(),
             pools=pools,
@@ -189,9 +189,11 @@ class _Reader:
             venue.name: tuple(known[name] for name in venue.pools() if name in known) for venue in self._settings.venue
         }
 
-    def _live(self, classes: Sequence[planfile.WorkloadPlan], pools: Sequence[Pool]) -> dict[str, tuple[Way, ...]]:
+    def _live(
+        self, classes: Sequence[planfile.WorkloadPlan], pools: Sequence[PlannedPool]
+    ) -> dict[str, tuple[PlannedRoute, ...]]:
         """Return where real time goes: each declared workload that may not run anywhere, and all others."""
-        live: dict[str, tuple[Way, ...]] = {}
+        live: dict[str, tuple[PlannedRoute, ...]] = {}
         for one in classes:
             ways = self._ways([one.name], pools, REALTIME)
             names = one.name.removesuffix(f", {one.model}").split(" + ") if one.allow or one.deny else [""]
@@ -230,10 +232,10 @@ class _Reader:
     def _schedules(self, pool: str) -> tuple[PoolSchedule, ...]:
         return tuple(each for each in self._plan.schedule if each.pool == pool and max(each.machines))
 
-    def _pool(self, used: PlanPool) -> Pool:
+    def _pool(self, used: PlanPool) -> PlannedPool:
         schedules = self._schedules(used.name)
         by_slot = list(zip(*(each.machines for each in schedules), strict=True))
-        return Pool(
+        return PlannedPool(
             used=used,
             schedules=schedules,
             machines=tuple(map(sum, by_slot)),
@@ -250,7 +252,7 @@ class _Reader:
             raise self._error(f"{what} {name!r}", f"write pool = {name!r} at the [[venue]] that it is")
         return tuple(found)
 
-    def _ways(self, workloads: Sequence[str], pools: Sequence[Pool], lane: str) -> tuple[Way, ...]:
+    def _ways(self, workloads: Sequence[str], pools: Sequence[PlannedPool], lane: str) -> tuple[PlannedRoute, ...]:
         """Return where some workloads go together, each way with its share of every slot's work."""
         flows: dict[str, list[float]] = {}
         for route in self._plan.routes:
@@ -260,7 +262,7 @@ class _Reader:
         totals = [sum(flow) for flow in zip(*flows.values(), strict=True)]
         by_name = {pool.used.name: pool for pool in pools}
         return tuple(
-            Way(
+            PlannedRoute(
                 venues=self._in_lane(name, lane),
                 shares=tuple(part / total if total > 0 else 0.0 for part, total in zip(flow, totals, strict=True)),
                 pool=by_name.get(name),
@@ -278,17 +280,17 @@ class _Reader:
             )
         return able
 
-    def _names_of(self, model: str, ways: Sequence[Way]) -> list[str]:
+    def _names_of(self, model: str, ways: Sequence[PlannedRoute]) -> list[str]:
         """Return what clients call a model: all that its pools' venues serve; where it has none, its own name first."""
         ours = self._served(way for way in ways if way.pool)
         others = {each.model for each in self._plan.workloads} - {model}
         bought = self._served(ways)
         return sorted((ours or {model} & bought or bought) - others)
 
-    def _served(self, ways: Iterable[Way]) -> set[str]:
+    def _served(self, ways: Iterable[PlannedRoute]) -> set[str]:
         return {name for way in ways for venue in way.venues for name in self._venues[venue].served()}
 
-    def _workload(self, one: planfile.WorkloadPlan, pools: Sequence[Pool]) -> Workload:
+    def _workload(self, one: planfile.WorkloadPlan, pools: Sequence[PlannedPool]) -> PlannedWorkload:
         declared = self._declared(one.name)
         if declared is None:
             raise self._error(
@@ -296,7 +298,7 @@ class _Reader:
                 f'write a [[rule]] with workload = "{one.name.partition(", ")[0]}" and the model, tenant, key or '
                 "endpoint of those that can wait, or with by_client = true if they say so themselves",
             )
-        return Workload(
+        return PlannedWorkload(
             name=one.name,
             declared=declared,
             patience_s=_patience_s(one, declared),
@@ -311,11 +313,11 @@ class _Reader:
         fitting = [each for each in known if name == each or name.startswith(f"{each}, ")]
         return max(fitting, key=len, default=None)
 
-    def _rules(self) -> tuple[Rule, ...]:
+    def _rules(self) -> tuple[PlannedRule, ...]:
         promises = self._plan.promises
         ours = {rule.workload for rule in self._settings.rule}
         rules = [
-            Rule(
+            PlannedRule(
                 name=each.name,
                 deadline=each.deadline,
                 deferrable=each.lane == DEFERRABLE,
@@ -331,7 +333,7 @@ class _Reader:
             self._check_rule(rule)
         return tuple(rules)
 
-    def _check_rule(self, rule: Rule) -> None:
+    def _check_rule(self, rule: PlannedRule) -> None:
         untold = sorted({column for column, _ in rule.match} - _TOLD)
         if untold:
             fix = f'write a [[rule]] with workload = "{rule.name}" that says which calls it is'

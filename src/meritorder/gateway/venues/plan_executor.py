@@ -16,9 +16,9 @@ from meritorder.gateway.errors import UnavailableError
 from meritorder.gateway.state.metrics import Gauge
 from meritorder.gateway.state.request import Deferral
 from meritorder.gateway.store.keys import Key
-from meritorder.gateway.store.waiting import Waiting
+from meritorder.gateway.store.requests import QueuedRequests
 from meritorder.gateway.venues.engines import Engine, EngineState
-from meritorder.gateway.venues.plan import Planned, Pool, Rule, Way, Workload
+from meritorder.gateway.venues.plan import PlanInForce, PlannedPool, PlannedRoute, PlannedRule, PlannedWorkload
 from meritorder.gateway.venues.venues import Venue, Venues
 from meritorder.gateway.wire.calls import CallFields
 from meritorder.planfile import PoolSchedule
@@ -31,7 +31,7 @@ _log: Final = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Turn:
+class DispatchTarget:
     """A venue whose turn it is, how many requests it may take, and whether the plan uses it now."""
 
     venue: Venue
@@ -39,7 +39,7 @@ class Turn:
     planned: bool
 
 
-class Carry:
+class PlanExecutor:
     """The plan at work. Without a plan everything is as it would be without this.
 
     Args:
@@ -48,14 +48,14 @@ class Carry:
         now_s: The clock: epoch seconds.
     """
 
-    def __init__(self, plan: Planned, venues: Venues, now_s: Callable[[], float]) -> None:
+    def __init__(self, plan: PlanInForce, venues: Venues, now_s: Callable[[], float]) -> None:
         self._now_s = now_s
         self._venues = {venue.name: venue for venue in venues.all}
         self._numbers: Counter[str] = Counter()
         self._acting: dict[str, asyncio.Task[None]] = {}
         self._take(plan)
 
-    def _take(self, plan: Planned) -> None:
+    def _take(self, plan: PlanInForce) -> None:
         self._plan = plan
         self._calendar = plan.calendar
         self._pool_of = {name: pool for pool in plan.pools for name in pool.venues}
@@ -63,8 +63,8 @@ class Carry:
         self._released: defaultdict[str, Counter[str]] = defaultdict(Counter)
         self._next: dict[str, tuple[int, float]] = {}
 
-    def follow(self, plan: Planned) -> None:
-        """Carry out another plan from now on."""
+    def replace_plan(self, plan: PlanInForce) -> None:
+        """Execute another plan from now on."""
         self._take(plan)
         self._say_what()
 
@@ -77,7 +77,7 @@ class Carry:
                 return None if due_s is None else Deferral(deadline_s=due_s, workload=rule.name)
         return None
 
-    def for_realtime(self, model: str, tenant: str, venues: Sequence[Venue]) -> Sequence[Venue]:
+    def realtime_venues(self, model: str, tenant: str, venues: Sequence[Venue]) -> Sequence[Venue]:
         """Return the venues in the order in which a real-time request tries them.
 
         Tokens are bought for their share of the requests; the others go where a replica has the fewest, as in the
@@ -104,7 +104,9 @@ class Carry:
         names = dict.fromkeys(each.name for each in (*order, *self._running_first(venues, slot)))
         return [serving[name] for name in names if name in serving]
 
-    def for_deferrable(self, work: Waiting, venues: Sequence[Venue], until_s: float, now_s: float) -> list[Turn]:
+    def deferrable_targets(
+        self, work: QueuedRequests, venues: Sequence[Venue], until_s: float, now_s: float
+    ) -> list[DispatchTarget]:
         """Return whose turn it is to take work that can wait, first machines of its own, then the gaps of real time.
 
         Args:
@@ -116,7 +118,7 @@ class Carry:
         venues = self._permitted(self._plan.rule_of(work.model, work.tenant), venues)
         workload = self._workload_of(work)
         if workload is None:
-            return [Turn(venue, math.inf, planned=False) for venue in venues]
+            return [DispatchTarget(venue, math.inf, planned=False) for venue in venues]
         slot = self._calendar.slot_at(now_s)
         held = now_s < until_s
         used = [way for way in workload.ways if way.shares[slot] > 0]
@@ -127,13 +129,13 @@ class Carry:
                 most = self._quota(workload, way, slot) if way.pool is None and held else math.inf
                 # What a batch API takes goes there in chunks: see `outsource`.
                 by_request = venue.batches is None or work.batch_seq is None
-                turns[venue.name] = Turn(venue, most, planned=by_request)
+                turns[venue.name] = DispatchTarget(venue, most, planned=by_request)
         left = [] if held else self._running_first(venues, slot)
-        others = [Turn(each, math.inf, planned=False) for each in left if each.name not in turns]
+        others = [DispatchTarget(each, math.inf, planned=False) for each in left if each.name not in turns]
         serving = {venue.name for venue in venues}
         return [*(turn for name, turn in turns.items() if name in serving), *others]
 
-    def next_slot_s(self, work: Waiting, now_s: float) -> float:
+    def next_slot_s(self, work: QueuedRequests, now_s: float) -> float:
         """Return when the next slot begins in which the plan has work go anywhere; infinite if none does."""
         workload = self._workload_of(work)
         if workload is None:
@@ -146,12 +148,12 @@ class Carry:
             self._next[workload.name] = slot, begins_s
         return begins_s
 
-    def permits(self, work: Waiting, venue: Venue) -> bool:
+    def permits(self, work: QueuedRequests, venue: Venue) -> bool:
         """Whether work may run at a venue."""
         rule = self._plan.rule_of(work.model, work.tenant)
         return rule is None or self._plan.permits(rule, venue.name)
 
-    def to_outsource(self, work: Waiting, venue: Venue, now_s: float) -> int:
+    def provider_batch_quota(self, work: QueuedRequests, venue: Venue, now_s: float) -> int:
         """Return how many requests of a batch the plan sends to a batch API in this slot."""
         workload = self._workload_of(work)
         slot = self._calendar.slot_at(now_s)
@@ -163,14 +165,14 @@ class Carry:
                 return max(0, min(work.count, round(wanted)))
         return 0
 
-    def count(self, work: Waiting, venue: Venue, requests: int) -> None:
+    def record_dispatch(self, work: QueuedRequests, venue: Venue, requests: int) -> None:
         """Note that requests were released to a venue."""
         workload = self._workload_of(work) if requests else None
         if workload is not None:
             self._count(self._calendar.slot_at(self._now_s()))
             self._released[workload.name][venue.name] += requests
 
-    def most(self, venue: Venue) -> float:
+    def max_backfill(self, venue: Venue) -> float:
         """Return how many deferrable requests may join a venue that serves real time, as far as the plan limits it."""
         pool = self._pool_of.get(venue.name)
         if pool is None or not pool.used.max_num_seqs:
@@ -183,7 +185,7 @@ class Carry:
         if venue.load is not None and (venue.load.kv_cache_share or 0.0) > limits.kv_share:
             return 0
         cap = round(limits.sequences * self._replicas(pool, slot))
-        return backfill_sequences(venue.realtime + len(venue.seated), 0, cap)
+        return backfill_sequences(venue.realtime + len(venue.deferrable), 0, cap)
 
     def startup_s(self, venues: Sequence[Venue]) -> float:
         """Return how long it takes until one of some venues serves: nothing if one is ready."""
@@ -192,7 +194,7 @@ class Carry:
         pools = (self._pool_of.get(each.name) for each in venues)
         return min((pool.used.startup_s for pool in pools if pool is not None), default=0.0)
 
-    async def keep_carrying(self) -> None:
+    async def run(self) -> None:
         """Start and stop engines as scheduled, until cancelled."""
         if not self._plan.file:
             return
@@ -252,7 +254,7 @@ class Carry:
             calendar.slot_at(now_s),
         )
 
-    def _pool_status(self, pool: Pool, one: PoolSchedule, now_s: float) -> dict[str, Any]:
+    def _pool_status(self, pool: PlannedPool, one: PoolSchedule, now_s: float) -> dict[str, Any]:
         now, after = self._wanted(pool, one.machines, now_s), self._calendar.slot_at(now_s) + 1
         later = one.machines[after % self._calendar.active_slots]
         return {
@@ -265,7 +267,7 @@ class Carry:
             "replicas_next": later * pool.used.replicas,
         }
 
-    def _wanted(self, pool: Pool, machines: Sequence[int], now_s: float) -> int:
+    def _wanted(self, pool: PlannedPool, machines: Sequence[int], now_s: float) -> int:
         """Return the machines that must be held now, so that those of each slot serve when it begins."""
         return scheduled_machines(
             machines[: self._calendar.active_slots], *self._calendar.slots_within(now_s, pool.used.startup_s)
@@ -291,12 +293,12 @@ class Carry:
         self._acting[engine.name] = task
         task.add_done_callback(lambda _: self._acting.pop(engine.name, None))
 
-    def _permitted(self, rule: Rule | None, venues: Sequence[Venue]) -> Sequence[Venue]:
+    def _permitted(self, rule: PlannedRule | None, venues: Sequence[Venue]) -> Sequence[Venue]:
         if rule is None or not rule.is_limited:
             return venues
         return [venue for venue in venues if self._plan.permits(rule, venue.name)]
 
-    def _those(self, ways: Iterable[Way]) -> list[Venue]:
+    def _those(self, ways: Iterable[PlannedRoute]) -> list[Venue]:
         return [self._venues[name] for way in ways for name in way.venues]
 
     def _running_first(self, venues: Sequence[Venue], slot: int) -> list[Venue]:
@@ -308,14 +310,14 @@ class Carry:
 
         return sorted(venues, key=is_off)
 
-    def _replicas(self, pool: Pool, slot: int) -> float:
+    def _replicas(self, pool: PlannedPool, slot: int) -> float:
         """Return the replicas behind each of a pool's venues."""
         return pool.machines[slot] * pool.used.replicas / len(pool.venues)
 
     def _load(self, venue: Venue, slot: int) -> float:
-        return (venue.realtime + len(venue.seated)) / max(1.0, self._replicas(self._pool_of[venue.name], slot))
+        return (venue.realtime + len(venue.deferrable)) / max(1.0, self._replicas(self._pool_of[venue.name], slot))
 
-    def _quota(self, workload: Workload, way: Way, slot: int) -> float:
+    def _quota(self, workload: PlannedWorkload, way: PlannedRoute, slot: int) -> float:
         self._count(slot)
         released = self._released[workload.name]
         return remaining_quota(way.shares[slot], _taken(released, way), released.total())
@@ -326,7 +328,7 @@ class Carry:
             self._slot = slot
             self._released.clear()
 
-    def _workload_of(self, work: Waiting) -> Workload | None:
+    def _workload_of(self, work: QueuedRequests) -> PlannedWorkload | None:
         """Return what the plan takes work for: by its name, else by its model and tenant, and by its patience."""
         known = self._plan.deferrable.get(work.model)
         if not known:
@@ -338,11 +340,11 @@ class Carry:
         return max(those, key=lambda each: (each.patience_s <= patience_s, _closeness(each, patience_s)))
 
 
-def _closeness(workload: Workload, patience_s: float) -> float:
+def _closeness(workload: PlannedWorkload, patience_s: float) -> float:
     return -abs(workload.patience_s - patience_s)
 
 
-def _taken(released: Counter[str], way: Way) -> int:
+def _taken(released: Counter[str], way: PlannedRoute) -> int:
     return sum(released[name] for name in way.venues)
 
 

@@ -14,7 +14,7 @@ from meritorder.errors import MeritorderError
 from meritorder.gateway.config import Settings
 from meritorder.gateway.state.metrics import Gauge
 from meritorder.gateway.venues import plan as planned
-from meritorder.gateway.venues.plan_executor import Carry
+from meritorder.gateway.venues.plan_executor import PlanExecutor
 
 _LOOK_S: Final = 2.0
 _log: Final = logging.getLogger(__name__)
@@ -23,24 +23,24 @@ _Mark = tuple[int, int, int] | None
 """By which a file is told from what it was; None if there is none."""
 
 
-class Rereading:
+class PlanReloader:
     """Watches the plan's file.
 
     Args:
         settings: What the plan is read against.
-        carry: Who carries it out.
+        plan_executor: Who carries it out.
     """
 
-    def __init__(self, settings: Settings, carry: Carry) -> None:
+    def __init__(self, settings: Settings, plan_executor: PlanExecutor) -> None:
         self._settings = settings
-        self._carry = carry
+        self._plan_executor = plan_executor
         self._path = Path(settings.plan)
         self._mark = _mark_of(self._path)
         self._asked = asyncio.Event()
         self._taken = self._refused = 0
         self._fault: str | None = None
 
-    async def keep_reading(self) -> None:
+    async def run(self) -> None:
         """Look at the file again and again, until cancelled."""
         if not self._settings.plan:
             return
@@ -68,7 +68,7 @@ class Rereading:
             return
         self._taken += 1
         self._fault = None
-        self._carry.follow(plan)
+        self._plan_executor.replace_plan(plan)
 
     def status(self) -> dict[str, Any]:
         """Return how often the plan was read again, and what is wrong with what the file has now."""

@@ -16,23 +16,23 @@ from meritorder.gateway.config import PriceTable, Settings, VenueTable, duration
 from meritorder.gateway.upstreams import kinds
 from meritorder.gateway.upstreams.batches.venue import BatchVenue
 from meritorder.gateway.upstreams.guard import Guard
-from meritorder.gateway.upstreams.kinds import Kind, World
-from meritorder.gateway.upstreams.limits import Limits
+from meritorder.gateway.upstreams.kinds import Runtime, VenueKind
+from meritorder.gateway.upstreams.limits import RateLimits
 from meritorder.gateway.upstreams.openai import Priority
-from meritorder.gateway.upstreams.upstream import Load, Upstream
+from meritorder.gateway.upstreams.upstream import EngineLoad, Upstream
 from meritorder.gateway.venues.engines import Engine, EngineCommand
 from meritorder.gateway.venues.pace import Pace
 from meritorder.gateway.wire.usage import Usage
 from meritorder.units import PICOUSD_PER_USD, TOKENS_PER_MTOK
 
-_SEATS_OF_A_PROVIDER: Final = 64
+_PROVIDER_SEQUENCES: Final = 64
 _STREAMED: Final = frozenset({"/v1/chat/completions", "/v1/completions"})
 _SAMPLES: Final = 256
 _PATIENCE_S: Final = 10.0
 _PRIORITY: Final = {"vllm": Priority.LOWER_FIRST, "sglang": Priority.HIGHER_FIRST}
 
 
-class Sample(msgspec.Struct, frozen=True, gc=False):
+class LatencySample(msgspec.Struct, frozen=True, gc=False):
     """How long a first token, or one of those after it, took real time; and when that was known."""
 
     at_s: float
@@ -40,13 +40,13 @@ class Sample(msgspec.Struct, frozen=True, gc=False):
 
 
 @dataclass(eq=False, slots=True)
-class Seat:
+class RunningRequest:
     """A deferrable request at a venue; `task` is cancelled to call it back. An urgent one is not called back."""
 
     task: "asyncio.Task[None]"
     urgent: bool = False
     tokens: int = 0
-    called_back: bool = False
+    preempted: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,13 +98,13 @@ class Venue:
     batches: BatchVenue | None = None
     engine: Engine | None = None
     realtime: int = 0
-    seated: list[Seat] = field(default_factory=list)
-    starting: int = 0
-    ttfts: deque[Sample] = field(default_factory=lambda: deque(maxlen=_SAMPLES))
-    tpots: deque[Sample] = field(default_factory=lambda: deque(maxlen=_SAMPLES))
+    deferrable: list[RunningRequest] = field(default_factory=list)
+    prefilling: int = 0
+    ttfts: deque[LatencySample] = field(default_factory=lambda: deque(maxlen=_SAMPLES))
+    tpots: deque[LatencySample] = field(default_factory=lambda: deque(maxlen=_SAMPLES))
     pace: Pace = field(default_factory=Pace)
-    load: Load | None = None
-    prompts: int | None = None
+    load: EngineLoad | None = None
+    max_prefilling: int | None = None
     _rates: _Rates | None = field(init=False)
 
     def __post_init__(self) -> None:
@@ -121,49 +121,49 @@ class Venue:
         return self.table.reads_load
 
     @property
-    def seats(self) -> int:
+    def max_sequences(self) -> int:
         """Most requests at one time: as configured, as the engine says, or a provider's usual."""
         if self.table.max_concurrency is not None:
             return self.table.max_concurrency
-        if self.load is not None and self.load.seats is not None:
-            return self.load.seats
-        return _SEATS_OF_A_PROVIDER
+        if self.load is not None and self.load.max_sequences is not None:
+            return self.load.max_sequences
+        return _PROVIDER_SEQUENCES
 
     def streams(self, endpoint: str) -> bool:
         """Whether deferrable requests go there as a stream, so that they can be called back."""
         return self.is_engine and endpoint in _STREAMED
 
-    def arrive(self, *, streamed: bool) -> None:
+    def add_realtime(self, *, streamed: bool) -> None:
         """Count a real-time request in; where there is no seat or no turn to be read, a deferrable one gives up its."""
         self.realtime += 1
-        self.starting += streamed
+        self.prefilling += streamed
         if not self.is_engine:
             return
-        if self.realtime + len(self.seated) > self.seats:
-            self.call_back(1)
-        if streamed and self.prompts is not None:
-            beside = sum(seat.tokens == 0 and not (seat.called_back or seat.urgent) for seat in self.seated)
-            self.call_back(min(beside, self.starting + beside - self.prompts))
+        if self.realtime + len(self.deferrable) > self.max_sequences:
+            self.preempt(1)
+        if streamed and self.max_prefilling is not None:
+            beside = sum(seat.tokens == 0 and not (seat.preempted or seat.urgent) for seat in self.deferrable)
+            self.preempt(min(beside, self.prefilling + beside - self.max_prefilling))
 
-    def begin(self, now_s: float, ttft_s: float) -> None:
+    def record_first_token(self, now_s: float, ttft_s: float) -> None:
         """Take note of the first token of a streamed real-time request."""
-        self.starting -= 1
-        self.ttfts.append(Sample(now_s, ttft_s))
+        self.prefilling -= 1
+        self.ttfts.append(LatencySample(now_s, ttft_s))
 
-    def leave(self, now_s: float, tpot_s: float | None, *, starting: bool) -> None:
+    def remove_realtime(self, now_s: float, tpot_s: float | None, *, starting: bool) -> None:
         """Count a real-time request out; `starting` if it is one that was streamed, and went before its first token."""
         self.realtime -= 1
-        self.starting -= starting
+        self.prefilling -= starting
         if tpot_s is not None:
-            self.tpots.append(Sample(now_s, tpot_s))
+            self.tpots.append(LatencySample(now_s, tpot_s))
 
-    def call_back(self, count: int) -> None:
+    def preempt(self, count: int) -> None:
         """Take deferrable requests out of their seats: those with the least work done, of these the last to come."""
         if count <= 0:
             return
-        there = (seat for seat in reversed(self.seated) if not seat.called_back and not seat.urgent)
+        there = (seat for seat in reversed(self.deferrable) if not seat.preempted and not seat.urgent)
         for seat in sorted(there, key=lambda seat: seat.tokens)[:count]:
-            seat.called_back = True
+            seat.preempted = True
             seat.task.cancel()
 
     def cost_picousd(self, usage: Usage) -> int | None:
@@ -215,24 +215,24 @@ def of(settings: Settings, watched: Callable[[Upstream], Upstream] = lambda upst
     Raises:
         ConfigError: A secret is not where it is said to be.
     """
-    world = World(clock=time.monotonic, now=_now, draw=random.random, watched=watched)
+    world = Runtime(clock=time.monotonic, now=_now, draw=random.random, watched=watched)
     return Venues([_venue(table, settings, world) for table in settings.venue])
 
 
-def _venue(table: VenueTable, settings: Settings, world: World) -> Venue:
+def _venue(table: VenueTable, settings: Settings, world: Runtime) -> Venue:
     # An engine keeps its own queue; a provider is not to be asked for more than it allows.
     concurrency = None if table.reads_load else table.max_concurrency
-    venue = kinds.Venue(
+    venue = kinds.VenueSpec(
         name=table.name,
-        kind=Kind(table.kind),
+        kind=VenueKind(table.kind),
         base_url=table.url,
         api_key=read_secret(table.api_key_env, table.api_key_file, where=f"venue {table.name}"),
         models=table.served(),
         priority=_PRIORITY.get(table.kind, Priority.NONE) if table.priority else Priority.NONE,
-        seats=table.max_concurrency,
+        max_sequences=table.max_concurrency,
         timeout_s=duration_s(settings.limits.request_time),
         guard=Guard(
-            limits=Limits(concurrency=concurrency, tokens_per_minute=table.tokens_per_minute),
+            limits=RateLimits(concurrency=concurrency, tokens_per_minute=table.tokens_per_minute),
             patience_s=_PATIENCE_S,
         ),
     )

@@ -7,11 +7,11 @@ from typing import Any
 import msgspec
 
 from meritorder.gateway.store.batches import Batch
-from meritorder.gateway.store.files import File
-from meritorder.gateway.store.kept import Kept
+from meritorder.gateway.store.files import StoredFile
+from meritorder.gateway.store.stored_answers import StoredAnswer
 
 
-def file_object(file: File) -> dict[str, Any]:
+def file_object(file: StoredFile) -> dict[str, Any]:
     """Return a file as `openai.types.FileObject`."""
     return {
         "id": file.id,
@@ -61,7 +61,7 @@ def batch_object(batch: Batch) -> dict[str, Any]:
     }
 
 
-def response_object(item: Kept, status: str) -> dict[str, Any]:
+def response_object(item: StoredAnswer, status: str) -> dict[str, Any]:
     """Return a response as the venue answered it, or without output while it has no answer."""
     answer = msgspec.json.decode(item.answer) if item.answer else {}
     if status == "completed":

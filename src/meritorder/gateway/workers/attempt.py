@@ -8,11 +8,11 @@ import msgspec
 from meritorder.gateway.errors import StoreUnavailableError, UnavailableError, UnsupportedError, UpstreamError
 from meritorder.gateway.state.context import Context
 from meritorder.gateway.store import files
-from meritorder.gateway.store.waiting import Answer, Claimed
+from meritorder.gateway.store.requests import ClaimedRequest, RequestAnswer
 from meritorder.gateway.upstreams import retry
 from meritorder.gateway.upstreams.upstream import Call
 from meritorder.gateway.venues.headroom import Headroom
-from meritorder.gateway.venues.venues import Seat, Venue
+from meritorder.gateway.venues.venues import RunningRequest, Venue
 from meritorder.gateway.wire import calls
 from meritorder.gateway.wire.assemble import AnswerAssembler
 from meritorder.gateway.wire.errors import normalized_error
@@ -32,12 +32,12 @@ class Refused(Exception):  # noqa: N818 - this attempt; the request goes back in
         fault: Whether the attempt counts as one.
     """
 
-    def __init__(self, wait_s: float | None, given: Answer, *, fault: bool) -> None:
+    def __init__(self, wait_s: float | None, given: RequestAnswer, *, fault: bool) -> None:
         super().__init__(given.error_message)
         self.wait_s, self.given, self.fault = wait_s, given, fault
 
 
-class Asking:
+class Attempts:
     """Asks venues.
 
     Args:
@@ -52,7 +52,7 @@ class Asking:
         self._begun = begun
         self._blobs: dict[int, str] = {}
 
-    async def ask(self, request: Claimed, venue: Venue, seat: Seat) -> Answer:
+    async def ask(self, request: ClaimedRequest, venue: Venue, seat: RunningRequest) -> RequestAnswer:
         """Send a request to a venue, and return what came of it.
 
         Raises:
@@ -81,9 +81,11 @@ class Asking:
             problem = {
                 "error": {"message": error.what, "type": "invalid_request_error", "param": error.param, "code": None}
             }
-            return Answer(request_id=request_id, status_code=400, body=msgspec.json.encode(problem), venue=venue.name)
+            return RequestAnswer(
+                request_id=request_id, status_code=400, body=msgspec.json.encode(problem), venue=venue.name
+            )
         except UnavailableError as error:
-            self._headroom.unavailable(venue, error.retry_after_s)
+            self._headroom.mark_unavailable(venue, error.retry_after_s)
             raise Refused(error.retry_after_s, no_answer(request_id, error.what), fault=False) from None
         except UpstreamError as error:
             raise Refused(None, no_answer(request_id, error.what), fault=True) from None
@@ -100,7 +102,7 @@ class Asking:
             request_id, reply.status, answer, venue, retry.retry_after_s(reply.headers, utc(context.now_s()))
         )
 
-    async def _assembled(self, chunks: AsyncIterator[bytes], venue: Venue, seat: Seat) -> bytes:
+    async def _assembled(self, chunks: AsyncIterator[bytes], venue: Venue, seat: RunningRequest) -> bytes:
         assembly = AnswerAssembler(venue.name)
 
         async def watched() -> AsyncIterator[bytes]:
@@ -112,11 +114,11 @@ class Asking:
 
         return await assembly.read(watched())
 
-    def _judged(self, request_id: str, status: int, body: bytes, venue: Venue, after_s: float | None) -> Answer:
+    def _judged(self, request_id: str, status: int, body: bytes, venue: Venue, after_s: float | None) -> RequestAnswer:
         used = parse_usage(body) or Usage()
         if status >= 400:
             body = normalized_error(body)
-        given = Answer(
+        given = RequestAnswer(
             request_id=request_id,
             status_code=status,
             body=body,
@@ -132,7 +134,7 @@ class Asking:
             raise Refused(None, no_answer(request_id, "the answer is not JSON"), fault=True)
         return given
 
-    async def _body(self, request: Claimed) -> bytes:
+    async def _body(self, request: ClaimedRequest) -> bytes:
         if request.body is not None:
             return request.body
         blob = await self._blob(request.batch_seq or 0)
@@ -155,6 +157,6 @@ def _streamed(body: bytes) -> bytes:
     return calls.with_fields(body, stream=True, stream_options={"include_usage": True})
 
 
-def no_answer(request_id: str, what: str) -> Answer:
+def no_answer(request_id: str, what: str) -> RequestAnswer:
     """Return what stands for the answer of a request that got none."""
-    return Answer(request_id=request_id, status_code=None, error_code="upstream_error", error_message=what)
+    return RequestAnswer(request_id=request_id, status_code=None, error_code="upstream_error", error_message=what)

@@ -11,7 +11,7 @@ import msgspec
 from sqlalchemy import Connection
 
 from meritorder.gateway.state.context import Context
-from meritorder.gateway.store import batches, files, waiting
+from meritorder.gateway.store import batches, files, requests
 from meritorder.gateway.store.batches import Batch
 from meritorder.gateway.wire import calls
 from meritorder.gateway.wire.errors import ApiError
@@ -58,7 +58,7 @@ def ingest(context: Context, batch: Batch) -> None:
     Raises:
         StoreUnavailableError: The input cannot be read or the requests not be stored now; nothing is decided.
     """
-    while context.database.submit(lambda connection: batches.drop_some_rows(connection, batch.seq)).result():
+    while context.database.submit(lambda connection: batches.delete_some_requests(connection, batch.seq)).result():
         pass
     blob = context.database.read_now(lambda connection: files.blob_of(connection, batch.input_file_id))
     reading = _Reading()
@@ -121,7 +121,7 @@ def _read(context: Context, batch: Batch, chunks: Iterable[bytes], reading: _Rea
 
 
 def _store(context: Context, rows: list[dict[str, Any]]) -> "Future[None]":
-    return context.database.submit(lambda connection: waiting.add(connection, rows))
+    return context.database.submit(lambda connection: requests.add(connection, rows))
 
 
 def _row(batch: Batch, line: "_Line", reading: _Reading, known: frozenset[str]) -> dict[str, Any]:

@@ -4,9 +4,9 @@ from collections.abc import AsyncIterator
 from typing import Any, Final
 
 from meritorder.gateway.state.context import Context
-from meritorder.gateway.store import batches, files, waiting
+from meritorder.gateway.store import batches, files, requests
 from meritorder.gateway.store.batches import Batch
-from meritorder.gateway.store.files import File
+from meritorder.gateway.store.files import StoredFile
 from meritorder.gateway.wire.objects import batch_output_line
 from meritorder.units import SECONDS_PER_DAY
 
@@ -48,7 +48,7 @@ async def finalize(context: Context, batch: Batch) -> None:
     await context.database.write(conclude)
 
 
-async def _write(context: Context, batch: Batch, *, succeeded: bool) -> File | None:
+async def _write(context: Context, batch: Batch, *, succeeded: bool) -> StoredFile | None:
     """Write one of the two files; None if there is nothing to write."""
     kind = "output" if succeeded else "error"
     lines = _lines(context, batch, succeeded=succeeded)
@@ -58,7 +58,7 @@ async def _write(context: Context, batch: Batch, *, succeeded: bool) -> File | N
     blob = f"{batch.id}-{kind}"
     size = await context.blobs.write(blob, _chained(first, lines))
     now_s = context.now_s()
-    return File(
+    return StoredFile(
         id=context.new_id("file-"),
         tenant=batch.tenant,
         filename=f"{batch.id}_{kind}.jsonl",
@@ -74,7 +74,7 @@ async def _lines(context: Context, batch: Batch, *, succeeded: bool) -> AsyncIte
     last = -1
     while True:
         rows = await context.database.read(
-            lambda connection, last=last: waiting.answers_of(  # type: ignore[misc]
+            lambda connection, last=last: requests.answers_by_line(  # type: ignore[misc]
                 connection, batch.seq, after_line=last, limit=_ROWS_AT_A_TIME
             )
         )

@@ -7,7 +7,7 @@ from typing import Final
 _WINDOW_S: Final = 60.0
 
 
-class Drain:
+class CompletionRate:
     """Tokens answered a second, over the last minute in which there were any."""
 
     def __init__(self) -> None:

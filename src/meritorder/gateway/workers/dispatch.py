@@ -15,15 +15,15 @@ from sqlalchemy import Connection
 from meritorder.gateway.config import duration_s
 from meritorder.gateway.errors import StoreUnavailableError
 from meritorder.gateway.state.context import Context
-from meritorder.gateway.store import kept, waiting
+from meritorder.gateway.store import requests, stored_answers
 from meritorder.gateway.store.ledger import Entry
-from meritorder.gateway.store.waiting import Answer, Claimed, Waiting
+from meritorder.gateway.store.requests import ClaimedRequest, QueuedRequests, RequestAnswer
 from meritorder.gateway.venues.headroom import Headroom
-from meritorder.gateway.venues.plan_executor import Carry
-from meritorder.gateway.venues.venues import Seat, Venue, Venues
+from meritorder.gateway.venues.plan_executor import PlanExecutor
+from meritorder.gateway.venues.venues import RunningRequest, Venue, Venues
 from meritorder.gateway.wire.usage import Usage
-from meritorder.gateway.workers.attempt import Asking, Refused, no_answer
-from meritorder.gateway.workers.completion_rate import Drain
+from meritorder.gateway.workers.attempt import Attempts, Refused, no_answer
+from meritorder.gateway.workers.completion_rate import CompletionRate
 from meritorder.policy.escalation import EscalationLevel, escalation_level, latest_backfill_s, needs_provider_batch
 from meritorder.policy.order import DispatchCandidate, dispatch_order
 from meritorder.policy.schedule import safe_completion_tokens_per_s
@@ -51,29 +51,29 @@ class _Escalated:
     until_s: float
 
 
-class Release:
+class Dispatcher:
     """The worker.
 
     Args:
         context: What is shared.
         venues: Where work runs.
         headroom: How much of it there is room for.
-        carry: Which of it the plan uses now.
+        plan_executor: Which of it the plan uses now.
     """
 
-    def __init__(self, context: Context, venues: Venues, headroom: Headroom, carry: Carry) -> None:
+    def __init__(self, context: Context, venues: Venues, headroom: Headroom, plan_executor: PlanExecutor) -> None:
         self._context = context
         self._venues = venues
         self._headroom = headroom
-        self._carry = carry
-        self._asking = Asking(context, headroom, self.wake)
+        self._plan_executor = plan_executor
+        self._asking = Attempts(context, headroom, self.wake)
         self._wake = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
-        self._running: dict[int, tuple[Claimed, Seat]] = {}
+        self._running: dict[int, tuple[ClaimedRequest, RunningRequest]] = {}
         self._known: dict[int, asyncio.Task[None]] = {}
-        self._held: dict[int, asyncio.Future[Answer]] = {}
+        self._held: dict[int, asyncio.Future[RequestAnswer]] = {}
         self._lost: Counter[int] = Counter()
-        self._drains: defaultdict[str, Drain] = defaultdict(Drain)
+        self._drains: defaultdict[str, CompletionRate] = defaultdict(CompletionRate)
         self._served_tokens: dict[str, float] = {}
         self._margin_s = duration_s(context.settings.lanes.margin)
         self._tpot_s = duration_s(context.settings.lanes.tpot)
@@ -84,56 +84,56 @@ class Release:
         """Look for work now."""
         self._wake.set()
 
-    def room_made(self) -> None:
+    def capacity_freed(self) -> None:
         """Look for work now if there was more than there was room for."""
         if self._short_of_room:
             self._wake.set()
 
-    def latest_backfill_s(self, work: Waiting, ahead: Sequence[Waiting]) -> float:
+    def latest_backfill_s(self, work: QueuedRequests, ahead: Sequence[QueuedRequests]) -> float:
         """Return until when work may be left to the gaps, behind what is due before it."""
         drain = self._drains[work.model].tokens_per_s(time.monotonic())
         ahead_tokens = work.tokens + sum(each.tokens for each in ahead)
         return latest_backfill_s(work.deadline_s, ahead_tokens, drain, self._margin_s)
 
-    def hold(self, seq: int) -> "asyncio.Future[Answer]":
+    def wait_for(self, seq: int) -> "asyncio.Future[RequestAnswer]":
         """Return what will be the answer of a call, for a client that holds the line."""
         return self._held.setdefault(seq, asyncio.get_running_loop().create_future())
 
-    def let_go(self, seq: int) -> None:
+    def stop_waiting(self, seq: int) -> None:
         """Tell nobody of an answer, which is made and kept all the same."""
         self._held.pop(seq, None)
 
-    def forget(self, seq: int) -> None:
+    def abandon(self, seq: int) -> None:
         """Nobody holds the line any more: if the call runs, it is broken off; in any case it is dropped."""
         self._held.pop(seq, None)
-        self.break_off({seq})
-        self._spawn(self._durably(lambda connection: waiting.discard(connection, seq)))
+        self.cancel({seq})
+        self._spawn(self._durably(lambda connection: requests.end_and_delete(connection, seq)))
 
-    def break_off(self, seqs: set[int]) -> None:
+    def cancel(self, seqs: set[int]) -> None:
         """Stop requests whose answers are not wanted any more."""
         for seq in seqs & self._running.keys():
             self._running[seq][1].task.cancel()
 
-    def break_off_batch(self, batch_seq: int) -> None:
+    def cancel_batch(self, batch_seq: int) -> None:
         """Stop the requests of a batch that is over."""
-        self.break_off({seq for seq, (claimed, _) in self._running.items() if claimed.batch_seq == batch_seq})
+        self.cancel({seq for seq, (claimed, _) in self._running.items() if claimed.batch_seq == batch_seq})
 
-    def at_work(self) -> set[int]:
+    def running(self) -> set[int]:
         """Return the requests that run now."""
         return set(self._running)
 
-    def known(self) -> set[int]:
+    def tracked(self) -> set[int]:
         """Return the requests that run now, or are on their way back to the store."""
         return set(self._known)
 
-    def tell(self, seq: int, given: Answer) -> None:
+    def deliver(self, seq: int, given: RequestAnswer) -> None:
         """Hand an answer to the client that holds the line for it."""
         held = self._held.pop(seq, None)
         if held is not None and not held.done():
             held.set_result(given)
 
-    async def keep_releasing(self) -> None:
-        """Release what there is room for, until cancelled."""
+    async def run(self) -> None:
+        """Dispatch what fits, until cancelled."""
         while True:
             try:
                 await self._round()
@@ -152,14 +152,16 @@ class Release:
         """Give back what runs, and begin nothing more."""
         self._stopping = True
         for _, seat in list(self._running.values()):
-            seat.called_back = True
+            seat.preempted = True
             seat.task.cancel()
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=10)
 
     async def _round(self) -> None:
         now_s = self._context.now_s()
-        room = {v.name: int(min(self._headroom.room(v), self._carry.most(v))) for v in self._venues.all}
+        room = {
+            v.name: int(min(self._headroom.backfill(v), self._plan_executor.max_backfill(v))) for v in self._venues.all
+        }
         capacity = {venue.name: self._headroom.capacity(venue) for venue in self._venues.all}
         if not any(capacity.values()):
             self._short_of_room = True
@@ -167,10 +169,10 @@ class Release:
         # What is held for the plan is not to hide what may go; the most urgent is seen in any case.
         limit = _SEEN + min(self._waits_for_plan, _MOST_HELD_SEEN)
         found = await self._context.database.read(
-            lambda connection: waiting.open_work(connection, now_s=now_s, limit=limit)
+            lambda connection: requests.queued_work(connection, now_s=now_s, limit=limit)
         )
         self._waits_for_plan = 0
-        by_model: defaultdict[str, list[Waiting]] = defaultdict(list)
+        by_model: defaultdict[str, list[QueuedRequests]] = defaultdict(list)
         for work in found:
             by_model[work.model].append(work)
         begun = 0
@@ -179,18 +181,20 @@ class Release:
         self._short_of_room = begun < sum(work.count for work in found)
 
     async def _release(
-        self, model: str, works: list[Waiting], room: dict[str, int], capacity: dict[str, int], now_s: float
+        self, model: str, works: list[QueuedRequests], room: dict[str, int], capacity: dict[str, int], now_s: float
     ) -> int:
         """Give the seats there are to the work for one model, the most urgent first; return how much began."""
         begun = 0
         venues = self._venues.serving(model, LANE)
         levels = self._levels(model, works, venues, now_s)
         # What waits for its slot takes no turn of what may go.
-        ready = [each for each in works if self._carry.for_deferrable(each, venues, levels[each].until_s, now_s)]
+        ready = [
+            each for each in works if self._plan_executor.deferrable_targets(each, venues, levels[each].until_s, now_s)
+        ]
         self._waits_for_plan += len(works) - len(ready)
         for work, wanted in self._turns(ready, levels, sum(capacity[venue.name] for venue in venues), now_s):
             level, left = levels[work].level, wanted
-            for turn in self._carry.for_deferrable(work, venues, levels[work].until_s, now_s):
+            for turn in self._plan_executor.deferrable_targets(work, venues, levels[work].until_s, now_s):
                 venue = turn.venue
                 if not turn.planned and self._is_fallback(venue, work, now_s) and level is not EscalationLevel.FALLBACK:
                     continue
@@ -200,7 +204,7 @@ class Release:
                 taken = await self._claim(work, int(free)) if free > 0 else []
                 for request in taken:
                     self._begin(request, venue, urgent=level is not EscalationLevel.BACKFILL)
-                self._carry.count(work, venue, len(taken))
+                self._plan_executor.record_dispatch(work, venue, len(taken))
                 room[venue.name] -= len(taken)
                 capacity[venue.name] -= len(taken)
                 left -= len(taken)
@@ -210,18 +214,18 @@ class Release:
         return begun
 
     def _levels(
-        self, model: str, works: list[Waiting], venues: Sequence[Venue], now_s: float
-    ) -> dict[Waiting, "_Escalated"]:
+        self, model: str, works: list[QueuedRequests], venues: Sequence[Venue], now_s: float
+    ) -> dict[QueuedRequests, "_Escalated"]:
         """Return how far each has escalated: it may take real-time capacity, or a fallback venue, at the end."""
         drain = self._drains[model].tokens_per_s(time.monotonic())
-        startup_s = self._carry.startup_s(venues)
+        startup_s = self._plan_executor.startup_s(venues)
         levels, ahead_tokens = {}, 0
         for work in sorted(works, key=lambda each: each.deadline_s):
             ahead_tokens += work.tokens
             latest_s = latest_backfill_s(work.deadline_s, ahead_tokens, drain, self._margin_s) - startup_s
             until_s = latest_s
-            if math.isinf(drain) or self._carry.next_slot_s(work, now_s) > latest_s:
-                sure = safe_completion_tokens_per_s(drain, sum(venue.seats for venue in venues), self._tpot_s)
+            if math.isinf(drain) or self._plan_executor.next_slot_s(work, now_s) > latest_s:
+                sure = safe_completion_tokens_per_s(drain, sum(venue.max_sequences for venue in venues), self._tpot_s)
                 until_s = latest_backfill_s(work.deadline_s, ahead_tokens, sure, self._margin_s) - startup_s
             up = any(self._headroom.is_up(each) for each in venues if not self._is_fallback(each, work, now_s))
             level = escalation_level(
@@ -230,7 +234,7 @@ class Release:
             levels[work] = _Escalated(level, latest_s, until_s)
         return levels
 
-    def _is_fallback(self, venue: Venue, work: Waiting, now_s: float) -> bool:
+    def _is_fallback(self, venue: Venue, work: QueuedRequests, now_s: float) -> bool:
         """Say whether work goes there, request by request, only when it would be late elsewhere."""
         if work.batch_seq is None or venue.batches is None:
             return venue.table.fallback
@@ -239,8 +243,8 @@ class Release:
         )
 
     def _turns(
-        self, works: list[Waiting], levels: dict[Waiting, "_Escalated"], seats: int, now_s: float
-    ) -> list[tuple[Waiting, int]]:
+        self, works: list[QueuedRequests], levels: dict[QueuedRequests, "_Escalated"], seats: int, now_s: float
+    ) -> list[tuple[QueuedRequests, int]]:
         """Return whose turn it is, and for how many seats."""
         asking = [work for work in works for _ in range(min(work.count, seats))]
         candidates = [
@@ -255,29 +259,29 @@ class Release:
         chosen = dispatch_order(candidates, served_tokens=self._served_tokens, now_s=now_s, count=seats)
         return list(Counter(asking[at] for at in chosen).items())
 
-    async def _claim(self, work: Waiting, limit: int) -> list[Claimed]:
+    async def _claim(self, work: QueuedRequests, limit: int) -> list[ClaimedRequest]:
         now_s = self._context.now_s()
         if self._stopping:
             return []
         return await self._context.database.write(
-            lambda connection: waiting.claim(connection, self._context.me, work, limit=limit, now_s=now_s)
+            lambda connection: requests.claim(connection, self._context.me, work, limit=limit, now_s=now_s)
         )
 
-    def _begin(self, request: Claimed, venue: Venue, *, urgent: bool) -> None:
+    def _begin(self, request: ClaimedRequest, venue: Venue, *, urgent: bool) -> None:
         work = partial(self._serve, request, venue)
         traced = self._context.telemetry
         task = self._spawn(traced.run(work, request, venue.name, self._context.now_s()) if traced else work())
-        seat = Seat(task, urgent=urgent)
-        venue.seated.append(seat)
+        seat = RunningRequest(task, urgent=urgent)
+        venue.deferrable.append(seat)
         self._running[request.seq] = (request, seat)
         self._known[request.seq] = task
         task.add_done_callback(lambda ended: self._ended(ended, request, venue, seat))
 
-    def _ended(self, task: "asyncio.Task[None]", request: Claimed, venue: Venue, seat: Seat) -> None:
+    def _ended(self, task: "asyncio.Task[None]", request: ClaimedRequest, venue: Venue, seat: RunningRequest) -> None:
         """Give back what is still seated: it was called back before it had even begun, or it is our fault."""
         if self._known.get(request.seq) is task:  # else it was claimed again meanwhile
             del self._known[request.seq]
-        if seat not in venue.seated:
+        if seat not in venue.deferrable:
             return
         self._stand_up(request, venue, seat)
         error = None if task.cancelled() else task.exception()
@@ -292,7 +296,7 @@ class Release:
         task.add_done_callback(self._tasks.discard)
         return task
 
-    async def _serve(self, request: Claimed, venue: Venue) -> None:
+    async def _serve(self, request: ClaimedRequest, venue: Venue) -> None:
         """Run a request that was claimed; it leaves `running` in one way or another."""
         seat = self._running[request.seq][1]
         started_s = self._context.now_s()
@@ -307,7 +311,7 @@ class Release:
             self._lost[request.seq] += seat.tokens
             now_s = self._context.now_s()
             await self._durably(
-                lambda connection: waiting.release(
+                lambda connection: requests.requeue(
                     connection, self._context.me, request, not_before_s=now_s, fault=False
                 )
             )
@@ -315,12 +319,12 @@ class Release:
         self._stand_up(request, venue, seat)
         await self._store(request, given, venue, started_s)
 
-    def _stand_up(self, request: Claimed, venue: Venue, seat: Seat) -> None:
-        venue.seated.remove(seat)
+    def _stand_up(self, request: ClaimedRequest, venue: Venue, seat: RunningRequest) -> None:
+        venue.deferrable.remove(seat)
         self._running.pop(request.seq, None)
         self._wake.set()
 
-    async def _give_back(self, request: Claimed, refused: Refused) -> None:
+    async def _give_back(self, request: ClaimedRequest, refused: Refused) -> None:
         """Queue a request again, later; or store its last error, if it has had enough attempts."""
         faults = request.faults + (1 if refused.fault else 0)
         attempts = self._context.settings.limits.attempts
@@ -334,18 +338,20 @@ class Release:
             wait_s = _FIRST_WAIT_S * 2.0 ** min(faults, 10)
         not_before_s = now_s + min(wait_s, _LONGEST_WAIT_S)
         await self._durably(
-            lambda connection: waiting.release(
+            lambda connection: requests.requeue(
                 connection, self._context.me, request, not_before_s=not_before_s, fault=refused.fault
             )
         )
 
-    async def _store(self, request: Claimed, given: Answer, venue: Venue | None, started_s: float) -> None:
+    async def _store(
+        self, request: ClaimedRequest, given: RequestAnswer, venue: Venue | None, started_s: float
+    ) -> None:
         now_s = self._context.now_s()
 
         def change(connection: Connection) -> bool:
-            stored = waiting.answer(connection, self._context.me, request, given, now_s=now_s)
+            stored = requests.store_answer(connection, self._context.me, request, given, now_s=now_s)
             if stored and request.batch_seq is None:
-                self._context.tell_of_response(connection, kept.answered(connection, request.seq, given))
+                self._context.tell_of_response(connection, stored_answers.complete(connection, request.seq, given))
             return stored
 
         stored = await self._durably(change)
@@ -353,7 +359,7 @@ class Release:
         self._drains[request.model].add(time.monotonic(), estimated)
         self._serve_tenant(request.tenant, given.input_tokens + given.output_tokens)
         self._enter(request, given, venue, started_s, stored=bool(stored))
-        self.tell(request.seq, given)
+        self.deliver(request.seq, given)
 
     def _serve_tenant(self, tenant: str, tokens: int) -> None:
         """Count what a tenant was served; what was long ago counts less and less."""
@@ -369,7 +375,9 @@ class Release:
             except StoreUnavailableError:
                 await asyncio.sleep(_STORE_AGAIN_S)
 
-    def _enter(self, request: Claimed, given: Answer, venue: Venue | None, started_s: float, *, stored: bool) -> None:
+    def _enter(
+        self, request: ClaimedRequest, given: RequestAnswer, venue: Venue | None, started_s: float, *, stored: bool
+    ) -> None:
         """Write the row of the ledger."""
         used = Usage(
             input_tokens=given.input_tokens, cached_tokens=given.cached_tokens, output_tokens=given.output_tokens

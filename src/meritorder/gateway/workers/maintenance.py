@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Awaitable, Callable, Coroutine
+from functools import partial
 from typing import Any, Final
 
 from sqlalchemy import Connection
@@ -11,11 +12,11 @@ from sqlalchemy import Connection
 from meritorder.gateway.config import duration_s
 from meritorder.gateway.errors import StoreUnavailableError
 from meritorder.gateway.state.context import Context
-from meritorder.gateway.store import batches, files, instances, kept, waiting
-from meritorder.gateway.store.waiting import Answer
+from meritorder.gateway.store import batches, files, heartbeats, requests, stored_answers
+from meritorder.gateway.store.requests import RequestAnswer
 from meritorder.gateway.workers.batch_input import ingest
 from meritorder.gateway.workers.batch_output import finalize
-from meritorder.gateway.workers.dispatch import Release
+from meritorder.gateway.workers.dispatch import Dispatcher
 
 _ROUND_S: Final = 0.5
 _SLOW_ROUND_S: Final = 10.0
@@ -23,17 +24,17 @@ _CANCEL_GRACE_S: Final = 600.0  # OpenAI's: a cancelled batch may take ten minut
 _log: Final = logging.getLogger(__name__)
 
 
-class Keeper:
+class Maintenance:
     """The steps that nobody asks for.
 
     Args:
         context: What is shared.
-        release: Told when there is work, and what is not wanted any more.
+        dispatcher: Told when there is work, and what is not wanted any more.
     """
 
-    def __init__(self, context: Context, release: Release) -> None:
+    def __init__(self, context: Context, dispatcher: Dispatcher) -> None:
         self._context = context
-        self._release = release
+        self._dispatcher = dispatcher
         self._sleepers: list[asyncio.Event] = []
         self._lease_s = duration_s(context.settings.store.lease)
 
@@ -42,46 +43,50 @@ class Keeper:
         for sleeper in self._sleepers:
             sleeper.set()
 
-    async def beat_once(self) -> None:
+    async def heartbeat(self) -> None:
         """Say that this gateway lives, and take back what the dead have left."""
         context, now_s = self._context, self._context.now_s()
 
         def beat(connection: Connection) -> int:
-            instances.beat(connection, context.me, alive_until_s=now_s + self._lease_s)
-            instances.bury(connection, now_s=now_s)
-            waiting.drop_unheld(connection, now_s=now_s)
-            return waiting.return_lost(connection, now_s=now_s)
+            heartbeats.beat(connection, context.me, alive_until_s=now_s + self._lease_s)
+            heartbeats.remove_expired(connection, now_s=now_s)
+            requests.delete_orphaned(connection, now_s=now_s)
+            return requests.requeue_expired(connection, now_s=now_s)
 
         if await context.database.write(beat):
-            self._release.wake()
+            self._dispatcher.wake()
 
-    async def keep_beating(self) -> None:
+    async def keep_alive(self) -> None:
         """Renew the lease, and see whether all that runs here is ours and all that is ours runs here."""
         unknown: set[int] = set()
         while True:
             await asyncio.sleep(self._lease_s / 3)
-            before = self._release.at_work()
+            before = self._dispatcher.running()
             try:
-                await self.beat_once()
-                mine = await self._context.database.read(lambda connection: waiting.mine(connection, self._context.me))
+                await self.heartbeat()
+                mine = await self._context.database.read(
+                    lambda connection: requests.claimed_seqs(connection, self._context.me)
+                )
             except StoreUnavailableError:
                 continue
-            self._release.break_off(before - mine)  # such as after a long sleep of the machine
+            self._dispatcher.cancel(before - mine)  # such as after a long sleep of the machine
             # Such as a claim of which the database did not live to tell us. Once may be a claim of this moment.
-            unknown, lost = mine - self._release.known(), unknown & (mine - self._release.known())
+            unknown, lost = mine - self._dispatcher.tracked(), unknown & (mine - self._dispatcher.tracked())
             if lost:
                 await self._give_back(lost)
 
     async def _give_back(self, lost: set[int]) -> None:
         with contextlib.suppress(StoreUnavailableError):  # they will be found again
-            await self._context.database.write(lambda connection: waiting.give_back(connection, self._context.me, lost))
+            await self._context.database.write(
+                lambda connection: requests.requeue_unstarted(connection, self._context.me, lost)
+            )
             _log.warning("%d requests were claimed and did not run; they wait again", len(lost))
-            self._release.wake()
+            self._dispatcher.wake()
 
-    def duties(self) -> list[Coroutine[Any, Any, None]]:
+    def tasks(self) -> list[Coroutine[Any, Any, None]]:
         """Return what is to run for as long as the gateway does."""
         return [
-            self.keep_beating(),
+            self.keep_alive(),
             self._keep(self._read_inputs, _ROUND_S),
             self._keep(self._write_outputs, _ROUND_S),
             self._keep(self._end_batches, _ROUND_S),
@@ -113,15 +118,15 @@ class Keeper:
 
     async def _expire(self) -> None:
         context, now_s = self._context, self._context.now_s()
-        for batch in await context.database.read(batches.opened):
+        for batch in await context.database.read(batches.open_batches):
             if batch.status == "in_progress" and batch.expires_s <= now_s:
                 await self._end(batch, "expired")
-        for seq in await context.database.read(lambda connection: waiting.late_alone(connection, now_s=now_s)):
+        for seq in await context.database.read(lambda connection: requests.overdue_calls(connection, now_s=now_s)):
             await self._too_late(seq)
 
     async def _finish_cancelled(self) -> None:
         context, now_s = self._context, self._context.now_s()
-        for batch in await context.database.read(batches.opened):
+        for batch in await context.database.read(batches.open_batches):
             if batch.status != "cancelling":
                 continue
             running = await context.database.read(lambda connection, seq=batch.seq: batches.running_in(connection, seq))  # type: ignore[misc]
@@ -133,10 +138,10 @@ class Keeper:
         await self._context.database.write(
             lambda connection: batches.finalize(connection, batch.seq, ending=ending, now_s=now_s)
         )
-        self._release.break_off_batch(batch.seq)
+        self._dispatcher.cancel_batch(batch.seq)
 
     async def _too_late(self, seq: int) -> None:
-        given = Answer(
+        given = RequestAnswer(
             request_id=self._context.new_id("req_"),
             status_code=None,
             error_code="deadline_exceeded",
@@ -144,13 +149,13 @@ class Keeper:
         )
 
         def change(connection: Connection) -> bool:
-            ended = waiting.end(connection, seq)
+            ended = requests.end(connection, seq)
             if ended:
-                self._context.tell_of_response(connection, kept.answered(connection, seq, given))
+                self._context.tell_of_response(connection, stored_answers.complete(connection, seq, given))
             return ended
 
         if await self._context.database.write(change):
-            self._release.tell(seq, given)
+            self._dispatcher.deliver(seq, given)
 
     async def _read_inputs(self) -> None:
         context = self._context
@@ -160,7 +165,7 @@ class Keeper:
             except BaseException:
                 await self._let_go(batch.seq)
                 raise
-            self._release.wake()
+            self._dispatcher.wake()
             await self._log_if_over(batch.seq)
 
     async def _write_outputs(self) -> None:
@@ -175,11 +180,11 @@ class Keeper:
     async def _take_over(self, status: str) -> batches.Batch | None:
         context, now_s = self._context, self._context.now_s()
         return await context.database.write(
-            lambda connection: batches.take_over(connection, context.me, status, now_s=now_s)
+            lambda connection: batches.claim(connection, context.me, status, now_s=now_s)
         )
 
     async def _let_go(self, seq: int) -> None:
-        await self._context.database.write(lambda connection: batches.let_go(connection, self._context.me, seq))
+        await self._context.database.write(lambda connection: batches.unclaim(connection, self._context.me, seq))
 
     async def _log_if_over(self, seq: int) -> None:
         batch = await self._context.database.read(lambda connection: batches.by_seq(connection, seq))
@@ -188,9 +193,10 @@ class Keeper:
 
     async def _clean(self) -> None:
         context, now_s = self._context, self._context.now_s()
-        for seq in await context.database.read(batches.with_rows_to_drop):
-            while await context.database.write(lambda connection, seq=seq: batches.drop_some_rows(connection, seq)):  # type: ignore[misc]
+        for seq in await context.database.read(batches.finished_with_requests):
+            delete_some = partial(batches.delete_some_requests, seq=seq)
+            while await context.database.write(delete_some):
                 await asyncio.sleep(0)
-        for file in await context.database.read(lambda connection: files.over(connection, now_s=now_s)):
+        for file in await context.database.read(lambda connection: files.deletable(connection, now_s=now_s)):
             await context.blobs.remove(file.blob)
-            await context.database.write(lambda connection, file_id=file.id: files.forget(connection, file_id))  # type: ignore[misc]
+            await context.database.write(lambda connection, file_id=file.id: files.delete_row(connection, file_id))  # type: ignore[misc]

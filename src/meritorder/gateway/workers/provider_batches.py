@@ -18,18 +18,18 @@ from sqlalchemy import Connection
 from meritorder.gateway.config import duration_s
 from meritorder.gateway.errors import RefusedError, StoreUnavailableError, UnsupportedError, UpstreamError
 from meritorder.gateway.state.context import Context
-from meritorder.gateway.store import chunks, files, waiting
-from meritorder.gateway.store.chunks import Chunk
+from meritorder.gateway.store import files, provider_batches, requests
 from meritorder.gateway.store.ledger import Entry
-from meritorder.gateway.store.waiting import Answer, Claimed, Waiting
+from meritorder.gateway.store.provider_batches import ProviderBatch
+from meritorder.gateway.store.requests import ClaimedRequest, QueuedRequests, RequestAnswer
 from meritorder.gateway.upstreams import retry
 from meritorder.gateway.upstreams.batches.chunks import size_bytes
 from meritorder.gateway.upstreams.batches.venue import BatchLimits, BatchLine, BatchStatus, BatchVenue, LineResult
-from meritorder.gateway.venues.plan_executor import Carry
+from meritorder.gateway.venues.plan_executor import PlanExecutor
 from meritorder.gateway.venues.venues import Venue, Venues
 from meritorder.gateway.wire import calls
 from meritorder.gateway.wire.usage import Usage, parse_usage
-from meritorder.gateway.workers.dispatch import LANE, Release
+from meritorder.gateway.workers.dispatch import LANE, Dispatcher
 from meritorder.policy.escalation import needs_provider_batch
 
 _AGAIN_S: Final = 60.0
@@ -39,20 +39,20 @@ _ID_LENGTH: Final = 26
 _log: Final = logging.getLogger(__name__)
 
 
-class Outsource:
+class ProviderBatches:
     """The worker of the batch APIs.
 
     Args:
         context: What is shared.
         venues: Those with a batch API are used.
-        release: The other worker; it knows when the gaps would be done.
-        carry: What the plan buys there.
+        dispatcher: The other worker; it knows when the gaps would be done.
+        plan_executor: What the plan buys there.
     """
 
-    def __init__(self, context: Context, venues: Venues, release: Release, carry: Carry) -> None:
+    def __init__(self, context: Context, venues: Venues, dispatcher: Dispatcher, plan_executor: PlanExecutor) -> None:
         self._context = context
-        self._release = release
-        self._carry = carry
+        self._dispatcher = dispatcher
+        self._plan_executor = plan_executor
         self._venues = venues
         self._at: dict[str, tuple[Venue, BatchVenue]] = {
             venue.name: (venue, venue.batches) for venue in venues.all if venue.batches is not None
@@ -60,7 +60,7 @@ class Outsource:
         self._margin_s = duration_s(context.settings.lanes.margin)
         self._round_s = min((duration_s(venue.table.batch_poll) for venue, _ in self._at.values()), default=0.0)
 
-    async def keep_outsourcing(self) -> None:
+    async def run(self) -> None:
         """Hand out and take back, until cancelled."""
         if not self._at:
             return
@@ -79,7 +79,7 @@ class Outsource:
         await self._hand_out()
         now_s = context.now_s()
         for chunk in await context.database.write(
-            lambda connection: chunks.look_after(connection, context.me, now_s=now_s)
+            lambda connection: provider_batches.adopt(connection, context.me, now_s=now_s)
         ):
             if chunk.venue not in self._at:
                 _log.warning("chunk %s is at the venue %s, which is not configured any more", chunk.id, chunk.venue)
@@ -93,32 +93,32 @@ class Outsource:
     async def _hand_out(self) -> None:
         """Make chunks of what fits a batch API and would not be done in time by our own engines."""
         now_s = self._context.now_s()
-        found = await self._context.database.read(lambda connection: waiting.open_work(connection, now_s=now_s))
+        found = await self._context.database.read(lambda connection: requests.queued_work(connection, now_s=now_s))
         for work in found:
             if work.batch_seq is None:
                 continue  # a client holds the line
             for venue, batches in self._at.values():
-                if work.model not in venue.served or not self._carry.permits(work, venue):
+                if work.model not in venue.served or not self._plan_executor.permits(work, venue):
                     continue
                 if self._fits(work, found, venue, now_s):
                     await self._chunk(work, venue, batches, now_s, most=work.count)
                     break
-                planned = self._carry.to_outsource(work, venue, now_s)
+                planned = self._plan_executor.provider_batch_quota(work, venue, now_s)
                 if planned and self._has_time(work, venue, now_s):
                     await self._chunk(work, venue, batches, now_s, most=planned)
 
-    def _fits(self, work: Waiting, found: list[Waiting], venue: Venue, now_s: float) -> bool:
+    def _fits(self, work: QueuedRequests, found: list[QueuedRequests], venue: Venue, now_s: float) -> bool:
         own = any(each.is_engine for each in self._venues.serving(work.model, LANE))
         ahead = [each for each in found if each.model == work.model and each.deadline_s < work.deadline_s]
-        latest_s = self._release.latest_backfill_s(work, ahead)
+        latest_s = self._dispatcher.latest_backfill_s(work, ahead)
         window_s = duration_s(venue.table.batch_window)
         return needs_provider_batch(work.deadline_s, latest_s, window_s, self._margin_s, own=own, now_s=now_s)
 
-    def _has_time(self, work: Waiting, venue: Venue, now_s: float) -> bool:
+    def _has_time(self, work: QueuedRequests, venue: Venue, now_s: float) -> bool:
         window_s = duration_s(venue.table.batch_window)
         return needs_provider_batch(work.deadline_s, now_s, window_s, self._margin_s, own=False, now_s=now_s)
 
-    async def _chunk(self, work: Waiting, venue: Venue, batches: BatchVenue, now_s: float, *, most: int) -> None:
+    async def _chunk(self, work: QueuedRequests, venue: Venue, batches: BatchVenue, now_s: float, *, most: int) -> None:
         """Claim so many of a batch that wait, cut to what the provider takes."""
         context = self._context
 
@@ -126,9 +126,9 @@ class Outsource:
             limits = replace(batches.limits, max_lines=min(most, batches.limits.max_lines))
             taken, left = _taken(connection, context.me, work, limits, now_s)
             for request in left:
-                waiting.release(connection, context.me, request, not_before_s=now_s, fault=False)
+                requests.requeue(connection, context.me, request, not_before_s=now_s, fault=False)
             if taken:
-                chunk = Chunk(
+                chunk = ProviderBatch(
                     id=context.new_id("c")[:_ID_LENGTH],
                     venue=venue.name,
                     batch_seq=work.batch_seq or 0,
@@ -136,14 +136,14 @@ class Outsource:
                     created_s=now_s,
                     cancelled=False,
                 )
-                chunks.add(connection, context.me, chunk, taken)
+                provider_batches.create(connection, context.me, chunk, taken)
             return len(taken)
 
         while most > 0 and (taken := await context.database.write(partial(claim, most=most))):
-            self._carry.count(work, venue, taken)
+            self._plan_executor.record_dispatch(work, venue, taken)
             most -= taken
 
-    async def _look_after(self, chunk: Chunk, venue: Venue, batches: BatchVenue) -> None:
+    async def _look_after(self, chunk: ProviderBatch, venue: Venue, batches: BatchVenue) -> None:
         if chunk.provider_id is None:
             await self._submit(chunk, venue, batches)
             return
@@ -156,18 +156,18 @@ class Outsource:
             _log.warning("chunk %s was refused by %s: %s", chunk.id, venue.name, state.message)
         await self._drop(chunk, venue, unanswered, fault=state.status is BatchStatus.FAILED)
 
-    async def _cancel_unwanted(self, chunk: Chunk, batches: BatchVenue) -> None:
+    async def _cancel_unwanted(self, chunk: ProviderBatch, batches: BatchVenue) -> None:
         """Ask the provider to stop what nobody waits for any more."""
-        wanted = await self._context.database.read(lambda connection: chunks.is_wanted(connection, chunk))
+        wanted = await self._context.database.read(lambda connection: provider_batches.is_wanted(connection, chunk))
         if not wanted and not chunk.cancelled and chunk.provider_id is not None:
             await batches.cancel(chunk.provider_id)
-            await self._context.database.write(lambda connection: chunks.cancelled(connection, chunk.id))
+            await self._context.database.write(lambda connection: provider_batches.mark_cancelled(connection, chunk.id))
 
-    async def _submit(self, chunk: Chunk, venue: Venue, batches: BatchVenue) -> None:
+    async def _submit(self, chunk: ProviderBatch, venue: Venue, batches: BatchVenue) -> None:
         database = self._context.database
-        requests = await database.read(lambda connection: waiting.owned(connection, chunk.id))
+        claimed = await database.read(lambda connection: requests.claimed_by(connection, chunk.id))
         lines = []
-        for request, body in zip(requests, await self._bodies(chunk, requests), strict=True):
+        for request, body in zip(claimed, await self._bodies(chunk, claimed), strict=True):
             line = BatchLine(
                 custom_id=f"r{request.seq}",
                 path=request.endpoint,
@@ -183,21 +183,21 @@ class Outsource:
         if not lines:
             await self._drop(chunk, venue, [], fault=False)
             return
-        known = await database.read(lambda connection: chunks.provider_ids(connection, chunk.venue))
+        known = await database.read(lambda connection: provider_batches.provider_ids(connection, chunk.venue))
         if chunk.sent_s is None:
             now_s = self._context.now_s()
-            await database.write(lambda connection: chunks.sent(connection, chunk.id, now_s=now_s))
+            await database.write(lambda connection: provider_batches.mark_sent(connection, chunk.id, now_s=now_s))
         try:
             provider_id = await batches.submit(lines, chunk.id, sent_epoch_s=chunk.sent_s, known=known)
         except RefusedError as error:
             _log.warning("chunk %s: %s", chunk.id, error)
-            rest = await database.read(lambda connection: waiting.owned(connection, chunk.id))
+            rest = await database.read(lambda connection: requests.claimed_by(connection, chunk.id))
             await self._drop(chunk, venue, rest, fault=True)
             return
-        await database.write(lambda connection: chunks.submitted(connection, chunk.id, provider_id))
+        await database.write(lambda connection: provider_batches.mark_submitted(connection, chunk.id, provider_id))
         _log.info("chunk %s: %d requests are at %s as %s", chunk.id, len(lines), venue.name, provider_id)
 
-    async def _bodies(self, chunk: Chunk, requests: list[Claimed]) -> list[bytes]:
+    async def _bodies(self, chunk: ProviderBatch, requests: list[ClaimedRequest]) -> list[bytes]:
         if not requests:
             return []
         blob = await self._context.database.read(lambda connection: files.blob_of_batch(connection, chunk.batch_seq))
@@ -206,9 +206,11 @@ class Outsource:
         places = [(request.body_at or 0, request.body_bytes) for request in requests]
         return await self._context.blobs.parts(blob, places)
 
-    async def _take_back(self, chunk: Chunk, provider_id: str, venue: Venue, batches: BatchVenue) -> list[Claimed]:
+    async def _take_back(
+        self, chunk: ProviderBatch, provider_id: str, venue: Venue, batches: BatchVenue
+    ) -> list[ClaimedRequest]:
         """Store the answers of a chunk that is over; return the requests that have none."""
-        owned = await self._context.database.read(lambda connection: waiting.owned(connection, chunk.id))
+        owned = await self._context.database.read(lambda connection: requests.claimed_by(connection, chunk.id))
         left = {f"r{request.seq}": request for request in owned}
         async for results in _grouped(batches.results(provider_id)):
             answers = []
@@ -220,7 +222,7 @@ class Outsource:
             await self._store(chunk, venue, answers)
         return list(left.values())
 
-    async def _drop(self, chunk: Chunk, venue: Venue, unanswered: list[Claimed], *, fault: bool) -> None:
+    async def _drop(self, chunk: ProviderBatch, venue: Venue, unanswered: list[ClaimedRequest], *, fault: bool) -> None:
         """Give back what was not answered, and forget the chunk; what failed too often fails for good."""
         if fault:
             attempts = self._context.settings.limits.attempts
@@ -229,27 +231,31 @@ class Outsource:
             await self._store(chunk, venue, [(request, self._no_answer(what)) for request in given_up])
         not_before_s = self._context.now_s() + (_AGAIN_S if fault else 0.0)
         await self._context.database.write(
-            lambda connection: chunks.drop(connection, chunk.id, now_s=not_before_s, fault=fault)
+            lambda connection: provider_batches.finish(connection, chunk.id, now_s=not_before_s, fault=fault)
         )
-        self._release.wake()
+        self._dispatcher.wake()
 
-    async def _store(self, chunk: Chunk, venue: Venue, answers: list[tuple[Claimed, Answer]]) -> None:
+    async def _store(
+        self, chunk: ProviderBatch, venue: Venue, answers: list[tuple[ClaimedRequest, RequestAnswer]]
+    ) -> None:
         """Store answers, each once, and write their rows of the ledger."""
         if not answers:
             return
         now_s = self._context.now_s()
 
         def change(connection: Connection) -> list[bool]:
-            return [waiting.answer(connection, chunk.id, request, given, now_s=now_s) for request, given in answers]
+            return [
+                requests.store_answer(connection, chunk.id, request, given, now_s=now_s) for request, given in answers
+            ]
 
         stored = await self._context.database.write(change)
         for (request, given), is_new in zip(answers, stored, strict=True):
             if is_new:
                 self._context.ledger_writer.add(self._entry(chunk, request, given, venue))
 
-    def _answer(self, result: LineResult, venue: Venue) -> Answer:
+    def _answer(self, result: LineResult, venue: Venue) -> RequestAnswer:
         used = parse_usage(result.body) or Usage()
-        return Answer(
+        return RequestAnswer(
             request_id=self._context.new_id("req_"),
             status_code=result.status_code,
             body=result.body,
@@ -260,17 +266,17 @@ class Outsource:
             reasoning_tokens=used.reasoning_tokens,
         )
 
-    def _not_carried(self, error: UnsupportedError, venue: Venue) -> Answer:
+    def _not_carried(self, error: UnsupportedError, venue: Venue) -> RequestAnswer:
         problem = {"message": error.what, "type": "invalid_request_error", "param": error.param}
         body = msgspec.json.encode({"error": {**problem, "code": "unsupported_parameter"}})
-        return Answer(request_id=self._context.new_id("req_"), status_code=400, body=body, venue=venue.name)
+        return RequestAnswer(request_id=self._context.new_id("req_"), status_code=400, body=body, venue=venue.name)
 
-    def _no_answer(self, what: str) -> Answer:
-        return Answer(
+    def _no_answer(self, what: str) -> RequestAnswer:
+        return RequestAnswer(
             request_id=self._context.new_id("req_"), status_code=None, error_code="upstream_error", error_message=what
         )
 
-    def _entry(self, chunk: Chunk, request: Claimed, given: Answer, venue: Venue) -> Entry:
+    def _entry(self, chunk: ProviderBatch, request: ClaimedRequest, given: RequestAnswer, venue: Venue) -> Entry:
         used = Usage(
             input_tokens=given.input_tokens, cached_tokens=given.cached_tokens, output_tokens=given.output_tokens
         )
@@ -300,14 +306,14 @@ class Outsource:
 
 
 def _taken(
-    connection: Connection, me: str, work: Waiting, limits: BatchLimits, now_s: float
-) -> tuple[list[Claimed], list[Claimed]]:
+    connection: Connection, me: str, work: QueuedRequests, limits: BatchLimits, now_s: float
+) -> tuple[list[ClaimedRequest], list[ClaimedRequest]]:
     """Claim what a provider takes in one batch, one request at least; return that, and what was claimed beyond."""
-    taken: list[Claimed] = []
+    taken: list[ClaimedRequest] = []
     size = 0
     while len(taken) < limits.max_lines:
         limit = min(_CLAIMED_AT_A_TIME, limits.max_lines - len(taken))
-        some = waiting.claim(connection, me, work, limit=limit, now_s=now_s)
+        some = requests.claim(connection, me, work, limit=limit, now_s=now_s)
         for at, request in enumerate(some):
             size += size_bytes(request.body_bytes)
             if taken and size > limits.max_bytes:

@@ -20,9 +20,9 @@ from meritorder.gateway.errors import (
 )
 from meritorder.gateway.upstreams.breaker import Breaker
 from meritorder.gateway.upstreams.guard import Guard, Guarded
-from meritorder.gateway.upstreams.limits import Bucket, Limits
+from meritorder.gateway.upstreams.limits import Bucket, RateLimits
 from meritorder.gateway.upstreams.retry import RetryRule, is_fault, passes, retry_after_s
-from meritorder.gateway.upstreams.upstream import Call, Load, Reply
+from meritorder.gateway.upstreams.upstream import Call, EngineLoad, Reply
 
 NOW = dt.datetime(2026, 11, 24, 3, 0, tzinfo=dt.UTC)
 A_CALL = Call(path="/v1/chat/completions", body=b"{}", stream=False, model="m")
@@ -71,7 +71,7 @@ class Scripted:
             raise step
         return step
 
-    async def load(self) -> Load | None:
+    async def load(self) -> EngineLoad | None:
         return None
 
     async def close(self) -> None:
@@ -276,7 +276,7 @@ async def test_answers_that_break_off_count_as_failures() -> None:
 
 @pytest.mark.asyncio
 async def test_no_more_requests_are_under_way_than_may_be_and_none_is_overtaken() -> None:
-    venue, script = guarded(Answer(), limits=Limits(concurrency=2), patience_s=5.0)
+    venue, script = guarded(Answer(), limits=RateLimits(concurrency=2), patience_s=5.0)
     held = [await venue.send(A_CALL) for _ in range(2)]
     order: list[int] = []
 
@@ -300,7 +300,7 @@ async def test_no_more_requests_are_under_way_than_may_be_and_none_is_overtaken(
 
 @pytest.mark.asyncio
 async def test_who_waits_too_long_for_a_place_is_told_to_go_elsewhere() -> None:
-    venue, _ = guarded(Answer(), limits=Limits(concurrency=1), patience_s=0.02)
+    venue, _ = guarded(Answer(), limits=RateLimits(concurrency=1), patience_s=0.02)
     held = await venue.send(A_CALL)
     with pytest.raises(UnavailableError, match="all 1 places"):
         await venue.send(A_CALL)
@@ -313,7 +313,7 @@ async def test_who_waits_too_long_for_a_place_is_told_to_go_elsewhere() -> None:
 @pytest.mark.asyncio
 async def test_tokens_beyond_the_rate_are_refused_with_the_time_to_come_back() -> None:
     at = [0.0]
-    venue, script = guarded(Answer(), clock=lambda: at[0], limits=Limits(tokens_per_minute=600))
+    venue, script = guarded(Answer(), clock=lambda: at[0], limits=RateLimits(tokens_per_minute=600))
     call = Call(path="/", body=b"", stream=False, model="m", tokens=400)
     await (await venue.send(call)).close()
     with pytest.raises(UnavailableError, match="rate limit") as caught:

@@ -282,12 +282,12 @@ async def test_load_is_read_from_the_root_of_the_server() -> None:
         await wire.answer(VLLM.encode(), kind="text/plain")
 
     async with LocalServer(handler) as server:
-        venue = upstream(server.url + "/v1", reads_load=True, seats=16)
+        venue = upstream(server.url + "/v1", reads_load=True, max_sequences=16)
         load = await venue.load()
         await venue.close()
     assert server.asked[0].path == "/metrics"
     assert load is not None
-    assert (load.running, load.waiting, load.kv_cache_share, load.seats) == (5, 1, 0.5, 16)
+    assert (load.running, load.waiting, load.kv_cache_share, load.max_sequences) == (5, 1, 0.5, 16)
 
 
 async def test_llama_cpp_without_metrics_is_read_from_its_slots_and_with_them_asked_for_its_seats() -> None:
@@ -309,9 +309,9 @@ async def test_llama_cpp_without_metrics_is_read_from_its_slots_and_with_them_as
         third = await venue.load()
         await venue.close()
     assert first is not None
-    assert (first.running, first.waiting, first.seats) == (1, 0, 2)
+    assert (first.running, first.waiting, first.max_sequences) == (1, 0, 2)
     assert second is not None
-    assert (second.running, second.waiting, second.seats) == (1, 4, 8)
+    assert (second.running, second.waiting, second.max_sequences) == (1, 4, 8)
     assert third == second
     assert [asked.path for asked in server.asked].count("/props") == 1
 

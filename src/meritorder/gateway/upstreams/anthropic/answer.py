@@ -4,7 +4,7 @@ from typing import Final
 
 import msgspec
 
-from meritorder.gateway.upstreams.completions import Chunks, Message, Usage, completion, tool_call
+from meritorder.gateway.upstreams.completions import CompletionChunks, CompletionUsage, Message, completion, tool_call
 from meritorder.gateway.upstreams.fields import Json
 
 _FINISH: Final = {
@@ -39,7 +39,7 @@ def completion_of(answer: Json, *, created_s: int) -> Json:
         created_s=created_s,
         model=answer["model"],
         choices=[(message, finish_reason(answer["stop_reason"]))],
-        usage=usage_of(answer["usage"], Usage()),
+        usage=usage_of(answer["usage"], CompletionUsage()),
     )
 
 
@@ -48,7 +48,7 @@ def finish_reason(stop_reason: str | None) -> str | None:
     return None if stop_reason is None else _FINISH.get(stop_reason, "stop")
 
 
-def usage_of(found: Json, before: Usage) -> Usage:
+def usage_of(found: Json, before: CompletionUsage) -> CompletionUsage:
     """Return the usage, as far as an event tells it; of the rest what was told before."""
     usage = before
     if found.get("input_tokens") is not None:
@@ -65,8 +65,8 @@ class MessageStream:
     """The translation of one streamed message. See `dialect.Stream`."""
 
     def __init__(self, model: str, *, created_s: int, with_usage: bool) -> None:
-        self._chunks = Chunks(created_s=created_s, model=model, with_usage=with_usage)
-        self._usage = Usage()
+        self._chunks = CompletionChunks(created_s=created_s, model=model, with_usage=with_usage)
+        self._usage = CompletionUsage()
         self._tools: dict[int, int] = {}
         self.ended = False
 

@@ -4,7 +4,7 @@ from typing import Any, Final
 
 import msgspec
 
-from meritorder.gateway.upstreams.fields import Fields, Json, data_url, without_none
+from meritorder.gateway.upstreams.fields import FieldReader, Json, data_url, without_none
 
 _SYSTEM: Final = frozenset({"system", "developer"})
 _EFFORTS: Final = frozenset({"low", "medium", "high", "xhigh"})
@@ -21,7 +21,7 @@ def messages_of(body: Json, *, venue: str, max_tokens: int) -> Json:
     Raises:
         UnsupportedError: A field has no equal there.
     """
-    fields = Fields(body, venue=venue)
+    fields = FieldReader(body, venue=venue)
     for name in ("model", "stream", "stream_options"):
         fields.take(name)
     system, messages = _messages(fields.each("messages"))
@@ -47,14 +47,14 @@ def messages_of(body: Json, *, venue: str, max_tokens: int) -> Json:
     return request
 
 
-def _temperature(fields: Fields) -> float | None:
+def _temperature(fields: FieldReader) -> float | None:
     temperature = fields.number("temperature")
     if temperature is not None and temperature > 1:
         raise fields.refuse("temperature", "is above 1, the highest there")
     return temperature
 
 
-def _output_config(fields: Fields) -> Json:
+def _output_config(fields: FieldReader) -> Json:
     config: Json = {}
     effort = fields.take("reasoning_effort")
     if effort is not None:
@@ -73,7 +73,7 @@ def _output_config(fields: Fields) -> Json:
     return config
 
 
-def _tool(tool: Fields) -> Json:
+def _tool(tool: FieldReader) -> Json:
     function = tool.function()
     made = without_none(
         {
@@ -88,7 +88,7 @@ def _tool(tool: Fields) -> Json:
     return made
 
 
-def _tool_choice(fields: Fields) -> Json | None:
+def _tool_choice(fields: FieldReader) -> Json | None:
     choice, parallel = fields.take("tool_choice"), fields.take("parallel_tool_calls")
     made: Json | None
     match choice:
@@ -107,7 +107,7 @@ def _tool_choice(fields: Fields) -> Json | None:
     return made
 
 
-def _messages(found: list[Fields]) -> tuple[list[Json], list[Json]]:
+def _messages(found: list[FieldReader]) -> tuple[list[Json], list[Json]]:
     """Return the system prompt, which is what the system says before anybody else, and the other messages."""
     system: list[Json] = []
     messages: list[Json] = []
@@ -129,12 +129,12 @@ def _messages(found: list[Fields]) -> tuple[list[Json], list[Json]]:
     return system, messages
 
 
-def _texts(message: Fields) -> list[Json]:
+def _texts(message: FieldReader) -> list[Json]:
     """Return the content of a message that may hold text alone."""
     return [_text(part) for part in message.parts("content")]
 
 
-def _text(part: Fields) -> Json:
+def _text(part: FieldReader) -> Json:
     kind = part.text("type")
     if kind != "text":
         raise part.refuse("type", f"{kind!r} has no equal in its API here")
@@ -143,11 +143,11 @@ def _text(part: Fields) -> Json:
     return made
 
 
-def _user_content(message: Fields) -> list[Json]:
+def _user_content(message: FieldReader) -> list[Json]:
     return [_user_part(part) for part in message.parts("content")]
 
 
-def _user_part(part: Fields) -> Json:
+def _user_part(part: FieldReader) -> Json:
     kind = part.peek("type")
     if kind == "image_url":
         part.take("type")
@@ -182,7 +182,7 @@ def _image_source(url: str) -> Json:
     return {"type": "base64", "media_type": found[0], "data": found[1]}
 
 
-def _assistant_content(message: Fields) -> list[Json]:
+def _assistant_content(message: FieldReader) -> list[Json]:
     content = [_text(part) for part in message.parts("content")]
     for call in message.each("tool_calls"):
         function = call.function()
@@ -199,14 +199,14 @@ def _assistant_content(message: Fields) -> list[Json]:
     return content
 
 
-def _arguments(function: Fields) -> Any:  # noqa: ANN401 - JSON
+def _arguments(function: FieldReader) -> Any:  # noqa: ANN401 - JSON
     try:
         return msgspec.json.decode(function.text("arguments") or "{}", type=Json)
     except msgspec.DecodeError:
         raise function.refuse("arguments", "is not a JSON object") from None
 
 
-def _add_tool_result(messages: list[Json], message: Fields) -> None:
+def _add_tool_result(messages: list[Json], message: FieldReader) -> None:
     """Add a tool's result; those of one turn are in one message there."""
     result = {
         "type": "tool_result",

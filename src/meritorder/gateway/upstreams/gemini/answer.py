@@ -4,7 +4,14 @@ from typing import Final
 
 import msgspec
 
-from meritorder.gateway.upstreams.completions import Chunks, Message, Usage, completion, delta_of, tool_call
+from meritorder.gateway.upstreams.completions import (
+    CompletionChunks,
+    CompletionUsage,
+    Message,
+    completion,
+    delta_of,
+    tool_call,
+)
 from meritorder.gateway.upstreams.fields import Json
 
 _LENGTH: Final = frozenset({"MAX_TOKENS"})
@@ -78,11 +85,11 @@ def finish_reason(reason: str | None, *, calls: bool) -> str | None:
     return "tool_calls" if calls else "stop"
 
 
-def usage_of(answer: Json) -> Usage:
+def usage_of(answer: Json) -> CompletionUsage:
     """Return the usage that an answer tells."""
     found = answer.get("usageMetadata", {})
     thoughts = found.get("thoughtsTokenCount", 0)
-    return Usage(
+    return CompletionUsage(
         prompt_tokens=found.get("promptTokenCount", 0) + found.get("toolUsePromptTokenCount", 0),
         completion_tokens=found.get("candidatesTokenCount", 0) + thoughts,
         cached_tokens=found.get("cachedContentTokenCount", 0),
@@ -94,7 +101,7 @@ class ContentStream:
     """The translation of one streamed answer. See `dialect.Stream`."""
 
     def __init__(self, model: str, *, created_s: int, with_usage: bool) -> None:
-        self._chunks = Chunks(created_s=created_s, model=model, with_usage=with_usage)
+        self._chunks = CompletionChunks(created_s=created_s, model=model, with_usage=with_usage)
         self._calls: dict[int, int] = {}
         self._finished: set[int] = set()
         self._told_usage = False

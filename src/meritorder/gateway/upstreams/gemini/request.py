@@ -4,7 +4,7 @@ from typing import Final
 
 import msgspec
 
-from meritorder.gateway.upstreams.fields import Fields, Json, data_url, without_none
+from meritorder.gateway.upstreams.fields import FieldReader, Json, data_url, without_none
 
 _SYSTEM: Final = frozenset({"system", "developer"})
 _AUDIO: Final = {"wav": "audio/wav", "mp3": "audio/mp3"}
@@ -20,7 +20,7 @@ def contents_of(body: Json, *, venue: str) -> Json:
     Raises:
         UnsupportedError: A field has no equal there.
     """
-    fields = Fields(body, venue=venue)
+    fields = FieldReader(body, venue=venue)
     for name in ("model", "stream", "stream_options"):
         fields.take(name)
     system, contents = _contents(fields.each("messages"))
@@ -38,7 +38,7 @@ def contents_of(body: Json, *, venue: str) -> Json:
     return request
 
 
-def _generation_config(fields: Fields) -> Json:
+def _generation_config(fields: FieldReader) -> Json:
     limit, older_limit = fields.take("max_completion_tokens"), fields.take("max_tokens")
     stop = fields.take("stop")
     config = {
@@ -56,7 +56,7 @@ def _generation_config(fields: Fields) -> Json:
     return without_none(config)
 
 
-def _response_format(fields: Fields) -> Json:
+def _response_format(fields: FieldReader) -> Json:
     match fields.take("response_format"):
         case None | {"type": "text"}:
             return {}
@@ -67,7 +67,7 @@ def _response_format(fields: Fields) -> Json:
     raise fields.refuse("response_format")
 
 
-def _declaration(tool: Fields) -> Json:
+def _declaration(tool: FieldReader) -> Json:
     function = tool.function()
     made = without_none(
         {
@@ -83,7 +83,7 @@ def _declaration(tool: Fields) -> Json:
     return made
 
 
-def _tool_config(fields: Fields) -> Json | None:
+def _tool_config(fields: FieldReader) -> Json | None:
     if fields.take("parallel_tool_calls") is False:
         raise fields.refuse("parallel_tool_calls", "cannot be switched off there")
     match fields.take("tool_choice"):
@@ -102,7 +102,7 @@ def _tool_config(fields: Fields) -> Json | None:
     return {"functionCallingConfig": config}
 
 
-def _contents(found: list[Fields]) -> tuple[list[Json], list[Json]]:
+def _contents(found: list[FieldReader]) -> tuple[list[Json], list[Json]]:
     """Return the system instruction, which is what the system says before anybody else, and the conversation."""
     system: list[Json] = []
     contents: list[Json] = []
@@ -132,12 +132,12 @@ def _add(contents: list[Json], role: str, parts: list[Json]) -> None:
         contents.append({"role": role, "parts": parts})
 
 
-def _texts(message: Fields) -> list[Json]:
+def _texts(message: FieldReader) -> list[Json]:
     """Return the content of a message that may hold text alone."""
     return [_text(part) for part in message.parts("content")]
 
 
-def _text(part: Fields) -> Json:
+def _text(part: FieldReader) -> Json:
     kind = part.text("type")
     if kind != "text":
         raise part.refuse("type", f"{kind!r} has no equal in its API here")
@@ -146,7 +146,7 @@ def _text(part: Fields) -> Json:
     return made
 
 
-def _user_part(part: Fields) -> Json:
+def _user_part(part: FieldReader) -> Json:
     kind = part.peek("type")
     if kind not in {"image_url", "input_audio", "file"}:
         return _text(part)
@@ -172,7 +172,7 @@ def _user_part(part: Fields) -> Json:
     return {"inlineData": {"mimeType": found[0], "data": found[1]}}
 
 
-def _calls(message: Fields, names: dict[str, str]) -> list[Json]:
+def _calls(message: FieldReader, names: dict[str, str]) -> list[Json]:
     """Return the tool calls of a message, and note whose id is which function's: results are given by name there."""
     parts: list[Json] = []
     for call in message.each("tool_calls"):
@@ -198,7 +198,7 @@ def _calls(message: Fields, names: dict[str, str]) -> list[Json]:
     return parts
 
 
-def _result(message: Fields, names: dict[str, str]) -> Json:
+def _result(message: FieldReader, names: dict[str, str]) -> Json:
     call_id = message.text("tool_call_id")
     if call_id not in names:
         raise message.refuse("tool_call_id", f"{call_id!r} is of no tool call before it")

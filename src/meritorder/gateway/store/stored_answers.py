@@ -6,15 +6,15 @@ from typing import Any, Final
 from sqlalchemy import Connection, Row, delete, insert, select, update
 
 from meritorder.gateway.store.pages import Page, page_of
+from meritorder.gateway.store.requests import RequestAnswer
 from meritorder.gateway.store.schema import KEPT
-from meritorder.gateway.store.waiting import Answer
 
 RESPONSE: Final = "response"
 COMPLETION: Final = "completion"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Kept:
+class StoredAnswer:
     """One answer, or one to come.
 
     Args:
@@ -42,13 +42,13 @@ class Kept:
     request_seq: int | None = None
 
 
-def add(connection: Connection, item: Kept, *, request_seq: int | None = None) -> None:
+def add(connection: Connection, item: StoredAnswer, *, request_seq: int | None = None) -> None:
     """Keep an answer, or a place for the answer of a request."""
-    values = {name: getattr(item, name) for name in Kept.__dataclass_fields__}
+    values = {name: getattr(item, name) for name in StoredAnswer.__dataclass_fields__}
     connection.execute(insert(KEPT).values(**values | {"request_seq": request_seq}))
 
 
-def get(connection: Connection, tenant: str, kind: str, item_id: str) -> Kept | None:
+def get(connection: Connection, tenant: str, kind: str, item_id: str) -> StoredAnswer | None:
     """Return what a tenant keeps under an id."""
     query = select(KEPT).where(KEPT.c.id == item_id, KEPT.c.kind == kind, KEPT.c.tenant == tenant)
     row = connection.execute(query).first()
@@ -57,7 +57,7 @@ def get(connection: Connection, tenant: str, kind: str, item_id: str) -> Kept | 
 
 def pages(
     connection: Connection, tenant: str, kind: str, *, after: str | None, limit: int, ascending: bool, model: str | None
-) -> Page[Kept]:
+) -> Page[StoredAnswer]:
     """List what a tenant keeps."""
     query = select(KEPT).where(KEPT.c.kind == kind, KEPT.c.tenant == tenant)
     if model is not None:
@@ -66,7 +66,7 @@ def pages(
     return Page(items=[_kept(row) for row in page.items], has_more=page.has_more)
 
 
-def answered(connection: Connection, request_seq: int, given: Answer) -> Kept | None:
+def complete(connection: Connection, request_seq: int, given: RequestAnswer) -> StoredAnswer | None:
     """Keep the answer of a request, if a place is kept for it; return what it became."""
     row = connection.execute(
         update(KEPT)
@@ -77,7 +77,7 @@ def answered(connection: Connection, request_seq: int, given: Answer) -> Kept | 
     return _kept(row) if row else None
 
 
-def cancelled(connection: Connection, tenant: str, item_id: str) -> int | None:
+def cancel(connection: Connection, tenant: str, item_id: str) -> int | None:
     """`queued → cancelled`; return the request that is not wanted any more, None if nothing was to be cancelled."""
     return connection.execute(
         update(KEPT)
@@ -99,6 +99,6 @@ def remove(connection: Connection, tenant: str, kind: str, item_id: str) -> bool
     return connection.execute(change).rowcount == 1
 
 
-def _kept(row: Row[Any]) -> Kept:
+def _kept(row: Row[Any]) -> StoredAnswer:
     known = row._mapping  # noqa: SLF001 - SQLAlchemy's public name for it
-    return Kept(**{name: known[name] for name in Kept.__dataclass_fields__})
+    return StoredAnswer(**{name: known[name] for name in StoredAnswer.__dataclass_fields__})

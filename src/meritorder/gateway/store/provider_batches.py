@@ -13,14 +13,14 @@ from typing import Final
 
 from sqlalchemy import Connection, delete, func, insert, or_, select, update
 
+from meritorder.gateway.store.requests import ClaimedRequest
 from meritorder.gateway.store.schema import BATCHES, CHUNKS, INSTANCES, REQUESTS
-from meritorder.gateway.store.waiting import Claimed
 
 _ROWS_AT_A_TIME: Final = 5000  # databases bound how many values a statement may have
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Chunk:
+class ProviderBatch:
     """One chunk.
 
     Args:
@@ -42,7 +42,7 @@ class Chunk:
     sent_s: float | None = None
 
 
-def add(connection: Connection, me: str, chunk: Chunk, requests: Sequence[Claimed]) -> None:
+def create(connection: Connection, me: str, chunk: ProviderBatch, requests: Sequence[ClaimedRequest]) -> None:
     """Make a chunk of requests that this gateway has claimed."""
     connection.execute(
         insert(CHUNKS).values(
@@ -55,27 +55,27 @@ def add(connection: Connection, me: str, chunk: Chunk, requests: Sequence[Claime
         connection.execute(update(REQUESTS).where(REQUESTS.c.seq.in_(seqs), *mine).values(owner=chunk.id))
 
 
-def look_after(connection: Connection, me: str, *, now_s: float) -> list[Chunk]:
+def adopt(connection: Connection, me: str, *, now_s: float) -> list[ProviderBatch]:
     """Take the chunks that no living gateway looks after; return all that this one does, the oldest first."""
     alive = select(INSTANCES.c.id).where(INSTANCES.c.alive_until_s >= now_s)
     lost = update(CHUNKS).where(or_(CHUNKS.c.owner.is_(None), CHUNKS.c.owner.not_in(alive)))
     connection.execute(lost.values(owner=me))
-    names = list(Chunk.__dataclass_fields__)
+    names = list(ProviderBatch.__dataclass_fields__)
     query = select(*(CHUNKS.c[name] for name in names)).where(CHUNKS.c.owner == me).order_by(CHUNKS.c.seq)
-    return [Chunk(**row._mapping) for row in connection.execute(query)]  # noqa: SLF001 - SQLAlchemy's public name
+    return [ProviderBatch(**row._mapping) for row in connection.execute(query)]  # noqa: SLF001 - SQLAlchemy's public name
 
 
-def sent(connection: Connection, chunk_id: str, *, now_s: float) -> None:
+def mark_sent(connection: Connection, chunk_id: str, *, now_s: float) -> None:
     """Write down that it is about to be sent to the provider."""
     connection.execute(update(CHUNKS).where(CHUNKS.c.id == chunk_id).values(sent_s=now_s))
 
 
-def submitted(connection: Connection, chunk_id: str, provider_id: str) -> None:
+def mark_submitted(connection: Connection, chunk_id: str, provider_id: str) -> None:
     """Write down what the provider calls it."""
     connection.execute(update(CHUNKS).where(CHUNKS.c.id == chunk_id).values(provider_id=provider_id))
 
 
-def cancelled(connection: Connection, chunk_id: str) -> None:
+def mark_cancelled(connection: Connection, chunk_id: str) -> None:
     """Write down that the provider was asked to cancel it."""
     connection.execute(update(CHUNKS).where(CHUNKS.c.id == chunk_id).values(cancelled=True))
 
@@ -86,14 +86,14 @@ def provider_ids(connection: Connection, venue: str) -> list[str]:
     return list(connection.execute(query).scalars())
 
 
-def is_wanted(connection: Connection, chunk: Chunk) -> bool:
+def is_wanted(connection: Connection, chunk: ProviderBatch) -> bool:
     """Tell whether the batch of a chunk is still in progress and waits for answers of it."""
     waits = select(func.count()).select_from(REQUESTS).where(REQUESTS.c.owner == chunk.id)
     status = select(BATCHES.c.status).where(BATCHES.c.seq == chunk.batch_seq)
     return connection.execute(status).scalar() == "in_progress" and bool(connection.execute(waits).scalar())
 
 
-def drop(connection: Connection, chunk_id: str, *, now_s: float, fault: bool) -> None:
+def finish(connection: Connection, chunk_id: str, *, now_s: float, fault: bool) -> None:
     """`running → queued` for what was not answered, and forget the chunk."""
     rest = update(REQUESTS).where(REQUESTS.c.owner == chunk_id, REQUESTS.c.state == "running")
     faults = REQUESTS.c.faults + (1 if fault else 0)

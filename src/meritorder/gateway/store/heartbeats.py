@@ -12,16 +12,16 @@ def beat(connection: Connection, me: str, *, alive_until_s: float) -> None:
         connection.execute(insert(INSTANCES).values(id=me, alive_until_s=alive_until_s))
 
 
-def leave(connection: Connection, me: str) -> None:
+def stop(connection: Connection, me: str) -> None:
     """Say that this gateway stops."""
     connection.execute(delete(INSTANCES).where(INSTANCES.c.id == me))
 
 
-def bury(connection: Connection, *, now_s: float) -> None:
+def remove_expired(connection: Connection, *, now_s: float) -> None:
     """Forget gateways that have not said for long that they live."""
     connection.execute(delete(INSTANCES).where(INSTANCES.c.alive_until_s < now_s))
 
 
-def bury_all(connection: Connection) -> None:
+def remove_all(connection: Connection) -> None:
     """Forget every gateway; only for one that has the store for itself."""
     connection.execute(delete(INSTANCES))

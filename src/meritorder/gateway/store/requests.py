@@ -13,7 +13,7 @@ _AT_WORK: Final = ("in_progress", "cancelling")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Claimed:
+class ClaimedRequest:
     """A request that this gateway may run, until its lease is over."""
 
     seq: int
@@ -39,7 +39,7 @@ class Claimed:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Waiting:
+class QueuedRequests:
     """Requests that share a claim on the next seat: one batch, or one call of its own.
 
     Args:
@@ -66,7 +66,7 @@ class Waiting:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
+class RequestAnswer:
     """What became of a request.
 
     Args:
@@ -109,13 +109,13 @@ def add(connection: Connection, rows: Sequence[dict[str, Any]]) -> None:
     connection.execute(insert(REQUESTS), rows)
 
 
-def add_alone(connection: Connection, **fields: Any) -> int:  # noqa: ANN401 - columns of REQUESTS
+def add_call(connection: Connection, **fields: Any) -> int:  # noqa: ANN401 - columns of REQUESTS
     """Add a call of its own, queued; return its key."""
     added = insert(REQUESTS).values(state="queued", **fields).returning(REQUESTS.c.seq)
     return int(connection.execute(added).scalar_one())
 
 
-def open_work(connection: Connection, *, now_s: float, limit: int = 200) -> list[Waiting]:
+def queued_work(connection: Connection, *, now_s: float, limit: int = 200) -> list[QueuedRequests]:
     """Return what may be released now: batches in progress, and calls of their own, the most urgent first."""
     queued = select(REQUESTS.c.seq).where(
         REQUESTS.c.batch_seq == BATCHES.c.seq, REQUESTS.c.state == "queued", REQUESTS.c.not_before_s <= now_s
@@ -149,7 +149,7 @@ def open_work(connection: Connection, *, now_s: float, limit: int = 200) -> list
         .limit(limit)
     )
     found = [
-        Waiting(
+        QueuedRequests(
             batch_seq=row.seq,
             seq=0,
             tenant=row.tenant,
@@ -162,7 +162,7 @@ def open_work(connection: Connection, *, now_s: float, limit: int = 200) -> list
         for row in batches
     ]
     found += [
-        Waiting(
+        QueuedRequests(
             batch_seq=None,
             seq=row.seq,
             tenant=row.tenant,
@@ -178,7 +178,7 @@ def open_work(connection: Connection, *, now_s: float, limit: int = 200) -> list
     return found
 
 
-def claim(connection: Connection, me: str, work: Waiting, *, limit: int, now_s: float) -> list[Claimed]:
+def claim(connection: Connection, me: str, work: QueuedRequests, *, limit: int, now_s: float) -> list[ClaimedRequest]:
     """`queued → running`: take some requests, those that begin alike together."""
     if work.batch_seq is None:
         which = select(REQUESTS.c.seq).where(REQUESTS.c.seq == work.seq, REQUESTS.c.state == "queued")
@@ -203,10 +203,12 @@ def claim(connection: Connection, me: str, work: Waiting, *, limit: int, now_s: 
         .values(state="running", owner=me, attempt=REQUESTS.c.attempt + 1)
         .returning(*_COLUMNS)
     )
-    return [Claimed(**row._mapping) for row in connection.execute(changed)]  # noqa: SLF001 - SQLAlchemy's public name
+    return [ClaimedRequest(**row._mapping) for row in connection.execute(changed)]  # noqa: SLF001 - SQLAlchemy's public name
 
 
-def answer(connection: Connection, me: str, request: Claimed, given: Answer, *, now_s: float) -> bool:
+def store_answer(
+    connection: Connection, me: str, request: ClaimedRequest, given: RequestAnswer, *, now_s: float
+) -> bool:
     """`running → done | failed`: store the answer, once, if the lease still holds."""
     state = "done" if given.succeeded else "failed"
     if not _leave_running(connection, me, request, {"state": state, "owner": None}):
@@ -228,7 +230,7 @@ def answer(connection: Connection, me: str, request: Claimed, given: Answer, *, 
     return True
 
 
-def release(connection: Connection, me: str, request: Claimed, *, not_before_s: float, fault: bool) -> bool:
+def requeue(connection: Connection, me: str, request: ClaimedRequest, *, not_before_s: float, fault: bool) -> bool:
     """`running → queued`: give a request back, unanswered."""
     values = {
         "state": "queued",
@@ -245,27 +247,27 @@ def end(connection: Connection, seq: int) -> bool:
     return connection.execute(changed.values(state="ended", owner=None)).rowcount == 1
 
 
-def drop(connection: Connection, seq: int) -> None:
+def delete_call(connection: Connection, seq: int) -> None:
     """Delete a call of its own and its answer."""
     connection.execute(delete(ANSWERS).where(ANSWERS.c.request_seq == seq))
     connection.execute(delete(REQUESTS).where(REQUESTS.c.seq == seq, REQUESTS.c.batch_seq.is_(None)))
 
 
-def discard(connection: Connection, seq: int) -> None:
+def end_and_delete(connection: Connection, seq: int) -> None:
     """End a call that nobody holds the line for any more, and drop it."""
     end(connection, seq)
-    drop(connection, seq)
+    delete_call(connection, seq)
 
 
-def drop_unheld(connection: Connection, *, now_s: float) -> None:
+def delete_orphaned(connection: Connection, *, now_s: float) -> None:
     """Delete calls whose client waited at a gateway that is no longer alive."""
     alive = select(INSTANCES.c.id).where(INSTANCES.c.alive_until_s >= now_s)
     lost = select(REQUESTS.c.seq).where(REQUESTS.c.holder.is_not(None), REQUESTS.c.holder.not_in(alive))
     for seq in list(connection.execute(lost).scalars()):
-        drop(connection, seq)
+        delete_call(connection, seq)
 
 
-def return_lost(connection: Connection, *, now_s: float) -> int:
+def requeue_expired(connection: Connection, *, now_s: float) -> int:
     """`running → queued` for whatever was claimed by a gateway that is no longer alive; a chunk lives until it ends."""
     alive = union_all(select(INSTANCES.c.id).where(INSTANCES.c.alive_until_s >= now_s), select(CHUNKS.c.id))
     lost = update(REQUESTS).where(
@@ -274,25 +276,25 @@ def return_lost(connection: Connection, *, now_s: float) -> int:
     return connection.execute(lost.values(state="queued", owner=None)).rowcount
 
 
-def give_back(connection: Connection, me: str, seqs: Collection[int]) -> None:
+def requeue_unstarted(connection: Connection, me: str, seqs: Collection[int]) -> None:
     """`running → queued` for what this gateway has claimed and does not run."""
     lost = update(REQUESTS).where(REQUESTS.c.seq.in_(seqs), REQUESTS.c.state == "running", REQUESTS.c.owner == me)
     connection.execute(lost.values(state="queued", owner=None))
 
 
-def owned(connection: Connection, owner: str) -> list[Claimed]:
+def claimed_by(connection: Connection, owner: str) -> list[ClaimedRequest]:
     """Return the requests that an owner has claimed, such as a chunk."""
     query = select(*_COLUMNS).where(REQUESTS.c.state == "running", REQUESTS.c.owner == owner).order_by(REQUESTS.c.seq)
-    return [Claimed(**row._mapping) for row in connection.execute(query)]  # noqa: SLF001 - SQLAlchemy's public name
+    return [ClaimedRequest(**row._mapping) for row in connection.execute(query)]  # noqa: SLF001 - SQLAlchemy's public name
 
 
-def mine(connection: Connection, me: str) -> set[int]:
+def claimed_seqs(connection: Connection, me: str) -> set[int]:
     """Return the requests on which this gateway has a lease."""
     query = select(REQUESTS.c.seq).where(REQUESTS.c.state == "running", REQUESTS.c.owner == me)
     return set(connection.execute(query).scalars())
 
 
-def late_alone(connection: Connection, *, now_s: float) -> list[int]:
+def overdue_calls(connection: Connection, *, now_s: float) -> list[int]:
     """Return calls of their own that still wait after their deadline."""
     query = select(REQUESTS.c.seq).where(
         REQUESTS.c.batch_seq.is_(None), REQUESTS.c.state == "queued", REQUESTS.c.deadline_s <= now_s
@@ -300,7 +302,7 @@ def late_alone(connection: Connection, *, now_s: float) -> list[int]:
     return list(connection.execute(query).scalars())
 
 
-def answers_of(connection: Connection, batch_seq: int, *, after_line: int, limit: int) -> list[Any]:
+def answers_by_line(connection: Connection, batch_seq: int, *, after_line: int, limit: int) -> list[Any]:
     """Return requests of a batch with their answers, by line; those without an answer have nulls."""
     query: Select[Any] = (
         select(
@@ -326,12 +328,12 @@ def is_running(connection: Connection, seq: int) -> bool:
     return connection.execute(select(REQUESTS.c.state).where(REQUESTS.c.seq == seq)).scalar() == "running"
 
 
-def answer_of(connection: Connection, seq: int) -> Answer | None:
+def find_answer(connection: Connection, seq: int) -> RequestAnswer | None:
     """Return the answer of a call of its own, if it is there."""
     row = connection.execute(select(ANSWERS).where(ANSWERS.c.request_seq == seq)).first()
     if row is None:
         return None
-    return Answer(
+    return RequestAnswer(
         request_id=row.request_id,
         status_code=row.status_code,
         body=row.body,
@@ -354,7 +356,7 @@ def _in_progress(batch_seq: int) -> Any:  # noqa: ANN401 - a condition
     return open_batch.exists()
 
 
-def _leave_running(connection: Connection, me: str, request: Claimed, values: dict[str, Any]) -> bool:
+def _leave_running(connection: Connection, me: str, request: ClaimedRequest, values: dict[str, Any]) -> bool:
     leased = (
         REQUESTS.c.seq == request.seq,
         REQUESTS.c.state == "running",
@@ -364,7 +366,7 @@ def _leave_running(connection: Connection, me: str, request: Claimed, values: di
     return connection.execute(update(REQUESTS).where(*leased).values(**values)).rowcount == 1
 
 
-def _count(connection: Connection, request: Claimed, given: Answer, *, now_s: float) -> None:
+def _count(connection: Connection, request: ClaimedRequest, given: RequestAnswer, *, now_s: float) -> None:
     """Count an answer in its batch; the last one makes it `finalizing`."""
     ok = given.succeeded
     connection.execute(
@@ -396,4 +398,4 @@ def _count(connection: Connection, request: Claimed, given: Answer, *, now_s: fl
     )
 
 
-_COLUMNS: Final = tuple(REQUESTS.c[name] for name in Claimed.__dataclass_fields__)
+_COLUMNS: Final = tuple(REQUESTS.c[name] for name in ClaimedRequest.__dataclass_fields__)
