@@ -7,9 +7,9 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from meritorder.planner.model.demand import Deferrable, Horizon, Realtime, Workload
+from meritorder.planner.model.demand import DeferrableDemand, Demand, Horizon, RealtimeDemand
 from meritorder.planner.model.problem import Problem
-from meritorder.planner.model.supply import Machines, OnDemand, Pool, Reserved, SavingsPlan, Spot
+from meritorder.planner.model.supply import MachinePayment, MachinePool, OnDemand, Reserved, SavingsPlan, Spot
 from meritorder.planner.solve.search import Effort, find_plan
 from meritorder.units import HOURS_PER_DAY, SECONDS_PER_HOUR, SECONDS_PER_MINUTE
 
@@ -35,11 +35,11 @@ def problem(days: float) -> Problem:
     shape = np.where(hour // HOURS_PER_DAY % 7 >= 5, 0.5 * shape, shape)
     rng = np.random.default_rng(0)
     online_s = REPLICAS * SLOT_S * shape * rng.lognormal(0, 0.1, horizon.slots)
-    workloads: list[Workload] = [Realtime(name="chat", model="m", work_s=_by_hardware(online_s))]
+    workloads: list[Demand] = [RealtimeDemand(name="chat", model="m", work_s=_by_hardware(online_s))]
     for name, hours, share in WAITING:
         work_s = share * REPLICAS * SLOT_S * shape * rng.lognormal(0, 0.4, horizon.slots)
         due = np.arange(horizon.length) + hours * horizon.slots_per_hour - 1
-        workloads.append(Deferrable(name=name, model="m", work_s=_by_hardware(work_s), due=due))
+        workloads.append(DeferrableDemand(name=name, model="m", work_s=_by_hardware(work_s), due=due))
     pools, payments = _supply()
     rates = {f"aws-{name}": 0.75 * prices[1] for name, prices in HARDWARE.items()}
     return Problem(
@@ -55,15 +55,15 @@ def _by_hardware(work_s: Floats) -> dict[str, Floats]:
     return {name: work_s * factor for name, (factor, *_) in HARDWARE.items()}
 
 
-def _supply() -> tuple[list[Pool], list[Machines]]:
-    pools: list[Pool] = []
-    payments: list[Machines] = []
+def _supply() -> tuple[list[MachinePool], list[MachinePayment]]:
+    pools: list[MachinePool] = []
+    payments: list[MachinePayment] = []
     for hardware, (_, on_demand, spot, reserved) in HARDWARE.items():
         for provider, factor in PLACES.items():
             name = f"{provider}-{hardware}"
             machines = np.arange(61.0)
             pools.append(
-                Pool(
+                MachinePool(
                     name=name,
                     model="m",
                     replica=hardware,

@@ -12,7 +12,7 @@ from tests.samples.planning import HOUR, deferrable, hours, on_demand, pool, rea
 
 from meritorder.domain import Access
 from meritorder.errors import InfeasibleError
-from meritorder.planner.model.demand import OpenEnd, Workload
+from meritorder.planner.model.demand import Demand, OpenEnd
 from meritorder.planner.model.problem import Problem
 from meritorder.planner.solve.search import Effort, find_plan
 
@@ -26,11 +26,11 @@ def all_done_in_time(spare: np.ndarray, work: list[float], patience: int) -> boo
     """Serve first come first served, by the definition of a deadline."""
     left = list(work)
     for t, free in enumerate(spare):
-        room = free
+        headroom = free
         for arrived in range(t + 1):
-            done = min(left[arrived], room)
+            done = min(left[arrived], headroom)
             left[arrived] -= done
-            room -= done
+            headroom -= done
         if any(left[arrived] > 1e-9 for arrived in range(t + 1) if arrived + patience - 1 <= t):
             return False
     return sum(left) < 1e-9
@@ -125,14 +125,14 @@ def test_the_plan_is_the_cheapest_of_all_where_not_all_may_run_anywhere(
     assert_is_cheapest(problem_of(workloads, usd, start), cheapest(apart(rt, records, wait, patience), usd, start))
 
 
-def problem_of(workloads: tuple[Workload, ...], usd: dict[str, float], start: float) -> Problem:
+def problem_of(workloads: tuple[Demand, ...], usd: dict[str, float], start: float) -> Problem:
     return Problem(
         horizon=hours(SLOTS, ends=OpenEnd()),
         workloads=workloads,
         pools=tuple(pool(name, safe=safe, startup_paid_s=start * HOUR) for name, safe in SAFE.items()),
         payments=(
-            *(on_demand(price, name, most=MOST) for name, price in usd.items()),
-            reserved(6.0, "aws-h100", most=MOST),
+            *(on_demand(price, name, max_machines=MOST) for name, price in usd.items()),
+            reserved(6.0, "aws-h100", max_machines=MOST),
         ),
     )
 

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from tests.oracle.billing import bill_hour
 from tests.samples.planning import HOUR, hours, on_demand, pool, realtime, reserved
 
-from meritorder.planner.model.demand import Horizon, Realtime
+from meritorder.planner.model.demand import Horizon, RealtimeDemand
 from meritorder.planner.model.problem import Problem
-from meritorder.planner.model.supply import OnDemand, Pool, SavingsPlan
+from meritorder.planner.model.supply import MachinePool, OnDemand, SavingsPlan
 from meritorder.planner.solve.search import Effort, find_plan
 from meritorder.policy.commitments import machines_to_commit
 
@@ -23,11 +23,11 @@ def use_of(machines: dict[str, float], prices: dict[str, float], plan: SavingsPl
     return Problem(
         horizon=hours(slots),
         workloads=tuple(
-            Realtime(name=name, model=name, work_s={"h100": np.full(slots, count * HOUR)})
+            RealtimeDemand(name=name, model=name, work_s={"h100": np.full(slots, count * HOUR)})
             for name, count in machines.items()
         ),
         pools=tuple(
-            Pool(
+            MachinePool(
                 name=name,
                 model=name,
                 replica="h100",
@@ -57,7 +57,7 @@ def test_the_highest_saving_is_covered_first() -> None:
     """
     use, prices = {"p5": 2, "p4": 3, "g6": 4}, {"p5": 100.0, "p4": 40.0, "g6": 10.0}
     plan = SavingsPlan(
-        name="sp", usd_per_hour={"p5": 60.0, "p4": 28.0, "g6": 8.0}, have_usd_per_hour=150.0, most_usd_per_hour=0.0
+        name="sp", usd_per_hour={"p5": 60.0, "p4": 28.0, "g6": 8.0}, have_usd_per_hour=150.0, max_usd_per_hour=0.0
     )
     bill = bill_hour(use, prices, [(plan, 150.0)])
     assert bill.total_usd == pytest.approx(267.142857)
@@ -69,7 +69,7 @@ def test_the_highest_saving_is_covered_first() -> None:
 
 def test_what_a_promise_does_not_use_is_lost() -> None:
     """$50 promised in each of two hours: 1 x p5 at 40 takes 40 of the first; the second, idle, loses all."""
-    plan = SavingsPlan(name="sp", usd_per_hour={"p5": 40.0}, have_usd_per_hour=50.0, most_usd_per_hour=0.0)
+    plan = SavingsPlan(name="sp", usd_per_hour={"p5": 40.0}, have_usd_per_hour=50.0, max_usd_per_hour=0.0)
     busy = bill_hour({"p5": 1}, {"p5": 100.0}, [(plan, 50.0)])
     assert (busy.total_usd, busy.unused_usd) == (pytest.approx(50.0), pytest.approx(10.0))
     idle = bill_hour({}, {"p5": 100.0}, [(plan, 50.0)])
@@ -106,7 +106,7 @@ def test_the_programme_applies_a_plan_as_the_provider_does(
     prices = {"a": 98.0, "b": 40.0, "c": 10.0}
     counts = dict(zip(prices, use, strict=True))
     rates = {name: prices[name] * share for name, share in zip(prices, shares, strict=True)}
-    plan = SavingsPlan(name="sp", usd_per_hour=rates, have_usd_per_hour=dollars, most_usd_per_hour=0.0)
+    plan = SavingsPlan(name="sp", usd_per_hour=rates, have_usd_per_hour=dollars, max_usd_per_hour=0.0)
     bill = bill_hour(counts, prices, [(plan, dollars)])
     assert find_plan(use_of(counts, prices, plan), EXACT).usd == pytest.approx(bill.on_demand_usd, abs=1e-5)
 
@@ -132,7 +132,7 @@ def test_break_even_rule_comes_out_of_the_programme(use: list[int], committed: f
 
 def test_break_even_rule_over_scenarios() -> None:
     """Two weeks of four hours, the second less likely: levels are weighed by probability."""
-    horizon = Horizon(slot_s=HOUR, slots=4, scenarios=2, chances=(0.75, 0.25))
+    horizon = Horizon(slot_s=HOUR, slots=4, scenarios=2, probabilities=(0.75, 0.25))
     use = np.array([2.0, 2.0, 2.0, 2.0, 5.0, 5.0, 5.0, 5.0])
     problem = Problem(
         horizon=horizon,

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from tests.samples.planning import HOUR, deferrable, hours, on_demand, pool, realtime, reserved
 
-from meritorder.planner.model.demand import Deferrable, OpenEnd
+from meritorder.planner.model.demand import DeferrableDemand, OpenEnd
 from meritorder.planner.model.problem import Problem
 from meritorder.planner.model.supply import OnDemand, Reserved, SavingsPlan, Spot, TokenTier
 from meritorder.planner.solve.search import Effort, find_plan
@@ -48,14 +48,14 @@ def second_programme(problem: Problem, *, whole: bool) -> float:  # noqa: C901, 
                 ways.append(flow[w.name, tier.name, t])
                 price = tier.usd[w.name].sum() / work.sum()
                 cost = cost + price * flow[w.name, tier.name, t]
-            if isinstance(w, Deferrable):
+            if isinstance(w, DeferrableDemand):
                 patience = int(w.due[0]) + 1
                 recent = sum(work[t - back] if t >= back or cyclic else 0.0 for back in range(min(patience - 1, count)))
                 limit = 0.0 if not cyclic and t == count - 1 else float(recent)
                 queue[w.name, t] = m.add_variables(lower=0, upper=limit)
             else:
                 m.add_constraints(sum(ways) == work[t])
-        if isinstance(w, Deferrable):
+        if isinstance(w, DeferrableDemand):
             for t in range(count):
                 ways = [flow[w.name, v.name, t] for v in (*problem.pools, *problem.tiers)]
                 last = queue[w.name, before[t]] if before[t] is not None else 0
@@ -70,7 +70,7 @@ def second_programme(problem: Problem, *, whole: bool) -> float:  # noqa: C901, 
             )
             every = sum(flow[w.name, pl.name, t] for w in problem.workloads)
             m.add_constraints(every - there <= 0)
-            online = [flow[w.name, pl.name, t] for w in problem.workloads if not isinstance(w, Deferrable)]
+            online = [flow[w.name, pl.name, t] for w in problem.workloads if not isinstance(w, DeferrableDemand)]
             if online:
                 gains = np.diff(pl.safe_load)
                 steps = [m.add_variables(binary=True) for _ in gains]
@@ -86,7 +86,7 @@ def second_programme(problem: Problem, *, whole: bool) -> float:  # noqa: C901, 
             bought = m.add_variables(lower=0, integer=whole)
             cost = cost + count * pay.usd_per_hour * bought
             for t in range(count):
-                m.add_constraints(used[t] - bought <= pay.have)
+                m.add_constraints(used[t] - bought <= pay.held)
         elif isinstance(pay, Spot):
             for t in range(count):
                 m.add_constraints(used[t] <= float(pay.available))
@@ -113,13 +113,15 @@ def random_problem(seed: int, *, with_realtime: bool) -> Problem:
     rng = np.random.default_rng(seed)
     count = 6
     online = realtime(rng.uniform(0.2, 2.5, count))
-    waiting = [deferrable(rng.uniform(0, 1.5, count), int(rng.integers(1, 6)), name=f"batch {i}") for i in range(2)]
-    workloads = (online, *waiting) if with_realtime else tuple(waiting)
+    deferrable_demand = [
+        deferrable(rng.uniform(0, 1.5, count), int(rng.integers(1, 6)), name=f"batch {i}") for i in range(2)
+    ]
+    workloads = (online, *deferrable_demand) if with_realtime else tuple(deferrable_demand)
     payments = (
         on_demand(rng.uniform(8, 12)),
         on_demand(rng.uniform(8, 12), "gcp-h100"),
         Spot(name="spot", machine="gcp-h100", usd_per_hour=rng.uniform(3, 6), available=np.array(1.0)),
-        reserved(rng.uniform(5, 9), have=int(rng.integers(0, 2))),
+        reserved(rng.uniform(5, 9), held=int(rng.integers(0, 2))),
     )
     tier = TokenTier(
         name="api",

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.samples.planning import HOUR, deferrable, hours, on_demand, pool, realtime, reserved
 
-from meritorder.planner.model.demand import Deferrable, OpenEnd
+from meritorder.planner.model.demand import DeferrableDemand, OpenEnd
 from meritorder.planner.model.problem import Problem
 from meritorder.planner.model.supply import SavingsPlan, Spot, TokenTier
 from meritorder.planner.solve.search import Effort, find_plan
@@ -28,7 +28,7 @@ def problems(draw: st.DrawFn) -> Problem:
     names = ["aws-h100", "gcp-h100"][: draw(st.integers(1, 2))]
     payments = [on_demand(draw(st.floats(5, 15)), name) for name in names]
     if draw(st.booleans()):
-        payments.append(reserved(draw(st.floats(3, 12)), have=draw(st.integers(0, 1))))  # type: ignore[arg-type]
+        payments.append(reserved(draw(st.floats(3, 12)), held=draw(st.integers(0, 1))))  # type: ignore[arg-type]
     if draw(st.booleans()):
         payments.append(  # type: ignore[arg-type]
             Spot(
@@ -59,7 +59,7 @@ def machines(plan: Solution, name: str) -> np.ndarray:
 def test_a_plan_keeps_every_promise(problem: Problem) -> None:
     plan = find_plan(problem, Effort(gap=0.01, time_limit_s=5))
     rt, wait = problem.workloads
-    assert isinstance(wait, Deferrable)
+    assert isinstance(wait, DeferrableDemand)
     flows = {(one.workload, one.venue): one.flow for one in plan.routing}
     busy = rt.work_s["h100"] > 0
     served = sum((flow for (name, _), flow in flows.items() if name == "chat"), np.zeros(SLOTS))
@@ -98,7 +98,7 @@ def late_or_early(done: np.ndarray, work: np.ndarray, patience: int, *, cyclic: 
 @given(problem=problems())
 def test_more_patience_never_costs_more(problem: Problem) -> None:
     rt, wait = problem.workloads
-    assert isinstance(wait, Deferrable)
+    assert isinstance(wait, DeferrableDemand)
     patient = dataclasses.replace(problem, workloads=(rt, dataclasses.replace(wait, due=wait.due + 1)))
     before, after = find_plan(problem, EXACT), find_plan(patient, EXACT)
     assert after.relaxed_usd <= before.relaxed_usd + TOLERANCE

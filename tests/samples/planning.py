@@ -4,9 +4,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from meritorder.domain import Access
-from meritorder.planner.model.demand import Deferrable, Horizon, OpenEnd, Realtime
+from meritorder.planner.model.demand import DeferrableDemand, Horizon, OpenEnd, RealtimeDemand
 from meritorder.planner.model.problem import Problem
-from meritorder.planner.model.supply import OnDemand, Pool, Reserved
+from meritorder.planner.model.supply import MachinePool, OnDemand, Reserved
 
 HOUR = 3600.0
 
@@ -15,7 +15,7 @@ def hours(count: int, **options: object) -> Horizon:
     return Horizon(slot_s=HOUR, slots=count, **options)  # type: ignore[arg-type]
 
 
-def pool(name: str = "aws-h100", *, safe: list[float] | None = None, **options: object) -> Pool:
+def pool(name: str = "aws-h100", *, safe: list[float] | None = None, **options: object) -> MachinePool:
     values: dict[str, object] = {
         "name": name,
         "model": "m",
@@ -29,19 +29,23 @@ def pool(name: str = "aws-h100", *, safe: list[float] | None = None, **options: 
         "startup_paid_s": 0.0,
         **options,
     }
-    return Pool(**values)  # type: ignore[arg-type]
+    return MachinePool(**values)  # type: ignore[arg-type]
 
 
-def realtime(work: list[float] | NDArray[np.float64], name: str = "chat", access: Access | None = None) -> Realtime:
+def realtime(
+    work: list[float] | NDArray[np.float64], name: str = "chat", access: Access | None = None
+) -> RealtimeDemand:
     """Real-time work given in replicas' worth for each hour."""
-    return Realtime(name=name, model="m", work_s={"h100": np.asarray(work, float) * HOUR}, access=access or Access())
+    return RealtimeDemand(
+        name=name, model="m", work_s={"h100": np.asarray(work, float) * HOUR}, access=access or Access()
+    )
 
 
 def deferrable(
     work: list[float] | NDArray[np.float64], patience: int, name: str = "batch", access: Access | None = None
-) -> Deferrable:
+) -> DeferrableDemand:
     """Deferrable work given in replicas' worth for each hour, with a patience in hours."""
-    return Deferrable(
+    return DeferrableDemand(
         name=name,
         model="m",
         work_s={"h100": np.asarray(work, float) * HOUR},
@@ -89,6 +93,6 @@ def with_commitment(work: NDArray[np.float64]) -> Problem:
     return Problem(
         horizon=hours(len(work), ends=OpenEnd(warm=True)),
         workloads=(realtime(work),),
-        pools=(pool(safe=[0.97 * n for n in range(6)], fullest=0.97),),
+        pools=(pool(safe=[0.97 * n for n in range(6)], max_utilization=0.97),),
         payments=(on_demand(10.0), reserved(6.0)),
     )

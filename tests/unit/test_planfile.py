@@ -8,9 +8,9 @@ from tests.samples.planning import on_demand, reserved, small
 
 from meritorder import planfile
 from meritorder.errors import ConfigError
-from meritorder.planner.commitments import advise
+from meritorder.planner.commitments import recommend_commitments
 from meritorder.planner.export import to_file
-from meritorder.planner.sensitivity import worth
+from meritorder.planner.sensitivity import analyze_sensitivity
 from meritorder.planner.solve.search import Effort, find_plan
 from meritorder.sim.run import Scheduled
 
@@ -18,7 +18,7 @@ from meritorder.sim.run import Scheduled
 @pytest.fixture
 def plan() -> planfile.Plan:
     solution = find_plan(small([0.5, 1.4], [0.5, 0], 2, payments=(on_demand(), reserved())), Effort(gap=1e-9))
-    return to_file(solution, worth=worth(solution), advice=advise(solution))
+    return to_file(solution, worth=analyze_sensitivity(solution), advice=recommend_commitments(solution))
 
 
 def test_a_plan_comes_back_as_it_went(plan: planfile.Plan, tmp_path: Path) -> None:

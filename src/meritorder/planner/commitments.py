@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from meritorder import planfile
-from meritorder.planner.model.constraints import Built, build
+from meritorder.planner.model.constraints import Formulation, formulate
 from meritorder.planner.model.problem import Problem
 from meritorder.planner.model.supply import OnDemand, Reserved
-from meritorder.planner.model.variants import holding, scaled, stretch_of
+from meritorder.planner.model.variants import hold_purchases, scale_demand, slice_slots
 from meritorder.planner.solve.highs import solve
 from meritorder.planner.solve.solution import Solution
 from meritorder.policy.commitments import break_even_use
@@ -22,7 +22,7 @@ Floats = NDArray[np.float64]
 Whole = NDArray[np.int64]
 
 
-RULES: Final[Mapping[str, Callable[[Floats, float], int]]] = {
+COMMITMENT_RULES: Final[Mapping[str, Callable[[Floats, float], int]]] = {
     "minimum": lambda use, _: math.floor(float(np.min(use, initial=math.inf)) if len(use) else 0.0),
     "median": lambda use, _: round(float(np.median(use))) if len(use) else 0,
     "break-even quantile": lambda use, ratio: (
@@ -33,14 +33,14 @@ RULES: Final[Mapping[str, Callable[[Floats, float], int]]] = {
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Step:
+class LadderRung:
     """One purchase of a ladder."""
 
     after_share: float
     machines: int
 
 
-def ladder(machines: int, steps: int) -> tuple[Step, ...]:
+def ladder(machines: int, steps: int) -> tuple[LadderRung, ...]:
     """Split a purchase into smaller ones spread over its term: at each step a part expires and can be reconsidered.
 
     Args:
@@ -48,7 +48,7 @@ def ladder(machines: int, steps: int) -> tuple[Step, ...]:
         steps: Purchases, equally far apart; step i comes after i / steps of the term.
     """
     bought = np.diff(np.floor(np.arange(steps + 1) * machines / steps + 0.5).astype(int))
-    return tuple(Step(after_share=i / steps, machines=int(count)) for i, count in enumerate(bought) if count)
+    return tuple(LadderRung(after_share=i / steps, machines=int(count)) for i, count in enumerate(bought) if count)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,22 +71,22 @@ class Regret:
         return self.usd - self.best_usd
 
 
-def regret(solution: Solution, demand_share: float = 0.5) -> Regret:
+def commitment_regret(solution: Solution, demand_share: float = 0.5) -> Regret:
     """Return the regret of a plan's commitments if demand changes, machines in fractions on both sides.
 
     Args:
         solution: The plan.
         demand_share: Demand as a share of what was planned for.
     """
-    problem = scaled(solution.problem, demand_share)
-    best = solve(build(problem).model, whole=False)
-    kept = solve(build(holding(problem, solution.purchases)).model, whole=False)
+    problem = scale_demand(solution.problem, demand_share)
+    best = solve(formulate(problem).model, integer=False)
+    kept = solve(formulate(hold_purchases(problem, solution.purchases)).model, integer=False)
     spent = sum(one.usd for one in solution.purchases)
     return Regret(demand_share=demand_share, usd=kept.usd + spent, best_usd=best.usd)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Advice:
+class CommitmentRecommendation:
     """What to buy of one commitment.
 
     Args:
@@ -99,29 +99,29 @@ class Advice:
     name: str
     amount: float
     break_even_use: float | None
-    ladder: tuple[Step, ...]
+    ladder: tuple[LadderRung, ...]
 
 
-def advise(solution: Solution, steps: int = 4) -> tuple[Advice, ...]:
+def recommend_commitments(solution: Solution, steps: int = 4) -> tuple[CommitmentRecommendation, ...]:
     """Return what a plan over scenarios says to buy, with its break-even use and as a ladder."""
     on_demand = {one.machine: one.usd_per_hour for one in solution.problem.payments if isinstance(one, OnDemand)}
     machine = {one.name: one.machine for one in solution.problem.payments}
     advice = []
     for one in solution.purchases:
         price = on_demand.get(machine.get(one.name, ""))
-        whole = one.pricing_model in {"reserved", "committed_use"}
+        integer = one.pricing_model in {"reserved", "committed_use"}
         advice.append(
-            Advice(
+            CommitmentRecommendation(
                 name=one.name,
                 amount=one.amount,
-                break_even_use=break_even_use(one.usd_per_hour, price) if whole and price else None,
-                ladder=ladder(round(one.amount), steps) if whole else (),
+                break_even_use=break_even_use(one.usd_per_hour, price) if integer and price else None,
+                ladder=ladder(round(one.amount), steps) if integer else (),
             )
         )
     return tuple(advice)
 
 
-def backtest(problem: Problem, share: float) -> list[planfile.CommitmentBacktest]:
+def backtest_commitments(problem: Problem, share: float) -> list[planfile.CommitmentBacktest]:
     """Choose each commitment on the first part of a problem, and pay on the rest; machines in fractions.
 
     Each is tried by itself, beside machines of the same kind on demand: what the plan chooses knows that work can wait,
@@ -137,12 +137,12 @@ def backtest(problem: Problem, share: float) -> list[planfile.CommitmentBacktest
     for bought, rented in _candidates(problem):
         alone = dataclasses.replace(
             problem,
-            payments=(rented, dataclasses.replace(bought, have=0)),
+            payments=(rented, dataclasses.replace(bought, held=0)),
             pools=tuple(pool for pool in problem.pools if pool.machine == bought.machine),
             savings_plans=(),
             tiers=(),
         )
-        seen, unseen = stretch_of(alone, 0, first), stretch_of(alone, first, slots - first)
+        seen, unseen = slice_slots(alone, 0, first), slice_slots(alone, first, slots - first)
         found += _by_each_rule(seen, unseen, bought, rented)
     return found
 
@@ -153,23 +153,23 @@ def _candidates(problem: Problem) -> Iterator[tuple[Reserved, OnDemand]]:
         rented = next(
             (one for one in problem.payments if isinstance(one, OnDemand) and one.machine == bought.machine), None
         )
-        if isinstance(bought, Reserved) and bought.most > 0 and rented is not None:
-            yield bought, dataclasses.replace(rented, most=float("inf"))
+        if isinstance(bought, Reserved) and bought.max_machines > 0 and rented is not None:
+            yield bought, dataclasses.replace(rented, max_machines=float("inf"))
 
 
 def _by_each_rule(
     seen: Problem, unseen: Problem, bought: Reserved, rented: OnDemand
 ) -> Iterator[planfile.CommitmentBacktest]:
     ratio = break_even_use(bought.usd_per_hour, rented.usd_per_hour)
-    free = build(seen)
-    chosen = solve(free.model, whole=False)
-    without = build(_holding(seen, 0))
-    used = solve(without.model, whole=False)
+    free = formulate(seen)
+    chosen = solve(free.model, integer=False)
+    without = formulate(_holding(seen, 0))
+    used = solve(without.model, integer=False)
     if not (chosen.found and used.found):
         return
     use = _use(without, used.x)
     machines = {"plan": round(float(chosen.x[next(iter(free.x.commit.values()))].sum()))}
-    machines |= {name: rule(use, ratio) for name, rule in RULES.items()}
+    machines |= {name: rule(use, ratio) for name, rule in COMMITMENT_RULES.items()}
     none_usd = _usd(unseen, 0, bought)
     for rule, count in machines.items():
         usd = _usd(unseen, count, bought)
@@ -181,17 +181,18 @@ def _by_each_rule(
 def _holding(problem: Problem, count: int) -> Problem:
     """Return the problem with so many machines committed to, and no more to be had."""
     payments = tuple(
-        dataclasses.replace(one, have=count, most=0) if isinstance(one, Reserved) else one for one in problem.payments
+        dataclasses.replace(one, held=count, max_machines=0) if isinstance(one, Reserved) else one
+        for one in problem.payments
     )
     return dataclasses.replace(problem, payments=payments)
 
 
 def _usd(problem: Problem, count: int, bought: Reserved) -> float:
     """Return what a stretch costs with so many machines committed to."""
-    answer = solve(build(_holding(problem, count)).model, whole=False)
-    return answer.usd + count * bought.usd_per_hour * problem.horizon.hours
+    result = solve(formulate(_holding(problem, count)).model, integer=False)
+    return result.usd + count * bought.usd_per_hour * problem.horizon.hours
 
 
-def _use(built: Built, x: Floats) -> Floats:
+def _use(formulation: Formulation, x: Floats) -> Floats:
     """Return the machines in use by slot."""
-    return np.asarray(x[built.x.on].sum(axis=0))
+    return np.asarray(x[formulation.x.on].sum(axis=0))

@@ -10,20 +10,20 @@ from meritorder import planfile
 from meritorder.domain import Lane
 from meritorder.errors import ConfigError
 from meritorder.evidence import Assumption, PriceUsed
-from meritorder.planner.commitments import Advice
-from meritorder.planner.model.demand import Deferrable
-from meritorder.planner.model.problem import Kind, Problem
-from meritorder.planner.model.supply import Pool
-from meritorder.planner.sensitivity import Worth
-from meritorder.planner.solve.solution import Purchase, Schedule, Solution
+from meritorder.planner.commitments import CommitmentRecommendation
+from meritorder.planner.model.demand import DeferrableDemand
+from meritorder.planner.model.problem import Problem, VenueKind
+from meritorder.planner.model.supply import MachinePool
+from meritorder.planner.sensitivity import Sensitivity
+from meritorder.planner.solve.solution import CommitmentPurchase, MachineSchedule, Solution
 from meritorder.units import SECONDS_PER_HOUR, TOKENS_PER_MTOK
 
 
 def to_file(
     solution: Solution,
     *,
-    worth: Worth | None = None,
-    advice: Sequence[Advice] = (),
+    worth: Sensitivity | None = None,
+    advice: Sequence[CommitmentRecommendation] = (),
     prices: Sequence[PriceUsed] = (),
     assumptions: Sequence[Assumption] = (),
 ) -> planfile.Plan:
@@ -68,7 +68,7 @@ def to_file(
 
 def _pools(solution: Solution) -> list[planfile.PlanPool]:
     used = {one.pool for one in solution.schedules}
-    fields = set(planfile.PlanPool.__struct_fields__) & {each.name for each in dataclasses.fields(Pool)}
+    fields = set(planfile.PlanPool.__struct_fields__) & {each.name for each in dataclasses.fields(MachinePool)}
     return [
         planfile.PlanPool(
             **{name: getattr(pool, name) for name in fields}, carbon_usd_per_hour=_carbon(solution.problem, pool)
@@ -78,7 +78,7 @@ def _pools(solution: Solution) -> list[planfile.PlanPool]:
     ]
 
 
-def _carbon(problem: Problem, pool: Pool) -> list[float]:
+def _carbon(problem: Problem, pool: MachinePool) -> list[float]:
     if problem.carbon is None:
         return []
     usd_per_hour: list[float] = np.broadcast_to(problem.carbon.usd_per_hour(pool), (problem.horizon.slots,)).tolist()
@@ -106,7 +106,7 @@ def _schedule(solution: Solution) -> list[planfile.PoolSchedule]:
 
 
 def _routes(solution: Solution) -> list[planfile.PlanRoute]:
-    lanes = {one.name: _lane(isinstance(one, Deferrable)) for one in solution.problem.workloads}
+    lanes = {one.name: _lane(isinstance(one, DeferrableDemand)) for one in solution.problem.workloads}
     sellers = {one.name: one.provider for one in solution.problem.tiers}
     return [
         planfile.PlanRoute(
@@ -126,19 +126,19 @@ def _lane(deferrable: bool) -> str:  # noqa: FBT001
     return str(Lane.DEFERRABLE if deferrable else Lane.REALTIME)
 
 
-def _workloads(solution: Solution, worth: Worth | None) -> list[planfile.WorkloadPlan]:
+def _workloads(solution: Solution, worth: Sensitivity | None) -> list[planfile.WorkloadPlan]:
     plans = []
     for one in solution.problem.workloads:
-        waits = isinstance(one, Deferrable)
+        asynchronous = isinstance(one, DeferrableDemand)
         plans.append(
             planfile.WorkloadPlan(
                 name=one.name,
-                lane=_lane(waits),
+                lane=_lane(asynchronous),
                 model=one.model,
-                patience_s=_patience_s(solution, one) if isinstance(one, Deferrable) else None,
+                patience_s=_patience_s(solution, one) if isinstance(one, DeferrableDemand) else None,
                 patience_worth_usd_per_hour=worth.patience_usd_per_hour.get(one.name) if worth else None,
                 deferral_saves_usd=worth.deferral_usd.get(one.name) if worth else None,
-                backlog_s=solution.backlog_s[one.name].tolist() if waits else [],
+                backlog_s=solution.backlog_s[one.name].tolist() if asynchronous else [],
                 allow=one.access.allow,
                 deny=one.access.deny,
             )
@@ -146,11 +146,13 @@ def _workloads(solution: Solution, worth: Worth | None) -> list[planfile.Workloa
     return plans
 
 
-def _patience_s(solution: Solution, workload: Deferrable) -> float:
+def _patience_s(solution: Solution, workload: DeferrableDemand) -> float:
     return float(np.min(workload.due - np.arange(len(workload.due)) + 1)) * solution.problem.horizon.slot_s
 
 
-def _commitment(one: Purchase, worth: Worth | None, advice: Sequence[Advice]) -> planfile.Commitment:
+def _commitment(
+    one: CommitmentPurchase, worth: Sensitivity | None, advice: Sequence[CommitmentRecommendation]
+) -> planfile.Commitment:
     saves = next((each for each in worth.commitments if each.name == one.name), None) if worth else None
     advised = next((each for each in advice if each.name == one.name), None)
     return planfile.Commitment(
@@ -159,7 +161,7 @@ def _commitment(one: Purchase, worth: Worth | None, advice: Sequence[Advice]) ->
         term=one.term,
         payment=one.payment,
         amount=one.amount,
-        have=one.have,
+        have=one.held,
         usd_per_hour=one.usd_per_hour,
         usd=one.usd,
         used_share=one.used_share,
@@ -192,32 +194,32 @@ def dispatch(solution: Solution) -> planfile.Dispatch:
 
 def _running(solution: Solution, workloads: tuple[int, ...]) -> Floats:
     """Return the GPUs that run some workloads, shape (slots,)."""
-    problem, x = solution.problem, solution.solved.x
+    problem, x = solution.problem, solution.search.x
     total = np.zeros(problem.horizon.length)
     for r, route in enumerate(problem.routes):
-        if route.workload in workloads and route.kind is Kind.POOL:
+        if route.workload in workloads and route.kind is VenueKind.POOL:
             pool = problem.pools[route.venue]
-            flow = x[solution.solved.built.x.flow[r]]
-            total += route.takes * flow / problem.horizon.slot_s * pool.gpus / pool.replicas
+            flow = x[solution.search.formulation.x.flow[r]]
+            total += route.work_s * flow / problem.horizon.slot_s * pool.gpus / pool.replicas
     return total
 
 
 def _arrived(solution: Solution) -> Floats:
     """Return the GPUs that deferrable work would take as it arrives, where the plan runs it on average."""
-    problem, x = solution.problem, solution.solved.x
+    problem, x = solution.problem, solution.search.x
     total = np.zeros(problem.horizon.length)
     for w in problem.deferrable:
         demand = problem.workloads[w]
-        if not isinstance(demand, Deferrable):
+        if not isinstance(demand, DeferrableDemand):
             continue
         gpu_s = flowed = 0.0
         for r in problem.routes_of(w):
             route = problem.routes[r]
-            flow = x[solution.solved.built.x.flow[r]]
+            flow = x[solution.search.formulation.x.flow[r]]
             flowed += float(flow.sum())
-            if route.kind is Kind.POOL:
+            if route.kind is VenueKind.POOL:
                 pool = problem.pools[route.venue]
-                gpu_s += float((route.takes * flow).sum()) * pool.gpus / pool.replicas
+                gpu_s += float((route.work_s * flow).sum()) * pool.gpus / pool.replicas
         if flowed > 0:
             total += demand.volume_s * gpu_s / flowed / problem.horizon.slot_s
     return total
@@ -236,12 +238,12 @@ def merit_order(solution: Solution) -> list[planfile.MeritStep]:
             used_share=1.0,
         )
         for route in solution.routing
-        if route.kind == Kind.TIER and (mtok := _bought_mtok(problem, route.workload, route.venue, route.flow)) > 0
+        if route.kind == VenueKind.TIER and (mtok := _bought_mtok(problem, route.workload, route.venue, route.flow)) > 0
     ]
     return sorted(steps, key=lambda step: step.usd_per_mtok)
 
 
-def _machines(solution: Solution, one: Schedule) -> planfile.MeritStep:
+def _machines(solution: Solution, one: MachineSchedule) -> planfile.MeritStep:
     problem = solution.problem
     p = next(i for i, pool in enumerate(problem.pools) if pool.name == one.pool)
     pool = problem.pools[p]
@@ -251,8 +253,8 @@ def _machines(solution: Solution, one: Schedule) -> planfile.MeritStep:
     here = [each for each in solution.schedules if each.pool == one.pool]
     could_s = sum(float(each.machines.sum()) for each in here) * problem.horizon.slot_s * pool.replicas
     done_s = sum(
-        float((problem.routes[r].takes * solution.solved.x[solution.solved.built.x.flow[r]]).sum())
-        for r in problem.routes_to(Kind.POOL, p)
+        float((problem.routes[r].work_s * solution.search.x[solution.search.formulation.x.flow[r]]).sum())
+        for r in problem.routes_to(VenueKind.POOL, p)
     )
     return planfile.MeritStep(
         venue=one.pool,
@@ -266,7 +268,7 @@ def _machines(solution: Solution, one: Schedule) -> planfile.MeritStep:
 def _mtok_per_replica_s(problem: Problem, p: int) -> float:
     """Return the tokens that a full replica of a pool serves in a second, over the traffic that may go there."""
     tokens = work_s = 0.0
-    for r in problem.routes_to(Kind.POOL, p):
+    for r in problem.routes_to(VenueKind.POOL, p):
         demand = problem.workloads[problem.routes[r].workload]
         if demand.tokens is not None:
             tokens += float(demand.tokens.sum())
@@ -276,7 +278,7 @@ def _mtok_per_replica_s(problem: Problem, p: int) -> float:
 
 def _bought_mtok(problem: Problem, workload: str, venue: str, flow: Floats) -> float:
     for route in problem.routes:
-        mine = problem.workloads[route.workload].name == workload and route.kind is Kind.TIER
+        mine = problem.workloads[route.workload].name == workload and route.kind is VenueKind.TIER
         if mine and problem.tiers[route.venue].name == venue:
             return float((route.tokens * flow).sum()) / TOKENS_PER_MTOK
     return 0.0

@@ -8,16 +8,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from meritorder.errors import TraceError
-from meritorder.planner.model.demand import Cyclic, Deferrable, Realtime, Workload
+from meritorder.planner.model.demand import Cyclic, DeferrableDemand, Demand, RealtimeDemand
 from meritorder.planner.model.problem import Problem
-from meritorder.planner.model.supply import Block, Machines, Spot
+from meritorder.planner.model.supply import CapacityBlock, MachinePayment, Spot
 from meritorder.units import HOURS_PER_DAY
 
 Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Forecast:
+class SeasonalForecast:
     """A typical season and what actual ones were relative to it.
 
     Args:
@@ -44,7 +44,7 @@ class Forecast:
         return np.asarray(self.season * self.errors[rng.integers(len(self.errors), size=count)])
 
 
-def fit(demand: Floats, season_slots: int, *, level_seasons: int = 4) -> Forecast:
+def fit_forecast(demand: Floats, season_slots: int, *, level_seasons: int = 4) -> SeasonalForecast:
     """Fit the season of a demand.
 
         forecast[t] = shape[t mod season] * level,   level = median of the last seasons' totals,
@@ -69,7 +69,7 @@ def fit(demand: Floats, season_slots: int, *, level_seasons: int = 4) -> Forecas
     for season in range(1, seasons):
         predicted = _predict(table[:season], level_seasons)
         errors.append(np.divide(table[season], predicted, out=np.ones(season_slots), where=predicted > 0))
-    return Forecast(season=_predict(table, level_seasons), errors=np.array(errors))
+    return SeasonalForecast(season=_predict(table, level_seasons), errors=np.array(errors))
 
 
 def _predict(table: Floats, level_seasons: int) -> Floats:
@@ -83,13 +83,13 @@ DAYS_PER_WEEK: Final = 7
 SCENARIOS: Final = 8
 
 
-def season_slots(problem: Problem) -> int | None:
+def longest_season(problem: Problem) -> int | None:
     """Return the slots of the longest season that the horizon has twice: a week, or a day; None if it has neither."""
     per_day = HOURS_PER_DAY * problem.horizon.slots_per_hour
     return next((days * per_day for days in (DAYS_PER_WEEK, 1) if problem.horizon.slots >= 2 * days * per_day), None)
 
 
-def scenarios_of(problem: Problem, season: int, rng: np.random.Generator, count: int = SCENARIOS) -> Problem:
+def draw_scenarios(problem: Problem, season: int, rng: np.random.Generator, count: int = SCENARIOS) -> Problem:
     """Return a problem of several seasons as they may come, side by side, in which commitments are the same.
 
     Each workload has its own typical season; how far a season is off it is drawn once for all workloads, since the
@@ -102,36 +102,36 @@ def scenarios_of(problem: Problem, season: int, rng: np.random.Generator, count:
         count: Seasons to draw.
     """
     total = np.sum([next(iter(one.work_s.values())) for one in problem.workloads if one.work_s], axis=0)
-    common = fit(total, season)
+    common = fit_forecast(total, season)
     drawn = common.scenarios(count, rng) / np.maximum(common.season, 1e-300)
     drawn = np.where(common.season > 0, drawn, 1.0).ravel()
 
     def typical(column: Floats) -> Floats:
-        return np.tile(fit(column, season).season, count) * drawn
+        return np.tile(fit_forecast(column, season).season, count) * drawn
 
-    def workload(one: Workload) -> Workload:
+    def workload(one: Demand) -> Demand:
         work_s = {replica: typical(work) for replica, work in one.work_s.items()}
         tokens = None if one.tokens is None else typical(one.tokens)
-        if isinstance(one, Deferrable):
+        if isinstance(one, DeferrableDemand):
             patience = int(np.median(one.due - np.arange(len(one.due))))
             due = np.arange(count * season) + patience
             return dataclasses.replace(one, work_s=work_s, tokens=tokens, due=due)
         return dataclasses.replace(one, work_s=work_s, tokens=tokens, burst=_burst(one, season, count))
 
-    def payment(one: Machines) -> Machines:
+    def payment(one: MachinePayment) -> MachinePayment:
         return dataclasses.replace(one, available=np.asarray(np.min(one.available))) if isinstance(one, Spot) else one
 
     return dataclasses.replace(
         problem,
         horizon=dataclasses.replace(problem.horizon, slots=season, scenarios=count, ends=Cyclic()),
         workloads=tuple(workload(one) for one in problem.workloads),
-        pools=tuple(dataclasses.replace(pool, room=np.asarray(np.mean(pool.room))) for pool in problem.pools),
-        payments=tuple(payment(one) for one in problem.payments if not isinstance(one, Block)),
+        pools=tuple(dataclasses.replace(pool, headroom=np.asarray(np.mean(pool.headroom))) for pool in problem.pools),
+        payments=tuple(payment(one) for one in problem.payments if not isinstance(one, CapacityBlock)),
         tiers=(),
     )
 
 
-def _burst(one: Realtime, season: int, count: int) -> Floats | None:
+def _burst(one: RealtimeDemand, season: int, count: int) -> Floats | None:
     """Return the bursts of a season: the median of those seen in each of its slots."""
     if one.burst is None:
         return None

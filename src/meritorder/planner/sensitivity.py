@@ -7,17 +7,17 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from meritorder.planner.model.constraints import Built, build
-from meritorder.planner.model.demand import Deferrable
+from meritorder.planner.model.constraints import Formulation, formulate
+from meritorder.planner.model.demand import DeferrableDemand
 from meritorder.planner.model.problem import Problem
-from meritorder.planner.model.supply import Block, Reserved, Spot
-from meritorder.planner.model.variants import buying, with_due
+from meritorder.planner.model.supply import CapacityBlock, Reserved, Spot
+from meritorder.planner.model.variants import replace_due_slots, restrict_purchases
 from meritorder.planner.solve.highs import solve
 from meritorder.planner.solve.solution import Solution
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class CommitmentWorth:
+class CommitmentValue:
     """What a commitment saves.
 
     Args:
@@ -32,7 +32,7 @@ class CommitmentWorth:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Worth:
+class Sensitivity:
     """Shadow prices, in dollars over the horizon.
 
     Args:
@@ -47,10 +47,10 @@ class Worth:
     deferral_usd: dict[str, float]
     spot_usd_per_machine: dict[str, float]
     spot_usd_per_gpu: dict[str, float]
-    commitments: tuple[CommitmentWorth, ...]
+    commitments: tuple[CommitmentValue, ...]
 
 
-def worth(solution: Solution, coarse: Problem | None = None) -> Worth:
+def analyze_sensitivity(solution: Solution, coarse: Problem | None = None) -> Sensitivity:
     """Return what each freedom of a solved problem is worth.
 
     Each patience and each commitment takes one or two solves of the relaxation; spot takes none.
@@ -59,20 +59,21 @@ def worth(solution: Solution, coarse: Problem | None = None) -> Worth:
         solution: The plan.
         coarse: The same problem in longer slots, to be solved in its place.
     """
-    problem, base_usd = solution.problem, solution.solved.relaxed_usd
+    problem, base_usd = solution.problem, solution.search.relaxed_usd
     if coarse is not None and coarse is not problem:
         problem, base_usd = coarse, relaxed_usd(coarse)
-    deferrable = [one for one in problem.workloads if isinstance(one, Deferrable)]
+    deferrable = [one for one in problem.workloads if isinstance(one, DeferrableDemand)]
     per_hour = problem.horizon.slots_per_hour
-    spot = _spot(solution.solved.built, solution.solved.row_dual)
+    spot = _spot(solution.search.formulation, solution.search.row_duals)
     gpus = {pool.machine: pool.gpus for pool in problem.pools}
     machine = {one.name: one.machine for one in problem.payments}
-    return Worth(
+    return Sensitivity(
         patience_usd_per_hour={
-            one.name: max(0.0, base_usd - relaxed_usd(with_due(problem, one, one.due + per_hour))) for one in deferrable
+            one.name: max(0.0, base_usd - relaxed_usd(replace_due_slots(problem, one, one.due + per_hour)))
+            for one in deferrable
         },
         deferral_usd={
-            one.name: relaxed_usd(with_due(problem, one, np.arange(problem.horizon.length))) - base_usd
+            one.name: relaxed_usd(replace_due_slots(problem, one, np.arange(problem.horizon.length))) - base_usd
             for one in deferrable
         },
         spot_usd_per_machine=spot,
@@ -83,35 +84,35 @@ def worth(solution: Solution, coarse: Problem | None = None) -> Worth:
 
 def relaxed_usd(problem: Problem) -> float:
     """Return the cost of the relaxation, machines in fractions; infinity if it has no solution."""
-    return solve(build(problem).model, whole=False).usd
+    return solve(formulate(problem).model, integer=False).usd
 
 
-def _spot(built: Built, row_dual: np.ndarray) -> dict[str, float]:
+def _spot(formulation: Formulation, row_duals: np.ndarray) -> dict[str, float]:
     """Sum the shadow prices of the rows that limit spot."""
     return {
-        payment.name: float(-np.minimum(row_dual[built.rows[f"spot {o}"]], 0.0).sum())
-        for o, payment in enumerate(built.problem.payments)
-        if isinstance(payment, Spot) and f"spot {o}" in built.rows
+        payment.name: float(-np.minimum(row_duals[formulation.rows[f"spot {o}"]], 0.0).sum())
+        for o, payment in enumerate(formulation.problem.payments)
+        if isinstance(payment, Spot) and f"spot {o}" in formulation.rows
     }
 
 
-def _commitments(problem: Problem, solution: Solution, base_usd: float) -> tuple[CommitmentWorth, ...]:
+def _commitments(problem: Problem, solution: Solution, base_usd: float) -> tuple[CommitmentValue, ...]:
     bought = {one.name for one in solution.purchases if one.amount > 0}
     if not bought:
         return ()
-    none_usd = relaxed_usd(buying(problem, frozenset()))
+    none_usd = relaxed_usd(restrict_purchases(problem, frozenset()))
     every = frozenset(_names(problem))
     return tuple(
-        CommitmentWorth(
+        CommitmentValue(
             name=name,
-            alone_usd=none_usd - relaxed_usd(buying(problem, frozenset({name}))),
-            together_usd=relaxed_usd(buying(problem, every - {name})) - base_usd,
+            alone_usd=none_usd - relaxed_usd(restrict_purchases(problem, frozenset({name}))),
+            together_usd=relaxed_usd(restrict_purchases(problem, every - {name})) - base_usd,
         )
         for name in sorted(bought)
     )
 
 
 def _names(problem: Problem) -> list[str]:
-    return [one.name for one in problem.payments if isinstance(one, Reserved | Block)] + [
+    return [one.name for one in problem.payments if isinstance(one, Reserved | CapacityBlock)] + [
         one.name for one in problem.savings_plans
     ]

@@ -5,7 +5,7 @@ import pytest
 from tests.samples.planning import steady, with_commitment
 
 from meritorder.planner import commitments
-from meritorder.planner.commitments import backtest
+from meritorder.planner.commitments import backtest_commitments
 from meritorder.planner.solve.search import Effort, find_plan
 
 EXACT = Effort(gap=1e-9, time_limit_s=20)
@@ -13,7 +13,7 @@ EXACT = Effort(gap=1e-9, time_limit_s=20)
 
 def test_rules_choose_by_past_use() -> None:
     use = np.array([1.0, 2.0, 3.0, 4.0, 9.0])
-    assert {name: rule(use, 0.6) for name, rule in commitments.RULES.items()} == {
+    assert {name: rule(use, 0.6) for name, rule in commitments.COMMITMENT_RULES.items()} == {
         "minimum": 1,
         "median": 3,
         "break-even quantile": 2,
@@ -28,8 +28,8 @@ def test_ladder_adds_up() -> None:
 
 def test_regret_if_demand_halves() -> None:
     """Two are reserved for $48; at half the demand one would do, for $24."""
-    regret = commitments.regret(find_plan(steady(), EXACT), 0.5)
-    assert (regret.usd, regret.best_usd, regret.usd_lost) == (
+    commitment_regret = commitments.commitment_regret(find_plan(steady(), EXACT), 0.5)
+    assert (commitment_regret.usd, commitment_regret.best_usd, commitment_regret.usd_lost) == (
         pytest.approx(48),
         pytest.approx(24),
         pytest.approx(24),
@@ -37,24 +37,24 @@ def test_regret_if_demand_halves() -> None:
 
 
 def test_advice_names_break_even_and_ladder() -> None:
-    (advice,) = commitments.advise(find_plan(steady(), EXACT), steps=2)
+    (advice,) = commitments.recommend_commitments(find_plan(steady(), EXACT), steps=2)
     assert advice.break_even_use == pytest.approx(0.6)
     assert [step.machines for step in advice.ladder] == [1, 1]
 
 
 def test_steady_use_is_committed_to_and_pays() -> None:
-    found = {each.rule: each for each in backtest(with_commitment(np.full(48, 1.94)), 0.5)}
+    found = {each.rule: each for each in backtest_commitments(with_commitment(np.full(48, 1.94)), 0.5)}
     assert found["plan"].machines == 2
     # 24 hours of two machines at 6 instead of 10 dollars.
     assert found["plan"].saving_usd == pytest.approx(24 * 2 * 4.0)
 
 
 def test_use_that_falls_away_makes_the_commitment_a_loss() -> None:
-    found = {each.rule: each for each in backtest(with_commitment(np.repeat([1.94, 0.0], 24)), 0.5)}
+    found = {each.rule: each for each in backtest_commitments(with_commitment(np.repeat([1.94, 0.0], 24)), 0.5)}
     assert found["plan"].machines == 2
     assert found["plan"].saving_usd == pytest.approx(-24 * 2 * 6.0)
 
 
 def test_use_below_break_even_is_not_committed_to() -> None:
     work = np.tile([1.94, 0.0, 0.0], 16)  # a third of the hours; 6 of 10 dollars need 60 %
-    assert next(each for each in backtest(with_commitment(work), 0.5) if each.rule == "plan").machines == 0
+    assert next(each for each in backtest_commitments(with_commitment(work), 0.5) if each.rule == "plan").machines == 0

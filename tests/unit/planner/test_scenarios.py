@@ -5,7 +5,7 @@ import pytest
 from tests.samples.planning import with_commitment
 
 from meritorder.errors import TraceError
-from meritorder.planner.scenarios import fit, scenarios_of, season_slots
+from meritorder.planner.scenarios import draw_scenarios, fit_forecast, longest_season
 
 
 def pinball_loss(actual: np.ndarray, predicted: np.ndarray, q: float) -> float:
@@ -22,11 +22,11 @@ def test_a_forecast_finds_the_season_and_beats_the_last_week() -> None:
     hour = np.arange(24 * 7 * 6)
     season = 10 + 8 * np.sin(hour / 24 * 2 * np.pi) + 3 * (hour // 24 % 7 < 5)
     demand = season * rng.lognormal(0, 0.3, len(hour))
-    forecast = fit(demand, 24 * 7)
+    forecast = fit_forecast(demand, 24 * 7)
     assert np.corrcoef(forecast.season, season[: 24 * 7])[0, 1] > 0.9
     assert (forecast.quantile(0.9) >= forecast.quantile(0.1)).all()
     actual, seen = demand[-24 * 7 :], demand[: -24 * 7]
-    predicted = fit(seen, 24 * 7).quantile(0.5)
+    predicted = fit_forecast(seen, 24 * 7).quantile(0.5)
     assert pinball_loss(actual, predicted, 0.5) < pinball_loss(actual, seen[-24 * 7 :], 0.5)
     assert 0.3 < np.mean(actual <= predicted) < 0.7
     drawn = forecast.scenarios(20, np.random.default_rng(0))
@@ -36,7 +36,7 @@ def test_a_forecast_finds_the_season_and_beats_the_last_week() -> None:
 
 def test_a_forecast_needs_two_seasons() -> None:
     with pytest.raises(TraceError, match="two whole seasons, there are 1"):
-        fit(np.ones(200), 168)
+        fit_forecast(np.ones(200), 168)
 
 
 def test_seasons_are_drawn_around_the_typical_one() -> None:
@@ -44,8 +44,8 @@ def test_seasons_are_drawn_around_the_typical_one() -> None:
     shape = 1 + np.sin(np.arange(24) / 24 * 2 * np.pi)
     days = np.concatenate([shape * level for level in rng.uniform(0.8, 1.2, 10)])
     whole = with_commitment(days)
-    assert season_slots(whole) == 24
-    drawn = scenarios_of(whole, 24, rng, count=50)
+    assert longest_season(whole) == 24
+    drawn = draw_scenarios(whole, 24, rng, count=50)
     assert drawn.horizon.length == 50 * 24
     work = next(iter(drawn.workloads[0].work_s.values())).reshape(50, 24) / 3600
     assert work.mean(axis=0) == pytest.approx(shape, rel=0.25, abs=0.05)
@@ -53,4 +53,4 @@ def test_seasons_are_drawn_around_the_typical_one() -> None:
 
 
 def test_a_trace_shorter_than_two_seasons_has_none() -> None:
-    assert season_slots(with_commitment(np.ones(30))) is None
+    assert longest_season(with_commitment(np.ones(30))) is None

@@ -6,7 +6,7 @@ from tests.samples.planning import deferrable, hours, on_demand, pool, steady
 
 from meritorder.planner.model.problem import Problem
 from meritorder.planner.model.supply import Spot
-from meritorder.planner.sensitivity import worth
+from meritorder.planner.sensitivity import analyze_sensitivity
 from meritorder.planner.solve.search import Effort, find_plan
 
 EXACT = Effort(gap=1e-9, time_limit_s=20)
@@ -21,14 +21,14 @@ def test_what_freedom_is_worth() -> None:
         pools=(pool(),),
         payments=(on_demand(10.0), spot),
     )
-    found = worth(find_plan(problem, EXACT))
+    found = analyze_sensitivity(find_plan(problem, EXACT))
     # In fractions: half a machine of spot in two hours, half a machine on demand in each; an hour more saves 0.5 x $8.
     assert found.patience_usd_per_hour["batch"] == pytest.approx(4)
     # All in its own slot: 1.5 on demand and 0.5 on spot, 16, against 12.
     assert found.deferral_usd["batch"] == pytest.approx(4)
     assert found.spot_usd_per_machine["spot"] == pytest.approx(16)
     assert found.spot_usd_per_gpu["spot"] == pytest.approx(2)
-    held = worth(find_plan(steady(), EXACT)).commitments
+    held = analyze_sensitivity(find_plan(steady(), EXACT)).commitments
     assert [(one.name, one.alone_usd, one.together_usd) for one in held] == [
         ("aws-h100 reserved", pytest.approx(32), pytest.approx(32))
     ]

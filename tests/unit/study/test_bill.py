@@ -9,7 +9,7 @@ from tests.samples.charges import line, machine, reservation, write
 from meritorder import bills
 from meritorder import catalog as facts
 from meritorder.domain import PricingModel
-from meritorder.planner.model.supply import machine_of
+from meritorder.planner.model.supply import machine_key
 from meritorder.study.audit.terms import Terms, terms, to_catalog, to_have
 from meritorder.study.plan.have import read_have
 
@@ -74,12 +74,12 @@ def test_prices_are_those_that_were_paid(found: Terms) -> None:
 
 def test_commitments_that_run_are_held_and_not_for_sale(found: Terms) -> None:
     (held,) = found.reserved
-    assert (held.have, held.most, held.usd_per_hour) == (2, 0, pytest.approx(3.5))
+    assert (held.held, held.max_machines, held.usd_per_hour) == (2, 0, pytest.approx(3.5))
     (plan,) = found.savings_plans
-    assert plan.have_usd_per_hour == pytest.approx(40.0)
-    assert plan.most_usd_per_hour == 0
+    assert plan.held_usd_per_hour == pytest.approx(40.0)
+    assert plan.max_usd_per_hour == 0
     assert (plan.term, plan.payment) == ("1y", "no_upfront")
-    machines = {machine_of(offer) for offer in found.offers}
+    machines = {machine_key(offer) for offer in found.offers}
     assert {held.machine, *plan.usd_per_hour} <= machines
 
 
@@ -105,11 +105,11 @@ def test_its_commitments_are_a_file_of_what_is_held(found: Terms, tmp_path: Path
     rates.write_text(to_catalog(found.offers))
     held.write_text(to_have(found))
     have = read_have(held, facts.load((rates,)))
-    assert [(one.machine, one.have, one.kind) for one in have.reserved] == [
-        (one.machine, one.have, one.kind) for one in found.reserved
+    assert [(one.machine, one.held, one.kind) for one in have.reserved] == [
+        (one.machine, one.held, one.kind) for one in found.reserved
     ]
     (plan,), (own,) = have.savings_plans, found.savings_plans
-    assert plan.have_usd_per_hour == pytest.approx(own.have_usd_per_hour)
+    assert plan.held_usd_per_hour == pytest.approx(own.held_usd_per_hour)
     assert plan.usd_per_hour == pytest.approx(dict(own.usd_per_hour))
 
 

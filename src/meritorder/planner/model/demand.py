@@ -23,7 +23,7 @@ _MOST_SLOTS_PER_HOUR: Final = 60
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Realtime:
+class RealtimeDemand:
     """Work that must run as it arrives.
 
     Args:
@@ -45,7 +45,7 @@ class Realtime:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Deferrable:
+class DeferrableDemand:
     """Work that may wait.
 
     Args:
@@ -81,7 +81,7 @@ class Deferrable:
         return float(amounts.sum()) / volume_s if volume_s > 0 else 0.0
 
 
-Workload = Realtime | Deferrable
+Demand = RealtimeDemand | DeferrableDemand
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,14 +109,14 @@ class Horizon:
         slot_s: Length of a slot.
         slots: Slots of one scenario.
         scenarios: Scenarios; all columns of time have `scenarios * slots` entries, one scenario after the other.
-        chances: Probability of each scenario; alike if not given.
+        probabilities: Probability of each scenario; alike if not given.
         ends: What holds at the two ends.
     """
 
     slot_s: float
     slots: int
     scenarios: int = 1
-    chances: tuple[float, ...] = ()
+    probabilities: tuple[float, ...] = ()
     ends: Cyclic | OpenEnd = field(default_factory=Cyclic)
 
     def __post_init__(self) -> None:
@@ -125,7 +125,9 @@ class Horizon:
             raise ConfigError(f"a slot must divide an hour, {self.slot_s:g} s does not", where="slot")
         if self.slots < 1 or self.scenarios < 1:
             raise ConfigError("a plan needs at least one slot", where="horizon", fix="give it a trace with requests")
-        if self.chances and (len(self.chances) != self.scenarios or abs(sum(self.chances) - 1) > 1e-9):
+        if self.probabilities and (
+            len(self.probabilities) != self.scenarios or abs(sum(self.probabilities) - 1) > 1e-9
+        ):
             raise ConfigError("the scenarios' probabilities must be one each and add up to 1", where="horizon")
 
     @property
@@ -149,10 +151,10 @@ class Horizon:
         return round(SECONDS_PER_HOUR / self.slot_s)
 
     @property
-    def chance(self) -> Floats:
+    def probability(self) -> Floats:
         """Probability of the scenario of each slot, shape (length,)."""
-        chances = self.chances or (1 / self.scenarios,) * self.scenarios
-        return np.repeat(np.asarray(chances, float), self.slots)
+        probabilities = self.probabilities or (1 / self.scenarios,) * self.scenarios
+        return np.repeat(np.asarray(probabilities, float), self.slots)
 
     @property
     def before(self) -> Slots:
@@ -170,7 +172,7 @@ class Horizon:
         return np.asarray(scenario * per_scenario + slot // self.slots_per_hour)
 
 
-def bin_work(arrived_s: Floats, amount: Floats, horizon: Horizon) -> Floats:
+def sum_by_slot(arrived_s: Floats, amount: Floats, horizon: Horizon) -> Floats:
     """Sum an amount of each request by the slot in which it arrives, shape (slots,).
 
     Args:
@@ -207,7 +209,7 @@ def due_slots(arrived_s: Floats, deadline_s: Floats, horizon: Horizon) -> Slots:
     return np.maximum(due, np.arange(horizon.slots))
 
 
-def by_patience(arrived_s: Floats, deadline_s: Floats, slot_s: float) -> Slots:
+def patience_classes(arrived_s: Floats, deadline_s: Floats, slot_s: float) -> Slots:
     """Number the classes of patience among a workload's requests, shape (requests,).
 
     Work is planned first come, first served within a class, which is optimal where all of it may wait equally long;

@@ -17,7 +17,7 @@ TIMELESS = -1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Matrix:
+class SparseMatrix:
     """Rows of a sparse matrix, one after the other: row i has entries `start[i]:start[i + 1]`."""
 
     start: NDArray[np.int32]
@@ -35,7 +35,7 @@ class Matrix:
 
 
 @dataclass(slots=True)
-class Programme:
+class LinearProgram:
     """Minimise cost * x subject to row_lower <= A x <= row_upper and lower <= x <= upper, some x whole.
 
     Blocks of columns and of rows are kept by name; `blocks["on"]` has the shape that the variable has in the equations.
@@ -57,7 +57,7 @@ class Programme:
         cost: ArrayLike = 0.0,
         lower: ArrayLike = 0.0,
         upper: ArrayLike = np.inf,
-        whole: ArrayLike = False,
+        integer: ArrayLike = False,
         slot: ArrayLike = TIMELESS,
     ) -> Columns:
         """Add a block of variables and return their columns in its shape; all arguments broadcast to it."""
@@ -69,7 +69,7 @@ class Programme:
                 np.broadcast_to(np.asarray(cost, float), shape).ravel(),
                 np.broadcast_to(np.asarray(lower, float), shape).ravel(),
                 np.broadcast_to(np.asarray(upper, float), shape).ravel(),
-                np.broadcast_to(np.asarray(whole, np.bool_), shape).ravel(),
+                np.broadcast_to(np.asarray(integer, np.bool_), shape).ravel(),
                 np.broadcast_to(np.asarray(slot, np.int64), shape).ravel(),
             )
         )
@@ -108,7 +108,7 @@ class Programme:
         self.rows[name] = np.concatenate((self.rows.get(name, np.zeros(0, np.int64)), rows))
         return rows
 
-    def model(self) -> "Model":
+    def model(self) -> "SparseModel":
         """Return the whole programme as arrays."""
         none, nothing = np.zeros(0, np.int64), np.zeros(0)
         entries = [(none, none, nothing), *self._entries]
@@ -119,30 +119,30 @@ class Programme:
         row, column = np.divmod(key, max(self._width, 1))
         value = np.bincount(inverse, weights=value, minlength=len(key)).astype(float)
         start = np.searchsorted(row, np.arange(self._height + 1)).astype(np.int32)
-        cost, lower, upper, whole, slot = (np.concatenate(part) for part in zip(*self._columns, strict=True))
+        cost, lower, upper, integer, slot = (np.concatenate(part) for part in zip(*self._columns, strict=True))
         row_lower, row_upper, row_slot = (np.concatenate(part) for part in zip(*bounds, strict=True))
-        return Model(
+        return SparseModel(
             cost=cost,
             lower=lower,
             upper=upper,
-            whole=whole,
+            integer=integer,
             slot=slot,
             row_lower=row_lower,
             row_upper=row_upper,
             row_slot=row_slot,
-            matrix=Matrix(start=start, column=column.astype(np.int32), value=value),
+            matrix=SparseMatrix(start=start, column=column.astype(np.int32), value=value),
         )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Model:
+class SparseModel:
     """A programme as arrays, as a solver takes it. Columns have shape (columns,), rows shape (rows,).
 
     Args:
         cost: Of each column.
         lower: Bound of each column.
         upper: Bound of each column.
-        whole: Whether a column must be a whole number.
+        integer: Whether a column must be a whole number.
         slot: Slot that a column belongs to, -1 if none.
         row_lower: Bound of each row.
         row_upper: Bound of each row.
@@ -153,15 +153,15 @@ class Model:
     cost: Floats
     lower: Floats
     upper: Floats
-    whole: Bools
+    integer: Bools
     slot: Columns
     row_lower: Floats
     row_upper: Floats
     row_slot: Columns
-    matrix: Matrix
+    matrix: SparseMatrix
 
 
-def restricted(model: Model, x: Floats, free: Bools, rows: Bools) -> tuple[Model, Columns]:
+def restrict(model: SparseModel, x: Floats, free: Bools, rows: Bools) -> tuple[SparseModel, Columns]:
     """Return the programme of some columns and rows alone, all other columns held at their values in x.
 
     Args:
@@ -184,11 +184,11 @@ def restricted(model: Model, x: Floats, free: Bools, rows: Bools) -> tuple[Model
     new_column: NDArray[np.int64] = np.cumsum(free) - 1
     start = np.searchsorted(new_row[row[inside]], np.arange(int(rows.sum()) + 1)).astype(np.int32)
     return (
-        Model(
+        SparseModel(
             cost=model.cost[free],
             lower=model.lower[free],
             upper=model.upper[free],
-            whole=model.whole[free],
+            integer=model.integer[free],
             slot=model.slot[free],
             row_lower=(model.row_lower - held)[rows],
             row_upper=(model.row_upper - held)[rows],

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from meritorder.errors import ConfigError, InfeasibleError
-from meritorder.planner.model.demand import Deferrable, Horizon, Realtime, Workload
-from meritorder.planner.model.supply import Machines, OnDemand, Pool, SavingsPlan, Spot, TokenTier
+from meritorder.planner.model.demand import DeferrableDemand, Demand, Horizon, RealtimeDemand
+from meritorder.planner.model.supply import MachinePayment, MachinePool, OnDemand, SavingsPlan, Spot, TokenTier
 from meritorder.units import GRAMS_PER_TONNE, SECONDS_PER_HOUR, WATTS_PER_KILOWATT
 
 Floats = NDArray[np.float64]
@@ -22,7 +22,7 @@ _LEAST_LOAD: Final = 1e-5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Carbon:
+class CarbonPrice:
     """A price on the carbon dioxide of the machines' power; token APIs do not state theirs and are left out.
 
     Args:
@@ -33,7 +33,7 @@ class Carbon:
     usd_per_tonne: float
     grams_per_kwh: Mapping[str, Floats]
 
-    def usd_per_hour(self, pool: Pool) -> Floats:
+    def usd_per_hour(self, pool: MachinePool) -> Floats:
         """Return what an hour of one machine adds, shape (slots,) or ()."""
         grams = self.grams_per_kwh.get(pool.region)
         if grams is None:
@@ -41,7 +41,7 @@ class Carbon:
         return np.asarray(grams) * (pool.power_w / WATTS_PER_KILOWATT * self.usd_per_tonne / GRAMS_PER_TONNE)
 
 
-class Kind(StrEnum):
+class VenueKind(StrEnum):
     """What a route leads to."""
 
     POOL = "pool"
@@ -58,26 +58,26 @@ class Route:
         workload: Index of the workload.
         kind: What it leads to.
         venue: Index of the pool or tier.
-        takes: What one unit of flow takes there, shape (slots,): replica-seconds.
+        work_s: What one unit of flow takes there, shape (slots,): replica-seconds.
         usd: What one unit of flow costs there, shape (slots,).
         leans: The same as the safe load counts it, bursts within the slot in it; real-time work in pools only.
         tokens: Tokens of one unit of flow, shape (slots,).
-        waits: The work is handed over when it arrives, and the tier's turn-around is its patience.
+        asynchronous: The work is handed over when it arrives, and the tier's turn-around is its patience.
     """
 
     workload: int
-    kind: Kind
+    kind: VenueKind
     venue: int
-    takes: Floats
+    work_s: Floats
     usd: Floats
     tokens: Floats
     leans: Floats | None = None
-    waits: bool = False
+    asynchronous: bool = False
 
     @property
     def load_s(self) -> Floats:
         """What one unit of flow comes to for the safe load, shape (slots,)."""
-        return self.takes if self.leans is None else self.leans
+        return self.work_s if self.leans is None else self.leans
 
 
 @dataclass(frozen=True)
@@ -95,12 +95,12 @@ class Problem:
     """
 
     horizon: Horizon
-    workloads: tuple[Workload, ...]
-    pools: tuple[Pool, ...]
-    payments: tuple[Machines, ...]
+    workloads: tuple[Demand, ...]
+    pools: tuple[MachinePool, ...]
+    payments: tuple[MachinePayment, ...]
     savings_plans: tuple[SavingsPlan, ...] = ()
     tiers: tuple[TokenTier, ...] = ()
-    carbon: Carbon | None = None
+    carbon: CarbonPrice | None = None
 
     def __post_init__(self) -> None:
         _check_names(self)
@@ -109,12 +109,12 @@ class Problem:
     @cached_property
     def realtime(self) -> tuple[int, ...]:
         """Indices of the real-time workloads."""
-        return tuple(i for i, one in enumerate(self.workloads) if isinstance(one, Realtime))
+        return tuple(i for i, one in enumerate(self.workloads) if isinstance(one, RealtimeDemand))
 
     @cached_property
     def deferrable(self) -> tuple[int, ...]:
         """Indices of the deferrable workloads."""
-        return tuple(i for i, one in enumerate(self.workloads) if isinstance(one, Deferrable))
+        return tuple(i for i, one in enumerate(self.workloads) if isinstance(one, DeferrableDemand))
 
     @cached_property
     def pairs(self) -> tuple[tuple[int, int], ...]:
@@ -126,10 +126,10 @@ class Problem:
             if payment.machine == pool.machine
         )
 
-    def waiting(self, workload: int) -> Deferrable:
+    def deferrable_demand(self, workload: int) -> DeferrableDemand:
         """Return a deferrable workload by its index."""
         demand = self.workloads[workload]
-        if not isinstance(demand, Deferrable):
+        if not isinstance(demand, DeferrableDemand):
             raise TypeError(f"{demand.name} is real time")
         return demand
 
@@ -146,18 +146,18 @@ class Problem:
         """Indices of the routes of a workload."""
         return tuple(i for i, route in enumerate(self.routes) if route.workload == workload)
 
-    def routes_to(self, kind: Kind, venue: int) -> tuple[int, ...]:
+    def routes_to(self, kind: VenueKind, venue: int) -> tuple[int, ...]:
         """Indices of the routes to a venue."""
         return tuple(i for i, route in enumerate(self.routes) if route.kind is kind and route.venue == venue)
 
-    def arriving(self, workload: int) -> Floats:
+    def arrivals_s(self, workload: int) -> Floats:
         """What arrives of a deferrable workload, shape (slots,)."""
-        return self.waiting(workload).volume_s.astype(float)
+        return self.deferrable_demand(workload).volume_s.astype(float)
 
     def realtime_load(self, pool: int) -> Floats:
         """Return all the real-time work that could come to a pool, in replicas' worth, shape (slots,)."""
         total = np.zeros(self.horizon.length)
-        for r in self.routes_to(Kind.POOL, pool):
+        for r in self.routes_to(VenueKind.POOL, pool):
             if self.routes[r].workload in self.realtime:
                 total += self.routes[r].load_s
         return total / self.horizon.slot_s
@@ -171,21 +171,21 @@ class Problem:
         return 1.0
 
 
-def _tokens(demand: Workload, length: int) -> Floats:
+def _tokens(demand: Demand, length: int) -> Floats:
     tokens = np.zeros(length) if demand.tokens is None else np.asarray(demand.tokens, float)
     return _per_flow(demand, tokens)
 
 
-def _per_flow(demand: Workload, amounts: Floats) -> Floats:
+def _per_flow(demand: Demand, amounts: Floats) -> Floats:
     """Return an amount for each unit of flow: a share of the slot's work, or a second of backlog."""
-    if isinstance(demand, Realtime):
+    if isinstance(demand, RealtimeDemand):
         return np.asarray(amounts, float)
     return np.full(len(amounts), demand.per_unit(amounts))
 
 
-def _leans(demand: Workload, work_s: Floats, slot_s: float) -> Floats | None:
+def _burst_load(demand: Demand, work_s: Floats, slot_s: float) -> Floats | None:
     """Return what the safe load has to hold under: a request that is alone in its slot asks for a machine, too."""
-    if not isinstance(demand, Realtime):
+    if not isinstance(demand, RealtimeDemand):
         return None
     leans = work_s * (1.0 if demand.burst is None else demand.burst)
     return np.asarray(np.where(work_s > 0, np.maximum(leans, _LEAST_LOAD * slot_s), 0.0))
@@ -197,18 +197,18 @@ def _to_pools(problem: Problem, w: int) -> list[Route]:
     return [
         Route(
             workload=w,
-            kind=Kind.POOL,
+            kind=VenueKind.POOL,
             venue=p,
-            takes=_per_flow(demand, demand.work_s[pool.replica]),
+            work_s=_per_flow(demand, demand.work_s[pool.replica]),
             usd=none,
             tokens=tokens,
-            leans=_leans(demand, demand.work_s[pool.replica], problem.horizon.slot_s),
+            leans=_burst_load(demand, demand.work_s[pool.replica], problem.horizon.slot_s),
         )
         for p, pool in enumerate(problem.pools)
         if pool.model == demand.model
         and pool.replica in demand.work_s
         and demand.access.permits(pool.provider, pool.region, pool.hardware)
-        and (isinstance(demand, Deferrable) or len(pool.safe_load) > 1)
+        and (isinstance(demand, DeferrableDemand) or len(pool.safe_load) > 1)
     ]
 
 
@@ -218,26 +218,26 @@ def _to_tiers(problem: Problem, w: int) -> list[Route]:
     for k, tier in enumerate(problem.tiers):
         if tier.model != demand.model or demand.name not in tier.usd:
             continue
-        waits = tier.turnaround_s > 0
-        if not demand.access.permits(tier.provider, "") or (waits and not _can_wait(problem, demand, tier)):
+        asynchronous = tier.turnaround_s > 0
+        if not demand.access.permits(tier.provider, "") or (asynchronous and not _can_wait(problem, demand, tier)):
             continue
         routes.append(
             Route(
                 workload=w,
-                kind=Kind.TIER,
+                kind=VenueKind.TIER,
                 venue=k,
-                takes=np.zeros(length),
+                work_s=np.zeros(length),
                 usd=_per_flow(demand, tier.usd[demand.name]),
                 tokens=_tokens(demand, length),
-                waits=waits,
+                asynchronous=asynchronous,
             )
         )
     return routes
 
 
-def _can_wait(problem: Problem, demand: Workload, tier: TokenTier) -> bool:
+def _can_wait(problem: Problem, demand: Demand, tier: TokenTier) -> bool:
     """Whether all of a workload may wait as long as a tier takes."""
-    if isinstance(demand, Realtime):
+    if isinstance(demand, RealtimeDemand):
         return False
     patience = demand.due - np.arange(problem.horizon.length) + 1
     return bool(patience.min() * problem.horizon.slot_s >= tier.turnaround_s)
@@ -266,21 +266,21 @@ def _check_names(problem: Problem) -> None:
 def _check_shapes(problem: Problem) -> None:
     length = problem.horizon.length
     for pool in problem.pools:
-        if pool.room.shape not in {(), (length,)}:
+        if pool.headroom.shape not in {(), (length,)}:
             raise ConfigError(f"its room must have {length:,} slots", where=pool.name)
     for demand in problem.workloads:
         columns = [*demand.work_s.values(), *([] if demand.tokens is None else [demand.tokens])]
         columns += [tier.usd[demand.name] for tier in problem.tiers if demand.name in tier.usd]
-        columns += [demand.burst] if isinstance(demand, Realtime) and demand.burst is not None else []
+        columns += [demand.burst] if isinstance(demand, RealtimeDemand) and demand.burst is not None else []
         if any(column.shape != (length,) for column in columns):
             raise ConfigError(f"every column must have {length:,} slots", where=demand.name)
         if any(not np.isfinite(column).all() or (column < 0).any() for column in columns):
             raise ConfigError("work is a number of seconds, never negative", where=demand.name)
-        if isinstance(demand, Deferrable):
+        if isinstance(demand, DeferrableDemand):
             _check_due(demand, problem.horizon)
 
 
-def _check_due(demand: Deferrable, horizon: Horizon) -> None:
+def _check_due(demand: DeferrableDemand, horizon: Horizon) -> None:
     due = demand.due.reshape(horizon.scenarios, horizon.slots)
     if (due < np.arange(horizon.length).reshape(due.shape)).any():
         raise InfeasibleError("work is due before it arrives", where=demand.name, fix="give it more patience")

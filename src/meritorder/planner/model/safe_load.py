@@ -15,7 +15,7 @@ from meritorder.errors import ConfigError
 Floats = NDArray[np.float64]
 
 
-def machines_for(safe_load: Floats, load: float) -> int:
+def min_machines(safe_load: Floats, load: float) -> int:
     """Return the fewest machines that carry a load: min {n: c(n) >= load}; all of them if none do.
 
     Args:
@@ -25,7 +25,7 @@ def machines_for(safe_load: Floats, load: float) -> int:
     return min(int(np.searchsorted(safe_load, load * (1 - 1e-12))), len(safe_load) - 1)
 
 
-def envelope(safe_load: Floats, load: float) -> list[tuple[float, float]]:
+def concave_envelope(safe_load: Floats, load: float) -> list[tuple[float, float]]:
     """Return the lines (slope, height at 0) whose lowest is the upper concave envelope of min(c(n), load).
 
     Over n = 0, ..., `machines_for(load)`. Every whole number of machines that carries a load satisfies
@@ -36,7 +36,7 @@ def envelope(safe_load: Floats, load: float) -> list[tuple[float, float]]:
         safe_load: c(n), shape (most + 1,).
         load: The largest load that can come.
     """
-    last = machines_for(safe_load, load)
+    last = min_machines(safe_load, load)
     points = np.minimum(safe_load[: last + 1], load)
     lines, n = [], 0
     while n < last:
@@ -49,7 +49,7 @@ def envelope(safe_load: Floats, load: float) -> list[tuple[float, float]]:
     return lines
 
 
-def extended(safe_load: Floats, most: int) -> Floats:
+def extend(safe_load: Floats, most: int) -> Floats:
     """Continue a table to more machines at the pace of its last ones; being convex, the true load is no lower.
 
     Args:
@@ -64,7 +64,7 @@ def extended(safe_load: Floats, most: int) -> Floats:
     return np.concatenate((safe_load, more))
 
 
-def covering(safe_load: Floats, load: float) -> Floats:
+def extend_to_load(safe_load: Floats, load: float) -> Floats:
     """Continue a table to as many machines as a load asks for; as it is if they are in it.
 
     Args:
@@ -75,10 +75,10 @@ def covering(safe_load: Floats, load: float) -> Floats:
     short = load - float(safe_load[-1])
     if short <= 0 or safe_load[-1] <= 0:
         return safe_load
-    return extended(safe_load, last + math.ceil(short / (safe_load[-1] / last)))
+    return extend(safe_load, last + math.ceil(short / (safe_load[-1] / last)))
 
 
-def pools_pay(safe_load: Floats) -> bool:
+def has_pooling_gain(safe_load: Floats) -> bool:
     """Whether one pool carries what two of its parts would: c(n) / n never falls, so c(m) + c(n) <= c(m + n)."""
     each = safe_load[1:] / np.arange(1, len(safe_load))
     return bool((np.diff(each) >= -1e-12).all())

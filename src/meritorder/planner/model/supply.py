@@ -24,7 +24,7 @@ UNLIMITED: Final = math.inf
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Pool:
+class MachinePool:
     """Machines of one kind at one place, with replicas of one model on them.
 
     Args:
@@ -39,8 +39,8 @@ class Pool:
         replicas: Replicas on one machine.
         safe_load: Shape (most machines + 1,): the real-time work, in replicas' worth, that 0, 1, 2, ... machines carry
             within the SLO. It need not be in proportion: larger pools run fuller. Empty if it takes no real-time work.
-        fullest: Share of a machine's saturated throughput that may be planned for, both lanes together.
-        room: Share of `fullest` that may be planned for in each slot, shape (slots,) or (): less than 1 where the
+        max_utilization: Share of a machine's saturated throughput that may be planned for, both lanes together.
+        headroom: Share of `fullest` that may be planned for in each slot, shape (slots,) or (): less than 1 where the
             traffic of a slot was seen to fill machines less well.
         startup_s: From the decision to rent until it serves.
         startup_paid_s: The part of that which is paid for.
@@ -57,8 +57,8 @@ class Pool:
     gpus: int
     replicas: int = 1
     safe_load: Floats = field(default_factory=lambda: np.zeros(1))
-    fullest: float = 1.0
-    room: Floats = field(default_factory=lambda: np.ones(()))
+    max_utilization: float = 1.0
+    headroom: Floats = field(default_factory=lambda: np.ones(()))
     startup_s: float = 300.0
     startup_paid_s: float = 240.0
     power_w: float = 0.0
@@ -67,11 +67,11 @@ class Pool:
         load = self.safe_load
         if load.ndim != 1 or not len(load) or load[0] != 0 or not np.isfinite(load).all() or (np.diff(load) < 0).any():
             raise ConfigError("the safe load must start at 0 and never fall", where=self.name)
-        if load[-1] > self.fullest * self.replicas * (len(load) - 1) * (1 + 1e-9):
+        if load[-1] > self.max_utilization * self.replicas * (len(load) - 1) * (1 + 1e-9):
             raise ConfigError("the safe load is more than the machines can do when full", where=self.name)
-        if not 0 < self.fullest <= 1 or self.replicas < 1:
+        if not 0 < self.max_utilization <= 1 or self.replicas < 1:
             raise ConfigError("a machine needs a replica, and is at most full", where=self.name)
-        if not ((self.room > 0) & (self.room <= 1)).all():
+        if not ((self.headroom > 0) & (self.headroom <= 1)).all():
             raise ConfigError("the room of a slot is a share, and never nothing", where=self.name)
 
 
@@ -84,14 +84,14 @@ class OnDemand:
         machine: Kind and place.
         usd_per_hour: Price of a machine.
         minimum_billing_s: Shortest time that is billed.
-        most: Quota of machines at once.
+        max_machines: Quota of machines at once.
     """
 
     name: str
     machine: str
     usd_per_hour: float
     minimum_billing_s: float = 60.0
-    most: float = UNLIMITED
+    max_machines: float = UNLIMITED
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,8 +135,8 @@ class Reserved:
         usd_per_hour: Price of a machine in each hour of the term, payments upfront spread over it.
         term: Length of the term, as "1y".
         payment: "no_upfront", "partial_upfront", "all_upfront" or "".
-        have: Machines held already. Sunk: free to use, never bought again.
-        most: Machines that can be bought.
+        held: Machines held already. Sunk: free to use, never bought again.
+        max_machines: Machines that can be bought.
         kind: "reserved", "committed_use", or "owned" for a fleet that is there anyway.
     """
 
@@ -145,8 +145,8 @@ class Reserved:
     usd_per_hour: float
     term: str = ""
     payment: str = ""
-    have: int = 0
-    most: float = UNLIMITED
+    held: int = 0
+    max_machines: float = UNLIMITED
     kind: str = "reserved"
 
 
@@ -159,20 +159,20 @@ class SavingsPlan:
         usd_per_hour: Rate of each machine in its scope.
         term: Length of the term.
         payment: "no_upfront", "partial_upfront", "all_upfront" or "".
-        have_usd_per_hour: Promised already; sunk.
-        most_usd_per_hour: Most that can be promised on top.
+        held_usd_per_hour: Promised already; sunk.
+        max_usd_per_hour: Most that can be promised on top.
     """
 
     name: str
     usd_per_hour: Mapping[str, float]
     term: str = ""
     payment: str = ""
-    have_usd_per_hour: float = 0.0
-    most_usd_per_hour: float = UNLIMITED
+    held_usd_per_hour: float = 0.0
+    max_usd_per_hour: float = UNLIMITED
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Block:
+class CapacityBlock:
     """Machines bought whole and prepaid for a fixed time: capacity blocks.
 
     Args:
@@ -181,8 +181,8 @@ class Block:
         usd_per_hour: Price of a machine for each hour of the block.
         slots: Length.
         starts: Slots of a scenario at which one can start. The part beyond the horizon is paid for all the same.
-        have: Machines of blocks held already, shape (slots,) or (); sunk.
-        most: Blocks that can be bought.
+        held: Machines of blocks held already, shape (slots,) or (); sunk.
+        max_machines: Blocks that can be bought.
     """
 
     name: str
@@ -190,8 +190,8 @@ class Block:
     usd_per_hour: float
     slots: int
     starts: tuple[int, ...]
-    have: Floats = field(default_factory=lambda: np.zeros(()))
-    most: float = UNLIMITED
+    held: Floats = field(default_factory=lambda: np.zeros(()))
+    max_machines: float = UNLIMITED
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -218,40 +218,44 @@ class TokenTier:
     tokens_per_s: float = UNLIMITED
 
 
-Machines = OnDemand | Spot | Reserved | Block
+MachinePayment = OnDemand | Spot | Reserved | CapacityBlock
 """Payments that put machines into a pool."""
 
 
-def machine_of(offer: Offer) -> str:
+def machine_key(offer: Offer) -> str:
     """Return the key of an offer's machine: its kind and place, by which pools and payments find each other."""
     return " ".join(part for part in (offer.provider, offer.region, offer.instance) if part)
 
 
-def payment_of(
+def payment_from_offer(
     offer: Offer,
     *,
-    most: float = UNLIMITED,
-    have: int = 0,
+    max_machines: float = UNLIMITED,
+    held: int = 0,
     available: Floats | float | None = None,
     interruptions_per_month: float | None = None,
-) -> Machines:
+) -> MachinePayment:
     """Return an on-demand, spot, reserved or committed-use offer as a payment.
 
     Args:
         offer: An offer.
-        most: Machines that can be had or bought.
-        have: Machines held already (commitments only).
+        max_machines: Machines that can be had or bought.
+        held: Machines held already (commitments only).
         available: Spot machines that can be had, by slot or always.
         interruptions_per_month: Share of spot machines taken back in a month, where the offer does not know.
 
     Raises:
         ConfigError: It is spot and nobody says how much there is or how often it is taken back, or it needs more facts.
     """
-    name, machine, usd = offer.label, machine_of(offer), offer.usd_per_hour
+    name, machine, usd = offer.label, machine_key(offer), offer.usd_per_hour
     match offer.pricing_model:
         case PricingModel.ON_DEMAND:
             return OnDemand(
-                name=name, machine=machine, usd_per_hour=usd, minimum_billing_s=offer.minimum_billing_s, most=most
+                name=name,
+                machine=machine,
+                usd_per_hour=usd,
+                minimum_billing_s=offer.minimum_billing_s,
+                max_machines=max_machines,
             )
         case PricingModel.SPOT:
             share = offer.interruptions_per_month
@@ -277,21 +281,21 @@ def payment_of(
                 usd_per_hour=usd,
                 term=offer.term,
                 payment=offer.payment,
-                have=have,
-                most=most,
+                held=held,
+                max_machines=max_machines,
                 kind=offer.pricing_model.value,
             )
         case _:
             raise ConfigError(f"a {offer.pricing_model} is not machines by the hour", where=name)
 
 
-def savings_plans_of(offers: Iterable[Offer]) -> tuple[SavingsPlan, ...]:
+def savings_plans_from_offers(offers: Iterable[Offer]) -> tuple[SavingsPlan, ...]:
     """Gather savings-plan rates into plans: one for each provider, term and way to pay, over all its machines."""
     rates: dict[tuple[str, str, str], dict[str, float]] = {}
     for offer in offers:
         if offer.pricing_model is PricingModel.SAVINGS_PLAN:
             scope = rates.setdefault((offer.provider, offer.term, offer.payment), {})
-            scope[machine_of(offer)] = offer.usd_per_hour
+            scope[machine_key(offer)] = offer.usd_per_hour
     return tuple(
         SavingsPlan(
             name=f"{provider} savings plan {term} {payment}".strip(), usd_per_hour=scope, term=term, payment=payment
@@ -300,17 +304,19 @@ def savings_plans_of(offers: Iterable[Offer]) -> tuple[SavingsPlan, ...]:
     )
 
 
-def block_of(offer: Offer, days: int, horizon: Horizon, *, most: float = UNLIMITED) -> Block:
+def capacity_block_from_offer(
+    offer: Offer, days: int, horizon: Horizon, *, max_machines: float = UNLIMITED
+) -> CapacityBlock:
     """Return a capacity block of so many days, which may start on any day of the horizon.
 
     Source: AWS, EC2 Capacity Blocks for ML (whole days, paid in advance, start at a fixed time of day), 2025.
     """
     per_day = HOURS_PER_DAY * horizon.slots_per_hour
-    return Block(
+    return CapacityBlock(
         name=f"{offer.label} {days} d",
-        machine=machine_of(offer),
+        machine=machine_key(offer),
         usd_per_hour=offer.usd_per_hour,
         slots=days * per_day,
         starts=tuple(range(0, horizon.slots, per_day)),
-        most=most,
+        max_machines=max_machines,
     )

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from meritorder.planner.model.linear_program import Columns, Programme
+from meritorder.planner.model.linear_program import Columns, LinearProgram
 from meritorder.planner.model.problem import Problem
-from meritorder.planner.model.safe_load import machines_for
-from meritorder.planner.model.supply import Block, OnDemand, Reserved, Spot
+from meritorder.planner.model.safe_load import min_machines
+from meritorder.planner.model.supply import CapacityBlock, OnDemand, Reserved, Spot
 from meritorder.units import SECONDS_PER_HOUR
 
 Floats = NDArray[np.float64]
@@ -47,66 +47,66 @@ class Variables:
     late: dict[int, Columns]
 
 
-def define_variables(programme: Programme, problem: Problem, *, elastic: bool) -> Variables:
+def define_variables(program: LinearProgram, problem: Problem, *, elastic: bool) -> Variables:
     """Add all variables; the objective is the expected cost of one scenario.
 
         cost = sum_t chance_t h (price + carbon) n  +  starts  +  tokens  +  H K price
              + H C  -  h on_demand_price v  +  blocks
 
     Args:
-        programme: The programme.
+        program: The programme.
         problem: What it is about.
         elastic: Allow promises to be broken, for a price of 1 each and everything else for nothing: what is left is
             what cannot be kept.
     """
     horizon = problem.horizon
     slots = np.arange(horizon.length)
-    promise, covered = _savings_plans(programme, problem)
+    promise, covered = _savings_plans(program, problem)
     return Variables(
-        on=_machines(programme, problem, slots),
-        start=_starts(programme, problem, slots),
-        lean=_leaning(programme, problem, slots),
-        flow=_flows(programme, problem, slots),
-        queue={w: programme.variables(f"queue {w}", slots.shape, slot=slots) for w in problem.deferrable},
+        on=_machines(program, problem, slots),
+        start=_starts(program, problem, slots),
+        lean=_leaning(program, problem, slots),
+        flow=_flow(program, problem, slots),
+        queue={w: program.variables(f"queue {w}", slots.shape, slot=slots) for w in problem.deferrable},
         handed={
-            w: programme.variables(f"handed {w}", slots.shape, slot=slots)
+            w: program.variables(f"handed {w}", slots.shape, slot=slots)
             for w in problem.deferrable
-            if any(problem.routes[r].waits for r in problem.routes_of(w))
+            if any(problem.routes[r].asynchronous for r in problem.routes_of(w))
         },
         commit={
-            o: programme.variables(
+            o: program.variables(
                 f"commit {o}",
                 (),
                 cost=horizon.hours * payment.usd_per_hour,
-                upper=payment.most,
-                whole=True,
+                upper=payment.max_machines,
+                integer=True,
             )
             for o, payment in enumerate(problem.payments)
             if isinstance(payment, Reserved)
         },
         blocks={
-            o: programme.variables(
+            o: program.variables(
                 f"blocks {o}",
                 (len(payment.starts),),
                 cost=payment.slots * horizon.slot_h * payment.usd_per_hour,
-                upper=payment.most,
-                whole=True,
+                upper=payment.max_machines,
+                integer=True,
             )
             for o, payment in enumerate(problem.payments)
-            if isinstance(payment, Block)
+            if isinstance(payment, CapacityBlock)
         },
         promise=promise,
         covered=covered,
-        unserved={w: programme.variables(f"unserved {w}", slots.shape, cost=1, slot=slots) for w in problem.realtime}
+        unserved={w: program.variables(f"unserved {w}", slots.shape, cost=1, slot=slots) for w in problem.realtime}
         if elastic
         else {},
-        late={w: programme.variables(f"late {w}", slots.shape, cost=1, slot=slots) for w in problem.deferrable}
+        late={w: program.variables(f"late {w}", slots.shape, cost=1, slot=slots) for w in problem.deferrable}
         if elastic
         else {},
     )
 
 
-def usd_of_machine(problem: Problem, pair: int) -> Floats:
+def machine_usd_by_slot(problem: Problem, pair: int) -> Floats:
     """Return what a machine of a pair costs in each slot, carbon included, shape (slots,), chances not counted."""
     p, o = problem.pairs[pair]
     payment, length = problem.payments[o], problem.horizon.length
@@ -115,7 +115,7 @@ def usd_of_machine(problem: Problem, pair: int) -> Floats:
     return np.broadcast_to(problem.horizon.slot_h * (price + carbon), (length,))
 
 
-def usd_of_start(problem: Problem, pair: int) -> float:
+def start_usd(problem: Problem, pair: int) -> float:
     """Return what it costs to start a machine of a pair: time that is paid and does no work."""
     p, o = problem.pairs[pair]
     payment = problem.payments[o]
@@ -124,7 +124,7 @@ def usd_of_start(problem: Problem, pair: int) -> float:
     return payment.usd_per_hour * problem.pools[p].startup_paid_s / SECONDS_PER_HOUR
 
 
-def minimum_run(problem: Problem, pair: int) -> int:
+def min_run_slots(problem: Problem, pair: int) -> int:
     """Return the slots for which a started machine is paid at least."""
     payment = problem.payments[problem.pairs[pair][1]]
     if not isinstance(payment, OnDemand | Spot):
@@ -132,75 +132,75 @@ def minimum_run(problem: Problem, pair: int) -> int:
     return max(1, int(np.ceil(payment.minimum_billing_s / problem.horizon.slot_s - 1e-9)))
 
 
-def shared(problem: Problem, payment: int) -> bool:
+def is_shared(problem: Problem, payment: int) -> bool:
     """Whether several pools draw machines from one payment, so that whole machines must be dealt out."""
     return len(problem.pairs_of(payment=payment)) > 1
 
 
-def _machines(programme: Programme, problem: Problem, slots: Columns) -> Columns:
+def _machines(program: LinearProgram, problem: Problem, slots: Columns) -> Columns:
     pairs = range(len(problem.pairs))
     elastic = [isinstance(problem.payments[o], OnDemand | Spot) for _, o in problem.pairs]
-    whole = [e or shared(problem, o) for e, (_, o) in zip(elastic, problem.pairs, strict=True)]
-    chance = problem.horizon.chance
-    cost = [usd_of_machine(problem, i) * chance for i in pairs]
+    integer = [e or is_shared(problem, o) for e, (_, o) in zip(elastic, problem.pairs, strict=True)]
+    probability = problem.horizon.probability
+    cost = [machine_usd_by_slot(problem, i) * probability for i in pairs]
     upper = [
-        problem.payments[o].most if isinstance(problem.payments[o], OnDemand) else np.inf  # type: ignore[union-attr]
+        problem.payments[o].max_machines if isinstance(problem.payments[o], OnDemand) else np.inf  # type: ignore[union-attr]
         for _, o in problem.pairs
     ]
     shape = (len(problem.pairs), len(slots))
-    return programme.variables(
+    return program.variables(
         "on",
         shape,
         cost=np.array(cost).reshape(shape),
         upper=np.array(upper)[:, None],
-        whole=np.array(whole, np.bool_)[:, None],
+        integer=np.array(integer, np.bool_)[:, None],
         slot=slots,
     )
 
 
-def _starts(programme: Programme, problem: Problem, slots: Columns) -> dict[int, Columns]:
+def _starts(program: LinearProgram, problem: Problem, slots: Columns) -> dict[int, Columns]:
     return {
-        i: programme.variables(
-            f"start {i}", slots.shape, cost=usd_of_start(problem, i) * problem.horizon.chance, slot=slots
+        i: program.variables(
+            f"start {i}", slots.shape, cost=start_usd(problem, i) * problem.horizon.probability, slot=slots
         )
         for i in range(len(problem.pairs))
-        if usd_of_start(problem, i) > 0 or minimum_run(problem, i) > 1
+        if start_usd(problem, i) > 0 or min_run_slots(problem, i) > 1
     }
 
 
-def _leaning(programme: Programme, problem: Problem, slots: Columns) -> dict[int, Columns]:
+def _leaning(program: LinearProgram, problem: Problem, slots: Columns) -> dict[int, Columns]:
     columns = {}
     for p, pool in enumerate(problem.pools):
         load = problem.realtime_load(p)
         if load.any():
-            most = [machines_for(pool.safe_load, one) for one in load]
-            columns[p] = programme.variables(f"lean {p}", slots.shape, upper=np.array(most, float), slot=slots)
+            most = [min_machines(pool.safe_load, one) for one in load]
+            columns[p] = program.variables(f"lean {p}", slots.shape, upper=np.array(most, float), slot=slots)
     return columns
 
 
-def _flows(programme: Programme, problem: Problem, slots: Columns) -> Columns:
+def _flow(program: LinearProgram, problem: Problem, slots: Columns) -> Columns:
     routes, shape = problem.routes, (len(problem.routes), len(slots))
-    chance = problem.horizon.chance
+    probability = problem.horizon.probability
     closed = np.full(shape, np.inf)
     for r, route in enumerate(routes):
-        if route.waits:
-            closed[r] = problem.arriving(route.workload)
-    cost = np.array([route.usd * chance for route in routes]).reshape(shape)
-    return programme.variables("flow", shape, cost=cost, upper=closed, slot=slots)
+        if route.asynchronous:
+            closed[r] = problem.arrivals_s(route.workload)
+    cost = np.array([route.usd * probability for route in routes]).reshape(shape)
+    return program.variables("flow", shape, cost=cost, upper=closed, slot=slots)
 
 
-def _savings_plans(programme: Programme, problem: Problem) -> tuple[Columns, dict[tuple[int, int], Columns]]:
+def _savings_plans(program: LinearProgram, problem: Problem) -> tuple[Columns, dict[tuple[int, int], Columns]]:
     horizon = problem.horizon
-    promise = programme.variables(
+    promise = program.variables(
         "promise",
         (len(problem.savings_plans),),
         cost=horizon.hours,
-        upper=np.array([plan.most_usd_per_hour for plan in problem.savings_plans]),
+        upper=np.array([plan.max_usd_per_hour for plan in problem.savings_plans]),
     )
     hours, first = np.unique(horizon.hour_of, return_index=True)
     covered = {
-        (s, o): programme.variables(
-            f"covered {s} {o}", hours.shape, cost=-payment.usd_per_hour * horizon.chance[first], slot=first
+        (s, o): program.variables(
+            f"covered {s} {o}", hours.shape, cost=-payment.usd_per_hour * horizon.probability[first], slot=first
         )
         for s, plan in enumerate(problem.savings_plans)
         for o, payment in enumerate(problem.payments)
@@ -222,8 +222,8 @@ def commitment_level(problem: Problem, variables: Variables, x: Floats, o: int) 
     """Return the machines that a commitment gives in each slot, shape (slots,)."""
     horizon, payment = problem.horizon, problem.payments[o]
     if o in variables.commit:
-        return np.full(horizon.length, round(float(x[variables.commit[o]])) + payment.have)  # type: ignore[union-attr]
-    level = np.broadcast_to(payment.have, (horizon.length,)).astype(float)  # type: ignore[union-attr]
+        return np.full(horizon.length, round(float(x[variables.commit[o]])) + payment.held)  # type: ignore[union-attr]
+    level = np.broadcast_to(payment.held, (horizon.length,)).astype(float)  # type: ignore[union-attr]
     local = np.arange(horizon.length) % horizon.slots
     for column, start in zip(variables.blocks[o], payment.starts, strict=True):  # type: ignore[union-attr]
         level = level + np.round(x[column]) * ((local >= start) & (local < start + payment.slots))  # type: ignore[union-attr]

@@ -3,7 +3,7 @@
 import numpy as np
 
 from meritorder.errors import InfeasibleError
-from meritorder.planner.model.constraints import build
+from meritorder.planner.model.constraints import formulate
 from meritorder.planner.model.problem import Problem
 from meritorder.planner.solve.highs import solve
 from meritorder.units import format_duration
@@ -11,20 +11,20 @@ from meritorder.units import format_duration
 _TOLERANCE = 1e-6
 
 
-def infeasible(problem: Problem) -> InfeasibleError:
+def explain_infeasibility(problem: Problem) -> InfeasibleError:
     """Return the error that names the promise which cannot be kept, where, and what would help.
 
     The programme is solved again with slack on every promise and no costs: what is left over is what stops it.
     """
-    elastic = build(problem, elastic=True)
-    answer = solve(elastic.model, whole=False)
-    if not answer.found:
+    elastic = formulate(problem, elastic=True)
+    result = solve(elastic.model, integer=False)
+    if not result.found:
         return InfeasibleError(
             "the limits contradict one another", where="plan", fix="look at quotas and existing commitments"
         )
     slot_h = problem.horizon.slot_h
     for w, columns in elastic.x.unserved.items():
-        short = answer.x[columns]
+        short = result.x[columns]
         if short.max(initial=0.0) > _TOLERANCE:
             worst = int(np.argmax(short))
             return InfeasibleError(
@@ -35,9 +35,9 @@ def infeasible(problem: Problem) -> InfeasibleError:
                 fix="allow more machines or a token API, add hardware, or loosen the SLO: a machine then carries more",
             )
     for w, columns in elastic.x.late.items():
-        late = answer.x[columns]
+        late = result.x[columns]
         if late.max(initial=0.0) > _TOLERANCE:
-            demand = problem.waiting(w)
+            demand = problem.deferrable_demand(w)
             worst = int(np.argmax(late))
             patience_s = float(np.min(demand.due - np.arange(len(demand.due)) + 1)) * problem.horizon.slot_s
             return InfeasibleError(

@@ -3,11 +3,11 @@
 import dataclasses
 
 from meritorder.planner.model.problem import Problem
-from meritorder.planner.model.safe_load import pools_pay
-from meritorder.planner.model.supply import OnDemand, Pool, Spot
+from meritorder.planner.model.safe_load import has_pooling_gain
+from meritorder.planner.model.supply import MachinePool, OnDemand, Spot
 
 
-def without_dominated(problem: Problem) -> Problem:
+def drop_dominated_offers(problem: Problem) -> Problem:
     """Drop on-demand offers that another offer beats for everybody, and pools that nothing puts machines into.
 
     An offer beats another if it has no quota, costs no more by the hour and by the start, is billed as finely, and its
@@ -32,7 +32,7 @@ def without_dominated(problem: Problem) -> Problem:
     return dataclasses.replace(problem, payments=payments, pools=pools)
 
 
-def _pools_of(problem: Problem, o: int) -> list[Pool]:
+def _pools_of(problem: Problem, o: int) -> list[MachinePool]:
     return [problem.pools[problem.pairs[i][0]] for i in problem.pairs_of(payment=o)]
 
 
@@ -50,7 +50,7 @@ def _beats(problem: Problem, better: int, worse: int) -> bool:
     return (
         isinstance(good, OnDemand)
         and isinstance(bad, OnDemand)
-        and good.most == float("inf")
+        and good.max_machines == float("inf")
         and good.usd_per_hour <= bad.usd_per_hour
         and good.minimum_billing_s <= bad.minimum_billing_s
         and all(
@@ -60,7 +60,7 @@ def _beats(problem: Problem, better: int, worse: int) -> bool:
     )
 
 
-def _serves_as_well(problem: Problem, pool: Pool, other: Pool) -> bool:
+def _serves_as_well(problem: Problem, pool: MachinePool, other: MachinePool) -> bool:
     return _carries_as_much(pool, other) and all(
         one.access.permits(pool.provider, pool.region, pool.hardware)
         or not one.access.permits(other.provider, other.region, other.hardware)
@@ -68,14 +68,14 @@ def _serves_as_well(problem: Problem, pool: Pool, other: Pool) -> bool:
     )
 
 
-def _carries_as_much(pool: Pool, other: Pool) -> bool:
+def _carries_as_much(pool: MachinePool, other: MachinePool) -> bool:
     size = min(len(pool.safe_load), len(other.safe_load))
     return (
         (pool.model, pool.replica, pool.replicas) == (other.model, other.replica, other.replicas)
         and len(pool.safe_load) >= len(other.safe_load)
         and bool((pool.safe_load[:size] >= other.safe_load[:size]).all())
-        and pools_pay(pool.safe_load)
-        and pool.fullest >= other.fullest
-        and bool((pool.room >= other.room).all())
+        and has_pooling_gain(pool.safe_load)
+        and pool.max_utilization >= other.max_utilization
+        and bool((pool.headroom >= other.headroom).all())
         and pool.startup_paid_s <= other.startup_paid_s
     )

@@ -9,12 +9,12 @@ import numpy as np
 # `highspy.Highs` prints a banner as it is made; the class below it is silent.
 from highspy._core import _Highs
 
-from meritorder.planner.model.linear_program import Columns, Floats, Model
+from meritorder.planner.model.linear_program import Columns, Floats, SparseModel
 
 _STATUS = highspy.HighsModelStatus
 
 
-class Status(StrEnum):
+class SolveStatus(StrEnum):
     """How a solve ended."""
 
     OPTIMAL = "optimal"
@@ -25,7 +25,7 @@ class Status(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
+class SolverResult:
     """What the solver found.
 
     Args:
@@ -33,21 +33,21 @@ class Answer:
         x: Values of the columns, shape (columns,); empty if there are none.
         usd: Objective of `x`.
         bound_usd: No solution is cheaper.
-        row_dual: Change of the objective by each row's bound, shape (rows,); empty for whole numbers.
+        row_duals: Change of the objective by each row's bound, shape (rows,); empty for whole numbers.
         solve_s: Time that it took.
     """
 
-    status: Status
+    status: SolveStatus
     x: Floats
     usd: float
     bound_usd: float
-    row_dual: Floats
+    row_duals: Floats
     solve_s: float
 
     @property
     def found(self) -> bool:
         """Whether there is a solution."""
-        return self.status in {Status.OPTIMAL, Status.FEASIBLE}
+        return self.status in {SolveStatus.OPTIMAL, SolveStatus.FEASIBLE}
 
 
 class Solver:
@@ -55,17 +55,17 @@ class Solver:
 
     Args:
         model: The programme.
-        whole: Hold whole numbers whole, by branch and bound; else the relaxation is solved.
+        integer: Hold whole numbers whole, by branch and bound; else the relaxation is solved.
         gap: Relative gap at which branch and bound stops.
     """
 
-    def __init__(self, model: Model, *, whole: bool = False, gap: float = 1e-4) -> None:
-        self.whole = whole and bool(model.whole.any())
+    def __init__(self, model: SparseModel, *, integer: bool = False, gap: float = 1e-4) -> None:
+        self.integer = integer and bool(model.integer.any())
         self.spent_s = 0.0
         self._highs = _Highs()
         for option, value in (("output_flag", False), ("mip_rel_gap", gap), ("threads", 1)):
             self._highs.setOptionValue(option, value)
-        self._highs.passModel(_as_highs(model, whole=self.whole))
+        self._highs.passModel(_as_highs(model, integer=self.integer))
         self._cost = model.cost
 
     def bound(self, columns: Columns, lower: Floats, upper: Floats) -> None:
@@ -78,7 +78,7 @@ class Solver:
         for row, low, high in zip(rows.tolist(), lower.tolist(), upper.tolist(), strict=True):
             self._highs.changeRowBounds(row, low, high)
 
-    def run(self, *, time_limit_s: float = np.inf, start: Floats | None = None) -> Answer:
+    def run(self, *, time_limit_s: float = np.inf, start: Floats | None = None) -> SolverResult:
         """Solve.
 
         Args:
@@ -93,25 +93,25 @@ class Solver:
         self._highs.run()
         took_s = self._highs.getRunTime() - before_s
         self.spent_s += took_s
-        answer = _answer(self._highs, whole=self.whole, took_s=took_s)
-        if start is not None and not self._adds_up(answer):
+        result = _answer(self._highs, integer=self.integer, took_s=took_s)
+        if start is not None and not self._adds_up(result):
             # Seen with HiGHS 1.16: a start that is returned as it went, with an objective that is not its own.
             self._highs.clearSolver()
             return self.run(time_limit_s=time_limit_s - took_s)
-        return answer
+        return result
 
-    def _adds_up(self, answer: Answer) -> bool:
-        return not answer.found or abs(float(self._cost @ answer.x) - answer.usd) <= 1e-6 * max(1.0, abs(answer.usd))
+    def _adds_up(self, result: SolverResult) -> bool:
+        return not result.found or abs(float(self._cost @ result.x) - result.usd) <= 1e-6 * max(1.0, abs(result.usd))
 
 
 def solve(
-    model: Model, *, whole: bool, time_limit_s: float = np.inf, gap: float = 1e-4, start: Floats | None = None
-) -> Answer:
+    model: SparseModel, *, integer: bool, time_limit_s: float = np.inf, gap: float = 1e-4, start: Floats | None = None
+) -> SolverResult:
     """Solve a programme once; arguments as of `Solver`."""
-    return Solver(model, whole=whole, gap=gap).run(time_limit_s=time_limit_s, start=start)
+    return Solver(model, integer=integer, gap=gap).run(time_limit_s=time_limit_s, start=start)
 
 
-def _as_highs(model: Model, *, whole: bool) -> highspy.HighsLp:
+def _as_highs(model: SparseModel, *, integer: bool) -> highspy.HighsLp:
     lp = highspy.HighsLp()
     lp.num_col_, lp.num_row_ = len(model.cost), len(model.row_lower)
     lp.col_cost_, lp.col_lower_, lp.col_upper_ = model.cost, model.lower, model.upper
@@ -121,32 +121,32 @@ def _as_highs(model: Model, *, whole: bool) -> highspy.HighsLp:
     lp.a_matrix_.start_ = model.matrix.start
     lp.a_matrix_.index_ = model.matrix.column
     lp.a_matrix_.value_ = model.matrix.value
-    if whole:
+    if integer:
         kinds = (highspy.HighsVarType.kContinuous, highspy.HighsVarType.kInteger)
-        lp.integrality_ = [kinds[each] for each in model.whole.astype(int)]
+        lp.integrality_ = [kinds[each] for each in model.integer.astype(int)]
     return lp
 
 
-def _answer(highs: _Highs, *, whole: bool, took_s: float) -> Answer:
+def _answer(highs: _Highs, *, integer: bool, took_s: float) -> SolverResult:
     status, info = highs.getModelStatus(), highs.getInfo()
     found = info.primal_solution_status == highspy.SolutionStatus.kSolutionStatusFeasible
     match status:
         case _STATUS.kOptimal | _STATUS.kModelEmpty:
-            ended = Status.OPTIMAL
+            ended = SolveStatus.OPTIMAL
         case _STATUS.kInfeasible:
-            ended = Status.INFEASIBLE
+            ended = SolveStatus.INFEASIBLE
         case _STATUS.kUnbounded | _STATUS.kUnboundedOrInfeasible:
-            ended = Status.UNBOUNDED
+            ended = SolveStatus.UNBOUNDED
         case _:
-            ended = Status.FEASIBLE if found and whole else Status.NOTHING
-    usable = ended in {Status.OPTIMAL, Status.FEASIBLE}
+            ended = SolveStatus.FEASIBLE if found and integer else SolveStatus.NOTHING
+    usable = ended in {SolveStatus.OPTIMAL, SolveStatus.FEASIBLE}
     solution = highs.getSolution()
-    bound_usd = info.mip_dual_bound if whole else info.objective_function_value
-    return Answer(
+    bound_usd = info.mip_dual_bound if integer else info.objective_function_value
+    return SolverResult(
         status=ended,
         x=np.array(solution.col_value, float) if usable else np.zeros(0),
         usd=info.objective_function_value if usable else np.inf,
-        bound_usd=bound_usd if usable or whole else -np.inf,
-        row_dual=np.array(solution.row_dual, float) if usable and not whole else np.zeros(0),
+        bound_usd=bound_usd if usable or integer else -np.inf,
+        row_duals=np.array(solution.row_dual, float) if usable and not integer else np.zeros(0),
         solve_s=took_s,
     )

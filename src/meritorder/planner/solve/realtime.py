@@ -10,11 +10,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from meritorder.planner.model.constraints import Built
+from meritorder.planner.model.constraints import Formulation
 from meritorder.planner.model.linear_program import Columns, Floats
-from meritorder.planner.model.problem import Kind
+from meritorder.planner.model.problem import VenueKind
 from meritorder.planner.model.supply import OnDemand
-from meritorder.planner.model.variables import usd_of_machine, usd_of_start
+from meritorder.planner.model.variables import machine_usd_by_slot, start_usd
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,47 +27,51 @@ class _Choice:
     start_usd: float
 
 
-def realtime_floor(built: Built, x: Floats, worth_s: dict[int, Floats]) -> Columns:
+def min_realtime_machines(formulation: Formulation, x: Floats, replica_value_usd_per_s: dict[int, Floats]) -> Columns:
     """Return the machines of each pair that real-time work needs, shape (pairs, slots).
 
     Args:
-        built: The programme.
+        formulation: The programme.
         x: A solution with whole commitments; machines of shared commitments are taken from it, rounded down.
-        worth_s: By pool, what a second of a full replica is worth to work that may wait, shape (slots,).
+        replica_value_usd_per_s: By pool, what a second of a full replica saves elsewhere, shape (slots,).
     """
-    problem = built.problem
-    floor = np.zeros(built.x.on.shape, np.int64)
+    problem = formulation.problem
+    floor = np.zeros(formulation.x.on.shape, np.int64)
     for i, (_, o) in enumerate(problem.pairs):
-        if o in built.x.commit or o in built.x.blocks:
-            floor[i] = np.floor(x[built.x.on[i]] + 1e-6).astype(np.int64)
-    taken = {p: np.zeros(problem.horizon.length) for p in built.x.lean}
-    for model in sorted({problem.pools[p].model for p in built.x.lean}):
-        for workloads in _together(built, model):
-            _carry(built, workloads, floor, taken, worth_s)
+        if o in formulation.x.commit or o in formulation.x.blocks:
+            floor[i] = np.floor(x[formulation.x.on[i]] + 1e-6).astype(np.int64)
+    taken = {p: np.zeros(problem.horizon.length) for p in formulation.x.lean}
+    for model in sorted({problem.pools[p].model for p in formulation.x.lean}):
+        for workloads in _together(formulation, model):
+            _carry(formulation, workloads, floor, taken, replica_value_usd_per_s)
     return floor
 
 
-def _together(built: Built, model: str) -> list[set[int]]:
+def _together(formulation: Formulation, model: str) -> list[set[int]]:
     """Return the real-time workloads of a model by the pools that they may use, those with fewest first."""
-    problem = built.problem
+    problem = formulation.problem
     groups: dict[frozenset[int], set[int]] = {}
     for w in problem.realtime:
         if problem.workloads[w].model == model:
-            may = {r.venue for r in problem.routes if r.workload == w and r.kind is Kind.POOL}
-            groups.setdefault(frozenset(may & set(built.x.lean)), set()).add(w)
+            may = {r.venue for r in problem.routes if r.workload == w and r.kind is VenueKind.POOL}
+            groups.setdefault(frozenset(may & set(formulation.x.lean)), set()).add(w)
     return [groups[pools] for pools in sorted(groups, key=lambda pools: (len(pools), sorted(pools)))]
 
 
 def _carry(
-    built: Built, workloads: set[int], floor: Columns, taken: dict[int, Floats], worth_s: dict[int, Floats]
+    formulation: Formulation,
+    workloads: set[int],
+    floor: Columns,
+    taken: dict[int, Floats],
+    replica_value_usd_per_s: dict[int, Floats],
 ) -> None:
     """Add the machines that some workloads need to the floor, and what they take of each pool to what is taken."""
-    problem = built.problem
+    problem = formulation.problem
     routes = [r for r in problem.routes if r.workload in workloads]
     load, share, machines = {}, {}, {}
-    for p in sorted({r.venue for r in routes if r.kind is Kind.POOL} & set(taken)):
+    for p in sorted({r.venue for r in routes if r.kind is VenueKind.POOL} & set(taken)):
         safe = problem.pools[p].safe_load
-        load[p] = np.sum([r.load_s for r in routes if r.kind is Kind.POOL and r.venue == p], axis=0)
+        load[p] = np.sum([r.load_s for r in routes if r.kind is VenueKind.POOL and r.venue == p], axis=0)
         load[p] = load[p] / problem.horizon.slot_s
         machines[p] = np.minimum(floor[list(problem.pairs_of(pool=p))].sum(axis=0), len(safe) - 1)
         spare = np.maximum(safe[machines[p]] - taken[p], 0.0)
@@ -77,8 +81,8 @@ def _carry(
     choices = []
     for p, all_of_it in load.items():
         wanted = missing[p] * all_of_it + taken[p]
-        choices += _in_pool(built, p, wanted, machines[p], worth_s.get(p, np.zeros(len(wanted))))
-    bought = [r for r in routes if r.kind is Kind.TIER and np.isfinite(r.usd).all()]
+        choices += _in_pool(formulation, p, wanted, machines[p], replica_value_usd_per_s.get(p, np.zeros(len(wanted))))
+    bought = [r for r in routes if r.kind is VenueKind.TIER and np.isfinite(r.usd).all()]
     cheapest = [min((r.usd for r in bought if r.workload == w), key=np.sum, default=None) for w in workloads]
     tokens = [usd for usd in cheapest if usd is not None]
     if len(tokens) == len(workloads):
@@ -96,23 +100,25 @@ def _carry(
         taken[p] += all_of_it * np.where(here, missing[p], share[p] / np.maximum(carried, 1.0))
 
 
-def _in_pool(built: Built, p: int, wanted: Floats, there: Columns, worth_s: Floats) -> list[_Choice]:
+def _in_pool(
+    formulation: Formulation, p: int, wanted: Floats, there: Columns, replica_value_usd_per_s: Floats
+) -> list[_Choice]:
     """Return the ways to have a pool carry what is wanted of it, with machines that are there already."""
-    problem = built.problem
+    problem = formulation.problem
     safe = problem.pools[p].safe_load
     needed = np.searchsorted(safe, wanted * (1 - 1e-9))
     extra = np.maximum(needed - there, 0)
-    spare_s = problem.pools[p].replicas * problem.horizon.slot_s * worth_s
+    spare_s = problem.pools[p].replicas * problem.horizon.slot_s * replica_value_usd_per_s
     choices = []
     for i in problem.pairs_of(pool=p):
         payment = problem.payments[problem.pairs[i][1]]
         if not isinstance(payment, OnDemand):
             continue
         # What deferrable work would pay for the room is taken off, up to most of the price.
-        price = np.maximum(usd_of_machine(problem, i) - spare_s, 0.1 * usd_of_machine(problem, i))
-        room = (needed < len(safe)) & (extra <= payment.most)
-        usd = np.where(room, extra * price, np.inf)
-        choices.append(_Choice(i, np.where(room, extra, 0), usd, usd_of_start(problem, i)))
+        price = np.maximum(machine_usd_by_slot(problem, i) - spare_s, 0.1 * machine_usd_by_slot(problem, i))
+        headroom = (needed < len(safe)) & (extra <= payment.max_machines)
+        usd = np.where(headroom, extra * price, np.inf)
+        choices.append(_Choice(i, np.where(headroom, extra, 0), usd, start_usd(problem, i)))
     return choices
 
 

@@ -8,17 +8,17 @@ from typing import Final
 import numpy as np
 
 from meritorder.errors import ConfigError, InfeasibleError
-from meritorder.planner.model.constraints import Built, build
-from meritorder.planner.model.linear_program import Columns, Floats, Model
-from meritorder.planner.model.problem import Kind, Problem
-from meritorder.planner.model.variants import by_hour
-from meritorder.planner.solve.bounds import bound_by_windows, hard_bound_usd, usd_per_replica_s
-from meritorder.planner.solve.diagnosis import infeasible
-from meritorder.planner.solve.dominance import without_dominated
-from meritorder.planner.solve.highs import Answer, Solver, Status, solve
-from meritorder.planner.solve.realtime import realtime_floor
-from meritorder.planner.solve.rounding import safe_load_missed, settle, sweep
-from meritorder.planner.solve.solution import SOLVER_TOLERANCE, Solution, Solved, read_solution
+from meritorder.planner.model.constraints import Formulation, formulate
+from meritorder.planner.model.linear_program import Columns, Floats, SparseModel
+from meritorder.planner.model.problem import Problem, VenueKind
+from meritorder.planner.model.variants import aggregate_to_hours
+from meritorder.planner.solve.bounds import hard_bound_usd, lagrangian_bound, min_usd_per_replica_s
+from meritorder.planner.solve.diagnosis import explain_infeasibility
+from meritorder.planner.solve.dominance import drop_dominated_offers
+from meritorder.planner.solve.highs import Solver, SolverResult, SolveStatus, solve
+from meritorder.planner.solve.realtime import min_realtime_machines
+from meritorder.planner.solve.rounding import repair, safe_load_violations, solve_windows
+from meritorder.planner.solve.solution import SOLVER_TOLERANCE, SearchResult, Solution, read_solution
 
 # Up to so many whole numbers branch and bound takes on the programme as a whole.
 _SMALL: Final = 1500
@@ -48,19 +48,19 @@ class Effort:
 
 
 @dataclass(slots=True)
-class _Best:
+class _Incumbent:
     x: Floats | None = None
     usd: float = np.inf
 
-    def offer(self, x: Floats | None, built: Built) -> None:
+    def offer(self, x: Floats | None, formulation: Formulation) -> None:
         if x is None:
             return
-        usd = float(built.model.cost @ x)
+        usd = float(formulation.model.cost @ x)
         if usd < self.usd:
             self.x, self.usd = x, usd
 
 
-def solve_problem(problem: Problem, effort: Effort = Effort()) -> Solved:
+def solve_problem(problem: Problem, effort: Effort = Effort()) -> SearchResult:
     """Find the cheapest plan in whole machines, and prove how cheap any could be.
 
     Args:
@@ -71,21 +71,21 @@ def solve_problem(problem: Problem, effort: Effort = Effort()) -> Solved:
         InfeasibleError: No plan keeps every promise; names the constraint that stops it and what would help.
         ConfigError: The programme has no lowest cost.
     """
-    return _solve(without_dominated(problem), effort)
+    return _solve(drop_dominated_offers(problem), effort)
 
 
-def _solve(problem: Problem, effort: Effort, *, lanes_apart: bool = True) -> Solved:
-    built = build(problem)
-    large = int(built.model.whole.sum()) > _SMALL
-    search = _Search(problem=problem, built=built, effort=effort, solver=Solver(built.model))
+def _solve(problem: Problem, effort: Effort, *, lanes_apart: bool = True) -> SearchResult:
+    formulation = formulate(problem)
+    large = int(formulation.model.integer.sum()) > _SMALL
+    search = _Search(problem=problem, formulation=formulation, effort=effort, solver=Solver(formulation.model))
     committed = search.commit_by_hour() if large else None
     if committed is not None:
         search.round(committed, share=0.7, reserve_s=_RELEASE * committed.solve_s)
     relaxed = search.relax()
     bound_usd = relaxed.usd
     if committed is None:
-        start, bound_usd = _branch_on_commitments(search.solver, built, relaxed, effort)
-        if int(built.model.whole.sum()) > _TINY or start is None:
+        start, bound_usd = _branch_on_commitments(search.solver, formulation, relaxed, effort)
+        if int(formulation.model.integer.sum()) > _TINY or start is None:
             search.round(relaxed if start is None else start, share=1.0 if large else 0.3)
     best = search.best
     if lanes_apart and not large and best.usd > bound_usd * (1 + effort.gap):
@@ -93,16 +93,16 @@ def _solve(problem: Problem, effort: Effort, *, lanes_apart: bool = True) -> Sol
     if best.usd > bound_usd * (1 + effort.gap):
         bound_usd = max(bound_usd, search.tighten(relaxed) if large else search.branch_and_bound())
     if best.x is None:
-        best.offer(_last_resort(built, relaxed.x), built)
+        best.offer(_last_resort(formulation, relaxed.x), formulation)
     if best.x is None:
-        raise infeasible(problem)
-    return Solved(
-        built=built,
+        raise explain_infeasibility(problem)
+    return SearchResult(
+        formulation=formulation,
         x=best.x,
         usd=best.usd,
         relaxed_usd=relaxed.usd,
         bound_usd=min(max(bound_usd, relaxed.usd), best.usd),
-        row_dual=relaxed.row_dual,
+        row_duals=relaxed.row_duals,
         relaxed=relaxed.x,
         solve_s=search.spent_s,
     )
@@ -113,10 +113,10 @@ class _Search:
     """One search: what it has found and what it has spent."""
 
     problem: Problem
-    built: Built
+    formulation: Formulation
     effort: Effort
     solver: Solver
-    best: _Best = field(default_factory=_Best)
+    best: _Incumbent = field(default_factory=_Incumbent)
     other_s: float = 0.0
 
     @property
@@ -127,14 +127,14 @@ class _Search:
     def left_s(self) -> float:
         return max(self.effort.time_limit_s - self.spent_s, self.effort.time_limit_s / 10)
 
-    def commit_by_hour(self) -> Answer | None:
+    def commit_by_hour(self) -> SolverResult | None:
         """Decide what to buy on slots of an hour, and solve the relaxation with that bought; None if that fails."""
-        model = self.built.model
+        model = self.formulation.model
         columns = np.flatnonzero(model.slot < 0)
-        coarse = by_hour(self.problem)
+        coarse = aggregate_to_hours(self.problem)
         if coarse is None or not len(columns):
             return None
-        small = build(coarse)
+        small = formulate(coarse)
         solver = Solver(small.model)
         relaxed = solver.run()
         if not relaxed.found:
@@ -146,92 +146,94 @@ class _Search:
         # Timeless columns stand in the same order in both.
         values = bought.x[small.model.slot < 0]
         self.solver.bound(columns, values, values)
-        answer = self.solver.run()
+        result = self.solver.run()
         self.solver.bound(columns, model.lower[columns], model.upper[columns])
-        return answer if answer.found else None
+        return result if result.found else None
 
-    def relax(self) -> Answer:
+    def relax(self) -> SolverResult:
         """Solve the relaxation.
 
         Raises:
             InfeasibleError: It has no solution, so no plan has.
             ConfigError: Its cost has no bottom.
         """
-        answer = self.solver.run()
-        if answer.status is Status.UNBOUNDED and solve(_without_cost(self.built), whole=False).found:
+        result = self.solver.run()
+        if result.status is SolveStatus.UNBOUNDED and solve(_without_cost(self.formulation), integer=False).found:
             raise ConfigError(
                 "the programme has no lowest cost: something is paid for being used",
                 where="plan",
                 fix="look for a negative price or end value",
             )
-        if not answer.found:
-            raise infeasible(self.problem)
-        return answer
+        if not result.found:
+            raise explain_infeasibility(self.problem)
+        return result
 
-    def round(self, start: Answer, *, share: float, reserve_s: float = 0.0) -> None:
+    def round(self, start: SolverResult, *, share: float, reserve_s: float = 0.0) -> None:
         """Make the machines whole by windows, in a share of the time that is left beside a reserve."""
         limit_s = share * max(self.left_s - reserve_s, self.left_s / 4)
         enough_usd = start.usd * (1 + self.effort.gap)
-        x, took_s = _round(self.built, start.x.copy(), _worth_s(self.built, start.row_dual), limit_s, enough_usd)
-        self.best.offer(x, self.built)
+        x, took_s = _round(
+            self.formulation, start.x.copy(), _worth_s(self.formulation, start.row_duals), limit_s, enough_usd
+        )
+        self.best.offer(x, self.formulation)
         self.other_s += took_s
 
-    def tighten(self, relaxed: Answer) -> float:
+    def tighten(self, relaxed: SolverResult) -> float:
         """Return a bound that sees whole machines within windows."""
-        bound_usd, took_s = bound_by_windows(self.built, relaxed.row_dual, time_limit_s=self.left_s)
+        bound_usd, took_s = lagrangian_bound(self.formulation, relaxed.row_duals, time_limit_s=self.left_s)
         self.other_s += took_s
         return bound_usd
 
     def try_lanes_apart(self) -> None:
         """Plan each lane by itself, and take the machines of both: a good start where they share little."""
-        problem, built = self.problem, self.built
+        problem, formulation = self.problem, self.formulation
         if not (problem.realtime and problem.deferrable):
             return
-        x, columns = np.zeros(len(built.model.cost)), _decisions(built)
+        x, columns = np.zeros(len(formulation.model.cost)), _decisions(formulation)
         effort = dataclasses.replace(self.effort, time_limit_s=self.left_s * _SHARE_ON_A_LANE)
         for lane in (problem.realtime, problem.deferrable):
             part = dataclasses.replace(problem, workloads=tuple(problem.workloads[w] for w in lane))
             try:
-                solved = _solve(part, effort, lanes_apart=False)
+                search = _solve(part, effort, lanes_apart=False)
             except InfeasibleError:
                 return
-            self.other_s += solved.solve_s
-            x[columns] += solved.x[_decisions(solved.built)]
-        elastic = build(problem, elastic=True)
-        self.best.offer(settle(built, elastic, x, time_limit_s=self.left_s), built)
+            self.other_s += search.solve_s
+            x[columns] += search.x[_decisions(search.formulation)]
+        elastic = formulate(problem, elastic=True)
+        self.best.offer(repair(formulation, elastic, x, time_limit_s=self.left_s), formulation)
 
     def branch_and_bound(self) -> float:
         """Search the whole programme from the best plan so far, and return its bound."""
-        x, bound_usd, took_s = _branch_and_bound(self.problem, self.built, self.best.x, self.effort, self.spent_s)
-        self.best.offer(x, self.built)
+        x, bound_usd, took_s = _branch_and_bound(self.problem, self.formulation, self.best.x, self.effort, self.spent_s)
+        self.best.offer(x, self.formulation)
         self.other_s += took_s
         return bound_usd
 
 
-def _decisions(built: Built) -> Columns:
+def _decisions(formulation: Formulation) -> Columns:
     """Return the columns of machines and of what is bought, in one order for every part of a problem."""
-    x = built.x
+    x = formulation.x
     columns = [x.on, *x.commit.values(), *x.blocks.values(), x.promise]
     return np.concatenate([np.asarray(each, np.int64).ravel() for each in columns])
 
 
-def _without_cost(built: Built) -> Model:
-    return dataclasses.replace(built.model, cost=np.zeros_like(built.model.cost))
+def _without_cost(formulation: Formulation) -> SparseModel:
+    return dataclasses.replace(formulation.model, cost=np.zeros_like(formulation.model.cost))
 
 
 def _branch_on_commitments(
-    solver: Solver, built: Built, relaxed: Answer, effort: Effort
-) -> tuple[Answer | None, float]:
+    solver: Solver, formulation: Formulation, relaxed: SolverResult, effort: Effort
+) -> tuple[SolverResult | None, float]:
     """Make what is bought whole while machines stay fractions: a few numbers, but most of what whole numbers cost.
 
     Returns:
         The cheapest solution found with whole commitments, and a bound that no plan is cheaper than.
     """
-    model = built.model
-    columns = np.flatnonzero(model.whole & (model.slot < 0))
+    model = formulation.model
+    columns = np.flatnonzero(model.integer & (model.slot < 0))
     if not len(columns):
         return relaxed, relaxed.usd
-    best: Answer | None = None
+    best: SolverResult | None = None
     nodes = [(relaxed.usd, 0, model.lower[columns], model.upper[columns], relaxed)]
     for node in range(1, _MOST_NODES):
         bound_usd, _, lower, upper, at = heapq.heappop(nodes)
@@ -241,12 +243,12 @@ def _branch_on_commitments(
             # The cheapest open node is whole: nothing else can be cheaper.
             return at, bound_usd
         for side, (low, high) in enumerate(_halves(values, int(np.argmax(away)), lower, upper)):
-            answer = _at(solver, columns, low, high, effort)
-            if answer.found and (best is None or answer.usd < best.usd):
-                heapq.heappush(nodes, (answer.usd, 2 * node + side, low, high, answer))
-                if np.abs(answer.x[columns] - np.round(answer.x[columns])).max() < _TOLERANCE:
-                    best = answer
-            elif answer.status is Status.NOTHING:
+            result = _at(solver, columns, low, high, effort)
+            if result.found and (best is None or result.usd < best.usd):
+                heapq.heappush(nodes, (result.usd, 2 * node + side, low, high, result))
+                if np.abs(result.x[columns] - np.round(result.x[columns])).max() < _TOLERANCE:
+                    best = result
+            elif result.status is SolveStatus.NOTHING:
                 heapq.heappush(nodes, (bound_usd, 2 * node + side, low, high, at))
         if not nodes or solver.spent_s > _SHARE_ON_COMMITMENTS * effort.time_limit_s:
             break
@@ -264,44 +266,51 @@ def _halves(values: Floats, split: int, lower: Floats, upper: Floats) -> tuple[t
     return (lower, high), (low, upper)
 
 
-def _at(solver: Solver, columns: Columns, lower: Floats, upper: Floats, effort: Effort) -> Answer:
+def _at(solver: Solver, columns: Columns, lower: Floats, upper: Floats, effort: Effort) -> SolverResult:
     solver.bound(columns, lower, upper)
     return solver.run(time_limit_s=max(effort.time_limit_s - solver.spent_s, effort.time_limit_s / 4))
 
 
 def _round(
-    built: Built, x: Floats, worth_s: dict[int, Floats], time_limit_s: float, enough_usd: float
+    formulation: Formulation,
+    x: Floats,
+    replica_value_usd_per_s: dict[int, Floats],
+    time_limit_s: float,
+    enough_usd: float,
 ) -> tuple[Floats | None, float]:
     """Make the machines whole by windows, then by windows that straddle the seams of the first."""
-    best, spent_s, problem = _Best(), 0.0, built.problem
-    columns = np.flatnonzero(built.model.whole & (built.model.slot < 0))
+    best, spent_s, problem = _Incumbent(), 0.0, formulation.problem
+    columns = np.flatnonzero(formulation.model.integer & (formulation.model.slot < 0))
     x[columns] = np.ceil(x[columns] - _TOLERANCE)
-    elastic = build(built.problem, elastic=True)
+    elastic = formulate(formulation.problem, elastic=True)
     relaxed = x
     # Real-time work on its own cheapest machines; and on those whose room work that may wait is worth something.
-    alone, beside = realtime_floor(built, x, {}), realtime_floor(built, x, worth_s)
+    alone, beside = (
+        min_realtime_machines(formulation, x, {}),
+        min_realtime_machines(formulation, x, replica_value_usd_per_s),
+    )
     # What it costs to serve a unit of backlog later, a little more than on full machines: those are filled first.
     gathered = {w: _GATHER * usd for w in problem.deferrable if np.isfinite(usd := _later_usd(problem, w))}
     passes: list[tuple[float, Columns, dict[int, float] | None]] = [(0.4, alone, None)]
     passes += [(0.3, beside, None), (0.3, alone, gathered)] if gathered else []
-    for share, floor, worth_usd in passes:
+    for share, floor, backlog_value_usd in passes:
         if best.x is not None and spent_s > 0.7 * time_limit_s:
             break
         x, limit_s = relaxed, share * time_limit_s
         for shifted, part in ((False, 0.5), (True, 0.3)):
-            x, took_s = sweep(
-                built,
+            x, took_s = solve_windows(
+                formulation,
                 x,
                 time_limit_s=max(part * limit_s, 0.5),
                 shifted=shifted,
                 floor=None if shifted else floor,
-                worth_usd=None if shifted else worth_usd,
+                backlog_value_usd=None if shifted else backlog_value_usd,
             )
             spent_s += took_s
-            settled = settle(built, elastic, x, time_limit_s=max(limit_s / 4, 0.5))
+            settled = repair(formulation, elastic, x, time_limit_s=max(limit_s / 4, 0.5))
             if settled is None:
                 break
-            best.offer(settled, built)
+            best.offer(settled, formulation)
             x = settled
             if best.usd <= enough_usd:
                 return best.x, spent_s
@@ -311,38 +320,38 @@ def _round(
 def _later_usd(problem: Problem, w: int) -> float:
     """Return the lowest cost of a unit of a workload's backlog on a machine that is full."""
     routes = [problem.routes[r] for r in problem.routes_of(w)]
-    usd = [float(r.takes[0]) * usd_per_replica_s(problem, r.venue) for r in routes if r.kind is Kind.POOL]
+    usd = [float(r.work_s[0]) * min_usd_per_replica_s(problem, r.venue) for r in routes if r.kind is VenueKind.POOL]
     return min(usd, default=np.inf)
 
 
-def _worth_s(built: Built, row_dual: Floats) -> dict[int, Floats]:
+def _worth_s(formulation: Formulation, row_duals: Floats) -> dict[int, Floats]:
     """Return by pool what one second more of a full replica would save, by the relaxation, shape (slots,)."""
     return {
-        p: np.maximum(-row_dual[built.rows[f"capacity {p}"]], 0.0) / built.problem.horizon.slot_s
-        for p in range(len(built.problem.pools))
-        if f"capacity {p}" in built.rows
+        p: np.maximum(-row_duals[formulation.rows[f"capacity {p}"]], 0.0) / formulation.problem.horizon.slot_s
+        for p in range(len(formulation.problem.pools))
+        if f"capacity {p}" in formulation.rows
     }
 
 
 def _branch_and_bound(
-    problem: Problem, built: Built, start: Floats | None, effort: Effort, spent_s: float
+    problem: Problem, formulation: Formulation, start: Floats | None, effort: Effort, spent_s: float
 ) -> tuple[Floats | None, float, float]:
     """Solve a small programme as a whole; where the envelope promised more than c(n), hold c(n) by steps and repeat."""
-    best, bound_usd, took_s = _Best(), -np.inf, 0.0
+    best, bound_usd, took_s = _Incumbent(), -np.inf, 0.0
     exact: dict[int, Columns] = {}
-    elastic = build(problem, elastic=True)
+    elastic = formulate(problem, elastic=True)
     for _ in range(_MOST_REFINEMENTS):
-        refined = build(problem, exact=exact)
+        refined = formulate(problem, exact=exact)
         left_s = effort.time_limit_s - spent_s - took_s
-        solver = Solver(refined.model, whole=True, gap=effort.gap)
-        answer = solver.run(time_limit_s=left_s, start=start if not exact else None)
+        solver = Solver(refined.model, integer=True, gap=effort.gap)
+        result = solver.run(time_limit_s=left_s, start=start if not exact else None)
         took_s += solver.spent_s
-        bound_usd = max(bound_usd, answer.bound_usd)
-        if not answer.found:
+        bound_usd = max(bound_usd, result.bound_usd)
+        if not result.found:
             break
-        x = answer.x[: len(built.model.cost)]
-        best.offer(settle(built, elastic, x, time_limit_s=max(left_s, 1.0)), built)
-        missed = safe_load_missed(refined, x)
+        x = result.x[: len(formulation.model.cost)]
+        best.offer(repair(formulation, elastic, x, time_limit_s=max(left_s, 1.0)), formulation)
+        missed = safe_load_violations(refined, x)
         if not missed or best.usd <= bound_usd * (1 + effort.gap) or took_s + spent_s >= effort.time_limit_s:
             break
         for p, slots in missed.items():
@@ -350,11 +359,11 @@ def _branch_and_bound(
     return best.x, bound_usd, took_s
 
 
-def _last_resort(built: Built, relaxed: Floats) -> Floats | None:
+def _last_resort(formulation: Formulation, relaxed: Floats) -> Floats | None:
     """Round everything up, and mend what that breaks."""
     x = relaxed.copy()
-    x[built.model.whole] = np.ceil(x[built.model.whole] - _TOLERANCE)
-    return settle(built, build(built.problem, elastic=True), x, time_limit_s=np.inf)
+    x[formulation.model.integer] = np.ceil(x[formulation.model.integer] - _TOLERANCE)
+    return repair(formulation, formulate(formulation.problem, elastic=True), x, time_limit_s=np.inf)
 
 
 def find_plan(problem: Problem, effort: Effort | None = None) -> Solution:
@@ -367,6 +376,6 @@ def find_plan(problem: Problem, effort: Effort | None = None) -> Solution:
     Raises:
         InfeasibleError: No plan keeps every promise; says which, and what would help.
     """
-    solved = solve_problem(problem, effort or Effort())
-    hard_usd = min(hard_bound_usd(problem), solved.bound_usd) * (1 - SOLVER_TOLERANCE)
-    return read_solution(solved, hard_usd)
+    search = solve_problem(problem, effort or Effort())
+    hard_usd = min(hard_bound_usd(problem), search.bound_usd) * (1 - SOLVER_TOLERANCE)
+    return read_solution(search, hard_usd)

@@ -15,7 +15,7 @@ from meritorder import bills
 from meritorder.bills import Purchase
 from meritorder.catalog import Catalog
 from meritorder.domain import Offer, PricingModel
-from meritorder.planner.model.supply import Reserved, SavingsPlan, machine_of
+from meritorder.planner.model.supply import Reserved, SavingsPlan, machine_key
 from meritorder.study.audit import pools
 from meritorder.study.audit.market import Market
 from meritorder.study.audit.pools import Fleet, Machine
@@ -52,7 +52,7 @@ class Terms:
 
 def to_have(terms: Terms) -> str:
     """Write running commitments as a file of what is held, which `plan` reads with `--have`."""
-    places = {machine_of(offer): offer for offer in terms.offers}
+    places = {machine_key(offer): offer for offer in terms.offers}
     lines: list[str] = []
     for held in terms.reserved:
         offer = places[held.machine]
@@ -60,7 +60,7 @@ def to_have(terms: Terms) -> str:
             "[[machines]]",
             f"# {held.name}",
             *(f"{name} = {json.dumps(getattr(offer, name))}" for name in ("provider", "region", "instance")),
-            f"machines = {held.have}",
+            f"machines = {held.held}",
             f"kind = {json.dumps(held.kind)}",
             "",
         ]
@@ -74,7 +74,7 @@ def to_have(terms: Terms) -> str:
             "[[savings_plan]]",
             f"name = {json.dumps(plan.name)}",
             f"provider = {json.dumps(provider)}",
-            f"usd_per_hour = {plan.have_usd_per_hour!r}",
+            f"usd_per_hour = {plan.held_usd_per_hour!r}",
             f"rates = {{ {named} }}",
             "",
         ]
@@ -198,8 +198,8 @@ def _reserved(groups: pl.DataFrame, fleet: Fleet, offers: _Offers) -> Iterator[R
             usd_per_hour=round(rate, _DIGITS),
             term=term,
             payment=payment,
-            have=count,
-            most=0,
+            held=count,
+            max_machines=0,
             kind=kinds[row["purchase"]],
         )
 
@@ -215,8 +215,8 @@ def _savings_plans(groups: pl.DataFrame, fleet: Fleet) -> Iterator[SavingsPlan]:
             usd_per_hour=scope,
             term=term,
             payment=payment,
-            have_usd_per_hour=float(row["used_usd"] + row["unused_usd"]) / _hours(rows, fleet),
-            most_usd_per_hour=0.0,
+            held_usd_per_hour=float(row["used_usd"] + row["unused_usd"]) / _hours(rows, fleet),
+            max_usd_per_hour=0.0,
         )
 
 

@@ -14,10 +14,10 @@ from meritorder.catalog.tokens import cost_usd, token_prices
 from meritorder.domain import Offer
 from meritorder.evidence import Assumption, Interval, PriceUsed
 from meritorder.perf.accuracy import accuracy
-from meritorder.planner.commitments import advise, backtest
+from meritorder.planner.commitments import backtest_commitments, recommend_commitments
 from meritorder.planner.export import dispatch, merit_order, to_file
-from meritorder.planner.model.demand import Workload as Demand
-from meritorder.planner.sensitivity import relaxed_usd, worth
+from meritorder.planner.model.demand import Demand
+from meritorder.planner.sensitivity import analyze_sensitivity, relaxed_usd
 from meritorder.study.fleet.access import permitted_to_any
 from meritorder.study.fleet.fleets import Trial
 from meritorder.study.fleet.promises import assign_workloads, only_model, trace_models
@@ -73,7 +73,9 @@ def plan(trace: Trace, options: PlanOptions, progress: Progress = lambda _: None
         explained = _explained(made, chosen)
         if options.backtest is not None:
             progress("choosing commitments on the first part, paying on the rest")
-            found = backtest(small_enough(trusting(asked, Trust(), Filling(asked.loads)).problem), options.backtest)
+            found = backtest_commitments(
+                small_enough(trusting(asked, Trust(), Filling(asked.loads)).problem), options.backtest
+            )
             explained = structs.replace(explained, backtest=found)
         progress("waiting for the baseline")
         trials = baselines.result()
@@ -92,8 +94,8 @@ def plan(trace: Trace, options: PlanOptions, progress: Progress = lambda _: None
 def _explained(made: Made, asked: Asked) -> planfile.Plan:
     """Return the plan's file with shadow prices, advice, figures and regret in it."""
     solution, file = made.solution, made.file
-    found = worth(solution, small_enough(solution.problem))
-    explained = to_file(solution, worth=found, advice=advise(solution))
+    found = analyze_sensitivity(solution, small_enough(solution.problem))
+    explained = to_file(solution, worth=found, advice=recommend_commitments(solution))
     if asked.committed is not None and asked.committed.purchases:
         explained = _advised(asked.committed.in_file(explained), asked.committed)
     merits = merit_order(solution)

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from meritorder.latency import breaks_slo, tpot_s
-from meritorder.planner.model.safe_load import machines_for
+from meritorder.planner.model.safe_load import min_machines
 from meritorder.sim.pools import Scheduled
 from meritorder.sim.run import simulate
 from meritorder.study.fleet.load import TraceLoad
@@ -64,7 +64,7 @@ def _machines(serving: Serving, load: float) -> int:
     """Return the machines that a load asks for; beyond the table c(n) goes on as it ends."""
     safe = serving.safe
     if load <= safe[-1]:
-        return machines_for(safe, load)
+        return min_machines(safe, load)
     last = len(safe) - 1
     return last + int(np.ceil((load - safe[-1]) / (safe[-1] / last)))
 

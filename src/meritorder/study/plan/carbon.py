@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from meritorder.errors import ConfigError
-from meritorder.planner.model.problem import Carbon, Problem
+from meritorder.planner.model.problem import CarbonPrice, Problem
 from meritorder.units import HOURS_PER_DAY, SECONDS_PER_DAY, SECONDS_PER_HOUR, utc
 
 Floats = NDArray[np.float64]
@@ -58,7 +58,7 @@ class Intensity:
 
 def carbon_for(
     known: Mapping[str, Intensity], usd_per_tonne: float, problem: Problem, epoch_s: float | None, where: str
-) -> Carbon:
+) -> CarbonPrice:
     """Return the price of the carbon of a problem's machines in each of its slots.
 
     Args:
@@ -81,7 +81,7 @@ def carbon_for(
         if intensity.dated:
             _check_dates(intensity, begin_s, epoch_s, where)
         grams[region] = intensity.at(begin_s)
-    return Carbon(usd_per_tonne=usd_per_tonne, grams_per_kwh=grams)
+    return CarbonPrice(usd_per_tonne=usd_per_tonne, grams_per_kwh=grams)
 
 
 def _check_dates(intensity: Intensity, begin_s: Floats, epoch_s: float | None, where: str) -> None:

@@ -7,13 +7,13 @@ from msgspec import structs
 
 from meritorder import planfile
 from meritorder.evidence import Assumption
-from meritorder.planner.commitments import Advice, advise
+from meritorder.planner.commitments import CommitmentRecommendation, recommend_commitments
 from meritorder.planner.model.problem import Problem
-from meritorder.planner.model.supply import Block, Reserved
-from meritorder.planner.model.variants import by_hour, holding
-from meritorder.planner.scenarios import SCENARIOS, scenarios_of, season_slots
+from meritorder.planner.model.supply import CapacityBlock, Reserved
+from meritorder.planner.model.variants import aggregate_to_hours, hold_purchases
+from meritorder.planner.scenarios import SCENARIOS, draw_scenarios, longest_season
 from meritorder.planner.solve.search import find_plan
-from meritorder.planner.solve.solution import Purchase, Solution
+from meritorder.planner.solve.solution import CommitmentPurchase, Solution
 from meritorder.study.fleet.search import Progress
 from meritorder.study.plan.options import PlanOptions
 from meritorder.units import format_duration
@@ -34,15 +34,15 @@ class Committed:
     assumptions: tuple[Assumption, ...] = ()
 
     @property
-    def purchases(self) -> tuple[Purchase, ...]:
+    def purchases(self) -> tuple[CommitmentPurchase, ...]:
         """What is bought."""
         found = self.solution.purchases if self.solution else ()
         return tuple(one for one in found if one.amount > 0)
 
     @property
-    def advice(self) -> tuple[Advice, ...]:
+    def advice(self) -> tuple[CommitmentRecommendation, ...]:
         """Break-even use and ladders."""
-        return advise(self.solution) if self.solution else ()
+        return recommend_commitments(self.solution) if self.solution else ()
 
     @property
     def usd(self) -> float:
@@ -82,7 +82,7 @@ def _with_bought(plan: planfile.Plan, bought: dict[str, tuple[float, float]]) ->
     )
 
 
-def _units(one: Purchase) -> float:
+def _units(one: CommitmentPurchase) -> float:
     """Return how many times its price an hour is paid; a savings plan's price is its dollars an hour."""
     return 1.0 if one.pricing_model == "savings_plan" else one.amount
 
@@ -95,22 +95,22 @@ def commit(problem: Problem, options: PlanOptions, progress: Progress) -> Commit
         options: Effort and seed.
         progress: Told of it.
     """
-    buyable = any(isinstance(one, Reserved) and one.most > 0 for one in problem.payments)
-    buyable = buyable or any(plan.most_usd_per_hour > 0 for plan in problem.savings_plans)
-    hourly = by_hour(problem) or problem
-    season = season_slots(hourly)
+    buyable = any(isinstance(one, Reserved) and one.max_machines > 0 for one in problem.payments)
+    buyable = buyable or any(plan.max_usd_per_hour > 0 for plan in problem.savings_plans)
+    hourly = aggregate_to_hours(problem) or problem
+    season = longest_season(hourly)
     if not buyable or season is None:
         return Committed(problem=problem)
     length = format_duration(season * hourly.horizon.slot_s)
     progress(f"choosing commitments over {SCENARIOS} draws of {length}")
-    drawn = scenarios_of(hourly, season, np.random.default_rng(options.seed))
+    drawn = draw_scenarios(hourly, season, np.random.default_rng(options.seed))
     effort = replace(options.effort, time_limit_s=options.effort.time_limit_s / 2, gap=0.02)
     solution = find_plan(drawn, effort)
-    held = holding(problem, tuple(one for one in solution.purchases if one.amount > 0))
+    held = hold_purchases(problem, tuple(one for one in solution.purchases if one.amount > 0))
     text = f"commitments are chosen over {SCENARIOS} draws of {length} from a forecast fitted to the trace, "
     text += "as if their whole term were like them"
     return Committed(
-        problem=replace(held, payments=tuple(one for one in held.payments if not isinstance(one, Block))),
+        problem=replace(held, payments=tuple(one for one in held.payments if not isinstance(one, CapacityBlock))),
         solution=solution,
         assumptions=(Assumption(text=text, option="--commit"),),
     )

@@ -10,17 +10,17 @@ from numpy.typing import NDArray
 from meritorder.catalog.tokens import cost_usd
 from meritorder.domain import Access, TokenPrice
 from meritorder.planner.model.demand import (
-    Deferrable,
+    DeferrableDemand,
+    Demand,
     Horizon,
     OpenEnd,
-    Realtime,
+    RealtimeDemand,
     Slots,
-    bin_work,
-    by_patience,
     due_slots,
+    patience_classes,
+    sum_by_slot,
 )
-from meritorder.planner.model.demand import Workload as Demand
-from meritorder.planner.model.supply import UNLIMITED, Pool, TokenTier
+from meritorder.planner.model.supply import UNLIMITED, MachinePool, TokenTier
 from meritorder.study.fleet.load import TraceLoad
 from meritorder.study.plan.options import PlanOptions
 from meritorder.study.plan.supply import Serving
@@ -50,7 +50,7 @@ class Class:
     deferrable: bool
     access: Access
 
-    def may_use(self, pool: Pool) -> bool:
+    def may_use(self, pool: MachinePool) -> bool:
         """Whether its requests may run in a pool."""
         return self.access.permits(pool.provider, pool.region, pool.hardware)
 
@@ -68,7 +68,7 @@ def classes_of(load: TraceLoad, slot_s: float, model: str) -> list[Class]:
         members = np.flatnonzero(load.deferrable & (load.workload == index))
         if not len(members):
             continue
-        patience = by_patience(load.arrived_s[members], load.deadline_s[members], slot_s)
+        patience = patience_classes(load.arrived_s[members], load.deadline_s[members], slot_s)
         levels = np.unique(patience)
         for level in levels:
             least_s = slot_s * 2.0 ** int(level)
@@ -101,18 +101,18 @@ def demand_of(
     for each in classes:
         arrived = load.arrived_s[each.members]
         binned = {
-            serving.kind: bin_work(arrived, work_s[serving.kind][each.members], horizon)
+            serving.kind: sum_by_slot(arrived, work_s[serving.kind][each.members], horizon)
             for serving in servings
             if (serving.deferrable if each.deferrable else serving.realtime)
         }
-        total = bin_work(arrived, tokens[each.members], horizon)
+        total = sum_by_slot(arrived, tokens[each.members], horizon)
         if each.deferrable:
             due = _due(load, each.members, servings, horizon)
             demands.append(
-                Deferrable(name=each.name, model=model, work_s=binned, due=due, tokens=total, access=each.access)
+                DeferrableDemand(name=each.name, model=model, work_s=binned, due=due, tokens=total, access=each.access)
             )
         else:
-            demands.append(Realtime(name=each.name, model=model, work_s=binned, tokens=total, access=each.access))
+            demands.append(RealtimeDemand(name=each.name, model=model, work_s=binned, tokens=total, access=each.access))
     return demands
 
 
@@ -139,7 +139,7 @@ def tiers_of(
         if price.tier not in options.tiers:
             continue
         usd = {
-            each.name: bin_work(load.arrived_s[each.members], usd_of(price, load, each.members), horizon)
+            each.name: sum_by_slot(load.arrived_s[each.members], usd_of(price, load, each.members), horizon)
             for each in classes
             if each.deferrable or price.tier in _REALTIME_TIERS
         }

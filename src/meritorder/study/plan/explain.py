@@ -6,11 +6,11 @@ from typing import Final
 import numpy as np
 
 from meritorder import planfile
-from meritorder.planner.commitments import regret
-from meritorder.planner.model.demand import Deferrable
+from meritorder.planner.commitments import commitment_regret
+from meritorder.planner.model.demand import DeferrableDemand
 from meritorder.planner.model.problem import Problem
 from meritorder.planner.model.supply import Spot
-from meritorder.planner.model.variants import buying, by_hour, with_due
+from meritorder.planner.model.variants import aggregate_to_hours, replace_due_slots, restrict_purchases
 from meritorder.planner.sensitivity import relaxed_usd
 from meritorder.planner.solve.solution import Solution
 
@@ -20,7 +20,7 @@ _MOST_SLOTS: Final = 200
 
 def small_enough(problem: Problem) -> Problem:
     """Return the problem, in slots of an hour if it has many."""
-    return (by_hour(problem) or problem) if problem.horizon.slots > _MOST_SLOTS else problem
+    return (aggregate_to_hours(problem) or problem) if problem.horizon.slots > _MOST_SLOTS else problem
 
 
 def waterfall(
@@ -40,13 +40,13 @@ def waterfall(
     small = small_enough(problem)
     every = small
     for one in small.workloads:
-        if isinstance(one, Deferrable):
-            every = with_due(every, next(w for w in every.workloads if w.name == one.name), _own(small))  # type: ignore[arg-type]
-    bought_none = buying(every, frozenset())
+        if isinstance(one, DeferrableDemand):
+            every = replace_due_slots(every, next(w for w in every.workloads if w.name == one.name), _own(small))  # type: ignore[arg-type]
+    bought_none = restrict_purchases(every, frozenset())
     steady = tuple(one for one in bought_none.payments if not isinstance(one, Spot))
     plain = replace(bought_none, payments=steady, tiers=())
     waiting = replace(plain, workloads=small.workloads)
-    elastic = replace(buying(small, frozenset()), workloads=small.workloads)
+    elastic = replace(restrict_purchases(small, frozenset()), workloads=small.workloads)
     steps = [
         ("machines that follow demand, on the cheapest hardware", relaxed_usd(plain)),
         ("work that waits", relaxed_usd(waiting)),
@@ -72,7 +72,7 @@ def regret_of(solution: Solution) -> planfile.CommitmentRegret | None:
     """Return what the commitments cost if demand falls by half; None if there are none."""
     if not solution.purchases:
         return None
-    found = regret(solution)
+    found = commitment_regret(solution)
     return planfile.CommitmentRegret(
         demand_share=found.demand_share, usd=found.usd, best_usd=found.best_usd, usd_lost=found.usd_lost
     )

@@ -25,7 +25,7 @@ from meritorder import bills
 from meritorder.catalog import Catalog
 from meritorder.domain import Offer
 from meritorder.errors import ConfigError
-from meritorder.planner.model.supply import Reserved, SavingsPlan, machine_of
+from meritorder.planner.model.supply import Reserved, SavingsPlan, machine_key
 from meritorder.study.audit.terms import terms
 from meritorder.study.plan.options import PlanOptions
 
@@ -122,7 +122,7 @@ def read_have(path: Path, catalog: Catalog) -> Have:
         raise ConfigError(
             str(error), where=str(path), fix="it is a list of [[machines]] and [[savings_plan]] tables"
         ) from None
-    known = {machine_of(offer).lower(): machine_of(offer) for offer in catalog.offers}
+    known = {machine_key(offer).lower(): machine_key(offer) for offer in catalog.offers}
     return Have(
         reserved=tuple(
             _reserved(each, known, f"{path}, machines {place}") for place, each in enumerate(file.machines, start=1)
@@ -141,7 +141,7 @@ def _reserved(each: _Machines, known: dict[str, str], where: str) -> Reserved:
         raise ConfigError(f"{each.machines} machines", where=where, fix="state at least one")
     machine = _machine(f"{each.provider} {each.region} {each.instance}", known, where)
     return Reserved(
-        name=f"{machine} held", machine=machine, usd_per_hour=0.0, have=each.machines, most=0, kind=each.kind
+        name=f"{machine} held", machine=machine, usd_per_hour=0.0, held=each.machines, max_machines=0, kind=each.kind
     )
 
 
@@ -151,8 +151,8 @@ def _savings_plan(each: _SavingsPlan, known: dict[str, str], where: str) -> Savi
     return SavingsPlan(
         name=f"{each.provider} {each.name} held",
         usd_per_hour={_machine(f"{each.provider} {name}", known, where): usd for name, usd in each.rates.items()},
-        have_usd_per_hour=each.usd_per_hour,
-        most_usd_per_hour=0.0,
+        held_usd_per_hour=each.usd_per_hour,
+        max_usd_per_hour=0.0,
     )
 
 
@@ -169,4 +169,4 @@ def _machine(text: str, known: dict[str, str], where: str) -> str:
 
 def offers_of(catalog: Catalog, have: Have) -> list[Offer]:
     """Return the catalog's offers of machines that are held."""
-    return [offer for offer in catalog.offers if machine_of(offer) in have.machines]
+    return [offer for offer in catalog.offers if machine_key(offer) in have.machines]

@@ -10,10 +10,10 @@ from meritorder.catalog import Catalog
 from meritorder.catalog.tokens import token_prices
 from meritorder.domain import Model, TokenPrice
 from meritorder.evidence import Assumption
-from meritorder.planner.model.demand import OpenEnd, Realtime, Workload
+from meritorder.planner.model.demand import Demand, OpenEnd, RealtimeDemand
 from meritorder.planner.model.problem import Problem
-from meritorder.planner.model.safe_load import covering
-from meritorder.planner.model.supply import Pool
+from meritorder.planner.model.safe_load import extend_to_load
+from meritorder.planner.model.supply import MachinePool
 from meritorder.study.fleet.fleets import CandidateMachine
 from meritorder.study.fleet.load import SATURATION_REQUESTS, TraceLoad
 from meritorder.study.fleet.search import Progress
@@ -140,7 +140,7 @@ def ask(
     )
 
 
-def _with_tail(site: Site, loads: Mapping[Model, TraceLoad]) -> Pool:
+def _with_tail(site: Site, loads: Mapping[Model, TraceLoad]) -> MachinePool:
     """Return a pool whose starts cost what they cost in the end: the start-up, and the tail of each stop.
 
     A machine that is given back serves what it holds to the end, emptier and emptier; half of that time is idle:
@@ -176,31 +176,33 @@ class Trust:
 def trusting(asked: Asked, trust: Trust, filling: Filling) -> Asked:
     """Return what was asked with so much trust in the machines; `filling` tells how full fewer seats leave them."""
     workloads = tuple(
-        replace(one, burst=trust.burst[one.name]) if isinstance(one, Realtime) and one.name in trust.burst else one
+        replace(one, burst=trust.burst[one.name])
+        if isinstance(one, RealtimeDemand) and one.name in trust.burst
+        else one
         for one in asked.problem.workloads
     )
     pools = []
     for pool in asked.problem.pools:
-        fullest = pool.fullest * trust.full
+        fullest = pool.max_utilization * trust.full
         most = fullest * pool.replicas * np.arange(len(pool.safe_load))
         safe = np.minimum(pool.safe_load, most)
-        room = trust.room.get(pool.replica, pool.room)
+        room = trust.room.get(pool.replica, pool.headroom)
         if len(safe) > 1:
             mean, bursts = _realtime_work(workloads, pool.replica)
-            safe = covering(safe, float(bursts.max(initial=0.0)) / asked.problem.horizon.slot_s)
+            safe = extend_to_load(safe, float(bursts.max(initial=0.0)) / asked.problem.horizon.slot_s)
             serving, seats = asked.sites[pool.name].serving, trust.seats.get(pool.model)
             if seats is not None and serving.backfill.sequences > 0:
                 carried = float((safe[1:] / (pool.replicas * np.arange(1, len(safe)))).max())
                 alone = carried * np.divide(mean, bursts, out=np.ones_like(mean), where=bursts > 0)
                 room = np.minimum(room, np.maximum(filling.utilization(serving, seats), alone) / serving.fullest)
-        pools.append(replace(pool, fullest=fullest, room=room, safe_load=safe))
+        pools.append(replace(pool, max_utilization=fullest, headroom=room, safe_load=safe))
     problem = replace(asked.problem, pools=tuple(pools), workloads=workloads)
     return replace(asked, problem=problem, seats=trust.seats)
 
 
-def _realtime_work(workloads: Iterable[Workload], kind: str) -> tuple[Floats, Floats]:
+def _realtime_work(workloads: Iterable[Demand], kind: str) -> tuple[Floats, Floats]:
     """Return the work of all real time that replicas of a kind may serve, and with bursts in it, each (slots,)."""
-    lean = [one for one in workloads if isinstance(one, Realtime) and kind in one.work_s]
+    lean = [one for one in workloads if isinstance(one, RealtimeDemand) and kind in one.work_s]
     mean = [one.work_s[kind] for one in lean]
     bursts = [one.work_s[kind] * (1.0 if one.burst is None else one.burst) for one in lean]
     return np.sum(mean, axis=0), np.sum(bursts, axis=0)

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from meritorder.planner.model.demand import Horizon
-from meritorder.planner.model.supply import Pool
+from meritorder.planner.model.supply import MachinePool
 from meritorder.sim.pools import SimResult
 from meritorder.study.fleet.fleets import CandidateMachine
 from meritorder.study.fleet.load import TraceLoad
@@ -24,7 +24,10 @@ _LEAST: Final = 0.2
 
 
 def less_room(
-    runs: Iterable[ModelRun], pools: Mapping[str, Pool], machines: Mapping[str, CandidateMachine], horizon: Horizon
+    runs: Iterable[ModelRun],
+    pools: Mapping[str, MachinePool],
+    machines: Mapping[str, CandidateMachine],
+    horizon: Horizon,
 ) -> dict[str, Floats]:
     """Return what slots leave room for, as far as machines were seen to be full.
 
@@ -57,9 +60,9 @@ def less_room(
             one = next(pools[one.pool] for one in run.schedules if pools[one.pool].replica == kind)
             done_s, held_s = _work_and_time(run, run.result, kind, pools=pools, machines=machines, horizon=horizon)
             full = waiting & before & (held_s > 0)
-            did = np.divide(done_s, held_s * one.fullest, out=np.ones(horizon.slots), where=full)
+            did = np.divide(done_s, held_s * one.max_utilization, out=np.ones(horizon.slots), where=full)
             seen = np.where(full, did, np.median(did[full]) if full.any() else 1.0)
-            was = np.broadcast_to(one.room, (horizon.slots,))
+            was = np.broadcast_to(one.headroom, (horizon.slots,))
             step = np.clip(late, _STEPS[0] + _PERSISTENT * (1 - was), _STEPS[1] + _PERSISTENT * (1 - was))
             new = np.maximum(np.minimum(np.where(judged & (held_s > 0), was * (1 - step), was), seen), _LEAST)
             if (new < was).any():
@@ -67,7 +70,7 @@ def less_room(
     return room
 
 
-def _may_run(run: ModelRun, kind: str, pools: Mapping[str, Pool]) -> Bools:
+def _may_run(run: ModelRun, kind: str, pools: Mapping[str, MachinePool]) -> Bools:
     """Return which requests may wait for replicas of a kind, shape (requests,)."""
     places = {
         (pool.provider, pool.region, pool.hardware)
@@ -104,7 +107,7 @@ def _work_and_time(
     result: SimResult,
     kind: str,
     *,
-    pools: Mapping[str, Pool],
+    pools: Mapping[str, MachinePool],
     machines: Mapping[str, CandidateMachine],
     horizon: Horizon,
 ) -> tuple[Floats, Floats]:

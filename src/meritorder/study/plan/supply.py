@@ -16,13 +16,13 @@ from meritorder.evidence import Assumption
 from meritorder.planner.model.demand import Horizon
 from meritorder.planner.model.supply import (
     UNLIMITED,
-    Machines,
-    Pool,
+    MachinePayment,
+    MachinePool,
     SavingsPlan,
-    block_of,
-    machine_of,
-    payment_of,
-    savings_plans_of,
+    capacity_block_from_offer,
+    machine_key,
+    payment_from_offer,
+    savings_plans_from_offers,
 )
 from meritorder.policy.backfill import BACKFILL_KV_SHARE
 from meritorder.study.fleet.fleets import CandidateMachine
@@ -87,7 +87,7 @@ class Site:
         offers: How its machines can be had.
     """
 
-    pool: Pool
+    pool: MachinePool
     serving: Serving
     offers: tuple[Offer, ...]
 
@@ -181,7 +181,7 @@ def sites_for(
             and offer.pricing_model is PricingModel.ON_DEMAND
         ]
         for offer in dict.fromkeys((*offers, *held)):
-            name = f"{machine_of(offer)}, {profile.gpus} GPUs a replica{'' if serving.realtime else ', batch'}"
+            name = f"{machine_key(offer)}, {profile.gpus} GPUs a replica{'' if serving.realtime else ', batch'}"
             name = f"{name}, {named}" if named else name
             site = sites.get(name) or Site(pool=_pool(name, model, serving, offer, catalog), serving=serving, offers=())
             sites[name] = replace(site, offers=(*site.offers, offer))
@@ -201,7 +201,7 @@ def _offers(
         if _wanted(offer, options) and any(permitted):
             key: tuple[object, ...] = (offer.provider, offer.pricing_model, offer.term, offer.payment, permitted)
             if offer.pricing_model is PricingModel.SAVINGS_PLAN:
-                key = (*key, machine_of(offer))
+                key = (*key, machine_key(offer))
             smaller = chosen.setdefault(key, [])
             if not smaller or offer.usd_per_gpu_hour < smaller[-1].usd_per_gpu_hour:
                 smaller.append(offer)
@@ -221,7 +221,7 @@ def _wanted(offer: Offer, options: PlanOptions) -> bool:
             return 0 < _TERM_YEARS.get(offer.term, math.inf) <= longest
 
 
-def _pool(name: str, model: Model, serving: Serving, offer: Offer, catalog: Catalog) -> Pool:
+def _pool(name: str, model: Model, serving: Serving, offer: Offer, catalog: Catalog) -> MachinePool:
     machine = serving.machine
     replicas = offer.gpus // machine.profile.gpus
     safe = serving.safe
@@ -231,18 +231,18 @@ def _pool(name: str, model: Model, serving: Serving, offer: Offer, catalog: Cata
         at = np.minimum(np.arange(most + 1) * replicas / machine.replicas, len(safe) - 1)
         safe = np.interp(at, np.arange(len(safe)), safe)
     hardware = catalog.hardware[machine.profile.hardware]
-    return Pool(
+    return MachinePool(
         name=name,
         model=model.id,
         replica=serving.kind,
-        machine=machine_of(offer),
+        machine=machine_key(offer),
         provider=offer.provider,
         region=offer.region,
         hardware=machine.profile.hardware,
         gpus=offer.gpus,
         replicas=replicas,
         safe_load=safe,
-        fullest=serving.fullest,
+        max_utilization=serving.fullest,
         startup_s=machine.startup_s,
         startup_paid_s=machine.startup_paid_s,
         power_w=hardware.power_w * offer.gpus,
@@ -251,34 +251,38 @@ def _pool(name: str, model: Model, serving: Serving, offer: Offer, catalog: Cata
 
 def payments_for(
     sites: Iterable[Site], horizon: Horizon, options: PlanOptions, have: Have
-) -> tuple[tuple[Machines, ...], tuple[SavingsPlan, ...]]:
+) -> tuple[tuple[MachinePayment, ...], tuple[SavingsPlan, ...]]:
     """Return every way to pay for the machines of the pools, with what is held already."""
     sites = list(sites)
     there = {site.pool.machine for site in sites}
     offers = {offer.label + offer.term + offer.payment: offer for site in sites for offer in site.offers}
-    payments: list[Machines] = []
+    payments: list[MachinePayment] = []
     for offer in offers.values():
         match offer.pricing_model:
             case PricingModel.SAVINGS_PLAN:
                 continue
             case PricingModel.CAPACITY_BLOCK:
                 span_days = horizon.hours / 24
-                payments += [block_of(offer, days, horizon) for days in _BLOCK_DAYS if days <= span_days]
+                payments += [
+                    capacity_block_from_offer(offer, days, horizon) for days in _BLOCK_DAYS if days <= span_days
+                ]
             case PricingModel.SPOT:
                 payments.append(
-                    payment_of(
+                    payment_from_offer(
                         offer,
                         available=float(options.spot_machines),
                         interruptions_per_month=ASSUMED_INTERRUPTIONS_PER_MONTH,
                     )
                 )
             case PricingModel.ON_DEMAND:
-                payments.append(payment_of(offer, most=UNLIMITED if options.machines is None else options.machines))
+                payments.append(
+                    payment_from_offer(offer, max_machines=UNLIMITED if options.machines is None else options.machines)
+                )
             case _:
-                payments.append(payment_of(offer))
+                payments.append(payment_from_offer(offer))
     payments += [one for one in have.reserved if one.machine in there]
     held = tuple(one for one in have.savings_plans if there & one.usd_per_hour.keys())
-    return tuple(payments), (*held, *savings_plans_of(offers.values()))
+    return tuple(payments), (*held, *savings_plans_from_offers(offers.values()))
 
 
 def supply_assumptions(sites: Iterable[Site], options: PlanOptions) -> list[Assumption]:

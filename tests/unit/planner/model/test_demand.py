@@ -8,17 +8,17 @@ from meritorder.errors import ConfigError
 from meritorder.planner.model.demand import (
     Horizon,
     OpenEnd,
-    bin_work,
-    by_patience,
     due_slots,
+    patience_classes,
+    sum_by_slot,
 )
 
 
 def test_work_is_summed_by_slot() -> None:
-    binned = bin_work(np.array([0.0, 100.0, 3600.0, 7199.0]), np.array([1.0, 2.0, 3.0, 4.0]), hours(3))
+    binned = sum_by_slot(np.array([0.0, 100.0, 3600.0, 7199.0]), np.array([1.0, 2.0, 3.0, 4.0]), hours(3))
     assert binned.tolist() == [3, 7, 0]
     with pytest.raises(ConfigError, match="outside the horizon"):
-        bin_work(np.array([3 * HOUR]), np.ones(1), hours(3))
+        sum_by_slot(np.array([3 * HOUR]), np.ones(1), hours(3))
 
 
 def test_work_is_due_in_the_slot_before_its_earliest_deadline() -> None:
@@ -31,7 +31,7 @@ def test_work_is_due_in_the_slot_before_its_earliest_deadline() -> None:
 
 
 def test_patience_comes_in_classes_that_double() -> None:
-    classes = by_patience(np.zeros(5), np.array([0.5, 1.0, 2.0, 3.9, 24.0]) * HOUR, HOUR)
+    classes = patience_classes(np.zeros(5), np.array([0.5, 1.0, 2.0, 3.9, 24.0]) * HOUR, HOUR)
     assert classes.tolist() == [0, 0, 1, 1, 4]
 
 
@@ -43,7 +43,7 @@ def test_slots_divide_an_hour() -> None:
     with pytest.raises(ConfigError, match="at least one slot"):
         hours(0)
     with pytest.raises(ConfigError, match="probabilities"):
-        hours(1, scenarios=2, chances=(0.9, 0.9))
+        hours(1, scenarios=2, probabilities=(0.9, 0.9))
 
 
 def test_time_has_a_before_and_hours() -> None:

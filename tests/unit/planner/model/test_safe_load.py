@@ -3,19 +3,19 @@
 import numpy as np
 import pytest
 
-from meritorder.planner.model.safe_load import covering, envelope, extended, machines_for, pools_pay
+from meritorder.planner.model.safe_load import concave_envelope, extend, extend_to_load, has_pooling_gain, min_machines
 
 
 def test_safe_load_takes_whole_machines() -> None:
     safe = np.array([0.0, 0.5, 1.4, 2.3])
-    assert [machines_for(safe, load) for load in (0.0, 0.5, 0.51, 1.4, 9.0)] == [0, 1, 2, 2, 3]
+    assert [min_machines(safe, load) for load in (0.0, 0.5, 0.51, 1.4, 9.0)] == [0, 1, 2, 2, 3]
 
 
 def test_envelope_is_above_the_table_and_tight_at_its_end() -> None:
     safe = np.array([0.0, 0.4, 1.4, 2.3, 3.4])
     for load in (0.3, 1.0, 1.41, 2.0, 3.4):
-        last = machines_for(safe, load)
-        lines = envelope(safe, load)
+        last = min_machines(safe, load)
+        lines = concave_envelope(safe, load)
         for n in range(last + 1):
             lowest = min(slope * n + height for slope, height in lines)
             assert lowest >= min(safe[n], load) - 1e-12
@@ -25,8 +25,8 @@ def test_envelope_is_above_the_table_and_tight_at_its_end() -> None:
 
 
 def test_pools_pay_where_the_load_each_never_falls() -> None:
-    assert pools_pay(np.array([0.0, 0.5, 1.4]))
-    assert not pools_pay(np.array([0.0, 0.5, 0.8]))
-    assert extended(np.array([0.0, 0.5, 1.4]), 4).tolist() == pytest.approx([0, 0.5, 1.4, 2.1, 2.8])
-    assert covering(np.array([0.0, 0.5, 1.4]), 1.4).tolist() == [0, 0.5, 1.4]
-    assert covering(np.array([0.0, 0.5, 1.4]), 2.3).tolist() == pytest.approx([0, 0.5, 1.4, 2.1, 2.8])
+    assert has_pooling_gain(np.array([0.0, 0.5, 1.4]))
+    assert not has_pooling_gain(np.array([0.0, 0.5, 0.8]))
+    assert extend(np.array([0.0, 0.5, 1.4]), 4).tolist() == pytest.approx([0, 0.5, 1.4, 2.1, 2.8])
+    assert extend_to_load(np.array([0.0, 0.5, 1.4]), 1.4).tolist() == [0, 0.5, 1.4]
+    assert extend_to_load(np.array([0.0, 0.5, 1.4]), 2.3).tolist() == pytest.approx([0, 0.5, 1.4, 2.1, 2.8])

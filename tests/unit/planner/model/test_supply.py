@@ -6,7 +6,13 @@ import pytest
 from meritorder.domain import Offer, PricingModel
 from meritorder.errors import ConfigError
 from meritorder.planner.model.demand import Horizon
-from meritorder.planner.model.supply import Reserved, Spot, block_of, payment_of, savings_plans_of
+from meritorder.planner.model.supply import (
+    Reserved,
+    Spot,
+    capacity_block_from_offer,
+    payment_from_offer,
+    savings_plans_from_offers,
+)
 from meritorder.units import interruptions_per_hour
 
 
@@ -27,16 +33,16 @@ def offer(model: PricingModel, **options: object) -> Offer:
 
 
 def test_offers_become_payments() -> None:
-    held = payment_of(offer(PricingModel.RESERVED, term="1y", payment="no_upfront"), have=2)
+    held = payment_from_offer(offer(PricingModel.RESERVED, term="1y", payment="no_upfront"), held=2)
     assert isinstance(held, Reserved)
-    assert (held.machine, held.have, held.kind) == ("aws us-east-1 p5", 2, "reserved")
+    assert (held.machine, held.held, held.kind) == ("aws us-east-1 p5", 2, "reserved")
     with pytest.raises(ConfigError, match="how often they are taken back"):
-        payment_of(offer(PricingModel.SPOT))
-    spot = payment_of(offer(PricingModel.SPOT, interruptions_per_month=0.2), available=3)
+        payment_from_offer(offer(PricingModel.SPOT))
+    spot = payment_from_offer(offer(PricingModel.SPOT, interruptions_per_month=0.2), available=3)
     assert isinstance(spot, Spot)
     assert np.exp(-spot.interruptions_per_hour * 730) == pytest.approx(0.8)
     assert interruptions_per_hour(0.0) == 0
-    (plan,) = savings_plans_of([offer(PricingModel.SAVINGS_PLAN, term="1y"), offer(PricingModel.ON_DEMAND)])
+    (plan,) = savings_plans_from_offers([offer(PricingModel.SAVINGS_PLAN, term="1y"), offer(PricingModel.ON_DEMAND)])
     assert plan.usd_per_hour == {"aws us-east-1 p5": 50.0}
-    block = block_of(offer(PricingModel.CAPACITY_BLOCK), 2, Horizon(slot_s=900.0, slots=288))
+    block = capacity_block_from_offer(offer(PricingModel.CAPACITY_BLOCK), 2, Horizon(slot_s=900.0, slots=288))
     assert (block.slots, block.starts) == (192, (0, 96, 192))

@@ -7,9 +7,9 @@ import pytest
 from tests.samples.planning import deferrable, realtime, steady, with_commitment
 
 from meritorder.planner.model.demand import (
-    Deferrable,
+    DeferrableDemand,
 )
-from meritorder.planner.model.variants import holding, stretch_of
+from meritorder.planner.model.variants import hold_purchases, slice_slots
 from meritorder.planner.solve.search import Effort, find_plan
 
 EXACT = Effort(gap=1e-9, time_limit_s=20)
@@ -17,9 +17,9 @@ EXACT = Effort(gap=1e-9, time_limit_s=20)
 
 def test_a_stretch_keeps_its_work_and_is_done_in_it() -> None:
     whole = dataclasses.replace(with_commitment(np.arange(10.0)), workloads=(deferrable(np.arange(10.0), 4),))
-    part = stretch_of(whole, 3, 5)
+    part = slice_slots(whole, 3, 5)
     one = part.workloads[0]
-    assert isinstance(one, Deferrable)
+    assert isinstance(one, DeferrableDemand)
     assert one.volume_s.tolist() == [3600.0 * n for n in range(3, 8)]
     assert one.due.tolist() == [3, 4, 4, 4, 4]
     assert part.horizon.slots == 5
@@ -27,7 +27,7 @@ def test_a_stretch_keeps_its_work_and_is_done_in_it() -> None:
 
 def test_held_purchases_are_sunk() -> None:
     plan = find_plan(steady(), EXACT)
-    again = find_plan(holding(plan.problem, plan.purchases), EXACT)
+    again = find_plan(hold_purchases(plan.problem, plan.purchases), EXACT)
     assert again.usd == 0
     doubled = dataclasses.replace(again.problem, workloads=(realtime([3.0, 3.0, 3.0, 3.0]),))
     assert find_plan(doubled, EXACT).usd == pytest.approx(40)

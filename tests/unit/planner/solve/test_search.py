@@ -9,8 +9,8 @@ from tests.samples.planning import HOUR, deferrable, hours, on_demand, pool, rea
 from meritorder.domain import Access
 from meritorder.errors import ConfigError, InfeasibleError
 from meritorder.planner.model.demand import Cyclic, Horizon, OpenEnd
-from meritorder.planner.model.problem import Carbon, Problem
-from meritorder.planner.model.supply import Block, Spot, TokenTier
+from meritorder.planner.model.problem import CarbonPrice, Problem
+from meritorder.planner.model.supply import CapacityBlock, Spot, TokenTier
 from meritorder.planner.solve.search import Effort, find_plan
 
 EXACT = Effort(gap=1e-9, time_limit_s=20)
@@ -45,7 +45,7 @@ def test_patience_counts_whole_slots() -> None:
         horizon=hours(4, ends=OpenEnd()),
         workloads=(deferrable([2.0, 0, 0, 0], 2),),
         pools=(pool(),),
-        payments=(on_demand(most=1),),
+        payments=(on_demand(max_machines=1),),
     )
     assert find_plan(one, EXACT).usd == pytest.approx(20)
     with pytest.raises(InfeasibleError, match="workload batch: with a patience of 60 min some of its work is late"):
@@ -55,7 +55,7 @@ def test_patience_counts_whole_slots() -> None:
 def test_cycle_wraps_backlog_open_end_does_not() -> None:
     work = [deferrable([0, 0, 0, 2.0], 3)]
     around = Problem(
-        horizon=hours(4, ends=Cyclic()), workloads=tuple(work), pools=(pool(),), payments=(on_demand(most=1),)
+        horizon=hours(4, ends=Cyclic()), workloads=tuple(work), pools=(pool(),), payments=(on_demand(max_machines=1),)
     )
     assert find_plan(around, EXACT).usd == pytest.approx(20)
     with pytest.raises(InfeasibleError):
@@ -101,20 +101,20 @@ def test_spot_loses_what_interruptions_cost() -> None:
 
 
 def test_what_is_held_is_used_first_and_not_bought_again() -> None:
-    problem = small([0.5, 1.4], [0, 0], 1, payments=(on_demand(), reserved(6.0, have=1)))
+    problem = small([0.5, 1.4], [0, 0], 1, payments=(on_demand(), reserved(6.0, held=1)))
     plan = find_plan(problem, EXACT)
     assert plan.usd == pytest.approx(10)
     assert {one.payment: one.machines.tolist() for one in plan.schedules} == {
         "aws-h100 on demand": [0, 1],
         "aws-h100 reserved": [1, 1],
     }
-    assert [(one.amount, one.have) for one in plan.purchases] == [(0, 1)]
+    assert [(one.amount, one.held) for one in plan.purchases] == [(0, 1)]
     assert plan.hard_bound_usd == 0
 
 
 def test_blocks_are_bought_whole() -> None:
     """Two hours of work in a block of two at $4 beat $10 on demand; the block beyond the horizon is paid too."""
-    block = Block(name="block", machine="aws-h100", usd_per_hour=4.0, slots=2, starts=(0, 2))
+    block = CapacityBlock(name="block", machine="aws-h100", usd_per_hour=4.0, slots=2, starts=(0, 2))
     problem = small([0.5, 0.5, 0.5], [0, 0, 0], 1, payments=(on_demand(), block))
     plan = find_plan(problem, EXACT)
     assert plan.usd == pytest.approx(16)
@@ -156,7 +156,7 @@ def test_work_handed_to_a_slow_tier_makes_no_room_for_what_stays() -> None:
         horizon=hours(4, ends=OpenEnd()),
         workloads=(demand,),
         pools=(pool(),),
-        payments=(on_demand(most=1),),
+        payments=(on_demand(max_machines=1),),
         tiers=(tier,),
     )
     assert find_plan(problem, EXACT).usd == pytest.approx(1 + 10)
@@ -185,7 +185,7 @@ def test_carbon_moves_work_to_cleaner_hours() -> None:
         workloads=(deferrable([1.0, 0.0], 2),),
         pools=(pool(power_w=10_000.0),),
         payments=(on_demand(10.0),),
-        carbon=Carbon(usd_per_tonne=1000.0, grams_per_kwh={"here": np.array([500.0, 100.0])}),
+        carbon=CarbonPrice(usd_per_tonne=1000.0, grams_per_kwh={"here": np.array([500.0, 100.0])}),
     )
     plan = find_plan(problem, EXACT)
     assert plan.schedules[0].machines.tolist() == [0, 1]
@@ -248,7 +248,7 @@ def test_negative_prices_refused() -> None:
 
 
 def test_chances_weigh_scenarios() -> None:
-    horizon = Horizon(slot_s=HOUR, slots=1, scenarios=2, chances=(0.75, 0.25))
+    horizon = Horizon(slot_s=HOUR, slots=1, scenarios=2, probabilities=(0.75, 0.25))
     problem = Problem(horizon=horizon, workloads=(realtime([0.5, 1.4]),), pools=(pool(),), payments=(on_demand(10.0),))
     assert find_plan(problem, EXACT).usd == pytest.approx(0.75 * 10 + 0.25 * 20)
 
@@ -258,13 +258,16 @@ def test_a_day_of_quarter_hours_stays_near_its_bound() -> None:
     shape = 0.4 + 0.6 * np.exp(-(((hour - 14) / 5) ** 2))
     horizon = Horizon(slot_s=900.0, slots=96)
     online = dataclasses.replace(realtime([]), work_s={"h100": 8 * shape * 900})
-    waiting = dataclasses.replace(
+    deferrable_demand = dataclasses.replace(
         deferrable([], 1), work_s={"h100": 4 * shape * 900}, due=np.arange(96) + 15, name="batch"
     )
     n = np.arange(31.0)
     machines = pool(safe=list(0.9 * np.maximum(n - 0.6 * np.sqrt(n), 0)), startup_paid_s=240.0)
     problem = Problem(
-        horizon=horizon, workloads=(online, waiting), pools=(machines,), payments=(on_demand(10.0), reserved(6.0))
+        horizon=horizon,
+        workloads=(online, deferrable_demand),
+        pools=(machines,),
+        payments=(on_demand(10.0), reserved(6.0)),
     )
     plan = find_plan(problem, Effort(gap=0.01, time_limit_s=10))
     assert plan.gap < 0.03
@@ -277,7 +280,7 @@ def test_the_hard_bound_is_of_saturated_machines_however_full_they_may_be() -> N
         Problem(
             horizon=hours(2),
             workloads=(deferrable([3.0, 0], 1),),
-            pools=(pool(fullest=share, safe=[0.0]),),
+            pools=(pool(max_utilization=share, safe=[0.0]),),
             payments=(on_demand(),),
         )
         for share in (1.0, 0.75)

@@ -8,9 +8,9 @@ from tests.samples.plan import H200, RESERVED, TOKENS, week
 from tests.samples.planning import on_demand, reserved, small
 
 from meritorder.planfile import CommitmentRegret, Plan, PlanOutcome
-from meritorder.planner.commitments import advise
+from meritorder.planner.commitments import recommend_commitments
 from meritorder.planner.export import to_file
-from meritorder.planner.sensitivity import worth
+from meritorder.planner.sensitivity import analyze_sensitivity
 from meritorder.planner.solve.search import Effort, find_plan
 from meritorder.report.plan import simulation as simulation_text
 from meritorder.report.plan import text as plan_text
@@ -218,7 +218,7 @@ def test_a_plan_that_holds_says_so_even_if_it_was_never_checked() -> None:
 
 def test_what_the_planner_finds_can_be_shown() -> None:
     solution = find_plan(small([0.5, 1.4], [0.5, 0], 2, payments=(on_demand(), reserved())), Effort(gap=1e-9))
-    plan = to_file(solution, worth=worth(solution), advice=advise(solution))
+    plan = to_file(solution, worth=analyze_sensitivity(solution), advice=recommend_commitments(solution))
     text = printed(plan, 80)
     bought = plan.commitments[0]
     assert f"{bought.amount:g} machine" in text

@@ -10,8 +10,8 @@ from tests.unit.study.plan.conftest import OPTIONS
 from meritorder import planfile
 from meritorder.errors import ConfigError
 from meritorder.planner.model.demand import Horizon
-from meritorder.planner.model.problem import Carbon, Problem
-from meritorder.planner.model.supply import Pool
+from meritorder.planner.model.problem import CarbonPrice, Problem
+from meritorder.planner.model.supply import MachinePool
 from meritorder.study.plan.answer import plan
 from meritorder.study.plan.carbon import carbon_for, read_carbon
 from meritorder.study.plan.follow import follow
@@ -21,7 +21,7 @@ DAY = Horizon(slot_s=3600.0, slots=24)
 
 
 def problem(region: str) -> Problem:
-    pool = Pool(
+    pool = MachinePool(
         name="p",
         model="m",
         replica="r",
@@ -35,7 +35,7 @@ def problem(region: str) -> Problem:
     return Problem(horizon=DAY, workloads=(), pools=(pool,), payments=())
 
 
-def carbon_of(path: Path, asked: Problem, epoch_s: float | None) -> Carbon:
+def carbon_of(path: Path, asked: Problem, epoch_s: float | None) -> CarbonPrice:
     return carbon_for(read_carbon(path), 80.0, asked, epoch_s, str(path))
 
 
