@@ -2,11 +2,13 @@
 
     import meritorder
 
-    trace = meritorder.read_trace("requests.csv")
-    answer = meritorder.compare(trace, meritorder.Options(model="llama-3.1-70b", defer=("40%@4h",)))
+    trace = meritorder.read_trace("requests.csv")  # a path, a list, a glob, a Polars or pandas data frame
+    answer = meritorder.compare(trace, meritorder.CompareOptions(model="llama-3.1-70b", defer=("40%@4h",)))
     print(answer.sentence)
+    answer.write("report.html")
 
-Names are loaded when they are first used, so that `import meritorder` is quick and needs no data-frame library.
+Every answer has `to_json()`, `to_html()` and `write(path)`, prints as the command prints it, and shows itself in a
+notebook. Names are imported when they are first used, so `import meritorder` is fast and loads no data-frame library.
 """
 
 import importlib
@@ -23,21 +25,20 @@ if TYPE_CHECKING:
     from meritorder.errors import (
         BillError,
         CatalogError,
+        ConfigError,
         InfeasibleError,
         MeritorderError,
+        MissingExtraError,
         PerformanceError,
         TraceError,
         WorkloadsError,
     )
     from meritorder.findings import Audit
-    from meritorder.planfile import Plan, read_plan, write_plan
-    from meritorder.report.compare.html import render as to_html
-    from meritorder.report.compare.record import encode as to_json
+    from meritorder.library import Answer, audit, calibrate, compare, plan, simulate, sweep
+    from meritorder.planfile import Plan, read_plan
+    from meritorder.sim.pools import Startup
     from meritorder.study.audit import Options as AuditOptions
-    from meritorder.study.audit import audit
-    from meritorder.study.compare.compare import Options, compare
-    from meritorder.study.plan.answer import plan as make_plan
-    from meritorder.study.plan.follow import follow as simulate_plan
+    from meritorder.study.fleet.options import Options as CompareOptions
     from meritorder.study.plan.options import PlanOptions
     from meritorder.traces import Trace
     from meritorder.traces import read as read_trace
@@ -47,77 +48,83 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "Answer",
     "Audit",
     "AuditOptions",
     "Bill",
     "BillError",
     "Catalog",
     "CatalogError",
+    "CompareOptions",
     "Comparison",
+    "ConfigError",
     "InfeasibleError",
     "MeritorderError",
-    "Options",
+    "MissingExtraError",
     "PerformanceError",
     "Plan",
     "PlanOptions",
     "Slo",
+    "Startup",
     "Trace",
     "TraceError",
     "WorkloadsError",
     "__version__",
     "audit",
+    "calibrate",
     "compare",
     "could_wait",
     "load_catalog",
-    "make_plan",
+    "plan",
     "propose_workloads",
     "read_bill",
     "read_plan",
     "read_trace",
-    "simulate_plan",
-    "to_html",
-    "to_json",
+    "simulate",
+    "sweep",
     "token_prices",
-    "write_plan",
 ]
 
-if not TYPE_CHECKING:  # a checker reads the imports above, and so sees a name that is not there
+if not TYPE_CHECKING:  # a checker reads the imports above, and so reports a name that does not exist
     _HOMES = {
+        "Answer": "meritorder.library",
         "Audit": "meritorder.findings",
         "AuditOptions": "meritorder.study.audit:Options",
         "Bill": "meritorder.bills",
         "BillError": "meritorder.errors",
         "Catalog": "meritorder.catalog",
         "CatalogError": "meritorder.errors",
+        "CompareOptions": "meritorder.study.fleet.options:Options",
         "Comparison": "meritorder.comparison",
+        "ConfigError": "meritorder.errors",
         "InfeasibleError": "meritorder.errors",
         "MeritorderError": "meritorder.errors",
-        "Options": "meritorder.study.compare.compare",
+        "MissingExtraError": "meritorder.errors",
         "PerformanceError": "meritorder.errors",
         "Plan": "meritorder.planfile",
         "PlanOptions": "meritorder.study.plan.options",
         "Slo": "meritorder.domain",
+        "Startup": "meritorder.sim.pools",
         "Trace": "meritorder.traces",
         "TraceError": "meritorder.errors",
         "WorkloadsError": "meritorder.errors",
-        "audit": "meritorder.study.audit",
-        "compare": "meritorder.study.compare.compare",
+        "audit": "meritorder.library",
+        "calibrate": "meritorder.library",
+        "compare": "meritorder.library",
         "could_wait": "meritorder.traces.could_wait:find_candidates",
         "load_catalog": "meritorder.catalog:load",
-        "make_plan": "meritorder.study.plan.answer:plan",
+        "plan": "meritorder.library",
         "propose_workloads": "meritorder.traces.could_wait",
         "read_bill": "meritorder.bills:read",
         "read_plan": "meritorder.planfile",
         "read_trace": "meritorder.traces:read",
-        "simulate_plan": "meritorder.study.plan.follow:follow",
-        "to_html": "meritorder.report.compare.html:render",
-        "to_json": "meritorder.report.compare.record:encode",
+        "simulate": "meritorder.library",
+        "sweep": "meritorder.library",
         "token_prices": "meritorder.catalog.tokens",
-        "write_plan": "meritorder.planfile",
     }
 
     def __getattr__(name: str) -> object:
-        """Load a public name from its home when it is first used."""
+        """Import a public name when it is first used."""
         if name not in _HOMES:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
         module, _, original = _HOMES[name].partition(":")

@@ -1,5 +1,6 @@
 """What is in `examples/` stays true."""
 
+import runpy
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,7 @@ EXAMPLES = Path(__file__).parents[2] / "examples"
 
 
 def test_every_example_is_tested_here() -> None:
-    there = ["catalog.csv", "catalog.toml", "gateway.toml", "plan-gateway.toml", "workloads.toml"]
+    there = ["catalog.csv", "catalog.toml", "gateway.toml", "library.py", "plan-gateway.toml", "workloads.toml"]
     assert sorted(path.name for path in EXAMPLES.iterdir()) == there
 
 
@@ -94,3 +95,9 @@ def test_the_gateway_that_carries_a_plan_out_fits_a_plan(tmp_path: Path, monkeyp
     assert [way.venues for way in found.realtime["llama-3.1-8b"][""]] == [("live",), ("provider",)]
     assert [each.declared for each in found.deferrable["llama-3.1-8b"]] == names
     assert [rule.name for rule in found.rules] == [one.name for one in declared]
+
+
+def test_the_library_example_writes_reports(tmp_path: Path) -> None:
+    runpy.run_path(str(EXAMPLES / "library.py"))["main"](tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["compare.html", "plan.json", "simulation.html"]
+    assert planfile.read_plan(tmp_path / "plan.json").simulated is not None

@@ -34,11 +34,10 @@ def test_checkers_and_programs_see_the_same_names() -> None:
 
 
 def test_a_name_is_the_one_of_its_home() -> None:
-    from meritorder import traces
-    from meritorder.study.compare.compare import compare
+    from meritorder import library, traces
 
     assert meritorder.read_trace is traces.read
-    assert meritorder.compare is compare
+    assert meritorder.compare is library.compare
 
 
 def test_all_errors_share_one_root() -> None:
