@@ -47,7 +47,7 @@ async def test_what_had_not_begun_runs_again_and_leaves_its_seat(
 ) -> None:
     service = server.build(config.read(configuration(tmp_path, engine)))
     venue, dispatcher, hindered = service.venues.all[0], service.dispatcher, set[int]()
-    begin, ask = dispatcher._begin, dispatcher._asking.ask
+    begin, ask = dispatcher._begin, dispatcher._attempts.send
 
     def begin_and_call_back(request: ClaimedRequest, at: Venue, *, urgent: bool) -> None:
         begin(request, at, urgent=urgent)
@@ -62,7 +62,7 @@ async def test_what_had_not_begun_runs_again_and_leaves_its_seat(
         return await ask(request, at, seat)
 
     monkeypatch.setattr(dispatcher, "_begin", begin_and_call_back)
-    monkeypatch.setattr(dispatcher._asking, "ask", fail_once)
+    monkeypatch.setattr(dispatcher._attempts, "send", fail_once)
     await service.start()
     try:
         answers = [dispatcher.wait_for(seq) for seq in queue(service)]

@@ -13,7 +13,7 @@ from meritorder.gateway.store.database import Database
 from meritorder.gateway.store.provider_batches import ProviderBatch
 from meritorder.gateway.store.requests import RequestAnswer
 from meritorder.gateway.upstreams.batches.venue import BatchLimits
-from meritorder.gateway.workers.provider_batches import _taken
+from meritorder.gateway.workers.provider_batches import _claim_within
 
 
 @pytest.fixture(params=store_urls())
@@ -98,7 +98,7 @@ def test_work_is_cut_to_what_a_provider_takes_however_much_there_is(database: Da
     (work,) = database.read_now(lambda connection: requests.queued_work(connection, now_s=2.0))
 
     def chunk(connection: Connection, name: str, limits: BatchLimits) -> int:
-        taken, left = _taken(connection, "a", work, limits, 2.0)
+        taken, left = _claim_within(connection, "a", work, limits, 2.0)
         for request in left:
             requests.requeue(connection, "a", request, not_before_s=2.0, fault=False)
         it = ProviderBatch(id=name, venue="p", batch_seq=made.seq, provider_id=None, created_s=2.0, cancelled=False)

@@ -2,7 +2,7 @@ from meritorder.gateway import config
 from meritorder.gateway.lanes.classify import Lanes
 from meritorder.gateway.store.keys import Key
 from meritorder.gateway.wire.calls import BackgroundOptions, CallFields
-from meritorder.gateway.workers.completion_rate import CompletionRate
+from meritorder.gateway.workers.attempt import CompletionRate
 
 NOW_S = 1_000_000.0
 KEY = Key(id="key_1", name="nightly", tenant="t")

@@ -35,7 +35,7 @@ class DispatchTarget:
     """A venue whose turn it is, how many requests it may take, and whether the plan uses it now."""
 
     venue: Venue
-    most: float
+    max_requests: float
     planned: bool
 
 

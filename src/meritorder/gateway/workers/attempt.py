@@ -1,5 +1,7 @@
-"""Asks a venue for the answer to a request that waited."""
+"""One attempt to run a queued request at a venue: its answer, its ledger entry, and how fast attempts complete."""
 
+import math
+from collections import deque
 from collections.abc import AsyncIterator, Callable
 from typing import Final
 
@@ -8,6 +10,7 @@ import msgspec
 from meritorder.gateway.errors import StoreUnavailableError, UnavailableError, UnsupportedError, UpstreamError
 from meritorder.gateway.state.context import Context
 from meritorder.gateway.store import files
+from meritorder.gateway.store.ledger import Entry
 from meritorder.gateway.store.requests import ClaimedRequest, RequestAnswer
 from meritorder.gateway.upstreams import retry
 from meritorder.gateway.upstreams.upstream import Call
@@ -19,53 +22,58 @@ from meritorder.gateway.wire.errors import normalized_error
 from meritorder.gateway.wire.usage import Usage, parse_usage
 from meritorder.units import utc
 
-_STORE_AGAIN_S: Final = 0.5
-_BLOBS_KNOWN: Final = 1000
+LANE: Final = "deferrable"
+_STORE_RETRY_S: Final = 0.5
+_MAX_CACHED_BLOBS: Final = 1000
+_RATE_WINDOW_S: Final = 60.0
 
 
-class Refused(Exception):  # noqa: N818 - this attempt; the request goes back into the queue
-    """A venue did not answer, or not now.
+class AttemptFailedError(Exception):
+    """The venue did not answer, or refused for now; the request is requeued.
 
     Args:
-        wait_s: When it is worth asking again; None if nobody said.
-        given: The answer, if there are to be no more attempts.
-        fault: Whether the attempt counts as one.
+        retry_after_s: When to try again; None if the venue named no time.
+        answer: The answer to store if the request has no attempts left.
+        fault: Whether the attempt counts against the request's limit.
     """
 
-    def __init__(self, wait_s: float | None, given: RequestAnswer, *, fault: bool) -> None:
-        super().__init__(given.error_message)
-        self.wait_s, self.given, self.fault = wait_s, given, fault
+    def __init__(self, retry_after_s: float | None, answer: RequestAnswer, *, fault: bool) -> None:
+        super().__init__(answer.error_message)
+        self.retry_after_s, self.answer, self.fault = retry_after_s, answer, fault
 
 
 class Attempts:
-    """Asks venues.
+    """Sends queued requests to venues.
 
     Args:
-        context: What is shared.
-        headroom: Told of venues that take nothing.
-        begun: Told of each first token: the engine has read a prompt, and may be given the next.
+        context: The shared parts of the gateway.
+        headroom: Learns of venues that are unavailable.
+        prefilled: Called at each first token: the engine can prefill the next prompt.
     """
 
-    def __init__(self, context: Context, headroom: Headroom, begun: Callable[[], None]) -> None:
+    def __init__(self, context: Context, headroom: Headroom, prefilled: Callable[[], None]) -> None:
         self._context = context
         self._headroom = headroom
-        self._begun = begun
+        self._prefilled = prefilled
         self._blobs: dict[int, str] = {}
 
-    async def ask(self, request: ClaimedRequest, venue: Venue, seat: RunningRequest) -> RequestAnswer:
-        """Send a request to a venue, and return what came of it.
+    async def send(self, request: ClaimedRequest, venue: Venue, running: RunningRequest) -> RequestAnswer:
+        """Send a request to a venue and return its answer.
 
         Raises:
-            Refused: Not now, or not here.
+            AttemptFailedError: The venue did not answer, or refused for now.
         """
         context = self._context
         request_id = context.new_id("req_")
         try:
             body = await self._body(request)
         except StoreUnavailableError as error:
-            raise Refused(_STORE_AGAIN_S, no_answer(request_id, str(error)), fault=False) from None
+            raise AttemptFailedError(_STORE_RETRY_S, no_answer(request_id, str(error)), fault=False) from None
         stream = venue.streams(request.endpoint)
-        body = _streamed(body) if stream else calls.with_fields(body, stream=None, stream_options=None)
+        if stream:
+            body = calls.with_fields(body, stream=True, stream_options={"include_usage": True})
+        else:
+            body = calls.with_fields(body, stream=None, stream_options=None)
         try:
             reply = await venue.upstream.send(
                 Call(
@@ -78,61 +86,36 @@ class Attempts:
                 )
             )
         except UnsupportedError as error:
-            problem = {
-                "error": {"message": error.what, "type": "invalid_request_error", "param": error.param, "code": None}
-            }
-            return RequestAnswer(
-                request_id=request_id, status_code=400, body=msgspec.json.encode(problem), venue=venue.name
-            )
+            return unsupported_answer(request_id, error, code=None)
         except UnavailableError as error:
             self._headroom.mark_unavailable(venue, error.retry_after_s)
-            raise Refused(error.retry_after_s, no_answer(request_id, error.what), fault=False) from None
+            raise AttemptFailedError(error.retry_after_s, no_answer(request_id, error.what), fault=False) from None
         except UpstreamError as error:
-            raise Refused(None, no_answer(request_id, error.what), fault=True) from None
+            raise AttemptFailedError(None, no_answer(request_id, error.what), fault=True) from None
         try:
             if stream and reply.status == 200:
-                answer = await self._assembled(reply.body, venue, seat)
+                answer = await self._assemble(reply.body, venue, running)
             else:
                 answer = await reply.read()
         except UpstreamError as error:
-            raise Refused(None, no_answer(request_id, error.what), fault=True) from None
+            raise AttemptFailedError(None, no_answer(request_id, error.what), fault=True) from None
         finally:
             await reply.close()
-        return self._judged(
-            request_id, reply.status, answer, venue, retry.retry_after_s(reply.headers, utc(context.now_s()))
-        )
+        retry_after_s = retry.retry_after_s(reply.headers, utc(context.now_s()))
+        return _final_answer(request_id, reply.status, answer, venue, retry_after_s)
 
-    async def _assembled(self, chunks: AsyncIterator[bytes], venue: Venue, seat: RunningRequest) -> bytes:
-        assembly = AnswerAssembler(venue.name)
+    async def _assemble(self, parts: AsyncIterator[bytes], venue: Venue, running: RunningRequest) -> bytes:
+        """Return a streamed answer as a whole; count its tokens while they arrive."""
+        assembler = AnswerAssembler(venue.name)
 
-        async def watched() -> AsyncIterator[bytes]:
-            async for chunk in chunks:
-                yield chunk
-                if seat.tokens == 0 and assembly.tokens:
-                    self._begun()
-                seat.tokens = assembly.tokens
+        async def counted() -> AsyncIterator[bytes]:
+            async for part in parts:
+                yield part
+                if running.tokens == 0 and assembler.tokens:
+                    self._prefilled()
+                running.tokens = assembler.tokens
 
-        return await assembly.read(watched())
-
-    def _judged(self, request_id: str, status: int, body: bytes, venue: Venue, after_s: float | None) -> RequestAnswer:
-        used = parse_usage(body) or Usage()
-        if status >= 400:
-            body = normalized_error(body)
-        given = RequestAnswer(
-            request_id=request_id,
-            status_code=status,
-            body=body,
-            venue=venue.name,
-            input_tokens=used.input_tokens,
-            cached_tokens=used.cached_tokens,
-            output_tokens=used.output_tokens,
-            reasoning_tokens=used.reasoning_tokens,
-        )
-        if retry.passes(status):
-            raise Refused(after_s, given, fault=retry.is_fault(status))
-        if 200 <= status < 300 and not calls.is_json(body):
-            raise Refused(None, no_answer(request_id, "the answer is not JSON"), fault=True)
-        return given
+        return await assembler.read(counted())
 
     async def _body(self, request: ClaimedRequest) -> bytes:
         if request.body is not None:
@@ -146,17 +129,129 @@ class Attempts:
         if blob is None:
             blob = await self._context.database.read(lambda connection: files.blob_of_batch(connection, batch_seq))
             if blob is None:
-                raise StoreUnavailableError("the input file is not there")
-            if len(self._blobs) >= _BLOBS_KNOWN:
+                raise StoreUnavailableError("the input file is missing")
+            if len(self._blobs) >= _MAX_CACHED_BLOBS:
                 self._blobs.clear()
             self._blobs[batch_seq] = blob
         return blob
 
 
-def _streamed(body: bytes) -> bytes:
-    return calls.with_fields(body, stream=True, stream_options={"include_usage": True})
+class CompletionRate:
+    """Tokens completed per second over the last minute that had any."""
+
+    def __init__(self) -> None:
+        self._completed: deque[tuple[float, int]] = deque()
+        self._last_rate = math.inf
+
+    def add(self, now_s: float, tokens: int) -> None:
+        """Record the tokens of an answer."""
+        self._completed.append((now_s, tokens))
+        self._forget(now_s)
+
+    def tokens_per_s(self, now_s: float) -> float:
+        """Return the rate; the last known one while nothing completes, and infinity until one is known."""
+        self._forget(now_s)
+        if len(self._completed) >= 2:
+            span_s = max(1.0, now_s - self._completed[0][0])
+            self._last_rate = sum(tokens for _, tokens in self._completed) / span_s
+        return self._last_rate
+
+    def _forget(self, now_s: float) -> None:
+        while self._completed and self._completed[0][0] < now_s - _RATE_WINDOW_S:
+            self._completed.popleft()
+
+
+def _final_answer(
+    request_id: str, status: int, body: bytes, venue: Venue, retry_after_s: float | None
+) -> RequestAnswer:
+    """Return the answer to store, or raise if the request is worth another attempt."""
+    usage = parse_usage(body) or Usage()
+    if status >= 400:
+        body = normalized_error(body)
+    answer = answer_of(request_id, status, body, venue, usage)
+    if retry.passes(status):
+        raise AttemptFailedError(retry_after_s, answer, fault=retry.is_fault(status))
+    if 200 <= status < 300 and not calls.is_json(body):
+        raise AttemptFailedError(None, no_answer(request_id, "the answer is not JSON"), fault=True)
+    return answer
+
+
+def answer_of(request_id: str, status: int, body: bytes, venue: Venue, usage: Usage) -> RequestAnswer:
+    """Return a venue's answer with the usage that it reports."""
+    return RequestAnswer(
+        request_id=request_id,
+        status_code=status,
+        body=body,
+        venue=venue.name,
+        input_tokens=usage.input_tokens,
+        cached_tokens=usage.cached_tokens,
+        output_tokens=usage.output_tokens,
+        reasoning_tokens=usage.reasoning_tokens,
+    )
+
+
+def unsupported_answer(request_id: str, error: UnsupportedError, *, code: str | None) -> RequestAnswer:
+    """Return the answer to a request that the venue's API cannot express."""
+    problem = {"message": error.what, "type": "invalid_request_error", "param": error.param, "code": code}
+    return RequestAnswer(
+        request_id=request_id, status_code=400, body=msgspec.json.encode({"error": problem}), venue=error.venue
+    )
 
 
 def no_answer(request_id: str, what: str) -> RequestAnswer:
-    """Return what stands for the answer of a request that got none."""
+    """Return what is stored for a request that got no answer."""
     return RequestAnswer(request_id=request_id, status_code=None, error_code="upstream_error", error_message=what)
+
+
+def usage_of(answer: RequestAnswer) -> Usage:
+    """Return the tokens of an answer that cost money."""
+    return Usage(
+        input_tokens=answer.input_tokens, cached_tokens=answer.cached_tokens, output_tokens=answer.output_tokens
+    )
+
+
+def ledger_entry(
+    request: ClaimedRequest,
+    answer: RequestAnswer,
+    venue: str | None,
+    *,
+    started_s: float,
+    ended_s: float,
+    cost_picousd: int | None,
+    lost_tokens: int = 0,
+    stored: bool = True,
+) -> Entry:
+    """Return the ledger entry of a deferrable request that was answered.
+
+    Args:
+        request: The request.
+        answer: Its answer.
+        venue: The venue that answered; None if none did.
+        started_s: When it was sent, epoch seconds.
+        ended_s: When the answer arrived.
+        cost_picousd: What the answer cost; None if the venue has no price.
+        lost_tokens: Tokens that were generated and discarded.
+        stored: Whether the answer was stored: if another attempt was faster, its output tokens count as lost.
+    """
+    return Entry(
+        request_id=answer.request_id,
+        arrived_s=request.arrived_s,
+        started_s=started_s,
+        ended_s=ended_s,
+        ttft_s=None,
+        lane=LANE,
+        tenant=request.tenant,
+        key_id=request.key_id,
+        model=request.model,
+        endpoint=request.endpoint,
+        venue=venue,
+        workload=request.workload,
+        deadline_s=request.deadline_s,
+        status_code=answer.status_code,
+        input_tokens=answer.input_tokens,
+        cached_tokens=answer.cached_tokens,
+        output_tokens=answer.output_tokens if stored else 0,
+        lost_tokens=lost_tokens + (0 if stored else answer.output_tokens),
+        counted=answer.input_tokens > 0,
+        cost_picousd=cost_picousd,
+    )

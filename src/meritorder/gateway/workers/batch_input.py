@@ -1,6 +1,5 @@
-"""Reads the input of a batch, checks every line, and queues the requests: a stream, never the file in memory."""
+"""Reads the input file of a batch as a stream, validates every line, and queues the requests."""
 
-import logging
 from codecs import BOM_UTF8
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future
@@ -16,20 +15,21 @@ from meritorder.gateway.store.batches import Batch
 from meritorder.gateway.wire import calls
 from meritorder.gateway.wire.errors import ApiError
 
-_ROWS_AT_A_TIME: Final = 1000
-_ERRORS_SHOWN: Final = 100
-_log: Final = logging.getLogger(__name__)
+_INSERT_SIZE: Final = 1000
+_MAX_ERRORS: Final = 100
 
 
-class _Refused(Exception):  # noqa: N818 - of one line; becomes an entry of the batch's errors
+class _LineError(Exception):
+    """An invalid line; it becomes an entry of the batch's errors."""
+
     def __init__(self, code: str, message: str, param: str | None = None) -> None:
         super().__init__(message)
         self.code, self.message, self.param = code, message, param
 
 
 @dataclass(slots=True)
-class _Reading:
-    """What was found so far."""
+class _InputState:
+    """What was read so far."""
 
     model: str | None = None
     total: int = 0
@@ -37,42 +37,42 @@ class _Reading:
     ids: set[str] = field(default_factory=set)
     errors: list[dict[str, Any]] = field(default_factory=list)
 
-    def refuse(self, code: str, message: str, *, line: int | None = None, param: str | None = None) -> None:
+    def add_error(self, code: str, message: str, *, line: int | None = None, param: str | None = None) -> None:
         self.errors.append({"code": code, "line": line, "message": message, "param": param})
 
 
 @dataclass(frozen=True, slots=True)
 class _Line:
-    """A line: its number from 1, where it starts, and what it says; None if that is too long."""
+    """A line: its number from 1, its offset in the file, and its text; None if it is too long."""
 
     number: int
-    start: int
+    offset: int
     text: bytes | None
 
 
 def ingest(context: Context, batch: Batch) -> None:
-    """Read a batch that this gateway has taken over; afterwards it is `in_progress`, or `failed` with its errors.
+    """Read the input of a claimed batch: `validating → in_progress`, or `failed` with the errors found.
 
-    Called again after a crash, it starts anew. Runs in a thread of its own.
+    After a crash it starts from the beginning. Runs in a thread of its own.
 
     Raises:
-        StoreUnavailableError: The input cannot be read or the requests not be stored now; nothing is decided.
+        StoreUnavailableError: The input cannot be read or the requests cannot be stored now; the batch keeps its state.
     """
     while context.database.submit(lambda connection: batches.delete_some_requests(connection, batch.seq)).result():
         pass
     blob = context.database.read_now(lambda connection: files.blob_of(connection, batch.input_file_id))
-    reading = _Reading()
+    state = _InputState()
     if blob is None:
-        reading.refuse(
+        state.add_error(
             "file_not_found", f"The file {batch.input_file_id} is not there any more.", param="input_file_id"
         )
     else:
-        _read(context, batch, context.blobs.read_now(blob), reading)
-    if not reading.total and not reading.errors:
-        reading.refuse("empty_file", "The input file is empty.", param="input_file_id")
+        _read(context, batch, context.blobs.read_now(blob), state)
+    if not state.total and not state.errors:
+        state.add_error("empty_file", "The input file is empty.", param="input_file_id")
     now_s = context.now_s()
-    if reading.errors:
-        errors = msgspec.json.encode({"object": "list", "data": reading.errors}).decode()
+    if state.errors:
+        errors = msgspec.json.encode({"object": "list", "data": state.errors}).decode()
         context.database.submit(lambda connection: _fail(context, batch, connection, errors, now_s)).result()
         return
     context.database.submit(
@@ -80,9 +80,9 @@ def ingest(context: Context, batch: Batch) -> None:
             connection,
             context.me,
             batch.seq,
-            total=reading.total,
-            tokens=reading.tokens,
-            model=reading.model,
+            total=state.total,
+            tokens=state.tokens,
+            model=state.model,
             now_s=now_s,
         )
     ).result()
@@ -93,30 +93,30 @@ def _fail(context: Context, batch: Batch, connection: Connection, errors: str, n
         context.webhooks.announce(connection, batch.tenant, "batch.failed", batch.id)
 
 
-def _read(context: Context, batch: Batch, chunks: Iterable[bytes], reading: _Reading) -> None:
+def _read(context: Context, batch: Batch, parts: Iterable[bytes], state: _InputState) -> None:
     limits = context.settings.limits
     known = context.models()
     rows: list[dict[str, Any]] = []
     stored: Future[None] | None = None
-    for line in _lines(chunks, most_bytes=limits.line_bytes):
-        if len(reading.errors) >= _ERRORS_SHOWN:
+    for line in _lines(parts, max_bytes=limits.line_bytes):
+        if len(state.errors) >= _MAX_ERRORS:
             return
-        if reading.total >= limits.batch_lines:
-            reading.refuse("too_many_tasks", f"There are more than {limits.batch_lines:,} requests.", line=line.number)
+        if state.total >= limits.batch_lines:
+            state.add_error("too_many_tasks", f"There are more than {limits.batch_lines:,} requests.", line=line.number)
             return
         try:
-            rows.append(_row(batch, line, reading, known))
-        except _Refused as refused:
-            reading.refuse(refused.code, refused.message, line=line.number, param=refused.param)
-        reading.total += 1
-        if len(rows) >= _ROWS_AT_A_TIME:
+            rows.append(_row(batch, line, state, known))
+        except _LineError as invalid:
+            state.add_error(invalid.code, invalid.message, line=line.number, param=invalid.param)
+        state.total += 1
+        if len(rows) >= _INSERT_SIZE:
             if stored is not None:
                 stored.result()
-            stored = None if reading.errors else _store(context, rows)
+            stored = None if state.errors else _store(context, rows)
             rows = []
     if stored is not None:
         stored.result()
-    if rows and not reading.errors:
+    if rows and not state.errors:
         _store(context, rows).result()
 
 
@@ -124,33 +124,35 @@ def _store(context: Context, rows: list[dict[str, Any]]) -> "Future[None]":
     return context.database.submit(lambda connection: requests.add(connection, rows))
 
 
-def _row(batch: Batch, line: "_Line", reading: _Reading, known: frozenset[str]) -> dict[str, Any]:
-    """Check a line, and return what is queued for it: its place in the file instead of its body."""
+def _row(batch: Batch, line: "_Line", state: _InputState, known: frozenset[str]) -> dict[str, Any]:
+    """Validate a line and return its row: the place of the body in the file instead of the body."""
     if line.text is None:
-        raise _Refused("line_too_long", "This line is too long.")
+        raise _LineError("line_too_long", "This line is too long.")
     try:
         fields = calls.parse_line(line.text.removeprefix(BOM_UTF8))
     except msgspec.ValidationError as error:
         missing = str(error).partition("required field `")[2].partition("`")[0]
         if missing:
-            raise _Refused("missing_required_parameter", f"Missing required parameter: '{missing}'.", missing) from None
-        raise _Refused("invalid_request", f"This line is not a request: {error}.") from None
+            raise _LineError(
+                "missing_required_parameter", f"Missing required parameter: '{missing}'.", missing
+            ) from None
+        raise _LineError("invalid_request", f"This line is not a request: {error}.") from None
     except (msgspec.DecodeError, UnicodeDecodeError):
-        raise _Refused("invalid_json_line", "This line is not parseable as valid JSON.") from None
+        raise _LineError("invalid_json_line", "This line is not parseable as valid JSON.") from None
     if fields.method != "POST":
-        raise _Refused("invalid_method", f"The method {fields.method!r} must be POST.", "method")
+        raise _LineError("invalid_method", f"The method {fields.method!r} must be POST.", "method")
     if fields.url != batch.endpoint:
         message = f"The URL {fields.url!r} does not match the endpoint of the batch, {batch.endpoint!r}."
-        raise _Refused("mismatched_url", message, "url")
+        raise _LineError("mismatched_url", message, "url")
     if "\0" in fields.custom_id:
-        raise _Refused("invalid_request", "The custom_id has a NUL in it, which is no text.", "custom_id")
-    if fields.custom_id in reading.ids:
-        raise _Refused("duplicate_custom_id", f"The custom_id {fields.custom_id!r} is not unique.", "custom_id")
-    reading.ids.add(fields.custom_id)
+        raise _LineError("invalid_request", "The custom_id contains a NUL character.", "custom_id")
+    if fields.custom_id in state.ids:
+        raise _LineError("duplicate_custom_id", f"The custom_id {fields.custom_id!r} is not unique.", "custom_id")
+    state.ids.add(fields.custom_id)
     body = memoryview(fields.body)
-    call = _call(bytes(body), reading, known)
+    call = _call(bytes(body), state, known)
     input_tokens = calls.estimate_tokens(len(body))
-    reading.tokens += input_tokens + call.output_tokens
+    state.tokens += input_tokens + call.output_tokens
     return {
         "batch_seq": batch.seq,
         "line": line.number,
@@ -159,7 +161,7 @@ def _row(batch: Batch, line: "_Line", reading: _Reading, known: frozenset[str]) 
         "custom_id": fields.custom_id,
         "endpoint": batch.endpoint,
         "model": call.model,
-        "body_at": line.start + line.text.find(body),
+        "body_at": line.offset + line.text.find(body),
         "body_bytes": len(body),
         "input_tokens": input_tokens,
         "output_tokens": call.output_tokens,
@@ -171,36 +173,34 @@ def _row(batch: Batch, line: "_Line", reading: _Reading, known: frozenset[str]) 
     }
 
 
-def _call(body: bytes, reading: _Reading, known: frozenset[str]) -> calls.CallFields:
+def _call(body: bytes, state: _InputState, known: frozenset[str]) -> calls.CallFields:
     try:
         call = calls.parse_call(body)
     except ApiError as problem:
-        raise _Refused(problem.code or "invalid_request", problem.message, problem.param or "body") from None
+        raise _LineError(problem.code or "invalid_request", problem.message, problem.param or "body") from None
     if call.model not in known:
-        raise _Refused("model_not_found", f"The model {call.model!r} does not exist.", "body.model")
-    if reading.model is None:
-        reading.model = call.model
-    if call.model != reading.model:
-        message = (
-            f"All requests of a batch must name one model; this names {call.model!r}, the first {reading.model!r}."
-        )
-        raise _Refused("mismatched_model", message, "body.model")
+        raise _LineError("model_not_found", f"The model {call.model!r} does not exist.", "body.model")
+    if state.model is None:
+        state.model = call.model
+    if call.model != state.model:
+        message = f"All requests of a batch must name one model; this names {call.model!r}, the first {state.model!r}."
+        raise _LineError("mismatched_model", message, "body.model")
     return call
 
 
-def _lines(chunks: Iterable[bytes], *, most_bytes: int) -> Iterator[_Line]:
-    """Yield the lines that are not blank; after one that is too long for memory, no more."""
-    rest, place, number = b"", 0, 0
-    for chunk in chunks:
-        pieces = (rest + chunk).split(b"\n")
+def _lines(parts: Iterable[bytes], *, max_bytes: int) -> Iterator[_Line]:
+    """Yield the lines that are not blank; stop after one that is too long for memory."""
+    rest, offset, number = b"", 0, 0
+    for part in parts:
+        pieces = (rest + part).split(b"\n")
         rest = pieces.pop()
         for piece in pieces:
             number += 1
             if piece.strip():
-                yield _Line(number, place, piece if len(piece) <= most_bytes else None)
-            place += len(piece) + 1
-        if len(rest) > most_bytes:
-            yield _Line(number + 1, place, None)
+                yield _Line(number, offset, piece if len(piece) <= max_bytes else None)
+            offset += len(piece) + 1
+        if len(rest) > max_bytes:
+            yield _Line(number + 1, offset, None)
             return
     if rest.strip():
-        yield _Line(number + 1, place, rest)
+        yield _Line(number + 1, offset, rest)

@@ -1,4 +1,4 @@
-"""Writes the files of a batch that is over: what was answered, and what was not and why."""
+"""Writes the output and error files of a batch."""
 
 from collections.abc import AsyncIterator
 from typing import Any, Final
@@ -10,8 +10,8 @@ from meritorder.gateway.store.files import StoredFile
 from meritorder.gateway.wire.objects import batch_output_line
 from meritorder.units import SECONDS_PER_DAY
 
-_ROWS_AT_A_TIME: Final = 500
-_KEPT_S: Final = 30 * SECONDS_PER_DAY
+_READ_SIZE: Final = 500
+_RETENTION_S: Final = 30 * SECONDS_PER_DAY
 _UNANSWERED: Final = {
     "expired": ("batch_expired", "This request could not be executed before the completion window expired."),
     "cancelled": ("batch_cancelled", "This request was not executed, since the batch was cancelled."),
@@ -19,16 +19,16 @@ _UNANSWERED: Final = {
 
 
 async def finalize(context: Context, batch: Batch) -> None:
-    """Write the output and error files of a batch that this gateway has taken over, and conclude it.
+    """Write the output and error files of a claimed batch: `finalizing → completed | expired | cancelled`.
 
-    Called again after a crash, it writes the same files again: their names follow from the batch.
+    After a crash it writes the same files again: their names derive from the batch.
 
     Raises:
         StoreUnavailableError: The files cannot be written now; the batch stays `finalizing`.
     """
-    began = batch.in_progress_s is not None
-    output = await _write(context, batch, succeeded=True) if began else None
-    errors = await _write(context, batch, succeeded=False) if began else None
+    started = batch.in_progress_s is not None
+    output = await _write(context, batch, succeeded=True) if started else None
+    errors = await _write(context, batch, succeeded=False) if started else None
     now_s = context.now_s()
 
     def conclude(connection: Any) -> None:  # noqa: ANN401 - a connection
@@ -49,7 +49,7 @@ async def finalize(context: Context, batch: Batch) -> None:
 
 
 async def _write(context: Context, batch: Batch, *, succeeded: bool) -> StoredFile | None:
-    """Write one of the two files; None if there is nothing to write."""
+    """Write one of the two files; return None if it would be empty."""
     kind = "output" if succeeded else "error"
     lines = _lines(context, batch, succeeded=succeeded)
     first = await anext(lines, None)
@@ -66,7 +66,7 @@ async def _write(context: Context, batch: Batch, *, succeeded: bool) -> StoredFi
         bytes=size,
         blob=blob,
         created_s=now_s,
-        expires_s=now_s + (batch.output_expires_after_s or _KEPT_S),
+        expires_s=now_s + (batch.output_expires_after_s or _RETENTION_S),
     )
 
 
@@ -75,7 +75,7 @@ async def _lines(context: Context, batch: Batch, *, succeeded: bool) -> AsyncIte
     while True:
         rows = await context.database.read(
             lambda connection, last=last: requests.answers_by_line(  # type: ignore[misc]
-                connection, batch.seq, after_line=last, limit=_ROWS_AT_A_TIME
+                connection, batch.seq, after_line=last, limit=_READ_SIZE
             )
         )
         if not rows:
@@ -103,5 +103,5 @@ def _line(batch: Batch, row: Any) -> bytes:  # noqa: ANN401 - a row of answers_o
 
 async def _chained(first: bytes, rest: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
     yield first
-    async for each in rest:
-        yield each
+    async for lines in rest:
+        yield lines

@@ -1,4 +1,4 @@
-"""Keeps things going: leases, the states of batches, what is over. One round after another, each step by itself."""
+"""Periodic tasks: heartbeats, state changes of batches, API keys, and deletion of what has expired."""
 
 import asyncio
 import contextlib
@@ -25,26 +25,26 @@ _log: Final = logging.getLogger(__name__)
 
 
 class Maintenance:
-    """The steps that nobody asks for.
+    """The periodic tasks of a gateway, each in a loop of its own.
 
     Args:
-        context: What is shared.
-        dispatcher: Told when there is work, and what is not wanted any more.
+        context: The shared parts of the gateway.
+        dispatcher: Learns of new work, and of answers that are no longer wanted.
     """
 
     def __init__(self, context: Context, dispatcher: Dispatcher) -> None:
         self._context = context
         self._dispatcher = dispatcher
-        self._sleepers: list[asyncio.Event] = []
+        self._wake_events: list[asyncio.Event] = []
         self._lease_s = duration_s(context.settings.store.lease)
 
     def wake(self) -> None:
-        """Begin a round of everything now."""
-        for sleeper in self._sleepers:
-            sleeper.set()
+        """Start a round of every task now."""
+        for event in self._wake_events:
+            event.set()
 
     async def heartbeat(self) -> None:
-        """Say that this gateway lives, and take back what the dead have left."""
+        """Record that this gateway is alive, and requeue what was claimed by instances that no longer are."""
         context, now_s = self._context, self._context.now_s()
 
         def beat(connection: Connection) -> int:
@@ -57,7 +57,7 @@ class Maintenance:
             self._dispatcher.wake()
 
     async def keep_alive(self) -> None:
-        """Renew the lease, and see whether all that runs here is ours and all that is ours runs here."""
+        """Renew the leases, and reconcile the requests claimed in the store with those that run here."""
         unknown: set[int] = set()
         while True:
             await asyncio.sleep(self._lease_s / 3)
@@ -69,42 +69,42 @@ class Maintenance:
                 )
             except StoreUnavailableError:
                 continue
-            self._dispatcher.cancel(before - mine)  # such as after a long sleep of the machine
-            # Such as a claim of which the database did not live to tell us. Once may be a claim of this moment.
+            self._dispatcher.cancel(before - mine)  # lost, for example after the machine was suspended
+            # Claims whose confirmation was lost with the connection; a claim seen only once may be in progress.
             unknown, lost = mine - self._dispatcher.tracked(), unknown & (mine - self._dispatcher.tracked())
             if lost:
-                await self._give_back(lost)
+                await self._requeue(lost)
 
-    async def _give_back(self, lost: set[int]) -> None:
-        with contextlib.suppress(StoreUnavailableError):  # they will be found again
+    async def _requeue(self, lost: set[int]) -> None:
+        with contextlib.suppress(StoreUnavailableError):  # the next round finds them again
             await self._context.database.write(
                 lambda connection: requests.requeue_unstarted(connection, self._context.me, lost)
             )
-            _log.warning("%d requests were claimed and did not run; they wait again", len(lost))
+            _log.warning("%d requests were claimed but did not run, and are queued again", len(lost))
             self._dispatcher.wake()
 
     def tasks(self) -> list[Coroutine[Any, Any, None]]:
-        """Return what is to run for as long as the gateway does."""
+        """Return the coroutines that run as long as the gateway does."""
         return [
             self.keep_alive(),
-            self._keep(self._read_inputs, _ROUND_S),
-            self._keep(self._write_outputs, _ROUND_S),
-            self._keep(self._end_batches, _ROUND_S),
-            self._keep(self._read_keys, 2 * _ROUND_S),
-            self._keep(self._clean, _SLOW_ROUND_S),
+            self._repeat(self._read_inputs, _ROUND_S),
+            self._repeat(self._write_outputs, _ROUND_S),
+            self._repeat(self._end_batches, _ROUND_S),
+            self._repeat(self._read_keys, 2 * _ROUND_S),
+            self._repeat(self._clean, _SLOW_ROUND_S),
         ]
 
-    async def _keep(self, step: Callable[[], Awaitable[None]], every_s: float) -> None:
+    async def _repeat(self, step: Callable[[], Awaitable[None]], every_s: float) -> None:
         woken = asyncio.Event()
-        self._sleepers.append(woken)
+        self._wake_events.append(woken)
         while True:
             try:
                 await step()
             except StoreUnavailableError as error:
-                if self._context.database.is_there:  # else it has said so itself
-                    _log.warning("a step could not be done, and will be tried again: %s", error)
-            except Exception:  # noqa: BLE001 - a duty goes on, whatever happens once
-                _log.exception("a step failed; it will be tried again")
+                if self._context.database.is_there:  # else the database has logged it
+                    _log.warning("a periodic task could not be done and will be retried: %s", error)
+            except Exception:  # noqa: BLE001 - one failure must not stop the task
+                _log.exception("a periodic task failed and will be retried")
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(woken.wait(), every_s)
             woken.clear()
@@ -122,14 +122,14 @@ class Maintenance:
             if batch.status == "in_progress" and batch.expires_s <= now_s:
                 await self._end(batch, "expired")
         for seq in await context.database.read(lambda connection: requests.overdue_calls(connection, now_s=now_s)):
-            await self._too_late(seq)
+            await self._fail_overdue(seq)
 
     async def _finish_cancelled(self) -> None:
         context, now_s = self._context, self._context.now_s()
         for batch in await context.database.read(batches.open_batches):
             if batch.status != "cancelling":
                 continue
-            running = await context.database.read(lambda connection, seq=batch.seq: batches.running_in(connection, seq))  # type: ignore[misc]
+            running = await context.database.read(partial(batches.running_in, seq=batch.seq))
             if not running or (batch.cancelling_s or 0) + _CANCEL_GRACE_S <= now_s:
                 await self._end(batch, "cancelled")
 
@@ -140,8 +140,8 @@ class Maintenance:
         )
         self._dispatcher.cancel_batch(batch.seq)
 
-    async def _too_late(self, seq: int) -> None:
-        given = RequestAnswer(
+    async def _fail_overdue(self, seq: int) -> None:
+        answer = RequestAnswer(
             request_id=self._context.new_id("req_"),
             status_code=None,
             error_code="deadline_exceeded",
@@ -151,42 +151,42 @@ class Maintenance:
         def change(connection: Connection) -> bool:
             ended = requests.end(connection, seq)
             if ended:
-                self._context.tell_of_response(connection, stored_answers.complete(connection, seq, given))
+                self._context.tell_of_response(connection, stored_answers.complete(connection, seq, answer))
             return ended
 
         if await self._context.database.write(change):
-            self._dispatcher.deliver(seq, given)
+            self._dispatcher.deliver(seq, answer)
 
     async def _read_inputs(self) -> None:
         context = self._context
-        while (batch := await self._take_over("validating")) is not None:
+        while (batch := await self._claim("validating")) is not None:
             try:
                 await asyncio.to_thread(ingest, context, batch)
             except BaseException:
-                await self._let_go(batch.seq)
+                await self._unclaim(batch.seq)
                 raise
             self._dispatcher.wake()
-            await self._log_if_over(batch.seq)
+            await self._log_if_final(batch.seq)
 
     async def _write_outputs(self) -> None:
-        while (batch := await self._take_over("finalizing")) is not None:
+        while (batch := await self._claim("finalizing")) is not None:
             try:
                 await finalize(self._context, batch)
             except BaseException:
-                await self._let_go(batch.seq)
+                await self._unclaim(batch.seq)
                 raise
-            await self._log_if_over(batch.seq)
+            await self._log_if_final(batch.seq)
 
-    async def _take_over(self, status: str) -> batches.Batch | None:
+    async def _claim(self, status: str) -> batches.Batch | None:
         context, now_s = self._context, self._context.now_s()
         return await context.database.write(
             lambda connection: batches.claim(connection, context.me, status, now_s=now_s)
         )
 
-    async def _let_go(self, seq: int) -> None:
+    async def _unclaim(self, seq: int) -> None:
         await self._context.database.write(lambda connection: batches.unclaim(connection, self._context.me, seq))
 
-    async def _log_if_over(self, seq: int) -> None:
+    async def _log_if_final(self, seq: int) -> None:
         batch = await self._context.database.read(lambda connection: batches.by_seq(connection, seq))
         if batch is not None and batch.status in batches.FINAL:
             _log.info("batch %s is %s", batch.id, batch.status)
@@ -199,4 +199,4 @@ class Maintenance:
                 await asyncio.sleep(0)
         for file in await context.database.read(lambda connection: files.deletable(connection, now_s=now_s)):
             await context.blobs.remove(file.blob)
-            await context.database.write(lambda connection, file_id=file.id: files.delete_row(connection, file_id))  # type: ignore[misc]
+            await context.database.write(partial(files.delete_row, file_id=file.id))

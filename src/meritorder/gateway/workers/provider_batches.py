@@ -1,8 +1,8 @@
-"""Hands work that can wait to providers' batch APIs, in chunks, and takes the answers back.
+"""Submits deferrable work to the batch APIs of providers, and stores the answers.
 
-A chunk is written down before it is submitted, under an id that the provider is told: whatever crashes, it is submitted
-once. What the provider did not do, because the chunk expired, was cancelled or failed, goes back into the queue; what
-it did is not asked for again.
+A provider batch is recorded before it is submitted, under an id that the provider learns: whatever crashes, it is
+submitted once. Requests that the provider did not run, because its batch expired, was cancelled or failed, are queued
+again; those that it answered are not sent again.
 """
 
 import asyncio
@@ -12,30 +12,36 @@ from dataclasses import replace
 from functools import partial
 from typing import Final
 
-import msgspec
 from sqlalchemy import Connection
 
 from meritorder.gateway.config import duration_s
 from meritorder.gateway.errors import RefusedError, StoreUnavailableError, UnsupportedError, UpstreamError
 from meritorder.gateway.state.context import Context
 from meritorder.gateway.store import files, provider_batches, requests
-from meritorder.gateway.store.ledger import Entry
 from meritorder.gateway.store.provider_batches import ProviderBatch
 from meritorder.gateway.store.requests import ClaimedRequest, QueuedRequests, RequestAnswer
 from meritorder.gateway.upstreams import retry
-from meritorder.gateway.upstreams.batches.chunks import size_bytes
 from meritorder.gateway.upstreams.batches.venue import BatchLimits, BatchLine, BatchStatus, BatchVenue, LineResult
 from meritorder.gateway.venues.plan_executor import PlanExecutor
 from meritorder.gateway.venues.venues import Venue, Venues
 from meritorder.gateway.wire import calls
 from meritorder.gateway.wire.usage import Usage, parse_usage
-from meritorder.gateway.workers.dispatch import LANE, Dispatcher
+from meritorder.gateway.workers.attempt import (
+    LANE,
+    answer_of,
+    ledger_entry,
+    no_answer,
+    unsupported_answer,
+    usage_of,
+)
+from meritorder.gateway.workers.dispatch import Dispatcher
 from meritorder.policy.escalation import needs_provider_batch
 
-_AGAIN_S: Final = 60.0
-_CLAIMED_AT_A_TIME: Final = 1000
-_STORED_AT_A_TIME: Final = 200
+_FAULT_WAIT_S: Final = 60.0
+_CLAIM_SIZE: Final = 1000
+_STORE_SIZE: Final = 200
 _ID_LENGTH: Final = 26
+_LINE_OVERHEAD_BYTES: Final = 512  # ids, names and what a translation adds around a body in a provider's file
 _log: Final = logging.getLogger(__name__)
 
 
@@ -43,10 +49,10 @@ class ProviderBatches:
     """The worker of the batch APIs.
 
     Args:
-        context: What is shared.
-        venues: Those with a batch API are used.
-        dispatcher: The other worker; it knows when the gaps would be done.
-        plan_executor: What the plan buys there.
+        context: The shared parts of the gateway.
+        venues: The venues; those with a batch API are used.
+        dispatcher: Knows when backfill would finish the work.
+        plan_executor: Knows how much the plan sends to batch APIs.
     """
 
     def __init__(self, context: Context, venues: Venues, dispatcher: Dispatcher, plan_executor: PlanExecutor) -> None:
@@ -54,81 +60,84 @@ class ProviderBatches:
         self._dispatcher = dispatcher
         self._plan_executor = plan_executor
         self._venues = venues
-        self._at: dict[str, tuple[Venue, BatchVenue]] = {
+        self._batch_venues: dict[str, tuple[Venue, BatchVenue]] = {
             venue.name: (venue, venue.batches) for venue in venues.all if venue.batches is not None
         }
         self._margin_s = duration_s(context.settings.lanes.margin)
-        self._round_s = min((duration_s(venue.table.batch_poll) for venue, _ in self._at.values()), default=0.0)
+        self._poll_s = min(
+            (duration_s(venue.table.batch_poll) for venue, _ in self._batch_venues.values()), default=0.0
+        )
 
     async def run(self) -> None:
-        """Hand out and take back, until cancelled."""
-        if not self._at:
+        """Submit and poll until cancelled."""
+        if not self._batch_venues:
             return
         while True:
             try:
                 await self._round()
             except StoreUnavailableError as error:
-                if self._context.database.is_there:  # else it has said so itself
-                    _log.warning("a round could not be done, and will be tried again: %s", error)
-            except Exception:  # noqa: BLE001 - a duty goes on, whatever happens once
-                _log.exception("a round failed; it will be tried again")
-            await asyncio.sleep(self._round_s)
+                if self._context.database.is_there:  # else the database has logged it
+                    _log.warning("a round of provider batches could not be done and will be retried: %s", error)
+            except Exception:  # noqa: BLE001 - one failed round must not stop the worker
+                _log.exception("a round of provider batches failed and will be retried")
+            await asyncio.sleep(self._poll_s)
 
     async def _round(self) -> None:
         context = self._context
-        await self._hand_out()
+        await self._create_batches()
         now_s = context.now_s()
-        for chunk in await context.database.write(
+        adopted = await context.database.write(
             lambda connection: provider_batches.adopt(connection, context.me, now_s=now_s)
-        ):
-            if chunk.venue not in self._at:
-                _log.warning("chunk %s is at the venue %s, which is not configured any more", chunk.id, chunk.venue)
+        )
+        for batch in adopted:
+            if batch.venue not in self._batch_venues:
+                _log.warning("provider batch %s is at the venue %s, which is not configured", batch.id, batch.venue)
                 continue
-            venue, batches = self._at[chunk.venue]
+            venue, api = self._batch_venues[batch.venue]
             try:
-                await self._look_after(chunk, venue, batches)
+                await self._advance(batch, venue, api)
             except UpstreamError as error:
-                _log.warning("chunk %s: %s; looking again", chunk.id, error)
+                _log.warning("provider batch %s: %s; will be polled again", batch.id, error)
 
-    async def _hand_out(self) -> None:
-        """Make chunks of what fits a batch API and would not be done in time by our own engines."""
+    async def _create_batches(self) -> None:
+        """Create provider batches of work that fits a batch API and that our engines would not finish in time."""
         now_s = self._context.now_s()
-        found = await self._context.database.read(lambda connection: requests.queued_work(connection, now_s=now_s))
-        for work in found:
+        queued = await self._context.database.read(lambda connection: requests.queued_work(connection, now_s=now_s))
+        for work in queued:
             if work.batch_seq is None:
-                continue  # a client holds the line
-            for venue, batches in self._at.values():
+                continue  # a client keeps its connection open
+            for venue, api in self._batch_venues.values():
                 if work.model not in venue.served or not self._plan_executor.permits(work, venue):
                     continue
-                if self._fits(work, found, venue, now_s):
-                    await self._chunk(work, venue, batches, now_s, most=work.count)
+                if self._is_needed(work, queued, venue, now_s):
+                    await self._create(work, venue, api, now_s, count=work.count)
                     break
                 planned = self._plan_executor.provider_batch_quota(work, venue, now_s)
-                if planned and self._has_time(work, venue, now_s):
-                    await self._chunk(work, venue, batches, now_s, most=planned)
+                if planned and self._fits(work, venue, now_s):
+                    await self._create(work, venue, api, now_s, count=planned)
 
-    def _fits(self, work: QueuedRequests, found: list[QueuedRequests], venue: Venue, now_s: float) -> bool:
-        own = any(each.is_engine for each in self._venues.serving(work.model, LANE))
-        ahead = [each for each in found if each.model == work.model and each.deadline_s < work.deadline_s]
+    def _is_needed(self, work: QueuedRequests, queued: list[QueuedRequests], venue: Venue, now_s: float) -> bool:
+        own = any(serving.is_engine for serving in self._venues.serving(work.model, LANE))
+        ahead = [other for other in queued if other.model == work.model and other.deadline_s < work.deadline_s]
         latest_s = self._dispatcher.latest_backfill_s(work, ahead)
         window_s = duration_s(venue.table.batch_window)
         return needs_provider_batch(work.deadline_s, latest_s, window_s, self._margin_s, own=own, now_s=now_s)
 
-    def _has_time(self, work: QueuedRequests, venue: Venue, now_s: float) -> bool:
+    def _fits(self, work: QueuedRequests, venue: Venue, now_s: float) -> bool:
         window_s = duration_s(venue.table.batch_window)
         return needs_provider_batch(work.deadline_s, now_s, window_s, self._margin_s, own=False, now_s=now_s)
 
-    async def _chunk(self, work: QueuedRequests, venue: Venue, batches: BatchVenue, now_s: float, *, most: int) -> None:
-        """Claim so many of a batch that wait, cut to what the provider takes."""
+    async def _create(self, work: QueuedRequests, venue: Venue, api: BatchVenue, now_s: float, *, count: int) -> None:
+        """Claim queued requests of a batch and record them as provider batches within the provider's limits."""
         context = self._context
 
-        def claim(connection: Connection, most: int) -> int:
-            limits = replace(batches.limits, max_lines=min(most, batches.limits.max_lines))
-            taken, left = _taken(connection, context.me, work, limits, now_s)
-            for request in left:
+        def claim(connection: Connection, count: int) -> int:
+            limits = replace(api.limits, max_lines=min(count, api.limits.max_lines))
+            taken, excess = _claim_within(connection, context.me, work, limits, now_s)
+            for request in excess:
                 requests.requeue(connection, context.me, request, not_before_s=now_s, fault=False)
             if taken:
-                chunk = ProviderBatch(
+                batch = ProviderBatch(
                     id=context.new_id("c")[:_ID_LENGTH],
                     venue=venue.name,
                     batch_seq=work.batch_seq or 0,
@@ -136,38 +145,39 @@ class ProviderBatches:
                     created_s=now_s,
                     cancelled=False,
                 )
-                provider_batches.create(connection, context.me, chunk, taken)
+                provider_batches.create(connection, context.me, batch, taken)
             return len(taken)
 
-        while most > 0 and (taken := await context.database.write(partial(claim, most=most))):
-            self._plan_executor.record_dispatch(work, venue, taken)
-            most -= taken
+        while count > 0 and (claimed := await context.database.write(partial(claim, count=count))):
+            self._plan_executor.record_dispatch(work, venue, claimed)
+            count -= claimed
 
-    async def _look_after(self, chunk: ProviderBatch, venue: Venue, batches: BatchVenue) -> None:
-        if chunk.provider_id is None:
-            await self._submit(chunk, venue, batches)
+    async def _advance(self, batch: ProviderBatch, venue: Venue, api: BatchVenue) -> None:
+        """Submit a provider batch, or poll it and store its results once it has ended."""
+        if batch.provider_id is None:
+            await self._submit(batch, venue, api)
             return
-        state = await batches.poll(chunk.provider_id)
+        state = await api.poll(batch.provider_id)
         if state.status is BatchStatus.RUNNING:
-            await self._cancel_unwanted(chunk, batches)
+            await self._cancel_unwanted(batch, api)
             return
-        unanswered = await self._take_back(chunk, chunk.provider_id, venue, batches)
+        unanswered = await self._store_results(batch, batch.provider_id, venue, api)
         if state.status is BatchStatus.FAILED:
-            _log.warning("chunk %s was refused by %s: %s", chunk.id, venue.name, state.message)
-        await self._drop(chunk, venue, unanswered, fault=state.status is BatchStatus.FAILED)
+            _log.warning("provider batch %s was refused by %s: %s", batch.id, venue.name, state.message)
+        await self._finish(batch, venue, unanswered, fault=state.status is BatchStatus.FAILED)
 
-    async def _cancel_unwanted(self, chunk: ProviderBatch, batches: BatchVenue) -> None:
-        """Ask the provider to stop what nobody waits for any more."""
-        wanted = await self._context.database.read(lambda connection: provider_batches.is_wanted(connection, chunk))
-        if not wanted and not chunk.cancelled and chunk.provider_id is not None:
-            await batches.cancel(chunk.provider_id)
-            await self._context.database.write(lambda connection: provider_batches.mark_cancelled(connection, chunk.id))
+    async def _cancel_unwanted(self, batch: ProviderBatch, api: BatchVenue) -> None:
+        """Ask the provider to cancel a batch whose answers are no longer wanted."""
+        wanted = await self._context.database.read(lambda connection: provider_batches.is_wanted(connection, batch))
+        if not wanted and not batch.cancelled and batch.provider_id is not None:
+            await api.cancel(batch.provider_id)
+            await self._context.database.write(lambda connection: provider_batches.mark_cancelled(connection, batch.id))
 
-    async def _submit(self, chunk: ProviderBatch, venue: Venue, batches: BatchVenue) -> None:
+    async def _submit(self, batch: ProviderBatch, venue: Venue, api: BatchVenue) -> None:
         database = self._context.database
-        claimed = await database.read(lambda connection: requests.claimed_by(connection, chunk.id))
+        claimed = await database.read(lambda connection: requests.claimed_by(connection, batch.id))
         lines = []
-        for request, body in zip(claimed, await self._bodies(chunk, claimed), strict=True):
+        for request, body in zip(claimed, await self._bodies(batch, claimed), strict=True):
             line = BatchLine(
                 custom_id=f"r{request.seq}",
                 path=request.endpoint,
@@ -175,162 +185,134 @@ class ProviderBatches:
                 body=calls.with_fields(body, stream=None, stream_options=None, service_tier=None),
             )
             try:
-                batches.check(line)
+                api.check(line)
             except UnsupportedError as error:
-                await self._store(chunk, venue, [(request, self._not_carried(error, venue))])
+                answer = unsupported_answer(self._context.new_id("req_"), error, code="unsupported_parameter")
+                await self._store(batch, venue, [(request, answer)])
                 continue
             lines.append(line)
         if not lines:
-            await self._drop(chunk, venue, [], fault=False)
+            await self._finish(batch, venue, [], fault=False)
             return
-        known = await database.read(lambda connection: provider_batches.provider_ids(connection, chunk.venue))
-        if chunk.sent_s is None:
+        known = await database.read(lambda connection: provider_batches.provider_ids(connection, batch.venue))
+        if batch.sent_s is None:
             now_s = self._context.now_s()
-            await database.write(lambda connection: provider_batches.mark_sent(connection, chunk.id, now_s=now_s))
+            await database.write(lambda connection: provider_batches.mark_sent(connection, batch.id, now_s=now_s))
         try:
-            provider_id = await batches.submit(lines, chunk.id, sent_epoch_s=chunk.sent_s, known=known)
+            provider_id = await api.submit(lines, batch.id, sent_epoch_s=batch.sent_s, known=known)
         except RefusedError as error:
-            _log.warning("chunk %s: %s", chunk.id, error)
-            rest = await database.read(lambda connection: requests.claimed_by(connection, chunk.id))
-            await self._drop(chunk, venue, rest, fault=True)
+            _log.warning("provider batch %s: %s", batch.id, error)
+            rest = await database.read(lambda connection: requests.claimed_by(connection, batch.id))
+            await self._finish(batch, venue, rest, fault=True)
             return
-        await database.write(lambda connection: provider_batches.mark_submitted(connection, chunk.id, provider_id))
-        _log.info("chunk %s: %d requests are at %s as %s", chunk.id, len(lines), venue.name, provider_id)
+        await database.write(lambda connection: provider_batches.mark_submitted(connection, batch.id, provider_id))
+        _log.info("provider batch %s: %d requests are at %s as %s", batch.id, len(lines), venue.name, provider_id)
 
-    async def _bodies(self, chunk: ProviderBatch, requests: list[ClaimedRequest]) -> list[bytes]:
-        if not requests:
+    async def _bodies(self, batch: ProviderBatch, claimed: list[ClaimedRequest]) -> list[bytes]:
+        if not claimed:
             return []
-        blob = await self._context.database.read(lambda connection: files.blob_of_batch(connection, chunk.batch_seq))
+        blob = await self._context.database.read(lambda connection: files.blob_of_batch(connection, batch.batch_seq))
         if blob is None:
-            raise StoreUnavailableError("the input file is not there")
-        places = [(request.body_at or 0, request.body_bytes) for request in requests]
+            raise StoreUnavailableError("the input file is missing")
+        places = [(request.body_at or 0, request.body_bytes) for request in claimed]
         return await self._context.blobs.parts(blob, places)
 
-    async def _take_back(
-        self, chunk: ProviderBatch, provider_id: str, venue: Venue, batches: BatchVenue
+    async def _store_results(
+        self, batch: ProviderBatch, provider_id: str, venue: Venue, api: BatchVenue
     ) -> list[ClaimedRequest]:
-        """Store the answers of a chunk that is over; return the requests that have none."""
-        owned = await self._context.database.read(lambda connection: requests.claimed_by(connection, chunk.id))
-        left = {f"r{request.seq}": request for request in owned}
-        async for results in _grouped(batches.results(provider_id)):
+        """Store the answers of a provider batch that has ended; return the requests without an answer."""
+        claimed = await self._context.database.read(lambda connection: requests.claimed_by(connection, batch.id))
+        left = {f"r{request.seq}": request for request in claimed}
+        async for results in _grouped(api.results(provider_id)):
             answers = []
             for result in results:
                 request = left.get(result.custom_id)
                 if request is not None and result.status_code is not None and not retry.passes(result.status_code):
-                    answers.append((request, self._answer(result, venue)))
+                    usage = parse_usage(result.body) or Usage()
+                    answer = answer_of(self._context.new_id("req_"), result.status_code, result.body, venue, usage)
+                    answers.append((request, answer))
                     del left[result.custom_id]
-            await self._store(chunk, venue, answers)
+            await self._store(batch, venue, answers)
         return list(left.values())
 
-    async def _drop(self, chunk: ProviderBatch, venue: Venue, unanswered: list[ClaimedRequest], *, fault: bool) -> None:
-        """Give back what was not answered, and forget the chunk; what failed too often fails for good."""
+    async def _finish(
+        self, batch: ProviderBatch, venue: Venue, unanswered: list[ClaimedRequest], *, fault: bool
+    ) -> None:
+        """Queue the unanswered requests again, fail those without attempts left, and delete the provider batch."""
         if fault:
             attempts = self._context.settings.limits.attempts
             given_up = [request for request in unanswered if request.faults + 1 >= attempts]
             what = f"{venue.name} refused it"
-            await self._store(chunk, venue, [(request, self._no_answer(what)) for request in given_up])
-        not_before_s = self._context.now_s() + (_AGAIN_S if fault else 0.0)
+            answers = [(request, no_answer(self._context.new_id("req_"), what)) for request in given_up]
+            await self._store(batch, venue, answers)
+        not_before_s = self._context.now_s() + (_FAULT_WAIT_S if fault else 0.0)
         await self._context.database.write(
-            lambda connection: provider_batches.finish(connection, chunk.id, now_s=not_before_s, fault=fault)
+            lambda connection: provider_batches.finish(connection, batch.id, now_s=not_before_s, fault=fault)
         )
         self._dispatcher.wake()
 
     async def _store(
-        self, chunk: ProviderBatch, venue: Venue, answers: list[tuple[ClaimedRequest, RequestAnswer]]
+        self, batch: ProviderBatch, venue: Venue, answers: list[tuple[ClaimedRequest, RequestAnswer]]
     ) -> None:
-        """Store answers, each once, and write their rows of the ledger."""
+        """Store answers, each once, and write their ledger entries."""
         if not answers:
             return
         now_s = self._context.now_s()
 
         def change(connection: Connection) -> list[bool]:
             return [
-                requests.store_answer(connection, chunk.id, request, given, now_s=now_s) for request, given in answers
+                requests.store_answer(connection, batch.id, request, answer, now_s=now_s) for request, answer in answers
             ]
 
         stored = await self._context.database.write(change)
-        for (request, given), is_new in zip(answers, stored, strict=True):
-            if is_new:
-                self._context.ledger_writer.add(self._entry(chunk, request, given, venue))
-
-    def _answer(self, result: LineResult, venue: Venue) -> RequestAnswer:
-        used = parse_usage(result.body) or Usage()
-        return RequestAnswer(
-            request_id=self._context.new_id("req_"),
-            status_code=result.status_code,
-            body=result.body,
-            venue=venue.name,
-            input_tokens=used.input_tokens,
-            cached_tokens=used.cached_tokens,
-            output_tokens=used.output_tokens,
-            reasoning_tokens=used.reasoning_tokens,
-        )
-
-    def _not_carried(self, error: UnsupportedError, venue: Venue) -> RequestAnswer:
-        problem = {"message": error.what, "type": "invalid_request_error", "param": error.param}
-        body = msgspec.json.encode({"error": {**problem, "code": "unsupported_parameter"}})
-        return RequestAnswer(request_id=self._context.new_id("req_"), status_code=400, body=body, venue=venue.name)
-
-    def _no_answer(self, what: str) -> RequestAnswer:
-        return RequestAnswer(
-            request_id=self._context.new_id("req_"), status_code=None, error_code="upstream_error", error_message=what
-        )
-
-    def _entry(self, chunk: ProviderBatch, request: ClaimedRequest, given: RequestAnswer, venue: Venue) -> Entry:
-        used = Usage(
-            input_tokens=given.input_tokens, cached_tokens=given.cached_tokens, output_tokens=given.output_tokens
-        )
-        cost = venue.cost_picousd(used) if given.succeeded else 0
-        self._context.authenticator.spend(request.key_id, cost)
-        return Entry(
-            request_id=given.request_id,
-            arrived_s=request.arrived_s,
-            started_s=chunk.created_s,
-            ended_s=self._context.now_s(),
-            ttft_s=None,
-            lane=LANE,
-            tenant=request.tenant,
-            key_id=request.key_id,
-            model=request.model,
-            endpoint=request.endpoint,
-            venue=venue.name,
-            workload=request.workload,
-            deadline_s=request.deadline_s,
-            status_code=given.status_code,
-            input_tokens=used.input_tokens,
-            cached_tokens=used.cached_tokens,
-            output_tokens=used.output_tokens,
-            counted=used.input_tokens > 0,
-            cost_picousd=cost,
-        )
+        for (request, answer), is_new in zip(answers, stored, strict=True):
+            if not is_new:
+                continue
+            cost = venue.cost_picousd(usage_of(answer)) if answer.succeeded else 0
+            self._context.authenticator.spend(request.key_id, cost)
+            self._context.ledger_writer.add(
+                ledger_entry(
+                    request,
+                    answer,
+                    venue.name,
+                    started_s=batch.created_s,
+                    ended_s=self._context.now_s(),
+                    cost_picousd=cost,
+                )
+            )
 
 
-def _taken(
+def _claim_within(
     connection: Connection, me: str, work: QueuedRequests, limits: BatchLimits, now_s: float
 ) -> tuple[list[ClaimedRequest], list[ClaimedRequest]]:
-    """Claim what a provider takes in one batch, one request at least; return that, and what was claimed beyond."""
+    """Claim what a provider takes in one batch, at least one request; return it, and what was claimed in excess."""
     taken: list[ClaimedRequest] = []
     size = 0
     while len(taken) < limits.max_lines:
-        limit = min(_CLAIMED_AT_A_TIME, limits.max_lines - len(taken))
-        some = requests.claim(connection, me, work, limit=limit, now_s=now_s)
-        for at, request in enumerate(some):
-            size += size_bytes(request.body_bytes)
+        limit = min(_CLAIM_SIZE, limits.max_lines - len(taken))
+        claimed = requests.claim(connection, me, work, limit=limit, now_s=now_s)
+        for index, request in enumerate(claimed):
+            size += line_size_bytes(request.body_bytes)
             if taken and size > limits.max_bytes:
-                return taken, some[at:]
+                return taken, claimed[index:]
             taken.append(request)
-        if len(some) < limit:
+        if len(claimed) < limit:
             break
     return taken, []
 
 
+def line_size_bytes(body_bytes: int) -> int:
+    """Return the largest size of a line in a provider's file; translated bodies are about as long as OpenAI's."""
+    return body_bytes + _LINE_OVERHEAD_BYTES
+
+
 async def _grouped(results: AsyncIterator[LineResult]) -> AsyncIterator[list[LineResult]]:
-    """Yield results some at a time, as they come."""
-    some: list[LineResult] = []
+    """Yield results in groups as they arrive."""
+    group: list[LineResult] = []
     async for result in results:
-        some.append(result)
-        if len(some) >= _STORED_AT_A_TIME:
-            yield some
-            some = []
-    if some:
-        yield some
+        group.append(result)
+        if len(group) >= _STORE_SIZE:
+            yield group
+            group = []
+    if group:
+        yield group

@@ -7,15 +7,12 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
-from hypothesis import given
-from hypothesis import strategies as st
 from tests.samples.http_server import Asked, Wire
 from tests.samples.providers import CREATED, AnthropicApi, GeminiApi, OpenAIBatchApi
 
 from meritorder.gateway.errors import BrokenAnswerError, RefusedError, UnavailableError, UnsupportedError
 from meritorder.gateway.upstreams import anthropic, gemini
 from meritorder.gateway.upstreams.batches.anthropic import AnthropicBatches
-from meritorder.gateway.upstreams.batches.chunks import cut, size_bytes
 from meritorder.gateway.upstreams.batches.gemini import GeminiBatches
 from meritorder.gateway.upstreams.batches.openai import OpenAIBatches
 from meritorder.gateway.upstreams.batches.provider import Surroundings
@@ -296,25 +293,3 @@ async def test_mistakes_of_the_caller_are_told() -> None:
         with pytest.raises(ValueError, match=r"lines|tag|custom_id"):
             await venue.submit(lines, tag, sent_epoch_s=None)
     await venue.close()
-
-
-lines_of_all_kinds = st.lists(
-    st.builds(
-        lambda path, model, size: BatchLine(custom_id="x", path=path, model=model, body=b"x" * size),
-        st.sampled_from(["/v1/a", "/v1/b"]),
-        st.sampled_from(["m", "n"]),
-        st.integers(0, 12_000),
-    ),
-    max_size=60,
-)
-
-
-@given(lines_of_all_kinds, st.integers(1, 10))
-def test_chunks_hold_every_line_once_within_the_limits(lines: list[BatchLine], most: int) -> None:
-    limits = BatchLimits(max_lines=most, max_bytes=10_000)
-    chunks = list(cut(lines, limits))
-    assert sorted(id(line) for chunk in chunks for line in chunk) == sorted(id(line) for line in lines)
-    for chunk in chunks:
-        assert len({(line.path, line.model) for line in chunk}) == 1
-        assert len(chunk) <= most
-        assert len(chunk) == 1 or sum(size_bytes(len(line.body)) for line in chunk) <= limits.max_bytes
