@@ -1,4 +1,4 @@
-"""batch: send a batch to a gateway and fetch its results; status: what a gateway does; ledger: what it did."""
+"""batch: submit a batch and fetch its results; status: show a gateway; ledger: export its ledger."""
 
 import os
 import time
@@ -15,106 +15,107 @@ from meritorder.errors import ConfigError
 from meritorder.units import format_duration
 
 _URL: Final = "http://127.0.0.1:8000"
-_LOOK_S: Final = 1.0
+_POLL_S: Final = 1.0
 _ACTIONS: Final = ("submit", "status", "fetch", "cancel", "pause", "resume")
-_FINAL: Final = frozenset({"completed", "failed", "expired", "cancelled"})
 
-Url = Annotated[str, typer.Option("--url", metavar="URL", help="Address of the gateway.")]
+Url = Annotated[str, typer.Option("--url", metavar="URL", help="URL of the gateway.")]
 
 
 def batch(
-    action: Annotated[str, typer.Argument(metavar="|".join(_ACTIONS), help="What to do.")],
+    action: Annotated[str, typer.Argument(metavar="|".join(_ACTIONS), help="Action.")],
     what: Annotated[str, typer.Argument(metavar="FILE|ID", help="File of requests to submit, or id of a batch.")] = "",
-    window: Annotated[str, typer.Option("--window", metavar="24h", help="When it must be done.")] = "24h",
-    wait: Annotated[bool, typer.Option("--wait", help="Show how far it is until it is over.")] = False,
+    window: Annotated[str, typer.Option("--window", metavar="24h", help="Completion window.")] = "24h",
+    wait: Annotated[bool, typer.Option("--wait", help="Show progress until it has finished.")] = False,
     out: Annotated[
-        Path, typer.Option("--out", metavar="FILE", help="Where to write the results; errors go beside them.")
+        Path, typer.Option("--out", metavar="FILE", help="File for the results; errors go to a file next to it.")
     ] = Path("results.jsonl"),
     url: Url = _URL,
     api_key_env: ApiKeyVariable = "OPENAI_API_KEY",
 ) -> None:
-    """Submit a file of requests as a batch, look after it, and fetch its results."""
+    """Submit a file of requests as a batch, follow or change it, and fetch its results."""
     if action not in _ACTIONS:
-        raise ConfigError(f"{action!r} is not an action", where="batch", fix=f"write one of {', '.join(_ACTIONS)}")
+        raise ConfigError(f"unknown action {action!r}", where="batch", fix=f"write one of {', '.join(_ACTIONS)}")
     if not what:
         raise ConfigError(
-            "nothing is named", where=f"batch {action}", fix="give a file to submit, or the id of a batch"
+            "no file or id is given", where=f"batch {action}", fix="give a file to submit or the id of a batch"
         )
-    from meritorder.gateway.app.client import Client
+    from meritorder.gateway.app.client import GatewayClient
 
-    with Client(url, os.environ.get(api_key_env, "")) as client:
+    with GatewayClient(url, os.environ.get(api_key_env, "")) as client:
         if action == "submit":
-            found = client.submit(Path(what), window)
+            current = client.submit(Path(what), window)
         elif action in {"status", "fetch"}:
-            found = client.batch(what)
+            current = client.batch(what)
         else:
-            found = client.change(what, action)
+            current = client.change_batch(what, action)
         if wait:
-            found = _watch(client, found)
-        _show(found)
+            current = _watch(client, current)
+        _show(current)
         if action == "fetch" or (wait and action == "submit"):
-            for path, lines in client.fetch(found, out):
+            for path, lines in client.fetch(current, out):
                 typer.echo(f"{lines:,} lines written to {path}")
 
 
 def status(url: Url = _URL, api_key_env: ApiKeyVariable = "OPENAI_API_KEY") -> None:
-    """Show what a gateway does: its venues, what waits, what was spent. It needs an admin key."""
-    from meritorder.gateway.app.client import Client
+    """Show a gateway's venues, plan, batches, queue and spending; requires an admin key."""
+    from meritorder.gateway.app.client import GatewayClient
 
-    with Client(url, os.environ.get(api_key_env, "")) as client:
-        found = client.status()
+    with GatewayClient(url, os.environ.get(api_key_env, "")) as client:
+        report = client.status()
     console = Console()
-    _table(console, "Venues", found["venues"], ("name", "up", "seats", "realtime", "deferrable", "allowed", "alert"))
-    if found.get("plan"):
-        wanted = ("pool", "payment", "machines", "machines_next", "replicas", "replicas_next")
-        _table(console, f"Plan, slot {found['plan']['slot']}", found["plan"]["pools"], wanted)
-        if found["plan"].get("fault"):
-            console.print(f"the plan's file was not taken: {found['plan']['fault']}", markup=False)
-    _table(console, "Batches", found["batches"], ("id", "tenant", "status", "done", "failed", "total"))
-    queued = [{"model": model, "requests": count} for model, count in found["queued"].items()]
+    _table(console, "Venues", report["venues"], ("name", "up", "seats", "realtime", "deferrable", "allowed", "alert"))
+    if report.get("plan"):
+        pool_columns = ("pool", "payment", "machines", "machines_next", "replicas", "replicas_next")
+        _table(console, f"Plan, slot {report['plan']['slot']}", report["plan"]["pools"], pool_columns)
+        if report["plan"].get("fault"):
+            console.print(f"the changed plan file was rejected: {report['plan']['fault']}", markup=False)
+    _table(console, "Batches", report["batches"], ("id", "tenant", "status", "done", "failed", "total"))
+    queued = [{"model": model, "requests": count} for model, count in report["queued"].items()]
     _table(console, "Queued", queued, ("model", "requests"))
     columns = ("lane", "model", "venue", "requests", "input_tokens", "output_tokens", "lost_tokens", "cost_usd")
-    _table(console, "Ledger", found["ledger"], columns)
+    _table(console, "Ledger", report["ledger"], columns)
 
 
 def ledger(
     config: ConfigFile,
     out: Annotated[Path, typer.Option("--out", metavar="FILE", help="CSV to write.")] = Path("ledger.csv"),
 ) -> None:
-    """Write the ledger of a gateway as a trace: every request, with its tokens, lane, venue, times and cost."""
-    from meritorder.gateway.app import administration
+    """Export the ledger of a gateway as a trace: each request with its tokens, lane, venue, times and cost."""
+    from meritorder.gateway.app.administration import Administration
 
-    desk = administration.open_store(config)
-    try:
-        count = desk.write_ledger(out)
-    finally:
-        desk.close()
-    typer.echo(f"{count:,} requests written to {out}; plan from them with: meritorder inspect {out}")
+    with Administration(config) as store:
+        count = store.write_ledger(out)
+    typer.echo(f"{count:,} requests written to {out}; to inspect it: meritorder inspect {out}")
 
 
-def _watch(client: Any, found: dict[str, Any]) -> dict[str, Any]:
+def _watch(client: Any, batch: dict[str, Any]) -> dict[str, Any]:
+    from meritorder.gateway.app.client import FINAL_STATUSES
+
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-        task = progress.add_task(found["status"], total=None)
-        while found["status"] not in _FINAL:
-            time.sleep(_LOOK_S)
-            found = client.batch(found["id"])
-            counts = found["request_counts"]
+        task = progress.add_task(batch["status"], total=None)
+        while batch["status"] not in FINAL_STATUSES:
+            time.sleep(_POLL_S)
+            batch = client.batch(batch["id"])
+            counts = batch["request_counts"]
             done = counts["completed"] + counts["failed"]
-            progress.update(task, description=found["status"], total=counts["total"] or None, completed=done)
-    return found
+            progress.update(task, description=batch["status"], total=counts["total"] or None, completed=done)
+    return batch
 
 
-def _show(found: dict[str, Any]) -> None:
-    counts = found["request_counts"]
-    said = "paused" if found.get("paused_at") else found["status"]
+def _show(batch: dict[str, Any]) -> None:
+    from meritorder.gateway.app.client import FINAL_STATUSES
+
+    counts = batch["request_counts"]
+    state = "paused" if batch.get("paused_at") else batch["status"]
     left = ""
-    if found["status"] not in _FINAL and found["expires_at"]:
-        left = f", {format_duration(max(0.0, found['expires_at'] - time.time()))} left"
+    if batch["status"] not in FINAL_STATUSES and batch["expires_at"]:
+        left = f", {format_duration(max(0.0, batch['expires_at'] - time.time()))} left"
     typer.echo(
-        f"{found['id']}: {said}, {counts['completed']:,} of {counts['total']:,} done, {counts['failed']:,} failed{left}"
+        f"{batch['id']}: {state}, {counts['completed']:,} of {counts['total']:,} done, "
+        f"{counts['failed']:,} failed{left}"
     )
-    for error in ((found.get("errors") or {}).get("data") or [])[:10]:
+    for error in ((batch.get("errors") or {}).get("data") or [])[:10]:
         line = f"line {error['line']}: " if error.get("line") else ""
         typer.echo(f"  {line}{error['message']}")
 

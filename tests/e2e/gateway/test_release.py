@@ -45,7 +45,7 @@ def queue(service: Service) -> list[int]:
 async def test_what_had_not_begun_runs_again_and_leaves_its_seat(
     engine: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str
 ) -> None:
-    service = server.build(config.read(configuration(tmp_path, engine)))
+    service = server.build_service(config.read(configuration(tmp_path, engine)))
     venue, dispatcher, hindered = service.venues.all[0], service.dispatcher, set[int]()
     begin, ask = dispatcher._begin, dispatcher._attempts.send
 
@@ -82,7 +82,7 @@ async def test_a_claim_of_which_nobody_was_told_is_given_back(
     engine: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The database made it, and died before it could say so."""
-    service = server.build(config.read(configuration(tmp_path, engine)))
+    service = server.build_service(config.read(configuration(tmp_path, engine)))
     claim, untold = requests.claim, set[int]()
 
     def claim_and_die(

@@ -29,15 +29,15 @@ def asked(endpoint: str) -> Settings:
 
 
 def test_it_is_off_where_nobody_names_a_collector(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert server.telemetry_of(Settings()) is None
+    assert server.build_telemetry(Settings()) is None
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", COLLECTOR)
     monkeypatch.setenv("OTEL_SDK_DISABLED", "true")
-    assert server.telemetry_of(Settings()) is None
+    assert server.build_telemetry(Settings()) is None
 
 
 def test_it_is_on_where_the_environment_names_one(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", COLLECTOR)
-    made = server.telemetry_of(Settings())
+    made = server.build_telemetry(Settings())
     assert made is not None
     assert made.traceparent() is None, "we are in no span"
     made.close()
@@ -50,11 +50,11 @@ def test_without_the_extra_the_configuration_is_wrong_and_the_environment_is_not
     with pytest.raises(
         MissingExtraError, match=r"telemetry needs OpenTelemetry; pip install 'meritorder\[telemetry\]'"
     ):
-        server.telemetry_of(asked(COLLECTOR))
+        server.build_telemetry(asked(COLLECTOR))
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", COLLECTOR)
     # The command line may have taken the log for itself.
     monkeypatch.setattr(logging.getLogger("meritorder"), "propagate", True)
-    assert server.telemetry_of(Settings()) is None
+    assert server.build_telemetry(Settings()) is None
     assert "is not installed" in caplog.text
 
 

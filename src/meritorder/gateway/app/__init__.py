@@ -1,1 +1,1 @@
-"""The service: built from its settings, run, administered."""
+"""The gateway as a process: the ASGI service, its server, a client and the administration."""

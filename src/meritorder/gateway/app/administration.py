@@ -1,4 +1,4 @@
-"""What an administrator does with the store of a gateway, whether it runs or not."""
+"""Administration of a gateway's store, whether the gateway runs or not: API keys and the ledger."""
 
 import csv
 import time
@@ -6,11 +6,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
-from typing import Any, Final, TextIO
+from typing import Any, Final, Self, TextIO
 
 from meritorder.errors import ConfigError
 from meritorder.gateway import config
-from meritorder.gateway.config import check_deadline
 from meritorder.gateway.state.auth import new_id, new_secret
 from meritorder.gateway.store import keys, ledger, migrate
 from meritorder.gateway.store.database import Database
@@ -18,12 +17,12 @@ from meritorder.gateway.store.keys import Key
 from meritorder.gateway.store.ledger import Entry
 from meritorder.units import PICOUSD_PER_USD
 
-_PICO: Final = 12
+_PICO_DIGITS: Final = 12
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Asked:
-    """A key that is to be made."""
+class KeyRequest:
+    """A key to create."""
 
     name: str
     tenant: str = "default"
@@ -34,44 +33,58 @@ class Asked:
     budget_usd: float | None = None
 
 
-class Desk:
-    """An open store."""
+class Administration:
+    """An open store; a context manager.
 
-    def __init__(self, database: Database) -> None:
-        self._database = database
+    Args:
+        path: The configuration that names the store.
 
-    def create(self, asked: Asked) -> str:
-        """Make a key; return its secret, which nobody can look up again.
+    Raises:
+        ConfigError: The configuration or its store cannot be used.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._database = Database(config.read(path).store.url)
+        migrate.to_newest(self._database)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._database.close()
+
+    def create_key(self, request: KeyRequest) -> str:
+        """Create a key and return its secret, which is not stored.
 
         Raises:
-            ConfigError: The deadline is not one.
+            ConfigError: Its deadline is invalid.
         """
-        if asked.deadline is not None:
-            check_deadline(asked.deadline, where="--deadline")
+        if request.deadline is not None:
+            config.check_deadline(request.deadline, where="--deadline")
         secret = new_secret()
         key = Key(
             id=new_id("key_"),
-            name=asked.name,
-            tenant=asked.tenant,
-            admin=asked.admin,
-            deadline=asked.deadline,
-            requests_per_minute=asked.requests_per_minute,
-            tokens_per_minute=asked.tokens_per_minute,
-            budget_picousd=None if asked.budget_usd is None else round(asked.budget_usd * PICOUSD_PER_USD),
+            name=request.name,
+            tenant=request.tenant,
+            admin=request.admin,
+            deadline=request.deadline,
+            requests_per_minute=request.requests_per_minute,
+            tokens_per_minute=request.tokens_per_minute,
+            budget_picousd=None if request.budget_usd is None else round(request.budget_usd * PICOUSD_PER_USD),
         )
         now_s = time.time()
         self._database.submit(lambda connection: keys.add(connection, key, secret, now_s=now_s)).result()
         return secret
 
-    def valid_keys(self) -> Sequence[Key]:
-        """Return the keys that are valid."""
+    def list_keys(self) -> Sequence[Key]:
+        """Return the valid keys by tenant and name."""
         return sorted(self._database.read_now(keys.valid).values(), key=lambda key: (key.tenant, key.name))
 
-    def revoke(self, key_id: str) -> None:
-        """Take a key back.
+    def revoke_key(self, key_id: str) -> None:
+        """Revoke a key.
 
         Raises:
-            ConfigError: There is none of this id.
+            ConfigError: No valid key has this id.
         """
         now_s = time.time()
         if not self._database.submit(lambda connection: keys.revoke(connection, key_id, now_s=now_s)).result():
@@ -80,13 +93,9 @@ class Desk:
             )
 
     def write_ledger(self, path: Path) -> int:
-        """Write the ledger as CSV; return its rows. Money is in dollars, exact."""
+        """Write the ledger as CSV, with exact dollars, and return the number of rows."""
         with path.open("w", newline="", encoding="utf-8") as file:
             return self._database.read_now(lambda connection: _write_csv(file, ledger.rows(connection)))
-
-    def close(self) -> None:
-        """Close the store."""
-        self._database.close()
 
 
 def _write_csv(file: TextIO, rows: Iterator[dict[str, Any]]) -> int:
@@ -96,13 +105,6 @@ def _write_csv(file: TextIO, rows: Iterator[dict[str, Any]]) -> int:
     count = 0
     for row in rows:
         cost = row.pop("cost_picousd")
-        writer.writerow(row | {"cost_usd": None if cost is None else Decimal(cost).scaleb(-_PICO)})
+        writer.writerow(row | {"cost_usd": None if cost is None else Decimal(cost).scaleb(-_PICO_DIGITS)})
         count += 1
     return count
-
-
-def open_store(path: Path) -> Desk:
-    """Open the store that a configuration names."""
-    database = Database(config.read(path).store.url)
-    migrate.to_newest(database)
-    return Desk(database)

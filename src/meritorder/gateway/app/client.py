@@ -1,4 +1,4 @@
-"""A small client of the gateway, for the command line."""
+"""The command line's client of a gateway."""
 
 import asyncio
 import contextlib
@@ -12,15 +12,16 @@ import aiohttp
 from meritorder.errors import ConfigError
 
 T = TypeVar("T")
+FINAL_STATUSES: Final = frozenset({"completed", "failed", "expired", "cancelled"})
 _CHUNK_BYTES: Final = 1024 * 1024
 _TIMEOUT: Final = aiohttp.ClientTimeout(total=None, sock_connect=10, sock_read=600)
 
 
-class Client:
-    """Speaks to one gateway.
+class GatewayClient:
+    """Calls one gateway; a context manager.
 
     Args:
-        url: Its address, with or without `/v1`.
+        url: URL of the gateway, with or without `/v1`.
         key: The API key; empty for none.
     """
 
@@ -36,36 +37,38 @@ class Client:
         self._runner.close()
 
     def submit(self, path: Path, window: str) -> dict[str, Any]:
-        """Upload a file of requests, and make it a batch.
+        """Upload a file of requests and return the batch created from it.
 
         Raises:
-            ConfigError: It cannot be read, the gateway cannot be reached, or it refuses; says why.
+            ConfigError: The file cannot be read, or the gateway is unreachable or refuses.
         """
-        endpoint = _endpoint_of(path)
+        endpoint = _read_endpoint(path)
         return self._run(self._submit(path, endpoint, window))
 
     def batch(self, batch_id: str) -> dict[str, Any]:
         """Return a batch."""
         return self._run(self._json("GET", f"/v1/batches/{batch_id}"))
 
-    def change(self, batch_id: str, action: str) -> dict[str, Any]:
-        """Cancel, pause or resume a batch."""
+    def change_batch(self, batch_id: str, action: str) -> dict[str, Any]:
+        """Cancel, pause or resume a batch, and return it."""
         return self._run(self._json("POST", f"/v1/batches/{batch_id}/{action}"))
 
     def status(self) -> dict[str, Any]:
-        """Return what the gateway does."""
+        """Return the gateway's status."""
         return self._run(self._json("GET", "/meritorder/status"))
 
     def fetch(self, batch: dict[str, Any], out: Path) -> Iterator[tuple[Path, int]]:
-        """Download what there is of a batch; yield each file and its lines.
+        """Download a batch's result files, and yield each path and its number of lines.
 
         Raises:
-            ConfigError: There is nothing yet.
+            ConfigError: The batch has no results yet.
         """
         files = ((batch["output_file_id"], out), (batch["error_file_id"], out.with_suffix(f".errors{out.suffix}")))
         if not any(file_id for file_id, _ in files):
             raise ConfigError(
-                "there are no results", where=batch["id"], fix=f"it is {batch['status']}; wait for its end"
+                "there are no results yet",
+                where=batch["id"],
+                fix=f"it is {batch['status']}; wait for its end",
             )
         for file_id, path in files:
             if file_id:
@@ -75,9 +78,9 @@ class Client:
         try:
             return self._runner.run(work)
         except (aiohttp.ClientError, TimeoutError) as error:
-            said = str(error) or type(error).__name__
+            reason = str(error) or type(error).__name__
             raise ConfigError(
-                f"the gateway cannot be reached: {said}", where=self._url, fix="give its --url"
+                f"the gateway cannot be reached: {reason}", where=self._url, fix="give its --url"
             ) from error
 
     async def _submit(self, path: Path, endpoint: str, window: str) -> dict[str, Any]:
@@ -88,8 +91,8 @@ class Client:
                 form.add_field("file", file, filename=path.name)
                 async with session.post(f"{self._url}/v1/files", data=form) as response:
                     uploaded = await self._checked(response)
-            asked = {"input_file_id": uploaded["id"], "endpoint": endpoint, "completion_window": window}
-            async with session.post(f"{self._url}/v1/batches", json=asked) as response:
+            batch = {"input_file_id": uploaded["id"], "endpoint": endpoint, "completion_window": window}
+            async with session.post(f"{self._url}/v1/batches", json=batch) as response:
                 return await self._checked(response)
 
     async def _json(self, method: str, path: str) -> dict[str, Any]:
@@ -111,11 +114,11 @@ class Client:
     async def _checked(self, response: aiohttp.ClientResponse) -> dict[str, Any]:
         body = await response.read()
         with contextlib.suppress(ValueError):
-            found = json.loads(body)
+            content = json.loads(body)
             if response.status == 200:
-                return dict(found)
-            raise ConfigError(str(found["error"]["message"]).rstrip("."), where=f"{self._url}{response.url.path}")
-        raise ConfigError(f"answered {response.status}, and no JSON", where=self._url, fix="is it a gateway?")
+                return dict(content)
+            raise ConfigError(str(content["error"]["message"]).rstrip("."), where=f"{self._url}{response.url.path}")
+        raise ConfigError(f"answered {response.status} without JSON", where=self._url, fix="check that it is a gateway")
 
     @contextlib.asynccontextmanager
     async def _session(self) -> AsyncIterator[aiohttp.ClientSession]:
@@ -123,8 +126,8 @@ class Client:
             yield session
 
 
-def _endpoint_of(path: Path) -> str:
-    """Return the endpoint that the first line of a file names."""
+def _read_endpoint(path: Path) -> str:
+    """Return the endpoint in the first line of a file."""
     try:
         with path.open("rb") as file:
             first = json.loads(next((line for line in file if line.strip()), b"{}"))
@@ -133,7 +136,7 @@ def _endpoint_of(path: Path) -> str:
         raise ConfigError(error.strerror or "cannot be read", where=str(path)) from error
     except (ValueError, KeyError, TypeError):
         raise ConfigError(
-            "its first line is not a request of a batch",
+            "the first line is not a batch request",
             where=str(path),
             fix='write {"custom_id": …, "method": "POST", "url": "/v1/chat/completions", "body": {…}} on each line',
         ) from None

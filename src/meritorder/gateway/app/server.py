@@ -1,4 +1,4 @@
-"""Builds the service from its settings, and runs it."""
+"""Builds the service from its settings and runs it under uvicorn."""
 
 import datetime as dt
 import fcntl
@@ -35,18 +35,18 @@ from meritorder.gateway.venues import venues as all_venues
 if TYPE_CHECKING:
     from meritorder.gateway.state.telemetry import Telemetry
 
-# Longer than the pools of most clients keep theirs: who closes first must be the client.
+# Longer than the connection pools of most clients: the client must be the one that closes first.
 _KEEP_ALIVE_S: Final = 120
 _BACKLOG: Final = 4096
-_ALLOCATIONS_BETWEEN_COLLECTIONS: Final = 10_000  # Python's own: 700
-_COLLECTORS: Final = {"OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"}
+_GC_THRESHOLD: Final = 10_000  # allocations between collections; Python's default is 700
+_COLLECTOR_VARIABLES: Final = {"OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"}
 _INSTALL: Final = "pip install 'meritorder[telemetry]'"
 _LOG_FORMAT: Final = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 _log: Final = logging.getLogger(__name__)
 
 
-class _Announcing(uvicorn.Server):
-    """A server that says where it listens, once it does."""
+class _AnnouncingServer(uvicorn.Server):
+    """A server that announces its URL once it listens."""
 
     def __init__(self, config: uvicorn.Config, announce: Callable[[str], None]) -> None:
         super().__init__(config)
@@ -54,33 +54,33 @@ class _Announcing(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
-        _collect_rarely()
+        _tune_garbage_collection()
         if self.started:
             host, port = self.servers[0].sockets[0].getsockname()[:2]
             self._announce(f"http://{host}:{port}")
 
 
-def _collect_rarely() -> None:
-    """Leave what is there for good out of garbage collection, and look through what comes and goes less often.
+def _tune_garbage_collection() -> None:
+    """Exclude all current objects from garbage collection, and collect less often.
 
-    Requests leave no cycles behind; a look through all that was imported takes tens of milliseconds, in which nobody is
-    answered.
+    Requests leave no reference cycles, but a full collection over the imported modules blocks the event loop for tens
+    of milliseconds.
     """
     gc.collect()
     gc.freeze()
-    gc.set_threshold(_ALLOCATIONS_BETWEEN_COLLECTIONS, 10, 10)
+    gc.set_threshold(_GC_THRESHOLD, 10, 10)
 
 
-def settings_of(
+def load_settings(
     path: Path | None, *, host: str | None = None, port: int | None = None, plan: Path | None = None
 ) -> Settings:
-    """Read a configuration, or make the local one; what is given here counts more than the file.
+    """Return the settings of a file, or the local ones; the other arguments override it.
 
     Raises:
-        ConfigError: The file cannot be used.
+        ConfigError: The file cannot be read or is invalid.
         MissingExtraError: The local engine is not installed.
     """
-    settings = _local() if path is None else config.read(path)
+    settings = _local_settings() if path is None else config.read(path)
     server = msgspec.structs.replace(
         settings.server,
         host=settings.server.host if host is None else host,
@@ -89,21 +89,21 @@ def settings_of(
     return msgspec.structs.replace(settings, server=server, plan=settings.plan if plan is None else str(plan))
 
 
-def _local() -> Settings:
+def _local_settings() -> Settings:
     engine = llamacpp.local_engine()
     return config.local(llamacpp.MODEL, list(engine.argv), llamacpp.MAX_SEQUENCES)
 
 
-def build(settings: Settings) -> Service:
-    """Return the service; its store is there and of this version.
+def build_service(settings: Settings) -> Service:
+    """Return the service of the settings, with its store migrated to this version.
 
     Raises:
-        ConfigError: Something in the settings cannot be used.
+        ConfigError: The settings name something that cannot be used.
     """
     plan = planned.read(settings)
     database = Database(settings.store.url)
     migrate.to_newest(database)
-    telemetry = telemetry_of(settings)
+    telemetry = build_telemetry(settings)
     tables = {table.name: table for table in settings.venue}
     venues = (
         all_venues.of(settings)
@@ -126,37 +126,38 @@ def build(settings: Settings) -> Service:
     return Service(context, venues, plan)
 
 
-def telemetry_of(settings: Settings) -> "Telemetry | None":
-    """Return what makes spans, if the configuration or the environment names a collector."""
-    asked = settings.telemetry.otlp_endpoint
-    if not asked and (not _COLLECTORS & os.environ.keys() or os.environ.get("OTEL_SDK_DISABLED", "").lower() == "true"):
+def build_telemetry(settings: Settings) -> "Telemetry | None":
+    """Return the telemetry, if the configuration or the environment names a collector."""
+    endpoint = settings.telemetry.otlp_endpoint
+    disabled = os.environ.get("OTEL_SDK_DISABLED", "").lower() == "true"
+    if not endpoint and (disabled or not _COLLECTOR_VARIABLES & os.environ.keys()):
         return None
     try:
         from meritorder.gateway.state.telemetry import Telemetry  # noqa: PLC0415 - it needs an extra
     except ImportError:
-        if asked:
+        if endpoint:
             raise MissingExtraError("telemetry needs OpenTelemetry", fix=_INSTALL) from None
-        _log.warning("the environment names an OpenTelemetry collector, and it is not installed: %s", _INSTALL)
+        _log.warning("the environment names a collector, but OpenTelemetry is not installed: %s", _INSTALL)
         return None
     return Telemetry(settings.telemetry)
 
 
 def serve(settings: Settings, announce: Callable[[str], None]) -> None:
-    """Run the gateway until it is told to stop.
+    """Run the gateway until it is stopped by a signal.
 
     Args:
         settings: The configuration.
-        announce: Told the address, once it is listened on.
+        announce: Called with the URL once the server listens.
 
     Raises:
-        ConfigError: The settings cannot be used, or another gateway has the SQLite file.
+        ConfigError: The settings cannot be used, or another gateway uses the SQLite file.
     """
     _configure_logging(settings.server.log)
-    lock = _lock(settings)
+    lock = _lock_database(settings)
     try:
-        listening = _listening(settings)
-        service = build(settings)
-        config_of_server = uvicorn.Config(
+        listener = _bind(settings)
+        service = build_service(settings)
+        uvicorn_config = uvicorn.Config(
             service,
             loop="uvloop",
             http="httptools",
@@ -170,14 +171,14 @@ def serve(settings: Settings, announce: Callable[[str], None]) -> None:
             timeout_graceful_shutdown=int(duration_s(settings.server.drain)),
             timeout_keep_alive=_KEEP_ALIVE_S,
         )
-        _Announcing(config_of_server, announce).run(sockets=[listening])
+        _AnnouncingServer(uvicorn_config, announce).run(sockets=[listener])
     finally:
         if lock is not None:
             lock.close()
 
 
-def _listening(settings: Settings) -> socket.socket:
-    """Take the port, or say why it cannot be had."""
+def _bind(settings: Settings) -> socket.socket:
+    """Bind the address of the settings."""
     host, port = settings.server.host, settings.server.port
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
@@ -188,8 +189,8 @@ def _listening(settings: Settings) -> socket.socket:
         ) from error
 
 
-def _lock(settings: Settings) -> IO[str] | None:
-    """Take the SQLite file for this process alone: it is what makes its leases ours at the start."""
+def _lock_database(settings: Settings) -> IO[str] | None:
+    """Lock the SQLite file for this process, so that leases found at startup are stale."""
     url = make_url(settings.store.url)
     if url.get_backend_name() != "sqlite" or not url.database:
         return None
@@ -201,7 +202,7 @@ def _lock(settings: Settings) -> IO[str] | None:
     except OSError:
         lock.close()
         raise ConfigError(
-            "another gateway has it", where=settings.store.url, fix="stop that one, or use PostgreSQL to run several"
+            "another gateway uses it", where=settings.store.url, fix="stop that one, or use PostgreSQL to run several"
         ) from None
     return lock
 
