@@ -16,7 +16,7 @@ from tests.oracle.stepwise_pools import Group, Instance, initially_on
 
 from meritorder.policy.backfill import backfill_sequences
 from meritorder.policy.replicas import replicas_for_deadline
-from meritorder.sim.pools import Autoscaled, Fixed, ForDeadlines, QueueScaled, Requests, Routing, Scheduled, SimPool
+from meritorder.sim.pools import Autoscaled, Fixed, ForDeadlines, Requests, Scheduled, SimPool
 
 DAY_S = 86_400.0
 DUE_INTERVALS = 1023
@@ -33,10 +33,6 @@ class Fleet:
         horizon_s: float,
         tick_s: float,
         bin_s: float,
-        *,
-        preempt: bool,
-        routing: Routing,
-        local_prefixes: bool,
     ) -> None:
         deferrable = [math.isfinite(latest) for latest in requests.latest_start_s]
         self.requests = [
@@ -50,18 +46,14 @@ class Fleet:
                 work_s=float(requests.work_s[n]),
                 deferrable=deferrable[n],
                 waits_its_turn=deferrable[n],
-                session=-1 if requests.session is None else int(requests.session[n]),
                 access=0 if requests.access is None else int(requests.access[n]),
             )
             for n in range(len(requests))
         ]
         latest_s = [r.latest_start_s for r in self.requests if r.deferrable]
         self.span_s = max([horizon_s, *latest_s])
-        self.horizon_s, self.tick_s, self.bin_s, self.preempt = horizon_s, tick_s, bin_s, preempt
-        self.routing, self.local_prefixes = routing, local_prefixes
+        self.horizon_s, self.tick_s, self.bin_s = horizon_s, tick_s, bin_s
         self.preemptions = 0
-        self.turns: dict[int, int] = {}  # of round robin, by access
-        self.homes: dict[int, Replica] = {}  # by session: who admitted it last
         self.backlog: list[Request] = []  # by latest start, then by arrival
         self.groups: list[Group] = []
         self.replicas: list[Replica] = []
@@ -75,7 +67,7 @@ class Fleet:
         bins = math.ceil(self.span_s / self.bin_s) + 1
         account = Account(realtime_bins_s=[0.0] * bins, deferrable_bins_s=[0.0] * bins, capacity_bins_s=[0.0] * bins)
         instances = []
-        for _ in range(pool.most_instances):
+        for _ in range(pool.max_instances):
             replicas = []
             for _ in range(pool.replicas_per_instance):
                 replicas.append(Replica(len(self.replicas), pool, account))
@@ -103,11 +95,9 @@ class Fleet:
         return instance
 
     def give_back(self, instance: Instance, now: float) -> None:
-        """Stop an instance; what its replicas have cached is gone."""
         instance.stop(now, self.bin_s)
         for replica in instance.replicas:
             replica.step_ends_s = math.inf
-        self.homes = {session: r for session, r in self.homes.items() if r not in instance.replicas}
 
     def turn_on(self, instance: Instance, now: float) -> None:
         instance.state = "on"
@@ -127,13 +117,7 @@ class Fleet:
             if not instance.is_doomed(now)
         ]
         may_rent = [group for group in groups if group.may_rent]
-        if on and self.routing == Routing.ROUND_ROBIN:
-            turn = self.turns.get(request.access, 0)
-            self.turns[request.access] = turn + 1
-            replica = on[turn % len(on)]
-        elif on and self.routing == Routing.AFFINITY and request.session >= 0:
-            replica = on[request.session % len(on)]
-        elif on or starting:
+        if on or starting:
             replica = self._least_loaded(on or starting)
         elif draining:
             replica = self._least_loaded(draining)
@@ -146,8 +130,7 @@ class Fleet:
         self.wake(replica, now)
 
     def _least_loaded(self, replicas: list[Replica]) -> Replica:
-        by_work = self.routing == Routing.LEAST_WORK
-        return min(replicas, key=lambda r: (r.work_s if by_work else r.load, r.number))
+        return min(replicas, key=lambda r: (r.load, r.number))
 
     def offer(self, request: Request, now: float) -> None:
         """To the replica with the most room in the first pool that has room, else to the backlog.
@@ -237,8 +220,6 @@ class Fleet:
                 mean = group.in_flight_s / self.tick_s
                 group.in_flight_s = 0.0
                 return group.scaled_to(mean, self.tick_s)
-            case QueueScaled():
-                return group.scaled_to(sum(replica.waiting for replica in group.replicas), self.tick_s)
             case ForDeadlines():
                 to_add = int(self._replicas_to_add(group, now, scaling.margin_s) / pack)
                 if to_add > 0:
@@ -350,12 +331,7 @@ def simulate_stepwise(
     horizon_s: float,
     tick_s: float = 15.0,
     bin_s: float = 900.0,
-    preempt: bool = False,
-    routing: Routing = Routing.LEAST_REQUESTS,
-    local_prefixes: bool = False,
 ) -> tuple[Fleet, float]:
     """Serve all requests step by step, with the arguments of `simulate`; returns the fleet after it, and the end."""
-    fleet = Fleet(
-        requests, pools, horizon_s, tick_s, bin_s, preempt=preempt, routing=routing, local_prefixes=local_prefixes
-    )
+    fleet = Fleet(requests, pools, horizon_s, tick_s, bin_s)
     return fleet, fleet.run()

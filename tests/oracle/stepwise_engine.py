@@ -22,7 +22,6 @@ class Request:
     work_s: float
     deferrable: bool
     waits_its_turn: bool  # in the deferrable lane; no longer once it is urgent
-    session: int  # -1 for none
     access: int
     generated: int = 0
     replica: int = -1  # that it had a seat on, since it was last lost
@@ -85,10 +84,7 @@ def add_to_bins(bins: list[float], bin_s: float, start_s: float, end_s: float, w
 class Surroundings(Protocol):
     """What an engine sees of its fleet."""
 
-    preempt: bool
     preemptions: int
-    local_prefixes: bool
-    homes: dict[int, "Replica"]
     backlog: list[Request]
 
     def is_on(self, replica: "Replica") -> bool: ...
@@ -132,11 +128,6 @@ class Replica:
         return sum(not request.deferrable for request in requests)
 
     @property
-    def work_s(self) -> float:
-        requests = [sequence.request for sequence in self.running] + self.realtime + self.deferrable
-        return sum(request.work_s for request in requests)
-
-    @property
     def load(self) -> int:
         return replica_load(len(self.running), self.waiting)
 
@@ -174,16 +165,10 @@ class Replica:
         request = sequence.request
         (self.deferrable if request.waits_its_turn else self.realtime).insert(0, request)
 
-    def cached_tokens(self, request: Request, fleet: Surroundings) -> int:
-        """Return the tokens of its prefix that are cached: here, if it matters where."""
-        elsewhere = fleet.local_prefixes and request.session >= 0 and fleet.homes.get(request.session) is not self
-        return 0 if elsewhere else request.cached_tokens
-
-    def admit(self, request: Request, chunk_tokens: int, now: float, fleet: Surroundings) -> int:
+    def admit(self, request: Request, chunk_tokens: int, now: float) -> int:
         """Give a request a seat, the blocks of its whole text and a first chunk; returns the size of that."""
         tokens = request.input_tokens + request.generated
-        sequence = Sequence(request, tokens, self.cached_tokens(request, fleet), self.blocks_of(tokens))
-        fleet.homes[request.session] = self
+        sequence = Sequence(request, tokens, request.cached_tokens, self.blocks_of(tokens))
         self.running.append(sequence)
         request.replica = self.number
         if math.isnan(request.admitted_s):
@@ -211,7 +196,7 @@ class Replica:
                 chunk = self.schedule_chunk(sequence, budget)
             budget -= chunk
         if not preempted:
-            budget = self._admit_realtime(budget, now, fleet)
+            budget = self._admit_realtime(budget, now)
             self._admit_deferrable(budget, deferrable_budget, now, fleet)
         alone = bool(self.step_prompts) and not self.mixes
         self.step_decodes = [] if alone else [s for s in self.running if s.decodes]
@@ -231,21 +216,15 @@ class Replica:
                 sequence.blocks += 1
         return preempted
 
-    def _admit_realtime(self, budget: int, now: float, fleet: Surroundings) -> int:
+    def _admit_realtime(self, budget: int, now: float) -> int:
         """First come, first served, as far as seats, memory and tokens go; returns the tokens that are left."""
         while self.realtime and budget > 0:
             request = self.realtime[0]
             if len(self.running) >= self.pool.limits.max_num_seqs or not self.fits(request):
-                evictable = [s for s in self.running if s.request.waits_its_turn and s.decodes]
-                if not (fleet.preempt and evictable):
-                    break
-                self.send_back(evictable[-1])
-                fleet.preemptions += 1
-                budget += self.mixes
-            elif self._would_be_cut(request, budget, fleet):
                 break
-            else:
-                budget -= self.admit(self.realtime.pop(0), budget, now, fleet)
+            if self._would_be_cut(request, budget):
+                break
+            budget -= self.admit(self.realtime.pop(0), budget, now)
         return budget
 
     def _admit_deferrable(self, budget: int, deferrable_budget: int, now: float, fleet: Surroundings) -> None:
@@ -258,17 +237,17 @@ class Replica:
                 break
             if not self.fits(request, kv_share):
                 break
-            if self._would_be_cut(request, min(budget, deferrable_budget), fleet):
+            if self._would_be_cut(request, min(budget, deferrable_budget)):
                 break
             source.remove(request)
-            chunk = self.admit(request, min(budget, deferrable_budget), now, fleet)
+            chunk = self.admit(request, min(budget, deferrable_budget), now)
             budget -= chunk
             deferrable_budget -= chunk
 
-    def _would_be_cut(self, request: Request, most_tokens: int, fleet: Surroundings) -> bool:
+    def _would_be_cut(self, request: Request, most_tokens: int) -> bool:
         """Whether an engine that cuts no prompt beside others would have to cut this one."""
         alone = all(sequence.chunk == 0 for sequence in self.step_prompts)
-        left = request.input_tokens + request.generated - self.cached_tokens(request, fleet)
+        left = request.input_tokens + request.generated - request.cached_tokens
         return self.pool.limits.whole_prompts and not alone and left > most_tokens
 
     def _short_of_blocks(self) -> bool:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from tests.oracle.stepwise_engine import Account, Replica, Request, add_to_bins
 
 from meritorder.policy.replicas import replicas_for_concurrency
-from meritorder.sim.pools import Autoscaled, Fixed, ForDeadlines, QueueScaled, Scheduled, SimPool
+from meritorder.sim.pools import Autoscaled, Fixed, ForDeadlines, Scheduled, SimPool
 
 
 @dataclass
@@ -80,9 +80,9 @@ class Group:
 
     def next_life_s(self) -> float:
         """Return the life of the instance that is rented now: they are taken in order, again and again."""
-        lives_s = self.pool.interruptions.lives_s if self.pool.interruptions else ()
+        lifetimes_s = self.pool.interruptions.lifetimes_s if self.pool.interruptions else ()
         self.rented += 1
-        return lives_s[(self.rented - 1) % len(lives_s)] if lives_s else math.inf
+        return lifetimes_s[(self.rented - 1) % len(lifetimes_s)] if lifetimes_s else math.inf
 
     def taken_back(self, now: float) -> list[Instance]:
         """Return the instances whose life is over, and of the others the last of those beyond the ceiling."""
@@ -97,12 +97,12 @@ class Group:
         left = [instance for instance in rented if instance.ends_s > now]
         return over + (left[int(self.ceiling) :] if self.ceiling < len(left) else [])
 
-    def scaled_to(self, metric: float, tick_s: float) -> int:
-        """Return the instances that hold the metric at its target, the most of the stabilisation window."""
+    def scaled_to(self, in_flight: float, tick_s: float) -> int:
+        """Return the instances that keep the requests in flight at their target, the most of the window."""
         scaling = self.pool.scaling
-        assert isinstance(scaling, Autoscaled | QueueScaled)
-        target = scaling.target_in_flight if isinstance(scaling, Autoscaled) else scaling.target_waiting
-        self.recommended.append(math.ceil(replicas_for_concurrency(metric, target) / self.pool.replicas_per_instance))
+        assert isinstance(scaling, Autoscaled)
+        replicas = replicas_for_concurrency(in_flight, scaling.target_in_flight)
+        self.recommended.append(math.ceil(replicas / self.pool.replicas_per_instance))
         window = max(1, math.ceil(scaling.stabilization_s / tick_s))
         return max(scaling.minimum, min(max(self.recommended[-window:]), scaling.maximum))
 
@@ -110,7 +110,7 @@ class Group:
 def initially_on(pool: SimPool) -> int:
     """Return the instances that are on at time 0."""
     match pool.scaling:
-        case Fixed(instances=initial) | Autoscaled(initial=initial) | QueueScaled(initial=initial):
+        case Fixed(instances=initial) | Autoscaled(initial=initial):
             return initial
         case Scheduled(instances=slots):
             return slots[0] if slots else 0

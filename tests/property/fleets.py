@@ -12,9 +12,7 @@ from meritorder.sim.pools import (
     Fixed,
     ForDeadlines,
     Interruptions,
-    QueueScaled,
     Requests,
-    Routing,
     Scaling,
     Scheduled,
     SimPool,
@@ -96,9 +94,6 @@ def cases(draw: st.DrawFn, *, ties: bool = False, interrupted: bool = False) -> 
         "horizon_s": times.uniform(0.5, 2.0) * span_s,
         "tick_s": times.uniform(0.3, 3.0),
         "bin_s": times.uniform(0.2, 1.0) * max(span_s, 1.0),
-        "preempt": draw(st.booleans()),
-        "routing": draw(st.sampled_from(Routing)),
-        "local_prefixes": draw(st.booleans()),
     }
     return Case(requests, tuple(pools), options)
 
@@ -121,7 +116,6 @@ def _requests(draw: st.DrawFn, times: Times) -> Requests:
     arrived_s = np.cumsum(rng.exponential(draw(st.sampled_from([0.01, 0.03, 0.1, 0.5, 3.0])), count))
     arrived_s = times.grid(arrived_s - arrived_s[0] if times.ties else arrived_s)
     deferrable = rng.random(count) < draw(st.sampled_from([0.0, 0.5, 0.9]))
-    sessions = draw(st.sampled_from([None, 1, 4, 20]))
     accesses = draw(st.sampled_from([None, 2, 3]))
     patience_s = rng.exponential(draw(st.sampled_from([1.0, 10.0, 200.0])), count)
     return Requests(
@@ -131,7 +125,6 @@ def _requests(draw: st.DrawFn, times: Times) -> Requests:
         output_tokens=rng.integers(1, longest + 1, count).astype(np.int32),
         latest_start_s=np.where(deferrable, times.grid(arrived_s + patience_s), np.inf),
         work_s=times.grid(rng.uniform(0.1, 3.0, count)),
-        session=None if sessions is None else rng.integers(-1, sessions, count).astype(np.int32),
         access=None if accesses is None else rng.integers(0, accesses, count).astype(np.int32),
     )
 
@@ -183,10 +176,10 @@ def _shares(draw: st.DrawFn, scaling: Scaling) -> tuple[float, ...]:
 def _interruptions(draw: st.DrawFn, times: Times) -> Interruptions:
     """Draw instances that end and a provider that leaves few, but in the end enough for all to be served."""
     longest_s = draw(st.sampled_from([1.0, 3.0, 12.0]))
-    lives_s = [times.uniform(0.1, longest_s) for _ in range(draw(st.sampled_from([12, 6, 3, 0])))]
+    lifetimes_s = [times.uniform(0.1, longest_s) for _ in range(draw(st.sampled_from([12, 6, 3, 0])))]
     changes = draw(st.lists(st.integers(0, 3), max_size=5))
     return Interruptions(
-        lives_s=(*lives_s, 1e6) if lives_s else (),
+        lifetimes_s=(*lifetimes_s, 1e6) if lifetimes_s else (),
         notice_s=draw(st.sampled_from([0.0, times.uniform(0.1, longest_s)])),
         ceiling_from_s=tuple(np.cumsum([times.uniform(0.1, longest_s) for _ in [*changes, 3]]).tolist())
         if changes
@@ -197,7 +190,7 @@ def _interruptions(draw: st.DrawFn, times: Times) -> Interruptions:
 
 def _scaling(draw: st.DrawFn, times: Times, *, realtime: bool) -> Scaling:
     most = draw(st.integers(1, 3))
-    match draw(st.sampled_from(["fixed", "scheduled", "autoscaled", "queue", "for deadlines"])):
+    match draw(st.sampled_from(["fixed", "scheduled", "autoscaled", "for deadlines"])):
         case "scheduled":
             slots = draw(st.lists(st.integers(0, most), min_size=1, max_size=6))
             slots[0] = slots[0] if realtime and max(slots) > 0 else max(slots[0], 1)
@@ -206,14 +199,6 @@ def _scaling(draw: st.DrawFn, times: Times, *, realtime: bool) -> Scaling:
         case "autoscaled":
             return Autoscaled(
                 target_in_flight=times.uniform(0.5, 6.0),
-                minimum=draw(st.integers(0, most)),
-                maximum=most,
-                initial=draw(st.integers(0, most)),
-                stabilization_s=times.uniform(0.1, 10.0),
-            )
-        case "queue":
-            return QueueScaled(
-                target_waiting=times.uniform(0.5, 6.0),
                 minimum=draw(st.integers(0, most)),
                 maximum=most,
                 initial=draw(st.integers(0, most)),

@@ -80,7 +80,7 @@ def assert_lost_only_by_interruptions(case: Case, result: SimResult) -> None:
 
 
 def assert_ran_where_permitted(case: Case, result: SimResult) -> None:
-    replicas = [pool.most_instances * pool.replicas_per_instance for pool in case.pools]
+    replicas = [pool.max_instances * pool.replicas_per_instance for pool in case.pools]
     pool_of = np.repeat(np.arange(len(case.pools)), replicas)[result.replica]
     if case.requests.access is not None:
         for p, access in zip(pool_of.tolist(), case.requests.access.tolist(), strict=True):

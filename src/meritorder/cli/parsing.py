@@ -101,7 +101,7 @@ def parse_startup(text: str) -> Startup:
     from meritorder.sim.pools import Startup
 
     if "=" not in text:
-        return Startup.of(parse_duration(text, "--startup", zero=True))
+        return Startup.with_total(parse_duration(text, "--startup", zero=True))
     values = parse_pairs(text, "--startup")
     unknown = sorted(set(values) - {"machine", "image", "weights", "warmup"})
     if unknown:

@@ -1,66 +1,60 @@
-"""Put requests and pools into the records that the kernel works on."""
+"""Convert requests and pools into the records that the kernel works on."""
 
 import numpy as np
 from numpy.typing import NDArray
 
-from meritorder.sim.agenda import seeding
-from meritorder.sim.pools import Autoscaled, Fixed, ForDeadlines, QueueScaled, Requests, Scheduled, SimPool
+from meritorder.sim.pools import Autoscaled, Fixed, ForDeadlines, Requests, Scheduled, SimPool
+from meritorder.sim.runs import idle_tournament
 from meritorder.sim.state import (
     CONCURRENCY,
     DEADLINES,
     DUE_BUCKETS,
     FIXED,
+    FLEET,
     INSTANCE,
-    MOST_SEQS,
+    MAX_SEQS,
     NONE,
     POOL,
-    QUEUE,
     REPLICA,
     REQUEST,
     SCHEDULED,
-    STATE,
-    Ints32,
+    KernelState,
     Records,
-    World,
 )
 from meritorder.units import SECONDS_PER_DAY, SECONDS_PER_MINUTE
 
 
-def lay_out(requests: Requests, pools: tuple[SimPool, ...], horizon_s: float, tick_s: float, bin_s: float) -> World:
-    """Return the world before its first event."""
+def initial_state(
+    requests: Requests, pools: tuple[SimPool, ...], horizon_s: float, tick_s: float, bin_s: float
+) -> KernelState:
+    """Return the state before the first event."""
     deferrable = np.isfinite(requests.latest_start_s)
     span_s = max(horizon_s, float(np.max(requests.latest_start_s[deferrable], initial=0.0)))
     replicas = _replica_records(pools)
-    winners = seeding(len(replicas))
-    state = np.zeros(1, STATE)
-    state["tick_s"], state["horizon_s"], state["bin_s"] = tick_s, horizon_s, bin_s
-    state["give_up_s"] = span_s + SECONDS_PER_DAY
-    state["due_bucket_s"] = max(span_s / (DUE_BUCKETS - 1), SECONDS_PER_MINUTE)
-    state["ticking"] = deferrable.any() or any(
+    winners = idle_tournament(len(replicas))
+    fleet = np.zeros(1, FLEET)
+    fleet["tick_s"], fleet["horizon_s"], fleet["bin_s"] = tick_s, horizon_s, bin_s
+    fleet["give_up_s"] = span_s + SECONDS_PER_DAY
+    fleet["due_bucket_s"] = max(span_s / (DUE_BUCKETS - 1), SECONDS_PER_MINUTE)
+    fleet["ticking"] = deferrable.any() or any(
         pool.interruptions or not isinstance(pool.scaling, Fixed) for pool in pools
     )
     access = np.zeros(len(requests), np.int32) if requests.access is None else requests.access
     counts = np.bincount(access[deferrable], minlength=int(access.max(initial=0)) + 1)
-    state["accesses"] = len(counts)
-    state["first"][0, : len(counts)] = np.cumsum(counts) - counts
-    return World(
+    fleet["accesses"] = len(counts)
+    fleet["first"][0, : len(counts)] = np.cumsum(counts) - counts
+    return KernelState(
         requests=_request_records(requests, deferrable),
         latest_start_s=requests.latest_start_s,
         backlog=np.zeros(int(deferrable.sum()), np.int32),
         replicas=replicas,
-        next_s=np.full(len(winners) // 2, np.inf),
+        run_end_s=np.full(len(winners) // 2, np.inf),
         winners=winners,
-        instances=np.zeros(sum(pool.most_instances for pool in pools), INSTANCE),
+        instances=np.zeros(sum(pool.max_instances for pool in pools), INSTANCE),
         pools=_pool_records(pools, tick_s),
         bins=np.zeros((len(pools), 3, int(np.ceil(span_s / bin_s)) + 1)),
-        state=state,
-        homes=_homes(requests),
+        fleet=fleet,
     )
-
-
-def _homes(requests: Requests) -> Ints32:
-    count = 0 if requests.session is None else int(np.max(requests.session, initial=-1)) + 1
-    return np.full(count, NONE, np.int32)
 
 
 def _request_records(requests: Requests, deferrable: NDArray[np.bool_]) -> Records:
@@ -71,21 +65,19 @@ def _request_records(requests: Requests, deferrable: NDArray[np.bool_]) -> Recor
         records[name] = np.nan
     records["deferrable"] = records["lane"] = deferrable
     records["next"] = records["replica"] = NONE
-    records["session"] = NONE if requests.session is None else requests.session
     records["access"] = 0 if requests.access is None else requests.access
     return records
 
 
 def _replica_records(pools: tuple[SimPool, ...]) -> Records:
-    per_pool = [pool.most_instances * pool.replicas_per_instance for pool in pools]
+    per_pool = [pool.max_instances * pool.replicas_per_instance for pool in pools]
     records = np.zeros(sum(per_pool), REPLICA)
     records["pool"] = np.repeat(np.arange(len(pools)), per_pool)
-    per_instance = np.repeat([pool.replicas_per_instance for pool in pools], [pool.most_instances for pool in pools])
+    per_instance = np.repeat([pool.replicas_per_instance for pool in pools], [pool.max_instances for pool in pools])
     records["instance"] = np.repeat(np.arange(len(per_instance)), per_instance)
-    records["seats"] = np.repeat([pool.limits.max_num_seqs for pool in pools], per_pool)
-    records["free_seats"] = records["seats"]
-    records["free_seat"] = np.maximum(records["seats"][:, None] - 1 - np.arange(MOST_SEQS), 0)
-    for name in ("head", "tail", "seat_request", "seat_began"):
+    records["free_seqs"] = np.repeat([pool.limits.max_num_seqs for pool in pools], per_pool)
+    records["free_seq"] = np.maximum(records["free_seqs"][:, None] - 1 - np.arange(MAX_SEQS), 0)
+    for name in ("head", "tail", "seq_request", "seq_began"):
         records[name] = NONE
     return records
 
@@ -103,9 +95,9 @@ def _pool_records(pools: tuple[SimPool, ...], tick_s: float) -> Records:
         record["permits"] = sum(1 << access for access in pool.permitted)
         record["realtime"] = record["permits"] * pool.realtime
         _set_backfill(record, pool)
-        record["instances"] = pool.most_instances
+        record["instances"] = pool.max_instances
         record["first_instance"], record["first_replica"] = first_instance, first_replica
-        record["pack"] = pool.replicas_per_instance
+        record["replicas_per_instance"] = pool.replicas_per_instance
         record["startup_s"], record["startup_paid_s"] = pool.startup_s, pool.startup_paid_s
         record["minimum_billing_s"] = pool.minimum_billing_s
         record["slot_s"], record["stabilization_ticks"] = 1.0, 1
@@ -116,8 +108,8 @@ def _pool_records(pools: tuple[SimPool, ...], tick_s: float) -> Records:
         record["decode_base_s"][: len(table.decode_base_s)] = table.decode_base_s
         record["decode_per_kv_s"][: len(table.decode_base_s)] = table.decode_per_kv_token_s
         record["mixed_base_s"][: len(table.mixed_base_s)] = table.mixed_base_s
-        first_instance += pool.most_instances
-        first_replica += pool.most_instances * pool.replicas_per_instance
+        first_instance += pool.max_instances
+        first_replica += pool.max_instances * pool.replicas_per_instance
     return records
 
 
@@ -126,17 +118,18 @@ def _set_backfill(record: np.void, pool: SimPool) -> None:
     if pool.backfill is None:
         return
     record["backfill_tokens"] = pool.backfill.prefill_tokens
-    record["fills_by_slot"] = len(pool.backfill_shares)
+    record["backfill_by_slot"] = len(pool.backfill_shares)
     limits = [pool.backfill.scaled(share) for share in (*pool.backfill_shares, 1.0)]
-    record["seats_in_slot"][: len(limits)] = [min(slot.sequences, pool.limits.max_num_seqs) for slot in limits]
+    record["sequences_in_slot"][: len(limits)] = [min(slot.sequences, pool.limits.max_num_seqs) for slot in limits]
     record["blocks_in_slot"][: len(limits)] = [int(slot.kv_share * float(record["kv_blocks"])) for slot in limits]
-    record["backfill_seats"], record["backfill_blocks"] = record["seats_in_slot"][0], record["blocks_in_slot"][0]
+    record["backfill_sequences"] = record["sequences_in_slot"][0]
+    record["backfill_blocks"] = record["blocks_in_slot"][0]
 
 
 def _set_scaling(record: np.void, pool: SimPool, tick_s: float) -> None:
     match pool.scaling:
         case Fixed(instances=instances) if pool.interruptions:
-            # What is taken back has to be rented again, which is a schedule's doing.
+            # Instances that are taken back are rented again, which only a schedule does.
             _set_schedule(record, Scheduled(instances=(instances,), slot_s=1.0))
         case Fixed(instances=instances):
             record["scaling"], record["initial"] = FIXED, instances
@@ -145,20 +138,17 @@ def _set_scaling(record: np.void, pool: SimPool, tick_s: float) -> None:
         case Autoscaled() as scaling:
             record["scaling"], record["target"] = CONCURRENCY, scaling.target_in_flight
             _set_bounds(record, scaling, tick_s)
-        case QueueScaled() as scaling:
-            record["scaling"], record["target"] = QUEUE, scaling.target_waiting
-            _set_bounds(record, scaling, tick_s)
         case ForDeadlines(margin_s=margin_s):
             record["scaling"], record["target"] = DEADLINES, margin_s
 
 
 def _set_interruptions(record: np.void, pool: SimPool) -> None:
-    record["ceiling"] = pool.most_instances
+    record["ceiling"] = pool.max_instances
     if pool.interruptions is None:
         return
-    lives, changes = pool.interruptions.lives_s, len(pool.interruptions.ceiling)
-    record["lives"], record["notice_s"] = len(lives), pool.interruptions.notice_s
-    record["life_s"][: len(lives)] = lives
+    lifetimes_s, changes = pool.interruptions.lifetimes_s, len(pool.interruptions.ceiling)
+    record["lifetimes"], record["notice_s"] = len(lifetimes_s), pool.interruptions.notice_s
+    record["lifetime_s"][: len(lifetimes_s)] = lifetimes_s
     record["ceilings"] = changes
     record["ceiling_from_s"][:changes] = pool.interruptions.ceiling_from_s
     record["ceiling_from"][:changes] = pool.interruptions.ceiling
@@ -172,12 +162,12 @@ def _set_schedule(record: np.void, scaling: Scheduled) -> None:
     record["schedule"][: len(slots)] = slots
 
 
-def _set_bounds(record: np.void, scaling: Autoscaled | QueueScaled, tick_s: float) -> None:
+def _set_bounds(record: np.void, scaling: Autoscaled, tick_s: float) -> None:
     record["initial"] = min(scaling.initial, scaling.maximum)
     record["minimum"] = scaling.minimum
     record["stabilization_ticks"] = stabilization_ticks(scaling, tick_s)
 
 
-def stabilization_ticks(scaling: Autoscaled | QueueScaled, tick_s: float) -> int:
-    """Return the ticks over which an autoscaler takes the highest recommendation."""
+def stabilization_ticks(scaling: Autoscaled, tick_s: float) -> int:
+    """Return the ticks over which an autoscaler follows its highest recommendation."""
     return max(1, int(np.ceil(scaling.stabilization_s / tick_s)))

@@ -1,7 +1,6 @@
-"""What is simulated and what comes out: pools of instances, requests, accounts."""
+"""What is simulated and what comes out: requests and pools of instances in, timings and accounts of paid time out."""
 
 from dataclasses import dataclass, field, replace
-from enum import IntEnum
 from itertools import pairwise
 
 import numpy as np
@@ -9,25 +8,25 @@ from numpy.typing import NDArray
 
 from meritorder.domain import BackfillLimits
 from meritorder.perf.profile import EngineLimits, Profile
-from meritorder.sim.state import MOST_ACCESSES, Floats
+from meritorder.sim.state import MAX_ACCESSES, Floats
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fixed:
-    """So many instances, always on."""
+    """A constant number of instances, always on."""
 
     instances: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scheduled:
-    """As many instances as a plan says for each slot; the last slot's stay until all is done.
+    """The instances that a plan sets for each slot; those of the last slot stay until all requests are served.
 
     Args:
-        instances: Wanted in each slot.
+        instances: Instances wanted in each slot.
         slot_s: Length of a slot.
-        ahead_s: How long before its slot an instance is rented: with the time of a start-up it serves when it begins.
-            That may be before time 0.
+        ahead_s: How long before its slot an instance is rented, even before time 0; with the length of a start-up it
+            serves when the slot begins.
     """
 
     instances: tuple[int, ...]
@@ -37,16 +36,16 @@ class Scheduled:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Autoscaled:
-    """As many instances as hold the requests in flight at a target.
+    """The instances that keep the requests in flight per replica at a target.
 
     Args:
         target_in_flight: Requests in flight that one replica should have.
-        minimum: Fewest instances.
-        maximum: Most instances.
-        initial: Instances on at the start.
-        stabilization_s: Scale-down waits until all recommendations of that time are lower.
+        minimum: Lower bound on the instances.
+        maximum: Upper bound on the instances.
+        initial: Instances on at time 0.
+        stabilization_s: Scale-down waits until all recommendations of this window are lower.
 
-    Source: defaults of Kubernetes' horizontal pod autoscaler (15 s sync, 300 s scale-down stabilisation), 2026.
+    Source: defaults of Kubernetes' horizontal pod autoscaler (15 s sync, 300 s scale-down stabilization), 2026.
     """
 
     target_in_flight: float
@@ -58,59 +57,29 @@ class Autoscaled:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ForDeadlines:
-    """None, until deferrable work would be late without; then as many as its deadlines ask for, until it is done.
+    """No instance until deferrable work would otherwise be late; then as many as its deadlines need, until it is done.
 
     Args:
-        maximum: Most instances.
-        margin_s: Safety before each latest start.
+        maximum: Upper bound on the instances.
+        margin_s: Safety margin before each latest start.
     """
 
     maximum: int
     margin_s: float = 600.0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class QueueScaled:
-    """As many instances as the requests that wait ask for: `ceil(waiting / target)`.
-
-    Args:
-        target_waiting: Requests waiting that one replica should have.
-        minimum: Fewest instances.
-        maximum: Most instances.
-        initial: Instances on at the start.
-        stabilization_s: Scale-down waits until all recommendations of that time are lower.
-
-    Source: KEDA's average-value rule on vLLM's num_requests_waiting, as in vLLM's production stack, 2026.
-    """
-
-    target_waiting: float
-    minimum: int
-    maximum: int
-    initial: int
-    stabilization_s: float = 300.0
-
-
-Scaling = Fixed | Scheduled | Autoscaled | QueueScaled | ForDeadlines
-
-
-class Routing(IntEnum):
-    """How real-time requests are spread over the replicas that are on."""
-
-    LEAST_REQUESTS = 0
-    ROUND_ROBIN = 1
-    LEAST_WORK = 2
-    AFFINITY = 3
+Scaling = Fixed | Scheduled | Autoscaled | ForDeadlines
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Startup:
-    """From the decision to rent an instance until it serves.
+    """The time from the decision to rent an instance until it serves, by phase.
 
     Args:
-        machine_s: Until the machine runs; not paid for.
-        image_s: Fetching the container image.
+        machine_s: Provisioning the machine; not paid for.
+        image_s: Pulling the container image.
         weights_s: Loading the weights.
-        warmup_s: Compiling and capturing graphs.
+        warmup_s: Compiling kernels and capturing graphs.
     """
 
     machine_s: float = 60.0
@@ -119,50 +88,50 @@ class Startup:
     warmup_s: float = 60.0
 
     @classmethod
-    def of(cls, total_s: float) -> "Startup":
-        """Return a start-up of that length, in the proportions of the default."""
+    def with_total(cls, total_s: float) -> "Startup":
+        """Return a start-up of this length, with its phases in the proportions of the default."""
         share = total_s / cls().total_s
         parts = {name: getattr(cls(), name) * share for name in ("machine_s", "image_s", "weights_s", "warmup_s")}
         return cls(**parts)
 
     @property
     def total_s(self) -> float:
-        """All of it."""
+        """Length of the start-up."""
         return self.machine_s + self.paid_s
 
     @property
     def paid_s(self) -> float:
-        """The part that is paid for."""
+        """Part of the start-up that is paid for."""
         return self.image_s + self.weights_s + self.warmup_s
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Interruptions:
-    """How a pool's instances are taken back, or fail.
+    """How the provider takes back a pool's instances, or how they fail; decided at ticks.
 
-    What they held is lost and served again elsewhere: first what ran, in order of admission, then what waited. If
-    nobody serves and the provider leaves no more, it waits. Decided at ticks.
+    Requests on them lose their progress and are served again elsewhere: first those that ran, in order of admission,
+    then those that waited. If no instance serves them and the provider allows no other, they wait.
 
     Args:
-        lives_s: Lives of instances in the order in which they are rented, repeated when they run out; empty if they
-            live for ever. Draw them from an exponential law for a stated rate.
-        notice_s: Warning before the end: the instance takes nothing new from then on.
-        ceiling_from_s: Times from which the provider leaves at most so many instances, increasing; of more, the
-            highest numbers are taken back without a warning.
-        ceiling: Those numbers.
+        lifetimes_s: Lifetimes of instances in the order in which they are rented, repeated from the start when they run
+            out; empty if instances never end. Draw them from an exponential distribution for a stated rate.
+        notice_s: Warning before the end; the instance takes no new requests from then on.
+        ceiling_from_s: Times, increasing, at which the number of instances that the provider allows changes. Instances
+            above it are taken back without warning, the highest indices first.
+        ceiling: The numbers from these times on.
 
     Raises:
-        ValueError: A life is not positive, or the ceilings are not one for each time, in order.
+        ValueError: A lifetime is not positive, or there is not one ceiling for each time, in order.
     """
 
-    lives_s: tuple[float, ...] = ()
+    lifetimes_s: tuple[float, ...] = ()
     notice_s: float = 120.0
     ceiling_from_s: tuple[float, ...] = ()
     ceiling: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
-        if not all(life_s > 0 for life_s in self.lives_s):
-            raise ValueError("lives_s: a life must be positive")
+        if not all(lifetime_s > 0 for lifetime_s in self.lifetimes_s):
+            raise ValueError("lifetimes_s: a lifetime must be positive")
         if len(self.ceiling) != len(self.ceiling_from_s):
             raise ValueError("ceiling: there must be one for each time of ceiling_from_s")
         if any(later_s <= earlier_s for earlier_s, later_s in pairwise(self.ceiling_from_s)):
@@ -177,16 +146,16 @@ class SimPool:
         profile: How fast a replica is.
         scaling: How many instances there are.
         limits: The engine's limits.
-        replicas_per_instance: Replicas of one rented machine.
-        realtime: Whether it takes real-time requests.
+        replicas_per_instance: Replicas on one rented machine.
+        realtime: Whether it serves real-time requests.
         backfill: How much deferrable work a replica admits beside other work; None if it admits none.
         backfill_shares: Share of these sequences and this memory in each slot of the schedule, in (0, 1]; all of them
             beyond the schedule, and always if empty.
-        startup_s: From the decision to rent until it serves: machine, image, weights, warm-up.
-        startup_paid_s: The part of that which is paid for.
+        startup_s: Time from the decision to rent an instance until it serves.
+        startup_paid_s: Part of the start-up that is paid for.
         minimum_billing_s: Shortest time that is billed.
-        interruptions: How instances are taken back; None if they are not.
-        permits: Accesses whose requests may run here, as `Requests.access` numbers them; None if all may.
+        interruptions: How instances are taken back; None if they never are.
+        permits: Accesses (`Requests.access`) that may run here; None if all may.
     """
 
     profile: Profile
@@ -203,24 +172,24 @@ class SimPool:
     permits: frozenset[int] | None = None
 
     @property
-    def takes_deferrable(self) -> bool:
+    def admits_deferrable(self) -> bool:
         """Whether its replicas admit deferrable work."""
         return self.backfill is not None and self.backfill.sequences > 0
 
     @property
     def permitted(self) -> frozenset[int]:
-        """Accesses whose requests may run here."""
-        return frozenset(range(MOST_ACCESSES)) if self.permits is None else self.permits
+        """Accesses that may run here."""
+        return frozenset(range(MAX_ACCESSES)) if self.permits is None else self.permits
 
     @property
-    def most_instances(self) -> int:
-        """Instances that it can have at once."""
+    def max_instances(self) -> int:
+        """Most instances that it can have at one time."""
         match self.scaling:
             case Fixed(instances=n):
                 return n
             case Scheduled(instances=slots):
                 return max(slots, default=0)
-            case Autoscaled(maximum=n) | QueueScaled(maximum=n) | ForDeadlines(maximum=n):
+            case Autoscaled(maximum=n) | ForDeadlines(maximum=n):
                 return n
 
 
@@ -233,12 +202,9 @@ class Requests:
         input_tokens: Prompt length, at least 1.
         cached_tokens: Prompt tokens that need no computing, fewer than the prompt.
         output_tokens: Generated tokens, at least 1.
-        latest_start_s: Latest start of deferrable requests, infinity for real-time ones (which it tells apart).
-        work_s: Seconds of a saturated replica that each takes; scaling for deadlines and routing by work use it.
-        session: Number of the session whose prefix each has, from 0; -1 for none. Only affinity and prefixes that
-            are cached by replica use it.
-        access: Number of the set of pools that each may run in, from 0, as `SimPool.permits` has it; None if all may
-            run anywhere.
+        latest_start_s: Latest start of a deferrable request; infinity marks a real-time one.
+        work_s: Seconds of a saturated replica that each takes; `ForDeadlines` scales by it.
+        access: Index of the set of pools that each may run in (`SimPool.permits`); None if all may run anywhere.
     """
 
     arrived_s: Floats
@@ -247,21 +213,20 @@ class Requests:
     output_tokens: NDArray[np.int32]
     latest_start_s: Floats
     work_s: Floats
-    session: NDArray[np.int32] | None = None
     access: NDArray[np.int32] | None = None
 
     def __len__(self) -> int:
         return len(self.arrived_s)
 
     def only(self, keep: NDArray[np.bool_]) -> "Requests":
-        """Return those requests alone."""
+        """Return the requests selected by a mask."""
         columns = {name: getattr(self, name) for name in self.__dataclass_fields__}
         return replace(self, **{name: column[keep] for name, column in columns.items() if column is not None})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PoolAccount:
-    """What became of the paid time of a pool, in seconds of replicas; the parts add up to `paid_s`."""
+    """How a pool's paid time was used, in replica-seconds; the parts add up to `paid_s`."""
 
     paid_s: float
     realtime_s: float
@@ -275,10 +240,21 @@ class PoolAccount:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SimResult:
-    """What became of the requests, shape (requests,), and of each pool; bins have shape (pools, bins).
+    """The outcome of a simulation: timings of requests, shape (requests,), and the account of each pool.
 
-    `attempts` counts those that interruptions ended; `replica` and `first_token_s` are of the one that succeeded,
-    `admitted_s` of the first. The bins of work hold what ran, whether it was lost later or not.
+    Args:
+        admitted_s: When the request first got a sequence on a replica; nan if never.
+        first_token_s: When its first token was generated, in the attempt that succeeded; nan if never.
+        finished_s: When its last token was generated; nan if never.
+        replica: Index of the replica that served it.
+        attempts: Attempts that an interruption ended.
+        pools: How each pool's paid time was used.
+        preemptions: Sequences preempted for lack of memory.
+        end_s: When the last instance was stopped, or the horizon if that is later.
+        bin_s: Width of a time bin.
+        realtime_bins_s: Replica-seconds of real-time work, lost or not, shape (pools, bins).
+        deferrable_bins_s: Replica-seconds of deferrable work, lost or not, shape (pools, bins).
+        capacity_bins_s: Replica-seconds paid, shape (pools, bins).
     """
 
     admitted_s: Floats

@@ -1,24 +1,23 @@
-"""The simulator's door: requests and a fleet in, timings and paid time out."""
+"""Simulate a fleet: check the arguments, run the kernel, and return timings and accounts."""
 
 import numpy as np
-from numpy.typing import NDArray
 
 from meritorder.errors import InfeasibleError
 from meritorder.latency import tpot_s
-from meritorder.sim import fleet as kernel
-from meritorder.sim.layout import lay_out, stabilization_ticks
-from meritorder.sim.pools import Autoscaled, PoolAccount, QueueScaled, Requests, Routing, Scheduled, SimPool, SimResult
+from meritorder.sim.fleet import serve_all
+from meritorder.sim.layout import initial_state, stabilization_ticks
+from meritorder.sim.pools import Autoscaled, PoolAccount, Requests, Scheduled, SimPool, SimResult
 from meritorder.sim.state import (
-    MOST_ACCESSES,
-    MOST_BLOCK_TOKENS,
-    MOST_CEILINGS,
-    MOST_LIVES,
-    MOST_SEQS,
-    MOST_SLOTS,
-    MOST_STEP_TOKENS,
+    MAX_ACCESSES,
+    MAX_BLOCK_TOKENS,
+    MAX_CEILINGS,
+    MAX_LIFETIMES,
+    MAX_SEQS,
+    MAX_SLOTS,
+    MAX_STEP_TOKENS,
     STABILIZATION_TICKS,
     Floats,
-    World,
+    KernelState,
 )
 
 
@@ -29,54 +28,46 @@ def simulate(
     horizon_s: float,
     tick_s: float = 15.0,
     bin_s: float = 900.0,
-    preempt: bool = False,
-    routing: Routing = Routing.LEAST_REQUESTS,
-    local_prefixes: bool = False,
 ) -> SimResult:
-    """Serve all requests with a fleet; the cost grows with requests, not with tokens.
+    """Serve all requests with a fleet; run time grows with requests, not with tokens.
 
     Args:
-        requests: What is to be served.
-        pools: The fleet, in merit order: deferrable work goes to the first with room.
-        horizon_s: Until when instances that are always on are paid for.
-        tick_s: How often scaling is decided.
-        bin_s: Width of the bins of the time line.
-        preempt: Real-time requests take the seat of deferrable ones when there is none left.
-        routing: How real-time requests are spread.
-        local_prefixes: A cached prefix is found only on the replica that served its session last.
+        requests: The requests.
+        pools: The fleet, in merit order: deferrable work goes to the first pool with capacity.
+        horizon_s: End of the time for which instances that are always on are paid.
+        tick_s: Time between scaling decisions.
+        bin_s: Width of a time bin of the result.
 
     Raises:
-        InfeasibleError: A request is longer than the memory of a replica, nobody serves a lane, or a limit is too high.
+        InfeasibleError: A request is longer than a replica's memory, no pool serves a lane, or a limit is exceeded.
     """
     _check(requests, pools, tick_s)
-    world = lay_out(requests, pools, horizon_s, tick_s, bin_s)
-    world.state["preempt"], world.state["routing"] = preempt, routing
-    world.state["local_prefixes"] = local_prefixes
-    end_s = kernel.run(world)
-    overhead_s = _overhead_s(world, pools)
+    kernel = initial_state(requests, pools, horizon_s, tick_s, bin_s)
+    end_s = serve_all(kernel)
+    overhead_s = _overhead_s(kernel, pools)
     return SimResult(
-        admitted_s=world.requests["admitted_s"].copy(),
-        first_token_s=world.requests["first_token_s"] + overhead_s,
-        finished_s=world.requests["finished_s"] + overhead_s,
-        replica=world.requests["replica"].copy(),
-        attempts=world.requests["attempts"].copy(),
-        pools=tuple(_account(pool) for pool in world.pools),
-        preemptions=int(world.state["preemptions"][0]),
+        admitted_s=kernel.requests["admitted_s"].copy(),
+        first_token_s=kernel.requests["first_token_s"] + overhead_s,
+        finished_s=kernel.requests["finished_s"] + overhead_s,
+        replica=kernel.requests["replica"].copy(),
+        attempts=kernel.requests["attempts"].copy(),
+        pools=tuple(_account(pool) for pool in kernel.pools),
+        preemptions=int(kernel.fleet["preemptions"][0]),
         end_s=end_s,
         bin_s=bin_s,
-        realtime_bins_s=world.bins[:, 0],
-        deferrable_bins_s=world.bins[:, 1],
-        capacity_bins_s=world.bins[:, 2],
+        realtime_bins_s=kernel.bins[:, 0],
+        deferrable_bins_s=kernel.bins[:, 1],
+        capacity_bins_s=kernel.bins[:, 2],
     )
 
 
-def _overhead_s(world: World, pools: tuple[SimPool, ...]) -> Floats:
-    """Return what each request waits before the engine: a time, one for each token, and some of its decode steps."""
+def _overhead_s(kernel: KernelState, pools: tuple[SimPool, ...]) -> Floats:
+    """Return the latency outside the engine: a constant, a time per prompt token, and some decode steps of each."""
     by_pool_s = np.array([pool.profile.request_overhead_s for pool in pools])
     by_token_s = np.array([pool.profile.prompt_token_overhead_s for pool in pools])
     steps = np.array([pool.profile.first_token_steps for pool in pools])
-    requests = world.requests
-    pool = world.replicas["pool"][requests["replica"]]
+    requests = kernel.requests
+    pool = kernel.replicas["pool"][requests["replica"]]
     step_s = np.nan_to_num(tpot_s(requests["finished_s"], requests["first_token_s"], requests["output_tokens"]))
     fixed_s = by_pool_s[pool] + by_token_s[pool] * requests["input_tokens"]
     return np.asarray(fixed_s + steps[pool] * step_s)
@@ -87,54 +78,51 @@ def _check(requests: Requests, pools: tuple[SimPool, ...], tick_s: float) -> Non
     access = np.zeros(len(requests), np.int32) if requests.access is None else requests.access
     longest = np.zeros(int(access.max(initial=0)) + 1, np.int64)
     np.maximum.at(longest, access, cached)
-    if len(longest) > MOST_ACCESSES:
-        raise InfeasibleError(f"accesses: {len(longest):,} are more than {MOST_ACCESSES:,}")
+    if len(longest) > MAX_ACCESSES:
+        raise InfeasibleError(f"accesses: {len(longest):,} are more than {MAX_ACCESSES:,}")
     for pool in pools:
-        _check_memory(pool, max((int(longest[each]) for each in pool.permitted if each < len(longest)), default=0))
+        _check_memory(pool, int(longest[[number for number in pool.permitted if number < len(longest)]].max(initial=0)))
         _check_limits(pool, tick_s)
     deferrable = np.isfinite(requests.latest_start_s)
-    for each in range(len(longest)):
-        mine = deferrable[access == each]
-        serving = [pool for pool in pools if pool.most_instances and each in pool.permitted]
-        realtime = any(pool.realtime for pool in serving)
-        if not mine.all() and not realtime:
-            raise InfeasibleError(f"no pool takes real-time requests{_of(each, longest)}")
-        if mine.any() and not realtime and not any(pool.takes_deferrable for pool in serving):
-            raise InfeasibleError(f"no pool takes deferrable requests{_of(each, longest)}")
+    for number in range(len(longest)):
+        may_wait = deferrable[access == number]
+        permitting = [pool for pool in pools if pool.max_instances and number in pool.permitted]
+        realtime = any(pool.realtime for pool in permitting)
+        whose = f" of access {number}" if len(longest) > 1 else ""
+        if not may_wait.all() and not realtime:
+            raise InfeasibleError(f"no pool takes real-time requests{whose}")
+        if may_wait.any() and not realtime and not any(pool.admits_deferrable for pool in permitting):
+            raise InfeasibleError(f"no pool takes deferrable requests{whose}")
 
 
 def _check_memory(pool: SimPool, longest: int) -> None:
     block_tokens = pool.limits.block_tokens
-    held = pool.profile.kv_capacity_tokens // block_tokens * block_tokens
-    if longest > held:
+    capacity = pool.profile.kv_capacity_tokens // block_tokens * block_tokens
+    if longest > capacity:
         raise InfeasibleError(
-            f"a request needs memory for {longest:,} tokens, but memory holds {held:,}",
+            f"a request needs memory for {longest:,} tokens, but a replica has memory for {capacity:,}",
             where=pool.profile.replica.label,
-            fix="use more GPUs a replica (--tp), or hardware with more memory",
+            fix="use more GPUs per replica (--tp), or hardware with more memory",
         )
-
-
-def _of(access: int, longest: NDArray[np.int64]) -> str:
-    return f" of access {access}" if len(longest) > 1 else ""
 
 
 def _check_limits(pool: SimPool, tick_s: float) -> None:
     limits, where = pool.limits, pool.profile.replica.label
     bounds = [
-        ("sequences in a step (max_num_seqs)", limits.max_num_seqs, MOST_SEQS),
-        ("tokens in a step (max_num_batched_tokens)", limits.max_num_batched_tokens, MOST_STEP_TOKENS),
-        ("tokens of a block (block_tokens)", limits.block_tokens, MOST_BLOCK_TOKENS),
+        ("sequences in a step (max_num_seqs)", limits.max_num_seqs, 1, MAX_SEQS),
+        ("tokens in a step (max_num_batched_tokens)", limits.max_num_batched_tokens, 1, MAX_STEP_TOKENS),
+        ("tokens of a block (block_tokens)", limits.block_tokens, 1, MAX_BLOCK_TOKENS),
     ]
     if isinstance(pool.scaling, Scheduled):
-        bounds.append(("slots of a schedule", len(pool.scaling.instances), MOST_SLOTS))
+        bounds.append(("slots of a schedule", len(pool.scaling.instances), 1, MAX_SLOTS))
     if pool.interruptions:
-        bounds.append(("changes of the ceiling and one", len(pool.interruptions.ceiling) + 1, MOST_CEILINGS + 1))
-        bounds.append(("lives of instances and one", len(pool.interruptions.lives_s) + 1, MOST_LIVES + 1))
-    if isinstance(pool.scaling, Autoscaled | QueueScaled):
-        bounds.append(("ticks of stabilisation", stabilization_ticks(pool.scaling, tick_s), STABILIZATION_TICKS))
-    for what, value, most in bounds:
-        if not 1 <= value <= most:
-            raise InfeasibleError(f"{what}: {value:,} is not from 1 to {most:,}", where=where)
+        bounds.append(("changes of the ceiling", len(pool.interruptions.ceiling), 0, MAX_CEILINGS))
+        bounds.append(("lifetimes of instances", len(pool.interruptions.lifetimes_s), 0, MAX_LIFETIMES))
+    if isinstance(pool.scaling, Autoscaled):
+        bounds.append(("ticks of stabilization", stabilization_ticks(pool.scaling, tick_s), 1, STABILIZATION_TICKS))
+    for what, value, lower, upper in bounds:
+        if not lower <= value <= upper:
+            raise InfeasibleError(f"{what}: {value:,} is not from {lower} to {upper:,}", where=where)
     if limits.max_num_batched_tokens <= limits.max_num_seqs:
         raise InfeasibleError("a step must hold more tokens than sequences", where=where)
     slots = len(pool.scaling.instances) if isinstance(pool.scaling, Scheduled) else 0

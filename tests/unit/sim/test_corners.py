@@ -12,7 +12,7 @@ from tests.samples.fleets import backfill
 
 from meritorder.errors import InfeasibleError
 from meritorder.perf.profile import EngineLimits
-from meritorder.sim.pools import Autoscaled, Fixed, ForDeadlines, Requests, Routing, Scheduled, SimPool
+from meritorder.sim.pools import Autoscaled, Fixed, ForDeadlines, Requests, Scheduled, SimPool
 from meritorder.sim.run import simulate
 
 STEADY = profile(
@@ -359,4 +359,4 @@ def test_who_looked_at_a_moment_looks_again_after_it_when_the_backlog_moves_on()
         limits=EngineLimits(max_num_seqs=4, max_num_batched_tokens=6, block_tokens=1, prefill_first=True),
         backfill=backfill(4),
     )
-    finished(wanted, pool, horizon_s=2.0, tick_s=61 / 64, routing=Routing.ROUND_ROBIN)
+    finished(wanted, pool, horizon_s=2.0, tick_s=61 / 64)

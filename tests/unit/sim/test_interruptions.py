@@ -4,7 +4,6 @@ A step takes 0.1 s here, whatever is in it: a request of `n` output tokens that 
 """
 
 import math
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,7 +12,7 @@ from tests.unit.sim.test_corners import STEADY, finished, memory, requests
 
 from meritorder.errors import InfeasibleError
 from meritorder.perf.profile import EngineLimits
-from meritorder.sim.pools import Fixed, ForDeadlines, Interruptions, QueueScaled, Routing, SimPool, SimResult
+from meritorder.sim.pools import Autoscaled, Fixed, ForDeadlines, Interruptions, SimPool, SimResult
 from meritorder.sim.run import simulate
 
 NOW = math.inf  # latest start of a real-time request
@@ -33,7 +32,7 @@ def run(wanted: object, *pools: SimPool, **options: object) -> SimResult:
 
 def test_what_ran_is_lost_and_starts_again() -> None:
     """It began at 0.5 s and was to end at 2.5 s; at 2 s the instance is taken back and another rented."""
-    lives = Interruptions(lives_s=(2.0, 1e6), notice_s=0.0)
+    lives = Interruptions(lifetimes_s=(2.0, 1e6), notice_s=0.0)
     result = run(requests((0.5, 5, 20, NOW)), pool(interruptions=lives))
     assert result.finished_s[0] == pytest.approx(4.0)
     assert result.first_token_s[0] == pytest.approx(2.1)
@@ -46,14 +45,14 @@ def test_what_ran_is_lost_and_starts_again() -> None:
 
 def test_an_instance_under_notice_takes_nothing_new() -> None:
     """The first instance ends at 4 s with 2 s of notice: what comes at 2.5 s goes to the other."""
-    lives = Interruptions(lives_s=(4.0, 1e6), notice_s=2.0)
+    lives = Interruptions(lifetimes_s=(4.0, 1e6), notice_s=2.0)
     result = run(requests((0.5, 5, 30, NOW), (2.5, 5, 5, NOW)), pool(instances=2, interruptions=lives))
     assert result.replica.tolist() == [0, 1]
     assert result.attempts.tolist() == [0, 0]
 
 
 def test_an_empty_instance_under_notice_is_given_back_and_not_counted() -> None:
-    lives = Interruptions(lives_s=(4.0, 1e6), notice_s=2.0)
+    lives = Interruptions(lifetimes_s=(4.0, 1e6), notice_s=2.0)
     account = run(requests((5.0, 5, 5, NOW)), pool(interruptions=lives)).pools[0]
     assert account.interruptions == 0
     assert account.lost_s == 0
@@ -61,7 +60,7 @@ def test_an_empty_instance_under_notice_is_given_back_and_not_counted() -> None:
 
 def test_what_ran_goes_before_what_waited() -> None:
     """One seat: the first runs, the other two wait; after the interruption at 2 s they are served as they came."""
-    lives = Interruptions(lives_s=(2.0, 1e6), notice_s=0.0)
+    lives = Interruptions(lifetimes_s=(2.0, 1e6), notice_s=0.0)
     one_seat = pool(interruptions=lives, limits=EngineLimits(max_num_seqs=1))
     result = run(requests((0.5, 5, 20, NOW), (0.6, 5, 10, NOW), (0.7, 5, 10, NOW)), one_seat)
     np.testing.assert_allclose(result.finished_s, [4.0, 5.0, 6.0])
@@ -70,7 +69,7 @@ def test_what_ran_goes_before_what_waited() -> None:
 
 def test_a_preempted_request_that_waits_loses_its_tokens_too() -> None:
     """Memory for 14 tokens holds two of 8 for a while; the second is sent back, and waits when the instance ends."""
-    lives = Interruptions(lives_s=(1.0, 1e6), notice_s=0.0)
+    lives = Interruptions(lifetimes_s=(1.0, 1e6), notice_s=0.0)
     wanted = requests((0.05, 4, 10, NOW), (0.1, 4, 10, NOW))
     result = run(wanted, pool(interruptions=lives, **memory(14)))
     assert result.preemptions > 0
@@ -91,8 +90,8 @@ def test_the_provider_leaves_fewer() -> None:
 
 def test_no_more_are_rented_than_the_provider_leaves() -> None:
     """One under notice is still one of the two that are left, so that no third is rented for it."""
-    both = Interruptions(lives_s=(6.0, 1e6), notice_s=5.0, ceiling_from_s=(0.0,), ceiling=(2,))
-    scaling = QueueScaled(target_waiting=1, minimum=2, maximum=3, initial=2, stabilization_s=1.0)
+    both = Interruptions(lifetimes_s=(6.0, 1e6), notice_s=5.0, ceiling_from_s=(0.0,), ceiling=(2,))
+    scaling = Autoscaled(target_in_flight=1, minimum=2, maximum=3, initial=2, stabilization_s=1.0)
     account = run(requests((0.5, 5, 80, NOW)), pool(scaling=scaling, interruptions=both)).pools[0]
     assert account.peak_instances == 2
     assert account.interruptions == 1
@@ -108,42 +107,23 @@ def test_requests_wait_while_the_provider_leaves_none() -> None:
 
 def test_an_instance_that_was_given_back_as_it_came_up_does_not_serve() -> None:
     """It is up at 3 s, under notice already, and given back; urgent work has another started, which takes 2 s again."""
-    lives = Interruptions(lives_s=(1.0, 3.0, 1e6), notice_s=2.0)
+    lives = Interruptions(lifetimes_s=(1.0, 3.0, 1e6), notice_s=2.0)
     result = run(requests((2.5, 5, 5, 3.5)), pool(interruptions=lives, startup_s=2.0, startup_paid_s=2.0))
     assert result.admitted_s[0] == pytest.approx(5.0)
 
 
 def test_deferrable_work_returns_to_the_backlog() -> None:
-    lives = Interruptions(lives_s=(2.0, 1e6), notice_s=0.0)
+    lives = Interruptions(lifetimes_s=(2.0, 1e6), notice_s=0.0)
     options = {"scaling": ForDeadlines(maximum=1, margin_s=0.0), "realtime": False, "backfill": backfill(2)}
     result = run(requests((0.5, 5, 30, 20.0), (0.5, 5, 30, 20.0)), pool(interruptions=lives, **options), horizon_s=30.0)
     assert result.attempts.tolist() == [1, 1]
     assert result.pools[0].deferrable_s == pytest.approx(3.0)
 
 
-def test_another_instance_has_nothing_cached() -> None:
-    """The second request of a session finds its prefix, the third does not: it comes after an interruption."""
-    slow = replace(pool(), interruptions=Interruptions(lives_s=(4.0, 1e6), notice_s=0.0))
-    limits = EngineLimits(max_num_seqs=2, max_num_batched_tokens=4)
-    wanted = requests((0.5, 8, 1, NOW), (2.0, 8, 1, NOW), (6.0, 8, 1, NOW))
-    wanted.cached_tokens[:] = 6
-    wanted = replace(wanted, session=np.zeros(3, np.int32))
-    result = run(wanted, replace(slow, limits=limits), local_prefixes=True)
-    np.testing.assert_allclose(result.finished_s - wanted.arrived_s, [0.2, 0.1, 0.2])
-
-
-def test_equal_empty_replicas_are_taken_in_order() -> None:
-    """Work of 0.1, 0.2 and 0.3 s comes and goes; what rounding leaves of it makes no replica busier."""
-    wanted = requests((0.05, 5, 2, NOW), (0.06, 5, 2, NOW), (0.07, 5, 2, NOW), (0.08, 5, 2, NOW), (5.0, 5, 2, NOW))
-    wanted.work_s[:] = 0.1, 0.7, 0.2, 0.1, 0.3
-    result = run(wanted, pool(instances=2), routing=Routing.LEAST_WORK)
-    assert result.replica[-1] == 0
-
-
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"lives_s": (5.0, 0.0)}, "life"),
+        ({"lifetimes_s": (5.0, 0.0)}, "lifetime"),
         ({"ceiling": (1,)}, "one for each"),
         ({"ceiling_from_s": (2.0, 2.0), "ceiling": (1, 2)}, "increase"),
     ],
@@ -154,5 +134,5 @@ def test_interruptions_that_make_no_sense_are_refused(fields: dict[str, object],
 
 
 def test_more_lives_than_the_simulator_holds_are_refused() -> None:
-    with pytest.raises(InfeasibleError, match="lives"):
-        run(requests((0.5, 5, 5, NOW)), pool(interruptions=Interruptions(lives_s=(1.0,) * 2000)))
+    with pytest.raises(InfeasibleError, match="lifetimes"):
+        run(requests((0.5, 5, 5, NOW)), pool(interruptions=Interruptions(lifetimes_s=(1.0,) * 2000)))

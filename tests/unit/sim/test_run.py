@@ -64,7 +64,7 @@ def test_two_replicas_share_what_arrives_at_once() -> None:
 
 
 def test_a_request_longer_than_memory_is_refused() -> None:
-    with pytest.raises(InfeasibleError, match="50,001 tokens, but memory holds 50,000"):
+    with pytest.raises(InfeasibleError, match="50,001 tokens, but a replica has memory for 50,000"):
         simulate(requests([0.0], 50_000, 2), (pool(Fixed(instances=1)),), horizon_s=1.0)
 
 
@@ -176,8 +176,8 @@ def test_the_same_again_is_the_same() -> None:
 
 def test_one_request_compiles_all_that_simulates_any() -> None:
     compile_ahead()
-    compiled = set(fleet.run.signatures)
+    compiled = set(fleet.serve_all.signatures)
     assert compiled
     asked = requests([0.0, 1.0], 300, 11, latest_start_s=np.array([np.inf, 9.0]))
     simulate(asked, (pool(Fixed(instances=1), backfill=backfill(2)),), horizon_s=5.0)
-    assert set(fleet.run.signatures) == compiled
+    assert set(fleet.serve_all.signatures) == compiled

@@ -37,7 +37,7 @@ def test_the_smallest_fleet_holds_and_one_machine_less_does_not() -> None:
     one = machine(BUSY)
     trials = list(search_fixed_fleet(one, BUSY))
     kept = [trial for trial in trials if trial.kept][-1]
-    instances = kept.pools[0][1].most_instances
+    instances = kept.pools[0][1].max_instances
     assert instances > 1
     assert not fixed_fleet(one, BUSY, instances - 1).kept
     assert min(trial.usd for trial in trials if trial.kept) == kept.usd
@@ -50,7 +50,7 @@ def test_the_search_ends_where_no_fleet_would_do() -> None:
 
 def test_the_smallest_fleet_of_one_request_is_one_machine() -> None:
     alone = load([0.0])
-    assert [trial.pools[0][1].most_instances for trial in search_fixed_fleet(machine(alone), alone)] == [1]
+    assert [trial.pools[0][1].max_instances for trial in search_fixed_fleet(machine(alone), alone)] == [1]
 
 
 def test_an_autoscaler_that_holds_costs_no_more_than_half_as_many_machines_again() -> None:

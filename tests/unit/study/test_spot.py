@@ -48,7 +48,7 @@ def test_a_record_is_begun_again_at_its_last_change(tmp_path: Path) -> None:
     taken = on_spot(tmp_path, record, 70.0)
     assert taken.ceiling_from_s == (0.0, 10.0, 30.0, 40.0, 60.0, 70.0)
     assert taken.ceiling == (2, 1, 2, 1, 2, 1)
-    assert taken.lives_s == ()
+    assert taken.lifetimes_s == ()
 
 
 def test_a_record_that_is_long_enough_is_taken_as_it_is(tmp_path: Path) -> None:
@@ -67,7 +67,7 @@ def test_without_a_record_lives_are_drawn_and_the_rate_is_said(tmp_path: Path) -
     (found,) = spot_machines(facts.load((prices(tmp_path),)), [steady], options, DAY_S)
     assert found.interruptions is not None
     assert found.interruptions.ceiling == ()
-    assert np.mean(found.interruptions.lives_s) == pytest.approx(-730 * 3600 / np.log(0.9), rel=0.1)
+    assert np.mean(found.interruptions.lifetimes_s) == pytest.approx(-730 * 3600 / np.log(0.9), rel=0.1)
     assert "10% a month, which nobody states" in spot_assumptions(found, options)[0].text
     assert spot_assumptions(steady, options) == []
 

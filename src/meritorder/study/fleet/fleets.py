@@ -269,7 +269,7 @@ def max_utilization_within_slo(machine: CandidateMachine, pool: SimPool, load: T
 
     Requests of the load arrive as a Poisson process at a rate that bisection raises until too few keep the SLO.
     """
-    instances = min(pool.most_instances, _MOST_STEADY_MACHINES)
+    instances = min(pool.max_instances, _MOST_STEADY_MACHINES)
     chosen = np.linspace(0, len(load), min(len(load), _STEADY_REQUESTS), endpoint=False).astype(np.int64)
     sample = load.select(chosen)
     gaps = np.random.default_rng(0).exponential(1.0, len(sample))

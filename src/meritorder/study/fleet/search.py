@@ -175,9 +175,9 @@ class Search:
             return trials
 
         searches = [
-            (machine, pool.most_instances, fewest)
+            (machine, pool.max_instances, fewest)
             for machine, pool in (always.pools[0] for always in fleets)
-            for fewest in autoscaler_minimums(pool.most_instances)
+            for fewest in autoscaler_minimums(pool.max_instances)
         ]
         # The simulator's kernel leaves the interpreter to other threads.
         with ThreadPoolExecutor(max_workers=_THREADS) as threads:

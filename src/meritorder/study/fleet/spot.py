@@ -13,7 +13,7 @@ from meritorder.domain import PricingModel
 from meritorder.errors import CatalogError, TraceError
 from meritorder.evidence import Assumption
 from meritorder.sim.pools import Interruptions
-from meritorder.sim.state import MOST_CEILINGS
+from meritorder.sim.state import MAX_CEILINGS
 from meritorder.study.fleet.fleets import CandidateMachine
 from meritorder.study.fleet.options import Options
 from meritorder.traces.spot import read_spot
@@ -58,7 +58,7 @@ def _drawn(share_per_month: float | None, random: np.random.Generator) -> Interr
     """Draw lives that are exponential, with a mean of `-month / ln(1 - share taken back in a month)`."""
     share = ASSUMED_INTERRUPTIONS_PER_MONTH if share_per_month is None else share_per_month
     mean_s = -HOURS_PER_MONTH * SECONDS_PER_HOUR / math.log1p(-share)
-    return Interruptions(lives_s=tuple(random.exponential(mean_s, _LIVES).tolist()))
+    return Interruptions(lifetimes_s=tuple(random.exponential(mean_s, _LIVES).tolist()))
 
 
 def _recorded(path: Path, horizon_s: float) -> Interruptions:
@@ -69,7 +69,7 @@ def _recorded(path: Path, horizon_s: float) -> Interruptions:
     from_s, counts = read_spot(path)
     period_s = from_s[-1]
     rounds = math.ceil(horizon_s / period_s) if period_s else 1
-    if rounds * len(counts) > MOST_CEILINGS:
+    if rounds * len(counts) > MAX_CEILINGS:
         raise TraceError(
             f"{len(counts)} changes in {format_duration(period_s)} are too many for {format_duration(horizon_s)}",
             where=str(path),

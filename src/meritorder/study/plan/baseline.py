@@ -115,7 +115,7 @@ def _confirm_fixed(found: Trial, load: TraceLoad, search: Search) -> Trial:
     """Try a fleet that is always on on the whole load, with a machine more until it holds."""
     machine, pool = found.pools[0]
     for more in range(_MOST_CONFIRMED):
-        trial = fixed_fleet(machine, load, pool.most_instances + more)
+        trial = fixed_fleet(machine, load, pool.max_instances + more)
         search.progress(f"real time, always on, the whole trace: {trial.label}")
         if trial.kept or search.present_replicas is not None:
             return trial

@@ -176,7 +176,7 @@ def _interruptions(one: planfile.PoolSchedule, seed: int) -> Interruptions | Non
     if one.interruptions_per_hour <= 0:
         return None
     mean_s = SECONDS_PER_HOUR / one.interruptions_per_hour
-    return Interruptions(lives_s=tuple(np.random.default_rng(seed).exponential(mean_s, _LIVES).tolist()))
+    return Interruptions(lifetimes_s=tuple(np.random.default_rng(seed).exponential(mean_s, _LIVES).tolist()))
 
 
 def _bought(
