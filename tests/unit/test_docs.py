@@ -39,6 +39,12 @@ def test_links_lead_somewhere_and_options_exist(document: Path) -> None:
     assert set(OPTION.findall(text)) - _options() <= OF_OTHERS
 
 
+def test_named_source_files_exist() -> None:
+    for document in DOCUMENTS:
+        for path in re.findall(r"`((?:\w+/)+\w+\.py)`", document.read_text(encoding="utf-8")):
+            assert (ROOT / path).exists() or (ROOT / "src/meritorder" / path).exists(), f"{document.name}: {path}"
+
+
 def test_anchors_are_headings() -> None:
     for document in DOCUMENTS:
         for target, anchor in LINK.findall(document.read_text(encoding="utf-8")):
