@@ -29,11 +29,11 @@ setup: $(STAMP) ## make the virtual environment in .venv
 demo: $(STAMP) ## what a sample week costs in each way, and the gateway on a small model
 	@$(BIN)/python -m meritorder demo
 
-test: $(STAMP) ## run the tests (a few minutes)
-	@$(BIN)/python -m pytest
+test: $(STAMP) ## run the tests, on all processors (five minutes on two)
+	@$(BIN)/python -m pytest -n auto --dist loadfile
 
-test-slow: $(STAMP) ## run the long tests as well
-	@$(BIN)/python -m pytest -m 'slow or not slow'
+test-slow: $(STAMP) ## run the tests that are slow by nature
+	@$(BIN)/python -m pytest -n auto --dist loadfile -m slow
 
 lint: $(STAMP) ## check format and lint
 	@$(BIN)/ruff format --check .
