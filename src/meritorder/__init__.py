@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from meritorder.library import Answer, audit, calibrate, compare, plan, simulate, sweep
     from meritorder.planfile import Plan, read_plan
     from meritorder.sim.pools import Startup
-    from meritorder.study.audit import Options as AuditOptions
+    from meritorder.study.audit.context import AuditOptions
     from meritorder.study.fleet.options import Options as CompareOptions
     from meritorder.study.plan.options import PlanOptions
     from meritorder.traces import Trace
@@ -89,7 +89,7 @@ if not TYPE_CHECKING:  # a checker reads the imports above, and so reports a nam
     _HOMES = {
         "Answer": "meritorder.library",
         "Audit": "meritorder.findings",
-        "AuditOptions": "meritorder.study.audit:Options",
+        "AuditOptions": "meritorder.study.audit.context",
         "Bill": "meritorder.bills",
         "BillError": "meritorder.errors",
         "Catalog": "meritorder.catalog",

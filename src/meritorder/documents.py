@@ -8,13 +8,14 @@ import msgspec
 # A string holds no raw line break in JSON, so only an array of numbers can look like this.
 _NUMBERS: Final = re.compile(rb"\[\n[-+.0-9eE,\s]+\]")
 _BLANK: Final = re.compile(rb"\s+")
+_ENCODER: Final = msgspec.json.Encoder(decimal_format="number")
 
 
 def encode(record: msgspec.Struct) -> bytes:
     """Write a record that names its schema as indented JSON, `schema` first, every array of numbers on one line."""
-    fields = msgspec.structs.asdict(record)
+    fields = {field.encode_name: getattr(record, field.name) for field in msgspec.structs.fields(record)}
     document = {"schema": fields.pop("schema"), **fields}
-    indented = msgspec.json.format(msgspec.json.encode(document), indent=2)
+    indented = msgspec.json.format(_ENCODER.encode(document), indent=2)
     return _NUMBERS.sub(_on_one_line, indented) + b"\n"
 
 

@@ -137,6 +137,11 @@ class Model:
         return self.parameters * bytes_each if bytes_each else None
 
 
+def machine_id(provider: str, region: str, instance: str) -> str:
+    """Return the name of a kind of machine in a place, by which offers, plans and bills refer to it."""
+    return " ".join(part for part in (provider, region, instance) if part)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Offer:
     """Hardware at a price under a pricing model.

@@ -1,8 +1,10 @@
-"""The answer of `audit`: what a bill comes to, what of it is overpaid and why, and what it cannot tell.
+"""The answer of `audit`: the figures of a bill, what of it is overpaid and why, and what the bill cannot tell.
 
-Plain records, written as JSON as they stand. `SCHEMA` changes when a field changes its meaning or goes.
+Plain records, written as JSON as they are; dollars of the bill itself are exact. `SCHEMA` changes when a field changes
+its meaning or is removed.
 """
 
+from decimal import Decimal
 from typing import Final, Literal
 
 import msgspec
@@ -12,7 +14,7 @@ from meritorder.evidence import Assumption, PriceUsed
 SCHEMA: Final = "meritorder.audit/1"
 
 Confidence = Literal["high", "medium", "low"]
-Kind = Literal[
+FindingKind = Literal[
     "unused_commitment",
     "commitment_wrong_family",
     "above_list_price",
@@ -29,35 +31,35 @@ Kind = Literal[
 SCOPES: Final = {
     "total_usd": "the whole bill, as invoiced",
     "amortised_usd": "the whole bill, commitments spread over what they cover",
-    "inference_usd": "charges that are inference, amortised; all figures below are of these charges",
+    "inference_usd": "charges that are inference, amortized; all figures below are of these charges",
     "on_demand_equivalent_usd": "list price of the machine hours that were bought on demand or under a commitment; "
     "spot, capacity blocks, tokens, fees and taxes are left out",
-    "effective_savings_rate": "1 - what those hours and unused commitments cost / on_demand_equivalent_usd",
+    "effective_savings_rate": "1 - cost of those hours and of unused commitments / on_demand_equivalent_usd",
     "commitment_utilization": "used / all commitments (savings plans, reservations, committed use), in dollars",
     "commitment_coverage": "list price of the hours under commitments / on_demand_equivalent_usd",
-    "unused_commitment_usd": "commitments that nothing used",
-    "overpaid_usd": "sum of the findings, in the time of the bill; inference_usd - optimised_usd",
+    "unused_commitment_usd": "cost of the unused part of commitments",
+    "overpaid_usd": "sum of the findings over the period of the bill; inference_usd - optimised_usd",
 }
-"""What each figure is of, and what it is divided by."""
+"""The scope of each figure, and its denominator."""
 
 
 class Finding(msgspec.Struct, frozen=True, kw_only=True):
-    """One way in which less would have been paid for the same answers.
+    """One change by which the same requests would have cost less.
 
-    No dollar is in two findings: each is reckoned on what the findings before it left, in the order of `Kind`.
+    No dollar is in two findings: each is computed on what the findings before it left.
 
     Args:
-        kind: What is wrong.
-        title: The same in words, with where.
-        usd_per_month: What it costs in a month of the bill.
-        usd: What it costs in the time of the bill.
-        confidence: How sure that is.
-        evidence: Where the number comes from.
+        kind: What is overpaid.
+        title: The same in words, with the place.
+        usd_per_month: Dollars overpaid in a month of the bill.
+        usd: Dollars overpaid over the period of the bill.
+        confidence: How certain the amount is.
+        evidence: What the amount is computed from.
         fix: What to do, with a command.
         where: Machine, model or commitment.
     """
 
-    kind: Kind
+    kind: FindingKind
     title: str
     usd_per_month: float
     usd: float
@@ -67,14 +69,14 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
     where: str
 
 
-class Ask(msgspec.Struct, frozen=True, kw_only=True):
-    """Something that the bill alone cannot tell.
+class MissingInput(msgspec.Struct, frozen=True, kw_only=True):
+    """A question that the bill alone cannot answer, and the input that would.
 
     Args:
         question: What is not known.
-        usd_per_month: Spend that the answer is about: an upper limit of what it could show, not a finding.
-        give: What would tell, by name.
-        option: How to give it.
+        usd_per_month: Spend that the question concerns; an upper limit of what could be found, not a finding.
+        give: The input that would answer it.
+        option: The command-line option that takes this input.
     """
 
     question: str
@@ -83,65 +85,86 @@ class Ask(msgspec.Struct, frozen=True, kw_only=True):
     option: str
 
 
-class Figures(msgspec.Struct, frozen=True, kw_only=True):
-    """The figures of FinOps, for the whole bill or for a part; meanings are those of `SCOPES`."""
+class BillFigures(msgspec.Struct, frozen=True, kw_only=True):
+    """FinOps figures of a bill or of a part of it; exact dollars, and rates that are None without a denominator.
 
-    billed_usd: float
-    amortised_usd: float
-    on_demand_usd: float
-    spot_usd: float
-    capacity_block_usd: float
-    tokens_usd: float
-    on_demand_equivalent_usd: float
-    effective_usd: float
-    effective_savings_rate: float | None
-    unlisted_usd: float
-    commitment_usd: float
-    used_commitment_usd: float
-    unused_commitment_usd: float
-    commitment_utilization: float | None
-    commitment_coverage: float | None
+    Args:
+        billed_usd: Cost on the invoice.
+        amortised_usd: Cost with commitments spread over what they cover, unused parts included.
+        on_demand_usd: Amortized cost of machines bought on demand.
+        spot_usd: Amortized cost of spot machines.
+        capacity_block_usd: Amortized cost of capacity blocks.
+        tokens_usd: Amortized cost of token products.
+        on_demand_equivalent_usd: List price of the machine hours that a commitment covered or could have covered.
+        effective_usd: Amortized cost of the same hours after negotiated discounts, and of unused commitments.
+        effective_savings_rate: 1 - effective / on-demand equivalent.
+        unlisted_usd: Amortized cost of such hours that have no list price in the bill; in neither of these two.
+        commitment_usd: Used and unused commitments, amortized.
+        used_commitment_usd: Commitments that covered something.
+        unused_commitment_usd: Unused part of commitments; negative where AWS corrects an earlier hour.
+        commitment_utilization: Used / all commitments.
+        commitment_coverage: Share of the on-demand equivalent that commitments covered.
+
+    Source: FinOps Foundation, KPI library, "Effective Savings Rate" and "Commitment Discount Utilization" and
+        "Coverage", finops.org, read 2026-11; AWS Cost Management User Guide, "Savings Plans coverage report".
+    """
+
+    billed_usd: Decimal
+    amortised_usd: Decimal
+    on_demand_usd: Decimal
+    spot_usd: Decimal
+    capacity_block_usd: Decimal
+    tokens_usd: Decimal
+    on_demand_equivalent_usd: Decimal
+    effective_usd: Decimal
+    effective_savings_rate: Decimal | None
+    unlisted_usd: Decimal
+    commitment_usd: Decimal
+    used_commitment_usd: Decimal
+    unused_commitment_usd: Decimal
+    commitment_utilization: Decimal | None
+    commitment_coverage: Decimal | None
 
 
 class CommitmentUse(msgspec.Struct, frozen=True, kw_only=True):
-    """One commitment: what it cost, and how much of it was used."""
+    """The cost of one commitment, and how much of it was used."""
 
     provider: str
     commitment: str
     purchase: str
-    usd: float
-    used_usd: float
-    unused_usd: float
-    utilization: float | None
-    list_usd: float
+    usd: Decimal
+    used_usd: Decimal
+    unused_usd: Decimal
+    utilization: Decimal | None
+    list_usd: Decimal
     instances: list[str]
 
 
 class Spend(msgspec.Struct, frozen=True, kw_only=True):
-    """Dollars of inference by one value of a dimension."""
+    """Cost of inference for one value of a dimension."""
 
     name: str
-    usd: float
+    usd: Decimal
     share: float
 
 
 class Breakdown(msgspec.Struct, frozen=True, kw_only=True):
-    """Dollars of inference by a dimension: `kind`, `purchase`, or what `--by` names."""
+    """Cost of inference by a dimension: `kind`, `purchase`, or one that `--by` names."""
 
     by: str
     spends: list[Spend]
 
 
-class Shape(msgspec.Struct, frozen=True, kw_only=True):
-    """Dollars of inference over time by how they were paid: a column of one value a bin for each purchase."""
+class SpendOverTime(msgspec.Struct, frozen=True, kw_only=True):
+    """Cost of inference over time: for each purchase option one value a bin."""
 
     bin_s: float
     start_epoch_s: float
     usd: dict[str, list[float]]
 
 
-class Charged(msgspec.Struct, frozen=True, kw_only=True):
-    """What the requests of one model, tenant or all are charged, idle capacity included."""
+class AllocatedCost(msgspec.Struct, frozen=True, kw_only=True):
+    """Dollars allocated to the requests of one model, of one tenant, or of the trace; idle capacity included."""
 
     name: str
     requests: int
@@ -153,22 +176,22 @@ class Charged(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class RequestCosts(msgspec.Struct, frozen=True, kw_only=True):
-    """Dollars per request from the bill that was really paid.
+    """Dollars per request, from what the bill paid for the machines.
 
     Args:
         total: All requests of the trace.
         by_model: The same by model.
-        by_tenant: The same by tenant, dearest first.
+        by_tenant: The same by tenant, most expensive first.
         machine_hours_paid: Machine hours in the time that both bill and trace cover.
         machine_hours_used: The part that the requests took at the pace of the fleet's own busiest hours.
         hours: Hours that both cover.
-        hours_without_requests: Those of them in which nothing arrived.
-        basis: How it was reckoned, a sentence each.
+        hours_without_requests: Those of them in which no request arrived.
+        basis: How dollars were allocated, a sentence each.
     """
 
-    total: Charged
-    by_model: list[Charged]
-    by_tenant: list[Charged]
+    total: AllocatedCost
+    by_model: list[AllocatedCost]
+    by_tenant: list[AllocatedCost]
     machine_hours_paid: float
     machine_hours_used: float
     hours: int
@@ -177,13 +200,13 @@ class RequestCosts(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class InvoiceRead(msgspec.Struct, frozen=True, kw_only=True):
-    """One invoice, to hold against the paper."""
+    """The total of one invoice, to compare with the document."""
 
     provider: str
     payer: str
     id: str
     month: str
-    billed_usd: float
+    billed_usd: Decimal
 
 
 class BillRead(msgspec.Struct, frozen=True, kw_only=True):
@@ -195,9 +218,9 @@ class BillRead(msgspec.Struct, frozen=True, kw_only=True):
     refused_rows: int
     duplicate_rows: int
     negative_rows: int
-    negative_usd: float
-    stated_usd: float
-    difference_usd: float
+    negative_usd: Decimal
+    stated_usd: Decimal
+    difference_usd: Decimal
     period_start: str
     period_end: str
     months: float
@@ -206,27 +229,27 @@ class BillRead(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Audit(msgspec.Struct, frozen=True, kw_only=True):
-    """The whole answer. A rate that does not exist is null."""
+    """The whole answer; a rate without a denominator is null."""
 
     sentence: str
-    total_usd: float
-    amortised_usd: float
-    inference_usd: float
-    on_demand_equivalent_usd: float
-    effective_savings_rate: float | None
-    commitment_utilization: float | None
-    commitment_coverage: float | None
-    unused_commitment_usd: float
+    total_usd: Decimal
+    amortised_usd: Decimal
+    inference_usd: Decimal
+    on_demand_equivalent_usd: Decimal
+    effective_savings_rate: Decimal | None
+    commitment_utilization: Decimal | None
+    commitment_coverage: Decimal | None
+    unused_commitment_usd: Decimal
     overpaid_usd: float
     overpaid_usd_per_month: float
     optimised_usd: float
     findings: list[Finding]
-    asks: list[Ask]
-    inference: Figures
-    whole_bill: Figures
+    missing_inputs: list[MissingInput] = msgspec.field(name="asks")
+    inference: BillFigures
+    whole_bill: BillFigures
     commitments: list[CommitmentUse]
     breakdowns: list[Breakdown]
-    shape: Shape | None
+    shape: SpendOverTime | None
     requests: RequestCosts | None
     prices: list[PriceUsed]
     assumptions: list[Assumption]

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from meritorder.bills import Bill
     from meritorder.perf.profile import Profile
-    from meritorder.study.audit import Options as AuditOptions
+    from meritorder.study.audit.context import AuditOptions
     from meritorder.study.fleet.options import Options as CompareOptions
     from meritorder.study.plan.options import PlanOptions
     from meritorder.traces import Trace
@@ -352,7 +352,7 @@ def audit(
     Raises:
         BillError: The options do not fit the bill.
     """
-    from meritorder.study.audit import audit as study
+    from meritorder.study.audit.answer import audit as study
 
     return AuditAnswer(study(bill, options, trace, progress))
 

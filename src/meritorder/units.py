@@ -6,6 +6,7 @@ Inside the project a time is in seconds, money in US dollars, memory in bytes, a
 import datetime as dt
 import math
 import re
+from decimal import Decimal
 from typing import Final
 
 SECONDS_PER_MINUTE: Final = 60.0
@@ -73,14 +74,14 @@ def interruptions_per_hour(share_per_month: float) -> float:
     return -math.log1p(-min(share_per_month, 1 - 1e-9)) / HOURS_PER_MONTH
 
 
-def format_usd(usd: float, decimals: int | None = None) -> str:
+def format_usd(usd: float | Decimal, decimals: int | None = None) -> str:
     """Write dollars with the digits that matter: `$12,345`, `$1.24`, `$0.000183`.
 
     Args:
         usd: An amount.
         decimals: Digits after the point, for amounts that stand in one column; by magnitude if not given.
     """
-    magnitude = abs(usd)
+    magnitude = abs(float(usd))
     sign = "-" if usd < 0 else ""
     if decimals is not None:
         return f"{sign}${magnitude:,.{decimals}f}"
@@ -94,9 +95,9 @@ def format_usd(usd: float, decimals: int | None = None) -> str:
     return f"{sign}${whole}.{cents:0<2}"
 
 
-def format_share(share: float, decimals: int = 0) -> str:
+def format_share(share: float | Decimal, decimals: int = 0) -> str:
     """Write a share in per cent: `46 %`, `99.2 %`; never rounded up to all or down to nothing."""
-    text = f"{100 * share:.{decimals}f}"
+    text = f"{100 * float(share):.{decimals}f}"
     smallest = 10.0**-decimals
     if share < 1 and float(text) >= 100:
         return f">{100 - smallest:.{decimals}f} %"

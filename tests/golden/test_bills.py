@@ -17,36 +17,41 @@ TWINS = {"rows_cur": "aws_cur2_llm_2026-10.csv", "rows_focus": "focus12_llm_2026
 CENT = Decimal("0.01")
 
 
-def _unused(bill: bills.Bill, purchase: bills.Purchase) -> Decimal:
-    return Decimal(bills.commitments(bill.groups).filter(purchase=purchase)["unused_usd"].sum())
+def _unused(bill: bills.Bill, purchase: bills.PurchaseOption) -> Decimal:
+    return Decimal(bills.sum_commitments(bill.groups).filter(purchase=purchase)["unused_usd"].sum())
 
 
-def _committed(bill: bills.Bill, purchase: bills.Purchase) -> Decimal:
-    plans = bills.commitments(bill.groups).filter(purchase=purchase)
+def _could_wait(bill: bills.Bill) -> Decimal:
+    realtime = bills.sum_tokens(bill.groups).filter(pl.col("may_wait") & ~pl.col("tier").is_in(["batch", "flex"]))
+    return Decimal(realtime["amortised_usd"].sum())
+
+
+def _committed(bill: bills.Bill, purchase: bills.PurchaseOption) -> Decimal:
+    plans = bills.sum_commitments(bill.groups).filter(purchase=purchase)
     return Decimal(plans["used_usd"].sum() + plans["unused_usd"].sum())
 
 
 FIGURES: dict[str, Callable[[bills.Bill], Decimal | None]] = {
-    "on_demand_gpu": lambda bill: bills.figures(bills.inference(bill.groups)).on_demand_usd,
-    "spot": lambda bill: bills.figures(bill.groups).spot_usd,
+    "on_demand_gpu": lambda bill: bills.compute_figures(bills.select_inference(bill.groups)).on_demand_usd,
+    "spot": lambda bill: bills.compute_figures(bill.groups).spot_usd,
     "bedrock": lambda bill: Decimal(bill.groups.filter(service="AmazonBedrock")["amortised_usd"].sum()),
-    "bedrock_realtime_but_deferrable": lambda bill: bills.could_wait_usd(bill.groups),
-    "capacity_block": lambda bill: bills.figures(bill.groups).capacity_block_usd,
-    "cur_unblended": lambda bill: bills.figures(bill.groups).billed_usd,
-    "cur_amortized": lambda bill: bills.figures(bill.groups).amortised_usd,
-    "focus_billed": lambda bill: bills.figures(bill.groups).billed_usd,
-    "focus_effective": lambda bill: bills.figures(bill.groups).amortised_usd,
-    "unused_sp": lambda bill: _unused(bill, bills.Purchase.SAVINGS_PLAN),
-    "unused_ri": lambda bill: _unused(bill, bills.Purchase.RESERVED),
-    "sp_commit": lambda bill: _committed(bill, bills.Purchase.SAVINGS_PLAN),
-    "on_demand_equivalent_ex_spot": lambda bill: bills.figures(bill.groups).on_demand_equivalent_usd,
-    "effective_ex_spot": lambda bill: bills.figures(bill.groups).effective_usd,
+    "bedrock_realtime_but_deferrable": _could_wait,
+    "capacity_block": lambda bill: bills.compute_figures(bill.groups).capacity_block_usd,
+    "cur_unblended": lambda bill: bills.compute_figures(bill.groups).billed_usd,
+    "cur_amortized": lambda bill: bills.compute_figures(bill.groups).amortised_usd,
+    "focus_billed": lambda bill: bills.compute_figures(bill.groups).billed_usd,
+    "focus_effective": lambda bill: bills.compute_figures(bill.groups).amortised_usd,
+    "unused_sp": lambda bill: _unused(bill, bills.PurchaseOption.SAVINGS_PLAN),
+    "unused_ri": lambda bill: _unused(bill, bills.PurchaseOption.RESERVED),
+    "sp_commit": lambda bill: _committed(bill, bills.PurchaseOption.SAVINGS_PLAN),
+    "on_demand_equivalent_ex_spot": lambda bill: bills.compute_figures(bill.groups).on_demand_equivalent_usd,
+    "effective_ex_spot": lambda bill: bills.compute_figures(bill.groups).effective_usd,
 }
 
 RATES: dict[str, Callable[[bills.Bill], Decimal | None]] = {
-    "effective_savings_rate_ex_spot": lambda bill: bills.figures(bill.groups).effective_savings_rate,
+    "effective_savings_rate_ex_spot": lambda bill: bills.compute_figures(bill.groups).effective_savings_rate,
     "sp_utilisation": lambda bill: (
-        1 - _unused(bill, bills.Purchase.SAVINGS_PLAN) / _committed(bill, bills.Purchase.SAVINGS_PLAN)
+        1 - _unused(bill, bills.PurchaseOption.SAVINGS_PLAN) / _committed(bill, bills.PurchaseOption.SAVINGS_PLAN)
     ),
 }
 
@@ -114,7 +119,7 @@ def test_every_version_of_focus_has_the_same_figures(title: str, tmp_path: Path)
     DRESSES[title](twin).write_parquet(tmp_path / "bill.parquet")
     bill = bills.read(tmp_path)
     assert bill.report.files[0].title == title
-    assert bills.figures(bill.groups) == bills.figures(bills.read(DATA / TWINS["rows_focus"]).groups)
+    assert bills.compute_figures(bill.groups) == bills.compute_figures(bills.read(DATA / TWINS["rows_focus"]).groups)
 
 
 def test_copies_in_a_month_change_nothing(tmp_path: Path) -> None:
@@ -122,7 +127,7 @@ def test_copies_in_a_month_change_nothing(tmp_path: Path) -> None:
     pl.concat([month, month.sample(200, seed=1)]).write_csv(tmp_path / "cur.csv")
     bill = bills.read(tmp_path)
     assert bill.report.duplicate_rows == 200
-    assert bills.figures(bill.groups) == bills.figures(bills.read(DATA / TWINS["rows_cur"]).groups)
+    assert bills.compute_figures(bill.groups) == bills.compute_figures(bills.read(DATA / TWINS["rows_cur"]).groups)
 
 
 @pytest.mark.parametrize(
@@ -144,14 +149,14 @@ def test_other_bills_need_no_special_case(name: str, rows: int, billed: str) -> 
 @pytest.mark.parametrize("provider", ["aws", "gcp"])
 def test_generated_commitments_add_up(provider: str) -> None:
     bill = bills.read(DATA / f"focus_1.2_generated_{provider}.csv")
-    made = bills.figures(bill.groups)
+    made = bills.compute_figures(bill.groups)
     assert made.billed_usd == made.amortised_usd
-    commitments = bills.commitments(bill.groups)
+    commitments = bills.sum_commitments(bill.groups)
     assert commitments["billed_usd"].sum() == made.commitment_usd
 
 
 def test_the_shape_of_spend_sums_to_the_bill() -> None:
     bill = bills.read(DATA / TWINS["rows_cur"])
-    shape = bills.hourly(bill.charges, "kind")
+    shape = bills.hourly_charges(bill.charges, "kind")
     assert shape["hour"].n_unique() == 744
     assert shape["amortised_usd"].sum() == pytest.approx(161525.482924)

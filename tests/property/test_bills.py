@@ -146,7 +146,7 @@ def bills_columns() -> tuple[str, ...]:
 def test_amortised_total_is_what_was_billed(lines: list[dict[str, Any]]) -> None:
     with TemporaryDirectory() as folder:
         bill = read(lines, folder)
-        made = bills.figures(bill.groups)
+        made = bills.compute_figures(bill.groups)
         assert made.billed_usd == sum(Decimal(row["line_item_unblended_cost"]) for row in lines)
         # Each line is exact to 1e-12; what is spread over hours may round in each of them.
         assert abs(made.amortised_usd - made.billed_usd) <= Decimal("1e-12") * len(lines)
@@ -158,7 +158,7 @@ def test_amortised_total_is_what_was_billed(lines: list[dict[str, Any]]) -> None
 def test_files_may_be_split_anyhow(lines: list[dict[str, Any]], files: int) -> None:
     with TemporaryDirectory() as whole, TemporaryDirectory() as split:
         first = read(lines, whole)
-        assert bills.figures(first.groups) == bills.figures(read(lines, split, files=files).groups)
+        assert bills.compute_figures(first.groups) == bills.compute_figures(read(lines, split, files=files).groups)
         assert first.charges.collect()["billed_usd"].sum() == first.report.billed_usd
 
 
@@ -169,6 +169,6 @@ def test_reading_a_bill_twice_changes_nothing(lines: list[dict[str, Any]]) -> No
         once = read(lines, folder)
         (Path(folder) / "copy.csv").write_bytes((Path(folder) / "part-0.csv").read_bytes())
         twice = bills.read(folder)
-        assert bills.figures(once.groups) == bills.figures(twice.groups)
+        assert bills.compute_figures(once.groups) == bills.compute_figures(twice.groups)
         assert twice.report.duplicate_rows == once.report.rows
         assert twice.report.difference_usd == once.report.billed_usd

@@ -10,7 +10,7 @@ import typer.main
 from meritorder.bills.formats import FORMATS as BILL_FORMATS
 from meritorder.cli import app
 from meritorder.errors import MeritorderError
-from meritorder.findings import SCOPES, Kind
+from meritorder.findings import SCOPES, FindingKind
 from meritorder.report.audit.words import KINDS
 from meritorder.traces.could_wait import BURST_THRESHOLD, CLOCK_THRESHOLD, NO_THINKING_THRESHOLD, SAME_PROMPT_THRESHOLD
 from meritorder.traces.formats import FORMATS
@@ -66,9 +66,9 @@ def test_every_format_and_threshold_is_described() -> None:
 def test_every_bill_figure_and_finding_is_described() -> None:
     text = (ROOT / "docs" / "reference" / "bills.md").read_text(encoding="utf-8")
     assert all(f"`{each.name}`" in text for each in BILL_FORMATS)
-    assert all(f"| `{kind}` |" in text for kind in get_args(Kind))
+    assert all(f"| `{kind}` |" in text for kind in get_args(FindingKind))
     assert all(f"`{figure}`" in text for figure in SCOPES)
-    assert set(KINDS) == set(get_args(Kind))
+    assert set(KINDS) == set(get_args(FindingKind))
 
 
 def test_every_make_target_of_the_readme_is_in_the_makefile() -> None:

@@ -1,46 +1,40 @@
-"""Bills: one reader a source, to CHARGES; which charges are inference; the figures of FinOps."""
+"""Bills: one reader a format, to CHARGES; which charges are inference; FinOps figures."""
 
 from meritorder.bills.bill import Bill, read
-from meritorder.bills.charges import COMMITMENTS, Purchase
+from meritorder.bills.charges import COMMITMENTS, PurchaseOption
 from meritorder.bills.figures import (
-    ESR_DENOMINATOR,
-    Figures,
-    by,
-    by_hour,
-    commitments,
-    could_wait_usd,
-    figures,
-    hourly,
-    inference,
-    resources,
-    token_spend,
+    compute_figures,
+    hourly_charges,
+    hourly_groups,
+    ratio,
+    select_inference,
+    sum_by,
+    sum_commitments,
+    sum_tokens,
 )
-from meritorder.bills.report import FileReport, Invoice, Report
-from meritorder.bills.selection import MACHINES, chosen, may_wait, non_production, tag, tag_pairs
+from meritorder.bills.report import BillReport, FileReport, Invoice
+from meritorder.bills.selection import MACHINES, matches_selectors, may_wait, non_production, tag, tag_pairs
 
 __all__ = [
     "COMMITMENTS",
-    "ESR_DENOMINATOR",
     "MACHINES",
     "Bill",
-    "Figures",
+    "BillReport",
     "FileReport",
     "Invoice",
-    "Purchase",
-    "Report",
-    "by",
-    "by_hour",
-    "chosen",
-    "commitments",
-    "could_wait_usd",
-    "figures",
-    "hourly",
-    "inference",
+    "PurchaseOption",
+    "compute_figures",
+    "hourly_charges",
+    "hourly_groups",
+    "matches_selectors",
     "may_wait",
     "non_production",
+    "ratio",
     "read",
-    "resources",
+    "select_inference",
+    "sum_by",
+    "sum_commitments",
+    "sum_tokens",
     "tag",
     "tag_pairs",
-    "token_spend",
 ]

@@ -1,4 +1,4 @@
-"""AWS Cost and Usage Reports: CUR 2.0 (Data Exports) and the legacy CUR, amortised by AWS's own rules."""
+"""AWS Cost and Usage Reports: CUR 2.0 (Data Exports) and the legacy CUR, amortized by AWS's own rules."""
 
 import re
 from collections.abc import Mapping
@@ -6,8 +6,8 @@ from typing import Final
 
 import polars as pl
 
-from meritorder.bills.charges import Purchase
-from meritorder.bills.fields import Fields, mapped
+from meritorder.bills.charges import PurchaseOption
+from meritorder.bills.columns import SourceColumns, mapped
 from meritorder.tables import MONEY
 
 REQUIRED: Final = ("line_item_unblended_cost", "line_item_line_item_type", "line_item_usage_start_date")
@@ -17,23 +17,23 @@ _TAG_PREFIXES: Final = ("resourceTags/", "resource_tags_")
 
 # Source: AWS Data Exports User Guide, "Line item details" (line_item_line_item_type), read 2026-11.
 _PURCHASES: Final = {
-    "Usage": Purchase.ON_DEMAND,
-    "SavingsPlanCoveredUsage": Purchase.SAVINGS_PLAN,
-    "SavingsPlanNegation": Purchase.SAVINGS_PLAN,
-    "SavingsPlanRecurringFee": Purchase.SAVINGS_PLAN,
-    "SavingsPlanUpfrontFee": Purchase.SAVINGS_PLAN,
-    "DiscountedUsage": Purchase.RESERVED,
-    "RIFee": Purchase.RESERVED,
-    "Fee": Purchase.FEE,
-    "Tax": Purchase.TAX,
-    "Credit": Purchase.CREDIT,
-    "Refund": Purchase.REFUND,
-    "BundledDiscount": Purchase.DISCOUNT,
-    "Discount": Purchase.DISCOUNT,
-    "EdpDiscount": Purchase.DISCOUNT,
-    "PrivateRateDiscount": Purchase.DISCOUNT,
-    "SppDiscount": Purchase.DISCOUNT,
-    "DistributorDiscount": Purchase.DISCOUNT,
+    "Usage": PurchaseOption.ON_DEMAND,
+    "SavingsPlanCoveredUsage": PurchaseOption.SAVINGS_PLAN,
+    "SavingsPlanNegation": PurchaseOption.SAVINGS_PLAN,
+    "SavingsPlanRecurringFee": PurchaseOption.SAVINGS_PLAN,
+    "SavingsPlanUpfrontFee": PurchaseOption.SAVINGS_PLAN,
+    "DiscountedUsage": PurchaseOption.RESERVED,
+    "RIFee": PurchaseOption.RESERVED,
+    "Fee": PurchaseOption.FEE,
+    "Tax": PurchaseOption.TAX,
+    "Credit": PurchaseOption.CREDIT,
+    "Refund": PurchaseOption.REFUND,
+    "BundledDiscount": PurchaseOption.DISCOUNT,
+    "Discount": PurchaseOption.DISCOUNT,
+    "EdpDiscount": PurchaseOption.DISCOUNT,
+    "PrivateRateDiscount": PurchaseOption.DISCOUNT,
+    "SppDiscount": PurchaseOption.DISCOUNT,
+    "DistributorDiscount": PurchaseOption.DISCOUNT,
 }
 
 _USAGE_TYPES: Final = ("Usage", "SavingsPlanCoveredUsage", "DiscountedUsage")
@@ -54,33 +54,33 @@ RESERVATION_COLUMNS: Final = (
 def snake_case(column: str) -> str:
     """Return the CUR 2.0 name of a legacy column: `lineItem/UsageStartDate` is `line_item_usage_start_date`.
 
-    Tags keep their key, which is the user's.
+    Columns of tags keep the user's key as it is.
     """
     if column.startswith(_TAG_PREFIXES):
         return column
     return _CAPITAL.sub("_", column.replace("/", "_")).lower()
 
 
-def recognises(columns: frozenset[str]) -> bool:
-    """Return whether these are columns of a Cost and Usage Report, of either kind."""
+def is_cur(columns: frozenset[str]) -> bool:
+    """Return whether these are the columns of a Cost and Usage Report, CUR 2.0 or legacy."""
     return set(REQUIRED) <= {snake_case(column) for column in columns}
 
 
 def title(columns: frozenset[str]) -> str:
-    """Return which report it is."""
+    """Return the full name of the report's format."""
     return "AWS CUR 2.0" if "line_item_unblended_cost" in columns else "AWS CUR (legacy)"
 
 
 def prepare(raw: pl.LazyFrame) -> pl.LazyFrame:
-    """Give a legacy report the column names of CUR 2.0; of two that become the same, the first."""
+    """Rename legacy columns to their CUR 2.0 names; the first of two columns with the same name is kept."""
     names: dict[str, str] = {}
     for name in raw.collect_schema():
         names.setdefault(snake_case(name), name)
     return raw.select(pl.col(name).alias(new) for new, name in names.items())
 
 
-def columns(fields: Fields) -> Mapping[str, pl.Expr]:
-    """Return the columns of a charge, as expressions over a report's columns."""
+def columns(fields: SourceColumns) -> Mapping[str, pl.Expr]:
+    """Return the columns of CHARGES as expressions over the report's columns."""
     kind = fields.text("line_item_line_item_type")
     usage_type = fields.text("line_item_usage_type")
     operation = fields.text("line_item_operation")
@@ -106,7 +106,7 @@ def columns(fields: Fields) -> Mapping[str, pl.Expr]:
         "quantity": fields.number("line_item_usage_amount"),
         "unit": fields.text("pricing_unit"),
         "billed_usd": billed,
-        "amortised_usd": _amortised(fields, kind, billed, reservation),
+        "amortised_usd": _amortized(fields, kind, billed, reservation),
         "list_usd": pl.when(kind.is_in(_USAGE_TYPES)).then(fields.money("pricing_public_on_demand_cost")),
         "tags": fields.tags("resource_tags", prefixes=_TAG_PREFIXES),
         "currency": fields.text("line_item_currency_code"),
@@ -116,17 +116,17 @@ def columns(fields: Fields) -> Mapping[str, pl.Expr]:
     }
 
 
-def _description(fields: Fields) -> pl.Expr:
-    """Return AWS's words for the charge; of a Marketplace model, the product's name."""
+def _description(fields: SourceColumns) -> pl.Expr:
+    """Return AWS's description of the charge; for a Marketplace model, its product name."""
     product = fields.text("product_product_name", needed=False)
     described = pl.coalesce(fields.text("line_item_line_item_description"), product)
     return pl.when(product.str.contains("Bedrock Edition", literal=True)).then(product).otherwise(described)
 
 
-def identity(fields: Fields) -> list[pl.Expr] | None:
-    """Return what AWS identifies a line item by, None where the report leaves it out.
+def identity(fields: SourceColumns) -> list[pl.Expr] | None:
+    """Return the columns that identify a line item, None if the report lacks any of them.
 
-    The identity is unique within a delivery only, so what it is of belongs to it.
+    The line item id is unique within one delivery only, so its type and usage type are part of the identity.
 
     Source: AWS Data Exports User Guide, "Identity details", read 2026-11.
     """
@@ -140,35 +140,35 @@ def identity(fields: Fields) -> list[pl.Expr] | None:
 
 
 def _purchase(kind: pl.Expr, usage_type: pl.Expr, operation: pl.Expr, term: pl.Expr, reservation: pl.Expr) -> pl.Expr:
-    """Return how it was bought; a line item type that AWS adds later is `other`, at its unblended cost."""
+    """Return the purchase option of a line item; `other` for a line item type that is not known here."""
     block = pl.concat_str(usage_type, operation, ignore_nulls=True).str.contains("CapacityBlock", literal=True)
     spot = (term == "Spot") | usage_type.str.contains("SpotUsage", literal=True)
     return (
         pl.when((kind == "Usage") & spot)
-        .then(pl.lit(Purchase.SPOT))
+        .then(pl.lit(PurchaseOption.SPOT))
         .when(kind.is_in(("Usage", "Fee")) & block)
-        .then(pl.lit(Purchase.CAPACITY_BLOCK))
+        .then(pl.lit(PurchaseOption.CAPACITY_BLOCK))
         .when((kind == "Fee") & reservation.is_not_null())
-        .then(pl.lit(Purchase.RESERVED))
-        .otherwise(mapped(kind, _PURCHASES, pl.lit(Purchase.OTHER)))
+        .then(pl.lit(PurchaseOption.RESERVED))
+        .otherwise(mapped(kind, _PURCHASES, pl.lit(PurchaseOption.OTHER)))
     )
 
 
-def _amortised(fields: Fields, kind: pl.Expr, billed: pl.Expr, reservation: pl.Expr) -> pl.Expr:
-    """Return the amortised cost of a line item.
+def _amortized(fields: SourceColumns, kind: pl.Expr, billed: pl.Expr, reservation: pl.Expr) -> pl.Expr:
+    """Return the amortized cost of a line item.
 
-    | line item type            | amortised cost                                       |
+    | line item type            | amortized cost                                       |
     |---------------------------|------------------------------------------------------|
     | SavingsPlanCoveredUsage   | its savings plan effective cost                      |
-    | SavingsPlanRecurringFee   | total commitment - used commitment, whatever its sign|
-    | SavingsPlanNegation       | 0: it undoes the on-demand cost of covered usage     |
-    | SavingsPlanUpfrontFee     | 0: the effective cost has it                         |
+    | SavingsPlanRecurringFee   | total commitment - used commitment, of either sign   |
+    | SavingsPlanNegation       | 0: it cancels the on-demand cost of covered usage    |
+    | SavingsPlanUpfrontFee     | 0: it is part of the effective cost                  |
     | DiscountedUsage           | its reservation effective cost                       |
-    | RIFee                     | unused recurring fee + unused amortised upfront fee  |
-    | Fee of a reservation      | 0: the effective cost has it                         |
+    | RIFee                     | unused recurring fee + unused amortized upfront fee  |
+    | Fee of a reservation      | 0: it is part of the effective cost                  |
     | any other                 | unblended cost                                       |
 
-    Where a report leaves out the columns of a family, that family stays unblended, which is the same total.
+    If a report lacks the columns of one kind of commitment, its charges stay at their unblended cost: the same total.
 
     Source: AWS Well-Architected Labs, CUR Query Library, "Amortized cost"; AWS Data Exports User Guide,
         "Savings Plans details" and "Reservation details". Read 2026-11.
@@ -186,7 +186,7 @@ def _amortised(fields: Fields, kind: pl.Expr, billed: pl.Expr, reservation: pl.E
         rules["DiscountedUsage"] = effective
         rules["RIFee"] = recurring.fill_null(nothing) + upfront.fill_null(nothing)
         rules["Fee"] = pl.when(reservation.is_not_null()).then(nothing).otherwise(billed)
-    amortised = billed
+    amortized = billed
     for name, value in rules.items():
-        amortised = pl.when(kind == name).then(value).otherwise(amortised)
-    return amortised
+        amortized = pl.when(kind == name).then(value).otherwise(amortized)
+    return amortized

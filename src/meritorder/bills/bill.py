@@ -1,4 +1,4 @@
-"""A bill as read: its charges, their sums, and what was found wrong with the files."""
+"""A bill: the charges of its files, their sums, and a report of what was wrong with them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,10 +8,18 @@ from typing import Final
 import polars as pl
 
 from meritorder.bills import files, selection
-from meritorder.bills.charges import CLASSIFIED, COMMITMENTS, MEASURES, READ, fingerprint, line_items, whole_hours
-from meritorder.bills.fields import Fields
-from meritorder.bills.formats import recognise
-from meritorder.bills.report import Duplicates, FileReport, Report, report
+from meritorder.bills.charges import (
+    CLASSIFIED,
+    COMMITMENTS,
+    MEASURES,
+    READER_COLUMNS,
+    fingerprint,
+    line_items,
+    whole_hours,
+)
+from meritorder.bills.columns import SourceColumns
+from meritorder.bills.formats import recognize_format
+from meritorder.bills.report import BillReport, Duplicates, FileReport, build_report
 from meritorder.errors import BillError
 from meritorder.tables import CHARGES, MONEY
 
@@ -52,18 +60,18 @@ class Bill:
     Args:
         charges: The columns of `tables.CHARGES`, one row a line item; lazy, so it need not fit in memory.
         groups: The same charges summed over time and resources: few rows, in memory, with `rows`, the sums,
-            `unlisted_usd` (amortised cost of rows without a list price), `first` and `last` (the period that
-            they cover), and `may_wait` (tags or the user say that their work may). Every figure that needs no time is
-            made from these.
-        spans: The charges of each `group` added up by `start` and `end`, whole hours; in memory, as floats. Figures
-            over time that need no resource are made from these.
+            `unlisted_usd` (amortized cost of rows without a list price), `first` and `last` (the period that
+            they cover), and `may_wait` (whether tags or the user mark their work as deferrable). Figures that do not
+            depend on time are computed from these.
+        spans: The charges of each `group` summed by `start` and `end`, whole hours; in memory, as floats. Figures
+            over time that do not depend on the resource are computed from these.
         report: What was read, and what was wrong with it.
     """
 
     charges: pl.LazyFrame
     groups: pl.DataFrame
     spans: pl.DataFrame
-    report: Report
+    report: BillReport
 
 
 def read(
@@ -71,47 +79,45 @@ def read(
     *,
     format: str | None = None,  # noqa: A002 - the option's name
     select: Sequence[tuple[str, str]] = (),
-    patient: Sequence[tuple[str, str]] = (),
-    apart: Sequence[str] = (),
+    may_wait: Sequence[tuple[str, str]] = (),
+    group_by: Sequence[str] = (),
     strict: bool = False,
 ) -> Bill:
-    """Read bills: files of any known format, or folders of them, of one month or many.
+    """Read a bill of one or more months from files of any known format, or from folders of them.
 
     Args:
         sources: Files or folders.
-        format: Name of the format of all the files; None to find it by their columns.
+        format: Name of the format of all files; None to detect it by their columns.
         select: Further charges that are inference, as (column, glob) or ("tag:KEY", glob).
-        patient: Charges whose work may wait, beside those whose tags say so, in the same form.
-        apart: Further columns of CHARGES that groups are to keep apart, such as `resource`.
+        may_wait: Charges whose work may wait, besides those whose tags say so, in the same form.
+        group_by: Further columns of CHARGES by which `Bill.groups` are distinguished, such as `resource`.
         strict: Refuse a bill with unreadable rows, duplicates or warnings, rather than report them.
 
     Raises:
-        BillError: A file is missing, cut off, not a bill, or not in US dollars; or is not clean, if `strict`.
+        BillError: A file is missing, truncated, not a bill, or not in US dollars; or, if `strict`, anything is wrong.
     """
     paths = files.find([sources] if isinstance(sources, str | Path) else sources)
-    opened = [_open(path, label, format) for path, label in zip(paths, _labels(paths), strict=True)]
-    dimensions = _dimensions([*dict(select), *dict(patient), *apart])
-    lines = _grouped(pl.concat([lines for _, lines in opened]), dimensions)
+    opened = [_open_file(path, label, format) for path, label in zip(paths, _labels(paths), strict=True)]
+    dimensions = _dimensions([*dict(select), *dict(may_wait), *group_by])
+    lines = _with_groups(pl.concat([lines for _, lines in opened]), dimensions)
     try:
         lines, duplicates = _without_duplicates(lines)
-        groups, spans = _sum(lines, dimensions)
+        groups, spans = _sum_lines(lines, dimensions)
     except pl.exceptions.PolarsError as error:
         where = ", ".join(path.name for path in paths[:3])
         raise BillError(f"the bill cannot be read: {str(error).splitlines()[0]}", where=where) from error
     _check_currency(groups)
     good = groups.filter(pl.col("refused").is_null())
-    good = selection.with_commitments(selection.classify(good))
+    good = selection.classify_commitments(selection.classify(good))
     if select:
         good = good.with_columns(
-            kind=pl.coalesce("kind", pl.when(selection.chosen(good, select)).then(pl.lit("selected")))
+            kind=pl.coalesce("kind", pl.when(selection.matches_selectors(good, select)).then(pl.lit("selected")))
         )
-    patience = (
-        selection.chosen(good, patient, option="--may-wait").fill_null(value=False) if patient else pl.lit(value=False)
-    )
-    good = good.with_columns(may_wait=selection.may_wait() | patience)
-    summary = report([file for file, _ in opened], groups, duplicates)
+    patient = selection.matches_selectors(good, may_wait, option="--may-wait").fill_null(value=False)
+    good = good.with_columns(may_wait=selection.may_wait() | patient)
+    summary = build_report([file for file, _ in opened], groups, duplicates)
     if not good.height:
-        why = "not one of its rows can be used" if summary.rows else "there are no charges in it"
+        why = "none of its rows can be used" if summary.rows else "there are no charges in it"
         raise BillError(why, where=paths[0].name, fix="; ".join(summary.refusals) or None)
     if strict and summary.problems:
         raise BillError("; ".join(summary.problems), where=paths[0].name)
@@ -119,17 +125,17 @@ def read(
 
 
 def _labels(paths: Sequence[Path]) -> list[str]:
-    """Return the name of each file, with its folder where two have the same name."""
+    """Return the name of each file, with its folder if another file has the same name."""
     names = [path.name for path in paths]
     return [path.name if names.count(path.name) == 1 else f"{path.parent.name}/{path.name}" for path in paths]
 
 
-def _open(path: Path, label: str, name: str | None) -> tuple[FileReport, pl.LazyFrame]:
+def _open_file(path: Path, label: str, name: str | None) -> tuple[FileReport, pl.LazyFrame]:
     """Open one file and turn its rows into line items."""
     source = files.load(path)
-    known = recognise(source, name)
+    known = recognize_format(source, name)
     raw = known.prepare(source.frame)
-    fields = Fields(raw.collect_schema())
+    fields = SourceColumns(raw.collect_schema())
     columns = dict(known.columns(fields))
     columns |= {
         "source": pl.lit(label),
@@ -151,16 +157,16 @@ def _open(path: Path, label: str, name: str | None) -> tuple[FileReport, pl.Lazy
     return file, line_items(raw, columns)
 
 
-def _hashes(fields: Fields, columns: dict[str, pl.Expr], identity: list[pl.Expr] | None) -> dict[str, pl.Expr]:
-    """Return hashes by which the same line item, and the same line of it, are found again.
+def _hashes(fields: SourceColumns, columns: dict[str, pl.Expr], identity: list[pl.Expr] | None) -> dict[str, pl.Expr]:
+    """Return hashes that are equal for the same line item and for copies of the same line.
 
-    Where the provider identifies its line items, that and the amounts are enough; else every column counts.
+    If the provider identifies its line items, a copy has the same identity and amounts; else every column is the same.
     """
     if identity is not None:
-        told = ("period_start", "resource", "quantity", "billed_usd", "amortised_usd")
+        compared = ("period_start", "resource", "quantity", "billed_usd", "amortised_usd")
         return {
             "item_hash": fingerprint(identity),
-            "line_hash": fingerprint([*identity, *(columns[name] for name in told)]),
+            "line_hash": fingerprint([*identity, *(columns[name] for name in compared)]),
         }
     names = [name for name, dtype in fields.schema.items() if name != "row" and not dtype.is_nested()]
     # A map of tags cannot be hashed; as text it can.
@@ -168,13 +174,13 @@ def _hashes(fields: Fields, columns: dict[str, pl.Expr], identity: list[pl.Expr]
     return {"line_hash": fingerprint([*map(pl.col, names), *tags])}
 
 
-def _grouped(lines: pl.LazyFrame, dimensions: Sequence[str]) -> pl.LazyFrame:
-    """Add `group`: equal for line items that differ only in time, resource and amount."""
+def _with_groups(lines: pl.LazyFrame, dimensions: Sequence[str]) -> pl.LazyFrame:
+    """Add `group`, equal for line items that differ only in time, resource and amount."""
     return lines.with_columns(group=fingerprint(map(pl.col, dimensions)))
 
 
 def _dimensions(named: Sequence[str]) -> list[str]:
-    """Return the columns that groups keep apart: also those that the user names."""
+    """Return the columns by which groups are distinguished, including those that the user names."""
     known = {column.name for column in CHARGES if column.dtype == pl.String} - set(CLASSIFIED)
     return [
         *_GROUPED,
@@ -183,7 +189,7 @@ def _dimensions(named: Sequence[str]) -> list[str]:
 
 
 def _without_duplicates(lines: pl.LazyFrame) -> tuple[pl.LazyFrame, Duplicates]:
-    """Return each line once, and what was found more than once."""
+    """Return each line once, and the duplicates."""
     counted = lines.filter(pl.col("refused").is_null())
     size = counted.select(
         rows=pl.len(),
@@ -197,19 +203,19 @@ def _without_duplicates(lines: pl.LazyFrame) -> tuple[pl.LazyFrame, Duplicates]:
         return lines, Duplicates(copies=none, versions=identified - items)
     repeated = counted.group_by("line_hash").len().filter(pl.col("len") > 1).collect(engine="streaming")
     place = fingerprint(map(pl.col, ("source", "row", "line_hash")))
-    again = (
+    copied = (
         lines.filter(pl.col("line_hash").is_in(repeated["line_hash"].implode()))
         .select("source", "line_hash", "billed_usd", place=place)
         .collect(engine="streaming")
         .filter(~pl.col("line_hash").is_first_distinct())
     )
-    copies = again.group_by("source").agg(rows=pl.len(), billed_usd=pl.col("billed_usd").sum()).sort("source")
-    once = lines.filter(~place.is_in(again["place"].implode()))
+    copies = copied.group_by("source").agg(rows=pl.len(), billed_usd=pl.col("billed_usd").sum()).sort("source")
+    once = lines.filter(~place.is_in(copied["place"].implode()))
     return once, Duplicates(copies=copies, versions=identified - items)
 
 
-def _sum(lines: pl.LazyFrame, dimensions: Sequence[str]) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Return the sums of each group, and those of each group and time; the lines are gone over once."""
+def _sum_lines(lines: pl.LazyFrame, dimensions: Sequence[str]) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Return the sums of each group, and those of each group and period, in one pass over the lines."""
     negative = (pl.col("billed_usd") < 0) & ~pl.col("purchase").is_in(COMMITMENTS)
     start, end = whole_hours()
     spans = (
@@ -241,14 +247,14 @@ def _sum(lines: pl.LazyFrame, dimensions: Sequence[str]) -> tuple[pl.DataFrame, 
 
 
 def _classified(lines: pl.LazyFrame, groups: pl.DataFrame) -> pl.LazyFrame:
-    """Return CHARGES: line items with what their group was found to be; refused ones have no group here."""
-    found = groups.lazy().select("group", *selection.FOUND)
-    given = [column.name for column in READ if column.name not in selection.FOUND]
+    """Return CHARGES: line items with the classification of their group, without refused ones."""
+    found = groups.lazy().select("group", *selection.COMPLETED)
+    given = [column.name for column in READER_COLUMNS if column.name not in selection.COMPLETED]
     return lines.select("group", *given).join(found, on="group", how="inner").select(column.name for column in CHARGES)
 
 
 def _check_currency(groups: pl.DataFrame) -> None:
-    """Refuse what cannot be added up: more than one currency, or one that is not the dollar."""
+    """Refuse a bill in more than one currency, or in another than the US dollar."""
     by_currency = (
         groups.filter(pl.col("currency").is_not_null())
         .group_by(pl.col("currency").str.to_uppercase())
@@ -256,9 +262,11 @@ def _check_currency(groups: pl.DataFrame) -> None:
         .sort("rows", descending=True)
         .rows()
     )
-    said = ", ".join(f"{currency} in {rows} row{'s' if rows != 1 else ''}" for currency, rows in by_currency)
+    listed = ", ".join(f"{currency} in {rows} row{'s' if rows != 1 else ''}" for currency, rows in by_currency)
     where = groups["source"].item(0) if groups.height else None
     if len(by_currency) > 1:
-        raise BillError(f"the bill mixes currencies: {said}", where=where, fix="read the bills of each currency apart")
+        raise BillError(
+            f"the bill mixes currencies: {listed}", where=where, fix="read the bills of each currency separately"
+        )
     if by_currency and by_currency[0][0] != "USD":
         raise BillError(f"the bill is in {by_currency[0][0]}, not in USD", where=where, fix="export it in US dollars")

@@ -1,6 +1,7 @@
-"""The words of a charge: how it was bought, and the row that every reader makes of a line item."""
+"""Purchase options, and the row that every reader makes of a line item."""
 
 from collections.abc import Iterable, Mapping
+from decimal import Decimal
 from enum import StrEnum
 from functools import reduce
 from operator import xor
@@ -11,8 +12,8 @@ import polars as pl
 from meritorder.tables import CHARGES, MONEY
 
 
-class Purchase(StrEnum):
-    """How a charge was bought."""
+class PurchaseOption(StrEnum):
+    """How a charge was bought, and fees, taxes and credits beside it."""
 
     ON_DEMAND = "on_demand"
     SPOT = "spot"
@@ -30,16 +31,16 @@ class Purchase(StrEnum):
     OTHER = "other"
 
 
-COMMITMENTS: Final = (Purchase.SAVINGS_PLAN, Purchase.RESERVED, Purchase.COMMITTED_USE)
-"""Purchases of a promise to pay for a term; only these can go unused."""
+COMMITMENTS: Final = (PurchaseOption.SAVINGS_PLAN, PurchaseOption.RESERVED, PurchaseOption.COMMITTED_USE)
+"""Commitments to pay for a term; only these can go unused."""
 
 CLASSIFIED: Final = ("instance_family", "kind")
-"""Columns that `bills.selection` adds, after the reader."""
+"""Columns of CHARGES that `bills.selection` fills afterwards."""
 
-READ: Final = tuple(column for column in CHARGES if column.name not in CLASSIFIED)
-"""Columns that a reader makes."""
+READER_COLUMNS: Final = tuple(column for column in CHARGES if column.name not in CLASSIFIED)
+"""Columns of CHARGES that a reader fills."""
 
-INTERNAL: Final[dict[str, pl.DataType | type[pl.DataType]]] = {
+REPORT_COLUMNS: Final[dict[str, pl.DataType | type[pl.DataType]]] = {
     "format": pl.String,
     "currency": pl.String,
     "billing_start": pl.Datetime("us", "UTC"),
@@ -49,30 +50,36 @@ INTERNAL: Final[dict[str, pl.DataType | type[pl.DataType]]] = {
     "stated_usd": MONEY,
     "refused": pl.String,
 }
-"""Columns that a reader makes for the report, and that CHARGES does not keep.
+"""Columns that a reader fills for the report and that CHARGES does not keep.
 
-`item_hash` is equal where the provider's own identity of the line is; `line_hash` where all is that tells two
-lines apart; `stated_usd` is the amount in the file, `refused` why the row cannot be used.
+`item_hash` is equal for line items with the same identity at the provider, `line_hash` for copies of the same line;
+`stated_usd` is the amount in the file, `refused` the reason why the row cannot be used.
 """
 
 
 def fingerprint(columns: Iterable[pl.Expr]) -> pl.Expr:
-    """Return a 64-bit hash that rows share if they share all the columns, else for 1 pair of rows in 2^64.
+    """Return a 64-bit hash of the columns; equal for equal rows, else with a probability of 2^-64.
 
-    Each column has a seed of its own, so that the same text in two columns does not cancel out.
+    Each column has its own seed, so that the same text in two columns does not cancel out.
     """
     hashes = [column.hash(seed=seed) for seed, column in enumerate(columns)]
     return reduce(xor, hashes)
 
 
+def exact(amount: Decimal | float | None) -> Decimal:
+    """Return an amount with no more digits than it needs, and at least one after the point: sums over MONEY have 12."""
+    value = Decimal(amount or 0)
+    return value.quantize(Decimal("0.1")) if value == value.to_integral_value() else value.normalize()
+
+
 HOUR: Final = "1h"
 
 MEASURES: Final = ("amortised_usd", "list_usd", "quantity")
-"""What is added up over time."""
+"""Columns that are summed over time."""
 
 
 def whole_hours() -> tuple[pl.Expr, pl.Expr]:
-    """Return start and end of the time that each charge is for, in whole hours, at least one."""
+    """Return the start and end of each charge's period in whole hours, at least one hour apart."""
     start = pl.col("period_start").dt.truncate(HOUR)
     end = pl.col("period_end").dt.offset_by(HOUR).dt.offset_by("-1us").dt.truncate(HOUR)
     return start, pl.max_horizontal(end, start.dt.offset_by(HOUR))
@@ -82,12 +89,12 @@ _DEFAULTS: Final = {"unused": pl.lit(value=False), "priced": pl.lit(value=True)}
 
 
 def line_items(raw: pl.LazyFrame, columns: Mapping[str, pl.Expr]) -> pl.LazyFrame:
-    """Return one row a line item, with every column of `READ` and `INTERNAL`; absent ones are null.
+    """Return one row a line item, with every column of `READER_COLUMNS` and `REPORT_COLUMNS`; absent ones are null.
 
-    A row is refused if it has no time or an amount that is not a number; `columns["refused"]` may say more.
+    A row is refused if it has no time or an amount that is not a number, or for the reason in `columns["refused"]`.
     """
-    wanted: dict[str, pl.DataType | type[pl.DataType]] = {column.name: column.dtype for column in READ}
-    wanted |= INTERNAL
+    wanted: dict[str, pl.DataType | type[pl.DataType]] = {column.name: column.dtype for column in READER_COLUMNS}
+    wanted |= REPORT_COLUMNS
     unknown = set(columns) - set(wanted)
     if unknown:
         raise AssertionError(f"not columns of a charge: {sorted(unknown)}")
@@ -99,7 +106,7 @@ def line_items(raw: pl.LazyFrame, columns: Mapping[str, pl.Expr]) -> pl.LazyFram
         "refused",
         pl.when(pl.col("period_start").is_null()).then(pl.lit("no readable time")),
         pl.when(pl.col("billed_usd").is_null()).then(pl.lit("no readable amount")),
-        pl.when(pl.col("amortised_usd").is_null()).then(pl.lit("no readable amortised amount")),
+        pl.when(pl.col("amortised_usd").is_null()).then(pl.lit("no readable amortized amount")),
     )
     return frame.with_columns(
         refused=reason,

@@ -1,4 +1,4 @@
-"""Bill files as frames: CSV, Parquet, JSON and JSON lines, plain or gzipped; cut-off files are refused."""
+"""Bill files as frames: CSV, Parquet, JSON and JSON lines, plain or gzipped; truncated files are refused."""
 
 import csv
 import gzip
@@ -28,21 +28,21 @@ SUFFIXES: Final = (
 )
 _SEPARATORS: Final = ",;\t"
 _TAIL_BYTES: Final = 1 << 20
-_AGAIN: Final = "download or export it again"
+_FIX: Final = "download or export it again"
 # Objects inside a result of a cost or usage API, whose members are columns of the CSV export.
 _NESTED: Final = ("amount", "cache_creation", "server_tool_use")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SourceFile:
-    """One file of a bill, not yet understood.
+    """One file of a bill, of a format not known yet.
 
     Args:
         path: Where it is.
         frame: Its rows; column `row` is the line or record number.
         columns: Names of its own columns.
-        notes: What the reader should be told.
-        more_pages: True if it is a page of an API that says that there are more.
+        notes: What is unusual about the file.
+        more_pages: Whether it is a page of an API that has further pages.
     """
 
     path: Path
@@ -53,7 +53,7 @@ class SourceFile:
 
 
 def find(sources: Sequence[str | Path]) -> list[Path]:
-    """Return the files: those named, and every bill file below the folders named.
+    """Return the named files and every bill file below the named folders.
 
     Raises:
         BillError: A path does not exist, or there is no file at all.
@@ -74,15 +74,15 @@ def find(sources: Sequence[str | Path]) -> list[Path]:
 
 
 def load(path: Path) -> SourceFile:
-    """Open one file by its content, not by its name.
+    """Open a file; its content decides how, not its name.
 
     Raises:
-        BillError: It is empty, cut off, or neither CSV, Parquet nor JSON.
+        BillError: It is empty, truncated, or neither CSV, Parquet nor JSON.
     """
     with path.open("rb") as file:
         head = file.read(4096)
     if not head:
-        raise BillError("the file is empty", where=path.name, fix=_AGAIN)
+        raise BillError("the file is empty", where=path.name, fix=_FIX)
     if head[:4] == b"PAR1":
         return _parquet(path)
     if head[:2] == b"PK":
@@ -101,7 +101,7 @@ def _unzipped(path: Path) -> bytes:
         with gzip.open(path) as file:
             return file.read()
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise BillError("the gzip file is cut off or damaged", where=path.name, fix=_AGAIN) from error
+        raise BillError("the gzip file is truncated or damaged", where=path.name, fix=_FIX) from error
 
 
 def _parquet(path: Path) -> SourceFile:
@@ -109,7 +109,7 @@ def _parquet(path: Path) -> SourceFile:
         frame = pl.scan_parquet(path)
         columns = frozenset(frame.collect_schema())
     except (pl.exceptions.PolarsError, OSError) as error:
-        raise BillError("the Parquet file is cut off or damaged", where=path.name, fix=_AGAIN) from error
+        raise BillError("the Parquet file is truncated or damaged", where=path.name, fix=_FIX) from error
     return SourceFile(path=path, frame=frame.with_row_index("row", offset=1), columns=columns)
 
 
@@ -118,7 +118,7 @@ def _csv(path: Path, content: bytes | None) -> SourceFile:
     separator = max(_SEPARATORS, key=header.count)
     names = next(csv.reader([header], delimiter=separator), [])
     if len(names) < 2:
-        raise BillError("not a bill: its first line is no header of columns", where=path.name)
+        raise BillError("not a bill: its first line is not a header of columns", where=path.name)
     notes = _check_last_line(path, tail, len(names), separator)
     try:
         frame = pl.scan_csv(
@@ -138,7 +138,7 @@ def _first_line(error: Exception) -> str:
 
 
 def _ends(path: Path, content: bytes | None) -> tuple[str, bytes]:
-    """Return the first line and the last part of a text file."""
+    """Return the first line and the last mebibyte of a text file."""
     if content is not None:
         header, tail = content.split(b"\n", 1)[0], content[-_TAIL_BYTES:]
     else:
@@ -153,7 +153,7 @@ def _ends(path: Path, content: bytes | None) -> tuple[str, bytes]:
 
 
 def _check_last_line(path: Path, tail: bytes, columns: int, separator: str) -> tuple[str, ...]:
-    """Say whether the last line of a CSV is whole: a download that broke off stops in the middle of a row."""
+    """Refuse a CSV whose last line is incomplete, as after an interrupted download; return notes about its end."""
     if tail.endswith(b"\n"):
         return ()
     line = tail.decode("utf-8", errors="replace").splitlines()[-1]
@@ -162,19 +162,19 @@ def _check_last_line(path: Path, tail: bytes, columns: int, separator: str) -> t
         if fields and fields[-1].startswith("{"):
             json.loads(fields[-1])
     except (csv.Error, json.JSONDecodeError):
-        said = "the file is cut off: its last line stops in the middle of a text"
-        raise BillError(said, where=path.name, fix=_AGAIN) from None
+        message = "the file is truncated: its last line ends within a text"
+        raise BillError(message, where=path.name, fix=_FIX) from None
     if len(fields) < columns:
-        said = f"the file is cut off: its last line has {len(fields)} of {columns} columns"
-        raise BillError(said, where=path.name, fix=_AGAIN)
-    return ("the last line has no line end, so the file may be cut off",)
+        message = f"the file is truncated: its last line has {len(fields)} of {columns} columns"
+        raise BillError(message, where=path.name, fix=_FIX)
+    return ("the last line has no line end, so the file may be truncated",)
 
 
 def _json(path: Path, content: bytes) -> SourceFile:
     try:
         documents = _documents(content.decode("utf-8-sig"))
     except (UnicodeDecodeError, ValueError) as error:
-        raise BillError("the JSON is cut off or damaged", where=path.name, fix=_AGAIN) from error
+        raise BillError("the JSON is truncated or damaged", where=path.name, fix=_FIX) from error
     pages = [page for document in documents for page in (document if isinstance(document, list) else [document])]
     if not all(isinstance(page, dict) for page in pages):
         raise BillError("not a bill: its JSON has no records", where=path.name)
@@ -203,7 +203,7 @@ def _documents(text: str) -> list[Any]:
 
 
 def _records(page: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """Yield the records of a page: results in time buckets (OpenAI, Anthropic), `data`, or itself."""
+    """Yield the records of a page: the results of time buckets (OpenAI, Anthropic), its `data`, or the page itself."""
     entries = page.get("data", page)
     for entry in entries if isinstance(entries, list) else [entries]:
         if isinstance(entry, dict) and isinstance(entry.get("results"), list):
@@ -217,14 +217,14 @@ def _flat(record: dict[str, Any]) -> dict[str, str]:
     flat: dict[str, str] = {}
     for name, value in record.items():
         if isinstance(value, dict) and name in _NESTED:
-            flat |= {f"{name}_{inner}": _word(member) for inner, member in value.items() if member is not None}
+            flat |= {f"{name}_{inner}": _text(member) for inner, member in value.items() if member is not None}
         elif value is not None:
-            flat[name] = _word(value)
+            flat[name] = _text(value)
     if "cost_type" in flat and "amount" in flat:
         # Anthropic's cost report counts in cents: "123.45" is $1.2345.
         flat["amount_usd"] = str(Decimal(flat.pop("amount")).scaleb(-2))
     return flat
 
 
-def _word(value: object) -> str:
+def _text(value: object) -> str:
     return value if isinstance(value, str) else json.dumps(value)

@@ -1,6 +1,6 @@
 """FOCUS, the FinOps Open Cost and Usage Specification, 1.0-preview to 1.3, from any provider.
 
-What changed between the versions, as far as it is read here (Source: FOCUS specification changelog and
+Differences between the versions, as far as they matter here (Source: FOCUS specification changelog and
 specifications 1.0, 1.1, 1.2 and 1.3, focus.finops.org, read 2026-11):
 
 - 1.0-preview had `Region`, `UsageQuantity`, `UsageUnit` and `ChargeSubcategory` ("Used Commitment", "Unused
@@ -17,8 +17,8 @@ from typing import Final
 
 import polars as pl
 
-from meritorder.bills.charges import Purchase
-from meritorder.bills.fields import Fields, mapped
+from meritorder.bills.charges import PurchaseOption
+from meritorder.bills.columns import SourceColumns, mapped
 from meritorder.tables import MONEY
 
 REQUIRED: Final = ("BilledCost", "ChargePeriodStart", "BillingCurrency")
@@ -56,18 +56,18 @@ _STATUS: Final = {
 }
 
 
-def recognises(columns: frozenset[str]) -> bool:
-    """Return whether these are columns of a FOCUS dataset."""
+def is_focus(columns: frozenset[str]) -> bool:
+    """Return whether these are the columns of a FOCUS dataset."""
     return set(REQUIRED) <= columns
 
 
 def title(columns: frozenset[str]) -> str:
-    """Return the version, which is not in the data but in which columns it has."""
+    """Return the format with its version, which shows only in the columns that the dataset has."""
     return "FOCUS " + next((version for version, added in _VERSIONS if added & columns), "1.0-preview")
 
 
-def columns(fields: Fields) -> Mapping[str, pl.Expr]:
-    """Return the columns of a charge, as expressions over a FOCUS dataset's columns."""
+def columns(fields: SourceColumns) -> Mapping[str, pl.Expr]:
+    """Return the columns of CHARGES as expressions over the dataset's columns."""
     billed = fields.money("BilledCost")
     status = mapped(fields.text("CommitmentDiscountStatus", "ChargeSubcategory"), _STATUS)
     category = fields.text("ChargeCategory", "ChargeType")
@@ -122,34 +122,34 @@ def _provider(name: pl.Expr) -> pl.Expr:
 
 
 def _specific(meter: pl.Expr) -> pl.Expr:
-    """Drop meters such as "Compute", which name a category and not what was metered."""
+    """Keep only meters that name what was metered; drop categories such as "Compute"."""
     return pl.when(meter.str.contains(r"[\d:/.\-]|\s")).then(meter)
 
 
-def _effective(fields: Fields, billed: pl.Expr) -> pl.Expr:
-    """Return the amortised cost, which is EffectiveCost by definition; 0 for what commitments cost to buy."""
+def _effective(fields: SourceColumns, billed: pl.Expr) -> pl.Expr:
+    """Return the amortized cost: EffectiveCost, which is 0 for the purchase of a commitment; else the billed cost."""
     stated = fields.text("EffectiveCost", "AmortizedCost").is_not_null()
     return pl.when(stated).then(fields.money("EffectiveCost", "AmortizedCost")).otherwise(billed)
 
 
 def _commitment_family(family: pl.Expr, commitment: pl.Expr) -> pl.Expr:
-    """Return which commitment it is; a provider's own word, or else what it commits to (spend or usage)."""
+    """Return the kind of commitment from the provider's own term, else from what it commits to (spend or usage)."""
     return (
         pl.when(family.str.contains(r"(?i)savings? ?plan"))
-        .then(pl.lit(Purchase.SAVINGS_PLAN))
+        .then(pl.lit(PurchaseOption.SAVINGS_PLAN))
         .when(family.str.contains(r"(?i)reserv"))
-        .then(pl.lit(Purchase.RESERVED))
+        .then(pl.lit(PurchaseOption.RESERVED))
         .when(family.str.contains(r"(?i)committed|\bcud\b"))
-        .then(pl.lit(Purchase.COMMITTED_USE))
+        .then(pl.lit(PurchaseOption.COMMITTED_USE))
         .when(family == "Spend")
-        .then(pl.lit(Purchase.SAVINGS_PLAN))
+        .then(pl.lit(PurchaseOption.SAVINGS_PLAN))
         .when(family.is_not_null() | commitment.is_not_null())
-        .then(pl.lit(Purchase.RESERVED))
+        .then(pl.lit(PurchaseOption.RESERVED))
     )
 
 
 def _purchase(
-    fields: Fields,
+    fields: SourceColumns,
     category: pl.Expr,
     commitment: pl.Expr,
     family: pl.Expr,
@@ -157,7 +157,7 @@ def _purchase(
     *,
     block: pl.Expr,
 ) -> pl.Expr:
-    """Return how it was bought.
+    """Return the purchase option of a charge.
 
     Source: FOCUS 1.0 to 1.3, columns ChargeCategory, ChargeClass, PricingCategory, CommitmentDiscountStatus.
     """
@@ -169,20 +169,20 @@ def _purchase(
     of_family = _commitment_family(family, commitment)
     return (
         pl.when(category == "Tax")
-        .then(pl.lit(Purchase.TAX))
+        .then(pl.lit(PurchaseOption.TAX))
         .when(category.is_in(("Credit", "Refund", "Adjustment")))
         .then(category.str.to_lowercase())
         .when(correction)
-        .then(pl.lit(Purchase.REFUND))
+        .then(pl.lit(PurchaseOption.REFUND))
         .when(committed | ((category == "Purchase") & of_family.is_not_null()))
-        .then(pl.coalesce(of_family, pl.lit(Purchase.OTHER)))
+        .then(pl.coalesce(of_family, pl.lit(PurchaseOption.OTHER)))
         .when((category == "Purchase") & block)
-        .then(pl.lit(Purchase.CAPACITY_BLOCK))
+        .then(pl.lit(PurchaseOption.CAPACITY_BLOCK))
         .when(category == "Purchase")
-        .then(pl.lit(Purchase.FEE))
+        .then(pl.lit(PurchaseOption.FEE))
         .when(pricing == "Dynamic")
-        .then(pl.lit(Purchase.SPOT))
+        .then(pl.lit(PurchaseOption.SPOT))
         .when(pricing == "Other")
-        .then(pl.lit(Purchase.OTHER))
-        .otherwise(pl.lit(Purchase.ON_DEMAND))
+        .then(pl.lit(PurchaseOption.OTHER))
+        .otherwise(pl.lit(PurchaseOption.ON_DEMAND))
     )

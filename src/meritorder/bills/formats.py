@@ -1,4 +1,4 @@
-"""Every kind of bill that can be read, and which one a file is."""
+"""The formats of bills that can be read, and the detection of a file's format."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from typing import Final
 import polars as pl
 
 from meritorder.bills import aws, focus, tokens
-from meritorder.bills.fields import Fields
+from meritorder.bills.columns import SourceColumns
 from meritorder.bills.files import SourceFile
 from meritorder.errors import BillError
 
@@ -16,75 +16,75 @@ def _as_is(raw: pl.LazyFrame) -> pl.LazyFrame:
     return raw
 
 
-def _unknown(_: Fields) -> None:
+def _unknown(_: SourceColumns) -> None:
     return None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Format:
-    """One kind of bill.
+class BillFormat:
+    """One format of bills.
 
     Args:
-        name: What the user calls it, in `format=`.
-        recognises: Whether a file with these columns is one.
-        columns: The columns of a charge, from the columns of the file.
-        title: Its full name, by the columns that it has.
-        prepare: What to do to the rows first.
-        identity: What the provider identifies a line item by, None where the file does not say.
-        invoiced: False if it is not what is paid, but what somebody counted.
+        name: Its name in `format=` and `--format`.
+        matches: Whether a file with these columns has this format.
+        columns: The columns of CHARGES as expressions over those of the file.
+        title: Its full name, for a file with these columns.
+        prepare: A transformation of the rows before they are read.
+        identity: The columns that identify a line item, None if the file lacks them.
+        invoiced: Whether its amounts are those of an invoice, rather than a count of usage.
     """
 
     name: str
-    recognises: Callable[[frozenset[str]], bool]
-    columns: Callable[[Fields], Mapping[str, pl.Expr]]
+    matches: Callable[[frozenset[str]], bool]
+    columns: Callable[[SourceColumns], Mapping[str, pl.Expr]]
     title: Callable[[frozenset[str]], str]
     prepare: Callable[[pl.LazyFrame], pl.LazyFrame] = _as_is
-    identity: Callable[[Fields], list[pl.Expr] | None] = _unknown
+    identity: Callable[[SourceColumns], list[pl.Expr] | None] = _unknown
     invoiced: bool = True
 
 
 FORMATS: Final = (
-    Format(name="focus", recognises=focus.recognises, columns=focus.columns, title=focus.title),
-    Format(
+    BillFormat(name="focus", matches=focus.is_focus, columns=focus.columns, title=focus.title),
+    BillFormat(
         name="cur",
-        recognises=aws.recognises,
+        matches=aws.is_cur,
         columns=aws.columns,
         title=aws.title,
         prepare=aws.prepare,
         identity=aws.identity,
     ),
-    Format(
+    BillFormat(
         name="openai-costs",
-        recognises=tokens.is_openai_costs,
+        matches=tokens.is_openai_costs,
         columns=tokens.openai_costs,
         title=lambda _: "OpenAI costs",
         prepare=tokens.drop_empty_days,
     ),
-    Format(
+    BillFormat(
         name="openai-usage",
-        recognises=tokens.is_openai_usage,
+        matches=tokens.is_openai_usage,
         columns=tokens.openai_usage,
         title=lambda _: "OpenAI usage",
-        prepare=tokens.one_row_a_token_type,
+        prepare=tokens.unpivot_token_types,
         invoiced=False,
     ),
-    Format(
+    BillFormat(
         name="anthropic-costs",
-        recognises=tokens.is_anthropic_costs,
+        matches=tokens.is_anthropic_costs,
         columns=tokens.anthropic_costs,
         title=lambda _: "Anthropic costs",
     ),
-    Format(
+    BillFormat(
         name="anthropic-usage",
-        recognises=tokens.is_anthropic_usage,
+        matches=tokens.is_anthropic_usage,
         columns=tokens.anthropic_usage,
         title=lambda _: "Anthropic usage",
-        prepare=tokens.one_row_a_token_type,
+        prepare=tokens.unpivot_token_types,
         invoiced=False,
     ),
-    Format(
+    BillFormat(
         name="litellm",
-        recognises=tokens.is_litellm,
+        matches=tokens.is_litellm,
         columns=tokens.litellm,
         title=lambda _: "LiteLLM spend logs",
         identity=tokens.litellm_identity,
@@ -92,8 +92,8 @@ FORMATS: Final = (
     ),
 )
 
-# Exports that hold the same charges, which their provider also writes as FOCUS.
-_BY_WAY_OF_FOCUS: Final = (
+# Exports that are not read themselves, because their provider also writes the same charges as FOCUS.
+_EXPORT_AS_FOCUS: Final = (
     (
         ({"CostInBillingCurrency"}, {"costInBillingCurrency"}, {"PreTaxCost", "MeterCategory"}),
         "an Azure actual or amortised cost export",
@@ -107,28 +107,28 @@ _BY_WAY_OF_FOCUS: Final = (
 )
 
 
-def recognise(source: SourceFile, name: str | None = None) -> Format:
-    """Return what kind of bill a file is: by its columns, or as told.
+def recognize_format(source: SourceFile, name: str | None = None) -> BillFormat:
+    """Return the format of a file: the named one, or the one that its columns match.
 
     Raises:
-        BillError: No bill has these columns, or there is no such format.
+        BillError: No format has these columns, or there is no such format.
     """
     if name is not None:
-        told = next((known for known in FORMATS if known.name == name), None)
-        if told is None:
+        named = next((known for known in FORMATS if known.name == name), None)
+        if named is None:
             raise BillError(f"there is no bill format {name}", fix="use " + ", ".join(known.name for known in FORMATS))
-        if not told.recognises(source.columns):
-            raise BillError(f"this has not the columns of {name}", where=source.path.name, fix="leave the format out")
-        return told
+        if not named.matches(source.columns):
+            raise BillError(f"this does not have the columns of {name}", where=source.path.name, fix="omit the format")
+        return named
     for known in FORMATS:
-        if known.recognises(source.columns):
+        if known.matches(source.columns):
             return known
-    for column_sets, what, fix in _BY_WAY_OF_FOCUS:
+    for column_sets, what, fix in _EXPORT_AS_FOCUS:
         if any(columns <= source.columns for columns in column_sets):
-            raise BillError(f"this is {what}, which is read by way of FOCUS", where=source.path.name, fix=fix)
-    some = ", ".join(sorted(source.columns)[:4])
+            raise BillError(f"this is {what}, which can only be read as FOCUS", where=source.path.name, fix=fix)
+    first = ", ".join(sorted(source.columns)[:4])
     raise BillError(
-        f"not a bill that is known here: its columns are {some}, ..." if some else "there are no charges in it",
+        f"not a bill of a known format: its columns are {first}, ..." if first else "there are no charges in it",
         where=source.path.name,
         fix="use a FOCUS export, an AWS CUR, an OpenAI or Anthropic export, or LiteLLM spend logs",
     )

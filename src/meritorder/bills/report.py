@@ -1,4 +1,4 @@
-"""What was read from which file, and everything that was wrong with it, to the cent."""
+"""What was read from which file, what was wrong with it, and a reconciliation of every dollar in it."""
 
 import datetime as dt
 from collections.abc import Sequence
@@ -10,33 +10,33 @@ from typing import Final
 import polars as pl
 
 from meritorder.bills import aws
-from meritorder.bills.charges import COMMITMENTS, Purchase
+from meritorder.bills.charges import COMMITMENTS, PurchaseOption, exact
 from meritorder.units import SECONDS_PER_DAY
 
-AMORTISING_COLUMNS: Final = {
-    Purchase.SAVINGS_PLAN: (*aws.SAVINGS_PLAN_COLUMNS, "EffectiveCost"),
-    Purchase.RESERVED: (*aws.RESERVATION_COLUMNS, "EffectiveCost"),
-    Purchase.COMMITTED_USE: ("EffectiveCost",),
+AMORTIZATION_COLUMNS: Final = {
+    PurchaseOption.SAVINGS_PLAN: (*aws.SAVINGS_PLAN_COLUMNS, "EffectiveCost"),
+    PurchaseOption.RESERVED: (*aws.RESERVATION_COLUMNS, "EffectiveCost"),
+    PurchaseOption.COMMITTED_USE: ("EffectiveCost",),
 }
-"""Columns that each kind of commitment is amortised from."""
+"""Columns from which the cost of each kind of commitment is amortized."""
 
 _CENT: Final = Decimal("0.01")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FileReport:
-    """One file.
+    """One file of a bill.
 
     Args:
         path: Where it is.
-        label: What it is called in `CHARGES.source`.
+        label: Its name in `CHARGES.source`.
         format: Name of its format.
         title: Full name of its format.
-        invoiced: False if its amounts or counts are nobody's invoice.
-        missing: Columns looked for that it does not have.
+        invoiced: Whether its amounts are those of an invoice, rather than a count of usage.
+        missing: Columns that were needed and that it lacks.
         ignored: Columns that it has and that were not needed.
-        notes: What its reader found odd.
-        more_pages: True if it is a page and says that others follow.
+        notes: What is unusual about it.
+        more_pages: Whether it is a page of an API that has further pages.
     """
 
     path: Path
@@ -52,13 +52,13 @@ class FileReport:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Invoice:
-    """The sum of one invoice, to compare with the paper.
+    """The total of one invoice.
 
     Args:
-        provider: Who sent it.
+        provider: Provider that issued it.
         payer: Account that pays.
-        id: Its number, "" where the bill has none.
-        month: Billing month as `2026-10`, "" where the bill has none.
+        id: Its number, "" if the bill has none.
+        month: Billing month as `2026-10`, "" if the bill has none.
         billed_usd: Sum of its charges.
     """
 
@@ -71,11 +71,11 @@ class Invoice:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Duplicates:
-    """What was found more than once.
+    """Line items that occur more than once.
 
     Args:
-        copies: Rows and dollars of copies of the same line, by `source`; they are not counted.
-        versions: Line items of one identity with other amounts; all are counted.
+        copies: Rows and dollars of exact copies, by `source`; they are not counted.
+        versions: Number of line items with the identity of another and a different amount; all are counted.
     """
 
     copies: pl.DataFrame
@@ -83,8 +83,8 @@ class Duplicates:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Report:
-    """What was read.
+class BillReport:
+    """What was read, and what was wrong with it.
 
     `stated_usd = billed_usd + duplicates_usd + refused_usd`: every dollar in the files is accounted for.
 
@@ -93,19 +93,19 @@ class Report:
         rows: Line items in them, unpriced usage included.
         refused_rows: Rows that could not be used.
         duplicate_rows: Copies of line items, counted once.
-        negative_rows: Refunds, credits and corrections, which are kept.
+        negative_rows: Refunds, credits and corrections, which are counted.
         unpriced_rows: Rows that count usage without an amount.
         stated_usd: Sum of all amounts in the files.
         billed_usd: Sum of the charges.
         duplicates_usd: Sum of the copies.
-        refused_usd: Sum of the amounts, where there are any, of refused rows.
+        refused_usd: Sum of the amounts of refused rows, as far as they have any.
         negative_usd: Sum of refunds, credits and corrections.
         currencies: Currencies found.
         period_start: Start of the first charge.
         period_end: End of the last charge.
         invoices: Sum of each invoice.
         refusals: Why rows were refused, one line each.
-        warnings: What else a reader should know, one line each.
+        warnings: What else may be wrong, one line each.
     """
 
     files: tuple[FileReport, ...]
@@ -128,44 +128,44 @@ class Report:
 
     @property
     def problems(self) -> tuple[str, ...]:
-        """Everything that a strict reader would refuse, one line each."""
+        """Everything that `strict` refuses, one line each."""
         return self.refusals + self.warnings
 
     @property
     def difference_usd(self) -> Decimal:
-        """What is in the files and not in the charges: copies, and amounts of refused rows."""
+        """Dollars in the files that are not in the charges: copies, and amounts of refused rows."""
         return self.stated_usd - self.billed_usd
 
     def against_invoice(self, invoice_usd: Decimal) -> Decimal:
-        """Return what was read minus what an invoice says, in whole cents."""
+        """Return what was read minus the total of an invoice, in whole cents."""
         return (self.billed_usd - invoice_usd).quantize(_CENT)
 
 
-def report(files: Sequence[FileReport], groups: pl.DataFrame, duplicates: Duplicates) -> Report:
-    """Make the report of a bill.
+def build_report(files: Sequence[FileReport], groups: pl.DataFrame, duplicates: Duplicates) -> BillReport:
+    """Return the report of a bill.
 
     Args:
         files: One record a file.
         groups: Sums of like line items, refused ones included.
-        duplicates: What was found more than once.
+        duplicates: Line items that occur more than once.
     """
     copies = duplicates.copies
     good = groups.filter(pl.col("refused").is_null())
     refused = groups.filter(pl.col("refused").is_not_null())
     negative = good.filter(pl.col("negative_rows") > 0)
     billed, duplicated = _total(good, "billed_usd"), _total(copies, "billed_usd")
-    lost = _total(refused, "stated_usd")
-    return Report(
+    unusable = _total(refused, "stated_usd")
+    return BillReport(
         files=tuple(files),
         rows=_count(groups, "rows") + _count(copies, "rows"),
         refused_rows=_count(refused, "rows"),
         duplicate_rows=_count(copies, "rows"),
         negative_rows=_count(negative, "negative_rows"),
         unpriced_rows=_count(good.filter(~pl.col("priced")), "rows"),
-        stated_usd=billed + duplicated + lost,
+        stated_usd=billed + duplicated + unusable,
         billed_usd=billed,
         duplicates_usd=duplicated,
-        refused_usd=lost,
+        refused_usd=unusable,
         negative_usd=_total(negative, "negative_usd"),
         currencies=tuple(good["currency"].drop_nulls().str.to_uppercase().unique().sort()),
         period_start=_instant(good["first"].min()),
@@ -177,7 +177,7 @@ def report(files: Sequence[FileReport], groups: pl.DataFrame, duplicates: Duplic
 
 
 def _total(frame: pl.DataFrame, column: str) -> Decimal:
-    return Decimal(frame[column].sum() or 0)
+    return exact(frame[column].sum())
 
 
 def _count(frame: pl.DataFrame, column: str) -> int:
@@ -197,7 +197,7 @@ def _invoices(good: pl.DataFrame) -> tuple[Invoice, ...]:
         .sort("provider", "payer", "month", "invoice")
     )
     return tuple(
-        Invoice(provider=provider, payer=payer, id=invoice, month=month, billed_usd=billed)
+        Invoice(provider=provider, payer=payer, id=invoice, month=month, billed_usd=exact(billed))
         for provider, payer, invoice, month, billed in sums.rows()
     )
 
@@ -222,29 +222,31 @@ def _warnings(files: Sequence[FileReport], good: pl.DataFrame, duplicates: Dupli
     ]
     if duplicates.versions:
         items = _plural("line item", duplicates.versions)
-        warnings.append(f"{duplicates.versions} {items} again with another amount, all counted: is one file older?")
+        warnings.append(
+            f"{duplicates.versions} {items} again with another amount, all counted: is one file an older version?"
+        )
     for name in dict.fromkeys(file.format for file in files):
         pages = [file for file in files if file.format == name]
         if pages and all(file.more_pages for file in pages):
-            warnings.append(f"{pages[-1].label}: more pages follow it, which are missing; fetch them and read all")
-    warnings += _amortisation(files, good) + _effective_differs(good) + _counted_twice(files, good) + _stops_early(good)
+            warnings.append(f"{pages[-1].label}: further pages are missing; fetch them and read all of them")
+    warnings += _amortization(files, good) + _effective_differs(good) + _counted_twice(files, good) + _stops_early(good)
     return warnings
 
 
-def _amortisation(files: Sequence[FileReport], good: pl.DataFrame) -> list[str]:
-    """Say where commitments are not amortised, because the export leaves out the columns that it takes."""
+def _amortization(files: Sequence[FileReport], good: pl.DataFrame) -> list[str]:
+    """Warn of commitments that cannot be amortized, because the export lacks the columns for it."""
     bought = dict(good.group_by("source").agg(pl.col("purchase").unique()).rows())
     return [
-        f"{file.label}: column {column} is missing, so {purchase.replace('_', ' ')} is not amortised"
+        f"{file.label}: column {column} is missing, so {purchase.replace('_', ' ')} is not amortized"
         for file in files
-        for purchase, columns in AMORTISING_COLUMNS.items()
+        for purchase, columns in AMORTIZATION_COLUMNS.items()
         for column in columns
         if purchase in bought.get(file.label, ()) and column in file.missing
     ]
 
 
 def _effective_differs(good: pl.DataFrame) -> list[str]:
-    """Say where the amortised cost of what needs no amortising is not what was billed: the export errs."""
+    """Warn of charges whose amortized cost differs from the billed cost although they are not commitments."""
     sums = (
         good.filter(~pl.col("purchase").is_in([str(purchase) for purchase in COMMITMENTS]))
         .group_by("source")
@@ -253,13 +255,13 @@ def _effective_differs(good: pl.DataFrame) -> list[str]:
         .sort("source")
     )
     return [
-        f"{source}: what is no commitment was billed {billed:.2f} USD, its effective cost is {amortised:.2f}"
-        for source, _, billed, amortised in sums.rows()
+        f"{source}: charges besides commitments were billed {billed:.2f} USD, their effective cost is {amortized:.2f}"
+        for source, _, billed, amortized in sums.rows()
     ]
 
 
 def _counted_twice(files: Sequence[FileReport], good: pl.DataFrame) -> list[str]:
-    """Say where the same money may be in two files: a month of a payer in two formats, or a proxy's log."""
+    """Warn of money that may be in two files: a payer's month in two formats, or the log of a proxy."""
     formats = (
         good.filter(pl.col("priced") & pl.col("billing_start").is_not_null())
         .group_by("provider", "payer", "billing_start")
@@ -268,16 +270,16 @@ def _counted_twice(files: Sequence[FileReport], good: pl.DataFrame) -> list[str]
         .sort("provider", "payer", "billing_start")
     )
     twice = [
-        f"{start:%Y-%m} of {provider} account {payer} is there as {' and '.join(names)}: it is counted twice"
+        f"{start:%Y-%m} of {provider} account {payer} was read as {' and '.join(names)}: it is counted twice"
         for provider, payer, start, names in formats.rows()
     ]
     if any(file.format == "litellm" for file in files) and any(file.invoiced for file in files):
-        twice.append("LiteLLM's logs hold requests that the bill beside them charges too: they are counted twice")
+        twice.append("requests in LiteLLM's logs are also charged in the bill: they are counted twice")
     return twice
 
 
 def _stops_early(good: pl.DataFrame) -> list[str]:
-    """Say where charges stop more than a day before the month: it is not over, or the file is cut."""
+    """Warn of charges that stop more than a day before the billing period: it is not over, or the file is truncated."""
     months = (
         good.filter(pl.col("billing_end").is_not_null())
         .group_by("provider", "payer", "billing_end")

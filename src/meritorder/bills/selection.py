@@ -1,4 +1,4 @@
-"""Which charges are inference, and of what kind: rules (`inference.toml`), tags, and the user's choice."""
+"""The classification of charges as inference: by rules (`inference.toml`), tags, and the user's selectors."""
 
 import json
 import re
@@ -10,16 +10,16 @@ from typing import Any, Final
 
 import polars as pl
 
-from meritorder.bills.charges import COMMITMENTS, Purchase
+from meritorder.bills.charges import COMMITMENTS, PurchaseOption
 from meritorder.domain import Tier
 from meritorder.errors import BillError
 from meritorder.tables import CHARGES
 
-FOUND: Final = ("instance_type", "instance_family", "model", "tier", "token_type", "purchase", "kind")
-"""Columns that `classify` adds or completes."""
+COMPLETED: Final = ("instance_type", "instance_family", "model", "tier", "token_type", "purchase", "kind")
+"""Columns that `classify` adds or fills in."""
 
 MACHINES: Final = ("accelerator", "endpoint")
-"""Kinds that are paid by the hour, and can be committed to."""
+"""Kinds that are paid by the hour and that commitments can cover."""
 
 _AWS_TYPE: Final = (
     r"\b((?:ml\.|db\.|cache\.)?[a-z]{1,4}\d[a-z0-9-]*\.(?:\d*x?large|metal[\w-]*|medium|small|micro|nano))\b"
@@ -32,7 +32,7 @@ _TAG_PREFIX: Final = re.compile(r"^(user|aws)[:_]")
 
 @cache
 def rules() -> dict[str, list[dict[str, str]]]:
-    """Return the table of rules, by kind of rule: `rule`, `tier`, `token_type`, `tag`, `patience`, `stage`."""
+    """Return the rules by table: `rule`, `tier`, `token_type`, `tag`, `patience`, `stage`."""
     table: dict[str, list[dict[str, str]]] = tomllib.loads(
         files("meritorder.bills").joinpath("inference.toml").read_text(encoding="utf-8")
     )
@@ -40,7 +40,7 @@ def rules() -> dict[str, list[dict[str, str]]]:
 
 
 def classify(groups: pl.DataFrame) -> pl.DataFrame:
-    """Return groups of like charges with the columns `FOUND`; `kind` is null where they are not inference.
+    """Return groups of like charges with the columns `COMPLETED`; `kind` is null where they are not inference.
 
     Args:
         groups: One row for all charges that differ only in time, resource and amount.
@@ -62,10 +62,10 @@ def classify(groups: pl.DataFrame) -> pl.DataFrame:
         .with_columns(
             kind=pl.when(pl.col("kind") != "training").then("kind"),
             model=pl.when(is_tokens).then(pl.coalesce("model", "found_model", _model_before_comma())),
-            tier=pl.when(is_tokens).then(pl.coalesce("tier", _first("tier"), pl.lit(Tier.STANDARD))),
-            token_type=pl.when(is_tokens).then(pl.coalesce("token_type", _first("token_type"))),
-            purchase=pl.when(is_tokens & (pl.col("purchase") == Purchase.ON_DEMAND))
-            .then(pl.lit(Purchase.TOKENS))
+            tier=pl.when(is_tokens).then(pl.coalesce("tier", _first_match("tier"), pl.lit(Tier.STANDARD))),
+            token_type=pl.when(is_tokens).then(pl.coalesce("token_type", _first_match("token_type"))),
+            purchase=pl.when(is_tokens & (pl.col("purchase") == PurchaseOption.ON_DEMAND))
+            .then(pl.lit(PurchaseOption.TOKENS))
             .otherwise("purchase"),
         )
         .drop("text", "found_model")
@@ -84,7 +84,7 @@ def _family(instance_type: pl.Expr) -> pl.Expr:
 
 
 def _by_rule(table: list[dict[str, str]]) -> tuple[pl.Expr, pl.Expr]:
-    """Return the kind that the first matching rule gives, and the model that it finds."""
+    """Return the kind that the first matching rule assigns, and the model that it extracts."""
     kind: pl.Expr = pl.lit(None, dtype=pl.String)
     model: pl.Expr = pl.lit(None, dtype=pl.String)
     for rule in reversed(table):
@@ -98,7 +98,7 @@ def _by_rule(table: list[dict[str, str]]) -> tuple[pl.Expr, pl.Expr]:
     return kind, model
 
 
-def _first(table: str) -> pl.Expr:
+def _first_match(table: str) -> pl.Expr:
     value: pl.Expr = pl.lit(None, dtype=pl.String)
     for rule in reversed(rules()[table]):
         value = pl.when(pl.col("text").str.contains(rule["pattern"])).then(pl.lit(rule[table])).otherwise(value)
@@ -132,7 +132,7 @@ def tag_pairs(tags: str | None) -> dict[str, str]:
 
 
 def tag(name: str) -> pl.Expr:
-    """Return the value of one tag of each row; null where it has none."""
+    """Return the value of one tag in each row; null where it is absent."""
     wanted = name.lower()
     return pl.col("tags").map_batches(
         lambda tags: _over_distinct(tags, lambda text: tag_pairs(text).get(wanted)), return_dtype=pl.String
@@ -140,14 +140,14 @@ def tag(name: str) -> pl.Expr:
 
 
 def may_wait() -> pl.Expr:
-    """Return whether the tags of each row say that its work may wait."""
+    """Return whether each row's tags mark its work as deferrable."""
     return pl.col("tags").map_batches(
         lambda tags: _over_distinct(tags, _matcher("patience")).is_not_null(), return_dtype=pl.Boolean
     )
 
 
 def non_production() -> pl.Expr:
-    """Return whether the tags of each row say that it is no production system."""
+    """Return whether each row's tags mark it as a non-production system."""
     return pl.col("tags").map_batches(
         lambda tags: _over_distinct(tags, _matcher("stage")).is_not_null(), return_dtype=pl.Boolean
     )
@@ -168,20 +168,27 @@ def _matcher(table: str) -> Any:  # noqa: ANN401 - a function of a tag text
 
 
 def _over_distinct(tags: pl.Series, function: Any) -> pl.Series:  # noqa: ANN401 - a function of a tag text
-    """Apply a function to each distinct text once: a bill has few sets of tags and many rows."""
+    """Apply a function once to each distinct text: a bill has few sets of tags and many rows."""
     distinct = tags.unique().drop_nulls()
     values = pl.Series([function(text) for text in distinct], dtype=pl.String)
     return tags.replace_strict(distinct, values, default=None, return_dtype=pl.String)
 
 
-def chosen(frame: pl.DataFrame, select: Sequence[tuple[str, str]], *, option: str = "--select") -> pl.Expr:
-    """Return whether each row matches any of the user's `column=glob`; a tag is `tag:team=llm*`.
+def matches_selectors(
+    frame: pl.DataFrame, selectors: Sequence[tuple[str, str]], *, option: str = "--select"
+) -> pl.Expr:
+    """Return whether each row matches any of the selectors `column=glob`; a tag is `tag:team=llm*`.
+
+    Args:
+        frame: The rows.
+        selectors: Pairs of a column, or `tag:KEY`, and a glob.
+        option: The command-line option that the selectors come from, for the message.
 
     Raises:
         BillError: There is no such column.
     """
     matches: pl.Expr = pl.lit(value=False)
-    for name, glob in select:
+    for name, glob in selectors:
         if name.startswith("tag:"):
             value = tag(name.removeprefix("tag:"))
         elif name in frame.columns and frame.schema[name] == pl.String:
@@ -197,23 +204,25 @@ def _regex(glob: str) -> str:
     return "(?is)^" + re.escape(glob).replace(r"\*", ".*").replace(r"\?", ".") + "$"
 
 
-def with_commitments(groups: pl.DataFrame) -> pl.DataFrame:
-    """Mark fees and unused parts of commitments as inference where most of what the commitment covered is.
+def classify_commitments(groups: pl.DataFrame) -> pl.DataFrame:
+    """Mark fees and unused parts of a commitment as inference if most of what it covered is inference.
 
-    A savings plan's own rows name no machine: they are of the kind `commitment` if at least half of the
-    amortised cost of what the plan covered is inference.
+    These rows name no machine; their kind is `commitment` if at least half of the amortized cost of what the commitment
+    covered is inference.
     """
     covered = (
         groups.filter(pl.col("purchase").is_in(COMMITMENTS) & ~pl.col("unused") & pl.col("commitment").is_not_null())
         .group_by("commitment")
         .agg(
-            all=pl.col("amortised_usd").sum(),
-            ours=pl.col("amortised_usd").filter(pl.col("kind").is_not_null()).sum(),
+            total_usd=pl.col("amortised_usd").sum(),
+            inference_usd=pl.col("amortised_usd").filter(pl.col("kind").is_not_null()).sum(),
         )
-        .filter((pl.col("ours") > 0) & (pl.col("ours") + pl.col("ours") >= pl.col("all")))
+        .filter(
+            (pl.col("inference_usd") > 0) & (pl.col("inference_usd") + pl.col("inference_usd") >= pl.col("total_usd"))
+        )
     )
-    ours = pl.col("commitment").is_in(covered["commitment"].implode()) & (
+    fees = pl.col("commitment").is_in(covered["commitment"].implode()) & (
         pl.col("unused") | (pl.col("amortised_usd") == 0)
     )
-    commitment = pl.when(pl.col("kind").is_null() & pl.col("purchase").is_in(COMMITMENTS) & ours)
+    commitment = pl.when(pl.col("kind").is_null() & pl.col("purchase").is_in(COMMITMENTS) & fees)
     return groups.with_columns(kind=commitment.then(pl.lit("commitment")).otherwise("kind"))

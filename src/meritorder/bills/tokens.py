@@ -1,6 +1,6 @@
-"""Exports of the token APIs, OpenAI and Anthropic, and LiteLLM's spend logs.
+"""Exports of the token APIs of OpenAI and Anthropic, and LiteLLM's spend logs.
 
-JSON pages of their APIs are flattened (`bills.files`) into the same columns as their CSV exports.
+`bills.files` flattens the JSON pages of their APIs into the same columns as their CSV exports.
 
 Sources, read 2026-11: OpenAI API reference, "Usage" (organization.costs.result and
     organization.usage.completions.result); Anthropic Admin API, "Get cost report" and "Get usage report for
@@ -12,8 +12,8 @@ from typing import Final
 
 import polars as pl
 
-from meritorder.bills.charges import Purchase
-from meritorder.bills.fields import Fields, mapped
+from meritorder.bills.charges import PurchaseOption
+from meritorder.bills.columns import SourceColumns, mapped
 from meritorder.domain import Tier
 
 OPENAI_COSTS: Final = ("amount_value", "amount_currency")
@@ -61,55 +61,55 @@ def _any_of(alternatives: tuple[tuple[str, str], ...], columns: frozenset[str]) 
 
 
 def is_openai_costs(columns: frozenset[str]) -> bool:
-    """Return whether these are columns of OpenAI's costs."""
+    """Return whether these are the columns of OpenAI's costs."""
     return set(OPENAI_COSTS) <= columns
 
 
 def is_openai_usage(columns: frozenset[str]) -> bool:
-    """Return whether these are columns of OpenAI's usage, which counts tokens and has no amounts."""
+    """Return whether these are the columns of OpenAI's usage, which counts tokens and has no amounts."""
     return set(OPENAI_USAGE) <= columns
 
 
 def is_anthropic_costs(columns: frozenset[str]) -> bool:
-    """Return whether these are columns of Anthropic's costs."""
+    """Return whether these are the columns of Anthropic's costs."""
     return _any_of(ANTHROPIC_COSTS, columns)
 
 
 def is_anthropic_usage(columns: frozenset[str]) -> bool:
-    """Return whether these are columns of Anthropic's usage, which counts tokens and has no amounts."""
+    """Return whether these are the columns of Anthropic's usage, which counts tokens and has no amounts."""
     return _any_of(ANTHROPIC_USAGE, columns)
 
 
 def is_litellm(columns: frozenset[str]) -> bool:
-    """Return whether these are columns of LiteLLM's spend logs."""
+    """Return whether these are the columns of LiteLLM's spend logs."""
     return _any_of(LITELLM, columns) and "model" in columns
 
 
 def drop_empty_days(raw: pl.LazyFrame) -> pl.LazyFrame:
-    """Drop days on which nothing was spent, which OpenAI's export lists with no amount."""
+    """Drop days without spend, which OpenAI's export lists without an amount."""
     names = [name for name in raw.collect_schema() if name not in ("row", "start_time", "end_time")]
-    kept = [name for name in names if not name.endswith("_iso")]
-    return raw.filter(pl.any_horizontal(pl.col(kept).is_not_null()))
+    values = [name for name in names if not name.endswith("_iso")]
+    return raw.filter(pl.any_horizontal(pl.col(values).is_not_null()))
 
 
-def one_row_a_token_type(raw: pl.LazyFrame) -> pl.LazyFrame:
-    """Turn a row with a column for each token type into a row for each, in `token_type` and `tokens`.
+def unpivot_token_types(raw: pl.LazyFrame) -> pl.LazyFrame:
+    """Turn the columns of token types into rows with `token_type` and `tokens`.
 
-    OpenAI's `input_tokens` includes the cached ones; they are taken out, so that no token is counted twice.
+    OpenAI's `input_tokens` include the cached ones; these are subtracted, so that no token is counted twice.
     """
     names = raw.collect_schema().names()
     counted = [name for name in names if name in _TOKEN_TYPES]
     counts = raw.with_columns(pl.col(counted).cast(pl.Float64, strict=False))
     if {"input_tokens", "input_cached_tokens"} <= set(names):
         counts = counts.with_columns(input_tokens=pl.col("input_tokens") - pl.col("input_cached_tokens").fill_null(0))
-    kept = [name for name in names if name not in counted]
-    return counts.unpivot(counted, index=kept, variable_name="token_type", value_name="tokens").filter(
+    index = [name for name in names if name not in counted]
+    return counts.unpivot(counted, index=index, variable_name="token_type", value_name="tokens").filter(
         pl.col("tokens") > 0
     )
 
 
-def openai_costs(fields: Fields) -> Mapping[str, pl.Expr]:
-    """Return the columns of a charge of OpenAI's costs, which reconcile to the invoice."""
+def openai_costs(fields: SourceColumns) -> Mapping[str, pl.Expr]:
+    """Return the columns of CHARGES for OpenAI's costs, which reconcile to the invoice."""
     item = fields.text("line_item")
     return {
         "period_start": fields.time("start_time", "start_time_iso"),
@@ -119,7 +119,7 @@ def openai_costs(fields: Fields) -> Mapping[str, pl.Expr]:
         "account": fields.text("project_id"),
         "service": pl.lit("OpenAI API"),
         "sku": item,
-        "purchase": pl.lit(Purchase.TOKENS),
+        "purchase": pl.lit(PurchaseOption.TOKENS),
         "quantity": fields.number("quantity"),
         "billed_usd": fields.money("amount_value"),
         "amortised_usd": fields.money("amount_value"),
@@ -130,8 +130,8 @@ def openai_costs(fields: Fields) -> Mapping[str, pl.Expr]:
     }
 
 
-def openai_usage(fields: Fields) -> Mapping[str, pl.Expr]:
-    """Return the columns of a charge of OpenAI's usage: tokens without a price."""
+def openai_usage(fields: SourceColumns) -> Mapping[str, pl.Expr]:
+    """Return the columns of CHARGES for OpenAI's usage: tokens without a price."""
     batch = fields.text("batch").str.to_lowercase() == "true"
     tier = _tier(fields.text("service_tier"))
     return _usage("openai", "OpenAI API", fields) | {
@@ -145,8 +145,8 @@ def openai_usage(fields: Fields) -> Mapping[str, pl.Expr]:
     }
 
 
-def anthropic_costs(fields: Fields) -> Mapping[str, pl.Expr]:
-    """Return the columns of a charge of Anthropic's costs."""
+def anthropic_costs(fields: SourceColumns) -> Mapping[str, pl.Expr]:
+    """Return the columns of CHARGES for Anthropic's costs."""
     amount = fields.money("cost_usd", "amount_usd")
     return {
         "period_start": fields.time("starting_at", "usage_date_utc"),
@@ -158,7 +158,7 @@ def anthropic_costs(fields: Fields) -> Mapping[str, pl.Expr]:
             fields.text("model"), fields.text("token_type", "cost_type"), separator=", ", ignore_nulls=True
         ),
         "description": fields.text("description"),
-        "purchase": pl.lit(Purchase.TOKENS),
+        "purchase": pl.lit(PurchaseOption.TOKENS),
         "billed_usd": amount,
         "amortised_usd": amount,
         "list_usd": fields.money("list_price_usd") if fields.has("list_price_usd") else amount,
@@ -170,8 +170,8 @@ def anthropic_costs(fields: Fields) -> Mapping[str, pl.Expr]:
     }
 
 
-def anthropic_usage(fields: Fields) -> Mapping[str, pl.Expr]:
-    """Return the columns of a charge of Anthropic's usage: tokens without a price."""
+def anthropic_usage(fields: SourceColumns) -> Mapping[str, pl.Expr]:
+    """Return the columns of CHARGES for Anthropic's usage: tokens without a price."""
     return _usage("anthropic", "Claude API", fields) | {
         "period_start": fields.time("starting_at", "usage_date_utc"),
         "period_end": fields.time("ending_at"),
@@ -181,8 +181,8 @@ def anthropic_usage(fields: Fields) -> Mapping[str, pl.Expr]:
     }
 
 
-def litellm(fields: Fields) -> Mapping[str, pl.Expr]:
-    """Return the columns of a charge of LiteLLM's spend logs: one request, at the cost it reckons."""
+def litellm(fields: SourceColumns) -> Mapping[str, pl.Expr]:
+    """Return the columns of CHARGES for LiteLLM's spend logs: one row a request, at the cost that LiteLLM estimates."""
     model = fields.text("model")
     spend = fields.money("spend")
     return {
@@ -194,7 +194,7 @@ def litellm(fields: Fields) -> Mapping[str, pl.Expr]:
         "sku": fields.text("model_group", "model"),
         "description": fields.text("call_type"),
         "resource": fields.text("request_id"),
-        "purchase": pl.lit(Purchase.TOKENS),
+        "purchase": pl.lit(PurchaseOption.TOKENS),
         "quantity": fields.number("total_tokens"),
         "unit": pl.lit("tokens"),
         "billed_usd": spend,
@@ -211,19 +211,19 @@ def litellm(fields: Fields) -> Mapping[str, pl.Expr]:
     }
 
 
-def litellm_identity(fields: Fields) -> list[pl.Expr] | None:
-    """Return what LiteLLM identifies a request by."""
+def litellm_identity(fields: SourceColumns) -> list[pl.Expr] | None:
+    """Return the column that identifies a request of LiteLLM, None if the log lacks it."""
     return [fields.text("request_id")] if fields.has("request_id") else None
 
 
-def _usage(provider: str, service: str, fields: Fields) -> dict[str, pl.Expr]:
+def _usage(provider: str, service: str, fields: SourceColumns) -> dict[str, pl.Expr]:
     model = fields.text("model", "model_version")
     kind = fields.text("token_type")
     return {
         "provider": pl.lit(provider),
         "service": pl.lit(service),
         "sku": pl.concat_str(model, kind, separator=", ", ignore_nulls=True),
-        "purchase": pl.lit(Purchase.TOKENS),
+        "purchase": pl.lit(PurchaseOption.TOKENS),
         "quantity": fields.number("tokens"),
         "unit": pl.lit("tokens"),
         "billed_usd": pl.lit(0),

@@ -3,7 +3,7 @@
 import re
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -11,6 +11,10 @@ from rich.console import Console
 from meritorder.cli.options import CatalogFiles, Columns, Format, HtmlFile, JsonFile
 from meritorder.cli.parsing import progress
 from meritorder.errors import ConfigError
+
+if TYPE_CHECKING:
+    from meritorder.findings import Audit
+    from meritorder.study.audit.context import AuditCase
 
 
 def audit(
@@ -23,7 +27,9 @@ def audit(
     ],
     trace: Annotated[
         list[str] | None,
-        typer.Option("--trace", metavar="FILE", help="Requests that the machines served: charges them (repeatable)."),
+        typer.Option(
+            "--trace", metavar="FILE", help="Requests that the machines served, to allocate costs to (repeatable)."
+        ),
     ] = None,
     serving: Annotated[
         list[str] | None,
@@ -33,12 +39,14 @@ def audit(
     ] = None,
     metrics: Annotated[
         Path | None,
-        typer.Option("--metrics", metavar="FILE", help="Utilisation of machines: CSV, or a Prometheus range query."),
+        typer.Option("--metrics", metavar="FILE", help="Utilization of machines: CSV, or a Prometheus range query."),
     ] = None,
     select: Annotated[
         list[str] | None,
         typer.Option(
-            "--select", metavar="COLUMN=GLOB", help="What else is inference: tag:team=llm*, service=… (repeatable)."
+            "--select",
+            metavar="COLUMN=GLOB",
+            help="Further charges that are inference: tag:team=llm*, service=… (repeatable).",
         ),
     ] = None,
     may_wait: Annotated[
@@ -56,12 +64,12 @@ def audit(
     model: Annotated[str, typer.Option("--model", metavar="NAME", help="Model that the machines serve.")] = "",
     invoice: Annotated[
         str | None,
-        typer.Option("--invoice", metavar="USD", help="Total of the invoice: says by how much the bill differs."),
+        typer.Option("--invoice", metavar="USD", help="Total of the invoice, to compare the bill with."),
     ] = None,
     format_: Format = None,
     columns: Columns = None,
     strict: Annotated[
-        bool, typer.Option("--strict", help="Make anything that is wrong with the bill an error; else it is reported.")
+        bool, typer.Option("--strict", help="Treat anything wrong with the bill as an error, rather than report it.")
     ] = False,
     catalog: CatalogFiles = None,
     json: JsonFile = None,
@@ -69,30 +77,28 @@ def audit(
     csv: Annotated[Path | None, typer.Option("--csv", metavar="FILE", help="Write the findings as CSV.")] = None,
     held: Annotated[
         Path | None,
-        typer.Option("--held", metavar="FILE", help="Write the commitments that run, for --have of plan."),
+        typer.Option("--held", metavar="FILE", help="Write the running commitments, for plan --have."),
     ] = None,
     rates: Annotated[
         Path | None,
-        typer.Option("--rates", metavar="FILE", help="Write the prices that the bill paid, for --catalog elsewhere."),
+        typer.Option("--rates", metavar="FILE", help="Write the prices that the bill paid, for --catalog."),
     ] = None,
 ) -> None:
-    """Say what is overpaid for inference, from the bill.
+    """Find what is overpaid for inference, from the bill.
 
-    Findings in dollars a month, each with evidence and a fix; what the bill cannot tell is asked for by name. With
-    --trace, dollars per request. For example:
+    Prints findings in dollars a month, each with evidence and a fix, and the inputs that the bill lacks. With --trace,
+    also dollars per request. For example:
 
     meritorder audit cur.csv --trace requests.csv --html audit.html
     """
     from meritorder import bills
-    from meritorder import catalog as facts
     from meritorder.report import files
-    from meritorder.study.audit import Options
-    from meritorder.study.audit import audit as study
-    from meritorder.study.audit.terms import terms, to_catalog, to_have
+    from meritorder.study.audit.answer import audit_case
+    from meritorder.study.audit.context import AuditOptions, build_case
 
     files.check_target(json, html, csv, rates, held)
-    paper = _usd(invoice) if invoice else None
-    options = Options(
+    invoice_usd = _usd(invoice) if invoice else None
+    options = AuditOptions(
         bill=tuple(map(str, bill)),
         trace=tuple(trace or ()),
         serving=_selectors(serving, "--serving"),
@@ -107,38 +113,48 @@ def audit(
             bill,
             format=format_,
             select=_selectors(select, "--select"),
-            patient=_selectors(may_wait, "--may-wait"),
-            apart=[*dict(options.serving), *options.by],
+            may_wait=_selectors(may_wait, "--may-wait"),
+            group_by=[*dict(options.serving), *options.by],
             strict=strict,
         )
         requests = None
         if trace:
             status.update("reading the trace")
             requests = _trace(trace, columns)
-        found = study(read, options, requests, status.update)
+        status.update("gathering machine hours")
+        case = build_case(read, options)
+        answer = audit_case(case, requests, status.update)
         if rates or held:
-            own = terms(read, facts.load(options.catalogs))
-            for target, content in ((rates, to_catalog(own.offers)), (held, to_have(own))):
-                if target:
-                    files.write_text(target, content)
-        _write(found, json, html, csv)
-    if paper is not None:
-        typer.echo(_against(read.report.against_invoice(paper), paper))
+            _write_terms(case, rates, held)
+        _write(answer, json, html, csv)
+    if invoice_usd is not None:
+        typer.echo(_compared(read.report.against_invoice(invoice_usd), invoice_usd))
 
 
-def _write(found: Any, json: Path | None, html: Path | None, csv: Path | None) -> None:
+def _write_terms(case: "AuditCase", rates: Path | None, held: Path | None) -> None:
+    from meritorder.report import files
+    from meritorder.study.audit.terms import terms_of_fleet, to_catalog_file, to_have_file
+
+    terms = terms_of_fleet(case.bill, case.fleet, case.catalog)
+    if rates:
+        files.write_text(rates, to_catalog_file(terms.offers))
+    if held:
+        files.write_text(held, to_have_file(terms))
+
+
+def _write(answer: "Audit", json: Path | None, html: Path | None, csv: Path | None) -> None:
     from meritorder.report import files
     from meritorder.report.audit import record, text
 
     if html:
         from meritorder.report.audit import html as page
 
-        files.write_text(html, page.render(found))
+        files.write_text(html, page.render(answer))
     if json:
-        files.write_bytes(json, record.encode(found))
+        files.write_bytes(json, record.encode(answer))
     if csv:
-        files.write_text(csv, record.to_csv(found))
-    text.render(found, Console())
+        files.write_text(csv, record.to_csv(answer))
+    text.render(answer, Console())
 
 
 def _trace(sources: list[str], columns: str | None) -> Any:
@@ -148,7 +164,7 @@ def _trace(sources: list[str], columns: str | None) -> Any:
 
 
 def _selectors(texts: list[str] | None, option: str) -> tuple[tuple[str, str], ...]:
-    """Read `column=glob`, `tag:key=glob`."""
+    """Return the pairs of `column=glob` and `tag:key=glob`."""
     pairs = [text.partition("=") for text in texts or ()]
     for text, (column, equals, glob) in zip(texts or (), pairs, strict=True):
         if not (column and equals and glob):
@@ -163,8 +179,8 @@ def _usd(text: str) -> Decimal:
         raise ConfigError(f"{text!r} is not an amount", where="--invoice", fix="write 12345.67") from None
 
 
-def _against(difference: Decimal, paper: Decimal) -> str:
+def _compared(difference: Decimal, invoice_usd: Decimal) -> str:
     if not difference:
-        return f"The bill is the invoice, {paper:,.2f} USD, to the cent."
+        return f"The bill equals the invoice, {invoice_usd:,.2f} USD, to the cent."
     more = "more" if difference > 0 else "less"
-    return f"The bill has {abs(difference):,.2f} USD {more} than the invoice of {paper:,.2f} USD."
+    return f"The bill has {abs(difference):,.2f} USD {more} than the invoice of {invoice_usd:,.2f} USD."

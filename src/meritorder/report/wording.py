@@ -3,6 +3,7 @@
 import math
 import re
 from collections.abc import Callable, Sequence
+from decimal import Decimal
 from typing import Final, TypeVar
 from urllib.parse import SplitResult, urlsplit
 
@@ -16,9 +17,9 @@ _LANE_TITLES: Final = {"realtime": "Real time", "deferrable": "Deferrable"}
 _NAMED_ADDRESS: Final = re.compile(r"<(https?://[^<>\s]+)>\s*$")
 
 
-def usd_cells(amounts: Sequence[float | None]) -> tuple[str, ...]:
+def usd_cells(amounts: Sequence[float | Decimal | None]) -> tuple[str, ...]:
     """Write a column of dollars with the same decimals: three digits of the smallest, none from $1,000."""
-    sizes = [abs(usd) for usd in amounts if usd and math.isfinite(usd)]
+    sizes = [abs(float(usd)) for usd in amounts if usd and math.isfinite(usd)]
     smallest, largest = min(sizes, default=0.0), max(sizes, default=0.0)
     if smallest >= 1:
         decimals = 0 if largest >= 1000 else 2

@@ -219,7 +219,7 @@ def test_parquet_with_doubles_timestamps_and_a_map(cur: Write, tmp_path: Path) -
     typed.write_parquet(path)
     bill = bills.read(path)
     assert bill.report.billed_usd == Decimal("0.3")
-    assert bills.by(bill.groups, "tag:team")["tag:team"].to_list() == [None, "llm"]
+    assert bills.sum_by(bill.groups, "tag:team")["tag:team"].to_list() == [None, "llm"]
 
 
 def test_without_the_columns_of_savings_plans_they_stay_unblended(cur: Write) -> None:

@@ -57,24 +57,26 @@ def month(cur: Write) -> bills.Bill:
 
 
 def test_figures(month: bills.Bill) -> None:
-    made = bills.figures(month.groups)
+    made = bills.compute_figures(month.groups)
     assert made.billed_usd == made.amortised_usd == 224
     assert (made.on_demand_usd, made.spot_usd) == (100, 30)
     assert (made.on_demand_equivalent_usd, made.effective_usd) == (200, 180)
     assert made.effective_savings_rate == Decimal("0.1")
     assert (made.commitment_usd, made.used_commitment_usd, made.unused_commitment_usd) == (80, 70, 10)
-    assert made.commitment_utilisation == Decimal("0.875")
+    assert made.commitment_utilization == Decimal("0.875")
     assert made.commitment_coverage == Decimal("0.5")
 
 
 def test_figures_of_inference_leave_the_rest_out(month: bills.Bill) -> None:
-    made = bills.figures(bills.inference(month.groups))
+    made = bills.compute_figures(bills.select_inference(month.groups))
     assert (made.billed_usd, made.amortised_usd, made.unused_commitment_usd) == (210, 210, 10)
 
 
 def test_nothing_to_compare_has_no_rate(cur: Write) -> None:
-    made = bills.figures(bills.read(cur({"line_item_line_item_type": "Tax", "line_item_unblended_cost": "9"})).groups)
-    assert (made.effective_savings_rate, made.commitment_utilisation, made.commitment_coverage) == (
+    made = bills.compute_figures(
+        bills.read(cur({"line_item_line_item_type": "Tax", "line_item_unblended_cost": "9"})).groups
+    )
+    assert (made.effective_savings_rate, made.commitment_utilization, made.commitment_coverage) == (
         None,
         None,
         None,
@@ -83,7 +85,7 @@ def test_nothing_to_compare_has_no_rate(cur: Write) -> None:
 
 def test_hours_without_a_list_price_are_in_neither_side_of_the_rate(cur: Write) -> None:
     hours = {"line_item_unblended_cost": "50", "pricing_public_on_demand_cost": "100"}
-    made = bills.figures(bills.read(cur(hours, hours | {"pricing_public_on_demand_cost": None})).groups)
+    made = bills.compute_figures(bills.read(cur(hours, hours | {"pricing_public_on_demand_cost": None})).groups)
     assert (made.on_demand_usd, made.effective_usd, made.unlisted_usd) == (100, 50, 50)
     assert made.effective_savings_rate == Decimal("0.5")
 
@@ -92,17 +94,17 @@ def test_negotiated_discounts_are_savings(cur: Write) -> None:
     hours = {"line_item_unblended_cost": "100", "pricing_public_on_demand_cost": "100"}
     discount = {"line_item_line_item_type": "EdpDiscount", "line_item_unblended_cost": "-9"}
     storage = discount | {"product_instance_type": None, "line_item_usage_type": "EBS:VolumeUsage.gp3"}
-    made = bills.figures(bills.read(cur(hours, discount, storage)).groups)
+    made = bills.compute_figures(bills.read(cur(hours, discount, storage)).groups)
     assert (made.effective_usd, made.effective_savings_rate) == (91, Decimal("0.09"))
 
 
 def test_by_team_and_service(month: bills.Bill) -> None:
-    sums = bills.by(month.groups, "tag:team", "service")
+    sums = bills.sum_by(month.groups, "tag:team", "service")
     assert sums.select("tag:team", "service", "amortised_usd").rows() == [("llm", "AmazonEC2", Decimal(224))]
 
 
 def test_commitments(month: bills.Bill) -> None:
-    (plan,) = bills.commitments(month.groups).to_dicts()
+    (plan,) = bills.sum_commitments(month.groups).to_dicts()
     assert (plan["billed_usd"], plan["used_usd"], plan["unused_usd"], plan["list_usd"]) == (80, 70, 10, 100)
     assert (plan["instance_types"], plan["inference"]) == (["p5.48xlarge"], True)
 
@@ -128,23 +130,13 @@ def test_tokens_that_could_wait(cur: Write) -> None:
             tokens("output-tokens", "40", "10", "deferrable"),
         )
     ).groups
-    assert bills.could_wait_usd(groups) == 70
-    spend = bills.token_spend(groups).filter("may_wait", tier="standard").sort("token_type")
+    spend = bills.sum_tokens(groups).filter("may_wait", tier="standard").sort("token_type")
+    assert spend["amortised_usd"].sum() == 70
     assert spend.select("usd_per_unit", "batch_usd_per_unit").rows() == [(3.0, 1.5), (4.0, None)]
 
 
 def test_long_charges_are_spread_over_their_hours(cur: Write) -> None:
     day = {"line_item_usage_end_date": "2026-10-02T00:00:00Z", "line_item_unblended_cost": "48"}
-    shape = bills.hourly(bills.read(cur({"line_item_unblended_cost": "3"}, day)).charges, "kind")
+    shape = bills.hourly_charges(bills.read(cur({"line_item_unblended_cost": "3"}, day)).charges, "kind")
     assert shape.height == 24
     assert shape["amortised_usd"].to_list() == [5.0] + [2.0] * 23
-
-
-def test_resources(cur: Write) -> None:
-    later = {
-        "line_item_usage_start_date": "2026-10-01T05:00:00Z",
-        "line_item_usage_end_date": "2026-10-01T06:00:00Z",
-    }
-    bill = bills.read(cur({"line_item_unblended_cost": "3"}, {"line_item_unblended_cost": "4"} | later))
-    (machine,) = bills.resources(bill.charges).to_dicts()
-    assert (machine["resource"], machine["hours"], machine["amortised_usd"]) == ("i-1", 2, Decimal(7))

@@ -31,14 +31,14 @@ def cut(path: Path, keep: int) -> Path:
 def test_a_csv_that_stops_in_a_row(cur: Write) -> None:
     path = cur(HOUR, HOUR, HOUR)
     line = refusal(cut(path, path.stat().st_size - 60))
-    assert line.startswith("cur.csv: the file is cut off: its last line has")
+    assert line.startswith("cur.csv: the file is truncated: its last line has")
     assert "download or export it again" in line
 
 
 @pytest.mark.parametrize("lost", [2, 3, 4, 5, 9])
 def test_a_csv_that_stops_in_a_quoted_text(cur: Write, lost: int) -> None:
     path = cur(HOUR, HOUR)
-    assert "cut off" in refusal(cut(path, path.stat().st_size - lost))
+    assert "truncated" in refusal(cut(path, path.stat().st_size - lost))
 
 
 def test_a_csv_without_a_last_line_end_is_read_and_said(cur: Write) -> None:
@@ -53,28 +53,28 @@ def test_gzip(cur: Write) -> None:
     packed = path.with_name("cur.csv.gz")
     packed.write_bytes(gzip.compress(path.read_bytes()))
     assert bills.read(packed).report.billed_usd == 4
-    assert "gzip file is cut off" in refusal(cut(packed, packed.stat().st_size // 2))
+    assert "gzip file is truncated" in refusal(cut(packed, packed.stat().st_size // 2))
 
 
 def test_parquet_that_is_cut_off(cur: Write, tmp_path: Path) -> None:
     path = tmp_path / "cur.parquet"
     pl.read_csv(cur(HOUR), infer_schema=False).write_parquet(path)
     assert bills.read(path).report.billed_usd == 2
-    assert "Parquet file is cut off" in refusal(cut(path, path.stat().st_size // 2))
+    assert "Parquet file is truncated" in refusal(cut(path, path.stat().st_size // 2))
 
 
 def test_json_that_is_cut_off(tmp_path: Path) -> None:
     path = tmp_path / "costs.json"
     path.write_text('{"object": "page", "data": [{"start_time": 17908')
-    assert "JSON is cut off" in refusal(path)
+    assert "JSON is truncated" in refusal(path)
 
 
 @pytest.mark.parametrize(
     ("content", "said"),
     [
         (b"", "the file is empty"),
-        (b"hello\n", "no header of columns"),
-        (b"name,age\nAda,36\n", "not a bill that is known here: its columns are age, name"),
+        (b"hello\n", "not a header of columns"),
+        (b"name,age\nAda,36\n", "not a bill of a known format: its columns are age, name"),
         (b"\x89PNG\r\n\x1a\n\x00\x00", "neither CSV, Parquet nor JSON"),
         (b"PK\x03\x04", "unpack it first"),
         (b"[1, 2]", "no records"),
@@ -103,7 +103,7 @@ def test_no_such_file(tmp_path: Path) -> None:
 def test_a_format_can_be_told(cur: Write) -> None:
     path = cur(HOUR)
     assert bills.read(path, format="cur").report.billed_usd == 2
-    assert "has not the columns of focus" in refusal(path, format="focus")
+    assert "does not have the columns of focus" in refusal(path, format="focus")
     assert "there is no bill format pdf" in refusal(path, format="pdf")
 
 

@@ -80,7 +80,7 @@ def test_a_commitment_is_paid_when_bought_and_costs_when_used(focus: Write) -> N
             used | {"EffectiveCost": "18.72", "CommitmentDiscountStatus": "Unused", "SkuId": "ComputeSP"},
         )
     )
-    made = bills.figures(bill.groups)
+    made = bills.compute_figures(bill.groups)
     assert (made.billed_usd, made.amortised_usd) == (60, 60)
     assert (made.used_commitment_usd, made.unused_commitment_usd) == (Decimal("41.28"), Decimal("18.72"))
     assert made.on_demand_equivalent_usd == Decimal("55.04")

@@ -115,7 +115,7 @@ def test_a_month_that_stops_early_is_said(cur: Write) -> None:
 
 def test_an_effective_cost_that_contradicts_the_bill_is_said(focus: Write) -> None:
     report = bills.read(focus({"BilledCost": "1.92", "EffectiveCost": "2"})).report
-    assert any("billed 1.92 USD, its effective cost is 2.00" in warning for warning in report.warnings)
+    assert any("billed 1.92 USD, their effective cost is 2.00" in warning for warning in report.warnings)
 
 
 def test_invoices_and_the_difference_to_the_paper(cur: Write) -> None:

@@ -35,7 +35,7 @@ def test_openai_costs_as_json(tmp_path: Path) -> None:
     assert rows["model"].to_list() == ["gpt-4o-2024-08-06", "gpt-4o-2024-08-06"]
     assert rows["tier"].to_list() == ["standard", "batch"]
     assert rows["token_type"].to_list() == ["input", "output"]
-    assert bills.by(bill.groups, "tag:project")["tag:project"].to_list() == ["proj_b", "proj_a"]
+    assert bills.sum_by(bill.groups, "tag:project")["tag:project"].to_list() == ["proj_b", "proj_a"]
     assert rows["period_start"].dt.strftime("%Y-%m-%d").to_list() == ["2026-10-01"] * 2
 
 
@@ -122,7 +122,7 @@ def test_litellm_spend_logs(tmp_path: Path) -> None:
         1,
         Decimal("0.00024"),
     )
-    (row,) = bills.by(bill.groups, "provider", "model", "tag:team", "kind").to_dicts()
+    (row,) = bills.sum_by(bill.groups, "provider", "model", "tag:team", "kind").to_dicts()
     assert row["provider"] == "bedrock"
     assert (row["tag:team"], row["kind"]) == ("search", "tokens")
 
@@ -131,7 +131,7 @@ def test_missing_pages_are_said(tmp_path: Path) -> None:
     result = {"amount": {"value": 1, "currency": "usd"}, "line_item": "gpt-4o, input"}
     first = write(tmp_path / "1.json", {"data": [bucket([result])], "has_more": True, "next_page": "page_2"})
     last = write(tmp_path / "2.json", {"data": [bucket([result | {"line_item": "gpt-4o, output"}])], "has_more": False})
-    assert any("more pages" in warning for warning in bills.read(first).report.warnings)
+    assert any("further pages" in warning for warning in bills.read(first).report.warnings)
     assert bills.read([first, last]).report.warnings == ()
 
 

@@ -10,7 +10,7 @@ from meritorder import bills
 from meritorder import catalog as facts
 from meritorder.domain import PricingModel
 from meritorder.planner.model.supply import machine_key
-from meritorder.study.audit.terms import Terms, terms, to_catalog, to_have
+from meritorder.study.audit.terms import BillTerms, read_terms, to_catalog_file, to_have_file
 from meritorder.study.plan.have import read_have
 
 HOURS = 200
@@ -18,7 +18,7 @@ PLAN = {"savings_plan_savings_plan_a_r_n": "arn:aws:savingsplans::1:savingsplan/
 
 
 @pytest.fixture
-def found(tmp_path: Path) -> Terms:
+def found(tmp_path: Path) -> BillTerms:
     covered = [
         line(
             "SavingsPlanCoveredUsage",
@@ -54,10 +54,10 @@ def found(tmp_path: Path) -> Terms:
         machine(range(10), instance="g6e.12xlarge", usd=4.0, spot=True),
         machine(range(10), instance="q9.huge", usd=1.0, tags={"workload": "inference"}),
     )
-    return terms(bills.read(write(tmp_path / "bill.csv", chain(covered, fees, negated, two))), facts.load(()))
+    return read_terms(bills.read(write(tmp_path / "bill.csv", chain(covered, fees, negated, two))), facts.load(()))
 
 
-def test_prices_are_those_that_were_paid(found: Terms) -> None:
+def test_prices_are_those_that_were_paid(found: BillTerms) -> None:
     paid = {(offer.instance, offer.pricing_model): offer.usd_per_hour for offer in found.offers}
     assert paid == pytest.approx(
         {
@@ -72,7 +72,7 @@ def test_prices_are_those_that_were_paid(found: Terms) -> None:
     assert any("q9.huge" in note for note in found.notes)
 
 
-def test_commitments_that_run_are_held_and_not_for_sale(found: Terms) -> None:
+def test_commitments_that_run_are_held_and_not_for_sale(found: BillTerms) -> None:
     (held,) = found.reserved
     assert (held.held, held.max_machines, held.usd_per_hour) == (2, 0, pytest.approx(3.5))
     (plan,) = found.savings_plans
@@ -83,7 +83,7 @@ def test_commitments_that_run_are_held_and_not_for_sale(found: Terms) -> None:
     assert {held.machine, *plan.usd_per_hour} <= machines
 
 
-def test_the_bill_comes_before_the_price_list(found: Terms) -> None:
+def test_the_bill_comes_before_the_price_list(found: BillTerms) -> None:
     catalog = facts.load(())
     planned = found.in_catalog(catalog)
     here = planned.select_offers("h100", "aws", "us-east-1", PricingModel.ON_DEMAND)
@@ -91,19 +91,19 @@ def test_the_bill_comes_before_the_price_list(found: Terms) -> None:
     assert len(planned.offers) > len(catalog.offers) - len(found.offers)
 
 
-def test_its_prices_are_a_catalog_that_comes_before_the_price_list(found: Terms, tmp_path: Path) -> None:
+def test_its_prices_are_a_catalog_that_comes_before_the_price_list(found: BillTerms, tmp_path: Path) -> None:
     path = tmp_path / "rates.csv"
-    path.write_text(to_catalog(found.offers))
+    path.write_text(to_catalog_file(found.offers))
     catalog = facts.load((path,))
     assert {offer for offer in catalog.offers if offer.source.startswith("bill ")} == set(found.offers)
     here = catalog.select_offers("h100", "aws", "us-east-1", PricingModel.ON_DEMAND)
     assert [offer.usd_per_hour for offer in here if offer.instance == "p5.48xlarge"] == pytest.approx([50.0])
 
 
-def test_its_commitments_are_a_file_of_what_is_held(found: Terms, tmp_path: Path) -> None:
+def test_its_commitments_are_a_file_of_what_is_held(found: BillTerms, tmp_path: Path) -> None:
     rates, held = tmp_path / "rates.csv", tmp_path / "held.toml"
-    rates.write_text(to_catalog(found.offers))
-    held.write_text(to_have(found))
+    rates.write_text(to_catalog_file(found.offers))
+    held.write_text(to_have_file(found))
     have = read_have(held, facts.load((rates,)))
     assert [(one.machine, one.held, one.kind) for one in have.reserved] == [
         (one.machine, one.held, one.kind) for one in found.reserved
@@ -115,6 +115,6 @@ def test_its_commitments_are_a_file_of_what_is_held(found: Terms, tmp_path: Path
 
 def test_a_bill_without_machines_has_no_terms(tmp_path: Path) -> None:
     row = line("Usage", 0, 5.0, line_item_product_code="AmazonBedrock", line_item_usage_type="x-input-tokens")
-    none = terms(bills.read(write(tmp_path / "bill.csv", [row])), facts.load(()))
+    none = read_terms(bills.read(write(tmp_path / "bill.csv", [row])), facts.load(()))
     assert (none.offers, none.reserved, none.savings_plans) == ((), (), ())
     assert none.notes

@@ -13,7 +13,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from meritorder.domain import Offer, PricingModel
+from meritorder.domain import Offer, PricingModel, machine_id
 from meritorder.errors import ConfigError
 from meritorder.planner.model.demand import Horizon
 from meritorder.units import HOURS_PER_DAY, interruptions_per_hour
@@ -224,7 +224,7 @@ MachinePayment = OnDemand | Spot | Reserved | CapacityBlock
 
 def machine_key(offer: Offer) -> str:
     """Return the key of an offer's machine: its kind and place, by which pools and payments find each other."""
-    return " ".join(part for part in (offer.provider, offer.region, offer.instance) if part)
+    return machine_id(offer.provider, offer.region, offer.instance)
 
 
 def payment_from_offer(

@@ -1,10 +1,10 @@
-"""The figures of the page, as shapes: where the money goes, and dollars over time by how they were paid."""
+"""The figures of the page as shapes: the waterfall of findings, and spend over time by purchase option."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from meritorder.findings import Audit, Shape
+from meritorder.findings import Audit, SpendOverTime
 from meritorder.report.audit.words import KINDS, PURCHASES
 from meritorder.units import SECONDS_PER_DAY, format_usd, utc
 
@@ -18,7 +18,7 @@ COLORS: Final = {
     "tokens": "total",
     "unused": "lost",
 }
-"""Colour of the palette by how a dollar was paid; anything else is drawn as `idle`."""
+"""Color of the palette by purchase option; any other is drawn as `idle`."""
 
 WIDTH: Final = 1000
 HEIGHT: Final = 220
@@ -27,8 +27,8 @@ _ORDER: Final = ("unused", "reserved", "savings_plan", "committed_use", "capacit
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Bar:
-    """One row of the figure of findings, in shares of what is paid."""
+class FindingBar:
+    """One bar of the waterfall, in percent of what is paid."""
 
     title: str
     usd: str
@@ -39,7 +39,7 @@ class Bar:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Area:
-    """One purchase over time, stacked on those below it."""
+    """One purchase option over time, stacked on those below it."""
 
     title: str
     color: str
@@ -48,59 +48,63 @@ class Area:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tick:
-    """One label on an axis, and where it stands."""
+    """A label on an axis, and its position."""
 
     text: str
     at: float
 
 
-def waterfall(audit: Audit) -> list[Bar]:
+def waterfall(audit: Audit) -> list[FindingBar]:
     """Return what is paid, what each kind of finding takes from it, and what is left."""
-    paid = audit.inference_usd / audit.bill.months
+    paid = float(audit.inference_usd) / audit.bill.months
     if paid <= 0 or not audit.findings:
         return []
     sums: dict[str, float] = {}
     for finding in audit.findings:
         sums[finding.kind] = sums.get(finding.kind, 0.0) + finding.usd_per_month
-    bars = [Bar(title="Paid", usd=format_usd(paid), start=0.0, width=100.0, color="total")]
+    bars = [FindingBar(title="Paid", usd=format_usd(paid), start=0.0, width=100.0, color="total")]
     running = paid
     for kind, usd in sorted(sums.items(), key=lambda item: -item[1]):
         running -= usd
         start, width = 100 * max(0.0, running) / paid, 100 * usd / paid
         bars.append(
-            Bar(title=KINDS[kind], usd=f"\N{MINUS SIGN}{format_usd(usd)}", start=start, width=width, color="saving")
+            FindingBar(
+                title=KINDS[kind], usd=f"\N{MINUS SIGN}{format_usd(usd)}", start=start, width=width, color="saving"
+            )
         )
-    left = Bar(title="Needed", usd=format_usd(running), start=0.0, width=100 * max(0.0, running) / paid, color="total")
+    left = FindingBar(
+        title="Needed", usd=format_usd(running), start=0.0, width=100 * max(0.0, running) / paid, color="total"
+    )
     return [*bars, left]
 
 
-def areas(shape: Shape) -> list[Area]:
-    """Return dollars over time, stacked: what is committed lowest, what is bought as needed on top of it."""
+def areas(shape: SpendOverTime) -> list[Area]:
+    """Return spend over time as stacked areas: commitments at the bottom, what is bought as needed on top."""
     names = sorted(shape.usd, key=lambda name: _ORDER.index(name) if name in _ORDER else -1)
     bins = max(len(values) for values in shape.usd.values())
-    most = peak(shape)
+    highest = peak(shape)
     below = [0.0] * bins
     found = []
     for name in names:
         above = [low + max(0.0, usd) for low, usd in zip(below, shape.usd[name], strict=True)]
-        path = _outline(above, below, most)
+        path = _outline(above, below, highest)
         found.append(Area(title=PURCHASES.get(name, name), color=COLORS.get(name, _OTHER), path=path))
         below = above
     return found
 
 
-def peak(shape: Shape) -> float:
-    """Return the most dollars of a bin."""
+def peak(shape: SpendOverTime) -> float:
+    """Return the dollars of the most expensive bin."""
     totals = [sum(max(0.0, usd) for usd in column) for column in zip(*shape.usd.values(), strict=True)]
     return max(totals, default=0.0) or 1.0
 
 
-def _outline(above: Sequence[float], below: Sequence[float], most: float) -> str:
-    """Return the steps of an area as an SVG path: along its top, and back along its bottom."""
+def _outline(above: Sequence[float], below: Sequence[float], highest: float) -> str:
+    """Return the outline of an area as an SVG path, along its top and back along its bottom."""
     step = WIDTH / len(above)
 
     def corners(values: Sequence[float], place: int) -> list[str]:
-        y = HEIGHT * (1 - values[place] / most)
+        y = HEIGHT * (1 - values[place] / highest)
         return [f"{place * step:.1f} {y:.1f}", f"{(place + 1) * step:.1f} {y:.1f}"]
 
     places = range(len(above))
@@ -109,8 +113,8 @@ def _outline(above: Sequence[float], below: Sequence[float], most: float) -> str
     return f"M{' L'.join([*top, *bottom])}Z"
 
 
-def days(shape: Shape) -> list[Tick]:
-    """Return up to eight days along the axis of time."""
+def days(shape: SpendOverTime) -> list[Tick]:
+    """Return labels for up to eight days along the time axis."""
     bins = len(next(iter(shape.usd.values())))
     span_s = bins * shape.bin_s
     count = max(1, round(span_s / SECONDS_PER_DAY))

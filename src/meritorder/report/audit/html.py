@@ -1,4 +1,4 @@
-"""The answer as one HTML file that opens without a network: its figures are drawn here, and it runs no script."""
+"""The answer as one HTML file that needs no network and runs no script."""
 
 from typing import Any, Final
 
@@ -21,7 +21,7 @@ _TEMPLATE: Final = "audit.html.j2"
 
 
 def render(audit: Audit) -> str:
-    """Return the whole page; all text of the user's is escaped."""
+    """Return the whole page, with all text of the user escaped."""
     cells = usd_cells([finding.usd_per_month for finding in audit.findings])
     return fill(
         _TEMPLATE,
@@ -40,7 +40,7 @@ def render(audit: Audit) -> str:
         chart=_chart(audit),
         figures=figure_rows(audit),
         commitments=audit.commitments,
-        breakdowns=[each for each in audit.breakdowns if len(each.spends) > 1],
+        breakdowns=[breakdown for breakdown in audit.breakdowns if len(breakdown.spends) > 1],
         purchases=PURCHASES,
         requests=requests_sentence(audit.requests) if audit.requests else "",
     )
@@ -48,25 +48,25 @@ def render(audit: Audit) -> str:
 
 def _headline(audit: Audit) -> list[tuple[str, str, str]]:
     months = audit.bill.months
-    share = format_share(audit.overpaid_usd / audit.inference_usd) if audit.inference_usd > 0 else ""
+    share = format_share(audit.overpaid_usd / float(audit.inference_usd)) if audit.inference_usd > 0 else ""
     rate = audit.effective_savings_rate
     rows = [
-        ("Paid for inference", format_usd(audit.inference_usd / months), a_month(audit)),
+        ("Paid for inference", format_usd(float(audit.inference_usd) / months), a_month(audit)),
         ("Overpaid", format_usd(audit.overpaid_usd_per_month), f"{share} of it" if share else ""),
     ]
     if rate is not None:
-        rows.append(("Effective savings rate", format_share(rate, 1), "against on-demand list price, spot left out"))
+        rows.append(("Effective savings rate", format_share(rate, 1), "against on-demand list price, without spot"))
     if audit.commitment_utilization is not None:
         unused = format_usd(audit.unused_commitment_usd)
         rows.append(("Commitments used", format_share(audit.commitment_utilization, 1), f"{unused} unused"))
     if audit.requests:
         total = audit.requests.total
-        rows.append(("Per million tokens", format_usd(total.usd_per_mtok), f"{total.requests:,} requests charged"))
+        rows.append(("Per million tokens", format_usd(total.usd_per_mtok), f"allocated to {total.requests:,} requests"))
     return rows
 
 
 def _parts(finding: Finding) -> dict[str, Any]:
-    """Return a finding, its fix parted into words and a command."""
+    """Return the texts of a finding, with the command of its fix separate."""
     what, colon, command = finding.fix.rpartition(": meritorder ")
     return {
         "title": finding.title,

@@ -14,16 +14,16 @@ _COLUMNS: Final = tuple(Finding.__struct_fields__)
 
 
 def encode(audit: Audit) -> bytes:
-    """Write the answer as indented JSON, `schema` first, every array of numbers on one line."""
+    """Return the answer as indented JSON, `schema` first, every array of numbers on one line."""
     return documents.encode(audit)
 
 
 def decode(document: bytes, *, where: str | None = None) -> Audit:
-    """Read an answer back.
+    """Return an answer from its JSON.
 
     Args:
         document: What `encode` wrote.
-        where: Name of the file, for the message.
+        where: Name of the file for the message.
 
     Raises:
         ConfigError: It is not JSON, or not of this schema.
@@ -38,7 +38,7 @@ def decode(document: bytes, *, where: str | None = None) -> Audit:
 
 
 def to_csv(audit: Audit) -> str:
-    """Write the findings as CSV, largest first, one a row."""
+    """Return the findings as CSV, one a row, largest first."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(_COLUMNS)
@@ -47,5 +47,5 @@ def to_csv(audit: Audit) -> str:
 
 
 def _safe(value: object) -> object:
-    """Keep a text from being taken for a formula by a spreadsheet."""
+    """Prefix a text that a spreadsheet would take for a formula."""
     return f"'{value}" if isinstance(value, str) and value[:1] in {"=", "+", "-", "@"} else value

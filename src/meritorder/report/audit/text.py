@@ -1,4 +1,4 @@
-"""The answer in a terminal: the sentence first, then the findings, then what the bill cannot tell."""
+"""The answer in a terminal: the sentence first, then the findings, then the missing inputs."""
 
 from collections.abc import Iterator
 from typing import Final
@@ -7,7 +7,7 @@ from rich.console import Console, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from meritorder.findings import Ask, Audit, Breakdown, Finding, RequestCosts
+from meritorder.findings import Audit, Breakdown, Finding, MissingInput, RequestCosts
 from meritorder.report.audit.words import (
     KINDS,
     PURCHASES,
@@ -33,9 +33,9 @@ from meritorder.report.terminal import (
 from meritorder.report.wording import or_missing, usd_cells
 from meritorder.units import format_share, format_usd
 
-_LOUD: Final = {"low": "yellow", "medium": "", "high": "green"}
-_MOST_SPENDS: Final = 8
-_MOST_CHARGED: Final = 8
+_CONFIDENCE_STYLES: Final = {"low": "yellow", "medium": "", "high": "green"}
+_MAX_SPENDS: Final = 8
+_MAX_ALLOCATIONS: Final = 8
 
 
 def render(audit: Audit, console: Console) -> None:
@@ -49,16 +49,18 @@ def _blocks(audit: Audit, width: int) -> Iterator[RenderableType]:
     yield stack(narrow(plain(what_was_read(audit), "dim"), reading), plain(reconciled(audit), "dim"))
     if audit.bill.problems:
         yield section(
-            "Wrong with the bill", "", bullets([plain(p) for p in audit.bill.problems], reading, "! ", "yellow")
+            "Wrong with the bill",
+            "",
+            bullets([plain(problem) for problem in audit.bill.problems], reading, "! ", "yellow"),
         )
     if audit.findings:
         yield _findings(audit, reading)
-    if audit.asks:
-        yield _asks(audit.asks, reading)
+    if audit.missing_inputs:
+        yield _missing_inputs(audit.missing_inputs, reading)
     if audit.requests:
         yield _requests(audit.requests, reading)
     yield _figures(audit, width)
-    yield from (_breakdown(each) for each in audit.breakdowns if len(each.spends) > 1)
+    yield from (_breakdown(breakdown) for breakdown in audit.breakdowns if len(breakdown.spends) > 1)
     if audit.assumptions:
         yield assumptions_section(audit.assumptions, reading)
     if audit.prices:
@@ -79,7 +81,7 @@ def _findings(audit: Audit, width: int) -> RenderableType:
 def _finding(finding: Finding) -> RenderableType:
     about = Text.assemble(
         (f"{KINDS[finding.kind].lower()}, ", "dim"),
-        (f"{finding.confidence} confidence", _LOUD[finding.confidence] or "dim"),
+        (f"{finding.confidence} confidence", _CONFIDENCE_STYLES[finding.confidence] or "dim"),
     )
     what, colon, command = finding.fix.rpartition(": meritorder ")
     fix = Text.assemble("→ ", plain(what if colon else finding.fix))
@@ -87,42 +89,44 @@ def _finding(finding: Finding) -> RenderableType:
     return stack(plain(finding.title, "bold"), about, plain(finding.evidence, "dim"), *shown)
 
 
-def _asks(asks: list[Ask], width: int) -> RenderableType:
+def _missing_inputs(missing_inputs: list[MissingInput], width: int) -> RenderableType:
     lines = [
         Text.assemble(
-            (f"up to {format_usd(ask.usd_per_month)}", "bold"),
+            (f"up to {format_usd(missing.usd_per_month)}", "bold"),
             " ",
-            plain(ask.question),
+            plain(missing.question),
             ("  give ", "dim"),
-            plain(ask.give, "dim"),
+            plain(missing.give, "dim"),
             "  ",
-            plain(ask.option, "cyan"),
+            plain(missing.option, "cyan"),
         )
-        for ask in asks
+        for missing in missing_inputs
     ]
-    return section("The bill alone cannot tell", "dollars that it is about, not findings", bullets(lines, width, "? "))
+    return section(
+        "What the bill cannot tell", "spend that each question concerns, not findings", bullets(lines, width, "? ")
+    )
 
 
 def _requests(costs: RequestCosts, width: int) -> RenderableType:
     parts: list[RenderableType] = [narrow(plain(requests_sentence(costs)), width)]
-    for heading, charged in (("model", costs.by_model), ("tenant", costs.by_tenant)):
-        if len(charged) < 2:
+    for heading, costs_by in (("model", costs.by_model), ("tenant", costs.by_tenant)):
+        if len(costs_by) < 2:
             continue
         table = columns(heading, "requests", "cost", "of it idle", "per 1,000", "per Mtok", numbers=5)
-        for each in charged[:_MOST_CHARGED]:
+        for cost in costs_by[:_MAX_ALLOCATIONS]:
             table.add_row(
-                plain(each.name),
-                f"{each.requests:,}",
-                format_usd(each.usd),
-                format_usd(each.idle_usd),
-                format_usd(1000 * each.usd_per_request),
-                format_usd(each.usd_per_mtok),
+                plain(cost.name),
+                f"{cost.requests:,}",
+                format_usd(cost.usd),
+                format_usd(cost.idle_usd),
+                format_usd(1000 * cost.usd_per_request),
+                format_usd(cost.usd_per_mtok),
             )
         parts += [Text(""), table]
-        if len(charged) > _MOST_CHARGED:
-            parts.append(Text(f"and {len(charged) - _MOST_CHARGED} more in --json", "dim"))
+        if len(costs_by) > _MAX_ALLOCATIONS:
+            parts.append(Text(f"and {len(costs_by) - _MAX_ALLOCATIONS} more in --json", "dim"))
     parts.append(bullets([plain(text, "dim") for text in costs.basis], width))
-    return section("Dollars per request", "from the bill that was paid", *parts)
+    return section("Dollars per request", "from what the bill paid", *parts)
 
 
 def _figures(audit: Audit, width: int) -> RenderableType:
@@ -136,23 +140,23 @@ def _figures(audit: Audit, width: int) -> RenderableType:
         table.add_row(name, value, Text(scope, "dim"))
     parts: list[RenderableType] = [table]
     if audit.commitments:
-        held = columns("commitment", "covers", "cost", "used", "unused", numbers=3)
-        for each in audit.commitments:
-            name = each.commitment.rsplit("/", 1)[-1]
-            held.add_row(
-                plain(f"{each.purchase.replace('_', ' ')} {name}"),
-                plain(", ".join(each.instances)),
-                format_usd(each.usd),
-                or_missing(each.utilization, lambda share: format_share(share, 1)),
-                format_usd(each.unused_usd),
+        table = columns("commitment", "covers", "cost", "used", "unused", numbers=3)
+        for commitment in audit.commitments:
+            name = commitment.commitment.rsplit("/", 1)[-1]
+            table.add_row(
+                plain(f"{commitment.purchase.replace('_', ' ')} {name}"),
+                plain(", ".join(commitment.instances)),
+                format_usd(commitment.usd),
+                or_missing(commitment.utilization, lambda share: format_share(share, 1)),
+                format_usd(commitment.unused_usd),
             )
-        parts += [Text(""), held]
-    return section("Figures", "of inference, amortised, unless it says otherwise", *parts)
+        parts += [Text(""), table]
+    return section("Figures", "of inference, amortized, unless stated otherwise", *parts)
 
 
 def _breakdown(breakdown: Breakdown) -> RenderableType:
     table = columns(breakdown.by.replace("_", " "), "cost", "share", numbers=2)
-    shown = breakdown.spends[:_MOST_SPENDS]
+    shown = breakdown.spends[:_MAX_SPENDS]
     for spend, usd in zip(shown, usd_cells([spend.usd for spend in shown]), strict=True):
         name = PURCHASES.get(spend.name, spend.name) if breakdown.by == "purchase" else spend.name
         table.add_row(plain(name), usd, format_share(spend.share))

@@ -1,10 +1,13 @@
-"""Words and numbers that every form of the answer shares."""
+"""Words and figures that the reports of an audit share."""
 
+from decimal import Decimal
 from typing import Final
 
 from meritorder.findings import Audit, RequestCosts
 from meritorder.report.wording import or_missing
 from meritorder.units import format_share, format_usd
+
+_CENT: Final = Decimal("0.01")
 
 KINDS: Final = {
     "unused_commitment": "Unused commitment",
@@ -14,7 +17,7 @@ KINDS: Final = {
     "over_provisioned": "Over-provisioned",
     "non_production_hours": "Non-production hours",
     "tokens_could_wait": "Tokens that could wait",
-    "spot_for_deferrable": "Spot would do",
+    "spot_for_deferrable": "Spot is enough",
     "cheaper_region": "Cheaper region",
     "old_generation": "Older generation",
     "commitment_for_on_demand": "On demand, not committed",
@@ -40,11 +43,11 @@ PURCHASES: Final = {
 
 
 def figures(audit: Audit) -> list[tuple[str, str, str]]:
-    """Return the figures of FinOps: name, value, and what it is of."""
+    """Return the FinOps figures as name, value and scope."""
     scopes = audit.scopes
     rows = [("Whole bill", format_usd(audit.total_usd, 2), scopes["total_usd"])]
-    if abs(audit.amortised_usd - audit.total_usd) >= 0.01:
-        rows.append(("Whole bill, amortised", format_usd(audit.amortised_usd, 2), scopes["amortised_usd"]))
+    if abs(audit.amortised_usd - audit.total_usd) >= _CENT:
+        rows.append(("Whole bill, amortized", format_usd(audit.amortised_usd, 2), scopes["amortised_usd"]))
     rows += [
         ("Inference", format_usd(audit.inference_usd, 2), scopes["inference_usd"]),
         ("On-demand equivalent", format_usd(audit.on_demand_equivalent_usd, 2), scopes["on_demand_equivalent_usd"]),
@@ -54,7 +57,7 @@ def figures(audit: Audit) -> list[tuple[str, str, str]]:
             scopes["effective_savings_rate"],
         ),
         (
-            "Commitment utilisation",
+            "Commitment utilization",
             or_missing(audit.commitment_utilization, _rate),
             scopes["commitment_utilization"],
         ),
@@ -64,18 +67,18 @@ def figures(audit: Audit) -> list[tuple[str, str, str]]:
     return rows
 
 
-def _rate(share: float) -> str:
+def _rate(share: Decimal) -> str:
     return format_share(share, 1)
 
 
 def a_month(audit: Audit) -> str:
-    """Return how dollars of findings are to be read."""
+    """Return what period the dollars of findings are for."""
     months = audit.bill.months
-    return "in the time of the bill" if months <= 1 else f"a month, the mean of {months:g}"
+    return "over the period of the bill" if months <= 1 else f"a month, the mean of {months:g}"
 
 
 def what_was_read(audit: Audit) -> str:
-    """Return files, rows and time in a line."""
+    """Return files, rows and period in one line."""
     read = audit.bill
     files = read.files[0] if len(read.files) == 1 else f"{len(read.files)} files"
     start, end = read.period_start[:10], read.period_end[:10]
@@ -83,27 +86,27 @@ def what_was_read(audit: Audit) -> str:
 
 
 def reconciled(audit: Audit) -> str:
-    """Return whether what was read is all that the files state, by how much it is not, and what was paid back."""
+    """Return how the charges reconcile with the amounts in the files, and the sum of refunds and credits."""
     read = audit.bill
-    if abs(read.difference_usd) < 0.005:
-        said = f"Every dollar in the files is accounted for: {format_usd(audit.total_usd, 2)}."
+    if abs(read.difference_usd) < _CENT / 2:
+        reconciliation = f"Every dollar in the files is accounted for: {format_usd(audit.total_usd, 2)}."
     else:
-        said = (
+        reconciliation = (
             f"The files state {format_usd(read.stated_usd, 2)}; {format_usd(audit.total_usd, 2)} is counted, "
             f"{format_usd(read.difference_usd, 2)} of copies and unusable rows is not."
         )
     if not read.negative_rows:
-        return said
+        return reconciliation
     negative = format_usd(read.negative_usd, 2)
-    return f"{said} {negative} of refunds, credits and corrections are in it."
+    return f"{reconciliation} This includes {negative} of refunds, credits and corrections."
 
 
 def requests_sentence(costs: RequestCosts) -> str:
-    """Return what a request cost, idle capacity included."""
+    """Return the cost per request in words, idle capacity included."""
     total = costs.total
     idle = total.idle_usd / total.usd if total.usd else 0.0
     return (
-        f"{total.requests:,} requests were charged {format_usd(total.usd)}: {format_usd(total.usd_per_request)} each, "
-        f"{format_usd(total.usd_per_mtok)} per million tokens; {format_share(idle)} of it paid for idle capacity. "
+        f"{format_usd(total.usd)} is allocated to {total.requests:,} requests: {format_usd(total.usd_per_request)} "
+        f"each, {format_usd(total.usd_per_mtok)} per million tokens; {format_share(idle)} of it for idle capacity. "
         f"{costs.machine_hours_used:,.0f} of {costs.machine_hours_paid:,.0f} machine hours were used."
     )

@@ -1,54 +1,121 @@
-"""What every kind of finding may look at beside the ledger."""
+"""The inputs of an audit: its options, the bill as machine hours, and what findings look up beside the ledger."""
 
 import shlex
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Final
 
+import polars as pl
+
+from meritorder import bills
+from meritorder import catalog as facts
+from meritorder.study.audit import pools
 from meritorder.study.audit.market import Market
-from meritorder.study.audit.pools import Machine
-from meritorder.study.audit.silent import Silence
-from meritorder.study.audit.use import Use
+from meritorder.study.audit.pools import BilledFleet, BilledMachine
+from meritorder.study.audit.usage import MachineUsage, UncalledEndpoints
 
-_A_TRACE = "requests.csv"
-_A_MODEL = "MODEL"
+_DEFAULT_TRACE: Final = "requests.csv"
+_DEFAULT_MODEL: Final = "MODEL"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Context:
-    """What every kind of finding may look at beside the ledger.
+class AuditOptions:
+    """Options of an audit.
+
+    Args:
+        bill: The bill's files, as the user named them, for the commands that findings recommend.
+        trace: The trace's files, as the user named them.
+        serving: Machines that served the trace, as (column, glob) or ("tag:KEY", glob); empty selects those in real
+            time.
+        metrics: Utilization metrics.
+        model: Model that the machines serve, "" if not stated.
+        by: Columns or tags (`tag:team`) to break costs down by.
+        catalogs: Files that add prices or override them.
+    """
+
+    bill: tuple[str, ...] = ()
+    trace: tuple[str, ...] = ()
+    serving: tuple[tuple[str, str], ...] = ()
+    metrics: Path | None = None
+    model: str = ""
+    by: tuple[str, ...] = ()
+    catalogs: tuple[Path, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuditCase:
+    """A bill with what is derived from it once, for an audit and for the bill's own prices.
+
+    Args:
+        bill: The bill.
+        options: Options of the audit.
+        catalog: Facts, with the user's prices.
+        by_hour: The inference charges by the hour, from `bills.hourly_groups`.
+        fleet: Machine hours, None if the bill has none.
+    """
+
+    bill: bills.Bill
+    options: AuditOptions
+    catalog: facts.Catalog
+    by_hour: pl.DataFrame
+    fleet: BilledFleet | None
+
+
+def build_case(bill: bills.Bill, options: AuditOptions) -> AuditCase:
+    """Return a bill with its machine hours and the catalog.
+
+    Raises:
+        BillError: `options.serving` names a column that does not exist.
+        CatalogError: A catalog file cannot be read.
+    """
+    by_hour = bills.hourly_groups(bill.spans, bills.select_inference(bill.groups))
+    return AuditCase(
+        bill=bill,
+        options=options,
+        catalog=facts.load(options.catalogs),
+        by_hour=by_hour,
+        fleet=pools.read_fleet(bill, by_hour, options.serving),
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuditContext:
+    """What findings look up beside the ledger, and the commands that they recommend.
 
     Args:
         market: Prices.
-        use: What the machines did; None if only the bill is known.
-        silence: Endpoints that nobody calls.
+        usage: How much of the machines was used; None if only the bill is known.
         bill: The bill's files, as the user named them.
         trace: The trace's files, as the user named them.
-        model: Model that the machines serve, "" if the user does not say.
+        model: Model that the machines serve, "" if not stated.
+        uncalled: Endpoints that are no longer called.
     """
 
     market: Market
-    use: Use | None
+    usage: MachineUsage | None
     bill: tuple[Path | str, ...]
     trace: tuple[str, ...] = ()
     model: str = ""
-    silence: Silence = field(default_factory=Silence)
+    uncalled: UncalledEndpoints = field(default_factory=UncalledEndpoints)
 
     @property
-    def bill_words(self) -> str:
+    def bill_arguments(self) -> str:
         """The bill, as arguments of a command."""
         return " ".join(shlex.quote(str(path)) for path in self.bill)
 
     @property
-    def plan(self) -> str:
-        """The command that finds the cheapest plan at the bill's own prices, with the commitments that run."""
+    def plan_command(self) -> str:
+        """The command that finds the cheapest plan at the bill's own prices, with its running commitments."""
         words = [f"--bill {shlex.quote(str(path))}" for path in self.bill] or ["--bill BILL"]
         return f"meritorder plan {self._trace} --model {self._model} {' '.join(words)}"
 
-    def compare(self, machine: Machine | None = None, *, hardware: str = "", region: str = "", more: str = "") -> str:
-        """Return the command that compares arrangements of the trace.
+    def compare_command(
+        self, machine: BilledMachine | None = None, *, hardware: str = "", region: str = "", more: str = ""
+    ) -> str:
+        """Return the command that compares arrangements for the trace.
 
         Args:
-            machine: On what machines it runs now; None if on none.
+            machine: The machine that the trace runs on now, if any.
             hardware: `Hardware.id` to run on, "" for the machine's own.
             region: Region to rent in, "" for any.
             more: Further options.
@@ -64,8 +131,8 @@ class Context:
 
     @property
     def _trace(self) -> str:
-        return " ".join(map(shlex.quote, self.trace)) or _A_TRACE
+        return " ".join(map(shlex.quote, self.trace)) or _DEFAULT_TRACE
 
     @property
     def _model(self) -> str:
-        return shlex.quote(self.model) if self.model else _A_MODEL
+        return shlex.quote(self.model) if self.model else _DEFAULT_MODEL

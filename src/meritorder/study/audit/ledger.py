@@ -1,39 +1,40 @@
-"""What is paid and can still be saved: findings take dollars out of it, each of them once.
+"""The ledger of what is paid, from which findings take dollars, each dollar once.
 
-    paid = what is left after all findings + the findings
+    paid = ledger after all findings + sum of the findings
 
-Each finding replaces machines, tokens or commitments by cheaper ones; what it is worth is the difference, so no dollar
-is in two of them.
+Each finding replaces machines, tokens or commitments by cheaper ones; its amount is the difference, so no dollar is in
+two findings.
 """
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from typing import Final
 
 import numpy as np
 import polars as pl
 
 from meritorder import bills
 from meritorder.domain import Tier
-from meritorder.findings import Confidence, Finding, Kind
-from meritorder.study.audit.pools import Fleet, Pool, paid_share
+from meritorder.findings import Confidence, Finding, FindingKind
+from meritorder.study.audit.pools import BilledFleet, BilledPool, paid_share
 
-_LEAST_USD = 0.01
-"""A finding below a cent is none."""
+_MIN_USD: Final = 0.01
+"""Smaller amounts are not reported."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Tokens:
-    """Tokens of one model and kind at one tier.
+class TokenPurchase:
+    """Tokens of one model and type, bought at one tier.
 
     Args:
-        provider: Who sells them.
-        model: The bill's name of the model, "" where it has none.
-        token_type: input, cached_input, cache_write or output; "" where the bill does not say.
+        provider: Provider that sells them.
+        model: The bill's name of the model, "" if it has none.
+        token_type: input, cached_input, cache_write or output; "" if the bill does not state it.
         tier: Service tier.
         unit: What the quantity counts.
-        may_wait: Whether tags say that they may wait.
-        quantity: How much was bought.
-        usd: What it cost.
+        may_wait: Whether tags mark them as deferrable.
+        quantity: Quantity bought.
+        usd: Cost.
         batch_usd_per_unit: What the same bill paid for such tokens at the batch tier, None if it bought none.
     """
 
@@ -48,25 +49,25 @@ class Tokens:
     batch_usd_per_unit: float | None
 
     @property
-    def hasty(self) -> bool:
-        """Whether they were answered at once."""
+    def realtime(self) -> bool:
+        """Whether they were bought at another tier than batch or flex."""
         return self.tier not in {Tier.BATCH, Tier.FLEX}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Unused:
-    """The part of a commitment that nothing used.
+class UnusedCommitment:
+    """The unused part of a commitment.
 
     Args:
-        provider: Who sold it.
+        provider: Provider that sold it.
         commitment: Its name.
-        purchase: What it is.
-        usd: What the unused part cost.
-        used_usd: What the used part cost.
-        list_usd: What the used part would have cost on demand.
+        purchase: Its purchase option.
+        usd: Cost of the unused part.
+        used_usd: Cost of the used part.
+        list_usd: On-demand list price of what the used part covered.
         instances: Machines that it covered.
-        regions: Where.
-        bound: Whether it covers one kind of machine only.
+        regions: Regions in which it applies.
+        bound: Whether it covers only one kind of machine.
     """
 
     provider: str
@@ -82,38 +83,41 @@ class Unused:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ledger:
-    """All that findings can be about.
+    """What is paid: machine hours, tokens, and unused parts of commitments.
 
     Args:
         fleet: Machine hours, None if the bill has none.
         tokens: Tokens bought.
-        unused: Commitments with an unused part.
+        unused: Unused parts of commitments.
         months: Months of the bill.
     """
 
-    fleet: Fleet | None
-    tokens: tuple[Tokens, ...]
-    unused: tuple[Unused, ...]
+    fleet: BilledFleet | None
+    tokens: tuple[TokenPurchase, ...]
+    unused: tuple[UnusedCommitment, ...]
     months: float
 
     @property
     def usd(self) -> float:
-        """What is left to be paid."""
-        pools = sum(pool.usd for pool in self.pools)
-        return pools + sum(each.usd for each in self.tokens) + sum(each.usd for each in self.unused)
+        """Dollars in the ledger."""
+        return sum(
+            [pool.usd for pool in self.pools]
+            + [purchase.usd for purchase in self.tokens]
+            + [commitment.usd for commitment in self.unused]
+        )
 
     @property
-    def pools(self) -> tuple[Pool, ...]:
-        """The machines."""
+    def pools(self) -> tuple[BilledPool, ...]:
+        """The machines, empty if the bill has no machine hours."""
         return self.fleet.pools if self.fleet else ()
 
-    def with_pools(self, pools: Iterable[Pool]) -> "Ledger":
-        """Return the ledger with other machines."""
+    def with_pools(self, pools: Iterable[BilledPool]) -> "Ledger":
+        """Return the ledger with its machines replaced."""
         return replace(self, fleet=replace(self.fleet, pools=tuple(pools))) if self.fleet else self
 
     def finding(
         self,
-        kind: Kind,
+        kind: FindingKind,
         *,
         usd: float,
         title: str,
@@ -122,7 +126,7 @@ class Ledger:
         fix: str,
         where: str,
     ) -> Finding:
-        """Write down what was saved."""
+        """Return a finding, its dollars a month by the months of the bill."""
         return Finding(
             kind=kind,
             title=title,
@@ -135,29 +139,29 @@ class Ledger:
         )
 
 
-Step = tuple[Ledger, list[Finding]]
-"""What a kind of finding returns: the ledger without what it found, and what it found."""
+StepResult = tuple[Ledger, list[Finding]]
+"""The ledger without what one kind of finding found, and its findings."""
 
 
-def worth_telling(usd: float) -> bool:
+def worth_reporting(usd: float) -> bool:
     """Return whether an amount is at least a cent."""
-    return usd >= _LEAST_USD
+    return usd >= _MIN_USD
 
 
-def open_ledger(bill: bills.Bill, fleet: Fleet | None, months: float) -> Ledger:
-    """Return all that findings can be about, at what was paid for it."""
-    inference = bills.inference(bill.groups)
+def open_ledger(bill: bills.Bill, fleet: BilledFleet | None, months: float) -> Ledger:
+    """Return the ledger before any finding, at the prices that were paid."""
+    inference = bills.select_inference(bill.groups)
     share = paid_share(inference)
     return Ledger(
         fleet=fleet, tokens=tuple(_tokens(inference, share)), unused=tuple(_unused(inference, share)), months=months
     )
 
 
-def _tokens(inference: pl.DataFrame, share: dict[str, float]) -> Iterable[Tokens]:
-    spend = bills.token_spend(inference.filter(pl.col("purchase") == bills.Purchase.TOKENS))
+def _tokens(inference: pl.DataFrame, share: dict[str, float]) -> Iterable[TokenPurchase]:
+    spend = bills.sum_tokens(inference.filter(pl.col("purchase") == bills.PurchaseOption.TOKENS))
     for row in spend.filter(pl.col("amortised_usd") > 0).iter_rows(named=True):
         paid = share.get(row["provider"] or "", 1.0)
-        yield Tokens(
+        yield TokenPurchase(
             provider=row["provider"] or "",
             model=row["model"] or "",
             token_type=row["token_type"] or "",
@@ -170,22 +174,22 @@ def _tokens(inference: pl.DataFrame, share: dict[str, float]) -> Iterable[Tokens
         )
 
 
-def _unused(inference: pl.DataFrame, share: dict[str, float]) -> Iterable[Unused]:
+def _unused(inference: pl.DataFrame, share: dict[str, float]) -> Iterable[UnusedCommitment]:
     skus = pl.concat_str("sku", "description", ignore_nulls=True)
-    tied = dict(
+    family_bound = dict(
         inference.filter(pl.col("commitment").is_not_null())
         .group_by("commitment")
         .agg((skus.str.contains(r"(?i)EC2(Instance)?[ _-]?(SP|SavingsPlans?)\b|EC2SP:")).any())
         .rows()
     )
-    rows = bills.commitments(inference)
+    rows = bills.sum_commitments(inference)
     unused = rows["unused_usd"].cast(pl.Float64).to_numpy()
-    gained = np.maximum(unused, 0.0).sum()
-    # Where AWS corrects an earlier hour, an unused part is negative: all together is what was lost.
-    net = max(0.0, float(unused.sum())) / gained if gained > 0 else 0.0
+    positive = np.maximum(unused, 0.0).sum()
+    # AWS corrects an earlier hour by a negative unused part: only the net sum was lost.
+    net = max(0.0, float(unused.sum())) / positive if positive > 0 else 0.0
     for row in rows.filter(pl.col("unused_usd") > 0).iter_rows(named=True):
         paid = share.get(row["provider"] or "", 1.0) * net
-        yield Unused(
+        yield UnusedCommitment(
             provider=row["provider"] or "",
             commitment=row["commitment"] or "",
             purchase=row["purchase"],
@@ -194,5 +198,5 @@ def _unused(inference: pl.DataFrame, share: dict[str, float]) -> Iterable[Unused
             list_usd=float(row["list_usd"] or 0),
             instances=tuple(row["instance_types"]),
             regions=tuple(row["regions"]),
-            bound=row["purchase"] == bills.Purchase.RESERVED or bool(tied.get(row["commitment"])),
+            bound=row["purchase"] == bills.PurchaseOption.RESERVED or bool(family_bound.get(row["commitment"])),
         )

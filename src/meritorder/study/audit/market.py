@@ -1,4 +1,4 @@
-"""What a machine costs otherwise: by the bill's own prices first, by the catalog's else."""
+"""Alternative prices of a machine: the bill's own where it has them, else the catalog's."""
 
 import datetime as dt
 from collections.abc import Collection
@@ -9,24 +9,24 @@ from meritorder.catalog import Catalog
 from meritorder.domain import Offer, PricingModel
 from meritorder.evidence import PriceUsed
 from meritorder.findings import Confidence
-from meritorder.study.audit.pools import Machine, Rates
+from meritorder.study.audit.pools import BilledMachine, PaidRates
 
 _TERM: Final = "1y"
-_TRUST: Final[dict[str, Confidence]] = {"high": "high", "medium": "medium", "low": "low"}
-_MANAGED: Final = "ml."
+_CONFIDENCE: Final[dict[str, Confidence]] = {"high": "high", "medium": "medium", "low": "low"}
+_SAGEMAKER_PREFIX: Final = "ml."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Price:
+class MachinePrice:
     """A price and where it comes from.
 
     Args:
-        usd_per_hour: For one machine.
-        source: For texts: "as this bill paid it", or the source in the catalog.
-        confidence: How sure the price is.
+        usd_per_hour: Price of one machine.
+        source: The source in texts: "as this bill paid it", or that of the catalog.
+        confidence: How certain the price is.
         own: Whether the bill itself paid it.
         offer: The offer of the catalog, None if the price is the bill's own.
-        by_the_dollar: Whether dollars an hour are committed, of any size, rather than whole machines.
+        by_the_dollar: Whether the commitment is to dollars an hour, rather than to whole machines.
     """
 
     usd_per_hour: float
@@ -39,36 +39,36 @@ class Price:
 
 @dataclass(slots=True, kw_only=True)
 class Market:
-    """Prices for the findings; remembers which of the catalog's were used.
+    """Prices for the findings, and a record of the catalog's offers that were used.
 
     Args:
         catalog: Facts.
         rates: The bill's own prices.
-        until: End of the bill: a list price that came later is no reason to have paid less.
-        used: Offers used so far, with what for.
+        until: End of the bill; later list prices are ignored.
+        used: Offers used so far, with what each was used for.
     """
 
     catalog: Catalog
-    rates: Rates
+    rates: PaidRates
     until: dt.datetime
     used: dict[Offer, str] = field(default_factory=dict)
 
-    def on_demand(self, machine: Machine) -> Price | None:
-        """Return the list price of a machine at its place."""
+    def on_demand(self, machine: BilledMachine) -> MachinePrice | None:
+        """Return the list price of a machine in its region."""
         return self._listed(machine, (PricingModel.ON_DEMAND,))
 
-    def spot(self, machine: Machine) -> Price | None:
-        """Return the spot price of a machine at its place: what the bill paid, or else the catalog's."""
+    def spot(self, machine: BilledMachine) -> MachinePrice | None:
+        """Return the spot price of a machine in its region: what the bill paid, or else the catalog's."""
         own = self.rates.spot.get(machine)
         return _own(own) if own else self._listed(machine, (PricingModel.SPOT,))
 
-    def interruptions_per_month(self, machine: Machine) -> float | None:
-        """Return the share of spot machines that is taken back in a month; None if the catalog does not know it."""
+    def interruptions_per_month(self, machine: BilledMachine) -> float | None:
+        """Return the share of spot machines interrupted within a month; None if the catalog does not have it."""
         rates = [offer.interruptions_per_month for offer in self._offers(machine, (PricingModel.SPOT,))]
         return max((rate for rate in rates if rate is not None), default=None)
 
-    def committed(self, machine: Machine) -> list[Price]:
-        """Return prices of a machine under a year's commitment: what the bill paid, or else the catalog's."""
+    def committed(self, machine: BilledMachine) -> list[MachinePrice]:
+        """Return prices of a machine under a one-year commitment: what the bill paid, or else the catalog's."""
         own = [_own(paid) for paid in (self.rates.reserved.get(machine),) if paid]
         own += [_own(paid, by_the_dollar=True) for paid in (self.rates.savings_plan.get(machine),) if paid]
         listed = [
@@ -77,7 +77,7 @@ class Market:
         ]
         return own or [price for price in listed if price]
 
-    def elsewhere(self, machine: Machine) -> tuple[Offer, ...]:
+    def in_other_regions(self, machine: BilledMachine) -> tuple[Offer, ...]:
         """Return on-demand offers of the same machine in other regions of the same geography, cheapest first."""
         place = geography(machine.region)
         offers = [
@@ -87,20 +87,20 @@ class Market:
         ]
         return tuple(sorted(offers, key=lambda offer: offer.usd_per_hour))
 
-    def hardware_of(self, machine: Machine) -> tuple[str, int] | None:
-        """Return the GPU of a machine and how many it has; None if the catalog does not know it."""
-        name = machine.instance.removeprefix(_MANAGED).lower()
+    def hardware_of(self, machine: BilledMachine) -> tuple[str, int] | None:
+        """Return the GPU of a machine and how many it has; None if it is not in the catalog."""
+        name = machine.instance.removeprefix(_SAGEMAKER_PREFIX).lower()
         for offer in self.catalog.offers:
             if offer.provider == machine.provider and _same(offer.instance, name):
                 return offer.hardware, offer.gpus
         return None
 
-    def take(self, offer: Offer, why: str) -> None:
-        """Remember that a finding rests on an offer."""
-        self.used.setdefault(offer, why)
+    def record(self, offer: Offer, used_for: str) -> None:
+        """Record that a finding uses an offer of the catalog."""
+        self.used.setdefault(offer, used_for)
 
     def prices(self) -> list[PriceUsed]:
-        """Return the prices of the catalog that findings rest on."""
+        """Return the prices of the catalog that findings use."""
         return [
             PriceUsed(
                 what=f"{offer.instance} in {offer.region}" if offer.region else offer.instance,
@@ -111,12 +111,12 @@ class Market:
                 as_of=offer.as_of,
                 source=_address(offer.source),
                 confidence=offer.confidence,
-                used_for=why,
+                used_for=used_for,
             )
-            for offer, why in self.used.items()
+            for offer, used_for in self.used.items()
         ]
 
-    def _listed(self, machine: Machine, models: Collection[PricingModel]) -> Price | None:
+    def _listed(self, machine: BilledMachine, models: Collection[PricingModel]) -> MachinePrice | None:
         found = [
             offer
             for offer in self._offers(machine, models)
@@ -126,16 +126,16 @@ class Market:
         if best is None:
             return None
         source = f"{title(best.source)}, {best.as_of}"
-        return Price(
+        return MachinePrice(
             usd_per_hour=best.usd_per_hour,
             source=source,
-            confidence=_TRUST.get(best.confidence, "low"),
+            confidence=_CONFIDENCE.get(best.confidence, "low"),
             own=False,
             offer=best,
             by_the_dollar=best.pricing_model is PricingModel.SAVINGS_PLAN,
         )
 
-    def _offers(self, machine: Machine, models: Collection[PricingModel]) -> list[Offer]:
+    def _offers(self, machine: BilledMachine, models: Collection[PricingModel]) -> list[Offer]:
         return [
             offer
             for offer in self.catalog.offers
@@ -146,34 +146,36 @@ class Market:
         ]
 
 
-def _own(usd_per_hour: float, *, by_the_dollar: bool = False) -> Price:
+def _own(usd_per_hour: float, *, by_the_dollar: bool = False) -> MachinePrice:
     source = "as this bill paid it"
-    return Price(usd_per_hour=usd_per_hour, source=source, confidence="high", own=True, by_the_dollar=by_the_dollar)
+    return MachinePrice(
+        usd_per_hour=usd_per_hour, source=source, confidence="high", own=True, by_the_dollar=by_the_dollar
+    )
 
 
 def title(source: str) -> str:
-    """Return the words of a source, without its address."""
+    """Return the name of a source, without its address."""
     return source.partition(" <")[0]
 
 
 def _address(source: str) -> str:
-    """Return the address of a source, or its words if it has none."""
+    """Return the address of a source, or its name if it has none."""
     _, _, address = source.partition(" <http")
     return f"http{address.removesuffix('>')}" if address else source
 
 
-def _same(one: str, other: str) -> bool:
-    """Compare names of machines; Azure writes them with and without "Standard_"."""
-    return one.lower().removeprefix("standard_") == other.lower().removeprefix("standard_")
+def _same(instance: str, other: str) -> bool:
+    """Return whether two names mean the same machine; Azure writes them with and without "Standard_"."""
+    return instance.lower().removeprefix("standard_") == other.lower().removeprefix("standard_")
 
 
 def geography(region: str) -> str:
-    """Return the part of the world of a region: `us` of `us-east-1`, "" where its name does not tell."""
+    """Return the geography of a region: `us` for `us-east-1`, "" if its name does not show it."""
     head, dash, _ = region.lower().partition("-")
     return head if dash else ""
 
 
-def least(*confidences: Confidence) -> Confidence:
+def lowest(*confidences: Confidence) -> Confidence:
     """Return the lowest of several confidences."""
     order: tuple[Confidence, ...] = ("low", "medium", "high")
     return min(confidences, key=order.index)

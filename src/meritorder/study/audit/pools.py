@@ -1,7 +1,7 @@
-"""Machine hours of a bill, hour by hour: what the findings take savings from.
+"""Machine hours of a bill, hour by hour, at the prices that were paid.
 
-A pool is machines of one kind at one place under one promise. Prices are those really paid: discounts, credits and
-refunds that the bill lists as lines of their own are spread over what they are on.
+A pool is machines of one kind in one place for one kind of work. Discounts, credits and refunds that the bill lists as
+separate lines are spread over the charges of their provider.
 """
 
 import datetime as dt
@@ -14,27 +14,28 @@ import polars as pl
 from numpy.typing import NDArray
 
 from meritorder import bills
-from meritorder.bills import COMMITMENTS, Purchase
+from meritorder.bills import COMMITMENTS, PurchaseOption
+from meritorder.domain import machine_id
 from meritorder.units import SECONDS_PER_HOUR
 
 Floats = NDArray[np.float64]
 
 HOURLY_UNIT: Final = r"(?i)^(1 ?)?(instance[- ]?)?(h|hrs?|hours?)$"
-"""Units in which machines are counted by the hour."""
+"""Units in which machines are counted in hours."""
 
-_NEGATIVE: Final = (Purchase.DISCOUNT, Purchase.CREDIT, Purchase.REFUND, Purchase.ADJUSTMENT)
+_NEGATIVE: Final = (PurchaseOption.DISCOUNT, PurchaseOption.CREDIT, PurchaseOption.REFUND, PurchaseOption.ADJUSTMENT)
 _SERVICE_TAGS: Final = ("service", "app", "application", "component", "workload", "name", "project", "team")
-_MOST_NAMED: Final = 3
+_MAX_NAMES: Final = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Machine:
-    """Kind and place of a machine.
+class BilledMachine:
+    """The kind and place of a machine.
 
     Args:
-        provider: Who rents it out.
-        region: Where it stands, "" where the bill does not say.
-        instance: The provider's name of it.
+        provider: Provider that rents it out.
+        region: Region, "" if the bill does not state it.
+        instance: The provider's instance type.
     """
 
     provider: str
@@ -43,32 +44,32 @@ class Machine:
 
     @property
     def key(self) -> str:
-        """Its name in a plan, as `plan.offers.machine_of` makes it of an offer."""
-        return " ".join(part for part in (self.provider, self.region, self.instance) if part)
+        """Its name in a plan."""
+        return machine_id(self.provider, self.region, self.instance)
 
     @property
     def label(self) -> str:
-        """Short name for texts."""
+        """Its name in texts."""
         return f"{self.instance} in {self.region}" if self.region else self.instance
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Pool:
-    """Machines of one kind at one place under one promise.
+class BilledPool:
+    """Machines of one kind in one place for one kind of work.
 
     Args:
         machine: Kind and place; findings may move it.
-        may_wait: Whether tags say that its work may wait.
-        non_production: Whether tags say that it is no production system.
+        may_wait: Whether tags mark its work as deferrable.
+        non_production: Whether tags mark it as a non-production system.
         served: Whether it served the requests of the trace.
         on_demand: Machines bought on demand in each hour, shape (hours,).
-        usd_per_hour: What one of them costs on average.
+        usd_per_hour: Average price of one of them.
         committed: Machines under commitments in each hour, shape (hours,); their cost is sunk.
-        names: What it runs, by its tags.
-        on_spot: Whether a finding has put its on-demand hours on spot.
+        names: The services that it runs, from its tags.
+        on_spot: Whether a finding has moved its on-demand hours to spot.
     """
 
-    machine: Machine
+    machine: BilledMachine
     may_wait: bool
     non_production: bool
     served: bool
@@ -78,58 +79,58 @@ class Pool:
     names: tuple[str, ...] = ()
     on_spot: bool = False
 
-    def at(self, usd: float) -> "Pool":
-        """Return the same hours at another cost."""
+    def at_cost(self, usd: float) -> "BilledPool":
+        """Return the same hours at another total cost."""
         return replace(self, usd_per_hour=usd / float(self.on_demand.sum()))
 
     @property
     def usd(self) -> float:
-        """What its on-demand hours cost."""
+        """Cost of its on-demand hours."""
         return float(self.on_demand.sum()) * self.usd_per_hour
 
     @property
     def machines(self) -> Floats:
-        """Machines in each hour, bought either way."""
+        """Machines in each hour, on demand and under commitments, shape (hours,)."""
         return np.asarray(self.on_demand + self.committed)
 
     @property
     def serves(self) -> str:
-        """What it runs, for texts."""
-        more = f" and {len(self.names) - _MOST_NAMED} more" if len(self.names) > _MOST_NAMED else ""
-        return f" ({', '.join(self.names[:_MOST_NAMED])}{more})" if self.names else ""
+        """The services that it runs, for texts."""
+        more = f" and {len(self.names) - _MAX_NAMES} more" if len(self.names) > _MAX_NAMES else ""
+        return f" ({', '.join(self.names[:_MAX_NAMES])}{more})" if self.names else ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Rates:
-    """What the bill itself paid for an hour of a machine; a machine that is not there was never bought so."""
+class PaidRates:
+    """What the bill paid for an hour of a machine under each purchase option; absent if it was never bought so."""
 
-    reserved: Mapping[Machine, float] = field(default_factory=dict)
-    savings_plan: Mapping[Machine, float] = field(default_factory=dict)
-    spot: Mapping[Machine, float] = field(default_factory=dict)
-    listed: Mapping[Machine, float] = field(default_factory=dict)
+    reserved: Mapping[BilledMachine, float] = field(default_factory=dict)
+    savings_plan: Mapping[BilledMachine, float] = field(default_factory=dict)
+    spot: Mapping[BilledMachine, float] = field(default_factory=dict)
+    listed: Mapping[BilledMachine, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Fleet:
+class BilledFleet:
     """All machine hours of the inference charges.
 
     Args:
         start: First hour.
         hours: Number of hours.
-        pools: The machines.
+        pools: The machines, most expensive first.
         rates: Prices that the bill paid.
-        step_h: Time of a typical charge in hours: 1 in an hourly bill, 24 in a daily one.
+        step_h: Length of a typical charge in hours: 1 in an hourly bill, 24 in a daily one.
     """
 
     start: dt.datetime
     hours: int
-    pools: tuple[Pool, ...]
-    rates: Rates
+    pools: tuple[BilledPool, ...]
+    rates: PaidRates
     step_h: float
 
     @property
     def hourly(self) -> bool:
-        """Whether the bill tells in which hours of a day machines ran."""
+        """Whether the bill shows in which hours of a day machines ran."""
         return self.step_h <= 1
 
     @property
@@ -140,7 +141,9 @@ class Fleet:
 
 
 def paid_share(groups: pl.DataFrame) -> dict[str, float]:
-    """Return, by provider, what is left of each dollar of usage after discounts, credits and refunds of their own line.
+    """Return, by provider, the part of usage that is paid after discounts, credits and refunds on separate lines.
+
+        share = (usage + reductions) / usage, between 0 and 1
 
     Args:
         groups: Charges that are inference.
@@ -148,33 +151,35 @@ def paid_share(groups: pl.DataFrame) -> dict[str, float]:
     negative = pl.col("purchase").is_in([str(purchase) for purchase in _NEGATIVE])
     sums = groups.group_by("provider").agg(
         usage=pl.col("amortised_usd").filter(~negative & (pl.col("amortised_usd") > 0)).sum().cast(pl.Float64),
-        less=pl.col("amortised_usd").filter(negative | (pl.col("amortised_usd") < 0)).sum().cast(pl.Float64),
+        reductions=pl.col("amortised_usd").filter(negative | (pl.col("amortised_usd") < 0)).sum().cast(pl.Float64),
     )
     return {
-        provider or "": min(1.0, max(0.0, (usage + less) / usage)) if usage > 0 else 1.0
-        for provider, usage, less in sums.rows()
+        provider or "": min(1.0, max(0.0, (usage + reductions) / usage)) if usage > 0 else 1.0
+        for provider, usage, reductions in sums.rows()
     }
 
 
 def machine_hours() -> pl.Expr:
-    """Return whether each charge is of machines that ran, counted in hours.
+    """Return whether each charge is for hours in which machines ran.
 
-    To buy a commitment is no use of a machine: it has neither a list price nor an amortised cost.
+    The purchase of a commitment is not: it has neither a list price nor an amortized cost.
     """
     ran = (pl.col("list_usd") != 0) | (pl.col("amortised_usd") > 0)
     hourly = pl.col("unit").str.contains(HOURLY_UNIT).fill_null(value=False)
     return hourly & pl.col("instance_type").is_not_null() & ~pl.col("unused") & ran
 
 
-def read(bill: bills.Bill, by_hour: pl.DataFrame, serving: Sequence[tuple[str, str]] = ()) -> Fleet | None:
-    """Return the machine hours of a bill; None if it has none that are counted in hours.
+def read_fleet(bill: bills.Bill, by_hour: pl.DataFrame, serving: Sequence[tuple[str, str]] = ()) -> BilledFleet | None:
+    """Return the machine hours of a bill; None if no machine is counted in hours.
 
     Args:
         bill: The bill.
-        by_hour: Its inference charges by the hour, as `bills.by_hour` makes them.
-        serving: Machines that served the requests of a trace, as (column, glob); empty takes those in real time.
+        by_hour: Its inference charges by the hour, from `bills.hourly_groups`.
+        serving: Machines that served the requests of a trace, as (column, glob); empty selects those in real time.
     """
-    bought = pl.col("purchase").is_in([str(p) for p in (Purchase.ON_DEMAND, Purchase.SPOT, *COMMITMENTS)])
+    bought = pl.col("purchase").is_in(
+        [str(option) for option in (PurchaseOption.ON_DEMAND, PurchaseOption.SPOT, *COMMITMENTS)]
+    )
     shape = by_hour.filter(bought & machine_hours())
     if shape.is_empty():
         return None
@@ -183,14 +188,16 @@ def read(bill: bills.Bill, by_hour: pl.DataFrame, serving: Sequence[tuple[str, s
     shape = shape.with_columns(
         at=(pl.col("hour") - first).dt.total_hours(),
         non_production=bills.non_production(),
-        served=bills.chosen(shape, serving, option="--serving").fill_null(value=False) if serving else realtime,
+        served=bills.matches_selectors(shape, serving, option="--serving").fill_null(value=False)
+        if serving
+        else realtime,
         region=pl.col("region").fill_null(""),
         provider=pl.col("provider").fill_null(""),
     ).filter(pl.col("at").is_between(0, hours - 1))
-    share = paid_share(bills.inference(bill.groups))
+    share = paid_share(bills.select_inference(bill.groups))
     keys = ("provider", "region", "instance_type", "may_wait", "non_production", "served")
     pools = [_pool(key, rows, hours, share) for key, rows in shape.group_by(*keys, maintain_order=True)]
-    return Fleet(
+    return BilledFleet(
         start=first,
         hours=hours,
         pools=tuple(sorted(pools, key=lambda pool: -pool.usd)),
@@ -200,32 +207,34 @@ def read(bill: bills.Bill, by_hour: pl.DataFrame, serving: Sequence[tuple[str, s
 
 
 def _span(spans: pl.DataFrame, shape: pl.DataFrame) -> tuple[dt.datetime, int]:
-    """Return the first hour of the bill and how many it has, by all that is charged by the day or finer.
+    """Return the first hour of the bill and the number of its hours, from all charges for at most a day.
 
-    A machine that ran for a part of this time stood for the rest of it. Fees and purchases do not count: one may be
-    for a year.
+    Longer charges do not count: a fee may be for a year. A machine did not run in the hours of this period for which it
+    is not charged.
     """
     fine = spans.filter(pl.col("end") - pl.col("start") <= dt.timedelta(days=1))
-    start = min(_instant(each) for each in (fine["start"].min(), shape["hour"].min()) if each is not None)
-    last = shape["hour"].max(), (fine["end"] - dt.timedelta(hours=1)).max()
-    return start, max(int((_instant(each) - start).total_seconds() // SECONDS_PER_HOUR) for each in last if each) + 1
+    starts = (fine["start"].min(), shape["hour"].min())
+    start = min(_instant(hour) for hour in starts if hour is not None)
+    ends = (shape["hour"].max(), (fine["end"] - dt.timedelta(hours=1)).max())
+    last = max(_instant(hour) for hour in ends if hour)
+    return start, int((last - start).total_seconds() // SECONDS_PER_HOUR) + 1
 
 
 def _instant(value: object) -> dt.datetime:
     if not isinstance(value, dt.datetime):
-        raise TypeError(f"an hour is an instant, not {value}")
+        raise TypeError(f"expected a datetime, not {value}")
     return value
 
 
-def _pool(key: tuple[object, ...], rows: pl.DataFrame, hours: int, share: Mapping[str, float]) -> Pool:
+def _pool(key: tuple[object, ...], rows: pl.DataFrame, hours: int, share: Mapping[str, float]) -> BilledPool:
     provider, region, instance, may_wait, non_production, served = key
-    bought = rows.filter(pl.col("purchase") == Purchase.ON_DEMAND)
+    bought = rows.filter(pl.col("purchase") == PurchaseOption.ON_DEMAND)
     covered = rows.filter(pl.col("purchase").is_in([str(purchase) for purchase in COMMITMENTS]))
     on_demand = _by_hour(bought, hours)
     usd = float(bought["amortised_usd"].sum()) * share.get(str(provider), 1.0)
     total = float(on_demand.sum())
-    return Pool(
-        machine=Machine(provider=str(provider), region=str(region), instance=str(instance)),
+    return BilledPool(
+        machine=BilledMachine(provider=str(provider), region=str(region), instance=str(instance)),
         may_wait=bool(may_wait),
         non_production=bool(non_production),
         served=bool(served),
@@ -237,7 +246,7 @@ def _pool(key: tuple[object, ...], rows: pl.DataFrame, hours: int, share: Mappin
 
 
 def _by_hour(rows: pl.DataFrame, hours: int) -> Floats:
-    """Add up machine hours by hour; what a correction takes back below zero is no machine."""
+    """Sum machine hours by hour; corrections that exceed them leave zero."""
     used = np.zeros(hours)
     np.add.at(used, rows["at"].to_numpy(), rows["quantity"].fill_null(0.0).to_numpy())
     return np.maximum(used, 0.0)
@@ -253,28 +262,29 @@ def _names(tags: Iterable[str]) -> tuple[str, ...]:
     return tuple(found)
 
 
-def _rates(shape: pl.DataFrame) -> Rates:
-    def paid(*purchases: Purchase, of: str = "amortised_usd") -> dict[Machine, float]:
+def _rates(shape: pl.DataFrame) -> PaidRates:
+    def paid(*options: PurchaseOption, of: str = "amortised_usd") -> dict[BilledMachine, float]:
         sums = (
-            shape.filter(pl.col("purchase").is_in([str(purchase) for purchase in purchases]))
+            shape.filter(pl.col("purchase").is_in([str(option) for option in options]))
             .group_by("provider", "region", "instance_type")
             .agg(pl.col(of, "quantity").sum())
             .filter((pl.col("quantity") > 0) & (pl.col(of) > 0))
+            .sort("provider", "region", "instance_type")
         )
         return {
-            Machine(provider=provider, region=region, instance=instance): usd / quantity
+            BilledMachine(provider=provider, region=region, instance=instance): usd / quantity
             for provider, region, instance, usd, quantity in sums.rows()
         }
 
-    return Rates(
-        reserved=paid(Purchase.RESERVED, Purchase.COMMITTED_USE),
-        savings_plan=paid(Purchase.SAVINGS_PLAN),
-        spot=paid(Purchase.SPOT),
-        listed=paid(Purchase.ON_DEMAND, *COMMITMENTS, of="list_usd"),
+    return PaidRates(
+        reserved=paid(PurchaseOption.RESERVED, PurchaseOption.COMMITTED_USE),
+        savings_plan=paid(PurchaseOption.SAVINGS_PLAN),
+        spot=paid(PurchaseOption.SPOT),
+        listed=paid(PurchaseOption.ON_DEMAND, *COMMITMENTS, of="list_usd"),
     )
 
 
 def _step_h(shape: pl.DataFrame) -> float:
-    """Return the time that most machine hours are charged by."""
+    """Return the length of the charges that most machine hours are in."""
     by_length = shape.group_by("step_h").agg(pl.col("quantity").sum()).sort("quantity", descending=True)
     return float(by_length["step_h"].item(0))

@@ -1,4 +1,4 @@
-"""A bill as terms to plan on: its own prices as offers, and the commitments that run as sunk ones."""
+"""The terms of a bill for a plan: the prices that it paid as offers, and its running commitments as sunk cost."""
 
 import csv
 import dataclasses
@@ -12,30 +12,30 @@ from typing import Any, Final
 import polars as pl
 
 from meritorder import bills
-from meritorder.bills import Purchase
+from meritorder.bills import PurchaseOption
 from meritorder.catalog import Catalog
 from meritorder.domain import Offer, PricingModel
 from meritorder.planner.model.supply import Reserved, SavingsPlan, machine_key
 from meritorder.study.audit import pools
 from meritorder.study.audit.market import Market
-from meritorder.study.audit.pools import Fleet, Machine
+from meritorder.study.audit.pools import BilledFleet, BilledMachine
 from meritorder.units import SECONDS_PER_HOUR
 
 _TERM: Final = re.compile(r"(?i)\b([13])[ -]?y(?:ea)?r")
 _DIGITS: Final = 6
-"""Digits of a price after the point: price lists have no more, and amounts over quantities are no surer."""
+"""Digits of a price after the point, as in price lists."""
 _PAYMENT: Final = re.compile(r"(?i)(no|partial|all)[ _-]?upfront")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Terms:
-    """What a bill says of prices and promises.
+class BillTerms:
+    """The prices and running commitments of a bill.
 
     Args:
         offers: Prices as paid: on demand after discounts, spot on average, and the rates of commitments.
-        reserved: Reservations and committed use that run: machines held already, none to be bought.
-        savings_plans: Savings plans that run: dollars an hour promised already, none to be promised.
-        notes: What could not be taken over, and why.
+        reserved: Running reservations and committed use: machines that exist, none to be bought.
+        savings_plans: Running savings plans: dollars an hour that are committed, none to be added.
+        notes: What could not be included, and why.
     """
 
     offers: tuple[Offer, ...]
@@ -44,24 +44,24 @@ class Terms:
     notes: tuple[str, ...]
 
     def in_catalog(self, catalog: Catalog) -> Catalog:
-        """Return a catalog in which the bill's prices stand in place of list prices of the same machines."""
-        own = {_what(offer) for offer in self.offers}
-        kept = tuple(offer for offer in catalog.offers if _what(offer) not in own)
-        return replace(catalog, offers=(*self.offers, *kept))
+        """Return a catalog in which the bill's prices replace list prices of the same machines."""
+        own = {_key(offer) for offer in self.offers}
+        others = tuple(offer for offer in catalog.offers if _key(offer) not in own)
+        return replace(catalog, offers=(*self.offers, *others))
 
 
-def to_have(terms: Terms) -> str:
-    """Write running commitments as a file of what is held, which `plan` reads with `--have`."""
+def to_have_file(terms: BillTerms) -> str:
+    """Return running commitments as TOML, which `plan --have` reads."""
     places = {machine_key(offer): offer for offer in terms.offers}
     lines: list[str] = []
-    for held in terms.reserved:
-        offer = places[held.machine]
+    for reserved in terms.reserved:
+        offer = places[reserved.machine]
         lines += [
             "[[machines]]",
-            f"# {held.name}",
+            f"# {reserved.name}",
             *(f"{name} = {json.dumps(getattr(offer, name))}" for name in ("provider", "region", "instance")),
-            f"machines = {held.held}",
-            f"kind = {json.dumps(held.kind)}",
+            f"machines = {reserved.held}",
+            f"kind = {json.dumps(reserved.kind)}",
             "",
         ]
     for plan in terms.savings_plans:
@@ -81,8 +81,8 @@ def to_have(terms: Terms) -> str:
     return "\n".join(lines)
 
 
-def to_catalog(offers: Iterable[Offer]) -> str:
-    """Write offers as a catalog file, which `--catalog` of any command reads."""
+def to_catalog_file(offers: Iterable[Offer]) -> str:
+    """Return offers as CSV, which `--catalog` of any command reads."""
     text = io.StringIO()
     writer = csv.DictWriter(text, [field.name for field in dataclasses.fields(Offer)], lineterminator="\n")
     writer.writeheader()
@@ -92,27 +92,33 @@ def to_catalog(offers: Iterable[Offer]) -> str:
     return text.getvalue()
 
 
-def _what(offer: Offer) -> tuple[str, str, str, PricingModel]:
+def _key(offer: Offer) -> tuple[str, str, str, PricingModel]:
     return offer.provider, offer.region, offer.instance, offer.pricing_model
 
 
-def terms(bill: bills.Bill, catalog: Catalog) -> Terms:
-    """Return a bill's prices and running commitments, for machines that the catalog knows.
+def read_terms(bill: bills.Bill, catalog: Catalog) -> BillTerms:
+    """Return a bill's prices and running commitments; arguments as for `terms_of_fleet`."""
+    by_hour = bills.hourly_groups(bill.spans, bills.select_inference(bill.groups))
+    return terms_of_fleet(bill, pools.read_fleet(bill, by_hour), catalog)
+
+
+def terms_of_fleet(bill: bills.Bill, fleet: BilledFleet | None, catalog: Catalog) -> BillTerms:
+    """Return the prices and running commitments of a bill whose machine hours are known.
 
     Args:
         bill: The bill.
-        catalog: Says which GPUs a machine has, and how often spot machines are taken back.
+        fleet: Its machine hours.
+        catalog: The GPUs of machines, and how often spot machines are interrupted; machines without are left out.
     """
-    groups = bills.inference(bill.groups)
-    fleet = pools.read(bill, bills.by_hour(bill.spans, groups))
     if fleet is None:
-        return Terms(offers=(), reserved=(), savings_plans=(), notes=("the bill has no machine hours",))
+        return BillTerms(offers=(), reserved=(), savings_plans=(), notes=("the bill has no machine hours",))
+    groups = bills.select_inference(bill.groups)
     until = bill.report.period_end or fleet.start
     market = Market(catalog=catalog, rates=fleet.rates, until=until)
     notes: dict[str, None] = {}
     offers = _Offers(market=market, source=f"bill {', '.join(file.label for file in bill.report.files)}", notes=notes)
-    found = [offers.make(*priced) for priced in _priced(fleet)]
-    return Terms(
+    found = [offers.make(*price) for price in _paid_prices(fleet)]
+    return BillTerms(
         offers=tuple(offer for offer in found if offer),
         reserved=tuple(_reserved(groups, fleet, offers)),
         savings_plans=tuple(_savings_plans(groups, fleet)),
@@ -122,17 +128,17 @@ def terms(bill: bills.Bill, catalog: Catalog) -> Terms:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Offers:
-    """Makes offers of machines; notes those whose GPUs are not known, and remembers the others in `known`."""
+    """Makes offers of machines; notes those whose GPUs are not known, and keeps the keys of the others in `known`."""
 
     market: Market
     source: str
     notes: dict[str, None]
     known: set[str] = field(default_factory=set)
 
-    def make(self, machine: Machine, pricing_model: PricingModel, usd_per_hour: float) -> Offer | None:
+    def make(self, machine: BilledMachine, pricing_model: PricingModel, usd_per_hour: float) -> Offer | None:
         known = self.market.hardware_of(machine)
         if known is None:
-            self.notes[f"the catalog does not know the GPUs of {machine.label}; --catalog FILE adds it"] = None
+            self.notes[f"the GPUs of {machine.label} are not in the catalog; --catalog FILE adds them"] = None
             return None
         hardware, gpus = known
         self.known.add(machine.key)
@@ -152,10 +158,10 @@ class _Offers:
         )
 
 
-def _priced(fleet: Fleet) -> Iterator[tuple[Machine, PricingModel, float]]:
-    """Yield what each machine was paid by the hour, in each way that it was bought."""
-    hours: dict[Machine, float] = {}
-    usd: dict[Machine, float] = {}
+def _paid_prices(fleet: BilledFleet) -> Iterator[tuple[BilledMachine, PricingModel, float]]:
+    """Yield the price paid for an hour of each machine under each pricing model."""
+    hours: dict[BilledMachine, float] = {}
+    usd: dict[BilledMachine, float] = {}
     for pool in fleet.pools:
         hours[pool.machine] = hours.get(pool.machine, 0.0) + float(pool.on_demand.sum())
         usd[pool.machine] = usd.get(pool.machine, 0.0) + pool.usd
@@ -171,19 +177,19 @@ def _priced(fleet: Fleet) -> Iterator[tuple[Machine, PricingModel, float]]:
             yield machine, pricing_model, rate
 
 
-def _reserved(groups: pl.DataFrame, fleet: Fleet, offers: _Offers) -> Iterator[Reserved]:
-    """Yield reservations: as many machines as their cost pays for at their rate in every hour.
+def _reserved(groups: pl.DataFrame, fleet: BilledFleet, offers: _Offers) -> Iterator[Reserved]:
+    """Yield reservations, with the number of machines that their cost pays for at their rate.
 
     machines = (used + unused dollars) / (rate * hours)
     """
-    kinds = {str(Purchase.RESERVED): "reserved", str(Purchase.COMMITTED_USE): "committed_use"}
+    kinds = {str(PurchaseOption.RESERVED): "reserved", str(PurchaseOption.COMMITTED_USE): "committed_use"}
     for row, rows in _running(groups, tuple(kinds)):
         machines = rows.filter(pl.col("instance_type").is_not_null())
         if machines.is_empty():
             offers.notes[f"{row['commitment']} names no machine"] = None
             continue
         provider, region, instance = machines.select("provider", "region", "instance_type").row(0)
-        machine = Machine(provider=provider or "", region=region or "", instance=instance)
+        machine = BilledMachine(provider=provider or "", region=region or "", instance=instance)
         rate = fleet.rates.reserved.get(machine)
         if rate is None:
             offers.notes[f"{row['commitment']} on {machine.label} was never used, so its rate is not known"] = None
@@ -204,9 +210,9 @@ def _reserved(groups: pl.DataFrame, fleet: Fleet, offers: _Offers) -> Iterator[R
         )
 
 
-def _savings_plans(groups: pl.DataFrame, fleet: Fleet) -> Iterator[SavingsPlan]:
-    """Yield savings plans: dollars an hour, and the rates of the machines that the bill shows under them."""
-    for row, rows in _running(groups, (str(Purchase.SAVINGS_PLAN),)):
+def _savings_plans(groups: pl.DataFrame, fleet: BilledFleet) -> Iterator[SavingsPlan]:
+    """Yield savings plans: dollars an hour, and the rates of the machines that they covered."""
+    for row, rows in _running(groups, (str(PurchaseOption.SAVINGS_PLAN),)):
         instances, rates = set(row["instance_types"]), fleet.rates.savings_plan
         scope = {machine.key: round(rate, _DIGITS) for machine, rate in rates.items() if machine.instance in instances}
         term, payment = _term(rows)
@@ -221,21 +227,21 @@ def _savings_plans(groups: pl.DataFrame, fleet: Fleet) -> Iterator[SavingsPlan]:
 
 
 def _running(groups: pl.DataFrame, purchases: tuple[str, ...]) -> Iterator[tuple[dict[str, Any], pl.DataFrame]]:
-    """Yield the commitments of these kinds that cost something, each with its rows."""
-    for row in bills.commitments(groups).filter(pl.col("purchase").is_in(purchases)).iter_rows(named=True):
+    """Yield the commitments under these purchase options that have a cost, each with its rows."""
+    for row in bills.sum_commitments(groups).filter(pl.col("purchase").is_in(purchases)).iter_rows(named=True):
         if row["commitment"] and row["used_usd"] + row["unused_usd"] > 0:
             yield row, groups.filter(pl.col("commitment") == row["commitment"])
 
 
-def _hours(rows: pl.DataFrame, fleet: Fleet) -> float:
-    """Return the hours in which a commitment runs, as far as the bill covers them."""
+def _hours(rows: pl.DataFrame, fleet: BilledFleet) -> float:
+    """Return the hours of the bill in which a commitment runs."""
     first, last = rows["first"].min(), rows["last"].max()
     span_s = (last - first).total_seconds()  # type: ignore[operator, union-attr]
     return max(1.0, min(span_s / SECONDS_PER_HOUR, float(fleet.hours)))
 
 
 def _term(rows: pl.DataFrame) -> tuple[str, str]:
-    """Return the term and the payment of a commitment, where the bill's words tell them."""
+    """Return the term and the payment option of a commitment, "" if the bill's texts do not show them."""
     words = " ".join(rows.select(pl.concat_str("sku", "description", ignore_nulls=True))["sku"].drop_nulls())
     term, payment = _TERM.search(words), _PAYMENT.search(words)
     return f"{term[1]}y" if term else "", f"{payment[1].lower()}_upfront" if payment else ""

@@ -1,4 +1,4 @@
-"""Tokens that were answered at once and could have waited for the batch tier of the same model."""
+"""Tokens that were bought at real-time tiers and could have waited for the batch tier of the same model."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -9,34 +9,34 @@ from meritorder.catalog.tokens import api_prices
 from meritorder.domain import Tier, TokenPrice
 from meritorder.errors import CatalogError
 from meritorder.findings import Confidence
-from meritorder.study.audit.context import Context
-from meritorder.study.audit.ledger import Ledger, Step, Tokens, worth_telling
+from meritorder.study.audit.context import AuditContext
+from meritorder.study.audit.ledger import Ledger, StepResult, TokenPurchase, worth_reporting
 from meritorder.units import format_share, format_usd
 
 _OWN_LIST: Final = ("openai", "anthropic", "google", "gcp")
-"""Providers whose models the price list has at their own prices."""
+"""Providers whose own prices are in the price list."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Batch:
-    """What tokens cost at the batch tier: the whole amount, how sure that is, and by what."""
+class _BatchCost:
+    """The cost of tokens at the batch tier, how certain it is, and its basis."""
 
     usd: float
     confidence: Confidence
     basis: str
 
 
-def could_wait(ledger: Ledger, context: Context) -> Step:
-    """Find tokens that may wait, bought at another tier than batch or flex."""
-    kept: list[Tokens] = []
-    moved: dict[tuple[str, str], list[tuple[Tokens, _Batch]]] = {}
+def find_tokens_for_batch(ledger: Ledger, context: AuditContext) -> StepResult:
+    """Find tokens that may wait and were bought at another tier than batch or flex."""
+    remaining: list[TokenPurchase] = []
+    moved: dict[tuple[str, str], list[tuple[TokenPurchase, _BatchCost]]] = {}
     for tokens in ledger.tokens:
-        batch = _at_batch(tokens) if tokens.may_wait and tokens.hasty else None
-        if batch is None or not worth_telling(tokens.usd - batch.usd):
-            kept.append(tokens)
+        batch = _at_batch(tokens) if tokens.may_wait and tokens.realtime else None
+        if batch is None or not worth_reporting(tokens.usd - batch.usd):
+            remaining.append(tokens)
             continue
         moved.setdefault((tokens.provider, tokens.model), []).append((tokens, batch))
-        kept.append(replace(tokens, tier=Tier.BATCH, usd=batch.usd))
+        remaining.append(replace(tokens, tier=Tier.BATCH, usd=batch.usd))
     found = []
     for (provider, model), pairs in moved.items():
         before, after = sum(tokens.usd for tokens, _ in pairs), sum(batch.usd for _, batch in pairs)
@@ -46,23 +46,23 @@ def could_wait(ledger: Ledger, context: Context) -> Step:
             ledger.finding(
                 "tokens_could_wait",
                 usd=before - after,
-                title=f"{name} is answered at once for work that may wait",
+                title=f"{name} is bought at real-time prices for work that may wait",
                 confidence=min((batch.confidence for _, batch in pairs), key=("low", "medium", "high").index),
                 evidence=f"{format_usd(before)} was paid at other tiers than batch or flex for tokens that may "
                 f"wait; at the batch tier they cost {format_usd(after)} ({'; '.join(bases)})",
-                fix="send them to the provider's batch tier; price it first, on your requests: "
-                + context.compare(more="--defer 100%@24h"),
+                fix="send them to the provider's batch tier; price it first on your requests: "
+                + context.compare_command(more="--defer 100%@24h"),
                 where=name,
             )
         )
-    return replace(ledger, tokens=tuple(kept)), found
+    return replace(ledger, tokens=tuple(remaining)), found
 
 
-def _at_batch(tokens: Tokens) -> _Batch | None:
-    """Return what tokens cost at the batch tier: by this bill, by the price list, by the provider's rule; or None."""
+def _at_batch(tokens: TokenPurchase) -> _BatchCost | None:
+    """Return the cost at the batch tier by this bill, the price list, or the provider's rule; None if unknown."""
     if tokens.batch_usd_per_unit is not None and tokens.quantity > 0:
         usd = tokens.quantity * tokens.batch_usd_per_unit
-        return _Batch(usd=min(usd, tokens.usd), confidence="high", basis="the price that this bill paid for batch")
+        return _BatchCost(usd=min(usd, tokens.usd), confidence="high", basis="the price that this bill paid for batch")
     listed = _by_price_list(tokens)
     if listed:
         return listed
@@ -70,10 +70,10 @@ def _at_batch(tokens: Tokens) -> _Batch | None:
     if rule is None or tokens.token_type not in rule.token_types or tokens.tier != Tier.STANDARD:
         return None
     basis = f"{format_share(rule.share)} of the standard price, {rule.note}, {rule.source}, {rule.as_of}"
-    return _Batch(usd=tokens.usd * rule.share, confidence="medium", basis=basis)
+    return _BatchCost(usd=tokens.usd * rule.share, confidence="medium", basis=basis)
 
 
-def _by_price_list(tokens: Tokens) -> _Batch | None:
+def _by_price_list(tokens: TokenPurchase) -> _BatchCost | None:
     prices = _listed(tokens.model) if tokens.tier == Tier.STANDARD else {}
     batch = prices.get(Tier.BATCH)
     if batch is None:
@@ -83,13 +83,13 @@ def _by_price_list(tokens: Tokens) -> _Batch | None:
         return None
     basis = f"{format_share(share)} of the standard price of {batch.provider_model}, {batch.source}, {batch.as_of}"
     own = tokens.provider in _OWN_LIST
-    return _Batch(usd=tokens.usd * share, confidence="high" if own else "medium", basis=basis)
+    return _BatchCost(usd=tokens.usd * share, confidence="high" if own else "medium", basis=basis)
 
 
 def _listed(model: str) -> dict[Tier, TokenPrice]:
-    """Return what a model costs by tier, by any way to write the name that the bill has; empty if none is known."""
-    plain = model.strip().lower().replace(" ", "-")
-    for name in dict.fromkeys((model, plain, plain.replace(".", "-"))):
+    """Return the prices of a model by tier, in any spelling of its name; empty if it is not in the price list."""
+    spelled = model.strip().lower().replace(" ", "-")
+    for name in dict.fromkeys((model, spelled, spelled.replace(".", "-"))):
         try:
             return {price.tier: price for price in api_prices(name)}
         except CatalogError:
@@ -105,6 +105,6 @@ def _rate(price: TokenPrice, token_type: str) -> float:
     }.get(token_type, 0.0)
 
 
-def untagged_usd(tokens: Iterable[Tokens]) -> float:
-    """Return what was paid for tokens of which nothing says whether they may wait."""
-    return sum(each.usd for each in tokens if each.hasty and not each.may_wait)
+def untagged_usd(tokens: Iterable[TokenPurchase]) -> float:
+    """Return the cost of real-time tokens that are not marked as deferrable."""
+    return sum(purchase.usd for purchase in tokens if purchase.realtime and not purchase.may_wait)

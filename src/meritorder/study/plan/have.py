@@ -26,7 +26,7 @@ from meritorder.catalog import Catalog
 from meritorder.domain import Offer
 from meritorder.errors import ConfigError
 from meritorder.planner.model.supply import Reserved, SavingsPlan, machine_key
-from meritorder.study.audit.terms import terms
+from meritorder.study.audit.terms import read_terms
 from meritorder.study.plan.options import PlanOptions
 
 _KINDS: Final = ("reserved", "committed_use", "owned")
@@ -93,7 +93,7 @@ def prices_and_have(catalog: Catalog, options: PlanOptions) -> tuple[Catalog, Ha
     """
     have = Have()
     if options.bills:
-        said = terms(bills.read(options.bills), catalog)
+        said = read_terms(bills.read(options.bills), catalog)
         catalog = said.in_catalog(catalog)
         have = Have(reserved=said.reserved, savings_plans=said.savings_plans, notes=said.notes)
     if options.have:

@@ -6,16 +6,17 @@ from tests.samples.charges import Row, write
 
 from meritorder import bills
 from meritorder.findings import Audit, Finding
-from meritorder.study.audit import Options, audit
+from meritorder.study.audit.answer import audit
+from meritorder.study.audit.context import AuditOptions
 
 
 @pytest.fixture
 def audited(tmp_path: Path) -> Callable[..., Audit]:
     """Audit a bill of these line items."""
 
-    def run(rows: Iterable[Row], options: Options | None = None, **more: object) -> Audit:
+    def run(rows: Iterable[Row], options: AuditOptions | None = None, **more: object) -> Audit:
         path = write(tmp_path / "bill.csv", rows)
-        return audit(bills.read(path), options or Options(bill=("bill.csv",)), **more)  # type: ignore[arg-type]
+        return audit(bills.read(path), options or AuditOptions(bill=("bill.csv",)), **more)  # type: ignore[arg-type]
 
     return run
 

@@ -31,7 +31,7 @@ def test_tokens_that_may_wait_cost_what_the_bill_paid_for_batch(audited: Audited
     found = only(answer, "tokens_could_wait")
     assert found.usd == pytest.approx(WEEKS * 1.8)
     assert found.confidence == "high"
-    assert any("could have waited" in ask.question for ask in answer.asks)
+    assert any("could have waited" in missing.question for missing in answer.missing_inputs)
 
 
 def test_where_the_bill_bought_no_batch_the_rule_of_the_provider_holds(audited: Audited) -> None:
@@ -172,7 +172,7 @@ def test_machines_that_never_scale_are_held_against_the_shape_of_the_tokens(audi
     assert found.usd == pytest.approx(WEEKS * 21 / 24 * 8 * 1.212)
     assert found.confidence == "low"
     assert "real-time tokens" in found.evidence
-    assert any(ask.option.startswith("--trace") for ask in answer.asks)
+    assert any(missing.option.startswith("--trace") for missing in answer.missing_inputs)
     scaling = machine([hour for hour in MONTH if hour_of(hour) > 50], instance="g5.2xlarge", usd=1.212, name="i-2")
     assert "over_provisioned" not in kinds(audited(chain(load, fleet, scaling)))
     assert "over_provisioned" not in kinds(audited(fleet)), "no load is known"
@@ -210,9 +210,9 @@ def test_a_month_is_the_mean_of_the_months(audited: Audited) -> None:
 
 def test_what_cannot_be_known_is_asked_for_by_name(audited: Audited) -> None:
     answer = audited(machine(MONTH))
-    assert answer.asks[0].option == "--trace requests.csv or --metrics gpu.csv"
-    assert answer.asks[0].usd_per_month == pytest.approx(WEEKS * 55.04)
-    assert any("commitment to p5.48xlarge" in ask.question for ask in answer.asks)
+    assert answer.missing_inputs[0].option == "--trace requests.csv or --metrics gpu.csv"
+    assert answer.missing_inputs[0].usd_per_month == pytest.approx(WEEKS * 55.04)
+    assert any("commitment to p5.48xlarge" in missing.question for missing in answer.missing_inputs)
 
 
 def test_a_bill_without_inference_says_so(audited: Audited) -> None:

@@ -15,7 +15,7 @@ from tests.unit.study.audit.conftest import only
 from meritorder import traces
 from meritorder.errors import BillError
 from meritorder.findings import Audit
-from meritorder.study.audit import Options
+from meritorder.study.audit.context import AuditOptions
 
 Audited = Callable[..., Audit]
 DAY = 24
@@ -101,12 +101,12 @@ def test_only_machines_that_served_the_trace_are_charged(audited: Audited, trace
         machine(range(DAY), usd=50.0, tags={"service": "chat"}),
         machine(range(DAY), usd=50.0, name="i-2", tags={"service": "other"}),
     )
-    options = Options(serving=(("tag:service", "chat*"),))
+    options = AuditOptions(serving=(("tag:service", "chat*"),))
     costs = audited(rows, options, trace=trace([10] * DAY)).requests
     assert costs is not None
     assert costs.total.usd == pytest.approx(DAY * 50)
-    with pytest.raises(BillError, match="no charge of a machine matches"):
-        audited(machine(range(DAY)), Options(serving=(("tag:service", "x"),)), trace=trace([10] * DAY))
+    with pytest.raises(BillError, match="no charge for a machine matches"):
+        audited(machine(range(DAY)), AuditOptions(serving=(("tag:service", "x"),)), trace=trace([10] * DAY))
 
 
 def test_a_trace_without_dates_is_charged_the_mean_hour(audited: Audited, trace: Callable[..., traces.Trace]) -> None:
@@ -132,7 +132,7 @@ def test_a_trace_of_another_time_is_refused(audited: Audited, trace: Callable[..
         row | {"line_item_usage_start_date": "2026-09-01T00:00:00Z", "line_item_usage_end_date": "2026-09-01T01:00:00Z"}
         for row in machine([0])
     ]
-    with pytest.raises(BillError, match="of another time"):
+    with pytest.raises(BillError, match="of another period"):
         audited(rows, trace=trace([10] * 6))
 
 
@@ -152,12 +152,12 @@ def test_metrics_tell_which_machines_did_nothing(audited: Audited, tmp_path: Pat
     path = tmp_path / "gpu.csv"
     pl.DataFrame(samples).write_csv(path)
     rows = chain(*(machine(range(DAY), instance="g5.2xlarge", usd=1.0, name=f"i-{i}") for i in range(1, 5)))
-    answer = audited(rows, Options(metrics=path))
+    answer = audited(rows, AuditOptions(metrics=path))
     assert only(answer, "idle_capacity").usd == pytest.approx(12 * 1 + 12 * 2)
     # Day: three run, and do one machine's work, which takes two. Night: two run, and do a fifth of one's.
     assert only(answer, "over_provisioned").usd == pytest.approx(12 * 1 + 12 * 1)
     assert only(answer, "idle_capacity").confidence == "high"
-    assert not any("--metrics" in ask.option for ask in answer.asks)
+    assert not any("--metrics" in missing.option for missing in answer.missing_inputs)
 
 
 def test_a_range_query_of_prometheus_is_read(audited: Audited, tmp_path: Path) -> None:
@@ -165,7 +165,7 @@ def test_a_range_query_of_prometheus_is_read(audited: Audited, tmp_path: Path) -
     series = {"metric": {"__name__": "DCGM_FI_DEV_GPU_UTIL", "Hostname": "gpu-1"}, "values": values}
     path = tmp_path / "range.json"
     path.write_text(json.dumps({"status": "success", "data": {"resultType": "matrix", "result": [series]}}))
-    answer = audited(machine(range(DAY), instance="g5.2xlarge", usd=1.0), Options(metrics=path))
+    answer = audited(machine(range(DAY), instance="g5.2xlarge", usd=1.0), AuditOptions(metrics=path))
     assert only(answer, "idle_capacity").usd == pytest.approx(12)
 
 
@@ -173,7 +173,7 @@ def test_a_range_query_of_prometheus_is_read(audited: Audited, tmp_path: Path) -
     ("content", "said"),
     [
         ("a,b\n1,2\n", "no column of time"),
-        ("time,machine\n2026-10-05,x\n", "no column of utilisation"),
+        ("time,machine\n2026-10-05,x\n", "no column of utilization"),
         ("time,utilization\nnever,0.5\n", "no sample has both"),
         ("time,utilization\n2026-10-05T00:00:00Z,250\n", "over 100 %"),
         ("time,utilization\n2026-10-05T00:00:00Z,-1\n", "below 0"),
@@ -186,4 +186,4 @@ def test_metrics_that_make_no_sense_are_refused(audited: Audited, tmp_path: Path
     path = tmp_path / "metrics"
     path.write_text(content)
     with pytest.raises(BillError, match=said):
-        audited(machine(range(DAY)), Options(metrics=path))
+        audited(machine(range(DAY)), AuditOptions(metrics=path))

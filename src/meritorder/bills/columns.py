@@ -1,4 +1,4 @@
-"""The columns of one source file, by any of their names, as text, money, numbers and times."""
+"""Columns of a bill file under any of their names, as text, money, numbers and times."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -11,15 +11,17 @@ from meritorder.tables import MONEY
 _NULL_WORDS: Final = ("", "NULL", "null", "None")
 _INSTANT: Final = pl.Datetime("us", "UTC")
 # Larger amounts do not fit MONEY; no bill has them.
-_MOST_USD: Final = 1e20
+_MAX_USD: Final = 1e20
 
 
 @dataclass
-class Fields:
-    """Looks a column up under the names that versions of a format give it, and remembers what it looked for.
+class SourceColumns:
+    """Finds columns of a file under the names that versions of a format give them, and records which were used.
 
     Args:
-        schema: Columns of the source and their types.
+        schema: Columns of the file and their types.
+        used: Columns found so far.
+        missing: Columns that were needed and not found, under their first name.
     """
 
     schema: pl.Schema
@@ -27,7 +29,7 @@ class Fields:
     missing: list[str] = field(default_factory=list)
 
     def has(self, *names: str) -> bool:
-        """Return whether any of the names is a column."""
+        """Return whether any of these columns exists."""
         return any(name in self.schema for name in names)
 
     def _present(self, names: tuple[str, ...], *, needed: bool = True) -> list[str]:
@@ -38,18 +40,23 @@ class Fields:
         return found
 
     def text(self, *names: str, needed: bool = True) -> pl.Expr:
-        """Return the first of the columns that is not empty, as text; missing only if needed."""
+        """Return the first of the columns that has a value, as text.
+
+        Args:
+            names: Names of the column, in order of preference.
+            needed: Whether to record the column as missing if none of the names exists.
+        """
         present = self._present(names, needed=needed)
         found = [_text(pl.col(name), self.schema[name]) for name in present]
         return pl.coalesce(found) if found else pl.lit(None, dtype=pl.String)
 
     def money(self, *names: str) -> pl.Expr:
-        """Return the first of the columns that is present, as exact dollars; null where it is no number."""
+        """Return the first of the columns that exists, as exact dollars; null where it is not a number."""
         found = self._present(names)[:1]
         return _money(pl.col(found[0]), self.schema[found[0]]) if found else pl.lit(None, dtype=MONEY)
 
     def number(self, *names: str) -> pl.Expr:
-        """Return the first of the columns that has a number."""
+        """Return the first of the columns that has a number, as a float."""
         found = [_plain(name, self.schema[name]).cast(pl.Float64, strict=False) for name in self._present(names)]
         return pl.coalesce(found) if found else pl.lit(None, dtype=pl.Float64)
 
@@ -59,7 +66,7 @@ class Fields:
         return pl.coalesce(found) if found else pl.lit(None, dtype=_INSTANT)
 
     def tags(self, name: str, *, prefixes: tuple[str, ...] = ()) -> pl.Expr:
-        """Return tags as a JSON object: from one column, or from a column for each key.
+        """Return tags as a JSON object, from one column or from one column a key.
 
         Args:
             name: A column of JSON text, or of a map.
@@ -78,9 +85,9 @@ class Fields:
 
 
 def mapped(column: pl.Expr, words: Mapping[str, str], otherwise: pl.Expr | None = None) -> pl.Expr:
-    """Return the word that each value stands for; else `otherwise`, which is null unless given.
+    """Map each value to its word, any other to `otherwise`, by default null.
 
-    Written as a chain of conditions, because polars holds the whole column in memory for `replace`.
+    A chain of conditions, because polars holds the whole column in memory for `replace`.
     """
     value = pl.lit(None, dtype=pl.String) if otherwise is None else otherwise
     for name, word in words.items():
@@ -110,7 +117,7 @@ def _money(column: pl.Expr, dtype: pl.DataType) -> pl.Expr:
 
 
 def _rounded(column: pl.Expr) -> pl.Expr:
-    return pl.when(column.abs() < _MOST_USD).then(column).cast(MONEY)
+    return pl.when(column.abs() < _MAX_USD).then(column).cast(MONEY)
 
 
 def _time(column: pl.Expr, dtype: pl.DataType) -> pl.Expr:
@@ -138,7 +145,7 @@ def _time(column: pl.Expr, dtype: pl.DataType) -> pl.Expr:
 
 
 def _tags(column: pl.Expr, dtype: pl.DataType) -> pl.Expr:
-    """Write tags as JSON: they come as JSON, as a struct, or as a map, which Arrow stores as pairs."""
+    """Write tags as JSON; they come as JSON, as a struct, or as a map, which Arrow stores as pairs."""
     if isinstance(dtype, pl.Struct):
         return column.struct.json_encode()
     if isinstance(dtype, pl.List):
