@@ -1,4 +1,4 @@
-"""Bills whose figures are known: both twins of a month, and the samples of the specification."""
+"""Bills whose figures are known: the golden bill, both twins of a month, and samples of the specification."""
 
 import json
 from collections.abc import Callable
@@ -7,11 +7,12 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+from tests.golden.bill_files import CUR, FOCUS
 
 from meritorder import bills
 
 DATA = Path(__file__).resolve().parents[3] / "shared" / "data" / "bills"
-pytestmark = pytest.mark.skipif(not DATA.is_dir(), reason=f"needs the bills in {DATA}")
+needs_data = pytest.mark.skipif(not DATA.is_dir(), reason=f"needs the bills in {DATA}")
 
 TWINS = {"rows_cur": "aws_cur2_llm_2026-10.csv", "rows_focus": "focus12_llm_2026-10.csv"}
 CENT = Decimal("0.01")
@@ -56,6 +57,7 @@ RATES: dict[str, Callable[[bills.Bill], Decimal | None]] = {
 }
 
 
+@needs_data
 @pytest.mark.parametrize("rows", TWINS)
 def test_both_twins_to_the_cent(rows: str) -> None:
     truth = json.loads((DATA / "truth.json").read_text(), parse_float=Decimal)
@@ -105,7 +107,7 @@ def _doubles(twin: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-DRESSES: dict[str, Callable[[pl.DataFrame], pl.DataFrame]] = {
+VERSIONS: dict[str, Callable[[pl.DataFrame], pl.DataFrame]] = {
     "FOCUS 1.0-preview": _preview,
     "FOCUS 1.1": lambda twin: twin.drop("InvoiceId", "PricingCurrency"),
     "FOCUS 1.2": _doubles,
@@ -113,16 +115,18 @@ DRESSES: dict[str, Callable[[pl.DataFrame], pl.DataFrame]] = {
 }
 
 
-@pytest.mark.parametrize("title", DRESSES)
-def test_every_version_of_focus_has_the_same_figures(title: str, tmp_path: Path) -> None:
+@needs_data
+@pytest.mark.parametrize("title", VERSIONS)
+def test_focus_versions_have_equal_figures(title: str, tmp_path: Path) -> None:
     twin = pl.read_csv(DATA / TWINS["rows_focus"], infer_schema=False)
-    DRESSES[title](twin).write_parquet(tmp_path / "bill.parquet")
+    VERSIONS[title](twin).write_parquet(tmp_path / "bill.parquet")
     bill = bills.read(tmp_path)
     assert bill.report.files[0].title == title
     assert bills.compute_figures(bill.groups) == bills.compute_figures(bills.read(DATA / TWINS["rows_focus"]).groups)
 
 
-def test_copies_in_a_month_change_nothing(tmp_path: Path) -> None:
+@needs_data
+def test_copies_change_no_figure(tmp_path: Path) -> None:
     month = pl.read_csv(DATA / TWINS["rows_cur"], infer_schema=False)
     pl.concat([month, month.sample(200, seed=1)]).write_csv(tmp_path / "cur.csv")
     bill = bills.read(tmp_path)
@@ -130,6 +134,7 @@ def test_copies_in_a_month_change_nothing(tmp_path: Path) -> None:
     assert bills.compute_figures(bill.groups) == bills.compute_figures(bills.read(DATA / TWINS["rows_cur"]).groups)
 
 
+@needs_data
 @pytest.mark.parametrize(
     ("name", "rows", "billed"),
     [
@@ -146,6 +151,7 @@ def test_other_bills_need_no_special_case(name: str, rows: int, billed: str) -> 
     assert abs(sum(map(Decimal, column)) - report.billed_usd) < CENT
 
 
+@needs_data
 @pytest.mark.parametrize("provider", ["aws", "gcp"])
 def test_generated_commitments_add_up(provider: str) -> None:
     bill = bills.read(DATA / f"focus_1.2_generated_{provider}.csv")
@@ -155,8 +161,30 @@ def test_generated_commitments_add_up(provider: str) -> None:
     assert commitments["billed_usd"].sum() == made.commitment_usd
 
 
-def test_the_shape_of_spend_sums_to_the_bill() -> None:
+@needs_data
+def test_hourly_charges_sum_to_the_bill() -> None:
     bill = bills.read(DATA / TWINS["rows_cur"])
     shape = bills.hourly_charges(bill.charges, "kind")
     assert shape["hour"].n_unique() == 744
     assert shape["amortised_usd"].sum() == pytest.approx(161525.482924)
+
+
+@pytest.mark.parametrize("path", [CUR, FOCUS], ids=lambda path: path.stem)
+def test_golden_bill_to_the_cent(path: Path) -> None:
+    """Sums of the bill's lines by hand: hours times prices, as `tests.golden.bill_files` lists them."""
+    bill = bills.read(path)
+    on_demand, spot, plan, reservation = Decimal("1560.96"), Decimal(40), Decimal(24) * 24, Decimal("3.5") * 24
+    tokens, rest = Decimal(72) + Decimal("28.8") + Decimal(48), Decimal(100) - 20 - 5
+    figures = bills.compute_figures(bills.select_inference(bill.groups))
+    assert figures.amortised_usd == on_demand + spot + plan + reservation + tokens + rest == Decimal("2484.76")
+    assert (figures.on_demand_usd, figures.spot_usd, figures.tokens_usd) == (on_demand, spot, tokens)
+    assert figures.capacity_block_usd == 100
+    used = 18 * Decimal("20.64") + 10 * Decimal("3.5")
+    assert (figures.used_commitment_usd, figures.unused_commitment_usd) == (used, plan + reservation - used)
+    assert figures.commitment_utilization == pytest.approx(Decimal("406.52") / 660)
+    listed = 24 * Decimal("55.04") + 24 * Decimal("10.5") + 18 * Decimal("27.52") + 10 * Decimal("5.672")
+    assert figures.on_demand_equivalent_usd == listed == Decimal("2125.04")
+    assert figures.effective_usd == on_demand + plan + reservation
+    assert figures.commitment_coverage == pytest.approx((18 * Decimal("27.52") + 10 * Decimal("5.672")) / listed)
+    whole = bills.compute_figures(bill.groups)
+    assert whole.billed_usd == whole.amortised_usd == Decimal("2484.76") + 10 + 5

@@ -1,4 +1,4 @@
-"""Bills made by hand: an AWS CUR of any hours of any machines and tokens."""
+"""Synthetic bills: an AWS CUR of any hours of machines, commitments and tokens."""
 
 import datetime as dt
 import json
@@ -77,11 +77,11 @@ def machine(
 def reservation(
     used: Iterable[int], hours: int, *, instance: str, rate: float, listed: float, name: str = "ri-1"
 ) -> Iterator[Row]:
-    """Yield a reservation without upfront payment: its hours in use, and the fee of all."""
+    """Yield a reservation without upfront payment: the hours in which it is used, and the fee for all of them."""
     arn = f"arn:aws:ec2:us-east-1:1:reserved-instances/{name}"
-    taken = list(used)
-    machine_of = {"product_instance_type": instance, "product_region_code": "us-east-1", "pricing_unit": "Hrs"}
-    for hour in taken:
+    used_hours = list(used)
+    machine = {"product_instance_type": instance, "product_region_code": "us-east-1", "pricing_unit": "Hrs"}
+    for hour in used_hours:
         yield line(
             "DiscountedUsage",
             hour,
@@ -91,7 +91,7 @@ def reservation(
             pricing_public_on_demand_cost=listed,
             reservation_effective_cost=rate,
             reservation_reservation_a_r_n=arn,
-            **machine_of,
+            **machine,
         )
     yield line(
         "RIFee",
@@ -99,10 +99,52 @@ def reservation(
         rate * hours,
         line_item_usage_type=f"HeavyUsage:{instance}",
         reservation_reservation_a_r_n=arn,
-        reservation_unused_recurring_fee=rate * (hours - len(taken)),
+        reservation_unused_recurring_fee=rate * (hours - len(used_hours)),
         reservation_unused_amortized_upfront_fee_for_billing_period=0,
-        **machine_of,
+        **machine,
     )
+
+
+def savings_plan(
+    used: Iterable[int],
+    hours: int,
+    *,
+    commitment: float,
+    rate: float,
+    listed: float,
+    count: float = 1,
+    instance: str = "p5.48xlarge",
+    name: str = "sp-1",
+) -> Iterator[Row]:
+    """Yield a savings plan without upfront payment: covered hours at `rate`, their negation, and the hourly fee."""
+    arn = f"arn:aws:savingsplans::1:savingsplan/{name}"
+    used_hours = set(used)
+    for hour in sorted(used_hours):
+        yield line(
+            "SavingsPlanCoveredUsage",
+            hour,
+            listed * count,
+            line_item_usage_type=f"BoxUsage:{instance}",
+            line_item_usage_amount=count,
+            line_item_resource_id=f"i-{name}",
+            pricing_public_on_demand_cost=listed * count,
+            pricing_unit="Hrs",
+            product_instance_type=instance,
+            product_region_code="us-east-1",
+            savings_plan_savings_plan_effective_cost=rate * count,
+            savings_plan_savings_plan_a_r_n=arn,
+        )
+        yield line("SavingsPlanNegation", hour, -listed * count, savings_plan_savings_plan_a_r_n=arn)
+    for hour in range(hours):
+        yield line(
+            "SavingsPlanRecurringFee",
+            hour,
+            commitment,
+            line_item_usage_type="ComputeSP:1yrNoUpfront",
+            savings_plan_total_commitment_to_date=commitment,
+            savings_plan_used_commitment=rate * count if hour in used_hours else 0,
+            savings_plan_savings_plan_a_r_n=arn,
+        )
 
 
 def tokens(
@@ -132,7 +174,7 @@ def tokens(
 
 
 def traffic(hours: Iterable[int], *, name: str) -> Iterator[Row]:
-    """Yield the data that went through an endpoint of SageMaker."""
+    """Yield the data that passes through a SageMaker endpoint."""
     for hour in hours:
         yield line(
             "Usage",
@@ -149,7 +191,7 @@ def traffic(hours: Iterable[int], *, name: str) -> Iterator[Row]:
 
 
 def endpoint(hours: Iterable[int], *, name: str, usd: float = 1.5) -> Iterator[Row]:
-    """Yield on-demand hours of an endpoint of SageMaker."""
+    """Yield on-demand hours of a SageMaker endpoint."""
     for hour in hours:
         yield line(
             "Usage",
@@ -168,7 +210,7 @@ def endpoint(hours: Iterable[int], *, name: str, usd: float = 1.5) -> Iterator[R
 
 
 def write(path: Path, rows: Iterable[Row]) -> Path:
-    """Write a CUR 2.0 as CSV, every line with an identity of its own."""
+    """Write a CUR 2.0 as CSV, each line with its own identity."""
     full = [
         row | {"identity_line_item_id": f"line-{number}", "identity_time_interval": row["line_item_usage_start_date"]}
         for number, row in enumerate(rows)

@@ -21,12 +21,10 @@ from typing import Any, Final
 
 import msgspec
 
-from meritorder import bills
 from meritorder.catalog import Catalog
 from meritorder.domain import Offer
 from meritorder.errors import ConfigError
 from meritorder.planner.model.supply import Reserved, SavingsPlan, machine_key
-from meritorder.study.audit.terms import read_terms
 from meritorder.study.plan.options import PlanOptions
 
 _KINDS: Final = ("reserved", "committed_use", "owned")
@@ -93,9 +91,12 @@ def prices_and_have(catalog: Catalog, options: PlanOptions) -> tuple[Catalog, Ha
     """
     have = Have()
     if options.bills:
-        said = read_terms(bills.read(options.bills), catalog)
-        catalog = said.in_catalog(catalog)
-        have = Have(reserved=said.reserved, savings_plans=said.savings_plans, notes=said.notes)
+        from meritorder import bills  # noqa: PLC0415 - only a plan with a bill needs its readers
+        from meritorder.study.audit.terms import read_terms  # noqa: PLC0415
+
+        terms = read_terms(bills.read(options.bills), catalog)
+        catalog = terms.in_catalog(catalog)
+        have = Have(reserved=terms.reserved, savings_plans=terms.savings_plans, notes=terms.notes)
     if options.have:
         have = have.beside(read_have(options.have, catalog))
     return catalog, have
