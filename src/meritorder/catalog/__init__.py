@@ -4,8 +4,8 @@
     --catalog FILE (ours, SkyPilot, AWS) ────┴─► sanity ──► Catalog
     genai-prices ──► tokens.py ──► token prices
 
-Every price carries its source and date. What was not found stays unknown, what makes no sense is refused
-with its reason.
+Every price carries its source and date. An unknown price stays unknown; an implausible one is
+rejected with a reason.
 """
 
 from meritorder.catalog.files import load

@@ -2,9 +2,8 @@
 
 `products` maps a SKU to its attributes, `terms` maps OnDemand and Reserved to SKU to term to
 priceDimensions; a dimension in "Hrs" is the price of an hour, one in "Quantity" the upfront fee. Only Linux
-on shared tenancy with no software installed and capacity status Used counts; of reservations only the
-standard class. Capacity blocks are listed at $0, since their price is set when they are bought: they are
-refused.
+on shared tenancy without preinstalled software and with capacity status Used counts, and only the standard class of
+reservations. Capacity blocks are listed at $0, because their price is set at purchase: they are rejected.
 
 Source: https://docs.aws.amazon.com/awsaccountbilling/latest/aboutv2/reading-service-price-list-file-for-services.html,
 read 2026-11-23.
@@ -77,14 +76,14 @@ class _PriceList(msgspec.Struct, rename="camel"):
 
 
 def read(content: bytes, name: str) -> tuple[list[Offer], list[Refusal]]:
-    """Read on-demand and reserved offers of machines whose GPUs we know.
+    """Read on-demand and reserved offers of machines with a GPU of the catalog.
 
     Args:
         content: The whole file.
         name: Its name, for messages and the source.
 
     Raises:
-        CatalogError: It is no price list of AmazonEC2.
+        CatalogError: The file is not a price list of AmazonEC2.
     """
     try:
         prices = msgspec.json.decode(content, type=_PriceList)
@@ -103,7 +102,7 @@ def read(content: bytes, name: str) -> tuple[list[Offer], list[Refusal]]:
         for pricing_model, payment, term, usd_per_hour in _rates(prices.terms, sku):
             what = f"aws {about['instanceType']} {about.get('regionCode', about.get('location', ''))}"
             if usd_per_hour == 0 or about.get("marketoption", "OnDemand") != "OnDemand":
-                reason = "listed at $0: a capacity block is priced when it is bought"
+                reason = "listed at $0: a capacity block is priced at purchase"
                 refused.append(Refusal(what=what, usd_per_hour=usd_per_hour, reason=reason, source=source))
                 continue
             offers.append(

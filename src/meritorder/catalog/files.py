@@ -1,6 +1,6 @@
-"""Read the catalog that ships with the project, and the files that the user adds to it.
+"""Read the catalog of the package, and the files that the user adds to it.
 
-A file's form is found by its content: our own TOML or CSV (`rows.py`), a SkyPilot catalog, or an AWS price
+The form of a file is detected from its content: our own TOML or CSV (`rows.py`), a SkyPilot catalog, or an AWS price
 list.
 """
 
@@ -14,7 +14,7 @@ from typing import Final
 
 from meritorder.catalog import aws, rows, skypilot
 from meritorder.catalog.lookup import Catalog, plain
-from meritorder.catalog.sanity import Refusal, sift
+from meritorder.catalog.sanity import Refusal, screen
 from meritorder.domain import Hardware, Model, Offer
 from meritorder.errors import CatalogError
 
@@ -24,8 +24,8 @@ _FORMS: Final = "a catalog file is our own TOML or CSV, a SkyPilot vms.csv, or a
 
 
 @dataclass(slots=True)
-class _Reading:
-    """What files said so far: later ones override, `own` are offers that the user stated in our own form."""
+class _Facts:
+    """The content of the files so far: later files override; `own` are offers that the user wrote in our own form."""
 
     hardware: dict[str, Hardware] = field(default_factory=dict)
     models: dict[str, Model] = field(default_factory=dict)
@@ -34,29 +34,28 @@ class _Reading:
     refused: list[Refusal] = field(default_factory=list)
 
     def add(self, hardware: Iterable[Hardware], models: Iterable[Model], offers: Iterable[Offer]) -> None:
-        self.hardware |= {one.id: one for one in hardware}
-        self.models |= {one.id: one for one in models}
+        self.hardware |= {accelerator.id: accelerator for accelerator in hardware}
+        self.models |= {model.id: model for model in models}
         self.offers |= {_key(offer): offer for offer in offers}
 
 
 def load(extra: Sequence[Path] = ()) -> Catalog:
-    """Return the catalog: what ships with the project, with the user's files added or overriding.
+    """Return the catalog of the package, extended and overridden by the user's files.
 
-    An offer overrides the one of the same provider, region, machine, pricing model, term and payment.
+    An offer overrides that of the same provider, region, machine, pricing model, term and payment.
 
     Args:
-        extra: Files of `--catalog`, later ones over earlier ones.
+        extra: Files of `--catalog`; later files override earlier ones.
 
     Raises:
-        CatalogError: A file has no known form, a price in it is no positive number, or its hardware is
-            unknown.
+        CatalogError: A file has no known form, a price in it is not a positive number, or its hardware is unknown.
     """
     if not extra:
         return _bundled()
-    reading = _read_bundled()
+    facts = _read_bundled()
     for path in extra:
-        _read_extra(path, reading)
-    return _catalog(reading)
+        _read_extra(path, facts)
+    return _catalog(facts)
 
 
 @functools.cache
@@ -64,19 +63,17 @@ def _bundled() -> Catalog:
     return _catalog(_read_bundled())
 
 
-def _read_bundled() -> _Reading:
-    reading = _Reading()
+def _read_bundled() -> _Facts:
+    facts = _Facts()
     sources = rows.read_sources((_DATA / "sources.toml").read_text("utf-8"))
     for name in ("hardware.toml", "models.toml"):
-        reading.add(
-            *rows.read_toml((_DATA / name).read_text("utf-8"), rows.Origin(name=name, as_of="", sources=sources))
-        )
+        facts.add(*rows.read_toml((_DATA / name).read_text("utf-8"), rows.Origin(name=name, as_of="", sources=sources)))
     origin = rows.Origin(name="offers.csv", as_of="", sources=sources)
-    reading.add((), (), rows.read_csv((_DATA / "offers.csv").read_text("utf-8"), origin))
-    return reading
+    facts.add((), (), rows.read_csv((_DATA / "offers.csv").read_text("utf-8"), origin))
+    return facts
 
 
-def _read_extra(path: Path, reading: _Reading) -> None:
+def _read_extra(path: Path, facts: _Facts) -> None:
     try:
         content = path.read_bytes()
         is_json = content[:64].lstrip().startswith(b"{")
@@ -88,40 +85,40 @@ def _read_extra(path: Path, reading: _Reading) -> None:
     if is_json:
         offers, refused = aws.read(content, path.name)
     elif header >= skypilot.COLUMNS:
-        names = {name: one for one in reading.hardware.values() for name in (one.id, *one.aliases)}
+        names = {name: known for known in facts.hardware.values() for name in (known.id, *known.aliases)}
         offers, refused = skypilot.read(text, path, as_of, names)
     elif header >= _OWN_COLUMNS or path.suffix == ".toml":
-        _read_own(text, rows.Origin(name=str(path), as_of=as_of, sources={}), reading)
+        _read_own(text, rows.Origin(name=str(path), as_of=as_of, sources={}), facts)
         return
     else:
-        raise CatalogError("has no form that we know", where=str(path), fix=_FORMS)
+        raise CatalogError("has no known form", where=str(path), fix=_FORMS)
     if not offers:
-        raise CatalogError("has no machine with a GPU of the catalog in it", where=str(path), fix=_FORMS)
-    reading.add((), (), offers)
-    reading.refused += refused
+        raise CatalogError("has no machine with a GPU of the catalog", where=str(path), fix=_FORMS)
+    facts.add((), (), offers)
+    facts.refused += refused
 
 
-def _read_own(text: str, origin: rows.Origin, reading: _Reading) -> None:
+def _read_own(text: str, origin: rows.Origin, facts: _Facts) -> None:
     if origin.name.endswith(".toml"):
         hardware, models, offers = rows.read_toml(text, origin)
     else:
         hardware, models, offers = [], [], list(rows.read_csv(text, origin))
     if not (hardware or models or offers):
-        raise CatalogError("has nothing in it", where=origin.name, fix=_FORMS)
-    reading.add(hardware, models, ())
-    names = {name: one.id for one in reading.hardware.values() for name in (one.id, *one.aliases)}
+        raise CatalogError("is empty", where=origin.name, fix=_FORMS)
+    facts.add(hardware, models, ())
+    ids = {name: known.id for known in facts.hardware.values() for name in (known.id, *known.aliases)}
     for offer in offers:
-        if offer.hardware not in reading.hardware:
-            known = names.get(plain(offer.hardware))
-            fix = f"write {known}" if known else f"known: {', '.join(reading.hardware)}; or add a [[hardware]] table"
+        if offer.hardware not in facts.hardware:
+            known = ids.get(plain(offer.hardware))
+            fix = f"write {known}" if known else f"known: {', '.join(facts.hardware)}; or add a [[hardware]] table"
             raise CatalogError(f"{offer.label} has unknown hardware {offer.hardware!r}", where=origin.name, fix=fix)
-    reading.add((), (), offers)
-    reading.own.update(offers)
+    facts.add((), (), offers)
+    facts.own.update(offers)
 
 
-def _catalog(reading: _Reading) -> Catalog:
-    kept, refused = sift(tuple(reading.offers.values()), own=reading.own)
-    return Catalog(hardware=reading.hardware, models=reading.models, offers=kept, refused=(*reading.refused, *refused))
+def _catalog(facts: _Facts) -> Catalog:
+    offers, refused = screen(tuple(facts.offers.values()), own=facts.own)
+    return Catalog(hardware=facts.hardware, models=facts.models, offers=offers, refused=(*facts.refused, *refused))
 
 
 def _key(offer: Offer) -> tuple[str, ...]:

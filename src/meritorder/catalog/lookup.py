@@ -1,4 +1,4 @@
-"""The catalog in memory: find hardware and models by any of their names, and offers by what they must be."""
+"""The catalog in memory: hardware and models by any of their names, offers by filters."""
 
 import difflib
 from collections.abc import Collection, Iterable, Mapping
@@ -14,19 +14,19 @@ Names = str | Collection[str] | None
 
 
 def plain(name: str) -> str:
-    """Write a name as aliases are written: after the last "/", lower case, "_" and spaces as "-"."""
+    """Normalize a name as aliases are written: after the last "/", lower case, "_" and spaces as "-"."""
     return name.strip().lower().rsplit("/", 1)[-1].replace("_", "-").replace(" ", "-")
 
 
 @dataclass(frozen=True)
 class Catalog:
-    """All facts, as read and sifted.
+    """Hardware, models and prices of capacity.
 
     Args:
         hardware: By `Hardware.id`.
         models: By `Model.id`.
-        offers: Prices of capacity that make sense.
-        refused: Rows that do not, each with its reason.
+        offers: Plausible prices of capacity.
+        refused: Rejected rows, each with its reason.
     """
 
     hardware: Mapping[str, Hardware]
@@ -35,26 +35,26 @@ class Catalog:
     refused: tuple[Refusal, ...]
 
     def find_hardware(self, text: str) -> Hardware:
-        """Return the hardware of this id or alias, in any case.
+        """Return the hardware with this id or alias, in any case.
 
         Raises:
-            CatalogError: There is none; names those that come close.
+            CatalogError: There is none; suggests similar names.
         """
         return _find(
             text,
-            {name: one for one in self.hardware.values() for name in (one.id, plain(one.name), *one.aliases)},
+            {name: known for known in self.hardware.values() for name in (known.id, plain(known.name), *known.aliases)},
             "hardware",
         )
 
     def find_model(self, text: str) -> Model:
-        """Return the model of this id, alias or name on the hub, in any case.
+        """Return the model with this id, alias or name on the hub, in any case.
 
         Raises:
-            CatalogError: There is none; names those that come close.
+            CatalogError: There is none; suggests similar names.
         """
         return _find(
             text,
-            {name: one for one in self.models.values() for name in (one.id, plain(one.hf_id), *one.aliases)},
+            {name: known for known in self.models.values() for name in (known.id, plain(known.hf_id), *known.aliases)},
             "model",
         )
 
@@ -71,16 +71,16 @@ class Catalog:
         Args:
             hardware: Any of these `Hardware.id`.
             provider: Any of these providers.
-            region: Any of these regions; a price that holds everywhere passes.
-            pricing_model: Any of these.
-            gpus: The machine's GPUs are a multiple of this number, so that replicas fill it.
+            region: Any of these regions; a price for all regions passes.
+            pricing_model: Any of these pricing models.
+            gpus: The GPUs of the machine are a multiple of this number, so that replicas fill it.
         """
-        hardwares, providers, regions = _names(hardware), _names(provider), _names(region)
+        hardware_ids, providers, regions = _names(hardware), _names(provider), _names(region)
         models = {pricing_model} if isinstance(pricing_model, PricingModel) else set(pricing_model or ())
         chosen = (
             offer
             for offer in self.offers
-            if (not hardwares or offer.hardware in hardwares)
+            if (not hardware_ids or offer.hardware in hardware_ids)
             and (not providers or offer.provider in providers)
             and (not regions or not offer.region or offer.region.lower() in regions)
             and (not models or offer.pricing_model in models)
@@ -96,13 +96,12 @@ class Catalog:
         providers: Collection[str] = (),
         regions: Collection[str] = (),
     ) -> Offer:
-        """Return the offer with the lowest price per GPU-hour for replicas of so many GPUs.
+        """Return the offer with the lowest price per GPU-hour for replicas of a number of GPUs.
 
-        Machines that a marketplace rents out for third parties are taken only if their provider is named, or if
-        there are no others.
+        Third-party machines of a marketplace count only if their provider is named, or if there is no other offer.
 
         Raises:
-            CatalogError: There is none; says what there is for this hardware.
+            CatalogError: There is none; lists the offers for this hardware.
         """
         fitting = self.select_offers(hardware, providers, regions, pricing_models, gpus)
         if fitting:
@@ -111,11 +110,11 @@ class Catalog:
         wanted = " or ".join(model.replace("_", " ") for model in pricing_models) or "any pricing model"
         place = f" from {', '.join(providers)}" if providers else ""
         place += f" in {', '.join(regions)}" if regions else ""
-        there = _summary(self.select_offers(hardware)) or "nothing at all"
+        available = _summary(self.select_offers(hardware)) or "no offer"
         raise CatalogError(
             f"no price for {gpus} x {hardware}, {wanted}{place}",
             where="prices",
-            fix=f"there is: {there}; add yours with --catalog FILE",
+            fix=f"available: {available}; add yours with --catalog FILE",
         )
 
 
@@ -125,9 +124,9 @@ def _find(text: str, names: dict[str, Noun], kind: str) -> Noun:
         return names[wanted]
     close = dict.fromkeys(names[name].id for name in difflib.get_close_matches(wanted, names, n=6, cutoff=0.5))
     hint = (
-        f"close to it: {', '.join(close)}; "
+        f"similar: {', '.join(close)}; "
         if close
-        else f"known: {', '.join(sorted({one.id for one in names.values()}))}; "
+        else f"known: {', '.join(sorted({known.id for known in names.values()}))}; "
     )
     raise CatalogError(
         f"unknown {kind} {text!r}",

@@ -1,7 +1,7 @@
 """Our own form of catalog files: TOML tables `[[hardware]]`, `[[model]]`, `[[offer]]`, or offers as CSV.
 
-A CSV has one offer a row, its columns the fields of `OfferRow`. Of these `provider, instance, hardware,
-gpus, pricing_model, usd_per_hour` are needed; `as_of` and `source` default to the date and name of the file.
+A CSV has one offer per row; its columns are the fields of `OfferRow`. The columns `provider, instance, hardware, gpus,
+pricing_model, usd_per_hour` are required; `as_of` and `source` default to the date and name of the file.
 
     [[offer]]
     provider = "on-prem"
@@ -28,7 +28,7 @@ KV_BYTES: Final = 2  # a bf16 cache
 
 
 class Attention(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What a token's key and value memory is computed from: heads, or one latent vector a layer."""
+    """The dimensions of the key-value cache: heads, or one latent vector per layer."""
 
     layers: int
     kv_heads: int = 0
@@ -38,8 +38,8 @@ class Attention(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     def bytes_per_token(self) -> float:
         """Return the cache memory of one token at bf16.
 
-        Grouped-query attention keeps a key and a value for each head: `2 * layers * kv_heads * head_dim * 2`
-        bytes. Latent attention keeps one vector: `layers * latent_dims * 2` bytes.
+        Grouped-query attention stores a key and a value for each head: `2 * layers * kv_heads * head_dim * 2`
+        bytes. Latent attention stores one vector: `layers * latent_dims * 2` bytes.
 
         Source: arXiv:2305.13245 (grouped-query), arXiv:2405.04434 section 2.1 (latent), read 2026-11-23.
         """
@@ -48,7 +48,7 @@ class Attention(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
 
 class HardwareRow(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """`[[hardware]]`: one accelerator; bytes, bytes a second, dense operations a second, watts."""
+    """`[[hardware]]`: one accelerator; bytes, bytes per second, dense operations per second, watts."""
 
     id: str
     name: str
@@ -106,8 +106,8 @@ class Tables(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     offer: tuple[OfferRow, ...] = ()
 
 
-class Source(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Where rows come from, and under which licence they may be used."""
+class PriceSource(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The publication that rows come from, and the license of its data."""
 
     title: str
     url: str
@@ -116,18 +116,18 @@ class Source(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Origin:
-    """What a file says of rows that name no date or source of their own."""
+    """The file that rows come from: defaults for their date and source."""
 
     name: str
     as_of: str
-    sources: Mapping[str, Source]
+    sources: Mapping[str, PriceSource]
 
 
 def read_toml(text: str, origin: Origin) -> tuple[list[Hardware], list[Model], list[Offer]]:
     """Read the tables of a TOML file.
 
     Raises:
-        CatalogError: It is not TOML, or a field is missing, unknown or of the wrong type.
+        CatalogError: The text is not TOML, or a field is missing, unknown or of the wrong type.
     """
     try:
         tables = msgspec.convert(tomllib.loads(text), Tables, strict=True)
@@ -140,11 +140,11 @@ def read_toml(text: str, origin: Origin) -> tuple[list[Hardware], list[Model], l
 
 
 def read_csv(text: str, origin: Origin) -> Iterator[Offer]:
-    """Read offers from CSV, one a row.
+    """Read offers from CSV, one per row.
 
     Raises:
-        CatalogError: A cell cannot be read, or a price is no positive number; names the row as a spreadsheet
-            counts it.
+        CatalogError: A cell cannot be read, or a price is not a positive number; names the row as a spreadsheet
+            numbers it.
     """
     for number, cells in enumerate(csv.DictReader(text.splitlines()), 2):
         where = f"{origin.name}, row {number}"
@@ -152,13 +152,13 @@ def read_csv(text: str, origin: Origin) -> Iterator[Offer]:
         try:
             row = msgspec.convert(filled, OfferRow, strict=False)
         except msgspec.ValidationError as error:
-            raise CatalogError(str(error), where=where, fix="mend the row or take it out") from error
+            raise CatalogError(str(error), where=where, fix="correct the row or delete it") from error
         yield _offer(row, origin, where=where)
 
 
-def read_sources(text: str) -> dict[str, Source]:
-    """Read the table of sources that our own offers refer to."""
-    return msgspec.convert(tomllib.loads(text), dict[str, Source])
+def read_sources(text: str) -> dict[str, PriceSource]:
+    """Read the table of sources that the offers of the package refer to."""
+    return msgspec.convert(tomllib.loads(text), dict[str, PriceSource])
 
 
 def _offer(row: OfferRow, origin: Origin, *, where: str) -> Offer:
@@ -170,7 +170,7 @@ def _offer(row: OfferRow, origin: Origin, *, where: str) -> Offer:
     try:
         return Offer(**fields)
     except CatalogError as error:
-        raise CatalogError(error.what, where=where, fix="mend the row or take it out") from error
+        raise CatalogError(error.what, where=where, fix="correct the row or delete it") from error
 
 
 def _hardware(row: HardwareRow, origin: Origin) -> Hardware:
@@ -180,7 +180,7 @@ def _hardware(row: HardwareRow, origin: Origin) -> Hardware:
 
 def _model(row: ModelRow, origin: Origin) -> Model:
     if (row.kv is None) == (row.kv_bytes_per_token is None):
-        raise CatalogError("needs kv or kv_bytes_per_token, one of them", where=f"{origin.name}, model {row.id}")
+        raise CatalogError("needs either kv or kv_bytes_per_token", where=f"{origin.name}, model {row.id}")
     kv_bytes = row.kv.bytes_per_token() if row.kv else row.kv_bytes_per_token
     if not kv_bytes or kv_bytes <= 0:
         raise CatalogError("key and value memory must be positive", where=f"{origin.name}, model {row.id}")

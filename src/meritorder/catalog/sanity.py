@@ -1,7 +1,6 @@
-"""What makes no sense is refused, with the reason: a wrong price is worse than none.
+"""The plausibility check of prices: a wrong price is worse than none.
 
-Rows of the user's own catalog file are never refused: they know their price. What the catalog says beside
-them may be.
+Offers in the user's own form are never rejected: users know their prices. Other offers for the same machine may be.
 """
 
 import statistics
@@ -12,28 +11,28 @@ from typing import Final
 
 from meritorder.domain import Offer, PricingModel
 
-# The dearest region of AWS, Google and Azure asks 1.7 times the cheapest for a GPU machine (price lists of
-# 2025-11 and 2026-09); a price off by twice from the median of regions is another product, such as a
-# commitment.
+# The most expensive region of AWS, Google and Azure asks 1.7 times the price of the cheapest for a GPU machine (price
+# lists of 2025-11 and 2026-09); a price that differs from the median of regions by a factor of two is another product,
+# such as a commitment.
 REGION_FACTOR: Final = 2.0
-# Spot markets of regions are further apart.
+# Spot prices differ more between regions.
 REGION_FACTOR_SPOT: Final = 2.5
-REGIONS_TO_JUDGE: Final = 3
-# The dearest provider asks five times the cheapest for an H100 on demand; both lie within five times the
-# median.
+MIN_REGIONS: Final = 3
+# The most expensive provider asks five times the price of the cheapest for an H100 on demand; both are within a factor
+# of five of the median.
 HARDWARE_FACTOR: Final = 5.0
-OFFERS_TO_JUDGE: Final = 5
+MIN_OFFERS: Final = 5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Refusal:
-    """A row that was not believed.
+    """A rejected row of a price list.
 
     Args:
         what: The row: provider, machine, region, pricing model.
         usd_per_hour: Its price, None if it has none.
-        reason: Why it was refused.
-        source: Where it comes from.
+        reason: Why it was rejected.
+        source: The price list.
     """
 
     what: str
@@ -42,35 +41,35 @@ class Refusal:
     source: str
 
 
-def sift(offers: Sequence[Offer], *, own: Collection[Offer] = ()) -> tuple[tuple[Offer, ...], tuple[Refusal, ...]]:
-    """Part offers into those that make sense and those that do not.
+def screen(offers: Sequence[Offer], *, own: Collection[Offer] = ()) -> tuple[tuple[Offer, ...], tuple[Refusal, ...]]:
+    """Split offers into plausible ones and rejected ones.
 
-    Refused are a price per GPU more than `HARDWARE_FACTOR` from the median of the same GPU and pricing
-    model; a price more than `REGION_FACTOR` from the median of the same machine over regions; spot above on
-    demand for the same machine and region (both: there is no telling which is wrong); spot that saves
-    nothing; and spot beside a refused on-demand price.
+    Rejected are: a price per GPU more than a factor of `HARDWARE_FACTOR` from the median of the same GPU and pricing
+    model; a price more than a factor of `REGION_FACTOR` from the median of the same machine over regions; a spot price
+    above the on-demand price of the same machine and region (and that on-demand price, since either may be wrong); a
+    spot price equal to the on-demand price; and a spot price next to a rejected on-demand price.
 
     Args:
-        offers: All offers, the user's own among them.
-        own: The user's own, which are kept whatever they say.
+        offers: All offers, including the user's own.
+        own: The user's own offers, which are never rejected.
     """
     own = frozenset(own)
     reasons: dict[Offer, str] = {}
-    _judge_against_hardware(offers, reasons)
-    _judge_against_regions(offers, reasons)
-    _judge_spot(offers, reasons, own)
-    kept = tuple(offer for offer in offers if offer in own or offer not in reasons)
+    _check_against_hardware(offers, reasons)
+    _check_against_regions(offers, reasons)
+    _check_spot(offers, reasons, own)
+    plausible = tuple(offer for offer in offers if offer in own or offer not in reasons)
     refused = tuple(
         Refusal(what=offer.label, usd_per_hour=offer.usd_per_hour, reason=reasons[offer], source=offer.source)
         for offer in offers
         if offer in reasons and offer not in own
     )
-    return kept, refused
+    return plausible, refused
 
 
-def _judge_against_hardware(offers: Iterable[Offer], reasons: dict[Offer, str]) -> None:
+def _check_against_hardware(offers: Iterable[Offer], reasons: dict[Offer, str]) -> None:
     for group in _group(offers, lambda offer: (offer.hardware, offer.pricing_model)):
-        if len(group) < OFFERS_TO_JUDGE:
+        if len(group) < MIN_OFFERS:
             continue
         median = statistics.median(offer.usd_per_gpu_hour for offer in group)
         for offer in group:
@@ -82,12 +81,12 @@ def _judge_against_hardware(offers: Iterable[Offer], reasons: dict[Offer, str]) 
                 )
 
 
-def _judge_against_regions(offers: Iterable[Offer], reasons: dict[Offer, str]) -> None:
+def _check_against_regions(offers: Iterable[Offer], reasons: dict[Offer, str]) -> None:
     def product(offer: Offer) -> Hashable:
         return (offer.provider, offer.instance, offer.gpus, offer.pricing_model, offer.term, offer.payment)
 
     for group in _group(offers, product):
-        if len({offer.region for offer in group}) < REGIONS_TO_JUDGE:
+        if len({offer.region for offer in group}) < MIN_REGIONS:
             continue
         median = statistics.median(offer.usd_per_hour for offer in group)
         for offer in group:
@@ -99,7 +98,7 @@ def _judge_against_regions(offers: Iterable[Offer], reasons: dict[Offer, str]) -
                 )
 
 
-def _judge_spot(offers: Iterable[Offer], reasons: dict[Offer, str], own: frozenset[Offer]) -> None:
+def _check_spot(offers: Iterable[Offer], reasons: dict[Offer, str], own: frozenset[Offer]) -> None:
     for group in _group(offers, lambda offer: (offer.provider, offer.region, offer.instance, offer.gpus)):
         on_demand = next((offer for offer in group if offer.pricing_model is PricingModel.ON_DEMAND), None)
         spot = next((offer for offer in group if offer.pricing_model is PricingModel.SPOT), None)
@@ -113,7 +112,7 @@ def _judge_spot(offers: Iterable[Offer], reasons: dict[Offer, str], own: frozens
             if spot not in own:
                 reasons.setdefault(on_demand, reason)
         elif on_demand in reasons and on_demand not in own:
-            reasons.setdefault(spot, f"its on-demand price was refused: {reasons[on_demand]}")
+            reasons.setdefault(spot, f"its on-demand price was rejected: {reasons[on_demand]}")
 
 
 def _group(offers: Iterable[Offer], key: Callable[[Offer], Hashable]) -> Iterable[list[Offer]]:

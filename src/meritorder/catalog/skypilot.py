@@ -1,9 +1,9 @@
 """SkyPilot's catalog of virtual machines (`catalogs/v5` to `v8`, `vms.csv`).
 
 Columns: InstanceType, AcceleratorName, AcceleratorCount, vCPUs, MemoryGiB, GpuInfo, Price, SpotPrice,
-Region, AvailabilityZone; in any order, some of them absent. Price and SpotPrice are dollars an hour of the
+Region, AvailabilityZone; in any order, some optional. Price and SpotPrice are dollars per hour for the
 whole machine. The provider is not in the file: it is the name of its folder (`aws/vms.csv`) or of the file
-(`aws.csv`). Its "A100" is the 40 GB one.
+(`aws.csv`). "A100" means the 40 GB board.
 
 Source: https://github.com/skypilot-org/skypilot-catalog README, read 2026-11-23.
 """
@@ -21,8 +21,8 @@ from meritorder.domain import Hardware, Offer, PricingModel
 from meritorder.errors import CatalogError
 
 COLUMNS: Final = frozenset({"InstanceType", "AcceleratorName", "AcceleratorCount", "Price", "Region"})
-_MEANING: Final = {"a100": "a100-40gb", "a100-80gb": "a100"}
-# One name for all boards of a kind; the machine or GpuInfo says which.
+_HARDWARE_IDS: Final = {"a100": "a100-40gb", "a100-80gb": "a100"}
+# The accelerator name covers several boards; the machine or GpuInfo distinguishes them.
 _BOARDS: Final = (
     (re.compile(r"h100.*pcie|pcie.*h100", re.IGNORECASE), "h100", "h100-pcie"),
     (re.compile(r"h100.?nvl|nc\d+\w*_h100", re.IGNORECASE), "h100", "h100-nvl"),
@@ -31,22 +31,22 @@ _BOARDS: Final = (
 
 
 def read(text: str, path: Path, as_of: str, hardware: Mapping[str, Hardware]) -> tuple[list[Offer], list[Refusal]]:
-    """Read offers, on demand and spot; the cheapest zone of a region.
+    """Read on-demand and spot offers, from the cheapest zone of each region.
 
-    Machines with no GPU, or with one that the catalog does not know, are left out: they are no candidates.
+    Machines without a GPU of the catalog are skipped.
 
     Args:
         text: The whole file.
-        path: Where it is: names the provider.
-        as_of: Date of the file: there is none inside.
-        hardware: By any name.
+        path: Its path, which names the provider.
+        as_of: Date of the file; the content has none.
+        hardware: Hardware by id and alias.
 
     Raises:
-        CatalogError: A price is no number, or not positive; names file and row. A spot price of zero means
-            that there is none.
+        CatalogError: A price is not a positive number; names file and row. A spot price of zero means that there is no
+            spot offer.
     """
     provider = (path.parent.name if path.stem == "vms" else path.stem.removesuffix("-vms")).lower()
-    source = f"SkyPilot catalog {path.name}; no date inside, that of the file"
+    source = f"SkyPilot catalog {path.name}; dated by the file"
     offers: dict[tuple[str, str, PricingModel], Offer] = {}
     refused: list[Refusal] = []
     for number, row in enumerate(csv.DictReader(text.splitlines()), 2):
@@ -81,7 +81,7 @@ def read(text: str, path: Path, as_of: str, hardware: Mapping[str, Hardware]) ->
 
 def _hardware_name(row: Mapping[str, str]) -> str:
     name = plain(row["AcceleratorName"] or "")
-    name = _MEANING.get(name, name)
+    name = _HARDWARE_IDS.get(name, name)
     details = f"{row['AcceleratorName']} {row['InstanceType']} {row.get('GpuInfo') or ''}"
     return next((board for pattern, kind, board in _BOARDS if name == kind and pattern.search(details)), name)
 

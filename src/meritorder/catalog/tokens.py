@@ -1,9 +1,8 @@
-"""What models cost as tokens, by the price list in the library `genai-prices`; nothing is fetched.
+"""Token prices of models, from the price list in the library `genai-prices`; nothing is fetched.
 
-Two traps are closed here. A tier that a model does not have silently gets the standard price there: a tier
-is given only where the list has a variant for exactly that tier which sets a price. And its matching is
-generous (`starts_with`): a name counts here only if it is written out in the list, or is such a name with a
-date.
+The library returns the standard price for a tier that a model does not have: here a tier exists only if the list has a
+variant for exactly that tier with a price. The library also matches names by prefix (`starts_with`): here a name counts
+only if the list spells it out, or spells it out without its date.
 """
 
 import datetime as dt
@@ -11,9 +10,12 @@ import difflib
 import functools
 import importlib.metadata
 import re
+import tomllib
 from collections.abc import Collection, Iterator, Sequence
+from importlib.resources import files
 from typing import TYPE_CHECKING, Final
 
+import msgspec
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -33,73 +35,99 @@ _WHEN: Final = {
     Tier.FLEX: {"service_tier": "flex"},
     Tier.PRIORITY: {"service_tier": "priority"},
 }
-# OpenRouter's prices are read by the library's own robot: the newest of them dates the snapshot.
+# The library collects OpenRouter's prices automatically: the newest of them dates the snapshot.
 _DATED_BY: Final = "openrouter"
 _BATCH_SUFFIX: Final = ":batch"
 _FREE_SUFFIX: Final = ":free"
 _DATE_SUFFIX: Final = re.compile(r"(-latest|-\d{4}-\d{2}-\d{2}|[-@]20\d{6})$")
 
 
+class BatchTier(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The batch tier of a provider, as a share of its standard tier.
+
+    Args:
+        provider: Provider, as bills name it.
+        share: Batch price / standard price.
+        token_types: Token types with this share.
+        turnaround_h: Hours within which a batch completes.
+        note: The provider's conditions.
+        source: URL of the statement.
+        as_of: Date on which it was read.
+    """
+
+    provider: str
+    share: float
+    token_types: tuple[str, ...]
+    turnaround_h: float
+    note: str
+    source: str
+    as_of: str
+
+
+class _Tiers(msgspec.Struct, frozen=True):
+    batch: tuple[BatchTier, ...]
+
+
 def token_prices(
     model: Model, *, tiers: Collection[Tier] = TIERS, providers: Collection[str] | None = None
 ) -> tuple[TokenPrice, ...]:
-    """Return what providers ask for this very model, cheapest first.
+    """Return the prices of a model at all providers, cheapest first.
 
-    A provider's name of the model must be one of the model's own (`models.toml`): another size, date or
-    fine-tune is another model. See `left_out` for what was not taken.
+    A provider's name of the model must be one of the names in `models.toml`: another size, date or fine-tune is another
+    model. See `rejected_prices` for the entries that do not count.
 
     Args:
         model: A model of the catalog.
-        tiers: Tiers wanted.
-        providers: Providers wanted, by the library's id; None for all.
+        tiers: Only these tiers.
+        providers: Only these providers, by the library's id; None for all.
     """
     found = [
         price
         for provider, info in _endpoints(model, providers)
-        if _why_not(provider, info) is None
+        if _rejection(provider, info) is None
         for price in _prices(provider, info, model.id)
         if price.tier in tiers
     ]
     return tuple(sorted(found, key=lambda price: (_typical(price), price.provider, price.provider_model)))
 
 
-def left_out(model: Model, *, providers: Collection[str] | None = None) -> tuple[Refusal, ...]:
-    """Return the entries for this model that are no price: free endpoints, prices copied from elsewhere."""
+def rejected_prices(model: Model, *, providers: Collection[str] | None = None) -> tuple[Refusal, ...]:
+    """Return the entries of a model that do not count: free endpoints, prices copied from another list."""
     return tuple(
         Refusal(what=f"{provider.id} {info.id}", usd_per_hour=None, reason=reason, source=_source(provider))
         for provider, info in _endpoints(model, providers)
-        if (reason := _why_not(provider, info)) is not None
+        if (reason := _rejection(provider, info)) is not None
     )
 
 
 def api_prices(name: str) -> tuple[TokenPrice, ...]:
-    """Return the prices of a model by a provider's name of it, standard tier first, to price API traffic.
+    """Return the prices of a model under a provider's name for it, standard tier first, to price API traffic.
 
     Args:
-        name: `gpt-4o`, `claude-sonnet-4-5-20250929`, or with a provider before it, `azure/gpt-4o`.
+        name: `gpt-4o`, `claude-sonnet-4-5-20250929`, or with its provider, `azure/gpt-4o`.
 
     Raises:
-        CatalogError: No provider has a model of this name at a price; names those that come close.
+        CatalogError: No provider has a price for a model of this name; suggests similar names.
     """
     prefix, _, rest = name.strip().lower().partition("/")
     for provider in _list():
         named = rest if rest and prefix == provider.id else name.strip().lower()
         if named == rest or (provider.model_match is not None and provider.model_match.is_match(named)):
             for info in provider.models:
-                if _is_called(info, named) and _why_not(provider, info) is None:
+                if _is_named(info, named) and _rejection(provider, info) is None:
                     return tuple(_prices(provider, info, info.id))
     names = sorted({info.id.lower() for provider in _list() if provider.model_match for info in provider.models})
     close = difflib.get_close_matches(rest or prefix, names, n=5)
-    hint = f"close to it: {', '.join(close)}" if close else "write it as the provider does, or as provider/model"
+    hint = f"similar: {', '.join(close)}" if close else "write it as the provider does, or as provider/model"
     raise CatalogError(f"no token price for {name!r} in {_package()}", where="prices", fix=hint)
 
 
 def cost_usd(
     price: TokenPrice, input_tokens: ArrayLike, cached_tokens: ArrayLike, output_tokens: ArrayLike
 ) -> NDArray[np.float64]:
-    """Return what requests cost: `(input - cached) * p_in + cached * p_cached + output * p_out`.
+    """Return the cost of requests: `(input - cached) * p_in + cached * p_cached + output * p_out`.
 
-    The prices are those that hold at the length of each request's prompt.
+    The prices of each request are those for the length of its prompt.
 
     Args:
         price: Price of the model.
@@ -113,6 +141,17 @@ def cost_usd(
         rates = np.where((prompt > longer.above_tokens)[..., None], _rates(longer), rates)
     usd = (prompt - cached) * rates[..., 0] + cached * rates[..., 1] + output * rates[..., 2]
     return np.asarray(usd / TOKENS_PER_MTOK)
+
+
+def batch_tier(provider: str) -> BatchTier | None:
+    """Return the batch tier that a provider states for all its models, else None."""
+    return next((tier for tier in _tiers() if tier.provider == provider), None)
+
+
+@functools.cache
+def _tiers() -> tuple[BatchTier, ...]:
+    text = files("meritorder.catalog").joinpath("data/batch_tiers.toml").read_text(encoding="utf-8")
+    return msgspec.convert(tomllib.loads(text), _Tiers).batch
 
 
 @functools.cache
@@ -141,7 +180,7 @@ def _source(provider: "Provider") -> str:
 
 
 def _endpoints(model: Model, providers: Collection[str] | None) -> "Iterator[tuple[Provider, ModelInfo]]":
-    """Yield every entry that is named as this model is, an OpenRouter suffix aside."""
+    """Yield every entry under a name of this model, ignoring suffixes of OpenRouter."""
     names = {model.id, plain(model.hf_id), *model.aliases}
     for provider in _list():
         if providers is not None and provider.id not in providers:
@@ -152,10 +191,10 @@ def _endpoints(model: Model, providers: Collection[str] | None) -> "Iterator[tup
                 yield provider, info
 
 
-def _why_not(provider: "Provider", info: "ModelInfo") -> str | None:
-    """Say why an entry is not to be used, None if it is."""
+def _rejection(provider: "Provider", info: "ModelInfo") -> str | None:
+    """Return why an entry does not count, None if it does."""
     if info.id.endswith(_FREE_SUFFIX):
-        return "a free endpoint, with limits and without a promise"
+        return "a free endpoint, rate-limited and without guarantees"
     if provider.id == _DATED_BY and "/" not in info.id:
         return "a name that OpenRouter no longer uses"
     if (info.price_comments or "").startswith("Imported from"):
@@ -177,7 +216,7 @@ def _prices(provider: "Provider", info: "ModelInfo", model: str) -> Iterator[Tok
 
 
 def _has_tier(info: "ModelInfo", when: dict[str, str]) -> bool:
-    """Tell whether the list has this very tier today, with a price of its own."""
+    """Whether the list has exactly this tier today, with a price of its own."""
     return any(
         variant.when == when
         and (variant.constraint is None or variant.constraint.active(_noon()))
@@ -230,18 +269,18 @@ def _note(info: "ModelInfo") -> str:
         notes.append(f"since {max(past)}")
     if future:
         notes.append(f"another price from {min(future)}")
-    if any(hasattr(step.constraint, "start_time") for step in _in_turn(info)):
-        notes.append("price at 12:00 UTC; another holds at other hours")
+    if any(hasattr(step.constraint, "start_time") for step in _dated_prices(info)):
+        notes.append("price at 12:00 UTC; another applies at other hours")
     return "; ".join(notes)
 
 
-def _in_turn(info: "ModelInfo") -> "list[ConditionalPrice]":
-    """Return the prices that hold at different dates or hours, none where one holds always."""
+def _dated_prices(info: "ModelInfo") -> "list[ConditionalPrice]":
+    """Return the prices for different dates or hours, empty if one price always applies."""
     return info.prices if isinstance(info.prices, list) else []
 
 
 def _starts(info: "ModelInfo") -> list[dt.date]:
-    starts = (getattr(step.constraint, "start_date", None) for step in _in_turn(info))
+    starts = (getattr(step.constraint, "start_date", None) for step in _dated_prices(info))
     return [start for start in starts if start is not None]
 
 
@@ -261,7 +300,7 @@ def _triple(prices: "ModelPrice", prompt_tokens: int) -> tuple[float, float, flo
 
 
 def _base(prices: "ModelPrice", key: str, prompt_tokens: int = 0) -> float:
-    """Return one price at a prompt length, 0 where there is none."""
+    """Return one price at a prompt length, 0 without a price."""
     value = getattr(prices, key)
     if value is None:
         return 0.0
@@ -279,12 +318,12 @@ def _rates(price: TokenPrice | LongPrompt) -> NDArray[np.float64]:
 
 
 def _typical(price: TokenPrice) -> float:
-    """Return the price of three input tokens and one output token, the proportion of price indices."""
+    """Return the price of three input tokens and one output token, the mix that price indices use."""
     return 3 * price.input_usd_per_mtok + price.output_usd_per_mtok
 
 
-def _is_called(info: "ModelInfo", name: str) -> bool:
-    """Tell whether the list writes this name out for the model, or writes it without its date."""
+def _is_named(info: "ModelInfo", name: str) -> bool:
+    """Whether the list spells out this name for the model, or spells it out without its date."""
     written = {info.id.lower(), *_written(info.match)}
     return info.is_match(name) and (name in written or _DATE_SUFFIX.sub("", name) in written)
 

@@ -57,7 +57,7 @@ def render(trace: Trace, console: Console) -> None:
     ):
         if any(group.name is not None for group in groups):
             console.print(_groups(title, groups, count))
-    width_s, counts = statistics.load(trace, most=_PLOT_COLUMNS)
+    width_s, counts = statistics.arrivals(trace, max_bins=_PLOT_COLUMNS)
     console.print(f"\n[bold]arrivals per {format_duration(width_s)}[/bold], at most {int(counts.max()):,}")
     for row in _columns(counts.tolist()):
         console.print(row, style="cyan", highlight=False, no_wrap=True, overflow="crop")

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from meritorder import catalog as facts
-from meritorder.catalog.tokens import left_out, token_prices
+from meritorder.catalog.tokens import rejected_prices, token_prices
 from meritorder.domain import Offer, PricingModel, TokenPrice
 
 
@@ -49,4 +49,4 @@ def listing(
     if not model:
         return Listing(offers=offers, tokens=(), refused=catalog.refused)
     found = catalog.find_model(model)
-    return Listing(offers=offers, tokens=token_prices(found), refused=(*catalog.refused, *left_out(found)))
+    return Listing(offers=offers, tokens=token_prices(found), refused=(*catalog.refused, *rejected_prices(found)))

@@ -1,6 +1,6 @@
-"""The bundled sample: a seeded week of a coding service, and of the work around it that may wait.
+"""The bundled sample: a seeded week of a coding service and of deferrable work beside it.
 
-What is published, and used here as facts:
+Published facts:
 
 - Arrivals of the code service in the Azure LLM inference trace of 2024 (week of 2024-05-10): requests by
   hour of the day (UTC) on weekdays and at weekends, relative to the week's mean hour; busiest hour 2.98 times
@@ -12,9 +12,9 @@ Source: https://github.com/Azure/AzurePublicDataset, CC-BY-4.0, AzureLLMInferenc
 off the publisher's plots, 2026-11) and AzureLLMInferenceDataset2023.md. Stojkovic et al., DynamoLLM, HPCA
 2025; Patel et al., Splitwise, ISCA 2024.
 
-What is invented, so that the sample has tenants, sessions and work that may wait: the names, the size of each
-tenant, turns and think times of the chats, and the two tenants `evals` (every night at 01:00) and `doc-index`
-(every 15 minutes, around the clock).
+Invented, so that the sample has tenants, sessions and deferrable work: the names, the size of each tenant, turns and
+think times of the chats, and the two tenants `evals` (every night at 01:00) and `doc-index` (every 15 minutes, around
+the clock).
 """
 
 from collections.abc import Sequence
@@ -39,12 +39,12 @@ from meritorder.units import (
 )
 
 EPOCH_S: Final = 1_767_571_200.0
-"""Monday 2026-01-05T00:00Z: the week's name is invented."""
+"""Monday 2026-01-05T00:00Z; the date is invented."""
 
 MODEL: Final = "llama-3.1-70b"
 
 WORKLOADS: Final = """\
-# What the sample's tenants were promised. Interactive use has an SLO; the rest has a deadline.
+# The lanes of the sample's tenants: interactive use has an SLO, the rest has a deadline.
 
 [[workload]]
 name = "interactive"
@@ -64,7 +64,7 @@ lane = "deferrable"
 match = { tenant = "doc-index" }
 deadline = "12h"
 """
-"""The workloads file that goes with it."""
+"""The workloads file of the sample."""
 
 # Mean requests of each hour of the day UTC / mean of the week.
 _WEEKDAY_HOURS: Final = (
@@ -78,7 +78,7 @@ _WEEKEND_HOURS: Final = (
 # Requests of each weekday / mean weekday, Monday first.
 _WEEKDAYS: Final = (0.99, 1.08, 1.07, 1.03, 0.84)
 
-# (share of requests, tokens): lengths in between are interpolated.
+# (share of requests, tokens); lengths between the points are interpolated.
 _CODE_INPUT: Final = (
     (0, 4),
     (0.05, 122),
@@ -125,16 +125,16 @@ _CODE_REQUESTS: Final = 56_000
 _CHATS: Final = 6_000
 _CHAT_TURNS: Final = 2.5
 _CHAT_THINK_S: Final = 45.0
-_EVAL_REQUESTS_A_NIGHT: Final = 1_200
+_EVAL_REQUESTS_PER_NIGHT: Final = 1_200
 _EVAL_START_S: Final = SECONDS_PER_HOUR
-_EVAL_LASTS_S: Final = 20 * SECONDS_PER_MINUTE
+_EVAL_DURATION_S: Final = 20 * SECONDS_PER_MINUTE
 _EVAL_PREFIX_TOKENS: Final = 1_024
-_INDEX_EVERY_S: Final = 15 * SECONDS_PER_MINUTE
-_INDEX_REQUESTS_A_RUN: Final = 20
-_INDEX_RUN_LASTS_S: Final = 30.0
+_INDEX_INTERVAL_S: Final = 15 * SECONDS_PER_MINUTE
+_INDEX_REQUESTS_PER_RUN: Final = 20
+_INDEX_RUN_DURATION_S: Final = 30.0
 
 _GENERATED: Final = (
-    "the sample is generated: its hours, weekdays and lengths are those published of the Azure code service "
+    "the sample is generated: its hours, weekdays and lengths are those published for the Azure code service "
     "of 2024 and the Azure services of 2023; its tenants, sessions and deferrable jobs are invented"
 )
 
@@ -144,7 +144,7 @@ _SUFFIXES: Final = (".csv", ".parquet")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Tenant:
-    """Requests of one tenant, columns of one length; `session` is -1 where there is none."""
+    """Requests of one tenant as columns of equal length; `session` is -1 without a session."""
 
     name: str
     arrived_s: Floats
@@ -155,7 +155,7 @@ class _Tenant:
 
 
 def generate(seed: int = 0) -> Trace:
-    """Generate the sample, the same for the same seed.
+    """Generate the sample; equal seeds give equal samples.
 
     Returns:
         About 90,000 requests of four tenants over seven days.
@@ -173,14 +173,14 @@ def generate(seed: int = 0) -> Trace:
 
 
 def write(path: str | Path, *, seed: int = 0) -> Path:
-    """Write the sample to a CSV or Parquet file that `read` reads, times as UTC dates.
+    """Write the sample to a CSV or Parquet file, times as UTC dates.
 
     Raises:
-        TraceError: The name ends in neither .csv nor .parquet, or cannot be written.
+        TraceError: The suffix is neither .csv nor .parquet, or the file cannot be written.
     """
     target = Path(path)
     if target.suffix not in _SUFFIXES:
-        raise TraceError("the sample is written as .csv or .parquet", where=str(path), fix="name the file so")
+        raise TraceError("the sample is written as .csv or .parquet", where=str(path), fix="use one of these suffixes")
     trace = generate(seed)
     micros = ((pl.col("arrived_s") + (trace.epoch_s or 0.0)) * MS_PER_S**2).round().cast(pl.Int64)
     dated = micros.cast(pl.Datetime("us", "UTC")).alias("arrived_at")
@@ -193,7 +193,7 @@ def write(path: str | Path, *, seed: int = 0) -> Path:
 
 
 def _code_assist(random: np.random.Generator) -> _Tenant:
-    """Completions in an editor: the published service itself."""
+    """Generate completions in an editor: the published service itself."""
     count = _CODE_REQUESTS
     return _Tenant(
         name="code-assist",
@@ -206,36 +206,36 @@ def _code_assist(random: np.random.Generator) -> _Tenant:
 
 
 def _web_chat(random: np.random.Generator) -> _Tenant:
-    """Chats of several turns; each prompt holds the turns before it, which a prefix cache can reuse."""
+    """Generate chats of several turns; every prompt repeats the turns before it, which a prefix cache can reuse."""
     turns = random.geometric(1 / _CHAT_TURNS, _CHATS)
     chat = np.repeat(np.arange(_CHATS), turns)
     first = np.concatenate(([0], np.cumsum(turns)[:-1]))
     think_s = random.lognormal(np.log(_CHAT_THINK_S), 0.8, chat.size)
-    said = _lengths(_CHAT_INPUT, chat.size, random)
-    answered = _lengths(_CHAT_OUTPUT, chat.size, random)
+    question = _lengths(_CHAT_INPUT, chat.size, random)
+    answer = _lengths(_CHAT_OUTPUT, chat.size, random)
     think_s[first] = 0
     # Later turns add a short question to the history, not another first prompt.
-    said = np.where(np.isin(np.arange(chat.size), first), said, np.ceil(said / 10))
-    history = _running(said + answered, turns) - said - answered
-    arrived = _office_hours(_CHATS, random)[chat] + _running(think_s, turns)
-    kept = arrived < SECONDS_PER_WEEK
+    question = np.where(np.isin(np.arange(chat.size), first), question, np.ceil(question / 10))
+    history = _cumulative(question + answer, turns) - question - answer
+    arrived = _office_hours(_CHATS, random)[chat] + _cumulative(think_s, turns)
+    inside = arrived < SECONDS_PER_WEEK
     return _Tenant(
         name="web-chat",
-        arrived_s=arrived[kept],
-        input_tokens=(history + said)[kept],
-        cached_tokens=history[kept],
-        output_tokens=answered[kept],
-        session=chat[kept].astype(np.float64),
+        arrived_s=arrived[inside],
+        input_tokens=(history + question)[inside],
+        cached_tokens=history[inside],
+        output_tokens=answer[inside],
+        session=chat[inside].astype(np.float64),
     )
 
 
 def _evals(random: np.random.Generator) -> _Tenant:
-    """Evaluate a model every night: one prompt template, many cases."""
-    nights = np.repeat(np.arange(7), _EVAL_REQUESTS_A_NIGHT)
+    """Generate nightly evaluations of a model: one prompt template, many cases."""
+    nights = np.repeat(np.arange(7), _EVAL_REQUESTS_PER_NIGHT)
     count = nights.size
     return _Tenant(
         name="evals",
-        arrived_s=nights * SECONDS_PER_DAY + _EVAL_START_S + random.uniform(0, _EVAL_LASTS_S, count),
+        arrived_s=nights * SECONDS_PER_DAY + _EVAL_START_S + random.uniform(0, _EVAL_DURATION_S, count),
         input_tokens=_EVAL_PREFIX_TOKENS + np.ceil(random.lognormal(np.log(400), 0.5, count)),
         cached_tokens=np.full(count, float(_EVAL_PREFIX_TOKENS)),
         output_tokens=np.ceil(random.lognormal(np.log(180), 0.6, count)),
@@ -244,12 +244,12 @@ def _evals(random: np.random.Generator) -> _Tenant:
 
 
 def _doc_index(random: np.random.Generator) -> _Tenant:
-    """Summarise new documents every quarter of an hour, day and night."""
-    runs = np.repeat(np.arange(int(SECONDS_PER_WEEK / _INDEX_EVERY_S)), _INDEX_REQUESTS_A_RUN)
+    """Generate summaries of new documents, every quarter of an hour, day and night."""
+    runs = np.repeat(np.arange(int(SECONDS_PER_WEEK / _INDEX_INTERVAL_S)), _INDEX_REQUESTS_PER_RUN)
     count = runs.size
     return _Tenant(
         name="doc-index",
-        arrived_s=runs * _INDEX_EVERY_S + random.uniform(0, _INDEX_RUN_LASTS_S, count),
+        arrived_s=runs * _INDEX_INTERVAL_S + random.uniform(0, _INDEX_RUN_DURATION_S, count),
         input_tokens=np.ceil(random.lognormal(np.log(2_600), 0.5, count)),
         cached_tokens=np.zeros(count),
         output_tokens=np.ceil(random.lognormal(np.log(140), 0.4, count)),
@@ -258,7 +258,7 @@ def _doc_index(random: np.random.Generator) -> _Tenant:
 
 
 def _office_hours(count: int, random: np.random.Generator) -> Floats:
-    """Draw arrivals of the published week, uniform within each hour; shape (count,)."""
+    """Draw arrivals from the published week, uniform within each hour; shape (count,)."""
     weekdays = [factor * rate for factor in _WEEKDAYS for rate in _WEEKDAY_HOURS]
     rates = np.array([*weekdays, *_WEEKEND_HOURS, *_WEEKEND_HOURS])
     hours = random.choice(7 * HOURS_PER_DAY, size=count, p=rates / rates.sum())
@@ -266,20 +266,20 @@ def _office_hours(count: int, random: np.random.Generator) -> Floats:
 
 
 def _lengths(quantiles: Sequence[tuple[float, int]], count: int, random: np.random.Generator) -> Floats:
-    """Draw lengths from the published distribution, logarithms interpolated between its quantiles."""
+    """Draw lengths from the published distribution, log-linear between its quantiles."""
     shares, tokens = zip(*quantiles, strict=True)
     return np.rint(np.exp(np.interp(random.uniform(size=count), shares, np.log(tokens))))
 
 
-def _running(values: Floats, lengths: np.ndarray[Any, np.dtype[np.int64]]) -> Floats:
-    """Return the running sum within runs of the given lengths."""
+def _cumulative(values: Floats, lengths: np.ndarray[Any, np.dtype[np.int64]]) -> Floats:
+    """Return the cumulative sum within each of the consecutive runs of the given lengths."""
     total = np.cumsum(values)
     before = np.concatenate(([0.0], total))[np.cumsum(lengths) - lengths]
     return np.asarray(total - np.repeat(before, lengths), dtype=np.float64)
 
 
 def _frame(tenant: _Tenant) -> pl.DataFrame:
-    """Return a tenant's requests as REQUESTS, on the clock of the week."""
+    """Return the requests of a tenant as REQUESTS, on the clock of the week."""
     chat = pl.format("{}-{}", pl.lit(tenant.name), pl.col("session").cast(pl.Int64))
     session = pl.when(pl.col("session") >= 0).then(chat)
     columns = {

@@ -164,7 +164,7 @@ def opened(named: Sequence[Named]) -> Iterator[list[Source]]:
 
 def untyped(values: Mapping[str, Sequence[Any]]) -> pl.DataFrame:
     """Return columns of JSON values: numbers as Float64, anything else as its JSON text."""
-    return pl.DataFrame([_series(name, each) for name, each in values.items()])
+    return pl.DataFrame([_series(name, column) for name, column in values.items()])
 
 
 def _of_paths(named: str | Path, copies: Iterator[Path]) -> Iterator[Source]:
@@ -259,7 +259,7 @@ def _sniffed(name: str, path: Path) -> Source:
         raise TraceError("is not text and not Parquet", where=name, fix="give CSV, JSON lines or Parquet, UTF-8")
     first = head.removeprefix(b"\xef\xbb\xbf").lstrip()[:1]
     if first == b"[":
-        raise TraceError("is one JSON array", where=name, fix="give one JSON object a line (jq -c '.[]')")
+        raise TraceError("is one JSON array", where=name, fix="write one JSON object per line (jq -c '.[]')")
     return _jsonl(name, path) if first == b"{" else _csv(name, path)
 
 
@@ -295,7 +295,9 @@ def _jsonl(name: str, path: Path) -> Source:
                 continue
             if isinstance(record, dict):
                 return Source(name=name, path=path, kind=SourceKind.JSONL, columns=tuple(record), record=record)
-    raise TraceError(f"none of the first {_SNIFFED_RECORDS} lines is a JSON object", where=name, fix="give one a line")
+    raise TraceError(
+        f"none of the first {_SNIFFED_RECORDS} lines is a JSON object", where=name, fix="write one per line"
+    )
 
 
 def _value_at(record: Record | None, path: Sequence[str]) -> object:

@@ -1,6 +1,6 @@
-"""Recorded fleets of spot instances: how many a provider left, over time.
+"""Recorded fleets of spot instances: how many were up, over time.
 
-Two formats, told apart by the first line, neither with a heading:
+Two formats without a header, distinguished by the first line:
 
     0,add,node1                 milliseconds since the start, `add` or `remove`, name of the instance
     2021-12-11, 11:11:30, 55    date, time, instances that are up
@@ -23,14 +23,14 @@ Row = tuple[str, str, str]
 
 
 def read_spot(path: Path) -> tuple[tuple[float, ...], tuple[int, ...]]:
-    """Read how many instances were up: times at which that changes, in seconds from the first line, and the numbers.
+    """Read a recorded fleet: the times at which its size changes, in seconds from the first line, and its sizes.
 
-    Times increase, from 0; of several changes at one moment the last counts. They are what
-    `Interruptions.ceiling_from_s` and `Interruptions.ceiling` hold.
+    Times increase from 0; the last of several changes at the same time counts. The result fills
+    `Interruptions.ceiling_from_s` and `Interruptions.ceiling`.
 
     Raises:
-        TraceError: The file cannot be read, is empty, is of neither format, or its times go backwards; an instance is
-            added twice, or removed and was not there.
+        TraceError: The file cannot be read, is empty or in neither format; its times go backward; or an instance is
+            added while it is up, or removed while it is not.
     """
     rows = _rows(path)
     if not rows:
@@ -42,7 +42,7 @@ def read_spot(path: Path) -> tuple[tuple[float, ...], tuple[int, ...]]:
     for where, at_s, count in read(rows):
         start_s = at_s if start_s is None else start_s
         if at_s < last_s:
-            raise TraceError("the time goes backwards", where=where, fix="sort the lines by time")
+            raise TraceError("the time goes backward", where=where, fix="sort the lines by time")
         last_s = at_s
         if times_s and times_s[-1] == at_s - start_s:
             counts[-1] = count
@@ -54,7 +54,7 @@ def read_spot(path: Path) -> tuple[tuple[float, ...], tuple[int, ...]]:
 
 
 def _rows(path: Path) -> list[tuple[str, Row]]:
-    """Return the lines that are not empty, in fields, each with where it stands."""
+    """Return the fields of every non-empty line, with the line for messages."""
     try:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
@@ -72,7 +72,7 @@ def _rows(path: Path) -> list[tuple[str, Row]]:
 
 
 def _changes(rows: list[tuple[str, Row]]) -> Iterator[tuple[str, float, int]]:
-    """Count the instances that are up after each addition or removal."""
+    """Yield the number of instances after each addition or removal."""
     up: set[str] = set()
     for where, (at_ms, change, instance) in rows:
         if not (at_ms.isascii() and at_ms.isdigit()):
@@ -80,14 +80,14 @@ def _changes(rows: list[tuple[str, Row]]) -> Iterator[tuple[str, float, int]]:
         if change not in ("add", "remove"):
             raise TraceError(f"{change!r} is neither add nor remove", where=where, fix=_FIX)
         if (change == "add") == (instance in up):
-            was = "is there already" if change == "add" else "is not there"
+            was = "is already up" if change == "add" else "is not up"
             raise TraceError(f"{change} {instance}: it {was}", where=where)
         up ^= {instance}
         yield where, int(at_ms) / MS_PER_S, len(up)
 
 
 def _samples(rows: list[tuple[str, Row]]) -> Iterator[tuple[str, float, int]]:
-    """Read the instances that were up at each date and time."""
+    """Yield the number of instances at each date and time."""
     first: datetime | None = None
     for where, (date, time, count) in rows:
         try:

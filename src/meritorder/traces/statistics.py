@@ -1,4 +1,4 @@
-"""What a trace is like: rates, burstiness, lengths, shares."""
+"""Statistics of a trace: rates, burstiness, lengths, shares."""
 
 from dataclasses import dataclass
 from typing import Any, Final
@@ -40,7 +40,7 @@ class Lengths:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Group:
-    """The requests of one model or tenant; `name` is None where the trace does not say."""
+    """The requests of one model or tenant; `name` is None for requests without one."""
 
     name: str | None
     requests: int
@@ -50,26 +50,26 @@ class Group:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TraceStatistics:
-    """What a trace is like. A figure that does not exist for it is None.
+    """Statistics of a trace; a figure that is not defined for it is None.
 
     Args:
-        requests: Their number.
-        span_s: Time that the trace stands for.
+        requests: Number of requests.
+        span_s: `Trace.span_s`.
         mean_rate_per_s: Requests / span.
         peak_to_mean_hour: Rate of the busiest whole hour / mean rate over whole hours; needs 2 of them.
-        trough_to_mean_hour: The same of the quietest.
+        trough_to_mean_hour: Rate of the quietest whole hour / mean rate over whole hours.
         interarrival_cv: Standard deviation / mean of the gaps between arrivals; 1 for a Poisson process.
-        dispersion_minute: Variance / mean of arrivals a minute; 1 for a Poisson process, more is burstier.
+        dispersion_minute: Variance / mean of arrivals a minute; 1 for a Poisson process, higher is burstier.
         input_tokens: Prompt lengths.
         output_tokens: Generated lengths.
         cached_share: Cached tokens / input tokens.
-        sessions: Number of sessions, None where the trace does not say.
-        models: The largest by requests.
-        tenants: The largest by requests.
+        sessions: Number of sessions; None if the trace has none.
+        models: The models with the most requests.
+        tenants: The tenants with the most requests.
         tenant_count: Number of tenants.
         per_hour: Arrivals in each hour since the start, the last one partial; shape (hours,).
-        by_hour_of_day: Mean rate per s in each hour of the day UTC, shape (24,); None without dates or below
-            a day.
+        by_hour_of_day: Mean rate per s in each hour of the day UTC, shape (24,); None without dates or for
+            less than a day.
     """
 
     requests: int
@@ -119,15 +119,15 @@ def describe(trace: Trace) -> TraceStatistics:
     )
 
 
-def load(trace: Trace, *, most: int) -> tuple[float, Counts]:
-    """Count arrivals in at most so many equal bins of a round width.
+def arrivals(trace: Trace, *, max_bins: int) -> tuple[float, Counts]:
+    """Count arrivals in equal bins of a round width.
 
     Returns:
         Width of a bin in s, and arrivals in each, shape (bins,).
     """
     arrived = trace.requests["arrived_s"].to_numpy()
     last_s = float(arrived[-1])
-    width_s = next((width for width in _ROUND_WIDTHS_S if last_s < most * width), last_s / (most - 1))
+    width_s = next((width for width in _ROUND_WIDTHS_S if last_s < max_bins * width), last_s / (max_bins - 1))
     return width_s, np.bincount((arrived // width_s).astype(np.int64))
 
 
@@ -139,7 +139,7 @@ def _whole_bins(arrived: np.ndarray[Any, np.dtype[np.float64]], width_s: float, 
 
 
 def _by_hour_of_day(hours: Counts, epoch_s: float | None) -> tuple[float, ...] | None:
-    """Average hours by the hour of the day in which they mostly lie, shape (24,)."""
+    """Average whole hours by the hour of the day that they overlap most, shape (24,)."""
     if epoch_s is None or hours.size < HOURS_PER_DAY:
         return None
     first = round(epoch_s / SECONDS_PER_HOUR)

@@ -1,4 +1,4 @@
-"""Logs of requests that were served and timed: what calibration fits to."""
+"""Logs of measured requests, the input of a calibration."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -38,22 +38,22 @@ _UNITS: Final = {"": 1.0, "_s": 1.0, "_ms": 1 / MS_PER_S, "_us": MS_PER_S**-2, "
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TimedLog:
-    """Requests of one set-up with their measured times, shape (requests,), sorted by arrival.
+    """Requests of one configuration with their measured times, shape (requests,), sorted by arrival.
 
     Args:
-        name: Set-up, or the file.
-        model: Model as the log names it, "" if it does not.
-        hardware: Accelerator as the log names it, "" if it does not.
-        gpus: GPUs of a replica, None if the log does not say.
-        replicas: Replicas that shared the requests.
+        name: Name of the configuration, or the file.
+        model: Model as the log names it, or "".
+        hardware: Accelerator as the log names it, or "".
+        gpus: GPUs of a replica; None if the log does not state it.
+        replicas: Number of replicas that served the requests.
         arrived_s: Arrival, 0 at the first.
         input_tokens: Prompt length.
-        cached_tokens: Prompt tokens that were read from a prefix cache.
+        cached_tokens: Prompt tokens read from a prefix cache.
         output_tokens: Generated tokens.
         ttft_s: Time to first token.
         tpot_s: Time per output token, nan at one token.
-        e2e_s: Whole time.
-        dropped: Rows that could not be used.
+        e2e_s: Time from arrival to the last token.
+        dropped: Number of unusable rows.
     """
 
     name: str
@@ -75,17 +75,17 @@ class TimedLog:
 
 
 def read_timed(sources: Sequence[str], config: str = "") -> tuple[TimedLog, ...]:
-    """Read measured requests from CSV, JSON lines or Parquet, one log for each set-up in them.
+    """Read measured requests from CSV, JSON lines or Parquet, one log for each configuration in them.
 
-    Times are in the unit that the column's name ends in (`ttft_ms`, `e2e_s`), in seconds where it ends in none. Two of
-    TTFT, TPOT and E2E are enough.
+    The suffix of a column's name states its unit (`ttft_ms`, `e2e_s`); without one it is in seconds. Two of TTFT, TPOT
+    and E2E are enough.
 
     Args:
         sources: Paths or globs.
-        config: Only the set-up of this name.
+        config: Name of the only configuration to read; "" reads all.
 
     Raises:
-        TraceError: A column is missing, no row can be used, or there is no such set-up.
+        TraceError: A column is missing, no row is usable, or the configuration is not in the log.
     """
     logs: list[TimedLog] = []
     with opened(sources) as found:
@@ -99,20 +99,25 @@ def read_timed(sources: Sequence[str], config: str = "") -> tuple[TimedLog, ...]
         chosen = tuple(log for log in logs if log.name == config)
         if not chosen:
             raise TraceError(
-                f"no set-up {config!r}", where="--config", fix=f"there is {', '.join(x.name for x in logs)}"
+                f"no configuration {config!r}",
+                where="--config",
+                fix=f"the log has {', '.join(log.name for log in logs)}",
             )
         return chosen
     return tuple(logs)
 
 
 def _rows(source: Source) -> pl.DataFrame:
-    """Return the wanted columns, numbers as Float64 and times in seconds; null where the file has none."""
+    """Return the known columns, numbers as Float64 and times in seconds; null where the file has none."""
     plain = {column.lower(): column for column in source.columns}
-    wanted = {name: next((plain[x] for x in known if x in plain), "") for name, known in (_LENGTHS | _NAMES).items()}
+    wanted = {
+        name: next((plain[alias] for alias in aliases if alias in plain), "")
+        for name, aliases in (_LENGTHS | _NAMES).items()
+    }
     scales: dict[str, float] = {}
-    for name, known in _TIMES.items():
+    for name, aliases in _TIMES.items():
         wanted[name] = ""
-        for column, scale in ((f"{x}{unit}", scale) for x in known for unit, scale in _UNITS.items()):
+        for column, scale in ((f"{alias}{unit}", scale) for alias in aliases for unit, scale in _UNITS.items()):
             if column in plain:
                 wanted[name], scales[name] = plain[column], scale
                 break
@@ -127,14 +132,14 @@ def _rows(source: Source) -> pl.DataFrame:
 
 
 def _require(source: Source, wanted: dict[str, str]) -> None:
-    there = f"the file has {', '.join(source.columns)}"
+    present = f"the file has {', '.join(source.columns)}"
     for name in ("arrived", "input_tokens", "output_tokens"):
         if not wanted[name]:
-            known = (_TIMES | _LENGTHS)[name]
-            raise TraceError(f"no column for {name}", where=source.name, fix=f"call it {known[0]}; {there}")
+            aliases = (_TIMES | _LENGTHS)[name]
+            raise TraceError(f"no column for {name}", where=source.name, fix=f"call it {aliases[0]}; {present}")
     if sum(bool(wanted[name]) for name in ("ttft", "tpot", "e2e")) < 2:
-        fix = f"two of ttft_s, tpot_s and e2e_s (or _ms) are needed; {there}"
-        raise TraceError("too few times to fit", where=source.name, fix=fix)
+        fix = f"two of ttft_s, tpot_s and e2e_s (or _ms) are needed; {present}"
+        raise TraceError("too few times to fit a profile", where=source.name, fix=fix)
 
 
 def _log(name: str, rows: pl.DataFrame, source: Source) -> TimedLog:
@@ -174,6 +179,6 @@ def _log(name: str, rows: pl.DataFrame, source: Source) -> TimedLog:
 
 
 def _only(names: pl.Series) -> str:
-    """Return the one name, or none if there are several."""
+    """Return the only name, or "" if there are several."""
     found = names.unique().to_list()
     return str(found[0]) if len(found) == 1 else ""

@@ -1,4 +1,4 @@
-"""What reading a trace gives: its requests, and an account of how they were read."""
+"""A trace: its requests, and a report of how they were read."""
 
 from dataclasses import dataclass, field
 from typing import Final
@@ -6,19 +6,19 @@ from typing import Final
 import polars as pl
 
 SHOWN_BAD_ROWS: Final = 5
-"""Bad rows that a report quotes; all are counted."""
+"""Number of bad rows that a report quotes; all are counted."""
 
 FAILED: Final = "failed (no output tokens)"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BadRow:
-    """One row that makes no sense.
+    """One row that cannot be a request.
 
     Args:
         file: The file as the user named it.
         line: Line in the file, counted from 1 (a row number in Parquet). In a CSV it is the row's number plus
-            its header's line, so it is early where an earlier quoted field spans lines.
+            the line of its header, so it is too low after a quoted field that spans lines.
         reason: What is wrong with it.
     """
 
@@ -38,13 +38,13 @@ class ReadReport:
         files: Files as the user named them, globs resolved.
         format: Names of the formats, joined with "+" where files differ.
         rows: Rows read, before any window or scale.
-        bad: Reason to number of rows that make no sense.
+        bad: Reason to number of bad rows.
         first_bad: The first few of them.
-        set_aside: Reason to number of rows that are well formed but no load on a model: failed requests,
-            answers from a proxy's cache, calls that generate nothing.
+        set_aside: Reason to number of well-formed rows that put no load on a model: failed requests, responses from a
+            proxy's cache, calls that generate no text.
         estimated_tokens: True if token counts were estimated from text.
-        session_clock: True if times are relative to each session, so that rates mean nothing.
-        assumptions: What was taken that the input does not say, a sentence each.
+        session_clock: True if times are relative to the start of each session, so that rates are meaningless.
+        assumptions: What was assumed because the input does not state it, a sentence each.
     """
 
     files: tuple[str, ...]
@@ -59,12 +59,12 @@ class ReadReport:
 
     @property
     def bad_rows(self) -> int:
-        """Rows that make no sense."""
+        """Number of bad rows."""
         return sum(self.bad.values())
 
     @property
     def failed_rows(self) -> int:
-        """Requests that failed upstream: no output tokens, or logged as a failure."""
+        """Number of requests that failed upstream: no output tokens, or logged as a failure."""
         return self.set_aside.get(FAILED, 0)
 
 
@@ -74,8 +74,8 @@ class Trace:
 
     Args:
         requests: REQUESTS schema, sorted by `arrived_s`; the first arrival is at 0.
-        epoch_s: UTC epoch of the clock's zero where the source tells absolute times, else None.
-        report: How it was read.
+        epoch_s: UTC epoch of the clock's zero; None if the source has no dates.
+        report: How the trace was read.
     """
 
     requests: pl.DataFrame
@@ -89,10 +89,10 @@ class Trace:
 
     @property
     def span_s(self) -> float:
-        """Time that the trace stands for: span = (last - first arrival) · n / (n - 1).
+        """Time that the trace covers: span = (last - first arrival) · n / (n - 1).
 
-        The n - 1 gaps between n arrivals are one short of the n that a rate counts, so that requests / span_s
-        is the mean rate. Zero where all arrive at once.
+        There are only n - 1 gaps between n arrivals; with this span, requests / span_s is the mean rate. Zero if all
+        arrive at once.
         """
         count = self.requests.height
         if count < 2:

@@ -24,7 +24,7 @@ def cut(trace: Trace, start: Bound, end: Bound) -> Trace:
     """Return the requests that arrive in [start, end), their clock beginning at the first of them.
 
     Raises:
-        TraceError: A bound cannot be read, needs absolute times that the trace lacks, or nothing is left.
+        TraceError: A bound cannot be read, is a date while the trace has none, or the window has no requests.
     """
     if start is None and end is None:
         return trace
@@ -37,7 +37,7 @@ def cut(trace: Trace, start: Bound, end: Bound) -> Trace:
     if begin == stop:
         starts = "" if trace.epoch_s is None else f" and starts {utc(trace.epoch_s):%Y-%m-%dT%H:%M}"
         raise TraceError(
-            f"no request arrives in it; the trace is {format_duration(trace.span_s)} long{starts}",
+            f"no request arrives in this window; the trace is {format_duration(trace.span_s)} long{starts}",
             where="--from/--to",
         )
     return rebased(replace(trace, requests=trace.requests.slice(begin, stop - begin)))

@@ -1,4 +1,4 @@
-"""Which requests are promised what: a TOML file of workloads, `--defer`, and their assignment to requests.
+"""Workloads, lanes and deadlines of requests: a TOML file, `--defer`, and their assignment.
 
     [[workload]]
     name = "chat"
@@ -14,8 +14,8 @@
     allow = { region = "eu-*" }
     deny = { provider = ["vast", "runpod"] }
 
-The first workload whose globs all match takes a request; what none takes is real time under the default SLO. `allow`
-and `deny` say where it may run, by provider, region and hardware, each a glob or several.
+A request belongs to the first workload whose globs all match; a request without a match is real time under the default
+SLO. `allow` and `deny` restrict where it may run, by provider, region and hardware; each is one glob or a list.
 """
 
 import fnmatch
@@ -37,7 +37,7 @@ from meritorder.traces.trace import Trace
 from meritorder.units import utc
 
 DEFAULT: Final = "realtime"
-"""The workload of requests that no other takes."""
+"""The workload of requests that match no other."""
 
 _MATCHED: Final = tuple(column.name for column in REQUESTS if column.dtype == pl.Categorical)
 _KEYS: Final = ("name", "lane", "match", "slo", "deadline", "allow", "deny")
@@ -48,7 +48,7 @@ _Floats = np.ndarray[Any, np.dtype[np.float64]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeferRule:
-    """A share of the real-time requests that is assumed to be able to wait."""
+    """A share of the real-time requests that is assumed to be deferrable."""
 
     share: float
     deadline: Deadline
@@ -56,14 +56,14 @@ class DeferRule:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Assigned:
-    """Requests with their promises.
+    """Requests with their workloads and deadlines.
 
     Args:
         requests: REQUESTS with `workload` filled, and `deadline_s` filled in the deferrable lane and null in
             the other.
-        workloads: Those that took a request, in the order in which they were tried.
-        assumptions: What was assumed of them, a sentence each.
-        unmatched: Requests that no declared workload took.
+        workloads: Workloads with at least one request, in the order in which they were tried.
+        assumptions: What was assumed, a sentence each.
+        unmatched: Number of requests that match no declared workload.
     """
 
     requests: pl.DataFrame
@@ -76,7 +76,7 @@ def load_workloads(path: str | Path) -> tuple[Workload, ...]:
     """Read a workloads file.
 
     Raises:
-        WorkloadsError: The file or one of its tables makes no sense; says which table and key.
+        WorkloadsError: The file or one of its tables is invalid; names the table and key.
     """
     try:
         document = tomllib.loads(Path(path).read_text(encoding="utf-8"))
@@ -126,13 +126,13 @@ def assign(
     defer: Sequence[DeferRule] = (),
     seed: int = 0,
 ) -> Assigned:
-    """Give every request its workload and, in the deferrable lane, its deadline.
+    """Assign every request its workload and, in the deferrable lane, its deadline.
 
-    A deadline that the trace itself brings is kept, unless the file declares the request real time. Shares to
-    defer are exact and drawn without replacement from all real-time requests.
+    A deadline in the trace is kept, unless the file declares the request real time. Shares to defer are exact,
+    drawn without replacement from all real-time requests.
 
     Raises:
-        WorkloadsError: A deadline needs the time of day, or is past; the shares to defer exceed the whole.
+        WorkloadsError: A deadline needs dates that the trace does not have, or is past; or the shares exceed 100 %.
     """
     requests = trace.requests
     tried = [*workloads, *_fallbacks(default_slo)]
@@ -147,11 +147,11 @@ def assign(
         )
     deferred = _deferred(tried, taken, defer, seed)
     for place, rule in enumerate(defer):
-        _defer(rule, np.flatnonzero(deferred == place), tried, taken)
+        _move_deferred(rule, np.flatnonzero(deferred == place), tried, taken)
         count = int((deferred == place).sum())
         assumptions.append(
             f"{100 * rule.share:.4g}% of the real-time requests ({count:,}, drawn with seed {seed}) are "
-            f"assumed to be able to wait, deadline {rule.deadline.text}"
+            f"assumed to be deferrable, deadline {rule.deadline.text}"
         )
     due = _due(trace, tried, taken)
     used = [place for place in range(len(tried)) if (taken == place).any()]
@@ -173,7 +173,7 @@ def _fallbacks(default_slo: Slo) -> tuple[Workload, Workload]:
 
 
 def _matched(requests: pl.DataFrame, workloads: Sequence[Workload]) -> np.ndarray[Any, np.dtype[np.intp]]:
-    """Return for each request the place of the first workload that takes it, -1 where none does."""
+    """Return for each request the index of the first workload that matches it, -1 without a match."""
     place = np.full(requests.height, -1, dtype=np.intp)
     for number, workload in enumerate(workloads):
         takes = place < 0
@@ -184,7 +184,7 @@ def _matched(requests: pl.DataFrame, workloads: Sequence[Workload]) -> np.ndarra
 
 
 def _globbed(column: pl.Series, pattern: str) -> np.ndarray[Any, np.dtype[np.bool_]]:
-    """Match a column against a glob by its distinct values; a null is the empty string."""
+    """Match a column against a glob by its distinct values; null matches as the empty string."""
     texts = column.cast(pl.String).fill_null("")
     hits = [value for value in texts.unique() if fnmatch.fnmatchcase(value, pattern)]
     return texts.is_in(hits).to_numpy()
@@ -193,9 +193,9 @@ def _globbed(column: pl.Series, pattern: str) -> np.ndarray[Any, np.dtype[np.boo
 def _deferred(
     tried: Sequence[Workload], taken: np.ndarray[Any, Any], defer: Sequence[DeferRule], seed: int
 ) -> np.ndarray[Any, np.dtype[np.intp]]:
-    """Return for each request the place of the rule that defers it, -1 where none does."""
+    """Return for each request the index of the rule that defers it, -1 if it stays real time."""
     if sum(rule.share for rule in defer) > 1 + 1e-9:
-        raise WorkloadsError("the shares add up to more than 100%", where="--defer", fix="give shares of one whole")
+        raise WorkloadsError("the shares add up to more than 100%", where="--defer", fix="reduce them")
     realtime = np.array([workload.lane is Lane.REALTIME for workload in tried])
     order = np.random.default_rng(seed).permutation(np.flatnonzero(realtime[taken])) if defer else np.empty(0, np.intp)
     place = np.full(taken.size, -1, dtype=np.intp)
@@ -207,10 +207,10 @@ def _deferred(
     return place
 
 
-def _defer(
+def _move_deferred(
     rule: DeferRule, rows: np.ndarray[Any, np.dtype[np.intp]], tried: list[Workload], taken: np.ndarray[Any, Any]
 ) -> None:
-    """Give requests a workload that may wait, and may run where they may now: one for each access."""
+    """Move requests to deferrable workloads with their present access, one workload for each access."""
     before = taken[rows]
     for access in dict.fromkeys(tried[place].access for place in np.unique(before).tolist()):
         mine = [place for place, workload in enumerate(tried) if workload.access == access]
@@ -225,7 +225,7 @@ def _defer(
 
 
 def _due(trace: Trace, tried: Sequence[Workload], taken: np.ndarray[Any, Any]) -> pl.Series:
-    """Return each request's deadline: the trace's own, else its workload's; null in the real-time lane."""
+    """Return the deadline of each request: that of the trace, else of its workload; null in the real-time lane."""
     due = trace.requests["deadline_s"].to_numpy().copy()
     own = np.isfinite(due)
     for place, workload in enumerate(tried):
@@ -325,7 +325,7 @@ def _slo(value: object, where: str) -> Slo:
 
 
 def _places(entry: dict[str, Any], key: str, where: str) -> dict[str, list[str]]:
-    """Read where a workload may or must not run: globs by place."""
+    """Read `allow` or `deny`: globs by place."""
     value, fix = entry.get(key, {}), f'write {key} = {{ region = ["eu-*"] }}'
     if not isinstance(value, dict):
         raise WorkloadsError(f"{key} is not a table", where=where, fix=fix)
@@ -334,9 +334,9 @@ def _places(entry: dict[str, Any], key: str, where: str) -> dict[str, list[str]]
         raise WorkloadsError(f"unknown key {strange[0]} of {key}", where=where, fix=f"it has {', '.join(PLACES)}")
     places = {place: [globs] if isinstance(globs, str) else globs for place, globs in value.items()}
     for place, globs in places.items():
-        if not isinstance(globs, list) or not globs or not all(isinstance(each, str) and each for each in globs):
+        if not isinstance(globs, list) or not globs or not all(isinstance(glob, str) and glob for glob in globs):
             raise WorkloadsError(f"{key} {place} must be names, not {value[place]!r}", where=where, fix=fix)
-    return {place: [each.lower() for each in globs] for place, globs in places.items()}
+    return {place: [glob.lower() for glob in globs] for place, globs in places.items()}
 
 
 def _match(value: object, where: str) -> tuple[tuple[str, str], ...]:

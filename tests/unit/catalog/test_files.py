@@ -168,8 +168,8 @@ def test_an_own_price_that_is_no_price_names_file_and_row(write: Write, price: s
 @pytest.mark.parametrize(
     ("name", "text", "message"),
     [
-        ("a.csv", "when,what\n1,2\n", "has no form that we know; a catalog file is"),
-        ("a.csv", OWN_HEADER, "has nothing in it"),
+        ("a.csv", "when,what\n1,2\n", "has no known form; a catalog file is"),
+        ("a.csv", OWN_HEADER, "is empty"),
         ("a.csv", OWN_HEADER + "a,,x,h100,eight,on_demand,20,,\n", r"a\.csv, row 2: .*int.*gpus"),
         ("a.csv", OWN_HEADER + "a,,x,h100,8,rented,20,,\n", r"a\.csv, row 2: .*rented.*pricing_model"),
         ("a.csv", OWN_HEADER + "a,,x,h100,8,on_demand,,,\n", r"a\.csv, row 2: .*usd_per_hour"),
@@ -187,7 +187,7 @@ def test_an_own_price_that_is_no_price_names_file_and_row(write: Write, price: s
         ("a.toml", "[[offer]]\nprovider = 3\n", "a.toml"),
         ("a.toml", "[[offers]]\n", "unknown field `offers`"),
         ("a.toml", "not toml", "a.toml"),
-        ("a.toml", "", "has nothing in it"),
+        ("a.toml", "", "is empty"),
         ("a.json", '{"hello": 1}', "not an AWS price list"),
         ("a.json", json.dumps(AWS_PRICE_LIST | {"offerCode": "AmazonS3"}), "a price list of AmazonS3"),
         ("a.json", json.dumps(AWS_PRICE_LIST | {"products": {}}), "has no machine with a GPU"),

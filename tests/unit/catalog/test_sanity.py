@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from meritorder.catalog.sanity import sift
+from meritorder.catalog.sanity import screen
 from meritorder.domain import Offer, PricingModel
 
 COLLECTED = Path(__file__).parents[3].parent / "shared/data/prices/gpu_instance_prices.csv"
@@ -46,7 +46,7 @@ def test_the_rows_known_to_be_wrong_are_refused_and_no_other() -> None:
         ): row["confidence"]
         for row in rows
     }
-    kept, refused = sift(tuple(offers))
+    kept, refused = screen(tuple(offers))
     assert {one.label for one, confidence in offers.items() if confidence == "ANOMALY"} == {r.what for r in refused}
     assert len(refused) == 4
     assert len(kept) == len(offers) - 4
@@ -55,42 +55,42 @@ def test_the_rows_known_to_be_wrong_are_refused_and_no_other() -> None:
 
 def test_sense_is_kept() -> None:
     offers = (offer(40), spot(20), offer(44, region="west"))
-    assert sift(offers) == (offers, ())
+    assert screen(offers) == (offers, ())
 
 
 def test_on_demand_below_spot_refuses_both() -> None:
-    kept, refused = sift((offer(15), spot(16), offer(44, region="west")))
+    kept, refused = screen((offer(15), spot(16), offer(44, region="west")))
     assert [one.region for one in kept] == ["west"]
     assert [r.reason for r in refused] == ["on demand ($15 an hour) below spot ($16)"] * 2
 
 
 def test_spot_that_saves_nothing_is_no_spot() -> None:
-    kept, refused = sift((offer(15), spot(15)))
+    kept, refused = screen((offer(15), spot(15)))
     assert kept == (offer(15),)
     assert "saves nothing" in refused[0].reason
 
 
 def test_a_region_far_from_the_others_is_refused_with_its_spot() -> None:
     places = [offer(price, region=region) for price, region in ((40, "a"), (44, "b"), (48, "c"), (18, "d"))]
-    kept, refused = sift((*places, spot(9, region="d"), spot(20, region="a")))
+    kept, refused = screen((*places, spot(9, region="d"), spot(20, region="a")))
     assert {one.region for one in kept} == {"a", "b", "c"}
     assert "times the median of the same machine over regions" in refused[0].reason
-    assert refused[1].reason.startswith("its on-demand price was refused")
+    assert refused[1].reason.startswith("its on-demand price was rejected")
 
 
 def test_a_price_far_from_all_of_its_kind_is_refused() -> None:
     others = [offer(price, provider=f"p{price}") for price in (20, 24, 28, 32, 36)]
-    _, refused = sift((*others, offer(300, provider="wild"), offer(2, provider="cheap")))
+    _, refused = screen((*others, offer(300, provider="wild"), offer(2, provider="cheap")))
     assert {refusal.what.split()[0] for refusal in refused} == {"wild", "cheap"}
 
 
 def test_few_offers_judge_nothing() -> None:
-    assert sift((offer(20, provider="a"), offer(300, provider="b")))[1] == ()
+    assert screen((offer(20, provider="a"), offer(300, provider="b")))[1] == ()
 
 
 def test_the_users_own_price_stands_and_the_other_yields() -> None:
     own = offer(10)
     others = [offer(price, provider=f"p{price}") for price in (60, 64, 68, 72, 76)]
-    kept, refused = sift((*others, own, spot(16)), own=(own,))
+    kept, refused = screen((*others, own, spot(16)), own=(own,))
     assert own in kept
     assert [refusal.usd_per_hour for refusal in refused] == [16]

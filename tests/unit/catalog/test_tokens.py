@@ -7,7 +7,7 @@ import pytest
 from genai_prices import Usage, calc_price
 
 from meritorder.catalog import load
-from meritorder.catalog.tokens import api_prices, cost_usd, left_out, snapshot_date, token_prices
+from meritorder.catalog.tokens import api_prices, cost_usd, rejected_prices, snapshot_date, token_prices
 from meritorder.domain import LongPrompt, Model, Tier, TokenPrice
 from meritorder.errors import CatalogError
 
@@ -89,8 +89,8 @@ def test_versions_are_not_mixed() -> None:
     assert all("0528" not in one.provider_model for one in token_prices(CATALOG.find_model("deepseek-r1")))
 
 
-def test_what_is_left_out_is_said() -> None:
-    reasons = {refusal.what: refusal.reason for refusal in left_out(CATALOG.find_model("gpt-oss-120b"))}
+def test_rejected_prices_have_reasons() -> None:
+    reasons = {refusal.what: refusal.reason for refusal in rejected_prices(CATALOG.find_model("gpt-oss-120b"))}
     assert "free" in reasons["openrouter openai/gpt-oss-120b:free"]
     assert "not the provider's own" in reasons["openai gpt-oss-120b"]
 

@@ -20,7 +20,7 @@ def test_contradicting_options_are_refused(tmp_path: Path) -> None:
     assert "is not a time" in refused(path, start="noon")
     assert "has only times since its start" in refused(path, start="2026-01-05")
     assert "ends (1h) before it starts (2h)" in refused(path, start="2h", end="1h")
-    assert "no request arrives in it" in refused(path, start="2h")
+    assert "no request arrives in this window" in refused(path, start="2h")
 
 
 def test_dates_and_offsets_do_not_mix(tmp_path: Path) -> None:

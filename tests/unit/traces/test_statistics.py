@@ -54,13 +54,13 @@ def test_all_at_once_has_no_rate(tmp_path: Path) -> None:
     described = statistics.describe(trace(tmp_path, [5, 5, 5]))
     assert described.span_s == 0
     assert described.mean_rate_per_s is described.interarrival_cv is described.peak_to_mean_hour is None
-    width_s, counts = statistics.load(trace(tmp_path, [5, 5, 5]), most=10)
+    width_s, counts = statistics.arrivals(trace(tmp_path, [5, 5, 5]), max_bins=10)
     assert (width_s, counts.tolist()) == (1.0, [3])
 
 
 def test_load_fits_the_width(tmp_path: Path) -> None:
     for span_s in (5, 500, 50_000, 5_000_000, 500_000_000):
-        width_s, counts = statistics.load(trace(tmp_path, [0, span_s]), most=80)
+        width_s, counts = statistics.arrivals(trace(tmp_path, [0, span_s]), max_bins=80)
         assert counts.size <= 80
         assert counts.sum() == 2
         assert width_s * counts.size >= span_s

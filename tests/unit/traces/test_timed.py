@@ -34,7 +34,7 @@ def test_one_log_a_set_up(tmp_path: Path) -> None:
     assert (first.name, first.gpus, first.replicas, first.hardware, first.model) == ("a", 2, 1, "H100", "m")
     assert (second.name, second.gpus, second.replicas, len(second), second.dropped) == ("b", 1, 4, 1, 1)
     assert read_timed([str(path)], "b")[0].name == "b"
-    with pytest.raises(TraceError, match=r"no set-up 'c'.*there is a, b"):
+    with pytest.raises(TraceError, match=r"no configuration 'c'.*the log has a, b"):
         read_timed([str(path)], "c")
 
 

@@ -103,8 +103,8 @@ def test_shares_are_deferred_exactly_and_said(tmp_path: Path) -> None:
     counts = dict(assigned.requests.group_by(pl.col("workload").cast(pl.String)).len().iter_rows())
     assert counts == {"evals": 10, "deferred 4h": 4, "deferred 1d": 2, "realtime": 4}
     assert assigned.assumptions[-2:] == (
-        "40% of the real-time requests (4, drawn with seed 3) are assumed to be able to wait, deadline 4h",
-        "20% of the real-time requests (2, drawn with seed 3) are assumed to be able to wait, deadline 1d",
+        "40% of the real-time requests (4, drawn with seed 3) are assumed to be deferrable, deadline 4h",
+        "20% of the real-time requests (2, drawn with seed 3) are assumed to be deferrable, deadline 1d",
     )
     assert {each.name for each in assigned.workloads if each.assumed} == {
         "deferred 4h",

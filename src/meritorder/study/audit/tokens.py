@@ -4,8 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Final
 
-from meritorder.catalog.batch import batch_tier
-from meritorder.catalog.tokens import api_prices
+from meritorder.catalog.tokens import api_prices, batch_tier
 from meritorder.domain import Tier, TokenPrice
 from meritorder.errors import CatalogError
 from meritorder.findings import Confidence
