@@ -3,8 +3,13 @@
 Plain records; `comparison`, `planfile` and `findings` write them to their files as they are.
 """
 
+from typing import Self
+
 import msgspec
 from msgspec import UNSET, UnsetType
+
+from meritorder.domain import Offer, TokenPrice
+from meritorder.units import format_usd
 
 
 class PriceUsed(msgspec.Struct, frozen=True, kw_only=True):
@@ -24,6 +29,40 @@ class PriceUsed(msgspec.Struct, frozen=True, kw_only=True):
     confidence: str = ""
     used_for: str | UnsetType = UNSET
     assumed: bool | UnsetType = UNSET
+
+    @classmethod
+    def from_offer(cls, offer: Offer, *, used_for: str | UnsetType = UNSET, assumed: bool | UnsetType = UNSET) -> Self:
+        """Return the price of a machine."""
+        return cls(
+            what=f"{offer.gpus} x {offer.hardware}, {offer.instance} {offer.region}".strip(),
+            provider=offer.provider,
+            pricing_model=offer.pricing_model,
+            usd=offer.usd_per_hour,
+            unit="USD an hour",
+            as_of=offer.as_of,
+            source=offer.source,
+            confidence=offer.confidence,
+            used_for=used_for,
+            assumed=assumed,
+        )
+
+    @classmethod
+    def from_token_price(
+        cls, price: TokenPrice, *, used_for: str | UnsetType = UNSET, assumed: bool | UnsetType = UNSET
+    ) -> Self:
+        """Return the price of a model as tokens."""
+        return cls(
+            what=f"{price.provider_model}, input; output {format_usd(price.output_usd_per_mtok)}",
+            provider=price.provider,
+            pricing_model=f"token API, {price.tier}",
+            usd=price.input_usd_per_mtok,
+            unit="USD per million tokens",
+            as_of=price.as_of,
+            source=price.source,
+            confidence="medium",
+            used_for=used_for,
+            assumed=assumed,
+        )
 
 
 class Assumption(msgspec.Struct, frozen=True, kw_only=True):

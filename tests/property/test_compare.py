@@ -16,8 +16,9 @@ from meritorder.comparison import Arrangement, Comparison
 from meritorder.domain import Slo
 from meritorder.errors import InfeasibleError
 from meritorder.study.compare.compare import Options, compare
-from meritorder.study.fleet.fleets import CandidateMachine, Trial, batch_fleet
+from meritorder.study.fleet.fleets import Trial, batch_fleet
 from meritorder.study.fleet.load import TraceLoad
+from meritorder.study.fleet.machines import CandidateMachine
 from meritorder.study.fleet.search import Search, SearchResult
 from meritorder.tables import REQUESTS, check
 from meritorder.traces import ReadReport, Trace
@@ -114,10 +115,10 @@ def test_what_is_said_to_be_kept_is_kept_in_the_timings(question: Asked) -> None
     answer = found(asked, [machine(asked)])
     if answer is None:
         return
-    for trial in (*answer.tried, answer.fixed, answer.mix):
-        assert trial.missed == late(trial), trial.label
+    for trial in (*answer.trials, answer.fixed, answer.mix):
+        assert trial.deadlines_missed == late(trial), trial.label
         realtime = ~np.isfinite(trial.load.deadline_s)
-        if not trial.kept or not realtime.any():
+        if not trial.feasible or not realtime.any():
             continue
         later = np.maximum(trial.load.output_tokens - 1, 1)
         tpot_s = (trial.result.finished_s - trial.result.first_token_s) / later
@@ -138,11 +139,11 @@ def test_the_mix_is_never_dearer_than_the_better_of_its_parts(question: Asked) -
         return
     mix_usd, baseline_usd = answer.mix.usd, answer.baseline.usd
     assert mix_usd <= baseline_usd + CENT
-    if answer.alone is None or not asked.deferrable.any():
+    if answer.realtime_alone is None or not asked.deferrable.any():
         return
     apart = batch_fleet(one, asked.select(asked.deferrable))
-    if apart.kept:
-        apart_usd = answer.alone.usd + apart.usd
+    if apart.feasible:
+        apart_usd = answer.realtime_alone.usd + apart.usd
         assert mix_usd <= apart_usd + CENT
 
 

@@ -6,8 +6,8 @@ from meritorder.domain import BackfillLimits, Lane, Offer, PricingModel, Provena
 from meritorder.perf.profile import EngineLimits, Profile
 from meritorder.sim.pools import Requests
 from meritorder.sim.saturation import saturate
-from meritorder.study.fleet.fleets import CandidateMachine
 from meritorder.study.fleet.load import TraceLoad
+from meritorder.study.fleet.machines import CandidateMachine
 
 LIMITS = EngineLimits(max_num_seqs=32, max_num_batched_tokens=1024)
 SLO = Slo(ttft_s=2.0, tpot_s=0.1, attainment=0.95)

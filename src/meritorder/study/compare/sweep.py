@@ -1,4 +1,4 @@
-"""Vary what a comparison assumes, one simulation study a combination, over processes or a Ray cluster."""
+"""A sweep: a comparison for every combination of assumptions, over processes or a Ray cluster."""
 
 import itertools
 import logging
@@ -24,8 +24,8 @@ from meritorder.units import parse_duration_s
 Point = dict[str, str]
 Progress = Callable[[int, int], None]
 
-_MOST_POINTS: Final = 10_000
-_KNOCK_S: Final = 5.0
+_MAX_POINTS: Final = 10_000
+_CONNECT_S: Final = 5.0
 _FIGURES: Final = (
     "total_usd", "usd_per_request", "usd_per_mtok", "utilization", "busy", "replica_hours", "peak_replicas",
     "ttft_p50_s", "ttft_p99_s", "tpot_p99_s", "e2e_p50_s", "e2e_p99_s", "slo_attainment", "deadlines_missed",
@@ -34,7 +34,7 @@ _FIGURES: Final = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Axis:
-    """One thing to vary, and the values that it takes, as the user wrote them."""
+    """One option to vary, and its values as the user wrote them."""
 
     name: str
     values: tuple[str, ...]
@@ -83,7 +83,7 @@ _SET: Final[dict[str, Callable[[Options, str], Options]]] = {
 
 
 def parse_axes(texts: Sequence[str]) -> list[Axis]:
-    """Read `replicas=1..8`, `hardware=h100,h200`, `share=0%,20%,40%`.
+    """Parse `replicas=1..8`, `hardware=h100,h200`, `share=0%,20%,40%`.
 
     Raises:
         ConfigError: An axis is unknown, empty or given twice, or there are too many combinations.
@@ -94,14 +94,14 @@ def parse_axes(texts: Sequence[str]) -> list[Axis]:
         name = name.strip().replace("-", "_")
         if not equals or name not in _SET:
             raise ConfigError(
-                f"{text!r} is nothing to vary", where="--vary", fix=f"write name=a,b,c with one of {', '.join(_SET)}"
+                f"{text!r} cannot be varied", where="--vary", fix=f"write name=a,b,c with one of {', '.join(_SET)}"
             )
         axes.append(Axis(name=name, values=tuple(_expanded(values))))
     if len({axis.name for axis in axes}) < len(axes) or not axes:
-        raise ConfigError("each axis is to be given once", where="--vary", fix="such as --vary share=0%,20%,40%")
+        raise ConfigError("each name must be given once", where="--vary", fix="such as --vary share=0%,20%,40%")
     count = len(points(axes))
-    if not 0 < count <= _MOST_POINTS:
-        raise ConfigError(f"{count:,} combinations are not from 1 to {_MOST_POINTS:,}", where="--vary")
+    if not 0 < count <= _MAX_POINTS:
+        raise ConfigError(f"{count:,} combinations; the limit is {_MAX_POINTS:,}", where="--vary")
     return axes
 
 
@@ -124,7 +124,7 @@ def apply(options: Options, point: Point) -> Options:
     """Return the options with the values of a point.
 
     Raises:
-        ConfigError: A value makes no sense.
+        ConfigError: A value is invalid.
     """
     for name, value in point.items():
         options = _SET[name](options, value)
@@ -135,7 +135,7 @@ def apply(options: Options, point: Point) -> Options:
 
 
 def evaluate(trace: Trace, options: Options, point: Point) -> list[dict[str, Any]]:
-    """Compare at one point; a row for each arrangement, or one that says why there is no answer."""
+    """Return the comparison at one point: a row for each arrangement, or one row with the error."""
     try:
         found = compare(trace, apply(options, point))
     except MeritorderError as error:
@@ -163,23 +163,23 @@ def sweep(
     ray_address: str = "",
     progress: Progress = lambda _done, _all: None,
 ) -> pl.DataFrame:
-    """Compare at every combination of the axes.
+    """Return the comparisons at every combination of the axes.
 
     Args:
         trace: The requests.
-        options: What holds where an axis does not say otherwise.
-        axes: What to vary.
-        processes: Processes on this machine; None takes one a processor.
+        options: The options that no axis varies.
+        axes: The options to vary.
+        processes: Processes on this machine; None means one per processor.
         ray_address: Address of a Ray cluster to run on instead.
-        progress: Told how many of all points are done.
+        progress: Receives how many points are done, and how many there are.
 
     Returns:
         A row for each point and arrangement, in the order of the points: the point's values as text, the arrangement,
-        whether it keeps its promises, its figures, and why there is no answer where there is none.
+        whether it meets every SLO and deadline, its figures, and the error if there is no answer.
 
     Raises:
-        ConfigError: A value makes no sense.
-        MissingExtraError: Ray is wanted and not installed.
+        ConfigError: A value is invalid.
+        MissingExtraError: Ray is requested and not installed.
     """
     all_points = points(axes)
     for point in all_points:
@@ -194,26 +194,26 @@ def sweep(
 
 
 _Runner = Callable[[Trace, Options, list[Point]], Iterator[tuple[int, list[dict[str, Any]]]]]
-_held: dict[str, Any] = {}
+_shared: dict[str, Any] = {}
 
 
-def _hold(trace: Trace, options: Options) -> None:
-    """Keep in a worker what all points share."""
-    _held["trace"], _held["options"] = trace, options
+def _share(trace: Trace, options: Options) -> None:
+    """Store in a worker process what all points share."""
+    _shared["trace"], _shared["options"] = trace, options
 
 
-def _evaluate_held(point: Point) -> list[dict[str, Any]]:
-    return evaluate(_held["trace"], _held["options"], point)
+def _evaluate_shared(point: Point) -> list[dict[str, Any]]:
+    return evaluate(_shared["trace"], _shared["options"], point)
 
 
 def _on_processes(count: int) -> _Runner:
     def run(trace: Trace, options: Options, all_points: list[Point]) -> Iterator[tuple[int, list[dict[str, Any]]]]:
-        # The first point compiles the kernels for all; a fork would inherit locked threads.
+        # The first point compiles the kernels for all workers. Spawn, since a fork would inherit locked threads.
         yield 0, evaluate(trace, options, all_points[0])
         if len(all_points) == 1:
             return
-        with ProcessPoolExecutor(count, get_context("spawn"), _hold, (trace, options)) as pool:
-            futures = {pool.submit(_evaluate_held, point): index for index, point in enumerate(all_points) if index}
+        with ProcessPoolExecutor(count, get_context("spawn"), _share, (trace, options)) as pool:
+            futures = {pool.submit(_evaluate_shared, point): index for index, point in enumerate(all_points) if index}
             for future in as_completed(futures):
                 yield futures[future], future.result()
 
@@ -228,27 +228,27 @@ def _on_ray(address: str) -> _Runner:
 
     def run(trace: Trace, options: Options, all_points: list[Point]) -> Iterator[tuple[int, list[dict[str, Any]]]]:
         try:
-            _knock(address)
+            _check_reachable(address)
             ray.init(address=address, ignore_reinit_error=True, log_to_driver=False, logging_level=logging.WARNING)
         except (OSError, RuntimeError, ValueError) as error:
-            fix = "start one with ray start --head, or leave --ray out to run on this machine"
-            raise ConfigError(f"no Ray cluster answers at {address}", where="--ray", fix=fix) from error
+            fix = "start one with ray start --head, or omit --ray to run on this machine"
+            raise ConfigError(f"no Ray cluster responds at {address}", where="--ray", fix=fix) from error
         try:
             shared = ray.put(trace), ray.put(options)
             remote = ray.remote(evaluate)
-            waiting = {remote.remote(*shared, point): index for index, point in enumerate(all_points)}
-            while waiting:
-                done, _ = ray.wait(list(waiting))
+            pending = {remote.remote(*shared, point): index for index, point in enumerate(all_points)}
+            while pending:
+                done, _ = ray.wait(list(pending))
                 for reference in done:
-                    yield waiting.pop(reference), ray.get(reference)
+                    yield pending.pop(reference), ray.get(reference)
         finally:
             ray.shutdown()
 
     return run
 
 
-def _knock(address: str) -> None:
-    """Raise `OSError` where nobody listens: Ray itself tries for minutes before it says so."""
+def _check_reachable(address: str) -> None:
+    """Raise `OSError` if nothing listens at the address, which Ray itself reports only after minutes."""
     host, colon, port = address.removeprefix("ray://").rpartition(":")
     if colon and port.isdigit():
-        socket.create_connection((host.strip("[]"), int(port)), timeout=_KNOCK_S).close()
+        socket.create_connection((host.strip("[]"), int(port)), timeout=_CONNECT_S).close()

@@ -1,14 +1,14 @@
-"""Why two arrangements differ in cost: parts that add up.
+"""Why two arrangements differ in cost: the difference in parts that add up.
 
-Say what work costs as dollars of full replicas, `W`, and let `u` be the utilisation of a real-time replica at the
-highest load at which it keeps its SLO. What an arrangement pays splits into
+Let `W` be the cost of the work on saturated replicas, and `u` the utilization of a real-time replica at the highest
+load at which it meets its SLO. What an arrangement pays splits into
 
     paid = (paid - W - small)  +  small  +  W          small = W_realtime (1 / u - 1)
             idle and              small     the work
             over-provisioned      batches   itself
 
-Beyond `W + small` lies what is paid above the fullest fleet that still keeps the SLO. The difference of two
-arrangements is the difference of the three; what waits escapes the first two. See docs/maths.md.
+The first part is what is paid above the smallest fleet that still meets the SLO. The difference of two arrangements
+is the difference of the three parts; deferred requests avoid the first two. See docs/maths.md.
 """
 
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ from meritorder.study.fleet.fleets import Trial
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Split:
-    """What an arrangement pays, in dollars; the parts add up to it."""
+    """The three parts of what an arrangement pays."""
 
     beyond_usd: float
     small_usd: float
@@ -29,12 +29,12 @@ class _Split:
 
 
 def to_batch(realtime: Trial, batch: Trial, slo_utilization: float) -> Waterfall:
-    """Split real time → batch.
+    """Return the waterfall from real time to batch.
 
     Args:
         realtime: The baseline.
         batch: All requests in batch.
-        slo_utilization: Utilisation of a real-time replica at the highest load at which it keeps its SLO.
+        slo_utilization: Utilization of a real-time replica at the highest load at which it meets its SLO.
     """
     start, end = _split_realtime(realtime, slo_utilization), _split_batch(batch)
     parts = [
@@ -42,14 +42,14 @@ def to_batch(realtime: Trial, batch: Trial, slo_utilization: float) -> Waterfall
             name="idle_and_overprovisioned",
             title="Idle and over-provisioned capacity",
             usd=-start.beyond_usd,
-            why="capacity is paid for the peak, and stands partly idle off it",
+            why="capacity is sized for the peak and partly idle at other times",
         ),
         _batch_size(start, end),
         WaterfallPart(
             name="deferral",
             title="Deferral",
             usd=end.beyond_usd,
-            why="collecting has its price: each run starts up, and has a tail",
+            why="each batch run has a start-up and a tail",
         ),
         *_prices(start, end),
     ]
@@ -57,12 +57,12 @@ def to_batch(realtime: Trial, batch: Trial, slo_utilization: float) -> Waterfall
 
 
 def to_mix(realtime: Trial, mix: Trial, slo_utilization: float, alone: Trial) -> Waterfall:
-    """Split real time → mix.
+    """Return the waterfall from real time to the mix.
 
     Args:
         realtime: The baseline, all requests in real time.
         mix: Both lanes.
-        slo_utilization: Utilisation of a real-time replica at the highest load at which it keeps its SLO.
+        slo_utilization: Utilization of a real-time replica at the highest load at which it meets its SLO.
         alone: The real-time lane alone, on its cheapest fleet.
     """
     start = _split_realtime(realtime, slo_utilization)
@@ -74,14 +74,14 @@ def to_mix(realtime: Trial, mix: Trial, slo_utilization: float, alone: Trial) ->
             name="idle_and_overprovisioned",
             title="Idle and over-provisioned capacity",
             usd=end.beyond_usd - lane.beyond_usd,
-            why="what can wait fills the gaps of the real-time fleet, or has to be rented for",
+            why="deferrable work fills gaps of the real-time fleet, or runs on machines rented for it",
         ),
         _batch_size(start, end),
         WaterfallPart(
             name="deferral",
             title="Deferral",
             usd=lane.beyond_usd - start.beyond_usd,
-            why="the peak no longer has to hold what can wait",
+            why="the peak no longer includes deferrable work",
         ),
         *_prices(start, end),
     ]
@@ -100,22 +100,23 @@ def _split_batch(trial: Trial) -> _Split:
 
 
 def _deferred_work_usd(mix: Trial) -> float:
-    """Price the deferrable work where it ran: each pool's share of it by time."""
-    waiting = mix.load.select(mix.load.deferrable)
+    """Price the deferrable work where it ran, in proportion to the time in each pool."""
+    deferrable = mix.load.select(mix.load.deferrable)
     ran_s = [pool.deferrable_s for pool in mix.result.pools]
     total_s = sum(ran_s)
     if total_s == 0:
-        return mix.machine.price_work(waiting)
+        return mix.machine.price_work(deferrable)
     return sum(
-        seconds / total_s * machine.price_work(waiting) for seconds, (machine, _) in zip(ran_s, mix.pools, strict=True)
+        seconds / total_s * machine.price_work(deferrable)
+        for seconds, (machine, _) in zip(ran_s, mix.pools, strict=True)
     )
 
 
 def _waterfall(start: Trial, end: Trial, parts: list[WaterfallPart]) -> Waterfall:
-    """Join the parts; what is only rounding is nothing."""
-    least_usd = 1e-9 * start.usd
-    clean = [part if abs(part.usd) > least_usd else msgspec.structs.replace(part, usd=0.0) for part in parts]
-    return Waterfall(start=start.name, end=end.name, from_usd=start.usd, to_usd=end.usd, parts=clean)
+    """Return the parts as a waterfall, rounding errors set to zero."""
+    smallest_usd = 1e-9 * start.usd
+    rounded = [part if abs(part.usd) > smallest_usd else msgspec.structs.replace(part, usd=0.0) for part in parts]
+    return Waterfall(start=start.name, end=end.name, from_usd=start.usd, to_usd=end.usd, parts=rounded)
 
 
 def _batch_size(start: _Split, end: _Split) -> WaterfallPart:
@@ -123,7 +124,7 @@ def _batch_size(start: _Split, end: _Split) -> WaterfallPart:
         name="batch_size",
         title="Batch size",
         usd=end.small_usd - start.small_usd,
-        why="the pace promised in real time keeps batches smaller than the hardware would hold",
+        why="the TPOT limit keeps real-time batches smaller than the hardware could hold",
     )
 
 
@@ -133,7 +134,9 @@ def _prices(start: _Split, end: _Split) -> list[WaterfallPart]:
             name="pricing_model",
             title="Machine and pricing model",
             usd=end.work_usd - start.work_usd,
-            why="the same work on another machine or size of replica, or under another pricing model",
+            why="the same work on another machine or replica size, or under another pricing model",
         ),
-        WaterfallPart(name="api_tier", title="Token-API tier", usd=0.0, why="no tokens are bought here"),
+        WaterfallPart(
+            name="api_tier", title="Token-API tier", usd=0.0, why="no tokens are bought in either arrangement"
+        ),
     ]

@@ -1,38 +1,173 @@
-"""The replicas that could serve a load, each on its cheapest machine."""
+"""Candidate machines for a trace: each replica that can serve it, on its cheapest machine."""
 
 from collections.abc import Iterable
 from contextlib import suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Final
+from typing import Final, Self
 
 import numpy as np
+from numpy.typing import NDArray
 
 from meritorder import catalog as facts
-from meritorder.domain import Hardware, Model, PricingModel, Replica
+from meritorder.domain import BackfillLimits, Hardware, Model, Offer, PricingModel, Replica
 from meritorder.errors import CatalogError, InfeasibleError, MissingExtraError, PerformanceError
-from meritorder.perf.profile import Profile
+from meritorder.perf.profile import EngineLimits, Profile
 from meritorder.perf.roofline import roofline
 from meritorder.perf.shipped import corrected, find
 from meritorder.perf.shipped import load as load_profiles
-from meritorder.sim.saturation import saturate
-from meritorder.study.fleet.fleets import CandidateMachine
+from meritorder.policy.backfill import BACKFILL_KV_SHARE
+from meritorder.sim.pools import Interruptions, Scaling, SimPool
+from meritorder.sim.saturation import Saturation, alone_on_a_replica, saturate
 from meritorder.study.fleet.load import TraceLoad
-from meritorder.study.fleet.options import Options
-from meritorder.study.fleet.search import Progress
-from meritorder.units import BYTES_PER_GIB
+from meritorder.study.fleet.options import Options, Progress
+from meritorder.units import BYTES_PER_GIB, SECONDS_PER_HOUR
 
-_MOST_GPUS: Final = 8
+Floats = NDArray[np.float64]
+
+_MAX_GPUS: Final = 8
+# Share of the TPOT limit that a decode step may take, and a step that includes a prefill chunk of deferrable work.
+_DECODE_TPOT_SHARE: Final = 0.7
+_MIXED_TPOT_SHARE: Final = 0.9
+_PREFILL_CHUNK_TOKENS: Final = 64
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CandidateMachine:
+    """A replica's profile on a machine at a price.
+
+    Args:
+        profile: How fast a replica is.
+        offer: What the machine costs.
+        limits: The engine's limits.
+        saturation: Throughput of a saturated replica under this trace.
+        startup_s: Time from renting the machine until it serves.
+        startup_paid_s: The part of that time that is paid for.
+        interruptions: When the provider interrupts such machines; None if it does not.
+    """
+
+    profile: Profile
+    offer: Offer
+    limits: EngineLimits
+    saturation: Saturation
+    startup_s: float
+    startup_paid_s: float
+    interruptions: Interruptions | None = None
+
+    @property
+    def replicas(self) -> int:
+        """Replicas on one machine."""
+        return self.offer.gpus // self.profile.gpus
+
+    @property
+    def usd_per_replica_hour(self) -> float:
+        """A replica's share of the machine's price."""
+        return self.offer.usd_per_hour / self.replicas
+
+    def work_s(self, load: TraceLoad) -> Floats:
+        """Return the seconds of a saturated replica that each request takes, shape (requests,)."""
+        return self.saturation.work_s(load.input_tokens, load.cached_tokens, load.output_tokens)
+
+    def price_work(self, load: TraceLoad) -> float:
+        """Return what the requests would cost on saturated replicas, in fractions of machines."""
+        return float(self.work_s(load).sum()) / SECONDS_PER_HOUR * self.usd_per_replica_hour
+
+    def residence_s(self, load: TraceLoad) -> Floats:
+        """Return how long each request stays in a saturated replica, shape (requests,)."""
+        batch = max(self.saturation.sequences, 1.0)
+        context = float(np.mean(load.input_tokens + load.output_tokens / 2))
+        pace_s = float(self.profile.step_time_s(0, batch, batch * context))
+        # Prefill of other requests runs between decode steps and slows a saturated replica by its share of the work.
+        crowded_s = batch * float(self.work_s(load).sum()) / max(float(load.output_tokens.sum()), 1.0)
+        per_token_s = max(pace_s, crowded_s)
+        step_s = float(self.profile.step_time_s(self.limits.max_num_batched_tokens, batch, batch * context))
+        prefill_steps = np.ceil(load.input_tokens / self.limits.max_num_batched_tokens)
+        return np.asarray(load.output_tokens * per_token_s + (prefill_steps + 1) * step_s)
+
+    def slowed(self, factor: float) -> Self:
+        """Return the machine with every engine step longer by this factor."""
+        return replace(self, profile=self.profile.slowed(factor), saturation=self.saturation.slowed(factor))
+
+    def pool(self, scaling: Scaling, *, realtime: bool, backfill: BackfillLimits | None) -> SimPool:
+        """Return a simulator pool of such machines."""
+        return SimPool(
+            profile=self.profile,
+            scaling=scaling,
+            limits=self.limits,
+            replicas_per_instance=self.replicas,
+            realtime=realtime,
+            backfill=backfill,
+            startup_s=self.startup_s,
+            startup_paid_s=self.startup_paid_s,
+            minimum_billing_s=self.offer.minimum_billing_s,
+            interruptions=self.interruptions,
+        )
+
+
+def unrestricted_backfill(limits: EngineLimits) -> BackfillLimits:
+    """Return the backfill limits of a replica that serves no real-time work."""
+    return BackfillLimits(sequences=limits.max_num_seqs, prefill_tokens=limits.max_num_batched_tokens, kv_share=1.0)
+
+
+def max_backfill(machine: CandidateMachine, load: TraceLoad) -> BackfillLimits:
+    """Return the most deferrable work in a replica at which real-time requests still meet their TPOT limit.
+
+    The largest batch whose decode step takes at most 70 % of the tightest TPOT limit, and then the longest prefill
+    chunk with which the step takes at most 90 % of it.
+    """
+    limit_s = load.tightest_tpot_s
+    context = float(np.mean(load.input_tokens + load.output_tokens / 2))
+    batches = np.arange(1.0, machine.limits.max_num_seqs + 1)
+    decode_s = machine.profile.step_time_s(0, batches, batches * context)
+    sequences = int(np.count_nonzero(decode_s <= _DECODE_TPOT_SHARE * limit_s))
+    size = _PREFILL_CHUNK_TOKENS
+    chunks = np.arange(float(size), machine.limits.max_num_batched_tokens - sequences + 1, float(size))
+    mixed_s = machine.profile.step_time_s(chunks, sequences, sequences * context, chunks * context / 2)
+    tokens = int(size * np.count_nonzero(mixed_s <= _MIXED_TPOT_SHARE * limit_s))
+    return BackfillLimits(
+        sequences=sequences if tokens else 0, prefill_tokens=max(tokens, size), kv_share=BACKFILL_KV_SHARE
+    )
+
+
+def check_slo(load: TraceLoad, profile: Profile, limits: EngineLimits) -> None:
+    """Check that an otherwise idle replica meets the SLO.
+
+    Raises:
+        InfeasibleError: Too few requests meet it even alone; the message says which limits would do.
+    """
+    realtime = load.select(~load.deferrable)
+    if not len(realtime):
+        return
+    nothing_s = np.zeros(len(realtime))
+    ttft_s, tpot_s = alone_on_a_replica(realtime.requests(nothing_s, nothing_s), profile, limits)
+    tpot_s = np.where(realtime.output_tokens > 1, tpot_s, np.nan)
+    share, enough = realtime.slo_attainment(ttft_s, tpot_s)
+    if enough or share is None:
+        return
+    required = [workload.slo.attainment for workload in load.workloads if workload.slo]
+    needed = max([load.attainment, *required])
+    finite = tpot_s[np.isfinite(tpot_s)]
+    takes = f"TTFT of {np.quantile(ttft_s, needed):.2g} s"
+    takes += f" and TPOT of {np.quantile(finite, needed):.2g} s" if len(finite) else ""
+    raise InfeasibleError(
+        f"no replica can meet the SLO: alone on an idle one {share:.1%} of requests meet it, "
+        f"{needed:.1%} must; that share needs {takes}",
+        where=profile.replica.label,
+        fix="loosen it with --slo ttft=…,tpot=…, use more GPUs per replica (--tp), or faster hardware",
+    )
 
 
 def find_machines(
     catalog: facts.Catalog, model: Model, load: TraceLoad, options: Options, progress: Progress
 ) -> list[CandidateMachine]:
-    """Return every replica on its cheapest machine, cheapest work first, as fast as measured servers are.
+    """Return every replica that can serve the requests, on its cheapest machine; the cheapest work first.
+
+    Profiles are corrected to the speed of measured servers.
 
     Raises:
-        MeritorderError: There is none; says what there is.
+        MeritorderError: There is none; the message names what is available.
     """
-    found: list[CandidateMachine] = []
+    machines: list[CandidateMachine] = []
     problems: list[Exception] = []
     for profile in candidate_profiles(catalog, model, options, problems):
         limits = options.engine_limits(profile)
@@ -47,9 +182,9 @@ def find_machines(
         except CatalogError as error:
             problems.append(error)
             continue
-        progress(f"measuring full {profile.replica.label}")
+        progress(f"measuring saturated {profile.replica.label}")
         saturation = saturate(load.requests(np.zeros(len(load)), np.zeros(len(load))), profile, limits)
-        found.append(
+        machines.append(
             CandidateMachine(
                 profile=profile,
                 offer=offer,
@@ -59,15 +194,21 @@ def find_machines(
                 startup_paid_s=options.startup.paid_s,
             )
         )
-    if not found:
+    if not machines:
         raise problems[0]
-    return sorted(found, key=lambda machine: machine.price_work(load))
+    return sorted(machines, key=lambda machine: machine.price_work(load))
 
 
 def candidate_profiles(
     catalog: facts.Catalog, model: Model, options: Options, problems: list[Exception]
 ) -> Iterable[Profile]:
-    """Yield the profiles of every replica that the options allow, corrected; why others are missing goes to `problems`.
+    """Yield the corrected profiles of every replica that the options allow.
+
+    Args:
+        catalog: Hardware.
+        model: Model to serve.
+        options: Hardware, engine, precision and GPUs per replica.
+        problems: Receives the reason for each profile that is missing.
 
     Raises:
         MeritorderError: A file cannot be read, or no hardware is named.
@@ -89,8 +230,8 @@ def candidate_profiles(
 
 
 def _rooflines(model: Model, hardware: Hardware, options: Options) -> Iterable[Profile]:
-    """Yield what the data sheets allow, on every number of GPUs that holds the weights."""
-    for gpus in (options.tp,) if options.tp else (1, 2, 4, _MOST_GPUS):
+    """Yield profiles estimated from data sheets, for every number of GPUs that holds the weights."""
+    for gpus in (options.tp,) if options.tp else (1, 2, 4, _MAX_GPUS):
         replica = Replica(
             model=model.id,
             hardware=hardware.id,
@@ -103,28 +244,28 @@ def _rooflines(model: Model, hardware: Hardware, options: Options) -> Iterable[P
 
 
 def _own_profiles(path: Path, model: Model) -> list[Profile]:
-    """Return the profiles in a file that are of this model."""
+    """Return the profiles of this model in a file."""
     found = load_profiles(path)
     of_model = [profile for profile in found if profile.model == model.id]
     if not of_model:
-        there = ", ".join(sorted({profile.model for profile in found}))
+        known = ", ".join(sorted({profile.model for profile in found}))
         raise PerformanceError(
-            f"no profile of {model.id}", where=str(path), fix=f"it has {there}; say which with --model"
+            f"no profile of {model.id}", where=str(path), fix=f"it has {known}; choose one with --model"
         )
     return of_model
 
 
 def _too_large(model: Model, hardware: Hardware, options: Options) -> InfeasibleError | None:
-    """Say so if the weights alone are more than the GPUs of a replica hold."""
+    """Return an error if the weights alone exceed the memory of a replica's GPUs."""
     weights_bytes = model.weights_bytes(options.precision or model.precision) or 0.0
-    gpus = options.tp or _MOST_GPUS
+    gpus = options.tp or _MAX_GPUS
     if weights_bytes <= gpus * hardware.memory_bytes:
         return None
     return InfeasibleError(
         f"the weights of {model.id} take {weights_bytes / BYTES_PER_GIB:,.0f} GiB, "
         f"but {gpus} x {hardware.id} hold {gpus * hardware.memory_bytes / BYTES_PER_GIB:,.0f} GiB",
         where=hardware.id,
-        fix="use more GPUs a replica (--tp) or hardware with more memory (--hardware)",
+        fix="use more GPUs per replica (--tp) or hardware with more memory (--hardware)",
     )
 
 
@@ -132,5 +273,5 @@ def _too_long(profile: Profile, longest: int) -> InfeasibleError:
     return InfeasibleError(
         f"the longest request has {longest:,} tokens, but memory holds {profile.kv_capacity_tokens:,}",
         where=profile.replica.label,
-        fix="use more GPUs a replica (--tp) or hardware with more memory (--hardware)",
+        fix="use more GPUs per replica (--tp) or hardware with more memory (--hardware)",
     )

@@ -1,5 +1,6 @@
-"""What to compare, and on what assumptions."""
+"""The options of a comparison: model, hardware, SLO, deadlines and other assumptions."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -7,42 +8,46 @@ from typing import Final
 import msgspec
 
 from meritorder.domain import Slo
+from meritorder.evidence import Assumption
 from meritorder.perf.profile import EngineLimits, Profile
 from meritorder.sim.pools import Startup
-from meritorder.units import SECONDS_PER_DAY, SECONDS_PER_HOUR
+from meritorder.units import SECONDS_PER_DAY, SECONDS_PER_HOUR, format_duration
+
+Progress = Callable[[str], None]
+"""Receives a line of text at each step of a long computation."""
 
 DEFAULT_SLO: Final = Slo(ttft_s=2.0, tpot_s=0.1, attainment=0.99)
-"""Assumed where nobody states a promise: the first-token limit of MLPerf's Llama-2-70B server scenario (2 s, v5.1,
-2025), and ten tokens a second, which is faster than people read."""
+"""Assumed where no SLO is stated: the first-token limit of MLPerf's Llama-2-70B server scenario (2 s, v5.1, 2025), and
+ten tokens a second, which is faster than people read."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
-    """What to compare, and on what assumptions.
+    """The options of a comparison.
 
     Args:
-        model: Name of the model that is served; "" takes the trace's own.
-        hardware: Names of hardware; the cheapest is taken for each lane.
-        providers: Providers to rent from; empty takes all.
-        regions: Regions to rent in; empty takes all.
+        model: Model to serve; "" takes the only one that the trace names.
+        hardware: Names of hardware to choose from; the cheapest is used for each lane.
+        providers: Providers to rent from; empty means all.
+        regions: Regions to rent in; empty means all.
         engine: Inference engine.
-        precision: Precision of the weights; None takes the model's own.
-        tp: GPUs of a replica; None takes the cheapest that keeps the SLO.
-        slo: The real-time promise where no workload states one; None assumes `DEFAULT_SLO`.
-        defer: Shares that may wait, as `40%@4h`.
+        precision: Precision of the weights; None means the model's own.
+        tp: GPUs per replica (tensor parallel); None means the cheapest number that meets the SLO.
+        slo: SLO of real-time workloads that state none; None assumes `DEFAULT_SLO`.
+        defer: Shares of the requests that can wait, such as `40%@4h`.
         workloads: Workloads file.
-        patience_s: Deadline of a request in the batch arrangement that has none of its own.
+        patience_s: In the batch arrangement, how long a request without a deadline can wait.
         spread_s: Time over which requests without arrival times are spread.
-        startup: From the decision to rent a machine until it serves, and what of that is paid for.
-        profile: Profile file of one's own endpoint.
-        roofline: Take step times from the data sheets where nothing was measured.
-        max_num_seqs: Most sequences in a step; None takes the profile's own, or the engine's default.
-        max_num_batched_tokens: Most tokens in a step; likewise.
-        replicas: Replicas of the present real-time fleet, which is then the baseline; None searches the cheapest.
-        spot: Let what can wait run on spot machines where they are cheaper.
-        spot_trace: Recorded fleet of spot machines: no more are to be had than it had at that time.
-        catalogs: Files that add prices or override them.
-        seed: Of whatever is drawn.
+        startup: Time from renting a machine until it serves, and how much of it is paid.
+        profile: Profile file of the user's own endpoint.
+        roofline: Estimate step times from data sheets where no measurement exists.
+        max_num_seqs: Sequences per step at most; None means the profile's own limit, or the engine's default.
+        max_num_batched_tokens: Tokens per step at most; None likewise.
+        replicas: Replicas of the current real-time fleet, which is then the baseline; None searches for the cheapest.
+        spot: Run deferrable work on spot machines where they are cheaper.
+        spot_trace: Recorded fleet of spot machines, which limits how many are available at each time.
+        catalogs: Files that add or override prices, hardware and models.
+        seed: Seed of random draws.
     """
 
     model: str = ""
@@ -70,11 +75,26 @@ class Options:
 
     @property
     def default_slo(self) -> Slo:
-        """The real-time promise where no workload states one."""
+        """The SLO of real-time workloads that state none."""
         return self.slo or DEFAULT_SLO
 
     def engine_limits(self, profile: Profile) -> EngineLimits:
-        """Return the engine's limits: what is stated, else what the profile knows, else the engine's defaults."""
+        """Return the engine's limits: the stated ones, else the profile's, else the engine's defaults."""
         stated = {"max_num_seqs": self.max_num_seqs, "max_num_batched_tokens": self.max_num_batched_tokens}
-        given = {name: value for name, value in stated.items() if value is not None}
-        return msgspec.structs.replace(profile.limits or EngineLimits.of(profile.engine), **given)
+        overrides = {name: value for name, value in stated.items() if value is not None}
+        return msgspec.structs.replace(profile.limits or EngineLimits.of(profile.engine), **overrides)
+
+    def slo_assumption(self) -> Assumption:
+        """Return the assumption of the default SLO."""
+        slo = self.default_slo
+        text = (
+            f"real time means that {slo.attainment:.0%} of requests have a TTFT of at most {slo.ttft_s:g} s "
+            f"and a TPOT of at most {slo.tpot_s:g} s"
+        )
+        return Assumption(text=text, option="--slo")
+
+    def startup_assumption(self, consequence: str = "") -> Assumption:
+        """Return the assumption of the start-up time, and what follows from it."""
+        total, paid = format_duration(self.startup.total_s), format_duration(self.startup.paid_s)
+        text = f"a machine serves {total} after it is rented, of which {paid} are paid{consequence}"
+        return Assumption(text=text, option="--startup")

@@ -1,4 +1,4 @@
-"""Spot machines: cheaper, and taken back, at a stated rate or as it was recorded of somebody's fleet."""
+"""Spot machines: cheaper, and interrupted at a stated rate or as in a recorded fleet."""
 
 import math
 from dataclasses import replace
@@ -14,32 +14,32 @@ from meritorder.errors import CatalogError, TraceError
 from meritorder.evidence import Assumption
 from meritorder.sim.pools import Interruptions
 from meritorder.sim.state import MAX_CEILINGS
-from meritorder.study.fleet.fleets import CandidateMachine
+from meritorder.study.fleet.machines import CandidateMachine
 from meritorder.study.fleet.options import Options
 from meritorder.traces.spot import read_spot
 from meritorder.units import HOURS_PER_MONTH, SECONDS_PER_HOUR, format_duration
 
-# Taken where a provider states no rate: the middle of the spot advisor's buckets (aws_spot_advisor, 2025-06).
+# Assumed where a provider states no rate: the middle of the spot advisor's buckets (aws_spot_advisor, 2025-06).
 ASSUMED_INTERRUPTIONS_PER_MONTH: Final = 0.1
-_LIVES: Final = 1024
+_LIFETIMES: Final = 1024
 
 
 def spot_machines(
     catalog: facts.Catalog, machines: list[CandidateMachine], options: Options, horizon_s: float
 ) -> list[CandidateMachine]:
-    """Return the same replicas on the cheapest spot machines, as far as there are any.
+    """Return the same replicas on their cheapest spot machines, without those that have none.
 
     Args:
         catalog: Prices.
-        machines: Replicas on machines that are not taken back.
-        options: Where to rent, and the recorded fleet if there is one.
-        horizon_s: Until when work may have to be done.
+        machines: Replicas on machines without interruptions.
+        options: Providers, regions, and the recorded fleet if there is one.
+        horizon_s: Until when work may run.
 
     Raises:
         TraceError: The recorded fleet cannot be read.
     """
     recorded = _recorded(options.spot_trace, horizon_s) if options.spot_trace else None
-    found = []
+    spot = []
     random = np.random.default_rng(options.seed)
     for machine in machines:
         profile = machine.profile
@@ -50,19 +50,19 @@ def spot_machines(
         except CatalogError:
             continue
         interruptions = recorded or _drawn(offer.interruptions_per_month, random)
-        found.append(replace(machine, offer=offer, interruptions=interruptions))
-    return found
+        spot.append(replace(machine, offer=offer, interruptions=interruptions))
+    return spot
 
 
 def _drawn(share_per_month: float | None, random: np.random.Generator) -> Interruptions:
-    """Draw lives that are exponential, with a mean of `-month / ln(1 - share taken back in a month)`."""
+    """Draw exponential lifetimes with a mean of `-month / ln(1 - share interrupted in a month)`."""
     share = ASSUMED_INTERRUPTIONS_PER_MONTH if share_per_month is None else share_per_month
     mean_s = -HOURS_PER_MONTH * SECONDS_PER_HOUR / math.log1p(-share)
-    return Interruptions(lifetimes_s=tuple(random.exponential(mean_s, _LIVES).tolist()))
+    return Interruptions(lifetimes_s=tuple(random.exponential(mean_s, _LIFETIMES).tolist()))
 
 
 def _recorded(path: Path, horizon_s: float) -> Interruptions:
-    """Read how many machines were to be had, over and over again until the horizon.
+    """Read how many machines were available over time, repeated until the horizon.
 
     The record begins with the trace of requests; at its last change it begins again.
     """
@@ -73,7 +73,7 @@ def _recorded(path: Path, horizon_s: float) -> Interruptions:
         raise TraceError(
             f"{len(counts)} changes in {format_duration(period_s)} are too many for {format_duration(horizon_s)}",
             where=str(path),
-            fix="take a shorter window of the requests (--from, --to)",
+            fix="select a shorter window of the requests (--from, --to)",
         )
     once = list(zip(from_s, counts, strict=True))[: -1 if rounds > 1 else None]
     changes = [(lap * period_s + at_s, count) for lap in range(rounds) for at_s, count in once]
@@ -82,18 +82,20 @@ def _recorded(path: Path, horizon_s: float) -> Interruptions:
 
 
 def spot_assumptions(machine: CandidateMachine, options: Options) -> list[Assumption]:
-    """Say what was taken of the machines that work which can wait runs on."""
+    """Return what was assumed about the interruptions of the machines for deferrable work."""
     if machine.interruptions is None:
         return []
     if options.spot_trace:
         most = max(machine.interruptions.ceiling)
-        text = f"no more spot machines are to be had than in {options.spot_trace.name} (at most {most}), repeated"
-        text += " without end from the first request on; beyond that they are taken back without warning"
-        return [Assumption(text=f"{text}, with the work that they hold", option="--spot-trace")]
+        text = (
+            f"spot machines are available as recorded in {options.spot_trace.name} (at most {most}), repeated from the "
+            "first request on; those above that number are interrupted without warning, and their work is lost"
+        )
+        return [Assumption(text=text, option="--spot-trace")]
     share = machine.offer.interruptions_per_month
     text = (
-        f"spot machines are taken back as the provider states: {share:.1%} of them a month"
+        f"spot machines are interrupted at the rate that the provider states: {share:.1%} of them a month"
         if share is not None
-        else f"spot machines are taken back at {ASSUMED_INTERRUPTIONS_PER_MONTH:.0%} a month, which nobody states"
+        else f"spot machines are interrupted at an assumed rate of {ASSUMED_INTERRUPTIONS_PER_MONTH:.0%} a month"
     )
-    return [Assumption(text=f"{text}, at random, with the work that they hold", option="--spot")]
+    return [Assumption(text=f"{text}, at random, and their work is lost", option="--spot")]

@@ -18,10 +18,9 @@ from meritorder.planner.commitments import backtest_commitments, recommend_commi
 from meritorder.planner.export import dispatch, merit_order, to_file
 from meritorder.planner.model.demand import Demand
 from meritorder.planner.sensitivity import analyze_sensitivity, relaxed_usd
-from meritorder.study.fleet.access import permitted_to_any
 from meritorder.study.fleet.fleets import Trial
-from meritorder.study.fleet.promises import assign_workloads, only_model, trace_models
-from meritorder.study.fleet.search import Progress
+from meritorder.study.fleet.options import Progress
+from meritorder.study.fleet.workloads import assign_workloads, only_model, permitted_to_any, trace_models
 from meritorder.study.plan.baseline import baselines_of
 from meritorder.study.plan.carbon import carbon_for, read_carbon
 from meritorder.study.plan.commit import Committed, commit
@@ -35,7 +34,6 @@ from meritorder.study.plan.seats import Filling
 from meritorder.traces import Trace
 from meritorder.units import format_duration, format_share, format_usd
 
-_SLO_OPTION: Final = "--slo"
 # Nine in ten draws of how far the profiles are off lie between these.
 _LEVELS: Final = (0.05, 0.95)
 
@@ -216,54 +214,18 @@ def _prices_used(file: planfile.Plan, asked: Asked) -> list[PriceUsed]:
             offers[offer.label] = offer
     names = {one.payment for one in file.schedule} | {one.name for one in file.commitments}
     used = {id(offer): offer for name, offer in offers.items() if any(each.startswith(name) for each in names)}
-    found = [
-        PriceUsed(
-            what=f"{offer.gpus} x {offer.hardware}, {offer.instance} {offer.region}".strip(),
-            provider=offer.provider,
-            pricing_model=offer.pricing_model,
-            usd=offer.usd_per_hour,
-            unit="USD an hour",
-            as_of=offer.as_of,
-            source=offer.source,
-            confidence=offer.confidence,
-            assumed=offer.assumed,
-        )
-        for offer in used.values()
-    ]
     venues = {route.venue for route in file.routes if route.kind == "tier"}
-    for venue in sorted(venues):
-        price = asked.tokens[venue]
-        found.append(
-            PriceUsed(
-                what=f"{price.provider_model}, input; output {format_usd(price.output_usd_per_mtok)}",
-                provider=price.provider,
-                pricing_model=f"token API, {price.tier}",
-                usd=price.input_usd_per_mtok,
-                unit="USD per million tokens",
-                as_of=price.as_of,
-                source=price.source,
-                confidence="medium",
-                assumed=False,
-            )
-        )
-    return found
+    return [
+        *(PriceUsed.from_offer(offer, assumed=offer.assumed) for offer in used.values()),
+        *(PriceUsed.from_token_price(asked.tokens[venue], assumed=False) for venue in sorted(venues)),
+    ]
 
 
 def _own_assumptions(made: Made, options: PlanOptions, asked: Asked) -> list[Assumption]:
-    slo = options.default_slo
     taken = []
     if options.slo is None and any(not one.slo for load in asked.loads.values() for one in load.workloads):
-        promise_text = f"{slo.ttft_s:g} s to the first token and {slo.tpot_s:g} s a token after it"
-        taken.append(
-            Assumption(
-                text=f"real time means {slo.attainment:.0%} of requests within {promise_text}", option=_SLO_OPTION
-            )
-        )
-    text = (
-        f"a machine serves {format_duration(options.startup.total_s)} after it is rented, "
-        f"{format_duration(options.startup.paid_s)} of which are paid; it is rented that long before its slot"
-    )
-    taken.append(Assumption(text=text, option="--startup"))
+        taken.append(options.slo_assumption())
+    taken.append(options.startup_assumption("; it is rented that long before its slot"))
     weighed = any(one.amount > 0 for one in made.solution.purchases)
     if weighed and not (asked.committed and asked.committed.solution):
         span = format_duration(made.file.slots * made.file.slot_s)

@@ -7,10 +7,11 @@ import numpy as np
 
 from meritorder.domain import Access, PricingModel
 from meritorder.errors import InfeasibleError
-from meritorder.study.fleet.fleets import CandidateMachine, Trial, fixed_fleet, simulate_fleet
+from meritorder.study.fleet.fleets import Trial, fixed_fleet, simulate_fleet
 from meritorder.study.fleet.load import TraceLoad
-from meritorder.study.fleet.options import Options
-from meritorder.study.fleet.search import Progress, Search
+from meritorder.study.fleet.machines import CandidateMachine
+from meritorder.study.fleet.options import Options, Progress
+from meritorder.study.fleet.search import Search
 from meritorder.study.plan.problem import Asked
 
 # Loads of more requests are searched on their busiest stretch of about so many, and confirmed on all.
@@ -88,9 +89,9 @@ def baseline_for(load: TraceLoad, machines: list[CandidateMachine], options: Opt
     stretch = _busiest(realtime, _MOST_REQUESTS)
     always, scaled = replace(search, load=stretch).realtime(stretch)
     confirmed = _confirm_fixed(always, realtime, search)
-    if search.present_replicas is None and scaled.kept:
+    if search.present_replicas is None and scaled.feasible:
         whole = simulate_fleet(scaled.name, scaled.label, realtime, scaled.pools)
-        if whole.kept and whole.usd < confirmed.usd:
+        if whole.feasible and whole.usd < confirmed.usd:
             return whole
     return confirmed
 
@@ -117,7 +118,7 @@ def _confirm_fixed(found: Trial, load: TraceLoad, search: Search) -> Trial:
     for more in range(_MOST_CONFIRMED):
         trial = fixed_fleet(machine, load, pool.max_instances + more)
         search.progress(f"real time, always on, the whole trace: {trial.label}")
-        if trial.kept or search.present_replicas is not None:
+        if trial.feasible or search.present_replicas is not None:
             return trial
     raise InfeasibleError(
         "no fleet that is always on keeps the SLO", fix="loosen it with --slo, or use faster hardware"

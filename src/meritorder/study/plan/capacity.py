@@ -11,8 +11,8 @@ from meritorder.domain import BackfillLimits
 from meritorder.latency import tpot_s
 from meritorder.sim.pools import Fixed
 from meritorder.sim.run import simulate
-from meritorder.study.fleet.fleets import CandidateMachine, max_backfill
 from meritorder.study.fleet.load import TraceLoad
+from meritorder.study.fleet.machines import CandidateMachine, max_backfill
 
 Floats = NDArray[np.float64]
 

@@ -16,8 +16,8 @@ from meritorder.latency import breaks_slo, tpot_s
 from meritorder.policy.schedule import spread_evenly
 from meritorder.sim.pools import Interruptions, PoolAccount, Scheduled, SimPool, SimResult
 from meritorder.sim.run import simulate
-from meritorder.study.fleet.fleets import CandidateMachine
 from meritorder.study.fleet.load import TraceLoad
+from meritorder.study.fleet.machines import CandidateMachine
 from meritorder.study.plan.demand import classes_of, usd_of
 from meritorder.units import SECONDS_PER_DAY, SECONDS_PER_HOUR, SECONDS_PER_MINUTE
 

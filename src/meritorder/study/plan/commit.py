@@ -14,7 +14,7 @@ from meritorder.planner.model.variants import aggregate_to_hours, hold_purchases
 from meritorder.planner.scenarios import SCENARIOS, draw_scenarios, longest_season
 from meritorder.planner.solve.search import find_plan
 from meritorder.planner.solve.solution import CommitmentPurchase, Solution
-from meritorder.study.fleet.search import Progress
+from meritorder.study.fleet.options import Progress
 from meritorder.study.plan.options import PlanOptions
 from meritorder.units import format_duration
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from meritorder import planfile
 from meritorder.planner.solve.solution import realtime_load
-from meritorder.study.fleet.search import Progress
+from meritorder.study.fleet.options import Progress
 from meritorder.study.plan.bursts import bursts_for, raised, strictest
 from meritorder.study.plan.check import ModelRun, carry_out
 from meritorder.study.plan.demand import realtime_classes_of

@@ -15,11 +15,10 @@ from meritorder.domain import Model, Offer, PricingModel, TokenPrice
 from meritorder.errors import ConfigError, PerformanceError
 from meritorder.perf.profile import EngineLimits
 from meritorder.sim.saturation import saturate
-from meritorder.study.fleet.fleets import CandidateMachine
 from meritorder.study.fleet.load import SATURATION_REQUESTS, TraceLoad
-from meritorder.study.fleet.machines import candidate_profiles
+from meritorder.study.fleet.machines import CandidateMachine, candidate_profiles
 from meritorder.study.fleet.options import Options
-from meritorder.study.fleet.promises import assign_workloads, trace_models
+from meritorder.study.fleet.workloads import assign_workloads, trace_models
 from meritorder.study.plan.check import carry_out
 from meritorder.traces import Trace
 

@@ -13,8 +13,8 @@ from meritorder.errors import InfeasibleError
 from meritorder.planner.export import to_file
 from meritorder.planner.solve.search import Effort, find_plan
 from meritorder.planner.solve.solution import Solution
-from meritorder.study.fleet.promises import AssignedTrace
-from meritorder.study.fleet.search import Progress
+from meritorder.study.fleet.options import Progress
+from meritorder.study.fleet.workloads import AssignedTrace
 from meritorder.study.plan.check import carry_out
 from meritorder.study.plan.derating import as_seen, between, first_bursts, less, with_more_room
 from meritorder.study.plan.made import Made, alike, cheaper, leaves_work

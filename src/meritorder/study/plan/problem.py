@@ -14,9 +14,9 @@ from meritorder.planner.model.demand import Demand, OpenEnd, RealtimeDemand
 from meritorder.planner.model.problem import Problem
 from meritorder.planner.model.safe_load import extend_to_load
 from meritorder.planner.model.supply import MachinePool
-from meritorder.study.fleet.fleets import CandidateMachine
 from meritorder.study.fleet.load import SATURATION_REQUESTS, TraceLoad
-from meritorder.study.fleet.search import Progress
+from meritorder.study.fleet.machines import CandidateMachine
+from meritorder.study.fleet.options import Progress
 from meritorder.study.plan.commit import Committed
 from meritorder.study.plan.demand import classes_of, demand_of, horizon_for, tiers_of
 from meritorder.study.plan.have import Have

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from meritorder.planner.model.demand import Horizon
 from meritorder.planner.model.supply import MachinePool
 from meritorder.sim.pools import SimResult
-from meritorder.study.fleet.fleets import CandidateMachine
 from meritorder.study.fleet.load import TraceLoad
+from meritorder.study.fleet.machines import CandidateMachine
 from meritorder.study.plan.check import ModelRun
 
 Floats = NDArray[np.float64]

@@ -25,10 +25,9 @@ from meritorder.planner.model.supply import (
     savings_plans_from_offers,
 )
 from meritorder.policy.backfill import BACKFILL_KV_SHARE
-from meritorder.study.fleet.fleets import CandidateMachine
-from meritorder.study.fleet.load import SATURATION_REQUESTS, TraceLoad, check_slo
-from meritorder.study.fleet.machines import find_machines
-from meritorder.study.fleet.search import Progress
+from meritorder.study.fleet.load import SATURATION_REQUESTS, TraceLoad
+from meritorder.study.fleet.machines import CandidateMachine, check_slo, find_machines
+from meritorder.study.fleet.options import Progress
 from meritorder.study.fleet.spot import ASSUMED_INTERRUPTIONS_PER_MONTH
 from meritorder.study.plan.capacity import FULLEST, Filled, filled_within_slo, safe_load, steady_utilization
 from meritorder.study.plan.have import Have, offers_of

@@ -33,7 +33,7 @@ def assumed(answer: Comparison) -> str:
 def test_what_was_assumed_is_said_and_what_was_stated_is_not(small: Trace) -> None:
     answer = compare(small, Options(model=MODEL, tp=1, defer=("40%@4h",)))
     assert "40% of the real-time requests (240," in assumed(answer)
-    assert "2 s to the first token" in assumed(answer)
+    assert "TTFT of at most 2 s" in assumed(answer)
     stated = Options(model=MODEL, tp=1, slo=Slo(ttft_s=1.0, tpot_s=0.1))
     assert "real time means" not in assumed(compare(small, stated))
 
@@ -42,7 +42,7 @@ def test_nothing_that_may_wait_saves_nothing_and_says_so(small: Trace) -> None:
     answer = compare(small, Options(model=MODEL, tp=1))
     assert answer.saving_usd == 0
     assert answer.best == answer.baseline
-    assert any("nothing is marked as able to wait" in text for text in answer.warnings)
+    assert any("no request is marked as able to wait" in text for text in answer.warnings)
     assert "--defer" in answer.sentence
 
 

@@ -2,12 +2,10 @@
 
 import numpy as np
 import polars as pl
-import pytest
-from tests.samples.fleets import LIMITS, SLO, WORKLOADS, load, profile
+from tests.samples.fleets import SLO, WORKLOADS, load
 
 from meritorder.domain import Lane, Slo, Workload
-from meritorder.errors import InfeasibleError
-from meritorder.study.fleet.load import check_slo, load_from_requests
+from meritorder.study.fleet.load import load_from_requests
 
 
 def test_a_table_becomes_arrays_with_each_workloads_promise() -> None:
@@ -65,24 +63,3 @@ def test_each_workload_has_to_keep_its_own_promise() -> None:
 
 def test_nothing_in_real_time_breaks_no_promise() -> None:
     assert load([0.0], waits=[True]).slo_attainment(np.array([9.0]), np.array([9.0])) == (None, True)
-
-
-@pytest.mark.parametrize("slo", [Slo(ttft_s=0.005, tpot_s=0.1), Slo(ttft_s=2.0, tpot_s=0.009)])
-def test_a_promise_that_no_replica_can_keep_is_refused_with_what_would_do(slo: Slo) -> None:
-    with pytest.raises(InfeasibleError, match="no replica can meet the SLO") as caught:
-        check_slo(load([0.0] * 9, slo=slo), profile(), LIMITS)
-    message = str(caught.value)
-    # Alone: 200 prompt tokens at 10 ms and 0.088 ms each, and pairs; then 10 ms a step and its context.
-    assert "0.028 s to the first token and 0.01 s a token" in message
-    assert "--slo" in message
-
-
-def test_a_promise_that_can_be_kept_and_one_to_nobody_pass() -> None:
-    check_slo(load([0.0] * 9), profile(), LIMITS)
-    check_slo(load([0.0], waits=[True], slo=Slo(ttft_s=1e-9, tpot_s=1e-9)), profile(), LIMITS)
-    check_slo(load([0.0], output_tokens=1), profile(), LIMITS)
-
-
-def test_answers_of_one_token_have_no_pace_to_tell() -> None:
-    with pytest.raises(InfeasibleError, match=r"0\.028 s to the first token; loosen"):
-        check_slo(load([0.0], output_tokens=1, slo=Slo(ttft_s=1e-3, tpot_s=1.0)), profile(), LIMITS)

@@ -9,7 +9,6 @@ from meritorder.study.fleet.fleets import (
     autoscaler_minimums,
     batch_fleet,
     fixed_fleet,
-    max_backfill,
     max_deadline_machines,
     max_utilization_within_slo,
     mixed_fleet,
@@ -18,6 +17,7 @@ from meritorder.study.fleet.fleets import (
     search_fixed_fleet,
     simulate_fleet,
 )
+from meritorder.study.fleet.machines import max_backfill
 
 RANDOM = np.random.default_rng(5)
 BUSY = load(np.sort(RANDOM.uniform(0, 200, 6000)), 300, 80)
@@ -36,16 +36,16 @@ def test_a_fleet_costs_its_machines_for_the_time_that_they_are_paid() -> None:
 def test_the_smallest_fleet_holds_and_one_machine_less_does_not() -> None:
     one = machine(BUSY)
     trials = list(search_fixed_fleet(one, BUSY))
-    kept = [trial for trial in trials if trial.kept][-1]
+    kept = [trial for trial in trials if trial.feasible][-1]
     instances = kept.pools[0][1].max_instances
     assert instances > 1
-    assert not fixed_fleet(one, BUSY, instances - 1).kept
-    assert min(trial.usd for trial in trials if trial.kept) == kept.usd
+    assert not fixed_fleet(one, BUSY, instances - 1).feasible
+    assert min(trial.usd for trial in trials if trial.feasible) == kept.usd
 
 
 def test_the_search_ends_where_no_fleet_would_do() -> None:
     hopeless = load([0.0, 1.0], slo=Slo(ttft_s=1e-4, tpot_s=1e-4))
-    assert not any(trial.kept for trial in search_fixed_fleet(machine(hopeless), hopeless))
+    assert not any(trial.feasible for trial in search_fixed_fleet(machine(hopeless), hopeless))
 
 
 def test_the_smallest_fleet_of_one_request_is_one_machine() -> None:
@@ -56,7 +56,7 @@ def test_the_smallest_fleet_of_one_request_is_one_machine() -> None:
 def test_an_autoscaler_that_holds_costs_no_more_than_half_as_many_machines_again() -> None:
     one = machine(BUSY, startup_s=30.0)
     trials = [trial for fewest in autoscaler_minimums(4) for trial in search_autoscalers(one, BUSY, 4, fewest)]
-    assert any(trial.kept for trial in trials)
+    assert any(trial.feasible for trial in trials)
     assert max(account.peak_instances for trial in trials for account in trial.result.pools) <= 6
 
 
@@ -91,9 +91,9 @@ def test_no_room_is_no_seat() -> None:
 def test_batch_serves_all_in_time_and_pays_only_while_it_runs() -> None:
     waiting = BUSY.all_deferrable(4 * 3600.0)
     trial = batch_fleet(machine(waiting), waiting)
-    assert trial.kept
-    assert trial.missed == 0
-    assert trial.attainment is None
+    assert trial.feasible
+    assert trial.deadlines_missed == 0
+    assert trial.slo_attainment is None
     work_s = float(machine(waiting).work_s(waiting).sum())
     assert work_s < trial.paid_s < 2.5 * work_s + 600
 
@@ -106,20 +106,20 @@ def test_temporary_machines_are_none_where_nothing_waits() -> None:
 def test_a_deadline_that_cannot_be_kept_is_counted_as_missed() -> None:
     hurried = load(BUSY.arrived_s, 300, 80, waits=np.ones(len(BUSY), bool), patience_s=0.1)
     trial = batch_fleet(machine(hurried), hurried)
-    assert trial.missed == int((~(trial.result.finished_s <= hurried.deadline_s)).sum()) > 0
-    assert not trial.kept
+    assert trial.deadlines_missed == int((~(trial.result.finished_s <= hurried.deadline_s)).sum()) > 0
+    assert not trial.feasible
 
 
 def test_a_mix_fills_gaps_before_it_rents() -> None:
     one = machine(MIXED)
     lane = MIXED.select(~MIXED.deferrable)
-    base = next(trial for trial in search_fixed_fleet(one, lane) if trial.kept)
+    base = next(trial for trial in search_fixed_fleet(one, lane) if trial.feasible)
     filled, apart = (
         mixed_fleet(base, one, MIXED, backfill(16, prefill_tokens=256, kv_share=0.9)),
         mixed_fleet(base, one, MIXED, None),
     )
-    assert filled.kept
-    assert apart.kept
+    assert filled.feasible
+    assert apart.feasible
     assert filled.result.pools[0].deferrable_s > apart.result.pools[0].deferrable_s == 0
     assert filled.usd <= apart.usd
 
@@ -128,7 +128,7 @@ def test_a_fleet_is_judged_again_by_other_promises() -> None:
     served = simulate_fleet("x", "x", BUSY, fixed_fleet(machine(BUSY), BUSY, 9).pools)
     hurried = load(BUSY.arrived_s, 300, 80, waits=np.ones(len(BUSY), bool), patience_s=1e-3)
     again = rejudge(served, hurried, "mix", "mix")
-    assert served.kept
-    assert again.missed == len(BUSY)
-    assert not again.kept
+    assert served.feasible
+    assert again.deadlines_missed == len(BUSY)
+    assert not again.feasible
     assert again.usd == served.usd

@@ -5,7 +5,8 @@ import pytest
 from tests.samples.fleets import load, machine
 
 from meritorder.domain import Tier, TokenPrice
-from meritorder.study.compare import answer, tokens
+from meritorder.study.compare import answer
+from meritorder.study.compare.answer import break_even_utilization
 from meritorder.study.fleet.search import Search, SearchResult
 
 ASKED = load(np.sort(np.random.default_rng(4).uniform(0, 600, 1200)), 300, 80, waits=np.arange(1200) % 2 == 0)
@@ -31,47 +32,20 @@ def price(tier: Tier, usd_per_mtok: float) -> TokenPrice:
     )
 
 
-def test_an_api_costs_its_price_for_all_tokens() -> None:
-    made = tokens.arrangement(Tier.BATCH, price(Tier.BATCH, 2.0), ASKED)
-    assert made.name == "api_batch"
-    assert made.total_usd == pytest.approx(2.0 * 1200 * 380 / 1e6)
-    assert made.usd_per_mtok == pytest.approx(2.0)
-    assert any("latency" in note for note in made.notes)
-
-
-def test_the_cheapest_of_a_tier_is_taken_and_never_of_another() -> None:
-    prices = [price(Tier.STANDARD, 3.0), price(Tier.STANDARD, 2.0), price(Tier.BATCH, 1.0)]
-    assert tokens.cheapest(prices, Tier.STANDARD, ASKED) is prices[1]
-    assert tokens.cheapest(prices, Tier.FLEX, ASKED) is None
-
-
 def test_breaking_even_is_where_a_full_replicas_work_costs_what_the_api_asks(found: SearchResult) -> None:
     work_usd = found.baseline.pools[0][0].price_work(ASKED)
     twice = price(Tier.STANDARD, 2 * work_usd / (1200 * 380 / 1e6))
-    share, note = tokens.break_even(found.baseline.machine, [(Tier.STANDARD, twice)], ASKED)
+    share, note = break_even_utilization(found.baseline.machine, [(Tier.STANDARD, twice)], ASKED)
     assert share == pytest.approx(0.5)
     assert "50%" in note
     half = price(Tier.STANDARD, work_usd / 2 / (1200 * 380 / 1e6))
-    share, note = tokens.break_even(found.baseline.machine, [(Tier.STANDARD, half)], ASKED)
+    share, note = break_even_utilization(found.baseline.machine, [(Tier.STANDARD, half)], ASKED)
     assert share is None
     assert "2.0 times" in note
-    assert tokens.break_even(found.baseline.machine, [], ASKED)[0] is None
+    assert break_even_utilization(found.baseline.machine, [], ASKED)[0] is None
 
 
 def test_a_usual_ratio_needs_no_words_and_an_unusual_one_says_which_way(found: SearchResult) -> None:
     assert answer._ratio_note(3.0, found.baseline, found.batch) == ""
     assert "Less than the usual" in answer._ratio_note(1.5, found.baseline, found.batch)
     assert "More than the usual" in answer._ratio_note(7.0, found.baseline, found.batch)
-
-
-def test_lanes_add_up_and_real_time_pays_what_its_fleet_costs_alone(found: SearchResult) -> None:
-    lanes = answer._lanes(found.mix, found)
-    assert sum(lane.total_usd for lane in lanes) == pytest.approx(found.mix.usd)
-    assert found.alone is not None
-    assert lanes[0].total_usd == pytest.approx(min(found.alone.usd, found.mix.usd))
-    assert [lane.requests for lane in lanes] == [600, 600]
-
-
-def test_a_quantile_of_nothing_is_nothing() -> None:
-    assert answer._quantile(np.array([np.nan]), 0.5) is None
-    assert answer._quantile(np.array([1.0, np.nan, 3.0]), 0.5) == 2.0

@@ -43,8 +43,8 @@ def test_values_become_options() -> None:
     )
     assert changed.defer == ("40%@1h",)
     assert changed.startup.total_s == pytest.approx(600)
-    assert changed.promise.ttft_s == 0.5
-    assert changed.promise.tpot_s == Options().promise.tpot_s
+    assert changed.default_slo.ttft_s == 0.5
+    assert changed.default_slo.tpot_s == Options().default_slo.tpot_s
     assert (changed.max_num_seqs, changed.tp) == (64, 2)
     assert study.apply(Options(defer=("40%@4h",)), {"share": "0%"}).defer == ()
 

@@ -6,8 +6,8 @@ from tests.samples.fleets import load, machine, offer, profile
 
 from meritorder.domain import Slo
 from meritorder.errors import InfeasibleError
-from meritorder.study.fleet.fleets import CandidateMachine
 from meritorder.study.fleet.load import TraceLoad
+from meritorder.study.fleet.machines import CandidateMachine
 from meritorder.study.fleet.search import Search, SearchResult
 
 ARRIVED_S = np.sort(np.random.default_rng(2).uniform(0, 900, 2500))
@@ -23,34 +23,34 @@ def search(asked: TraceLoad, machines: list[CandidateMachine] | None = None) -> 
 def test_both_lanes() -> None:
     asked = load(ARRIVED_S, 300, 80, waits=np.arange(2500) % 2 == 0, patience_s=3600.0)
     found = search(asked)
-    assert found.fixed.kept
-    assert found.batch.kept
-    assert found.mix.kept
-    assert found.mix.missed == 0
-    assert found.baseline.usd == min(t.usd for t in (found.fixed, found.autoscaled) if t.kept)
+    assert found.fixed.feasible
+    assert found.batch.feasible
+    assert found.mix.feasible
+    assert found.mix.deadlines_missed == 0
+    assert found.baseline.usd == min(t.usd for t in (found.fixed, found.autoscaled) if t.feasible)
     assert found.mix.usd <= found.baseline.usd
-    assert found.alone is not None
-    assert len(found.alone.load) == 1250
+    assert found.realtime_alone is not None
+    assert len(found.realtime_alone.load) == 1250
     assert 0 < found.slo_utilization <= 1
 
 
 def test_nothing_may_wait() -> None:
     found = search(load(ARRIVED_S, 300, 80))
     assert found.mix.usd == found.baseline.usd
-    assert found.alone is found.baseline
+    assert found.realtime_alone is found.baseline
 
 
 def test_everything_may_wait() -> None:
     found = search(load(ARRIVED_S, 300, 80, waits=np.ones(2500, bool)))
-    assert found.alone is None
+    assert found.realtime_alone is None
     assert found.mix.usd <= min(found.baseline.usd, found.batch.usd + 1e-9)
 
 
 def test_a_deadline_shorter_than_real_time_is_not_said_to_be_kept() -> None:
     hurried = load(ARRIVED_S[:200], 300, 80, waits=np.arange(200) % 2 == 0, patience_s=0.05)
     found = search(hurried)
-    assert found.mix.missed > 0
-    assert not found.mix.kept
+    assert found.mix.deadlines_missed > 0
+    assert not found.mix.feasible
 
 
 def test_the_cheaper_of_two_machines_is_taken() -> None:

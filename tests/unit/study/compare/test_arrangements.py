@@ -1,0 +1,58 @@
+"""Rows of the answer: token APIs at their prices, lanes that add up."""
+
+import numpy as np
+import pytest
+from tests.samples.fleets import load, machine
+
+from meritorder.domain import Tier, TokenPrice
+from meritorder.study.compare.arrangements import _lanes, cheapest_price, quantile, token_arrangement
+from meritorder.study.fleet.search import Search, SearchResult
+
+ASKED = load(np.sort(np.random.default_rng(4).uniform(0, 600, 1200)), 300, 80, waits=np.arange(1200) % 2 == 0)
+
+
+@pytest.fixture(scope="module")
+def found() -> SearchResult:
+    one = machine(ASKED)
+    return Search(load=ASKED, machines=[one], batch_machine=one, patience_s=7200.0, progress=lambda _: None).run()
+
+
+def price(tier: Tier, usd_per_mtok: float) -> TokenPrice:
+    return TokenPrice(
+        provider="somebody",
+        model="m",
+        provider_model="m",
+        tier=tier,
+        input_usd_per_mtok=usd_per_mtok,
+        cached_usd_per_mtok=usd_per_mtok,
+        output_usd_per_mtok=usd_per_mtok,
+        as_of="2026-01-01",
+        source="by hand",
+    )
+
+
+def test_an_api_costs_its_price_for_all_tokens() -> None:
+    made = token_arrangement(Tier.BATCH, price(Tier.BATCH, 2.0), ASKED)
+    assert made.name == "api_batch"
+    assert made.total_usd == pytest.approx(2.0 * 1200 * 380 / 1e6)
+    assert made.usd_per_mtok == pytest.approx(2.0)
+    assert any("latency" in note for note in made.notes)
+
+
+def test_the_cheapest_of_a_tier_is_taken_and_never_of_another() -> None:
+    prices = [price(Tier.STANDARD, 3.0), price(Tier.STANDARD, 2.0), price(Tier.BATCH, 1.0)]
+    assert cheapest_price(prices, Tier.STANDARD, ASKED) is prices[1]
+    assert cheapest_price(prices, Tier.FLEX, ASKED) is None
+
+
+def test_lanes_add_up_and_real_time_pays_what_its_fleet_costs_alone(found: SearchResult) -> None:
+    lanes = _lanes(found.mix, found)
+    assert sum(lane.total_usd for lane in lanes) == pytest.approx(found.mix.usd)
+    assert found.realtime_alone is not None
+    assert lanes[0].total_usd == pytest.approx(min(found.realtime_alone.usd, found.mix.usd))
+    assert [lane.requests for lane in lanes] == [600, 600]
+
+
+def test_a_quantile_of_nothing_is_nothing() -> None:
+    assert quantile(np.array([np.nan]), 0.5) is None
+    assert quantile(np.array([1.0, np.nan, 3.0]), 0.5) == 2.0
