@@ -18,7 +18,7 @@ from meritorder.sim.run import Scheduled
 @pytest.fixture
 def plan() -> planfile.Plan:
     solution = find_plan(small([0.5, 1.4], [0.5, 0], 2, payments=(on_demand(), reserved())), Effort(gap=1e-9))
-    return to_file(solution, worth=analyze_sensitivity(solution), advice=recommend_commitments(solution))
+    return to_file(solution, sensitivity=analyze_sensitivity(solution), recommendations=recommend_commitments(solution))
 
 
 def test_a_plan_comes_back_as_it_went(plan: planfile.Plan, tmp_path: Path) -> None:

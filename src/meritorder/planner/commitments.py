@@ -1,8 +1,8 @@
-"""What to commit to when demand is uncertain, in one purchase or several, and what it costs to be wrong."""
+"""Commitments: what a plan over scenarios recommends, its regret, and a backtest on time it has not seen."""
 
 import dataclasses
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -10,17 +10,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from meritorder import planfile
-from meritorder.planner.model.constraints import Formulation, formulate
+from meritorder.planner.model.constraints import formulate
 from meritorder.planner.model.problem import Problem
-from meritorder.planner.model.supply import OnDemand, Reserved
-from meritorder.planner.model.variants import hold_purchases, scale_demand, slice_slots
+from meritorder.planner.model.supply import UNLIMITED, CapacityBlock, MachinePayment, OnDemand, Reserved
+from meritorder.planner.model.variants import scale_demand, slice_slots
+from meritorder.planner.solve.bounds import relaxed_usd
 from meritorder.planner.solve.highs import solve
-from meritorder.planner.solve.solution import Solution
+from meritorder.planner.solve.solution import CommitmentPurchase, Solution
 from meritorder.policy.commitments import break_even_use
 
 Floats = NDArray[np.float64]
-Whole = NDArray[np.int64]
-
 
 COMMITMENT_RULES: Final[Mapping[str, Callable[[Floats, float], int]]] = {
     "minimum": lambda use, _: math.floor(float(np.min(use, initial=math.inf)) if len(use) else 0.0),
@@ -29,170 +28,180 @@ COMMITMENT_RULES: Final[Mapping[str, Callable[[Floats, float], int]]] = {
         int(np.quantile(use, 1 - ratio, method="inverted_cdf")) if len(use) else 0
     ),
 }
-"""Rules that people commit by: machines from past use and the committed / on-demand price."""
+"""Common rules for commitments: machines from past use and the ratio of the committed to the on-demand price."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LadderRung:
-    """One purchase of a ladder."""
+    """One purchase of a ladder.
+
+    Args:
+        after_share: Share of the term after which it is made.
+        machines: Machines bought.
+    """
 
     after_share: float
     machines: int
 
 
-def ladder(machines: int, steps: int) -> tuple[LadderRung, ...]:
-    """Split a purchase into smaller ones spread over its term: at each step a part expires and can be reconsidered.
+def build_ladder(machines: int, rungs: int) -> tuple[LadderRung, ...]:
+    """Split a purchase into smaller ones, evenly spread over its term, so that each can be reconsidered in turn.
 
     Args:
-        machines: Machines to hold in the end.
-        steps: Purchases, equally far apart; step i comes after i / steps of the term.
+        machines: Machines held in the end.
+        rungs: Number of purchases; purchase i is made after i / rungs of the term.
     """
-    bought = np.diff(np.floor(np.arange(steps + 1) * machines / steps + 0.5).astype(int))
-    return tuple(LadderRung(after_share=i / steps, machines=int(count)) for i, count in enumerate(bought) if count)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Regret:
-    """What the commitments cost if demand turns out otherwise.
-
-    Args:
-        demand_share: Demand as a share of what was planned for.
-        usd: Cost with the commitments of the plan.
-        best_usd: Cost had that demand been known.
-    """
-
-    demand_share: float
-    usd: float
-    best_usd: float
-
-    @property
-    def usd_lost(self) -> float:
-        """The regret."""
-        return self.usd - self.best_usd
-
-
-def commitment_regret(solution: Solution, demand_share: float = 0.5) -> Regret:
-    """Return the regret of a plan's commitments if demand changes, machines in fractions on both sides.
-
-    Args:
-        solution: The plan.
-        demand_share: Demand as a share of what was planned for.
-    """
-    problem = scale_demand(solution.problem, demand_share)
-    best = solve(formulate(problem).model, integer=False)
-    kept = solve(formulate(hold_purchases(problem, solution.purchases)).model, integer=False)
-    spent = sum(one.usd for one in solution.purchases)
-    return Regret(demand_share=demand_share, usd=kept.usd + spent, best_usd=best.usd)
+    bought = np.diff(np.floor(np.arange(rungs + 1) * machines / rungs + 0.5).astype(int))
+    return tuple(LadderRung(after_share=i / rungs, machines=int(count)) for i, count in enumerate(bought) if count)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CommitmentRecommendation:
-    """What to buy of one commitment.
+    """How to buy a commitment.
 
     Args:
         name: Name of the payment.
-        amount: Machines, or dollars an hour.
-        break_even_use: Share of hours in use from which it pays, None where there is nothing to compare with.
-        ladder: The purchase in steps (machines only).
+        break_even_use: Share of hours in use above which it pays off; None without an on-demand price to compare with.
+        ladder: The purchase in several rungs; empty unless it is of machines.
     """
 
     name: str
-    amount: float
     break_even_use: float | None
     ladder: tuple[LadderRung, ...]
 
 
-def recommend_commitments(solution: Solution, steps: int = 4) -> tuple[CommitmentRecommendation, ...]:
-    """Return what a plan over scenarios says to buy, with its break-even use and as a ladder."""
-    on_demand = {one.machine: one.usd_per_hour for one in solution.problem.payments if isinstance(one, OnDemand)}
-    machine = {one.name: one.machine for one in solution.problem.payments}
-    advice = []
-    for one in solution.purchases:
-        price = on_demand.get(machine.get(one.name, ""))
-        integer = one.pricing_model in {"reserved", "committed_use"}
-        advice.append(
+def recommend_commitments(solution: Solution, rungs: int = 4) -> tuple[CommitmentRecommendation, ...]:
+    """Return the break-even use and the ladder of each commitment that a plan buys or holds."""
+    on_demand = {
+        payment.machine: payment.usd_per_hour for payment in solution.problem.payments if isinstance(payment, OnDemand)
+    }
+    machines = {payment.name: payment.machine for payment in solution.problem.payments}
+    recommendations = []
+    for purchase in solution.purchases:
+        price = on_demand.get(machines.get(purchase.name, ""))
+        by_machine = purchase.pricing_model in {"reserved", "committed_use"}
+        recommendations.append(
             CommitmentRecommendation(
-                name=one.name,
-                amount=one.amount,
-                break_even_use=break_even_use(one.usd_per_hour, price) if integer and price else None,
-                ladder=ladder(round(one.amount), steps) if integer else (),
+                name=purchase.name,
+                break_even_use=break_even_use(purchase.usd_per_hour, price) if by_machine and price else None,
+                ladder=build_ladder(round(purchase.amount), rungs) if by_machine else (),
             )
         )
-    return tuple(advice)
+    return tuple(recommendations)
+
+
+def hold_purchases(problem: Problem, purchases: Sequence[CommitmentPurchase]) -> Problem:
+    """Return the problem with some purchases held and no others possible; their cost is sunk."""
+    bought = {purchase.name: purchase for purchase in purchases}
+
+    def amount(name: str) -> float:
+        return bought[name].amount if name in bought else 0.0
+
+    def hold(payment: MachinePayment) -> MachinePayment:
+        match payment:
+            case Reserved():
+                held = payment.held + round(amount(payment.name))
+                return dataclasses.replace(payment, held=held, max_machines=0)
+            case CapacityBlock():
+                starts = bought[payment.name].starts if payment.name in bought else ()
+                local = np.arange(problem.horizon.length) % problem.horizon.slots
+                blocks = sum(((local >= start) & (local < start + payment.slots)).astype(float) for start in starts)
+                return dataclasses.replace(payment, held=np.asarray(payment.held + blocks, float), max_machines=0)
+        return payment
+
+    return dataclasses.replace(
+        problem,
+        payments=tuple(hold(payment) for payment in problem.payments),
+        savings_plans=tuple(
+            dataclasses.replace(
+                plan, held_usd_per_hour=plan.held_usd_per_hour + amount(plan.name), max_usd_per_hour=0.0
+            )
+            for plan in problem.savings_plans
+        ),
+    )
+
+
+def commitment_regret(solution: Solution, demand_share: float = 0.5) -> planfile.CommitmentRegret:
+    """Return the regret of a plan's commitments if demand changes, with machines in fractions.
+
+    regret = cost with the commitments of the plan - cost with the best commitments for the changed demand
+
+    Args:
+        solution: The plan.
+        demand_share: Changed demand / planned demand.
+    """
+    problem = scale_demand(solution.problem, demand_share)
+    best_usd = relaxed_usd(problem)
+    spent_usd = sum(purchase.usd for purchase in solution.purchases)
+    usd = relaxed_usd(hold_purchases(problem, solution.purchases)) + spent_usd
+    return planfile.CommitmentRegret(demand_share=demand_share, usd=usd, best_usd=best_usd, usd_lost=usd - best_usd)
 
 
 def backtest_commitments(problem: Problem, share: float) -> list[planfile.CommitmentBacktest]:
-    """Choose each commitment on the first part of a problem, and pay on the rest; machines in fractions.
+    """Choose each commitment on the first part of a problem and pay for it on the rest, with machines in fractions.
 
-    Each is tried by itself, beside machines of the same kind on demand: what the plan chooses knows that work can wait,
-    the rules look at the machines that were in use. Both are held against no commitment on the rest.
+    Each commitment is tested alone, beside on-demand machines of its kind. The plan knows that work can wait; the rules
+    see only the machines in use. Savings are against no commitment on the rest.
 
     Args:
         problem: A problem of one scenario.
-        share: Share of the slots that the choice may see.
+        share: Share of the slots in the first part.
     """
     slots = problem.horizon.slots
     first = min(max(1, round(slots * share)), slots - 1)
-    found: list[planfile.CommitmentBacktest] = []
-    for bought, rented in _candidates(problem):
+    results: list[planfile.CommitmentBacktest] = []
+    for reserved, on_demand in _candidates(problem):
         alone = dataclasses.replace(
             problem,
-            payments=(rented, dataclasses.replace(bought, held=0)),
-            pools=tuple(pool for pool in problem.pools if pool.machine == bought.machine),
+            payments=(on_demand, dataclasses.replace(reserved, held=0)),
+            pools=tuple(pool for pool in problem.pools if pool.machine == reserved.machine),
             savings_plans=(),
             tiers=(),
         )
         seen, unseen = slice_slots(alone, 0, first), slice_slots(alone, first, slots - first)
-        found += _by_each_rule(seen, unseen, bought, rented)
-    return found
+        results += _backtest_rules(seen, unseen, reserved, on_demand)
+    return results
 
 
 def _candidates(problem: Problem) -> Iterator[tuple[Reserved, OnDemand]]:
-    """Yield commitments that can be bought, each with the price on demand of the same machine."""
-    for bought in problem.payments:
-        rented = next(
-            (one for one in problem.payments if isinstance(one, OnDemand) and one.machine == bought.machine), None
-        )
-        if isinstance(bought, Reserved) and bought.max_machines > 0 and rented is not None:
-            yield bought, dataclasses.replace(rented, max_machines=float("inf"))
+    """Yield commitments that can be bought, with the on-demand payment of the same machine."""
+    on_demand = {payment.machine: payment for payment in problem.payments if isinstance(payment, OnDemand)}
+    for payment in problem.payments:
+        if isinstance(payment, Reserved) and payment.max_machines > 0 and payment.machine in on_demand:
+            yield payment, dataclasses.replace(on_demand[payment.machine], max_machines=UNLIMITED)
 
 
-def _by_each_rule(
-    seen: Problem, unseen: Problem, bought: Reserved, rented: OnDemand
+def _backtest_rules(
+    seen: Problem, unseen: Problem, reserved: Reserved, on_demand: OnDemand
 ) -> Iterator[planfile.CommitmentBacktest]:
-    ratio = break_even_use(bought.usd_per_hour, rented.usd_per_hour)
+    ratio = break_even_use(reserved.usd_per_hour, on_demand.usd_per_hour)
     free = formulate(seen)
-    chosen = solve(free.model, integer=False)
-    without = formulate(_holding(seen, 0))
+    planned = solve(free.model, integer=False)
+    without = formulate(_with_machines(seen, 0))
     used = solve(without.model, integer=False)
-    if not (chosen.found and used.found):
+    if not (planned.found and used.found):
         return
-    use = _use(without, used.x)
-    machines = {"plan": round(float(chosen.x[next(iter(free.x.commit.values()))].sum()))}
+    use = np.asarray(used.values[without.variables.machines].sum(axis=0))
+    machines = {"plan": round(float(planned.values[next(iter(free.variables.committed.values()))].sum()))}
     machines |= {name: rule(use, ratio) for name, rule in COMMITMENT_RULES.items()}
-    none_usd = _usd(unseen, 0, bought)
+    base_usd = _cost_usd(unseen, 0, reserved)
     for rule, count in machines.items():
-        usd = _usd(unseen, count, bought)
+        usd = _cost_usd(unseen, count, reserved)
         yield planfile.CommitmentBacktest(
-            commitment=bought.name, rule=rule, machines=count, usd=usd, saving_usd=none_usd - usd
+            commitment=reserved.name, rule=rule, machines=count, usd=usd, saving_usd=base_usd - usd
         )
 
 
-def _holding(problem: Problem, count: int) -> Problem:
-    """Return the problem with so many machines committed to, and no more to be had."""
+def _with_machines(problem: Problem, count: int) -> Problem:
+    """Return the problem with this many committed machines, and no more to buy."""
     payments = tuple(
-        dataclasses.replace(one, held=count, max_machines=0) if isinstance(one, Reserved) else one
-        for one in problem.payments
+        dataclasses.replace(payment, held=count, max_machines=0) if isinstance(payment, Reserved) else payment
+        for payment in problem.payments
     )
     return dataclasses.replace(problem, payments=payments)
 
 
-def _usd(problem: Problem, count: int, bought: Reserved) -> float:
-    """Return what a stretch costs with so many machines committed to."""
-    result = solve(formulate(_holding(problem, count)).model, integer=False)
-    return result.usd + count * bought.usd_per_hour * problem.horizon.hours
-
-
-def _use(formulation: Formulation, x: Floats) -> Floats:
-    """Return the machines in use by slot."""
-    return np.asarray(x[formulation.x.on].sum(axis=0))
+def _cost_usd(problem: Problem, count: int, reserved: Reserved) -> float:
+    """Return the cost of a problem with this many committed machines."""
+    sunk_usd = count * reserved.usd_per_hour * problem.horizon.hours
+    return relaxed_usd(_with_machines(problem, count)) + sunk_usd

@@ -1,29 +1,30 @@
-"""What each freedom is worth: an hour more patience, one more spot machine, each commitment alone and with the rest.
+"""Sensitivities of a plan: the value of more patience, of more spot machines, and of each commitment.
 
-All on the relaxation: differences between two solutions of it, not between two searches for whole machines.
+All are differences of relaxations, because two searches for whole machines differ by more than the effect.
 """
 
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
-from meritorder.planner.model.constraints import Formulation, formulate
+from meritorder.planner.model.constraints import Formulation
 from meritorder.planner.model.demand import DeferrableDemand
 from meritorder.planner.model.problem import Problem
 from meritorder.planner.model.supply import CapacityBlock, Reserved, Spot
 from meritorder.planner.model.variants import replace_due_slots, restrict_purchases
-from meritorder.planner.solve.highs import solve
+from meritorder.planner.solve.bounds import relaxed_usd
 from meritorder.planner.solve.solution import Solution
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CommitmentValue:
-    """What a commitment saves.
+    """The value of a commitment.
 
     Args:
         name: Name of the payment.
-        alone_usd: Saving if it is the only one that can be bought.
-        together_usd: Loss if it alone is taken from the rest.
+        alone_usd: Saving if it is the only commitment.
+        together_usd: Loss if it alone is removed from all commitments.
     """
 
     name: str
@@ -33,14 +34,14 @@ class CommitmentValue:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sensitivity:
-    """Shadow prices, in dollars over the horizon.
+    """Marginal values, in dollars over the horizon.
 
     Args:
-        patience_usd_per_hour: By deferrable workload, what an hour more patience saves.
-        deferral_usd: By deferrable workload, what its waiting saves: cost if all of it had to run in its own slot.
-        spot_usd_per_machine: By spot offer, what one machine more in every slot saves, at most (a marginal price).
-        spot_usd_per_gpu: The same for one GPU.
-        commitments: What each that was bought saves.
+        patience_usd_per_hour: By deferrable workload, saving of an hour more patience.
+        deferral_usd: By deferrable workload, saving against running all of it in its slot of arrival.
+        spot_usd_per_machine: By spot payment, shadow price of one more machine in every slot.
+        spot_usd_per_gpu: The same for one more GPU.
+        commitments: Value of each commitment bought.
     """
 
     patience_usd_per_hour: dict[str, float]
@@ -51,44 +52,38 @@ class Sensitivity:
 
 
 def analyze_sensitivity(solution: Solution, coarse: Problem | None = None) -> Sensitivity:
-    """Return what each freedom of a solved problem is worth.
+    """Return the sensitivities of a plan.
 
-    Each patience and each commitment takes one or two solves of the relaxation; spot takes none.
+    Patience and commitments take one or two solves of the relaxation each; spot takes none.
 
     Args:
         solution: The plan.
-        coarse: The same problem in longer slots, to be solved in its place.
+        coarse: The same problem in longer slots, solved instead.
     """
     problem, base_usd = solution.problem, solution.search.relaxed_usd
     if coarse is not None and coarse is not problem:
         problem, base_usd = coarse, relaxed_usd(coarse)
-    deferrable = [one for one in problem.workloads if isinstance(one, DeferrableDemand)]
-    per_hour = problem.horizon.slots_per_hour
-    spot = _spot(solution.search.formulation, solution.search.row_duals)
+    deferrable = [demand for demand in problem.workloads if isinstance(demand, DeferrableDemand)]
+    per_hour, at_once = problem.horizon.slots_per_hour, np.arange(problem.horizon.length)
+    spot = _spot_prices(solution.search.formulation, solution.search.row_duals)
     gpus = {pool.machine: pool.gpus for pool in problem.pools}
-    machine = {one.name: one.machine for one in problem.payments}
+    machine = {payment.name: payment.machine for payment in problem.payments}
     return Sensitivity(
         patience_usd_per_hour={
-            one.name: max(0.0, base_usd - relaxed_usd(replace_due_slots(problem, one, one.due + per_hour)))
-            for one in deferrable
+            demand.name: max(0.0, base_usd - relaxed_usd(replace_due_slots(problem, demand, demand.due + per_hour)))
+            for demand in deferrable
         },
         deferral_usd={
-            one.name: relaxed_usd(replace_due_slots(problem, one, np.arange(problem.horizon.length))) - base_usd
-            for one in deferrable
+            demand.name: relaxed_usd(replace_due_slots(problem, demand, at_once)) - base_usd for demand in deferrable
         },
         spot_usd_per_machine=spot,
         spot_usd_per_gpu={name: usd / gpus[machine[name]] for name, usd in spot.items()},
-        commitments=_commitments(problem, solution, base_usd),
+        commitments=_commitment_values(problem, solution, base_usd),
     )
 
 
-def relaxed_usd(problem: Problem) -> float:
-    """Return the cost of the relaxation, machines in fractions; infinity if it has no solution."""
-    return solve(formulate(problem).model, integer=False).usd
-
-
-def _spot(formulation: Formulation, row_duals: np.ndarray) -> dict[str, float]:
-    """Sum the shadow prices of the rows that limit spot."""
+def _spot_prices(formulation: Formulation, row_duals: NDArray[np.float64]) -> dict[str, float]:
+    """Return the shadow prices of available spot machines, summed over the slots."""
     return {
         payment.name: float(-np.minimum(row_duals[formulation.rows[f"spot {o}"]], 0.0).sum())
         for o, payment in enumerate(formulation.problem.payments)
@@ -96,23 +91,21 @@ def _spot(formulation: Formulation, row_duals: np.ndarray) -> dict[str, float]:
     }
 
 
-def _commitments(problem: Problem, solution: Solution, base_usd: float) -> tuple[CommitmentValue, ...]:
-    bought = {one.name for one in solution.purchases if one.amount > 0}
+def _commitment_values(problem: Problem, solution: Solution, base_usd: float) -> tuple[CommitmentValue, ...]:
+    bought = {purchase.name for purchase in solution.purchases if purchase.amount > 0}
     if not bought:
         return ()
     none_usd = relaxed_usd(restrict_purchases(problem, frozenset()))
-    every = frozenset(_names(problem))
+    commitments = (
+        *(payment for payment in problem.payments if isinstance(payment, Reserved | CapacityBlock)),
+        *problem.savings_plans,
+    )
+    names = frozenset(commitment.name for commitment in commitments)
     return tuple(
         CommitmentValue(
             name=name,
             alone_usd=none_usd - relaxed_usd(restrict_purchases(problem, frozenset({name}))),
-            together_usd=relaxed_usd(restrict_purchases(problem, every - {name})) - base_usd,
+            together_usd=relaxed_usd(restrict_purchases(problem, names - {name})) - base_usd,
         )
         for name in sorted(bought)
     )
-
-
-def _names(problem: Problem) -> list[str]:
-    return [one.name for one in problem.payments if isinstance(one, Reserved | CapacityBlock)] + [
-        one.name for one in problem.savings_plans
-    ]

@@ -21,7 +21,7 @@ def test_rules_choose_by_past_use() -> None:
 
 
 def test_ladder_adds_up() -> None:
-    rungs = commitments.ladder(10, 4)
+    rungs = commitments.build_ladder(10, 4)
     assert sum(rung.machines for rung in rungs) == 10
     assert [rung.after_share for rung in rungs] == [0, 0.25, 0.5, 0.75]
 
@@ -37,7 +37,7 @@ def test_regret_if_demand_halves() -> None:
 
 
 def test_advice_names_break_even_and_ladder() -> None:
-    (advice,) = commitments.recommend_commitments(find_plan(steady(), EXACT), steps=2)
+    (advice,) = commitments.recommend_commitments(find_plan(steady(), EXACT), rungs=2)
     assert advice.break_even_use == pytest.approx(0.6)
     assert [step.machines for step in advice.ladder] == [1, 1]
 

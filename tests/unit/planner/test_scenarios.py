@@ -29,9 +29,9 @@ def test_a_forecast_finds_the_season_and_beats_the_last_week() -> None:
     predicted = fit_forecast(seen, 24 * 7).quantile(0.5)
     assert pinball_loss(actual, predicted, 0.5) < pinball_loss(actual, seen[-24 * 7 :], 0.5)
     assert 0.3 < np.mean(actual <= predicted) < 0.7
-    drawn = forecast.scenarios(20, np.random.default_rng(0))
+    drawn = forecast.draw(20, np.random.default_rng(0))
     assert drawn.shape == (20, 24 * 7)
-    assert (drawn == forecast.scenarios(20, np.random.default_rng(0))).all()
+    assert (drawn == forecast.draw(20, np.random.default_rng(0))).all()
 
 
 def test_a_forecast_needs_two_seasons() -> None:

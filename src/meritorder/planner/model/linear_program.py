@@ -1,5 +1,6 @@
-"""A linear programme as sparse arrays: columns and rows are added as blocks, and each remembers its name and slot."""
+"""A mixed-integer linear program as sparse arrays, built from blocks of variables and constraints."""
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -11,14 +12,15 @@ Columns = NDArray[np.int64]
 Bools = NDArray[np.bool_]
 
 Term = tuple[Columns, ArrayLike]
-"""Columns with their coefficients, shapes (rows,) or (rows, terms); a column of -1 stands for nothing."""
+"""Columns with their coefficients, shapes (rows,) or (rows, terms); column -1 stands for no term."""
 
 TIMELESS = -1
+"""Slot of variables and constraints that belong to no slot."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SparseMatrix:
-    """Rows of a sparse matrix, one after the other: row i has entries `start[i]:start[i + 1]`."""
+    """A matrix in compressed row format: row i has the entries `start[i]:start[i + 1]`."""
 
     start: NDArray[np.int32]
     column: NDArray[np.int32]
@@ -29,19 +31,77 @@ class SparseMatrix:
         """Row of each entry."""
         return np.repeat(np.arange(len(self.start) - 1), np.diff(self.start))
 
-    def times(self, x: Floats) -> Floats:
-        """Return the product with a column, shape (rows,)."""
-        return np.bincount(self.row, weights=self.value * x[self.column], minlength=len(self.start) - 1).astype(float)
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SparseModel:
+    """A program as arrays: minimize cost x subject to row_lower <= A x <= row_upper and lower <= x <= upper.
+
+    Columns have shape (columns,), rows have shape (rows,).
+
+    Args:
+        cost: Objective coefficient of each column.
+        lower: Lower bound of each column.
+        upper: Upper bound of each column.
+        integer: Whether a column must be a whole number.
+        slot: Slot of a column, -1 if none.
+        row_lower: Lower bound of each row.
+        row_upper: Upper bound of each row.
+        row_slot: Slot of a row, -1 if none.
+        matrix: A.
+    """
+
+    cost: Floats
+    lower: Floats
+    upper: Floats
+    integer: Bools
+    slot: Columns
+    row_lower: Floats
+    row_upper: Floats
+    row_slot: Columns
+    matrix: SparseMatrix
+
+    def restrict(self, values: Floats, free: Bools, rows: Bools) -> tuple["SparseModel", Columns]:
+        """Return the program of some columns and rows, with all other columns fixed.
+
+        Args:
+            values: Values at which the other columns are fixed, shape (columns,).
+            free: Columns to keep.
+            rows: Rows to keep.
+
+        Returns:
+            The smaller program, and the columns of the larger one that it keeps.
+        """
+        matrix, row = self.matrix, self.matrix.row
+        kept = rows[row]
+        inside = kept & free[matrix.column]
+        outside = kept & ~free[matrix.column]
+        fixed = np.bincount(
+            row[outside], weights=matrix.value[outside] * values[matrix.column[outside]], minlength=len(self.row_lower)
+        )
+        columns, new_row = np.flatnonzero(free), np.cumsum(rows) - 1
+        new_column: Columns = np.cumsum(free) - 1
+        start = np.searchsorted(new_row[row[inside]], np.arange(int(rows.sum()) + 1)).astype(np.int32)
+        restricted = dataclasses.replace(
+            self,
+            cost=self.cost[free],
+            lower=self.lower[free],
+            upper=self.upper[free],
+            integer=self.integer[free],
+            slot=self.slot[free],
+            row_lower=(self.row_lower - fixed)[rows],
+            row_upper=(self.row_upper - fixed)[rows],
+            row_slot=self.row_slot[rows],
+            matrix=SparseMatrix(
+                start=start, column=new_column[matrix.column[inside]].astype(np.int32), value=matrix.value[inside]
+            ),
+        )
+        return restricted, columns
 
 
 @dataclass(slots=True)
 class LinearProgram:
-    """Minimise cost * x subject to row_lower <= A x <= row_upper and lower <= x <= upper, some x whole.
+    """A program under construction; `rows` has the rows of each constraint by name."""
 
-    Blocks of columns and of rows are kept by name; `blocks["on"]` has the shape that the variable has in the equations.
-    """
-
-    blocks: dict[str, Columns] = field(default_factory=dict)
     rows: dict[str, Columns] = field(default_factory=dict)
     _columns: list[tuple[Floats, Floats, Floats, Bools, Columns]] = field(default_factory=list)
     _bounds: list[tuple[Floats, Floats, Columns]] = field(default_factory=list)
@@ -49,9 +109,8 @@ class LinearProgram:
     _width: int = 0
     _height: int = 0
 
-    def variables(
+    def add_variables(
         self,
-        name: str,
         shape: tuple[int, ...],
         *,
         cost: ArrayLike = 0.0,
@@ -60,7 +119,7 @@ class LinearProgram:
         integer: ArrayLike = False,
         slot: ArrayLike = TIMELESS,
     ) -> Columns:
-        """Add a block of variables and return their columns in its shape; all arguments broadcast to it."""
+        """Add a block of variables and return its columns, of that shape; all arguments broadcast to it."""
         size = int(np.prod(shape))
         columns = self._width + np.arange(size).reshape(shape)
         self._width += size
@@ -73,10 +132,9 @@ class LinearProgram:
                 np.broadcast_to(np.asarray(slot, np.int64), shape).ravel(),
             )
         )
-        self.blocks[name] = columns
         return columns
 
-    def constrain(
+    def add_constraints(
         self,
         name: str,
         terms: Sequence[Term],
@@ -85,7 +143,7 @@ class LinearProgram:
         upper: ArrayLike = np.inf,
         slot: ArrayLike = TIMELESS,
     ) -> Columns:
-        """Add rows lower <= sum of terms <= upper, and return their numbers; calls with one name add to one another."""
+        """Add rows lower <= sum of terms <= upper and return their indices; rows of one name accumulate."""
         count = max(len(columns) for columns, _ in terms)
         rows = self._height + np.arange(count)
         self._height += count
@@ -96,8 +154,8 @@ class LinearProgram:
                 coefficients = coefficients[:, None]
             flat = np.broadcast_to(coefficients, wide.shape).ravel()
             used = (wide.ravel() >= 0) & (flat != 0)
-            of_row = np.repeat(rows, wide.shape[1])
-            self._entries.append((of_row[used], wide.ravel()[used], flat[used]))
+            row = np.repeat(rows, wide.shape[1])
+            self._entries.append((row[used], wide.ravel()[used], flat[used]))
         self._bounds.append(
             (
                 np.broadcast_to(np.asarray(lower, float), (count,)),
@@ -108,13 +166,13 @@ class LinearProgram:
         self.rows[name] = np.concatenate((self.rows.get(name, np.zeros(0, np.int64)), rows))
         return rows
 
-    def model(self) -> "SparseModel":
-        """Return the whole programme as arrays."""
-        none, nothing = np.zeros(0, np.int64), np.zeros(0)
-        entries = [(none, none, nothing), *self._entries]
-        bounds = [(nothing, nothing, none), *self._bounds]
+    def to_model(self) -> SparseModel:
+        """Return the program as arrays."""
+        no_index, no_value = np.zeros(0, np.int64), np.zeros(0)
+        entries = [(no_index, no_index, no_value), *self._entries]
+        bounds = [(no_value, no_value, no_index), *self._bounds]
         row, column, value = (np.concatenate(part) for part in zip(*entries, strict=True))
-        # Entries that meet are added up, as terms of a sum are.
+        # Coefficients of one variable in one row are summed.
         key, inverse = np.unique(row * max(self._width, 1) + column, return_inverse=True)
         row, column = np.divmod(key, max(self._width, 1))
         value = np.bincount(inverse, weights=value, minlength=len(key)).astype(float)
@@ -132,70 +190,3 @@ class LinearProgram:
             row_slot=row_slot,
             matrix=SparseMatrix(start=start, column=column.astype(np.int32), value=value),
         )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SparseModel:
-    """A programme as arrays, as a solver takes it. Columns have shape (columns,), rows shape (rows,).
-
-    Args:
-        cost: Of each column.
-        lower: Bound of each column.
-        upper: Bound of each column.
-        integer: Whether a column must be a whole number.
-        slot: Slot that a column belongs to, -1 if none.
-        row_lower: Bound of each row.
-        row_upper: Bound of each row.
-        row_slot: Slot that a row belongs to, -1 if none.
-        matrix: Coefficients.
-    """
-
-    cost: Floats
-    lower: Floats
-    upper: Floats
-    integer: Bools
-    slot: Columns
-    row_lower: Floats
-    row_upper: Floats
-    row_slot: Columns
-    matrix: SparseMatrix
-
-
-def restrict(model: SparseModel, x: Floats, free: Bools, rows: Bools) -> tuple[SparseModel, Columns]:
-    """Return the programme of some columns and rows alone, all other columns held at their values in x.
-
-    Args:
-        model: The whole programme.
-        x: Values, shape (columns,).
-        free: Columns to keep.
-        rows: Rows to keep.
-
-    Returns:
-        The smaller programme, and the columns it has in the whole one.
-    """
-    matrix, row = model.matrix, model.matrix.row
-    kept = rows[row]
-    inside = kept & free[matrix.column]
-    outside = kept & ~free[matrix.column]
-    held = np.bincount(
-        row[outside], weights=matrix.value[outside] * x[matrix.column[outside]], minlength=len(model.row_lower)
-    )
-    columns, new_row = np.flatnonzero(free), np.cumsum(rows) - 1
-    new_column: NDArray[np.int64] = np.cumsum(free) - 1
-    start = np.searchsorted(new_row[row[inside]], np.arange(int(rows.sum()) + 1)).astype(np.int32)
-    return (
-        SparseModel(
-            cost=model.cost[free],
-            lower=model.lower[free],
-            upper=model.upper[free],
-            integer=model.integer[free],
-            slot=model.slot[free],
-            row_lower=(model.row_lower - held)[rows],
-            row_upper=(model.row_upper - held)[rows],
-            row_slot=model.row_slot[rows],
-            matrix=type(matrix)(
-                start=start, column=new_column[matrix.column[inside]].astype(np.int32), value=matrix.value[inside]
-            ),
-        ),
-        columns,
-    )

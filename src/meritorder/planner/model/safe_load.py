@@ -1,8 +1,8 @@
-"""The highest real-time load that n pooled machines carry within the SLO, as the programme sees it.
+"""The safe load c(n): the highest real-time load that n pooled machines serve within the SLO.
 
-c(n) comes from the simulator as a table. It is more than n c(1): a larger pool smooths its own peaks. Being convex
-where a linear programme would want it concave, its relaxation is the upper envelope of the table, cut off at the load
-that there is: with everything in one pool the envelope needs exactly the whole machines that the table needs.
+c(n) is a table from the simulator, with c(n) > n c(1): a larger pool smooths its peaks. A linear program needs a
+concave function, and c is convex; its relaxation is the upper concave envelope of min(c(n), load). With all load in one
+pool the envelope requires exactly as many whole machines as the table.
 """
 
 import math
@@ -16,32 +16,32 @@ Floats = NDArray[np.float64]
 
 
 def min_machines(safe_load: Floats, load: float) -> int:
-    """Return the fewest machines that carry a load: min {n: c(n) >= load}; all of them if none do.
+    """Return the fewest machines that serve a load, min {n: c(n) >= load}, or all machines if none suffice.
 
     Args:
-        safe_load: c(n), shape (most + 1,).
-        load: Load in replicas' worth.
+        safe_load: c(n), shape (max machines + 1,).
+        load: Load in saturated replicas.
     """
     return min(int(np.searchsorted(safe_load, load * (1 - 1e-12))), len(safe_load) - 1)
 
 
 def concave_envelope(safe_load: Floats, load: float) -> list[tuple[float, float]]:
-    """Return the lines (slope, height at 0) whose lowest is the upper concave envelope of min(c(n), load).
+    """Return the upper concave envelope of min(c(n), load) as lines (slope, intercept).
 
-    Over n = 0, ..., `machines_for(load)`. Every whole number of machines that carries a load satisfies
+    Every whole number of machines n up to `min_machines(safe_load, load)` satisfies
 
-        carried <= slope * n + height    for every line.
+        min(c(n), load) <= slope * n + intercept    for every line.
 
     Args:
-        safe_load: c(n), shape (most + 1,).
-        load: The largest load that can come.
+        safe_load: c(n), shape (max machines + 1,).
+        load: The largest possible load.
     """
     last = min_machines(safe_load, load)
     points = np.minimum(safe_load[: last + 1], load)
     lines, n = [], 0
     while n < last:
         slopes = (points[n + 1 :] - points[n]) / np.arange(1, last - n + 1)
-        # The farthest of equal slopes, so that no line comes twice.
+        # The farthest point of equal slopes, so that no line appears twice.
         step = len(slopes) - int(np.argmax(slopes[::-1]))
         slope = float(slopes[step - 1])
         lines.append((slope, float(points[n] - slope * n)))
@@ -49,27 +49,27 @@ def concave_envelope(safe_load: Floats, load: float) -> list[tuple[float, float]
     return lines
 
 
-def extend(safe_load: Floats, most: int) -> Floats:
-    """Continue a table to more machines at the pace of its last ones; being convex, the true load is no lower.
+def extend(safe_load: Floats, machines: int) -> Floats:
+    """Extend a table to more machines at its last load per machine; the true load is no lower, because c is convex.
 
     Args:
         safe_load: c(n), shape (measured + 1,), of at least one machine.
-        most: Machines to go up to.
+        machines: Machines of the extended table.
     """
     if len(safe_load) < 2:
-        raise ConfigError("a safe load needs the figure of one machine at least", where="safe load")
+        raise ConfigError("a safe load must cover at least one machine", where="safe load")
     last = len(safe_load) - 1
-    pace = safe_load[last] / last
-    more = safe_load[last] + pace * np.arange(1, max(most - last, 0) + 1)
+    per_machine = safe_load[last] / last
+    more = safe_load[last] + per_machine * np.arange(1, max(machines - last, 0) + 1)
     return np.concatenate((safe_load, more))
 
 
 def extend_to_load(safe_load: Floats, load: float) -> Floats:
-    """Continue a table to as many machines as a load asks for; as it is if they are in it.
+    """Extend a table until it covers a load.
 
     Args:
         safe_load: c(n), shape (measured + 1,), of at least one machine.
-        load: The largest load that can come.
+        load: The largest possible load.
     """
     last = len(safe_load) - 1
     short = load - float(safe_load[-1])
@@ -79,6 +79,6 @@ def extend_to_load(safe_load: Floats, load: float) -> Floats:
 
 
 def has_pooling_gain(safe_load: Floats) -> bool:
-    """Whether one pool carries what two of its parts would: c(n) / n never falls, so c(m) + c(n) <= c(m + n)."""
-    each = safe_load[1:] / np.arange(1, len(safe_load))
-    return bool((np.diff(each) >= -1e-12).all())
+    """Whether c(n) / n never decreases, so that splitting a pool never helps: c(m) + c(n) <= c(m + n)."""
+    per_machine = safe_load[1:] / np.arange(1, len(safe_load))
+    return bool((np.diff(per_machine) >= -1e-12).all())

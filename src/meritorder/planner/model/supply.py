@@ -1,8 +1,8 @@
-"""Where work can run and how that is paid for: the supply side of a plan.
+"""Supply: machine pools, the payments by which machines are rented or bought, and token APIs.
 
-A *pool* is machines of one kind at one place that serve one model. A *payment* is a way to have machines of that kind:
-two pools whose machines are the same (two models on one instance type) share the payments for them. A *tier* is a
-token API: work is bought there by the token.
+A *pool* is machines of one kind in one place that serve one model. A *payment* is a price for machines of that kind
+under one pricing model; pools of the same machines (two models on one instance type) share its machines. A *tier* is a
+token API at one service level, paid by the token.
 """
 
 import math
@@ -25,26 +25,27 @@ UNLIMITED: Final = math.inf
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MachinePool:
-    """Machines of one kind at one place, with replicas of one model on them.
+    """Machines of one kind in one place that hold replicas of one model.
 
     Args:
         name: Name in the plan.
-        model: `Model.id` of what it serves.
-        replica: Kind of replica, the key of the work tables: work is in seconds of one full replica of this kind.
+        model: `Model.id` of the model it serves.
+        replica: Kind of replica, the key of the work tables: work is in seconds of a saturated replica of this kind.
         machine: Kind and place of the machine, the key that payments refer to.
-        provider: Who rents it out.
-        region: Where it stands.
+        provider: Provider of the machines.
+        region: Region of the machines.
         hardware: `Hardware.id`.
-        gpus: GPUs of one machine.
-        replicas: Replicas on one machine.
-        safe_load: Shape (most machines + 1,): the real-time work, in replicas' worth, that 0, 1, 2, ... machines carry
-            within the SLO. It need not be in proportion: larger pools run fuller. Empty if it takes no real-time work.
-        max_utilization: Share of a machine's saturated throughput that may be planned for, both lanes together.
-        headroom: Share of `fullest` that may be planned for in each slot, shape (slots,) or (): less than 1 where the
-            traffic of a slot was seen to fill machines less well.
-        startup_s: From the decision to rent until it serves.
-        startup_paid_s: The part of that which is paid for.
-        power_w: Power of one machine; only a carbon price uses it.
+        gpus: GPUs of a machine.
+        replicas: Replicas on a machine.
+        safe_load: c(n): real-time load, in saturated replicas, that n = 0, 1, 2, ... machines serve within the SLO,
+            shape (max machines + 1,). Larger pools reach a higher utilization. Of length 1 if the pool takes no
+            real-time work.
+        max_utilization: Share of saturated throughput that may be planned for, both lanes together.
+        headroom: Share of `max_utilization` that may be planned for in each slot, shape (slots,) or (): below 1 where
+            simulated machines did less work than planned.
+        startup_s: Time from renting a machine until it serves.
+        startup_paid_s: Paid part of the start-up.
+        power_w: Power of a machine; used by a carbon price only.
     """
 
     name: str
@@ -66,25 +67,25 @@ class MachinePool:
     def __post_init__(self) -> None:
         load = self.safe_load
         if load.ndim != 1 or not len(load) or load[0] != 0 or not np.isfinite(load).all() or (np.diff(load) < 0).any():
-            raise ConfigError("the safe load must start at 0 and never fall", where=self.name)
+            raise ConfigError("the safe load must start at 0 and must not decrease", where=self.name)
         if load[-1] > self.max_utilization * self.replicas * (len(load) - 1) * (1 + 1e-9):
-            raise ConfigError("the safe load is more than the machines can do when full", where=self.name)
+            raise ConfigError("the safe load exceeds the throughput of saturated machines", where=self.name)
         if not 0 < self.max_utilization <= 1 or self.replicas < 1:
-            raise ConfigError("a machine needs a replica, and is at most full", where=self.name)
+            raise ConfigError("a machine needs at least one replica, and its utilization is at most 1", where=self.name)
         if not ((self.headroom > 0) & (self.headroom <= 1)).all():
-            raise ConfigError("the room of a slot is a share, and never nothing", where=self.name)
+            raise ConfigError("the headroom of a slot must be above 0 and at most 1", where=self.name)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OnDemand:
-    """Machines for as long as they are wanted.
+    """Machines rented by the hour, on demand.
 
     Args:
         name: Name in the plan.
-        machine: Kind and place.
+        machine: Kind and place of the machine.
         usd_per_hour: Price of a machine.
-        minimum_billing_s: Shortest time that is billed.
-        max_machines: Quota of machines at once.
+        minimum_billing_s: Minimum billed time of a machine.
+        max_machines: Quota.
     """
 
     name: str
@@ -96,16 +97,16 @@ class OnDemand:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Spot:
-    """Machines that may be taken back.
+    """Spot machines, which the provider may interrupt.
 
     Args:
         name: Name in the plan.
-        machine: Kind and place.
+        machine: Kind and place of the machine.
         usd_per_hour: Price of a machine.
-        available: Machines that can be had, shape (slots,) or () for all slots alike: availability share times quota.
-        interruptions_per_hour: Expected interruptions of one machine in an hour.
-        lost_s: Machine time that an interruption costs beside the start of the next: work to be done again.
-        minimum_billing_s: Shortest time that is billed.
+        available: Machines that can be rented, shape (slots,) or () if equal in all slots.
+        interruptions_per_hour: Expected interruptions of a machine in an hour.
+        lost_s: Work lost in an interruption, in machine time.
+        minimum_billing_s: Minimum billed time of a machine.
     """
 
     name: str
@@ -117,9 +118,9 @@ class Spot:
     minimum_billing_s: float = 60.0
 
     def useful_share(self, startup_paid_s: float, seconds_per_hour: float) -> float:
-        """Return the share of paid time that does work which lasts.
+        """Return the share of paid time left after interruptions.
 
-        share = 1 - interruptions an hour * (work lost + start of the next machine) / an hour
+        share = 1 - interruptions an hour * (work lost + start-up of the replacement) / an hour
         """
         lost_s = self.interruptions_per_hour * (self.lost_s + startup_paid_s)
         return max(0.0, 1.0 - lost_s / seconds_per_hour)
@@ -127,17 +128,17 @@ class Spot:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reserved:
-    """Machines paid in every hour of a term, used or not: reservations and committed use.
+    """Machines paid for in every hour of a term, used or not: reservations and committed use.
 
     Args:
         name: Name in the plan.
-        machine: Kind and place.
-        usd_per_hour: Price of a machine in each hour of the term, payments upfront spread over it.
-        term: Length of the term, as "1y".
+        machine: Kind and place of the machine.
+        usd_per_hour: Price of a machine in each hour of the term, upfront payments spread over it.
+        term: Length of the term, such as "1y".
         payment: "no_upfront", "partial_upfront", "all_upfront" or "".
-        held: Machines held already. Sunk: free to use, never bought again.
-        max_machines: Machines that can be bought.
-        kind: "reserved", "committed_use", or "owned" for a fleet that is there anyway.
+        held: Machines held already; their cost is sunk.
+        max_machines: Limit on machines to buy.
+        kind: "reserved", "committed_use", or "owned" for a fleet of one's own.
     """
 
     name: str
@@ -152,15 +153,15 @@ class Reserved:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SavingsPlan:
-    """Dollars an hour promised for a term; on-demand use within its scope is charged at its rates until they are spent.
+    """Hourly spend committed to for a term; on-demand use in its scope is charged at its rates up to that spend.
 
     Args:
         name: Name in the plan.
-        usd_per_hour: Rate of each machine in its scope.
+        usd_per_hour: Rate of each machine in scope.
         term: Length of the term.
         payment: "no_upfront", "partial_upfront", "all_upfront" or "".
-        held_usd_per_hour: Promised already; sunk.
-        max_usd_per_hour: Most that can be promised on top.
+        held_usd_per_hour: Spend committed to already; its cost is sunk.
+        max_usd_per_hour: Limit on additional spend.
     """
 
     name: str
@@ -173,16 +174,16 @@ class SavingsPlan:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CapacityBlock:
-    """Machines bought whole and prepaid for a fixed time: capacity blocks.
+    """Machines prepaid for a fixed time: a capacity block.
 
     Args:
         name: Name in the plan.
-        machine: Kind and place.
+        machine: Kind and place of the machine.
         usd_per_hour: Price of a machine for each hour of the block.
         slots: Length.
-        starts: Slots of a scenario at which one can start. The part beyond the horizon is paid for all the same.
-        held: Machines of blocks held already, shape (slots,) or (); sunk.
-        max_machines: Blocks that can be bought.
+        starts: Slots of a scenario in which a block may start. The part beyond the horizon is paid for as well.
+        held: Machines of blocks held already, shape (slots,) or (); their cost is sunk.
+        max_machines: Limit on machines to buy.
     """
 
     name: str
@@ -200,12 +201,11 @@ class TokenTier:
 
     Args:
         name: Name in the plan.
-        provider: Who sells it.
+        provider: Provider of the API.
         model: `Model.id`.
         tier: Name of the tier.
-        usd: By workload: what all of its work of a slot costs here, shape (slots,). A workload that is not named
-            cannot be served here.
-        turnaround_s: Time within which it promises an answer; work goes here only if it may wait that long.
+        usd: By workload, cost of all its work of a slot, shape (slots,). A workload without a cost is not served here.
+        turnaround_s: Turnaround that the provider commits to; 0 if it answers at once.
         tokens_per_s: Rate limit.
     """
 
@@ -219,11 +219,11 @@ class TokenTier:
 
 
 MachinePayment = OnDemand | Spot | Reserved | CapacityBlock
-"""Payments that put machines into a pool."""
+"""A payment that provides machines."""
 
 
 def machine_key(offer: Offer) -> str:
-    """Return the key of an offer's machine: its kind and place, by which pools and payments find each other."""
+    """Return the key that pools and payments of the same machine share: provider, region and instance type."""
     return machine_id(offer.provider, offer.region, offer.instance)
 
 
@@ -235,17 +235,17 @@ def payment_from_offer(
     available: Floats | float | None = None,
     interruptions_per_month: float | None = None,
 ) -> MachinePayment:
-    """Return an on-demand, spot, reserved or committed-use offer as a payment.
+    """Return the payment for an on-demand, spot, reserved or committed-use offer.
 
     Args:
         offer: An offer.
-        max_machines: Machines that can be had or bought.
+        max_machines: Limit on machines to rent or buy.
         held: Machines held already (commitments only).
-        available: Spot machines that can be had, by slot or always.
-        interruptions_per_month: Share of spot machines taken back in a month, where the offer does not know.
+        available: Spot machines that can be rented, by slot or in all slots.
+        interruptions_per_month: Share of spot machines interrupted in a month, if the offer does not state it.
 
     Raises:
-        ConfigError: It is spot and nobody says how much there is or how often it is taken back, or it needs more facts.
+        ConfigError: A spot offer lacks its availability or interruption rate, or the offer is not priced by the hour.
     """
     name, machine, usd = offer.label, machine_key(offer), offer.usd_per_hour
     match offer.pricing_model:
@@ -262,7 +262,7 @@ def payment_from_offer(
             share = interruptions_per_month if share is None else share
             if share is None or available is None:
                 raise ConfigError(
-                    "spot needs the machines that can be had and how often they are taken back",
+                    "a spot offer needs the number of available machines and its interruption rate",
                     where=name,
                     fix="state both, or leave spot out",
                 )
@@ -286,11 +286,11 @@ def payment_from_offer(
                 kind=offer.pricing_model.value,
             )
         case _:
-            raise ConfigError(f"a {offer.pricing_model} is not machines by the hour", where=name)
+            raise ConfigError(f"a {offer.pricing_model} offer is not priced by machine-hour", where=name)
 
 
 def savings_plans_from_offers(offers: Iterable[Offer]) -> tuple[SavingsPlan, ...]:
-    """Gather savings-plan rates into plans: one for each provider, term and way to pay, over all its machines."""
+    """Group savings-plan rates into one plan for each provider, term and payment schedule."""
     rates: dict[tuple[str, str, str], dict[str, float]] = {}
     for offer in offers:
         if offer.pricing_model is PricingModel.SAVINGS_PLAN:
@@ -307,7 +307,7 @@ def savings_plans_from_offers(offers: Iterable[Offer]) -> tuple[SavingsPlan, ...
 def capacity_block_from_offer(
     offer: Offer, days: int, horizon: Horizon, *, max_machines: float = UNLIMITED
 ) -> CapacityBlock:
-    """Return a capacity block of so many days, which may start on any day of the horizon.
+    """Return a capacity block of a number of days that may start on any day of the horizon.
 
     Source: AWS, EC2 Capacity Blocks for ML (whole days, paid in advance, start at a fixed time of day), 2025.
     """

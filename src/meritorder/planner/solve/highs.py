@@ -1,4 +1,4 @@
-"""HiGHS at arm's length: arrays in, arrays out, no output, and time from the solver's own clock."""
+"""The HiGHS solver behind a narrow interface: arrays in, arrays out, no output, times from the solver's own clock."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -6,7 +6,7 @@ from enum import StrEnum
 import highspy
 import numpy as np
 
-# `highspy.Highs` prints a banner as it is made; the class below it is silent.
+# `highspy.Highs` prints a banner when it is created; its base class does not.
 from highspy._core import _Highs
 
 from meritorder.planner.model.linear_program import Columns, Floats, SparseModel
@@ -21,24 +21,24 @@ class SolveStatus(StrEnum):
     FEASIBLE = "feasible"
     INFEASIBLE = "infeasible"
     UNBOUNDED = "unbounded"
-    NOTHING = "nothing found in time"
+    NO_SOLUTION = "no solution found in time"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SolverResult:
-    """What the solver found.
+    """The result of a solve.
 
     Args:
         status: How it ended.
-        x: Values of the columns, shape (columns,); empty if there are none.
-        usd: Objective of `x`.
-        bound_usd: No solution is cheaper.
-        row_duals: Change of the objective by each row's bound, shape (rows,); empty for whole numbers.
-        solve_s: Time that it took.
+        values: Values of the columns, shape (columns,); empty if no solution was found.
+        usd: Objective value.
+        bound_usd: Lower bound on the objective of any solution.
+        row_duals: Shadow prices of the rows, shape (rows,); empty for integer programs.
+        solve_s: Time spent.
     """
 
     status: SolveStatus
-    x: Floats
+    values: Floats
     usd: float
     bound_usd: float
     row_duals: Floats
@@ -51,11 +51,11 @@ class SolverResult:
 
 
 class Solver:
-    """One programme in the solver's memory, solved again and again as bounds change; each solve starts from the last.
+    """One program held in the solver, solved repeatedly under changing bounds; each solve starts from the last.
 
     Args:
-        model: The programme.
-        integer: Hold whole numbers whole, by branch and bound; else the relaxation is solved.
+        model: The program.
+        integer: Solve by branch and bound; otherwise solve the linear relaxation.
         gap: Relative gap at which branch and bound stops.
     """
 
@@ -65,25 +65,25 @@ class Solver:
         self._highs = _Highs()
         for option, value in (("output_flag", False), ("mip_rel_gap", gap), ("threads", 1)):
             self._highs.setOptionValue(option, value)
-        self._highs.passModel(_as_highs(model, integer=self.integer))
+        self._highs.passModel(_highs_model(model, integer=self.integer))
         self._cost = model.cost
 
-    def bound(self, columns: Columns, lower: Floats, upper: Floats) -> None:
-        """Change the bounds of some columns."""
+    def set_bounds(self, columns: Columns, lower: Floats, upper: Floats) -> None:
+        """Set the bounds of some columns."""
         for column, low, high in zip(columns.tolist(), lower.tolist(), upper.tolist(), strict=True):
             self._highs.changeColBounds(column, low, high)
 
-    def bound_rows(self, rows: Columns, lower: Floats, upper: Floats) -> None:
-        """Change the bounds of some rows."""
+    def set_row_bounds(self, rows: Columns, lower: Floats, upper: Floats) -> None:
+        """Set the bounds of some rows."""
         for row, low, high in zip(rows.tolist(), lower.tolist(), upper.tolist(), strict=True):
             self._highs.changeRowBounds(row, low, high)
 
     def run(self, *, time_limit_s: float = np.inf, start: Floats | None = None) -> SolverResult:
-        """Solve.
+        """Solve the program.
 
         Args:
-            time_limit_s: When to stop, by the solver's clock.
-            start: A solution to start from, shape (columns,); not a number where it is open.
+            time_limit_s: Time limit, by the solver's clock.
+            start: A solution to start from, shape (columns,); NaN where it is open.
         """
         before_s = self._highs.getRunTime()
         self._highs.setOptionValue("time_limit", float(before_s + max(time_limit_s, 0.05)))
@@ -91,27 +91,29 @@ class Solver:
             known = np.flatnonzero(~np.isnan(start)).astype(np.int32)
             self._highs.setSolution(len(known), known, start[known])
         self._highs.run()
-        took_s = self._highs.getRunTime() - before_s
-        self.spent_s += took_s
-        result = _answer(self._highs, integer=self.integer, took_s=took_s)
-        if start is not None and not self._adds_up(result):
-            # Seen with HiGHS 1.16: a start that is returned as it went, with an objective that is not its own.
+        solve_s = self._highs.getRunTime() - before_s
+        self.spent_s += solve_s
+        result = _read_result(self._highs, integer=self.integer, solve_s=solve_s)
+        if start is not None and not self._is_consistent(result):
+            # Seen with HiGHS 1.16: the start is returned as the solution, with an objective that is not its own.
             self._highs.clearSolver()
-            return self.run(time_limit_s=time_limit_s - took_s)
+            return self.run(time_limit_s=time_limit_s - solve_s)
         return result
 
-    def _adds_up(self, result: SolverResult) -> bool:
-        return not result.found or abs(float(self._cost @ result.x) - result.usd) <= 1e-6 * max(1.0, abs(result.usd))
+    def _is_consistent(self, result: SolverResult) -> bool:
+        """Whether the objective is the cost of the solution."""
+        tolerance = 1e-6 * max(1.0, abs(result.usd))
+        return not result.found or abs(float(self._cost @ result.values) - result.usd) <= tolerance
 
 
 def solve(
     model: SparseModel, *, integer: bool, time_limit_s: float = np.inf, gap: float = 1e-4, start: Floats | None = None
 ) -> SolverResult:
-    """Solve a programme once; arguments as of `Solver`."""
+    """Solve a program once; the arguments are those of `Solver`."""
     return Solver(model, integer=integer, gap=gap).run(time_limit_s=time_limit_s, start=start)
 
 
-def _as_highs(model: SparseModel, *, integer: bool) -> highspy.HighsLp:
+def _highs_model(model: SparseModel, *, integer: bool) -> highspy.HighsLp:
     lp = highspy.HighsLp()
     lp.num_col_, lp.num_row_ = len(model.cost), len(model.row_lower)
     lp.col_cost_, lp.col_lower_, lp.col_upper_ = model.cost, model.lower, model.upper
@@ -122,31 +124,31 @@ def _as_highs(model: SparseModel, *, integer: bool) -> highspy.HighsLp:
     lp.a_matrix_.index_ = model.matrix.column
     lp.a_matrix_.value_ = model.matrix.value
     if integer:
-        kinds = (highspy.HighsVarType.kContinuous, highspy.HighsVarType.kInteger)
-        lp.integrality_ = [kinds[each] for each in model.integer.astype(int)]
+        types = (highspy.HighsVarType.kContinuous, highspy.HighsVarType.kInteger)
+        lp.integrality_ = [types[is_integer] for is_integer in model.integer.astype(int)]
     return lp
 
 
-def _answer(highs: _Highs, *, integer: bool, took_s: float) -> SolverResult:
-    status, info = highs.getModelStatus(), highs.getInfo()
-    found = info.primal_solution_status == highspy.SolutionStatus.kSolutionStatusFeasible
-    match status:
+def _read_result(highs: _Highs, *, integer: bool, solve_s: float) -> SolverResult:
+    info = highs.getInfo()
+    feasible = info.primal_solution_status == highspy.SolutionStatus.kSolutionStatusFeasible
+    match highs.getModelStatus():
         case _STATUS.kOptimal | _STATUS.kModelEmpty:
-            ended = SolveStatus.OPTIMAL
+            status = SolveStatus.OPTIMAL
         case _STATUS.kInfeasible:
-            ended = SolveStatus.INFEASIBLE
+            status = SolveStatus.INFEASIBLE
         case _STATUS.kUnbounded | _STATUS.kUnboundedOrInfeasible:
-            ended = SolveStatus.UNBOUNDED
+            status = SolveStatus.UNBOUNDED
         case _:
-            ended = SolveStatus.FEASIBLE if found and integer else SolveStatus.NOTHING
-    usable = ended in {SolveStatus.OPTIMAL, SolveStatus.FEASIBLE}
+            status = SolveStatus.FEASIBLE if feasible and integer else SolveStatus.NO_SOLUTION
+    usable = status in {SolveStatus.OPTIMAL, SolveStatus.FEASIBLE}
     solution = highs.getSolution()
     bound_usd = info.mip_dual_bound if integer else info.objective_function_value
     return SolverResult(
-        status=ended,
-        x=np.array(solution.col_value, float) if usable else np.zeros(0),
+        status=status,
+        values=np.array(solution.col_value, float) if usable else np.zeros(0),
         usd=info.objective_function_value if usable else np.inf,
         bound_usd=bound_usd if usable or integer else -np.inf,
         row_duals=np.array(solution.row_dual, float) if usable and not integer else np.zeros(0),
-        solve_s=took_s,
+        solve_s=solve_s,
     )

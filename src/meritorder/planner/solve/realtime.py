@@ -1,9 +1,9 @@
-"""Whole machines for the real-time work of each model: the cheapest sequence of pools to add to what is committed.
+"""Whole machines for real-time work: the cheapest sequence of pools beside the machines committed to.
 
-In one slot, what committed machines do not carry is best added in one pool, since pools pay (c(n) / n rises). Which
-one is a choice by slot, with a price on changing it: the cheapest path through slots and pools, found by dynamic
-programming in time proportional to the slots. Workloads that may not use the same pools are carried one after the
-other, those with fewest pools first.
+Within a slot, load beyond the committed machines is best served in one pool, because c(n) / n increases. Which pool is
+a choice in each slot, with a cost of starting machines after a change: the cheapest path through slots and pools, found
+by dynamic programming in time linear in the slots. Workloads that may use different pools are placed one group after
+the other, those with the fewest pools first.
 """
 
 from dataclasses import dataclass
@@ -18,8 +18,8 @@ from meritorder.planner.model.variables import machine_usd_by_slot, start_usd
 
 
 @dataclass(frozen=True, slots=True)
-class _Choice:
-    """One way to carry what committed machines do not: machines of a pair, or tokens (no pair)."""
+class _Option:
+    """One way to serve load beyond the committed machines: machines of a pair, or tokens (pair -1), shape (slots,)."""
 
     pair: int
     machines: Columns
@@ -27,121 +27,140 @@ class _Choice:
     start_usd: float
 
 
-def min_realtime_machines(formulation: Formulation, x: Floats, replica_value_usd_per_s: dict[int, Floats]) -> Columns:
+def min_realtime_machines(
+    formulation: Formulation, values: Floats, replica_value_usd_per_s: dict[int, Floats]
+) -> Columns:
     """Return the machines of each pair that real-time work needs, shape (pairs, slots).
 
     Args:
-        formulation: The programme.
-        x: A solution with whole commitments; machines of shared commitments are taken from it, rounded down.
-        replica_value_usd_per_s: By pool, what a second of a full replica saves elsewhere, shape (slots,).
+        formulation: The program.
+        values: A solution with whole commitments; it gives the machines committed to, rounded down.
+        replica_value_usd_per_s: By pool, value of a replica-second to deferrable work, shape (slots,).
     """
-    problem = formulation.problem
-    floor = np.zeros(formulation.x.on.shape, np.int64)
+    problem, var = formulation.problem, formulation.variables
+    machines = np.zeros(var.machines.shape, np.int64)
     for i, (_, o) in enumerate(problem.pairs):
-        if o in formulation.x.commit or o in formulation.x.blocks:
-            floor[i] = np.floor(x[formulation.x.on[i]] + 1e-6).astype(np.int64)
-    taken = {p: np.zeros(problem.horizon.length) for p in formulation.x.lean}
-    for model in sorted({problem.pools[p].model for p in formulation.x.lean}):
-        for workloads in _together(formulation, model):
-            _carry(formulation, workloads, floor, taken, replica_value_usd_per_s)
-    return floor
+        if o in var.committed or o in var.blocks:
+            machines[i] = np.floor(values[var.machines[i]] + 1e-6).astype(np.int64)
+    load = {p: np.zeros(problem.horizon.length) for p in var.firm}
+    for model in sorted({problem.pools[p].model for p in var.firm}):
+        for workloads in _group_by_pools(formulation, model):
+            _place(formulation, workloads, machines, load, replica_value_usd_per_s)
+    return machines
 
 
-def _together(formulation: Formulation, model: str) -> list[set[int]]:
-    """Return the real-time workloads of a model by the pools that they may use, those with fewest first."""
+def _group_by_pools(formulation: Formulation, model: str) -> list[set[int]]:
+    """Return the real-time workloads of a model grouped by the pools that they may use, fewest pools first."""
     problem = formulation.problem
     groups: dict[frozenset[int], set[int]] = {}
     for w in problem.realtime:
         if problem.workloads[w].model == model:
-            may = {r.venue for r in problem.routes if r.workload == w and r.kind is VenueKind.POOL}
-            groups.setdefault(frozenset(may & set(formulation.x.lean)), set()).add(w)
+            pools = {r.venue for r in problem.routes if r.workload == w and r.kind is VenueKind.POOL}
+            groups.setdefault(frozenset(pools & set(formulation.variables.firm)), set()).add(w)
     return [groups[pools] for pools in sorted(groups, key=lambda pools: (len(pools), sorted(pools)))]
 
 
-def _carry(
+def _place(
     formulation: Formulation,
     workloads: set[int],
-    floor: Columns,
-    taken: dict[int, Floats],
+    machines: Columns,
+    load: dict[int, Floats],
     replica_value_usd_per_s: dict[int, Floats],
 ) -> None:
-    """Add the machines that some workloads need to the floor, and what they take of each pool to what is taken."""
+    """Add the machines that a group of workloads needs to `machines`, and its load on each pool to `load`."""
     problem = formulation.problem
-    routes = [r for r in problem.routes if r.workload in workloads]
-    load, share, machines = {}, {}, {}
-    for p in sorted({r.venue for r in routes if r.kind is VenueKind.POOL} & set(taken)):
-        safe = problem.pools[p].safe_load
-        load[p] = np.sum([r.load_s for r in routes if r.kind is VenueKind.POOL and r.venue == p], axis=0)
-        load[p] = load[p] / problem.horizon.slot_s
-        machines[p] = np.minimum(floor[list(problem.pairs_of(pool=p))].sum(axis=0), len(safe) - 1)
-        spare = np.maximum(safe[machines[p]] - taken[p], 0.0)
-        share[p] = np.divide(spare, load[p], out=np.ones(len(spare)), where=load[p] > 0)
-    carried = np.sum([*share.values(), np.zeros(problem.horizon.length)], axis=0)
-    missing = {p: np.maximum(1.0 - (carried - share[p]), 0.0) for p in load}
-    choices = []
-    for p, all_of_it in load.items():
-        wanted = missing[p] * all_of_it + taken[p]
-        choices += _in_pool(formulation, p, wanted, machines[p], replica_value_usd_per_s.get(p, np.zeros(len(wanted))))
-    bought = [r for r in routes if r.kind is VenueKind.TIER and np.isfinite(r.usd).all()]
-    cheapest = [min((r.usd for r in bought if r.workload == w), key=np.sum, default=None) for w in workloads]
-    tokens = [usd for usd in cheapest if usd is not None]
-    if len(tokens) == len(workloads):
-        usd = np.maximum(1.0 - carried, 0.0) * np.sum(tokens, axis=0)
-        choices.append(_Choice(-1, np.zeros(len(usd), np.int64), usd, 0.0))
-    if not choices:
+    routes = [route for route in problem.routes if route.workload in workloads]
+    group_load, share, present = {}, {}, {}
+    for p in sorted({route.venue for route in routes if route.kind is VenueKind.POOL} & set(load)):
+        safe_load = problem.pools[p].safe_load
+        loads_s = [route.load_s for route in routes if route.kind is VenueKind.POOL and route.venue == p]
+        group_load[p] = np.sum(loads_s, axis=0) / problem.horizon.slot_s
+        present[p] = np.minimum(machines[list(problem.pairs_of(pool=p))].sum(axis=0), len(safe_load) - 1)
+        spare = np.maximum(safe_load[present[p]] - load[p], 0.0)
+        share[p] = np.divide(spare, group_load[p], out=np.ones(len(spare)), where=group_load[p] > 0)
+    served = np.sum([*share.values(), np.zeros(problem.horizon.length)], axis=0)
+    missing = {p: np.maximum(1.0 - (served - share[p]), 0.0) for p in group_load}
+    options = []
+    for p, whole_load in group_load.items():
+        required = missing[p] * whole_load + load[p]
+        value = replica_value_usd_per_s.get(p, np.zeros(len(required)))
+        options += _pool_options(formulation, p, required, present[p], value)
+    options += _token_option(formulation, workloads, served)
+    if not options:
         return
-    path = _cheapest_path(choices, problem.horizon.slots)
-    chosen = np.array([choice.pair for choice in choices])[path]
-    for c, choice in enumerate(choices):
-        if choice.pair >= 0:
-            floor[choice.pair] += np.where(path == c, choice.machines, 0)
-    for p, all_of_it in load.items():
+    path = _cheapest_path(options, problem.horizon.slots)
+    chosen = np.array([option.pair for option in options])[path]
+    for index, option in enumerate(options):
+        if option.pair >= 0:
+            machines[option.pair] += np.where(path == index, option.machines, 0)
+    for p, whole_load in group_load.items():
         here = np.isin(chosen, problem.pairs_of(pool=p))
-        taken[p] += all_of_it * np.where(here, missing[p], share[p] / np.maximum(carried, 1.0))
+        load[p] += whole_load * np.where(here, missing[p], share[p] / np.maximum(served, 1.0))
 
 
-def _in_pool(
-    formulation: Formulation, p: int, wanted: Floats, there: Columns, replica_value_usd_per_s: Floats
-) -> list[_Choice]:
-    """Return the ways to have a pool carry what is wanted of it, with machines that are there already."""
+def _pool_options(
+    formulation: Formulation, p: int, required: Floats, present: Columns, replica_value_usd_per_s: Floats
+) -> list[_Option]:
+    """Return the on-demand machines that let a pool serve the required load, beside those present."""
     problem = formulation.problem
-    safe = problem.pools[p].safe_load
-    needed = np.searchsorted(safe, wanted * (1 - 1e-9))
-    extra = np.maximum(needed - there, 0)
-    spare_s = problem.pools[p].replicas * problem.horizon.slot_s * replica_value_usd_per_s
-    choices = []
+    safe_load = problem.pools[p].safe_load
+    needed = np.searchsorted(safe_load, required * (1 - 1e-9))
+    extra = np.maximum(needed - present, 0)
+    value_usd = problem.pools[p].replicas * problem.horizon.slot_s * replica_value_usd_per_s
+    options = []
     for i in problem.pairs_of(pool=p):
-        payment = problem.payments[problem.pairs[i][1]]
+        payment = problem.payment_of(i)
         if not isinstance(payment, OnDemand):
             continue
-        # What deferrable work would pay for the room is taken off, up to most of the price.
-        price = np.maximum(machine_usd_by_slot(problem, i) - spare_s, 0.1 * machine_usd_by_slot(problem, i))
-        headroom = (needed < len(safe)) & (extra <= payment.max_machines)
-        usd = np.where(headroom, extra * price, np.inf)
-        choices.append(_Choice(i, np.where(headroom, extra, 0), usd, start_usd(problem, i)))
-    return choices
+        # The value of spare capacity to deferrable work is taken off the price, up to 90 % of it.
+        price = np.maximum(machine_usd_by_slot(problem, i) - value_usd, 0.1 * machine_usd_by_slot(problem, i))
+        possible = (needed < len(safe_load)) & (extra <= payment.max_machines)
+        usd = np.where(possible, extra * price, np.inf)
+        options.append(_Option(i, np.where(possible, extra, 0), usd, start_usd(problem, i)))
+    return options
 
 
-def _cheapest_path(choices: list[_Choice], slots: int) -> Columns:
-    """Return the choice of each slot: the path of least cost, starts of machines included; scenarios are apart."""
-    usd = np.stack([choice.usd for choice in choices])
-    machines = np.stack([choice.machines for choice in choices])
-    start_usd = np.array([choice.start_usd for choice in choices])
+def _token_option(formulation: Formulation, workloads: set[int], served: Floats) -> list[_Option]:
+    """Return the cheapest token tiers as one option, if there is one for every workload."""
+    problem = formulation.problem
+    bought = [
+        route
+        for route in problem.routes
+        if route.workload in workloads and route.kind is VenueKind.TIER and np.isfinite(route.usd).all()
+    ]
+    cheapest = [min((r.usd for r in bought if r.workload == w), key=np.sum, default=None) for w in workloads]
+    tokens = [usd for usd in cheapest if usd is not None]
+    if len(tokens) < len(workloads):
+        return []
+    usd = np.maximum(1.0 - served, 0.0) * np.sum(tokens, axis=0)
+    return [_Option(-1, np.zeros(len(usd), np.int64), usd, 0.0)]
+
+
+def _cheapest_path(options: list[_Option], slots: int) -> Columns:
+    """Return the index of the option in each slot, on the path of least cost including starts, shape (slots,).
+
+        total[c,t] = usd[c,t] + min_b (total[b,t-1] + start_usd[c] max(machines[c,t] - [b = c] machines[c,t-1], 0))
+
+    Scenarios have no starts between them.
+    """
+    usd = np.stack([option.usd for option in options])
+    machines = np.stack([option.machines for option in options])
+    start_usd = np.array([option.start_usd for option in options])
     length = usd.shape[1]
-    came_from = np.zeros(usd.shape, np.int64)
+    previous = np.zeros(usd.shape, np.int64)
     total = usd[:, 0].copy()
     for t in range(1, length):
         if t % slots == 0:
             best = int(np.argmin(total))
-            came_from[:, t] = best
+            previous[:, t] = best
             total = total[best] + usd[:, t]
             continue
-        kept = np.where(np.eye(len(choices), dtype=bool), machines[:, t - 1][:, None], 0)
+        kept = np.where(np.eye(len(options), dtype=bool), machines[:, t - 1][:, None], 0)
         change = total[:, None] + start_usd * np.maximum(machines[:, t] - kept, 0)
-        came_from[:, t] = np.argmin(change, axis=0)
-        total = change[came_from[:, t], np.arange(len(choices))] + usd[:, t]
+        previous[:, t] = np.argmin(change, axis=0)
+        total = change[previous[:, t], np.arange(len(options))] + usd[:, t]
     path = np.zeros(length, np.int64)
     path[-1] = int(np.argmin(total))
     for t in range(length - 1, 0, -1):
-        path[t - 1] = came_from[path[t], t]
+        path[t - 1] = previous[path[t], t]
     return path

@@ -1,4 +1,4 @@
-"""A solved programme as decisions: schedules, routing, tokens, commitments, and what each way to pay cost."""
+"""A solution as decisions: machine schedules, flows, purchases, and the cost under each pricing model."""
 
 from dataclasses import dataclass
 from typing import Final
@@ -8,58 +8,59 @@ from numpy.typing import NDArray
 
 from meritorder.planner.model.constraints import Formulation
 from meritorder.planner.model.problem import Problem, VenueKind
-from meritorder.planner.model.supply import CapacityBlock, OnDemand, Reserved, Spot
-from meritorder.planner.model.variables import commitment_level, machine_usd_by_slot, realtime_work
+from meritorder.planner.model.supply import CapacityBlock, MachinePayment, OnDemand, Reserved, Spot
+from meritorder.planner.model.variables import committed_machines, machine_usd_by_slot
+from meritorder.planner.model.variables import realtime_load as pool_realtime_load
 
 Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
 SOLVER_TOLERANCE: Final = 5e-7
-Whole = NDArray[np.int64]
+"""Relative error of the solver; bounds are lowered by it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SearchResult:
-    """A solution with its bound.
+    """The best solution found, and a lower bound.
 
     Args:
-        formulation: The programme.
-        x: Values of its columns.
-        usd: What is paid from now on.
-        relaxed_usd: Cost of the relaxation, machines in fractions.
-        bound_usd: No plan of this programme costs less.
-        row_duals: Shadow prices of the relaxation's rows.
-        relaxed: Solution of the relaxation.
-        solve_s: Time that it took.
+        formulation: The program.
+        values: Values of its columns.
+        usd: Cost of the solution.
+        relaxed_usd: Cost of the linear relaxation, with machines in fractions.
+        bound_usd: Lower bound on the cost of any solution.
+        row_duals: Shadow prices of the rows in the relaxation.
+        solve_s: Time spent.
     """
 
     formulation: Formulation
-    x: Floats
+    values: Floats
     usd: float
     relaxed_usd: float
     bound_usd: float
     row_duals: Floats
-    relaxed: Floats
     solve_s: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MachineSchedule:
-    """Machines of one pool under one payment: `sim.run.Scheduled(instances=tuple(machines), slot_s=slot_s)`.
+    """Machines of a pool under one payment.
 
     Args:
         pool: Name of the pool.
         payment: Name of the payment.
-        pricing_model: How it is paid.
+        pricing_model: Pricing model of the payment.
         machines: Machines that serve in each slot, shape (slots,).
-        usd: What is paid for them, what was committed aside.
-        realtime: Whether the plan leans on them for real-time work.
-        deferrable: Whether the plan runs deferrable work in the pool.
-        saved_usd: What savings plans take off.
+        usd: Cost by the hour, without commitments.
+        realtime: Whether they serve real-time work.
+        deferrable: Whether the pool serves deferrable work.
+        saved_usd: Discount by savings plans, not in `usd`.
     """
 
     pool: str
     payment: str
     pricing_model: str
-    machines: Whole
+    machines: Ints
     usd: float
     realtime: bool
     deferrable: bool
@@ -68,7 +69,7 @@ class MachineSchedule:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkloadRouting:
-    """Where the work of a workload goes: its share of the slot's work (real time), or seconds of backlog."""
+    """Flow of a workload to a venue: share of the slot's work (real time), or seconds of backlog (deferrable)."""
 
     workload: str
     venue: str
@@ -79,19 +80,19 @@ class WorkloadRouting:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CommitmentPurchase:
-    """Something bought for a term: machines, dollars an hour, or blocks.
+    """A commitment bought or held: reserved machines, capacity blocks, or the hourly spend of a savings plan.
 
     Args:
         name: Name of the payment.
-        pricing_model: How it is paid.
+        pricing_model: Pricing model.
         term: Length of the term.
         payment: When it is paid.
-        amount: Machines, dollars an hour, or blocks bought.
-        held: The same, held already; sunk, and in no cost here.
-        usd_per_hour: What it costs in every hour of the term.
-        usd: What it costs over the horizon.
-        used_share: Share of what was bought and held that the plan uses.
-        starts: Slots at which blocks start, one entry a block.
+        amount: Machines or dollars an hour bought.
+        held: Machines or dollars an hour held already; their cost is sunk.
+        usd_per_hour: Price of a machine in every hour of the term; of a savings plan, its hourly spend.
+        usd: Cost over the horizon of what is bought.
+        used_share: Share of what is bought and held that the plan uses.
+        starts: Slots in which blocks start, one entry for each block.
     """
 
     name: str
@@ -111,18 +112,18 @@ class Solution:
     """The cheapest plan found.
 
     Args:
-        problem: What was asked, less what was dominated.
-        usd: What is paid over one scenario, expected, from now on.
-        relaxed_usd: The same if machines came in fractions.
-        bound_usd: Proven: no plan of this programme costs less.
-        hard_bound_usd: The least that saturated throughput at the lowest prices allows.
+        problem: The planning problem, without dominated offers.
+        usd: Expected cost of a scenario, without sunk costs.
+        relaxed_usd: The same with machines in fractions.
+        bound_usd: Proven lower bound on the cost of any plan of this program.
+        hard_bound_usd: Cost of all work on saturated machines at the lowest prices.
         gap: usd / bound_usd - 1.
         schedules: Machines by pool and payment.
-        routing: Where work goes.
-        purchases: What is committed to.
-        carbon_usd: Part of `usd` that is the price of carbon.
+        routing: Flows of the workloads.
+        purchases: Commitments bought and held.
+        carbon_usd: Carbon cost, part of `usd`.
         backlog_s: Backlog of each deferrable workload at the end of each slot.
-        solve_s: Time that it took.
+        solve_s: Time spent.
         search: Values and shadow prices.
     """
 
@@ -142,27 +143,36 @@ class Solution:
 
     @property
     def by_pricing_model(self) -> dict[str, float]:
-        """What each way to pay costs; adds up to `usd`."""
-        usd: dict[str, float] = {}
-        for schedule in self.schedules:
-            usd[schedule.pricing_model] = usd.get(schedule.pricing_model, 0.0) + schedule.usd
-        for purchase in self.purchases:
-            usd[purchase.pricing_model] = usd.get(purchase.pricing_model, 0.0) + purchase.usd
-        for route in self.routing:
-            if route.kind == VenueKind.TIER:
-                name = next(one.tier for one in self.problem.tiers if one.name == route.venue)
-                usd[f"tokens_{name}"] = usd.get(f"tokens_{name}", 0.0) + route.usd
-        usd["carbon"] = self.carbon_usd
-        usd["left_over"] = self.usd - sum(usd.values())
-        return {name: each for name, each in usd.items() if abs(each) > 1e-9 * max(1.0, self.usd)}
+        """Cost under each pricing model, of each token tier, and of carbon; adds up to `usd`."""
+        tiers = {tier.name: tier.tier for tier in self.problem.tiers}
+        parts = [(schedule.pricing_model, schedule.usd) for schedule in self.schedules]
+        parts += [(purchase.pricing_model, purchase.usd) for purchase in self.purchases]
+        parts += [(f"tokens_{tiers[route.venue]}", route.usd) for route in self.routing if route.kind == VenueKind.TIER]
+        parts.append(("carbon", self.carbon_usd))
+        total: dict[str, float] = {}
+        for name, usd in parts:
+            total[name] = total.get(name, 0.0) + usd
+        return {name: usd for name, usd in total.items() if abs(usd) > 1e-9 * max(1.0, self.usd)}
+
+    def flow(self, route: int) -> Floats:
+        """Return the flow on a route, shape (slots,)."""
+        flow: Floats = self.search.values[self.search.formulation.variables.flow[route]]
+        return flow
+
+
+def realtime_load(solution: Solution, pool: str) -> Floats:
+    """Return the real-time load that a pool serves, in saturated replicas, shape (slots,)."""
+    names = [each.name for each in solution.problem.pools]
+    search = solution.search
+    return pool_realtime_load(solution.problem, search.formulation.variables, search.values, names.index(pool))
 
 
 def read_solution(search: SearchResult, hard_usd: float) -> Solution:
-    """Read the decisions of a solved program."""
-    problem = search.formulation.problem
-    # A bound is as sure as the solver is exact.
+    """Return the decisions of a search result."""
+    problem, var = search.formulation.problem, search.formulation.variables
     usd, bound_usd = _clean(search.usd), _clean(search.bound_usd) * (1 - SOLVER_TOLERANCE)
-    schedules = tuple(one for i in range(len(problem.pairs)) if (one := _schedule(search, i)).machines.any())
+    schedules = (_read_schedule(search, i) for i in range(len(problem.pairs)))
+    routing = (_read_routing(search, r) for r in range(len(problem.routes)))
     return Solution(
         problem=problem,
         usd=usd,
@@ -170,54 +180,64 @@ def read_solution(search: SearchResult, hard_usd: float) -> Solution:
         bound_usd=bound_usd,
         hard_bound_usd=_clean(hard_usd),
         gap=max(0.0, usd / bound_usd - 1.0) if bound_usd > 0 else 0.0,
-        schedules=schedules,
-        routing=tuple(route for r in range(len(problem.routes)) if (route := _routing(search, r)).flow.any()),
-        purchases=_purchases(search),
-        carbon_usd=_carbon_usd(search),
-        backlog_s={problem.workloads[w].name: search.x[columns] for w, columns in search.formulation.x.queue.items()},
+        schedules=tuple(schedule for schedule in schedules if schedule.machines.any()),
+        routing=tuple(route for route in routing if route.flow.any()),
+        purchases=(*_read_machine_purchases(search), *_read_savings_plans(search)),
+        carbon_usd=sum((_carbon_usd(search, i) for i in range(len(problem.pairs))), 0.0),
+        backlog_s={problem.workloads[w].name: search.values[columns] for w, columns in var.backlog.items()},
         solve_s=search.solve_s,
         search=search,
     )
 
 
 def _clean(usd: float) -> float:
-    """Take the solver's rounding off an amount that is nothing."""
+    """Round an amount within the solver's tolerance of 0 to 0."""
     return 0.0 if abs(usd) < 1e-9 else usd
 
 
-def _schedule(search: SearchResult, i: int) -> MachineSchedule:
-    problem, x = search.formulation.problem, search.formulation.x
+def _read_schedule(search: SearchResult, i: int) -> MachineSchedule:
+    problem, var = search.formulation.problem, search.formulation.variables
     p, o = problem.pairs[i]
     payment = problem.payments[o]
-    machines = np.round(search.x[x.on[i]]).astype(np.int64)
-    elastic = isinstance(payment, OnDemand | Spot)
-    usd = float(np.sum(machines * machine_usd_by_slot(problem, i) * problem.horizon.probability)) if elastic else 0.0
-    if problem.carbon and elastic:
-        usd -= _carbon_of(search, i)
-    if i in x.start:
-        usd += float(search.formulation.model.cost[x.start[i]] @ search.x[x.start[i]])
-    saved_usd = 0.0
-    saved = [columns for (_, payer), columns in x.covered.items() if payer == o]
-    if saved and machines.any():
-        # A pool's part of what a savings plan covers is its part of the machines.
-        every = sum(float(search.x[x.on[j]].sum()) for j in problem.pairs_of(payment=o))
-        part = float(machines.sum()) / max(every, 1.0)
-        saved_usd = -part * sum(float(search.formulation.model.cost[columns] @ search.x[columns]) for columns in saved)
-        usd -= saved_usd
-    used = [r for r in problem.routes_to(VenueKind.POOL, p) if search.x[x.flow[r]].any()]
+    machines = np.round(search.values[var.machines[i]]).astype(np.int64)
+    usd = 0.0
+    if isinstance(payment, OnDemand | Spot):
+        usd = float(np.sum(machines * machine_usd_by_slot(problem, i) * problem.horizon.probability))
+        usd -= _carbon_usd(search, i)
+    if i in var.starts:
+        usd += _cost_usd(search, var.starts[i])
+    saved_usd = _saved_usd(search, i, machines)
+    served = [r for r in problem.routes_to(VenueKind.POOL, p) if search.values[var.flow[r]].any()]
     return MachineSchedule(
         pool=problem.pools[p].name,
         payment=payment.name,
         pricing_model=_pricing_model(payment),
         machines=machines,
-        usd=usd,
-        realtime=any(problem.routes[r].workload in problem.realtime for r in used) and not isinstance(payment, Spot),
-        deferrable=any(problem.routes[r].workload in problem.deferrable for r in used),
+        usd=usd - saved_usd,
+        realtime=any(problem.routes[r].workload in problem.realtime for r in served) and not isinstance(payment, Spot),
+        deferrable=any(problem.routes[r].workload in problem.deferrable for r in served),
         saved_usd=saved_usd,
     )
 
 
-def _pricing_model(payment: OnDemand | Spot | Reserved | CapacityBlock) -> str:
+def _cost_usd(search: SearchResult, columns: Ints) -> float:
+    """Return the part of the objective that some columns cost."""
+    return float(search.formulation.model.cost[columns] @ search.values[columns])
+
+
+def _saved_usd(search: SearchResult, i: int, machines: Ints) -> float:
+    """Return the discount of savings plans on the machines of a pair: its share of what its payment is covered for."""
+    problem, var = search.formulation.problem, search.formulation.variables
+    _, o = problem.pairs[i]
+    covered = [columns for (_, payment), columns in var.covered.items() if payment == o]
+    if not covered or not machines.any():
+        return 0.0
+    total = sum(float(search.values[var.machines[j]].sum()) for j in problem.pairs_of(payment=o))
+    share = float(machines.sum()) / max(total, 1.0)
+    return -share * sum(_cost_usd(search, columns) for columns in covered)
+
+
+def _pricing_model(payment: MachinePayment) -> str:
     match payment:
         case OnDemand():
             return "on_demand"
@@ -229,107 +249,92 @@ def _pricing_model(payment: OnDemand | Spot | Reserved | CapacityBlock) -> str:
             return "capacity_block"
 
 
-def _routing(search: SearchResult, r: int) -> WorkloadRouting:
-    problem, columns = search.formulation.problem, search.formulation.x.flow[r]
+def _read_routing(search: SearchResult, r: int) -> WorkloadRouting:
+    problem, columns = search.formulation.problem, search.formulation.variables.flow[r]
     route = problem.routes[r]
-    venues: dict[VenueKind, list[str]] = {
-        VenueKind.POOL: [one.name for one in problem.pools],
-        VenueKind.TIER: [one.name for one in problem.tiers],
-    }
-    flow = np.where(search.x[columns] > 1e-9, search.x[columns], 0.0)
+    venues = problem.pools if route.kind is VenueKind.POOL else problem.tiers
+    flow = np.where(search.values[columns] > 1e-9, search.values[columns], 0.0)
     return WorkloadRouting(
         workload=problem.workloads[route.workload].name,
-        venue=venues[route.kind][route.venue],
+        venue=venues[route.venue].name,
         kind=route.kind.value,
         flow=flow,
         usd=float(search.formulation.model.cost[columns] @ flow),
     )
 
 
-def _purchases(search: SearchResult) -> tuple[CommitmentPurchase, ...]:
-    problem, x = search.formulation.problem, search.formulation.x
-    hours, found = problem.horizon.hours, []
+def _read_machine_purchases(search: SearchResult) -> list[CommitmentPurchase]:
+    problem, var = search.formulation.problem, search.formulation.variables
+    hours, purchases = problem.horizon.hours, []
     for o, payment in enumerate(problem.payments):
         if not isinstance(payment, Reserved | CapacityBlock):
             continue
-        level = commitment_level(problem, x, search.x, o)
-        used = sum((search.x[x.on[i]] for i in problem.pairs_of(payment=o)), np.zeros(len(level)))
-        share = float(used.sum() / level.sum()) if level.any() else 0.0
+        machines = committed_machines(problem, var, search.values, o)
+        used = sum((search.values[var.machines[i]] for i in problem.pairs_of(payment=o)), np.zeros(len(machines)))
         starts: tuple[int, ...] = ()
         if isinstance(payment, Reserved):
-            bought = round(float(search.x[x.commit[o]]))
+            bought = round(float(search.values[var.committed[o]]))
             usd = bought * payment.usd_per_hour * hours
-            have, term = float(payment.held), payment.term
+            held, term, paid = float(payment.held), payment.term, payment.payment
         else:
-            counts = np.round(search.x[x.blocks[o]]).astype(int)
-            starts = tuple(s for s, count in zip(payment.starts, counts, strict=True) for _ in range(count))
-            bought, have, term = int(counts.sum()), float(np.max(payment.held)), f"{payment.slots} slots"
+            counts = np.round(search.values[var.blocks[o]]).astype(int)
+            starts = tuple(start for start, count in zip(payment.starts, counts, strict=True) for _ in range(count))
+            bought, held = int(counts.sum()), float(np.max(payment.held))
             usd = bought * payment.usd_per_hour * payment.slots * problem.horizon.slot_h
-        if bought or have:
-            found.append(
+            term, paid = f"{payment.slots} slots", "all_upfront"
+        if bought or held:
+            purchases.append(
                 CommitmentPurchase(
                     name=payment.name,
                     pricing_model=_pricing_model(payment),
                     term=term,
-                    payment=payment.payment if isinstance(payment, Reserved) else "all_upfront",
+                    payment=paid,
                     amount=bought,
-                    held=have,
+                    held=held,
                     usd_per_hour=payment.usd_per_hour,
                     usd=usd,
-                    used_share=share,
+                    used_share=float(used.sum() / machines.sum()) if machines.any() else 0.0,
                     starts=starts,
                 )
             )
-    return (*found, *_promises(search))
+    return purchases
 
 
-def _promises(search: SearchResult) -> list[CommitmentPurchase]:
-    problem, x = search.formulation.problem, search.formulation.x
-    found = []
-    for s, plan in enumerate(problem.savings_plans):
-        promised = _clean(float(search.x[x.promise[s]]))
-        total = promised + plan.held_usd_per_hour
+def _read_savings_plans(search: SearchResult) -> list[CommitmentPurchase]:
+    problem, var = search.formulation.problem, search.formulation.variables
+    probability = problem.horizon.probability[np.unique(problem.horizon.hour_of, return_index=True)[1]]
+    purchases = []
+    for g, plan in enumerate(problem.savings_plans):
+        bought = _clean(float(search.values[var.committed_usd_per_hour[g]]))
+        total = bought + plan.held_usd_per_hour
         if total <= 1e-9:
             continue
-        probability = problem.horizon.probability[np.unique(problem.horizon.hour_of, return_index=True)[1]]
         spent = sum(
-            plan.usd_per_hour[problem.payments[o].machine] * float(search.x[columns] @ probability)
-            for (mine, o), columns in x.covered.items()
-            if mine == s
+            plan.usd_per_hour[problem.payments[o].machine] * float(search.values[columns] @ probability)
+            for (covering, o), columns in var.covered.items()
+            if covering == g
         )
-        found.append(
+        purchases.append(
             CommitmentPurchase(
                 name=plan.name,
                 pricing_model="savings_plan",
                 term=plan.term,
                 payment=plan.payment,
-                amount=promised,
+                amount=bought,
                 held=plan.held_usd_per_hour,
-                usd_per_hour=promised,
-                usd=promised * problem.horizon.hours,
+                usd_per_hour=bought,
+                usd=bought * problem.horizon.hours,
                 used_share=spent / (total * problem.horizon.hours),
             )
         )
-    return found
+    return purchases
 
 
-def _carbon_of(search: SearchResult, i: int) -> float:
+def _carbon_usd(search: SearchResult, i: int) -> float:
+    """Return the carbon cost of the machines of a pair."""
     problem = search.formulation.problem
     if problem.carbon is None:
         return 0.0
     usd = problem.carbon.usd_per_hour(problem.pools[problem.pairs[i][0]]) * problem.horizon.slot_h
-    return float(np.sum(search.x[search.formulation.x.on[i]] * usd * problem.horizon.probability))
-
-
-def _carbon_usd(search: SearchResult) -> float:
-    return (
-        sum(_carbon_of(search, i) for i in range(len(search.formulation.problem.pairs)))
-        if search.formulation.problem.carbon
-        else 0.0
-    )
-
-
-def realtime_load(solution: Solution, pool: str) -> Floats:
-    """Return the real-time work that a pool is given, in replicas' worth, shape (slots,)."""
-    names = [one.name for one in solution.problem.pools]
-    return realtime_work(solution.problem, solution.search.formulation.x, solution.search.x, names.index(pool))
+    machines = search.values[search.formulation.variables.machines[i]]
+    return float(np.sum(machines * usd * problem.horizon.probability))

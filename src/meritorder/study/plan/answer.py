@@ -17,7 +17,8 @@ from meritorder.perf.accuracy import accuracy
 from meritorder.planner.commitments import backtest_commitments, recommend_commitments
 from meritorder.planner.export import dispatch, merit_order, to_file
 from meritorder.planner.model.demand import Demand
-from meritorder.planner.sensitivity import analyze_sensitivity, relaxed_usd
+from meritorder.planner.sensitivity import analyze_sensitivity
+from meritorder.planner.solve.bounds import relaxed_usd
 from meritorder.study.fleet.fleets import Trial
 from meritorder.study.fleet.options import Progress
 from meritorder.study.fleet.workloads import assign_workloads, only_model, permitted_to_any, trace_models
@@ -93,7 +94,7 @@ def _explained(made: Made, asked: Asked) -> planfile.Plan:
     """Return the plan's file with shadow prices, advice, figures and regret in it."""
     solution, file = made.solution, made.file
     found = analyze_sensitivity(solution, small_enough(solution.problem))
-    explained = to_file(solution, worth=found, advice=recommend_commitments(solution))
+    explained = to_file(solution, sensitivity=found, recommendations=recommend_commitments(solution))
     if asked.committed is not None and asked.committed.purchases:
         explained = _advised(asked.committed.in_file(explained), asked.committed)
     merits = merit_order(solution)

@@ -7,10 +7,10 @@ from msgspec import structs
 
 from meritorder import planfile
 from meritorder.evidence import Assumption
-from meritorder.planner.commitments import CommitmentRecommendation, recommend_commitments
+from meritorder.planner.commitments import CommitmentRecommendation, hold_purchases, recommend_commitments
 from meritorder.planner.model.problem import Problem
 from meritorder.planner.model.supply import CapacityBlock, Reserved
-from meritorder.planner.model.variants import aggregate_to_hours, hold_purchases
+from meritorder.planner.model.variants import aggregate_to_hours
 from meritorder.planner.scenarios import SCENARIOS, draw_scenarios, longest_season
 from meritorder.planner.solve.search import find_plan
 from meritorder.planner.solve.solution import CommitmentPurchase, Solution

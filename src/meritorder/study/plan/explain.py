@@ -11,7 +11,7 @@ from meritorder.planner.model.demand import DeferrableDemand
 from meritorder.planner.model.problem import Problem
 from meritorder.planner.model.supply import Spot
 from meritorder.planner.model.variants import aggregate_to_hours, replace_due_slots, restrict_purchases
-from meritorder.planner.sensitivity import relaxed_usd
+from meritorder.planner.solve.bounds import relaxed_usd
 from meritorder.planner.solve.solution import Solution
 
 # Problems of more slots are explained in slots of an hour.
@@ -72,7 +72,4 @@ def regret_of(solution: Solution) -> planfile.CommitmentRegret | None:
     """Return what the commitments cost if demand falls by half; None if there are none."""
     if not solution.purchases:
         return None
-    found = commitment_regret(solution)
-    return planfile.CommitmentRegret(
-        demand_share=found.demand_share, usd=found.usd, best_usd=found.best_usd, usd_lost=found.usd_lost
-    )
+    return commitment_regret(solution)

@@ -48,6 +48,6 @@ def test_slots_divide_an_hour() -> None:
 
 def test_time_has_a_before_and_hours() -> None:
     horizon = Horizon(slot_s=1800.0, slots=3, scenarios=2)
-    assert horizon.before.tolist() == [2, 0, 1, 5, 3, 4]
+    assert horizon.previous.tolist() == [2, 0, 1, 5, 3, 4]
     assert horizon.hour_of.tolist() == [0, 0, 1, 2, 2, 3]
-    assert Horizon(slot_s=1800.0, slots=3, ends=OpenEnd()).before.tolist() == [-1, 0, 1]
+    assert Horizon(slot_s=1800.0, slots=3, ends=OpenEnd()).previous.tolist() == [-1, 0, 1]

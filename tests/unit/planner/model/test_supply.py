@@ -36,7 +36,7 @@ def test_offers_become_payments() -> None:
     held = payment_from_offer(offer(PricingModel.RESERVED, term="1y", payment="no_upfront"), held=2)
     assert isinstance(held, Reserved)
     assert (held.machine, held.held, held.kind) == ("aws us-east-1 p5", 2, "reserved")
-    with pytest.raises(ConfigError, match="how often they are taken back"):
+    with pytest.raises(ConfigError, match="interruption rate"):
         payment_from_offer(offer(PricingModel.SPOT))
     spot = payment_from_offer(offer(PricingModel.SPOT, interruptions_per_month=0.2), available=3)
     assert isinstance(spot, Spot)

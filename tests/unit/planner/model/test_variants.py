@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 from tests.samples.planning import deferrable, realtime, steady, with_commitment
 
+from meritorder.planner.commitments import hold_purchases
 from meritorder.planner.model.demand import (
     DeferrableDemand,
 )
-from meritorder.planner.model.variants import hold_purchases, slice_slots
+from meritorder.planner.model.variants import slice_slots
 from meritorder.planner.solve.search import Effort, find_plan
 
 EXACT = Effort(gap=1e-9, time_limit_s=20)

@@ -218,7 +218,7 @@ def test_a_plan_that_holds_says_so_even_if_it_was_never_checked() -> None:
 
 def test_what_the_planner_finds_can_be_shown() -> None:
     solution = find_plan(small([0.5, 1.4], [0.5, 0], 2, payments=(on_demand(), reserved())), Effort(gap=1e-9))
-    plan = to_file(solution, worth=analyze_sensitivity(solution), advice=recommend_commitments(solution))
+    plan = to_file(solution, sensitivity=analyze_sensitivity(solution), recommendations=recommend_commitments(solution))
     text = printed(plan, 80)
     bought = plan.commitments[0]
     assert f"{bought.amount:g} machine" in text

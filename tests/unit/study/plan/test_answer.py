@@ -119,7 +119,7 @@ def test_a_promise_that_no_replica_keeps_is_refused_before_planning(day: Trace) 
 
 
 def test_too_few_machines_are_told_with_what_would_help(day: Trace) -> None:
-    with pytest.raises(InfeasibleError, match="no room for all of its real-time work"):
+    with pytest.raises(InfeasibleError, match="not enough capacity for its real-time work"):
         plan(day, replace(OPTIONS, machines=1, defer=()))
 
 
