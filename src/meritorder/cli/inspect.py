@@ -1,4 +1,4 @@
-"""inspect: what a trace holds, and what could wait."""
+"""inspect: statistics of a trace, and requests that could wait."""
 
 from pathlib import Path
 from typing import Annotated
@@ -23,11 +23,13 @@ from meritorder.cli.parsing import progress, read_trace
 
 def inspect(
     trace: Traces,
-    could_wait: Annotated[bool, typer.Option("--could-wait", help="Look for requests that could wait.")] = False,
+    could_wait: Annotated[
+        bool, typer.Option("--could-wait", help="Find requests that could wait, with evidence.")
+    ] = False,
     propose: Annotated[
         Path | None,
         typer.Option(
-            "--propose", metavar="FILE", help="Write what could wait as a workloads file, for you to correct."
+            "--propose", metavar="FILE", help="Write requests that could wait to a workloads file, for you to correct."
         ),
     ] = None,
     format_: Format = None,
@@ -39,10 +41,10 @@ def inspect(
     seed: Seed = 0,
     json: JsonFile = None,
 ) -> None:
-    """Show what a trace holds, and what in it could wait.
+    """Show the statistics of a trace, and the requests in it that could wait.
 
-    Span, rates, burstiness, lengths, tenants. With --could-wait, requests that look as if nobody sits in front of the
-    answer, each with its evidence.
+    Span, rates, burstiness, lengths, tenants. With --could-wait, also requests that nobody seems to wait for, with
+    evidence.
     """
     from meritorder.report import files
     from meritorder.report import inspect as report
@@ -52,7 +54,7 @@ def inspect(
     with progress() as status:
         status.update("reading the trace")
         trace_read = read_trace(trace, format_, columns, scale, start, end, strict=strict, seed=seed)
-        status.update("looking for what could wait")
+        status.update("looking for requests that could wait")
         found = find_candidates(trace_read) if could_wait or propose else []
     console = Console()
     report.render(trace_read, console)

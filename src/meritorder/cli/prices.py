@@ -1,4 +1,4 @@
-"""prices: what capacity and tokens cost."""
+"""prices: prices of capacity and tokens."""
 
 from typing import Annotated
 
@@ -13,29 +13,29 @@ from meritorder.domain import PricingModel
 
 def prices(
     model: Annotated[
-        str, typer.Option("--model", metavar="NAME", help="Show what the model costs as tokens, too.")
+        str, typer.Option("--model", metavar="NAME", help="Also show the token prices of this model.")
     ] = "",
     hardware: Annotated[str, typer.Option("--hardware", metavar="GPU,…", help="GPUs; all if left out.")] = "",
     provider: Provider = "",
     region: Region = "",
     pricing_model: Annotated[
-        PricingModel | None, typer.Option("--pricing-model", help="How capacity is paid for.")
+        PricingModel | None, typer.Option("--pricing-model", help="Only this pricing model.")
     ] = None,
-    refused: Annotated[bool, typer.Option("--refused", help="Show prices that were not believed.")] = False,
-    limit: Annotated[int, typer.Option("--limit", min=1, help="Rows to show of each table; --json has all.")] = 40,
+    refused: Annotated[bool, typer.Option("--refused", help="Also show rejected prices.")] = False,
+    limit: Annotated[int, typer.Option("--limit", min=1, help="Maximum rows of each table; --json has all.")] = 40,
     catalog: CatalogFiles = None,
     json: JsonFile = None,
 ) -> None:
-    """List what capacity and tokens cost, with source and date.
+    """List prices of capacity and tokens, with source and date.
 
-    Cheapest per GPU-hour first. Nothing is fetched: prices are those that came with this version, and yours.
+    Cheapest per GPU-hour first. Nothing is fetched: the prices are those of this version, and your own.
     """
     from meritorder.report import files
     from meritorder.report import prices as report
-    from meritorder.study.prices import listing
+    from meritorder.study.prices import list_prices
 
     files.check_target(json)
-    found = listing(
+    found = list_prices(
         model=model,
         hardware=parse_names(hardware),
         providers=parse_names(provider),

@@ -1,4 +1,4 @@
-"""What a trace is like, in the terminal and as JSON: `meritorder inspect`."""
+"""Statistics of a trace in the terminal and as JSON: `meritorder inspect`."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
@@ -21,11 +21,11 @@ _BLOCKS: Final = " ▁▂▃▄▅▆▇█"
 
 
 def to_dict(trace: Trace, found: Sequence[DeferralCandidate] = ()) -> dict[str, Any]:
-    """Return what `render` shows, as JSON holds it.
+    """Return the contents of `render` as plain data for JSON.
 
     Args:
         trace: The trace.
-        found: Candidates to wait, where they were asked for.
+        found: Requests that could wait, if the user asked for them.
     """
     report = trace.report
     return {
@@ -42,12 +42,12 @@ def to_dict(trace: Trace, found: Sequence[DeferralCandidate] = ()) -> dict[str, 
             "assumptions": list(report.assumptions),
         },
         "statistics": asdict(statistics.describe(trace)),
-        "could_wait": [asdict(each) | {"matching": dict(each.matching)} for each in found],
+        "could_wait": [asdict(candidate) | {"matching": dict(candidate.matching)} for candidate in found],
     }
 
 
 def render(trace: Trace, console: Console) -> None:
-    """Print what was read and what it is like."""
+    """Print the statistics of a trace and how it was read."""
     described = statistics.describe(trace)
     console.print(_facts(trace, described))
     console.print(_lengths(trace, described))
@@ -65,33 +65,35 @@ def render(trace: Trace, console: Console) -> None:
 
 
 def render_candidates(found: Sequence[DeferralCandidate], console: Console) -> None:
-    """Print which requests could wait, why, and how sure that is."""
+    """Print the requests that could wait, with evidence and confidence."""
     if not found:
-        console.print("No sign of requests that could wait; --defer 40%@4h asks what it would save if some could.")
+        console.print("No sign of requests that could wait; --defer 40%@4h computes the saving if some of them could.")
         return
     table = Table("sign", "requests", "of tokens", "match", "deadline", "confidence", "evidence", title="could wait")
-    for each in found:
+    for candidate in found:
         table.add_row(
-            each.kind.replace("_", " "),
-            f"{each.requests:,}",
-            f"{each.share_of_tokens:.1%}",
-            escape(", ".join(f"{column}={glob}" for column, glob in each.matching)),
-            each.deadline,
-            f"{each.confidence:.2f}",
-            escape(each.evidence),
+            candidate.kind.replace("_", " "),
+            f"{candidate.requests:,}",
+            f"{candidate.share_of_tokens:.1%}",
+            escape(", ".join(f"{column}={glob}" for column, glob in candidate.matching)),
+            candidate.deadline,
+            f"{candidate.confidence:.2f}",
+            escape(candidate.evidence),
         )
     console.print(table)
-    console.print("These are signs, not facts: nothing is applied. Write them to a workloads file and correct it.")
+    console.print(
+        "These are signs, not facts, and nothing is applied: --propose writes them to a workloads file for you to correct."
+    )
 
 
 def _facts(trace: Trace, described: TraceStatistics) -> Table:
     table = Table(show_header=False, box=None, pad_edge=False)
     table.add_column(style="bold")
     table.add_column()
-    begin = "times are since its start" if trace.epoch_s is None else f"from {utc(trace.epoch_s):%Y-%m-%d %H:%M} UTC"
+    dates = "without dates" if trace.epoch_s is None else f"from {utc(trace.epoch_s):%Y-%m-%d %H:%M} UTC"
     table.add_row("trace", escape(", ".join(trace.report.files)))
     table.add_row("format", trace.report.format)
-    table.add_row("requests", f"{described.requests:,} in {format_duration(described.span_s)}, {begin}")
+    table.add_row("requests", f"{described.requests:,} in {format_duration(described.span_s)}, {dates}")
     if described.sessions is not None:
         table.add_row("sessions", f"{described.sessions:,}")
     if described.mean_rate_per_s is not None:
@@ -126,7 +128,7 @@ def _length_cells(lengths: Lengths) -> Iterator[str]:
 def _groups(title: str, groups: Sequence[Group], count: int) -> Table:
     table = Table(title, "requests", "of requests", "of tokens")
     for group in groups:
-        name = "(not told)" if group.name is None else escape(group.name)
+        name = "(none)" if group.name is None else escape(group.name)
         table.add_row(name, f"{group.requests:,}", f"{group.share_of_requests:.1%}", f"{group.share_of_tokens:.1%}")
     if count > len(groups):
         table.caption = f"the largest of {count:,}"
@@ -134,10 +136,10 @@ def _groups(title: str, groups: Sequence[Group], count: int) -> Table:
 
 
 def _columns(counts: Sequence[int]) -> Iterator[str]:
-    """Yield the rows of a column plot, the top row first; a count that is not zero is seen."""
+    """Yield the rows of a column chart from top to bottom; every count above zero is visible."""
     steps = len(_BLOCKS) - 1
-    highest = max(counts)
-    heights = [-(-count * steps * _PLOT_ROWS // highest) for count in counts]
+    max_count = max(counts)
+    heights = [-(-count * steps * _PLOT_ROWS // max_count) for count in counts]
     for row in reversed(range(_PLOT_ROWS)):
         yield "".join(_BLOCKS[min(steps, max(0, height - row * steps))] for height in heights)
 

@@ -13,7 +13,7 @@ from meritorder.domain import LongPrompt, Offer, TokenPrice
 from meritorder.units import format_usd
 
 SCHEMA: Final = "meritorder.prices/1"
-_LOUD: Final = {"low": "yellow", "medium": "", "high": "green"}
+_STYLES: Final = {"low": "yellow", "medium": "", "high": "green"}
 
 
 def to_table(
@@ -23,23 +23,23 @@ def to_table(
     *,
     limit: int | None = None,
 ) -> RenderableType:
-    """Return the price lists as tables for the terminal, with a line on where they come from.
+    """Return the price lists as tables for the terminal, with their sources.
 
     Args:
-        offers: Prices of capacity, in the order to show.
-        tokens: Prices of a model as tokens.
-        refused: Rows that were not believed, if they are to be shown.
-        limit: Show so many rows of each, and say how many are left.
+        offers: Prices of capacity, in display order.
+        tokens: Token prices of a model.
+        refused: Rejected rows, if they are to be shown.
+        limit: Maximum rows of each table; a line states how many more there are.
     """
     parts: list[RenderableType] = []
     if offers:
-        parts += [_offers(offers[:limit]), *_rest(len(offers), limit)]
+        parts += [_offers(offers[:limit]), *_remaining(len(offers), limit)]
     if tokens:
-        parts += [_tokens(tokens[:limit]), *_rest(len(tokens), limit)]
+        parts += [_tokens(tokens[:limit]), *_remaining(len(tokens), limit)]
     if refused:
-        parts += [_refused(refused[:limit]), *_rest(len(refused), limit)]
+        parts += [_refused(refused[:limit]), *_remaining(len(refused), limit)]
     if not parts:
-        parts.append(Text("no price passes these filters"))
+        parts.append(Text("no price matches these filters"))
     return Group(*parts)
 
 
@@ -62,11 +62,11 @@ def _offers(offers: Sequence[Offer]) -> Table:
         ("region", False),
         ("machine", False),
         ("GPUs", False),
-        ("paid", False),
+        ("pricing", False),
         ("$ / GPU-hour", True),
         ("$ / hour", True),
         ("as of", False),
-        ("trust", False),
+        ("confidence", False),
     ):
         table.add_column(name, justify="right" if right else "left", no_wrap=name != "machine")
     for offer in offers:
@@ -75,27 +75,27 @@ def _offers(offers: Sequence[Offer]) -> Table:
             offer.region or "all",
             offer.instance,
             f"{offer.gpus} x {offer.hardware}",
-            _paid(offer),
+            _pricing(offer),
             format_usd(offer.usd_per_gpu_hour),
             format_usd(offer.usd_per_hour),
             offer.as_of,
-            Text("assumed" if offer.assumed else offer.confidence, style=_LOUD.get(offer.confidence, "")),
+            Text("assumed" if offer.assumed else offer.confidence, style=_STYLES.get(offer.confidence, "")),
         )
     table.caption = _sources({offer.source for offer in offers})
     table.caption_justify = "left"
     return table
 
 
-def _paid(offer: Offer) -> str:
+def _pricing(offer: Offer) -> str:
     words = [offer.pricing_model.replace("_", " "), offer.term, offer.payment.replace("_", " ")]
     if offer.interruptions_per_month is not None:
-        words.append(f"({offer.interruptions_per_month:.3g} of machines taken back a month)")
+        words.append(f"({offer.interruptions_per_month:.3g} of machines interrupted per month)")
     return " ".join(word for word in words if word)
 
 
 def _tokens(prices: Sequence[TokenPrice]) -> Table:
     table = Table(title="Tokens, $ per million", title_justify="left", header_style="bold", pad_edge=False)
-    for name in ("provider", "its name of the model", "tier"):
+    for name in ("provider", "provider's name of the model", "tier"):
         table.add_column(name)
     for name in ("input", "cached", "output"):
         table.add_column(name, justify="right")
@@ -122,8 +122,8 @@ def _rates(step: LongPrompt) -> str:
 
 
 def _refused(refused: Sequence[Refusal]) -> Table:
-    table = Table(title="Not believed", title_justify="left", header_style="bold", pad_edge=False)
-    for name in ("row", "$ / hour", "why"):
+    table = Table(title="Rejected", title_justify="left", header_style="bold", pad_edge=False)
+    for name in ("row", "$ / hour", "reason"):
         table.add_column(name)
     for refusal in refused:
         usd = "" if refusal.usd_per_hour is None else format_usd(refusal.usd_per_hour)
@@ -135,5 +135,5 @@ def _sources(sources: set[str]) -> Text:
     return Text("Sources: " + "; ".join(sorted(sources)), style="dim")
 
 
-def _rest(count: int, limit: int | None) -> list[RenderableType]:
+def _remaining(count: int, limit: int | None) -> list[RenderableType]:
     return [] if limit is None or count <= limit else [Text(f"and {count - limit} more", style="dim")]

@@ -1,4 +1,4 @@
-"""What capacity and tokens cost, filtered."""
+"""Prices of capacity and tokens, filtered."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,15 +9,15 @@ from meritorder.domain import Offer, PricingModel, TokenPrice
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Listing:
-    """Prices that pass the filters, cheapest first, and those that were not believed."""
+class PriceListing:
+    """Prices that match the filters, cheapest first, and rejected rows."""
 
     offers: tuple[Offer, ...]
     tokens: tuple[TokenPrice, ...]
     refused: tuple[facts.Refusal, ...]
 
 
-def listing(
+def list_prices(
     *,
     model: str = "",
     hardware: tuple[str, ...] = (),
@@ -25,16 +25,16 @@ def listing(
     regions: tuple[str, ...] = (),
     pricing_model: PricingModel | None = None,
     catalogs: tuple[Path, ...] = (),
-) -> Listing:
+) -> PriceListing:
     """List prices.
 
     Args:
-        model: Lists what it costs as tokens, too; "" lists none.
-        hardware: Names of hardware; empty takes all.
-        providers: Providers; empty takes all.
-        regions: Regions; empty takes all.
-        pricing_model: How capacity is paid for; None takes all.
-        catalogs: Files that add prices or override them.
+        model: Name of a model whose token prices to list; "" lists none.
+        hardware: Only this hardware; empty takes all.
+        providers: Only these providers; empty takes all.
+        regions: Only these regions; empty takes all.
+        pricing_model: Only this pricing model; None takes all.
+        catalogs: Files that add or override prices.
 
     Raises:
         CatalogError: A name is unknown.
@@ -47,6 +47,6 @@ def listing(
         pricing_model=pricing_model,
     )
     if not model:
-        return Listing(offers=offers, tokens=(), refused=catalog.refused)
+        return PriceListing(offers=offers, tokens=(), refused=catalog.refused)
     found = catalog.find_model(model)
-    return Listing(offers=offers, tokens=token_prices(found), refused=(*catalog.refused, *rejected_prices(found)))
+    return PriceListing(offers=offers, tokens=token_prices(found), refused=(*catalog.refused, *rejected_prices(found)))

@@ -45,7 +45,7 @@ def test_refused_rows_show_why() -> None:
 
 
 def test_nothing_is_said() -> None:
-    assert "no price passes these filters" in text(to_table(()))
+    assert "no price matches these filters" in text(to_table(()))
 
 
 def test_data_is_json_with_source_and_date() -> None:
