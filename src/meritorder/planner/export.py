@@ -10,7 +10,7 @@ from meritorder.domain import Lane
 from meritorder.errors import ConfigError
 from meritorder.planner.commitments import CommitmentRecommendation
 from meritorder.planner.model.demand import DeferrableDemand, Demand
-from meritorder.planner.model.problem import Problem, VenueKind
+from meritorder.planner.model.problem import Problem, RouteKind
 from meritorder.planner.model.supply import MachinePool
 from meritorder.planner.sensitivity import Sensitivity
 from meritorder.planner.solve.solution import CommitmentPurchase, MachineSchedule, Solution, WorkloadRouting
@@ -216,7 +216,7 @@ def _gpus_in_use(solution: Solution, indices: tuple[int, ...]) -> Floats:
     problem = solution.problem
     total = np.zeros(problem.horizon.length)
     for r, route in enumerate(problem.routes):
-        if route.workload in indices and route.kind is VenueKind.POOL:
+        if route.workload in indices and route.kind is RouteKind.POOL:
             pool = problem.pools[route.venue]
             total += route.work_s * solution.flow(r) / problem.horizon.slot_s * pool.gpus / pool.replicas
     return total
@@ -231,7 +231,7 @@ def _gpus_of_arrivals(solution: Solution) -> Floats:
         for r in problem.routes_of(w):
             route, flow = problem.routes[r], solution.flow(r)
             total_flow += float(flow.sum())
-            if route.kind is VenueKind.POOL:
+            if route.kind is RouteKind.POOL:
                 pool = problem.pools[route.venue]
                 gpu_s += float((route.work_s * flow).sum()) * pool.gpus / pool.replicas
         if total_flow > 0:
@@ -267,7 +267,7 @@ def _pool_step(solution: Solution, scheduled: MachineSchedule) -> planfile.Merit
     machine_slots = sum(float(other.machines.sum()) for other in solution.schedules if other.pool == scheduled.pool)
     capacity_s = machine_slots * problem.horizon.slot_s * pool.replicas
     used_s = sum(
-        float((problem.routes[r].work_s * solution.flow(r)).sum()) for r in problem.routes_to(VenueKind.POOL, p)
+        float((problem.routes[r].work_s * solution.flow(r)).sum()) for r in problem.routes_to(RouteKind.POOL, p)
     )
     return planfile.MeritStep(
         venue=scheduled.pool,
@@ -281,7 +281,7 @@ def _pool_step(solution: Solution, scheduled: MachineSchedule) -> planfile.Merit
 def _mtok_per_replica_s(problem: Problem, p: int) -> float:
     """Return the tokens that a saturated replica of a pool serves in a second, over the traffic that may go there."""
     tokens = work_s = 0.0
-    for r in problem.routes_to(VenueKind.POOL, p):
+    for r in problem.routes_to(RouteKind.POOL, p):
         demand = problem.workloads[problem.routes[r].workload]
         if demand.tokens is not None:
             tokens += float(demand.tokens.sum())
@@ -292,7 +292,7 @@ def _mtok_per_replica_s(problem: Problem, p: int) -> float:
 def _tier_mtok(problem: Problem, routing: WorkloadRouting) -> float:
     """Return the tokens bought along a route to a tier, in millions; 0 for a route to a pool."""
     for route in problem.routes:
-        if routing.kind == route.kind == VenueKind.TIER and (routing.workload, routing.venue) == (
+        if routing.kind == route.kind == RouteKind.TIER and (routing.workload, routing.venue) == (
             problem.workloads[route.workload].name,
             problem.tiers[route.venue].name,
         ):

@@ -60,12 +60,12 @@ def analyze_sensitivity(solution: Solution, coarse: Problem | None = None) -> Se
         solution: The plan.
         coarse: The same problem in longer slots, solved instead.
     """
-    problem, base_usd = solution.problem, solution.search.relaxed_usd
+    problem, base_usd = solution.problem, solution.program.relaxed_usd
     if coarse is not None and coarse is not problem:
         problem, base_usd = coarse, relaxed_usd(coarse)
     deferrable = [demand for demand in problem.workloads if isinstance(demand, DeferrableDemand)]
     per_hour, at_once = problem.horizon.slots_per_hour, np.arange(problem.horizon.length)
-    spot = _spot_prices(solution.search.formulation, solution.search.row_duals)
+    spot = _spot_prices(solution.program.formulation, solution.program.row_duals)
     gpus = {pool.machine: pool.gpus for pool in problem.pools}
     machine = {payment.name: payment.machine for payment in problem.payments}
     return Sensitivity(

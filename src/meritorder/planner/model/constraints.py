@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from meritorder.errors import InfeasibleError
 from meritorder.planner.model.demand import DeferrableDemand, Horizon, OpenEnd
 from meritorder.planner.model.linear_program import Columns, LinearProgram, SparseModel
-from meritorder.planner.model.problem import Problem, VenueKind
+from meritorder.planner.model.problem import Problem, RouteKind
 from meritorder.planner.model.safe_load import concave_envelope, extend, has_pooling_gain, min_machines
 from meritorder.planner.model.supply import CapacityBlock, OnDemand, Reserved, Spot
 from meritorder.planner.model.variables import Variables, define_variables, min_run_slots
@@ -198,7 +198,7 @@ def define_capacity(program: LinearProgram, problem: Problem, var: Variables) ->
     for p, pool in enumerate(problem.pools):
         work = [
             (var.flow[r], problem.routes[r].work_s / problem.horizon.slot_s)
-            for r in problem.routes_to(VenueKind.POOL, p)
+            for r in problem.routes_to(RouteKind.POOL, p)
         ]
         machines = [
             (var.machines[i], -pool.max_utilization * pool.headroom * pool.replicas * problem.useful_share(i))
@@ -382,7 +382,7 @@ def define_rate_limits(program: LinearProgram, problem: Problem, var: Variables)
     """
     slot_s, slots = problem.horizon.slot_s, np.arange(problem.horizon.length)
     for k, tier in enumerate(problem.tiers):
-        routes = problem.routes_to(VenueKind.TIER, k)
+        routes = problem.routes_to(RouteKind.TIER, k)
         if np.isfinite(tier.tokens_per_s) and routes:
             terms = [(var.flow[r], problem.routes[r].tokens / slot_s) for r in routes]
             program.add_constraints(f"rate limit {k}", terms, upper=tier.tokens_per_s, slot=slots)

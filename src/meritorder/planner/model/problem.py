@@ -43,8 +43,8 @@ class CarbonPrice:
         return np.asarray(grams) * (pool.power_w / WATTS_PER_KILOWATT * self.usd_per_tonne / GRAMS_PER_TONNE)
 
 
-class VenueKind(StrEnum):
-    """Kind of venue at the end of a route."""
+class RouteKind(StrEnum):
+    """Kind of venue that a route leads to."""
 
     POOL = "pool"
     TIER = "tier"
@@ -68,7 +68,7 @@ class Route:
     """
 
     workload: int
-    kind: VenueKind
+    kind: RouteKind
     venue: int
     work_s: Floats
     load_s: Floats
@@ -151,13 +151,13 @@ class Problem:
         """Return the indices of the routes of a workload."""
         return tuple(r for r, route in enumerate(self.routes) if route.workload == workload)
 
-    def routes_to(self, kind: VenueKind, venue: int) -> tuple[int, ...]:
+    def routes_to(self, kind: RouteKind, venue: int) -> tuple[int, ...]:
         """Return the indices of the routes to a venue."""
         return tuple(r for r, route in enumerate(self.routes) if route.kind is kind and route.venue == venue)
 
     def realtime_routes_to(self, pool: int) -> tuple[int, ...]:
         """Return the indices of the routes of real-time workloads to a pool."""
-        return tuple(r for r in self.routes_to(VenueKind.POOL, pool) if self.routes[r].workload in self.realtime)
+        return tuple(r for r in self.routes_to(RouteKind.POOL, pool) if self.routes[r].workload in self.realtime)
 
     def arrivals_s(self, workload: int) -> Floats:
         """Return a[w,t], the arrivals of a deferrable workload in seconds of backlog, shape (slots,)."""
@@ -216,7 +216,7 @@ def _routes_to_pools(problem: Problem, w: int) -> list[Route]:
         else:
             load_s = work_s
         routes.append(
-            Route(workload=w, kind=VenueKind.POOL, venue=p, work_s=work_s, load_s=load_s, usd=none, tokens=tokens)
+            Route(workload=w, kind=RouteKind.POOL, venue=p, work_s=work_s, load_s=load_s, usd=none, tokens=tokens)
         )
     return routes
 
@@ -233,7 +233,7 @@ def _routes_to_tiers(problem: Problem, w: int) -> list[Route]:
         routes.append(
             Route(
                 workload=w,
-                kind=VenueKind.TIER,
+                kind=RouteKind.TIER,
                 venue=k,
                 work_s=none,
                 load_s=none,

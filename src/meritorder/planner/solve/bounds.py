@@ -8,7 +8,7 @@ import numpy as np
 from meritorder.planner.model.constraints import Formulation, formulate
 from meritorder.planner.model.demand import DeferrableDemand
 from meritorder.planner.model.linear_program import Bools, Columns, Floats, SparseModel
-from meritorder.planner.model.problem import Problem, VenueKind
+from meritorder.planner.model.problem import Problem, RouteKind
 from meritorder.planner.model.supply import CapacityBlock, Reserved
 from meritorder.planner.solve.highs import solve
 from meritorder.units import SECONDS_PER_HOUR
@@ -39,11 +39,11 @@ def _lowest_usd(problem: Problem, w: int) -> Floats:
     for r in problem.routes_of(w):
         route = problem.routes[r]
         match route.kind:
-            case VenueKind.POOL:
+            case RouteKind.POOL:
                 # On a saturated replica, whatever share of that may be planned for.
                 price = min_usd_per_replica_s(problem, route.venue) * problem.pools[route.venue].max_utilization
                 usd = route.work_s * price if np.isfinite(price) else np.full(horizon.length, np.inf)
-            case VenueKind.TIER:
+            case RouteKind.TIER:
                 usd = route.usd
         # Backlog may run in any slot, so its lowest price is that of the cheapest slot.
         lowest = np.minimum(lowest, np.full_like(usd, usd.min()) if isinstance(demand, DeferrableDemand) else usd)
@@ -116,7 +116,7 @@ def _max_saving_per_dollar(problem: Problem, g: int) -> float:
 def _max_saving_usd_per_s(problem: Problem, p: int, lowest: list[Floats]) -> float:
     """Return the largest lowest cost of a replica-second of work that a pool may serve."""
     highest = 0.0
-    for r in problem.routes_to(VenueKind.POOL, p):
+    for r in problem.routes_to(RouteKind.POOL, p):
         route = problem.routes[r]
         seconds = route.work_s * _total_flow(problem, route.workload) * problem.horizon.probability
         usd = lowest[route.workload]

@@ -6,12 +6,12 @@ import numpy as np
 
 from meritorder.errors import InfeasibleError
 from meritorder.planner.model.constraints import formulate
-from meritorder.planner.model.problem import Problem, VenueKind
+from meritorder.planner.model.problem import Problem, RouteKind
 from meritorder.planner.solve.highs import solve
 from meritorder.units import format_duration
 
 _TOLERANCE: Final = 1e-6
-_BINDING: Final = {VenueKind.POOL: "safe load and limits of machines", VenueKind.TIER: "rate limits"}
+_BINDING: Final = {RouteKind.POOL: "safe load and limits of machines", RouteKind.TIER: "rate limits"}
 
 
 def explain_infeasibility(problem: Problem) -> InfeasibleError:

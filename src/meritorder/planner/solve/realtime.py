@@ -12,7 +12,7 @@ import numpy as np
 
 from meritorder.planner.model.constraints import Formulation
 from meritorder.planner.model.linear_program import Columns, Floats
-from meritorder.planner.model.problem import VenueKind
+from meritorder.planner.model.problem import RouteKind
 from meritorder.planner.model.supply import OnDemand
 from meritorder.planner.model.variables import machine_usd_by_slot, start_usd
 
@@ -55,7 +55,7 @@ def _group_by_pools(formulation: Formulation, model: str) -> list[set[int]]:
     groups: dict[frozenset[int], set[int]] = {}
     for w in problem.realtime:
         if problem.workloads[w].model == model:
-            pools = {r.venue for r in problem.routes if r.workload == w and r.kind is VenueKind.POOL}
+            pools = {r.venue for r in problem.routes if r.workload == w and r.kind is RouteKind.POOL}
             groups.setdefault(frozenset(pools & set(formulation.variables.firm)), set()).add(w)
     return [groups[pools] for pools in sorted(groups, key=lambda pools: (len(pools), sorted(pools)))]
 
@@ -71,9 +71,9 @@ def _place(
     problem = formulation.problem
     routes = [route for route in problem.routes if route.workload in workloads]
     group_load, share, present = {}, {}, {}
-    for p in sorted({route.venue for route in routes if route.kind is VenueKind.POOL} & set(load)):
+    for p in sorted({route.venue for route in routes if route.kind is RouteKind.POOL} & set(load)):
         safe_load = problem.pools[p].safe_load
-        loads_s = [route.load_s for route in routes if route.kind is VenueKind.POOL and route.venue == p]
+        loads_s = [route.load_s for route in routes if route.kind is RouteKind.POOL and route.venue == p]
         group_load[p] = np.sum(loads_s, axis=0) / problem.horizon.slot_s
         present[p] = np.minimum(machines[list(problem.pairs_of(pool=p))].sum(axis=0), len(safe_load) - 1)
         spare = np.maximum(safe_load[present[p]] - load[p], 0.0)
@@ -126,7 +126,7 @@ def _token_option(formulation: Formulation, workloads: set[int], served: Floats)
     bought = [
         route
         for route in problem.routes
-        if route.workload in workloads and route.kind is VenueKind.TIER and np.isfinite(route.usd).all()
+        if route.workload in workloads and route.kind is RouteKind.TIER and np.isfinite(route.usd).all()
     ]
     cheapest = [min((r.usd for r in bought if r.workload == w), key=np.sum, default=None) for w in workloads]
     tokens = [usd for usd in cheapest if usd is not None]

@@ -6,7 +6,7 @@ import numpy as np
 
 from meritorder.planner.model.constraints import Formulation
 from meritorder.planner.model.linear_program import Columns, Floats
-from meritorder.planner.model.problem import VenueKind
+from meritorder.planner.model.problem import RouteKind
 from meritorder.planner.model.supply import OnDemand, Spot
 from meritorder.planner.model.variables import committed_machines, realtime_load
 from meritorder.planner.solve.highs import Solver
@@ -134,7 +134,7 @@ def _add_machines(elastic: Formulation, values: Floats) -> bool:
         for t in np.flatnonzero(result.values[columns] > _TOLERANCE).tolist():
             broken.setdefault(t, []).append(w)
     for t, workloads in broken.items():
-        pools = {r.venue for r in problem.routes if r.workload in workloads and r.kind is VenueKind.POOL}
+        pools = {r.venue for r in problem.routes if r.workload in workloads and r.kind is RouteKind.POOL}
         choices = [
             (payment.usd_per_hour / problem.pools[p].replicas, i)
             for i, (p, o) in enumerate(problem.pairs)

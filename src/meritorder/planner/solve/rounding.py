@@ -13,7 +13,7 @@ import numpy as np
 
 from meritorder.planner.model.constraints import Formulation, formulate
 from meritorder.planner.model.linear_program import Bools, Columns, Floats, SparseModel
-from meritorder.planner.model.problem import Problem, VenueKind
+from meritorder.planner.model.problem import Problem, RouteKind
 from meritorder.planner.model.supply import OnDemand, Spot
 from meritorder.planner.solve.bounds import min_usd_per_replica_s
 from meritorder.planner.solve.highs import SolverResult, solve
@@ -110,7 +110,7 @@ def _full_usd(problem: Problem, w: int) -> float:
     usd = [
         float(route.work_s[0]) * min_usd_per_replica_s(problem, route.venue)
         for route in routes
-        if route.kind is VenueKind.POOL
+        if route.kind is RouteKind.POOL
     ]
     return min(usd, default=np.inf)
 

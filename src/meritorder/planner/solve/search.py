@@ -21,7 +21,7 @@ from meritorder.planner.solve.dominance import drop_dominated_offers
 from meritorder.planner.solve.highs import Solver, SolverResult, SolveStatus, solve
 from meritorder.planner.solve.repair import repair, safe_load_violations
 from meritorder.planner.solve.rounding import Incumbent, round_by_windows
-from meritorder.planner.solve.solution import SOLVER_TOLERANCE, SearchResult, Solution, read_solution
+from meritorder.planner.solve.solution import SOLVER_TOLERANCE, ProgramSolution, Solution, read_solution
 
 # Integers up to which branch and bound searches the whole program.
 _SMALL: Final = 1500
@@ -65,7 +65,7 @@ def find_plan(problem: Problem, effort: Effort | None = None) -> Solution:
     return read_solution(result, hard_usd)
 
 
-def _search(problem: Problem, effort: Effort, *, lanes_separately: bool = True) -> SearchResult:
+def _search(problem: Problem, effort: Effort, *, lanes_separately: bool = True) -> ProgramSolution:
     formulation = formulate(problem)
     integers = int(formulation.model.integer.sum())
     large = integers > _SMALL
@@ -88,7 +88,7 @@ def _search(problem: Problem, effort: Effort, *, lanes_separately: bool = True) 
         best.update(_round_up(formulation, relaxed.values), formulation)
     if best.values is None:
         raise explain_infeasibility(problem)
-    return SearchResult(
+    return ProgramSolution(
         formulation=formulation,
         values=best.values,
         usd=best.usd,

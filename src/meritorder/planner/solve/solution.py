@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from meritorder.planner.model.constraints import Formulation
-from meritorder.planner.model.problem import Problem, VenueKind
+from meritorder.planner.model.problem import Problem, RouteKind
 from meritorder.planner.model.supply import CapacityBlock, MachinePayment, OnDemand, Reserved, Spot
 from meritorder.planner.model.variables import committed_machines, machine_usd_by_slot
 from meritorder.planner.model.variables import realtime_load as pool_realtime_load
@@ -20,8 +20,8 @@ SOLVER_TOLERANCE: Final = 5e-7
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SearchResult:
-    """The best solution found, and a lower bound.
+class ProgramSolution:
+    """A solution of the program, and a lower bound on any.
 
     Args:
         formulation: The program.
@@ -124,7 +124,7 @@ class Solution:
         carbon_usd: Carbon cost, part of `usd`.
         backlog_s: Backlog of each deferrable workload at the end of each slot.
         solve_s: Time spent.
-        search: Values and shadow prices.
+        program: Values and shadow prices.
     """
 
     problem: Problem
@@ -139,7 +139,7 @@ class Solution:
     carbon_usd: float
     backlog_s: dict[str, Floats]
     solve_s: float
-    search: SearchResult
+    program: ProgramSolution
 
     @property
     def by_pricing_model(self) -> dict[str, float]:
@@ -147,7 +147,7 @@ class Solution:
         tiers = {tier.name: tier.tier for tier in self.problem.tiers}
         parts = [(schedule.pricing_model, schedule.usd) for schedule in self.schedules]
         parts += [(purchase.pricing_model, purchase.usd) for purchase in self.purchases]
-        parts += [(f"tokens_{tiers[route.venue]}", route.usd) for route in self.routing if route.kind == VenueKind.TIER]
+        parts += [(f"tokens_{tiers[route.venue]}", route.usd) for route in self.routing if route.kind == RouteKind.TIER]
         parts.append(("carbon", self.carbon_usd))
         total: dict[str, float] = {}
         for name, usd in parts:
@@ -156,37 +156,37 @@ class Solution:
 
     def flow(self, route: int) -> Floats:
         """Return the flow on a route, shape (slots,)."""
-        flow: Floats = self.search.values[self.search.formulation.variables.flow[route]]
+        flow: Floats = self.program.values[self.program.formulation.variables.flow[route]]
         return flow
 
 
 def realtime_load(solution: Solution, pool: str) -> Floats:
     """Return the real-time load that a pool serves, in saturated replicas, shape (slots,)."""
-    names = [each.name for each in solution.problem.pools]
-    search = solution.search
-    return pool_realtime_load(solution.problem, search.formulation.variables, search.values, names.index(pool))
+    names = [machine_pool.name for machine_pool in solution.problem.pools]
+    program = solution.program
+    return pool_realtime_load(solution.problem, program.formulation.variables, program.values, names.index(pool))
 
 
-def read_solution(search: SearchResult, hard_usd: float) -> Solution:
-    """Return the decisions of a search result."""
-    problem, var = search.formulation.problem, search.formulation.variables
-    usd, bound_usd = _clean(search.usd), _clean(search.bound_usd) * (1 - SOLVER_TOLERANCE)
-    schedules = (_read_schedule(search, i) for i in range(len(problem.pairs)))
-    routing = (_read_routing(search, r) for r in range(len(problem.routes)))
+def read_solution(program: ProgramSolution, hard_usd: float) -> Solution:
+    """Return a solution of the program as decisions."""
+    problem, var = program.formulation.problem, program.formulation.variables
+    usd, bound_usd = _clean(program.usd), _clean(program.bound_usd) * (1 - SOLVER_TOLERANCE)
+    schedules = (_read_schedule(program, i) for i in range(len(problem.pairs)))
+    routing = (_read_routing(program, r) for r in range(len(problem.routes)))
     return Solution(
         problem=problem,
         usd=usd,
-        relaxed_usd=_clean(search.relaxed_usd) * (1 - SOLVER_TOLERANCE),
+        relaxed_usd=_clean(program.relaxed_usd) * (1 - SOLVER_TOLERANCE),
         bound_usd=bound_usd,
         hard_bound_usd=_clean(hard_usd),
         gap=max(0.0, usd / bound_usd - 1.0) if bound_usd > 0 else 0.0,
         schedules=tuple(schedule for schedule in schedules if schedule.machines.any()),
         routing=tuple(route for route in routing if route.flow.any()),
-        purchases=(*_read_machine_purchases(search), *_read_savings_plans(search)),
-        carbon_usd=sum((_carbon_usd(search, i) for i in range(len(problem.pairs))), 0.0),
-        backlog_s={problem.workloads[w].name: search.values[columns] for w, columns in var.backlog.items()},
-        solve_s=search.solve_s,
-        search=search,
+        purchases=(*_read_machine_purchases(program), *_read_savings_plans(program)),
+        carbon_usd=sum((_carbon_usd(program, i) for i in range(len(problem.pairs))), 0.0),
+        backlog_s={problem.workloads[w].name: program.values[columns] for w, columns in var.backlog.items()},
+        solve_s=program.solve_s,
+        program=program,
     )
 
 
@@ -195,19 +195,19 @@ def _clean(usd: float) -> float:
     return 0.0 if abs(usd) < 1e-9 else usd
 
 
-def _read_schedule(search: SearchResult, i: int) -> MachineSchedule:
-    problem, var = search.formulation.problem, search.formulation.variables
+def _read_schedule(program: ProgramSolution, i: int) -> MachineSchedule:
+    problem, var = program.formulation.problem, program.formulation.variables
     p, o = problem.pairs[i]
     payment = problem.payments[o]
-    machines = np.round(search.values[var.machines[i]]).astype(np.int64)
+    machines = np.round(program.values[var.machines[i]]).astype(np.int64)
     usd = 0.0
     if isinstance(payment, OnDemand | Spot):
         usd = float(np.sum(machines * machine_usd_by_slot(problem, i) * problem.horizon.probability))
-        usd -= _carbon_usd(search, i)
+        usd -= _carbon_usd(program, i)
     if i in var.starts:
-        usd += _cost_usd(search, var.starts[i])
-    saved_usd = _saved_usd(search, i, machines)
-    served = [r for r in problem.routes_to(VenueKind.POOL, p) if search.values[var.flow[r]].any()]
+        usd += _cost_usd(program, var.starts[i])
+    saved_usd = _saved_usd(program, i, machines)
+    served = [r for r in problem.routes_to(RouteKind.POOL, p) if program.values[var.flow[r]].any()]
     return MachineSchedule(
         pool=problem.pools[p].name,
         payment=payment.name,
@@ -220,21 +220,21 @@ def _read_schedule(search: SearchResult, i: int) -> MachineSchedule:
     )
 
 
-def _cost_usd(search: SearchResult, columns: Ints) -> float:
+def _cost_usd(program: ProgramSolution, columns: Ints) -> float:
     """Return the part of the objective that some columns cost."""
-    return float(search.formulation.model.cost[columns] @ search.values[columns])
+    return float(program.formulation.model.cost[columns] @ program.values[columns])
 
 
-def _saved_usd(search: SearchResult, i: int, machines: Ints) -> float:
+def _saved_usd(program: ProgramSolution, i: int, machines: Ints) -> float:
     """Return the discount of savings plans on the machines of a pair: its share of what its payment is covered for."""
-    problem, var = search.formulation.problem, search.formulation.variables
+    problem, var = program.formulation.problem, program.formulation.variables
     _, o = problem.pairs[i]
     covered = [columns for (_, payment), columns in var.covered.items() if payment == o]
     if not covered or not machines.any():
         return 0.0
-    total = sum(float(search.values[var.machines[j]].sum()) for j in problem.pairs_of(payment=o))
+    total = sum(float(program.values[var.machines[j]].sum()) for j in problem.pairs_of(payment=o))
     share = float(machines.sum()) / max(total, 1.0)
-    return -share * sum(_cost_usd(search, columns) for columns in covered)
+    return -share * sum(_cost_usd(program, columns) for columns in covered)
 
 
 def _pricing_model(payment: MachinePayment) -> str:
@@ -249,35 +249,35 @@ def _pricing_model(payment: MachinePayment) -> str:
             return "capacity_block"
 
 
-def _read_routing(search: SearchResult, r: int) -> WorkloadRouting:
-    problem, columns = search.formulation.problem, search.formulation.variables.flow[r]
+def _read_routing(program: ProgramSolution, r: int) -> WorkloadRouting:
+    problem, columns = program.formulation.problem, program.formulation.variables.flow[r]
     route = problem.routes[r]
-    venues = problem.pools if route.kind is VenueKind.POOL else problem.tiers
-    flow = np.where(search.values[columns] > 1e-9, search.values[columns], 0.0)
+    venues = problem.pools if route.kind is RouteKind.POOL else problem.tiers
+    flow = np.where(program.values[columns] > 1e-9, program.values[columns], 0.0)
     return WorkloadRouting(
         workload=problem.workloads[route.workload].name,
         venue=venues[route.venue].name,
         kind=route.kind.value,
         flow=flow,
-        usd=float(search.formulation.model.cost[columns] @ flow),
+        usd=float(program.formulation.model.cost[columns] @ flow),
     )
 
 
-def _read_machine_purchases(search: SearchResult) -> list[CommitmentPurchase]:
-    problem, var = search.formulation.problem, search.formulation.variables
+def _read_machine_purchases(program: ProgramSolution) -> list[CommitmentPurchase]:
+    problem, var = program.formulation.problem, program.formulation.variables
     hours, purchases = problem.horizon.hours, []
     for o, payment in enumerate(problem.payments):
         if not isinstance(payment, Reserved | CapacityBlock):
             continue
-        machines = committed_machines(problem, var, search.values, o)
-        used = sum((search.values[var.machines[i]] for i in problem.pairs_of(payment=o)), np.zeros(len(machines)))
+        machines = committed_machines(problem, var, program.values, o)
+        used = sum((program.values[var.machines[i]] for i in problem.pairs_of(payment=o)), np.zeros(len(machines)))
         starts: tuple[int, ...] = ()
         if isinstance(payment, Reserved):
-            bought = round(float(search.values[var.committed[o]]))
+            bought = round(float(program.values[var.committed[o]]))
             usd = bought * payment.usd_per_hour * hours
             held, term, paid = float(payment.held), payment.term, payment.payment
         else:
-            counts = np.round(search.values[var.blocks[o]]).astype(int)
+            counts = np.round(program.values[var.blocks[o]]).astype(int)
             starts = tuple(start for start, count in zip(payment.starts, counts, strict=True) for _ in range(count))
             bought, held = int(counts.sum()), float(np.max(payment.held))
             usd = bought * payment.usd_per_hour * payment.slots * problem.horizon.slot_h
@@ -300,17 +300,17 @@ def _read_machine_purchases(search: SearchResult) -> list[CommitmentPurchase]:
     return purchases
 
 
-def _read_savings_plans(search: SearchResult) -> list[CommitmentPurchase]:
-    problem, var = search.formulation.problem, search.formulation.variables
+def _read_savings_plans(program: ProgramSolution) -> list[CommitmentPurchase]:
+    problem, var = program.formulation.problem, program.formulation.variables
     probability = problem.horizon.probability[np.unique(problem.horizon.hour_of, return_index=True)[1]]
     purchases = []
     for g, plan in enumerate(problem.savings_plans):
-        bought = _clean(float(search.values[var.committed_usd_per_hour[g]]))
+        bought = _clean(float(program.values[var.committed_usd_per_hour[g]]))
         total = bought + plan.held_usd_per_hour
         if total <= 1e-9:
             continue
         spent = sum(
-            plan.usd_per_hour[problem.payments[o].machine] * float(search.values[columns] @ probability)
+            plan.usd_per_hour[problem.payments[o].machine] * float(program.values[columns] @ probability)
             for (covering, o), columns in var.covered.items()
             if covering == g
         )
@@ -330,11 +330,11 @@ def _read_savings_plans(search: SearchResult) -> list[CommitmentPurchase]:
     return purchases
 
 
-def _carbon_usd(search: SearchResult, i: int) -> float:
+def _carbon_usd(program: ProgramSolution, i: int) -> float:
     """Return the carbon cost of the machines of a pair."""
-    problem = search.formulation.problem
+    problem = program.formulation.problem
     if problem.carbon is None:
         return 0.0
     usd = problem.carbon.usd_per_hour(problem.pools[problem.pairs[i][0]]) * problem.horizon.slot_h
-    machines = search.values[search.formulation.variables.machines[i]]
+    machines = program.values[program.formulation.variables.machines[i]]
     return float(np.sum(machines * usd * problem.horizon.probability))
