@@ -41,7 +41,7 @@ class Site:
             write_plan(plan, folder / "plan.json")
             found["plan"] = str(folder / "plan.json")
         settings = config.parse_settings(found, where="test")
-        self.venues = venues.of(settings)
+        self.venues = venues.build_venues(settings)
         self.now_s = 0.0
         self.plan_executor = PlanExecutor(planned.read(settings), self.venues, lambda: self.now_s)
 
@@ -60,7 +60,7 @@ class Site:
         until_s = self.now_s + (1.0 if held else 0.0)
         serving = self.venues.serving("stub", "deferrable")
         turns = self.plan_executor.deferrable_targets(work or waiting(), serving, until_s, self.now_s)
-        return [(turn.venue.name, turn.most, turn.planned) for turn in turns]
+        return [(target.venue.name, target.max_requests, target.planned) for target in turns]
 
 
 @pytest.fixture

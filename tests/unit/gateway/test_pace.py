@@ -7,8 +7,7 @@ import pytest
 from meritorder.gateway.config import LanesTable, VenueTable
 from meritorder.gateway.upstreams.upstream import Call, EngineLoad, Reply
 from meritorder.gateway.venues.headroom import Headroom
-from meritorder.gateway.venues.pace import Pace
-from meritorder.gateway.venues.venues import RunningRequest, Venue, Venues
+from meritorder.gateway.venues.venues import RunningRequest, StreamPace, Venue, Venues
 from meritorder.gateway.wire.usage import StreamMeter
 
 EVENT = b"data: {}\n\n"
@@ -36,29 +35,29 @@ class Engine:
 
 
 def test_the_pace_is_that_of_all_streams_and_known_before_they_end() -> None:
-    pace, fast, slow = Pace(), StreamMeter(), StreamMeter()
-    pace.begin(fast)
-    pace.begin(slow)
-    assert pace.look(10.0) is None  # nothing to compare with
+    pace, fast, slow = StreamPace(), StreamMeter(), StreamMeter()
+    pace.add(fast)
+    pace.add(slow)
+    assert pace.sample_tpot_s(10.0) is None  # nothing to compare with
     for second in range(1, 3):
         fast.feed(EVENT * 9)
         slow.feed(EVENT)
-        assert pace.look(10.0 + second) == pytest.approx(0.2)
-    pace.end(slow)
+        assert pace.sample_tpot_s(10.0 + second) == pytest.approx(0.2)
+    pace.remove(slow)
     for second in range(3, 9):
         fast.feed(EVENT * 9)
-        late = pace.look(10.0 + second)
+        late = pace.sample_tpot_s(10.0 + second)
     assert late == pytest.approx(1 / 9)
 
 
 def test_too_few_tokens_tell_no_pace() -> None:
-    pace, meter = Pace(), StreamMeter()
-    pace.begin(meter)
-    pace.look(1.0)
+    pace, meter = StreamPace(), StreamMeter()
+    pace.add(meter)
+    pace.sample_tpot_s(1.0)
     meter.feed(EVENT * 3)
-    assert pace.look(2.0) is None
+    assert pace.sample_tpot_s(2.0) is None
     meter.feed(EVENT)
-    assert pace.look(3.0) == pytest.approx(0.5)
+    assert pace.sample_tpot_s(3.0) == pytest.approx(0.5)
 
 
 async def _seated(venue: Venue, count: int, tokens: int) -> None:
@@ -69,7 +68,7 @@ async def _seated(venue: Venue, count: int, tokens: int) -> None:
 async def _looked(engine: Engine, venue: Venue, headroom: Headroom, times: int, running: int) -> None:
     for _ in range(times):
         engine.says = EngineLoad(running=running, waiting=0)
-        await headroom._look(venue)
+        await headroom._sample(venue)
 
 
 def _headroom() -> tuple[Engine, Venue, Headroom]:
@@ -89,7 +88,7 @@ async def test_room_follows_real_time_between_two_looks() -> None:
     for _ in range(3):
         venue.add_realtime(streamed=False)
     assert headroom.backfill(venue) == 2
-    venue.remove_realtime(1.0, None, starting=False)
+    venue.remove_realtime(1.0, None, prefilling=False)
     assert headroom.backfill(venue) == 3
     for seat in venue.deferrable:
         seat.task.cancel()
@@ -158,7 +157,7 @@ async def test_an_engine_that_real_time_may_come_back_to_is_filled_by_and_by() -
     engine, venue, headroom = _headroom()
     venue.add_realtime(streamed=False)
     await _looked(engine, venue, headroom, 1, 1)
-    venue.remove_realtime(1.0, None, starting=False)
+    venue.remove_realtime(1.0, None, prefilling=False)
     await _looked(engine, venue, headroom, 1, 0)
     assert headroom.backfill(venue) == 2
     await _seated(venue, 2, tokens=0)

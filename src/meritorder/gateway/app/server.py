@@ -106,9 +106,9 @@ def build_service(settings: Settings) -> Service:
     telemetry = build_telemetry(settings)
     tables = {table.name: table for table in settings.venue}
     venues = (
-        all_venues.of(settings)
+        all_venues.build_venues(settings)
         if telemetry is None
-        else all_venues.of(settings, lambda upstream: telemetry.traced(upstream, tables[upstream.name]))
+        else all_venues.build_venues(settings, lambda upstream: telemetry.traced(upstream, tables[upstream.name]))
     )
     context = Context(
         settings=settings,

@@ -135,14 +135,14 @@ class RealTime:
                     now_s = time.monotonic()
                     request.ttft_s = now_s - request.started_s
                     venue.record_first_token(now_s, request.ttft_s)
-                    venue.pace.begin(meter)
+                    venue.pace.add(meter)
                     self._made_room()
                 meter.feed(chunk)
                 if keeping is not None:
                     keeping.see(chunk)
                 await send({"type": "http.response.body", "body": chunk, "more_body": True})
         finally:
-            venue.pace.end(meter)
+            venue.pace.remove(meter)
             request.usage = meter.usage(calls.estimate_tokens(len(request.body)))
         if keeping is not None and (answer := await keeping.answer()) is not None:
             self._keep(request, answer)  # before the end is sent: the client may ask for it at once
@@ -160,8 +160,8 @@ class RealTime:
         now_s = time.monotonic()
         e2e_s = now_s - request.started_s
         used = request.usage or Usage(input_tokens=calls.estimate_tokens(len(request.body)))
-        starting = bool(request.call.stream) and request.ttft_s is None
-        venue.remove_realtime(now_s, _tpot_s(request, used, e2e_s), starting=starting)
+        prefilling = bool(request.call.stream) and request.ttft_s is None
+        venue.remove_realtime(now_s, _tpot_s(request, used, e2e_s), prefilling=prefilling)
         self._made_room()
         cost = venue.cost_picousd(used) if request.status == 200 else 0
         self._context.authenticator.spend(request.key.id, cost)

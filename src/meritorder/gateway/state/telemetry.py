@@ -32,7 +32,7 @@ from meritorder.gateway.config import TelemetryTable, VenueTable
 from meritorder.gateway.state.request import Deferral, Request
 from meritorder.gateway.store.ledger import Entry
 from meritorder.gateway.store.requests import ClaimedRequest
-from meritorder.gateway.upstreams.limits import Bucket
+from meritorder.gateway.upstreams.guard import Bucket
 from meritorder.gateway.upstreams.traced import Attributes, Traced, asked_of, fail, kind_of
 from meritorder.gateway.upstreams.upstream import Upstream
 from meritorder.gateway.wire.asgi import Receive, Scope, Send

@@ -1,4 +1,4 @@
-"""Read what an engine says of its load: vLLM, SGLang and llama.cpp, told apart by the names of their metrics.
+"""Parse the load that an engine reports: vLLM, SGLang and llama.cpp, recognized by the names of their metrics.
 
 Source: vLLM's production metrics (docs.vllm.ai, 0.11), SGLang's (docs.sglang.ai, 0.5), llama.cpp's server README
 (b10549); all 2026-10.
@@ -17,7 +17,7 @@ _SAMPLE: Final = re.compile(rb"^([a-zA-Z_:][\w:]*)(?:\{[^}]*\})?\s+(\S+)", re.MU
 
 _RUNNING: Final = (b"vllm:num_requests_running", b"sglang:num_running_reqs", b"llamacpp:requests_processing")
 _WAITING: Final = (b"vllm:num_requests_waiting", b"sglang:num_queue_reqs", b"llamacpp:requests_deferred")
-# The first is vLLM's name since 0.10, the second its name before.
+# The first is vLLM's name since 0.10, the second its older name.
 _KV_SHARE: Final = (
     b"vllm:kv_cache_usage_perc",
     b"vllm:gpu_cache_usage_perc",
@@ -27,13 +27,13 @@ _KV_SHARE: Final = (
 
 
 def parse_metrics(text: bytes, *, max_sequences: int | None = None) -> EngineLoad | None:
-    """Read an engine's load from its metrics; None if it is not among them.
+    """Return an engine's load from its metrics; None if they do not include it.
 
-    Counts are added up over an engine's data-parallel ranks; of their shares of memory the largest counts.
+    Counts are summed over an engine's data-parallel ranks; of their memory shares the largest is used.
 
     Args:
         text: In Prometheus' text format.
-        max_sequences: Most sequences at one time, known from elsewhere.
+        max_sequences: Most sequences at one time, known from another source.
     """
     samples: dict[bytes, list[float]] = {}
     wanted = {*_RUNNING, *_WAITING, *_KV_SHARE}
@@ -70,10 +70,10 @@ class _Slot(msgspec.Struct):
 
 
 def parse_slots(text: bytes) -> EngineLoad | None:
-    """Read the load from llama.cpp's `/slots`; None if it is not that.
+    """Return the load from llama.cpp's `/slots`; None if the text is something else.
 
-    It does not tell who waits. It is for servers that were started without `--metrics`; asking for it wakes a server
-    that sleeps.
+    It does not include the queue, and reading it wakes a sleeping server. It is for servers started without
+    `--metrics`.
     """
     try:
         slots = msgspec.json.decode(text, type=list[_Slot])
@@ -91,7 +91,7 @@ class _Props(msgspec.Struct):
 
 
 def parse_max_sequences(text: bytes) -> int | None:
-    """Read how many sequences llama.cpp runs at one time from its `/props`; None if it is not that."""
+    """Return how many sequences llama.cpp runs at one time from its `/props`; None if the text is something else."""
     try:
         return msgspec.json.decode(text, type=_Props).total_slots
     except msgspec.DecodeError:

@@ -1,7 +1,6 @@
-"""The kinds of venues: what each is spoken to in, and what it tells of itself."""
+"""The kinds of venues, and the clients of each."""
 
-import datetime as dt
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Final
@@ -10,19 +9,18 @@ from meritorder.gateway.upstreams import anthropic, gemini
 from meritorder.gateway.upstreams.batches.anthropic import AnthropicBatches
 from meritorder.gateway.upstreams.batches.gemini import GeminiBatches
 from meritorder.gateway.upstreams.batches.openai import OpenAIBatches
-from meritorder.gateway.upstreams.batches.provider import Surroundings
 from meritorder.gateway.upstreams.batches.venue import BatchVenue
 from meritorder.gateway.upstreams.connection import Endpoint
 from meritorder.gateway.upstreams.dialect import TranslatingUpstream
 from meritorder.gateway.upstreams.guard import Guard, Guarded
 from meritorder.gateway.upstreams.openai import OpenAIUpstream, OpenAIVenue, Priority
-from meritorder.gateway.upstreams.upstream import Upstream
+from meritorder.gateway.upstreams.upstream import Runtime, Upstream
 
 
 class VenueKind(StrEnum):
-    """What a venue is."""
+    """The API of a venue."""
 
-    OPENAI = "openai"  # whoever speaks OpenAI's API
+    OPENAI = "openai"  # any server of OpenAI's API
     VLLM = "vllm"
     SGLANG = "sglang"
     LLAMA_CPP = "llama.cpp"
@@ -35,18 +33,18 @@ _ENGINES: Final = frozenset({VenueKind.VLLM, VenueKind.SGLANG, VenueKind.LLAMA_C
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VenueSpec:
-    """A venue as it is configured.
+    """A venue as configured.
 
     Args:
         name: Its name.
-        kind: What it is.
-        base_url: As the official clients take it; of a provider that is known it may be empty.
-        api_key: Its secret; None if it wants none.
-        models: What it calls the models, where requests call them otherwise.
-        priority: How its engine is told that nobody waits; it must have been started with that.
-        max_sequences: Most sequences that its engine runs at one time, where it does not tell.
-        timeout_s: Time for a whole answer, where a call does not say.
-        guard: How it is protected, and we from it.
+        kind: Its API.
+        base_url: As the official clients take it; may be empty for a known provider.
+        api_key: Its secret; None if it needs none.
+        models: Its own names of models, by the names that requests use.
+        priority: How its engine takes priorities; the engine must have been started with them.
+        max_sequences: Most sequences that its engine runs at one time, if it does not report that.
+        timeout_s: Time for a whole answer, if a call sets none.
+        guard: Its limits and retry rules.
     """
 
     name: str
@@ -60,7 +58,7 @@ class VenueSpec:
     guard: Guard = field(default_factory=Guard)
 
     def endpoint(self) -> Endpoint:
-        """Return where it is."""
+        """Return its address and headers."""
         key = self.api_key or ""
         if self.kind is VenueKind.ANTHROPIC:
             found = anthropic.endpoint(self.name, key, self.base_url or anthropic.BASE_URL)
@@ -72,7 +70,7 @@ class VenueSpec:
         return replace(found, timeout_s=self.timeout_s)
 
     def openai(self) -> OpenAIVenue:
-        """Return it as one that speaks OpenAI's API."""
+        """Return it as a venue with OpenAI's API."""
         return OpenAIVenue(
             endpoint=self.endpoint(),
             models=self.models,
@@ -83,46 +81,28 @@ class VenueSpec:
         )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Runtime:
-    """What upstreams are given of the world.
-
-    Args:
-        clock: Monotonic seconds.
-        now: The date.
-        draw: Random shares from 0 to 1, for the spread of retries.
-        watched: Puts whoever watches each attempt around a venue.
-    """
-
-    clock: Callable[[], float]
-    now: Callable[[], dt.datetime]
-    draw: Callable[[], float]
-    watched: Callable[[Upstream], Upstream] = lambda upstream: upstream
+def build_upstream(spec: VenueSpec, runtime: Runtime) -> Guarded:
+    """Return the client of a venue, with its limits respected and failures retried."""
+    return guard_upstream(_bare_upstream(spec, runtime), spec.guard, runtime)
 
 
-def upstream(venue: VenueSpec, world: Runtime) -> Guarded:
-    """Return the way to a venue, with its limits kept and its failures retried."""
-    return guarded(_bare(venue, world), venue.guard, world)
+def guard_upstream(bare: Upstream, guard: Guard, runtime: Runtime) -> Guarded:
+    """Return an upstream, such as an engine that we start, behind its guard."""
+    return Guarded(runtime.wrap(bare), guard, clock=runtime.clock, draw=runtime.draw, now=runtime.now)
 
 
-def guarded(bare: Upstream, guard: Guard, world: Runtime) -> Guarded:
-    """Return an upstream, such as an engine that we run, behind its guard."""
-    return Guarded(world.watched(bare), guard, clock=world.clock, draw=world.draw, now=world.now)
+def _bare_upstream(spec: VenueSpec, runtime: Runtime) -> Upstream:
+    if spec.kind is VenueKind.ANTHROPIC:
+        return TranslatingUpstream(spec.endpoint(), anthropic.Anthropic(), models=spec.models, now=runtime.now)
+    if spec.kind is VenueKind.GEMINI:
+        return TranslatingUpstream(spec.endpoint(), gemini.Gemini(), models=spec.models, now=runtime.now)
+    return OpenAIUpstream(spec.openai())
 
 
-def _bare(venue: VenueSpec, world: Runtime) -> Upstream:
-    if venue.kind is VenueKind.ANTHROPIC:
-        return TranslatingUpstream(venue.endpoint(), anthropic.Anthropic(), models=venue.models, now=world.now)
-    if venue.kind is VenueKind.GEMINI:
-        return TranslatingUpstream(venue.endpoint(), gemini.Gemini(), models=venue.models, now=world.now)
-    return OpenAIUpstream(venue.openai())
-
-
-def batch_venue(venue: VenueSpec, world: Runtime) -> BatchVenue:
-    """Return the way to a venue's batch API."""
-    surroundings = Surroundings(now=world.now, draw=world.draw)
-    if venue.kind is VenueKind.ANTHROPIC:
-        return AnthropicBatches(venue.endpoint(), surroundings, models=venue.models)
-    if venue.kind is VenueKind.GEMINI:
-        return GeminiBatches(venue.endpoint(), surroundings, models=venue.models)
-    return OpenAIBatches(venue.endpoint(), surroundings, models=venue.models)
+def build_batch_venue(spec: VenueSpec, runtime: Runtime) -> BatchVenue:
+    """Return the client of a venue's batch API."""
+    if spec.kind is VenueKind.ANTHROPIC:
+        return AnthropicBatches(spec.endpoint(), runtime, models=spec.models)
+    if spec.kind is VenueKind.GEMINI:
+        return GeminiBatches(spec.endpoint(), runtime, models=spec.models)
+    return OpenAIBatches(spec.endpoint(), runtime, models=spec.models)

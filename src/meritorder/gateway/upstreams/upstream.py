@@ -1,6 +1,8 @@
-"""What the gateway knows of a venue that answers one request at a time."""
+"""The interface of a venue that answers one request at a time."""
 
-from collections.abc import AsyncIterator, Mapping
+import datetime as dt
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -8,17 +10,17 @@ import msgspec
 
 
 class Call(msgspec.Struct, frozen=True, kw_only=True):
-    """One request to a venue: always a POST, in OpenAI's form.
+    """One request to a venue: always a POST in OpenAI's format.
 
     Args:
         path: From the root of the API, such as `/v1/chat/completions`.
         body: JSON, as the client sent it.
         stream: Whether the body asks for server-sent events.
         model: The model that the body names.
-        headers: To send besides those of the venue.
-        timeout_s: Time for the whole answer; None for the venue's own.
-        tokens: Tokens that the request may take, for the venue's token rate; 0 if unknown.
-        deferrable: Nobody waits for it: an engine with priorities is told so.
+        headers: Sent in addition to those of the venue.
+        timeout_s: Time for the whole answer; None for the venue's default.
+        tokens: Estimated tokens, for the venue's token rate; 0 if unknown.
+        deferrable: Whether the request is deferrable: engines with priorities get it at a lower one.
     """
 
     path: str
@@ -32,7 +34,7 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Reply(Protocol):
-    """An HTTP answer, its body still on the way. It must be closed, whatever became of it."""
+    """An HTTP answer whose body is still arriving. It must always be closed."""
 
     @property
     def status(self) -> int:
@@ -44,20 +46,21 @@ class Reply(Protocol):
 
     @property
     def body(self) -> AsyncIterator[bytes]:
-        """The body as it comes, to be read once. Raises `UpstreamError` where it breaks off."""
+        """The body as it arrives, to be read once. Raises `UpstreamError` if it breaks off."""
 
     async def read(self) -> bytes:
-        """Return the whole body. Raises `UpstreamError` where it breaks off."""
+        """Return the whole body. Raises `UpstreamError` if it breaks off."""
 
     async def close(self) -> None:
-        """Give the connection back, or cut it if the body was not read to its end.
+        """Return the connection to the pool, or close it if the body was not read to its end.
 
-        Cutting a streamed answer frees the engine's seat at once; an answer that is not streamed runs to its end there.
+        Closing the connection of a stream ends its sequence in the engine at once; an answer that is not streamed runs
+        to its end there.
         """
 
 
 class Wrapped:
-    """A reply around another, to which those who inherit add what they do with it. See `Reply`."""
+    """A reply around another, as a base class. See `Reply`."""
 
     __slots__ = ("_reply", "headers", "status")
 
@@ -68,7 +71,7 @@ class Wrapped:
 
     @property
     def body(self) -> AsyncIterator[bytes]:
-        """The body as it comes."""
+        """The body as it arrives."""
         return self._reply.body
 
     async def read(self) -> bytes:
@@ -76,19 +79,19 @@ class Wrapped:
         return await self._reply.read()
 
     async def close(self) -> None:
-        """Give the connection back."""
+        """Close the reply."""
         await self._reply.close()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EngineLoad:
-    """What an engine says of itself.
+    """The load that an engine reports.
 
     Args:
         running: Sequences being decoded.
         waiting: Sequences in its queue.
-        kv_cache_share: Share of its KV memory in use; None if it does not say.
-        max_sequences: Most sequences that it runs at one time; None if it does not say.
+        kv_cache_share: Share of its KV memory in use; None if it does not report that.
+        max_sequences: Most sequences that it runs at one time; None if it does not report that.
     """
 
     running: int
@@ -105,14 +108,31 @@ class Upstream(Protocol):
         """The venue's name in the configuration."""
 
     async def send(self, call: Call) -> Reply:
-        """Send a request and return its answer once the headers are there.
+        """Send a request and return its answer once the headers have arrived.
 
         Raises:
-            UpstreamError: No HTTP answer came. An answer with an error status is a `Reply`.
+            UpstreamError: No HTTP answer arrived. An answer with an error status is a `Reply`.
         """
 
     async def load(self) -> EngineLoad | None:
-        """Return what the engine says of its load; None if it cannot be read."""
+        """Return the load that the engine reports; None if it cannot be read."""
 
     async def close(self) -> None:
-        """Close what is open towards the venue."""
+        """Close the connections to the venue."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Runtime:
+    """Clocks and randomness for upstreams, so that tests control them.
+
+    Args:
+        now: Returns the date.
+        draw: Returns a random number in [0, 1), to spread retries.
+        clock: Returns monotonic seconds.
+        wrap: Wraps each upstream, for example to trace every attempt.
+    """
+
+    now: Callable[[], dt.datetime]
+    draw: Callable[[], float]
+    clock: Callable[[], float] = time.monotonic
+    wrap: Callable[[Upstream], Upstream] = lambda upstream: upstream

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Final
 
 from meritorder.gateway.errors import UnavailableError, UpstreamError
-from meritorder.gateway.upstreams.breaker import Breaker
 from meritorder.gateway.upstreams.openai import OpenAIUpstream, OpenAIVenue
+from meritorder.gateway.upstreams.retry import Breaker
 from meritorder.gateway.upstreams.upstream import Call, EngineLoad, Reply, Wrapped
 from meritorder.gateway.venues import parent_watchdog as leash
 

@@ -1,4 +1,4 @@
-"""The venues of this gateway: which serves a model, in merit order, and who sits where."""
+"""The venues of this gateway: which serves a model, in merit order, and what runs at each."""
 
 import asyncio
 import datetime as dt
@@ -15,33 +15,70 @@ import msgspec
 from meritorder.gateway.config import PriceTable, Settings, VenueTable, duration_s, read_secret
 from meritorder.gateway.upstreams import kinds
 from meritorder.gateway.upstreams.batches.venue import BatchVenue
-from meritorder.gateway.upstreams.guard import Guard
-from meritorder.gateway.upstreams.kinds import Runtime, VenueKind
-from meritorder.gateway.upstreams.limits import RateLimits
+from meritorder.gateway.upstreams.guard import Guard, RateLimits
+from meritorder.gateway.upstreams.kinds import VenueKind
 from meritorder.gateway.upstreams.openai import Priority
-from meritorder.gateway.upstreams.upstream import EngineLoad, Upstream
+from meritorder.gateway.upstreams.upstream import EngineLoad, Runtime, Upstream
 from meritorder.gateway.venues.engines import Engine, EngineCommand
-from meritorder.gateway.venues.pace import Pace
-from meritorder.gateway.wire.usage import Usage
+from meritorder.gateway.wire.usage import StreamMeter, Usage
 from meritorder.units import PICOUSD_PER_USD, TOKENS_PER_MTOK
 
 _PROVIDER_SEQUENCES: Final = 64
 _STREAMED: Final = frozenset({"/v1/chat/completions", "/v1/completions"})
-_SAMPLES: Final = 256
+_MAX_SAMPLES: Final = 256
+_PACE_SAMPLES: Final = 4
+_MIN_PACE_TOKENS: Final = 4
 _PATIENCE_S: Final = 10.0
 _PRIORITY: Final = {"vllm": Priority.LOWER_FIRST, "sglang": Priority.HIGHER_FIRST}
 
 
 class LatencySample(msgspec.Struct, frozen=True, gc=False):
-    """How long a first token, or one of those after it, took real time; and when that was known."""
+    """A latency of real-time work, a TTFT or a TPOT, and when it was measured."""
 
     at_s: float
     latency_s: float
 
 
+class StreamPace:
+    """The TPOT of the real-time streams in progress, known long before they end."""
+
+    def __init__(self) -> None:
+        self._events: dict[StreamMeter, int] = {}
+        self._sampled_s = 0.0
+        self._recent: deque[tuple[float, int]] = deque(maxlen=_PACE_SAMPLES)
+
+    def add(self, meter: StreamMeter) -> None:
+        """Include a stream, from its first token."""
+        self._events[meter] = -1
+
+    def remove(self, meter: StreamMeter) -> None:
+        """Drop a stream."""
+        self._events.pop(meter, None)
+
+    def sample_tpot_s(self, now_s: float) -> float | None:
+        """Return the time per token of all streams over the last few samples; None if there were too few tokens."""
+        elapsed_s, generated, streams = now_s - self._sampled_s, 0, 0
+        for meter, before in self._events.items():
+            if before >= 0:
+                generated += meter.events - before
+                streams += 1
+            self._events[meter] = meter.events
+        self._sampled_s = now_s
+        self._recent.append((elapsed_s * streams, generated))
+        tokens = sum(count for _, count in self._recent)
+        return sum(stream_s for stream_s, _ in self._recent) / tokens if tokens >= _MIN_PACE_TOKENS else None
+
+
 @dataclass(eq=False, slots=True)
 class RunningRequest:
-    """A deferrable request at a venue; `task` is cancelled to call it back. An urgent one is not called back."""
+    """A deferrable request that runs at a venue.
+
+    Args:
+        task: Cancelled to preempt it.
+        urgent: Whether its deadline is near: it is not preempted.
+        tokens: Output tokens so far.
+        preempted: Whether it was preempted.
+    """
 
     task: "asyncio.Task[None]"
     urgent: bool = False
@@ -50,15 +87,15 @@ class RunningRequest:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Rates:
-    """What a token costs, in picodollars: whole numbers where they are, for every request is multiplied with them."""
+class _TokenRates:
+    """Prices of a token in picodollars: integers where exact, since they are multiplied with every request."""
 
     input: int | Decimal
     cached: int | Decimal
     output: int | Decimal
 
     @classmethod
-    def of(cls, price: PriceTable) -> "_Rates":
+    def from_price(cls, price: PriceTable) -> "_TokenRates":
         cached = price.input_usd_per_mtok if price.cached_usd_per_mtok is None else price.cached_usd_per_mtok
         return cls(
             input=_picousd_per_token(price.input_usd_per_mtok),
@@ -74,22 +111,22 @@ def _picousd_per_token(usd_per_mtok: Decimal) -> int | Decimal:
 
 @dataclass(slots=True, kw_only=True)
 class Venue:
-    """A venue and who is there.
+    """A venue and the requests that run there.
 
     Args:
         table: Its configuration.
-        upstream: How it is reached.
-        served: Names that clients use, each with the venue's own.
-        batches: Its batch API; None if that is not used.
-        engine: What we run there; None if others do.
-        realtime: Real-time requests that are there.
-        starting: Those of them that are streamed, and wait for their first token.
-        seated: Deferrable requests that are there.
-        ttfts: First tokens of real time, lately.
-        tpots: The paces of its requests that ended.
-        pace: That of its streams that are under way.
-        load: What it says of itself; None if that cannot be read.
-        prompts: Most that it may read at one time with deferrable ones among them; None for any number.
+        upstream: The client of its API.
+        served: Model names that clients use, each with the venue's own.
+        batches: The client of its batch API; None if that is not used.
+        engine: The engine that we start and stop there; None if others operate it.
+        realtime: Real-time requests that run there.
+        deferrable: Deferrable requests that run there.
+        prefilling: Streamed real-time requests that wait for their first token.
+        ttfts: TTFTs of recent real-time requests.
+        tpots: TPOTs of recent real-time requests.
+        pace: TPOT of the real-time streams in progress.
+        load: Load that the engine reported last; None if unknown.
+        max_prefilling: Sequences that may be in prefill while some are deferrable; None for no limit.
     """
 
     table: VenueTable
@@ -100,15 +137,15 @@ class Venue:
     realtime: int = 0
     deferrable: list[RunningRequest] = field(default_factory=list)
     prefilling: int = 0
-    ttfts: deque[LatencySample] = field(default_factory=lambda: deque(maxlen=_SAMPLES))
-    tpots: deque[LatencySample] = field(default_factory=lambda: deque(maxlen=_SAMPLES))
-    pace: Pace = field(default_factory=Pace)
+    ttfts: deque[LatencySample] = field(default_factory=lambda: deque(maxlen=_MAX_SAMPLES))
+    tpots: deque[LatencySample] = field(default_factory=lambda: deque(maxlen=_MAX_SAMPLES))
+    pace: StreamPace = field(default_factory=StreamPace)
     load: EngineLoad | None = None
     max_prefilling: int | None = None
-    _rates: _Rates | None = field(init=False)
+    _rates: _TokenRates | None = field(init=False)
 
     def __post_init__(self) -> None:
-        self._rates = None if self.table.price is None else _Rates.of(self.table.price)
+        self._rates = None if self.table.price is None else _TokenRates.from_price(self.table.price)
 
     @property
     def name(self) -> str:
@@ -117,12 +154,12 @@ class Venue:
 
     @property
     def is_engine(self) -> bool:
-        """Whether it is an engine of ours, whose idle seats cost nothing, and whose streams can be called back."""
+        """Whether it is an engine of ours: idle capacity is free, and its streams can be preempted."""
         return self.table.reads_load
 
     @property
     def max_sequences(self) -> int:
-        """Most requests at one time: as configured, as the engine says, or a provider's usual."""
+        """Most requests at one time: as configured, as the engine reports, or a default for providers."""
         if self.table.max_concurrency is not None:
             return self.table.max_concurrency
         if self.load is not None and self.load.max_sequences is not None:
@@ -130,11 +167,11 @@ class Venue:
         return _PROVIDER_SEQUENCES
 
     def streams(self, endpoint: str) -> bool:
-        """Whether deferrable requests go there as a stream, so that they can be called back."""
+        """Tell whether deferrable requests are sent there as streams, so that they can be preempted."""
         return self.is_engine and endpoint in _STREAMED
 
     def add_realtime(self, *, streamed: bool) -> None:
-        """Count a real-time request in; where there is no seat or no turn to be read, a deferrable one gives up its."""
+        """Count a real-time request in, and preempt deferrable ones if it would have to wait for a sequence."""
         self.realtime += 1
         self.prefilling += streamed
         if not self.is_engine:
@@ -142,32 +179,40 @@ class Venue:
         if self.realtime + len(self.deferrable) > self.max_sequences:
             self.preempt(1)
         if streamed and self.max_prefilling is not None:
-            beside = sum(seat.tokens == 0 and not (seat.preempted or seat.urgent) for seat in self.deferrable)
-            self.preempt(min(beside, self.prefilling + beside - self.max_prefilling))
+            deferrable = sum(
+                running.tokens == 0 and not (running.preempted or running.urgent) for running in self.deferrable
+            )
+            self.preempt(min(deferrable, self.prefilling + deferrable - self.max_prefilling))
 
     def record_first_token(self, now_s: float, ttft_s: float) -> None:
-        """Take note of the first token of a streamed real-time request."""
+        """Record the first token of a streamed real-time request."""
         self.prefilling -= 1
         self.ttfts.append(LatencySample(now_s, ttft_s))
 
-    def remove_realtime(self, now_s: float, tpot_s: float | None, *, starting: bool) -> None:
-        """Count a real-time request out; `starting` if it is one that was streamed, and went before its first token."""
+    def remove_realtime(self, now_s: float, tpot_s: float | None, *, prefilling: bool) -> None:
+        """Count a real-time request out.
+
+        Args:
+            now_s: Monotonic.
+            tpot_s: Its TPOT; None if it had none.
+            prefilling: Whether it is a stream that ended before its first token.
+        """
         self.realtime -= 1
-        self.prefilling -= starting
+        self.prefilling -= prefilling
         if tpot_s is not None:
             self.tpots.append(LatencySample(now_s, tpot_s))
 
     def preempt(self, count: int) -> None:
-        """Take deferrable requests out of their seats: those with the least work done, of these the last to come."""
+        """Cancel deferrable requests: those with the fewest tokens, and among these the latest."""
         if count <= 0:
             return
-        there = (seat for seat in reversed(self.deferrable) if not seat.preempted and not seat.urgent)
-        for seat in sorted(there, key=lambda seat: seat.tokens)[:count]:
-            seat.preempted = True
-            seat.task.cancel()
+        candidates = (running for running in reversed(self.deferrable) if not running.preempted and not running.urgent)
+        for running in sorted(candidates, key=lambda running: running.tokens)[:count]:
+            running.preempted = True
+            running.task.cancel()
 
     def cost_picousd(self, usage: Usage) -> int | None:
-        """Return what tokens cost here; None where the venue has no price."""
+        """Return the cost of a request's tokens; None if the venue has no price."""
         rates = self._rates
         if rates is None:
             return None
@@ -186,11 +231,11 @@ class Venues:
         self._by_lane: dict[tuple[str, str], tuple[Venue, ...]] = {}
         for lane in ("realtime", "deferrable"):
             for model in self.models():
-                those = [v for v in self.all if model in v.served and lane in v.table.lanes]
-                self._by_lane[model, lane] = tuple(sorted(those, key=_merit))
+                serving = [venue for venue in self.all if model in venue.served and lane in venue.table.lanes]
+                self._by_lane[model, lane] = tuple(sorted(serving, key=_merit))
 
     def models(self) -> frozenset[str]:
-        """Return the names that clients may use."""
+        """Return the model names that clients may use."""
         return frozenset(model for venue in self.all for model in venue.served)
 
     def serving(self, model: str, lane: str) -> tuple[Venue, ...]:
@@ -198,31 +243,31 @@ class Venues:
         return self._by_lane.get((model, lane), ())
 
     async def close(self) -> None:
-        """Close what is open towards all of them."""
+        """Close the connections to all venues."""
         for venue in self.all:
             await venue.upstream.close()
             if venue.batches is not None:
                 await venue.batches.close()
 
 
-def of(settings: Settings, watched: Callable[[Upstream], Upstream] = lambda upstream: upstream) -> Venues:
-    """Return the venues of a configuration.
+def build_venues(settings: Settings, wrap: Callable[[Upstream], Upstream] = lambda upstream: upstream) -> Venues:
+    """Build the venues of a configuration.
 
     Args:
         settings: The configuration.
-        watched: Puts whoever watches each attempt around a venue.
+        wrap: Wraps each upstream, for example to trace every attempt.
 
     Raises:
-        ConfigError: A secret is not where it is said to be.
+        ConfigError: A secret is missing.
     """
-    world = Runtime(clock=time.monotonic, now=_now, draw=random.random, watched=watched)
-    return Venues([_venue(table, settings, world) for table in settings.venue])
+    runtime = Runtime(clock=time.monotonic, now=_now, draw=random.random, wrap=wrap)
+    return Venues([_build_venue(table, settings, runtime) for table in settings.venue])
 
 
-def _venue(table: VenueTable, settings: Settings, world: Runtime) -> Venue:
-    # An engine keeps its own queue; a provider is not to be asked for more than it allows.
+def _build_venue(table: VenueTable, settings: Settings, runtime: Runtime) -> Venue:
+    # An engine has its own queue; a provider must not get more than it allows.
     concurrency = None if table.reads_load else table.max_concurrency
-    venue = kinds.VenueSpec(
+    spec = kinds.VenueSpec(
         name=table.name,
         kind=VenueKind(table.kind),
         base_url=table.url,
@@ -238,17 +283,17 @@ def _venue(table: VenueTable, settings: Settings, world: Runtime) -> Venue:
     )
     engine = None
     if not table.command:
-        upstream = kinds.upstream(venue, world)
+        upstream = kinds.build_upstream(spec, runtime)
     else:
         command = EngineCommand(
             argv=tuple(table.command),
-            venue=venue.openai(),
+            venue=spec.openai(),
             start_s=duration_s(table.start),
             idle_s=duration_s(table.idle) if table.idle else None,
         )
-        engine = Engine(command, clock=world.clock)
-        upstream = kinds.guarded(engine, venue.guard, world)
-    batches = kinds.batch_venue(venue, world) if table.batch else None
+        engine = Engine(command, clock=runtime.clock)
+        upstream = kinds.guard_upstream(engine, spec.guard, runtime)
+    batches = kinds.build_batch_venue(spec, runtime) if table.batch else None
     return Venue(table=table, upstream=upstream, served=table.served(), batches=batches, engine=engine)
 
 
@@ -257,7 +302,7 @@ def _now() -> dt.datetime:
 
 
 def _merit(venue: Venue) -> tuple[bool, Decimal]:
-    """The marginal cost of a request: nothing on an engine that is paid for anyway, else the price of its tokens."""
+    """Sort key: fallbacks last, then by marginal cost, which is zero on an engine that is paid for anyway."""
     price: PriceTable | None = venue.table.price
     if price is None:
         return venue.table.fallback, Decimal(0)

@@ -169,7 +169,7 @@ def _final_answer(
     if status >= 400:
         body = normalized_error(body)
     answer = answer_of(request_id, status, body, venue, usage)
-    if retry.passes(status):
+    if retry.is_transient(status):
         raise AttemptFailedError(retry_after_s, answer, fault=retry.is_fault(status))
     if 200 <= status < 300 and not calls.is_json(body):
         raise AttemptFailedError(None, no_answer(request_id, "the answer is not JSON"), fault=True)

@@ -226,10 +226,10 @@ class ProviderBatches:
         async for results in _grouped(api.results(provider_id)):
             answers = []
             for result in results:
-                request = left.get(result.custom_id)
-                if request is not None and result.status_code is not None and not retry.passes(result.status_code):
+                request, status = left.get(result.custom_id), result.status_code
+                if request is not None and status is not None and not retry.is_transient(status):
                     usage = parse_usage(result.body) or Usage()
-                    answer = answer_of(self._context.new_id("req_"), result.status_code, result.body, venue, usage)
+                    answer = answer_of(self._context.new_id("req_"), status, result.body, venue, usage)
                     answers.append((request, answer))
                     del left[result.custom_id]
             await self._store(batch, venue, answers)

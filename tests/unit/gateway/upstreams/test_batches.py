@@ -15,11 +15,11 @@ from meritorder.gateway.upstreams import anthropic, gemini
 from meritorder.gateway.upstreams.batches.anthropic import AnthropicBatches
 from meritorder.gateway.upstreams.batches.gemini import GeminiBatches
 from meritorder.gateway.upstreams.batches.openai import OpenAIBatches
-from meritorder.gateway.upstreams.batches.provider import Surroundings
 from meritorder.gateway.upstreams.batches.venue import BatchLimits, BatchLine, BatchStatus, BatchVenue, LineResult
 from meritorder.gateway.upstreams.connection import Endpoint
+from meritorder.gateway.upstreams.upstream import Runtime
 
-WORLD = Surroundings(now=lambda: CREATED, draw=lambda: 0.0)
+WORLD = Runtime(now=lambda: CREATED, draw=lambda: 0.0)
 SINCE_S = CREATED.timestamp()
 LIMITS = BatchLimits(max_lines=10, max_bytes=10_000)
 

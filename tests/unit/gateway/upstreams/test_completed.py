@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from openai.types.responses import Response, ResponseStreamEvent
 from pydantic import TypeAdapter
 
-from meritorder.gateway.upstreams.completed import Completed
+from meritorder.gateway.upstreams.openai import _CompletedReply
 from meritorder.gateway.upstreams.upstream import Reply
 from meritorder.gateway.wire.replay import to_events
 
@@ -64,7 +64,7 @@ class Given:
 
 def completed(text: bytes, cuts: tuple[int, ...] = ()) -> bytes:
     async def joined() -> bytes:
-        reply = Completed(cast("Reply", Given(text, cuts)), ASKED)
+        reply = _CompletedReply(cast("Reply", Given(text, cuts)), ASKED)
         return b"".join([chunk async for chunk in reply.body])
 
     return asyncio.run(joined())
@@ -87,7 +87,7 @@ def test_events_are_whole_wherever_they_are_cut(cuts: tuple[int, ...]) -> None:
 
 def test_what_the_engine_says_stays() -> None:
     said = {**WHOLE, "temperature": 0.5, "tools": [], "timings": {"n": 1}, "created_at": 7}
-    reply = Completed(cast("Reply", Given(json.dumps(said).encode())), ASKED)
+    reply = _CompletedReply(cast("Reply", Given(json.dumps(said).encode())), ASKED)
     found = json.loads(asyncio.run(reply.read()))
     assert found["usage"]["output_tokens_details"] == {"reasoning_tokens": 0}
     assert {name: found[name] for name in ("temperature", "timings", "created_at")} == {

@@ -18,10 +18,8 @@ from meritorder.gateway.errors import (
     UpstreamError,
     UpstreamTimeoutError,
 )
-from meritorder.gateway.upstreams.breaker import Breaker
-from meritorder.gateway.upstreams.guard import Guard, Guarded
-from meritorder.gateway.upstreams.limits import Bucket, RateLimits
-from meritorder.gateway.upstreams.retry import RetryRule, is_fault, passes, retry_after_s
+from meritorder.gateway.upstreams.guard import Bucket, Guard, Guarded, RateLimits
+from meritorder.gateway.upstreams.retry import Breaker, RetryRule, is_fault, is_transient, retry_after_s
 from meritorder.gateway.upstreams.upstream import Call, EngineLoad, Reply
 
 NOW = dt.datetime(2026, 11, 24, 3, 0, tzinfo=dt.UTC)
@@ -302,7 +300,7 @@ async def test_no_more_requests_are_under_way_than_may_be_and_none_is_overtaken(
 async def test_who_waits_too_long_for_a_place_is_told_to_go_elsewhere() -> None:
     venue, _ = guarded(Answer(), limits=RateLimits(concurrency=1), patience_s=0.02)
     held = await venue.send(A_CALL)
-    with pytest.raises(UnavailableError, match="all 1 places"):
+    with pytest.raises(UnavailableError, match="all 1 requests"):
         await venue.send(A_CALL)
     await held.close()
     await held.close()  # twice does no harm
@@ -356,11 +354,11 @@ def test_a_retry_is_never_before_the_venue_asks_for_it_nor_later_than_allowed(
 ) -> None:
     rule = RetryRule(attempts=6)
     wait_s = rule.wait_s(attempt, asked_s, draw)
-    if attempt >= 6 or (asked_s is not None and asked_s > rule.longest_wait_s):
+    if attempt >= 6 or (asked_s is not None and asked_s > rule.max_wait_s):
         assert wait_s is None
     else:
         assert wait_s is not None
-        assert (asked_s or 0.0) <= wait_s <= rule.longest_wait_s
+        assert (asked_s or 0.0) <= wait_s <= rule.max_wait_s
 
 
 @pytest.mark.parametrize(
@@ -397,13 +395,13 @@ def test_each_failed_trial_doubles_the_rest_up_to_a_bound() -> None:
 
 
 def test_too_much_is_not_a_fault() -> None:
-    assert passes(429)
+    assert is_transient(429)
     assert not is_fault(429)
-    assert passes(529)
+    assert is_transient(529)
     assert not is_fault(529)
-    assert passes(503)
+    assert is_transient(503)
     assert is_fault(503)
-    assert not passes(501)
+    assert not is_transient(501)
     assert is_fault(501)
 
 

@@ -13,7 +13,6 @@ from meritorder.gateway.errors import UnavailableError
 from meritorder.gateway.upstreams.anthropic import Anthropic, version_for
 from meritorder.gateway.upstreams.batches.provider import (
     Provider,
-    Surroundings,
     check,
     of_its_api,
     own_id,
@@ -24,6 +23,7 @@ from meritorder.gateway.upstreams.batches.translated import answered, refused, r
 from meritorder.gateway.upstreams.batches.venue import BatchLimits, BatchLine, BatchState, BatchStatus, LineResult
 from meritorder.gateway.upstreams.connection import Endpoint
 from meritorder.gateway.upstreams.fields import Json
+from meritorder.gateway.upstreams.upstream import Runtime
 
 # Anthropic takes 100,000 requests and 256 MB; what is sent is held in memory, so ours are smaller.
 LIMITS: Final = BatchLimits(max_lines=50_000, max_bytes=64 * 2**20)
@@ -52,7 +52,7 @@ class AnthropicBatches:
 
     Args:
         endpoint: Where it is.
-        surroundings: The date and random shares.
+        runtime: The date and random shares.
         limits: What it takes in one batch.
         models: What it calls the models, where requests call them otherwise.
     """
@@ -60,7 +60,7 @@ class AnthropicBatches:
     def __init__(
         self,
         endpoint: Endpoint,
-        surroundings: Surroundings,
+        runtime: Runtime,
         *,
         limits: BatchLimits = LIMITS,
         models: Mapping[str, str] | None = None,
@@ -68,7 +68,7 @@ class AnthropicBatches:
     ) -> None:
         self.name = endpoint.name
         self.limits = limits
-        self._provider = Provider(endpoint, surroundings)
+        self._provider = Provider(endpoint, runtime)
         self._models = models or {}
         self._dialect = dialect or Anthropic()
         self._own: set[str] = set()

@@ -11,12 +11,13 @@ import msgspec
 from yarl import URL
 
 from meritorder.gateway.errors import BrokenAnswerError
-from meritorder.gateway.upstreams.batches.provider import Provider, Surroundings, check, of_its_api, own_id, wire_id
+from meritorder.gateway.upstreams.batches.provider import Provider, check, of_its_api, own_id, wire_id
 from meritorder.gateway.upstreams.batches.translated import answered, refused, request_of
 from meritorder.gateway.upstreams.batches.venue import BatchLimits, BatchLine, BatchState, BatchStatus, LineResult
 from meritorder.gateway.upstreams.connection import Endpoint
 from meritorder.gateway.upstreams.fields import Json
 from meritorder.gateway.upstreams.gemini import Gemini, model_name
+from meritorder.gateway.upstreams.upstream import Runtime
 
 # Gemini takes files of 2 GB; ours are held in memory.
 LIMITS: Final = BatchLimits(max_lines=50_000, max_bytes=64 * 2**20)
@@ -38,7 +39,7 @@ class GeminiBatches:
 
     Args:
         endpoint: Where it is.
-        surroundings: The date and random shares.
+        runtime: The date and random shares.
         limits: What it takes in one batch.
         models: What it calls the models, where requests call them otherwise.
     """
@@ -46,14 +47,14 @@ class GeminiBatches:
     def __init__(
         self,
         endpoint: Endpoint,
-        surroundings: Surroundings,
+        runtime: Runtime,
         *,
         limits: BatchLimits = LIMITS,
         models: Mapping[str, str] | None = None,
     ) -> None:
         self.name = endpoint.name
         self.limits = limits
-        self._provider = Provider(endpoint, surroundings)
+        self._provider = Provider(endpoint, runtime)
         self._models = models or {}
         self._dialect = Gemini()
 

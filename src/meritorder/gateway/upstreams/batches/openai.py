@@ -9,10 +9,11 @@ from typing import Final
 import aiohttp
 import msgspec
 
-from meritorder.gateway.upstreams.batches.provider import Provider, Surroundings, check, of_its_api, own_id, wire_id
+from meritorder.gateway.upstreams.batches.provider import Provider, check, of_its_api, own_id, wire_id
 from meritorder.gateway.upstreams.batches.venue import BatchLimits, BatchLine, BatchState, BatchStatus, LineResult
 from meritorder.gateway.upstreams.connection import Endpoint
 from meritorder.gateway.upstreams.fields import Json
+from meritorder.gateway.upstreams.upstream import Runtime
 from meritorder.units import SECONDS_PER_DAY
 
 # OpenAI takes 50,000 lines and 200 MB; a file is held in memory, so ours are smaller.
@@ -52,7 +53,7 @@ class OpenAIBatches:
 
     Args:
         endpoint: Where it is.
-        surroundings: The date and random shares.
+        runtime: The date and random shares.
         limits: What it takes in one batch.
         completion_window: What it is asked for; OpenAI knows one.
         models: What it calls the models, where requests call them otherwise.
@@ -61,7 +62,7 @@ class OpenAIBatches:
     def __init__(
         self,
         endpoint: Endpoint,
-        surroundings: Surroundings,
+        runtime: Runtime,
         *,
         limits: BatchLimits = LIMITS,
         completion_window: str = "24h",
@@ -69,7 +70,7 @@ class OpenAIBatches:
     ) -> None:
         self.name = endpoint.name
         self.limits = limits
-        self._provider = Provider(endpoint, surroundings)
+        self._provider = Provider(endpoint, runtime)
         self._window = completion_window
         self._models = models or {}
 

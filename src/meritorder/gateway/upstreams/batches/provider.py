@@ -2,10 +2,8 @@
 
 import asyncio
 import contextlib
-import datetime as dt
 import re
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from typing import Final
 
 import aiohttp
@@ -17,8 +15,9 @@ from meritorder.gateway.upstreams import retry
 from meritorder.gateway.upstreams.batches.venue import BatchLimits, BatchLine
 from meritorder.gateway.upstreams.connection import Connection, Endpoint, HttpReply
 from meritorder.gateway.upstreams.fields import Json
+from meritorder.gateway.upstreams.upstream import Runtime
 
-_RETRY: Final = retry.RetryRule(attempts=4, first_wait_s=1.0, longest_wait_s=20.0)
+_RETRY: Final = retry.RetryRule(attempts=4, first_wait_s=1.0, max_wait_s=20.0)
 _CONTROL_S: Final = 60.0
 _TRANSFER_S: Final = 1800.0
 _ID: Final = re.compile(r"\w{1,32}", re.ASCII)
@@ -28,32 +27,19 @@ _LONGEST_LINE_BYTES: Final = 64 * 2**20
 Data = bytes | aiohttp.FormData | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Surroundings:
-    """What a batch venue is given of the world.
-
-    Args:
-        now: The date.
-        draw: Random shares from 0 to 1, for the spread of retries.
-    """
-
-    now: Callable[[], dt.datetime]
-    draw: Callable[[], float]
-
-
 class Provider:
     """A provider's API, for calls that are few and matter.
 
     Args:
         endpoint: Where it is.
-        surroundings: The date and random shares.
+        runtime: The date and random shares.
     """
 
-    def __init__(self, endpoint: Endpoint, surroundings: Surroundings) -> None:
+    def __init__(self, endpoint: Endpoint, runtime: Runtime) -> None:
         self.name = endpoint.name
-        self.now = surroundings.now
+        self.now = runtime.now
         self._connection = Connection(endpoint)
-        self._draw = surroundings.draw
+        self._draw = runtime.draw
 
     def url(self, path: str, **query: str | int) -> URL:
         """Return the address of a path of the API."""
@@ -130,7 +116,7 @@ class Provider:
         finally:
             await reply.close()
         what = f"HTTP {reply.status}: {_message(text)}"
-        if retry.passes(reply.status):
+        if retry.is_transient(reply.status):
             asked_s = retry.retry_after_s(reply.headers, self.now())
             raise UnavailableError(what, venue=self.name, retry_after_s=asked_s)
         raise RefusedError(what, venue=self.name, status=reply.status)
