@@ -82,7 +82,7 @@ def render_candidates(found: Sequence[DeferralCandidate], console: Console) -> N
         )
     console.print(table)
     console.print(
-        "These are signs, not facts, and nothing is applied: --propose writes them to a workloads file for you to correct."
+        "These are signs, not facts; nothing is applied. --propose writes them to a workloads file for you to correct."
     )
 
 

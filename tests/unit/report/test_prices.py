@@ -25,30 +25,30 @@ def test_offers_show_price_date_and_source() -> None:
     assert "$63.30" in shown
     assert "2026-07-28" in shown
     assert "https://pricing.us-east-1.amazonaws.com" in shown
-    assert "spot (0.025 of machines taken back a month)" in shown
+    assert "spot (0.025 of machines interrupted per month)" in shown
 
 
-def test_a_limit_says_what_is_left() -> None:
+def test_a_limit_states_the_rest() -> None:
     offers = CATALOG.select_offers("h100", pricing_model=PricingModel.ON_DEMAND)
     assert f"and {len(offers) - 3} more" in text(to_table(offers, limit=3))
 
 
-def test_tokens_show_tiers_and_long_prompts() -> None:
+def test_tokens_show_tiers_and_steps() -> None:
     shown = text(to_table((), api_prices("gemini-2.5-pro")))
     assert "batch" in shown
     assert "above 200,000 tokens" in shown
 
 
-def test_refused_rows_show_why() -> None:
+def test_rejected_rows_show_reasons() -> None:
     refusal = Refusal(what="acme big east (spot)", usd_per_hour=None, reason="spot saves nothing", source="test")
     assert "spot saves nothing" in text(to_table((), (), [refusal]))
 
 
-def test_nothing_is_said() -> None:
+def test_an_empty_list_is_stated() -> None:
     assert "no price matches these filters" in text(to_table(()))
 
 
-def test_data_is_json_with_source_and_date() -> None:
+def test_json_has_source_and_date() -> None:
     model = CATALOG.find_model("gpt-oss-20b")
     data = json.loads(json.dumps(to_dict(CATALOG.select_offers("b200"), token_prices(model), CATALOG.refused)))
     assert data["schema"] == "meritorder.prices/1"
