@@ -1,4 +1,4 @@
-"""A bill's own prices and running commitments, as a plan takes them."""
+"""A bill's own prices and running commitments, for a plan."""
 
 from itertools import chain
 from pathlib import Path
@@ -57,7 +57,7 @@ def found(tmp_path: Path) -> BillTerms:
     return read_terms(bills.read(write(tmp_path / "bill.csv", chain(covered, fees, negated, two))), facts.load(()))
 
 
-def test_prices_are_those_that_were_paid(found: BillTerms) -> None:
+def test_prices_are_those_paid(found: BillTerms) -> None:
     paid = {(offer.instance, offer.pricing_model): offer.usd_per_hour for offer in found.offers}
     assert paid == pytest.approx(
         {
@@ -72,7 +72,7 @@ def test_prices_are_those_that_were_paid(found: BillTerms) -> None:
     assert any("q9.huge" in note for note in found.notes)
 
 
-def test_commitments_that_run_are_held_and_not_for_sale(found: BillTerms) -> None:
+def test_running_commitments_are_held(found: BillTerms) -> None:
     (held,) = found.reserved
     assert (held.held, held.max_machines, held.usd_per_hour) == (2, 0, pytest.approx(3.5))
     (plan,) = found.savings_plans
@@ -83,7 +83,7 @@ def test_commitments_that_run_are_held_and_not_for_sale(found: BillTerms) -> Non
     assert {held.machine, *plan.usd_per_hour} <= machines
 
 
-def test_the_bill_comes_before_the_price_list(found: BillTerms) -> None:
+def test_bill_replaces_list_prices(found: BillTerms) -> None:
     catalog = facts.load(())
     planned = found.in_catalog(catalog)
     here = planned.select_offers("h100", "aws", "us-east-1", PricingModel.ON_DEMAND)
@@ -91,7 +91,7 @@ def test_the_bill_comes_before_the_price_list(found: BillTerms) -> None:
     assert len(planned.offers) > len(catalog.offers) - len(found.offers)
 
 
-def test_its_prices_are_a_catalog_that_comes_before_the_price_list(found: BillTerms, tmp_path: Path) -> None:
+def test_catalog_file_replaces_list_prices(found: BillTerms, tmp_path: Path) -> None:
     path = tmp_path / "rates.csv"
     path.write_text(to_catalog_file(found.offers))
     catalog = facts.load((path,))
@@ -100,20 +100,20 @@ def test_its_prices_are_a_catalog_that_comes_before_the_price_list(found: BillTe
     assert [offer.usd_per_hour for offer in here if offer.instance == "p5.48xlarge"] == pytest.approx([50.0])
 
 
-def test_its_commitments_are_a_file_of_what_is_held(found: BillTerms, tmp_path: Path) -> None:
+def test_have_file_round_trip(found: BillTerms, tmp_path: Path) -> None:
     rates, held = tmp_path / "rates.csv", tmp_path / "held.toml"
     rates.write_text(to_catalog_file(found.offers))
     held.write_text(to_have_file(found))
     have = read_have(held, facts.load((rates,)))
-    assert [(one.machine, one.held, one.kind) for one in have.reserved] == [
-        (one.machine, one.held, one.kind) for one in found.reserved
+    assert [(reserved.machine, reserved.held, reserved.kind) for reserved in have.reserved] == [
+        (reserved.machine, reserved.held, reserved.kind) for reserved in found.reserved
     ]
     (plan,), (own,) = have.savings_plans, found.savings_plans
     assert plan.held_usd_per_hour == pytest.approx(own.held_usd_per_hour)
     assert plan.usd_per_hour == pytest.approx(dict(own.usd_per_hour))
 
 
-def test_a_bill_without_machines_has_no_terms(tmp_path: Path) -> None:
+def test_bill_without_machines_has_no_terms(tmp_path: Path) -> None:
     row = line("Usage", 0, 5.0, line_item_product_code="AmazonBedrock", line_item_usage_type="x-input-tokens")
     none = read_terms(bills.read(write(tmp_path / "bill.csv", [row])), facts.load(()))
     assert (none.offers, none.reserved, none.savings_plans) == ((), (), ())
