@@ -31,6 +31,7 @@ import polars as pl
 from meritorder.deadlines import Deadline, parse_deadline
 from meritorder.domain import PLACES, Access, Lane, Slo, Workload
 from meritorder.errors import WorkloadsError
+from meritorder.evidence import Assumption
 from meritorder.planfile import OWN_DEADLINE
 from meritorder.tables import REQUESTS
 from meritorder.traces.trace import Trace
@@ -62,13 +63,13 @@ class Assigned:
         requests: REQUESTS with `workload` filled, and `deadline_s` filled in the deferrable lane and null in
             the other.
         workloads: Workloads with at least one request, in the order in which they were tried.
-        assumptions: What was assumed, a sentence each.
+        assumptions: What was assumed.
         unmatched: Number of requests that match no declared workload.
     """
 
     requests: pl.DataFrame
     workloads: tuple[Workload, ...]
-    assumptions: tuple[str, ...]
+    assumptions: tuple[Assumption, ...]
     unmatched: int
 
 
@@ -142,17 +143,17 @@ def assign(
     unmatched = int((matched < 0).sum())
     assumptions = []
     if workloads and unmatched:
-        assumptions.append(
-            f"{unmatched:,} of {requests.height:,} requests match no workload and are taken as real time"
-        )
+        text = f"{unmatched:,} of {requests.height:,} requests match no workload and are taken as real time"
+        assumptions.append(Assumption(text=text, option="--workloads"))
     deferred = _deferred(tried, taken, defer, seed)
     for place, rule in enumerate(defer):
         _move_deferred(rule, np.flatnonzero(deferred == place), tried, taken)
         count = int((deferred == place).sum())
-        assumptions.append(
+        text = (
             f"{100 * rule.share:.4g}% of the real-time requests ({count:,}, drawn with seed {seed}) are "
             f"assumed to be deferrable, deadline {rule.deadline.text}"
         )
+        assumptions.append(Assumption(text=text, option="--defer"))
     due = _due(trace, tried, taken)
     used = [place for place in range(len(tried)) if (taken == place).any()]
     names = pl.Series("workload", [workload.name for workload in tried], dtype=pl.Categorical)

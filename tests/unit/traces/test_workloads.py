@@ -8,6 +8,7 @@ import pytest
 from meritorder import traces
 from meritorder.domain import Access, Lane, Slo
 from meritorder.errors import WorkloadsError
+from meritorder.evidence import Assumption
 from meritorder.traces.workloads import assign, load_workloads, parse_defer
 
 SLO = Slo(ttft_s=1.0, tpot_s=0.05)
@@ -70,7 +71,9 @@ def test_the_first_match_wins_and_the_rest_is_real_time(tmp_path: Path) -> None:
         ("realtime", None),
     ]
     assert assigned.unmatched == 2
-    assert assigned.assumptions == ("2 of 4 requests match no workload and are taken as real time",)
+    assert assigned.assumptions == (
+        Assumption(text="2 of 4 requests match no workload and are taken as real time", option="--workloads"),
+    )
     assert [(each.name, each.lane, each.slo) for each in assigned.workloads] == [
         ("chat", Lane.REALTIME, Slo(ttft_s=2, tpot_s=0.1, attainment=0.95)),
         ("evals", Lane.DEFERRABLE, None),
@@ -102,7 +105,8 @@ def test_shares_are_deferred_exactly_and_said(tmp_path: Path) -> None:
     assigned = assign(read, loaded(tmp_path, EVALS), SLO, defer, seed=3)
     counts = dict(assigned.requests.group_by(pl.col("workload").cast(pl.String)).len().iter_rows())
     assert counts == {"evals": 10, "deferred 4h": 4, "deferred 1d": 2, "realtime": 4}
-    assert assigned.assumptions[-2:] == (
+    assert {assumption.option for assumption in assigned.assumptions[-2:]} == {"--defer"}
+    assert tuple(assumption.text for assumption in assigned.assumptions[-2:]) == (
         "40% of the real-time requests (4, drawn with seed 3) are assumed to be deferrable, deadline 4h",
         "20% of the real-time requests (2, drawn with seed 3) are assumed to be deferrable, deadline 1d",
     )

@@ -77,18 +77,13 @@ def assign_workloads(trace: Trace, options: Options, declared: tuple[Workload, .
         text = f"the trace has no arrival times: requests are spread evenly over {format_duration(span_s)}"
         assumptions.append(Assumption(text=text, option="--spread"))
     assigned = assign(trace, declared, options.default_slo, rules, options.seed)
-    assumptions += [Assumption(text=text, option=_option_for(text)) for text in assigned.assumptions]
     return AssignedTrace(
         requests=assigned.requests,
         workloads=assigned.workloads,
         declared=declared,
         span_s=span_s,
-        assumptions=tuple(assumptions),
+        assumptions=(*assumptions, *assigned.assumptions),
     )
-
-
-def _option_for(text: str) -> str:
-    return "--defer" if "able to wait" in text else "--workloads"
 
 
 def only_model(trace: Trace) -> str:
