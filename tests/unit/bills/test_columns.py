@@ -1,0 +1,105 @@
+"""Columns of a file as text, exact dollars, numbers, times and tags."""
+
+import datetime as dt
+from decimal import Decimal
+
+import polars as pl
+import pytest
+
+from meritorder.bills.columns import SourceColumns, mapped
+
+
+def read(frame: pl.DataFrame, name: str, *columns: str, **options: object) -> list[object]:
+    source = SourceColumns(frame.schema)
+    return frame.select(getattr(source, name)(*columns, **options)).to_series().to_list()
+
+
+def test_text_takes_the_first_value() -> None:
+    frame = pl.DataFrame({"a": ["", "NULL", "x", None], "b": ["1", "2", "3", "4"]})
+    assert read(frame, "text", "a", "b") == ["1", "2", "x", "4"]
+    assert read(frame, "text", "nowhere") == [None]
+
+
+def test_only_needed_columns_are_missing() -> None:
+    source = SourceColumns(pl.Schema({"a": pl.String}))
+    source.text("a", "other")
+    source.text("b", "c")
+    source.money("b")
+    source.text("d", needed=False)
+    assert source.missing == ["b"]
+    assert source.used == {"a"}
+    assert (source.has("x", "a"), source.has("x")) == (True, False)
+
+
+@pytest.mark.parametrize(
+    ("text", "usd"),
+    [
+        (" 0.1 ", "0.1"),
+        ("123456789012.123456789012", "123456789012.123456789012"),
+        ("1.5e-3", "0.0015"),
+        ("-7", "-7"),
+        ("two", None),
+        ("", None),
+        ("1e30", None),
+    ],
+)
+def test_money_is_exact(text: str, usd: str | None) -> None:
+    assert read(pl.DataFrame({"a": [text]}), "money", "a") == [None if usd is None else Decimal(usd)]
+
+
+def test_money_from_floats_and_integers() -> None:
+    assert read(pl.DataFrame({"a": [0.1, 1e21, None]}), "money", "a") == [Decimal("0.1"), None, None]
+    assert read(pl.DataFrame({"a": [3]}), "money", "a") == [3]
+
+
+def test_money_takes_the_first_column_only() -> None:
+    frame = pl.DataFrame({"a": [None, "1"], "b": ["2", "3"]}, schema={"a": pl.String, "b": pl.String})
+    assert read(frame, "money", "a", "b") == [None, 1]
+    assert read(frame, "money", "nowhere", "b") == [2, 3]
+
+
+def test_number_takes_the_first_number() -> None:
+    frame = pl.DataFrame({"a": ["x", " 1.5 "], "b": ["2", "3"]})
+    assert read(frame, "number", "a", "b") == [2.0, 1.5]
+    assert read(frame, "number", "nowhere") == [None]
+
+
+NOON = dt.datetime(2026, 10, 5, 12, tzinfo=dt.UTC)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["2026-10-05T12:00:00Z", "2026-10-05 12:00", "2026-10-05T14:00:00+02:00", "2026-10-05T06:30:00-0530", "1791201600"],
+)
+def test_times_are_in_utc(text: str) -> None:
+    assert read(pl.DataFrame({"a": [text]}), "time", "a") == [NOON]
+
+
+def test_times_of_other_types() -> None:
+    berlin = pl.Series([NOON]).dt.convert_time_zone("Europe/Berlin")
+    for values in (berlin, pl.Series([NOON.replace(tzinfo=None)]), pl.Series([1791201600])):
+        assert read(pl.DataFrame({"a": values}), "time", "a") == [NOON]
+    assert read(pl.DataFrame({"a": [NOON.date()]}), "time", "a") == [NOON.replace(hour=0)]
+    assert read(pl.DataFrame({"a": ["soon"]}), "time", "a") == [None]
+
+
+def test_tags_from_prefixed_columns() -> None:
+    frame = pl.DataFrame(
+        {"tags/team": ["llm"], "tags/env": [None], "x": ["y"]}, schema_overrides={"tags/env": pl.String}
+    )
+    source = SourceColumns(frame.schema)
+    assert frame.select(source.tags("tags", prefixes=("tags/",))).item() == '{"team":"llm","env":null}'
+    assert source.used == {"tags/team", "tags/env"}
+
+
+def test_tags_from_structs_and_maps() -> None:
+    assert read(pl.DataFrame({"a": [{"team": "llm"}]}), "tags", "a") == ['{"team":"llm"}']
+    pairs = pl.DataFrame({"a": [[{"key": "team", "value": "llm"}]]})
+    assert read(pairs, "tags", "a") == ['{"pairs":[{"key":"team","value":"llm"}]}']
+    assert read(pairs, "tags", "nowhere") == [None]
+
+
+def test_mapped_words() -> None:
+    frame = pl.DataFrame({"a": ["x", "y", None]})
+    assert frame.select(mapped(pl.col("a"), {"x": "1"})).to_series().to_list() == ["1", None, None]
+    assert frame.select(mapped(pl.col("a"), {"x": "1"}, pl.col("a"))).to_series().to_list() == ["1", "y", None]
