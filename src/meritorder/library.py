@@ -323,14 +323,14 @@ def simulate(
     Raises:
         ConfigError: The plan cannot be read, or does not fit the trace.
     """
-    from meritorder.study.plan.follow import follow
+    from meritorder.study.plan.replay import replay
 
     name = str(plan) if isinstance(plan, str | Path) else "plan"
     record = planfile.read_plan(Path(plan)) if isinstance(plan, str | Path) else plan
     record = record.record if isinstance(record, PlanAnswer) else record
     planned_seed = record.promises.seed if record.promises else 0
     drawn = planned_seed if seed is None else seed
-    simulated = follow(record, trace, catalogs=tuple(map(Path, catalogs)), seed=drawn, where=name)
+    simulated = replay(record, trace, catalogs=tuple(map(Path, catalogs)), seed=drawn, where=name)
     return SimulationAnswer(simulated, record, name)
 
 

@@ -1,27 +1,25 @@
+"""Plan files: read as written, and refused if they do not fit together."""
+
 import subprocess
 import sys
 from pathlib import Path
 
 import msgspec
 import pytest
-from tests.samples.planning import on_demand, reserved, small
+from tests.samples.plan import week
 
 from meritorder import planfile
+from meritorder.domain import Access, Lane, Slo, Workload
 from meritorder.errors import ConfigError
-from meritorder.planner.commitments import recommend_commitments
-from meritorder.planner.export import to_file
-from meritorder.planner.sensitivity import analyze_sensitivity
-from meritorder.planner.solve.search import Effort, find_plan
 from meritorder.sim.run import Scheduled
 
 
 @pytest.fixture
 def plan() -> planfile.Plan:
-    solution = find_plan(small([0.5, 1.4], [0.5, 0], 2, payments=(on_demand(), reserved())), Effort(gap=1e-9))
-    return to_file(solution, sensitivity=analyze_sensitivity(solution), recommendations=recommend_commitments(solution))
+    return week()
 
 
-def test_a_plan_comes_back_as_it_went(plan: planfile.Plan, tmp_path: Path) -> None:
+def test_plan_is_read_as_written(plan: planfile.Plan, tmp_path: Path) -> None:
     path = tmp_path / "plan.json"
     planfile.write_plan(plan, path)
     assert planfile.read_plan(path) == plan
@@ -29,7 +27,7 @@ def test_a_plan_comes_back_as_it_went(plan: planfile.Plan, tmp_path: Path) -> No
     assert plan.commitments[0].saves_together_usd is not None
 
 
-def test_the_schema_comes_first_and_a_column_of_numbers_stays_on_one_line(plan: planfile.Plan, tmp_path: Path) -> None:
+def test_schema_first_and_arrays_on_one_line(plan: planfile.Plan, tmp_path: Path) -> None:
     path = tmp_path / "plan.json"
     planfile.write_plan(plan, path)
     lines = path.read_text().splitlines()
@@ -37,9 +35,9 @@ def test_the_schema_comes_first_and_a_column_of_numbers_stays_on_one_line(plan: 
     assert any('"machines": [' in line and line.rstrip(",").endswith("]") for line in lines)
 
 
-def test_its_schedule_is_a_pool_of_the_simulator(plan: planfile.Plan) -> None:
-    for one in plan.schedule:
-        scaling = Scheduled(instances=tuple(one.machines), slot_s=plan.slot_s)
+def test_schedule_fits_the_simulator(plan: planfile.Plan) -> None:
+    for schedule in plan.schedule:
+        scaling = Scheduled(instances=tuple(schedule.machines), slot_s=plan.slot_s)
         assert max(scaling.instances) >= 1
         assert len(scaling.instances) == plan.slots
 
@@ -54,7 +52,7 @@ def test_its_schedule_is_a_pool_of_the_simulator(plan: planfile.Plan) -> None:
         (b'{"schema": "meritorder.plan/1"}', "missing required field `total_usd`"),
     ],
 )
-def test_what_is_not_a_plan_is_refused(text: bytes, message: str, tmp_path: Path) -> None:
+def test_other_files_are_refused(text: bytes, message: str, tmp_path: Path) -> None:
     path = tmp_path / "plan.json"
     path.write_bytes(text)
     with pytest.raises(ConfigError, match=message) as caught:
@@ -64,11 +62,11 @@ def test_what_is_not_a_plan_is_refused(text: bytes, message: str, tmp_path: Path
         planfile.read_plan(tmp_path / "none.json")
 
 
-def test_a_schedule_that_does_not_fit_is_refused(plan: planfile.Plan, tmp_path: Path) -> None:
+def test_inconsistent_schedule_is_refused(plan: planfile.Plan, tmp_path: Path) -> None:
     path = tmp_path / "plan.json"
     short = msgspec.structs.replace(plan.schedule[0], machines=[1])
     planfile.write_plan(msgspec.structs.replace(plan, schedule=[short]), path)
-    with pytest.raises(ConfigError, match="for each of 2 slots"):
+    with pytest.raises(ConfigError, match="for each of 168 slots"):
         planfile.read_plan(path)
     lost = msgspec.structs.replace(plan.schedule[0], pool="gone")
     planfile.write_plan(msgspec.structs.replace(plan, schedule=[lost]), path)
@@ -76,18 +74,30 @@ def test_a_schedule_that_does_not_fit_is_refused(plan: planfile.Plan, tmp_path: 
         planfile.read_plan(path)
 
 
-@pytest.mark.parametrize("shares", [[0.5], [0.5, 0.0], [0.5, 1.5]])
-def test_shares_of_backfill_that_do_not_fit_are_refused(
-    plan: planfile.Plan, shares: list[float], tmp_path: Path
-) -> None:
+@pytest.mark.parametrize("shares", [[0.5], [0.5] * 167 + [0.0], [0.5] * 167 + [1.5]])
+def test_inconsistent_backfill_shares_are_refused(plan: planfile.Plan, shares: list[float], tmp_path: Path) -> None:
     path = tmp_path / "plan.json"
-    pools = [msgspec.structs.replace(plan.pools[0], backfill_shares=shares)]
+    pools = [msgspec.structs.replace(plan.pools[0], backfill_shares=shares), *plan.pools[1:]]
     planfile.write_plan(msgspec.structs.replace(plan, pools=pools), path)
-    with pytest.raises(ConfigError, match=r"a backfill share above 0 and at most 1 for each of 2 slots"):
+    with pytest.raises(ConfigError, match=r"a backfill share above 0 and at most 1 for each of 168 slots"):
         planfile.read_plan(path)
 
 
-def test_reading_needs_neither_arrays_nor_a_solver() -> None:
+def test_reading_needs_no_arrays_or_solver() -> None:
     code = "import sys, meritorder.planfile; print(sorted({'numpy', 'polars', 'highspy'} & sys.modules.keys()))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_declared_workload_round_trips() -> None:
+    index = Workload(
+        name="index",
+        lane=Lane.DEFERRABLE,
+        deadline="4h",
+        match=(("tenant", "doc-*"),),
+        access=Access.of({"region": ["eu-*"]}, {"provider": ["vast"]}),
+    )
+    chat = Workload(name="chat", lane=Lane.REALTIME, slo=Slo(ttft_s=1.0, tpot_s=0.05))
+    for workload in (index, chat):
+        text = msgspec.json.encode(planfile.DeclaredWorkload.from_workload(workload))
+        assert msgspec.json.decode(text, type=planfile.DeclaredWorkload).to_workload() == workload

@@ -221,7 +221,7 @@ def simulate(
     from meritorder import documents, planfile
     from meritorder.report import files
     from meritorder.report.plan import simulation as simulation_text
-    from meritorder.study.plan.follow import follow
+    from meritorder.study.plan.replay import replay
 
     files.check_target(json)
     plan_read = planfile.read_plan(plan_file)
@@ -234,7 +234,7 @@ def simulate(
         status.update("reading the trace")
         trace_read = read_trace(trace, format_, columns, own_scale, begin, finish, strict=strict, seed=own_seed)
         status.update("carrying the plan out")
-        simulated = follow(plan_read, trace_read, catalogs=tuple(catalog or ()), seed=own_seed, where=str(plan_file))
+        simulated = replay(plan_read, trace_read, catalogs=tuple(catalog or ()), seed=own_seed, where=str(plan_file))
         if json:
             files.write_bytes(json, documents.encode(planfile.PlanSimulation(plan=str(plan_file), simulated=simulated)))
     simulation_text.render(plan_read, simulated, ", ".join(trace), Console())

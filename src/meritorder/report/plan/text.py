@@ -164,7 +164,7 @@ def _check(plan: Plan, simulated: PlanOutcome, width: int) -> RenderableType:
     side = len(table.columns) // 2
     for place in range(0, len(told), side):
         table.add_row(*(cell for pair in told[place : place + side] for cell in pair))
-    return section("PlanOutcome, request by request", rounds, table)
+    return section("Simulated, request by request", rounds, table)
 
 
 def _backtest(plan: Plan) -> RenderableType:

@@ -1,4 +1,4 @@
-"""What the plan is compared with: the cheapest real-time arrangement, or the fleet that there is."""
+"""The baseline of a plan: the cheapest real-time arrangement, or the present fleet."""
 
 from dataclasses import replace
 from typing import Final
@@ -12,40 +12,42 @@ from meritorder.study.fleet.load import TraceLoad
 from meritorder.study.fleet.machines import CandidateMachine
 from meritorder.study.fleet.options import Options, Progress
 from meritorder.study.fleet.search import Search
-from meritorder.study.plan.problem import Asked
+from meritorder.study.plan.case import PlanningCase
 
-# Loads of more requests are searched on their busiest stretch of about so many, and confirmed on all.
-_MOST_REQUESTS: Final = 2_000_000
-_MOST_CONFIRMED: Final = 4
+# Larger loads are searched on their busiest stretch of this many requests, and confirmed on all.
+_MAX_REQUESTS: Final = 2_000_000
+# MachinePayment added at most until a fleet is confirmed.
+_MAX_ADDED: Final = 4
 
 
-def baselines_of(asked: Asked, options: Options, progress: Progress) -> dict[str, Trial]:
-    """Return the cheapest arrangement in which nothing waits, or the fleet that there is, for each model.
+def baselines_of(case: PlanningCase, options: Options, progress: Progress) -> dict[str, Trial]:
+    """Return the cheapest real-time arrangement, or the present fleet, by model.
 
-    Workloads that may not run in the same places have a fleet each. By name of the model, or of the workloads.
+    Workloads with different access have a fleet each, by name of the workloads.
     """
     found: dict[str, Trial] = {}
-    for model, load in asked.loads.items():
+    for model, load in case.loads.items():
         if len(load.accesses) == 1 or options.replicas is not None:
-            servings = asked.servings[model]
-            machines = [one.machine for one in servings if one.realtime] or [one.machine for one in servings]
+            servings = case.servings[model]
+            machines = [serving.machine for serving in servings if serving.realtime]
+            machines = machines or [serving.machine for serving in servings]
             found[model] = baseline_for(load, machines, options, progress)
             continue
-        for place, access in enumerate(load.accesses):
-            mine = load.select(load.access == place)
-            names = " + ".join(one.name for one in load.workloads if one.access == access)
-            found[names] = baseline_for(mine, _permitted(asked, model, access), options, progress)
+        for index, access in enumerate(load.accesses):
+            requests = load.select(load.access == index)
+            names = " + ".join(workload.name for workload in load.workloads if workload.access == access)
+            found[names] = baseline_for(requests, _permitted(case, model, access), options, progress)
     return found
 
 
-def _permitted(asked: Asked, model: str, access: Access) -> list[CandidateMachine]:
-    """Return each kind of replica on the cheapest machine that is permitted, of those for real time if there are any.
+def _permitted(case: PlanningCase, model: str, access: Access) -> list[CandidateMachine]:
+    """Return each kind of replica on its cheapest permitted machine; only kinds for real time if there are any.
 
     Raises:
-        InfeasibleError: There is none.
+        InfeasibleError: No machine is permitted.
     """
     found: dict[str, CandidateMachine] = {}
-    for site in asked.sites.values():
+    for site in case.sites.values():
         pool, machine = site.pool, site.serving.machine
         if pool.model != model or not access.permits(pool.provider, pool.region, pool.hardware):
             continue
@@ -55,11 +57,11 @@ def _permitted(asked: Asked, model: str, access: Access) -> list[CandidateMachin
                 before is None or offer.usd_per_gpu_hour < before.offer.usd_per_gpu_hour
             ):
                 found[site.serving.kind] = replace(machine, offer=offer)
-    realtime = {site.serving.kind for site in asked.sites.values() if site.serving.realtime}
+    realtime = {site.serving.kind for site in case.sites.values() if site.serving.realtime}
     machines = [machine for kind, machine in found.items() if kind in realtime] or list(found.values())
     if not machines:
         raise InfeasibleError(
-            f"no machine on demand may serve some requests for {model}, so that nothing tells what they cost today",
+            f"no on-demand machine may serve some requests for {model}, so there is no baseline for them",
             where="--workloads",
             fix="loosen allow and deny, or name more hardware and providers",
         )
@@ -67,13 +69,13 @@ def _permitted(asked: Asked, model: str, access: Access) -> list[CandidateMachin
 
 
 def baseline_for(load: TraceLoad, machines: list[CandidateMachine], options: Options, progress: Progress) -> Trial:
-    """Return the cheapest arrangement in which nothing waits: always on or autoscaled, whichever is cheaper.
+    """Return the cheaper of the cheapest fixed and the cheapest autoscaled real-time fleet.
 
     Args:
         load: The requests.
         machines: Replicas, each on its cheapest machine.
-        options: The present fleet, if there is one.
-        progress: Told what is being tried.
+        options: The present fleet, if any.
+        progress: Receives one line a trial.
     """
     realtime = load.all_realtime()
     search = Search(
@@ -84,9 +86,9 @@ def baseline_for(load: TraceLoad, machines: list[CandidateMachine], options: Opt
         progress=progress,
         present_replicas=options.replicas,
     )
-    if len(load) <= _MOST_REQUESTS:
+    if len(load) <= _MAX_REQUESTS:
         return search.baseline()
-    stretch = _busiest(realtime, _MOST_REQUESTS)
+    stretch = _busiest(realtime, _MAX_REQUESTS)
     always, scaled = replace(search, load=stretch).realtime(stretch)
     confirmed = _confirm_fixed(always, realtime, search)
     if search.present_replicas is None and scaled.feasible:
@@ -97,7 +99,7 @@ def baseline_for(load: TraceLoad, machines: list[CandidateMachine], options: Opt
 
 
 def _busiest(load: TraceLoad, count: int) -> TraceLoad:
-    """Return the stretch of so many requests that takes least time, in which as many may break the SLO as in all."""
+    """Return the shortest stretch of this many requests; it may break the SLO as often as the whole load."""
     first = int(np.argmin(load.arrived_s[count - 1 :] - load.arrived_s[: len(load) - count + 1]))
     stretch = load.select(np.arange(first, first + count))
     begin_s = float(stretch.arrived_s[0])
@@ -113,13 +115,11 @@ def _busiest(load: TraceLoad, count: int) -> TraceLoad:
 
 
 def _confirm_fixed(found: Trial, load: TraceLoad, search: Search) -> Trial:
-    """Try a fleet that is always on on the whole load, with a machine more until it holds."""
+    """Simulate a fixed fleet on the whole load, and add machines until it keeps the SLO."""
     machine, pool = found.pools[0]
-    for more in range(_MOST_CONFIRMED):
-        trial = fixed_fleet(machine, load, pool.max_instances + more)
+    for added in range(_MAX_ADDED):
+        trial = fixed_fleet(machine, load, pool.max_instances + added)
         search.progress(f"real time, always on, the whole trace: {trial.label}")
         if trial.feasible or search.present_replicas is not None:
             return trial
-    raise InfeasibleError(
-        "no fleet that is always on keeps the SLO", fix="loosen it with --slo, or use faster hardware"
-    )
+    raise InfeasibleError("no fixed fleet keeps the SLO", fix="loosen it with --slo, or use faster hardware")

@@ -1,180 +1,318 @@
-"""How much real-time work a pool carries within the SLO, from the simulator: c(n)."""
+"""What replicas can serve within the SLO, measured in the simulator: safe loads c(n) and limits on backfill."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from meritorder.domain import BackfillLimits
+from meritorder.catalog import Catalog
+from meritorder.domain import BackfillLimits, Model
+from meritorder.errors import InfeasibleError
 from meritorder.latency import tpot_s
-from meritorder.sim.pools import Fixed
+from meritorder.policy.backfill import BACKFILL_KV_SHARE
+from meritorder.sim.pools import Fixed, SimResult
 from meritorder.sim.run import simulate
-from meritorder.study.fleet.load import TraceLoad
-from meritorder.study.fleet.machines import CandidateMachine, max_backfill
+from meritorder.study.fleet.load import SATURATION_REQUESTS, TraceLoad
+from meritorder.study.fleet.machines import CandidateMachine, check_slo, find_machines, max_backfill
+from meritorder.study.fleet.options import Options, Progress
 
 Floats = NDArray[np.float64]
+Bools = NDArray[np.bool_]
 
-# Pools of these sizes are tried; between them c(n) / n is interpolated, beyond them it stays.
+MAX_UTILIZATION: Final = 0.97
+"""Share of saturated throughput that is planned at most: it leaves slack for the ends of slots."""
+
+# MachinePool sizes that are measured. c(n) / n is interpolated between them and constant beyond them.
 _SIZES: Final = (1, 2, 4, 8, 16)
-_FEWEST_REQUESTS: Final = 4_000
-_MOST_REQUESTS: Final = 60_000
-# A steady load is tried for so many times as long as a request takes; the first part is not judged.
-_STAYS: Final = 24.0
-_WARM_SHARE: Final = 0.25
+# Bounds on the requests of one measurement.
+_MIN_REQUESTS: Final = 4_000
+_MAX_REQUESTS: Final = 60_000
+# Length of a measurement in mean residence times, and the warm-up share of it that is not judged.
+_RESIDENCES: Final = 24.0
+_WARM_UP_SHARE: Final = 0.25
+# Width of utilization at which bisection ends.
 _PRECISION: Final = 0.015
-# How backfill is tried: on so many machines, and how finely its seats are searched.
-_FILLED_MACHINES: Final = 2
-_SEAT_PRECISION: Final = 0.06
-# A deadline that no trial comes near.
+# Backfill is measured on a pool of this size; bisection over its sequences ends at this relative width.
+_BACKFILL_MACHINES: Final = 2
+_SEQUENCE_PRECISION: Final = 0.06
+# A deadline that no measurement reaches.
 _FAR_S: Final = 1e9
-# Work is planned for this share of saturated throughput at most: what is planned has seams, and slots have ends.
-FULLEST: Final = 0.97
+_NO_BACKFILL: Final = BackfillLimits(sequences=0, prefill_tokens=64, kv_share=BACKFILL_KV_SHARE)
+# MachinePayment in a table of safe loads beyond those that the busiest slot needs.
+_SPARE_MACHINES: Final = 2
+# Reduced backfill is measured at this many shares for each halving of its sequences.
+_MEASURED_PER_HALVING: Final = 2
 
 
-def safe_load(machine: CandidateMachine, load: TraceLoad, most: int) -> Floats:
-    """Return c(n): the real-time work, in replicas' worth, that n machines carry within the SLO, shape (most + 1,).
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Serving:
+    """A kind of replica that serves a model, with its measured capacity.
 
-        c(n) = n replicas rho(n),    rho(n) = highest utilisation at which a steady load keeps the SLO
+    Args:
+        machine: The replica on its cheapest machine.
+        safe: c(n): the real-time work that 0, 1, 2, ... machines serve within the SLO, shape (machines + 1,), or (1,)
+            for a replica that serves no real-time work.
+        backfill: Deferrable work that a replica may hold beside real-time work; no sequences if none.
+        max_utilization: Share of its saturated throughput that may be planned.
+    """
+
+    machine: CandidateMachine
+    safe: Floats
+    backfill: BackfillLimits
+    max_utilization: float
+
+    @property
+    def realtime(self) -> bool:
+        """Whether it serves real-time work."""
+        return len(self.safe) > 1
+
+    @property
+    def deferrable(self) -> bool:
+        """Whether it serves deferrable work."""
+        return not self.realtime or self.backfill.sequences > 0
+
+    @property
+    def kind(self) -> str:
+        """The kind of replica: the key of the work tables."""
+        label = self.machine.profile.replica.label
+        return label if self.realtime else f"{label} in batch"
+
+
+def servings_for(
+    catalog: Catalog, model: Model, load: TraceLoad, *, options: Options, slot_s: float, progress: Progress
+) -> list[Serving]:
+    """Return the candidate replicas of a plan: for each hardware the one with the cheapest work within the SLO.
+
+    Raises:
+        MeritorderError: No replica serves the model, or none keeps the SLO.
+    """
+    sample = load.sample(SATURATION_REQUESTS)
+    machines = find_machines(catalog, model, sample, options, progress)
+    realtime = sample.select(~sample.deferrable)
+    servings: list[Serving] = []
+    first_error: InfeasibleError | None = None
+    for hardware in dict.fromkeys(machine.profile.hardware for machine in machines):
+        candidates = [machine for machine in machines if machine.profile.hardware == hardware]
+        by_cost: dict[float, CandidateMachine] = {}
+        for machine in candidates if len(realtime) else ():
+            try:
+                check_slo(realtime, machine.profile, machine.limits)
+            except InfeasibleError as error:
+                first_error = first_error or error
+                continue
+            progress(f"measuring {machine.profile.replica.label} within the SLO")
+            utilization = steady_utilization(machine, realtime, max(1, 2 // machine.replicas))
+            if utilization > 0:
+                by_cost[machine.price_work(realtime) / utilization] = machine
+        if by_cost:
+            best = by_cost[min(by_cost)]
+            progress(f"measuring pools of {best.profile.replica.label}")
+            servings.append(_realtime_serving(best, sample, realtime, _peak_work_s(best, load, slot_s) / slot_s))
+        if sample.deferrable.any():
+            servings.append(
+                Serving(machine=candidates[0], safe=np.zeros(1), backfill=_NO_BACKFILL, max_utilization=MAX_UTILIZATION)
+            )
+    if len(realtime) and not any(serving.realtime for serving in servings):
+        raise first_error or InfeasibleError(
+            "no replica keeps the SLO", fix="loosen it with --slo, or use faster hardware"
+        )
+    return servings
+
+
+def _peak_work_s(machine: CandidateMachine, load: TraceLoad, slot_s: float) -> float:
+    """Return the real-time work of the busiest slot in seconds of saturated replicas."""
+    work_s = np.where(load.deferrable, 0.0, machine.work_s(load))
+    return float(np.bincount((load.arrived_s / slot_s).astype(np.int64), weights=work_s).max())
+
+
+def _realtime_serving(machine: CandidateMachine, load: TraceLoad, realtime: TraceLoad, peak: float) -> Serving:
+    of_one = safe_load(machine, realtime, 1)[1]
+    max_machines = math.ceil(peak / max(float(of_one), 1e-3)) + _SPARE_MACHINES
+    measured = MeasuredBackfill(limits=_NO_BACKFILL, utilization=MAX_UTILIZATION)
+    if load.deferrable.any():
+        measured = safe_backfill(machine, load)
+    safe = safe_load(machine, realtime, max_machines)
+    # Real-time work alone may use a replica more than both lanes together do.
+    alone = float((safe[1:] / (machine.replicas * np.arange(1, max_machines + 1))).max())
+    utilization = min(MAX_UTILIZATION, max(measured.utilization, alone))
+    return Serving(machine=machine, safe=safe, backfill=measured.limits, max_utilization=utilization)
+
+
+def safe_load(machine: CandidateMachine, load: TraceLoad, max_machines: int) -> Floats:
+    """Return c(n): the real-time work, in replicas, that n machines serve within the SLO, shape (max_machines + 1,).
+
+        c(n) = n replicas rho(n),    rho(n) = highest utilization at which a steady load keeps the SLO
 
     Args:
         machine: The replica and its machine.
-        load: Real-time requests whose lengths and promises are taken.
-        most: Machines to go up to.
+        load: Real-time requests; their lengths and SLOs are used.
+        max_machines: The largest n.
     """
-    sizes = [size for size in _SIZES if size <= most] or [1]
+    sizes = [size for size in _SIZES if size <= max_machines] or [1]
     shares = [steady_utilization(machine, load, size) for size in sizes]
-    # A larger pool can always be used as smaller ones.
+    # A larger pool can always run as several smaller ones.
     shares = np.maximum.accumulate(shares).tolist()
-    machines = np.arange(1, most + 1)
-    carried = machines * machine.replicas * np.interp(np.log(machines), np.log(sizes), shares)
-    return np.concatenate((np.zeros(1), np.maximum.accumulate(carried)))
+    machines = np.arange(1, max_machines + 1)
+    safe = machines * machine.replicas * np.interp(np.log(machines), np.log(sizes), shares)
+    return np.concatenate((np.zeros(1), np.maximum.accumulate(safe)))
 
 
 def steady_utilization(machine: CandidateMachine, load: TraceLoad, instances: int) -> float:
-    """Return the highest utilisation, at most `FULLEST`, at which a steady load keeps the SLO; 0 if none does.
+    """Return the highest utilization, at most `MAX_UTILIZATION`, at which a steady load keeps the SLO; 0 if none does.
 
-    Requests drawn from the load arrive as a Poisson process, for long enough that the fleet is in its steady state;
-    bisection over the rate.
+    Bisects over the rate of Poisson arrivals drawn from the load, for long enough to reach the steady state.
     """
     replicas = instances * machine.replicas
     work_s = float(machine.work_s(load).mean())
-    stay_s = float(machine.residence_s(load).mean())
-    count = int(np.clip(_STAYS * stay_s * replicas / work_s, _FEWEST_REQUESTS, _MOST_REQUESTS))
+    residence_s = float(machine.residence_s(load).mean())
+    count = int(np.clip(_RESIDENCES * residence_s * replicas / work_s, _MIN_REQUESTS, _MAX_REQUESTS))
     rng = np.random.default_rng(0)
     sample = load.select(rng.integers(0, len(load), count))
-    arrived = np.cumsum(rng.exponential(1.0, count)) * float(machine.work_s(sample).mean()) / replicas
-    judged = np.arange(count) >= _WARM_SHARE * count
+    arrived_s = np.cumsum(rng.exponential(1.0, count)) * float(machine.work_s(sample).mean()) / replicas
+    judged = np.arange(count) >= _WARM_UP_SHARE * count
+    pool = machine.pool(Fixed(instances=instances), realtime=True, backfill=None)
+    none = np.zeros(count)
 
-    def keeps(share: float) -> bool:
-        return _keeps(machine, replace(sample, arrived_s=arrived / share), instances, judged)
+    def keeps(utilization: float) -> bool:
+        steady = replace(sample, arrived_s=arrived_s / utilization)
+        result = simulate(steady.requests(none, none), (pool,), horizon_s=0.0)
+        ttft_s, pace_s = latencies(steady, result)
+        return steady.select(judged).slo_attainment(ttft_s[judged], pace_s[judged])[1]
 
-    if keeps(FULLEST):
-        return FULLEST
-    low, high = 0.0, FULLEST
+    if keeps(MAX_UTILIZATION):
+        return MAX_UTILIZATION
+    low, high = 0.0, MAX_UTILIZATION
     while high - low > _PRECISION:
         middle = (low + high) / 2
         low, high = (middle, high) if keeps(middle) else (low, middle)
     return low
 
 
-def _keeps(machine: CandidateMachine, steady: TraceLoad, instances: int, judged: NDArray[np.bool_]) -> bool:
-    pool = machine.pool(Fixed(instances=instances), realtime=True, backfill=None)
-    none = np.zeros(len(steady))
-    result = simulate(steady.requests(none, none), (pool,), horizon_s=0.0)
-    ttft_s = result.first_token_s - steady.arrived_s
-    pace_s = tpot_s(result.finished_s, result.first_token_s, steady.output_tokens)
-    return steady.select(judged).slo_attainment(ttft_s[judged], pace_s[judged])[1]
+def latencies(load: TraceLoad, result: SimResult) -> tuple[Floats, Floats]:
+    """Return TTFT and TPOT of each simulated request, shapes (requests,)."""
+    return result.first_token_s - load.arrived_s, tpot_s(result.finished_s, result.first_token_s, load.output_tokens)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Filled:
-    """How much deferrable work real-time replicas take beside their own, and how full that makes them.
+class MeasuredBackfill:
+    """Limits on backfill, and the utilization that they allow.
 
     Args:
-        backfill: Limits on the deferrable work of a replica.
+        limits: Limits on the deferrable work of a replica.
         utilization: Work done / work that the replicas could have done, both lanes together.
     """
 
-    backfill: BackfillLimits
+    limits: BackfillLimits
     utilization: float
 
 
-def filled_within_slo(machine: CandidateMachine, load: TraceLoad) -> Filled:
-    """Return the most deferrable work that replicas take at all times and keep the SLO of real-time work beside it.
+def safe_backfill(machine: CandidateMachine, load: TraceLoad) -> MeasuredBackfill:
+    """Return the most deferrable work that replicas can hold all the time while real-time work keeps its SLO.
 
-    Two machines serve real-time requests at half of their saturated throughput, arriving as a Poisson process, and
-    always have more deferrable requests waiting than they can take; bisection over the seats of these.
+    Two machines serve real-time requests at half of their saturated throughput and always have more deferrable
+    requests waiting than they can admit; bisects over the number of sequences.
 
     Args:
         machine: The replica and its machine.
-        load: Both lanes, whose lengths and promises are taken.
+        load: Both lanes; their lengths and SLOs are used.
     """
-    room = max_backfill(machine, load)
-    trial = _half_and_half(machine, load)
-    best = Filled(backfill=replace(room, sequences=0), utilization=FULLEST)
-    low, high = 0, room.sequences + 1
-    while high - low > max(1, room.sequences * _SEAT_PRECISION):
-        seats = room.sequences if low == 0 and high > room.sequences else (low + high) // 2
-        backfill = replace(room, sequences=seats)
-        utilization, kept = trial.run(backfill)
+    largest = max_backfill(machine, load)
+    trial = _BackfillTrial.draw(machine, load)
+    best = MeasuredBackfill(limits=replace(largest, sequences=0), utilization=MAX_UTILIZATION)
+    low, high = 0, largest.sequences + 1
+    while high - low > max(1, largest.sequences * _SEQUENCE_PRECISION):
+        sequences = largest.sequences if low == 0 and high > largest.sequences else (low + high) // 2
+        limits = replace(largest, sequences=sequences)
+        utilization, kept = trial.run(limits)
         if kept:
-            low, best = seats, Filled(backfill=backfill, utilization=utilization)
+            low, best = sequences, MeasuredBackfill(limits=limits, utilization=utilization)
         else:
-            high = seats
+            high = sequences
     return best
 
 
-def filled_with(machine: CandidateMachine, load: TraceLoad, backfill: BackfillLimits) -> Filled:
-    """Return how full replicas are with so much deferrable work, in the trial of `filled_within_slo`."""
-    return Filled(backfill=backfill, utilization=_half_and_half(machine, load).run(backfill)[0])
+def backfill_utilization(machine: CandidateMachine, load: TraceLoad, limits: BackfillLimits) -> float:
+    """Return the utilization of replicas under limits on backfill, measured as in `safe_backfill`."""
+    return _BackfillTrial.draw(machine, load).run(limits)[0]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Trial:
-    """Real-time requests for half of a few machines, and more deferrable ones than fit beside them.
+class _BackfillTrial:
+    """Real-time requests for half of a small pool, and more deferrable requests than fit beside them.
 
     Args:
         machine: The machine.
         load: The requests.
-        until_s: When the last real-time request arrives.
+        until_s: Arrival of the last real-time request.
     """
 
     machine: CandidateMachine
     load: TraceLoad
     until_s: float
 
-    def run(self, backfill: BackfillLimits) -> tuple[float, bool]:
-        """Return the utilisation with this backfill, and whether the SLO is kept."""
-        load, machine, begin_s = self.load, self.machine, _WARM_SHARE * self.until_s
-        pool = machine.pool(Fixed(instances=_FILLED_MACHINES), realtime=True, backfill=backfill)
+    @classmethod
+    def draw(cls, machine: CandidateMachine, load: TraceLoad) -> "_BackfillTrial":
+        """Draw the requests of a trial: real-time ones arrive as a Poisson process, deferrable ones at the start."""
+        replicas = _BACKFILL_MACHINES * machine.replicas
+        rng = np.random.default_rng(0)
+        realtime, deferrable = (load.select(np.flatnonzero(lane)) for lane in (~load.deferrable, load.deferrable))
+        work_s, residence_s = float(machine.work_s(realtime).mean()), float(machine.residence_s(realtime).mean())
+        count = int(np.clip(_RESIDENCES * residence_s * replicas / work_s / 2, _MIN_REQUESTS, _MAX_REQUESTS // 2))
+        arriving = realtime.select(rng.integers(0, len(realtime), count))
+        gaps_s = rng.exponential(1.0, count) * float(machine.work_s(arriving).mean()) / (replicas / 2)
+        until_s = float(gaps_s.sum())
+        enough = math.ceil(1.5 * until_s * replicas / float(machine.work_s(deferrable).mean()))
+        waiting = deferrable.select(rng.integers(0, len(deferrable), min(enough, _MAX_REQUESTS)))
+        both = replace(
+            arriving.joined(waiting),
+            arrived_s=np.concatenate((np.zeros(len(waiting)), np.cumsum(gaps_s))),
+            deadline_s=np.concatenate((np.full(len(waiting), _FAR_S), np.full(count, np.inf))),
+        )
+        return cls(machine=machine, load=both, until_s=until_s)
+
+    def run(self, limits: BackfillLimits) -> tuple[float, bool]:
+        """Return the utilization under these limits, and whether the SLO is kept."""
+        load, machine, begin_s = self.load, self.machine, _WARM_UP_SHARE * self.until_s
+        pool = machine.pool(Fixed(instances=_BACKFILL_MACHINES), realtime=True, backfill=limits)
         none = np.zeros(len(load))
         result = simulate(load.requests(none, none), (pool,), horizon_s=0.0)
         judged = ~load.deferrable & (load.arrived_s >= begin_s)
-        ttft_s = result.first_token_s - load.arrived_s
-        pace_s = tpot_s(result.finished_s, result.first_token_s, load.output_tokens)
-        held_s = result.finished_s - result.admitted_s
+        ttft_s, pace_s = latencies(load, result)
+        residence_s = result.finished_s - result.admitted_s
         within_s = np.minimum(result.finished_s, self.until_s) - np.maximum(result.admitted_s, begin_s)
-        done_s = float((machine.work_s(load) * np.clip(within_s / held_s, 0.0, 1.0)).sum())
-        utilization = done_s / ((self.until_s - begin_s) * _FILLED_MACHINES * machine.replicas)
-        return min(FULLEST, utilization), load.select(judged).slo_attainment(ttft_s[judged], pace_s[judged])[1]
+        done_s = float((machine.work_s(load) * np.clip(within_s / residence_s, 0.0, 1.0)).sum())
+        utilization = done_s / ((self.until_s - begin_s) * _BACKFILL_MACHINES * machine.replicas)
+        return min(MAX_UTILIZATION, utilization), load.select(judged).slo_attainment(ttft_s[judged], pace_s[judged])[1]
 
 
-def _half_and_half(machine: CandidateMachine, load: TraceLoad) -> _Trial:
-    replicas = _FILLED_MACHINES * machine.replicas
-    rng = np.random.default_rng(0)
-    lanes = [load.select(np.flatnonzero(lane)) for lane in (~load.deferrable, load.deferrable)]
-    work_s, stay_s = (float(each(lanes[0]).mean()) for each in (machine.work_s, machine.residence_s))
-    count = int(np.clip(_STAYS * stay_s * replicas / work_s / 2, _FEWEST_REQUESTS, _MOST_REQUESTS // 2))
-    realtime = lanes[0].select(rng.integers(0, len(lanes[0]), count))
-    gaps_s = rng.exponential(1.0, count) * float(machine.work_s(realtime).mean()) / (replicas / 2)
-    until_s = float(gaps_s.sum())
-    waiting = math.ceil(1.5 * until_s * replicas / float(machine.work_s(lanes[1]).mean()))
-    deferrable = lanes[1].select(rng.integers(0, len(lanes[1]), min(waiting, _MOST_REQUESTS)))
-    both = replace(
-        realtime.joined(deferrable),
-        arrived_s=np.concatenate((np.zeros(len(deferrable)), np.cumsum(gaps_s))),
-        deadline_s=np.concatenate((np.full(len(deferrable), _FAR_S), np.full(count, np.inf))),
-    )
-    return _Trial(machine=machine, load=both, until_s=until_s)
+class ReducedBackfill:
+    """The utilization of replicas under a share of their backfill limits, each measured once.
+
+    Args:
+        loads: Requests by model.
+    """
+
+    def __init__(self, loads: Mapping[str, TraceLoad]) -> None:
+        self._samples = {model: load.sample(SATURATION_REQUESTS) for model, load in loads.items()}
+        self._measured: dict[tuple[str, str, int], float] = {}
+
+    def utilization(self, serving: Serving, shares: Floats) -> Floats:
+        """Return the utilization of a replica at each share of its backfill limits, interpolated; shapes (slots,)."""
+        steps = -np.log2(shares) * _MEASURED_PER_HALVING
+        below = np.floor(steps + 1e-9).astype(np.int64)
+        measured = np.unique([below, below + 1])
+        return np.asarray(np.interp(steps, measured, [self._at(serving, step) for step in measured.tolist()]))
+
+    def _at(self, serving: Serving, step: int) -> float:
+        if step == 0:
+            return serving.max_utilization
+        machine = serving.machine
+        key = machine.profile.model, serving.kind, step
+        if key not in self._measured:
+            limits = serving.backfill.scaled(2.0 ** (-step / _MEASURED_PER_HALVING))
+            utilization = backfill_utilization(machine, self._samples[machine.profile.model], limits)
+            self._measured[key] = min(serving.max_utilization, utilization)
+        return self._measured[key]

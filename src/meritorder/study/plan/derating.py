@@ -1,139 +1,427 @@
-"""How far machines are trusted: at first, and less where a plan broke a promise."""
+"""Derating: how far a plan may use its machines, lowered wherever a simulated plan broke a promise."""
 
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from meritorder import planfile
-from meritorder.planner.solve.solution import realtime_load
+from meritorder.planner.model.demand import Demand, Horizon, RealtimeDemand
+from meritorder.planner.model.problem import Problem
+from meritorder.planner.model.safe_load import extend_to_load
+from meritorder.planner.model.supply import MachinePool
+from meritorder.planner.solve.solution import Solution, realtime_load
+from meritorder.sim.pools import SimResult
+from meritorder.study.fleet.load import TraceLoad
+from meritorder.study.fleet.machines import CandidateMachine
 from meritorder.study.fleet.options import Progress
-from meritorder.study.plan.bursts import bursts_for, raised, strictest
-from meritorder.study.plan.check import ModelRun, carry_out
-from meritorder.study.plan.demand import realtime_classes_of
-from meritorder.study.plan.made import Made
-from meritorder.study.plan.options import PlanOptions
-from meritorder.study.plan.problem import Asked, Trust
-from meritorder.study.plan.room import less_room
-from meritorder.study.plan.seats import fewer_seats
+from meritorder.study.plan.capacity import ReducedBackfill
+from meritorder.study.plan.case import PlanningCase
+from meritorder.study.plan.demand import (
+    TARGET_SHARE,
+    bursts_for,
+    raise_bursts,
+    realtime_classes_of,
+    slots_of,
+    strictest_attainment,
+    worst_slots,
+)
+from meritorder.study.plan.simulate import ExecutablePlan, ModelOutcome, simulate_plan
 
 Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+Bools = NDArray[np.bool_]
 
-# Of the requests that may break the SLO, the share that real-time work alone may use up and leave room for others.
-_ALONE: Final = 0.8
-# Factor on what machines may be planned for in all, where nothing tells which slots are too full.
-_FULL_STEP: Final = 0.97
+# Factor on max_utilization if deadlines are missed and no slot can be blamed.
+_UTILIZATION_STEP: Final = 0.97
+# Real-time work alone has slack if it causes at most this share of the permitted SLO violations.
+_SLACK_SHARE: Final = 0.8
 
+# Backfill shares: limits of one step, the exponent of the permitted / observed harm, and the smallest share.
+_SHARE_STEP: Final = 0.9
+_MIN_SHARE_STEP: Final = 0.5
+_HARM_EXPONENT: Final = 0.25
+_MIN_SHARE: Final = 0.01
+# Each earlier step of a slot lengthens its next one by this much.
+_SHARE_PERSISTENCE: Final = 0.5
+# Share of the permitted violations left to backfill where real time alone causes them all.
+_BACKFILL_VIOLATIONS: Final = 0.1
 
-def first_bursts(asked: Asked, progress: Progress) -> dict[str, Floats]:
-    """Return what the traffic's bursts ask for, by workload, found on the replica with the cheapest work."""
-    horizon, found = asked.problem.horizon, {}
-    for model, load in asked.loads.items():
-        for each in realtime_classes_of(load, model if asked.several else ""):
-            lane = load.select(each.members)
-            progress(f"measuring the bursts of {each.name}")
-            pools = [site for site in asked.sites.values() if site.pool.model == model and site.serving.realtime]
-            mine = [site for site in pools if each.may_use(site.pool)] or pools
-            serving = min((site.serving for site in mine), key=lambda one: one.machine.price_work(lane))
-            found[each.name] = bursts_for(lane, serving, horizon.slot_s, horizon.slots)
-    return found
-
-
-def with_more_room(trust: Trust) -> Trust:
-    """Return the trust with half of the room back that slots lost."""
-    return replace(trust, room={kind: (1 + room) / 2 for kind, room in trust.room.items()})
+# Headroom: a step is the share of late requests within these limits, longer the more was taken before.
+_HEADROOM_STEPS: Final = (0.06, 0.15)
+_HEADROOM_PERSISTENCE: Final = 0.3
+_MIN_HEADROOM: Final = 0.2
 
 
-def less(trust: Trust, made: Made, options: PlanOptions) -> Trust:
-    """Return less trust in what broke a promise: tried by carrying the plan out with real-time work alone.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Derating:
+    """Factors on the capacity of machines; a broken promise lowers them.
 
-    Where the SLO breaks only beside deferrable work, that loses seats; if it did so before and real time alone has
-    next to nothing to spare, or there are no seats left to lose, real time gets machines as well.
+    Args:
+        backfill_shares: By model, share of the backfill limits in each slot, shape (slots,), where backfill breaks the
+            SLO.
+        utilization: Factor on the utilization that may be planned, where deadlines are missed.
+        headroom: By kind of replica, share of that utilization in each slot, shape (slots,), where busy machines did
+            less than planned and deadlines were missed.
+        burst: By real-time workload, load / mean load of each slot, shape (slots,), where real time alone breaks the
+            SLO.
     """
-    if made.simulated.deadlines_missed:
-        seen = as_seen(trust, made)
-        return replace(trust, full=trust.full * _FULL_STEP) if seen is trust else seen
-    lanes = {model: load.select(~load.deferrable) for model, load in made.asked.loads.items()}
-    alone, runs = carry_out(made.file, lanes, made.asked.machines, made.asked.tokens, seed=options.seed)
+
+    backfill_shares: Mapping[str, Floats] = field(default_factory=dict)
+    utilization: float = 1.0
+    headroom: Mapping[str, Floats] = field(default_factory=dict)
+    burst: Mapping[str, Floats] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attempt:
+    """A solved and simulated plan.
+
+    Args:
+        solution: The solution of the linear program.
+        plan: The plan that was simulated.
+        outcome: Its outcome.
+        models: Its outcome by model.
+        derating: The derating of its machines.
+        bound_usd: Proven lower bound on the cost of any plan under this derating.
+    """
+
+    solution: Solution
+    plan: ExecutablePlan
+    outcome: planfile.PlanOutcome
+    models: Mapping[str, ModelOutcome]
+    derating: Derating
+    bound_usd: float
+
+    @property
+    def held(self) -> bool:
+        """Whether it kept every promise."""
+        return self.outcome.kept
+
+    @property
+    def usd(self) -> float:
+        """Simulated cost, the carbon price included."""
+        return self.outcome.total_usd + self.outcome.carbon_usd
+
+    @property
+    def gap(self) -> float:
+        """Relative distance from the bound."""
+        return self.usd / self.bound_usd - 1 if self.bound_usd else 0.0
+
+
+def initial_derating(case: PlanningCase, progress: Progress) -> Derating:
+    """Return the bursts of each real-time workload, measured on the replica with the cheapest work."""
+    horizon, burst = case.problem.horizon, {}
+    for model, load in case.loads.items():
+        for group in realtime_classes_of(load, model if case.several_models else ""):
+            requests = load.select(group.members)
+            progress(f"measuring the bursts of {group.name}")
+            sites = [site for site in case.sites.values() if site.pool.model == model and site.serving.realtime]
+            permitted = [site for site in sites if group.may_use(site.pool)] or sites
+            serving = min(
+                (site.serving for site in permitted), key=lambda serving: serving.machine.price_work(requests)
+            )
+            burst[group.name] = bursts_for(requests, serving, horizon.slot_s, horizon.slots)
+    return Derating(burst=burst)
+
+
+def apply(derating: Derating, case: PlanningCase, reduced: ReducedBackfill) -> Problem:
+    """Return the problem of a case with its machines derated.
+
+    Args:
+        derating: The derating.
+        case: The case.
+        reduced: Measures the utilization under reduced backfill.
+    """
+    workloads = tuple(
+        replace(workload, burst=derating.burst[workload.name])
+        if isinstance(workload, RealtimeDemand) and workload.name in derating.burst
+        else workload
+        for workload in case.problem.workloads
+    )
+    pools = []
+    for pool in case.problem.pools:
+        max_utilization = pool.max_utilization * derating.utilization
+        safe = np.minimum(pool.safe_load, max_utilization * pool.replicas * np.arange(len(pool.safe_load)))
+        headroom = derating.headroom.get(pool.replica, pool.headroom)
+        if len(safe) > 1:
+            mean_s, peak_s = _realtime_work_s(workloads, pool.replica)
+            safe = extend_to_load(safe, float(peak_s.max(initial=0.0)) / case.problem.horizon.slot_s)
+            serving, shares = case.sites[pool.name].serving, derating.backfill_shares.get(pool.model)
+            if shares is not None and serving.backfill.sequences > 0:
+                safe_utilization = float((safe[1:] / (pool.replicas * np.arange(1, len(safe)))).max())
+                alone = safe_utilization * np.divide(mean_s, peak_s, out=np.ones_like(mean_s), where=peak_s > 0)
+                both = np.maximum(reduced.utilization(serving, shares), alone)
+                headroom = np.minimum(headroom, both / serving.max_utilization)
+        pools.append(replace(pool, max_utilization=max_utilization, headroom=headroom, safe_load=safe))
+    return replace(case.problem, pools=tuple(pools), workloads=workloads)
+
+
+def _realtime_work_s(workloads: Iterable[Demand], kind: str) -> tuple[Floats, Floats]:
+    """Return the real-time work that a kind of replica may serve: its mean and with bursts, each of shape (slots,)."""
+    served = [workload for workload in workloads if isinstance(workload, RealtimeDemand) and kind in workload.work_s]
+    mean_s = [workload.work_s[kind] for workload in served]
+    peak_s = [workload.work_s[kind] * (1.0 if workload.burst is None else workload.burst) for workload in served]
+    return np.sum(mean_s, axis=0), np.sum(peak_s, axis=0)
+
+
+def tighten(derating: Derating, attempt: Attempt, case: PlanningCase, seed: int) -> Derating:
+    """Return a stricter derating where an attempt broke a promise.
+
+    Simulates the attempt with real-time work alone. If only backfill breaks the SLO, its shares fall. If it still does
+    after that, and real-time work alone has hardly any slack, or no share can fall, real time gets machines as well.
+
+    Args:
+        derating: The derating of the attempt.
+        attempt: The attempt.
+        case: The case.
+        seed: Seed of the lifetimes of spot machines.
+    """
+    if attempt.outcome.deadlines_missed:
+        seen = observed(derating, attempt, case)
+        return replace(derating, utilization=derating.utilization * _UTILIZATION_STEP) if seen is derating else seen
+    lanes = {model: load.select(~load.deferrable) for model, load in case.loads.items()}
+    alone, alone_by_model = simulate_plan(attempt.plan, lanes, case.machines, case.tokens, seed=seed)
     if alone.kept:
-        fewer = _fewer_seats(trust, made, runs)
-        spare = 1 - (alone.slo_attainment or 0.0) <= _ALONE * _may_break(made)
-        if not trust.seats or (spare and not _alike(trust.seats, fewer.seats)):
-            return fewer
-        trust = fewer
-    burst = dict(trust.burst)
-    for model, run in runs.items():
-        if alone.kept or not run.attained:
-            burst |= _bursts(made, model, run, burst)
-    return replace(trust, burst=burst)
+        reduced = _with_less_backfill(derating, attempt, alone_by_model)
+        permitted = min(1 - strictest_attainment(load) for load in case.loads.values())
+        slack = 1 - (alone.slo_attainment or 0.0) <= _SLACK_SHARE * permitted
+        if not derating.backfill_shares or (slack and not _same_backfill(derating, reduced)):
+            return reduced
+        derating = reduced
+    burst = dict(derating.burst)
+    for model, outcome in alone_by_model.items():
+        if alone.kept or not outcome.attained:
+            burst |= _raised_bursts(attempt, case, model, outcome=outcome, burst=burst)
+    return replace(derating, burst=burst)
 
 
-def _fewer_seats(trust: Trust, made: Made, alone: Mapping[str, ModelRun]) -> Trust:
-    """Return less trust in the seats of deferrable work beside real-time work, of models whose SLO broke."""
-    every, slot_s = np.ones(made.file.slots), made.file.slot_s
-    fewer = {
-        model: fewer_seats(trust.seats.get(model, every), run, alone[model], slot_s)
-        for model, run in made.runs.items()
-        if not run.attained
+def _with_less_backfill(derating: Derating, attempt: Attempt, alone: Mapping[str, ModelOutcome]) -> Derating:
+    """Return the derating with lower backfill shares for the models whose SLO broke."""
+    all_slots, slot_s = np.ones(attempt.plan.slots), attempt.plan.slot_s
+    lower = {
+        model: lower_backfill_shares(derating.backfill_shares.get(model, all_slots), outcome, alone[model], slot_s)
+        for model, outcome in attempt.models.items()
+        if not outcome.attained
     }
-    return replace(trust, seats={**trust.seats, **fewer})
+    return replace(derating, backfill_shares={**derating.backfill_shares, **lower})
 
 
-def _alike(one: Mapping[str, Floats], other: Mapping[str, Floats]) -> bool:
+def _same_backfill(first: Derating, second: Derating) -> bool:
+    one, other = first.backfill_shares, second.backfill_shares
     return one.keys() == other.keys() and all(np.array_equal(one[model], other[model]) for model in one)
 
 
-def _may_break(made: Made) -> float:
-    return min(1 - strictest(load) for load in made.asked.loads.values())
+def lower_backfill_shares(shares: Floats, outcome: ModelOutcome, alone: ModelOutcome, slot_s: float) -> Floats:
+    """Return lower backfill shares for the slots in which backfill broke the SLO of real-time work.
+
+    Harm is the number of violations beyond those of real-time work alone. As few slots are reduced, the worst first, as
+    bring the harm of the others below what real-time work leaves of the permitted violations. A slot's step grows with
+    its harm and with its earlier steps: during bursts a few sequences do nearly as much harm as many.
+
+    Args:
+        shares: Present shares, shape (slots,).
+        outcome: Outcome of the plan.
+        alone: Outcome of the plan with real-time work alone.
+        slot_s: Length of a slot.
+    """
+    count = _arrivals_by_slot(outcome, ~outcome.load.deferrable, slot_s, len(shares))
+    broken = _arrivals_by_slot(outcome, outcome.violations, slot_s, len(shares))
+    broken_alone = _arrivals_by_slot(alone, alone.violations, slot_s, len(shares))
+    added = np.maximum(broken - broken_alone, 0.0)
+    permitted = 1 - strictest_attainment(outcome.load)
+    harm = np.divide(added, count, out=np.zeros_like(added), where=count > 0)
+    step = np.clip((permitted / np.maximum(harm, 1e-9)) ** _HARM_EXPONENT, _MIN_SHARE_STEP, _SHARE_STEP)
+    step **= 1 + _SHARE_PERSISTENCE * np.log(shares) / np.log(_SHARE_STEP)
+    budget = permitted * count.sum()
+    chosen = worst_slots(added, TARGET_SHARE * max(budget - broken_alone.sum(), _BACKFILL_VIOLATIONS * budget))
+    lower = shares.copy()
+    lower[chosen] = np.maximum(shares[chosen] * step[chosen], _MIN_SHARE)
+    return lower
 
 
-def _bursts(made: Made, model: str, run: ModelRun, before: Mapping[str, Floats]) -> dict[str, Floats]:
-    """Return the bursts that ask for more machines in the slots where most requests broke the SLO, by workload."""
-    file, solution, load, broken = made.file, made.solution, run.load, run.broken
+def _arrivals_by_slot(outcome: ModelOutcome, chosen: Bools, slot_s: float, slots: int) -> Floats:
+    """Count the chosen requests that arrive in each slot, shape (slots,)."""
+    slot = slots_of(outcome.load.arrived_s[chosen], slot_s, slots)
+    return np.bincount(slot, minlength=slots).astype(np.float64)
+
+
+def _raised_bursts(
+    attempt: Attempt, case: PlanningCase, model: str, *, outcome: ModelOutcome, burst: Mapping[str, Floats]
+) -> dict[str, Floats]:
+    """Return higher bursts, by workload, for the slots in which most requests broke the SLO."""
+    plan, solution, load, violations = attempt.plan, attempt.solution, outcome.load, outcome.violations
     pools = {pool.name: pool for pool in solution.problem.pools if pool.model == model and len(pool.safe_load) > 1}
-    rented = sorted({one.pool for one in file.schedule if one.realtime} & set(pools))
-    demands = {one.name: one for one in solution.problem.workloads}
-    found: dict[str, Floats] = {}
-    for each in realtime_classes_of(load, model if made.asked.several else ""):
-        serving = [name for name in rented if each.may_use(pools[name])]
-        if not serving or not broken[each.members].any():
+    rented = sorted({row.pool for row in plan.schedule if row.realtime} & set(pools))
+    demands = {demand.name: demand for demand in solution.problem.workloads}
+    raised: dict[str, Floats] = {}
+    for group in realtime_classes_of(load, model if case.several_models else ""):
+        names = [name for name in rented if group.may_use(pools[name])]
+        if not names or not violations[group.members].any():
             continue
-        # Where several pools share a slot, it is the one with most of it that grows.
-        there = np.array([realtime_load(solution, name) for name in serving])
-        most = np.argmax(there, axis=0)
-        slots = np.arange(file.slots)
-        machines = np.array([_machines(file, name) for name in serving])
-        work_s = np.array([demands[each.name].work_s[pools[name].replica] for name in serving])
-        found[each.name] = raised(
-            before[each.name],
-            mean=work_s[most, slots] / file.slot_s,
-            there=there[most, slots],
-            machines=machines[most, slots],
-            safe=[pools[serving[place]].safe_load for place in most.tolist()].__getitem__,
-            slot=np.minimum((load.arrived_s[each.members] / file.slot_s).astype(np.int64), file.slots - 1),
-            broken=broken[each.members],
-            attainment=strictest(load),
+        # If several pools share a slot, the one with most of it grows.
+        planned = np.array([realtime_load(solution, name) for name in names])
+        largest = np.argmax(planned, axis=0)
+        slots = np.arange(plan.slots)
+        machines = np.array([_realtime_machines(plan, name) for name in names])
+        work_s = np.array([demands[group.name].work_s[pools[name].replica] for name in names])
+        raised[group.name] = raise_bursts(
+            burst[group.name],
+            mean=work_s[largest, slots] / plan.slot_s,
+            planned=planned[largest, slots],
+            machines=machines[largest, slots],
+            safe=[pools[names[index]].safe_load for index in largest.tolist()].__getitem__,
+            slot=slots_of(load.arrived_s[group.members], plan.slot_s, plan.slots),
+            violations=violations[group.members],
+            attainment=strictest_attainment(load),
         )
-    return found
+    return raised
 
 
-def _machines(file: planfile.Plan, pool: str) -> NDArray[np.int64]:
-    """Return the machines of a pool that serve real-time work, of all payments, shape (slots,)."""
-    return np.asarray(np.sum([one.machines for one in file.schedule if one.pool == pool and one.realtime], axis=0))
+def _realtime_machines(plan: ExecutablePlan, pool: str) -> Ints:
+    """Return a pool's machines for real-time work under all payments, shape (slots,)."""
+    return np.asarray(np.sum([row.machines for row in plan.schedule if row.pool == pool and row.realtime], axis=0))
 
 
-def as_seen(trust: Trust, made: Made) -> Trust:
-    """Return the trust that full machines deserve, as they were seen to be; of models that were late, if any were."""
-    problem = made.solution.problem
+def halfway(before: Derating, after: Derating) -> Derating:
+    """Return the derating with backfill shares halfway between two, in case the last step was too long."""
+    shares = {
+        model: np.sqrt(before.backfill_shares.get(model, 1.0) * lower) for model, lower in after.backfill_shares.items()
+    }
+    return replace(after, backfill_shares=shares)
+
+
+def with_more_headroom(derating: Derating) -> Derating:
+    """Return the derating with half of the lost headroom restored."""
+    return replace(derating, headroom={kind: (1 + share) / 2 for kind, share in derating.headroom.items()})
+
+
+def observed(derating: Derating, attempt: Attempt, case: PlanningCase) -> Derating:
+    """Return the derating with the headroom observed on busy machines, of late models only if any were late."""
+    problem = attempt.solution.problem
     pools = {pool.name: pool for pool in problem.pools}
-    late = [run for run in made.runs.values() if run.missed]
-    room = less_room(late or made.runs.values(), pools, made.asked.machines, problem.horizon)
-    return replace(trust, room={**trust.room, **room}) if room else trust
+    late = [outcome for outcome in attempt.models.values() if outcome.missed_deadlines]
+    headroom = observed_headroom(late or attempt.models.values(), pools, case.machines, problem.horizon)
+    return replace(derating, headroom={**derating.headroom, **headroom}) if headroom else derating
 
 
-def between(before: Trust, after: Trust) -> Trust:
-    """Return the trust half way back to what broke a promise: the last step may have been too long."""
-    seats = {model: np.sqrt(before.seats.get(model, 1.0) * shares) for model, shares in after.seats.items()}
-    return replace(after, seats=seats)
+def observed_headroom(
+    outcomes: Iterable[ModelOutcome],
+    pools: Mapping[str, MachinePool],
+    machines: Mapping[str, CandidateMachine],
+    horizon: Horizon,
+) -> dict[str, Floats]:
+    """Return the headroom of slots in which machines were busy throughout.
+
+    If work waits at both ends of a slot, the machines do all that they can in it:
+
+        headroom[t] = work done[t] / (max_utilization * time of the replicas[t])
+
+    Other slots get the median of these. A slot between arrival and deadline of late requests loses at least a step, by
+    the share of its requests that are late.
+
+    Args:
+        outcomes: Outcomes of the plan.
+        pools: The planned pools, with their present headroom.
+        machines: Replica of each pool.
+        horizon: The slots.
+
+    Returns:
+        By kind of replica, shape (slots,); only kinds that lose headroom.
+    """
+    headroom: dict[str, Floats] = {}
+    for outcome in outcomes:
+        load, result = outcome.load, outcome.result
+        if result is None:
+            continue
+        for kind in {pools[row.pool].replica for row in outcome.schedules}:
+            eligible = _eligible(outcome, kind, pools)
+            waiting = _waiting(load, result, eligible, horizon)
+            waiting_before = np.concatenate(([False], waiting[:-1]))
+            late = _late_share(load, result, eligible, horizon)
+            judged = (late > 0) & (waiting | waiting_before)
+            pool = next(pools[row.pool] for row in outcome.schedules if pools[row.pool].replica == kind)
+            done_s, time_s = _work_and_time_s(outcome, result, kind, pools=pools, machines=machines, horizon=horizon)
+            busy = waiting & waiting_before & (time_s > 0)
+            did = np.divide(done_s, time_s * pool.max_utilization, out=np.ones(horizon.slots), where=busy)
+            seen = np.where(busy, did, np.median(did[busy]) if busy.any() else 1.0)
+            before = np.broadcast_to(pool.headroom, (horizon.slots,))
+            longer = _HEADROOM_PERSISTENCE * (1 - before)
+            step = np.clip(late, _HEADROOM_STEPS[0] + longer, _HEADROOM_STEPS[1] + longer)
+            stepped = np.where(judged & (time_s > 0), before * (1 - step), before)
+            after = np.maximum(np.minimum(stepped, seen), _MIN_HEADROOM)
+            if (after < before).any():
+                headroom[kind] = after
+    return headroom
+
+
+def _eligible(outcome: ModelOutcome, kind: str, pools: Mapping[str, MachinePool]) -> Bools:
+    """Return which deferrable requests a kind of replica may serve, shape (requests,)."""
+    places = {
+        (pool.provider, pool.region, pool.hardware)
+        for row in outcome.schedules
+        if (pool := pools[row.pool]).replica == kind
+    }
+    permitted = np.any([outcome.load.may_run(*place) for place in places], axis=0)
+    return np.asarray(outcome.load.deferrable & permitted)
+
+
+def _late_share(load: TraceLoad, result: SimResult, eligible: Bools, horizon: Horizon) -> Floats:
+    """Return the late share of the requests that a slot could have served, shape (slots,)."""
+    could = _open_requests(load, eligible, horizon)
+    late = _open_requests(load, eligible & ~(result.finished_s <= load.deadline_s), horizon)
+    return np.asarray(late / np.maximum(could, 1))
+
+
+def _open_requests(load: TraceLoad, chosen: Bools, horizon: Horizon) -> Ints:
+    """Count the requests with each slot between their arrival and deadline, shape (slots,)."""
+    begun = np.bincount(_slot(load.arrived_s[chosen], horizon), minlength=horizon.slots)
+    over = np.bincount(_slot(load.deadline_s[chosen], horizon) + 1, minlength=horizon.slots + 1)[: horizon.slots]
+    return np.asarray(np.cumsum(begun - over))
+
+
+def _waiting(load: TraceLoad, result: SimResult, eligible: Bools, horizon: Horizon) -> Bools:
+    """Return whether deferrable work was waiting at the end of each slot, shape (slots,)."""
+    admitted_s = result.admitted_s[eligible]
+    came = np.bincount(_slot(load.arrived_s[eligible], horizon), minlength=horizon.slots)
+    left = np.bincount(_slot(admitted_s[np.isfinite(admitted_s)], horizon), minlength=horizon.slots)
+    return np.asarray(np.cumsum(came - left) > 0)
+
+
+def _work_and_time_s(
+    outcome: ModelOutcome,
+    result: SimResult,
+    kind: str,
+    *,
+    pools: Mapping[str, MachinePool],
+    machines: Mapping[str, CandidateMachine],
+    horizon: Horizon,
+) -> tuple[Floats, Floats]:
+    """Return the work and the time of a kind of replica in each slot, in seconds, shapes (slots,)."""
+    schedules = outcome.schedules
+    of_kind = [pools[row.pool].replica == kind for row in schedules]
+    replicas = [pools[row.pool].replicas for row in schedules]
+    counts = [max(row.machines) * count for row, count in zip(schedules, replicas, strict=True)]
+    machine = next(machines[row.pool] for row, match in zip(schedules, of_kind, strict=True) if match)
+    chosen = np.repeat(of_kind, counts)[result.replica] & np.isfinite(result.finished_s)
+    begin_s, end_s = result.admitted_s[chosen], result.finished_s[chosen]
+    rate = machine.work_s(outcome.load.select(chosen)) / np.maximum(end_s - begin_s, 1e-9)
+    time_s = np.zeros(horizon.slots)
+    for row, match, count in zip(schedules, of_kind, replicas, strict=True):
+        time_s += match * count * horizon.slot_s * np.asarray(row.machines)
+    return _area_by_slot(begin_s, rate, horizon) - _area_by_slot(end_s, rate, horizon), time_s
+
+
+def _area_by_slot(from_s: Floats, rate: Floats, horizon: Horizon) -> Floats:
+    """Return the area in each slot under rates that begin at given times and never end, shape (slots,)."""
+    slot, slot_s = _slot(from_s, horizon), horizon.slot_s
+    height = np.bincount(slot, weights=rate, minlength=horizon.slots)
+    into_s = np.minimum(from_s - slot * slot_s, slot_s)
+    missing = np.bincount(slot, weights=rate * into_s, minlength=horizon.slots)
+    return np.asarray(np.cumsum(height) * slot_s - missing)
+
+
+def _slot(times_s: Floats, horizon: Horizon) -> Ints:
+    return slots_of(times_s, horizon.slot_s, horizon.slots)

@@ -1,52 +1,67 @@
-"""Why a plan costs what it does: what each freedom is worth, and the way from today's cost to the plan's."""
+"""Why a plan costs what it does: its waterfall, the prices and assumptions behind it, and how certain it is."""
 
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Final
 
 import numpy as np
 
 from meritorder import planfile
+from meritorder.catalog.tokens import cost_usd
+from meritorder.domain import Offer, TokenPrice
+from meritorder.evidence import Assumption, Interval, PriceUsed
+from meritorder.perf.accuracy import accuracy
 from meritorder.planner.commitments import commitment_regret
-from meritorder.planner.model.demand import DeferrableDemand
+from meritorder.planner.model.demand import DeferrableDemand, Demand
 from meritorder.planner.model.problem import Problem
 from meritorder.planner.model.supply import Spot
 from meritorder.planner.model.variants import aggregate_to_hours, replace_due_slots, restrict_purchases
 from meritorder.planner.solve.bounds import relaxed_usd
 from meritorder.planner.solve.solution import Solution
+from meritorder.study.fleet.fleets import Trial
+from meritorder.study.fleet.load import TraceLoad
+from meritorder.study.plan.options import PlanOptions
+from meritorder.study.plan.supply import Site
+from meritorder.traces import Trace
+from meritorder.units import format_duration, format_share, format_usd
 
-# Problems of more slots are explained in slots of an hour.
-_MOST_SLOTS: Final = 200
+# Problems with more slots are explained in slots of an hour.
+_MAX_SLOTS: Final = 200
+# Waterfall parts below this share of the larger total are left out.
+_NEGLIGIBLE: Final = 5e-4
+# 90 % of draws of the profiles' error lie between these quantiles.
+_QUANTILES: Final = (0.05, 0.95)
 
 
-def small_enough(problem: Problem) -> Problem:
-    """Return the problem, in slots of an hour if it has many."""
-    return (aggregate_to_hours(problem) or problem) if problem.horizon.slots > _MOST_SLOTS else problem
+def coarsened(problem: Problem) -> Problem:
+    """Return the problem, in slots of an hour if it has many slots."""
+    return (aggregate_to_hours(problem) or problem) if problem.horizon.slots > _MAX_SLOTS else problem
 
 
 def waterfall(
     problem: Problem, baseline_usd: float, total_usd: float, bought_usd: float = 0.0
 ) -> list[planfile.CostChange]:
-    """Split the way from the baseline to the plan into what each freedom adds; the parts add up.
+    """Split the difference between baseline and plan into the effect of each degree of freedom; the parts add up.
 
-    Each is the difference of two relaxations: machines on demand for work as it arrives; the same with work that
-    waits; with spot and token APIs; with commitments. The last part is what whole machines and start-ups cost.
+    Each part is the difference of two relaxations: on-demand machines without waiting; the same with waiting; with spot
+    and token APIs; with commitments. The last part is the cost of whole machines and start-ups. Without a carbon price.
 
     Args:
         problem: The problem.
-        baseline_usd: What is paid today.
-        total_usd: What the plan costs.
-        bought_usd: What is paid for purchases that the problem holds as sunk.
+        baseline_usd: Cost of the baseline.
+        total_usd: Cost of the plan.
+        bought_usd: Cost of purchases that the problem holds as sunk.
     """
-    small = small_enough(problem)
-    every = small
-    for one in small.workloads:
-        if isinstance(one, DeferrableDemand):
-            every = replace_due_slots(every, next(w for w in every.workloads if w.name == one.name), _own(small))  # type: ignore[arg-type]
-    bought_none = restrict_purchases(every, frozenset())
-    steady = tuple(one for one in bought_none.payments if not isinstance(one, Spot))
-    plain = replace(bought_none, payments=steady, tiers=())
+    small = coarsened(replace(problem, carbon=None))
+    immediate = small
+    for workload in small.workloads:
+        if isinstance(workload, DeferrableDemand):
+            immediate = replace_due_slots(immediate, workload, np.arange(small.horizon.length))
+    uncommitted = restrict_purchases(immediate, frozenset())
+    steady = tuple(payment for payment in uncommitted.payments if not isinstance(payment, Spot))
+    plain = replace(uncommitted, payments=steady, tiers=())
     waiting = replace(plain, workloads=small.workloads)
-    elastic = replace(restrict_purchases(small, frozenset()), workloads=small.workloads)
+    elastic = restrict_purchases(small, frozenset())
     steps = [
         ("machines that follow demand, on the cheapest hardware", relaxed_usd(plain)),
         ("work that waits", relaxed_usd(waiting)),
@@ -58,18 +73,217 @@ def waterfall(
     for cause, usd in steps:
         if not np.isfinite(usd):
             continue
-        if abs(usd - before) > 5e-4 * max(baseline_usd, total_usd) or cause == steps[-1][0]:
+        if abs(usd - before) > _NEGLIGIBLE * max(baseline_usd, total_usd) or cause == steps[-1][0]:
             parts.append(planfile.CostChange(cause=cause, usd=usd - before))
             before = usd
     return parts
 
 
-def _own(problem: Problem) -> "np.ndarray[tuple[int], np.dtype[np.int64]]":
-    return np.arange(problem.horizon.length)
-
-
 def regret_of(solution: Solution) -> planfile.CommitmentRegret | None:
-    """Return what the commitments cost if demand falls by half; None if there are none."""
+    """Return the cost of the commitments if demand falls by half; None without commitments."""
     if not solution.purchases:
         return None
     return commitment_regret(solution)
+
+
+def saving_interval(
+    problem: Problem, sites: Collection[Site], *, baseline_usd: float, total_usd: float, seed: int
+) -> Interval | None:
+    """Return the range of the saving's share if every step is longer or shorter by the profiles' measured error.
+
+    Work scales with the steps, and so does the capacity that c(n) leaves. The plan is solved again in fractions of
+    machines; the baseline's machines are scaled. None if the error of a profile is unknown.
+
+    Args:
+        problem: The problem of the plan.
+        sites: Pools that the plan uses.
+        baseline_usd: Cost of the baseline.
+        total_usd: Simulated cost of the plan.
+        seed: Seed of the draws.
+    """
+    errors = [error for site in sites if (error := accuracy(site.serving.machine.profile)) is not None]
+    if not errors or len(errors) < len(sites):
+        return None
+    worst = max(errors, key=lambda error: error.error)
+    small = coarsened(replace(problem, carbon=None))
+    planned_usd = relaxed_usd(small)
+    if not planned_usd:
+        return None
+    shares = []
+    for factor in worst.factors(_QUANTILES, seed).tolist():
+        slowed = replace(small, workloads=tuple(_slowed(workload, factor) for workload in small.workloads))
+        usd = relaxed_usd(slowed) / planned_usd * total_usd
+        if np.isfinite(usd):
+            shares.append(1 - usd / (baseline_usd * factor))
+    shares.append(1 - total_usd / baseline_usd)
+    basis = f"steps as much longer or shorter as nine in ten of {worst.basis}; machines planned again in fractions"
+    return Interval(low=min(shares), high=max(shares), basis=basis)
+
+
+def _slowed(workload: Demand, factor: float) -> Demand:
+    return replace(workload, work_s={kind: work_s * factor for kind, work_s in workload.work_s.items()})
+
+
+def tokens_usd(loads: Mapping[str, TraceLoad], prices: Mapping[str, Sequence[TokenPrice]]) -> dict[str, float]:
+    """Return the cost of all requests as tokens, by tier, at the cheapest provider of each model.
+
+    Args:
+        loads: Requests by model.
+        prices: Token prices by model.
+    """
+    usd_by_tier: dict[str, float] = {}
+    for tier in {price.tier for of_model in prices.values() for price in of_model}:
+        total_usd = 0.0
+        for model, load in loads.items():
+            usd = [
+                float(cost_usd(price, load.input_tokens, load.cached_tokens, load.output_tokens).sum())
+                for price in prices[model]
+                if price.tier is tier
+                and all(workload.access.permits(price.provider, "") for workload in load.workloads)
+            ]
+            total_usd += min(usd, default=np.inf)
+        if np.isfinite(total_usd):
+            usd_by_tier[tier.value] = total_usd
+    return dict(sorted(usd_by_tier.items()))
+
+
+def usd_by_pricing_model(
+    schedule: Sequence[planfile.PoolSchedule],
+    commitments: Sequence[planfile.Commitment],
+    outcome: planfile.PlanOutcome,
+) -> dict[str, float]:
+    """Return the simulated cost by pricing model; adds up to the total."""
+    usd: dict[str, float] = {}
+    models = {f"{row.pool}, {row.payment}": row.pricing_model for row in schedule}
+    for name, paid_usd in outcome.usd_by_pool.items():
+        usd[models[name]] = usd.get(models[name], 0.0) + paid_usd
+    for bought in commitments:
+        usd[bought.pricing_model] = usd.get(bought.pricing_model, 0.0) + bought.usd
+    if outcome.tokens_usd:
+        usd["tokens"] = outcome.tokens_usd
+    return {model: model_usd for model, model_usd in usd.items() if model_usd}
+
+
+def prices_used(
+    schedule: Sequence[planfile.PoolSchedule],
+    commitments: Sequence[planfile.Commitment],
+    routes: Sequence[planfile.PlanRoute],
+    *,
+    sites: Mapping[str, Site],
+    tokens: Mapping[str, TokenPrice],
+) -> list[PriceUsed]:
+    """Return the catalog prices of the payments, commitments and token APIs of a plan.
+
+    Args:
+        schedule: Payments of machines.
+        commitments: Commitments.
+        routes: Venues of the workloads.
+        sites: Pools by name, with their offers.
+        tokens: Token prices by venue.
+    """
+    offers: dict[str, Offer] = {}
+    for site in sites.values():
+        for offer in site.offers:
+            offers[f"{offer.label} {offer.term} {offer.payment}".strip()] = offer
+            offers[offer.label] = offer
+    payments = {row.payment for row in schedule} | {bought.name for bought in commitments}
+    used = {id(offer): offer for name, offer in offers.items() if any(payment.startswith(name) for payment in payments)}
+    venues = sorted({route.venue for route in routes if route.kind == "tier"})
+    return [
+        *(PriceUsed.from_offer(offer, assumed=offer.assumed) for offer in used.values()),
+        *(PriceUsed.from_token_price(tokens[venue], assumed=False) for venue in venues),
+    ]
+
+
+def assumptions(
+    solution: Solution, loads: Mapping[str, TraceLoad], options: PlanOptions, *, chosen_before: bool
+) -> list[Assumption]:
+    """Return the assumptions about the SLO, start-up, and commitments.
+
+    Args:
+        solution: The solution.
+        loads: Requests by model.
+        options: What the user stated.
+        chosen_before: Whether commitments were chosen over forecast seasons.
+    """
+    found = []
+    if options.slo is None and any(not workload.slo for load in loads.values() for workload in load.workloads):
+        found.append(options.slo_assumption())
+    found.append(options.startup_assumption("; it is rented that long before its slot"))
+    if any(purchase.amount > 0 for purchase in solution.purchases) and not chosen_before:
+        horizon = solution.problem.horizon
+        span = format_duration(horizon.slots * horizon.slot_s)
+        text = f"commitments are valued as if every {span} of their term were like this trace"
+        found.append(Assumption(text=text, option="--commit"))
+    return found
+
+
+def baseline_label(baselines: Mapping[str, Trial]) -> str:
+    """Return the description of the baseline, by model if there are several."""
+    if len(baselines) == 1:
+        return next(iter(baselines.values())).label
+    return "; ".join(f"{name}: {trial.label}" for name, trial in baselines.items())
+
+
+def sentence(requests: int, bound_usd: float, baseline_usd: float, outcome: planfile.PlanOutcome) -> str:
+    """Return the plan in one sentence, and its proof in another."""
+    total_usd, carbon_usd = outcome.total_usd, outcome.carbon_usd
+    saved = 1 - total_usd / baseline_usd
+    gap = max((total_usd + carbon_usd) / bound_usd - 1, 0.0) if bound_usd else 0.0
+    saving = f", which saves {format_share(saved)}" if saved > 0 else ""
+    carbon = f" Its carbon is priced at {format_usd(carbon_usd)} on top." if carbon_usd else ""
+    included = ", carbon included" if carbon_usd else ""
+    return (
+        f"In real time these {requests:,} requests cost {format_usd(baseline_usd)}; with this plan they cost "
+        f"{format_usd(total_usd)}{saving}, and a simulation of every request kept every promise.{carbon} "
+        f"The proven lower bound is {format_usd(bound_usd)}{included}: this plan is within {format_share(gap, 1)}."
+    )
+
+
+def performance(sites: Iterable[Site]) -> list[str]:
+    """Return the source of each replica's performance, and its throughput when saturated."""
+    lines = []
+    for site in sites:
+        machine = site.serving.machine
+        profile = machine.profile
+        lines.append(
+            f"{profile.replica.label}: {profile.provenance}: {profile.source}, {profile.as_of}; saturated, it serves "
+            f"{machine.saturation.tokens_per_s:,.0f} tokens/s with {machine.saturation.sequences:.0f} sequences"
+        )
+    return list(dict.fromkeys(lines))
+
+
+def warnings(
+    trace: Trace,
+    workloads: Sequence[planfile.WorkloadPlan],
+    options: PlanOptions,
+    *,
+    tokens_usd: Mapping[str, float],
+    total_usd: float,
+    backtest: Sequence[planfile.CommitmentBacktest],
+) -> list[str]:
+    """Return warnings about the input and about cheaper alternatives.
+
+    Args:
+        trace: The requests.
+        workloads: Workloads of the plan.
+        options: What the user stated.
+        tokens_usd: Cost of all requests as tokens, by tier.
+        total_usd: Cost of the plan.
+        backtest: Backtest of the commitments.
+    """
+    found = []
+    report = trace.report
+    if report.bad_rows:
+        found.append(f"{report.bad_rows:,} of {report.rows:,} rows are invalid and were left out")
+    if not any(workload.lane == "deferrable" for workload in workloads):
+        found.append("no request is marked as deferrable; state which may wait with --defer 40%@4h or --workloads")
+    if options.backtest is not None and not backtest:
+        found.append("there is nothing to backtest: no commitment is on sale for these machines")
+    tier, usd = min(tokens_usd.items(), key=lambda item: item[1], default=("", np.inf))
+    if usd < total_usd and not options.tiers:
+        found.append(
+            f"bought as tokens ({tier} tier), all of it would cost {format_usd(usd)}, without a guaranteed latency; "
+            f"add --tokens {tier} to let the plan buy them"
+        )
+    return found

@@ -30,7 +30,7 @@ class PlanOptions(Options):
         terms: Longest terms that may be committed to, such as "1y"; empty commits to nothing.
         tiers: Tiers of token APIs that work may be bought at; real-time work only at "standard" and "priority".
         tokens_per_s: Rate limit of each token API; None is without one.
-        spot_machines: Machines of each spot offer that can be had at once.
+        spot_machines: MachinePayment of each spot offer that can be had at once.
         machines: Most machines of each offer on demand; None is without a limit.
         have: File of commitments and machines held already.
         bills: Bills whose prices and running commitments are taken, before the catalog's.

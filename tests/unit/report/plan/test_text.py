@@ -1,23 +1,21 @@
 import io
+from pathlib import Path
 
 import msgspec
 import pytest
 from rich.cells import cell_len
 from rich.console import Console
 from tests.samples.plan import H200, RESERVED, TOKENS, week
-from tests.samples.planning import on_demand, reserved, small
 
+from meritorder import planfile
 from meritorder.planfile import CommitmentRegret, Plan, PlanOutcome
-from meritorder.planner.commitments import recommend_commitments
-from meritorder.planner.export import to_file
-from meritorder.planner.sensitivity import analyze_sensitivity
-from meritorder.planner.solve.search import Effort, find_plan
 from meritorder.report.plan import simulation as simulation_text
 from meritorder.report.plan import text as plan_text
 from meritorder.report.plan.html import render as render_page
 from meritorder.report.plan.rows import bought, commitments, regret, rentals, waterfall
 from meritorder.report.waterfall import walk
 
+GOLDEN_PLAN = Path(__file__).parents[3] / "golden" / "plan.json"
 ATTACK = "[red]x[/red]\x1b[2J"
 BARE = {
     "routes": [], "commitments": [], "prices": [], "assumptions": [], "promises": None, "baseline": "",
@@ -26,7 +24,7 @@ BARE = {
     "tokens_usd": {}, "dispatch": None, "merit_order": [], "workloads": [], "sentence": "", "start_epoch_s": None,
 }  # fmt: skip
 HEADINGS = (
-    "Rent", "Buy as tokens", "Commit to", "May wait", "Cost", "PlanOutcome, request by request", "Why this plan",
+    "Rent", "Buy as tokens", "Commit to", "May wait", "Cost", "Simulated, request by request", "Why this plan",
     "Backtest", "How sure", "Assumed", "Prices used", "Warnings",
 )  # fmt: skip
 
@@ -216,9 +214,8 @@ def test_a_plan_that_holds_says_so_even_if_it_was_never_checked() -> None:
     assert "Paid by the hour" not in text
 
 
-def test_what_the_planner_finds_can_be_shown() -> None:
-    solution = find_plan(small([0.5, 1.4], [0.5, 0], 2, payments=(on_demand(), reserved())), Effort(gap=1e-9))
-    plan = to_file(solution, sensitivity=analyze_sensitivity(solution), recommendations=recommend_commitments(solution))
+def test_commitments_of_a_real_plan_are_shown() -> None:
+    plan = planfile.read_plan(GOLDEN_PLAN)
     text = printed(plan, 80)
     bought = plan.commitments[0]
     assert f"{bought.amount:g} machine" in text

@@ -11,7 +11,7 @@ from meritorder import catalog as facts
 from meritorder.domain import PricingModel
 from meritorder.planner.model.supply import machine_key
 from meritorder.study.audit.terms import BillTerms, read_terms, to_catalog_file, to_have_file
-from meritorder.study.plan.have import read_have
+from meritorder.study.plan.commitments import read_holdings
 
 HOURS = 200
 PLAN = {"savings_plan_savings_plan_a_r_n": "arn:aws:savingsplans::1:savingsplan/a"}
@@ -104,7 +104,7 @@ def test_have_file_round_trip(found: BillTerms, tmp_path: Path) -> None:
     rates, held = tmp_path / "rates.csv", tmp_path / "held.toml"
     rates.write_text(to_catalog_file(found.offers))
     held.write_text(to_have_file(found))
-    have = read_have(held, facts.load((rates,)))
+    have = read_holdings(held, facts.load((rates,)))
     assert [(reserved.machine, reserved.held, reserved.kind) for reserved in have.reserved] == [
         (reserved.machine, reserved.held, reserved.kind) for reserved in found.reserved
     ]

@@ -13,7 +13,7 @@ from meritorder.errors import InfeasibleError, WorkloadsError
 from meritorder.study.compare.compare import compare
 from meritorder.study.fleet.options import Options
 from meritorder.study.plan.answer import plan
-from meritorder.study.plan.follow import follow
+from meritorder.study.plan.replay import replay
 from meritorder.traces import Trace
 
 LIMITED = """\
@@ -78,7 +78,7 @@ def test_it_holds_when_it_is_carried_out_and_is_found_again(
     assert limited.simulated.requests == tenants.requests.height
     path = tmp_path / "plan.json"
     planfile.write_plan(limited, path)
-    assert follow(planfile.read_plan(path), tenants) == limited.simulated
+    assert replay(planfile.read_plan(path), tenants) == limited.simulated
 
 
 def test_limits_cost_more_than_none(limited: planfile.Plan, tenants: Trace, tmp_path: Path) -> None:

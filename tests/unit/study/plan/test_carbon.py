@@ -14,7 +14,7 @@ from meritorder.planner.model.problem import CarbonPrice, Problem
 from meritorder.planner.model.supply import MachinePool
 from meritorder.study.plan.answer import plan
 from meritorder.study.plan.carbon import carbon_for, read_carbon
-from meritorder.study.plan.follow import follow
+from meritorder.study.plan.replay import replay
 from meritorder.traces import Trace
 
 DAY = Horizon(slot_s=3600.0, slots=24)
@@ -114,4 +114,4 @@ def test_a_plan_tells_it_from_what_is_paid(day: Trace, made: planfile.Plan, tmp_
     assert priced.gap == pytest.approx((simulated.total_usd + simulated.carbon_usd) / priced.bound_usd - 1)
     file = tmp_path / "plan.json"
     planfile.write_plan(priced, file)
-    assert follow(planfile.read_plan(file), day) == simulated
+    assert replay(planfile.read_plan(file), day) == simulated

@@ -1,0 +1,139 @@
+"""The planning case: a trace and a catalog as one problem, with everything needed to simulate its solution."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from meritorder.catalog import Catalog
+from meritorder.catalog.tokens import token_prices
+from meritorder.domain import Model, TokenPrice
+from meritorder.evidence import Assumption
+from meritorder.planner.model.demand import Demand, OpenEnd
+from meritorder.planner.model.problem import Problem
+from meritorder.planner.model.supply import MachinePool, TokenTier
+from meritorder.study.fleet.load import SATURATION_REQUESTS, TraceLoad
+from meritorder.study.fleet.machines import CandidateMachine
+from meritorder.study.fleet.options import Progress
+from meritorder.study.plan.capacity import Serving, servings_for
+from meritorder.study.plan.commitments import ChosenCommitments, Holdings
+from meritorder.study.plan.demand import classes_of, demand_of, horizon_for, tiers_of, venue_name
+from meritorder.study.plan.options import PlanOptions
+from meritorder.study.plan.supply import Site, payments_for, sites_for, supply_assumptions
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlanningCase:
+    """A planning problem and its sources.
+
+    Args:
+        problem: The problem of the linear program.
+        loads: Requests by model.
+        servings: Kinds of replicas by model.
+        sites: Pools by name.
+        tokens: Token prices by venue.
+        all_tokens: Token prices by model.
+        patience_s: Shortest patience of each deferrable workload.
+        assumptions: Assumptions about supply and commitments.
+        commitments: Commitments that were chosen beforehand and that the problem holds.
+    """
+
+    problem: Problem
+    loads: Mapping[str, TraceLoad]
+    servings: Mapping[str, list[Serving]]
+    sites: Mapping[str, Site]
+    tokens: Mapping[str, TokenPrice]
+    all_tokens: Mapping[str, list[TokenPrice]]
+    patience_s: Mapping[str, float]
+    assumptions: tuple[Assumption, ...]
+    commitments: ChosenCommitments | None = None
+
+    @property
+    def several_models(self) -> bool:
+        """Whether names of workloads include their model."""
+        return len(self.loads) > 1
+
+    @property
+    def machines(self) -> dict[str, CandidateMachine]:
+        """The replica of each pool."""
+        return {name: site.serving.machine for name, site in self.sites.items()}
+
+
+def build_case(
+    catalog: Catalog, loads: Mapping[Model, TraceLoad], options: PlanOptions, progress: Progress, holdings: Holdings
+) -> PlanningCase:
+    """Build the planning case of a trace.
+
+    Args:
+        catalog: Prices, hardware, models.
+        loads: Requests by model.
+        options: Limits on what may be rented and bought.
+        progress: Receives one line a measurement.
+        holdings: Commitments already held.
+
+    Raises:
+        MeritorderError: A model has no performance, no price, or no replica that keeps the SLO.
+    """
+    span_s = max(load.span_s for load in loads.values())
+    slot_s = options.slot_for(span_s)
+    horizon = horizon_for(span_s, slot_s)
+    # MachinePayment are paid for until the end of the last slot, in the baseline as well.
+    loads = {model: replace(load, span_s=horizon.slots * slot_s) for model, load in loads.items()}
+    prices = {model.id: list(token_prices(model)) for model in loads}
+    servings: dict[str, list[Serving]] = {}
+    sites: dict[str, Site] = {}
+    demands: list[Demand] = []
+    tiers: list[TokenTier] = []
+    patience_s: dict[str, float] = {}
+    for model, load in loads.items():
+        suffix = model.id if len(loads) > 1 else ""
+        servings[model.id] = servings_for(catalog, model, load, options=options, slot_s=slot_s, progress=progress)
+        for site in sites_for(
+            catalog,
+            model,
+            servings[model.id],
+            options=options,
+            holdings=holdings,
+            suffix=suffix,
+            accesses=load.accesses,
+        ):
+            sites[site.pool.name] = site
+        classes = classes_of(load, slot_s, suffix)
+        demands += demand_of(classes, load, servings[model.id], model.id, horizon)
+        for group in classes:
+            if group.deferrable:
+                waits_s = load.deadline_s[group.members] - load.arrived_s[group.members]
+                patience_s[group.name] = float(waits_s.min())
+        tiers += tiers_of(prices[model.id], classes, load, model=model.id, horizon=horizon, options=options)
+    payments, savings_plans = payments_for(sites.values(), horizon, options, holdings)
+    return PlanningCase(
+        problem=Problem(
+            horizon=replace(horizon, ends=OpenEnd(warm=True)),
+            workloads=tuple(demands),
+            pools=tuple(_with_tail(site, loads) for site in sites.values()),
+            payments=payments,
+            savings_plans=savings_plans,
+            tiers=tuple(tiers),
+        ),
+        loads={model.id: load for model, load in loads.items()},
+        servings=servings,
+        sites=sites,
+        tokens={venue_name(price): price for of_model in prices.values() for price in of_model},
+        all_tokens=prices,
+        patience_s=patience_s,
+        assumptions=tuple(supply_assumptions(sites.values(), options)),
+    )
+
+
+def _with_tail(site: Site, loads: Mapping[Model, TraceLoad]) -> MachinePool:
+    """Return a pool whose start-up cost includes the idle tail of each stop.
+
+    A machine that is stopped first finishes its requests; half of that time its capacity is idle:
+
+        tail = E[rest of a residence] = E[residence^2] / (2 E[residence])
+    """
+    machine = site.serving.machine
+    load = next(load for model, load in loads.items() if model.id == machine.profile.model)
+    residence_s = machine.residence_s(load.sample(SATURATION_REQUESTS))
+    tail_s = float(np.mean(residence_s**2) / (2 * np.mean(residence_s)))
+    return replace(site.pool, startup_paid_s=site.pool.startup_paid_s + tail_s)

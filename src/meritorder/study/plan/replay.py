@@ -1,0 +1,122 @@
+"""A plan file simulated on a trace: its own, or another to judge it by."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+from msgspec import structs
+
+from meritorder import catalog as facts
+from meritorder import planfile
+from meritorder.catalog.tokens import token_prices
+from meritorder.domain import Model, Offer, PricingModel
+from meritorder.errors import ConfigError, PerformanceError
+from meritorder.perf.profile import EngineLimits
+from meritorder.sim.saturation import saturate
+from meritorder.study.fleet.load import SATURATION_REQUESTS, TraceLoad
+from meritorder.study.fleet.machines import CandidateMachine, candidate_profiles
+from meritorder.study.fleet.options import Options
+from meritorder.study.fleet.workloads import assign_workloads, trace_models
+from meritorder.study.plan.demand import venue_name
+from meritorder.study.plan.simulate import ExecutablePlan, simulate_plan
+from meritorder.traces import Trace
+
+_WRITE_AGAIN: Final = "write the plan again with `meritorder plan`"
+
+
+def replay(
+    plan: planfile.Plan, trace: Trace, *, catalogs: tuple[Path, ...] = (), seed: int = 0, where: str = "plan"
+) -> planfile.PlanOutcome:
+    """Simulate a plan on a trace; the slots of the plan repeat if the trace is longer.
+
+    Args:
+        plan: The plan.
+        trace: The requests.
+        catalogs: Catalog files in addition to the built-in ones.
+        seed: Seed of the lifetimes of spot machines.
+        where: The plan's file, for messages.
+
+    Raises:
+        ConfigError: The plan lacks the promises of its requests, or does not serve a model of the trace.
+    """
+    promises = plan.promises
+    if promises is None:
+        raise ConfigError("the plan does not state the promises of its requests", where=where, fix=_WRITE_AGAIN)
+    catalog = facts.load(catalogs)
+    options = Options(model=promises.model, slo=promises.slo, defer=tuple(promises.defer), seed=promises.seed)
+    promised = assign_workloads(trace, options, tuple(workload.to_workload() for workload in promises.workloads))
+    names = [promises.model] if promises.model else trace_models(trace)
+    models: dict[str, Model] = {}
+    loads: dict[str, TraceLoad] = {}
+    for name in names:
+        model = catalog.find_model(name)
+        models[model.id] = model
+        loads[model.id] = promised.load(options, None if promises.model else name)
+    planned = {pool.model for pool in plan.pools} | {workload.model for workload in plan.workloads}
+    unknown = next((name for name in loads if name not in planned), None)
+    if unknown:
+        raise ConfigError(
+            f"the trace asks for {unknown}, which the plan does not serve", where=where, fix="plan for this trace"
+        )
+    executable = ExecutablePlan.from_file(plan).over(promised.span_s)
+    loads = {name: replace(load, span_s=executable.span_s) for name, load in loads.items()}
+    machines = {
+        pool.name: _machine(catalog, pool, models[pool.model], load=loads[pool.model], promises=promises, where=where)
+        for pool in plan.pools
+        if pool.model in models
+    }
+    prices = {venue_name(price): price for model in models.values() for price in token_prices(model)}
+    outcome, _ = simulate_plan(executable, loads, machines, prices, seed=seed)
+    rounds = plan.simulated.rounds if plan.simulated else 1
+    return structs.replace(outcome, trace=", ".join(trace.report.files), rounds=rounds)
+
+
+def _machine(
+    catalog: facts.Catalog,
+    pool: planfile.PlanPool,
+    model: Model,
+    *,
+    load: TraceLoad,
+    promises: planfile.Promises,
+    where: str,
+) -> CandidateMachine:
+    """Return the replica that the plan states for a pool."""
+    options = Options(
+        model=model.id,
+        hardware=(pool.hardware,),
+        engine=pool.engine,
+        precision=pool.precision,
+        tp=pool.replica_gpus,
+        profile=Path(promises.profile) if promises.profile else None,
+        roofline=promises.roofline,
+    )
+    profile = next(iter(candidate_profiles(catalog, model, options, [])), None)
+    if profile is None:
+        raise PerformanceError(f"no measured performance of {pool.replica}", where=where, fix=_WRITE_AGAIN)
+    limits = structs.replace(
+        profile.limits or EngineLimits.of(pool.engine),
+        max_num_seqs=pool.max_num_seqs,
+        max_num_batched_tokens=pool.max_num_batched_tokens,
+    )
+    sample = load.sample(SATURATION_REQUESTS)
+    none = np.zeros(len(sample))
+    offer = Offer(
+        provider=pool.provider,
+        region=pool.region,
+        instance=pool.machine,
+        hardware=pool.hardware,
+        gpus=pool.gpus,
+        pricing_model=PricingModel.ON_DEMAND,
+        usd_per_hour=1.0,  # unused: prices come from the plan's schedule
+        as_of="",
+        source="",
+    )
+    return CandidateMachine(
+        profile=profile,
+        offer=offer,
+        limits=limits,
+        saturation=saturate(sample.requests(none, none), profile, limits),
+        startup_s=pool.startup_s,
+        startup_paid_s=pool.startup_paid_s,
+    )

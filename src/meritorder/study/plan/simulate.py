@@ -1,0 +1,378 @@
+"""Simulation of a plan request by request: its cost, and whether it keeps its promises.
+
+It sees only what the plan file records, so that `simulate --plan` reproduces what `plan` reports.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Final, Self
+
+import numpy as np
+from msgspec import structs
+from numpy.typing import NDArray
+
+from meritorder import planfile
+from meritorder.domain import BackfillLimits, TokenPrice
+from meritorder.latency import breaks_slo
+from meritorder.policy.schedule import spread_evenly
+from meritorder.sim.pools import Interruptions, PoolAccount, Scheduled, SimPool, SimResult
+from meritorder.sim.run import simulate
+from meritorder.study.fleet.load import TraceLoad
+from meritorder.study.fleet.machines import CandidateMachine
+from meritorder.study.plan.capacity import latencies
+from meritorder.study.plan.demand import RequestClass, classes_of, slots_of, tokens_usd
+from meritorder.units import SECONDS_PER_DAY, SECONDS_PER_HOUR, SECONDS_PER_MINUTE
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+Bools = NDArray[np.bool_]
+
+# Lifetimes drawn for the spot machines of a schedule.
+_LIFETIMES: Final = 1024
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExecutablePlan:
+    """The part of a plan that the simulator executes.
+
+    Args:
+        slot_s: Length of a slot.
+        slots: Number of slots.
+        pools: Pools with machines.
+        schedule: MachinePayment by pool, payment and slot.
+        routes: Venues of each workload by slot.
+        commitments: Commitments; their cost is part of the plan's.
+        several_models: Whether names of workloads include their model.
+    """
+
+    slot_s: float
+    slots: int
+    pools: list[planfile.PlanPool]
+    schedule: list[planfile.PoolSchedule]
+    routes: list[planfile.PlanRoute]
+    commitments: list[planfile.Commitment]
+    several_models: bool
+
+    @classmethod
+    def from_file(cls, plan: planfile.Plan) -> Self:
+        """Return the executable part of a plan file."""
+        return cls(
+            slot_s=plan.slot_s,
+            slots=plan.slots,
+            pools=plan.pools,
+            schedule=plan.schedule,
+            routes=plan.routes,
+            commitments=plan.commitments,
+            several_models=len({workload.model for workload in plan.workloads}) > 1,
+        )
+
+    @property
+    def span_s(self) -> float:
+        """Length of the plan."""
+        return self.slots * self.slot_s
+
+    @property
+    def buys_tokens(self) -> bool:
+        """Whether some requests go to a token API."""
+        return any(route.kind == "tier" for route in self.routes)
+
+    def over(self, span_s: float) -> Self:
+        """Return the plan for a time span: slots are repeated or cut off, and commitments cost in proportion."""
+        slots = max(1, int(np.ceil(span_s / self.slot_s - 1e-9)))
+        if slots == self.slots:
+            return self
+        share = slots / self.slots
+
+        def repeated(values: Sequence[float]) -> Floats:
+            return np.resize(np.asarray(values, float), slots)
+
+        return replace(
+            self,
+            slots=slots,
+            schedule=[
+                structs.replace(
+                    row, machines=repeated(row.machines).astype(int).tolist(), saved_usd=row.saved_usd * share
+                )
+                for row in self.schedule
+            ],
+            pools=[
+                structs.replace(pool, carbon_usd_per_hour=repeated(pool.carbon_usd_per_hour).tolist())
+                if pool.carbon_usd_per_hour
+                else pool
+                for pool in self.pools
+            ],
+            routes=[structs.replace(route, flow=repeated(route.flow).tolist()) for route in self.routes],
+            commitments=[structs.replace(bought, usd=bought.usd * share) for bought in self.commitments],
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelOutcome:
+    """The outcome of a plan for the requests of one model.
+
+    Args:
+        load: Requests that ran on machines.
+        result: Their simulation; None if nothing ran on machines.
+        schedules: The simulated schedules, one for each pool of the simulation.
+        accounts: Paid time of each.
+        tokens_usd: Cost of the requests that were bought as tokens, by venue.
+    """
+
+    load: TraceLoad
+    result: SimResult | None
+    schedules: tuple[planfile.PoolSchedule, ...]
+    accounts: tuple[PoolAccount, ...]
+    tokens_usd: dict[str, float]
+
+    @property
+    def latencies(self) -> tuple[Floats, Floats]:
+        """TTFT and TPOT of each request; nan if it was never served; shapes (requests,)."""
+        if self.result is None:
+            unserved = np.full(len(self.load), np.nan)
+            return unserved, unserved
+        return latencies(self.load, self.result)
+
+    @property
+    def violations(self) -> Bools:
+        """Which real-time requests broke the SLO, shape (requests,)."""
+        ttft_s, tpot_s = self.latencies
+        late = breaks_slo(ttft_s, tpot_s, self.load.ttft_limit_s, self.load.tpot_limit_s)
+        return ~self.load.deferrable & late
+
+    @property
+    def missed_deadlines(self) -> int:
+        """Number of deferrable requests that were late or never done."""
+        finished_s = np.full(len(self.load), np.nan) if self.result is None else self.result.finished_s
+        return int(np.count_nonzero(self.load.deferrable & ~(finished_s <= self.load.deadline_s)))
+
+    @property
+    def attained(self) -> bool:
+        """Whether the SLO of each workload is kept."""
+        return self.load.slo_attainment(*self.latencies)[1]
+
+
+def simulate_plan(
+    plan: ExecutablePlan,
+    loads: Mapping[str, TraceLoad],
+    machines: Mapping[str, CandidateMachine],
+    prices: Mapping[str, TokenPrice],
+    *,
+    seed: int = 0,
+) -> tuple[planfile.PlanOutcome, dict[str, ModelOutcome]]:
+    """Simulate a plan and return its outcome, as a whole and by model.
+
+    Args:
+        plan: The plan.
+        loads: Requests by model.
+        machines: Replica of each pool, by the pool's name.
+        prices: Token prices by venue.
+        seed: Seed of the lifetimes of spot machines.
+    """
+    outcomes = {
+        model: _simulate_model(plan, model, load, machines=machines, prices=prices, seed=seed)
+        for model, load in loads.items()
+    }
+    return _total(plan, loads, outcomes, machines), outcomes
+
+
+def _simulate_model(
+    plan: ExecutablePlan,
+    model: str,
+    load: TraceLoad,
+    *,
+    machines: Mapping[str, CandidateMachine],
+    prices: Mapping[str, TokenPrice],
+    seed: int,
+) -> ModelOutcome:
+    bought, usd_by_venue = _bought(plan, model, load, prices)
+    on_machines = load.select(~bought) if bought.any() else load
+    pools = {pool.name: pool for pool in plan.pools if pool.model == model}
+    schedules = [row for row in plan.schedule if row.pool in pools and max(row.machines)]
+    # Deferrable work fills its own machines before the gaps of real time.
+    schedules.sort(key=lambda row: row.realtime)
+    result = None
+    if len(on_machines) and schedules:
+        sim_pools = tuple(
+            _sim_pool(row, pools[row.pool], machines[row.pool], plan.slot_s, seed=seed + index, load=on_machines)
+            for index, row in enumerate(schedules)
+        )
+        last = machines[schedules[-1].pool]
+        result = simulate(
+            on_machines.requests(last.work_s(on_machines), last.residence_s(on_machines)),
+            sim_pools,
+            horizon_s=plan.span_s,
+            bin_s=900.0 if load.span_s >= SECONDS_PER_DAY else SECONDS_PER_MINUTE,
+        )
+    return ModelOutcome(
+        load=on_machines,
+        result=result,
+        schedules=tuple(schedules),
+        accounts=result.pools if result else (),
+        tokens_usd=usd_by_venue,
+    )
+
+
+def _sim_pool(
+    schedule: planfile.PoolSchedule,
+    pool: planfile.PlanPool,
+    machine: CandidateMachine,
+    slot_s: float,
+    *,
+    seed: int,
+    load: TraceLoad,
+) -> SimPool:
+    unrestricted = BackfillLimits(sequences=pool.max_num_seqs, prefill_tokens=pool.max_num_batched_tokens, kv_share=1.0)
+    permits = [access.permits(pool.provider, pool.region, pool.hardware) for access in load.accesses]
+    return SimPool(
+        profile=machine.profile,
+        scaling=Scheduled(instances=tuple(schedule.machines), slot_s=slot_s, ahead_s=pool.startup_s),
+        limits=machine.limits,
+        replicas_per_instance=pool.replicas,
+        realtime=schedule.realtime,
+        backfill=pool.backfill if schedule.realtime else unrestricted,
+        backfill_shares=tuple(pool.backfill_shares) if schedule.realtime else (),
+        startup_s=pool.startup_s,
+        startup_paid_s=pool.startup_paid_s,
+        minimum_billing_s=schedule.minimum_billing_s,
+        interruptions=_interruptions(schedule, seed),
+        permits=frozenset(np.flatnonzero(permits).tolist()),
+    )
+
+
+def _interruptions(schedule: planfile.PoolSchedule, seed: int) -> Interruptions | None:
+    """Draw the lifetimes of machines that are interrupted at a stated rate."""
+    if schedule.interruptions_per_hour <= 0:
+        return None
+    mean_s = SECONDS_PER_HOUR / schedule.interruptions_per_hour
+    return Interruptions(lifetimes_s=tuple(np.random.default_rng(seed).exponential(mean_s, _LIFETIMES).tolist()))
+
+
+def _bought(
+    plan: ExecutablePlan, model: str, load: TraceLoad, prices: Mapping[str, TokenPrice]
+) -> tuple[Bools, dict[str, float]]:
+    """Return which requests are bought as tokens, shape (requests,), and their cost by venue."""
+    bought = np.zeros(len(load), np.bool_)
+    usd: dict[str, float] = {}
+    if not plan.buys_tokens:
+        return bought, usd
+    routes_of: dict[str, list[planfile.PlanRoute]] = {}
+    for route in plan.routes:
+        routes_of.setdefault(route.workload, []).append(route)
+    for group in classes_of(load, plan.slot_s, model if plan.several_models else ""):
+        routes = routes_of.get(group.name, [])
+        if not any(route.kind == "tier" for route in routes):
+            continue
+        slot = _serving_slots(plan, routes, load, group)
+        flows = np.array([route.flow for route in routes])
+        shares = np.divide(flows, flows.sum(axis=0), out=np.zeros_like(flows), where=flows.sum(axis=0) > 0)
+        upper = np.cumsum(shares, axis=0)[:, slot]
+        position = spread_evenly(np.arange(len(group.members), dtype=np.float64))
+        choice = np.minimum((position >= upper).sum(axis=0), len(routes) - 1)
+        for index, route in enumerate(routes):
+            members = group.members[choice == index]
+            if route.kind == "tier" and len(members):
+                bought[members] = True
+                cost_usd = float(tokens_usd(prices[route.venue], load, members).sum())
+                usd[route.venue] = usd.get(route.venue, 0.0) + cost_usd
+    return bought, usd
+
+
+def _serving_slots(
+    plan: ExecutablePlan, routes: list[planfile.PlanRoute], load: TraceLoad, group: RequestClass
+) -> Ints:
+    """Return the slot in which the plan serves each request: its own, or by its turn in the backlog."""
+    members = group.members
+    own = slots_of(load.arrived_s[members], plan.slot_s, plan.slots)
+    if not group.deferrable:
+        return own
+    served = np.cumsum(np.sum([route.flow for route in routes], axis=0))
+    weight = np.cumsum(load.input_tokens[members] + load.output_tokens[members].astype(float))
+    position = weight / weight[-1] * served[-1]
+    slot = np.minimum(np.searchsorted(served, position * (1 - 1e-9)), plan.slots - 1)
+    return np.asarray(np.maximum(slot, own), np.int64)
+
+
+def _total(
+    plan: ExecutablePlan,
+    loads: Mapping[str, TraceLoad],
+    outcomes: Mapping[str, ModelOutcome],
+    machines: Mapping[str, CandidateMachine],
+) -> planfile.PlanOutcome:
+    usd_by_pool: dict[str, float] = {}
+    missed, kept, in_time, realtime = 0, True, 0.0, 0
+    ttfts, tpots = [np.zeros(0)], [np.zeros(0)]
+    work_s = paid_s = 0.0
+    for outcome in outcomes.values():
+        for schedule, account in zip(outcome.schedules, outcome.accounts, strict=True):
+            name = f"{schedule.pool}, {schedule.payment}"
+            usd_by_pool[name] = usd_by_pool.get(name, 0.0) + _usd(plan, schedule, account)
+            paid_s += account.paid_s
+            work_s += _work_s(outcome, machines[schedule.pool], account)
+        lane = ~outcome.load.deferrable
+        ttft_s, tpot_s = outcome.latencies
+        ttfts.append(ttft_s[lane])
+        tpots.append(tpot_s[lane])
+        share, attained = outcome.load.slo_attainment(ttft_s, tpot_s)
+        kept = kept and attained
+        missed += outcome.missed_deadlines
+        realtime += int(lane.sum())
+        in_time += (share or 0.0) * int(lane.sum())
+    commitments_usd = sum(bought.usd for bought in plan.commitments)
+    usd_of_tokens = sum(sum(outcome.tokens_usd.values()) for outcome in outcomes.values())
+    return planfile.PlanOutcome(
+        total_usd=sum(usd_by_pool.values()) + commitments_usd + usd_of_tokens,
+        slo_attainment=in_time / realtime if realtime else None,
+        deadlines_missed=missed,
+        requests=sum(len(load) for load in loads.values()),
+        kept=kept and missed == 0,
+        utilization=work_s / paid_s if paid_s else None,
+        ttft_p99_s=_p99(np.concatenate(ttfts)),
+        tpot_p99_s=_p99(np.concatenate(tpots)),
+        interruptions=sum(account.interruptions for outcome in outcomes.values() for account in outcome.accounts),
+        tokens_usd=usd_of_tokens,
+        carbon_usd=sum(_carbon_usd(plan, outcome) for outcome in outcomes.values()),
+        usd_by_pool=usd_by_pool,
+    )
+
+
+def _usd(plan: ExecutablePlan, schedule: planfile.PoolSchedule, account: PoolAccount) -> float:
+    """Return the cost of a schedule: paid time at its price, less the planned discount of savings plans."""
+    if schedule.pricing_model in planfile.PREPAID:
+        return 0.0
+    pool = next(pool for pool in plan.pools if pool.name == schedule.pool)
+    return account.paid_s / pool.replicas / SECONDS_PER_HOUR * schedule.usd_per_hour - schedule.saved_usd
+
+
+def _carbon_usd(plan: ExecutablePlan, outcome: ModelOutcome) -> float:
+    """Return the carbon price of all paid machine time, at the price of its slot."""
+    if outcome.result is None:
+        return 0.0
+    usd, pools = 0.0, {pool.name: pool for pool in plan.pools}
+    bins_s = outcome.result.capacity_bins_s
+    slot = slots_of(np.arange(bins_s.shape[1], dtype=np.float64) * outcome.result.bin_s, plan.slot_s, plan.slots)
+    for schedule, paid_s in zip(outcome.schedules, bins_s, strict=True):
+        pool = pools[schedule.pool]
+        if pool.carbon_usd_per_hour:
+            price = np.asarray(pool.carbon_usd_per_hour)[slot]
+            usd += float(price @ paid_s) / pool.replicas / SECONDS_PER_HOUR
+    return usd
+
+
+def _work_s(outcome: ModelOutcome, machine: CandidateMachine, account: PoolAccount) -> float:
+    """Return the work that a pool did in seconds of its saturated replicas: its share of each lane's time."""
+    done_s = 0.0
+    deferrable = outcome.load.deferrable
+    lanes = (
+        (~deferrable, account.realtime_s, sum(other.realtime_s for other in outcome.accounts)),
+        (deferrable, account.deferrable_s, sum(other.deferrable_s for other in outcome.accounts)),
+    )
+    work_s = machine.work_s(outcome.load)
+    for members, own_s, all_s in lanes:
+        if own_s > 0:
+            done_s += own_s / all_s * float(work_s[members].sum())
+    return done_s
+
+
+def _p99(values: Floats) -> float | None:
+    known = values[np.isfinite(values)]
+    return float(np.quantile(known, 0.99)) if len(known) else None

@@ -1,0 +1,26 @@
+"""A plan file of half an hour of chats, made by `plan`: its bytes, and its outcome when simulated again."""
+
+from pathlib import Path
+
+from msgspec import structs
+from tests.unit.study.plan.conftest import requests
+
+from meritorder import planfile, traces
+from meritorder.study.plan.replay import replay
+
+GOLDEN = Path(__file__).with_name("plan.json")
+
+
+def test_plan_file_is_written_byte_for_byte(tmp_path: Path) -> None:
+    again = tmp_path / "plan.json"
+    planfile.write_plan(planfile.read_plan(GOLDEN), again)
+    assert again.read_bytes() == GOLDEN.read_bytes()
+
+
+def test_golden_outcome_is_reproduced(tmp_path: Path) -> None:
+    plan = planfile.read_plan(GOLDEN)
+    trace = tmp_path / "chats.parquet"
+    requests(12.0, hours=0.5, seed=3).write_parquet(trace)
+    outcome = replay(plan, traces.read([trace]))
+    assert plan.simulated is not None
+    assert structs.replace(outcome, trace=plan.simulated.trace) == plan.simulated

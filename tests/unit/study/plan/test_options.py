@@ -1,0 +1,24 @@
+"""Options of a plan as the command states them."""
+
+import pytest
+
+from meritorder.errors import ConfigError
+from meritorder.study.plan.options import PlanOptions, terms_of, tiers_of
+
+
+@pytest.mark.parametrize(
+    ("span_s", "slot_s"), [(60.0, 60.0), (3600.0, 300.0), (6 * 3600.0, 900.0), (15 * 86_400.0, 3600.0)]
+)
+def test_longer_traces_get_longer_slots(span_s: float, slot_s: float) -> None:
+    assert PlanOptions().slot_for(span_s) == slot_s
+    assert PlanOptions(slot_s=120.0).slot_for(span_s) == 120.0
+
+
+def test_unknown_terms_and_tiers_are_refused() -> None:
+    assert terms_of("3y") == ("1y", "3y")
+    assert terms_of("none") == ()
+    assert tiers_of(("batch",)) == ("batch",)
+    with pytest.raises(ConfigError, match="unknown term"):
+        terms_of("2y")
+    with pytest.raises(ConfigError, match="unknown tier"):
+        tiers_of(("cheap",))
