@@ -20,6 +20,8 @@ from meritorder.units import BYTES_PER_GIB, parse_duration_s
 Positive = Annotated[int, Meta(gt=0)]
 Text = Annotated[str, Meta(min_length=1)]
 
+REALTIME: Final = "realtime"
+DEFERRABLE: Final = "deferrable"
 LOG_FORMATS: Final = ("text", "json")
 KINDS: Final = ("openai", "vllm", "llama.cpp", "sglang", "anthropic", "gemini")
 _PROVIDERS: Final = ("openai", "anthropic", "gemini")  # their URLs are known
@@ -119,7 +121,7 @@ class VenueTable(_Table, frozen=True):
     kind: Annotated[str, _about(f"API: {', '.join(f'`{kind}`' for kind in KINDS)}.")] = "openai"
     api_key_env: Annotated[str | None, _about("Environment variable with its API key.")] = None
     api_key_file: Annotated[str | None, _about("File with its API key.")] = None
-    lanes: Annotated[tuple[str, ...], _about("Lanes that it serves.")] = ("realtime", "deferrable")
+    lanes: Annotated[tuple[str, ...], _about("Lanes that it serves.")] = (REALTIME, DEFERRABLE)
     fallback: Annotated[bool, _about("Only for requests that would be late elsewhere.")] = False
     max_concurrency: Annotated[
         Positive | None,
@@ -384,6 +386,6 @@ def _check_venue(venue: VenueTable, at: str) -> None:
             raise ConfigError(f"{text!r} is not a duration", where=f"{at}: {field}", fix=_DURATION_FIX)
     if venue.command and "{port}" not in venue.url:
         raise ConfigError("its url has no {port}", where=at, fix='write url = "http://127.0.0.1:{port}/v1"')
-    unknown = sorted(set(venue.lanes) - {"realtime", "deferrable"})
+    unknown = sorted(set(venue.lanes) - {REALTIME, DEFERRABLE})
     if unknown or not venue.lanes:
         raise ConfigError(f"unknown lanes {unknown}", where=at, fix="the lanes are realtime and deferrable")

@@ -246,7 +246,7 @@ def test_metrics_have_the_names_of_the_conventions_and_nothing_quotes_a_request(
 
 def test_where_it_is_off_nothing_of_it_is_loaded(tmp_path: Path) -> None:
     asked = (
-        "import sys; from meritorder.gateway import server; from pathlib import Path\n"
+        "import sys; from meritorder.gateway.app import server; from pathlib import Path\n"
         f"server.build_service(server.load_settings(Path({str(configuration(tmp_path, 'http://x'))!r})))\n"
         "assert not [name for name in sys.modules if name.startswith('opentelemetry')], sorted(sys.modules)\n"
     )

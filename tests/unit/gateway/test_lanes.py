@@ -1,5 +1,5 @@
 from meritorder.gateway import config
-from meritorder.gateway.lanes.classify import Lanes
+from meritorder.gateway.lanes.classify import LaneClassifier
 from meritorder.gateway.store.keys import Key
 from meritorder.gateway.wire.calls import BackgroundOptions, CallFields
 from meritorder.gateway.workers.attempt import CompletionRate
@@ -10,7 +10,7 @@ KEY = Key(id="key_1", name="nightly", tenant="t")
 
 def waits_s(call: CallFields, key: Key = KEY, header: bytes | None = None, rules: str = "") -> float | None:
     settings = config.parse_settings({"rule": [{"deadline": rules, "model": "m"}]} if rules else {}, where="test")
-    found = Lanes(settings).deferral(call, key, "/v1/chat/completions", header, NOW_S)
+    found = LaneClassifier(settings).classify(call, key, "/v1/chat/completions", header, NOW_S)
     return None if found is None else found.deadline_s - NOW_S
 
 

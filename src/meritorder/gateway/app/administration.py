@@ -14,7 +14,7 @@ from meritorder.gateway.state.auth import new_id, new_secret
 from meritorder.gateway.store import keys, ledger, migrate
 from meritorder.gateway.store.database import Database
 from meritorder.gateway.store.keys import Key
-from meritorder.gateway.store.ledger import Entry
+from meritorder.gateway.store.ledger import LedgerEntry
 from meritorder.units import PICOUSD_PER_USD
 
 _PICO_DIGITS: Final = 12
@@ -99,7 +99,7 @@ class Administration:
 
 
 def _write_csv(file: TextIO, rows: Iterator[dict[str, Any]]) -> int:
-    names = [*(name for name in Entry.__struct_fields__ if name != "cost_picousd"), "cost_usd"]
+    names = [*(name for name in LedgerEntry.__struct_fields__ if name != "cost_picousd"), "cost_usd"]
     writer = csv.DictWriter(file, names)
     writer.writeheader()
     count = 0

@@ -116,7 +116,7 @@ def build_service(settings: Settings) -> Service:
         blobs=Blobs(settings.blobs_url),
         authenticator=Authenticator(database, settings.server.require_keys, time.time),
         ledger_writer=LedgerWriter(database),
-        me=new_id("gateway-"),
+        instance_id=new_id("gateway-"),
         now_s=time.time,
         new_id=new_id,
         webhooks=Webhooks(settings.webhook, time.time, new_id),

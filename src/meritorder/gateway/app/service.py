@@ -1,4 +1,4 @@
-"""The service: one ASGI application. Calls to models go the short way, everything else through Starlette's routes."""
+"""The service: an ASGI application that serves model calls directly and everything else by Starlette's routes."""
 
 import asyncio
 import logging
@@ -12,11 +12,11 @@ from starlette.requests import Request as HttpRequest
 from starlette.responses import Response
 from starlette.routing import Route
 
-from meritorder.gateway.config import Settings
+from meritorder.gateway.config import DEFERRABLE, Settings
 from meritorder.gateway.errors import StoreUnavailableError, UnknownCursorError
-from meritorder.gateway.lanes.background import Background
-from meritorder.gateway.lanes.classify import HEADER, Lanes, no_capacity
-from meritorder.gateway.lanes.deferred import Held
+from meritorder.gateway.lanes.background import BackgroundResponses
+from meritorder.gateway.lanes.classify import HEADER, LaneClassifier, no_capacity
+from meritorder.gateway.lanes.deferred import DeferredCalls
 from meritorder.gateway.lanes.realtime import RealTime
 from meritorder.gateway.routes.batches import Batches
 from meritorder.gateway.routes.completions import Completions
@@ -40,8 +40,8 @@ from meritorder.gateway.workers.maintenance import Maintenance
 from meritorder.gateway.workers.provider_batches import ProviderBatches
 
 _CALLS: Final = frozenset((*calls.ENDPOINTS, *calls.REALTIME_ENDPOINTS))
-_SUBMISSION: Final = "/v1/batches"
-_NEEDS_NO_MODEL: Final = "/v1/responses"
+_BATCHES: Final = "/v1/batches"
+_MODEL_IS_OPTIONAL: Final = "/v1/responses"
 _log: Final = logging.getLogger(__name__)
 
 
@@ -49,9 +49,9 @@ class Service:
     """The gateway.
 
     Args:
-        context: What is shared.
-        venues: Where requests run.
-        plan: What is to be carried out.
+        context: The shared state.
+        venues: The venues that serve requests.
+        plan: The plan to execute.
     """
 
     def __init__(self, context: Context, venues: Venues, plan: PlanInForce = NOTHING) -> None:
@@ -65,17 +65,17 @@ class Service:
         self.provider_batches = ProviderBatches(context, venues, self.dispatcher, self.plan_executor)
         self.realtime = RealTime(context, venues, self.plan_executor, self.dispatcher.capacity_freed)
         self.maintenance = Maintenance(context, self.dispatcher)
-        self._held = Held(context, self.dispatcher)
-        self._background = Background(context, self._held, self.dispatcher)
-        self._lanes = Lanes(settings, self.plan_executor.deferral)
+        self._deferred = DeferredCalls(context, self.dispatcher)
+        self._background = BackgroundResponses(context, self.dispatcher)
+        self._classifier = LaneClassifier(settings, self.plan_executor.deferral)
         self._default_model = settings.server.default_model or next(iter(sorted(venues.models())), None)
         self._max_body_bytes = settings.limits.body_bytes
-        self._duties: list[asyncio.Task[None]] = []
+        self._tasks: list[asyncio.Task[None]] = []
         self._operations = Operations(context, venues, self.headroom, self.plan_executor, self.plan_reloader)
-        context.ledger_writer.seen.append(self._operations.metrics.see)
+        context.ledger_writer.observers += [context.authenticator.observe, self._operations.metrics.observe]
         if context.telemetry is not None:
-            context.ledger_writer.seen.append(context.telemetry.see)
-        self._control = Starlette(
+            context.ledger_writer.observers.append(context.telemetry.observe)
+        self._routes = Starlette(
             routes=[
                 *Files(context).routes(),
                 *Batches(context).routes(),
@@ -83,62 +83,62 @@ class Service:
                 *Responses(context, self.dispatcher).routes(),
                 *Models(context, venues, context.now_s()).routes(),
                 *self._operations.routes(),
-                # Calls do not come this way: it is for those who ask with another method.
+                # Calls bypass these routes; they answer 405 to other methods.
                 *(Route(path, self, methods=["POST"]) for path in sorted(_CALLS)),
             ],
             exception_handlers={
-                ApiError: _answer_problem,
+                ApiError: _answer_api_error,
                 StoreUnavailableError: _answer_unavailable,
                 UnknownCursorError: _answer_unknown_cursor,
                 HTTPException: _answer_http_exception,
                 Exception: _answer_bug,
             },
         )
-        self._control.router.redirect_slashes = False
+        self._routes.router.redirect_slashes = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
         if scope["type"] == "http":
-            asked = scope["path"] if scope["method"] == "POST" else ""
-            answer = self._call if asked in _CALLS else self._manage
-            if self.context.telemetry is not None and (asked in _CALLS or asked == _SUBMISSION):
+            path = scope["path"] if scope["method"] == "POST" else ""
+            answer = self._call if path in _CALLS else self._control
+            if self.context.telemetry is not None and (path in _CALLS or path == _BATCHES):
                 await self.context.telemetry.serve(scope, receive, send, answer)
             else:
                 await answer(scope, receive, send)
         elif scope["type"] == "lifespan":
-            await self._live(receive, send)
+            await self._run_lifespan(receive, send)
 
     async def start(self) -> None:
-        """Take the store, and begin everything that goes on by itself."""
+        """Claim the store and start the background tasks."""
         context = self.context
         await context.authenticator.refresh()
-        await context.authenticator.read_spending()
+        await context.authenticator.load_spending()
         if context.database.is_sqlite:
-            # Nobody else has the file: whoever claimed something before is gone.
+            # The file is locked for this process: all earlier leases are stale.
             await context.database.write(heartbeats.remove_all)
         await self.maintenance.heartbeat()
-        duties = [
+        coroutines = [
             *self.maintenance.tasks(),
             self.dispatcher.run(),
             self.headroom.run(),
             self.provider_batches.run(),
             self.plan_executor.run(),
             self.plan_reloader.run(),
-            context.ledger_writer.keep_writing(),
-            context.webhooks.keep_sending(context.database),
+            context.ledger_writer.run(),
+            context.webhooks.run(context.database),
         ]
-        self._duties = [asyncio.create_task(duty) for duty in duties]
+        self._tasks = [asyncio.create_task(coroutine) for coroutine in coroutines]
 
     async def stop(self) -> None:
-        """Give leases back, write what is to be written, and close."""
+        """Release all leases, write what is pending, and close."""
         self._operations.stopping = True
         await self.dispatcher.stop()
-        for duty in self._duties:
-            duty.cancel()
-        await asyncio.gather(*self._duties, return_exceptions=True)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
         try:
-            await self.context.ledger_writer.write()
-            await self.context.database.write(lambda connection: heartbeats.stop(connection, self.context.me))
+            await self.context.ledger_writer.flush()
+            await self.context.database.write(lambda connection: heartbeats.stop(connection, self.context.instance_id))
         except StoreUnavailableError as error:
             _log.warning("the store cannot be reached: %s", error)
         await self.venues.close()
@@ -146,7 +146,7 @@ class Service:
         if self.context.telemetry is not None:
             await asyncio.to_thread(self.context.telemetry.close)
 
-    async def _live(self, receive: Receive, send: Send) -> None:
+    async def _run_lifespan(self, receive: Receive, send: Send) -> None:
         await receive()
         await self.start()
         await send({"type": "lifespan.startup.complete"})
@@ -154,31 +154,31 @@ class Service:
         await self.stop()
         await send({"type": "lifespan.shutdown.complete"})
 
-    async def _manage(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer a request that is no call to a model."""
+    async def _control(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request of the control plane."""
         request_id = _new_request_id()
 
-        async def signed(message: Message) -> None:
+        async def identified(message: Message) -> None:
             if message["type"] == "http.response.start":
                 message["headers"] = [*message["headers"], (b"x-request-id", request_id.encode())]
             await send(message)
 
         if "\0" in scope["path"] or b"%00" in scope["query_string"]:
             # No database accepts it, and no id contains it.
-            problem = ApiError(404, "A URL cannot contain a NUL character.")
-            await asgi.respond_error(send, problem, request_id.encode())
+            error = ApiError(404, "A URL cannot contain a NUL character.")
+            await asgi.respond_error(send, error, request_id.encode())
             return
-        await self._control(scope, receive, signed)
+        await self._routes(scope, receive, identified)
 
     async def _call(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer a call to a model."""
+        """Answer a model call."""
         request_id = _new_request_id()
         try:
             await self._answer_call(request_id, scope, receive, send)
-        except ApiError as problem:
-            await asgi.respond_error(send, problem, request_id.encode())
+        except ApiError as error:
+            await asgi.respond_error(send, error, request_id.encode())
         except StoreUnavailableError:
-            await asgi.respond_error(send, _store_is_gone(), request_id.encode())
+            await asgi.respond_error(send, _store_unavailable(), request_id.encode())
         except asgi.ClientDisconnectedError:
             return
 
@@ -190,10 +190,10 @@ class Service:
                 authorization = value
             elif name == HEADER:
                 deadline = value
-        key = await context.authenticator.whose(authorization)
+        key = await context.authenticator.authenticate(authorization)
         endpoint: str = scope["path"]
         body = await asgi.read_body(receive, max_bytes=self._max_body_bytes)
-        default = self._default_model if endpoint.startswith(_NEEDS_NO_MODEL) else None
+        default = self._default_model if endpoint.startswith(_MODEL_IS_OPTIONAL) else None
         call = calls.parse_call(body, default)
         if default is not None:
             body = calls.with_default(body, "model", default)
@@ -201,7 +201,7 @@ class Service:
         arrived_s = context.now_s()
         deferral = None
         if endpoint not in calls.REALTIME_ENDPOINTS:
-            deferral = self._lanes.deferral(call, key, endpoint, deadline, arrived_s)
+            deferral = self._classifier.classify(call, key, endpoint, deadline, arrived_s)
         request = Request(
             id=request_id,
             key=key,
@@ -214,75 +214,77 @@ class Service:
         if context.telemetry is not None:
             context.telemetry.describe(request, deferral)
         if deferral is None and not call.stream:
-            # Not watched: an engine goes on with an answer that is not streamed, whoever has gone.
-            await self.realtime.carry(request, send)
+            # Engines finish an answer that is not streamed even if the client disconnects: no need to watch it.
+            await self.realtime.serve(request, send)
             return
-        await self._carry_watched(request, deferral, receive, send)
+        await self._serve_watched(request, deferral, receive, send)
 
-    async def _carry_watched(self, request: Request, deferral: Deferral | None, receive: Receive, send: Send) -> None:
-        """Carry a request for as long as its client is there."""
+    async def _serve_watched(self, request: Request, deferral: Deferral | None, receive: Receive, send: Send) -> None:
+        """Serve a request, and cancel it when its client disconnects."""
         task = asyncio.current_task()
-        assert task is not None  # noqa: S101 - we are in one
+        assert task is not None  # noqa: S101 - this is a coroutine
         watch = asyncio.create_task(asgi.cancel_on_disconnect(receive, task))
         try:
             if deferral is None:
-                await self.realtime.carry(request, send)
+                await self.realtime.serve(request, send)
                 return
             self._check_deferral(request)
             if request.call.background:
-                await self._background.take(request, deferral, send)
+                await self._background.serve(request, deferral, send)
             else:
-                await self._held.carry(request, deferral, send)
+                await self._deferred.serve(request, deferral, send)
         except asyncio.CancelledError:
             if not watch.done():
-                raise  # the gateway stops; else the client has gone
+                raise  # the gateway is stopping; otherwise the client has disconnected
         finally:
             watch.cancel()
 
     def _check_deferral(self, request: Request) -> None:
         model = request.call.model or ""
-        venues = self.venues.serving(model, "deferrable")
+        venues = self.venues.serving(model, DEFERRABLE)
         if not venues:
             raise ApiError(404, f"The model '{model}' does not exist.", param="model", code="model_not_found")
-        refused = self._lanes.refuses_flex and request.call.service_tier == "flex"
+        refused = self._classifier.refuses_flex and request.call.service_tier == "flex"
         if refused and not any(self.headroom.backfill(venue) for venue in venues):
             raise no_capacity()
 
 
 def _new_request_id() -> str:
-    return f"req_{random.getrandbits(128):032x}"  # no secret: unique is enough
+    return f"req_{random.getrandbits(128):032x}"  # not a secret: unique is enough
 
 
-async def _answer_problem(_request: HttpRequest, error: Exception) -> Response:
-    assert isinstance(error, ApiError)  # noqa: S101 - Starlette hands over what it was registered for
+async def _answer_api_error(_request: HttpRequest, error: Exception) -> Response:
+    assert isinstance(error, ApiError)  # noqa: S101 - registered for this class
     return Response(error.body(), status_code=error.status, media_type="application/json", headers=dict(error.headers))
 
 
 async def _answer_unavailable(request: HttpRequest, _error: Exception) -> Response:
-    return await _answer_problem(request, _store_is_gone())
+    return await _answer_api_error(request, _store_unavailable())
 
 
 async def _answer_unknown_cursor(request: HttpRequest, error: Exception) -> Response:
     assert isinstance(error, UnknownCursorError)  # noqa: S101
-    return await _answer_problem(request, invalid_request(f"No such object: {error.after!r}.", param="after"))
+    return await _answer_api_error(request, invalid_request(f"No such object: {error.after!r}.", param="after"))
 
 
-def _store_is_gone() -> ApiError:
-    return unavailable("The store of this gateway cannot be reached now.", retry_after_s=5)
+def _store_unavailable() -> ApiError:
+    return unavailable("The store of this gateway is unavailable.", retry_after_s=5)
 
 
 async def _answer_http_exception(request: HttpRequest, error: Exception) -> Response:
     assert isinstance(error, HTTPException)  # noqa: S101
     if error.status_code == 404:
-        problem = ApiError(404, f"Invalid URL ({request.method} {request.url.path})")
+        api_error = ApiError(404, f"Invalid URL ({request.method} {request.url.path})")
     elif error.status_code == 405:
-        problem = ApiError(405, f"Not allowed to {request.method} on {request.url.path}.", code="method_not_supported")
-        problem.headers = tuple((error.headers or {}).items())  # which methods are
+        api_error = ApiError(
+            405, f"Not allowed to {request.method} on {request.url.path}.", code="method_not_supported"
+        )
+        api_error.headers = tuple((error.headers or {}).items())  # the allowed methods
     else:
-        problem = ApiError(error.status_code, error.detail)
-    return await _answer_problem(request, problem)
+        api_error = ApiError(error.status_code, error.detail)
+    return await _answer_api_error(request, api_error)
 
 
 async def _answer_bug(request: HttpRequest, error: Exception) -> Response:
     _log.error("%s %s failed", request.method, request.url.path, exc_info=error)
-    return await _answer_problem(request, ApiError(500, "The gateway failed. This is its fault, not yours."))
+    return await _answer_api_error(request, ApiError(500, "Internal error of the gateway."))

@@ -1,1 +1,1 @@
-"""How a call is answered: in real time, deferred on an open connection, or in the background."""
+"""The lanes of a call: real time, deferred on an open connection, or in the background."""

@@ -1,4 +1,4 @@
-"""What of an answer is kept, so that it can be retrieved by its id."""
+"""Records answers so that clients can retrieve them by id."""
 
 from collections.abc import AsyncIterator
 from typing import Any, Final
@@ -13,15 +13,15 @@ from meritorder.gateway.store import stored_answers
 from meritorder.gateway.store.stored_answers import StoredAnswer
 from meritorder.gateway.wire.assemble import AnswerAssembler
 
-_MOST_BYTES: Final = 16 * 1024 * 1024
+_MAX_BYTES: Final = 16 * 1024 * 1024
 _DATA: Final = b"data:"
 
 
-class Keeping:
-    """Takes a copy of a stream that goes by.
+class AnswerRecorder:
+    """Copies a stream that is passed through, and assembles the answer from it.
 
     Args:
-        endpoint: What was called.
+        endpoint: Endpoint of the call.
     """
 
     def __init__(self, endpoint: str) -> None:
@@ -29,51 +29,41 @@ class Keeping:
         self._parts: list[bytes] = []
         self._bytes = 0
 
-    def see(self, chunk: bytes) -> None:
-        """Take a part."""
+    def feed(self, chunk: bytes) -> None:
+        """Copy a part of the stream."""
         self._bytes += len(chunk)
-        if self._bytes <= _MOST_BYTES:
+        if self._bytes <= _MAX_BYTES:
             self._parts.append(chunk)
 
     async def answer(self) -> bytes | None:
-        """Return the answer that the stream made; None if it made none, or one that is too long to keep."""
-        if self._bytes > _MOST_BYTES:
+        """Return the assembled answer; None if the stream has none, or one that is too long to store."""
+        if self._bytes > _MAX_BYTES:
             return None
         if self._endpoint == "/v1/responses":
             return _last_response(b"".join(self._parts))
         try:
-            return await AnswerAssembler("").read(self._again())
+            return await AnswerAssembler("").read(self._replay())
         except BrokenAnswerError:
             return None
 
-    async def _again(self) -> AsyncIterator[bytes]:
+    async def _replay(self) -> AsyncIterator[bytes]:
         for part in self._parts:
             yield part
 
 
-async def kept_soon(context: Context, tenant: str, kind: str, item_id: str) -> StoredAnswer | None:
-    """Return what is kept under an id, also when it is only just to be kept: its client has the answer already."""
-
-    def get(connection: Connection) -> StoredAnswer | None:
-        return stored_answers.get(connection, tenant, kind, item_id)
-
-    # The writer makes changes in the order in which they are handed in: behind it, all is there.
-    return await context.database.read_soon(get) or await context.database.write_soon(get)
-
-
-def kept_item(request: Request, answer: bytes) -> StoredAnswer | None:
-    """Return what is kept of a request and its answer; None if the answer has no id."""
+def stored_answer(request: Request, answer: bytes) -> StoredAnswer | None:
+    """Return the record to store of a request and its answer; None if the answer has no id."""
     try:
-        whole = msgspec.json.decode(answer)
-        asked = msgspec.json.decode(request.body)
+        content = msgspec.json.decode(answer)
+        fields = msgspec.json.decode(request.body)
     except (msgspec.DecodeError, UnicodeDecodeError):
         return None
-    if not isinstance(whole, dict) or not isinstance(whole.get("id"), str) or request.kept_as is None:
+    if not isinstance(content, dict) or not isinstance(content.get("id"), str) or request.stored_as is None:
         return None
-    metadata = asked.get("metadata")
+    metadata = fields.get("metadata")
     return StoredAnswer(
-        id=whole["id"],
-        kind=request.kept_as,
+        id=content["id"],
+        kind=request.stored_as,
         tenant=request.key.tenant,
         model=request.call.model,
         status="completed",
@@ -82,6 +72,16 @@ def kept_item(request: Request, answer: bytes) -> StoredAnswer | None:
         metadata=msgspec.json.encode(metadata).decode() if isinstance(metadata, dict) else None,
         created_s=request.arrived_s,
     )
+
+
+async def find_stored(context: Context, tenant: str, kind: str, item_id: str) -> StoredAnswer | None:
+    """Return a stored answer, even if its write is still pending: its client may already ask for it."""
+
+    def get(connection: Connection) -> StoredAnswer | None:
+        return stored_answers.get(connection, tenant, kind, item_id)
+
+    # Writes are executed in order: a read that queues behind them sees them all.
+    return await context.database.read_soon(get) or await context.database.write_soon(get)
 
 
 def _last_response(stream: bytes) -> bytes | None:

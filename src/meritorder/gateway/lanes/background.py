@@ -1,4 +1,4 @@
-"""Background responses: queued durably, answered at once with their id."""
+"""Background responses: queued durably, and answered at once with their id or as a stream of events."""
 
 from dataclasses import replace
 from typing import Final
@@ -6,8 +6,8 @@ from typing import Final
 import msgspec
 from sqlalchemy import Connection
 
-from meritorder.gateway.lanes.deferred import Held
-from meritorder.gateway.lanes.response_stream import Following
+from meritorder.gateway.lanes.deferred import queue_row
+from meritorder.gateway.lanes.response_stream import ResponseStreams
 from meritorder.gateway.state.context import Context
 from meritorder.gateway.state.request import Deferral, Request
 from meritorder.gateway.store import requests, stored_answers
@@ -22,26 +22,24 @@ _EVENTS: Final = b"text/event-stream; charset=utf-8"
 _JSON: Final = b"application/json"
 
 
-class Background:
-    """Takes background responses.
+class BackgroundResponses:
+    """Queues background responses.
 
     Args:
-        context: What is shared.
-        held: Makes rows of the queue.
-        dispatcher: Who runs them.
+        context: The shared state.
+        dispatcher: Dispatches the queued requests.
     """
 
-    def __init__(self, context: Context, held: Held, dispatcher: Dispatcher) -> None:
+    def __init__(self, context: Context, dispatcher: Dispatcher) -> None:
         self._context = context
-        self._held = held
         self._dispatcher = dispatcher
-        self._following = Following(context, dispatcher)
+        self._streams = ResponseStreams(context, dispatcher)
 
-    async def take(self, request: Request, deferral: Deferral, send: Send) -> None:
-        """Queue a response, and answer with it as it is now; or with its events as they come, if it is streamed.
+    async def serve(self, request: Request, deferral: Deferral, send: Send) -> None:
+        """Queue a response, and answer with its queued state or, if streamed, with its events as they come.
 
         Raises:
-            ApiError: It is no response, or asks not to be stored.
+            ApiError: The call is not a response, or asks not to be stored.
         """
         item = await self._queue(request, deferral)
         self._dispatcher.wake()
@@ -49,8 +47,8 @@ class Background:
             await respond(send, 200, _headers(request, _JSON), msgspec.json.encode(response_object(item, "queued")))
             return
         await send({"type": "http.response.start", "status": 200, "headers": _headers(request, _EVENTS)})
-        async for each in self._following.events(item):
-            await send({"type": "http.response.body", "body": each, "more_body": True})
+        async for event in self._streams.events(item):
+            await send({"type": "http.response.body", "body": event, "more_body": True})
         await send({"type": "http.response.body", "body": b""})
 
     async def _queue(self, request: Request, deferral: Deferral) -> StoredAnswer:
@@ -70,10 +68,11 @@ class Background:
             created_s=request.arrived_s,
         )
         body = calls.with_fields(request.body, background=None, background_options=None, stream=None)
-        fields = self._held.fields(request, deferral) | {"body": body, "body_bytes": len(body), "id": item.id}
+        row = queue_row(request, deferral, self._context.traceparent())
+        row |= {"body": body, "body_bytes": len(body), "id": item.id}
 
         def change(connection: Connection) -> int:
-            seq = requests.add_call(connection, **fields)
+            seq = requests.add_call(connection, **row)
             stored_answers.add(connection, item, request_seq=seq)
             return seq
 

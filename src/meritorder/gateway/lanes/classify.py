@@ -1,4 +1,4 @@
-"""Which lane a call is in: real time, unless somebody says that it can wait."""
+"""Classification of calls into lanes: real time, unless the call, its key, a rule or the plan defers it."""
 
 from collections.abc import Callable
 from typing import Final
@@ -16,30 +16,29 @@ HEADER: Final = b"meritorder-deadline"
 _FLEX: Final = "flex"
 _SOONEST: Final = "soonest"
 
+PlannedDeferral = Callable[[CallFields, Key, float], Deferral | None]
 
-Planned = Callable[[CallFields, Key, float], Deferral | None]
 
-
-class Lanes:
-    """The rules of a configuration, in the order: header, background, service tier, key, rule, plan.
+class LaneClassifier:
+    """Classifies calls by, in this order: header, background, service tier, key, rules, plan.
 
     Args:
         settings: The configuration.
-        planned: Asked last: until when a call can wait as the plan has it.
+        planned: Returns the plan's deferral of a call.
     """
 
-    def __init__(self, settings: Settings, planned: Planned = lambda *_: None) -> None:
+    def __init__(self, settings: Settings, planned: PlannedDeferral = lambda *_: None) -> None:
         self._planned = planned
         self._lanes = settings.lanes
-        self._longest_s = duration_s(settings.limits.longest_window)
+        self._max_window_s = duration_s(settings.limits.longest_window)
         self._flex_s = duration_s(settings.lanes.flex_deadline)
         self._background_s = duration_s(settings.lanes.background_window)
         self._rules = [(rule, parse_deadline(rule.deadline)) for rule in settings.rule if not rule.by_client]
 
-    def deferral(
+    def classify(
         self, call: CallFields, key: Key, endpoint: str, header: bytes | None, now_s: float
     ) -> Deferral | None:
-        """Return until when a call can wait; None for one that cannot.
+        """Return the deferral of a call; None for a real-time call.
 
         Raises:
             ApiError: The header is not a deadline, or not one that the configuration accepts.
@@ -59,7 +58,7 @@ class Lanes:
 
     @property
     def refuses_flex(self) -> bool:
-        """Whether flex calls get 429 where there is no idle capacity, instead of being held."""
+        """Whether flex calls are refused if there is no idle capacity, instead of deferred."""
         return self._lanes.flex == "refuse"
 
     def _window_s(self, call: CallFields) -> float:
@@ -69,7 +68,7 @@ class Lanes:
         if window == _SOONEST:
             return self._flex_s
         seconds = parse_duration_s(window)
-        if not seconds or seconds > self._longest_s:
+        if not seconds or seconds > self._max_window_s:
             raise invalid_request(
                 f"Invalid value: '{window}'. Write 'soonest', or a duration such as '24h' up to the longest window.",
                 param="background_options.completion_window",
@@ -84,13 +83,13 @@ class Lanes:
             raise _refused(str(error)) from None
         if due_s <= now_s:
             raise _refused(f"The deadline {text!r} is in the past.")
-        if due_s - now_s > self._longest_s:
+        if due_s - now_s > self._max_window_s:
             raise _refused(f"The deadline {text!r} is too far away.")
         return due_s
 
 
 def no_capacity() -> ApiError:
-    """Return OpenAI's answer to a flex call when there is no capacity to spare."""
+    """Return OpenAI's answer to a flex call without idle capacity."""
     return ApiError(
         429,
         "There is no idle capacity now. Try again later, or use the standard service tier.",

@@ -1,16 +1,17 @@
-"""The real-time lane: a request goes straight to an engine or provider, its body untouched, its answer unbuffered."""
+"""The real-time lane: requests pass straight through to a venue, their bodies untouched, their answers unbuffered."""
 
 import time
 from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import Final
 
+from meritorder.gateway.config import REALTIME
 from meritorder.gateway.errors import UnsupportedError, UpstreamError, UpstreamTimeoutError
-from meritorder.gateway.lanes.answer_recorder import Keeping, kept_item
+from meritorder.gateway.lanes.answer_recorder import AnswerRecorder, stored_answer
 from meritorder.gateway.state.context import Context
+from meritorder.gateway.state.ledger_writer import realtime_entry
 from meritorder.gateway.state.request import Request
 from meritorder.gateway.store import stored_answers
-from meritorder.gateway.store.ledger import Entry
 from meritorder.gateway.upstreams.upstream import Call, Reply
 from meritorder.gateway.venues.plan_executor import PlanExecutor
 from meritorder.gateway.venues.venues import Venue, Venues
@@ -20,10 +21,9 @@ from meritorder.gateway.wire.errors import ApiError, invalid_request, normalized
 from meritorder.gateway.wire.usage import StreamMeter, Usage, parse_usage
 from meritorder.latency import tpot_s
 
-LANE: Final = "realtime"
-_CLIENT_GONE: Final = 499  # nginx's word for it; only in the ledger
-# Of one connection, or of what our HTTP client has undone already.
-_NOT_PASSED_ON: Final = frozenset(
+_CLIENT_GONE: Final = 499  # as in nginx; appears only in the ledger
+# Headers of one connection, or of an encoding that our HTTP client has already decoded.
+_DROPPED_HEADERS: Final = frozenset(
     {
         "connection",
         "keep-alive",
@@ -39,32 +39,31 @@ _NOT_PASSED_ON: Final = frozenset(
 
 
 class RealTime:
-    """Carries real-time requests.
+    """Serves real-time requests.
 
     Args:
-        context: What is shared.
-        venues: Where they run.
-        plan_executor: In which order the plan tries them.
-        made_room: Told when work that can wait may have more room.
+        context: The shared state.
+        venues: The venues that serve them.
+        plan_executor: Orders them as the plan says.
+        capacity_freed: Called when deferrable requests may use more capacity.
     """
 
     def __init__(
-        self, context: Context, venues: Venues, plan_executor: PlanExecutor, made_room: Callable[[], None]
+        self, context: Context, venues: Venues, plan_executor: PlanExecutor, capacity_freed: Callable[[], None]
     ) -> None:
         self._context = context
         self._venues = venues
         self._plan_executor = plan_executor
-        self._made_room = made_room
-        self.in_flight = 0
+        self._capacity_freed = capacity_freed
 
-    async def carry(self, request: Request, send: Send) -> None:
-        """Send a request to the first venue that takes it, and pass its answer on.
+    async def serve(self, request: Request, send: Send) -> None:
+        """Send a request to the first venue that accepts it, and pass its answer through.
 
         Raises:
-            ApiError: No venue took it; nothing was answered yet.
+            ApiError: No venue accepted it; nothing was sent to the client yet.
         """
         model = request.call.model or ""
-        venues = self._venues.serving(model, LANE)
+        venues = self._venues.serving(model, REALTIME)
         if not venues:
             raise ApiError(
                 404,
@@ -72,10 +71,9 @@ class RealTime:
                 param="model",
                 code="model_not_found",
             )
-        refused: UpstreamError | None = None
+        failure: UpstreamError | None = None
         for venue in self._plan_executor.realtime_venues(model, request.key.tenant, venues):
             venue.add_realtime(streamed=bool(request.call.stream))
-            self.in_flight += 1
             try:
                 reply = await venue.upstream.send(
                     Call(
@@ -87,48 +85,48 @@ class RealTime:
                     )
                 )
             except UpstreamError as error:
-                self._left(venue, request)
-                refused = error
+                self._finish(venue, request)
+                failure = error
                 continue
             except BaseException:
                 request.status = _CLIENT_GONE
-                self._left(venue, request)
+                self._finish(venue, request)
                 raise
-            await self._answer(request, venue, reply, send)
+            await self._forward(request, venue, reply, send)
             return
-        raise _problem(refused)
+        raise _as_api_error(failure)
 
-    async def _answer(self, request: Request, venue: Venue, reply: Reply, send: Send) -> None:
+    async def _forward(self, request: Request, venue: Venue, reply: Reply, send: Send) -> None:
         request.status = reply.status
         try:
             if request.call.stream and reply.status == 200:
-                await self._pass_stream(request, venue, reply, send)
+                await self._forward_stream(request, venue, reply, send)
             else:
-                await self._pass_whole(request, reply, send)
+                await self._forward_whole(request, reply, send)
         except BaseException:
             request.status = _CLIENT_GONE if request.usage is None else request.status
             raise
         finally:
-            self._left(venue, request)
+            self._finish(venue, request)
             await reply.close()
 
-    async def _pass_whole(self, request: Request, reply: Reply, send: Send) -> None:
+    async def _forward_whole(self, request: Request, reply: Reply, send: Send) -> None:
         body = await reply.read()
         request.usage = parse_usage(body)
         if reply.status >= 400:
             body = normalized_error(body)
-        elif request.kept_as is not None:
-            self._keep(request, body)
-        headers = _passed_on(reply.headers)
+        elif request.stored_as is not None:
+            self._store(request, body)
+        headers = _forwarded_headers(reply.headers)
         headers.append((b"x-request-id", request.id.encode()))
         await respond(send, reply.status, headers, body)
 
-    async def _pass_stream(self, request: Request, venue: Venue, reply: Reply, send: Send) -> None:
-        headers = _passed_on(reply.headers)
+    async def _forward_stream(self, request: Request, venue: Venue, reply: Reply, send: Send) -> None:
+        headers = _forwarded_headers(reply.headers)
         headers.append((b"x-request-id", request.id.encode()))
         await send({"type": "http.response.start", "status": reply.status, "headers": headers})
         meter = StreamMeter()
-        keeping = Keeping(request.endpoint) if request.kept_as is not None else None
+        recorder = AnswerRecorder(request.endpoint) if request.stored_as is not None else None
         try:
             async for chunk in reply.body:
                 if request.ttft_s is None:
@@ -136,82 +134,61 @@ class RealTime:
                     request.ttft_s = now_s - request.started_s
                     venue.record_first_token(now_s, request.ttft_s)
                     venue.pace.add(meter)
-                    self._made_room()
+                    self._capacity_freed()
                 meter.feed(chunk)
-                if keeping is not None:
-                    keeping.see(chunk)
+                if recorder is not None:
+                    recorder.feed(chunk)
                 await send({"type": "http.response.body", "body": chunk, "more_body": True})
         finally:
             venue.pace.remove(meter)
             request.usage = meter.usage(calls.estimate_tokens(len(request.body)))
-        if keeping is not None and (answer := await keeping.answer()) is not None:
-            self._keep(request, answer)  # before the end is sent: the client may ask for it at once
+        if recorder is not None and (answer := await recorder.answer()) is not None:
+            self._store(request, answer)  # before the stream ends: the client may ask for it at once
         await send({"type": "http.response.body", "body": b""})
 
-    def _keep(self, request: Request, answer: bytes) -> None:
-        """Keep an answer, to be retrieved; the client has it already, and does not wait for that."""
-        item = kept_item(request, answer)
+    def _store(self, request: Request, answer: bytes) -> None:
+        """Store an answer for retrieval, without delaying the client."""
+        item = stored_answer(request, answer)
         if item is not None:
             self._context.database.submit(lambda connection: stored_answers.add(connection, item))
 
-    def _left(self, venue: Venue, request: Request) -> None:
-        """Count a request out, and write its row of the ledger."""
-        self.in_flight -= 1
+    def _finish(self, venue: Venue, request: Request) -> None:
+        """Release a request's place at its venue, and add its ledger entry."""
         now_s = time.monotonic()
         e2e_s = now_s - request.started_s
-        used = request.usage or Usage(input_tokens=calls.estimate_tokens(len(request.body)))
+        usage = request.usage or Usage(input_tokens=calls.estimate_tokens(len(request.body)))
         prefilling = bool(request.call.stream) and request.ttft_s is None
-        venue.remove_realtime(now_s, _tpot_s(request, used, e2e_s), prefilling=prefilling)
-        self._made_room()
-        cost = venue.cost_picousd(used) if request.status == 200 else 0
-        self._context.authenticator.spend(request.key.id, cost)
-        self._context.ledger_writer.add(
-            Entry(
-                request_id=request.id,
-                arrived_s=request.arrived_s,
-                started_s=request.arrived_s,
-                ended_s=request.arrived_s + e2e_s,
-                ttft_s=request.ttft_s,
-                lane=LANE,
-                tenant=request.key.tenant,
-                key_id=request.key.id,
-                model=request.call.model or "",
-                endpoint=request.endpoint,
-                venue=venue.name,
-                status_code=request.status,
-                input_tokens=used.input_tokens,
-                cached_tokens=used.cached_tokens,
-                output_tokens=used.output_tokens,
-                counted=used.counted,
-                cost_picousd=cost,
-            )
-        )
+        venue.remove_realtime(now_s, _tpot_s(request, usage, e2e_s), prefilling=prefilling)
+        self._capacity_freed()
+        cost = venue.cost_picousd(usage) if request.status == 200 else 0
+        entry = realtime_entry(request, venue.name, usage, e2e_s=e2e_s, cost_picousd=cost)
+        self._context.ledger_writer.add(entry)
 
 
-def _tpot_s(request: Request, used: Usage, e2e_s: float) -> float | None:
-    if request.status != 200 or used.output_tokens <= 1:
+def _tpot_s(request: Request, usage: Usage, e2e_s: float) -> float | None:
+    if request.status != 200 or usage.output_tokens <= 1:
         return None
     if request.ttft_s is None:
-        # Not streamed: its pace is known only with its first token in it.
-        return e2e_s / used.output_tokens
-    return tpot_s(e2e_s, request.ttft_s, used.output_tokens)
+        # Without streaming, the time to first token is unknown.
+        return e2e_s / usage.output_tokens
+    return tpot_s(e2e_s, request.ttft_s, usage.output_tokens)
 
 
-def _passed_on(headers: Mapping[str, str]) -> list[tuple[bytes, bytes]]:
+def _forwarded_headers(headers: Mapping[str, str]) -> list[tuple[bytes, bytes]]:
     return [
-        (passed, value.encode("latin-1"))
+        (forwarded, value.encode("latin-1"))
         for name, value in headers.items()
-        if (passed := _passed_on_as(name)) is not None
+        if (forwarded := _forwarded_name(name)) is not None
     ]
 
 
-@lru_cache(maxsize=256)  # a venue has the same few in every answer
-def _passed_on_as(name: str) -> bytes | None:
+@lru_cache(maxsize=256)  # answers of a venue share the same few headers
+def _forwarded_name(name: str) -> bytes | None:
     lower = name.lower()
-    return None if lower in _NOT_PASSED_ON else lower.encode("latin-1")
+    return None if lower in _DROPPED_HEADERS else lower.encode("latin-1")
 
 
-def _problem(error: UpstreamError | None) -> ApiError:
+def _as_api_error(error: UpstreamError | None) -> ApiError:
     if isinstance(error, UnsupportedError):
         return invalid_request(error.what, param=error.param, code="unsupported_parameter")
     if isinstance(error, UpstreamTimeoutError):

@@ -1,4 +1,4 @@
-"""Background responses, followed as a stream of events: what is made is made, whoever has gone."""
+"""Streams of background responses, from their queueing to their last event."""
 
 import asyncio
 import contextlib
@@ -13,15 +13,15 @@ from meritorder.gateway.wire.objects import response_object
 from meritorder.gateway.wire.replay import encode_events, opening_events, output_events
 from meritorder.gateway.workers.dispatch import Dispatcher
 
-_LOOK_S: Final = 1.0  # another gateway that shares the store may be the one that makes it
+_POLL_S: Final = 1.0  # another gateway that shares the store may serve the request
 
 
-class Following:
-    """Follows responses until they are over.
+class ResponseStreams:
+    """Streams background responses as server-sent events; a disconnected client does not stop the response.
 
     Args:
-        context: What is shared.
-        dispatcher: Who makes them, and tells when they are there.
+        context: The shared state.
+        dispatcher: Notifies of finished requests.
     """
 
     def __init__(self, context: Context, dispatcher: Dispatcher) -> None:
@@ -29,11 +29,11 @@ class Following:
         self._dispatcher = dispatcher
 
     async def events(self, item: StoredAnswer, *, after: int = -1) -> AsyncIterator[bytes]:
-        """Yield the events of a response, as they come.
+        """Yield the events of a response as they come.
 
         Args:
-            item: The response as it is kept.
-            after: The number of the last event that was seen.
+            item: The stored response.
+            after: Sequence number of the last event that the client has received.
         """
         opening = encode_events(opening_events(response_object(item, item.status)))
         for event in opening[max(0, after + 1) :]:
@@ -45,15 +45,15 @@ class Following:
                 yield event
 
     async def _finished(self, item: StoredAnswer) -> StoredAnswer | None:
-        """Wait until a response is over, and return it; None if it was deleted."""
-        now: StoredAnswer | None = item
-        while now is not None and now.status == "queued" and now.request_seq is not None:
-            answer = self._dispatcher.wait_for(now.request_seq)
-            await asyncio.wait((answer,), timeout=_LOOK_S)
+        """Wait until a response has finished, and return it; None if it was deleted."""
+        current: StoredAnswer | None = item
+        while current is not None and current.status == "queued" and current.request_seq is not None:
+            answer = self._dispatcher.wait_for(current.request_seq)
+            await asyncio.wait((answer,), timeout=_POLL_S)
             with contextlib.suppress(StoreUnavailableError):
-                now = await self._context.database.read_soon(
+                current = await self._context.database.read_soon(
                     lambda connection: stored_answers.get(connection, item.tenant, RESPONSE, item.id)
                 )
         if item.request_seq is not None:
             self._dispatcher.stop_waiting(item.request_seq)
-        return now
+        return current

@@ -1,1 +1,1 @@
-"""The control plane: files, batches, models and what is kept of answers, as OpenAI's paths."""
+"""The control plane: files, batches, models, stored answers and operations."""

@@ -1,4 +1,4 @@
-"""How every route of the control plane answers."""
+"""Functions that the routes of the control plane share: callers, bodies, responses and pages."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -11,12 +11,12 @@ from meritorder.gateway.errors import UnknownCursorError
 from meritorder.gateway.state.context import Context
 from meritorder.gateway.store.keys import Key
 from meritorder.gateway.wire import checks
-from meritorder.gateway.wire.errors import ApiError, invalid_request
+from meritorder.gateway.wire.errors import ApiError
 from meritorder.gateway.wire.objects import list_object
 
 
 def json_response(content: Any, status: int = 200) -> Response:  # noqa: ANN401 - JSON
-    """Answer with JSON."""
+    """Return a JSON response."""
     return Response(msgspec.json.encode(content), status_code=status, media_type="application/json")
 
 
@@ -24,39 +24,38 @@ async def caller(context: Context, request: Request) -> Key:
     """Return the key of a request.
 
     Raises:
-        ApiError: It has none that is valid.
+        ApiError: The request has no valid key.
     """
     header = request.headers.get("authorization")
-    return await context.authenticator.whose(None if header is None else header.encode("latin-1"))
+    return await context.authenticator.authenticate(None if header is None else header.encode("latin-1"))
 
 
 async def whole_body(context: Context, request: Request) -> bytes:
-    """Return the body of a request, if it is not too large."""
-    most = context.settings.limits.body_bytes
+    """Return the body of a request.
+
+    Raises:
+        ApiError: The body is too large.
+    """
+    max_bytes = context.settings.limits.body_bytes
     body = bytearray()
     async for chunk in request.stream():
         body += chunk
-        if len(body) > most:
-            raise ApiError(413, f"The body is larger than {most:,} bytes.", code="request_too_large")
+        if len(body) > max_bytes:
+            raise ApiError(413, f"The body is larger than {max_bytes:,} bytes.", code="request_too_large")
     return bytes(body)
 
 
-def order_of(request: Request, default: str) -> bool:
-    """Return whether a list is to ascend.
+def is_ascending(request: Request, default: str) -> bool:
+    """Return whether the `order` of a list is ascending.
 
     Raises:
-        ApiError: `order` is neither of the two.
+        ApiError: `order` is invalid.
     """
-    order = request.query_params.get("order", default)
-    if order not in {"asc", "desc"}:
-        raise invalid_request(
-            f"Invalid value: '{order}'. Supported values are: 'asc' and 'desc'.", param="order", code="invalid_value"
-        )
-    return order == "asc"
+    return checks.choice("order", request.query_params.get("order", default), ("asc", "desc")) == "asc"
 
 
-def cut(items: Sequence[dict[str, Any]], request: Request, *, ascending: bool) -> dict[str, Any]:
-    """Return the page of a list that a request asks for.
+def page_object(items: Sequence[dict[str, Any]], request: Request, *, ascending: bool) -> dict[str, Any]:
+    """Return the page of a list in memory that a request asks for.
 
     Raises:
         UnknownCursorError: No item has the id `after`.
@@ -64,9 +63,9 @@ def cut(items: Sequence[dict[str, Any]], request: Request, *, ascending: bool) -
     items = items if ascending else items[::-1]
     after = request.query_params.get("after")
     if after:
-        at = next((number for number, item in enumerate(items) if item.get("id") == after), None)
-        if at is None:
+        index = next((number for number, item in enumerate(items) if item.get("id") == after), None)
+        if index is None:
             raise UnknownCursorError(after)
-        items = items[at + 1 :]
+        items = items[index + 1 :]
     limit = checks.limit(request.query_params.get("limit"), default=20, maximum=100)
     return list_object(items[:limit], has_more=len(items) > limit)

@@ -1,4 +1,4 @@
-"""`/v1/batches`: create, list, retrieve, cancel; and, ours, pause and resume."""
+"""`/v1/batches`: create, list, retrieve and cancel as OpenAI; pause and resume."""
 
 from typing import Any, Final
 
@@ -11,7 +11,6 @@ from meritorder.gateway.routes.answering import caller, json_response, whole_bod
 from meritorder.gateway.state.context import Context
 from meritorder.gateway.store import batches, files
 from meritorder.gateway.store.batches import Batch
-from meritorder.gateway.store.files import StoredFile
 from meritorder.gateway.store.keys import Key
 from meritorder.gateway.wire import checks
 from meritorder.gateway.wire.calls import ENDPOINTS
@@ -41,20 +40,16 @@ class Batches:
         ]
 
     async def create(self, request: Request) -> Response:
-        """Take a batch; its input is read and checked afterwards."""
+        """Create a batch; its input is validated afterwards."""
         context, key = self._context, await caller(self._context, request)
-        asked = checks.json_object(await whole_body(context, request))
-        file_id, endpoint = checks.text(asked, "input_file_id"), checks.text(asked, "endpoint")
-        window = checks.text(asked, "completion_window")
-        if endpoint not in ENDPOINTS:
-            known = ", ".join(f"'{each}'" for each in ENDPOINTS)
-            raise invalid_request(
-                f"Invalid value: '{endpoint}'. Supported values are: {known}.", param="endpoint", code="invalid_value"
-            )
+        fields = checks.json_object(await whole_body(context, request))
+        file_id, endpoint = checks.text(fields, "input_file_id"), checks.text(fields, "endpoint")
+        window = checks.text(fields, "completion_window")
+        checks.choice("endpoint", endpoint, ENDPOINTS)
         window_s = self._window_s(window)
-        metadata = checks.metadata(asked.get("metadata"))
-        life_s = checks.lifetime_s(asked.get("output_expires_after"), "output_expires_after")
-        await self._input(file_id, key)
+        metadata = checks.metadata(fields.get("metadata"))
+        lifetime_s = checks.lifetime_s(fields.get("output_expires_after"), "output_expires_after")
+        await self._check_input(file_id, key)
         now_s, trace = context.now_s(), context.traceparent()
         batch = await context.database.write_soon(
             lambda connection: batches.add(
@@ -66,7 +61,7 @@ class Batches:
                 completion_window=window,
                 input_file_id=file_id,
                 metadata=metadata,
-                output_expires_after_s=life_s,
+                output_expires_after_s=lifetime_s,
                 trace=trace,
                 created_s=now_s,
                 expires_s=now_s + window_s,
@@ -91,7 +86,7 @@ class Batches:
             )
         return seconds
 
-    async def _input(self, file_id: str, key: Key) -> StoredFile:
+    async def _check_input(self, file_id: str, key: Key) -> None:
         now_s = self._context.now_s()
         file = await self._context.database.read_soon(
             lambda connection: files.get(connection, key.tenant, file_id, now_s=now_s)
@@ -106,14 +101,13 @@ class Batches:
                 param="input_file_id",
                 code="invalid_file_purpose",
             )
-        return file
 
     async def list(self, request: Request) -> Response:
-        """List batches, the newest first."""
-        key, asked = await caller(self._context, request), request.query_params
-        limit = checks.limit(asked.get("limit"), default=_DEFAULT_PAGE, maximum=_MAX_PAGE)
+        """List batches, newest first."""
+        key, query = await caller(self._context, request), request.query_params
+        limit = checks.limit(query.get("limit"), default=_DEFAULT_PAGE, maximum=_MAX_PAGE)
         page = await self._context.database.read_soon(
-            lambda connection: batches.pages(connection, key.tenant, after=asked.get("after"), limit=limit)
+            lambda connection: batches.pages(connection, key.tenant, after=query.get("after"), limit=limit)
         )
         return json_response(list_object([batch_object(batch) for batch in page.items], has_more=page.has_more))
 
@@ -122,27 +116,27 @@ class Batches:
         return json_response(batch_object(await self._batch(request)))
 
     async def cancel(self, request: Request) -> Response:
-        """Cancel a batch: what runs may end, and what is answered is kept."""
+        """Cancel a batch: running requests may finish, and answers are preserved."""
         batch, now_s = await self._batch(request), self._context.now_s()
         if batch.status != "cancelling":
             await self._change(batch, lambda connection: batches.cancel(connection, batch.seq, now_s=now_s), "cancel")
         return json_response(batch_object(await self._batch(request)))
 
     async def pause(self, request: Request) -> Response:
-        """Begin no more requests of a batch until it is resumed; its window goes on."""
+        """Pause a batch: no more requests are dispatched until it is resumed; its window keeps running."""
         batch, now_s = await self._batch(request), self._context.now_s()
         await self._change(batch, lambda connection: batches.pause(connection, batch.seq, paused_s=now_s), "pause")
         return json_response(batch_object(await self._batch(request)))
 
     async def resume(self, request: Request) -> Response:
-        """Go on with a paused batch."""
+        """Resume a paused batch."""
         batch = await self._batch(request)
         await self._change(batch, lambda connection: batches.pause(connection, batch.seq, paused_s=None), "resume")
         return json_response(batch_object(await self._batch(request)))
 
-    async def _change(self, batch: Batch, change: Any, what: str) -> None:  # noqa: ANN401 - a transition
+    async def _change(self, batch: Batch, change: Any, action: str) -> None:  # noqa: ANN401 - a transition
         if not await self._context.database.write_soon(change):
-            raise ApiError(409, f"Cannot {what} a batch with status '{batch.status}'.")
+            raise ApiError(409, f"Cannot {action} a batch with status '{batch.status}'.")
 
     async def _batch(self, request: Request) -> Batch:
         key, batch_id = await caller(self._context, request), request.path_params["batch_id"]

@@ -1,4 +1,4 @@
-"""`/v1/chat/completions/{id}`: chat completions that were asked for with `store: true`."""
+"""`/v1/chat/completions/{id}`: chat completions stored with `store: true`."""
 
 import json
 from functools import partial
@@ -9,8 +9,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from meritorder.gateway.lanes.answer_recorder import kept_soon
-from meritorder.gateway.routes.answering import caller, cut, json_response, order_of, whole_body
+from meritorder.gateway.lanes.answer_recorder import find_stored
+from meritorder.gateway.routes.answering import caller, is_ascending, json_response, page_object, whole_body
 from meritorder.gateway.state.context import Context
 from meritorder.gateway.store import stored_answers
 from meritorder.gateway.store.stored_answers import COMPLETION, StoredAnswer
@@ -39,13 +39,13 @@ class Completions:
         ]
 
     async def list(self, request: Request) -> Response:
-        """List them, the oldest first, by model and metadata if asked."""
-        key, asked = await caller(self._context, request), request.query_params
-        ascending = order_of(request, "asc")
-        limit = checks.limit(asked.get("limit"), default=20, maximum=_MAX_PAGE)
-        wanted = {name[9:-1]: value for name, value in asked.items() if name.startswith("metadata[")}
+        """List completions, oldest first, optionally by model and metadata."""
+        key, query = await caller(self._context, request), request.query_params
+        ascending = is_ascending(request, "asc")
+        limit = checks.limit(query.get("limit"), default=20, maximum=_MAX_PAGE)
+        wanted = {name[9:-1]: value for name, value in query.items() if name.startswith("metadata[")}
         found: list[dict[str, Any]] = []
-        after, more = asked.get("after"), True
+        after, more = query.get("after"), True
         while more and len(found) <= limit:
             page = await self._context.database.read_soon(
                 partial(
@@ -55,30 +55,30 @@ class Completions:
                     after=after,
                     limit=_MAX_PAGE,
                     ascending=ascending,
-                    model=asked.get("model"),
+                    model=query.get("model"),
                 )
             )
             objects = map(_object, page.items)
-            found += [each for each in objects if wanted.items() <= (each["metadata"] or {}).items()]
+            found += [completion for completion in objects if wanted.items() <= (completion["metadata"] or {}).items()]
             after, more = (page.items[-1].id, page.has_more) if page.items else (after, False)
         return json_response(list_object(found[:limit], has_more=len(found) > limit))
 
     async def retrieve(self, request: Request) -> Response:
-        """Return one."""
+        """Return a completion."""
         return json_response(_object(await self._item(request)))
 
     async def update(self, request: Request) -> Response:
-        """Change its metadata."""
+        """Replace the metadata of a completion."""
         item = await self._item(request)
-        asked = checks.json_object(await whole_body(self._context, request))
-        metadata = checks.metadata(asked.get("metadata"))
+        fields = checks.json_object(await whole_body(self._context, request))
+        metadata = checks.metadata(fields.get("metadata"))
         await self._context.database.write_soon(
             lambda connection: stored_answers.set_metadata(connection, item.tenant, COMPLETION, item.id, metadata)
         )
         return json_response(_object(await self._item(request)))
 
     async def delete(self, request: Request) -> Response:
-        """Keep it no longer."""
+        """Delete a completion."""
         item = await self._item(request)
         await self._context.database.write_soon(
             lambda connection: stored_answers.remove(connection, item.tenant, COMPLETION, item.id)
@@ -86,18 +86,18 @@ class Completions:
         return json_response({"object": "chat.completion.deleted", "id": item.id, "deleted": True})
 
     async def messages(self, request: Request) -> Response:
-        """Return what it was asked with."""
+        """Return the messages of the request."""
         item = await self._item(request)
-        asked = msgspec.json.decode(item.request).get("messages") or []
-        found = [
+        messages = msgspec.json.decode(item.request).get("messages") or []
+        items = [
             {"content": None, "refusal": None, **message, "id": message.get("id", f"{item.id}-{number}")}
-            for number, message in enumerate(asked)
+            for number, message in enumerate(messages)
         ]
-        return json_response(cut(found, request, ascending=order_of(request, "asc")))
+        return json_response(page_object(items, request, ascending=is_ascending(request, "asc")))
 
     async def _item(self, request: Request) -> StoredAnswer:
         key, item_id = await caller(self._context, request), request.path_params["completion_id"]
-        item = await kept_soon(self._context, key.tenant, COMPLETION, item_id)
+        item = await find_stored(self._context, key.tenant, COMPLETION, item_id)
         if item is None:
             raise ApiError(404, f"Chat completion with id '{item_id}' not found.", param="id")
         return item

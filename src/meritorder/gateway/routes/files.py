@@ -7,7 +7,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
-from meritorder.gateway.routes.answering import caller, json_response, order_of
+from meritorder.gateway.routes.answering import caller, is_ascending, json_response
 from meritorder.gateway.state.context import Context
 from meritorder.gateway.store import files
 from meritorder.gateway.store.files import StoredFile
@@ -19,7 +19,7 @@ from meritorder.units import SECONDS_PER_DAY
 
 PURPOSES: Final = ("assistants", "batch", "fine-tune", "vision", "user_data", "evals")
 _MAX_PAGE: Final = 10_000
-_BATCH_FILE_KEPT_S: Final = 30 * SECONDS_PER_DAY
+_BATCH_FILE_LIFETIME_S: Final = 30 * SECONDS_PER_DAY
 
 
 class Files:
@@ -39,7 +39,7 @@ class Files:
         ]
 
     async def create(self, request: Request) -> Response:
-        """Take a file."""
+        """Store an uploaded file."""
         context, key = self._context, await caller(self._context, request)
         form = Form(
             content_type=request.headers.get("content-type", ""),
@@ -50,34 +50,29 @@ class Files:
         try:
             size = await context.blobs.write(file_id, form.file(_body_of(request)))
         except ClientDisconnect:
-            raise invalid_request("The upload broke off.") from None
+            raise invalid_request("The upload was interrupted.") from None
         try:
-            file = self._checked(form, file_id, size, key.tenant)
+            file = self._file_record(form, file_id, size, key.tenant)
         except ApiError:
             await context.blobs.remove(file_id)
             raise
         await context.database.write_soon(lambda connection: files.add(connection, file))
         return json_response(file_object(file))
 
-    def _checked(self, form: Form, file_id: str, size: int, tenant: str) -> StoredFile:
+    def _file_record(self, form: Form, file_id: str, size: int, tenant: str) -> StoredFile:
         if form.filename is None:
             raise invalid_request(
                 "Missing required parameter: 'file'.", param="file", code="missing_required_parameter"
             )
-        purpose = checks.text(form.fields, "purpose")
-        if purpose not in PURPOSES:
-            known = ", ".join(f"'{each}'" for each in PURPOSES)
-            raise invalid_request(
-                f"Invalid value: '{purpose}'. Supported values are: {known}.", param="purpose", code="invalid_value"
-            )
-        asked = {
+        purpose = checks.choice("purpose", checks.text(form.fields, "purpose"), PURPOSES)
+        expiry = {
             name: form.fields[f"expires_after[{name}]"]
             for name in ("anchor", "seconds")
             if f"expires_after[{name}]" in form.fields
         }
-        life_s = checks.lifetime_s(asked or None, "expires_after")
-        if life_s is None and purpose == "batch":
-            life_s = _BATCH_FILE_KEPT_S
+        lifetime_s = checks.lifetime_s(expiry or None, "expires_after")
+        if lifetime_s is None and purpose == "batch":
+            lifetime_s = _BATCH_FILE_LIFETIME_S
         now_s = self._context.now_s()
         return StoredFile(
             id=file_id,
@@ -87,33 +82,33 @@ class Files:
             bytes=size,
             blob=file_id,
             created_s=now_s,
-            expires_s=None if life_s is None else now_s + life_s,
+            expires_s=None if lifetime_s is None else now_s + lifetime_s,
         )
 
     async def list(self, request: Request) -> Response:
-        """List files, the newest first."""
-        key, asked = await caller(self._context, request), request.query_params
-        ascending = order_of(request, "desc")
-        limit = checks.limit(asked.get("limit"), default=_MAX_PAGE, maximum=_MAX_PAGE)
+        """List files, newest first."""
+        key, query = await caller(self._context, request), request.query_params
+        ascending = is_ascending(request, "desc")
+        limit = checks.limit(query.get("limit"), default=_MAX_PAGE, maximum=_MAX_PAGE)
         page = await self._context.database.read_soon(
             lambda connection: files.pages(
                 connection,
                 key.tenant,
-                after=asked.get("after"),
+                after=query.get("after"),
                 limit=limit,
                 ascending=ascending,
-                purpose=asked.get("purpose"),
+                purpose=query.get("purpose"),
                 now_s=self._context.now_s(),
             )
         )
         return json_response(list_object([file_object(file) for file in page.items], has_more=page.has_more))
 
     async def retrieve(self, request: Request) -> Response:
-        """Return what is known of a file."""
+        """Return a file's metadata."""
         return json_response(file_object(await self._file(request)))
 
     async def content(self, request: Request) -> Response:
-        """Return the bytes of a file."""
+        """Return a file's content."""
         file = await self._file(request)
         headers = {"content-length": str(file.bytes)}
         return StreamingResponse(

@@ -1,4 +1,4 @@
-"""`/v1/models`: what can be called."""
+"""`/v1/models`: the public models."""
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -35,14 +35,14 @@ class Models:
 
     async def retrieve(self, request: Request) -> Response:
         """Return one model."""
-        return json_response(self._model(await self._known(request)))
+        return json_response(self._model(await self._model_name(request)))
 
     async def delete(self, request: Request) -> Response:
-        """Refuse: the models are those of the configuration."""
-        name = await self._known(request)
-        raise ApiError(403, f"The model '{name}' is in the configuration of the gateway, and cannot be deleted here.")
+        """Refuse: models are configured, not managed by clients."""
+        name = await self._model_name(request)
+        raise ApiError(403, f"The model '{name}' is configured in the gateway and cannot be deleted.")
 
-    async def _known(self, request: Request) -> str:
+    async def _model_name(self, request: Request) -> str:
         await caller(self._context, request)
         name: str = request.path_params["model"]
         if name not in self._venues.models():

@@ -1,4 +1,4 @@
-"""`/health`, `/metrics`, `/meritorder/status`: for those who run the gateway."""
+"""`/health`, `/metrics`, `/meritorder/status`: for operators of the gateway."""
 
 import contextlib
 from typing import Any
@@ -26,11 +26,11 @@ class Operations:
     """The routes of operations.
 
     Args:
-        context: What is shared.
-        venues: Where requests run.
-        headroom: How much may run there.
-        plan_executor: What the plan wants.
-        plan_reloader: Whether it is what its file has.
+        context: The shared state.
+        venues: The venues.
+        headroom: The backfill limits of the venues.
+        plan_executor: Executes the plan.
+        plan_reloader: Reloads the plan when its file changes.
     """
 
     def __init__(
@@ -61,19 +61,19 @@ class Operations:
         ]
 
     async def health(self, _request: Request) -> Response:
-        """Tell whether requests are taken."""
+        """Return whether the gateway accepts requests."""
         return json_response({"status": "stopping" if self.stopping else "ok"}, 503 if self.stopping else 200)
 
     async def show_metrics(self, request: Request) -> Response:
-        """Return Prometheus' metrics."""
-        await self._admin(request)
-        with contextlib.suppress(StoreUnavailableError):  # those who watch see then that it is gone
+        """Return the metrics in Prometheus format."""
+        await self._require_admin(request)
+        with contextlib.suppress(StoreUnavailableError):  # `meritorder_store_up` reports it
             self._queued = await self._context.database.read_soon(requests.queued_by_model)
         return Response(generate_latest(self._registry), media_type=CONTENT_TYPE_PLAIN_0_0_4)
 
     async def status(self, request: Request) -> Response:
-        """Return what goes on: venues, what waits, and what was spent."""
-        await self._admin(request)
+        """Return venues, plan, queues, open batches and spending."""
+        await self._require_admin(request)
         read = self._context.database.read
         opened, plan = await self._context.database.read_soon(batches.open_batches), self._plan_executor.status()
         return json_response(
@@ -116,46 +116,51 @@ class Operations:
         return [
             *self._plan_executor.gauges(),
             *self._plan_reloader.gauges(),
-            ("meritorder_queued", "Requests that wait.", ("model",), [((m,), n) for m, n in self._queued.items()]),
+            (
+                "meritorder_queued",
+                "Queued requests.",
+                ("model",),
+                [((model,), count) for model, count in self._queued.items()],
+            ),
             (
                 "meritorder_realtime",
-                "Real-time requests under way.",
+                "Real-time requests in flight.",
                 ("venue",),
-                [(k, v.realtime) for k, v in by_venue],
+                [(labels, venue.realtime) for labels, venue in by_venue],
             ),
             (
                 "meritorder_deferrable",
-                "Deferrable requests under way.",
+                "Deferrable requests in flight.",
                 ("venue",),
                 [(k, len(v.deferrable)) for k, v in by_venue],
             ),
             (
                 "meritorder_allowed",
-                "Deferrable requests that may be.",
+                "Limit on deferrable requests in flight.",
                 ("venue",),
-                [(k, self._headroom.max_backfill(v)) for k, v in by_venue],
+                [(labels, self._headroom.max_backfill(venue)) for labels, venue in by_venue],
             ),
             (
                 "meritorder_alert",
-                "1: its load cannot be read, and it gets no backfill.",
+                "1: its load cannot be read, so it gets no backfill.",
                 ("venue",),
-                [(k, float(k[0] in alerts)) for k, _ in by_venue],
+                [(labels, float(labels[0] in alerts)) for labels, _ in by_venue],
             ),
             (
                 "meritorder_store_up",
-                "0: the database cannot be reached.",
+                "0: the database is unreachable.",
                 (),
                 [((), float(self._context.database.is_there))],
             ),
             (
                 "meritorder_ledger_dropped",
-                "Rows of the ledger lost while the store was gone.",
+                "Ledger entries lost while the store was unreachable.",
                 (),
                 [((), self._context.ledger_writer.dropped)],
             ),
         ]
 
-    async def _admin(self, request: Request) -> None:
+    async def _require_admin(self, request: Request) -> None:
         key = await caller(self._context, request)
         if not key.admin:
             raise ApiError(403, "This needs an admin key.", code="admin_key_required")

@@ -1,4 +1,4 @@
-"""`/v1/responses/{id}`: responses that are kept, and those that are made in the background."""
+"""`/v1/responses/{id}`: stored responses and background responses."""
 
 from typing import Any, Final
 
@@ -8,9 +8,9 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
-from meritorder.gateway.lanes.answer_recorder import kept_soon
-from meritorder.gateway.lanes.response_stream import Following
-from meritorder.gateway.routes.answering import caller, cut, json_response, order_of
+from meritorder.gateway.lanes.answer_recorder import find_stored
+from meritorder.gateway.lanes.response_stream import ResponseStreams
+from meritorder.gateway.routes.answering import caller, is_ascending, json_response, page_object
 from meritorder.gateway.state.context import Context
 from meritorder.gateway.store import requests, stored_answers
 from meritorder.gateway.store.stored_answers import RESPONSE, StoredAnswer
@@ -23,17 +23,17 @@ _PATH: Final = "/v1/responses/{response_id}"
 
 
 class Responses:
-    """The routes of kept responses.
+    """The routes of stored responses.
 
     Args:
-        context: What is shared.
-        dispatcher: Told of those that are not wanted any more.
+        context: The shared state.
+        dispatcher: Cancels the requests of deleted and cancelled responses.
     """
 
     def __init__(self, context: Context, dispatcher: Dispatcher) -> None:
         self._context = context
         self._dispatcher = dispatcher
-        self._following = Following(context, dispatcher)
+        self._streams = ResponseStreams(context, dispatcher)
 
     def routes(self) -> list[Route]:
         """Return the routes."""
@@ -45,15 +45,15 @@ class Responses:
         ]
 
     async def retrieve(self, request: Request) -> Response:
-        """Return a response as far as it is; as a stream of events if asked."""
+        """Return a response in its current state or, on request, as a stream of events."""
         item = await self._item(request)
         if request.query_params.get("stream") == "true":
             after = checks.integer("starting_after", request.query_params.get("starting_after"), default=-1)
-            return StreamingResponse(self._following.events(item, after=after), media_type="text/event-stream")
+            return StreamingResponse(self._streams.events(item, after=after), media_type="text/event-stream")
         return json_response(await self._object(item))
 
     async def delete(self, request: Request) -> Response:
-        """Keep it no longer, and make it no further."""
+        """Delete a response, and cancel its request."""
         item = await self._item(request)
 
         def change(connection: Connection) -> None:
@@ -62,7 +62,7 @@ class Responses:
             stored_answers.remove(connection, item.tenant, RESPONSE, item.id)
 
         await self._context.database.write_soon(change)
-        self._break_off(item)
+        self._cancel_request(item)
         return json_response({"id": item.id, "object": "response", "deleted": True})
 
     async def cancel(self, request: Request) -> Response:
@@ -77,21 +77,21 @@ class Responses:
                 self._context.webhooks.announce(connection, item.tenant, "response.cancelled", item.id)
 
         await self._context.database.write_soon(change)
-        self._break_off(item)
+        self._cancel_request(item)
         return json_response(await self._object(await self._item(request)))
 
     async def input_items(self, request: Request) -> Response:
-        """Return what it was asked with."""
+        """Return the input items of the request."""
         item = await self._item(request)
-        return json_response(cut(_items(item), request, ascending=order_of(request, "desc")))
+        return json_response(page_object(_input_items(item), request, ascending=is_ascending(request, "desc")))
 
-    def _break_off(self, item: StoredAnswer) -> None:
+    def _cancel_request(self, item: StoredAnswer) -> None:
         if item.request_seq is not None:
             self._dispatcher.cancel({item.request_seq})
 
     async def _item(self, request: Request) -> StoredAnswer:
         key, item_id = await caller(self._context, request), request.path_params["response_id"]
-        item = await kept_soon(self._context, key.tenant, RESPONSE, item_id)
+        item = await find_stored(self._context, key.tenant, RESPONSE, item_id)
         if item is None:
             raise ApiError(404, f"Response with id '{item_id}' not found.", param="id")
         return item
@@ -104,11 +104,11 @@ class Responses:
         return response_object(item, item.status)
 
 
-def _items(item: StoredAnswer) -> list[dict[str, Any]]:
-    asked = msgspec.json.decode(item.request).get("input") or []
-    if isinstance(asked, str):
-        asked = [{"role": "user", "content": asked}]
-    return [_item(each, f"msg_{item.id.removeprefix('resp_')}_{number}") for number, each in enumerate(asked)]
+def _input_items(item: StoredAnswer) -> list[dict[str, Any]]:
+    items = msgspec.json.decode(item.request).get("input") or []
+    if isinstance(items, str):
+        items = [{"role": "user", "content": items}]
+    return [_item(given, f"msg_{item.id.removeprefix('resp_')}_{number}") for number, given in enumerate(items)]
 
 
 def _item(given: dict[str, Any], item_id: str) -> dict[str, Any]:

@@ -1,1 +1,1 @@
-"""What the parts of the service share: context, authentication, ledger writer, metrics, telemetry."""
+"""State shared by the parts of the service: context, authentication, ledger writer, metrics, telemetry, webhooks."""

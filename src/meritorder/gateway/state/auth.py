@@ -1,4 +1,4 @@
-"""Who calls, and how much they may."""
+"""Authentication of calls by API key, with rate limits and budgets."""
 
 import secrets
 from collections.abc import Callable
@@ -8,79 +8,80 @@ from typing import Final
 from meritorder.gateway.store import keys
 from meritorder.gateway.store.database import Database
 from meritorder.gateway.store.keys import Key
+from meritorder.gateway.store.ledger import LedgerEntry
 from meritorder.gateway.wire.errors import ApiError
 from meritorder.units import SECONDS_PER_MINUTE
 
-ANYONE: Final = Key(id="anyone", name="no key needed", tenant="default", admin=True)
+ANONYMOUS: Final = Key(id="anyone", name="no key needed", tenant="default", admin=True)
 _BEARER: Final = b"bearer "
 _KEY_PREFIX: Final = "sk-mo-"
 _ID_BYTES: Final = 16
-_LOOK_AGAIN_S: Final = 0.2  # at most so often because of keys that nobody knows
+_MIN_REFRESH_S: Final = 0.2  # between refreshes for unknown keys
 
 
 @dataclass(slots=True)
-class _Meter:
-    """What a key has used: two buckets that fill again by the minute, and its budget."""
+class _KeyUsage:
+    """The usage of a key: two token buckets that refill over a minute, and its spending."""
 
     requests: float
     tokens: float
-    filled_s: float
+    refilled_s: float
     spent_picousd: int = 0
 
 
 @dataclass(slots=True)
 class Authenticator:
-    """The keys that are valid, read from the store again and again, and what each has used.
+    """The valid keys, refreshed from the store, and the usage of each.
 
     Args:
-        database: Where they are kept.
-        required: Whether a call needs a key.
+        database: The store.
+        required: Whether calls need a key.
         now_s: The clock.
     """
 
     database: Database
     required: bool
     now_s: Callable[[], float]
-    _looked_s: float = float("-inf")
+    _refreshed_s: float = float("-inf")
     _by_digest: dict[bytes, Key] = field(default_factory=dict)
-    _seen: dict[bytes, Key] = field(default_factory=dict)
-    _meters: dict[str, _Meter] = field(default_factory=dict)
+    _by_header: dict[bytes, Key] = field(default_factory=dict)
+    _usages: dict[str, _KeyUsage] = field(default_factory=dict)
 
     async def refresh(self) -> None:
         """Read the keys from the store."""
         self._by_digest = await self.database.read_soon(keys.valid)
-        self._seen.clear()
+        self._by_header.clear()
 
-    async def read_spending(self) -> None:
-        """Read from the ledger what each key has spent."""
+    async def load_spending(self) -> None:
+        """Load the spending of each key from the ledger."""
         spent = await self.database.read(keys.spent_picousd)
         for key in self._by_digest.values():
-            self._meter(key).spent_picousd = spent.get(key.id, 0)
+            self._usage_of(key).spent_picousd = spent.get(key.id, 0)
 
-    async def whose(self, authorization: bytes | None) -> Key:
-        """Return the key of a call, by its Authorization header. A key that was just made is looked up in the store.
+    async def authenticate(self, authorization: bytes | None) -> Key:
+        """Return the key in an Authorization header; an unknown key may be new, and is looked up in the store.
 
         Raises:
-            ApiError: It has none, or one that is not valid.
-            StoreUnavailableError: It is not known, and cannot be looked up.
+            ApiError: The header is missing, or its key is not valid.
+            StoreUnavailableError: The key is unknown, and the store cannot be read.
         """
-        key = self._seen.get(authorization or b"")
+        key = self._by_header.get(authorization or b"")
         if key is not None:
             return key
         try:
-            return self._known(authorization)
+            return self._check(authorization)
         except ApiError:
             now_s = self.now_s()
-            if authorization is None or 0 <= now_s - self._looked_s < _LOOK_AGAIN_S:
+            if authorization is None or 0 <= now_s - self._refreshed_s < _MIN_REFRESH_S:
                 raise
-            self._looked_s = now_s
+            self._refreshed_s = now_s
         await self.refresh()
-        return self._known(authorization)
+        return self._check(authorization)
 
-    def _known(self, authorization: bytes | None) -> Key:
+    def _check(self, authorization: bytes | None) -> Key:
         if authorization is None:
             if not self.required:
-                return ANYONE
+                return ANONYMOUS
             raise ApiError(
                 401,
                 "You didn't provide an API key. Provide it in an Authorization header using Bearer auth "
@@ -89,80 +90,76 @@ class Authenticator:
         return self._look_up(authorization)
 
     def admit(self, key: Key, tokens: int) -> None:
-        """Count a call against the rates and the budget of its key.
+        """Count a call against the rate limits and the budget of its key.
 
         Raises:
-            ApiError: One of them is used up; says when to come back.
+            ApiError: A limit is reached; tells when to retry.
         """
         if key.requests_per_minute is None and key.tokens_per_minute is None and key.budget_picousd is None:
             return
-        meter = self._meter(key)
-        if key.budget_picousd is not None and meter.spent_picousd >= key.budget_picousd:
+        usage = self._usage_of(key)
+        if key.budget_picousd is not None and usage.spent_picousd >= key.budget_picousd:
             raise ApiError(
-                429, "The budget of this key is used up.", kind="insufficient_quota", code="insufficient_quota"
+                429, "The budget of this key is exhausted.", kind="insufficient_quota", code="insufficient_quota"
             )
-        self._fill(key, meter)
-        for limit, left, wanted in (
-            (key.requests_per_minute, meter.requests, 1),
-            (key.tokens_per_minute, meter.tokens, min(tokens, key.tokens_per_minute or 0)),
+        self._refill(key, usage)
+        for limit, available, needed in (
+            (key.requests_per_minute, usage.requests, 1),
+            (key.tokens_per_minute, usage.tokens, min(tokens, key.tokens_per_minute or 0)),
         ):
-            if limit is not None and left < wanted:
-                wait_s = (wanted - left) / limit * SECONDS_PER_MINUTE
+            if limit is not None and available < needed:
+                wait_s = (needed - available) / limit * SECONDS_PER_MINUTE
                 raise ApiError(
                     429,
                     f"Rate limit reached for this key: {limit} a minute. Please try again in {wait_s:.3g}s.",
                     code="rate_limit_exceeded",
                     headers=(("retry-after", str(max(1, round(wait_s)))),),
                 )
-        meter.requests -= 1
-        meter.tokens -= tokens
+        usage.requests -= 1
+        usage.tokens -= tokens
 
-    def spend(self, key_id: str | None, picousd: int | None) -> None:
-        """Count what a call has cost."""
-        meter = self._meters.get(key_id or "")
-        if meter is not None and picousd:
-            meter.spent_picousd += picousd
-
-    def by_id(self, key_id: str | None) -> Key | None:
-        """Return a valid key by its public name."""
-        return next((key for key in self._by_digest.values() if key.id == key_id), None)
+    def observe(self, entry: LedgerEntry) -> None:
+        """Count the cost of a request as spending of its key."""
+        usage = self._usages.get(entry.key_id or "")
+        if usage is not None and entry.cost_picousd:
+            usage.spent_picousd += entry.cost_picousd
 
     def _look_up(self, authorization: bytes) -> Key:
         secret = authorization[len(_BEARER) :] if authorization[: len(_BEARER)].lower() == _BEARER else authorization
         key = self._by_digest.get(keys.digest_of(secret.decode("latin-1")))
         if key is None:
             if not self.required:
-                return ANYONE
+                return ANONYMOUS
             raise ApiError(401, "Incorrect API key provided.", code="invalid_api_key")
-        self._seen[authorization] = key  # only valid keys: there are few
+        self._by_header[authorization] = key  # only valid keys, so that it stays small
         return key
 
-    def _meter(self, key: Key) -> _Meter:
-        meter = self._meters.get(key.id)
-        if meter is None:
-            meter = _Meter(
+    def _usage_of(self, key: Key) -> _KeyUsage:
+        usage = self._usages.get(key.id)
+        if usage is None:
+            usage = _KeyUsage(
                 requests=float(key.requests_per_minute or 0),
                 tokens=float(key.tokens_per_minute or 0),
-                filled_s=self.now_s(),
+                refilled_s=self.now_s(),
             )
-            self._meters[key.id] = meter
-        return meter
+            self._usages[key.id] = usage
+        return usage
 
-    def _fill(self, key: Key, meter: _Meter) -> None:
+    def _refill(self, key: Key, usage: _KeyUsage) -> None:
         now_s = self.now_s()
-        share = max(0.0, now_s - meter.filled_s) / SECONDS_PER_MINUTE
-        meter.filled_s = now_s
+        share = max(0.0, now_s - usage.refilled_s) / SECONDS_PER_MINUTE
+        usage.refilled_s = now_s
         if key.requests_per_minute is not None:
-            meter.requests = min(key.requests_per_minute, meter.requests + share * key.requests_per_minute)
+            usage.requests = min(key.requests_per_minute, usage.requests + share * key.requests_per_minute)
         if key.tokens_per_minute is not None:
-            meter.tokens = min(key.tokens_per_minute, meter.tokens + share * key.tokens_per_minute)
+            usage.tokens = min(key.tokens_per_minute, usage.tokens + share * key.tokens_per_minute)
 
 
 def new_id(prefix: str) -> str:
-    """Return an id that cannot be guessed."""
+    """Return a random id that cannot be guessed."""
     return prefix + secrets.token_hex(_ID_BYTES)
 
 
 def new_secret() -> str:
-    """Return a new key, to be shown once."""
+    """Return the secret of a new key."""
     return _KEY_PREFIX + secrets.token_urlsafe(32)

@@ -1,4 +1,4 @@
-"""What every part of the service shares."""
+"""The state that every part of the service shares."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,20 +20,20 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Context:
-    """The shared parts.
+    """The shared state.
 
     Args:
         settings: The configuration.
-        database: What is kept.
-        blobs: The bytes of files.
-        authenticator: Who may call.
-        ledger_writer: The ledger, as it is written.
-        me: This gateway among those that share the store.
-        now_s: The clock: epoch seconds.
-        new_id: Makes an id that cannot be guessed, with the prefix given.
-        webhooks: Who is told of what ended.
-        models: Names of the models that can be called.
-        telemetry: Makes spans; None where it is off.
+        database: The store.
+        blobs: Contents of files.
+        authenticator: Authenticates calls.
+        ledger_writer: Writes the ledger.
+        instance_id: Id of this gateway among those that share the store.
+        now_s: Returns the current epoch seconds.
+        new_id: Returns a random id with the given prefix.
+        webhooks: Sends events of finished batches and responses.
+        models: Returns the public model names.
+        telemetry: Records spans; None if off.
     """
 
     settings: Settings
@@ -41,7 +41,7 @@ class Context:
     blobs: Blobs
     authenticator: Authenticator
     ledger_writer: LedgerWriter
-    me: str
+    instance_id: str
     now_s: Callable[[], float]
     new_id: Callable[[str], str]
     webhooks: Webhooks
@@ -49,10 +49,10 @@ class Context:
     telemetry: "Telemetry | None" = None
 
     def traceparent(self) -> str | None:
-        """Return the span in which we are, to be kept with work that waits; None where telemetry is off."""
+        """Return the `traceparent` of the current span, to store with a queued request; None without telemetry."""
         return None if self.telemetry is None else self.telemetry.traceparent()
 
-    def tell_of_response(self, connection: Connection, item: StoredAnswer | None) -> None:
-        """Announce a background response that is over, in the transaction in which it ends."""
+    def announce_response(self, connection: Connection, item: StoredAnswer | None) -> None:
+        """Announce a finished background response, in the transaction that finishes it."""
         if item is not None:
             self.webhooks.announce(connection, item.tenant, f"response.{item.status}", item.id)

@@ -1,4 +1,4 @@
-"""What Prometheus is told. Counted where the ledger is written, put into its form only when it asks."""
+"""Prometheus metrics: counted per ledger entry, rendered when scraped."""
 
 from bisect import bisect_left
 from collections import Counter, defaultdict
@@ -8,14 +8,14 @@ from typing import Any, Final
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from meritorder.gateway.store.ledger import Entry
+from meritorder.gateway.store.ledger import LedgerEntry
 from meritorder.units import PICOUSD_PER_USD
 
 _BUCKETS_S: Final = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 600.0)
 _KEY: Final = ("lane", "model", "venue")
 
 Gauge = tuple[str, str, tuple[str, ...], list[tuple[tuple[str, ...], float]]]
-"""Name, meaning, names of labels, and values by labels."""
+"""Name, description, label names, and values by labels."""
 
 
 class _Histogram:
@@ -33,33 +33,33 @@ class _Histogram:
 
 
 class _Counts:
-    """What went by of one lane, model and venue."""
+    """Totals of one lane, model and venue."""
 
     def __init__(self) -> None:
-        self.requests: Counter[int | None] = Counter()  # by status
+        self.requests: Counter[int | None] = Counter()  # by status code
         self.input_tokens = self.output_tokens = self.lost_tokens = self.cost_picousd = 0
         self.ttft = _Histogram()
         self.e2e = _Histogram()
 
     def tokens(self) -> list[tuple[str, int]]:
-        """Return tokens by kind; those that were lost only where any were."""
+        """Return tokens by kind; lost tokens only if there are any."""
         kinds = [("input", self.input_tokens), ("output", self.output_tokens)]
         return [*kinds, ("lost", self.lost_tokens)] if self.lost_tokens else kinds
 
 
 class Metrics(Collector):
-    """Counts what goes by.
+    """A collector of request metrics and gauges.
 
     Args:
-        gauges: Asked for what there is now.
+        gauges: Returns the current gauges.
     """
 
     def __init__(self, gauges: Callable[[], Iterable[Gauge]]) -> None:
         self._gauges = gauges
         self._counts: defaultdict[tuple[str, str, str], _Counts] = defaultdict(_Counts)
 
-    def see(self, entry: Entry) -> None:
-        """Count a request."""
+    def observe(self, entry: LedgerEntry) -> None:
+        """Count a finished request."""
         counts = self._counts[entry.lane, entry.model, entry.venue or ""]
         counts.requests[entry.status_code] += 1
         counts.input_tokens += entry.input_tokens
@@ -71,7 +71,7 @@ class Metrics(Collector):
         counts.e2e.add(entry.ended_s - (entry.started_s or entry.arrived_s))
 
     def collect(self) -> Iterable[Metric]:
-        """Return everything, in Prometheus' form."""
+        """Yield all metrics in Prometheus format."""
         counted = self._counts.items()
         requests = {
             (*key, "none" if status is None else str(status)): count
@@ -83,7 +83,7 @@ class Metrics(Collector):
         yield _counter("meritorder_tokens", "Tokens, by kind.", (*_KEY, "kind"), tokens)
         usd = {key: counts.cost_picousd / PICOUSD_PER_USD for key, counts in counted if counts.cost_picousd}
         yield _counter("meritorder_cost_usd", "What requests cost at their venues.", _KEY, usd)
-        for name, what, found in (
+        for name, description, histograms in (
             (
                 "meritorder_ttft_seconds",
                 "Time to the first token of streamed real-time requests.",
@@ -95,19 +95,19 @@ class Metrics(Collector):
                 {key: counts.e2e for key, counts in counted},
             ),
         ):
-            family = HistogramMetricFamily(name, what, labels=_KEY)
-            for key, histogram in found.items():
+            family = HistogramMetricFamily(name, description, labels=_KEY)
+            for key, histogram in histograms.items():
                 family.add_metric(key, histogram.buckets(), histogram.total_s)
             yield family
-        for name, what, labels, values in self._gauges():
-            gauge = GaugeMetricFamily(name, what, labels=labels)
-            for names, value in values:
-                gauge.add_metric(names, value)
+        for name, description, labels, values in self._gauges():
+            gauge = GaugeMetricFamily(name, description, labels=labels)
+            for label_values, value in values:
+                gauge.add_metric(label_values, value)
             yield gauge
 
 
-def _counter(name: str, what: str, labels: tuple[str, ...], found: Mapping[Any, float]) -> Metric:
-    family = CounterMetricFamily(name, what, labels=labels)
-    for key, value in found.items():
+def _counter(name: str, description: str, labels: tuple[str, ...], values: Mapping[Any, float]) -> Metric:
+    family = CounterMetricFamily(name, description, labels=labels)
+    for key, value in values.items():
         family.add_metric(key, value)
     return family

@@ -24,7 +24,7 @@ class Deferral:
 
 
 class Request(msgspec.Struct, kw_only=True):
-    """A call on its way."""
+    """A call in flight."""
 
     id: str
     key: Key
@@ -38,8 +38,8 @@ class Request(msgspec.Struct, kw_only=True):
     usage: Usage | None = None
 
     @property
-    def kept_as(self) -> str | None:
-        """What its answer is kept as: a response unless it says otherwise, a chat completion if it says so."""
+    def stored_as(self) -> str | None:
+        """Kind under which the answer is stored: by default for responses, on request for chat completions, or None."""
         if self.endpoint == "/v1/responses":
             return None if self.call.store is False else stored_answers.RESPONSE
         if self.endpoint == "/v1/chat/completions":

@@ -1,7 +1,7 @@
-"""OpenTelemetry: a span for each call, for each attempt at a venue, and for each run of work that waited.
+"""OpenTelemetry: spans of calls, of attempts at venues and of dispatched requests, and metrics of all requests.
 
-Names are those of the semantic conventions for GenAI and for HTTP; what is ours begins with `meritorder.`. Bodies are
-in none of them. This module is imported only where telemetry is on: off, it costs nothing.
+Names follow the semantic conventions for GenAI and HTTP; our own begin with `meritorder.`. Bodies are never recorded.
+This module is imported only if telemetry is on, so that it costs nothing otherwise.
 
 Source: github.com/open-telemetry/semantic-conventions-genai, client-inference and gen-ai-metrics, 2026-11; semantic
 conventions 1.44 for HTTP.
@@ -30,7 +30,7 @@ from opentelemetry.util.types import Attributes as OtelAttributes
 
 from meritorder.gateway.config import TelemetryTable, VenueTable
 from meritorder.gateway.state.request import Deferral, Request
-from meritorder.gateway.store.ledger import Entry
+from meritorder.gateway.store.ledger import LedgerEntry
 from meritorder.gateway.store.requests import ClaimedRequest
 from meritorder.gateway.upstreams.guard import Bucket
 from meritorder.gateway.upstreams.traced import Attributes, Traced, asked_of, fail, kind_of
@@ -42,24 +42,24 @@ from meritorder.units import SECONDS_PER_MINUTE, utc
 TRACEPARENT: Final = "traceparent"
 _SAMPLER: Final = "OTEL_TRACES_SAMPLER"
 _FLUSH_S: Final = 2.0
-_OURS: Final = "meritorder"
-# As the conventions ask for.
-_TTFT_S: Final = (0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0)
-_DURATION_S: Final = (0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24, 20.48, 40.96, 81.92)
-_TPOT_S: Final = (0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1.0, 2.5)
+_NAME: Final = "meritorder"
+# Bucket bounds of the semantic conventions.
+_TTFT_BOUNDS_S: Final = (0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0)
+_DURATION_BOUNDS_S: Final = (0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24, 20.48, 40.96, 81.92)
+_TPOT_BOUNDS_S: Final = (0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1.0, 2.5)
 
 
-class _AtMost(Sampler):
-    """Samples every trace that begins here while there are few, and no more than some a second for long.
+class _RateLimitedSampler(Sampler):
+    """Samples traces that start here up to a rate limit, with a burst of a minute's worth.
 
-    A trace costs about twice what a call does: a gateway that has little to do can afford to make all of them.
+    A trace costs about twice as much as a call: only a gateway with little load can afford to record all of them.
     """
 
     def __init__(self, per_s: float) -> None:
         self._per_s = per_s
         self._bucket = Bucket(per_minute=per_s * SECONDS_PER_MINUTE)
 
-    def should_sample(  # noqa: PLR0917 - as the SDK calls it
+    def should_sample(  # noqa: PLR0917 - the SDK's signature
         self,
         parent_context: Context | None,  # noqa: ARG002
         trace_id: int,  # noqa: ARG002
@@ -69,7 +69,7 @@ class _AtMost(Sampler):
         links: Sequence[Link] | None = None,  # noqa: ARG002
         trace_state: TraceState | None = None,
     ) -> SamplingResult:
-        """Decide on a trace that begins here."""
+        """Decide whether to record a trace that starts here."""
         now_s = time.monotonic()
         if not self._per_s or self._bucket.wait_s(1, now_s) > 0:
             return SamplingResult(Decision.DROP)
@@ -77,37 +77,43 @@ class _AtMost(Sampler):
         return SamplingResult(Decision.RECORD_AND_SAMPLE, attributes, trace_state)
 
     def get_description(self) -> str:
-        """Name it."""
-        return f"AtMost{{{self._per_s:g} a second}}"
+        """Return the sampler's name and rate."""
+        return f"RateLimited{{{self._per_s:g} per second}}"
 
 
 class Telemetry:
-    """Makes spans and metrics, and sends them to a collector.
+    """Records spans and metrics, and exports them to a collector.
 
     Args:
-        settings: Where the collector is; what they do not say, the `OTEL_*` variables of the environment do.
+        settings: The collector; the `OTEL_*` environment variables set the rest.
     """
 
     def __init__(self, settings: TelemetryTable) -> None:
         base = settings.otlp_endpoint.rstrip("/")
-        named = "OTEL_SERVICE_NAME" in os.environ or "service.name=" in os.environ.get("OTEL_RESOURCE_ATTRIBUTES", "")
-        resource = Resource.create({} if named else {SERVICE_NAME: _OURS})
+        is_named = "OTEL_SERVICE_NAME" in os.environ or "service.name=" in os.environ.get(
+            "OTEL_RESOURCE_ATTRIBUTES", ""
+        )
+        resource = Resource.create({} if is_named else {SERVICE_NAME: _NAME})
         spans = OTLPSpanExporter(endpoint=f"{base}/v1/traces") if base else OTLPSpanExporter()
         metrics = OTLPMetricExporter(endpoint=f"{base}/v1/metrics") if base else OTLPMetricExporter()
         self._exporters = (spans, metrics)
-        # What the environment says of the sampler counts more.
-        sampler = None if _SAMPLER in os.environ else ParentBased(_AtMost(settings.traces_per_second))
+        # The environment's sampler overrides ours.
+        sampler = None if _SAMPLER in os.environ else ParentBased(_RateLimitedSampler(settings.traces_per_second))
         self._provider = TracerProvider(resource=resource, sampler=sampler)
         self._provider.add_span_processor(BatchSpanProcessor(spans))
-        self._tracer = self._provider.get_tracer(_OURS, version(_OURS))
+        self._tracer = self._provider.get_tracer(_NAME, version(_NAME))
         self._meters = MeterProvider([PeriodicExportingMetricReader(metrics)], resource=resource)
-        self._duration_s = self._histogram("gen_ai.server.request.duration", "Time of a request.", _DURATION_S)
-        self._ttft_s = self._histogram("gen_ai.server.time_to_first_token", "Time to its first token.", _TTFT_S)
-        self._tpot_s = self._histogram("gen_ai.server.time_per_output_token", "Time per token after it.", _TPOT_S)
+        self._duration_s = self._histogram("gen_ai.server.request.duration", "Time of a request.", _DURATION_BOUNDS_S)
+        self._ttft_s = self._histogram("gen_ai.server.time_to_first_token", "Time to its first token.", _TTFT_BOUNDS_S)
+        self._tpot_s = self._histogram(
+            "gen_ai.server.time_per_output_token", "Time per token after it.", _TPOT_BOUNDS_S
+        )
 
-    def _histogram(self, name: str, what: str, bounds: tuple[float, ...]) -> Histogram:
-        meter = self._meters.get_meter(_OURS, version(_OURS))
-        return meter.create_histogram(name, unit="s", description=what, explicit_bucket_boundaries_advisory=bounds)
+    def _histogram(self, name: str, description: str, bounds: tuple[float, ...]) -> Histogram:
+        meter = self._meters.get_meter(_NAME, version(_NAME))
+        return meter.create_histogram(
+            name, unit="s", description=description, explicit_bucket_boundaries_advisory=bounds
+        )
 
     async def serve(
         self,
@@ -116,7 +122,7 @@ class Telemetry:
         send: Send,
         answer: Callable[[Scope, Receive, Send], Awaitable[None]],
     ) -> None:
-        """Answer a request within the span of the server; it goes on the trace that the client began."""
+        """Answer a request within a server span that continues the client's trace."""
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
         span = self._tracer.start_span(
             f"{scope['method']} {scope['path']}",
@@ -130,45 +136,45 @@ class Telemetry:
             },
         )
 
-        async def watched(message: MutableMapping[str, Any]) -> None:
+        async def observed(message: MutableMapping[str, Any]) -> None:
             if message["type"] == "http.response.start":
                 span.set_attribute("http.response.status_code", message["status"])
                 if message["status"] >= 500:
                     fail(span, str(message["status"]))
             await send(message)
 
-        await _within(span, answer(scope, receive, watched))
+        await _within(span, answer(scope, receive, observed))
 
     def describe(self, request: Request, deferral: Deferral | None) -> None:
-        """Say in the span of the server what was asked, and when it is due."""
+        """Record a call, its lane and its deadline on the server span."""
         span, call = get_current_span(), request.call
         if not span.is_recording():
             return
-        told: Attributes = asked_of(request.endpoint, call.model or "") | {
-            "gen_ai.provider.name": _OURS,
+        attributes: Attributes = asked_of(request.endpoint, call.model or "") | {
+            "gen_ai.provider.name": _NAME,
             "gen_ai.request.stream": bool(call.stream),
             "meritorder.request.id": request.id,
             "meritorder.tenant": request.key.tenant,
             "meritorder.lane": "realtime" if deferral is None else "deferrable",
         }
-        if (most := call.max_completion_tokens or call.max_tokens or call.max_output_tokens) is not None:
-            told["gen_ai.request.max_tokens"] = most
+        if (max_tokens := call.max_completion_tokens or call.max_tokens or call.max_output_tokens) is not None:
+            attributes["gen_ai.request.max_tokens"] = max_tokens
         if deferral is not None:
-            told |= _due(deferral.deadline_s, deferral.workload)
-        span.set_attributes(told)
+            attributes |= _deadline_attributes(deferral.deadline_s, deferral.workload)
+        span.set_attributes(attributes)
 
     async def run(
         self, work: Callable[[], Coroutine[Any, Any, None]], request: ClaimedRequest, venue: str, now_s: float
     ) -> None:
-        """Run work that waited, in a trace of its own that is linked to the span in which it was submitted."""
+        """Run a dispatched request in a trace of its own, linked to the span that submitted it."""
         span = self._tracer.start_span(
             f"run {request.model}",
             kind=SpanKind.CONSUMER,
             links=_links(request.trace),
             attributes=asked_of(request.endpoint, request.model)
-            | _due(request.deadline_s, request.workload)
+            | _deadline_attributes(request.deadline_s, request.workload)
             | {
-                "gen_ai.provider.name": _OURS,
+                "gen_ai.provider.name": _NAME,
                 "meritorder.tenant": request.tenant,
                 "meritorder.lane": "deferrable",
                 "meritorder.venue": venue,
@@ -178,10 +184,10 @@ class Telemetry:
         )
         await _within(span, work())
 
-    def see(self, entry: Entry) -> None:
-        """Count a request that ended."""
+    def observe(self, entry: LedgerEntry) -> None:
+        """Record the metrics of a finished request."""
         labels: Attributes = asked_of(entry.endpoint, entry.model) | {
-            "gen_ai.provider.name": _OURS,
+            "gen_ai.provider.name": _NAME,
             "meritorder.lane": entry.lane,
             "meritorder.venue": entry.venue or "",
         }
@@ -195,32 +201,32 @@ class Telemetry:
                 self._tpot_s.record(tpot_s(e2e_s, entry.ttft_s, entry.output_tokens), labels)
 
     def traceparent(self) -> str | None:
-        """Return where the current span is, to be kept with work that waits."""
+        """Return the `traceparent` of the current span, to store with a queued request."""
         carrier: dict[str, str] = {}
         inject(carrier)
         return carrier.get(TRACEPARENT)
 
     def traced(self, upstream: Upstream, table: VenueTable) -> Traced:
-        """Return a venue each attempt at which is a span."""
+        """Return an upstream that records a span for each attempt."""
         return Traced(upstream, table, self._tracer)
 
     def close(self) -> None:
-        """Send what is held, if the collector takes it soon."""
-        ending = [Thread(target=each.shutdown, daemon=True) for each in (self._provider, self._meters)]
-        for thread in ending:
+        """Export what is pending, unless the collector does not respond."""
+        shutdowns = [Thread(target=provider.shutdown, daemon=True) for provider in (self._provider, self._meters)]
+        for thread in shutdowns:
             thread.start()
-        for thread in ending:
+        for thread in shutdowns:
             thread.join(_FLUSH_S)
-        if any(thread.is_alive() for thread in ending):
+        if any(thread.is_alive() for thread in shutdowns):
             for exporter in self._exporters:
-                exporter.shutdown()  # it tries no more
-            for thread in ending:
+                exporter.shutdown()  # stops its retries
+            for thread in shutdowns:
                 thread.join(_FLUSH_S)
 
 
-def _due(deadline_s: float, workload: str | None) -> Attributes:
-    told: Attributes = {"meritorder.deadline": utc(deadline_s).isoformat()}
-    return told if workload is None else told | {"meritorder.workload": workload}
+def _deadline_attributes(deadline_s: float, workload: str | None) -> Attributes:
+    attributes: Attributes = {"meritorder.deadline": utc(deadline_s).isoformat()}
+    return attributes if workload is None else attributes | {"meritorder.workload": workload}
 
 
 def _links(trace: str | None) -> list[Link]:

@@ -1,7 +1,7 @@
-"""Tells of batches and background responses that ended, signed as OpenAI signs its webhooks.
+"""Webhooks: events of finished batches and background responses, signed as OpenAI signs them.
 
-Events are written in the transaction of what they tell of, and sent until they are taken: at least once. Only addresses
-of the configuration are ever called.
+Events are stored in the transaction that they report and delivered at least once. Only URLs of the configuration are
+called.
 
 Source: Standard Webhooks 1.0, https://www.standardwebhooks.com, which OpenAI's clients verify; 2026-10.
 """
@@ -28,47 +28,47 @@ from meritorder.gateway.store import webhooks
 from meritorder.gateway.store.database import Database
 from meritorder.gateway.store.webhooks import Event
 
-_SECRET_PREFIX: Final = "whsec_"  # noqa: S105 - how secrets begin, not one of them
-_LOOK_S: Final = 1.0
+_SECRET_PREFIX: Final = "whsec_"  # noqa: S105 - a prefix, not a secret
+_POLL_S: Final = 1.0
 _TIMEOUT: Final = aiohttp.ClientTimeout(total=15)
 _LEASE_S: Final = 60.0
-_FIRST_WAIT_S: Final = 5.0
-_LONGEST_WAIT_S: Final = 3600.0
-_ATTEMPTS: Final = 80  # about three days
+_MIN_BACKOFF_S: Final = 5.0
+_MAX_BACKOFF_S: Final = 3600.0
+_MAX_ATTEMPTS: Final = 80  # about three days
 _log: Final = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Address:
+class _Receiver:
     url: str
     secret: bytes
     tenant: str | None
 
 
 class Webhooks:
-    """The addresses of a configuration.
+    """The webhook receivers of a configuration.
 
     Args:
-        tables: As configured.
-        now_s: The clock.
-        new_id: Makes ids.
+        tables: The `[[webhook]]` tables.
+        now_s: Returns the current epoch seconds.
+        new_id: Returns a random id with the given prefix.
 
     Raises:
-        ConfigError: An address has no secret, or one that is none.
+        ConfigError: A receiver has no valid secret.
     """
 
     def __init__(
         self, tables: Sequence[WebhookTable], now_s: Callable[[], float], new_id: Callable[[str], str]
     ) -> None:
-        self._addresses = [_address(table) for table in tables]
+        self._receivers = [_receiver(table) for table in tables]
         self._now_s = now_s
         self._new_id = new_id
 
     def announce(self, connection: Connection, tenant: str, kind: str, item_id: str) -> None:
-        """Note an event, such as `batch.completed`, for every address that wants the tenant's."""
+        """Queue an event, such as `batch.completed`, for every receiver of the tenant's events."""
         now_s = self._now_s()
-        for address in self._addresses:
-            if address.tenant in {None, tenant}:
+        for receiver in self._receivers:
+            if receiver.tenant in {None, tenant}:
                 event_id = self._new_id("evt_")
                 content = {
                     "id": event_id,
@@ -77,18 +77,18 @@ class Webhooks:
                     "type": kind,
                     "data": {"id": item_id},
                 }
-                event = Event(id=event_id, url=address.url, body=msgspec.json.encode(content))
+                event = Event(id=event_id, url=receiver.url, body=msgspec.json.encode(content))
                 webhooks.add(connection, event, now_s=now_s)
 
-    async def keep_sending(self, database: Database) -> None:
-        """Send what is due, until cancelled."""
-        if not self._addresses:
+    async def run(self, database: Database) -> None:
+        """Deliver due events until cancelled."""
+        if not self._receivers:
             return
         async with aiohttp.ClientSession(timeout=_TIMEOUT) as session:
             while True:
                 with contextlib.suppress(StoreUnavailableError):
                     await self._send_due(database, session)
-                await asyncio.sleep(_LOOK_S)
+                await asyncio.sleep(_POLL_S)
 
     async def _send_due(self, database: Database, session: aiohttp.ClientSession) -> None:
         now_s = self._now_s()
@@ -96,17 +96,17 @@ class Webhooks:
         await asyncio.gather(*(self._send(database, session, event) for event in due))
 
     async def _send(self, database: Database, session: aiohttp.ClientSession, event: Event) -> None:
-        address = next((each for each in self._addresses if each.url == event.url), None)
-        taken = address is not None and await self._post(session, event, address)
-        if taken or address is None or event.attempt >= _ATTEMPTS:
+        receiver = next((known for known in self._receivers if known.url == event.url), None)
+        delivered = receiver is not None and await self._post(session, event, receiver)
+        if delivered or receiver is None or event.attempt >= _MAX_ATTEMPTS:
             await database.write(lambda connection: webhooks.drop(connection, event.id))
             return
-        wait_s = min(_FIRST_WAIT_S * 2.0 ** min(event.attempt - 1, 20), _LONGEST_WAIT_S)
+        wait_s = min(_MIN_BACKOFF_S * 2.0 ** min(event.attempt - 1, 20), _MAX_BACKOFF_S)
         not_before_s = self._now_s() + wait_s
         await database.write(lambda connection: webhooks.postpone(connection, event.id, not_before_s=not_before_s))
 
-    async def _post(self, session: aiohttp.ClientSession, event: Event, address: _Address) -> bool:
-        headers = {"content-type": "application/json", **signed(event, address.secret, int(self._now_s()))}
+    async def _post(self, session: aiohttp.ClientSession, event: Event, receiver: _Receiver) -> bool:
+        headers = {"content-type": "application/json", **signature_headers(event, receiver.secret, int(self._now_s()))}
         try:
             async with session.post(event.url, data=event.body, headers=headers, allow_redirects=False) as answer:
                 if 200 <= answer.status < 300:
@@ -117,8 +117,8 @@ class Webhooks:
         return False
 
 
-def signed(event: Event, key: bytes, at_s: int) -> dict[str, str]:
-    """Return the headers that prove where an event comes from: `v1,base64(HMAC-SHA256(key, id.time.body))`."""
+def signature_headers(event: Event, key: bytes, at_s: int) -> dict[str, str]:
+    """Return the signature headers of an event: `v1,base64(HMAC-SHA256(key, id.time.body))`."""
     digest = hmac.new(key, f"{event.id}.{at_s}.".encode() + event.body, hashlib.sha256).digest()
     return {
         "webhook-id": event.id,
@@ -127,15 +127,15 @@ def signed(event: Event, key: bytes, at_s: int) -> dict[str, str]:
     }
 
 
-def _address(table: WebhookTable) -> _Address:
+def _receiver(table: WebhookTable) -> _Receiver:
     where = f"webhook {table.url}"
-    said = read_secret(table.secret_env, table.secret_file, where=where)
-    if said is None:
+    text = read_secret(table.secret_env, table.secret_file, where=where)
+    if text is None:
         raise ConfigError("has no secret", where=where, fix="name it with secret_env or secret_file")
     try:
-        key = base64.b64decode(said.removeprefix(_SECRET_PREFIX), validate=True)
+        key = base64.b64decode(text.removeprefix(_SECRET_PREFIX), validate=True)
     except (binascii.Error, ValueError):
         key = b""
     if not key:
-        raise ConfigError("its secret is not whsec_ and base64", where=where)
-    return _Address(url=table.url, secret=key, tenant=table.tenant)
+        raise ConfigError("its secret is not whsec_ followed by base64", where=where)
+    return _Receiver(url=table.url, secret=key, tenant=table.tenant)

@@ -15,7 +15,7 @@ _ROWS_AT_A_TIME: Final = 10_000
 _ROWS_IN_A_STATEMENT: Final = (512, 64, 8, 1)
 
 
-class Entry(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+class LedgerEntry(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One row. Times are epoch seconds; `lost_tokens` were made and thrown away when real time wanted the seat."""
 
     request_id: str
@@ -41,10 +41,10 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     cost_picousd: int | None = None
 
 
-_NAMES: Final = Entry.__struct_fields__
+_NAMES: Final = LedgerEntry.__struct_fields__
 
 
-def add(connection: Connection, entries: Sequence[Entry]) -> None:
+def add(connection: Connection, entries: Sequence[LedgerEntry]) -> None:
     """Write rows."""
     # Every request has one. They go to the driver as they are, many in a statement: after each statement the driver
     # waits for its turn with the interpreter, which the hot path does not like to give up.

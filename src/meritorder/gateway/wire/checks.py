@@ -1,6 +1,7 @@
 """Checks of request fields, with OpenAI's bounds and error codes."""
 
 import json
+from collections.abc import Sequence
 from typing import Any, Final
 
 import msgspec
@@ -39,6 +40,16 @@ def text(fields: dict[str, Any], name: str) -> str:
         raise wrong_type(name, "a string", value)
     if "\0" in value:
         raise invalid_request(f"Invalid '{name}': it contains a NUL character.", param=name, code="invalid_value")
+    return value
+
+
+def choice(name: str, value: str, choices: Sequence[str]) -> str:
+    """Return a value that must be one of the choices."""
+    if value not in choices:
+        supported = ", ".join(f"'{known}'" for known in choices)
+        raise invalid_request(
+            f"Invalid value: '{value}'. Supported values are: {supported}.", param=name, code="invalid_value"
+        )
     return value
 
 

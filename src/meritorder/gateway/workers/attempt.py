@@ -10,7 +10,6 @@ import msgspec
 from meritorder.gateway.errors import StoreUnavailableError, UnavailableError, UnsupportedError, UpstreamError
 from meritorder.gateway.state.context import Context
 from meritorder.gateway.store import files
-from meritorder.gateway.store.ledger import Entry
 from meritorder.gateway.store.requests import ClaimedRequest, RequestAnswer
 from meritorder.gateway.upstreams import retry
 from meritorder.gateway.upstreams.upstream import Call
@@ -22,7 +21,6 @@ from meritorder.gateway.wire.errors import normalized_error
 from meritorder.gateway.wire.usage import Usage, parse_usage
 from meritorder.units import utc
 
-LANE: Final = "deferrable"
 _STORE_RETRY_S: Final = 0.5
 _MAX_CACHED_BLOBS: Final = 1000
 _RATE_WINDOW_S: Final = 60.0
@@ -207,51 +205,4 @@ def usage_of(answer: RequestAnswer) -> Usage:
     """Return the tokens of an answer that cost money."""
     return Usage(
         input_tokens=answer.input_tokens, cached_tokens=answer.cached_tokens, output_tokens=answer.output_tokens
-    )
-
-
-def ledger_entry(
-    request: ClaimedRequest,
-    answer: RequestAnswer,
-    venue: str | None,
-    *,
-    started_s: float,
-    ended_s: float,
-    cost_picousd: int | None,
-    lost_tokens: int = 0,
-    stored: bool = True,
-) -> Entry:
-    """Return the ledger entry of a deferrable request that was answered.
-
-    Args:
-        request: The request.
-        answer: Its answer.
-        venue: The venue that answered; None if none did.
-        started_s: When it was sent, epoch seconds.
-        ended_s: When the answer arrived.
-        cost_picousd: What the answer cost; None if the venue has no price.
-        lost_tokens: Tokens that were generated and discarded.
-        stored: Whether the answer was stored: if another attempt was faster, its output tokens count as lost.
-    """
-    return Entry(
-        request_id=answer.request_id,
-        arrived_s=request.arrived_s,
-        started_s=started_s,
-        ended_s=ended_s,
-        ttft_s=None,
-        lane=LANE,
-        tenant=request.tenant,
-        key_id=request.key_id,
-        model=request.model,
-        endpoint=request.endpoint,
-        venue=venue,
-        workload=request.workload,
-        deadline_s=request.deadline_s,
-        status_code=answer.status_code,
-        input_tokens=answer.input_tokens,
-        cached_tokens=answer.cached_tokens,
-        output_tokens=answer.output_tokens if stored else 0,
-        lost_tokens=lost_tokens + (0 if stored else answer.output_tokens),
-        counted=answer.input_tokens > 0,
-        cost_picousd=cost_picousd,
     )

@@ -78,7 +78,7 @@ def ingest(context: Context, batch: Batch) -> None:
     context.database.submit(
         lambda connection: batches.begin(
             connection,
-            context.me,
+            context.instance_id,
             batch.seq,
             total=state.total,
             tokens=state.tokens,
@@ -89,7 +89,7 @@ def ingest(context: Context, batch: Batch) -> None:
 
 
 def _fail(context: Context, batch: Batch, connection: Connection, errors: str, now_s: float) -> None:
-    if batches.fail(connection, context.me, batch.seq, errors=errors, now_s=now_s):
+    if batches.fail(connection, context.instance_id, batch.seq, errors=errors, now_s=now_s):
         context.webhooks.announce(connection, batch.tenant, "batch.failed", batch.id)
 
 

@@ -34,7 +34,7 @@ async def finalize(context: Context, batch: Batch) -> None:
     def conclude(connection: Any) -> None:  # noqa: ANN401 - a connection
         if batches.conclude(
             connection,
-            context.me,
+            context.instance_id,
             batch,
             output=output.id if output else None,
             error=errors.id if errors else None,

@@ -12,20 +12,19 @@ from typing import Any, Final, TypeVar
 
 from sqlalchemy import Connection
 
-from meritorder.gateway.config import duration_s
+from meritorder.gateway.config import DEFERRABLE, duration_s
 from meritorder.gateway.errors import StoreUnavailableError
 from meritorder.gateway.state.context import Context
+from meritorder.gateway.state.ledger_writer import deferrable_entry
 from meritorder.gateway.store import requests, stored_answers
 from meritorder.gateway.store.requests import ClaimedRequest, QueuedRequests, RequestAnswer
 from meritorder.gateway.venues.headroom import Headroom
 from meritorder.gateway.venues.plan_executor import PlanExecutor
 from meritorder.gateway.venues.venues import RunningRequest, Venue, Venues
 from meritorder.gateway.workers.attempt import (
-    LANE,
     AttemptFailedError,
     Attempts,
     CompletionRate,
-    ledger_entry,
     no_answer,
     usage_of,
 )
@@ -196,7 +195,7 @@ class Dispatcher:
     ) -> int:
         """Fill the capacity for one model with its work, the most urgent first; return how many requests started."""
         started = 0
-        venues = self._venues.serving(model, LANE)
+        venues = self._venues.serving(model, DEFERRABLE)
         urgency = self._urgency(model, works, venues, now_s)
         # Work that waits for its slot takes no turn from work that is ready.
         ready = [
@@ -276,7 +275,7 @@ class Dispatcher:
         if self._stopping:
             return []
         return await self._context.database.write(
-            lambda connection: requests.claim(connection, self._context.me, work, limit=limit, now_s=now_s)
+            lambda connection: requests.claim(connection, self._context.instance_id, work, limit=limit, now_s=now_s)
         )
 
     def _begin(self, request: ClaimedRequest, venue: Venue, *, urgent: bool) -> None:
@@ -328,7 +327,7 @@ class Dispatcher:
             now_s = self._context.now_s()
             await self._durably(
                 lambda connection: requests.requeue(
-                    connection, self._context.me, request, not_before_s=now_s, fault=False
+                    connection, self._context.instance_id, request, not_before_s=now_s, fault=False
                 )
             )
             return
@@ -356,7 +355,7 @@ class Dispatcher:
         not_before_s = now_s + min(wait_s, _MAX_RETRY_WAIT_S)
         await self._durably(
             lambda connection: requests.requeue(
-                connection, self._context.me, request, not_before_s=not_before_s, fault=failure.fault
+                connection, self._context.instance_id, request, not_before_s=not_before_s, fault=failure.fault
             )
         )
 
@@ -367,10 +366,10 @@ class Dispatcher:
         now_s = self._context.now_s()
 
         def change(connection: Connection) -> bool:
-            stored = requests.store_answer(connection, self._context.me, request, answer, now_s=now_s)
+            stored = requests.store_answer(connection, self._context.instance_id, request, answer, now_s=now_s)
             if stored and request.batch_seq is None:
                 response = stored_answers.complete(connection, request.seq, answer)
-                self._context.tell_of_response(connection, response)
+                self._context.announce_response(connection, response)
             return stored
 
         stored = await self._durably(change)
@@ -378,9 +377,8 @@ class Dispatcher:
         self._rates[request.model].add(time.monotonic(), estimated)
         self._add_served(request.tenant, answer.input_tokens + answer.output_tokens)
         cost = venue.cost_picousd(usage_of(answer)) if venue is not None else 0
-        self._context.authenticator.spend(request.key_id, cost)
         self._context.ledger_writer.add(
-            ledger_entry(
+            deferrable_entry(
                 request,
                 answer,
                 venue.name if venue else answer.venue,

@@ -48,7 +48,7 @@ class Maintenance:
         context, now_s = self._context, self._context.now_s()
 
         def beat(connection: Connection) -> int:
-            heartbeats.beat(connection, context.me, alive_until_s=now_s + self._lease_s)
+            heartbeats.beat(connection, context.instance_id, alive_until_s=now_s + self._lease_s)
             heartbeats.remove_expired(connection, now_s=now_s)
             requests.delete_orphaned(connection, now_s=now_s)
             return requests.requeue_expired(connection, now_s=now_s)
@@ -65,7 +65,7 @@ class Maintenance:
             try:
                 await self.heartbeat()
                 mine = await self._context.database.read(
-                    lambda connection: requests.claimed_seqs(connection, self._context.me)
+                    lambda connection: requests.claimed_seqs(connection, self._context.instance_id)
                 )
             except StoreUnavailableError:
                 continue
@@ -78,7 +78,7 @@ class Maintenance:
     async def _requeue(self, lost: set[int]) -> None:
         with contextlib.suppress(StoreUnavailableError):  # the next round finds them again
             await self._context.database.write(
-                lambda connection: requests.requeue_unstarted(connection, self._context.me, lost)
+                lambda connection: requests.requeue_unstarted(connection, self._context.instance_id, lost)
             )
             _log.warning("%d requests were claimed but did not run, and are queued again", len(lost))
             self._dispatcher.wake()
@@ -151,7 +151,7 @@ class Maintenance:
         def change(connection: Connection) -> bool:
             ended = requests.end(connection, seq)
             if ended:
-                self._context.tell_of_response(connection, stored_answers.complete(connection, seq, answer))
+                self._context.announce_response(connection, stored_answers.complete(connection, seq, answer))
             return ended
 
         if await self._context.database.write(change):
@@ -180,11 +180,13 @@ class Maintenance:
     async def _claim(self, status: str) -> batches.Batch | None:
         context, now_s = self._context, self._context.now_s()
         return await context.database.write(
-            lambda connection: batches.claim(connection, context.me, status, now_s=now_s)
+            lambda connection: batches.claim(connection, context.instance_id, status, now_s=now_s)
         )
 
     async def _unclaim(self, seq: int) -> None:
-        await self._context.database.write(lambda connection: batches.unclaim(connection, self._context.me, seq))
+        await self._context.database.write(
+            lambda connection: batches.unclaim(connection, self._context.instance_id, seq)
+        )
 
     async def _log_if_final(self, seq: int) -> None:
         batch = await self._context.database.read(lambda connection: batches.by_seq(connection, seq))

@@ -14,9 +14,10 @@ from typing import Final
 
 from sqlalchemy import Connection
 
-from meritorder.gateway.config import duration_s
+from meritorder.gateway.config import DEFERRABLE, duration_s
 from meritorder.gateway.errors import RefusedError, StoreUnavailableError, UnsupportedError, UpstreamError
 from meritorder.gateway.state.context import Context
+from meritorder.gateway.state.ledger_writer import deferrable_entry
 from meritorder.gateway.store import files, provider_batches, requests
 from meritorder.gateway.store.provider_batches import ProviderBatch
 from meritorder.gateway.store.requests import ClaimedRequest, QueuedRequests, RequestAnswer
@@ -27,9 +28,7 @@ from meritorder.gateway.venues.venues import Venue, Venues
 from meritorder.gateway.wire import calls
 from meritorder.gateway.wire.usage import Usage, parse_usage
 from meritorder.gateway.workers.attempt import (
-    LANE,
     answer_of,
-    ledger_entry,
     no_answer,
     unsupported_answer,
     usage_of,
@@ -87,7 +86,7 @@ class ProviderBatches:
         await self._create_batches()
         now_s = context.now_s()
         adopted = await context.database.write(
-            lambda connection: provider_batches.adopt(connection, context.me, now_s=now_s)
+            lambda connection: provider_batches.adopt(connection, context.instance_id, now_s=now_s)
         )
         for batch in adopted:
             if batch.venue not in self._batch_venues:
@@ -117,7 +116,7 @@ class ProviderBatches:
                     await self._create(work, venue, api, now_s, count=planned)
 
     def _is_needed(self, work: QueuedRequests, queued: list[QueuedRequests], venue: Venue, now_s: float) -> bool:
-        own = any(serving.is_engine for serving in self._venues.serving(work.model, LANE))
+        own = any(serving.is_engine for serving in self._venues.serving(work.model, DEFERRABLE))
         ahead = [other for other in queued if other.model == work.model and other.deadline_s < work.deadline_s]
         latest_s = self._dispatcher.latest_backfill_s(work, ahead)
         window_s = duration_s(venue.table.batch_window)
@@ -133,9 +132,9 @@ class ProviderBatches:
 
         def claim(connection: Connection, count: int) -> int:
             limits = replace(api.limits, max_lines=min(count, api.limits.max_lines))
-            taken, excess = _claim_within(connection, context.me, work, limits, now_s)
+            taken, excess = _claim_within(connection, context.instance_id, work, limits, now_s)
             for request in excess:
-                requests.requeue(connection, context.me, request, not_before_s=now_s, fault=False)
+                requests.requeue(connection, context.instance_id, request, not_before_s=now_s, fault=False)
             if taken:
                 batch = ProviderBatch(
                     id=context.new_id("c")[:_ID_LENGTH],
@@ -145,7 +144,7 @@ class ProviderBatches:
                     created_s=now_s,
                     cancelled=False,
                 )
-                provider_batches.create(connection, context.me, batch, taken)
+                provider_batches.create(connection, context.instance_id, batch, taken)
             return len(taken)
 
         while count > 0 and (claimed := await context.database.write(partial(claim, count=count))):
@@ -269,9 +268,8 @@ class ProviderBatches:
             if not is_new:
                 continue
             cost = venue.cost_picousd(usage_of(answer)) if answer.succeeded else 0
-            self._context.authenticator.spend(request.key_id, cost)
             self._context.ledger_writer.add(
-                ledger_entry(
+                deferrable_entry(
                     request,
                     answer,
                     venue.name,
