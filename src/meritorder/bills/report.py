@@ -285,7 +285,7 @@ def _stops_early(good: pl.DataFrame) -> list[str]:
         .group_by("provider", "payer", "billing_end")
         .agg(pl.col("last").max(), pl.col("source").last())
         .filter(pl.col("last") + pl.duration(seconds=SECONDS_PER_DAY) < pl.col("billing_end"))
-        .sort("source", "billing_end")
+        .sort("source", "billing_end", "last", "provider", "payer")
         .select("source", "billing_end", "last")
     )
     return [
