@@ -1,7 +1,7 @@
-"""What a provider charges for an hour of use under several savings plans, by its own documented rules.
+"""The bill of an hour of use under several savings plans, by the provider's documented rules.
 
-The programme applies savings plans at their best (`constraints.define_savings_plans`); this is the bill, by which the
-answer is checked: equal with one plan, and never lower with several.
+The linear program applies savings plans optimally (`constraints.define_savings_plans`). Its cost equals this bill with
+one plan, and is never higher with several.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,12 +12,12 @@ from meritorder.planner.model.supply import SavingsPlan
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HourBill:
-    """One hour's bill.
+    """The bill of an hour.
 
     Args:
         committed_usd: The plans' dollars, used or not.
         on_demand_usd: Use that no plan covered.
-        unused_usd: Dollars promised that nothing used.
+        unused_usd: Dollars committed to that nothing used.
         covered_hours: Machine-hours covered, by plan and machine.
     """
 
@@ -28,7 +28,7 @@ class HourBill:
 
     @property
     def total_usd(self) -> float:
-        """What the hour costs."""
+        """Cost of the hour."""
         return self.committed_usd + self.on_demand_usd
 
 
@@ -57,7 +57,7 @@ def bill_hour(
     left = {machine: max(0.0, hours - (reserved or {}).get(machine, 0.0)) for machine, hours in use_hours.items()}
     covered: dict[tuple[str, str], float] = {}
     unused_usd = 0.0
-    for plan, dollars in sorted(plans, key=lambda each: len(each[0].usd_per_hour)):
+    for plan, dollars in sorted(plans, key=lambda scope: len(scope[0].usd_per_hour)):
         budget_usd = dollars
         rates = plan.usd_per_hour
         for machine in sorted(

@@ -1,4 +1,4 @@
-"""Every plan of tiny problems, tried one by one."""
+"""The cheapest of all plans of tiny problems, by enumeration."""
 
 import itertools
 import math
@@ -17,7 +17,7 @@ from meritorder.planner.model.problem import Problem
 from meritorder.planner.solve.search import Effort, find_plan
 
 EXACT = Effort(gap=1e-9, time_limit_s=30)
-MOST = 2
+QUOTA = 2
 SAFE = {"aws-h100": [0.0, 0.4, 1.5, 2.3, 3.2], "gcp-h100": [0.0, 0.7, 1.5]}
 SLOTS = 3
 
@@ -26,11 +26,11 @@ def all_done_in_time(spare: np.ndarray, work: list[float], patience: int) -> boo
     """Serve first come first served, by the definition of a deadline."""
     left = list(work)
     for t, free in enumerate(spare):
-        headroom = free
+        left_free = free
         for arrived in range(t + 1):
-            done = min(left[arrived], headroom)
+            done = min(left[arrived], left_free)
             left[arrived] -= done
-            headroom -= done
+            left_free -= done
         if any(left[arrived] > 1e-9 for arrived in range(t + 1) if arrived + patience - 1 <= t):
             return False
     return sum(left) < 1e-9
@@ -43,8 +43,8 @@ def anywhere(rt: list[float], wait: list[float], patience: int) -> Fits:
     """Whether machines, shape (pools, slots), serve work that may run on any of them."""
 
     def fits(machines: np.ndarray) -> bool:
-        carried = sum(np.array(SAFE[name])[machines[i]] for i, name in enumerate(SAFE))
-        enough = bool((carried >= np.array(rt) - 1e-9).all())
+        safe = sum(np.array(SAFE[name])[machines[i]] for i, name in enumerate(SAFE))
+        enough = bool((safe >= np.array(rt) - 1e-9).all())
         return enough and all_done_in_time(machines.sum(axis=0) - np.array(rt), wait, patience)
 
     return fits
@@ -53,7 +53,7 @@ def anywhere(rt: list[float], wait: list[float], patience: int) -> Fits:
 def apart(rt: list[float], records: list[float], wait: list[float], patience: int) -> Fits:
     """Whether machines serve work of which the records run in the second pool alone, and what waits in the first.
 
-    The second pool takes all the real-time work that it can, so that the first has most room for what waits.
+    The second pool takes all the real-time work that it can, which leaves the first as much capacity as possible.
     """
 
     def fits(machines: np.ndarray) -> bool:
@@ -69,8 +69,8 @@ def apart(rt: list[float], records: list[float], wait: list[float], patience: in
 def cheapest(fits: Fits, usd: dict[str, float], start_usd: float) -> float:
     best = math.inf
     names = list(usd)
-    for owned in range(MOST + 1):
-        for machines in itertools.product(range(MOST + 1), repeat=len(names) * SLOTS):
+    for owned in range(QUOTA + 1):
+        for machines in itertools.product(range(QUOTA + 1), repeat=len(names) * SLOTS):
             n = np.array(machines).reshape(len(names), SLOTS)
             total = n.copy()
             total[0] += owned
@@ -95,7 +95,7 @@ work = st.sampled_from([0.0, 0.3, 0.5, 0.9, 1.2, 1.4])
     prices=st.tuples(st.sampled_from([7.0, 10.0]), st.sampled_from([8.0, 9.0, 15.0])),
     start=st.sampled_from([0.0, 0.25]),
 )
-def test_the_plan_is_the_cheapest_of_all(
+def test_plan_is_cheapest_of_all(
     rt: list[float], wait: list[float], patience: int, prices: tuple[float, float], start: float
 ) -> None:
     usd = dict(zip(SAFE, prices, strict=True))
@@ -112,7 +112,7 @@ def test_the_plan_is_the_cheapest_of_all(
 )
 # Each lane alone keeps to the quota of machines, both together would not.
 @example(loads=([1.2, 0.0, 0.0], [0.0, 0.0, 0.0], [0.9, 0.0, 0.0]), patience=1, prices=(7.0, 9.0), start=0.0)
-def test_the_plan_is_the_cheapest_of_all_where_not_all_may_run_anywhere(
+def test_restricted_plan_is_cheapest(
     loads: tuple[list[float], list[float], list[float]], patience: int, prices: tuple[float, float], start: float
 ) -> None:
     rt, records, wait = loads
@@ -131,8 +131,8 @@ def problem_of(workloads: tuple[Demand, ...], usd: dict[str, float], start: floa
         workloads=workloads,
         pools=tuple(pool(name, safe=safe, startup_paid_s=start * HOUR) for name, safe in SAFE.items()),
         payments=(
-            *(on_demand(price, name, max_machines=MOST) for name, price in usd.items()),
-            reserved(6.0, "aws-h100", max_machines=MOST),
+            *(on_demand(price, name, max_machines=QUOTA) for name, price in usd.items()),
+            reserved(6.0, "aws-h100", max_machines=QUOTA),
         ),
     )
 

@@ -46,18 +46,18 @@ def use_of(machines: dict[str, float], prices: dict[str, float], plan: SavingsPl
     )
 
 
-def test_the_highest_saving_is_covered_first() -> None:
-    """AWS's rule by hand: use is covered in the order of the saving in per cent, until the promise is spent.
+def test_highest_saving_covered_first() -> None:
+    """AWS's rule by hand: use is covered in the order of the saving in per cent, until the commitment is spent.
 
     One hour of 2 x p5 (list 100, rate 60: 40 %), 3 x p4 (list 40, rate 28: 30 %) and 4 x g6 (list 10, rate 8: 20 %),
-    and $150 promised: p5 takes 120 of it; the 30 left cover 30 / 28 = 1.0714 p4; g6 gets none.
+    and $150 committed: p5 takes 120 of it; the 30 left cover 30 / 28 = 1.0714 p4; g6 gets none.
     On demand remain 1.9286 x 40 + 4 x 10 = 117.14; the bill is 150 + 117.14 = 267.14.
 
     Source: the order of https://docs.aws.amazon.com/savingsplans/latest/userguide/sp-applying.html, 2025; own numbers.
     """
     use, prices = {"p5": 2, "p4": 3, "g6": 4}, {"p5": 100.0, "p4": 40.0, "g6": 10.0}
     plan = SavingsPlan(
-        name="sp", usd_per_hour={"p5": 60.0, "p4": 28.0, "g6": 8.0}, have_usd_per_hour=150.0, max_usd_per_hour=0.0
+        name="sp", usd_per_hour={"p5": 60.0, "p4": 28.0, "g6": 8.0}, held_usd_per_hour=150.0, max_usd_per_hour=0.0
     )
     bill = bill_hour(use, prices, [(plan, 150.0)])
     assert bill.total_usd == pytest.approx(267.142857)
@@ -67,9 +67,9 @@ def test_the_highest_saving_is_covered_first() -> None:
     assert found.usd + 150.0 == pytest.approx(267.142857)
 
 
-def test_what_a_promise_does_not_use_is_lost() -> None:
-    """$50 promised in each of two hours: 1 x p5 at 40 takes 40 of the first; the second, idle, loses all."""
-    plan = SavingsPlan(name="sp", usd_per_hour={"p5": 40.0}, have_usd_per_hour=50.0, max_usd_per_hour=0.0)
+def test_unused_commitment_is_lost() -> None:
+    """$50 committed in each of two hours: 1 x p5 at 40 takes 40 of the first; the second, idle, loses all."""
+    plan = SavingsPlan(name="sp", usd_per_hour={"p5": 40.0}, held_usd_per_hour=50.0, max_usd_per_hour=0.0)
     busy = bill_hour({"p5": 1}, {"p5": 100.0}, [(plan, 50.0)])
     assert (busy.total_usd, busy.unused_usd) == (pytest.approx(50.0), pytest.approx(10.0))
     idle = bill_hour({}, {"p5": 100.0}, [(plan, 50.0)])
@@ -78,11 +78,11 @@ def test_what_a_promise_does_not_use_is_lost() -> None:
     second_idle = dataclasses.replace(
         problem, workloads=(dataclasses.replace(problem.workloads[0], work_s={"h100": np.array([2.0, 0.0]) * HOUR}),)
     )
-    # Two machines in the first hour: 50 / 40 = 1.25 are covered, 0.75 cost 75; nothing is carried to the second.
+    # Two machines in the first hour: 50 / 40 = 1.25 are covered, 0.75 cost 75; nothing carries over to the second.
     assert find_plan(second_idle, EXACT).usd == pytest.approx(75.0)
 
 
-def test_reserved_machines_cover_before_plans_and_narrow_plans_before_wide_ones() -> None:
+def test_reserved_then_narrow_then_wide_plans() -> None:
     narrow = SavingsPlan(name="ec2", usd_per_hour={"p5": 50.0})
     wide = SavingsPlan(name="compute", usd_per_hour={"p5": 70.0, "p4": 28.0})
     prices = {"p5": 100.0, "p4": 40.0}
@@ -100,32 +100,30 @@ def test_reserved_machines_cover_before_plans_and_narrow_plans_before_wide_ones(
     shares=st.tuples(st.floats(0.3, 0.95), st.floats(0.3, 0.95), st.floats(0.3, 0.95)),
     dollars=st.floats(0, 300),
 )
-def test_the_programme_applies_a_plan_as_the_provider_does(
-    use: tuple[int, ...], shares: tuple[float, ...], dollars: float
-) -> None:
+def test_program_applies_plans_as_providers_do(use: tuple[int, ...], shares: tuple[float, ...], dollars: float) -> None:
     prices = {"a": 98.0, "b": 40.0, "c": 10.0}
     counts = dict(zip(prices, use, strict=True))
     rates = {name: prices[name] * share for name, share in zip(prices, shares, strict=True)}
-    plan = SavingsPlan(name="sp", usd_per_hour=rates, have_usd_per_hour=dollars, max_usd_per_hour=0.0)
+    plan = SavingsPlan(name="sp", usd_per_hour=rates, held_usd_per_hour=dollars, max_usd_per_hour=0.0)
     bill = bill_hour(counts, prices, [(plan, dollars)])
     assert find_plan(use_of(counts, prices, plan), EXACT).usd == pytest.approx(bill.on_demand_usd, abs=1e-5)
 
 
 def commit(use: np.ndarray, committed: float) -> float:
-    """Let the programme choose what to commit to for a use that nothing can move."""
+    """Return what the program commits to for use that cannot be deferred."""
     problem = Problem(
         horizon=hours(len(use)),
         workloads=(realtime(use.astype(float)),),
         pools=(pool(safe=list(range(30))),),
         payments=(on_demand(10.0), reserved(committed)),
     )
-    bought = [one.amount for one in find_plan(problem, EXACT).purchases]
+    bought = [purchase.amount for purchase in find_plan(problem, EXACT).purchases]
     return bought[0] if bought else 0.0
 
 
 @settings(max_examples=25, deadline=None)
 @given(use=st.lists(st.integers(0, 9), min_size=3, max_size=24), committed=st.floats(2.03, 9.87))
-def test_break_even_rule_comes_out_of_the_programme(use: list[int], committed: float) -> None:
+def test_program_follows_break_even_rule(use: list[int], committed: float) -> None:
     levels = np.array(use, float)
     assert commit(levels, committed) == machines_to_commit(levels, committed, 10.0)
 

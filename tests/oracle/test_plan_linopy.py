@@ -1,4 +1,4 @@
-"""The programme written a second time, in another library's words, straight from the equations of docs/plan.md."""
+"""The linear program written a second time, with linopy, straight from the equations of docs/plan.md."""
 
 import itertools
 
@@ -14,7 +14,7 @@ from meritorder.planner.solve.search import Effort, find_plan
 linopy = pytest.importorskip("linopy")
 
 
-def second_programme(problem: Problem, *, whole: bool) -> float:  # noqa: C901, PLR0912  (one programme, read in one go)
+def second_formulation(problem: Problem, *, integer: bool) -> float:  # noqa: C901, PLR0912  (one program, in one piece)
     """Solve a problem of hourly slots, one replica a machine and one kind of replica; returns its optimum."""
     m = linopy.Model()
     horizon, count = problem.horizon, problem.horizon.slots
@@ -26,7 +26,7 @@ def second_programme(problem: Problem, *, whole: bool) -> float:  # noqa: C901, 
         if pl.machine != pay.machine:
             continue
         for t in range(count):
-            n[pl.name, pay.name, t] = m.add_variables(lower=0, integer=whole)
+            n[pl.name, pay.name, t] = m.add_variables(lower=0, integer=integer)
             if isinstance(pay, OnDemand | Spot):
                 cost = cost + pay.usd_per_hour * n[pl.name, pay.name, t]
         if isinstance(pay, OnDemand | Spot) and pl.startup_paid_s:
@@ -39,13 +39,13 @@ def second_programme(problem: Problem, *, whole: bool) -> float:  # noqa: C901, 
     for w in problem.workloads:
         work = w.work_s["h100"] / HOUR
         for t in range(count):
-            ways = []
+            routes = []
             for pl in problem.pools:
                 flow[w.name, pl.name, t] = m.add_variables(lower=0)
-                ways.append(flow[w.name, pl.name, t])
+                routes.append(flow[w.name, pl.name, t])
             for tier in problem.tiers:
                 flow[w.name, tier.name, t] = m.add_variables(lower=0)
-                ways.append(flow[w.name, tier.name, t])
+                routes.append(flow[w.name, tier.name, t])
                 price = tier.usd[w.name].sum() / work.sum()
                 cost = cost + price * flow[w.name, tier.name, t]
             if isinstance(w, DeferrableDemand):
@@ -54,12 +54,12 @@ def second_programme(problem: Problem, *, whole: bool) -> float:  # noqa: C901, 
                 limit = 0.0 if not cyclic and t == count - 1 else float(recent)
                 queue[w.name, t] = m.add_variables(lower=0, upper=limit)
             else:
-                m.add_constraints(sum(ways) == work[t])
+                m.add_constraints(sum(routes) == work[t])
         if isinstance(w, DeferrableDemand):
             for t in range(count):
-                ways = [flow[w.name, v.name, t] for v in (*problem.pools, *problem.tiers)]
+                routes = [flow[w.name, v.name, t] for v in (*problem.pools, *problem.tiers)]
                 last = queue[w.name, before[t]] if before[t] is not None else 0
-                m.add_constraints(queue[w.name, t] - last + sum(ways) == work[t])
+                m.add_constraints(queue[w.name, t] - last + sum(routes) == work[t])
     for pl in problem.pools:
         for t in range(count):
             there = sum(n[pl.name, pay.name, t] for pay in problem.payments if (pl.name, pay.name, t) in n)
@@ -76,14 +76,14 @@ def second_programme(problem: Problem, *, whole: bool) -> float:  # noqa: C901, 
                 steps = [m.add_variables(binary=True) for _ in gains]
                 m.add_constraints(sum(online) - sum(g * d for g, d in zip(gains, steps, strict=True)) <= 0)
                 m.add_constraints(sum(steps) - firm <= 0)
-                for one, two in itertools.pairwise(steps):
-                    m.add_constraints(two - one <= 0)
+                for first, second in itertools.pairwise(steps):
+                    m.add_constraints(second - first <= 0)
     for pay in problem.payments:
         used = {
             t: sum(n[pl.name, pay.name, t] for pl in problem.pools if pl.machine == pay.machine) for t in range(count)
         }
         if isinstance(pay, Reserved):
-            bought = m.add_variables(lower=0, integer=whole)
+            bought = m.add_variables(lower=0, integer=integer)
             cost = cost + count * pay.usd_per_hour * bought
             for t in range(count):
                 m.add_constraints(used[t] - bought <= pay.held)
@@ -93,8 +93,8 @@ def second_programme(problem: Problem, *, whole: bool) -> float:  # noqa: C901, 
         for plan in problem.savings_plans:
             u[plan.name, pay.name] = used
     for plan in problem.savings_plans:
-        promise = m.add_variables(lower=0)
-        cost = cost + count * promise
+        commitment = m.add_variables(lower=0)
+        cost = cost + count * commitment
         for t in range(count):
             spent = 0
             for pay in problem.payments:
@@ -103,7 +103,7 @@ def second_programme(problem: Problem, *, whole: bool) -> float:  # noqa: C901, 
                     m.add_constraints(covered - u[plan.name, pay.name][t] <= 0)
                     spent = spent + plan.usd_per_hour[pay.machine] * covered
                     cost = cost - pay.usd_per_hour * covered
-            m.add_constraints(spent - promise <= plan.have_usd_per_hour)
+            m.add_constraints(spent - commitment <= plan.held_usd_per_hour)
     m.add_objective(cost)
     m.solve(solver_name="highs", output_flag=False, mip_rel_gap=1e-9)
     return float(m.objective.value)
@@ -144,14 +144,14 @@ SEEDS = [0, 1, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(2,
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-def test_whole_programme_has_the_same_optimum(seed: int) -> None:
+def test_integer_program_has_same_optimum(seed: int) -> None:
     problem = random_problem(seed, with_realtime=True)
     plan = find_plan(problem, Effort(gap=1e-8, time_limit_s=60))
-    assert plan.usd == pytest.approx(second_programme(problem, whole=True), rel=1e-5)
+    assert plan.usd == pytest.approx(second_formulation(problem, integer=True), rel=1e-5)
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-def test_relaxation_has_the_same_optimum(seed: int) -> None:
+def test_relaxation_has_same_optimum(seed: int) -> None:
     problem = random_problem(seed, with_realtime=False)
     plan = find_plan(problem, Effort(gap=1e-6))
-    assert plan.relaxed_usd == pytest.approx(second_programme(problem, whole=False), rel=1e-6)
+    assert plan.relaxed_usd == pytest.approx(second_formulation(problem, integer=False), rel=1e-6)

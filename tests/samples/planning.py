@@ -35,7 +35,7 @@ def pool(name: str = "aws-h100", *, safe: list[float] | None = None, **options: 
 def realtime(
     work: list[float] | NDArray[np.float64], name: str = "chat", access: Access | None = None
 ) -> RealtimeDemand:
-    """Real-time work given in replicas' worth for each hour."""
+    """Real-time work by the hour, in saturated replicas."""
     return RealtimeDemand(
         name=name, model="m", work_s={"h100": np.asarray(work, float) * HOUR}, access=access or Access()
     )
@@ -44,7 +44,7 @@ def realtime(
 def deferrable(
     work: list[float] | NDArray[np.float64], patience: int, name: str = "batch", access: Access | None = None
 ) -> DeferrableDemand:
-    """Deferrable work given in replicas' worth for each hour, with a patience in hours."""
+    """Deferrable work by the hour, in saturated replicas, with a patience in hours."""
     return DeferrableDemand(
         name=name,
         model="m",

@@ -36,25 +36,28 @@ def test_regret_if_demand_halves() -> None:
     )
 
 
-def test_advice_names_break_even_and_ladder() -> None:
+def test_recommendation_has_break_even_and_ladder() -> None:
     (advice,) = commitments.recommend_commitments(find_plan(steady(), EXACT), rungs=2)
     assert advice.break_even_use == pytest.approx(0.6)
     assert [step.machines for step in advice.ladder] == [1, 1]
 
 
-def test_steady_use_is_committed_to_and_pays() -> None:
-    found = {each.rule: each for each in backtest_commitments(with_commitment(np.full(48, 1.94)), 0.5)}
+def test_steady_use_is_committed_to() -> None:
+    found = {result.rule: result for result in backtest_commitments(with_commitment(np.full(48, 1.94)), 0.5)}
     assert found["plan"].machines == 2
     # 24 hours of two machines at 6 instead of 10 dollars.
     assert found["plan"].saving_usd == pytest.approx(24 * 2 * 4.0)
 
 
-def test_use_that_falls_away_makes_the_commitment_a_loss() -> None:
-    found = {each.rule: each for each in backtest_commitments(with_commitment(np.repeat([1.94, 0.0], 24)), 0.5)}
+def test_falling_use_makes_a_loss() -> None:
+    found = {result.rule: result for result in backtest_commitments(with_commitment(np.repeat([1.94, 0.0], 24)), 0.5)}
     assert found["plan"].machines == 2
     assert found["plan"].saving_usd == pytest.approx(-24 * 2 * 6.0)
 
 
-def test_use_below_break_even_is_not_committed_to() -> None:
+def test_rare_use_is_not_committed_to() -> None:
     work = np.tile([1.94, 0.0, 0.0], 16)  # a third of the hours; 6 of 10 dollars need 60 %
-    assert next(each for each in backtest_commitments(with_commitment(work), 0.5) if each.rule == "plan").machines == 0
+    assert (
+        next(result for result in backtest_commitments(with_commitment(work), 0.5) if result.rule == "plan").machines
+        == 0
+    )

@@ -17,7 +17,7 @@ def pinball_loss(actual: np.ndarray, predicted: np.ndarray, q: float) -> float:
     return float(np.mean(np.maximum(q * short, (q - 1) * short)))
 
 
-def test_a_forecast_finds_the_season_and_beats_the_last_week() -> None:
+def test_forecast_beats_last_season() -> None:
     rng = np.random.default_rng(1)
     hour = np.arange(24 * 7 * 6)
     season = 10 + 8 * np.sin(hour / 24 * 2 * np.pi) + 3 * (hour // 24 % 7 < 5)
@@ -34,12 +34,12 @@ def test_a_forecast_finds_the_season_and_beats_the_last_week() -> None:
     assert (drawn == forecast.draw(20, np.random.default_rng(0))).all()
 
 
-def test_a_forecast_needs_two_seasons() -> None:
+def test_forecast_needs_two_seasons() -> None:
     with pytest.raises(TraceError, match="two whole seasons, there are 1"):
         fit_forecast(np.ones(200), 168)
 
 
-def test_seasons_are_drawn_around_the_typical_one() -> None:
+def test_scenarios_vary_around_typical_season() -> None:
     rng = np.random.default_rng(0)
     shape = 1 + np.sin(np.arange(24) / 24 * 2 * np.pi)
     days = np.concatenate([shape * level for level in rng.uniform(0.8, 1.2, 10)])
@@ -52,5 +52,5 @@ def test_seasons_are_drawn_around_the_typical_one() -> None:
     assert work.sum(axis=1).std() > 0
 
 
-def test_a_trace_shorter_than_two_seasons_has_none() -> None:
+def test_short_trace_has_no_season() -> None:
     assert longest_season(with_commitment(np.ones(30))) is None

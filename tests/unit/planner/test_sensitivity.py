@@ -12,7 +12,7 @@ from meritorder.planner.solve.search import Effort, find_plan
 EXACT = Effort(gap=1e-9, time_limit_s=20)
 
 
-def test_what_freedom_is_worth() -> None:
+def test_values_of_patience_spot_commitments() -> None:
     """Work of 2 in the first hour of four; machines on demand at $10, half a machine of spot at $2."""
     spot = Spot(name="spot", machine="aws-h100", usd_per_hour=2.0, available=np.array(0.5))
     problem = Problem(
@@ -28,7 +28,7 @@ def test_what_freedom_is_worth() -> None:
     assert found.deferral_usd["batch"] == pytest.approx(4)
     assert found.spot_usd_per_machine["spot"] == pytest.approx(16)
     assert found.spot_usd_per_gpu["spot"] == pytest.approx(2)
-    held = analyze_sensitivity(find_plan(steady(), EXACT)).commitments
-    assert [(one.name, one.alone_usd, one.together_usd) for one in held] == [
+    values = analyze_sensitivity(find_plan(steady(), EXACT)).commitments
+    assert [(value.name, value.alone_usd, value.together_usd) for value in values] == [
         ("aws-h100 reserved", pytest.approx(32), pytest.approx(32))
     ]

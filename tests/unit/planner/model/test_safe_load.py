@@ -6,12 +6,12 @@ import pytest
 from meritorder.planner.model.safe_load import concave_envelope, extend, extend_to_load, has_pooling_gain, min_machines
 
 
-def test_safe_load_takes_whole_machines() -> None:
+def test_load_needs_whole_machines() -> None:
     safe = np.array([0.0, 0.5, 1.4, 2.3])
     assert [min_machines(safe, load) for load in (0.0, 0.5, 0.51, 1.4, 9.0)] == [0, 1, 2, 2, 3]
 
 
-def test_envelope_is_above_the_table_and_tight_at_its_end() -> None:
+def test_envelope_above_table_tight_at_end() -> None:
     safe = np.array([0.0, 0.4, 1.4, 2.3, 3.4])
     for load in (0.3, 1.0, 1.41, 2.0, 3.4):
         last = min_machines(safe, load)
@@ -24,7 +24,7 @@ def test_envelope_is_above_the_table_and_tight_at_its_end() -> None:
         assert min(slope * (last - 1) + height for slope, height in lines) < load
 
 
-def test_pools_pay_where_the_load_each_never_falls() -> None:
+def test_pooling_gain_and_extension() -> None:
     assert has_pooling_gain(np.array([0.0, 0.5, 1.4]))
     assert not has_pooling_gain(np.array([0.0, 0.5, 0.8]))
     assert extend(np.array([0.0, 0.5, 1.4]), 4).tolist() == pytest.approx([0, 0.5, 1.4, 2.1, 2.8])

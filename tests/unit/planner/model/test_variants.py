@@ -16,13 +16,13 @@ from meritorder.planner.solve.search import Effort, find_plan
 EXACT = Effort(gap=1e-9, time_limit_s=20)
 
 
-def test_a_stretch_keeps_its_work_and_is_done_in_it() -> None:
+def test_slice_finishes_its_own_work() -> None:
     whole = dataclasses.replace(with_commitment(np.arange(10.0)), workloads=(deferrable(np.arange(10.0), 4),))
     part = slice_slots(whole, 3, 5)
-    one = part.workloads[0]
-    assert isinstance(one, DeferrableDemand)
-    assert one.volume_s.tolist() == [3600.0 * n for n in range(3, 8)]
-    assert one.due.tolist() == [3, 4, 4, 4, 4]
+    demand = part.workloads[0]
+    assert isinstance(demand, DeferrableDemand)
+    assert demand.volume_s.tolist() == [3600.0 * n for n in range(3, 8)]
+    assert demand.due.tolist() == [3, 4, 4, 4, 4]
     assert part.horizon.slots == 5
 
 

@@ -1,4 +1,4 @@
-"""Plans that can be worked out by hand, and questions without an answer."""
+"""Plans that can be computed by hand, and problems without a plan."""
 
 import dataclasses
 
@@ -16,7 +16,7 @@ from meritorder.planner.solve.search import Effort, find_plan
 EXACT = Effort(gap=1e-9, time_limit_s=20)
 
 
-def test_whole_machines_and_pooling_decide() -> None:
+def test_whole_machines_and_pooling() -> None:
     """Load 0.5, 1.4, 1.5: one machine, two, three, at $10 an hour."""
     plan = find_plan(small([0.5, 1.4, 1.5], [0, 0, 0], 1), EXACT)
     assert plan.schedules[0].machines.tolist() == [1, 2, 3]
@@ -25,13 +25,13 @@ def test_whole_machines_and_pooling_decide() -> None:
 
 
 @pytest.mark.parametrize("work", [1e-9, 1e-7, 1e-5])
-def test_a_request_that_is_alone_in_its_slot_gets_a_machine(work: float) -> None:
+def test_lone_request_gets_a_machine(work: float) -> None:
     """However small it is: 1e-7 of an hour are three tokens."""
     plan = find_plan(small([0.5, work, 0.5, 0.0], [0, 0, 0, 0], 1), EXACT)
     assert plan.schedules[0].machines.tolist() == [1, 1, 1, 0]
 
 
-def test_deferrable_work_fills_the_gaps() -> None:
+def test_deferrable_work_fills_gaps() -> None:
     """Real time leaves half a machine free in each hour; work of 1 arrives at once and may wait two hours."""
     plan = find_plan(small([0.5, 0.5, 0.5], [1.0, 0, 0], 3), EXACT)
     assert plan.usd == pytest.approx(30)
@@ -41,18 +41,18 @@ def test_deferrable_work_fills_the_gaps() -> None:
 
 def test_patience_counts_whole_slots() -> None:
     """Two machines' work arrives; one machine does it in two hours if it may wait for two."""
-    one = Problem(
+    problem = Problem(
         horizon=hours(4, ends=OpenEnd()),
         workloads=(deferrable([2.0, 0, 0, 0], 2),),
         pools=(pool(),),
         payments=(on_demand(max_machines=1),),
     )
-    assert find_plan(one, EXACT).usd == pytest.approx(20)
+    assert find_plan(problem, EXACT).usd == pytest.approx(20)
     with pytest.raises(InfeasibleError, match="workload batch: with a patience of 60 min some of its work is late"):
-        find_plan(dataclasses.replace(one, workloads=(deferrable([2.0, 0, 0, 0], 1),)), EXACT)
+        find_plan(dataclasses.replace(problem, workloads=(deferrable([2.0, 0, 0, 0], 1),)), EXACT)
 
 
-def test_cycle_wraps_backlog_open_end_does_not() -> None:
+def test_only_cycles_wrap_backlog() -> None:
     work = [deferrable([0, 0, 0, 2.0], 3)]
     around = Problem(
         horizon=hours(4, ends=Cyclic()), workloads=tuple(work), pools=(pool(),), payments=(on_demand(max_machines=1),)
@@ -62,7 +62,7 @@ def test_cycle_wraps_backlog_open_end_does_not() -> None:
         find_plan(dataclasses.replace(around, horizon=hours(4, ends=OpenEnd())), EXACT)
 
 
-def test_starts_are_paid_and_minimum_billing_is_kept() -> None:
+def test_starts_and_minimum_billing_paid() -> None:
     """A start costs a quarter of an hour, $2.50; a machine is billed for two hours at least."""
     problem = small([0.5, 0, 0.5, 0], [0, 0, 0, 0], 1, pools=(pool(startup_paid_s=900.0),))
     assert find_plan(problem, EXACT).usd == pytest.approx(25)
@@ -71,17 +71,17 @@ def test_starts_are_paid_and_minimum_billing_is_kept() -> None:
     assert find_plan(billed, EXACT).usd == pytest.approx(32.5)
 
 
-def test_spot_serves_what_may_wait_and_never_real_time_alone() -> None:
+def test_spot_never_serves_real_time() -> None:
     spot = Spot(name="spot", machine="aws-h100", usd_per_hour=2.0, available=np.array([1.0, 0.0, 1.0]))
     problem = small([0.5, 0.5, 0.5], [0.5, 0.5, 1.5], 1, payments=(on_demand(), spot))
     plan = find_plan(problem, EXACT)
-    machines = {one.payment: one.machines.tolist() for one in plan.schedules}
+    machines = {schedule.payment: schedule.machines.tolist() for schedule in plan.schedules}
     assert machines["aws-h100 on demand"] == [1, 1, 1]
     assert machines["spot"] == [0, 0, 1]
     assert plan.usd == pytest.approx(32)
 
 
-def test_spot_loses_what_interruptions_cost() -> None:
+def test_interruptions_reduce_spot_capacity() -> None:
     """At one interruption in two hours that costs half an hour, a machine does three quarters of its work."""
     spot = Spot(
         name="spot",
@@ -100,19 +100,19 @@ def test_spot_loses_what_interruptions_cost() -> None:
     assert find_plan(problem, EXACT).usd == pytest.approx(8)
 
 
-def test_what_is_held_is_used_first_and_not_bought_again() -> None:
+def test_held_machines_used_first() -> None:
     problem = small([0.5, 1.4], [0, 0], 1, payments=(on_demand(), reserved(6.0, held=1)))
     plan = find_plan(problem, EXACT)
     assert plan.usd == pytest.approx(10)
-    assert {one.payment: one.machines.tolist() for one in plan.schedules} == {
+    assert {schedule.payment: schedule.machines.tolist() for schedule in plan.schedules} == {
         "aws-h100 on demand": [0, 1],
         "aws-h100 reserved": [1, 1],
     }
-    assert [(one.amount, one.held) for one in plan.purchases] == [(0, 1)]
+    assert [(purchase.amount, purchase.held) for purchase in plan.purchases] == [(0, 1)]
     assert plan.hard_bound_usd == 0
 
 
-def test_blocks_are_bought_whole() -> None:
+def test_blocks_bought_whole() -> None:
     """Two hours of work in a block of two at $4 beat $10 on demand; the block beyond the horizon is paid too."""
     block = CapacityBlock(name="block", machine="aws-h100", usd_per_hour=4.0, slots=2, starts=(0, 2))
     problem = small([0.5, 0.5, 0.5], [0, 0, 0], 1, payments=(on_demand(), block))
@@ -121,26 +121,26 @@ def test_blocks_are_bought_whole() -> None:
     assert plan.purchases[0].starts == (0, 2)
 
 
-def test_token_tiers_by_limit_turnaround_and_window() -> None:
+def test_token_tiers_limit_and_turnaround() -> None:
     work = [1.0, 1.0, 1.0, 1.0]
     usd = {"batch": np.array(work) * 2.0}
     tokens = np.array(work) * 3600.0
     demand = dataclasses.replace(deferrable(work, 3), tokens=tokens)
-    asked = Problem(horizon=hours(4), workloads=(demand,), pools=(pool(),), payments=(on_demand(),))
+    problem = Problem(horizon=hours(4), workloads=(demand,), pools=(pool(),), payments=(on_demand(),))
 
     def cost(**options: object) -> float:
         tier = TokenTier(name="api", provider="x", model="m", tier="batch", usd=usd, **options)  # type: ignore[arg-type]
-        return find_plan(dataclasses.replace(asked, tiers=(tier,)), EXACT).usd
+        return find_plan(dataclasses.replace(problem, tiers=(tier,)), EXACT).usd
 
     assert cost() == pytest.approx(8)
     assert cost(turnaround_s=3 * HOUR) == pytest.approx(8)
-    # Whoever promises an answer in four hours is no use to work that must be done in three.
+    # A turnaround of four hours does not suit work that must be done in three.
     assert cost(turnaround_s=4 * HOUR) == pytest.approx(40)
     # Half of the tokens fit under the limit; the rest takes two machine-hours.
     assert cost(tokens_per_s=0.5) == pytest.approx(4 + 20)
 
 
-def test_work_handed_to_a_slow_tier_makes_no_room_for_what_stays() -> None:
+def test_dispatched_work_extends_no_deadline() -> None:
     """The tier takes half of what arrives in an hour; the other half is due as it was, and needs its machine."""
     demand = dataclasses.replace(deferrable([2.0, 0, 0, 0], 2), tokens=np.array([3600.0, 0, 0, 0]))
     tier = TokenTier(
@@ -178,7 +178,7 @@ def test_allow_and_deny() -> None:
         find_plan(nowhere, EXACT)
 
 
-def test_carbon_moves_work_to_cleaner_hours() -> None:
+def test_carbon_moves_work_to_clean_hours() -> None:
     """A 10 kW machine at 100 and 500 g/kWh and $1,000 a tonne: $1 and $5 an hour on top."""
     problem = Problem(
         horizon=hours(2),
@@ -206,15 +206,18 @@ def test_two_models_share_a_commitment() -> None:
     )
     plan = find_plan(problem, EXACT)
     assert plan.usd == pytest.approx(12)
-    assert {one.pool: one.machines.tolist() for one in plan.schedules} == {"aws-h100": [1, 0], "other": [0, 1]}
+    assert {schedule.pool: schedule.machines.tolist() for schedule in plan.schedules} == {
+        "aws-h100": [1, 0],
+        "other": [0, 1],
+    }
 
 
-def test_real_time_beyond_every_machine_says_so() -> None:
+def test_missing_capacity_is_explained() -> None:
     with pytest.raises(InfeasibleError, match=r"workload chat: in 1 slots .* at hour 1 .*safe load.*loosen the SLO"):
         find_plan(small([0.5, 6.0], [0, 0], 1), EXACT)
 
 
-def test_nothing_to_do_costs_nothing() -> None:
+def test_no_work_costs_nothing() -> None:
     plan = find_plan(small([0, 0], [0, 0], 1), EXACT)
     assert (plan.usd, plan.bound_usd, plan.hard_bound_usd, plan.gap) == (0, 0, 0, 0)
     assert plan.schedules == ()
@@ -222,11 +225,11 @@ def test_nothing_to_do_costs_nothing() -> None:
     assert find_plan(empty).usd == 0
 
 
-def test_a_single_slot_is_a_plan() -> None:
+def test_single_slot_is_a_plan() -> None:
     assert find_plan(small([1.4], [0.6], 1, cyclic=True), EXACT).usd == pytest.approx(20)
 
 
-def test_equal_offers_are_no_trouble() -> None:
+def test_equal_offers_break_no_search() -> None:
     names = [f"p{i}-h100" for i in range(5)]
     problem = small(
         [1.4] * 4,
@@ -247,13 +250,13 @@ def test_negative_prices_refused() -> None:
         small([0.5], [0.5], 1, payments=(on_demand(-1.0),))
 
 
-def test_chances_weigh_scenarios() -> None:
+def test_probabilities_weigh_scenarios() -> None:
     horizon = Horizon(slot_s=HOUR, slots=1, scenarios=2, probabilities=(0.75, 0.25))
     problem = Problem(horizon=horizon, workloads=(realtime([0.5, 1.4]),), pools=(pool(),), payments=(on_demand(10.0),))
     assert find_plan(problem, EXACT).usd == pytest.approx(0.75 * 10 + 0.25 * 20)
 
 
-def test_a_day_of_quarter_hours_stays_near_its_bound() -> None:
+def test_day_of_quarter_hours_near_bound() -> None:
     hour = np.arange(96) / 4
     shape = 0.4 + 0.6 * np.exp(-(((hour - 14) / 5) ** 2))
     horizon = Horizon(slot_s=900.0, slots=96)
@@ -274,7 +277,7 @@ def test_a_day_of_quarter_hours_stays_near_its_bound() -> None:
     assert plan.hard_bound_usd < plan.bound_usd
 
 
-def test_the_hard_bound_is_of_saturated_machines_however_full_they_may_be() -> None:
+def test_hard_bound_assumes_saturated_machines() -> None:
     """A plan of machines that may be three quarters full pays for a third more; physics asks for no more."""
     full, careful = (
         Problem(
