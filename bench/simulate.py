@@ -14,7 +14,7 @@ import numpy as np
 import polars as pl
 
 from meritorder.perf.profile import Profile
-from meritorder.perf.shipped import profiles
+from meritorder.perf.shipped import shipped_profiles
 from meritorder.sim.pools import Fixed, Requests, SimPool, SimResult
 from meritorder.sim.run import simulate
 
@@ -46,7 +46,7 @@ def _week() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 def profile() -> Profile:
     """Return the shipped profile of a 70B model on four H100 GPUs."""
     wanted = "llama-3.1-70b on 4xh100 (vllm, bf16)"
-    return next(p for p in profiles() if p.replica.label == wanted)
+    return next(p for p in shipped_profiles() if p.replica.label == wanted)
 
 
 def traffic(count: int) -> Requests:

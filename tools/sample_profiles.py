@@ -15,7 +15,7 @@ import msgspec
 
 from meritorder.domain import Replica
 from meritorder.errors import PerformanceError
-from meritorder.perf.silicon import sample
+from meritorder.perf.silicon import sample_profile
 
 _LLAMA_70B = "meta-llama/Meta-Llama-3.1-70B"
 _DEEPSEEK = "deepseek-ai/DeepSeek-R1"
@@ -64,7 +64,7 @@ def main(path: Path) -> None:
     missing: list[str] = []
     for replica, hf_id, native in replicas():
         try:
-            lines.append(msgspec.json.encode(sample(replica, hf_id, native=native)))
+            lines.append(msgspec.json.encode(sample_profile(replica, hf_id, native=native)))
         except PerformanceError as error:
             missing.append(str(error)[:160])
         sys.stderr.write(f"\r{len(lines)} sampled, {len(missing)} not measured")

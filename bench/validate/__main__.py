@@ -13,9 +13,9 @@ import numpy as np
 
 from bench.validate import fitting, logs, mlperf, queues, silicon
 from bench.validate.page import Silicon, page
-from meritorder.perf import shipped
 from meritorder.perf.corrections import Correction
 from meritorder.perf.profile import Profile
+from meritorder.perf.shipped import shipped_corrections
 
 _ROOT = Path(__file__).parents[2]
 _PAGE = _ROOT / "docs/validation.md"
@@ -47,11 +47,11 @@ def main() -> None:
     if "--keep" not in sys.argv:
         found = [_named(each) for each in fitting.corrections(rows, _say)]
         _CORRECTIONS.write_bytes(msgspec.json.format(msgspec.json.encode(found)) + b"\n")
-        shipped.corrections.cache_clear()
+        shipped_corrections.cache_clear()
     _say("judging")
-    distinct, total = silicon.sample()
+    distinct, total = silicon.read_sample()
     text = page(
-        _judged(rows, shipped.corrections(), missing, total, distinct.height),
+        _judged(rows, shipped_corrections(), missing, total, distinct.height),
         _logs(),
         mlperf.results(),
         queues.queues(),

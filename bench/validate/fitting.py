@@ -11,9 +11,10 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from bench.validate.optimize import coordinate_descent, deviation, least_deviations
 from bench.validate.silicon import Row, quickly_simulated, simulated
-from meritorder.perf.calibration import Floats, Tuning, coordinate_descent, deviation, least_deviations
-from meritorder.perf.corrections import Correction, corrected_by
+from meritorder.perf.calibration import Floats, Tuning
+from meritorder.perf.corrections import Correction, correct_profile
 from meritorder.perf.profile import EngineLimits, Profile
 
 SOURCE: Final = "aiconfigurator-core 0.12.0 silicon_sample.csv, aggregated rows"
@@ -74,7 +75,7 @@ def predicted(rows: Sequence[Row], correction: Correction | None) -> Pairs:
     if correction is None:
         return np.array([simulated(row, row.profile, DEFAULT_STEP_TOKENS) for row in rows])
     step_tokens = correction.max_num_batched_tokens
-    servers = [_told(correction.applied(row.profile), correction.told_share * row.told.wait_steps) for row in rows]
+    servers = [_told(correction.apply(row.profile), correction.told_share * row.told.wait_steps) for row in rows]
     return np.array([simulated(row, server, step_tokens) for row, server in zip(rows, servers, strict=True)])
 
 
@@ -123,11 +124,13 @@ class Parts(NamedTuple):
     scales: dict[str, float]
     waits: dict[str, float]
 
-    def applied(self, row: Row, step_tokens: int) -> Profile:
+    def apply(self, row: Row, step_tokens: int) -> Profile:
         """Return the profile of a row's server, corrected."""
         waits = dict(self.waits)
         told_steps = waits.pop("told_share") * row.told.wait_steps
-        return _told(corrected_by(row.profile, self.tuning, self.scales, **waits, step_tokens=step_tokens), told_steps)
+        return _told(
+            correct_profile(row.profile, self.tuning, self.scales, **waits, step_tokens=step_tokens), told_steps
+        )
 
 
 class Numbers(NamedTuple):
@@ -203,7 +206,7 @@ class Search:
     def residuals(self, moved: Floats) -> Floats:
         """Return weighted logarithms of simulated / measured, shape (2 rows,)."""
         parts = self.numbers.parts(moved)
-        profiles = (parts.applied(row, self.step_tokens) for row in self.rows)
+        profiles = (parts.apply(row, self.step_tokens) for row in self.rows)
         ours = [quickly_simulated(row, one, self.step_tokens) for row, one in zip(self.rows, profiles, strict=True)]
         ratio = np.log(np.array(ours) / measured(self.rows))
         return np.asarray((np.clip(ratio, -_FARTHEST, _FARTHEST) * _WEIGHTS).ravel())

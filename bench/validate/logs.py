@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Final
 
 from meritorder.perf.profile import Profile
-from meritorder.study.calibrate.calibrate import Known, calibrate_logs
-from meritorder.study.calibrate.starting import SetUp
+from meritorder.study.calibrate.calibrate import KnownLimits, calibrate_logs
+from meritorder.study.calibrate.starting import Deployment
 
 LOG: Final = Path(__file__).parents[3] / "shared/data/measured/vllm_0.19_requests.csv"
 FIRST: Final = 150
@@ -16,4 +16,4 @@ def profiles(progress: Callable[[str], None]) -> list[Profile]:
     """Return the calibrated profile of each set-up, with its errors; nothing where the log is absent."""
     if not LOG.exists():
         return []
-    return calibrate_logs([str(LOG)], SetUp(), Known(), fit=FIRST, progress=progress)
+    return calibrate_logs([str(LOG)], Deployment(), KnownLimits(), fit=FIRST, progress=progress)

@@ -14,7 +14,7 @@ from meritorder.domain import Replica
 from meritorder.errors import MeritorderError, PerformanceError
 from meritorder.perf.calibration import Tuning
 from meritorder.perf.profile import EngineLimits, Profile
-from meritorder.perf.shipped import corrected, find
+from meritorder.perf.shipped import apply_correction, find_profiles
 from meritorder.perf.silicon import sample_split
 from meritorder.sim.pools import Requests
 from meritorder.sim.saturation import saturate
@@ -81,7 +81,7 @@ def _result(catalog: facts.Catalog, row: dict[str, object]) -> Offline:
     engine = "vllm" if "vllm" in software.lower() else "trtllm"
     try:
         hardware = catalog.find_hardware(_hardware(str(row["accelerator"])))
-        found = find(
+        found = find_profiles(
             catalog.find_model(name),
             hardware.id,
             engine=engine,
@@ -91,10 +91,12 @@ def _result(catalog: facts.Catalog, row: dict[str, object]) -> Offline:
     except MeritorderError as error:
         return Offline(**offline, reason=error.what)  # type: ignore[arg-type]
     if (engine, row["weights"]) == ("trtllm", "fp8"):
-        found = tuple(_SMALL_CACHE.applied(profile) for profile in (*found, *_pipelines(found)))
+        found = tuple(_SMALL_CACHE.apply(profile) for profile in (*found, *_pipelines(found)))
     outputs = float(str(row["tokens_per_sample"]))
     # A submitter takes the split that is fastest.
-    best, plain = (max(_tokens_per_s(form(each), prompt, outputs) for each in found) for form in (corrected, _same))
+    best, plain = (
+        max(_tokens_per_s(form(each), prompt, outputs) for each in found) for form in (apply_correction, _same)
+    )
     return Offline(**offline, simulated=best, uncorrected=plain)  # type: ignore[arg-type]
 
 

@@ -79,7 +79,7 @@ class Row:
         return ttft_s + tpot_s * (self.output_tokens - 1)
 
 
-def sample() -> tuple[pl.DataFrame, int]:
+def read_sample() -> tuple[pl.DataFrame, int]:
     """Read the aggregated rows, each measurement once; returns them, and how many there were with repetitions.
 
     `half` is by what a row states, as it states it.
@@ -104,10 +104,10 @@ def rows(
         progress: Told what is being done.
         only: Which rows of the sample; None takes all.
     """
-    frame, _ = sample()
+    frame, _ = read_sample()
     frame = frame if only is None else frame.filter(only)
     cache = _read_cache()
-    reasons = contradicted(sample()[0].iter_rows(named=True))
+    reasons = contradicted(read_sample()[0].iter_rows(named=True))
     found: list[Row] = []
     missing: list[dict[str, str]] = []
     for number, row in enumerate(frame.iter_rows(named=True)):
@@ -227,7 +227,7 @@ def quickly_simulated(row: Row, profile: Profile, step_tokens: int) -> tuple[flo
 def limits_of(row: Row, profile: Profile, step_tokens: int) -> EngineLimits:
     """Return the limits of an engine that has a seat for each client, as it was told or else with such steps."""
     clients = min(row.concurrency, _MOST_SEQS)
-    limits = profile.limits or EngineLimits.of(profile.engine)
+    limits = profile.limits or EngineLimits.for_engine(profile.engine)
     return msgspec.structs.replace(
         limits,
         max_num_seqs=clients,

@@ -421,12 +421,12 @@ def calibrate(
     Raises:
         TraceError: A log cannot be read, or is too short.
     """
-    from meritorder.study.calibrate.calibrate import Known, calibrate_logs
-    from meritorder.study.calibrate.starting import SetUp
+    from meritorder.study.calibrate.calibrate import KnownLimits, calibrate_logs
+    from meritorder.study.calibrate.starting import Deployment
 
     sources = [logs] if isinstance(logs, str | Path) else logs
-    setup = SetUp(model=model, hardware=hardware, gpus=gpus, engine=engine, precision=precision)
-    known = Known(max_num_seqs=max_num_seqs, max_num_batched_tokens=max_num_batched_tokens)
+    setup = Deployment(model=model, hardware=hardware, gpus=gpus, engine=engine, precision=precision)
+    known = KnownLimits(max_num_seqs=max_num_seqs, max_num_batched_tokens=max_num_batched_tokens)
     found = calibrate_logs(list(map(str, sources)), setup, known, config=config, fit=fit, progress=progress)
     return CalibrationAnswer(tuple(found))
 

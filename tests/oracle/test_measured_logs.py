@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from meritorder.domain import Provenance
-from meritorder.study.calibrate.calibrate import Known, calibrate_logs
-from meritorder.study.calibrate.starting import SetUp
+from meritorder.study.calibrate.calibrate import KnownLimits, calibrate_logs
+from meritorder.study.calibrate.starting import Deployment
 
 LOG = Path(__file__).parents[3] / "shared/data/measured/vllm_0.19_requests.csv"
 FIRST = 150
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.skipif(not LOG.exists(), reason=f"{LOG} is not here")
 
 @pytest.mark.parametrize("config", CONFIGS)
 def test_means_of_unseen_requests(config: str) -> None:
-    (profile,) = calibrate_logs([str(LOG)], SetUp(), Known(), config=config, fit=FIRST)
+    (profile,) = calibrate_logs([str(LOG)], Deployment(), KnownLimits(), config=config, fit=FIRST)
     found = profile.calibration
     assert profile.provenance is Provenance.CALIBRATED
     assert found is not None

@@ -15,11 +15,11 @@ def test_corrected_profiles_of_vllm_meet_the_targets(system: str, model: str) ->
     from bench.validate import fitting, silicon
     from bench.validate.__main__ import _ours
 
-    from meritorder.perf.shipped import corrections
+    from meritorder.perf.shipped import shipped_corrections
 
     wanted = (pl.col("system") == system) & (pl.col("backend") == "vllm") & (pl.col("model_path") == model)
     rows, _ = silicon.rows(only=wanted)
-    by_key = {(each.hardware, each.engine, each.model, each.precision): each for each in corrections()}
+    by_key = {(each.hardware, each.engine, each.model, each.precision): each for each in shipped_corrections()}
     errors = []
     for row in rows:
         correction = by_key.get((*row.group, _ours(row.model), row.precision))

@@ -43,10 +43,10 @@ def calibrate(
     from meritorder.report import calibration as report
     from meritorder.report import files
     from meritorder.study.calibrate import calibrate as study
-    from meritorder.study.calibrate.starting import SetUp
+    from meritorder.study.calibrate.starting import Deployment
 
-    setup = SetUp(model=model, hardware=hardware, gpus=tp, engine=engine, precision=precision)
-    known = study.Known(max_num_seqs=max_num_seqs, max_num_batched_tokens=max_num_batched_tokens)
+    setup = Deployment(model=model, hardware=hardware, gpus=tp, engine=engine, precision=precision)
+    known = study.KnownLimits(max_num_seqs=max_num_seqs, max_num_batched_tokens=max_num_batched_tokens)
     with progress() as status:
         if source.startswith(("http://", "https://")):
             from meritorder.study.calibrate.endpoint import Bounds, measure

@@ -1,15 +1,17 @@
-"""How far profiles are from measured servers."""
+"""The error to expect of a profile, from measured servers and logs."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 
 from meritorder.perf.profile import Floats, Profile
-from meritorder.perf.residuals import speed_factors
-from meritorder.perf.shipped import corrections
+from meritorder.perf.shipped import shipped_corrections
 
 _DRAWS: Final = 2000
+# The median of |x| of a normal distribution is this many standard deviations.
+_MEDIAN_DEVIATION: Final = 0.6745
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -18,8 +20,8 @@ class Accuracy:
 
     Args:
         error: Median absolute relative error of the time per output token.
-        basis: What it was measured on.
-        pace_ratios: Measured / simulated time per output token there; empty where only the error is known.
+        basis: What the error was measured on.
+        pace_ratios: Measured / simulated time per output token there; empty if only the error is known.
     """
 
     error: float
@@ -27,37 +29,59 @@ class Accuracy:
     pace_ratios: tuple[float, ...] = ()
 
     def factors(self, levels: tuple[float, ...], seed: int) -> Floats:
-        """Return by how much steps may be longer than the profile says, at these quantiles of a bootstrap.
+        """Return the factors by which steps may be longer than in the profile, at quantiles of a bootstrap.
 
         Args:
             levels: Quantiles, shape (levels,).
-            seed: Of the draws.
+            seed: Seed of the draws.
         """
         drawn = speed_factors(self.pace_ratios, self.error, _DRAWS, np.random.default_rng(seed))
         return np.asarray(np.quantile(drawn, levels))
 
 
-def accuracy(profile: Profile) -> Accuracy | None:
-    """Return the error to expect of a profile; None if nothing like it was measured.
+def expected_accuracy(profile: Profile) -> Accuracy | None:
+    """Return the error to expect of a profile; None if nothing comparable was measured.
 
-    A calibrated profile errs as it did on stretches of its own log, and a corrected one as it did on the servers that
-    its correction was judged on (docs/validation.md). A profile without either, on hardware that no correction is for,
-    is taken to err as much as the engine's tables did, uncorrected, where they were furthest off.
+    A calibrated profile has the error that it had on stretches of its own log; a corrected one that of the servers that
+    its correction was judged on (docs/validation.md). Any other profile is assigned the largest error of the engine's
+    uncorrected tables: on its hardware, or on any if its hardware has no correction.
     """
     own = profile.calibration
     if own is not None and own.pace_ratios:
-        return _of(own.pace_ratios, f"stretches of {own.judged_on} requests in {own.log}")
+        return _from_ratios(own.pace_ratios, f"stretches of {own.judged_on} requests in {own.log}")
     if profile.residuals is not None:
-        return _of(profile.residuals.pace_ratios, profile.residuals.basis)
-    measured = [each for each in corrections() if each.engine == profile.engine and not each.model]
+        return _from_ratios(profile.residuals.pace_ratios, profile.residuals.basis)
+    measured = [item for item in shipped_corrections() if item.engine == profile.engine and not item.model]
     if not measured:
         return None
-    here = [each for each in measured if each.hardware == profile.hardware]
+    here = [item for item in measured if item.hardware == profile.hardware]
     where = profile.hardware if here else f"measured hardware, as {profile.hardware} is not among it"
-    error = max(each.tpot_median_before for each in here or measured)
+    error = max(item.tpot_median_before for item in here or measured)
     return Accuracy(error=error, basis=f"largest median error of {profile.engine} on {where}")
 
 
-def _of(pace_ratios: list[float], basis: str) -> Accuracy:
+def _from_ratios(pace_ratios: list[float], basis: str) -> Accuracy:
     error = float(np.median(np.abs(1 / np.array(pace_ratios) - 1)))
     return Accuracy(error=error, basis=basis, pace_ratios=tuple(pace_ratios))
+
+
+def speed_factors(pace_ratios: Sequence[float], error: float, draws: int, generator: np.random.Generator) -> Floats:
+    """Draw factors by which every step may be longer than in the profile.
+
+    The error on new traffic is drawn from the ratios seen where the profile was judged. Without ratios the factor is
+    lognormal with the given median error:
+
+        factor = exp(z error / 0.6745),   z standard normal
+
+    Args:
+        pace_ratios: Measured / simulated time per output token, where the profile was judged.
+        error: Median relative error, used if there are no ratios.
+        draws: Number of draws.
+        generator: Source of randomness.
+
+    Returns:
+        Shape (draws,).
+    """
+    if pace_ratios:
+        return generator.choice(np.array(pace_ratios), draws)
+    return np.asarray(np.exp(generator.standard_normal(draws) * error / _MEDIAN_DEVIATION))

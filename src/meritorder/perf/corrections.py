@@ -13,8 +13,7 @@ import numpy as np
 
 from meritorder.perf.calibration import Tuning
 from meritorder.perf.operators import CLASSES
-from meritorder.perf.profile import EngineLimits, Profile
-from meritorder.perf.residuals import Residuals
+from meritorder.perf.profile import EngineLimits, Profile, Residuals
 
 
 class Correction(msgspec.Struct, frozen=True, kw_only=True):
@@ -66,9 +65,9 @@ class Correction(msgspec.Struct, frozen=True, kw_only=True):
     as_of: str
     source: str
 
-    def applied(self, profile: Profile) -> Profile:
+    def apply(self, profile: Profile) -> Profile:
         """Return the corrected profile; it is measured operators still, and its source says what was added."""
-        corrected = corrected_by(
+        corrected = correct_profile(
             profile,
             Tuning(**self.tuning),
             self.operator_scales,
@@ -90,7 +89,7 @@ class Correction(msgspec.Struct, frozen=True, kw_only=True):
         return f"{self.judged_on} measured servers of {what} on {self.hardware}"
 
 
-def corrected_by(
+def correct_profile(
     profile: Profile,
     tuning: Tuning,
     operator_scales: dict[str, float],
@@ -101,8 +100,8 @@ def corrected_by(
     step_tokens: int,
 ) -> Profile:
     """Return a profile with its operators scaled, then tuned; see `Correction` for the arguments."""
-    limits = profile.limits or EngineLimits.of(profile.engine)
-    tuned = tuning.applied(_rescaled(profile, operator_scales))
+    limits = profile.limits or EngineLimits.for_engine(profile.engine)
+    tuned = tuning.apply(_rescaled(profile, operator_scales))
     return msgspec.structs.replace(
         tuned,
         mixed_base_s=[float(f"{step_s + prompt_step_s:.6g}") for step_s in tuned.mixed_base_s],

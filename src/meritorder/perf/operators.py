@@ -29,7 +29,7 @@ STEP_POINTS: Final = (64, 512, 2048, 8192)
 _DIGITS: Final = 3
 
 
-def class_of(operator: str) -> str:
+def operator_class(operator: str) -> str:
     """Return the class of an operator by its name in the library."""
     name = operator.lower()
     return next((kind for kind, words in _WORDS if any(word in name for word in words)), "other")
@@ -47,7 +47,7 @@ class OperatorShares(msgspec.Struct, frozen=True, kw_only=True):
     step: dict[str, list[float]]
 
     @classmethod
-    def of(cls, decode: Iterable[Mapping[str, float]], step: Iterable[Mapping[str, float]]) -> Self:
+    def from_times(cls, decode: Iterable[Mapping[str, float]], step: Iterable[Mapping[str, float]]) -> Self:
         """Return the shares of times by class, one mapping a point."""
         return cls(decode=_columns(list(decode)), step=_columns(list(step)))
 

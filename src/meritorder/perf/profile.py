@@ -1,8 +1,8 @@
-r"""A performance profile: how long one step of an engine takes, in a table of about fifty numbers.
+r"""A performance profile: the time of one step of an engine, in a table of about fifty numbers.
 
 An engine step runs `n` prompt tokens and one token for each of `b` decoding sequences. Measured steps of real engines
-are, to within a few per cent, a sum of what grows with the tokens in the step (the linear layers), what grows with the
-key-value cache that decoding reads, and what grows with the pairs of tokens that prompt attention visits:
+are, to within a few percent, a sum of what grows with the tokens in the step (the linear layers), what grows with the
+KV cache that decoding reads, and what grows with the pairs of tokens that prompt attention computes:
 
     n = 0:  step_s = decode_base_s[b]      + decode_per_kv_token_s[b] * kv
     n > 0:  step_s = mixed_base_s[n + b]   + decode_per_kv_token_s[b] * kv + prefill_per_pair_s * pairs
@@ -11,7 +11,7 @@ with `kv` the context tokens of the decoding sequences, and `pairs = sum(chunk *
 prompt chunks in the step. Being linear in `kv`, a run of decode steps has a closed form (docs/maths.md).
 """
 
-from typing import NamedTuple, Self
+from typing import Final, NamedTuple, Self
 
 import msgspec
 import numpy as np
@@ -20,9 +20,10 @@ from numpy.typing import NDArray
 from meritorder.domain import Provenance, Replica
 from meritorder.errors import PerformanceError
 from meritorder.perf.operators import OperatorShares
-from meritorder.perf.residuals import Calibration, Residuals
 
 Floats = NDArray[np.float64]
+
+_DIGITS: Final = 4
 
 
 class EngineLimits(msgspec.Struct, frozen=True, kw_only=True):
@@ -30,11 +31,11 @@ class EngineLimits(msgspec.Struct, frozen=True, kw_only=True):
 
     Args:
         max_num_seqs: Most sequences in a step.
-        max_num_batched_tokens: Most tokens in a step, prompt chunks and decodes together.
-        block_tokens: Tokens of a key-value block.
-        prefill_first: Prompts go before decodes, in steps of their own, as SGLang does; else they share steps.
+        max_num_batched_tokens: Most tokens in a step, prefill chunks and decodes together.
+        block_tokens: Tokens of a KV cache block.
+        prefill_first: Prompts run before decodes, in steps of their own, as in SGLang; else they share steps.
         whole_prompts: A prompt joins a step whole or not at all, unless it is the only one in it, as in TensorRT-LLM;
-            else it is cut to what is left of the step.
+            else it is split to the budget that is left in the step.
 
     Source: vLLM 0.19 engine arguments (max_num_seqs 256 to 1024 by use, max_num_batched_tokens 8192 on 80 GB GPUs,
     block size 16), 2026.
@@ -47,8 +48,8 @@ class EngineLimits(msgspec.Struct, frozen=True, kw_only=True):
     whole_prompts: bool = False
 
     @classmethod
-    def of(cls, engine: str) -> Self:
-        """Return what an engine does by default.
+    def for_engine(cls, engine: str) -> Self:
+        """Return the defaults of an engine.
 
         Source: SGLang 0.5 server arguments (enable_mixed_chunk is off), docs.sglang.ai, 2026; TensorRT-LLM 1.2 LLM
         arguments (enable_chunked_prefill is off), nvidia.github.io/TensorRT-LLM, 2026.
@@ -57,13 +58,13 @@ class EngineLimits(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class StepTable(NamedTuple):
-    """A profile spread out for direct look-up by the simulator.
+    """A profile expanded for direct lookup by the simulator.
 
     Attributes:
         decode_base_s: Shape (max_num_seqs + 1,), by number of decoding sequences.
         decode_per_kv_token_s: Shape (max_num_seqs + 1,), by number of decoding sequences.
         mixed_base_s: Shape (max_num_batched_tokens + max_num_seqs + 1,), by tokens in the step.
-        prefill_per_pair_s: Seconds for each pair of tokens that prompt attention visits.
+        prefill_per_pair_s: Seconds for each pair of tokens that prompt attention computes.
     """
 
     decode_base_s: Floats
@@ -72,8 +73,78 @@ class StepTable(NamedTuple):
     prefill_per_pair_s: float
 
 
+class Errors(msgspec.Struct, frozen=True, kw_only=True):
+    """How far simulated times are from measured ones.
+
+    Args:
+        of_mean: Simulated mean / measured mean - 1.
+        median: Median of |simulated / measured - 1| over requests.
+        p90: 90th percentile of the same.
+    """
+
+    of_mean: float
+    median: float
+    p90: float
+
+    @classmethod
+    def between(cls, simulated_s: Floats, measured_s: Floats) -> Self:
+        """Compare request by request, without requests that lack a time (TPOT at one token)."""
+        known = np.isfinite(simulated_s) & np.isfinite(measured_s) & (measured_s > 0)
+        simulated, measured = simulated_s[known], measured_s[known]
+        if not len(measured):
+            return cls(of_mean=0.0, median=0.0, p90=0.0)
+        errors = np.abs(simulated / measured - 1)
+        return cls(
+            of_mean=round(float(simulated.mean() / measured.mean() - 1), _DIGITS),
+            median=round(float(np.median(errors)), _DIGITS),
+            p90=round(float(np.quantile(errors, 0.9)), _DIGITS),
+        )
+
+
+class Residuals(msgspec.Struct, frozen=True, kw_only=True):
+    """How far a corrected profile was from measured servers that the correction was not fitted to.
+
+    Args:
+        basis: Description of these servers.
+        pace_ratios: Measured / simulated mean time per output token: one for each server, or quantiles over many.
+    """
+
+    basis: str
+    pace_ratios: list[float]
+
+
+class Calibration(msgspec.Struct, frozen=True, kw_only=True):
+    """What a profile was fitted to, and its errors on requests that it was not fitted to.
+
+    Args:
+        log: Source of the measurements.
+        replicas: Replicas that served them.
+        fitted_on: Number of requests that the parameters were fitted to.
+        judged_on: Number of requests that the errors are measured on.
+        unseen: Whether these are requests that it was not fitted to; False if the log is too short for that.
+        assumed: Engine limits that the log does not reach and the user did not state.
+        parameters: The fitted parameters by name.
+        ttft: Errors of the time to first token.
+        tpot: Errors of the time per output token.
+        e2e: Errors of the end-to-end latency.
+        pace_ratios: Measured / simulated mean time per output token, by stretch of consecutive requests.
+    """
+
+    log: str
+    replicas: int
+    fitted_on: int
+    judged_on: int
+    unseen: bool
+    assumed: list[str]
+    parameters: dict[str, float]
+    ttft: Errors
+    tpot: Errors
+    e2e: Errors
+    pace_ratios: list[float]
+
+
 class Profile(msgspec.Struct, frozen=True, kw_only=True):
-    """Measured step times of one replica, and the memory that it has for context.
+    """Measured step times of one replica, and its memory for context.
 
     Args:
         model: `Model.id`.
@@ -86,22 +157,22 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
         as_of: Date of the source, ISO 8601.
         kv_capacity_tokens: Tokens of context that fit in memory beside the weights.
         decode_sequences: Grid of the decode columns, increasing from 1.
-        decode_base_s: Decode step without context.
-        decode_per_kv_token_s: Added for each context token of the decoding sequences.
+        decode_base_s: Time of a decode step without context.
+        decode_per_kv_token_s: Time added for each context token of the decoding sequences.
         step_tokens: Grid of the mixed column, increasing.
-        mixed_base_s: Step with that many tokens of which some are prompt, without attention over the context.
-        prefill_per_pair_s: Added for each pair of tokens that prompt attention visits.
-        step_overhead_s: Added to every step: scheduling, sampling, detokenisation.
+        mixed_base_s: Time of a step with that many tokens, some of them prompt, without attention over the context.
+        prefill_per_pair_s: Time added for each pair of tokens that prompt attention computes.
+        step_overhead_s: Time added to every step: scheduling, sampling, detokenization.
         table_error_p90: 90th percentile of this table's relative error against its source, between the grid points.
-        request_overhead_s: Added to each request before its first token, without occupying the engine: network,
-            tokenisation, hand-over.
-        prompt_token_overhead_s: Added to each request for each token of its prompt, likewise: tokenising.
-        first_token_steps: Decode steps that each request waits before it is taken up: engines look for new requests,
-            and hand tokens out, every few steps.
-        operators: What its steps are made of, None where that is not known.
-        limits: Limits of the engine that was calibrated, None where the profile does not know them.
-        calibration: How far the profile is from the measurements that it was fitted to, None if it was not fitted.
-        residuals: How far such profiles were from measured servers, None where that is not known.
+        request_overhead_s: Latency added to each request before its first token, outside the engine: network,
+            tokenization, transfer to the engine.
+        prompt_token_overhead_s: Latency added for each token of the prompt, outside the engine: tokenization.
+        first_token_steps: Decode steps that each request waits before it is scheduled: engines poll for new requests,
+            and emit tokens, every few steps.
+        operators: Shares of operator classes in its steps, None if unknown.
+        limits: Limits of the engine that was calibrated, None if unknown.
+        calibration: What the profile was fitted to, and its errors; None if it was not fitted.
+        residuals: How far such profiles were from measured servers, None if unknown.
     """
 
     model: str
@@ -140,7 +211,7 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
             self.prompt_token_overhead_s,
             self.first_token_steps,
         ]
-        for grid, *beside in (
+        for grid, *columns_on_grid in (
             (self.decode_sequences, self.decode_base_s, self.decode_per_kv_token_s),
             (self.step_tokens, self.mixed_base_s),
         ):
@@ -148,12 +219,12 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
                 not grid
                 or grid[0] < 1
                 or sorted(set(grid)) != grid
-                or any(len(column) != len(grid) for column in beside)
+                or any(len(column) != len(grid) for column in columns_on_grid)
             ):
                 raise PerformanceError(
-                    "a column and its grid do not fit",
+                    "a column does not match its grid",
                     where=self.replica.label,
-                    fix="give each grid in increasing order, and a value at each of its points",
+                    fix="give each grid in increasing order, and one value for each of its points",
                 )
         if not all(np.isfinite(columns)) or min(columns) < 0:
             raise PerformanceError("a step time is negative or not a number", where=self.replica.label)
@@ -163,7 +234,7 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
             raise PerformanceError(
                 "the weights leave no memory for context",
                 where=self.replica.label,
-                fix="use more GPUs a replica",
+                fix="use more GPUs per replica",
             )
 
     @property
@@ -178,7 +249,7 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
         )
 
     def table(self, limits: EngineLimits) -> StepTable:
-        """Spread the profile out to every batch size and step length that the limits allow."""
+        """Expand the profile to every batch size and step length that the limits allow."""
         sequences = np.arange(limits.max_num_seqs + 1)
         tokens = np.arange(limits.max_num_batched_tokens + limits.max_num_seqs + 1)
         return StepTable(
@@ -199,9 +270,9 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
 
         Args:
             prefill_tokens: Prompt tokens in the step.
-            decode_sequences: Sequences that get one token each.
-            kv_tokens: Context tokens of those sequences together.
-            prefill_pairs: Pairs of tokens that prompt attention visits.
+            decode_sequences: Sequences that generate one token each.
+            kv_tokens: Context tokens of those sequences in total.
+            prefill_pairs: Pairs of tokens that prompt attention computes.
         """
         n, b = np.asarray(prefill_tokens, float), np.asarray(decode_sequences, float)
         decode_s = _interpolate(b, self.decode_sequences, self.decode_base_s)
@@ -223,7 +294,7 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def _interpolate(x: NDArray[np.integer] | Floats, grid: list[int], values: list[float]) -> Floats:
-    """Interpolate linearly, and go on beyond the last grid point at the slope before it."""
+    """Interpolate linearly, and extrapolate beyond the last grid point with the slope before it."""
     last_slope = (values[-1] - values[-2]) / (grid[-1] - grid[-2]) if len(grid) > 1 else 0.0
     beyond = np.maximum(np.asarray(x, float) - grid[-1], 0.0)
     return np.asarray(np.interp(x, grid, values) + beyond * max(last_slope, 0.0))

@@ -75,7 +75,9 @@ def roofline(model: Model, hardware: Hardware, replica: Replica, *, as_of: str) 
     )
 
 
-def from_timings(replica: Replica, tpot_s: Floats, tokens_per_s: float, context_tokens: int, *, as_of: str) -> Profile:
+def profile_from_timings(
+    replica: Replica, tpot_s: Floats, tokens_per_s: float, context_tokens: int, *, as_of: str
+) -> Profile:
     """Return a rough profile of a model or hardware that nobody knows, to be fitted to the log that it comes from.
 
     The shortest pace stands for reading the weights; a context token is three millionths of that, as the bytes of both

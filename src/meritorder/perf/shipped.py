@@ -16,11 +16,11 @@ from meritorder.domain import Model, Provenance, Replica
 from meritorder.errors import MissingExtraError, PerformanceError
 from meritorder.perf.corrections import Correction
 from meritorder.perf.profile import Profile
-from meritorder.perf.silicon import SYSTEMS, sample
+from meritorder.perf.silicon import SYSTEMS, sample_profile
 
 
 @functools.cache
-def profiles() -> tuple[Profile, ...]:
+def shipped_profiles() -> tuple[Profile, ...]:
     """Read the shipped profiles, one JSON object a line."""
     lines = (files("meritorder.perf") / "data" / "profiles.jsonl").read_bytes().splitlines()
     decoder = msgspec.json.Decoder(Profile)
@@ -28,13 +28,13 @@ def profiles() -> tuple[Profile, ...]:
 
 
 @functools.cache
-def corrections() -> tuple[Correction, ...]:
+def shipped_corrections() -> tuple[Correction, ...]:
     """Read the corrections that the published validation found, one for each hardware and engine."""
     text = (files("meritorder.perf") / "data" / "corrections.json").read_bytes()
     return tuple(msgspec.json.decode(text, type=list[Correction]))
 
 
-def corrected(profile: Profile) -> Profile:
+def apply_correction(profile: Profile) -> Profile:
     """Return a profile of the operator tables as measured servers run it; unchanged where there is no correction.
 
     Calibrated profiles and rooflines are returned as they are: corrections are for the tables.
@@ -43,15 +43,15 @@ def corrected(profile: Profile) -> Profile:
         return profile
     own = _correction(profile.hardware, profile.engine, profile.model, profile.precision)
     correction = own or _correction(profile.hardware, profile.engine)
-    return correction.applied(profile) if correction else profile
+    return correction.apply(profile) if correction else profile
 
 
 def _correction(hardware: str, engine: str, model: str = "", precision: str = "") -> Correction | None:
     wanted = (hardware, engine, model, precision)
-    return next((c for c in corrections() if (c.hardware, c.engine, c.model, c.precision) == wanted), None)
+    return next((c for c in shipped_corrections() if (c.hardware, c.engine, c.model, c.precision) == wanted), None)
 
 
-def load(path: Path) -> tuple[Profile, ...]:
+def load_profiles(path: Path) -> tuple[Profile, ...]:
     """Read the profiles of a TOML or JSON file, such as calibration writes: one at its top, or several as `profile`.
 
     Raises:
@@ -87,7 +87,9 @@ def _table(path: str, values: dict[str, Any]) -> str:
     return "".join(lines)
 
 
-def find(model: Model, hardware: str, *, engine: str, precision: str | None, gpus: int | None) -> tuple[Profile, ...]:
+def find_profiles(
+    model: Model, hardware: str, *, engine: str, precision: str | None, gpus: int | None
+) -> tuple[Profile, ...]:
     """Return the profiles of a model on hardware, fewest GPUs first.
 
     What does not ship is sampled from the measured tables if aiconfigurator-core is installed.
@@ -103,7 +105,7 @@ def find(model: Model, hardware: str, *, engine: str, precision: str | None, gpu
         PerformanceError: Nothing was measured; the message names what there is.
     """
     wanted = precision or model.precision
-    shipped = [p for p in profiles() if p.model == model.id and p.hardware == hardware and p.engine == engine]
+    shipped = [p for p in shipped_profiles() if p.model == model.id and p.hardware == hardware and p.engine == engine]
     found = [p for p in shipped if p.precision == wanted and gpus in (None, p.gpus)]
     if found:
         return tuple(sorted(found, key=lambda profile: profile.gpus))
@@ -138,16 +140,16 @@ def _sample_all(model: Model, replica: Replica, gpus: int | None) -> tuple[Profi
 
 @functools.cache
 def _sample(replica: Replica, hf_id: str, *, native: bool) -> Profile:
-    return sample(replica, hf_id, native=native)
+    return sample_profile(replica, hf_id, native=native)
 
 
 def _what_there_is(model: Model, hardware: str, engine: str) -> str:
-    of_model = [p for p in profiles() if p.model == model.id]
+    of_model = [p for p in shipped_profiles() if p.model == model.id]
     here = sorted({(p.precision, p.gpus) for p in of_model if p.hardware == hardware and p.engine == engine})
     if here:
         return "measured here are " + ", ".join(f"{precision} on {gpus} GPUs" for precision, gpus in here)
     elsewhere = sorted({f"{p.hardware} with {p.engine}" for p in of_model})
     if elsewhere:
         return f"{model.id} was measured on {', '.join(elsewhere)}"
-    models = ", ".join(sorted({p.model for p in profiles()}))
+    models = ", ".join(sorted({p.model for p in shipped_profiles()}))
     return f"measured models are {models}; or calibrate your own endpoint"

@@ -18,7 +18,7 @@ import numpy as np
 
 from meritorder.domain import Provenance, Replica
 from meritorder.errors import MissingExtraError, PerformanceError
-from meritorder.perf.operators import DECODE_POINTS, STEP_POINTS, OperatorShares, class_of
+from meritorder.perf.operators import DECODE_POINTS, STEP_POINTS, OperatorShares, operator_class
 from meritorder.perf.profile import Floats, Profile
 from meritorder.units import MS_PER_S
 
@@ -54,7 +54,7 @@ _PREFIXES: Final = (1024, 4096, 16384)
 _MEMORY_SHARE: Final = 0.9
 
 
-def sample(replica: Replica, hf_id: str, *, native: bool) -> Profile:
+def sample_profile(replica: Replica, hf_id: str, *, native: bool) -> Profile:
     """Measure one replica in the library's tables.
 
     Args:
@@ -196,13 +196,13 @@ def _operator_shares(handle: Any, per_pair_s: float) -> OperatorShares:
         times = _by_class(context)
         times["attention"] = max(times.get("attention", 0.0) - per_pair_s * tokens**2 / 2, 0.0)
         step.append(times)
-    return OperatorShares.of(decode, step)
+    return OperatorShares.from_times(decode, step)
 
 
 def _by_class(operators: Iterable[tuple[str, float, float, str]]) -> dict[str, float]:
     times: dict[str, float] = defaultdict(float)
     for name, latency_ms, *_ in operators:
-        times[class_of(name)] += latency_ms / MS_PER_S
+        times[operator_class(name)] += latency_ms / MS_PER_S
     return dict(times)
 
 

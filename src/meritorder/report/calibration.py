@@ -6,8 +6,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from meritorder.perf.profile import Profile
-from meritorder.perf.residuals import Calibration
+from meritorder.perf.profile import Calibration, Profile
 
 _MEANING = {
     "max_num_seqs": "the log never fills a step with sequences; no larger batch than it shows is credited",

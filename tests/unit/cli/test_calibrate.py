@@ -7,7 +7,7 @@ from typer.testing import CliRunner
 
 from meritorder.cli import app
 from meritorder.errors import CatalogError, ConfigError
-from meritorder.perf.shipped import load
+from meritorder.perf.shipped import load_profiles
 
 HEAD = "arrival_s,input_tokens,output_tokens,ttft_ms,e2e_ms,model,gpu"
 
@@ -28,7 +28,7 @@ def test_a_log_becomes_a_profile(tmp_path: Path) -> None:
     out = tmp_path / "profile.toml"
     result = CliRunner().invoke(app, ["calibrate", str(log(tmp_path / "log.csv")), "--out", str(out), "--fit", "30"])
     assert result.exit_code == 0, result.output
-    (profile,) = load(out)
+    (profile,) = load_profiles(out)
     assert (profile.model, profile.hardware, profile.provenance) == ("llama-3.1-8b", "l40s", "calibrated")
     assert profile.calibration is not None
     assert (profile.calibration.fitted_on, profile.calibration.judged_on) == (30, 30)

@@ -3,27 +3,27 @@ import numpy as np
 import pytest
 
 from meritorder.domain import Provenance
-from meritorder.perf.accuracy import accuracy
+from meritorder.perf.accuracy import expected_accuracy
 from meritorder.perf.corrections import Correction
 from meritorder.perf.shipped import _correction as lookup
-from meritorder.perf.shipped import corrected, corrections, profiles
+from meritorder.perf.shipped import apply_correction, shipped_corrections, shipped_profiles
 
 
 def profile_of(engine: str, hardware: str = "h100"):  # noqa: ANN201
-    return next(p for p in profiles() if (p.model, p.hardware, p.engine) == ("llama-3.1-70b", hardware, engine))
+    return next(p for p in shipped_profiles() if (p.model, p.hardware, p.engine) == ("llama-3.1-70b", hardware, engine))
 
 
 def test_corrections_ship_for_the_hardware_that_was_validated() -> None:
-    general = {(each.hardware, each.engine) for each in corrections() if not each.model}
+    general = {(each.hardware, each.engine) for each in shipped_corrections() if not each.model}
     assert {("h100", "vllm"), ("h200", "vllm"), ("b200", "vllm"), ("h100", "trtllm")} <= general
-    for each in corrections():
+    for each in shipped_corrections():
         assert each.fitted_on >= 10
         assert each.judged_on >= 10
 
 
 def test_a_corrected_profile_stays_silicon_and_says_so() -> None:
     plain = profile_of("vllm")
-    better = corrected(plain)
+    better = apply_correction(plain)
     assert better.provenance is Provenance.SILICON
     assert better.source.startswith(plain.source)
     assert "corrected by the validation of" in better.source
@@ -31,22 +31,24 @@ def test_a_corrected_profile_stays_silicon_and_says_so() -> None:
 
 
 def test_the_correction_of_the_model_goes_before_that_of_the_engine() -> None:
-    plain = next(p for p in profiles() if (p.model, p.hardware, p.precision) == ("llama-3.1-70b", "h100", "fp8"))
+    plain = next(
+        p for p in shipped_profiles() if (p.model, p.hardware, p.precision) == ("llama-3.1-70b", "h100", "fp8")
+    )
     own = lookup("h100", plain.engine, "llama-3.1-70b", "fp8")
     general = lookup("h100", plain.engine)
     assert general is not None
-    assert corrected(plain) == (own or general).applied(plain)
+    assert apply_correction(plain) == (own or general).apply(plain)
 
 
 def test_calibrated_profiles_are_left_alone() -> None:
     own = msgspec.structs.replace(profile_of("vllm"), provenance=Provenance.CALIBRATED)
-    assert corrected(own) is own
+    assert apply_correction(own) is own
 
 
 def test_a_corrected_profile_knows_how_far_such_were_off() -> None:
     found = lookup("h100", "vllm")
     assert isinstance(found, Correction)
-    known = accuracy(found.applied(profile_of("vllm")))
+    known = expected_accuracy(found.apply(profile_of("vllm")))
     assert known is not None
     assert known.pace_ratios == tuple(found.pace_ratios)
     assert known.error == pytest.approx(found.tpot_median, abs=0.02)
@@ -57,9 +59,9 @@ def test_a_corrected_profile_knows_how_far_such_were_off() -> None:
 
 
 def test_a_profile_on_hardware_that_was_not_validated_errs_as_much_as_the_worst() -> None:
-    known = accuracy(profile_of("vllm", "a100"))
+    known = expected_accuracy(profile_of("vllm", "a100"))
     assert known is not None
-    assert known.error == max(c.tpot_median_before for c in corrections() if c.engine == "vllm" and not c.model)
+    assert known.error == max(c.tpot_median_before for c in shipped_corrections() if c.engine == "vllm" and not c.model)
     assert "a100 is not among it" in known.basis
     assert np.median(known.factors((0.25, 0.5, 0.75), seed=1)) == pytest.approx(1, abs=0.05)
-    assert accuracy(msgspec.structs.replace(profile_of("vllm"), engine="abacus")) is None
+    assert expected_accuracy(msgspec.structs.replace(profile_of("vllm"), engine="abacus")) is None

@@ -1,10 +1,10 @@
 import numpy as np
 import pytest
 
-from meritorder.perf.operators import DECODE_POINTS, STEP_POINTS, OperatorShares, class_of
-from meritorder.perf.shipped import profiles
+from meritorder.perf.operators import DECODE_POINTS, STEP_POINTS, OperatorShares, operator_class
+from meritorder.perf.shipped import shipped_profiles
 
-SHARES = OperatorShares.of(
+SHARES = OperatorShares.from_times(
     [{"dense": 1.0, "other": 1.0}] * len(DECODE_POINTS), [{"experts": 3.0, "attention": 1.0}] * len(STEP_POINTS)
 )
 
@@ -24,7 +24,7 @@ SHARES = OperatorShares.of(
     ],
 )
 def test_classes_of_the_library_s_operators(name: str, kind: str) -> None:
-    assert class_of(name) == kind
+    assert operator_class(name) == kind
 
 
 def test_a_class_is_scaled_by_its_share() -> None:
@@ -40,7 +40,7 @@ def test_shares_are_interpolated_in_the_logarithm_of_the_size() -> None:
 
 
 def test_every_shipped_profile_says_what_its_steps_are_made_of() -> None:
-    for profile in profiles():
+    for profile in shipped_profiles():
         shares = profile.operators
         assert shares is not None
         for columns in (shares.decode, shares.step):

@@ -12,8 +12,8 @@ from meritorder.domain import Model, Replica
 from meritorder.errors import MissingExtraError, PerformanceError
 from meritorder.perf import shipped
 from meritorder.perf.profile import Profile
-from meritorder.perf.shipped import find, load, profiles
-from meritorder.perf.silicon import sample
+from meritorder.perf.shipped import find_profiles, load_profiles, shipped_profiles
+from meritorder.perf.silicon import sample_profile
 
 FACTS = catalog.load(())
 PROMISED = (
@@ -43,11 +43,11 @@ SLOW_WHEN_SMALL = {
 
 
 def offenders(of: Callable[[Profile], bool]) -> list[str]:
-    return [one.replica.label for one in profiles() if of(one)]
+    return [one.replica.label for one in shipped_profiles() if of(one)]
 
 
 def test_what_was_promised_is_there_or_absent_for_a_reason() -> None:
-    there = {(one.model, one.hardware) for one in profiles() if one.engine == "vllm"}
+    there = {(one.model, one.hardware) for one in shipped_profiles() if one.engine == "vllm"}
     missing = {(model, hardware) for model in PROMISED for hardware in HARDWARE} - there
     assert missing == set(ABSENT)
     for (name, hardware), reason in ABSENT.items():
@@ -57,7 +57,7 @@ def test_what_was_promised_is_there_or_absent_for_a_reason() -> None:
 
 
 def test_no_replica_ships_twice() -> None:
-    assert len({one.replica for one in profiles()}) == len(profiles())
+    assert len({one.replica for one in shipped_profiles()}) == len(shipped_profiles())
 
 
 def test_their_names_are_of_the_catalog() -> None:
@@ -122,10 +122,12 @@ def model(name: str) -> Model:
 
 
 def test_find_takes_the_models_own_precision_and_the_fewest_gpus_first() -> None:
-    found = find(model("llama-3.1-70b"), "h100", engine="vllm", precision=None, gpus=None)
+    found = find_profiles(model("llama-3.1-70b"), "h100", engine="vllm", precision=None, gpus=None)
     assert {one.precision for one in found} == {"bf16"}
     assert [one.gpus for one in found] == sorted(one.gpus for one in found)
-    assert [one.gpus for one in find(model("llama-3.1-70b"), "h100", engine="vllm", precision="fp8", gpus=4)] == [4]
+    assert [
+        one.gpus for one in find_profiles(model("llama-3.1-70b"), "h100", engine="vllm", precision="fp8", gpus=4)
+    ] == [4]
 
 
 @pytest.fixture
@@ -150,17 +152,17 @@ def test_what_was_not_measured_is_an_error_that_names_what_was(
     name: str, hardware: str, engine: str, gpus: int | None, named: str
 ) -> None:
     with pytest.raises(PerformanceError, match="no measured performance") as caught:
-        find(model(name), hardware, engine=engine, precision=None, gpus=gpus)
+        find_profiles(model(name), hardware, engine=engine, precision=None, gpus=gpus)
     assert named in str(caught.value)
     assert "meritorder[silicon]" in str(caught.value)
 
 
 def test_a_profile_written_is_a_profile_read(tmp_path: Path) -> None:
-    one = profiles()[0]
+    one = shipped_profiles()[0]
     (tmp_path / "p.json").write_bytes(msgspec.json.encode(one))
     (tmp_path / "p.toml").write_text(shipped.to_toml([one]))
-    assert load(tmp_path / "p.json") == (one,)
-    assert load(tmp_path / "p.toml") == (one,)
+    assert load_profiles(tmp_path / "p.json") == (one,)
+    assert load_profiles(tmp_path / "p.toml") == (one,)
 
 
 @pytest.mark.parametrize(
@@ -169,23 +171,23 @@ def test_a_profile_written_is_a_profile_read(tmp_path: Path) -> None:
 def test_what_is_no_profile_is_refused_by_name(tmp_path: Path, name: str, content: bytes) -> None:
     (tmp_path / name).write_bytes(content)
     with pytest.raises(PerformanceError, match="not a profile") as caught:
-        load(tmp_path / name)
+        load_profiles(tmp_path / name)
     assert "\n" not in str(caught.value)
 
 
 def test_a_profile_with_times_that_are_none_is_refused_when_read(tmp_path: Path) -> None:
-    document = msgspec.json.decode(msgspec.json.encode(profiles()[0]))
+    document = msgspec.json.decode(msgspec.json.encode(shipped_profiles()[0]))
     document["decode_base_s"][3] = -1.0
     (tmp_path / "p.json").write_bytes(msgspec.json.encode(document))
     with pytest.raises(PerformanceError, match="negative"):
-        load(tmp_path / "p.json")
+        load_profiles(tmp_path / "p.json")
 
 
 @pytest.mark.slow
 def test_sampling_again_gives_what_ships() -> None:
     pytest.importorskip("aiconfigurator_core")
-    one = next(p for p in profiles() if p.replica.label == "llama-3.1-8b on 1xh100 (vllm, bf16)")
-    again = sample(one.replica, "meta-llama/Meta-Llama-3.1-8B", native=True)
+    one = next(p for p in shipped_profiles() if p.replica.label == "llama-3.1-8b on 1xh100 (vllm, bf16)")
+    again = sample_profile(one.replica, "meta-llama/Meta-Llama-3.1-8B", native=True)
     assert again.kv_capacity_tokens == one.kv_capacity_tokens
     np.testing.assert_allclose(again.decode_base_s, one.decode_base_s, rtol=0.01)
     np.testing.assert_allclose(again.mixed_base_s, one.mixed_base_s, rtol=0.01)

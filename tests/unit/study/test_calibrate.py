@@ -7,15 +7,17 @@ from meritorder.domain import Provenance
 from meritorder.errors import PerformanceError, TraceError
 from meritorder.perf.calibration import Tuning
 from meritorder.perf.profile import EngineLimits, Profile
-from meritorder.perf.shipped import load, profiles, to_toml
-from meritorder.study.calibrate.calibrate import Known, calibrate, replay
+from meritorder.perf.shipped import load_profiles, shipped_profiles, to_toml
+from meritorder.study.calibrate.calibrate import KnownLimits, calibrate, replay
 from meritorder.traces.timed import TimedLog
 
 HIDDEN = Tuning(decode_scale=1.25, kv_scale=1.4, prefill_scale=1.6, step_overhead_s=1.5e-3, request_overhead_s=8e-3)
 
 
 def base() -> Profile:
-    return next(p for p in profiles() if (p.model, p.hardware, p.gpus, p.engine) == ("llama-3.1-8b", "h100", 1, "vllm"))
+    return next(
+        p for p in shipped_profiles() if (p.model, p.hardware, p.gpus, p.engine) == ("llama-3.1-8b", "h100", 1, "vllm")
+    )
 
 
 def served(limits: EngineLimits, *, count: int = 300, per_s: float = 18.0) -> tuple[TimedLog, Profile]:
@@ -36,7 +38,7 @@ def served(limits: EngineLimits, *, count: int = 300, per_s: float = 18.0) -> tu
         tpot_s=np.zeros(count),
         e2e_s=np.zeros(count),
     )
-    truth = HIDDEN.applied(base())
+    truth = HIDDEN.apply(base())
     times = replay(log, truth, limits)
     noise = rng.normal(1.0, 0.02, (3, count))
     values = {name: getattr(log, name) for name in TimedLog.__slots__}
@@ -46,7 +48,7 @@ def served(limits: EngineLimits, *, count: int = 300, per_s: float = 18.0) -> tu
 
 def test_hidden_parameters_are_found_again() -> None:
     log, truth = served(EngineLimits(max_num_seqs=256, max_num_batched_tokens=2048))
-    found = calibrate(log, base(), Known())
+    found = calibrate(log, base(), KnownLimits())
     assert found.provenance is Provenance.CALIBRATED
     calibration = found.calibration
     assert calibration is not None
@@ -63,7 +65,7 @@ def test_hidden_parameters_are_found_again() -> None:
 
 def test_a_limit_of_sequences_shows_in_the_queue() -> None:
     log, _ = served(EngineLimits(max_num_seqs=16, max_num_batched_tokens=2048))
-    found = calibrate(log, base(), Known())
+    found = calibrate(log, base(), KnownLimits())
     assert found.limits is not None
     assert found.limits.max_num_seqs == 16
     assert found.calibration is not None
@@ -72,30 +74,30 @@ def test_a_limit_of_sequences_shows_in_the_queue() -> None:
 
 def test_what_is_known_is_not_fitted() -> None:
     log, _ = served(EngineLimits(max_num_batched_tokens=2048), count=60)
-    found = calibrate(log, base(), Known(max_num_seqs=77, max_num_batched_tokens=3000))
+    found = calibrate(log, base(), KnownLimits(max_num_seqs=77, max_num_batched_tokens=3000))
     assert found.limits == EngineLimits(max_num_seqs=77, max_num_batched_tokens=3000)
 
 
 def test_a_short_log_is_refused() -> None:
     log, _ = served(EngineLimits(), count=10)
     with pytest.raises(TraceError, match="only 5 requests"):
-        calibrate(log, base(), Known())
+        calibrate(log, base(), KnownLimits())
 
 
 def test_profiles_are_read_as_they_were_written(tmp_path: Path) -> None:
     log, _ = served(EngineLimits(), count=60)
-    found = calibrate(log, base(), Known(max_num_seqs=64, max_num_batched_tokens=2048))
+    found = calibrate(log, base(), KnownLimits(max_num_seqs=64, max_num_batched_tokens=2048))
     one, two = tmp_path / "one.toml", tmp_path / "two.toml"
     one.write_text(to_toml([found]))
     two.write_text(to_toml([found, base()]))
-    assert load(one) == (found,)
-    assert load(two) == (found, base())
+    assert load_profiles(one) == (found,)
+    assert load_profiles(two) == (found, base())
 
 
 def test_a_file_that_is_no_profile_is_told_in_one_line(tmp_path: Path) -> None:
     path = tmp_path / "profile.toml"
     path.write_text("model = 3")
     with pytest.raises(PerformanceError, match="not a profile"):
-        load(path)
+        load_profiles(path)
     with pytest.raises(PerformanceError, match="cannot be read"):
-        load(tmp_path / "none.toml")
+        load_profiles(tmp_path / "none.toml")

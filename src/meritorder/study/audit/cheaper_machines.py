@@ -8,7 +8,7 @@ import numpy as np
 from meritorder.domain import Hardware, Offer, PricingModel
 from meritorder.findings import Confidence
 from meritorder.perf.profile import EngineLimits, Profile
-from meritorder.perf.shipped import profiles
+from meritorder.perf.shipped import shipped_profiles
 from meritorder.study.audit.context import AuditContext
 from meritorder.study.audit.ledger import Ledger, StepResult, worth_reporting
 from meritorder.study.audit.market import MachinePrice, geography, lowest, title
@@ -219,7 +219,7 @@ def gpu_speedup(old: Hardware, new: Hardware, model: str = "") -> Speedup:
         new: The faster GPU.
         model: `Model.id` of the model served; "", or a model that was not measured, selects all.
     """
-    model = model if any(profile.model == model for profile in profiles()) else ""
+    model = model if any(profile.model == model for profile in shipped_profiles()) else ""
     before, after = _tokens_per_s_by_model(old.id, model), _tokens_per_s_by_model(new.id, model)
     both = {name: after[name] / before[name] for name in before.keys() & after.keys()}
     if both:
@@ -233,7 +233,7 @@ def gpu_speedup(old: Hardware, new: Hardware, model: str = "") -> Speedup:
 def _tokens_per_s_by_model(hardware: str, model: str) -> dict[str, float]:
     """Return generated tokens a second of one GPU by model, on the fastest replica measured."""
     found: dict[str, float] = {}
-    for profile in profiles():
+    for profile in shipped_profiles():
         if profile.hardware == hardware and profile.engine == "vllm" and model in {"", profile.model}:
             key = f"{profile.model} {profile.precision}"
             found[key] = max(found.get(key, 0.0), _tokens_per_s(profile) / profile.gpus)
@@ -245,7 +245,7 @@ def _tokens_per_s(profile: Profile) -> float:
 
     time per token = decode step / sequences + prompt tokens * prefill time per token
     """
-    limits = profile.limits or EngineLimits.of(profile.engine)
+    limits = profile.limits or EngineLimits.for_engine(profile.engine)
     sequences = max(1, min(limits.max_num_seqs, profile.kv_capacity_tokens // _CONTEXT_TOKENS))
     context = float(sequences * _CONTEXT_TOKENS)
     prompt = float(limits.max_num_batched_tokens)

@@ -16,12 +16,11 @@ from meritorder import catalog as facts
 from meritorder.domain import Provenance
 from meritorder.errors import InfeasibleError, TraceError
 from meritorder.latency import tpot_s
-from meritorder.perf.calibration import SPREAD, Floats, Timings, Tuning, minimise, misfit
-from meritorder.perf.profile import EngineLimits, Profile
-from meritorder.perf.residuals import Calibration, Errors, stretch_ratios
+from meritorder.perf.calibration import SPREAD, Floats, Timings, Tuning, minimize, misfit, stretch_ratios
+from meritorder.perf.profile import Calibration, EngineLimits, Errors, Profile
 from meritorder.sim.pools import Fixed, Requests, SimPool
 from meritorder.sim.run import simulate
-from meritorder.study.calibrate.starting import SetUp, starting_profile
+from meritorder.study.calibrate.starting import Deployment, starting_profile
 from meritorder.traces.timed import TimedLog, read_timed
 
 _FEWEST: Final = 8
@@ -37,7 +36,7 @@ _CLEARLY: Final = 0.95
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Known:
+class KnownLimits:
     """What the user knows of the engine; None is fitted.
 
     Args:
@@ -62,7 +61,7 @@ class Fit:
 
     def profile(self, moved: Floats) -> Profile:
         """Return the base profile with its numbers moved."""
-        return Tuning.start(self.base).moved(moved).applied(self.base)
+        return Tuning.start(self.base).moved(moved).apply(self.base)
 
     def misfit(self, moved: Floats, limits: EngineLimits) -> float:
         """Simulate and compare with the part of the log that may be fitted to."""
@@ -75,14 +74,14 @@ class Fit:
 
     def search(self, limits: EngineLimits, trials: int) -> tuple[Floats, float]:
         """Search around the best numbers so far, and once more around what that found: a simplex can lie flat."""
-        first, _ = minimise(lambda x: self.misfit(x, limits), self.moved, SPREAD * 0.5, trials // 2)
-        return minimise(lambda x: self.misfit(x, limits), first, SPREAD * 0.5, trials // 2)
+        first, _ = minimize(lambda x: self.misfit(x, limits), self.moved, SPREAD * 0.5, trials // 2)
+        return minimize(lambda x: self.misfit(x, limits), first, SPREAD * 0.5, trials // 2)
 
 
 def calibrate_logs(
     sources: Sequence[str],
-    setup: SetUp,
-    known: Known,
+    setup: Deployment,
+    known: KnownLimits,
     *,
     config: str = "",
     fit: int | None = None,
@@ -103,8 +102,8 @@ def calibrate_logs(
 
 def calibrate_log(
     log: TimedLog,
-    setup: SetUp,
-    known: Known,
+    setup: Deployment,
+    known: KnownLimits,
     *,
     fit: int | None = None,
     progress: Callable[[str], None] = lambda _: None,
@@ -148,7 +147,7 @@ def replay(log: TimedLog, profile: Profile, limits: EngineLimits) -> Timings:
 def calibrate(
     log: TimedLog,
     base: Profile,
-    known: Known,
+    known: KnownLimits,
     *,
     fit: int | None = None,
     progress: Callable[[str], None] = lambda _: None,
@@ -196,14 +195,14 @@ def _seen_together(log: TimedLog, first: int) -> int:
     return max(1, int(np.ceil(together.max() / log.replicas)))
 
 
-def _first_limits(log: TimedLog, first: int, base: Profile, known: Known) -> EngineLimits:
+def _first_limits(log: TimedLog, first: int, base: Profile, known: KnownLimits) -> EngineLimits:
     """Return the limits to begin with: never a batch that the log does not show, rounded up to a usual setting.
 
     No larger batch was seen to run, and none is credited: the assumption costs money rather than hiding it.
     """
     seen = _seen_together(log, first)
     usual = next((n for n in _SEQS if n >= seen), _SEQS[-1])
-    given = base.limits or EngineLimits.of(base.engine)
+    given = base.limits or EngineLimits.for_engine(base.engine)
     return msgspec.structs.replace(
         given,
         max_num_seqs=known.max_num_seqs or usual,
@@ -211,7 +210,7 @@ def _first_limits(log: TimedLog, first: int, base: Profile, known: Known) -> Eng
     )
 
 
-def _fit_limits(search: Fit, known: Known, progress: Callable[[str], None]) -> list[str]:
+def _fit_limits(search: Fit, known: KnownLimits, progress: Callable[[str], None]) -> list[str]:
     """Try other limits of the engine; returns the names of those that make no difference to the log."""
     assumed: list[str] = []
     for name, given, usual in (

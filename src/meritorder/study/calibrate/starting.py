@@ -11,8 +11,8 @@ from meritorder.catalog.lookup import plain
 from meritorder.domain import Hardware, Model, Replica
 from meritorder.errors import CatalogError, MissingExtraError, PerformanceError
 from meritorder.perf.profile import Profile
-from meritorder.perf.roofline import from_timings, roofline
-from meritorder.perf.shipped import find
+from meritorder.perf.roofline import profile_from_timings, roofline
+from meritorder.perf.shipped import find_profiles
 from meritorder.traces.timed import TimedLog
 
 # A rate of prompts for a log in which no request met an idle engine.
@@ -20,7 +20,7 @@ _PROMPT_TOKENS_PER_S: Final = 10_000.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SetUp:
+class Deployment:
     """What the user says about an endpoint; "" and None leave it to the log.
 
     Args:
@@ -38,7 +38,7 @@ class SetUp:
     precision: str | None = None
 
 
-def starting_profile(log: TimedLog, catalog: facts.Catalog, setup: SetUp, *, as_of: str) -> Profile:
+def starting_profile(log: TimedLog, catalog: facts.Catalog, setup: Deployment, *, as_of: str) -> Profile:
     """Return the nearest profile to what the log was measured on.
 
     Args:
@@ -57,9 +57,9 @@ def starting_profile(log: TimedLog, catalog: facts.Catalog, setup: SetUp, *, as_
         precision=setup.precision or (model.precision if model else "bf16"),
     )
     if model is None or hardware is None:
-        return from_timings(replica, log.tpot_s, _prompt_rate(log), _context(log), as_of=as_of)
+        return profile_from_timings(replica, log.tpot_s, _prompt_rate(log), _context(log), as_of=as_of)
     try:
-        found = find(model, hardware.id, engine=replica.engine, precision=replica.precision, gpus=replica.gpus)
+        found = find_profiles(model, hardware.id, engine=replica.engine, precision=replica.precision, gpus=replica.gpus)
         return found[0]
     except (PerformanceError, MissingExtraError):
         return roofline(model, hardware, replica, as_of=as_of)

@@ -11,7 +11,7 @@ from typing import Final
 
 from meritorder.errors import InfeasibleError
 from meritorder.evidence import Interval
-from meritorder.perf.accuracy import Accuracy, accuracy
+from meritorder.perf.accuracy import Accuracy, expected_accuracy
 from meritorder.study.fleet.machines import CandidateMachine
 from meritorder.study.fleet.search import Search, SearchResult
 from meritorder.units import format_share
@@ -31,7 +31,7 @@ def saving_interval(found: SearchResult, search: Search, seed: int) -> Interval 
     if found.mix.usd >= found.baseline.usd:
         return None
     used = _machines_used(found)
-    known = [accuracy(machine.profile) for machine in used]
+    known = [expected_accuracy(machine.profile) for machine in used]
     errors = [error for error in known if error is not None]
     if len(errors) < len(used):
         return None
@@ -62,7 +62,7 @@ def _machines_used(found: SearchResult) -> list[CandidateMachine]:
 
 def _slowed(machine: CandidateMachine, level: int, seed: int) -> CandidateMachine:
     """Return a machine slowed by the error of its profile at a level."""
-    known = accuracy(machine.profile)
+    known = expected_accuracy(machine.profile)
     return machine.slowed(float(known.factors(_LEVELS, seed)[level])) if known else machine
 
 

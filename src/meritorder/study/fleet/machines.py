@@ -14,8 +14,7 @@ from meritorder.domain import BackfillLimits, Hardware, Model, Offer, PricingMod
 from meritorder.errors import CatalogError, InfeasibleError, MissingExtraError, PerformanceError
 from meritorder.perf.profile import EngineLimits, Profile
 from meritorder.perf.roofline import roofline
-from meritorder.perf.shipped import corrected, find
-from meritorder.perf.shipped import load as load_profiles
+from meritorder.perf.shipped import apply_correction, find_profiles, load_profiles
 from meritorder.policy.backfill import BACKFILL_KV_SHARE
 from meritorder.sim.pools import Interruptions, Scaling, SimPool
 from meritorder.sim.saturation import Saturation, alone_on_a_replica, saturate
@@ -162,7 +161,7 @@ def find_machines(
 ) -> list[CandidateMachine]:
     """Return every replica that can serve the requests, on its cheapest machine; the cheapest work first.
 
-    Profiles are corrected to the speed of measured servers.
+    Profiles are apply_correction to the speed of measured servers.
 
     Raises:
         MeritorderError: There is none; the message names what is available.
@@ -202,7 +201,7 @@ def find_machines(
 def candidate_profiles(
     catalog: facts.Catalog, model: Model, options: Options, problems: list[Exception]
 ) -> Iterable[Profile]:
-    """Yield the corrected profiles of every replica that the options allow.
+    """Yield the apply_correction profiles of every replica that the options allow.
 
     Args:
         catalog: Hardware.
@@ -221,8 +220,10 @@ def candidate_profiles(
     for name in options.hardware:
         hardware = catalog.find_hardware(name)
         try:
-            found = find(model, hardware.id, engine=options.engine, precision=options.precision, gpus=options.tp)
-            yield from map(corrected, found)
+            found = find_profiles(
+                model, hardware.id, engine=options.engine, precision=options.precision, gpus=options.tp
+            )
+            yield from map(apply_correction, found)
         except (PerformanceError, MissingExtraError) as error:
             if options.roofline:
                 yield from _rooflines(model, hardware, options)

@@ -82,7 +82,7 @@ class Options:
         """Return the engine's limits: the stated ones, else the profile's, else the engine's defaults."""
         stated = {"max_num_seqs": self.max_num_seqs, "max_num_batched_tokens": self.max_num_batched_tokens}
         overrides = {name: value for name, value in stated.items() if value is not None}
-        return msgspec.structs.replace(profile.limits or EngineLimits.of(profile.engine), **overrides)
+        return msgspec.structs.replace(profile.limits or EngineLimits.for_engine(profile.engine), **overrides)
 
     def slo_assumption(self) -> Assumption:
         """Return the assumption of the default SLO."""

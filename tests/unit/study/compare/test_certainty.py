@@ -4,8 +4,7 @@ import msgspec
 import numpy as np
 from tests.samples.fleets import load, machine, profile
 
-from meritorder.perf.profile import Profile
-from meritorder.perf.residuals import Residuals
+from meritorder.perf.profile import Profile, Residuals
 from meritorder.study.compare.certainty import saving_interval
 from meritorder.study.fleet.search import Search
 
