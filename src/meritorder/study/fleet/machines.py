@@ -161,7 +161,7 @@ def find_machines(
 ) -> list[CandidateMachine]:
     """Return every replica that can serve the requests, on its cheapest machine; the cheapest work first.
 
-    Profiles are apply_correction to the speed of measured servers.
+    Profiles are corrected to the speed of measured servers.
 
     Raises:
         MeritorderError: There is none; the message names what is available.
@@ -201,7 +201,7 @@ def find_machines(
 def candidate_profiles(
     catalog: facts.Catalog, model: Model, options: Options, problems: list[Exception]
 ) -> Iterable[Profile]:
-    """Yield the apply_correction profiles of every replica that the options allow.
+    """Yield the corrected profiles of every replica that the options allow.
 
     Args:
         catalog: Hardware.
