@@ -10,7 +10,7 @@ from meritorder import planfile
 from meritorder.catalog.tokens import cost_usd
 from meritorder.domain import Offer, TokenPrice
 from meritorder.evidence import Assumption, Interval, PriceUsed
-from meritorder.perf.accuracy import accuracy
+from meritorder.perf.accuracy import expected_accuracy
 from meritorder.planner.commitments import commitment_regret
 from meritorder.planner.model.demand import DeferrableDemand, Demand
 from meritorder.planner.model.problem import Problem
@@ -101,7 +101,7 @@ def saving_interval(
         total_usd: Simulated cost of the plan.
         seed: Seed of the draws.
     """
-    errors = [error for site in sites if (error := accuracy(site.serving.machine.profile)) is not None]
+    errors = [error for site in sites if (error := expected_accuracy(site.serving.machine.profile)) is not None]
     if not errors or len(errors) < len(sites):
         return None
     worst = max(errors, key=lambda error: error.error)

@@ -95,7 +95,7 @@ def _machine(
     if profile is None:
         raise PerformanceError(f"no measured performance of {pool.replica}", where=where, fix=_WRITE_AGAIN)
     limits = structs.replace(
-        profile.limits or EngineLimits.of(pool.engine),
+        profile.limits or EngineLimits.for_engine(pool.engine),
         max_num_seqs=pool.max_num_seqs,
         max_num_batched_tokens=pool.max_num_batched_tokens,
     )
