@@ -118,8 +118,8 @@ def _context(case: AuditCase, trace: traces.Trace | None) -> AuditContext:
 
 def _only_model(trace: traces.Trace | None) -> str:
     """Return the model of a trace that names exactly one, else ""."""
-    names = trace.requests["model"].drop_nulls().unique().cast(str).to_list() if trace else []
-    return str(names[0]) if len(names) == 1 else ""
+    names = trace.models if trace else ()
+    return names[0] if len(names) == 1 else ""
 
 
 def _usage(case: AuditCase, trace: traces.Trace | None) -> MachineUsage | None:

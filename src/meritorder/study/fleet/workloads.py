@@ -92,18 +92,13 @@ def only_model(trace: Trace) -> str:
     Raises:
         CatalogError: It names none, or several.
     """
-    names = trace_models(trace)
+    names = trace.models
     if len(names) == 1:
         return names[0]
-    has = f"the trace has {len(names)}: {', '.join(sorted(names)[:6])}" if names else "the trace names none"
+    has = f"the trace has {len(names)}: {', '.join(names[:6])}" if names else "the trace names none"
     raise CatalogError(
         f"no model was given and {has}", where="--model", fix="name the model to serve, such as llama-3.1-70b"
     )
-
-
-def trace_models(trace: Trace) -> list[str]:
-    """Return the names of the models in a trace, sorted."""
-    return sorted(str(name) for name in trace.requests["model"].drop_nulls().unique().cast(pl.String).to_list())
 
 
 def permitted_to_all(

@@ -16,7 +16,7 @@ from meritorder.planner.commitments import backtest_commitments
 from meritorder.planner.sensitivity import analyze_sensitivity
 from meritorder.planner.solve.search import Effort, find_plan
 from meritorder.study.fleet.options import Progress
-from meritorder.study.fleet.workloads import assign_workloads, only_model, permitted_to_any, trace_models
+from meritorder.study.fleet.workloads import assign_workloads, only_model, permitted_to_any
 from meritorder.study.plan.baseline import baselines_of
 from meritorder.study.plan.capacity import ReducedBackfill
 from meritorder.study.plan.carbon import carbon_for, read_carbon
@@ -73,7 +73,7 @@ def plan(trace: Trace, options: PlanOptions, progress: Progress = lambda _: None
     catalog = facts.load(options.catalogs)
     intensities = read_carbon(options.carbon) if options.carbon is not None else None
     promised = assign_workloads(trace, options)
-    names = [options.model] if options.model else trace_models(trace) or [only_model(trace)]
+    names = [options.model] if options.model else list(trace.models) or [only_model(trace)]
     loads = {catalog.find_model(name): promised.load(options, None if options.model else name) for name in names}
     holdings = Holdings()
     if options.bills:

@@ -17,7 +17,7 @@ from meritorder.sim.saturation import saturate
 from meritorder.study.fleet.load import SATURATION_REQUESTS, TraceLoad
 from meritorder.study.fleet.machines import CandidateMachine, candidate_profiles
 from meritorder.study.fleet.options import Options
-from meritorder.study.fleet.workloads import assign_workloads, trace_models
+from meritorder.study.fleet.workloads import assign_workloads
 from meritorder.study.plan.demand import venue_name
 from meritorder.study.plan.simulate import ExecutablePlan, simulate_plan
 from meritorder.traces import Trace
@@ -46,7 +46,7 @@ def replay(
     catalog = facts.load(catalogs)
     options = Options(model=promises.model, slo=promises.slo, defer=tuple(promises.defer), seed=promises.seed)
     promised = assign_workloads(trace, options, tuple(workload.to_workload() for workload in promises.workloads))
-    names = [promises.model] if promises.model else trace_models(trace)
+    names = [promises.model] if promises.model else list(trace.models)
     models: dict[str, Model] = {}
     loads: dict[str, TraceLoad] = {}
     for name in names:
