@@ -61,12 +61,12 @@ class _StreamOptions(msgspec.Struct, frozen=True):
     include_usage: bool | None = None
 
 
-class _Streamed(msgspec.Struct, frozen=True):
+class _StreamFields(msgspec.Struct, frozen=True):
     stream_options: _StreamOptions | None = None
 
 
 _CALL: Final = msgspec.json.Decoder(CallFields)
-_STREAMED: Final = msgspec.json.Decoder(_Streamed)
+_STREAMED: Final = msgspec.json.Decoder(_StreamFields)
 _LINE: Final = msgspec.json.Decoder(LineFields)
 
 

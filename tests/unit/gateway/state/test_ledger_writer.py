@@ -1,0 +1,96 @@
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from meritorder.gateway.state import ledger_writer
+from meritorder.gateway.state.ledger_writer import LedgerWriter, deferrable_entry, realtime_entry
+from meritorder.gateway.state.request import Request
+from meritorder.gateway.store import ledger, migrate
+from meritorder.gateway.store.database import Database
+from meritorder.gateway.store.keys import Key
+from meritorder.gateway.store.ledger import LedgerEntry
+from meritorder.gateway.store.requests import ClaimedRequest, RequestAnswer
+from meritorder.gateway.wire.calls import CallFields
+from meritorder.gateway.wire.usage import Usage
+
+CLAIMED = ClaimedRequest(
+    seq=1,
+    batch_seq=None,
+    line=0,
+    id="req_1",
+    tenant="t",
+    key_id="k",
+    custom_id=None,
+    endpoint="/v1/completions",
+    model="m",
+    body_at=None,
+    body_bytes=2,
+    body=b"{}",
+    input_tokens=10,
+    output_tokens=20,
+    arrived_s=100.0,
+    deadline_s=200.0,
+    workload="w",
+    trace=None,
+    attempt=1,
+    faults=0,
+)
+ANSWER = RequestAnswer(request_id="req_2", status_code=200, body=b"{}", venue="v", input_tokens=9, output_tokens=5)
+
+
+def realtime(number: int = 0) -> LedgerEntry:
+    request = Request(
+        id=f"req_{number}",
+        key=Key(id="k", name="n", tenant="t"),
+        endpoint="/v1/completions",
+        call=CallFields(model="m"),
+        body=b"",
+        arrived_s=100.0,
+        started_s=3.0,
+        ttft_s=0.5,
+        status=200,
+    )
+    usage = Usage(input_tokens=7, cached_tokens=2, output_tokens=3, counted=True)
+    return realtime_entry(request, "v", usage, e2e_s=2.0, cost_picousd=11)
+
+
+def deferrable(*, stored: bool) -> LedgerEntry:
+    return deferrable_entry(
+        CLAIMED, ANSWER, "v", started_s=150.0, ended_s=160.0, cost_picousd=4, lost_tokens=6, stored=stored
+    )
+
+
+def test_realtime_entry_starts_on_arrival() -> None:
+    entry = realtime()
+    assert (entry.lane, entry.arrived_s, entry.started_s, entry.ended_s) == ("realtime", 100.0, 100.0, 102.0)
+    assert (entry.input_tokens, entry.cached_tokens, entry.output_tokens, entry.cost_picousd) == (7, 2, 3, 11)
+    assert entry.deadline_s is None
+
+
+def test_deferrable_entry_has_deadline() -> None:
+    entry = deferrable(stored=True)
+    assert (entry.lane, entry.started_s, entry.deadline_s, entry.workload) == ("deferrable", 150.0, 200.0, "w")
+    assert (entry.output_tokens, entry.lost_tokens) == (5, 6)
+
+
+def test_second_answer_counts_as_lost() -> None:
+    entry = deferrable(stored=False)
+    assert (entry.output_tokens, entry.lost_tokens) == (0, 11)
+
+
+def test_entries_are_written_in_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ledger_writer, "_COMMIT_SIZE", 2)
+    monkeypatch.setattr(ledger_writer, "_MAX_PENDING", 5)
+    database = Database(f"sqlite:///{tmp_path}/gateway.db")
+    migrate.to_newest(database)
+    writer, seen = LedgerWriter(database), list[str]()
+    writer.observers.append(lambda entry: seen.append(entry.request_id))
+    for number in range(6):
+        writer.add(realtime(number))
+    asyncio.run(writer.flush())
+    written = database.read_now(lambda connection: [row["request_id"] for row in ledger.rows(connection)])
+    database.close()
+    assert written == [f"req_{number}" for number in range(5)]
+    assert seen == [f"req_{number}" for number in range(6)], "observers see what is dropped"
+    assert writer.dropped == 1

@@ -1,0 +1,50 @@
+import pytest
+
+from meritorder.gateway.wire import calls
+from meritorder.gateway.wire.errors import ApiError
+
+
+def test_output_limit_in_any_field() -> None:
+    for name in ("max_tokens", "max_completion_tokens", "max_output_tokens"):
+        assert calls.parse_call(b'{"model": "m", "%s": 7}' % name.encode()).output_tokens == 7
+    assert calls.parse_call(b'{"model": "m"}').output_tokens == 512
+    assert calls.parse_call(b'{"model": "m", "max_tokens": -5}').output_tokens == 0
+
+
+def test_model_is_required_unless_defaulted() -> None:
+    assert calls.parse_call(b"{}", "m").model == "m"
+    with pytest.raises(ApiError, match="must provide a model"):
+        calls.parse_call(b"{}")
+
+
+@pytest.mark.parametrize(
+    ("body", "param"), [(b'{"model": "m", "stream": 1}', "stream"), (b'{"model": 1}', "model"), (b"{", None)]
+)
+def test_invalid_call_names_field(body: bytes, param: str | None) -> None:
+    with pytest.raises(ApiError) as caught:
+        calls.parse_call(body)
+    assert (caught.value.status, caught.value.param) == (400, param)
+
+
+def test_fields_are_set_and_removed() -> None:
+    body = b'{"a": 1.50, "stream": true}'
+    assert calls.with_fields(body, stream=None) == b'{"a":1.50}'
+    assert calls.with_fields(body, b="x") == b'{"a":1.50,"stream":true,"b":"x"}'
+    assert calls.with_fields(body, absent=None) is body
+
+
+def test_default_replaces_only_null() -> None:
+    assert calls.with_default(b'{"model": "m"}', "model", "d") == b'{"model": "m"}'
+    assert calls.with_default(b'{"model": null}', "model", "d") == b'{"model":"d"}'
+
+
+def test_equal_starts_share_prefix_hash() -> None:
+    start = b"x" * 256
+    assert calls.prefix_hash(start + b"a") == calls.prefix_hash(start + b"b")
+    assert calls.prefix_hash(b"a") != calls.prefix_hash(b"b")
+
+
+def test_stream_usage_is_opt_in() -> None:
+    assert calls.wants_usage(b'{"stream_options": {"include_usage": true}}')
+    assert not calls.wants_usage(b'{"stream": true}')
+    assert not calls.wants_usage(b'{"stream_options": 3}')
