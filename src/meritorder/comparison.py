@@ -1,6 +1,6 @@
-"""The answer of `compare`: what real time, batch and a mix cost, why they differ, and how sure that is.
+"""The answer of `compare`: what real time, batch and a mix cost, why they differ, and the interval of the saving.
 
-Plain records, written as JSON as they stand. `SCHEMA` changes when a field changes its meaning or goes.
+Plain records, written to JSON as they are. `SCHEMA` changes when a field changes its meaning or is removed.
 """
 
 from typing import Final
@@ -13,7 +13,7 @@ SCHEMA: Final = "meritorder.compare/1"
 
 
 class TraceSummary(msgspec.Struct, frozen=True, kw_only=True):
-    """What was read. Times in seconds, rates per second; `start_epoch_s` if the trace says when it began."""
+    """The trace as read. Times in seconds, rates per second; `start_epoch_s` is null if the start is unknown."""
 
     files: list[str]
     format: str
@@ -31,7 +31,7 @@ class TraceSummary(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class LaneCost(msgspec.Struct, frozen=True, kw_only=True):
-    """What one lane is charged: real time what its fleet would cost alone, deferrable the increment."""
+    """The cost allocated to a lane: to real time what its fleet would cost alone, to deferrable the increment."""
 
     lane: str
     requests: int
@@ -41,7 +41,7 @@ class LaneCost(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class PaidTime(msgspec.Struct, frozen=True, kw_only=True):
-    """Where every paid second of replicas went; the parts add up to the replica-hours."""
+    """Paid replica time by use; the parts add up to the replica-hours."""
 
     realtime_s: float = 0.0
     deferrable_s: float = 0.0
@@ -51,7 +51,7 @@ class PaidTime(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Timeline(msgspec.Struct, frozen=True, kw_only=True):
-    """Load and capacity over time, each a column of one value a bin. Loads in replicas that have work on them.
+    """Load and capacity over time, one value per bin. Loads are in replicas at work.
 
     `start_s` counts from the start of the trace.
     """
@@ -64,7 +64,7 @@ class Timeline(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Arrangement(msgspec.Struct, frozen=True, kw_only=True):
-    """One way to serve the trace. A figure that does not exist for it is null."""
+    """One way to serve the trace. A figure that it does not have is null."""
 
     name: str
     title: str
@@ -93,7 +93,7 @@ class Arrangement(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class WaterfallPart(msgspec.Struct, frozen=True, kw_only=True):
-    """One reason for a difference in cost; negative dollars are a saving."""
+    """One part of a difference in cost; negative dollars are a saving."""
 
     name: str
     title: str
@@ -102,7 +102,7 @@ class WaterfallPart(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Waterfall(msgspec.Struct, frozen=True, kw_only=True):
-    """From one arrangement to another: `from_usd` plus all parts is `to_usd`."""
+    """The difference between two arrangements: `from_usd` plus all parts is `to_usd`."""
 
     start: str
     end: str
@@ -112,7 +112,7 @@ class Waterfall(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class FrontierPoint(msgspec.Struct, frozen=True, kw_only=True):
-    """One simulated way to serve the trace: what it costs and how long an answer takes."""
+    """One simulated fleet: its cost and latency."""
 
     arrangement: str
     label: str

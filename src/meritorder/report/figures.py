@@ -1,6 +1,6 @@
-"""What the figures of every report share: their frame, the time axis, bars, and the waterfall.
+"""The shared parts of all figures: frame, time axis, stacked bars, and the waterfall.
 
-Figures are Vega-Lite charts, pure functions of the answer.
+Figures are Vega-Lite charts: pure functions of an answer.
 """
 
 from collections.abc import Collection, Sequence
@@ -31,14 +31,14 @@ _TITLE_LIMIT: Final = "width - 72"
 
 
 def color_scale(kinds: Sequence[str], palette: Palette) -> alt.Scale:
-    """Return the scale that draws every kind in its color of the palette."""
+    """Return the scale that maps each kind to its color in the palette."""
     return alt.Scale(domain=list(kinds), range=[getattr(palette, kind) for kind in kinds])
 
 
 def figure(
     layers: Sequence[alt.Chart], rows: Rows, palette: Palette, *, height: int, description: str
 ) -> alt.LayerChart:
-    """Put layers over one another, as wide as what holds them, in the type and lines of the report."""
+    """Return layers as one figure, as wide as its container, in the report's style."""
     chart = alt.LayerChart(
         layer=list(layers),
         data=alt.InlineData(values=rows),
@@ -69,11 +69,11 @@ def figure(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TimeAxis:
-    """How a stretch of time is drawn.
+    """The time axis of a figure: dates if the start is known, else the time since the start.
 
     Args:
-        start_epoch_s: When it began; None if nobody knows.
-        span_s: How long it is.
+        start_epoch_s: Time of the start, None if unknown.
+        span_s: Length.
     """
 
     start_epoch_s: float | None
@@ -81,23 +81,23 @@ class TimeAxis:
 
     @property
     def field(self) -> str:
-        """The column `t` of the rows, with its type."""
+        """The field `t` of the rows, with its type."""
         return "t:Q" if self.start_epoch_s is None else "t:T"
 
     def value(self, at_s: float) -> float:
-        """Return a time since the start as the axis counts it."""
+        """Return a time since the start in the unit of the axis."""
         if self.start_epoch_s is None:
             return at_s / self._unit()[0]
         return (self.start_epoch_s + at_s) * MS_PER_S
 
-    def written(self, at_s: float) -> str:
-        """Return a time since the start in words."""
+    def text(self, at_s: float) -> str:
+        """Return a time since the start as text."""
         if self.start_epoch_s is None:
             return format_duration(at_s)
         return f"{utc(self.start_epoch_s + at_s):%a %d %b %H:%M}"
 
-    def axis(self, of: str = "trace") -> alt.X:
-        """Return the axis, named after what begins at its start."""
+    def x(self, of: str = "trace") -> alt.X:
+        """Return the axis; `of` names what begins at its start."""
         if self.start_epoch_s is None:
             title = f"{self._unit()[1]} from the start of the {of}"
             scale = alt.Scale(nice=False, zero=False)
@@ -114,7 +114,7 @@ class TimeAxis:
 
 
 def step_rows(rows: Rows, end: float) -> Rows:
-    """Return rows of steps with the end of each as `until`, and the last once more at the end, so that it is drawn."""
+    """Return rows with the end of each step as `until`, and the last row again at the end to draw its step."""
     if not rows:
         return []
     ends = [*(row["t"] for row in rows[1:]), end]
@@ -122,7 +122,7 @@ def step_rows(rows: Rows, end: float) -> Rows:
     return [*steps, {**steps[-1], "t": end}]
 
 
-def time_pointer(clock: TimeAxis, told: Sequence[alt.Tooltip], palette: Palette) -> alt.Chart:
+def time_pointer(time: TimeAxis, tooltips: Sequence[alt.Tooltip], palette: Palette) -> alt.Chart:
     """Lay a pane over each step, from `t` until `until`, that is seen under the time_pointer.
 
     The nearest mark would do, but the text of its tooltip is lost: Vega-Lite reads only numbers through it.
@@ -132,10 +132,10 @@ def time_pointer(clock: TimeAxis, told: Sequence[alt.Tooltip], palette: Palette)
         alt.Chart()
         .mark_rect(color=palette.ink)
         .encode(
-            x=alt.X(clock.field),
+            x=alt.X(time.field),
             x2="until",
             opacity=alt.condition(hover, alt.value(0.14), alt.value(0)),
-            tooltip=[alt.Tooltip("when:N", title="time"), *told],
+            tooltip=[alt.Tooltip("when:N", title="time"), *tooltips],
         )
         .add_params(hover)
     )
@@ -143,7 +143,7 @@ def time_pointer(clock: TimeAxis, told: Sequence[alt.Tooltip], palette: Palette)
 
 
 def waterfall(fall: Waterfall, palette: Palette = LIGHT) -> alt.LayerChart:
-    """Draw a waterfall whose ends are titles: each part hangs where the one before it ended."""
+    """Draw a waterfall whose `start` and `end` are titles; each part starts where the previous one ended."""
     titles = [fall.start, *(part.title for part in fall.parts), fall.end]
     why = ["", *(part.why for part in fall.parts), ""]
     rows: Rows = [
@@ -183,7 +183,7 @@ def stacked_bars(
     kinds: Collection[str],
     tooltip: list[alt.Tooltip],
 ) -> alt.LayerChart:
-    """Stack the amounts of each row by kind."""
+    """Draw rows of bars stacked by kind."""
     order = " : ".join(f"datum.kind === '{name}' ? {place}" for place, name in enumerate(kinds))
     bars = (
         alt.Chart()
@@ -201,7 +201,10 @@ def stacked_bars(
 
 
 def _labeled(bars: alt.Chart, rows: Rows, palette: Palette, description: str) -> alt.LayerChart:
-    """Put the title of each row above its bar at the left, and its amount at the right."""
+    """Draw the title of each row above its bar at the left, and its amount at the right.
+
+    Titles above the bars leave space for both on a narrow screen.
+    """
     titles, amounts = _text("title", "left", 0, palette, _TITLE_LIMIT), _text("amount", "right", "width", palette)
     count = len({row["row"] for row in rows})
     return figure(

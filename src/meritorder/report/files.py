@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all."""
+"""Atomic writing of files: whole or not at all."""
 
 import os
 import tempfile
@@ -11,15 +11,15 @@ _DEFAULT_MODE: Final = 0o666
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write text as UTF-8; see `write_bytes`."""
+    """Write text as UTF-8, atomically."""
     write_bytes(path, text.encode())
 
 
 def write_bytes(path: Path, content: bytes) -> None:
-    """Put the content at the path in one step: whoever looks sees the old file or the whole new one.
+    """Write content atomically: a reader sees the old file or the whole new one.
 
     Raises:
-        ConfigError: The folder is missing or cannot be written to, or the disk is full.
+        ConfigError: The folder is missing or not writable, or the disk is full.
     """
     check_target(path)
     try:
@@ -29,17 +29,17 @@ def write_bytes(path: Path, content: bytes) -> None:
 
 
 def check_target(*paths: Path | None) -> None:
-    """Make sure that files can be written, before the work that they are to hold is done.
+    """Check that files can be written, before their content is computed.
 
     Raises:
-        ConfigError: A path is a folder, or is in none that can be written to; or two are the same.
+        ConfigError: A path is a folder, its folder is missing or not writable, or two paths are the same.
     """
     named = [path for path in paths if path]
     for path in named:
         if path.is_dir():
             raise ConfigError("is a folder", where=str(path), fix="name a file in it")
         if not path.parent.is_dir():
-            raise ConfigError(f"the folder {path.parent} does not exist", where=str(path), fix="make it first")
+            raise ConfigError(f"the folder {path.parent} does not exist", where=str(path), fix="create it first")
         if not os.access(path.parent, os.W_OK):
             raise ConfigError("cannot be written: Permission denied", where=str(path), fix="name another file")
     if len({path.resolve() for path in named}) < len(named):
@@ -47,7 +47,7 @@ def check_target(*paths: Path | None) -> None:
 
 
 def _replace(path: Path, content: bytes) -> None:
-    target = path.resolve()  # a link stays a link
+    target = path.resolve()  # a symbolic link is kept
     descriptor, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.", suffix=".part")
     part = Path(name)
     try:
@@ -63,7 +63,7 @@ def _replace(path: Path, content: bytes) -> None:
 
 
 def _mode_of(target: Path) -> int:
-    """Return the mode of the old file, or what the umask leaves to a new one."""
+    """Return the mode of the old file, or the default mode under the umask for a new one."""
     if target.exists():
         return target.stat().st_mode & 0o777
     umask = os.umask(0)

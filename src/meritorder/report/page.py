@@ -1,4 +1,4 @@
-"""What every page is made of: one file that opens without a network, today and in ten years."""
+"""HTML pages: one file each, which works offline."""
 
 from collections.abc import Mapping
 from functools import cache
@@ -17,12 +17,12 @@ from meritorder.units import format_duration, format_share, format_usd
 
 
 def fill(template: str, charts: Mapping[str, alt.LayerChart] | None, **values: object) -> str:
-    """Return a page; all text in the values is escaped.
+    """Return a page rendered from a template; all text in the values is escaped.
 
     Args:
         template: Name of a template that extends `base.html.j2`.
-        charts: Figures, by the name of their place in the page; None for a page that runs no script.
-        values: What the template shows.
+        charts: Figures by the name of their place in the page; None for a page without scripts.
+        values: The variables of the template.
     """
     return (
         _environment()
@@ -38,7 +38,7 @@ def fill(template: str, charts: Mapping[str, alt.LayerChart] | None, **values: o
 
 
 def waterfall_view(fall: Waterfall) -> dict[str, Any]:
-    """Return the words beside a waterfall whose ends are titles."""
+    """Return the text beside a waterfall whose `start` and `end` are titles."""
     return {
         "title": waterfall_title(fall),
         "explained": any(part.why for part in fall.parts),
@@ -70,6 +70,6 @@ def _environment() -> Environment:
 
 @cache
 def _bundle() -> str:
-    """Return Vega, Vega-Lite and Vega-Embed as one script that loads nothing."""
+    """Return Vega, Vega-Lite and Vega-Embed as one self-contained script."""
     bundle: str = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;")
     return bundle.replace("</script", "<\\/script")

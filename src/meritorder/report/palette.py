@@ -1,4 +1,4 @@
-"""Colours by meaning: one for a lane wherever it appears, told apart also by those who see few colors.
+"""Colors by meaning, the same in every figure, and distinct for color-blind readers.
 
 Source: blue, orange, green and vermilion after Okabe and Ito, https://jfly.uni-koeln.de/color/ (2008).
 """
@@ -9,7 +9,7 @@ from typing import Final
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Palette:
-    """What each thing is drawn in."""
+    """The color of each kind of element."""
 
     paper: str
     panel: str
@@ -81,7 +81,7 @@ DARK: Final = Palette(
     tokens="#c4b93a",
 )
 THEMED: Final = Palette(**{name: f"var(--{name})" for name in asdict(LIGHT)})
-"""Colours that the page decides, so that a figure follows it from light to dark."""
+"""Colors as CSS variables, so that figures follow the page between light and dark mode."""
 
 
 _OF_PRICING: Final = {
@@ -95,16 +95,16 @@ _OF_PRICING: Final = {
     "provisioned_throughput": "tokens",
 }
 PRICING: Final = tuple(dict.fromkeys(_OF_PRICING.values()))
-"""The kinds that ways to pay are drawn as, what is paid for first at the bottom."""
+"""The kinds that pricing models are drawn as, in stacking order from the bottom."""
 
 
 def pricing_kind(pricing_model: str) -> str:
-    """Return the kind that a way to pay is drawn as."""
+    """Return the kind that a pricing model is drawn as."""
     if pricing_model.startswith("tokens"):
         return "tokens"
     return _OF_PRICING.get(pricing_model, "idle")
 
 
 def css(palette: Palette) -> str:
-    """Write a palette as CSS declarations."""
+    """Return a palette as CSS declarations."""
     return " ".join(f"--{name}: {color};" for name, color in asdict(palette).items())

@@ -26,20 +26,20 @@ _BAR_STYLE: Final = {"total": "blue", "saving": "green", "extra": "yellow"}
 
 
 def show(blocks: Iterable[RenderableType], console: Console) -> None:
-    """Print blocks, one under the other, with room between them."""
+    """Print blocks under one another, with a blank line between them."""
     console.print()
     for block in blocks:
         console.print(Padding(block, (0, 0, 1, INDENT), expand=False))
 
 
 def plain(text: str, style: str = "") -> Text:
-    """Return text of the user's as it stands: no markup, and nothing that steers a terminal."""
+    """Return untrusted text without markup and without control characters."""
     shown = "".join("�" if unicodedata.category(c) == "Cc" else c for c in " ".join(text.split()))
     return Text(shown, style=style)
 
 
 def narrow(text: RenderableType, width: int) -> Table:
-    """Keep running text to a width that is easy to read."""
+    """Limit running text to a width that is easy to read."""
     table = Table.grid()
     table.add_column(max_width=width)
     table.add_row(text)
@@ -47,7 +47,7 @@ def narrow(text: RenderableType, width: int) -> Table:
 
 
 def stack(*rows: RenderableType) -> Table:
-    """Put blocks under one another."""
+    """Stack blocks vertically."""
     table = Table.grid()
     table.add_column()
     for row in rows:
@@ -56,7 +56,7 @@ def stack(*rows: RenderableType) -> Table:
 
 
 def section(title: str, subtitle: str, *bodies: RenderableType) -> Table:
-    """Put blocks under a heading."""
+    """Return blocks under a heading."""
     return stack(Text.assemble((title, "bold"), (f"  {subtitle}" if subtitle else "", "dim")), *bodies)
 
 
@@ -70,7 +70,7 @@ def columns(*headings: str, numbers: int) -> Table:
 
 
 def bullets(texts: Sequence[Text], width: int, mark: str = "· ", style: str = "dim") -> Table:
-    """Return a list, a mark before each of its texts."""
+    """Return a list with a mark before each text."""
     table = Table.grid()
     table.add_column(width=cell_len(mark), style=style)
     table.add_column(max_width=width - cell_len(mark))
@@ -80,7 +80,13 @@ def bullets(texts: Sequence[Text], width: int, mark: str = "· ", style: str = "
 
 
 def waterfall_section(fall: Waterfall, width: int, subtitle: str = "") -> RenderableType:
-    """Return a waterfall whose ends are titles, drawn, and the reason for each part."""
+    """Return a drawn waterfall and the reason for each part.
+
+    Args:
+        fall: A waterfall whose `start` and `end` are titles.
+        width: Width to fill.
+        subtitle: A line under the heading.
+    """
     titles = [fall.start, *(part.title for part in fall.parts), fall.end]
     amounts = waterfall_cells(fall)
     title_width = min(max(_TITLE_WIDTH, width * 2 // 5), max(map(len, titles)))
@@ -102,25 +108,25 @@ def _drawn(bar: Bar) -> Text:
 
 
 def assumptions_section(assumed: Sequence[Assumption], width: int) -> RenderableType:
-    """Return what was taken that the input does not say, and how to change it."""
+    """Return the assumptions, and the option that changes each."""
     lines = [
-        Text.assemble(plain(each.text), ("  change with ", "dim"), plain(each.option, "cyan"))
-        if each.option
-        else plain(each.text)
-        for each in assumed
+        Text.assemble(plain(assumption.text), ("  change with ", "dim"), plain(assumption.option, "cyan"))
+        if assumption.option
+        else plain(assumption.text)
+        for assumption in assumed
     ]
-    return section("Assumed", "not in the input", bullets(lines, width))
+    return section("Assumptions", "not in the input", bullets(lines, width))
 
 
 def warnings_section(texts: Sequence[str], width: int) -> RenderableType:
-    """Return what the reader has to know before using the answer."""
+    """Return the warnings."""
     return section("Warnings", "", bullets([plain(text) for text in texts], width, "! ", "yellow"))
 
 
 def prices_section(used: Sequence[PriceUsed], width: int) -> RenderableType:
-    """Return every price with its source and date."""
+    """Return every price that was used, with its source and date."""
     body = _price_table(used) if width >= _PRICE_TABLE_WIDTH else _price_list(used)
-    return section("Prices used", "--json and --html give each address in full", body)
+    return section("Prices used", "full addresses are in --json and --html", body)
 
 
 def _note(price: PriceUsed) -> str:

@@ -13,7 +13,7 @@ _MINUS: Final = "\N{MINUS SIGN}"
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One row of a waterfall, between two amounts of money."""
+    """One row of a waterfall, between two amounts."""
 
     kind: Kind
     from_usd: float
@@ -22,14 +22,14 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """One row, drawn."""
+    """One row, drawn in characters."""
 
     kind: Kind
     text: str
 
 
 def walk(waterfall: Waterfall) -> list[Step]:
-    """Return the first total, every part from where the last one ended, and the last total."""
+    """Return the first total, each part starting where the previous one ended, and the last total."""
     rows = [Step("total", 0.0, waterfall.from_usd)]
     running = waterfall.from_usd
     for part in waterfall.parts:
@@ -39,14 +39,14 @@ def walk(waterfall: Waterfall) -> list[Step]:
 
 
 def waterfall_title(fall: Waterfall) -> str:
-    """Return the question that a waterfall whose ends are titles answers."""
+    """Return the title of a waterfall whose `start` and `end` are titles."""
     start, end = within_sentence(fall.start), within_sentence(fall.end)
     compared = "less" if fall.to_usd <= fall.from_usd else "more"
     return f"Why {end} costs {compared} than {start}"
 
 
 def waterfall_cells(waterfall: Waterfall) -> tuple[str, ...]:
-    """Write the first total, every part with its sign, and the last total: `$13,048`, `+$189`, `$4,183`."""
+    """Format the first total, every part with its sign, and the last total: `$13,048`, `+$189`, `$4,183`."""
     parts = [part.usd for part in waterfall.parts]
     first, *sizes, last = usd_cells([waterfall.from_usd, *map(abs, parts), waterfall.to_usd])
     return (
@@ -57,7 +57,7 @@ def waterfall_cells(waterfall: Waterfall) -> tuple[str, ...]:
 
 
 def bars(waterfall: Waterfall, width: int) -> list[Bar]:
-    """Draw every row of a waterfall on one scale, `width` characters wide; no part is too small to see."""
+    """Draw the rows of a waterfall on one scale, `width` characters wide; every nonzero part is visible."""
     rows = walk(waterfall)
     ends = [usd for row in rows for usd in (row.from_usd, row.to_usd)]
     lowest, span = min(ends), max(ends) - min(ends)

@@ -18,7 +18,7 @@ _NAMED_ADDRESS: Final = re.compile(r"<(https?://[^<>\s]+)>\s*$")
 
 
 def usd_cells(amounts: Sequence[float | Decimal | None]) -> tuple[str, ...]:
-    """Write a column of dollars with the same decimals: three digits of the smallest, none from $1,000."""
+    """Format a column of dollars with equal decimals: three digits of the smallest amount, none from $1,000."""
     sizes = [abs(float(usd)) for usd in amounts if usd and math.isfinite(usd)]
     smallest, largest = min(sizes, default=0.0), max(sizes, default=0.0)
     if smallest >= 1:
@@ -29,23 +29,23 @@ def usd_cells(amounts: Sequence[float | Decimal | None]) -> tuple[str, ...]:
 
 
 def or_missing(value: T | None, write: Callable[[T], str]) -> str:
-    """Write a value, or a dash if there is none."""
+    """Format a value, or return a dash for None."""
     return MISSING if value is None else write(value)
 
 
 def times(ratio: float) -> str:
-    """Write a ratio with the sign for times."""
+    """Format a ratio with a multiplication sign."""
     return f"{ratio:.2g}\N{MULTIPLICATION SIGN}" if math.isfinite(ratio) and ratio > 0 else MISSING
 
 
 def saving_sentence(saving_usd: float, saving_share: float, interval: Interval | None, against: str) -> str:
-    """Return a saving and how sure it is."""
-    sure = (
+    """Return a saving and its interval as a sentence."""
+    interval_text = (
         f"between {format_share(interval.low)} and {format_share(interval.high)}, with {interval.basis}"
         if interval
         else "no interval was computed"
     )
-    return f"Saves {format_usd(saving_usd)}, {format_share(saving_share)} of {against}: {sure}."
+    return f"Saves {format_usd(saving_usd)}, {format_share(saving_share)} of {against}: {interval_text}."
 
 
 def lane_title(lane: str) -> str:
@@ -54,32 +54,32 @@ def lane_title(lane: str) -> str:
 
 
 def spaced(name: str) -> str:
-    """Write a name of the file in words: `capacity block`."""
+    """Return an identifier as words: `capacity block`."""
     return name.replace("_", " ")
 
 
 def price_unit(unit: str) -> str:
-    """Write the unit of a price after its dollars: `/ hour`, `an hour`."""
+    """Return the unit of a price as it follows the dollars: `/ hour`, `an hour`."""
     return unit.removeprefix("USD ") if unit.startswith("USD ") else f"/ {unit}"
 
 
 def pricing_title(name: str) -> str:
-    """Return a pricing model of the plan in words: `on demand`, `tokens, batch`."""
+    """Return a pricing model in words: `on demand`, `tokens, batch`."""
     return spaced(name.replace("tokens_", "tokens, ", 1))
 
 
 def capitalize(title: str) -> str:
-    """Return a title as it begins a line."""
+    """Return a title with its first letter in upper case."""
     return title[:1].upper() + title[1:]
 
 
 def within_sentence(title: str) -> str:
-    """Return a title as it stands inside a sentence; an abbreviation stays one."""
+    """Return a title with its first letter in lower case, unless it begins with an abbreviation."""
     return title if title[:2].isupper() else title[:1].lower() + title[1:]
 
 
 def web_address(source: str) -> SplitResult | None:
-    """Return the address that a source is, or names at its end as `<https://...>`; None if there is none to link to."""
+    """Return the web address of a source: the source itself, or the `<https://...>` at its end; None without one."""
     named = _NAMED_ADDRESS.search(source)
     try:
         address = urlsplit(named[1] if named else source)
@@ -89,5 +89,5 @@ def web_address(source: str) -> SplitResult | None:
 
 
 def host(address: SplitResult) -> str:
-    """Return the name under which people know an address."""
+    """Return the host of an address, without `www.`."""
     return (address.hostname or "").removeprefix("www.")

@@ -26,7 +26,7 @@ def list_prices(
     pricing_model: PricingModel | None = None,
     catalogs: tuple[Path, ...] = (),
 ) -> PriceListing:
-    """List prices.
+    """Return the prices that pass the filters.
 
     Args:
         model: Name of a model whose token prices to list; "" lists none.

@@ -48,7 +48,7 @@ _TICKS: Final = {
 
 
 def frontier(comparison: Comparison, palette: Palette = LIGHT) -> alt.LayerChart:
-    """Draw cost against the median time to a whole answer; filled points keep the promise."""
+    """Draw cost against the median time to the last token; filled points meet every SLO and deadline."""
     unit = per_request(comparison)
     prices = usd_cells([point.usd_per_request * unit.count for point in comparison.frontier])
     rows: Rows = [
@@ -60,7 +60,7 @@ def frontier(comparison: Comparison, palette: Palette = LIGHT) -> alt.LayerChart
             "price": price,
             "time": format_duration(point.e2e_p50_s),
             "ttft": MISSING if point.ttft_p99_s is None else format_duration(point.ttft_p99_s),
-            "promise": "kept" if point.keeps_promise else "broken",
+            "promise": "met" if point.keeps_promise else "missed",
         }
         for point, price in zip(comparison.frontier, prices, strict=True)
         if point.e2e_p50_s > 0
@@ -84,7 +84,7 @@ def frontier(comparison: Comparison, palette: Palette = LIGHT) -> alt.LayerChart
             stroke=alt.value(palette.realtime),
             fill=alt.Color(
                 "promise:N",
-                scale=alt.Scale(domain=["kept", "broken"], range=[palette.realtime, palette.paper]),
+                scale=alt.Scale(domain=["met", "missed"], range=[palette.realtime, palette.paper]),
                 legend=None,
             ),
             tooltip=[
@@ -93,7 +93,7 @@ def frontier(comparison: Comparison, palette: Palette = LIGHT) -> alt.LayerChart
                 alt.Tooltip("price:N", title=unit.title),
                 alt.Tooltip("time:N", title="E2E p50"),
                 alt.Tooltip("ttft:N", title="TTFT p99"),
-                alt.Tooltip("promise:N", title="promise"),
+                alt.Tooltip("promise:N", title="SLO and deadlines"),
             ],
         )
     )
@@ -103,21 +103,21 @@ def frontier(comparison: Comparison, palette: Palette = LIGHT) -> alt.LayerChart
         rows,
         palette,
         height=_FRONTIER_HEIGHT,
-        description="Cost against latency, every simulated arrangement a point",
+        description="Cost against latency, a point for each simulated fleet",
     )
 
 
 def _undominated(rows: Rows) -> Rows:
-    """Return the kept promises that no other beats both in cost and in time, fastest first."""
+    """Return the Pareto frontier of the feasible points, fastest first."""
     edge: Rows = []
-    for row in sorted((r for r in rows if r["promise"] == "kept"), key=lambda r: (r["e2e"], r["usd"])):
+    for row in sorted((r for r in rows if r["promise"] == "met"), key=lambda r: (r["e2e"], r["usd"])):
         if not edge or row["usd"] < edge[-1]["usd"]:
             edge.append({"e2e": row["e2e"], "usd": row["usd"]})
     return edge
 
 
 def _named(comparison: Comparison, rows: Rows) -> set[int]:
-    """Return the points that carry a name: for each arrangement the one that its row in the table is."""
+    """Return the points to label: for each arrangement, the fleet in its row of the table."""
     count = per_request(comparison).count
     named = set()
     for arrangement in comparison.arrangements:
@@ -129,7 +129,7 @@ def _named(comparison: Comparison, rows: Rows) -> set[int]:
 
 
 def _point_labels(x: alt.X, y: alt.Y, palette: Palette) -> list[alt.Chart]:
-    """Name points where the dashed line is not: right and above in the left half, else to the left."""
+    """Label points away from the dashed line: right and above in the left half, else to the left."""
     in_left_half = "datum.e2e * datum.e2e <= datum.low * datum.high"
     sides: tuple[tuple[str, Literal["left", "right"], int, int], ...] = (
         (in_left_half, "left", 9, -10),
@@ -152,13 +152,13 @@ def _latency_axis(rows: Rows) -> alt.Axis:
     expression = "datum.label"
     for tick in ticks:
         expression = f"abs(datum.value / {tick} - 1) < 1e-6 ? '{_TICKS[tick]}' : {expression}"
-    return alt.Axis(title="median time to the whole answer", values=ticks, labelExpr=expression, grid=False)
+    return alt.Axis(title="median time to the last token", values=ticks, labelExpr=expression, grid=False)
 
 
 def load(comparison: Comparison, arrangement: Arrangement, palette: Palette = LIGHT) -> alt.LayerChart:
-    """Draw what a fleet carries, stacked by lane, under what is paid for.
+    """Draw the load of a fleet, stacked by lane, under its capacity.
 
-    Every fleet is drawn to one scale, so that two figures can be compared by eye.
+    All fleets share one scale, so figures can be compared by eye.
 
     Raises:
         ValueError: The arrangement has no timeline.
@@ -166,15 +166,15 @@ def load(comparison: Comparison, arrangement: Arrangement, palette: Palette = LI
     timeline = arrangement.timeline
     if timeline is None:
         raise ValueError(f"{arrangement.name} has no timeline")
-    clock = TimeAxis(start_epoch_s=comparison.trace.start_epoch_s, span_s=comparison.trace.span_s)
+    time = TimeAxis(start_epoch_s=comparison.trace.start_epoch_s, span_s=comparison.trace.span_s)
     tops = [max(_heights(a.timeline), default=0.0) for a in comparison.arrangements if a.timeline]
     return figure(
         [
-            _loads(clock.axis(), max(tops) or 1.0, palette),
-            _capacity(clock, palette),
-            time_pointer(clock, _LOAD_TOOLTIP, palette),
+            _loads(time.x(), max(tops) or 1.0, palette),
+            _capacity(time, palette),
+            time_pointer(time, _LOAD_TOOLTIP, palette),
         ],
-        _timeline_rows(clock, timeline),
+        _timeline_rows(time, timeline),
         palette,
         height=_LOAD_HEIGHT,
         description=f"Load and capacity over time: {arrangement.title}",
@@ -182,7 +182,7 @@ def load(comparison: Comparison, arrangement: Arrangement, palette: Palette = LI
 
 
 def _loads(x: alt.X, top: float, palette: Palette) -> alt.Chart:
-    """Stack the lanes; this layer alone sets the scales, for two that do so are taken for a conflict."""
+    """Stack the lanes; only this layer sets the scales, since Vega-Lite takes two that do for a conflict."""
     chart: alt.Chart = (
         alt.Chart()
         .transform_fold(list(_LANES), as_=["lane", "load"])
@@ -203,23 +203,23 @@ def _loads(x: alt.X, top: float, palette: Palette) -> alt.Chart:
     return chart
 
 
-def _capacity(clock: TimeAxis, palette: Palette) -> alt.Chart:
-    """Draw the line of what is paid for."""
+def _capacity(time: TimeAxis, palette: Palette) -> alt.Chart:
+    """Draw the line of capacity."""
     chart: alt.Chart = (
         alt.Chart()
         .mark_line(interpolate="step-after", strokeWidth=1.4, color=palette.ink)
-        .encode(x=alt.X(clock.field), y="capacity:Q")
+        .encode(x=alt.X(time.field), y="capacity:Q")
     )
     return chart
 
 
-def _timeline_rows(clock: TimeAxis, timeline: Timeline) -> Rows:
-    """Return one row a bin, and the last once more where it ends, so that its step is drawn."""
+def _timeline_rows(time: TimeAxis, timeline: Timeline) -> Rows:
+    """Return one row per bin, and the last one again at its end, so that its step is drawn."""
     columns = zip(timeline.start_s, timeline.realtime_load, timeline.deferrable_load, timeline.capacity, strict=True)
     rows: Rows = [
         {
-            "t": clock.value(at),
-            "when": clock.written(at),
+            "t": time.value(at),
+            "when": time.text(at),
             "realtime": round(realtime, 3),
             "deferrable": round(deferrable, 3),
             "capacity": round(capacity, 3),
@@ -227,7 +227,7 @@ def _timeline_rows(clock: TimeAxis, timeline: Timeline) -> Rows:
         for at, realtime, deferrable, capacity in columns
     ]
     end_s = timeline.start_s[-1] + timeline.bin_s if rows else 0.0
-    return step_rows(rows, clock.value(end_s))
+    return step_rows(rows, time.value(end_s))
 
 
 def _heights(timeline: Timeline | None) -> list[float]:
@@ -238,9 +238,9 @@ def _heights(timeline: Timeline | None) -> list[float]:
 
 
 def lanes(comparison: Comparison, palette: Palette = LIGHT) -> alt.LayerChart:
-    """Draw what every arrangement that keeps its promises costs, stacked by lane."""
-    kept = [a for a in comparison.arrangements if a.feasible and a.lanes]
-    totals = usd_cells([a.total_usd for a in kept])
+    """Draw the cost of every feasible arrangement, stacked by lane."""
+    feasible = [a for a in comparison.arrangements if a.feasible and a.lanes]
+    totals = usd_cells([a.total_usd for a in feasible])
     rows: Rows = [
         {
             "row": row,
@@ -252,7 +252,7 @@ def lanes(comparison: Comparison, palette: Palette = LIGHT) -> alt.LayerChart:
             "cost": format_usd(lane.total_usd),
             "requests": f"{lane.requests:,}",
         }
-        for row, arrangement in enumerate(kept)
+        for row, arrangement in enumerate(feasible)
         for lane in arrangement.lanes
     ]
     tooltip = [alt.Tooltip(f"{field}:N") for field in ("title", "name", "cost", "requests")]
@@ -260,7 +260,7 @@ def lanes(comparison: Comparison, palette: Palette = LIGHT) -> alt.LayerChart:
 
 
 def paid_time(comparison: Comparison, palette: Palette = LIGHT) -> alt.LayerChart:
-    """Draw where the paid replica time of every fleet went, as shares of it."""
+    """Draw the paid replica time of every fleet, as shares by use."""
     fleets = [(a, a.paid_time) for a in comparison.arrangements if a.paid_time]
     rows: Rows = []
     for row, (arrangement, paid) in enumerate(fleets):

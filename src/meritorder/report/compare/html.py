@@ -1,4 +1,4 @@
-"""The answer of `compare` as one HTML file that opens without a network, today and in ten years."""
+"""A comparison as one HTML file that works offline."""
 
 from typing import Final
 
@@ -17,7 +17,7 @@ _TEMPLATE: Final = "compare.html.j2"
 
 
 def render(comparison: Comparison) -> str:
-    """Return the whole page; all text of the user's is escaped."""
+    """Return the page; all text is escaped."""
     return fill(
         _TEMPLATE,
         _charts(comparison),
@@ -28,11 +28,11 @@ def render(comparison: Comparison) -> str:
         headline=_headline(comparison),
         fleets=[a for a in comparison.arrangements if a.timeline],
         lanes=_lane_rows(comparison),
-        falls=[waterfall_view(each) for each in waterfalls(comparison)],
+        falls=[waterfall_view(fall) for fall in waterfalls(comparison)],
         unit=per_request(comparison),
         saving=saving_text(comparison),
         ratio=ratio_text(comparison),
-        began=_began(comparison),
+        start=_start(comparison),
     )
 
 
@@ -50,7 +50,7 @@ def _charts(comparison: Comparison) -> dict[str, alt.LayerChart]:
 
 
 def _groups(comparison: Comparison) -> list[tuple[str, int]]:
-    """Return the groups of columns, in order, and how many columns each spans."""
+    """Return the groups of columns in order, and the number of columns in each."""
     spans: dict[str, int] = {}
     for column in metrics(comparison):
         spans[column.group] = spans.get(column.group, 0) + 1
@@ -58,7 +58,7 @@ def _groups(comparison: Comparison) -> list[tuple[str, int]]:
 
 
 def _headline(comparison: Comparison) -> list[dict[str, str]]:
-    """Return what a request costs against the baseline, in batch and in the best arrangement."""
+    """Return the cost of a request in the baseline, in batch and in the best arrangement."""
     names = dict.fromkeys((comparison.baseline, "batch", comparison.best))
     shown = [a for name in names for a in comparison.arrangements if a.name == name]
     count = per_request(comparison).count
@@ -70,10 +70,10 @@ def _headline(comparison: Comparison) -> list[dict[str, str]]:
 
 def _mark(comparison: Comparison, name: str) -> str:
     if name == comparison.best:
-        return "cheapest that keeps every promise"
+        return "cheapest that meets every SLO and deadline"
     if name == comparison.baseline:
-        return "compared against"
-    return "" if next(a.feasible for a in comparison.arrangements if a.name == name) else "breaks a promise"
+        return "baseline"
+    return "" if next(a.feasible for a in comparison.arrangements if a.name == name) else "misses an SLO or deadline"
 
 
 def _lane_rows(comparison: Comparison) -> list[dict[str, str]]:
@@ -96,6 +96,6 @@ def _lane_rows(comparison: Comparison) -> list[dict[str, str]]:
     ]
 
 
-def _began(comparison: Comparison) -> str:
+def _start(comparison: Comparison) -> str:
     start = comparison.trace.start_epoch_s
     return MISSING if start is None else f"{utc(start):%A %d %B %Y %H:%M} UTC"

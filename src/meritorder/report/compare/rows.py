@@ -1,4 +1,4 @@
-"""What a comparison shows in every form of the report: the columns of its table, its waterfalls, its sentences."""
+"""What every form of a comparison shows: the columns of the table, the waterfalls and the sentences."""
 
 import math
 from dataclasses import dataclass
@@ -16,15 +16,15 @@ _READABLE_USD: Final = 0.01
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Metric:
-    """One column, written out for every arrangement.
+    """One column of the table of arrangements, as text.
 
     Args:
-        group: What it is about: `Cost`, `TTFT`.
+        group: Group of columns: `Cost`, `TTFT`.
         heading: Its name within the group.
-        short: Its name on its own, as lines.
+        short: Its name without the group, as lines.
         meaning: What the number is.
-        importance: The lower, the sooner it is shown where there is little room.
-        cells: Text of every arrangement, in their order.
+        importance: Columns with low numbers are shown first where space is short.
+        cells: Text for each arrangement, in order.
     """
 
     group: str
@@ -36,13 +36,13 @@ class Metric:
 
     @property
     def label(self) -> str:
-        """Return its name in running text: `total`, `TTFT p99`."""
+        """Return the name in running text: `total`, `TTFT p99`."""
         return f"{self.group} {self.heading}" if self.group.isupper() else self.heading
 
 
 @dataclass(frozen=True, slots=True)
 class PerRequest:
-    """How many requests a price is quoted for, so that it is not a row of zeros."""
+    """The number of requests that a price is quoted for, so that it has significant digits."""
 
     count: int
 
@@ -65,7 +65,7 @@ def per_request(comparison: Comparison) -> PerRequest:
 
 
 def waterfalls(comparison: Comparison) -> list[Waterfall]:
-    """Return the waterfalls of an answer with the titles of their arrangements for ends."""
+    """Return the waterfalls of a comparison, with titles of arrangements for `start` and `end`."""
     return [
         msgspec.structs.replace(fall, start=title_of(comparison, fall.start), end=title_of(comparison, fall.end))
         for fall in comparison.waterfall
@@ -78,7 +78,7 @@ def title_of(comparison: Comparison, name: str) -> str:
 
 
 def saving_text(comparison: Comparison) -> str:
-    """Return what is saved, against what, and how sure that is."""
+    """Return the saving, the baseline and the interval as a sentence."""
     against = within_sentence(title_of(comparison, comparison.baseline))
     if comparison.saving_usd <= 0:
         return f"Nothing is cheaper than {against}."
@@ -86,14 +86,14 @@ def saving_text(comparison: Comparison) -> str:
 
 
 def ratio_text(comparison: Comparison) -> str:
-    """Return how much dearer real time is than batch, and the note to it."""
+    """Return the ratio of real time to batch and its note as sentences."""
     ratio = comparison.ratio_realtime_to_batch
     known = f"Real time costs {ratio:.2g} times what batch costs." if math.isfinite(ratio) and ratio > 0 else ""
     return f"{known} {comparison.ratio_note}".strip()
 
 
 def metrics(comparison: Comparison) -> list[Metric]:
-    """Return the columns of the table of arrangements, in the order in which they are read."""
+    """Return the columns of the table of arrangements, in order."""
     arrangements = comparison.arrangements
     return [*_costs(arrangements, per_request(comparison)), *_capacity(arrangements), *_latency(arrangements)]
 
@@ -104,7 +104,7 @@ def _costs(arrangements: list[Arrangement], unit: PerRequest) -> list[Metric]:
             group="Cost",
             heading="total",
             short=("", "total"),
-            meaning="everything that is paid over the trace, idle and start-up time included",
+            meaning="everything paid over the trace, including idle and start-up time",
             importance=0,
             cells=usd_cells([a.total_usd for a in arrangements]),
         ),
@@ -140,9 +140,9 @@ def _capacity(arrangements: list[Arrangement]) -> list[Metric]:
 
     return [
         column(
-            "utilisation",
-            ("utili-", "sation"),
-            "work done, of the work that the paid replicas could have done when saturated",
+            "utilization",
+            ("utili-", "zation"),
+            "work done over the work that the paid replicas could have done when saturated",
             2,
             [or_missing(a.utilization, format_share) for a in arrangements],
         ),
@@ -166,7 +166,7 @@ def _capacity(arrangements: list[Arrangement]) -> list[Metric]:
         column(
             "peak replicas",
             ("peak", "replicas"),
-            "most replicas paid for at one time",
+            "largest number of replicas paid for at one time",
             9,
             [or_missing(a.peak_replicas, lambda n: f"{n:,}") for a in arrangements],
         ),
@@ -189,29 +189,35 @@ def _latency(arrangements: list[Arrangement]) -> list[Metric]:
         column(
             "TTFT",
             "p99",
-            "time to first token, all but one in a hundred",
+            "time to first token, 99th percentile",
             4,
             [a.ttft_p99_s for a in arrangements],
         ),
-        column("TPOT", "p99", "time per output token after the first", 6, [a.tpot_p99_s for a in arrangements]),
-        column("E2E", "p50", "time to the whole answer, median", 10, [a.e2e_p50_s for a in arrangements]),
+        column(
+            "TPOT",
+            "p99",
+            "time per output token after the first, 99th percentile",
+            6,
+            [a.tpot_p99_s for a in arrangements],
+        ),
+        column("E2E", "p50", "time to the last token, median", 10, [a.e2e_p50_s for a in arrangements]),
         column(
             "E2E",
             "p99",
-            "time to the whole answer, all but one in a hundred",
+            "time to the last token, 99th percentile",
             13,
             [a.e2e_p99_s for a in arrangements],
         ),
         Metric(
-            group="Promise",
-            heading="SLO kept",
-            short=("SLO", "kept"),
-            meaning="share of real-time requests whose first token and pace were in time",
+            group="SLO and deadlines",
+            heading="SLO met",
+            short=("SLO", "met"),
+            meaning="share of real-time requests that met both limits of their SLO",
             importance=3,
             cells=tuple(or_missing(a.slo_attainment, lambda share: format_share(share, 2)) for a in arrangements),
         ),
         Metric(
-            group="Promise",
+            group="SLO and deadlines",
             heading="late",
             short=("", "late"),
             meaning="deferrable requests that missed their deadline",

@@ -1,4 +1,4 @@
-"""The results of a sweep: a table, a Parquet file, and a figure of cost against latency with its frontier."""
+"""A sweep as a table, a Parquet file, and a figure of cost against latency with its Pareto frontier."""
 
 import io
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ from rich.table import Table
 from meritorder.report.wording import MISSING
 from meritorder.units import format_duration, format_share, format_usd
 
-_MOST_ROWS: Final = 60
+_MAX_ROWS: Final = 60
 _LATENCY: Final = "e2e_p50_s"
 
 
@@ -25,19 +25,19 @@ def to_parquet(found: pl.DataFrame) -> bytes:
 
 
 def render(found: pl.DataFrame, axes: Sequence[str], console: Console) -> None:
-    """Print the points, cheapest first, those that keep every promise before the others."""
+    """Print the points, feasible ones first, cheapest first."""
     answered = found.filter(pl.col("arrangement").is_not_null())
     table = Table(box=box.SIMPLE, header_style="bold", pad_edge=False)
     for name in (*axes, "arrangement"):
         table.add_column(name.replace("_", " "))
-    for name in ("total", "per 1,000 requests", "utilisation", "TTFT p99", "E2E p50", "SLO kept"):
+    for name in ("total", "per 1,000 requests", "utilization", "TTFT p99", "E2E p50", "SLO met"):
         table.add_column(name, justify="right")
     ordered = answered.sort("keeps_promise", "usd_per_request", descending=[True, False])
-    for row in ordered.head(_MOST_ROWS).iter_rows(named=True):
+    for row in ordered.head(_MAX_ROWS).iter_rows(named=True):
         table.add_row(*(str(row[name]) for name in axes), *_cells(row), style="" if row["keeps_promise"] else "dim")
     console.print(table)
-    if ordered.height > _MOST_ROWS:
-        console.print(f"and {ordered.height - _MOST_ROWS:,} more rows in the table")
+    if ordered.height > _MAX_ROWS:
+        console.print(f"and {ordered.height - _MAX_ROWS:,} more rows in the table")
     for row in found.filter(pl.col("error") != "").iter_rows(named=True):
         point = ", ".join(f"{name}={row[name]}" for name in axes)
         console.print(f"no answer at {point}: {row['error']}", style="yellow", markup=False)
@@ -59,14 +59,14 @@ def _cells(row: dict[str, Any]) -> list[str]:
 
 
 def frontier(found: pl.DataFrame) -> pl.DataFrame:
-    """Return the rows that nothing beats in both cost and latency, fastest first; broken promises are left out."""
-    kept = found.filter(pl.col("keeps_promise") & pl.col(_LATENCY).is_not_null()).sort(_LATENCY, "usd_per_request")
-    cheapest_before = kept["usd_per_request"].cum_min().shift(1)
-    return kept.filter(cheapest_before.is_null() | (kept["usd_per_request"] < cheapest_before))
+    """Return the Pareto frontier of cost and latency over the feasible rows, fastest first."""
+    feasible = found.filter(pl.col("keeps_promise") & pl.col(_LATENCY).is_not_null()).sort(_LATENCY, "usd_per_request")
+    cheapest_before = feasible["usd_per_request"].cum_min().shift(1)
+    return feasible.filter(cheapest_before.is_null() | (feasible["usd_per_request"] < cheapest_before))
 
 
 def figure(found: pl.DataFrame, axes: Sequence[str]) -> alt.LayerChart | alt.FacetChart:
-    """Draw cost against latency, a mark a simulated arrangement, and the frontier as a line."""
+    """Draw cost against latency, a mark for each simulated arrangement and a line for the Pareto frontier."""
     shown = found.filter(pl.col(_LATENCY).is_not_null())
     x = alt.X(f"{_LATENCY}:Q", scale=alt.Scale(type="log"), title="E2E latency, median (s)")
     y = alt.Y("usd_per_request:Q", scale=alt.Scale(type="log"), title="USD per request")
@@ -86,11 +86,11 @@ def figure(found: pl.DataFrame, axes: Sequence[str]) -> alt.LayerChart | alt.Fac
         .mark_line(interpolate="step-after", color="#555555", strokeDash=[4, 3])
         .encode(x=x, y=y)
     )
-    title = "Cost against latency; the line is what nothing beats in both"
+    title = "Cost against latency; the line is the Pareto frontier"
     return alt.layer(line, marks, width=720, height=420, title=title)
 
 
 def to_html(found: pl.DataFrame, axes: Sequence[str]) -> str:
-    """Return the figure as one file that opens without a network."""
+    """Return the figure as one HTML file that works offline."""
     page: str = figure(found, axes).to_html(inline=True, fullhtml=True)
     return page

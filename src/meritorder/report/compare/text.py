@@ -1,4 +1,4 @@
-"""The answer in a terminal: the sentence first, then the numbers behind it, then how sure they are."""
+"""A comparison in a terminal: the sentence, the numbers behind it, and how certain they are."""
 
 from collections.abc import Iterator
 from typing import Final
@@ -29,22 +29,22 @@ from meritorder.units import format_duration, format_share
 
 _BEST, _BASELINE, _BROKEN = "▸", "◦", "✗"
 _LEGEND: Final = {
-    _BEST: "cheapest that keeps every promise",
-    _BASELINE: "compared against",
-    _BROKEN: "breaks a promise",
+    _BEST: "cheapest that meets every SLO and deadline",
+    _BASELINE: "baseline",
+    _BROKEN: "misses an SLO or deadline",
 }
 _MARK_STYLE: Final = {_BEST: "bold green", _BASELINE: "bold", _BROKEN: "red"}
 
 
 def render(comparison: Comparison, console: Console) -> None:
-    """Print the answer, laid out for the width of the console."""
+    """Print a comparison, laid out for the width of the console."""
     show(_blocks(comparison, console.width - INDENT), console)
 
 
 def _blocks(comparison: Comparison, width: int) -> Iterator[RenderableType]:
     reading = min(width, READING_WIDTH)
     yield narrow(plain(comparison.sentence, "bold"), reading)
-    yield narrow(plain(_what_was_read(comparison), "dim"), reading)
+    yield narrow(plain(_input(comparison), "dim"), reading)
     yield _arrangements(comparison, width)
     if lanes := _lanes(comparison):
         yield lanes
@@ -61,7 +61,7 @@ def _blocks(comparison: Comparison, width: int) -> Iterator[RenderableType]:
         yield warnings_section(comparison.warnings, reading)
 
 
-def _what_was_read(comparison: Comparison) -> str:
+def _input(comparison: Comparison) -> str:
     trace: TraceSummary = comparison.trace
     files = trace.files[0] if len(trace.files) == 1 else f"{len(trace.files)} files"
     return (
@@ -81,7 +81,7 @@ def _marks(comparison: Comparison, arrangement: Arrangement) -> str:
 def _arrangements(comparison: Comparison, width: int) -> RenderableType:
     every = metrics(comparison)
     titles = [plain(arrangement.title) for arrangement in comparison.arrangements]
-    shown = _that_fit(every, width - max(map(len, titles), default=0) - 3)
+    shown = _fitting(every, width - max(map(len, titles), default=0) - 3)
     table = columns(" ", "", *("\n".join(column.short) for column in shown), numbers=len(shown))
     marks = [_marks(comparison, arrangement) for arrangement in comparison.arrangements]
     for row, (mark, title, arrangement) in enumerate(zip(marks, titles, comparison.arrangements, strict=True)):
@@ -95,14 +95,12 @@ def _arrangements(comparison: Comparison, width: int) -> RenderableType:
     ]
     rest = [column.label for column in every if column not in shown]
     if rest:
-        notes.append(
-            Text(f"No room here for: {', '.join(rest)}; a wider terminal, --json and --html have them.", "dim")
-        )
+        notes.append(Text(f"Columns not shown: {', '.join(rest)}; use a wider terminal, --json or --html.", "dim"))
     return stack(table, Text(f"\n{legend}", "dim"), bullets(notes, min(width, READING_WIDTH)))
 
 
-def _that_fit(every: list[Metric], width: int) -> list[Metric]:
-    """Return the most important columns that fit side by side, in the order in which they are read."""
+def _fitting(every: list[Metric], width: int) -> list[Metric]:
+    """Return the most important columns that fit side by side, in table order."""
     left, chosen = width, []
     for column in sorted(every, key=lambda c: c.importance):
         left -= 2 + max(cell_len(text) for text in (*column.short, *column.cells))
@@ -122,22 +120,22 @@ def _lanes(comparison: Comparison) -> RenderableType | None:
         [lane.average_usd_per_request and lane.average_usd_per_request * unit.count for _, lane in rows]
     )
     totals = usd_cells([lane.total_usd for _, lane in rows])
-    table = columns("", "", "requests", "cost", "\n".join(("charged", *unit.short)), "plain\naverage", numbers=4)
+    table = columns("", "", "requests", "cost", "\n".join(("allocated", *unit.short)), "plain\naverage", numbers=4)
     before = ""
     for row, (arrangement, lane) in enumerate(rows):
         title = "" if arrangement.name == before else arrangement.title
         before = arrangement.name
         cells = (f"{lane.requests:,}", totals[row], charged[row], average[row])
         table.add_row(plain(title), plain(lane_title(lane.lane)), *cells)
-    rule = Text("Real time pays what its fleet would cost alone; deferrable pays the rest.", "dim")
+    rule = Text("Real time is allocated what its fleet would cost alone, deferrable the rest.", "dim")
     return section("Cost by lane", "", rule, table)
 
 
 def _break_even(comparison: Comparison, width: int) -> RenderableType:
     share = or_missing(comparison.break_even_utilization, format_share)
-    return section("Break-even", f"{share} utilisation", narrow(plain(comparison.break_even_note), width))
+    return section("Break-even", f"{share} utilization", narrow(plain(comparison.break_even_note), width))
 
 
 def _confidence(comparison: Comparison, width: int) -> RenderableType:
     texts = [saving_text(comparison), ratio_text(comparison), *comparison.performance]
-    return section("How sure", "", bullets([plain(text) for text in texts if text], width))
+    return section("Confidence", "", bullets([plain(text) for text in texts if text], width))

@@ -19,42 +19,42 @@ _NARROWEST: Final = 0.02
 
 
 def paid(plan: Plan, dispatch: Dispatch, palette: Palette = LIGHT) -> alt.LayerChart:
-    """Draw the GPUs paid for, stacked by pricing model, over the work that they do."""
+    """Draw the GPUs paid for, stacked by pricing model, and the work that they do as a line."""
     columns: dict[str, list[float]] = {}
     for model, gpus in dispatch.paid_gpus.items():
         before = columns.get(pricing_kind(model), [0.0] * len(gpus))
         columns[pricing_kind(model)] = [a + b for a, b in zip(before, gpus, strict=True)]
     kinds = [kind for kind in (*PRICING, "idle") if kind in columns]
     work = [a + b for a, b in zip(dispatch.realtime_gpus, dispatch.deferrable_gpus, strict=True)]
-    told = {kind: kind.replace("_", " ") for kind in kinds} | {"line": "work done"}
+    titles = {kind: kind.replace("_", " ") for kind in kinds} | {"line": "work done"}
     stacked = {kind: columns[kind] for kind in kinds}
-    return _drawn(plan, stacked, work, told, palette, top=_top(dispatch), title="GPUs paid for")
+    return _drawn(plan, stacked, work, titles, palette, top=_top(dispatch), title="GPUs paid for")
 
 
 def work(plan: Plan, dispatch: Dispatch, palette: Palette = LIGHT) -> alt.LayerChart:
-    """Draw work where it ran, stacked by lane, under the line of where it would have run had nothing waited."""
+    """Draw work at the time it ran, stacked by lane, under a line of work at the time it arrived."""
     columns = {"realtime": dispatch.realtime_gpus, "deferrable": dispatch.deferrable_gpus}
     arrived = [a + b for a, b in zip(dispatch.realtime_gpus, dispatch.arrived_gpus, strict=True)]
-    told = {"realtime": "real time", "deferrable": "deferrable, where it ran", "line": "all, where it arrived"}
-    return _drawn(plan, columns, arrived, told, palette, top=_top(dispatch), title="GPUs at work")
+    titles = {"realtime": "real time", "deferrable": "deferrable, where it ran", "line": "all, where it arrived"}
+    return _drawn(plan, columns, arrived, titles, palette, top=_top(dispatch), title="GPUs at work")
 
 
 def _drawn(
     plan: Plan,
     columns: dict[str, list[float]],
     line: Sequence[float],
-    told: dict[str, str],
+    titles: dict[str, str],
     palette: Palette,
     *,
     top: float,
     title: str,
 ) -> alt.LayerChart:
-    """Stack columns under a line; both figures of a plan have one scale, so that heights compare."""
-    clock = TimeAxis(start_epoch_s=plan.start_epoch_s, span_s=plan.slots * plan.slot_s)
+    """Draw stacked columns and a line; both figures of a plan share one scale."""
+    time = TimeAxis(start_epoch_s=plan.start_epoch_s, span_s=plan.slots * plan.slot_s)
     rows: Rows = [
         {
-            "t": clock.value(slot * plan.slot_s),
-            "when": clock.written(slot * plan.slot_s),
+            "t": time.value(slot * plan.slot_s),
+            "when": time.text(slot * plan.slot_s),
             "line": round(line[slot], 2),
             **{kind: round(values[slot], 2) for kind, values in columns.items()},
         }
@@ -67,7 +67,7 @@ def _drawn(
         .transform_calculate(order=f"{order} : {len(columns)}" if order else "0")
         .mark_area(interpolate="step-after", line=False)
         .encode(
-            x=clock.axis("plan"),
+            x=time.x("plan"),
             y=alt.Y(
                 "gpus:Q",
                 stack="zero",
@@ -78,22 +78,22 @@ def _drawn(
             order="order:Q",
         )
     )
-    numbers = [alt.Tooltip(f"{kind}:Q", title=text, format=".1f") for kind, text in told.items()]
-    layers = [areas, *_line(clock, palette), time_pointer(clock, numbers, palette)]
+    numbers = [alt.Tooltip(f"{kind}:Q", title=text, format=".1f") for kind, text in titles.items()]
+    layers = [areas, *_line(time, palette), time_pointer(time, numbers, palette)]
     return figure(
         layers,
-        step_rows(rows, clock.value(len(line) * plan.slot_s)),
+        step_rows(rows, time.value(len(line) * plan.slot_s)),
         palette,
         height=_DISPATCH_HEIGHT,
         description=f"{title} over time",
     )
 
 
-def _line(clock: TimeAxis, palette: Palette) -> tuple[alt.Chart, alt.Chart]:
-    """Draw the line, with an edge that lifts it off what is under it."""
+def _line(time: TimeAxis, palette: Palette) -> tuple[alt.Chart, alt.Chart]:
+    """Draw the line, with an edge that separates it from the areas below."""
     edge = alt.Chart().mark_line(interpolate="step-after", strokeWidth=3.4, color=palette.paper)
     line = alt.Chart().mark_line(interpolate="step-after", strokeWidth=1.4, color=palette.ink)
-    x = alt.X(clock.field)
+    x = alt.X(time.field)
     return edge.encode(x=x, y="line:Q"), line.encode(x=x, y="line:Q")
 
 
@@ -107,14 +107,14 @@ def _top(dispatch: Dispatch) -> float:
 
 
 def in_order(steps: Sequence[MeritStep]) -> list[MeritStep]:
-    """Return steps from the cheapest work to the dearest."""
-    return sorted(steps, key=lambda one: one.usd_per_mtok)
+    """Return steps by cost of work, cheapest first."""
+    return sorted(steps, key=lambda step: step.usd_per_mtok)
 
 
 def merit_order(plan: Plan, palette: Palette = LIGHT) -> alt.LayerChart:
     """Draw price against cumulative capacity; the part of each step that the plan uses is filled.
 
-    A venue with more room than all the work is drawn as wide as all the work, for else no other would be seen.
+    A venue with more capacity than all the work is drawn as wide as all the work, or no other would be visible.
     """
     rows = _rows(in_order(plan.merit_order))
     x = alt.X(
@@ -138,7 +138,7 @@ def merit_order(plan: Plan, palette: Palette = LIGHT) -> alt.LayerChart:
             ("share", "used"),
         )
     ]
-    room = (
+    capacity = (
         alt.Chart().mark_rect(opacity=0.28).encode(x=x, x2="to:Q", y=y, y2=alt.datum(0), color=color, tooltip=tooltip)
     )
     used = alt.Chart().mark_rect().encode(x=x, x2="used:Q", y=y, y2=alt.datum(0), color=color, tooltip=tooltip)
@@ -150,32 +150,32 @@ def merit_order(plan: Plan, palette: Palette = LIGHT) -> alt.LayerChart:
         .encode(x=alt.X("middle:Q"), y=y, text="rank:N")
     )
     return figure(
-        [room, used, edge, numbers], rows, palette, height=_MERIT_HEIGHT, description="Merit order of the venues"
+        [capacity, used, edge, numbers], rows, palette, height=_MERIT_HEIGHT, description="Merit order of the venues"
     )
 
 
 def _rows(steps: Sequence[MeritStep]) -> Rows:
-    work = sum(one.capacity_mtok * one.used_share for one in steps)
+    work = sum(step.capacity_mtok * step.used_share for step in steps)
     widths = [
-        max(one.capacity_mtok * one.used_share, min(one.capacity_mtok, work or one.capacity_mtok)) for one in steps
+        max(step.capacity_mtok * step.used_share, min(step.capacity_mtok, work or step.capacity_mtok)) for step in steps
     ]
     rows: Rows = []
     start = 0.0
-    for rank, (one, width) in enumerate(zip(steps, widths, strict=True), start=1):
+    for rank, (step, width) in enumerate(zip(steps, widths, strict=True), start=1):
         rows.append(
             {
                 "rank": str(rank),
-                "venue": one.venue,
-                "kind": pricing_kind(one.pricing_model),
-                "pricing": pricing_title(one.pricing_model),
-                "usd": one.usd_per_mtok,
-                "price": format_usd(one.usd_per_mtok),
+                "venue": step.venue,
+                "kind": pricing_kind(step.pricing_model),
+                "pricing": pricing_title(step.pricing_model),
+                "usd": step.usd_per_mtok,
+                "price": format_usd(step.usd_per_mtok),
                 "from": start,
                 "middle": start + width / 2,
                 "to": start + width,
-                "used": start + min(width, one.capacity_mtok * one.used_share),
-                "capacity": f"{one.capacity_mtok:,.4g} Mtok",
-                "share": format_share(one.used_share),
+                "used": start + min(width, step.capacity_mtok * step.used_share),
+                "capacity": f"{step.capacity_mtok:,.4g} Mtok",
+                "share": format_share(step.used_share),
                 "wide": width >= _NARROWEST * sum(widths),
             }
         )
@@ -184,13 +184,13 @@ def _rows(steps: Sequence[MeritStep]) -> Rows:
 
 
 def bounds(plan: Plan, palette: Palette = LIGHT) -> alt.LayerChart:
-    """Draw what is paid today and what the plan costs, by pricing model, over what no plan can cost less than."""
-    alone = {"Proven bound": plan.bound_usd, "Saturated machines at the lowest prices": plan.hard_bound_usd}
+    """Draw the cost of real time, of the plan by pricing model, and of the lower bounds."""
+    totals = {"Proven bound": plan.bound_usd, "Saturated machines at the lowest prices": plan.hard_bound_usd}
     if plan.baseline_usd is not None:
-        alone = {"Real time": plan.baseline_usd, **alone}
-    order = sorted([*alone, PLANNED], key=lambda name: -alone.get(name, plan.total_usd))
-    amounts = dict(zip(order, usd_cells([alone.get(name, plan.total_usd) for name in order]), strict=True))
-    parts = {name: [("total", name, usd)] for name, usd in alone.items()}
+        totals = {"Real time": plan.baseline_usd, **totals}
+    order = sorted([*totals, PLANNED], key=lambda name: -totals.get(name, plan.total_usd))
+    amounts = dict(zip(order, usd_cells([totals.get(name, plan.total_usd) for name in order]), strict=True))
+    parts = {name: [("total", name, usd)] for name, usd in totals.items()}
     parts[PLANNED] = [
         (pricing_kind(model), pricing_title(model), max(usd, 0.0)) for model, usd in plan.by_pricing_model.items()
     ]

@@ -134,7 +134,7 @@ def _waits(plan: Plan, width: int) -> RenderableType | None:
         )
         lines.append(plain("; ".join(filter(None, (f"{one.workload}: up to {one.patience}", *worth)))))
     lines += [plain(line) for line in rows.beside(plan)]
-    return section("May wait", "", bullets(lines, width)) if lines else None
+    return section("Deferrable work", "", bullets(lines, width)) if lines else None
 
 
 def _limits(plan: Plan, width: int) -> RenderableType | None:
@@ -145,7 +145,7 @@ def _limits(plan: Plan, width: int) -> RenderableType | None:
 def _sure(plan: Plan, width: int) -> RenderableType | None:
     texts = (rows.saving(plan), rows.regret(plan), *rows.spot(plan), *plan.performance)
     lines = [plain(text) for text in texts if text]
-    return section("How sure", "", bullets(lines, width)) if lines else None
+    return section("Confidence", "", bullets(lines, width)) if lines else None
 
 
 def _costs(plan: Plan, width: int) -> RenderableType:

@@ -24,8 +24,8 @@ BARE = {
     "tokens_usd": {}, "dispatch": None, "merit_order": [], "workloads": [], "sentence": "", "start_epoch_s": None,
 }  # fmt: skip
 HEADINGS = (
-    "Rent", "Buy as tokens", "Commit to", "May wait", "Cost", "Simulated, request by request", "Why this plan",
-    "Backtest", "How sure", "Assumed", "Prices used", "Warnings",
+    "Rent", "Buy as tokens", "Commit to", "Deferrable work", "Cost", "Simulated, request by request", "Why this plan",
+    "Backtest", "Confidence", "Assumptions", "Prices used", "Warnings",
 )  # fmt: skip
 
 
