@@ -90,7 +90,7 @@ def test_the_gateway_that_carries_a_plan_out_fits_a_plan(tmp_path: Path, monkeyp
     schedule = [structs.replace(one, pool=name) for one, name in zip(plan.schedule, (live, night), strict=True)]
     planfile.write_plan(structs.replace(plan, pools=pools, schedule=schedule), tmp_path / "plan.json")
     monkeypatch.chdir(tmp_path)
-    found = planned.read(settings)
+    found = planned.read_plan(settings)
     assert [pool.venues for pool in found.pools] == [("live",), ("night",)]
     assert [way.venues for way in found.realtime["llama-3.1-8b"][""]] == [("live",), ("provider",)]
     assert [each.declared for each in found.deferrable["llama-3.1-8b"]] == names

@@ -94,7 +94,7 @@ def site(engine: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site
     for client in clients:
         client.close()
     there.stop()
-    assert "carrying out" in (folder / "log").read_text()
+    assert "executing the plan" in (folder / "log").read_text()
 
 
 def ask(client: OpenAI, deadline: str | None = None, model: str = "stub") -> str | None:

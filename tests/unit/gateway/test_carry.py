@@ -43,7 +43,7 @@ class Site:
         settings = config.parse_settings(found, where="test")
         self.venues = venues.build_venues(settings)
         self.now_s = 0.0
-        self.plan_executor = PlanExecutor(planned.read(settings), self.venues, lambda: self.now_s)
+        self.plan_executor = PlanExecutor(planned.read_plan(settings), self.venues, lambda: self.now_s)
 
     def venue(self, name: str) -> Venue:
         return next(venue for venue in self.venues.all if venue.name == name)
@@ -301,7 +301,7 @@ def test_another_plan_is_followed_in_all_that_it_says(site: Callable[..., Site])
     assert there.realtime(0) == [carried.LIVE, carried.NIGHT]
     assert there.plan_executor.next_slot_s(waiting(), 0.0) == 2 * HOUR_S
     assert there.plan_executor.deferral(CallFields(model="stub"), BULK, 0.0) is not None
-    there.plan_executor.replace_plan(planned.NOTHING)
+    there.plan_executor.replace_plan(planned.NO_PLAN)
     assert there.plan_executor.status() is None
     assert there.plan_executor.next_slot_s(waiting(), 0.0) == math.inf
     assert there.plan_executor.deferral(CallFields(model="stub"), BULK, 0.0) is None
@@ -319,7 +319,7 @@ async def test_an_engine_that_another_plan_has_no_pool_for_is_stopped(site: Call
     async with asyncio.timeout(20):
         while engine.state is not EngineState.READY:
             await asyncio.sleep(0.05)
-        there.plan_executor.replace_plan(planned.NOTHING)
+        there.plan_executor.replace_plan(planned.NO_PLAN)
         while engine.state is not EngineState.STOPPED:
             await asyncio.sleep(0.05)
     carrying.cancel()
@@ -348,6 +348,6 @@ async def test_an_engine_that_does_not_come_up_is_tried_again_and_complained_of_
     carrying.cancel()
     await asyncio.gather(carrying, return_exceptions=True)
     await there.venues.close()
-    complaints = [record.getMessage() for record in caplog.records if "does not run" in record.getMessage()]
+    complaints = [record.getMessage() for record in caplog.records if "does not start" in record.getMessage()]
     assert 1 <= len(complaints) <= 3
     assert all("CUDA out of memory" in each for each in complaints)

@@ -88,11 +88,11 @@ async def test_a_long_request_is_not_idleness() -> None:
 
 async def test_what_a_plan_keeps_is_not_stopped() -> None:
     venue = engine(idle_s=0.1)
-    venue.keep = True
+    venue.keep_running = True
     await venue.start()
     await asyncio.sleep(0.6)
     assert venue.state is EngineState.READY
-    venue.keep = False
+    venue.keep_running = False
     await until(lambda: venue.state is EngineState.STOPPED)
     await venue.close()
 

@@ -23,21 +23,21 @@ NIGHT = {"name": carried.NIGHT, "url": "http://y", "kind": "vllm", "models": ["s
 def read(folder: Path, plan: Plan, venues: list[dict[str, Any]] | None = None, **more: object) -> planned.PlanInForce:
     write_plan(plan, folder / "plan.json")
     found = {"plan": str(folder / "plan.json"), "venue": [LIVE, NIGHT] if venues is None else venues, **more}
-    return planned.read(config.parse_settings(found, where="gateway.toml"))
+    return planned.read_plan(config.parse_settings(found, where="gateway.toml"))
 
 
 def test_pools_are_venues_by_their_name_or_as_they_say(tmp_path: Path) -> None:
     found = read(tmp_path, carried.plan())
-    assert [(pool.used.name, pool.venues) for pool in found.pools] == [("live", ("own",)), ("night", ("night",))]
+    assert [(pool.spec.name, pool.venues) for pool in found.pools] == [("live", ("own",)), ("night", ("night",))]
     (way,) = found.realtime["stub"][""]
     assert (way.venues, way.shares) == (("own",), (1.0,) * 5)
     (nightly,) = found.deferrable["stub"]
-    assert [(way.venues, way.shares) for way in nightly.ways] == [(("night",), (0, 0, 1, 0, 0))]
+    assert [(way.venues, way.shares) for way in nightly.routes] == [(("night",), (0, 0, 1, 0, 0))]
     assert found.calendar == Calendar(slot_s=HOUR_S, slots=5, period_s=5 * HOUR_S, start_s=0.0)
 
 
 def test_without_a_plan_there_is_nothing_to_carry_out() -> None:
-    assert planned.read(config.parse_settings({"venue": [LIVE]}, where="x")) is planned.NOTHING
+    assert planned.read_plan(config.parse_settings({"venue": [LIVE]}, where="x")) is planned.NO_PLAN
 
 
 def test_a_start_of_ones_own_counts_more_than_the_plans(tmp_path: Path) -> None:
@@ -54,10 +54,10 @@ def test_a_declared_workload_takes_calls_in_its_order(tmp_path: Path) -> None:
         DeclaredWorkload(name="rest", lane="realtime"),
     ]
     first, second = read(tmp_path, carried.plan(rules=rules)).rules
-    assert (first.deferrable, first.takes("stub", "bulk-chat")) == (False, True)
-    assert second.takes("stub", "bulk-1")
-    assert not second.takes("stub", "web")
-    assert not second.takes("other", "bulk-1")
+    assert (first.deferrable, first.matches("stub", "bulk-chat")) == (False, True)
+    assert second.matches("stub", "bulk-1")
+    assert not second.matches("stub", "web")
+    assert not second.matches("other", "bulk-1")
     assert second.due_s(5 * HOUR_S) == 6 * HOUR_S
     assert second.due_s(6 * HOUR_S) == 30 * HOUR_S
 
@@ -104,22 +104,25 @@ def test_what_nobody_serves_is_named_with_what_to_mend(tmp_path: Path) -> None:
         assert "\n" not in str(caught.value)
 
     plan = carried.plan()
-    says(plan, r"no venue is the pool 'night'; write pool = 'night' at the \[\[venue\]\]", [LIVE])
+    says(plan, r"no venue serves the pool 'night'; write pool = 'night' in the \[\[venue\]\]", [LIVE])
     says(plan, "there is no pool 'old', which the venue night names", [LIVE, NIGHT | {"pool": "old"}])
-    says(plan, "realtime work is to go to 'live', and the venue own", [LIVE | {"lanes": ["deferrable"]}, NIGHT])
-    says(carried.plan(start_epoch_s=None), "does not say when its first slot is: .*; write plan_start = ")
+    says(plan, "the plan sends realtime work to 'live', and the venue own", [LIVE | {"lanes": ["deferrable"]}, NIGHT])
+    says(carried.plan(start_epoch_s=None), "has no start time, .*; write plan_start = ")
     untold = [DeclaredWorkload(name="nightly", lane="deferrable", deadline="8h", match=[("session", "x*")])]
-    says(carried.plan(rules=untold), r"'nightly' is told by its session, .*; write a \[\[rule\]\] with workload")
+    says(carried.plan(rules=untold), r"'nightly' is declared by its session, .*; write a \[\[rule\]\] with workload")
     lost = [
         DeclaredWorkload(
             name="nightly", lane="deferrable", deadline="8h", match=[("session", "x*")], deny={"region": ["us-*"]}
         )
     ]
-    says(carried.plan(rules=lost), "'nightly' is told by its session, .*; tell by tenant or model whose calls may not")
+    says(
+        carried.plan(rules=lost),
+        "'nightly' is declared by its session, .*; declare a workload with allow or deny by tenant",
+    )
     vague = [DeclaredWorkload(name="nightly", lane="deferrable", deadline="tomorrow")]
     says(carried.plan(rules=vague), "the workload 'nightly': 'tomorrow' is not a deadline; write the plan again")
     deferred = [WorkloadPlan(name="deferred 4h, stub", lane="deferrable", model="stub", patience_s=60.0)]
-    says(carried.plan(waits=deferred), r"nothing says .* 'deferred 4h, stub'; write .* workload = \"deferred 4h\"")
+    says(carried.plan(waits=deferred), r"no rule says .* 'deferred 4h, stub'; write .* workload = \"deferred 4h\"")
     two = [
         *(msgspec.structs.replace(each, model="a") for each in plan.workloads),
         WorkloadPlan(name="realtime, b", lane="realtime", model="b"),

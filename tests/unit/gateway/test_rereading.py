@@ -31,7 +31,7 @@ class Site:
         served = [{"name": name, "url": "http://x", "kind": "vllm", "models": ["stub"]} for name in NAMES]
         found: dict[str, Any] = {"venue": served, "plan": str(self.file)}
         settings = config.parse_settings(found, where="test")
-        self.plan_executor = PlanExecutor(planned.read(settings), venues.build_venues(settings), lambda: 0.0)
+        self.plan_executor = PlanExecutor(planned.read_plan(settings), venues.build_venues(settings), lambda: 0.0)
         self.plan_reloader = PlanReloader(settings, self.plan_executor)
 
     def slot_s(self) -> float:
@@ -45,7 +45,7 @@ class Site:
 
 @pytest.fixture
 def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Site:
-    monkeypatch.setattr(plan_reloader, "_LOOK_S", 0.05)
+    monkeypatch.setattr(plan_reloader, "_CHECK_S", 0.05)
     return Site(tmp_path)
 
 

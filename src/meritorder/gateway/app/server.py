@@ -100,7 +100,7 @@ def build_service(settings: Settings) -> Service:
     Raises:
         ConfigError: The settings name something that cannot be used.
     """
-    plan = planned.read(settings)
+    plan = planned.read_plan(settings)
     database = Database(settings.store.url)
     migrate.to_newest(database)
     telemetry = build_telemetry(settings)

@@ -28,7 +28,7 @@ from meritorder.gateway.state.context import Context
 from meritorder.gateway.state.request import Deferral, Request
 from meritorder.gateway.store import heartbeats
 from meritorder.gateway.venues.headroom import Headroom
-from meritorder.gateway.venues.plan import NOTHING, PlanInForce
+from meritorder.gateway.venues.plan import NO_PLAN, PlanInForce
 from meritorder.gateway.venues.plan_executor import PlanExecutor
 from meritorder.gateway.venues.plan_reload import PlanReloader
 from meritorder.gateway.venues.venues import Venues
@@ -54,7 +54,7 @@ class Service:
         plan: The plan to execute.
     """
 
-    def __init__(self, context: Context, venues: Venues, plan: PlanInForce = NOTHING) -> None:
+    def __init__(self, context: Context, venues: Venues, plan: PlanInForce = NO_PLAN) -> None:
         self.context = context
         self.venues = venues
         settings: Settings = context.settings

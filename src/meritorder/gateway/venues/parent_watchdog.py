@@ -1,9 +1,9 @@
-"""Run a command that ends when its parent does, however the parent ends.
+"""Run a command that ends when its parent process does, however the parent ends.
 
-    python leash.py GRACE_S COMMAND...
+    python parent_watchdog.py GRACE_S COMMAND...
 
-Standard input is the leash: when it is closed, by the parent or by its death, the command and all that it started are
-asked to end, and after the grace they are made to. Kept to the standard library: it starts in an instant.
+The parent holds the other end of standard input. When it is closed, by the parent or by its death, the command and its
+children get SIGTERM, and SIGKILL after the grace period. Imports only the standard library, to start fast.
 """
 
 import os
@@ -13,7 +13,7 @@ import sys
 import threading
 
 
-def _wait_for_release() -> None:
+def _wait_for_close() -> None:
     while os.read(0, 4096):
         pass
 
@@ -33,23 +33,23 @@ def _end(child: subprocess.Popen[bytes], grace_s: float) -> None:
 def main() -> int:
     """Run the command; return its exit code, or 128 and its signal."""
     grace_s, *command = sys.argv[1:]
-    # A signal to the parent's group, such as Ctrl-C, is for the parent to pass on. Handlers are not inherited.
+    # The parent handles signals to its group, such as Ctrl-C. Handlers are not inherited by the command.
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda *_: None)
     try:
-        # The user's own command, without a shell.
+        # The user's command, run without a shell.
         child = subprocess.Popen(command, stdin=subprocess.DEVNULL, process_group=0)  # noqa: S603
     except OSError as error:
         sys.stderr.write(f"{command[0]}: {error.strerror}\n")
         return 127
 
-    def hold() -> None:
-        _wait_for_release()
+    def watch() -> None:
+        _wait_for_close()
         _end(child, float(grace_s))
 
-    threading.Thread(target=hold, daemon=True).start()
+    threading.Thread(target=watch, daemon=True).start()
     code = child.wait()
-    # What it started and left behind would hold memory and the port.
+    # Children left behind would keep memory and the port.
     _end(child, 0.0)
     return code if code >= 0 else 128 - code
 

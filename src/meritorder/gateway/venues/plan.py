@@ -1,17 +1,18 @@
-"""A plan, read against the configuration: whose pool is whose venue, whose calls are whose workload.
+"""Reads a plan and matches it with the configuration: its pools with venues, its workloads with calls.
 
-What the plan asks for and nobody here serves is an error at the start, not a surprise at night.
+A pool, API or workload of the plan that no venue or rule here covers is an error at startup.
 """
 
 import fnmatch
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Final
 
 from meritorder import planfile
 from meritorder.deadlines import parse_deadline
-from meritorder.domain import Access
+from meritorder.domain import Access, BackfillLimits
 from meritorder.errors import ConfigError, WorkloadsError
 from meritorder.gateway import config
 from meritorder.gateway.config import Settings
@@ -21,32 +22,40 @@ from meritorder.units import parse_duration_s
 
 REALTIME: Final = "realtime"
 DEFERRABLE: Final = "deferrable"
-_TOLD: Final = frozenset({"model", "tenant"})  # what a call says of itself, of the columns of a trace
-_AGAIN: Final = "write the plan again with `meritorder plan`"
+_CALL_COLUMNS: Final = frozenset({"model", "tenant"})  # the columns of a trace that a call states
+_WRITE_AGAIN: Final = "write the plan again with `meritorder plan`"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlannedPool:
-    """Machines of the plan, and the venues that they are behind.
+    """A pool of machines in the plan, and the venues that it serves.
 
     Args:
-        used: As the plan describes them.
-        schedules: How many, by payment.
-        machines: How many in each slot, of all payments.
-        realtime: Whether they serve real time in each slot.
+        spec: The pool as the plan describes it.
+        schedules: Its machines by slot, for each payment.
+        machines: Its machines by slot, over all payments.
+        realtime: Whether it serves real-time work, by slot.
+        backfill: Limits on deferrable work beside real-time work, by slot.
         venues: Names of the venues.
     """
 
-    used: PlanPool
+    spec: PlanPool
     schedules: tuple[PoolSchedule, ...]
     machines: tuple[int, ...]
     realtime: tuple[bool, ...]
+    backfill: tuple[BackfillLimits, ...]
     venues: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlannedRoute:
-    """Where work of a workload goes: its share of the slot's, by slot; `pool` is None where tokens are bought."""
+    """A destination of a workload.
+
+    Args:
+        venues: Names of its venues.
+        shares: Share of the workload's requests, by slot.
+        pool: The pool behind the venues; None for a token API.
+    """
 
     venues: tuple[str, ...]
     shares: tuple[float, ...]
@@ -55,17 +64,24 @@ class PlannedRoute:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlannedWorkload:
-    """Deferrable work that the plan treats as one: a declared workload, or those of it that can wait so long."""
+    """A deferrable workload of the plan.
+
+    Args:
+        name: Its name in the plan.
+        declared: The declared workload that it is part of.
+        patience_s: How long its requests can wait at least.
+        routes: Where its requests go.
+    """
 
     name: str
     declared: str
     patience_s: float
-    ways: tuple[PlannedRoute, ...]
+    routes: tuple[PlannedRoute, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlannedRule:
-    """A workload that was declared to the planner: the first whose globs all match takes a call."""
+    """A workload that was declared to the planner; a call belongs to the first one whose globs all match it."""
 
     name: str
     deadline: str
@@ -74,14 +90,14 @@ class PlannedRule:
     access: Access = field(default_factory=Access)
 
     @property
-    def is_limited(self) -> bool:
-        """Whether its calls may not run anywhere."""
+    def is_restricted(self) -> bool:
+        """Whether `allow` or `deny` restricts where its calls may run."""
         return self.access != Access()
 
-    def takes(self, model: str, tenant: str) -> bool:
-        """Whether a call is of this workload."""
-        said = {"model": model, "tenant": tenant}
-        return all(fnmatch.fnmatchcase(said[column], pattern) for column, pattern in self.match)
+    def matches(self, model: str, tenant: str) -> bool:
+        """Tell whether a call belongs to this workload."""
+        values = {"model": model, "tenant": tenant}
+        return all(fnmatch.fnmatchcase(values[column], pattern) for column, pattern in self.match)
 
     def due_s(self, now_s: float) -> float | None:
         """Return the deadline of a call that arrives now; None once it is past."""
@@ -91,16 +107,16 @@ class PlannedRule:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlanInForce:
-    """What is to be carried out.
+    """The plan that the gateway executes.
 
     Args:
-        file: Where it was read; empty if there is no plan.
+        file: The file that it was read from; empty without a plan.
         calendar: Its slots.
         pools: Its machines.
-        realtime: Where real time goes, by the name that clients use for the model and the workload that is declared;
-            "" for calls that are of none that may not run anywhere.
-        deferrable: What can wait, by the name that clients use for the model.
-        rules: Which calls can wait or may not run anywhere, in the order in which they are tried.
+        realtime: Routes of real-time work, by the model name that clients use and by restricted workload; "" holds the
+            calls of all other workloads.
+        deferrable: Deferrable workloads, by the model name that clients use.
+        rules: Declared workloads that are deferrable or restricted, in the order in which they are matched.
         places: Provider, region and hardware of the plan's pools and APIs at each venue.
     """
 
@@ -112,17 +128,17 @@ class PlanInForce:
     rules: tuple[PlannedRule, ...]
     places: dict[str, tuple[tuple[str, str, str], ...]] = field(default_factory=dict)
 
-    def rule_of(self, model: str, tenant: str) -> PlannedRule | None:
-        """Return the declared workload that takes a call."""
-        return next((rule for rule in self.rules if rule.takes(model, tenant)), None)
+    def find_rule(self, model: str, tenant: str) -> PlannedRule | None:
+        """Return the declared workload that a call belongs to."""
+        return next((rule for rule in self.rules if rule.matches(model, tenant)), None)
 
     def permits(self, rule: PlannedRule, venue: str) -> bool:
-        """Whether the calls of a workload may run at a venue: of one that the plan does not know nobody can tell."""
+        """Tell whether a workload may run at a venue; a restricted one may not run where the place is unknown."""
         places = self.places.get(venue, ())
-        return not rule.is_limited or (bool(places) and all(rule.access.permits(*place) for place in places))
+        return not rule.is_restricted or (bool(places) and all(rule.access.permits(*place) for place in places))
 
 
-NOTHING: Final = PlanInForce(
+NO_PLAN: Final = PlanInForce(
     file="",
     calendar=Calendar(slot_s=1.0, slots=1, period_s=1.0, start_s=0.0),
     pools=(),
@@ -132,46 +148,48 @@ NOTHING: Final = PlanInForce(
 )
 
 
-def read(settings: Settings) -> PlanInForce:
-    """Read the plan that the settings name.
+def read_plan(settings: Settings) -> PlanInForce:
+    """Read the plan named in the settings.
 
     Raises:
-        ConfigError: It cannot be read; or a pool, an API or a workload of it is served by nobody; says by what to mend.
+        ConfigError: It cannot be read, or a pool, an API or a workload of it has no counterpart in the settings.
     """
     if not settings.plan:
-        return NOTHING
+        return NO_PLAN
     plan = planfile.read_plan(Path(settings.plan))
-    return _Reader(plan, settings).planned()
+    return _PlanMatcher(plan, settings).match()
 
 
-class _Reader:
+class _PlanMatcher:
+    """Matches a plan with the settings."""
+
     def __init__(self, plan: planfile.Plan, settings: Settings) -> None:
         self._plan = plan
         self._settings = settings
         self._file = settings.plan
         self._venues = {venue.name: venue for venue in settings.venue}
-        self._at: dict[str, list[str]] = {}
+        self._venues_of: dict[str, list[str]] = {}
         for venue in settings.venue:
             for name in venue.pools():
-                self._at.setdefault(name, []).append(venue.name)
+                self._venues_of.setdefault(name, []).append(venue.name)
 
-    def planned(self) -> PlanInForce:
+    def match(self) -> PlanInForce:
         self._check_names()
         pools = tuple(self._pool(pool) for pool in self._plan.pools if self._schedules(pool.name))
         realtime: dict[str, dict[str, tuple[PlannedRoute, ...]]] = {}
         deferrable: dict[str, tuple[PlannedWorkload, ...]] = {}
-        for model in dict.fromkeys(each.model for each in self._plan.workloads):
-            mine = [each for each in self._plan.workloads if each.model == model]
-            live = self._live([each for each in mine if each.lane == REALTIME], pools)
-            waits = tuple(self._workload(each, pools) for each in mine if each.lane == DEFERRABLE)
-            ways = [*(way for each in live.values() for way in each), *(way for each in waits for way in each.ways)]
-            for name in self._names_of(model, ways):
+        for model in dict.fromkeys(workload.model for workload in self._plan.workloads):
+            workloads = [workload for workload in self._plan.workloads if workload.model == model]
+            live = self._realtime([workload for workload in workloads if workload.lane == REALTIME], pools)
+            waiting = tuple(self._workload(work, pools) for work in workloads if work.lane == DEFERRABLE)
+            routes = [*chain.from_iterable(live.values()), *chain.from_iterable(work.routes for work in waiting)]
+            for name in self._client_names(model, routes):
                 if name in realtime:
                     raise self._error(
                         f"{name!r} is what clients call two models of the plan, {model} among them",
                         "serve each under a name of its own: models = [...] of the [[venue]]",
                     )
-                realtime[name], deferrable[name] = live, waits
+                realtime[name], deferrable[name] = live, waiting
         return PlanInForce(
             file=self._file,
             calendar=self._calendar(),
@@ -189,28 +207,29 @@ class _Reader:
             venue.name: tuple(known[name] for name in venue.pools() if name in known) for venue in self._settings.venue
         }
 
-    def _live(
-        self, classes: Sequence[planfile.WorkloadPlan], pools: Sequence[PlannedPool]
+    def _realtime(
+        self, workloads: Sequence[planfile.WorkloadPlan], pools: Sequence[PlannedPool]
     ) -> dict[str, tuple[PlannedRoute, ...]]:
-        """Return where real time goes: each declared workload that may not run anywhere, and all others."""
-        live: dict[str, tuple[PlannedRoute, ...]] = {}
-        for one in classes:
-            ways = self._ways([one.name], pools, REALTIME)
-            names = one.name.removesuffix(f", {one.model}").split(" + ") if one.allow or one.deny else [""]
-            live |= dict.fromkeys(names, ways)
-        return live
+        """Return the routes of real-time work: of each restricted workload by its name, of all others under ""."""
+        found: dict[str, tuple[PlannedRoute, ...]] = {}
+        for workload in workloads:
+            routes = self._routes([workload.name], pools, REALTIME)
+            is_restricted = workload.allow or workload.deny
+            names = workload.name.removesuffix(f", {workload.model}").split(" + ") if is_restricted else [""]
+            found |= dict.fromkeys(names, routes)
+        return found
 
     def _error(self, what: str, fix: str) -> ConfigError:
         return ConfigError(what, where=self._file, fix=fix)
 
     def _check_names(self) -> None:
-        """A venue that names a pool which is not in the plan was meant for another."""
+        """Check that the plan has every pool that a venue names."""
         known = {pool.name for pool in self._plan.pools} | {route.venue for route in self._plan.routes}
         for venue in self._settings.venue:
-            strange = next((name for name in venue.pools() if venue.pool and name not in known), None)
-            if strange is not None:
+            unknown = next((name for name in venue.pools() if venue.pool and name not in known), None)
+            if unknown is not None:
                 raise self._error(
-                    f"there is no pool {strange!r}, which the venue {venue.name} names",
+                    f"there is no pool {unknown!r}, which the venue {venue.name} names",
                     f"the plan has {', '.join(sorted(map(repr, known)))}",
                 )
 
@@ -222,7 +241,7 @@ class _Reader:
             start_s = plan.start_epoch_s
         else:
             raise self._error(
-                "does not say when its first slot is: the trace told no dates",
+                "has no start time, because its trace has no dates",
                 'write plan_start = "2026-11-30T00:00:00Z" at the top of the configuration',
             )
         return Calendar(
@@ -230,37 +249,38 @@ class _Reader:
         )
 
     def _schedules(self, pool: str) -> tuple[PoolSchedule, ...]:
-        return tuple(each for each in self._plan.schedule if each.pool == pool and max(each.machines))
+        return tuple(entry for entry in self._plan.schedule if entry.pool == pool and max(entry.machines))
 
-    def _pool(self, used: PlanPool) -> PlannedPool:
-        schedules = self._schedules(used.name)
-        by_slot = list(zip(*(each.machines for each in schedules), strict=True))
+    def _pool(self, spec: PlanPool) -> PlannedPool:
+        schedules = self._schedules(spec.name)
+        by_slot = list(zip(*(schedule.machines for schedule in schedules), strict=True))
         return PlannedPool(
-            used=used,
+            spec=spec,
             schedules=schedules,
             machines=tuple(map(sum, by_slot)),
             realtime=tuple(
-                any(count and each.realtime for count, each in zip(counts, schedules, strict=True))
-                for counts in by_slot
+                any(machines and schedule.realtime for machines, schedule in zip(slot, schedules, strict=True))
+                for slot in by_slot
             ),
-            venues=self._serving(used.name, "no venue is the pool"),
+            backfill=tuple(spec.backfill.scaled(share) for share in spec.backfill_shares or [1.0] * len(by_slot)),
+            venues=self._serving(spec.name, "no venue serves the pool"),
         )
 
     def _serving(self, name: str, what: str) -> tuple[str, ...]:
-        found = self._at.get(name)
+        found = self._venues_of.get(name)
         if not found:
-            raise self._error(f"{what} {name!r}", f"write pool = {name!r} at the [[venue]] that it is")
+            raise self._error(f"{what} {name!r}", f"write pool = {name!r} in the [[venue]] that serves it")
         return tuple(found)
 
-    def _ways(self, workloads: Sequence[str], pools: Sequence[PlannedPool], lane: str) -> tuple[PlannedRoute, ...]:
-        """Return where some workloads go together, each way with its share of every slot's work."""
+    def _routes(self, workloads: Sequence[str], pools: Sequence[PlannedPool], lane: str) -> tuple[PlannedRoute, ...]:
+        """Return the common routes of some workloads, each with its share of their requests by slot."""
         flows: dict[str, list[float]] = {}
         for route in self._plan.routes:
             if route.workload in workloads and max(route.flow) > 0:
                 before = flows.get(route.venue, [0.0] * self._plan.slots)
-                flows[route.venue] = [a + b for a, b in zip(before, route.flow, strict=True)]
+                flows[route.venue] = [sum(pair) for pair in zip(before, route.flow, strict=True)]
         totals = [sum(flow) for flow in zip(*flows.values(), strict=True)]
-        by_name = {pool.used.name: pool for pool in pools}
+        by_name = {pool.spec.name: pool for pool in pools}
         return tuple(
             PlannedRoute(
                 venues=self._in_lane(name, lane),
@@ -271,84 +291,84 @@ class _Reader:
         )
 
     def _in_lane(self, name: str, lane: str) -> tuple[str, ...]:
-        found = self._serving(name, "no venue is the pool or API")
-        able = tuple(each for each in found if lane in self._venues[each].lanes)
+        found = self._serving(name, "no venue serves the pool or API")
+        able = tuple(venue for venue in found if lane in self._venues[venue].lanes)
         if not able:
             raise self._error(
-                f"{lane} work is to go to {name!r}, and the venue {found[0]} does not take it",
+                f"the plan sends {lane} work to {name!r}, and the venue {found[0]} does not take it",
                 f"write lanes = [..., {lane!r}] there",
             )
         return able
 
-    def _names_of(self, model: str, ways: Sequence[PlannedRoute]) -> list[str]:
-        """Return what clients call a model: all that its pools' venues serve; where it has none, its own name first."""
-        ours = self._served(way for way in ways if way.pool)
-        others = {each.model for each in self._plan.workloads} - {model}
-        bought = self._served(ways)
-        return sorted((ours or {model} & bought or bought) - others)
+    def _client_names(self, model: str, routes: Sequence[PlannedRoute]) -> list[str]:
+        """Return the names of a model that clients use: those its pools' venues serve, else those of its APIs."""
+        own = self._served(route for route in routes if route.pool)
+        other_models = {workload.model for workload in self._plan.workloads} - {model}
+        any_venue = self._served(routes)
+        return sorted((own or {model} & any_venue or any_venue) - other_models)
 
-    def _served(self, ways: Iterable[PlannedRoute]) -> set[str]:
-        return {name for way in ways for venue in way.venues for name in self._venues[venue].served()}
+    def _served(self, routes: Iterable[PlannedRoute]) -> set[str]:
+        return {name for route in routes for venue in route.venues for name in self._venues[venue].served()}
 
-    def _workload(self, one: planfile.WorkloadPlan, pools: Sequence[PlannedPool]) -> PlannedWorkload:
-        declared = self._declared(one.name)
+    def _workload(self, workload: planfile.WorkloadPlan, pools: Sequence[PlannedPool]) -> PlannedWorkload:
+        declared = self._declared(workload.name)
         if declared is None:
             raise self._error(
-                f"nothing says which calls are the workload {one.name!r}",
-                f'write a [[rule]] with workload = "{one.name.partition(", ")[0]}" and the model, tenant, key or '
-                "endpoint of those that can wait, or with by_client = true if they say so themselves",
+                f"no rule says which calls belong to the workload {workload.name!r}",
+                f'write a [[rule]] with workload = "{workload.name.partition(", ")[0]}" and the model, tenant, key or '
+                "endpoint of the deferrable calls, or with by_client = true if the clients set deadlines themselves",
             )
         return PlannedWorkload(
-            name=one.name,
+            name=workload.name,
             declared=declared,
-            patience_s=_patience_s(one, declared),
-            ways=self._ways([one.name], pools, DEFERRABLE),
+            patience_s=_patience_s(workload, declared),
+            routes=self._routes([workload.name], pools, DEFERRABLE),
         )
 
     def _declared(self, name: str) -> str | None:
-        """Return what was declared of which this is a class: `nightly` of `nightly, 4 h or more, llama`."""
+        """Return the declared workload that a name of the plan refers to: `nightly` in `nightly, 4 h or more, llama`."""
         promises = self._plan.promises
         known = {rule.workload for rule in self._settings.rule if rule.workload} | {OWN_DEADLINE}
         known |= {rule.name for rule in promises.workloads} if promises else set()
-        fitting = [each for each in known if name == each or name.startswith(f"{each}, ")]
-        return max(fitting, key=len, default=None)
+        matching = [declared for declared in known if name == declared or name.startswith(f"{declared}, ")]
+        return max(matching, key=len, default=None)
 
     def _rules(self) -> tuple[PlannedRule, ...]:
         promises = self._plan.promises
-        ours = {rule.workload for rule in self._settings.rule}
+        configured = {rule.workload for rule in self._settings.rule}
         rules = [
             PlannedRule(
-                name=each.name,
-                deadline=each.deadline,
-                deferrable=each.lane == DEFERRABLE,
-                match=tuple((column, pattern) for column, pattern in each.match),
-                access=Access.of(each.allow, each.deny),
+                name=workload.name,
+                deadline=workload.deadline,
+                deferrable=workload.lane == DEFERRABLE,
+                match=tuple((column, pattern) for column, pattern in workload.match),
+                access=Access.of(workload.allow, workload.deny),
             )
-            for each in (promises.workloads if promises else ())
-            if each.name not in ours or each.allow or each.deny
+            for workload in (promises.workloads if promises else ())
+            if workload.name not in configured or workload.allow or workload.deny
         ]
-        while rules and not (rules[-1].deferrable or rules[-1].is_limited):
-            rules.pop()  # real time is what no rule takes
+        while rules and not (rules[-1].deferrable or rules[-1].is_restricted):
+            rules.pop()  # calls that match no rule are real-time
         for rule in rules:
             self._check_rule(rule)
         return tuple(rules)
 
     def _check_rule(self, rule: PlannedRule) -> None:
-        untold = sorted({column for column, _ in rule.match} - _TOLD)
-        if untold:
-            fix = f'write a [[rule]] with workload = "{rule.name}" that says which calls it is'
-            if rule.is_limited:
-                fix = "tell by tenant or model whose calls may not run anywhere, and write the plan again"
-            raise self._error(f"the workload {rule.name!r} is told by its {untold[0]}, which no call says", fix)
+        unstated = sorted({column for column, _ in rule.match} - _CALL_COLUMNS)
+        if unstated:
+            fix = f'write a [[rule]] with workload = "{rule.name}" that says which calls belong to it'
+            if rule.is_restricted:
+                fix = "declare a workload with allow or deny by tenant or model, and write the plan again"
+            raise self._error(f"the workload {rule.name!r} is declared by its {unstated[0]}, which no call states", fix)
         try:
             if rule.deferrable:
                 rule.due_s(0.0)
         except WorkloadsError as error:
-            raise self._error(f"the workload {rule.name!r}: {error.what}", _AGAIN) from None
+            raise self._error(f"the workload {rule.name!r}: {error.what}", _WRITE_AGAIN) from None
 
 
-def _patience_s(one: planfile.WorkloadPlan, declared: str) -> float:
-    """Return how long the work of a class can wait at least: its name says it, where a workload has several."""
-    least, of_several, _ = one.name.removeprefix(f"{declared}, ").partition(" or more")
-    told_s = parse_duration_s(least.replace(" min", "m")) if of_several else None
-    return told_s or one.patience_s or 0.0
+def _patience_s(workload: planfile.WorkloadPlan, declared: str) -> float:
+    """Return the least patience of a workload; its name has it if the planner split the declared one."""
+    least, is_split, _ = workload.name.removeprefix(f"{declared}, ").partition(" or more")
+    least_s = parse_duration_s(least.replace(" min", "m")) if is_split else None
+    return least_s or workload.patience_s or 0.0

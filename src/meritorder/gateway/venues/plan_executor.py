@@ -1,7 +1,7 @@
-"""Carries a plan out by the clock: when work goes where, and which engines run.
+"""Executes a plan by the clock: which venue takes which work now, and which engines run.
 
-Urgency stays above the plan: work waits for its slot for as long as its deadline allows, and what nobody planned for
-goes where there is room, as without a plan.
+Urgency outranks the plan: deferrable work waits for its slot only as long as its deadline allows. Work that the plan
+does not know goes wherever there is capacity, as it would without a plan.
 """
 
 import asyncio
@@ -26,13 +26,19 @@ from meritorder.policy.backfill import backfill_sequences
 from meritorder.policy.schedule import pick_share, remaining_quota, scheduled_machines, spread_evenly
 from meritorder.units import format_duration, utc
 
-_LOOK_S: Final = 0.25
+_ROUND_S: Final = 0.25
 _log: Final = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class DispatchTarget:
-    """A venue whose turn it is, how many requests it may take, and whether the plan uses it now."""
+    """A venue that may take deferrable work now.
+
+    Args:
+        venue: The venue.
+        max_requests: Most requests that it may take; infinite for no limit.
+        planned: Whether the plan uses it in this slot.
+    """
 
     venue: Venue
     max_requests: float
@@ -40,10 +46,10 @@ class DispatchTarget:
 
 
 class PlanExecutor:
-    """The plan at work. Without a plan everything is as it would be without this.
+    """Answers what the plan calls for now, and starts and stops engines accordingly.
 
     Args:
-        plan: What is to be carried out.
+        plan: The plan; `NO_PLAN` leaves everything to capacity and urgency.
         venues: Where requests run.
         now_s: The clock: epoch seconds.
     """
@@ -51,28 +57,28 @@ class PlanExecutor:
     def __init__(self, plan: PlanInForce, venues: Venues, now_s: Callable[[], float]) -> None:
         self._now_s = now_s
         self._venues = {venue.name: venue for venue in venues.all}
-        self._numbers: Counter[str] = Counter()
-        self._acting: dict[str, asyncio.Task[None]] = {}
-        self._take(plan)
+        self._request_numbers: Counter[str] = Counter()
+        self._engine_tasks: dict[str, asyncio.Task[None]] = {}
+        self._set_plan(plan)
 
-    def _take(self, plan: PlanInForce) -> None:
+    def _set_plan(self, plan: PlanInForce) -> None:
         self._plan = plan
         self._calendar = plan.calendar
         self._pool_of = {name: pool for pool in plan.pools for name in pool.venues}
         self._slot = -1
-        self._released: defaultdict[str, Counter[str]] = defaultdict(Counter)
-        self._next: dict[str, tuple[int, float]] = {}
+        self._dispatched: defaultdict[str, Counter[str]] = defaultdict(Counter)
+        self._next_slots: dict[str, tuple[int, float]] = {}
 
     def replace_plan(self, plan: PlanInForce) -> None:
         """Execute another plan from now on."""
-        self._take(plan)
-        self._say_what()
+        self._set_plan(plan)
+        self._log_plan()
 
     def deferral(self, call: CallFields, key: Key, now_s: float) -> Deferral | None:
-        """Return until when a call can wait, by the workloads that were declared to the planner."""
+        """Return the deadline of a call that belongs to a deferrable workload of the plan; None if it does not."""
         model = call.model or ""
         for rule in self._plan.rules if model in self._plan.deferrable else ():
-            if rule.takes(model, key.tenant):
+            if rule.matches(model, key.tenant):
                 due_s = rule.due_s(now_s) if rule.deferrable else None
                 return None if due_s is None else Deferral(deadline_s=due_s, workload=rule.name)
         return None
@@ -80,139 +86,144 @@ class PlanExecutor:
     def realtime_venues(self, model: str, tenant: str, venues: Sequence[Venue]) -> Sequence[Venue]:
         """Return the venues in the order in which a real-time request tries them.
 
-        Tokens are bought for their share of the requests; the others go where a replica has the fewest, as in the
-        simulator. What the plan does not use now comes last, so that nobody is turned away for the plan's sake; where
-        a declared workload may not run, it never goes.
+        Token APIs get their planned share of the requests; the rest goes to the replica with the fewest requests, as in
+        the simulator. Venues that the plan does not use now come last, so that no request fails because of the plan. A
+        restricted workload never goes where it may not run.
         """
-        rule = self._plan.rule_of(model, tenant)
+        rule = self._plan.find_rule(model, tenant)
         venues = self._permitted(rule, venues)
-        ways = self._plan.realtime.get(model, {}).get(rule.name if rule and rule.is_limited else "")
-        if not ways:
+        routes = self._plan.realtime.get(model, {}).get(rule.name if rule and rule.is_restricted else "")
+        if not routes:
             return venues
         slot = self._calendar.slot_at(self._now_s())
-        used = [way for way in ways if way.shares[slot] > 0]
-        bought = [way for way in used if way.pool is None]
-        ours = sorted(self._those(way for way in used if way.pool), key=lambda venue: self._load(venue, slot))
-        order = [*ours, *self._those(bought)]
-        if bought:
-            self._numbers[model] += 1
-            shares = [way.shares[slot] for way in bought]
-            chosen = pick_share(spread_evenly(self._numbers[model]), [*shares, 1 - sum(shares)])
-            if chosen < len(bought):
-                order = [*self._those(bought[chosen : chosen + 1]), *order]
+        active = [route for route in routes if route.shares[slot] > 0]
+        apis = [route for route in active if route.pool is None]
+        own = self._venues_of(route for route in active if route.pool)
+        own.sort(key=lambda venue: self._load(venue, slot))
+        order = [*own, *self._venues_of(apis)]
+        if apis:
+            self._request_numbers[model] += 1
+            shares = [route.shares[slot] for route in apis]
+            index = pick_share(spread_evenly(self._request_numbers[model]), [*shares, 1 - sum(shares)])
+            if index < len(apis):
+                order = [*self._venues_of([apis[index]]), *order]
         serving = {venue.name: venue for venue in venues}
-        names = dict.fromkeys(each.name for each in (*order, *self._running_first(venues, slot)))
+        names = dict.fromkeys(venue.name for venue in (*order, *self._running_first(venues, slot)))
         return [serving[name] for name in names if name in serving]
 
     def deferrable_targets(
-        self, work: QueuedRequests, venues: Sequence[Venue], until_s: float, now_s: float
+        self, work: QueuedRequests, venues: Sequence[Venue], plan_wait_s: float, now_s: float
     ) -> list[DispatchTarget]:
-        """Return whose turn it is to take work that can wait, first machines of its own, then the gaps of real time.
+        """Return the venues that may take deferrable work now: pools of its own first, then backfill, then APIs.
 
         Args:
             work: The work.
-            venues: Those that serve it, in merit order.
-            until_s: Until when it may wait for the plan.
+            venues: The venues that serve it, in merit order.
+            plan_wait_s: Until when it may wait for its slot of the plan, epoch seconds.
             now_s: Epoch seconds.
         """
-        venues = self._permitted(self._plan.rule_of(work.model, work.tenant), venues)
+        venues = self._permitted(self._plan.find_rule(work.model, work.tenant), venues)
         workload = self._workload_of(work)
         if workload is None:
             return [DispatchTarget(venue, math.inf, planned=False) for venue in venues]
         slot = self._calendar.slot_at(now_s)
-        held = now_s < until_s
-        used = [way for way in workload.ways if way.shares[slot] > 0]
-        used.sort(key=lambda way: (way.pool is None, way.pool is not None and way.pool.realtime[slot]))
-        turns = {}
-        for way in used:
-            for venue in self._those([way]):
-                most = self._quota(workload, way, slot) if way.pool is None and held else math.inf
-                # What a batch API takes goes there in chunks: see `outsource`.
-                by_request = venue.batches is None or work.batch_seq is None
-                turns[venue.name] = DispatchTarget(venue, most, planned=by_request)
-        left = [] if held else self._running_first(venues, slot)
-        others = [DispatchTarget(each, math.inf, planned=False) for each in left if each.name not in turns]
+        may_wait = now_s < plan_wait_s
+        active = [route for route in workload.routes if route.shares[slot] > 0]
+        active.sort(key=lambda route: (route.pool is None, route.pool is not None and route.pool.realtime[slot]))
+        targets = {}
+        for route in active:
+            for venue in self._venues_of([route]):
+                quota = self._quota(workload, route, slot) if route.pool is None and may_wait else math.inf
+                # Requests of a batch go to a batch API as provider batches, not one by one.
+                one_by_one = venue.batches is None or work.batch_seq is None
+                targets[venue.name] = DispatchTarget(venue, quota, planned=one_by_one)
+        others = [] if may_wait else self._running_first(venues, slot)
+        unplanned = [DispatchTarget(venue, math.inf, planned=False) for venue in others if venue.name not in targets]
         serving = {venue.name for venue in venues}
-        return [*(turn for name, turn in turns.items() if name in serving), *others]
+        return [*(target for name, target in targets.items() if name in serving), *unplanned]
 
     def next_slot_s(self, work: QueuedRequests, now_s: float) -> float:
-        """Return when the next slot begins in which the plan has work go anywhere; infinite if none does."""
+        """Return when the next slot starts in which the plan runs this work; infinite if there is none."""
         workload = self._workload_of(work)
         if workload is None:
             return math.inf
         slot = self._calendar.slot_at(now_s)
-        known_slot, begins_s = self._next.get(workload.name, (-1, math.inf))
-        if known_slot != slot or begins_s <= now_s:
-            used = [any(way.shares[each] > 0 for way in workload.ways) for each in range(self._calendar.active_slots)]
-            begins_s = self._calendar.next_start_s(now_s, used)
-            self._next[workload.name] = slot, begins_s
-        return begins_s
+        cached_slot, start_s = self._next_slots.get(workload.name, (-1, math.inf))
+        if cached_slot != slot or start_s <= now_s:
+            active = [
+                any(route.shares[index] > 0 for route in workload.routes)
+                for index in range(self._calendar.active_slots)
+            ]
+            start_s = self._calendar.next_start_s(now_s, active)
+            self._next_slots[workload.name] = slot, start_s
+        return start_s
 
     def permits(self, work: QueuedRequests, venue: Venue) -> bool:
-        """Whether work may run at a venue."""
-        rule = self._plan.rule_of(work.model, work.tenant)
+        """Tell whether work may run at a venue."""
+        rule = self._plan.find_rule(work.model, work.tenant)
         return rule is None or self._plan.permits(rule, venue.name)
 
     def provider_batch_quota(self, work: QueuedRequests, venue: Venue, now_s: float) -> int:
-        """Return how many requests of a batch the plan sends to a batch API in this slot."""
+        """Return how many requests of a batch the plan sends to a venue's batch API in this slot."""
         workload = self._workload_of(work)
         slot = self._calendar.slot_at(now_s)
-        for way in workload.ways if workload else ():
-            if venue.name in way.venues and way.shares[slot] > 0:
-                self._count(slot)
-                released = self._released[workload.name]  # type: ignore[union-attr]
-                wanted = way.shares[slot] * (released.total() + work.count) - _taken(released, way)
+        for route in workload.routes if workload else ():
+            if venue.name in route.venues and route.shares[slot] > 0:
+                self._reset_counts(slot)
+                dispatched = self._dispatched[workload.name]  # type: ignore[union-attr]
+                wanted = route.shares[slot] * (dispatched.total() + work.count) - _dispatched_on(dispatched, route)
                 return max(0, min(work.count, round(wanted)))
         return 0
 
     def record_dispatch(self, work: QueuedRequests, venue: Venue, requests: int) -> None:
-        """Note that requests were released to a venue."""
+        """Count requests that were dispatched to a venue."""
         workload = self._workload_of(work) if requests else None
         if workload is not None:
-            self._count(self._calendar.slot_at(self._now_s()))
-            self._released[workload.name][venue.name] += requests
+            self._reset_counts(self._calendar.slot_at(self._now_s()))
+            self._dispatched[workload.name][venue.name] += requests
 
     def max_backfill(self, venue: Venue) -> float:
-        """Return how many deferrable requests may join a venue that serves real time, as far as the plan limits it."""
+        """Return how many deferrable requests may join real-time work at a venue, as the plan limits it."""
         pool = self._pool_of.get(venue.name)
-        if pool is None or not pool.used.max_num_seqs:
+        if pool is None or not pool.spec.max_num_seqs:
             return math.inf
         slot = self._calendar.slot_at(self._now_s())
         if not pool.realtime[slot]:
             return math.inf
-        share = pool.used.backfill_shares[slot] if pool.used.backfill_shares else 1.0
-        limits = pool.used.backfill.scaled(share)
+        limits = pool.backfill[slot]
         if venue.load is not None and (venue.load.kv_cache_share or 0.0) > limits.kv_share:
             return 0
         cap = round(limits.sequences * self._replicas(pool, slot))
         return backfill_sequences(venue.realtime + len(venue.deferrable), 0, cap)
 
     def startup_s(self, venues: Sequence[Venue]) -> float:
-        """Return how long it takes until one of some venues serves: nothing if one is ready."""
-        if not self._plan.file or any(each.engine is None or each.engine.state is EngineState.READY for each in venues):
+        """Return the time until the first of some venues is ready; zero if one is."""
+        if not self._plan.file or any(
+            venue.engine is None or venue.engine.state is EngineState.READY for venue in venues
+        ):
             return 0.0
-        pools = (self._pool_of.get(each.name) for each in venues)
-        return min((pool.used.startup_s for pool in pools if pool is not None), default=0.0)
+        pools = (self._pool_of.get(venue.name) for venue in venues)
+        return min((pool.spec.startup_s for pool in pools if pool is not None), default=0.0)
 
     async def run(self) -> None:
         """Start and stop engines as scheduled, until cancelled."""
         if not self._plan.file:
             return
-        self._say_what()
+        self._log_plan()
         try:
             while True:
                 now_s = self._now_s()
                 for pool in self._plan.pools:
-                    self._drive(pool.venues, self._wanted(pool, pool.machines, now_s))
-                # Such as those of a pool that the plan before had.
-                self._drive([name for name in self._venues if name not in self._pool_of], 0)
-                await asyncio.sleep(min(_LOOK_S, self._calendar.slot_s / 4))
+                    self._scale(pool.venues, self._scheduled(pool, pool.machines, now_s))
+                # Engines outside the plan, such as those of a pool in the previous plan.
+                self._scale([name for name in self._venues if name not in self._pool_of], 0)
+                await asyncio.sleep(min(_ROUND_S, self._calendar.slot_s / 4))
         finally:
-            for task in self._acting.values():
+            for task in self._engine_tasks.values():
                 task.cancel()
 
     def status(self) -> dict[str, Any] | None:
-        """Return where the plan is, and what it wants now and next; None if there is none."""
+        """Return the current slot and the machines scheduled now and next; None without a plan."""
         if not self._plan.file:
             return None
         now_s = self._now_s()
@@ -222,30 +233,34 @@ class PlanExecutor:
             "slots": self._calendar.active_slots,
             "next_slot_at": round(now_s + self._calendar.remaining_s(now_s), 3),
             "repeats_every_s": self._calendar.period_s,
-            "pools": [self._pool_status(pool, one, now_s) for pool in self._plan.pools for one in pool.schedules],
+            "pools": [
+                self._pool_status(pool, schedule, now_s) for pool in self._plan.pools for schedule in pool.schedules
+            ],
         }
 
     def gauges(self) -> list[Gauge]:
-        """Return what an autoscaler follows."""
+        """Return the scheduled replicas and machines, for an autoscaler to follow."""
         now_s, labels = self._now_s(), ("pool", "payment")
         found = [
-            (pool, one, self._pool_status(pool, one, now_s)) for pool in self._plan.pools for one in pool.schedules
+            ((pool.spec.name, schedule.payment), self._pool_status(pool, schedule, now_s))
+            for pool in self._plan.pools
+            for schedule in pool.schedules
         ]
         return [
-            (name, what, labels, [((pool.used.name, one.payment), float(told[field])) for pool, one, told in found])
+            (name, what, labels, [(values, float(status[field])) for values, status in found])
             for name, what, field in (
-                ("meritorder_plan_replicas", "Replicas that the plan wants now, start-up ahead.", "replicas"),
-                ("meritorder_plan_replicas_next", "Replicas that it wants in the next slot.", "replicas_next"),
-                ("meritorder_plan_machines", "Machines that the plan wants now, start-up ahead.", "machines"),
+                ("meritorder_plan_replicas", "Replicas scheduled now, ahead by the start-up time.", "replicas"),
+                ("meritorder_plan_replicas_next", "Replicas scheduled in the next slot.", "replicas_next"),
+                ("meritorder_plan_machines", "Machines scheduled now, ahead by the start-up time.", "machines"),
             )
             if self._plan.file
         ]
 
-    def _say_what(self) -> None:
+    def _log_plan(self) -> None:
         calendar = self._calendar
         now_s = self._now_s()
         _log.info(
-            "carrying out %s: %d slots of %s, again every %s; the first of this round began at %s, now it is slot %d",
+            "executing the plan %s: %d slots of %s, repeated every %s; this period began at %s, now it is slot %d",
             self._plan.file,
             calendar.active_slots,
             format_duration(calendar.slot_s),
@@ -254,55 +269,55 @@ class PlanExecutor:
             calendar.slot_at(now_s),
         )
 
-    def _pool_status(self, pool: PlannedPool, one: PoolSchedule, now_s: float) -> dict[str, Any]:
-        now, after = self._wanted(pool, one.machines, now_s), self._calendar.slot_at(now_s) + 1
-        later = one.machines[after % self._calendar.active_slots]
+    def _pool_status(self, pool: PlannedPool, schedule: PoolSchedule, now_s: float) -> dict[str, Any]:
+        machines = self._scheduled(pool, schedule.machines, now_s)
+        machines_next = schedule.machines[(self._calendar.slot_at(now_s) + 1) % self._calendar.active_slots]
         return {
-            "pool": pool.used.name,
-            "payment": one.payment,
+            "pool": pool.spec.name,
+            "payment": schedule.payment,
             "venues": list(pool.venues),
-            "machines": now,
-            "machines_next": later,
-            "replicas": now * pool.used.replicas,
-            "replicas_next": later * pool.used.replicas,
+            "machines": machines,
+            "machines_next": machines_next,
+            "replicas": machines * pool.spec.replicas,
+            "replicas_next": machines_next * pool.spec.replicas,
         }
 
-    def _wanted(self, pool: PlannedPool, machines: Sequence[int], now_s: float) -> int:
-        """Return the machines that must be held now, so that those of each slot serve when it begins."""
+    def _scheduled(self, pool: PlannedPool, machines: Sequence[int], now_s: float) -> int:
+        """Return the machines that must run now, so that those of each slot are ready when it starts."""
         return scheduled_machines(
-            machines[: self._calendar.active_slots], *self._calendar.slots_within(now_s, pool.used.startup_s)
+            machines[: self._calendar.active_slots], *self._calendar.slots_within(now_s, pool.spec.startup_s)
         )
 
-    def _drive(self, venues: Iterable[str], machines: int) -> None:
-        """Start and stop the engines of a pool: the first is a machine, the second another."""
+    def _scale(self, venues: Iterable[str], machines: int) -> None:
+        """Start and stop the engines of a pool, each of which counts as one machine."""
         engines = [engine for name in venues if (engine := self._venues[name].engine) is not None]
         for number, engine in enumerate(engines):
-            if engine.name in self._acting:
+            if engine.name in self._engine_tasks:
                 continue
             if number < machines:
-                engine.keep = True
+                engine.keep_running = True
                 if engine.state is EngineState.STOPPED:
-                    self._act(engine, _start(engine))
-            elif engine.keep and engine.in_flight == 0:
-                # What runs may end; what somebody needs it for later, it is started for anew.
-                engine.keep = False
-                self._act(engine, engine.stop())
+                    self._run_task(engine, _start(engine))
+            elif engine.keep_running and engine.in_flight == 0:
+                # A request that needs it later starts it again.
+                engine.keep_running = False
+                self._run_task(engine, engine.stop())
 
-    def _act(self, engine: Engine, action: Coroutine[Any, Any, None]) -> None:
+    def _run_task(self, engine: Engine, action: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(action)
-        self._acting[engine.name] = task
-        task.add_done_callback(lambda _: self._acting.pop(engine.name, None))
+        self._engine_tasks[engine.name] = task
+        task.add_done_callback(lambda _: self._engine_tasks.pop(engine.name, None))
 
     def _permitted(self, rule: PlannedRule | None, venues: Sequence[Venue]) -> Sequence[Venue]:
-        if rule is None or not rule.is_limited:
+        if rule is None or not rule.is_restricted:
             return venues
         return [venue for venue in venues if self._plan.permits(rule, venue.name)]
 
-    def _those(self, ways: Iterable[PlannedRoute]) -> list[Venue]:
-        return [self._venues[name] for way in ways for name in way.venues]
+    def _venues_of(self, routes: Iterable[PlannedRoute]) -> list[Venue]:
+        return [self._venues[name] for route in routes for name in route.venues]
 
     def _running_first(self, venues: Sequence[Venue], slot: int) -> list[Venue]:
-        """Return venues in their order, but last those whose machines the plan has off."""
+        """Return venues in their order, but those last whose machines are scheduled to be off."""
 
         def is_off(venue: Venue) -> bool:
             pool = self._pool_of.get(venue.name)
@@ -311,47 +326,46 @@ class PlanExecutor:
         return sorted(venues, key=is_off)
 
     def _replicas(self, pool: PlannedPool, slot: int) -> float:
-        """Return the replicas behind each of a pool's venues."""
-        return pool.machines[slot] * pool.used.replicas / len(pool.venues)
+        """Return the scheduled replicas behind each of a pool's venues."""
+        return pool.machines[slot] * pool.spec.replicas / len(pool.venues)
 
     def _load(self, venue: Venue, slot: int) -> float:
         return (venue.realtime + len(venue.deferrable)) / max(1.0, self._replicas(self._pool_of[venue.name], slot))
 
-    def _quota(self, workload: PlannedWorkload, way: PlannedRoute, slot: int) -> float:
-        self._count(slot)
-        released = self._released[workload.name]
-        return remaining_quota(way.shares[slot], _taken(released, way), released.total())
+    def _quota(self, workload: PlannedWorkload, route: PlannedRoute, slot: int) -> float:
+        self._reset_counts(slot)
+        dispatched = self._dispatched[workload.name]
+        return remaining_quota(route.shares[slot], _dispatched_on(dispatched, route), dispatched.total())
 
-    def _count(self, slot: int) -> None:
-        """Begin to count anew in a new slot."""
+    def _reset_counts(self, slot: int) -> None:
+        """Start the counts of dispatched requests anew in each slot."""
         if slot != self._slot:
             self._slot = slot
-            self._released.clear()
+            self._dispatched.clear()
 
     def _workload_of(self, work: QueuedRequests) -> PlannedWorkload | None:
-        """Return what the plan takes work for: by its name, else by its model and tenant, and by its patience."""
-        known = self._plan.deferrable.get(work.model)
-        if not known:
+        """Return the workload of the plan that work belongs to, by name, else by model and tenant, and by patience."""
+        workloads = self._plan.deferrable.get(work.model)
+        if not workloads:
             return None
-        rule = self._plan.rule_of(work.model, work.tenant)
+        rule = self._plan.find_rule(work.model, work.tenant)
         name = work.workload or (rule.name if rule else None)
-        those = [each for each in known if each.declared == name] or known
+        candidates = [workload for workload in workloads if workload.declared == name] or workloads
         patience_s = work.deadline_s - work.arrived_s
-        return max(those, key=lambda each: (each.patience_s <= patience_s, _closeness(each, patience_s)))
+        return max(
+            candidates,
+            key=lambda workload: (workload.patience_s <= patience_s, -abs(workload.patience_s - patience_s)),
+        )
 
 
-def _closeness(workload: PlannedWorkload, patience_s: float) -> float:
-    return -abs(workload.patience_s - patience_s)
-
-
-def _taken(released: Counter[str], way: PlannedRoute) -> int:
-    return sum(released[name] for name in way.venues)
+def _dispatched_on(dispatched: Counter[str], route: PlannedRoute) -> int:
+    return sum(dispatched[name] for name in route.venues)
 
 
 async def _start(engine: Engine) -> None:
     try:
         await engine.start()
     except UnavailableError as error:
-        if error.retry_after_s is None:  # else it is only too soon to try again
-            _log.warning("%s is wanted by the plan, and does not run: %s", engine.name, error)
-        await asyncio.sleep(error.retry_after_s or _LOOK_S)
+        if error.retry_after_s is None:  # else it is only too early to try again
+            _log.warning("%s is scheduled by the plan but does not start: %s", engine.name, error)
+        await asyncio.sleep(error.retry_after_s or _ROUND_S)
