@@ -37,10 +37,6 @@ class SeasonalForecast:
     season: Floats
     errors: Floats
 
-    def quantile(self, q: float) -> Floats:
-        """Return the q-quantile of demand by slot, shape (slots,)."""
-        return np.asarray(self.season * np.quantile(self.errors, q, axis=0))
-
     def draw(self, count: int, rng: np.random.Generator) -> Floats:
         """Draw seasons: the typical one times the errors of a past one, taken whole to keep their correlation.
 

@@ -39,14 +39,12 @@ class Sensitivity:
     Args:
         patience_usd_per_hour: By deferrable workload, saving of an hour more patience.
         deferral_usd: By deferrable workload, saving against running all of it in its slot of arrival.
-        spot_usd_per_machine: By spot payment, shadow price of one more machine in every slot.
-        spot_usd_per_gpu: The same for one more GPU.
+        spot_usd_per_gpu: By spot payment, shadow price of one more GPU in every slot.
         commitments: Value of each commitment bought.
     """
 
     patience_usd_per_hour: dict[str, float]
     deferral_usd: dict[str, float]
-    spot_usd_per_machine: dict[str, float]
     spot_usd_per_gpu: dict[str, float]
     commitments: tuple[CommitmentValue, ...]
 
@@ -76,7 +74,6 @@ def analyze_sensitivity(solution: Solution, coarse: Problem | None = None) -> Se
         deferral_usd={
             demand.name: relaxed_usd(replace_due_slots(problem, demand, at_once)) - base_usd for demand in deferrable
         },
-        spot_usd_per_machine=spot,
         spot_usd_per_gpu={name: usd / gpus[machine[name]] for name, usd in spot.items()},
         commitments=_commitment_values(problem, solution, base_usd),
     )

@@ -1,4 +1,4 @@
-"""A solution as decisions: machine schedules, flows, purchases, and the cost under each pricing model."""
+"""A solution as decisions: machine schedules, flows, purchases, and what they cost."""
 
 from dataclasses import dataclass
 from typing import Final
@@ -121,7 +121,6 @@ class Solution:
         schedules: Machines by pool and payment.
         routing: Flows of the workloads.
         purchases: Commitments bought and held.
-        carbon_usd: Carbon cost, part of `usd`.
         backlog_s: Backlog of each deferrable workload at the end of each slot.
         solve_s: Time spent.
         program: Values and shadow prices.
@@ -136,23 +135,9 @@ class Solution:
     schedules: tuple[MachineSchedule, ...]
     routing: tuple[WorkloadRouting, ...]
     purchases: tuple[CommitmentPurchase, ...]
-    carbon_usd: float
     backlog_s: dict[str, Floats]
     solve_s: float
     program: ProgramSolution
-
-    @property
-    def by_pricing_model(self) -> dict[str, float]:
-        """Cost under each pricing model, of each token tier, and of carbon; adds up to `usd`."""
-        tiers = {tier.name: tier.tier for tier in self.problem.tiers}
-        parts = [(schedule.pricing_model, schedule.usd) for schedule in self.schedules]
-        parts += [(purchase.pricing_model, purchase.usd) for purchase in self.purchases]
-        parts += [(f"tokens_{tiers[route.venue]}", route.usd) for route in self.routing if route.kind == RouteKind.TIER]
-        parts.append(("carbon", self.carbon_usd))
-        total: dict[str, float] = {}
-        for name, usd in parts:
-            total[name] = total.get(name, 0.0) + usd
-        return {name: usd for name, usd in total.items() if abs(usd) > 1e-9 * max(1.0, self.usd)}
 
     def flow(self, route: int) -> Floats:
         """Return the flow on a route, shape (slots,)."""
@@ -183,7 +168,6 @@ def read_solution(program: ProgramSolution, hard_usd: float) -> Solution:
         schedules=tuple(schedule for schedule in schedules if schedule.machines.any()),
         routing=tuple(route for route in routing if route.flow.any()),
         purchases=(*_read_machine_purchases(program), *_read_savings_plans(program)),
-        carbon_usd=sum((_carbon_usd(program, i) for i in range(len(problem.pairs))), 0.0),
         backlog_s={problem.workloads[w].name: program.values[columns] for w, columns in var.backlog.items()},
         solve_s=program.solve_s,
         program=program,

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from meritorder import planfile
 from meritorder.domain import Lane
 from meritorder.planner.commitments import CommitmentRecommendation, recommend_commitments
-from meritorder.planner.export import dispatch, merit_order
+from meritorder.planner.dispatch import dispatch, merit_order
 from meritorder.planner.model.demand import DeferrableDemand
 from meritorder.planner.model.supply import MachinePool
 from meritorder.planner.sensitivity import Sensitivity

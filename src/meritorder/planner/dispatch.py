@@ -1,4 +1,4 @@
-"""A solution over time and in merit order, as the plan file records it."""
+"""The dispatch of a solution: GPUs over time and venues in merit order, as records of the plan file."""
 
 import numpy as np
 from numpy.typing import NDArray
