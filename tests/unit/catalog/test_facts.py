@@ -66,7 +66,7 @@ def test_prices_checked_by_hand(wanted: dict[str, object], hardware: str, gpus: 
     assert offer.usd_per_hour == pytest.approx(usd_per_hour)
 
 
-def test_aws_spot_is_on_demand_less_the_advised_saving() -> None:
+def test_aws_spot_follows_its_advisor() -> None:
     spot = one(instance="p5.48xlarge", region="us-west-2", pricing_model=PricingModel.SPOT)
     on_demand = one(instance="p5.48xlarge", region="us-west-2", pricing_model=PricingModel.ON_DEMAND)
     assert spot.usd_per_hour == pytest.approx(on_demand.usd_per_hour * (1 - 0.46))
@@ -74,7 +74,7 @@ def test_aws_spot_is_on_demand_less_the_advised_saving() -> None:
     assert (spot.as_of, spot.confidence, spot.assumed) == ("2025-06-28", "low", False)
 
 
-def test_what_was_not_found_is_not_there() -> None:
+def test_unknown_prices_stay_unknown() -> None:
     p5_reserved = CATALOG.select_offers("h100", "aws", None, (PricingModel.RESERVED, PricingModel.SAVINGS_PLAN))
     assert p5_reserved == ()
     assert CATALOG.select_offers("gb300") == ()
@@ -97,7 +97,7 @@ def test_key_and_value_memory(model: str, kv_bytes: float) -> None:
     assert CATALOG.models[model].kv_bytes_per_token == kv_bytes
 
 
-def test_experts_use_fewer_parameters_than_they_have() -> None:
+def test_experts_activate_fewer_parameters() -> None:
     for model in CATALOG.models.values():
         assert 0 < model.active_parameters <= model.parameters
 

@@ -23,7 +23,7 @@ ON_DEMAND = (PricingModel.ON_DEMAND,)
         (" openai/gpt-oss-120b ", "gpt-oss-120b"),
     ],
 )
-def test_a_model_by_any_of_its_names(text: str, model: str) -> None:
+def test_models_are_found_by_alias(text: str, model: str) -> None:
     assert CATALOG.find_model(text).id == model
 
 
@@ -35,19 +35,19 @@ def test_hardware_by_any_of_its_names(text: str, hardware: str) -> None:
 @pytest.mark.parametrize(
     "name", ["nousresearch/hermes-3-llama-3.1-70b", "llama-3-70b", "deepseek-r1-0528", "deepseek-chat"]
 )
-def test_a_name_that_is_only_close_is_unknown(name: str) -> None:
+def test_a_similar_name_is_unknown(name: str) -> None:
     with pytest.raises(CatalogError):
         CATALOG.find_model(name)
 
 
-def test_an_unknown_name_says_what_comes_close() -> None:
+def test_an_unknown_name_suggests_others() -> None:
     with pytest.raises(CatalogError, match=r"unknown model 'llama-3.1-71b'; similar: .*llama-3.1-70b.*--catalog FILE"):
         CATALOG.find_model("llama-3.1-71b")
     with pytest.raises(CatalogError, match=r"unknown hardware 'tpu-v5e'; known: .*h100.*\[\[hardware\]\]"):
         CATALOG.find_hardware("tpu-v5e")
 
 
-def test_offers_come_cheapest_first_and_pass_every_filter() -> None:
+def test_offers_are_filtered_and_sorted() -> None:
     offers = CATALOG.select_offers("h100", ("aws", "lambda"), None, ON_DEMAND, 8)
     prices = [offer.usd_per_gpu_hour for offer in offers]
     assert prices == sorted(prices)
@@ -55,7 +55,7 @@ def test_offers_come_cheapest_first_and_pass_every_filter() -> None:
     assert {offer.gpus for offer in offers} == {8}
 
 
-def test_a_price_that_holds_everywhere_passes_any_region() -> None:
+def test_global_prices_match_any_region() -> None:
     offers = CATALOG.select_offers("h100", region="us-east-1", pricing_model=PricingModel.ON_DEMAND)
     assert {offer.region for offer in offers} == {"us-east-1", ""}
 

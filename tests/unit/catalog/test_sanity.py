@@ -30,7 +30,7 @@ def spot(usd_per_hour: float, **fields: object) -> Offer:
 
 
 @pytest.mark.skipif(not COLLECTED.exists(), reason=f"{COLLECTED} is not here")
-def test_the_rows_known_to_be_wrong_are_refused_and_no_other() -> None:
+def test_only_known_wrong_rows_are_rejected() -> None:
     models = {"on_demand_gpu_component": PricingModel.ON_DEMAND, "spot_gpu_component": PricingModel.SPOT}
     with COLLECTED.open() as file:
         rows = [row for row in csv.DictReader(file) if row["pricing_model"] in models]
@@ -64,13 +64,13 @@ def test_on_demand_below_spot_refuses_both() -> None:
     assert [r.reason for r in refused] == ["on demand ($15 an hour) below spot ($16)"] * 2
 
 
-def test_spot_that_saves_nothing_is_no_spot() -> None:
+def test_spot_without_saving_is_rejected() -> None:
     kept, refused = screen((offer(15), spot(15)))
     assert kept == (offer(15),)
     assert "saves nothing" in refused[0].reason
 
 
-def test_a_region_far_from_the_others_is_refused_with_its_spot() -> None:
+def test_an_outlying_region_is_rejected() -> None:
     places = [offer(price, region=region) for price, region in ((40, "a"), (44, "b"), (48, "c"), (18, "d"))]
     kept, refused = screen((*places, spot(9, region="d"), spot(20, region="a")))
     assert {one.region for one in kept} == {"a", "b", "c"}
@@ -78,7 +78,7 @@ def test_a_region_far_from_the_others_is_refused_with_its_spot() -> None:
     assert refused[1].reason.startswith("its on-demand price was rejected")
 
 
-def test_a_price_far_from_all_of_its_kind_is_refused() -> None:
+def test_an_outlying_price_is_rejected() -> None:
     others = [offer(price, provider=f"p{price}") for price in (20, 24, 28, 32, 36)]
     _, refused = screen((*others, offer(300, provider="wild"), offer(2, provider="cheap")))
     assert {refusal.what.split()[0] for refusal in refused} == {"wild", "cheap"}
@@ -88,7 +88,7 @@ def test_few_offers_judge_nothing() -> None:
     assert screen((offer(20, provider="a"), offer(300, provider="b")))[1] == ()
 
 
-def test_the_users_own_price_stands_and_the_other_yields() -> None:
+def test_own_prices_beat_implausible_ones() -> None:
     own = offer(10)
     others = [offer(price, provider=f"p{price}") for price in (60, 64, 68, 72, 76)]
     kept, refused = screen((*others, own, spot(16)), own=(own,))

@@ -33,7 +33,7 @@ def by_tier(prices: tuple[TokenPrice, ...]) -> dict[Tier, TokenPrice]:
     return {one.tier: one for one in prices}
 
 
-def test_the_trap_is_there_an_unmatched_tier_gets_the_standard_price() -> None:
+def test_library_still_defaults_to_standard() -> None:
     usage, noon = Usage(input_tokens=1_000_000), dt.datetime(2026, 11, 9, 12, tzinfo=dt.UTC)
     about = {"provider_id": "together", "genai_request_timestamp": noon}
     standard = calc_price(usage, "openai/gpt-oss-120b", **about)
@@ -41,7 +41,7 @@ def test_the_trap_is_there_an_unmatched_tier_gets_the_standard_price() -> None:
     assert batch.total_price == standard.total_price  # Together's list has no batch price here
 
 
-def test_only_tiers_that_are_there_are_given() -> None:
+def test_only_listed_tiers_are_returned() -> None:
     model = CATALOG.find_model("gpt-oss-120b")
     assert set(by_tier(token_prices(model, providers=["together"]))) == {Tier.STANDARD}
     groq = by_tier(token_prices(model, providers=["groq"]))
@@ -51,7 +51,7 @@ def test_only_tiers_that_are_there_are_given() -> None:
     assert groq[Tier.BATCH].cached_usd_per_mtok == groq[Tier.STANDARD].cached_usd_per_mtok
 
 
-def test_openrouters_batch_endpoints_are_its_batch_tier() -> None:
+def test_openrouter_batch_endpoints_are_batch() -> None:
     prices = token_prices(CATALOG.find_model("gpt-oss-20b"), providers=["openrouter"])
     assert {(one.provider_model, one.tier) for one in prices} == {
         ("openai/gpt-oss-20b", Tier.STANDARD),
@@ -95,7 +95,7 @@ def test_rejected_prices_have_reasons() -> None:
     assert "not the provider's own" in reasons["openai gpt-oss-120b"]
 
 
-def test_prices_carry_the_date_of_the_list() -> None:
+def test_prices_have_the_lists_date() -> None:
     assert snapshot_date() >= dt.date(2026, 11, 9)
     assert {one.as_of for one in token_prices(CATALOG.find_model("qwen3-32b"))} == {snapshot_date().isoformat()}
 
@@ -111,13 +111,13 @@ def test_closed_models_by_the_providers_name() -> None:
     assert api_prices("claude-sonnet-4-5-20250929")[0].provider == "anthropic"
 
 
-def test_a_batch_price_without_a_cached_price_keeps_the_standard_one() -> None:
+def test_batch_without_cached_price() -> None:
     gpt = by_tier(api_prices("gpt-4o"))
     assert gpt[Tier.BATCH].cached_usd_per_mtok == gpt[Tier.STANDARD].cached_usd_per_mtok == 1.25
 
 
 @pytest.mark.parametrize("name", ["gpt-99", "claude-sonnet-4-57", "azure/gpt-4o", "", "nothing/at/all"])
-def test_an_unknown_name_is_never_the_nearest(name: str) -> None:
+def test_an_unknown_model_has_no_price(name: str) -> None:
     with pytest.raises(CatalogError, match="no token price for"):
         api_prices(name)
 

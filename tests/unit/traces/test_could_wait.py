@@ -46,20 +46,20 @@ def test_people_show_no_sign() -> None:
     assert kinds(trace(arrived_s=arrived, input_tokens=lengths, tenant="a")) == set()
 
 
-def test_a_steady_but_rare_tenant_is_no_burst() -> None:
+def test_a_rare_steady_tenant_is_no_burst() -> None:
     arrived = np.random.default_rng(0).uniform(0, 7 * DAY, 250)
     lengths = np.arange(250) + 5
     assert kinds(trace(arrived_s=arrived, input_tokens=lengths, tenant="a")) == set()
 
 
-def test_a_burst() -> None:
+def test_a_burst_is_found() -> None:
     random = np.random.default_rng(0)
     arrived = np.concatenate((2.3 * DAY + random.uniform(0, 1800, 900), random.uniform(0, 7 * DAY, 100)))
     assert "burst" in kinds(trace(arrived_s=arrived, input_tokens=np.arange(1000) + 5, tenant="a"))
 
 
 @pytest.mark.parametrize(("period_s", "deadline"), [(900, "15m"), (3600, "60m"), (DAY, "6h")])
-def test_clockwork(period_s: float, deadline: str) -> None:
+def test_clockwork_is_found(period_s: float, deadline: str) -> None:
     random = np.random.default_rng(0)
     runs = np.repeat(np.arange(int(7 * DAY / period_s)), max(1, int(period_s / 900)))
     arrived = runs * period_s + random.uniform(0, 0.02 * period_s, runs.size)
@@ -118,7 +118,7 @@ def test_nothing_found_proposes_nothing() -> None:
     assert "[[workload]]" not in propose_workloads([])
 
 
-def test_names_that_look_like_globs_are_matched_as_they_are(tmp_path: Path) -> None:
+def test_glob_characters_match_literally(tmp_path: Path) -> None:
     arrived = human(np.random.default_rng(0))
     odd = 'job [a] "x"*\\'
     found = find_candidates(trace(arrived_s=arrived, tenant=odd))

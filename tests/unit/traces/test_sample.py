@@ -13,7 +13,7 @@ from meritorder.traces import sample, statistics
 from meritorder.units import SECONDS_PER_DAY
 
 
-def test_the_same_seed_gives_the_same_sample() -> None:
+def test_equal_seeds_give_equal_samples() -> None:
     assert sample.generate(1).requests.equals(sample.generate(1).requests)
     assert not sample.generate(1).requests.equals(sample.generate(2).requests)
 
@@ -45,7 +45,7 @@ def test_the_code_service_is_as_published() -> None:
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".parquet"])
-def test_a_written_sample_reads_as_it_was(tmp_path: Path, suffix: str) -> None:
+def test_a_written_sample_reads_back(tmp_path: Path, suffix: str) -> None:
     week = sample.generate()
     read = traces.read([sample.write(tmp_path / f"week{suffix}")], strict=True)
     assert read.requests.drop("arrived_s").equals(week.requests.drop("arrived_s"))

@@ -40,7 +40,7 @@ def test_standard_input_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
     assert trace.report.files == ("stdin",)
 
 
-def test_a_glob_of_files_is_one_trace(tmp_path: Path) -> None:
+def test_a_glob_is_one_trace(tmp_path: Path) -> None:
     for name in "ba":
         (tmp_path / f"{name}.csv").write_text(TEXT)
     trace = traces.read([str(tmp_path / "*.csv")])

@@ -23,7 +23,7 @@ def test_additions_and_removals_are_counted(tmp_path: Path) -> None:
     assert read_spot(written(tmp_path, text)) == ((0.0, 1.5, 4.0), (2, 1, 3))
 
 
-def test_a_replacement_at_one_moment_is_no_change(tmp_path: Path) -> None:
+def test_a_replacement_is_no_change(tmp_path: Path) -> None:
     assert read_spot(written(tmp_path, "0,add,a\n500,remove,a\n500,add,b\n900,remove,b\n")) == ((0.0, 0.9), (1, 0))
 
 
@@ -67,7 +67,7 @@ def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
     ("name", "hours", "first", "fewest", "most"),
     [("p3-trace.csv", 11.37, 18, 10, 32), ("a100x1-east1b.txt", 26.55, 55, 17, 64)],
 )
-def test_real_files(name: str, hours: float, first: int, fewest: int, most: int) -> None:
+def test_real_recordings_are_read(name: str, hours: float, first: int, fewest: int, most: int) -> None:
     path = DATA / name
     if not path.exists():
         pytest.skip(f"no real file at {path}: the folder ../shared/data is not beside the project")

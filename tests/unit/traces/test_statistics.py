@@ -40,7 +40,7 @@ def test_lengths_and_shares(tmp_path: Path) -> None:
     assert sum(group.share_of_tokens for group in described.tenants) == pytest.approx(1)
 
 
-def test_hours_of_the_day_need_dates_and_a_day(tmp_path: Path) -> None:
+def test_hours_of_day_need_dates(tmp_path: Path) -> None:
     noon = 1767571200 + 12 * 3600
     arrived = [noon + hour * 3600 + n for hour in range(50) for n in (range(36) if hour % 24 == 3 else range(1))]
     described = statistics.describe(trace(tmp_path, arrived))

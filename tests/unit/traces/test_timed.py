@@ -18,7 +18,7 @@ def test_units_are_read_from_names(tmp_path: Path) -> None:
     assert np.isnan(log.tpot_s[0]), "one token has no pace"
 
 
-def test_json_lines_and_the_time_that_is_missing(tmp_path: Path) -> None:
+def test_a_missing_time_is_derived(tmp_path: Path) -> None:
     path = tmp_path / "log.jsonl"
     path.write_text('{"arrival": 0, "input_tokens": 3, "output_tokens": 11, "ttft": 0.2, "tpot_ms": 10}\n')
     (log,) = read_timed([str(path)])
@@ -53,7 +53,7 @@ def test_a_missing_column_is_named(tmp_path: Path, head: str, message: str) -> N
         read_timed([str(path)])
 
 
-def test_a_log_of_bad_rows_is_refused(tmp_path: Path) -> None:
+def test_logs_of_bad_rows_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "log.csv"
     path.write_text("arrival_s,input_tokens,output_tokens,ttft_ms,e2e_ms\n0,10,5,600,500\nx,1,1,1,1\n")
     with pytest.raises(TraceError, match="none of 2 rows"):

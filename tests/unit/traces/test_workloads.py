@@ -36,7 +36,7 @@ CHAT = table(name='"chat"', lane='"realtime"', match='{tenant="web-*"}', slo="{t
 EVALS = table(name='"evals"', lane='"deferrable"', deadline='"4h"', match='{tenant="*eval*", model="m?"}')
 
 
-def test_a_time_of_day_is_the_next_one(tmp_path: Path) -> None:
+def test_times_of_day_are_the_next(tmp_path: Path) -> None:
     read = trace(tmp_path, *(f"2026-01-05T{hour}:00:00Z,1,1,eval,m1," for hour in ("05", "06", "07")))
     workloads = loaded(tmp_path, EVALS.replace("4h", "06:00"))
     due = assign(read, workloads, SLO).requests["deadline_s"]
@@ -49,13 +49,13 @@ def test_a_time_of_day_needs_dates(tmp_path: Path) -> None:
         assign(read, loaded(tmp_path, EVALS.replace("4h", "06:00")), SLO)
 
 
-def test_an_instant_in_the_past_is_refused(tmp_path: Path) -> None:
+def test_past_instants_are_refused(tmp_path: Path) -> None:
     read = trace(tmp_path, "2026-01-05T05:00:00Z,1,1,eval,m1,", "2026-01-05T07:00:00Z,1,1,eval,m1,")
     with pytest.raises(WorkloadsError, match="in the past for 1 of 2 requests"):
         assign(read, loaded(tmp_path, EVALS.replace("4h", "2026-01-05T06:00")), SLO)
 
 
-def test_the_first_match_wins_and_the_rest_is_real_time(tmp_path: Path) -> None:
+def test_the_first_matching_workload_wins(tmp_path: Path) -> None:
     read = trace(
         tmp_path,
         "2026-01-05T05:00:00Z,1,1,web-eval,m1,",
@@ -119,7 +119,7 @@ def test_shares_are_deferred_exactly_and_said(tmp_path: Path) -> None:
     assert not assigned.requests.equals(assign(read, loaded(tmp_path, EVALS), SLO, defer, seed=4).requests)
 
 
-def test_where_a_workload_may_run_is_read_in_globs(tmp_path: Path) -> None:
+def test_access_is_read_as_globs(tmp_path: Path) -> None:
     said = 'allow = {region = ["EU-*", "europe-*"], hardware = "h100"}\ndeny = {provider = "vast"}\n'
     workload = loaded(tmp_path, EVALS + said)[0]
     assert workload.access.allow == {"region": ["eu-*", "europe-*"], "hardware": ["h100"]}
@@ -145,18 +145,18 @@ def test_all_that_is_said_must_permit(allow: dict[str, list[str]], deny: dict[st
     assert Access.of(allow, deny).permits("aws", "EU-north-1", "h100") is permitted
 
 
-def test_who_names_no_region_may_be_anywhere() -> None:
+def test_unknown_regions_may_be_anywhere() -> None:
     assert Access.of({}, {}).permits("aws", "", "h100")
     assert not Access.of({"region": ["*"]}, {}).permits("aws", "", "h100")
     assert not Access.of({}, {"region": ["us-*"]}).permits("aws", "", "h100")
 
 
-def test_a_token_api_has_no_hardware_that_could_be_allowed() -> None:
+def test_token_apis_have_no_hardware() -> None:
     assert not Access.of({"hardware": ["*"]}, {}).permits("novita", "")
     assert Access.of({}, {"hardware": ["h100"]}).permits("novita", "")
 
 
-def test_what_is_deferred_may_run_where_it_may_now(tmp_path: Path) -> None:
+def test_deferred_requests_keep_their_access(tmp_path: Path) -> None:
     read = trace(tmp_path, *(f"2026-01-05T05:00:{n:02d}Z,1,1,{'web-1' if n % 2 else 'x'},m1," for n in range(20)))
     limited = CHAT + 'allow = {region = "eu-*"}\n'
     assigned = assign(read, loaded(tmp_path, limited), SLO, [parse_defer("50%@4h")])
@@ -215,7 +215,7 @@ def test_shares_of_more_than_the_whole(tmp_path: Path) -> None:
         (EVALS + "allow = {region = [1]}\n", "allow region must be names"),
     ],
 )
-def test_a_mistake_in_the_file_is_one_line(tmp_path: Path, text: str, said: str) -> None:
+def test_mistakes_get_one_line(tmp_path: Path, text: str, said: str) -> None:
     with pytest.raises(WorkloadsError) as caught:
         loaded(tmp_path, text)
     message = str(caught.value)

@@ -10,7 +10,7 @@ from meritorder import traces
 AZURE = "TIMESTAMP,ContextTokens,GeneratedTokens\n"
 
 
-def test_azure_2023_has_seven_digits_of_a_second(tmp_path: Path) -> None:
+def test_azure_2023_has_seven_digits(tmp_path: Path) -> None:
     text = AZURE + "2023-11-16 18:15:46.6805900,374,44\n2023-11-16 18:15:50.9951690,396,109\n"
     trace = traces.read([written(tmp_path, text)])
     assert trace.report.format == "azure"
@@ -57,7 +57,7 @@ def test_bailian_has_chats_and_smaller_blocks(tmp_path: Path) -> None:
     assert cells(trace, *LENGTHS) == [(0.0, 40, 0, 5), (51.5, 50, 32, 6)]
 
 
-def test_mooncake_real() -> None:
+def test_mooncake_reads_real_files() -> None:
     trace = traces.read([real("traces/mooncake/conversation_first30min.jsonl")], strict=True)
     assert trace.requests.height == 5_719
     assert 1750 < trace.span_s < 1850
