@@ -197,7 +197,7 @@ class TelemetryTable(_Table, frozen=True):
 
 
 class Settings(_Table, frozen=True):
-    """The plan to execute."""
+    """Settings of a gateway: at the top level of the file, the plan to execute."""
 
     plan: Annotated[str, _about("Plan to execute, as `--plan` ([gateway](../gateway.md)).")] = ""
     plan_start: Annotated[str, _about("Start of the plan's first slot, such as `2026-11-30T00:00:00Z`.")] = ""

@@ -1,4 +1,4 @@
-"""A gateway as a user has it: a process of its own, a real database, and an engine that is another process."""
+"""A gateway process with a real database, and an engine that is another process."""
 
 import os
 import subprocess
@@ -34,7 +34,7 @@ def environment() -> dict[str, str]:
 
 
 def start(arguments: list[str], log: Path) -> Process:
-    """Start a process that says on standard output where it listens."""
+    """Start a process that prints its URL to standard output."""
     with log.open("a") as errors:
         process = subprocess.Popen(
             [sys.executable, *arguments], cwd=ROOT, env=environment(), stdout=subprocess.PIPE, stderr=errors, text=True
@@ -103,5 +103,5 @@ def make_client(gateway: str, config: Path) -> Iterator[Callable[..., OpenAI]]:
         return made[-1]
 
     yield make
-    for each in made:
-        each.close()
+    for client in made:
+        client.close()

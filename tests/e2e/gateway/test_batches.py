@@ -19,7 +19,7 @@ def line(number: int, **body: object) -> dict[str, object]:
 
 
 def upload(client: OpenAI, lines: list[dict[str, object]] | bytes) -> str:
-    content = lines if isinstance(lines, bytes) else b"".join(json.dumps(each).encode() + b"\n" for each in lines)
+    content = lines if isinstance(lines, bytes) else b"".join(json.dumps(line).encode() + b"\n" for line in lines)
     return client.files.create(file=("input.jsonl", content), purpose="batch").id
 
 
@@ -44,12 +44,12 @@ def ended(client: OpenAI, batch: Batch, within_s: float = 30) -> Batch:
 
 def results(client: OpenAI, file_id: str | None) -> dict[str, dict[str, object]]:
     assert file_id is not None
-    lines = [json.loads(each) for each in client.files.content(file_id).text.splitlines()]
-    assert len({each["custom_id"] for each in lines}) == len(lines)
-    return {each["custom_id"]: each for each in lines}
+    lines = [json.loads(line) for line in client.files.content(file_id).text.splitlines()]
+    assert len({line["custom_id"] for line in lines}) == len(lines)
+    return {line["custom_id"]: line for line in lines}
 
 
-def test_a_batch_is_answered_line_by_line(client: OpenAI) -> None:
+def test_batch_answers_each_line(client: OpenAI) -> None:
     batch = create(client, upload(client, [line(i) for i in range(50)]), metadata={"for": "test"})
     assert batch.status == "validating"
     assert batch.metadata == {"for": "test"}
@@ -72,17 +72,17 @@ def test_a_batch_is_answered_line_by_line(client: OpenAI) -> None:
     assert body["object"] == "chat.completion"
     assert body["choices"][0]["message"]["content"] == "merit order is the"
     assert body["choices"][0]["finish_reason"] == "stop"
-    assert len({each["response"]["request_id"] for each in answers.values()}) == 50  # type: ignore[index]
+    assert len({answer["response"]["request_id"] for answer in answers.values()}) == 50  # type: ignore[index]
 
 
-def test_lines_as_windows_writes_them(client: OpenAI) -> None:
+def test_windows_line_ends(client: OpenAI) -> None:
     content = b"\xef\xbb\xbf" + b"".join(json.dumps(line(i)).encode() + b"\r\n" for i in range(3)) + b"\r\n"
     done = ended(client, create(client, upload(client, content)))
     assert done.status == "completed", done.errors
     assert set(results(client, done.output_file_id)) == {f"request-{i}" for i in range(3)}
 
 
-def test_http_errors_keep_their_response(client: OpenAI) -> None:
+def test_http_errors_keep_response(client: OpenAI) -> None:
     fails = line(1) | {"body": {"model": "stub", "messages": [{"role": "user", "content": "fault:400"}]}}
     done = ended(client, create(client, upload(client, [line(0), fails])))
     assert done.status == "completed"
@@ -106,7 +106,7 @@ def test_http_errors_keep_their_response(client: OpenAI) -> None:
         (b"\n", "empty_file", None),
     ],
 )
-def test_a_bad_input_fails_the_batch_and_says_where(
+def test_invalid_input_fails_batch(
     client: OpenAI, lines: list[dict[str, object]] | bytes, code: str, number: int | None
 ) -> None:
     done = ended(client, create(client, upload(client, lines)))
@@ -118,7 +118,7 @@ def test_a_bad_input_fails_the_batch_and_says_where(
     assert done.errors.data[0].message
 
 
-def test_a_batch_that_is_not_done_in_its_window_expires_with_what_there_is(client: OpenAI) -> None:
+def test_expired_batch_keeps_answers(client: OpenAI) -> None:
     slow = [line(i, max_tokens=400) for i in range(40)]
     done = ended(client, create(client, upload(client, slow), window="4s"))
     assert done.status == "expired"
@@ -133,7 +133,7 @@ def test_a_batch_that_is_not_done_in_its_window_expires_with_what_there_is(clien
     assert one["error"]["code"] == "batch_expired"  # type: ignore[index]
 
 
-def test_a_cancelled_batch_keeps_what_is_answered(client: OpenAI) -> None:
+def test_cancelled_batch_keeps_answers(client: OpenAI) -> None:
     slow = [line(i, max_tokens=100) for i in range(60)]
     batch = create(client, upload(client, slow))
     while client.batches.retrieve(batch.id).request_counts.completed < 3:  # type: ignore[union-attr]
@@ -144,12 +144,12 @@ def test_a_cancelled_batch_keeps_what_is_answered(client: OpenAI) -> None:
     there, cut = results(client, done.output_file_id), results(client, done.error_file_id)
     assert len(there) >= 3
     assert len(there) + len(cut) == 60
-    assert {each["error"]["code"] for each in cut.values()} == {"batch_cancelled"}  # type: ignore[index]
+    assert {answer["error"]["code"] for answer in cut.values()} == {"batch_cancelled"}  # type: ignore[index]
     with pytest.raises(openai.ConflictError):
         client.batches.cancel(batch.id)
 
 
-def test_a_paused_batch_waits_and_goes_on(client: OpenAI) -> None:
+def test_paused_batch_resumes(client: OpenAI) -> None:
     batch = create(client, upload(client, [line(i, max_tokens=60) for i in range(40)]))
     assert client.post(f"/batches/{batch.id}/pause", cast_to=object)["paused_at"] is not None  # type: ignore[index]
     time.sleep(1.0)
@@ -160,7 +160,7 @@ def test_a_paused_batch_waits_and_goes_on(client: OpenAI) -> None:
     assert ended(client, batch).request_counts.completed == 40  # type: ignore[union-attr]
 
 
-def test_tenants_see_their_own(client: OpenAI, make_client: Callable[..., OpenAI]) -> None:
+def test_tenants_are_isolated(client: OpenAI, make_client: Callable[..., OpenAI]) -> None:
     file_id = upload(client, [line(0)])
     batch = create(client, file_id)
     other = make_client("--tenant", "other")
@@ -174,16 +174,16 @@ def test_tenants_see_their_own(client: OpenAI, make_client: Callable[..., OpenAI
     assert other.files.list().data == []
 
 
-def test_pages(make_client: Callable[..., OpenAI]) -> None:
+def test_lists_are_paged(make_client: Callable[..., OpenAI]) -> None:
     client = make_client("--tenant", "pages")
     made = [upload(client, [line(i)]) for i in range(5)]
     page = client.files.list(limit=2)
-    assert [each.id for each in page.data] == made[:2:-1]
+    assert [file.id for file in page.data] == made[:2:-1]
     assert page.has_more
-    assert [each.id for each in client.files.list(limit=2)] == made[::-1]
-    assert [each.id for each in client.files.list(order="asc")] == made
-    batches = [create(client, each).id for each in made]
-    assert [each.id for each in client.batches.list(limit=2)] == batches[::-1]
+    assert [file.id for file in client.files.list(limit=2)] == made[::-1]
+    assert [file.id for file in client.files.list(order="asc")] == made
+    batches = [create(client, file_id).id for file_id in made]
+    assert [batch.id for batch in client.batches.list(limit=2)] == batches[::-1]
     with pytest.raises(openai.BadRequestError):
         client.batches.list(limit=101)
 
@@ -201,7 +201,7 @@ def test_pages(make_client: Callable[..., OpenAI]) -> None:
         {"output_expires_after": {"anchor": "last_active_at", "seconds": 3600}},
     ],
 )
-def test_a_wrong_field_is_refused_by_name(client: OpenAI, wrong: dict[str, object]) -> None:
+def test_invalid_field_is_named(client: OpenAI, wrong: dict[str, object]) -> None:
     fields = {
         "input_file_id": upload(client, [line(0)]),
         "endpoint": "/v1/chat/completions",

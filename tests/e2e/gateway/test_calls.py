@@ -1,4 +1,4 @@
-"""Calls to models through the official client, in both lanes."""
+"""Model calls through the official client, in both lanes."""
 
 import json
 import threading
@@ -20,7 +20,7 @@ SAID = "merit order is the cheapest first"
 
 
 def entries(folder: Path, count: int, tenant: str) -> list[dict[str, object]]:
-    """Return the ledger's rows of a tenant, once there are so many."""
+    """Wait for a number of ledger rows of a tenant, and return them."""
     database = Database(f"sqlite:///{folder}/gateway.db")
     try:
         query = select(LEDGER).where(LEDGER.c.tenant == tenant).order_by(LEDGER.c.seq)
@@ -38,7 +38,7 @@ def chat(client: OpenAI, **more: object) -> openai.types.chat.ChatCompletion:
     return client.chat.completions.create(**(ASKED | more))  # type: ignore[call-overload, no-any-return]
 
 
-def test_an_answer_passes_through_and_is_in_the_ledger(make_client: Callable[..., OpenAI], folder: Path) -> None:
+def test_answer_passes_into_ledger(make_client: Callable[..., OpenAI], folder: Path) -> None:
     client = make_client("--tenant", "ledger")
     raw = client.chat.completions.with_raw_response.create(**ASKED)  # type: ignore[arg-type]
     assert raw.parse().choices[0].message.content == SAID
@@ -54,19 +54,19 @@ def test_an_answer_passes_through_and_is_in_the_ledger(make_client: Callable[...
     assert whole["cost_picousd"] == (7 * 1 + 6 * 4) * 10**6
     assert whole["ended_s"] > whole["arrived_s"]  # type: ignore[operator]
     assert 0 < streamed["ttft_s"] < streamed["ended_s"] - streamed["arrived_s"]  # type: ignore[operator]
-    assert abs(streamed["output_tokens"] - 6) <= 2  # type: ignore[operator]  # by events: the venue did not say
+    assert abs(streamed["output_tokens"] - 6) <= 2  # type: ignore[operator]  # estimated from events: the venue reports none
     assert not streamed["counted"]
     assert embedded["endpoint"] == "/v1/embeddings"
     assert completed["output_tokens"] == 3
 
 
-def test_a_stream_is_not_held_up(client: OpenAI) -> None:
+def test_stream_is_not_buffered(client: OpenAI) -> None:
     began = time.monotonic()
     arrived = [time.monotonic() for _ in client.chat.completions.create(**(ASKED | {"max_tokens": 60}), stream=True)]  # type: ignore[call-overload]
     assert arrived[0] - began < (arrived[-1] - began) / 2
 
 
-def test_errors_of_the_venue_come_as_they_are(client: OpenAI) -> None:
+def test_venue_errors_pass_through(client: OpenAI) -> None:
     with pytest.raises(openai.BadRequestError, match="fault 400"):
         chat(client, messages=[{"role": "user", "content": "fault:400"}])
     with pytest.raises(openai.UnprocessableEntityError):
@@ -74,7 +74,7 @@ def test_errors_of_the_venue_come_as_they_are(client: OpenAI) -> None:
 
 
 @pytest.mark.parametrize("fault", ["html", "json-once", "reset-once", "503-once"])
-def test_faults_of_the_venue_are_mended_or_told(client: OpenAI, fault: str) -> None:
+def test_venue_faults_are_retried(client: OpenAI, fault: str) -> None:
     asked = [{"role": "user", "content": f"fault:{fault}"}]
     if fault == "html":
         with pytest.raises(openai.InternalServerError) as caught:
@@ -87,7 +87,7 @@ def test_faults_of_the_venue_are_mended_or_told(client: OpenAI, fault: str) -> N
         assert chat(client, messages=asked).choices[0].message.content
 
 
-def test_mistakes_are_answered_as_openai_does(client: OpenAI, gateway: str, make_client: Callable[..., OpenAI]) -> None:
+def test_errors_match_openai(client: OpenAI, gateway: str, make_client: Callable[..., OpenAI]) -> None:
     with pytest.raises(openai.NotFoundError) as caught:
         chat(client, model="nobody")
     assert caught.value.code == "model_not_found"
@@ -110,7 +110,7 @@ def test_mistakes_are_answered_as_openai_does(client: OpenAI, gateway: str, make
         assert json.load(health) == {"status": "ok"}
 
 
-def test_budgets_hold(make_client: Callable[..., OpenAI]) -> None:
+def test_budget_stops_calls(make_client: Callable[..., OpenAI]) -> None:
     client = make_client("--budget", "0.00003")
     chat(client)
     with pytest.raises(openai.RateLimitError) as caught:
@@ -118,7 +118,7 @@ def test_budgets_hold(make_client: Callable[..., OpenAI]) -> None:
     assert caught.value.code == "insufficient_quota"
 
 
-def test_models(client: OpenAI) -> None:
+def test_models_are_listed(client: OpenAI) -> None:
     assert [model.id for model in client.models.list()] == ["other", "stub"]
     assert client.models.retrieve("stub").object == "model"
     with pytest.raises(openai.NotFoundError):
@@ -128,7 +128,7 @@ def test_models(client: OpenAI) -> None:
 
 
 @pytest.mark.parametrize("way", [{"extra_headers": {"Meritorder-Deadline": "1h"}}, {"service_tier": "flex"}])
-def test_what_can_wait_is_answered_on_the_line(
+def test_deferred_call_answers_open_connection(
     make_client: Callable[..., OpenAI], folder: Path, way: dict[str, object]
 ) -> None:
     client = make_client("--tenant", f"waits-{next(iter(way))}")
@@ -150,7 +150,7 @@ def test_what_can_wait_is_answered_on_the_line(
     assert left == []
 
 
-def test_a_key_can_make_its_calls_wait(make_client: Callable[..., OpenAI], folder: Path) -> None:
+def test_key_deadline_defers_calls(make_client: Callable[..., OpenAI], folder: Path) -> None:
     client = make_client("--tenant", "patient", "--deadline", "2h")
     chat(client)
     (entry,) = entries(folder, 1, "patient")
@@ -159,13 +159,13 @@ def test_a_key_can_make_its_calls_wait(make_client: Callable[..., OpenAI], folde
 
 
 @pytest.mark.parametrize("header", ["never", "2020-01-01T00:00:00Z", "2030-01-01T00:00:00", "90d"])
-def test_a_deadline_that_is_none_is_refused(client: OpenAI, header: str) -> None:
+def test_invalid_deadline_is_refused(client: OpenAI, header: str) -> None:
     with pytest.raises(openai.BadRequestError) as caught:
         chat(client, extra_headers={"Meritorder-Deadline": header})
     assert caught.value.param == "Meritorder-Deadline"
 
 
-def test_a_client_that_goes_frees_the_seat(client: OpenAI, engine: str) -> None:
+def test_disconnect_frees_sequence(client: OpenAI, engine: str) -> None:
     def cut() -> int:
         with urllib.request.urlopen(f"{engine}/seen") as seen:
             return int(json.load(seen)["cut"])
@@ -181,7 +181,7 @@ def test_a_client_that_goes_frees_the_seat(client: OpenAI, engine: str) -> None:
     raise AssertionError
 
 
-def test_many_at_once(client: OpenAI) -> None:
+def test_many_concurrent_calls(client: OpenAI) -> None:
     said: list[str | None] = []
     threads = [threading.Thread(target=lambda: said.append(chat(client).choices[0].message.content)) for _ in range(40)]
     for thread in threads:

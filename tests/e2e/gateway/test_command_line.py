@@ -1,4 +1,4 @@
-"""The commands that go with a gateway, as a user has them."""
+"""The commands that manage a gateway."""
 
 import importlib.util
 import json
@@ -37,7 +37,7 @@ def requests(folder: Path, count: int, model: str = "stub") -> Path:
     return path
 
 
-def test_a_batch_from_submission_to_its_results(gateway: str, config: Path, tmp_path: Path) -> None:
+def test_batch_from_submission_to_results(gateway: str, config: Path, tmp_path: Path) -> None:
     key = new_key(config, "--tenant", "commands", "--admin")
     path = requests(tmp_path, 12)
     done = run(tmp_path, "batch", "submit", str(path), "--wait", "--url", gateway, key=key)
@@ -82,8 +82,8 @@ def test_a_batch_from_submission_to_its_results(gateway: str, config: Path, tmp_
         (["serve", "--config", "{config}"], "another gateway uses it"),
     ],
 )
-def test_a_mistake_is_one_line(gateway: str, config: Path, tmp_path: Path, arguments: list[str], says: str) -> None:
-    asked = [each.replace("{config}", str(config)) for each in arguments]
+def test_mistake_is_one_line(gateway: str, config: Path, tmp_path: Path, arguments: list[str], says: str) -> None:
+    asked = [argument.replace("{config}", str(config)) for argument in arguments]
     if asked[0] in {"batch", "status"} and "--url" not in asked:
         asked += ["--url", gateway]
     done = run(tmp_path, *asked, key=new_key(config) if "key" in says or "batch_" in asked[-3:][0] else "")
@@ -94,7 +94,7 @@ def test_a_mistake_is_one_line(gateway: str, config: Path, tmp_path: Path, argum
     assert done.stderr.count("\n") == 1
 
 
-def test_a_revoked_key_is_one_no_more(gateway: str, config: Path, tmp_path: Path) -> None:
+def test_revoked_key_is_refused(gateway: str, config: Path, tmp_path: Path) -> None:
     key = new_key(config, "--tenant", "revoked")
     request = urllib.request.Request(f"{gateway}/v1/models", headers={"Authorization": f"Bearer {key}"})
     with urllib.request.urlopen(request) as answer:
@@ -108,7 +108,7 @@ def test_a_revoked_key_is_one_no_more(gateway: str, config: Path, tmp_path: Path
         urllib.request.urlopen(request)
 
 
-def test_metrics(gateway: str, config: Path) -> None:
+def test_metrics_are_scraped(gateway: str, config: Path) -> None:
     key = new_key(config, "--admin")
     body = json.dumps({"model": "stub", "messages": [{"role": "user", "content": "x"}]}).encode()
     headers = {"Authorization": f"Bearer {key}", "Content-Type": "application/json"}
@@ -120,7 +120,7 @@ def test_metrics(gateway: str, config: Path) -> None:
     assert 'meritorder_alert{venue="stub"} 0.0' in text
 
 
-def test_a_port_that_is_taken_is_one_line(gateway: str, engine: str, tmp_path: Path) -> None:
+def test_taken_port_is_one_line(gateway: str, engine: str, tmp_path: Path) -> None:
     config = configuration(tmp_path, engine)
     done = run(tmp_path, "serve", "--config", str(config), "--port", gateway.rpartition(":")[2])
     assert done.returncode == 2

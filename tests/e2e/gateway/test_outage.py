@@ -1,4 +1,4 @@
-"""The database is gone for a full minute, while real time and a batch go on."""
+"""A minute without the database, while real time and a batch continue."""
 
 import json
 import re
@@ -22,7 +22,7 @@ PATIENCE_S = 15.0  # within which whoever needs the database is told that it is 
 
 
 class RealTime(threading.Thread):
-    """Somebody who asks all the time, whole and streamed in turn."""
+    """A client that calls continuously, alternately with and without streaming."""
 
     def __init__(self, url: str) -> None:
         super().__init__(daemon=True)
@@ -51,7 +51,7 @@ class RealTime(threading.Thread):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("way", ["stopped", "hangs"])
-def test_the_database_is_gone_for_a_minute(engine: str, tmp_path: Path, way: str) -> None:
+def test_minute_without_database(engine: str, tmp_path: Path, way: str) -> None:
     with postgres.server() as database:
         config = _configuration(tmp_path, engine, database.url)
         there = start(["-m", "meritorder", "serve", "--config", str(config)], tmp_path / "log")
@@ -106,7 +106,7 @@ def _survive(client: OpenAI, url: str, database: postgres.Server, way: str) -> N
 
 
 class _Held(threading.Thread):
-    """A call that can wait, whose answer comes when the database is away."""
+    """A deferred call whose answer arrives while the database is unreachable."""
 
     def __init__(self, client: OpenAI) -> None:
         super().__init__(daemon=True)
@@ -126,7 +126,7 @@ class _Held(threading.Thread):
 
 
 def _told(ask: Callable[[], Any]) -> None:
-    """Whoever needs the database is told that it is gone, in time and as OpenAI would."""
+    """Calls that need the database get a timely 503 in OpenAI's format."""
     began_s = time.monotonic()
     with pytest.raises(openai.InternalServerError) as caught:
         ask()
@@ -136,11 +136,11 @@ def _told(ask: Callable[[], Any]) -> None:
 
 
 def _nothing_is_left(url: str, answered: int) -> None:
-    """All that was answered is in the ledger, once; nothing waits any more."""
+    """Every answer is in the ledger once, and nothing is left in the queue."""
     time.sleep(1.0)  # it is written every quarter of a second
     status = json.loads(urllib3.request("GET", f"{url}/meritorder/status").data)
     assert status["queued"] == {}
-    assert [(each["total"], each["status"]) for each in status["batches"]] == []
+    assert [(batch["total"], batch["status"]) for batch in status["batches"]] == []
     by_lane = {row["lane"]: row["requests"] for row in status["ledger"]}
     assert by_lane["realtime"] == answered
     assert by_lane["deferrable"] == LINES + 1

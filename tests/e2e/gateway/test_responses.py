@@ -1,4 +1,4 @@
-"""Responses in the background, and what is kept, through the official client."""
+"""Background responses and stored answers, through the official client."""
 
 import time
 from collections.abc import Callable
@@ -23,7 +23,7 @@ def background(client: OpenAI, **more: object) -> Response:
     return client.responses.create(**(fields | more))  # type: ignore[call-overload, no-any-return]
 
 
-def test_a_background_response_is_queued_and_made(client: OpenAI) -> None:
+def test_background_response_completes(client: OpenAI) -> None:
     response = background(client, metadata={"a": "b"}, background_options={"completion_window": "2h"})
     assert (response.status, response.background, response.metadata) == ("queued", True, {"a": "b"})
     done = ended(client, response)
@@ -36,14 +36,14 @@ def test_a_background_response_is_queued_and_made(client: OpenAI) -> None:
         client.responses.retrieve(response.id)
 
 
-def test_a_background_response_that_fails_says_so(client: OpenAI) -> None:
+def test_failed_background_response(client: OpenAI) -> None:
     done = ended(client, background(client, input="fault:400"))
     assert done.status == "failed"
     assert done.error is not None
     assert done.error.message == "fault 400"
 
 
-def test_a_background_response_can_be_cancelled(client: OpenAI, make_client: Callable[..., OpenAI]) -> None:
+def test_background_response_is_cancelled(client: OpenAI, make_client: Callable[..., OpenAI]) -> None:
     stranger = make_client("--tenant", "stranger")
     response = background(client, max_output_tokens=4000)
     with pytest.raises(openai.NotFoundError):
@@ -53,7 +53,7 @@ def test_a_background_response_can_be_cancelled(client: OpenAI, make_client: Cal
     assert client.responses.retrieve(response.id).status == "cancelled"
 
 
-def test_a_response_is_kept_unless_it_is_not_to_be(client: OpenAI) -> None:
+def test_responses_stored_by_default(client: OpenAI) -> None:
     response = client.responses.create(model="stub", input="hello")
     time.sleep(0.3)  # it is written once it was answered
     assert client.responses.retrieve(response.id).output_text == response.output_text
@@ -66,17 +66,17 @@ def test_a_response_is_kept_unless_it_is_not_to_be(client: OpenAI) -> None:
         client.responses.retrieve(response.id)
 
 
-def test_a_chat_completion_is_kept_if_it_is_to_be(make_client: Callable[..., OpenAI]) -> None:
+def test_completions_stored_on_request(make_client: Callable[..., OpenAI]) -> None:
     client = make_client("--tenant", "keeps")
     asked = [{"role": "user", "content": "hello"}]
     made = client.chat.completions.create(model="stub", messages=asked, store=True, metadata={"k": "1"})  # type: ignore[call-overload]
     time.sleep(0.3)
     kept = client.chat.completions.retrieve(made.id)
     assert kept.choices[0].message.content == made.choices[0].message.content
-    assert [each.id for each in client.chat.completions.list(metadata={"k": "1"})] == [made.id]
+    assert [completion.id for completion in client.chat.completions.list(metadata={"k": "1"})] == [made.id]
     assert list(client.chat.completions.list(metadata={"k": "2"})) == []
     assert client.chat.completions.update(made.id, metadata={"k": "2"}).metadata == {"k": "2"}  # type: ignore[attr-defined]
-    assert [each.content for each in client.chat.completions.messages.list(made.id)] == ["hello"]
+    assert [message.content for message in client.chat.completions.messages.list(made.id)] == ["hello"]
     assert client.chat.completions.delete(made.id).deleted
     assert list(client.chat.completions.list()) == []
     client.chat.completions.create(model="stub", messages=asked)  # type: ignore[arg-type]
@@ -87,6 +87,6 @@ def test_a_chat_completion_is_kept_if_it_is_to_be(make_client: Callable[..., Ope
 @pytest.mark.parametrize(
     "wrong", [{"store": False}, {"background_options": {"completion_window": "eventually"}}, {"model": "nobody"}]
 )
-def test_a_wrong_background_response_is_refused(client: OpenAI, wrong: dict[str, object]) -> None:
+def test_invalid_background_is_refused(client: OpenAI, wrong: dict[str, object]) -> None:
     with pytest.raises((openai.BadRequestError, openai.NotFoundError)):
         background(client, **wrong)

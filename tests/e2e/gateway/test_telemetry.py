@@ -1,4 +1,4 @@
-"""Spans and metrics of a gateway, as a collector gets them: over HTTP, decoded by OpenTelemetry's own messages."""
+"""Spans and metrics as a collector receives them: over HTTP, decoded with OpenTelemetry's own messages."""
 
 import json
 import subprocess
@@ -29,11 +29,11 @@ _KINDS = {"server": Span.SPAN_KIND_SERVER, "client": Span.SPAN_KIND_CLIENT, "run
 
 def value(of: AnyValue) -> Any:  # noqa: ANN401
     kind = of.WhichOneof("value")
-    return [value(each) for each in of.array_value.values] if kind == "array_value" else getattr(of, str(kind))
+    return [value(item) for item in of.array_value.values] if kind == "array_value" else getattr(of, str(kind))
 
 
 def attributes(span: Span) -> dict[str, Any]:
-    return {each.key: value(each.value) for each in span.attributes}
+    return {attribute.key: value(attribute.value) for attribute in span.attributes}
 
 
 @dataclass
@@ -53,8 +53,10 @@ class Collector:
 
     def services(self) -> set[str]:
         read = (ExportTraceServiceRequest.FromString(body) for body in self.bodies["/v1/traces"])
-        named = (each for request in read for part in request.resource_spans for each in part.resource.attributes)
-        return {value(each.value) for each in named if each.key == "service.name"}
+        named = (
+            attribute for request in read for part in request.resource_spans for attribute in part.resource.attributes
+        )
+        return {value(attribute.value) for attribute in named if attribute.key == "service.name"}
 
     def metrics(self) -> dict[str, list[dict[str, Any]]]:
         found: dict[str, list[dict[str, Any]]] = {}
@@ -63,12 +65,12 @@ class Collector:
                 for metric in (metric for scope in resource.scope_metrics for metric in scope.metrics):
                     points = metric.histogram.data_points
                     found[metric.name] = [
-                        {each.key: value(each.value) for each in point.attributes} for point in points
+                        {attribute.key: value(attribute.value) for attribute in point.attributes} for point in points
                     ]
         return found
 
     def wait_for(self, kind: str, where: dict[str, Any], count: int = 1) -> list[Span]:
-        """Return the spans of a kind that say this, once there are so many."""
+        """Wait for a number of spans of a kind with these attributes, and return them."""
         ends_s = time.monotonic() + 15
         while True:
             those = [span for span in self.spans() if span.kind == _KINDS[kind]]
@@ -123,9 +125,7 @@ def ask(client: OpenAI, text: str, **more: Any) -> Any:  # noqa: ANN401
     return client.chat.completions.create(model="stub", messages=asked, max_tokens=4, **more)  # type: ignore[arg-type]
 
 
-def test_a_stream_is_a_span_of_the_clients_trace_and_the_engine_goes_on_with_it(
-    traced: OpenAI, collector: Collector, engine: str
-) -> None:
+def test_trace_continues_to_engine(traced: OpenAI, collector: Collector, engine: str) -> None:
     headers = {"traceparent": f"00-{CLIENTS_TRACE}-{CLIENTS_SPAN}-01"}
     list(ask(traced, PROMPT, stream=True, stream_options={"include_usage": True}, extra_headers=headers))
     (server,) = collector.wait_for("server", {"gen_ai.request.stream": True})
@@ -165,16 +165,14 @@ def test_a_stream_is_a_span_of_the_clients_trace_and_the_engine_goes_on_with_it(
     assert server.start_time_unix_nano <= client.start_time_unix_nano <= client.end_time_unix_nano
 
 
-def test_a_streamed_response_says_which_it_is(traced: OpenAI, collector: Collector) -> None:
+def test_streamed_response_span_has_id(traced: OpenAI, collector: Collector) -> None:
     list(traced.responses.create(model="stub", input=PROMPT, max_output_tokens=3, stream=True))
     (client,) = collector.wait_for("client", {"gen_ai.response.id": "resp_1"})
     told = attributes(client)
     assert (told["gen_ai.operation.name"], told["gen_ai.usage.output_tokens"]) == ("chat", 3)
 
 
-def test_a_trace_that_is_not_sampled_goes_through_and_is_not_recorded(
-    traced: OpenAI, collector: Collector, engine: str
-) -> None:
+def test_unsampled_trace_is_forwarded(traced: OpenAI, collector: Collector, engine: str) -> None:
     ask(traced, PROMPT, extra_headers={"traceparent": f"00-{'3' * 32}-{'4' * 16}-00"})
     ask(traced, PROMPT, extra_headers={"traceparent": f"00-{'5' * 32}-{'6' * 16}-01"})
     seen = json.loads(urllib3.request("GET", f"{engine}/seen").data)["traces"]
@@ -186,7 +184,7 @@ def test_a_trace_that_is_not_sampled_goes_through_and_is_not_recorded(
     assert "3" * 32 not in {span.trace_id.hex() for span in collector.spans()}
 
 
-def test_each_attempt_is_a_span_and_says_how_it_failed(traced: OpenAI, collector: Collector) -> None:
+def test_attempts_have_spans(traced: OpenAI, collector: Collector) -> None:
     with pytest.raises(openai.InternalServerError):
         ask(traced, "fault:500 here", extra_headers={"traceparent": f"00-{'1' * 32}-{'2' * 16}-01"})
     attempts = [
@@ -198,9 +196,7 @@ def test_each_attempt_is_a_span_and_says_how_it_failed(traced: OpenAI, collector
     assert server.status.code == Status.STATUS_CODE_ERROR
 
 
-def test_work_that_waited_runs_in_a_trace_that_is_linked_to_its_submission(
-    traced: OpenAI, collector: Collector
-) -> None:
+def test_dispatched_request_links_submission(traced: OpenAI, collector: Collector) -> None:
     ask(traced, PROMPT, extra_headers={"Meritorder-Deadline": "1h"})
     (server,) = collector.wait_for("server", {"meritorder.lane": "deferrable"})
     (run,) = collector.wait_for("run", {"meritorder.workload": "header"})
@@ -214,7 +210,7 @@ def test_work_that_waited_runs_in_a_trace_that_is_linked_to_its_submission(
     assert [span for span in collector.spans() if span.parent_span_id == run.span_id]
 
 
-def test_the_lines_of_a_batch_are_linked_to_its_creation(traced: OpenAI, collector: Collector) -> None:
+def test_batch_lines_link_creation(traced: OpenAI, collector: Collector) -> None:
     done = ended(traced, create(traced, upload(traced, [line(0), line(1)])))
     assert done.status == "completed"
     (server,) = collector.wait_for("server", {"http.route": "/v1/batches"})
@@ -222,9 +218,7 @@ def test_the_lines_of_a_batch_are_linked_to_its_creation(traced: OpenAI, collect
     assert len(runs) == 2
 
 
-def test_metrics_have_the_names_of_the_conventions_and_nothing_quotes_a_request(
-    traced: OpenAI, collector: Collector
-) -> None:
+def test_conventional_metrics_without_content(traced: OpenAI, collector: Collector) -> None:
     list(ask(traced, PROMPT, stream=True))
     ends_s = time.monotonic() + 10
     names = {
@@ -244,7 +238,7 @@ def test_metrics_have_the_names_of_the_conventions_and_nothing_quotes_a_request(
     assert b"merit order is" not in everything, "nor an answer"
 
 
-def test_where_it_is_off_nothing_of_it_is_loaded(tmp_path: Path) -> None:
+def test_telemetry_off_loads_nothing(tmp_path: Path) -> None:
     asked = (
         "import sys; from meritorder.gateway.app import server; from pathlib import Path\n"
         f"server.build_service(server.load_settings(Path({str(configuration(tmp_path, 'http://x'))!r})))\n"

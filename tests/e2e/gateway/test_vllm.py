@@ -1,4 +1,4 @@
-"""A real vLLM as an engine of the gateway: started when it is wanted, its load read, its priorities used.
+"""A real vLLM as an engine of the gateway: started on demand, with its load read and its priorities used.
 
 vLLM has an environment of its own, for it pins what it needs: `VLLM_PYTHON` names the Python of that one.
 CONTRIBUTING.md says how it is made on a machine without a GPU.
@@ -30,7 +30,7 @@ def _is_there() -> bool:
 
 
 @pytest.mark.slow
-def test_real_time_beside_a_batch_on_vllm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_both_lanes_on_vllm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     if not _is_there():
         pytest.skip("vLLM is not installed; VLLM_PYTHON names the Python that has it")
     model = tmp_path / "model"
@@ -81,7 +81,7 @@ def _configuration(folder: Path, model: Path) -> Path:
 
 
 def _started(client: OpenAI) -> None:
-    """Ask until the engine is up."""
+    """Call until the engine is ready."""
     until_s = time.monotonic() + 300
     while True:
         try:

@@ -1,4 +1,4 @@
-"""Webhooks, as the official client verifies them."""
+"""Webhooks, verified with the official client."""
 
 import json
 import os
@@ -40,7 +40,7 @@ def receiver() -> Iterator[HTTPServer]:
     server.server_close()
 
 
-def test_ends_are_told_signed_and_again_if_they_were_not_taken(
+def test_events_are_signed_and_retried(
     receiver: HTTPServer, engine: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(os.environ, "WEBHOOK_TEST_SECRET", SECRET)

@@ -29,7 +29,7 @@ VENUE = '[[venue]]\nname = "v"\nurl = "http://x"\nmodels = ["m"]\n'
         ('[[rule]]\ndeadline = "x"', r"rule\[0\]\.deadline: 'x' is not a deadline"),
     ],
 )
-def test_a_mistake_is_one_line_that_says_where(tmp_path: Path, text: str, says: str) -> None:
+def test_mistake_names_its_place(tmp_path: Path, text: str, says: str) -> None:
     path = tmp_path / "gateway.toml"
     path.write_text(text, encoding="utf-8")
     with pytest.raises(ConfigError, match=says) as caught:
@@ -37,7 +37,7 @@ def test_a_mistake_is_one_line_that_says_where(tmp_path: Path, text: str, says: 
     assert "\n" not in str(caught.value)
 
 
-def test_a_file_that_is_not_there(tmp_path: Path) -> None:
+def test_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="No such file"):
         config.read(tmp_path / "nothing.toml")
 
@@ -66,7 +66,7 @@ def test_every_field_is_described() -> None:
         assert "|  |" not in section
 
 
-def test_secrets_come_from_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_secrets_from_environment_or_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GATEWAY_TEST_KEY", "from the environment")
     assert config.read_secret("GATEWAY_TEST_KEY", None, where="venue v") == "from the environment"
     (tmp_path / "key").write_text("from a file\n", encoding="utf-8")

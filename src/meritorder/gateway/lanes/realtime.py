@@ -44,7 +44,7 @@ class RealTime:
     Args:
         context: The shared state.
         venues: The venues that serve them.
-        plan_executor: Orders them as the plan says.
+        plan_executor: Orders them by the plan.
         capacity_freed: Called when deferrable requests may use more capacity.
     """
 

@@ -44,9 +44,9 @@ class Completions:
         ascending = is_ascending(request, "asc")
         limit = checks.limit(query.get("limit"), default=20, maximum=_MAX_PAGE)
         wanted = {name[9:-1]: value for name, value in query.items() if name.startswith("metadata[")}
-        found: list[dict[str, Any]] = []
+        matching: list[dict[str, Any]] = []
         after, more = query.get("after"), True
-        while more and len(found) <= limit:
+        while more and len(matching) <= limit:
             page = await self._context.database.read_soon(
                 partial(
                     stored_answers.pages,
@@ -59,9 +59,9 @@ class Completions:
                 )
             )
             objects = map(_object, page.items)
-            found += [completion for completion in objects if wanted.items() <= (completion["metadata"] or {}).items()]
+            matching += [item for item in objects if wanted.items() <= (item["metadata"] or {}).items()]
             after, more = (page.items[-1].id, page.has_more) if page.items else (after, False)
-        return json_response(list_object(found[:limit], has_more=len(found) > limit))
+        return json_response(list_object(matching[:limit], has_more=len(matching) > limit))
 
     async def retrieve(self, request: Request) -> Response:
         """Return a completion."""

@@ -23,12 +23,12 @@ def json_object(body: bytes) -> dict[str, Any]:
         ApiError: The body is not a JSON object.
     """
     try:
-        found = msgspec.json.decode(body or b"{}")
+        content = msgspec.json.decode(body or b"{}")
     except (msgspec.DecodeError, UnicodeDecodeError):
         raise invalid_request("We could not parse the JSON body of your request.") from None
-    if not isinstance(found, dict):
+    if not isinstance(content, dict):
         raise invalid_request("The body of your request must be a JSON object.")
-    return found
+    return content
 
 
 def text(fields: dict[str, Any], name: str) -> str:
@@ -63,9 +63,9 @@ def wrong_type(name: str, expected: str, value: object) -> ApiError:
         dict: "an object",
         str: "a string",
     }
-    found = type_names.get(type(value), "null")
+    actual = type_names.get(type(value), "null")
     return invalid_request(
-        f"Invalid type for '{name}': expected {expected}, but got {found} instead.", param=name, code="invalid_type"
+        f"Invalid type for '{name}': expected {expected}, but got {actual} instead.", param=name, code="invalid_type"
     )
 
 
@@ -131,9 +131,9 @@ def check_range(name: str, value: int, minimum: int, maximum: int) -> None:
 
 def limit(value: str | None, *, default: int, maximum: int) -> int:
     """Return the `limit` query parameter of a list."""
-    found = integer("limit", value, default=default)
-    check_range("limit", found, 0, maximum)
-    return found
+    size = integer("limit", value, default=default)
+    check_range("limit", size, 0, maximum)
+    return size
 
 
 def integer(name: str, value: str | None, *, default: int) -> int:
