@@ -2,9 +2,15 @@
 
 from itertools import chain
 
+import numpy as np
 import pytest
+from tests.samples import audits as samples
 from tests.samples.charges import machine, reservation
 from tests.unit.study.audit.conftest import DAY, MONTH, Audited, MakeTrace, kinds, only
+
+from meritorder.study.audit.capacity import find_non_production_hours, find_uncalled_endpoints, find_unneeded_machines
+from meritorder.study.audit.ledger import Ledger
+from meritorder.study.audit.usage import MachineUsage, UncalledEndpoints
 
 
 def test_staging_stops_at_night(audited: Audited) -> None:
@@ -40,3 +46,95 @@ def test_committed_hours_cannot_be_saved(audited: Audited, trace: MakeTrace) -> 
     idle = only(answer, "idle_capacity")
     assert idle.usd == pytest.approx(12 * 1.0)
     assert "commitments" in idle.evidence
+
+
+def unneeded(paid: Ledger, usage: MachineUsage) -> tuple[list[float], dict[str, float]]:
+    """Return the on-demand machines that are left in each hour, and dollars by kind of finding."""
+    left, found = find_unneeded_machines(paid, samples.context(usage=usage))
+    return list(left.pools[0].on_demand), {finding.kind: finding.usd for finding in found}
+
+
+def test_idle_then_spare_machines() -> None:
+    """Of 4 machines a quarter is idle; the others do the work of 1.2, which takes two: one idle, one spare."""
+    left, found = unneeded(samples.ledger(samples.pool([4.0])), samples.usage([0.25], [0.3]))
+    assert left == [2.0]
+    assert found == {"idle_capacity": pytest.approx(10.0), "over_provisioned": pytest.approx(10.0)}
+
+
+def test_work_needs_at_least_one_machine() -> None:
+    left, found = unneeded(samples.ledger(samples.pool([3.0])), samples.usage([0.0], [0.001]))
+    assert (left, found) == ([1.0], {"over_provisioned": pytest.approx(20.0)})
+
+
+def test_exactly_needed_machines_stay() -> None:
+    """Half of four machines are two, and not three by a rounding error."""
+    left, found = unneeded(samples.ledger(samples.pool([4.0])), samples.usage([0.0], [0.5 + 1e-9]))
+    assert (left, found) == ([2.0], {"over_provisioned": pytest.approx(20.0)})
+
+
+def test_commitments_serve_first() -> None:
+    """Three machines, two of them committed: of two unneeded ones only the one on demand is saved."""
+    pool = samples.pool([1.0], committed=np.array([2.0]))
+    left, found = unneeded(samples.ledger(pool), samples.usage([0.0], [1 / 3]))
+    assert (left, found) == ([0.0], {"over_provisioned": pytest.approx(10.0)})
+
+
+def test_unknown_hours_are_left_alone() -> None:
+    usage = samples.usage([1.0, 1.0], [0.0, 0.0], known=np.array([True, False]))
+    left, found = unneeded(samples.ledger(samples.pool([2.0, 2.0])), usage)
+    assert (left, found) == ([0.0, 2.0], {"idle_capacity": pytest.approx(20.0)})
+
+
+def test_daily_bill_has_no_idle_hours() -> None:
+    paid = samples.ledger(samples.pool([4.0]), step_h=24.0)
+    assert find_unneeded_machines(paid, samples.context(usage=samples.usage([1.0], [0.0]))) == (paid, [])
+
+
+def test_usage_of_other_machines_does_not_count() -> None:
+    paid = samples.ledger(samples.pool([4.0], served=False))
+    usage = samples.usage([1.0], [0.0], of_all_machines=False)
+    left, found = find_unneeded_machines(paid, samples.context(usage=usage))
+    assert (left.pools, found) == (paid.pools, [])
+
+
+def test_uncalled_hours_are_taken_once() -> None:
+    """Two uncalled endpoints in an hour: the first pool has one machine, the second gives the other."""
+    uncalled = UncalledEndpoints(
+        machines={samples.MACHINE: np.array([2.0, 0.0])}, names={samples.MACHINE: ("a/x", "a/y")}, called=1
+    )
+    paid = samples.ledger(samples.pool([1.0, 1.0]), samples.pool([3.0, 3.0]))
+    left, found = find_uncalled_endpoints(paid, samples.context(uncalled=uncalled))
+    assert [list(pool.on_demand) for pool in left.pools] == [[0.0, 1.0], [2.0, 3.0]]
+    assert [finding.usd for finding in found] == [10.0, 10.0]
+    assert found[0].title == "x, y are no longer called"
+    assert found[0].evidence.endswith("which 1 other endpoint has")
+
+
+WEEK = 7 * 24
+
+
+def test_working_hours_are_sixty_a_week() -> None:
+    """Of 168 hours twelve on each of five days are working hours: 108 are outside."""
+    paid = samples.ledger(samples.pool([2.0] * WEEK, non_production=True))
+    left, (finding,) = find_non_production_hours(paid, samples.context())
+    assert finding.usd == pytest.approx(108 * 2 * 10.0)
+    assert left.pools[0].on_demand.sum() == 60 * 2
+    assert list(left.pools[0].on_demand[:24]) == [0.0] * 8 + [2.0] * 12 + [0.0] * 4
+    assert left.pools[0].on_demand[5 * 24 :].sum() == 0
+
+
+@pytest.mark.parametrize(("nights", "found"), [(54, 1), (53, 0)])
+def test_only_machines_that_mostly_run(nights: int, found: int) -> None:
+    """Outside working hours there are 108 hours; a machine on in half of them is always on."""
+    hours = [0.0] * WEEK
+    outside = [hour for hour in range(WEEK) if not (hour // 24 < 5 and 8 <= hour % 24 < 20)]
+    for hour in outside[:nights]:
+        hours[hour] = 1.0
+    paid = samples.ledger(samples.pool(hours, non_production=True))
+    assert len(find_non_production_hours(paid, samples.context())[1]) == found
+
+
+@pytest.mark.parametrize("change", [{"non_production": False}, {"may_wait": True, "non_production": True}])
+def test_production_and_batch_may_run_at_night(change: dict[str, object]) -> None:
+    paid = samples.ledger(samples.pool([1.0] * WEEK, **change))
+    assert find_non_production_hours(paid, samples.context())[1] == []

@@ -2,16 +2,28 @@
 
 import datetime as dt
 import json
+from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 import pytest
+from tests.samples import audits as samples
 from tests.samples.charges import START, endpoint, machine, tokens, traffic
-from tests.unit.study.audit.conftest import DAY, MONTH, WEEKS, Audited, kinds, only
+from tests.unit.study.audit.conftest import DAY, MONTH, WEEKS, Audited, MakeTrace, kinds, only
 
+from meritorder.bills.utilization import UtilizationMetrics
 from meritorder.errors import BillError
 from meritorder.study.audit.context import AuditOptions
+from meritorder.study.audit.pools import PaidRates
+from meritorder.study.audit.usage import (
+    capacity_by_hour,
+    never_scales,
+    share_of_capacity,
+    usage_from_metrics,
+    work_by_hour,
+)
 
 
 def test_shape_of_tokens_bounds_constant_fleet(audited: Audited) -> None:
@@ -88,3 +100,81 @@ def test_bad_metrics_are_refused(audited: Audited, tmp_path: Path, content: str,
     path.write_text(content)
     with pytest.raises(BillError, match=said):
         audited(machine(range(DAY)), AuditOptions(metrics=path))
+
+
+def test_share_at_the_pace_of_busy_hours() -> None:
+    """Of 100 busy hours one is an outlier: the pace is that of the second busiest, 2 a unit of capacity."""
+    work = np.array([9.0] + [4.0] + [1.0] * 98 + [0.0])
+    share = share_of_capacity(work, np.full(101, 2.0))
+    assert share[0] == 1.0
+    assert share[1] == 1.0
+    assert share[2] == pytest.approx(0.25)
+    assert share[-1] == 0.0
+
+
+def test_share_without_capacity_is_zero() -> None:
+    assert list(share_of_capacity(np.array([1.0, 2.0]), np.array([0.0, 1.0]))) == [0.0, 1.0]
+    assert list(share_of_capacity(np.zeros(2), np.ones(2))) == [0.0, 0.0]
+
+
+@pytest.mark.parametrize(
+    ("hours", "constant"),
+    [
+        ([2.0] * 20, True),
+        ([2.0] * 19 + [5.0], True),
+        ([2.0] * 18 + [5.0] * 2, False),
+        ([1.0] * 20, False),
+    ],
+)
+def test_fleet_that_never_scales(hours: list[float], *, constant: bool) -> None:
+    """At least two machines, and the same number in 95 % of the hours."""
+    assert never_scales(samples.pool(hours)) is constant
+
+
+def test_usage_covers_its_machines() -> None:
+    served, other = samples.pool([2.0] * 3), samples.pool([2.0] * 3, served=False)
+    scaling = samples.pool([2.0, 4.0, 2.0])
+    everything = samples.usage([0.0], [1.0])
+    of_served = replace(everything, of_all_machines=False)
+    guessed = replace(everything, guessed=True)
+    assert [everything.covers(pool) for pool in (served, other, scaling)] == [True, True, True]
+    assert [of_served.covers(pool) for pool in (served, other, scaling)] == [True, False, True]
+    assert [guessed.covers(pool) for pool in (served, other, scaling)] == [True, False, False]
+
+
+def test_capacity_is_weighted_by_list_price() -> None:
+    """Two kinds of machines at list prices of 10 and 4, the third did not serve: 2 x 10 + 1 x 4."""
+    small = replace(samples.MACHINE, instance="g5.2xlarge")
+    paid = samples.ledger(
+        samples.pool([2.0], 9.0), samples.pool([1.0], 3.0, machine=small), samples.pool([5.0], served=False)
+    )
+    assert paid.fleet is not None
+    fleet = replace(paid.fleet, rates=PaidRates(listed={samples.MACHINE: 10.0, small: 4.0}))
+    assert list(capacity_by_hour(fleet)) == [24.0]
+    assert list(capacity_by_hour(paid.fleet)) == [2 * 9.0 + 3.0]
+
+
+def test_work_counts_fresh_and_output_tokens(trace: MakeTrace) -> None:
+    """Each request has 1,000 fresh input tokens and 250 output tokens, of the work of 1,000 more.
+
+    Four requests over two hours stand for a third more: the last hour is covered to two thirds.
+    """
+    fleet = samples.ledger(samples.pool([1.0] * 3)).fleet
+    assert fleet is not None
+    covered, work = work_by_hour(fleet, trace([2, 1, 1]))
+    assert list(work) == [4000.0, 2000.0, 2000.0]
+    assert covered == pytest.approx([1.0, 1.0, 2 / 3])
+
+
+def test_metrics_need_above_utilization_limit() -> None:
+    """Two of three machines work at a mean of 40 %: 0.8 of one, a third at 0.8 each; the last is idle."""
+    samples_ = pl.DataFrame({"time": [samples.START] * 3, "machine": ["a", "b", "c"], "utilization": [0.4, 0.4, 0.005]})
+    metrics = UtilizationMetrics(samples=samples_, machines=3, name="gpu", percent=False)
+    fleet = samples.ledger(samples.pool([3.0] * 2)).fleet
+    assert fleet is not None
+    usage = usage_from_metrics(fleet, metrics, of_all_machines=True)
+    assert usage is not None
+    assert list(usage.known) == [True, False]
+    assert usage.idle[0] == pytest.approx(1 / 3)
+    assert usage.needed[0] == pytest.approx(0.8 / 3 / 0.8)
+    assert (usage.confidence, usage.source) == ("high", "gpu of 3 machines")
