@@ -20,7 +20,7 @@ from meritorder import tables
 from meritorder.errors import TraceError
 from meritorder.traces import formats
 from meritorder.traces.intake import RawTable, SourceRequests, to_requests
-from meritorder.traces.sources import Named, opened
+from meritorder.traces.sources import SourceLike, opened
 from meritorder.traces.trace import SHOWN_BAD_ROWS, BadRow, ReadReport, Trace
 from meritorder.traces.transform import Bound, cut, scaled
 
@@ -28,7 +28,7 @@ __all__ = ["BadRow", "ReadReport", "Trace", "read"]
 
 
 def read(
-    sources: Named | Sequence[Named],
+    sources: SourceLike | Sequence[SourceLike],
     *,
     format: str | None = None,  # noqa: A002  (the name of the option)
     columns: Mapping[str, str] | None = None,
@@ -56,7 +56,7 @@ def read(
         TraceError: A source cannot be read, or holds no requests; with `strict`, a row is bad.
     """
     several = isinstance(sources, Sequence) and not isinstance(sources, str)
-    with opened(cast("Sequence[Named]", sources if several else [sources])) as found:
+    with opened(cast("Sequence[SourceLike]", sources if several else [sources])) as found:
         taken: list[tuple[str, RawTable, SourceRequests]] = []
         for source in found:
             name, raw = formats.read(source, name=format, mapping=columns)

@@ -17,13 +17,13 @@ MAX_TOKENS: Final = 10_000_000
 RESPONSE_CACHE: Final = "answered from a response cache"
 NO_GENERATION: Final = "calls that generate no text"
 ASIDE: Final = (FAILED, RESPONSE_CACHE, NO_GENERATION)
-"""Why a well-formed row is not a request; a reader's column `aside` holds the text, or null."""
+"""Reasons why a well-formed row is not a request; the values of the column `aside` of a raw table, besides null."""
 
 _MICROSECONDS_PER_S: Final = MS_PER_S**2
 _NANOSECONDS_PER_S: Final = MS_PER_S**3
 
 EPOCH_FROM_S: Final = 1e9
-"""From here on (2001-09-09) a number of seconds is an epoch time; below, it counts from a trace's start."""
+"""A number of seconds from here on (2001-09-09) is an epoch time; a smaller one counts from the start of the trace."""
 
 _ZONED: Final = ("%Y-%m-%d %H:%M:%S%.f%#z", "%Y-%m-%dT%H:%M:%S%.f%#z")
 _NAIVE: Final = (
@@ -78,8 +78,8 @@ class TimeColumn:
 
     Args:
         absolute: True if times are UTC epoch seconds once read.
-        unit_s: Seconds in one unit of a number, None where times are dates.
-        formats: Formats of text dates seen, empty where the column has a date type or is a number.
+        unit_s: Seconds in one unit of a number; None if times are dates.
+        formats: Formats of dates in text; empty if the column has a date type or numbers.
         zone_assumed: True if dates have no zone and are taken as UTC.
         present: False if the column is empty.
     """
@@ -109,8 +109,8 @@ def to_requests(source: Source, raw: RawTable) -> SourceRequests:
     try:
         table = _trimmed(raw.table)
         columns = table.collect_schema().names()
-        arrival = _column_time(source, table, "arrival", raw.unit_s)
-        deadline = _column_time(source, table, "deadline", raw.unit_s) if "deadline" in columns else None
+        arrival = _time_column(source, table, "arrival", raw.unit_s)
+        deadline = _time_column(source, table, "deadline", raw.unit_s) if "deadline" in columns else None
         if deadline is not None and deadline.present and deadline.absolute != arrival.absolute:
             what = "deadlines and arrivals are not on one clock"
             raise TraceError(what, where=source.name, fix="give both as ISO 8601")
@@ -132,11 +132,6 @@ def _trimmed(table: pl.LazyFrame) -> pl.LazyFrame:
     texts = [name for name, dtype in table.collect_schema().items() if dtype == pl.String]
     stripped = {name: pl.col(name).str.strip_chars() for name in texts}
     return table.with_columns(**{name: pl.when(text != "").then(text) for name, text in stripped.items()})
-
-
-def _column_time(source: Source, table: pl.LazyFrame, column: str, unit_s: float | None) -> TimeColumn:
-    samples = table.select(pl.col(column).drop_nulls().head(_SAMPLE_ROWS)).collect(engine="streaming")
-    return _time_column(samples[column], unit_s=unit_s, where=f"{source.name}, column {column}")
 
 
 def _typed(columns: list[str], arrival: TimeColumn, deadline: TimeColumn | None) -> list[pl.Expr]:
@@ -247,17 +242,20 @@ def _number(column: pl.Expr) -> pl.Expr:
     return column.cast(pl.Float64, strict=False)
 
 
-def _time_column(samples: pl.Series, *, unit_s: float | None, where: str) -> TimeColumn:
-    """Detect how a column writes the time.
+def _time_column(source: Source, table: pl.LazyFrame, column: str, unit_s: float | None) -> TimeColumn:
+    """Detect how a column writes the time, from its first values.
 
     Args:
-        samples: Its first values, nulls dropped.
+        source: Source of the table, for messages.
+        table: The raw table.
+        column: Name of the column.
         unit_s: Seconds in one unit of a number, where the format states it; else it follows from the magnitude.
-        where: File and column, for the message.
 
     Raises:
         TraceError: No value is a time.
     """
+    where = f"{source.name}, column {column}"
+    samples = table.select(pl.col(column).drop_nulls().head(_SAMPLE_ROWS)).collect(engine="streaming")[column]
     if isinstance(samples.dtype, pl.Datetime):
         return TimeColumn(absolute=True, zone_assumed=samples.dtype.time_zone is None)
     if not (samples.dtype.is_numeric() or samples.dtype == pl.String):

@@ -55,7 +55,7 @@ class PandasFrame(Protocol):
 
 
 Frame = pl.DataFrame | pl.LazyFrame | PandasFrame
-Named = str | Path | Frame
+SourceLike = str | Path | Frame
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,7 +87,7 @@ class Source:
             raise TraceError(f"no column {', '.join(missing)} among {_listed(self.columns)}", where=self.name)
 
     def table(self, fields: Mapping[str, str]) -> pl.LazyFrame:
-        """Return the line number and the requested columns under new names, untyped.
+        """Return the line number and the requested columns under their new names, as the source has them.
 
         Args:
             fields: New name to column; in JSON lines a dotted path reaches into nested objects.
@@ -145,7 +145,7 @@ class Source:
 
 
 @contextlib.contextmanager
-def opened(named: Sequence[Named]) -> Iterator[list[Source]]:
+def opened(named: Sequence[SourceLike]) -> Iterator[list[Source]]:
     """Open the sources behind paths, globs, `-` and data frames; decompressed copies live as long as the context.
 
     Raises:
