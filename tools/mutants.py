@@ -52,7 +52,17 @@ TARGETS: Final = (
 )
 """What is mutated: policy, money, budgets, cost and dispatch."""
 
-TESTS: Final = ("tests/unit", "tests/golden", "tests/property", "tests/oracle")
+TESTS: Final = (
+    *(f"tests/unit/{part}" for part in ("policy", "bills", "study/audit", "planner", "gateway")),
+    *(
+        "tests/golden",
+        "tests/property/test_bills.py",
+        "tests/property/test_audit.py",
+        "tests/oracle/test_plan_commitments.py",
+    ),
+)
+"""Tests that can notice, without processes of their own."""
+
 _CHANGES: Final = {
     "Add_Sub", "Sub_Add", "Mul_Div", "Div_Mul", "FloorDiv_Div", "Mod_Mul", "Pow_Mul", "BitAnd_BitOr",
     "BitOr_BitAnd", "Lt_LtE", "Lt_GtE", "LtE_Lt", "LtE_Gt", "Gt_GtE", "Gt_LtE", "GtE_Gt", "GtE_Lt", "Eq_NotEq",
