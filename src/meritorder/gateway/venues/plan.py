@@ -326,7 +326,7 @@ class _PlanMatcher:
         )
 
     def _declared(self, name: str) -> str | None:
-        """Return the declared workload that a name of the plan refers to: `nightly` in `nightly, 4 h or more, llama`."""
+        """Return the declared workload of a name in the plan: `nightly` of `nightly, 4 h or more, llama`."""
         promises = self._plan.promises
         known = {rule.workload for rule in self._settings.rule if rule.workload} | {OWN_DEADLINE}
         known |= {rule.name for rule in promises.workloads} if promises else set()
