@@ -1,11 +1,11 @@
-"""What the operator tables leave out, as a few numbers for each hardware and engine, and how sure the result is.
+"""Corrections of profiles for what the operator tables leave out, one for each hardware and engine.
 
-The tables hold kernels, measured alone; a server adds host work between steps and before requests, and reaches other
-rates under load. The published validation (docs/validation.md) fits one correction for each (hardware, engine) on half
-of a sample of measured servers and judges it on the other half. It scales classes of operators, experts and dense
-layers apart for each precision of the weights, so that it differs by model in the measure in which models are made of
-them; and it adds the numbers of `Tuning`, which are the engine's. One more for each model and precision that the sample
-has enough rows of is nearer to these.
+The tables hold kernels measured in isolation; a server adds host work between steps and before requests, and reaches
+other rates under load. The published validation (docs/validation.md) fits one correction for each (hardware, engine) on
+half of a sample of measured servers and judges it on the other half. It scales classes of operators, with separate
+scales for experts and dense layers by precision of the weights, so that models differ by their shares of each class;
+and it adds the engine's parameters (`Tuning`). A model and precision with enough rows in the sample has a correction of
+its own.
 """
 
 import msgspec
@@ -22,26 +22,26 @@ class Correction(msgspec.Struct, frozen=True, kw_only=True):
     Args:
         hardware: `Hardware.id`.
         engine: Engine.
-        model: `Model.id` that it is for; "" for any without one of its own.
-        precision: Precision that it is for; "" for any.
-        tuning: `Tuning` by name of its numbers.
-        operator_scales: What times of operators are multiplied by in decode steps, by class, such as "attention", or by
-            class and precision of the weights, such as "experts fp8"; in steps with prompts, "prompt experts fp8".
-        prompt_step_s: Added to a step that has prompts: its kernels are launched one by one, without captured graphs.
-        prompt_token_overhead_s: Added to each request for each token of its prompt, before the engine.
-        first_token_steps: Decode steps that a request waits before it is taken up.
-        told_share: Of the steps that a measured server was told to wait before it takes a request up, those that one
-            waited; engines are told none by default, so that it is no part of the corrected profile.
-        max_num_batched_tokens: Prompt tokens in a step that fit the measurements best.
-        fitted_on: Rows that it was fitted to.
-        judged_on: Rows that the errors are of.
-        ttft_median: Median of |simulated / measured - 1| of the mean time to first token, after correction.
-        tpot_median: The same of the mean time per output token.
-        ttft_median_before: Of the time to first token, without correction.
-        tpot_median_before: Of the time per output token, without correction.
-        pace_ratios: Measured / simulated mean time per output token after correction: quantiles of the rows judged.
+        model: `Model.id` that it applies to; "" for any without a correction of its own.
+        precision: Precision that it applies to; "" for any.
+        tuning: Parameters of `Tuning` by name.
+        operator_scales: Factors on the times of operators: in decode steps by class ("attention"), or by class and
+            precision of the weights ("experts fp8"); in steps with prompts with a prefix ("prompt experts fp8").
+        prompt_step_s: Time added to a step that has prompts: its kernels are launched one by one, without CUDA graphs.
+        prompt_token_overhead_s: Latency added for each token of the prompt, outside the engine.
+        first_token_steps: Decode steps that a request waits before it is scheduled.
+        told_share: Share of a server's configured wait before it schedules a request that requests really wait. Engines
+            wait for none by default, so that it is no part of the corrected profile.
+        max_num_batched_tokens: Tokens in a step that fit the measurements best.
+        fitted_on: Number of rows that it was fitted to.
+        judged_on: Number of rows that its errors are measured on.
+        ttft_median: Median of |simulated / measured - 1| of the mean TTFT, after correction.
+        tpot_median: Median of |simulated / measured - 1| of the mean TPOT, after correction.
+        ttft_median_before: The same of TTFT without correction.
+        tpot_median_before: The same of TPOT without correction.
+        pace_ratios: Measured / simulated mean TPOT after correction: quantiles over the rows judged.
         as_of: Date of the fit.
-        source: What it was fitted to.
+        source: Measurements that it was fitted to.
     """
 
     hardware: str
@@ -66,7 +66,7 @@ class Correction(msgspec.Struct, frozen=True, kw_only=True):
     source: str
 
     def apply(self, profile: Profile) -> Profile:
-        """Return the corrected profile; it is measured operators still, and its source says what was added."""
+        """Return the corrected profile, whose source names the correction; its provenance stays measured operators."""
         corrected = correct_profile(
             profile,
             Tuning(**self.tuning),
@@ -84,9 +84,9 @@ class Correction(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def basis(self) -> str:
-        """Which servers it was judged on."""
-        what = f"{self.model} in {self.precision} with {self.engine}" if self.model else self.engine
-        return f"{self.judged_on} measured servers of {what} on {self.hardware}"
+        """Description of the servers that it was judged on."""
+        subject = f"{self.model} in {self.precision} with {self.engine}" if self.model else self.engine
+        return f"{self.judged_on} measured servers of {subject} on {self.hardware}"
 
 
 def correct_profile(
@@ -99,7 +99,7 @@ def correct_profile(
     first_token_steps: float,
     step_tokens: int,
 ) -> Profile:
-    """Return a profile with its operators scaled, then tuned; see `Correction` for the arguments."""
+    """Return a profile with its operators scaled and then tuned; `Correction` explains the arguments."""
     limits = profile.limits or EngineLimits.for_engine(profile.engine)
     tuned = tuning.apply(_rescaled(profile, operator_scales))
     return msgspec.structs.replace(
@@ -112,7 +112,7 @@ def correct_profile(
 
 
 def _rescaled(profile: Profile, operator_scales: dict[str, float]) -> Profile:
-    """Return a profile with each class of its operators scaled; attention over the context is `Tuning`'s."""
+    """Return a profile with each class of its operators scaled, except attention over the context (`Tuning`)."""
     shares = profile.operators
     if shares is None or not operator_scales:
         return profile
@@ -125,7 +125,7 @@ def _rescaled(profile: Profile, operator_scales: dict[str, float]) -> Profile:
     )
 
 
-def _scales(operator_scales: dict[str, float], of: str, precision: str) -> dict[str, float]:
-    """Return the scale of each class: that for the precision before the general one."""
-    general = {kind: operator_scales.get(f"{of}{kind}", 1.0) for kind in CLASSES}
-    return {kind: operator_scales.get(f"{of}{kind} {precision}", general[kind]) for kind in CLASSES}
+def _scales(operator_scales: dict[str, float], prefix: str, precision: str) -> dict[str, float]:
+    """Return the scale of each class: the one for the precision, else the general one."""
+    general = {kind: operator_scales.get(f"{prefix}{kind}", 1.0) for kind in CLASSES}
+    return {kind: operator_scales.get(f"{prefix}{kind} {precision}", general[kind]) for kind in CLASSES}

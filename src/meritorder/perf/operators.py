@@ -1,8 +1,8 @@
-"""What a step is made of: the shares of attention, dense layers, experts and communication in its time.
+"""The shares of attention, dense layers, experts and communication in the time of a step.
 
-Operators were measured alone. A server reaches other rates under load, and how far off they are depends on the kind of
-operator and on the precision of its weights more than on the model: a correction of a class of operators holds for
-every model that has them, in the measure in which it does.
+Operators are measured in isolation; a server reaches other rates under load. The difference depends on the class of
+operator and the precision of its weights more than on the model, so that a correction of a class holds for every model,
+weighted by its share.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -14,8 +14,7 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 
-# The library's names of operators hold these words; what holds none of them is dense if a product of matrices, else
-# norms, activations and embeddings.
+# Words in the library's operator names by class; operators without any of them are norms, activations and embeddings.
 _WORDS: Final = (
     ("experts", ("moe", "expert", "router", "shared_gate", "shared_ffn")),
     ("communication", ("_ar", "p2p", "allreduce", "all_reduce", "nccl", "all2all", "dispatch", "combine")),
@@ -23,14 +22,14 @@ _WORDS: Final = (
     ("dense", ("gemm", "ffn", "proj", "logits")),
 )
 CLASSES: Final = ("attention", "dense", "experts", "communication")
-"""Classes of operators; the rest of a step is scaled by none of them."""
+"""Classes of operators; the rest of a step is never scaled."""
 DECODE_POINTS: Final = (1, 8, 64, 512)
 STEP_POINTS: Final = (64, 512, 2048, 8192)
 _DIGITS: Final = 3
 
 
 def operator_class(operator: str) -> str:
-    """Return the class of an operator by its name in the library."""
+    """Return the class of an operator from its name in the library."""
     name = operator.lower()
     return next((kind for kind, words in _WORDS if any(word in name for word in words)), "other")
 
@@ -48,15 +47,15 @@ class OperatorShares(msgspec.Struct, frozen=True, kw_only=True):
 
     @classmethod
     def from_times(cls, decode: Iterable[Mapping[str, float]], step: Iterable[Mapping[str, float]]) -> Self:
-        """Return the shares of times by class, one mapping a point."""
+        """Return the shares from times by class, one mapping for each point."""
         return cls(decode=_columns(list(decode)), step=_columns(list(step)))
 
     def decode_factors(self, sequences: Sequence[int], scales: Mapping[str, float]) -> Floats:
-        """Return by how much decode steps of so many sequences are longer if the classes are scaled."""
+        """Return the factors on decode steps, by number of sequences, if the classes are scaled."""
         return _factors(self.decode, DECODE_POINTS, sequences, scales)
 
     def step_factors(self, tokens: Sequence[int], scales: Mapping[str, float]) -> Floats:
-        """Return the same of steps with prompts, of so many tokens."""
+        """Return the factors on steps with prompts, by number of tokens, if the classes are scaled."""
         return _factors(self.step, STEP_POINTS, tokens, scales)
 
 
@@ -72,7 +71,7 @@ def _columns(points: list[Mapping[str, float]]) -> dict[str, list[float]]:
 def _factors(
     columns: Mapping[str, list[float]], points: tuple[int, ...], sizes: Sequence[int], scales: Mapping[str, float]
 ) -> Floats:
-    """Interpolate the shares in the logarithm of the size, and weigh the scales by them."""
+    """Interpolate the shares in the logarithm of the size, and weight the scales by them."""
     at, known = np.log(sizes), np.log(points)
     factors = np.ones(len(sizes))
     for kind, column in columns.items():

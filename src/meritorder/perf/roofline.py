@@ -1,6 +1,6 @@
-"""Step times from the data sheet, where nothing was measured: an upper bound of speed, times the usual efficiency.
+"""Step times from data sheets, where nothing was measured: the peak rates times a typical efficiency.
 
-Allowed only where somebody asks for it or fits it to measurements afterwards; `Provenance.ROOFLINE` marks it.
+Used only on request, or as the start of a calibration; marked by `Provenance.ROOFLINE`.
 """
 
 from typing import Final
@@ -11,11 +11,11 @@ from meritorder.domain import Hardware, Model, Provenance, Replica
 from meritorder.errors import PerformanceError
 from meritorder.perf.profile import Floats, Profile
 
-# Shares of the data sheet's rates that engines reach. Memory: mem_bw_empirical_scaling_factor in aiconfigurator-core
+# Shares of the peak rates that engines reach. Memory: mem_bw_empirical_scaling_factor in aiconfigurator-core
 # 0.12.0 systems/*.yaml; operations: assumed.
 _MEMORY_EFFICIENCY: Final = 0.8
 _COMPUTE_EFFICIENCY: Final = 0.6
-# Engines take 0.9 of memory (vLLM's gpu_memory_utilization) and keep about this much of it for activations.
+# Engines use 0.9 of the memory (vLLM's gpu_memory_utilization), of which activations take about this much.
 _MEMORY_SHARE: Final = 0.9
 _ACTIVATIONS_BYTES: Final = 1.5e9
 _WEIGHT_BYTES: Final = {"bf16": 2.0, "fp16": 2.0, "fp8": 1.0, "int8": 1.0, "mxfp4": 0.53, "fp4": 0.56, "int4": 0.53}
@@ -24,10 +24,10 @@ _STEP_TOKENS: Final = (1, 8, 16, 32, 64, 128, 192, 256, 384, 512, 768, 1024, 153
 
 
 def roofline(model: Model, hardware: Hardware, replica: Replica, *, as_of: str) -> Profile:
-    """Return what the data sheets allow for one replica.
+    """Return the profile of one replica from data sheets.
 
         decode_base(b) = weights read by b tokens / memory bandwidth
-        weights read   = weights (1 - (1 - active / parameters)^b)              a mixture of experts; else all
+        weights read   = weights (1 - (1 - active / parameters)^b)              mixture of experts; else all weights
         per KV token   = KV bytes of a token / memory bandwidth
         mixed_base(n)  = max(decode_base(n), 2 active n / peak operations)
         per pair       = 4 KV bytes of a token / peak operations            attention, keys shared by about 4 heads
@@ -36,10 +36,10 @@ def roofline(model: Model, hardware: Hardware, replica: Replica, *, as_of: str) 
         model: The model.
         hardware: The accelerator.
         replica: GPUs and precision.
-        as_of: Date to state.
+        as_of: Date of the profile.
 
     Raises:
-        PerformanceError: The weights do not fit, or the hardware has no arithmetic of that precision.
+        PerformanceError: The weights do not fit in memory.
 
     Source: Williams et al., "Roofline", CACM 52(4), 2009; Pope et al., "Efficiently scaling transformer inference",
     2022.
@@ -48,9 +48,9 @@ def roofline(model: Model, hardware: Hardware, replica: Replica, *, as_of: str) 
     bandwidth = hardware.memory_bandwidth_bytes_per_s * replica.gpus * _MEMORY_EFFICIENCY
     peak = hardware.fp8_flops if replica.precision == "fp8" and hardware.fp8_flops else hardware.bf16_flops
     operations = peak * replica.gpus * _COMPUTE_EFFICIENCY
-    room_bytes = replica.gpus * (hardware.memory_bytes * _MEMORY_SHARE - _ACTIVATIONS_BYTES) - weight_bytes
-    if room_bytes < model.kv_bytes_per_token:
-        raise PerformanceError("the weights do not fit in memory", where=replica.label, fix="use more GPUs a replica")
+    kv_bytes = replica.gpus * (hardware.memory_bytes * _MEMORY_SHARE - _ACTIVATIONS_BYTES) - weight_bytes
+    if kv_bytes < model.kv_bytes_per_token:
+        raise PerformanceError("the weights do not fit in memory", where=replica.label, fix="use more GPUs per replica")
     idle_share = 1 - model.active_parameters / model.parameters
 
     def reading_s(tokens: int) -> float:
@@ -65,7 +65,7 @@ def roofline(model: Model, hardware: Hardware, replica: Replica, *, as_of: str) 
         provenance=Provenance.ROOFLINE,
         source="roofline of the data sheets",
         as_of=as_of,
-        kv_capacity_tokens=int(room_bytes / model.kv_bytes_per_token),
+        kv_capacity_tokens=int(kv_bytes / model.kv_bytes_per_token),
         decode_sequences=list(_DECODE_SEQUENCES),
         decode_base_s=[reading_s(b) for b in _DECODE_SEQUENCES],
         decode_per_kv_token_s=[model.kv_bytes_per_token / bandwidth] * len(_DECODE_SEQUENCES),
@@ -78,17 +78,18 @@ def roofline(model: Model, hardware: Hardware, replica: Replica, *, as_of: str) 
 def profile_from_timings(
     replica: Replica, tpot_s: Floats, tokens_per_s: float, context_tokens: int, *, as_of: str
 ) -> Profile:
-    """Return a rough profile of a model or hardware that nobody knows, to be fitted to the log that it comes from.
+    """Return a rough profile of an unknown model or hardware, as the start of a fit to the log that it comes from.
 
-    The shortest pace stands for reading the weights; a context token is three millionths of that, as the bytes of both
-    are in dense models to within a factor of three (8B: 131 kB / 16 GB = 8e-6; 70B: 328 kB / 141 GB = 2e-6).
+    The shortest TPOT approximates the time to read the weights. A context token takes three millionths of that: the
+    ratio of their bytes in dense models to within a factor of three (8B: 131 kB / 16 GB = 8e-6; 70B: 328 kB / 141 GB =
+    2e-6).
 
     Args:
-        replica: What was measured.
-        tpot_s: Measured paces.
-        tokens_per_s: Prompt tokens a second of a request that met an idle engine.
-        context_tokens: The most context that the log shows in memory at once.
-        as_of: Date to state.
+        replica: The replica that was measured.
+        tpot_s: Measured times per output token.
+        tokens_per_s: Prompt tokens per second of a request that arrived at an idle engine.
+        context_tokens: Most context that the log shows in memory at one time.
+        as_of: Date of the profile.
     """
     floor_s = float(np.quantile(tpot_s, 0.02)) * 0.8
     return Profile(

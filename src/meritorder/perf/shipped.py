@@ -1,6 +1,6 @@
-"""The profiles that come with the package, and those that users sample or calibrate themselves.
+"""The profiles and corrections that ship with the package, and profiles that users sample or calibrate.
 
-The one place in `perf` that reads a file.
+The only module in `perf` that reads files.
 """
 
 import functools
@@ -21,7 +21,7 @@ from meritorder.perf.silicon import SYSTEMS, sample_profile
 
 @functools.cache
 def shipped_profiles() -> tuple[Profile, ...]:
-    """Read the shipped profiles, one JSON object a line."""
+    """Read the shipped profiles, one JSON object per line."""
     lines = (files("meritorder.perf") / "data" / "profiles.jsonl").read_bytes().splitlines()
     decoder = msgspec.json.Decoder(Profile)
     return tuple(decoder.decode(line) for line in lines)
@@ -29,15 +29,15 @@ def shipped_profiles() -> tuple[Profile, ...]:
 
 @functools.cache
 def shipped_corrections() -> tuple[Correction, ...]:
-    """Read the corrections that the published validation found, one for each hardware and engine."""
+    """Read the corrections of the published validation, one for each hardware and engine."""
     text = (files("meritorder.perf") / "data" / "corrections.json").read_bytes()
     return tuple(msgspec.json.decode(text, type=list[Correction]))
 
 
 def apply_correction(profile: Profile) -> Profile:
-    """Return a profile of the operator tables as measured servers run it; unchanged where there is no correction.
+    """Return a profile of the operator tables corrected to measured servers, unchanged if there is no correction.
 
-    Calibrated profiles and rooflines are returned as they are: corrections are for the tables.
+    Calibrated profiles and rooflines are returned unchanged: corrections are for the operator tables.
     """
     if profile.provenance not in {Provenance.SILICON, Provenance.INTERPOLATED}:
         return profile
@@ -52,7 +52,7 @@ def _correction(hardware: str, engine: str, model: str = "", precision: str = ""
 
 
 def load_profiles(path: Path) -> tuple[Profile, ...]:
-    """Read the profiles of a TOML or JSON file, such as calibration writes: one at its top, or several as `profile`.
+    """Read the profiles of a TOML or JSON file, as calibration writes it: one at top level, or several as `profile`.
 
     Raises:
         PerformanceError: The file is missing or is not a profile.
@@ -70,14 +70,14 @@ def load_profiles(path: Path) -> tuple[Profile, ...]:
 
 
 def to_toml(found: Sequence[Profile]) -> str:
-    """Write profiles as `load` reads them."""
+    """Return profiles as TOML, which `load_profiles` reads."""
     if len(found) == 1:
         return _table("", msgspec.to_builtins(found[0]))
-    return "\n".join("[[profile]]\n" + _table("profile", msgspec.to_builtins(each)) for each in found)
+    return "\n".join("[[profile]]\n" + _table("profile", msgspec.to_builtins(profile)) for profile in found)
 
 
 def _table(path: str, values: dict[str, Any]) -> str:
-    """Write a table and those in it; JSON's numbers, texts and lists are TOML's as well, and nothing is left out."""
+    """Return a table and its subtables as TOML, whose numbers, strings and lists are written as in JSON."""
     plain = {name: value for name, value in values.items() if value is not None and not isinstance(value, dict)}
     lines = [f"{name} = {msgspec.json.encode(value).decode()}\n" for name, value in plain.items()]
     for name, value in values.items():
@@ -92,17 +92,17 @@ def find_profiles(
 ) -> tuple[Profile, ...]:
     """Return the profiles of a model on hardware, fewest GPUs first.
 
-    What does not ship is sampled from the measured tables if aiconfigurator-core is installed.
+    What does not ship is sampled from the operator tables if aiconfigurator-core is installed.
 
     Args:
         model: The model.
         hardware: `Hardware.id`.
         engine: Engine.
-        precision: Precision of the weights; None takes the model's own.
-        gpus: GPUs of a replica; None takes all that were measured.
+        precision: Precision of the weights; None for the model's native one.
+        gpus: GPUs of a replica; None for all numbers that were measured.
 
     Raises:
-        PerformanceError: Nothing was measured; the message names what there is.
+        PerformanceError: There are no measurements; the message names those that exist.
     """
     wanted = precision or model.precision
     shipped = [p for p in shipped_profiles() if p.model == model.id and p.hardware == hardware and p.engine == engine]
@@ -110,15 +110,15 @@ def find_profiles(
     if found:
         return tuple(sorted(found, key=lambda profile: profile.gpus))
     replica = Replica(model=model.id, hardware=hardware, gpus=gpus or 1, engine=engine, precision=wanted)
-    there_is = _what_there_is(model, hardware, engine)
+    available = _describe_available(model, hardware, engine)
     try:
         sampled = _sample_all(model, replica, gpus) if hardware in SYSTEMS and model.hf_id else ()
     except MissingExtraError:
         sampled = ()
-        there_is += "; pip install 'meritorder[silicon]' (Linux x86-64) to sample what does not ship"
+        available += "; pip install 'meritorder[silicon]' (Linux x86-64) to sample profiles that do not ship"
     if sampled:
         return sampled
-    raise PerformanceError("no measured performance", where=replica.label, fix=there_is)
+    raise PerformanceError("no measured performance", where=replica.label, fix=available)
 
 
 def _sample_all(model: Model, replica: Replica, gpus: int | None) -> tuple[Profile, ...]:
@@ -143,7 +143,7 @@ def _sample(replica: Replica, hf_id: str, *, native: bool) -> Profile:
     return sample_profile(replica, hf_id, native=native)
 
 
-def _what_there_is(model: Model, hardware: str, engine: str) -> str:
+def _describe_available(model: Model, hardware: str, engine: str) -> str:
     of_model = [p for p in shipped_profiles() if p.model == model.id]
     here = sorted({(p.precision, p.gpus) for p in of_model if p.hardware == hardware and p.engine == engine})
     if here:

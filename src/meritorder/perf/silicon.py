@@ -1,8 +1,8 @@
 """Sample step times from NVIDIA's measured operator tables, through the library aiconfigurator-core.
 
-The library answers a query in microseconds but compiles a model in a second and needs 114 MB, so each
+The library answers a query in microseconds, but takes a second and 114 MB to compile a model, so each
 (model, hardware, engine, precision, parallelism) is sampled once into a `Profile`. Its back-end objects cache results
-by lengths and batch alike for every model, so none is shared here: each replica compiles its own handle.
+by lengths and batch without regard to the model, so each replica compiles a handle of its own.
 
 Source: aiconfigurator-core 0.12.0 (Apache-2.0), systems data of 2026.
 """
@@ -35,9 +35,9 @@ SYSTEMS: Final = {
     "l40s": "l40s",
     "rtx-pro-6000": "rtx_pro_6000_server",
 }
-"""Our hardware ids to the library's systems that have data."""
+"""The library's systems that have data, by `Hardware.id`."""
 
-# What the library calls the weights' precision; native weights are left to it.
+# The library's names of precisions; native precision is its default.
 _GEMM_MODE: Final = {"fp8": "fp8"}
 _DECODE_SEQUENCES: Final = (1, 2, 4, 8, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024)
 _DECODE_CONTEXTS: Final = (128, 512, 1024, 2048, 4096, 8192, 16384, 32768, 65536)
@@ -50,17 +50,17 @@ _STEP_TOKENS: Final = (
 )
 _CHUNKS: Final = (512, 1024, 2048, 4096)
 _PREFIXES: Final = (1024, 4096, 16384)
-# Share of GPU memory that engines take by default: vLLM's gpu_memory_utilization, 2026.
+# Share of GPU memory that engines use by default: vLLM's gpu_memory_utilization, 2026.
 _MEMORY_SHARE: Final = 0.9
 
 
 def sample_profile(replica: Replica, hf_id: str, *, native: bool) -> Profile:
-    """Measure one replica in the library's tables.
+    """Sample one replica from the library's tables.
 
     Args:
-        replica: What to measure.
-        hf_id: Name of the weights on the hub, one that the library knows.
-        native: True if the replica's precision is that of these weights.
+        replica: The replica.
+        hf_id: Name of the weights on the Hugging Face hub, as the library knows it.
+        native: Whether the replica's precision is that of these weights.
 
     Raises:
         MissingExtraError: aiconfigurator-core is not installed.
@@ -74,7 +74,7 @@ def sample_profile(replica: Replica, hf_id: str, *, native: bool) -> Profile:
         )
     options = {} if native else {"gemm_quant_mode": _GEMM_MODE.get(replica.precision, replica.precision)}
     failures: list[str] = []
-    # Experts are split inside (tensor) or between (expert parallel) GPUs; not every split was measured.
+    # Experts are split by tensor or expert parallelism; not every split was measured.
     for moe_tp, moe_ep in dict.fromkeys(((replica.gpus, 1), (1, replica.gpus))):
         split = {"tp_size": replica.gpus, "moe_tp_size": moe_tp, "moe_ep_size": moe_ep, **options}
         try:
@@ -87,12 +87,12 @@ def sample_profile(replica: Replica, hf_id: str, *, native: bool) -> Profile:
 
 
 def sample_split(replica: Replica, hf_id: str, split: dict[str, Any]) -> Profile:
-    """Measure one replica, split over its GPUs exactly so.
+    """Sample one replica from the library's tables, with an explicit split over its GPUs.
 
     Args:
-        replica: What to measure; its precision is a name only, what counts is in `split`.
-        hf_id: Name of the weights on the hub, one that the library knows.
-        split: The library's own settings: `tp_size`, `moe_ep_size`, `attention_dp_size`, `gemm_quant_mode`, ...
+        replica: The replica; its precision is only a label, `split` decides.
+        hf_id: Name of the weights on the Hugging Face hub, as the library knows it.
+        split: The library's settings: `tp_size`, `moe_ep_size`, `attention_dp_size`, `gemm_quant_mode`, ...
 
     Raises:
         MissingExtraError: aiconfigurator-core is not installed.
@@ -100,13 +100,13 @@ def sample_split(replica: Replica, hf_id: str, split: dict[str, Any]) -> Profile
     """
     library = _library()
     try:
-        return _measured(library, replica, hf_id, split)
+        return _sample(library, replica, hf_id, split)
     except Exception as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise PerformanceError(f"no measurements: {reason}", where=replica.label) from error
 
 
-def _measured(library: Any, replica: Replica, hf_id: str, split: dict[str, Any]) -> Profile:
+def _sample(library: Any, replica: Replica, hf_id: str, split: dict[str, Any]) -> Profile:
     system = SYSTEMS[replica.hardware]
     handle = library.engine.EngineHandle.compile(hf_id, system, replica.engine, **split)
     capacity = _kv_capacity_tokens(library, hf_id, system, replica, split)
@@ -144,7 +144,7 @@ def _library() -> Any:
             "sampling step times needs aiconfigurator-core",
             fix="pip install 'meritorder[silicon]' (Linux x86-64), or choose shipped hardware and models",
         ) from error
-    logging.getLogger("aiconfigurator_core").setLevel(logging.CRITICAL)  # what fails is raised as well
+    logging.getLogger("aiconfigurator_core").setLevel(logging.CRITICAL)  # failures are raised as well
 
     class _Library:
         pass
@@ -164,20 +164,20 @@ def _kv_capacity_tokens(library: Any, hf_id: str, system: str, replica: Replica,
 
 
 def _decode_columns(handle: Any, capacity_tokens: int) -> tuple[Floats, Floats]:
-    """Fit a decode step as a line in context tokens, for each batch size, over contexts that fit in memory."""
+    """Fit decode steps as linear in context tokens, for each batch size, over contexts that fit in memory."""
     base_s, per_kv_s = np.zeros(len(_DECODE_SEQUENCES)), np.zeros(len(_DECODE_SEQUENCES))
     for row, sequences in enumerate(_DECODE_SEQUENCES):
         fitting = [c for c in _DECODE_CONTEXTS if c * sequences <= capacity_tokens] or []
         contexts = np.array(fitting if len(fitting) >= 2 else _DECODE_CONTEXTS[:2])
         step_s = np.array([handle.decode_step_latency(sequences, int(c), 2) for c in contexts]) / MS_PER_S
-        # Weighted by 1/step so that the relative error is least.
+        # Weighted by 1 / step time, to minimize the relative error.
         design = np.stack([np.ones(len(contexts)), contexts * float(sequences)], axis=1) / step_s[:, None]
         (base_s[row], per_kv_s[row]), *_ = np.linalg.lstsq(design, np.ones(len(contexts)), rcond=None)
     return base_s, np.maximum(per_kv_s, 0.0)
 
 
 def _pair_time_s(handle: Any) -> float:
-    """Return the seconds for each (prompt token, context token) pair: the median slope of a chunk in its prefix."""
+    """Return the seconds per (prompt token, context token) pair: the median slope of a prefill chunk in its prefix."""
     slopes = [
         (handle.predict_prefill_latency(1, chunk + prefix, prefix) - handle.predict_prefill_latency(1, chunk))
         / MS_PER_S
@@ -188,7 +188,7 @@ def _pair_time_s(handle: Any) -> float:
 
 
 def _operator_shares(handle: Any, per_pair_s: float) -> OperatorShares:
-    """Return what steps are made of, without the attention that grows with context."""
+    """Return the shares of operator classes in steps, without the attention that grows with context."""
     decode = [_by_class(handle.decode_step_per_op(n, _DECODE_CONTEXTS[0], 2)) for n in DECODE_POINTS]
     step = []
     for tokens in STEP_POINTS:
@@ -207,17 +207,17 @@ def _by_class(operators: Iterable[tuple[str, float, float, str]]) -> dict[str, f
 
 
 def _with_error(profile: Profile, handle: Any) -> Profile:
-    """Judge the table at points between its grid points: decode steps and steps with a prompt chunk."""
+    """Return the profile with its error between grid points, in decode steps and steps with a prefill chunk."""
     import msgspec
 
     capacity = profile.kv_capacity_tokens
     decode = [(b, c) for b in (3, 12, 40, 80, 160, 224) for c in (300, 1500, 3000, 6000) if b * c < capacity]
-    ours = [float(profile.step_time_s(0, b, b * c)) for b, c in decode]
-    theirs = [handle.decode_step_latency(b, c, 2) / MS_PER_S for b, c in decode]
+    table_s = [float(profile.step_time_s(0, b, b * c)) for b, c in decode]
+    source_s = [handle.decode_step_latency(b, c, 2) / MS_PER_S for b, c in decode]
     mixed = [(n, b) for n in (640, 1280, 2560, 5120) for b in (10, 100) if b * 1024 < capacity]
-    ours += [float(profile.step_time_s(n, b, b * 1024, n * n / 2)) for n, b in mixed]
-    theirs += [handle.mixed_step_latency(n, b, n, 2) / MS_PER_S for n, b in mixed]
-    error = np.abs(np.array(ours) / np.array(theirs) - 1)
+    table_s += [float(profile.step_time_s(n, b, b * 1024, n * n / 2)) for n, b in mixed]
+    source_s += [handle.mixed_step_latency(n, b, n, 2) / MS_PER_S for n, b in mixed]
+    error = np.abs(np.array(table_s) / np.array(source_s) - 1)
     return msgspec.structs.replace(profile, table_error_p90=float(f"{np.quantile(error, 0.9):.3g}"))
 
 

@@ -1,7 +1,7 @@
-"""Fit a profile to measured requests: simulate the log, compare, move the few numbers of `perf.calibration.Tuning`.
+"""Fit a profile to measured requests: simulate the log, compare, and tune the profile (`perf.calibration.Tuning`).
 
-The log is simulated whole, since what comes later shares the engine with what came before; the parameters are fitted to
-its first part only, and judged on the rest.
+The whole log is simulated, since later requests share the engine with earlier ones; the parameters are fitted to its
+first part only, and judged on the rest.
 """
 
 import datetime as dt
@@ -23,25 +23,25 @@ from meritorder.sim.run import simulate
 from meritorder.study.calibrate.starting import Deployment, starting_profile
 from meritorder.traces.timed import TimedLog, read_timed
 
-_FEWEST: Final = 8
-_FEWEST_UNSEEN: Final = 20
-_MOST_SIMULATED: Final = 4000
+_MIN_FITTED: Final = 8
+_MIN_UNSEEN: Final = 20
+_MAX_SIMULATED: Final = 4000
 _STRETCHES: Final = 10
 _SEQS: Final = (8, 16, 32, 64, 128, 256, 512, 1024)
 _STEP_TOKENS: Final = (2048, 4096, 8192, 16384)
-# Trials of the search: the first, each of the engine's limits, and the last.
+# Evaluations of the first search, of the search under each other engine limit, and of the last search.
 _TRIALS, _TRIALS_LIMIT, _TRIALS_LAST = 500, 200, 600
-# Another limit has to fit better by this share: what the log does not show is not moved by chance.
-_CLEARLY: Final = 0.95
+# A limit changes only if the misfit falls below this share of the former one, and not by chance.
+_IMPROVED: Final = 0.95
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KnownLimits:
-    """What the user knows of the engine; None is fitted.
+    """Engine limits that the user states; None is fitted.
 
     Args:
-        max_num_seqs: Most sequences in a step, of one replica.
-        max_num_batched_tokens: Most tokens in a step, of one replica.
+        max_num_seqs: Most sequences in a step of one replica.
+        max_num_batched_tokens: Most tokens in a step of one replica.
     """
 
     max_num_seqs: int | None = None
@@ -50,7 +50,7 @@ class KnownLimits:
 
 @dataclass(slots=True, kw_only=True)
 class Fit:
-    """A search under way: the best numbers so far under the limits so far."""
+    """A search in progress: the best parameters and engine limits so far."""
 
     log: TimedLog
     base: Profile
@@ -60,11 +60,11 @@ class Fit:
     value: float = np.inf
 
     def profile(self, moved: Floats) -> Profile:
-        """Return the base profile with its numbers moved."""
+        """Return the base profile with its parameters moved."""
         return Tuning.start(self.base).moved(moved).apply(self.base)
 
     def misfit(self, moved: Floats, limits: EngineLimits) -> float:
-        """Simulate and compare with the part of the log that may be fitted to."""
+        """Simulate, and compare with the part of the log that the profile is fitted to."""
         try:
             simulated = replay(self.log, self.profile(moved), limits)
         except InfeasibleError:
@@ -73,44 +73,44 @@ class Fit:
         return misfit(simulated.only(part), measured(self.log).only(part), moved)
 
     def search(self, limits: EngineLimits, trials: int) -> tuple[Floats, float]:
-        """Search around the best numbers so far, and once more around what that found: a simplex can lie flat."""
+        """Search around the best parameters so far, and again around the result: a simplex can degenerate."""
         first, _ = minimize(lambda x: self.misfit(x, limits), self.moved, SPREAD * 0.5, trials // 2)
         return minimize(lambda x: self.misfit(x, limits), first, SPREAD * 0.5, trials // 2)
 
 
 def calibrate_logs(
     sources: Sequence[str],
-    setup: Deployment,
+    deployment: Deployment,
     known: KnownLimits,
     *,
     config: str = "",
     fit: int | None = None,
     progress: Callable[[str], None] = lambda _: None,
 ) -> list[Profile]:
-    """Return a profile for each set-up in measured logs.
+    """Return a profile for each deployment in measured logs.
 
     Args:
         sources: Files.
-        setup: What the user says about the endpoint, where the log does not.
-        known: What is known of the engine's limits.
-        config: Only this set-up.
-        fit: Requests to fit to, from the start of each; None takes the first half.
-        progress: Told what is being done.
+        deployment: What the user states about the endpoint, where the log does not.
+        known: Engine limits that the user states.
+        config: Fit only this deployment of the log.
+        fit: Number of requests to fit to, from the start of each; None for the first half.
+        progress: Called with a description of each stage.
     """
-    return [calibrate_log(log, setup, known, fit=fit, progress=progress) for log in read_timed(sources, config)]
+    return [calibrate_log(log, deployment, known, fit=fit, progress=progress) for log in read_timed(sources, config)]
 
 
 def calibrate_log(
     log: TimedLog,
-    setup: Deployment,
+    deployment: Deployment,
     known: KnownLimits,
     *,
     fit: int | None = None,
     progress: Callable[[str], None] = lambda _: None,
 ) -> Profile:
-    """Return the profile of one set-up, starting from the nearest one that there is."""
+    """Return the profile of one deployment, fitted from the nearest known profile."""
     today = dt.datetime.now(dt.UTC).date().isoformat()
-    base = starting_profile(log, facts.load(()), setup, as_of=today)
+    base = starting_profile(log, facts.load(()), deployment, as_of=today)
     fitted = calibrate(log, base, known, fit=fit, progress=progress)
     return msgspec.structs.replace(fitted, as_of=today)
 
@@ -121,7 +121,7 @@ def measured(log: TimedLog) -> Timings:
 
 
 def replay(log: TimedLog, profile: Profile, limits: EngineLimits) -> Timings:
-    """Simulate the requests of a log on as many replicas as served it.
+    """Simulate the requests of a log on the number of replicas that served it.
 
     Raises:
         InfeasibleError: A request does not fit in memory.
@@ -156,38 +156,38 @@ def calibrate(
 
     Args:
         log: Measured requests.
-        base: Profile to start from: the same model and hardware, as nearly as there is.
-        known: What is known of the engine's limits.
-        fit: Requests to fit to, from the start; None takes the first half.
-        progress: Told what is being done.
+        base: Profile to start from: the nearest to the same model and hardware.
+        known: Engine limits that the user states.
+        fit: Number of requests to fit to, from the start; None for the first half.
+        progress: Called with a description of each stage.
 
     Raises:
         TraceError: The log is too short.
     """
-    log = _head(log, _MOST_SIMULATED)
+    log = _head(log, _MAX_SIMULATED)
     first = min(fit or len(log) // 2, len(log))
-    if first < _FEWEST:
-        fix = f"at least {_FEWEST} are needed to fit to, and as many to judge by"
+    if first < _MIN_FITTED:
+        fix = f"at least {_MIN_FITTED} are needed for the fit, and as many to judge it"
         raise TraceError(f"only {first} requests to fit to", where=log.name, fix=fix)
     search = Fit(log=log, base=base, first=first, limits=_first_limits(log, first, base, known))
     progress(f"fitting {log.name} to its first {first} requests")
     search.moved, search.value = search.search(search.limits, _TRIALS)
     assumed = _fit_limits(search, known, progress)
-    progress("judging the fit by the other requests")
+    progress("judging the fit on the other requests")
     search.moved, search.value = search.search(search.limits, _TRIALS_LAST)
     return _judged(search, assumed)
 
 
-def _head(log: TimedLog, most: int) -> TimedLog:
-    if len(log) <= most:
+def _head(log: TimedLog, limit: int) -> TimedLog:
+    if len(log) <= limit:
         return log
     columns = ("arrived_s", "input_tokens", "cached_tokens", "output_tokens", "ttft_s", "tpot_s", "e2e_s")
     values = {name: getattr(log, name) for name in TimedLog.__slots__}
-    return TimedLog(**values | {name: values[name][:most] for name in columns})
+    return TimedLog(**values | {name: values[name][:limit] for name in columns})
 
 
-def _seen_together(log: TimedLog, first: int) -> int:
-    """Return the most requests that were seen generating at one time, for each replica."""
+def _max_concurrent(log: TimedLog, first: int) -> int:
+    """Return the most requests that generated at one time, per replica."""
     starts = log.arrived_s[:first] + log.ttft_s[:first]
     ends = log.arrived_s[:first] + log.e2e_s[:first]
     starts, ends = np.sort(starts), np.sort(ends)
@@ -196,11 +196,11 @@ def _seen_together(log: TimedLog, first: int) -> int:
 
 
 def _first_limits(log: TimedLog, first: int, base: Profile, known: KnownLimits) -> EngineLimits:
-    """Return the limits to begin with: never a batch that the log does not show, rounded up to a usual setting.
+    """Return the initial limits: the largest batch that the log shows, rounded up to a usual setting.
 
-    No larger batch was seen to run, and none is credited: the assumption costs money rather than hiding it.
+    No larger batch is assumed than was seen to run, so that cost is overestimated rather than underestimated.
     """
-    seen = _seen_together(log, first)
+    seen = _max_concurrent(log, first)
     usual = next((n for n in _SEQS if n >= seen), _SEQS[-1])
     given = base.limits or EngineLimits.for_engine(base.engine)
     return msgspec.structs.replace(
@@ -211,7 +211,7 @@ def _first_limits(log: TimedLog, first: int, base: Profile, known: KnownLimits) 
 
 
 def _fit_limits(search: Fit, known: KnownLimits, progress: Callable[[str], None]) -> list[str]:
-    """Try other limits of the engine; returns the names of those that make no difference to the log."""
+    """Try other engine limits; return the names of those that make no difference to the log."""
     assumed: list[str] = []
     for name, given, usual in (
         ("max_num_batched_tokens", known.max_num_batched_tokens, _STEP_TOKENS),
@@ -222,17 +222,17 @@ def _fit_limits(search: Fit, known: KnownLimits, progress: Callable[[str], None]
         here = getattr(search.limits, name)
         trials = [n for n in usual if n > here][: len(_STEP_TOKENS) - 1]
         if name == "max_num_seqs":
-            seen = _seen_together(search.log, search.first)
+            seen = _max_concurrent(search.log, search.first)
             trials = [*[n for n in _SEQS if n < seen][-1:], seen, *trials[:1]]
         matters = False
-        best, best_value, moved = here, search.value * _CLEARLY, search.moved
+        best, best_value, moved = here, search.value * _IMPROVED, search.moved
         for trial in trials:
             limits = msgspec.structs.replace(search.limits, **{name: trial})
             if trial == here or limits.max_num_batched_tokens <= limits.max_num_seqs:
                 continue
             progress(f"trying {name} {trial}")
             there, value = search.search(limits, _TRIALS_LIMIT)
-            matters = matters or (trial > here and value > search.value / _CLEARLY)
+            matters = matters or (trial > here and value > search.value / _IMPROVED)
             if value < best_value:
                 best, best_value, moved, matters = trial, value, there, True
         search.limits = msgspec.structs.replace(search.limits, **{name: best})
@@ -243,25 +243,25 @@ def _fit_limits(search: Fit, known: KnownLimits, progress: Callable[[str], None]
 
 
 def _judged(search: Fit, assumed: list[str]) -> Profile:
-    """Return the fitted profile with its errors on the requests that it was not fitted to."""
+    """Return the fitted profile, with its errors on requests that it was not fitted to."""
     log = search.log
     fitted = search.profile(search.moved)
-    unseen = len(log) - search.first >= _FEWEST_UNSEEN
+    unseen = len(log) - search.first >= _MIN_UNSEEN
     part = slice(search.first, None) if unseen else slice(None)
-    ours, theirs = replay(log, fitted, search.limits).only(part), measured(log).only(part)
+    simulated, expected = replay(log, fitted, search.limits).only(part), measured(log).only(part)
     tuning = Tuning.start(search.base).moved(search.moved)
     calibration = Calibration(
         log=log.name,
         replicas=log.replicas,
         fitted_on=search.first,
-        judged_on=len(theirs.e2e_s),
+        judged_on=len(expected.e2e_s),
         unseen=unseen,
         assumed=assumed,
         parameters={name: float(f"{getattr(tuning, name):.4g}") for name in Tuning.__slots__},
-        ttft=Errors.between(ours.ttft_s, theirs.ttft_s),
-        tpot=Errors.between(ours.tpot_s, theirs.tpot_s),
-        e2e=Errors.between(ours.e2e_s, theirs.e2e_s),
-        pace_ratios=stretch_ratios(ours.tpot_s, theirs.tpot_s, _STRETCHES),
+        ttft=Errors.between(simulated.ttft_s, expected.ttft_s),
+        tpot=Errors.between(simulated.tpot_s, expected.tpot_s),
+        e2e=Errors.between(simulated.e2e_s, expected.e2e_s),
+        pace_ratios=stretch_ratios(simulated.tpot_s, expected.tpot_s, _STRETCHES),
     )
     return msgspec.structs.replace(
         fitted,

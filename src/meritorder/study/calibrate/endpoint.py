@@ -1,4 +1,4 @@
-"""Load a live OpenAI-compatible endpoint, shortly and within bounds, and time its answers."""
+"""Load a live OpenAI-compatible endpoint briefly and within bounds, and time its answers."""
 
 import asyncio
 import time
@@ -14,16 +14,16 @@ from meritorder.latency import tpot_s
 from meritorder.traces.timed import TimedLog
 
 _CONCURRENCIES: Final = (1, 2, 4, 8, 16, 32, 64, 128)
-# The ladder is climbed twice: once to fit to, once to judge by.
+# Each concurrency is held twice: once to fit to, once to judge on.
 _PASSES: Final = 2
 _WORDS: Final = (24, 1500)
 _OUTPUT_TOKENS: Final = (16, 256)
 _VOCABULARY: Final = (
     *("river", "stone", "light", "paper", "window", "garden", "winter", "engine", "copper", "market", "letter"),
-    *("harbour", "signal", "meadow", "candle", "bridge", "silver", "morning", "thunder", "pocket", "ladder", "compass"),
+    *("harbor", "signal", "meadow", "candle", "bridge", "silver", "morning", "thunder", "pocket", "ladder", "compass"),
 )
 _CONNECT_S: Final = 10.0
-_FEWEST: Final = 8
+_MIN_ANSWERS: Final = 8
 _BAD_REQUEST: Final = 400
 _UNPROCESSABLE: Final = 422
 
@@ -45,18 +45,18 @@ class _Usage(msgspec.Struct):
     completion_tokens: int = 0
 
 
-class _Chunk(msgspec.Struct):
+class _StreamChunk(msgspec.Struct):
     choices: list[_Choice] = []
     usage: _Usage | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bounds:
-    """How much an endpoint may be loaded.
+    """Limits on the load of an endpoint.
 
     Args:
         max_requests: Most requests.
-        max_s: Longest time; what is under way then is dropped.
+        max_s: Longest time; requests in flight at its end are dropped.
         max_concurrency: Most requests at one time.
     """
 
@@ -65,7 +65,7 @@ class Bounds:
     max_concurrency: int = 64
 
     def stages(self) -> list[int]:
-        """Return the concurrencies to hold, one stage after another; a stage has as many requests, but two at least."""
+        """Return the concurrency of each stage; a stage sends as many requests, and at least two."""
         ladder, left = [], self.max_requests // _PASSES
         for concurrency in _CONCURRENCIES:
             left -= max(2, concurrency)
@@ -84,8 +84,8 @@ class _Answer:
     output_tokens: int
 
 
-class _Load:
-    """One schedule against one endpoint."""
+class _LoadTest:
+    """One load test of one endpoint."""
 
     def __init__(self, client: Any, url: str, model: str, bounds: Bounds, seed: int) -> None:
         self.client, self.model, self.bounds = client, model, bounds
@@ -97,7 +97,7 @@ class _Load:
         self.began_s = 0.0
 
     async def run(self, progress: Progress) -> None:
-        await self._ask(4)  # a cold start is not the endpoint's pace
+        await self._send(4)  # warm up: a cold start is not typical
         if self.failures:
             raise ConfigError(self.failures[0], where=self.url)
         self.answers.clear()
@@ -106,7 +106,7 @@ class _Load:
         for number, concurrency in enumerate(stages, start=1):
             left_s = self.bounds.max_s - (time.perf_counter() - self.began_s)
             if left_s <= 0:
-                progress("out of time: using what was measured")
+                progress("time limit reached: using the answers so far")
                 return
             done = f"{len(self.answers)} of at most {self.bounds.max_requests} requests"
             progress(f"loading the endpoint: {concurrency} at once (stage {number} of {len(stages)}, {done})")
@@ -121,22 +121,22 @@ class _Load:
 
     async def _stage(self, output_tokens: list[int], concurrency: int) -> None:
         if concurrency > 1:
-            await asyncio.gather(*(self._ask(tokens) for tokens in output_tokens))
+            await asyncio.gather(*(self._send(tokens) for tokens in output_tokens))
             return
         for tokens in output_tokens:
-            await self._ask(tokens)
+            await self._send(tokens)
 
     def _length(self, span: tuple[int, int]) -> int:
         low, high = np.log(span)
         return int(np.exp(self.generator.uniform(low, high)))
 
-    async def _ask(self, output_tokens: int) -> None:
+    async def _send(self, output_tokens: int) -> None:
         import httpx2
 
         words = self.generator.choice(_VOCABULARY, self._length(_WORDS))
         body: dict[str, Any] = {
             "model": self.model,
-            # The number first: no two prompts share a prefix that could be cached.
+            # The number comes first, so that no two prompts share a prefix that could be cached.
             "messages": [{"role": "user", "content": f"{self.generator.integers(1 << 40)} {' '.join(words)}"}],
             "max_tokens": output_tokens,
             "stream": True,
@@ -145,7 +145,7 @@ class _Load:
         try:
             await self._timed(body)
         except httpx2.ConnectError:
-            self.failures.append("nothing answers there")
+            self.failures.append("no server answers at this address")
         except httpx2.HTTPError as error:
             self.failures.append(f"{type(error).__name__}: {error}"[:200])
 
@@ -154,7 +154,7 @@ class _Load:
         started = time.perf_counter()
         async with self.client.stream("POST", self.url, json=sent) as response:
             if response.status_code in {_BAD_REQUEST, _UNPROCESSABLE} and self.exact_lengths:
-                self.exact_lengths = False  # not vLLM or SGLang: answers end where they end
+                self.exact_lengths = False  # not vLLM or SGLang: answers end by themselves
                 await self._timed(body)
                 return
             if response.status_code >= _BAD_REQUEST:
@@ -162,14 +162,14 @@ class _Load:
                 self.failures.append(f"HTTP {response.status_code}: {' '.join(text.split())[:200]}")
                 return
             first_s, last_s, chunks, usage = 0.0, 0.0, 0, None
-            async for chunk in _chunks(response):
+            async for chunk in _stream_chunks(response):
                 usage = chunk.usage or usage
                 if any(c.delta.content or c.delta.reasoning_content or c.delta.reasoning for c in chunk.choices):
                     last_s = time.perf_counter()
                     first_s = first_s or last_s
                     chunks += 1
         if not chunks:
-            self.failures.append("an answer has no tokens in it")
+            self.failures.append("an answer has no tokens")
             return
         words = len(body["messages"][0]["content"].split())
         self.answers.append(
@@ -183,28 +183,28 @@ class _Load:
         )
 
 
-async def _chunks(response: Any) -> AsyncIterator[_Chunk]:
-    decode = msgspec.json.Decoder(_Chunk).decode
+async def _stream_chunks(response: Any) -> AsyncIterator[_StreamChunk]:
+    decode = msgspec.json.Decoder(_StreamChunk).decode
     async for line in response.aiter_lines():
         if line.startswith("data:") and (data := line[5:].strip()) and data != "[DONE]":
             try:
                 yield decode(data)
             except msgspec.MsgspecError as error:
-                raise ConfigError(f"answers with a stream that is not OpenAI's: {error}") from error
+                raise ConfigError(f"the stream of an answer is not in OpenAI's format: {error}") from error
 
 
 def measure(
     url: str, model: str, *, bounds: Bounds, api_key: str = "", seed: int = 0, progress: Progress = lambda _: None
 ) -> TimedLog:
-    """Send prompts of many lengths at growing concurrency, and time what comes back.
+    """Send prompts of many lengths at increasing concurrency, and time the answers.
 
     Args:
         url: Base URL, with or without `/v1`.
-        model: Name that the endpoint knows the model by.
-        bounds: How much it may be loaded.
+        model: The endpoint's name of the model.
+        bounds: Limits on the load.
         api_key: Sent as a bearer token if not empty.
-        seed: Of prompts and lengths.
-        progress: Told what is being done.
+        seed: Seed of prompts and lengths.
+        progress: Called with a description of each stage.
 
     Raises:
         MissingExtraError: httpx2 is not installed.
@@ -217,18 +217,18 @@ def measure(
             "loading an endpoint needs httpx2", fix="pip install 'meritorder[endpoint]', or calibrate on a log"
         ) from error
 
-    async def run() -> _Load:
+    async def run() -> _LoadTest:
         headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
         timeout = httpx2.Timeout(bounds.max_s, connect=_CONNECT_S)
         pool = httpx2.Limits(max_connections=None)
         async with httpx2.AsyncClient(headers=headers, timeout=timeout, limits=pool) as client:
-            load = _Load(client, url, model, bounds, seed)
+            load = _LoadTest(client, url, model, bounds, seed)
             await load.run(progress)
             return load
 
     load = asyncio.run(run())
     answers = sorted(load.answers, key=lambda answer: answer.arrived_s)
-    if len(answers) < 2 * _FEWEST:
+    if len(answers) < 2 * _MIN_ANSWERS:
         why = f"; the first failure: {load.failures[0]}" if load.failures else ""
         fix = "raise --max-requests or --max-minutes"
         raise ConfigError(f"only {len(answers)} requests were answered{why}", where=load.url, fix=fix)

@@ -1,4 +1,4 @@
-"""The profile that a calibration starts from: measured operators, else the data sheet, else the log itself."""
+"""The profile that a calibration starts from: measured operators, else data sheets, else rates of the log itself."""
 
 import difflib
 from dataclasses import dataclass
@@ -15,20 +15,20 @@ from meritorder.perf.roofline import profile_from_timings, roofline
 from meritorder.perf.shipped import find_profiles
 from meritorder.traces.timed import TimedLog
 
-# A rate of prompts for a log in which no request met an idle engine.
+# Prompt rate assumed for a log without requests.
 _PROMPT_TOKENS_PER_S: Final = 10_000.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Deployment:
-    """What the user says about an endpoint; "" and None leave it to the log.
+    """What the user states about an endpoint; "" and None leave it to the log.
 
     Args:
         model: Name of the model.
         hardware: Name of the accelerator.
         gpus: GPUs of a replica.
         engine: Inference engine.
-        precision: Precision of the weights; None takes the model's own.
+        precision: Precision of the weights; None for the model's native one.
     """
 
     model: str = ""
@@ -38,23 +38,23 @@ class Deployment:
     precision: str | None = None
 
 
-def starting_profile(log: TimedLog, catalog: facts.Catalog, setup: Deployment, *, as_of: str) -> Profile:
-    """Return the nearest profile to what the log was measured on.
+def starting_profile(log: TimedLog, catalog: facts.Catalog, deployment: Deployment, *, as_of: str) -> Profile:
+    """Return the nearest profile to the deployment that a log was measured on.
 
     Args:
         log: Measured requests.
         catalog: Hardware and models.
-        setup: What the user says.
-        as_of: Date to state where nothing was measured.
+        deployment: What the user states about it.
+        as_of: Date of the profile if nothing was measured.
     """
-    model = _model(catalog, setup.model, log.model)
-    hardware = _hardware(catalog, setup.hardware, log.hardware)
+    model = _model(catalog, deployment.model, log.model)
+    hardware = _hardware(catalog, deployment.hardware, log.hardware)
     replica = Replica(
-        model=model.id if model else setup.model or log.model or "unknown-model",
-        hardware=hardware.id if hardware else setup.hardware or log.hardware or "unknown-hardware",
-        gpus=setup.gpus or log.gpus or 1,
-        engine=setup.engine,
-        precision=setup.precision or (model.precision if model else "bf16"),
+        model=model.id if model else deployment.model or log.model or "unknown-model",
+        hardware=hardware.id if hardware else deployment.hardware or log.hardware or "unknown-hardware",
+        gpus=deployment.gpus or log.gpus or 1,
+        engine=deployment.engine,
+        precision=deployment.precision or (model.precision if model else "bf16"),
     )
     if model is None or hardware is None:
         return profile_from_timings(replica, log.tpot_s, _prompt_rate(log), _context(log), as_of=as_of)
@@ -65,27 +65,27 @@ def starting_profile(log: TimedLog, catalog: facts.Catalog, setup: Deployment, *
         return roofline(model, hardware, replica, as_of=as_of)
 
 
-def _model(catalog: facts.Catalog, asked: str, logged: str) -> Model | None:
-    """Return the model; for a name in the log that the catalog lacks, the one whose name it begins with.
+def _model(catalog: facts.Catalog, stated: str, logged: str) -> Model | None:
+    """Return the model; for a logged name that the catalog lacks, the model with the longest name that it begins with.
 
-    A fine-tune or a later release (`Qwen3-30B-A3B-Instruct-2507`) has the architecture of the model that it is named
-    after, which is all that a start needs.
+    A fine-tune or later release (`Qwen3-30B-A3B-Instruct-2507`) has the architecture of the model that it is named
+    after, which suffices for a start.
     """
-    if asked:
-        return catalog.find_model(asked)
+    if stated:
+        return catalog.find_model(stated)
     if not logged:
         return None
     try:
         return catalog.find_model(logged)
     except CatalogError:
         name = plain(logged)
-        begins = [one for one in catalog.models.values() if name.startswith(f"{one.id}-")]
-        return max(begins, key=lambda one: len(one.id), default=None)
+        related = [model for model in catalog.models.values() if name.startswith(f"{model.id}-")]
+        return max(related, key=lambda model: len(model.id), default=None)
 
 
-def _hardware(catalog: facts.Catalog, asked: str, logged: str) -> Hardware | None:
-    if asked:
-        return catalog.find_hardware(asked)
+def _hardware(catalog: facts.Catalog, stated: str, logged: str) -> Hardware | None:
+    if stated:
+        return catalog.find_hardware(stated)
     try:
         return catalog.find_hardware(logged) if logged else None
     except CatalogError:
@@ -94,15 +94,15 @@ def _hardware(catalog: facts.Catalog, asked: str, logged: str) -> Hardware | Non
 
 
 def _prompt_rate(log: TimedLog) -> float:
-    """Return prompt tokens a second of the fastest requests."""
+    """Return the prompt tokens per second of the fastest requests."""
     rates = log.input_tokens / log.ttft_s
     return float(np.quantile(rates, 0.9)) if len(rates) else _PROMPT_TOKENS_PER_S
 
 
 def _context(log: TimedLog) -> int:
-    """Return the memory that all requests in flight at one time take: at most what there is, if none queued."""
+    """Return the most tokens of requests in flight at one time, a lower bound on the KV capacity if none queued."""
     tokens = np.cumsum(log.input_tokens.astype(np.int64) + log.output_tokens)
     ends = np.sort(log.arrived_s + log.e2e_s)
-    gone = np.searchsorted(ends, log.arrived_s, side="right")
-    held = tokens - np.concatenate([[0], tokens])[gone]
-    return int(held.max())
+    finished = np.searchsorted(ends, log.arrived_s, side="right")
+    in_flight = tokens - np.concatenate([[0], tokens])[finished]
+    return int(in_flight.max())

@@ -150,7 +150,7 @@ def test_a_refusal_is_told_in_one_line(stub: Stub) -> None:
 
 
 def test_nobody_there_is_told_in_one_line() -> None:
-    with pytest.raises(ConfigError, match="nothing answers there"):
+    with pytest.raises(ConfigError, match="no server answers"):
         measure("http://127.0.0.1:9", "m", bounds=Bounds(max_requests=32))
 
 
