@@ -1,18 +1,18 @@
-"""Records as JSON that is versioned, in a stable order, and pleasant to read."""
+"""Versioned records as readable JSON with a stable order of fields."""
 
 import re
 from typing import Final
 
 import msgspec
 
-# A string holds no raw line break in JSON, so only an array of numbers can look like this.
+# JSON strings contain no raw line break, so that only an array of numbers matches.
 _NUMBERS: Final = re.compile(rb"\[\n[-+.0-9eE,\s]+\]")
 _BLANK: Final = re.compile(rb"\s+")
 _ENCODER: Final = msgspec.json.Encoder(decimal_format="number")
 
 
 def encode(record: msgspec.Struct) -> bytes:
-    """Write a record that names its schema as indented JSON, `schema` first, every array of numbers on one line."""
+    """Encode a record with a `schema` field as indented JSON: `schema` first, each array of numbers on one line."""
     fields = {field.encode_name: getattr(record, field.name) for field in msgspec.structs.fields(record)}
     document = {"schema": fields.pop("schema"), **fields}
     indented = msgspec.json.format(_ENCODER.encode(document), indent=2)

@@ -1,4 +1,4 @@
-"""The nouns: frozen records that validate themselves.
+"""The nouns of the project: frozen records that validate themselves.
 
 Words are those of docs/reference/glossary.md. Requests in bulk are columns (`tables.py`), never these records.
 """
@@ -12,7 +12,7 @@ from typing import Final, Self
 
 from meritorder.errors import CatalogError, InfeasibleError, WorkloadsError
 
-# mxfp4: 4 bits, and 8 bits of scale for 32 of them. Source: OCP Microscaling Formats 1.0, 2023.
+# mxfp4: 4 bits, and an 8-bit scale for each 32 of them. Source: OCP Microscaling Formats 1.0, 2023.
 _BYTES_PER_PARAMETER: Final = {"bf16": 2.0, "fp16": 2.0, "fp8": 1.0, "mxfp4": 4.25 / 8}
 
 
@@ -44,7 +44,7 @@ class Tier(StrEnum):
 
 
 class Provenance(StrEnum):
-    """Where a performance figure comes from, most trusted first."""
+    """Where a performance figure comes from, most reliable first."""
 
     CALIBRATED = "calibrated"
     SILICON = "silicon"
@@ -54,12 +54,12 @@ class Provenance(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Slo:
-    """A real-time promise: this share of requests has both its first token and its pace in time.
+    """A real-time promise: a share of requests that meets limits on both TTFT and TPOT.
 
     Args:
         ttft_s: Longest time to first token.
         tpot_s: Longest time per output token after the first.
-        attainment: Share of requests that must keep both, in (0, 1].
+        attainment: Share of requests that must meet both, in (0, 1].
     """
 
     ttft_s: float
@@ -83,10 +83,10 @@ class Hardware:
         name: The vendor's name.
         memory_bytes: Memory of one GPU.
         memory_bandwidth_bytes_per_s: Peak memory bandwidth of one GPU.
-        bf16_flops: Peak dense bf16 operations a second of one GPU.
-        fp8_flops: Peak dense fp8 operations a second, None if it has none.
+        bf16_flops: Peak dense bf16 operations per second of one GPU.
+        fp8_flops: Peak dense fp8 operations per second, None if it supports none.
         power_w: Board power.
-        source: Where the facts come from.
+        source: Source of the facts.
         as_of: Date of the facts, ISO 8601.
         aliases: Other names that price lists use, lower case.
     """
@@ -109,14 +109,14 @@ class Model:
 
     Args:
         id: Our name for it, such as `llama-3.1-70b`.
-        hf_id: The name of its weights on the hub.
+        hf_id: Name of its weights on the Hugging Face hub.
         aliases: Other names that traces and providers use, lower case.
         parameters: Number of parameters.
         active_parameters: Parameters used for one token (fewer in a mixture of experts).
-        kv_bytes_per_token: Key and value memory of one token at the cache's native precision.
+        kv_bytes_per_token: KV cache memory of one token at the cache's native precision.
         precision: Native precision of the weights: bf16, fp8, mxfp4.
         context_tokens: Longest context.
-        source: Where the facts come from.
+        source: Source of the facts.
         as_of: Date of the facts, ISO 8601.
     """
 
@@ -132,9 +132,9 @@ class Model:
     as_of: str
 
     def weights_bytes(self, precision: str) -> float | None:
-        """Return the memory that the weights take at least, None at a precision that is not known."""
-        bytes_each = _BYTES_PER_PARAMETER.get(precision)
-        return self.parameters * bytes_each if bytes_each else None
+        """Return the least memory that the weights take, None for an unknown precision."""
+        parameter_bytes = _BYTES_PER_PARAMETER.get(precision)
+        return self.parameters * parameter_bytes if parameter_bytes else None
 
 
 def machine_id(provider: str, region: str, instance: str) -> str:
@@ -147,21 +147,21 @@ class Offer:
     """Hardware at a price under a pricing model.
 
     Args:
-        provider: Who rents it out, lower case.
-        region: Provider's region, or "" where one price holds everywhere.
+        provider: Name of the provider, lower case.
+        region: Provider's region, or "" if one price applies everywhere.
         instance: Provider's name of the machine.
         hardware: `Hardware.id` of its GPUs.
         gpus: Number of GPUs in the machine.
-        pricing_model: How it is paid.
-        usd_per_hour: Price of the whole machine for an hour, upfront payments spread over the term.
-        term: Length of the commitment ("1y", "3y", "1-182d"), "" where there is none.
+        pricing_model: How it is paid for.
+        usd_per_hour: Price of the whole machine for an hour, upfront payments amortized over the term.
+        term: Length of the commitment ("1y", "3y", "1-182d"), "" if there is none.
         payment: "no_upfront", "partial_upfront", "all_upfront", "monthly", or "".
         minimum_billing_s: Shortest time that is billed.
-        interruptions_per_month: Expected share of machines taken back in a month (spot only), None if unknown.
+        interruptions_per_month: Expected share of machines interrupted in a month (spot only), None if unknown.
         as_of: Date of the price.
-        source: Where the price comes from.
+        source: Source of the price.
         confidence: "high", "medium" or "low".
-        assumed: True if the price was assumed rather than found.
+        assumed: Whether the price was assumed rather than found.
     """
 
     provider: str
@@ -183,20 +183,22 @@ class Offer:
     def __post_init__(self) -> None:
         if not (math.isfinite(self.usd_per_hour) and self.usd_per_hour > 0):
             raise CatalogError(
-                f"price must be a positive number of dollars an hour, not {self.usd_per_hour}",
+                f"price must be a positive number of dollars per hour, not {self.usd_per_hour}",
                 where=f"{self.provider} {self.region} {self.instance}",
             )
         if self.gpus < 1:
-            raise CatalogError(f"a machine needs a GPU, not {self.gpus}", where=f"{self.provider} {self.instance}")
+            raise CatalogError(
+                f"a machine needs at least one GPU, not {self.gpus}", where=f"{self.provider} {self.instance}"
+            )
 
     @property
     def usd_per_gpu_hour(self) -> float:
-        """Price of one of its GPUs for an hour."""
+        """Price of one GPU for an hour."""
         return self.usd_per_hour / self.gpus
 
     @property
     def third_party(self) -> bool:
-        """Whether a marketplace rents it out for somebody else, who promises less."""
+        """Whether a marketplace rents it out on behalf of third parties, with weaker guarantees."""
         return self.provider == "vast" or "community" in self.instance.lower()
 
     @property
@@ -208,13 +210,13 @@ class Offer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LongPrompt:
-    """Prices of a request whose prompt is longer than a threshold; they hold for all of its tokens.
+    """Prices of a request whose prompt is longer than a threshold; they apply to all of its tokens.
 
     Args:
-        above_tokens: The prompt, cached tokens included, has more tokens than this.
-        input_usd_per_mtok: Per million input tokens.
-        cached_usd_per_mtok: Per million input tokens read from cache.
-        output_usd_per_mtok: Per million output tokens.
+        above_tokens: Threshold on the prompt tokens, cached tokens included.
+        input_usd_per_mtok: Price per million input tokens.
+        cached_usd_per_mtok: Price per million input tokens read from the cache.
+        output_usd_per_mtok: Price per million output tokens.
     """
 
     above_tokens: int
@@ -225,20 +227,20 @@ class LongPrompt:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TokenPrice:
-    """Price of a model as tokens, at one provider and tier.
+    """The price of a model's tokens at one provider and tier.
 
     Args:
-        provider: Who sells it.
+        provider: Name of the provider.
         model: `Model.id`.
         provider_model: The provider's name of the model.
         tier: Service tier.
-        input_usd_per_mtok: Per million input tokens.
-        cached_usd_per_mtok: Per million input tokens read from cache; the input price where none is stated.
-        output_usd_per_mtok: Per million output tokens.
+        input_usd_per_mtok: Price per million input tokens.
+        cached_usd_per_mtok: Price per million input tokens read from the cache; the input price if none is stated.
+        output_usd_per_mtok: Price per million output tokens.
         as_of: Date of the price list.
-        source: Where the price comes from.
-        long_prompts: Other prices above a prompt length, shortest first.
-        note: What the price list says beside the number.
+        source: Source of the price.
+        long_prompts: Prices above a prompt length, shortest first.
+        note: Remark of the price list.
     """
 
     provider: str
@@ -261,7 +263,7 @@ class Replica:
     Args:
         model: `Model.id`.
         hardware: `Hardware.id`.
-        gpus: GPUs that it takes (tensor parallel).
+        gpus: GPUs that it uses (tensor parallel).
         engine: "vllm", "sglang" or "trtllm".
         precision: Precision of the weights as served.
     """
@@ -307,21 +309,21 @@ class BackfillLimits:
 
 
 PLACES: Final = ("provider", "region", "hardware")
-"""What a workload's `allow` and `deny` speak of."""
+"""The attributes of a venue that a workload's `allow` and `deny` refer to."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Access:
-    """Where a workload may run, in globs of lower case; empty sets allow everything.
+    """Where a workload may run, as lower-case globs; empty sets allow everything.
 
-    A venue that names no region passes only where nothing is said of regions, for it may be anywhere.
+    A venue without a region, which may be anywhere, is permitted only if regions are unrestricted.
 
     Args:
-        allow_provider: If any, only these.
+        allow_provider: If not empty, only these.
         deny_provider: Never these.
-        allow_region: If any, only these.
+        allow_region: If not empty, only these.
         deny_region: Never these.
-        allow_hardware: If any, only these, and no token API.
+        allow_hardware: If not empty, only these, and no token API.
         deny_hardware: Never these.
     """
 
@@ -333,8 +335,8 @@ class Access:
     deny_hardware: frozenset[str] = frozenset()
 
     @classmethod
-    def of(cls, allow: Mapping[str, Iterable[str]], deny: Mapping[str, Iterable[str]]) -> "Access":
-        """Return what tables by place (`PLACES`) say."""
+    def from_tables(cls, allow: Mapping[str, Iterable[str]], deny: Mapping[str, Iterable[str]]) -> "Access":
+        """Return the access that tables keyed by `PLACES` describe."""
         return cls(
             allow_provider=frozenset(allow.get("provider", ())),
             deny_provider=frozenset(deny.get("provider", ())),
@@ -346,31 +348,31 @@ class Access:
 
     @property
     def allow(self) -> dict[str, list[str]]:
-        """What is allowed, by place, where anything is said."""
-        said = zip(PLACES, (self.allow_provider, self.allow_region, self.allow_hardware), strict=True)
-        return {place: sorted(globs) for place, globs in said if globs}
+        """Allowed globs by place, without unrestricted places."""
+        globs_by_place = zip(PLACES, (self.allow_provider, self.allow_region, self.allow_hardware), strict=True)
+        return {place: sorted(globs) for place, globs in globs_by_place if globs}
 
     @property
     def deny(self) -> dict[str, list[str]]:
-        """What is denied, by place, where anything is said."""
-        said = zip(PLACES, (self.deny_provider, self.deny_region, self.deny_hardware), strict=True)
-        return {place: sorted(globs) for place, globs in said if globs}
+        """Denied globs by place, without unrestricted places."""
+        globs_by_place = zip(PLACES, (self.deny_provider, self.deny_region, self.deny_hardware), strict=True)
+        return {place: sorted(globs) for place, globs in globs_by_place if globs}
 
     def permits(self, provider: str, region: str, hardware: str = "") -> bool:
         """Whether a venue may serve the workload."""
         known = region != "" or not (self.allow_region or self.deny_region)
         return (
             known
-            and _may(provider, self.allow_provider, self.deny_provider)
-            and _may(region, self.allow_region, self.deny_region)
-            and _may(hardware, self.allow_hardware, self.deny_hardware)
+            and _is_allowed(provider, self.allow_provider, self.deny_provider)
+            and _is_allowed(region, self.allow_region, self.deny_region)
+            and _is_allowed(hardware, self.allow_hardware, self.deny_hardware)
         )
 
 
-def _may(name: str, allow: frozenset[str], deny: frozenset[str]) -> bool:
-    """Whether a name is allowed and not denied; no name at all is what nobody allows or denies by name."""
-    fits = [any(name and fnmatchcase(name.lower(), glob) for glob in globs) for globs in (allow, deny)]
-    return (fits[0] or not allow) and not fits[1]
+def _is_allowed(name: str, allow: frozenset[str], deny: frozenset[str]) -> bool:
+    """Whether a name is allowed and not denied; an empty name matches no glob."""
+    allowed, denied = (any(name and fnmatchcase(name.lower(), glob) for glob in globs) for globs in (allow, deny))
+    return bool((allowed or not allow) and not denied)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -379,12 +381,12 @@ class Workload:
 
     Args:
         name: Name in the output.
-        lane: Which promise.
-        slo: The promise of a real-time workload, else None.
+        lane: Kind of promise.
+        slo: Promise of a real-time workload, else None.
         deadline: Deadline of a deferrable workload as the user wrote it ("4h", "06:00", ISO 8601), else "".
-        match: Column name to glob; a request belongs if all match.
+        match: Pairs of column name and glob; a request belongs to the workload if all match.
         access: Where it may run.
-        assumed: True if the lane was assumed rather than declared.
+        assumed: Whether the lane was assumed rather than declared.
     """
 
     name: str

@@ -1,25 +1,25 @@
-"""The whole exception tree.
+"""The exception tree.
 
-    MeritorderError            anything that this project raises on purpose; exit code 2
-    ├── TraceError             a trace that cannot be read, or has nothing in it
-    ├── WorkloadsError         a workloads file, a deadline or a lane that makes no sense
-    ├── CatalogError           a price, model or hardware that is unknown or nonsense
-    ├── PerformanceError       no measured performance for what was asked
-    ├── InfeasibleError        no arrangement keeps the promise; says which promise and what would help
-    ├── BillError              a bill that cannot be read, or does not add up
-    ├── ConfigError            a configuration that cannot be used
-    └── MissingExtraError      an optional dependency is needed; says what to install
+    MeritorderError            any error that this project raises on purpose; exit code 2
+    ├── TraceError             a trace cannot be read, or is empty
+    ├── WorkloadsError         a workloads file, a deadline or a lane is invalid
+    ├── CatalogError           a price, model or hardware is unknown or invalid
+    ├── PerformanceError       there is no measured performance of a model on hardware
+    ├── InfeasibleError        no arrangement keeps the promise; names the promise and a remedy
+    ├── BillError              a bill cannot be read, or does not add up
+    ├── ConfigError            a configuration is invalid
+    └── MissingExtraError      an optional dependency is missing; names the package to install
 
-Every error reads as one line: where, what, what to do.
+Every error reads as one line: where, what, and what to do about it.
 """
 
 
 class MeritorderError(Exception):
-    """Something that the user can mend, told in one line.
+    """An error that the user can correct, as one line.
 
     Args:
-        what: What is wrong, in the user's words.
-        where: File, row, column, field or option that it concerns.
+        what: What is wrong, in the user's terms.
+        where: File, row, column, field or option.
         fix: What to do about it.
     """
 
@@ -35,19 +35,19 @@ class MeritorderError(Exception):
 
 
 class TraceError(MeritorderError):
-    """A trace cannot be read, or has nothing in it."""
+    """A trace cannot be read, or is empty."""
 
 
 class WorkloadsError(MeritorderError):
-    """A workloads file, a deadline or a lane makes no sense."""
+    """A workloads file, a deadline or a lane is invalid."""
 
 
 class CatalogError(MeritorderError):
-    """A price, model or hardware is unknown or nonsense."""
+    """A price, model or hardware is unknown or invalid."""
 
 
 class PerformanceError(MeritorderError):
-    """There is no measured performance for what was asked."""
+    """There is no measured performance of a model on hardware."""
 
 
 class InfeasibleError(MeritorderError):
@@ -59,8 +59,8 @@ class BillError(MeritorderError):
 
 
 class ConfigError(MeritorderError):
-    """A configuration cannot be used."""
+    """A configuration is invalid."""
 
 
 class MissingExtraError(MeritorderError):
-    """An optional dependency is needed."""
+    """An optional dependency is missing."""

@@ -193,7 +193,7 @@ class DeclaredWorkload(msgspec.Struct, frozen=True, kw_only=True):
             slo=self.slo,
             deadline=self.deadline,
             match=tuple(self.match),
-            access=Access.of(self.allow, self.deny),
+            access=Access.from_tables(self.allow, self.deny),
         )
 
 

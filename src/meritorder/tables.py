@@ -1,4 +1,4 @@
-"""Declared schemas of the columns that flow between packages, and their check at the door."""
+"""Schemas of the columns that pass between packages, and the check that a frame has them."""
 
 from dataclasses import dataclass
 
@@ -28,15 +28,15 @@ REQUESTS: tuple[Column, ...] = (
         meaning="prompt tokens reusable from a prefix cache",
     ),
     Column(name="output_tokens", dtype=pl.Int32, unit="tokens", meaning="generated tokens, at least 1"),
-    Column(name="model", dtype=pl.Categorical, unit="", meaning="model asked for", nullable=True),
-    Column(name="tenant", dtype=pl.Categorical, unit="", meaning="who asked", nullable=True),
+    Column(name="model", dtype=pl.Categorical, unit="", meaning="model requested", nullable=True),
+    Column(name="tenant", dtype=pl.Categorical, unit="", meaning="tenant that sent the request", nullable=True),
     Column(name="session", dtype=pl.Categorical, unit="", meaning="conversation", nullable=True),
     Column(name="workload", dtype=pl.Categorical, unit="", meaning="name of the workload", nullable=True),
     Column(
         name="deadline_s",
         dtype=pl.Float64,
         unit="s",
-        meaning="must be done by; null in the real-time lane",
+        meaning="latest completion; null in the real-time lane",
         nullable=True,
     ),
 )
@@ -49,20 +49,20 @@ MONEY = pl.Decimal(38, 12)
 _INSTANT = pl.Datetime("us", "UTC")
 
 CHARGES: tuple[Column, ...] = (
-    Column(name="source", dtype=pl.String, unit="", meaning="file that it was read from"),
+    Column(name="source", dtype=pl.String, unit="", meaning="file that the charge was read from"),
     Column(
         name="row",
         dtype=pl.UInt32,
         unit="",
         meaning="line of a CSV (the header is line 1), else number of the record",
     ),
-    Column(name="period_start", dtype=_INSTANT, unit="", meaning="start of what is charged for"),
-    Column(name="period_end", dtype=_INSTANT, unit="", meaning="end of what is charged for", nullable=True),
+    Column(name="period_start", dtype=_INSTANT, unit="", meaning="start of the usage charged"),
+    Column(name="period_end", dtype=_INSTANT, unit="", meaning="end of the usage charged", nullable=True),
     Column(
         name="provider",
         dtype=pl.String,
         unit="",
-        meaning="who charges: aws, azure, gcp, openai, anthropic, ...",
+        meaning="provider: aws, azure, gcp, openai, anthropic, ...",
         nullable=True,
     ),
     Column(name="payer", dtype=pl.String, unit="", meaning="account that pays", nullable=True),
@@ -73,17 +73,17 @@ CHARGES: tuple[Column, ...] = (
         meaning="account, subscription or project that used it",
         nullable=True,
     ),
-    Column(name="invoice", dtype=pl.String, unit="", meaning="invoice that it belongs to", nullable=True),
+    Column(name="invoice", dtype=pl.String, unit="", meaning="invoice of the charge", nullable=True),
     Column(name="region", dtype=pl.String, unit="", meaning="provider's region", nullable=True),
     Column(name="service", dtype=pl.String, unit="", meaning="provider's name of the service", nullable=True),
     Column(
         name="sku",
         dtype=pl.String,
         unit="",
-        meaning="what was metered: usage type, meter or SKU",
+        meaning="usage type, meter or SKU",
         nullable=True,
     ),
-    Column(name="description", dtype=pl.String, unit="", meaning="provider's words for the charge", nullable=True),
+    Column(name="description", dtype=pl.String, unit="", meaning="provider's description of the charge", nullable=True),
     Column(name="resource", dtype=pl.String, unit="", meaning="machine, endpoint or request", nullable=True),
     Column(
         name="instance_type",
@@ -99,49 +99,49 @@ CHARGES: tuple[Column, ...] = (
         meaning="instance type without its size",
         nullable=True,
     ),
-    Column(name="purchase", dtype=pl.String, unit="", meaning="how it was bought; a `bills.charges.Purchase`"),
-    Column(name="unused", dtype=pl.Boolean, unit="", meaning="its amortised cost is commitment that nothing used"),
+    Column(name="purchase", dtype=pl.String, unit="", meaning="purchase option; a `bills.charges.Purchase`"),
+    Column(name="unused", dtype=pl.Boolean, unit="", meaning="whether its amortized cost is unused commitment"),
     Column(
         name="commitment",
         dtype=pl.String,
         unit="",
-        meaning="reservation or savings plan that it belongs to",
+        meaning="reservation or savings plan of the charge",
         nullable=True,
     ),
-    Column(name="quantity", dtype=pl.Float64, unit="", meaning="how much was used", nullable=True),
-    Column(name="unit", dtype=pl.String, unit="", meaning="what the quantity counts", nullable=True),
+    Column(name="quantity", dtype=pl.Float64, unit="", meaning="amount of usage", nullable=True),
+    Column(name="unit", dtype=pl.String, unit="", meaning="unit of the quantity", nullable=True),
     Column(
         name="billed_usd",
         dtype=MONEY,
         unit="USD",
-        meaning="on the invoice (AWS: unblended; FOCUS: BilledCost)",
+        meaning="amount on the invoice (AWS: unblended; FOCUS: BilledCost)",
     ),
     Column(
         name="amortised_usd",
         dtype=MONEY,
         unit="USD",
-        meaning="commitments spread over what they cover (FOCUS: EffectiveCost)",
+        meaning="cost with commitments amortized over their usage (FOCUS: EffectiveCost)",
     ),
     Column(
         name="list_usd",
         dtype=MONEY,
         unit="USD",
-        meaning="the same usage on demand at list price",
+        meaning="cost of the same usage on demand at list price",
         nullable=True,
     ),
     Column(
         name="priced",
         dtype=pl.Boolean,
         unit="",
-        meaning="false where the source counts usage without amounts",
+        meaning="false if the source has usage without amounts",
     ),
-    Column(name="tags", dtype=pl.String, unit="", meaning="the user's tags, a JSON object", nullable=True),
-    Column(name="model", dtype=pl.String, unit="", meaning="model, of token products", nullable=True),
+    Column(name="tags", dtype=pl.String, unit="", meaning="the user's tags as a JSON object", nullable=True),
+    Column(name="model", dtype=pl.String, unit="", meaning="model of a token product", nullable=True),
     Column(
         name="tier",
         dtype=pl.String,
         unit="",
-        meaning="service tier, of token products; a `domain.Tier`",
+        meaning="service tier of a token product; a `domain.Tier`",
         nullable=True,
     ),
     Column(
@@ -155,26 +155,26 @@ CHARGES: tuple[Column, ...] = (
         name="kind",
         dtype=pl.String,
         unit="",
-        meaning="why it is inference; null where it is not",
+        meaning="kind of inference charge; null if it is none",
         nullable=True,
     ),
 )
-"""Charges of a bill, one row a line item.
+"""Charges of a bill, one row per line item.
 
-`billed_usd` sums to the invoice; so does `amortised_usd`, over the whole term of a commitment.
+`billed_usd` sums to the invoice; so does `amortised_usd` over the whole term of a commitment.
 """
 
 
 def check(frame: pl.DataFrame, schema: tuple[Column, ...], *, what: str) -> pl.DataFrame:
-    """Return the frame with the schema's columns in order, or say which column is wrong.
+    """Return the frame with the columns of the schema, in its order.
 
     Args:
-        frame: Any data frame.
-        schema: What it must hold.
-        what: Name of the table for the message.
+        frame: A data frame.
+        schema: The columns that it must have.
+        what: Name of the table for messages.
 
     Raises:
-        MeritorderError: A column is missing, has another type, or has nulls where none may be.
+        MeritorderError: A column is missing, has another type, or has nulls although it is not nullable.
     """
     for column in schema:
         if column.name not in frame.columns:

@@ -1,6 +1,6 @@
-"""Conversions between units; nowhere else may a 3600 or a 1e6 appear.
+"""Conversions between units, and their formats; no other module contains a 3600 or a 1e6.
 
-Inside the project a time is in seconds, money in US dollars, memory in bytes, and a rate says which.
+Times are in seconds, money in US dollars, memory in bytes; the name of a rate states its units.
 """
 
 import datetime as dt
@@ -15,7 +15,7 @@ SECONDS_PER_DAY: Final = 86_400.0
 SECONDS_PER_WEEK: Final = 7 * SECONDS_PER_DAY
 HOURS_PER_DAY: Final = 24
 DAYS_PER_YEAR: Final = 365.0
-# AWS and FinOps practice divide a year's hours by twelve.
+# The hours of a year divided by twelve, as in AWS and FinOps practice.
 HOURS_PER_MONTH: Final = 730.0
 TOKENS_PER_MTOK: Final = 1_000_000
 BYTES_PER_GIB: Final = 1024**3
@@ -43,7 +43,7 @@ _SECONDS_PER_UNIT: Final = {
 
 
 def parse_duration_s(text: str) -> float | None:
-    """Read `90s`, `30m`, `4h`, `1h30m`, `2d`, `1w` as seconds; None if it is not a duration."""
+    """Return the seconds of `90s`, `30m`, `4h`, `1h30m`, `2d` or `1w`; None if the text is not a duration."""
     stripped = text.strip()
     parts = _DURATION_PART.findall(stripped)
     if not parts or _DURATION_PART.sub("", stripped).strip():
@@ -52,7 +52,7 @@ def parse_duration_s(text: str) -> float | None:
 
 
 def format_duration(seconds: float) -> str:
-    """Write seconds in the largest unit that reads well: `0.31 s`, `12 min`, `4 h`, `2.5 d`."""
+    """Format seconds in the largest readable unit: `310 ms`, `12 min`, `4 h`, `2.5 d`."""
     magnitude = abs(seconds)
     if magnitude < 1:
         return f"{seconds * MS_PER_S:.3g} ms"
@@ -75,11 +75,11 @@ def interruptions_per_hour(share_per_month: float) -> float:
 
 
 def format_usd(usd: float | Decimal, decimals: int | None = None) -> str:
-    """Write dollars with the digits that matter: `$12,345`, `$1.24`, `$0.000183`.
+    """Format dollars with significant digits: `$12,345`, `$1.24`, `$0.000183`.
 
     Args:
         usd: An amount.
-        decimals: Digits after the point, for amounts that stand in one column; by magnitude if not given.
+        decimals: Digits after the point, for amounts in one column; by magnitude if None.
     """
     magnitude = abs(float(usd))
     sign = "-" if usd < 0 else ""
@@ -96,7 +96,7 @@ def format_usd(usd: float | Decimal, decimals: int | None = None) -> str:
 
 
 def format_share(share: float | Decimal, decimals: int = 0) -> str:
-    """Write a share in per cent: `46 %`, `99.2 %`; never rounded up to all or down to nothing."""
+    """Format a share in percent: `46 %`, `99.2 %`; never rounded up to 100 % or down to 0 %."""
     text = f"{100 * float(share):.{decimals}f}"
     smallest = 10.0**-decimals
     if share < 1 and float(text) >= 100:
@@ -112,5 +112,5 @@ def usd_per_mtok(usd: float, tokens: float) -> float:
 
 
 def utc(epoch_s: float) -> dt.datetime:
-    """Return an epoch time as an aware UTC datetime."""
+    """Return an epoch time as a timezone-aware datetime in UTC."""
     return dt.datetime.fromtimestamp(epoch_s, tz=dt.UTC)

@@ -95,7 +95,7 @@ def test_declared_workload_round_trips() -> None:
         lane=Lane.DEFERRABLE,
         deadline="4h",
         match=(("tenant", "doc-*"),),
-        access=Access.of({"region": ["eu-*"]}, {"provider": ["vast"]}),
+        access=Access.from_tables({"region": ["eu-*"]}, {"provider": ["vast"]}),
     )
     chat = Workload(name="chat", lane=Lane.REALTIME, slo=Slo(ttft_s=1.0, tpot_s=0.05))
     for workload in (index, chat):

@@ -1,4 +1,4 @@
-"""Compile the simulator before its first use, once a machine: `python -m meritorder.sim`."""
+"""Compile the simulator ahead of its first use, once per machine: `python -m meritorder.sim`."""
 
 import numpy as np
 
@@ -9,7 +9,7 @@ from meritorder.sim.run import simulate
 
 
 def main() -> None:
-    """Simulate one request, which compiles all that simulates any."""
+    """Simulate one request, which compiles every kernel."""
     profile = Profile(
         model="none",
         hardware="none",
@@ -17,7 +17,7 @@ def main() -> None:
         engine="vllm",
         precision="bf16",
         provenance=Provenance.ROOFLINE,
-        source="a request that compiles the simulator",
+        source="a request that compiles the kernels",
         as_of="2026-11-29",
         kv_capacity_tokens=1024,
         decode_sequences=[1],

@@ -293,7 +293,7 @@ def _workload(entry: object, where: str) -> Workload:
             slo=slo,
             deadline=deadline,
             match=_match(entry.get("match", {}), where),
-            access=Access.of(_places(entry, "allow", where), _places(entry, "deny", where)),
+            access=Access.from_tables(_places(entry, "allow", where), _places(entry, "deny", where)),
         )
     except WorkloadsError as error:
         raise WorkloadsError(error.what, where=where, fix=error.fix) from None

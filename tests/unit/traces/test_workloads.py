@@ -124,7 +124,7 @@ def test_access_is_read_as_globs(tmp_path: Path) -> None:
     workload = loaded(tmp_path, EVALS + said)[0]
     assert workload.access.allow == {"region": ["eu-*", "europe-*"], "hardware": ["h100"]}
     assert workload.access.deny == {"provider": ["vast"]}
-    assert Access.of(workload.access.allow, workload.access.deny) == workload.access
+    assert Access.from_tables(workload.access.allow, workload.access.deny) == workload.access
     assert loaded(tmp_path, EVALS)[0].access == Access()
 
 
@@ -142,18 +142,18 @@ def test_access_is_read_as_globs(tmp_path: Path) -> None:
     ],
 )
 def test_all_that_is_said_must_permit(allow: dict[str, list[str]], deny: dict[str, list[str]], permitted: bool) -> None:  # noqa: FBT001
-    assert Access.of(allow, deny).permits("aws", "EU-north-1", "h100") is permitted
+    assert Access.from_tables(allow, deny).permits("aws", "EU-north-1", "h100") is permitted
 
 
 def test_unknown_regions_may_be_anywhere() -> None:
-    assert Access.of({}, {}).permits("aws", "", "h100")
-    assert not Access.of({"region": ["*"]}, {}).permits("aws", "", "h100")
-    assert not Access.of({}, {"region": ["us-*"]}).permits("aws", "", "h100")
+    assert Access.from_tables({}, {}).permits("aws", "", "h100")
+    assert not Access.from_tables({"region": ["*"]}, {}).permits("aws", "", "h100")
+    assert not Access.from_tables({}, {"region": ["us-*"]}).permits("aws", "", "h100")
 
 
 def test_token_apis_have_no_hardware() -> None:
-    assert not Access.of({"hardware": ["*"]}, {}).permits("novita", "")
-    assert Access.of({}, {"hardware": ["h100"]}).permits("novita", "")
+    assert not Access.from_tables({"hardware": ["*"]}, {}).permits("novita", "")
+    assert Access.from_tables({}, {"hardware": ["h100"]}).permits("novita", "")
 
 
 def test_deferred_requests_keep_their_access(tmp_path: Path) -> None:

@@ -342,7 +342,7 @@ class _PlanMatcher:
                 deadline=workload.deadline,
                 deferrable=workload.lane == DEFERRABLE,
                 match=tuple((column, pattern) for column, pattern in workload.match),
-                access=Access.of(workload.allow, workload.deny),
+                access=Access.from_tables(workload.allow, workload.deny),
             )
             for workload in (promises.workloads if promises else ())
             if workload.name not in configured or workload.allow or workload.deny
