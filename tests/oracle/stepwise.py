@@ -16,7 +16,7 @@ from tests.oracle.stepwise_pools import Group, Instance, initially_on
 
 from meritorder.policy.backfill import backfill_sequences
 from meritorder.policy.replicas import replicas_for_deadline
-from meritorder.sim.pools import Autoscaled, Fixed, ForDeadlines, Requests, Scheduled, SimPool
+from meritorder.sim.pools import Autoscaled, DeadlineScaled, Fixed, Requests, Scheduled, SimPool
 
 DAY_S = 86_400.0
 DUE_INTERVALS = 1023
@@ -220,7 +220,7 @@ class Fleet:
                 mean = group.in_flight_s / self.tick_s
                 group.in_flight_s = 0.0
                 return group.scaled_to(mean, self.tick_s)
-            case ForDeadlines():
+            case DeadlineScaled():
                 to_add = int(self._replicas_to_add(group, now, scaling.margin_s) / pack)
                 if to_add > 0:
                     return min(held + to_add, scaling.maximum)
@@ -312,14 +312,16 @@ class Fleet:
     def _give_back(self, end_s: float) -> float:
         """Hold temporary capacity to the end, and what is always on to the horizon or the end of its own work."""
         for group in self.groups:
-            until_s = end_s if isinstance(group.pool.scaling, ForDeadlines) else max(group.busy_until_s, self.horizon_s)
+            until_s = (
+                end_s if isinstance(group.pool.scaling, DeadlineScaled) else max(group.busy_until_s, self.horizon_s)
+            )
             for instance in group.held("on", "starting", "draining"):
                 instance.stop(max(until_s, instance.paid_from_s), self.bin_s)
         return end_s
 
     def _is_over(self, ticks_s: float) -> bool:
         served = all(not math.isnan(request.finished_s) for request in self.requests)
-        elastic = [group for group in self.groups if isinstance(group.pool.scaling, ForDeadlines)]
+        elastic = [group for group in self.groups if isinstance(group.pool.scaling, DeadlineScaled)]
         given_back = all(instance.state == "off" for group in elastic for instance in group.instances)
         return (served and given_back and ticks_s > self.horizon_s) or ticks_s > self.span_s + DAY_S
 

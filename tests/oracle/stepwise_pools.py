@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from tests.oracle.stepwise_engine import Account, Replica, Request, add_to_bins
 
 from meritorder.policy.replicas import replicas_for_concurrency
-from meritorder.sim.pools import Autoscaled, Fixed, ForDeadlines, Scheduled, SimPool
+from meritorder.sim.pools import Autoscaled, DeadlineScaled, Fixed, Scheduled, SimPool
 
 
 @dataclass
@@ -114,5 +114,5 @@ def initially_on(pool: SimPool) -> int:
             return initial
         case Scheduled(instances=slots):
             return slots[0] if slots else 0
-        case ForDeadlines():
+        case DeadlineScaled():
             return 0

@@ -9,8 +9,8 @@ from meritorder.domain import BackfillLimits, Provenance
 from meritorder.perf.profile import EngineLimits, Profile
 from meritorder.sim.pools import (
     Autoscaled,
+    DeadlineScaled,
     Fixed,
-    ForDeadlines,
     Interruptions,
     Requests,
     Scaling,
@@ -205,6 +205,6 @@ def _scaling(draw: st.DrawFn, times: Times, *, realtime: bool) -> Scaling:
                 stabilization_s=times.uniform(0.1, 10.0),
             )
         case "for deadlines":
-            return ForDeadlines(maximum=most, margin_s=times.uniform(0.0, 5.0))
+            return DeadlineScaled(maximum=most, margin_s=times.uniform(0.0, 5.0))
         case _:
             return Fixed(instances=most)

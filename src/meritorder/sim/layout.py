@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from meritorder.sim.pools import Autoscaled, Fixed, ForDeadlines, Requests, Scheduled, SimPool
+from meritorder.sim.pools import Autoscaled, DeadlineScaled, Fixed, Requests, Scheduled, SimPool
 from meritorder.sim.runs import idle_tournament
 from meritorder.sim.state import (
     CONCURRENCY,
@@ -138,7 +138,7 @@ def _set_scaling(record: np.void, pool: SimPool, tick_s: float) -> None:
         case Autoscaled() as scaling:
             record["scaling"], record["target"] = CONCURRENCY, scaling.target_in_flight
             _set_bounds(record, scaling, tick_s)
-        case ForDeadlines(margin_s=margin_s):
+        case DeadlineScaled(margin_s=margin_s):
             record["scaling"], record["target"] = DEADLINES, margin_s
 
 

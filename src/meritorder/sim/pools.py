@@ -56,7 +56,7 @@ class Autoscaled:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ForDeadlines:
+class DeadlineScaled:
     """No instance until deferrable work would otherwise be late; then as many as its deadlines need, until it is done.
 
     Args:
@@ -68,7 +68,7 @@ class ForDeadlines:
     margin_s: float = 600.0
 
 
-Scaling = Fixed | Scheduled | Autoscaled | ForDeadlines
+Scaling = Fixed | Scheduled | Autoscaled | DeadlineScaled
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -189,7 +189,7 @@ class SimPool:
                 return n
             case Scheduled(instances=slots):
                 return max(slots, default=0)
-            case Autoscaled(maximum=n) | ForDeadlines(maximum=n):
+            case Autoscaled(maximum=n) | DeadlineScaled(maximum=n):
                 return n
 
 
@@ -203,7 +203,7 @@ class Requests:
         cached_tokens: Prompt tokens that need no computing, fewer than the prompt.
         output_tokens: Generated tokens, at least 1.
         latest_start_s: Latest start of a deferrable request; infinity marks a real-time one.
-        work_s: Seconds of a saturated replica that each takes; `ForDeadlines` scales by it.
+        work_s: Seconds of a saturated replica that each takes; `DeadlineScaled` scales by it.
         access: Index of the set of pools that each may run in (`SimPool.permits`); None if all may run anywhere.
     """
 

@@ -12,7 +12,7 @@ from tests.samples.fleets import backfill
 
 from meritorder.errors import InfeasibleError
 from meritorder.perf.profile import EngineLimits
-from meritorder.sim.pools import Autoscaled, Fixed, ForDeadlines, Requests, Scheduled, SimPool
+from meritorder.sim.pools import Autoscaled, DeadlineScaled, Fixed, Requests, Scheduled, SimPool
 from meritorder.sim.run import simulate
 
 STEADY = profile(
@@ -121,7 +121,7 @@ def test_an_instance_that_starts_at_once_begins_with_the_backlog() -> None:
     wanted = requests((0.5, 5, 10, 30.0), (40.0, 5, 10, 50.0))
     pool = SimPool(
         profile=STEADY,
-        scaling=ForDeadlines(maximum=1, margin_s=0.0),
+        scaling=DeadlineScaled(maximum=1, margin_s=0.0),
         realtime=False,
         backfill=backfill(2),
         startup_s=0.0,
@@ -230,7 +230,7 @@ def test_work_left_by_rounding_starts_nothing() -> None:
     wanted.work_s[:] = 0.1, 0.2, 0.3, 1.0, 1.0
     fleet = (
         SimPool(profile=STEADY, scaling=Fixed(instances=1)),
-        SimPool(profile=STEADY, scaling=ForDeadlines(maximum=3), realtime=False, backfill=backfill(1), startup_s=0.0),
+        SimPool(profile=STEADY, scaling=DeadlineScaled(maximum=3), realtime=False, backfill=backfill(1), startup_s=0.0),
     )
     result = simulate(wanted, fleet, horizon_s=100.0, tick_s=15.0)
     oracle, _ = simulate_stepwise(wanted, fleet, horizon_s=100.0, tick_s=15.0)

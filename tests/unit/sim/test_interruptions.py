@@ -12,7 +12,7 @@ from tests.unit.sim.test_corners import STEADY, finished, memory, requests
 
 from meritorder.errors import InfeasibleError
 from meritorder.perf.profile import EngineLimits
-from meritorder.sim.pools import Autoscaled, Fixed, ForDeadlines, Interruptions, SimPool, SimResult
+from meritorder.sim.pools import Autoscaled, DeadlineScaled, Fixed, Interruptions, SimPool, SimResult
 from meritorder.sim.run import simulate
 
 NOW = math.inf  # latest start of a real-time request
@@ -114,7 +114,7 @@ def test_an_instance_that_was_given_back_as_it_came_up_does_not_serve() -> None:
 
 def test_deferrable_work_returns_to_the_backlog() -> None:
     lives = Interruptions(lifetimes_s=(2.0, 1e6), notice_s=0.0)
-    options = {"scaling": ForDeadlines(maximum=1, margin_s=0.0), "realtime": False, "backfill": backfill(2)}
+    options = {"scaling": DeadlineScaled(maximum=1, margin_s=0.0), "realtime": False, "backfill": backfill(2)}
     result = run(requests((0.5, 5, 30, 20.0), (0.5, 5, 30, 20.0)), pool(interruptions=lives, **options), horizon_s=30.0)
     assert result.attempts.tolist() == [1, 1]
     assert result.pools[0].deferrable_s == pytest.approx(3.0)

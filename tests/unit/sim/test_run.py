@@ -8,7 +8,7 @@ from meritorder.errors import InfeasibleError
 from meritorder.perf.profile import EngineLimits
 from meritorder.sim import fleet
 from meritorder.sim.__main__ import main as compile_ahead
-from meritorder.sim.pools import Autoscaled, Fixed, ForDeadlines, Requests, Scaling, Scheduled, SimPool, SimResult
+from meritorder.sim.pools import Autoscaled, DeadlineScaled, Fixed, Requests, Scaling, Scheduled, SimPool, SimResult
 from meritorder.sim.run import simulate
 
 
@@ -79,7 +79,7 @@ def test_a_step_with_no_room_for_prompts_is_refused() -> None:
 
 
 def test_a_lane_that_nobody_serves_is_refused() -> None:
-    batch_only = pool(ForDeadlines(maximum=1), realtime=False, backfill=backfill(8))
+    batch_only = pool(DeadlineScaled(maximum=1), realtime=False, backfill=backfill(8))
     with pytest.raises(InfeasibleError, match="real-time"):
         simulate(requests([0.0]), (batch_only,), horizon_s=1.0)
     with pytest.raises(InfeasibleError, match="real-time"):
@@ -91,7 +91,7 @@ def test_a_lane_that_nobody_serves_is_refused() -> None:
 
 def test_temporary_capacity_is_rented_in_time_and_given_back() -> None:
     asked = requests([0.0] * 40, 300, 100, latest_start_s=3000.0, work_s=0.1)
-    rented = pool(ForDeadlines(maximum=2, margin_s=100.0), realtime=False, backfill=backfill(LIMITS.max_num_seqs))
+    rented = pool(DeadlineScaled(maximum=2, margin_s=100.0), realtime=False, backfill=backfill(LIMITS.max_num_seqs))
     result = simulate(asked, (rented,), horizon_s=1000.0)
     account = result.pools[0]
     assert result.finished_s.max() < 3000
@@ -158,7 +158,7 @@ def test_what_is_always_on_is_not_held_for_the_work_of_others() -> None:
     asked = requests([0.0, 1.0], 300, 11, latest_start_s=np.array([np.inf, 5000.0]))
     pools = (
         pool(Fixed(instances=1)),
-        pool(ForDeadlines(maximum=1), realtime=False, backfill=backfill(LIMITS.max_num_seqs)),
+        pool(DeadlineScaled(maximum=1), realtime=False, backfill=backfill(LIMITS.max_num_seqs)),
     )
     result = simulate(asked, pools, horizon_s=100.0)
     assert result.finished_s[1] > 4000

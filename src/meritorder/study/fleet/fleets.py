@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from meritorder.domain import BackfillLimits
 from meritorder.latency import tpot_s
-from meritorder.sim.pools import Autoscaled, Fixed, ForDeadlines, SimPool, SimResult
+from meritorder.sim.pools import Autoscaled, DeadlineScaled, Fixed, SimPool, SimResult
 from meritorder.sim.run import simulate
 from meritorder.study.fleet.load import TraceLoad
 from meritorder.study.fleet.machines import CandidateMachine, unrestricted_backfill
@@ -247,7 +247,7 @@ def max_deadline_machines(machine: CandidateMachine, load: TraceLoad) -> int:
 
 def batch_fleet(machine: CandidateMachine, load: TraceLoad) -> Trial:
     """Serve all deferrable requests on machines that are rented for each run and released after it."""
-    scaling = ForDeadlines(maximum=max_deadline_machines(machine, load))
+    scaling = DeadlineScaled(maximum=max_deadline_machines(machine, load))
     pool = machine.pool(scaling, realtime=False, backfill=unrestricted_backfill(machine.limits))
     return simulate_fleet("batch", "rented for each run and released after it", load, ((machine, pool),))
 
@@ -265,7 +265,7 @@ def mixed_fleet(
     """
     machine, pool = base.pools[0]
     realtime = machine.pool(pool.scaling, realtime=True, backfill=backfill)
-    scaling = ForDeadlines(maximum=max_deadline_machines(batch_machine, load))
+    scaling = DeadlineScaled(maximum=max_deadline_machines(batch_machine, load))
     temporary = batch_machine.pool(scaling, realtime=False, backfill=unrestricted_backfill(batch_machine.limits))
     how = f"backfill up to {backfill.sequences} sequences" if backfill else "separate lanes"
     return simulate_fleet("mix", f"{base.label}, {how}", load, ((machine, realtime), (batch_machine, temporary)))
