@@ -12,7 +12,7 @@ from meritorder import traces
 from meritorder.domain import Slo
 from meritorder.errors import TraceError
 from meritorder.tables import REQUESTS, check
-from meritorder.traces.transform import cut, scaled
+from meritorder.traces.trace import cut, scaled
 from meritorder.traces.workloads import assign, parse_defer
 
 TOKENS = ["input_tokens", "cached_tokens", "output_tokens"]

@@ -21,8 +21,7 @@ from meritorder.errors import TraceError
 from meritorder.traces import formats
 from meritorder.traces.intake import RawTable, SourceRequests, to_requests
 from meritorder.traces.sources import SourceLike, opened
-from meritorder.traces.trace import SHOWN_BAD_ROWS, BadRow, ReadReport, Trace
-from meritorder.traces.transform import Bound, cut, scaled
+from meritorder.traces.trace import SHOWN_BAD_ROWS, BadRow, Bound, ReadReport, Trace, cut, scaled
 
 __all__ = ["BadRow", "ReadReport", "Trace", "read"]
 

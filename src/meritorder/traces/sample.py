@@ -27,8 +27,7 @@ import polars as pl
 
 from meritorder.errors import TraceError
 from meritorder.tables import REQUESTS
-from meritorder.traces.trace import ReadReport, Trace
-from meritorder.traces.transform import rebased
+from meritorder.traces.trace import ReadReport, Trace, rebased
 from meritorder.units import (
     HOURS_PER_DAY,
     MS_PER_S,

@@ -1,14 +1,27 @@
-"""A trace: its requests, and a report of how they were read."""
+"""A trace: its requests, a report of how they were read, its window (`--from`, `--to`) and its rate (`--scale`)."""
 
-from dataclasses import dataclass, field
+import datetime as dt
+import math
+from dataclasses import dataclass, field, replace
 from typing import Final
 
+import numpy as np
 import polars as pl
+
+from meritorder.errors import TraceError
+from meritorder.units import SECONDS_PER_MINUTE, format_duration, parse_duration_s, utc
 
 SHOWN_BAD_ROWS: Final = 5
 """Number of bad rows that a report quotes; all are counted."""
 
 FAILED: Final = "failed (no output tokens)"
+
+_GRAMMAR: Final = "give a time since the start (2h, 1d) or ISO 8601 (2026-01-05T06:00)"
+
+_MAX_SHIFT_S: Final = 10 * SECONDS_PER_MINUTE
+_MAX_SHIFT_SHARE: Final = 0.02
+
+Bound = str | float | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,3 +112,110 @@ class Trace:
             return 0.0
         arrived = self.requests["arrived_s"]
         return float(arrived[-1] - arrived[0]) * count / (count - 1)
+
+
+def cut(trace: Trace, start: Bound, end: Bound) -> Trace:
+    """Return the requests that arrive in [start, end), their clock beginning at the first of them.
+
+    Raises:
+        TraceError: A bound cannot be read, is a date while the trace has none, or the window has no requests.
+    """
+    if start is None and end is None:
+        return trace
+    from_s = 0.0 if start is None else _seconds(trace, start, "--from")
+    to_s = float("inf") if end is None else _seconds(trace, end, "--to")
+    if from_s >= to_s:
+        raise TraceError(f"the window ends ({end}) before it starts ({start})", where="--from/--to", fix=_GRAMMAR)
+    arrived = trace.requests["arrived_s"]
+    begin, stop = int(arrived.search_sorted(from_s)), int(arrived.search_sorted(to_s))
+    if begin == stop:
+        starts = "" if trace.epoch_s is None else f" and starts {utc(trace.epoch_s):%Y-%m-%dT%H:%M}"
+        raise TraceError(
+            f"no request arrives in this window; the trace is {format_duration(trace.span_s)} long{starts}",
+            where="--from/--to",
+        )
+    return rebased(replace(trace, requests=trace.requests.slice(begin, stop - begin)))
+
+
+def scaled(trace: Trace, factor: float, *, seed: int) -> Trace:
+    """Return a trace with `factor` times the requests in the same span.
+
+    Each whole copy is shifted in time by a random offset within ±min(10 min, 2 % of the span) and wraps around the
+    span: copies do not arrive in step, and every request keeps its hour of the day. The first copy stays in place. A
+    fraction is a sample without replacement. Sessions of different copies are different sessions.
+
+    Args:
+        trace: The trace to scale.
+        factor: Rate of the result / rate of the trace.
+        seed: Seed of the shifts and the sample.
+
+    Raises:
+        TraceError: The factor is not a positive number, or so small that no request is left.
+    """
+    if not (math.isfinite(factor) and factor > 0):
+        raise TraceError(f"the rate cannot be multiplied by {factor}", where="--scale", fix="give a positive number")
+    if factor == 1:
+        return trace
+    random = np.random.default_rng(seed)
+    whole, part = int(factor), factor - int(factor)
+    span_s = trace.span_s
+    shift_s = min(_MAX_SHIFT_S, _MAX_SHIFT_SHARE * span_s)
+    copies = [trace.requests] if whole else []
+    copies += [_copy(trace.requests, number, random.uniform(-shift_s, shift_s), span_s) for number in range(1, whole)]
+    if part:
+        drawn = _sample(trace.requests, part, random)
+        copies.append(_copy(drawn, whole, random.uniform(-shift_s, shift_s), span_s) if whole else drawn)
+    requests = pl.concat(copies)
+    if requests.is_empty():
+        raise TraceError(f"no request is left of {trace.requests.height:,} at {factor:g}", where="--scale")
+    text = f"the rate is multiplied by {factor:g}, seed {seed}: " + (
+        f"each copy is shifted by a random time within ±{format_duration(shift_s)} and wraps around the span"
+        if whole
+        else "a sample of the requests"
+    )
+    report = replace(trace.report, assumptions=(*trace.report.assumptions, text))
+    ordered = requests.sort("arrived_s", maintain_order=True) if len(copies) > 1 else requests
+    return rebased(replace(trace, requests=ordered, report=report))
+
+
+def rebased(trace: Trace) -> Trace:
+    """Return the trace with its clock beginning at its first arrival."""
+    zero_s = float(trace.requests["arrived_s"][0])
+    if zero_s == 0:
+        return trace
+    shifted = trace.requests.with_columns(pl.col("arrived_s", "deadline_s") - zero_s)
+    return replace(trace, requests=shifted, epoch_s=None if trace.epoch_s is None else trace.epoch_s + zero_s)
+
+
+def _seconds(trace: Trace, bound: str | float, option: str) -> float:
+    """Read a bound as seconds on the trace's clock."""
+    if isinstance(bound, (int, float)):
+        return float(bound)
+    offset = parse_duration_s(bound)
+    if offset is not None:
+        return offset
+    try:
+        instant = dt.datetime.fromisoformat(bound.strip())
+    except ValueError:
+        raise TraceError(f"{bound!r} is not a time", where=option, fix=_GRAMMAR) from None
+    if trace.epoch_s is None:
+        raise TraceError(f"{bound} is a date, but the trace has only times since its start", where=option, fix=_GRAMMAR)
+    zoned = instant if instant.tzinfo else instant.replace(tzinfo=dt.UTC)
+    return zoned.timestamp() - trace.epoch_s
+
+
+def _copy(requests: pl.DataFrame, number: int, shift_s: float, span_s: float) -> pl.DataFrame:
+    """Return the requests shifted in time, wrapped into the span, in sessions of their own."""
+    arrived = pl.col("arrived_s")
+    moved = (arrived + shift_s) % span_s if span_s else arrived
+    columns = [moved.alias("arrived_s"), (pl.col("deadline_s") - arrived + moved).alias("deadline_s")]
+    if requests["session"].null_count() < requests.height:
+        renamed = pl.col("session").cast(pl.String) + f"#{number}"
+        columns.append(renamed.cast(pl.Categorical).alias("session"))
+    return requests.with_columns(columns)
+
+
+def _sample(requests: pl.DataFrame, share: float, random: np.random.Generator) -> pl.DataFrame:
+    """Return a share of the requests, drawn without replacement, in order."""
+    drawn = random.choice(requests.height, size=round(share * requests.height), replace=False, shuffle=False)
+    return requests[np.sort(drawn)]
