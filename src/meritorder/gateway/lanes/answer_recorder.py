@@ -12,6 +12,7 @@ from meritorder.gateway.state.request import Request
 from meritorder.gateway.store import stored_answers
 from meritorder.gateway.store.stored_answers import StoredAnswer
 from meritorder.gateway.wire.assemble import AnswerAssembler
+from meritorder.gateway.wire.errors import INVALID_JSON
 
 _MAX_BYTES: Final = 16 * 1024 * 1024
 _DATA: Final = b"data:"
@@ -56,7 +57,7 @@ def stored_answer(request: Request, answer: bytes) -> StoredAnswer | None:
     try:
         content = msgspec.json.decode(answer)
         fields = msgspec.json.decode(request.body)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except INVALID_JSON:
         return None
     if not isinstance(content, dict) or not isinstance(content.get("id"), str) or request.stored_as is None:
         return None
@@ -89,7 +90,7 @@ def _last_response(stream: bytes) -> bytes | None:
         if line.startswith(_DATA) and b'"response"' in line:
             try:
                 event: dict[str, Any] = msgspec.json.decode(line[len(_DATA) :])
-            except (msgspec.DecodeError, UnicodeDecodeError):
+            except INVALID_JSON:
                 return None
             response = event.get("response")
             return msgspec.json.encode(response) if isinstance(response, dict) else None

@@ -12,6 +12,7 @@ from meritorder.gateway.errors import UpstreamError
 from meritorder.gateway.upstreams.connection import Connection, Endpoint
 from meritorder.gateway.upstreams.engine_load import parse_max_sequences, parse_metrics, parse_slots
 from meritorder.gateway.upstreams.upstream import Call, EngineLoad, Reply, Wrapped
+from meritorder.gateway.wire.errors import INVALID_JSON
 from meritorder.gateway.wire.objects import echoed_fields
 
 # Longer than any engine needs to report its load.
@@ -88,7 +89,7 @@ class _CompletedReply(Wrapped):
         body = await self._reply.read()
         try:
             whole = msgspec.json.decode(body)
-        except (msgspec.DecodeError, UnicodeDecodeError):
+        except INVALID_JSON:
             return body
         return msgspec.json.encode(self._response(whole)) if isinstance(whole, dict) else body
 
@@ -105,7 +106,7 @@ class _CompletedReply(Wrapped):
         head, marked, data = text.rpartition(_DATA)
         try:
             event = msgspec.json.decode(data)
-        except (msgspec.DecodeError, UnicodeDecodeError):
+        except INVALID_JSON:
             return text
         if not marked or not isinstance(event, dict):
             return text

@@ -18,6 +18,7 @@ from opentelemetry.util.types import AttributeValue
 from meritorder.gateway.config import VenueTable
 from meritorder.gateway.errors import UpstreamError
 from meritorder.gateway.upstreams.upstream import Call, EngineLoad, Reply, Upstream, Wrapped
+from meritorder.gateway.wire.errors import INVALID_JSON
 from meritorder.gateway.wire.usage import StreamMeter, Usage, parse_usage
 
 _OPERATIONS: Final = {
@@ -181,7 +182,7 @@ class _Watched(Wrapped):
             told["gen_ai.usage.output_tokens"] = usage.output_tokens
         reasons: list[str] = []
         for part in parts:
-            with contextlib.suppress(msgspec.DecodeError, UnicodeDecodeError):
+            with contextlib.suppress(*INVALID_JSON):
                 answer = msgspec.json.decode(part, type=_Answer)
                 answer = answer.response or answer
                 told |= {f"gen_ai.response.{name}": said for name, said in answer.said()}

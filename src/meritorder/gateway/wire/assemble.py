@@ -10,6 +10,7 @@ from typing import Any, Final
 import msgspec
 
 from meritorder.gateway.errors import BrokenAnswerError
+from meritorder.gateway.wire.errors import INVALID_JSON
 
 _DATA: Final = b"data:"
 _DONE: Final = b"[DONE]"
@@ -64,7 +65,7 @@ class AnswerAssembler:
             return
         try:
             chunk = msgspec.json.decode(data)
-        except (msgspec.DecodeError, UnicodeDecodeError):
+        except INVALID_JSON:
             raise BrokenAnswerError("an event of the stream is not JSON", venue=self._venue) from None
         if not isinstance(chunk, dict) or "error" in chunk:
             raise BrokenAnswerError("the stream ended with an error", venue=self._venue)

@@ -5,7 +5,7 @@ from typing import Any, Final
 
 import msgspec
 
-from meritorder.gateway.wire.errors import ApiError, invalid_request
+from meritorder.gateway.wire.errors import INVALID_JSON, ApiError, invalid_request
 
 ENDPOINTS: Final = ("/v1/chat/completions", "/v1/completions", "/v1/embeddings", "/v1/responses")
 """Endpoints of calls and of batches."""
@@ -84,7 +84,7 @@ def parse_call(body: bytes, default_model: str | None = None) -> CallFields:
         call = _CALL.decode(body)
     except msgspec.ValidationError as error:
         raise _wrong_field(error) from None
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except INVALID_JSON:
         raise invalid_request(
             "We could not parse the JSON body of your request. (HINT: This likely means you aren't using your HTTP "
             "library correctly. The API expects a JSON payload, but what was sent was not valid JSON.)"
@@ -150,6 +150,6 @@ def is_json(body: bytes) -> bool:
     """Return whether a body is JSON."""
     try:
         msgspec.json.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except INVALID_JSON:
         return False
     return True

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import msgspec
 
-from meritorder.gateway.wire.errors import ApiError, invalid_request
+from meritorder.gateway.wire.errors import INVALID_JSON, ApiError, invalid_request
 from meritorder.units import SECONDS_PER_DAY, SECONDS_PER_HOUR
 
 _MAX_METADATA_PAIRS: Final = 16
@@ -24,7 +24,7 @@ def json_object(body: bytes) -> dict[str, Any]:
     """
     try:
         content = msgspec.json.decode(body or b"{}")
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except INVALID_JSON:
         raise invalid_request("We could not parse the JSON body of your request.") from None
     if not isinstance(content, dict):
         raise invalid_request("The body of your request must be a JSON object.")

@@ -4,6 +4,9 @@ from typing import Final
 
 import msgspec
 
+INVALID_JSON: Final = (msgspec.DecodeError, UnicodeDecodeError)
+"""Exceptions of msgspec for a body that is not JSON, or not UTF-8."""
+
 _TYPES: Final = {
     400: "invalid_request_error",
     401: "invalid_request_error",
@@ -70,7 +73,7 @@ def normalized_error(body: bytes) -> bytes:
     """Return a venue's error in OpenAI's format, with all four keys."""
     try:
         whole = msgspec.json.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except INVALID_JSON:
         whole = {"error": {"message": body[:500].decode("utf-8", "replace")}}
     error = whole.get("error") if isinstance(whole, dict) else None
     if isinstance(error, str):

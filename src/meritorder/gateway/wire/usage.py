@@ -4,6 +4,8 @@ from typing import Final
 
 import msgspec
 
+from meritorder.gateway.wire.errors import INVALID_JSON
+
 _TAIL_BYTES: Final = 16_384
 _DATA: Final = b"data:"
 
@@ -52,7 +54,7 @@ def parse_usage(body: bytes) -> Usage | None:
     """Return the usage that an answer reports, or None."""
     try:
         answer = _ANSWER.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except INVALID_JSON:
         return None
     reported = answer.usage or (answer.response.usage if answer.response else None)
     if reported is None:

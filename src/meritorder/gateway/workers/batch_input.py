@@ -13,7 +13,7 @@ from meritorder.gateway.state.context import Context
 from meritorder.gateway.store import batches, files, requests
 from meritorder.gateway.store.batches import Batch
 from meritorder.gateway.wire import calls
-from meritorder.gateway.wire.errors import ApiError
+from meritorder.gateway.wire.errors import INVALID_JSON, ApiError
 
 _INSERT_SIZE: Final = 1000
 _MAX_ERRORS: Final = 100
@@ -137,7 +137,7 @@ def _row(batch: Batch, line: "_Line", state: _InputState, known: frozenset[str])
                 "missing_required_parameter", f"Missing required parameter: '{missing}'.", missing
             ) from None
         raise _LineError("invalid_request", f"This line is not a request: {error}.") from None
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except INVALID_JSON:
         raise _LineError("invalid_json_line", "This line is not parseable as valid JSON.") from None
     if fields.method != "POST":
         raise _LineError("invalid_method", f"The method {fields.method!r} must be POST.", "method")
