@@ -221,7 +221,7 @@ def test_a_plan_is_made_carried_out_again_and_judged_on_other_traffic(tmp_path: 
         *("--scale", "20", "--defer", "40%@30m", "--time-limit", "5s", "--json", "plan.json", "--html", "plan.html"),
     )
     said = answered(made)
-    for word in ("No plan", "May wait", "Simulated", "Assumed", "Prices used"):
+    for word in ("No plan", "Deferrable", "Simulated", "Assumed", "Prices used"):
         assert word in said
     plan = msgspec.json.decode((tmp_path / "plan.json").read_bytes())
     keys = "schema total_usd bound_usd hard_bound_usd gap baseline_usd saving_usd saving_share saving_interval "

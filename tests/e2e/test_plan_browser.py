@@ -59,7 +59,7 @@ def browser() -> Iterator[Any]:
 
 @pytest.mark.parametrize("width", [390, 1280])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_the_page_draws_everything_from_itself(browser: Any, address: str, width: int, scheme: str) -> None:  # noqa: ANN401 (untyped without playwright)
+def test_page_draws_every_chart(browser: Any, address: str, width: int, scheme: str) -> None:  # noqa: ANN401 (untyped without playwright)
     page = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)
     asked: list[str] = []
     said: list[str] = []
@@ -83,7 +83,7 @@ def test_the_page_draws_everything_from_itself(browser: Any, address: str, width
     assert len(fills) == 4
 
 
-def test_the_pointer_reads_every_number_of_a_slot(browser: Any, address: str) -> None:  # noqa: ANN401
+def test_pointer_reads_a_slot(browser: Any, address: str) -> None:  # noqa: ANN401
     page = browser.new_page(viewport={"width": 1280, "height": 900})
     page.goto(address)
     page.wait_for_function("document.documentElement.dataset.drawn", timeout=30_000)
@@ -96,7 +96,7 @@ def test_the_pointer_reads_every_number_of_a_slot(browser: Any, address: str) ->
     assert "14 May" in told
 
 
-def test_long_titles_keep_off_their_amounts_on_a_telephone(browser: Any, address: str) -> None:  # noqa: ANN401
+def test_long_titles_fit_a_phone(browser: Any, address: str) -> None:  # noqa: ANN401
     page = browser.new_page(viewport={"width": 390, "height": 900})
     page.goto(address)
     page.wait_for_function("document.documentElement.dataset.drawn", timeout=30_000)

@@ -1,4 +1,4 @@
-"""Plans for real traces at larger scales: each holds, near the bound of its programme, and is found again."""
+"""Plans of real traces at larger scales hold near their bound and are reproduced by `simulate`."""
 
 from pathlib import Path
 
@@ -23,7 +23,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.skipif(not TRACES.exists(), reason=f
 
 
 @pytest.mark.parametrize("trace", CASES)
-def test_a_plan_holds_near_its_bound_and_is_found_again(tmp_path: Path, trace: str) -> None:
+def test_plan_holds_near_its_bound(tmp_path: Path, trace: str) -> None:
     file = str(TRACES / trace)
     ask = ("plan", file, *CASES[trace], "--defer", "40%@4h", "--json", "plan.json")
     done = meritorder(tmp_path, *ask, timeout_s=600)

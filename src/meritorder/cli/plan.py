@@ -1,4 +1,4 @@
-"""plan and simulate: the cheapest plan for a trace, and what a plan comes to on another."""
+"""plan and simulate: the cheapest plan of a trace, and the outcome of a plan on any trace."""
 
 from pathlib import Path
 from typing import Annotated
@@ -49,7 +49,7 @@ def plan(
     trace: Traces,
     model: Model = "",
     hardware: Annotated[
-        str, typer.Option("--hardware", metavar="GPU,…", help="GPUs to choose from; all common ones if left out.")
+        str, typer.Option("--hardware", metavar="GPU,…", help="GPUs to choose from; by default, all common ones.")
     ] = "",
     provider: Provider = "",
     region: Region = "",
@@ -58,7 +58,7 @@ def plan(
     slo: SloText = "",
     slot: Annotated[
         str | None,
-        typer.Option("--slot", metavar="TIME", help="Length of a slot, such as 15m or 1h; by the span if left out."),
+        typer.Option("--slot", metavar="TIME", help="Length of a slot, such as 15m or 1h; set by the span by default."),
     ] = None,
     commit: Annotated[
         str,
@@ -66,11 +66,11 @@ def plan(
     ] = "1y",
     spot: Spot = False,
     spot_machines: Annotated[
-        int, typer.Option("--spot-machines", min=1, help="Machines of each spot offer that can be had at once.")
+        int, typer.Option("--spot-machines", min=1, help="Machines of each spot offer that are available at once.")
     ] = 8,
     machines: Annotated[
         int | None,
-        typer.Option("--machines", min=1, help="Most machines of each offer on demand; no limit if left out."),
+        typer.Option("--machines", min=1, help="Maximum machines of each on-demand offer; unlimited by default."),
     ] = None,
     bill: Annotated[
         list[str] | None,
@@ -80,22 +80,22 @@ def plan(
     ] = None,
     have: Annotated[
         Path | None,
-        typer.Option("--have", metavar="FILE", help="Machines and savings plans held already (TOML)."),
+        typer.Option("--have", metavar="FILE", help="Machines and savings plans already held (TOML)."),
     ] = None,
     tokens: Annotated[
         str,
         typer.Option(
             "--tokens",
             metavar="TIER,…",
-            help="Tiers of token APIs that work may be bought at: batch, flex, standard, priority.",
+            help="Tiers of token APIs that the plan may buy: batch, flex, standard, priority.",
         ),
     ] = "",
     carbon: Annotated[
         Path | None,
-        typer.Option("--carbon", metavar="FILE", help="Grams of CO2 a kWh by region and hour (CSV; see docs/plan.md)."),
+        typer.Option("--carbon", metavar="FILE", help="CO2 in g per kWh by region and hour (CSV; see docs/plan.md)."),
     ] = None,
     carbon_price: Annotated[
-        float, typer.Option("--carbon-price", metavar="USD", min=0, help="Price of a tonne of CO2; needs --carbon.")
+        float, typer.Option("--carbon-price", metavar="USD", min=0, help="Price of a tonne of CO2; requires --carbon.")
     ] = 0.0,
     replicas: Replicas = None,
     backtest: Annotated[
@@ -103,7 +103,7 @@ def plan(
         typer.Option(
             "--backtest",
             metavar="SHARE",
-            help="Choose commitments on this share of the trace, and pay on the rest: 50%.",
+            help="Choose commitments on this share of the trace and pay for them on the rest: 50%.",
         ),
     ] = "",
     startup: StartupTime = "5m",
@@ -114,7 +114,7 @@ def plan(
     profile: ProfileFile = None,
     roofline: Roofline = False,
     time_limit: Annotated[
-        str, typer.Option("--time-limit", metavar="TIME", help="For each solve of the whole problem.")
+        str, typer.Option("--time-limit", metavar="TIME", help="Time limit of each solve of the whole problem.")
     ] = "20s",
     catalog: CatalogFiles = None,
     format_: Format = None,
@@ -127,10 +127,10 @@ def plan(
     json: JsonFile = None,
     html: HtmlFile = None,
 ) -> None:
-    """Find the cheapest plan for a trace, with a bound that none can beat.
+    """Find the cheapest plan of a trace, with a proven lower bound.
 
-    What may wait and when it runs, on which machines, under which pricing model, what to commit to. The plan is run
-    in the simulator before it is shown. For example:
+    The plan decides when deferrable work runs, on which machines, under which pricing model, and what to commit to. It
+    is simulated request by request before it is shown. For example:
 
     meritorder plan requests.csv --model llama-3.1-70b --defer 40%@4h --json plan.json --html plan.html
     """
@@ -144,7 +144,7 @@ def plan(
 
     files.check_target(json, html)
     if (carbon is None) != (carbon_price == 0):
-        raise ConfigError("--carbon and --carbon-price need each other", where="plan", fix="give both, or none")
+        raise ConfigError("--carbon and --carbon-price require each other", where="plan", fix="give both or neither")
     options = PlanOptions(
         model=model,
         hardware=parse_names(hardware) or HARDWARE,
@@ -196,25 +196,23 @@ def plan(
 
 def simulate(
     trace: Traces,
-    plan_file: Annotated[Path, typer.Option("--plan", metavar="FILE", help="Plan to carry out (JSON).")],
+    plan_file: Annotated[Path, typer.Option("--plan", metavar="FILE", help="Plan to simulate (JSON).")],
     scale: Annotated[
         float | None,
-        typer.Option("--scale", metavar="N", help="Multiply the rate of requests; as the plan was if left out."),
+        typer.Option("--scale", metavar="N", help="Multiply the request rate; the plan's scale by default."),
     ] = None,
     format_: Format = None,
     columns: Columns = None,
     start: From = None,
     end: To = None,
     strict: Strict = False,
-    seed: Annotated[
-        int | None, typer.Option("--seed", min=0, help="Of whatever is drawn; as the plan's if left out.")
-    ] = None,
+    seed: Annotated[int | None, typer.Option("--seed", min=0, help="Random seed; the plan's by default.")] = None,
     catalog: CatalogFiles = None,
     json: JsonFile = None,
 ) -> None:
-    """Carry a plan out on a trace, request by request, and say what it costs and whether its promises hold.
+    """Simulate a plan on a trace, request by request: its cost, and whether it keeps its promises.
 
-    On the trace that it was made for, this finds again what the plan says; on another, it judges it. For example:
+    On its own trace, this reproduces the figures of the plan; on another trace, it tests the plan. For example:
 
     meritorder simulate --plan plan.json next_week.csv
     """
@@ -233,7 +231,7 @@ def simulate(
     with progress() as status:
         status.update("reading the trace")
         trace_read = read_trace(trace, format_, columns, own_scale, begin, finish, strict=strict, seed=own_seed)
-        status.update("carrying the plan out")
+        status.update("simulating the plan")
         simulated = replay(plan_read, trace_read, catalogs=tuple(catalog or ()), seed=own_seed, where=str(plan_file))
         if json:
             files.write_bytes(json, documents.encode(planfile.PlanSimulation(plan=str(plan_file), simulated=simulated)))

@@ -1,4 +1,4 @@
-"""A plan as one HTML file that opens without a network, today and in ten years."""
+"""A plan as one self-contained HTML file."""
 
 from collections.abc import Iterable, Sequence
 from typing import Final
@@ -10,7 +10,6 @@ from meritorder.report.figures import waterfall
 from meritorder.report.page import fill, waterfall_view
 from meritorder.report.palette import PRICING, THEMED, pricing_kind
 from meritorder.report.plan import figures, rows
-from meritorder.report.plan.check import facts, verdict
 from meritorder.report.wording import MISSING, or_missing, pricing_title, usd_cells
 from meritorder.units import format_duration, format_share, format_usd
 
@@ -28,7 +27,7 @@ _TREND: Final = (168.0, 24.0)
 
 
 def render(plan: Plan) -> str:
-    """Return the whole page; all text of the user's is escaped."""
+    """Return the page; all user text is escaped."""
     fall = rows.waterfall(plan)
     return fill(
         _TEMPLATE,
@@ -40,24 +39,24 @@ def render(plan: Plan) -> str:
         span=rows.span(plan),
         lasts=format_duration(plan.slots * plan.slot_s),
         headline=_headline(plan),
-        rentals=[(one, step_path(one.trend, width=_TREND[0], height=_TREND[1])) for one in rows.rentals(plan)],
+        rentals=[(row, step_path(row.trend, width=_TREND[0], height=_TREND[1])) for row in rows.rentals(plan)],
         trend=_TREND,
-        bought=rows.bought(plan),
+        bought=rows.bought_tokens(plan),
         commitments=rows.commitments(plan),
-        waiting=rows.waiting(plan),
-        beside=rows.beside(plan),
+        deferrable=rows.deferrable(plan),
+        reduced_backfill=rows.reduced_backfill(plan),
         fall=waterfall_view(fall) if fall else None,
         paid_key=_key(plan.dispatch.paid_gpus if plan.dispatch else {}),
         cost_key=_key(plan.by_pricing_model),
-        merit_key=_key(one.pricing_model for one in plan.merit_order),
+        merit_key=_key(step.pricing_model for step in plan.merit_order),
         steps=_steps(plan),
         cost=rows.cost(plan),
         bounds=rows.bounds(plan),
-        facts=facts(plan, plan.simulated) if plan.simulated else [],
-        verdict=verdict(plan, plan.simulated) if plan.simulated else "",
+        facts=rows.facts(plan, plan.simulated) if plan.simulated else [],
+        verdict=rows.verdict(plan, plan.simulated) if plan.simulated else "",
         backtests=rows.backtests(plan),
         advice=rows.ADVICE,
-        sure=[text for text in (rows.saving(plan), rows.regret(plan), *rows.spot(plan), *plan.performance) if text],
+        certainty=rows.certainty(plan),
         promises=_promises(plan),
         missing=MISSING,
         kind=pricing_kind,
@@ -79,82 +78,73 @@ def _charts(plan: Plan) -> dict[str, alt.LayerChart]:
 
 
 def _key(pricing_models: Iterable[str]) -> list[tuple[str, str]]:
-    """Return the kinds that a figure shows, with their titles, in the order in which they are stacked."""
+    """Return the pricing kinds of a figure with their titles, in stacking order."""
     shown = {pricing_kind(model) for model in pricing_models}
     return [(kind, _PRICING_TITLES[kind]) for kind in PRICING if kind in shown]
 
 
 def _headline(plan: Plan) -> list[tuple[str, str, str]]:
-    """Return the numbers that stand large: title, figure, and what it is."""
-    lasts = format_duration(plan.slots * plan.slot_s)
-    checked = plan.simulated
-    told = [("Cost", format_usd(plan.total_usd), f"for {lasts}, {'as simulated' if checked else 'as planned'}")]
+    """Return the headline figures: title, figure, note."""
+    span = format_duration(plan.slots * plan.slot_s)
+    outcome = plan.simulated
+    items = [("Cost", format_usd(plan.total_usd), f"for {span}, {'as simulated' if outcome else 'as planned'}")]
     if plan.saving_share is not None and plan.saving_usd is not None:
         against = f"{format_usd(plan.saving_usd)} against real time"
-        told.append(("Saved", format_share(plan.saving_share), against))
-    told.append(
-        (
-            "Above the proven bound",
-            format_share(plan.gap, 1),
-            f"no plan costs less than {format_usd(plan.bound_usd)}",
-        )
-    )
-    if checked:
-        kept = or_missing(checked.slo_attainment, lambda share: format_share(share, 2))
-        late = f"{checked.deadlines_missed:,}" if checked.deadlines_missed else "no"
-        told.append(("SLO kept", kept, f"{late} deadline{'' if checked.deadlines_missed == 1 else 's'} missed"))
-    return told
+        items.append(("Saved", format_share(plan.saving_share), against))
+    note = f"no plan costs less than {format_usd(plan.bound_usd)}"
+    items.append(("Above the proven bound", format_share(plan.gap, 1), note))
+    if outcome:
+        kept = or_missing(outcome.slo_attainment, lambda share: format_share(share, 2))
+        missed = f"{outcome.deadlines_missed:,}" if outcome.deadlines_missed else "no"
+        items.append(("SLO kept", kept, f"{missed} deadline{'' if outcome.deadlines_missed == 1 else 's'} missed"))
+    return items
 
 
 def _steps(plan: Plan) -> list[dict[str, str]]:
     """Return the merit order as the rows of a table."""
     steps = figures.in_order(plan.merit_order)
-    prices = usd_cells([one.usd_per_mtok for one in steps])
+    prices = usd_cells([step.usd_per_mtok for step in steps])
     return [
         {
             "rank": str(rank),
-            "venue": one.venue,
-            "kind": pricing_kind(one.pricing_model),
-            "pricing": pricing_title(one.pricing_model),
+            "venue": step.venue,
+            "kind": pricing_kind(step.pricing_model),
+            "pricing": pricing_title(step.pricing_model),
             "price": price,
-            "capacity": f"{one.capacity_mtok:,.0f}",
-            "used": format_share(one.used_share),
+            "capacity": f"{step.capacity_mtok:,.0f}",
+            "used": format_share(step.used_share),
         }
-        for rank, (one, price) in enumerate(zip(steps, prices, strict=True), start=1)
+        for rank, (step, price) in enumerate(zip(steps, prices, strict=True), start=1)
     ]
 
 
 def _promises(plan: Plan) -> list[tuple[str, str]]:
-    """Return what was planned for: whose requests, and what they were promised."""
-    told = [("Models", rows.models(plan)), ("Planned", rows.span(plan))]
+    """Return what was planned: models, time, trace and promises."""
+    items = [("Models", rows.models(plan)), ("Planned", rows.span(plan))]
     if plan.simulated:
-        told.append(("Trace", plan.simulated.trace))
-    promised = plan.promises
-    if promised:
-        slo = promised.slo
+        items.append(("Trace", plan.simulated.trace))
+    promises = plan.promises
+    if promises:
+        slo = promises.slo
         limits = f"TTFT {format_duration(slo.ttft_s)}, TPOT {format_duration(slo.tpot_s)}"
-        told += [
+        declared = [f"{workload.name} {workload.deadline}" for workload in promises.workloads if workload.deadline]
+        items += [
             ("Real time", f"{limits}, for {format_share(slo.attainment, 1)} of requests"),
-            (
-                "May wait",
-                ", ".join(
-                    [*promised.defer, *(f"{one.name} {one.deadline}" for one in promised.workloads if one.deadline)]
-                ),
-            ),
-            ("May not run anywhere", "; ".join(rows.limits(plan))),
-            ("Scale", f"{promised.scale:g}\N{MULTIPLICATION SIGN}" if promised.scale != 1 else ""),
+            ("Deferrable", ", ".join([*promises.defer, *declared])),
+            ("Restricted to", "; ".join(rows.access(plan))),
+            ("Scale", f"{promises.scale:g}\N{MULTIPLICATION SIGN}" if promises.scale != 1 else ""),
         ]
-    told.append(("Solved in", format_duration(plan.solve_s)))
-    return [(name, text) for name, text in told if text]
+    items.append(("Solved in", format_duration(plan.solve_s)))
+    return [(name, text) for name, text in items if text]
 
 
 def step_path(values: Sequence[float], *, width: float, height: float) -> str:
-    """Return the area under values as the path of an SVG, one step a value, from zero to their greatest."""
-    greatest = max(values, default=0) or 1
+    """Return the SVG path of the area under values, one step per value, scaled from zero to their maximum."""
+    maximum = max(values, default=0) or 1
     path = [f"M0 {height:g}"]
     before: float | None = None
-    for place, value in enumerate(values):
+    for index, value in enumerate(values):
         if value != before:
-            path.append(f"H{place * width / len(values):.4g}V{height * (1 - value / greatest):.4g}")
+            path.append(f"H{index * width / len(values):.4g}V{height * (1 - value / maximum):.4g}")
             before = value
     return " ".join([*path, f"H{width:g}V{height:g}Z"])

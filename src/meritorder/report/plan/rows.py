@@ -1,10 +1,10 @@
-"""What a plan says, in words and digits: the same in every form of the report."""
+"""The figures and sentences of a plan, shared by every form of its report."""
 
 from dataclasses import dataclass
 from typing import Final
 
 from meritorder.comparison import Waterfall, WaterfallPart
-from meritorder.planfile import PREPAID, Commitment, Plan, PoolSchedule
+from meritorder.planfile import PREPAID, Commitment, Plan, PlanOutcome, PoolSchedule
 from meritorder.report.wording import (
     MISSING,
     capitalize,
@@ -18,26 +18,26 @@ from meritorder.report.wording import (
 from meritorder.units import SECONDS_PER_HOUR, format_duration, format_share, format_usd, utc
 
 REALTIME: Final = "Real time"
-"""What a plan is compared with."""
+"""The baseline of a plan."""
 ADVICE: Final = "this advice"
-_RENTED: Final = "pool"
-_NOTHING: Final = 1e-4
+"""The rule of a backtest that follows the plan."""
+_NEGLIGIBLE_SHARE: Final = 1e-4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Rental:
-    """One way to pay for the machines of a pool.
+class RentalRow:
+    """The machines of a pool under one payment.
 
     Args:
         pool: Name of the pool.
         payment: Name of the payment.
-        pricing_model: How it is paid.
+        pricing_model: Pricing model.
         pricing: The same in words.
-        machines: Fewest to most: `0-3`.
-        gpu_hours: Paid, over the horizon.
-        usd: What is paid by the hour, less what savings plans take off.
-        saved: What they take off; "" if nothing.
-        serves: Which lanes.
+        machines: Smallest and largest number: `0-3`.
+        gpu_hours: Paid GPU-hours.
+        usd: Hourly cost after savings plans.
+        saved: Discount by savings plans; "" if none.
+        serves: Lanes that it serves.
         trend: Machines by slot.
     """
 
@@ -53,41 +53,42 @@ class Rental:
     trend: list[int]
 
 
-def rentals(plan: Plan) -> list[Rental]:
-    """Return what to rent, the payments of a pool together, in the order of the plan."""
+def rentals(plan: Plan) -> list[RentalRow]:
+    """Return the rented machines, grouped by pool in the order of the plan."""
+    order = {pool.name: index for index, pool in enumerate(plan.pools)}
     gpus = {pool.name: pool.gpus for pool in plan.pools}
     slot_h = plan.slot_s / SECONDS_PER_HOUR
-    schedules = sorted(plan.schedule, key=lambda one: [pool.name for pool in plan.pools].index(one.pool))
-    costs = usd_cells([one.usd or None for one in schedules])
+    schedules = sorted(plan.schedule, key=lambda schedule: order[schedule.pool])
+    costs = usd_cells([schedule.usd or None for schedule in schedules])
     return [
-        Rental(
-            pool=one.pool,
-            payment=one.payment,
-            pricing_model=one.pricing_model,
-            pricing=pricing_title(one.pricing_model),
-            machines=_range(min(one.machines, default=0), max(one.machines, default=0)),
-            gpu_hours=f"{sum(one.machines) * slot_h * gpus[one.pool]:,.0f}",
-            usd="paid ahead" if one.pricing_model in PREPAID else cost,
-            saved=f"{format_usd(one.saved_usd)} less by savings plans" if one.saved_usd > 0 else "",
-            serves=_serves(one),
-            trend=one.machines,
+        RentalRow(
+            pool=schedule.pool,
+            payment=schedule.payment,
+            pricing_model=schedule.pricing_model,
+            pricing=pricing_title(schedule.pricing_model),
+            machines=_range(min(schedule.machines, default=0), max(schedule.machines, default=0)),
+            gpu_hours=f"{sum(schedule.machines) * slot_h * gpus[schedule.pool]:,.0f}",
+            usd="prepaid" if schedule.pricing_model in PREPAID else cost,
+            saved=f"{format_usd(schedule.saved_usd)} saved by savings plans" if schedule.saved_usd > 0 else "",
+            serves=_lanes(schedule),
+            trend=schedule.machines,
         )
-        for one, cost in zip(schedules, costs, strict=True)
+        for schedule, cost in zip(schedules, costs, strict=True)
     ]
 
 
-def _range(least: int, most: int) -> str:
-    return f"{least:,}" if least == most else f"{least:,}\N{EN DASH}{most:,}"
+def _range(low: int, high: int) -> str:
+    return f"{low:,}" if low == high else f"{low:,}\N{EN DASH}{high:,}"
 
 
-def _serves(one: PoolSchedule) -> str:
-    if one.realtime and one.deferrable:
+def _lanes(schedule: PoolSchedule) -> str:
+    if schedule.realtime and schedule.deferrable:
         return "both"
-    return "real time" if one.realtime else "deferrable" if one.deferrable else MISSING
+    return "real time" if schedule.realtime else "deferrable" if schedule.deferrable else MISSING
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Bought:
+class TokenRow:
     """Work of a workload that is bought as tokens."""
 
     venue: str
@@ -95,31 +96,31 @@ class Bought:
     usd: str
 
 
-def bought(plan: Plan) -> list[Bought]:
-    """Return what is bought as tokens, not rented."""
-    routes = [route for route in plan.routes if route.kind != _RENTED and any(route.flow)]
+def bought_tokens(plan: Plan) -> list[TokenRow]:
+    """Return the work that is bought as tokens."""
+    routes = [route for route in plan.routes if route.kind == "tier" and any(route.flow)]
     costs = usd_cells([route.usd for route in routes])
     return [
-        Bought(venue=route.venue, workload=route.workload, usd=usd) for route, usd in zip(routes, costs, strict=True)
+        TokenRow(venue=route.venue, workload=route.workload, usd=usd) for route, usd in zip(routes, costs, strict=True)
     ]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Committed:
-    """A commitment; what is not known is a dash.
+class CommitmentRow:
+    """A commitment; unknown values are a dash.
 
     Args:
         name: Name of the payment.
-        pricing_model: How it is paid.
-        amount: What to buy, or that it is held already.
-        terms: Term and payment.
-        price: What each one costs in an hour.
-        usd: What it costs over the horizon.
-        used: Share of it that the plan uses.
-        break_even: Use from which it pays.
-        alone: What it saves if nothing else is bought.
-        together: What it saves beside the rest.
-        steps: How to buy it in smaller steps, or when blocks start; "" if at once.
+        pricing_model: Pricing model.
+        amount: Amount to buy, and amount already held.
+        terms: Term and payment option.
+        price: Hourly price of each unit.
+        usd: Cost over the horizon.
+        used: Share that the plan uses.
+        break_even: Use at which it breaks even.
+        alone: Saving if it is the only commitment.
+        together: Saving beside the other commitments.
+        steps: Purchase in several steps, or starts of blocks; "" if it is bought at once.
     """
 
     name: str
@@ -135,64 +136,65 @@ class Committed:
     steps: str
 
 
-def commitments(plan: Plan) -> list[Committed]:
-    """Return what to commit to, and what is held already."""
-    costs = usd_cells([one.usd for one in plan.commitments])
+def commitments(plan: Plan) -> list[CommitmentRow]:
+    """Return the commitments to buy and those already held."""
+    costs = usd_cells([commitment.usd for commitment in plan.commitments])
     return [
-        Committed(
-            name=one.name,
-            pricing_model=one.pricing_model,
-            amount=_amount(one),
-            terms=", ".join(filter(None, (_term(plan, one), spaced(one.payment)))),
-            price=MISSING if one.pricing_model == "savings_plan" else format_usd(one.usd_per_hour),
+        CommitmentRow(
+            name=commitment.name,
+            pricing_model=commitment.pricing_model,
+            amount=_amount(commitment),
+            terms=", ".join(filter(None, (_term(plan, commitment), spaced(commitment.payment)))),
+            price=MISSING if commitment.pricing_model == "savings_plan" else format_usd(commitment.usd_per_hour),
             usd=usd,
-            used=format_share(one.used_share),
-            break_even=or_missing(one.break_even_use, format_share),
-            alone=or_missing(one.saves_alone_usd, format_usd),
-            together=or_missing(one.saves_together_usd, format_usd),
-            steps=_steps(one) or _starts(plan, one),
+            used=format_share(commitment.used_share),
+            break_even=or_missing(commitment.break_even_use, format_share),
+            alone=or_missing(commitment.saves_alone_usd, format_usd),
+            together=or_missing(commitment.saves_together_usd, format_usd),
+            steps=_steps(commitment) or _starts(plan, commitment),
         )
-        for one, usd in zip(plan.commitments, costs, strict=True)
+        for commitment, usd in zip(plan.commitments, costs, strict=True)
     ]
 
 
-def _term(plan: Plan, one: Commitment) -> str:
-    """Return a term in words; that of a block is counted in slots."""
-    count, _, unit = one.term.partition(" ")
-    return format_duration(int(count) * plan.slot_s) if unit == "slots" and count.isdecimal() else one.term
+def _term(plan: Plan, commitment: Commitment) -> str:
+    """Return the term in words; that of a block is stated in slots."""
+    count, _, unit = commitment.term.partition(" ")
+    in_slots = unit == "slots" and count.isdecimal()
+    return format_duration(int(count) * plan.slot_s) if in_slots else commitment.term
 
 
-def _amount(one: Commitment) -> str:
+def _amount(commitment: Commitment) -> str:
     parts = []
-    if one.amount:
-        parts.append(_counted(one.pricing_model, one.amount))
-    if one.have:
-        parts.append(f"{_counted(one.pricing_model, one.have)} held already")
+    if commitment.amount:
+        parts.append(_units(commitment.pricing_model, commitment.amount))
+    if commitment.have:
+        parts.append(f"{_units(commitment.pricing_model, commitment.have)} already held")
     return ", ".join(parts) or MISSING
 
 
-def _counted(pricing_model: str, amount: float) -> str:
+def _units(pricing_model: str, amount: float) -> str:
     if pricing_model == "savings_plan":
         return f"{format_usd(amount)} an hour"
-    thing = "unit" if pricing_model == "provisioned_throughput" else "machine"
-    return f"{amount:,.3g} {thing}{'' if amount == 1 else 's'}"
+    return f"{amount:,.3g} machine{'' if amount == 1 else 's'}"
 
 
-def _steps(one: Commitment) -> str:
-    if len(one.ladder) < 2:
+def _steps(commitment: Commitment) -> str:
+    if len(commitment.ladder) < 2:
         return ""
     steps = [
-        f"{count:,} {'now' if not share else f'after {format_share(share)} of the term'}" for share, count in one.ladder
+        f"{count:,} {'now' if not share else f'after {format_share(share)} of the term'}"
+        for share, count in commitment.ladder
     ]
     return ", ".join(steps)
 
 
-def _starts(plan: Plan, one: Commitment) -> str:
-    return ", ".join(f"from {moment(plan, slot)}" for slot in sorted(set(one.starts)))
+def _starts(plan: Plan, commitment: Commitment) -> str:
+    return ", ".join(f"from {moment(plan, slot)}" for slot in sorted(set(commitment.starts)))
 
 
 def moment(plan: Plan, slot: int) -> str:
-    """Return when a slot begins: a date if the plan has one."""
+    """Return the beginning of a slot: a date if the plan has one."""
     at_s = slot * plan.slot_s
     if plan.start_epoch_s is not None:
         return f"{utc(plan.start_epoch_s + at_s):%a %d %b %H:%M}"
@@ -200,8 +202,8 @@ def moment(plan: Plan, slot: int) -> str:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Waiting:
-    """A workload that may wait, and what that is worth."""
+class DeferrableRow:
+    """A deferrable workload: its patience, the saving by deferral, and the value of an hour more of patience."""
 
     workload: str
     patience: str
@@ -209,46 +211,47 @@ class Waiting:
     worth: str
 
 
-def waiting(plan: Plan) -> list[Waiting]:
-    """Return the workloads that may wait."""
+def deferrable(plan: Plan) -> list[DeferrableRow]:
+    """Return the deferrable workloads."""
     return [
-        Waiting(
-            workload=one.name,
-            patience=format_duration(one.patience_s),
-            saves=or_missing(one.deferral_saves_usd, format_usd),
-            worth=or_missing(one.patience_worth_usd_per_hour, format_usd),
+        DeferrableRow(
+            workload=workload.name,
+            patience=format_duration(workload.patience_s),
+            saves=or_missing(workload.deferral_saves_usd, format_usd),
+            worth=or_missing(workload.patience_worth_usd_per_hour, format_usd),
         )
-        for one in plan.workloads
-        if one.patience_s is not None
+        for workload in plan.workloads
+        if workload.patience_s is not None
     ]
 
 
-def beside(plan: Plan) -> list[str]:
-    """Say where work that may wait has fewer seats beside real time, by pool that serves it."""
-    real_time = {one.pool for one in plan.schedule if one.realtime and any(one.machines)}
-    told = []
+def reduced_backfill(plan: Plan) -> list[str]:
+    """Return a sentence for each real-time pool whose backfill is reduced in some slots."""
+    realtime = {schedule.pool for schedule in plan.schedule if schedule.realtime and any(schedule.machines)}
+    sentences = []
     for pool in plan.pools:
-        fewer = [share for share in pool.backfill_shares if share < 1]
-        if fewer and pool.name in real_time:
-            least, most = format_share(min(fewer)), format_share(max(fewer))
-            shares = least if least == most else f"{least} to {most}"
-            told.append(f"beside real time on {pool.name}: {shares} of its seats in {len(fewer)} of {plan.slots} slots")
-    return told
+        reduced = [share for share in pool.backfill_shares if share < 1]
+        if reduced and pool.name in realtime:
+            low, high = format_share(min(reduced)), format_share(max(reduced))
+            shares = low if low == high else f"{low} to {high}"
+            slots = f"{len(reduced)} of {plan.slots} slots"
+            sentences.append(f"backfill on {pool.name} is reduced to {shares} of its limits in {slots}")
+    return sentences
 
 
-def limits(plan: Plan) -> list[str]:
-    """Say where the workloads may run that may not run anywhere."""
-    told = []
-    for one in plan.workloads:
-        said = [f"only {place} {' or '.join(globs)}" for place, globs in one.allow.items()]
-        said += [f"not {place} {' or '.join(globs)}" for place, globs in one.deny.items()]
-        if said:
-            told.append(f"{one.name}: {', '.join(said)}")
-    return told
+def access(plan: Plan) -> list[str]:
+    """Return the places where workloads with restricted access may run."""
+    lines = []
+    for workload in plan.workloads:
+        rules = [f"only {place} {' or '.join(globs)}" for place, globs in workload.allow.items()]
+        rules += [f"not {place} {' or '.join(globs)}" for place, globs in workload.deny.items()]
+        if rules:
+            lines.append(f"{workload.name}: {', '.join(rules)}")
+    return lines
 
 
 def waterfall(plan: Plan) -> Waterfall | None:
-    """Return the way from what is paid today to the plan; None if one of its ends or all its parts are missing."""
+    """Return the waterfall from the baseline to the plan; None without a baseline or without parts."""
     if plan.baseline_usd is None or not plan.waterfall:
         return None
     return Waterfall(
@@ -261,74 +264,71 @@ def waterfall(plan: Plan) -> Waterfall | None:
 
 
 def payments(plan: Plan) -> list[tuple[str, str, str]]:
-    """Return what each pricing model costs: its name, its words, its dollars; dearest first."""
+    """Return name, title and cost of each pricing model, the most expensive first."""
     usd = sorted(plan.by_pricing_model.items(), key=lambda item: -item[1])
-    cells = usd_cells([each for _, each in usd])
+    cells = usd_cells([model_usd for _, model_usd in usd])
     return [(name, pricing_title(name), cell) for (name, _), cell in zip(usd, cells, strict=True)]
 
 
 def span(plan: Plan) -> str:
-    """Return what was planned: how long, in which slots, from when."""
+    """Return the planned time span, its start and its slots."""
     begins = "" if plan.start_epoch_s is None else f" from {utc(plan.start_epoch_s):%A %d %B %Y %H:%M} UTC"
     return f"{format_duration(plan.slots * plan.slot_s)}{begins}, in slots of {format_duration(plan.slot_s)}"
 
 
 def models(plan: Plan) -> str:
-    """Return the models that are served."""
-    named = [*(one.model for one in plan.workloads), *(one.model for one in plan.pools)]
+    """Return the models of the plan."""
+    named = [*(workload.model for workload in plan.workloads), *(pool.model for pool in plan.pools)]
     return ", ".join(dict.fromkeys(filter(None, named)))
 
 
 def cost(plan: Plan) -> str:
-    """Return what the plan costs, and what the programme had said if that differs."""
+    """Return the simulated cost, and the planned cost if it differs."""
     total, planned = usd_cells([plan.total_usd, plan.planned_usd])
     return total if total == planned else f"{total} as simulated, {planned} as planned"
 
 
 def bounds(plan: Plan) -> list[str]:
-    """Return how cheap it can be at best, how far the plan is from it, its carbon, and what tokens would cost."""
-    least = (
+    """Return sentences on the plan's bounds, its carbon, and the cost of buying everything as tokens."""
+    bound = (
         f"No plan with these offers, promises and safe loads costs less than {format_usd(plan.bound_usd)}: this one is "
         f"{format_share(plan.gap, 1)} above it. Saturated machines at the lowest prices would cost "
         f"{format_usd(plan.hard_bound_usd)}."
     )
     if plan.first_bound_usd is not None and plan.first_bound_usd < plan.bound_usd:
-        least += (
-            f" Before plans that broke a promise showed how much less machines carry, the bound was "
-            f"{format_usd(plan.first_bound_usd)}."
-        )
+        bound += f" Before machines were derated, the bound was {format_usd(plan.first_bound_usd)}."
     tokens = ", ".join(f"{format_usd(usd)} at {spaced(tier)} rates" for tier, usd in plan.tokens_usd.items())
-    told = [least, _carbon(plan), f"Bought as tokens, all of it would cost {tokens}." if tokens else ""]
-    return [text for text in told if text]
+    sentences = [bound, _carbon(plan), f"Bought as tokens, all of it would cost {tokens}." if tokens else ""]
+    return [sentence for sentence in sentences if sentence]
 
 
 def _carbon(plan: Plan) -> str:
-    """Return what the carbon of the machines' power comes to, "" if it has no price."""
+    """Return the carbon of the machines' power, "" without a carbon price."""
     usd = plan.simulated.carbon_usd if plan.simulated else 0.0
     if not plan.carbon_usd_per_tonne or not usd:
         return ""
     return (
-        f"The power of the machines makes {usd / plan.carbon_usd_per_tonne * 1000:,.3g} kg of carbon dioxide, "
-        f"{format_usd(usd)} at {format_usd(plan.carbon_usd_per_tonne)} a tonne: counted in the bound, paid to nobody."
+        f"The power of the machines emits {usd / plan.carbon_usd_per_tonne * 1000:,.3g} kg of carbon dioxide, "
+        f"{format_usd(usd)} at {format_usd(plan.carbon_usd_per_tonne)} a tonne: part of the bound, but not a payment."
     )
 
 
 def regret(plan: Plan) -> str:
-    """Return what the commitments cost if demand falls; "" if nobody asked."""
-    one = plan.regret
-    if one is None:
+    """Return the regret of the commitments if demand falls, "" if it is unknown."""
+    found = plan.regret
+    if found is None:
         return ""
-    falls = f"If demand turns out to be {format_share(one.demand_share)} of this"
-    if one.usd_lost < _NOTHING * max(one.usd, 0.0):
-        return f"{falls}, no other commitments would have been cheaper: it costs {format_usd(one.usd)}."
+    condition = f"If demand falls to {format_share(found.demand_share)} of this"
+    if found.usd_lost < _NEGLIGIBLE_SHARE * max(found.usd, 0.0):
+        return f"{condition}, no other commitments would have been cheaper: it costs {format_usd(found.usd)}."
     return (
-        f"{falls}, the plan's commitments cost {format_usd(one.usd_lost)} too much: {format_usd(one.usd)}, where "
-        f"{format_usd(one.best_usd)} would have been possible."
+        f"{condition}, the plan's commitments cost {format_usd(found.usd_lost)} too much: {format_usd(found.usd)}, "
+        f"where {format_usd(found.best_usd)} would have been possible."
     )
 
 
 def saving(plan: Plan) -> str:
-    """Return what is saved, against what, and how sure that is; "" without a baseline."""
+    """Return the saving against the baseline and its interval, "" without a baseline."""
     if plan.saving_usd is None or plan.saving_share is None:
         return ""
     against = within_sentence(REALTIME) + (f" ({plan.baseline})" if plan.baseline else "")
@@ -338,19 +338,62 @@ def saving(plan: Plan) -> str:
 
 
 def spot(plan: Plan) -> list[str]:
-    """Return what one more spot GPU is worth, by offer."""
+    """Return the value of one more spot GPU, by offer."""
     return [
-        f"One more GPU of {name} all the time would save at most {format_usd(usd)}."
+        f"One more GPU of {name} at all times would save at most {format_usd(usd)}."
         for name, usd in plan.spot_worth_usd_per_gpu.items()
         if usd > 0
     ]
 
 
+def certainty(plan: Plan) -> list[str]:
+    """Return sentences on how certain the saving and the plan are."""
+    return [text for text in (saving(plan), regret(plan), *spot(plan), *plan.performance) if text]
+
+
 def backtests(plan: Plan) -> list[tuple[str, str, str, str, str]]:
-    """Return what every rule would have saved on unseen time: commitment, rule, machines, cost, saving."""
-    costs = usd_cells([one.usd for one in plan.backtest])
-    savings = usd_cells([one.saving_usd for one in plan.backtest])
+    """Return the backtest of every rule: commitment, rule, machines, cost, saving."""
+    costs = usd_cells([test.usd for test in plan.backtest])
+    savings = usd_cells([test.saving_usd for test in plan.backtest])
     return [
-        (one.commitment, ADVICE if one.rule == "plan" else one.rule, f"{one.machines:,}", usd, saving)
-        for one, usd, saving in zip(plan.backtest, costs, savings, strict=True)
+        (test.commitment, ADVICE if test.rule == "plan" else test.rule, f"{test.machines:,}", usd, saving)
+        for test, usd, saving in zip(plan.backtest, costs, savings, strict=True)
     ]
+
+
+def facts(plan: Plan, outcome: PlanOutcome) -> list[tuple[str, str]]:
+    """Return the figures of a simulated plan by name; promised limits are part of the name."""
+    slo = plan.promises.slo if plan.promises else None
+    promised = {
+        "SLO kept": slo and f"{format_share(slo.attainment, 1)} promised",
+        "TTFT p99": slo and f"limit {format_duration(slo.ttft_s)}",
+        "TPOT p99": slo and f"limit {format_duration(slo.tpot_s)}",
+    }
+    found = {
+        "cost": format_usd(outcome.total_usd),
+        "SLO kept": or_missing(outcome.slo_attainment, lambda share: format_share(share, 2)),
+        "deadlines missed": f"{outcome.deadlines_missed:,}",
+        "requests": f"{outcome.requests:,}",
+        "TTFT p99": or_missing(outcome.ttft_p99_s, format_duration),
+        "TPOT p99": or_missing(outcome.tpot_p99_s, format_duration),
+        "utilization": or_missing(outcome.utilization, format_share),
+    }
+    if outcome.interruptions or any(schedule.interruptions_per_hour for schedule in plan.schedule):
+        found["interruptions"] = f"{outcome.interruptions:,}"
+    if outcome.tokens_usd or any(route.kind == "tier" for route in plan.routes):
+        found["bought as tokens"] = format_usd(outcome.tokens_usd)
+    return [(f"{name}, {note}" if (note := promised.get(name)) else name, value) for name, value in found.items()]
+
+
+def verdict(plan: Plan, outcome: PlanOutcome) -> str:
+    """Return whether the plan's promises were kept, and which were broken."""
+    if outcome.kept:
+        return "every promise is kept"
+    broken = []
+    if outcome.slo_attainment is not None:
+        promised = f", {format_share(plan.promises.slo.attainment, 1)} is promised" if plan.promises else ""
+        broken.append(f"the SLO is kept for {format_share(outcome.slo_attainment, 2)} of real-time requests{promised}")
+    if outcome.deadlines_missed:
+        count = outcome.deadlines_missed
+        broken.append(f"{count:,} deadline{'' if count == 1 else 's'} {'is' if count == 1 else 'are'} missed")
+    return "; ".join(broken) or "a promise is broken"

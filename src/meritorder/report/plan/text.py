@@ -1,4 +1,4 @@
-"""A plan in a terminal: what to do first, then why, then how far it was checked."""
+"""A plan in a terminal: actions first, then reasons, then the checks."""
 
 from collections.abc import Iterator, Sequence
 from itertools import groupby, pairwise
@@ -11,7 +11,6 @@ from rich.text import Text
 
 from meritorder.planfile import Plan, PlanOutcome
 from meritorder.report.plan import rows
-from meritorder.report.plan.check import facts, verdict
 from meritorder.report.terminal import (
     INDENT,
     READING_WIDTH,
@@ -45,106 +44,103 @@ def render(plan: Plan, console: Console) -> None:
 
 
 def _blocks(plan: Plan, width: int) -> Iterator[RenderableType]:
-    """Yield the sections, less those of which the plan says nothing."""
+    """Yield the sections that the plan has content for."""
     reading = min(width, READING_WIDTH)
     fall = rows.waterfall(plan)
-    sections_of = (
+    sections = (
         plan.sentence and narrow(plain(plan.sentence, "bold"), reading),
         narrow(plain(" · ".join(filter(None, (rows.models(plan), rows.span(plan)))), "dim"), reading),
         plan.schedule and _rent(plan, width),
         _tokens(plan, reading),
         plan.commitments and _commit(plan, reading),
-        _waits(plan, reading),
-        _limits(plan, reading),
+        _deferrable(plan, reading),
+        _access(plan, reading),
         _costs(plan, reading),
         plan.simulated and _check(plan, plan.simulated, reading),
         fall and waterfall_section(fall, width, plan.baseline),
         plan.backtest and _backtest(plan),
-        _sure(plan, reading),
+        _certainty(plan, reading),
         plan.assumptions and assumptions_section(plan.assumptions, reading),
         plan.prices and prices_section(plan.prices, width),
         plan.warnings and warnings_section(plan.warnings, reading),
     )
-    for block in sections_of:
+    for block in sections:
         if block:
             yield block
 
 
 def _rent(plan: Plan, width: int) -> RenderableType:
-    """Return a table for each pool, under its name, the columns of all at the same places."""
-    rented = rows.rentals(plan)
-    cells = [_RENT_HEADINGS, *((one.pricing, one.machines, "", one.gpu_hours, one.usd, one.serves) for one in rented)]
+    """Return a table for each pool; the columns of all tables are aligned."""
+    rentals = rows.rentals(plan)
+    cells = [_RENT_HEADINGS, *((row.pricing, row.machines, "", row.gpu_hours, row.usd, row.serves) for row in rentals)]
     widths = [max(map(cell_len, column)) for column in zip(*cells, strict=True)]
     widths[_TREND] = 0
     widths[_TREND] = max(0, min(_TREND_WIDTH, width - sum(widths) - 2 * len(widths)))
     parts: list[RenderableType] = []
-    for pool, of_pool in groupby(rented, key=lambda one: one.pool):
+    for pool, of_pool in groupby(rentals, key=lambda row: row.pool):
         table = columns(*_RENT_HEADINGS, numbers=0)
         table.show_header = not parts
         notes: list[RenderableType] = []
-        for column, fixed in zip(table.columns, widths, strict=True):
-            column.width = fixed
-        for place in _RENT_NUMBERS:
-            table.columns[place].justify = "right"
-        for one in of_pool:
-            drawn = Text(sparkline(one.trend, widths[_TREND]), _LANE_STYLE.get(one.serves, "blue"))
-            texts = (one.pricing, one.machines, one.gpu_hours, one.usd, one.serves)
-            pricing, machines, *rest = map(plain, texts)
-            table.add_row(pricing, machines, drawn, *rest)
-            notes += [plain(f"{one.pricing}: {one.saved}", "dim")] if one.saved else []
+        for column, column_width in zip(table.columns, widths, strict=True):
+            column.width = column_width
+        for index in _RENT_NUMBERS:
+            table.columns[index].justify = "right"
+        for row in of_pool:
+            trend = Text(sparkline(row.trend, widths[_TREND]), _LANE_STYLE.get(row.serves, "blue"))
+            pricing, machines, *rest = map(plain, (row.pricing, row.machines, row.gpu_hours, row.usd, row.serves))
+            table.add_row(pricing, machines, trend, *rest)
+            notes += [plain(f"{row.pricing}: {row.saved}", "dim")] if row.saved else []
         parts += [Text(), plain(pool), table, *notes]
     return section("Rent", "", *parts[1:])
 
 
 def _commit(plan: Plan, width: int) -> RenderableType:
-    lasts = format_duration(plan.slots * plan.slot_s)
+    span = format_duration(plan.slots * plan.slot_s)
     parts: list[RenderableType] = []
-    for one in rows.commitments(plan):
-        price = f"{one.price} an hour each" if one.price != MISSING else ""
-        saves = [
-            f"{usd} {how}" for usd, how in ((one.alone, "alone"), (one.together, "with the rest")) if usd != MISSING
-        ]
-        facts_of = (
-            one.terms,
-            f"{one.usd} over {lasts}",
-            price,
-            f"used {one.used}",
-            f"pays from {one.break_even} use" if one.break_even != MISSING else "",
+    for row in rows.commitments(plan):
+        savings = ((row.alone, "alone"), (row.together, "with the rest"))
+        saves = [f"{usd} {condition}" for usd, condition in savings if usd != MISSING]
+        details = (
+            row.terms,
+            f"{row.usd} over {span}",
+            f"{row.price} an hour each" if row.price != MISSING else "",
+            f"used {row.used}",
+            f"breaks even at {row.break_even} use" if row.break_even != MISSING else "",
             f"saves {', '.join(saves)}" if saves else "",
-            f"in steps: {one.steps}" if one.steps.endswith("term") else one.steps,
+            f"in steps: {row.steps}" if row.steps.endswith("term") else row.steps,
         )
         parts += [
-            Text.assemble(plain(one.amount, "bold"), " of ", plain(one.name)),
-            bullets([plain(" · ".join(filter(None, facts_of)))], width, "  "),
+            Text.assemble(plain(row.amount, "bold"), " of ", plain(row.name)),
+            bullets([plain(" · ".join(filter(None, details)))], width, "  "),
         ]
     return section("Commit to", "", narrow(stack(*parts), width))
 
 
 def _tokens(plan: Plan, width: int) -> RenderableType | None:
-    lines = [plain(f"{one.venue}: {one.usd} for {one.workload}") for one in rows.bought(plan)]
+    lines = [plain(f"{row.venue}: {row.usd} for {row.workload}") for row in rows.bought_tokens(plan)]
     return section("Buy as tokens", "", bullets(lines, width)) if lines else None
 
 
-def _waits(plan: Plan, width: int) -> RenderableType | None:
+def _deferrable(plan: Plan, width: int) -> RenderableType | None:
     lines = []
-    for one in rows.waiting(plan):
-        worth = (
-            f"its waiting saves {one.saves}" if one.saves != MISSING else "",
-            f"an hour more of patience is worth {one.worth}" if one.worth != MISSING else "",
+    for row in rows.deferrable(plan):
+        details = (
+            f"{row.workload}: up to {row.patience}",
+            f"deferral saves {row.saves}" if row.saves != MISSING else "",
+            f"an hour more of patience is worth {row.worth}" if row.worth != MISSING else "",
         )
-        lines.append(plain("; ".join(filter(None, (f"{one.workload}: up to {one.patience}", *worth)))))
-    lines += [plain(line) for line in rows.beside(plan)]
+        lines.append(plain("; ".join(filter(None, details))))
+    lines += [plain(line) for line in rows.reduced_backfill(plan)]
     return section("Deferrable work", "", bullets(lines, width)) if lines else None
 
 
-def _limits(plan: Plan, width: int) -> RenderableType | None:
-    lines = [plain(line) for line in rows.limits(plan)]
-    return section("May not run anywhere", "", bullets(lines, width)) if lines else None
+def _access(plan: Plan, width: int) -> RenderableType | None:
+    lines = [plain(line) for line in rows.access(plan)]
+    return section("Restricted to", "", bullets(lines, width)) if lines else None
 
 
-def _sure(plan: Plan, width: int) -> RenderableType | None:
-    texts = (rows.saving(plan), rows.regret(plan), *rows.spot(plan), *plan.performance)
-    lines = [plain(text) for text in texts if text]
+def _certainty(plan: Plan, width: int) -> RenderableType | None:
+    lines = [plain(text) for text in rows.certainty(plan)]
     return section("Confidence", "", bullets(lines, width)) if lines else None
 
 
@@ -155,35 +151,35 @@ def _costs(plan: Plan, width: int) -> RenderableType:
     )
 
 
-def _check(plan: Plan, simulated: PlanOutcome, width: int) -> RenderableType:
-    rounds = f"{verdict(plan, simulated)}, after {simulated.rounds:,} round{'' if simulated.rounds == 1 else 's'}"
+def _check(plan: Plan, outcome: PlanOutcome, width: int) -> RenderableType:
+    rounds = f"{rows.verdict(plan, outcome)}, after {outcome.rounds:,} round{'' if outcome.rounds == 1 else 's'}"
     table = Table.grid(padding=(0, 3, 0, 0))
     for _ in range(2 if width < _TWO_COLUMNS else 4):
         table.add_column(no_wrap=True)
-    told = [(plain(name, "dim"), plain(value)) for name, value in facts(plan, simulated)]
-    side = len(table.columns) // 2
-    for place in range(0, len(told), side):
-        table.add_row(*(cell for pair in told[place : place + side] for cell in pair))
+    facts = [(plain(name, "dim"), plain(value)) for name, value in rows.facts(plan, outcome)]
+    pairs = len(table.columns) // 2
+    for first in range(0, len(facts), pairs):
+        table.add_row(*(cell for fact in facts[first : first + pairs] for cell in fact))
     return section("Simulated, request by request", rounds, table)
 
 
 def _backtest(plan: Plan) -> RenderableType:
     parts: list[RenderableType] = []
-    for name, tested in groupby(rows.backtests(plan), key=lambda row: row[0]):
+    for name, tests in groupby(rows.backtests(plan), key=lambda row: row[0]):
         table = columns("rule", "machines", "cost", "saved", numbers=3)
-        for row in tested:
+        for row in tests:
             table.add_row(*map(plain, row[1:]), style="bold" if row[1] == rows.ADVICE else "")
         parts += [plain(name, "dim"), table]
     return section("Backtest", "chosen on the first part of the trace, paid on the rest", *parts)
 
 
 def sparkline(values: Sequence[float], width: int) -> str:
-    """Draw values from zero to their greatest, at most `width` characters wide; only nothing at all is blank."""
+    """Draw values from zero to their maximum, at most `width` characters wide; only zero is blank."""
     count = min(width, len(values))
-    edges = [round(place * len(values) / count) for place in range(count + 1)] if count else []
+    edges = [round(index * len(values) / count) for index in range(count + 1)] if count else []
     means = [sum(values[low:high]) / (high - low) for low, high in pairwise(edges)]
-    greatest = max(means, default=0.0)
-    return "".join(_block(mean / greatest) if mean > 0 else " " for mean in means)
+    maximum = max(means, default=0.0)
+    return "".join(_block(mean / maximum) if mean > 0 else " " for mean in means)
 
 
 def _block(share: float) -> str:

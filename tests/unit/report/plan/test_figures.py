@@ -9,7 +9,7 @@ from meritorder.planfile import Dispatch, MeritStep
 from meritorder.report.plan import figures
 
 
-def test_figures_stand_on_their_own_outside_the_page() -> None:
+def test_figures_are_self_contained() -> None:
     plan = week()
     assert plan.dispatch is not None
     for chart in (
@@ -21,7 +21,7 @@ def test_figures_stand_on_their_own_outside_the_page() -> None:
         assert "var(" not in json.dumps(chart.to_dict())
 
 
-def test_the_merit_order_rises_and_marks_what_is_used() -> None:
+def test_merit_order_rises_and_marks_use() -> None:
     drawn = rows(figures.merit_order(week()).to_dict())
     assert [row["usd"] for row in drawn] == sorted(one.usd_per_mtok for one in week().merit_order)
     assert [row["from"] for row in drawn[1:]] == [row["to"] for row in drawn[:-1]]
@@ -29,7 +29,7 @@ def test_the_merit_order_rises_and_marks_what_is_used() -> None:
     assert [row["rank"] for row in drawn] == ["1", "2", "3", "4"]
 
 
-def test_a_venue_with_more_room_than_all_the_work_does_not_crowd_out_the_rest() -> None:
+def test_endless_venue_does_not_hide_others() -> None:
     steps = [
         MeritStep(venue="small", pricing_model="spot", usd_per_mtok=1.0, capacity_mtok=10.0, used_share=0.5),
         MeritStep(venue="endless", pricing_model="tokens_batch", usd_per_mtok=2.0, capacity_mtok=1e9, used_share=2e-8),
@@ -42,7 +42,7 @@ def test_a_venue_with_more_room_than_all_the_work_does_not_crowd_out_the_rest() 
     assert rows(figures.merit_order(msgspec.structs.replace(week(), merit_order=unused)).to_dict())[0]["to"] == 10.0
 
 
-def test_the_dispatch_has_a_row_a_slot_and_one_where_it_ends_on_one_scale() -> None:
+def test_dispatch_has_one_row_per_slot() -> None:
     plan = week()
     assert plan.dispatch is not None
     paid, work = (draw(plan, plan.dispatch).to_dict() for draw in (figures.paid, figures.work))
@@ -56,7 +56,7 @@ def test_the_dispatch_has_a_row_a_slot_and_one_where_it_ends_on_one_scale() -> N
     assert rows(paid)[15]["line"] == pytest.approx(three["realtime"] + three["deferrable"], abs=0.011)
 
 
-def test_pricing_models_of_one_color_are_drawn_as_one() -> None:
+def test_one_color_is_drawn_once() -> None:
     dispatch = Dispatch(
         paid_gpus={"reserved": [8.0, 8.0], "committed_use": [4.0, 0.0], "carbon": [1.0, 1.0]},
         realtime_gpus=[3.0, 3.0], deferrable_gpus=[0.0, 1.0], arrived_gpus=[1.0, 0.0],
@@ -65,7 +65,7 @@ def test_pricing_models_of_one_color_are_drawn_as_one() -> None:
     assert [(row["committed"], row["idle"], row["line"]) for row in drawn[:2]] == [(12.0, 1.0, 3.0), (8.0, 1.0, 4.0)]
 
 
-def test_the_plan_stands_between_what_is_paid_today_and_its_bounds() -> None:
+def test_plan_is_between_baseline_and_bounds() -> None:
     drawn = rows(figures.bounds(week()).to_dict())
     assert list(dict.fromkeys(row["title"] for row in drawn)) == [
         "Real time", "This plan", "Proven bound", "Saturated machines at the lowest prices",

@@ -55,15 +55,15 @@ def bare() -> Plan:
     )  # fmt: skip
 
 
-def test_the_page_loads_nothing() -> None:
+def test_page_loads_nothing() -> None:
     assert_loads_nothing(render(week()))
 
 
-def test_the_page_holds_the_plan(page: Page) -> None:
+def test_page_holds_the_plan(page: Page) -> None:
     plan = week()
     said = [
         plan.sentence, RESERVED, TOKENS, H200, *plan.warnings, *plan.performance, *(a.text for a in plan.assumptions),
-        *(p.what for p in plan.prices), *(p.as_of for p in plan.prices), "2,688", "paid ahead", "66 % use", "$4,870",
+        *(p.what for p in plan.prices), *(p.as_of for p in plan.prices), "2,688", "prepaid", "66 % use", "$4,870",
         "1 now, 1 after 50 % of the term", "99.31 %", "1,402,118", "after 3 rounds", "$2,410", "$118.00",
         "this one is 1.2 % above it", "$26,340 at batch rates",
         "this advice", "between 31 % and 42 %", "TTFT 2 s, TPOT 50 ms, for 99.0 % of requests", "40%@4h", "assumed",
@@ -73,12 +73,12 @@ def test_the_page_holds_the_plan(page: Page) -> None:
     assert sections(page) == SECTIONS
 
 
-def test_every_chart_has_a_place_and_every_place_a_chart(page: Page) -> None:
+def test_every_chart_has_a_place(page: Page) -> None:
     places = [str(a["data-chart"]) for _, a in page.elements if "data-chart" in a]
     assert sorted(places) == sorted(page.charts) == ["bounds", "merit-order", "paid", "waterfall", "work"]
 
 
-def test_text_of_the_user_stays_text() -> None:
+def test_user_text_is_escaped() -> None:
     attacked = Page(render(hostile()))
     assert [t for t, _ in attacked.elements if t in {"img", "script", "a"}] == ["script"] * 3
     assert len(attacked.scripts) == 3
@@ -86,12 +86,12 @@ def test_text_of_the_user_stays_text() -> None:
     assert rows(attacked.charts["merit-order"])[0]["venue"] == ATTACK
 
 
-def test_sources_of_the_web_are_links(page: Page) -> None:
+def test_web_sources_are_links(page: Page) -> None:
     links = [a["href"] for t, a in page.elements if t == "a"]
     assert links == ["https://aws.amazon.com/ec2/capacityblocks/pricing/"]
 
 
-def test_an_empty_field_leaves_its_section_out() -> None:
+def test_empty_fields_have_no_section() -> None:
     page = Page(render(bare()))
     assert sections(page) == ["rent", "bounds", "planned"]
     assert list(page.charts) == ["bounds"]
@@ -99,12 +99,12 @@ def test_an_empty_field_leaves_its_section_out() -> None:
     assert not re.search(r"\b(None|nan)\b", page.text)
 
 
-def test_a_plan_of_nothing_is_still_a_page() -> None:
+def test_empty_plan_is_a_page() -> None:
     nothing = msgspec.structs.replace(bare(), schedule=[], pools=[], by_pricing_model={}, slots=0)
     assert sections(Page(render(nothing))) == ["bounds", "planned"]
 
 
-def test_colors_follow_the_page_from_light_to_dark() -> None:
+def test_colors_follow_light_and_dark() -> None:
     html = render(week())
     for kind in PRICING:
         assert f"--{kind}: {getattr(LIGHT, kind)};" in html
@@ -121,5 +121,5 @@ def test_colors_follow_the_page_from_light_to_dark() -> None:
         ([1, 1, 4, 0], "M0 10 H0V7.5 H4V0 H6V10 H8V10Z"),
     ],
 )
-def test_a_trend_is_drawn_from_nothing_to_its_greatest(values: list[int], path: str) -> None:
+def test_trend_is_scaled_to_its_maximum(values: list[int], path: str) -> None:
     assert step_path(values, width=8, height=10) == path

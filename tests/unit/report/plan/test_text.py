@@ -12,7 +12,7 @@ from meritorder.planfile import CommitmentRegret, Plan, PlanOutcome
 from meritorder.report.plan import simulation as simulation_text
 from meritorder.report.plan import text as plan_text
 from meritorder.report.plan.html import render as render_page
-from meritorder.report.plan.rows import bought, commitments, regret, rentals, waterfall
+from meritorder.report.plan.rows import bought_tokens, commitments, regret, rentals, waterfall
 from meritorder.report.waterfall import walk
 
 GOLDEN_PLAN = Path(__file__).parents[3] / "golden" / "plan.json"
@@ -57,7 +57,7 @@ def row(text: str, title: str) -> list[str]:
 
 
 @pytest.mark.parametrize("width", [60, 80, 100, 120, 200])
-def test_no_line_is_wider_than_the_terminal(width: int) -> None:
+def test_lines_fit_the_terminal(width: int) -> None:
     texts = (printed(week(), width), simulated_text(week(), broken(), width))
     assert max(cell_len(line) for text in texts for line in text.splitlines()) <= width
 
@@ -68,7 +68,7 @@ def test_nothing_is_cut_off(width: int) -> None:
     assert "…" not in simulated_text(week(), broken(), width)
 
 
-def test_the_sentence_comes_first_and_every_section_follows_in_order() -> None:
+def test_sentence_first_then_sections_in_order() -> None:
     text = printed(week(), 120)
     assert " ".join(text.split()).startswith("Rent 2 machines of 8 H200 for a year")
     lines = [line.strip() for line in text.splitlines()]
@@ -76,32 +76,32 @@ def test_the_sentence_comes_first_and_every_section_follows_in_order() -> None:
     assert places == sorted(places)
 
 
-def test_it_says_what_to_rent() -> None:
+def test_rentals_are_shown() -> None:
     text = printed(week(), 80)
     assert row(text, "on demand")[-4:] == ["792", "$5,627", "real", "time"]
-    assert row(text, "reserved")[-4:] == ["2,688", "paid", "ahead", "both"]
+    assert row(text, "reserved")[-3:] == ["2,688", "prepaid", "both"]
     assert row(text, "spot")[-3:] == ["168", "$418", "deferrable"]
     assert text.count(H200) == 1
-    assert "on demand: $640.00 less by savings plans" in text
+    assert "on demand: $640.00 saved by savings plans" in text
 
 
-def test_gpu_hours_count_every_slot_of_its_length() -> None:
+def test_gpu_hours_scale_with_slot_length() -> None:
     half = msgspec.structs.replace(week(), slot_s=1800.0)
-    assert [one.gpu_hours for one in rentals(week())] == ["2,688", "792", "168"]
-    assert [one.gpu_hours for one in rentals(half)] == ["1,344", "396", "84"]
+    assert [rental.gpu_hours for rental in rentals(week())] == ["2,688", "792", "168"]
+    assert [rental.gpu_hours for rental in rentals(half)] == ["1,344", "396", "84"]
 
 
-def test_it_says_what_to_commit_to_and_what_that_saves() -> None:
+def test_commitments_and_savings_are_shown() -> None:
     text = " ".join(printed(week(), 120).split())
     assert f"2 machines of {RESERVED}" in text
     for said in (
-        "pays from 66 % use", "used 81 %", "saves $5,904 alone, $4,870 with the rest",
-        "1 now, 1 after 50 % of the term", "$12.50 an hour, $3.00 an hour held already of aws Compute Savings Plan",
+        "breaks even at 66 % use", "used 81 %", "saves $5,904 alone, $4,870 with the rest",
+        "1 now, 1 after 50 % of the term", "$12.50 an hour, $3.00 an hour already held of aws Compute Savings Plan",
     ):  # fmt: skip
         assert said in text
 
 
-def test_blocks_say_when_they_start() -> None:
+def test_blocks_state_their_start() -> None:
     block = msgspec.structs.replace(
         week().commitments[0], pricing_model="capacity_block", ladder=[], starts=[34, 10, 10]
     )
@@ -114,32 +114,32 @@ def test_blocks_say_when_they_start() -> None:
     assert commitments(undated)[0].steps == "from 10 h after the start, from 34 h after the start"
 
 
-def test_tokens_are_bought_by_route_and_only_where_any_are() -> None:
-    assert [(one.venue, one.workload, one.usd) for one in bought(week())] == [(TOKENS, "nightly", "$218.00")]
+def test_bought_tokens_are_shown_by_route() -> None:
+    assert [(row.venue, row.workload, row.usd) for row in bought_tokens(week())] == [(TOKENS, "nightly", "$218.00")]
     none = [msgspec.structs.replace(route, flow=[0.0] * week().slots) for route in week().routes]
-    assert bought(msgspec.structs.replace(week(), routes=none)) == []
+    assert bought_tokens(msgspec.structs.replace(week(), routes=none)) == []
 
 
-def test_the_bound_the_check_the_backtest_and_the_regret_are_told() -> None:
+def test_bounds_check_backtest_and_regret() -> None:
     text = " ".join(printed(week(), 100).split())
     for said in (
         "this one is 1.2 % above it", "$22,079", "$13,630", "every promise is kept, after 3 rounds", "99.31 %",
         "1,402,118", "$26,340 at batch rates, $52,680 at standard rates",
         "limit 50 ms", "this advice 2 $7,666 $2,204", "median 3 $9,990 -$120",
         "50 % of this, the plan's commitments cost $3,550 too much", "between 31 % and 42 %",
-        "nightly: up to 4 h; its waiting saves $2,410; an hour more of patience is worth $118.00",
+        "nightly: up to 4 h; deferral saves $2,410; an hour more of patience is worth $118.00",
         "would save at most $31.40", "change with --spot-machines", "2026-11-18 · assumed",
     ):  # fmt: skip
         assert said in text
 
 
 @pytest.mark.parametrize(("lost", "said"), [(0.0, "no other commitments would have been cheaper"), (3.0, "$3.00 too")])
-def test_regret_says_when_there_is_none(lost: float, said: str) -> None:
+def test_negligible_regret_is_stated(lost: float, said: str) -> None:
     found = CommitmentRegret(demand_share=0.5, usd=955.2, best_usd=955.2 - lost, usd_lost=lost)
     assert said in regret(msgspec.structs.replace(week(), regret=found))
 
 
-def test_the_waterfall_goes_from_today_to_the_plan() -> None:
+def test_waterfall_ends_at_the_plan() -> None:
     fall = waterfall(week())
     assert fall is not None
     assert (fall.start, fall.end) == ("Real time", "This plan")
@@ -147,35 +147,35 @@ def test_the_waterfall_goes_from_today_to_the_plan() -> None:
     assert waterfall(msgspec.structs.replace(week(), baseline_usd=None)) is None
 
 
-def test_an_empty_field_leaves_its_section_out() -> None:
+def test_empty_fields_have_no_section() -> None:
     text = printed(bare(), 80)
     assert [heading for heading in HEADINGS if f"\n  {heading}" in text] == ["Rent", "Cost"]
     assert "None" not in text
 
 
-def test_a_plan_of_nothing_is_still_a_plan() -> None:
+def test_empty_plan_is_printed() -> None:
     nothing = msgspec.structs.replace(bare(), schedule=[], pools=[], by_pricing_model={}, slots=0)
     assert "Rent" not in printed(nothing, 80)
 
 
-def test_where_deferrable_work_has_fewer_seats_beside_real_time_is_told_in_both_forms() -> None:
+def test_reduced_backfill_is_stated_in_both_forms() -> None:
     plan = week()
     shares = [0.5, 0.9, *[1.0] * (plan.slots - 2)]
-    pools = [msgspec.structs.replace(one, backfill_shares=shares) for one in plan.pools]
+    pools = [msgspec.structs.replace(pool, backfill_shares=shares) for pool in plan.pools]
     fewer = msgspec.structs.replace(plan, pools=pools)
-    said = f"eside real time on {H200}: 50 % to 90 % of its seats in 2 of {plan.slots} slots"
+    said = f"ackfill on {H200} is reduced to 50 % to 90 % of its limits in 2 of {plan.slots} slots"
     assert said in " ".join(printed(fewer, 200).split())
     assert said in render_page(fewer)
-    assert "of its seats in" not in printed(plan, 200)
-    assert sum(one.pool == H200 and one.realtime for one in plan.schedule) > 0
+    assert "of its limits in" not in printed(plan, 200)
+    assert sum(schedule.pool == H200 and schedule.realtime for schedule in plan.schedule) > 0
 
 
-def test_what_saves_nothing_says_so() -> None:
-    dear = msgspec.structs.replace(week(), saving_usd=-3.0, saving_share=-0.01)
-    assert "Nothing is saved against real time (autoscaled to 134 requests" in printed(dear, 120)
+def test_no_saving_is_stated() -> None:
+    costly = msgspec.structs.replace(week(), saving_usd=-3.0, saving_share=-0.01)
+    assert "Nothing is saved against real time (autoscaled to 134 requests" in printed(costly, 120)
 
 
-def test_text_of_the_user_neither_styles_nor_steers_the_terminal() -> None:
+def test_user_text_cannot_style_the_terminal() -> None:
     names = {H200: ATTACK}
     hostile = msgspec.structs.replace(
         week(),
@@ -194,7 +194,7 @@ def test_text_of_the_user_neither_styles_nor_steers_the_terminal() -> None:
         assert "[red]x[/red]�[2J" in text
 
 
-def test_another_trace_is_judged_beside_the_plans_own() -> None:
+def test_other_trace_beside_the_plans_own() -> None:
     text = simulated_text(week(), broken())
     words = " ".join(text.split())
     assert words.startswith(
@@ -206,7 +206,7 @@ def test_another_trace_is_judged_beside_the_plans_own() -> None:
     assert "planned on servegen_deepseek_r1_sample.parquet" in words
 
 
-def test_a_plan_that_holds_says_so_even_if_it_was_never_checked() -> None:
+def test_unchecked_plan_that_holds_says_so() -> None:
     kept = msgspec.structs.replace(broken(), kept=True, usd_by_pool={}, slo_attainment=None)
     text = simulated_text(bare(), kept)
     assert "The plan holds on other.parquet: every promise is kept." in text
@@ -234,5 +234,5 @@ def test_commitments_of_a_real_plan_are_shown() -> None:
         ([1, 2], 0, ""),
     ],
 )
-def test_a_sparkline_shows_all_that_is_not_nothing(values: list[float], width: int, drawn: str) -> None:
+def test_sparkline_shows_every_positive_value(values: list[float], width: int, drawn: str) -> None:
     assert plan_text.sparkline(values, width) == drawn
