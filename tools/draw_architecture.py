@@ -3,7 +3,7 @@
     python tools/draw_architecture.py docs
 
 Floors are the layers of `.importlinter`; lines are imports as they stand in the code, as wide as there are many. A test
-compares the committed files with a fresh drawing.
+compares the parts and arrows of the committed files with a fresh drawing.
 """
 
 import configparser
@@ -101,14 +101,26 @@ def _floor(root: str, names: Sequence[str], number: int) -> Iterable[Box]:
 
 
 def _line(start: Box, end: Box, number: int) -> str:
-    """Return a curve from the importer's lower edge to the upper edge of what it imports."""
+    """Return a curve from the importer's lower edge to the upper edge of what it imports.
+
+    A curve that would run behind the boxes between the two, straight below one another, goes around them.
+    """
     x1, y1 = start.x + start.width / 2, start.y + _BOX_HEIGHT
     x2, y2 = end.x + end.width / 2, end.y
-    middle = (y1 + y2) / 2
+    floors = round((end.y - start.y) / _FLOOR_HEIGHT)
+    if floors > 1 and abs(x1 - x2) < start.width / 2:
+        side = 1 if round(start.y / _FLOOR_HEIGHT) % 2 else -1
+        x1, x2 = x1 + side * start.width / 2, x2 + side * end.width / 2
+        y1, y2 = start.y + _BOX_HEIGHT / 2, end.y + _BOX_HEIGHT / 2
+        bend = side * 34 * floors
+        curve = f"{x1 + bend:.1f} {y1:.1f} {x2 + bend:.1f} {y2:.1f}"
+    else:
+        middle = (y1 + y2) / 2
+        curve = f"{x1:.1f} {middle:.1f} {x2:.1f} {middle:.1f}"
     imports = "import" if number == 1 else "imports"
     return (
-        f'<path d="M{x1:.1f} {y1:.1f}C{x1:.1f} {middle:.1f} {x2:.1f} {middle:.1f} {x2:.1f} {y2:.1f}" fill="none" '
-        f'stroke="{_EDGE}" stroke-opacity="0.35" stroke-width="{0.8 + 0.5 * number**0.5:.2f}">'
+        f'<path d="M{x1:.1f} {y1:.1f}C{curve} {x2:.1f} {y2:.1f}" fill="none" stroke="{_EDGE}" stroke-opacity="0.35" '
+        f'stroke-width="{0.8 + 0.5 * number**0.5:.2f}">'
         f"<title>{start.name} to {end.name}: {number} {imports}</title></path>"
     )
 
@@ -127,7 +139,7 @@ def _drawn(box: Box) -> str:
 
 PICTURES: Final = {
     "architecture.svg": ("meritorder", "layers"),
-    "architecture-gateway.svg": ("meritorder.gateway", "gateway-rooms"),
+    "architecture-gateway.svg": ("meritorder.gateway", "gateway-layers"),
 }
 """File name to the package that is drawn and the contract that states its floors."""
 
