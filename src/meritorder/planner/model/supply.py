@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 
 from meritorder.domain import Offer, PricingModel, machine_id
 from meritorder.errors import ConfigError
-from meritorder.planner.model.demand import Horizon
 from meritorder.units import HOURS_PER_DAY, interruptions_per_hour
 
 Floats = NDArray[np.float64]
@@ -305,18 +304,25 @@ def savings_plans_from_offers(offers: Iterable[Offer]) -> tuple[SavingsPlan, ...
 
 
 def capacity_block_from_offer(
-    offer: Offer, days: int, horizon: Horizon, *, max_machines: float = UNLIMITED
+    offer: Offer, days: int, *, slots: int, slots_per_hour: int, max_machines: float = UNLIMITED
 ) -> CapacityBlock:
     """Return a capacity block of a number of days that may start on any day of the horizon.
 
+    Args:
+        offer: An offer of capacity blocks.
+        days: Length of the block.
+        slots: Slots of the horizon.
+        slots_per_hour: Slots in an hour.
+        max_machines: Limit on machines to buy.
+
     Source: AWS, EC2 Capacity Blocks for ML (whole days, paid in advance, start at a fixed time of day), 2025.
     """
-    per_day = HOURS_PER_DAY * horizon.slots_per_hour
+    per_day = HOURS_PER_DAY * slots_per_hour
     return CapacityBlock(
         name=f"{offer.label} {days} d",
         machine=machine_key(offer),
         usd_per_hour=offer.usd_per_hour,
         slots=days * per_day,
-        starts=tuple(range(0, horizon.slots, per_day)),
+        starts=tuple(range(0, slots, per_day)),
         max_machines=max_machines,
     )

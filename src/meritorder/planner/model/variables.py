@@ -107,6 +107,28 @@ def min_run_slots(problem: Problem, pair: int) -> int:
     return max(1, int(np.ceil(payment.minimum_billing_s / problem.horizon.slot_s - 1e-9)))
 
 
+def min_usd_per_replica_s(problem: Problem, p: int) -> float:
+    """Return the lowest price of a second of a fully used replica in a pool, infinity if none can be rented or bought.
+
+    Capacity held already is sunk; `hard_bound_usd` takes off what it may save.
+    """
+    pool = problem.pools[p]
+    prices = [
+        payment.usd_per_hour
+        for payment in (problem.payment_of(i) for i in problem.pairs_of(pool=p))
+        if getattr(payment, "max_machines", 1)
+    ]
+    prices += [
+        plan.usd_per_hour[pool.machine]
+        for plan in problem.savings_plans
+        if pool.machine in plan.usd_per_hour and plan.max_usd_per_hour > 0
+    ]
+    carbon = float(np.min(problem.carbon.usd_per_hour(pool))) if problem.carbon else 0.0
+    if not prices:
+        return np.inf
+    return (min(prices) + carbon) / SECONDS_PER_HOUR / (pool.replicas * pool.max_utilization)
+
+
 def _define_machines(program: LinearProgram, problem: Problem, slots: Columns) -> Columns:
     """Add n; it is whole where machines are rented by the hour, or where several pools share those committed to."""
     pairs = range(len(problem.pairs))

@@ -10,8 +10,8 @@ from meritorder.planner.model.demand import DeferrableDemand
 from meritorder.planner.model.linear_program import Bools, Columns, Floats, SparseModel
 from meritorder.planner.model.problem import Problem, RouteKind
 from meritorder.planner.model.supply import CapacityBlock, Reserved
+from meritorder.planner.model.variables import min_usd_per_replica_s
 from meritorder.planner.solve.highs import solve
-from meritorder.units import SECONDS_PER_HOUR
 
 # Integers of a window.
 _WINDOW_INTEGERS: Final = 80
@@ -54,28 +54,6 @@ def _total_flow(problem: Problem, w: int) -> Floats:
     """Return the flow of all work that arrives in each slot, shape (slots,)."""
     is_deferrable = isinstance(problem.workloads[w], DeferrableDemand)
     return problem.arrivals_s(w) if is_deferrable else np.ones(problem.horizon.length)
-
-
-def min_usd_per_replica_s(problem: Problem, p: int) -> float:
-    """Return the lowest price of a second of a fully used replica in a pool, infinity if none can be rented or bought.
-
-    Capacity held already is sunk; `hard_bound_usd` takes off what it may save.
-    """
-    pool = problem.pools[p]
-    prices = [
-        payment.usd_per_hour
-        for payment in (problem.payment_of(i) for i in problem.pairs_of(pool=p))
-        if getattr(payment, "max_machines", 1)
-    ]
-    prices += [
-        plan.usd_per_hour[pool.machine]
-        for plan in problem.savings_plans
-        if pool.machine in plan.usd_per_hour and plan.max_usd_per_hour > 0
-    ]
-    carbon = float(np.min(problem.carbon.usd_per_hour(pool))) if problem.carbon else 0.0
-    if not prices:
-        return np.inf
-    return (min(prices) + carbon) / SECONDS_PER_HOUR / (pool.replicas * pool.max_utilization)
 
 
 def _max_sunk_saving_usd(problem: Problem, lowest: list[Floats]) -> float:

@@ -15,10 +15,10 @@ from meritorder.planner.model.constraints import Formulation, formulate
 from meritorder.planner.model.linear_program import Bools, Columns, Floats, SparseModel
 from meritorder.planner.model.problem import Problem, RouteKind
 from meritorder.planner.model.supply import OnDemand, Spot
-from meritorder.planner.solve.bounds import min_usd_per_replica_s
+from meritorder.planner.model.variables import min_usd_per_replica_s
+from meritorder.planner.solve.feasibility import exact_safe_load, repair
 from meritorder.planner.solve.highs import SolverResult, solve
 from meritorder.planner.solve.realtime import min_realtime_machines
-from meritorder.planner.solve.repair import exact_safe_load, repair
 
 # Integers of a window: branch and bound solves about that many in a fraction of a second.
 _WINDOW_INTEGERS: Final = 96

@@ -16,10 +16,9 @@ from meritorder.planner.model.linear_program import Columns, Floats
 from meritorder.planner.model.problem import Problem
 from meritorder.planner.model.variants import aggregate_to_hours
 from meritorder.planner.solve.bounds import hard_bound_usd, lagrangian_bound
-from meritorder.planner.solve.diagnosis import explain_infeasibility
 from meritorder.planner.solve.dominance import drop_dominated_offers
+from meritorder.planner.solve.feasibility import explain_infeasibility, repair, safe_load_violations
 from meritorder.planner.solve.highs import Solver, SolverResult, SolveStatus, solve
-from meritorder.planner.solve.repair import repair, safe_load_violations
 from meritorder.planner.solve.rounding import Incumbent, round_by_windows
 from meritorder.planner.solve.solution import SOLVER_TOLERANCE, ProgramSolution, Solution, read_solution
 

@@ -162,7 +162,9 @@ def payments_for(
             case PricingModel.CAPACITY_BLOCK:
                 span_days = horizon.hours / 24
                 payments += [
-                    capacity_block_from_offer(offer, days, horizon) for days in _BLOCK_DAYS if days <= span_days
+                    capacity_block_from_offer(offer, days, slots=horizon.slots, slots_per_hour=horizon.slots_per_hour)
+                    for days in _BLOCK_DAYS
+                    if days <= span_days
                 ]
             case PricingModel.SPOT:
                 payments.append(

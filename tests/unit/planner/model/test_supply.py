@@ -5,7 +5,6 @@ import pytest
 
 from meritorder.domain import Offer, PricingModel
 from meritorder.errors import ConfigError
-from meritorder.planner.model.demand import Horizon
 from meritorder.planner.model.supply import (
     Reserved,
     Spot,
@@ -44,5 +43,5 @@ def test_offers_become_payments() -> None:
     assert interruptions_per_hour(0.0) == 0
     (plan,) = savings_plans_from_offers([offer(PricingModel.SAVINGS_PLAN, term="1y"), offer(PricingModel.ON_DEMAND)])
     assert plan.usd_per_hour == {"aws us-east-1 p5": 50.0}
-    block = capacity_block_from_offer(offer(PricingModel.CAPACITY_BLOCK), 2, Horizon(slot_s=900.0, slots=288))
+    block = capacity_block_from_offer(offer(PricingModel.CAPACITY_BLOCK), 2, slots=288, slots_per_hour=4)
     assert (block.slots, block.starts) == (192, (0, 96, 192))

@@ -1,16 +1,19 @@
 """Costs of variables, and quantities read from their values."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 from tests.samples.planning import HOUR, hours, on_demand, pool, realtime, reserved, small
 
 from meritorder.planner.model.constraints import formulate
 from meritorder.planner.model.problem import CarbonPrice, Problem
-from meritorder.planner.model.supply import CapacityBlock
+from meritorder.planner.model.supply import CapacityBlock, SavingsPlan
 from meritorder.planner.model.variables import (
     committed_machines,
     machine_usd_by_slot,
     min_run_slots,
+    min_usd_per_replica_s,
     realtime_load,
     start_usd,
 )
@@ -53,3 +56,17 @@ def test_realtime_load_of_a_pool() -> None:
     values = np.zeros(len(formulation.model.cost))
     values[formulation.variables.flow[0]] = [0.5, 1.0]
     assert realtime_load(formulation.problem, formulation.variables, values, 0).tolist() == pytest.approx([0.7, 0.5])
+
+
+def test_cheapest_price_of_a_replica() -> None:
+    problem = small(
+        [1.0],
+        [0.0],
+        1,
+        pools=(pool(replicas=2),),
+        payments=(on_demand(10.0), reserved(6.0)),
+        savings_plans=(SavingsPlan(name="sp", usd_per_hour={"aws-h100": 5.0}),),
+    )
+    assert min_usd_per_replica_s(problem, 0) * 3600 == pytest.approx(2.5)
+    held_only = dataclasses.replace(problem, payments=(reserved(held=1, max_machines=0),), savings_plans=())
+    assert min_usd_per_replica_s(held_only, 0) == np.inf

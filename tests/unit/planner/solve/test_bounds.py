@@ -1,15 +1,12 @@
 """Lower bounds against plans whose cost is known."""
 
-import dataclasses
-
 import numpy as np
 import pytest
 from tests.samples.planning import deferrable, hours, on_demand, pool, reserved, small
 
 from meritorder.planner.model.constraints import formulate
 from meritorder.planner.model.problem import Problem
-from meritorder.planner.model.supply import SavingsPlan
-from meritorder.planner.solve.bounds import hard_bound_usd, lagrangian_bound, min_usd_per_replica_s, relaxed_usd
+from meritorder.planner.solve.bounds import hard_bound_usd, lagrangian_bound, relaxed_usd
 from meritorder.planner.solve.highs import solve
 from meritorder.planner.solve.search import Effort, find_plan
 
@@ -37,20 +34,6 @@ def test_hard_bound_subtracts_sunk_capacity() -> None:
     """Three machine-hours at $10, of which a held machine could save two at that price."""
     problem = small([0.0, 0.0], [3.0, 0.0], 2, payments=(on_demand(), reserved(held=1, max_machines=0)))
     assert hard_bound_usd(problem) == pytest.approx(10)
-
-
-def test_cheapest_price_of_a_replica() -> None:
-    problem = small(
-        [1.0],
-        [0.0],
-        1,
-        pools=(pool(replicas=2),),
-        payments=(on_demand(10.0), reserved(6.0)),
-        savings_plans=(SavingsPlan(name="sp", usd_per_hour={"aws-h100": 5.0}),),
-    )
-    assert min_usd_per_replica_s(problem, 0) * 3600 == pytest.approx(2.5)
-    held_only = dataclasses.replace(problem, payments=(reserved(held=1, max_machines=0),), savings_plans=())
-    assert min_usd_per_replica_s(held_only, 0) == np.inf
 
 
 def test_lagrangian_bound_between_relaxation_and_plan() -> None:
