@@ -1,0 +1,69 @@
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from tests.samples.service import call, open_service
+
+from meritorder.gateway.app.service import Service
+
+
+@pytest.fixture
+def service(tmp_path: Path) -> Iterator[Service]:
+    with open_service(tmp_path) as opened:
+        yield opened
+
+
+CHAT = {"model": "m", "messages": []}
+
+
+def test_unknown_path_is_openai_error(service: Service) -> None:
+    reply = call(service, "GET", "/v1/nothing")
+    assert (reply.status, reply.json["error"]["message"]) == (404, "Invalid URL (GET /v1/nothing)")
+    assert reply.headers[b"x-request-id"].startswith(b"req_")
+
+
+def test_calls_allow_only_post(service: Service) -> None:
+    reply = call(service, "PUT", "/v1/embeddings")
+    assert (reply.status, reply.json["error"]["code"]) == (405, "method_not_supported")
+    assert b"POST" in reply.headers[b"allow"]
+
+
+def test_nul_in_url_is_refused(service: Service) -> None:
+    assert call(service, "GET", "/v1/files/a\0b").status == 404
+    assert call(service, "GET", "/v1/files?after=a%00b").status == 404
+
+
+def test_unknown_model_is_refused(service: Service) -> None:
+    for headers in ((), ((b"meritorder-deadline", b"4h"),)):
+        reply = call(service, "POST", "/v1/chat/completions", CHAT | {"model": "other"}, headers)
+        assert (reply.status, reply.json["error"]["code"]) == (404, "model_not_found")
+
+
+def test_unreachable_venue_is_503(service: Service) -> None:
+    reply = call(service, "POST", "/v1/chat/completions", CHAT)
+    assert (reply.status, reply.json["error"]["code"]) == (503, "no_venue")
+
+
+def test_background_needs_stored_response(service: Service) -> None:
+    chat = call(service, "POST", "/v1/chat/completions", CHAT | {"background": True})
+    assert (chat.status, chat.json["error"]["param"]) == (400, "background")
+    reply = call(service, "POST", "/v1/responses", {"model": "m", "input": "x", "background": True, "store": False})
+    assert (reply.status, reply.json["error"]["param"]) == (400, "store")
+
+
+def test_background_response_is_queued(service: Service) -> None:
+    reply = call(service, "POST", "/v1/responses", {"input": "x", "background": True})
+    assert (reply.json["status"], reply.json["model"]) == ("queued", "m")
+    assert call(service, "GET", f"/v1/responses/{reply.json['id']}").json["status"] == "queued"
+
+
+def test_large_body_is_refused(tmp_path: Path) -> None:
+    with open_service(tmp_path, limits={"body_bytes": 10}) as service:
+        assert call(service, "POST", "/v1/chat/completions", CHAT).status == 413
+        assert call(service, "POST", "/v1/batches", CHAT).status == 413
+
+
+def test_missing_key_is_refused(tmp_path: Path) -> None:
+    with open_service(tmp_path, server={"require_keys": True}) as service:
+        assert call(service, "POST", "/v1/chat/completions", CHAT).status == 401
+        assert call(service, "GET", "/v1/batches").status == 401

@@ -1,0 +1,39 @@
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from tests.samples.service import call, open_service
+
+from meritorder.gateway.app.service import Service
+
+
+@pytest.fixture
+def service(tmp_path: Path) -> Iterator[Service]:
+    with open_service(tmp_path) as opened:
+        yield opened
+
+
+def test_health_while_stopping(service: Service) -> None:
+    assert (call(service, "GET", "/health").status, call(service, "GET", "/health").json) == (200, {"status": "ok"})
+    service._operations.stopping = True
+    assert call(service, "GET", "/health").status == 503
+
+
+def test_status_of_idle_gateway(service: Service) -> None:
+    status = call(service, "GET", "/meritorder/status").json
+    assert status.keys() == {"plan", "venues", "queued", "batches", "ledger"}
+    (venue,) = status["venues"]
+    assert (venue["name"], venue["models"], venue["realtime"], venue["deferrable"]) == ("v", ["m"], 0, 0)
+    assert (status["plan"], status["queued"], status["batches"], status["ledger"]) == (None, {}, [], [])
+
+
+def test_metrics_in_prometheus_format(service: Service) -> None:
+    text = call(service, "GET", "/metrics").body.decode()
+    assert 'meritorder_realtime{venue="v"} 0.0' in text
+    assert "meritorder_store_up 1.0" in text
+
+
+def test_admin_key_is_required(tmp_path: Path) -> None:
+    with open_service(tmp_path, server={"require_keys": True}) as service:
+        assert call(service, "GET", "/metrics").status == 401
+        assert call(service, "GET", "/health").status == 200
