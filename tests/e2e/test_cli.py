@@ -42,7 +42,7 @@ def test_compare_as_the_readme_shows_it(tmp_path: Path) -> None:
     promise = ("--model", "llama-3.1-70b", "--hardware", "h100", "--defer", "40%@4h")
     done = meritorder(tmp_path, "compare", str(CONVERSATION), *promise, "--json", "out.json", "--html", "out.html")
     said = answered(done)
-    for word in ("Real time, always on", "Batch", "Mix", "TTFT", "Assumed", "Prices used"):
+    for word in ("Real time, always on", "Batch", "Mix", "TTFT", "Assumptions", "Prices used"):
         assert word in said
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out.html", "out.json"]
 
@@ -221,7 +221,7 @@ def test_a_plan_is_made_carried_out_again_and_judged_on_other_traffic(tmp_path: 
         *("--scale", "20", "--defer", "40%@30m", "--time-limit", "5s", "--json", "plan.json", "--html", "plan.html"),
     )
     said = answered(made)
-    for word in ("No plan", "Deferrable", "Simulated", "Assumed", "Prices used"):
+    for word in ("No plan", "Deferrable", "Simulated", "Assumptions", "Prices used"):
         assert word in said
     plan = msgspec.json.decode((tmp_path / "plan.json").read_bytes())
     keys = "schema total_usd bound_usd hard_bound_usd gap baseline_usd saving_usd saving_share saving_interval "
