@@ -5,7 +5,7 @@ from itertools import chain
 
 import polars as pl
 import pytest
-from tests.samples.charges import line, machine
+from tests.samples.charges import line, machine, reservation, tokens
 from tests.unit.study.audit.conftest import DAY, Audited, MakeTrace
 
 from meritorder.errors import BillError
@@ -80,3 +80,49 @@ def test_bill_without_machines(audited: Audited, trace: MakeTrace) -> None:
     rows = [line("Usage", 0, 5.0, line_item_product_code="AmazonBedrock", line_item_usage_type="x-input-tokens")]
     with pytest.raises(BillError, match="no machine hours"):
         audited(rows, trace=trace([1]))
+
+
+def test_requests_pay_by_work_within_the_hour(audited: Audited, trace: MakeTrace) -> None:
+    """An hour of 50 is split over 1 request, the next over 4; both tenants pay what their hour costs."""
+    requests = trace([1, 4, 0, 1], tenants=("a",))
+    at = requests.requests["arrived_s"].to_numpy()
+    tenants = pl.Series("tenant", ["a" if arrived < 3600 else "b" for arrived in at], dtype=pl.Categorical)
+    dated = replace(requests, requests=requests.requests.with_columns(tenants))
+    costs = audited(machine(range(4), usd=50.0), trace=dated).requests
+    assert costs is not None
+    by_tenant = {cost.name: cost for cost in costs.by_tenant}
+    # The empty hour is split over all six requests; of the last one only a fifth is covered by the trace.
+    covered = 6 / 5 * 3 - 3
+    assert by_tenant["a"].usd == pytest.approx(50 + 50 / 6)
+    assert by_tenant["b"].usd == pytest.approx(50 + covered * 50 + 5 * 50 / 6)
+    assert costs.total.usd == pytest.approx(by_tenant["a"].usd + by_tenant["b"].usd)
+
+
+def test_unused_commitments_are_allocated(audited: Audited, trace: MakeTrace) -> None:
+    """A reservation of 24 hours at 2, ten of them used, costs 48; the unused part is charged in its first hour."""
+    rows = reservation(range(DAY), DAY, instance="g5.12xlarge", rate=2.0, listed=4.0)
+    costs = audited(rows, trace=trace([5] * DAY)).requests
+    assert costs is not None
+    assert costs.total.usd == pytest.approx(48.0)
+    assert costs.machine_hours_paid == pytest.approx(DAY)
+
+
+def test_tokens_and_taxes_are_not_allocated(audited: Audited, trace: MakeTrace) -> None:
+    rows = chain(machine(range(DAY), usd=5.0), tokens(range(DAY), usd=9.0, thousands=1), [line("Tax", 0, 7.0)])
+    costs = audited(rows, trace=trace([5] * DAY)).requests
+    assert costs is not None
+    assert costs.total.usd == pytest.approx(DAY * 5.0)
+
+
+@pytest.mark.parametrize("counts", [[3, 0, 7, 1, 0, 2], [1] * 6, [0, 0, 5, 0, 0, 1]])
+def test_allocations_sum_to_what_was_paid(audited: Audited, trace: MakeTrace, counts: list[int]) -> None:
+    requests = trace(counts, tenants=("a", "b", "c"))
+    costs = audited(machine(range(DAY), usd=10.0, count=3), trace=requests).requests
+    assert costs is not None
+    covered_h = requests.span_s / 3600
+    assert costs.total.usd == pytest.approx(30.0 * covered_h)
+    assert sum(cost.usd for cost in costs.by_tenant) == pytest.approx(costs.total.usd)
+    assert sum(cost.requests for cost in costs.by_tenant) == sum(counts)
+    assert costs.machine_hours_paid == pytest.approx(3 * covered_h)
+    share_idle = 1 - costs.machine_hours_used / costs.machine_hours_paid
+    assert costs.total.idle_usd == pytest.approx(costs.total.usd * share_idle)

@@ -3,8 +3,13 @@
 from itertools import chain
 
 import pytest
-from tests.samples.charges import line, machine, reservation
-from tests.unit.study.audit.conftest import Audited, only
+from tests.samples import audits as samples
+from tests.samples.charges import line, machine, reservation, tokens
+from tests.unit.study.audit.conftest import DAY, DEFERRABLE, MONTH, Audited, only
+
+from meritorder.findings import Finding, FindingKind
+from meritorder.study.audit.answer import _assumptions, _sentence
+from meritorder.study.audit.usage import MachineUsage
 
 
 def test_month_is_the_mean_of_months(audited: Audited) -> None:
@@ -21,3 +26,58 @@ def test_bill_without_inference(audited: Audited) -> None:
     answer = audited([line("Usage", 0, 5.0, line_item_product_code="AmazonS3", line_item_usage_type="Storage")])
     assert (answer.inference_usd, answer.findings, answer.effective_savings_rate) == (0.0, [], None)
     assert "--select" in answer.sentence
+
+
+def finding(kind: FindingKind, usd: float) -> Finding:
+    return Finding(kind=kind, title="", usd_per_month=usd, usd=usd, confidence="low", evidence="", fix="", where="")
+
+
+def test_sentence_sums_the_largest_kinds() -> None:
+    found = [finding("idle_capacity", 5.0), finding("idle_capacity", 6.0), finding("cheaper_region", 10.0)]
+    assert _sentence(210.0, 21.0, found, 1.0) == (
+        "Of $210.00 for inference, $21.00 (10 %) is overpaid: $11.00 idle capacity, $10.00 more expensive regions."
+    )
+
+
+def test_sentence_counts_months() -> None:
+    more = [finding("old_generation", 2.0), finding("above_list_price", 1.0)]
+    found = [finding("idle_capacity", 4.0), finding("cheaper_region", 3.0), *more]
+    assert _sentence(200.0, 20.0, found, 2.0) == (
+        "Of $100.00 a month for inference, $10.00 (10 %) is overpaid: $4.00 idle capacity, "
+        "$3.00 more expensive regions, $2.00 older hardware and others."
+    )
+
+
+def test_sentence_without_findings() -> None:
+    assert _sentence(10.0, 0.0, [], 1.0) == "Of $10.00 for inference, nothing is found to be overpaid."
+
+
+@pytest.mark.parametrize(
+    ("kinds", "usage", "texts"),
+    [
+        (["idle_capacity"], None, 0),
+        (["over_provisioned"], samples.usage([0.0], [1.0]), 1),
+        (["over_provisioned"], samples.usage([0.0], [1.0], of_all_machines=False), 2),
+        (["over_provisioned"], samples.usage([0.0], [1.0], guessed=True), 2),
+        (["spot_for_deferrable", "commitment_for_on_demand", "old_generation"], None, 3),
+    ],
+)
+def test_assumptions_follow_findings(kinds: list[FindingKind], usage: MachineUsage | None, texts: int) -> None:
+    found = [finding(kind, 1.0) for kind in kinds]
+    assert len(_assumptions(found, samples.context(usage=usage), 1.0)) == texts
+    assert len(_assumptions(found, samples.context(usage=usage), 2.0)) == texts + 1
+
+
+def test_findings_are_largest_first(audited: Audited) -> None:
+    answer = audited(
+        chain(
+            tokens(MONTH, usd=3.0, thousands=1000, tags=DEFERRABLE),
+            machine(range(DAY), instance="g6e.12xlarge", usd=60.0),
+            reservation(range(DAY), 2 * DAY, instance="g5.12xlarge", rate=3.5, listed=5.672),
+        )
+    )
+    amounts = [finding.usd_per_month for finding in answer.findings]
+    assert len(amounts) >= 3
+    assert amounts == sorted(amounts, reverse=True)
+    assert answer.overpaid_usd == pytest.approx(sum(amounts))
+    assert answer.optimised_usd == pytest.approx(float(answer.inference_usd) - sum(amounts))
