@@ -44,19 +44,6 @@ def test_unreachable_venue_is_503(service: Service) -> None:
     assert (reply.status, reply.json["error"]["code"]) == (503, "no_venue")
 
 
-def test_background_needs_stored_response(service: Service) -> None:
-    chat = call(service, "POST", "/v1/chat/completions", CHAT | {"background": True})
-    assert (chat.status, chat.json["error"]["param"]) == (400, "background")
-    reply = call(service, "POST", "/v1/responses", {"model": "m", "input": "x", "background": True, "store": False})
-    assert (reply.status, reply.json["error"]["param"]) == (400, "store")
-
-
-def test_background_response_is_queued(service: Service) -> None:
-    reply = call(service, "POST", "/v1/responses", {"input": "x", "background": True})
-    assert (reply.json["status"], reply.json["model"]) == ("queued", "m")
-    assert call(service, "GET", f"/v1/responses/{reply.json['id']}").json["status"] == "queued"
-
-
 def test_large_body_is_refused(tmp_path: Path) -> None:
     with open_service(tmp_path, limits={"body_bytes": 10}) as service:
         assert call(service, "POST", "/v1/chat/completions", CHAT).status == 413
