@@ -75,7 +75,7 @@ def events(text: bytes) -> list[dict[str, Any]]:
 
 
 @given(cuts=st.lists(st.integers(0, len(STREAM)), max_size=8).map(tuple))
-def test_events_are_whole_wherever_they_are_cut(cuts: tuple[int, ...]) -> None:
+def test_cuts_do_not_change_events(cuts: tuple[int, ...]) -> None:
     found = events(completed(STREAM, cuts))
     for each in found:
         EVENT.validate_python(each)
@@ -85,7 +85,7 @@ def test_events_are_whole_wherever_they_are_cut(cuts: tuple[int, ...]) -> None:
     assert found[-1]["response"]["output"] == [DONE]
 
 
-def test_what_the_engine_says_stays() -> None:
+def test_engine_fields_are_preserved() -> None:
     said = {**WHOLE, "temperature": 0.5, "tools": [], "timings": {"n": 1}, "created_at": 7}
     reply = _CompletedReply(cast("Reply", Given(json.dumps(said).encode())), ASKED)
     found = json.loads(asyncio.run(reply.read()))
@@ -97,12 +97,12 @@ def test_what_the_engine_says_stays() -> None:
 
 
 @pytest.mark.parametrize("text", [b"", b": ping\n\n", b"data: [DONE]\n\n", b"data: {broken\n\n", b"data: {"])
-def test_what_is_no_event_goes_through(text: bytes) -> None:
+def test_other_text_passes_through(text: bytes) -> None:
     assert completed(text) == text
 
 
 @pytest.mark.parametrize("status", ["completed", "failed", "incomplete"])
-def test_a_response_replayed_is_made_of_whole_events(status: str) -> None:
+def test_replayed_response_has_complete_events(status: str) -> None:
     call = {"type": "function_call", "id": "fc_1", "call_id": "call_1", "name": "look", "arguments": "{}"}
     refusal = {**DONE, "id": "msg_2", "content": [{"type": "refusal", "refusal": "no"}]}
     more = {"created_at": 1, "parallel_tool_calls": True, "tool_choice": "auto", "tools": [], "usage": None}

@@ -16,7 +16,7 @@ with warnings.catch_warnings():
 pytestmark = pytest.mark.asyncio
 
 
-async def test_openai_client_is_content_with_the_stand_in() -> None:
+async def test_openai_client_accepts_stand_in() -> None:
     api = OpenAIBatchApi()
     async with api.server as server, openai.AsyncOpenAI(api_key="key", base_url=server.url + "/v1") as client:
         line = {"custom_id": "a", "method": "POST", "url": "/v1/chat/completions", "body": {"model": "m"}}
@@ -43,7 +43,7 @@ async def test_openai_client_is_content_with_the_stand_in() -> None:
             await client.models.list()
 
 
-async def test_anthropic_client_is_content_with_the_stand_in() -> None:
+async def test_anthropic_client_accepts_stand_in() -> None:
     api = AnthropicApi(answers=[a_message()])
     async with api.server as server, anthropic.AsyncAnthropic(api_key="key", base_url=server.url) as client:
         message = {"model": "m", "max_tokens": 8, "messages": [{"role": "user", "content": "hi"}]}
@@ -66,7 +66,7 @@ async def test_anthropic_client_is_content_with_the_stand_in() -> None:
 
 
 @pytest.mark.filterwarnings("ignore:Inheritance class AiohttpClientSession:DeprecationWarning")
-async def test_gemini_client_is_content_with_the_stand_in() -> None:
+async def test_gemini_client_accepts_stand_in() -> None:
     api = GeminiApi(answers=[a_content()], streams=[[a_content()]])
     async with api.server as server:
         client = genai.Client(api_key="key", http_options={"base_url": server.url}).aio

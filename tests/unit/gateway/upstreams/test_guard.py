@@ -96,7 +96,7 @@ def guarded(
         UnavailableError("u", venue="v"),
     ],
 )
-async def test_what_may_pass_is_tried_again(failure: Answer | Exception) -> None:
+async def test_transient_failures_are_retried(failure: Answer | Exception) -> None:
     venue, script = guarded(failure, failure, Answer())
     reply = await venue.send(A_CALL)
     assert reply.status == 200
@@ -108,7 +108,7 @@ async def test_what_may_pass_is_tried_again(failure: Answer | Exception) -> None
 
 @pytest.mark.asyncio
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 413, 422, 501])
-async def test_what_does_not_pass_is_returned_at_once(status: int) -> None:
+async def test_permanent_errors_are_not_retried(status: int) -> None:
     venue, script = guarded(Answer(status=status), Answer())
     reply = await venue.send(A_CALL)
     assert reply.status == status
@@ -117,7 +117,7 @@ async def test_what_does_not_pass_is_returned_at_once(status: int) -> None:
 
 
 @pytest.mark.asyncio
-async def test_the_last_refusal_is_returned_as_it_came() -> None:
+async def test_last_error_answer_is_returned() -> None:
     refusal = Answer(status=503, headers={"X-Reason": "full"})
     venue, script = guarded(refusal)
     reply = await venue.send(A_CALL)
@@ -126,7 +126,7 @@ async def test_the_last_refusal_is_returned_as_it_came() -> None:
 
 
 @pytest.mark.asyncio
-async def test_the_last_failure_is_raised() -> None:
+async def test_last_failure_is_raised() -> None:
     venue, script = guarded(BrokenAnswerError("the connection broke", venue="v"))
     with pytest.raises(BrokenAnswerError):
         await venue.send(A_CALL)
@@ -135,7 +135,7 @@ async def test_the_last_failure_is_raised() -> None:
 
 
 @pytest.mark.asyncio
-async def test_a_venue_is_never_asked_before_the_time_it_named() -> None:
+async def test_no_retry_before_retry_after() -> None:
     venue, script = guarded(Answer(status=429, headers={"Retry-After": "0.2"}), Answer())
     began_s = time.monotonic()
     reply = await venue.send(A_CALL)
@@ -145,7 +145,7 @@ async def test_a_venue_is_never_asked_before_the_time_it_named() -> None:
 
 
 @pytest.mark.asyncio
-async def test_a_later_time_than_can_be_waited_for_is_passed_on_and_kept() -> None:
+async def test_long_retry_after_is_passed_on() -> None:
     venue, script = guarded(Answer(status=429, headers={"Retry-After": "60"}), Answer())
     reply = await venue.send(A_CALL)
     assert (reply.status, reply.headers["Retry-After"]) == (429, "60")
@@ -157,7 +157,7 @@ async def test_a_later_time_than_can_be_waited_for_is_passed_on_and_kept() -> No
 
 
 @pytest.mark.asyncio
-async def test_there_is_no_attempt_past_the_time_of_the_call() -> None:
+async def test_no_attempt_past_call_timeout() -> None:
     venue, script = guarded(Answer(status=503, headers={"Retry-After": "1"}))
     began_s = time.monotonic()
     reply = await venue.send(Call(path="/", body=b"", stream=False, model="m", timeout_s=0.5))
@@ -168,7 +168,7 @@ async def test_there_is_no_attempt_past_the_time_of_the_call() -> None:
 
 
 @pytest.mark.asyncio
-async def test_the_time_of_a_call_covers_all_its_attempts() -> None:
+async def test_call_timeout_covers_all_attempts() -> None:
     venue, script = guarded(Answer(status=503), Answer())
     reply = await venue.send(Call(path="/", body=b"", stream=False, model="m", timeout_s=5.0))
     await reply.close()
@@ -179,7 +179,7 @@ async def test_the_time_of_a_call_covers_all_its_attempts() -> None:
 
 
 @pytest.mark.asyncio
-async def test_neither_a_time_out_nor_an_untranslatable_request_is_sent_again() -> None:
+async def test_timeout_and_unsupported_not_retried() -> None:
     for error in (UpstreamTimeoutError("t", venue="v"), UnsupportedError("n", venue="v", param="logprobs")):
         venue, script = guarded(error)
         with pytest.raises(type(error)):
@@ -189,7 +189,7 @@ async def test_neither_a_time_out_nor_an_untranslatable_request_is_sent_again() 
 
 
 @pytest.mark.asyncio
-async def test_impatience_of_a_client_is_not_held_against_the_venue() -> None:
+async def test_client_timeout_is_no_venue_fault() -> None:
     venue, _ = guarded(UpstreamTimeoutError("t", venue="v"))
     for _ in range(20):
         with pytest.raises(UpstreamTimeoutError):
@@ -198,7 +198,7 @@ async def test_impatience_of_a_client_is_not_held_against_the_venue() -> None:
 
 
 @pytest.mark.asyncio
-async def test_a_venue_that_says_when_to_come_back_has_not_failed() -> None:
+async def test_named_retry_time_is_no_failure() -> None:
     venue, script = guarded(UnavailableError("is still starting", venue="v", retry_after_s=0.001), breaker_failures=2)
     for _ in range(3):
         with pytest.raises(UnavailableError, match="starting"):
@@ -209,7 +209,7 @@ async def test_a_venue_that_says_when_to_come_back_has_not_failed() -> None:
 
 
 @pytest.mark.asyncio
-async def test_a_venue_that_is_down_is_left_alone_and_tried_with_one_request() -> None:
+async def test_breaker_opens_and_tries_once() -> None:
     at = [0.0]
     down = UnavailableError("nothing listens there", venue="v")
     venue, script = guarded(
@@ -238,7 +238,7 @@ async def test_a_venue_that_is_down_is_left_alone_and_tried_with_one_request() -
 
 
 @pytest.mark.asyncio
-async def test_a_trial_that_is_called_off_lets_another_try() -> None:
+async def test_cancelled_trial_lets_another_try() -> None:
     at = [0.0]
     venue, script = guarded(
         BrokenAnswerError("b", venue="v"), clock=lambda: at[0], breaker_failures=1, retry=RetryRule(attempts=1)
@@ -262,7 +262,7 @@ async def drained(reply: Reply) -> bytes:
 
 
 @pytest.mark.asyncio
-async def test_answers_that_break_off_count_as_failures() -> None:
+async def test_broken_answers_count_as_failures() -> None:
     venue, _ = guarded(Answer(breaks=True), breaker_failures=2)
     for read in (True, False):
         reply = await venue.send(A_CALL)
@@ -273,7 +273,7 @@ async def test_answers_that_break_off_count_as_failures() -> None:
 
 
 @pytest.mark.asyncio
-async def test_no_more_requests_are_under_way_than_may_be_and_none_is_overtaken() -> None:
+async def test_concurrency_limit_in_arrival_order() -> None:
     venue, script = guarded(Answer(), limits=RateLimits(concurrency=2), patience_s=5.0)
     held = [await venue.send(A_CALL) for _ in range(2)]
     order: list[int] = []
@@ -297,7 +297,7 @@ async def test_no_more_requests_are_under_way_than_may_be_and_none_is_overtaken(
 
 
 @pytest.mark.asyncio
-async def test_who_waits_too_long_for_a_place_is_told_to_go_elsewhere() -> None:
+async def test_long_wait_is_unavailable() -> None:
     venue, _ = guarded(Answer(), limits=RateLimits(concurrency=1), patience_s=0.02)
     held = await venue.send(A_CALL)
     with pytest.raises(UnavailableError, match="all 1 requests"):
@@ -309,7 +309,7 @@ async def test_who_waits_too_long_for_a_place_is_told_to_go_elsewhere() -> None:
 
 
 @pytest.mark.asyncio
-async def test_tokens_beyond_the_rate_are_refused_with_the_time_to_come_back() -> None:
+async def test_token_rate_refuses_with_retry_time() -> None:
     at = [0.0]
     venue, script = guarded(Answer(), clock=lambda: at[0], limits=RateLimits(tokens_per_minute=600))
     call = Call(path="/", body=b"", stream=False, model="m", tokens=400)
@@ -326,7 +326,7 @@ async def test_tokens_beyond_the_rate_are_refused_with_the_time_to_come_back() -
     st.floats(1, 1e6),
     st.lists(st.tuples(st.floats(0, 1e5), st.floats(-30, 600)), min_size=1, max_size=30),
 )
-def test_a_bucket_gives_no_more_than_flows_in(per_minute: float, steps: list[tuple[float, float]]) -> None:
+def test_bucket_never_exceeds_inflow(per_minute: float, steps: list[tuple[float, float]]) -> None:
     bucket, now_s, taken = Bucket(per_minute=per_minute), 0.0, 0.0
     for amount, passes_s in steps:
         now_s += passes_s  # the clock may be set back
@@ -339,7 +339,7 @@ def test_a_bucket_gives_no_more_than_flows_in(per_minute: float, steps: list[tup
 
 
 @given(st.floats(1, 1e6), st.floats(0, 1e7), st.floats(0, 1e4))
-def test_after_the_wait_that_a_bucket_names_the_amount_can_be_taken(
+def test_bucket_wait_is_sufficient(
     per_minute: float, amount: float, used: float
 ) -> None:
     bucket = Bucket(per_minute=per_minute)
@@ -349,7 +349,7 @@ def test_after_the_wait_that_a_bucket_names_the_amount_can_be_taken(
 
 
 @given(st.integers(1, 10), st.one_of(st.none(), st.floats(0, 1e4)), st.floats(0, 1))
-def test_a_retry_is_never_before_the_venue_asks_for_it_nor_later_than_allowed(
+def test_retry_wait_within_bounds(
     attempt: int, asked_s: float | None, draw: float
 ) -> None:
     rule = RetryRule(attempts=6)
@@ -376,11 +376,11 @@ def test_a_retry_is_never_before_the_venue_asks_for_it_nor_later_than_allowed(
         ({"Retry-After": ""}, None),
     ],
 )
-def test_retry_after_is_read_in_all_its_forms(headers: dict[str, str], seconds: float | None) -> None:
+def test_retry_after_in_all_forms(headers: dict[str, str], seconds: float | None) -> None:
     assert retry_after_s(headers, NOW) == seconds
 
 
-def test_each_failed_trial_doubles_the_rest_up_to_a_bound() -> None:
+def test_cooldown_doubles_up_to_bound() -> None:
     breaker, now_s, rests = Breaker(failures=1, cooldown_s=1.0), 0.0, []
     for _ in range(8):
         breaker.fail(now_s)
@@ -394,7 +394,7 @@ def test_each_failed_trial_doubles_the_rest_up_to_a_bound() -> None:
     assert breaker.wait_s(now_s) == 0
 
 
-def test_too_much_is_not_a_fault() -> None:
+def test_over_limit_is_no_fault() -> None:
     assert is_transient(429)
     assert not is_fault(429)
     assert is_transient(529)

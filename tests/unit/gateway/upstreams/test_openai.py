@@ -44,7 +44,7 @@ async def ask(handler: Handler, call: Call, times: int = 1, **fields: object) ->
     return answers, server
 
 
-async def test_the_body_goes_through_untouched_with_the_secret_of_the_venue() -> None:
+async def test_body_unchanged_with_venue_secret() -> None:
     async def handler(_: Asked, wire: Wire) -> None:
         await wire.answer({"ok": True})
 
@@ -67,7 +67,7 @@ async def test_the_body_goes_through_untouched_with_the_secret_of_the_venue() ->
         ("/v1beta/openai", "/v1beta/openai/chat/completions"),
     ],
 )
-async def test_the_base_url_is_what_official_clients_take(base: str, path: str) -> None:
+async def test_base_url_as_official_clients(base: str, path: str) -> None:
     async def handler(_: Asked, wire: Wire) -> None:
         await wire.answer({})
 
@@ -78,7 +78,7 @@ async def test_the_base_url_is_what_official_clients_take(base: str, path: str) 
     assert server.asked[0].path == path
 
 
-async def test_a_model_of_another_name_and_a_priority_change_these_fields_alone() -> None:
+async def test_only_model_and_priority_change() -> None:
     async def handler(_: Asked, wire: Wire) -> None:
         await wire.answer({})
 
@@ -91,7 +91,7 @@ async def test_a_model_of_another_name_and_a_priority_change_these_fields_alone(
     assert server.asked[0].body == BODY
 
 
-async def test_parts_of_a_stream_come_as_they_are_sent() -> None:
+async def test_stream_parts_arrive_as_sent() -> None:
     seen = asyncio.Event()
 
     async def handler(_: Asked, wire: Wire) -> None:
@@ -113,7 +113,7 @@ async def test_parts_of_a_stream_come_as_they_are_sent() -> None:
     assert parts == [b'data: {"n": 1}\n\n', b'data: {"n": 2}\n\n']
 
 
-async def test_an_error_status_is_an_answer() -> None:
+async def test_error_status_is_an_answer() -> None:
     async def handler(_: Asked, wire: Wire) -> None:
         await wire.answer({"error": {"message": "slow down"}}, status=429, headers={"Retry-After": "7"})
 
@@ -127,7 +127,7 @@ async def test_an_error_status_is_an_answer() -> None:
         await venue.close()
 
 
-async def test_connections_are_kept_where_the_server_keeps_its_word() -> None:
+async def test_connections_are_pooled() -> None:
     async def handler(_: Asked, wire: Wire) -> None:
         await wire.answer({}, headers=KEEPS_ITS_WORD)
 
@@ -136,7 +136,7 @@ async def test_connections_are_kept_where_the_server_keeps_its_word() -> None:
 
 
 @pytest.mark.parametrize("stream", [False, True])
-async def test_connections_are_not_used_again_where_the_server_drops_them_unsaid(*, stream: bool) -> None:
+async def test_silently_dropped_connections_not_reused(*, stream: bool) -> None:
     async def handler(asked: Asked, wire: Wire) -> None:
         if stream:
             await wire.begin(headers=DROPS)
@@ -153,7 +153,7 @@ async def test_connections_are_not_used_again_where_the_server_drops_them_unsaid
     assert [asked.headers.get("connection") for asked in server.asked[1:]] == ["close"] * 4
 
 
-async def test_closing_a_stream_cuts_the_connection_at_once() -> None:
+async def test_closing_stream_closes_connection() -> None:
     async def handler(_: Asked, wire: Wire) -> None:
         await wire.begin()
         while True:
@@ -210,7 +210,7 @@ async def redirects(_: Asked, wire: Wire) -> None:
     ],
 )
 @pytest.mark.parametrize("stream", [False, True])
-async def test_no_answer_is_named_for_what_it_is(handler: Handler, error: type, what: str, *, stream: bool) -> None:
+async def test_missing_answer_is_classified(handler: Handler, error: type, what: str, *, stream: bool) -> None:
     with pytest.raises(error, match=what) as caught:
         await ask(handler, a_call(stream=stream, timeout_s=0.3))
     assert str(caught.value).startswith("engine: ")
@@ -225,7 +225,7 @@ async def test_nothing_listening_is_unavailable() -> None:
     await venue.close()
 
 
-async def test_an_unknown_host_is_unavailable() -> None:
+async def test_unknown_host_is_unavailable() -> None:
     venue = upstream("http://no-such-host.invalid")
     with pytest.raises(UnavailableError, match="host name"):
         await venue.send(a_call())
@@ -233,7 +233,7 @@ async def test_an_unknown_host_is_unavailable() -> None:
 
 
 @pytest.mark.parametrize("stream", [False, True])
-async def test_an_answer_that_breaks_off_is_broken(*, stream: bool) -> None:
+async def test_truncated_answer_is_broken(*, stream: bool) -> None:
     async def handler(_: Asked, wire: Wire) -> None:
         if stream:
             await wire.begin()
@@ -247,7 +247,7 @@ async def test_an_answer_that_breaks_off_is_broken(*, stream: bool) -> None:
         await ask(handler, a_call(stream=stream))
 
 
-async def test_a_stream_that_falls_silent_is_out_of_time() -> None:
+async def test_silent_stream_times_out() -> None:
     async def handler(_: Asked, wire: Wire) -> None:
         await wire.begin()
         await wire.event({"n": 1})
@@ -257,7 +257,7 @@ async def test_a_stream_that_falls_silent_is_out_of_time() -> None:
         await ask(handler, a_call(stream=True), stall_s=0.2)
 
 
-async def test_slow_bytes_are_waited_for() -> None:
+async def test_slow_bytes_do_not_time_out() -> None:
     async def handler(_: Asked, wire: Wire) -> None:
         for byte in b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 2\r\n\r\n{}":
             await wire.send(bytes([byte]))
@@ -277,7 +277,7 @@ vllm:kv_cache_usage_perc{engine="1",model_name="m"} 0.5
 """
 
 
-async def test_load_is_read_from_the_root_of_the_server() -> None:
+async def test_load_read_from_server_root() -> None:
     async def handler(_: Asked, wire: Wire) -> None:
         await wire.answer(VLLM.encode(), kind="text/plain")
 
@@ -290,7 +290,7 @@ async def test_load_is_read_from_the_root_of_the_server() -> None:
     assert (load.running, load.waiting, load.kv_cache_share, load.max_sequences) == (5, 1, 0.5, 16)
 
 
-async def test_llama_cpp_without_metrics_is_read_from_its_slots_and_with_them_asked_for_its_seats() -> None:
+async def test_llama_cpp_load_from_slots_and_props() -> None:
     metrics = False
 
     async def handler(asked: Asked, wire: Wire) -> None:
@@ -317,7 +317,7 @@ async def test_llama_cpp_without_metrics_is_read_from_its_slots_and_with_them_as
 
 
 @pytest.mark.parametrize("handler", [resets, shows_a_page, talks_nonsense])
-async def test_a_load_that_cannot_be_read_is_none(handler: Handler) -> None:
+async def test_unreadable_load_is_none(handler: Handler) -> None:
     async with LocalServer(handler) as server:
         venue = upstream(server.url, reads_load=True)
         assert await venue.load() is None

@@ -26,7 +26,7 @@ def read(folder: Path, plan: Plan, venues: list[dict[str, Any]] | None = None, *
     return planned.read_plan(config.parse_settings(found, where="gateway.toml"))
 
 
-def test_pools_are_venues_by_their_name_or_as_they_say(tmp_path: Path) -> None:
+def test_pools_match_venues_by_name(tmp_path: Path) -> None:
     found = read(tmp_path, carried.plan())
     assert [(pool.spec.name, pool.venues) for pool in found.pools] == [("live", ("own",)), ("night", ("night",))]
     (way,) = found.realtime["stub"][""]
@@ -36,16 +36,16 @@ def test_pools_are_venues_by_their_name_or_as_they_say(tmp_path: Path) -> None:
     assert found.calendar == Calendar(slot_s=HOUR_S, slots=5, period_s=5 * HOUR_S, start_s=0.0)
 
 
-def test_without_a_plan_there_is_nothing_to_carry_out() -> None:
+def test_no_plan_in_settings() -> None:
     assert planned.read_plan(config.parse_settings({"venue": [LIVE]}, where="x")) is planned.NO_PLAN
 
 
-def test_a_start_of_ones_own_counts_more_than_the_plans(tmp_path: Path) -> None:
+def test_configured_start_overrides_plan(tmp_path: Path) -> None:
     found = read(tmp_path, carried.plan(), plan_start="1970-01-01T02:00:00+01:00")
     assert found.calendar.start_s == HOUR_S
 
 
-def test_a_declared_workload_takes_calls_in_its_order(tmp_path: Path) -> None:
+def test_declared_workloads_match_in_order(tmp_path: Path) -> None:
     rules = [
         DeclaredWorkload(name="chat", lane="realtime", match=[("tenant", "bulk-chat")]),
         DeclaredWorkload(
@@ -62,7 +62,7 @@ def test_a_declared_workload_takes_calls_in_its_order(tmp_path: Path) -> None:
     assert second.due_s(6 * HOUR_S) == 30 * HOUR_S
 
 
-def test_deadlines_are_those_of_the_planner() -> None:
+def test_deadlines_as_in_the_planner() -> None:
     def due_s(deadline: str) -> float | None:
         return planned.PlannedRule(name="x", deadline=deadline, deferrable=True, match=()).due_s(100.0)
 
@@ -71,7 +71,7 @@ def test_deadlines_are_those_of_the_planner() -> None:
     assert due_s("1970-01-01T00:00:00Z") is None
 
 
-def test_a_class_says_by_its_name_how_long_it_can_wait(tmp_path: Path) -> None:
+def test_patience_from_workload_name(tmp_path: Path) -> None:
     names = ("nightly, 30 min or more, stub", "nightly, 4 h or more, stub", "own deadline, 2 d or more")
     waits = [WorkloadPlan(name=name, lane="deferrable", model="stub", patience_s=60.0) for name in names]
     found = read(tmp_path, carried.plan(waits=waits)).deferrable["stub"]
@@ -82,7 +82,7 @@ def test_a_class_says_by_its_name_how_long_it_can_wait(tmp_path: Path) -> None:
     ]
 
 
-def test_several_ways_share_each_slot(tmp_path: Path) -> None:
+def test_routes_share_each_slot(tmp_path: Path) -> None:
     routes = [
         carried.route("realtime", carried.LIVE, [0.75, 1, 1, 1, 1]),
         carried.route("realtime", carried.TOKENS, [0.25, 0, 0, 0, 0], kind="tier"),
@@ -96,7 +96,7 @@ def test_several_ways_share_each_slot(tmp_path: Path) -> None:
     assert (ours.shares[:2], bought.shares[:2], bought.pool) == ((0.75, 1), (0.25, 0), None)
 
 
-def test_what_nobody_serves_is_named_with_what_to_mend(tmp_path: Path) -> None:
+def test_unmatched_parts_are_errors(tmp_path: Path) -> None:
     def says(plan: Plan, match: str, venues: list[dict[str, Any]] | None = None, **more: object) -> None:
         with pytest.raises(ConfigError, match=match) as caught:
             read(tmp_path, plan, venues, **more)
@@ -131,19 +131,19 @@ def test_what_nobody_serves_is_named_with_what_to_mend(tmp_path: Path) -> None:
     says(msgspec.structs.replace(plan, workloads=two, routes=routes), "'stub' is what clients call two models")
 
 
-def test_a_rule_may_say_that_calls_say_it_themselves(tmp_path: Path) -> None:
+def test_rule_by_client_covers_workload(tmp_path: Path) -> None:
     waits = [WorkloadPlan(name="deferred 4h", lane="deferrable", model="stub", patience_s=4 * HOUR_S)]
     rule = {"workload": "deferred 4h", "deadline": "4h", "by_client": True}
     found = read(tmp_path, carried.plan(waits=waits), rule=[rule])
     assert [each.declared for each in found.deferrable["stub"]] == ["deferred 4h"]
 
 
-def test_a_rule_of_the_same_name_replaces_the_plans(tmp_path: Path) -> None:
+def test_configured_rule_replaces_planned(tmp_path: Path) -> None:
     rule = {"workload": "nightly", "deadline": "1h", "endpoint": "/v1/embeddings"}
     assert read(tmp_path, carried.plan(), rule=[rule]).rules == ()
 
 
-def test_the_plan_of_the_report_is_carried_out(tmp_path: Path) -> None:
+def test_golden_plan_can_be_executed(tmp_path: Path) -> None:
     plan = msgspec.structs.replace(
         week(),
         promises=Promises(

@@ -79,7 +79,7 @@ async def provider(request: pytest.FixtureRequest) -> AsyncIterator[Provider]:
 
 
 @pytest.mark.asyncio
-async def test_a_batch_goes_from_submission_to_results(provider: Provider) -> None:
+async def test_batch_from_submission_to_results(provider: Provider) -> None:
     batch_id = await provider.venue.submit(LINES, "t1", sent_epoch_s=SINCE_S)
     assert provider.ids == [batch_id]
     state = await provider.venue.poll(batch_id)
@@ -96,7 +96,7 @@ async def test_a_batch_goes_from_submission_to_results(provider: Provider) -> No
 
 
 @pytest.mark.asyncio
-async def test_a_crash_between_submitting_and_writing_it_down_submits_nothing_twice(provider: Provider) -> None:
+async def test_crash_after_submit_submits_once(provider: Provider) -> None:
     for number in range(5):  # others, more than a page of them
         await provider.venue.submit([a_line(f"x{number}")], f"other{number}", sent_epoch_s=SINCE_S)
     provider.api.crash_after_create = True
@@ -118,7 +118,7 @@ async def test_a_crash_between_submitting_and_writing_it_down_submits_nothing_tw
 
 
 @pytest.mark.asyncio
-async def test_what_was_never_sent_is_not_looked_for_and_waits_for_nobody(provider: Provider) -> None:
+async def test_unsent_batch_is_not_searched(provider: Provider) -> None:
     """Another gateway on the same account has a batch of as many lines under way."""
     another = provider.connect()
     await another.submit(LINES, "another", sent_epoch_s=None)
@@ -129,7 +129,7 @@ async def test_what_was_never_sent_is_not_looked_for_and_waits_for_nobody(provid
 
 
 @pytest.mark.asyncio
-async def test_what_is_older_than_the_tag_is_not_looked_at(provider: Provider) -> None:
+async def test_older_batches_are_not_searched(provider: Provider) -> None:
     for number in range(9):
         await provider.venue.submit([a_line(f"x{number}")], f"other{number}", sent_epoch_s=SINCE_S)
     before = len(provider.api.server.asked)
@@ -140,7 +140,7 @@ async def test_what_is_older_than_the_tag_is_not_looked_at(provider: Provider) -
 
 @pytest.mark.parametrize("way", ["expired", "cancelled"])
 @pytest.mark.asyncio
-async def test_partial_results_are_kept_and_the_unfinished_told(provider: Provider, way: str) -> None:
+async def test_partial_results_name_unfinished_lines(provider: Provider, way: str) -> None:
     batch_id = await provider.venue.submit(LINES, "t1", sent_epoch_s=SINCE_S)
     await provider.venue.cancel(batch_id)
     provider.end(batch_id, a="ok", b=way, c=way)
@@ -157,7 +157,7 @@ async def test_partial_results_are_kept_and_the_unfinished_told(provider: Provid
 
 
 @pytest.mark.asyncio
-async def test_a_refusal_is_told_and_submits_nothing(provider: Provider) -> None:
+async def test_refusal_submits_nothing(provider: Provider) -> None:
     async def refuses(_: Asked, wire: Wire) -> None:
         await wire.answer({"error": {"message": "billing hard limit\nreached"}}, 400)
 
@@ -168,7 +168,7 @@ async def test_a_refusal_is_told_and_submits_nothing(provider: Provider) -> None
 
 
 @pytest.mark.asyncio
-async def test_reading_is_tried_again_where_a_failure_passes(provider: Provider) -> None:
+async def test_reads_retry_transient_failures(provider: Provider) -> None:
     batch_id = await provider.venue.submit(LINES, "t1", sent_epoch_s=SINCE_S)
     failures = ["reset", "429", "503"]
     inner = provider.api.server.handler
@@ -188,7 +188,7 @@ async def test_reading_is_tried_again_where_a_failure_passes(provider: Provider)
 
 @pytest.mark.parametrize("page", [b"<html>", b"[]", b"{}", b'{"data": 7}', b'{"metadata": 7, "request_counts": 7}'])
 @pytest.mark.asyncio
-async def test_nonsense_is_broken_not_a_crash(provider: Provider, page: bytes) -> None:
+async def test_malformed_answers_are_broken(provider: Provider, page: bytes) -> None:
     async def nonsense(_: Asked, wire: Wire) -> None:
         await wire.answer(page)
 
@@ -200,7 +200,7 @@ async def test_nonsense_is_broken_not_a_crash(provider: Provider, page: bytes) -
 
 
 @pytest.mark.asyncio
-async def test_a_result_file_that_breaks_off_is_broken(provider: Provider) -> None:
+async def test_truncated_result_file_is_broken(provider: Provider) -> None:
     batch_id = await provider.venue.submit(LINES, "t1", sent_epoch_s=SINCE_S)
     provider.end(batch_id, a="ok", b="ok", c="ok")
     inner = provider.api.server.handler
@@ -219,7 +219,7 @@ async def test_a_result_file_that_breaks_off_is_broken(provider: Provider) -> No
 
 
 @pytest.mark.asyncio
-async def test_a_line_that_cannot_be_said_submits_nothing() -> None:
+async def test_unsupported_line_submits_nothing() -> None:
     for api, made in ((AnthropicApi(), AnthropicBatches), (GeminiApi(), GeminiBatches)):
         async with api.server as server:
             where = (
@@ -236,7 +236,7 @@ async def test_a_line_that_cannot_be_said_submits_nothing() -> None:
 
 
 @pytest.mark.asyncio
-async def test_batches_with_sampling_go_to_the_version_of_anthropic_that_takes_it() -> None:
+async def test_sampling_selects_older_anthropic_version() -> None:
     api = AnthropicApi()
     async with api.server as server:
         venue = AnthropicBatches(anthropic.endpoint("p", "key", server.url), WORLD)
@@ -246,7 +246,7 @@ async def test_batches_with_sampling_go_to_the_version_of_anthropic_that_takes_i
 
 
 @pytest.mark.asyncio
-async def test_a_key_is_not_sent_to_where_an_answer_points() -> None:
+async def test_key_never_leaves_the_origin() -> None:
     api = GeminiApi(elsewhere="http://127.0.0.1:9")
     async with api.server as server:
         venue = GeminiBatches(gemini.endpoint("p", "key", server.url + "/v1"), WORLD)
@@ -256,7 +256,7 @@ async def test_a_key_is_not_sent_to_where_an_answer_points() -> None:
 
 
 @pytest.mark.asyncio
-async def test_models_go_by_the_names_of_the_venue() -> None:
+async def test_models_use_venue_names() -> None:
     api = OpenAIBatchApi()
     async with api.server as server:
         venue = OpenAIBatches(Endpoint(name="p", base_url=server.url), WORLD, models={"m": "org/m"})
@@ -267,7 +267,7 @@ async def test_models_go_by_the_names_of_the_venue() -> None:
 
 
 @pytest.mark.asyncio
-async def test_a_failed_batch_says_why() -> None:
+async def test_failed_batch_has_reason() -> None:
     api = OpenAIBatchApi()
     async with api.server as server:
         venue = OpenAIBatches(Endpoint(name="p", base_url=server.url), WORLD)
@@ -281,7 +281,7 @@ async def test_a_failed_batch_says_why() -> None:
 
 
 @pytest.mark.asyncio
-async def test_mistakes_of_the_caller_are_told() -> None:
+async def test_caller_mistakes_are_errors() -> None:
     venue = OpenAIBatches(Endpoint(name="p", base_url="http://127.0.0.1:9"), WORLD, limits=LIMITS)
     for lines, tag in (
         ([], "t"),

@@ -34,7 +34,7 @@ class Engine:
         return
 
 
-def test_the_pace_is_that_of_all_streams_and_known_before_they_end() -> None:
+def test_pace_of_streams_in_progress() -> None:
     pace, fast, slow = StreamPace(), StreamMeter(), StreamMeter()
     pace.add(fast)
     pace.add(slow)
@@ -50,7 +50,7 @@ def test_the_pace_is_that_of_all_streams_and_known_before_they_end() -> None:
     assert late == pytest.approx(1 / 9)
 
 
-def test_too_few_tokens_tell_no_pace() -> None:
+def test_too_few_tokens_no_pace() -> None:
     pace, meter = StreamPace(), StreamMeter()
     pace.add(meter)
     pace.sample_tpot_s(1.0)
@@ -79,7 +79,7 @@ def _headroom() -> tuple[Engine, Venue, Headroom]:
 
 
 @pytest.mark.asyncio
-async def test_room_follows_real_time_between_two_looks() -> None:
+async def test_headroom_follows_real_time_between_samples() -> None:
     engine, venue, headroom = _headroom()
     assert headroom.backfill(venue) == 0  # nothing was measured yet
     await _looked(engine, venue, headroom, 1, 0)
@@ -95,7 +95,7 @@ async def test_room_follows_real_time_between_two_looks() -> None:
 
 
 @pytest.mark.asyncio
-async def test_prompts_of_real_time_are_read_before_those_that_can_wait() -> None:
+async def test_real_time_prefills_go_first() -> None:
     engine, venue, headroom = _headroom()
     venue.add_realtime(streamed=True)
     await _looked(engine, venue, headroom, 1, 1)
@@ -107,7 +107,7 @@ async def test_prompts_of_real_time_are_read_before_those_that_can_wait() -> Non
 
 
 @pytest.mark.asyncio
-async def test_who_has_just_gone_is_no_stranger_and_who_stays_is() -> None:
+async def test_foreign_sequences_are_in_every_sample() -> None:
     engine, venue, headroom = _headroom()
     await _seated(venue, 10, tokens=5)
     await _looked(engine, venue, headroom, 1, running=14)
@@ -122,7 +122,7 @@ async def test_who_has_just_gone_is_no_stranger_and_who_stays_is() -> None:
 
 
 @pytest.mark.asyncio
-async def test_a_real_time_request_takes_the_seat_on_which_least_was_done() -> None:
+async def test_preempts_sequence_with_fewest_tokens() -> None:
     _, venue, _ = _headroom()
     await _seated(venue, 15, tokens=5)
     await _seated(venue, 1, tokens=2)
@@ -135,7 +135,7 @@ async def test_a_real_time_request_takes_the_seat_on_which_least_was_done() -> N
 
 
 @pytest.mark.asyncio
-async def test_a_look_that_fails_leaves_no_room_and_is_not_the_last() -> None:
+async def test_failed_sample_stops_backfill() -> None:
     engine, venue, headroom = _headroom()
     engine.fails = True
     looking = asyncio.create_task(headroom.run())
@@ -153,7 +153,7 @@ async def test_a_look_that_fails_leaves_no_room_and_is_not_the_last() -> None:
 
 
 @pytest.mark.asyncio
-async def test_an_engine_that_real_time_may_come_back_to_is_filled_by_and_by() -> None:
+async def test_quiet_engine_is_filled_gradually() -> None:
     engine, venue, headroom = _headroom()
     venue.add_realtime(streamed=False)
     await _looked(engine, venue, headroom, 1, 1)
@@ -169,7 +169,7 @@ async def test_an_engine_that_real_time_may_come_back_to_is_filled_by_and_by() -
 
 
 @pytest.mark.asyncio
-async def test_a_prompt_that_can_wait_makes_way_for_one_of_real_time() -> None:
+async def test_deferrable_prefill_is_preempted() -> None:
     engine, venue, headroom = _headroom()
     venue.add_realtime(streamed=False)
     await _looked(engine, venue, headroom, 1, 1)

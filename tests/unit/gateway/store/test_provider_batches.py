@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Connection
 from tests.samples.stores import empty_store, store_urls
-from tests.unit.gateway.test_store import LINES, batch, claim
+from tests.unit.gateway.store.test_requests import LINES, batch, claim
 
 from meritorder.gateway.store import batches, heartbeats, migrate, provider_batches, requests
 from meritorder.gateway.store.database import Database
@@ -37,7 +37,7 @@ def look(database: Database, me: str, now_s: float) -> list[ProviderBatch]:
     return database.submit(lambda connection: provider_batches.adopt(connection, me, now_s=now_s)).result()
 
 
-def test_requests_of_a_chunk_outlive_the_gateway_that_made_it(database: Database) -> None:
+def test_provider_batch_outlives_its_gateway(database: Database) -> None:
     chunk = a_chunk(database)
     assert look(database, "b", 5.0) == []  # the other is alive
     database.submit(heartbeats.remove_all).result()
@@ -46,7 +46,7 @@ def test_requests_of_a_chunk_outlive_the_gateway_that_made_it(database: Database
     assert len(database.read_now(lambda connection: requests.claimed_by(connection, "c1"))) == 5
 
 
-def test_what_is_known_of_it_is_kept(database: Database) -> None:
+def test_provider_batch_state_is_stored(database: Database) -> None:
     a_chunk(database)
     database.submit(lambda connection: provider_batches.mark_submitted(connection, "c1", "batch_9")).result()
     database.submit(lambda connection: provider_batches.mark_cancelled(connection, "c1")).result()
@@ -56,7 +56,7 @@ def test_what_is_known_of_it_is_kept(database: Database) -> None:
 
 
 @pytest.mark.parametrize("fault", [False, True])
-def test_what_was_not_answered_waits_again_and_what_was_is_stored_once(database: Database, *, fault: bool) -> None:
+def test_unanswered_requests_are_requeued(database: Database, *, fault: bool) -> None:
     a_chunk(database)
     first, *rest = database.read_now(lambda connection: requests.claimed_by(connection, "c1"))
     given = RequestAnswer(request_id="r", status_code=200, body=b"{}")
@@ -74,7 +74,7 @@ def test_what_was_not_answered_waits_again_and_what_was_is_stored_once(database:
     assert {request.faults for request in again if request.seq in {each.seq for each in rest}} == {int(fault)}
 
 
-def test_it_is_wanted_while_its_batch_is_in_progress_and_waits_for_it(database: Database) -> None:
+def test_wanted_while_batch_in_progress(database: Database) -> None:
     chunk = a_chunk(database)
     assert database.read_now(lambda connection: provider_batches.is_wanted(connection, chunk))
     database.submit(
@@ -83,7 +83,7 @@ def test_it_is_wanted_while_its_batch_is_in_progress_and_waits_for_it(database: 
     assert not database.read_now(lambda connection: provider_batches.is_wanted(connection, chunk))
 
 
-def test_work_is_cut_to_what_a_provider_takes_however_much_there_is(database: Database) -> None:
+def test_claims_stay_within_provider_limits(database: Database) -> None:
     count = 40_000  # more than a statement may have values
     made = batch(database)
     row = {"batch_seq": made.seq, "tenant": "t", "endpoint": made.endpoint, "model": "m", "body_bytes": 100}

@@ -82,7 +82,7 @@ async def client_of(upstream: Upstream) -> AsyncIterator[Any]:
 
 
 @pytest.mark.asyncio
-async def test_a_conversation_reaches_anthropic_as_its_own_client_would_send_it() -> None:
+async def test_anthropic_request_as_official_client() -> None:
     api = AnthropicApi(answers=[a_message(), a_message()])
     async with api.server as server, client_of(anthropic_upstream(server.url, m="claude-m")) as client:
         await client.chat.completions.create(
@@ -143,7 +143,7 @@ async def test_a_conversation_reaches_anthropic_as_its_own_client_would_send_it(
 
 @pytest.mark.asyncio
 @pytest.mark.filterwarnings("ignore:Inheritance class AiohttpClientSession:DeprecationWarning")
-async def test_a_conversation_reaches_gemini_as_its_own_client_would_send_it() -> None:
+async def test_gemini_request_as_official_client() -> None:
     api = GeminiApi(answers=[a_content(), a_content()])
     types = genai.types
     async with api.server as server, client_of(gemini_upstream(server.url, m="gemini-m")) as client:
@@ -232,7 +232,7 @@ GEMINI_TOOL_ANSWER = a_content(
 
 
 @pytest.mark.asyncio
-async def test_answers_of_anthropic_are_completions() -> None:
+async def test_anthropic_answers_are_completions() -> None:
     api = AnthropicApi(answers=[ANTHROPIC_TOOL_MESSAGE])
     async with api.server as server, client_of(anthropic_upstream(server.url)) as client:
         answer = await client.chat.completions.create(model="m", messages=CONVERSATION)
@@ -247,7 +247,7 @@ async def test_answers_of_anthropic_are_completions() -> None:
 
 
 @pytest.mark.asyncio
-async def test_answers_of_gemini_are_completions_and_the_seal_of_its_thoughts_goes_back() -> None:
+async def test_gemini_answers_keep_thought_signature() -> None:
     api = GeminiApi(answers=[GEMINI_TOOL_ANSWER, a_content()])
     async with api.server as server, client_of(gemini_upstream(server.url)) as client:
         answer = await client.chat.completions.create(model="m", messages=CONVERSATION)
@@ -275,7 +275,7 @@ async def test_answers_of_gemini_are_completions_and_the_seal_of_its_thoughts_go
         ("a_reason_of_tomorrow", "stop"),
     ],
 )
-async def test_why_anthropic_ended_is_told(reason: str, expected: str) -> None:
+async def test_anthropic_finish_reasons(reason: str, expected: str) -> None:
     api = AnthropicApi(answers=[a_message() | {"stop_reason": reason}])
     async with api.server as server, client_of(anthropic_upstream(server.url)) as client:
         answer = await client.chat.completions.create(model="m", messages=CONVERSATION)
@@ -293,7 +293,7 @@ async def test_why_anthropic_ended_is_told(reason: str, expected: str) -> None:
         (a_content() | {"candidates": [], "promptFeedback": {"blockReason": "SAFETY"}}, "content_filter", None),
     ],
 )
-async def test_why_gemini_ended_is_told(answer: dict[str, Any], expected: str, content: str | None) -> None:
+async def test_gemini_finish_reasons(answer: dict[str, Any], expected: str, content: str | None) -> None:
     api = GeminiApi(answers=[answer])
     async with api.server as server, client_of(gemini_upstream(server.url)) as client:
         completion = await client.chat.completions.create(model="m", messages=CONVERSATION)
@@ -332,7 +332,7 @@ def gemini_stream() -> list[dict[str, Any]]:
 
 @pytest.mark.asyncio
 @pytest.mark.parametrize("venue", ["anthropic", "gemini"])
-async def test_streams_add_up_to_the_whole(venue: str) -> None:
+async def test_streams_add_up_to_answer(venue: str) -> None:
     api = AnthropicApi(streams=[anthropic_stream()]) if venue == "anthropic" else GeminiApi(streams=[gemini_stream()])
     made = anthropic_upstream if venue == "anthropic" else gemini_upstream
     async with (
@@ -354,7 +354,7 @@ async def test_streams_add_up_to_the_whole(venue: str) -> None:
 
 @pytest.mark.asyncio
 @pytest.mark.parametrize("venue", ["anthropic", "gemini"])
-async def test_a_stream_without_its_end_is_broken_and_so_is_one_with_an_error(venue: str) -> None:
+async def test_incomplete_stream_is_broken(venue: str) -> None:
     if venue == "anthropic":
         overloaded = ("error", {"error": {"type": "overloaded_error", "message": "Overloaded"}})
         api = AnthropicApi(streams=[anthropic_stream()[:5], [*anthropic_stream()[:5], overloaded]])
@@ -375,7 +375,7 @@ async def test_a_stream_without_its_end_is_broken_and_so_is_one_with_an_error(ve
 
 
 @pytest.mark.asyncio
-async def test_errors_are_openais_with_the_time_to_come_back() -> None:
+async def test_errors_become_openai_with_retry_after() -> None:
     refused = {"type": "error", "status": 429, "error": {"type": "rate_limit_error", "message": "Slow down."}}
     api = AnthropicApi(answers=[refused])
     async with api.server as server, client_of(anthropic_upstream(server.url)) as client:
@@ -398,7 +398,7 @@ async def test_errors_are_openais_with_the_time_to_come_back() -> None:
 @pytest.mark.asyncio
 @pytest.mark.parametrize("made", [anthropic_upstream, gemini_upstream])
 @pytest.mark.parametrize("answer", [b"<html>", b"[]", b"{}", b'{"content": 7, "candidates": 7}'])
-async def test_answers_that_are_not_of_the_api_are_broken(made: Callable[[str], Upstream], answer: bytes) -> None:
+async def test_malformed_answers_are_broken(made: Callable[[str], Upstream], answer: bytes) -> None:
     async def nonsense(_: Asked, wire: Wire) -> None:
         await wire.answer(answer)
 
@@ -411,7 +411,7 @@ async def test_answers_that_are_not_of_the_api_are_broken(made: Callable[[str], 
 
 @pytest.mark.asyncio
 @pytest.mark.parametrize("made", [anthropic_upstream, gemini_upstream])
-async def test_other_endpoints_and_bodies_that_are_no_object_are_not_carried(made: Callable[[str], Upstream]) -> None:
+async def test_other_endpoints_are_unsupported(made: Callable[[str], Upstream]) -> None:
     upstream = made("http://127.0.0.1:9")
     for path, body in (("/v1/embeddings", b"{}"), ("/v1/chat/completions", b"[]"), ("/v1/chat/completions", b"{")):
         with pytest.raises(UnsupportedError):
@@ -420,7 +420,7 @@ async def test_other_endpoints_and_bodies_that_are_no_object_are_not_carried(mad
 
 
 @pytest.mark.asyncio
-async def test_a_models_name_cannot_lead_elsewhere() -> None:
+async def test_model_name_is_quoted_in_path() -> None:
     async def echo(asked: Asked, wire: Wire) -> None:
         await wire.answer(a_content(asked.path))
 
@@ -482,7 +482,7 @@ CARRIED = {
 OWN = {"messages", "model", "stream", "stream_options", "service_tier"}
 
 
-def test_every_field_of_the_official_client_is_thought_of() -> None:
+def test_every_official_field_is_covered() -> None:
     from openai.types.chat import completion_create_params
 
     known = set(completion_create_params.CompletionCreateParamsNonStreaming.__annotations__)
@@ -492,7 +492,7 @@ def test_every_field_of_the_official_client_is_thought_of() -> None:
 
 @pytest.mark.parametrize("venue", ["anthropic", "gemini"])
 @pytest.mark.parametrize("name", sorted(EVERY_FIELD))
-def test_every_field_is_carried_or_refused_by_its_name(name: str, venue: str) -> None:
+def test_every_field_translated_or_refused(name: str, venue: str) -> None:
     dialect = anthropic_dialect.Anthropic() if venue == "anthropic" else gemini_dialect.Gemini()
     body = {"model": "m", "messages": [{"role": "user", "content": "hi"}]}
     before = json.dumps(dialect.request(dict(body), venue=venue))
@@ -531,14 +531,14 @@ def test_every_field_is_carried_or_refused_by_its_name(name: str, venue: str) ->
         ),
     ],
 )
-def test_what_a_message_says_that_has_no_word_is_named(venue: str, message: object, param: str) -> None:
+def test_unsupported_message_field_is_named(venue: str, message: object, param: str) -> None:
     dialect = anthropic_dialect.Anthropic() if venue == "anthropic" else gemini_dialect.Gemini()
     with pytest.raises(UnsupportedError) as caught:
         dialect.request({"messages": [message]}, venue=venue)
     assert caught.value.param == param
 
 
-def test_nulls_and_defaults_say_nothing() -> None:
+def test_nulls_and_defaults_are_ignored() -> None:
     neutral = dict.fromkeys(EVERY_FIELD) | {
         "n": 1,
         "store": False,

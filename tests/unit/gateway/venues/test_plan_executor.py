@@ -84,7 +84,7 @@ def waiting(
     )
 
 
-def test_without_a_plan_everything_is_as_it_was(site: Callable[..., Site]) -> None:
+def test_no_plan_changes_nothing(site: Callable[..., Site]) -> None:
     there = site()
     assert there.realtime(0) == [carried.LIVE, carried.NIGHT]
     assert there.deferrable(0) == [(carried.LIVE, math.inf, False), (carried.NIGHT, math.inf, False)]
@@ -94,7 +94,7 @@ def test_without_a_plan_everything_is_as_it_was(site: Callable[..., Site]) -> No
     assert there.plan_executor.deferral(CallFields(model="stub"), BULK, 0.0) is None
 
 
-def test_work_goes_where_the_plan_has_it_in_its_slot_and_anywhere_when_it_is_urgent(site: Callable[..., Site]) -> None:
+def test_urgent_work_ignores_the_plan(site: Callable[..., Site]) -> None:
     there = site(carried.plan())
     assert there.deferrable(0) == []
     assert there.deferrable(2) == [(carried.NIGHT, math.inf, True)]
@@ -102,7 +102,7 @@ def test_work_goes_where_the_plan_has_it_in_its_slot_and_anywhere_when_it_is_urg
     assert there.deferrable(2, held=False)[0] == (carried.NIGHT, math.inf, True)
 
 
-def test_calls_of_a_declared_workload_wait(site: Callable[..., Site]) -> None:
+def test_calls_of_declared_workload_defer(site: Callable[..., Site]) -> None:
     there = site(carried.plan())
     found = there.plan_executor.deferral(CallFields(model="stub"), BULK, 100.0)
     assert found is not None
@@ -111,7 +111,7 @@ def test_calls_of_a_declared_workload_wait(site: Callable[..., Site]) -> None:
     assert there.plan_executor.deferral(CallFields(model="unplanned"), BULK, 100.0) is None
 
 
-def test_machines_of_their_own_come_before_the_gaps_and_the_gaps_before_tokens(site: Callable[..., Site]) -> None:
+def test_own_pool_then_backfill_then_api(site: Callable[..., Site]) -> None:
     routes = [
         carried.route("realtime", carried.LIVE, [1.0] * 5),
         carried.route("nightly", carried.TOKENS, [25.0] * 5, kind="tier"),
@@ -123,7 +123,7 @@ def test_machines_of_their_own_come_before_the_gaps_and_the_gaps_before_tokens(s
     assert [name for name, *_ in there.deferrable(0)] == [carried.LIVE, "api"]
 
 
-def test_tokens_are_bought_for_their_share(site: Callable[..., Site]) -> None:
+def test_api_gets_planned_share(site: Callable[..., Site]) -> None:
     routes = [
         carried.route("realtime", carried.LIVE, [0.75] * 5),
         carried.route("realtime", carried.TOKENS, [0.25] * 5, kind="tier"),
@@ -143,7 +143,7 @@ def test_tokens_are_bought_for_their_share(site: Callable[..., Site]) -> None:
     assert bought == pytest.approx(50, abs=2)  # a fifth of 250
 
 
-def test_real_time_goes_where_a_replica_has_the_fewest_and_is_never_turned_away(site: Callable[..., Site]) -> None:
+def test_real_time_to_least_loaded_replica(site: Callable[..., Site]) -> None:
     routes = [
         carried.route("realtime", carried.LIVE, [0.8] * 5),
         carried.route("realtime", carried.NIGHT, [0, 0, 0.2, 0, 0]),
@@ -155,7 +155,7 @@ def test_real_time_goes_where_a_replica_has_the_fewest_and_is_never_turned_away(
     assert there.realtime(0) == [carried.LIVE, carried.NIGHT]
 
 
-def test_machines_that_are_off_are_asked_last(site: Callable[..., Site]) -> None:
+def test_stopped_machines_come_last(site: Callable[..., Site]) -> None:
     routes = [carried.route("realtime", carried.LIVE, [1, 0, 0, 0, 0]), *carried.plan().routes[1:]]
     there = site(carried.plan(live=[1, 0, 1, 1, 1], routes=routes), API | {"fallback": True, "pool": []})
     assert there.realtime(3) == [carried.LIVE, "api", carried.NIGHT]
@@ -183,7 +183,7 @@ def limited(**more: object) -> Plan:
     return structs.replace(plan, pools=pools, workloads=[records, *plan.workloads])
 
 
-def test_who_may_not_run_anywhere_goes_nowhere_else_whatever_happens(site: Callable[..., Site]) -> None:
+def test_restricted_workload_stays_on_permitted_venues(site: Callable[..., Site]) -> None:
     there = site(limited(), API | {"fallback": True}, OWN | {"name": "unplanned"})
     assert there.realtime(0, "clinic") == [carried.NIGHT]
     assert [name for name, *_ in there.deferrable(2)] == [carried.NIGHT]
@@ -196,7 +196,7 @@ def test_who_may_not_run_anywhere_goes_nowhere_else_whatever_happens(site: Calla
     assert there.realtime(0) == [carried.LIVE, "unplanned", "api", carried.NIGHT]
 
 
-def test_who_may_not_run_anywhere_goes_nowhere_with_a_model_that_the_plan_does_not_know(
+def test_restricted_workload_with_unknown_model(
     site: Callable[..., Site],
 ) -> None:
     there = site(limited(), OWN | {"name": "unplanned", "models": ["other"]})
@@ -205,14 +205,14 @@ def test_who_may_not_run_anywhere_goes_nowhere_with_a_model_that_the_plan_does_n
     assert list(there.plan_executor.realtime_venues("other", "clinic", serving)) == []
 
 
-def test_a_venue_of_several_pools_is_permitted_if_all_of_them_are(site: Callable[..., Site]) -> None:
+def test_venue_permitted_if_all_pools_are(site: Callable[..., Site]) -> None:
     both = OWN | {"name": "both", "pool": [carried.LIVE, carried.NIGHT]}
     there = site(limited(), both)
     assert not there.plan_executor.permits(waiting(), there.venue("both"))
     assert there.plan_executor.permits(waiting(), there.venue(carried.NIGHT))
 
 
-def test_the_gaps_are_filled_no_further_than_the_plan_had_them(site: Callable[..., Site]) -> None:
+def test_backfill_limited_by_the_plan(site: Callable[..., Site]) -> None:
     there = site(carried.plan(live=[1, 2, 1, 1, 1]))
     live = there.venue(carried.LIVE)
     live.realtime = 2
@@ -226,7 +226,7 @@ def test_the_gaps_are_filled_no_further_than_the_plan_had_them(site: Callable[..
     assert there.plan_executor.max_backfill(there.venue(carried.NIGHT)) == math.inf, "machines of their own may be full"
 
 
-def test_the_gaps_are_left_alone_while_more_memory_is_in_use_than_the_plan_fills(site: Callable[..., Site]) -> None:
+def test_no_backfill_above_planned_memory(site: Callable[..., Site]) -> None:
     there = site(carried.plan())
     live = there.venue(carried.LIVE)
     for share, open_for in ((None, 6), (carried.KV_SHARE, 6), (carried.KV_SHARE + 0.01, 0)):
@@ -234,7 +234,7 @@ def test_the_gaps_are_left_alone_while_more_memory_is_in_use_than_the_plan_fills
         assert there.plan_executor.max_backfill(live) == open_for
 
 
-def test_in_a_slot_the_gaps_have_the_seats_and_the_memory_that_the_plan_leaves_them(site: Callable[..., Site]) -> None:
+def test_backfill_share_of_each_slot(site: Callable[..., Site]) -> None:
     there = site(carried.plan(backfill_shares=[1.0, 0.5, 1.0, 1.0, 1.0]))
     live = there.venue(carried.LIVE)
     assert there.plan_executor.max_backfill(live) == 2 * 3
@@ -244,7 +244,7 @@ def test_in_a_slot_the_gaps_have_the_seats_and_the_memory_that_the_plan_leaves_t
     assert there.plan_executor.max_backfill(live) == 0
 
 
-def test_a_batch_api_gets_its_share_of_a_batch_at_once(site: Callable[..., Site]) -> None:
+def test_batch_api_gets_its_share(site: Callable[..., Site]) -> None:
     routes = [
         carried.route("realtime", carried.LIVE, [1.0] * 5),
         carried.route("nightly", carried.TOKENS, [30.0, 0, 0, 0, 0], kind="tier"),
@@ -259,7 +259,7 @@ def test_a_batch_api_gets_its_share_of_a_batch_at_once(site: Callable[..., Site]
     assert ("api", False) in {(name, planned) for name, _, planned in there.deferrable(0, batch)}
 
 
-def test_work_is_of_the_class_that_its_name_and_patience_say(site: Callable[..., Site]) -> None:
+def test_workload_by_name_and_patience(site: Callable[..., Site]) -> None:
     names = ("nightly, 1 h or more", "nightly, 4 h or more", "own deadline, 4 h or more")
     waits = [WorkloadPlan(name=name, lane="deferrable", model="stub") for name in names]
     routes = [
@@ -277,7 +277,7 @@ def test_work_is_of_the_class_that_its_name_and_patience_say(site: Callable[...,
     assert slots(waiting(9 * HOUR_S, workload="own deadline")) == [2]
 
 
-def test_the_status_counts_replicas_with_the_start_up_ahead(site: Callable[..., Site]) -> None:
+def test_status_counts_replicas_ahead(site: Callable[..., Site]) -> None:
     there = site(carried.plan(startup_s=600.0))
 
     def night(now_s: float) -> tuple[int, int, int]:
@@ -296,7 +296,7 @@ def test_the_status_counts_replicas_with_the_start_up_ahead(site: Callable[..., 
     }
 
 
-def test_another_plan_is_followed_in_all_that_it_says(site: Callable[..., Site]) -> None:
+def test_replaced_plan_is_followed(site: Callable[..., Site]) -> None:
     there = site(carried.plan())
     assert there.realtime(0) == [carried.LIVE, carried.NIGHT]
     assert there.plan_executor.next_slot_s(waiting(), 0.0) == 2 * HOUR_S
@@ -309,7 +309,7 @@ def test_another_plan_is_followed_in_all_that_it_says(site: Callable[..., Site])
 
 
 @pytest.mark.asyncio
-async def test_an_engine_that_another_plan_has_no_pool_for_is_stopped(site: Callable[..., Site]) -> None:
+async def test_engine_outside_new_plan_stops(site: Callable[..., Site]) -> None:
     command = [sys.executable, "-m", "tests.peers.engine", "--port", "{port}"]
     there = site(carried.plan(), OWN | {"name": carried.NIGHT, "url": "http://127.0.0.1:{port}/v1", "command": command})
     there.now_s = 2 * HOUR_S
@@ -326,7 +326,7 @@ async def test_an_engine_that_another_plan_has_no_pool_for_is_stopped(site: Call
     await there.venues.close()
 
 
-def test_work_knows_when_its_next_slot_begins(site: Callable[..., Site]) -> None:
+def test_next_slot_of_a_workload(site: Callable[..., Site]) -> None:
     there = site(carried.plan())
     assert there.plan_executor.next_slot_s(waiting(), 0.0) == 2 * HOUR_S
     assert there.plan_executor.next_slot_s(waiting(), 1.5 * HOUR_S) == 2 * HOUR_S
@@ -336,11 +336,11 @@ def test_work_knows_when_its_next_slot_begins(site: Callable[..., Site]) -> None
 
 
 @pytest.mark.asyncio
-async def test_an_engine_that_does_not_come_up_is_tried_again_and_complained_of_once_a_try(
+async def test_failed_start_is_logged_each_time(
     site: Callable[..., Site], caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(logging.getLogger("meritorder"), "propagate", True)
-    command = [sys.executable, str(Path(__file__).parents[2] / "samples" / "engine.py"), "{port}", "fails"]
+    command = [sys.executable, str(Path(__file__).parents[3] / "samples" / "engine.py"), "{port}", "fails"]
     there = site(carried.plan(), OWN | {"name": carried.NIGHT, "url": "http://127.0.0.1:{port}/v1", "command": command})
     there.now_s = 2 * HOUR_S
     carrying = asyncio.create_task(there.plan_executor.run())

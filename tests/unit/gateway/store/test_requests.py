@@ -70,7 +70,7 @@ def test_migrations_lead_to_the_schema(database: Database) -> None:
     migrate.to_newest(database)  # again: nothing to do
 
 
-def test_an_answer_is_stored_once_and_the_last_one_ends_the_batch(database: Database) -> None:
+def test_answer_stored_once_last_ends_batch(database: Database) -> None:
     made = batch(database)
     claimed = claim(database, "a", LINES)
     assert len(claimed) == LINES
@@ -87,7 +87,7 @@ def test_an_answer_is_stored_once_and_the_last_one_ends_the_batch(database: Data
     assert {row.request_id for row in rows} == {"r"}
 
 
-def test_two_gateways_never_claim_the_same(database: Database) -> None:
+def test_two_gateways_claim_disjoint_requests(database: Database) -> None:
     batch(database)
     taken: list[int] = []
     threads = [
@@ -101,7 +101,7 @@ def test_two_gateways_never_claim_the_same(database: Database) -> None:
     assert len(taken) == len(set(taken)) == LINES
 
 
-def test_what_the_dead_have_claimed_returns_and_their_answers_come_too_late(database: Database) -> None:
+def test_expired_claims_return_to_queue(database: Database) -> None:
     batch(database)
     (lost,) = claim(database, "a", 1)
     (kept,) = claim(database, "b", 1)
@@ -115,7 +115,7 @@ def test_what_the_dead_have_claimed_returns_and_their_answers_come_too_late(data
     assert answer(database, "b", again)
 
 
-def test_nothing_is_claimed_of_a_batch_that_is_paused_or_over(database: Database) -> None:
+def test_paused_batch_is_not_claimed(database: Database) -> None:
     made = batch(database)
     (running,) = claim(database, "a", 1)
     work = database.read_now(lambda connection: requests.queued_work(connection, now_s=2.0))[0]
@@ -129,7 +129,7 @@ def test_nothing_is_claimed_of_a_batch_that_is_paused_or_over(database: Database
     assert database.read_now(lambda connection: requests.queued_work(connection, now_s=2.0)) == []
 
 
-def test_a_change_that_fails_undoes_itself_alone(database: Database) -> None:
+def test_failed_change_rolls_back_alone(database: Database) -> None:
     def beats(name: str):  # noqa: ANN202
         return database.submit(lambda connection: heartbeats.beat(connection, name, alive_until_s=1.0))
 
@@ -147,12 +147,12 @@ def test_a_change_that_fails_undoes_itself_alone(database: Database) -> None:
 
 
 @pytest.mark.parametrize("url", ["mysql://here/db", "nonsense", "sqlite://", "sqlite:///:memory:"])
-def test_a_url_that_is_no_store_is_refused(url: str) -> None:
+def test_invalid_store_url_is_refused(url: str) -> None:
     with pytest.raises(ConfigError, match=r"store\.url"):
         Database(url)
 
 
-def test_a_database_that_is_not_there_is_one_line(tmp_path: Path) -> None:
+def test_missing_database_is_one_line(tmp_path: Path) -> None:
     database = Database("postgresql://nobody@127.0.0.1:1/nothing?connect_timeout=1")
     with pytest.raises(ConfigError, match=r"store\.url: cannot be used"):
         migrate.to_newest(database)

@@ -50,7 +50,7 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Site:
 
 
 @pytest.mark.asyncio
-async def test_another_plan_is_carried_out_from_then_on(site: Site) -> None:
+async def test_changed_file_is_reloaded(site: Site) -> None:
     reading = asyncio.create_task(site.plan_reloader.run())
     assert site.slot_s() == 3600.0
     await asyncio.sleep(0.2)
@@ -62,7 +62,7 @@ async def test_another_plan_is_carried_out_from_then_on(site: Site) -> None:
 
 
 @pytest.mark.asyncio
-async def test_one_that_cannot_be_carried_out_is_refused_once_and_the_one_before_stays(
+async def test_rejected_plan_keeps_previous(
     site: Site, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(logging.getLogger("meritorder"), "propagate", True)
@@ -70,9 +70,9 @@ async def test_one_that_cannot_be_carried_out_is_refused_once_and_the_one_before
     site.file.write_text("{")
     await site.until(lambda: site.plan_reloader.status()["refused"] == 1)
     await asyncio.sleep(0.2)
-    (said,) = [record.getMessage() for record in caplog.records if record.name == plan_reloader.__name__]
-    assert "the one before stays" in said
-    assert str(site.file) in said
+    (message,) = [record.getMessage() for record in caplog.records if record.name == plan_reloader.__name__]
+    assert "the previous one stays" in message
+    assert str(site.file) in message
     status = site.plan_reloader.status()
     assert (status["refused"], status["reread"]) == (1, 0), "it is read once, not all the time"
     assert "not a plan" in status["fault"]
@@ -89,8 +89,8 @@ async def test_one_that_cannot_be_carried_out_is_refused_once_and_the_one_before
 
 
 @pytest.mark.asyncio
-async def test_a_signal_asks_for_it_though_nothing_has_changed(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(plan_reloader, "_LOOK_S", 3600.0)
+async def test_signal_reloads_unchanged_file(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(plan_reloader, "_CHECK_S", 3600.0)
     reading = asyncio.create_task(site.plan_reloader.run())
     await asyncio.sleep(0.05)
     os.kill(os.getpid(), signal.SIGHUP)
