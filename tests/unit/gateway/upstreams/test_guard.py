@@ -339,9 +339,7 @@ def test_bucket_never_exceeds_inflow(per_minute: float, steps: list[tuple[float,
 
 
 @given(st.floats(1, 1e6), st.floats(0, 1e7), st.floats(0, 1e4))
-def test_bucket_wait_is_sufficient(
-    per_minute: float, amount: float, used: float
-) -> None:
+def test_bucket_wait_is_sufficient(per_minute: float, amount: float, used: float) -> None:
     bucket = Bucket(per_minute=per_minute)
     bucket.take(used, 0.0)
     wait_s = bucket.wait_s(amount, 0.0)
@@ -349,9 +347,7 @@ def test_bucket_wait_is_sufficient(
 
 
 @given(st.integers(1, 10), st.one_of(st.none(), st.floats(0, 1e4)), st.floats(0, 1))
-def test_retry_wait_within_bounds(
-    attempt: int, asked_s: float | None, draw: float
-) -> None:
+def test_retry_wait_within_bounds(attempt: int, asked_s: float | None, draw: float) -> None:
     rule = RetryRule(attempts=6)
     wait_s = rule.wait_s(attempt, asked_s, draw)
     if attempt >= 6 or (asked_s is not None and asked_s > rule.max_wait_s):
