@@ -11,7 +11,7 @@ from typing import Any, Final, Self, TextIO
 from meritorder.errors import ConfigError
 from meritorder.gateway import config
 from meritorder.gateway.state.auth import new_id, new_secret
-from meritorder.gateway.store import keys, ledger, migrate
+from meritorder.gateway.store import keys, ledger, migrations
 from meritorder.gateway.store.database import Database
 from meritorder.gateway.store.keys import Key
 from meritorder.gateway.store.ledger import LedgerEntry
@@ -45,7 +45,7 @@ class Administration:
 
     def __init__(self, path: Path) -> None:
         self._database = Database(config.read(path).store.url)
-        migrate.to_newest(self._database)
+        migrations.upgrade(self._database)
 
     def __enter__(self) -> Self:
         return self

@@ -25,7 +25,7 @@ from meritorder.gateway.state.auth import Authenticator, new_id
 from meritorder.gateway.state.context import Context
 from meritorder.gateway.state.ledger_writer import LedgerWriter
 from meritorder.gateway.state.webhooks import Webhooks
-from meritorder.gateway.store import migrate
+from meritorder.gateway.store import migrations
 from meritorder.gateway.store.blobs import Blobs
 from meritorder.gateway.store.database import Database
 from meritorder.gateway.venues import llamacpp
@@ -102,7 +102,7 @@ def build_service(settings: Settings) -> Service:
     """
     plan = planned.read_plan(settings)
     database = Database(settings.store.url)
-    migrate.to_newest(database)
+    migrations.upgrade(database)
     telemetry = build_telemetry(settings)
     tables = {table.name: table for table in settings.venue}
     venues = (

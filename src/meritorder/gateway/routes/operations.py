@@ -150,7 +150,7 @@ class Operations:
                 "meritorder_store_up",
                 "0: the database is unreachable.",
                 (),
-                [((), float(self._context.database.is_there))],
+                [((), float(self._context.database.is_up))],
             ),
             (
                 "meritorder_ledger_dropped",

@@ -1,1 +1,1 @@
-"""What is kept: files, batches, requests that wait, answers, keys, and the ledger; on SQLite or PostgreSQL."""
+"""Persistent state: files, batches, requests, answers, keys and the ledger; on SQLite or PostgreSQL."""

@@ -1,4 +1,4 @@
-"""Batches and their states. Each function is one transition, and tells whether it took place.
+"""Batches and their states. Each function is one transition and returns whether it took place.
 
 `validating → failed | in_progress → finalizing → completed`, `→ expired`, `→ cancelling → cancelled`.
 """
@@ -14,7 +14,7 @@ from meritorder.gateway.store.schema import ANSWERS, BATCHES, INSTANCES, REQUEST
 
 ENDINGS: Final = {"completed": "completed_s", "expired": "expired_s", "cancelled": "cancelled_s"}
 FINAL: Final = ("failed", "completed", "expired", "cancelled")
-_ROWS_AT_A_TIME: Final = 5000
+_DELETE_SIZE: Final = 5000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,7 +58,7 @@ class Batch:
 
 
 def add(connection: Connection, **fields: Any) -> Batch:  # noqa: ANN401 - columns of BATCHES
-    """Add a batch that is still to be read and checked."""
+    """Add a batch as `validating`: its input is still to be read."""
     row = connection.execute(insert(BATCHES).values(status="validating", **fields).returning(*_COLUMNS)).one()
     return batch_of(row)
 
@@ -70,20 +70,20 @@ def get(connection: Connection, tenant: str, batch_id: str) -> Batch | None:
 
 
 def by_seq(connection: Connection, seq: int) -> Batch | None:
-    """Return a batch, whoever's it is."""
+    """Return a batch of any tenant."""
     row = connection.execute(select(*_COLUMNS).where(BATCHES.c.seq == seq)).first()
     return batch_of(row) if row else None
 
 
 def pages(connection: Connection, tenant: str, *, after: str | None, limit: int) -> Page[Batch]:
-    """List a tenant's batches, the newest first."""
+    """Return a page of a tenant's batches, the newest first."""
     query = select(*_COLUMNS).where(BATCHES.c.tenant == tenant)
     page = page_of(connection, query, BATCHES, tenant, after=after, limit=limit)
     return Page(items=[batch_of(row) for row in page.items], has_more=page.has_more)
 
 
 def claim(connection: Connection, me: str, status: str, *, now_s: float) -> Batch | None:
-    """Make this gateway the one that reads (`validating`) or writes (`finalizing`) a batch; the oldest first."""
+    """Claim the oldest batch that no live gateway reads (`validating`) or writes (`finalizing`)."""
     alive = select(INSTANCES.c.id).where(INSTANCES.c.alive_until_s >= now_s)
     free = or_(BATCHES.c.owner.is_(None), BATCHES.c.owner.not_in(alive))
     seq = connection.execute(
@@ -100,14 +100,14 @@ def claim(connection: Connection, me: str, status: str, *, now_s: float) -> Batc
 
 
 def unclaim(connection: Connection, me: str, seq: int) -> None:
-    """Give back a batch that could not be read or written now."""
+    """Drop the claim on a batch that could not be read or written now."""
     connection.execute(update(BATCHES).where(BATCHES.c.seq == seq, BATCHES.c.owner == me).values(owner=None))
 
 
 def begin(
     connection: Connection, me: str, seq: int, *, total: int, tokens: int, model: str | None, now_s: float
 ) -> bool:
-    """`validating → in_progress`: every line was read and is in order."""
+    """`validating → in_progress`: every line was read and is valid."""
     return _move(
         connection,
         seq,
@@ -125,13 +125,13 @@ def begin(
 
 
 def fail(connection: Connection, me: str, seq: int, *, errors: str, now_s: float) -> bool:
-    """`validating → failed`: the input cannot be used; `errors` says why, by line."""
+    """`validating → failed`: the input is invalid; `errors` has the reasons by line."""
     values = {"status": "failed", "failed_s": now_s, "errors": errors, "owner": None}
     return _move(connection, seq, ("validating",), me=me, values=values)
 
 
 def cancel(connection: Connection, seq: int, *, now_s: float) -> bool:
-    """`validating | in_progress → cancelling`: what runs may end, nothing more begins."""
+    """`validating | in_progress → cancelling`: running requests may finish, no more start."""
     return _move(
         connection,
         seq,
@@ -141,9 +141,9 @@ def cancel(connection: Connection, seq: int, *, now_s: float) -> bool:
 
 
 def finalize(connection: Connection, seq: int, *, ending: str, now_s: float) -> bool:
-    """`in_progress | cancelling → finalizing`: nothing runs any more; the files are to be written.
+    """`in_progress | cancelling → finalizing`: nothing runs any more, and the files are to be written.
 
-    Requests that still run lose their lease, so that an answer which comes too late is not stored.
+    Requests that still run lose their claim, so that a late answer is not stored.
     """
     before = ("cancelling",) if ending == "cancelled" else ("in_progress", "cancelling", "validating")
     values = {"status": "finalizing", "finalizing_s": now_s, "ending": ending, "owner": None}
@@ -158,7 +158,7 @@ def finalize(connection: Connection, seq: int, *, ending: str, now_s: float) -> 
 def conclude(
     connection: Connection, me: str, batch: Batch, *, output: str | None, error: str | None, now_s: float
 ) -> bool:
-    """`finalizing → completed | expired | cancelled`: the files are there."""
+    """`finalizing → completed | expired | cancelled`: the files are written."""
     ending = batch.ending or "completed"
     values = {
         "status": ending,
@@ -172,26 +172,26 @@ def conclude(
 
 
 def pause(connection: Connection, seq: int, *, paused_s: float | None) -> bool:
-    """Hold a batch back, or let it go on (`paused_s` None)."""
+    """Pause a batch, or resume it with `paused_s` None."""
     return _move(connection, seq, ("validating", "in_progress"), values={"paused_s": paused_s})
 
 
 def open_batches(connection: Connection) -> list[Batch]:
-    """Return batches whose requests are, or may be, at work."""
+    """Return the batches whose requests may be running."""
     rows = connection.execute(select(*_COLUMNS).where(BATCHES.c.status.in_(("in_progress", "cancelling"))))
     return [batch_of(row) for row in rows]
 
 
 def running_in(connection: Connection, seq: int) -> int:
-    """Count the requests of a batch that run now."""
+    """Return the number of running requests of a batch."""
     query = select(func.count()).where(REQUESTS.c.batch_seq == seq, REQUESTS.c.state == "running")
     return connection.execute(query).scalar_one()
 
 
 def delete_some_requests(connection: Connection, seq: int) -> bool:
-    """Delete some requests of a batch and their answers; tell whether there were any."""
+    """Delete some requests of a batch and their answers; return whether there were any."""
     some = list(
-        connection.execute(select(REQUESTS.c.seq).where(REQUESTS.c.batch_seq == seq).limit(_ROWS_AT_A_TIME)).scalars()
+        connection.execute(select(REQUESTS.c.seq).where(REQUESTS.c.batch_seq == seq).limit(_DELETE_SIZE)).scalars()
     )
     if some:
         connection.execute(delete(ANSWERS).where(ANSWERS.c.request_seq.in_(some)))
@@ -200,14 +200,14 @@ def delete_some_requests(connection: Connection, seq: int) -> bool:
 
 
 def finished_with_requests(connection: Connection) -> list[int]:
-    """Return batches that are over, but whose requests are still there."""
-    there = select(REQUESTS.c.seq).where(REQUESTS.c.batch_seq == BATCHES.c.seq)
-    query = select(BATCHES.c.seq).where(BATCHES.c.status.in_(FINAL), there.exists())
+    """Return the ended batches whose requests are not deleted yet."""
+    remaining = select(REQUESTS.c.seq).where(REQUESTS.c.batch_seq == BATCHES.c.seq)
+    query = select(BATCHES.c.seq).where(BATCHES.c.status.in_(FINAL), remaining.exists())
     return list(connection.execute(query).scalars())
 
 
 def batch_of(row: Row[Any]) -> Batch:
-    """Read a row."""
+    """Return a batch from its row."""
     return Batch(**row._mapping)  # noqa: SLF001 - SQLAlchemy's public name for it
 
 

@@ -1,4 +1,4 @@
-"""Bytes of files: on disk or in S3, by URL, streamed both ways."""
+"""Contents of files, on disk or in an object store, streamed both ways."""
 
 import asyncio
 import os
@@ -14,7 +14,7 @@ from meritorder.errors import ConfigError
 from meritorder.gateway.errors import StoreUnavailableError
 
 _PART_BYTES: Final = 8 * 1024 * 1024
-_CHUNK_BYTES: Final = 1024 * 1024
+_READ_BYTES: Final = 1024 * 1024
 
 
 def _first_line(error: Exception) -> str:
@@ -22,10 +22,10 @@ def _first_line(error: Exception) -> str:
 
 
 class Blobs:
-    """A folder or a bucket.
+    """A blob store: a folder or a bucket.
 
     Args:
-        url: `file:///path` or `s3://bucket/prefix`; credentials of S3 come from the environment.
+        url: `file:///path` or `s3://bucket/prefix`; credentials come from the environment.
     """
 
     def __init__(self, url: str) -> None:
@@ -39,51 +39,53 @@ class Blobs:
                 self._store = obstore.store.from_url(url)
             else:
                 raise ConfigError(
-                    f"{url!r} is not a URL of blobs", where="store.blobs", fix="write file:///PATH or s3://BUCKET"
+                    f"{url!r} is not the URL of a blob store",
+                    where="store.blobs",
+                    fix="write file:///PATH or s3://BUCKET",
                 )
         except (BaseError, ValueError, OSError) as error:
             raise ConfigError(f"cannot be used: {error}", where="store.blobs") from error
 
-    async def write(self, name: str, chunks: AsyncIterator[bytes]) -> int:
-        """Write a blob, whole or not at all; return its size.
+    async def write(self, name: str, parts: AsyncIterator[bytes]) -> int:
+        """Write a blob, whole or not at all, and return its size.
 
         Raises:
-            StoreUnavailableError: It could not be written, such as on a full disk.
+            StoreUnavailableError: It could not be written, for example because the disk is full.
         """
         size = 0
         try:
             async with obstore.open_writer_async(self._store, name, buffer_size=_PART_BYTES) as writer:
-                async for chunk in chunks:
-                    size += len(chunk)
-                    await writer.write(chunk)
-            await asyncio.to_thread(self._settle, name)
+                async for part in parts:
+                    size += len(part)
+                    await writer.write(part)
+            await asyncio.to_thread(self._sync, name)
         except (BaseError, OSError) as error:
             raise StoreUnavailableError(f"the blob was not written: {_first_line(error)}") from error
         return size
 
     async def read(self, name: str) -> AsyncIterator[bytes]:
-        """Yield a blob.
+        """Yield the parts of a blob.
 
         Raises:
             StoreUnavailableError: It cannot be read.
         """
         try:
             found = await obstore.get_async(self._store, name)
-            async for chunk in found.stream(min_chunk_size=_CHUNK_BYTES):
-                yield bytes(chunk)
+            async for part in found.stream(min_chunk_size=_READ_BYTES):
+                yield bytes(part)
         except (BaseError, OSError) as error:
             raise StoreUnavailableError(f"the blob was not read: {_first_line(error)}") from error
 
     def read_now(self, name: str) -> Iterator[bytes]:
-        """Yield a blob, from a thread that may wait."""
+        """Yield the parts of a blob; blocks the calling thread."""
         try:
-            for chunk in obstore.get(self._store, name).stream(min_chunk_size=_CHUNK_BYTES):
-                yield bytes(chunk)
+            for part in obstore.get(self._store, name).stream(min_chunk_size=_READ_BYTES):
+                yield bytes(part)
         except (BaseError, OSError) as error:
             raise StoreUnavailableError(f"the blob was not read: {_first_line(error)}") from error
 
     async def parts(self, name: str, places: list[tuple[int, int]]) -> list[bytes]:
-        """Return parts of a blob, each given as its start and length."""
+        """Return parts of a blob, each given as start and length."""
         starts, lengths = [start for start, _ in places], [length for _, length in places]
         try:
             return [
@@ -94,7 +96,7 @@ class Blobs:
             raise StoreUnavailableError(f"the blob was not read: {_first_line(error)}") from error
 
     async def remove(self, name: str) -> None:
-        """Delete a blob, if it is there."""
+        """Delete a blob if it exists."""
         try:
             await obstore.delete_async(self._store, name)
         except FileNotFoundError:
@@ -102,8 +104,8 @@ class Blobs:
         except (BaseError, OSError) as error:
             raise StoreUnavailableError(f"the blob was not deleted: {_first_line(error)}") from error
 
-    def _settle(self, name: str) -> None:
-        """Have the disk keep what was written, before anybody is told that it is kept."""
+    def _sync(self, name: str) -> None:
+        """Flush a blob to disk, before it is reported as written."""
         if self._folder is None:
             return
         for path in (self._folder / name, (self._folder / name).parent):

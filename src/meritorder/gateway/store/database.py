@@ -1,7 +1,7 @@
-"""The database, off the event loop: one thread writes, a few read.
+"""Database access off the event loop: one thread writes, a few read.
 
-Changes that wait when the writer comes round go into one transaction, each under a savepoint of its own: a change that
-fails undoes itself alone, and hundreds share one write to the disk.
+The writer commits all pending changes in one transaction, each under its own savepoint: a change that fails is rolled
+back alone, and hundreds of changes share one write to the disk.
 """
 
 import asyncio
@@ -31,13 +31,13 @@ from meritorder.gateway.errors import StoreUnavailableError
 T = TypeVar("T")
 Change = Callable[[Connection], Any]
 
-_Asked = tuple[Change, "Future[Any]"]
+_Pending = tuple[Change, "Future[Any]"]
 
 _READERS: Final = 4
-_MOST_IN_ONE_COMMIT: Final = 512
+_MAX_COMMIT: Final = 512
 _BUSY_TIMEOUT_S: Final = 30.0
-_SOON_S: Final = 10.0  # longer than a database needs that is there
-# A server that vanishes without a word, its machine with it, is given up after seconds instead of minutes or hours.
+_SOON_S: Final = 10.0  # longer than a healthy database takes
+# A server whose machine vanishes is detected after seconds instead of minutes or hours.
 _POSTGRES: Final = {
     "connect_timeout": 5,
     "keepalives_idle": 5,
@@ -58,19 +58,19 @@ class Database:
     def __init__(self, url: str) -> None:
         self.engine = _engine(url)
         self.is_sqlite = self.engine.dialect.name == "sqlite"
-        self._gone_s: float | None = None
-        self._changes: queue.SimpleQueue[_Asked | None] = queue.SimpleQueue()
+        self._down_since_s: float | None = None
+        self._changes: queue.SimpleQueue[_Pending | None] = queue.SimpleQueue()
         self._readers = ThreadPoolExecutor(_READERS, thread_name_prefix="store-read")
         self._writer = threading.Thread(target=self._write_all, name="store-write", daemon=True)
         self._writer.start()
 
     @property
-    def is_there(self) -> bool:
-        """Whether it could be reached when it was last asked."""
-        return self._gone_s is None
+    def is_up(self) -> bool:
+        """Whether the last access reached the database."""
+        return self._down_since_s is None
 
     async def write(self, change: Callable[[Connection], T]) -> T:
-        """Make a change, durably.
+        """Make a durable change.
 
         Raises:
             StoreUnavailableError: The database cannot be reached or written; nothing was changed.
@@ -78,14 +78,14 @@ class Database:
         return await asyncio.wrap_future(self.submit(change))
 
     async def write_soon(self, change: Callable[[Connection], T], undo: Callable[[T], Change] | None = None) -> T:
-        """Make a change that somebody waits for.
+        """Make a change within a time limit, for a client that waits.
 
         Args:
-            change: What is to be changed.
-            undo: Returns what undoes it, for when it is made after nobody waits any more.
+            change: The change.
+            undo: Returns the change that reverts it, for a change that completes after the time limit.
 
         Raises:
-            StoreUnavailableError: As for `write`; or it has not answered in time, and the change may still be made.
+            StoreUnavailableError: As for `write`; or the time is up, and the change may still be made.
         """
         made = self.submit(change)
         try:
@@ -100,13 +100,13 @@ class Database:
             self.submit(undo(late.result()))
 
     def submit(self, change: Callable[[Connection], T]) -> "Future[T]":
-        """Hand a change to the writer, from any thread."""
+        """Queue a change for the writer; may be called from any thread."""
         outcome: Future[T] = Future()
         self._changes.put((change, outcome))
         return outcome
 
     async def read(self, query: Callable[[Connection], T]) -> T:
-        """Ask something of what is committed.
+        """Query the committed state.
 
         Raises:
             StoreUnavailableError: The database cannot be reached.
@@ -114,27 +114,27 @@ class Database:
         return await asyncio.get_running_loop().run_in_executor(self._readers, self.read_now, query)
 
     async def read_soon(self, query: Callable[[Connection], T]) -> T:
-        """Ask something that somebody waits for.
+        """Query within a time limit, for a client that waits.
 
         Raises:
-            StoreUnavailableError: The database cannot be reached, or does not answer in time.
+            StoreUnavailableError: The database cannot be reached or does not answer in time.
         """
         return await self._soon(self.read(query))
 
     def read_now(self, query: Callable[[Connection], T]) -> T:
-        """Ask from a thread that may wait."""
+        """Query; blocks the calling thread."""
         try:
             with self.engine.connect() as connection:
                 found = query(connection)
         except (DataError, ProgrammingError):
-            raise  # the query is wrong, the database is not
+            raise  # a bug in the query, not an outage
         except (DBAPIError, OSError) as error:
-            raise self._went(_why(error)) from error
-        self._came()
+            raise self._mark_down(_why(error)) from error
+        self._mark_up()
         return found
 
     def close(self) -> None:
-        """Commit what was handed in, and close."""
+        """Commit the pending changes and close."""
         self._changes.put(None)
         self._writer.join()
         self._readers.shutdown()
@@ -145,22 +145,22 @@ class Database:
             first = self._changes.get()
             if first is None:
                 return
-            group, ended = [first], False
-            while len(group) < _MOST_IN_ONE_COMMIT:
+            group, closed = [first], False
+            while len(group) < _MAX_COMMIT:
                 try:
-                    following = self._changes.get_nowait()
+                    another = self._changes.get_nowait()
                 except queue.Empty:
                     break
-                if following is None:
-                    ended = True
+                if another is None:
+                    closed = True
                     break
-                group.append(following)
+                group.append(another)
             self._commit(group)
-            if ended:
+            if closed:
                 return
 
-    def _commit(self, group: list[_Asked]) -> None:
-        # Whoever gave up before its turn wanted nothing changed; from here on nobody can give up.
+    def _commit(self, group: list[_Pending]) -> None:
+        # A caller that gave up before this point gets no change; from here on none can give up.
         group = [change for change in group if change[1].set_running_or_notify_cancel()]
         outcomes: list[tuple[Future[Any], Any, BaseException | None]] = []
         try:
@@ -168,11 +168,11 @@ class Database:
                 for change, future in group:
                     outcomes.append((future, *_attempt(connection, change)))
         except (SQLAlchemyError, OSError) as error:
-            unavailable = self._went(_why(error))
+            unavailable = self._mark_down(_why(error))
             for _, future in group:
                 future.set_exception(unavailable)
             return
-        self._came()
+        self._mark_up()
         for future, value, failure in outcomes:
             if failure is not None:
                 future.set_exception(failure)
@@ -184,19 +184,19 @@ class Database:
             async with asyncio.timeout(_SOON_S):
                 return await outcome
         except TimeoutError:
-            raise self._went(f"it has not answered for {_SOON_S:g} s") from None
+            raise self._mark_down(f"no answer within {_SOON_S:g} s") from None
 
-    def _went(self, why: str) -> StoreUnavailableError:
-        """Say in the log, once, that it cannot be reached."""
-        if self._gone_s is None:
-            self._gone_s = time.monotonic()
+    def _mark_down(self, why: str) -> StoreUnavailableError:
+        """Record an outage, log it once, and return its error."""
+        if self._down_since_s is None:
+            self._down_since_s = time.monotonic()
             _log.warning("the database cannot be reached: %s", why)
         return StoreUnavailableError(why)
 
-    def _came(self) -> None:
-        if self._gone_s is not None:
-            _log.warning("the database is there again, after %.0f s", time.monotonic() - self._gone_s)
-            self._gone_s = None
+    def _mark_up(self) -> None:
+        if self._down_since_s is not None:
+            _log.warning("the database can be reached again, after %.0f s", time.monotonic() - self._down_since_s)
+            self._down_since_s = None
 
 
 def _attempt(connection: Connection, change: Callable[[Connection], Any]) -> tuple[Any, BaseException | None]:
@@ -208,13 +208,13 @@ def _attempt(connection: Connection, change: Callable[[Connection], Any]) -> tup
         if isinstance(error, OperationalError):
             raise
         savepoint.rollback()
-        return None, error  # it belongs to who asked for the change
+        return None, error  # raised to the caller that queued the change
     return value, None
 
 
 def _why(error: Exception) -> str:
-    said = str(getattr(error, "orig", None) or error).strip()
-    return said.splitlines()[0] if said else type(error).__name__
+    message = str(getattr(error, "orig", None) or error).strip()
+    return message.splitlines()[0] if message else type(error).__name__
 
 
 def _engine(url: str) -> Engine:
@@ -236,7 +236,9 @@ def _engine(url: str) -> Engine:
             "not the URL of a store", where="store.url", fix="write sqlite:///FILE or postgresql://USER@HOST/NAME"
         )
     if not parsed.database or parsed.database == ":memory:":
-        raise ConfigError("names no file", where="store.url", fix="write sqlite:///FILE: what waits must be kept")
+        raise ConfigError(
+            "names no file", where="store.url", fix="write sqlite:///FILE: queued requests must survive a restart"
+        )
     Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
     engine = create_engine(
         parsed, connect_args={"check_same_thread": False, "timeout": _BUSY_TIMEOUT_S}, pool_size=_READERS + 1
@@ -247,7 +249,7 @@ def _engine(url: str) -> Engine:
 
 
 def _prepare_sqlite(connection: Any, _record: object) -> None:  # noqa: ANN401 - the driver's
-    connection.isolation_level = None  # transactions are begun by _begin_sqlite
+    connection.isolation_level = None  # _begin_sqlite begins transactions
     for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "cache_size=-32768"):
         connection.execute(f"PRAGMA {pragma}")
 

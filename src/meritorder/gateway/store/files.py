@@ -1,4 +1,4 @@
-"""Files: what is known of each; their bytes are blobs."""
+"""Files: their metadata; their contents are blobs."""
 
 from dataclasses import dataclass
 from typing import Final
@@ -8,12 +8,12 @@ from sqlalchemy import Connection, Row, delete, insert, select, update
 from meritorder.gateway.store.pages import Page, page_of
 from meritorder.gateway.store.schema import BATCHES, FILES
 
-_READS_ITS_INPUT: Final = ("validating", "in_progress", "cancelling", "finalizing")
+_READING_INPUT: Final = ("validating", "in_progress", "cancelling", "finalizing")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredFile:
-    """One file."""
+    """One stored file."""
 
     id: str
     tenant: str
@@ -42,7 +42,7 @@ def add(connection: Connection, file: StoredFile) -> None:
 
 
 def get(connection: Connection, tenant: str, file_id: str, *, now_s: float) -> StoredFile | None:
-    """Return a tenant's file; None if there is none, or it is over."""
+    """Return a tenant's file; None if it does not exist or has expired."""
     row = connection.execute(
         select(FILES).where(FILES.c.id == file_id, FILES.c.tenant == tenant, FILES.c.deleted_s.is_(None))
     ).first()
@@ -52,12 +52,12 @@ def get(connection: Connection, tenant: str, file_id: str, *, now_s: float) -> S
 
 
 def blob_of(connection: Connection, file_id: str) -> str | None:
-    """Return where the bytes of a file are, also while a deleted one is still read by a batch."""
+    """Return the blob of a file, even if the file is deleted but still read by a batch."""
     return connection.execute(select(FILES.c.blob).where(FILES.c.id == file_id)).scalar()
 
 
 def blob_of_batch(connection: Connection, batch_seq: int) -> str | None:
-    """Return where the input of a batch is."""
+    """Return the blob of a batch's input file."""
     query = select(FILES.c.blob).join(BATCHES, BATCHES.c.input_file_id == FILES.c.id).where(BATCHES.c.seq == batch_seq)
     return connection.execute(query).scalar()
 
@@ -72,7 +72,7 @@ def pages(
     purpose: str | None,
     now_s: float,
 ) -> Page[StoredFile]:
-    """List a tenant's files, the newest first unless they are to ascend."""
+    """Return a page of a tenant's files, the newest first unless `ascending`."""
     query = select(FILES).where(
         FILES.c.tenant == tenant,
         FILES.c.deleted_s.is_(None),
@@ -85,7 +85,7 @@ def pages(
 
 
 def remove(connection: Connection, tenant: str, file_id: str, *, now_s: float) -> bool:
-    """Delete a tenant's file; its blob goes when nothing reads it any more."""
+    """Mark a tenant's file as deleted; its blob is deleted once no batch reads it."""
     changed = connection.execute(
         update(FILES)
         .where(FILES.c.id == file_id, FILES.c.tenant == tenant, FILES.c.deleted_s.is_(None))
@@ -95,17 +95,17 @@ def remove(connection: Connection, tenant: str, file_id: str, *, now_s: float) -
 
 
 def deletable(connection: Connection, *, now_s: float, limit: int = 100) -> list[StoredFile]:
-    """Return files that are deleted or expired, and that no batch reads any more."""
-    reading = select(BATCHES.c.seq).where(BATCHES.c.input_file_id == FILES.c.id, BATCHES.c.status.in_(_READS_ITS_INPUT))
+    """Return the deleted or expired files that no batch reads any more."""
+    reading = select(BATCHES.c.seq).where(BATCHES.c.input_file_id == FILES.c.id, BATCHES.c.status.in_(_READING_INPUT))
     query = select(FILES).where((FILES.c.deleted_s.is_not(None)) | (FILES.c.expires_s <= now_s), ~reading.exists())
     return [_file(row) for row in connection.execute(query.limit(limit))]
 
 
 def delete_row(connection: Connection, file_id: str) -> None:
-    """Drop the row of a file whose blob is gone."""
+    """Delete the row of a file whose blob is deleted."""
     connection.execute(delete(FILES).where(FILES.c.id == file_id))
 
 
 def _file(row: Row[tuple[object, ...]]) -> StoredFile:
-    known = row._mapping  # noqa: SLF001 - SQLAlchemy's public name for it
-    return StoredFile(**{name: known[name] for name in StoredFile.__dataclass_fields__})
+    columns = row._mapping  # noqa: SLF001 - SQLAlchemy's public name for it
+    return StoredFile(**{name: columns[name] for name in StoredFile.__dataclass_fields__})

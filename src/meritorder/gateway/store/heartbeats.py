@@ -1,27 +1,45 @@
-"""Gateways that share a store. Whoever has not said lately that it lives has died, and its leases are over."""
+"""Gateway heartbeats; an instance whose heartbeat expires loses its leases."""
 
-from sqlalchemy import Connection, delete, insert, update
+from sqlalchemy import Connection, delete, insert, or_, select, union_all, update
 
-from meritorder.gateway.store.schema import INSTANCES
+from meritorder.gateway.store.requests import delete_call
+from meritorder.gateway.store.schema import CHUNKS, INSTANCES, REQUESTS
 
 
 def beat(connection: Connection, me: str, *, alive_until_s: float) -> None:
-    """Say that this gateway lives."""
-    said = connection.execute(update(INSTANCES).where(INSTANCES.c.id == me).values(alive_until_s=alive_until_s))
-    if said.rowcount == 0:
+    """Record that this gateway is alive until a given time."""
+    renewed = connection.execute(update(INSTANCES).where(INSTANCES.c.id == me).values(alive_until_s=alive_until_s))
+    if renewed.rowcount == 0:
         connection.execute(insert(INSTANCES).values(id=me, alive_until_s=alive_until_s))
 
 
 def stop(connection: Connection, me: str) -> None:
-    """Say that this gateway stops."""
+    """Remove this gateway, when it stops."""
     connection.execute(delete(INSTANCES).where(INSTANCES.c.id == me))
 
 
 def remove_expired(connection: Connection, *, now_s: float) -> None:
-    """Forget gateways that have not said for long that they live."""
+    """Remove the gateways whose heartbeat has expired."""
     connection.execute(delete(INSTANCES).where(INSTANCES.c.alive_until_s < now_s))
 
 
 def remove_all(connection: Connection) -> None:
-    """Forget every gateway; only for one that has the store for itself."""
+    """Remove every gateway; only for one with exclusive use of the store."""
     connection.execute(delete(INSTANCES))
+
+
+def delete_orphaned(connection: Connection, *, now_s: float) -> None:
+    """Delete the calls whose clients were connected to a gateway whose heartbeat has expired."""
+    alive = select(INSTANCES.c.id).where(INSTANCES.c.alive_until_s >= now_s)
+    lost = select(REQUESTS.c.seq).where(REQUESTS.c.holder.is_not(None), REQUESTS.c.holder.not_in(alive))
+    for seq in list(connection.execute(lost).scalars()):
+        delete_call(connection, seq)
+
+
+def requeue_expired(connection: Connection, *, now_s: float) -> int:
+    """`running → queued` for requests whose owner is neither a live gateway nor a provider batch."""
+    alive = union_all(select(INSTANCES.c.id).where(INSTANCES.c.alive_until_s >= now_s), select(CHUNKS.c.id))
+    lost = update(REQUESTS).where(
+        REQUESTS.c.state == "running", or_(REQUESTS.c.owner.is_(None), REQUESTS.c.owner.not_in(alive))
+    )
+    return connection.execute(lost.values(state="queued", owner=None)).rowcount

@@ -1,4 +1,4 @@
-"""The ledger: one row for each request that was answered, or refused, or thrown away. It is a trace."""
+"""The ledger: one row for each request that was answered, rejected or discarded. It can be read as a trace."""
 
 from collections.abc import Iterator, Sequence
 from decimal import Decimal
@@ -10,13 +10,13 @@ from sqlalchemy import Connection, func, select
 
 from meritorder.gateway.store.schema import LEDGER
 
-_ROWS_AT_A_TIME: Final = 10_000
-# A few sizes, so that each is prepared once; the largest within what SQLite takes of parameters.
-_ROWS_IN_A_STATEMENT: Final = (512, 64, 8, 1)
+_READ_SIZE: Final = 10_000
+# A few sizes, so that each statement is prepared once; the largest within SQLite's limit on parameters.
+_INSERT_SIZES: Final = (512, 64, 8, 1)
 
 
 class LedgerEntry(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """One row. Times are epoch seconds; `lost_tokens` were made and thrown away when real time wanted the seat."""
+    """One row. Times are epoch seconds; `lost_tokens` were generated and discarded by preemption."""
 
     request_id: str
     arrived_s: float
@@ -45,29 +45,27 @@ _NAMES: Final = LedgerEntry.__struct_fields__
 
 
 def add(connection: Connection, entries: Sequence[LedgerEntry]) -> None:
-    """Write rows."""
-    # Every request has one. They go to the driver as they are, many in a statement: after each statement the driver
-    # waits for its turn with the interpreter, which the hot path does not like to give up.
+    """Insert rows."""
+    # Every request adds a row. Rows go to the driver directly, many in a statement, because after each statement the
+    # driver has to reacquire the interpreter lock from the hot path.
     mark = "?" if connection.dialect.paramstyle == "qmark" else "%s"
     row = f"({', '.join([mark] * len(_NAMES))})"
-    at = 0
-    for size in _ROWS_IN_A_STATEMENT:
+    start = 0
+    for size in _INSERT_SIZES:
         sql = f"INSERT INTO ledger ({', '.join(_NAMES)}) VALUES {', '.join([row] * size)}"  # noqa: S608 - ours
-        while at + size <= len(entries):
-            some = entries[at : at + size]
-            connection.exec_driver_sql(sql, tuple(chain.from_iterable(map(msgspec.structs.astuple, some))))
-            at += size
+        while start + size <= len(entries):
+            group = entries[start : start + size]
+            connection.exec_driver_sql(sql, tuple(chain.from_iterable(map(msgspec.structs.astuple, group))))
+            start += size
 
 
 def rows(connection: Connection) -> Iterator[dict[str, Any]]:
-    """Yield the ledger in the order in which it was written."""
+    """Yield the rows in the order in which they were written."""
     last = 0
     while True:
-        some = connection.execute(
-            select(LEDGER).where(LEDGER.c.seq > last).order_by(LEDGER.c.seq).limit(_ROWS_AT_A_TIME)
-        )
+        found = connection.execute(select(LEDGER).where(LEDGER.c.seq > last).order_by(LEDGER.c.seq).limit(_READ_SIZE))
         count = 0
-        for row in some:
+        for row in found:
             count += 1
             last = row.seq
             yield {name: row._mapping[name] for name in _NAMES}  # noqa: SLF001 - SQLAlchemy's public name for it

@@ -1,4 +1,4 @@
-"""Lists by cursor, as OpenAI's: `after` is the last id that was seen."""
+"""Cursor pagination as in OpenAI's API: `after` is the last id of the previous page."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Page(Generic[T]):
-    """A part of a list, and whether there is more."""
+    """One page of a list."""
 
     items: Sequence[T]
     has_more: bool
@@ -29,7 +29,7 @@ def page_of(
     limit: int,
     ascending: bool = False,
 ) -> Page[Any]:
-    """Return the rows of a query that come after one of the tenant's.
+    """Return the rows of a query that follow one of the tenant's objects.
 
     Raises:
         UnknownCursorError: The tenant has no object with the id `after`.

@@ -1,20 +1,20 @@
-"""Requests that wait: claimed under a lease, answered once, given back if whoever claimed them died."""
+"""Queued requests: claimed under a lease, answered once, and requeued if the gateway that claimed them is gone."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 import msgspec
-from sqlalchemy import Connection, Select, case, delete, func, insert, or_, select, union_all, update
+from sqlalchemy import Connection, Select, case, delete, func, insert, select, update
 
-from meritorder.gateway.store.schema import ANSWERS, BATCHES, CHUNKS, INSTANCES, REQUESTS
+from meritorder.gateway.store.schema import ANSWERS, BATCHES, REQUESTS
 
-_AT_WORK: Final = ("in_progress", "cancelling")
+_OPEN: Final = ("in_progress", "cancelling")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClaimedRequest:
-    """A request that this gateway may run, until its lease is over."""
+    """A request that its owner may run until its lease expires."""
 
     seq: int
     batch_seq: int | None
@@ -40,18 +40,18 @@ class ClaimedRequest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QueuedRequests:
-    """Requests that share a claim on the next seat: one batch, or one call of its own.
+    """Queued requests that are dispatched as one entry: those of a batch, or a single call.
 
     Args:
-        batch_seq: The batch; None for a call of its own.
+        batch_seq: The batch; None for a single call.
         seq: The call; 0 for a batch.
-        tenant: Whose.
-        model: What they ask for.
-        deadline_s: When they must be done.
-        tokens: Estimated tokens still to be made.
-        count: Requests.
-        arrived_s: When they came.
-        workload: Who said that they can wait; None for a batch.
+        tenant: Their tenant.
+        model: The model that they name.
+        deadline_s: Their deadline.
+        tokens: Estimated tokens of the unanswered requests.
+        count: Number of unanswered requests.
+        arrived_s: When they arrived.
+        workload: The workload of a single call; None for a batch.
     """
 
     batch_seq: int | None
@@ -67,19 +67,19 @@ class QueuedRequests:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RequestAnswer:
-    """What became of a request.
+    """The answer to a request, or the reason why there is none.
 
     Args:
-        request_id: Ours, unique to this answer.
-        status_code: The venue's HTTP status; None if there was no answer.
-        body: The venue's answer.
-        error_code: Why there was none.
-        error_message: The same for a person.
-        venue: Who answered.
-        input_tokens: As counted by the venue.
-        cached_tokens: Of these, read from a cache.
-        output_tokens: As counted by the venue.
-        reasoning_tokens: Of these, thought and not said.
+        request_id: Our id of this answer.
+        status_code: The venue's HTTP status; None without an answer.
+        body: Body of the venue's answer.
+        error_code: Why there is no answer.
+        error_message: The same as a sentence.
+        venue: The venue that answered.
+        input_tokens: As reported by the venue.
+        cached_tokens: Input tokens read from a cache.
+        output_tokens: As reported by the venue.
+        reasoning_tokens: Output tokens of hidden reasoning.
     """
 
     request_id: str
@@ -95,7 +95,7 @@ class RequestAnswer:
 
     @property
     def succeeded(self) -> bool:
-        """Whether it belongs into the output file; else into the error file."""
+        """Whether it goes to the output file of its batch; otherwise to the error file."""
         return self.status_code is not None and 200 <= self.status_code < 300
 
     def error(self) -> bytes:
@@ -105,18 +105,18 @@ class RequestAnswer:
 
 
 def add(connection: Connection, rows: Sequence[dict[str, Any]]) -> None:
-    """Add requests, queued."""
+    """Add requests as `queued`."""
     connection.execute(insert(REQUESTS), rows)
 
 
 def add_call(connection: Connection, **fields: Any) -> int:  # noqa: ANN401 - columns of REQUESTS
-    """Add a call of its own, queued; return its key."""
+    """Add a single call as `queued`; return its key."""
     added = insert(REQUESTS).values(state="queued", **fields).returning(REQUESTS.c.seq)
     return int(connection.execute(added).scalar_one())
 
 
 def queued_work(connection: Connection, *, now_s: float, limit: int = 200) -> list[QueuedRequests]:
-    """Return what may be released now: batches in progress, and calls of their own, the most urgent first."""
+    """Return what may be dispatched now: batches in progress and single calls, each the most urgent first."""
     queued = select(REQUESTS.c.seq).where(
         REQUESTS.c.batch_seq == BATCHES.c.seq, REQUESTS.c.state == "queued", REQUESTS.c.not_before_s <= now_s
     )
@@ -134,7 +134,7 @@ def queued_work(connection: Connection, *, now_s: float, limit: int = 200) -> li
         .order_by(BATCHES.c.expires_s)
         .limit(limit)
     )
-    alone = connection.execute(
+    single = connection.execute(
         select(
             REQUESTS.c.seq,
             REQUESTS.c.tenant,
@@ -173,13 +173,13 @@ def queued_work(connection: Connection, *, now_s: float, limit: int = 200) -> li
             arrived_s=row.arrived_s,
             workload=row.workload,
         )
-        for row in alone
+        for row in single
     ]
     return found
 
 
 def claim(connection: Connection, me: str, work: QueuedRequests, *, limit: int, now_s: float) -> list[ClaimedRequest]:
-    """`queued → running`: take some requests, those that begin alike together."""
+    """`queued → running`: claim some requests; those with a common prefix come together."""
     if work.batch_seq is None:
         which = select(REQUESTS.c.seq).where(REQUESTS.c.seq == work.seq, REQUESTS.c.state == "queued")
     else:
@@ -207,31 +207,31 @@ def claim(connection: Connection, me: str, work: QueuedRequests, *, limit: int, 
 
 
 def store_answer(
-    connection: Connection, me: str, request: ClaimedRequest, given: RequestAnswer, *, now_s: float
+    connection: Connection, me: str, request: ClaimedRequest, answer: RequestAnswer, *, now_s: float
 ) -> bool:
-    """`running → done | failed`: store the answer, once, if the lease still holds."""
-    state = "done" if given.succeeded else "failed"
+    """`running → done | failed`: store the answer, once, if the claim is still valid."""
+    state = "done" if answer.succeeded else "failed"
     if not _leave_running(connection, me, request, {"state": state, "owner": None}):
         return False
     connection.execute(
         insert(ANSWERS).values(
             request_seq=request.seq,
-            request_id=given.request_id,
-            status_code=given.status_code,
-            body=given.body,
-            error_code=given.error_code,
-            error_message=given.error_message,
-            venue=given.venue,
+            request_id=answer.request_id,
+            status_code=answer.status_code,
+            body=answer.body,
+            error_code=answer.error_code,
+            error_message=answer.error_message,
+            venue=answer.venue,
             answered_s=now_s,
         )
     )
     if request.batch_seq is not None:
-        _count(connection, request, given, now_s=now_s)
+        _count(connection, request, answer, now_s=now_s)
     return True
 
 
 def requeue(connection: Connection, me: str, request: ClaimedRequest, *, not_before_s: float, fault: bool) -> bool:
-    """`running → queued`: give a request back, unanswered."""
+    """`running → queued`: return an unanswered request to the queue."""
     values = {
         "state": "queued",
         "owner": None,
@@ -242,60 +242,43 @@ def requeue(connection: Connection, me: str, request: ClaimedRequest, *, not_bef
 
 
 def end(connection: Connection, seq: int) -> bool:
-    """`queued | running → ended`: nobody wants the answer of this call any more."""
+    """`queued | running → ended`: the answer of this call is no longer wanted."""
     changed = update(REQUESTS).where(REQUESTS.c.seq == seq, REQUESTS.c.state.in_(("queued", "running")))
     return connection.execute(changed.values(state="ended", owner=None)).rowcount == 1
 
 
 def delete_call(connection: Connection, seq: int) -> None:
-    """Delete a call of its own and its answer."""
+    """Delete a single call and its answer."""
     connection.execute(delete(ANSWERS).where(ANSWERS.c.request_seq == seq))
     connection.execute(delete(REQUESTS).where(REQUESTS.c.seq == seq, REQUESTS.c.batch_seq.is_(None)))
 
 
 def end_and_delete(connection: Connection, seq: int) -> None:
-    """End a call that nobody holds the line for any more, and drop it."""
+    """End and delete a call whose client has disconnected."""
     end(connection, seq)
     delete_call(connection, seq)
 
 
-def delete_orphaned(connection: Connection, *, now_s: float) -> None:
-    """Delete calls whose client waited at a gateway that is no longer alive."""
-    alive = select(INSTANCES.c.id).where(INSTANCES.c.alive_until_s >= now_s)
-    lost = select(REQUESTS.c.seq).where(REQUESTS.c.holder.is_not(None), REQUESTS.c.holder.not_in(alive))
-    for seq in list(connection.execute(lost).scalars()):
-        delete_call(connection, seq)
-
-
-def requeue_expired(connection: Connection, *, now_s: float) -> int:
-    """`running → queued` for whatever was claimed by a gateway that is no longer alive; a chunk lives until it ends."""
-    alive = union_all(select(INSTANCES.c.id).where(INSTANCES.c.alive_until_s >= now_s), select(CHUNKS.c.id))
-    lost = update(REQUESTS).where(
-        REQUESTS.c.state == "running", or_(REQUESTS.c.owner.is_(None), REQUESTS.c.owner.not_in(alive))
-    )
-    return connection.execute(lost.values(state="queued", owner=None)).rowcount
-
-
 def requeue_unstarted(connection: Connection, me: str, seqs: Collection[int]) -> None:
-    """`running → queued` for what this gateway has claimed and does not run."""
+    """`running → queued` for requests that this gateway has claimed but does not run."""
     lost = update(REQUESTS).where(REQUESTS.c.seq.in_(seqs), REQUESTS.c.state == "running", REQUESTS.c.owner == me)
     connection.execute(lost.values(state="queued", owner=None))
 
 
 def claimed_by(connection: Connection, owner: str) -> list[ClaimedRequest]:
-    """Return the requests that an owner has claimed, such as a chunk."""
+    """Return the requests claimed by an owner, a gateway or a provider batch."""
     query = select(*_COLUMNS).where(REQUESTS.c.state == "running", REQUESTS.c.owner == owner).order_by(REQUESTS.c.seq)
     return [ClaimedRequest(**row._mapping) for row in connection.execute(query)]  # noqa: SLF001 - SQLAlchemy's public name
 
 
 def claimed_seqs(connection: Connection, me: str) -> set[int]:
-    """Return the requests on which this gateway has a lease."""
+    """Return the keys of the requests that this gateway has claimed."""
     query = select(REQUESTS.c.seq).where(REQUESTS.c.state == "running", REQUESTS.c.owner == me)
     return set(connection.execute(query).scalars())
 
 
 def overdue_calls(connection: Connection, *, now_s: float) -> list[int]:
-    """Return calls of their own that still wait after their deadline."""
+    """Return the single calls that are still queued after their deadline."""
     query = select(REQUESTS.c.seq).where(
         REQUESTS.c.batch_seq.is_(None), REQUESTS.c.state == "queued", REQUESTS.c.deadline_s <= now_s
     )
@@ -303,7 +286,7 @@ def overdue_calls(connection: Connection, *, now_s: float) -> list[int]:
 
 
 def answers_by_line(connection: Connection, batch_seq: int, *, after_line: int, limit: int) -> list[Any]:
-    """Return requests of a batch with their answers, by line; those without an answer have nulls."""
+    """Return requests of a batch with their answers, by line; columns of a missing answer are null."""
     query: Select[Any] = (
         select(
             REQUESTS.c.line,
@@ -324,12 +307,12 @@ def answers_by_line(connection: Connection, batch_seq: int, *, after_line: int, 
 
 
 def is_running(connection: Connection, seq: int) -> bool:
-    """Tell whether a request runs now."""
+    """Tell whether a request is running."""
     return connection.execute(select(REQUESTS.c.state).where(REQUESTS.c.seq == seq)).scalar() == "running"
 
 
 def find_answer(connection: Connection, seq: int) -> RequestAnswer | None:
-    """Return the answer of a call of its own, if it is there."""
+    """Return the answer of a single call, if there is one."""
     row = connection.execute(select(ANSWERS).where(ANSWERS.c.request_seq == seq)).first()
     if row is None:
         return None
@@ -344,7 +327,7 @@ def find_answer(connection: Connection, seq: int) -> RequestAnswer | None:
 
 
 def queued_by_model(connection: Connection) -> dict[str, int]:
-    """Count what waits, by model."""
+    """Return the number of queued requests by model."""
     query = select(REQUESTS.c.model, func.count()).where(REQUESTS.c.state == "queued").group_by(REQUESTS.c.model)
     return {row[0]: int(row[1]) for row in connection.execute(query)}
 
@@ -366,9 +349,9 @@ def _leave_running(connection: Connection, me: str, request: ClaimedRequest, val
     return connection.execute(update(REQUESTS).where(*leased).values(**values)).rowcount == 1
 
 
-def _count(connection: Connection, request: ClaimedRequest, given: RequestAnswer, *, now_s: float) -> None:
-    """Count an answer in its batch; the last one makes it `finalizing`."""
-    ok = given.succeeded
+def _count(connection: Connection, request: ClaimedRequest, answer: RequestAnswer, *, now_s: float) -> None:
+    """Count an answer in its batch; the last one moves the batch to `finalizing`."""
+    ok = answer.succeeded
     connection.execute(
         update(BATCHES)
         .where(BATCHES.c.seq == request.batch_seq)
@@ -376,17 +359,17 @@ def _count(connection: Connection, request: ClaimedRequest, given: RequestAnswer
             done=BATCHES.c.done + (1 if ok else 0),
             failed=BATCHES.c.failed + (0 if ok else 1),
             queued_tokens=BATCHES.c.queued_tokens - (request.input_tokens + request.output_tokens),
-            input_tokens=BATCHES.c.input_tokens + given.input_tokens,
-            cached_tokens=BATCHES.c.cached_tokens + given.cached_tokens,
-            output_tokens=BATCHES.c.output_tokens + given.output_tokens,
-            reasoning_tokens=BATCHES.c.reasoning_tokens + given.reasoning_tokens,
+            input_tokens=BATCHES.c.input_tokens + answer.input_tokens,
+            cached_tokens=BATCHES.c.cached_tokens + answer.cached_tokens,
+            output_tokens=BATCHES.c.output_tokens + answer.output_tokens,
+            reasoning_tokens=BATCHES.c.reasoning_tokens + answer.reasoning_tokens,
         )
     )
     connection.execute(
         update(BATCHES)
         .where(
             BATCHES.c.seq == request.batch_seq,
-            BATCHES.c.status.in_(_AT_WORK),
+            BATCHES.c.status.in_(_OPEN),
             BATCHES.c.done + BATCHES.c.failed >= BATCHES.c.total,
         )
         .values(

@@ -1,13 +1,13 @@
-"""The tables. Times are epoch seconds, money is in picodollars (exact, and summed by the database).
+"""The tables. Times are epoch seconds, money is in picodollars: exact, and summed by the database.
 
-States of a request that waits, each arrow one transaction:
+States of a request, each arrow one transaction:
 
-    queued ──claim──► running ──answer──► done | failed
+    queued ──claim──► running ──store_answer──► done | failed
       ▲                  │
-      └──release, or ────┘         batch expired or cancelled: what is queued stays as it was, what runs is
-         its owner died            `ended`; the batch's files say what became of it, then the rows go
+      └──requeue, or ────┘         when its batch expires or is cancelled, a queued request keeps its state and a
+         its owner expired         running one becomes `ended`; the batch's files report it, then the rows are deleted
 
-States of a batch are OpenAI's; `finalizing` goes to what `ending` says.
+States of a batch are those of OpenAI's API; `finalizing` leads to the state in `ending`.
 """
 
 from typing import Final
@@ -38,7 +38,7 @@ METADATA: Final = MetaData(
     }
 )
 
-# SQLite counts up INTEGER keys only.
+# SQLite autoincrements INTEGER keys only.
 _SEQ: Final = BigInteger().with_variant(Integer, "sqlite")
 
 
@@ -55,7 +55,7 @@ KEYS: Final = Table(
     Column("digest", LargeBinary, nullable=False, unique=True),
     Column("tenant", Text, nullable=False),
     Column("admin", Boolean, nullable=False),
-    Column("deadline", Text),  # such as "4h": its calls are deferrable
+    Column("deadline", Text),  # default deadline of its calls, such as "4h"
     Column("requests_per_minute", Integer),
     Column("tokens_per_minute", Integer),
     Column("budget_picousd", BigInteger),
@@ -76,7 +76,7 @@ FILES: Final = Table(
     Column("blob", Text, nullable=False),
     Column("created_s", Float, nullable=False),
     Column("expires_s", Float),
-    Column("deleted_s", Float),  # the blob stays while a batch reads it
+    Column("deleted_s", Float),  # the blob remains while a batch reads it
     Index(None, "tenant", "seq"),
     sqlite_autoincrement=True,
 )
@@ -94,12 +94,12 @@ BATCHES: Final = Table(
     Column("output_file_id", Text),
     Column("error_file_id", Text),
     Column("status", Text, nullable=False),
-    Column("ending", Text),  # completed, expired or cancelled, while finalizing
+    Column("ending", Text),  # the state after finalizing: completed, expired or cancelled
     Column("model", Text),
     Column("metadata", Text),
     Column("errors", Text),
     Column("output_expires_after_s", Float),
-    Column("trace", Text),  # the span in which it was submitted: W3C's traceparent
+    Column("trace", Text),  # the span in which it was submitted, as a W3C traceparent
     Column("created_s", Float, nullable=False),
     Column("expires_s", Float, nullable=False),
     Column("in_progress_s", Float),
@@ -114,7 +114,7 @@ BATCHES: Final = Table(
     Column("total", Integer, nullable=False, server_default="0"),
     Column("done", Integer, nullable=False, server_default="0"),
     Column("failed", Integer, nullable=False, server_default="0"),
-    Column("queued_tokens", BigInteger, nullable=False, server_default="0"),  # estimated, of what is not answered
+    Column("queued_tokens", BigInteger, nullable=False, server_default="0"),  # estimated, of unanswered requests
     Column("input_tokens", BigInteger, nullable=False, server_default="0"),
     Column("cached_tokens", BigInteger, nullable=False, server_default="0"),
     Column("output_tokens", BigInteger, nullable=False, server_default="0"),
@@ -134,28 +134,28 @@ REQUESTS: Final = Table(
     "requests",
     METADATA,
     _seq(),
-    Column("batch_seq", _SEQ, ForeignKey("batches.seq")),  # null: a call of its own
+    Column("batch_seq", _SEQ, ForeignKey("batches.seq")),  # null for a single call
     Column("line", Integer, nullable=False, server_default="0"),
-    Column("id", String(96)),  # of a call of its own
+    Column("id", String(96)),  # of a single call
     Column("tenant", Text, nullable=False),
     Column("key_id", Text),
     Column("custom_id", Text),
     Column("endpoint", Text, nullable=False),
     Column("model", Text, nullable=False),
-    Column("body_at", BigInteger),  # in the batch's input file
+    Column("body_at", BigInteger),  # offset in the batch's input file
     Column("body_bytes", BigInteger, nullable=False),
-    Column("body", LargeBinary),  # of a call of its own
+    Column("body", LargeBinary),  # of a single call
     Column("input_tokens", Integer, nullable=False),  # estimated
-    Column("output_tokens", Integer, nullable=False),  # at most
-    Column("workload", Text),  # who said that a call of its own can wait
-    Column("trace", Text),  # the span in which it was submitted: W3C's traceparent
-    Column("prefix", BigInteger, nullable=False),  # alike for prompts that begin alike
+    Column("output_tokens", Integer, nullable=False),  # upper limit
+    Column("workload", Text),  # the workload of a single call
+    Column("trace", Text),  # the span in which it was submitted, as a W3C traceparent
+    Column("prefix", BigInteger, nullable=False),  # equal for prompts that start alike
     Column("arrived_s", Float, nullable=False),
     Column("deadline_s", Float, nullable=False),
     Column("not_before_s", Float, nullable=False, server_default="0"),
     Column("state", String(16), nullable=False),
     Column("owner", Text),
-    Column("holder", Text),  # the gateway that holds a client's line for the answer; null: it is kept
+    Column("holder", Text),  # the gateway whose client waits for the answer
     Column("attempt", Integer, nullable=False, server_default="0"),
     Column("faults", Integer, nullable=False, server_default="0"),
     UniqueConstraint("batch_seq", "line"),
@@ -189,8 +189,8 @@ REQUESTS: Final = Table(
     sqlite_autoincrement=True,
 )
 
-# Requests that were handed to a provider's batch API together. They are `running`, owned by the chunk, which outlives
-# the gateway that made it: nobody may run them again while the provider does.
+# Provider batches. Their requests are `running` and owned by the provider batch, which outlives the gateway that
+# created it, so that no gateway runs them while the provider does.
 CHUNKS: Final = Table(
     "chunks",
     METADATA,
@@ -198,18 +198,18 @@ CHUNKS: Final = Table(
     Column("id", String(26), nullable=False, unique=True),
     Column("venue", Text, nullable=False),
     Column("batch_seq", _SEQ, ForeignKey("batches.seq"), nullable=False),
-    Column("provider_id", Text),  # null: not known to be submitted
+    Column("provider_id", Text),  # null if not known to be submitted
     Column("created_s", Float, nullable=False),
-    Column("sent_s", Float),  # when it was sent to the provider first; null: never
-    Column("cancelled", Boolean, nullable=False, server_default="0"),  # the provider was asked to
-    Column("owner", Text),  # the gateway that looks after it
+    Column("sent_s", Float),  # when it was first sent to the provider; null if never
+    Column("cancelled", Boolean, nullable=False, server_default="0"),  # whether the provider was asked to cancel it
+    Column("owner", Text),  # the gateway that polls it
     sqlite_autoincrement=True,
 )
 
 ANSWERS: Final = Table(
     "answers",
     METADATA,
-    # The primary key is what makes an answer be stored once.
+    # The primary key ensures that an answer is stored once.
     Column("request_seq", _SEQ, ForeignKey("requests.seq"), primary_key=True, autoincrement=False),
     Column("request_id", Text, nullable=False),
     Column("status_code", Integer),
@@ -261,9 +261,9 @@ LEDGER: Final = Table(
     Column("input_tokens", Integer, nullable=False),
     Column("cached_tokens", Integer, nullable=False),
     Column("output_tokens", Integer, nullable=False),
-    Column("lost_tokens", Integer, nullable=False),  # made, and thrown away when real time wanted the seat
-    Column("counted", Boolean, nullable=False),  # by the venue; else estimated
-    Column("cost_picousd", BigInteger),  # null: the venue has no price
+    Column("lost_tokens", Integer, nullable=False),  # generated and discarded by preemption
+    Column("counted", Boolean, nullable=False),  # whether the venue reported the tokens; else estimated
+    Column("cost_picousd", BigInteger),  # null if the venue has no price
     Index(None, "key_id", "arrived_s"),
     sqlite_autoincrement=True,
 )

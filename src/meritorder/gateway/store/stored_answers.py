@@ -1,4 +1,4 @@
-"""Answers that are kept to be retrieved: responses, in the background or stored, and stored chat completions."""
+"""Answers that clients retrieve later: stored and background responses, and stored chat completions."""
 
 from dataclasses import dataclass
 from typing import Any, Final
@@ -15,19 +15,19 @@ COMPLETION: Final = "completion"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredAnswer:
-    """One answer, or one to come.
+    """A stored answer, or the place for one that is pending.
 
     Args:
-        id: As the client knows it.
+        id: Its id in the API.
         kind: `response` or `completion`.
-        tenant: Whose.
-        model: As the client asked for it.
+        tenant: Its tenant.
+        model: The model that the client named.
         status: `queued`, `completed`, `failed` or `cancelled`.
-        request: The body that was asked with.
-        answer: The body that was answered; None while there is none.
-        metadata: JSON, of the client's.
-        created_s: When it was asked for.
-        request_seq: The request that waits for it.
+        request: Body of the request.
+        answer: Body of the answer; None while it is pending.
+        metadata: The client's metadata as JSON.
+        created_s: When the request arrived.
+        request_seq: The queued request that produces it.
     """
 
     id: str
@@ -43,42 +43,42 @@ class StoredAnswer:
 
 
 def add(connection: Connection, item: StoredAnswer, *, request_seq: int | None = None) -> None:
-    """Keep an answer, or a place for the answer of a request."""
+    """Store an answer, or a place for the pending answer of a request."""
     values = {name: getattr(item, name) for name in StoredAnswer.__dataclass_fields__}
     connection.execute(insert(KEPT).values(**values | {"request_seq": request_seq}))
 
 
 def get(connection: Connection, tenant: str, kind: str, item_id: str) -> StoredAnswer | None:
-    """Return what a tenant keeps under an id."""
+    """Return a tenant's stored answer by its id."""
     query = select(KEPT).where(KEPT.c.id == item_id, KEPT.c.kind == kind, KEPT.c.tenant == tenant)
     row = connection.execute(query).first()
-    return _kept(row) if row else None
+    return _from_row(row) if row else None
 
 
 def pages(
     connection: Connection, tenant: str, kind: str, *, after: str | None, limit: int, ascending: bool, model: str | None
 ) -> Page[StoredAnswer]:
-    """List what a tenant keeps."""
+    """Return a page of a tenant's stored answers."""
     query = select(KEPT).where(KEPT.c.kind == kind, KEPT.c.tenant == tenant)
     if model is not None:
         query = query.where(KEPT.c.model == model)
     page = page_of(connection, query, KEPT, tenant, after=after, limit=limit, ascending=ascending)
-    return Page(items=[_kept(row) for row in page.items], has_more=page.has_more)
+    return Page(items=[_from_row(row) for row in page.items], has_more=page.has_more)
 
 
-def complete(connection: Connection, request_seq: int, given: RequestAnswer) -> StoredAnswer | None:
-    """Keep the answer of a request, if a place is kept for it; return what it became."""
+def complete(connection: Connection, request_seq: int, answer: RequestAnswer) -> StoredAnswer | None:
+    """`queued → completed | failed`: store the answer of a request if it has a place; return the stored answer."""
     row = connection.execute(
         update(KEPT)
         .where(KEPT.c.request_seq == request_seq, KEPT.c.status == "queued")
-        .values(status="completed" if given.succeeded else "failed", answer=given.body or given.error())
+        .values(status="completed" if answer.succeeded else "failed", answer=answer.body or answer.error())
         .returning(KEPT)
     ).first()
-    return _kept(row) if row else None
+    return _from_row(row) if row else None
 
 
 def cancel(connection: Connection, tenant: str, item_id: str) -> int | None:
-    """`queued → cancelled`; return the request that is not wanted any more, None if nothing was to be cancelled."""
+    """`queued → cancelled`: return the request whose answer is no longer wanted; None if nothing was cancelled."""
     return connection.execute(
         update(KEPT)
         .where(KEPT.c.id == item_id, KEPT.c.tenant == tenant, KEPT.c.kind == RESPONSE, KEPT.c.status == "queued")
@@ -88,17 +88,17 @@ def cancel(connection: Connection, tenant: str, item_id: str) -> int | None:
 
 
 def set_metadata(connection: Connection, tenant: str, kind: str, item_id: str, metadata: str | None) -> bool:
-    """Change the metadata of what is kept."""
+    """Replace the metadata of a stored answer."""
     change = update(KEPT).where(KEPT.c.id == item_id, KEPT.c.kind == kind, KEPT.c.tenant == tenant)
     return connection.execute(change.values(metadata=metadata)).rowcount == 1
 
 
 def remove(connection: Connection, tenant: str, kind: str, item_id: str) -> bool:
-    """Keep it no longer."""
+    """Delete a stored answer."""
     change = delete(KEPT).where(KEPT.c.id == item_id, KEPT.c.kind == kind, KEPT.c.tenant == tenant)
     return connection.execute(change).rowcount == 1
 
 
-def _kept(row: Row[Any]) -> StoredAnswer:
-    known = row._mapping  # noqa: SLF001 - SQLAlchemy's public name for it
-    return StoredAnswer(**{name: known[name] for name in StoredAnswer.__dataclass_fields__})
+def _from_row(row: Row[Any]) -> StoredAnswer:
+    columns = row._mapping  # noqa: SLF001 - SQLAlchemy's public name for it
+    return StoredAnswer(**{name: columns[name] for name in StoredAnswer.__dataclass_fields__})

@@ -1,4 +1,4 @@
-"""Events that somebody is to be told of, until they have been."""
+"""Undelivered webhook events."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,12 +8,12 @@ from sqlalchemy import Connection, delete, insert, select, update
 
 from meritorder.gateway.store.schema import WEBHOOKS
 
-_AT_A_TIME: Final = 20
+_BATCH_SIZE: Final = 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Event:
-    """One event for one address; `attempt` counts this one."""
+    """One event for one URL; `attempt` includes the current one."""
 
     id: str
     url: str
@@ -22,19 +22,19 @@ class Event:
 
 
 def add(connection: Connection, event: Event, *, now_s: float) -> None:
-    """Note an event, in the transaction of what it tells of."""
+    """Add an event, in the transaction of the change that it reports."""
     connection.execute(
         insert(WEBHOOKS).values(id=event.id, url=event.url, body=event.body, attempt=0, not_before_s=now_s)
     )
 
 
 def take(connection: Connection, *, now_s: float, again_s: float) -> Sequence[Event]:
-    """Take events that are due; they are due again at `again_s`, unless they are dropped before."""
+    """Take due events for delivery; they are due again at `again_s` unless dropped before."""
     due = (
         select(WEBHOOKS.c.seq)
         .where(WEBHOOKS.c.not_before_s <= now_s)
         .order_by(WEBHOOKS.c.seq)
-        .limit(_AT_A_TIME)
+        .limit(_BATCH_SIZE)
         .with_for_update(skip_locked=True)
     )
     seqs = list(connection.execute(due).scalars())
@@ -50,10 +50,10 @@ def take(connection: Connection, *, now_s: float, again_s: float) -> Sequence[Ev
 
 
 def postpone(connection: Connection, event_id: str, *, not_before_s: float) -> None:
-    """Try an event again later."""
+    """Postpone an event."""
     connection.execute(update(WEBHOOKS).where(WEBHOOKS.c.id == event_id).values(not_before_s=not_before_s))
 
 
 def drop(connection: Connection, event_id: str) -> None:
-    """Forget an event."""
+    """Delete an event."""
     connection.execute(delete(WEBHOOKS).where(WEBHOOKS.c.id == event_id))

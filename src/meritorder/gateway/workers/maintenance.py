@@ -50,8 +50,8 @@ class Maintenance:
         def beat(connection: Connection) -> int:
             heartbeats.beat(connection, context.instance_id, alive_until_s=now_s + self._lease_s)
             heartbeats.remove_expired(connection, now_s=now_s)
-            requests.delete_orphaned(connection, now_s=now_s)
-            return requests.requeue_expired(connection, now_s=now_s)
+            heartbeats.delete_orphaned(connection, now_s=now_s)
+            return heartbeats.requeue_expired(connection, now_s=now_s)
 
         if await context.database.write(beat):
             self._dispatcher.wake()
@@ -101,7 +101,7 @@ class Maintenance:
             try:
                 await step()
             except StoreUnavailableError as error:
-                if self._context.database.is_there:  # else the database has logged it
+                if self._context.database.is_up:  # else the database has logged it
                     _log.warning("a periodic task could not be done and will be retried: %s", error)
             except Exception:  # noqa: BLE001 - one failure must not stop the task
                 _log.exception("a periodic task failed and will be retried")

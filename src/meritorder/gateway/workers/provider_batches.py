@@ -75,7 +75,7 @@ class ProviderBatches:
             try:
                 await self._round()
             except StoreUnavailableError as error:
-                if self._context.database.is_there:  # else the database has logged it
+                if self._context.database.is_up:  # else the database has logged it
                     _log.warning("a round of provider batches could not be done and will be retried: %s", error)
             except Exception:  # noqa: BLE001 - one failed round must not stop the worker
                 _log.exception("a round of provider batches failed and will be retried")

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from meritorder.gateway.state.auth import ANONYMOUS, Authenticator
-from meritorder.gateway.store import keys, migrate
+from meritorder.gateway.store import keys, migrations
 from meritorder.gateway.store.database import Database
 from meritorder.gateway.store.keys import Key
 from meritorder.gateway.store.ledger import LedgerEntry
@@ -28,7 +28,7 @@ def clock() -> Clock:
 @pytest.fixture
 def database(tmp_path: Path) -> Iterator[Database]:
     database = Database(f"sqlite:///{tmp_path}/gateway.db")
-    migrate.to_newest(database)
+    migrations.upgrade(database)
     yield database
     database.close()
 

@@ -6,7 +6,7 @@ import pytest
 from meritorder.gateway.state import ledger_writer
 from meritorder.gateway.state.ledger_writer import LedgerWriter, deferrable_entry, realtime_entry
 from meritorder.gateway.state.request import Request
-from meritorder.gateway.store import ledger, migrate
+from meritorder.gateway.store import ledger, migrations
 from meritorder.gateway.store.database import Database
 from meritorder.gateway.store.keys import Key
 from meritorder.gateway.store.ledger import LedgerEntry
@@ -83,7 +83,7 @@ def test_entries_are_written_in_order(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.setattr(ledger_writer, "_COMMIT_SIZE", 2)
     monkeypatch.setattr(ledger_writer, "_MAX_PENDING", 5)
     database = Database(f"sqlite:///{tmp_path}/gateway.db")
-    migrate.to_newest(database)
+    migrations.upgrade(database)
     writer, seen = LedgerWriter(database), list[str]()
     writer.observers.append(lambda entry: seen.append(entry.request_id))
     for number in range(6):

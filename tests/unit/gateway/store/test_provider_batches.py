@@ -8,7 +8,7 @@ from sqlalchemy import Connection
 from tests.samples.stores import empty_store, store_urls
 from tests.unit.gateway.store.test_requests import LINES, batch, claim
 
-from meritorder.gateway.store import batches, heartbeats, migrate, provider_batches, requests
+from meritorder.gateway.store import batches, heartbeats, migrations, provider_batches, requests
 from meritorder.gateway.store.database import Database
 from meritorder.gateway.store.provider_batches import ProviderBatch
 from meritorder.gateway.store.requests import RequestAnswer
@@ -19,7 +19,7 @@ from meritorder.gateway.workers.provider_batches import _claim_within
 @pytest.fixture(params=store_urls())
 def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Database]:
     with empty_store(request.param, tmp_path) as made:
-        migrate.to_newest(made)
+        migrations.upgrade(made)
         yield made
 
 
@@ -41,7 +41,7 @@ def test_provider_batch_outlives_its_gateway(database: Database) -> None:
     chunk = a_chunk(database)
     assert look(database, "b", 5.0) == []  # the other is alive
     database.submit(heartbeats.remove_all).result()
-    assert database.submit(lambda connection: requests.requeue_expired(connection, now_s=20.0)).result() == 0
+    assert database.submit(lambda connection: heartbeats.requeue_expired(connection, now_s=20.0)).result() == 0
     assert look(database, "b", 20.0) == [chunk]
     assert len(database.read_now(lambda connection: requests.claimed_by(connection, "c1"))) == 5
 

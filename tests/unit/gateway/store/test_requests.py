@@ -11,7 +11,7 @@ from sqlalchemy import text
 from tests.samples.stores import empty_store, store_urls
 
 from meritorder.errors import ConfigError
-from meritorder.gateway.store import batches, heartbeats, migrate, requests
+from meritorder.gateway.store import batches, heartbeats, migrations, requests
 from meritorder.gateway.store.database import Database
 from meritorder.gateway.store.requests import ClaimedRequest, RequestAnswer
 from meritorder.gateway.store.schema import METADATA
@@ -22,7 +22,7 @@ LINES = 20
 @pytest.fixture(params=store_urls())
 def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Database]:
     with empty_store(request.param, tmp_path) as made:
-        migrate.to_newest(made)
+        migrations.upgrade(made)
         yield made
 
 
@@ -67,7 +67,7 @@ def answer(database: Database, me: str, request: ClaimedRequest, request_id: str
 def test_migrations_lead_to_the_schema(database: Database) -> None:
     with database.engine.connect() as connection:
         assert compare_metadata(MigrationContext.configure(connection), METADATA) == []
-    migrate.to_newest(database)  # again: nothing to do
+    migrations.upgrade(database)  # again: nothing to do
 
 
 def test_answer_stored_once_last_ends_batch(database: Database) -> None:
@@ -106,7 +106,7 @@ def test_expired_claims_return_to_queue(database: Database) -> None:
     (lost,) = claim(database, "a", 1)
     (kept,) = claim(database, "b", 1)
     database.submit(lambda connection: heartbeats.beat(connection, "b", alive_until_s=30.0)).result()
-    assert database.submit(lambda connection: requests.requeue_expired(connection, now_s=20.0)).result() == 1
+    assert database.submit(lambda connection: heartbeats.requeue_expired(connection, now_s=20.0)).result() == 1
     assert not answer(database, "a", lost)
     assert answer(database, "b", kept)
     again = next(each for each in claim(database, "b", LINES, now_s=21.0) if each.seq == lost.seq)
@@ -155,11 +155,11 @@ def test_invalid_store_url_is_refused(url: str) -> None:
 def test_missing_database_is_one_line(tmp_path: Path) -> None:
     database = Database("postgresql://nobody@127.0.0.1:1/nothing?connect_timeout=1")
     with pytest.raises(ConfigError, match=r"store\.url: cannot be used"):
-        migrate.to_newest(database)
+        migrations.upgrade(database)
     database.close()
     broken = tmp_path / "broken.db"
     broken.write_bytes(b"this is not a database" * 100)
     database = Database(f"sqlite:///{broken}")
     with pytest.raises(ConfigError, match="not a database"):
-        migrate.to_newest(database)
+        migrations.upgrade(database)
     database.close()

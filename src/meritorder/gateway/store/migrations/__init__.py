@@ -1,1 +1,53 @@
-"""The versions of the store's tables. A new one: alter `schema.py`, then write the next file in `versions`."""
+"""Migrations of the store's tables.
+
+To add one, change `schema.py` and write the next file in `versions`.
+"""
+
+from pathlib import Path
+from typing import Final
+
+from alembic import command
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from alembic.util import CommandError
+from sqlalchemy.exc import DBAPIError
+
+from meritorder.errors import ConfigError
+from meritorder.gateway.store.database import Database
+
+_FOLDER: Final = Path(__file__).parent
+# An arbitrary lock number: several gateways may start at once.
+_LOCK: Final = 0x6D65726974
+
+
+def upgrade(database: Database) -> None:
+    """Create or alter the tables of a store up to this version.
+
+    Raises:
+        ConfigError: The store cannot be reached, or a newer Meritorder has altered it.
+    """
+    config = Config()
+    config.set_main_option("script_location", str(_FOLDER))
+    try:
+        with database.engine.connect() as connection, connection.begin():
+            if not database.is_sqlite:
+                connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_LOCK})")
+            if MigrationContext.configure(connection).get_current_revision() != _newest(config):
+                config.attributes["connection"] = connection
+                command.upgrade(config, "head")
+    except CommandError as error:
+        raise ConfigError(
+            f"the store is of another version: {error}", where="store.url", fix="upgrade meritorder"
+        ) from error
+    except DBAPIError as error:
+        message = str(error.orig).strip().splitlines()
+        raise ConfigError(
+            f"cannot be used: {message[0] if message else 'no reason given'}",
+            where="store.url",
+            fix="check that the database exists and can be written",
+        ) from error
+
+
+def _newest(config: Config) -> str | None:
+    return ScriptDirectory.from_config(config).get_current_head()

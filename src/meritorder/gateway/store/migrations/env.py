@@ -1,4 +1,4 @@
-"""Run by Alembic with the connection that `migrate` hands over."""
+"""Run by Alembic with the connection of `migrations.upgrade`."""
 
 from alembic import context
 

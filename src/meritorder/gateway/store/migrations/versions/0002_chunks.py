@@ -1,4 +1,4 @@
-"""Requests that were handed to a provider's batch API."""
+"""Provider batches."""
 
 import sqlalchemy as sa
 from alembic import op

@@ -1,4 +1,4 @@
-"""What a call that waits is called in the ledger and in the plan; in which span work was submitted."""
+"""The workload of a deferrable call, and the span in which work was submitted."""
 
 import sqlalchemy as sa
 from alembic import op

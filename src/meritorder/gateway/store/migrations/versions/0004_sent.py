@@ -1,4 +1,4 @@
-"""Whether a chunk was ever sent: only then can the provider have it."""
+"""When a provider batch was first sent: before that the provider cannot have it."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -10,7 +10,7 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Add the column; of chunks that are there nobody knows, so they count as sent when they were made."""
+    """Add the column; existing provider batches count as sent when they were created."""
     op.add_column("chunks", sa.Column("sent_s", sa.Float(), nullable=True))
     op.execute("UPDATE chunks SET sent_s = created_s")
 
