@@ -1,4 +1,4 @@
-"""Solving the plan of a week: seconds by number of slots, and how fast they grow."""
+"""Time to solve plans of a day to a week, and its growth with the number of slots."""
 
 import math
 import time
@@ -18,17 +18,17 @@ Floats = NDArray[np.float64]
 DAYS: Final = (1, 2, 4, 7)
 SLOT_S: Final = 15 * SECONDS_PER_MINUTE
 REPLICAS: Final = 20.0
-# Solved to the same quality at every size, so that seconds can be compared.
+# The same gap at every size makes the times comparable.
 GAP: Final = 0.02
-# Seconds of a replica relative to an H200's, and dollars an hour on demand, spot and reserved for eight GPUs.
+# Work relative to an H200, and dollars an hour on demand, spot and reserved for eight GPUs.
 HARDWARE: Final = {"h200": (1.0, 60.0, 25.0, 40.0), "b200": (0.5, 100.0, 50.0, 70.0), "h100": (1.6, 45.0, 20.0, 28.0)}
 PLACES: Final = {"aws": 1.0, "gcp": 1.1}
-# Name, hours of patience and share of the real-time work of three workloads that may wait.
-WAITING: Final = (("hourly", 1, 0.2), ("by shift", 4, 0.4), ("by tomorrow", 24, 0.5))
+# Name, hours of patience, and work relative to real time of the deferrable workloads.
+DEFERRABLE: Final = (("hourly", 1, 0.2), ("by shift", 4, 0.4), ("by tomorrow", 24, 0.5))
 
 
 def problem(days: float) -> Problem:
-    """Return a problem of 12 offers and 4 workloads, of quarter hours, with a day's and a week's shape."""
+    """Return a problem of 12 offers and 4 workloads in slots of a quarter hour, with daily and weekly cycles."""
     horizon = Horizon(slot_s=SLOT_S, slots=round(days * HOURS_PER_DAY * SECONDS_PER_HOUR / SLOT_S))
     hour = np.arange(horizon.slots) * horizon.slot_h
     shape = 0.4 + 0.6 * np.exp(-(((hour % HOURS_PER_DAY - 14) / 5) ** 2))
@@ -36,7 +36,7 @@ def problem(days: float) -> Problem:
     rng = np.random.default_rng(0)
     online_s = REPLICAS * SLOT_S * shape * rng.lognormal(0, 0.1, horizon.slots)
     workloads: list[Demand] = [RealtimeDemand(name="chat", model="m", work_s=_by_hardware(online_s))]
-    for name, hours, share in WAITING:
+    for name, hours, share in DEFERRABLE:
         work_s = share * REPLICAS * SLOT_S * shape * rng.lognormal(0, 0.4, horizon.slots)
         due = np.arange(horizon.length) + hours * horizon.slots_per_hour - 1
         workloads.append(DeferrableDemand(name=name, model="m", work_s=_by_hardware(work_s), due=due))
@@ -91,27 +91,27 @@ def _supply() -> tuple[list[MachinePool], list[MachinePayment]]:
 
 
 def run() -> dict[str, Any]:
-    """Solve one day to a week, print seconds, gaps and the growth, and return them."""
+    """Solve plans of one day to a week; print and return times, gaps and growth."""
     rows = []
     for days in DAYS:
-        asked = problem(days)
+        planning = problem(days)
         began, used = time.perf_counter(), time.process_time()
-        plan = find_plan(asked, Effort(gap=GAP))
+        plan = find_plan(planning, Effort(gap=GAP))
         rows.append(
             {
                 "days": days,
-                "slots": asked.horizon.slots,
+                "slots": planning.horizon.slots,
                 "seconds": time.perf_counter() - began,
                 "cpu_s": time.process_time() - used,
                 "gap": plan.gap,
             }
         )
         print(
-            f"{days} days, {asked.horizon.slots:4d} slots: {rows[-1]['seconds']:5.1f} s "
-            f"({rows[-1]['cpu_s']:.1f} s of processor), gap {plan.gap:.2%}"
+            f"{days} days, {planning.horizon.slots:4d} slots: {rows[-1]['seconds']:5.1f} s "
+            f"({rows[-1]['cpu_s']:.1f} s of CPU), gap {plan.gap:.2%}"
         )
     growth = math.log(rows[-1]["cpu_s"] / rows[0]["cpu_s"]) / math.log(rows[-1]["slots"] / rows[0]["slots"])
-    print(f"the processor's time grows with slots ^ {growth:.2f}")
+    print(f"CPU time grows with slots ^ {growth:.2f}")
     return {"rows": rows, "growth_exponent": growth}
 
 

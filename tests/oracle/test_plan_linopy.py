@@ -127,7 +127,6 @@ def random_problem(seed: int, *, with_realtime: bool) -> Problem:
         name="api",
         provider="x",
         model="m",
-        tier="standard",
         usd={w.name: w.work_s["h100"] / HOUR * rng.uniform(9, 30) for w in workloads},
     )
     return Problem(

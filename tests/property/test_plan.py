@@ -39,7 +39,7 @@ def problems(draw: st.DrawFn) -> Problem:
     tiers = ()
     if draw(st.booleans()):
         costs = {"chat": np.array(rt) * 30.0, "batch": np.array(wait) * 30.0}
-        tiers = (TokenTier(name="api", provider="x", model="m", tier="standard", usd=costs),)
+        tiers = (TokenTier(name="api", provider="x", model="m", usd=costs),)
     return Problem(
         horizon=hours(SLOTS) if cyclic else hours(SLOTS, ends=OpenEnd()),
         workloads=(realtime(rt), deferrable(wait, patience)),

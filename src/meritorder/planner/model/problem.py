@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from meritorder.errors import ConfigError, InfeasibleError
 from meritorder.planner.model.demand import DeferrableDemand, Demand, Horizon, OpenEnd, RealtimeDemand
 from meritorder.planner.model.supply import MachinePayment, MachinePool, OnDemand, SavingsPlan, Spot, TokenTier
-from meritorder.units import GRAMS_PER_TONNE, SECONDS_PER_HOUR, WATTS_PER_KILOWATT
+from meritorder.units import GRAMS_PER_TONNE, WATTS_PER_KILOWATT
 
 Floats = NDArray[np.float64]
 
@@ -195,7 +195,7 @@ class Problem:
         p, o = self.pairs[pair]
         payment = self.payments[o]
         if isinstance(payment, Spot):
-            return payment.useful_share(self.pools[p].startup_paid_s, SECONDS_PER_HOUR)
+            return payment.useful_share(self.pools[p].startup_paid_s)
         return 1.0
 
 

@@ -1,8 +1,8 @@
 """Supply: machine pools, the payments by which machines are rented or bought, and token APIs.
 
 A *pool* is machines of one kind in one place that serve one model. A *payment* is a price for machines of that kind
-under one pricing model; pools of the same machines (two models on one instance type) share its machines. A *tier* is a
-token API at one service level, paid by the token.
+under one pricing model; pools with the same machines (two models on one instance type) share its quota or commitment. A
+*tier* is a token API at one service level, paid by the token.
 """
 
 import math
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from meritorder.domain import Offer, PricingModel, machine_id
 from meritorder.errors import ConfigError
-from meritorder.units import HOURS_PER_DAY, interruptions_per_hour
+from meritorder.units import HOURS_PER_DAY, SECONDS_PER_HOUR, interruptions_per_hour
 
 Floats = NDArray[np.float64]
 
@@ -116,13 +116,13 @@ class Spot:
     lost_s: float = 60.0
     minimum_billing_s: float = 60.0
 
-    def useful_share(self, startup_paid_s: float, seconds_per_hour: float) -> float:
+    def useful_share(self, startup_paid_s: float) -> float:
         """Return the share of paid time left after interruptions.
 
         share = 1 - interruptions an hour * (work lost + start-up of the replacement) / an hour
         """
         lost_s = self.interruptions_per_hour * (self.lost_s + startup_paid_s)
-        return max(0.0, 1.0 - lost_s / seconds_per_hour)
+        return max(0.0, 1.0 - lost_s / SECONDS_PER_HOUR)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -202,7 +202,6 @@ class TokenTier:
         name: Name in the plan.
         provider: Provider of the API.
         model: `Model.id`.
-        tier: Name of the tier.
         usd: By workload, cost of all its work of a slot, shape (slots,). A workload without a cost is not served here.
         turnaround_s: Turnaround that the provider commits to; 0 if it answers at once.
         tokens_per_s: Rate limit.
@@ -211,7 +210,6 @@ class TokenTier:
     name: str
     provider: str
     model: str
-    tier: str
     usd: Mapping[str, Floats]
     turnaround_s: float = 0.0
     tokens_per_s: float = UNLIMITED
@@ -230,7 +228,6 @@ def payment_from_offer(
     offer: Offer,
     *,
     max_machines: float = UNLIMITED,
-    held: int = 0,
     available: Floats | float | None = None,
     interruptions_per_month: float | None = None,
 ) -> MachinePayment:
@@ -239,7 +236,6 @@ def payment_from_offer(
     Args:
         offer: An offer.
         max_machines: Limit on machines to rent or buy.
-        held: Machines held already (commitments only).
         available: Spot machines that can be rented, by slot or in all slots.
         interruptions_per_month: Share of spot machines interrupted in a month, if the offer does not state it.
 
@@ -280,7 +276,6 @@ def payment_from_offer(
                 usd_per_hour=usd,
                 term=offer.term,
                 payment=offer.payment,
-                held=held,
                 max_machines=max_machines,
                 kind=offer.pricing_model.value,
             )
@@ -303,9 +298,7 @@ def savings_plans_from_offers(offers: Iterable[Offer]) -> tuple[SavingsPlan, ...
     )
 
 
-def capacity_block_from_offer(
-    offer: Offer, days: int, *, slots: int, slots_per_hour: int, max_machines: float = UNLIMITED
-) -> CapacityBlock:
+def capacity_block_from_offer(offer: Offer, days: int, *, slots: int, slots_per_hour: int) -> CapacityBlock:
     """Return a capacity block of a number of days that may start on any day of the horizon.
 
     Args:
@@ -313,7 +306,6 @@ def capacity_block_from_offer(
         days: Length of the block.
         slots: Slots of the horizon.
         slots_per_hour: Slots in an hour.
-        max_machines: Limit on machines to buy.
 
     Source: AWS, EC2 Capacity Blocks for ML (whole days, paid in advance, start at a fixed time of day), 2025.
     """
@@ -324,5 +316,4 @@ def capacity_block_from_offer(
         usd_per_hour=offer.usd_per_hour,
         slots=days * per_day,
         starts=tuple(range(0, slots, per_day)),
-        max_machines=max_machines,
     )

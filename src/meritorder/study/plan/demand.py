@@ -179,7 +179,6 @@ def tiers_of(
                     name=venue_name(price),
                     provider=price.provider,
                     model=model,
-                    tier=price.tier,
                     usd=usd,
                     turnaround_s=_TURNAROUND_S.get(price.tier, 0.0),
                     tokens_per_s=UNLIMITED if options.tokens_per_s is None else options.tokens_per_s,

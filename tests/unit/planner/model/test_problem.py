@@ -35,9 +35,7 @@ def test_long_patience_spans_the_cycle() -> None:
 
 
 def test_routes_follow_access_and_turnaround() -> None:
-    slow = TokenTier(
-        name="api", provider="x", model="m", tier="batch", usd={"batch": np.ones(2)}, turnaround_s=2 * HOUR
-    )
+    slow = TokenTier(name="api", provider="x", model="m", usd={"batch": np.ones(2)}, turnaround_s=2 * HOUR)
     problem = small([1.0, 1.0], [1.0, 1.0], 2, tiers=(slow,))
     assert [(route.workload, route.kind) for route in problem.routes] == [
         (0, RouteKind.POOL),
@@ -72,7 +70,7 @@ def test_duplicate_names_refused() -> None:
 
 
 def test_negative_prices_refused() -> None:
-    tier = TokenTier(name="api", provider="x", model="m", tier="standard", usd={"chat": np.array([-1.0])})
+    tier = TokenTier(name="api", provider="x", model="m", usd={"chat": np.array([-1.0])})
     with pytest.raises(ConfigError, match="never negative"):
         small([0.5], [0.5], 1, cyclic=True, tiers=(tier,))
     with pytest.raises(ConfigError, match="a price must be a number of dollars"):

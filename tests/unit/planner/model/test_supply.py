@@ -32,9 +32,9 @@ def offer(model: PricingModel, **options: object) -> Offer:
 
 
 def test_offers_become_payments() -> None:
-    held = payment_from_offer(offer(PricingModel.RESERVED, term="1y", payment="no_upfront"), held=2)
+    held = payment_from_offer(offer(PricingModel.RESERVED, term="1y", payment="no_upfront"))
     assert isinstance(held, Reserved)
-    assert (held.machine, held.held, held.kind) == ("aws us-east-1 p5", 2, "reserved")
+    assert (held.machine, held.held, held.kind) == ("aws us-east-1 p5", 0, "reserved")
     with pytest.raises(ConfigError, match="interruption rate"):
         payment_from_offer(offer(PricingModel.SPOT))
     spot = payment_from_offer(offer(PricingModel.SPOT, interruptions_per_month=0.2), available=3)

@@ -129,7 +129,7 @@ def test_token_tiers_limit_and_turnaround() -> None:
     problem = Problem(horizon=hours(4), workloads=(demand,), pools=(pool(),), payments=(on_demand(),))
 
     def cost(**options: object) -> float:
-        tier = TokenTier(name="api", provider="x", model="m", tier="batch", usd=usd, **options)  # type: ignore[arg-type]
+        tier = TokenTier(name="api", provider="x", model="m", usd=usd, **options)  # type: ignore[arg-type]
         return find_plan(dataclasses.replace(problem, tiers=(tier,)), EXACT).usd
 
     assert cost() == pytest.approx(8)
@@ -147,7 +147,6 @@ def test_dispatched_work_extends_no_deadline() -> None:
         name="api",
         provider="x",
         model="m",
-        tier="batch",
         usd={"batch": np.array([2.0, 0, 0, 0])},
         turnaround_s=2 * HOUR,
         tokens_per_s=0.5,
