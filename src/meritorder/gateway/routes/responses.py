@@ -9,7 +9,7 @@ from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
 from meritorder.gateway.lanes.answer_recorder import find_stored
-from meritorder.gateway.lanes.response_stream import ResponseStreams
+from meritorder.gateway.lanes.background import ResponseStreams
 from meritorder.gateway.routes.answering import caller, is_ascending, json_response, page_object
 from meritorder.gateway.state.context import Context
 from meritorder.gateway.store import requests, stored_answers
