@@ -1,4 +1,4 @@
-"""Whatever is bought and however it is paid, what it costs is what is billed, once its term is over."""
+"""For any purchases and payments, amortized cost equals billed cost once all terms are over."""
 
 import datetime as dt
 from decimal import Decimal
@@ -143,19 +143,19 @@ def bills_columns() -> tuple[str, ...]:
 
 @settings(max_examples=60, deadline=None)
 @given(months())
-def test_amortised_total_is_what_was_billed(lines: list[dict[str, Any]]) -> None:
+def test_amortized_total_equals_billed_total(lines: list[dict[str, Any]]) -> None:
     with TemporaryDirectory() as folder:
         bill = read(lines, folder)
         made = bills.compute_figures(bill.groups)
         assert made.billed_usd == sum(Decimal(row["line_item_unblended_cost"]) for row in lines)
-        # Each line is exact to 1e-12; what is spread over hours may round in each of them.
+        # Each line is exact to 1e-12; an amount spread over hours may be rounded in each of them.
         assert abs(made.amortised_usd - made.billed_usd) <= Decimal("1e-12") * len(lines)
         assert made.commitment_usd == made.used_commitment_usd + made.unused_commitment_usd
 
 
 @settings(max_examples=20, deadline=None)
 @given(months(), st.integers(2, 3))
-def test_files_may_be_split_anyhow(lines: list[dict[str, Any]], files: int) -> None:
+def test_split_into_files_does_not_matter(lines: list[dict[str, Any]], files: int) -> None:
     with TemporaryDirectory() as whole, TemporaryDirectory() as split:
         first = read(lines, whole)
         assert bills.compute_figures(first.groups) == bills.compute_figures(read(lines, split, files=files).groups)
@@ -164,7 +164,7 @@ def test_files_may_be_split_anyhow(lines: list[dict[str, Any]], files: int) -> N
 
 @settings(max_examples=20, deadline=None)
 @given(months())
-def test_reading_a_bill_twice_changes_nothing(lines: list[dict[str, Any]]) -> None:
+def test_reading_twice_changes_nothing(lines: list[dict[str, Any]]) -> None:
     with TemporaryDirectory() as folder:
         once = read(lines, folder)
         (Path(folder) / "copy.csv").write_bytes((Path(folder) / "part-0.csv").read_bytes())

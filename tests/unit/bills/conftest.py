@@ -75,7 +75,7 @@ Row = Mapping[str, str | None]
 
 @pytest.fixture
 def cur(tmp_path: Path) -> Callable[..., Path]:
-    """Write a CUR 2.0 as CSV, from what its rows have that an hour of a p5 has not."""
+    """Write a CUR 2.0 as CSV, from the fields in which its rows differ from an hour of a p5."""
 
     def write(*rows: Row, name: str = "cur.csv", without: Sequence[str] = ()) -> Path:
         full = [CUR | {"identity_line_item_id": f"line-{i}"} | dict(row) for i, row in enumerate(rows)]
@@ -88,7 +88,7 @@ def cur(tmp_path: Path) -> Callable[..., Path]:
 
 @pytest.fixture
 def focus(tmp_path: Path) -> Callable[..., Path]:
-    """Write a FOCUS dataset as CSV, from what its rows have that an hour of a p5 has not."""
+    """Write a FOCUS dataset as CSV, from the fields in which its rows differ from an hour of a p5."""
 
     def write(*rows: Row, name: str = "focus.csv", rename: Mapping[str, str] | None = None) -> Path:
         full = [FOCUS | {"ResourceId": f"i-{i}"} | dict(row) for i, row in enumerate(rows)]

@@ -1,4 +1,4 @@
-"""AWS's rules of amortisation, each with an amount worked by hand."""
+"""AWS's rules of amortization, each with an amount worked by hand."""
 
 from collections.abc import Callable
 from decimal import Decimal
@@ -173,7 +173,7 @@ def test_amounts_in_any_notation(cur: Write, amount: str) -> None:
     assert row_of(cur({"line_item_unblended_cost": amount}))["billed_usd"] == Decimal("0.00000015")
 
 
-def test_legacy_names_are_those_of_cur_2() -> None:
+def test_legacy_names_become_cur_2() -> None:
     names = {
         "lineItem/UsageStartDate": "line_item_usage_start_date",
         "reservation/ReservationARN": "reservation_reservation_a_r_n",
@@ -205,7 +205,7 @@ def test_a_legacy_report(tmp_path: Path) -> None:
     assert row["tags"] == '{"user:team":"llm","aws:createdBy":null}'
 
 
-def test_parquet_with_doubles_timestamps_and_a_map(cur: Write, tmp_path: Path) -> None:
+def test_parquet_with_doubles_and_map(cur: Write, tmp_path: Path) -> None:
     text = pl.read_csv(
         cur({"line_item_unblended_cost": "0.1"}, {"line_item_unblended_cost": "0.2"}), infer_schema=False
     )
@@ -222,7 +222,7 @@ def test_parquet_with_doubles_timestamps_and_a_map(cur: Write, tmp_path: Path) -
     assert bills.sum_by(bill.groups, "tag:team")["tag:team"].to_list() == [None, "llm"]
 
 
-def test_without_the_columns_of_savings_plans_they_stay_unblended(cur: Write) -> None:
+def test_missing_columns_keep_unblended_cost(cur: Write) -> None:
     covered = {"line_item_line_item_type": "SavingsPlanCoveredUsage", "line_item_unblended_cost": "55.04"}
     negation = {"line_item_line_item_type": "SavingsPlanNegation", "line_item_unblended_cost": "-55.04"}
     fee = {"line_item_line_item_type": "SavingsPlanRecurringFee", "line_item_unblended_cost": "41.28"}

@@ -91,6 +91,6 @@ def test_readers_reason_comes_first() -> None:
     assert item(refused=pl.lit("no line item type"), billed_usd=pl.lit(None))["refused"] == "no line item type"
 
 
-def test_unknown_column_is_a_mistake_of_the_reader() -> None:
-    with pytest.raises(AssertionError, match="colour"):
-        item(colour=pl.lit("red"))
+def test_unknown_column_is_a_bug() -> None:
+    with pytest.raises(AssertionError, match="color"):
+        item(color=pl.lit("red"))

@@ -1,4 +1,4 @@
-"""The figures of FinOps, worked by hand."""
+"""FinOps figures, worked by hand."""
 
 from collections.abc import Callable
 from decimal import Decimal
@@ -67,7 +67,7 @@ def test_figures(month: bills.Bill) -> None:
     assert made.commitment_coverage == Decimal("0.5")
 
 
-def test_figures_of_inference_leave_the_rest_out(month: bills.Bill) -> None:
+def test_figures_of_inference_only(month: bills.Bill) -> None:
     made = bills.compute_figures(bills.select_inference(month.groups))
     assert (made.billed_usd, made.amortised_usd, made.unused_commitment_usd) == (210, 210, 10)
 
@@ -83,7 +83,7 @@ def test_nothing_to_compare_has_no_rate(cur: Write) -> None:
     )
 
 
-def test_hours_without_a_list_price_are_in_neither_side_of_the_rate(cur: Write) -> None:
+def test_unlisted_hours_are_outside_the_rate(cur: Write) -> None:
     hours = {"line_item_unblended_cost": "50", "pricing_public_on_demand_cost": "100"}
     made = bills.compute_figures(bills.read(cur(hours, hours | {"pricing_public_on_demand_cost": None})).groups)
     assert (made.on_demand_usd, made.effective_usd, made.unlisted_usd) == (100, 50, 50)
@@ -135,7 +135,7 @@ def test_tokens_that_could_wait(cur: Write) -> None:
     assert spend.select("usd_per_unit", "batch_usd_per_unit").rows() == [(3.0, 1.5), (4.0, None)]
 
 
-def test_long_charges_are_spread_over_their_hours(cur: Write) -> None:
+def test_long_charges_are_spread(cur: Write) -> None:
     day = {"line_item_usage_end_date": "2026-10-02T00:00:00Z", "line_item_unblended_cost": "48"}
     shape = bills.hourly_charges(bills.read(cur({"line_item_unblended_cost": "3"}, day)).charges, "kind")
     assert shape.height == 24

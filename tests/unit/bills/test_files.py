@@ -1,4 +1,4 @@
-"""Files that are no bills, are cut off, or come in many parts."""
+"""Files that are not bills, are truncated, or come in parts."""
 
 import gzip
 from collections.abc import Callable
@@ -28,7 +28,7 @@ def cut(path: Path, keep: int) -> Path:
     return path
 
 
-def test_a_csv_that_stops_in_a_row(cur: Write) -> None:
+def test_csv_truncated_in_row(cur: Write) -> None:
     path = cur(HOUR, HOUR, HOUR)
     line = refusal(cut(path, path.stat().st_size - 60))
     assert line.startswith("cur.csv: the file is truncated: its last line has")
@@ -36,12 +36,12 @@ def test_a_csv_that_stops_in_a_row(cur: Write) -> None:
 
 
 @pytest.mark.parametrize("lost", [2, 3, 4, 5, 9])
-def test_a_csv_that_stops_in_a_quoted_text(cur: Write, lost: int) -> None:
+def test_csv_truncated_in_text(cur: Write, lost: int) -> None:
     path = cur(HOUR, HOUR)
     assert "truncated" in refusal(cut(path, path.stat().st_size - lost))
 
 
-def test_a_csv_without_a_last_line_end_is_read_and_said(cur: Write) -> None:
+def test_csv_without_last_line_end_warns(cur: Write) -> None:
     path = cur(HOUR, HOUR)
     bill = bills.read(cut(path, path.stat().st_size - 1))
     assert bill.report.billed_usd == 4
@@ -56,21 +56,21 @@ def test_gzip(cur: Write) -> None:
     assert "gzip file is truncated" in refusal(cut(packed, packed.stat().st_size // 2))
 
 
-def test_parquet_that_is_cut_off(cur: Write, tmp_path: Path) -> None:
+def test_truncated_parquet(cur: Write, tmp_path: Path) -> None:
     path = tmp_path / "cur.parquet"
     pl.read_csv(cur(HOUR), infer_schema=False).write_parquet(path)
     assert bills.read(path).report.billed_usd == 2
     assert "Parquet file is truncated" in refusal(cut(path, path.stat().st_size // 2))
 
 
-def test_json_that_is_cut_off(tmp_path: Path) -> None:
+def test_truncated_json(tmp_path: Path) -> None:
     path = tmp_path / "costs.json"
     path.write_text('{"object": "page", "data": [{"start_time": 17908')
     assert "JSON is truncated" in refusal(path)
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "message"),
     [
         (b"", "the file is empty"),
         (b"hello\n", "not a header of columns"),
@@ -83,10 +83,10 @@ def test_json_that_is_cut_off(tmp_path: Path) -> None:
         (b"billing_account_id,usage_start_time,cost\n", "FOCUS"),
     ],
 )
-def test_what_is_no_bill_is_said_in_one_line(tmp_path: Path, content: bytes, said: str) -> None:
+def test_other_files_are_refused(tmp_path: Path, content: bytes, message: str) -> None:
     path = tmp_path / "bill"
     path.write_bytes(content)
-    assert said in refusal(path)
+    assert message in refusal(path)
 
 
 def test_a_header_alone_has_no_charges(cur: Write) -> None:
@@ -100,14 +100,14 @@ def test_no_such_file(tmp_path: Path) -> None:
     assert "no bill to read" in refusal(tmp_path)
 
 
-def test_a_format_can_be_told(cur: Write) -> None:
+def test_format_can_be_named(cur: Write) -> None:
     path = cur(HOUR)
     assert bills.read(path, format="cur").report.billed_usd == 2
     assert "does not have the columns of focus" in refusal(path, format="focus")
     assert "there is no bill format pdf" in refusal(path, format="pdf")
 
 
-def test_a_folder_of_months_with_equal_file_names(cur: Write, tmp_path: Path) -> None:
+def test_folder_of_equal_file_names(cur: Write, tmp_path: Path) -> None:
     for month in ("2026-09", "2026-10"):
         folder = tmp_path / "export" / f"BILLING_PERIOD={month}"
         folder.mkdir(parents=True)

@@ -1,4 +1,4 @@
-"""FOCUS: what each version calls things, and what is amortised."""
+"""FOCUS: the names of each version, and amortization."""
 
 from collections.abc import Callable
 from decimal import Decimal
@@ -51,7 +51,7 @@ VERSIONS = [
 
 
 @pytest.mark.parametrize(("version", "rename", "more"), VERSIONS)
-def test_every_version_says_the_same(focus: Write, version: str, rename: dict[str, str], more: dict[str, str]) -> None:
+def test_versions_read_alike(focus: Write, version: str, rename: dict[str, str], more: dict[str, str]) -> None:
     amounts = {"BilledCost": "55.04", "EffectiveCost": "55.04", "ListCost": "55.04"}
     bill = bills.read(focus(amounts | more, rename=rename))
     (row,) = bill.charges.collect().to_dicts()
@@ -60,7 +60,7 @@ def test_every_version_says_the_same(focus: Write, version: str, rename: dict[st
     assert (row["instance_type"], row["instance_family"], row["kind"]) == ("p5.48xlarge", "p5", "accelerator")
 
 
-def test_the_preview_names_unused_commitments_otherwise(focus: Write) -> None:
+def test_preview_names_unused_commitments(focus: Write) -> None:
     unused = {
         "ChargeClass": "Unused Commitment",
         "EffectiveCost": "3",
@@ -70,7 +70,7 @@ def test_the_preview_names_unused_commitments_otherwise(focus: Write) -> None:
     assert bills.read(path).groups.select("unused", "purchase").row(0) == (True, "savings_plan")
 
 
-def test_a_commitment_is_paid_when_bought_and_costs_when_used(focus: Write) -> None:
+def test_commitment_is_amortized_over_use(focus: Write) -> None:
     plan = {"CommitmentDiscountId": "plan", "CommitmentDiscountType": "Savings Plan"}
     used = plan | {"PricingCategory": "Committed", "CommitmentDiscountStatus": "Used"}
     bill = bills.read(

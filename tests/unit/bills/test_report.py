@@ -1,4 +1,4 @@
-"""What was wrong with a bill is said, to the cent."""
+"""What was wrong with a bill is reported, to the cent."""
 
 from collections.abc import Callable
 from decimal import Decimal
@@ -15,8 +15,8 @@ HOUR = {"line_item_unblended_cost": "2"}
 
 
 def test_copies_are_counted_once(cur: Write) -> None:
-    one = HOUR | {"identity_line_item_id": "a"}
-    report = bills.read(cur(one, one, HOUR)).report
+    copied = HOUR | {"identity_line_item_id": "a"}
+    report = bills.read(cur(copied, copied, HOUR)).report
     assert (report.rows, report.duplicate_rows) == (3, 1)
     assert (report.billed_usd, report.duplicates_usd, report.stated_usd, report.difference_usd) == (
         4,
@@ -27,33 +27,33 @@ def test_copies_are_counted_once(cur: Write) -> None:
     assert report.warnings[0] == "cur.csv: 1 duplicate line item of 2.00 USD, counted once"
 
 
-def test_a_file_given_twice_under_two_names_is_counted_once(cur: Write) -> None:
+def test_file_given_twice_is_counted_once(cur: Write) -> None:
     bill = bills.read([cur(HOUR, HOUR), cur(HOUR, HOUR, name="again.csv")])
     assert (bill.report.billed_usd, bill.report.duplicate_rows) == (4, 2)
     assert bill.charges.collect()["billed_usd"].sum() == 4
 
 
-def test_equal_lines_are_copies_where_nothing_identifies_them(focus: Write) -> None:
+def test_equal_lines_without_identity_are_copies(focus: Write) -> None:
     hour = {"BilledCost": "2", "EffectiveCost": "2", "ResourceId": "i-1"}
     report = bills.read(focus(hour, hour, hour | {"ResourceId": "i-2"})).report
     assert (report.duplicate_rows, report.billed_usd) == (1, 4)
 
 
-def test_lines_that_differ_in_their_tags_alone_are_no_copies(cur: Write, tmp_path: Path) -> None:
+def test_other_tags_are_no_copies(cur: Write, tmp_path: Path) -> None:
     pairs = [[{"key": "team", "value": team}] for team in ("a", "b")]
     frame = pl.read_csv(cur(HOUR, HOUR, without=["identity_line_item_id"]), infer_schema=False)
     frame.with_columns(resource_tags=pl.Series(pairs)).write_parquet(tmp_path / "cur.parquet")
     assert bills.read(tmp_path / "cur.parquet").report.duplicate_rows == 0
 
 
-def test_another_amount_of_the_same_line_is_counted_and_said(cur: Write) -> None:
-    one = {"identity_line_item_id": "a"}
-    report = bills.read(cur(HOUR | one, {"line_item_unblended_cost": "3"} | one)).report
+def test_changed_amount_is_counted_with_warning(cur: Write) -> None:
+    identity = {"identity_line_item_id": "a"}
+    report = bills.read(cur(HOUR | identity, {"line_item_unblended_cost": "3"} | identity)).report
     assert (report.duplicate_rows, report.billed_usd) == (0, 5)
     assert "1 line item again with another amount" in report.warnings[0]
 
 
-def test_unreadable_rows_are_refused_and_said(cur: Write) -> None:
+def test_unreadable_rows_are_refused(cur: Write) -> None:
     report = bills.read(
         cur(
             HOUR,
@@ -69,13 +69,13 @@ def test_unreadable_rows_are_refused_and_said(cur: Write) -> None:
     )
 
 
-def test_strict_refuses_what_is_otherwise_said(cur: Write) -> None:
+def test_strict_refuses_warnings(cur: Write) -> None:
     path = cur(HOUR, {"line_item_unblended_cost": "two"})
     with pytest.raises(BillError, match="1 row refused"):
         bills.read(path, strict=True)
 
 
-def test_refunds_are_kept_and_counted(cur: Write) -> None:
+def test_refunds_are_counted(cur: Write) -> None:
     report = bills.read(
         cur(
             HOUR,
@@ -91,34 +91,34 @@ def test_refunds_are_kept_and_counted(cur: Write) -> None:
 
 
 @pytest.mark.parametrize(
-    ("currencies", "said"),
+    ("currencies", "message"),
     [
         (("USD", "USD", "EUR"), "the bill mixes currencies: USD in 2 rows, EUR in 1 row"),
         (("EUR", "EUR"), "the bill is in EUR, not in USD"),
     ],
 )
-def test_only_dollars_can_be_added_to_dollars(cur: Write, currencies: tuple[str, ...], said: str) -> None:
+def test_other_currencies_are_refused(cur: Write, currencies: tuple[str, ...], message: str) -> None:
     path = cur(*({"line_item_currency_code": currency, **HOUR} for currency in currencies))
-    with pytest.raises(BillError, match=said):
+    with pytest.raises(BillError, match=message):
         bills.read(path)
 
 
-def test_one_month_in_two_formats_is_said_to_be_counted_twice(cur: Write, focus: Write) -> None:
+def test_month_in_two_formats_warns(cur: Write, focus: Write) -> None:
     paid = {"BilledCost": "2", "EffectiveCost": "2", "BillingAccountId": "111122223333"}
     report = bills.read([cur(HOUR), focus(paid)]).report
     assert any("counted twice" in warning for warning in report.warnings)
 
 
-def test_a_month_that_stops_early_is_said(cur: Write) -> None:
+def test_incomplete_month_warns(cur: Write) -> None:
     assert any("charges stop on 2026-10-01 01:00" in warning for warning in bills.read(cur(HOUR)).report.warnings)
 
 
-def test_an_effective_cost_that_contradicts_the_bill_is_said(focus: Write) -> None:
+def test_contradicting_effective_cost_warns(focus: Write) -> None:
     report = bills.read(focus({"BilledCost": "1.92", "EffectiveCost": "2"})).report
     assert any("billed 1.92 USD, their effective cost is 2.00" in warning for warning in report.warnings)
 
 
-def test_invoices_and_the_difference_to_the_paper(cur: Write) -> None:
+def test_invoices_and_their_difference(cur: Write) -> None:
     report = bills.read(cur(HOUR, HOUR | {"bill_invoice_id": "INV-2"})).report
     assert [(invoice.id, invoice.billed_usd) for invoice in report.invoices] == [("INV-1", 2), ("INV-2", 2)]
     assert report.against_invoice(Decimal("4.01")) == Decimal("-0.01")

@@ -97,7 +97,7 @@ def test_tags_and_the_users_choice(cur: Write) -> None:
         bills.read(path, select=[("colour", "red")])
 
 
-def test_an_unused_plan_is_inference_where_most_of_what_it_covers_is(cur: Write) -> None:
+def test_plan_is_inference_by_majority(cur: Write) -> None:
     plan = {"savings_plan_savings_plan_a_r_n": "arn"}
     covered = plan | {"line_item_line_item_type": "SavingsPlanCoveredUsage"}
     gpu = covered | {"savings_plan_savings_plan_effective_cost": "6"}
@@ -137,7 +137,7 @@ def test_tags_in_every_form(text: str | None, pairs: dict[str, str]) -> None:
     assert selection.tag_pairs(text) == pairs
 
 
-def test_every_rule_says_where_it_comes_from() -> None:
+def test_every_rule_has_a_source() -> None:
     assert all(rule["source"] for rules in selection.rules().values() for rule in rules)
 
 
@@ -151,6 +151,6 @@ def test_every_rule_says_where_it_comes_from() -> None:
         ("Claude Sonnet 4.5 Input Tokens Vertex AI", "Claude Sonnet 4.5"),
     ],
 )
-def test_a_meter_of_tokens_names_its_model(focus: Write, meter: str, model: str) -> None:
+def test_token_meter_names_its_model(focus: Write, meter: str, model: str) -> None:
     bill = bills.read(focus({"ServiceName": "AI", "ChargeDescription": meter, "SkuId": None, "BilledCost": "1"}))
     assert bill.groups.select("kind", "model").row(0) == ("tokens", model)

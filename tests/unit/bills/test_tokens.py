@@ -39,7 +39,7 @@ def test_openai_costs_as_json(tmp_path: Path) -> None:
     assert rows["period_start"].dt.strftime("%Y-%m-%d").to_list() == ["2026-10-01"] * 2
 
 
-def test_openai_costs_as_csv_with_empty_days(tmp_path: Path) -> None:
+def test_openai_costs_with_empty_days(tmp_path: Path) -> None:
     text = (
         "start_time,end_time,start_time_iso,end_time_iso,amount_value,amount_currency,line_item,project_id,organization_id\n"
         "1790812800,1790899200,2026-10-01T00:00:00+00:00,2026-10-02T00:00:00+00:00,0.34090000000000000,usd,,,org-1\n"
@@ -49,7 +49,7 @@ def test_openai_costs_as_csv_with_empty_days(tmp_path: Path) -> None:
     assert (bill.report.rows, bill.report.refused_rows, bill.report.billed_usd) == (1, 0, Decimal("0.3409"))
 
 
-def test_openai_usage_counts_each_token_once_and_has_no_price(tmp_path: Path) -> None:
+def test_openai_usage_counts_tokens_once(tmp_path: Path) -> None:
     result = {
         "object": "organization.usage.completions.result",
         "input_tokens": 1000,
@@ -127,7 +127,7 @@ def test_litellm_spend_logs(tmp_path: Path) -> None:
     assert (row["tag:team"], row["kind"]) == ("search", "tokens")
 
 
-def test_missing_pages_are_said(tmp_path: Path) -> None:
+def test_missing_pages_warn(tmp_path: Path) -> None:
     result = {"amount": {"value": 1, "currency": "usd"}, "line_item": "gpt-4o, input"}
     first = write(tmp_path / "1.json", {"data": [bucket([result])], "has_more": True, "next_page": "page_2"})
     last = write(tmp_path / "2.json", {"data": [bucket([result | {"line_item": "gpt-4o, output"}])], "has_more": False})

@@ -62,9 +62,7 @@ def test_one_answer_in_four_forms(
     assert answer.bill.negative_usd == pytest.approx(-100)
 
 
-def test_the_page_loads_nothing_runs_nothing_and_escapes_everything(
-    monkeypatch: pytest.MonkeyPatch, bill: Path, tmp_path: Path
-) -> None:
+def test_page_is_static_and_escaped(monkeypatch: pytest.MonkeyPatch, bill: Path, tmp_path: Path) -> None:
     page = tmp_path / "audit.html"
     run(monkeypatch, bill, "--html", page, "--by", "tag:service")
     found: list[tuple[str, dict[str, str | None]]] = []
@@ -81,14 +79,14 @@ def test_the_page_loads_nothing_runs_nothing_and_escapes_everything(
     assert "alert(1)" in page.read_text()
 
 
-def test_the_findings_as_csv_hold_no_formula(monkeypatch: pytest.MonkeyPatch, bill: Path, tmp_path: Path) -> None:
+def test_csv_holds_no_formula(monkeypatch: pytest.MonkeyPatch, bill: Path, tmp_path: Path) -> None:
     target = tmp_path / "audit.csv"
     run(monkeypatch, bill, "--csv", target)
     cells = [cell for row in csv.reader(target.read_text().splitlines()) for cell in row]
     assert not [cell for cell in cells if re.match(r"[=+@]", cell)]
 
 
-def test_every_command_of_a_fix_can_be_run(monkeypatch: pytest.MonkeyPatch, bill: Path, tmp_path: Path) -> None:
+def test_commands_of_fixes_run(monkeypatch: pytest.MonkeyPatch, bill: Path, tmp_path: Path) -> None:
     target = tmp_path / "audit.json"
     run(monkeypatch, bill, "--json", target)
     commands = typer.main.get_command(cli.app).commands  # type: ignore[attr-defined]
@@ -111,7 +109,7 @@ def test_every_command_of_a_fix_can_be_run(monkeypatch: pytest.MonkeyPatch, bill
         (lambda _: "", "the file is empty"),
     ],
 )
-def test_a_bill_that_cannot_be_used_is_one_line(
+def test_unusable_bill_is_one_line(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], bill: Path, change: object, said: str
 ) -> None:
     bill.write_text(change(bill.read_text()))  # type: ignore[operator]
@@ -122,7 +120,7 @@ def test_a_bill_that_cannot_be_used_is_one_line(
     assert not (bill.parent / "audit.json").exists()
 
 
-def test_line_items_that_are_there_twice_are_counted_once_and_told(
+def test_duplicates_are_counted_once(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], bill: Path
 ) -> None:
     lines = bill.read_text().splitlines()
@@ -135,7 +133,7 @@ def test_line_items_that_are_there_twice_are_counted_once_and_told(
 
 
 @pytest.mark.parametrize(("invoice", "said"), [("0", "more than the invoice"), ("$9,999,999.99", "less than the")])
-def test_a_difference_to_the_invoice_is_printed(
+def test_invoice_difference_is_printed(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], bill: Path, invoice: str, said: str
 ) -> None:
     assert run(monkeypatch, bill, "--invoice", invoice) == 0
@@ -170,7 +168,7 @@ def test_a_mistake_is_one_line(
     assert error.count("\n") == 1
 
 
-def test_the_user_may_say_what_may_wait(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_may_wait_selector(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     bill, target = tmp_path / "bill.csv", tmp_path / "audit.json"
     write(bill, chain(tokens(range(200), usd=3.0, thousands=1000), machine(range(9), usd=1.0)))
     assert run(monkeypatch, bill, "--json", target) == 0
@@ -180,8 +178,23 @@ def test_the_user_may_say_what_may_wait(monkeypatch: pytest.MonkeyPatch, tmp_pat
     assert found.usd == pytest.approx(300)
 
 
-def test_charges_may_be_told_apart_by_any_column(monkeypatch: pytest.MonkeyPatch, bill: Path, tmp_path: Path) -> None:
+def test_break_down_by_any_column(monkeypatch: pytest.MonkeyPatch, bill: Path, tmp_path: Path) -> None:
     target = tmp_path / "audit.json"
     assert run(monkeypatch, bill, "--by", "resource", "--json", target) == 0
     by = {breakdown.by: breakdown for breakdown in decode(target.read_bytes()).breakdowns}
     assert {spend.name for spend in by["resource"].spends} == {"i-1", "(not named)"}
+
+
+def test_terms_are_written_from_the_same_hours(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], bill: Path, tmp_path: Path
+) -> None:
+    from meritorder.study.audit import pools
+
+    calls = []
+    read_fleet = pools.read_fleet
+    monkeypatch.setattr(pools, "read_fleet", lambda *inputs: calls.append(1) or read_fleet(*inputs))
+    rates, held = tmp_path / "rates.csv", tmp_path / "held.toml"
+    assert run(monkeypatch, bill, "--rates", rates, "--held", held) == 0
+    assert "p5.48xlarge" in rates.read_text()
+    assert "g5.12xlarge" in held.read_text()
+    assert len(calls) == 1, capsys.readouterr().out

@@ -12,7 +12,7 @@ from meritorder.errors import BillError
 from meritorder.study.audit.context import AuditOptions
 
 
-def test_paid_total_is_allocated_to_the_cent(audited: Audited, trace: MakeTrace) -> None:
+def test_paid_total_is_allocated(audited: Audited, trace: MakeTrace) -> None:
     requests = trace([10, 30] * 12, tenants=("a", "a", "b"))
     answer = audited(machine(range(DAY), usd=50.0), trace=requests)
     costs = answer.requests
@@ -82,7 +82,7 @@ def test_bill_without_machines(audited: Audited, trace: MakeTrace) -> None:
         audited(rows, trace=trace([1]))
 
 
-def test_requests_pay_by_work_within_the_hour(audited: Audited, trace: MakeTrace) -> None:
+def test_requests_pay_by_work(audited: Audited, trace: MakeTrace) -> None:
     """An hour of 50 is split over 1 request, the next over 4; both tenants pay what their hour costs."""
     requests = trace([1, 4, 0, 1], tenants=("a",))
     at = requests.requests["arrived_s"].to_numpy()

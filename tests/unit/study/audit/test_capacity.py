@@ -90,7 +90,7 @@ def test_daily_bill_has_no_idle_hours() -> None:
     assert find_unneeded_machines(paid, samples.context(usage=samples.usage([1.0], [0.0]))) == (paid, [])
 
 
-def test_usage_of_other_machines_does_not_count() -> None:
+def test_other_machines_are_left_alone() -> None:
     paid = samples.ledger(samples.pool([4.0], served=False))
     usage = samples.usage([1.0], [0.0], of_all_machines=False)
     left, found = find_unneeded_machines(paid, samples.context(usage=usage))
@@ -135,6 +135,6 @@ def test_only_machines_that_mostly_run(nights: int, found: int) -> None:
 
 
 @pytest.mark.parametrize("change", [{"non_production": False}, {"may_wait": True, "non_production": True}])
-def test_production_and_batch_may_run_at_night(change: dict[str, object]) -> None:
+def test_production_runs_at_night(change: dict[str, object]) -> None:
     paid = samples.ledger(samples.pool([1.0] * WEEK, **change))
     assert find_non_production_hours(paid, samples.context())[1] == []

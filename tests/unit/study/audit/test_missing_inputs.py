@@ -72,7 +72,7 @@ def test_known_usage_needs_no_trace() -> None:
     assert questions(left, guessed) == {"which machine": 10.0}
 
 
-def test_machines_on_spot_need_no_commitment_price() -> None:
+def test_spot_needs_no_commitment_price() -> None:
     left = samples.ledger(samples.pool([1.0], names=("x",), on_spot=True, may_wait=True))
     assert questions(left, samples.context()) == {}
 

@@ -83,7 +83,7 @@ def test_prometheus_range_query(audited: Audited, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "message"),
     [
         ("a,b\n1,2\n", "no column of time"),
         ("time,machine\n2026-10-05,x\n", "no column of utilization"),
@@ -95,14 +95,14 @@ def test_prometheus_range_query(audited: Audited, tmp_path: Path) -> None:
         ("time,utilization\n2025-01-01T00:00:00Z,0.5\n", "other hours"),
     ],
 )
-def test_bad_metrics_are_refused(audited: Audited, tmp_path: Path, content: str, said: str) -> None:
+def test_bad_metrics_are_refused(audited: Audited, tmp_path: Path, content: str, message: str) -> None:
     path = tmp_path / "metrics"
     path.write_text(content)
-    with pytest.raises(BillError, match=said):
+    with pytest.raises(BillError, match=message):
         audited(machine(range(DAY)), AuditOptions(metrics=path))
 
 
-def test_share_at_the_pace_of_busy_hours() -> None:
+def test_pace_of_the_busy_hours() -> None:
     """Of 100 busy hours one is an outlier: the pace is that of the second busiest, 2 a unit of capacity."""
     work = np.array([9.0] + [4.0] + [1.0] * 98 + [0.0])
     share = share_of_capacity(work, np.full(101, 2.0))
