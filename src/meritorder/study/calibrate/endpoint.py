@@ -36,7 +36,7 @@ class _Delta(msgspec.Struct):
     reasoning: str | None = None
 
 
-class _Choice(msgspec.Struct):
+class _StreamChoice(msgspec.Struct):
     delta: _Delta = msgspec.field(default_factory=_Delta)
 
 
@@ -46,7 +46,7 @@ class _Usage(msgspec.Struct):
 
 
 class _StreamChunk(msgspec.Struct):
-    choices: list[_Choice] = []
+    choices: list[_StreamChoice] = []
     usage: _Usage | None = None
 
 
@@ -76,7 +76,7 @@ class Bounds:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Answer:
+class _TimedAnswer:
     arrived_s: float
     ttft_s: float
     e2e_s: float
@@ -92,7 +92,7 @@ class _LoadTest:
         self.url = f"{url.rstrip('/').removesuffix('/v1')}/v1/chat/completions"
         self.generator = np.random.default_rng(seed)
         self.exact_lengths = True
-        self.answers: list[_Answer] = []
+        self.answers: list[_TimedAnswer] = []
         self.failures: list[str] = []
         self.began_s = 0.0
 
@@ -173,7 +173,7 @@ class _LoadTest:
             return
         words = len(body["messages"][0]["content"].split())
         self.answers.append(
-            _Answer(
+            _TimedAnswer(
                 arrived_s=started - self.began_s,
                 ttft_s=first_s - started,
                 e2e_s=last_s - started,
