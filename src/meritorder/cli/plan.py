@@ -140,7 +140,7 @@ def plan(
     from meritorder.report import files
     from meritorder.report.plan import text as plan_text
     from meritorder.study.plan.answer import plan as study
-    from meritorder.study.plan.options import HARDWARE, PlanOptions, terms_of, tiers_of
+    from meritorder.study.plan.options import HARDWARE, PlanOptions, parse_terms, parse_tiers
 
     files.check_target(json, html)
     if (carbon is None) != (carbon_price == 0):
@@ -171,8 +171,8 @@ def plan(
         catalogs=tuple(catalog or ()),
         seed=seed,
         slot_s=parse_duration(slot, "--slot") if slot else None,
-        terms=terms_of(commit),
-        tiers=tiers_of(parse_names(tokens)),
+        terms=parse_terms(commit),
+        tiers=parse_tiers(parse_names(tokens)),
         backtest=parse_share(backtest, "--backtest") if backtest else None,
         effort=Effort(time_limit_s=parse_duration(time_limit, "--time-limit")),
         scale=scale,

@@ -1,1 +1,1 @@
-"""The cheapest plan for a trace: supply and demand in, a plan that was simulated out."""
+"""The cheapest plan of a trace that keeps every promise in simulation."""

@@ -17,9 +17,9 @@ from meritorder.planner.sensitivity import analyze_sensitivity
 from meritorder.planner.solve.search import Effort, find_plan
 from meritorder.study.fleet.options import Progress
 from meritorder.study.fleet.workloads import assign_workloads, only_model, permitted_to_any
-from meritorder.study.plan.baseline import baselines_of
+from meritorder.study.plan.baseline import find_baselines
 from meritorder.study.plan.capacity import ReducedBackfill
-from meritorder.study.plan.carbon import carbon_for, read_carbon
+from meritorder.study.plan.carbon import price_carbon, read_carbon
 from meritorder.study.plan.case import PlanningCase, build_case
 from meritorder.study.plan.commitments import Holdings, bill_terms, choose_commitments, read_holdings
 from meritorder.study.plan.derating import (
@@ -84,10 +84,10 @@ def plan(trace: Trace, options: PlanOptions, progress: Progress = lambda _: None
     case = build_case(catalog, loads, options, progress, holdings)
     if intensities is not None:
         price = options.carbon_usd_per_tonne
-        carbon = carbon_for(intensities, price, case.problem, trace.epoch_s, str(options.carbon))
+        carbon = price_carbon(intensities, price, case.problem, trace.epoch_s, str(options.carbon))
         case = replace(case, problem=replace(case.problem, carbon=carbon))
     with ThreadPoolExecutor(max_workers=1) as background:
-        baselines = background.submit(baselines_of, case, options, progress)
+        baselines = background.submit(find_baselines, case, options, progress)
         chosen = choose_commitments(case.problem, options.effort, options.seed, progress)
         committed = replace(
             case,
@@ -133,7 +133,7 @@ def plan_until_it_holds(case: PlanningCase, options: PlanOptions, progress: Prog
     Raises:
         InfeasibleError: No plan held; names the broken promise, and what would help.
     """
-    search = _Search(case, options, progress)
+    search = _PlanSearch(case, options, progress)
     before, attempt = _until_it_holds(search, initial_derating(case, progress))
     attempt, derating = _shorten_last_step(search, before, attempt)
     attempt, derating = _restore_headroom(search, attempt, derating)
@@ -141,7 +141,7 @@ def plan_until_it_holds(case: PlanningCase, options: PlanOptions, progress: Prog
     return attempt, min(search.first_bound_usd, attempt.bound_usd)
 
 
-class _Search:
+class _PlanSearch:
     """Solves and simulates a case under one derating after another.
 
     Args:
@@ -197,7 +197,7 @@ def _same_plan(first: ExecutablePlan, second: ExecutablePlan) -> bool:
     )
 
 
-def _until_it_holds(search: _Search, derating: Derating) -> tuple[Derating, Attempt]:
+def _until_it_holds(search: _PlanSearch, derating: Derating) -> tuple[Derating, Attempt]:
     """Return the first roughly solved plan that holds, and the derating before the last step to it.
 
     Raises:
@@ -220,7 +220,7 @@ def _until_it_holds(search: _Search, derating: Derating) -> tuple[Derating, Atte
     return held.derating, held
 
 
-def _shorten_last_step(search: _Search, before: Derating, attempt: Attempt) -> tuple[Attempt, Derating]:
+def _shorten_last_step(search: _PlanSearch, before: Derating, attempt: Attempt) -> tuple[Attempt, Derating]:
     """Undo part of the last backfill reduction if the plan still holds; return it with the last derating that held."""
     derating = attempt.derating
     halvings = 1 if search.large else _HALVINGS
@@ -236,7 +236,7 @@ def _shorten_last_step(search: _Search, before: Derating, attempt: Attempt) -> t
     return attempt, derating
 
 
-def _restore_headroom(search: _Search, attempt: Attempt, derating: Derating) -> tuple[Attempt, Derating]:
+def _restore_headroom(search: _PlanSearch, attempt: Attempt, derating: Derating) -> tuple[Attempt, Derating]:
     """Restore half of the lost headroom if the plan still holds, perhaps with a stricter derating elsewhere.
 
     Headroom lost before backfill was reduced may have been more than was needed after it.
@@ -254,7 +254,7 @@ def _restore_headroom(search: _Search, attempt: Attempt, derating: Derating) -> 
     return attempt, derating
 
 
-def _with_full_effort(search: _Search, attempt: Attempt, derating: Derating) -> Attempt:
+def _with_full_effort(search: _PlanSearch, attempt: Attempt, derating: Derating) -> Attempt:
     """Return the plan solved with the full effort, if it is cheaper and holds."""
     for _ in range(1 if search.large else _FULL_EFFORTS):
         if attempt.gap <= (_GOOD_GAP_LARGE if search.large else _GOOD_GAP):

@@ -16,11 +16,11 @@ from meritorder.study.plan.case import PlanningCase
 
 # Larger loads are searched on their busiest stretch of this many requests, and confirmed on all.
 _MAX_REQUESTS: Final = 2_000_000
-# MachinePayment added at most until a fleet is confirmed.
+# Machines added at most until a fleet is confirmed.
 _MAX_ADDED: Final = 4
 
 
-def baselines_of(case: PlanningCase, options: Options, progress: Progress) -> dict[str, Trial]:
+def find_baselines(case: PlanningCase, options: Options, progress: Progress) -> dict[str, Trial]:
     """Return the cheapest real-time arrangement, or the present fleet, by model.
 
     Workloads with different access have a fleet each, by name of the workloads.
@@ -31,12 +31,12 @@ def baselines_of(case: PlanningCase, options: Options, progress: Progress) -> di
             servings = case.servings[model]
             machines = [serving.machine for serving in servings if serving.realtime]
             machines = machines or [serving.machine for serving in servings]
-            found[model] = baseline_for(load, machines, options, progress)
+            found[model] = find_baseline(load, machines, options, progress)
             continue
         for index, access in enumerate(load.accesses):
             requests = load.select(load.access == index)
             names = " + ".join(workload.name for workload in load.workloads if workload.access == access)
-            found[names] = baseline_for(requests, _permitted(case, model, access), options, progress)
+            found[names] = find_baseline(requests, _permitted(case, model, access), options, progress)
     return found
 
 
@@ -68,7 +68,7 @@ def _permitted(case: PlanningCase, model: str, access: Access) -> list[Candidate
     return machines
 
 
-def baseline_for(load: TraceLoad, machines: list[CandidateMachine], options: Options, progress: Progress) -> Trial:
+def find_baseline(load: TraceLoad, machines: list[CandidateMachine], options: Options, progress: Progress) -> Trial:
     """Return the cheaper of the cheapest fixed and the cheapest autoscaled real-time fleet.
 
     Args:

@@ -25,7 +25,7 @@ Bools = NDArray[np.bool_]
 MAX_UTILIZATION: Final = 0.97
 """Share of saturated throughput that is planned at most: it leaves slack for the ends of slots."""
 
-# MachinePool sizes that are measured. c(n) / n is interpolated between them and constant beyond them.
+# Pool sizes that are measured. c(n) / n is interpolated between them and constant beyond them.
 _SIZES: Final = (1, 2, 4, 8, 16)
 # Bounds on the requests of one measurement.
 _MIN_REQUESTS: Final = 4_000
@@ -41,7 +41,7 @@ _SEQUENCE_PRECISION: Final = 0.06
 # A deadline that no measurement reaches.
 _FAR_S: Final = 1e9
 _NO_BACKFILL: Final = BackfillLimits(sequences=0, prefill_tokens=64, kv_share=BACKFILL_KV_SHARE)
-# MachinePayment in a table of safe loads beyond those that the busiest slot needs.
+# Machines in a table of safe loads beyond those that the busiest slot needs.
 _SPARE_MACHINES: Final = 2
 # Reduced backfill is measured at this many shares for each halving of its sequences.
 _MEASURED_PER_HALVING: Final = 2
@@ -81,7 +81,7 @@ class Serving:
         return label if self.realtime else f"{label} in batch"
 
 
-def servings_for(
+def measure_servings(
     catalog: Catalog, model: Model, load: TraceLoad, *, options: Options, slot_s: float, progress: Progress
 ) -> list[Serving]:
     """Return the candidate replicas of a plan: for each hardware the one with the cheapest work within the SLO.

@@ -1,4 +1,4 @@
-"""The carbon intensity of power, from a file: by region, and by hour of the day or by time where it is known.
+"""The carbon intensity of power by region and time, read from a file.
 
     region,hour,grams_per_kwh
     us-east-1,0,412
@@ -8,9 +8,9 @@
     eu-north-1,,21
     *,,400
 
-A row holds until the next one of its region, in UTC; without an hour it holds all day; the last one of those with dates
-holds as long as the one before it. The region `*` is that of every machine whose own is not in the file, such as one
-whose price names no region.
+A row is valid until the next row of its region; without an hour it is valid all day. Hours are in UTC. The last row
+with a date is valid for as long as the row before it. Region `*` covers every region that the file does not list, and
+machines whose price names no region.
 """
 
 import csv
@@ -35,9 +35,12 @@ _ANY: Final = "*"
 
 @dataclass(frozen=True, slots=True)
 class Intensity:
-    """The carbon intensity of a region's power, shape (rows,): from when on, and grams a kWh.
+    """The carbon intensity of a region's power.
 
-    Times are seconds of the day, or of the UTC epoch where the rows have dates.
+    Args:
+        from_s: Start of each row, shape (rows,): second of the day, or UTC epoch if the rows have dates.
+        grams: Grams of CO2 per kWh, shape (rows,).
+        dated: Whether the rows have dates.
     """
 
     from_s: Floats
@@ -46,30 +49,30 @@ class Intensity:
 
     @property
     def until_s(self) -> float:
-        """When the last row with a date ends to hold."""
+        """End of the last row's validity, for rows with dates."""
         return float(2 * self.from_s[-1] - self.from_s[-2]) if len(self.from_s) > 1 else np.inf
 
     def at(self, epoch_s: Floats) -> Floats:
-        """Return the grams a kWh at some times."""
+        """Return the grams per kWh at the given times."""
         times_s = epoch_s if self.dated else epoch_s % SECONDS_PER_DAY
-        # Before the first hour of the day it is still yesterday's last.
+        # Before the first row of a day, the last row of the day before is valid.
         return np.asarray(self.grams[np.searchsorted(self.from_s, times_s, side="right") - 1])
 
 
-def carbon_for(
+def price_carbon(
     known: Mapping[str, Intensity], usd_per_tonne: float, problem: Problem, epoch_s: float | None, where: str
 ) -> CarbonPrice:
-    """Return the price of the carbon of a problem's machines in each of its slots.
+    """Return the carbon price of a problem's machines in each slot.
 
     Args:
         known: The intensities, by region.
-        usd_per_tonne: Price.
-        problem: The problem; each region of its pools must be known.
-        epoch_s: UTC epoch of its first slot; where a trace tells none, it begins at midnight.
+        usd_per_tonne: Price of a tonne of CO2.
+        problem: The problem; the intensity of each of its regions must be known.
+        epoch_s: UTC epoch of its first slot; None for a trace without dates, which begins at midnight.
         where: The file, for messages.
 
     Raises:
-        ConfigError: A region is missing, or dates do not cover the trace; says which.
+        ConfigError: A region is missing, or the dates do not cover the trace.
     """
     begin_s = np.arange(problem.horizon.length, dtype=np.float64) * problem.horizon.slot_s + (epoch_s or 0.0)
     grams: dict[str, Floats] = {}
@@ -86,19 +89,19 @@ def carbon_for(
 
 def _check_dates(intensity: Intensity, begin_s: Floats, epoch_s: float | None, where: str) -> None:
     if epoch_s is None:
-        raise ConfigError("has dates, and the trace has none", where=where, fix="give hours of the day, 0 to 23")
+        raise ConfigError("has dates, but the trace has none", where=where, fix="state hours of the day, 0 to 23")
     first_s, last_s = float(begin_s[0]), float(begin_s[-1])
     if first_s < intensity.from_s[0] or last_s >= intensity.until_s:
-        told = f"{utc(float(intensity.from_s[0])):%Y-%m-%dT%H:%MZ} to {utc(intensity.until_s):%Y-%m-%dT%H:%MZ}"
-        asked = f"{utc(first_s):%Y-%m-%dT%H:%MZ} to {utc(last_s):%Y-%m-%dT%H:%MZ}"
-        raise ConfigError(f"holds from {told}, the trace lasts from {asked}", where=where, fix="add the missing rows")
+        covered = f"{utc(float(intensity.from_s[0])):%Y-%m-%dT%H:%MZ} to {utc(intensity.until_s):%Y-%m-%dT%H:%MZ}"
+        needed = f"{utc(first_s):%Y-%m-%dT%H:%MZ} to {utc(last_s):%Y-%m-%dT%H:%MZ}"
+        raise ConfigError(f"covers {covered}, but the trace spans {needed}", where=where, fix="add the missing rows")
 
 
 def read_carbon(path: Path) -> dict[str, Intensity]:
-    """Read the carbon intensities of a file, by region.
+    """Read carbon intensities by region.
 
     Raises:
-        ConfigError: The file makes no sense; says which row.
+        ConfigError: The file is invalid; names the row.
     """
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
@@ -113,20 +116,20 @@ def read_carbon(path: Path) -> dict[str, Intensity]:
         where, region = f"{path}, row {number}", (row["region"] or "").strip()
         from_s, grams, has_date = _row(row, where)
         if dated.setdefault(region, has_date) != has_date:
-            raise ConfigError("this region has hours of the day and dates", where=where, fix="give one of them")
+            raise ConfigError("this region has both hours of the day and dates", where=where, fix="use one of them")
         if from_s in known.setdefault(region, {}):
-            raise ConfigError("this region has that time twice", where=where)
+            raise ConfigError("this region has this time twice", where=where)
         known[region][from_s] = grams
     return {
         region: Intensity(
-            np.array(sorted(times)), np.array([times[each] for each in sorted(times)]), dated=dated[region]
+            np.array(sorted(times)), np.array([times[from_s] for from_s in sorted(times)]), dated=dated[region]
         )
         for region, times in known.items()
     }
 
 
 def _row(row: dict[str, str], where: str) -> tuple[float, float, bool]:
-    """Return from when a row holds, its grams, and whether it has a date."""
+    """Return the start of a row's validity, its grams, and whether it has a date."""
     text = (row.get("hour") or "0").strip() or "0"
     try:
         grams = float(row["grams_per_kwh"])
@@ -136,11 +139,11 @@ def _row(row: dict[str, str], where: str) -> tuple[float, float, bool]:
             moment = dt.datetime.fromisoformat(text)
             from_s, has_date = (moment if moment.tzinfo else moment.replace(tzinfo=dt.UTC)).timestamp(), True
     except (TypeError, ValueError):
-        raise _nonsense(where) from None
+        raise _invalid_row(where) from None
     if not (np.isfinite(grams) and grams >= 0) or not (has_date or from_s < HOURS_PER_DAY * SECONDS_PER_HOUR):
-        raise _nonsense(where)
+        raise _invalid_row(where)
     return from_s, grams, has_date
 
 
-def _nonsense(where: str) -> ConfigError:
+def _invalid_row(where: str) -> ConfigError:
     return ConfigError("needs an hour from 0 to 23 or an ISO 8601 time, and a number of grams", where=where)

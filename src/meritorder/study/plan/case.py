@@ -15,11 +15,11 @@ from meritorder.planner.model.supply import MachinePool, TokenTier
 from meritorder.study.fleet.load import SATURATION_REQUESTS, TraceLoad
 from meritorder.study.fleet.machines import CandidateMachine
 from meritorder.study.fleet.options import Progress
-from meritorder.study.plan.capacity import Serving, servings_for
+from meritorder.study.plan.capacity import Serving, measure_servings
 from meritorder.study.plan.commitments import ChosenCommitments, Holdings
-from meritorder.study.plan.demand import classes_of, demand_of, horizon_for, tiers_of, venue_name
+from meritorder.study.plan.demand import build_demand, build_horizon, request_classes, token_tiers, venue_name
 from meritorder.study.plan.options import PlanOptions
-from meritorder.study.plan.supply import Site, payments_for, sites_for, supply_assumptions
+from meritorder.study.plan.supply import Site, find_payments, find_sites, supply_assumptions
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,8 +76,8 @@ def build_case(
     """
     span_s = max(load.span_s for load in loads.values())
     slot_s = options.slot_for(span_s)
-    horizon = horizon_for(span_s, slot_s)
-    # MachinePayment are paid for until the end of the last slot, in the baseline as well.
+    horizon = build_horizon(span_s, slot_s)
+    # Machines are paid for until the end of the last slot, in the baseline as well.
     loads = {model: replace(load, span_s=horizon.slots * slot_s) for model, load in loads.items()}
     prices = {model.id: list(token_prices(model)) for model in loads}
     servings: dict[str, list[Serving]] = {}
@@ -87,8 +87,8 @@ def build_case(
     patience_s: dict[str, float] = {}
     for model, load in loads.items():
         suffix = model.id if len(loads) > 1 else ""
-        servings[model.id] = servings_for(catalog, model, load, options=options, slot_s=slot_s, progress=progress)
-        for site in sites_for(
+        servings[model.id] = measure_servings(catalog, model, load, options=options, slot_s=slot_s, progress=progress)
+        for site in find_sites(
             catalog,
             model,
             servings[model.id],
@@ -98,14 +98,14 @@ def build_case(
             accesses=load.accesses,
         ):
             sites[site.pool.name] = site
-        classes = classes_of(load, slot_s, suffix)
-        demands += demand_of(classes, load, servings[model.id], model.id, horizon)
+        classes = request_classes(load, slot_s, suffix)
+        demands += build_demand(classes, load, servings[model.id], model.id, horizon)
         for group in classes:
             if group.deferrable:
                 waits_s = load.deadline_s[group.members] - load.arrived_s[group.members]
                 patience_s[group.name] = float(waits_s.min())
-        tiers += tiers_of(prices[model.id], classes, load, model=model.id, horizon=horizon, options=options)
-    payments, savings_plans = payments_for(sites.values(), horizon, options, holdings)
+        tiers += token_tiers(prices[model.id], classes, load, model=model.id, horizon=horizon, options=options)
+    payments, savings_plans = find_payments(sites.values(), horizon, options, holdings)
     return PlanningCase(
         problem=Problem(
             horizon=replace(horizon, ends=OpenEnd(warm=True)),

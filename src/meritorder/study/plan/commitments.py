@@ -46,7 +46,7 @@ class Holdings:
     """Commitments that are already held.
 
     Args:
-        reserved: MachinePayment; `held` of each are held and none can be bought.
+        reserved: Machines; `held` of each are held and none can be bought.
         savings_plans: Savings plans; none can be extended.
         notes: Commitments of a bill that could not be read, and why.
     """

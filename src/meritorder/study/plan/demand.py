@@ -69,12 +69,12 @@ class RequestClass:
         return self.access.permits(pool.provider, pool.region, pool.hardware)
 
 
-def horizon_for(span_s: float, slot_s: float) -> Horizon:
+def build_horizon(span_s: float, slot_s: float) -> Horizon:
     """Return the slots that cover a trace."""
     return Horizon(slot_s=slot_s, slots=max(1, math.ceil(span_s / slot_s - 1e-9)), ends=OpenEnd())
 
 
-def classes_of(load: TraceLoad, slot_s: float, model: str) -> list[RequestClass]:
+def request_classes(load: TraceLoad, slot_s: float, model: str) -> list[RequestClass]:
     """Return the classes of a load, real time first.
 
     Args:
@@ -83,7 +83,7 @@ def classes_of(load: TraceLoad, slot_s: float, model: str) -> list[RequestClass]
         model: Model name that distinguishes classes of several models; "" for one model.
     """
     suffix = f", {model}" if model else ""
-    classes = realtime_classes_of(load, model)
+    classes = realtime_classes(load, model)
     for index, workload in enumerate(load.workloads):
         members = np.flatnonzero(load.deferrable & (load.workload == index))
         if not len(members):
@@ -104,7 +104,7 @@ def classes_of(load: TraceLoad, slot_s: float, model: str) -> list[RequestClass]
     return classes
 
 
-def realtime_classes_of(load: TraceLoad, model: str) -> list[RequestClass]:
+def realtime_classes(load: TraceLoad, model: str) -> list[RequestClass]:
     """Return the classes of the real-time lane: `realtime`, and by name the workloads with restricted access."""
     suffix = f", {model}" if model else ""
     classes = []
@@ -117,7 +117,7 @@ def realtime_classes_of(load: TraceLoad, model: str) -> list[RequestClass]:
     return classes
 
 
-def demand_of(
+def build_demand(
     classes: Sequence[RequestClass], load: TraceLoad, servings: Sequence[Serving], model: str, horizon: Horizon
 ) -> list[Demand]:
     """Return the demand of each class by slot, in seconds of each kind of replica."""
@@ -154,7 +154,7 @@ def _due(load: TraceLoad, members: Ints, servings: Sequence[Serving], horizon: H
     return np.minimum(due, horizon.slots - 1)
 
 
-def tiers_of(
+def token_tiers(
     prices: Sequence[TokenPrice],
     classes: Sequence[RequestClass],
     load: TraceLoad,
@@ -199,7 +199,7 @@ def tokens_usd(price: TokenPrice, load: TraceLoad, members: Ints) -> Floats:
     )
 
 
-def bursts_for(load: TraceLoad, serving: Serving, slot_s: float, slots: int) -> Floats:
+def measure_bursts(load: TraceLoad, serving: Serving, slot_s: float, slots: int) -> Floats:
     """Return the steady load that needs as many machines as each slot's real traffic / its mean load, shape (slots,).
 
     Simulates the real-time lane alone on c(n) machines a slot. While the SLO breaks, the slots with most violations get
@@ -211,12 +211,12 @@ def bursts_for(load: TraceLoad, serving: Serving, slot_s: float, slots: int) -> 
         slot_s: Length of a slot.
         slots: Slots of the horizon.
     """
-    slot = slots_of(load.arrived_s, slot_s, slots)
+    slot = slot_index(load.arrived_s, slot_s, slots)
     mean = np.bincount(slot, weights=serving.machine.work_s(load), minlength=slots) / slot_s
     burst = np.ones(slots)
     for _ in range(_MAX_ROUNDS):
         planned = mean * burst
-        machines = np.array([_machines_for(serving, slot_load) for slot_load in planned.tolist()])
+        machines = np.array([_min_machines_for(serving, slot_load) for slot_load in planned.tolist()])
         violations = _violations(load, serving, machines, slot_s)
         if violations is None:
             break
@@ -233,7 +233,7 @@ def bursts_for(load: TraceLoad, serving: Serving, slot_s: float, slots: int) -> 
     return burst
 
 
-def _machines_for(serving: Serving, load: float) -> int:
+def _min_machines_for(serving: Serving, load: float) -> int:
     """Return the machines that a load needs; c(n) is extended linearly beyond its table."""
     safe = serving.safe
     if load <= safe[-1]:
@@ -279,7 +279,7 @@ def raise_bursts(
         burst: Present bursts, shape (slots,).
         mean: Mean load of each slot in replicas of the pool, shape (slots,).
         planned: Load planned for the pool in each slot, bursts included, in the same unit, shape (slots,).
-        machines: MachinePayment of the pool, shape (slots,).
+        machines: Machines of the pool, shape (slots,).
         safe: c(n) of the pool by slot.
         slot: Slot of each request, shape (requests,).
         violations: Which requests broke the SLO, shape (requests,).
@@ -323,6 +323,6 @@ def strictest_attainment(load: TraceLoad) -> float:
     return max([load.attainment, *(workload.slo.attainment for workload in load.workloads if workload.slo)])
 
 
-def slots_of(times_s: Floats, slot_s: float, slots: int) -> Ints:
+def slot_index(times_s: Floats, slot_s: float, slots: int) -> Ints:
     """Return the slot of each time; times after the horizon belong to its last slot."""
     return np.minimum((times_s / slot_s).astype(np.int64), slots - 1)

@@ -21,10 +21,10 @@ from meritorder.study.plan.capacity import ReducedBackfill
 from meritorder.study.plan.case import PlanningCase
 from meritorder.study.plan.demand import (
     TARGET_SHARE,
-    bursts_for,
+    measure_bursts,
     raise_bursts,
-    realtime_classes_of,
-    slots_of,
+    realtime_classes,
+    slot_index,
     strictest_attainment,
     worst_slots,
 )
@@ -115,7 +115,7 @@ def initial_derating(case: PlanningCase, progress: Progress) -> Derating:
     """Return the bursts of each real-time workload, measured on the replica with the cheapest work."""
     horizon, burst = case.problem.horizon, {}
     for model, load in case.loads.items():
-        for group in realtime_classes_of(load, model if case.several_models else ""):
+        for group in realtime_classes(load, model if case.several_models else ""):
             requests = load.select(group.members)
             progress(f"measuring the bursts of {group.name}")
             sites = [site for site in case.sites.values() if site.pool.model == model and site.serving.realtime]
@@ -123,7 +123,7 @@ def initial_derating(case: PlanningCase, progress: Progress) -> Derating:
             serving = min(
                 (site.serving for site in permitted), key=lambda serving: serving.machine.price_work(requests)
             )
-            burst[group.name] = bursts_for(requests, serving, horizon.slot_s, horizon.slots)
+            burst[group.name] = measure_bursts(requests, serving, horizon.slot_s, horizon.slots)
     return Derating(burst=burst)
 
 
@@ -244,7 +244,7 @@ def lower_backfill_shares(shares: Floats, outcome: ModelOutcome, alone: ModelOut
 
 def _arrivals_by_slot(outcome: ModelOutcome, chosen: Bools, slot_s: float, slots: int) -> Floats:
     """Count the chosen requests that arrive in each slot, shape (slots,)."""
-    slot = slots_of(outcome.load.arrived_s[chosen], slot_s, slots)
+    slot = slot_index(outcome.load.arrived_s[chosen], slot_s, slots)
     return np.bincount(slot, minlength=slots).astype(np.float64)
 
 
@@ -257,7 +257,7 @@ def _raised_bursts(
     rented = sorted({row.pool for row in plan.schedule if row.realtime} & set(pools))
     demands = {demand.name: demand for demand in solution.problem.workloads}
     raised: dict[str, Floats] = {}
-    for group in realtime_classes_of(load, model if case.several_models else ""):
+    for group in realtime_classes(load, model if case.several_models else ""):
         names = [name for name in rented if group.may_use(pools[name])]
         if not names or not violations[group.members].any():
             continue
@@ -273,7 +273,7 @@ def _raised_bursts(
             planned=planned[largest, slots],
             machines=machines[largest, slots],
             safe=[pools[names[index]].safe_load for index in largest.tolist()].__getitem__,
-            slot=slots_of(load.arrived_s[group.members], plan.slot_s, plan.slots),
+            slot=slot_index(load.arrived_s[group.members], plan.slot_s, plan.slots),
             violations=violations[group.members],
             attainment=strictest_attainment(load),
         )
@@ -424,4 +424,4 @@ def _area_by_slot(from_s: Floats, rate: Floats, horizon: Horizon) -> Floats:
 
 
 def _slot(times_s: Floats, horizon: Horizon) -> Ints:
-    return slots_of(times_s, horizon.slot_s, horizon.slots)
+    return slot_index(times_s, horizon.slot_s, horizon.slots)

@@ -11,7 +11,6 @@ from meritorder.catalog.tokens import cost_usd
 from meritorder.domain import Offer, TokenPrice
 from meritorder.evidence import Assumption, Interval, PriceUsed
 from meritorder.perf.accuracy import expected_accuracy
-from meritorder.planner.commitments import commitment_regret
 from meritorder.planner.model.demand import DeferrableDemand, Demand
 from meritorder.planner.model.problem import Problem
 from meritorder.planner.model.supply import Spot
@@ -77,13 +76,6 @@ def waterfall(
             parts.append(planfile.CostChange(cause=cause, usd=usd - before))
             before = usd
     return parts
-
-
-def regret_of(solution: Solution) -> planfile.CommitmentRegret | None:
-    """Return the cost of the commitments if demand falls by half; None without commitments."""
-    if not solution.purchases:
-        return None
-    return commitment_regret(solution)
 
 
 def saving_interval(

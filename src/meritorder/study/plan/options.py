@@ -1,4 +1,4 @@
-"""What to plan, and within which limits."""
+"""The options of a plan."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,9 +11,9 @@ from meritorder.study.fleet.options import Options
 from meritorder.units import SECONDS_PER_DAY, SECONDS_PER_HOUR, SECONDS_PER_MINUTE
 
 HARDWARE: Final = ("a100", "h100", "h200", "b200", "l40s")
-"""What a plan chooses from if nobody says."""
+"""The hardware that a plan chooses from by default."""
 
-# Shortest span from which each length of slot is taken, longest first.
+# Shortest span for each slot length, longest first.
 _SLOTS: Final = (
     (15 * SECONDS_PER_DAY, SECONDS_PER_HOUR),
     (6 * SECONDS_PER_HOUR, 15 * SECONDS_PER_MINUTE),
@@ -23,24 +23,24 @@ _SLOTS: Final = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlanOptions(Options):
-    """What to plan, beside what `compare` takes.
+    """The options of a plan, in addition to those of a comparison.
 
     Args:
-        slot_s: Length of a slot; None takes one that suits the span.
-        terms: Longest terms that may be committed to, such as "1y"; empty commits to nothing.
-        tiers: Tiers of token APIs that work may be bought at; real-time work only at "standard" and "priority".
-        tokens_per_s: Rate limit of each token API; None is without one.
-        spot_machines: MachinePayment of each spot offer that can be had at once.
-        machines: Most machines of each offer on demand; None is without a limit.
-        have: File of commitments and machines held already.
-        bills: Bills whose prices and running commitments are taken, before the catalog's.
-        carbon: File of the carbon intensity of power by region and hour; None puts no price on carbon.
-        carbon_usd_per_tonne: That price.
-        backtest: Choose commitments on this share of the trace, and pay on the rest.
-        effort: When to stop searching.
-        scale: By what the trace was multiplied; only the plan's record holds it.
-        start: Where the window that was read begins; likewise.
-        end: Where it ends.
+        slot_s: Length of a slot; None sets it by the span.
+        terms: Terms that may be committed to, such as "1y"; empty for no commitments.
+        tiers: Tiers of token APIs that may be bought; real-time work only at "standard" and "priority".
+        tokens_per_s: Rate limit of each token API; None for no limit.
+        spot_machines: Machines of each spot offer that are available at once.
+        machines: Maximum machines of each on-demand offer; None for no limit.
+        have: File of commitments and machines already held.
+        bills: Bills whose prices replace those of the catalog, and whose running commitments are held.
+        carbon: File of the carbon intensity of power by region and hour; None for no carbon price.
+        carbon_usd_per_tonne: Carbon price.
+        backtest: Share of the trace on which commitments are chosen; the backtest pays for them on the rest.
+        effort: Limits of the search.
+        scale: Factor on the request rate that the trace was read with; recorded in the plan only.
+        start: Start of the window that was read; likewise.
+        end: End of the window; likewise.
     """
 
     hardware: tuple[str, ...] = HARDWARE
@@ -64,14 +64,14 @@ class PlanOptions(Options):
         """Return the length of a slot."""
         if self.slot_s is not None:
             return self.slot_s
-        return next((slot_s for least_s, slot_s in _SLOTS if span_s >= least_s), SECONDS_PER_MINUTE)
+        return next((slot_s for min_span_s, slot_s in _SLOTS if span_s >= min_span_s), SECONDS_PER_MINUTE)
 
 
-def terms_of(text: str) -> tuple[str, ...]:
-    """Read the longest term to commit to.
+def parse_terms(text: str) -> tuple[str, ...]:
+    """Return the terms up to the longest one to commit to.
 
     Raises:
-        ConfigError: It is none that is known.
+        ConfigError: The term is unknown.
     """
     terms = {"none": (), "1y": ("1y",), "3y": ("1y", "3y")}
     if text not in terms:
@@ -79,14 +79,14 @@ def terms_of(text: str) -> tuple[str, ...]:
     return terms[text]
 
 
-def tiers_of(named: tuple[str, ...]) -> tuple[str, ...]:
-    """Check the tiers of token APIs.
+def parse_tiers(names: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the tiers of token APIs if all are known.
 
     Raises:
-        ConfigError: One is not known.
+        ConfigError: A tier is unknown.
     """
     known = [tier.value for tier in Tier]
-    strange = next((name for name in named if name not in known), None)
-    if strange:
-        raise ConfigError(f"unknown tier {strange!r}", where="--tokens", fix=f"write {', '.join(known)}")
-    return named
+    unknown = next((name for name in names if name not in known), None)
+    if unknown:
+        raise ConfigError(f"unknown tier {unknown!r}", where="--tokens", fix=f"write {', '.join(known)}")
+    return names

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from meritorder import planfile
 from meritorder.domain import Lane
-from meritorder.planner.commitments import CommitmentRecommendation, recommend_commitments
+from meritorder.planner.commitments import CommitmentRecommendation, commitment_regret, recommend_commitments
 from meritorder.planner.dispatch import dispatch, merit_order
 from meritorder.planner.model.demand import DeferrableDemand
 from meritorder.planner.model.supply import MachinePool
@@ -195,6 +195,7 @@ def to_file(
     baseline_usd = sum(trial.usd for trial in baselines.values())
     # Commitments chosen over forecast seasons are explained by the solution that chose them.
     seasons = case.commitments.solution if case.commitments else None
+    committing = seasons or solution
     recommended = {row.name: row for row in recommend_commitments(solution)}
     recommended |= {row.name: row for row in recommend_commitments(seasons)} if seasons else {}
     commitments = [
@@ -243,7 +244,7 @@ def to_file(
         dispatch=dispatch(solution),
         merit_order=merit_order(solution),
         backtest=list(backtest),
-        regret=explain.regret_of(seasons or solution),
+        regret=commitment_regret(committing) if committing.purchases else None,
         tokens_usd=tokens_usd,
         warnings=[
             *explain.warnings(trace, workloads, options, tokens_usd=tokens_usd, total_usd=total_usd, backtest=backtest),

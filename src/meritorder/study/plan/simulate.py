@@ -20,7 +20,7 @@ from meritorder.sim.run import simulate
 from meritorder.study.fleet.load import TraceLoad
 from meritorder.study.fleet.machines import CandidateMachine
 from meritorder.study.plan.capacity import latencies
-from meritorder.study.plan.demand import RequestClass, classes_of, slots_of, tokens_usd
+from meritorder.study.plan.demand import RequestClass, request_classes, slot_index, tokens_usd
 from meritorder.units import SECONDS_PER_DAY, SECONDS_PER_HOUR, SECONDS_PER_MINUTE
 
 Floats = NDArray[np.float64]
@@ -39,7 +39,7 @@ class ExecutablePlan:
         slot_s: Length of a slot.
         slots: Number of slots.
         pools: Pools with machines.
-        schedule: MachinePayment by pool, payment and slot.
+        schedule: Machines by pool, payment and slot.
         routes: Venues of each workload by slot.
         commitments: Commitments; their cost is part of the plan's.
         several_models: Whether names of workloads include their model.
@@ -258,7 +258,7 @@ def _bought(
     routes_of: dict[str, list[planfile.PlanRoute]] = {}
     for route in plan.routes:
         routes_of.setdefault(route.workload, []).append(route)
-    for group in classes_of(load, plan.slot_s, model if plan.several_models else ""):
+    for group in request_classes(load, plan.slot_s, model if plan.several_models else ""):
         routes = routes_of.get(group.name, [])
         if not any(route.kind == "tier" for route in routes):
             continue
@@ -282,7 +282,7 @@ def _serving_slots(
 ) -> Ints:
     """Return the slot in which the plan serves each request: its own, or by its turn in the backlog."""
     members = group.members
-    own = slots_of(load.arrived_s[members], plan.slot_s, plan.slots)
+    own = slot_index(load.arrived_s[members], plan.slot_s, plan.slots)
     if not group.deferrable:
         return own
     served = np.cumsum(np.sum([route.flow for route in routes], axis=0))
@@ -349,7 +349,7 @@ def _carbon_usd(plan: ExecutablePlan, outcome: ModelOutcome) -> float:
         return 0.0
     usd, pools = 0.0, {pool.name: pool for pool in plan.pools}
     bins_s = outcome.result.capacity_bins_s
-    slot = slots_of(np.arange(bins_s.shape[1], dtype=np.float64) * outcome.result.bin_s, plan.slot_s, plan.slots)
+    slot = slot_index(np.arange(bins_s.shape[1], dtype=np.float64) * outcome.result.bin_s, plan.slot_s, plan.slots)
     for schedule, paid_s in zip(outcome.schedules, bins_s, strict=True):
         pool = pools[schedule.pool]
         if pool.carbon_usd_per_hour:

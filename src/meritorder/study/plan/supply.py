@@ -46,7 +46,7 @@ class Site:
     offers: tuple[Offer, ...]
 
 
-def sites_for(
+def find_sites(
     catalog: Catalog,
     model: Model,
     servings: Iterable[Serving],
@@ -147,7 +147,7 @@ def _pool(name: str, model: Model, serving: Serving, offer: Offer, catalog: Cata
     )
 
 
-def payments_for(
+def find_payments(
     sites: Iterable[Site], horizon: Horizon, options: PlanOptions, holdings: Holdings
 ) -> tuple[tuple[MachinePayment, ...], tuple[SavingsPlan, ...]]:
     """Return every payment for the machines of the pools, commitments already held included."""

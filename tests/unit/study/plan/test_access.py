@@ -1,4 +1,4 @@
-"""Workloads that may not run anywhere: planned, simulated and compared where they may."""
+"""Workloads with restricted access: planned, simulated and compared only where they may run."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -57,7 +57,7 @@ def written(folder: Path, text: str = LIMITED) -> Path:
     return path
 
 
-def test_each_goes_only_where_it_may(limited: planfile.Plan) -> None:
+def test_workloads_run_only_where_permitted(limited: planfile.Plan) -> None:
     pools = {pool.name: pool for pool in limited.pools}
     venues: dict[str, set[tuple[str, str]]] = {}
     for route in limited.routes:
@@ -66,13 +66,11 @@ def test_each_goes_only_where_it_may(limited: planfile.Plan) -> None:
     assert set(venues) == {"records", "realtime", "index"}
     assert {(provider, region[:3]) for provider, region in venues["records"]} == {("aws", "eu-")}
     assert {provider for provider, _ in venues["index"]} == {"aws"}
-    # runpod is cheaper, and open to whom nothing is said of.
+    # runpod is cheaper, and permitted for workloads without restrictions.
     assert "runpod" in {provider for provider, _ in venues["realtime"]}
 
 
-def test_it_holds_when_it_is_carried_out_and_is_found_again(
-    limited: planfile.Plan, tenants: Trace, tmp_path: Path
-) -> None:
+def test_restricted_plan_holds_and_is_reproduced(limited: planfile.Plan, tenants: Trace, tmp_path: Path) -> None:
     assert limited.simulated is not None
     assert limited.simulated.kept
     assert limited.simulated.requests == tenants.requests.height
@@ -81,7 +79,7 @@ def test_it_holds_when_it_is_carried_out_and_is_found_again(
     assert replay(planfile.read_plan(path), tenants) == limited.simulated
 
 
-def test_limits_cost_more_than_none(limited: planfile.Plan, tenants: Trace, tmp_path: Path) -> None:
+def test_restrictions_cost_more(limited: planfile.Plan, tenants: Trace, tmp_path: Path) -> None:
     lines = [line for line in LIMITED.splitlines() if not line.startswith(("allow", "deny"))]
     free = plan(tenants, replace(BOTH, workloads=written(tmp_path, "\n".join(lines))))
     assert free.total_usd < limited.total_usd
@@ -91,30 +89,30 @@ def test_limits_cost_more_than_none(limited: planfile.Plan, tenants: Trace, tmp_
     assert "records: " in limited.baseline
 
 
-def test_a_limit_that_nothing_meets_is_refused(tenants: Trace, tmp_path: Path) -> None:
+def test_unsatisfiable_restriction_is_refused(tenants: Trace, tmp_path: Path) -> None:
     nowhere = LIMITED.replace('{ region = "eu-*" }', '{ region = "eu-*", provider = "runpod" }')
     with pytest.raises(InfeasibleError, match="records"):
         plan(tenants, replace(BOTH, workloads=written(tmp_path, nowhere)))
 
 
-@pytest.mark.parametrize("ask", [plan, compare])
-def test_a_misspelt_limit_is_told_with_what_there_is(ask: object, tenants: Trace, tmp_path: Path) -> None:
+@pytest.mark.parametrize("study", [plan, compare])
+def test_misspelled_restriction_is_refused(study: object, tenants: Trace, tmp_path: Path) -> None:
     options = replace(BOTH, workloads=written(tmp_path, LIMITED.replace("runpod", "runpot")))
     with pytest.raises(WorkloadsError, match=r"workload index: deny provider: 'runpot' .* runpod"):
-        ask(tenants, options)  # type: ignore[operator]
+        study(tenants, options)  # type: ignore[operator]
 
 
-def test_compare_takes_machines_that_all_may_use(tmp_path: Path) -> None:
+def test_compare_uses_permitted_machines(tmp_path: Path) -> None:
     options = Options(model="llama-3.1-8b", hardware=("l40s",), tp=1, workloads=written(tmp_path))
     found = compare(trace_of(requests(2.0, hours=0.2), tmp_path), options)
-    capacity = [one for one in found.prices if "token" not in one.pricing_model]
-    assert {one.provider for one in capacity} == {"aws"}
-    assert all(" eu-" in one.what for one in capacity)
-    assert not [one for one in found.prices if "token" in one.pricing_model]
-    assert any("records and index may" in one.text for one in found.assumptions)
+    capacity = [price for price in found.prices if "token" not in price.pricing_model]
+    assert {price.provider for price in capacity} == {"aws"}
+    assert all(" eu-" in price.what for price in capacity)
+    assert not [price for price in found.prices if "token" in price.pricing_model]
+    assert any("records and index may" in assumption.text for assumption in found.assumptions)
 
 
-def test_where_no_machine_is_left_it_says_so(tmp_path: Path) -> None:
+def test_no_permitted_machine_is_refused(tmp_path: Path) -> None:
     apart = LIMITED.replace('provider = "runpod"', 'region = "eu-*"')
     options = Options(model="llama-3.1-8b", hardware=("l40s",), tp=1, workloads=written(tmp_path, apart))
     with pytest.raises(WorkloadsError, match="what the workloads allow and deny leaves no machine that has a price"):

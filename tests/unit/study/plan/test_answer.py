@@ -67,7 +67,7 @@ def test_paid_machines_cover_the_work(made: planfile.Plan) -> None:
 
 
 def test_patience_is_stated_as_promised(made: planfile.Plan) -> None:
-    waits = next(one for one in made.workloads if one.lane == "deferrable")
+    waits = next(workload for workload in made.workloads if workload.lane == "deferrable")
     assert waits.patience_s == pytest.approx(3600)
     assert waits.deferral_saves_usd is not None
     assert waits.deferral_saves_usd >= -1e-6
@@ -76,7 +76,7 @@ def test_patience_is_stated_as_promised(made: planfile.Plan) -> None:
 def test_nothing_deferrable_is_a_warning(day: Trace) -> None:
     strict = plan(day, replace(OPTIONS, defer=()))
     assert any("no request is marked as deferrable" in text for text in strict.warnings)
-    assert all(one.lane == "realtime" for one in strict.workloads)
+    assert all(workload.lane == "realtime" for workload in strict.workloads)
 
 
 def test_burst_gets_more_machines_than_the_mean(tmp_path: Path) -> None:
@@ -88,19 +88,19 @@ def test_burst_gets_more_machines_than_the_mean(tmp_path: Path) -> None:
     assert made.simulated is not None
     assert made.simulated.kept
     # Of 7,000 requests one in a hundred may be late; the spike alone is 200 a second.
-    assert max(max(one.machines) for one in made.schedule) > 4
+    assert max(max(schedule.machines) for schedule in made.schedule) > 4
 
 
 def test_held_machines_are_used_first(day: Trace, made: planfile.Plan, tmp_path: Path) -> None:
-    machine = next(one for one in made.pools if one.hardware == "l40s")
+    machine = next(pool for pool in made.pools if pool.hardware == "l40s")
     provider, instance = machine.machine.split(" ", 1)
     path = tmp_path / "have.toml"
     path.write_text(f'[[machines]]\nprovider = "{provider}"\ninstance = "{instance}"\nmachines = 2\n')
     held = plan(day, replace(OPTIONS, have=path))
     assert held.total_usd < made.total_usd
-    owned = next(one for one in held.commitments if one.pricing_model == "owned")
+    owned = next(commitment for commitment in held.commitments if commitment.pricing_model == "owned")
     assert (owned.have, owned.amount, owned.usd) == (2, 0, 0)
-    assert any(one.pricing_model == "owned" and max(one.machines) == 2 for one in held.schedule)
+    assert any(schedule.pricing_model == "owned" and max(schedule.machines) == 2 for schedule in held.schedule)
 
 
 def test_infeasible_slo_is_refused(day: Trace) -> None:

@@ -1,4 +1,4 @@
-"""A price on carbon: read by region and hour, decided with, and told apart from dollars that are paid."""
+"""A carbon price: read by region and hour, part of the optimum, and apart from payments."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +13,7 @@ from meritorder.planner.model.demand import Horizon
 from meritorder.planner.model.problem import CarbonPrice, Problem
 from meritorder.planner.model.supply import MachinePool
 from meritorder.study.plan.answer import plan
-from meritorder.study.plan.carbon import carbon_for, read_carbon
+from meritorder.study.plan.carbon import price_carbon, read_carbon
 from meritorder.study.plan.replay import replay
 from meritorder.traces import Trace
 
@@ -35,8 +35,8 @@ def problem(region: str) -> Problem:
     return Problem(horizon=DAY, workloads=(), pools=(pool,), payments=())
 
 
-def carbon_of(path: Path, asked: Problem, epoch_s: float | None) -> CarbonPrice:
-    return carbon_for(read_carbon(path), 80.0, asked, epoch_s, str(path))
+def carbon_of(path: Path, planned: Problem, epoch_s: float | None) -> CarbonPrice:
+    return price_carbon(read_carbon(path), 80.0, planned, epoch_s, str(path))
 
 
 def written(folder: Path, text: str) -> Path:
@@ -45,57 +45,60 @@ def written(folder: Path, text: str) -> Path:
     return path
 
 
-def test_an_hour_holds_until_the_next_around_midnight(tmp_path: Path) -> None:
+def test_hours_wrap_around_midnight(tmp_path: Path) -> None:
     path = written(tmp_path, "region,hour,grams_per_kwh\nus,6,100\nus,18,300\n*,,50\n")
     grams = carbon_of(path, problem("us"), 0.0).grams_per_kwh["us"]
     assert grams.tolist() == [300.0] * 6 + [100.0] * 12 + [300.0] * 6
 
 
-def test_hours_are_those_of_the_trace(tmp_path: Path) -> None:
+def test_hours_follow_the_trace(tmp_path: Path) -> None:
     path = written(tmp_path, "region,hour,grams_per_kwh\nus,0,100\nus,12,300\n")
     grams = carbon_of(path, problem("us"), 6 * 3600.0).grams_per_kwh["us"]
     assert grams.tolist() == [100.0] * 6 + [300.0] * 12 + [100.0] * 6
 
 
-def test_times_with_dates_hold_until_the_next(tmp_path: Path) -> None:
+def test_dated_rows_last_until_the_next(tmp_path: Path) -> None:
     rows = "us,1970-01-02T00:00Z,100\nus,1970-01-02T02:00+02:00,100\nus,1970-01-02T12:00,300\n"
-    with pytest.raises(ConfigError, match="row 3: this region has that time twice"):
+    with pytest.raises(ConfigError, match="row 3: this region has this time twice"):
         read_carbon(written(tmp_path, f"region,hour,grams_per_kwh\n{rows}"))
     path = written(tmp_path, "region,hour,grams_per_kwh\nus,1970-01-02T00:00Z,100\nus,1970-01-02T12:00,300\n")
     grams = carbon_of(path, problem("us"), 86_400.0).grams_per_kwh["us"]
     assert grams.tolist() == [100.0] * 12 + [300.0] * 12
     for outside_s in (86_400.0 - 3600.0, 86_400.0 + 3600.0):  # it begins an hour before the file, or ends after it
-        with pytest.raises(ConfigError, match="holds from 1970-01-02T00:00Z to 1970-01-03T00:00Z, the trace lasts"):
+        with pytest.raises(ConfigError, match="covers 1970-01-02T00:00Z to 1970-01-03T00:00Z, but the trace spans"):
             carbon_of(path, problem("us"), outside_s)
 
 
-def test_an_hour_of_a_machine_costs_its_power_times_the_price(tmp_path: Path) -> None:
+def test_machine_hour_costs_power_times_price(tmp_path: Path) -> None:
     path = written(tmp_path, "region,grams_per_kwh\n*,400\n")
-    asked = problem("")
-    usd = carbon_of(path, asked, None).usd_per_hour(asked.pools[0])
+    planned = problem("")
+    usd = carbon_of(path, planned, None).usd_per_hour(planned.pools[0])
     # 5 kW for an hour at 400 g a kWh are 2 kg.
     np.testing.assert_allclose(usd, 0.16)
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("region,grams_per_kwh\neu,20\n", "no carbon intensity for us"),
         ("region,grams_per_kwh\nus,-1\n", "row 2: needs an hour from 0 to 23"),
         ("region,hour,grams_per_kwh\nus,24,1\n", "row 2: needs an hour from 0 to 23"),
-        ("region,hour,grams_per_kwh\nus,1,1\nus,1,2\n", "row 3: this region has that time twice"),
-        ("region,hour,grams_per_kwh\nus,1,1\nus,2026-01-05T00:00Z,2\n", "row 3: this region has hours of the day and"),
+        ("region,hour,grams_per_kwh\nus,1,1\nus,1,2\n", "row 3: this region has this time twice"),
+        (
+            "region,hour,grams_per_kwh\nus,1,1\nus,2026-01-05T00:00Z,2\n",
+            "row 3: this region has both hours of the",
+        ),
         ("region,hour,grams_per_kwh\nus,soon,1\n", "row 2: needs an hour from 0 to 23 or an ISO 8601 time"),
-        ("region,hour,grams_per_kwh\nus,1970-01-01,1\n", "has dates, and the trace has none"),
+        ("region,hour,grams_per_kwh\nus,1970-01-01,1\n", "has dates, but the trace has none"),
         ("place,grams\nus,1\n", "has no rows of region and grams_per_kwh"),
     ],
 )
-def test_what_makes_no_sense_is_said(tmp_path: Path, text: str, said: str) -> None:
-    with pytest.raises(ConfigError, match=said):
+def test_invalid_files_are_refused(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
         carbon_of(written(tmp_path, text), problem("us"), None)
 
 
-def test_a_plan_tells_it_from_what_is_paid(day: Trace, made: planfile.Plan, tmp_path: Path) -> None:
+def test_carbon_is_not_a_payment(day: Trace, made: planfile.Plan, tmp_path: Path) -> None:
     path = written(tmp_path, "region,grams_per_kwh\n*,400\n")
     priced = plan(day, replace(OPTIONS, carbon=path, carbon_usd_per_tonne=80.0))
     simulated = priced.simulated
@@ -105,8 +108,8 @@ def test_a_plan_tells_it_from_what_is_paid(day: Trace, made: planfile.Plan, tmp_
     assert simulated.total_usd == pytest.approx(made.simulated.total_usd, rel=0.05)
     used = {pool.name: pool for pool in priced.pools}
     planned = sum(
-        float(np.dot(one.machines, used[one.pool].carbon_usd_per_hour)) * priced.slot_s / 3600
-        for one in priced.schedule
+        float(np.dot(row.machines, used[row.pool].carbon_usd_per_hour)) * priced.slot_s / 3600
+        for row in priced.schedule
     )
     assert planned > 0
     # Start-ups and tails are paid beside what is planned by the slot.

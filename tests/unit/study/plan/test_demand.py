@@ -5,21 +5,21 @@ import pytest
 from tests.samples import fleets
 
 from meritorder.study.plan.capacity import MAX_UTILIZATION, Serving, safe_load
-from meritorder.study.plan.demand import bursts_for, classes_of, raise_bursts, slots_of, worst_slots
+from meritorder.study.plan.demand import measure_bursts, raise_bursts, request_classes, slot_index, worst_slots
 
 
 def test_classes_separate_lanes_and_patience() -> None:
     load = fleets.load([0.0, 1.0, 2.0, 3.0], waits=[False, True, False, True])
-    classes = {group.name: group for group in classes_of(load, 900.0, "")}
+    classes = {group.name: group for group in request_classes(load, 900.0, "")}
     assert classes["realtime"].members.tolist() == [0, 2]
     (deferrable,) = (group for group in classes.values() if group.deferrable)
     assert deferrable.members.tolist() == [1, 3]
-    named = classes_of(load, 900.0, "llama-3.1-8b")
+    named = request_classes(load, 900.0, "llama-3.1-8b")
     assert [group.name for group in named] == [f"{name}, llama-3.1-8b" for name in classes]
 
 
 def test_late_times_belong_to_the_last_slot() -> None:
-    assert slots_of(np.array([0.0, 899.9, 900.0, 9e9]), 900.0, 3).tolist() == [0, 0, 1, 2]
+    assert slot_index(np.array([0.0, 899.9, 900.0, 9e9]), 900.0, 3).tolist() == [0, 0, 1, 2]
 
 
 @pytest.mark.parametrize(("limit", "chosen"), [(100.0, [1]), (5.0, [1]), (4.9, [1, 3]), (0.0, [1, 3, 0])])
@@ -39,7 +39,7 @@ def test_burst_needs_more_than_the_mean() -> None:
         backfill=fleets.backfill(0, kv_share=0.9),
         max_utilization=MAX_UTILIZATION,
     )
-    found = bursts_for(load, serving, 900.0, 4)
+    found = measure_bursts(load, serving, 900.0, 4)
     assert found.argmax() == 2
     assert found[2] > 1.5
 

@@ -3,7 +3,7 @@
 import pytest
 
 from meritorder.errors import ConfigError
-from meritorder.study.plan.options import PlanOptions, terms_of, tiers_of
+from meritorder.study.plan.options import PlanOptions, parse_terms, parse_tiers
 
 
 @pytest.mark.parametrize(
@@ -15,10 +15,10 @@ def test_longer_traces_get_longer_slots(span_s: float, slot_s: float) -> None:
 
 
 def test_unknown_terms_and_tiers_are_refused() -> None:
-    assert terms_of("3y") == ("1y", "3y")
-    assert terms_of("none") == ()
-    assert tiers_of(("batch",)) == ("batch",)
+    assert parse_terms("3y") == ("1y", "3y")
+    assert parse_terms("none") == ()
+    assert parse_tiers(("batch",)) == ("batch",)
     with pytest.raises(ConfigError, match="unknown term"):
-        terms_of("2y")
+        parse_terms("2y")
     with pytest.raises(ConfigError, match="unknown tier"):
-        tiers_of(("cheap",))
+        parse_tiers(("cheap",))

@@ -10,7 +10,7 @@ from meritorder.domain import Access
 from meritorder.study.plan.capacity import Serving
 from meritorder.study.plan.commitments import Holdings
 from meritorder.study.plan.options import PlanOptions
-from meritorder.study.plan.supply import sites_for
+from meritorder.study.plan.supply import find_sites
 
 
 def test_larger_machines_only_with_cheaper_gpus() -> None:
@@ -26,7 +26,7 @@ def test_larger_machines_only_with_cheaper_gpus() -> None:
         backfill=backfill(8, prefill_tokens=256, kv_share=0.9),
         max_utilization=0.9,
     )
-    sites = sites_for(
+    sites = find_sites(
         replace(known, offers=tuple(reversed(boxes))),
         known.models["llama-3.1-8b"],
         [serving],
