@@ -96,7 +96,7 @@ FORMATS: Final = (
 _EXPORT_AS_FOCUS: Final = (
     (
         ({"CostInBillingCurrency"}, {"costInBillingCurrency"}, {"PreTaxCost", "MeterCategory"}),
-        "an Azure actual or amortised cost export",
+        "an Azure actual or amortized cost export",
         "export the dataset 'Cost and usage details (FOCUS)' from Cost Management",
     ),
     (
