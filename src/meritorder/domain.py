@@ -375,6 +375,10 @@ def _is_allowed(name: str, allow: frozenset[str], deny: frozenset[str]) -> bool:
     return bool((allowed or not allow) and not denied)
 
 
+OWN_DEADLINE: Final = "own deadline"
+"""The workload of requests that state their own deadline and match no declared workload."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Workload:
     """The requests that share a promise.

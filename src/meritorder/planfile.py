@@ -20,9 +20,6 @@ _FAMILY: Final = "meritorder.plan/"
 PREPAID: Final = frozenset({"reserved", "committed_use", "owned", "capacity_block"})
 """Pricing models whose machines are paid for whether or not they are used."""
 
-OWN_DEADLINE: Final = "own deadline"
-"""The workload of requests that state their own deadline and match no declared workload."""
-
 
 class PlanPool(msgspec.Struct, frozen=True, kw_only=True):
     """One kind of machine in one region, and the settings of its engines. Times are in seconds.

@@ -29,10 +29,9 @@ import numpy as np
 import polars as pl
 
 from meritorder.deadlines import Deadline, parse_deadline
-from meritorder.domain import PLACES, Access, Lane, Slo, Workload
+from meritorder.domain import OWN_DEADLINE, PLACES, Access, Lane, Slo, Workload
 from meritorder.errors import WorkloadsError
 from meritorder.evidence import Assumption
-from meritorder.planfile import OWN_DEADLINE
 from meritorder.tables import REQUESTS
 from meritorder.traces.trace import Trace
 from meritorder.units import utc

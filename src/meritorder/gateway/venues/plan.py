@@ -12,11 +12,11 @@ from typing import Final
 
 from meritorder import planfile
 from meritorder.deadlines import parse_deadline
-from meritorder.domain import Access, BackfillLimits
+from meritorder.domain import OWN_DEADLINE, Access, BackfillLimits
 from meritorder.errors import ConfigError, WorkloadsError
 from meritorder.gateway import config
 from meritorder.gateway.config import Settings
-from meritorder.planfile import OWN_DEADLINE, PlanPool, PoolSchedule
+from meritorder.planfile import PlanPool, PoolSchedule
 from meritorder.policy.schedule import Calendar, repeat_period_s
 from meritorder.units import parse_duration_s
 

@@ -1,27 +1,43 @@
-"""What a trace costs in real time, in batch, and as a mix."""
+"""What a trace costs in real time, in batch, and as a mix: run the search, and assemble the answer."""
 
+from collections.abc import Sequence
 from typing import Final
 
 from meritorder import catalog as facts
 from meritorder import traces
 from meritorder.catalog.tokens import token_prices
-from meritorder.comparison import Comparison
-from meritorder.domain import Lane
+from meritorder.comparison import Comparison, FrontierPoint, TraceSummary
+from meritorder.domain import Lane, Model, Offer, Provenance, Tier, TokenPrice
 from meritorder.errors import CatalogError
-from meritorder.evidence import Assumption
-from meritorder.study.compare.answer import assemble
+from meritorder.evidence import Assumption, Interval, PriceUsed
+from meritorder.study.compare import why
+from meritorder.study.compare.arrangements import (
+    TITLES,
+    cheapest_price,
+    fleet_arrangement,
+    price_tokens,
+    quantile,
+    token_arrangement,
+    utilization,
+)
 from meritorder.study.compare.certainty import saving_interval
+from meritorder.study.fleet.fleets import Trial
 from meritorder.study.fleet.load import TraceLoad
 from meritorder.study.fleet.machines import CandidateMachine, find_machines
 from meritorder.study.fleet.options import Options, Progress
-from meritorder.study.fleet.search import Search
+from meritorder.study.fleet.search import Search, SearchResult
 from meritorder.study.fleet.spot import spot_assumptions, spot_machines
 from meritorder.study.fleet.workloads import access_assumptions, assign_workloads, only_model, permitted_to_all
-from meritorder.units import SECONDS_PER_DAY, format_duration
+from meritorder.traces.statistics import describe
+from meritorder.units import SECONDS_PER_DAY, format_duration, format_usd
 
 __all__ = ["Options", "compare"]
 
 _NO_SPOT: Final = "list them with meritorder prices --hardware NAME, or add a price with --catalog"
+_TIERS: Final = (Tier.STANDARD, Tier.BATCH, Tier.FLEX)
+# The usual ratio of real time to batch per request in the field (DESIGN, 1).
+_USUAL_RATIO: Final = (2.0, 5.0)
+_MAX_FRONTIER_POINTS: Final = 60
 
 
 def compare(trace: traces.Trace, options: Options, progress: Progress = lambda _: None) -> Comparison:
@@ -95,3 +111,208 @@ def _assumptions(options: Options, load: TraceLoad) -> list[Assumption]:
         text = f"in real time, deferrable requests are priced with an SLO too: {limits}"
         assumptions.append(Assumption(text=text, option="--slo"))
     return assumptions
+
+
+def assemble(
+    *,
+    trace: traces.Trace,
+    model: Model,
+    found: SearchResult,
+    load: TraceLoad,
+    assumptions: list[Assumption],
+    interval: Interval | None,
+    prices: Sequence[TokenPrice],
+) -> Comparison:
+    """Return the whole answer.
+
+    Args:
+        trace: The requests as read.
+        model: The model that is served.
+        found: The cheapest fleet of each arrangement.
+        load: The requests with their SLOs and deadlines.
+        assumptions: What was assumed.
+        interval: Interval of the saving.
+        prices: Token prices of the model.
+    """
+    cheapest = [(tier, cheapest_price(prices, tier, load)) for tier in _TIERS]
+    apis = [(tier, price) for tier, price in cheapest if price is not None]
+    fleets = [fleet_arrangement(trial, found) for trial in (found.fixed, found.autoscaled, found.batch, found.mix)]
+    arrangements = [*fleets, *(token_arrangement(tier, price, load) for tier, price in apis)]
+    baseline, mix = found.baseline, found.mix
+    ratio = baseline.usd / found.batch.usd
+    saving_usd = baseline.usd - mix.usd
+    waterfalls = [why.to_batch(baseline, found.batch, found.slo_utilization)]
+    if found.realtime_alone is not None and mix.usd < baseline.usd:
+        waterfalls.append(why.to_mix(baseline, mix, found.slo_utilization, found.realtime_alone))
+    break_even, break_even_note = break_even_utilization(baseline.machine, apis, load)
+    return Comparison(
+        trace=_summary(trace),
+        model=model.id,
+        hardware=baseline.machine.profile.hardware,
+        assumptions=[*assumptions, *(Assumption(text=text) for text in trace.report.assumptions)],
+        arrangements=arrangements,
+        baseline=baseline.name,
+        best=mix.name if saving_usd > 0 else baseline.name,
+        saving_usd=saving_usd,
+        saving_share=saving_usd / baseline.usd,
+        saving_interval=interval,
+        ratio_realtime_to_batch=ratio,
+        ratio_note=_ratio_note(ratio, baseline, found.batch),
+        break_even_utilization=break_even,
+        break_even_note=break_even_note,
+        sentence=_sentence(found, load, ratio, apis),
+        waterfall=waterfalls,
+        frontier=_frontier(found),
+        prices=[
+            *_offers_used(found),
+            *(PriceUsed.from_token_price(price, used_for=f"Token API, {tier}") for tier, price in apis),
+        ],
+        performance=_performance(found),
+        warnings=_warnings(trace, found, load),
+    )
+
+
+def break_even_utilization(
+    machine: CandidateMachine, apis: Sequence[tuple[Tier, TokenPrice]], load: TraceLoad
+) -> tuple[float | None, str]:
+    """Return the utilization at which a real-time fleet costs as much as the standard token API, and a note."""
+    standard = next((price for tier, price in apis if tier is Tier.STANDARD), None)
+    if standard is None:
+        return None, "no provider sells this model as tokens, so there is no price to break even with"
+    share = machine.price_work(load) / price_tokens(standard, load)
+    replica = f"a replica at {format_usd(machine.usd_per_replica_hour)} an hour"
+    rate = f"the standard rate of {standard.provider}"
+    if share > 1:
+        return None, f"even at full utilization, {replica} costs {share:.1f} times {rate}"
+    return share, f"below {share:.0%} utilization, {replica} costs more than {rate}"
+
+
+def _ratio_note(ratio: float, baseline: Trial, batch: Trial) -> str:
+    low, high = _USUAL_RATIO
+    if low <= ratio <= high:
+        return ""
+    compared = "Less" if ratio < low else "More"
+    return (
+        f"{compared} than the usual 2 to 5: utilization is {utilization(baseline):.0%} in real time "
+        f"and {utilization(batch):.0%} in batch."
+    )
+
+
+def _sentence(found: SearchResult, load: TraceLoad, ratio: float, apis: Sequence[tuple[Tier, TokenPrice]]) -> str:
+    return " ".join([*_fleets_sentence(found, load, ratio), *_tokens_sentence(found, load, apis)])
+
+
+def _tokens_sentence(found: SearchResult, load: TraceLoad, apis: Sequence[tuple[Tier, TokenPrice]]) -> list[str]:
+    if not apis:
+        return []
+    tier, price = min(apis, key=lambda api: price_tokens(api[1], load))
+    usd = price_tokens(price, load)
+    if usd >= found.mix.usd:
+        return []
+    rate = f"{price.provider}, {tier} rate"
+    return [f"Bought as tokens they would cost {format_usd(usd)} ({rate}), with no guarantee of latency."]
+
+
+def _fleets_sentence(found: SearchResult, load: TraceLoad, ratio: float) -> list[str]:
+    per_request = found.baseline.usd / len(load)
+    batch_per_request = found.batch.usd / len(load)
+    start = (
+        f"In real time these {len(load):,} requests cost {format_usd(found.baseline.usd)} "
+        f"({format_usd(per_request)} each), in batch {format_usd(found.batch.usd)} "
+        f"({format_usd(batch_per_request)} each): {ratio:.1f} times less."
+    )
+    waiting = float(load.deferrable.mean())
+    if waiting == 0:
+        return [start, "No request is marked as able to wait; mark some with --defer 40%@4h or --workloads."]
+    if found.mix.usd < found.baseline.usd:
+        saved = 1 - found.mix.usd / found.baseline.usd
+        cost = format_usd(found.mix.usd)
+        return [
+            start,
+            f"Letting {waiting:.0%} of them wait costs {cost}: {saved:.0%} less, with every SLO and deadline met.",
+        ]
+    return [start, f"Letting {waiting:.0%} of them wait saves nothing here: the real-time fleet is needed either way."]
+
+
+def _frontier(found: SearchResult) -> list[FrontierPoint]:
+    points = [
+        FrontierPoint(
+            arrangement=trial.name,
+            label=trial.label,
+            usd_per_request=trial.usd / len(trial.load),
+            ttft_p99_s=quantile(trial.ttft_s[~trial.load.deferrable], 0.99),
+            e2e_p50_s=quantile(trial.e2e_s, 0.5) or 0.0,
+            keeps_promise=trial.feasible,
+        )
+        for trial in found.trials
+        if len(trial.load) == len(found.baseline.load)
+    ]
+    return points[:_MAX_FRONTIER_POINTS]
+
+
+def _offers_used(found: SearchResult) -> list[PriceUsed]:
+    offers: dict[str, Offer] = {}
+    uses: dict[str, list[str]] = {}
+    for trial in (found.baseline, found.fixed, found.batch, found.mix):
+        for machine, _ in trial.pools:
+            offer, title = machine.offer, TITLES[trial.name]
+            offers[offer.label] = offer
+            titles = uses.setdefault(offer.label, [])
+            if title not in titles:
+                titles.append(title)
+    return [PriceUsed.from_offer(offer, used_for="; ".join(uses[label])) for label, offer in offers.items()]
+
+
+def _performance(found: SearchResult) -> list[str]:
+    lines = []
+    for trial in (found.baseline, found.batch, found.mix):
+        for machine, _ in trial.pools:
+            profile = machine.profile
+            if profile.provenance is Provenance.CALIBRATED:
+                basis = f"calibrated: {profile.source}"
+            else:
+                basis = f"{profile.provenance}: {profile.source}, {profile.as_of}"
+            lines.append(
+                f"{profile.replica.label}: {basis}; table within {profile.table_error_p90:.0%} of its source (p90); "
+                f"saturated it serves {machine.saturation.tokens_per_s:,.0f} tokens/s with "
+                f"{machine.saturation.sequences:.0f} sequences"
+            )
+    return list(dict.fromkeys(lines))
+
+
+def _warnings(trace: traces.Trace, found: SearchResult, load: TraceLoad) -> list[str]:
+    report = trace.report
+    warnings = []
+    if report.bad_rows:
+        shown = "; ".join(str(row) for row in report.first_bad[:3])
+        warnings.append(f"{report.bad_rows:,} of {report.rows:,} rows are invalid and were skipped: {shown}")
+    warnings += [f"{count:,} rows set aside: {reason}" for reason, count in report.set_aside.items()]
+    if report.estimated_tokens:
+        warnings.append("token counts were estimated from text")
+    if not load.deferrable.any():
+        warnings.append("no request is marked as able to wait, so the mix is the real-time fleet")
+    if not found.autoscaled.feasible:
+        warnings.append("no autoscaler tried meets the SLO: load rises faster than machines start")
+    if found.batch.deadlines_missed:
+        warnings.append(f"in batch {found.batch.deadlines_missed:,} requests would miss their deadline")
+    return warnings
+
+
+def _summary(trace: traces.Trace) -> TraceSummary:
+    statistics, report = describe(trace), trace.report
+    requests = trace.requests
+    return TraceSummary(
+        files=list(report.files),
+        format=report.format,
+        requests=requests.height,
+        span_s=trace.span_s,
+        mean_rate_per_s=statistics.mean_rate_per_s or 0.0,
+        peak_to_mean_hour=statistics.peak_to_mean_hour,
+        input_tokens=int(requests["input_tokens"].sum()),
+        cached_tokens=int(requests["cached_tokens"].sum()),
+        output_tokens=int(requests["output_tokens"].sum()),
+        bad_rows=report.bad_rows,
+        failed_rows=report.failed_rows,
+        estimated_tokens=report.estimated_tokens,
+        start_epoch_s=trace.epoch_s,
+    )

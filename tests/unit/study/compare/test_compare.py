@@ -3,17 +3,20 @@
 from pathlib import Path
 
 import msgspec
+import numpy as np
 import pytest
-from tests.samples.fleets import profile
+from tests.samples.fleets import load, machine, profile
 
 from meritorder import traces
 from meritorder.comparison import Arrangement, Comparison
-from meritorder.domain import Slo
+from meritorder.domain import Slo, Tier, TokenPrice
 from meritorder.errors import CatalogError, InfeasibleError, MeritorderError, PerformanceError, WorkloadsError
-from meritorder.study.compare.compare import Options, compare
+from meritorder.study.compare.compare import Options, _ratio_note, break_even_utilization, compare
+from meritorder.study.fleet.search import Search, SearchResult
 from meritorder.traces import Trace
 
 MODEL = "llama-3.1-8b"
+ASKED = load(np.sort(np.random.default_rng(4).uniform(0, 600, 1200)), 300, 80, waits=np.arange(1200) % 2 == 0)
 
 
 def trace(tmp_path: Path, rows: str, header: str = "time,input_tokens,output_tokens") -> Trace:
@@ -124,3 +127,42 @@ def test_ones_own_profile_and_prices_are_used_and_named(small: Trace, tmp_path: 
     assert fixed.total_usd == pytest.approx((fixed.replica_hours or 0) * 1.5)
     # 601 s at most: the machine stands by for the span of the trace, and until the last answer.
     assert fixed.replica_hours == pytest.approx(600 / 3600, rel=0.01)
+
+
+@pytest.fixture(scope="module")
+def found_fleets() -> SearchResult:
+    one = machine(ASKED)
+    return Search(load=ASKED, machines=[one], batch_machine=one, patience_s=7200.0, progress=lambda _: None).run()
+
+
+def price(tier: Tier, usd_per_mtok: float) -> TokenPrice:
+    return TokenPrice(
+        provider="somebody",
+        model="m",
+        provider_model="m",
+        tier=tier,
+        input_usd_per_mtok=usd_per_mtok,
+        cached_usd_per_mtok=usd_per_mtok,
+        output_usd_per_mtok=usd_per_mtok,
+        as_of="2026-01-01",
+        source="by hand",
+    )
+
+
+def test_breaking_even_is_where_a_full_replicas_work_costs_what_the_api_asks(found_fleets: SearchResult) -> None:
+    work_usd = found_fleets.baseline.pools[0][0].price_work(ASKED)
+    twice = price(Tier.STANDARD, 2 * work_usd / (1200 * 380 / 1e6))
+    share, note = break_even_utilization(found_fleets.baseline.machine, [(Tier.STANDARD, twice)], ASKED)
+    assert share == pytest.approx(0.5)
+    assert "50%" in note
+    half = price(Tier.STANDARD, work_usd / 2 / (1200 * 380 / 1e6))
+    share, note = break_even_utilization(found_fleets.baseline.machine, [(Tier.STANDARD, half)], ASKED)
+    assert share is None
+    assert "2.0 times" in note
+    assert break_even_utilization(found_fleets.baseline.machine, [], ASKED)[0] is None
+
+
+def test_a_usual_ratio_needs_no_words_and_an_unusual_one_says_which_way(found_fleets: SearchResult) -> None:
+    assert _ratio_note(3.0, found_fleets.baseline, found_fleets.batch) == ""
+    assert "Less than the usual" in _ratio_note(1.5, found_fleets.baseline, found_fleets.batch)
+    assert "More than the usual" in _ratio_note(7.0, found_fleets.baseline, found_fleets.batch)
