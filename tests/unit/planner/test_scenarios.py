@@ -1,10 +1,13 @@
 """Forecasts, and seasons drawn from them."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 from tests.samples.planning import with_commitment
 
 from meritorder.errors import TraceError
+from meritorder.planner.model.problem import CarbonPrice
 from meritorder.planner.scenarios import draw_scenarios, fit_forecast, longest_season
 
 
@@ -54,3 +57,16 @@ def test_scenarios_vary_around_typical_season() -> None:
 
 def test_short_trace_has_no_season() -> None:
     assert longest_season(with_commitment(np.ones(30))) is None
+
+
+def test_scenarios_keep_daily_carbon() -> None:
+    """Two days at 100 and 300 grams by night and at 200 by day: a typical day has 200 in every hour."""
+    grams = np.tile(np.repeat([1.0, 0.0], 12), 2) * np.repeat([100.0, 300.0], 24) + np.tile(
+        np.repeat([0, 200.0], 12), 2
+    )
+    carbon = CarbonPrice(usd_per_tonne=80.0, grams_per_kwh={"here": grams, "there": np.array(50.0)})
+    problem = dataclasses.replace(with_commitment(np.ones(48)), carbon=carbon)
+    drawn = draw_scenarios(problem, 24, np.random.default_rng(0), count=3)
+    assert drawn.carbon is not None
+    assert drawn.carbon.grams_per_kwh["here"].tolist() == pytest.approx(([200.0] * 12 + [250.0] * 12) * 3)
+    assert drawn.carbon.grams_per_kwh["there"].tolist() == 50.0
