@@ -225,10 +225,11 @@ def sentence(requests: int, bound_usd: float, baseline_usd: float, outcome: plan
     saving = f", which saves {format_share(saved)}" if saved > 0 else ""
     carbon = f" Its carbon is priced at {format_usd(carbon_usd)} on top." if carbon_usd else ""
     included = ", carbon included" if carbon_usd else ""
+    cost = f"with this plan they cost {format_usd(total_usd)}{saving}"
+    distance = f"this plan is within {format_share(gap, 1)} of it"
     return (
-        f"In real time these {requests:,} requests cost {format_usd(baseline_usd)}; with this plan they cost "
-        f"{format_usd(total_usd)}{saving}, and a simulation of every request kept every promise.{carbon} "
-        f"The proven lower bound is {format_usd(bound_usd)}{included}: this plan is within {format_share(gap, 1)}."
+        f"In real time these {requests:,} requests cost {format_usd(baseline_usd)}; {cost}. Every promise is kept when "
+        f"each request is simulated.{carbon} The proven lower bound is {format_usd(bound_usd)}{included}: {distance}."
     )
 
 

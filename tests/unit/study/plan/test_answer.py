@@ -29,7 +29,7 @@ def test_plan_keeps_every_promise(made: planfile.Plan, day: Trace) -> None:
     assert simulated.slo_attainment is not None
     assert simulated.slo_attainment >= 0.99
     assert simulated.requests == day.requests.height
-    assert "kept every promise" in made.sentence
+    assert "Every promise is kept" in made.sentence
 
 
 def test_bounds_are_below_the_cost(made: planfile.Plan) -> None:

@@ -1,0 +1,14 @@
+"""The options of `plan` that depend on each other."""
+
+from pathlib import Path
+
+import pytest
+
+from meritorder.cli.plan import plan
+from meritorder.errors import ConfigError
+
+
+@pytest.mark.parametrize("options", [{"carbon": Path("carbon.csv")}, {"carbon_price": 80.0}])
+def test_carbon_options_require_each_other(options: dict[str, Path | float]) -> None:
+    with pytest.raises(ConfigError, match="--carbon and --carbon-price require each other"):
+        plan(["trace.csv"], **options)  # type: ignore[arg-type]

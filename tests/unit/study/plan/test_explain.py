@@ -1,0 +1,78 @@
+"""The reasons given for the cost of a plan."""
+
+from types import SimpleNamespace
+from typing import cast
+
+import pytest
+from tests.samples import fleets
+from tests.samples.plan import week
+from tests.samples.planning import on_demand, reserved, small
+
+from meritorder.domain import Tier, TokenPrice
+from meritorder.planfile import PlanOutcome
+from meritorder.study.plan import explain
+from meritorder.study.plan.options import PlanOptions
+from meritorder.traces import Trace
+
+
+def price(provider: str, usd_per_mtok: float, tier: Tier = Tier.STANDARD) -> TokenPrice:
+    return TokenPrice(
+        provider=provider,
+        model="m",
+        provider_model="m",
+        tier=tier,
+        input_usd_per_mtok=usd_per_mtok,
+        cached_usd_per_mtok=usd_per_mtok,
+        output_usd_per_mtok=usd_per_mtok,
+        as_of="2026-01-01",
+        source="by hand",
+    )
+
+
+def test_waterfall_adds_up_to_the_plan() -> None:
+    problem = small([0.5, 1.4], [0.5, 0], 2, payments=(on_demand(), reserved()))
+    parts = explain.waterfall(problem, 100.0, 60.0)
+    assert sum(part.usd for part in parts) == pytest.approx(-40.0)
+    assert parts[-1].cause == "whole machines, start-ups and tails"
+
+
+def test_cost_by_pricing_model_adds_up() -> None:
+    plan = week()
+    assert plan.simulated is not None
+    usd = explain.usd_by_pricing_model(plan.schedule, plan.commitments, plan.simulated)
+    paid = sum(plan.simulated.usd_by_pool.values()) + plan.simulated.tokens_usd
+    assert sum(usd.values()) == pytest.approx(paid + sum(bought.usd for bought in plan.commitments))
+    assert usd["tokens"] == plan.simulated.tokens_usd
+
+
+def test_all_as_tokens_takes_the_cheapest_provider() -> None:
+    load = fleets.load([0.0, 1.0], input_tokens=300_000, output_tokens=200_000)
+    prices = {"m": [price("a", 2.0), price("b", 1.0), price("a", 3.0, Tier.BATCH)], "n": [price("a", 2.0)]}
+    assert explain.tokens_usd({"m": load}, prices) == {"batch": 3.0, "standard": 1.0}
+    both = explain.tokens_usd({"m": load, "n": load}, prices)
+    assert both == {"standard": 3.0}, "no provider sells every model in batch"
+
+
+def test_sentence_claims_no_saving_without_one() -> None:
+    outcome = PlanOutcome(total_usd=110.0, slo_attainment=1.0, deadlines_missed=0)
+    text = explain.sentence(5, 100.0, 100.0, outcome)
+    assert "saves" not in text
+    assert "The proven lower bound is $100.00: this plan is within 10.0 % of it." in text
+    assert "saves 45 %" in explain.sentence(5, 100.0, 200.0, outcome)
+
+
+def test_warnings_name_cheaper_tokens_and_missing_deferral() -> None:
+    trace = cast("Trace", SimpleNamespace(report=SimpleNamespace(bad_rows=2, rows=9)))
+    found = explain.warnings(
+        trace, [], PlanOptions(backtest=0.5), tokens_usd={"batch": 3.0, "standard": 9.0}, total_usd=5.0, backtest=[]
+    )
+    assert [text.split()[0] for text in found] == ["2", "no", "there", "bought"]
+    assert "--tokens batch" in found[-1]
+    assert not explain.warnings(
+        cast("Trace", SimpleNamespace(report=SimpleNamespace(bad_rows=0, rows=9))),
+        week().workloads,
+        PlanOptions(),
+        tokens_usd={"batch": 6.0},
+        total_usd=5.0,
+        backtest=[],
+    )

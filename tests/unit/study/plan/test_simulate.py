@@ -1,0 +1,129 @@
+"""Simulation of executable plans, by hand."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from tests.samples import fleets
+from tests.samples.plan import week
+
+from meritorder.domain import Tier, TokenPrice
+from meritorder.planfile import PlanPool, PlanRoute, PoolSchedule
+from meritorder.study.plan.simulate import ExecutablePlan, ModelOutcome, simulate_plan
+
+MODEL = "llama-3.1-8b"
+SLOT_S = 300.0
+
+
+def pool(**changes: object) -> PlanPool:
+    values: dict[str, object] = {
+        "name": "box",
+        "model": MODEL,
+        "replica": "replica",
+        "provider": "somebody",
+        "region": "",
+        "machine": "box",
+        "hardware": "h100",
+        "gpus": 1,
+        "replicas": 1,
+        "startup_s": 0.0,
+        "startup_paid_s": 0.0,
+        "max_num_seqs": fleets.LIMITS.max_num_seqs,
+        "max_num_batched_tokens": fleets.LIMITS.max_num_batched_tokens,
+        "backfill_tokens": 64,
+        **changes,
+    }
+    return PlanPool(**values)  # type: ignore[arg-type]
+
+
+def schedule(machines: list[int], pricing_model: str = "on_demand") -> PoolSchedule:
+    return PoolSchedule(
+        pool="box",
+        payment=pricing_model,
+        pricing_model=pricing_model,
+        usd_per_hour=3600.0,
+        minimum_billing_s=0.0,
+        machines=machines,
+        realtime=True,
+        deferrable=False,
+        usd=0.0,
+    )
+
+
+def plan(*schedules: PoolSchedule, routes: list[PlanRoute] | None = None) -> ExecutablePlan:
+    return ExecutablePlan(
+        slot_s=SLOT_S,
+        slots=2,
+        pools=[pool(carbon_usd_per_hour=[3600.0, 0.0])],
+        schedule=list(schedules),
+        routes=routes or [],
+        commitments=[],
+        several_models=False,
+    )
+
+
+def test_paid_time_and_carbon_are_priced() -> None:
+    load = fleets.load([1.0, 2.0, 3.0])
+    outcome, _ = simulate_plan(plan(schedule([1, 1])), {MODEL: load}, {"box": fleets.machine(load)}, {})
+    assert outcome.total_usd == pytest.approx(2 * SLOT_S)  # a dollar a second
+    assert outcome.carbon_usd == pytest.approx(SLOT_S)  # in the first slot only
+    assert outcome.kept
+    assert outcome.slo_attainment == 1.0
+
+
+def test_prepaid_machines_cost_nothing_by_the_hour() -> None:
+    load = fleets.load([1.0, 2.0, 3.0])
+    outcome, _ = simulate_plan(plan(schedule([1, 1], "owned")), {MODEL: load}, {"box": fleets.machine(load)}, {})
+    assert outcome.total_usd == 0
+    assert outcome.kept
+
+
+def test_requests_without_machines_break_promises() -> None:
+    load = fleets.load([1.0, 2.0, 3.0], waits=[False, True, True])
+    outcome, by_model = simulate_plan(plan(), {MODEL: load}, {}, {})
+    assert not outcome.kept
+    assert outcome.deadlines_missed == 2
+    assert by_model[MODEL].violations.tolist() == [True, False, False]
+
+
+def test_tokens_are_bought_by_share() -> None:
+    price = TokenPrice(
+        provider="api",
+        model=MODEL,
+        provider_model="llama",
+        tier=Tier.STANDARD,
+        input_usd_per_mtok=1e6,
+        cached_usd_per_mtok=1e6,
+        output_usd_per_mtok=0.0,
+        as_of="",
+        source="",
+    )
+    routes = [
+        PlanRoute(workload="realtime", lane="realtime", venue=venue, kind=kind, flow=[0.5, 0.5], usd=0.0)
+        for venue, kind in (("box", "pool"), ("api", "tier"))
+    ]
+    load = fleets.load(np.arange(1.0, 101.0), input_tokens=3)
+    outcome, by_model = simulate_plan(
+        plan(schedule([1, 1]), routes=routes), {MODEL: load}, {"box": fleets.machine(load)}, {"api": price}
+    )
+    bought = len(load) - len(by_model[MODEL].load)
+    assert bought == pytest.approx(50, abs=1)
+    assert outcome.tokens_usd == pytest.approx(3.0 * bought)
+    assert outcome.requests == 100
+
+
+def test_longer_span_repeats_slots_and_commitments() -> None:
+    whole = ExecutablePlan.from_file(week())
+    longer = whole.over(2 * whole.span_s)
+    assert longer.slots == 2 * whole.slots
+    assert longer.schedule[1].machines == 2 * whole.schedule[1].machines
+    assert longer.commitments[0].usd == pytest.approx(2 * whole.commitments[0].usd)
+    assert whole.over(whole.span_s) is whole
+    assert not replace(whole, routes=[]).buys_tokens
+
+
+def test_unserved_model_has_no_latencies() -> None:
+    load = fleets.load([0.0, 1.0])
+    outcome = ModelOutcome(load=load, result=None, schedules=(), accounts=(), tokens_usd={})
+    assert np.isnan(outcome.latencies[0]).all()
+    assert not outcome.attained
