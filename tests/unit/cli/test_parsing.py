@@ -35,7 +35,7 @@ def test_empty_slo_is_none() -> None:
     assert Options().slo is None
 
 
-def test_startup_is_parsed_whole_or_in_parts() -> None:
+def test_startup_is_parsed_in_parts() -> None:
     whole = parsing.parse_startup("10m")
     assert whole.total_s == pytest.approx(600)
     assert whole.paid_s / whole.total_s == pytest.approx(0.8)

@@ -8,13 +8,13 @@ from meritorder.errors import ConfigError
 from meritorder.report.files import write_bytes, write_text
 
 
-def test_the_file_appears_whole_and_nothing_beside_it(tmp_path: Path) -> None:
+def test_file_appears_whole(tmp_path: Path) -> None:
     write_text(tmp_path / "out.html", "grüß\n")
     assert (tmp_path / "out.html").read_bytes() == "grüß\n".encode()
     assert [path.name for path in tmp_path.iterdir()] == ["out.html"]
 
 
-def test_a_new_file_has_the_mode_that_the_umask_leaves_and_an_old_one_keeps_its_own(tmp_path: Path) -> None:
+def test_file_modes_are_kept(tmp_path: Path) -> None:
     before = os.umask(0o027)
     try:
         write_bytes(tmp_path / "new", b"1")
@@ -34,16 +34,14 @@ def test_a_link_stays_a_link(tmp_path: Path) -> None:
     assert (tmp_path / "real").read_text() == "new"
 
 
-def test_a_missing_folder_and_a_folder_are_named(tmp_path: Path) -> None:
+def test_missing_folder_is_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="does not exist"):
         write_text(tmp_path / "none" / "out.json", "x")
     with pytest.raises(ConfigError, match="is a folder"):
         write_text(tmp_path, "x")
 
 
-def test_when_writing_fails_the_old_file_stays_and_nothing_else(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_failed_write_keeps_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     target = tmp_path / "out.json"
     target.write_text("old")
 

@@ -8,7 +8,7 @@ from meritorder.report.waterfall import bars, walk, waterfall_cells
 
 
 @pytest.mark.parametrize("fall", week().waterfall)
-def test_a_waterfall_adds_up(fall: Waterfall) -> None:
+def test_waterfall_adds_up(fall: Waterfall) -> None:
     walked = walk(fall)
     assert walked[-2].to_usd == pytest.approx(fall.to_usd, abs=0.005)
     assert all(later.from_usd == earlier.to_usd for earlier, later in pairwise(walked[:-1]))
@@ -16,7 +16,7 @@ def test_a_waterfall_adds_up(fall: Waterfall) -> None:
     assert sum(written[:-1]) == pytest.approx(written[-1], abs=len(written) / 2)
 
 
-def test_a_drawn_part_hangs_where_the_last_one_ended_and_none_vanishes() -> None:
+def test_bars_continue_and_stay_visible() -> None:
     def part(usd: float) -> WaterfallPart:
         return WaterfallPart(name="p", title="p", usd=usd, why="")
 

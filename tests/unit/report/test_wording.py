@@ -11,7 +11,7 @@ from meritorder.report.wording import host, price_unit, usd_cells, web_address
         ("http://a.b:80/c?d=e#f", "http://a.b:80/c?d=e#f", "a.b"),
     ],
 )
-def test_an_address_of_the_web_is_found(source: str, url: str, name: str) -> None:
+def test_web_address_is_found(source: str, url: str, name: str) -> None:
     address = web_address(source)
     assert address is not None
     assert address.geturl() == url
@@ -31,7 +31,7 @@ def test_an_address_of_the_web_is_found(source: str, url: str, name: str) -> Non
         "a <b> c",
     ],
 )
-def test_what_is_none_is_not_linked_to(source: str) -> None:
+def test_other_sources_are_not_linked(source: str) -> None:
     assert web_address(source) is None
 
 
@@ -47,7 +47,7 @@ def test_what_is_none_is_not_linked_to(source: str) -> None:
         ([], ()),
     ],
 )
-def test_a_column_of_dollars_shares_its_decimals(amounts: list[float | None], cells: tuple[str, ...]) -> None:
+def test_dollar_column_shares_decimals(amounts: list[float | None], cells: tuple[str, ...]) -> None:
     assert usd_cells(amounts) == cells
 
 

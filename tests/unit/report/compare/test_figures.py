@@ -9,7 +9,7 @@ from meritorder.report.compare import figures
 from meritorder.report.figures import waterfall
 
 
-def test_figures_stand_on_their_own_outside_the_page() -> None:
+def test_figures_need_no_page_variables() -> None:
     answer = week()
     for chart in (
         figures.lanes(answer),
@@ -19,7 +19,7 @@ def test_figures_stand_on_their_own_outside_the_page() -> None:
         assert "var(" not in json.dumps(chart.to_dict())
 
 
-def test_the_load_has_a_row_a_bin_and_one_where_it_ends() -> None:
+def test_load_has_row_per_bin() -> None:
     answer = week()
     drawn = rows(figures.load(answer, answer.arrangements[0]).to_dict())
     assert len(drawn) == 7 * 96 + 1
@@ -28,7 +28,7 @@ def test_the_load_has_a_row_a_bin_and_one_where_it_ends() -> None:
     assert drawn[5]["when"] == "Mon 13 May 01:15"
 
 
-def test_a_trace_without_a_date_counts_from_its_start() -> None:
+def test_undated_trace_counts_from_start() -> None:
     answer = week()
     undated = msgspec.structs.replace(answer, trace=msgspec.structs.replace(answer.trace, start_epoch_s=None))
     chart = figures.load(undated, undated.arrangements[0]).to_dict()
@@ -36,19 +36,19 @@ def test_a_trace_without_a_date_counts_from_its_start() -> None:
     assert "days from the start of the trace" in json.dumps(chart)
 
 
-def test_token_apis_have_no_load_to_draw() -> None:
+def test_token_api_has_no_load() -> None:
     with pytest.raises(ValueError, match="api_standard has no timeline"):
         figures.load(week(), week().arrangements[4])
 
 
-def test_the_shares_of_paid_time_are_whole() -> None:
+def test_paid_time_shares_sum_to_one() -> None:
     shares: dict[object, float] = {}
     for row in rows(figures.paid_time(week()).to_dict()):
         shares[row["title"]] = shares.get(row["title"], 0.0) + row["share"]
     assert list(shares.values()) == pytest.approx([1.0] * 4)
 
 
-def test_the_frontier_joins_what_nothing_beats_and_names_each_arrangement_once() -> None:
+def test_frontier_is_pareto_and_labeled() -> None:
     chart = figures.frontier(week()).to_dict()
     edge = [(row["e2e"], row["usd"]) for row in rows(chart, chart["layer"][0])]
     assert [usd for _, usd in edge] == sorted((usd for _, usd in edge), reverse=True)

@@ -42,13 +42,13 @@ def test_the_page_loads_nothing() -> None:
     assert_loads_nothing(render(week()))
 
 
-def test_sources_are_links_and_only_addresses_of_the_web_are(page: Page) -> None:
+def test_only_web_sources_are_links(page: Page) -> None:
     links = {attributes["href"] for tag, attributes in page.elements if tag == "a"}
     assert links == {price.source for price in week().prices if price.source.startswith("https://")}
     assert not [a for t, a in Page(render(hostile())).elements if t == "a"]
 
 
-def test_text_of_the_user_stays_text(page: Page) -> None:
+def test_user_text_stays_text(page: Page) -> None:
     attacked = Page(render(hostile()))
     assert [t for t, _ in attacked.elements if t in {"img", "script"}] == ["script"] * 3
     assert len(attacked.scripts) == len(page.scripts) == 3
@@ -57,7 +57,7 @@ def test_text_of_the_user_stays_text(page: Page) -> None:
     assert rows(attacked.charts["lanes"])[0]["title"] == ATTACK
 
 
-def test_every_chart_has_a_place_and_every_place_a_chart(page: Page) -> None:
+def test_charts_and_places_match(page: Page) -> None:
     places = [a["data-chart"] for _, a in page.elements if "data-chart" in a]
     assert sorted(map(str, places)) == sorted(page.charts)
     assert sorted(page.charts) == [
@@ -77,7 +77,7 @@ def test_the_page_holds_the_answer(page: Page) -> None:
     assert [text for text in said if text not in page.text] == []
 
 
-def test_a_bare_answer_has_no_empty_sections() -> None:
+def test_bare_answer_has_no_sections() -> None:
     bare = msgspec.structs.replace(
         week(),
         arrangements=[
@@ -92,7 +92,7 @@ def test_a_bare_answer_has_no_empty_sections() -> None:
     assert not re.search(r"\bnan\b", page.text)
 
 
-def test_colors_follow_the_page_from_light_to_dark() -> None:
+def test_colors_follow_light_and_dark() -> None:
     html = render(week())
     assert f"--realtime: {LIGHT.realtime};" in html
     assert f"--realtime: {DARK.realtime};" in html

@@ -21,7 +21,7 @@ def row(text: str, title: str) -> str:
 
 
 @pytest.mark.parametrize("width", [40, 60, 80, 100, 120, 140, 200])
-def test_no_line_is_wider_than_the_terminal(width: int) -> None:
+def test_no_line_exceeds_the_terminal(width: int) -> None:
     assert max(cell_len(line) for line in printed(week(), width).splitlines()) <= width
 
 
@@ -35,14 +35,14 @@ def test_the_sentence_comes_first() -> None:
     assert " ".join(first).startswith("Letting 40 % of your requests wait up to 4 hours cuts the week from $13,048")
 
 
-def test_a_wide_terminal_shows_every_number_of_an_arrangement() -> None:
+def test_wide_terminal_shows_every_column() -> None:
     text = printed(week(), 160)
     expected = "$9,761 $2.317 $0.610 64 % 99 % 980 10 352 ms 1.71 s 44.2 ms 11.2 s 2.73 h 99.21 % 0"
     assert " ".join(row(text, "Mix, with backfill").split()).endswith(expected)
     assert "Columns not shown" not in text
 
 
-def test_a_narrow_terminal_shows_the_most_important_and_names_the_rest() -> None:
+def test_narrow_terminal_names_hidden_columns() -> None:
     text = printed(week(), 80)
     cells = row(text, "Mix, with backfill").split()
     assert cells[:1] == ["▸"]
@@ -50,18 +50,18 @@ def test_a_narrow_terminal_shows_the_most_important_and_names_the_rest() -> None
     assert "replica-hours" in text.split("Columns not shown")[1]
 
 
-def test_what_does_not_exist_is_a_dash() -> None:
+def test_missing_figures_are_dashes() -> None:
     cells = row(printed(week(), 160), "Token API, standard").split()
     assert cells[-11:] == ["\N{EN DASH}"] * 10 + ["0"]
 
 
-def test_the_cheapest_the_baseline_and_the_infeasible_are_marked() -> None:
+def test_special_arrangements_are_marked() -> None:
     text = printed(week(), 100)
     marks = {title: row(text, title).split()[0] for title in ("Mix, with", "Real time, auto", "Batch", "API, flex")}
     assert marks == {"Mix, with": "▸", "Real time, auto": "◦", "Batch": "✗", "API, flex": "✗"}
 
 
-def test_every_reason_assumption_price_and_warning_is_there() -> None:
+def test_every_text_is_printed() -> None:
     comparison = week()
     text = " ".join(printed(comparison, 200).split())
     for fall in comparison.waterfall:
@@ -74,14 +74,14 @@ def test_every_reason_assumption_price_and_warning_is_there() -> None:
     assert "between 21 % and 29 %" in text
 
 
-def test_text_of_the_user_neither_styles_nor_steers_the_terminal() -> None:
+def test_user_text_cannot_style_terminal() -> None:
     trace = msgspec.structs.replace(week().trace, files=["[red]x[/red]\x1b[2J.csv"])
     text = printed(msgspec.structs.replace(week(), trace=trace), 120)
     assert "[red]x[/red]�[2J.csv" in text
     assert "\x1b" not in text
 
 
-def test_an_answer_with_nothing_but_arrangements_is_printed() -> None:
+def test_bare_answer_is_printed() -> None:
     bare = msgspec.structs.replace(
         week(),
         waterfall=[],

@@ -31,7 +31,7 @@ def price(tier: Tier, usd_per_mtok: float) -> TokenPrice:
     )
 
 
-def test_an_api_costs_its_price_for_all_tokens() -> None:
+def test_token_api_prices_all_tokens() -> None:
     made = token_arrangement(Tier.BATCH, price(Tier.BATCH, 2.0), ASKED)
     assert made.name == "api_batch"
     assert made.total_usd == pytest.approx(2.0 * 1200 * 380 / 1e6)
@@ -39,13 +39,13 @@ def test_an_api_costs_its_price_for_all_tokens() -> None:
     assert any("latency" in note for note in made.notes)
 
 
-def test_the_cheapest_of_a_tier_is_taken_and_never_of_another() -> None:
+def test_cheapest_price_of_the_tier() -> None:
     prices = [price(Tier.STANDARD, 3.0), price(Tier.STANDARD, 2.0), price(Tier.BATCH, 1.0)]
     assert cheapest_price(prices, Tier.STANDARD, ASKED) is prices[1]
     assert cheapest_price(prices, Tier.FLEX, ASKED) is None
 
 
-def test_lanes_add_up_and_real_time_pays_what_its_fleet_costs_alone(found: SearchResult) -> None:
+def test_realtime_lane_pays_its_fleet(found: SearchResult) -> None:
     lanes = _lanes(found.mix, found)
     assert sum(lane.total_usd for lane in lanes) == pytest.approx(found.mix.usd)
     assert found.realtime_alone is not None
@@ -53,6 +53,6 @@ def test_lanes_add_up_and_real_time_pays_what_its_fleet_costs_alone(found: Searc
     assert [lane.requests for lane in lanes] == [600, 600]
 
 
-def test_a_quantile_of_nothing_is_nothing() -> None:
+def test_quantile_of_nothing_is_none() -> None:
     assert quantile(np.array([np.nan]), 0.5) is None
     assert quantile(np.array([1.0, np.nan, 3.0]), 0.5) == 2.0

@@ -24,7 +24,7 @@ def search(replica: Profile) -> Search:
     return Search(load=ASKED, machines=[one], batch_machine=one, patience_s=7200.0, progress=lambda _: None)
 
 
-def test_a_profile_that_never_erred_leaves_nothing_open() -> None:
+def test_exact_profile_gives_point_interval() -> None:
     asked = search(judged([1.0, 1.0]))
     found = asked.run()
     share = 1 - found.mix.usd / found.baseline.usd
@@ -34,7 +34,7 @@ def test_a_profile_that_never_erred_leaves_nothing_open() -> None:
     assert interval.low == interval.high == share
 
 
-def test_a_profile_that_errs_more_leaves_more_open() -> None:
+def test_larger_error_widens_interval() -> None:
     widths = []
     for spread in (1.05, 2.0):
         asked = search(judged([1 / spread, 1.0, spread]))
@@ -48,7 +48,7 @@ def test_a_profile_that_errs_more_leaves_more_open() -> None:
     assert widths[0] < widths[1]
 
 
-def test_nothing_is_said_of_a_profile_that_nobody_measured() -> None:
+def test_unmeasured_profile_has_no_interval() -> None:
     unknown = msgspec.structs.replace(profile(), engine="abacus")
     asked = search(unknown)
     assert saving_interval(asked.run(), asked, seed=0) is None

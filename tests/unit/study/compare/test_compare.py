@@ -33,7 +33,7 @@ def assumed(answer: Comparison) -> str:
     return " | ".join(each.text for each in answer.assumptions)
 
 
-def test_what_was_assumed_is_said_and_what_was_stated_is_not(small: Trace) -> None:
+def test_only_assumptions_are_stated(small: Trace) -> None:
     answer = compare(small, Options(model=MODEL, tp=1, defer=("40%@4h",)))
     assert "40% of the real-time requests (240," in assumed(answer)
     assert "TTFT of at most 2 s" in assumed(answer)
@@ -41,7 +41,7 @@ def test_what_was_assumed_is_said_and_what_was_stated_is_not(small: Trace) -> No
     assert "real time means" not in assumed(compare(small, stated))
 
 
-def test_nothing_that_may_wait_saves_nothing_and_says_so(small: Trace) -> None:
+def test_no_deferrable_saves_nothing(small: Trace) -> None:
     answer = compare(small, Options(model=MODEL, tp=1))
     assert answer.saving_usd == 0
     assert answer.best == answer.baseline
@@ -49,7 +49,7 @@ def test_nothing_that_may_wait_saves_nothing_and_says_so(small: Trace) -> None:
     assert "--defer" in answer.sentence
 
 
-def test_the_real_time_lane_pays_for_its_fleet_and_the_other_for_the_rest(small: Trace) -> None:
+def test_lane_costs_add_up(small: Trace) -> None:
     answer = compare(small, Options(model=MODEL, tp=1, defer=("50%@1h",)))
     mixed = named(answer)["mix"]
     assert sum(lane.total_usd for lane in mixed.lanes) == pytest.approx(mixed.total_usd)
@@ -57,7 +57,7 @@ def test_the_real_time_lane_pays_for_its_fleet_and_the_other_for_the_rest(small:
     assert mixed.total_usd == pytest.approx(mixed.usd_per_request * 600)
 
 
-def test_a_trace_without_times_is_spread_and_that_is_said(tmp_path: Path) -> None:
+def test_trace_without_times_is_spread(tmp_path: Path) -> None:
     at_once = trace(tmp_path, "5,300,40\n" * 200)
     answer = compare(at_once, Options(model=MODEL, tp=1, spread_s=1800.0))
     assert "no arrival times" in assumed(answer)
@@ -70,7 +70,7 @@ def test_one_request_has_an_answer(tmp_path: Path) -> None:
     assert answer.trace.requests == 1
 
 
-def test_the_model_of_the_trace_is_served_if_it_has_one(tmp_path: Path) -> None:
+def test_only_model_of_trace_is_served(tmp_path: Path) -> None:
     header = "time,input_tokens,output_tokens,model"
     answer = compare(trace(tmp_path, f"1,300,40,{MODEL}\n9,300,40,{MODEL}\n", header), Options(tp=1))
     assert answer.model == MODEL
@@ -78,12 +78,12 @@ def test_the_model_of_the_trace_is_served_if_it_has_one(tmp_path: Path) -> None:
         compare(trace(tmp_path, f"1,300,40,{MODEL}\n9,300,40,qwen3-8b\n", header), Options())
 
 
-def test_hardware_without_a_profile_does_not_stop_the_rest(small: Trace) -> None:
+def test_hardware_without_profile_is_skipped(small: Trace) -> None:
     answer = compare(small, Options(model="deepseek-r1", hardware=("h100", "h200")))
     assert answer.hardware == "h200"
 
 
-def test_hardware_without_any_profile_stops_and_names_what_there_is(small: Trace) -> None:
+def test_no_profile_names_known_ones(small: Trace) -> None:
     with pytest.raises(PerformanceError, match=r"gpt-oss-20b was measured on b200 with .*h100 with"):
         compare(small, Options(model="gpt-oss-20b", hardware=("a100",)))
 
@@ -107,14 +107,14 @@ def test_what_cannot_be_answered_is_refused(
     assert "\n" not in str(caught.value)
 
 
-def test_a_request_longer_than_memory_is_refused_with_what_to_do(tmp_path: Path) -> None:
+def test_request_beyond_memory_is_refused(tmp_path: Path) -> None:
     long = trace(tmp_path, "1,300,40\n2,9000000,40\n")
     with pytest.raises(InfeasibleError, match="the longest request has 9,000,040 tokens") as caught:
         compare(long, Options(model=MODEL))
     assert "--hardware" in str(caught.value)
 
 
-def test_ones_own_profile_and_prices_are_used_and_named(small: Trace, tmp_path: Path) -> None:
+def test_own_profile_and_prices_are_used(small: Trace, tmp_path: Path) -> None:
     (tmp_path / "mine.json").write_bytes(msgspec.json.encode(profile()))
     (tmp_path / "mine.csv").write_text(
         "provider,instance,hardware,gpus,pricing_model,usd_per_hour\nme,mybox,h100,1,on_demand,1.5\n"
@@ -149,7 +149,7 @@ def price(tier: Tier, usd_per_mtok: float) -> TokenPrice:
     )
 
 
-def test_breaking_even_is_where_a_full_replicas_work_costs_what_the_api_asks(found_fleets: SearchResult) -> None:
+def test_break_even_equals_api_price(found_fleets: SearchResult) -> None:
     work_usd = found_fleets.baseline.pools[0][0].price_work(ASKED)
     twice = price(Tier.STANDARD, 2 * work_usd / (1200 * 380 / 1e6))
     share, note = break_even_utilization(found_fleets.baseline.machine, [(Tier.STANDARD, twice)], ASKED)
@@ -162,7 +162,7 @@ def test_breaking_even_is_where_a_full_replicas_work_costs_what_the_api_asks(fou
     assert break_even_utilization(found_fleets.baseline.machine, [], ASKED)[0] is None
 
 
-def test_a_usual_ratio_needs_no_words_and_an_unusual_one_says_which_way(found_fleets: SearchResult) -> None:
+def test_only_unusual_ratio_is_noted(found_fleets: SearchResult) -> None:
     assert _ratio_note(3.0, found_fleets.baseline, found_fleets.batch) == ""
     assert "Less than the usual" in _ratio_note(1.5, found_fleets.baseline, found_fleets.batch)
     assert "More than the usual" in _ratio_note(7.0, found_fleets.baseline, found_fleets.batch)

@@ -15,7 +15,7 @@ from meritorder.traces import Trace
 MODEL = "llama-3.1-8b"
 
 
-def test_axes_are_read_with_ranges_and_combined() -> None:
+def test_axes_have_ranges_and_combinations() -> None:
     axes = study.parse_axes(["replicas=1..3", "share=0%, 40%"])
     assert [(axis.name, axis.values) for axis in axes] == [("replicas", ("1", "2", "3")), ("share", ("0%", "40%"))]
     assert len(study.points(axes)) == 6
@@ -25,13 +25,13 @@ def test_axes_are_read_with_ranges_and_combined() -> None:
 @pytest.mark.parametrize(
     "texts", [[], ["colour=red"], ["share"], ["share="], ["tp=1", "tp=2"], ["replicas=1..9999", "tp=1,2"]]
 )
-def test_what_is_nothing_to_vary_is_refused(texts: list[str]) -> None:
+def test_unknown_axis_is_refused(texts: list[str]) -> None:
     with pytest.raises(ConfigError):
         study.parse_axes(texts)
 
 
 @pytest.mark.parametrize("point", [{"replicas": "0"}, {"tp": "two"}, {"startup": "soon"}, {"ttft": "-1s"}])
-def test_a_value_that_makes_no_sense_is_refused_before_anything_runs(point: dict[str, str]) -> None:
+def test_invalid_value_is_refused_first(point: dict[str, str]) -> None:
     with pytest.raises(ConfigError):
         study.apply(Options(), point)
 
@@ -49,7 +49,7 @@ def test_values_become_options() -> None:
     assert study.apply(Options(defer=("40%@4h",)), {"share": "0%"}).defer == ()
 
 
-def test_a_point_is_the_comparison_at_those_options(small: Trace) -> None:
+def test_point_equals_its_comparison(small: Trace) -> None:
     options = Options(model=MODEL, tp=1)
     axes = study.parse_axes(["share=0%,40%"])
     found = study.sweep(small, options, axes, processes=1)
@@ -60,7 +60,7 @@ def test_a_point_is_the_comparison_at_those_options(small: Trace) -> None:
     assert found["share"].to_list() == sorted(found["share"].to_list())
 
 
-def test_a_point_without_an_answer_says_why_and_the_others_stand(small: Trace) -> None:
+def test_failed_point_keeps_the_others(small: Trace) -> None:
     found = study.sweep(small, Options(model=MODEL, tp=1), study.parse_axes(["ttft=2s,1ms"]), processes=1)
     failed = found.filter(pl.col("ttft") == "1ms")
     assert failed.height == 1
@@ -74,7 +74,7 @@ def test_a_cluster_needs_ray(small: Trace) -> None:
         study.sweep(small, Options(model=MODEL), study.parse_axes(["tp=1"]), ray_address="auto")
 
 
-def test_the_frontier_is_what_nothing_beats_in_both() -> None:
+def test_frontier_is_pareto_optimal() -> None:
     table = pl.DataFrame(
         {
             "arrangement": list("abcde"),

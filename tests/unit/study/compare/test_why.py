@@ -18,7 +18,7 @@ def parts(waterfall: object) -> dict[str, float]:
     return {part.name: part.usd for part in waterfall.parts}  # type: ignore[attr-defined]
 
 
-def test_to_batch_adds_up_and_prices_the_work_alike_on_one_machine() -> None:
+def test_waterfall_to_batch_adds_up() -> None:
     found = why.to_batch(REALTIME, BATCH, 0.7)
     named = parts(found)
     assert found.from_usd + sum(named.values()) == pytest.approx(BATCH.usd, abs=1e-9)
@@ -29,7 +29,7 @@ def test_to_batch_adds_up_and_prices_the_work_alike_on_one_machine() -> None:
     assert named["deferral"] == pytest.approx(BATCH.usd - work_usd)
 
 
-def test_a_cheaper_machine_shows_as_its_price() -> None:
+def test_cheaper_machine_shows_as_price() -> None:
     half = machine(MIXED, box=offer(usd_per_hour=1.0))
     named = parts(why.to_batch(REALTIME, batch_fleet(half, MIXED.all_deferrable(7200.0)), 0.7))
     assert named["pricing_model"] == pytest.approx(-ONE.price_work(MIXED) / 2)

@@ -24,7 +24,7 @@ BUSY = load(np.sort(RANDOM.uniform(0, 200, 6000)), 300, 80)
 MIXED = load(np.sort(RANDOM.uniform(0, 600, 3000)), 300, 80, waits=np.arange(3000) % 3 == 0)
 
 
-def test_a_fleet_costs_its_machines_for_the_time_that_they_are_paid() -> None:
+def test_fleet_costs_paid_machine_time() -> None:
     two = machine(BUSY, box=offer(2, usd_per_hour=6.0))
     assert two.replicas == 2
     assert two.usd_per_replica_hour == 3.0
@@ -33,7 +33,7 @@ def test_a_fleet_costs_its_machines_for_the_time_that_they_are_paid() -> None:
     assert trial.usd == pytest.approx(3 * 6.0 * trial.result.end_s / 3600)
 
 
-def test_the_smallest_fleet_holds_and_one_machine_less_does_not() -> None:
+def test_smallest_fleet_is_minimal() -> None:
     one = machine(BUSY)
     trials = list(search_fixed_fleet(one, BUSY))
     kept = [trial for trial in trials if trial.feasible][-1]
@@ -43,24 +43,24 @@ def test_the_smallest_fleet_holds_and_one_machine_less_does_not() -> None:
     assert min(trial.usd for trial in trials if trial.feasible) == kept.usd
 
 
-def test_the_search_ends_where_no_fleet_would_do() -> None:
+def test_search_ends_when_nothing_holds() -> None:
     hopeless = load([0.0, 1.0], slo=Slo(ttft_s=1e-4, tpot_s=1e-4))
     assert not any(trial.feasible for trial in search_fixed_fleet(machine(hopeless), hopeless))
 
 
-def test_the_smallest_fleet_of_one_request_is_one_machine() -> None:
+def test_one_request_needs_one_machine() -> None:
     alone = load([0.0])
     assert [trial.pools[0][1].max_instances for trial in search_fixed_fleet(machine(alone), alone)] == [1]
 
 
-def test_an_autoscaler_that_holds_costs_no_more_than_half_as_many_machines_again() -> None:
+def test_autoscaler_stays_below_its_maximum() -> None:
     one = machine(BUSY, startup_s=30.0)
     trials = [trial for fewest in autoscaler_minimums(4) for trial in search_autoscalers(one, BUSY, 4, fewest)]
     assert any(trial.feasible for trial in trials)
     assert max(account.peak_instances for trial in trials for account in trial.result.pools) <= 6
 
 
-def test_the_fullest_load_is_within_reach_and_below_all_of_it() -> None:
+def test_max_utilization_lies_below_one() -> None:
     one = machine(BUSY)
     _, pool = fixed_fleet(one, BUSY, 2).pools[0]
     share = max_utilization_within_slo(one, pool, BUSY)
@@ -69,7 +69,7 @@ def test_the_fullest_load_is_within_reach_and_below_all_of_it() -> None:
     assert max_utilization_within_slo(one, pool, strict) < share
 
 
-def test_the_gaps_take_what_leaves_the_pace() -> None:
+def test_backfill_leaves_tpot_intact() -> None:
     room = max_backfill(machine(MIXED), MIXED)
     assert room.sequences == LIMITS.max_num_seqs, "32 sequences take 16 ms, far below 70 ms"
     tight = load([0.0], 300, 80, slo=Slo(ttft_s=2.0, tpot_s=0.020))
@@ -88,7 +88,7 @@ def test_no_room_is_no_seat() -> None:
     assert max_backfill(machine(impossible), impossible).sequences == 0
 
 
-def test_batch_serves_all_in_time_and_pays_only_while_it_runs() -> None:
+def test_batch_pays_only_while_running() -> None:
     waiting = BUSY.all_deferrable(4 * 3600.0)
     trial = batch_fleet(machine(waiting), waiting)
     assert trial.feasible
@@ -98,19 +98,19 @@ def test_batch_serves_all_in_time_and_pays_only_while_it_runs() -> None:
     assert work_s < trial.paid_s < 2.5 * work_s + 600
 
 
-def test_temporary_machines_are_none_where_nothing_waits() -> None:
+def test_no_deferrable_needs_no_machines() -> None:
     assert max_deadline_machines(machine(BUSY), BUSY) == 0
     assert max_deadline_machines(machine(MIXED), MIXED) >= 1
 
 
-def test_a_deadline_that_cannot_be_kept_is_counted_as_missed() -> None:
+def test_impossible_deadline_counts_as_missed() -> None:
     hurried = load(BUSY.arrived_s, 300, 80, waits=np.ones(len(BUSY), bool), patience_s=0.1)
     trial = batch_fleet(machine(hurried), hurried)
     assert trial.deadlines_missed == int((~(trial.result.finished_s <= hurried.deadline_s)).sum()) > 0
     assert not trial.feasible
 
 
-def test_a_mix_fills_gaps_before_it_rents() -> None:
+def test_mix_backfills_before_renting() -> None:
     one = machine(MIXED)
     lane = MIXED.select(~MIXED.deferrable)
     base = next(trial for trial in search_fixed_fleet(one, lane) if trial.feasible)
@@ -124,7 +124,7 @@ def test_a_mix_fills_gaps_before_it_rents() -> None:
     assert filled.usd <= apart.usd
 
 
-def test_a_fleet_is_judged_again_by_other_promises() -> None:
+def test_fleet_is_rejudged_by_other_slos() -> None:
     served = simulate_fleet("x", "x", BUSY, fixed_fleet(machine(BUSY), BUSY, 9).pools)
     hurried = load(BUSY.arrived_s, 300, 80, waits=np.ones(len(BUSY), bool), patience_s=1e-3)
     again = rejudge(served, hurried, "mix", "mix")

@@ -8,7 +8,7 @@ from meritorder.domain import Lane, Slo, Workload
 from meritorder.study.fleet.load import load_from_requests
 
 
-def test_a_table_becomes_arrays_with_each_workloads_promise() -> None:
+def test_load_has_slo_of_each_workload() -> None:
     tight = Workload(name="tight", lane=Lane.REALTIME, slo=Slo(ttft_s=0.5, tpot_s=0.02, attainment=0.9))
     requests = pl.DataFrame(
         {
@@ -36,7 +36,7 @@ def test_the_same_requests_under_other_promises() -> None:
     assert mixed.select(mixed.deferrable).arrived_s.tolist() == [10.0]
 
 
-def test_a_promise_is_kept_if_both_halves_are() -> None:
+def test_slo_needs_ttft_and_tpot() -> None:
     asked = load([0.0] * 4)
     ttft_s = np.array([1.0, 3.0, 1.0, 1.0])
     tpot_s = np.array([0.05, 0.05, 0.2, np.nan])
@@ -47,7 +47,7 @@ def test_a_promise_is_kept_if_both_halves_are() -> None:
     assert asked.slo_attainment(np.full(4, np.nan), np.full(4, np.nan))[0] == 0.0, "what is never served is not in time"
 
 
-def test_each_workload_has_to_keep_its_own_promise() -> None:
+def test_each_workload_has_its_slo() -> None:
     few = Workload(name="few", lane=Lane.REALTIME, slo=SLO)
     asked = load(np.zeros(100))
     mine = np.zeros(100, np.int32)
@@ -61,5 +61,5 @@ def test_each_workload_has_to_keep_its_own_promise() -> None:
     assert split.slo_attainment(ttft_s, np.full(100, 0.05)) == (0.98, False)
 
 
-def test_nothing_in_real_time_breaks_no_promise() -> None:
+def test_no_realtime_request_meets_slo() -> None:
     assert load([0.0], waits=[True]).slo_attainment(np.array([9.0]), np.array([9.0])) == (None, True)

@@ -9,7 +9,7 @@ from meritorder.study.fleet.machines import check_slo
 
 
 @pytest.mark.parametrize("slo", [Slo(ttft_s=0.005, tpot_s=0.1), Slo(ttft_s=2.0, tpot_s=0.009)])
-def test_a_promise_that_no_replica_can_keep_is_refused_with_what_would_do(slo: Slo) -> None:
+def test_impossible_slo_names_feasible_limits(slo: Slo) -> None:
     with pytest.raises(InfeasibleError, match="no replica can meet the SLO") as caught:
         check_slo(load([0.0] * 9, slo=slo), profile(), LIMITS)
     message = str(caught.value)
@@ -18,12 +18,12 @@ def test_a_promise_that_no_replica_can_keep_is_refused_with_what_would_do(slo: S
     assert "--slo" in message
 
 
-def test_a_promise_that_can_be_kept_and_one_to_nobody_pass() -> None:
+def test_feasible_and_empty_slo_pass() -> None:
     check_slo(load([0.0] * 9), profile(), LIMITS)
     check_slo(load([0.0], waits=[True], slo=Slo(ttft_s=1e-9, tpot_s=1e-9)), profile(), LIMITS)
     check_slo(load([0.0], output_tokens=1), profile(), LIMITS)
 
 
-def test_answers_of_one_token_have_no_pace_to_tell() -> None:
+def test_single_token_has_no_tpot() -> None:
     with pytest.raises(InfeasibleError, match=r"TTFT of 0\.028 s; loosen"):
         check_slo(load([0.0], output_tokens=1, slo=Slo(ttft_s=1e-3, tpot_s=1.0)), profile(), LIMITS)

@@ -7,7 +7,7 @@ from meritorder.perf.profile import EngineLimits
 from meritorder.study.fleet.options import Options
 
 
-def test_limits_that_are_stated_go_before_those_of_the_profile() -> None:
+def test_stated_limits_override_profile() -> None:
     known = msgspec.structs.replace(profile(), limits=EngineLimits(max_num_seqs=64, max_num_batched_tokens=2048))
     assert Options().engine_limits(known) == known.limits
     stated = Options(max_num_seqs=8).engine_limits(known)
@@ -15,6 +15,6 @@ def test_limits_that_are_stated_go_before_those_of_the_profile() -> None:
     assert Options(max_num_batched_tokens=4096).engine_limits(known).max_num_batched_tokens == 4096
 
 
-def test_a_profile_without_limits_has_those_of_its_engine() -> None:
+def test_engine_limits_are_the_default() -> None:
     assert Options().engine_limits(profile()) == EngineLimits()
     assert Options().engine_limits(msgspec.structs.replace(profile(), engine="sglang")).prefill_first

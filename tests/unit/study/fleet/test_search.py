@@ -20,7 +20,7 @@ def search(asked: TraceLoad, machines: list[CandidateMachine] | None = None) -> 
     ).run()
 
 
-def test_both_lanes() -> None:
+def test_mix_serves_both_lanes() -> None:
     asked = load(ARRIVED_S, 300, 80, waits=np.arange(2500) % 2 == 0, patience_s=3600.0)
     found = search(asked)
     assert found.fixed.feasible
@@ -46,14 +46,14 @@ def test_everything_may_wait() -> None:
     assert found.mix.usd <= min(found.baseline.usd, found.batch.usd + 1e-9)
 
 
-def test_a_deadline_shorter_than_real_time_is_not_said_to_be_kept() -> None:
+def test_missed_deadline_makes_mix_infeasible() -> None:
     hurried = load(ARRIVED_S[:200], 300, 80, waits=np.arange(200) % 2 == 0, patience_s=0.05)
     found = search(hurried)
     assert found.mix.deadlines_missed > 0
     assert not found.mix.feasible
 
 
-def test_the_cheaper_of_two_machines_is_taken() -> None:
+def test_cheaper_machine_is_chosen() -> None:
     asked = load(ARRIVED_S, 300, 80)
     dear, cheap = (machine(asked, box=offer(usd_per_hour=usd, instance=f"box {usd}")) for usd in (4.0, 1.0))
     found = search(asked, [cheap, dear])
@@ -61,14 +61,14 @@ def test_the_cheaper_of_two_machines_is_taken() -> None:
     assert found.batch.pools[0][0] is cheap
 
 
-def test_a_machine_too_slow_for_the_promise_is_passed_over() -> None:
+def test_machine_too_slow_is_skipped() -> None:
     asked = load(ARRIVED_S, 300, 80, slo=Slo(ttft_s=2.0, tpot_s=0.03, attainment=0.9))
     slow = machine(asked, replica=profile(faster=0.2), box=offer(usd_per_hour=0.01))
     fast = machine(asked)
     assert search(asked, [slow, fast]).baseline.pools[0][0] is fast
 
 
-def test_no_machine_fast_enough_is_an_error_that_says_so() -> None:
+def test_no_fast_machine_is_an_error() -> None:
     asked = load(ARRIVED_S[:50], slo=Slo(ttft_s=2.0, tpot_s=0.001))
     with pytest.raises(InfeasibleError, match="no replica can meet the SLO"):
         search(asked)

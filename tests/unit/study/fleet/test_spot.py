@@ -43,7 +43,7 @@ def on_spot(tmp_path: Path, record: str, horizon_s: float) -> Interruptions:
     return found.interruptions
 
 
-def test_a_record_is_begun_again_at_its_last_change(tmp_path: Path) -> None:
+def test_record_repeats_from_last_change(tmp_path: Path) -> None:
     record = "0,add,a\n0,add,b\n10000,remove,a\n30000,add,c\n"
     taken = on_spot(tmp_path, record, 70.0)
     assert taken.ceiling_from_s == (0.0, 10.0, 30.0, 40.0, 60.0, 70.0)
@@ -51,17 +51,17 @@ def test_a_record_is_begun_again_at_its_last_change(tmp_path: Path) -> None:
     assert taken.lifetimes_s == ()
 
 
-def test_a_record_that_is_long_enough_is_taken_as_it_is(tmp_path: Path) -> None:
+def test_long_record_is_not_repeated(tmp_path: Path) -> None:
     taken = on_spot(tmp_path, "0,add,a\n10000,add,b\n", 10.0)
     assert (taken.ceiling_from_s, taken.ceiling) == ((0.0, 10.0), (1, 2))
 
 
-def test_a_record_too_lively_for_the_time_is_refused(tmp_path: Path) -> None:
+def test_record_with_many_changes_is_refused(tmp_path: Path) -> None:
     with pytest.raises(TraceError, match=r"fleet.csv: 3 changes in 2 s are too many .*--from"):
         on_spot(tmp_path, "0,add,a\n1000,add,b\n2000,remove,b\n", 30 * DAY_S)
 
 
-def test_without_a_record_lives_are_drawn_and_the_rate_is_said(tmp_path: Path) -> None:
+def test_lifetimes_are_drawn_without_record(tmp_path: Path) -> None:
     steady = machine(load(ARRIVED_S))
     options = Options(providers=("me",), spot=True)
     (found,) = spot_machines(facts.load((prices(tmp_path),)), [steady], options, DAY_S)
@@ -72,7 +72,7 @@ def test_without_a_record_lives_are_drawn_and_the_rate_is_said(tmp_path: Path) -
     assert spot_assumptions(steady, options) == []
 
 
-def test_work_that_would_be_late_on_spot_machines_runs_on_steady_ones() -> None:
+def test_late_spot_work_runs_on_demand() -> None:
     asked = load(ARRIVED_S, 300, 80, waits=np.arange(2500) % 2 == 0, patience_s=3600.0)
     steady = machine(asked)
     none_left = Interruptions(ceiling_from_s=(0.0,), ceiling=(0,))
@@ -96,7 +96,7 @@ def test_work_that_would_be_late_on_spot_machines_runs_on_steady_ones() -> None:
     assert not search(fallback=False).run().batch.feasible
 
 
-def test_a_comparison_takes_a_record_and_says_so(small: Trace, tmp_path: Path) -> None:
+def test_comparison_states_the_spot_record(small: Trace, tmp_path: Path) -> None:
     options = Options(
         model="llama-3.1-8b",
         tp=1,
@@ -113,7 +113,7 @@ def test_a_comparison_takes_a_record_and_says_so(small: Trace, tmp_path: Path) -
     assert batch.deadlines_missed == 0
 
 
-def test_a_record_without_a_spot_price_is_refused(small: Trace, tmp_path: Path) -> None:
+def test_record_needs_a_spot_price(small: Trace, tmp_path: Path) -> None:
     only_steady = prices(tmp_path, "\n".join(PRICES.splitlines()[:2]) + "\n")
     record = recorded(tmp_path, "0,add,a\n")
     options = Options(
