@@ -1,4 +1,4 @@
-"""A plan carried out by the gateway as a user has it: a process, engines that are processes, a plan of short slots."""
+"""A plan executed by the gateway: a process, engines that are processes, and a plan of short slots."""
 
 import datetime as dt
 import json
@@ -52,14 +52,14 @@ class Site:
     admin: str
 
     def slot(self) -> float:
-        """The slot that it is, and how much of it is over."""
+        """Return the current slot, and the elapsed share of it as its fraction."""
         return (time.time() - self.began_s) % ROUND_S / SLOT_S
 
     def wait_for(self, slot: float) -> None:
         time.sleep((slot - self.slot()) % carried.SLOTS * SLOT_S)
 
     def wait_for_the_morning(self) -> None:
-        """Wait until the night is over for long, and the next one far."""
+        """Wait until well after the night, and long before the next one."""
         if not NIGHT + 1.2 <= self.slot() <= NIGHT + 2:
             self.wait_for(NIGHT + 1.2)
 
@@ -111,7 +111,7 @@ def until(true: Callable[[], bool], within_s: float) -> None:
         time.sleep(0.1)
 
 
-def test_work_waits_for_its_slot_and_an_engine_runs_for_it_alone(site: Site) -> None:
+def test_engine_starts_for_its_slot(site: Site) -> None:
     site.wait_for_the_morning()
     until(lambda: site.engine() == "stopped", within_s=SLOT_S)
     done: list[float] = []
@@ -143,7 +143,7 @@ def test_work_waits_for_its_slot_and_an_engine_runs_for_it_alone(site: Site) -> 
     assert site.answered_by("always", "realtime") == 1
 
 
-def test_a_deadline_is_kept_though_the_plan_would_wait(site: Site) -> None:
+def test_deadline_overrides_plan(site: Site) -> None:
     site.wait_for_the_morning()
     before = site.answered_by("always", "deferrable")
     began_s = time.monotonic()
@@ -153,7 +153,7 @@ def test_a_deadline_is_kept_though_the_plan_would_wait(site: Site) -> None:
     assert site.answered_by("always", "deferrable") == before + 1
 
 
-def test_the_status_says_what_is_wanted_now_and_next(site: Site) -> None:
+def test_status_shows_current_and_next(site: Site) -> None:
     site.wait_for(NIGHT - 1 + 0.2)
     plan = site.status()["plan"]
     night = next(pool for pool in plan["pools"] if pool["pool"] == carried.NIGHT)
@@ -161,7 +161,7 @@ def test_the_status_says_what_is_wanted_now_and_next(site: Site) -> None:
     assert (night["machines"], night["machines_next"], night["replicas_next"]) == (0, 1, 2)
 
 
-def test_much_that_waits_for_the_plan_does_not_hide_what_may_go(site: Site) -> None:
+def test_waiting_requests_hide_nothing(site: Site) -> None:
     site.wait_for_the_morning()
     for _ in range(250):
         site.live.responses.create(model="stub", input="x", background=True)
@@ -171,7 +171,7 @@ def test_much_that_waits_for_the_plan_does_not_hide_what_may_go(site: Site) -> N
     assert site.status()["queued"] == {"stub": 250}
 
 
-def test_an_engine_is_started_in_time_for_a_deadline_outside_of_its_slots(tmp_path: Path) -> None:
+def test_engine_starts_early_for_deadline(tmp_path: Path) -> None:
     began_s = time.time() - SLOT_S * 0.5  # its slot comes after the deadline
     config = configuration(tmp_path, "http://127.0.0.1:1", began_s)
     only, rest = config.read_text().split("[[venue]]")[0], config.read_text().split("[[venue]]")[2]
@@ -193,7 +193,7 @@ def test_an_engine_is_started_in_time_for_a_deadline_outside_of_its_slots(tmp_pa
         there.stop()
 
 
-def test_another_plan_is_taken_while_it_runs_and_a_bad_one_is_not(engine: str, tmp_path: Path) -> None:
+def test_plan_is_reloaded_if_valid(engine: str, tmp_path: Path) -> None:
     config, file = configuration(tmp_path, engine, time.time()), tmp_path / "plan.json"
     config.write_text(config.read_text().replace("port = 0", "port = 0\nrequire_keys = false", 1))
     write_plan(carried.plan(slot_s=SLOT_S), file)
@@ -217,7 +217,7 @@ def test_another_plan_is_taken_while_it_runs_and_a_bad_one_is_not(engine: str, t
     assert "the one before stays" in (tmp_path / "log").read_text()
 
 
-def test_what_nobody_serves_is_said_at_the_start(engine: str, tmp_path: Path) -> None:
+def test_unserved_workload_is_reported(engine: str, tmp_path: Path) -> None:
     config = configuration(tmp_path, engine, time.time())
     config.write_text(config.read_text().replace(f'pool = "{carried.LIVE}"\n', ""))
     write_plan(carried.plan(), tmp_path / "plan.json")

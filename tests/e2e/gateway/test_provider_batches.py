@@ -1,4 +1,4 @@
-"""Batches that go through a provider's batch API: a real gateway and store, a stand-in for the provider."""
+"""Batches sent through a provider's batch API: a real gateway and store, and a stand-in for the provider."""
 
 import asyncio
 import datetime as dt
@@ -23,7 +23,7 @@ KINDS = {"openai": OpenAIBatchApi, "anthropic": AnthropicApi, "gemini": GeminiAp
 
 @dataclass
 class Scene:
-    """A gateway that may be killed, before a provider that may be told what becomes of each line."""
+    """A gateway that can be killed, and a provider with prescribed outcomes of the lines."""
 
     kind: str
     api: Any
@@ -77,28 +77,28 @@ class Scene:
         )
 
     async def submitted(self, count: int) -> str:
-        """Wait until the provider has so many batches; return its id of the last."""
+        """Wait until the provider has a number of batches, and return its id of the last."""
         await until(lambda: len(self.api.batches) >= count)
         assert len(self.api.batches) == count
         return self.api.batches[-1].get("id") or self.api.batches[-1]["name"]
 
     def lines(self, batch_id: str) -> dict[str, str]:
-        """Return the provider's ids of the lines, by what they ask."""
+        """Return the provider's ids of the lines, by their prompts."""
         if self.kind == "anthropic":
             return {
-                each["params"]["messages"][0]["content"][0]["text"]: each["custom_id"]
-                for each in self.api.requests[batch_id]
+                line["params"]["messages"][0]["content"][0]["text"]: line["custom_id"]
+                for line in self.api.requests[batch_id]
             }
         if self.kind == "openai":
-            return {each["body"]["messages"][0]["content"]: each["custom_id"] for each in self.api.lines(batch_id)}
+            return {line["body"]["messages"][0]["content"]: line["custom_id"] for line in self.api.lines(batch_id)}
         content = self.api.files[self.api.batch(batch_id)["metadata"]["inputConfig"]["fileName"]]
         found = [json.loads(line) for line in content.splitlines()]
-        return {each["request"]["contents"][0]["parts"][0]["text"]: each["key"] for each in found}
+        return {line["request"]["contents"][0]["parts"][0]["text"]: line["key"] for line in found}
 
     def end(self, batch_id: str, outcome: Callable[[str], str]) -> None:
-        """End a batch: what becomes of each line, by what it asks: ok, error, expired or cancelled."""
+        """End a batch; each line is ok, error, expired or cancelled, by its prompt."""
         made = {line_id: outcome(asks) for asks, line_id in self.lines(batch_id).items()}
-        over = next((each for each in ("expired", "cancelled") if each in made.values()), "completed")
+        over = next((status for status in ("expired", "cancelled") if status in made.values()), "completed")
         if self.kind == "openai":
             words: dict[str, int | str] = {"ok": 200, "error": 400, over: f"batch_{over}"}
             self.api.end(batch_id, over, {name: words[what] for name, what in made.items()})
@@ -122,8 +122,8 @@ class Scene:
             if file_id is not None:
                 text = (await self.client.files.content(file_id)).text
                 found += [json.loads(line) for line in text.splitlines()]
-        assert len({each["custom_id"] for each in found}) == len(found)
-        return {each["custom_id"]: each for each in found}
+        assert len({line["custom_id"] for line in found}) == len(found)
+        return {line["custom_id"]: line for line in found}
 
 
 async def until(holds: Callable[[], bool], within_s: float = 60) -> None:
@@ -156,7 +156,7 @@ async def scene(kind: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Asy
 
 
 @pytest.mark.parametrize("kind", list(KINDS))
-async def test_what_a_provider_did_is_kept_and_only_the_rest_is_asked_for_again(
+async def test_only_unanswered_lines_are_resubmitted(
     kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with scene(kind, tmp_path, monkeypatch) as there:
@@ -182,9 +182,7 @@ async def test_what_a_provider_did_is_kept_and_only_the_rest_is_asked_for_again(
 
 
 @pytest.mark.parametrize("kind", list(KINDS))
-async def test_a_gateway_that_is_killed_while_it_submits_submits_once(
-    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_killed_submission_is_not_repeated(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async with scene(kind, tmp_path, monkeypatch) as there:
         create = there.api.create
 
@@ -207,9 +205,7 @@ async def test_a_gateway_that_is_killed_while_it_submits_submits_once(
         assert len(there.api.batches) == 1
 
 
-async def test_a_gateway_that_is_killed_while_the_provider_works_takes_the_answers_later(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_restarted_gateway_collects_answers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async with scene("anthropic", tmp_path, monkeypatch) as there:
         batch = await there.submit(3)
         only = await there.submitted(1)
@@ -222,9 +218,7 @@ async def test_a_gateway_that_is_killed_while_the_provider_works_takes_the_answe
         assert len(there.api.batches) == 1
 
 
-async def test_a_batch_of_another_on_the_same_account_is_not_waited_for(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_foreign_batches_are_ignored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing tells Anthropic's batches apart before they are done, but what was never sent cannot be there."""
     async with scene("anthropic", tmp_path, monkeypatch) as there:
         there.api.create([{"custom_id": f"theirs-{number}", "params": {}} for number in range(3)])
@@ -233,9 +227,7 @@ async def test_a_batch_of_another_on_the_same_account_is_not_waited_for(
         assert (await there.ended(batch)).status == "completed"
 
 
-async def test_cancelling_reaches_the_provider_and_keeps_what_it_did(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_cancellation_reaches_provider(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async with scene("openai", tmp_path, monkeypatch) as there:
         batch = await there.submit(4)
         only = await there.submitted(1)
@@ -249,7 +241,7 @@ async def test_cancelling_reaches_the_provider_and_keeps_what_it_did(
         assert codes == {"line 0": None, "line 1": None, "line 2": "batch_cancelled", "line 3": "batch_cancelled"}
 
 
-async def test_a_line_that_has_no_words_there_fails_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_unsupported_line_fails_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async with scene("anthropic", tmp_path, monkeypatch) as there:
         batch = await there.submit(3, logit_bias={"1": 2})
         only = await there.submitted(1)

@@ -1,4 +1,4 @@
-"""Work that goes astray between its claim and its first step."""
+"""Requests that are lost between their claim and their first step."""
 
 import asyncio
 import time
@@ -19,7 +19,7 @@ CALLS = 6
 
 
 def queue(service: Service) -> list[int]:
-    """Queue calls of their own, and return their keys."""
+    """Queue calls, and return their sequence numbers."""
     body = b'{"model": "stub", "messages": [{"role": "user", "content": "x"}], "max_tokens": 2}'
     fields = {
         "tenant": "default",
@@ -41,66 +41,64 @@ def queue(service: Service) -> list[int]:
 
 
 @pytest.mark.asyncio
-@pytest.mark.parametrize("how", ["called back", "failed"])
-async def test_what_had_not_begun_runs_again_and_leaves_its_seat(
+@pytest.mark.parametrize("how", ["preempted", "failed"])
+async def test_unstarted_requests_run_again(
     engine: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str
 ) -> None:
     service = server.build_service(config.read(configuration(tmp_path, engine)))
-    venue, dispatcher, hindered = service.venues.all[0], service.dispatcher, set[int]()
-    begin, ask = dispatcher._begin, dispatcher._attempts.send
+    venue, dispatcher, interrupted = service.venues.all[0], service.dispatcher, set[int]()
+    begin, send = dispatcher._begin, dispatcher._attempts.send
 
-    def begin_and_call_back(request: ClaimedRequest, at: Venue, *, urgent: bool) -> None:
+    def begin_and_preempt(request: ClaimedRequest, at: Venue, *, urgent: bool) -> None:
         begin(request, at, urgent=urgent)
-        if how == "called back" and request.seq not in hindered:
-            hindered.add(request.seq)
+        if how == "preempted" and request.seq not in interrupted:
+            interrupted.add(request.seq)
             at.preempt(1)
 
-    async def fail_once(request: ClaimedRequest, at: Venue, seat: RunningRequest) -> RequestAnswer:
-        if how == "failed" and request.seq not in hindered:
-            hindered.add(request.seq)
-            raise RuntimeError("a bug of ours")
-        return await ask(request, at, seat)
+    async def fail_once(request: ClaimedRequest, at: Venue, running: RunningRequest) -> RequestAnswer:
+        if how == "failed" and request.seq not in interrupted:
+            interrupted.add(request.seq)
+            raise RuntimeError("a bug")
+        return await send(request, at, running)
 
-    monkeypatch.setattr(dispatcher, "_begin", begin_and_call_back)
+    monkeypatch.setattr(dispatcher, "_begin", begin_and_preempt)
     monkeypatch.setattr(dispatcher._attempts, "send", fail_once)
     await service.start()
     try:
-        answers = [dispatcher.wait_for(seq) for seq in queue(service)]
+        pending = [dispatcher.wait_for(seq) for seq in queue(service)]
         dispatcher.wake()
         async with asyncio.timeout(20):
-            given = await asyncio.gather(*answers)
+            answers = await asyncio.gather(*pending)
     finally:
         await service.stop()
-    assert [each.status_code for each in given] == [200] * CALLS
-    assert len(hindered) == CALLS
+    assert [answer.status_code for answer in answers] == [200] * CALLS
+    assert len(interrupted) == CALLS
     assert venue.deferrable == []
     assert dispatcher.tracked() == set()
 
 
 @pytest.mark.asyncio
-async def test_a_claim_of_which_nobody_was_told_is_given_back(
-    engine: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The database made it, and died before it could say so."""
+async def test_unconfirmed_claim_is_requeued(engine: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The database commits the claim, and fails before it confirms."""
     service = server.build_service(config.read(configuration(tmp_path, engine)))
-    claim, untold = requests.claim, set[int]()
+    claim, unconfirmed = requests.claim, set[int]()
 
-    def claim_and_die(
+    def claim_and_fail(
         connection: Connection, me: str, work: QueuedRequests, *, limit: int, now_s: float
     ) -> list[ClaimedRequest]:
         claimed = claim(connection, me, work, limit=limit, now_s=now_s)
-        told = [each for each in claimed if each.seq in untold]
-        untold.update(each.seq for each in claimed)
-        return told
+        confirmed = [request for request in claimed if request.seq in unconfirmed]
+        unconfirmed.update(request.seq for request in claimed)
+        return confirmed
 
-    monkeypatch.setattr(requests, "claim", claim_and_die)
+    monkeypatch.setattr(requests, "claim", claim_and_fail)
     await service.start()
     try:
-        answers = [service.dispatcher.wait_for(seq) for seq in queue(service)]
+        pending = [service.dispatcher.wait_for(seq) for seq in queue(service)]
         service.dispatcher.wake()
         async with asyncio.timeout(20):
-            given = await asyncio.gather(*answers)
+            answers = await asyncio.gather(*pending)
     finally:
         await service.stop()
-    assert [each.status_code for each in given] == [200] * CALLS
-    assert len(untold) == CALLS
+    assert [answer.status_code for answer in answers] == [200] * CALLS
+    assert len(unconfirmed) == CALLS
