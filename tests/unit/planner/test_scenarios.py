@@ -60,10 +60,8 @@ def test_short_trace_has_no_season() -> None:
 
 
 def test_scenarios_keep_daily_carbon() -> None:
-    """Two days at 100 and 300 grams by night and at 200 by day: a typical day has 200 in every hour."""
-    grams = np.tile(np.repeat([1.0, 0.0], 12), 2) * np.repeat([100.0, 300.0], 24) + np.tile(
-        np.repeat([0, 200.0], 12), 2
-    )
+    """Two days at 100 and 300 grams by night and at 250 by day: a typical day has 200 and 250."""
+    grams = np.repeat([100.0, 250.0, 300.0, 250.0], 12)
     carbon = CarbonPrice(usd_per_tonne=80.0, grams_per_kwh={"here": grams, "there": np.array(50.0)})
     problem = dataclasses.replace(with_commitment(np.ones(48)), carbon=carbon)
     drawn = draw_scenarios(problem, 24, np.random.default_rng(0), count=3)

@@ -219,7 +219,7 @@ def _define_savings_plans(program: LinearProgram, problem: Problem) -> tuple[Col
     return committed_usd_per_hour, covered
 
 
-def realtime_load(problem: Problem, variables: Variables, values: Floats, pool: int) -> Floats:
+def pool_load(problem: Problem, variables: Variables, values: Floats, pool: int) -> Floats:
     """Return the real-time load that a pool serves, in saturated replicas, shape (slots,)."""
     load_s = np.zeros(problem.horizon.length)
     for r in problem.realtime_routes_to(pool):

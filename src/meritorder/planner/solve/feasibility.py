@@ -13,7 +13,7 @@ from meritorder.planner.model.constraints import Formulation, formulate
 from meritorder.planner.model.linear_program import Columns, Floats
 from meritorder.planner.model.problem import Problem, RouteKind
 from meritorder.planner.model.supply import OnDemand, Spot
-from meritorder.planner.model.variables import committed_machines, realtime_load
+from meritorder.planner.model.variables import committed_machines, pool_load
 from meritorder.planner.solve.highs import Solver, solve
 from meritorder.units import format_duration
 
@@ -66,7 +66,7 @@ def safe_load_violations(formulation: Formulation, values: Floats) -> dict[int, 
     problem, violations = formulation.problem, {}
     for p, machines in firm_machines(formulation, values).items():
         safe_load = problem.pools[p].safe_load
-        load = realtime_load(problem, formulation.variables, values, p)
+        load = pool_load(problem, formulation.variables, values, p)
         limit = safe_load[np.minimum(machines, len(safe_load) - 1)]
         slots = np.flatnonzero(load > limit + _TOLERANCE * np.maximum(limit, 1.0))
         if len(slots):

@@ -9,8 +9,7 @@ from numpy.typing import NDArray
 from meritorder.planner.model.constraints import Formulation
 from meritorder.planner.model.problem import Problem, RouteKind
 from meritorder.planner.model.supply import CapacityBlock, MachinePayment, OnDemand, Reserved, Spot
-from meritorder.planner.model.variables import committed_machines, machine_usd_by_slot
-from meritorder.planner.model.variables import realtime_load as pool_realtime_load
+from meritorder.planner.model.variables import committed_machines, machine_usd_by_slot, pool_load
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -147,9 +146,9 @@ class Solution:
 
 def realtime_load(solution: Solution, pool: str) -> Floats:
     """Return the real-time load that a pool serves, in saturated replicas, shape (slots,)."""
-    names = [machine_pool.name for machine_pool in solution.problem.pools]
+    p = next(p for p, machine_pool in enumerate(solution.problem.pools) if machine_pool.name == pool)
     program = solution.program
-    return pool_realtime_load(solution.problem, program.formulation.variables, program.values, names.index(pool))
+    return pool_load(solution.problem, program.formulation.variables, program.values, p)
 
 
 def read_solution(program: ProgramSolution, hard_usd: float) -> Solution:

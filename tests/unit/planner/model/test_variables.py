@@ -14,7 +14,7 @@ from meritorder.planner.model.variables import (
     machine_usd_by_slot,
     min_run_slots,
     min_usd_per_replica_s,
-    realtime_load,
+    pool_load,
     start_usd,
 )
 
@@ -55,7 +55,7 @@ def test_realtime_load_of_a_pool() -> None:
     formulation = formulate(small([1.4, 0.5], [0.0, 0.0], 1))
     values = np.zeros(len(formulation.model.cost))
     values[formulation.variables.flow[0]] = [0.5, 1.0]
-    assert realtime_load(formulation.problem, formulation.variables, values, 0).tolist() == pytest.approx([0.7, 0.5])
+    assert pool_load(formulation.problem, formulation.variables, values, 0).tolist() == pytest.approx([0.7, 0.5])
 
 
 def test_cheapest_price_of_a_replica() -> None:
