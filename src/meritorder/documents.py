@@ -1,9 +1,13 @@
 """Versioned records as readable JSON with a stable order of fields."""
 
 import re
-from typing import Final
+from typing import Final, TypeVar
 
 import msgspec
+
+from meritorder.errors import ConfigError
+
+_Record = TypeVar("_Record", bound=msgspec.Struct)
 
 # JSON strings contain no raw line break, so that only an array of numbers matches.
 _NUMBERS: Final = re.compile(rb"\[\n[-+.0-9eE,\s]+\]")
@@ -17,6 +21,43 @@ def encode(record: msgspec.Struct) -> bytes:
     document = {"schema": fields.pop("schema"), **fields}
     indented = msgspec.json.format(_ENCODER.encode(document), indent=2)
     return _NUMBERS.sub(_on_one_line, indented) + b"\n"
+
+
+class _Header(msgspec.Struct):
+    schema: str = ""
+
+
+def decode(text: bytes, record: type[_Record], *, schema: str, what: str, command: str, where: str | None) -> _Record:
+    """Decode a record from JSON, after a check of its schema.
+
+    Args:
+        text: The document.
+        record: Type of the record.
+        schema: Schema that this version reads, such as `meritorder.plan/1`.
+        what: What the document should be, with its article.
+        command: Command that writes such documents.
+        where: Name of the file for messages.
+
+    Raises:
+        ConfigError: The document is not JSON, has another schema, or does not match the record.
+    """
+    try:
+        found = msgspec.json.decode(text, type=_Header).schema
+    except msgspec.DecodeError as error:
+        raise ConfigError(f"not {what}: {error}", where=where, fix=f"write one with `{command}`") from error
+    family, _, version = schema.rpartition("/")
+    if found != schema and not found.startswith(f"{family}/"):
+        named = f"its schema is {found!r}" if found else "it names no schema"
+        raise ConfigError(f"not {what}: {named}", where=where, fix=f"write one with `{command}`")
+    if found != schema:
+        other = found.removeprefix(f"{family}/")
+        newer = other.isdigit() and int(other) > int(version)
+        fix = "upgrade meritorder" if newer else f"write it again with `{command}`"
+        raise ConfigError(f"{what} of schema {found}, but this version reads {schema}", where=where, fix=fix)
+    try:
+        return msgspec.json.decode(text, type=record)
+    except msgspec.ValidationError as error:
+        raise ConfigError(str(error), where=where, fix=f"write it again with `{command}`") from error
 
 
 def _on_one_line(array: re.Match[bytes]) -> bytes:

@@ -15,7 +15,6 @@ from meritorder.errors import ConfigError
 from meritorder.evidence import Assumption, Interval, PriceUsed
 
 SCHEMA: Final = "meritorder.plan/1"
-_FAMILY: Final = "meritorder.plan/"
 
 PREPAID: Final = frozenset({"reserved", "committed_use", "owned", "capacity_block"})
 """Pricing models whose machines are paid for whether or not they are used."""
@@ -304,10 +303,6 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     schema: str = SCHEMA
 
 
-class _Header(msgspec.Struct):
-    schema: str = ""
-
-
 def write_plan(plan: Plan, path: Path) -> None:
     """Write a plan as JSON: `schema` first, each numeric array on one line."""
     path.write_bytes(documents.encode(plan))
@@ -323,29 +318,9 @@ def read_plan(path: Path) -> Plan:
         text = path.read_bytes()
     except OSError as error:
         raise ConfigError(error.strerror or "cannot be read", where=str(path), fix="give the path of a plan") from error
-    try:
-        schema = msgspec.json.decode(text, type=_Header).schema
-    except msgspec.DecodeError as error:
-        raise ConfigError(f"not a plan: {error}", where=str(path), fix="write one with `meritorder plan`") from error
-    _check_schema(schema, path)
-    try:
-        plan = msgspec.json.decode(text, type=Plan)
-    except msgspec.ValidationError as error:
-        raise ConfigError(str(error), where=str(path), fix="write it again with `meritorder plan`") from error
+    plan = documents.decode(text, Plan, schema=SCHEMA, what="a plan", command="meritorder plan", where=str(path))
     _check(plan, path)
     return plan
-
-
-def _check_schema(schema: str, path: Path) -> None:
-    if schema == SCHEMA:
-        return
-    if not schema.startswith(_FAMILY):
-        named = f"its schema is {schema!r}" if schema else "it names no schema"
-        raise ConfigError(f"not a plan: {named}", where=str(path), fix="write one with `meritorder plan`")
-    version = schema.removeprefix(_FAMILY)
-    newer = version.isdigit() and int(version) > int(SCHEMA.removeprefix(_FAMILY))
-    fix = "upgrade meritorder" if newer else "write it again with `meritorder plan`"
-    raise ConfigError(f"a plan of schema {schema}, this version reads {SCHEMA}", where=str(path), fix=fix)
 
 
 def _check(plan: Plan, path: Path) -> None:

@@ -4,10 +4,7 @@ import csv
 import io
 from typing import Final
 
-import msgspec
-
 from meritorder import documents
-from meritorder.errors import ConfigError
 from meritorder.findings import SCHEMA, Audit, Finding
 
 _COLUMNS: Final = tuple(Finding.__struct_fields__)
@@ -28,13 +25,14 @@ def decode(document: bytes, *, where: str | None = None) -> Audit:
     Raises:
         ConfigError: It is not JSON, or not of this schema.
     """
-    try:
-        audit = msgspec.json.decode(document, type=Audit)
-    except msgspec.DecodeError as error:
-        raise ConfigError(f"not an answer of `audit`: {error}", where=where) from None
-    if audit.schema != SCHEMA:
-        raise ConfigError(f"schema {audit.schema} is not {SCHEMA}", where=where, fix="run audit again")
-    return audit
+    return documents.decode(
+        document,
+        Audit,
+        schema=SCHEMA,
+        what="an answer of `audit`",
+        command="meritorder audit",
+        where=where,
+    )
 
 
 def to_csv(audit: Audit) -> str:

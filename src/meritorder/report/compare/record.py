@@ -1,10 +1,7 @@
-"""The answer as JSON: versioned, in a stable order, and pleasant to read."""
-
-import msgspec
+"""The answer of `compare` as JSON."""
 
 from meritorder import documents
 from meritorder.comparison import SCHEMA, Comparison
-from meritorder.errors import ConfigError
 
 
 def encode(comparison: Comparison) -> bytes:
@@ -22,10 +19,11 @@ def decode(document: bytes, *, where: str | None = None) -> Comparison:
     Raises:
         ConfigError: It is not JSON, or not of this schema.
     """
-    try:
-        comparison = msgspec.json.decode(document, type=Comparison)
-    except msgspec.DecodeError as error:
-        raise ConfigError(f"not an answer of `compare`: {error}", where=where) from None
-    if comparison.schema != SCHEMA:
-        raise ConfigError(f"schema {comparison.schema} is not {SCHEMA}", where=where, fix="run compare again")
-    return comparison
+    return documents.decode(
+        document,
+        Comparison,
+        schema=SCHEMA,
+        what="an answer of `compare`",
+        command="meritorder compare",
+        where=where,
+    )

@@ -47,7 +47,7 @@ def test_missing_inputs_are_written_as_asks(answer: Audit) -> None:
 
 
 def test_other_schema_is_refused(answer: Audit) -> None:
-    with pytest.raises(ConfigError, match="run audit again"):
+    with pytest.raises(ConfigError, match="again with `meritorder audit`"):
         decode(encode(answer).replace(b"audit/1", b"audit/0"))
     with pytest.raises(ConfigError, match="not an answer"):
         decode(b"{}")
