@@ -1,1 +1,1 @@
-"""Where requests run: engines, providers and their batch APIs, each behind one interface."""
+"""Clients of engines, providers and their batch APIs, each behind one interface."""

@@ -1,4 +1,4 @@
-"""OpenAI's chat completions, whole and in chunks, as what other APIs answer is turned into."""
+"""OpenAI's chat completion objects, whole and streamed, for the answers of other APIs."""
 
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -19,7 +19,7 @@ _TYPE_OF_STATUS: Final = {
 
 @dataclass(slots=True, kw_only=True)
 class CompletionUsage:
-    """Tokens, as OpenAI counts them: the cached are among the prompt's, the reasoning among the completion's."""
+    """Tokens as OpenAI counts them: prompt tokens include cached ones, completion tokens include reasoning."""
 
     prompt_tokens: int = 0
     completion_tokens: int = 0
@@ -39,14 +39,14 @@ class CompletionUsage:
 
 @dataclass(slots=True, kw_only=True)
 class Message:
-    """What the model said."""
+    """The message of a choice."""
 
     content: str | None = None
     reasoning: str | None = None
     tool_calls: list[Json] = field(default_factory=list)
 
     def to_json(self) -> Json:
-        """Return the `message` object; reasoning under the name that engines give it."""
+        """Return the `message` object, with reasoning in the field that engines use."""
         message: Json = {"role": "assistant", "content": self.content, "refusal": None}
         if self.reasoning is not None:
             message["reasoning_content"] = self.reasoning
@@ -56,7 +56,7 @@ class Message:
 
 
 def tool_call(call_id: str, name: str, arguments: str, **extra: Any) -> Json:  # noqa: ANN401 - JSON
-    """Return one of a message's tool calls."""
+    """Return a tool call of a message."""
     return {"id": call_id, "type": "function", "function": {"name": name, "arguments": arguments}, **extra}
 
 
@@ -66,11 +66,11 @@ def completion(
     """Return a chat completion.
 
     Args:
-        answer_id: The provider's id of it.
+        answer_id: The provider's id.
         created_s: Epoch seconds.
         model: The model that answered.
-        choices: Each with the reason why it ended.
-        usage: What it took.
+        choices: Messages, each with its finish reason.
+        usage: Its tokens.
     """
     return {
         "id": answer_id,
@@ -87,13 +87,13 @@ def completion(
 
 @dataclass(slots=True, kw_only=True)
 class CompletionChunks:
-    """Makes the chunks of one streamed completion.
+    """Builds the stream chunks of one completion.
 
     Args:
         created_s: Epoch seconds.
         model: The model, until the provider names it.
-        with_usage: Whether the client asked for the usage at the end.
-        answer_id: The provider's id, once it is known.
+        with_usage: Whether the client asked for usage at the end.
+        answer_id: The provider's id once it is known.
     """
 
     created_s: int
@@ -102,12 +102,12 @@ class CompletionChunks:
     answer_id: str = ""
 
     def delta(self, delta: Json, *, index: int = 0, finish_reason: str | None = None) -> Json:
-        """Return a chunk that adds to a choice."""
+        """Return a chunk with a delta of a choice."""
         choice = {"index": index, "delta": delta, "logprobs": None, "finish_reason": finish_reason}
         return self._chunk([choice], None)
 
     def last(self, usage: CompletionUsage) -> list[Json]:
-        """Return the chunk with the usage, if it was asked for."""
+        """Return the usage chunk, if the client asked for it."""
         return [self._chunk([], usage.to_json())] if self.with_usage else []
 
     def _chunk(self, choices: list[Json], usage: Json | None) -> Json:
@@ -122,13 +122,13 @@ class CompletionChunks:
 
 
 def error_body(message: str, *, status: int, code: str | None = None) -> bytes:
-    """Return an error as OpenAI writes it: all four keys."""
+    """Return an error object of OpenAI's API, with all four keys."""
     kind = _TYPE_OF_STATUS.get(status, "invalid_request_error" if status < 500 else "server_error")
     return msgspec.json.encode({"error": {"message": message, "type": kind, "param": None, "code": code}})
 
 
 def delta_of(message: Message) -> Json:
-    """Return a message as the delta that says all of it at once."""
+    """Return a message as one delta."""
     delta = without_none({"content": message.content, "reasoning_content": message.reasoning})
     if message.tool_calls:
         delta["tool_calls"] = message.tool_calls

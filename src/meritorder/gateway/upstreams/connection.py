@@ -1,4 +1,4 @@
-"""HTTP to one venue: connections that are kept only where that is safe, and failures named for what they are."""
+"""HTTP connections to one venue: pooled only where that is safe, with failures classified."""
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,12 +11,12 @@ from yarl import URL
 
 from meritorder.gateway.errors import BrokenAnswerError, UnavailableError, UpstreamError, UpstreamTimeoutError
 
-# Uvicorn and llama.cpp drop a connection that was idle for five seconds.
+# Uvicorn and llama.cpp close a connection after five idle seconds.
 _KEEP_IDLE_S: Final = 3.0
 _JSON: Final = "application/json"
 _EVENTS: Final = "text/event-stream"
-_JSON_HEADERS: Final = CIMultiDict({"Content-Type": _JSON})  # of most requests, in the form that the client wants
-# The particular before the general.
+_JSON_HEADERS: Final = CIMultiDict({"Content-Type": _JSON})  # of most requests, in the type that aiohttp expects
+# Specific errors before general ones.
 _NEVER_SENT: Final[tuple[tuple[type[Exception], str], ...]] = (
     (aiohttp.ConnectionTimeoutError, "does not accept connections in time"),
     (aiohttp.ClientConnectorDNSError, "its host name is unknown"),
@@ -27,17 +27,16 @@ _NEVER_SENT: Final[tuple[tuple[type[Exception], str], ...]] = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Endpoint:
-    """Where a venue is and how it is spoken to.
+    """Address, headers and time limits of a venue.
 
     Args:
         name: The venue's name.
-        base_url: As the official clients take it, such as `https://api.openai.com/v1`; `/v1` is meant where there is
-            no path.
-        headers: Sent with each request; secrets are among them.
+        base_url: As the official clients take it, such as `https://api.openai.com/v1`; without a path, `/v1` is added.
+        headers: Sent with each request; includes secrets.
         connect_s: Time to connect.
-        timeout_s: Time for a whole answer, where the call does not say.
+        timeout_s: Time for a whole answer, if the call sets none.
         stall_s: Longest silence within a streamed answer.
-        max_connections: Most connections at one time; 0 for any number.
+        max_connections: Most connections at one time; 0 for no limit.
     """
 
     name: str
@@ -50,7 +49,7 @@ class Endpoint:
 
 
 class HttpReply:
-    """An answer over HTTP. See `upstream.Reply`."""
+    """An HTTP answer. See `upstream.Reply`."""
 
     __slots__ = ("_response", "_venue")
 
@@ -70,14 +69,14 @@ class HttpReply:
 
     @property
     def body(self) -> AsyncIterator[bytes]:
-        """The body as it comes, unbuffered."""
-        return self._chunks()
+        """The body as it arrives, unbuffered."""
+        return self._parts()
 
-    async def _chunks(self) -> AsyncIterator[bytes]:
+    async def _parts(self) -> AsyncIterator[bytes]:
         readany = self._response.content.readany
         try:
-            while chunk := await readany():
-                yield chunk
+            while part := await readany():
+                yield part
         except (aiohttp.ClientError, OSError) as error:
             raise named(error, self._venue, "between two parts of the answer") from error
 
@@ -86,10 +85,10 @@ class HttpReply:
         try:
             return await self._response.read()
         except (aiohttp.ClientError, OSError) as error:
-            raise named(error, self._venue, "before the whole answer was there") from error
+            raise named(error, self._venue, "before the answer was complete") from error
 
     async def close(self) -> None:
-        """Cut the connection if the answer was not read to its end; else it has been given back already."""
+        """Close the connection if the answer was not read to its end; otherwise it is already back in the pool."""
         if not self._response.content.at_eof():
             self._response.close()
 
@@ -103,24 +102,24 @@ class HttpReply:
 
 
 def _drops_connections(headers: Mapping[str, str]) -> bool:
-    """Say whether a server closes connections that it lets one believe are kept.
+    """Tell whether a server may close pooled connections without notice.
 
-    One that announces how many requests a connection may carry (`Keep-Alive: timeout=5, max=100`) closes without
-    another word when they are over. llama.cpp's does, and after each stream of events too (b10549, 2026-10).
+    A server that announces a number of requests per connection (`Keep-Alive: timeout=5, max=100`) closes it without
+    notice after that many. llama.cpp does, and also after each event stream (b10549, 2026-10).
     """
     return "max=" in headers.get("Keep-Alive", "")
 
 
 def named(error: Exception, venue: str, when: str) -> UpstreamError:
-    """Return what a failure of the HTTP client means.
+    """Return the `UpstreamError` for a failure of the HTTP client.
 
     Args:
         error: As raised.
         venue: Name of the venue.
-        when: What was waited for, for a time-out.
+        when: The phase, for the message of a time-out.
     """
     if isinstance(error, TimeoutError) and not isinstance(error, aiohttp.ConnectionTimeoutError):
-        return UpstreamTimeoutError(f"out of time {when}", venue=venue)
+        return UpstreamTimeoutError(f"timed out {when}", venue=venue)
     for kind, what in _NEVER_SENT:
         if isinstance(error, kind):
             return UnavailableError(what, venue=venue)
@@ -129,7 +128,7 @@ def named(error: Exception, venue: str, when: str) -> UpstreamError:
 
 
 class Connection:
-    """The connections to one venue; opened with the first request."""
+    """The connection pool of one venue, opened by the first request."""
 
     def __init__(self, endpoint: Endpoint) -> None:
         self.endpoint = endpoint
@@ -147,16 +146,16 @@ class Connection:
         return aiohttp.ClientTimeout(total=total_s, sock_connect=self.endpoint.connect_s, sock_read=stall_s)
 
     def url(self, path: str) -> URL:
-        """Return the address of a path of the API; `/v1` at its start stands for the base."""
+        """Return the URL of a path of the API; a leading `/v1` stands for the base URL."""
         url = self._urls.get(path)
         if url is None:
             url = URL(f"{self._root}{path.removeprefix('/v1')}", encoded=True)
-            if len(self._urls) < 64:  # paths with ids in them must not pile up
+            if len(self._urls) < 64:  # paths that contain ids must not accumulate
                 self._urls[path] = url
         return url
 
     def beside(self, path: str) -> URL:
-        """Return the address of a path at the server's root, beside the API: `/metrics`, `/health`."""
+        """Return the URL of a path at the root of the server, such as `/metrics`."""
         return self._root.with_path(path)
 
     def _open(self) -> aiohttp.ClientSession:
@@ -178,17 +177,17 @@ class Connection:
     async def post(
         self, path: str, body: bytes, *, stream: bool, headers: Sequence[tuple[str, str]] = (), timeout_s: float | None
     ) -> HttpReply:
-        """Send JSON and return the answer, once its headers are there and are of the contract.
+        """Send JSON and return the answer once its headers have arrived and match the API contract.
 
         Raises:
-            UpstreamError: No answer came, or one that no client of this API would understand.
+            UpstreamError: No answer arrived, or one that violates the API contract.
         """
         timeout = self._streamed if stream else self._whole
         if timeout_s is not None:
             timeout = self._timeout(timeout_s, self.endpoint.stall_s if stream else None)
         sent = {**_JSON_HEADERS, **dict(headers)} if headers else _JSON_HEADERS
         response = await self._request("POST", self.url(path), data=body, headers=sent, timeout=timeout)
-        return self._judged(response, stream=stream)
+        return self._checked(response, stream=stream)
 
     async def request(
         self,
@@ -199,7 +198,7 @@ class Connection:
         headers: Mapping[str, str] | None = None,
         timeout_s: float | None = None,
     ) -> HttpReply:
-        """Send anything, and return any answer once its headers are there."""
+        """Send any request and return any answer once its headers have arrived."""
         timeout = self._whole if timeout_s is None else self._timeout(timeout_s, None)
         response = await self._request(method, url, data=data, headers=headers, timeout=timeout)
         return HttpReply(response, self.endpoint.name)
@@ -219,9 +218,9 @@ class Connection:
                 method, url, data=data, headers=headers, timeout=timeout, allow_redirects=False
             )
         except (aiohttp.ClientError, OSError) as error:
-            raise named(error, self.endpoint.name, "before an answer began") from error
+            raise named(error, self.endpoint.name, "before an answer started") from error
 
-    def _judged(self, response: aiohttp.ClientResponse, *, stream: bool) -> HttpReply:
+    def _checked(self, response: aiohttp.ClientResponse, *, stream: bool) -> HttpReply:
         status = response.status
         wrong = None
         if status == 200:

@@ -1,4 +1,4 @@
-"""Venues that speak another API than OpenAI's: each a dialect, all behind one upstream."""
+"""Venues with another API than OpenAI's: one upstream that translates through a dialect."""
 
 import datetime as dt
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -21,41 +21,41 @@ class Stream(Protocol):
     """The translation of one streamed answer."""
 
     def feed(self, name: str, data: Json) -> list[Json]:
-        """Return the chunks that an event turns into.
+        """Return the stream chunks that an event becomes.
 
         Raises:
-            ValueError: It says that the answer failed; in words that may be shown.
+            ValueError: The event reports a failure; the message may be shown to the client.
         """
 
     @property
     def ended(self) -> bool:
-        """Whether the answer was said to be whole."""
+        """Whether the answer is complete."""
 
 
 class Dialect(Protocol):
-    """How requests and answers are turned into another API's and back."""
+    """Translates requests to another API, and its answers to OpenAI's."""
 
     def path(self, model: str, *, stream: bool) -> str:
-        """Return where a request goes."""
+        """Return the path of a request."""
 
     def request(self, body: Json, *, venue: str) -> Json:
-        """Return a chat request in the other API's form, without the model's name and whether it is streamed.
+        """Return a chat request in the format of the other API, without model and stream.
 
         Raises:
-            UnsupportedError: The other API has no word for something in it.
+            UnsupportedError: The other API cannot express a field.
         """
 
     def envelope(self, request: Json, model: str, *, stream: bool) -> Json:
-        """Return a request as it is sent."""
+        """Return the body that is sent for a request."""
 
     def headers(self, request: Json) -> tuple[tuple[str, str], ...]:
-        """Return the headers that a request needs besides those of the endpoint."""
+        """Return the headers of a request in addition to those of the endpoint."""
 
     def answer(self, answer: Json, *, created_s: int) -> Json:
         """Return an answer as a chat completion.
 
         Raises:
-            KeyError, TypeError, ValueError: It is not of the other API.
+            KeyError, TypeError, ValueError: It violates the other API's contract.
         """
 
     def stream(self, model: str, *, created_s: int, with_usage: bool) -> Stream:
@@ -65,8 +65,8 @@ class Dialect(Protocol):
         """Return message, code and `Retry-After` of an error's body."""
 
 
-class _Whole:
-    """A reply that is there as a whole."""
+class _TranslatedReply:
+    """A translated answer that is complete."""
 
     def __init__(self, status: int, headers: Mapping[str, str], body: bytes) -> None:
         self.status = status
@@ -87,13 +87,13 @@ class _Whole:
         pass
 
 
-class _Streamed:
-    """A reply whose events are translated as they come."""
+class _TranslatedStream:
+    """A streamed answer whose events are translated as they arrive."""
 
     status = 200
 
     def __init__(self, reply: HttpReply, stream: Stream, venue: str) -> None:
-        self.headers: Mapping[str, str] = {**_kept(reply.headers), "content-type": "text/event-stream"}
+        self.headers: Mapping[str, str] = {**_forwarded_headers(reply.headers), "content-type": "text/event-stream"}
         self._reply = reply
         self._stream = stream
         self._venue = venue
@@ -110,7 +110,7 @@ class _Streamed:
         except msgspec.DecodeError:
             raise BrokenAnswerError("an event is not JSON", venue=self._venue) from None
         except (KeyError, TypeError) as error:
-            raise BrokenAnswerError(f"an event is not of its API: {error}", venue=self._venue) from None
+            raise BrokenAnswerError(f"an event violates its API: {error}", venue=self._venue) from None
         except ValueError as error:
             raise BrokenAnswerError(str(error), venue=self._venue) from None
         if not self._stream.ended:
@@ -124,18 +124,18 @@ class _Streamed:
         await self._reply.close()
 
 
-def _kept(headers: Mapping[str, str]) -> dict[str, str]:
+def _forwarded_headers(headers: Mapping[str, str]) -> dict[str, str]:
     return {name: headers[name] for name in _LIMIT_HEADERS if name in headers}
 
 
 class TranslatingUpstream:
-    """A venue of another API. See `upstream.Upstream`; it takes chat completions.
+    """A venue with another API, for chat completions. See `upstream.Upstream`.
 
     Args:
-        endpoint: Where it is.
-        dialect: What it speaks.
-        models: What it calls the models, where requests call them otherwise.
-        now: The date, for `created`.
+        endpoint: Its address and headers.
+        dialect: Translates to its API.
+        models: Its own names of models, by the names that requests use.
+        now: Returns the date, for `created`.
     """
 
     def __init__(
@@ -148,9 +148,9 @@ class TranslatingUpstream:
         self._now = now
 
     async def send(self, call: Call) -> Reply:
-        """Send a chat request in the venue's form, and return the answer in OpenAI's."""
+        """Send a chat request in the venue's format, and return the answer in OpenAI's."""
         if call.path != CHAT:
-            raise UnsupportedError(f"{call.path} is not in its API: it takes {CHAT}", venue=self.name, param="endpoint")
+            raise UnsupportedError(f"its API has no {call.path}, only {CHAT}", venue=self.name, param="endpoint")
         body = decode(call.body, venue=self.name)
         model = self._models.get(call.model, call.model)
         options = body.get("stream_options") or {}
@@ -164,11 +164,11 @@ class TranslatingUpstream:
         )
         created_s = int(self._now().timestamp())
         if reply.status != 200:
-            return await self._refused(reply)
+            return await self._translated_error(reply)
         if call.stream:
             with_usage = bool(options.get("include_usage"))
             stream = self._dialect.stream(model, created_s=created_s, with_usage=with_usage)
-            return _Streamed(reply, stream, self.name)
+            return _TranslatedStream(reply, stream, self.name)
         return await self._whole(reply, created_s)
 
     async def _whole(self, reply: HttpReply, created_s: int) -> Reply:
@@ -181,33 +181,33 @@ class TranslatingUpstream:
         except msgspec.DecodeError:
             raise BrokenAnswerError("the answer is not JSON", venue=self.name) from None
         except (KeyError, TypeError, ValueError) as error:
-            raise BrokenAnswerError(f"the answer is not of its API: {error}", venue=self.name) from None
-        headers = {**_kept(reply.headers), "content-type": "application/json"}
-        return _Whole(200, headers, msgspec.json.encode(answer))
+            raise BrokenAnswerError(f"the answer violates its API: {error}", venue=self.name) from None
+        headers = {**_forwarded_headers(reply.headers), "content-type": "application/json"}
+        return _TranslatedReply(200, headers, msgspec.json.encode(answer))
 
-    async def _refused(self, reply: HttpReply) -> Reply:
-        """Return an error in OpenAI's form."""
+    async def _translated_error(self, reply: HttpReply) -> Reply:
+        """Return an error in OpenAI's format."""
         try:
             text = await reply.read()
         finally:
             await reply.close()
-        headers = {**_kept(reply.headers), "content-type": "application/json"}
-        message, code, retry_after_s = error_of(self._dialect, text)
+        headers = {**_forwarded_headers(reply.headers), "content-type": "application/json"}
+        message, code, retry_after_s = parse_error(self._dialect, text)
         if retry_after_s is not None:
             headers.setdefault("retry-after", f"{retry_after_s:g}")
-        return _Whole(reply.status, headers, completions.error_body(message, status=reply.status, code=code))
+        return _TranslatedReply(reply.status, headers, completions.error_body(message, status=reply.status, code=code))
 
     async def load(self) -> EngineLoad | None:
-        """Return None: providers do not tell."""
+        """Return None: providers do not report their load."""
         return None
 
     async def close(self) -> None:
-        """Close what is open towards the venue."""
+        """Close the connections to the venue."""
         await self._connection.close()
 
 
-def error_of(dialect: Dialect, text: bytes) -> tuple[str, str | None, float | None]:
-    """Return message, code and `Retry-After` of an error's body, whatever it is."""
+def parse_error(dialect: Dialect, text: bytes) -> tuple[str, str | None, float | None]:
+    """Return message, code and `Retry-After` of an error's body, with defaults if it is malformed."""
     try:
         found: Any = msgspec.json.decode(text, type=Json)
         return dialect.error(found)

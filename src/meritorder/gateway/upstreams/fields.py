@@ -1,4 +1,4 @@
-"""Read a request field by field, so that none is lost in a translation: what nobody took is an error."""
+"""Reads a request field by field, so that no field is lost in translation: one that is left over is an error."""
 
 from collections.abc import Mapping
 from typing import Any, Final
@@ -9,7 +9,7 @@ from meritorder.gateway.errors import UnsupportedError
 
 Json = dict[str, Any]
 
-# What says nothing: not asked for, or the default that every API has.
+# Values without effect: the default in every API.
 _NEUTRAL: Final[Mapping[str, tuple[object, ...]]] = {
     "n": (1,),
     "store": (False,),
@@ -20,40 +20,40 @@ _NEUTRAL: Final[Mapping[str, tuple[object, ...]]] = {
     "logit_bias": ({},),
     "metadata": ({},),
     "tools": ([],),
-    # The gateway's own: it has chosen the lane and the price before a venue is asked.
+    # For the gateway itself, which has already chosen the lane and the price.
     "service_tier": ("auto", "default", "flex"),
 }
 
 
 class FieldReader:
-    """The fields of an object, each to be taken once.
+    """The fields of a JSON object, each to be taken once.
 
     Args:
-        found: The object; null is the same as not there.
+        found: The object; null fields count as absent.
         venue: Name of the venue, for errors.
-        at: Where the object is, such as `messages[2].`.
+        at: Path of the object, such as `messages[2].`.
     """
 
     def __init__(self, found: object, *, venue: str, at: str = "") -> None:
         self.venue = venue
         self.at = at
         if not isinstance(found, dict):
-            raise self.not_carried(at.rstrip("."), "is not an object")
+            raise self.unsupported(at.rstrip("."), "is not an object")
         self._left: Json = {name: value for name, value in found.items() if value is not None}
 
     def take(self, name: str) -> Any:  # noqa: ANN401 - JSON
-        """Return a field and count it as carried; None if it is not there."""
+        """Return a field and mark it as translated; None if it is absent."""
         return self._left.pop(name, None)
 
     def peek(self, name: str) -> Any:  # noqa: ANN401 - JSON
-        """Return a field without counting it as carried."""
+        """Return a field without marking it as translated."""
         return self._left.get(name)
 
     def text(self, name: str) -> str:
-        """Return a field that must be a text."""
+        """Return a field that must be a string."""
         value = self.take(name)
         if not isinstance(value, str):
-            raise self.not_carried(self.at + name, "must be a text")
+            raise self.unsupported(self.at + name, "must be a string")
         return value
 
     def inside(self, name: str) -> "FieldReader":
@@ -61,54 +61,54 @@ class FieldReader:
         return FieldReader(self.take(name), venue=self.venue, at=f"{self.at}{name}.")
 
     def each(self, name: str) -> list["FieldReader"]:
-        """Return a field that must be a list of objects; nothing if it is not there."""
+        """Return a field that must be a list of objects; an empty list if it is absent."""
         found = self.take(name) or []
         if not isinstance(found, list):
-            raise self.not_carried(self.at + name, "must be a list")
+            raise self.unsupported(self.at + name, "must be a list")
         return [FieldReader(value, venue=self.venue, at=f"{self.at}{name}[{at}].") for at, value in enumerate(found)]
 
     def number(self, name: str) -> float | None:
-        """Return a field that must be a number; None if it is not there."""
+        """Return a field that must be a number; None if it is absent."""
         value = self.take(name)
         if value is None or (isinstance(value, int | float) and not isinstance(value, bool)):
             return value
         raise self.refuse(name, "must be a number")
 
     def parts(self, name: str) -> list["FieldReader"]:
-        """Return a message's content as parts; a text is one part."""
+        """Return a message's content as parts; a string is one part."""
         content = self._left.get(name)
         if isinstance(content, str):
             self._left[name] = [{"type": "text", "text": content}] if content else []
         return self.each(name)
 
     def function(self) -> "FieldReader":
-        """Return the function of a tool or of a tool call: there are no other tools elsewhere."""
+        """Return the function of a tool or tool call; other APIs have no other kind of tool."""
         kind = self.text("type")
         if kind != "function":
-            raise self.refuse("type", f"is {kind!r}: only functions can be called there")
+            raise self.refuse("type", f"is {kind!r}: its API supports only functions")
         return self.inside("function")
 
     def done(self) -> None:
-        """Check that nothing is left that says something.
+        """Check that no field with an effect is left.
 
         Raises:
-            UnsupportedError: A field was not taken.
+            UnsupportedError: A field was not translated.
         """
         for name, value in self._left.items():
             if value not in _NEUTRAL.get(name, ()):
                 raise self.refuse(name)
 
-    def refuse(self, name: str, what: str = "has no equal in its API") -> UnsupportedError:
+    def refuse(self, name: str, what: str = "has no equivalent in its API") -> UnsupportedError:
         """Return the error for a field of this object."""
-        return self.not_carried(self.at + name, what)
+        return self.unsupported(self.at + name, what)
 
-    def not_carried(self, param: str, what: str) -> UnsupportedError:
-        """Return the error for a field, by its whole name."""
+    def unsupported(self, param: str, what: str) -> UnsupportedError:
+        """Return the error for a field given by its full path."""
         return UnsupportedError(f"{param} {what}", venue=self.venue, param=param)
 
 
 def decode(body: bytes, *, venue: str) -> Json:
-    """Read a request's body.
+    """Decode a request's body.
 
     Raises:
         UnsupportedError: It is not a JSON object.
@@ -120,7 +120,7 @@ def decode(body: bytes, *, venue: str) -> Json:
 
 
 def data_url(url: str) -> tuple[str, str] | None:
-    """Return media type and base64 text of a data URL; None if it is another kind of URL."""
+    """Return the media type and base64 data of a data URL; None for any other URL."""
     head, comma, data = url.partition(",")
     if not comma or not head.startswith("data:") or not head.endswith(";base64"):
         return None
@@ -128,5 +128,5 @@ def data_url(url: str) -> tuple[str, str] | None:
 
 
 def without_none(fields: Json) -> Json:
-    """Return the fields that say something."""
+    """Return the fields that are not None."""
     return {name: value for name, value in fields.items() if value is not None}

@@ -1,4 +1,4 @@
-"""A venue, each attempt at which is a span of OpenTelemetry. Imported only where telemetry is on.
+"""An upstream that records each attempt as an OpenTelemetry span. Imported only if telemetry is on.
 
 Source: github.com/open-telemetry/semantic-conventions-genai, client-inference, 2026-11.
 """
@@ -34,30 +34,30 @@ _DATA: Final = b"data:"
 Attributes = dict[str, AttributeValue]
 
 
-class _Choice(msgspec.Struct):
+class _ChoiceFields(msgspec.Struct):
     finish_reason: str | None = None
 
 
-class _Answer(msgspec.Struct):
-    """What a span says of an answer, of all that is in it."""
+class _AnswerFields(msgspec.Struct):
+    """The fields of an answer that a span records."""
 
     id: str | None = None
     model: str | None = None
-    choices: list[_Choice] = []
-    response: "_Answer | None" = None  # of an event of a streamed response
+    choices: list[_ChoiceFields] = []
+    response: "_AnswerFields | None" = None  # in an event of a streamed response
 
-    def said(self) -> list[tuple[str, str]]:
-        """Return which answer it is, and of which model."""
+    def attributes(self) -> list[tuple[str, str]]:
+        """Return the id and the model, as far as present."""
         return [(name, value) for name, value in (("id", self.id), ("model", self.model)) if value is not None]
 
 
 class Traced:
-    """A venue, each attempt at which is a span. See `upstream.Upstream`.
+    """An upstream that records each attempt as a span. See `upstream.Upstream`.
 
     Args:
-        upstream: The venue.
-        table: Its configuration.
-        tracer: Makes the spans.
+        upstream: The upstream to trace.
+        table: Configuration of its venue.
+        tracer: Creates the spans.
     """
 
     def __init__(self, upstream: Upstream, table: VenueTable, tracer: Tracer) -> None:
@@ -76,7 +76,7 @@ class Traced:
             self._fixed["server.port"] = where.port
 
     async def send(self, call: Call) -> Reply:
-        """Send a request, the trace with it."""
+        """Send a request with its trace context."""
         model = self._table.served().get(call.model, call.model)
         span = self._tracer.start_span(
             f"{_OPERATIONS.get(call.path, call.path)} {model}",
@@ -96,20 +96,20 @@ class Traced:
             fail(span, kind_of(error))
             span.end()
             raise
-        # Where the sampler leaves a call out, it is not watched either.
-        return _Watched(reply, span, caller, self.name, began_s) if span.is_recording() else reply
+        # A call that the sampler drops needs no traced reply.
+        return _TracedReply(reply, span, caller, self.name, began_s) if span.is_recording() else reply
 
     async def load(self) -> EngineLoad | None:
-        """Return what the engine says of its load; None if it cannot be read."""
+        """Return the load that the engine reports; None if it cannot be read."""
         return await self._upstream.load()
 
     async def close(self) -> None:
-        """Close what is open towards the venue."""
+        """Close the connections to the venue."""
         await self._upstream.close()
 
 
-class _Watched(Wrapped):
-    """A reply whose span ends when it is closed, and says what the answer said of itself."""
+class _TracedReply(Wrapped):
+    """A reply whose span records the answer and ends when the reply is closed."""
 
     __slots__ = ("_began_s", "_caller", "_meter", "_span", "_tail", "_ttft_s", "_venue", "_whole")
 
@@ -129,88 +129,88 @@ class _Watched(Wrapped):
 
     @property
     def body(self) -> AsyncIterator[bytes]:
-        return self._chunks()
+        return self._parts()
 
-    async def _chunks(self) -> AsyncIterator[bytes]:
+    async def _parts(self) -> AsyncIterator[bytes]:
         try:
-            async for chunk in self._reply.body:
+            async for part in self._reply.body:
                 if self._ttft_s is None:
                     self._ttft_s = time.monotonic() - self._began_s
-                self._meter.feed(chunk)
-                self._tail = (self._tail + chunk)[-_TAIL_BYTES:]
-                yield chunk
+                self._meter.feed(part)
+                self._tail = (self._tail + part)[-_TAIL_BYTES:]
+                yield part
         except UpstreamError as error:
-            self._broke(error)
+            self._record_error(error)
             raise
 
     async def read(self) -> bytes:
         try:
             self._whole = await self._reply.read()
         except UpstreamError as error:
-            self._broke(error)
+            self._record_error(error)
             raise
         return self._whole
 
-    def _broke(self, error: UpstreamError) -> None:
+    def _record_error(self, error: UpstreamError) -> None:
         if self._span is not None:
             fail(self._span, kind_of(error))
 
     async def close(self) -> None:
         span, self._span = self._span, None
         if span is not None:
-            told = self._told()
-            span.set_attributes(told)
+            attributes = self._attributes()
+            span.set_attributes(attributes)
             span.end()
-            self._caller.set_attributes({**told, "meritorder.venue": self._venue})
+            self._caller.set_attributes({**attributes, "meritorder.venue": self._venue})
         await self._reply.close()
 
-    def _told(self) -> Attributes:
-        """Return what the answer says of itself: what it was asked of, how many tokens it has, why it ended."""
+    def _attributes(self) -> Attributes:
+        """Return id, model, usage and finish reasons of the answer."""
         if self._reply.status >= 400:
             return {}
-        told: Attributes = {}
+        attributes: Attributes = {}
         if self._whole is None:
             usage, parts = self._meter.usage(0), _events(self._tail)
         else:
             usage, parts = parse_usage(self._whole) or Usage(), [self._whole]
         if self._ttft_s is not None:
-            told["gen_ai.response.time_to_first_chunk"] = self._ttft_s
+            attributes["gen_ai.response.time_to_first_chunk"] = self._ttft_s
         if usage.counted:
-            told["gen_ai.usage.input_tokens"] = usage.input_tokens
-            told["gen_ai.usage.cache_read.input_tokens"] = usage.cached_tokens
+            attributes["gen_ai.usage.input_tokens"] = usage.input_tokens
+            attributes["gen_ai.usage.cache_read.input_tokens"] = usage.cached_tokens
         if usage.counted or usage.output_tokens:
-            told["gen_ai.usage.output_tokens"] = usage.output_tokens
+            attributes["gen_ai.usage.output_tokens"] = usage.output_tokens
         reasons: list[str] = []
         for part in parts:
             with contextlib.suppress(*INVALID_JSON):
-                answer = msgspec.json.decode(part, type=_Answer)
+                answer = msgspec.json.decode(part, type=_AnswerFields)
                 answer = answer.response or answer
-                told |= {f"gen_ai.response.{name}": said for name, said in answer.said()}
+                attributes |= {f"gen_ai.response.{name}": value for name, value in answer.attributes()}
                 reasons += [choice.finish_reason for choice in answer.choices if choice.finish_reason]
         if reasons:
-            told["gen_ai.response.finish_reasons"] = reasons
-        return told
+            attributes["gen_ai.response.finish_reasons"] = reasons
+        return attributes
 
 
 def _events(tail: bytes) -> list[bytes]:
-    """Return the last events of a stream, those that a cut in the middle left whole."""
+    """Return the complete events in the tail of a stream."""
     return [line[len(_DATA) :] for line in tail.split(b"\n") if line.startswith(_DATA)]
 
 
 def asked_of(endpoint: str, model: str) -> Attributes:
-    """Return what a span says of any request."""
-    told: Attributes = {"gen_ai.request.model": model}
+    """Return the attributes of any request."""
+    attributes: Attributes = {"gen_ai.request.model": model}
     if endpoint in _OPERATIONS:
-        told["gen_ai.operation.name"] = _OPERATIONS[endpoint]
-    return told
+        attributes["gen_ai.operation.name"] = _OPERATIONS[endpoint]
+    return attributes
 
 
 def kind_of(error: BaseException) -> str:
-    """Return a failure by its kind alone: what a venue said may quote a request."""
+    """Return the type of a failure; its message could quote a request."""
     return "cancelled" if isinstance(error, asyncio.CancelledError) else type(error).__name__
 
 
 def fail(span: Span, kind: str) -> None:
-    """Mark a span as one that ended in an error."""
+    """Mark a span as failed."""
     span.set_attribute("error.type", kind)
     span.set_status(Status(StatusCode.ERROR))

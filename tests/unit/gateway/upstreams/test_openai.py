@@ -201,7 +201,7 @@ async def redirects(_: Asked, wire: Wire) -> None:
 @pytest.mark.parametrize(
     ("handler", "error", "what"),
     [
-        (hangs, UpstreamTimeoutError, "before an answer began"),
+        (hangs, UpstreamTimeoutError, "before an answer started"),
         (resets, BrokenAnswerError, "the connection broke"),
         (hangs_up, BrokenAnswerError, "the connection broke"),
         (talks_nonsense, BrokenAnswerError, "broke"),

@@ -13,13 +13,13 @@ from meritorder.gateway.upstreams.fields import Json
 
 BASE_URL: Final = "https://api.anthropic.com"
 _VERSION: Final = "2026-10-21"
-# The one before it is the last that takes these; it differs in nothing else that we send.
+# The last version that accepts these fields; it does not differ otherwise in what we send.
 _OLDER_VERSION: Final = "2023-06-01"
 _OLDER_FIELDS: Final = ("temperature", "top_p", "top_k")
 
 
 def endpoint(name: str, api_key: str, base_url: str = BASE_URL) -> Endpoint:
-    """Return where Anthropic's API is."""
+    """Return the endpoint of Anthropic's API."""
     return Endpoint(name=name, base_url=base_url, headers={"Authorization": f"Bearer {api_key}", **_version(_VERSION)})
 
 
@@ -28,7 +28,7 @@ def _version(version: str) -> dict[str, str]:
 
 
 def version_for(requests: Iterable[Json]) -> dict[str, str]:
-    """Return the header for the newest version of the API that takes all that requests say."""
+    """Return the header of the newest API version that accepts all fields of the requests."""
     older = any(name in request for request in requests for name in _OLDER_FIELDS)
     return _version(_OLDER_VERSION if older else _VERSION)
 
@@ -37,26 +37,26 @@ class Anthropic:
     """The dialect. See `dialect.Dialect`.
 
     Args:
-        max_tokens: Of answers whose request sets no limit; the API wants one.
+        max_tokens: Limit for requests that set none; the API requires one.
     """
 
     def __init__(self, *, max_tokens: int = 8192) -> None:
         self._max_tokens = max_tokens
 
-    def path(self, _model: str, *, stream: bool) -> str:  # noqa: ARG002 - of the dialect
-        """Return where a request goes."""
+    def path(self, _model: str, *, stream: bool) -> str:  # noqa: ARG002 - part of the protocol
+        """Return the path of a request."""
         return "/v1/messages"
 
     def request(self, body: Json, *, venue: str) -> Json:
-        """Return a chat request in Anthropic's form."""
+        """Return a chat request in Anthropic's format."""
         return messages_of(body, venue=venue, max_tokens=self._max_tokens)
 
     def envelope(self, request: Json, model: str, *, stream: bool) -> Json:
-        """Return a request as it is sent."""
+        """Return the body that is sent for a request."""
         return {"model": model, **request, **({"stream": True} if stream else {})}
 
     def headers(self, request: Json) -> tuple[tuple[str, str], ...]:
-        """Return the headers that a request needs besides those of the endpoint."""
+        """Return the headers of a request in addition to those of the endpoint."""
         return tuple(version_for([request]).items())
 
     def answer(self, answer: Json, *, created_s: int) -> Json:

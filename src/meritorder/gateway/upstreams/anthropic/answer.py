@@ -44,12 +44,12 @@ def completion_of(answer: Json, *, created_s: int) -> Json:
 
 
 def finish_reason(stop_reason: str | None) -> str | None:
-    """Return why an answer ended, in OpenAI's words; a reason that is not known yet is a stop."""
+    """Return OpenAI's finish reason of an answer; an unknown one is a stop."""
     return None if stop_reason is None else _FINISH.get(stop_reason, "stop")
 
 
 def usage_of(found: Json, before: CompletionUsage) -> CompletionUsage:
-    """Return the usage, as far as an event tells it; of the rest what was told before."""
+    """Return the usage updated with the counts that an event reports."""
     usage = before
     if found.get("input_tokens") is not None:
         cached = found.get("cache_read_input_tokens") or 0
@@ -71,7 +71,7 @@ class MessageStream:
         self.ended = False
 
     def feed(self, name: str, data: Json) -> list[Json]:
-        """Return the chunks that an event turns into."""
+        """Return the stream chunks that an event becomes."""
         kind = data.get("type", name)
         if kind == "content_block_delta":
             return self._delta(data["index"], data["delta"])
@@ -87,7 +87,7 @@ class MessageStream:
             return self._chunks.last(self._usage)
         if kind == "error":
             raise ValueError(data["error"]["message"])
-        return []  # a ping, or what is not known yet
+        return []  # a ping or an unknown event
 
     def _start(self, message: Json) -> list[Json]:
         self._chunks.answer_id, self._chunks.model = message["id"], message["model"]

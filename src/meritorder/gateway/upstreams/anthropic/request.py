@@ -1,4 +1,4 @@
-"""A chat request in the form of Anthropic's Messages API."""
+"""Translates chat requests to Anthropic's Messages API."""
 
 from typing import Any, Final
 
@@ -11,15 +11,15 @@ _EFFORTS: Final = frozenset({"low", "medium", "high", "xhigh"})
 
 
 def messages_of(body: Json, *, venue: str, max_tokens: int) -> Json:
-    """Return a chat request in Anthropic's form, without model and stream.
+    """Return a chat request in Anthropic's format, without model and stream.
 
     Args:
-        body: In OpenAI's form.
+        body: In OpenAI's format.
         venue: Name of the venue, for errors.
-        max_tokens: Where the request sets no limit.
+        max_tokens: Limit for a request that sets none.
 
     Raises:
-        UnsupportedError: A field has no equal there.
+        UnsupportedError: A field has no equivalent there.
     """
     fields = FieldReader(body, venue=venue)
     for name in ("model", "stream", "stream_options"):
@@ -50,7 +50,7 @@ def messages_of(body: Json, *, venue: str, max_tokens: int) -> Json:
 def _temperature(fields: FieldReader) -> float | None:
     temperature = fields.number("temperature")
     if temperature is not None and temperature > 1:
-        raise fields.refuse("temperature", "is above 1, the highest there")
+        raise fields.refuse("temperature", "is above 1, the maximum of its API")
     return temperature
 
 
@@ -59,13 +59,13 @@ def _output_config(fields: FieldReader) -> Json:
     effort = fields.take("reasoning_effort")
     if effort is not None:
         if effort not in _EFFORTS:
-            raise fields.refuse("reasoning_effort", f"{effort!r} has no equal in its API")
+            raise fields.refuse("reasoning_effort", f"{effort!r} has no equivalent in its API")
         config["effort"] = effort
     form = fields.take("response_format")
     if form is None or form == {"type": "text"}:
         return config
     if not isinstance(form, dict) or form.get("type") != "json_schema":
-        raise fields.refuse("response_format", "must be a json_schema there")
+        raise fields.refuse("response_format", "must be a json_schema in its API")
     schema = form.get("json_schema", {}).get("schema")
     if schema is None:
         raise fields.refuse("response_format.json_schema.schema", "is missing")
@@ -75,7 +75,7 @@ def _output_config(fields: FieldReader) -> Json:
 
 def _tool(tool: FieldReader) -> Json:
     function = tool.function()
-    made = without_none(
+    translated = without_none(
         {
             "name": function.text("name"),
             "description": function.take("description"),
@@ -85,30 +85,30 @@ def _tool(tool: FieldReader) -> Json:
     )
     function.done()
     tool.done()
-    return made
+    return translated
 
 
 def _tool_choice(fields: FieldReader) -> Json | None:
     choice, parallel = fields.take("tool_choice"), fields.take("parallel_tool_calls")
-    made: Json | None
+    translated: Json | None
     match choice:
         case None:
-            made = {"type": "auto"} if parallel is False else None
+            translated = {"type": "auto"} if parallel is False else None
         case "auto" | "none":
-            made = {"type": choice}
+            translated = {"type": choice}
         case "required":
-            made = {"type": "any"}
+            translated = {"type": "any"}
         case {"type": "function", "function": {"name": str(name)}}:
-            made = {"type": "tool", "name": name}
+            translated = {"type": "tool", "name": name}
         case _:
             raise fields.refuse("tool_choice")
-    if made is not None and parallel is False and made["type"] != "none":
-        made["disable_parallel_tool_use"] = True
-    return made
+    if translated is not None and parallel is False and translated["type"] != "none":
+        translated["disable_parallel_tool_use"] = True
+    return translated
 
 
 def _messages(found: list[FieldReader]) -> tuple[list[Json], list[Json]]:
-    """Return the system prompt, which is what the system says before anybody else, and the other messages."""
+    """Return the system prompt, which is the leading system messages, and the other messages."""
     system: list[Json] = []
     messages: list[Json] = []
     for message in found:
@@ -124,23 +124,23 @@ def _messages(found: list[FieldReader]) -> tuple[list[Json], list[Json]]:
         elif role == "tool":
             _add_tool_result(messages, message)
         else:
-            raise message.refuse("role", f"{role!r} has no equal in its API")
+            raise message.refuse("role", f"{role!r} has no equivalent in its API")
         message.done()
     return system, messages
 
 
 def _texts(message: FieldReader) -> list[Json]:
-    """Return the content of a message that may hold text alone."""
+    """Return the content of a message that may contain only text."""
     return [_text(part) for part in message.parts("content")]
 
 
 def _text(part: FieldReader) -> Json:
     kind = part.text("type")
     if kind != "text":
-        raise part.refuse("type", f"{kind!r} has no equal in its API here")
-    made = {"type": "text", "text": part.text("text")}
+        raise part.refuse("type", f"{kind!r} has no equivalent in its API here")
+    translated = {"type": "text", "text": part.text("text")}
     part.done()
-    return made
+    return translated
 
 
 def _user_content(message: FieldReader) -> list[Json]:
@@ -207,7 +207,7 @@ def _arguments(function: FieldReader) -> Any:  # noqa: ANN401 - JSON
 
 
 def _add_tool_result(messages: list[Json], message: FieldReader) -> None:
-    """Add a tool's result; those of one turn are in one message there."""
+    """Add a tool result; the API has those of one turn in one message."""
     result = {
         "type": "tool_result",
         "tool_use_id": message.text("tool_call_id"),

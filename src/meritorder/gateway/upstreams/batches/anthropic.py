@@ -14,22 +14,22 @@ from meritorder.gateway.upstreams.anthropic import Anthropic, version_for
 from meritorder.gateway.upstreams.batches.provider import (
     Provider,
     check,
-    of_its_api,
+    checked_contract,
     own_id,
     tag_of,
     wire_id,
 )
-from meritorder.gateway.upstreams.batches.translated import answered, refused, request_of
+from meritorder.gateway.upstreams.batches.translated import answered_line, failed_line, translate_line
 from meritorder.gateway.upstreams.batches.venue import BatchLimits, BatchLine, BatchState, BatchStatus, LineResult
 from meritorder.gateway.upstreams.connection import Endpoint
 from meritorder.gateway.upstreams.fields import Json
 from meritorder.gateway.upstreams.upstream import Runtime
 
-# Anthropic takes 100,000 requests and 256 MB; what is sent is held in memory, so ours are smaller.
+# Anthropic accepts 100,000 requests and 256 MB; a batch is held in memory, so ours are smaller.
 LIMITS: Final = BatchLimits(max_lines=50_000, max_bytes=64 * 2**20)
 _PAGE: Final = 100
 _SKEW_S: Final = 300.0
-_LOOK_AGAIN_S: Final = 60.0
+_SEARCH_AGAIN_S: Final = 60.0
 _STATUS_OF_ERROR: Final = {
     "invalid_request_error": 400,
     "authentication_error": 401,
@@ -47,14 +47,14 @@ _UNFINISHED: Final = {"expired": "batch_expired", "canceled": "batch_cancelled"}
 class AnthropicBatches:
     """Message Batches. See `venue.BatchVenue`.
 
-    A batch has no name and no metadata there: what tells whose it is are the ids of its lines, which can be read only
-    from its results. So a batch that may be ours and is not done yet is waited for rather than paid for twice.
+    A batch has no name and no metadata there; only the ids of its lines identify it, which can be read only from its
+    results. So a batch that may be ours and has not ended is waited for, rather than paid for twice.
 
     Args:
-        endpoint: Where it is.
-        runtime: The date and random shares.
-        limits: What it takes in one batch.
-        models: What it calls the models, where requests call them otherwise.
+        endpoint: Its address and headers.
+        runtime: Clock and randomness.
+        limits: Limits of one batch.
+        models: Its own names of models, by the names that requests use.
     """
 
     def __init__(
@@ -74,16 +74,16 @@ class AnthropicBatches:
         self._own: set[str] = set()
 
     def check(self, line: BatchLine) -> None:
-        """Check that this API has words for all that a line says."""
+        """Check that the API can express a line."""
         self._request(line)
 
     def _request(self, line: BatchLine) -> Json:
-        return request_of(self._dialect, line, self._models.get(line.model, line.model), venue=self.name)
+        return translate_line(self._dialect, line, self._models.get(line.model, line.model), venue=self.name)
 
     async def submit(
         self, lines: Sequence[BatchLine], tag: str, *, sent_epoch_s: float | None, known: Collection[str] = ()
     ) -> str:
-        """Submit a batch once, and return the provider's id of it."""
+        """Submit a batch once and return the provider's id."""
         check(lines, tag, self.limits)
         requests: list[Json] = [{"custom_id": wire_id(tag, line), "params": self._request(line)} for line in lines]
         found = None if sent_epoch_s is None else await self._find(tag, len(lines), sent_epoch_s, known)
@@ -93,16 +93,16 @@ class AnthropicBatches:
                 msgspec.json.encode({"requests": requests}),
                 {"Content-Type": "application/json", **version_for(request["params"] for request in requests)},
             )
-            with of_its_api(self.name):
+            with checked_contract(self.name):
                 found = str(created["id"])
         self._own.add(found)
         return found
 
     async def _find(self, tag: str, total: int, since_epoch_s: float, known: Collection[str]) -> str | None:
-        """Look for our batch among those of the same size that nobody knows.
+        """Search for our batch among the unknown ones of the same size.
 
         Raises:
-            UnavailableError: One may be ours, and cannot be told yet.
+            UnavailableError: One may be ours, but cannot be identified yet.
         """
         undecided = None
         async for batch in self._batches(since_epoch_s - _SKEW_S):
@@ -115,32 +115,32 @@ class AnthropicBatches:
                 return str(batch_id)
         if undecided is not None:
             what = f"batch {undecided} may be the one that was submitted before: waiting until its lines can be read"
-            raise UnavailableError(what, venue=self.name, retry_after_s=_LOOK_AGAIN_S)
+            raise UnavailableError(what, venue=self.name, retry_after_s=_SEARCH_AGAIN_S)
         return None
 
     async def _batches(self, since_epoch_s: float) -> AsyncIterator[Json]:
-        """Yield the batches that are not older, latest first."""
+        """Yield the batches since a time, latest first."""
         after: dict[str, str] = {}
         while True:
             page = await self._provider.read(self._provider.url("/v1/messages/batches", limit=_PAGE, **after))
-            with of_its_api(self.name):
-                young = [batch for batch in page["data"] if _epoch_s(batch) >= since_epoch_s]
-            for batch in young:
+            with checked_contract(self.name):
+                recent = [batch for batch in page["data"] if _epoch_s(batch) >= since_epoch_s]
+            for batch in recent:
                 yield batch
-            if not young or not page.get("has_more"):
+            if not recent or not page.get("has_more"):
                 return
             after = {"after_id": str(page["last_id"])}
 
     async def _tag(self, batch_id: str) -> str | None:
         async for line in self._lines(batch_id):
-            with of_its_api(self.name):
+            with checked_contract(self.name):
                 return tag_of(line["custom_id"])
         return None
 
     async def poll(self, batch_id: str) -> BatchState:
-        """Return where a batch is; it ends in one way there, and its lines tell which."""
+        """Return the state of a batch; how it ended follows from the counts of its lines."""
         batch = await self._provider.read(self._provider.url(f"/v1/messages/batches/{batch_id}"))
-        with of_its_api(self.name):
+        with checked_contract(self.name):
             counts = batch["request_counts"]
             return BatchState(
                 status=_status(batch),
@@ -151,34 +151,34 @@ class AnthropicBatches:
 
     async def _lines(self, batch_id: str) -> AsyncIterator[Json]:
         async for line in self._provider.lines(self._provider.url(f"/v1/messages/batches/{batch_id}/results")):
-            with of_its_api(self.name):
+            with checked_contract(self.name):
                 found = msgspec.json.decode(line, type=Json)
             yield found
 
     async def results(self, batch_id: str) -> AsyncIterator[LineResult]:
-        """Yield what became of the lines."""
+        """Yield the results of the lines."""
         created_s = int(self._provider.now().timestamp())
         async for line in self._lines(batch_id):
-            with of_its_api(self.name):
+            with checked_contract(self.name):
                 result = self._result(own_id(line["custom_id"]), line["result"], created_s)
             yield result
 
     def _result(self, custom_id: str, result: Json, created_s: int) -> LineResult:
         kind = result["type"]
         if kind == "succeeded":
-            return answered(self._dialect, custom_id, result["message"], created_s=created_s, venue=self.name)
+            return answered_line(self._dialect, custom_id, result["message"], created_s=created_s, venue=self.name)
         if kind == "errored":
             message, code, _ = self._dialect.error(result["error"])
             status = _STATUS_OF_ERROR.get(code or "", 500)
-            return refused(custom_id, message, status=status, code=code)
+            return failed_line(custom_id, message, status=status, code=code)
         return LineResult(custom_id=custom_id, status_code=None, error_code=_UNFINISHED[kind])
 
     async def cancel(self, batch_id: str) -> None:
-        """Ask for a batch to be cancelled."""
+        """Ask the provider to cancel a batch."""
         await self._provider.write(self._provider.url(f"/v1/messages/batches/{batch_id}/cancel"))
 
     async def close(self) -> None:
-        """Close what is open towards the provider."""
+        """Close the connections to the provider."""
         await self._provider.close()
 
 

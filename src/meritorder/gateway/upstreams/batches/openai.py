@@ -1,4 +1,4 @@
-"""The batch API of OpenAI, and of those who copied it.
+"""The batch API of OpenAI and of providers with the same API.
 
 Source: platform.openai.com/docs/api-reference/batch and the types of the official client, `openai` 3.54, 2026-11.
 """
@@ -9,20 +9,20 @@ from typing import Final
 import aiohttp
 import msgspec
 
-from meritorder.gateway.upstreams.batches.provider import Provider, check, of_its_api, own_id, wire_id
+from meritorder.gateway.upstreams.batches.provider import Provider, check, checked_contract, own_id, wire_id
 from meritorder.gateway.upstreams.batches.venue import BatchLimits, BatchLine, BatchState, BatchStatus, LineResult
 from meritorder.gateway.upstreams.connection import Endpoint
 from meritorder.gateway.upstreams.fields import Json
 from meritorder.gateway.upstreams.upstream import Runtime
 from meritorder.units import SECONDS_PER_DAY
 
-# OpenAI takes 50,000 lines and 200 MB; a file is held in memory, so ours are smaller.
+# OpenAI accepts 50,000 lines and 200 MB; a file is held in memory, so ours are smaller.
 LIMITS: Final = BatchLimits(max_lines=50_000, max_bytes=64 * 2**20)
 _TAG: Final = "meritorder_tag"
 _PAGE: Final = 100
-# Clocks differ.
+# Tolerance for clock skew.
 _SKEW_S: Final = 300.0
-_FILE_KEPT_S: Final = int(30 * SECONDS_PER_DAY)
+_FILE_LIFETIME_S: Final = int(30 * SECONDS_PER_DAY)
 _STATUS: Final = {
     "completed": BatchStatus.DONE,
     "failed": BatchStatus.FAILED,
@@ -42,7 +42,7 @@ class _Error(msgspec.Struct):
     message: str | None = None
 
 
-class _Result(msgspec.Struct):
+class _OutputLine(msgspec.Struct):
     custom_id: str
     response: _Response | None = None
     error: _Error | None = None
@@ -52,11 +52,11 @@ class OpenAIBatches:
     """A provider's batch API. See `venue.BatchVenue`.
 
     Args:
-        endpoint: Where it is.
-        runtime: The date and random shares.
-        limits: What it takes in one batch.
-        completion_window: What it is asked for; OpenAI knows one.
-        models: What it calls the models, where requests call them otherwise.
+        endpoint: Its address and headers.
+        runtime: Clock and randomness.
+        limits: Limits of one batch.
+        completion_window: The window to request; OpenAI supports one.
+        models: Its own names of models, by the names that requests use.
     """
 
     def __init__(
@@ -75,12 +75,12 @@ class OpenAIBatches:
         self._models = models or {}
 
     def check(self, line: BatchLine) -> None:
-        """Check nothing: it takes what OpenAI takes."""
+        """Accept every line: the API is OpenAI's."""
 
     async def submit(
         self, lines: Sequence[BatchLine], tag: str, *, sent_epoch_s: float | None, known: Collection[str] = ()
     ) -> str:
-        """Submit a batch once, and return the provider's id of it."""
+        """Submit a batch once and return the provider's id."""
         check(lines, tag, self.limits)
         found = None if sent_epoch_s is None else await self._find(tag, sent_epoch_s, known)
         if found is not None:
@@ -95,7 +95,7 @@ class OpenAIBatches:
         created = await self._provider.write(
             self._provider.url("/v1/batches"), msgspec.json.encode(batch), {"Content-Type": "application/json"}
         )
-        with of_its_api(self.name):
+        with checked_contract(self.name):
             return str(created["id"])
 
     def _line(self, line: BatchLine, tag: str) -> bytes:
@@ -112,20 +112,20 @@ class OpenAIBatches:
     async def _upload(self, content: bytes, tag: str) -> str:
         form = aiohttp.FormData()
         form.add_field("purpose", "batch")
-        # Files whose batch was never made must not pile up.
+        # Files whose batch was never created must not accumulate.
         form.add_field("expires_after[anchor]", "created_at")
-        form.add_field("expires_after[seconds]", str(_FILE_KEPT_S))
+        form.add_field("expires_after[seconds]", str(_FILE_LIFETIME_S))
         form.add_field("file", content, filename=f"meritorder-{tag}.jsonl", content_type="application/jsonl")
         file = await self._provider.write(self._provider.url("/v1/files"), form)
-        with of_its_api(self.name):
+        with checked_contract(self.name):
             return str(file["id"])
 
     async def _find(self, tag: str, since_epoch_s: float, known: Collection[str]) -> str | None:
-        """Look through the batches, latest first, for the one with our tag."""
+        """Search the batches, latest first, for the one with our tag."""
         after: dict[str, str] = {}
         while True:
             page = await self._provider.read(self._provider.url("/v1/batches", limit=_PAGE, **after))
-            with of_its_api(self.name):
+            with checked_contract(self.name):
                 batches = page["data"]
                 for batch in batches:
                     if (batch.get("metadata") or {}).get(_TAG) == tag and batch["id"] not in known:
@@ -135,9 +135,9 @@ class OpenAIBatches:
                 after = {"after": str(batches[-1]["id"])}
 
     async def poll(self, batch_id: str) -> BatchState:
-        """Return where a batch is."""
+        """Return the state of a batch."""
         batch = await self._batch(batch_id)
-        with of_its_api(self.name):
+        with checked_contract(self.name):
             counts = batch.get("request_counts") or {}
             errors = (batch.get("errors") or {}).get("data") or []
             return BatchState(
@@ -152,27 +152,27 @@ class OpenAIBatches:
         return await self._provider.read(self._provider.url(f"/v1/batches/{batch_id}"))
 
     async def results(self, batch_id: str) -> AsyncIterator[LineResult]:
-        """Yield what became of the lines: of both files, for the unfinished are among the errors."""
+        """Yield the results of both files; unfinished lines are in the error file."""
         batch = await self._batch(batch_id)
-        decode = msgspec.json.Decoder(_Result).decode
+        decode = msgspec.json.Decoder(_OutputLine).decode
         for file_id in (batch.get("output_file_id"), batch.get("error_file_id")):
             if not file_id:
                 continue
             async for line in self._provider.lines(self._provider.url(f"/v1/files/{file_id}/content")):
-                with of_its_api(self.name):
+                with checked_contract(self.name):
                     found = decode(line)
                 yield _result(found)
 
     async def cancel(self, batch_id: str) -> None:
-        """Ask for a batch to be cancelled."""
+        """Ask the provider to cancel a batch."""
         await self._provider.write(self._provider.url(f"/v1/batches/{batch_id}/cancel"))
 
     async def close(self) -> None:
-        """Close what is open towards the provider."""
+        """Close the connections to the provider."""
         await self._provider.close()
 
 
-def _result(found: _Result) -> LineResult:
+def _result(found: _OutputLine) -> LineResult:
     custom_id = own_id(found.custom_id)
     if found.response is not None:
         response = found.response

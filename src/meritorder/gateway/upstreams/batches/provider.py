@@ -1,4 +1,4 @@
-"""Calls of a provider's batch API: JSON in and out, errors named, reading tried again."""
+"""Calls of a provider's batch API: JSON in and out, errors classified, reads retried."""
 
 import asyncio
 import contextlib
@@ -22,17 +22,17 @@ _CONTROL_S: Final = 60.0
 _TRANSFER_S: Final = 1800.0
 _ID: Final = re.compile(r"\w{1,32}", re.ASCII)
 _TAG: Final = re.compile(r"\w{1,26}", re.ASCII)
-_LONGEST_LINE_BYTES: Final = 64 * 2**20
+_MAX_LINE_BYTES: Final = 64 * 2**20
 
 Data = bytes | aiohttp.FormData | None
 
 
 class Provider:
-    """A provider's API, for calls that are few and matter.
+    """The client of a provider's control API.
 
     Args:
-        endpoint: Where it is.
-        runtime: The date and random shares.
+        endpoint: Its address and headers.
+        runtime: Clock and randomness.
     """
 
     def __init__(self, endpoint: Endpoint, runtime: Runtime) -> None:
@@ -42,33 +42,33 @@ class Provider:
         self._draw = runtime.draw
 
     def url(self, path: str, **query: str | int) -> URL:
-        """Return the address of a path of the API."""
+        """Return the URL of a path of the API."""
         url = self._connection.url(path)
         return url.with_query({name: str(value) for name, value in query.items()}) if query else url
 
     def beside(self, path: str) -> URL:
-        """Return the address of a path at the server's root."""
+        """Return the URL of a path at the root of the server."""
         return self._connection.beside(path)
 
     async def read(self, url: URL) -> Json:
-        """Return what is at an address, asked again where a failure may pass."""
-        reply = await self._patiently("GET", url)
+        """Return the JSON at a URL, with retries of transient failures."""
+        reply = await self._with_retries("GET", url)
         return await self._json(reply)
 
     async def write(self, url: URL, data: Data = None, headers: Mapping[str, str] | None = None) -> Json:
-        """Post once, and return the answer. It is not sent again here: it might be done twice."""
+        """Post once and return the answer. There is no retry, which could have an effect twice."""
         reply = await self._once("POST", url, data, headers)
         return await self._json(reply)
 
     async def post(self, url: URL, data: Data, headers: Mapping[str, str]) -> Mapping[str, str]:
-        """Post once, and return the headers of the answer."""
+        """Post once and return the headers of the answer."""
         reply = await self._once("POST", url, data, headers)
         await reply.close()
         return reply.headers
 
     async def lines(self, url: URL) -> AsyncIterator[bytes]:
-        """Yield the lines of a file, as they come."""
-        reply = await self._patiently("GET", url, timeout_s=_TRANSFER_S)
+        """Yield the lines of a file as they arrive."""
+        reply = await self._with_retries("GET", url, timeout_s=_TRANSFER_S)
         try:
             rest = b""
             async for part in reply.body:
@@ -76,14 +76,14 @@ class Provider:
                 for line in whole:
                     if line.strip():
                         yield line
-                if len(rest) > _LONGEST_LINE_BYTES:
+                if len(rest) > _MAX_LINE_BYTES:
                     raise BrokenAnswerError("a line of a result file does not end", venue=self.name)
             if rest.strip():
                 yield rest
         finally:
             await reply.close()
 
-    async def _patiently(self, method: str, url: URL, timeout_s: float = _CONTROL_S) -> HttpReply:
+    async def _with_retries(self, method: str, url: URL, timeout_s: float = _CONTROL_S) -> HttpReply:
         attempt = 1
         while True:
             try:
@@ -91,8 +91,8 @@ class Provider:
             except RefusedError:
                 raise
             except UpstreamError as error:
-                asked_s = error.retry_after_s if isinstance(error, UnavailableError) else None
-                wait_s = _RETRY.wait_s(attempt, asked_s, self._draw())
+                retry_after_s = error.retry_after_s if isinstance(error, UnavailableError) else None
+                wait_s = _RETRY.wait_s(attempt, retry_after_s, self._draw())
                 if wait_s is None:
                     raise
             await asyncio.sleep(wait_s)
@@ -117,8 +117,8 @@ class Provider:
             await reply.close()
         what = f"HTTP {reply.status}: {_message(text)}"
         if retry.is_transient(reply.status):
-            asked_s = retry.retry_after_s(reply.headers, self.now())
-            raise UnavailableError(what, venue=self.name, retry_after_s=asked_s)
+            retry_after_s = retry.retry_after_s(reply.headers, self.now())
+            raise UnavailableError(what, venue=self.name, retry_after_s=retry_after_s)
         raise RefusedError(what, venue=self.name, status=reply.status)
 
     async def _json(self, reply: HttpReply) -> Json:
@@ -132,12 +132,12 @@ class Provider:
             raise BrokenAnswerError("the answer is not JSON", venue=self.name) from None
 
     async def close(self) -> None:
-        """Close what is open towards the provider."""
+        """Close the connections to the provider."""
         await self._connection.close()
 
 
 def _message(text: bytes) -> str:
-    """Return a provider's own words on an error, in one line."""
+    """Return a provider's error message in one line."""
     try:
         found = msgspec.json.decode(text, type=Json)["error"]
         words = found["message"] if isinstance(found, dict) else str(found)
@@ -147,23 +147,23 @@ def _message(text: bytes) -> str:
 
 
 @contextlib.contextmanager
-def of_its_api(venue: str) -> Iterator[None]:
-    """Name what an answer lacks that the API promises.
+def checked_contract(venue: str) -> Iterator[None]:
+    """Turn errors of decoding into `BrokenAnswerError`.
 
     Raises:
-        BrokenAnswerError: A field is missing or of another kind.
+        BrokenAnswerError: A field is missing or has another type.
     """
     try:
         yield
     except (msgspec.DecodeError, KeyError, TypeError, ValueError, AttributeError) as error:
-        raise BrokenAnswerError(f"an answer is not of its API: {type(error).__name__} {error}", venue=venue) from None
+        raise BrokenAnswerError(f"an answer violates its API: {type(error).__name__} {error}", venue=venue) from None
 
 
 def check(lines: Sequence[BatchLine], tag: str, limits: BatchLimits) -> None:
-    """Check what is about to be submitted.
+    """Check the lines and the tag of a submission.
 
     Raises:
-        ValueError: A mistake of the caller.
+        ValueError: The caller made a mistake.
     """
     if not _TAG.fullmatch(tag):
         raise ValueError(f"{tag!r} is not a tag")
@@ -176,7 +176,7 @@ def check(lines: Sequence[BatchLine], tag: str, limits: BatchLimits) -> None:
 
 
 def wire_id(tag: str, line: BatchLine) -> str:
-    """Return a line's id at the provider: it tells whose it is."""
+    """Return a line's id at the provider, which includes the tag."""
     return f"{tag}-{line.custom_id}"
 
 

@@ -1,4 +1,4 @@
-"""What the gateway knows of a venue that takes many requests at a time and answers within hours."""
+"""The interface of a batch API: many requests at a time, answered within hours."""
 
 from collections.abc import AsyncIterator, Collection, Sequence
 from dataclasses import dataclass
@@ -8,11 +8,11 @@ from typing import Protocol
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BatchLimits:
-    """How much a provider takes in one batch.
+    """Limits of one batch at a provider.
 
     Args:
         max_lines: Most lines.
-        max_bytes: Most bytes of what is sent; it is held in memory once.
+        max_bytes: Largest size in bytes; a batch is held in memory.
     """
 
     max_lines: int
@@ -21,7 +21,7 @@ class BatchLimits:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BatchLine:
-    """One request of a batch, in OpenAI's form.
+    """One request of a batch, in OpenAI's format.
 
     Args:
         custom_id: Unique in its batch; at most 32 letters, digits and underscores.
@@ -37,25 +37,25 @@ class BatchLine:
 
 
 class BatchStatus(StrEnum):
-    """Where a provider's batch is. All but the first are final."""
+    """The status of a provider's batch. All but the first are final."""
 
     RUNNING = "running"
     DONE = "done"
-    FAILED = "failed"  # refused as a whole: nothing ran
-    EXPIRED = "expired"  # what was done in time has results
-    CANCELLED = "cancelled"  # what was done before has results
+    FAILED = "failed"  # rejected as a whole; nothing ran
+    EXPIRED = "expired"  # lines done in time have results
+    CANCELLED = "cancelled"  # lines done before have results
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BatchState:
-    """A provider's batch, as polled.
+    """The state of a provider's batch.
 
     Args:
-        status: Where it is.
-        total: Lines in it; 0 while the provider has not counted.
+        status: Its status.
+        total: Number of lines; 0 until the provider has counted them.
         completed: Lines answered.
         failed: Lines answered with an error.
-        message: Why it failed, in the provider's words.
+        message: The provider's reason for a failure.
     """
 
     status: BatchStatus
@@ -67,15 +67,15 @@ class BatchState:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LineResult:
-    """What became of one line.
+    """The result of one line.
 
     Args:
-        custom_id: Which line.
-        status_code: The HTTP status of its answer; None if it got none (`batch_expired`, `batch_cancelled`): it was not
-            paid for, and may be sent again.
-        body: The answer in OpenAI's form; empty if there was none.
-        error_code: Why there is no answer, in OpenAI's words.
-        request_id: The provider's id of the request, if it gives one.
+        custom_id: Id of the line.
+        status_code: HTTP status of its answer; None without one (`batch_expired`, `batch_cancelled`): the line was not
+            charged and may be sent again.
+        body: The answer in OpenAI's format; empty without one.
+        error_code: OpenAI's code for why there is no answer.
+        request_id: The provider's id of the request, if any.
     """
 
     custom_id: str
@@ -94,45 +94,45 @@ class BatchVenue(Protocol):
 
     @property
     def limits(self) -> BatchLimits:
-        """How much it takes in one batch; larger work is cut by `upstreams.chunks`."""
+        """Limits of one batch."""
 
     def check(self, line: BatchLine) -> None:
-        """Check that this API has words for all that a line says. Raises `UnsupportedError` if not."""
+        """Check that the API can express a line. Raises `UnsupportedError` if it cannot."""
 
     async def submit(
         self, lines: Sequence[BatchLine], tag: str, *, sent_epoch_s: float | None, known: Collection[str] = ()
     ) -> str:
-        """Submit a batch once, and return the provider's id of it.
+        """Submit a batch once and return the provider's id.
 
-        The tag makes it safe to repeat: if a batch with this tag is there already (we crashed after it was sent, before
-        we wrote its id down), its id is returned and nothing is submitted.
+        The tag makes repeated calls safe: if the provider already has a batch with this tag, because a crash came after
+        the submission and before its id was recorded, that id is returned and nothing is submitted.
 
         Args:
             lines: Within the limits, all of one path and model.
-            tag: Unique to this content, made and written down before the first attempt; at most 26 letters, digits and
+            tag: Unique to this content and recorded before the first attempt; at most 26 letters, digits and
                 underscores.
-            sent_epoch_s: When it was first sent under this tag: no older batch is looked at. None if it never was: no
-                batch can be it, and none is looked at.
-            known: Ids of batches that are known to be others.
+            sent_epoch_s: When it was first sent under this tag: older batches are not searched. None if it never was:
+                no batch is searched.
+            known: Ids of other known batches.
 
         Raises:
             UnavailableError, UpstreamTimeoutError, BrokenAnswerError: It may have been submitted; call again with the
                 same tag.
-            RefusedError: The provider will not have it.
-            UnsupportedError: A line says what this API has no word for; nothing was submitted.
+            RefusedError: The provider rejects it.
+            UnsupportedError: The API cannot express a line; nothing was submitted.
         """
 
     async def poll(self, batch_id: str) -> BatchState:
-        """Return where a batch is. Raises `UpstreamError` if the provider does not tell."""
+        """Return the state of a batch. Raises `UpstreamError` if the provider does not answer."""
 
     def results(self, batch_id: str) -> AsyncIterator[LineResult]:
-        """Yield what became of the lines, in any order, once the batch is final; partial ones on expiry and cancel.
+        """Yield the results of a final batch in any order; partial ones after expiry or cancellation.
 
-        A line that is not among them was never begun. Raises `UpstreamError` where the download breaks off.
+        A line without a result was never started. Raises `UpstreamError` if the download breaks off.
         """
 
     async def cancel(self, batch_id: str) -> None:
-        """Ask for a batch to be cancelled; `poll` tells when it is."""
+        """Ask the provider to cancel a batch; `poll` shows when it is."""
 
     async def close(self) -> None:
-        """Close what is open towards the provider."""
+        """Close the connections to the provider."""

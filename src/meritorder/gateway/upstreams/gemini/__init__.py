@@ -17,12 +17,12 @@ _RETRY_INFO: Final = "type.googleapis.com/google.rpc.RetryInfo"
 
 
 def endpoint(name: str, api_key: str, base_url: str = BASE_URL) -> Endpoint:
-    """Return where Gemini's API is."""
+    """Return the endpoint of Gemini's API."""
     return Endpoint(name=name, base_url=base_url, headers={"x-goog-api-key": api_key})
 
 
 def model_name(model: str) -> str:
-    """Return a model's name as a part of a path, whatever it is called."""
+    """Return a model's name as part of a path, quoted."""
     kind, slash, name = model.partition("/")
     return f"{kind}/{quote(name, safe='')}" if slash and kind in _KINDS else f"models/{quote(model, safe='')}"
 
@@ -31,20 +31,20 @@ class Gemini:
     """The dialect. See `dialect.Dialect`."""
 
     def path(self, model: str, *, stream: bool) -> str:
-        """Return where a request goes."""
+        """Return the path of a request."""
         name = model_name(model)
         return f"/{name}:streamGenerateContent?alt=sse" if stream else f"/{name}:generateContent"
 
     def request(self, body: Json, *, venue: str) -> Json:
-        """Return a chat request in Gemini's form."""
+        """Return a chat request in Gemini's format."""
         return contents_of(body, venue=venue)
 
-    def envelope(self, request: Json, _model: str, *, stream: bool) -> Json:  # noqa: ARG002 - of the dialect
-        """Return a request as it is sent: model and stream are in its path."""
+    def envelope(self, request: Json, _model: str, *, stream: bool) -> Json:  # noqa: ARG002 - part of the protocol
+        """Return the body that is sent: model and stream are in the path."""
         return request
 
     def headers(self, _request: Json) -> tuple[tuple[str, str], ...]:
-        """Return no headers besides those of the endpoint."""
+        """Return no headers; those of the endpoint suffice."""
         return ()
 
     def answer(self, answer: Json, *, created_s: int) -> Json:

@@ -41,7 +41,7 @@ def completion_of(answer: Json, *, created_s: int) -> Json:
 
 
 def _candidates(answer: Json) -> list[Json]:
-    """Return the candidates; a prompt that was refused has none, and is one choice without content."""
+    """Return the candidates; a blocked prompt has none and becomes one choice without content."""
     candidates: list[Json] = answer.get("candidates") or []
     if not candidates and answer.get("promptFeedback", {}).get("blockReason"):
         return [{"finishReason": "SAFETY"}]
@@ -49,11 +49,11 @@ def _candidates(answer: Json) -> list[Json]:
 
 
 def message_of(candidate: Json, answer_id: str, *, first_call: int) -> Message:
-    """Return what a candidate says.
+    """Return the message of a candidate.
 
     Args:
-        candidate: Whole, or one part of a stream.
-        answer_id: Of the answer: calls that have no id get one made from it.
+        candidate: Complete, or one part of a stream.
+        answer_id: Id of the answer, from which calls without an id get one.
         first_call: Number of the first call in it.
     """
     message = Message()
@@ -75,7 +75,7 @@ def message_of(candidate: Json, answer_id: str, *, first_call: int) -> Message:
 
 
 def finish_reason(reason: str | None, *, calls: bool) -> str | None:
-    """Return why an answer ended, in OpenAI's words; a reason that is not known yet is a stop."""
+    """Return OpenAI's finish reason of an answer; an unknown one is a stop."""
     if reason is None:
         return None
     if reason in _LENGTH:
@@ -86,7 +86,7 @@ def finish_reason(reason: str | None, *, calls: bool) -> str | None:
 
 
 def usage_of(answer: Json) -> CompletionUsage:
-    """Return the usage that an answer tells."""
+    """Return the usage that an answer reports."""
     found = answer.get("usageMetadata", {})
     thoughts = found.get("thoughtsTokenCount", 0)
     return CompletionUsage(
@@ -104,41 +104,41 @@ class ContentStream:
         self._chunks = CompletionChunks(created_s=created_s, model=model, with_usage=with_usage)
         self._calls: dict[int, int] = {}
         self._finished: set[int] = set()
-        self._told_usage = False
+        self._sent_usage = False
 
     @property
     def ended(self) -> bool:
-        """Whether all choices that began have an end: there is no other sign of it."""
+        """Whether all choices that started have ended; the API has no other end marker."""
         return bool(self._finished) and set(self._calls) == self._finished
 
     def feed(self, name: str, data: Json) -> list[Json]:  # noqa: ARG002 - its events have no names
-        """Return the chunks that an event turns into."""
+        """Return the stream chunks that an event becomes."""
         if "error" in data:
             raise ValueError(data["error"]["message"])
         self._chunks.answer_id = data.get("responseId", self._chunks.answer_id)
         self._chunks.model = data.get("modelVersion", self._chunks.model)
-        made: list[Json] = []
+        chunks: list[Json] = []
         for candidate in _candidates(data):
-            made += self._candidate(candidate)
-        if self.ended and not self._told_usage and "usageMetadata" in data:
-            self._told_usage = True
-            made += self._chunks.last(usage_of(data))
-        return made
+            chunks += self._candidate(candidate)
+        if self.ended and not self._sent_usage and "usageMetadata" in data:
+            self._sent_usage = True
+            chunks += self._chunks.last(usage_of(data))
+        return chunks
 
     def _candidate(self, candidate: Json) -> list[Json]:
         index = candidate.get("index", 0)
-        made: list[Json] = []
+        chunks: list[Json] = []
         if index not in self._calls:
             self._calls[index] = 0
-            made.append(self._chunks.delta({"role": "assistant", "content": ""}, index=index))
+            chunks.append(self._chunks.delta({"role": "assistant", "content": ""}, index=index))
         message = message_of(candidate, self._chunks.answer_id, first_call=self._calls[index])
         for number, call in enumerate(message.tool_calls, start=self._calls[index]):
             call["index"] = number
         self._calls[index] += len(message.tool_calls)
         if delta := delta_of(message):
-            made.append(self._chunks.delta(delta, index=index))
+            chunks.append(self._chunks.delta(delta, index=index))
         reason = finish_reason(candidate.get("finishReason"), calls=self._calls[index] > 0)
         if reason is not None:
             self._finished.add(index)
-            made.append(self._chunks.delta({}, index=index, finish_reason=reason))
-        return made
+            chunks.append(self._chunks.delta({}, index=index, finish_reason=reason))
+        return chunks

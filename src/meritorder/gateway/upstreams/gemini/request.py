@@ -1,4 +1,4 @@
-"""A chat request in the form of Gemini's generateContent."""
+"""Translates chat requests to Gemini's generateContent."""
 
 from typing import Final
 
@@ -11,14 +11,14 @@ _AUDIO: Final = {"wav": "audio/wav", "mp3": "audio/mp3"}
 
 
 def contents_of(body: Json, *, venue: str) -> Json:
-    """Return a chat request in Gemini's form.
+    """Return a chat request in Gemini's format.
 
     Args:
-        body: In OpenAI's form.
+        body: In OpenAI's format.
         venue: Name of the venue, for errors.
 
     Raises:
-        UnsupportedError: A field has no equal there.
+        UnsupportedError: A field has no equivalent there.
     """
     fields = FieldReader(body, venue=venue)
     for name in ("model", "stream", "stream_options"):
@@ -69,7 +69,7 @@ def _response_format(fields: FieldReader) -> Json:
 
 def _declaration(tool: FieldReader) -> Json:
     function = tool.function()
-    made = without_none(
+    translated = without_none(
         {
             "name": function.text("name"),
             "description": function.take("description"),
@@ -80,12 +80,12 @@ def _declaration(tool: FieldReader) -> Json:
         raise function.refuse("strict")
     function.done()
     tool.done()
-    return made
+    return translated
 
 
 def _tool_config(fields: FieldReader) -> Json | None:
     if fields.take("parallel_tool_calls") is False:
-        raise fields.refuse("parallel_tool_calls", "cannot be switched off there")
+        raise fields.refuse("parallel_tool_calls", "cannot be disabled in its API")
     match fields.take("tool_choice"):
         case None:
             return None
@@ -103,7 +103,7 @@ def _tool_config(fields: FieldReader) -> Json | None:
 
 
 def _contents(found: list[FieldReader]) -> tuple[list[Json], list[Json]]:
-    """Return the system instruction, which is what the system says before anybody else, and the conversation."""
+    """Return the system instruction, which is the leading system messages, and the conversation."""
     system: list[Json] = []
     contents: list[Json] = []
     names: dict[str, str] = {}
@@ -119,13 +119,13 @@ def _contents(found: list[FieldReader]) -> tuple[list[Json], list[Json]]:
             _add(contents, "user", [_result(message, names)])
         else:
             where = "after other messages " if role in _SYSTEM else ""
-            raise message.refuse("role", f"{role!r} {where}has no equal in its API")
+            raise message.refuse("role", f"{role!r} {where}has no equivalent in its API")
         message.done()
     return system, contents
 
 
 def _add(contents: list[Json], role: str, parts: list[Json]) -> None:
-    """Add a turn; what one side says in several messages is one turn there."""
+    """Add a turn; consecutive messages of one role are one turn in the API."""
     if contents and contents[-1]["role"] == role:
         contents[-1]["parts"] += parts
     else:
@@ -133,17 +133,17 @@ def _add(contents: list[Json], role: str, parts: list[Json]) -> None:
 
 
 def _texts(message: FieldReader) -> list[Json]:
-    """Return the content of a message that may hold text alone."""
+    """Return the content of a message that may contain only text."""
     return [_text(part) for part in message.parts("content")]
 
 
 def _text(part: FieldReader) -> Json:
     kind = part.text("type")
     if kind != "text":
-        raise part.refuse("type", f"{kind!r} has no equal in its API here")
-    made = {"text": part.text("text")}
+        raise part.refuse("type", f"{kind!r} has no equivalent in its API here")
+    translated = {"text": part.text("text")}
     part.done()
-    return made
+    return translated
 
 
 def _user_part(part: FieldReader) -> Json:
@@ -166,14 +166,14 @@ def _user_part(part: FieldReader) -> Json:
         media_type = _AUDIO.get(inner.text("format"))
         found = (media_type, inner.text("data")) if media_type else None
     if found is None:
-        raise inner.refuse(field, "must hold the data itself, in a form that it takes")
+        raise inner.refuse(field, "must contain the data itself, in a format that its API accepts")
     inner.done()
     part.done()
     return {"inlineData": {"mimeType": found[0], "data": found[1]}}
 
 
 def _calls(message: FieldReader, names: dict[str, str]) -> list[Json]:
-    """Return the tool calls of a message, and note whose id is which function's: results are given by name there."""
+    """Return the tool calls of a message, and record each function by its id: the API names functions in results."""
     parts: list[Json] = []
     for call in message.each("tool_calls"):
         function = call.function()
@@ -184,7 +184,7 @@ def _calls(message: FieldReader, names: dict[str, str]) -> list[Json]:
         except msgspec.DecodeError:
             raise function.refuse("arguments", "is not a JSON object") from None
         part: Json = {"functionCall": {"id": call_id, "name": name, "args": arguments}}
-        # What the model thought before it called, sealed by the provider; it wants it back.
+        # The signature of the model's thoughts before the call, which the provider requires back.
         match call.take("extra_content"):
             case None:
                 pass
@@ -201,10 +201,10 @@ def _calls(message: FieldReader, names: dict[str, str]) -> list[Json]:
 def _result(message: FieldReader, names: dict[str, str]) -> Json:
     call_id = message.text("tool_call_id")
     if call_id not in names:
-        raise message.refuse("tool_call_id", f"{call_id!r} is of no tool call before it")
+        raise message.refuse("tool_call_id", f"{call_id!r} matches no previous tool call")
     text = "".join(part["text"] for part in _texts(message))
     try:
         response = msgspec.json.decode(text, type=Json)
     except msgspec.DecodeError:
-        response = {"output": text}  # the API's own name for a result that is no object
+        response = {"output": text}  # the API's key for a result that is not an object
     return {"functionResponse": {"id": call_id, "name": names[call_id], "response": response}}
