@@ -17,11 +17,9 @@ from meritorder.units import SECONDS_PER_MINUTE
 def calibrate(
     source: Annotated[str, typer.Argument(metavar="LOG|URL", help="Measured requests, or a live endpoint to load.")],
     out: Annotated[Path, typer.Option("--out", metavar="FILE", help="Profile to write.")] = Path("profile.toml"),
-    model: Annotated[str, typer.Option("--model", help="Model, where the log does not name it.")] = "",
-    hardware: Annotated[
-        str, typer.Option("--hardware", metavar="GPU", help="GPU, where the log does not name it.")
-    ] = "",
-    tp: Annotated[int | None, typer.Option("--tp", help="GPUs a replica, where the log does not say.")] = None,
+    model: Annotated[str, typer.Option("--model", help="Model, if the log does not name it.")] = "",
+    hardware: Annotated[str, typer.Option("--hardware", metavar="GPU", help="GPU, if the log does not name it.")] = "",
+    tp: Annotated[int | None, typer.Option("--tp", help="GPUs per replica, if the log does not state it.")] = None,
     engine: Engine = "vllm",
     precision: Precision = None,
     max_num_seqs: Annotated[
@@ -38,7 +36,7 @@ def calibrate(
     max_minutes: Annotated[float, typer.Option("--max-minutes", help="Longest time to load a URL.")] = 10.0,
     api_key_env: ApiKeyVariable = "OPENAI_API_KEY",
 ) -> None:
-    """Fit a performance profile to measured requests, and say how far it is from those that it has not seen."""
+    """Fit a performance profile to measured requests, and report its error on requests that it was not fitted to."""
     from meritorder.perf.shipped import to_toml
     from meritorder.report import calibration as report
     from meritorder.report import files

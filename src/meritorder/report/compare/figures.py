@@ -110,7 +110,7 @@ def frontier(comparison: Comparison, palette: Palette = LIGHT) -> alt.LayerChart
 def _undominated(rows: Rows) -> Rows:
     """Return the Pareto frontier of the feasible points, fastest first."""
     edge: Rows = []
-    for row in sorted((r for r in rows if r["promise"] == "met"), key=lambda r: (r["e2e"], r["usd"])):
+    for row in sorted((row for row in rows if row["promise"] == "met"), key=lambda row: (row["e2e"], row["usd"])):
         if not edge or row["usd"] < edge[-1]["usd"]:
             edge.append({"e2e": row["e2e"], "usd": row["usd"]})
     return edge
@@ -167,7 +167,11 @@ def load(comparison: Comparison, arrangement: Arrangement, palette: Palette = LI
     if timeline is None:
         raise ValueError(f"{arrangement.name} has no timeline")
     time = TimeAxis(start_epoch_s=comparison.trace.start_epoch_s, span_s=comparison.trace.span_s)
-    tops = [max(_heights(a.timeline), default=0.0) for a in comparison.arrangements if a.timeline]
+    tops = [
+        max(_heights(arrangement.timeline), default=0.0)
+        for arrangement in comparison.arrangements
+        if arrangement.timeline
+    ]
     return figure(
         [
             _loads(time.x(), max(tops) or 1.0, palette),
@@ -239,8 +243,8 @@ def _heights(timeline: Timeline | None) -> list[float]:
 
 def lanes(comparison: Comparison, palette: Palette = LIGHT) -> alt.LayerChart:
     """Draw the cost of every feasible arrangement, stacked by lane."""
-    feasible = [a for a in comparison.arrangements if a.feasible and a.lanes]
-    totals = usd_cells([a.total_usd for a in feasible])
+    feasible = [arrangement for arrangement in comparison.arrangements if arrangement.feasible and arrangement.lanes]
+    totals = usd_cells([arrangement.total_usd for arrangement in feasible])
     rows: Rows = [
         {
             "row": row,
@@ -261,7 +265,7 @@ def lanes(comparison: Comparison, palette: Palette = LIGHT) -> alt.LayerChart:
 
 def paid_time(comparison: Comparison, palette: Palette = LIGHT) -> alt.LayerChart:
     """Draw the paid replica time of every fleet, as shares by use."""
-    fleets = [(a, a.paid_time) for a in comparison.arrangements if a.paid_time]
+    fleets = [(arrangement, arrangement.paid_time) for arrangement in comparison.arrangements if arrangement.paid_time]
     rows: Rows = []
     for row, (arrangement, paid) in enumerate(fleets):
         seconds = {kind: getattr(paid, f"{kind}_s") for kind in _PAID}

@@ -26,7 +26,7 @@ def render(comparison: Comparison) -> str:
         columns=metrics(comparison),
         groups=_groups(comparison),
         headline=_headline(comparison),
-        fleets=[a for a in comparison.arrangements if a.timeline],
+        fleets=[arrangement for arrangement in comparison.arrangements if arrangement.timeline],
         lanes=_lane_rows(comparison),
         falls=[waterfall_view(fall) for fall in waterfalls(comparison)],
         unit=per_request(comparison),
@@ -37,12 +37,16 @@ def render(comparison: Comparison) -> str:
 
 
 def _charts(comparison: Comparison) -> dict[str, alt.LayerChart]:
-    charts = {f"load-{a.name}": figures.load(comparison, a, THEMED) for a in comparison.arrangements if a.timeline}
+    charts = {
+        f"load-{arrangement.name}": figures.load(comparison, arrangement, THEMED)
+        for arrangement in comparison.arrangements
+        if arrangement.timeline
+    }
     for place, fall in enumerate(waterfalls(comparison)):
         charts[f"waterfall-{place}"] = waterfall(fall, THEMED)
-    if any(a.feasible and a.lanes for a in comparison.arrangements):
+    if any(arrangement.feasible and arrangement.lanes for arrangement in comparison.arrangements):
         charts["lanes"] = figures.lanes(comparison, THEMED)
-    if any(a.paid_time for a in comparison.arrangements):
+    if any(arrangement.paid_time for arrangement in comparison.arrangements):
         charts["paid-time"] = figures.paid_time(comparison, THEMED)
     if comparison.frontier:
         charts["frontier"] = figures.frontier(comparison, THEMED)
@@ -60,11 +64,12 @@ def _groups(comparison: Comparison) -> list[tuple[str, int]]:
 def _headline(comparison: Comparison) -> list[dict[str, str]]:
     """Return the cost of a request in the baseline, in batch and in the best arrangement."""
     names = dict.fromkeys((comparison.baseline, "batch", comparison.best))
-    shown = [a for name in names for a in comparison.arrangements if a.name == name]
+    shown = [arrangement for name in names for arrangement in comparison.arrangements if arrangement.name == name]
     count = per_request(comparison).count
-    cells = usd_cells([a.usd_per_request * count for a in shown])
+    cells = usd_cells([arrangement.usd_per_request * count for arrangement in shown])
     return [
-        {"title": a.title, "usd": usd, "mark": _mark(comparison, a.name)} for a, usd in zip(shown, cells, strict=True)
+        {"title": arrangement.title, "usd": usd, "mark": _mark(comparison, arrangement.name)}
+        for arrangement, usd in zip(shown, cells, strict=True)
     ]
 
 
@@ -73,11 +78,20 @@ def _mark(comparison: Comparison, name: str) -> str:
         return "cheapest that meets every SLO and deadline"
     if name == comparison.baseline:
         return "baseline"
-    return "" if next(a.feasible for a in comparison.arrangements if a.name == name) else "misses an SLO or deadline"
+    return (
+        ""
+        if next(arrangement.feasible for arrangement in comparison.arrangements if arrangement.name == name)
+        else "misses an SLO or deadline"
+    )
 
 
 def _lane_rows(comparison: Comparison) -> list[dict[str, str]]:
-    rows = [(a, lane) for a in comparison.arrangements if a.feasible for lane in a.lanes]
+    rows = [
+        (arrangement, lane)
+        for arrangement in comparison.arrangements
+        if arrangement.feasible
+        for lane in arrangement.lanes
+    ]
     count = per_request(comparison).count
     totals = usd_cells([lane.total_usd for _, lane in rows])
     charged = usd_cells([lane.usd_per_request and lane.usd_per_request * count for _, lane in rows])

@@ -74,7 +74,7 @@ def waterfalls(comparison: Comparison) -> list[Waterfall]:
 
 def title_of(comparison: Comparison, name: str) -> str:
     """Return the title of the arrangement of this name."""
-    return next((a.title for a in comparison.arrangements if a.name == name), name)
+    return next((arrangement.title for arrangement in comparison.arrangements if arrangement.name == name), name)
 
 
 def saving_text(comparison: Comparison) -> str:
@@ -106,7 +106,7 @@ def _costs(arrangements: list[Arrangement], unit: PerRequest) -> list[Metric]:
             short=("", "total"),
             meaning="everything paid over the trace, including idle and start-up time",
             importance=0,
-            cells=usd_cells([a.total_usd for a in arrangements]),
+            cells=usd_cells([arrangement.total_usd for arrangement in arrangements]),
         ),
         Metric(
             group="Cost",
@@ -114,7 +114,7 @@ def _costs(arrangements: list[Arrangement], unit: PerRequest) -> list[Metric]:
             short=unit.short,
             meaning="total cost divided by all requests",
             importance=1,
-            cells=usd_cells([a.usd_per_request * unit.count for a in arrangements]),
+            cells=usd_cells([arrangement.usd_per_request * unit.count for arrangement in arrangements]),
         ),
         Metric(
             group="Cost",
@@ -122,7 +122,7 @@ def _costs(arrangements: list[Arrangement], unit: PerRequest) -> list[Metric]:
             short=("per", "Mtok"),
             meaning="total cost for each million tokens, input and output together",
             importance=7,
-            cells=usd_cells([a.usd_per_mtok for a in arrangements]),
+            cells=usd_cells([arrangement.usd_per_mtok for arrangement in arrangements]),
         ),
     ]
 
@@ -144,14 +144,14 @@ def _capacity(arrangements: list[Arrangement]) -> list[Metric]:
             ("utili-", "zation"),
             "work done over the work that the paid replicas could have done when saturated",
             2,
-            [or_missing(a.utilization, format_share) for a in arrangements],
+            [or_missing(arrangement.utilization, format_share) for arrangement in arrangements],
         ),
         column(
             "busy",
             ("", "busy"),
             "share of paid replica time with any request running",
             12,
-            [or_missing(a.busy, format_share) for a in arrangements],
+            [or_missing(arrangement.busy, format_share) for arrangement in arrangements],
         ),
         column(
             "replica-hours",
@@ -159,8 +159,10 @@ def _capacity(arrangements: list[Arrangement]) -> list[Metric]:
             "paid time of all replicas",
             8,
             [
-                or_missing(a.replica_hours, lambda hours: f"{hours:,.4g}" if hours < 1000 else f"{hours:,.0f}")
-                for a in arrangements
+                or_missing(
+                    arrangement.replica_hours, lambda hours: f"{hours:,.4g}" if hours < 1000 else f"{hours:,.0f}"
+                )
+                for arrangement in arrangements
             ],
         ),
         column(
@@ -168,7 +170,7 @@ def _capacity(arrangements: list[Arrangement]) -> list[Metric]:
             ("peak", "replicas"),
             "largest number of replicas paid for at one time",
             9,
-            [or_missing(a.peak_replicas, lambda n: f"{n:,}") for a in arrangements],
+            [or_missing(arrangement.peak_replicas, lambda n: f"{n:,}") for arrangement in arrangements],
         ),
     ]
 
@@ -181,32 +183,36 @@ def _latency(arrangements: list[Arrangement]) -> list[Metric]:
             short=(group, heading),
             meaning=meaning,
             importance=importance,
-            cells=tuple(or_missing(s, format_duration) for s in seconds),
+            cells=tuple(or_missing(value, format_duration) for value in seconds),
         )
 
     return [
-        column("TTFT", "p50", "time to first token, median", 11, [a.ttft_p50_s for a in arrangements]),
+        column(
+            "TTFT", "p50", "time to first token, median", 11, [arrangement.ttft_p50_s for arrangement in arrangements]
+        ),
         column(
             "TTFT",
             "p99",
             "time to first token, 99th percentile",
             4,
-            [a.ttft_p99_s for a in arrangements],
+            [arrangement.ttft_p99_s for arrangement in arrangements],
         ),
         column(
             "TPOT",
             "p99",
             "time per output token after the first, 99th percentile",
             6,
-            [a.tpot_p99_s for a in arrangements],
+            [arrangement.tpot_p99_s for arrangement in arrangements],
         ),
-        column("E2E", "p50", "time to the last token, median", 10, [a.e2e_p50_s for a in arrangements]),
+        column(
+            "E2E", "p50", "time to the last token, median", 10, [arrangement.e2e_p50_s for arrangement in arrangements]
+        ),
         column(
             "E2E",
             "p99",
             "time to the last token, 99th percentile",
             13,
-            [a.e2e_p99_s for a in arrangements],
+            [arrangement.e2e_p99_s for arrangement in arrangements],
         ),
         Metric(
             group="SLO and deadlines",
@@ -214,7 +220,10 @@ def _latency(arrangements: list[Arrangement]) -> list[Metric]:
             short=("SLO", "met"),
             meaning="share of real-time requests that met both limits of their SLO",
             importance=3,
-            cells=tuple(or_missing(a.slo_attainment, lambda share: format_share(share, 2)) for a in arrangements),
+            cells=tuple(
+                or_missing(arrangement.slo_attainment, lambda share: format_share(share, 2))
+                for arrangement in arrangements
+            ),
         ),
         Metric(
             group="SLO and deadlines",
@@ -222,6 +231,6 @@ def _latency(arrangements: list[Arrangement]) -> list[Metric]:
             short=("", "late"),
             meaning="deferrable requests that missed their deadline",
             importance=5,
-            cells=tuple(f"{a.deadlines_missed:,}" for a in arrangements),
+            cells=tuple(f"{arrangement.deadlines_missed:,}" for arrangement in arrangements),
         ),
     ]

@@ -86,7 +86,9 @@ def _arrangements(comparison: Comparison, width: int) -> RenderableType:
     marks = [_marks(comparison, arrangement) for arrangement in comparison.arrangements]
     for row, (mark, title, arrangement) in enumerate(zip(marks, titles, comparison.arrangements, strict=True)):
         style = "bold" if mark == _BEST else "" if arrangement.feasible else "dim"
-        table.add_row(Text(mark, _MARK_STYLE.get(mark, "")), title, *(c.cells[row] for c in shown), style=style)
+        table.add_row(
+            Text(mark, _MARK_STYLE.get(mark, "")), title, *(column.cells[row] for column in shown), style=style
+        )
     legend = "   ".join(f"{mark} {meaning}" for mark, meaning in _LEGEND.items() if mark in marks)
     notes = [
         plain(f"{arrangement.title}: {note}", "dim")
@@ -102,7 +104,7 @@ def _arrangements(comparison: Comparison, width: int) -> RenderableType:
 def _fitting(every: list[Metric], width: int) -> list[Metric]:
     """Return the most important columns that fit side by side, in table order."""
     left, chosen = width, []
-    for column in sorted(every, key=lambda c: c.importance):
+    for column in sorted(every, key=lambda column: column.importance):
         left -= 2 + max(cell_len(text) for text in (*column.short, *column.cells))
         if left < 0:
             break
@@ -111,7 +113,12 @@ def _fitting(every: list[Metric], width: int) -> list[Metric]:
 
 
 def _lanes(comparison: Comparison) -> RenderableType | None:
-    rows = [(a, lane) for a in comparison.arrangements if a.feasible for lane in a.lanes]
+    rows = [
+        (arrangement, lane)
+        for arrangement in comparison.arrangements
+        if arrangement.feasible
+        for lane in arrangement.lanes
+    ]
     if not rows:
         return None
     unit = per_request(comparison)

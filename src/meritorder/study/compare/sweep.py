@@ -66,19 +66,21 @@ def _number(text: str, name: str) -> int:
 
 
 _SET: Final[dict[str, Callable[[Options, str], Options]]] = {
-    "replicas": lambda o, v: replace(o, replicas=_number(v, "replicas")),
-    "hardware": lambda o, v: replace(o, hardware=(v,)),
-    "provider": lambda o, v: replace(o, providers=(v,)),
-    "engine": lambda o, v: replace(o, engine=v),
-    "precision": lambda o, v: replace(o, precision=v),
-    "tp": lambda o, v: replace(o, tp=_number(v, "tp")),
-    "max_num_seqs": lambda o, v: replace(o, max_num_seqs=_number(v, "max_num_seqs")),
-    "max_num_batched_tokens": lambda o, v: replace(o, max_num_batched_tokens=_number(v, "max_num_batched_tokens")),
-    "startup": lambda o, v: replace(o, startup=Startup.with_total(_seconds(v, "startup"))),
-    "share": lambda o, v: _with_defer(o, share=v),
-    "deadline": lambda o, v: _with_defer(o, deadline=v),
-    "ttft": lambda o, v: _with_slo(o, ttft_s=_seconds(v, "ttft")),
-    "tpot": lambda o, v: _with_slo(o, tpot_s=_seconds(v, "tpot")),
+    "replicas": lambda options, value: replace(options, replicas=_number(value, "replicas")),
+    "hardware": lambda options, value: replace(options, hardware=(value,)),
+    "provider": lambda options, value: replace(options, providers=(value,)),
+    "engine": lambda options, value: replace(options, engine=value),
+    "precision": lambda options, value: replace(options, precision=value),
+    "tp": lambda options, value: replace(options, tp=_number(value, "tp")),
+    "max_num_seqs": lambda options, value: replace(options, max_num_seqs=_number(value, "max_num_seqs")),
+    "max_num_batched_tokens": lambda options, value: replace(
+        options, max_num_batched_tokens=_number(value, "max_num_batched_tokens")
+    ),
+    "startup": lambda options, value: replace(options, startup=Startup.with_total(_seconds(value, "startup"))),
+    "share": lambda options, value: _with_defer(options, share=value),
+    "deadline": lambda options, value: _with_defer(options, deadline=value),
+    "ttft": lambda options, value: _with_slo(options, ttft_s=_seconds(value, "ttft")),
+    "tpot": lambda options, value: _with_slo(options, tpot_s=_seconds(value, "tpot")),
 }
 
 
