@@ -172,9 +172,10 @@ def _show_gateway() -> None:
 
 
 def _compare(trace_read: Any, options: Any, status: Status, json: Path | None, html: Path | None) -> None:
+    from meritorder import documents
     from meritorder.report import files
     from meritorder.report.compare import html as page
-    from meritorder.report.compare import record, text
+    from meritorder.report.compare import text
     from meritorder.study.compare.compare import compare as study
 
     status.update("compiling the simulator (once per machine, about 15 s)")
@@ -183,6 +184,6 @@ def _compare(trace_read: Any, options: Any, status: Status, json: Path | None, h
         status.update("drawing the report")
         files.write_text(html, page.render(comparison))
     if json:
-        files.write_bytes(json, record.encode(comparison))
+        files.write_bytes(json, documents.encode(comparison))
     status.stop()
     text.render(comparison, Console())

@@ -4,9 +4,15 @@ import msgspec
 import pytest
 from tests.samples.comparison import week
 
-from meritorder.comparison import SCHEMA
+from meritorder import documents
+from meritorder.comparison import SCHEMA, Comparison
+from meritorder.documents import encode
 from meritorder.errors import ConfigError
-from meritorder.report.compare.record import decode, encode
+
+
+def decode(document: bytes, where: str | None = None) -> Comparison:
+    names = {"what": "an answer of `compare`", "command": "meritorder compare"}
+    return documents.decode(document, Comparison, schema=SCHEMA, where=where, **names)
 
 
 def test_answer_reads_back_as_written() -> None:
