@@ -1,1 +1,1 @@
-"""The cheapest way to serve a demand: what may wait, where it runs, how it is paid for, and the least it can cost."""
+"""The planner: the cheapest way to serve a demand, as a mixed-integer linear program, with a lower bound on its cost."""

@@ -12,7 +12,7 @@ Floats = NDArray[np.float64]
 
 
 def dispatch(solution: Solution) -> planfile.Dispatch:
-    """Return the plan over time, in GPUs by slot: paid for, in use by each lane, and wanted by arrivals."""
+    """Return the plan over time, in GPUs by slot: paid for, used by each lane, and needed by arrivals."""
     problem = solution.problem
     gpus = {pool.name: pool.gpus for pool in problem.pools}
     paid: dict[str, Floats] = {}

@@ -190,7 +190,7 @@ def define_firm_machines(program: LinearProgram, problem: Problem, var: Variable
 
 
 def define_capacity(program: LinearProgram, problem: Problem, var: Variables) -> None:
-    """Keep all work of a pool within the usable throughput of its machines; spot loses a share to interruptions.
+    """Keep all work of a pool within the usable throughput of its machines, less what interruptions cost spot.
 
     sum_w work[w,p,t] <= s max_utilization_p headroom_p[t] replicas_p sum_o useful_o n[p,o,t]
     """

@@ -108,7 +108,7 @@ def min_run_slots(problem: Problem, pair: int) -> int:
 
 
 def min_usd_per_replica_s(problem: Problem, p: int) -> float:
-    """Return the lowest price of a second of a fully used replica in a pool, infinity if none can be rented or bought.
+    """Return the lowest price of a second of a fully used replica in a pool, or infinity if none can be rented.
 
     Capacity held already is sunk; `hard_bound_usd` takes off what it may save.
     """

@@ -40,7 +40,7 @@ def _lowest_usd(problem: Problem, w: int) -> Floats:
         route = problem.routes[r]
         match route.kind:
             case RouteKind.POOL:
-                # On a saturated replica, whatever share of that may be planned for.
+                # On a saturated replica, even if less than that may be planned for.
                 price = min_usd_per_replica_s(problem, route.venue) * problem.pools[route.venue].max_utilization
                 usd = route.work_s * price if np.isfinite(price) else np.full(horizon.length, np.inf)
             case RouteKind.TIER:
@@ -92,7 +92,7 @@ def _max_saving_per_dollar(problem: Problem, g: int) -> float:
 
 
 def _max_saving_usd_per_s(problem: Problem, p: int, lowest: list[Floats]) -> float:
-    """Return the largest lowest cost of a replica-second of work that a pool may serve."""
+    """Return the most that a replica-second of a pool could save, over the workloads that it may serve."""
     highest = 0.0
     for r in problem.routes_to(RouteKind.POOL, p):
         route = problem.routes[r]

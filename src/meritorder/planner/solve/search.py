@@ -282,7 +282,7 @@ def _solve_node(solver: Solver, columns: Columns, lower: Floats, upper: Floats, 
 
 
 def _round_up(formulation: Formulation, relaxed: Floats) -> Floats | None:
-    """Return the relaxation with all integers rounded up, repaired: the last resort."""
+    """Round all integers up and repair the result: the last resort."""
     values, integer = relaxed.copy(), formulation.model.integer
     values[integer] = np.ceil(values[integer] - _TOLERANCE)
     return repair(formulation, formulate(formulation.problem, elastic=True), values, time_limit_s=np.inf)

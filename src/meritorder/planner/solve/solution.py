@@ -108,7 +108,7 @@ class CommitmentPurchase:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Solution:
-    """The cheapest plan found.
+    """The cheapest plan found, as decisions.
 
     Args:
         problem: The planning problem, without dominated offers.
@@ -209,7 +209,7 @@ def _cost_usd(program: ProgramSolution, columns: Ints) -> float:
 
 
 def _saved_usd(program: ProgramSolution, i: int, machines: Ints) -> float:
-    """Return the discount of savings plans on the machines of a pair: its share of what its payment is covered for."""
+    """Return the discount of savings plans on the machines of a pair: their share of the coverage of their payment."""
     problem, var = program.formulation.problem, program.formulation.variables
     _, o = problem.pairs[i]
     covered = [columns for (_, payment), columns in var.covered.items() if payment == o]
