@@ -20,6 +20,10 @@ DEFAULT_SLO: Final = Slo(ttft_s=2.0, tpot_s=0.1, attainment=0.99)
 """Assumed where no SLO is stated: the first-token limit of MLPerf's Llama-2-70B server scenario (2 s, v5.1, 2025), and
 ten tokens a second, which is faster than people read."""
 
+ASSUMED_INTERRUPTIONS_PER_MONTH: Final = 0.1
+"""Assumed share of spot machines interrupted in a month where a provider states no rate: the middle of the spot
+advisor's buckets (aws_spot_advisor, 2025-06)."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:

@@ -15,12 +15,10 @@ from meritorder.evidence import Assumption
 from meritorder.sim.pools import Interruptions
 from meritorder.sim.state import MAX_CEILINGS
 from meritorder.study.fleet.machines import CandidateMachine
-from meritorder.study.fleet.options import Options
+from meritorder.study.fleet.options import ASSUMED_INTERRUPTIONS_PER_MONTH, Options
 from meritorder.traces.spot import read_spot
 from meritorder.units import HOURS_PER_MONTH, SECONDS_PER_HOUR, format_duration
 
-# Assumed where a provider states no rate: the middle of the spot advisor's buckets (aws_spot_advisor, 2025-06).
-ASSUMED_INTERRUPTIONS_PER_MONTH: Final = 0.1
 _LIFETIMES: Final = 1024
 
 

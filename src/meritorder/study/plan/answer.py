@@ -65,7 +65,7 @@ def plan(trace: Trace, options: PlanOptions, progress: Progress = lambda _: None
     Args:
         trace: The requests.
         options: Models, machines, promises, limits.
-        progress: Receives one line a step.
+        progress: Receives one line per step.
 
     Raises:
         MeritorderError: No plan was found; says why, and what would help.
@@ -128,7 +128,7 @@ def plan_until_it_holds(case: PlanningCase, options: PlanOptions, progress: Prog
     Args:
         case: The planning case.
         options: Effort and seed.
-        progress: Receives one line a round.
+        progress: Receives one line per round.
 
     Raises:
         InfeasibleError: No plan held; names the broken promise, and what would help.
@@ -147,7 +147,7 @@ class _PlanSearch:
     Args:
         case: The planning case.
         options: Effort and seed.
-        progress: Receives one line a simulation.
+        progress: Receives one line per simulation.
     """
 
     def __init__(self, case: PlanningCase, options: PlanOptions, progress: Progress) -> None:

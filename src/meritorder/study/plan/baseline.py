@@ -75,7 +75,7 @@ def find_baseline(load: TraceLoad, machines: list[CandidateMachine], options: Op
         load: The requests.
         machines: Replicas, each on its cheapest machine.
         options: The present fleet, if any.
-        progress: Receives one line a trial.
+        progress: Receives one line per trial.
     """
     realtime = load.all_realtime()
     search = Search(

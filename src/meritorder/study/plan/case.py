@@ -68,7 +68,7 @@ def build_case(
         catalog: Prices, hardware, models.
         loads: Requests by model.
         options: Limits on what may be rented and bought.
-        progress: Receives one line a measurement.
+        progress: Receives one line per measurement.
         holdings: Commitments already held.
 
     Raises:

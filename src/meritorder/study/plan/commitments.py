@@ -218,7 +218,7 @@ def choose_commitments(problem: Problem, effort: Effort, seed: int, progress: Pr
         problem: The problem of the trace.
         effort: Limits of the search.
         seed: Seed of the draws.
-        progress: Receives one line a step.
+        progress: Receives one line per step.
     """
     buyable = any(isinstance(payment, Reserved) and payment.max_machines > 0 for payment in problem.payments)
     buyable = buyable or any(plan.max_usd_per_hour > 0 for plan in problem.savings_plans)

@@ -22,7 +22,7 @@ from meritorder.planner.model.supply import (
     payment_from_offer,
     savings_plans_from_offers,
 )
-from meritorder.study.fleet.spot import ASSUMED_INTERRUPTIONS_PER_MONTH
+from meritorder.study.fleet.options import ASSUMED_INTERRUPTIONS_PER_MONTH
 from meritorder.study.plan.capacity import Serving
 from meritorder.study.plan.commitments import Holdings
 from meritorder.study.plan.options import PlanOptions
@@ -193,7 +193,7 @@ def supply_assumptions(sites: Iterable[Site], options: PlanOptions) -> list[Assu
         text = f"{options.spot_machines} machines of each spot offer are available at any time"
         assumptions.append(Assumption(text=text, option="--spot-machines"))
     if any(offer.interruptions_per_month is None for offer in spot):
-        text = f"{ASSUMED_INTERRUPTIONS_PER_MONTH:.0%} of spot machines without a stated rate are interrupted a month"
+        text = f"spot machines without a stated rate are interrupted at {ASSUMED_INTERRUPTIONS_PER_MONTH:.0%} a month"
         assumptions.append(Assumption(text=text, option="--catalog"))
     if options.machines is None:
         assumptions.append(Assumption(text="on-demand machines are always available", option="--machines"))
