@@ -24,7 +24,7 @@ WATTS_PER_KILOWATT: Final = 1000.0
 PICOUSD_PER_USD: Final = 1_000_000_000_000
 GRAMS_PER_TONNE: Final = 1e6
 
-_DURATION_PART = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|sec|m|min|h|hr|hours?|d|days?|w)", re.IGNORECASE)
+_DURATION_PART = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|sec|m|min|h|hr|hours?|d|days?|w)(?![a-z])", re.IGNORECASE)
 _SECONDS_PER_UNIT: Final = {
     "ms": 1 / MS_PER_S,
     "s": 1.0,

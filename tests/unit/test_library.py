@@ -7,6 +7,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+from tests.samples import charges
 from tests.samples import comparison as sample_comparison
 from tests.samples import plan as sample_plan
 from tests.samples.fleets import profile
@@ -97,10 +98,31 @@ def test_some_answers_write_more(tmp_path: Path) -> None:
     assert json.loads(fitted.to_json())[0]["hardware"] == "h100"
 
 
+def test_an_audit_writes_its_findings(tmp_path: Path) -> None:
+    bill = charges.write(tmp_path / "bill.csv", charges.machine(range(24 * 7)))
+    answer = meritorder.audit(meritorder.read_bill(bill))
+    assert answer.inference_usd == answer.record.inference_usd
+    assert json.loads(answer.to_json())["schema"] == "meritorder.audit/1"
+    assert_loads_nothing(answer.to_html())
+    assert answer.write(tmp_path / "findings.csv").read_text().startswith("kind,")
+
+
+def frame() -> pl.DataFrame:
+    return pl.DataFrame({"arrived_s": [float(n) for n in range(60)], "input_tokens": [100] * 60, "output_tokens": 10})
+
+
+def test_a_sweep_takes_values_as_they_are() -> None:
+    options = meritorder.CompareOptions(model="llama-3.1-8b", hardware=("h100",))
+    answer = meritorder.sweep(meritorder.read_trace(frame()), options, vary={"replicas": [2]}, processes=1)
+    assert answer.axes == ("replicas",)
+    assert set(answer.record["replicas"]) == {"2"}
+    with pytest.raises(ConfigError, match="replica"):
+        meritorder.sweep(meritorder.read_trace(frame()), options, vary={"replica": [2]})
+
+
 def test_a_comparison_of_a_data_frame() -> None:
-    frame = pl.DataFrame({"arrived_s": [float(n) for n in range(60)], "input_tokens": [100] * 60, "output_tokens": 10})
     options = meritorder.CompareOptions(model="llama-3.1-8b", hardware=("h100",), defer=("50%@4h",))
     steps: list[str] = []
-    answer = meritorder.compare(meritorder.read_trace(frame), options, progress=steps.append)
+    answer = meritorder.compare(meritorder.read_trace(frame()), options, progress=steps.append)
     assert answer.trace.requests == 60
     assert steps

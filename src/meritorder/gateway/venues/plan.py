@@ -370,5 +370,5 @@ class _PlanMatcher:
 def _patience_s(workload: planfile.WorkloadPlan, declared: str) -> float:
     """Return the least patience of a workload; its name has it if the planner split the declared one."""
     least, is_split, _ = workload.name.removeprefix(f"{declared}, ").partition(" or more")
-    least_s = parse_duration_s(least.replace(" min", "m")) if is_split else None
+    least_s = parse_duration_s(least) if is_split else None
     return least_s or workload.patience_s or 0.0
