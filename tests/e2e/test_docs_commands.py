@@ -24,6 +24,8 @@ import pytest
 from tests.samples import charges
 from tests.samples.command import ROOT
 
+from meritorder.traces import sample
+
 pytestmark = pytest.mark.slow
 
 PAGES = [ROOT / "README.md", ROOT / "docs/tutorial.md", *sorted((ROOT / "docs/how-to").glob("*.md"))]
@@ -62,6 +64,9 @@ def folder(tmp_path: Path) -> Path:
     ]
     (tmp_path / "batch.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     shutil.copy(ROOT / "examples/catalog.csv", tmp_path / "catalog.csv")
+    (tmp_path / "demo").mkdir()  # as `make demo` writes it
+    sample.write(tmp_path / "demo/week.parquet", seed=0)
+    (tmp_path / "demo/workloads.toml").write_text(sample.WORKLOADS, encoding="utf-8")
     (tmp_path / "gateway.toml").write_text(
         '[[venue]]\nname = "own"\nurl = "http://127.0.0.1:9/v1"\nmodels = ["llama-3.1-70b"]\n'
     )
@@ -134,7 +139,7 @@ def _without_make(body: str) -> str:
 
 def _run(command: list[str], folder: Path, environment: dict[str, str]) -> str:
     done = subprocess.run(
-        command, cwd=folder, env=environment, capture_output=True, text=True, timeout=300, check=False
+        command, cwd=folder, env=environment, capture_output=True, text=True, timeout=600, check=False
     )
     assert done.returncode == 0, f"{command[-1]}\n{done.stdout}\n{done.stderr}"
     return done.stdout
