@@ -22,12 +22,12 @@ from meritorder.study.plan.capacity import ReducedBackfill
 from meritorder.study.plan.carbon import price_carbon, read_carbon
 from meritorder.study.plan.case import PlanningCase, build_case
 from meritorder.study.plan.commitments import Holdings, bill_terms, choose_commitments, read_holdings
+from meritorder.study.plan.demand import measure_bursts, realtime_classes
 from meritorder.study.plan.derating import (
     Attempt,
     Derating,
     apply,
     halfway,
-    initial_derating,
     observed,
     tighten,
     with_more_headroom,
@@ -134,11 +134,27 @@ def plan_until_it_holds(case: PlanningCase, options: PlanOptions, progress: Prog
         InfeasibleError: No plan held; names the broken promise, and what would help.
     """
     search = _PlanSearch(case, options, progress)
-    before, attempt = _until_it_holds(search, initial_derating(case, progress))
+    before, attempt = _until_it_holds(search, _initial_derating(case, progress))
     attempt, derating = _shorten_last_step(search, before, attempt)
     attempt, derating = _restore_headroom(search, attempt, derating)
     attempt = _with_full_effort(search, attempt, derating)
     return attempt, min(search.first_bound_usd, attempt.bound_usd)
+
+
+def _initial_derating(case: PlanningCase, progress: Progress) -> Derating:
+    """Return the bursts of each real-time workload, measured on the replica with the cheapest work."""
+    horizon, burst = case.problem.horizon, {}
+    for model, load in case.loads.items():
+        for group in realtime_classes(load, model if case.several_models else ""):
+            requests = load.select(group.members)
+            progress(f"measuring the bursts of {group.name}")
+            sites = [site for site in case.sites.values() if site.pool.model == model and site.serving.realtime]
+            permitted = [site for site in sites if group.may_use(site.pool)] or sites
+            serving = min(
+                (site.serving for site in permitted), key=lambda serving: serving.machine.price_work(requests)
+            )
+            burst[group.name] = measure_bursts(requests, serving, horizon.slot_s, horizon.slots)
+    return Derating(burst=burst)
 
 
 class _PlanSearch:

@@ -202,8 +202,8 @@ def tokens_usd(price: TokenPrice, load: TraceLoad, members: Ints) -> Floats:
 def measure_bursts(load: TraceLoad, serving: Serving, slot_s: float, slots: int) -> Floats:
     """Return the steady load that needs as many machines as each slot's real traffic / its mean load, shape (slots,).
 
-    Simulates the real-time lane alone on c(n) machines per slot. While the SLO breaks, the slots with most violations get
-    machines. The ratio is a property of the traffic: it applies to any machines.
+    Simulates the real-time lane alone on c(n) machines per slot. While the SLO breaks, the slots with most violations
+    get machines. The ratio is a property of the traffic: it applies to any machines.
 
     Args:
         load: Real-time requests.

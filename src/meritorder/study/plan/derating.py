@@ -16,12 +16,10 @@ from meritorder.planner.solve.solution import Solution, realtime_load
 from meritorder.sim.pools import SimResult
 from meritorder.study.fleet.load import TraceLoad
 from meritorder.study.fleet.machines import CandidateMachine
-from meritorder.study.fleet.options import Progress
 from meritorder.study.plan.capacity import ReducedBackfill
 from meritorder.study.plan.case import PlanningCase
 from meritorder.study.plan.demand import (
     TARGET_SHARE,
-    measure_bursts,
     raise_bursts,
     realtime_classes,
     slot_index,
@@ -109,22 +107,6 @@ class Attempt:
     def gap(self) -> float:
         """Relative distance from the bound."""
         return self.usd / self.bound_usd - 1 if self.bound_usd else 0.0
-
-
-def initial_derating(case: PlanningCase, progress: Progress) -> Derating:
-    """Return the bursts of each real-time workload, measured on the replica with the cheapest work."""
-    horizon, burst = case.problem.horizon, {}
-    for model, load in case.loads.items():
-        for group in realtime_classes(load, model if case.several_models else ""):
-            requests = load.select(group.members)
-            progress(f"measuring the bursts of {group.name}")
-            sites = [site for site in case.sites.values() if site.pool.model == model and site.serving.realtime]
-            permitted = [site for site in sites if group.may_use(site.pool)] or sites
-            serving = min(
-                (site.serving for site in permitted), key=lambda serving: serving.machine.price_work(requests)
-            )
-            burst[group.name] = measure_bursts(requests, serving, horizon.slot_s, horizon.slots)
-    return Derating(burst=burst)
 
 
 def apply(derating: Derating, case: PlanningCase, reduced: ReducedBackfill) -> Problem:

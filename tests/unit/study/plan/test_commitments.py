@@ -1,5 +1,7 @@
 """Commitments already held, as a file states them."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -55,3 +57,9 @@ rates = { "us-east-1 p5.48xlarge" = 28.5 }
 def test_invalid_holdings_are_refused(tmp_path: Path, text: str, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         read_holdings(written(tmp_path, text), CATALOG)
+
+
+def test_plan_without_bill_loads_no_bill_modules() -> None:
+    code = "import sys, meritorder.study.plan.answer; print('meritorder.bills' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
