@@ -1,12 +1,16 @@
 """Commitments: rules, ladders, regret, and a backtest on time not seen."""
 
+import dataclasses
+
 import numpy as np
 import pytest
-from tests.samples.planning import steady, with_commitment
+from tests.samples.planning import on_demand, steady, with_commitment
 
 from meritorder.planner import commitments
 from meritorder.planner.commitments import backtest_commitments
+from meritorder.planner.model.supply import CapacityBlock, SavingsPlan
 from meritorder.planner.solve.search import Effort, find_plan
+from meritorder.planner.solve.solution import CommitmentPurchase
 
 EXACT = Effort(gap=1e-9, time_limit_s=20)
 
@@ -61,3 +65,46 @@ def test_rare_use_is_not_committed_to() -> None:
         next(result for result in backtest_commitments(with_commitment(work), 0.5) if result.rule == "plan").machines
         == 0
     )
+
+
+@pytest.mark.parametrize(("share", "seen"), [(0.0, 1), (0.5, 2), (1.0, 3)])
+def test_backtest_leaves_both_parts_a_slot(share: float, seen: int) -> None:
+    """Use ends after the slots seen: two machines are committed to and lost for the rest of four hours."""
+    work = np.where(np.arange(4) < seen, 1.94, 0.0)
+    plan = next(result for result in backtest_commitments(with_commitment(work), share) if result.rule == "plan")
+    assert (plan.machines, plan.usd) == (2, pytest.approx((4 - seen) * 2 * 6.0))
+
+
+def test_few_machines_make_a_short_ladder() -> None:
+    rungs = commitments.build_ladder(2, 4)
+    assert [(rung.after_share, rung.machines) for rung in rungs] == [(0.0, 1), (0.5, 1)]
+
+
+def test_only_machines_have_ladders() -> None:
+    """At $6 against $10 a savings plan is bought for steady use; it has no break-even by machine."""
+    plan = SavingsPlan(name="sp", usd_per_hour={"aws-h100": 6.0})
+    problem = dataclasses.replace(steady(), payments=(on_demand(10.0),), savings_plans=(plan,))
+    (recommendation,) = commitments.recommend_commitments(find_plan(problem, EXACT))
+    assert (recommendation.name, recommendation.break_even_use, recommendation.ladder) == ("sp", None, ())
+
+
+def test_held_blocks_and_savings_plans() -> None:
+    """A block of two hours from the second on, and $7 an hour, are held on top of what was held before."""
+    block = CapacityBlock(
+        name="block", machine="aws-h100", usd_per_hour=4.0, slots=2, starts=(0, 1), held=np.array([1.0, 0, 0, 0])
+    )
+    plan = SavingsPlan(name="sp", usd_per_hour={"aws-h100": 6.0}, held_usd_per_hour=1.0)
+    problem = dataclasses.replace(steady(), payments=(on_demand(10.0), block), savings_plans=(plan,))
+    bought = [
+        CommitmentPurchase(
+            name=name, pricing_model="", term="", payment="", amount=amount, held=0, usd_per_hour=0, usd=0,
+            used_share=1, starts=starts,
+        )
+        for name, amount, starts in (("block", 1, (1,)), ("sp", 7.0, ()))
+    ]  # fmt: skip
+    held = commitments.hold_purchases(problem, bought)
+    _, held_block = held.payments
+    assert isinstance(held_block, CapacityBlock)
+    assert (held_block.held.tolist(), held_block.max_machines) == ([1, 1, 1, 0], 0)
+    (held_plan,) = held.savings_plans
+    assert (held_plan.held_usd_per_hour, held_plan.max_usd_per_hour) == (8.0, 0.0)

@@ -2,10 +2,11 @@
 
 import numpy as np
 import pytest
-from tests.samples.planning import deferrable, hours, on_demand, pool, reserved, small
+from tests.samples.planning import deferrable, hours, on_demand, pool, realtime, reserved, small
 
 from meritorder.planner.model.constraints import formulate
-from meritorder.planner.model.problem import Problem
+from meritorder.planner.model.problem import CarbonPrice, Problem
+from meritorder.planner.model.supply import SavingsPlan, TokenTier
 from meritorder.planner.solve.bounds import hard_bound_usd, lagrangian_bound, relaxed_usd
 from meritorder.planner.solve.highs import solve
 from meritorder.planner.solve.search import Effort, find_plan
@@ -45,3 +46,40 @@ def test_lagrangian_bound_between_relaxation_and_plan() -> None:
     bound_usd, _ = lagrangian_bound(formulation, relaxed.row_duals, time_limit_s=20)
     best = find_plan(problem, Effort(gap=1e-3, time_limit_s=20))
     assert relaxed.usd - 1e-6 <= bound_usd <= best.usd + 1e-6
+
+
+def test_hard_bound_of_cheapest_venue() -> None:
+    """Tokens cost $4 for a machine-hour of real time and $12 for one of deferrable work, machines $10 for either."""
+    usd = {"chat": np.array([4.0, 4.0]), "batch": np.array([12.0, 0.0])}
+    tier = TokenTier(name="api", provider="x", model="m", usd=usd)
+    problem = small([1.0, 1.0], [1.0, 0.0], 1, tiers=(tier,))
+    assert hard_bound_usd(problem) == pytest.approx(4 + 4 + 10)
+
+
+def test_hard_bound_subtracts_sunk_savings_plan() -> None:
+    """$5 an hour are held for two hours at half the on-demand price: $20 of 3 machine-hours at $10."""
+    held = SavingsPlan(name="sp", usd_per_hour={"aws-h100": 5.0}, held_usd_per_hour=5.0, max_usd_per_hour=0.0)
+    assert hard_bound_usd(small([0.0, 0.0], [3.0, 0.0], 2, savings_plans=(held,))) == pytest.approx(10)
+
+
+def test_hard_bound_weighs_scenarios() -> None:
+    horizon = hours(1, scenarios=2, probabilities=(0.75, 0.25))
+    problem = Problem(horizon=horizon, workloads=(realtime([1.0, 3.0]),), pools=(pool(),), payments=(on_demand(10.0),))
+    assert hard_bound_usd(problem) == pytest.approx(0.75 * 10 + 0.25 * 30)
+
+
+def test_hard_bound_includes_carbon() -> None:
+    """10 kW at 100 grams and $1,000 a tonne add $1 to each of two machine-hours, whatever the hour."""
+    carbon = CarbonPrice(usd_per_tonne=1000.0, grams_per_kwh={"here": np.array([500.0, 100.0])})
+    problem = small([0.0, 0.0], [2.0, 0.0], 2, pools=(pool(power_w=10_000.0),), carbon=carbon)
+    assert hard_bound_usd(problem) == pytest.approx(22)
+
+
+def test_lagrangian_bound_sees_whole_machines() -> None:
+    """Half a machine's work in each of 200 hours, due at once, takes a whole machine; the relaxation takes half."""
+    problem = small([0.0] * 200, [0.5] * 200, 1)
+    formulation = formulate(problem)
+    relaxed = solve(formulation.model, integer=False)
+    assert relaxed.usd == pytest.approx(1000)
+    bound_usd, _ = lagrangian_bound(formulation, relaxed.row_duals, time_limit_s=20)
+    assert 1900 < bound_usd <= 2000 + 1e-6
