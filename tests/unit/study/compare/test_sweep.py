@@ -23,7 +23,7 @@ def test_axes_have_ranges_and_combinations() -> None:
 
 
 @pytest.mark.parametrize(
-    "texts", [[], ["colour=red"], ["share"], ["share="], ["tp=1", "tp=2"], ["replicas=1..9999", "tp=1,2"]]
+    "texts", [[], ["color=red"], ["share"], ["share="], ["tp=1", "tp=2"], ["replicas=1..9999", "tp=1,2"]]
 )
 def test_unknown_axis_is_refused(texts: list[str]) -> None:
     with pytest.raises(ConfigError):
@@ -69,24 +69,12 @@ def test_failed_point_keeps_the_others(small: Trace) -> None:
 
 
 @pytest.mark.skipif(importlib.util.find_spec("ray") is not None, reason="Ray is installed")
-def test_a_cluster_needs_ray(small: Trace) -> None:
+def test_cluster_needs_ray(small: Trace) -> None:
     with pytest.raises(MissingExtraError, match="ray"):
         study.sweep(small, Options(model=MODEL), study.parse_axes(["tp=1"]), ray_address="auto")
 
 
-def test_frontier_is_pareto_optimal() -> None:
-    table = pl.DataFrame(
-        {
-            "arrangement": list("abcde"),
-            "keeps_promise": [True, True, True, True, False],
-            "e2e_p50_s": [1.0, 2.0, 3.0, 4.0, 0.1],
-            "usd_per_request": [9.0, 5.0, 6.0, 1.0, 0.1],
-        }
-    )
-    assert report.frontier(table)["arrangement"].to_list() == ["a", "b", "d"]
-
-
-def test_the_figure_needs_no_network(small: Trace) -> None:
+def test_figure_needs_no_network(small: Trace) -> None:
     axes = study.parse_axes(["tp=1"])
     page = report.to_html(study.sweep(small, Options(model=MODEL), axes, processes=1), ["tp"])
     assert "<script src=" not in page
