@@ -38,7 +38,7 @@ def external_loads(html: str) -> list[str]:
 
 
 @needs_conversation
-def test_compare_as_the_readme_shows_it(tmp_path: Path) -> None:
+def test_compare_answers_as_documented(tmp_path: Path) -> None:
     promise = ("--model", "llama-3.1-70b", "--hardware", "h100", "--defer", "40%@4h")
     done = meritorder(tmp_path, "compare", str(CONVERSATION), *promise, "--json", "out.json", "--html", "out.html")
     said = answered(done)
@@ -78,13 +78,14 @@ def test_compare_as_the_readme_shows_it(tmp_path: Path) -> None:
     assert external_loads(page) == []
 
 
-def test_what_would_be_fetched_is_noticed() -> None:
+def test_external_loads_are_found() -> None:
     assert external_loads('<script src="https://cdn.example/x.js"></script>') == ["https://cdn.example/x.js"]
     assert external_loads('<link rel=stylesheet href="x.css"><img src="data:image/png;base64,a">') == ["x.css"]
     assert external_loads("<style>@import 'y.css'; a { background: url(#b) }</style>") == ["y.css"]
 
 
-def test_the_demo_needs_nothing(tmp_path: Path) -> None:
+@pytest.mark.slow
+def test_demo_needs_nothing(tmp_path: Path) -> None:
     said = answered(meritorder(tmp_path, "demo", "--no-gateway"))
     written = {path.name for path in (tmp_path / "demo").iterdir()}
     assert written == {"week.parquet", "workloads.toml", "compare.json", "compare.html"}
@@ -93,7 +94,7 @@ def test_the_demo_needs_nothing(tmp_path: Path) -> None:
     assert answer.sentence.split(".")[0][:40] in " ".join(said.split())
 
 
-def test_inspect_shows_what_was_read_and_proposes_without_applying(tmp_path: Path) -> None:
+def test_inspect_proposes_without_applying(tmp_path: Path) -> None:
     (tmp_path / "trace.csv").write_text(SMALL)
     assert re.search(r"requests\s+3\b", answered(meritorder(tmp_path, "inspect", "trace.csv")))
     answered(meritorder(tmp_path, "inspect", "trace.csv", "--could-wait", "--propose", "w.toml", "--json", "i.json"))
@@ -101,7 +102,7 @@ def test_inspect_shows_what_was_read_and_proposes_without_applying(tmp_path: Pat
     assert msgspec.json.decode((tmp_path / "i.json").read_bytes())
 
 
-def test_prices_are_listed_with_source_and_date(tmp_path: Path) -> None:
+def test_prices_have_source_and_date(tmp_path: Path) -> None:
     answered(meritorder(tmp_path, "prices", "--hardware", "h100", "--model", "llama-3.1-70b", "--json", "p.json"))
     document = msgspec.json.decode((tmp_path / "p.json").read_bytes())
     offers = document["offers"]
@@ -166,7 +167,7 @@ def mistakes(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("name", BAD)
-def test_a_mistake_is_one_line_exit_code_2_and_no_file(mistakes: Path, name: str) -> None:
+def test_mistake_is_one_line(mistakes: Path, name: str) -> None:
     arguments, said = BAD[name]
     outputs = () if "--json" in arguments else ("--json", "never.json", "--html", "never.html")
     before = sorted(mistakes.iterdir())
@@ -180,7 +181,7 @@ def test_a_mistake_is_one_line_exit_code_2_and_no_file(mistakes: Path, name: str
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
-def test_a_folder_that_cannot_be_written_to_is_named(tmp_path: Path) -> None:
+def test_unwritable_folder_is_named(tmp_path: Path) -> None:
     (tmp_path / "trace.csv").write_text(SMALL)
     (tmp_path / "closed").mkdir(mode=0o500)
     done = meritorder(tmp_path, "compare", "trace.csv", "--model", "llama-3.1-8b", "--json", "closed/out.json")
@@ -188,14 +189,14 @@ def test_a_folder_that_cannot_be_written_to_is_named(tmp_path: Path) -> None:
     assert "Permission denied" in done.stderr
 
 
-def test_a_name_in_the_way_of_the_demo_is_one_line(tmp_path: Path) -> None:
+def test_demo_folder_conflict_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "demo").write_text("mine")
     done = meritorder(tmp_path, "demo")
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
     assert (tmp_path / "demo").read_text() == "mine"
 
 
-def test_help_and_version_are_answers(tmp_path: Path) -> None:
+def test_help_and_version_succeed(tmp_path: Path) -> None:
     assert "compare" in answered(meritorder(tmp_path, "--help"))
     assert answered(meritorder(tmp_path)) == answered(meritorder(tmp_path, "--help"))
     assert answered(meritorder(tmp_path, "--version")).startswith("meritorder 0.")
@@ -213,7 +214,8 @@ def _service(folder: Path) -> Path:
     return path
 
 
-def test_a_plan_is_made_carried_out_again_and_judged_on_other_traffic(tmp_path: Path) -> None:
+@pytest.mark.slow
+def test_plan_is_simulated_on_two_traces(tmp_path: Path) -> None:
     trace = _service(tmp_path)
     made = meritorder(
         tmp_path,
@@ -241,7 +243,7 @@ def test_a_plan_is_made_carried_out_again_and_judged_on_other_traffic(tmp_path: 
     assert not judged["kept"]
 
 
-def test_mistakes_in_planning_are_one_line_each(tmp_path: Path) -> None:
+def test_planning_mistake_is_one_line(tmp_path: Path) -> None:
     trace = str(_service(tmp_path))
     base = ("plan", trace, "--model", "llama-3.1-8b", "--hardware", "l40s")
     (tmp_path / "not.json").write_text("{}")

@@ -20,6 +20,7 @@ from tests.e2e.gateway.test_batches import create, ended, line, results, upload
 from tests.samples.stores import fresh_url, postgres_url, store_urls
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("store", store_urls())
 def test_kills_lose_nothing(store: str) -> None:
     found: dict[str, Any] = kills.run(kills=5, lines=60, stores=(store,))[store]
@@ -59,6 +60,7 @@ def test_broken_and_slow_streams_pass(client: OpenAI) -> None:
     assert said == ["mer"]
 
 
+@pytest.mark.slow
 def test_hanging_venue_times_out(engine: str, tmp_path: Path) -> None:
     with gateway(configuration(tmp_path, engine, '[limits]\nrequest_time = "1s"\nattempts = 1'), tmp_path) as (
         client,
@@ -99,6 +101,7 @@ def test_clock_jumps_are_survived(engine: str, tmp_path: Path) -> None:
         assert all(answer["error"]["code"] == "batch_expired" for answer in unanswered.values())  # type: ignore[index]
 
 
+@pytest.mark.slow
 def test_failing_request_fails_alone(client: OpenAI) -> None:
     lines = [line(0), line(1, messages=[{"role": "user", "content": "fault:500"}]), line(2)]
     done = ended(client, create(client, upload(client, lines)), within_s=150)

@@ -161,6 +161,7 @@ def test_status_shows_current_and_next(site: Site) -> None:
     assert (night["machines"], night["machines_next"], night["replicas_next"]) == (0, 1, 2)
 
 
+@pytest.mark.slow
 def test_waiting_requests_hide_nothing(site: Site) -> None:
     site.wait_for_the_morning()
     for _ in range(250):
