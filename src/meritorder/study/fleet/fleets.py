@@ -14,7 +14,7 @@ from meritorder.sim.pools import Autoscaled, DeadlineScaled, Fixed, SimPool, Sim
 from meritorder.sim.run import simulate
 from meritorder.study.fleet.load import TraceLoad
 from meritorder.study.fleet.machines import CandidateMachine, unrestricted_backfill
-from meritorder.units import SECONDS_PER_DAY, SECONDS_PER_HOUR, SECONDS_PER_MINUTE
+from meritorder.units import SECONDS_PER_HOUR
 
 Floats = NDArray[np.float64]
 
@@ -95,12 +95,11 @@ def simulate_fleet(
 ) -> Trial:
     """Simulate a fleet on a load, and price it."""
     last = pools[-1][0]  # the pool that scales for deadlines, if there is one
-    bin_s = 900.0 if load.span_s >= SECONDS_PER_DAY else SECONDS_PER_MINUTE
     result = simulate(
         load.requests(last.work_s(load), last.residence_s(load)),
         tuple(pool for _, pool in pools),
         horizon_s=load.span_s,
-        bin_s=bin_s,
+        bin_s=load.bin_s,
     )
     usd = sum(
         account.paid_s / SECONDS_PER_HOUR * machine.usd_per_replica_hour

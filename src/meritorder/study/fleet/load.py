@@ -11,6 +11,7 @@ from meritorder.domain import Access, Lane, Slo, Workload
 from meritorder.latency import breaks_slo
 from meritorder.policy.escalation import latest_start_s
 from meritorder.sim.pools import Requests
+from meritorder.units import SECONDS_PER_DAY, SECONDS_PER_MINUTE
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
@@ -88,6 +89,11 @@ class TraceLoad:
     def tokens(self) -> float:
         """Input and output tokens of all requests."""
         return float(self.input_tokens.sum(dtype=np.int64) + self.output_tokens.sum(dtype=np.int64))
+
+    @property
+    def bin_s(self) -> float:
+        """Length of a bin of simulation results over time."""
+        return 15 * SECONDS_PER_MINUTE if self.span_s >= SECONDS_PER_DAY else SECONDS_PER_MINUTE
 
     @property
     def tightest_tpot_s(self) -> float:

@@ -52,11 +52,16 @@ def spot_machines(
     return spot
 
 
+def draw_interruptions(mean_s: float, random: np.random.Generator) -> Interruptions:
+    """Draw exponential lifetimes of machines with a mean."""
+    return Interruptions(lifetimes_s=tuple(random.exponential(mean_s, _LIFETIMES).tolist()))
+
+
 def _drawn(share_per_month: float | None, random: np.random.Generator) -> Interruptions:
-    """Draw exponential lifetimes with a mean of `-month / ln(1 - share interrupted in a month)`."""
+    """Draw lifetimes with a mean of `-month / ln(1 - share interrupted in a month)`."""
     share = ASSUMED_INTERRUPTIONS_PER_MONTH if share_per_month is None else share_per_month
     mean_s = -HOURS_PER_MONTH * SECONDS_PER_HOUR / math.log1p(-share)
-    return Interruptions(lifetimes_s=tuple(random.exponential(mean_s, _LIFETIMES).tolist()))
+    return draw_interruptions(mean_s, random)
 
 
 def _recorded(path: Path, horizon_s: float) -> Interruptions:

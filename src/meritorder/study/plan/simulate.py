@@ -5,7 +5,7 @@ It sees only what the plan file records, so that `simulate --plan` reproduces wh
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Final, Self
+from typing import Self
 
 import numpy as np
 from msgspec import structs
@@ -19,16 +19,14 @@ from meritorder.sim.pools import Interruptions, PoolAccount, Scheduled, SimPool,
 from meritorder.sim.run import simulate
 from meritorder.study.fleet.load import TraceLoad
 from meritorder.study.fleet.machines import CandidateMachine
+from meritorder.study.fleet.spot import draw_interruptions
 from meritorder.study.plan.capacity import latencies
 from meritorder.study.plan.demand import RequestClass, request_classes, slot_index, tokens_usd
-from meritorder.units import SECONDS_PER_DAY, SECONDS_PER_HOUR, SECONDS_PER_MINUTE
+from meritorder.units import SECONDS_PER_HOUR
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
-
-# Lifetimes drawn for the spot machines of a schedule.
-_LIFETIMES: Final = 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -201,7 +199,7 @@ def _simulate_model(
             on_machines.requests(last.work_s(on_machines), last.residence_s(on_machines)),
             sim_pools,
             horizon_s=plan.span_s,
-            bin_s=900.0 if load.span_s >= SECONDS_PER_DAY else SECONDS_PER_MINUTE,
+            bin_s=load.bin_s,
         )
     return ModelOutcome(
         load=on_machines,
@@ -244,7 +242,7 @@ def _interruptions(schedule: planfile.PoolSchedule, seed: int) -> Interruptions 
     if schedule.interruptions_per_hour <= 0:
         return None
     mean_s = SECONDS_PER_HOUR / schedule.interruptions_per_hour
-    return Interruptions(lifetimes_s=tuple(np.random.default_rng(seed).exponential(mean_s, _LIFETIMES).tolist()))
+    return draw_interruptions(mean_s, np.random.default_rng(seed))
 
 
 def _bought(
