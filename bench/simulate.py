@@ -1,7 +1,7 @@
-"""Simulated requests a second: the compiled simulator against the step-by-step one on the same requests.
+"""Simulated requests per second: the compiled simulator against the step-by-step one on the same requests.
 
-The traffic is a week of production (ServeGen's `m-large`) repeated to a million requests on eight replicas, pressed
-together in time until the fleet works at 55 % of what it could do.
+The traffic is a week of production (ServeGen's `m-large`) repeated to a million requests on eight replicas, compressed
+in time to a utilization of 55 %.
 """
 
 import resource
@@ -20,7 +20,7 @@ from meritorder.sim.run import simulate
 
 TRACE = Path(__file__).parents[2] / "shared/data/traces/servegen/servegen_m_large_week1.parquet"
 REPLICAS = 8
-UTILISATION = 0.55
+UTILIZATION = 0.55
 REQUESTS = 1_000_000
 ORACLE_REQUESTS = 300
 WEEK_S = 604_800.0
@@ -28,7 +28,7 @@ REPEATS = 5
 
 
 def _week() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return arrivals, input tokens and output tokens of the week; a synthetic one where the trace is absent."""
+    """Return arrivals, input tokens and output tokens of the week; a synthetic week if the trace is absent."""
     if TRACE.exists():
         frame = pl.read_parquet(TRACE, columns=["arrival_s", "input_tokens", "output_tokens"])
         return tuple(frame[name].to_numpy() for name in frame.columns)  # type: ignore[return-value]
@@ -50,7 +50,7 @@ def profile() -> Profile:
 
 
 def traffic(count: int) -> Requests:
-    """Repeat the week to so many requests, pressed together in time to the utilisation."""
+    """Repeat the week to a number of requests, compressed in time to the utilization."""
     arrived_s, input_tokens, output_tokens = _week()
     rounds = -(-count // len(arrived_s))
     weeks = np.arange(rounds)[:, None] * WEEK_S
@@ -63,15 +63,15 @@ def traffic(count: int) -> Requests:
         work_s=np.zeros(count),
     )
     sample = min(count, len(arrived_s))
-    press = _saturated_s(input_tokens[:sample], output_tokens[:sample]) / (
-        UTILISATION * REPLICAS * requests.arrived_s[sample - 1]
+    compression = _saturated_s(input_tokens[:sample], output_tokens[:sample]) / (
+        UTILIZATION * REPLICAS * requests.arrived_s[sample - 1]
     )
-    requests.arrived_s[:] *= press
+    requests.arrived_s[:] *= compression
     return requests
 
 
 def _saturated_s(input_tokens: np.ndarray, output_tokens: np.ndarray) -> float:
-    """Return how long one replica works on these if it never lacks requests."""
+    """Return the time that these requests take on one saturated replica."""
     count = len(input_tokens)
     at_once = Requests(
         arrived_s=np.zeros(count),
@@ -111,7 +111,7 @@ def _oracle_requests_per_s(requests: Requests) -> float:
 
 
 def _compile_s() -> float:
-    """Return the time of the first simulation of all, on a machine that has no compiled kernels yet."""
+    """Return the time of the first simulation on a machine without compiled kernels."""
     program = (
         "import os, tempfile, time; os.environ['XDG_CACHE_HOME'] = tempfile.mkdtemp();"
         "from bench.simulate import _saturated_s; import numpy as np; one = np.ones(1, np.int32);"
@@ -127,7 +127,7 @@ def _peak_rss_bytes() -> float:
 
 
 def run() -> dict[str, float]:
-    """Measure on a million requests; the best of five runs counts, as others use the machine too."""
+    """Measure on a million requests; the best of five runs counts, since other processes share the machine."""
     compile_s = _compile_s()
     requests = traffic(REQUESTS)
     times_s = []

@@ -1,6 +1,6 @@
-"""`python -m bench.validate`: measure everything, write the corrections and the page.
+"""`python -m bench.validate`: fit the corrections, judge the simulator, and write the page.
 
-With `--keep` the corrections that ship are judged again, and not fitted again.
+With `--keep` the shipped corrections are judged again, not fitted again.
 """
 
 import logging
@@ -20,7 +20,7 @@ from meritorder.perf.shipped import shipped_corrections
 _ROOT = Path(__file__).parents[2]
 _PAGE = _ROOT / "docs/validation.md"
 _CORRECTIONS = _ROOT / "src/meritorder/perf/data/corrections.json"
-# Names in the sample -> our ids, where a correction is looked up by them.
+# Names in the sample -> `Model.id`.
 _MODELS = {
     "DeepSeek-R1": "deepseek-r1",
     "DeepSeek-V3": "deepseek-v3",
@@ -45,7 +45,7 @@ def main() -> None:
     logging.disable(logging.WARNING)
     rows, missing = silicon.rows(_say)
     if "--keep" not in sys.argv:
-        found = [_named(each) for each in fitting.corrections(rows, _say)]
+        found = [_named(found) for found in fitting.corrections(rows, _say)]
         _CORRECTIONS.write_bytes(msgspec.json.format(msgspec.json.encode(found)) + b"\n")
         shipped_corrections.cache_clear()
     _say("judging")
@@ -61,7 +61,7 @@ def main() -> None:
 
 
 def _named(correction: Correction) -> Correction:
-    """Return the correction under our name of the model."""
+    """Return the correction with the model's id."""
     return msgspec.structs.replace(correction, model=_ours(correction.model))
 
 
@@ -76,9 +76,9 @@ def _logs() -> list[Profile]:
 def _judged(
     rows: Sequence[silicon.Row], found: Sequence[Correction], missing: object, total: int, distinct: int
 ) -> Silicon:
-    """Simulate the judged half as shipped and with either correction."""
+    """Simulate the judged half as shipped, and with the corrections of the engine and of the model."""
     judged = [row for row in rows if row.half == 1]
-    by_key = {(each.hardware, each.engine, each.model, each.precision): each for each in found}
+    by_key = {(item.hardware, item.engine, item.model, item.precision): item for item in found}
     raw = fitting.predicted(judged, None)
     engine, model = raw.copy(), raw.copy()
     for index, row in enumerate(judged):

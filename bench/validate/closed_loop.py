@@ -1,8 +1,8 @@
-"""A closed loop: clients that each send their next request when they have their answer.
+"""A closed loop: each client sends its next request when it has its answer, as the load generators of the sample.
 
-The load generator of the measurements. It needs to know when answers come, so that it carries an engine of its own, as
-small as can be: the scheduler of `sim.replica` for one replica without preemption, in one function. What it is for is
-the times at which requests are sent; the errors on the page are of the simulator, which is given these times.
+The times of requests depend on the answers, so it contains a minimal engine of its own: the scheduler of `sim.replica`
+for one replica without preemption. Only its arrival times are used; the errors on the page are those of the simulator,
+which serves requests at these times.
 """
 
 from typing import Final, NamedTuple
@@ -21,9 +21,9 @@ _TURNAROUND_S: Final = 0.001
 
 
 class Loop(NamedTuple):
-    """What became of each request, in order of sending, shape (requests,): seconds since the first was sent.
+    """The timings of each request in order of sending, shape (requests,), in seconds since the first was sent.
 
-    `arrived_s` is at the engine, without what a request waits before.
+    `arrived_s` is the arrival at the engine.
     """
 
     arrived_s: Floats
@@ -62,10 +62,10 @@ def _serve(  # noqa: C901, PLR0912, PLR0915, PLR0917 - one loop over steps, whic
     per_kv_s: Floats,
     mixed_base_s: Floats,
     per_pair_s: float,
-    most_tokens: int,
+    max_tokens: int,
     capacity_tokens: int,
-    prefill_first: bool,  # noqa: FBT001 - an engine's flag, by its place as all here
-    whole_prompts: bool,  # noqa: FBT001 - an engine's flag, by its place as all here
+    prefill_first: bool,  # noqa: FBT001 - an engine's flag; all arguments are positional
+    whole_prompts: bool,  # noqa: FBT001 - an engine's flag; all arguments are positional
     delay_s: float,
     delay_steps: float,
 ) -> tuple[Floats, Floats, Floats]:
@@ -78,12 +78,12 @@ def _serve(  # noqa: C901, PLR0912, PLR0915, PLR0917 - one loop over steps, whic
     decoding, prompts, chunks = np.empty(clients, np.int64), np.empty(clients, np.int64), np.empty(clients, np.int64)
     batch, prompting = 0, 0
     while done < count:
-        budget = most_tokens if prefill_first else most_tokens - batch
+        budget = max_tokens if prefill_first else max_tokens - batch
         tokens, pairs = 0, 0.0
-        for seat in range(prompting):
-            request = prompts[seat]
+        for index in range(prompting):
+            request = prompts[index]
             chunk = min(left[request], budget)
-            chunks[seat] = chunk
+            chunks[index] = chunk
             pairs += chunk * (inputs[request] - left[request] + chunk / 2)
             tokens += chunk
             budget -= chunk
@@ -103,8 +103,8 @@ def _serve(  # noqa: C901, PLR0912, PLR0915, PLR0917 - one loop over steps, whic
         steps = 1
         advancing = batch
         reading = kv
-        for seat in range(prompting):
-            reading -= inputs[prompts[seat]]
+        for index in range(prompting):
+            reading -= inputs[prompts[index]]
         if tokens > 0:
             if prefill_first:
                 advancing = 0
@@ -113,8 +113,8 @@ def _serve(  # noqa: C901, PLR0912, PLR0915, PLR0917 - one loop over steps, whic
                 now += per_kv_s[advancing] * reading
         elif batch > 0:
             steps = 1 << 40
-            for seat in range(batch):
-                steps = min(steps, outputs[decoding[seat]] - generated[decoding[seat]])
+            for index in range(batch):
+                steps = min(steps, outputs[decoding[index]] - generated[decoding[index]])
             first, growth = decode_base_s[batch] + per_kv_s[batch] * reading, per_kv_s[batch] * batch
             if head < sent and batch + prompting < clients and arrived_s[head] > now:
                 gap = arrived_s[head] - now
@@ -132,8 +132,8 @@ def _serve(  # noqa: C901, PLR0912, PLR0915, PLR0917 - one loop over steps, whic
         if advancing > 0:
             step_s = decode_base_s[advancing] + per_kv_s[advancing] * reading
             kv += advancing * steps
-            for seat in range(batch):
-                request = decoding[seat]
+            for index in range(batch):
+                request = decoding[index]
                 generated[request] += steps
                 if generated[request] >= outputs[request]:
                     finished_s[request] = now
@@ -150,9 +150,9 @@ def _serve(  # noqa: C901, PLR0912, PLR0915, PLR0917 - one loop over steps, whic
             batch = kept
         if tokens > 0:
             kept = 0
-            for seat in range(prompting):
-                request = prompts[seat]
-                left[request] -= chunks[seat]
+            for index in range(prompting):
+                request = prompts[index]
+                left[request] -= chunks[index]
                 if left[request] > 0:
                     prompts[kept] = request
                     kept += 1

@@ -1,16 +1,17 @@
-"""Rows that the sample itself contradicts: measured again on what it calls the same set-up, something else came out.
+"""Rows that the sample itself contradicts with another measurement of the same configuration.
 
-The rules look at what the sample states and at nothing that is simulated, and hold for both halves alike.
+The rules depend on the sample alone, not on simulations, and apply to both halves.
 
-A *set-up* is a system, engine, architecture, precision, split over GPUs, pair of lengths and concurrency. A *run* is
-what was measured of one system, engine, architecture and precision on one day with one version.
+A *configuration* is a system, engine, architecture, precision, split over GPUs, pair of lengths and concurrency. A
+*run* is all measurements of one system, engine, architecture and precision on one day with one version.
 
-1. A row is out whose TTFT or TPOT is more than twice, or less than half, the median of three or more of its set-up.
-2. Speculative decoding is not stated, and DeepSeek models have a head for it. A run is out whose TPOT is, in the median
-   of the set-ups that it shares with other runs, less than 0.8 of the slowest of these; and of two rows of one set-up
-   in one run the faster, if it is faster by as much.
-3. A row is out if the same run had, with the same split and lengths and at most 8 clients, a TTFT of more than 1.5 s:
-   nobody queues there, so the server was not warm.
+1. A row is dropped if its TTFT or TPOT is more than twice, or less than half, the median of three or more rows of its
+   configuration.
+2. Speculative decoding is not stated, and DeepSeek models have a head for it. A run is dropped if its TPOT is, in the
+   median over the configurations that it shares with other runs, less than 0.8 of the slowest of these; and of two rows
+   of one configuration in one run the faster, if it is faster by as much.
+3. A row is dropped if the same run had, with the same split and lengths and at most 8 clients, a TTFT of more than
+   1.5 s: without a queue that means that the server was not warm.
 """
 
 import statistics
@@ -44,29 +45,31 @@ def contradicted(rows: Iterable[Row]) -> dict[str, str]:
 
 def _far_from_others(rows: list[Row]) -> dict[str, str]:
     found: dict[str, str] = {}
-    for same in _grouped(rows, _setup).values():
+    for same in _grouped(rows, _configuration).values():
         if len(same) < _ENOUGH:
             continue
         for name in ("silicon_ttft_ms", "silicon_tpot_ms"):
             middle = statistics.median(row[name] for row in same)
             off = [row for row in same if not middle / _FAR <= row[name] <= middle * _FAR]
-            found |= {row["id"]: "twice or half the median of its set-up" for row in off}
+            found |= {row["id"]: "twice or half the median of its configuration" for row in off}
     return found
 
 
 def _speculative(rows: list[Row]) -> dict[str, str]:
     deepseek = [row for row in rows if "deepseek" in row["model_path"].lower()]
-    slowest = {key: max(row["silicon_tpot_ms"] for row in same) for key, same in _grouped(deepseek, _setup).items()}
-    measured_in = {key: {_run(row) for row in same} for key, same in _grouped(deepseek, _setup).items()}
+    slowest = {
+        key: max(row["silicon_tpot_ms"] for row in same) for key, same in _grouped(deepseek, _configuration).items()
+    }
+    measured_in = {key: {_run(row) for row in same} for key, same in _grouped(deepseek, _configuration).items()}
     found: dict[str, str] = {}
     for same in _grouped(deepseek, _run).values():
-        shared = [row for row in same if len(measured_in[_setup(row)]) > 1]
-        ratios = [row["silicon_tpot_ms"] / slowest[_setup(row)] for row in shared]
+        shared = [row for row in same if len(measured_in[_configuration(row)]) > 1]
+        ratios = [row["silicon_tpot_ms"] / slowest[_configuration(row)] for row in shared]
         if ratios and statistics.median(ratios) < _SPECULATIVE:
             found |= {row["id"]: "a run with speculative decoding" for row in same}
-    for same in _grouped(deepseek, lambda row: (_run(row), _setup(row))).values():
-        most = max(row["silicon_tpot_ms"] for row in same)
-        fast = [row for row in same if row["silicon_tpot_ms"] < _SPECULATIVE * most]
+    for same in _grouped(deepseek, lambda row: (_run(row), _configuration(row))).values():
+        slowest_ms = max(row["silicon_tpot_ms"] for row in same)
+        fast = [row for row in same if row["silicon_tpot_ms"] < _SPECULATIVE * slowest_ms]
         found |= {row["id"]: "the faster of two in one run, by speculative decoding" for row in fast}
     return found
 
@@ -89,7 +92,7 @@ def _run(row: Row) -> Hashable:
     return row["system"], row["backend"], _architecture(row), row["precision"], day, row["backend_version"]
 
 
-def _setup(row: Row) -> Hashable:
+def _configuration(row: Row) -> Hashable:
     names = (row[name] or 1 for name in _SPLIT)
     return row["system"], row["backend"], _architecture(row), row["precision"], *names, row["concurrency"]
 

@@ -1,10 +1,10 @@
-"""The rows of the silicon sample, read rightly: how many GPUs they are of, and which are the same measurement.
+"""Corrections to the labels of the silicon sample: the GPUs of a row, and rows that are the same measurement.
 
 Rows from InferenceMAX (those that are not of NVIDIA's own gap analysis) state the GPUs of the experts' split twice. A
-server of 8 GPUs with 8-way expert parallelism stands as `tp 64, moe_tp 8, moe_ep 8`, or, where attention is data
+server of 8 GPUs with 8-way expert parallelism is labeled `tp 64, moe_tp 8, moe_ep 8`, or, where attention is data
 parallel, as `attention_dp 64`, and `tp 4, attention_dp 4, moe_ep 16` for 4 GPUs. No such server has 64 GPUs: the
 measurements were made on machines of 8, and 69 of them are in the sample a second time, equal to the last digit, as
-`tp 8, moe_tp 1, moe_ep 8` and so on. All rows of that form are read in that second way, by what they state alone.
+`tp 8, moe_tp 1, moe_ep 8` and so on. All rows of that form are read in the second form.
 
 A measurement that is in the sample under several names (DeepSeek R1 and V3, two labels, two versions) counts once.
 """
@@ -13,13 +13,13 @@ from typing import Final
 
 import polars as pl
 
-_OF_A_RANK: Final = ("tp_size", "attention_dp_size", "moe_tp_size", "moe_ep_size")
+_SPLIT_COLUMNS: Final = ("tp_size", "attention_dp_size", "moe_tp_size", "moe_ep_size")
 _MEASUREMENT: Final = ("system", "backend", "isl", "osl", "concurrency", "silicon_ttft_ms", "silicon_tpot_ms")
 
 
-def mended(rows: pl.DataFrame) -> pl.DataFrame:
-    """Return the rows with the split over GPUs as it was, and `batch_size` as the concurrency of one rank."""
-    tp, ranks, moe_tp, moe_ep = (pl.col(name).fill_null(1) for name in _OF_A_RANK)
+def correct_labels(rows: pl.DataFrame) -> pl.DataFrame:
+    """Return the rows with the true split over GPUs, and `batch_size` as the concurrency of one rank."""
+    tp, ranks, moe_tp, moe_ep = (pl.col(name).fill_null(1) for name in _SPLIT_COLUMNS)
     foreign = ~pl.col("silicon_data_source").str.contains("auto-gap-analysis")
     stated = pl.col("silicon_data_source").str.extract(r"silicon_concurrency=(\d+)").cast(pl.Int64)
     concurrency = pl.coalesce(stated, pl.col("batch_size") * ranks)
@@ -43,6 +43,6 @@ def mended(rows: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def measured_once(rows: pl.DataFrame) -> pl.DataFrame:
-    """Return each measurement once, under the first of its names."""
+def drop_repeated(rows: pl.DataFrame) -> pl.DataFrame:
+    """Return each measurement once, under its first name."""
     return rows.unique(_MEASUREMENT, keep="first", maintain_order=True)

@@ -1,4 +1,4 @@
-"""Requests of real vLLM servers: calibrate on the first half of each set-up, judge on the other."""
+"""Requests of real vLLM servers: calibrate on the first half of each configuration, judge on the other half."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +13,7 @@ FIRST: Final = 150
 
 
 def profiles(progress: Callable[[str], None]) -> list[Profile]:
-    """Return the calibrated profile of each set-up, with its errors; nothing where the log is absent."""
+    """Return the calibrated profile of each configuration, with its errors; nothing if the log is absent."""
     if not LOG.exists():
         return []
     return calibrate_logs([str(LOG)], Deployment(), KnownLimits(), fit=FIRST, progress=progress)

@@ -34,7 +34,7 @@ _WEIGHTS: Final = {
     "llama-3.1-405b": "meta-llama/Meta-Llama-3.1-405B",
 }
 _PRECISION: Final = {"fp8": "fp8", "fp4": "fp4", "bf16": "bf16"}
-# NVIDIA's FP8 checkpoints for TensorRT-LLM keep keys and values in FP8 too: half the memory, and half the reading.
+# NVIDIA's FP8 checkpoints for TensorRT-LLM have an FP8 KV cache too: half the memory, and half the reads.
 _SMALL_CACHE: Final = Tuning(kv_scale=0.5, kv_capacity_scale=2.0)
 _SPREAD: Final = 0.5
 _REQUESTS: Final = 4000
@@ -42,7 +42,7 @@ _REQUESTS: Final = 4000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Offline:
-    """One result: tokens a second of one GPU, measured and simulated; None with the reason where there are no data."""
+    """One result: tokens per second of one GPU, measured and simulated; None, with the reason, without data."""
 
     submitter: str
     model: str
@@ -57,7 +57,7 @@ class Offline:
 
 
 def results() -> list[Offline]:
-    """Return all offline results of the models that we know, simulated where there are data."""
+    """Return all offline results of known models, simulated if there are data."""
     if not RESULTS.exists():
         return []
     catalog = facts.load(())
@@ -93,18 +93,18 @@ def _result(catalog: facts.Catalog, row: dict[str, object]) -> Offline:
     if (engine, row["weights"]) == ("trtllm", "fp8"):
         found = tuple(_SMALL_CACHE.apply(profile) for profile in (*found, *_pipelines(found)))
     outputs = float(str(row["tokens_per_sample"]))
-    # A submitter takes the split that is fastest.
+    # Submitters use the fastest split.
     best, plain = (
-        max(_tokens_per_s(form(each), prompt, outputs) for each in found) for form in (apply_correction, _same)
+        max(_tokens_per_s(form(profile), prompt, outputs) for profile in found) for form in (apply_correction, _same)
     )
     return Offline(**offline, simulated=best, uncorrected=plain)  # type: ignore[arg-type]
 
 
 def _pipelines(found: tuple[Profile, ...]) -> list[Profile]:
-    """Return replicas whose layers are spread over GPUs in stages as well, as the share of one stage.
+    """Return replicas with pipeline parallelism, each as the share of one stage.
 
-    With as many batches under way as stages, each takes a step in the time of all stages together, and has its share of
-    the memory: a stage is worth a replica of its own with that memory. What stages hand on is left out.
+    With as many batches in flight as stages, each batch takes a step in the time of all stages together, and has its
+    share of the memory: a stage is equivalent to a replica with that memory. Transfers between stages are neglected.
     """
     pipelines = []
     for whole in found:
@@ -120,7 +120,7 @@ def _pipelines(found: tuple[Profile, ...]) -> list[Profile]:
 
 @functools.cache
 def _steps_of(model: str, replica: Replica) -> Profile | None:
-    """Sample step times on fewer GPUs than hold the weights: the library has them, if not the memory for context."""
+    """Sample step times on fewer GPUs than the weights fit in: the library has these, though not a KV capacity."""
     split = {"tp_size": replica.gpus, "pp_size": 2, "gemm_quant_mode": replica.precision}
     try:
         return sample_split(replica, _WEIGHTS[model], split)
@@ -144,7 +144,7 @@ def _hardware(accelerator: str) -> str:
 
 
 def _tokens_per_s(profile: Profile, prompt: float, output: float) -> float:
-    """Return generated tokens a second of one GPU of a replica that is kept full; lengths vary by half."""
+    """Return the generated tokens per second and GPU of a saturated replica; lengths vary by half."""
     generator = np.random.default_rng(0)
 
     def lengths(mean: float) -> np.ndarray:

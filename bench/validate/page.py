@@ -1,4 +1,4 @@
-"""docs/validation.md: what was measured, simulated and missed."""
+"""The page docs/validation.md: measured and simulated figures, and their errors."""
 
 import datetime as dt
 import platform
@@ -23,47 +23,49 @@ _TARGET_TPOT, _TARGET_TTFT = 0.08, 0.15
 _TARGET_SYSTEMS: Final = ("h100", "h200", "b200")
 
 _LOGS: Final = (
-    "vLLM 0.19, 300 requests a set-up (casys-kaist/LLMServingSim, `bench/examples`, MIT). Calibrated on the first 150 "
-    "requests, judged on the other 150; the engine's limits are fitted too. The start is the shipped table where there "
-    "is one, else the data sheet. `max_num_seqs` cannot be told from the first half of the second set-up, which never "
-    "queues: the rule that no larger batch is credited than was seen, rounded up to a power of two, finds it.\n"
+    "vLLM 0.19, 300 requests per configuration (casys-kaist/LLMServingSim, `bench/examples`, MIT). Calibrated on "
+    "the first 150 requests, judged on the other 150; the engine's limits are fitted too. The fit starts from the "
+    "shipped table if there is one, else from the data sheet. The first half of the second configuration does not "
+    "determine `max_num_seqs`, since it never queues: the rule that no larger batch is assumed than was seen, "
+    "rounded up to a power of two, finds it.\n"
 )
 _SAMPLE: Final = (
-    "Measured 2025-10 to 2026-04 on vLLM 0.11 to 0.19, SGLang 0.5 and TensorRT-LLM 1.0 to 1.3. Each row is simulated "
-    "as a closed loop of its concurrency: ten requests a client, all clients start at once, each sends its next "
-    "request when it has its answer, lengths even in [0.8, 1] of the nominal as InferenceMAX draws them, prefix "
-    "caching off; TTFT and TPOT are means. SGLang computes prompts in steps of their own, before decodes; the others "
-    "mix them, TensorRT-LLM without cutting a prompt that has others beside it. A CRC of a row, as the sample states "
-    "it, decides whether it is fitted to or judged.\n\n"
+    "Measured 2025-10 to 2026-04 on vLLM 0.11 to 0.19, SGLang 0.5 and TensorRT-LLM 1.0 to 1.3. Each row is "
+    "simulated as a closed loop of its concurrency: ten requests per client, all clients start at once, each "
+    "sends its next request when it has its answer, lengths uniform in [0.8, 1] of the nominal as InferenceMAX "
+    "draws them, prefix caching off; TTFT and TPOT are means. SGLang computes prompts in steps of their own, "
+    "before decodes; the others mix them, TensorRT-LLM without splitting a prompt beside others. A CRC of a row, "
+    "as the sample states it, decides whether it is fitted to or judged.\n\n"
     "**How rows are read.** {labels}\n\n"
-    "**What servers were told.** {flags}\n\n"
-    "**Rows that are left out.** {contradictions}\n\n{out} The figures with them are in the summary.\n\n"
-    "**A correction** scales classes of operators (attention, communication, and dense layers and experts for each "
-    "precision of the weights), what context and prompts add, and the memory for context; it adds host time to each "
-    "step, to each sequence in a decode step, to each step with prompts, to each request and to each token of its "
-    "prompt, and a wait of some decode steps before a request is taken up, with a share of those that the server was "
-    "told; and it has a step length. There is one for each (hardware, engine), and one "
-    "more for each model and precision of it with ten rows or more in each half. They ship in "
-    "`perf/data/corrections.json`; `compare` and `sweep` use the most specific (`perf.shipped.corrected`).\n"
+    "**Settings of the servers.** {flags}\n\n"
+    "**Rows that are dropped.** {contradictions}\n\n"
+    "{out} The summary has the figures with them.\n\n"
+    "**A correction** scales classes of operators (attention, communication, and dense layers and experts for "
+    "each precision of the weights), what context and prompts add, and the memory for context; it adds host time "
+    "to each step, to each sequence in a decode step, to each step with prompts, to each request and to each "
+    "token of its prompt, and a wait of some decode steps before a request is scheduled, with a share of the wait "
+    "that the server is configured for; and it has a step length. There is one for each (hardware, engine), and "
+    "another for each model and precision with at least ten rows in each half. They ship in "
+    "`perf/data/corrections.json`; `compare` and `sweep` use the most specific (`perf.shipped.apply_correction`).\n"
 )
-_UNTOLD: Final = (
-    "Rows do not tell the engine's flags, and what is known of them is from scripts that may have been others by then, "
-    "nor whether it was warm; first tokens of one set-up differ by 2 and more. DeepSeek on TensorRT-LLM is often "
-    "faster than its kernels, which multi-token prediction would explain, also in rows that nothing contradicts. Such "
-    "rows are in the figures above.\n"
+_UNSTATED: Final = (
+    "Rows do not state the engine's flags, which are known only from scripts that may have changed, nor whether "
+    "the server was warm; TTFTs of one configuration differ by a factor of 2 and more. DeepSeek on TensorRT-LLM "
+    "is often faster than its kernels, which multi-token prediction would explain, also in rows that no other row "
+    "contradicts. Such rows are in the figures above.\n"
 )
 _MLPERF: Final = (
-    "MLPerf Inference v5.1, closed, offline; tokens a second of one GPU. The replica is kept full with 1,024 seats, "
-    "prompts of the data set's mean length (778, 294 and 9,428 tokens), outputs of the reported mean, both varying by "
-    "half; the split over GPUs, for TensorRT-LLM with pipelines of 2 and 4 stages among them, is the fastest of those "
-    "sampled. Llama 2 70B is simulated as Llama 3.1 70B; FP8 on TensorRT-LLM with an FP8 cache, as NVIDIA's files "
-    "have it. Submissions are tuned by hand, beyond a server's defaults.\n"
+    "MLPerf Inference v5.1, closed, offline; tokens per second of one GPU. The replica is saturated with 1,024 "
+    "sequences, prompts of the data set's mean length (778, 294 and 9,428 tokens), outputs of the reported mean, "
+    "both varying by half; the split over GPUs, for TensorRT-LLM including pipelines of 2 and 4 stages, is the "
+    "fastest of those sampled. Llama 2 70B is simulated as Llama 3.1 70B; FP8 on TensorRT-LLM with an FP8 cache, "
+    "as in NVIDIA's checkpoints. Submissions are tuned by hand, beyond a server's defaults.\n"
 )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Silicon:
-    """Rows that were judged, with what was simulated for each: raw, with the engine's correction, with the model's."""
+    """The rows judged, with simulated times: as shipped, corrected by engine, and corrected by model."""
 
     judged: Sequence[Row]
     raw: Pairs
@@ -80,10 +82,11 @@ def page(silicon: Silicon, logs: Sequence[Profile], offline: Sequence[Offline], 
     today = dt.datetime.now(dt.UTC).date().isoformat()
     made = (
         f"Written by `make validate` on {today} with meritorder {__version__} and aiconfigurator-core 0.12.0, "
-        f"Python {platform.python_version()}, {platform.machine()}; nothing here is edited by hand. To run it again: "
-        "`make validate`, about ten minutes; the first run samples 230 replicas for ten minutes more.\n\n"
-        "An error is |simulated / measured - 1|. Where something was fitted, the figures are of measurements that the "
-        "fit has not seen.\n"
+        f"Python {platform.python_version()}, {platform.machine()}; the figures are not edited by hand. "
+        "To run it again: `make validate`, about ten minutes; the first run samples 230 replicas for ten minutes "
+        "more.\n\n"
+        "An error is |simulated / measured - 1|. Where something was fitted, the figures are of measurements that "
+        "the fit has not seen.\n"
     )
     parts = [
         "# Validation\n",
@@ -112,10 +115,10 @@ def _met(value: float, target: float) -> str:
 
 def _errors(rows: Sequence[Row], simulated: Pairs) -> Pairs:
     """Return errors of TTFT, TPOT, E2E and throughput, shape (rows, 4); in a closed loop the last is 1 / E2E."""
-    theirs = measured(rows)
+    expected = measured(rows)
     e2e = np.array([row.e2e_s(*times) for row, times in zip(rows, simulated, strict=True)])
-    real = np.array([row.e2e_s(*times) for row, times in zip(rows, theirs, strict=True)])
-    parts = [*np.abs(simulated / theirs - 1).T, np.abs(e2e / real - 1), np.abs(real / e2e - 1)]
+    real = np.array([row.e2e_s(*times) for row, times in zip(rows, expected, strict=True)])
+    parts = [*np.abs(simulated / expected - 1).T, np.abs(e2e / real - 1), np.abs(real / e2e - 1)]
     return np.stack(parts, axis=1)
 
 
@@ -126,9 +129,9 @@ def _summary(
     for profile in logs:
         if (c := profile.calibration) is None:
             continue
-        for name, each, target in (("E2E", c.e2e, 0.03), ("TPOT", c.tpot, 0.02), ("TTFT", c.ttft, 0.10)):
+        for name, figure, target in (("E2E", c.e2e, 0.03), ("TPOT", c.tpot, 0.02), ("TTFT", c.ttft, 0.10)):
             of = f"{c.log}: mean {name} of unseen requests"
-            rows.append((of, f"{target:.0%}", f"{each.of_mean:+.1%}", _met(abs(each.of_mean), target)))
+            rows.append((of, f"{target:.0%}", f"{figure.of_mean:+.1%}", _met(abs(figure.of_mean), target)))
     for form, simulated, everything in (
         ("as shipped", silicon.raw, False),
         ("corrected by engine", silicon.engine, False),
@@ -141,12 +144,12 @@ def _summary(
         for column, name, target in ((1, "TPOT", _TARGET_TPOT), (0, "TTFT", _TARGET_TTFT)):
             of = f"silicon, H100/H200/B200, {len(kept):,} rows, {form}: median {name}"
             rows.append((of, f"{target:.0%}", _share(errors[column]), _met(float(errors[column]), target)))
-    known = [each for each in offline if each.simulated is not None]
+    known = [result for result in offline if result.simulated is not None]
     if known:
-        error = float(np.median([abs((each.simulated or 0) / each.measured - 1) for each in known]))
+        error = float(np.median([abs((result.simulated or 0) / result.measured - 1) for result in known]))
         rows.append((f"MLPerf offline, {len(known)} results: median", "10%", _share(error), _met(error, 0.10)))
     if queues:
-        worst = max(abs(each.simulated / each.exact - 1) for each in queues)
+        worst = max(abs(queue.simulated / queue.exact - 1) for queue in queues)
         rows.append((f"queues, {len(queues)} waits: worst", "2%", _share(worst), _met(worst, 0.02)))
     return ["## Summary\n", _table(("figure", "target", "measured", "met"), rows)]
 
@@ -162,14 +165,14 @@ def _logs(logs: Sequence[Profile]) -> list[str]:
             continue
         for name, e in (("TTFT", c.ttft), ("TPOT", c.tpot), ("E2E", c.e2e)):
             rows.append((c.log, name, f"{e.of_mean:+.1%}", f"{e.median:.1%}", f"{e.p90:.1%}"))
-    return ["## Real vLLM logs\n", _LOGS, _table(("set-up", "time", "error of the mean", "median", "p90"), rows)]
+    return ["## Real vLLM logs\n", _LOGS, _table(("configuration", "time", "error of the mean", "median", "p90"), rows)]
 
 
 def _silicon(silicon: Silicon) -> list[str]:
     rows = f"{silicon.total:,} aggregated rows, {silicon.distinct:,} of them distinct measurements"
     return [
         "## Silicon\n",
-        f"`silicon_sample.csv` in aiconfigurator-core 0.12.0: {rows}. {_told(silicon)}",
+        f"`silicon_sample.csv` in aiconfigurator-core 0.12.0: {rows}. {_describe_sample(silicon)}",
         "### By hardware and engine\n",
         _errors_table(silicon, lambda row: row.group, ("hardware", "engine")),
         "### By model\n",
@@ -178,22 +181,22 @@ def _silicon(silicon: Silicon) -> list[str]:
         ),
         "### The corrections\n",
         _corrections(silicon.corrections),
-        "### What has no data\n",
+        "### Rows without data\n",
         _missing(silicon),
-        "### What the sample does not say\n",
-        _UNTOLD,
+        "### What the sample does not state\n",
+        _UNSTATED,
     ]
 
 
-def _told(silicon: Silicon) -> str:
-    """Return what the page says of the sample, with the rules in the words of the modules that apply them."""
+def _describe_sample(silicon: Silicon) -> str:
+    """Return the description of the sample, with the rules from the docstrings of the modules that apply them."""
     out = Counter(row.contradicted for row in silicon.judged if row.contradicted)
     listed = "; ".join(f"{count} as {reason}" for reason, count in out.most_common())
     return _SAMPLE.format(
         labels=_rules(labels.__doc__),
         flags=_rules(flags.__doc__),
         contradictions=_rules(contradictions.__doc__),
-        out=f"Of {len(silicon.judged):,} rows to judge, {sum(out.values())} are out: {listed}.",
+        out=f"Of {len(silicon.judged):,} rows to judge, {sum(out.values())} are dropped: {listed}.",
     )
 
 
@@ -265,14 +268,15 @@ def _missing(silicon: Silicon) -> str:
 
 def _mlperf(offline: Sequence[Offline]) -> list[str]:
     lines = []
-    for each in offline:
-        if each.simulated is None:
-            cells = ["-", "-", f"no data: {each.reason}"[:80]]
+    for result in offline:
+        if result.simulated is None:
+            cells = ["-", "-", f"no data: {result.reason}"[:80]]
         else:
-            error, plain = each.simulated / each.measured - 1, (each.uncorrected or 0) / each.measured - 1
-            cells = [f"{each.simulated:,.0f}", f"{plain:+.1%}", f"{error:+.1%}"]
-        place = f"{each.gpus} x {each.accelerator}"
-        lines.append((each.model, place, each.submitter, each.weights, each.software, f"{each.measured:,.0f}", *cells))
+            error, plain = result.simulated / result.measured - 1, (result.uncorrected or 0) / result.measured - 1
+            cells = [f"{result.simulated:,.0f}", f"{plain:+.1%}", f"{error:+.1%}"]
+        place = f"{result.gpus} x {result.accelerator}"
+        labels_of = (result.model, place, result.submitter, result.weights, result.software)
+        lines.append((*labels_of, f"{result.measured:,.0f}", *cells))
     head = ("model", "GPUs", "submitter", "weights", "software", "measured", "simulated", "as shipped", "corrected")
     return ["## MLPerf offline\n", _MLPERF, _table(head, lines)]
 
@@ -280,13 +284,13 @@ def _mlperf(offline: Sequence[Offline]) -> list[str]:
 def _queues(queues: Sequence[Queue]) -> list[str]:
     rows = [
         (
-            each.name,
-            f"{each.load}",
-            f"{each.simulated:.3f}",
-            f"{each.exact:.3f}",
-            f"{each.simulated / each.exact - 1:+.1%}",
+            queue.name,
+            f"{queue.load}",
+            f"{queue.simulated:.3f}",
+            f"{queue.exact:.3f}",
+            f"{queue.simulated / queue.exact - 1:+.1%}",
         )
-        for each in queues
+        for queue in queues
     ]
     text = "Mean wait over mean service; more loads and servers in `tests/oracle/test_queueing.py`.\n"
     return ["## Queueing theory\n", text, _table(("queue", "load", "simulated", "exact", "error"), rows)]

@@ -1,4 +1,4 @@
-"""Waiting times against queueing theory, in a minute: the whole set is tests/oracle/test_queueing.py."""
+"""Waiting times against queueing theory, a selection of tests/oracle/test_queueing.py that takes a minute."""
 
 from dataclasses import dataclass
 
@@ -31,19 +31,19 @@ def queues() -> list[Queue]:
             Queue(
                 name="M/M/1",
                 load=load,
-                simulated=mean_waits_s(samples, load=load, seats=1, realtime=exponential)[0],
+                simulated=mean_waits_s(samples, load=load, servers=1, realtime=exponential)[0],
                 exact=load / (1 - load),
             ),
             Queue(
                 name="M/M/3",
                 load=load,
-                simulated=mean_waits_s(samples, load=load, seats=3, realtime=exponential)[0],
+                simulated=mean_waits_s(samples, load=load, servers=3, realtime=exponential)[0],
                 exact=erlang_c(load, 3) / (3 * (1 - load)),
             ),
             Queue(
                 name="M/D/1",
                 load=load,
-                simulated=mean_waits_s(samples, load=load, seats=1, realtime=constant)[0],
+                simulated=mean_waits_s(samples, load=load, servers=1, realtime=constant)[0],
                 exact=pollaczek_khinchine(load, 1.0),
             ),
             *_priorities(load, samples),
@@ -52,7 +52,9 @@ def queues() -> list[Queue]:
 
 
 def _priorities(load: float, samples: int) -> list[Queue]:
-    waits = mean_waits_s(samples, load=load, seats=1, realtime=two_kinds, deferrable=exponential, deferrable_share=0.4)
+    waits = mean_waits_s(
+        samples, load=load, servers=1, realtime=two_kinds, deferrable=exponential, deferrable_share=0.4
+    )
     exact = cobham((0.6 * load, 0.4 * load), (1.5, 2.0))
     names = ("M/G/1, real-time before deferrable: real time", "M/G/1, real-time before deferrable: deferrable")
     return [Queue(name=n, load=load, simulated=w, exact=x) for n, w, x in zip(names, waits, exact, strict=True)]

@@ -17,8 +17,8 @@ import polars as pl
 
 from bench.validate.closed_loop import Ints, closed_loop
 from bench.validate.contradictions import contradicted
-from bench.validate.flags import Told, told
-from bench.validate.labels import measured_once, mended
+from bench.validate.flags import ServerSettings, server_settings
+from bench.validate.labels import correct_labels, drop_repeated
 from meritorder.domain import Replica
 from meritorder.errors import PerformanceError
 from meritorder.perf.profile import EngineLimits, Profile
@@ -41,13 +41,13 @@ _ARCHITECTURE: Final = {
 _BF16_ATTENTION: Final = {"fmha_quant_mode": "bfloat16"}
 # InferenceMAX draws lengths evenly from [0.8, 1] of the nominal; ten requests a client, all clients start at once.
 # Source: SemiAnalysis InferenceMAX, README and benchmarks/*.sh (RANDOM_RANGE_RATIO=0.8, 10 CONC prompts), 2025-10.
-_SHORTEST: Final = 0.8
+_MIN_LENGTH_SHARE: Final = 0.8
 ROUNDS: Final = 10
 _KEY: Final = (
     *("model_path", "system", "backend", "precision", "gemm_quant_mode", "moe_quant_mode", "tp_size"),
     *("pp_size", "attention_dp_size", "moe_tp_size", "moe_ep_size"),
 )
-_MOST_SEQS: Final = 1024
+_MAX_SEQS: Final = 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,7 +62,7 @@ class Row:
     input_tokens: int
     output_tokens: int
     concurrency: int
-    told: Told
+    settings: ServerSettings
     ttft_s: float
     tpot_s: float
     half: int
@@ -71,23 +71,23 @@ class Row:
 
     @property
     def group(self) -> tuple[str, str]:
-        """What a correction is for."""
+        """The hardware and engine that a correction applies to."""
         return self.hardware, self.engine
 
     def e2e_s(self, ttft_s: float, tpot_s: float) -> float:
-        """Return the time of a whole request; in a closed loop, concurrency over throughput."""
+        """Return the end-to-end latency; in a closed loop, concurrency over throughput."""
         return ttft_s + tpot_s * (self.output_tokens - 1)
 
 
 def read_sample() -> tuple[pl.DataFrame, int]:
-    """Read the aggregated rows, each measurement once; returns them, and how many there were with repetitions.
+    """Return the aggregated rows, each measurement once, and their number with repetitions.
 
-    `half` is by what a row states, as it states it.
+    `half` depends only on what a row states, before its labels are corrected.
     """
     text = (files("aiconfigurator_core") / "systems" / "silicon_sample.csv").read_bytes()
     rows = pl.read_csv(text, infer_schema_length=None).filter(pl.col("mode") == "agg")
     halves = [_half(row) for row in rows.iter_rows(named=True)]
-    return measured_once(mended(rows.with_columns(half=pl.Series(halves)))), rows.height
+    return drop_repeated(correct_labels(rows.with_columns(half=pl.Series(halves)))), rows.height
 
 
 def _half(row: dict[str, Any]) -> int:
@@ -98,11 +98,11 @@ def _half(row: dict[str, Any]) -> int:
 def rows(
     progress: Callable[[str], None] = lambda _: None, only: pl.Expr | None = None
 ) -> tuple[list[Row], pl.DataFrame]:
-    """Return the rows that the operator tables can say anything about, and those that they cannot with the reason.
+    """Return the rows that the operator tables cover, and the others with the reason.
 
     Args:
-        progress: Told what is being done.
-        only: Which rows of the sample; None takes all.
+        progress: Called with a description of each stage.
+        only: Filter on the rows of the sample; None for all.
     """
     frame, _ = read_sample()
     frame = frame if only is None else frame.filter(only)
@@ -135,9 +135,9 @@ def _row(row: dict[str, Any], profile: Profile, reason: str) -> Row:
         precision=profile.precision,
         input_tokens=row["isl"],
         output_tokens=row["osl"],
-        # Of one rank where attention is data parallel; ranks run in step.
+        # That of one rank where attention is data parallel; ranks run in lockstep.
         concurrency=row["batch_size"],
-        told=told(row),
+        settings=server_settings(row),
         ttft_s=row["silicon_ttft_ms"] / MS_PER_S,
         tpot_s=row["silicon_tpot_ms"] / MS_PER_S,
         half=row["half"],
@@ -147,7 +147,7 @@ def _row(row: dict[str, Any], profile: Profile, reason: str) -> Row:
 
 
 def _profile(row: dict[str, Any]) -> Profile | str:
-    """Sample the replica of a row, or say why not; tries the row's own arithmetic first."""
+    """Sample the replica of a row, with its stated arithmetic first; return the reason if there are no data."""
     hardware = {system: ours for ours, system in SYSTEMS.items()}.get(row["system"])
     if hardware is None:
         return f"no data for {row['system']}"
@@ -171,10 +171,10 @@ def _profile(row: dict[str, Any]) -> Profile | str:
 
 
 def _splits(row: dict[str, Any], gpus: int) -> Iterator[dict[str, Any]]:
-    """Yield settings from the most to the least literal.
+    """Yield splits and arithmetic, the most literal first.
 
-    Attention in bf16 where the tables lack it in fp8 (multi-head latent attention); the weights' native arithmetic
-    where the sample calls mxfp4 weights fp4, or fp8 of another granularity.
+    Attention falls back to bf16 where the tables lack it in fp8 (multi-head latent attention), and the weights to their
+    native arithmetic where the sample names mxfp4 weights fp4, or fp8 of another granularity.
     """
     sizes = {"tp_size": row["tp_size"], "attention_dp_size": row["attention_dp_size"], "pp_size": row["pp_size"]}
     base = {name: size for name, size in sizes.items() if name == "tp_size" or (size or 1) > 1}
@@ -188,10 +188,7 @@ def _splits(row: dict[str, Any], gpus: int) -> Iterator[dict[str, Any]]:
 
 
 def simulated(row: Row, profile: Profile, step_tokens: int) -> tuple[float, float]:
-    """Return mean TTFT and TPOT of a closed loop, served by the simulator.
-
-    Infinities where a request does not fit in memory.
-    """
+    """Return the mean TTFT and TPOT of a closed loop in the simulator, infinity if a request does not fit in memory."""
     limits = limits_of(row, profile, step_tokens)
     inputs, outputs = _lengths(row)
     if int((inputs + outputs).max()) > profile.kv_capacity_tokens // limits.block_tokens * limits.block_tokens:
@@ -212,7 +209,7 @@ def simulated(row: Row, profile: Profile, step_tokens: int) -> tuple[float, floa
 
 
 def quickly_simulated(row: Row, profile: Profile, step_tokens: int) -> tuple[float, float]:
-    """Return the same from the load generator's own engine, which has no preemption: for the search."""
+    """Return the same from the load generator's engine, which is faster and has no preemption."""
     inputs, outputs = _lengths(row)
     if int((inputs + outputs).max()) > profile.kv_capacity_tokens:
         return np.inf, np.inf
@@ -220,30 +217,30 @@ def quickly_simulated(row: Row, profile: Profile, step_tokens: int) -> tuple[flo
     served = closed_loop(profile, limits, limits.max_num_seqs, inputs, outputs)
     tpot_s = (served.finished_s - served.first_token_s) / (outputs - 1)
     host_s = profile.request_overhead_s + profile.prompt_token_overhead_s * inputs
-    waits_s = host_s + profile.first_token_steps * tpot_s
-    return float(np.mean(served.first_token_s - served.arrived_s + waits_s)), float(np.mean(tpot_s))
+    outside_s = host_s + profile.first_token_steps * tpot_s
+    return float(np.mean(served.first_token_s - served.arrived_s + outside_s)), float(np.mean(tpot_s))
 
 
 def limits_of(row: Row, profile: Profile, step_tokens: int) -> EngineLimits:
-    """Return the limits of an engine that has a seat for each client, as it was told or else with such steps."""
-    clients = min(row.concurrency, _MOST_SEQS)
+    """Return the limits of an engine with a sequence for each client, and its configured step or the given one."""
+    clients = min(row.concurrency, _MAX_SEQS)
     limits = profile.limits or EngineLimits.for_engine(profile.engine)
     return msgspec.structs.replace(
         limits,
         max_num_seqs=clients,
-        max_num_batched_tokens=max(row.told.step_tokens or step_tokens, 2 * clients),
-        whole_prompts=limits.whole_prompts if row.told.whole_prompts is None else row.told.whole_prompts,
+        max_num_batched_tokens=max(row.settings.step_tokens or step_tokens, 2 * clients),
+        whole_prompts=limits.whole_prompts if row.settings.whole_prompts is None else row.settings.whole_prompts,
     )
 
 
 def _lengths(row: Row) -> tuple[Ints, Ints]:
-    return _drawn(row.input_tokens, row.output_tokens, min(row.concurrency, _MOST_SEQS), row.told.fixed_lengths)
+    return _drawn(row.input_tokens, row.output_tokens, min(row.concurrency, _MAX_SEQS), row.settings.fixed_lengths)
 
 
 @functools.cache
 def _drawn(input_tokens: int, output_tokens: int, clients: int, fixed: bool) -> tuple[Ints, Ints]:  # noqa: FBT001
     generator = np.random.default_rng(0)
-    shortest = 1.0 if fixed else _SHORTEST
+    shortest = 1.0 if fixed else _MIN_LENGTH_SHARE
     inputs = generator.integers(int(input_tokens * shortest), input_tokens + 1, clients * ROUNDS)
     outputs = generator.integers(int(output_tokens * shortest), output_tokens + 1, clients * ROUNDS)
     return inputs, np.maximum(outputs, 2)

@@ -1,8 +1,8 @@
 """Queues whose waiting times are known in closed form, played on the simulator.
 
 A station is a replica whose steps all take a microsecond, whatever is in them. A request with a prompt of one token
-and n output tokens then holds its seat for exactly n steps, its prompt step included, and so c seats are c servers with
-one shared line. A mean service time of one second is a million tokens, so that any distribution is met to a millionth;
+and n output tokens then runs for exactly n steps, its prompt step included, and so c sequences are c servers with one
+shared line. A mean service time of one second is a million tokens, so that any distribution is met to a millionth;
 decode stretches have a closed form and cost nothing.
 
 Waiting times near saturation are so correlated that a plain mean needs very many requests: of M/M/1 at load 0.95 the
@@ -48,7 +48,7 @@ def two_kinds(rng: np.random.Generator, count: int) -> np.ndarray:
     return np.where(rng.random(count) < 1 / 3, 2.0, 0.5)
 
 
-def station(seats: int) -> SimPool:
+def station(servers: int) -> SimPool:
     steady = profile(
         kv_capacity_tokens=1 << 50,
         decode_base_s=[STEP_S, STEP_S],
@@ -56,17 +56,17 @@ def station(seats: int) -> SimPool:
         mixed_base_s=[STEP_S, STEP_S],
         prefill_per_pair_s=0.0,
     )
-    limits = EngineLimits(max_num_seqs=seats, max_num_batched_tokens=seats + 1)
-    return SimPool(profile=steady, scaling=Fixed(instances=1), limits=limits, backfill=backfill(seats))
+    limits = EngineLimits(max_num_seqs=servers, max_num_batched_tokens=servers + 1)
+    return SimPool(profile=steady, scaling=Fixed(instances=1), limits=limits, backfill=backfill(servers))
 
 
 def waits_s(
-    *, load: float, seats: int, realtime: Draw, seed: int, deferrable: Draw = constant, deferrable_share: float = 0.0
+    *, load: float, servers: int, realtime: Draw, seed: int, deferrable: Draw = constant, deferrable_share: float = 0.0
 ) -> tuple[float, float]:
     """Return the mean wait in each lane, for Poisson arrivals and services of mean 1 s."""
     rng = np.random.default_rng(seed)
     gaps_s = rng.exponential(1.0, SAMPLE)
-    gaps_s /= gaps_s.mean() * load * seats
+    gaps_s /= gaps_s.mean() * load * servers
     waits = rng.random(SAMPLE) < deferrable_share
     service_s = np.empty(SAMPLE)
     for lane, draw, share in ((~waits, realtime, 1 - deferrable_share), (waits, deferrable, deferrable_share)):
@@ -81,7 +81,7 @@ def waits_s(
         latest_start_s=np.where(waits, LATE_S + arrived_s, np.inf),
         work_s=service_s,
     )
-    result = simulate(requests, (station(seats),), horizon_s=0.0, tick_s=1e9, bin_s=1e12)
+    result = simulate(requests, (station(servers),), horizon_s=0.0, tick_s=1e9, bin_s=1e12)
     waited_s, kept = result.admitted_s - arrived_s, np.arange(SAMPLE) >= WARM_UP
     deferred = waited_s[kept & waits]
     return float(waited_s[kept & ~waits].mean()), float(deferred.mean()) if len(deferred) else math.nan
@@ -128,14 +128,14 @@ def cobham(loads: tuple[float, float], second_moments: tuple[float, float]) -> t
 
 @pytest.mark.parametrize(("load", "samples"), LOADS)
 def test_m_m_1(load: float, samples: int) -> None:
-    waited_s, _ = mean_waits_s(samples, load=load, seats=1, realtime=exponential)
+    waited_s, _ = mean_waits_s(samples, load=load, servers=1, realtime=exponential)
     assert waited_s == pytest.approx(load / (1 - load), rel=TOLERANCE)
 
 
 @pytest.mark.parametrize(("load", "samples"), LOADS)
 def test_m_m_3(load: float, samples: int) -> None:
     """W = C / (c (1 - load)) with C of Erlang and mean service 1."""
-    waited_s, _ = mean_waits_s(samples, load=load, seats=3, realtime=exponential)
+    waited_s, _ = mean_waits_s(samples, load=load, servers=3, realtime=exponential)
     assert waited_s == pytest.approx(erlang_c(load, 3) / (3 * (1 - load)), rel=TOLERANCE)
 
 
@@ -143,13 +143,13 @@ def test_m_m_3(load: float, samples: int) -> None:
 @pytest.mark.parametrize(("load", "samples"), [(0.3, 40), (0.7, 4), *LONG])
 def test_m_m_8(load: float, samples: int) -> None:
     """At load 0.3 one in 300 waits at all, so that the mean takes many."""
-    waited_s, _ = mean_waits_s(samples, load=load, seats=8, realtime=exponential)
+    waited_s, _ = mean_waits_s(samples, load=load, servers=8, realtime=exponential)
     assert waited_s == pytest.approx(erlang_c(load, 8) / (8 * (1 - load)), rel=TOLERANCE)
 
 
 @pytest.mark.parametrize(("load", "samples"), LOADS)
 def test_m_d_1(load: float, samples: int) -> None:
-    waited_s, _ = mean_waits_s(samples, load=load, seats=1, realtime=constant)
+    waited_s, _ = mean_waits_s(samples, load=load, servers=1, realtime=constant)
     assert waited_s == pytest.approx(pollaczek_khinchine(load, 1.0), rel=TOLERANCE)
 
 
@@ -157,7 +157,7 @@ def test_m_d_1(load: float, samples: int) -> None:
 def test_m_g_1_with_two_priorities(load: float, samples: int) -> None:
     """Real-time work of two kinds goes before deferrable work that is exponential; a service is never broken off."""
     realtime_s, deferrable_s = mean_waits_s(
-        samples, load=load, seats=1, realtime=two_kinds, deferrable=exponential, deferrable_share=0.4
+        samples, load=load, servers=1, realtime=two_kinds, deferrable=exponential, deferrable_share=0.4
     )
     first_s, second_s = cobham((0.6 * load, 0.4 * load), (1.5, 2.0))
     assert realtime_s == pytest.approx(first_s, rel=TOLERANCE)

@@ -1,7 +1,7 @@
-"""What servers were told by the published scripts of the benchmark, read from what a row states."""
+"""Settings of servers from the published scripts of the benchmark, read from what a row states."""
 
 import pytest
-from bench.validate.flags import Told, told
+from bench.validate.flags import ServerSettings, server_settings
 
 Row = dict[str, object]
 
@@ -40,7 +40,7 @@ def row(**changes: object) -> Row:
     ],
 )
 def test_how_often_sglang_was_told_to_look(changes: Row, steps: float) -> None:
-    assert told(row(**changes)).wait_steps == steps
+    assert server_settings(row(**changes)).wait_steps == steps
 
 
 LLAMA: Row = {"backend": "trtllm", "model_path": "meta-llama/Llama-3.1-70B", "tp_size": 4}
@@ -48,7 +48,7 @@ LLAMA: Row = {"backend": "trtllm", "model_path": "meta-llama/Llama-3.1-70B", "tp
 
 def test_prompts_that_were_told_to_wait_for_others_wait_less_the_more_there_are() -> None:
     """Of few clients nearly each waits the whole window of 20 steps; the window is shared by many."""
-    waits = [told(row(**LLAMA, concurrency=clients)).wait_steps for clients in (1, 4, 64, 1024)]
+    waits = [server_settings(row(**LLAMA, concurrency=clients)).wait_steps for clients in (1, 4, 64, 1024)]
     assert 19 < waits[0] < 20
     assert waits == sorted(waits, reverse=True)
     # As many prompts as fill 14,746 tokens end a window: 16 of 922, at 1.11 a step.
@@ -57,15 +57,15 @@ def test_prompts_that_were_told_to_wait_for_others_wait_less_the_more_there_are(
 
 @pytest.mark.parametrize("changes", [{"tp_size": 8}, {"osl": 8192}, {"isl": 8192}, {"model_path": "other/Model"}])
 def test_others_were_not_told_to(changes: Row) -> None:
-    assert told(row(**(LLAMA | changes))).wait_steps == 0
+    assert server_settings(row(**(LLAMA | changes))).wait_steps == 0
 
 
 def test_ranks_wait_until_each_has_a_prompt_and_so_many_steps_at_most() -> None:
     ranks: Row = {"backend": "trtllm", "attention_dp_size": 8}
-    slow, busy = (told(row(**ranks, concurrency=clients)).wait_steps for clients in (1, 100_000))
+    slow, busy = (server_settings(row(**ranks, concurrency=clients)).wait_steps for clients in (1, 100_000))
     assert 57 < slow < 60
     assert busy < 1
-    assert told(row(**ranks, model_path="openai/gpt-oss-120b", concurrency=1)).wait_steps < slow
+    assert server_settings(row(**ranks, model_path="openai/gpt-oss-120b", concurrency=1)).wait_steps < slow
 
 
 NVIDIA: Row = {"silicon_data_source": "aic-auto-gap-analysis/x.csv", "isl": 2048, "batch_size": 8}
@@ -77,17 +77,23 @@ DATED: Row = {"silicon_data_source": "aic-auto-gap-analysis/x.csv; measured=2026
 @pytest.mark.parametrize(
     ("changes", "expected"),
     [
-        ({"backend": "sglang"}, Told(step_tokens=3548, fixed_lengths=True)),
-        ({"backend": "vllm", "system": "h200_sxm"}, Told(step_tokens=3556, fixed_lengths=True)),
-        ({"backend": "trtllm"}, Told(step_tokens=3556, fixed_lengths=True)),
-        ({"backend": "trtllm", "system": "h100_sxm"} | DATED, Told(step_tokens=3556, fixed_lengths=True)),
-        ({"backend": "vllm", "system": "h100_sxm"}, Told(step_tokens=2056, whole_prompts=True, fixed_lengths=True)),
-        ({"backend": "trtllm", "system": "h100_sxm"}, Told(step_tokens=2056, whole_prompts=True, fixed_lengths=True)),
+        ({"backend": "sglang"}, ServerSettings(step_tokens=3548, fixed_lengths=True)),
+        ({"backend": "vllm", "system": "h200_sxm"}, ServerSettings(step_tokens=3556, fixed_lengths=True)),
+        ({"backend": "trtllm"}, ServerSettings(step_tokens=3556, fixed_lengths=True)),
+        ({"backend": "trtllm", "system": "h100_sxm"} | DATED, ServerSettings(step_tokens=3556, fixed_lengths=True)),
+        (
+            {"backend": "vllm", "system": "h100_sxm"},
+            ServerSettings(step_tokens=2056, whole_prompts=True, fixed_lengths=True),
+        ),
+        (
+            {"backend": "trtllm", "system": "h100_sxm"},
+            ServerSettings(step_tokens=2056, whole_prompts=True, fixed_lengths=True),
+        ),
     ],
 )
-def test_the_configurators_servers_take_a_prompt_a_step_or_little_more(changes: Row, expected: Told) -> None:
-    assert told(row(**(NVIDIA | changes))) == expected
+def test_the_configurators_servers_take_a_prompt_a_step_or_little_more(changes: Row, expected: ServerSettings) -> None:
+    assert server_settings(row(**(NVIDIA | changes))) == expected
 
 
 def test_the_lengths_of_the_benchmark_vary() -> None:
-    assert told(row(backend="vllm")) == Told()
+    assert server_settings(row(backend="vllm")) == ServerSettings()

@@ -5,7 +5,7 @@ from typing import Any
 import polars as pl
 import pytest
 from bench.validate.contradictions import contradicted
-from bench.validate.labels import measured_once, mended
+from bench.validate.labels import correct_labels, drop_repeated
 
 SPLIT = ("tp_size", "attention_dp_size", "moe_tp_size", "moe_ep_size", "batch_size")
 
@@ -45,24 +45,24 @@ def row(**changes: object) -> dict[str, Any]:
     ],
 )
 def test_gpus_that_were_counted_twice(stated: tuple[int, ...], meant: tuple[int, ...]) -> None:
-    read = mended(pl.DataFrame([row(**dict(zip(SPLIT, stated, strict=True)))]))
+    read = correct_labels(pl.DataFrame([row(**dict(zip(SPLIT, stated, strict=True)))]))
     assert read.select(SPLIT).row(0) == meant
     assert read["concurrency"].item() == 64
 
 
 def test_rows_of_the_gap_analysis_are_taken_as_they_are() -> None:
     own = row(silicon_data_source="aic-auto-gap-analysis/x.csv", moe_tp_size=2, moe_ep_size=2, tp_size=4)
-    assert mended(pl.DataFrame([own])).select(SPLIT).row(0) == (4, 1, 2, 2, 64)
+    assert correct_labels(pl.DataFrame([own])).select(SPLIT).row(0) == (4, 1, 2, 2, 64)
 
 
 def test_a_measurement_under_two_names_counts_once() -> None:
     rows = pl.DataFrame([row(), row(id="b", model_path="another/Name"), row(id="c", silicon_tpot_ms=11.0)])
-    assert measured_once(mended(rows))["id"].to_list() == ["a", "c"]
+    assert drop_repeated(correct_labels(rows))["id"].to_list() == ["a", "c"]
 
 
 def test_a_row_far_from_two_others_is_out() -> None:
     rows = [row(), row(id="b", silicon_tpot_ms=10.5), row(id="c", silicon_tpot_ms=40.0)]
-    assert contradicted(rows) == {"c": "twice or half the median of its set-up"}
+    assert contradicted(rows) == {"c": "twice or half the median of its configuration"}
     assert contradicted(rows[1:]) == {}
 
 
