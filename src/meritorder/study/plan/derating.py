@@ -192,8 +192,8 @@ def _with_less_backfill(derating: Derating, attempt: Attempt, alone: Mapping[str
 
 
 def _same_backfill(first: Derating, second: Derating) -> bool:
-    one, other = first.backfill_shares, second.backfill_shares
-    return one.keys() == other.keys() and all(np.array_equal(one[model], other[model]) for model in one)
+    before, after = first.backfill_shares, second.backfill_shares
+    return before.keys() == after.keys() and all(np.array_equal(before[model], after[model]) for model in before)
 
 
 def lower_backfill_shares(shares: Floats, outcome: ModelOutcome, alone: ModelOutcome, slot_s: float) -> Floats:

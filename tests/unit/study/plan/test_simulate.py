@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from msgspec import structs
 from tests.samples import fleets
 from tests.samples.plan import week
 
@@ -120,6 +121,13 @@ def test_longer_span_repeats_slots_and_commitments() -> None:
     assert longer.commitments[0].usd == pytest.approx(2 * whole.commitments[0].usd)
     assert whole.over(whole.span_s) is whole
     assert not replace(whole, routes=[]).buys_tokens
+
+
+def test_one_model_needs_no_name_in_workloads() -> None:
+    promises = week().promises
+    assert promises is not None
+    unnamed = structs.replace(week(), promises=structs.replace(promises, model=""))
+    assert not ExecutablePlan.from_file(unnamed).several_models
 
 
 def test_unserved_model_has_no_latencies() -> None:
