@@ -81,3 +81,12 @@ def test_findings_are_largest_first(audited: Audited) -> None:
     assert amounts == sorted(amounts, reverse=True)
     assert answer.overpaid_usd == pytest.approx(sum(amounts))
     assert answer.optimised_usd == pytest.approx(float(answer.inference_usd) - sum(amounts))
+
+
+def test_overpaid_is_the_mean_month(audited: Audited) -> None:
+    """A month and a day of two billing months: half of what is overpaid in all."""
+    november = {"bill_billing_period_start_date": "2026-11-01T00:00:00Z"}
+    rows = tokens(range(DAY), usd=3.0, thousands=1000, tags=DEFERRABLE)
+    answer = audited([row | (november if place % 2 else {}) for place, row in enumerate(rows)])
+    assert answer.overpaid_usd == pytest.approx(DAY * 1.5)
+    assert answer.overpaid_usd_per_month == pytest.approx(DAY * 0.75)

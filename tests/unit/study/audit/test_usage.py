@@ -22,6 +22,7 @@ from meritorder.study.audit.usage import (
     never_scales,
     share_of_capacity,
     usage_from_metrics,
+    usage_from_trace,
     work_by_hour,
 )
 
@@ -178,3 +179,67 @@ def test_metrics_need_above_utilization_limit() -> None:
     assert usage.idle[0] == pytest.approx(1 / 3)
     assert usage.needed[0] == pytest.approx(0.8 / 3 / 0.8)
     assert (usage.confidence, usage.source) == ("high", "gpu of 3 machines")
+
+
+def test_one_machine_of_metrics_is_less_certain() -> None:
+    one = pl.DataFrame({"time": [samples.START], "machine": ["a"], "utilization": [0.4]})
+    metrics = UtilizationMetrics(samples=one, machines=1, name="gpu", percent=False)
+    fleet = samples.ledger(samples.pool([3.0])).fleet
+    assert fleet is not None
+    usage = usage_from_metrics(fleet, metrics, of_all_machines=False)
+    assert usage is not None
+    assert (usage.confidence, usage.source, usage.of_all_machines) == ("medium", "gpu of 1 machine", False)
+    later = replace(metrics, samples=one.with_columns(pl.col("time") + pl.duration(hours=1)))
+    assert usage_from_metrics(fleet, later, of_all_machines=False) is None
+
+
+def test_metrics_at_the_edge_of_idle() -> None:
+    """A machine whose highest sample is 1 % of an hour works, one below is idle; a mean of 4 % needs 5 % of one."""
+    frame = pl.DataFrame(
+        {
+            "time": [samples.START] * 3,
+            "machine": ["a", "a", "b"],
+            "utilization": [0.07, 0.01, 0.0099],
+        }
+    )
+    fleet = samples.ledger(samples.pool([2.0])).fleet
+    assert fleet is not None
+    metrics = UtilizationMetrics(samples=frame, machines=2, name="gpu", percent=False)
+    usage = usage_from_metrics(fleet, metrics, of_all_machines=True)
+    assert usage is not None
+    assert usage.idle[0] == 0.5
+    assert usage.needed[0] == pytest.approx(0.04 / 2 / 0.8)
+
+
+def test_usage_from_trace_of_whole_hours(trace: MakeTrace) -> None:
+    """The busiest hour shows the pace; half of its work needs half of the machines at 80 % utilization."""
+    fleet = samples.ledger(samples.pool([4.0] * 5)).fleet
+    assert fleet is not None
+    usage = usage_from_trace(fleet, trace([4, 2, 0, 1]))
+    assert usage is not None
+    assert list(usage.known) == [True, True, True, False, False]
+    assert list(usage.idle) == [0.0, 0.0, 1.0, 0.0, 0.0]
+    assert usage.needed[:3] == pytest.approx([1.0, 0.5 / 0.8, 0.0])
+    assert (usage.confidence, usage.guessed, usage.of_all_machines) == ("medium", False, False)
+
+
+def test_undated_trace_shows_no_usage(trace: MakeTrace) -> None:
+    fleet = samples.ledger(samples.pool([4.0] * 5)).fleet
+    assert fleet is not None
+    dated = trace([4, 4])
+    assert usage_from_trace(fleet, dated) is not None
+    assert usage_from_trace(fleet, trace([4, 4], dated=False)) is None
+    assert usage_from_trace(fleet, replace(dated, report=replace(dated.report, session_clock=True))) is None
+    assert usage_from_trace(fleet, replace(dated, epoch_s=0.0)) is None, "of other hours"
+
+
+@pytest.mark.parametrize(("calls", "uncalled"), [(range(24), 1), (range(WEEKS - 7 * 24, WEEKS - 6 * 24), 0)])
+def test_endpoint_is_forgotten_after_a_week(audited: Audited, calls: range, uncalled: int) -> None:
+    rows = chain(
+        endpoint(MONTH, name="e/chat"),
+        traffic(MONTH, name="e/chat"),
+        endpoint(MONTH, name="e/demo"),
+        traffic(calls, name="e/demo"),
+    )
+    found = [finding for finding in audited(rows).findings if finding.kind == "idle_capacity"]
+    assert len(found) == uncalled
