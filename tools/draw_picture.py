@@ -14,7 +14,7 @@ from typing import Final
 import altair as alt
 import vl_convert
 
-from meritorder import Comparison, Options, compare, read_trace
+from meritorder import CompareOptions, Comparison, compare, read_trace
 from meritorder.comparison import Arrangement
 from meritorder.report.compare import figures
 from meritorder.report.palette import LIGHT
@@ -35,7 +35,7 @@ def answer() -> Comparison:
         trace, workloads = Path(folder) / "week.parquet", Path(folder) / "workloads.toml"
         sample.write(trace, seed=0)
         workloads.write_text(sample.WORKLOADS, encoding="utf-8")
-        options = Options(model=sample.MODEL, hardware=("h100",), workloads=workloads)
+        options = CompareOptions(model=sample.MODEL, hardware=("h100",), workloads=workloads)
         return compare(read_trace(trace, scale=SCALE), options)
 
 

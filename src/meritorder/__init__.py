@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from meritorder.planfile import Plan, read_plan
     from meritorder.sim.pools import Startup
     from meritorder.study.audit.context import AuditOptions
-    from meritorder.study.fleet.options import Options as CompareOptions
+    from meritorder.study.fleet.options import CompareOptions
     from meritorder.study.plan.options import PlanOptions
     from meritorder.traces import Trace
     from meritorder.traces import read as read_trace
@@ -94,7 +94,7 @@ if not TYPE_CHECKING:  # a checker reads the imports above, and so reports a nam
         "BillError": "meritorder.errors",
         "Catalog": "meritorder.catalog",
         "CatalogError": "meritorder.errors",
-        "CompareOptions": "meritorder.study.fleet.options:Options",
+        "CompareOptions": "meritorder.study.fleet.options",
         "Comparison": "meritorder.comparison",
         "ConfigError": "meritorder.errors",
         "InfeasibleError": "meritorder.errors",

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from meritorder.bills import Bill
     from meritorder.perf.profile import Profile
     from meritorder.study.audit.context import AuditOptions
-    from meritorder.study.fleet.options import Options as CompareOptions
+    from meritorder.study.fleet.options import CompareOptions
     from meritorder.study.plan.options import PlanOptions
     from meritorder.traces import Trace
 
@@ -283,9 +283,9 @@ def compare(
         MeritorderError: There is no answer; says what to change.
     """
     from meritorder.study.compare.compare import compare as study
-    from meritorder.study.fleet.options import Options
+    from meritorder.study.fleet.options import CompareOptions
 
-    return ComparisonAnswer(study(trace, options or Options(), progress))
+    return ComparisonAnswer(study(trace, options or CompareOptions(), progress))
 
 
 def plan(trace: "Trace", options: "PlanOptions | None" = None, *, progress: Progress = _silent) -> PlanAnswer:
@@ -380,11 +380,11 @@ def sweep(
         ConfigError: A name or value is unknown.
     """
     from meritorder.study.compare import sweep as study
-    from meritorder.study.fleet.options import Options
+    from meritorder.study.fleet.options import CompareOptions
 
     axes = study.parse_axes([f"{name}={','.join(map(str, values))}" for name, values in vary.items()])
     rows = study.sweep(
-        trace, options or Options(), axes, processes=processes, ray_address=ray_address, progress=progress
+        trace, options or CompareOptions(), axes, processes=processes, ray_address=ray_address, progress=progress
     )
     return SweepAnswer(rows, [axis.name for axis in axes])
 

@@ -15,7 +15,7 @@ from tests.samples.fleets import load, machine, offer, profile
 from meritorder.comparison import Arrangement, Comparison
 from meritorder.domain import Slo
 from meritorder.errors import InfeasibleError
-from meritorder.study.compare.compare import Options, compare
+from meritorder.study.compare.compare import CompareOptions, compare
 from meritorder.study.fleet.fleets import Trial, batch_fleet
 from meritorder.study.fleet.load import TraceLoad
 from meritorder.study.fleet.machines import CandidateMachine
@@ -208,7 +208,7 @@ def of_name(answer: Comparison, name: str) -> Arrangement:
 )
 def test_the_answer_adds_up(traffic: Traffic, seed: int, defer: tuple[str, ...], hardware: tuple[str, ...]) -> None:
     arrived_s = traffic.arrived_s()
-    options = Options(model="llama-3.1-8b", hardware=hardware, defer=defer, tp=1, seed=seed)
+    options = CompareOptions(model="llama-3.1-8b", hardware=hardware, defer=defer, tp=1, seed=seed)
     answer = compare(trace_of(arrived_s, seed), options)
     baseline = of_name(answer, answer.baseline)
     assert {each.name for each in answer.arrangements} >= {"realtime_fixed", "realtime_autoscaled", "batch", "mix"}
@@ -243,7 +243,7 @@ def test_the_answer_adds_up(traffic: Traffic, seed: int, defer: tuple[str, ...],
 
 def test_the_same_question_has_the_same_answer() -> None:
     arrived_s = np.sort(np.random.default_rng(1).uniform(0, 1800, 2000))
-    options = Options(model="llama-3.1-8b", defer=("40%@4h",), tp=1, seed=3)
+    options = CompareOptions(model="llama-3.1-8b", defer=("40%@4h",), tp=1, seed=3)
     first, again = (compare(trace_of(arrived_s, 0), options) for _ in range(2))
     assert first == again
     other = compare(trace_of(arrived_s, 0), replace(options, seed=4))

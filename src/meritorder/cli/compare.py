@@ -85,10 +85,10 @@ def compare(
     meritorder compare requests.csv --model llama-3.1-70b --defer 40%@4h --html report.html
     """
     from meritorder.report.files import check_target
-    from meritorder.study.compare.compare import Options
+    from meritorder.study.compare.compare import CompareOptions
 
     check_target(json, html)
-    options = Options(
+    options = CompareOptions(
         model=model,
         hardware=parse_names(hardware),
         providers=parse_names(provider),
@@ -128,7 +128,7 @@ def demo(
     The week is generated with a fixed seed from published facts, and written to demo/.
     """
     from meritorder.report.files import check_target
-    from meritorder.study.compare.compare import Options
+    from meritorder.study.compare.compare import CompareOptions
     from meritorder.traces import sample
 
     folder = Path("demo")
@@ -143,7 +143,7 @@ def demo(
         sample.write(trace, seed=0)
         workloads.write_text(sample.WORKLOADS, encoding="utf-8")
         trace_read = read_trace([str(trace)], None, None, _DEMO_SCALE, None, None, strict=True, seed=0)
-        options = Options(model="llama-3.1-70b", hardware=(_DEMO_HARDWARE,), workloads=workloads)
+        options = CompareOptions(model="llama-3.1-70b", hardware=(_DEMO_HARDWARE,), workloads=workloads)
         _compare(trace_read, options, status, json, html)
     typer.echo(f"\nThe sample, its workloads file and the report are in {folder}/. Open {html} in a browser.")
     arguments = f"--model llama-3.1-70b --hardware {_DEMO_HARDWARE} --scale {_DEMO_SCALE:g} --workloads {workloads}"

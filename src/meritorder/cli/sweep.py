@@ -97,11 +97,11 @@ def sweep(
     from meritorder.report import files
     from meritorder.report.compare import sweep as report
     from meritorder.study.compare import sweep as study
-    from meritorder.study.fleet.options import Options
+    from meritorder.study.fleet.options import CompareOptions
 
     files.check_target(out, html)
     axes = study.parse_axes(vary)
-    options = Options(
+    options = CompareOptions(
         model=model,
         hardware=parse_names(hardware),
         providers=parse_names(provider),

@@ -4,7 +4,7 @@ import pytest
 
 from meritorder.cli import parsing
 from meritorder.errors import MeritorderError
-from meritorder.study.fleet.options import Options
+from meritorder.study.fleet.options import CompareOptions
 
 
 @pytest.mark.parametrize(
@@ -32,7 +32,7 @@ def test_invalid_slo_is_refused(text: str) -> None:
 
 def test_empty_slo_is_none() -> None:
     assert parsing.parse_slo("") is None
-    assert Options().slo is None
+    assert CompareOptions().slo is None
 
 
 def test_startup_is_parsed_in_parts() -> None:

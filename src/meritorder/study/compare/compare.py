@@ -24,14 +24,14 @@ from meritorder.study.compare.certainty import saving_interval
 from meritorder.study.fleet.fleets import Trial
 from meritorder.study.fleet.load import TraceLoad
 from meritorder.study.fleet.machines import CandidateMachine, find_machines
-from meritorder.study.fleet.options import Options, Progress
+from meritorder.study.fleet.options import CompareOptions, Progress
 from meritorder.study.fleet.search import Search, SearchResult
 from meritorder.study.fleet.spot import spot_assumptions, spot_machines
 from meritorder.study.fleet.workloads import access_assumptions, assign_workloads, only_model, permitted_to_all
 from meritorder.traces.statistics import describe
 from meritorder.units import SECONDS_PER_DAY, format_duration, format_usd
 
-__all__ = ["Options", "compare"]
+__all__ = ["CompareOptions", "compare"]
 
 _NO_SPOT: Final = "list them with meritorder prices --hardware NAME, or add a price with --catalog"
 _TIERS: Final = (Tier.STANDARD, Tier.BATCH, Tier.FLEX)
@@ -40,7 +40,7 @@ _USUAL_RATIO: Final = (2.0, 5.0)
 _MAX_FRONTIER_POINTS: Final = 60
 
 
-def compare(trace: traces.Trace, options: Options, progress: Progress = lambda _: None) -> Comparison:
+def compare(trace: traces.Trace, options: CompareOptions, progress: Progress = lambda _: None) -> Comparison:
     """Return what a trace costs in real time, in batch, and as a mix; why they differ; and the interval of the saving.
 
     Args:
@@ -87,7 +87,7 @@ def compare(trace: traces.Trace, options: Options, progress: Progress = lambda _
 
 
 def _spot_machines(
-    catalog: facts.Catalog, machines: list[CandidateMachine], load: TraceLoad, options: Options
+    catalog: facts.Catalog, machines: list[CandidateMachine], load: TraceLoad, options: CompareOptions
 ) -> list[CandidateMachine]:
     """Return spot machines for deferrable work, if the options ask for them."""
     if not (options.spot or options.spot_trace):
@@ -99,7 +99,7 @@ def _spot_machines(
     return found
 
 
-def _assumptions(options: Options, load: TraceLoad) -> list[Assumption]:
+def _assumptions(options: CompareOptions, load: TraceLoad) -> list[Assumption]:
     batch = f"in batch, a request without a deadline can wait {format_duration(options.patience_s)}"
     assumptions = [options.startup_assumption(), Assumption(text=batch, option="--batch-deadline")]
     default_used = any(workload.lane is Lane.REALTIME and workload.assumed for workload in load.workloads)

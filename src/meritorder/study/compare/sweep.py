@@ -17,7 +17,7 @@ from meritorder.domain import Slo
 from meritorder.errors import ConfigError, MeritorderError, MissingExtraError
 from meritorder.sim.pools import Startup
 from meritorder.study.compare.compare import compare
-from meritorder.study.fleet.options import Options
+from meritorder.study.fleet.options import CompareOptions
 from meritorder.traces import Trace
 from meritorder.units import parse_duration_s
 
@@ -40,13 +40,13 @@ class Axis:
     values: tuple[str, ...]
 
 
-def _with_slo(options: Options, **changes: float) -> Options:
+def _with_slo(options: CompareOptions, **changes: float) -> CompareOptions:
     slo = options.default_slo
     times = {"ttft_s": slo.ttft_s, "tpot_s": slo.tpot_s} | changes
     return replace(options, slo=Slo(attainment=slo.attainment, **times))
 
 
-def _with_defer(options: Options, *, share: str | None = None, deadline: str | None = None) -> Options:
+def _with_defer(options: CompareOptions, *, share: str | None = None, deadline: str | None = None) -> CompareOptions:
     first = options.defer[0] if options.defer else "0%@4h"
     old_share, _, old_deadline = first.partition("@")
     return replace(options, defer=(f"{share or old_share}@{deadline or old_deadline}", *options.defer[1:]))
@@ -65,7 +65,7 @@ def _number(text: str, name: str) -> int:
     return int(text)
 
 
-_SET: Final[dict[str, Callable[[Options, str], Options]]] = {
+_SET: Final[dict[str, Callable[[CompareOptions, str], CompareOptions]]] = {
     "replicas": lambda options, value: replace(options, replicas=_number(value, "replicas")),
     "hardware": lambda options, value: replace(options, hardware=(value,)),
     "provider": lambda options, value: replace(options, providers=(value,)),
@@ -122,7 +122,7 @@ def points(axes: Sequence[Axis]) -> list[Point]:
     return [dict(zip(names, values, strict=True)) for values in itertools.product(*(axis.values for axis in axes))]
 
 
-def apply(options: Options, point: Point) -> Options:
+def apply(options: CompareOptions, point: Point) -> CompareOptions:
     """Return the options with the values of a point.
 
     Raises:
@@ -136,7 +136,7 @@ def apply(options: Options, point: Point) -> Options:
     return options
 
 
-def evaluate(trace: Trace, options: Options, point: Point) -> list[dict[str, Any]]:
+def evaluate(trace: Trace, options: CompareOptions, point: Point) -> list[dict[str, Any]]:
     """Return the comparison at one point: a row for each arrangement, or one row with the error."""
     try:
         found = compare(trace, apply(options, point))
@@ -158,7 +158,7 @@ def _row(point: Point, arrangement: Arrangement | None, error: str) -> dict[str,
 
 def sweep(
     trace: Trace,
-    options: Options,
+    options: CompareOptions,
     axes: Sequence[Axis],
     *,
     processes: int | None = None,
@@ -195,11 +195,11 @@ def sweep(
     return pl.DataFrame(flat, infer_schema_length=None)
 
 
-_Runner = Callable[[Trace, Options, list[Point]], Iterator[tuple[int, list[dict[str, Any]]]]]
+_Runner = Callable[[Trace, CompareOptions, list[Point]], Iterator[tuple[int, list[dict[str, Any]]]]]
 _shared: dict[str, Any] = {}
 
 
-def _share(trace: Trace, options: Options) -> None:
+def _share(trace: Trace, options: CompareOptions) -> None:
     """Store in a worker process what all points share."""
     _shared["trace"], _shared["options"] = trace, options
 
@@ -209,7 +209,9 @@ def _evaluate_shared(point: Point) -> list[dict[str, Any]]:
 
 
 def _on_processes(count: int) -> _Runner:
-    def run(trace: Trace, options: Options, all_points: list[Point]) -> Iterator[tuple[int, list[dict[str, Any]]]]:
+    def run(
+        trace: Trace, options: CompareOptions, all_points: list[Point]
+    ) -> Iterator[tuple[int, list[dict[str, Any]]]]:
         # The first point compiles the kernels for all workers. Spawn, since a fork would inherit locked threads.
         yield 0, evaluate(trace, options, all_points[0])
         if len(all_points) == 1:
@@ -228,7 +230,9 @@ def _on_ray(address: str) -> _Runner:
     except ImportError as error:
         raise MissingExtraError("running on a cluster needs Ray", fix="pip install 'meritorder[ray]'") from error
 
-    def run(trace: Trace, options: Options, all_points: list[Point]) -> Iterator[tuple[int, list[dict[str, Any]]]]:
+    def run(
+        trace: Trace, options: CompareOptions, all_points: list[Point]
+    ) -> Iterator[tuple[int, list[dict[str, Any]]]]:
         try:
             _check_reachable(address)
             ray.init(address=address, ignore_reinit_error=True, log_to_driver=False, logging_level=logging.WARNING)

@@ -19,7 +19,7 @@ from meritorder.policy.backfill import BACKFILL_KV_SHARE
 from meritorder.sim.pools import Interruptions, Scaling, SimPool
 from meritorder.sim.saturation import Saturation, alone_on_a_replica, saturate
 from meritorder.study.fleet.load import TraceLoad
-from meritorder.study.fleet.options import Options, Progress
+from meritorder.study.fleet.options import CompareOptions, Progress
 from meritorder.units import BYTES_PER_GIB, SECONDS_PER_HOUR
 
 Floats = NDArray[np.float64]
@@ -157,7 +157,7 @@ def check_slo(load: TraceLoad, profile: Profile, limits: EngineLimits) -> None:
 
 
 def find_machines(
-    catalog: facts.Catalog, model: Model, load: TraceLoad, options: Options, progress: Progress
+    catalog: facts.Catalog, model: Model, load: TraceLoad, options: CompareOptions, progress: Progress
 ) -> list[CandidateMachine]:
     """Return every replica that can serve the requests, on its cheapest machine; the cheapest work first.
 
@@ -199,7 +199,7 @@ def find_machines(
 
 
 def candidate_profiles(
-    catalog: facts.Catalog, model: Model, options: Options, problems: list[Exception]
+    catalog: facts.Catalog, model: Model, options: CompareOptions, problems: list[Exception]
 ) -> Iterable[Profile]:
     """Yield the corrected profiles of every replica that the options allow.
 
@@ -230,7 +230,7 @@ def candidate_profiles(
             problems.append(_too_large(model, hardware, options) or error)
 
 
-def _rooflines(model: Model, hardware: Hardware, options: Options) -> Iterable[Profile]:
+def _rooflines(model: Model, hardware: Hardware, options: CompareOptions) -> Iterable[Profile]:
     """Yield profiles estimated from data sheets, for every number of GPUs that holds the weights."""
     for gpus in (options.tp,) if options.tp else (1, 2, 4, _MAX_GPUS):
         replica = Replica(
@@ -256,7 +256,7 @@ def _own_profiles(path: Path, model: Model) -> list[Profile]:
     return of_model
 
 
-def _too_large(model: Model, hardware: Hardware, options: Options) -> InfeasibleError | None:
+def _too_large(model: Model, hardware: Hardware, options: CompareOptions) -> InfeasibleError | None:
     """Return an error if the weights alone exceed the memory of a replica's GPUs."""
     weights_bytes = model.weights_bytes(options.precision or model.precision) or 0.0
     gpus = options.tp or _MAX_GPUS

@@ -26,7 +26,7 @@ advisor's buckets (aws_spot_advisor, 2025-06)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Options:
+class CompareOptions:
     """The options of a comparison.
 
     Args:

@@ -15,7 +15,7 @@ from meritorder.evidence import Assumption
 from meritorder.sim.pools import Interruptions
 from meritorder.sim.state import MAX_CEILINGS
 from meritorder.study.fleet.machines import CandidateMachine
-from meritorder.study.fleet.options import ASSUMED_INTERRUPTIONS_PER_MONTH, Options
+from meritorder.study.fleet.options import ASSUMED_INTERRUPTIONS_PER_MONTH, CompareOptions
 from meritorder.traces.spot import read_spot
 from meritorder.units import HOURS_PER_MONTH, SECONDS_PER_HOUR, format_duration
 
@@ -23,7 +23,7 @@ _LIFETIMES: Final = 1024
 
 
 def spot_machines(
-    catalog: facts.Catalog, machines: list[CandidateMachine], options: Options, horizon_s: float
+    catalog: facts.Catalog, machines: list[CandidateMachine], options: CompareOptions, horizon_s: float
 ) -> list[CandidateMachine]:
     """Return the same replicas on their cheapest spot machines, without those that have none.
 
@@ -84,7 +84,7 @@ def _recorded(path: Path, horizon_s: float) -> Interruptions:
     return Interruptions(ceiling_from_s=tuple(at_s for at_s, _ in kept), ceiling=tuple(count for _, count in kept))
 
 
-def spot_assumptions(machine: CandidateMachine, options: Options) -> list[Assumption]:
+def spot_assumptions(machine: CandidateMachine, options: CompareOptions) -> list[Assumption]:
     """Return what was assumed about the interruptions of the machines for deferrable work."""
     if machine.interruptions is None:
         return []

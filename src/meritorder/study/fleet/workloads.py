@@ -12,7 +12,7 @@ from meritorder.domain import PLACES, Access, Offer, TokenPrice, Workload
 from meritorder.errors import CatalogError, WorkloadsError
 from meritorder.evidence import Assumption
 from meritorder.study.fleet.load import TraceLoad, load_from_requests
-from meritorder.study.fleet.options import Options
+from meritorder.study.fleet.options import CompareOptions
 from meritorder.traces import Trace
 from meritorder.traces.workloads import assign, load_workloads, parse_defer
 from meritorder.units import format_duration
@@ -36,7 +36,7 @@ class AssignedTrace:
     span_s: float
     assumptions: tuple[Assumption, ...]
 
-    def load(self, options: Options, model: str | None = None) -> TraceLoad:
+    def load(self, options: CompareOptions, model: str | None = None) -> TraceLoad:
         """Return the requests as arrays.
 
         Args:
@@ -56,7 +56,9 @@ class AssignedTrace:
         return load
 
 
-def assign_workloads(trace: Trace, options: Options, declared: tuple[Workload, ...] | None = None) -> AssignedTrace:
+def assign_workloads(
+    trace: Trace, options: CompareOptions, declared: tuple[Workload, ...] | None = None
+) -> AssignedTrace:
     """Assign each request of a trace to a workload.
 
     Args:

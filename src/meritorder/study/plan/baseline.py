@@ -10,7 +10,7 @@ from meritorder.errors import InfeasibleError
 from meritorder.study.fleet.fleets import Trial, fixed_fleet, simulate_fleet
 from meritorder.study.fleet.load import TraceLoad
 from meritorder.study.fleet.machines import CandidateMachine
-from meritorder.study.fleet.options import Options, Progress
+from meritorder.study.fleet.options import CompareOptions, Progress
 from meritorder.study.fleet.search import Search
 from meritorder.study.plan.case import PlanningCase
 
@@ -20,7 +20,7 @@ _MAX_REQUESTS: Final = 2_000_000
 _MAX_ADDED: Final = 4
 
 
-def find_baselines(case: PlanningCase, options: Options, progress: Progress) -> dict[str, Trial]:
+def find_baselines(case: PlanningCase, options: CompareOptions, progress: Progress) -> dict[str, Trial]:
     """Return the cheapest real-time arrangement, or the present fleet, by model.
 
     Workloads with different access have a fleet each, by name of the workloads.
@@ -68,7 +68,9 @@ def _permitted(case: PlanningCase, model: str, access: Access) -> list[Candidate
     return machines
 
 
-def find_baseline(load: TraceLoad, machines: list[CandidateMachine], options: Options, progress: Progress) -> Trial:
+def find_baseline(
+    load: TraceLoad, machines: list[CandidateMachine], options: CompareOptions, progress: Progress
+) -> Trial:
     """Return the cheaper of the cheapest fixed and the cheapest autoscaled real-time fleet.
 
     Args:

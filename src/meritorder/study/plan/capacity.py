@@ -17,7 +17,7 @@ from meritorder.sim.pools import Fixed, SimResult
 from meritorder.sim.run import simulate
 from meritorder.study.fleet.load import SATURATION_REQUESTS, TraceLoad
 from meritorder.study.fleet.machines import CandidateMachine, check_slo, find_machines, max_backfill
-from meritorder.study.fleet.options import Options, Progress
+from meritorder.study.fleet.options import CompareOptions, Progress
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
@@ -82,7 +82,7 @@ class Serving:
 
 
 def measure_servings(
-    catalog: Catalog, model: Model, load: TraceLoad, *, options: Options, slot_s: float, progress: Progress
+    catalog: Catalog, model: Model, load: TraceLoad, *, options: CompareOptions, slot_s: float, progress: Progress
 ) -> list[Serving]:
     """Return the candidate replicas of a plan: for each hardware the one with the cheapest work within the SLO.
 

@@ -7,7 +7,7 @@ from typing import Final
 from meritorder.domain import Tier
 from meritorder.errors import ConfigError
 from meritorder.planner.solve.search import Effort
-from meritorder.study.fleet.options import Options
+from meritorder.study.fleet.options import CompareOptions
 from meritorder.units import SECONDS_PER_DAY, SECONDS_PER_HOUR, SECONDS_PER_MINUTE
 
 HARDWARE: Final = ("a100", "h100", "h200", "b200", "l40s")
@@ -22,7 +22,7 @@ _SLOTS: Final = (
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PlanOptions(Options):
+class PlanOptions(CompareOptions):
     """The options of a plan, in addition to those of a comparison.
 
     Args:

@@ -16,7 +16,7 @@ from meritorder.perf.profile import EngineLimits
 from meritorder.sim.saturation import saturate
 from meritorder.study.fleet.load import SATURATION_REQUESTS, TraceLoad
 from meritorder.study.fleet.machines import CandidateMachine, candidate_profiles
-from meritorder.study.fleet.options import Options
+from meritorder.study.fleet.options import CompareOptions
 from meritorder.study.fleet.workloads import assign_workloads
 from meritorder.study.plan.demand import venue_name
 from meritorder.study.plan.simulate import ExecutablePlan, simulate_plan
@@ -44,7 +44,7 @@ def replay(
     if promises is None:
         raise ConfigError("the plan does not state the promises of its requests", where=where, fix=_WRITE_AGAIN)
     catalog = facts.load(catalogs)
-    options = Options(model=promises.model, slo=promises.slo, defer=tuple(promises.defer), seed=promises.seed)
+    options = CompareOptions(model=promises.model, slo=promises.slo, defer=tuple(promises.defer), seed=promises.seed)
     promised = assign_workloads(trace, options, tuple(workload.to_workload() for workload in promises.workloads))
     names = [promises.model] if promises.model else list(trace.models)
     models: dict[str, Model] = {}
@@ -82,7 +82,7 @@ def _machine(
     where: str,
 ) -> CandidateMachine:
     """Return the replica that the plan states for a pool."""
-    options = Options(
+    options = CompareOptions(
         model=model.id,
         hardware=(pool.hardware,),
         engine=pool.engine,

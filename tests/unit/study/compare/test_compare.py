@@ -11,7 +11,7 @@ from meritorder import traces
 from meritorder.comparison import Arrangement, Comparison
 from meritorder.domain import Slo, Tier, TokenPrice
 from meritorder.errors import CatalogError, InfeasibleError, MeritorderError, PerformanceError, WorkloadsError
-from meritorder.study.compare.compare import Options, _ratio_note, break_even_utilization, compare
+from meritorder.study.compare.compare import CompareOptions, _ratio_note, break_even_utilization, compare
 from meritorder.study.fleet.search import Search, SearchResult
 from meritorder.traces import Trace
 
@@ -34,15 +34,15 @@ def assumed(answer: Comparison) -> str:
 
 
 def test_only_assumptions_are_stated(small: Trace) -> None:
-    answer = compare(small, Options(model=MODEL, tp=1, defer=("40%@4h",)))
+    answer = compare(small, CompareOptions(model=MODEL, tp=1, defer=("40%@4h",)))
     assert "40% of the real-time requests (240," in assumed(answer)
     assert "TTFT of at most 2 s" in assumed(answer)
-    stated = Options(model=MODEL, tp=1, slo=Slo(ttft_s=1.0, tpot_s=0.1))
+    stated = CompareOptions(model=MODEL, tp=1, slo=Slo(ttft_s=1.0, tpot_s=0.1))
     assert "real time means" not in assumed(compare(small, stated))
 
 
 def test_no_deferrable_saves_nothing(small: Trace) -> None:
-    answer = compare(small, Options(model=MODEL, tp=1))
+    answer = compare(small, CompareOptions(model=MODEL, tp=1))
     assert answer.saving_usd == 0
     assert answer.best == answer.baseline
     assert any("no request is marked as able to wait" in text for text in answer.warnings)
@@ -50,7 +50,7 @@ def test_no_deferrable_saves_nothing(small: Trace) -> None:
 
 
 def test_lane_costs_add_up(small: Trace) -> None:
-    answer = compare(small, Options(model=MODEL, tp=1, defer=("50%@1h",)))
+    answer = compare(small, CompareOptions(model=MODEL, tp=1, defer=("50%@1h",)))
     mixed = named(answer)["mix"]
     assert sum(lane.total_usd for lane in mixed.lanes) == pytest.approx(mixed.total_usd)
     assert all(lane.total_usd >= 0 for lane in mixed.lanes)
@@ -59,47 +59,47 @@ def test_lane_costs_add_up(small: Trace) -> None:
 
 def test_trace_without_times_is_spread(tmp_path: Path) -> None:
     at_once = trace(tmp_path, "5,300,40\n" * 200)
-    answer = compare(at_once, Options(model=MODEL, tp=1, spread_s=1800.0))
+    answer = compare(at_once, CompareOptions(model=MODEL, tp=1, spread_s=1800.0))
     assert "no arrival times" in assumed(answer)
     assert named(answer)["realtime_fixed"].replica_hours == pytest.approx(0.5, rel=0.01)
 
 
 def test_one_request_has_an_answer(tmp_path: Path) -> None:
-    answer = compare(trace(tmp_path, "5,300,40\n"), Options(model=MODEL, tp=1))
+    answer = compare(trace(tmp_path, "5,300,40\n"), CompareOptions(model=MODEL, tp=1))
     assert named(answer)["realtime_fixed"].peak_replicas == 1
     assert answer.trace.requests == 1
 
 
 def test_only_model_of_trace_is_served(tmp_path: Path) -> None:
     header = "time,input_tokens,output_tokens,model"
-    answer = compare(trace(tmp_path, f"1,300,40,{MODEL}\n9,300,40,{MODEL}\n", header), Options(tp=1))
+    answer = compare(trace(tmp_path, f"1,300,40,{MODEL}\n9,300,40,{MODEL}\n", header), CompareOptions(tp=1))
     assert answer.model == MODEL
     with pytest.raises(CatalogError, match="no model was given and the trace has 2"):
-        compare(trace(tmp_path, f"1,300,40,{MODEL}\n9,300,40,qwen3-8b\n", header), Options())
+        compare(trace(tmp_path, f"1,300,40,{MODEL}\n9,300,40,qwen3-8b\n", header), CompareOptions())
 
 
 def test_hardware_without_profile_is_skipped(small: Trace) -> None:
-    answer = compare(small, Options(model="deepseek-r1", hardware=("h100", "h200")))
+    answer = compare(small, CompareOptions(model="deepseek-r1", hardware=("h100", "h200")))
     assert answer.hardware == "h200"
 
 
 def test_no_profile_names_known_ones(small: Trace) -> None:
     with pytest.raises(PerformanceError, match=r"gpt-oss-20b was measured on b200 with .*h100 with"):
-        compare(small, Options(model="gpt-oss-20b", hardware=("a100",)))
+        compare(small, CompareOptions(model="gpt-oss-20b", hardware=("a100",)))
 
 
 @pytest.mark.parametrize(
     ("options", "error", "said"),
     [
-        (Options(model=MODEL, hardware=()), CatalogError, "no hardware was given"),
-        (Options(model="llama-3.1-405b", hardware=("l40s",)), InfeasibleError, "take 756 GiB, but 8 x l40s"),
-        (Options(model=MODEL, slo=Slo(ttft_s=1e-3, tpot_s=1.0)), InfeasibleError, "no replica can meet the SLO"),
-        (Options(model=MODEL, defer=("60%@1h", "60%@2h")), WorkloadsError, "--defer"),
-        (Options(model=MODEL, providers=("nobody",)), CatalogError, "from nobody"),
+        (CompareOptions(model=MODEL, hardware=()), CatalogError, "no hardware was given"),
+        (CompareOptions(model="llama-3.1-405b", hardware=("l40s",)), InfeasibleError, "take 756 GiB, but 8 x l40s"),
+        (CompareOptions(model=MODEL, slo=Slo(ttft_s=1e-3, tpot_s=1.0)), InfeasibleError, "no replica can meet the SLO"),
+        (CompareOptions(model=MODEL, defer=("60%@1h", "60%@2h")), WorkloadsError, "--defer"),
+        (CompareOptions(model=MODEL, providers=("nobody",)), CatalogError, "from nobody"),
     ],
 )
 def test_what_cannot_be_answered_is_refused(
-    small: Trace, options: Options, error: type[MeritorderError], said: str
+    small: Trace, options: CompareOptions, error: type[MeritorderError], said: str
 ) -> None:
     with pytest.raises(error) as caught:
         compare(small, options)
@@ -110,7 +110,7 @@ def test_what_cannot_be_answered_is_refused(
 def test_request_beyond_memory_is_refused(tmp_path: Path) -> None:
     long = trace(tmp_path, "1,300,40\n2,9000000,40\n")
     with pytest.raises(InfeasibleError, match="the longest request has 9,000,040 tokens") as caught:
-        compare(long, Options(model=MODEL))
+        compare(long, CompareOptions(model=MODEL))
     assert "--hardware" in str(caught.value)
 
 
@@ -119,7 +119,9 @@ def test_own_profile_and_prices_are_used(small: Trace, tmp_path: Path) -> None:
     (tmp_path / "mine.csv").write_text(
         "provider,instance,hardware,gpus,pricing_model,usd_per_hour\nme,mybox,h100,1,on_demand,1.5\n"
     )
-    options = Options(model=MODEL, profile=tmp_path / "mine.json", catalogs=(tmp_path / "mine.csv",), providers=("me",))
+    options = CompareOptions(
+        model=MODEL, profile=tmp_path / "mine.json", catalogs=(tmp_path / "mine.csv",), providers=("me",)
+    )
     answer = compare(small, options)
     assert any("calibrated: by hand" in line for line in answer.performance)
     assert {price.usd for price in answer.prices if price.provider == "me"} == {1.5}

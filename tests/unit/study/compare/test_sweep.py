@@ -9,7 +9,7 @@ from meritorder.errors import ConfigError, MissingExtraError
 from meritorder.report.compare import sweep as report
 from meritorder.study.compare import sweep as study
 from meritorder.study.compare.compare import compare
-from meritorder.study.fleet.options import Options
+from meritorder.study.fleet.options import CompareOptions
 from meritorder.traces import Trace
 
 MODEL = "llama-3.1-8b"
@@ -33,24 +33,24 @@ def test_unknown_axis_is_refused(texts: list[str]) -> None:
 @pytest.mark.parametrize("point", [{"replicas": "0"}, {"tp": "two"}, {"startup": "soon"}, {"ttft": "-1s"}])
 def test_invalid_value_is_refused_first(point: dict[str, str]) -> None:
     with pytest.raises(ConfigError):
-        study.apply(Options(), point)
+        study.apply(CompareOptions(), point)
 
 
 def test_values_become_options() -> None:
     changed = study.apply(
-        Options(defer=("10%@4h",)),
+        CompareOptions(defer=("10%@4h",)),
         {"share": "40%", "deadline": "1h", "startup": "10m", "ttft": "500ms", "max_num_seqs": "64", "tp": "2"},
     )
     assert changed.defer == ("40%@1h",)
     assert changed.startup.total_s == pytest.approx(600)
     assert changed.default_slo.ttft_s == 0.5
-    assert changed.default_slo.tpot_s == Options().default_slo.tpot_s
+    assert changed.default_slo.tpot_s == CompareOptions().default_slo.tpot_s
     assert (changed.max_num_seqs, changed.tp) == (64, 2)
-    assert study.apply(Options(defer=("40%@4h",)), {"share": "0%"}).defer == ()
+    assert study.apply(CompareOptions(defer=("40%@4h",)), {"share": "0%"}).defer == ()
 
 
 def test_point_equals_its_comparison(small: Trace) -> None:
-    options = Options(model=MODEL, tp=1)
+    options = CompareOptions(model=MODEL, tp=1)
     axes = study.parse_axes(["share=0%,40%"])
     found = study.sweep(small, options, axes, processes=1)
     expected = compare(small, study.apply(options, {"share": "40%"}))
@@ -61,7 +61,7 @@ def test_point_equals_its_comparison(small: Trace) -> None:
 
 
 def test_failed_point_keeps_the_others(small: Trace) -> None:
-    found = study.sweep(small, Options(model=MODEL, tp=1), study.parse_axes(["ttft=2s,1ms"]), processes=1)
+    found = study.sweep(small, CompareOptions(model=MODEL, tp=1), study.parse_axes(["ttft=2s,1ms"]), processes=1)
     failed = found.filter(pl.col("ttft") == "1ms")
     assert failed.height == 1
     assert "no replica can meet the SLO" in failed["error"][0]
@@ -71,12 +71,12 @@ def test_failed_point_keeps_the_others(small: Trace) -> None:
 @pytest.mark.skipif(importlib.util.find_spec("ray") is not None, reason="Ray is installed")
 def test_cluster_needs_ray(small: Trace) -> None:
     with pytest.raises(MissingExtraError, match="ray"):
-        study.sweep(small, Options(model=MODEL), study.parse_axes(["tp=1"]), ray_address="auto")
+        study.sweep(small, CompareOptions(model=MODEL), study.parse_axes(["tp=1"]), ray_address="auto")
 
 
 def test_figure_needs_no_network(small: Trace) -> None:
     axes = study.parse_axes(["tp=1"])
-    page = report.to_html(study.sweep(small, Options(model=MODEL), axes, processes=1), ["tp"])
+    page = report.to_html(study.sweep(small, CompareOptions(model=MODEL), axes, processes=1), ["tp"])
     assert "<script src=" not in page
     assert "usd_per_request" in page
     assert pl.read_parquet(report.to_parquet(pl.DataFrame({"a": [1]}))).rows() == [(1,)]

@@ -4,17 +4,17 @@ import msgspec
 from tests.samples.fleets import profile
 
 from meritorder.perf.profile import EngineLimits
-from meritorder.study.fleet.options import Options
+from meritorder.study.fleet.options import CompareOptions
 
 
 def test_stated_limits_override_profile() -> None:
     known = msgspec.structs.replace(profile(), limits=EngineLimits(max_num_seqs=64, max_num_batched_tokens=2048))
-    assert Options().engine_limits(known) == known.limits
-    stated = Options(max_num_seqs=8).engine_limits(known)
+    assert CompareOptions().engine_limits(known) == known.limits
+    stated = CompareOptions(max_num_seqs=8).engine_limits(known)
     assert (stated.max_num_seqs, stated.max_num_batched_tokens) == (8, 2048)
-    assert Options(max_num_batched_tokens=4096).engine_limits(known).max_num_batched_tokens == 4096
+    assert CompareOptions(max_num_batched_tokens=4096).engine_limits(known).max_num_batched_tokens == 4096
 
 
 def test_engine_limits_are_the_default() -> None:
-    assert Options().engine_limits(profile()) == EngineLimits()
-    assert Options().engine_limits(msgspec.structs.replace(profile(), engine="sglang")).prefill_first
+    assert CompareOptions().engine_limits(profile()) == EngineLimits()
+    assert CompareOptions().engine_limits(msgspec.structs.replace(profile(), engine="sglang")).prefill_first

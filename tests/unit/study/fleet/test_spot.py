@@ -10,7 +10,7 @@ from tests.samples.fleets import load, machine, offer
 from meritorder import catalog as facts
 from meritorder.errors import CatalogError, TraceError
 from meritorder.sim.pools import Interruptions
-from meritorder.study.compare.compare import Options, compare
+from meritorder.study.compare.compare import CompareOptions, compare
 from meritorder.study.fleet.search import Search
 from meritorder.study.fleet.spot import spot_assumptions, spot_machines
 from meritorder.traces import Trace
@@ -36,7 +36,7 @@ def recorded(tmp_path: Path, text: str) -> Path:
 
 def on_spot(tmp_path: Path, record: str, horizon_s: float) -> Interruptions:
     steady = machine(load(ARRIVED_S))
-    options = Options(providers=("me",), spot_trace=recorded(tmp_path, record))
+    options = CompareOptions(providers=("me",), spot_trace=recorded(tmp_path, record))
     (found,) = spot_machines(facts.load((prices(tmp_path),)), [steady], options, horizon_s)
     assert found.offer.usd_per_hour == 0.5
     assert found.interruptions is not None
@@ -63,7 +63,7 @@ def test_record_with_many_changes_is_refused(tmp_path: Path) -> None:
 
 def test_lifetimes_are_drawn_without_record(tmp_path: Path) -> None:
     steady = machine(load(ARRIVED_S))
-    options = Options(providers=("me",), spot=True)
+    options = CompareOptions(providers=("me",), spot=True)
     (found,) = spot_machines(facts.load((prices(tmp_path),)), [steady], options, DAY_S)
     assert found.interruptions is not None
     assert found.interruptions.ceiling == ()
@@ -97,7 +97,7 @@ def test_late_spot_work_runs_on_demand() -> None:
 
 
 def test_comparison_states_the_spot_record(small: Trace, tmp_path: Path) -> None:
-    options = Options(
+    options = CompareOptions(
         model="llama-3.1-8b",
         tp=1,
         defer=("50%@1h",),
@@ -116,7 +116,7 @@ def test_comparison_states_the_spot_record(small: Trace, tmp_path: Path) -> None
 def test_record_needs_a_spot_price(small: Trace, tmp_path: Path) -> None:
     only_steady = prices(tmp_path, "\n".join(PRICES.splitlines()[:2]) + "\n")
     record = recorded(tmp_path, "0,add,a\n")
-    options = Options(
+    options = CompareOptions(
         model="llama-3.1-8b", tp=1, providers=("me",), catalogs=(only_steady,), spot_trace=record, defer=("50%@1h",)
     )
     with pytest.raises(CatalogError, match="no spot machine is known"):

@@ -9,7 +9,7 @@ from meritorder import catalog as facts
 from meritorder import traces
 from meritorder.domain import Access
 from meritorder.errors import CatalogError, WorkloadsError
-from meritorder.study.fleet.options import Options
+from meritorder.study.fleet.options import CompareOptions
 from meritorder.study.fleet.workloads import access_assumptions, assign_workloads, only_model, permitted_to_all
 
 
@@ -29,7 +29,7 @@ def test_only_model_needs_exactly_one(tmp_path: Path) -> None:
 
 
 def test_requests_without_arrivals_are_spread(tmp_path: Path) -> None:
-    assigned = assign_workloads(trace_of(tmp_path, arrived_s=[5.0, 5.0]), Options(spread_s=100.0))
+    assigned = assign_workloads(trace_of(tmp_path, arrived_s=[5.0, 5.0]), CompareOptions(spread_s=100.0))
     assert assigned.requests["arrived_s"].to_list() == [0.0, 50.0]
     assert assigned.span_s == 100.0
     assert assigned.assumptions[0].option == "--spread"
@@ -41,12 +41,12 @@ def test_glob_without_match_is_refused(tmp_path: Path) -> None:
         '[[workload]]\nname = "x"\nlane = "realtime"\nallow = { provider = "nimbus" }\n'
         "slo = { ttft_s = 2.0, tpot_s = 0.1 }\n"
     )
-    assigned = assign_workloads(trace_of(tmp_path, arrived_s=[0.0, 1.0]), Options(workloads=path))
+    assigned = assign_workloads(trace_of(tmp_path, arrived_s=[0.0, 1.0]), CompareOptions(workloads=path))
     with pytest.raises(WorkloadsError, match="'nimbus' matches nothing"):
         permitted_to_all(facts.load(()), (), assigned)
 
 
 def test_limits_of_shared_machines_are_stated(tmp_path: Path) -> None:
-    assigned = assign_workloads(trace_of(tmp_path, arrived_s=[0.0, 1.0]), Options())
+    assigned = assign_workloads(trace_of(tmp_path, arrived_s=[0.0, 1.0]), CompareOptions())
     assert access_assumptions(assigned.workloads) == []
     assert all(workload.access == Access() for workload in assigned.workloads)

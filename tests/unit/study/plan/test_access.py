@@ -11,7 +11,7 @@ from tests.unit.study.plan.conftest import OPTIONS, requests
 from meritorder import planfile, traces
 from meritorder.errors import InfeasibleError, WorkloadsError
 from meritorder.study.compare.compare import compare
-from meritorder.study.fleet.options import Options
+from meritorder.study.fleet.options import CompareOptions
 from meritorder.study.plan.answer import plan
 from meritorder.study.plan.replay import replay
 from meritorder.traces import Trace
@@ -103,7 +103,7 @@ def test_misspelled_restriction_is_refused(study: object, tenants: Trace, tmp_pa
 
 
 def test_compare_uses_permitted_machines(tmp_path: Path) -> None:
-    options = Options(model="llama-3.1-8b", hardware=("l40s",), tp=1, workloads=written(tmp_path))
+    options = CompareOptions(model="llama-3.1-8b", hardware=("l40s",), tp=1, workloads=written(tmp_path))
     found = compare(trace_of(requests(2.0, hours=0.2), tmp_path), options)
     capacity = [price for price in found.prices if "token" not in price.pricing_model]
     assert {price.provider for price in capacity} == {"aws"}
@@ -114,6 +114,6 @@ def test_compare_uses_permitted_machines(tmp_path: Path) -> None:
 
 def test_no_permitted_machine_is_refused(tmp_path: Path) -> None:
     apart = LIMITED.replace('provider = "runpod"', 'region = "eu-*"')
-    options = Options(model="llama-3.1-8b", hardware=("l40s",), tp=1, workloads=written(tmp_path, apart))
+    options = CompareOptions(model="llama-3.1-8b", hardware=("l40s",), tp=1, workloads=written(tmp_path, apart))
     with pytest.raises(WorkloadsError, match="what the workloads allow and deny leaves no machine that has a price"):
         compare(trace_of(requests(2.0, hours=0.2), tmp_path), options)

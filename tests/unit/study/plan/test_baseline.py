@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from tests.samples import fleets
 
-from meritorder.study.fleet.options import Options
+from meritorder.study.fleet.options import CompareOptions
 from meritorder.study.plan.baseline import _busiest, find_baseline
 
 
@@ -18,6 +18,6 @@ def test_busiest_stretch_is_the_shortest() -> None:
 
 def test_nothing_waits_in_the_baseline() -> None:
     load = fleets.load(np.arange(200.0), waits=np.arange(200) % 2 == 0, span_s=200.0)
-    trial = find_baseline(load, [fleets.machine(load)], Options(model="llama-3.1-8b"), lambda _: None)
+    trial = find_baseline(load, [fleets.machine(load)], CompareOptions(model="llama-3.1-8b"), lambda _: None)
     assert trial.feasible
     assert trial.usd > 0
