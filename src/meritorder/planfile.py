@@ -257,7 +257,7 @@ class CommitmentRegret(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
-    """A whole plan. `total_usd` is its simulated cost, `planned_usd` the optimum that the solver found.
+    """A whole plan. `total_usd` is its simulated cost, `planned_usd` the cost of the solver's solution.
 
     A carbon price is part of `planned_usd`, the bounds, and the gap, but not of `total_usd`. `bound_usd` is the lower
     bound of the program that produced the plan; `first_bound_usd` that of the first program, before any derating. They

@@ -142,7 +142,7 @@ def plan_until_it_holds(case: PlanningCase, options: PlanOptions, progress: Prog
 
 
 def _initial_derating(case: PlanningCase, progress: Progress) -> Derating:
-    """Return the bursts of each real-time workload, measured on the replica with the cheapest work."""
+    """Return a derating for the bursts of each real-time workload, measured on the replica with the cheapest work."""
     horizon, burst = case.problem.horizon, {}
     for model, load in case.loads.items():
         for group in realtime_classes(load, model if case.several_models else ""):

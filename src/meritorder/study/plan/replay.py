@@ -1,4 +1,4 @@
-"""A plan file simulated on a trace: its own, or another to judge it by."""
+"""Replay of a plan file on a trace: its own trace reproduces the plan, another one tests it."""
 
 from dataclasses import replace
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Where a model can run: pools of machines, and every way to pay for them."""
+"""The supply of a plan: pools of machines that can serve a model, and the payments for them."""
 
 import math
 from collections.abc import Iterable, Sequence
