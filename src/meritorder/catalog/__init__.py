@@ -10,6 +10,6 @@ rejected with a reason.
 
 from meritorder.catalog.files import load
 from meritorder.catalog.lookup import Catalog
-from meritorder.catalog.sanity import Refusal
+from meritorder.catalog.sanity import Rejection
 
-__all__ = ["Catalog", "Refusal", "load"]
+__all__ = ["Catalog", "Rejection", "load"]

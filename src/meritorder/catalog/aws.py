@@ -14,7 +14,7 @@ from typing import Final
 
 import msgspec
 
-from meritorder.catalog.sanity import Refusal
+from meritorder.catalog.sanity import Rejection
 from meritorder.domain import Offer, PricingModel
 from meritorder.errors import CatalogError
 from meritorder.units import DAYS_PER_YEAR, HOURS_PER_DAY
@@ -75,7 +75,7 @@ class _PriceList(msgspec.Struct, rename="camel"):
     terms: _Terms
 
 
-def read(content: bytes, name: str) -> tuple[list[Offer], list[Refusal]]:
+def read(content: bytes, name: str) -> tuple[list[Offer], list[Rejection]]:
     """Read on-demand and reserved offers of machines with a GPU of the catalog.
 
     Args:
@@ -92,7 +92,7 @@ def read(content: bytes, name: str) -> tuple[list[Offer], list[Refusal]]:
     if prices.offer_code != "AmazonEC2":
         raise CatalogError(f"a price list of {prices.offer_code}, not of AmazonEC2", where=name)
     offers: list[Offer] = []
-    refused: list[Refusal] = []
+    rejected: list[Rejection] = []
     source = f"AWS price list {name}, published {prices.publication_date}"
     for sku, product in prices.products.items():
         about = product.attributes
@@ -103,7 +103,7 @@ def read(content: bytes, name: str) -> tuple[list[Offer], list[Refusal]]:
             what = f"aws {about['instanceType']} {about.get('regionCode', about.get('location', ''))}"
             if usd_per_hour == 0 or about.get("marketoption", "OnDemand") != "OnDemand":
                 reason = "listed at $0: a capacity block is priced at purchase"
-                refused.append(Refusal(what=what, usd_per_hour=usd_per_hour, reason=reason, source=source))
+                rejected.append(Rejection(what=what, usd_per_hour=usd_per_hour, reason=reason, source=source))
                 continue
             offers.append(
                 Offer(
@@ -121,7 +121,7 @@ def read(content: bytes, name: str) -> tuple[list[Offer], list[Refusal]]:
                     confidence="high",
                 )
             )
-    return offers, refused
+    return offers, rejected
 
 
 def _rates(terms: _Terms, sku: str) -> Iterator[tuple[PricingModel, str, str, float]]:

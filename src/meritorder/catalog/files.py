@@ -14,7 +14,7 @@ from typing import Final
 
 from meritorder.catalog import aws, rows, skypilot
 from meritorder.catalog.lookup import Catalog, plain
-from meritorder.catalog.sanity import Refusal, screen
+from meritorder.catalog.sanity import Rejection, screen
 from meritorder.domain import Hardware, Model, Offer
 from meritorder.errors import CatalogError
 
@@ -31,7 +31,7 @@ class _Facts:
     models: dict[str, Model] = field(default_factory=dict)
     offers: dict[tuple[str, ...], Offer] = field(default_factory=dict)
     own: set[Offer] = field(default_factory=set)
-    refused: list[Refusal] = field(default_factory=list)
+    rejected: list[Rejection] = field(default_factory=list)
 
     def add(self, hardware: Iterable[Hardware], models: Iterable[Model], offers: Iterable[Offer]) -> None:
         self.hardware |= {accelerator.id: accelerator for accelerator in hardware}
@@ -83,10 +83,10 @@ def _read_extra(path: Path, facts: _Facts) -> None:
     as_of = dt.datetime.fromtimestamp(path.stat().st_mtime, tz=dt.UTC).date().isoformat()
     header = frozenset(cell.strip().strip('"') for cell in text.partition("\n")[0].split(","))
     if is_json:
-        offers, refused = aws.read(content, path.name)
+        offers, rejected = aws.read(content, path.name)
     elif header >= skypilot.COLUMNS:
         names = {name: known for known in facts.hardware.values() for name in (known.id, *known.aliases)}
-        offers, refused = skypilot.read(text, path, as_of, names)
+        offers, rejected = skypilot.read(text, path, as_of, names)
     elif header >= _OWN_COLUMNS or path.suffix == ".toml":
         _read_own(text, rows.Origin(name=str(path), as_of=as_of, sources={}), facts)
         return
@@ -95,7 +95,7 @@ def _read_extra(path: Path, facts: _Facts) -> None:
     if not offers:
         raise CatalogError("has no machine with a GPU of the catalog", where=str(path), fix=_FORMS)
     facts.add((), (), offers)
-    facts.refused += refused
+    facts.rejected += rejected
 
 
 def _read_own(text: str, origin: rows.Origin, facts: _Facts) -> None:
@@ -117,8 +117,8 @@ def _read_own(text: str, origin: rows.Origin, facts: _Facts) -> None:
 
 
 def _catalog(facts: _Facts) -> Catalog:
-    offers, refused = screen(tuple(facts.offers.values()), own=facts.own)
-    return Catalog(hardware=facts.hardware, models=facts.models, offers=offers, refused=(*facts.refused, *refused))
+    offers, rejected = screen(tuple(facts.offers.values()), own=facts.own)
+    return Catalog(hardware=facts.hardware, models=facts.models, offers=offers, rejected=(*facts.rejected, *rejected))
 
 
 def _key(offer: Offer) -> tuple[str, ...]:

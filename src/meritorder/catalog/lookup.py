@@ -5,7 +5,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TypeVar
 
-from meritorder.catalog.sanity import Refusal
+from meritorder.catalog.sanity import Rejection
 from meritorder.domain import Hardware, Model, Offer, PricingModel
 from meritorder.errors import CatalogError
 
@@ -26,13 +26,13 @@ class Catalog:
         hardware: By `Hardware.id`.
         models: By `Model.id`.
         offers: Plausible prices of capacity.
-        refused: Rejected rows, each with its reason.
+        rejected: Rejected rows, each with its reason.
     """
 
     hardware: Mapping[str, Hardware]
     models: Mapping[str, Model]
     offers: tuple[Offer, ...]
-    refused: tuple[Refusal, ...]
+    rejected: tuple[Rejection, ...]
 
     def find_hardware(self, text: str) -> Hardware:
         """Return the hardware with this id or alias, in any case.

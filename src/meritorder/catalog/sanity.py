@@ -25,7 +25,7 @@ MIN_OFFERS: Final = 5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Refusal:
+class Rejection:
     """A rejected row of a price list.
 
     Args:
@@ -41,7 +41,7 @@ class Refusal:
     source: str
 
 
-def screen(offers: Sequence[Offer], *, own: Collection[Offer] = ()) -> tuple[tuple[Offer, ...], tuple[Refusal, ...]]:
+def screen(offers: Sequence[Offer], *, own: Collection[Offer] = ()) -> tuple[tuple[Offer, ...], tuple[Rejection, ...]]:
     """Split offers into plausible ones and rejected ones.
 
     Rejected are: a price per GPU more than a factor of `HARDWARE_FACTOR` from the median of the same GPU and pricing
@@ -59,12 +59,12 @@ def screen(offers: Sequence[Offer], *, own: Collection[Offer] = ()) -> tuple[tup
     _check_against_regions(offers, reasons)
     _check_spot(offers, reasons, own)
     plausible = tuple(offer for offer in offers if offer in own or offer not in reasons)
-    refused = tuple(
-        Refusal(what=offer.label, usd_per_hour=offer.usd_per_hour, reason=reasons[offer], source=offer.source)
+    rejected = tuple(
+        Rejection(what=offer.label, usd_per_hour=offer.usd_per_hour, reason=reasons[offer], source=offer.source)
         for offer in offers
         if offer in reasons and offer not in own
     )
-    return plausible, refused
+    return plausible, rejected
 
 
 def _check_against_hardware(offers: Iterable[Offer], reasons: dict[Offer, str]) -> None:

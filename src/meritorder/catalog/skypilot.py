@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Final
 
 from meritorder.catalog.lookup import plain
-from meritorder.catalog.sanity import Refusal
+from meritorder.catalog.sanity import Rejection
 from meritorder.domain import Hardware, Offer, PricingModel
 from meritorder.errors import CatalogError
 
@@ -30,7 +30,7 @@ _BOARDS: Final = (
 )
 
 
-def read(text: str, path: Path, as_of: str, hardware: Mapping[str, Hardware]) -> tuple[list[Offer], list[Refusal]]:
+def read(text: str, path: Path, as_of: str, hardware: Mapping[str, Hardware]) -> tuple[list[Offer], list[Rejection]]:
     """Read on-demand and spot offers, from the cheapest zone of each region.
 
     Machines without a GPU of the catalog are skipped.
@@ -48,7 +48,7 @@ def read(text: str, path: Path, as_of: str, hardware: Mapping[str, Hardware]) ->
     provider = (path.parent.name if path.stem == "vms" else path.stem.removesuffix("-vms")).lower()
     source = f"SkyPilot catalog {path.name}; dated by the file"
     offers: dict[tuple[str, str, PricingModel], Offer] = {}
-    refused: list[Refusal] = []
+    rejected: list[Rejection] = []
     for number, row in enumerate(csv.DictReader(text.splitlines()), 2):
         known = hardware.get(_hardware_name(row))
         if known is None:
@@ -56,7 +56,7 @@ def read(text: str, path: Path, as_of: str, hardware: Mapping[str, Hardware]) ->
         if not row["InstanceType"]:
             what = f"{provider} {row['AcceleratorCount']} x {row['AcceleratorName']} {row['Region']}"
             reason = "the price of the accelerator without its machine"
-            refused.append(Refusal(what=what, usd_per_hour=None, reason=reason, source=source))
+            rejected.append(Rejection(what=what, usd_per_hour=None, reason=reason, source=source))
             continue
         for pricing_model, column in ((PricingModel.ON_DEMAND, "Price"), (PricingModel.SPOT, "SpotPrice")):
             price = _price(row, column, where=f"{path}, row {number}")
@@ -76,7 +76,7 @@ def read(text: str, path: Path, as_of: str, hardware: Mapping[str, Hardware]) ->
             key = (offer.region, offer.instance, pricing_model)
             if key not in offers or price < offers[key].usd_per_hour:
                 offers[key] = offer
-    return list(offers.values()), refused
+    return list(offers.values()), rejected
 
 
 def _hardware_name(row: Mapping[str, str]) -> str:

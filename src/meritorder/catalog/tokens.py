@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from meritorder.catalog.lookup import plain
-from meritorder.catalog.sanity import Refusal
+from meritorder.catalog.sanity import Rejection
 from meritorder.domain import LongPrompt, Model, Tier, TokenPrice
 from meritorder.errors import CatalogError
 from meritorder.units import TOKENS_PER_MTOK
@@ -91,10 +91,10 @@ def token_prices(
     return tuple(sorted(found, key=lambda price: (_typical(price), price.provider, price.provider_model)))
 
 
-def rejected_prices(model: Model, *, providers: Collection[str] | None = None) -> tuple[Refusal, ...]:
+def rejected_prices(model: Model, *, providers: Collection[str] | None = None) -> tuple[Rejection, ...]:
     """Return the entries of a model that do not count: free endpoints, prices copied from another list."""
     return tuple(
-        Refusal(what=f"{provider.id} {info.id}", usd_per_hour=None, reason=reason, source=_source(provider))
+        Rejection(what=f"{provider.id} {info.id}", usd_per_hour=None, reason=reason, source=_source(provider))
         for provider, info in _endpoints(model, providers)
         if (reason := _rejection(provider, info)) is not None
     )

@@ -43,8 +43,8 @@ def prices(
         pricing_model=pricing_model,
         catalogs=tuple(catalog or ()),
     )
-    shown = found.refused if refused else ()
+    shown = found.rejected if refused else ()
     Console().print(report.to_table(found.offers, found.tokens, shown, limit=limit))
     if json:
-        document = report.to_dict(found.offers, found.tokens, found.refused)
+        document = report.to_dict(found.offers, found.tokens, found.rejected)
         files.write_bytes(json, msgspec.json.format(msgspec.json.encode(document)))

@@ -8,7 +8,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from meritorder.catalog import Refusal
+from meritorder.catalog import Rejection
 from meritorder.domain import LongPrompt, Offer, TokenPrice
 from meritorder.units import format_usd
 
@@ -19,7 +19,7 @@ _STYLES: Final = {"low": "yellow", "medium": "", "high": "green"}
 def to_table(
     offers: Sequence[Offer],
     tokens: Sequence[TokenPrice] = (),
-    refused: Sequence[Refusal] = (),
+    rejected: Sequence[Rejection] = (),
     *,
     limit: int | None = None,
 ) -> RenderableType:
@@ -28,7 +28,7 @@ def to_table(
     Args:
         offers: Prices of capacity, in display order.
         tokens: Token prices of a model.
-        refused: Rejected rows, if they are to be shown.
+        rejected: Rejected rows, if they are to be shown.
         limit: Maximum rows of each table; a line states how many more there are.
     """
     parts: list[RenderableType] = []
@@ -36,22 +36,22 @@ def to_table(
         parts += [_offers(offers[:limit]), *_remaining(len(offers), limit)]
     if tokens:
         parts += [_tokens(tokens[:limit]), *_remaining(len(tokens), limit)]
-    if refused:
-        parts += [_refused(refused[:limit]), *_remaining(len(refused), limit)]
+    if rejected:
+        parts += [_rejected(rejected[:limit]), *_remaining(len(rejected), limit)]
     if not parts:
         parts.append(Text("no price matches these filters"))
     return Group(*parts)
 
 
 def to_dict(
-    offers: Sequence[Offer], tokens: Sequence[TokenPrice] = (), refused: Sequence[Refusal] = ()
+    offers: Sequence[Offer], tokens: Sequence[TokenPrice] = (), rejected: Sequence[Rejection] = ()
 ) -> dict[str, Any]:
     """Return the price lists as plain data for JSON, each price with its source and date."""
     return {
         "schema": SCHEMA,
         "offers": [dataclasses.asdict(offer) | {"usd_per_gpu_hour": offer.usd_per_gpu_hour} for offer in offers],
         "tokens": [dataclasses.asdict(price) for price in tokens],
-        "refused": [dataclasses.asdict(refusal) for refusal in refused],
+        "refused": [dataclasses.asdict(rejection) for rejection in rejected],
     }
 
 
@@ -121,13 +121,13 @@ def _rates(step: LongPrompt) -> str:
     return " / ".join(format_usd(usd) for usd in prices)
 
 
-def _refused(refused: Sequence[Refusal]) -> Table:
+def _rejected(rejected: Sequence[Rejection]) -> Table:
     table = Table(title="Rejected", title_justify="left", header_style="bold", pad_edge=False)
     for name in ("row", "$ / hour", "reason"):
         table.add_column(name)
-    for refusal in refused:
-        usd = "" if refusal.usd_per_hour is None else format_usd(refusal.usd_per_hour)
-        table.add_row(refusal.what, usd, refusal.reason)
+    for rejection in rejected:
+        usd = "" if rejection.usd_per_hour is None else format_usd(rejection.usd_per_hour)
+        table.add_row(rejection.what, usd, rejection.reason)
     return table
 
 

@@ -14,7 +14,7 @@ class PriceListing:
 
     offers: tuple[Offer, ...]
     tokens: tuple[TokenPrice, ...]
-    refused: tuple[facts.Refusal, ...]
+    rejected: tuple[facts.Rejection, ...]
 
 
 def list_prices(
@@ -47,6 +47,8 @@ def list_prices(
         pricing_model=pricing_model,
     )
     if not model:
-        return PriceListing(offers=offers, tokens=(), refused=catalog.refused)
+        return PriceListing(offers=offers, tokens=(), rejected=catalog.rejected)
     found = catalog.find_model(model)
-    return PriceListing(offers=offers, tokens=token_prices(found), refused=(*catalog.refused, *rejected_prices(found)))
+    return PriceListing(
+        offers=offers, tokens=token_prices(found), rejected=(*catalog.rejected, *rejected_prices(found))
+    )

@@ -21,5 +21,5 @@ def test_aws_price_lists_are_read(write: Write) -> None:
     assert offers[PricingModel.RESERVED, "3y", "partial_upfront"].usd_per_hour == pytest.approx(10 + 262_800 / 26_280)
     assert len(offers) == 3
     assert {offer.as_of for offer in offers.values()} == {"2026-11-01"}
-    (block,) = (refusal for refusal in catalog.refused if "index.json" in refusal.source)
+    (block,) = (rejection for rejection in catalog.rejected if "index.json" in rejection.source)
     assert "capacity block" in block.reason

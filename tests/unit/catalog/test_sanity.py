@@ -1,4 +1,4 @@
-"""Prices that make no sense are refused, with the reason; the user's own are not."""
+"""Prices that make no sense are rejected, with the reason; the user's own are not."""
 
 import csv
 from pathlib import Path
@@ -46,11 +46,11 @@ def test_only_known_wrong_rows_are_rejected() -> None:
         ): row["confidence"]
         for row in rows
     }
-    kept, refused = screen(tuple(offers))
-    assert {one.label for one, confidence in offers.items() if confidence == "ANOMALY"} == {r.what for r in refused}
-    assert len(refused) == 4
+    kept, rejected = screen(tuple(offers))
+    assert {one.label for one, confidence in offers.items() if confidence == "ANOMALY"} == {r.what for r in rejected}
+    assert len(rejected) == 4
     assert len(kept) == len(offers) - 4
-    assert all(refusal.reason for refusal in refused)
+    assert all(rejection.reason for rejection in rejected)
 
 
 def test_sense_is_kept() -> None:
@@ -59,29 +59,29 @@ def test_sense_is_kept() -> None:
 
 
 def test_on_demand_below_spot_refuses_both() -> None:
-    kept, refused = screen((offer(15), spot(16), offer(44, region="west")))
+    kept, rejected = screen((offer(15), spot(16), offer(44, region="west")))
     assert [one.region for one in kept] == ["west"]
-    assert [r.reason for r in refused] == ["on demand ($15 an hour) below spot ($16)"] * 2
+    assert [r.reason for r in rejected] == ["on demand ($15 an hour) below spot ($16)"] * 2
 
 
 def test_spot_without_saving_is_rejected() -> None:
-    kept, refused = screen((offer(15), spot(15)))
+    kept, rejected = screen((offer(15), spot(15)))
     assert kept == (offer(15),)
-    assert "saves nothing" in refused[0].reason
+    assert "saves nothing" in rejected[0].reason
 
 
 def test_an_outlying_region_is_rejected() -> None:
     places = [offer(price, region=region) for price, region in ((40, "a"), (44, "b"), (48, "c"), (18, "d"))]
-    kept, refused = screen((*places, spot(9, region="d"), spot(20, region="a")))
+    kept, rejected = screen((*places, spot(9, region="d"), spot(20, region="a")))
     assert {one.region for one in kept} == {"a", "b", "c"}
-    assert "times the median of the same machine over regions" in refused[0].reason
-    assert refused[1].reason.startswith("its on-demand price was rejected")
+    assert "times the median of the same machine over regions" in rejected[0].reason
+    assert rejected[1].reason.startswith("its on-demand price was rejected")
 
 
 def test_an_outlying_price_is_rejected() -> None:
     others = [offer(price, provider=f"p{price}") for price in (20, 24, 28, 32, 36)]
-    _, refused = screen((*others, offer(300, provider="wild"), offer(2, provider="cheap")))
-    assert {refusal.what.split()[0] for refusal in refused} == {"wild", "cheap"}
+    _, rejected = screen((*others, offer(300, provider="wild"), offer(2, provider="cheap")))
+    assert {rejection.what.split()[0] for rejection in rejected} == {"wild", "cheap"}
 
 
 def test_few_offers_judge_nothing() -> None:
@@ -91,6 +91,6 @@ def test_few_offers_judge_nothing() -> None:
 def test_own_prices_beat_implausible_ones() -> None:
     own = offer(10)
     others = [offer(price, provider=f"p{price}") for price in (60, 64, 68, 72, 76)]
-    kept, refused = screen((*others, own, spot(16)), own=(own,))
+    kept, rejected = screen((*others, own, spot(16)), own=(own,))
     assert own in kept
-    assert [refusal.usd_per_hour for refusal in refused] == [16]
+    assert [rejection.usd_per_hour for rejection in rejected] == [16]

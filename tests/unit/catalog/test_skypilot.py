@@ -28,7 +28,7 @@ def test_skypilot_catalogs_are_read(write: Write) -> None:
     assert ("1x_h100_pcie", "spot") not in offers  # a spot price of zero is none
     assert offers["1x_a100", "on_demand"].hardware == "a100-40gb"
     assert offers["1x_a100_80", "on_demand"].hardware == "a100"
-    reasons = {refusal.what: refusal.reason for refusal in catalog.refused}
+    reasons = {rejection.what: rejection.reason for rejection in catalog.rejected}
     assert "without its machine" in reasons["primus 8 x B200 us-east"]
     assert "saves nothing" in reasons["primus 1x_a100_80 us-east (spot)"]
     assert len(offers) == 5

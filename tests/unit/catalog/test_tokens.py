@@ -90,7 +90,7 @@ def test_versions_are_not_mixed() -> None:
 
 
 def test_rejected_prices_have_reasons() -> None:
-    reasons = {refusal.what: refusal.reason for refusal in rejected_prices(CATALOG.find_model("gpt-oss-120b"))}
+    reasons = {rejection.what: rejection.reason for rejection in rejected_prices(CATALOG.find_model("gpt-oss-120b"))}
     assert "free" in reasons["openrouter openai/gpt-oss-120b:free"]
     assert "not the provider's own" in reasons["openai gpt-oss-120b"]
 

@@ -5,7 +5,7 @@ import json
 
 from rich.console import Console, RenderableType
 
-from meritorder.catalog import Refusal, load
+from meritorder.catalog import Rejection, load
 from meritorder.catalog.tokens import api_prices, token_prices
 from meritorder.domain import PricingModel
 from meritorder.report.prices import to_dict, to_table
@@ -40,8 +40,8 @@ def test_tokens_show_tiers_and_steps() -> None:
 
 
 def test_rejected_rows_show_reasons() -> None:
-    refusal = Refusal(what="acme big east (spot)", usd_per_hour=None, reason="spot saves nothing", source="test")
-    assert "spot saves nothing" in text(to_table((), (), [refusal]))
+    rejection = Rejection(what="acme big east (spot)", usd_per_hour=None, reason="spot saves nothing", source="test")
+    assert "spot saves nothing" in text(to_table((), (), [rejection]))
 
 
 def test_an_empty_list_is_stated() -> None:
@@ -50,7 +50,7 @@ def test_an_empty_list_is_stated() -> None:
 
 def test_json_has_source_and_date() -> None:
     model = CATALOG.find_model("gpt-oss-20b")
-    data = json.loads(json.dumps(to_dict(CATALOG.select_offers("b200"), token_prices(model), CATALOG.refused)))
+    data = json.loads(json.dumps(to_dict(CATALOG.select_offers("b200"), token_prices(model), CATALOG.rejected)))
     assert data["schema"] == "meritorder.prices/1"
     assert all(row["source"] and row["as_of"] for row in (*data["offers"], *data["tokens"]))
     assert data["offers"][0]["usd_per_gpu_hour"] * data["offers"][0]["gpus"] == data["offers"][0]["usd_per_hour"]

@@ -18,7 +18,7 @@ def test_filters_narrow_the_offers() -> None:
 def test_a_model_adds_its_token_prices() -> None:
     plain, listing = list_prices(), list_prices(model="gpt-oss-120b")
     assert {price.model for price in listing.tokens} == {"gpt-oss-120b"}
-    assert set(plain.refused) < set(listing.refused)
+    assert set(plain.rejected) < set(listing.rejected)
 
 
 def test_unknown_names_are_errors() -> None:
