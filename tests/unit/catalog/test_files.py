@@ -51,7 +51,7 @@ def test_own_prices_are_never_rejected(write: Write) -> None:
             OWN_HEADER + "a,,x,tpu,8,on_demand,20,,\n",
             r"unknown hardware 'tpu'; known: .*\[\[hardware\]\]",
         ),
-        ("a.csv", OWN_HEADER + "a,,x,h100,0,on_demand,20,,\n", r"a\.csv, row 2: a machine needs a GPU"),
+        ("a.csv", OWN_HEADER + "a,,x,h100,0,on_demand,20,,\n", r"a\.csv, row 2: a machine needs at least one GPU"),
         ("a.toml", "[[offer]]\nprovider = 3\n", "a.toml"),
         ("a.toml", "[[offers]]\n", "unknown field `offers`"),
         ("a.toml", "not toml", "a.toml"),
