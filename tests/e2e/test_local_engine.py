@@ -46,7 +46,7 @@ async def load_when(engine: Engine, holds) -> EngineLoad:  # noqa: ANN001
             await asyncio.sleep(0.02)
 
 
-async def test_it_answers_whole_and_streamed(engine: Engine) -> None:
+async def test_answers_whole_and_streamed(engine: Engine) -> None:
     reply = await engine.send(a_call(tokens=4, stream=False))
     answer = json.loads(await reply.read())
     await reply.close()
@@ -58,7 +58,7 @@ async def test_it_answers_whole_and_streamed(engine: Engine) -> None:
     assert json.loads(events[-3].removeprefix("data: "))["usage"]["completion_tokens"] == 4
 
 
-async def test_closing_a_stream_gives_the_seat_back_long_before_the_answer_would_end(engine: Engine) -> None:
+async def test_closing_stream_frees_sequence(engine: Engine) -> None:
     reply = await engine.send(a_call(tokens=1900, stream=True))
     parts = reply.body
     await anext(parts)
@@ -74,7 +74,7 @@ async def test_closing_a_stream_gives_the_seat_back_long_before_the_answer_would
     assert (free.running, free.waiting) == (0, 0)
 
 
-async def test_more_than_its_seats_wait_and_are_counted(engine: Engine) -> None:
+async def test_excess_requests_are_counted_waiting(engine: Engine) -> None:
     async def ask() -> None:
         reply = await engine.send(a_call(tokens=48, stream=True))
         async for _ in reply.body:
@@ -87,7 +87,7 @@ async def test_more_than_its_seats_wait_and_are_counted(engine: Engine) -> None:
     await asyncio.gather(*tasks)
 
 
-async def test_connections_that_it_drops_are_never_met(engine: Engine) -> None:
+async def test_dropped_connections_are_not_reused(engine: Engine) -> None:
     for number in range(130):
         reply = await engine.send(a_call(tokens=1, stream=number % 3 == 0))
         assert reply.status == 200

@@ -215,7 +215,7 @@ def test_plan_is_reloaded_if_valid(engine: str, tmp_path: Path) -> None:
         assert b'meritorder_plan_reads{outcome="taken"}' in metrics
     finally:
         there.stop()
-    assert "the one before stays" in (tmp_path / "log").read_text()
+    assert "the previous one stays in force" in (tmp_path / "log").read_text()
 
 
 def test_unserved_workload_is_reported(engine: str, tmp_path: Path) -> None:
