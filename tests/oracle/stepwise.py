@@ -45,7 +45,7 @@ class Fleet:
                 latest_start_s=float(requests.latest_start_s[n]),
                 work_s=float(requests.work_s[n]),
                 deferrable=deferrable[n],
-                waits_its_turn=deferrable[n],
+                in_backfill=deferrable[n],
                 access=0 if requests.access is None else int(requests.access[n]),
             )
             for n in range(len(requests))
@@ -82,19 +82,19 @@ class Fleet:
         return self.instance_of(replica).state == "on"
 
     def wake(self, replica: Replica, now: float) -> None:
-        """Have an engine that has nothing to do look again now; one that is in a step looks at its end anyway."""
+        """Have an idle engine decide now; one that is in a step decides at its end anyway."""
         if replica.step_ends_s == math.inf and self.instance_of(replica).state in ("on", "draining"):
             replica.step_began_s = replica.step_ends_s = now
             replica.step_decodes, replica.step_prompts = [], []
 
     def rent(self, group: Group, now: float, startup_s: float) -> Instance:
         instance = group.held("off")[0]
-        instance.start(now, startup_s, group.next_life_s())
+        instance.start(now, startup_s, group.next_lifetime_s())
         if instance.state == "on":
             self.turn_on(instance, now)
         return instance
 
-    def give_back(self, instance: Instance, now: float) -> None:
+    def stop(self, instance: Instance, now: float) -> None:
         instance.stop(now, self.bin_s)
         for replica in instance.replicas:
             replica.step_ends_s = math.inf
@@ -105,7 +105,7 @@ class Fleet:
             self.wake(replica, now)
 
     def route(self, request: Request, now: float) -> None:
-        """To one that is on, else that starts, else that drains, else to one rented now; else it waits at the first."""
+        """Route to an instance that is on, else starts, else drains, else is rented now; else wait at the first."""
         groups = [group for group in self.groups if group.takes_in_real_time(request)]
         on = [r for group in groups for instance in group.held("on") for r in instance.replicas]
         starting = [r for group in groups for instance in group.held("starting") for r in instance.replicas]
@@ -114,7 +114,7 @@ class Fleet:
             for group in groups
             for instance in group.held("draining")
             for r in instance.replicas
-            if not instance.is_doomed(now)
+            if not instance.under_notice(now)
         ]
         may_rent = [group for group in groups if group.may_rent]
         if on or starting:
@@ -157,7 +157,7 @@ class Fleet:
     def tick(self, now: float) -> None:
         """Fill as the slot allows, bring up what has started, interrupt, scale, then let urgent work through."""
         for group in self.groups:
-            self._fill(group, now)
+            self._set_backfill(group, now)
             for instance in group.held("starting"):
                 if instance.ready_s <= now:
                     self.turn_on(instance, now)
@@ -167,16 +167,16 @@ class Fleet:
             for replica in group.replicas:
                 for request in [r for r in replica.deferrable if self._is_urgent(r, now)]:
                     replica.deferrable.remove(request)
-                    request.waits_its_turn = False
+                    request.in_backfill = False
                     replica.realtime.append(request)
         for request in [r for r in self.backlog if self._is_urgent(r, now)]:
             if any(group.takes_in_real_time(request) for group in self.groups):
                 self.backlog.remove(request)
-                request.waits_its_turn = False
+                request.in_backfill = False
                 self.route(request, now)
 
-    def _fill(self, group: Group, now: float) -> None:
-        """Let in as much deferrable work as the slot allows."""
+    def _set_backfill(self, group: Group, now: float) -> None:
+        """Set the limits on deferrable work of the slot."""
         shares = group.pool.backfill_shares
         if shares:
             assert isinstance(group.pool.scaling, Scheduled)
@@ -186,25 +186,25 @@ class Fleet:
                 self.wake(replica, now)
 
     def _interrupt(self, group: Group, now: float) -> None:
-        """Take instances back; what they held, and what waits for one that is off, goes to others from its start."""
-        for instance in group.taken_back(now):
+        """Interrupt instances; their requests, and those that wait for one that is off, start again elsewhere."""
+        for instance in group.interrupted(now):
             group.account.interruptions += 1
-            self.give_back(instance, now)
+            self.stop(instance, now)
             for replica in instance.replicas:
                 if replica.step_decodes or replica.step_prompts:
                     group.busy_until_s = now
-                replica.break_off(now, self.bin_s)
+                replica.abort(now, self.bin_s)
         for instance in group.held("on"):
-            if instance.is_doomed(now):
+            if instance.under_notice(now):
                 instance.state = "draining"
-        homeless = []
+        displaced = []
         for replica in [r for instance in group.held("off") for r in instance.replicas]:
-            homeless += replica.realtime + replica.deferrable
+            displaced += replica.realtime + replica.deferrable
             replica.realtime, replica.deferrable = [], []
-        for request in homeless:
+        for request in displaced:
             if request.replica >= 0:
                 group.account.lose(request)
-            (self.offer if request.waits_its_turn else self.route)(request, now)
+            (self.offer if request.in_backfill else self.route)(request, now)
 
     def _is_urgent(self, request: Request, now: float) -> bool:
         return request.latest_start_s <= now + self.tick_s
@@ -227,7 +227,7 @@ class Fleet:
                 if not any(group.may_run(request) for request in self.backlog):
                     for instance in group.held("on"):
                         if instance.is_empty:
-                            self.give_back(instance, now)
+                            self.stop(instance, now)
                 return len(group.held("on", "starting"))
 
     def _replicas_to_add(self, group: Group, now: float, margin_s: float) -> float:
@@ -251,7 +251,7 @@ class Fleet:
         """Start or drain instances until as many are held as wanted; the highest numbers drain first."""
         wanted = self._wanted(group, now)
         for instance in group.held("draining"):
-            if len(group.held("on", "starting")) < wanted and not instance.is_doomed(now):
+            if len(group.held("on", "starting")) < wanted and not instance.under_notice(now):
                 self.turn_on(instance, now)
         while len(group.held("on", "starting")) < wanted and group.may_rent:
             self.rent(group, now, group.pool.startup_s)
@@ -260,7 +260,7 @@ class Fleet:
                 instance.state = "draining"
         for instance in group.held("draining"):
             if instance.is_empty:
-                self.give_back(instance, now)
+                self.stop(instance, now)
         group.account.peak_instances = max(group.account.peak_instances, len(group.held("on", "starting", "draining")))
 
     def _rent_for_first_slots(self, group: Group) -> None:
@@ -277,7 +277,7 @@ class Fleet:
     def run(self) -> float:
         """Serve all requests; returns the end."""
         for group in self.groups:
-            self._fill(group, 0.0)
+            self._set_backfill(group, 0.0)
             for _ in range(initially_on(group.pool)):
                 self.rent(group, 0.0, 0.0)
             self._rent_for_first_slots(group)
@@ -303,13 +303,13 @@ class Fleet:
             else:
                 replica = next(r for r in self.replicas if r.step_ends_s == ends_s)
                 if replica.step_decodes or replica.step_prompts:
-                    group = next(group for group in self.groups if any(replica is each for each in group.replicas))
+                    group = next(group for group in self.groups if any(replica is member for member in group.replicas))
                     group.busy_until_s = now
                 replica.end_step(self.bin_s)
                 replica.begin_step(now, self)
-        return self._give_back(max(now, self.horizon_s))
+        return self._stop(max(now, self.horizon_s))
 
-    def _give_back(self, end_s: float) -> float:
+    def _stop(self, end_s: float) -> float:
         """Hold temporary capacity to the end, and what is always on to the horizon or the end of its own work."""
         for group in self.groups:
             until_s = (

@@ -21,10 +21,10 @@ class Request:
     latest_start_s: float
     work_s: float
     deferrable: bool
-    waits_its_turn: bool  # in the deferrable lane; no longer once it is urgent
+    in_backfill: bool  # served in the deferrable lane: until it is urgent
     access: int
     generated: int = 0
-    replica: int = -1  # that it had a seat on, since it was last lost
+    replica: int = -1  # that it ran on, since it last lost its progress
     attempts: int = 0  # that were lost
     spent_s: float = 0.0  # its share of the steps that it was in, since it was last lost
     admitted_s: float = math.nan
@@ -34,7 +34,7 @@ class Request:
 
 @dataclass(eq=False)
 class Sequence:
-    """A request in a seat: how much of its text is in the cache, and the blocks that hold it."""
+    """A running request: how much of its text is in the cache, and the blocks that hold it."""
 
     request: Request
     text_tokens: int  # to be computed before it decodes: its prompt, and what it generated before a preemption
@@ -92,7 +92,7 @@ class Surroundings(Protocol):
 
 @dataclass
 class Replica:
-    """One engine: who sits in it, who waits for it, and the step under way."""
+    """One engine: its running sequences, its queues, and the step under way."""
 
     number: int
     pool: SimPool
@@ -108,7 +108,7 @@ class Replica:
 
     @property
     def backfill(self) -> tuple[int, float]:
-        """Return the seats for deferrable work, and the share of memory up to which it joins."""
+        """Return the sequences up to which deferrable work joins, and the share of memory."""
         if self.pool.backfill is None:
             return 0, 1.0
         limits = self.pool.backfill.scaled(self.backfill_share)
@@ -159,14 +159,14 @@ class Replica:
         blocks = int(share * self.kv_blocks) if self.running else self.kv_blocks
         return self.blocks_used + self.blocks_of(request.input_tokens + request.generated) <= blocks
 
-    def send_back(self, sequence: Sequence) -> None:
-        """Take a sequence out of its seat, to the front of its queue: all its text is to be computed again."""
+    def requeue(self, sequence: Sequence) -> None:
+        """Return a sequence to the front of its queue: all its text is to be computed again."""
         self.running.remove(sequence)
         request = sequence.request
-        (self.deferrable if request.waits_its_turn else self.realtime).insert(0, request)
+        (self.deferrable if request.in_backfill else self.realtime).insert(0, request)
 
     def admit(self, request: Request, chunk_tokens: int, now: float) -> int:
-        """Give a request a seat, the blocks of its whole text and a first chunk; returns the size of that."""
+        """Start a request with the blocks of its whole text and a first chunk; return the size of the chunk."""
         tokens = request.input_tokens + request.generated
         sequence = Sequence(request, tokens, request.cached_tokens, self.blocks_of(tokens))
         self.running.append(sequence)
@@ -175,8 +175,8 @@ class Replica:
             request.admitted_s = now
         return self.schedule_chunk(sequence, chunk_tokens)
 
-    def schedule_chunk(self, sequence: Sequence, most_tokens: int) -> int:
-        sequence.chunk = min(sequence.text_tokens - sequence.cached_tokens, most_tokens)
+    def schedule_chunk(self, sequence: Sequence, max_tokens: int) -> int:
+        sequence.chunk = min(sequence.text_tokens - sequence.cached_tokens, max_tokens)
         self.step_prompts.append(sequence)
         return sequence.chunk
 
@@ -189,7 +189,7 @@ class Replica:
         deferrable_budget = self.pool.backfill.prefill_tokens if self.pool.backfill else 0
         self.step_prompts = []
         for sequence in [s for s in self.running if not s.decodes]:
-            if sequence.request.waits_its_turn:
+            if sequence.request.in_backfill:
                 chunk = self.schedule_chunk(sequence, min(budget, deferrable_budget))
                 deferrable_budget -= chunk
             else:
@@ -207,8 +207,8 @@ class Replica:
         """Give each decoding sequence the block of its next token, from the last admitted if there is none left."""
         preempted = False
         while len(self.running) > 1 and self._short_of_blocks():
-            waits_its_turn = [s for s in self.running if s.request.waits_its_turn]
-            self.send_back((waits_its_turn or self.running)[-1])
+            in_backfill = [s for s in self.running if s.request.in_backfill]
+            self.requeue((in_backfill or self.running)[-1])
             fleet.preemptions += 1
             preempted = True
         for sequence in self.running:
@@ -217,7 +217,7 @@ class Replica:
         return preempted
 
     def _admit_realtime(self, budget: int, now: float) -> int:
-        """First come, first served, as far as seats, memory and tokens go; returns the tokens that are left."""
+        """Admit requests in order while sequences, memory and tokens last; return the tokens that are left."""
         while self.realtime and budget > 0:
             request = self.realtime[0]
             if len(self.running) >= self.pool.limits.max_num_seqs or not self.fits(request):
@@ -228,12 +228,12 @@ class Replica:
         return budget
 
     def _admit_deferrable(self, budget: int, deferrable_budget: int, now: float, fleet: Surroundings) -> None:
-        """Once no real-time request waits: what this engine was handed, then the backlog, into the seats of policy."""
-        seats, kv_share = self.backfill
+        """Once no real-time request waits, admit the own queue and then the backlog, up to the limits of policy."""
+        sequences, kv_share = self.backfill
         while not self.realtime and min(budget, deferrable_budget) > 0:
             source = self.deferrable or (fleet.backlog if fleet.is_on(self) else [])
             request = next((r for r in source if r.access in self.pool.permitted), None)
-            if backfill_sequences(len(self.running), 0, seats) == 0 or request is None:
+            if backfill_sequences(len(self.running), 0, sequences) == 0 or request is None:
                 break
             if not self.fits(request, kv_share):
                 break
@@ -244,11 +244,11 @@ class Replica:
             budget -= chunk
             deferrable_budget -= chunk
 
-    def _would_be_cut(self, request: Request, most_tokens: int) -> bool:
+    def _would_be_cut(self, request: Request, max_tokens: int) -> bool:
         """Whether an engine that cuts no prompt beside others would have to cut this one."""
         alone = all(sequence.chunk == 0 for sequence in self.step_prompts)
         left = request.input_tokens + request.generated - request.cached_tokens
-        return self.pool.limits.whole_prompts and not alone and left > most_tokens
+        return self.pool.limits.whole_prompts and not alone and left > max_tokens
 
     def _short_of_blocks(self) -> bool:
         wanted = sum(self.needs_block(s) for s in self.running)
@@ -288,13 +288,13 @@ class Replica:
             if sequence.decodes:
                 self._generate(sequence, now)
 
-    def break_off(self, now: float, bin_s: float) -> None:
+    def abort(self, now: float, bin_s: float) -> None:
         """Lose the step under way, and have all that runs wait for another engine before those that waited."""
         if self.step_decodes or self.step_prompts:
             self.account.lost_s += now - self.step_began_s
             self._add_to_bins(now, bin_s)
-        self.realtime = [s.request for s in self.running if not s.request.waits_its_turn] + self.realtime
-        self.deferrable = [s.request for s in self.running if s.request.waits_its_turn] + self.deferrable
+        self.realtime = [s.request for s in self.running if not s.request.in_backfill] + self.realtime
+        self.deferrable = [s.request for s in self.running if s.request.in_backfill] + self.deferrable
         self.running, self.step_decodes, self.step_prompts = [], [], []
 
     def _step_tokens(self) -> int:

@@ -26,12 +26,12 @@ class Instance:
     def is_empty(self) -> bool:
         return all(replica.in_flight == 0 for replica in self.replicas)
 
-    def is_doomed(self, now: float) -> bool:
+    def under_notice(self, now: float) -> bool:
         """Whether the provider has given notice."""
         return self.pool.interruptions is not None and self.ends_s - self.pool.interruptions.notice_s <= now
 
-    def start(self, now: float, delay_s: float, life_s: float) -> None:
-        self.ends_s = now + life_s
+    def start(self, now: float, delay_s: float, lifetime_s: float) -> None:
+        self.ends_s = now + lifetime_s
         self.state = "starting" if delay_s > 0 else "on"
         self.ready_s = now + delay_s
         self.startup_paid_s = min(self.pool.startup_paid_s, delay_s)
@@ -78,14 +78,14 @@ class Group:
     def held(self, *states: str) -> list[Instance]:
         return [instance for instance in self.instances if instance.state in states]
 
-    def next_life_s(self) -> float:
-        """Return the life of the instance that is rented now: they are taken in order, again and again."""
+    def next_lifetime_s(self) -> float:
+        """Return the lifetime of the instance rented now: they are used in order, repeatedly."""
         lifetimes_s = self.pool.interruptions.lifetimes_s if self.pool.interruptions else ()
         self.rented += 1
         return lifetimes_s[(self.rented - 1) % len(lifetimes_s)] if lifetimes_s else math.inf
 
-    def taken_back(self, now: float) -> list[Instance]:
-        """Return the instances whose life is over, and of the others the last of those beyond the ceiling."""
+    def interrupted(self, now: float) -> list[Instance]:
+        """Return the instances whose lifetime is over, and of the others the last ones above the ceiling."""
         interruptions = self.pool.interruptions
         if interruptions is None:
             return []

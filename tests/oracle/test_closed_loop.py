@@ -13,7 +13,7 @@ from meritorder.sim.run import simulate
 @pytest.mark.parametrize("prefill_first", [False, True])
 @pytest.mark.parametrize("whole_prompts", [False, True])
 @pytest.mark.parametrize(("clients", "step_tokens"), [(1, 1024), (7, 256), (32, 1024)])
-def test_its_engine_is_the_simulator(prefill_first: bool, whole_prompts: bool, clients: int, step_tokens: int) -> None:  # noqa: FBT001
+def test_closed_loop_equals_simulator(prefill_first: bool, whole_prompts: bool, clients: int, step_tokens: int) -> None:  # noqa: FBT001
     drawn = np.random.default_rng(clients)
     inputs, outputs = drawn.integers(100, 600, 10 * clients), drawn.integers(2, 80, 10 * clients)
     limits = EngineLimits(
@@ -37,7 +37,7 @@ def test_its_engine_is_the_simulator(prefill_first: bool, whole_prompts: bool, c
     np.testing.assert_allclose(result.finished_s, loop.finished_s, rtol=1e-9)
 
 
-def test_there_are_never_more_in_flight_than_clients() -> None:
+def test_in_flight_never_exceeds_clients() -> None:
     inputs, outputs = np.full(60, 300), np.arange(60) % 17 + 2
     loop = closed_loop(profile(), EngineLimits(max_num_seqs=6, max_num_batched_tokens=1024), 6, inputs, outputs)
     in_flight = (loop.arrived_s[:, None] >= loop.arrived_s) & (loop.arrived_s[:, None] < loop.finished_s)

@@ -16,7 +16,7 @@ pytestmark = pytest.mark.skipif(not LOG.exists(), reason=f"{LOG} is not here")
 
 
 @pytest.mark.parametrize("config", CONFIGS)
-def test_means_of_unseen_requests(config: str) -> None:
+def test_errors_on_unseen_requests(config: str) -> None:
     (profile,) = calibrate_logs([str(LOG)], Deployment(), KnownLimits(), config=config, fit=FIRST)
     found = profile.calibration
     assert profile.provenance is Provenance.CALIBRATED

@@ -127,13 +127,13 @@ def cobham(loads: tuple[float, float], second_moments: tuple[float, float]) -> t
 
 
 @pytest.mark.parametrize(("load", "samples"), LOADS)
-def test_m_m_1(load: float, samples: int) -> None:
+def test_mean_wait_of_m_m_1(load: float, samples: int) -> None:
     waited_s, _ = mean_waits_s(samples, load=load, servers=1, realtime=exponential)
     assert waited_s == pytest.approx(load / (1 - load), rel=TOLERANCE)
 
 
 @pytest.mark.parametrize(("load", "samples"), LOADS)
-def test_m_m_3(load: float, samples: int) -> None:
+def test_mean_wait_of_m_m_3(load: float, samples: int) -> None:
     """W = C / (c (1 - load)) with C of Erlang and mean service 1."""
     waited_s, _ = mean_waits_s(samples, load=load, servers=3, realtime=exponential)
     assert waited_s == pytest.approx(erlang_c(load, 3) / (3 * (1 - load)), rel=TOLERANCE)
@@ -141,20 +141,20 @@ def test_m_m_3(load: float, samples: int) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("load", "samples"), [(0.3, 40), (0.7, 4), *LONG])
-def test_m_m_8(load: float, samples: int) -> None:
+def test_mean_wait_of_m_m_8(load: float, samples: int) -> None:
     """At load 0.3 one in 300 waits at all, so that the mean takes many."""
     waited_s, _ = mean_waits_s(samples, load=load, servers=8, realtime=exponential)
     assert waited_s == pytest.approx(erlang_c(load, 8) / (8 * (1 - load)), rel=TOLERANCE)
 
 
 @pytest.mark.parametrize(("load", "samples"), LOADS)
-def test_m_d_1(load: float, samples: int) -> None:
+def test_mean_wait_of_m_d_1(load: float, samples: int) -> None:
     waited_s, _ = mean_waits_s(samples, load=load, servers=1, realtime=constant)
     assert waited_s == pytest.approx(pollaczek_khinchine(load, 1.0), rel=TOLERANCE)
 
 
 @pytest.mark.parametrize(("load", "samples"), LOADS)
-def test_m_g_1_with_two_priorities(load: float, samples: int) -> None:
+def test_mean_waits_of_two_priorities(load: float, samples: int) -> None:
     """Real-time work of two kinds goes before deferrable work that is exponential; a service is never broken off."""
     realtime_s, deferrable_s = mean_waits_s(
         samples, load=load, servers=1, realtime=two_kinds, deferrable=exponential, deferrable_share=0.4

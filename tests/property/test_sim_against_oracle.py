@@ -48,26 +48,26 @@ def assert_equal_to_oracle(case: Case) -> None:
 
 @given(cases())
 @QUICK
-def test_equal_to_the_step_by_step_simulator(case: Case) -> None:
+def test_equals_step_by_step_oracle(case: Case) -> None:
     assert_equal_to_oracle(case)
 
 
 @given(cases(ties=True))
 @QUICK
-def test_equal_to_it_when_much_happens_at_one_moment(case: Case) -> None:
+def test_equals_oracle_with_ties(case: Case) -> None:
     assert_equal_to_oracle(case)
 
 
 @given(st.booleans().flatmap(lambda ties: cases(ties=ties, interrupted=True)))
 @QUICK
-def test_equal_to_it_when_all_is_interrupted(case: Case) -> None:
+def test_equals_oracle_with_interruptions(case: Case) -> None:
     assert_equal_to_oracle(case)
 
 
 @pytest.mark.slow
 @given(st.tuples(st.booleans(), st.booleans()).flatmap(lambda drawn: cases(ties=drawn[0], interrupted=drawn[1])))
 @LONG
-def test_equal_to_the_step_by_step_simulator_at_length(case: Case) -> None:
+def test_equals_oracle_on_many_cases(case: Case) -> None:
     assert_equal_to_oracle(case)
 
 
@@ -89,7 +89,7 @@ def assert_ran_where_permitted(case: Case, result: SimResult) -> None:
 
 @given(st.booleans().flatmap(lambda interrupted: cases(interrupted=interrupted)))
 @QUICK
-def test_conservation(case: Case) -> None:
+def test_time_and_tokens_conserved(case: Case) -> None:
     """All finish once and in order, no time or token is lost, and the parts of the paid time are the bill."""
     requests, result = case.requests, simulate(case.requests, case.pools, **case.options)
     assert np.isfinite(result.finished_s).all()
@@ -114,7 +114,7 @@ def test_conservation(case: Case) -> None:
 
 @given(st.booleans().flatmap(lambda interrupted: cases(interrupted=interrupted)))
 @settings(QUICK, max_examples=50)
-def test_deterministic(case: Case) -> None:
+def test_simulation_is_deterministic(case: Case) -> None:
     """The same requests and fleet give the same answer, to the last bit."""
     first, second = (simulate(case.requests, case.pools, **case.options) for _ in range(2))
     for name in (

@@ -55,7 +55,7 @@ def one_seat(rng: np.random.Generator) -> SimPool:
 
 
 def servers(count: int) -> SimPool:
-    """Return a replica whose steps take a microsecond, whatever is in them: its seats are servers of a shared line."""
+    """Return a replica whose steps all take a microsecond: its sequences are the servers of a shared queue."""
     steady = profile(
         kv_capacity_tokens=1 << 40,
         decode_base_s=[STEP_S] * 2,
@@ -84,19 +84,19 @@ def shared_line_waits_s(requests: Requests, count: int) -> np.ndarray:
 
 @given(st.integers(0, 2**32 - 1), st.integers(1, 6))
 @MANY
-def test_seats_are_servers_of_a_shared_line_and_one_more_never_hurts(seed: int, seats: int) -> None:
+def test_more_sequences_never_lengthen_waits(seed: int, sequences: int) -> None:
     """Equal to the recursion but for the steps that a request waits for: one each for those that it waits behind."""
     requests = drawn_requests(np.random.default_rng(seed), mean_gap_s=0.3, longest=2_000_000)
     slack_s = 2 * len(requests) * STEP_S
-    fewer, more = serve(requests, servers(seats)), serve(requests, servers(seats + 1))
+    fewer, more = serve(requests, servers(sequences)), serve(requests, servers(sequences + 1))
     waited_s = fewer.admitted_s - requests.arrived_s
-    np.testing.assert_allclose(waited_s, shared_line_waits_s(requests, seats), rtol=0, atol=slack_s)
+    np.testing.assert_allclose(waited_s, shared_line_waits_s(requests, sequences), rtol=0, atol=slack_s)
     assert (more.finished_s <= fewer.finished_s + slack_s).all()
 
 
 @given(st.integers(0, 2**32 - 1))
 @MANY
-def test_whoever_stays_away_makes_nobody_wait(seed: int) -> None:
+def test_fewer_requests_never_delay_others(seed: int) -> None:
     """So a stream dealt out to more replicas, none of which gets what it did not have, waits no longer."""
     rng = np.random.default_rng(seed)
     requests, pool = drawn_requests(rng, mean_gap_s=1.0, longest=40), one_seat(rng)
@@ -109,7 +109,7 @@ def test_whoever_stays_away_makes_nobody_wait(seed: int) -> None:
 
 @given(st.integers(0, 2**32 - 1), st.floats(0.1, 1.0))
 @MANY
-def test_a_faster_replica_never_hurts(seed: int, factor: float) -> None:
+def test_faster_replica_never_hurts(seed: int, factor: float) -> None:
     rng = np.random.default_rng(seed)
     requests, pool = drawn_requests(rng, mean_gap_s=1.0, longest=40), one_seat(rng)
     faster = dataclasses.replace(pool, profile=pool.profile.slowed(factor))
@@ -118,7 +118,7 @@ def test_a_faster_replica_never_hurts(seed: int, factor: float) -> None:
 
 @given(st.integers(0, 2**32 - 1))
 @MANY
-def test_a_replica_more_never_makes_the_first_token_of_a_burst_later(seed: int) -> None:
+def test_more_replicas_never_delay_bursts(seed: int) -> None:
     """All arrive at once and are alike: n replicas hold ceil(count / n) at most, and each serves its own in order."""
     rng = np.random.default_rng(seed)
     pool, count = one_seat(rng), int(rng.integers(1, 30))

@@ -24,7 +24,7 @@ def log(path: Path, count: int = 60) -> Path:
     return path
 
 
-def test_a_log_becomes_a_profile(tmp_path: Path) -> None:
+def test_log_becomes_a_profile(tmp_path: Path) -> None:
     out = tmp_path / "profile.toml"
     result = CliRunner().invoke(app, ["calibrate", str(log(tmp_path / "log.csv")), "--out", str(out), "--fit", "30"])
     assert result.exit_code == 0, result.output
@@ -35,7 +35,7 @@ def test_a_log_becomes_a_profile(tmp_path: Path) -> None:
     assert "errors on 30 requests" in " ".join(result.output.split())
 
 
-def test_mistakes_are_named(tmp_path: Path) -> None:
+def test_mistakes_name_the_option(tmp_path: Path) -> None:
     path = str(log(tmp_path / "log.csv"))
     out = ["--out", str(tmp_path / "profile.toml")]
     found = CliRunner().invoke(app, ["calibrate", path, "--model", "gpt-9", *out]).exception

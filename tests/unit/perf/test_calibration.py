@@ -26,11 +26,11 @@ PROFILE = Profile(
 )
 
 
-def test_a_tuning_of_ones_and_zeros_changes_nothing() -> None:
+def test_neutral_tuning_changes_nothing() -> None:
     assert Tuning().apply(PROFILE) == PROFILE
 
 
-def test_each_number_changes_what_it_says() -> None:
+def test_each_parameter_changes_its_column() -> None:
     slow = Tuning(decode_scale=2.0, prefill_scale=3.0, sequence_overhead_s=1e-4, step_overhead_s=1e-3).apply(PROFILE)
     assert slow.decode_base_s == pytest.approx([0.0201, 0.0304])
     # The floor scales with decoding, what prompts add with prefill: 2 * 10 + 3 * 50 ms.
@@ -44,7 +44,7 @@ def test_each_number_changes_what_it_says() -> None:
     assert other.decode_base_s == PROFILE.decode_base_s
 
 
-def test_moving_is_logarithmic_and_keeps_signs() -> None:
+def test_moves_are_logarithmic_and_positive() -> None:
     start = Tuning.start(PROFILE)
     moved = start.moved(np.log(np.array([2.0, 0.5, 1.0, 1.0, 3.0, 1.0, 1.0])))
     assert moved.decode_scale == pytest.approx(2.0)
@@ -54,7 +54,7 @@ def test_moving_is_logarithmic_and_keeps_signs() -> None:
     assert min(getattr(start.moved(np.full(7, -50.0)), name) for name in Tuning.__slots__) > 0
 
 
-def test_misfit_is_nothing_where_times_agree_and_grows_with_either_sign() -> None:
+def test_misfit_symmetric_around_equal_times() -> None:
     times = Timings(np.array([0.1, 0.2]), np.array([0.01, np.nan]), np.array([1.0, 0.2]))
     still = np.zeros(len(SPREAD))
     assert misfit(times, times, still) == 0
@@ -64,7 +64,7 @@ def test_misfit_is_nothing_where_times_agree_and_grows_with_either_sign() -> Non
     assert misfit(times, times, SPREAD) > 0, "parameters are pulled towards where they start"
 
 
-def test_misfit_lets_no_outlier_rule() -> None:
+def test_misfit_is_robust_to_outliers() -> None:
     theirs = np.full(100, 1.0)
     ours = theirs.copy()
     ours[0] = 100.0
@@ -74,7 +74,7 @@ def test_misfit_lets_no_outlier_rule() -> None:
     assert one_bad < squares
 
 
-def test_minimise_finds_the_bottom_of_a_bent_valley() -> None:
+def test_minimize_finds_bottom_of_valley() -> None:
     def valley(x: np.ndarray) -> float:
         return float(100 * (x[1] - x[0] ** 2) ** 2 + (1 - x[0]) ** 2)
 
@@ -83,27 +83,27 @@ def test_minimise_finds_the_bottom_of_a_bent_valley() -> None:
     assert point == pytest.approx([1.0, 1.0], abs=1e-2)
 
 
-def test_minimise_survives_infinities() -> None:
+def test_minimize_survives_infinities() -> None:
     point, _ = minimize(lambda x: np.inf if x[0] < 0 else abs(x[0] - 0.3), np.array([1.0]), np.array([-3.0]), 80)
     assert point[0] == pytest.approx(0.3, abs=0.01)
 
 
-def test_errors_leave_out_what_has_no_time() -> None:
+def test_errors_skip_missing_times() -> None:
     errors = Errors.between(np.array([1.1, 2.0, np.nan]), np.array([1.0, 2.0, 3.0]))
     assert errors == Errors(of_mean=0.0333, median=0.05, p90=0.09)
 
 
-def test_stretches_are_means_of_neighbours() -> None:
+def test_stretch_ratios_average_neighbors() -> None:
     assert stretch_ratios(np.ones(4), np.array([1.0, 1.0, 2.0, 2.0]), 2) == [1.0, 2.0]
     assert stretch_ratios(np.ones(2), np.array([1.0, np.nan]), 10) == [1.0]
 
 
-def test_speed_factors_come_from_the_residuals_first() -> None:
+def test_speed_factors_drawn_from_ratios() -> None:
     drawn = speed_factors([0.9, 1.1], 0.5, 1000, np.random.default_rng(0))
     assert set(drawn) == {0.9, 1.1}
     assert drawn.mean() == pytest.approx(1.0, abs=0.02)
 
 
-def test_speed_factors_of_an_accuracy_have_that_median_error() -> None:
+def test_speed_factors_have_given_median_error() -> None:
     drawn = speed_factors([], 0.08, 20_000, np.random.default_rng(0))
     assert np.median(np.abs(np.log(drawn))) == pytest.approx(0.08, rel=0.03)

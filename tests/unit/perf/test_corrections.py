@@ -13,15 +13,15 @@ def profile_of(engine: str, hardware: str = "h100"):  # noqa: ANN201
     return next(p for p in shipped_profiles() if (p.model, p.hardware, p.engine) == ("llama-3.1-70b", hardware, engine))
 
 
-def test_corrections_ship_for_the_hardware_that_was_validated() -> None:
-    general = {(each.hardware, each.engine) for each in shipped_corrections() if not each.model}
+def test_corrections_ship_for_validated_hardware() -> None:
+    general = {(correction.hardware, correction.engine) for correction in shipped_corrections() if not correction.model}
     assert {("h100", "vllm"), ("h200", "vllm"), ("b200", "vllm"), ("h100", "trtllm")} <= general
-    for each in shipped_corrections():
-        assert each.fitted_on >= 10
-        assert each.judged_on >= 10
+    for correction in shipped_corrections():
+        assert correction.fitted_on >= 10
+        assert correction.judged_on >= 10
 
 
-def test_a_corrected_profile_stays_silicon_and_says_so() -> None:
+def test_corrected_profile_keeps_silicon_provenance() -> None:
     plain = profile_of("vllm")
     better = apply_correction(plain)
     assert better.provenance is Provenance.SILICON
@@ -30,7 +30,7 @@ def test_a_corrected_profile_stays_silicon_and_says_so() -> None:
     assert better != plain
 
 
-def test_the_correction_of_the_model_goes_before_that_of_the_engine() -> None:
+def test_model_correction_precedes_engine_correction() -> None:
     plain = next(
         p for p in shipped_profiles() if (p.model, p.hardware, p.precision) == ("llama-3.1-70b", "h100", "fp8")
     )
@@ -40,12 +40,12 @@ def test_the_correction_of_the_model_goes_before_that_of_the_engine() -> None:
     assert apply_correction(plain) == (own or general).apply(plain)
 
 
-def test_calibrated_profiles_are_left_alone() -> None:
+def test_calibrated_profiles_not_corrected() -> None:
     own = msgspec.structs.replace(profile_of("vllm"), provenance=Provenance.CALIBRATED)
     assert apply_correction(own) is own
 
 
-def test_a_corrected_profile_knows_how_far_such_were_off() -> None:
+def test_corrected_profile_records_residuals() -> None:
     found = lookup("h100", "vllm")
     assert isinstance(found, Correction)
     known = expected_accuracy(found.apply(profile_of("vllm")))
@@ -58,7 +58,7 @@ def test_a_corrected_profile_knows_how_far_such_were_off() -> None:
     assert min(found.pace_ratios) <= low < high <= max(found.pace_ratios)
 
 
-def test_a_profile_on_hardware_that_was_not_validated_errs_as_much_as_the_worst() -> None:
+def test_unvalidated_hardware_assigned_largest_error() -> None:
     known = expected_accuracy(profile_of("vllm", "a100"))
     assert known is not None
     assert known.error == max(c.tpot_median_before for c in shipped_corrections() if c.engine == "vllm" and not c.model)

@@ -23,23 +23,23 @@ SHARES = OperatorShares.from_times(
         ("generation_act_gate", "other"),
     ],
 )
-def test_classes_of_the_library_s_operators(name: str, kind: str) -> None:
+def test_operator_classes_by_name(name: str, kind: str) -> None:
     assert operator_class(name) == kind
 
 
-def test_a_class_is_scaled_by_its_share() -> None:
+def test_class_scaled_by_its_share() -> None:
     assert SHARES.decode == {"dense": [0.5] * 4}
     np.testing.assert_allclose(SHARES.decode_factors([1, 20, 4000], {"dense": 1.2, "experts": 9.0}), 1.1)
     np.testing.assert_allclose(SHARES.step_factors([1, 1000], {"attention": 2.0, "experts": 0.5}), 1 + 0.25 - 0.375)
 
 
-def test_shares_are_interpolated_in_the_logarithm_of_the_size() -> None:
+def test_shares_interpolated_in_log_size() -> None:
     growing = OperatorShares(decode={"dense": [0.0, 0.3, 0.6, 0.9]}, step={})
     np.testing.assert_allclose(growing.decode_factors([1, 8, 512], {"dense": 2.0}), [1.0, 1.3, 1.9])
     assert growing.decode_factors([23], {"dense": 2.0})[0] == pytest.approx(1.3 + 0.3 * np.log(23 / 8) / np.log(8))
 
 
-def test_every_shipped_profile_says_what_its_steps_are_made_of() -> None:
+def test_shipped_profiles_have_operator_shares() -> None:
     for profile in shipped_profiles():
         shares = profile.operators
         assert shares is not None

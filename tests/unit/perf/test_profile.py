@@ -35,32 +35,32 @@ def profile(**changes: object) -> Profile:
     return changed
 
 
-def test_between_grid_points_the_time_is_on_the_line_between_them() -> None:
+def test_times_interpolated_between_grid_points() -> None:
     assert float(profile().step_time_s(0, 2.5, 0)) == pytest.approx((0.010 + 0.013) / 2)
     assert float(profile().step_time_s(188, 4, 0)) == pytest.approx(0.030)
 
 
-def test_beyond_the_grid_the_time_goes_on_at_the_last_slope_and_never_falls() -> None:
+def test_times_extrapolated_beyond_the_grid() -> None:
     assert float(profile().step_time_s(0, 32, 0)) == pytest.approx(0.019 + 16 * (0.019 - 0.013) / 12)
     assert float(profile().step_time_s(512, 0, 0)) == pytest.approx(0.040 + 256 * 0.020 / 128)
     falling = profile(decode_base_s=[0.010, 0.013, 0.012])
     assert float(falling.step_time_s(0, 64, 0)) == pytest.approx(0.012)
 
 
-def test_context_and_prompt_attention_are_added() -> None:
+def test_context_and_prompt_attention_added() -> None:
     assert float(profile().step_time_s(0, 4, 5000)) == pytest.approx(0.013 + 5000 * 2e-7)
     assert float(profile().step_time_s(124, 4, 5000, 1e6)) == pytest.approx(0.020 + 5000 * 2e-7 + 1e6 * 1e-9)
     assert float(profile().step_time_s(128, 0, 5000)) == pytest.approx(0.020), "nothing decodes, so nothing is read"
 
 
-def test_the_overhead_is_added_to_every_step() -> None:
+def test_overhead_added_to_every_step() -> None:
     late = profile(step_overhead_s=0.002)
     for asked in ((0, 3, 700), (100, 3, 700)):
         assert float(late.step_time_s(*asked)) == pytest.approx(float(profile().step_time_s(*asked)) + 0.002)
 
 
 @pytest.mark.parametrize("overhead_s", [0.0, 0.003])
-def test_the_table_of_the_simulator_says_what_the_formula_says(overhead_s: float) -> None:
+def test_step_table_equals_the_formula(overhead_s: float) -> None:
     one = profile(step_overhead_s=overhead_s)
     table = one.table(LIMITS)
     sequences = np.arange(1, LIMITS.max_num_seqs + 1)
@@ -83,19 +83,19 @@ def test_slowed_multiplies_every_step() -> None:
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -0.001])
 @pytest.mark.parametrize("column", ["decode_base_s", "decode_per_kv_token_s", "mixed_base_s"])
-def test_a_time_that_is_none_is_refused(column: str, bad: float) -> None:
+def test_invalid_column_times_refused(column: str, bad: float) -> None:
     with pytest.raises(PerformanceError, match="negative or not a number"):
         profile(**{column: [0.01, bad, 0.02]}).__post_init__()
 
 
-def test_other_times_that_are_none_are_refused() -> None:
+def test_invalid_scalar_times_refused() -> None:
     for field in ("prefill_per_pair_s", "step_overhead_s"):
         for bad in (math.nan, -1.0):
             with pytest.raises(PerformanceError, match="negative or not a number"):
                 profile(**{field: bad}).__post_init__()
 
 
-def test_no_memory_for_context_is_refused() -> None:
+def test_no_memory_for_context_refused() -> None:
     with pytest.raises(PerformanceError, match="no memory for context"):
         profile(kv_capacity_tokens=0).__post_init__()
 
@@ -109,12 +109,12 @@ def test_no_memory_for_context_is_refused() -> None:
         {"decode_base_s": [], "decode_per_kv_token_s": [], "decode_sequences": []},
     ],
 )
-def test_columns_that_do_not_fit_their_grid_are_refused(change: dict[str, object]) -> None:
+def test_columns_off_their_grid_refused(change: dict[str, object]) -> None:
     with pytest.raises(PerformanceError, match="column"):
         profile(**change).__post_init__()
 
 
-def test_a_step_that_takes_no_time_is_refused() -> None:
+def test_step_of_zero_time_refused() -> None:
     for column in ("decode_base_s", "mixed_base_s"):
         with pytest.raises(PerformanceError, match="is 0"):
             profile(**{column: [0.0, 0.01, 0.02]}).__post_init__()

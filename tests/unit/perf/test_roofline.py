@@ -8,7 +8,7 @@ from meritorder.perf.roofline import roofline
 CATALOG = catalog.load(())
 
 
-def test_a_step_of_one_reads_all_weights_once() -> None:
+def test_single_sequence_reads_weights_once() -> None:
     model, hardware = CATALOG.find_model("llama-3.1-8b"), CATALOG.find_hardware("rtx-4090")
     profile = roofline(model, hardware, Replica(model=model.id, hardware=hardware.id, gpus=1), as_of="2026-11-23")
     assert profile.provenance is Provenance.ROOFLINE
@@ -21,7 +21,7 @@ def test_a_step_of_one_reads_all_weights_once() -> None:
     assert profile.kv_capacity_tokens == pytest.approx(42_900, rel=0.01)
 
 
-def test_a_mixture_of_experts_reads_more_with_more_tokens() -> None:
+def test_experts_read_more_with_tokens() -> None:
     model, hardware = CATALOG.find_model("qwen3-30b-a3b"), CATALOG.find_hardware("h100")
     profile = roofline(model, hardware, Replica(model=model.id, hardware="h100", gpus=1), as_of="2026-11-23")
     assert profile.decode_base_s[0] == pytest.approx(2 * model.active_parameters / (0.8 * 3.35e12), rel=1e-3)
@@ -29,7 +29,7 @@ def test_a_mixture_of_experts_reads_more_with_more_tokens() -> None:
     assert profile.decode_base_s[-1] == pytest.approx(2 * model.parameters / (0.8 * 3.35e12), rel=1e-3)
 
 
-def test_weights_must_fit() -> None:
+def test_weights_beyond_memory_refused() -> None:
     model, hardware = CATALOG.find_model("llama-3.1-70b"), CATALOG.find_hardware("rtx-4090")
     with pytest.raises(PerformanceError, match="do not fit"):
         roofline(model, hardware, Replica(model=model.id, hardware=hardware.id, gpus=1), as_of="2026-11-23")

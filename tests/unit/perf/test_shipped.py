@@ -34,7 +34,7 @@ ABSENT = {
     ("deepseek-v3", "h100"): TOO_LARGE,
     ("deepseek-r1", "h100"): TOO_LARGE,
 }
-# Slower at one sequence than at ten in the measured tables themselves: expert and FP8 kernels at small batches.
+# Slower at profile sequence than at ten in the measured tables themselves: expert and FP8 kernels at small batches.
 SLOW_WHEN_SMALL = {
     "qwen3-235b-a22b on 8xh100 (trtllm, bf16)",
     "qwen3-32b on 4xb200 (vllm, fp8)",
@@ -43,11 +43,11 @@ SLOW_WHEN_SMALL = {
 
 
 def offenders(of: Callable[[Profile], bool]) -> list[str]:
-    return [one.replica.label for one in shipped_profiles() if of(one)]
+    return [profile.replica.label for profile in shipped_profiles() if of(profile)]
 
 
-def test_what_was_promised_is_there_or_absent_for_a_reason() -> None:
-    there = {(one.model, one.hardware) for one in shipped_profiles() if one.engine == "vllm"}
+def test_promised_profiles_present_or_excused() -> None:
+    there = {(profile.model, profile.hardware) for profile in shipped_profiles() if profile.engine == "vllm"}
     missing = {(model, hardware) for model in PROMISED for hardware in HARDWARE} - there
     assert missing == set(ABSENT)
     for (name, hardware), reason in ABSENT.items():
@@ -57,76 +57,82 @@ def test_what_was_promised_is_there_or_absent_for_a_reason() -> None:
 
 
 def test_no_replica_ships_twice() -> None:
-    assert len({one.replica for one in shipped_profiles()}) == len(shipped_profiles())
+    assert len({profile.replica for profile in shipped_profiles()}) == len(shipped_profiles())
 
 
-def test_their_names_are_of_the_catalog() -> None:
-    assert not offenders(lambda one: one.model not in FACTS.models or one.hardware not in FACTS.hardware)
-    assert not offenders(lambda one: not one.source or not one.as_of)
+def test_profile_names_known_to_catalog() -> None:
+    assert not offenders(lambda profile: profile.model not in FACTS.models or profile.hardware not in FACTS.hardware)
+    assert not offenders(lambda profile: not profile.source or not profile.as_of)
 
 
-def test_their_times_are_those_of_engines() -> None:
+def test_step_times_are_plausible() -> None:
     """No engine steps in under a millisecond; a full step of 16,384 tokens over PCIe takes most of a minute."""
-    assert not offenders(lambda one: min(*one.decode_base_s, *one.mixed_base_s) < 1e-3)
-    assert not offenders(lambda one: max(one.decode_base_s) > 6 or max(one.mixed_base_s) > 60)
-    assert not offenders(lambda one: max(one.decode_per_kv_token_s) == 0 or one.prefill_per_pair_s == 0)
-    assert not offenders(lambda one: one.table_error_p90 > 0.3)
+    assert not offenders(lambda profile: min(*profile.decode_base_s, *profile.mixed_base_s) < 1e-3)
+    assert not offenders(lambda profile: max(profile.decode_base_s) > 6 or max(profile.mixed_base_s) > 60)
+    assert not offenders(lambda profile: max(profile.decode_per_kv_token_s) == 0 or profile.prefill_per_pair_s == 0)
+    assert not offenders(lambda profile: profile.table_error_p90 > 0.3)
 
 
 def largest_dip(column: list[float]) -> float:
     return float(np.max(1 - np.array(column) / np.maximum.accumulate(column)))
 
 
-def test_their_columns_broadly_increase() -> None:
+def test_columns_broadly_increase() -> None:
     """Measured operators are not monotone: a larger batch may find a better kernel. But never far below."""
     for column in ("decode_base_s", "mixed_base_s"):
-        deep = offenders(lambda one, column=column: largest_dip(getattr(one, column)) > 0.5)
+        deep = offenders(lambda profile, column=column: largest_dip(getattr(profile, column)) > 0.5)
         assert set(deep) <= SLOW_WHEN_SMALL, column
-    assert not offenders(lambda one: one.decode_base_s[-1] < 0.75 * one.decode_base_s[0])
-    flat = offenders(lambda one: one.mixed_base_s[-1] < 3 * one.mixed_base_s[0])
+    assert not offenders(lambda profile: profile.decode_base_s[-1] < 0.75 * profile.decode_base_s[0])
+    flat = offenders(lambda profile: profile.mixed_base_s[-1] < 3 * profile.mixed_base_s[0])
     assert set(flat) <= SLOW_WHEN_SMALL
 
 
-def test_a_large_batch_serves_several_times_the_tokens_of_one_sequence() -> None:
-    def gain(one: Profile) -> float:
-        return one.decode_sequences[-1] / one.decode_sequences[0] * one.decode_base_s[0] / one.decode_base_s[-1]
+def test_large_batches_raise_throughput() -> None:
+    def gain(profile: Profile) -> float:
+        return (
+            profile.decode_sequences[-1]
+            / profile.decode_sequences[0]
+            * profile.decode_base_s[0]
+            / profile.decode_base_s[-1]
+        )
 
-    assert not offenders(lambda one: gain(one) < 5)
+    assert not offenders(lambda profile: gain(profile) < 5)
 
 
-def test_no_decode_step_is_faster_than_reading_the_active_weights() -> None:
+def test_decode_never_beats_memory_bandwidth() -> None:
     """One sequence reads at least the weights that are active for it, all GPUs at peak bandwidth."""
 
-    def least_s(one: Profile) -> float:
-        facts, hardware = FACTS.models[one.model], FACTS.hardware[one.hardware]
-        read_bytes = (facts.weights_bytes(one.precision) or 0) * facts.active_parameters / facts.parameters
-        return read_bytes / (one.gpus * hardware.memory_bandwidth_bytes_per_s)
+    def least_s(profile: Profile) -> float:
+        facts, hardware = FACTS.models[profile.model], FACTS.hardware[profile.hardware]
+        read_bytes = (facts.weights_bytes(profile.precision) or 0) * facts.active_parameters / facts.parameters
+        return read_bytes / (profile.gpus * hardware.memory_bandwidth_bytes_per_s)
 
-    assert not offenders(lambda one: one.decode_base_s[0] < 0.95 * least_s(one))
+    assert not offenders(lambda profile: profile.decode_base_s[0] < 0.95 * least_s(profile))
 
 
-def test_weights_and_context_fit_in_memory_and_fill_it() -> None:
-    """Context takes two bytes a number, one with FP8 checkpoints; with more GPUs than heads some is held twice."""
+def test_weights_and_context_fill_memory() -> None:
+    """Context takes two bytes per number, one with FP8 checkpoints; with more GPUs than heads some is held twice."""
 
-    def filled(one: Profile) -> float:
-        facts, hardware = FACTS.models[one.model], FACTS.hardware[one.hardware]
-        halved = 0.5 if one.precision == "fp8" and one.model.startswith("qwen") else 1.0
-        context_bytes = one.kv_capacity_tokens * facts.kv_bytes_per_token * halved
-        return ((facts.weights_bytes(one.precision) or 0) + context_bytes) / (one.gpus * hardware.memory_bytes)
+    def filled(profile: Profile) -> float:
+        facts, hardware = FACTS.models[profile.model], FACTS.hardware[profile.hardware]
+        halved = 0.5 if profile.precision == "fp8" and profile.model.startswith("qwen") else 1.0
+        context_bytes = profile.kv_capacity_tokens * facts.kv_bytes_per_token * halved
+        return ((facts.weights_bytes(profile.precision) or 0) + context_bytes) / (profile.gpus * hardware.memory_bytes)
 
-    assert not offenders(lambda one: not 0.4 <= filled(one) <= 0.95)
+    assert not offenders(lambda profile: not 0.4 <= filled(profile) <= 0.95)
 
 
 def model(name: str) -> Model:
     return FACTS.models[name]
 
 
-def test_find_takes_the_models_own_precision_and_the_fewest_gpus_first() -> None:
+def test_find_defaults_to_native_precision() -> None:
     found = find_profiles(model("llama-3.1-70b"), "h100", engine="vllm", precision=None, gpus=None)
-    assert {one.precision for one in found} == {"bf16"}
-    assert [one.gpus for one in found] == sorted(one.gpus for one in found)
+    assert {profile.precision for profile in found} == {"bf16"}
+    assert [profile.gpus for profile in found] == sorted(profile.gpus for profile in found)
     assert [
-        one.gpus for one in find_profiles(model("llama-3.1-70b"), "h100", engine="vllm", precision="fp8", gpus=4)
+        profile.gpus
+        for profile in find_profiles(model("llama-3.1-70b"), "h100", engine="vllm", precision="fp8", gpus=4)
     ] == [4]
 
 
@@ -148,7 +154,7 @@ def no_library(monkeypatch: pytest.MonkeyPatch) -> None:
         ("mixtral-8x7b", "h100", "vllm", None, "measured models are deepseek-r1, deepseek-v3"),
     ],
 )
-def test_what_was_not_measured_is_an_error_that_names_what_was(
+def test_missing_profile_error_names_available(
     name: str, hardware: str, engine: str, gpus: int | None, named: str
 ) -> None:
     with pytest.raises(PerformanceError, match="no measured performance") as caught:
@@ -157,25 +163,25 @@ def test_what_was_not_measured_is_an_error_that_names_what_was(
     assert "meritorder[silicon]" in str(caught.value)
 
 
-def test_a_profile_written_is_a_profile_read(tmp_path: Path) -> None:
-    one = shipped_profiles()[0]
-    (tmp_path / "p.json").write_bytes(msgspec.json.encode(one))
-    (tmp_path / "p.toml").write_text(shipped.to_toml([one]))
-    assert load_profiles(tmp_path / "p.json") == (one,)
-    assert load_profiles(tmp_path / "p.toml") == (one,)
+def test_profile_survives_a_round_trip(tmp_path: Path) -> None:
+    profile = shipped_profiles()[0]
+    (tmp_path / "p.json").write_bytes(msgspec.json.encode(profile))
+    (tmp_path / "p.toml").write_text(shipped.to_toml([profile]))
+    assert load_profiles(tmp_path / "p.json") == (profile,)
+    assert load_profiles(tmp_path / "p.toml") == (profile,)
 
 
 @pytest.mark.parametrize(
     ("name", "content"), [("p.json", b"{}"), ("p.json", b"\x00"), ("p.toml", b"= ="), ("p.toml", b"\xff\xfe")]
 )
-def test_what_is_no_profile_is_refused_by_name(tmp_path: Path, name: str, content: bytes) -> None:
+def test_other_files_refused_by_name(tmp_path: Path, name: str, content: bytes) -> None:
     (tmp_path / name).write_bytes(content)
     with pytest.raises(PerformanceError, match="not a profile") as caught:
         load_profiles(tmp_path / name)
     assert "\n" not in str(caught.value)
 
 
-def test_a_profile_with_times_that_are_none_is_refused_when_read(tmp_path: Path) -> None:
+def test_invalid_profile_file_refused(tmp_path: Path) -> None:
     document = msgspec.json.decode(msgspec.json.encode(shipped_profiles()[0]))
     document["decode_base_s"][3] = -1.0
     (tmp_path / "p.json").write_bytes(msgspec.json.encode(document))
@@ -184,10 +190,10 @@ def test_a_profile_with_times_that_are_none_is_refused_when_read(tmp_path: Path)
 
 
 @pytest.mark.slow
-def test_sampling_again_gives_what_ships() -> None:
+def test_sampling_reproduces_shipped_profile() -> None:
     pytest.importorskip("aiconfigurator_core")
-    one = next(p for p in shipped_profiles() if p.replica.label == "llama-3.1-8b on 1xh100 (vllm, bf16)")
-    again = sample_profile(one.replica, "meta-llama/Meta-Llama-3.1-8B", native=True)
-    assert again.kv_capacity_tokens == one.kv_capacity_tokens
-    np.testing.assert_allclose(again.decode_base_s, one.decode_base_s, rtol=0.01)
-    np.testing.assert_allclose(again.mixed_base_s, one.mixed_base_s, rtol=0.01)
+    profile = next(p for p in shipped_profiles() if p.replica.label == "llama-3.1-8b on 1xh100 (vllm, bf16)")
+    again = sample_profile(profile.replica, "meta-llama/Meta-Llama-3.1-8B", native=True)
+    assert again.kv_capacity_tokens == profile.kv_capacity_tokens
+    np.testing.assert_allclose(again.decode_base_s, profile.decode_base_s, rtol=0.01)
+    np.testing.assert_allclose(again.mixed_base_s, profile.mixed_base_s, rtol=0.01)

@@ -42,7 +42,7 @@ def test_work_queued_at_replica_becomes_urgent() -> None:
 
 
 def test_arrival_never_overtakes_more_urgent() -> None:
-    """The first prompt has four steps; when it is done the next begins, and a seat is free beside one that waits."""
+    """The first prompt has four steps; when it is done the next begins, and a sequence is free while one waits."""
     rows = [(0.05, 16, 1, 900.0), (0.06, 16, 1, 900.0), (0.07, 16, 1, 900.0), (0.08, 16, 1, 100.0), (0.6, 16, 1, 500.0)]
     limits = EngineLimits(max_num_seqs=3, max_num_batched_tokens=4)
     pool = SimPool(profile=STEADY, scaling=Fixed(instances=1), limits=limits, realtime=False, backfill=backfill(3))
@@ -101,10 +101,10 @@ def test_empty_instance_under_notice_not_counted() -> None:
 
 
 def test_interrupted_requests_go_before_queued() -> None:
-    """One seat: the first runs, the other two wait; after the interruption at 2 s they are served as they came."""
+    """One sequence: the first runs, the other two wait; after the interruption at 2 s they are served as they came."""
     lives = Interruptions(lifetimes_s=(2.0, 1e6), notice_s=0.0)
-    one_seat = pool(interruptions=lives, limits=EngineLimits(max_num_seqs=1))
-    result = run(requests((0.5, 5, 20, NOW), (0.6, 5, 10, NOW), (0.7, 5, 10, NOW)), one_seat)
+    single = pool(interruptions=lives, limits=EngineLimits(max_num_seqs=1))
+    result = run(requests((0.5, 5, 20, NOW), (0.6, 5, 10, NOW), (0.7, 5, 10, NOW)), single)
     np.testing.assert_allclose(result.finished_s, [4.0, 5.0, 6.0])
     assert result.attempts.tolist() == [1, 0, 0]
 

@@ -34,7 +34,7 @@ def pool(scaling: Scaling, **options: object) -> SimPool:
 
 def parts(result: SimResult) -> float:
     return sum(
-        each.realtime_s + each.deferrable_s + each.startup_s + each.idle_s + each.lost_s for each in result.pools
+        pool.realtime_s + pool.deferrable_s + pool.startup_s + pool.idle_s + pool.lost_s for pool in result.pools
     )
 
 

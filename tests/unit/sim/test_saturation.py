@@ -9,7 +9,7 @@ from meritorder.sim.run import simulate
 from meritorder.sim.saturation import alone_on_a_replica, saturate
 
 
-def test_the_work_of_what_a_full_replica_does_is_the_time_that_it_takes() -> None:
+def test_work_on_saturated_replica_equals_time() -> None:
     random = np.random.default_rng(0)
     count = 20 * LIMITS.max_num_seqs
     asked = requests(np.zeros(count), random.integers(50, 900, count), random.integers(5, 200, count))
@@ -22,7 +22,7 @@ def test_the_work_of_what_a_full_replica_does_is_the_time_that_it_takes() -> Non
     assert tokens / work_s == pytest.approx(found.tokens_per_s, rel=0.05)
 
 
-def test_work_is_the_time_that_it_takes_whatever_the_context() -> None:
+def test_work_equals_time_at_any_context() -> None:
     """A morning of short contexts and an evening of long ones, which leave memory to few: each by itself."""
     random = np.random.default_rng(0)
     count = 4 * 20 * LIMITS.max_num_seqs
@@ -36,17 +36,17 @@ def test_work_is_the_time_that_it_takes_whatever_the_context() -> None:
         assert work_s == pytest.approx(result.finished_s.max(), rel=0.04)
 
 
-def test_a_full_replica_holds_as_many_sequences_as_it_may() -> None:
+def test_saturated_replica_reaches_max_sequences() -> None:
     found = saturate(requests([0.0], 100, 200), profile(), LIMITS)
     assert 0.9 * LIMITS.max_num_seqs < found.sequences <= LIMITS.max_num_seqs
 
 
-def test_memory_may_be_what_fills_up_first() -> None:
+def test_memory_can_limit_saturation() -> None:
     found = saturate(requests([0.0], 9000, 1000), profile(), LIMITS)
     assert 4 <= found.sequences <= 50_000 / 9000
 
 
-def test_no_faster_replica_takes_longer_for_work() -> None:
+def test_faster_replica_takes_less_work() -> None:
     asked = requests([0.0], 300, 100)
     slow, fast = (saturate(asked, profile(faster=factor), LIMITS) for factor in (1.0, 2.0))
     tokens = asked.input_tokens, asked.cached_tokens, asked.output_tokens
@@ -56,7 +56,7 @@ def test_no_faster_replica_takes_longer_for_work() -> None:
 @pytest.mark.parametrize(
     ("given", "cached", "generated"), [(1, 0, 1), (200, 0, 2), (1024, 0, 50), (1025, 0, 50), (5000, 3000, 400)]
 )
-def test_alone_on_a_replica_is_what_the_simulator_gives_to_one_request(given: int, cached: int, generated: int) -> None:
+def test_alone_on_replica_equals_simulation(given: int, cached: int, generated: int) -> None:
     asked = requests([0.0], given, generated, cached_tokens=cached)
     ttft_s, tpot_s = alone_on_a_replica(asked, profile(), LIMITS)
     result = simulate(asked, (SimPool(profile=profile(), scaling=Fixed(instances=1), limits=LIMITS),), horizon_s=0.0)

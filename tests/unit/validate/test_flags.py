@@ -39,14 +39,14 @@ def row(**changes: object) -> Row:
         ({"silicon_data_source": "aic-auto-gap-analysis/x.csv"}, 0),
     ],
 )
-def test_how_often_sglang_was_told_to_look(changes: Row, steps: float) -> None:
+def test_sglang_poll_intervals(changes: Row, steps: float) -> None:
     assert server_settings(row(**changes)).wait_steps == steps
 
 
 LLAMA: Row = {"backend": "trtllm", "model_path": "meta-llama/Llama-3.1-70B", "tp_size": 4}
 
 
-def test_prompts_that_were_told_to_wait_for_others_wait_less_the_more_there_are() -> None:
+def test_batching_waits_shrink_with_clients() -> None:
     """Of few clients nearly each waits the whole window of 20 steps; the window is shared by many."""
     waits = [server_settings(row(**LLAMA, concurrency=clients)).wait_steps for clients in (1, 4, 64, 1024)]
     assert 19 < waits[0] < 20
@@ -56,11 +56,11 @@ def test_prompts_that_were_told_to_wait_for_others_wait_less_the_more_there_are(
 
 
 @pytest.mark.parametrize("changes", [{"tp_size": 8}, {"osl": 8192}, {"isl": 8192}, {"model_path": "other/Model"}])
-def test_others_were_not_told_to(changes: Row) -> None:
+def test_other_servers_do_not_wait(changes: Row) -> None:
     assert server_settings(row(**(LLAMA | changes))).wait_steps == 0
 
 
-def test_ranks_wait_until_each_has_a_prompt_and_so_many_steps_at_most() -> None:
+def test_ranks_wait_for_a_full_round() -> None:
     ranks: Row = {"backend": "trtllm", "attention_dp_size": 8}
     slow, busy = (server_settings(row(**ranks, concurrency=clients)).wait_steps for clients in (1, 100_000))
     assert 57 < slow < 60
@@ -91,9 +91,9 @@ DATED: Row = {"silicon_data_source": "aic-auto-gap-analysis/x.csv; measured=2026
         ),
     ],
 )
-def test_the_configurators_servers_take_a_prompt_a_step_or_little_more(changes: Row, expected: ServerSettings) -> None:
+def test_configurator_step_holds_one_prompt(changes: Row, expected: ServerSettings) -> None:
     assert server_settings(row(**(NVIDIA | changes))) == expected
 
 
-def test_the_lengths_of_the_benchmark_vary() -> None:
+def test_benchmark_lengths_vary() -> None:
     assert server_settings(row(backend="vllm")) == ServerSettings()

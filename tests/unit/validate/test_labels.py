@@ -44,41 +44,42 @@ def row(**changes: object) -> dict[str, Any]:
         ((8, 1, 8, 1, 64), (8, 1, 8, 1, 64)),
     ],
 )
-def test_gpus_that_were_counted_twice(stated: tuple[int, ...], meant: tuple[int, ...]) -> None:
+def test_doubly_counted_gpus_corrected(stated: tuple[int, ...], meant: tuple[int, ...]) -> None:
     read = correct_labels(pl.DataFrame([row(**dict(zip(SPLIT, stated, strict=True)))]))
     assert read.select(SPLIT).row(0) == meant
     assert read["concurrency"].item() == 64
 
 
-def test_rows_of_the_gap_analysis_are_taken_as_they_are() -> None:
+def test_gap_analysis_rows_unchanged() -> None:
     own = row(silicon_data_source="aic-auto-gap-analysis/x.csv", moe_tp_size=2, moe_ep_size=2, tp_size=4)
     assert correct_labels(pl.DataFrame([own])).select(SPLIT).row(0) == (4, 1, 2, 2, 64)
 
 
-def test_a_measurement_under_two_names_counts_once() -> None:
+def test_repeated_measurement_counts_once() -> None:
     rows = pl.DataFrame([row(), row(id="b", model_path="another/Name"), row(id="c", silicon_tpot_ms=11.0)])
     assert drop_repeated(correct_labels(rows))["id"].to_list() == ["a", "c"]
 
 
-def test_a_row_far_from_two_others_is_out() -> None:
+def test_outlier_of_configuration_dropped() -> None:
     rows = [row(), row(id="b", silicon_tpot_ms=10.5), row(id="c", silicon_tpot_ms=40.0)]
     assert contradicted(rows) == {"c": "twice or half the median of its configuration"}
     assert contradicted(rows[1:]) == {}
 
 
-def test_a_run_that_is_faster_than_reading_the_weights_again_allows_is_out() -> None:
+def test_speculative_run_dropped() -> None:
     slow = [row(id=f"slow {c}", model_path="deepseek-ai/DeepSeek-R1", concurrency=c) for c in (4, 8)]
     source = "db-dump; silicon_concurrency=4; measured=2026-04-01"
     fast = [
-        one | {"id": one["id"].replace("slow", "fast"), "silicon_data_source": source, "silicon_tpot_ms": 6.0}
-        for one in [*slow, row(id="slow 16", model_path="deepseek-ai/DeepSeek-V3", concurrency=16)]
+        measurement
+        | {"id": measurement["id"].replace("slow", "fast"), "silicon_data_source": source, "silicon_tpot_ms": 6.0}
+        for measurement in [*slow, row(id="slow 16", model_path="deepseek-ai/DeepSeek-V3", concurrency=16)]
     ]
     assert set(contradicted([*slow, *fast])) == {"fast 4", "fast 8", "fast 16"}
-    others = [one | {"model_path": "some/Model"} for one in [*slow, *fast]]
+    others = [measurement | {"model_path": "some/Model"} for measurement in [*slow, *fast]]
     assert contradicted(others) == {}
 
 
-def test_a_run_that_was_not_warm_is_out_with_all_its_clients() -> None:
+def test_cold_run_dropped_at_all_concurrencies() -> None:
     cold = [row(concurrency=4, silicon_ttft_ms=5000.0), row(id="b", concurrency=64, silicon_ttft_ms=9000.0)]
     assert set(contradicted(cold)) == {"a", "b"}
     assert contradicted([cold[1]]) == {}

@@ -11,7 +11,7 @@ def test_coordinate_descent_minimizes_a_jumping_function() -> None:
     assert value == jumps(point) <= 3
 
 
-def test_coordinate_descent_never_ends_worse_than_it_began() -> None:
+def test_coordinate_descent_never_gets_worse() -> None:
     point, value = coordinate_descent(lambda x: float(x @ x), np.zeros(2), np.ones(2), 5)
     assert (point == 0).all()
     assert value == 0

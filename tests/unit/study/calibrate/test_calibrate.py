@@ -46,7 +46,7 @@ def served(limits: EngineLimits, *, count: int = 300, per_s: float = 18.0) -> tu
     return TimedLog(**values | timed), truth
 
 
-def test_hidden_parameters_are_found_again() -> None:
+def test_hidden_parameters_recovered() -> None:
     log, truth = served(EngineLimits(max_num_seqs=256, max_num_batched_tokens=2048))
     found = calibrate(log, base(), KnownLimits())
     assert found.provenance is Provenance.CALIBRATED
@@ -63,7 +63,7 @@ def test_hidden_parameters_are_found_again() -> None:
         )
 
 
-def test_a_limit_of_sequences_shows_in_the_queue() -> None:
+def test_sequence_limit_found_from_queue() -> None:
     log, _ = served(EngineLimits(max_num_seqs=16, max_num_batched_tokens=2048))
     found = calibrate(log, base(), KnownLimits())
     assert found.limits is not None
@@ -72,19 +72,19 @@ def test_a_limit_of_sequences_shows_in_the_queue() -> None:
     assert "max_num_seqs" not in found.calibration.assumed
 
 
-def test_what_is_known_is_not_fitted() -> None:
+def test_stated_limits_not_fitted() -> None:
     log, _ = served(EngineLimits(max_num_batched_tokens=2048), count=60)
     found = calibrate(log, base(), KnownLimits(max_num_seqs=77, max_num_batched_tokens=3000))
     assert found.limits == EngineLimits(max_num_seqs=77, max_num_batched_tokens=3000)
 
 
-def test_a_short_log_is_refused() -> None:
+def test_short_log_refused() -> None:
     log, _ = served(EngineLimits(), count=10)
     with pytest.raises(TraceError, match="only 5 requests"):
         calibrate(log, base(), KnownLimits())
 
 
-def test_profiles_are_read_as_they_were_written(tmp_path: Path) -> None:
+def test_calibrated_profiles_survive_round_trip(tmp_path: Path) -> None:
     log, _ = served(EngineLimits(), count=60)
     found = calibrate(log, base(), KnownLimits(max_num_seqs=64, max_num_batched_tokens=2048))
     one, two = tmp_path / "one.toml", tmp_path / "two.toml"
@@ -94,7 +94,7 @@ def test_profiles_are_read_as_they_were_written(tmp_path: Path) -> None:
     assert load_profiles(two) == (found, base())
 
 
-def test_a_file_that_is_no_profile_is_told_in_one_line(tmp_path: Path) -> None:
+def test_other_file_refused_in_one_line(tmp_path: Path) -> None:
     path = tmp_path / "profile.toml"
     path.write_text("model = 3")
     with pytest.raises(PerformanceError, match="not a profile"):

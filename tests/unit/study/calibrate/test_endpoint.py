@@ -101,9 +101,9 @@ def stub() -> Iterator[Stub]:
         asyncio.set_event_loop(loop)
         with pytest.raises(asyncio.CancelledError):
             loop.run_until_complete(task)
-        for each in asyncio.all_tasks(loop):
-            each.cancel()
-            loop.run_until_complete(asyncio.gather(each, return_exceptions=True))
+        for pending in asyncio.all_tasks(loop):
+            pending.cancel()
+            loop.run_until_complete(asyncio.gather(pending, return_exceptions=True))
         loop.close()
 
     thread = threading.Thread(target=run)
@@ -114,7 +114,7 @@ def stub() -> Iterator[Stub]:
     thread.join(5)
 
 
-def test_times_are_those_of_the_stream(stub: Stub) -> None:
+def test_times_measured_from_stream(stub: Stub) -> None:
     log = measure(stub.url, "m", bounds=Bounds(max_requests=32), api_key="secret")
     assert 16 <= len(log) <= 32
     # A sleep is never shorter than asked; on a busy machine it is longer.
@@ -128,7 +128,7 @@ def test_times_are_those_of_the_stream(stub: Stub) -> None:
     assert len({body["messages"][0]["content"][:20] for body in stub.asked}) == len(stub.asked), "no shared prefix"
 
 
-def test_the_ladder_is_climbed_twice_and_stays_within_bounds(stub: Stub) -> None:
+def test_stages_repeat_within_bounds(stub: Stub) -> None:
     assert Bounds(max_requests=200).stages() == [1, 2, 4, 8, 16, 32] * 2
     assert Bounds(max_requests=200, max_concurrency=4).stages() == [1, 2, 4] * 2
     measure(f"{stub.url}/v1/", "m", bounds=Bounds(max_requests=32))
@@ -136,25 +136,25 @@ def test_the_ladder_is_climbed_twice_and_stays_within_bounds(stub: Stub) -> None
     assert len(stub.asked) <= 33, "one more to warm up"
 
 
-def test_an_endpoint_without_ignore_eos_is_asked_without(stub: Stub) -> None:
+def test_ignore_eos_dropped_when_refused(stub: Stub) -> None:
     stub.refuses_ignore_eos, stub.usage = True, False
     log = measure(stub.url, "m", bounds=Bounds(max_requests=32))
     assert (log.output_tokens > 1).all()
     assert "ignore_eos" not in stub.asked[-1]
 
 
-def test_a_refusal_is_told_in_one_line(stub: Stub) -> None:
+def test_refusal_reported_in_one_line(stub: Stub) -> None:
     stub.status = 404
     with pytest.raises(ConfigError, match=r"HTTP 404.*no such model"):
         measure(stub.url, "m", bounds=Bounds(max_requests=32))
 
 
-def test_nobody_there_is_told_in_one_line() -> None:
+def test_missing_server_reported_in_one_line() -> None:
     with pytest.raises(ConfigError, match="no server answers"):
         measure("http://127.0.0.1:9", "m", bounds=Bounds(max_requests=32))
 
 
-def test_time_runs_out(stub: Stub) -> None:
+def test_time_limit_ends_measurement(stub: Stub) -> None:
     with pytest.raises(ConfigError, match=r"only .* requests were answered"):
         measure(stub.url, "m", bounds=Bounds(max_requests=200, max_s=0.3))
     assert len(stub.asked) < 20
