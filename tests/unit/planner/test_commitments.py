@@ -4,7 +4,7 @@ import dataclasses
 
 import numpy as np
 import pytest
-from tests.samples.planning import on_demand, steady, with_commitment
+from tests.samples.planning import on_demand, reserved, steady, with_commitment
 
 from meritorder.planner import commitments
 from meritorder.planner.commitments import backtest_commitments
@@ -108,3 +108,8 @@ def test_held_blocks_and_savings_plans() -> None:
     assert (held_block.held.tolist(), held_block.max_machines) == ([1, 1, 1, 0], 0)
     (held_plan,) = held.savings_plans
     assert (held_plan.held_usd_per_hour, held_plan.max_usd_per_hour) == (8.0, 0.0)
+
+
+def test_backtest_only_of_purchases() -> None:
+    problem = dataclasses.replace(with_commitment(np.ones(4)), payments=(on_demand(10.0), reserved(max_machines=0)))
+    assert backtest_commitments(problem, 0.5) == []

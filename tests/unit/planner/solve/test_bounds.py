@@ -1,5 +1,7 @@
 """Lower bounds against plans whose cost is known."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 from tests.samples.planning import deferrable, hours, on_demand, pool, realtime, reserved, small
@@ -66,6 +68,8 @@ def test_hard_bound_weighs_scenarios() -> None:
     horizon = hours(1, scenarios=2, probabilities=(0.75, 0.25))
     problem = Problem(horizon=horizon, workloads=(realtime([1.0, 3.0]),), pools=(pool(),), payments=(on_demand(10.0),))
     assert hard_bound_usd(problem) == pytest.approx(0.75 * 10 + 0.25 * 30)
+    held = dataclasses.replace(problem, payments=(on_demand(10.0), reserved(held=1, max_machines=0)))
+    assert hard_bound_usd(held) == pytest.approx(0.75 * 10 + 0.25 * 30 - 10)
 
 
 def test_hard_bound_includes_carbon() -> None:
@@ -83,3 +87,25 @@ def test_lagrangian_bound_sees_whole_machines() -> None:
     assert relaxed.usd == pytest.approx(1000)
     bound_usd, _ = lagrangian_bound(formulation, relaxed.row_duals, time_limit_s=20)
     assert 1900 < bound_usd <= 2000 + 1e-6
+
+
+def test_lagrangian_bound_is_tight_without_fractions() -> None:
+    """With whole loads the relaxation is whole, and its shadow prices make windows add up to its cost.
+
+    Starts, backlog and a savings plan couple the windows of two scenarios.
+    """
+    count = 120
+    online = realtime(np.tile([1.0, 3.0], count))
+    waiting = dataclasses.replace(deferrable(np.tile([2.0, 0.0, 0.0, 0.0], count // 2), 4))
+    problem = Problem(
+        horizon=hours(count, scenarios=2),
+        workloads=(online, waiting),
+        pools=(pool(safe=[0.0, 1.0, 2.0, 3.0, 4.0], startup_paid_s=900.0),),
+        payments=(on_demand(10.0),),
+        savings_plans=(SavingsPlan(name="sp", usd_per_hour={"aws-h100": 7.0}),),
+    )
+    formulation = formulate(problem)
+    relaxed = solve(formulation.model, integer=False)
+    assert np.allclose(relaxed.values[formulation.variables.machines] % 1, 0)
+    bound_usd, _ = lagrangian_bound(formulation, relaxed.row_duals, time_limit_s=20)
+    assert bound_usd == pytest.approx(relaxed.usd, rel=1e-6)
