@@ -115,5 +115,5 @@ def test_compare_uses_permitted_machines(tmp_path: Path) -> None:
 def test_no_permitted_machine_is_refused(tmp_path: Path) -> None:
     apart = LIMITED.replace('provider = "runpod"', 'region = "eu-*"')
     options = CompareOptions(model="llama-3.1-8b", hardware=("l40s",), tp=1, workloads=written(tmp_path, apart))
-    with pytest.raises(WorkloadsError, match="what the workloads allow and deny leaves no machine that has a price"):
+    with pytest.raises(WorkloadsError, match="allow and deny of the workloads leave no machine that has a price"):
         compare(trace_of(requests(2.0, hours=0.2), tmp_path), options)
