@@ -425,9 +425,9 @@ def calibrate(
     from meritorder.study.calibrate.starting import Deployment
 
     sources = [logs] if isinstance(logs, str | Path) else logs
-    setup = Deployment(model=model, hardware=hardware, gpus=gpus, engine=engine, precision=precision)
+    deployment = Deployment(model=model, hardware=hardware, gpus=gpus, engine=engine, precision=precision)
     known = KnownLimits(max_num_seqs=max_num_seqs, max_num_batched_tokens=max_num_batched_tokens)
-    found = calibrate_logs(list(map(str, sources)), setup, known, config=config, fit=fit, progress=progress)
+    found = calibrate_logs(list(map(str, sources)), deployment, known, config=config, fit=fit, progress=progress)
     return CalibrationAnswer(tuple(found))
 
 

@@ -23,14 +23,14 @@ def calibrate(
     engine: Engine = "vllm",
     precision: Precision = None,
     max_num_seqs: Annotated[
-        int | None, typer.Option("--max-num-seqs", min=1, help="The engine's; fitted if left out.")
+        int | None, typer.Option("--max-num-seqs", min=1, help="Limit of the engine; fitted if not stated.")
     ] = None,
     max_num_batched_tokens: Annotated[
-        int | None, typer.Option("--max-num-batched-tokens", min=1, help="The engine's; fitted if left out.")
+        int | None, typer.Option("--max-num-batched-tokens", min=1, help="Limit of the engine; fitted if not stated.")
     ] = None,
-    config: Annotated[str, typer.Option("--config", help="Only this set-up of the log.")] = "",
+    config: Annotated[str, typer.Option("--config", help="Only this deployment of the log.")] = "",
     fit: Annotated[
-        int | None, typer.Option("--fit", min=1, metavar="N", help="Fit to the first N; half if left out.")
+        int | None, typer.Option("--fit", min=1, metavar="N", help="Fit to the first N requests; half by default.")
     ] = None,
     max_requests: Annotated[int, typer.Option("--max-requests", min=1, help="Most requests to send to a URL.")] = 200,
     max_minutes: Annotated[float, typer.Option("--max-minutes", help="Longest time to load a URL.")] = 10.0,
@@ -43,22 +43,22 @@ def calibrate(
     from meritorder.study.calibrate import calibrate as study
     from meritorder.study.calibrate.starting import Deployment
 
-    setup = Deployment(model=model, hardware=hardware, gpus=tp, engine=engine, precision=precision)
+    deployment = Deployment(model=model, hardware=hardware, gpus=tp, engine=engine, precision=precision)
     known = study.KnownLimits(max_num_seqs=max_num_seqs, max_num_batched_tokens=max_num_batched_tokens)
     with progress() as status:
         if source.startswith(("http://", "https://")):
             from meritorder.study.calibrate.endpoint import Bounds, measure
 
             if not model:
-                raise ConfigError("no model was given", where="--model", fix="name it as the endpoint does")
+                raise ConfigError("no model is stated", where="--model", fix="use the endpoint's name of the model")
             bounds = Bounds(max_requests=max_requests, max_s=max_minutes * SECONDS_PER_MINUTE)
             key = os.environ.get(api_key_env, "")
             log = measure(source, model, bounds=bounds, api_key=key, progress=status.update)
-            # The endpoint's name of the model need not be one of ours.
-            setup = replace(setup, model="")
-            found = [study.calibrate_log(log, setup, known, fit=fit, progress=status.update)]
+            # The endpoint's name of the model need not be in the catalog.
+            deployment = replace(deployment, model="")
+            found = [study.calibrate_log(log, deployment, known, fit=fit, progress=status.update)]
         else:
-            found = study.calibrate_logs([source], setup, known, config=config, fit=fit, progress=status.update)
+            found = study.calibrate_logs([source], deployment, known, config=config, fit=fit, progress=status.update)
     files.write_text(out, to_toml(found))
     report.render(found, Console())
     typer.echo(f"written to {out}; use it with: meritorder compare TRACE --model {found[0].model} --profile {out}")

@@ -1,4 +1,4 @@
-"""A calibrated profile as text: what was fitted, and how far it is from what it has not seen."""
+"""A calibrated profile as text: its parameters, and its errors on requests that it was not fitted to."""
 
 from collections.abc import Sequence
 
@@ -9,13 +9,13 @@ from rich.table import Table
 from meritorder.perf.profile import Calibration, Profile
 
 _MEANING = {
-    "max_num_seqs": "the log never fills a step with sequences; no larger batch than it shows is credited",
-    "max_num_batched_tokens": "the log does not tell how many tokens a step may hold",
+    "max_num_seqs": "the log never fills a step with sequences; no larger batch than it shows is assumed",
+    "max_num_batched_tokens": "the log does not show how many tokens a step can hold",
 }
 
 
 def render(profiles: Sequence[Profile], console: Console) -> None:
-    """Print a table of errors, and the fitted numbers, for each profile."""
+    """Print the errors and the fitted parameters of each profile."""
     for profile in profiles:
         if profile.calibration is not None:
             _render(profile, profile.calibration, console)
@@ -33,7 +33,7 @@ def _render(profile: Profile, calibration: Calibration, console: Console) -> Non
     if profile.limits is not None:
         limits = profile.limits
         text = f"max_num_seqs {limits.max_num_seqs}, max_num_batched_tokens {limits.max_num_batched_tokens}"
-        console.print(f"limits of each of {calibration.replicas} replicas: {text}", style="dim")
+        console.print(f"limits per replica, {calibration.replicas} in the log: {text}", style="dim")
     for name in calibration.assumed:
         console.print(f"assumed: {name}, since {_MEANING[name]}; state it with --{name.replace('_', '-')}")
     console.print()
