@@ -227,6 +227,6 @@ def test_unserved_workload_is_reported(engine: str, tmp_path: Path) -> None:
         [sys.executable, *command], cwd=ROOT, env=environment(), capture_output=True, text=True, timeout=60, check=False
     )
     assert done.returncode == 2
-    said = f"no venue is the pool '{carried.LIVE}'; write pool = '{carried.LIVE}' at the [[venue]] that it is"
+    said = f"no venue serves the pool '{carried.LIVE}'; write pool = '{carried.LIVE}' in the [[venue]] that serves it"
     assert said in done.stderr
     assert "Traceback" not in done.stderr

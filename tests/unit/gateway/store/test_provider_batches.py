@@ -1,14 +1,10 @@
-"""Chunks in the store: they own their requests for as long as they live, whoever looks after them."""
-
-from collections.abc import Iterator
-from pathlib import Path
+"""Provider batches in the store: they own their requests until they are finished."""
 
 import pytest
 from sqlalchemy import Connection
-from tests.samples.stores import empty_store, store_urls
-from tests.unit.gateway.store.test_requests import LINES, batch, claim
+from tests.unit.gateway.store.samples import LINES, batch, claim
 
-from meritorder.gateway.store import batches, heartbeats, migrations, provider_batches, requests
+from meritorder.gateway.store import batches, heartbeats, provider_batches, requests
 from meritorder.gateway.store.database import Database
 from meritorder.gateway.store.provider_batches import ProviderBatch
 from meritorder.gateway.store.requests import RequestAnswer
@@ -16,48 +12,41 @@ from meritorder.gateway.upstreams.batches.venue import BatchLimits
 from meritorder.gateway.workers.provider_batches import _claim_within
 
 
-@pytest.fixture(params=store_urls())
-def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Database]:
-    with empty_store(request.param, tmp_path) as made:
-        migrations.upgrade(made)
-        yield made
-
-
-def a_chunk(database: Database, count: int = 5) -> ProviderBatch:
+def create_batch(database: Database, count: int = 5) -> ProviderBatch:
     made = batch(database)
     requests = claim(database, "a", count)
-    chunk = ProviderBatch(
+    provider_batch = ProviderBatch(
         id="c1", venue="provider", batch_seq=made.seq, provider_id=None, created_s=2.0, cancelled=False
     )
-    database.submit(lambda connection: provider_batches.create(connection, "a", chunk, requests)).result()
-    return chunk
+    database.submit(lambda connection: provider_batches.create(connection, "a", provider_batch, requests)).result()
+    return provider_batch
 
 
-def look(database: Database, me: str, now_s: float) -> list[ProviderBatch]:
+def adopt(database: Database, me: str, now_s: float) -> list[ProviderBatch]:
     return database.submit(lambda connection: provider_batches.adopt(connection, me, now_s=now_s)).result()
 
 
 def test_provider_batch_outlives_its_gateway(database: Database) -> None:
-    chunk = a_chunk(database)
-    assert look(database, "b", 5.0) == []  # the other is alive
+    provider_batch = create_batch(database)
+    assert adopt(database, "b", 5.0) == []  # the other is alive
     database.submit(heartbeats.remove_all).result()
     assert database.submit(lambda connection: heartbeats.requeue_expired(connection, now_s=20.0)).result() == 0
-    assert look(database, "b", 20.0) == [chunk]
+    assert adopt(database, "b", 20.0) == [provider_batch]
     assert len(database.read_now(lambda connection: requests.claimed_by(connection, "c1"))) == 5
 
 
 def test_provider_batch_state_is_stored(database: Database) -> None:
-    a_chunk(database)
+    create_batch(database)
     database.submit(lambda connection: provider_batches.mark_submitted(connection, "c1", "batch_9")).result()
     database.submit(lambda connection: provider_batches.mark_cancelled(connection, "c1")).result()
-    (chunk,) = look(database, "a", 5.0)
-    assert (chunk.provider_id, chunk.cancelled) == ("batch_9", True)
+    (provider_batch,) = adopt(database, "a", 5.0)
+    assert (provider_batch.provider_id, provider_batch.cancelled) == ("batch_9", True)
     assert database.read_now(lambda connection: provider_batches.provider_ids(connection, "provider")) == ["batch_9"]
 
 
 @pytest.mark.parametrize("fault", [False, True])
 def test_unanswered_requests_are_requeued(database: Database, *, fault: bool) -> None:
-    a_chunk(database)
+    create_batch(database)
     first, *rest = database.read_now(lambda connection: requests.claimed_by(connection, "c1"))
     given = RequestAnswer(request_id="r", status_code=200, body=b"{}")
     for stored in (True, False):  # read twice, because the gateway died in between
@@ -68,19 +57,19 @@ def test_unanswered_requests_are_requeued(database: Database, *, fault: bool) ->
             is stored
         )
     database.submit(lambda connection: provider_batches.finish(connection, "c1", now_s=4.0, fault=fault)).result()
-    assert look(database, "a", 5.0) == []
+    assert adopt(database, "a", 5.0) == []
     again = claim(database, "a", LINES, now_s=4.0)
     assert len(again) == LINES - 1
     assert {request.faults for request in again if request.seq in {each.seq for each in rest}} == {int(fault)}
 
 
 def test_wanted_while_batch_in_progress(database: Database) -> None:
-    chunk = a_chunk(database)
-    assert database.read_now(lambda connection: provider_batches.is_wanted(connection, chunk))
+    provider_batch = create_batch(database)
+    assert database.read_now(lambda connection: provider_batches.is_wanted(connection, provider_batch))
     database.submit(
-        lambda connection: batches.finalize(connection, chunk.batch_seq, ending="expired", now_s=9.0)
+        lambda connection: batches.finalize(connection, provider_batch.batch_seq, ending="expired", now_s=9.0)
     ).result()
-    assert not database.read_now(lambda connection: provider_batches.is_wanted(connection, chunk))
+    assert not database.read_now(lambda connection: provider_batches.is_wanted(connection, provider_batch))
 
 
 def test_claims_stay_within_provider_limits(database: Database) -> None:
@@ -97,7 +86,7 @@ def test_claims_stay_within_provider_limits(database: Database) -> None:
     database.submit(add).result()
     (work,) = database.read_now(lambda connection: requests.queued_work(connection, now_s=2.0))
 
-    def chunk(connection: Connection, name: str, limits: BatchLimits) -> int:
+    def provider_batch(connection: Connection, name: str, limits: BatchLimits) -> int:
         taken, left = _claim_within(connection, "a", work, limits, 2.0)
         for request in left:
             requests.requeue(connection, "a", request, not_before_s=2.0, fault=False)
@@ -107,8 +96,8 @@ def test_claims_stay_within_provider_limits(database: Database) -> None:
 
     large = BatchLimits(max_lines=35_000, max_bytes=2**30)
     small = BatchLimits(max_lines=35_000, max_bytes=612 * 1500)
-    assert database.submit(lambda connection: chunk(connection, "large", large)).result() == 35_000
-    assert database.submit(lambda connection: chunk(connection, "small", small)).result() == 1500
+    assert database.submit(lambda connection: provider_batch(connection, "large", large)).result() == 35_000
+    assert database.submit(lambda connection: provider_batch(connection, "small", small)).result() == 1500
     assert len(database.read_now(lambda connection: requests.claimed_by(connection, "large"))) == 35_000
     assert len(database.read_now(lambda connection: requests.claimed_by(connection, "small"))) == 1500
     left = count + LINES - 36_500

@@ -1,0 +1,45 @@
+"""A batch in progress, its claims and answers."""
+
+from meritorder.gateway.store import batches, heartbeats, requests
+from meritorder.gateway.store.database import Database
+from meritorder.gateway.store.requests import ClaimedRequest, RequestAnswer
+
+LINES = 20
+
+
+def batch(database: Database) -> batches.Batch:
+    """Return a batch in progress."""
+
+    def make(connection):  # noqa: ANN001, ANN202
+        made = batches.add(
+            connection,
+            id="batch_1",
+            tenant="t",
+            endpoint="/v1/chat/completions",
+            completion_window="1h",
+            input_file_id="file-1",
+            created_s=0.0,
+            expires_s=3600.0,
+        )
+        row = {"batch_seq": made.seq, "tenant": "t", "endpoint": made.endpoint, "model": "m", "body_bytes": 1}
+        row |= {"input_tokens": 1, "output_tokens": 1, "prefix": 0, "arrived_s": 0.0, "deadline_s": 3600.0}
+        requests.add(connection, [row | {"line": i, "custom_id": str(i), "state": "queued"} for i in range(LINES)])
+        for name in ("a", "b"):
+            heartbeats.beat(connection, name, alive_until_s=10.0)
+        batches.claim(connection, "a", "validating", now_s=0.0)
+        assert batches.begin(connection, "a", made.seq, total=LINES, tokens=2 * LINES, model="m", now_s=1.0)
+        return batches.by_seq(connection, made.seq)
+
+    made = database.submit(make).result()
+    assert made is not None
+    return made
+
+
+def claim(database: Database, me: str, limit: int, now_s: float = 2.0) -> list[ClaimedRequest]:
+    (work,) = database.read_now(lambda connection: requests.queued_work(connection, now_s=now_s))
+    return database.submit(lambda connection: requests.claim(connection, me, work, limit=limit, now_s=now_s)).result()
+
+
+def answer(database: Database, me: str, request: ClaimedRequest, request_id: str = "r") -> bool:
+    given = RequestAnswer(request_id=request_id, status_code=200, body=b"{}", input_tokens=3, output_tokens=4)
+    return database.submit(lambda connection: requests.store_answer(connection, me, request, given, now_s=5.0)).result()

@@ -1,0 +1,64 @@
+"""Metadata of files."""
+
+from dataclasses import replace
+
+from meritorder.gateway.store import batches, files
+from meritorder.gateway.store.database import Database
+from meritorder.gateway.store.files import StoredFile
+
+FILE = StoredFile(
+    id="file-1", tenant="t", filename="in.jsonl", purpose="batch", bytes=2, blob="b", created_s=0.0, expires_s=10.0
+)
+
+
+def add(database: Database, file: StoredFile) -> None:
+    database.submit(lambda connection: files.add(connection, file)).result()
+
+
+def deletable(database: Database, now_s: float) -> list[str]:
+    return [file.id for file in database.read_now(lambda connection: files.deletable(connection, now_s=now_s))]
+
+
+def test_expired_file_is_hidden_and_deletable(database: Database) -> None:
+    add(database, FILE)
+    assert database.read_now(lambda connection: files.get(connection, "t", "file-1", now_s=9.0)) == FILE
+    assert database.read_now(lambda connection: files.get(connection, "t", "file-1", now_s=10.0)) is None
+    assert (deletable(database, 9.0), deletable(database, 10.0)) == ([], ["file-1"])
+
+
+def test_deleted_input_remains_while_read(database: Database) -> None:
+    add(database, FILE)
+    created = database.submit(
+        lambda connection: batches.add(
+            connection,
+            id="batch_1",
+            tenant="t",
+            endpoint="/v1/chat/completions",
+            completion_window="1h",
+            input_file_id="file-1",
+            created_s=0.0,
+            expires_s=3600.0,
+        )
+    ).result()
+    assert database.submit(lambda connection: files.remove(connection, "t", "file-1", now_s=1.0)).result()
+    assert database.read_now(lambda connection: files.blob_of_batch(connection, created.seq)) == "b"
+    assert deletable(database, 1.0) == []
+    database.submit(lambda connection: batches.claim(connection, "a", "validating", now_s=1.0)).result()
+    assert database.submit(lambda connection: batches.fail(connection, "a", created.seq, errors="", now_s=2.0)).result()
+    assert deletable(database, 2.0) == ["file-1"]
+
+
+def test_files_are_paged_by_cursor(database: Database) -> None:
+    for number in range(3):
+        add(database, replace(FILE, id=f"file-{number}"))
+
+    def page(after: str | None) -> tuple[list[str], bool]:
+        found = database.read_now(
+            lambda connection: files.pages(
+                connection, "t", after=after, limit=2, ascending=True, purpose=None, now_s=1.0
+            )
+        )
+        return [file.id for file in found.items], found.has_more
+
+    assert page(None) == (["file-0", "file-1"], True)
+    assert page("file-1") == (["file-2"], False)

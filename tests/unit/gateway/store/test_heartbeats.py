@@ -1,0 +1,37 @@
+"""What an expired heartbeat of a gateway means for its requests."""
+
+from tests.unit.gateway.store.samples import LINES, answer, batch, claim
+
+from meritorder.gateway.store import heartbeats, requests
+from meritorder.gateway.store.database import Database
+
+
+def test_expired_claims_return_to_queue(database: Database) -> None:
+    batch(database)
+    (lost,) = claim(database, "a", 1)
+    (kept,) = claim(database, "b", 1)
+    database.submit(lambda connection: heartbeats.beat(connection, "b", alive_until_s=30.0)).result()
+    assert database.submit(lambda connection: heartbeats.requeue_expired(connection, now_s=20.0)).result() == 1
+    assert not answer(database, "a", lost)
+    assert answer(database, "b", kept)
+    again = next(each for each in claim(database, "b", LINES, now_s=21.0) if each.seq == lost.seq)
+    assert again.attempt == lost.attempt + 1
+    assert not answer(database, "b", lost)
+    assert answer(database, "b", again)
+
+
+def test_orphaned_calls_are_deleted(database: Database) -> None:
+    call = {"tenant": "t", "endpoint": "/v1/chat/completions", "model": "m", "body": b"{}", "body_bytes": 2}
+    call |= {"input_tokens": 1, "output_tokens": 1, "prefix": 0, "arrived_s": 0.0, "deadline_s": 9.0}
+
+    def add(holder: str | None) -> int:
+        return database.submit(
+            lambda connection: requests.add_call(connection, id=f"req_{holder}", holder=holder, **call)
+        ).result()
+
+    database.submit(lambda connection: heartbeats.beat(connection, "alive", alive_until_s=10.0)).result()
+    add("gone")
+    kept = {add("alive"), add(None)}
+    database.submit(lambda connection: heartbeats.delete_orphaned(connection, now_s=5.0)).result()
+    left = database.read_now(lambda connection: requests.queued_work(connection, now_s=1.0))
+    assert {work.seq for work in left} == kept
