@@ -48,7 +48,7 @@ def trace(tmp_path: Path) -> str:
     return "trace.csv"
 
 
-def test_a_cluster_finds_what_this_machine_finds(tmp_path: Path, trace: str, cluster: str) -> None:
+def test_cluster_sweep_equals_local_sweep(tmp_path: Path, trace: str, cluster: str) -> None:
     sweep = ("sweep", trace, "--model", "llama-3.1-8b", "--vary", "share=0%,40%,80%", "--out")
     for done in (meritorder(tmp_path, *sweep, "far", "--ray", cluster), meritorder(tmp_path, *sweep, "here")):
         assert done.returncode == 0, done.stderr
@@ -57,7 +57,7 @@ def test_a_cluster_finds_what_this_machine_finds(tmp_path: Path, trace: str, clu
     assert far["share"].unique().sort().to_list() == ["0%", "40%", "80%"]
 
 
-def test_a_cluster_that_is_not_there_is_one_line(tmp_path: Path, trace: str) -> None:
+def test_missing_cluster_is_one_line(tmp_path: Path, trace: str) -> None:
     address = free_address()
     done = meritorder(tmp_path, "sweep", trace, "--model", "llama-3.1-8b", "--vary", "tp=1", "--ray", address)
     assert done.returncode == 2

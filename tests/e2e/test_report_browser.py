@@ -53,7 +53,7 @@ def browser() -> Iterator[Any]:
 
 @pytest.mark.parametrize("width", [400, 1200])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_the_page_draws_everything_from_itself(browser: Any, address: str, width: int, scheme: str) -> None:  # noqa: ANN401 (untyped without playwright)
+def test_page_draws_everything_from_itself(browser: Any, address: str, width: int, scheme: str) -> None:  # noqa: ANN401 (untyped without playwright)
     page = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)
     asked: list[str] = []
     said: list[str] = []
@@ -75,7 +75,7 @@ def test_the_page_draws_everything_from_itself(browser: Any, address: str, width
     assert overflow == 0
 
 
-def test_the_areas_of_a_load_are_as_wide_as_the_figure(browser: Any, address: str) -> None:  # noqa: ANN401
+def test_load_areas_span_the_figure(browser: Any, address: str) -> None:  # noqa: ANN401
     page = browser.new_page(viewport={"width": 1200, "height": 900})
     page.goto(address)
     page.wait_for_function("document.documentElement.dataset.drawn", timeout=30_000)
@@ -84,7 +84,7 @@ def test_the_areas_of_a_load_are_as_wide_as_the_figure(browser: Any, address: st
     assert drawn > 0.9 * held
 
 
-def test_the_pointer_reads_the_time_and_every_number_of_a_bin(browser: Any, address: str) -> None:  # noqa: ANN401
+def test_tooltip_shows_every_number_of_bin(browser: Any, address: str) -> None:  # noqa: ANN401
     page = browser.new_page(viewport={"width": 1200, "height": 900})
     page.goto(address)
     page.wait_for_function("document.documentElement.dataset.drawn", timeout=30_000)

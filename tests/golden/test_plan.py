@@ -11,7 +11,7 @@ from meritorder.study.plan.replay import replay
 GOLDEN = Path(__file__).with_name("plan.json")
 
 
-def test_plan_file_is_written_byte_for_byte(tmp_path: Path) -> None:
+def test_plan_file_is_reproduced_exactly(tmp_path: Path) -> None:
     again = tmp_path / "plan.json"
     planfile.write_plan(planfile.read_plan(GOLDEN), again)
     assert again.read_bytes() == GOLDEN.read_bytes()

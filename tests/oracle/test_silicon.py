@@ -10,7 +10,7 @@ pytestmark = pytest.mark.slow
 @pytest.mark.parametrize(
     ("system", "model"), [("h200_sxm", "meta-llama/Llama-3.1-70B"), ("h100_sxm", "Qwen/Qwen3-32B")]
 )
-def test_corrected_profiles_of_vllm_meet_the_targets(system: str, model: str) -> None:
+def test_corrected_vllm_profiles_meet_targets(system: str, model: str) -> None:
     pytest.importorskip("aiconfigurator_core", reason="needs the extra silicon")
     from bench.validate import fitting, silicon
     from bench.validate.__main__ import _ours

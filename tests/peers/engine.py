@@ -248,7 +248,7 @@ def main() -> None:
         access_log=False,
         lifespan="off",
         loop="uvloop",
-        timeout_graceful_shutdown=1,  # whoever hangs does not hold it up
+        timeout_graceful_shutdown=1,  # a hanging connection does not delay it
     )
     _Server(config).run()
 

@@ -110,7 +110,7 @@ def late(trial: Trial) -> int:
 
 @few
 @given(question=questions)
-def test_what_is_said_to_be_kept_is_kept_in_the_timings(question: Asked) -> None:
+def test_promises_agree_with_simulated_timings(question: Asked) -> None:
     asked = question.load()
     answer = found(asked, [machine(asked)])
     if answer is None:
@@ -131,7 +131,7 @@ def test_what_is_said_to_be_kept_is_kept_in_the_timings(question: Asked) -> None
 @given(question=questions)
 # A burst of what may wait: apart, real time is cheap and short, and batch runs long after it.
 @example(question=Asked(Traffic(0, 30.0, 2, 600), 50, 300, 0.8, 900.0, 1.0, 0.03))
-def test_the_mix_is_never_dearer_than_the_better_of_its_parts(question: Asked) -> None:
+def test_mix_costs_no_more_than_baseline(question: Asked) -> None:
     asked = question.load()
     one = machine(asked)
     answer = found(asked, [one])
@@ -149,7 +149,7 @@ def test_the_mix_is_never_dearer_than_the_better_of_its_parts(question: Asked) -
 
 @few
 @given(question=questions, usd_per_hour=st.sampled_from([1.0, 3.0, 9.0]))
-def test_more_hardware_to_choose_from_never_raises_the_baseline(question: Asked, usd_per_hour: float) -> None:
+def test_more_hardware_never_raises_the_baseline(question: Asked, usd_per_hour: float) -> None:
     asked = question.load()
     first = machine(asked)
     second = machine(
@@ -168,7 +168,7 @@ def test_more_hardware_to_choose_from_never_raises_the_baseline(question: Asked,
 
 @few
 @given(question=questions, factor=st.floats(1.01, 2.0))
-def test_slower_steps_never_make_real_time_cheaper(question: Asked, factor: float) -> None:
+def test_slower_steps_never_cut_realtime_cost(question: Asked, factor: float) -> None:
     asked = question.load()
     as_it_is = found(asked, [machine(asked)])
     slower = found(asked, [machine(asked, replica=profile(faster=1 / factor))])
@@ -206,7 +206,7 @@ def of_name(answer: Comparison, name: str) -> Arrangement:
     defer=st.sampled_from([(), ("40%@4h",), ("30%@30m", "20%@06:00"), ("100%@1h",)]),
     hardware=st.sampled_from([("h100",), ("h100", "l40s")]),
 )
-def test_the_answer_adds_up(traffic: Traffic, seed: int, defer: tuple[str, ...], hardware: tuple[str, ...]) -> None:
+def test_answer_adds_up(traffic: Traffic, seed: int, defer: tuple[str, ...], hardware: tuple[str, ...]) -> None:
     arrived_s = traffic.arrived_s()
     options = CompareOptions(model="llama-3.1-8b", hardware=hardware, defer=defer, tp=1, seed=seed)
     answer = compare(trace_of(arrived_s, seed), options)
@@ -241,7 +241,7 @@ def test_the_answer_adds_up(traffic: Traffic, seed: int, defer: tuple[str, ...],
     )
 
 
-def test_the_same_question_has_the_same_answer() -> None:
+def test_comparison_is_deterministic_by_seed() -> None:
     arrived_s = np.sort(np.random.default_rng(1).uniform(0, 1800, 2000))
     options = CompareOptions(model="llama-3.1-8b", defer=("40%@4h",), tp=1, seed=3)
     first, again = (compare(trace_of(arrived_s, 0), options) for _ in range(2))

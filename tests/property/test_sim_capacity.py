@@ -97,7 +97,7 @@ def test_more_sequences_never_lengthen_waits(seed: int, sequences: int) -> None:
 @given(st.integers(0, 2**32 - 1))
 @MANY
 def test_fewer_requests_never_delay_others(seed: int) -> None:
-    """So a stream dealt out to more replicas, none of which gets what it did not have, waits no longer."""
+    """Hence a stream split over several replicas, none of which gets additional requests, waits no longer."""
     rng = np.random.default_rng(seed)
     requests, pool = drawn_requests(rng, mean_gap_s=1.0, longest=40), one_seat(rng)
     keep = rng.random(len(requests)) < rng.random()

@@ -95,9 +95,7 @@ def test_copies_multiply_tokens_within_the_span(
 
 @settings(deadline=None, max_examples=60)
 @given(drawn=rows(), factor=st.floats(0.05, 3))
-def test_the_number_of_requests_follows_the_factor(
-    drawn: list[tuple[float, int, int, int, str]], factor: float
-) -> None:
+def test_scaling_multiplies_the_request_count(drawn: list[tuple[float, int, int, int, str]], factor: float) -> None:
     trace = read(drawn)
     whole, part = int(factor), factor - int(factor)
     expected = whole * trace.requests.height + round(part * trace.requests.height)
@@ -134,7 +132,7 @@ WHOLE = {
     damage=st.lists(st.tuples(st.floats(0, 0.999), st.integers(0, 255)), max_size=8),
     kept=st.floats(0, 1),
 )
-def test_a_damaged_file_is_read_or_refused_in_one_line(kind: str, damage: list[tuple[float, int]], kept: float) -> None:
+def test_damaged_file_fails_in_one_line(kind: str, damage: list[tuple[float, int]], kept: float) -> None:
     content = bytearray(WHOLE[kind])
     for place, byte in damage:
         content[int(place * len(content))] = byte

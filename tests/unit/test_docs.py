@@ -63,7 +63,7 @@ def test_every_format_and_threshold_is_described() -> None:
         assert f"more than {threshold:.0%}".replace("%", " %") in text
 
 
-def test_every_bill_figure_and_finding_is_described() -> None:
+def test_bill_figures_and_findings_are_described() -> None:
     text = (ROOT / "docs" / "reference" / "bills.md").read_text(encoding="utf-8")
     assert all(f"`{each.name}`" in text for each in BILL_FORMATS)
     assert all(f"| `{kind}` |" in text for kind in get_args(FindingKind))
@@ -71,14 +71,14 @@ def test_every_bill_figure_and_finding_is_described() -> None:
     assert set(KINDS) == set(get_args(FindingKind))
 
 
-def test_every_make_target_of_the_readme_is_in_the_makefile() -> None:
+def test_documented_make_targets_exist() -> None:
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     for document in (ROOT / "README.md", ROOT / "CONTRIBUTING.md"):
         for target in re.findall(r"\bmake ([a-z-]+)\b  +#|`make ([a-z-]+)`", document.read_text(encoding="utf-8")):
             assert f"\n{''.join(target)}: " in makefile, target
 
 
-def test_the_tree_of_errors_is_drawn_whole() -> None:
+def test_every_error_is_in_the_tree() -> None:
     from meritorder import errors
 
     classes = [each for each in vars(errors).values() if isinstance(each, type) and issubclass(each, MeritorderError)]

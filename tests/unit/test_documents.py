@@ -19,7 +19,7 @@ def decoded(text: bytes) -> Note:
     )
 
 
-def test_schema_first_and_numbers_on_one_line() -> None:
+def test_schema_first_and_numbers_inline() -> None:
     lines = documents.encode(Note(text="x", sizes=[1.0, 2.5])).decode().splitlines()
     assert lines[1] == '  "schema": "meritorder.note/2",'
     assert lines[3] == '  "sizes": [1.0, 2.5]'

@@ -23,7 +23,7 @@ def test_every_example_is_tested_here() -> None:
     assert sorted(path.name for path in EXAMPLES.iterdir()) == there
 
 
-def test_the_workloads_file_takes_every_request_of_the_sample() -> None:
+def test_example_workloads_match_the_whole_sample() -> None:
     workloads = load_workloads(EXAMPLES / "workloads.toml")
     assigned = assign(generate(seed=0), workloads, Slo(ttft_s=2.0, tpot_s=0.1))
     assert assigned.unmatched == 0
@@ -33,12 +33,12 @@ def test_the_workloads_file_takes_every_request_of_the_sample() -> None:
     assert lanes["nightly evaluation"] is Lane.DEFERRABLE
 
 
-def test_an_slo_without_an_attainment_asks_for_99_per_cent() -> None:
+def test_slo_attainment_defaults_to_99_percent() -> None:
     by_name = {workload.name: workload for workload in load_workloads(EXAMPLES / "workloads.toml")}
     assert by_name["code completion"].slo == Slo(ttft_s=2.0, tpot_s=0.1, attainment=0.99)
 
 
-def test_the_csv_catalog_adds_its_offers() -> None:
+def test_csv_catalog_adds_its_offers() -> None:
     catalog = load([EXAMPLES / "catalog.csv"])
     ours = catalog.cheapest("h100", 4, (PricingModel.ON_DEMAND,), providers=("our-contract",))
     assert ours.usd_per_hour == 10.0
@@ -49,14 +49,14 @@ def test_the_csv_catalog_adds_its_offers() -> None:
     ]
 
 
-def test_the_toml_catalog_adds_hardware_a_model_and_an_offer() -> None:
+def test_toml_catalog_adds_hardware_model_offer() -> None:
     catalog = load([EXAMPLES / "catalog.toml"])
     assert catalog.find_hardware("MI300X").memory_bytes == 192 * 1024**3
     assert catalog.find_model("acme/house-7b").kv_bytes_per_token == 2 * 32 * 8 * 128 * 2
     assert [offer.usd_per_hour for offer in catalog.select_offers(hardware="mi300x")] == [19.2]
 
 
-def test_the_gateway_file_is_read_whole() -> None:
+def test_gateway_file_is_read_whole() -> None:
     settings = config.read(EXAMPLES / "gateway.toml")
     own, provider, batches = settings.venue
     assert (own.reads_load, provider.reads_load) == (True, False)
@@ -67,7 +67,7 @@ def test_the_gateway_file_is_read_whole() -> None:
     assert settings.rule[0].endpoint == "/v1/embeddings"
 
 
-def test_the_gateway_that_carries_a_plan_out_fits_a_plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_plan_gateway_example_fits_a_plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     settings = config.read(EXAMPLES / "plan-gateway.toml")
     live, night, tier = (venue.pools()[0] for venue in settings.venue)
     declared = load_workloads(EXAMPLES / "workloads.toml")
@@ -97,7 +97,7 @@ def test_the_gateway_that_carries_a_plan_out_fits_a_plan(tmp_path: Path, monkeyp
     assert [rule.name for rule in found.rules] == [one.name for one in declared]
 
 
-def test_the_library_example_writes_reports(tmp_path: Path) -> None:
+def test_library_example_writes_reports(tmp_path: Path) -> None:
     runpy.run_path(str(EXAMPLES / "library.py"))["main"](tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["compare.html", "plan.json", "simulation.html"]
     assert planfile.read_plan(tmp_path / "plan.json").simulated is not None

@@ -23,7 +23,7 @@ def test_tpot_of_columns_from_any_origin() -> None:
     assert tpot_s(arrived_s + e2e_s, arrived_s + ttft_s, tokens) == pytest.approx([math.nan, 2.0, 0.5], nan_ok=True)
 
 
-def test_slo_broken_by_either_limit_or_no_answer() -> None:
+def test_either_limit_or_silence_breaks_slo() -> None:
     ttft_s = np.array([1.0, 1.1, 1.0, 1.0, math.nan])
     pace_s = np.array([0.1, 0.1, 0.2, math.nan, math.nan])
     broken = breaks_slo(ttft_s, pace_s, np.full(5, 1.0), np.full(5, 0.1))

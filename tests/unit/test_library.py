@@ -81,7 +81,7 @@ def test_json_is_that_of_the_commands(tmp_path: Path) -> None:
     assert json.loads(simulated().to_json())["plan"] == "week.json"
 
 
-def test_a_bad_target_leaves_no_file(tmp_path: Path) -> None:
+def test_bad_target_leaves_no_file(tmp_path: Path) -> None:
     answer = comparison()
     with pytest.raises(ConfigError, match=r"unknown suffix '.txt'; use .json or .html"):
         answer.write(tmp_path / "answer.txt")
@@ -98,7 +98,7 @@ def test_some_answers_write_more(tmp_path: Path) -> None:
     assert json.loads(fitted.to_json())[0]["hardware"] == "h100"
 
 
-def test_an_audit_writes_its_findings(tmp_path: Path) -> None:
+def test_audit_writes_its_findings(tmp_path: Path) -> None:
     bill = charges.write(tmp_path / "bill.csv", charges.machine(range(24 * 7)))
     answer = meritorder.audit(meritorder.read_bill(bill))
     assert answer.inference_usd == answer.record.inference_usd
@@ -111,7 +111,7 @@ def frame() -> pl.DataFrame:
     return pl.DataFrame({"arrived_s": [float(n) for n in range(60)], "input_tokens": [100] * 60, "output_tokens": 10})
 
 
-def test_a_sweep_takes_values_as_they_are() -> None:
+def test_sweep_takes_values_as_given() -> None:
     options = meritorder.CompareOptions(model="llama-3.1-8b", hardware=("h100",))
     answer = meritorder.sweep(meritorder.read_trace(frame()), options, vary={"replicas": [2]}, processes=1)
     assert answer.axes == ("replicas",)
@@ -120,7 +120,7 @@ def test_a_sweep_takes_values_as_they_are() -> None:
         meritorder.sweep(meritorder.read_trace(frame()), options, vary={"replica": [2]})
 
 
-def test_a_comparison_of_a_data_frame() -> None:
+def test_comparison_of_a_data_frame() -> None:
     options = meritorder.CompareOptions(model="llama-3.1-8b", hardware=("h100",), defer=("50%@4h",))
     steps: list[str] = []
     answer = meritorder.compare(meritorder.read_trace(frame()), options, progress=steps.append)

@@ -27,7 +27,7 @@ def test_plan_is_read_as_written(plan: planfile.Plan, tmp_path: Path) -> None:
     assert plan.commitments[0].saves_together_usd is not None
 
 
-def test_schema_first_and_arrays_on_one_line(plan: planfile.Plan, tmp_path: Path) -> None:
+def test_schema_first_and_arrays_inline(plan: planfile.Plan, tmp_path: Path) -> None:
     path = tmp_path / "plan.json"
     planfile.write_plan(plan, path)
     lines = path.read_text().splitlines()

@@ -28,12 +28,12 @@ def test_every_public_name_loads() -> None:
     assert set(meritorder.__all__) <= set(dir(meritorder))
 
 
-def test_checkers_and_programs_see_the_same_names() -> None:
+def test_type_checkers_see_the_same_names() -> None:
     assert _imported_for_checkers() | {"__version__"} == set(meritorder.__all__)
     assert set(meritorder._HOMES) | {"__version__"} == set(meritorder.__all__)
 
 
-def test_a_name_is_the_one_of_its_home() -> None:
+def test_public_name_is_the_original_object() -> None:
     from meritorder import library, traces
 
     assert meritorder.read_trace is traces.read
@@ -46,18 +46,18 @@ def test_all_errors_share_one_root() -> None:
     assert all(issubclass(error, meritorder.MeritorderError) for error in errors)
 
 
-def test_a_name_that_is_not_there_is_an_attribute_error() -> None:
+def test_unknown_name_is_an_attribute_error() -> None:
     with pytest.raises(AttributeError, match="no attribute 'comprae'"):
         meritorder.comprae  # noqa: B018
 
 
-def test_the_import_is_light() -> None:
+def test_import_is_light() -> None:
     program = f"import sys, meritorder; print([name for name in {HEAVY!r} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 
 
-def test_one_path_is_read_like_a_list_of_one(tmp_path: Path) -> None:
+def test_single_path_equals_list_of_one(tmp_path: Path) -> None:
     file = tmp_path / "requests.csv"
     file.write_text("arrival,input,output\n0,10,5\n1,20,5\n", encoding="utf-8")
     for source in (file, str(file), [file]):

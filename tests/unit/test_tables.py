@@ -25,6 +25,6 @@ def test_columns_come_in_schema_order() -> None:
         ({"count": [1, None], "note": ["x", "y"]}, "counts: column count has nulls"),
     ],
 )
-def test_a_wrong_column_is_named(columns: dict[str, list[object]], message: str) -> None:
+def test_wrong_column_is_named(columns: dict[str, list[object]], message: str) -> None:
     with pytest.raises(MeritorderError, match=message):
         check(pl.DataFrame(columns), SCHEMA, what="counts")

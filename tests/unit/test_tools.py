@@ -36,7 +36,7 @@ def test_architecture_pictures_are_current(name: str) -> None:
     assert {*re.findall(arrows, drawn[0])} == {*re.findall(arrows, drawn[1])}, AGAIN
 
 
-def test_answers_that_differ_in_a_number_are_noticed() -> None:
+def test_differing_numbers_are_noticed() -> None:
     difference = _tool("compare_answers").Difference()
     difference.note(
         "", {"usd": 1.0, "sentence": "costs $1.00", "solve_s": 3.0}, {"usd": 1.5, "sentence": "costs $1.50"}
@@ -44,7 +44,7 @@ def test_answers_that_differ_in_a_number_are_noticed() -> None:
     assert difference.fields == [".usd: 1.0 -> 1.5", ".sentence: 'costs $1.00' -> 'costs $1.50'"]
 
 
-def test_reworded_text_with_equal_numbers_is_not_a_difference() -> None:
+def test_reworded_text_is_no_difference() -> None:
     difference = _tool("compare_answers").Difference()
     difference.note("", {"sentence": "told 3 times"}, {"sentence": "stated 3 times"})
     assert not difference.fields

@@ -39,7 +39,7 @@ def test_decimals_of_dollars_can_be_set() -> None:
         (0.001, 0, "<1 %"),
     ],
 )
-def test_shares_never_round_to_0_or_1(share: float, decimals: int, text: str) -> None:
+def test_partial_shares_never_round_to_whole(share: float, decimals: int, text: str) -> None:
     assert format_share(share, decimals) == text
 
 

@@ -18,7 +18,7 @@ from tests.peers import postgres
 
 GONE_S = 60.0
 LINES = 400
-PATIENCE_S = 15.0  # within which whoever needs the database is told that it is gone
+PATIENCE_S = 15.0  # within which a caller is told that the database is gone
 
 
 class RealTime(threading.Thread):

@@ -185,7 +185,7 @@ def test_legacy_names_become_cur_2() -> None:
     assert {name: snake_case(name) for name in names} == names
 
 
-def test_a_legacy_report(tmp_path: Path) -> None:
+def test_legacy_report_is_read(tmp_path: Path) -> None:
     path = tmp_path / "legacy.csv"
     path.write_text(
         "identity/LineItemId,identity/TimeInterval,lineItem/LineItemType,lineItem/UsageStartDate,lineItem/UsageType,"

@@ -99,7 +99,7 @@ def test_tags_from_structs_and_maps() -> None:
     assert read(pairs, "tags", "nowhere") == [None]
 
 
-def test_mapped_words() -> None:
+def test_words_map_or_become_null() -> None:
     frame = pl.DataFrame({"a": ["x", "y", None]})
     assert frame.select(mapped(pl.col("a"), {"x": "1"})).to_series().to_list() == ["1", None, None]
     assert frame.select(mapped(pl.col("a"), {"x": "1"}, pl.col("a"))).to_series().to_list() == ["1", "y", None]

@@ -56,7 +56,7 @@ def month(cur: Write) -> bills.Bill:
     )
 
 
-def test_figures(month: bills.Bill) -> None:
+def test_figures_of_a_month_by_hand(month: bills.Bill) -> None:
     made = bills.compute_figures(month.groups)
     assert made.billed_usd == made.amortised_usd == 224
     assert (made.on_demand_usd, made.spot_usd) == (100, 30)
@@ -103,7 +103,7 @@ def test_by_team_and_service(month: bills.Bill) -> None:
     assert sums.select("tag:team", "service", "amortised_usd").rows() == [("llm", "AmazonEC2", Decimal(224))]
 
 
-def test_commitments(month: bills.Bill) -> None:
+def test_commitments_are_summed_by_plan(month: bills.Bill) -> None:
     (plan,) = bills.sum_commitments(month.groups).to_dicts()
     assert (plan["billed_usd"], plan["used_usd"], plan["unused_usd"], plan["list_usd"]) == (80, 70, 10, 100)
     assert (plan["instance_types"], plan["inference"]) == (["p5.48xlarge"], True)

@@ -48,7 +48,7 @@ def test_csv_without_last_line_end_warns(cur: Write) -> None:
     assert any("no line end" in warning for warning in bill.report.warnings)
 
 
-def test_gzip(cur: Write) -> None:
+def test_gzip_read_and_truncation_refused(cur: Write) -> None:
     path = cur(HOUR, HOUR)
     packed = path.with_name("cur.csv.gz")
     packed.write_bytes(gzip.compress(path.read_bytes()))
@@ -56,14 +56,14 @@ def test_gzip(cur: Write) -> None:
     assert "gzip file is truncated" in refusal(cut(packed, packed.stat().st_size // 2))
 
 
-def test_truncated_parquet(cur: Write, tmp_path: Path) -> None:
+def test_parquet_read_and_truncation_refused(cur: Write, tmp_path: Path) -> None:
     path = tmp_path / "cur.parquet"
     pl.read_csv(cur(HOUR), infer_schema=False).write_parquet(path)
     assert bills.read(path).report.billed_usd == 2
     assert "Parquet file is truncated" in refusal(cut(path, path.stat().st_size // 2))
 
 
-def test_truncated_json(tmp_path: Path) -> None:
+def test_truncated_json_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "costs.json"
     path.write_text('{"object": "page", "data": [{"start_time": 17908')
     assert "JSON is truncated" in refusal(path)
@@ -89,7 +89,7 @@ def test_other_files_are_refused(tmp_path: Path, content: bytes, message: str) -
     assert message in refusal(path)
 
 
-def test_a_header_alone_has_no_charges(cur: Write) -> None:
+def test_header_alone_has_no_charges(cur: Write) -> None:
     path = cur(HOUR)
     path.write_text(path.read_text().splitlines()[0] + "\n")
     assert refusal(path) == "cur.csv: there are no charges in it"

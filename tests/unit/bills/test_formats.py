@@ -47,5 +47,5 @@ def test_spend_log_needs_a_model() -> None:
         recognize_format(file_with("spend", "startTime"))
 
 
-def test_invoiced_formats() -> None:
+def test_invoiced_formats_are_marked() -> None:
     assert {known.name for known in FORMATS if known.invoiced} == {"focus", "cur", "openai-costs", "anthropic-costs"}

@@ -35,7 +35,9 @@ def kind(groups_of: Path, **options: object) -> str | None:
         ("USE1-DataTransfer-Out-Bytes", None, None),
     ],
 )
-def test_amazon(cur: Write, usage_type: str, instance_type: str | None, expected: str | None) -> None:
+def test_amazon_usage_types_are_classified(
+    cur: Write, usage_type: str, instance_type: str | None, expected: str | None
+) -> None:
     row = {
         "line_item_usage_type": usage_type,
         "product_instance_type": instance_type,
@@ -56,7 +58,7 @@ def test_amazon(cur: Write, usage_type: str, instance_type: str | None, expected
         ("EUC1-Nova2.0Lite-mantle-input-tokens-standard", "Nova2.0Lite", "standard", "input"),
     ],
 )
-def test_bedrock_tokens(cur: Write, usage_type: str, model: str, tier: str, token_type: str) -> None:
+def test_bedrock_usage_names_its_tokens(cur: Write, usage_type: str, model: str, tier: str, token_type: str) -> None:
     row = {
         "line_item_usage_type": usage_type,
         "line_item_product_code": "AmazonBedrock",

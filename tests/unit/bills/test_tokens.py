@@ -135,7 +135,7 @@ def test_missing_pages_warn(tmp_path: Path) -> None:
     assert bills.read([first, last]).report.warnings == ()
 
 
-def test_an_empty_page_has_no_charges(tmp_path: Path) -> None:
+def test_empty_page_has_no_charges(tmp_path: Path) -> None:
     with pytest.raises(BillError, match="there are no charges in it"):
         bills.read(write(tmp_path / "costs.json", {"object": "page", "data": [], "has_more": False}))
 

@@ -69,6 +69,6 @@ def test_utilization_is_within_bounds(tmp_path: Path, value: str, *, refused: bo
         assert read_utilization(path).samples.height == 1
 
 
-def test_missing_file(tmp_path: Path) -> None:
+def test_missing_file_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(BillError, match="cannot be read"):
         read_utilization(tmp_path / "nowhere.csv")

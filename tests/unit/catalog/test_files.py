@@ -61,12 +61,12 @@ def test_own_prices_are_never_rejected(write: Write) -> None:
         ("a.json", json.dumps(AWS_PRICE_LIST | {"products": {}}), "has no machine with a GPU"),
     ],
 )
-def test_a_wrong_file_gets_one_line(write: Write, name: str, text: str, message: str) -> None:
+def test_wrong_file_gets_one_line(write: Write, name: str, text: str, message: str) -> None:
     with pytest.raises(CatalogError, match=message) as error:
         load([write(name, text)])
     assert "\n" not in str(error.value)
 
 
-def test_a_missing_file_is_named(tmp_path: Path) -> None:
+def test_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(CatalogError, match=r"none\.csv: cannot be read"):
         load([tmp_path / "none.csv"])

@@ -35,12 +35,12 @@ def test_hardware_by_any_of_its_names(text: str, hardware: str) -> None:
 @pytest.mark.parametrize(
     "name", ["nousresearch/hermes-3-llama-3.1-70b", "llama-3-70b", "deepseek-r1-0528", "deepseek-chat"]
 )
-def test_a_similar_name_is_unknown(name: str) -> None:
+def test_similar_name_is_unknown(name: str) -> None:
     with pytest.raises(CatalogError):
         CATALOG.find_model(name)
 
 
-def test_an_unknown_name_suggests_others() -> None:
+def test_unknown_name_suggests_others() -> None:
     with pytest.raises(CatalogError, match=r"unknown model 'llama-3.1-71b'; similar: .*llama-3.1-70b.*--catalog FILE"):
         CATALOG.find_model("llama-3.1-71b")
     with pytest.raises(CatalogError, match=r"unknown hardware 'tpu-v5e'; known: .*h100.*\[\[hardware\]\]"):
@@ -64,7 +64,7 @@ def test_no_filter_gives_everything() -> None:
     assert len(CATALOG.select_offers()) == len(CATALOG.offers)
 
 
-def test_the_cheapest_holds_whole_replicas() -> None:
+def test_cheapest_holds_whole_replicas() -> None:
     offer = CATALOG.cheapest("h100", 4, ON_DEMAND, providers=("aws",), regions=("us-east-1",))
     assert (offer.instance, offer.usd_per_gpu_hour) == ("p5.48xlarge", 6.88)
 

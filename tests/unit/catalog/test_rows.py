@@ -43,7 +43,7 @@ usd_per_hour = 16.0
 
 
 @pytest.mark.parametrize("price", ["nan", "0", "-3", "inf"])
-def test_a_wrong_price_names_its_row(write: Write, price: str) -> None:
+def test_wrong_price_names_its_row(write: Write, price: str) -> None:
     text = OWN_HEADER + f"a,,x,h100,8,on_demand,20,,2026-10-01\na,,y,h100,8,on_demand,{price},,2026-10-01\n"
     with pytest.raises(CatalogError, match=r"mine\.csv, row 3: price must be a positive number"):
         load([write("mine.csv", text)])

@@ -70,7 +70,7 @@ def test_spot_without_saving_is_rejected() -> None:
     assert "saves nothing" in rejected[0].reason
 
 
-def test_an_outlying_region_is_rejected() -> None:
+def test_outlying_region_is_rejected() -> None:
     places = [offer(price, region=region) for price, region in ((40, "a"), (44, "b"), (48, "c"), (18, "d"))]
     kept, rejected = screen((*places, spot(9, region="d"), spot(20, region="a")))
     assert {one.region for one in kept} == {"a", "b", "c"}
@@ -78,7 +78,7 @@ def test_an_outlying_region_is_rejected() -> None:
     assert rejected[1].reason.startswith("its on-demand price was rejected")
 
 
-def test_an_outlying_price_is_rejected() -> None:
+def test_outlying_price_is_rejected() -> None:
     others = [offer(price, provider=f"p{price}") for price in (20, 24, 28, 32, 36)]
     _, rejected = screen((*others, offer(300, provider="wild"), offer(2, provider="cheap")))
     assert {rejection.what.split()[0] for rejection in rejected} == {"wild", "cheap"}

@@ -35,7 +35,7 @@ def test_skypilot_catalogs_are_read(write: Write) -> None:
 
 
 @pytest.mark.parametrize("price", ["nan", "0", "-1", "dear"])
-def test_a_skypilot_price_is_positive(write: Write, price: str) -> None:
+def test_skypilot_price_is_positive(write: Write, price: str) -> None:
     text = SKYPILOT + f"9x,H100,8,1,1,,{price},,us-east,\n"
     with pytest.raises(CatalogError, match=r"vms\.csv, row 10: Price must be a positive number"):
         load([write("primus/vms.csv", text)])

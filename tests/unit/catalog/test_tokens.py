@@ -117,7 +117,7 @@ def test_batch_without_cached_price() -> None:
 
 
 @pytest.mark.parametrize("name", ["gpt-99", "claude-sonnet-4-57", "azure/gpt-4o", "", "nothing/at/all"])
-def test_an_unknown_model_has_no_price(name: str) -> None:
+def test_unknown_model_has_no_price(name: str) -> None:
     with pytest.raises(CatalogError, match="no token price for"):
         api_prices(name)
 

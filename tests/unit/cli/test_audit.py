@@ -155,7 +155,7 @@ def test_invoice_difference_is_printed(
         (("--format", "paper"), "no bill format paper"),
     ],
 )
-def test_a_mistake_is_one_line(
+def test_mistake_is_one_line(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
     bill: Path,
@@ -185,7 +185,7 @@ def test_break_down_by_any_column(monkeypatch: pytest.MonkeyPatch, bill: Path, t
     assert {spend.name for spend in by["resource"].spends} == {"i-1", "(not named)"}
 
 
-def test_terms_are_written_from_the_same_hours(
+def test_terms_reuse_the_fleet_of_audit(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], bill: Path, tmp_path: Path
 ) -> None:
     from meritorder.study.audit import pools

@@ -97,7 +97,7 @@ def test_broken_slo_cuts_once_per_reaction(strain: dict[str, float]) -> None:
     assert later.sequence_cap < state.sequence_cap
 
 
-def test_queue_counts_only_when_full_and_unmeasured() -> None:
+def test_queue_counts_if_full_and_unmeasured() -> None:
     full = replace(SETTLED, sequence_cap=16.0)
     state, _ = admit(sample(running=16, backfill=12, waiting=1, realtime=5), full, RULES, 101.0)
     assert state.sequence_cap < 16.0

@@ -20,7 +20,7 @@ def test_break_even_itself_does_not_pay() -> None:
     assert machines_to_commit(np.append(use, 1.0), 6.0, 10.0) == 1
 
 
-def test_part_of_an_hour_saves_that_part() -> None:
+def test_partial_hour_saves_its_part() -> None:
     """Half a machine in every hour saves 5 an hour: less than a commitment at 6 costs, more than one at 4."""
     use = np.full(10, 0.5)
     assert machines_to_commit(use, 6.0, 10.0) == 0

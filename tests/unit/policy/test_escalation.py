@@ -16,12 +16,12 @@ def test_latest_start_never_before_arrival() -> None:
     np.testing.assert_array_equal(latest_start_s(deadline_s, work_s, arrived_s), [850.0, 100.0])
 
 
-def test_backfill_wait_ends_when_rate_falls_short() -> None:
+def test_backfill_ends_if_rate_is_short() -> None:
     assert latest_backfill_s(1000.0, 5000.0, 50.0, 100.0) == 800.0
     assert latest_backfill_s(1000.0, 5000.0, 0.0, 100.0) == float("-inf")
 
 
-def test_work_escalates_to_real_time_then_fallback() -> None:
+def test_work_escalates_to_realtime_then_fallback() -> None:
     def level(now_s: float, *, own_venue_up: bool = True) -> EscalationLevel:
         return escalation_level(1000.0, 50.0, 800.0, own_venue_up=own_venue_up, margin_s=30.0, now_s=now_s)
 
@@ -33,7 +33,7 @@ def test_work_escalates_to_real_time_then_fallback() -> None:
     assert level(801.0, own_venue_up=False) is EscalationLevel.FALLBACK
 
 
-def test_provider_batch_where_backfill_would_be_late() -> None:
+def test_provider_batch_if_backfill_is_late() -> None:
     def needed(latest_s: float, *, own: bool = True, now_s: float = 0.0) -> bool:
         return needs_provider_batch(1000.0, latest_s, 800.0, 50.0, own=own, now_s=now_s)
 

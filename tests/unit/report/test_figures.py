@@ -19,7 +19,7 @@ def test_dated_axis_counts_in_milliseconds() -> None:
     assert dated.text(3600.0) == "Fri 02 Jan 01:00"
 
 
-def test_last_step_is_drawn_to_its_end() -> None:
+def test_last_step_reaches_its_end() -> None:
     rows = step_rows([{"t": 0.0}, {"t": 1.0}], 3.0)
     assert rows == [{"t": 0.0, "until": 1.0}, {"t": 1.0, "until": 3.0}, {"t": 3.0, "until": 3.0}]
     assert step_rows([], 3.0) == []

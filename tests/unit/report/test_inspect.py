@@ -17,7 +17,7 @@ def printed(call: object, *arguments: object) -> str:
     return console.file.getvalue()
 
 
-def test_the_sample() -> None:
+def test_inspect_states_facts_of_sample() -> None:
     week = sample.generate()
     text = printed(inspect.render, week)
     for fact in (

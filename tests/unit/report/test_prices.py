@@ -28,7 +28,7 @@ def test_offers_show_price_date_and_source() -> None:
     assert "spot (0.025 of machines interrupted per month)" in shown
 
 
-def test_a_limit_states_the_rest() -> None:
+def test_limit_states_the_rest() -> None:
     offers = CATALOG.select_offers("h100", pricing_model=PricingModel.ON_DEMAND)
     assert f"and {len(offers) - 3} more" in text(to_table(offers, limit=3))
 
@@ -44,7 +44,7 @@ def test_rejected_rows_show_reasons() -> None:
     assert "spot saves nothing" in text(to_table((), (), [rejection]))
 
 
-def test_an_empty_list_is_stated() -> None:
+def test_empty_list_is_stated() -> None:
     assert "no price matches these filters" in text(to_table(()))
 
 

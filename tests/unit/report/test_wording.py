@@ -52,5 +52,5 @@ def test_dollar_column_shares_decimals(amounts: list[float | None], cells: tuple
 
 
 @pytest.mark.parametrize(("unit", "written"), [("USD an hour", "an hour"), ("hour", "/ hour")])
-def test_a_price_reads_as_a_price(unit: str, written: str) -> None:
+def test_price_reads_as_a_price(unit: str, written: str) -> None:
     assert price_unit(unit) == written

@@ -59,7 +59,7 @@ def test_nearly_constant_steps_counted_exactly(per_kv_s: float) -> None:
     finished(wanted, SimPool(profile=flat, scaling=Fixed(instances=1)))
 
 
-def test_idle_tournament_padded_to_power_of_two() -> None:
+def test_idle_tournament_pads_to_power_two() -> None:
     assert idle_tournament(1).tolist() == [0, 0]
     assert idle_tournament(3).tolist() == [0, 0, 0, 2, 0, 1, 2, 3]
 

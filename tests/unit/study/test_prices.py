@@ -15,7 +15,7 @@ def test_filters_narrow_the_offers() -> None:
     assert listing.tokens == ()
 
 
-def test_a_model_adds_its_token_prices() -> None:
+def test_model_adds_its_token_prices() -> None:
     plain, listing = list_prices(), list_prices(model="gpt-oss-120b")
     assert {price.model for price in listing.tokens} == {"gpt-oss-120b"}
     assert set(plain.rejected) < set(listing.rejected)

@@ -65,22 +65,22 @@ def test_what_is_kept(offers: pl.DataFrame) -> None:
     }
 
 
-def test_the_newest_price_and_the_spot_price_from_it(offers: pl.DataFrame) -> None:
+def test_newest_price_gives_the_spot_price(offers: pl.DataFrame) -> None:
     p5 = offers.filter((pl.col("instance") == "p5.48xlarge") & (pl.col("region") == "us-east-1"))
     prices = dict(zip(p5["pricing_model"], p5["usd_per_hour"], strict=True))
     assert prices == {"on_demand": 55.04, "spot": pytest.approx(55.04 * 0.48)}
     assert p5["interruptions_per_month"].to_list() == [None, 0.25]
 
 
-def test_what_is_sold_by_the_gpu_comes_in_sizes(offers: pl.DataFrame) -> None:
+def test_gpu_prices_come_in_machine_sizes(offers: pl.DataFrame) -> None:
     hgx = offers.filter(pl.col("provider") == "nebius")
     assert dict(zip(hgx["gpus"], hgx["usd_per_hour"], strict=True)) == {1: 4.5, 8: 36}
 
 
-def test_a_region_in_the_name_of_the_machine(offers: pl.DataFrame) -> None:
+def test_region_is_read_from_machine_name(offers: pl.DataFrame) -> None:
     assert offers.filter(pl.col("provider") == "gcp")["region"].to_list() == ["us-central1"]
 
 
 @pytest.mark.skipif(not COLLECTED.exists(), reason=f"{COLLECTED} is not here")
-def test_the_table_is_what_the_script_writes(collect: Collector) -> None:
+def test_offers_table_is_what_script_writes(collect: Collector) -> None:
     assert collect(COLLECTED).write_csv() == TABLE.read_text()

@@ -46,13 +46,13 @@ def test_people_show_no_sign() -> None:
     assert kinds(trace(arrived_s=arrived, input_tokens=lengths, tenant="a")) == set()
 
 
-def test_a_rare_steady_tenant_is_no_burst() -> None:
+def test_rare_steady_tenant_is_no_burst() -> None:
     arrived = np.random.default_rng(0).uniform(0, 7 * DAY, 250)
     lengths = np.arange(250) + 5
     assert kinds(trace(arrived_s=arrived, input_tokens=lengths, tenant="a")) == set()
 
 
-def test_a_burst_is_found() -> None:
+def test_burst_is_found() -> None:
     random = np.random.default_rng(0)
     arrived = np.concatenate((2.3 * DAY + random.uniform(0, 1800, 900), random.uniform(0, 7 * DAY, 100)))
     assert "burst" in kinds(trace(arrived_s=arrived, input_tokens=np.arange(1000) + 5, tenant="a"))
@@ -69,7 +69,7 @@ def test_clockwork_is_found(period_s: float, deadline: str) -> None:
     assert sign.confidence > 0.8
 
 
-def test_the_same_prompt_outside_conversations() -> None:
+def test_same_prompt_outside_conversations() -> None:
     random = np.random.default_rng(0)
     arrived = human(random)
     assert kinds(trace(arrived_s=arrived, tenant="a")) == {"same_prompt"}
@@ -101,7 +101,7 @@ def test_always_on_beside_people() -> None:
     assert kinds(alone) == set()
 
 
-def test_the_sample_and_the_proposed_file(tmp_path: Path) -> None:
+def test_sample_and_the_proposed_file(tmp_path: Path) -> None:
     week = sample.generate()
     found = find_candidates(week)
     assert {glob for each in found for _, glob in each.matching} == {"evals", "doc-index"}

@@ -18,7 +18,7 @@ def test_equal_seeds_give_equal_samples() -> None:
     assert not sample.generate(1).requests.equals(sample.generate(2).requests)
 
 
-def test_the_sample_is_a_trace() -> None:
+def test_sample_is_a_trace() -> None:
     week = sample.generate()
     requests = check(week.requests, REQUESTS, what="sample")
     assert 60_000 <= requests.height <= 100_000
@@ -31,7 +31,7 @@ def test_the_sample_is_a_trace() -> None:
     assert (requests["output_tokens"] >= 1).all()
 
 
-def test_the_code_service_is_as_published() -> None:
+def test_code_service_is_as_published() -> None:
     week = sample.generate()
     code = week.requests.filter(pl.col("tenant") == "code-assist")
     described = statistics.describe(replace(week, requests=code))
@@ -45,7 +45,7 @@ def test_the_code_service_is_as_published() -> None:
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".parquet"])
-def test_a_written_sample_reads_back(tmp_path: Path, suffix: str) -> None:
+def test_written_sample_reads_back(tmp_path: Path, suffix: str) -> None:
     week = sample.generate()
     read = traces.read([sample.write(tmp_path / f"week{suffix}")], strict=True)
     assert read.requests.drop("arrived_s").equals(week.requests.drop("arrived_s"))
@@ -53,7 +53,7 @@ def test_a_written_sample_reads_back(tmp_path: Path, suffix: str) -> None:
     assert read.epoch_s == pytest.approx(week.epoch_s, abs=1e-5)
 
 
-def test_a_sample_of_no_known_kind(tmp_path: Path) -> None:
+def test_sample_of_unknown_suffix_is_refused(tmp_path: Path) -> None:
     with pytest.raises(TraceError, match=r"\.csv or \.parquet"):
         sample.write(tmp_path / "week.xlsx")
     with pytest.raises(TraceError, match="cannot be written"):

@@ -40,7 +40,7 @@ def test_standard_input_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
     assert trace.report.files == ("stdin",)
 
 
-def test_a_glob_is_one_trace(tmp_path: Path) -> None:
+def test_glob_is_one_trace(tmp_path: Path) -> None:
     for name in "ba":
         (tmp_path / f"{name}.csv").write_text(TEXT)
     trace = traces.read([str(tmp_path / "*.csv")])
@@ -49,7 +49,7 @@ def test_a_glob_is_one_trace(tmp_path: Path) -> None:
     assert "the 2 files share one clock" in trace.report.assumptions
 
 
-def test_a_byte_order_mark_is_ignored(tmp_path: Path) -> None:
+def test_byte_order_mark_is_ignored(tmp_path: Path) -> None:
     path = tmp_path / "t.csv"
     path.write_bytes(b"\xef\xbb\xbf" + TEXT.encode())
     assert traces.read([path]).requests.height == 3

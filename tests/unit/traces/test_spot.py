@@ -23,7 +23,7 @@ def test_additions_and_removals_are_counted(tmp_path: Path) -> None:
     assert read_spot(written(tmp_path, text)) == ((0.0, 1.5, 4.0), (2, 1, 3))
 
 
-def test_a_replacement_is_no_change(tmp_path: Path) -> None:
+def test_replacement_is_no_change(tmp_path: Path) -> None:
     assert read_spot(written(tmp_path, "0,add,a\n500,remove,a\n500,add,b\n900,remove,b\n")) == ((0.0, 0.9), (1, 0))
 
 
@@ -54,7 +54,7 @@ def test_what_is_wrong_is_said(tmp_path: Path, text: str, message: str) -> None:
     assert message in str(raised.value)
 
 
-def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
+def test_unreadable_file_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(TraceError, match="cannot be read"):
         read_spot(tmp_path / "missing.csv")
     path = tmp_path / "picture.csv"

@@ -16,7 +16,7 @@ def trace(tmp_path: Path, arrived: object, **tokens: object) -> traces.Trace:
     return traces.read([path])
 
 
-def test_a_metronome_has_no_variation(tmp_path: Path) -> None:
+def test_metronome_has_no_variation(tmp_path: Path) -> None:
     described = statistics.describe(trace(tmp_path, range(0, 4 * 3600, 10)))
     assert described.mean_rate_per_s == pytest.approx(0.1)
     assert described.interarrival_cv == pytest.approx(0)
@@ -25,7 +25,7 @@ def test_a_metronome_has_no_variation(tmp_path: Path) -> None:
     assert described.per_hour == (360,) * 4
 
 
-def test_a_poisson_process_has_variation_one(tmp_path: Path) -> None:
+def test_poisson_process_has_variation_one(tmp_path: Path) -> None:
     arrived = np.sort(np.random.default_rng(0).uniform(0, 48 * 3600, 50_000))
     described = statistics.describe(trace(tmp_path, arrived))
     assert described.interarrival_cv == pytest.approx(1, abs=0.02)

@@ -18,7 +18,7 @@ def test_units_are_read_from_names(tmp_path: Path) -> None:
     assert np.isnan(log.tpot_s[0]), "one token has no pace"
 
 
-def test_a_missing_time_is_derived(tmp_path: Path) -> None:
+def test_missing_time_is_derived(tmp_path: Path) -> None:
     path = tmp_path / "log.jsonl"
     path.write_text('{"arrival": 0, "input_tokens": 3, "output_tokens": 11, "ttft": 0.2, "tpot_ms": 10}\n')
     (log,) = read_timed([str(path)])
@@ -46,7 +46,7 @@ def test_one_log_a_set_up(tmp_path: Path) -> None:
         ("arrival_s,input_tokens,output_tokens,ttft_ms", "too few times to fit"),
     ],
 )
-def test_a_missing_column_is_named(tmp_path: Path, head: str, message: str) -> None:
+def test_missing_column_is_named(tmp_path: Path, head: str, message: str) -> None:
     path = tmp_path / "log.csv"
     path.write_text(f"{head}\n{','.join('1' * len(head.split(',')))}\n")
     with pytest.raises(TraceError, match=message):

@@ -39,7 +39,7 @@ DATED = "arrived_at,input_tokens,output_tokens\n" + "".join(
         (3600.0, "2026-01-05T03:00:00Z", range(1, 3)),
     ],
 )
-def test_a_window_is_half_open(tmp_path: Path, start: str | float | None, end: str | None, hours: range) -> None:
+def test_window_is_half_open(tmp_path: Path, start: str | float | None, end: str | None, hours: range) -> None:
     path = tmp_path / "t.csv"
     path.write_text(DATED)
     trace = traces.read([path], start=start, end=end)
@@ -61,7 +61,7 @@ def test_copies_get_shifts_and_sessions(tmp_path: Path) -> None:
     assert not trace.requests.equals(traces.read([path], scale=3, seed=2).requests)
 
 
-def test_a_fraction_is_a_sample(tmp_path: Path) -> None:
+def test_fraction_is_a_sample(tmp_path: Path) -> None:
     path = tmp_path / "t.csv"
     path.write_text(DATED)
     assert traces.read([path], scale=0.25).requests.height == 6

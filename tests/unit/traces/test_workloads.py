@@ -43,7 +43,7 @@ def test_times_of_day_are_the_next(tmp_path: Path) -> None:
     assert due.to_list() == [3600, 25 * 3600, 25 * 3600]
 
 
-def test_a_time_of_day_needs_dates(tmp_path: Path) -> None:
+def test_time_of_day_needs_dates(tmp_path: Path) -> None:
     read = trace(tmp_path, "2026-01-05T05:00:00,1,1,eval,m1,", dated=False)
     with pytest.raises(WorkloadsError, match=r"workload evals: deadline 06:00 needs the time of day"):
         assign(read, loaded(tmp_path, EVALS.replace("4h", "06:00")), SLO)
@@ -55,7 +55,7 @@ def test_past_instants_are_refused(tmp_path: Path) -> None:
         assign(read, loaded(tmp_path, EVALS.replace("4h", "2026-01-05T06:00")), SLO)
 
 
-def test_the_first_matching_workload_wins(tmp_path: Path) -> None:
+def test_first_matching_workload_wins(tmp_path: Path) -> None:
     read = trace(
         tmp_path,
         "2026-01-05T05:00:00Z,1,1,web-eval,m1,",
@@ -81,7 +81,7 @@ def test_the_first_matching_workload_wins(tmp_path: Path) -> None:
     ]
 
 
-def test_a_trace_keeps_its_own_deadlines(tmp_path: Path) -> None:
+def test_trace_keeps_its_own_deadlines(tmp_path: Path) -> None:
     due = "2026-01-05T05:30:00Z"
     read = trace(
         tmp_path,
@@ -224,6 +224,6 @@ def test_mistakes_get_one_line(tmp_path: Path, text: str, said: str) -> None:
     assert "\n" not in message
 
 
-def test_a_file_that_is_not_there(tmp_path: Path) -> None:
+def test_missing_file_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(WorkloadsError, match="cannot be read"):
         load_workloads(tmp_path / "none.toml")

@@ -27,7 +27,7 @@ def test_pages_follow_cursor() -> None:
     assert ids("after=msg_1", ascending=False) == (["msg_0"], False)
 
 
-def test_unknown_cursor() -> None:
+def test_unknown_cursor_is_an_error() -> None:
     with pytest.raises(UnknownCursorError):
         ids("after=msg_9")
 

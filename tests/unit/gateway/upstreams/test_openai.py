@@ -290,7 +290,7 @@ async def test_load_read_from_server_root() -> None:
     assert (load.running, load.waiting, load.kv_cache_share, load.max_sequences) == (5, 1, 0.5, 16)
 
 
-async def test_llama_cpp_load_from_slots_and_props() -> None:
+async def test_llamacpp_load_from_slots_and_props() -> None:
     metrics = False
 
     async def handler(asked: Asked, wire: Wire) -> None:

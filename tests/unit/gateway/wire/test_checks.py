@@ -50,13 +50,13 @@ def test_lifetime_from_forms() -> None:
     ("fields", "code"),
     [({}, "missing_required_parameter"), ({"name": 1}, "invalid_type"), ({"name": "a\0"}, "invalid_value")],
 )
-def test_required_text(fields: dict[str, Any], code: str) -> None:
+def test_required_text_is_checked(fields: dict[str, Any], code: str) -> None:
     with pytest.raises(ApiError) as caught:
         checks.text(fields, "name")
     assert caught.value.code == code
 
 
-def test_query_limit() -> None:
+def test_query_limit_is_bounded() -> None:
     assert checks.limit(None, default=20, maximum=100) == 20
     assert checks.limit("100", default=20, maximum=100) == 100
     for value in ("101", "-1", "many"):

@@ -49,6 +49,6 @@ def test_days_are_at_midnight() -> None:
     assert [(tick.text, tick.at) for tick in days(shape)] == [("02 Jan", 250.0), ("03 Jan", 750.0)]
 
 
-def test_long_bills_have_at_most_eight_days() -> None:
+def test_long_bills_show_eight_days() -> None:
     shape = SpendOverTime(bin_s=86400.0, start_epoch_s=0.0, usd={"spot": [1.0] * 30})
     assert [tick.text for tick in days(shape)] == [f"{day:02} Jan" for day in range(1, 31, 4)]

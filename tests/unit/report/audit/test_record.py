@@ -29,7 +29,7 @@ def test_dollars_are_exact_numbers(answer: Audit) -> None:
     assert decode(document).total_usd == Decimal("0.25")
 
 
-def test_whole_dollars_stay_numbers_with_a_point(answer: Audit) -> None:
+def test_whole_dollars_keep_a_decimal_point(answer: Audit) -> None:
     assert b'"spot_usd": 0.0,' in encode(answer)
 
 

@@ -27,7 +27,7 @@ def test_figures_have_scopes() -> None:
     assert "Whole bill, amortized" not in rows
 
 
-def test_amortized_bill_is_shown_if_it_differs() -> None:
+def test_differing_amortized_bill_is_shown() -> None:
     answer = golden(amortised_usd=Decimal("2499.77"))
     assert {name: value for name, value, _ in figures(answer)}["Whole bill, amortized"] == "$2,499.77"
     assert len(figures(golden(amortised_usd=Decimal("2499.769")))) == len(figures(golden()))

@@ -38,7 +38,7 @@ def hostile() -> Comparison:
     )
 
 
-def test_the_page_loads_nothing() -> None:
+def test_page_loads_nothing() -> None:
     assert_loads_nothing(render(week()))
 
 
@@ -66,7 +66,7 @@ def test_charts_and_places_match(page: Page) -> None:
     ]  # fmt: skip
 
 
-def test_the_page_holds_the_answer(page: Page) -> None:
+def test_page_holds_the_answer(page: Page) -> None:
     answer = week()
     said = [
         answer.sentence, answer.break_even_note, *answer.warnings, *answer.performance,

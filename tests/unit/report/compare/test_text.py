@@ -30,7 +30,7 @@ def test_nothing_is_cut_off(width: int) -> None:
     assert "…" not in printed(week(), width)
 
 
-def test_the_sentence_comes_first() -> None:
+def test_sentence_comes_first() -> None:
     first = printed(week(), 120).split("\n\n", maxsplit=1)[0].split()
     assert " ".join(first).startswith("Letting 40 % of your requests wait up to 4 hours cuts the week from $13,048")
 

@@ -158,7 +158,7 @@ def test_empty_plan_is_printed() -> None:
     assert "Rent" not in printed(nothing, 80)
 
 
-def test_reduced_backfill_is_stated_in_both_forms() -> None:
+def test_reduced_backfill_is_stated_everywhere() -> None:
     plan = week()
     shares = [0.5, 0.9, *[1.0] * (plan.slots - 2)]
     pools = [msgspec.structs.replace(pool, backfill_shares=shares) for pool in plan.pools]
@@ -214,7 +214,7 @@ def test_unchecked_plan_that_holds_says_so() -> None:
     assert "Paid by the hour" not in text
 
 
-def test_commitments_of_a_real_plan_are_shown() -> None:
+def test_plan_commitments_are_shown() -> None:
     plan = planfile.read_plan(GOLDEN_PLAN)
     text = printed(plan, 80)
     bought = plan.commitments[0]

@@ -143,7 +143,7 @@ def test_batch_and_flex_are_not_realtime(tier: str, *, realtime: bool) -> None:
     assert purchase.realtime is realtime
 
 
-def test_a_cent_is_worth_reporting() -> None:
+def test_cent_is_worth_reporting() -> None:
     assert [worth_reporting(usd) for usd in (0.0, 0.0099, 0.01, 1.0)] == [False, False, True, True]
 
 

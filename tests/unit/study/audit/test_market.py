@@ -126,10 +126,10 @@ def test_source_without_address() -> None:
 
 
 @pytest.mark.parametrize(("region", "expected"), [("us-east-1", "us"), ("AP-south-1", "ap"), ("eastus", ""), ("", "")])
-def test_geography(region: str, expected: str) -> None:
+def test_region_belongs_to_its_geography(region: str, expected: str) -> None:
     assert geography(region) == expected
 
 
-def test_lowest_confidence() -> None:
+def test_lowest_confidence_is_chosen() -> None:
     assert lowest("high", "low", "medium") == "low"
     assert lowest("high", "medium") == "medium"

@@ -154,6 +154,6 @@ def test_names_are_shortened(path: Path) -> None:
     assert replace(pool, names=()).serves == ""
 
 
-def test_machine_names() -> None:
+def test_machine_names_include_the_region() -> None:
     assert (P5.key, P5.label) == ("aws us-east-1 p5.48xlarge", "p5.48xlarge in us-east-1")
     assert (replace(P5, region="").key, replace(P5, region="").label) == ("aws p5.48xlarge", "p5.48xlarge")

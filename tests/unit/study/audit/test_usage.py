@@ -181,7 +181,7 @@ def test_metrics_need_above_utilization_limit() -> None:
     assert (usage.confidence, usage.source) == ("high", "gpu of 3 machines")
 
 
-def test_one_machine_of_metrics_is_less_certain() -> None:
+def test_metrics_of_one_machine_less_certain() -> None:
     one = pl.DataFrame({"time": [samples.START], "machine": ["a"], "utilization": [0.4]})
     metrics = UtilizationMetrics(samples=one, machines=1, name="gpu", percent=False)
     fleet = samples.ledger(samples.pool([3.0])).fleet

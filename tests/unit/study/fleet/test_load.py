@@ -29,7 +29,7 @@ def test_load_has_slo_of_each_workload() -> None:
     assert made.tokens == 66
 
 
-def test_the_same_requests_under_other_promises() -> None:
+def test_same_requests_under_other_promises() -> None:
     mixed = load([0.0, 10.0], waits=[False, True], patience_s=60.0)
     assert not mixed.all_realtime().deferrable.any()
     assert mixed.all_deferrable(500.0).deadline_s.tolist() == [500.0, 70.0], "its own deadline stays"

@@ -79,7 +79,7 @@ def test_nothing_deferrable_is_a_warning(day: Trace) -> None:
     assert all(workload.lane == "realtime" for workload in strict.workloads)
 
 
-def test_burst_gets_more_machines_than_the_mean(tmp_path: Path) -> None:
+def test_burst_needs_more_than_mean_machines(tmp_path: Path) -> None:
     spike = pl.DataFrame({"time": np.linspace(1800, 1820, 4000), "input_tokens": 500, "output_tokens": 150})
     columns = [pl.col("input_tokens").cast(pl.Int64), pl.col("output_tokens").cast(pl.Int64)]
     both = [frame.with_columns(columns) for frame in (requests(2.0, hours=1), spike)]

@@ -19,7 +19,7 @@ def written(folder: Path, text: str) -> Path:
     return path
 
 
-def test_holdings_are_sunk_and_cannot_be_extended(tmp_path: Path) -> None:
+def test_holdings_are_sunk_and_fixed(tmp_path: Path) -> None:
     text = """
 [[machines]]
 provider = "AWS"
@@ -59,7 +59,7 @@ def test_invalid_holdings_are_refused(tmp_path: Path, text: str, message: str) -
         read_holdings(written(tmp_path, text), CATALOG)
 
 
-def test_plan_without_bill_loads_no_bill_modules() -> None:
+def test_plan_without_bill_loads_no_bills() -> None:
     code = "import sys, meritorder.study.plan.answer; print('meritorder.bills' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"

@@ -18,12 +18,12 @@ def test_classes_separate_lanes_and_patience() -> None:
     assert [group.name for group in named] == [f"{name}, llama-3.1-8b" for name in classes]
 
 
-def test_late_times_belong_to_the_last_slot() -> None:
+def test_late_times_are_in_last_slot() -> None:
     assert slot_index(np.array([0.0, 899.9, 900.0, 9e9]), 900.0, 3).tolist() == [0, 0, 1, 2]
 
 
 @pytest.mark.parametrize(("limit", "chosen"), [(100.0, [1]), (5.0, [1]), (4.9, [1, 3]), (0.0, [1, 3, 0])])
-def test_worst_slots_leave_at_most_the_limit(limit: float, chosen: list[int]) -> None:
+def test_worst_slots_leave_the_limit(limit: float, chosen: list[int]) -> None:
     assert worst_slots(np.array([1.0, 9.0, 0.0, 4.0]), limit).tolist() == chosen
 
 

@@ -67,7 +67,7 @@ def test_more_harm_lowers_backfill_further() -> None:
     assert shares[2] == pytest.approx((0.01 / 0.04) ** 0.25)
 
 
-def test_backfill_is_not_blamed_for_realtime_violations() -> None:
+def test_backfill_unblamed_for_realtime_violations() -> None:
     shares = lower_backfill_shares(np.ones(3), outcome(30, 60, 0), outcome(30, 0, 0), SLOT_S)
     assert shares[0] == shares[2] == 1.0
     assert shares[1] < 0.9
@@ -78,7 +78,7 @@ def test_fewest_slots_lose_backfill() -> None:
     assert (shares < 1).tolist() == [True, False, False], "24 of 3,000 may remain"
 
 
-def test_steps_grow_while_they_do_not_help() -> None:
+def test_steps_grow_while_without_effect() -> None:
     shares, rounds = np.ones(2), 0
     while shares[0] > 0.03:
         shares = lower_backfill_shares(shares, outcome(45, 0), outcome(0, 0), SLOT_S)
@@ -89,7 +89,7 @@ def test_steps_grow_while_they_do_not_help() -> None:
     assert shares[0] > 0
 
 
-def test_work_counts_in_the_slots_where_it_ran() -> None:
+def test_work_counts_where_it_ran() -> None:
     begin_s, end_s, rate = (
         np.array([450.0, 900.0, 3000.0]),
         np.array([1350.0, 1000.0, 5000.0]),

@@ -45,7 +45,7 @@ def test_cost_by_pricing_model_adds_up() -> None:
     assert usd["tokens"] == plan.simulated.tokens_usd
 
 
-def test_all_as_tokens_takes_the_cheapest_provider() -> None:
+def test_tokens_come_from_the_cheapest_provider() -> None:
     load = fleets.load([0.0, 1.0], input_tokens=300_000, output_tokens=200_000)
     prices = {"m": [price("a", 2.0), price("b", 1.0), price("a", 3.0, Tier.BATCH)], "n": [price("a", 2.0)]}
     assert explain.tokens_usd({"m": load}, prices) == {"batch": 3.0, "standard": 1.0}
@@ -61,7 +61,7 @@ def test_sentence_claims_no_saving_without_one() -> None:
     assert "saves 45 %" in explain.sentence(5, 100.0, 200.0, outcome)
 
 
-def test_warnings_name_cheaper_tokens_and_missing_deferral() -> None:
+def test_warnings_name_cheaper_tokens_and_deferral() -> None:
     trace = cast("Trace", SimpleNamespace(report=SimpleNamespace(bad_rows=2, rows=9)))
     found = explain.warnings(
         trace, [], PlanOptions(backtest=0.5), tokens_usd={"batch": 3.0, "standard": 9.0}, total_usd=5.0, backtest=[]

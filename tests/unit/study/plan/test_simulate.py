@@ -72,7 +72,7 @@ def test_paid_time_and_carbon_are_priced() -> None:
     assert outcome.slo_attainment == 1.0
 
 
-def test_prepaid_machines_cost_nothing_by_the_hour() -> None:
+def test_prepaid_machines_cost_nothing_hourly() -> None:
     load = fleets.load([1.0, 2.0, 3.0])
     outcome, _ = simulate_plan(plan(schedule([1, 1], "owned")), {MODEL: load}, {"box": fleets.machine(load)}, {})
     assert outcome.total_usd == 0
@@ -123,7 +123,7 @@ def test_longer_span_repeats_slots_and_commitments() -> None:
     assert not replace(whole, routes=[]).buys_tokens
 
 
-def test_one_model_needs_no_name_in_workloads() -> None:
+def test_single_model_needs_no_name() -> None:
     promises = week().promises
     assert promises is not None
     unnamed = structs.replace(week(), promises=structs.replace(promises, model=""))

@@ -44,13 +44,13 @@ def test_benchmark_records_are_read(tmp_path: Path, records: list[dict[str, obje
     assert cells(trace, *LENGTHS[1:]) == [(9, 0, 3), (9, 0, 3)]
 
 
-def test_a_run_with_uneven_lists(tmp_path: Path) -> None:
+def test_uneven_lists_make_bad_rows(tmp_path: Path) -> None:
     run = {"start_times": [3.0, 4.5], "input_lens": [9], "output_lens": [3, 3]}
     trace = traces.read([written(tmp_path, lines(run), "run.json")])
     assert (trace.requests.height, trace.report.bad) == (1, {"no input tokens": 1})
 
 
-def test_an_export_counts_errors_as_failures(tmp_path: Path) -> None:
+def test_export_counts_errors_as_failures(tmp_path: Path) -> None:
     metrics = {"input_sequence_length": {"value": 9}, "output_sequence_length": {"value": 3}}
     good = {"metadata": {"request_start_ns": 1_000_000_000}, "metrics": metrics, "error": None}
     failed = {"metadata": {"request_start_ns": 2_000_000_000}, "metrics": {}, "error": {"code": 500}}

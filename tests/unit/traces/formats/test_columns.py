@@ -34,7 +34,7 @@ def test_columns_are_mapped_by_the_user(tmp_path: Path) -> None:
     ]
 
 
-def test_a_missing_column_is_named(tmp_path: Path) -> None:
+def test_missing_column_is_named(tmp_path: Path) -> None:
     message = refused(written(tmp_path, "arrived_s,prompt_tokens\n1,2\n"), format="columns")
     assert "column for output" in message
     assert "--columns output=NAME" in message
