@@ -19,7 +19,7 @@ def least_deviations(
 ) -> tuple[Floats, float]:
     """Minimize the sum of absolute residuals, by damped Gauss-Newton steps with reweighting.
 
-        minimise  sum_i huber(r_i(x)) / n  +  regularization sum_k (x_k / spread_k)^2
+        minimize  sum_i huber(r_i(x)) / n  +  regularization sum_k (x_k / spread_k)^2
 
     For smooth residuals, such as means over many requests; it needs an eighth of the evaluations of a simplex.
 

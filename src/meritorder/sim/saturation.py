@@ -180,7 +180,7 @@ def _all_at_once(requests: Requests, chosen: Indices) -> Requests:
     )
 
 
-def alone_on_a_replica(requests: Requests, profile: Profile, limits: EngineLimits) -> tuple[Floats, Floats]:
+def unloaded_latency(requests: Requests, profile: Profile, limits: EngineLimits) -> tuple[Floats, Floats]:
     """Return the TTFT and TPOT of each request alone on an idle replica: the best possible.
 
     Returns:

@@ -100,9 +100,9 @@ def test_unserved_lane_refused() -> None:
         simulate(requests([0.0]), (batch_only,), horizon_s=1.0)
     with pytest.raises(InfeasibleError, match="real-time"):
         simulate(requests([0.0]), (pool(Fixed(instances=0)),), horizon_s=1.0)
-    nobody = pool(Fixed(instances=1), realtime=False)
+    unserved = pool(Fixed(instances=1), realtime=False)
     with pytest.raises(InfeasibleError, match="deferrable"):
-        simulate(requests([0.0], latest_start_s=100.0), (nobody,), horizon_s=1.0)
+        simulate(requests([0.0], latest_start_s=100.0), (unserved,), horizon_s=1.0)
 
 
 def test_deadline_scaling_rents_in_time() -> None:

@@ -6,7 +6,7 @@ from tests.samples.fleets import LIMITS, profile, requests
 
 from meritorder.sim.pools import Fixed, SimPool
 from meritorder.sim.run import simulate
-from meritorder.sim.saturation import alone_on_a_replica, saturate
+from meritorder.sim.saturation import saturate, unloaded_latency
 
 
 def test_work_on_saturated_replica_equals_time() -> None:
@@ -56,9 +56,9 @@ def test_faster_replica_takes_less_work() -> None:
 @pytest.mark.parametrize(
     ("given", "cached", "generated"), [(1, 0, 1), (200, 0, 2), (1024, 0, 50), (1025, 0, 50), (5000, 3000, 400)]
 )
-def test_alone_on_replica_equals_simulation(given: int, cached: int, generated: int) -> None:
+def test_unloaded_latency_equals_simulation(given: int, cached: int, generated: int) -> None:
     asked = requests([0.0], given, generated, cached_tokens=cached)
-    ttft_s, tpot_s = alone_on_a_replica(asked, profile(), LIMITS)
+    ttft_s, tpot_s = unloaded_latency(asked, profile(), LIMITS)
     result = simulate(asked, (SimPool(profile=profile(), scaling=Fixed(instances=1), limits=LIMITS),), horizon_s=0.0)
     assert ttft_s[0] == pytest.approx(result.first_token_s[0], rel=1e-9)
     if generated > 1:

@@ -17,7 +17,7 @@ from meritorder.perf.roofline import roofline
 from meritorder.perf.shipped import apply_correction, find_profiles, load_profiles
 from meritorder.policy.backfill import BACKFILL_KV_SHARE
 from meritorder.sim.pools import Interruptions, Scaling, SimPool
-from meritorder.sim.saturation import Saturation, alone_on_a_replica, saturate
+from meritorder.sim.saturation import Saturation, saturate, unloaded_latency
 from meritorder.study.fleet.load import TraceLoad
 from meritorder.study.fleet.options import CompareOptions, Progress
 from meritorder.units import BYTES_PER_GIB, SECONDS_PER_HOUR
@@ -138,7 +138,7 @@ def check_slo(load: TraceLoad, profile: Profile, limits: EngineLimits) -> None:
     if not len(realtime):
         return
     nothing_s = np.zeros(len(realtime))
-    ttft_s, tpot_s = alone_on_a_replica(realtime.requests(nothing_s, nothing_s), profile, limits)
+    ttft_s, tpot_s = unloaded_latency(realtime.requests(nothing_s, nothing_s), profile, limits)
     tpot_s = np.where(realtime.output_tokens > 1, tpot_s, np.nan)
     share, enough = realtime.slo_attainment(ttft_s, tpot_s)
     if enough or share is None:
