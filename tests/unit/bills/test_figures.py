@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from meritorder import bills
+from meritorder.errors import BillError
 
 Write = Callable[..., Path]
 PLAN = {"savings_plan_savings_plan_a_r_n": "arn"}
@@ -140,3 +141,77 @@ def test_long_charges_are_spread(cur: Write) -> None:
     shape = bills.hourly_charges(bills.read(cur({"line_item_unblended_cost": "3"}, day)).charges, "kind")
     assert shape.height == 24
     assert shape["amortised_usd"].to_list() == [5.0] + [2.0] * 23
+
+
+def test_shares_of_nothing_are_missing() -> None:
+    assert bills.ratio(Decimal(1), Decimal(0)) is None
+    assert bills.ratio(Decimal(1), Decimal(4)) == Decimal("0.25")
+    assert str(bills.ratio(Decimal(2), Decimal(2))) == "1.0"
+
+
+def test_sums_round_nowhere(cur: Write) -> None:
+    """A thousand times 1e-10 and a large amount keep every digit."""
+    small = {"line_item_unblended_cost": "0.0000000001"}
+    bill = bills.read(cur({"line_item_unblended_cost": "123456789.5"}, *[small] * 1000))
+    assert bills.compute_figures(bill.groups).billed_usd == Decimal("123456789.5000001")
+
+
+def test_commitment_with_most_unused_first(cur: Write) -> None:
+    def plan(name: str, total: str, used: str) -> dict[str, str | None]:
+        return {
+            "savings_plan_savings_plan_a_r_n": name,
+            "line_item_line_item_type": "SavingsPlanRecurringFee",
+            "line_item_unblended_cost": total,
+            "savings_plan_total_commitment_to_date": total,
+            "savings_plan_used_commitment": used,
+        }
+
+    groups = bills.read(cur(plan("a", "10", "9"), plan("b", "20", "15"), plan("c", "5", "0"))).groups
+    sums = bills.sum_commitments(groups)
+    assert sums["commitment"].to_list() == ["b", "c", "a"]
+    assert sums["unused_usd"].to_list() == [5, 5, 1]
+    assert sums["billed_usd"].sum() == 35
+
+
+def test_correction_makes_unused_negative(cur: Write) -> None:
+    fee = {
+        "savings_plan_savings_plan_a_r_n": "arn",
+        "line_item_line_item_type": "SavingsPlanRecurringFee",
+        "line_item_unblended_cost": "10",
+        "savings_plan_total_commitment_to_date": "10",
+        "savings_plan_used_commitment": "12",
+    }
+    made = bills.compute_figures(bills.read(cur(fee)).groups)
+    assert (made.unused_commitment_usd, made.effective_usd) == (-2, -2)
+    assert made.commitment_utilization == 0
+
+
+def test_blocks_and_spot_outside_rate(cur: Write) -> None:
+    hour = {"line_item_unblended_cost": "60", "pricing_public_on_demand_cost": "100"}
+    block = {
+        "line_item_line_item_type": "Fee",
+        "line_item_unblended_cost": "500",
+        "line_item_usage_type": "CapacityBlock:p5",
+    }
+    spot = hour | {"pricing_term": "Spot"}
+    made = bills.compute_figures(bills.read(cur(hour, block, spot)).groups)
+    assert (made.on_demand_equivalent_usd, made.effective_usd) == (100, 60)
+    assert made.effective_savings_rate == Decimal("0.4")
+    assert (made.capacity_block_usd, made.spot_usd, made.billed_usd) == (500, 60, 620)
+
+
+def test_break_down_by_unknown_column(month: bills.Bill) -> None:
+    with pytest.raises(BillError, match="--by: no column color to break costs down by"):
+        bills.sum_by(month.groups, "color")
+
+
+def test_largest_sum_first(month: bills.Bill) -> None:
+    sums = bills.sum_by(month.groups, "purchase")
+    amounts = sums["amortised_usd"].to_list()
+    assert amounts == sorted(amounts, reverse=True)
+    assert dict(sums.select("purchase", "amortised_usd").rows()) == {
+        "on_demand": Decimal(105),
+        "savings_plan": Decimal(80),
+        "spot": Decimal(30),
+        "tax": Decimal(9),
+    }

@@ -131,3 +131,7 @@ def test_separators_and_a_byte_order_mark(focus: Write) -> None:
     frame = pl.read_csv(path, infer_schema=False)
     path.write_bytes(b"\xef\xbb\xbf" + frame.write_csv(separator=";").encode())
     assert bills.read(path).report.billed_usd == Decimal("1.5")
+
+
+def test_no_sources_at_all() -> None:
+    assert refusal([]) == "no bill to read; name a file or a folder"  # type: ignore[arg-type]

@@ -127,3 +127,36 @@ def test_invoices_and_their_difference(cur: Write) -> None:
 def test_missing_and_ignored_columns_are_named(cur: Write) -> None:
     (file,) = bills.read(cur(HOUR, without=["product_region_code", "pricing_public_on_demand_cost"])).report.files
     assert file.missing == ("product_region_code", "pricing_public_on_demand_cost")
+
+
+def test_copies_and_changed_amounts_together(cur: Write) -> None:
+    """Of three lines with one identity, one is a copy and one has another amount."""
+    identity = {"identity_line_item_id": "a"}
+    report = bills.read(cur(HOUR | identity, HOUR | identity, {"line_item_unblended_cost": "3"} | identity)).report
+    assert (report.duplicate_rows, report.billed_usd, report.stated_usd) == (1, 5, 7)
+    assert "1 line item again with another amount" in report.warnings[1]
+
+
+@pytest.mark.parametrize(("end", "warned"), [("2026-10-31T00:00:00Z", False), ("2026-10-30T23:00:00Z", True)])
+def test_month_may_lack_one_day(cur: Write, end: str, *, warned: bool) -> None:
+    hour = HOUR | {"line_item_usage_start_date": "2026-10-30T00:00:00Z", "line_item_usage_end_date": end}
+    assert any("charges stop on" in warning for warning in bills.read(cur(hour)).report.warnings) is warned
+
+
+@pytest.mark.parametrize(("effective", "warned"), [("1.93", False), ("1.931", True)])
+def test_difference_of_a_cent_is_rounding(focus: Write, effective: str, *, warned: bool) -> None:
+    report = bills.read(focus({"BilledCost": "1.92", "EffectiveCost": effective})).report
+    assert any("their effective cost" in warning for warning in report.warnings) is warned
+
+
+def test_unpriced_rows_are_in_no_invoice(tmp_path: Path) -> None:
+    path = tmp_path / "usage.json"
+    path.write_text('{"data": [{"input_tokens": 5, "num_model_requests": 1, "model": "m", "start_time": 1790812800}]}')
+    report = bills.read(path).report
+    assert (report.rows, report.unpriced_rows, report.invoices) == (1, 1, ())
+
+
+def test_problems_are_refusals_and_warnings(cur: Write) -> None:
+    report = bills.read(cur(HOUR, {"line_item_unblended_cost": "two"})).report
+    assert report.problems == (*report.refusals, *report.warnings)
+    assert report.difference_usd == 0

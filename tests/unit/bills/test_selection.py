@@ -156,3 +156,47 @@ def test_every_rule_has_a_source() -> None:
 def test_token_meter_names_its_model(focus: Write, meter: str, model: str) -> None:
     bill = bills.read(focus({"ServiceName": "AI", "ChargeDescription": meter, "SkuId": None, "BilledCost": "1"}))
     assert bill.groups.select("kind", "model").row(0) == ("tokens", model)
+
+
+def test_only_text_columns_can_be_selected(cur: Write) -> None:
+    path = cur({"line_item_unblended_cost": "1"})
+    with pytest.raises(BillError, match="no column billed_usd to select by") as caught:
+        bills.read(path, select=[("billed_usd", "1")])
+    assert "instance_type" in str(caught.value.fix)
+    assert "quantity" not in str(caught.value.fix)
+
+
+@pytest.mark.parametrize(("inference", "kind_of_fee"), [("5", "commitment"), ("4.99", None)])
+def test_half_of_a_plan_makes_it_inference(cur: Write, inference: str, kind_of_fee: str | None) -> None:
+    plan = {"savings_plan_savings_plan_a_r_n": "arn"}
+    covered = plan | {"line_item_line_item_type": "SavingsPlanCoveredUsage"}
+    cpu = {"line_item_usage_type": "BoxUsage:m7i.large", "product_instance_type": None}
+    groups = bills.read(
+        cur(
+            covered | {"savings_plan_savings_plan_effective_cost": inference},
+            covered | cpu | {"savings_plan_savings_plan_effective_cost": "5"},
+            plan
+            | {
+                "line_item_line_item_type": "SavingsPlanRecurringFee",
+                "line_item_usage_type": "ComputeSP",
+                "product_instance_type": None,
+                "savings_plan_total_commitment_to_date": "20",
+                "savings_plan_used_commitment": "10",
+            },
+        )
+    ).groups
+    assert dict(groups.select("sku", "kind").rows())["ComputeSP"] == kind_of_fee
+
+
+@pytest.mark.parametrize(
+    ("instance", "family"),
+    [
+        ("ml.p5.48xlarge", "p5"),
+        ("p5.48xlarge", "p5"),
+        ("a3-highgpu-8g", "a3"),
+        ("Standard_ND96isr_v5", "Standard_ND"),
+    ],
+)
+def test_instance_family(focus: Write, instance: str, family: str) -> None:
+    bill = bills.read(focus({"BilledCost": "1", "x_SkuInstanceType": instance, "SkuId": None}))
+    assert bill.groups["instance_family"].to_list() == [family]
