@@ -37,6 +37,13 @@ def test_hard_bound_subtracts_sunk_capacity() -> None:
     """Three machine-hours at $10, of which a held machine could save two at that price."""
     problem = small([0.0, 0.0], [3.0, 0.0], 2, payments=(on_demand(), reserved(held=1, max_machines=0)))
     assert hard_bound_usd(problem) == pytest.approx(10)
+    # With two replicas a machine, six replica-hours at $5, of which it could save four.
+    doubled = dataclasses.replace(
+        problem,
+        workloads=(deferrable([6.0, 0.0], 2),),
+        pools=(pool(replicas=2, safe=[0.0, 1.0]),),
+    )
+    assert hard_bound_usd(doubled) == pytest.approx(10)
 
 
 def test_lagrangian_bound_between_relaxation_and_plan() -> None:
