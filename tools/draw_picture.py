@@ -17,7 +17,7 @@ import vl_convert
 from meritorder import CompareOptions, Comparison, compare, read_trace
 from meritorder.comparison import Arrangement
 from meritorder.report.compare import figures
-from meritorder.report.palette import LIGHT
+from meritorder.report.figures import LIGHT
 from meritorder.traces import sample
 from meritorder.units import format_share, format_usd
 

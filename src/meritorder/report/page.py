@@ -10,7 +10,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from meritorder.comparison import Waterfall
-from meritorder.report.palette import DARK, LIGHT, css
+from meritorder.report.figures import DARK, LIGHT, css
 from meritorder.report.waterfall import waterfall_cells, waterfall_title
 from meritorder.report.wording import host, or_missing, price_unit, spaced, times, web_address
 from meritorder.units import format_duration, format_share, format_usd

@@ -1,7 +1,6 @@
 """The shared parts of figures: time axes with and without dates, steps that end, colors by kind."""
 
-from meritorder.report.figures import TimeAxis, color_scale, step_rows
-from meritorder.report.palette import LIGHT
+from meritorder.report.figures import LIGHT, PRICING, TimeAxis, color_scale, pricing_kind, step_rows
 
 
 def test_undated_axis_counts_from_start() -> None:
@@ -28,3 +27,9 @@ def test_last_step_reaches_its_end() -> None:
 def test_kinds_have_their_palette_colors() -> None:
     scale = color_scale(("realtime", "idle"), LIGHT).to_dict()
     assert scale == {"domain": ["realtime", "idle"], "range": [LIGHT.realtime, LIGHT.idle]}
+
+
+def test_every_pricing_model_has_color() -> None:
+    known = ("owned", "reserved", "committed_use", "capacity_block", "savings_plan", "on_demand", "spot", "tokens_flex")
+    assert {pricing_kind(name) for name in known} == set(PRICING)
+    assert pricing_kind("carbon") == "idle"

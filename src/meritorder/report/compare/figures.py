@@ -6,8 +6,17 @@ import altair as alt
 
 from meritorder.comparison import Arrangement, Comparison, Timeline
 from meritorder.report.compare.rows import per_request, title_of
-from meritorder.report.figures import Rows, TimeAxis, color_scale, figure, stacked_bars, step_rows, time_pointer
-from meritorder.report.palette import LIGHT, Palette
+from meritorder.report.figures import (
+    LIGHT,
+    Palette,
+    Rows,
+    TimeAxis,
+    color_scale,
+    figure,
+    stacked_bars,
+    step_rows,
+    time_pointer,
+)
 from meritorder.report.wording import MISSING, lane_title, usd_cells
 from meritorder.units import (
     SECONDS_PER_DAY,

@@ -7,9 +7,8 @@ import altair as alt
 from meritorder.comparison import Comparison
 from meritorder.report.compare import figures
 from meritorder.report.compare.rows import metrics, per_request, ratio_text, saving_text, waterfalls
-from meritorder.report.figures import waterfall
+from meritorder.report.figures import THEMED, waterfall
 from meritorder.report.page import fill, waterfall_view
-from meritorder.report.palette import THEMED
 from meritorder.report.wording import MISSING, lane_title, usd_cells
 from meritorder.units import utc
 

@@ -6,8 +6,19 @@ from typing import Final
 import altair as alt
 
 from meritorder.planfile import Dispatch, MeritStep, Plan
-from meritorder.report.figures import Rows, TimeAxis, color_scale, figure, stacked_bars, step_rows, time_pointer
-from meritorder.report.palette import LIGHT, PRICING, Palette, pricing_kind
+from meritorder.report.figures import (
+    LIGHT,
+    PRICING,
+    Palette,
+    Rows,
+    TimeAxis,
+    color_scale,
+    figure,
+    pricing_kind,
+    stacked_bars,
+    step_rows,
+    time_pointer,
+)
 from meritorder.report.wording import pricing_title, usd_cells
 from meritorder.units import format_share, format_usd
 

@@ -6,9 +6,8 @@ from typing import Final
 import altair as alt
 
 from meritorder.planfile import Plan
-from meritorder.report.figures import waterfall
+from meritorder.report.figures import PRICING, THEMED, pricing_kind, waterfall
 from meritorder.report.page import fill, waterfall_view
-from meritorder.report.palette import PRICING, THEMED, pricing_kind
 from meritorder.report.plan import figures, rows
 from meritorder.report.wording import MISSING, or_missing, pricing_title, usd_cells
 from meritorder.units import format_duration, format_share, format_usd

@@ -10,7 +10,7 @@ from meritorder.comparison import (
 )
 from meritorder.evidence import PriceUsed
 from meritorder.report.compare.html import render
-from meritorder.report.palette import DARK, LIGHT
+from meritorder.report.figures import DARK, LIGHT
 
 
 @pytest.fixture(scope="module")

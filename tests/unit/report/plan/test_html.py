@@ -6,7 +6,7 @@ from tests.samples.page import ATTACK, Page, assert_loads_nothing, rows
 from tests.samples.plan import H200, RESERVED, TOKENS, week
 
 from meritorder.planfile import Plan
-from meritorder.report.palette import DARK, LIGHT, PRICING
+from meritorder.report.figures import DARK, LIGHT, PRICING
 from meritorder.report.plan.html import render, step_path
 
 SECTIONS = [
