@@ -2,9 +2,8 @@ import numpy as np
 import pytest
 
 from meritorder.domain import Provenance
-from meritorder.perf.accuracy import speed_factors
 from meritorder.perf.calibration import SPREAD, Timings, Tuning, minimize, misfit, stretch_ratios
-from meritorder.perf.profile import Errors, Profile
+from meritorder.perf.profile import Profile
 
 PROFILE = Profile(
     model="m",
@@ -88,22 +87,6 @@ def test_minimize_survives_infinities() -> None:
     assert point[0] == pytest.approx(0.3, abs=0.01)
 
 
-def test_errors_skip_missing_times() -> None:
-    errors = Errors.between(np.array([1.1, 2.0, np.nan]), np.array([1.0, 2.0, 3.0]))
-    assert errors == Errors(of_mean=0.0333, median=0.05, p90=0.09)
-
-
 def test_stretch_ratios_average_neighbors() -> None:
     assert stretch_ratios(np.ones(4), np.array([1.0, 1.0, 2.0, 2.0]), 2) == [1.0, 2.0]
     assert stretch_ratios(np.ones(2), np.array([1.0, np.nan]), 10) == [1.0]
-
-
-def test_speed_factors_drawn_from_ratios() -> None:
-    drawn = speed_factors([0.9, 1.1], 0.5, 1000, np.random.default_rng(0))
-    assert set(drawn) == {0.9, 1.1}
-    assert drawn.mean() == pytest.approx(1.0, abs=0.02)
-
-
-def test_speed_factors_have_given_median_error() -> None:
-    drawn = speed_factors([], 0.08, 20_000, np.random.default_rng(0))
-    assert np.median(np.abs(np.log(drawn))) == pytest.approx(0.08, rel=0.03)

@@ -1,10 +1,6 @@
 import msgspec
-import numpy as np
-import pytest
 
 from meritorder.domain import Provenance
-from meritorder.perf.accuracy import expected_accuracy
-from meritorder.perf.corrections import Correction
 from meritorder.perf.shipped import _correction as lookup
 from meritorder.perf.shipped import apply_correction, shipped_corrections, shipped_profiles
 
@@ -43,25 +39,3 @@ def test_model_correction_precedes_engine_correction() -> None:
 def test_calibrated_profiles_not_corrected() -> None:
     own = msgspec.structs.replace(profile_of("vllm"), provenance=Provenance.CALIBRATED)
     assert apply_correction(own) is own
-
-
-def test_corrected_profile_records_residuals() -> None:
-    found = lookup("h100", "vllm")
-    assert isinstance(found, Correction)
-    known = expected_accuracy(found.apply(profile_of("vllm")))
-    assert known is not None
-    assert known.pace_ratios == tuple(found.pace_ratios)
-    assert known.error == pytest.approx(found.tpot_median, abs=0.02)
-    assert f"{found.judged_on} measured servers of vllm on h100" in known.basis
-    low, high = known.factors((0.05, 0.95), seed=0)
-    assert low < 1 < high
-    assert min(found.pace_ratios) <= low < high <= max(found.pace_ratios)
-
-
-def test_unvalidated_hardware_assigned_largest_error() -> None:
-    known = expected_accuracy(profile_of("vllm", "a100"))
-    assert known is not None
-    assert known.error == max(c.tpot_median_before for c in shipped_corrections() if c.engine == "vllm" and not c.model)
-    assert "a100 is not among it" in known.basis
-    assert np.median(known.factors((0.25, 0.5, 0.75), seed=1)) == pytest.approx(1, abs=0.05)
-    assert expected_accuracy(msgspec.structs.replace(profile_of("vllm"), engine="abacus")) is None

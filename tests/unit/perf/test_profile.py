@@ -8,7 +8,7 @@ import pytest
 
 from meritorder.domain import Provenance
 from meritorder.errors import PerformanceError
-from meritorder.perf.profile import EngineLimits, Profile
+from meritorder.perf.profile import EngineLimits, Errors, Profile
 
 LIMITS = EngineLimits(max_num_seqs=64, max_num_batched_tokens=512)
 
@@ -118,3 +118,8 @@ def test_step_of_zero_time_refused() -> None:
     for column in ("decode_base_s", "mixed_base_s"):
         with pytest.raises(PerformanceError, match="is 0"):
             profile(**{column: [0.0, 0.01, 0.02]}).__post_init__()
+
+
+def test_errors_skip_missing_times() -> None:
+    errors = Errors.between(np.array([1.1, 2.0, np.nan]), np.array([1.0, 2.0, 3.0]))
+    assert errors == Errors(of_mean=0.0333, median=0.05, p90=0.09)
