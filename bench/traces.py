@@ -70,9 +70,9 @@ def _scan(path: str) -> int:
 
 
 def _read(path: str) -> int:
-    from meritorder import traces  # noqa: PLC0415  (a plain scan needs none of it)
+    from meritorder.traces.read import read_trace  # noqa: PLC0415  (a plain scan needs none of it)
 
-    return traces.read([path]).requests.height
+    return read_trace([path]).requests.height
 
 
 if __name__ == "__main__":

@@ -41,9 +41,9 @@ if TYPE_CHECKING:
     from meritorder.study.fleet.options import CompareOptions
     from meritorder.study.plan.options import PlanOptions
     from meritorder.traces import Trace
-    from meritorder.traces import read as read_trace
     from meritorder.traces.could_wait import find_candidates as could_wait
     from meritorder.traces.could_wait import propose_workloads
+    from meritorder.traces.read import read_trace
 
 __version__ = "0.1.0"
 
@@ -117,7 +117,7 @@ if not TYPE_CHECKING:  # a checker reads the imports above, and so reports a nam
         "propose_workloads": "meritorder.traces.could_wait",
         "read_bill": "meritorder.bills:read",
         "read_plan": "meritorder.planfile",
-        "read_trace": "meritorder.traces:read",
+        "read_trace": "meritorder.traces.read",
         "simulate": "meritorder.library",
         "sweep": "meritorder.library",
         "token_prices": "meritorder.catalog.tokens",

@@ -5,8 +5,9 @@ from pathlib import Path
 from msgspec import structs
 from tests.unit.study.plan.conftest import requests
 
-from meritorder import planfile, traces
+from meritorder import planfile
 from meritorder.study.plan.replay import replay
+from meritorder.traces.read import read_trace
 
 GOLDEN = Path(__file__).with_name("plan.json")
 
@@ -21,6 +22,6 @@ def test_golden_outcome_is_reproduced(tmp_path: Path) -> None:
     plan = planfile.read_plan(GOLDEN)
     trace = tmp_path / "chats.parquet"
     requests(12.0, hours=0.5, seed=3).write_parquet(trace)
-    outcome = replay(plan, traces.read([trace]))
+    outcome = replay(plan, read_trace([trace]))
     assert plan.simulated is not None
     assert structs.replace(outcome, trace=plan.simulated.trace) == plan.simulated

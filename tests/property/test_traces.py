@@ -12,6 +12,7 @@ from meritorder import traces
 from meritorder.domain import Slo
 from meritorder.errors import TraceError
 from meritorder.tables import REQUESTS, check
+from meritorder.traces.read import read_trace
 from meritorder.traces.trace import cut, scaled
 from meritorder.traces.workloads import assign, parse_defer
 
@@ -43,7 +44,7 @@ def read(drawn: list[tuple[float, int, int, int, str]], suffix: str = ".csv") ->
             frame.write_parquet(path)
         else:
             frame.write_ndjson(path)
-        return traces.read([path], strict=True)
+        return read_trace([path], strict=True)
 
 
 def total(requests: pl.DataFrame) -> tuple[int, ...]:
@@ -140,7 +141,7 @@ def test_damaged_file_fails_in_one_line(kind: str, damage: list[tuple[float, int
         path = Path(folder) / "trace"
         path.write_bytes(content[: round(kept * len(content))])
         try:
-            trace = traces.read([path])
+            trace = read_trace([path])
         except TraceError as error:
             assert "\n" not in str(error)  # noqa: PT017
         else:

@@ -7,6 +7,7 @@ import pytest
 
 from meritorder import traces
 from meritorder.errors import TraceError
+from meritorder.traces.read import read_trace
 
 DATA = Path(__file__).resolve().parents[2] / ".." / "shared" / "data"
 HEADER = "arrived_s,input_tokens,output_tokens\n"
@@ -31,7 +32,7 @@ def lines(*records: dict[str, object]) -> str:
 
 def refused(path: Path | str, **options: object) -> str:
     with pytest.raises(TraceError) as caught:
-        traces.read([path], **options)
+        read_trace([path], **options)
     message = str(caught.value)
     assert "\n" not in message
     return message

@@ -34,9 +34,10 @@ def test_type_checkers_see_the_same_names() -> None:
 
 
 def test_public_name_is_the_original_object() -> None:
-    from meritorder import library, traces
+    from meritorder import library
+    from meritorder.traces import read
 
-    assert meritorder.read_trace is traces.read
+    assert meritorder.read_trace is read.read_trace
     assert meritorder.compare is library.compare
 
 

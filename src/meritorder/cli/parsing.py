@@ -30,9 +30,9 @@ def read_trace(
     seed: int,
 ) -> Any:
     """Read a trace with the options that commands share."""
-    from meritorder import traces
+    from meritorder.traces import read
 
-    return traces.read(
+    return read.read_trace(
         sources,
         format=format_,
         columns=parse_pairs(columns, "--columns") if columns else None,

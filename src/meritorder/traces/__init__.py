@@ -1,6 +1,7 @@
-"""Readers of request traces: one for each format, all to the REQUESTS schema.
+"""Request traces: readers for each format, all to the REQUESTS schema, and what a trace shows.
 
     read         files, globs, standard input or data frames to a Trace
+    trace        the requests, their window and their rate
     workloads    the workload, lane and deadline of each request: a TOML file, `--defer`
     could_wait   requests that could probably wait, with evidence
     statistics   rates, burstiness, lengths and shares of a trace
@@ -10,124 +11,6 @@ A format is a module in `formats` with `recognizes(source)` and `read(source) ->
 files and data frames are opened in `sources.py`, rows are checked and typed in `intake.py`.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
-from typing import cast
+from meritorder.traces.trace import BadRow, ReadReport, Trace
 
-import polars as pl
-
-from meritorder import tables
-from meritorder.errors import TraceError
-from meritorder.traces import formats
-from meritorder.traces.intake import RawTable, SourceRequests, to_requests
-from meritorder.traces.sources import SourceLike, opened
-from meritorder.traces.trace import SHOWN_BAD_ROWS, BadRow, Bound, ReadReport, Trace, cut, scaled
-
-__all__ = ["BadRow", "ReadReport", "Trace", "read"]
-
-
-def read(
-    sources: SourceLike | Sequence[SourceLike],
-    *,
-    format: str | None = None,  # noqa: A002  (the name of the option)
-    columns: Mapping[str, str] | None = None,
-    scale: float = 1,
-    seed: int = 0,
-    start: Bound = None,
-    end: Bound = None,
-    strict: bool = False,
-) -> Trace:
-    """Read a trace from files or data frames.
-
-    Args:
-        sources: One or several of: a path, a glob, "-" for standard input, a Polars or pandas data frame. Files may be
-            compressed with gzip or zstd. All sources share one clock.
-        format: Name of the format; None detects it.
-        columns: Field to column; the fields are `arrival, input, output` and optionally `cached, model, tenant,
-            session, workload, deadline`.
-        scale: Factor on the request rate, applied after the window is cut.
-        seed: Seed of the scaling.
-        start: Beginning of a window: seconds or a duration since the start of the trace, or ISO 8601.
-        end: End of the window, exclusive.
-        strict: Make a bad row an error instead of counting it.
-
-    Raises:
-        TraceError: A source cannot be read, or holds no requests; with `strict`, a row is bad.
-    """
-    several = isinstance(sources, Sequence) and not isinstance(sources, str)
-    with opened(cast("Sequence[SourceLike]", sources if several else [sources])) as found:
-        taken: list[tuple[str, RawTable, SourceRequests]] = []
-        for source in found:
-            name, raw = formats.read(source, name=format, mapping=columns)
-            taken.append((name, raw, to_requests(source, raw)))
-        report = _report([source.name for source in found], taken)
-    if strict and report.bad_rows:
-        raise TraceError(
-            f"{report.bad_rows:,} bad rows, the first: {report.first_bad[0]}",
-            fix="correct them, or drop --strict",
-        )
-    trace = _merged([part for _, _, part in taken], report)
-    return scaled(cut(trace, start, end), scale, seed=seed)
-
-
-def _report(names: list[str], taken: list[tuple[str, RawTable, SourceRequests]]) -> ReadReport:
-    assumptions = dict.fromkeys(text for _, _, part in taken for text in part.assumptions)
-    return ReadReport(
-        files=tuple(names),
-        format="+".join(dict.fromkeys(name for name, _, _ in taken)),
-        rows=sum(part.rows for _, _, part in taken),
-        bad=_sums([part.bad for _, _, part in taken]),
-        first_bad=tuple(row for _, _, part in taken for row in part.first_bad)[:SHOWN_BAD_ROWS],
-        set_aside=_sums([part.set_aside for _, _, part in taken]),
-        estimated_tokens=any(raw.estimated_tokens for _, raw, _ in taken),
-        assumptions=tuple(assumptions),
-    )
-
-
-def _sums(counts: list[dict[str, int]]) -> dict[str, int]:
-    reasons = dict.fromkeys(reason for count in counts for reason in count)
-    return {reason: sum(count.get(reason, 0) for count in counts) for reason in reasons}
-
-
-def _merged(taken: list[SourceRequests], report: ReadReport) -> Trace:
-    """Join the files on one clock that begins at the first arrival."""
-    if len({part.absolute for part in taken}) > 1:
-        raise TraceError(
-            "some files have dates, others times since their start",
-            where=", ".join(report.files),
-            fix="read them separately",
-        )
-    requests = pl.concat([part.requests for part in taken])
-    if requests.is_empty():
-        aside = sum(report.set_aside.values())
-        first = f", the first: {report.first_bad[0]}" if report.first_bad else ""
-        raise TraceError(
-            f"none of {report.rows:,} rows is a request: {report.bad_rows:,} bad, {aside:,} set aside{first}",
-            where=", ".join(report.files),
-        )
-    ordered = requests if requests["arrived_s"].is_sorted() else requests.sort("arrived_s", maintain_order=True)
-    zero_s = float(ordered["arrived_s"][0])
-    shifted = ordered.with_columns(pl.col("arrived_s", "deadline_s") - zero_s) if zero_s else ordered
-    checked = tables.check(shifted, tables.REQUESTS, what=report.format)
-    noted = _noted(checked, report, absolute=taken[0].absolute)
-    return Trace(requests=checked, epoch_s=zero_s if taken[0].absolute else None, report=noted)
-
-
-def _noted(requests: pl.DataFrame, report: ReadReport, *, absolute: bool) -> ReadReport:
-    """Add notes on the joined trace: one clock for several files, no cached tokens, sessions that start at 0."""
-    notes: list[str] = []
-    if len(report.files) > 1 and not absolute:
-        notes.append(f"the {len(report.files)} files share one clock")
-    if not (requests["cached_tokens"] > 0).any():
-        notes.append("the trace has no cached tokens: every prompt is taken as new")
-    starts = (
-        requests.filter(pl.col("session").is_not_null()).group_by("session").agg(pl.col("arrived_s").min())["arrived_s"]
-    )
-    at_zero = int((starts == 0).sum())
-    relative = not absolute and starts.len() > 1 and at_zero * 2 > starts.len()
-    if relative:
-        notes.append(
-            f"times look relative to each session ({at_zero:,} of {starts.len():,} sessions begin at 0): "
-            "all sessions are taken to begin together, so rates and peaks are not those of a service"
-        )
-    return replace(report, session_clock=relative, assumptions=(*report.assumptions, *notes))
+__all__ = ["BadRow", "ReadReport", "Trace"]

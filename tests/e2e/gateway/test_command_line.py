@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 from tests.e2e.gateway.conftest import configuration, environment, new_key
 
-from meritorder import traces
 from meritorder.gateway.app.demo import run_demo
+from meritorder.traces.read import read_trace
 
 LINE = {"method": "POST", "url": "/v1/chat/completions"}
 
@@ -58,7 +58,7 @@ def test_batch_from_submission_to_results(gateway: str, config: Path, tmp_path: 
     assert "deferrable" in shown.stdout
     written = run(tmp_path, "ledger", "--config", str(config), "--out", "ledger.csv")
     assert written.returncode == 0, written.stderr
-    trace = traces.read([str(tmp_path / "ledger.csv")])
+    trace = read_trace([str(tmp_path / "ledger.csv")])
     mine = trace.requests.filter(trace.requests["tenant"] == "commands")
     assert mine.height == 12
     assert mine["output_tokens"].to_list() == [2] * 12

@@ -6,9 +6,9 @@ from pathlib import Path
 
 from rich.console import Console
 
-from meritorder import traces
 from meritorder.report import inspect
 from meritorder.traces import could_wait, sample
+from meritorder.traces.read import read_trace
 
 
 def printed(call: object, *arguments: object) -> str:
@@ -40,7 +40,7 @@ def test_inspect_states_facts_of_sample() -> None:
 def test_bad_rows_and_names_with_brackets(tmp_path: Path) -> None:
     path = tmp_path / "t.csv"
     path.write_text("time,input_tokens,output_tokens,tenant\n1,1,1,[red]x\n2,-1,1,y\n3,1,0,z\n")
-    read = traces.read([path])
+    read = read_trace([path])
     text = printed(inspect.render, read)
     assert "1 bad rows of 3" in text
     assert "t.csv:3: negative input tokens" in text.replace("\n", "")
@@ -53,6 +53,6 @@ def test_bad_rows_and_names_with_brackets(tmp_path: Path) -> None:
 def test_one_request_is_enough(tmp_path: Path) -> None:
     path = tmp_path / "t.csv"
     path.write_text("time,input_tokens,output_tokens\n1,1,1\n")
-    read = traces.read([path])
+    read = read_trace([path])
     assert "1 in 0 ms" in printed(inspect.render, read)
     json.dumps(inspect.to_dict(read))

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 from tests.samples.trace_files import HEADER, real, refused, written
 
-from meritorder import traces
 from meritorder.errors import TraceError
+from meritorder.traces.read import read_trace
 
 
 def test_contradicting_options_are_refused(tmp_path: Path) -> None:
@@ -27,11 +27,11 @@ def test_dates_and_offsets_do_not_mix(tmp_path: Path) -> None:
     dated = written(tmp_path, HEADER + "2026-01-05T00:00:00Z,1,1\n", "dated.csv")
     offset = written(tmp_path, HEADER + "1,1,1\n", "offset.csv")
     with pytest.raises(TraceError, match="read them separately"):
-        traces.read([dated, offset])
+        read_trace([dated, offset])
 
 
 def test_session_clocks_are_noted_real() -> None:
-    trace = traces.read([real("traces/weka_claude_code/weka_sessions_0001_0370.parquet")])
+    trace = read_trace([real("traces/weka_claude_code/weka_sessions_0001_0370.parquet")])
     assert trace.requests.height + trace.report.failed_rows == 21_041
     assert trace.report.session_clock
     assert any("relative to each session" in text for text in trace.report.assumptions)

@@ -6,10 +6,10 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from meritorder import traces
 from meritorder.errors import TraceError
 from meritorder.tables import REQUESTS, check
 from meritorder.traces import sample, statistics
+from meritorder.traces.read import read_trace
 from meritorder.units import SECONDS_PER_DAY
 
 
@@ -47,7 +47,7 @@ def test_code_service_is_as_published() -> None:
 @pytest.mark.parametrize("suffix", [".csv", ".parquet"])
 def test_written_sample_reads_back(tmp_path: Path, suffix: str) -> None:
     week = sample.generate()
-    read = traces.read([sample.write(tmp_path / f"week{suffix}")], strict=True)
+    read = read_trace([sample.write(tmp_path / f"week{suffix}")], strict=True)
     assert read.requests.drop("arrived_s").equals(week.requests.drop("arrived_s"))
     assert (read.requests["arrived_s"] - week.requests["arrived_s"]).abs().max() < 1e-5
     assert read.epoch_s == pytest.approx(week.epoch_s, abs=1e-5)

@@ -10,8 +10,8 @@ import pytest
 import zstandard
 from tests.samples.trace_files import HEADER, refused, written
 
-from meritorder import traces
 from meritorder.errors import TraceError
+from meritorder.traces.read import read_trace
 
 TEXT = "arrived_s,input_tokens,output_tokens,session\n5,10,1,a\n3,20,2,b\n65,30,3,a\n"
 
@@ -28,14 +28,14 @@ TEXT = "arrived_s,input_tokens,output_tokens,session\n5,10,1,a\n3,20,2,b\n65,30,
 def test_compressed_files_are_decompressed(tmp_path: Path, pack: object) -> None:
     path = tmp_path / "trace.anything"
     path.write_bytes(pack(TEXT.encode()))
-    trace = traces.read([path])
+    trace = read_trace([path])
     assert trace.requests["arrived_s"].to_list() == [0, 2, 62]
     assert trace.requests["input_tokens"].to_list() == [20, 10, 30]
 
 
 def test_standard_input_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(gzip.compress(TEXT.encode()))))
-    trace = traces.read(["-"])
+    trace = read_trace(["-"])
     assert trace.requests.height == 3
     assert trace.report.files == ("stdin",)
 
@@ -43,7 +43,7 @@ def test_standard_input_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_glob_is_one_trace(tmp_path: Path) -> None:
     for name in "ba":
         (tmp_path / f"{name}.csv").write_text(TEXT)
-    trace = traces.read([str(tmp_path / "*.csv")])
+    trace = read_trace([str(tmp_path / "*.csv")])
     assert trace.requests["arrived_s"].to_list() == [0, 0, 2, 2, 62, 62]
     assert trace.report.files == (str(tmp_path / "a.csv"), str(tmp_path / "b.csv"))
     assert "the 2 files share one clock" in trace.report.assumptions
@@ -52,7 +52,7 @@ def test_glob_is_one_trace(tmp_path: Path) -> None:
 def test_byte_order_mark_is_ignored(tmp_path: Path) -> None:
     path = tmp_path / "t.csv"
     path.write_bytes(b"\xef\xbb\xbf" + TEXT.encode())
-    assert traces.read([path]).requests.height == 3
+    assert read_trace([path]).requests.height == 3
 
 
 @pytest.mark.parametrize(
@@ -92,7 +92,7 @@ def test_missing_files_and_folders(tmp_path: Path) -> None:
     assert "no such file" in refused(str(tmp_path / "*.csv"))
     assert "is a folder" in refused(tmp_path)
     with pytest.raises(TraceError, match="no trace was named"):
-        traces.read([])
+        read_trace([])
 
 
 def test_empty_standard_input(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -114,7 +114,7 @@ def rows() -> pl.DataFrame:
 
 def test_polars_frames_are_traces(rows: pl.DataFrame) -> None:
     for frame in (rows, rows.lazy(), rows.with_columns(pl.col("model").cast(pl.Categorical))):
-        trace = traces.read(frame)
+        trace = read_trace(frame)
         assert trace.requests.select("arrived_s", "input_tokens", "model").rows() == [(0.0, 10, "a")]
         assert (trace.epoch_s, trace.report.files) == (1767592800.0, ("data frame",))
         assert trace.report.failed_rows == 1
@@ -123,9 +123,9 @@ def test_polars_frames_are_traces(rows: pl.DataFrame) -> None:
 def test_pandas_frames_are_traces(rows: pl.DataFrame) -> None:
     pandas = pytest.importorskip("pandas")
     frame = pandas.DataFrame(rows.to_dict(as_series=False))
-    assert traces.read(frame).requests.equals(traces.read(rows).requests)
+    assert read_trace(frame).requests.equals(read_trace(rows).requests)
     missing = pandas.DataFrame({"arrival": [0.0, None, 2.0], "input": [1, 2, 3], "output": [1, 2, None]})
-    trace = traces.read(missing)
+    trace = read_trace(missing)
     assert trace.requests["input_tokens"].to_list() == [1]
     assert trace.report.bad == {"no arrival time": 1, "no output tokens": 1}
 
@@ -133,18 +133,18 @@ def test_pandas_frames_are_traces(rows: pl.DataFrame) -> None:
 def test_frames_and_files_share_a_clock(tmp_path: Path, rows: pl.DataFrame) -> None:
     path = tmp_path / "t.csv"
     path.write_text("arrived_at,input_tokens,output_tokens\n2026-01-05T05:00:00Z,5,5\n")
-    trace = traces.read([rows, path])
+    trace = read_trace([rows, path])
     assert trace.requests["arrived_s"].to_list() == [0.0, 3600.0]
     assert trace.report.files == ("data frame", str(path))
 
 
 def test_columns_of_a_frame_are_mapped(rows: pl.DataFrame) -> None:
     named = rows.rename({"input_tokens": "in"})
-    assert traces.read(named, columns={"input": "in"}).requests["input_tokens"].to_list() == [10]
+    assert read_trace(named, columns={"input": "in"}).requests["input_tokens"].to_list() == [10]
     with pytest.raises(TraceError, match="data frame: the columns arrived_at, in, output_tokens, model match no"):
-        traces.read(named)
+        read_trace(named)
 
 
 def test_other_objects_are_refused() -> None:
     with pytest.raises(TraceError, match="dict is not a trace; give a path, a glob, or a Polars or pandas data frame"):
-        traces.read({"arrival": [1]})  # type: ignore[arg-type]
+        read_trace({"arrival": [1]})  # type: ignore[arg-type]

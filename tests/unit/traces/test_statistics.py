@@ -7,13 +7,14 @@ import pytest
 
 from meritorder import traces
 from meritorder.traces import statistics
+from meritorder.traces.read import read_trace
 
 
 def trace(tmp_path: Path, arrived: object, **tokens: object) -> traces.Trace:
     path = tmp_path / "t.csv"
     rows = [f"{at},{tokens.get('input', 10)},{n + 1},{'a' if n % 4 else 'b'}" for n, at in enumerate(arrived)]
     path.write_text("\n".join(["time,input_tokens,output_tokens,tenant", *rows, ""]))
-    return traces.read([path])
+    return read_trace([path])
 
 
 def test_metronome_has_no_variation(tmp_path: Path) -> None:

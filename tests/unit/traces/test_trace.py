@@ -5,21 +5,21 @@ from pathlib import Path
 import pytest
 from tests.samples.trace_files import HEADER, written
 
-from meritorder import traces
+from meritorder.traces.read import read_trace
 
 
 def test_mean_rate_is_requests_over_span(tmp_path: Path) -> None:
     path = tmp_path / "t.csv"
     path.write_text("arrived_s,input_tokens,output_tokens\n" + "".join(f"{10 * n},1,1\n" for n in range(7)))
-    trace = traces.read([path])
+    trace = read_trace([path])
     assert trace.span_s == 70
     assert trace.requests.height / trace.span_s == pytest.approx(0.1)
 
 
 def test_models_are_sorted_and_distinct(tmp_path: Path) -> None:
     path = written(tmp_path, HEADER.replace("\n", ",model\n") + "0,1,1,b\n1,1,1,a\n2,1,1,b\n3,1,1,\n")
-    assert traces.read(path).models == ("a", "b")
-    assert traces.read(written(tmp_path, HEADER + "0,1,1\n")).models == ()
+    assert read_trace(path).models == ("a", "b")
+    assert read_trace(written(tmp_path, HEADER + "0,1,1\n")).models == ()
 
 
 TEXT = "arrived_s,input_tokens,output_tokens,session\n5,10,1,a\n3,20,2,b\n65,30,3,a\n"
@@ -42,7 +42,7 @@ DATED = "arrived_at,input_tokens,output_tokens\n" + "".join(
 def test_window_is_half_open(tmp_path: Path, start: str | float | None, end: str | None, hours: range) -> None:
     path = tmp_path / "t.csv"
     path.write_text(DATED)
-    trace = traces.read([path], start=start, end=end)
+    trace = read_trace([path], start=start, end=end)
     assert trace.requests["input_tokens"].to_list() == [hour + 1 for hour in hours]
     assert trace.requests["arrived_s"][0] == 0
     assert trace.epoch_s == 1767571200 + 3600 * hours[0]
@@ -51,20 +51,20 @@ def test_window_is_half_open(tmp_path: Path, start: str | float | None, end: str
 def test_copies_get_shifts_and_sessions(tmp_path: Path) -> None:
     path = tmp_path / "t.csv"
     path.write_text(TEXT)
-    trace = traces.read([path], scale=3, seed=1)
+    trace = read_trace([path], scale=3, seed=1)
     assert trace.requests["session"].n_unique() == 6
     assert trace.requests["arrived_s"].n_unique() == 9
     assert trace.requests["arrived_s"].is_sorted()
     assert any("multiplied by 3, seed 1" in text for text in trace.report.assumptions)
-    again = traces.read([path], scale=3, seed=1)
+    again = read_trace([path], scale=3, seed=1)
     assert trace.requests.equals(again.requests)
-    assert not trace.requests.equals(traces.read([path], scale=3, seed=2).requests)
+    assert not trace.requests.equals(read_trace([path], scale=3, seed=2).requests)
 
 
 def test_fraction_is_a_sample(tmp_path: Path) -> None:
     path = tmp_path / "t.csv"
     path.write_text(DATED)
-    assert traces.read([path], scale=0.25).requests.height == 6
-    more = traces.read([path], scale=2.5)
+    assert read_trace([path], scale=0.25).requests.height == 6
+    more = read_trace([path], scale=2.5)
     assert more.requests.height == 60
-    assert more.requests["arrived_s"].max() <= traces.read([path]).span_s
+    assert more.requests["arrived_s"].max() <= read_trace([path]).span_s

@@ -9,6 +9,7 @@ from meritorder import traces
 from meritorder.domain import Access, Lane, Slo
 from meritorder.errors import WorkloadsError
 from meritorder.evidence import Assumption
+from meritorder.traces.read import read_trace
 from meritorder.traces.workloads import assign, load_workloads, parse_defer
 
 SLO = Slo(ttft_s=1.0, tpot_s=0.05)
@@ -19,7 +20,7 @@ def trace(tmp_path: Path, *rows: str, dated: bool = True) -> traces.Trace:
     path = tmp_path / "trace.csv"
     text = [row if dated else row.replace("2026-01-05T", "").replace(":00", "") for row in rows]
     path.write_text((ROWS if dated else ROWS.replace("arrived_at", "arrived_s")) + "\n".join(text) + "\n")
-    return traces.read([path])
+    return read_trace([path])
 
 
 def loaded(tmp_path: Path, text: str) -> tuple[traces.workloads.Workload, ...]:

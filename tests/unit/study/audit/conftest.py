@@ -12,6 +12,7 @@ from meritorder import bills, traces
 from meritorder.findings import Audit, Finding
 from meritorder.study.audit.answer import audit
 from meritorder.study.audit.context import AuditOptions
+from meritorder.traces.read import read_trace
 
 Audited = Callable[..., Audit]
 MakeTrace = Callable[..., traces.Trace]
@@ -53,7 +54,7 @@ def trace(tmp_path: Path) -> MakeTrace:
                 )
         path = tmp_path / "requests.csv"
         pl.DataFrame(rows).write_csv(path)
-        return traces.read(path)
+        return read_trace(path)
 
     return make
 

@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 from tests.samples.fleets import load, machine, profile
 
-from meritorder import traces
 from meritorder.comparison import Arrangement, Comparison
 from meritorder.domain import Slo, Tier, TokenPrice
 from meritorder.errors import CatalogError, InfeasibleError, MeritorderError, PerformanceError, WorkloadsError
 from meritorder.study.compare.compare import CompareOptions, _ratio_note, break_even_utilization, compare
 from meritorder.study.fleet.search import Search, SearchResult
 from meritorder.traces import Trace
+from meritorder.traces.read import read_trace
 
 MODEL = "llama-3.1-8b"
 ASKED = load(np.sort(np.random.default_rng(4).uniform(0, 600, 1200)), 300, 80, waits=np.arange(1200) % 2 == 0)
@@ -22,7 +22,7 @@ ASKED = load(np.sort(np.random.default_rng(4).uniform(0, 600, 1200)), 300, 80, w
 def trace(tmp_path: Path, rows: str, header: str = "time,input_tokens,output_tokens") -> Trace:
     path = tmp_path / "trace.csv"
     path.write_text(f"{header}\n{rows}")
-    return traces.read([path])
+    return read_trace([path])
 
 
 def named(answer: Comparison) -> dict[str, Arrangement]:

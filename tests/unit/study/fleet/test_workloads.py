@@ -11,13 +11,14 @@ from meritorder.domain import Access
 from meritorder.errors import CatalogError, WorkloadsError
 from meritorder.study.fleet.options import CompareOptions
 from meritorder.study.fleet.workloads import access_assumptions, assign_workloads, only_model, permitted_to_all
+from meritorder.traces.read import read_trace
 
 
 def trace_of(folder: Path, **columns: list[object]) -> traces.Trace:
     path = folder / "trace.csv"
     tokens = {"input_tokens": [100, 200], "output_tokens": [10, 20]}
     pl.DataFrame(tokens | columns).write_csv(path)
-    return traces.read([path])
+    return read_trace([path])
 
 
 def test_only_model_needs_exactly_one(tmp_path: Path) -> None:

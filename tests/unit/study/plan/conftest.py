@@ -6,11 +6,12 @@ import numpy as np
 import polars as pl
 import pytest
 
-from meritorder import planfile, traces
+from meritorder import planfile
 from meritorder.planner.solve.search import Effort
 from meritorder.study.plan.answer import plan
 from meritorder.study.plan.options import PlanOptions
 from meritorder.traces import Trace
+from meritorder.traces.read import read_trace
 
 HOURS = 6
 OPTIONS = PlanOptions(
@@ -43,7 +44,7 @@ def requests(rate_per_s: float, hours: float = HOURS, seed: int = 0) -> pl.DataF
 def day(tmp_path_factory: pytest.TempPathFactory) -> Trace:
     path: Path = tmp_path_factory.mktemp("plan") / "day.parquet"
     requests(12.0).write_parquet(path)
-    return traces.read([path])
+    return read_trace([path])
 
 
 @pytest.fixture(scope="session")

@@ -8,13 +8,14 @@ import polars as pl
 import pytest
 from tests.unit.study.plan.conftest import OPTIONS, requests
 
-from meritorder import planfile, traces
+from meritorder import planfile
 from meritorder.errors import InfeasibleError, WorkloadsError
 from meritorder.study.compare.compare import compare
 from meritorder.study.fleet.options import CompareOptions
 from meritorder.study.plan.answer import plan
 from meritorder.study.plan.replay import replay
 from meritorder.traces import Trace
+from meritorder.traces.read import read_trace
 
 LIMITED = """\
 [[workload]]
@@ -38,7 +39,7 @@ def trace_of(frame: pl.DataFrame, folder: Path) -> Trace:
     path = folder / "day.parquet"
     names = np.random.default_rng(1).choice(["clinic", "web", "index"], frame.height, p=[0.4, 0.4, 0.2])
     frame.with_columns(pl.Series("tenant", names)).write_parquet(path)
-    return traces.read([path])
+    return read_trace([path])
 
 
 @pytest.fixture(scope="module")

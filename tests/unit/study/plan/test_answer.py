@@ -11,7 +11,7 @@ import pytest
 from msgspec import structs
 from tests.unit.study.plan.conftest import OPTIONS, requests
 
-from meritorder import planfile, traces
+from meritorder import planfile
 from meritorder.domain import Slo
 from meritorder.errors import InfeasibleError
 from meritorder.planner.solve.solution import Solution
@@ -19,6 +19,7 @@ from meritorder.study.plan.answer import _leaves_work, cheaper, plan
 from meritorder.study.plan.derating import Attempt, Derating
 from meritorder.study.plan.simulate import ExecutablePlan, ModelOutcome
 from meritorder.traces import Trace
+from meritorder.traces.read import read_trace
 
 
 def test_plan_keeps_every_promise(made: planfile.Plan, day: Trace) -> None:
@@ -84,7 +85,7 @@ def test_burst_needs_more_than_mean_machines(tmp_path: Path) -> None:
     columns = [pl.col("input_tokens").cast(pl.Int64), pl.col("output_tokens").cast(pl.Int64)]
     both = [frame.with_columns(columns) for frame in (requests(2.0, hours=1), spike)]
     pl.concat(both).sort("time").write_parquet(tmp_path / "spike.parquet")
-    made = plan(traces.read([tmp_path / "spike.parquet"]), OPTIONS)
+    made = plan(read_trace([tmp_path / "spike.parquet"]), OPTIONS)
     assert made.simulated is not None
     assert made.simulated.kept
     # Of 7,000 requests one in a hundred may be late; the spike alone is 200 a second.

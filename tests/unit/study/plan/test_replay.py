@@ -6,10 +6,11 @@ import msgspec
 import pytest
 from tests.unit.study.plan.conftest import requests
 
-from meritorder import planfile, traces
+from meritorder import planfile
 from meritorder.errors import ConfigError
 from meritorder.study.plan.replay import replay
 from meritorder.traces import Trace
+from meritorder.traces.read import read_trace
 
 
 def test_own_trace_reproduces_the_outcome(made: planfile.Plan, day: Trace, tmp_path: Path) -> None:
@@ -21,7 +22,7 @@ def test_own_trace_reproduces_the_outcome(made: planfile.Plan, day: Trace, tmp_p
 def test_twice_the_traffic_breaks_promises(made: planfile.Plan, tmp_path: Path) -> None:
     path = tmp_path / "busy.parquet"
     requests(24.0, seed=1).write_parquet(path)
-    judged = replay(made, traces.read([path]))
+    judged = replay(made, read_trace([path]))
     assert not judged.kept
     assert judged.slo_attainment is not None
     assert judged.slo_attainment < 0.95
@@ -30,7 +31,7 @@ def test_twice_the_traffic_breaks_promises(made: planfile.Plan, tmp_path: Path) 
 def test_longer_trace_repeats_the_slots(made: planfile.Plan, tmp_path: Path) -> None:
     path = tmp_path / "long.parquet"
     requests(2.0, hours=12).write_parquet(path)
-    judged = replay(made, traces.read([path]))
+    judged = replay(made, read_trace([path]))
     assert made.simulated is not None
     assert judged.total_usd == pytest.approx(2 * made.simulated.total_usd, rel=0.15)
     assert judged.kept

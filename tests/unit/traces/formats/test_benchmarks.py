@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from tests.samples.trace_files import LENGTHS, cells, lines, written
 
-from meritorder import traces
+from meritorder.traces.read import read_trace
 
 
 @pytest.mark.parametrize(
@@ -38,7 +38,7 @@ from meritorder import traces
     ],
 )
 def test_benchmark_records_are_read(tmp_path: Path, records: list[dict[str, object]], arrivals: list[float]) -> None:
-    trace = traces.read([written(tmp_path, lines(*records), "bench.jsonl")])
+    trace = read_trace([written(tmp_path, lines(*records), "bench.jsonl")])
     assert trace.report.format == "bench"
     assert trace.requests["arrived_s"].to_list() == pytest.approx(arrivals, abs=1e-5)
     assert cells(trace, *LENGTHS[1:]) == [(9, 0, 3), (9, 0, 3)]
@@ -46,7 +46,7 @@ def test_benchmark_records_are_read(tmp_path: Path, records: list[dict[str, obje
 
 def test_uneven_lists_make_bad_rows(tmp_path: Path) -> None:
     run = {"start_times": [3.0, 4.5], "input_lens": [9], "output_lens": [3, 3]}
-    trace = traces.read([written(tmp_path, lines(run), "run.json")])
+    trace = read_trace([written(tmp_path, lines(run), "run.json")])
     assert (trace.requests.height, trace.report.bad) == (1, {"no input tokens": 1})
 
 
@@ -54,5 +54,5 @@ def test_export_counts_errors_as_failures(tmp_path: Path) -> None:
     metrics = {"input_sequence_length": {"value": 9}, "output_sequence_length": {"value": 3}}
     good = {"metadata": {"request_start_ns": 1_000_000_000}, "metrics": metrics, "error": None}
     failed = {"metadata": {"request_start_ns": 2_000_000_000}, "metrics": {}, "error": {"code": 500}}
-    trace = traces.read([written(tmp_path, lines(good, failed), "profile_export.jsonl")])
+    trace = read_trace([written(tmp_path, lines(good, failed), "profile_export.jsonl")])
     assert (trace.requests.height, trace.report.failed_rows, trace.report.bad_rows) == (1, 1, 0)

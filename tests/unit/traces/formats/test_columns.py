@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from tests.samples.trace_files import LENGTHS, cells, real, refused, written
 
-from meritorder import traces
+from meritorder.traces.read import read_trace
 
 
 @pytest.mark.parametrize(
@@ -17,7 +17,7 @@ from meritorder import traces
     ],
 )
 def test_well_known_columns_real(name: str, requests: int, tenants: int) -> None:
-    trace = traces.read([real(name)], strict=True)
+    trace = read_trace([real(name)], strict=True)
     assert trace.report.format == "columns"
     assert trace.requests.height == requests
     assert trace.requests["tenant"].drop_nulls().n_unique() == tenants
@@ -27,7 +27,7 @@ def test_well_known_columns_real(name: str, requests: int, tenants: int) -> None
 def test_columns_are_mapped_by_the_user(tmp_path: Path) -> None:
     text = "when;ein;aus;wer;bis\n2026-01-05 10:00:00;5;6;a;2026-01-05 11:00:00\n2026-01-05 10:00:30;7;8;b;\n"
     mapping = {"arrival": "when", "input": "ein", "output": "aus", "tenant": "wer", "deadline": "bis"}
-    trace = traces.read([written(tmp_path, text)], columns=mapping)
+    trace = read_trace([written(tmp_path, text)], columns=mapping)
     assert cells(trace, *LENGTHS, "tenant", "deadline_s") == [
         (0.0, 5, 0, 6, "a", 3600.0),
         (30.0, 7, 0, 8, "b", None),

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from tests.samples.trace_files import LENGTHS, cells, lines, written
 
-from meritorder import traces
+from meritorder.traces.read import read_trace
 from meritorder.traces.trace import FAILED
 
 LITELLM = {
@@ -51,7 +51,7 @@ def test_litellm_spend_logs_are_read(tmp_path: Path, kind: str) -> None:
 
         body = [",".join(map(cell, row.values())) for row in LITELLM_ROWS]
         path = written(tmp_path, "\n".join([",".join(LITELLM), *body, ""]), "spend.csv")
-    trace = traces.read([path])
+    trace = read_trace([path])
     assert trace.report.format == "litellm"
     assert cells(trace, *LENGTHS, "model", "tenant", "session") == [
         (0.0, 100, 64, 10, "m", "t1", "s"),

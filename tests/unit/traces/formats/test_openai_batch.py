@@ -4,7 +4,7 @@ from pathlib import Path
 
 from tests.samples.trace_files import LENGTHS, cells, lines, written
 
-from meritorder import traces
+from meritorder.traces.read import read_trace
 
 
 def test_openai_batch_estimates_tokens(tmp_path: Path) -> None:
@@ -22,7 +22,7 @@ def test_openai_batch_estimates_tokens(tmp_path: Path) -> None:
         line("/v1/embeddings", input="x"),
         line("/v1/chat/completions", max_tokens=7),
     )
-    trace = traces.read([written(tmp_path, text, "batch.jsonl")])
+    trace = read_trace([written(tmp_path, text, "batch.jsonl")])
     assert trace.report.format == "openai_batch"
     assert trace.report.estimated_tokens
     assert cells(trace, *LENGTHS, "model") == [(0.0, 17, 0, n, "gpt-x") for n in (7, 8, 256)]
