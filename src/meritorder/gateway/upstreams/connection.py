@@ -78,14 +78,14 @@ class HttpReply:
             while part := await readany():
                 yield part
         except (aiohttp.ClientError, OSError) as error:
-            raise named(error, self._venue, "between two parts of the answer") from error
+            raise classify_error(error, self._venue, "between two parts of the answer") from error
 
     async def read(self) -> bytes:
         """Return the whole body."""
         try:
             return await self._response.read()
         except (aiohttp.ClientError, OSError) as error:
-            raise named(error, self._venue, "before the answer was complete") from error
+            raise classify_error(error, self._venue, "before the answer was complete") from error
 
     async def close(self) -> None:
         """Close the connection if the answer was not read to its end; otherwise it is already back in the pool."""
@@ -110,7 +110,7 @@ def _drops_connections(headers: Mapping[str, str]) -> bool:
     return "max=" in headers.get("Keep-Alive", "")
 
 
-def named(error: Exception, venue: str, when: str) -> UpstreamError:
+def classify_error(error: Exception, venue: str, when: str) -> UpstreamError:
     """Return the `UpstreamError` for a failure of the HTTP client.
 
     Args:
@@ -218,7 +218,7 @@ class Connection:
                 method, url, data=data, headers=headers, timeout=timeout, allow_redirects=False
             )
         except (aiohttp.ClientError, OSError) as error:
-            raise named(error, self.endpoint.name, "before an answer started") from error
+            raise classify_error(error, self.endpoint.name, "before an answer started") from error
 
     def _checked(self, response: aiohttp.ClientResponse, *, stream: bool) -> HttpReply:
         status = response.status
