@@ -118,3 +118,26 @@ def test_bill_without_machines_has_no_terms(tmp_path: Path) -> None:
     none = read_terms(bills.read(write(tmp_path / "bill.csv", [row])), facts.load(()))
     assert (none.offers, none.reserved, none.savings_plans) == ((), (), ())
     assert none.notes
+
+
+@pytest.mark.parametrize(("fee_hours", "machines"), [(HOURS, 1), (3 * HOURS // 2 + 2, 2), (3 * HOURS // 2 - 2, 1)])
+def test_reserved_machines_are_rounded(tmp_path: Path, fee_hours: int, machines: int) -> None:
+    """A reservation's cost over its rate and the hours of the bill is its number of machines."""
+    rows = reservation(range(HOURS), fee_hours, instance="g5.12xlarge", rate=3.5, listed=5.672)
+    terms = read_terms(bills.read(write(tmp_path / "bill.csv", rows)), facts.load(()))
+    assert [reserved.held for reserved in terms.reserved] == [machines]
+
+
+def test_never_used_reservation_has_no_rate(tmp_path: Path) -> None:
+    rows = chain(machine([0, 1]), reservation([], 2, instance="g5.12xlarge", rate=3.5, listed=5.672))
+    terms = read_terms(bills.read(write(tmp_path / "bill.csv", rows)), facts.load(()))
+    assert terms.reserved == ()
+
+
+def test_own_price_is_after_discounts(tmp_path: Path) -> None:
+    """Ten hours at 50, less a discount of 100 on a separate line, cost 40 an hour."""
+    discount = line("EdpDiscount", 0, -100.0, line_item_usage_type="BoxUsage:p5.48xlarge")
+    rows = [*machine(range(10), usd=50.0), discount]
+    (offer,) = read_terms(bills.read(write(tmp_path / "bill.csv", rows)), facts.load(())).offers
+    assert (offer.usd_per_hour, offer.pricing_model) == (pytest.approx(40.0), PricingModel.ON_DEMAND)
+    assert (offer.hardware, offer.gpus, offer.as_of) == ("h100", 8, "2026-10-05")
