@@ -1,1 +1,1 @@
-"""Fleets for a trace: requests with their promises, candidate machines, simulation, search."""
+"""Fleets for a trace: requests with their workloads, candidate machines, simulation, search."""
