@@ -1,4 +1,4 @@
-"""Auditing a bill, ten thousand rows and ten million: seconds, peak memory, and a ratio to a plain scan and sum."""
+"""Audit of bills of ten thousand and ten million rows: seconds, peak memory, and the ratio to a plain scan and sum."""
 
 import json
 import sys
@@ -29,8 +29,8 @@ _TIMES: Final = (
 )
 
 
-def make(sample: Path, path: Path, rows: int) -> int:
-    """Write a CUR 2.0 Parquet file by repeating a sample, each time with other line items and resources.
+def write_bill(sample: Path, path: Path, rows: int) -> int:
+    """Write a CUR 2.0 Parquet file of copies of a sample, each with its own line items and resources.
 
     Types are those of AWS's own Parquet: doubles, timestamps and a map of tags.
 
@@ -64,7 +64,7 @@ def make(sample: Path, path: Path, rows: int) -> int:
 
 
 def plain_sum(path: Path) -> float:
-    """Return the seconds that it takes to add up the cost by usage type and hour, and no more."""
+    """Return the seconds that it takes only to sum the cost by usage type, resource and hour."""
     started = time.perf_counter()
     keys = ("line_item_usage_type", "line_item_resource_id", "line_item_usage_start_date")
     cost = pl.col("line_item_unblended_cost").sum()
@@ -73,7 +73,7 @@ def plain_sum(path: Path) -> float:
 
 
 def audit(path: Path, folder: Path) -> dict[str, Any]:
-    """Run the whole command, imports and reports included, in a process of its own."""
+    """Run the whole command in its own process, imports and reports included."""
     answer = folder / "audit.json"
     page = folder / "audit.html"
     done = measure(["-m", "meritorder", "audit", str(path), "--json", str(answer), "--html", str(page)])
@@ -90,11 +90,11 @@ def audit(path: Path, folder: Path) -> dict[str, Any]:
 
 
 def run(rows: int = ROWS) -> dict[str, Any]:
-    """Audit the sample, and a bill made of it."""
+    """Audit the sample, and a large bill made of it."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         path = folder / "cur.parquet"
-        # A process is born with the peak memory of its parent, so what takes much is done in processes of its own.
+        # A process inherits the peak memory of its parent, so expensive steps run in their own processes.
         measure(["-m", "bench.audit", "make", str(path), str(rows)])
         large = audit(path, folder)
         plain_s = float(measure(["-m", "bench.audit", "sum", str(path)]).output)
@@ -106,6 +106,6 @@ def run(rows: int = ROWS) -> dict[str, Any]:
 
 if __name__ == "__main__":
     if sys.argv[1] == "make":
-        make(SAMPLE, Path(sys.argv[2]), int(sys.argv[3]))
+        write_bill(SAMPLE, Path(sys.argv[2]), int(sys.argv[3]))
     else:
         print(plain_sum(Path(sys.argv[2])))
