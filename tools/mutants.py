@@ -1,6 +1,6 @@
 """Mutate the code that decides about money and policy, and count the mutants that the tests notice.
 
-    python tools/mutants.py [--sample 600] [--seed 0] [--only bills/]
+    python tools/mutants.py [--sample 600] [--seed 0] [--only bills/] [--tests tests/unit/bills]
 
 Cosmic Ray finds the possible mutations; a seeded sample of them is tried, each in a copy of the tree, against the tests
 that execute the mutated line (measured once with coverage contexts), the fastest tests first. Mutations of annotations
@@ -182,12 +182,12 @@ def _annotations(path: Path) -> list[tuple[tuple[int, int], tuple[int, int]]]:
     ]
 
 
-def measure() -> Coverage:
+def measure(tests: Sequence[str]) -> Coverage:
     """Run the tests once with coverage contexts, and return who executes what."""
     database, durations = WORK / "coverage", WORK / "durations.xml"
     source = [f"--cov={PACKAGE}"]
     command = [
-        *(sys.executable, "-m", "pytest", "-q", "-n", str(_WORKERS), "-p", "no:cacheprovider", *TESTS),
+        *(sys.executable, "-m", "pytest", "-q", "-n", str(_WORKERS), "-p", "no:cacheprovider", *tests),
         *(*source, "--cov-context=test", "--cov-report=", f"--junitxml={durations}"),
     ]
     environment = _environment(ROOT) | {"COVERAGE_FILE": str(database), "COVERAGE_CORE": "ctrace"}
@@ -289,6 +289,7 @@ def main() -> int:
     parser.add_argument("--sample", type=int, default=600)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", default="", help="files whose path contains this")
+    parser.add_argument("--tests", nargs="*", default=TESTS, help="tests to run; by default those listed above")
     options = parser.parse_args()
     WORK.mkdir(exist_ok=True)
     began = time.monotonic()
@@ -296,7 +297,7 @@ def main() -> int:
     found = find_mutants(options.only, rng)
     sample = rng.sample(found, min(options.sample, len(found)))
     print(f"{len(found):,} mutants, {len(sample)} of them tried; measuring which tests execute what", flush=True)
-    tests = measure()
+    tests = measure(options.tests)
     excuses, survivors, excused = _excuses(), [], []
     for done, verdict in enumerate(run_all(sample, tests), 1):
         if not verdict.noticed:
