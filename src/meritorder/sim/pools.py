@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
+from typing import Final, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,6 +10,9 @@ from numpy.typing import NDArray
 from meritorder.domain import BackfillLimits
 from meritorder.perf.profile import EngineLimits, Profile
 from meritorder.sim.state import MAX_ACCESSES, Floats
+
+# Lifetimes drawn for the instances of a pool.
+_LIFETIMES: Final = 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,6 +132,11 @@ class Interruptions:
     notice_s: float = 120.0
     ceiling_from_s: tuple[float, ...] = ()
     ceiling: tuple[int, ...] = ()
+
+    @classmethod
+    def draw(cls, mean_s: float, random: np.random.Generator) -> Self:
+        """Draw exponential lifetimes with this mean."""
+        return cls(lifetimes_s=tuple(random.exponential(mean_s, _LIFETIMES).tolist()))
 
     def __post_init__(self) -> None:
         if not all(lifetime_s > 0 for lifetime_s in self.lifetimes_s):

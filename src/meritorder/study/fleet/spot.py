@@ -4,7 +4,6 @@ import math
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
-from typing import Final
 
 import numpy as np
 
@@ -18,8 +17,6 @@ from meritorder.study.fleet.machines import CandidateMachine
 from meritorder.study.fleet.options import ASSUMED_INTERRUPTIONS_PER_MONTH, CompareOptions
 from meritorder.traces.spot import read_spot
 from meritorder.units import HOURS_PER_MONTH, SECONDS_PER_HOUR, format_duration
-
-_LIFETIMES: Final = 1024
 
 
 def spot_machines(
@@ -52,16 +49,11 @@ def spot_machines(
     return spot
 
 
-def draw_interruptions(mean_s: float, random: np.random.Generator) -> Interruptions:
-    """Draw exponential lifetimes of machines with a mean."""
-    return Interruptions(lifetimes_s=tuple(random.exponential(mean_s, _LIFETIMES).tolist()))
-
-
 def _drawn(share_per_month: float | None, random: np.random.Generator) -> Interruptions:
     """Draw lifetimes with a mean of `-month / ln(1 - share interrupted in a month)`."""
     share = ASSUMED_INTERRUPTIONS_PER_MONTH if share_per_month is None else share_per_month
     mean_s = -HOURS_PER_MONTH * SECONDS_PER_HOUR / math.log1p(-share)
-    return draw_interruptions(mean_s, random)
+    return Interruptions.draw(mean_s, random)
 
 
 def _recorded(path: Path, horizon_s: float) -> Interruptions:

@@ -19,7 +19,6 @@ from meritorder.sim.pools import Interruptions, PoolAccount, Scheduled, SimPool,
 from meritorder.sim.run import simulate
 from meritorder.study.fleet.load import TraceLoad
 from meritorder.study.fleet.machines import CandidateMachine
-from meritorder.study.fleet.spot import draw_interruptions
 from meritorder.study.plan.capacity import latencies
 from meritorder.study.plan.demand import RequestClass, request_classes, slot_index, tokens_usd
 from meritorder.units import SECONDS_PER_HOUR
@@ -242,7 +241,7 @@ def _interruptions(schedule: planfile.PoolSchedule, seed: int) -> Interruptions 
     if schedule.interruptions_per_hour <= 0:
         return None
     mean_s = SECONDS_PER_HOUR / schedule.interruptions_per_hour
-    return draw_interruptions(mean_s, np.random.default_rng(seed))
+    return Interruptions.draw(mean_s, np.random.default_rng(seed))
 
 
 def _bought(
