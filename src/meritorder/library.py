@@ -61,7 +61,7 @@ class Answer(ABC, Generic[Record]):
         self.record = record
 
     def __getattr__(self, name: str) -> Any:
-        if name.startswith("_") or name == "record":  # not of the record, or asked while a copy is being made
+        if name.startswith("_") or name == "record":  # not of the record, or not set while a copy is made
             raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
         return getattr(self.record, name)
 
@@ -280,7 +280,7 @@ def compare(
         progress: Receives a line for each step.
 
     Raises:
-        MeritorderError: There is no answer; says what to change.
+        MeritorderError: There is no answer; the message names what to change.
     """
     from meritorder.study.compare.compare import compare as study
     from meritorder.study.fleet.options import CompareOptions
@@ -297,7 +297,7 @@ def plan(trace: "Trace", options: "PlanOptions | None" = None, *, progress: Prog
         progress: Receives a line for each step.
 
     Raises:
-        MeritorderError: There is no plan; says what prevents it and what would help.
+        MeritorderError: There is no plan; the message names the obstacle and a remedy.
     """
     from meritorder.study.plan.answer import plan as study
     from meritorder.study.plan.options import PlanOptions
@@ -370,7 +370,7 @@ def sweep(
 
     Args:
         trace: The requests, from `read_trace`.
-        options: What holds where `vary` does not say otherwise.
+        options: Model, hardware, SLO and assumptions; `vary` overrides them.
         vary: Name to values, such as `{"share": ["0%", "20%"], "hardware": ["h100", "h200"]}`.
         processes: Processes on this machine; None takes one for each processor.
         ray_address: Address of a Ray cluster to run on instead.

@@ -135,7 +135,7 @@ def _trimmed(table: pl.LazyFrame) -> pl.LazyFrame:
 
 
 def _typed(columns: list[str], arrival: TimeColumn, deadline: TimeColumn | None) -> list[pl.Expr]:
-    """Give every column its type; an unreadable value is null, and `<name>_given` says that there was one."""
+    """Give every column its type; an unreadable value is null, and `<name>_given` marks that there was one."""
     typed = [pl.col("line"), arrival.seconds(pl.col("arrival")).alias("arrival"), _given("arrival")]
     for name in ("input", "output", "cached"):
         if name in columns:

@@ -97,7 +97,7 @@ class Trace:
 
     @property
     def models(self) -> tuple[str, ...]:
-        """Names of the models that the requests ask for, sorted; empty where the source does not say."""
+        """Names of the models that the requests ask for, sorted; empty if the source has none."""
         return tuple(sorted(self.requests["model"].drop_nulls().unique().cast(pl.String).to_list()))
 
     @property
