@@ -3,7 +3,7 @@
 from sqlalchemy import Connection, delete, insert, or_, select, union_all, update
 
 from meritorder.gateway.store.requests import delete_call
-from meritorder.gateway.store.schema import CHUNKS, INSTANCES, REQUESTS
+from meritorder.gateway.store.schema import INSTANCES, PROVIDER_BATCHES, REQUESTS
 
 
 def beat(connection: Connection, me: str, *, alive_until_s: float) -> None:
@@ -38,7 +38,7 @@ def delete_orphaned(connection: Connection, *, now_s: float) -> None:
 
 def requeue_expired(connection: Connection, *, now_s: float) -> int:
     """`running → queued` for requests whose owner is neither a live gateway nor a provider batch."""
-    alive = union_all(select(INSTANCES.c.id).where(INSTANCES.c.alive_until_s >= now_s), select(CHUNKS.c.id))
+    alive = union_all(select(INSTANCES.c.id).where(INSTANCES.c.alive_until_s >= now_s), select(PROVIDER_BATCHES.c.id))
     lost = update(REQUESTS).where(
         REQUESTS.c.state == "running", or_(REQUESTS.c.owner.is_(None), REQUESTS.c.owner.not_in(alive))
     )

@@ -14,7 +14,7 @@ from typing import Final
 from sqlalchemy import Connection, delete, func, insert, or_, select, update
 
 from meritorder.gateway.store.requests import ClaimedRequest
-from meritorder.gateway.store.schema import BATCHES, CHUNKS, INSTANCES, REQUESTS
+from meritorder.gateway.store.schema import BATCHES, INSTANCES, PROVIDER_BATCHES, REQUESTS
 
 _UPDATE_SIZE: Final = 5000  # databases limit the number of values in a statement
 
@@ -45,7 +45,7 @@ class ProviderBatch:
 def create(connection: Connection, me: str, batch: ProviderBatch, requests: Sequence[ClaimedRequest]) -> None:
     """Create a provider batch of requests that this gateway has claimed."""
     connection.execute(
-        insert(CHUNKS).values(
+        insert(PROVIDER_BATCHES).values(
             id=batch.id, venue=batch.venue, batch_seq=batch.batch_seq, created_s=batch.created_s, owner=me
         )
     )
@@ -58,31 +58,41 @@ def create(connection: Connection, me: str, batch: ProviderBatch, requests: Sequ
 def adopt(connection: Connection, me: str, *, now_s: float) -> list[ProviderBatch]:
     """Adopt the provider batches of gateways that are gone; return all that this gateway owns, the oldest first."""
     alive = select(INSTANCES.c.id).where(INSTANCES.c.alive_until_s >= now_s)
-    lost = update(CHUNKS).where(or_(CHUNKS.c.owner.is_(None), CHUNKS.c.owner.not_in(alive)))
+    lost = update(PROVIDER_BATCHES).where(
+        or_(PROVIDER_BATCHES.c.owner.is_(None), PROVIDER_BATCHES.c.owner.not_in(alive))
+    )
     connection.execute(lost.values(owner=me))
     names = list(ProviderBatch.__dataclass_fields__)
-    query = select(*(CHUNKS.c[name] for name in names)).where(CHUNKS.c.owner == me).order_by(CHUNKS.c.seq)
+    query = (
+        select(*(PROVIDER_BATCHES.c[name] for name in names))
+        .where(PROVIDER_BATCHES.c.owner == me)
+        .order_by(PROVIDER_BATCHES.c.seq)
+    )
     return [ProviderBatch(**row._mapping) for row in connection.execute(query)]  # noqa: SLF001 - SQLAlchemy's public name
 
 
 def mark_sent(connection: Connection, batch_id: str, *, now_s: float) -> None:
     """Record that it is about to be sent to the provider."""
-    connection.execute(update(CHUNKS).where(CHUNKS.c.id == batch_id).values(sent_s=now_s))
+    connection.execute(update(PROVIDER_BATCHES).where(PROVIDER_BATCHES.c.id == batch_id).values(sent_s=now_s))
 
 
 def mark_submitted(connection: Connection, batch_id: str, provider_id: str) -> None:
     """Record the provider's id."""
-    connection.execute(update(CHUNKS).where(CHUNKS.c.id == batch_id).values(provider_id=provider_id))
+    connection.execute(
+        update(PROVIDER_BATCHES).where(PROVIDER_BATCHES.c.id == batch_id).values(provider_id=provider_id)
+    )
 
 
 def mark_cancelled(connection: Connection, batch_id: str) -> None:
     """Record that the provider was asked to cancel it."""
-    connection.execute(update(CHUNKS).where(CHUNKS.c.id == batch_id).values(cancelled=True))
+    connection.execute(update(PROVIDER_BATCHES).where(PROVIDER_BATCHES.c.id == batch_id).values(cancelled=True))
 
 
 def provider_ids(connection: Connection, venue: str) -> list[str]:
     """Return the provider's ids of all known batches at a venue."""
-    query = select(CHUNKS.c.provider_id).where(CHUNKS.c.venue == venue, CHUNKS.c.provider_id.is_not(None))
+    query = select(PROVIDER_BATCHES.c.provider_id).where(
+        PROVIDER_BATCHES.c.venue == venue, PROVIDER_BATCHES.c.provider_id.is_not(None)
+    )
     return list(connection.execute(query).scalars())
 
 
@@ -98,4 +108,4 @@ def finish(connection: Connection, batch_id: str, *, now_s: float, fault: bool) 
     rest = update(REQUESTS).where(REQUESTS.c.owner == batch_id, REQUESTS.c.state == "running")
     faults = REQUESTS.c.faults + (1 if fault else 0)
     connection.execute(rest.values(state="queued", owner=None, not_before_s=now_s, faults=faults))
-    connection.execute(delete(CHUNKS).where(CHUNKS.c.id == batch_id))
+    connection.execute(delete(PROVIDER_BATCHES).where(PROVIDER_BATCHES.c.id == batch_id))

@@ -191,7 +191,7 @@ REQUESTS: Final = Table(
 
 # Provider batches. Their requests are `running` and owned by the provider batch, which outlives the gateway that
 # created it, so that no gateway runs them while the provider does.
-CHUNKS: Final = Table(
+PROVIDER_BATCHES: Final = Table(
     "chunks",
     METADATA,
     _seq(),
@@ -220,7 +220,7 @@ ANSWERS: Final = Table(
     Column("answered_s", Float, nullable=False),
 )
 
-KEPT: Final = Table(
+STORED_ANSWERS: Final = Table(
     "kept",
     METADATA,
     _seq(),

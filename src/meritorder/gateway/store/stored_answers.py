@@ -7,7 +7,7 @@ from sqlalchemy import Connection, Row, delete, insert, select, update
 
 from meritorder.gateway.store.pages import Page, page_of
 from meritorder.gateway.store.requests import RequestAnswer
-from meritorder.gateway.store.schema import KEPT
+from meritorder.gateway.store.schema import STORED_ANSWERS
 
 RESPONSE: Final = "response"
 COMPLETION: Final = "completion"
@@ -45,12 +45,14 @@ class StoredAnswer:
 def add(connection: Connection, item: StoredAnswer, *, request_seq: int | None = None) -> None:
     """Store an answer, or a place for the pending answer of a request."""
     values = {name: getattr(item, name) for name in StoredAnswer.__dataclass_fields__}
-    connection.execute(insert(KEPT).values(**values | {"request_seq": request_seq}))
+    connection.execute(insert(STORED_ANSWERS).values(**values | {"request_seq": request_seq}))
 
 
 def get(connection: Connection, tenant: str, kind: str, item_id: str) -> StoredAnswer | None:
     """Return a tenant's stored answer by its id."""
-    query = select(KEPT).where(KEPT.c.id == item_id, KEPT.c.kind == kind, KEPT.c.tenant == tenant)
+    query = select(STORED_ANSWERS).where(
+        STORED_ANSWERS.c.id == item_id, STORED_ANSWERS.c.kind == kind, STORED_ANSWERS.c.tenant == tenant
+    )
     row = connection.execute(query).first()
     return _from_row(row) if row else None
 
@@ -59,20 +61,20 @@ def pages(
     connection: Connection, tenant: str, kind: str, *, after: str | None, limit: int, ascending: bool, model: str | None
 ) -> Page[StoredAnswer]:
     """Return a page of a tenant's stored answers."""
-    query = select(KEPT).where(KEPT.c.kind == kind, KEPT.c.tenant == tenant)
+    query = select(STORED_ANSWERS).where(STORED_ANSWERS.c.kind == kind, STORED_ANSWERS.c.tenant == tenant)
     if model is not None:
-        query = query.where(KEPT.c.model == model)
-    page = page_of(connection, query, KEPT, tenant, after=after, limit=limit, ascending=ascending)
+        query = query.where(STORED_ANSWERS.c.model == model)
+    page = page_of(connection, query, STORED_ANSWERS, tenant, after=after, limit=limit, ascending=ascending)
     return Page(items=[_from_row(row) for row in page.items], has_more=page.has_more)
 
 
 def complete(connection: Connection, request_seq: int, answer: RequestAnswer) -> StoredAnswer | None:
     """`queued → completed | failed`: store the answer of a request if it has a place; return the stored answer."""
     row = connection.execute(
-        update(KEPT)
-        .where(KEPT.c.request_seq == request_seq, KEPT.c.status == "queued")
+        update(STORED_ANSWERS)
+        .where(STORED_ANSWERS.c.request_seq == request_seq, STORED_ANSWERS.c.status == "queued")
         .values(status="completed" if answer.succeeded else "failed", answer=answer.body or answer.error())
-        .returning(KEPT)
+        .returning(STORED_ANSWERS)
     ).first()
     return _from_row(row) if row else None
 
@@ -80,22 +82,31 @@ def complete(connection: Connection, request_seq: int, answer: RequestAnswer) ->
 def cancel(connection: Connection, tenant: str, item_id: str) -> int | None:
     """`queued → cancelled`: return the request whose answer is no longer wanted; None if nothing was cancelled."""
     return connection.execute(
-        update(KEPT)
-        .where(KEPT.c.id == item_id, KEPT.c.tenant == tenant, KEPT.c.kind == RESPONSE, KEPT.c.status == "queued")
+        update(STORED_ANSWERS)
+        .where(
+            STORED_ANSWERS.c.id == item_id,
+            STORED_ANSWERS.c.tenant == tenant,
+            STORED_ANSWERS.c.kind == RESPONSE,
+            STORED_ANSWERS.c.status == "queued",
+        )
         .values(status="cancelled")
-        .returning(KEPT.c.request_seq)
+        .returning(STORED_ANSWERS.c.request_seq)
     ).scalar()
 
 
 def set_metadata(connection: Connection, tenant: str, kind: str, item_id: str, metadata: str | None) -> bool:
     """Replace the metadata of a stored answer."""
-    change = update(KEPT).where(KEPT.c.id == item_id, KEPT.c.kind == kind, KEPT.c.tenant == tenant)
+    change = update(STORED_ANSWERS).where(
+        STORED_ANSWERS.c.id == item_id, STORED_ANSWERS.c.kind == kind, STORED_ANSWERS.c.tenant == tenant
+    )
     return connection.execute(change.values(metadata=metadata)).rowcount == 1
 
 
 def remove(connection: Connection, tenant: str, kind: str, item_id: str) -> bool:
     """Delete a stored answer."""
-    change = delete(KEPT).where(KEPT.c.id == item_id, KEPT.c.kind == kind, KEPT.c.tenant == tenant)
+    change = delete(STORED_ANSWERS).where(
+        STORED_ANSWERS.c.id == item_id, STORED_ANSWERS.c.kind == kind, STORED_ANSWERS.c.tenant == tenant
+    )
     return connection.execute(change).rowcount == 1
 
 
