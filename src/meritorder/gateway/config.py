@@ -7,6 +7,7 @@ import datetime as dt
 import os
 import tomllib
 from decimal import Decimal
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -23,11 +24,24 @@ Text = Annotated[str, Meta(min_length=1)]
 REALTIME: Final = "realtime"
 DEFERRABLE: Final = "deferrable"
 LOG_FORMATS: Final = ("text", "json")
-KINDS: Final = ("openai", "vllm", "llama.cpp", "sglang", "anthropic", "gemini")
-_PROVIDERS: Final = ("openai", "anthropic", "gemini")  # their URLs are known
-_ENGINES: Final = ("vllm", "llama.cpp", "sglang")  # they report their load
 _DURATION_FIX: Final = "write 90s, 30m, 4h or 2d"
 _INSTANT_FIX: Final = "write 2026-11-30T00:00:00Z"
+
+
+class VenueKind(StrEnum):
+    """The API of a venue."""
+
+    OPENAI = "openai"  # any server of OpenAI's API
+    VLLM = "vllm"
+    LLAMA_CPP = "llama.cpp"
+    SGLANG = "sglang"
+    ANTHROPIC = "anthropic"
+    GEMINI = "gemini"
+
+
+ENGINES: Final = frozenset({VenueKind.VLLM, VenueKind.LLAMA_CPP, VenueKind.SGLANG})
+"""Kinds that report their load."""
+_PROVIDERS: Final = frozenset(VenueKind) - ENGINES  # their URLs are known
 
 
 def _about(description: str) -> Meta:
@@ -118,7 +132,7 @@ class VenueTable(_Table, frozen=True):
     name: Annotated[Text, _about("Name in the ledger, the metrics and the log.")]
     url: Annotated[str, _about("Base URL, as official clients take it; optional for providers.")] = ""
     models: Annotated[list[str] | dict[str, str], _about('`["name"]`, or `{ public = "theirs" }`; at least one.')] = []
-    kind: Annotated[str, _about(f"API: {', '.join(f'`{kind}`' for kind in KINDS)}.")] = "openai"
+    kind: Annotated[str, _about(f"API: {', '.join(f'`{kind}`' for kind in VenueKind)}.")] = "openai"
     api_key_env: Annotated[str | None, _about("Environment variable with its API key.")] = None
     api_key_file: Annotated[str | None, _about("File with its API key.")] = None
     lanes: Annotated[tuple[str, ...], _about("Lanes that it serves.")] = (REALTIME, DEFERRABLE)
@@ -152,7 +166,7 @@ class VenueTable(_Table, frozen=True):
     @property
     def reads_load(self) -> bool:
         """Whether the venue's engine reports its load."""
-        return self.kind in _ENGINES
+        return self.kind in ENGINES
 
 
 class RuleTable(_Table, frozen=True):
@@ -372,8 +386,8 @@ def _check_venues(settings: Settings, where: str) -> None:
 
 
 def _check_venue(venue: VenueTable, at: str) -> None:
-    if venue.kind not in KINDS:
-        raise ConfigError(f"unknown kind {venue.kind!r}", where=at, fix=f"the kinds are {', '.join(KINDS)}")
+    if venue.kind not in set(VenueKind):
+        raise ConfigError(f"unknown kind {venue.kind!r}", where=at, fix=f"the kinds are {', '.join(VenueKind)}")
     if venue.batch and venue.reads_load:
         raise ConfigError(f"{venue.kind} has no batch API", where=f"{at}: batch", fix="leave it out")
     if not venue.url.startswith(("http://", "https://")) and (venue.url or venue.kind not in _PROVIDERS):

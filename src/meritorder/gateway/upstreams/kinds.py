@@ -1,10 +1,9 @@
-"""The kinds of venues, and the clients of each."""
+"""Venues as configured, and the client for each kind."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from enum import StrEnum
-from typing import Final
 
+from meritorder.gateway.config import ENGINES, VenueKind
 from meritorder.gateway.upstreams import anthropic, gemini
 from meritorder.gateway.upstreams.batches.anthropic import AnthropicBatches
 from meritorder.gateway.upstreams.batches.gemini import GeminiBatches
@@ -15,20 +14,6 @@ from meritorder.gateway.upstreams.dialect import TranslatingUpstream
 from meritorder.gateway.upstreams.guard import Guard, Guarded
 from meritorder.gateway.upstreams.openai import OpenAIUpstream, OpenAIVenue, Priority
 from meritorder.gateway.upstreams.upstream import Runtime, Upstream
-
-
-class VenueKind(StrEnum):
-    """The API of a venue."""
-
-    OPENAI = "openai"  # any server of OpenAI's API
-    VLLM = "vllm"
-    SGLANG = "sglang"
-    LLAMA_CPP = "llama.cpp"
-    ANTHROPIC = "anthropic"
-    GEMINI = "gemini"
-
-
-_ENGINES: Final = frozenset({VenueKind.VLLM, VenueKind.SGLANG, VenueKind.LLAMA_CPP})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,7 +60,7 @@ class VenueSpec:
             endpoint=self.endpoint(),
             models=self.models,
             priority=self.priority,
-            reads_load=self.kind in _ENGINES,
+            reads_load=self.kind in ENGINES,
             max_sequences=self.max_sequences,
             completes_responses=self.kind is VenueKind.LLAMA_CPP,
         )

@@ -12,11 +12,10 @@ from typing import Final
 
 import msgspec
 
-from meritorder.gateway.config import PriceTable, Settings, VenueTable, duration_s, read_secret
+from meritorder.gateway.config import PriceTable, Settings, VenueKind, VenueTable, duration_s, read_secret
 from meritorder.gateway.upstreams import kinds
 from meritorder.gateway.upstreams.batches.venue import BatchVenue
 from meritorder.gateway.upstreams.guard import Guard, RateLimits
-from meritorder.gateway.upstreams.kinds import VenueKind
 from meritorder.gateway.upstreams.openai import Priority
 from meritorder.gateway.upstreams.upstream import EngineLoad, Runtime, Upstream
 from meritorder.gateway.venues.engines import Engine, EngineCommand
