@@ -11,7 +11,9 @@ from meritorder.bills.formats import FORMATS as BILL_FORMATS
 from meritorder.cli import app
 from meritorder.errors import MeritorderError
 from meritorder.findings import SCOPES, FindingKind
+from meritorder.planner.model import constraints
 from meritorder.report.audit.words import KINDS
+from meritorder.study.audit.answer import _REASONS
 from meritorder.traces.could_wait import BURST_THRESHOLD, CLOCK_THRESHOLD, NO_THINKING_THRESHOLD, SAME_PROMPT_THRESHOLD
 from meritorder.traces.formats import FORMATS
 
@@ -63,12 +65,18 @@ def test_every_format_and_threshold_is_described() -> None:
         assert f"more than {threshold:.0%}".replace("%", " %") in text
 
 
+def test_every_constraint_is_described() -> None:
+    text = (ROOT / "docs" / "plan.md").read_text(encoding="utf-8")
+    described = set(re.findall(r"`(define_\w+)`", text))
+    assert described == {name for name in vars(constraints) if name.startswith("define_")} - {"define_variables"}
+
+
 def test_bill_figures_and_findings_are_described() -> None:
     text = (ROOT / "docs" / "reference" / "bills.md").read_text(encoding="utf-8")
     assert all(f"`{each.name}`" in text for each in BILL_FORMATS)
     assert all(f"| `{kind}` |" in text for kind in get_args(FindingKind))
     assert all(f"`{figure}`" in text for figure in SCOPES)
-    assert set(KINDS) == set(get_args(FindingKind))
+    assert set(KINDS) == set(_REASONS) == set(get_args(FindingKind))
 
 
 def test_documented_make_targets_exist() -> None:
