@@ -5,11 +5,11 @@ values. A user error is one line on standard error and exit code 2; no file is l
 """
 
 import sys
+from importlib.metadata import version as version_of
 from typing import Annotated, Final, cast
 
 import typer
 
-from meritorder import __version__
 from meritorder.cli.audit import audit
 from meritorder.cli.batch import batch, ledger, status
 from meritorder.cli.calibrate import calibrate
@@ -66,7 +66,7 @@ def _top(
     version: Annotated[bool, typer.Option("--version", help="Show the version and exit.")] = False,
 ) -> None:
     if version:
-        typer.echo(f"meritorder {__version__}")
+        typer.echo(f"meritorder {version_of('meritorder')}")
     elif context.invoked_subcommand is None:
         typer.echo(context.get_help())
     else:

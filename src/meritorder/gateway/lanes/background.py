@@ -10,7 +10,6 @@ import msgspec
 from sqlalchemy import Connection
 
 from meritorder.gateway.errors import StoreUnavailableError
-from meritorder.gateway.lanes.deferred import queue_row
 from meritorder.gateway.state.context import Context
 from meritorder.gateway.state.request import Deferral, Request
 from meritorder.gateway.store import requests, stored_answers
@@ -73,7 +72,7 @@ class BackgroundResponses:
             created_s=request.arrived_s,
         )
         body = calls.with_fields(request.body, background=None, background_options=None, stream=None)
-        row = queue_row(request, deferral, self._context.traceparent())
+        row = request.queue_row(deferral, self._context.traceparent())
         row |= {"body": body, "body_bytes": len(body), "id": item.id}
 
         def change(connection: Connection) -> int:

@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from typing import Any, Final
+from typing import Final
 
 from meritorder.gateway.errors import StoreUnavailableError
 from meritorder.gateway.state.context import Context
@@ -33,7 +33,7 @@ class DeferredCalls:
 
     async def serve(self, request: Request, deferral: Deferral, send: Send) -> None:
         """Queue a call, wait for its answer, and send it; a call whose client disconnects is abandoned."""
-        row = queue_row(request, deferral, self._context.traceparent()) | {"holder": self._context.instance_id}
+        row = request.queue_row(deferral, self._context.traceparent()) | {"holder": self._context.instance_id}
         seq = await self._context.database.write_soon(
             lambda connection: requests.add_call(connection, **row),
             undo=lambda late: lambda connection: requests.end_and_delete(connection, late),
@@ -60,32 +60,6 @@ class DeferredCalls:
                 )
                 if stored is not None:
                     return stored
-
-
-def queue_row(request: Request, deferral: Deferral, trace: str | None) -> dict[str, Any]:
-    """Return the columns of a queued call.
-
-    Args:
-        request: The call.
-        deferral: Its deadline and workload.
-        trace: The `traceparent` of its span.
-    """
-    return {
-        "id": request.id,
-        "tenant": request.key.tenant,
-        "key_id": request.key.id,
-        "endpoint": request.endpoint,
-        "model": request.call.model,
-        "body": request.body,
-        "body_bytes": len(request.body),
-        "input_tokens": calls.estimate_tokens(len(request.body)),
-        "output_tokens": request.call.output_tokens,
-        "prefix": calls.prefix_hash(request.body),
-        "arrived_s": request.arrived_s,
-        "deadline_s": deferral.deadline_s,
-        "workload": deferral.workload,
-        "trace": trace,
-    }
 
 
 async def _respond(request: Request, answer: RequestAnswer, send: Send) -> None:

@@ -1,11 +1,13 @@
 """A call in flight and, if it may wait, its deadline."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import msgspec
 
 from meritorder.gateway.store import stored_answers
 from meritorder.gateway.store.keys import Key
+from meritorder.gateway.wire import calls
 from meritorder.gateway.wire.calls import CallFields
 from meritorder.gateway.wire.usage import Usage
 
@@ -45,3 +47,27 @@ class Request(msgspec.Struct, kw_only=True):
         if self.endpoint == "/v1/chat/completions":
             return stored_answers.COMPLETION if self.call.store else None
         return None
+
+    def queue_row(self, deferral: Deferral, trace: str | None) -> dict[str, Any]:
+        """Return the columns of the call in the queue.
+
+        Args:
+            deferral: Its deadline and workload.
+            trace: The `traceparent` of its span.
+        """
+        return {
+            "id": self.id,
+            "tenant": self.key.tenant,
+            "key_id": self.key.id,
+            "endpoint": self.endpoint,
+            "model": self.call.model,
+            "body": self.body,
+            "body_bytes": len(self.body),
+            "input_tokens": calls.estimate_tokens(len(self.body)),
+            "output_tokens": self.call.output_tokens,
+            "prefix": calls.prefix_hash(self.body),
+            "arrived_s": self.arrived_s,
+            "deadline_s": deferral.deadline_s,
+            "workload": deferral.workload,
+            "trace": trace,
+        }

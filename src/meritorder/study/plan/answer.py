@@ -10,6 +10,7 @@ from msgspec import structs
 
 from meritorder import catalog as facts
 from meritorder import planfile
+from meritorder.catalog import Catalog
 from meritorder.catalog.tokens import token_prices
 from meritorder.errors import InfeasibleError
 from meritorder.planner.commitments import backtest_commitments
@@ -21,7 +22,7 @@ from meritorder.study.plan.baseline import find_baselines
 from meritorder.study.plan.capacity import ReducedBackfill
 from meritorder.study.plan.carbon import price_carbon, read_carbon
 from meritorder.study.plan.case import PlanningCase, build_case
-from meritorder.study.plan.commitments import Holdings, bill_terms, choose_commitments, read_holdings
+from meritorder.study.plan.commitments import Holdings, choose_commitments, read_holdings
 from meritorder.study.plan.demand import measure_bursts, realtime_classes
 from meritorder.study.plan.derating import (
     Attempt,
@@ -77,7 +78,7 @@ def plan(trace: Trace, options: PlanOptions, progress: Progress = lambda _: None
     loads = {catalog.find_model(name): promised.load(options, None if options.model else name) for name in names}
     holdings = Holdings()
     if options.bills:
-        catalog, holdings = bill_terms(options.bills, catalog)
+        catalog, holdings = _bill_terms(options.bills, catalog)
     if options.have:
         holdings = holdings.joined(read_holdings(options.have, catalog))
     catalog = permitted_to_any(catalog, [price for model in loads for price in token_prices(model)], promised)
@@ -120,6 +121,24 @@ def plan(trace: Trace, options: PlanOptions, progress: Progress = lambda _: None
         baselines=trials,
         notes=holdings.notes,
     )
+
+
+def _bill_terms(paths: tuple[str, ...], catalog: Catalog) -> tuple[Catalog, Holdings]:
+    """Return the catalog with the prices of bills in place of list prices, and the commitments on the bills.
+
+    Args:
+        paths: Bills.
+        catalog: List prices.
+
+    Raises:
+        MeritorderError: A bill cannot be read.
+    """
+    from meritorder import bills  # noqa: PLC0415 - plans without a bill need no readers of bills
+    from meritorder.study.audit.terms import read_terms  # noqa: PLC0415 - likewise
+
+    found = read_terms(bills.read(paths), catalog)
+    held = Holdings(reserved=found.reserved, savings_plans=found.savings_plans, notes=found.notes)
+    return found.in_catalog(catalog), held
 
 
 def plan_until_it_holds(case: PlanningCase, options: PlanOptions, progress: Progress) -> tuple[Attempt, float]:

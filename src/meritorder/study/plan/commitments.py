@@ -90,24 +90,6 @@ class _HoldingsFile(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     savings_plan: list[_HeldSavingsPlan] = []
 
 
-def bill_terms(paths: tuple[str, ...], catalog: Catalog) -> tuple[Catalog, Holdings]:
-    """Return the catalog with the prices of bills in place of list prices, and the commitments on the bills.
-
-    Args:
-        paths: Bills.
-        catalog: List prices.
-
-    Raises:
-        MeritorderError: A bill cannot be read.
-    """
-    from meritorder import bills  # noqa: PLC0415 - plans without a bill need no readers of bills
-    from meritorder.study.audit.terms import read_terms  # noqa: PLC0415 - likewise
-
-    found = read_terms(bills.read(paths), catalog)
-    held = Holdings(reserved=found.reserved, savings_plans=found.savings_plans, notes=found.notes)
-    return found.in_catalog(catalog), held
-
-
 def read_holdings(path: Path, catalog: Catalog) -> Holdings:
     """Read a file of commitments that are held.
 

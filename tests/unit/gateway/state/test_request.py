@@ -1,4 +1,3 @@
-from meritorder.gateway.lanes.deferred import queue_row
 from meritorder.gateway.state.request import Deferral, Request
 from meritorder.gateway.store.keys import Key
 from meritorder.gateway.store.schema import REQUESTS
@@ -16,7 +15,7 @@ def test_row_has_columns_of_requests() -> None:
         arrived_s=5.0,
         started_s=0.0,
     )
-    row = queue_row(request, Deferral(deadline_s=65.0, workload="w"), "trace")
+    row = request.queue_row(Deferral(deadline_s=65.0, workload="w"), "trace")
     assert row.keys() <= set(REQUESTS.c.keys())
     assert (row["tenant"], row["model"], row["output_tokens"], row["deadline_s"]) == ("t", "m", 9, 65.0)
     assert row["input_tokens"] == len(body) // 4
