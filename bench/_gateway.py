@@ -83,14 +83,30 @@ class Engine(Process):
     """The stub engine of the tests."""
 
     def __init__(
-        self, folder: Path, *, seats: int = 64, token_s: float = 0.0, port: int = 0, core: int | None = None
+        self, folder: Path, *, max_sequences: int = 64, token_s: float = 0.0, port: int = 0, core: int | None = None
     ) -> None:
-        arguments = ["-m", "tests.peers.engine", "--port", str(port), "--seats", str(seats), "--token-s", str(token_s)]
+        arguments = [
+            "-m",
+            "tests.peers.engine",
+            "--port",
+            str(port),
+            "--max-sequences",
+            str(max_sequences),
+            "--token-s",
+            str(token_s),
+        ]
         super().__init__(arguments, folder / "engine.log", core=core)
 
 
 def write_configuration(
-    folder: Path, engine: str, *, store: str = "", port: int = 0, keys: bool = False, seats: int = 64, more: str = ""
+    folder: Path,
+    engine: str,
+    *,
+    store: str = "",
+    port: int = 0,
+    keys: bool = False,
+    max_sequences: int = 64,
+    more: str = "",
 ) -> Path:
     """Write the configuration of a gateway before one engine."""
     path = folder / "gateway.toml"
@@ -98,7 +114,8 @@ def write_configuration(
     path.write_text(
         f"[server]\nport = {port}\nrequire_keys = {str(keys).lower()}\n"
         f'[store]\nurl = "{url}"\nblobs = "file://{folder}/blobs"\nlease = "2s"\n{more}\n'
-        f'[[venue]]\nname = "stub"\nurl = "{engine}"\nkind = "vllm"\nmodels = ["stub"]\nmax_concurrency = {seats}\n'
+        f'[[venue]]\nname = "stub"\nurl = "{engine}"\nkind = "vllm"\nmodels = ["stub"]\n'
+        f"max_concurrency = {max_sequences}\n"
         "[venue.price]\ninput_usd_per_mtok = 1.0\noutput_usd_per_mtok = 4.0\n",
         encoding="utf-8",
     )
@@ -116,9 +133,11 @@ class Gateway(Process):
         store: str = "",
         port: int = 0,
         keys: bool = False,
-        seats: int = 64,
+        max_sequences: int = 64,
         more: str = "",
         core: int | None = None,
     ) -> None:
-        config = write_configuration(folder, engine, store=store, port=port, keys=keys, seats=seats, more=more)
+        config = write_configuration(
+            folder, engine, store=store, port=port, keys=keys, max_sequences=max_sequences, more=more
+        )
         super().__init__(["-m", "meritorder", "serve", "--config", str(config)], folder / "gateway.log", core=core)

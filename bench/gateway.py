@@ -34,7 +34,7 @@ def run(seconds: float = _SECONDS) -> dict[str, Any]:
         key = new_key(folder, engine.url)
         servers: dict[str, Any] = {
             "direct": engine,
-            "gateway": stack.enter_context(Gateway(folder, engine.url, keys=True, seats=256, core=core)),
+            "gateway": stack.enter_context(Gateway(folder, engine.url, keys=True, max_sequences=256, core=core)),
             "bare_proxy": stack.enter_context(
                 Process(["-m", "bench._bare_proxy", engine.url], folder / "bare.log", core=core)
             ),

@@ -19,7 +19,7 @@ from bench._gateway import Engine, Gateway
 
 KILLS: Final = 200
 LINES: Final = 5000
-_SEATS: Final = 8
+_MAX_SEQUENCES: Final = 8
 _TOKEN_S: Final = 0.05
 _TOKENS: Final = 4
 _WINDOW: Final = "2h"
@@ -43,11 +43,11 @@ class _Site:
         self._start_gateway()
 
     def _start_engine(self) -> None:
-        self._engine = Engine(self._folder, seats=_SEATS, token_s=_TOKEN_S, port=self._engine_port)
+        self._engine = Engine(self._folder, max_sequences=_MAX_SEQUENCES, token_s=_TOKEN_S, port=self._engine_port)
 
     def _start_gateway(self) -> None:
         self._gateway = Gateway(
-            self._folder, self._engine.url, store=self._store, port=self._gateway_port, seats=_SEATS
+            self._folder, self._engine.url, store=self._store, port=self._gateway_port, max_sequences=_MAX_SEQUENCES
         )
 
     def kill_gateway(self) -> None:
@@ -67,7 +67,7 @@ class _Site:
 
 
 class _RealTime(threading.Thread):
-    """Somebody who asks all the time, and does not mind when nobody is there."""
+    """A client that calls continuously and ignores connection errors."""
 
     def __init__(self, url: str) -> None:
         super().__init__(daemon=True)

@@ -22,7 +22,7 @@ def run(requests: int = _REQUESTS) -> dict[str, Any]:
         core, other = cores()
         with Process(["-m", "bench._stub"], folder / "stub.log", core=other) as engine:
             key = new_key(folder, engine.url)
-            with Gateway(folder, engine.url, keys=True, seats=256, core=core) as gateway:
+            with Gateway(folder, engine.url, keys=True, max_sequences=256, core=core) as gateway:
                 return _watched(gateway, key, other, requests)
 
 

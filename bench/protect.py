@@ -1,6 +1,6 @@
 """Real time beside a batch on one engine: its latency alone, with backfill, and with the controller off.
 
-Off means that deferrable work takes every seat, and gives one up only when real time finds none.
+Off means that deferrable work takes every sequence, and is preempted only when real time finds none free.
 """
 
 import asyncio
@@ -32,13 +32,13 @@ _TOKENS: Final = 24
 _LINES: Final = 5000
 _BUSY_SHARE: Final = 0.3
 _PACE: Final = 8.0  # how much slower than alone real time may become
-_WARM_S: Final = 10.0  # the seats fill
+_WARM_S: Final = 10.0  # the sequences fill up
 _MODELLED_SHARE: Final = 0.6  # of a phase, for engines that answer more requests in it
 _OFF_SHARE: Final = 0.6
 _BATCH_SHARE: Final = 1 / 3
 _PROMPT_TOKENS: Final = 75  # of these words, as the local model counts them
 _STEP_TOKENS: Final = 64
-# Seats, time of a step and of each token in it: a processor gains nothing from a batch, an accelerator nearly all.
+# Sequences, time of a step and of each token in it: a processor gains nothing from a batch, an accelerator nearly all.
 MODELLED: Final = {"like_a_processor": (8, 0.0, 0.012), "like_an_accelerator": (16, 0.03, 0.001)}
 _VOCABULARY: Final = ("river", "stone", "light", "paper", "window", "garden", "winter", "engine", "copper", "market")
 
@@ -51,10 +51,10 @@ class _Answer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Engine:
-    """An engine that runs; its longest step reads a part of a prompt, and makes a token for every other seat."""
+    """An engine that runs; its longest step reads a part of a prompt, and makes a token for every other sequence."""
 
     url: str
-    seats: int
+    max_sequences: int
     longest_step_s: float
 
 
@@ -110,11 +110,15 @@ def _on(engine: _Engine, phase_s: float) -> dict[str, Any]:
 
 
 @contextmanager
-def _modelled(seats: int, step_s: float, token_s: float) -> Iterator[_Engine]:
-    arguments = ["-m", "tests.peers.batching", "--seats", str(seats), "--step-s", str(step_s)]
+def _modelled(max_sequences: int, step_s: float, token_s: float) -> Iterator[_Engine]:
+    arguments = ["-m", "tests.peers.batching", "--max-sequences", str(max_sequences), "--step-s", str(step_s)]
     arguments += ["--token-s", str(token_s), "--budget-tokens", str(_STEP_TOKENS)]
     with tempfile.TemporaryDirectory() as folder, Process(arguments, Path(folder) / "log") as process:
-        yield _Engine(url=process.url, seats=seats, longest_step_s=step_s + (seats + _STEP_TOKENS) * token_s)
+        yield _Engine(
+            url=process.url,
+            max_sequences=max_sequences,
+            longest_step_s=step_s + (max_sequences + _STEP_TOKENS) * token_s,
+        )
 
 
 @contextmanager
@@ -127,7 +131,7 @@ def _local() -> Iterator[_Engine]:
     url = f"http://127.0.0.1:{port}"
     try:
         asyncio.run(_ready(url))
-        yield _Engine(url=url, seats=MAX_SEQUENCES, longest_step_s=asyncio.run(_longest_step_s(url)))
+        yield _Engine(url=url, max_sequences=MAX_SEQUENCES, longest_step_s=asyncio.run(_longest_step_s(url)))
     finally:
         process.kill()
         process.wait()
@@ -152,7 +156,7 @@ def _gateway(folder: Path, engine: _Engine, promise: str) -> Iterator[str]:
     config.write_text(
         f'[server]\nport = 0\nrequire_keys = false\n[store]\nurl = "sqlite:///{folder}/gateway.db"\n{promise}'
         f'[[venue]]\nname = "engine"\nurl = "{engine.url}/v1"\nkind = "llama.cpp"\nmodels = ["{MODEL}"]\n'
-        f"max_concurrency = {engine.seats}\n",
+        f"max_concurrency = {engine.max_sequences}\n",
         encoding="utf-8",
     )
     with Process(["-m", "meritorder", "serve", "--config", str(config)], folder / "log") as gateway:

@@ -2,13 +2,13 @@
 
     python tools/collect_offers.py FOLDER
 
-FOLDER holds `gpu_instance_prices.csv` (one row a price, with source, date, licence and confidence) and
+FOLDER holds `gpu_instance_prices.csv` (one row a price, with source, date, license and confidence) and
 `aws_spot_advisor_gpu.csv` (saving over on demand and interruption bucket). `offers_by_hand.csv` beside this
 script holds rows read from a source of the same folder that it had not collected. What is left out, and why:
 
 - GPUs that the catalog has no facts for; small or CPU-heavy variants of the same GPUs; regions beyond the
   main ones;
-- rows marked ANOMALY, of unstated licence, or without a date;
+- rows marked ANOMALY, of unstated license, or without a date;
 - the price of a GPU without its machine (Google's accelerator components);
 - past prices, and older dates of the same offer;
 - spot where the advisor's saving is at the top of its scale (90 %, in regions that hardly use the machine),

@@ -47,7 +47,7 @@ def draw(comparison: Comparison) -> str:
         chart = figures.load(comparison, arrangement)
         config, chart.config = chart.config, alt.Undefined
         chart.autosize = chart.background = chart.padding = alt.Undefined
-        chart.layer, chart.params = chart.layer[:2], alt.Undefined  # a pointer says nothing in a picture
+        chart.layer, chart.params = chart.layer[:2], alt.Undefined  # a pointer is useless in a picture
         charts.append(chart.properties(width=WIDTH, height=HEIGHT, title=_title(arrangement)))
     whole = alt.vconcat(*charts, spacing=12, background=LIGHT.paper, padding=14).resolve_scale(x="shared")
     whole.config = config
@@ -57,7 +57,7 @@ def draw(comparison: Comparison) -> str:
 
 def _title(arrangement: Arrangement) -> alt.TitleParams:
     cost = f"{format_usd(arrangement.total_usd)}, {format_usd(arrangement.usd_per_request * 1000)} per 1,000 requests"
-    used = f"busy {format_share(arrangement.busy or 0.0)}, utilised {format_share(arrangement.utilization or 0.0)}"
+    used = f"busy {format_share(arrangement.busy or 0.0)}, utilized {format_share(arrangement.utilization or 0.0)}"
     return alt.TitleParams(
         f"{arrangement.title}: {cost}",
         subtitle=f"{used} of the paid time; the line is what is paid for",

@@ -1,4 +1,4 @@
-"""The command line as a user has it: real processes, real files, and every mistake told in one line."""
+"""The command line as a user has it: real processes, real files, and every mistake reported in one line."""
 
 import os
 import re
@@ -247,7 +247,7 @@ def test_planning_mistake_is_one_line(tmp_path: Path) -> None:
     trace = str(_service(tmp_path))
     base = ("plan", trace, "--model", "llama-3.1-8b", "--hardware", "l40s")
     (tmp_path / "not.json").write_text("{}")
-    for arguments, told in (
+    for arguments, message in (
         ((*base, "--commit", "5y"), "--commit: unknown term '5y'"),
         ((*base, "--tokens", "free"), "--tokens: unknown tier 'free'"),
         ((*base, "--have", "missing.toml"), "missing.toml: cannot be read"),
@@ -257,5 +257,5 @@ def test_planning_mistake_is_one_line(tmp_path: Path) -> None:
     ):
         done = meritorder(tmp_path, *arguments)
         assert done.returncode == 2, arguments
-        assert told in done.stderr
+        assert message in done.stderr
         assert len(done.stderr.strip().splitlines()) == 1

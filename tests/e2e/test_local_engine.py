@@ -1,4 +1,4 @@
-"""The embedded engine for real: llama.cpp's server with its small model, started, loaded, called back and stopped."""
+"""The embedded engine for real: llama.cpp's server with its small model, started, loaded, preempted and stopped."""
 
 import asyncio
 import importlib.util

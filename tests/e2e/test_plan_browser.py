@@ -1,4 +1,4 @@
-"""The page of a plan in a real browser: it draws every figure, keeps quiet, and asks nobody for anything."""
+"""The page of a plan in a real browser: it draws every figure, logs no error, and loads nothing."""
 
 import shutil
 from collections.abc import Iterator
@@ -22,7 +22,7 @@ FILLS = """
     Object.fromEntries([...document.querySelectorAll("#chart-merit-order .mark-rect path")].map(
         mark => [getComputedStyle(mark).fill, mark.getBoundingClientRect().width]))
 """
-COLOURS = """
+COLORS = """
     Object.fromEntries(["spot", "committed", "on_demand", "tokens"].map(kind => {
         const swatch = document.querySelector(`#merit-order .swatch.${kind}`);
         return [kind, getComputedStyle(swatch).backgroundColor];
@@ -70,7 +70,7 @@ def test_page_draws_every_chart(browser: Any, address: str, width: int, scheme: 
     page.wait_for_function("document.documentElement.dataset.drawn", timeout=30_000)
     marks = page.evaluate(MARKS)
     overflow = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
-    fills, colours = page.evaluate(FILLS), page.evaluate(COLOURS)
+    fills, colors = page.evaluate(FILLS), page.evaluate(COLORS)
     areas = page.evaluate(AREAS)
     page.close()
     assert asked == [address]
@@ -79,7 +79,7 @@ def test_page_draws_every_chart(browser: Any, address: str, width: int, scheme: 
     assert min(marks) > 0
     assert areas == [3, 2]
     assert overflow == 0
-    assert set(fills) == set(colours.values())
+    assert set(fills) == set(colors.values())
     assert len(fills) == 4
 
 
@@ -89,11 +89,11 @@ def test_pointer_reads_a_slot(browser: Any, address: str) -> None:  # noqa: ANN4
     page.wait_for_function("document.documentElement.dataset.drawn", timeout=30_000)
     page.locator("#chart-work svg").hover(position={"x": 240, "y": 80})
     page.wait_for_selector("#vg-tooltip-element.visible", timeout=10_000)
-    told = page.locator("#vg-tooltip-element").inner_text()
+    tooltip_text = page.locator("#vg-tooltip-element").inner_text()
     page.close()
-    assert "deferrable, where it ran" in told
-    assert "all, where it arrived" in told
-    assert "14 May" in told
+    assert "deferrable, where it ran" in tooltip_text
+    assert "all, where it arrived" in tooltip_text
+    assert "14 May" in tooltip_text
 
 
 def test_long_titles_fit_a_phone(browser: Any, address: str) -> None:  # noqa: ANN401

@@ -1,4 +1,4 @@
-"""The page in a real browser: it draws every figure, keeps quiet, and asks nobody for anything."""
+"""The page in a real browser: it draws every figure, logs no error, and loads nothing."""
 
 import shutil
 from collections.abc import Iterator
@@ -90,7 +90,7 @@ def test_tooltip_shows_every_number_of_bin(browser: Any, address: str) -> None: 
     page.wait_for_function("document.documentElement.dataset.drawn", timeout=30_000)
     page.locator("#chart-load-mix svg").hover(position={"x": 240, "y": 80})
     page.wait_for_selector("#vg-tooltip-element.visible", timeout=10_000)
-    told = page.locator("#vg-tooltip-element").inner_text()
+    tooltip_text = page.locator("#vg-tooltip-element").inner_text()
     page.close()
-    assert all(title in told for title in ("replicas paid for", "real-time work", "deferrable work"))
-    assert "14 May" in told
+    assert all(title in tooltip_text for title in ("replicas paid for", "real-time work", "deferrable work"))
+    assert "14 May" in tooltip_text

@@ -111,7 +111,7 @@ def test_golden_twins_have_equal_findings(monkeypatch: pytest.MonkeyPatch, tmp_p
 
 
 def test_golden_findings_match_hand_sums(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Of 2,509.76 of usage 25 are taken back by a discount and a refund, so each finding is worth 99.004 % of it."""
+    """Of 2,509.76 of usage, a discount and a refund return 25, so each finding is worth 99.004 % of it."""
     answer = audited(monkeypatch, tmp_path, str(CUR))
     found = {finding["kind"]: finding["usd"] for finding in answer["findings"]}
     paid = (2509.76 - 25) / 2509.76

@@ -1,4 +1,4 @@
-"""The instances and pools of the step-by-step simulator (stepwise.py): rented, paid for, taken back."""
+"""The instances and pools of the step-by-step simulator (stepwise.py): rented, paid for, interrupted."""
 
 import math
 from dataclasses import dataclass, field

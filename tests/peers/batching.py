@@ -1,10 +1,10 @@
-"""An engine that batches as real ones do, by the clock instead of by arithmetic: a process of its own.
+"""An engine that batches as real ones do, sleeping instead of computing, as a process of its own.
 
-    python -m tests.peers.batching --seats 8 --step-s 0.0 --token-s 0.01
+    python -m tests.peers.batching --max-sequences 8 --step-s 0.0 --token-s 0.01
 
 A step takes `step_s`, and `token_s` for each token in it: one for each sequence that is being answered, and as much of
-the prompts as its budget allows, first come first served. It speaks llama.cpp's metrics, and a seat is free as soon as
-the client of a stream has gone. It announces its port on standard output.
+the prompts as its budget allows, first come first served. It speaks llama.cpp's metrics, and a sequence ends as soon as
+the client of its stream disconnects. It announces its port on standard output.
 """
 
 import argparse
@@ -34,8 +34,13 @@ class Sequence:
 class Engine:
     """The server and its steps."""
 
-    def __init__(self, seats: int, step_s: float, token_s: float, budget_tokens: int) -> None:
-        self.seats, self.step_s, self.token_s, self.budget_tokens = seats, step_s, token_s, budget_tokens
+    def __init__(self, max_sequences: int, step_s: float, token_s: float, budget_tokens: int) -> None:
+        self.max_sequences, self.step_s, self.token_s, self.budget_tokens = (
+            max_sequences,
+            step_s,
+            token_s,
+            budget_tokens,
+        )
         self.waiting: deque[Sequence] = deque()
         self.running: list[Sequence] = []
         self.work = asyncio.Event()
@@ -50,7 +55,7 @@ class Engine:
             await respond(send, 200, text.encode(), b"text/plain")
             return
         if scope["path"] == "/props":
-            await respond(send, 200, json.dumps({"total_slots": self.seats}).encode())
+            await respond(send, 200, json.dumps({"total_slots": self.max_sequences}).encode())
             return
         self.stepping = self.stepping or asyncio.create_task(self.step())
         body = json.loads(await read(receive))
@@ -97,35 +102,35 @@ class Engine:
         read_tokens: dict[Sequence, int] = {}
         made_tokens: dict[Sequence, int] = {}
         while True:
-            self.waiting = deque(each for each in self.waiting if not each.gone)
-            self.running = [each for each in self.running if not each.gone]
-            while self.waiting and len(self.running) < self.seats:
+            self.waiting = deque(sequence for sequence in self.waiting if not sequence.gone)
+            self.running = [sequence for sequence in self.running if not sequence.gone]
+            while self.waiting and len(self.running) < self.max_sequences:
                 self.running.append(self.waiting.popleft())
             if not self.running:
                 self.work.clear()
                 await self.work.wait()
                 continue
             left, tokens, answered = self.budget_tokens, 0, []
-            for each in self.running:
-                lacking = each.prompt_tokens - read_tokens.get(each, 0)
+            for sequence in self.running:
+                lacking = sequence.prompt_tokens - read_tokens.get(sequence, 0)
                 part = min(lacking, left)
                 if lacking:
-                    read_tokens[each] = read_tokens.get(each, 0) + part
+                    read_tokens[sequence] = read_tokens.get(sequence, 0) + part
                     left -= part
                     tokens += part
                 else:
                     tokens += 1
                 if lacking == part:
-                    answered.append(each)
+                    answered.append(sequence)
             await asyncio.sleep(self.step_s + self.token_s * tokens)
-            for each in answered:
-                each.made.put_nowait(1)
-                made_tokens[each] = made_tokens.get(each, 0) + 1
-            done = [each for each in self.running if made_tokens.get(each, 0) >= each.output_tokens]
-            self.running = [each for each in self.running if each not in done]
-            for each in [*done, *(each for each in list(read_tokens) if each.gone)]:
-                read_tokens.pop(each, None)
-                made_tokens.pop(each, None)
+            for sequence in answered:
+                sequence.made.put_nowait(1)
+                made_tokens[sequence] = made_tokens.get(sequence, 0) + 1
+            done = [sequence for sequence in self.running if made_tokens.get(sequence, 0) >= sequence.output_tokens]
+            self.running = [sequence for sequence in self.running if sequence not in done]
+            for sequence in [*done, *(sequence for sequence in list(read_tokens) if sequence.gone)]:
+                read_tokens.pop(sequence, None)
+                made_tokens.pop(sequence, None)
 
 
 async def serve(engine: Engine, port: int) -> None:
@@ -144,12 +149,12 @@ def main() -> None:
     """Read the options and serve."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--port", type=int, default=0)
-    parser.add_argument("--seats", type=int, default=8)
+    parser.add_argument("--max-sequences", type=int, default=8)
     parser.add_argument("--step-s", type=float, default=0.0)
     parser.add_argument("--token-s", type=float, default=0.01)
     parser.add_argument("--budget-tokens", type=int, default=64)
     options = parser.parse_args()
-    engine = Engine(options.seats, options.step_s, options.token_s, options.budget_tokens)
+    engine = Engine(options.max_sequences, options.step_s, options.token_s, options.budget_tokens)
     asyncio.run(serve(engine, options.port))
 
 

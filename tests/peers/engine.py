@@ -1,6 +1,6 @@
-"""An engine over real HTTP that says what it is told to: a process of its own, for faults and for speed.
+"""A scripted engine over real HTTP, as a process of its own: it plays faults, and answers at a set speed.
 
-    python -m tests.peers.engine --port 0 --seats 8 --token-s 0.01
+    python -m tests.peers.engine --port 0 --max-sequences 8 --token-s 0.01
 
 It announces its port on standard output. Faults are asked for in a request's last message, as `fault:NAME`.
 """
@@ -21,11 +21,11 @@ ANSWER = ("merit", " order", " is", " the", " cheapest", " first")
 
 
 class Engine:
-    """A server with a number of seats, each token of which takes a time."""
+    """A server that runs a limited number of sequences, at a set time per token."""
 
-    def __init__(self, seats: int, token_s: float) -> None:
-        self.seats = asyncio.Semaphore(seats)
-        self.total = seats
+    def __init__(self, max_sequences: int, token_s: float) -> None:
+        self.free_sequences = asyncio.Semaphore(max_sequences)
+        self.max_sequences = max_sequences
         self.token_s = token_s
         self.running = self.waiting = self.served = self.cut = 0
         self.seen: dict[str, int] = {}
@@ -41,8 +41,8 @@ class Engine:
             await respond(send, 200, self.metrics(), b"text/plain")
             return
         if scope["path"] == "/seen":
-            told = {"seen": self.seen, "served": self.served, "cut": self.cut, "traces": self.traces}
-            await respond(send, 200, json.dumps(told).encode())
+            report = {"seen": self.seen, "served": self.served, "cut": self.cut, "traces": self.traces}
+            await respond(send, 200, json.dumps(report).encode())
             return
         body = await read(receive)
         fields = json.loads(body)
@@ -53,7 +53,7 @@ class Engine:
         if await self.failed(fault, self.seen[last], send):
             return
         self.waiting += 1
-        async with self.seats:
+        async with self.free_sequences:
             self.waiting -= 1
             self.running += 1
             try:
@@ -76,12 +76,12 @@ class Engine:
         if name in {"cut", "reset"}:
             raise ConnectionResetError
         if name in {"json", "html"}:
-            said = (b"{not json", b"application/json") if name == "json" else (b"<html>", b"text/html")
-            await respond(send, 200, *said)
+            body, kind = (b"{not json", b"application/json") if name == "json" else (b"<html>", b"text/html")
+            await respond(send, 200, body, kind)
         elif name == "bare":
-            # As llama.cpp says it.
-            said = {"error": {"code": 400, "message": "fault", "type": "invalid_request_error"}}
-            await respond(send, 400, json.dumps(said).encode())
+            # As llama.cpp reports it.
+            error = {"error": {"code": 400, "message": "fault", "type": "invalid_request_error"}}
+            await respond(send, 400, json.dumps(error).encode())
         elif name.isdigit() or name.startswith("storm"):
             error = {"message": f"fault {name}", "type": "server_error", "param": None, "code": None}
             after = [(b"retry-after", b"1")] if name == "storm-after" else []
@@ -145,7 +145,7 @@ class Engine:
         gone.cancel()
 
     async def respond(self, path: str, fields: Scope, made: Scope, send: Any) -> None:
-        """Answer with a response, or with what is beside it."""
+        """Answer a call of the Responses API."""
         if path.endswith("/input_tokens"):
             made = {"object": "response.input_tokens", "input_tokens": 7}
         elif path.endswith("/compact"):
@@ -166,7 +166,7 @@ class Engine:
         return (
             f"vllm:num_requests_running{labels} {self.running}\n"
             f"vllm:num_requests_waiting{labels} {self.waiting}\n"
-            f"vllm:kv_cache_usage_perc{labels} {self.running / self.total}\n"
+            f"vllm:kv_cache_usage_perc{labels} {self.running / self.max_sequences}\n"
         ).encode()
 
 
@@ -211,7 +211,7 @@ async def read(receive: Any) -> bytes:
 async def respond(
     send: Any, status: int, body: bytes, kind: bytes = b"application/json", more: Iterable[tuple[bytes, bytes]] = ()
 ) -> None:
-    """Answer whole."""
+    """Send a whole answer."""
     headers = [(b"content-type", kind), (b"content-length", str(len(body)).encode()), *more]
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})
@@ -234,16 +234,16 @@ class _Server(uvicorn.Server):
 
 
 def main() -> None:
-    """Run."""
+    """Read the options and serve."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--port", type=int, default=0)
-    parser.add_argument("--seats", type=int, default=8)
+    parser.add_argument("--max-sequences", type=int, default=8)
     parser.add_argument("--token-s", type=float, default=0.0)
-    asked = parser.parse_args()
-    engine = Engine(asked.seats, asked.token_s)
+    options = parser.parse_args()
+    engine = Engine(options.max_sequences, options.token_s)
     config = uvicorn.Config(
         engine,
-        port=asked.port,
+        port=options.port,
         log_level="critical",
         access_log=False,
         lifespan="off",

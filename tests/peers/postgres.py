@@ -34,7 +34,7 @@ class Server:
         self._server.ensure_postgres_running()
 
     def freeze(self) -> None:
-        """Let it hang: connections stay, and nobody answers."""
+        """Let it hang: connections stay open and get no answer."""
         self._send(signal.SIGSTOP)
 
     def thaw(self) -> None:

@@ -41,7 +41,7 @@ def drawn_requests(rng: np.random.Generator, *, mean_gap_s: float, longest: int)
     )
 
 
-def one_seat(rng: np.random.Generator) -> SimPool:
+def one_sequence(rng: np.random.Generator) -> SimPool:
     """Return a replica that serves one request at a time, at any speed: the service of each is then its own."""
     drawn = profile(
         kv_capacity_tokens=10_000,
@@ -99,7 +99,7 @@ def test_more_sequences_never_lengthen_waits(seed: int, sequences: int) -> None:
 def test_fewer_requests_never_delay_others(seed: int) -> None:
     """Hence a stream split over several replicas, none of which gets additional requests, waits no longer."""
     rng = np.random.default_rng(seed)
-    requests, pool = drawn_requests(rng, mean_gap_s=1.0, longest=40), one_seat(rng)
+    requests, pool = drawn_requests(rng, mean_gap_s=1.0, longest=40), one_sequence(rng)
     keep = rng.random(len(requests)) < rng.random()
     together = serve(requests, pool).finished_s
     for part in (keep, ~keep):
@@ -111,7 +111,7 @@ def test_fewer_requests_never_delay_others(seed: int) -> None:
 @MANY
 def test_faster_replica_never_hurts(seed: int, factor: float) -> None:
     rng = np.random.default_rng(seed)
-    requests, pool = drawn_requests(rng, mean_gap_s=1.0, longest=40), one_seat(rng)
+    requests, pool = drawn_requests(rng, mean_gap_s=1.0, longest=40), one_sequence(rng)
     faster = dataclasses.replace(pool, profile=pool.profile.slowed(factor))
     assert (serve(requests, faster).finished_s <= serve(requests, pool).finished_s + 1e-9).all()
 
@@ -121,7 +121,7 @@ def test_faster_replica_never_hurts(seed: int, factor: float) -> None:
 def test_more_replicas_never_delay_bursts(seed: int) -> None:
     """All arrive at once and are alike: n replicas hold ceil(count / n) at most, and each serves its own in order."""
     rng = np.random.default_rng(seed)
-    pool, count = one_seat(rng), int(rng.integers(1, 30))
+    pool, count = one_sequence(rng), int(rng.integers(1, 30))
     burst = Requests(
         arrived_s=np.zeros(count),
         input_tokens=np.full(count, 5, np.int32),

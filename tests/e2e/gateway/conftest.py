@@ -66,7 +66,7 @@ def new_key(config: Path, *options: str) -> str:
 @pytest.fixture(scope="session")
 def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     log = tmp_path_factory.mktemp("engine") / "log"
-    there = start(["-m", "tests.peers.engine", "--seats", "8", "--token-s", "0.005"], log)
+    there = start(["-m", "tests.peers.engine", "--max-sequences", "8", "--token-s", "0.005"], log)
     yield there.url
     there.stop()
 

@@ -11,7 +11,7 @@ import pytest
 from tests.e2e.gateway.conftest import ROOT, start
 
 FILES = ("batches", "files", "completions", "embeddings", "responses", "models")
-# Models are those of the configuration: nobody deletes them through the API.
+# Models are those of the configuration: the API cannot delete them.
 OPTIONS = ("-p", "openai_seed", "-q", "-p", "no:cacheprovider", "-n", "0")
 NOT_OFFERED = "test_models.py and delete and not path_params"
 

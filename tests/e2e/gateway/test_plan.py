@@ -28,7 +28,7 @@ STARTUP_S = 2.0
 
 
 def configuration(folder: Path, engine: str, began_s: float) -> Path:
-    command = json.dumps([sys.executable, "-m", "tests.peers.engine", "--port", "{port}", "--seats", "8"])
+    command = json.dumps([sys.executable, "-m", "tests.peers.engine", "--port", "{port}", "--max-sequences", "8"])
     path = folder / "gateway.toml"
     path.write_text(
         f'plan_start = "{dt.datetime.fromtimestamp(began_s, dt.UTC).isoformat()}"\n'

@@ -188,7 +188,7 @@ async def test_killed_submission_is_not_repeated(kind: str, tmp_path: Path, monk
 
         def create_and_kill(*arguments: Any) -> Any:  # noqa: ANN401
             made = create(*arguments)
-            there.kill()  # it is submitted, and nobody was told
+            there.kill()  # it is submitted, and its id was never stored
             there.api.create = create
             return made
 

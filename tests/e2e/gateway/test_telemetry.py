@@ -135,7 +135,7 @@ def test_trace_continues_to_engine(traced: OpenAI, collector: Collector, engine:
     assert (server.name, client.name) == ("POST /v1/chat/completions", "chat stub")
     seen = json.loads(urllib3.request("GET", f"{engine}/seen").data)["traces"]
     assert f"00-{CLIENTS_TRACE}-{client.span_id.hex()}-01" in seen
-    told = attributes(client)
+    sent = attributes(client)
     wanted = {
         "gen_ai.operation.name": "chat",
         "gen_ai.provider.name": "vllm",
@@ -149,8 +149,8 @@ def test_trace_continues_to_engine(traced: OpenAI, collector: Collector, engine:
         "meritorder.venue": "stub",
         "http.response.status_code": 200,
     }
-    assert wanted.items() <= told.items()
-    assert 0 < told["gen_ai.response.time_to_first_chunk"] < 10
+    assert wanted.items() <= sent.items()
+    assert 0 < sent["gen_ai.response.time_to_first_chunk"] < 10
     wanted = {
         "gen_ai.operation.name": "chat",
         "gen_ai.provider.name": "meritorder",
@@ -168,8 +168,8 @@ def test_trace_continues_to_engine(traced: OpenAI, collector: Collector, engine:
 def test_streamed_response_span_has_id(traced: OpenAI, collector: Collector) -> None:
     list(traced.responses.create(model="stub", input=PROMPT, max_output_tokens=3, stream=True))
     (client,) = collector.wait_for("client", {"gen_ai.response.id": "resp_1"})
-    told = attributes(client)
-    assert (told["gen_ai.operation.name"], told["gen_ai.usage.output_tokens"]) == ("chat", 3)
+    sent = attributes(client)
+    assert (sent["gen_ai.operation.name"], sent["gen_ai.usage.output_tokens"]) == ("chat", 3)
 
 
 def test_unsampled_trace_is_forwarded(traced: OpenAI, collector: Collector, engine: str) -> None:
@@ -203,10 +203,10 @@ def test_dispatched_request_links_submission(traced: OpenAI, collector: Collecto
     (link,) = run.links
     assert (link.trace_id, link.span_id) == (server.trace_id, server.span_id)
     assert run.trace_id != server.trace_id
-    told = attributes(run)
-    assert told["meritorder.deadline"] == attributes(server)["meritorder.deadline"]
-    assert 0 <= told["meritorder.queue_time"] < 10
-    assert (told["meritorder.venue"], told["gen_ai.usage.output_tokens"]) == ("stub", 4)
+    sent = attributes(run)
+    assert sent["meritorder.deadline"] == attributes(server)["meritorder.deadline"]
+    assert 0 <= sent["meritorder.queue_time"] < 10
+    assert (sent["meritorder.venue"], sent["gen_ai.usage.output_tokens"]) == ("stub", 4)
     assert [span for span in collector.spans() if span.parent_span_id == run.span_id]
 
 

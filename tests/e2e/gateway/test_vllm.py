@@ -18,7 +18,7 @@ from tests.e2e.gateway.conftest import ROOT, new_key, start
 from tests.e2e.gateway.test_batches import create, ended, line, results, upload
 
 PYTHON = os.environ.get("VLLM_PYTHON", sys.executable)
-SEATS = 4
+MAX_SEQUENCES = 4
 LINES = 40
 TOKENS = 300  # a line outlasts several looks at the load
 LONGEST_S = 200.0
@@ -45,12 +45,12 @@ def test_both_lanes_on_vllm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
             _started(client)
             lines = [line(number, max_tokens=TOKENS, ignore_eos=True) for number in range(LINES)]
             batch = create(client, upload(client, lines))
-            seated, beside, until_s = 0.0, 0, time.monotonic() + LONGEST_S
+            running, beside, until_s = 0.0, 0, time.monotonic() + LONGEST_S
             while client.batches.retrieve(batch.id).status in {"validating", "in_progress"}:
-                assert time.monotonic() < until_s, "real time left no room"
-                assert len(_said(client)) > 1  # vLLM says in each event what it has made
+                assert time.monotonic() < until_s, "real time left no capacity"
+                assert len(_said(client)) > 1  # each event of vLLM has its usage so far
                 beside += 1
-                seated = max(seated, _metric(there.url, key, "meritorder_deferrable"))
+                running = max(running, _metric(there.url, key, "meritorder_deferrable"))
                 assert _metric(there.url, key, "meritorder_alert") == 0  # its load can be read
             done = ended(client, batch, within_s=300)
             assert done.status == "completed"
@@ -59,7 +59,7 @@ def test_both_lanes_on_vllm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
             assert done.usage is not None
             assert done.usage.output_tokens == LINES * TOKENS
             assert beside > 1
-            assert 1 < seated <= SEATS
+            assert 1 < running <= MAX_SEQUENCES
     finally:
         there.stop()
 
@@ -68,13 +68,13 @@ def _configuration(folder: Path, model: Path) -> Path:
     # As `vllm serve` does, whose wheel for processors does not know its own name.
     command = [PYTHON, "-m", "vllm.entrypoints.openai.api_server", "--model", str(model)]
     command += ["--served-model-name", "stub", "--port", "{port}"]
-    command += ["--scheduling-policy", "priority", "--max-num-seqs", str(SEATS), "--max-model-len", "1024"]
+    command += ["--scheduling-policy", "priority", "--max-num-seqs", str(MAX_SEQUENCES), "--max-model-len", "1024"]
     command += ["--enforce-eager"]
     path = folder / "gateway.toml"
     path.write_text(
         f'[server]\nport = 0\n[store]\nurl = "sqlite:///{folder}/gateway.db"\n'
         '[[venue]]\nname = "vllm"\nurl = "http://127.0.0.1:{port}/v1"\nkind = "vllm"\nmodels = ["stub"]\n'
-        f"priority = true\nmax_concurrency = {SEATS}\ncommand = {command!r}\n",
+        f"priority = true\nmax_concurrency = {MAX_SEQUENCES}\ncommand = {command!r}\n",
         encoding="utf-8",
     )
     return path

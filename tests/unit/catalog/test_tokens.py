@@ -67,7 +67,7 @@ def test_tiers_and_providers_filter() -> None:
 
 @pytest.mark.parametrize("model", CATALOG.models.values(), ids=lambda model: model.id)
 def test_only_this_very_model(model: Model) -> None:
-    """The size in the provider's name is the size of the model, and nobody's fine-tune is in it."""
+    """The size in the provider's name is the size of the model, and fine-tunes are left out."""
     size = model.id.split("-")[-1] if not model.id.startswith(("deepseek", "kimi", "qwen3-30b", "qwen3-235b")) else ""
     found = token_prices(model)
     assert found

@@ -73,7 +73,7 @@ def test_requests_wait_for_their_permitted_pool() -> None:
 
 
 def test_interrupted_request_starts_again() -> None:
-    """It began at 0.5 s and was to end at 2.5 s; at 2 s the instance is taken back and another rented."""
+    """It began at 0.5 s and was to end at 2.5 s; at 2 s the instance is interrupted and another rented."""
     lives = Interruptions(lifetimes_s=(2.0, 1e6), notice_s=0.0)
     result = run(requests((0.5, 5, 20, NOW)), pool(interruptions=lives))
     assert result.finished_s[0] == pytest.approx(4.0)
@@ -110,7 +110,7 @@ def test_interrupted_requests_go_before_queued() -> None:
 
 
 def test_preempted_request_loses_tokens_on_interruption() -> None:
-    """Memory for 14 tokens holds two of 8 for a while; the second is sent back, and waits when the instance ends."""
+    """Memory for 14 tokens holds two of 8 for a while; the second is preempted, and waits when the instance ends."""
     lives = Interruptions(lifetimes_s=(1.0, 1e6), notice_s=0.0)
     wanted = requests((0.05, 4, 10, NOW), (0.1, 4, 10, NOW))
     result = run(wanted, pool(interruptions=lives, **memory(14)))
@@ -121,7 +121,7 @@ def test_preempted_request_loses_tokens_on_interruption() -> None:
 
 
 def test_falling_ceiling_takes_highest_instances() -> None:
-    """Of three instances one is left from 2 s and two from 4 s: the highest numbers are taken back."""
+    """Of three instances one is left from 2 s and two from 4 s: those with the highest numbers are interrupted."""
     ceilings = Interruptions(ceiling_from_s=(2.0, 4.0), ceiling=(1, 2))
     result = run(requests((0.5, 5, 5, NOW)), pool(instances=3, interruptions=ceilings), horizon_s=10.0)
     account = result.pools[0]
@@ -148,7 +148,7 @@ def test_requests_wait_at_zero_ceiling() -> None:
 
 
 def test_instance_under_notice_at_start_unused() -> None:
-    """It is up at 3 s, under notice already, and given back; urgent work has another started, which takes 2 s again."""
+    """It is up at 3 s, under notice already, and returned; urgent work has another started, which takes 2 s again."""
     lives = Interruptions(lifetimes_s=(1.0, 3.0, 1e6), notice_s=2.0)
     result = run(requests((2.5, 5, 5, 3.5)), pool(interruptions=lives, startup_s=2.0, startup_paid_s=2.0))
     assert result.admitted_s[0] == pytest.approx(5.0)

@@ -19,7 +19,7 @@ from meritorder.sim.run import simulate
 
 
 def test_draining_instance_admits_no_backfill() -> None:
-    """The backlog is long; the second instance is not wanted after 1 s, and is given back when it is empty."""
+    """The backlog is long; the second instance is not wanted after 1 s, and is returned when it is empty."""
     wanted = requests(*[(0.05, 5, 20, 1e3)] * 20)
     pool = SimPool(
         profile=STEADY,

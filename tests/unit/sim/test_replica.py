@@ -46,7 +46,7 @@ def test_whole_prompts_not_split_beside_others() -> None:
 
 
 def test_step_after_preemption_admits() -> None:
-    """A long deferrable sequence is sent back; the real-time request that it kept out fits one step later."""
+    """A long deferrable sequence is preempted; the real-time request that it kept out fits one step later."""
     wanted = requests((0.05, 2, 12, math.inf), (0.06, 11, 8, 1e3), (0.5, 8, 2, math.inf))
     pool = SimPool(scaling=Fixed(instances=1), backfill=backfill(4), **memory(20))
     found = simulate(wanted, (pool,), horizon_s=10.0, tick_s=1.0)

@@ -16,7 +16,7 @@ from meritorder.sim.run import simulate
 
 
 def test_preempted_urgent_work_stays_urgent() -> None:
-    """Nothing is backfilled here: once sent back to the deferrable queue it would never come out of it."""
+    """Nothing is backfilled here: once requeued as deferrable it would never come out of its queue."""
     wanted = requests((0.05, 4, 6, 0.5), (0.9, 4, 6, math.inf), (0.95, 4, 6, 0.6))
     pool = SimPool(scaling=Fixed(instances=1), **memory(14))
     assert simulate(wanted, (pool,), horizon_s=10.0, tick_s=1.0).preemptions > 0

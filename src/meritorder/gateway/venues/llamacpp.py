@@ -90,11 +90,11 @@ def main() -> int:
     """Parse the options and serve."""
     parser = argparse.ArgumentParser(prog="meritorder.gateway.venues.llamacpp", description=main.__doc__)
     parser.add_argument("--port", type=int, required=True)
-    parser.add_argument("--seats", type=int, default=MAX_SEQUENCES)
+    parser.add_argument("--max-sequences", type=int, default=MAX_SEQUENCES)
     parser.add_argument("--context-tokens", type=int, default=CONTEXT_TOKENS)
     options = parser.parse_args()
     try:
-        serve(port=options.port, max_sequences=options.seats, context_tokens=options.context_tokens)
+        serve(port=options.port, max_sequences=options.max_sequences, context_tokens=options.context_tokens)
     except MeritorderError as error:
         sys.stderr.write(f"{error}\n")
         return 2

@@ -70,7 +70,7 @@ async def test_real_time_prefills_go_first() -> None:
     engine, venue, headroom = _headroom()
     venue.add_realtime(streamed=True)
     await _sample_times(engine, venue, headroom, 1, 1)
-    assert headroom.backfill(venue) == 1  # an eighth of the seats may read prompts: two, and one of them does
+    assert headroom.backfill(venue) == 1  # an eighth of the sequences may read prompts: two, and one of them does
     venue.add_realtime(streamed=True)
     assert headroom.backfill(venue) == 0
     venue.record_first_token(1.0, 0.1)
@@ -87,7 +87,7 @@ async def test_foreign_sequences_are_in_every_sample() -> None:
     assert headroom.max_backfill(venue) == 11
     assert not any(running.preempted for running in venue.deferrable)
     await _sample_times(engine, venue, headroom, 5, running=18)
-    assert sum(running.preempted for running in venue.deferrable) == 2  # eight strangers on sixteen seats
+    assert sum(running.preempted for running in venue.deferrable) == 2  # eight strangers among sixteen sequences
     for running in venue.deferrable:
         running.task.cancel()
 

@@ -1,4 +1,4 @@
-"""A plan read against a configuration: what fits, and what nobody serves."""
+"""A plan read against a configuration: what fits, and what no venue serves."""
 
 from pathlib import Path
 from typing import Any

@@ -30,7 +30,7 @@ def test_spot_at_the_bills_own_price(audited: Audited) -> None:
         )
     )
     found = only(answer, "spot_for_deferrable")
-    # A machine in four is taken back in a month, which costs ten minutes: a little less than 6 an hour is saved.
+    # One machine in four is interrupted in a month, which costs ten minutes: a little less than 6 an hour is saved.
     assert WEEKS * 5.99 < found.usd < WEEKS * 6
     assert "commitment_for_on_demand" not in kinds(answer)
 

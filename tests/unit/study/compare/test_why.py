@@ -35,11 +35,11 @@ def test_cheaper_machine_shows_as_price() -> None:
     assert named["pricing_model"] == pytest.approx(-ONE.price_work(MIXED) / 2)
 
 
-@pytest.mark.parametrize("seats", [None, 16])
-def test_to_the_mix_adds_up(seats: int | None) -> None:
+@pytest.mark.parametrize("sequences", [None, 16])
+def test_to_the_mix_adds_up(sequences: int | None) -> None:
 
     alone: Trial = fixed_fleet(ONE, MIXED.select(~MIXED.deferrable), 2)
-    mixed = mixed_fleet(alone, ONE, MIXED, backfill(seats, prefill_tokens=256, kv_share=0.9) if seats else None)
+    mixed = mixed_fleet(alone, ONE, MIXED, backfill(sequences, prefill_tokens=256, kv_share=0.9) if sequences else None)
     found = why.to_mix(REALTIME, mixed, 0.7, alone)
     assert found.from_usd + sum(parts(found).values()) == pytest.approx(mixed.usd, abs=1e-9)
     assert (found.start, found.end) == ("realtime_fixed", "mix")

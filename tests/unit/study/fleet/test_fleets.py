@@ -83,7 +83,7 @@ def test_backfill_leaves_tpot_intact() -> None:
     assert float(step_s) <= 0.9 * 0.020
 
 
-def test_no_room_is_no_seat() -> None:
+def test_no_capacity_admits_no_sequence() -> None:
     impossible = load([0.0], 300, 80, slo=Slo(ttft_s=2.0, tpot_s=0.005))
     assert max_backfill(machine(impossible), impossible).sequences == 0
 
