@@ -168,7 +168,7 @@ def admit(
         # Without real-time work there is no SLO to keep, and nothing to learn about the cap.
         state = replace(state, decided_s=now_s)
         cap, max_prefilling = sequences, sequences
-        if (sample.kv_cache_share or 0.0) > rules.max_kv_share:
+        if _exceeds(sample.kv_cache_share, rules.max_kv_share):
             cap = batch
     else:
         before = rules.initial_share * sequences if state.sequence_cap is None else state.sequence_cap
@@ -220,16 +220,20 @@ def _is_strained(sample: EngineSample, rules: AdmissionRules, sequences: int) ->
     A request that waits while the batch has free sequences waits for the current step to end, which is not a queue. A
     queue does not count either where first tokens are measured: preempted sequences may be about to leave.
     """
-    late = (sample.ttft_s or 0.0) > rules.ttft_s or (sample.tpot_s or 0.0) > rules.tpot_s
+    late = _exceeds(sample.ttft_s, rules.ttft_s) or _exceeds(sample.tpot_s, rules.tpot_s)
     queue = sample.ttft_s is None and sample.waiting > 0 and sample.running >= sequences
-    return late or queue or (sample.kv_cache_share or 0.0) > rules.max_kv_share
+    return late or queue or _exceeds(sample.kv_cache_share, rules.max_kv_share)
 
 
 def _is_ample(sample: EngineSample, rules: AdmissionRules) -> bool:
     """Tell whether latency was measured and everything measured is far below its limit."""
-    return (
-        (sample.tpot_s is not None or sample.ttft_s is not None)
-        and (sample.kv_cache_share or 0.0) <= rules.ample_share * rules.max_kv_share
-        and (sample.ttft_s or 0.0) <= rules.ample_share * rules.ttft_s
-        and (sample.tpot_s or 0.0) <= rules.ample_share * rules.tpot_s
+    measured = sample.tpot_s is not None or sample.ttft_s is not None
+    return measured and not (
+        _exceeds(sample.kv_cache_share, rules.ample_share * rules.max_kv_share)
+        or _exceeds(sample.ttft_s, rules.ample_share * rules.ttft_s)
+        or _exceeds(sample.tpot_s, rules.ample_share * rules.tpot_s)
     )
+
+
+def _exceeds(measured: float | None, limit: float) -> bool:
+    return measured is not None and measured > limit

@@ -26,9 +26,9 @@ def machines_to_commit(use: Floats, committed_usd_per_hour: float, on_demand_usd
     Source: the newsvendor's critical ratio; Arrow, Harris and Marschak, "Optimal inventory policy", Econometrica 19,
     1951.
     """
-    levels = np.arange(1, math.ceil(float(np.max(use, initial=0.0))) + 1)
+    levels_below = range(math.ceil(float(np.max(use, initial=0.0))))
     # A machine used for a part of an hour saves that part of it.
-    used_share = np.array([float(np.mean(np.clip(use - (k - 1), 0.0, 1.0))) for k in levels])
+    used_share = np.array([float(np.mean(np.clip(use - below, 0.0, 1.0))) for below in levels_below])
     return int(np.count_nonzero(used_share > break_even_use(committed_usd_per_hour, on_demand_usd_per_hour)))
 
 

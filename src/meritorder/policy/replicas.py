@@ -34,7 +34,6 @@ def replicas_for_deadline(work_due_s: float, scheduled_s: float, time_left_s: fl
         scheduled_s: Replica-seconds that run until then in any case.
         time_left_s: Seconds that a replica started now would have until then.
     """
-    short_s = work_due_s - scheduled_s
-    if short_s <= 0 or time_left_s <= 0:
+    if time_left_s <= 0:
         return 0.0
-    return short_s / time_left_s
+    return max(0.0, work_due_s - scheduled_s) / time_left_s

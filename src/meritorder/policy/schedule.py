@@ -31,7 +31,7 @@ def scheduled_machines(machines: Sequence[int], first: int, last: int) -> int:
         last: The slot in which a machine started now is ready.
     """
     most = 0
-    for slot in range(first, min(last, first + len(machines) - 1) + 1):
+    for slot in range(first, min(last + 1, first + len(machines))):
         most = max(most, machines[slot % len(machines)])
     return most
 
@@ -131,10 +131,11 @@ class Calendar:
     def next_start_s(self, epoch_s: float, wanted: Sequence[bool]) -> float:
         """Return when the next wanted slot after the current one starts; infinite if none is wanted."""
         slot, start_s = self.slot_at(epoch_s), epoch_s + self.remaining_s(epoch_s)
-        for offset in range(1, self.active_slots + 1):
-            if wanted[(slot + offset) % self.active_slots]:
+        for _ in range(self.active_slots):
+            slot = (slot + 1) % self.active_slots
+            if wanted[slot]:
                 return start_s
-            start_s += self._length_s((slot + offset) % self.active_slots)
+            start_s += self._length_s(slot)
         return math.inf
 
     def slots_within(self, epoch_s: float, ahead_s: float) -> tuple[int, int]:

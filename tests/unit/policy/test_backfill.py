@@ -6,7 +6,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from meritorder.policy.backfill import AdmissionRules, AdmissionState, EngineSample, admit, backfill_sequences
+from meritorder.policy.backfill import (
+    Admission,
+    AdmissionRules,
+    AdmissionState,
+    EngineSample,
+    admit,
+    backfill_sequences,
+)
 
 RULES = AdmissionRules(ttft_s=1.0, tpot_s=0.1, max_sequences=16, reaction_s=2.0, quiet_s=10.0)
 FINE = {"ttft_s": 0.8, "tpot_s": 0.08}
@@ -21,9 +28,9 @@ def sample(**fields: float | None) -> EngineSample:
 
 def test_unreadable_load_stops_backfill() -> None:
     state, admission = admit(None, SETTLED, RULES, 101.0)
-    assert admission.max_backfill(0) == admission.max_resident == 0
     assert admission.alert
-    assert state.sequence_cap == 1.0
+    assert replace(admission, alert=None) == Admission(sequence_cap=0, foreign=0, max_resident=0, max_prefilling=0)
+    assert state == AdmissionState(sequence_cap=1.0, decided_s=101.0, realtime_s=SETTLED.realtime_s)
 
 
 def test_cap_starts_at_half_the_engine() -> None:
@@ -155,6 +162,119 @@ def test_closed_loop_finds_largest_safe_batch(tpot_of_one_s: float, slo_s: float
     assert total / rest > 0.6 * fits  # a sawtooth between one half and the whole
     assert over / rest < 0.5
     assert fits * 0.4 <= (state.sequence_cap or 0) <= fits + 2
+
+
+def test_limits_themselves_are_kept() -> None:
+    """Latencies and memory exactly at their limits break nothing, so the cap grows by its step of one in 16."""
+    at_limits = {"ttft_s": 1.0, "tpot_s": 0.1, "kv_cache_share": 0.9}
+    assert admit(sample(**at_limits), SETTLED, RULES, 102.0)[0].sequence_cap == 11.0
+
+
+@pytest.mark.parametrize("name", ["ttft_s", "tpot_s", "kv_cache_share"])
+def test_half_of_each_limit_is_ample(name: str) -> None:
+    """At half of all limits the cap of four doubles; a little above one of the halves it gains one."""
+    small = replace(SETTLED, sequence_cap=4.0)
+    halves = {"ttft_s": 0.5, "tpot_s": 0.05, "kv_cache_share": 0.45}
+    assert admit(sample(**halves), small, RULES, 102.0)[0].sequence_cap == 8.0
+    above = halves | {name: halves[name] + 0.01}
+    assert admit(sample(**above), small, RULES, 102.0)[0].sequence_cap == 5.0
+
+
+@pytest.mark.parametrize(
+    ("latencies", "cap"), [({"ttft_s": 0.1}, 8.0), ({"tpot_s": 0.01}, 8.0), ({"kv_cache_share": 0.1}, 5.0)]
+)
+def test_cap_doubles_only_on_measured_latency(latencies: dict[str, float], cap: float) -> None:
+    assert admit(sample(**latencies), replace(SETTLED, sequence_cap=4.0), RULES, 102.0)[0].sequence_cap == cap
+
+
+def test_half_reaction_grows_half_way() -> None:
+    """Two half reactions double as one: by the square root of two each. The step of one is halved, or quartered."""
+    small = replace(SETTLED, sequence_cap=4.0)
+    assert admit(sample(**AMPLE), small, RULES, 101.0)[0].sequence_cap == pytest.approx(4 * 2**0.5)
+    assert admit(sample(**FINE), SETTLED, RULES, 100.5)[0].sequence_cap == 10.25
+    assert admit(sample(**FINE), SETTLED, RULES, 99.0)[0].sequence_cap == 10.0, "a clock that went back proves nothing"
+
+
+def test_step_is_share_of_engine() -> None:
+    """A sixteenth of 64 sequences is four; of eight it is half a sequence, and one is the least."""
+    large = admit(sample(max_sequences=64, **FINE), SETTLED, RULES, 102.0)[0]
+    assert large.sequence_cap == 14.0
+    tiny = admit(sample(running=4, max_sequences=8, **FINE), replace(SETTLED, sequence_cap=4.0), RULES, 102.0)[0]
+    assert tiny.sequence_cap == 5.0
+
+
+def test_cap_never_exceeds_the_engine() -> None:
+    assert admit(sample(**FINE), replace(SETTLED, sequence_cap=15.5), RULES, 102.0)[0].sequence_cap == 16.0
+
+
+def test_reported_limit_replaces_the_default() -> None:
+    """An engine of four sequences: half of them to begin with, one kept free, an eighth is at least one prompt."""
+    arriving = sample(running=0, backfill=0, realtime=1, max_sequences=4)
+    first, admission = admit(arriving, AdmissionState(), RULES, 100.0)
+    assert first.sequence_cap == 2.0
+    assert (admission.sequence_cap, admission.max_resident, admission.max_prefilling) == (2, 3, 1)
+    _, quiet = admit(sample(running=1, realtime=0, max_sequences=4), AdmissionState(), RULES, 100.0)
+    assert (quiet.sequence_cap, quiet.max_resident, quiet.max_prefilling) == (3, 4, 4)
+
+
+def test_cut_halves_what_exceeds_real_time() -> None:
+    """Of ten in the batch two are not ours to cut: 2 + 8 / 2, whatever the cap; four of other clients: 6 + 4 / 2."""
+    wide = replace(SETTLED, sequence_cap=16.0)
+    state, _ = admit(sample(**BAD), wide, RULES, 101.0)
+    assert state == AdmissionState(sequence_cap=6.0, decided_s=101.0, settled_s=103.0, realtime_s=101.0, cuts=1)
+    assert admit(sample(foreign=4, **BAD), wide, RULES, 101.0)[0].sequence_cap == 8.0
+    queued = sample(running=6, waiting=4, **BAD)
+    assert admit(queued, wide, RULES, 101.0)[0].sequence_cap == 6.0, "queued sequences are in the batch"
+
+
+def test_cut_leaves_others_their_sequences() -> None:
+    """A stale count of two sequences, five of them real-time, leaves five; half of half a sequence is a quarter."""
+    state, _ = admit(sample(running=2, backfill=1, realtime=5, **BAD), SETTLED, RULES, 101.0)
+    assert state.sequence_cap == 5.0
+    state, _ = admit(sample(**BAD), replace(SETTLED, sequence_cap=2.5), RULES, 101.0)
+    assert state.sequence_cap == 2.25
+    state, _ = admit(sample(realtime=5, **BAD), replace(SETTLED, sequence_cap=3.0), RULES, 101.0)
+    assert state.sequence_cap == 3.0, "a cut never raises the cap"
+
+
+def test_next_decision_once_a_cut_settled() -> None:
+    """A reaction time is over at its very end: the second cut is due then, or growth, which forgets the cuts."""
+    cut = AdmissionState(sequence_cap=6.0, decided_s=101.0, settled_s=103.0, realtime_s=101.0, cuts=1)
+    early = replace(cut, decided_s=102.9, realtime_s=102.9)
+    assert admit(sample(running=6, backfill=4, **BAD), cut, RULES, 102.9)[0] == early
+    assert admit(sample(running=6, backfill=4, **FINE), cut, RULES, 102.9)[0] == early
+    again, _ = admit(sample(running=6, backfill=4, **BAD), cut, RULES, 103.0)
+    assert (again.sequence_cap, again.cuts) == (2 + 4 / 2, 2)
+    grown, _ = admit(sample(running=6, backfill=4, **FINE), cut, RULES, 103.0)
+    assert (grown.sequence_cap, grown.cuts) == (7.0, 0)
+
+
+def test_quiet_begins_at_its_limit() -> None:
+    """Defaults: ten seconds after the last real-time request the whole engine is free, except one sequence."""
+    rules = AdmissionRules(ttft_s=1.0, tpot_s=0.1, max_sequences=16)
+    nothing = EngineSample(running=0, waiting=0, backfill=0)
+    assert admit(nothing, SETTLED, rules, 109.9)[1].sequence_cap == 10
+    state, admission = admit(nothing, SETTLED, rules, 110.0)
+    assert admission == Admission(sequence_cap=15, foreign=0, max_resident=16, max_prefilling=16)
+    assert state == replace(SETTLED, decided_s=110.0)
+    assert admit(sample(**FINE), SETTLED, rules, 101.0)[0].sequence_cap == 10.5, "half of a reaction of two seconds"
+
+
+def test_full_memory_counts_queued_sequences() -> None:
+    _, admission = admit(sample(running=4, waiting=3, realtime=0, kv_cache_share=0.95), SETTLED, RULES, 111.0)
+    assert admission.sequence_cap == 7
+    _, admission = admit(sample(running=4, waiting=3, realtime=0, kv_cache_share=0.9), SETTLED, RULES, 111.0)
+    assert admission.sequence_cap == 15
+
+
+def test_nothing_left_is_never_negative() -> None:
+    """Twenty real-time requests on 16 sequences, and a reserve larger than the engine, leave nothing."""
+    _, admission = admit(sample(running=16, waiting=4, backfill=0, realtime=20, **FINE), SETTLED, RULES, 101.0)
+    assert admission.max_resident == 0
+    reserve = replace(RULES, reserved_sequences=20)
+    assert admit(sample(realtime=0), SETTLED, reserve, 111.0)[1].sequence_cap == 0
+    empty = replace(SETTLED, sequence_cap=0.0, settled_s=200.0)
+    assert admit(sample(**BAD), empty, RULES, 101.0)[1].sequence_cap == 0
 
 
 counts = st.integers(0, 64)

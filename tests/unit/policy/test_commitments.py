@@ -27,6 +27,12 @@ def test_partial_hour_saves_its_part() -> None:
     assert machines_to_commit(use, 4.0, 10.0) == 1
 
 
+def test_idle_hours_save_nothing() -> None:
+    """Two are used in five hours of seven, 71 %, which pays at 60 %; three at once in half of the hours does not."""
+    assert machines_to_commit(np.array([0.0, 0.0, 2.0, 2.0, 2.0, 2.0, 2.0]), 6.0, 10.0) == 2
+    assert machines_to_commit(np.array([0.0, 3.0]), 6.0, 10.0) == 0
+
+
 def test_commitment_is_paid_in_every_hour() -> None:
     """Two committed at 6 in three hours are 36; the third machine of the last hour is 10 on demand."""
     assert cost_with_commitment(np.array([0.0, 2.0, 3.0]), 2, 6.0, 10.0) == pytest.approx(46)

@@ -18,6 +18,7 @@ def test_latest_start_never_before_arrival() -> None:
 
 def test_backfill_ends_if_rate_is_short() -> None:
     assert latest_backfill_s(1000.0, 5000.0, 50.0, 100.0) == 800.0
+    assert latest_backfill_s(1000.0, 50.0, 0.5, 100.0) == 800.0, "slow is not stopped"
     assert latest_backfill_s(1000.0, 5000.0, 0.0, 100.0) == float("-inf")
 
 
@@ -38,6 +39,7 @@ def test_provider_batch_if_backfill_is_late() -> None:
         return needs_provider_batch(1000.0, latest_s, 800.0, 50.0, own=own, now_s=now_s)
 
     assert needed(-1.0)
+    assert needed(0.0), "at its latest start backfill is over"
     assert not needed(1.0)
     assert needed(1.0, own=False)
     assert needed(-1.0, now_s=150.0)

@@ -19,6 +19,20 @@ def test_urgent_go_first_across_tenants() -> None:
     assert dispatch_order(queue, served_tokens={"heavy": 1e9, "new": 0.0}, now_s=10.0, count=4) == [2, 1, 3, 0]
 
 
+def test_urgent_at_its_latest_start() -> None:
+    """Heavy has had more than new, so only urgency puts it first: at its latest start, and for that request alone."""
+    queue = [candidate("heavy", 11.0), candidate("new"), candidate("heavy", 10.0)]
+    served = {"heavy": 1e9, "new": 0.0}
+    assert dispatch_order(queue, served_tokens=served, now_s=9.9, count=3) == [1, 2, 0]
+    assert dispatch_order(queue, served_tokens=served, now_s=10.0, count=3) == [2, 1, 0]
+
+
+def test_earliest_start_first_within_tenant() -> None:
+    queue = [candidate("t", 30.0), candidate("t", 20.0), candidate("t", 20.0), candidate("t", 10.0)]
+    assert dispatch_order(queue, served_tokens={}, now_s=0.0, count=4) == [3, 1, 2, 0]
+    assert dispatch_order(queue, served_tokens={}, now_s=0.0, count=0) == []
+
+
 def test_least_served_tenant_goes_next() -> None:
     queue = [candidate("flood") for _ in range(50)] + [candidate("small") for _ in range(3)]
     order = dispatch_order(queue, served_tokens={}, now_s=0.0, count=6)

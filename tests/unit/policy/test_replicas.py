@@ -20,5 +20,8 @@ def test_deadline_adds_only_missing_replicas() -> None:
     assert replicas_for_deadline(3600, 0, 1800) == 2
     assert replicas_for_deadline(3600, 1800, 1800) == 1
     assert replicas_for_deadline(3600, 3600, 1800) == 0
+    assert replicas_for_deadline(3600, 5400, 1800) == 0, "more is scheduled than needed"
+    assert replicas_for_deadline(1, 0.5, 0.5) == 1, "half a second of work and half a second left"
+    assert replicas_for_deadline(60, 0, -0.5) == 0
     assert replicas_for_deadline(60, 0, 36_000) < 1, "work that can wait needs no whole replica yet"
     assert replicas_for_deadline(60, 0, 0) == 0, "a replica started now would be too late"
