@@ -167,7 +167,7 @@ def test_only_text_columns_can_be_selected(cur: Write) -> None:
 
 
 @pytest.mark.parametrize(("inference", "kind_of_fee"), [("5", "commitment"), ("4.99", None)])
-def test_half_of_a_plan_makes_it_inference(cur: Write, inference: str, kind_of_fee: str | None) -> None:
+def test_half_a_plan_is_inference(cur: Write, inference: str, kind_of_fee: str | None) -> None:
     plan = {"savings_plan_savings_plan_a_r_n": "arn"}
     covered = plan | {"line_item_line_item_type": "SavingsPlanCoveredUsage"}
     cpu = {"line_item_usage_type": "BoxUsage:m7i.large", "product_instance_type": None}
@@ -197,6 +197,6 @@ def test_half_of_a_plan_makes_it_inference(cur: Write, inference: str, kind_of_f
         ("Standard_ND96isr_v5", "Standard_ND"),
     ],
 )
-def test_instance_family(focus: Write, instance: str, family: str) -> None:
+def test_instance_family_is_recognized(focus: Write, instance: str, family: str) -> None:
     bill = bills.read(focus({"BilledCost": "1", "x_SkuInstanceType": instance, "SkuId": None}))
     assert bill.groups["instance_family"].to_list() == [family]

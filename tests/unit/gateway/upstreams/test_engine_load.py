@@ -13,7 +13,7 @@ vllm:kv_cache_usage_perc{engine="1"} 0.75
 """
 
 
-def test_ranks_are_summed_and_memory_is_largest() -> None:
+def test_ranks_sum_and_memory_is_largest() -> None:
     assert parse_metrics(TWO_RANKS, max_sequences=16) == EngineLoad(
         running=7, waiting=1, kv_cache_share=0.75, max_sequences=16
     )

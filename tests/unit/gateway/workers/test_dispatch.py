@@ -66,7 +66,7 @@ def test_work_ahead_shortens_the_wait(dispatcher: Dispatcher) -> None:
     assert alone - behind == pytest.approx(300 / 10.0)
 
 
-def test_batch_api_is_fallback_for_single_requests(dispatcher: Dispatcher) -> None:
+def test_batch_api_falls_back_to_requests(dispatcher: Dispatcher) -> None:
     api = next(venue for venue in dispatcher._venues.all if venue.name == "api")
     assert not dispatcher._is_fallback(api, work(1), NOW_S)
     batch = QueuedRequests(
