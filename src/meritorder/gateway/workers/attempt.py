@@ -13,7 +13,6 @@ from meritorder.gateway.store import files
 from meritorder.gateway.store.requests import ClaimedRequest, RequestAnswer
 from meritorder.gateway.upstreams import retry
 from meritorder.gateway.upstreams.upstream import Call
-from meritorder.gateway.venues.headroom import Headroom
 from meritorder.gateway.venues.venues import RunningRequest, Venue
 from meritorder.gateway.wire import calls
 from meritorder.gateway.wire.assemble import AnswerAssembler
@@ -45,13 +44,18 @@ class Attempts:
 
     Args:
         context: The shared parts of the gateway.
-        headroom: Learns of venues that are unavailable.
+        mark_unavailable: Called with a venue that is unavailable, and its `Retry-After` in seconds if it sent one.
         prefilled: Called at each first token: the engine can prefill the next prompt.
     """
 
-    def __init__(self, context: Context, headroom: Headroom, prefilled: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        context: Context,
+        mark_unavailable: Callable[[Venue, float | None], None],
+        prefilled: Callable[[], None],
+    ) -> None:
         self._context = context
-        self._headroom = headroom
+        self._mark_unavailable = mark_unavailable
         self._prefilled = prefilled
         self._blobs: dict[int, str] = {}
 
@@ -86,7 +90,7 @@ class Attempts:
         except UnsupportedError as error:
             return unsupported_answer(request_id, error, code=None)
         except UnavailableError as error:
-            self._headroom.mark_unavailable(venue, error.retry_after_s)
+            self._mark_unavailable(venue, error.retry_after_s)
             raise AttemptFailedError(error.retry_after_s, no_answer(request_id, error.what), fault=False) from None
         except UpstreamError as error:
             raise AttemptFailedError(None, no_answer(request_id, error.what), fault=True) from None

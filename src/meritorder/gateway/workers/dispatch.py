@@ -75,7 +75,7 @@ class Dispatcher:
         self._venues = venues
         self._headroom = headroom
         self._plan_executor = plan_executor
-        self._attempts = Attempts(context, headroom, self.wake)
+        self._attempts = Attempts(context, headroom.mark_unavailable, self.wake)
         self._wake = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
         self._running: dict[int, tuple[ClaimedRequest, RunningRequest]] = {}
