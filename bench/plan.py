@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from meritorder.planner.model.demand import DeferrableDemand, Demand, Horizon, RealtimeDemand
 from meritorder.planner.model.problem import Problem
 from meritorder.planner.model.supply import MachinePayment, MachinePool, OnDemand, Reserved, SavingsPlan, Spot
-from meritorder.planner.solve.search import Effort, find_plan
+from meritorder.planner.solve.highs import Effort
+from meritorder.planner.solve.search import find_plan
 from meritorder.units import HOURS_PER_DAY, SECONDS_PER_HOUR, SECONDS_PER_MINUTE
 
 Floats = NDArray[np.float64]

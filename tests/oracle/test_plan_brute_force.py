@@ -14,7 +14,8 @@ from meritorder.domain import Access
 from meritorder.errors import InfeasibleError
 from meritorder.planner.model.demand import Demand, OpenEnd
 from meritorder.planner.model.problem import Problem
-from meritorder.planner.solve.search import Effort, find_plan
+from meritorder.planner.solve.highs import Effort
+from meritorder.planner.solve.search import find_plan
 
 EXACT = Effort(gap=1e-9, time_limit_s=30)
 QUOTA = 2

@@ -12,7 +12,8 @@ from tests.samples.planning import HOUR, hours, on_demand, pool, realtime, reser
 from meritorder.planner.model.demand import Horizon, RealtimeDemand
 from meritorder.planner.model.problem import Problem
 from meritorder.planner.model.supply import MachinePool, OnDemand, SavingsPlan
-from meritorder.planner.solve.search import Effort, find_plan
+from meritorder.planner.solve.highs import Effort
+from meritorder.planner.solve.search import find_plan
 from meritorder.policy.commitments import machines_to_commit
 
 EXACT = Effort(gap=1e-9, time_limit_s=30)

@@ -10,7 +10,8 @@ from tests.samples.planning import HOUR, deferrable, hours, on_demand, pool, rea
 from meritorder.planner.model.demand import DeferrableDemand, OpenEnd
 from meritorder.planner.model.problem import Problem
 from meritorder.planner.model.supply import SavingsPlan, Spot, TokenTier
-from meritorder.planner.solve.search import Effort, find_plan
+from meritorder.planner.solve.highs import Effort
+from meritorder.planner.solve.search import find_plan
 from meritorder.planner.solve.solution import Solution, realtime_load
 
 SLOTS = 8

@@ -136,7 +136,7 @@ def plan(
     """
     from meritorder import documents
     from meritorder.errors import ConfigError
-    from meritorder.planner.solve.search import Effort
+    from meritorder.planner.solve.highs import Effort
     from meritorder.report import files
     from meritorder.report.plan import text as plan_text
     from meritorder.study.plan.answer import plan as study

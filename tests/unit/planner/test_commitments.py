@@ -9,7 +9,8 @@ from tests.samples.planning import on_demand, reserved, steady, with_commitment
 from meritorder.planner import commitments
 from meritorder.planner.commitments import backtest_commitments
 from meritorder.planner.model.supply import CapacityBlock, SavingsPlan
-from meritorder.planner.solve.search import Effort, find_plan
+from meritorder.planner.solve.highs import Effort
+from meritorder.planner.solve.search import find_plan
 from meritorder.planner.solve.solution import CommitmentPurchase
 
 EXACT = Effort(gap=1e-9, time_limit_s=20)

@@ -8,7 +8,8 @@ from tests.samples.planning import HOUR, small
 
 from meritorder.planner.dispatch import dispatch, merit_order
 from meritorder.planner.model.problem import Problem
-from meritorder.planner.solve.search import Effort, find_plan
+from meritorder.planner.solve.highs import Effort
+from meritorder.planner.solve.search import find_plan
 
 EXACT = Effort(gap=1e-9, time_limit_s=20)
 

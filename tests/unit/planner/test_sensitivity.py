@@ -7,7 +7,8 @@ from tests.samples.planning import deferrable, hours, on_demand, pool, steady
 from meritorder.planner.model.problem import Problem
 from meritorder.planner.model.supply import Spot
 from meritorder.planner.sensitivity import analyze_sensitivity
-from meritorder.planner.solve.search import Effort, find_plan
+from meritorder.planner.solve.highs import Effort
+from meritorder.planner.solve.search import find_plan
 
 EXACT = Effort(gap=1e-9, time_limit_s=20)
 

@@ -14,6 +14,19 @@ from meritorder.planner.model.linear_program import Columns, Floats, SparseModel
 _STATUS = highspy.HighsModelStatus
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Effort:
+    """Limits of the search.
+
+    Args:
+        time_limit_s: Time limit of a solve, by the solver's clock.
+        gap: Relative gap between cost and bound at which to stop.
+    """
+
+    time_limit_s: float = 20.0
+    gap: float = 5e-3
+
+
 class SolveStatus(StrEnum):
     """How a solve ended."""
 

@@ -18,7 +18,7 @@ from meritorder.planner.model.variants import aggregate_to_hours
 from meritorder.planner.solve.bounds import hard_bound_usd, lagrangian_bound
 from meritorder.planner.solve.dominance import drop_dominated_offers
 from meritorder.planner.solve.feasibility import explain_infeasibility, repair, safe_load_violations
-from meritorder.planner.solve.highs import Solver, SolverResult, SolveStatus, solve
+from meritorder.planner.solve.highs import Effort, Solver, SolverResult, SolveStatus, solve
 from meritorder.planner.solve.rounding import Incumbent, round_by_windows
 from meritorder.planner.solve.solution import SOLVER_TOLERANCE, ProgramSolution, Solution, read_solution
 
@@ -33,19 +33,6 @@ _MAX_REFINEMENTS: Final = 6
 _RELAXATION_TIME_RATIO: Final = 3.0
 _LANE_TIME_SHARE: Final = 0.3
 _TOLERANCE: Final = 1e-6
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Effort:
-    """Limits of the search.
-
-    Args:
-        time_limit_s: Time limit of a solve, by the solver's clock.
-        gap: Relative gap between cost and bound at which to stop.
-    """
-
-    time_limit_s: float = 20.0
-    gap: float = 5e-3
 
 
 def find_plan(problem: Problem, effort: Effort | None = None) -> Solution:

@@ -15,7 +15,8 @@ from meritorder.catalog.tokens import token_prices
 from meritorder.errors import InfeasibleError
 from meritorder.planner.commitments import backtest_commitments
 from meritorder.planner.sensitivity import analyze_sensitivity
-from meritorder.planner.solve.search import Effort, find_plan
+from meritorder.planner.solve.highs import Effort
+from meritorder.planner.solve.search import find_plan
 from meritorder.study.fleet.options import Progress
 from meritorder.study.fleet.workloads import assign_workloads, only_model, permitted_to_any
 from meritorder.study.plan.baseline import find_baselines

@@ -33,7 +33,8 @@ from meritorder.planner.model.problem import Problem
 from meritorder.planner.model.supply import CapacityBlock, Reserved, SavingsPlan, machine_key
 from meritorder.planner.model.variants import aggregate_to_hours
 from meritorder.planner.scenarios import SCENARIOS, draw_scenarios, longest_season
-from meritorder.planner.solve.search import Effort, find_plan
+from meritorder.planner.solve.highs import Effort
+from meritorder.planner.solve.search import find_plan
 from meritorder.planner.solve.solution import CommitmentPurchase, Solution
 from meritorder.study.fleet.options import Progress
 from meritorder.units import format_duration

@@ -6,7 +6,7 @@ from typing import Final
 
 from meritorder.domain import Tier
 from meritorder.errors import ConfigError
-from meritorder.planner.solve.search import Effort
+from meritorder.planner.solve.highs import Effort
 from meritorder.study.fleet.options import CompareOptions
 from meritorder.units import SECONDS_PER_DAY, SECONDS_PER_HOUR, SECONDS_PER_MINUTE
 

@@ -10,7 +10,8 @@ from meritorder.planner.commitments import hold_purchases
 from meritorder.planner.model.demand import DeferrableDemand, Horizon
 from meritorder.planner.model.problem import Problem
 from meritorder.planner.model.variants import aggregate_to_hours, slice_slots
-from meritorder.planner.solve.search import Effort, find_plan
+from meritorder.planner.solve.highs import Effort
+from meritorder.planner.solve.search import find_plan
 
 EXACT = Effort(gap=1e-9, time_limit_s=20)
 

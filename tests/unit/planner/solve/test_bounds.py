@@ -10,8 +10,8 @@ from meritorder.planner.model.constraints import formulate
 from meritorder.planner.model.problem import CarbonPrice, Problem
 from meritorder.planner.model.supply import SavingsPlan, TokenTier
 from meritorder.planner.solve.bounds import hard_bound_usd, lagrangian_bound, relaxed_usd
-from meritorder.planner.solve.highs import solve
-from meritorder.planner.solve.search import Effort, find_plan
+from meritorder.planner.solve.highs import Effort, solve
+from meritorder.planner.solve.search import find_plan
 
 EXACT = Effort(gap=1e-9, time_limit_s=20)
 

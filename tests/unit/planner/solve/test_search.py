@@ -11,7 +11,8 @@ from meritorder.errors import InfeasibleError
 from meritorder.planner.model.demand import Cyclic, Horizon, OpenEnd
 from meritorder.planner.model.problem import CarbonPrice, Problem
 from meritorder.planner.model.supply import CapacityBlock, Spot, TokenTier
-from meritorder.planner.solve.search import Effort, find_plan
+from meritorder.planner.solve.highs import Effort
+from meritorder.planner.solve.search import find_plan
 
 EXACT = Effort(gap=1e-9, time_limit_s=20)
 

@@ -4,7 +4,8 @@ import pytest
 from tests.samples.planning import on_demand, pool, small
 
 from meritorder.planner.model.supply import SavingsPlan
-from meritorder.planner.solve.search import Effort, find_plan
+from meritorder.planner.solve.highs import Effort
+from meritorder.planner.solve.search import find_plan
 from meritorder.planner.solve.solution import realtime_load
 
 EXACT = Effort(gap=1e-9, time_limit_s=20)

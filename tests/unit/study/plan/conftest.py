@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 
 from meritorder import planfile
-from meritorder.planner.solve.search import Effort
+from meritorder.planner.solve.highs import Effort
 from meritorder.study.plan.answer import plan
 from meritorder.study.plan.options import PlanOptions
 from meritorder.traces import Trace

@@ -7,7 +7,8 @@ import pytest
 from tests.samples import fleets
 from tests.samples.planning import on_demand, reserved, small
 
-from meritorder.planner.solve.search import Effort, find_plan
+from meritorder.planner.solve.highs import Effort
+from meritorder.planner.solve.search import find_plan
 from meritorder.study.plan.capacity import Serving
 from meritorder.study.plan.case import PlanningCase
 from meritorder.study.plan.commitments import ChosenCommitments

@@ -19,9 +19,9 @@ from meritorder.gateway.upstreams.batches.provider import (
     tag_of,
     wire_id,
 )
-from meritorder.gateway.upstreams.batches.translated import answered_line, failed_line, translate_line
 from meritorder.gateway.upstreams.batches.venue import BatchLimits, BatchLine, BatchState, BatchStatus, LineResult
 from meritorder.gateway.upstreams.connection import Endpoint
+from meritorder.gateway.upstreams.dialect import answered_line, failed_line, translate_line
 from meritorder.gateway.upstreams.fields import Json
 from meritorder.gateway.upstreams.upstream import Runtime
 

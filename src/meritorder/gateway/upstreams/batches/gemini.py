@@ -12,9 +12,9 @@ from yarl import URL
 
 from meritorder.gateway.errors import BrokenAnswerError
 from meritorder.gateway.upstreams.batches.provider import Provider, check, checked_contract, own_id, wire_id
-from meritorder.gateway.upstreams.batches.translated import answered_line, failed_line, translate_line
 from meritorder.gateway.upstreams.batches.venue import BatchLimits, BatchLine, BatchState, BatchStatus, LineResult
 from meritorder.gateway.upstreams.connection import Endpoint
+from meritorder.gateway.upstreams.dialect import answered_line, failed_line, translate_line
 from meritorder.gateway.upstreams.fields import Json
 from meritorder.gateway.upstreams.gemini import Gemini, model_name
 from meritorder.gateway.upstreams.upstream import Runtime
