@@ -148,9 +148,9 @@ def _ended(client: OpenAI, batch_id: str) -> Any:  # noqa: ANN401 - the client's
 
 
 def _counts(client: OpenAI, batch: Any, lines: int) -> dict[str, Any]:  # noqa: ANN401
-    answered = [each for file in (batch.output_file_id, batch.error_file_id) if file for each in _lines(client, file)]
-    by_id = Counter(each["custom_id"] for each in answered)
-    wrong = sum(1 for each in answered if not each["response"] or each["response"]["status_code"] != 200)
+    answered = [line for file in (batch.output_file_id, batch.error_file_id) if file for line in _lines(client, file)]
+    by_id = Counter(line["custom_id"] for line in answered)
+    wrong = sum(1 for line in answered if not line["response"] or line["response"]["status_code"] != 200)
     return {
         "status": batch.status,
         "lines": lines,
@@ -158,7 +158,7 @@ def _counts(client: OpenAI, batch: Any, lines: int) -> dict[str, Any]:  # noqa: 
         "lost": lines - len(by_id),
         "doubled": sum(count - 1 for count in by_id.values()),
         "failed_lines": wrong,
-        "deadlines_missed": sum(1 for each in answered if (each["error"] or {}).get("code") == "batch_expired"),
+        "deadlines_missed": sum(1 for line in answered if (line["error"] or {}).get("code") == "batch_expired"),
     }
 
 

@@ -88,12 +88,15 @@ def _on(engine: _Engine, phase_s: float) -> dict[str, Any]:
         rate_per_s = _BUSY_SHARE * batch_per_s
         with _gateway(folder / "alone", engine, "") as url:
             alone = asyncio.run(_arrivals(url, rate_per_s, phase_s))
-        ttft_s, tpot_s = _quantile([each.ttft_s for each in alone], 0.99), _median([each.tpot_s for each in alone])
+        ttft_s, tpot_s = (
+            _quantile([answer.ttft_s for answer in alone], 0.99),
+            _median([answer.tpot_s for answer in alone]),
+        )
         promise = f'[lanes]\nttft = "{1.2 * ttft_s + engine.longest_step_s:.3f}s"\ntpot = "{_PACE * tpot_s:.3f}s"\n'
         with_backfill, done_per_s = _beside(folder / "on", engine, promise, rate_per_s, phase_s)
         off = promise + "backfill = false\n"
         without, done_off_per_s = _beside(folder / "off", engine, off, rate_per_s, phase_s * _OFF_SHARE)
-    p99_s = _quantile([each.ttft_s for each in with_backfill], 0.99)
+    p99_s = _quantile([answer.ttft_s for answer in with_backfill], 0.99)
     return {
         "requests": len(alone),
         "longest_step_s": engine.longest_step_s,
@@ -206,8 +209,8 @@ async def _longest_step_s(url: str) -> float:
     # It drops the connections that it says it keeps.
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(force_close=True)) as session:
         found = [await _ask(session, url, number) for number in range(6)][1:]
-    prompt_token_s = _median([each.ttft_s for each in found]) / _PROMPT_TOKENS
-    return _STEP_TOKENS * prompt_token_s + (MAX_SEQUENCES - 1) * _median([each.tpot_s for each in found])
+    prompt_token_s = _median([answer.ttft_s for answer in found]) / _PROMPT_TOKENS
+    return _STEP_TOKENS * prompt_token_s + (MAX_SEQUENCES - 1) * _median([answer.tpot_s for answer in found])
 
 
 def _submit(url: str) -> tuple[OpenAI, str]:
@@ -252,7 +255,7 @@ def _beside(
 
 
 def _figures(name: str, answers: list[_Answer]) -> dict[str, float]:
-    ttft_s, tpot_s = [each.ttft_s for each in answers], [each.tpot_s for each in answers]
+    ttft_s, tpot_s = [answer.ttft_s for answer in answers], [answer.tpot_s for answer in answers]
     return {
         f"{name}_ttft_p50_s": _median(ttft_s),
         f"{name}_ttft_p99_s": _quantile(ttft_s, 0.99),

@@ -34,7 +34,7 @@ def external_loads(html: str) -> list[str]:
     loads = re.findall(r"<(?:script|img|iframe|source|video|audio|embed)\b[^>]*\bsrc=[\"']?([^\"'\s>]+)", markup)
     loads += re.findall(r"<link\b[^>]*\bhref=[\"']?([^\"'\s>]+)", markup)
     loads += re.findall(r"(?:@import|url\()\s*[\"']?([^\"')\s]+)", markup)
-    return [each for each in loads if not each.startswith(("data:", "#"))]
+    return [load for load in loads if not load.startswith(("data:", "#"))]
 
 
 @needs_conversation
@@ -54,10 +54,10 @@ def test_compare_answers_as_documented(tmp_path: Path) -> None:
         *("name", "total_usd", "usd_per_request", "usd_per_mtok", "utilization", "busy", "replica_hours"),
         *("ttft_p50_s", "ttft_p99_s", "tpot_p99_s", "e2e_p99_s", "slo_attainment", "deadlines_missed"),
     )
-    assert all(set(of_each) <= set(each) for each in document["arrangements"])
+    assert all(set(of_each) <= set(arrangement) for arrangement in document["arrangements"])
 
     answer = msgspec.json.decode((tmp_path / "out.json").read_bytes(), type=Comparison)
-    named = {each.name: each for each in answer.arrangements}
+    named = {arrangement.name: arrangement for arrangement in answer.arrangements}
     assert {"realtime_fixed", "realtime_autoscaled", "batch", "mix"} <= set(named)
     lines = CONVERSATION.read_text().splitlines()[1:]
     assert answer.trace.requests == len(lines)
@@ -71,7 +71,7 @@ def test_compare_answers_as_documented(tmp_path: Path) -> None:
     assert named["mix"].deadlines_missed == named["batch"].deadlines_missed == 0
     assert (named["batch"].utilization or 0) > (baseline.utilization or 1)
     assert all(price.as_of and price.source for price in answer.prices)
-    assert any("40%" in each.text for each in answer.assumptions)
+    assert any("40%" in assumption.text for assumption in answer.assumptions)
 
     page = (tmp_path / "out.html").read_text()
     assert "<html" in page

@@ -84,13 +84,13 @@ def _differences(answer: object, golden: object, path: str = "") -> list[str]:
     if isinstance(golden, dict) and isinstance(answer, dict):
         missing = [f"{path}.{name}" for name in golden.keys() ^ answer.keys()]
         return missing + [
-            each
+            difference
             for name in golden.keys() & answer.keys()
-            for each in _differences(answer[name], golden[name], f"{path}.{name}")
+            for difference in _differences(answer[name], golden[name], f"{path}.{name}")
         ]
     if isinstance(golden, list) and isinstance(answer, list) and len(golden) == len(answer):
         pairs = enumerate(zip(answer, golden, strict=True))
-        return [each for place, pair in pairs for each in _differences(*pair, f"{path}[{place}]")]
+        return [difference for place, pair in pairs for difference in _differences(*pair, f"{path}[{place}]")]
     if isinstance(golden, float) and isinstance(answer, float):
         return [] if answer == pytest.approx(golden, rel=1e-9, abs=1e-9) else [f"{path}: {answer} is not {golden}"]
     return [] if answer == golden else [f"{path}: {answer} is not {golden}"]

@@ -19,7 +19,10 @@ def test_corrected_vllm_profiles_meet_targets(system: str, model: str) -> None:
 
     wanted = (pl.col("system") == system) & (pl.col("backend") == "vllm") & (pl.col("model_path") == model)
     rows, _ = silicon.rows(only=wanted)
-    by_key = {(each.hardware, each.engine, each.model, each.precision): each for each in shipped_corrections()}
+    by_key = {
+        (shipped.hardware, shipped.engine, shipped.model, shipped.precision): shipped
+        for shipped in shipped_corrections()
+    }
     errors = []
     for row in rows:
         correction = by_key.get((*row.group, _ours(row.model), row.precision))

@@ -188,15 +188,15 @@ def trace_of(arrived_s: np.ndarray, seed: int) -> Trace:
         "output_tokens": random.integers(1, 400, count).astype(np.int32),
     }
     frame = pl.DataFrame(columns).with_columns(
-        **{each.name: pl.lit(None, each.dtype) for each in REQUESTS if each.name not in columns}
+        **{column.name: pl.lit(None, column.dtype) for column in REQUESTS if column.name not in columns}
     )
-    requests = check(frame.select([each.name for each in REQUESTS]), REQUESTS, what="drawn")
+    requests = check(frame.select([column.name for column in REQUESTS]), REQUESTS, what="drawn")
     epoch_s = dt.datetime(2026, 1, 5, tzinfo=dt.UTC).timestamp()
     return Trace(requests=requests, epoch_s=epoch_s, report=ReadReport(files=("drawn",), format="drawn", rows=count))
 
 
 def of_name(answer: Comparison, name: str) -> Arrangement:
-    return next(each for each in answer.arrangements if each.name == name)
+    return next(arrangement for arrangement in answer.arrangements if arrangement.name == name)
 
 
 @few
@@ -211,33 +211,43 @@ def test_answer_adds_up(traffic: Traffic, seed: int, defer: tuple[str, ...], har
     options = CompareOptions(model="llama-3.1-8b", hardware=hardware, defer=defer, tp=1, seed=seed)
     answer = compare(trace_of(arrived_s, seed), options)
     baseline = of_name(answer, answer.baseline)
-    assert {each.name for each in answer.arrangements} >= {"realtime_fixed", "realtime_autoscaled", "batch", "mix"}
+    assert {arrangement.name for arrangement in answer.arrangements} >= {
+        "realtime_fixed",
+        "realtime_autoscaled",
+        "batch",
+        "mix",
+    }
     for waterfall in answer.waterfall:
         assert waterfall.from_usd == pytest.approx(of_name(answer, waterfall.start).total_usd, abs=CENT)
         assert waterfall.to_usd == pytest.approx(of_name(answer, waterfall.end).total_usd, abs=CENT)
         parts_usd = sum(part.usd for part in waterfall.parts)
         assert waterfall.from_usd + parts_usd == pytest.approx(waterfall.to_usd, abs=CENT)
     requests, tokens = len(arrived_s), answer.trace.input_tokens + answer.trace.output_tokens
-    for each in answer.arrangements:
-        assert each.usd_per_request * requests == pytest.approx(each.total_usd)
-        assert each.usd_per_mtok * tokens / 1e6 == pytest.approx(each.total_usd)
-        if each.paid_time is None:
+    for arrangement in answer.arrangements:
+        assert arrangement.usd_per_request * requests == pytest.approx(arrangement.total_usd)
+        assert arrangement.usd_per_mtok * tokens / 1e6 == pytest.approx(arrangement.total_usd)
+        if arrangement.paid_time is None:
             continue
-        paid = each.paid_time
-        assert sum(msgspec.structs.astuple(paid)) == pytest.approx((each.replica_hours or 0) * 3600, rel=1e-9)
+        paid = arrangement.paid_time
+        assert sum(msgspec.structs.astuple(paid)) == pytest.approx((arrangement.replica_hours or 0) * 3600, rel=1e-9)
         assert min(msgspec.structs.astuple(paid)) > -1e-6
-        assert sum(lane.total_usd for lane in each.lanes) == pytest.approx(each.total_usd, abs=CENT)
-        assert sum(lane.requests for lane in each.lanes) == requests
-        assert 0 <= (each.busy or 0) <= 1
-        assert each.timeline is not None
-        assert sum(each.timeline.capacity) * each.timeline.bin_s <= (each.replica_hours or 0) * 3600 * 1.001 + 1
+        assert sum(lane.total_usd for lane in arrangement.lanes) == pytest.approx(arrangement.total_usd, abs=CENT)
+        assert sum(lane.requests for lane in arrangement.lanes) == requests
+        assert 0 <= (arrangement.busy or 0) <= 1
+        assert arrangement.timeline is not None
+        assert (
+            sum(arrangement.timeline.capacity) * arrangement.timeline.bin_s
+            <= (arrangement.replica_hours or 0) * 3600 * 1.001 + 1
+        )
     assert answer.saving_usd == pytest.approx(baseline.total_usd - of_name(answer, "mix").total_usd)
     assert answer.saving_usd > -CENT
     assert answer.saving_share == pytest.approx(answer.saving_usd / baseline.total_usd)
     assert baseline.feasible
     assert (baseline.slo_attainment or 0) >= 0.99
     assert baseline.total_usd == min(
-        each.total_usd for each in answer.arrangements if each.name.startswith("realtime") and each.feasible
+        arrangement.total_usd
+        for arrangement in answer.arrangements
+        if arrangement.name.startswith("realtime") and arrangement.feasible
     )
 
 

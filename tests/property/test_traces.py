@@ -87,7 +87,7 @@ def test_copies_multiply_tokens_within_the_span(
 ) -> None:
     trace = read(drawn)
     more = scaled(trace, copies, seed=seed)
-    assert total(more.requests) == tuple(copies * each for each in total(trace.requests))
+    assert total(more.requests) == tuple(copies * tokens for tokens in total(trace.requests))
     check(more.requests, REQUESTS, what="scaled")
     assert more.requests["arrived_s"].is_sorted()
     assert more.requests["arrived_s"][0] == 0

@@ -152,7 +152,7 @@ def _commitments() -> list[Commitment]:
 
 def _dispatch(schedules: list[PoolSchedule]) -> tuple[Dispatch, list[float]]:
     """Return the plan over time, and the backlog."""
-    reserved, on_demand, spot = ([8.0 * n for n in one.machines] for one in schedules)
+    reserved, on_demand, spot = ([8.0 * n for n in schedule.machines] for schedule in schedules)
     realtime = [_realtime_gpus(slot) for slot in range(SLOTS)]
     free = [max(0.0, 0.93 * (r + s) - live) for r, s, live in zip(reserved, spot, realtime, strict=True)]
     ran, backlog = _ran_gpus(free)
@@ -247,10 +247,12 @@ def _explained(total_usd: float) -> dict[str, object]:
 def week() -> Plan:
     """Return the plan."""
     schedules, commitments = _schedules(), _commitments()
-    elastic_usd = sum(one.usd for one in schedules)
-    by_model: dict[str, float] = {one.pricing_model: one.usd for one in (*schedules, *commitments) if one.usd}
+    elastic_usd = sum(schedule.usd for schedule in schedules)
+    by_model: dict[str, float] = {
+        purchase.pricing_model: purchase.usd for purchase in (*schedules, *commitments) if purchase.usd
+    }
     by_model["tokens_batch"] = 218.0
-    total_usd = round(elastic_usd + sum(one.usd for one in commitments) + 218.0, 2)
+    total_usd = round(elastic_usd + sum(commitment.usd for commitment in commitments) + 218.0, 2)
     dispatch, backlog_s = _dispatch(schedules)
     return Plan(
         total_usd=total_usd,
@@ -305,7 +307,9 @@ def week() -> Plan:
             tpot_p99_s=0.0433,
             interruptions=1,
             tokens_usd=218.0,
-            usd_by_pool={f"{one.pool}, {one.payment}": one.usd for one in schedules if one.usd},
+            usd_by_pool={
+                f"{schedule.pool}, {schedule.payment}": schedule.usd for schedule in schedules if schedule.usd
+            },
             trace="servegen_deepseek_r1_sample.parquet",
             rounds=3,
         ),

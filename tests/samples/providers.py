@@ -179,7 +179,9 @@ def forbidden(asked: Asked) -> str | None:
     if asked.headers["anthropic-version"] == "2023-06-01" or asked.method != "POST" or not asked.body:
         return None
     requests = [request["params"] for request in asked.json.get("requests", [])] or [asked.json]
-    return next((name for name in ("temperature", "top_p", "top_k") if any(name in each for each in requests)), None)
+    return next(
+        (name for name in ("temperature", "top_p", "top_k") if any(name in fields for fields in requests)), None
+    )
 
 
 @dataclass

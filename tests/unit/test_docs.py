@@ -29,7 +29,10 @@ OF_OTHERS = {"--save-detailed", "--enable-metrics", "--metrics", "--no-deps"}
 def _options() -> set[str]:
     commands = typer.main.get_command(app).commands.values()  # type: ignore[attr-defined]
     return {
-        option for command in commands for each in command.params for option in (*each.opts, *each.secondary_opts)
+        option
+        for command in commands
+        for parameter in command.params
+        for option in (*parameter.opts, *parameter.secondary_opts)
     } | {"--version", "--help"}
 
 
@@ -60,7 +63,7 @@ def test_anchors_are_headings() -> None:
 
 def test_every_format_and_threshold_is_described() -> None:
     text = (ROOT / "docs" / "reference" / "traces.md").read_text(encoding="utf-8")
-    assert all(f"| `{each.name}` |" in text for each in FORMATS)
+    assert all(f"| `{known.name}` |" in text for known in FORMATS)
     for threshold in (BURST_THRESHOLD, CLOCK_THRESHOLD, SAME_PROMPT_THRESHOLD, NO_THINKING_THRESHOLD):
         assert f"more than {threshold:.0%}".replace("%", " %") in text
 
@@ -73,7 +76,7 @@ def test_every_constraint_is_described() -> None:
 
 def test_bill_figures_and_findings_are_described() -> None:
     text = (ROOT / "docs" / "reference" / "bills.md").read_text(encoding="utf-8")
-    assert all(f"`{each.name}`" in text for each in BILL_FORMATS)
+    assert all(f"`{known.name}`" in text for known in BILL_FORMATS)
     assert all(f"| `{kind}` |" in text for kind in get_args(FindingKind))
     assert all(f"`{figure}`" in text for figure in SCOPES)
     assert set(KINDS) == set(_REASONS) == set(get_args(FindingKind))
@@ -89,5 +92,9 @@ def test_documented_make_targets_exist() -> None:
 def test_every_error_is_in_the_tree() -> None:
     from meritorder import errors
 
-    classes = [each for each in vars(errors).values() if isinstance(each, type) and issubclass(each, MeritorderError)]
-    assert all(each.__name__ in (errors.__doc__ or "") for each in classes)
+    classes = [
+        error_class
+        for error_class in vars(errors).values()
+        if isinstance(error_class, type) and issubclass(error_class, MeritorderError)
+    ]
+    assert all(error_class.__name__ in (errors.__doc__ or "") for error_class in classes)

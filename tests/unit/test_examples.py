@@ -72,10 +72,12 @@ def test_plan_gateway_example_fits_a_plan(tmp_path: Path, monkeypatch: pytest.Mo
     live, night, tier = (venue.pools()[0] for venue in settings.venue)
     declared = load_workloads(EXAMPLES / "workloads.toml")
     rules = [
-        planfile.DeclaredWorkload(name=one.name, lane=one.lane.value, deadline=one.deadline, match=list(one.match))
-        for one in declared
+        planfile.DeclaredWorkload(
+            name=workload.name, lane=workload.lane.value, deadline=workload.deadline, match=list(workload.match)
+        )
+        for workload in declared
     ]
-    names = [one.name for one in declared if one.lane is Lane.DEFERRABLE] + ["deferred 4h"]
+    names = [workload.name for workload in declared if workload.lane is Lane.DEFERRABLE] + ["deferred 4h"]
     plan = carried.plan(
         model="llama-3.1-8b",
         rules=rules,
@@ -93,8 +95,8 @@ def test_plan_gateway_example_fits_a_plan(tmp_path: Path, monkeypatch: pytest.Mo
     found = planned.read_plan(settings)
     assert [pool.venues for pool in found.pools] == [("live",), ("night",)]
     assert [way.venues for way in found.realtime["llama-3.1-8b"][""]] == [("live",), ("provider",)]
-    assert [each.declared for each in found.deferrable["llama-3.1-8b"]] == names
-    assert [rule.name for rule in found.rules] == [one.name for one in declared]
+    assert [workload.declared for workload in found.deferrable["llama-3.1-8b"]] == names
+    assert [rule.name for rule in found.rules] == [workload.name for workload in declared]
 
 
 def test_library_example_writes_reports(tmp_path: Path) -> None:

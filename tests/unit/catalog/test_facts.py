@@ -29,7 +29,7 @@ def test_every_offer_has_known_hardware() -> None:
 
 @pytest.mark.parametrize("nouns", [CATALOG.hardware, CATALOG.models], ids=["hardware", "models"])
 def test_no_name_stands_for_two(nouns: Mapping[str, Hardware | Model]) -> None:
-    names = [name for one in nouns.values() for name in {one.id, *one.aliases}]
+    names = [name for noun in nouns.values() for name in {noun.id, *noun.aliases}]
     assert len(names) == len(set(names))
     assert names == [name.lower() for name in names]
 

@@ -60,7 +60,7 @@ def test_sense_is_kept() -> None:
 
 def test_on_demand_below_spot_refuses_both() -> None:
     kept, rejected = screen((offer(15), spot(16), offer(44, region="west")))
-    assert [one.region for one in kept] == ["west"]
+    assert [kept_offer.region for kept_offer in kept] == ["west"]
     assert [r.reason for r in rejected] == ["on demand ($15 an hour) below spot ($16)"] * 2
 
 
@@ -73,7 +73,7 @@ def test_spot_without_saving_is_rejected() -> None:
 def test_outlying_region_is_rejected() -> None:
     places = [offer(price, region=region) for price, region in ((40, "a"), (44, "b"), (48, "c"), (18, "d"))]
     kept, rejected = screen((*places, spot(9, region="d"), spot(20, region="a")))
-    assert {one.region for one in kept} == {"a", "b", "c"}
+    assert {kept_offer.region for kept_offer in kept} == {"a", "b", "c"}
     assert "times the median of the same machine over regions" in rejected[0].reason
     assert rejected[1].reason.startswith("its on-demand price was rejected")
 

@@ -30,7 +30,7 @@ def price(**fields: object) -> TokenPrice:
 
 
 def by_tier(prices: tuple[TokenPrice, ...]) -> dict[Tier, TokenPrice]:
-    return {one.tier: one for one in prices}
+    return {price.tier: price for price in prices}
 
 
 def test_library_still_defaults_to_standard() -> None:
@@ -53,7 +53,7 @@ def test_only_listed_tiers_are_returned() -> None:
 
 def test_openrouter_batch_endpoints_are_batch() -> None:
     prices = token_prices(CATALOG.find_model("gpt-oss-20b"), providers=["openrouter"])
-    assert {(one.provider_model, one.tier) for one in prices} == {
+    assert {(price.provider_model, price.tier) for price in prices} == {
         ("openai/gpt-oss-20b", Tier.STANDARD),
         ("openai/gpt-oss-20b:batch", Tier.BATCH),
     }
@@ -61,8 +61,8 @@ def test_openrouter_batch_endpoints_are_batch() -> None:
 
 def test_tiers_and_providers_filter() -> None:
     model = CATALOG.find_model("gpt-oss-120b")
-    assert {one.tier for one in token_prices(model, tiers=[Tier.BATCH])} == {Tier.BATCH}
-    assert {one.provider for one in token_prices(model, providers=["aws", "groq"])} == {"aws", "groq"}
+    assert {price.tier for price in token_prices(model, tiers=[Tier.BATCH])} == {Tier.BATCH}
+    assert {price.provider for price in token_prices(model, providers=["aws", "groq"])} == {"aws", "groq"}
 
 
 @pytest.mark.parametrize("model", CATALOG.models.values(), ids=lambda model: model.id)
@@ -71,22 +71,22 @@ def test_only_this_very_model(model: Model) -> None:
     size = model.id.split("-")[-1] if not model.id.startswith(("deepseek", "kimi", "qwen3-30b", "qwen3-235b")) else ""
     found = token_prices(model)
     assert found
-    for one in found:
-        name = one.provider_model.lower()
+    for price in found:
+        name = price.provider_model.lower()
         assert size in name
         assert not any(
             word in name for word in ("hermes", "hanami", "nemotron", "distill", "lumimaid", ":free", "guard")
         )
-        assert 0 < one.input_usd_per_mtok < 10
-        assert one.cached_usd_per_mtok <= one.input_usd_per_mtok
-        assert one.source.startswith("http")
+        assert 0 < price.input_usd_per_mtok < 10
+        assert price.cached_usd_per_mtok <= price.input_usd_per_mtok
+        assert price.source.startswith("http")
 
 
 def test_versions_are_not_mixed() -> None:
-    names = {one.provider_model.lower() for one in token_prices(CATALOG.find_model("llama-3.1-70b"))}
+    names = {price.provider_model.lower() for price in token_prices(CATALOG.find_model("llama-3.1-70b"))}
     assert names
     assert not any("3.3" in name or "3-3" in name for name in names)
-    assert all("0528" not in one.provider_model for one in token_prices(CATALOG.find_model("deepseek-r1")))
+    assert all("0528" not in price.provider_model for price in token_prices(CATALOG.find_model("deepseek-r1")))
 
 
 def test_rejected_prices_have_reasons() -> None:
@@ -97,7 +97,7 @@ def test_rejected_prices_have_reasons() -> None:
 
 def test_prices_have_the_lists_date() -> None:
     assert snapshot_date() >= dt.date(2026, 11, 9)
-    assert {one.as_of for one in token_prices(CATALOG.find_model("qwen3-32b"))} == {snapshot_date().isoformat()}
+    assert {price.as_of for price in token_prices(CATALOG.find_model("qwen3-32b"))} == {snapshot_date().isoformat()}
 
 
 def test_closed_models_by_the_providers_name() -> None:
@@ -123,7 +123,7 @@ def test_unknown_model_has_no_price(name: str) -> None:
 
 
 def test_long_prompts_have_their_own_price() -> None:
-    (standard,) = (one for one in api_prices("gemini-2.5-pro") if one.tier is Tier.STANDARD)
+    (standard,) = (price for price in api_prices("gemini-2.5-pro") if price.tier is Tier.STANDARD)
     (longer,) = standard.long_prompts
     assert (longer.above_tokens, longer.input_usd_per_mtok) == (200_000, 2 * standard.input_usd_per_mtok)
 
@@ -134,16 +134,16 @@ def test_costs_are_those_of_the_library(name: str, prompt: int, cached: int, out
     """An independent answer: the library's own calculator, at the same moment."""
     usage = Usage(input_tokens=prompt, cache_read_tokens=cached, output_tokens=output)
     noon = dt.datetime.combine(snapshot_date(), dt.time(12), dt.UTC)
-    for one in api_prices(name):
-        context = {Tier.BATCH: {"processing": "batch"}}.get(one.tier, {"service_tier": one.tier.value})
+    for price in api_prices(name):
+        context = {Tier.BATCH: {"processing": "batch"}}.get(price.tier, {"service_tier": price.tier.value})
         expected = calc_price(
             usage,
-            one.provider_model,
-            provider_id=one.provider,
+            price.provider_model,
+            provider_id=price.provider,
             genai_request_timestamp=noon,
-            price_context=None if one.tier is Tier.STANDARD else context,
+            price_context=None if price.tier is Tier.STANDARD else context,
         )
-        assert cost_usd(one, prompt, cached, output) == pytest.approx(float(expected.total_price))
+        assert cost_usd(price, prompt, cached, output) == pytest.approx(float(expected.total_price))
 
 
 def test_costs_of_many_requests() -> None:

@@ -96,7 +96,7 @@ def test_commands_of_fixes_run(monkeypatch: pytest.MonkeyPatch, bill: Path, tmp_
         assert said, fix
         for text in said:
             name, *arguments = shlex.split(text.removesuffix("&& "))
-            options = {option for each in commands[name].params for option in each.opts}
+            options = {option for parameter in commands[name].params for option in parameter.opts}
             assert {argument for argument in arguments if argument.startswith("--")} <= options, fix
 
 

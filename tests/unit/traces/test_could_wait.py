@@ -30,7 +30,7 @@ def trace(arrived_s: object, **columns: object) -> Trace:
 
 
 def kinds(found: Trace, tenant: str = "a") -> set[str]:
-    return {each.kind for each in find_candidates(found) if each.matching == (("tenant", tenant),)}
+    return {candidate.kind for candidate in find_candidates(found) if candidate.matching == (("tenant", tenant),)}
 
 
 def human(random: np.random.Generator, count: int = 5_000, days: int = 7) -> np.ndarray:
@@ -64,7 +64,7 @@ def test_clockwork_is_found(period_s: float, deadline: str) -> None:
     runs = np.repeat(np.arange(int(7 * DAY / period_s)), max(1, int(period_s / 900)))
     arrived = runs * period_s + random.uniform(0, 0.02 * period_s, runs.size)
     found = trace(arrived_s=arrived, input_tokens=np.arange(runs.size) + 5, tenant="a")
-    [sign] = [each for each in find_candidates(found) if each.kind == "clockwork"]
+    [sign] = [candidate for candidate in find_candidates(found) if candidate.kind == "clockwork"]
     assert sign.deadline == deadline
     assert sign.confidence > 0.8
 
@@ -104,12 +104,14 @@ def test_always_on_beside_people() -> None:
 def test_sample_and_the_proposed_file(tmp_path: Path) -> None:
     week = sample.generate()
     found = find_candidates(week)
-    assert {glob for each in found for _, glob in each.matching} == {"evals", "doc-index"}
-    assert all(0 < each.confidence <= 1 for each in found)
+    assert {glob for candidate in found for _, glob in candidate.matching} == {"evals", "doc-index"}
+    assert all(0 < candidate.confidence <= 1 for candidate in found)
     path = tmp_path / "proposed.toml"
     path.write_text(propose_workloads(found))
     workloads = load_workloads(path)
-    assert {each.name: each.lane for each in workloads} == dict.fromkeys(("evals", "doc-index"), Lane.DEFERRABLE)
+    assert {workload.name: workload.lane for workload in workloads} == dict.fromkeys(
+        ("evals", "doc-index"), Lane.DEFERRABLE
+    )
     assigned = assign(week, workloads, Slo(ttft_s=1, tpot_s=0.05))
     assert assigned.requests["deadline_s"].is_not_null().sum() == 8_400 + 13_440
 

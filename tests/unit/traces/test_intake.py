@@ -32,7 +32,7 @@ def test_bad_rows_are_counted_by_line(tmp_path: Path, row: str, reason: str) -> 
     trace = read_trace([path])
     assert trace.requests.height == 3
     assert trace.report.bad == {reason: 1}
-    assert [str(each) for each in trace.report.first_bad] == [f"{path}:4: {reason}"]
+    assert [str(bad_row) for bad_row in trace.report.first_bad] == [f"{path}:4: {reason}"]
     assert reason in refused(path, strict=True)
 
 
@@ -42,7 +42,7 @@ def test_bad_json_and_late_deadlines(tmp_path: Path) -> None:
     trace = read_trace([written(tmp_path, text, "t.jsonl")])
     assert trace.requests["deadline_s"].to_list() == [4]
     assert trace.report.bad == {"not a JSON object": 2, "deadline before arrival": 1}
-    assert [each.line for each in trace.report.first_bad] == [3, 4, 5]
+    assert [bad_row.line for bad_row in trace.report.first_bad] == [3, 4, 5]
 
 
 def test_only_five_bad_rows_are_shown(tmp_path: Path) -> None:

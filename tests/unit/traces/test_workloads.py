@@ -75,7 +75,7 @@ def test_first_matching_workload_wins(tmp_path: Path) -> None:
     assert assigned.assumptions == (
         Assumption(text="2 of 4 requests match no workload and are taken as real time", option="--workloads"),
     )
-    assert [(each.name, each.lane, each.slo) for each in assigned.workloads] == [
+    assert [(workload.name, workload.lane, workload.slo) for workload in assigned.workloads] == [
         ("chat", Lane.REALTIME, Slo(ttft_s=2, tpot_s=0.1, attainment=0.95)),
         ("evals", Lane.DEFERRABLE, None),
         ("realtime", Lane.REALTIME, SLO),
@@ -111,7 +111,7 @@ def test_shares_are_deferred_exactly_and_said(tmp_path: Path) -> None:
         "40% of the real-time requests (4, drawn with seed 3) are assumed to be deferrable, deadline 4h",
         "20% of the real-time requests (2, drawn with seed 3) are assumed to be deferrable, deadline 1d",
     )
-    assert {each.name for each in assigned.workloads if each.assumed} == {
+    assert {workload.name for workload in assigned.workloads if workload.assumed} == {
         "deferred 4h",
         "deferred 1d",
         "realtime",
@@ -161,7 +161,7 @@ def test_deferred_requests_keep_their_access(tmp_path: Path) -> None:
     read = trace(tmp_path, *(f"2026-01-05T05:00:{n:02d}Z,1,1,{'web-1' if n % 2 else 'x'},m1," for n in range(20)))
     limited = CHAT + 'allow = {region = "eu-*"}\n'
     assigned = assign(read, loaded(tmp_path, limited), SLO, [parse_defer("50%@4h")])
-    access = {each.name: each.access.allow for each in assigned.workloads}
+    access = {workload.name: workload.access.allow for workload in assigned.workloads}
     assert access == {
         "chat": {"region": ["eu-*"]},
         "realtime": {},

@@ -14,7 +14,7 @@ def test_expired_claims_return_to_queue(database: Database) -> None:
     assert database.submit(lambda connection: heartbeats.requeue_expired(connection, now_s=20.0)).result() == 1
     assert not answer(database, "a", lost)
     assert answer(database, "b", kept)
-    again = next(each for each in claim(database, "b", LINES, now_s=21.0) if each.seq == lost.seq)
+    again = next(request for request in claim(database, "b", LINES, now_s=21.0) if request.seq == lost.seq)
     assert again.attempt == lost.attempt + 1
     assert not answer(database, "b", lost)
     assert answer(database, "b", again)

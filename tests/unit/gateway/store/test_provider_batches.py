@@ -60,7 +60,7 @@ def test_unanswered_requests_are_requeued(database: Database, *, fault: bool) ->
     assert adopt(database, "a", 5.0) == []
     again = claim(database, "a", LINES, now_s=4.0)
     assert len(again) == LINES - 1
-    assert {request.faults for request in again if request.seq in {each.seq for each in rest}} == {int(fault)}
+    assert {request.faults for request in again if request.seq in {requeued.seq for requeued in rest}} == {int(fault)}
 
 
 def test_wanted_while_batch_in_progress(database: Database) -> None:

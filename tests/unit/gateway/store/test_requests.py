@@ -12,8 +12,8 @@ def test_answer_stored_once_last_ends_batch(database: Database) -> None:
     made = batch(database)
     claimed = claim(database, "a", LINES)
     assert len(claimed) == LINES
-    assert all(answer(database, "a", each) for each in claimed)
-    assert not any(answer(database, "a", each, "again") for each in claimed)
+    assert all(answer(database, "a", request) for request in claimed)
+    assert not any(answer(database, "a", request, "again") for request in claimed)
     now = database.read_now(lambda connection: batches.by_seq(connection, made.seq))
     assert now is not None
     assert (now.status, now.ending, now.done) == ("finalizing", "completed", LINES)

@@ -202,7 +202,7 @@ async def test_gemini_request_as_official_client() -> None:
 
 def camel_case(value: Any) -> Any:  # noqa: ANN401 - JSON
     if isinstance(value, list):
-        return [camel_case(each) for each in value]
+        return [camel_case(item) for item in value]
     if not isinstance(value, dict):
         return value
     return {re.sub(r"_(\w)", lambda found: found[1].upper(), name): camel_case(each) for name, each in value.items()}

@@ -35,7 +35,7 @@ EVENTS: list[dict[str, Any]] = [
     {"type": "response.output_item.done", "item": DONE},
     {"type": "response.completed", "response": WHOLE},
 ]
-STREAM = b"".join(f"event: {each['type']}\ndata: {json.dumps(each)}\n\n".encode() for each in EVENTS)
+STREAM = b"".join(f"event: {event['type']}\ndata: {json.dumps(event)}\n\n".encode() for event in EVENTS)
 EVENT: TypeAdapter[Any] = TypeAdapter(ResponseStreamEvent)
 
 
@@ -77,9 +77,9 @@ def events(text: bytes) -> list[dict[str, Any]]:
 @given(cuts=st.lists(st.integers(0, len(STREAM)), max_size=8).map(tuple))
 def test_cuts_do_not_change_events(cuts: tuple[int, ...]) -> None:
     found = events(completed(STREAM, cuts))
-    for each in found:
-        EVENT.validate_python(each)
-    assert [each["sequence_number"] for each in found] == list(range(len(EVENTS)))
+    for event in found:
+        EVENT.validate_python(event)
+    assert [event["sequence_number"] for event in found] == list(range(len(EVENTS)))
     assert [each.items() >= said.items() for each, said in zip(found, EVENTS, strict=True) if "delta" in said] == [True]
     assert found[0]["response"]["metadata"] == {"a": "b"}
     assert found[-1]["response"]["output"] == [DONE]
@@ -107,9 +107,9 @@ def test_replayed_response_has_complete_events(status: str) -> None:
     refusal = {**DONE, "id": "msg_2", "content": [{"type": "refusal", "refusal": "no"}]}
     more = {"created_at": 1, "parallel_tool_calls": True, "tool_choice": "auto", "tools": [], "usage": None}
     found = events(to_events(json.dumps({**WHOLE, **more, "status": status, "output": [DONE, call, refusal]}).encode()))
-    for each in found:
-        EVENT.validate_python(each)
-    assert [each["sequence_number"] for each in found] == list(range(len(found)))
+    for event in found:
+        EVENT.validate_python(event)
+    assert [event["sequence_number"] for event in found] == list(range(len(found)))
     assert found[-1]["type"] == f"response.{status}"
-    assert "response.function_call_arguments.done" in {each["type"] for each in found}
-    assert "response.refusal.delta" in {each["type"] for each in found}
+    assert "response.function_call_arguments.done" in {event["type"] for event in found}
+    assert "response.refusal.delta" in {event["type"] for event in found}

@@ -75,7 +75,7 @@ def test_patience_from_workload_name(tmp_path: Path) -> None:
     names = ("nightly, 30 min or more, stub", "nightly, 4 h or more, stub", "own deadline, 2 d or more")
     waits = [WorkloadPlan(name=name, lane="deferrable", model="stub", patience_s=60.0) for name in names]
     found = read(tmp_path, carried.plan(waits=waits)).deferrable["stub"]
-    assert [(each.declared, each.patience_s) for each in found] == [
+    assert [(workload.declared, workload.patience_s) for workload in found] == [
         ("nightly", 1800.0),
         ("nightly", 4 * HOUR_S),
         ("own deadline", 48 * HOUR_S),
@@ -124,7 +124,7 @@ def test_unmatched_parts_are_errors(tmp_path: Path) -> None:
     deferred = [WorkloadPlan(name="deferred 4h, stub", lane="deferrable", model="stub", patience_s=60.0)]
     says(carried.plan(waits=deferred), r"no rule says .* 'deferred 4h, stub'; write .* workload = \"deferred 4h\"")
     two = [
-        *(msgspec.structs.replace(each, model="a") for each in plan.workloads),
+        *(msgspec.structs.replace(workload, model="a") for workload in plan.workloads),
         WorkloadPlan(name="realtime, b", lane="realtime", model="b"),
     ]
     routes = [*plan.routes, carried.route("realtime, b", carried.LIVE, [1.0] * 5)]
@@ -135,7 +135,7 @@ def test_rule_by_client_covers_workload(tmp_path: Path) -> None:
     waits = [WorkloadPlan(name="deferred 4h", lane="deferrable", model="stub", patience_s=4 * HOUR_S)]
     rule = {"workload": "deferred 4h", "deadline": "4h", "by_client": True}
     found = read(tmp_path, carried.plan(waits=waits), rule=[rule])
-    assert [each.declared for each in found.deferrable["stub"]] == ["deferred 4h"]
+    assert [workload.declared for workload in found.deferrable["stub"]] == ["deferred 4h"]
 
 
 def test_configured_rule_replaces_planned(tmp_path: Path) -> None:
@@ -156,4 +156,4 @@ def test_golden_plan_can_be_executed(tmp_path: Path) -> None:
     found = read(tmp_path, plan, venues)
     assert found.calendar.period_s == 7 * 24 * HOUR_S
     h200 = found.pools[0]
-    assert h200.machines[11] == sum(each.machines[11] for each in plan.schedule[:2])
+    assert h200.machines[11] == sum(pool_schedule.machines[11] for pool_schedule in plan.schedule[:2])

@@ -34,7 +34,7 @@ BATCHES = API | {"kind": "openai", "batch": True}
 
 class Site:
     def __init__(self, folder: Path, plan: Plan | None, more: list[dict[str, Any]]) -> None:
-        names = {each.get("name") for each in more}
+        names = {venue.get("name") for venue in more}
         ours = [OWN | {"name": name} for name in (carried.LIVE, carried.NIGHT) if name not in names]
         found: dict[str, Any] = {"venue": [*ours, *more]}
         if plan is not None:
@@ -178,7 +178,7 @@ def limited(**more: object) -> Plan:
     ]
     waits = [WorkloadPlan(name="index", lane="deferrable", model="stub", patience_s=8 * HOUR_S, allow=eu)]
     plan = carried.plan(rules=rules, routes=routes, waits=waits, **more)  # type: ignore[arg-type]
-    pools = [structs.replace(one, region={carried.NIGHT: "eu-1"}.get(one.name, "us-1")) for one in plan.pools]
+    pools = [structs.replace(pool, region={carried.NIGHT: "eu-1"}.get(pool.name, "us-1")) for pool in plan.pools]
     records = WorkloadPlan(name="records", lane="realtime", model="stub", allow=eu)
     return structs.replace(plan, pools=pools, workloads=[records, *plan.workloads])
 
@@ -350,4 +350,4 @@ async def test_failed_start_is_logged_each_time(
     await there.venues.close()
     complaints = [record.getMessage() for record in caplog.records if "does not start" in record.getMessage()]
     assert 1 <= len(complaints) <= 3
-    assert all("CUDA out of memory" in each for each in complaints)
+    assert all("CUDA out of memory" in complaint for complaint in complaints)

@@ -35,7 +35,7 @@ def dispatcher(tmp_path: Path) -> Iterator[Dispatcher]:
 
 def test_turns_are_fair_between_tenants(dispatcher: Dispatcher) -> None:
     queued = [work(1, "flood", count=50), work(2, "small", count=2)]
-    calm = {each: _Urgency(EscalationLevel.BACKFILL, NOW_S + 9e5, NOW_S + 9e5) for each in queued}
+    calm = {request: _Urgency(EscalationLevel.BACKFILL, NOW_S + 9e5, NOW_S + 9e5) for request in queued}
     turns = dispatcher._turns(queued, calm, 6, NOW_S)
     assert {entry.tenant: count for entry, count in turns} == {"flood": 4, "small": 2}
 

@@ -23,7 +23,7 @@ def test_figures_are_self_contained() -> None:
 
 def test_merit_order_rises_and_marks_use() -> None:
     drawn = rows(figures.merit_order(week()).to_dict())
-    assert [row["usd"] for row in drawn] == sorted(one.usd_per_mtok for one in week().merit_order)
+    assert [row["usd"] for row in drawn] == sorted(step.usd_per_mtok for step in week().merit_order)
     assert [row["from"] for row in drawn[1:]] == [row["to"] for row in drawn[:-1]]
     assert [row["used"] - row["from"] for row in drawn] == pytest.approx([969.0, 8084.0, 1540.0, 120.0])
     assert [row["rank"] for row in drawn] == ["1", "2", "3", "4"]
@@ -38,7 +38,7 @@ def test_endless_venue_does_not_hide_others() -> None:
     assert [row["to"] - row["from"] for row in drawn] == pytest.approx([10.0, 25.0])
     assert drawn[1]["used"] - drawn[1]["from"] == pytest.approx(20.0)
     assert drawn[1]["capacity"] == "1e+09 Mtok"
-    unused = [msgspec.structs.replace(one, used_share=0.0) for one in steps[:1]]
+    unused = [msgspec.structs.replace(step, used_share=0.0) for step in steps[:1]]
     assert rows(figures.merit_order(msgspec.structs.replace(week(), merit_order=unused)).to_dict())[0]["to"] == 10.0
 
 

@@ -180,13 +180,20 @@ def test_user_text_cannot_style_the_terminal() -> None:
     hostile = msgspec.structs.replace(
         week(),
         sentence=ATTACK,
-        pools=[msgspec.structs.replace(one, name=names.get(one.name, one.name), model=ATTACK) for one in week().pools],
-        schedule=[msgspec.structs.replace(one, pool=names.get(one.pool, one.pool)) for one in week().schedule],
-        commitments=[msgspec.structs.replace(one, name=ATTACK, term=ATTACK) for one in week().commitments],
-        workloads=[msgspec.structs.replace(one, name=ATTACK) for one in week().workloads],
+        pools=[
+            msgspec.structs.replace(pool, name=names.get(pool.name, pool.name), model=ATTACK) for pool in week().pools
+        ],
+        schedule=[
+            msgspec.structs.replace(pool_schedule, pool=names.get(pool_schedule.pool, pool_schedule.pool))
+            for pool_schedule in week().schedule
+        ],
+        commitments=[
+            msgspec.structs.replace(commitment, name=ATTACK, term=ATTACK) for commitment in week().commitments
+        ],
+        workloads=[msgspec.structs.replace(workload, name=ATTACK) for workload in week().workloads],
         baseline=ATTACK,
-        backtest=[msgspec.structs.replace(one, commitment=ATTACK, rule=ATTACK) for one in week().backtest],
-        prices=[msgspec.structs.replace(one, what=ATTACK, source="http://[") for one in week().prices],
+        backtest=[msgspec.structs.replace(rule, commitment=ATTACK, rule=ATTACK) for rule in week().backtest],
+        prices=[msgspec.structs.replace(price, what=ATTACK, source="http://[") for price in week().prices],
         warnings=[ATTACK],
     )
     for text in (printed(hostile, 120), simulated_text(hostile, broken(), label=ATTACK)):

@@ -26,11 +26,11 @@ def trace(tmp_path: Path, rows: str, header: str = "time,input_tokens,output_tok
 
 
 def named(answer: Comparison) -> dict[str, Arrangement]:
-    return {each.name: each for each in answer.arrangements}
+    return {arrangement.name: arrangement for arrangement in answer.arrangements}
 
 
 def assumed(answer: Comparison) -> str:
-    return " | ".join(each.text for each in answer.assumptions)
+    return " | ".join(assumption.text for assumption in answer.assumptions)
 
 
 def test_only_assumptions_are_stated(small: Trace) -> None:

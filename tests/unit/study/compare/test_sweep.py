@@ -55,8 +55,10 @@ def test_point_equals_its_comparison(small: Trace) -> None:
     found = study.sweep(small, options, axes, processes=1)
     expected = compare(small, study.apply(options, {"share": "40%"}))
     rows = found.filter(pl.col("share") == "40%")
-    assert rows["arrangement"].to_list() == [each.name for each in expected.arrangements]
-    assert rows["total_usd"].to_list() == pytest.approx([each.total_usd for each in expected.arrangements])
+    assert rows["arrangement"].to_list() == [arrangement.name for arrangement in expected.arrangements]
+    assert rows["total_usd"].to_list() == pytest.approx(
+        [arrangement.total_usd for arrangement in expected.arrangements]
+    )
     assert found["share"].to_list() == sorted(found["share"].to_list())
 
 

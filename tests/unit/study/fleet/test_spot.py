@@ -106,9 +106,9 @@ def test_comparison_states_the_spot_record(small: Trace, tmp_path: Path) -> None
         spot_trace=recorded(tmp_path, "0,add,a\n0,add,b\n600000,remove,b\n1200000,add,b\n"),
     )
     answer = compare(small, options)
-    text = " | ".join(each.text for each in answer.assumptions)
+    text = " | ".join(assumption.text for assumption in answer.assumptions)
     assert "spot machines are available as recorded in fleet.csv (at most 2)" in text
-    batch = next(each for each in answer.arrangements if each.name == "batch")
+    batch = next(arrangement for arrangement in answer.arrangements if arrangement.name == "batch")
     assert "spot" in batch.venue
     assert batch.deadlines_missed == 0
 

@@ -58,8 +58,8 @@ def test_dollars_add_up(made: planfile.Plan) -> None:
 def test_paid_machines_cover_the_work(made: planfile.Plan) -> None:
     dispatch = made.dispatch
     assert dispatch is not None
-    paid = [sum(each) for each in zip(*dispatch.paid_gpus.values(), strict=True)]
-    work = [sum(each) for each in zip(dispatch.realtime_gpus, dispatch.deferrable_gpus, strict=True)]
+    paid = [sum(values) for values in zip(*dispatch.paid_gpus.values(), strict=True)]
+    work = [sum(values) for values in zip(dispatch.realtime_gpus, dispatch.deferrable_gpus, strict=True)]
     assert all(there >= busy - 1e-6 for there, busy in zip(paid, work, strict=True))
     assert sum(dispatch.deferrable_gpus) == pytest.approx(sum(dispatch.arrived_gpus), rel=1e-6)
     assert all(0 < step.used_share <= 1 for step in made.merit_order)

@@ -49,13 +49,13 @@ class Provider:
         made = {f"t1-{name}": what for name, what in outcome.items()}
         if isinstance(self.api, OpenAIBatchApi):
             words = {"ok": 200, "error": 400, "expired": "batch_expired", "cancelled": "batch_cancelled"}
-            status = next((each for each in ("expired", "cancelled") if each in outcome.values()), "completed")
+            status = next((ending for ending in ("expired", "cancelled") if ending in outcome.values()), "completed")
             self.api.end(batch_id, status, {name: words[what] for name, what in made.items()})
         elif isinstance(self.api, AnthropicApi):
             words = {"ok": "succeeded", "error": "errored", "expired": "expired", "cancelled": "canceled"}
             self.api.end(batch_id, {name: words[what] for name, what in made.items()})
         else:
-            status = next((each for each in ("expired", "cancelled") if each in outcome.values()), "succeeded")
+            status = next((ending for ending in ("expired", "cancelled") if ending in outcome.values()), "succeeded")
             self.api.end(batch_id, f"BATCH_STATE_{status.upper()}", made)
 
     async def results(self, batch_id: str) -> dict[str, LineResult]:
