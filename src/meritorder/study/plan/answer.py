@@ -23,7 +23,7 @@ from meritorder.study.plan.baseline import find_baselines
 from meritorder.study.plan.capacity import ReducedBackfill
 from meritorder.study.plan.carbon import price_carbon, read_carbon
 from meritorder.study.plan.case import PlanningCase, build_case
-from meritorder.study.plan.commitments import Holdings, choose_commitments, read_holdings
+from meritorder.study.plan.commitments import choose_commitments, read_holdings
 from meritorder.study.plan.demand import measure_bursts, realtime_classes
 from meritorder.study.plan.derating import (
     Attempt,
@@ -38,6 +38,7 @@ from meritorder.study.plan.explain import coarsened
 from meritorder.study.plan.options import PlanOptions
 from meritorder.study.plan.record import executable_plan, to_file
 from meritorder.study.plan.simulate import ExecutablePlan, simulate_plan
+from meritorder.study.plan.supply import Holdings
 from meritorder.traces import Trace
 from meritorder.units import format_share, format_usd
 

@@ -16,10 +16,10 @@ from meritorder.study.fleet.load import SATURATION_REQUESTS, TraceLoad
 from meritorder.study.fleet.machines import CandidateMachine
 from meritorder.study.fleet.options import Progress
 from meritorder.study.plan.capacity import Serving, measure_servings
-from meritorder.study.plan.commitments import ChosenCommitments, Holdings
+from meritorder.study.plan.commitments import ChosenCommitments
 from meritorder.study.plan.demand import build_demand, build_horizon, request_classes, token_tiers, venue_name
 from meritorder.study.plan.options import PlanOptions
-from meritorder.study.plan.supply import Site, find_payments, find_sites, supply_assumptions
+from meritorder.study.plan.supply import Holdings, Site, find_payments, find_sites, supply_assumptions
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -25,7 +25,6 @@ import msgspec
 import numpy as np
 
 from meritorder.catalog import Catalog
-from meritorder.domain import Offer
 from meritorder.errors import ConfigError
 from meritorder.evidence import Assumption
 from meritorder.planner.commitments import hold_purchases
@@ -37,38 +36,10 @@ from meritorder.planner.solve.highs import Effort
 from meritorder.planner.solve.search import find_plan
 from meritorder.planner.solve.solution import CommitmentPurchase, Solution
 from meritorder.study.fleet.options import Progress
+from meritorder.study.plan.supply import Holdings
 from meritorder.units import format_duration
 
 _KINDS: Final = ("reserved", "committed_use", "owned")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Holdings:
-    """Commitments that are already held.
-
-    Args:
-        reserved: Machines; `held` of each are held and none can be bought.
-        savings_plans: Savings plans; none can be extended.
-        notes: Commitments of a bill that could not be read, and why.
-    """
-
-    reserved: tuple[Reserved, ...] = ()
-    savings_plans: tuple[SavingsPlan, ...] = ()
-    notes: tuple[str, ...] = ()
-
-    def joined(self, other: "Holdings") -> "Holdings":
-        """Return the holdings of both."""
-        return Holdings(
-            reserved=(*self.reserved, *other.reserved),
-            savings_plans=(*self.savings_plans, *other.savings_plans),
-            notes=(*self.notes, *other.notes),
-        )
-
-    def offers(self, catalog: Catalog) -> list[Offer]:
-        """Return the catalog's offers of machines that are held or covered by a held savings plan."""
-        covered = {machine for plan in self.savings_plans for machine in plan.usd_per_hour}
-        machines = {held.machine for held in self.reserved} | covered
-        return [offer for offer in catalog.offers if machine_key(offer) in machines]
 
 
 class _HeldMachines(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):

@@ -16,6 +16,7 @@ from meritorder.planner.model.supply import (
     UNLIMITED,
     MachinePayment,
     MachinePool,
+    Reserved,
     SavingsPlan,
     capacity_block_from_offer,
     machine_key,
@@ -24,11 +25,39 @@ from meritorder.planner.model.supply import (
 )
 from meritorder.study.fleet.options import ASSUMED_INTERRUPTIONS_PER_MONTH
 from meritorder.study.plan.capacity import Serving
-from meritorder.study.plan.commitments import Holdings
 from meritorder.study.plan.options import PlanOptions
 
 _TERM_YEARS: Final = {"1y": 1.0, "3y": 3.0}
 _BLOCK_DAYS: Final = (1, 7)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Holdings:
+    """Commitments that are already held.
+
+    Args:
+        reserved: Machines; `held` of each are held and none can be bought.
+        savings_plans: Savings plans; none can be extended.
+        notes: Commitments of a bill that could not be read, and why.
+    """
+
+    reserved: tuple[Reserved, ...] = ()
+    savings_plans: tuple[SavingsPlan, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    def joined(self, other: "Holdings") -> "Holdings":
+        """Return the holdings of both."""
+        return Holdings(
+            reserved=(*self.reserved, *other.reserved),
+            savings_plans=(*self.savings_plans, *other.savings_plans),
+            notes=(*self.notes, *other.notes),
+        )
+
+    def offers(self, catalog: Catalog) -> list[Offer]:
+        """Return the catalog's offers of machines that are held or covered by a held savings plan."""
+        covered = {machine for plan in self.savings_plans for machine in plan.usd_per_hour}
+        machines = {held.machine for held in self.reserved} | covered
+        return [offer for offer in catalog.offers if machine_key(offer) in machines]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,9 +8,8 @@ from tests.samples.fleets import backfill, load, machine, offer
 from meritorder import catalog as facts
 from meritorder.domain import Access
 from meritorder.study.plan.capacity import Serving
-from meritorder.study.plan.commitments import Holdings
 from meritorder.study.plan.options import PlanOptions
-from meritorder.study.plan.supply import find_sites
+from meritorder.study.plan.supply import Holdings, find_sites
 
 
 def test_larger_machines_only_with_cheaper_gpus() -> None:
