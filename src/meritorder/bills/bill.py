@@ -113,7 +113,7 @@ def read(
         good = good.with_columns(
             kind=pl.coalesce("kind", pl.when(selection.matches_selectors(good, select)).then(pl.lit("selected")))
         )
-    patient = selection.matches_selectors(good, may_wait, option="--may-wait").fill_null(value=False)
+    patient = selection.matches_selectors(good, may_wait, option="--may-wait")
     good = good.with_columns(may_wait=selection.may_wait() | patient)
     summary = build_report([file for file, _ in opened], groups, duplicates)
     if not good.height:

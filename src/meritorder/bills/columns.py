@@ -52,8 +52,8 @@ class SourceColumns:
 
     def money(self, *names: str) -> pl.Expr:
         """Return the first of the columns that exists, as exact dollars; null where it is not a number."""
-        found = self._present(names)[:1]
-        return _money(pl.col(found[0]), self.schema[found[0]]) if found else pl.lit(None, dtype=MONEY)
+        name = next(iter(self._present(names)), None)
+        return pl.lit(None, dtype=MONEY) if name is None else _money(pl.col(name), self.schema[name])
 
     def number(self, *names: str) -> pl.Expr:
         """Return the first of the columns that has a number, as a float."""

@@ -152,7 +152,6 @@ def build_report(files: Sequence[FileReport], groups: pl.DataFrame, duplicates: 
     copies = duplicates.copies
     good = groups.filter(pl.col("refused").is_null())
     refused = groups.filter(pl.col("refused").is_not_null())
-    negative = good.filter(pl.col("negative_rows") > 0)
     billed, duplicated = _total(good, "billed_usd"), _total(copies, "billed_usd")
     unusable = _total(refused, "stated_usd")
     return BillReport(
@@ -160,13 +159,13 @@ def build_report(files: Sequence[FileReport], groups: pl.DataFrame, duplicates: 
         rows=_count(groups, "rows") + _count(copies, "rows"),
         refused_rows=_count(refused, "rows"),
         duplicate_rows=_count(copies, "rows"),
-        negative_rows=_count(negative, "negative_rows"),
+        negative_rows=_count(good, "negative_rows"),
         unpriced_rows=_count(good.filter(~pl.col("priced")), "rows"),
         stated_usd=billed + duplicated + unusable,
         billed_usd=billed,
         duplicates_usd=duplicated,
         refused_usd=unusable,
-        negative_usd=_total(negative, "negative_usd"),
+        negative_usd=_total(good, "negative_usd"),
         currencies=tuple(good["currency"].drop_nulls().str.to_uppercase().unique().sort()),
         period_start=_instant(good["first"].min()),
         period_end=_instant(good["last"].max()),

@@ -229,3 +229,25 @@ def test_missing_columns_keep_unblended_cost(cur: Write) -> None:
     bill = bills.read(cur(covered, negation, fee, without=["savings_plan_used_commitment"]))
     assert bill.groups["amortised_usd"].sum() == Decimal("41.28")
     assert any("savings_plan_used_commitment is missing" in warning for warning in bill.report.warnings)
+
+
+def test_block_without_operation(cur: Write) -> None:
+    """The usage type alone names a capacity block."""
+    block = {"line_item_line_item_type": "Fee", "line_item_usage_type": "USE1-CapacityBlock:p5en.48xlarge"}
+    assert row_of(cur(block | {"line_item_operation": None}))["purchase"] == "capacity_block"
+
+
+def test_usage_type_alone_names_spot(cur: Write) -> None:
+    assert row_of(cur({"line_item_usage_type": "SpotUsage:p5.48xlarge"}))["purchase"] == "spot"
+
+
+def test_marketplace_models_by_product(cur: Write) -> None:
+    """A Bedrock model of the Marketplace is described by its product, any other product by AWS's words."""
+    path = cur({"line_item_line_item_description": "AWS Marketplace hourly usage"})
+    frame = pl.read_csv(path, infer_schema=False)
+    for product, described in (
+        ("Claude Sonnet 4 (Amazon Bedrock Edition)", "Claude Sonnet 4 (Amazon Bedrock Edition)"),
+        ("Amazon EC2", "AWS Marketplace hourly usage"),
+    ):
+        frame.with_columns(product_product_name=pl.lit(product)).write_csv(path)
+        assert row_of(path)["description"] == described

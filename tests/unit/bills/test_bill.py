@@ -6,6 +6,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+from tests.samples.records import lenient_records
 
 from meritorder import bills
 from meritorder.errors import BillError
@@ -75,3 +76,38 @@ def test_charges_are_as_declared(cur: Write) -> None:
 def test_bill_without_usable_rows(cur: Write) -> None:
     with pytest.raises(BillError, match=r"none of its rows can be used; cur\.csv: 1 row refused"):
         bills.read(cur({"line_item_unblended_cost": "x"}))
+
+
+def test_records_cannot_change() -> None:
+    """Only the finder of columns collects what it finds."""
+    assert lenient_records(bills) == {"SourceColumns": {"frozen", "slots", "kw_only"}}
+
+
+def test_unreadable_rows_name_their_files(tmp_path: Path) -> None:
+    """A row with more fields than its header fails while reading; the first three files are named."""
+    header, row = "BilledCost,ChargePeriodStart,BillingCurrency", "1,2026-10-01T00:00:00Z,USD"
+    paths = [tmp_path / f"{name}.csv" for name in "abcd"]
+    for path in paths:
+        path.write_text(f"{header}\n{row}\n{row},more\n")
+    with pytest.raises(BillError, match=r"^a\.csv, b\.csv, c\.csv: the bill cannot be read: found more fields"):
+        bills.read(paths)
+
+
+def test_first_file_is_named(cur: Write) -> None:
+    """Of two files with the same fault the first is named."""
+    unreadable = {"line_item_unblended_cost": "x"}
+    with pytest.raises(BillError, match=r"^a\.csv: none of its rows can be used"):
+        bills.read([cur(unreadable, name="a.csv"), cur(unreadable, name="b.csv")])
+    with pytest.raises(BillError, match=r"^a\.csv: a\.csv: 1 row refused"):
+        bills.read([cur(HOUR, unreadable, name="a.csv"), cur(HOUR | LATER, name="b.csv")], strict=True)
+    euro = HOUR | {"line_item_currency_code": "EUR"}
+    with pytest.raises(BillError, match=r"^a\.csv: the bill mixes currencies: EUR in 2 rows, USD in 1 row"):
+        bills.read([cur(euro, euro | LATER, name="a.csv"), cur(HOUR | {"identity_line_item_id": "b"}, name="b.csv")])
+
+
+def test_only_charges_below_zero_are_negative(cur: Write) -> None:
+    """Neither a charge of zero or half a dollar nor the negation of a savings plan is a refund."""
+    negation = {"line_item_line_item_type": "SavingsPlanNegation", "line_item_unblended_cost": "-7"}
+    amounts = [{"line_item_unblended_cost": usd} for usd in ("0", "0.5", "-0.25")]
+    report = bills.read(cur(*amounts, negation)).report
+    assert (report.negative_rows, report.negative_usd) == (1, Decimal("-0.25"))

@@ -24,9 +24,10 @@ def test_only_needed_columns_are_missing() -> None:
     source = SourceColumns(pl.Schema({"a": pl.String}))
     source.text("a", "other")
     source.text("b", "c")
-    source.money("b")
+    source.text("b", "c")
+    source.money("m")
     source.text("d", needed=False)
-    assert source.missing == ["b"]
+    assert source.missing == ["b", "m"], "each once, under its first name"
     assert source.used == {"a"}
     assert (source.has("x", "a"), source.has("x")) == (True, False)
 
@@ -50,6 +51,11 @@ def test_money_is_exact(text: str, usd: str | None) -> None:
 def test_money_from_floats_and_integers() -> None:
     assert read(pl.DataFrame({"a": [0.1, 1e21, None]}), "money", "a") == [Decimal("0.1"), None, None]
     assert read(pl.DataFrame({"a": [3]}), "money", "a") == [3]
+    assert [usd is None for usd in read(pl.DataFrame({"a": [1e20, -1e20, 9.9e19]}), "money", "a")] == [
+        True,
+        True,
+        False,
+    ]
 
 
 def test_money_takes_the_first_column_only() -> None:
@@ -73,6 +79,21 @@ NOON = dt.datetime(2026, 10, 5, 12, tzinfo=dt.UTC)
 )
 def test_times_are_in_utc(text: str) -> None:
     assert read(pl.DataFrame({"a": [text]}), "time", "a") == [NOON]
+
+
+@pytest.mark.parametrize(
+    ("text", "minute", "second"),
+    [
+        ("2026-10-05T12:34:07Z", 34, 7),
+        ("2026-10-05T12:34:07.250Z", 34, 7),
+        ("2026-10-05 12:34:07", 34, 7),
+        ("2026-10-05T12:34Z", 34, 0),
+        ("2026-10-05T14:34+02:00", 34, 0),
+        ("2026-10-05T12:34", 34, 0),
+    ],
+)
+def test_times_keep_minutes_and_seconds(text: str, minute: int, second: int) -> None:
+    assert read(pl.DataFrame({"a": [text]}), "time", "a") == [NOON.replace(minute=minute, second=second)]
 
 
 def test_times_of_other_types() -> None:

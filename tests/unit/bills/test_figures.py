@@ -4,10 +4,12 @@ from collections.abc import Callable
 from decimal import Decimal
 from pathlib import Path
 
+import polars as pl
 import pytest
 
 from meritorder import bills
 from meritorder.errors import BillError
+from meritorder.tables import MONEY
 
 Write = Callable[..., Path]
 PLAN = {"savings_plan_savings_plan_a_r_n": "arn"}
@@ -215,3 +217,65 @@ def test_largest_sum_first(month: bills.Bill) -> None:
         "spot": Decimal(30),
         "tax": Decimal(9),
     }
+
+
+def dollars(**columns: list[object]) -> pl.DataFrame:
+    """Return groups with these columns; amounts are exact."""
+    return pl.DataFrame(columns, schema_overrides={name: MONEY for name in columns if name.endswith("_usd")})
+
+
+def test_which_on_demand_hours_count() -> None:
+    """A machine of any kind, an endpoint without a machine type, and usage of a commitment; storage does not count."""
+    groups = dollars(
+        purchase=["on_demand"] * 4,
+        unused=[False] * 4,
+        instance_type=["m7i.large", None, None, None],
+        kind=[None, "endpoint", None, None],
+        commitment=[None, None, "arn", None],
+        billed_usd=[10, 20, 3, 5],
+        amortised_usd=[10, 20, 3, 5],
+        list_usd=[10, 25, 4, 5],
+        unlisted_usd=[0, 0, 0, 0],
+    )
+    made = bills.compute_figures(groups)
+    assert (made.on_demand_usd, made.on_demand_equivalent_usd, made.amortised_usd) == (33, 39, 38)
+    assert made.effective_savings_rate == pytest.approx(1 - Decimal(33) / 39)
+
+
+def test_equal_sums_are_sorted_by_name() -> None:
+    groups = dollars(
+        account=["b", "a", "c"],
+        service=["x", "x", "x"],
+        billed_usd=[1, 1, 2],
+        amortised_usd=[1, 1, 2],
+        list_usd=[1, 1, 2],
+        rows=[1, 1, 1],
+    )
+    assert bills.sum_by(groups, "account")["account"].to_list() == ["c", "a", "b"]
+    with pytest.raises(BillError) as caught:
+        bills.sum_by(groups, "color")
+    assert "instance_type" in str(caught.value.fix)
+    assert "quantity" not in str(caught.value.fix)
+
+
+def test_token_prices_by_unit() -> None:
+    """Half a unit at 3 costs 6 a unit; nothing bought has no price; a type that is not named has a batch price too."""
+    groups = dollars(
+        provider=["aws"] * 5,
+        model=["m"] * 5,
+        token_type=["input", "output", None, None, "input"],
+        unit=["1K"] * 5,
+        kind=["tokens"] * 5,
+        tier=["standard", "standard", "standard", "batch", "standard"],
+        priced=[True, True, True, True, False],
+        may_wait=[False] * 5,
+        amortised_usd=[3, 1, 8, 2, 99],
+        quantity=[0.5, 0.0, 4.0, 2.0, 1.0],
+    )
+    rows = bills.sum_tokens(groups).select("token_type", "tier", "usd_per_unit", "batch_usd_per_unit").rows()
+    assert rows == [
+        (None, "standard", 2.0, 1.0),
+        ("input", "standard", 6.0, None),
+        (None, "batch", 1.0, 1.0),
+        ("output", "standard", None, None),
+    ]

@@ -9,6 +9,7 @@ import polars as pl
 import pytest
 
 from meritorder import bills
+from meritorder.bills.files import SourceFile, load
 from meritorder.errors import BillError
 
 Write = Callable[..., Path]
@@ -135,3 +136,52 @@ def test_separators_and_a_byte_order_mark(focus: Write) -> None:
 
 def test_no_sources_at_all() -> None:
     assert refusal([]) == "no bill to read; name a file or a folder"  # type: ignore[arg-type]
+
+
+def loaded(path: Path, content: str | bytes) -> SourceFile:
+    path.write_bytes(content.encode() if isinstance(content, str) else content)
+    return load(path)
+
+
+def test_rows_are_numbered_as_stated(tmp_path: Path) -> None:
+    """A CSV's first row is on line 2; records of JSON and Parquet are counted from 1."""
+    parquet = tmp_path / "a.parquet"
+    pl.DataFrame({"a": ["1"]}).write_parquet(parquet)
+    files = [
+        loaded(tmp_path / "a.csv", "a,b\n1,2\n3,4\n"),
+        loaded(tmp_path / "a.json", '[{"a": 1}, {"a": 2}]'),
+        load(parquet),
+    ]
+    assert [file.frame.collect()["row"].to_list() for file in files] == [[2, 3], [1, 2], [1]]
+    assert [(file.more_pages, file.notes) for file in files] == [(False, ())] * 3
+
+
+def test_values_of_csv_stay_text(tmp_path: Path) -> None:
+    file = loaded(tmp_path / "a.csv", "a,b\n1,2\n")
+    assert file.frame.collect().select("a", "b").rows() == [("1", "2")]
+
+
+def test_last_line_may_end_in_tags(tmp_path: Path) -> None:
+    """Without a line end, whole tags are a note and cut ones an error; other texts in the last column are a note."""
+    for end in ('{"x": 1}', "x"):
+        assert "no line end" in loaded(tmp_path / "a.csv", f"a,b,tags\n1,2,{end}").notes[0]
+    with pytest.raises(BillError, match="ends within a text"):
+        loaded(tmp_path / "a.csv", 'a,b,tags\n1,2,{"x": 1')
+
+
+def test_last_page_tells_of_more(tmp_path: Path) -> None:
+    first, last = '{"data": [{"a": 1}], "has_more": true}', '{"data": [{"a": 2}], "has_more": false}'
+    assert not loaded(tmp_path / "a.jsonl", f"{first}\n{last}\n").more_pages
+    assert loaded(tmp_path / "a.jsonl", f"{last}\n{last}\n{first}\n").more_pages
+
+
+def test_only_costs_are_in_cents(tmp_path: Path) -> None:
+    """An amount beside a cost type is in cents; an amount alone, and other objects, stay as they are."""
+    cents = loaded(tmp_path / "a.json", '[{"amount": "250", "cost_type": "tokens", "meta": {"k": 1}}]')
+    assert cents.frame.collect().select("amount_usd", "meta").rows() == [("2.50", '{"k": "1"}')]
+    assert loaded(tmp_path / "b.json", '[{"amount": "250", "x": "y"}]').columns == {"amount", "x"}
+    assert loaded(tmp_path / "c.json", '[{"cost_type": "z", "x": "y"}]').columns == {"cost_type", "x"}
+
+
+def test_empty_folder_is_named(tmp_path: Path) -> None:
+    assert refusal(tmp_path) == f"{tmp_path}: no bill to read; name a file or a folder"

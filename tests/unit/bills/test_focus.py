@@ -29,6 +29,13 @@ PURCHASES = [
     ({"ChargeCategory": "Adjustment"}, "adjustment"),
     ({"ChargeClass": "Correction", "BilledCost": "-1", "EffectiveCost": "-1"}, "refund"),
     ({"PricingCategory": "Other"}, "other"),
+    ({"ChargeClass": "Correction", "BilledCost": "-0.5"}, "refund"),
+    ({"ChargeClass": "Correction", "BilledCost": "0"}, "on_demand"),
+    ({"ChargeClass": "Correction", "BilledCost": "0.5"}, "on_demand"),
+    ({"BilledCost": "-1"}, "on_demand"),
+    ({"ChargeCategory": "Purchase", "SkuId": "x", "CapacityReservationId": "cr-1"}, "capacity_block"),
+    ({"PricingCategory": "Committed", "CommitmentDiscountId": "c-1"}, "reserved"),
+    ({"CommitmentDiscountStatus": "Used", "CommitmentDiscountType": "Savings Plan"}, "savings_plan"),
 ]
 
 
@@ -132,3 +139,9 @@ def test_times_in_any_notation(focus: Write, start: str) -> None:
     bill = bills.read(focus({"BilledCost": "1", "ChargePeriodStart": start}))
     assert bill.report.period_start is not None
     assert bill.report.period_start.isoformat() == "2026-10-01T00:00:00+00:00"
+
+
+def test_optional_columns_are_not_missing(focus: Write) -> None:
+    """A dataset of FOCUS 1.0 with its own columns lacks none, whatever later versions and providers add."""
+    (file,) = bills.read(focus({"BilledCost": "1"})).report.files
+    assert file.missing == ()

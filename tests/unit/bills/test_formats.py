@@ -49,3 +49,8 @@ def test_spend_log_needs_a_model() -> None:
 
 def test_invoiced_formats_are_marked() -> None:
     assert {known.name for known in FORMATS if known.invoiced} == {"focus", "cur", "openai-costs", "anthropic-costs"}
+
+
+def test_unknown_format_names_four_columns() -> None:
+    with pytest.raises(BillError, match=r"its columns are a, b, c, d, \.\.\."):
+        recognize_format(file_with(*"edcba"))

@@ -160,3 +160,34 @@ def test_problems_are_refusals_and_warnings(cur: Write) -> None:
     report = bills.read(cur(HOUR, {"line_item_unblended_cost": "two"})).report
     assert report.problems == (*report.refusals, *report.warnings)
     assert report.difference_usd == 0
+
+
+WHOLE = HOUR | {"line_item_usage_end_date": "2026-11-01T00:00:00Z"}
+PLAN = {"line_item_line_item_type": "SavingsPlanCoveredUsage", "savings_plan_savings_plan_effective_cost": "2"}
+
+
+def test_whole_month_has_no_warnings(cur: Write) -> None:
+    """A month in one format, to its end, with a savings plan whose columns are there."""
+    assert bills.read(cur(WHOLE, WHOLE | PLAN)).report.warnings == ()
+    lacking = ["reservation_effective_cost", "savings_plan_used_commitment"]
+    assert bills.read(cur(WHOLE, without=lacking)).report.warnings == (), "nothing is to be amortized"
+
+
+def test_proxy_log_repeats_the_bill(tmp_path: Path) -> None:
+    """OpenAI's costs and LiteLLM's log of the same requests; neither names a billing month."""
+    log = tmp_path / "log.json"
+    log.write_text('[{"spend": 1, "startTime": "2026-10-01T00:00:00Z", "model": "m", "custom_llm_provider": "openai"}]')
+    costs = tmp_path / "costs.csv"
+    costs.write_text("start_time,amount_value,amount_currency\n1790812800,1,usd\n")
+    assert bills.read(log).report.warnings == ()
+    assert bills.read(costs).report.warnings == ()
+    (warning,) = bills.read([log, costs]).report.warnings
+    assert warning == "requests in LiteLLM's logs are also charged in the bill: they are counted twice"
+
+
+def test_last_incomplete_page_is_named(tmp_path: Path) -> None:
+    paths = [tmp_path / f"{number}.json" for number in (1, 2, 3)]
+    for path in paths:
+        result = f'{{"start_time": 1790812800, "amount_value": {path.stem}, "amount_currency": "usd"}}'
+        path.write_text(f'{{"data": [{result}], "has_more": true}}')
+    assert any(warning.startswith("3.json: further pages") for warning in bills.read(paths).report.warnings)

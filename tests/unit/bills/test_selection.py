@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
+import polars as pl
 import pytest
 
 from meritorder import bills
@@ -200,3 +201,41 @@ def test_half_a_plan_is_inference(cur: Write, inference: str, kind_of_fee: str |
 def test_instance_family_is_recognized(focus: Write, instance: str, family: str) -> None:
     bill = bills.read(focus({"BilledCost": "1", "x_SkuInstanceType": instance, "SkuId": None}))
     assert bill.groups["instance_family"].to_list() == [family]
+
+
+def test_kinds_of_commitment_charges() -> None:
+    """Fees are inference where half or more of what was covered is; what was covered keeps its kind."""
+    plan = "savings_plan"
+    rows = [
+        # commitment, purchase, unused, cost, kind, expected kind
+        ("a", plan, False, 0.5, "accelerator", "accelerator"),
+        ("a", plan, False, 0.5, None, None),
+        ("a", plan, True, 9.0, None, "commitment"),
+        ("a", plan, False, 0.0, None, "commitment"),
+        ("a", plan, True, 9.0, "tagged", "tagged"),
+        ("a", "tax", False, 0.0, None, None),
+        ("b", plan, False, 5.0, None, None),
+        ("b", plan, True, 100.0, "tagged", "tagged"),
+        ("b", plan, True, 1.0, None, None),
+        ("c", plan, False, 0.0, "accelerator", "accelerator"),
+        ("c", plan, True, 3.0, None, None),
+        ("d", plan, False, 5.0, None, None),
+        ("d", "on_demand", False, 100.0, "accelerator", "accelerator"),
+        ("d", plan, True, 1.0, None, None),
+        (None, plan, False, 5.0, "accelerator", "accelerator"),
+        (None, plan, True, 1.0, None, None),
+    ]
+    names = ["commitment", "purchase", "unused", "amortised_usd", "kind", "expected"]
+    groups = pl.DataFrame(rows, schema=names, orient="row")
+    assert selection.classify_commitments(groups)["kind"].to_list() == groups["expected"].to_list()
+
+
+def test_absent_values_match_no_selector() -> None:
+    frame = pl.DataFrame({"account": [None, "a", "b"]})
+    matches = selection.matches_selectors(frame, [("account", "A"), ("account", "x")])
+    assert frame.select(m=matches)["m"].to_list() == [False, True, False]
+
+
+def test_patience_needs_key_and_value() -> None:
+    tags = ['{"latency_class": "deferrable"}', '{"latency_class": "interactive"}', '{"color": "deferrable"}', None]
+    assert pl.DataFrame({"tags": tags}).select(w=selection.may_wait())["w"].to_list() == [True, False, False, False]

@@ -9,6 +9,7 @@ import polars as pl
 import pytest
 
 from meritorder import bills
+from meritorder.bills.tokens import unpivot_token_types
 from meritorder.errors import BillError
 
 
@@ -146,3 +147,48 @@ def test_charges_are_as_declared(tmp_path: Path) -> None:
     result = {"amount": {"value": 1, "currency": "usd"}, "line_item": "gpt-4o, input"}
     bill = bills.read(write(tmp_path / "1.json", {"data": [bucket([result])]}))
     assert isinstance(check(bill.charges.collect(), CHARGES, what="charges"), pl.DataFrame)
+
+
+def test_only_tokens_used_are_rows() -> None:
+    """Of 100 input tokens 40 were cached in one row, an unknown number in the next; zero and words are left out."""
+    raw = pl.LazyFrame(
+        {
+            "row": [1, 2, 3],
+            "input_tokens": ["100", "100", "n/a"],
+            "input_cached_tokens": ["40", None, "0"],
+            "output_tokens": ["1", "0", "0.5"],
+        }
+    )
+    counted = unpivot_token_types(raw).sort("row", "token_type").collect()
+    assert counted.select("row", "token_type", "tokens").rows() == [
+        (1, "input_cached_tokens", 40.0),
+        (1, "input_tokens", 60.0),
+        (1, "output_tokens", 1.0),
+        (2, "input_tokens", 100.0),
+        (3, "output_tokens", 0.5),
+    ]
+
+
+def test_usage_costs_nothing(tmp_path: Path) -> None:
+    """Usage has tokens and no dollars, and is named by what is known of it."""
+    text = "usage_date_utc,usage_output_tokens,model_version\n2026-10-01,10,\n2026-10-02,10,m\n"
+    groups = bills.read(write(tmp_path / "usage.csv", text)).groups
+    assert (groups["billed_usd"].sum(), groups["amortised_usd"].sum()) == (0, 0)
+    assert groups["sku"].sort().to_list() == ["m, usage_output_tokens", "usage_output_tokens"]
+
+
+def test_costs_without_model_or_currency(tmp_path: Path) -> None:
+    """Anthropic's console export is in dollars; a search has no model."""
+    text = "usage_date_utc,model,cost_type,cost_usd\n2026-10-01,,web_search,0.05\n"
+    (group,) = bills.read(write(tmp_path / "costs.csv", text)).groups.to_dicts()
+    assert (group["currency"], group["sku"], group["list_usd"]) == ("USD", "web_search", Decimal("0.05"))
+    euro = text.replace("cost_usd", "cost_usd,currency").replace("0.05", "0.05,EUR")
+    with pytest.raises(BillError, match="in EUR"):
+        bills.read(write(tmp_path / "euro.csv", euro))
+
+
+def test_request_is_identified_by_its_id(tmp_path: Path) -> None:
+    """The same request in two exports is counted once, even if one of them names its user."""
+    log = {"request_id": "r", "spend": 1, "startTime": "2026-10-01T00:00:00Z", "model": "m", "user": ""}
+    bill = bills.read(write(tmp_path / "log.json", [log, log | {"user": "ada"}]))
+    assert (bill.report.duplicate_rows, bill.report.billed_usd) == (1, 1)

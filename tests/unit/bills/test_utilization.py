@@ -72,3 +72,29 @@ def test_utilization_is_within_bounds(tmp_path: Path, value: str, *, refused: bo
 def test_missing_file_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(BillError, match="cannot be read"):
         read_utilization(tmp_path / "nowhere.csv")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "not a readable CSV: empty"),
+        ("{", "not the answer of a Prometheus range query"),
+        ('{"x": 1}', "not the answer of a Prometheus range query"),
+        ("[3]", "not the answer of a Prometheus range query"),
+        ('[{"metric": 3, "value": [0, "1"]}]', "not the answer of a Prometheus range query"),
+        ("a,b,c,d,e,f,g,time\n", "no column of utilization among a, b, c, d, e, f;"),
+        ("value,machine\n", "no column of time among value, machine;"),
+    ],
+)
+def test_other_files_are_refused(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(BillError) as caught:
+        read_utilization(written(tmp_path / "m", text))
+    assert message in str(caught.value)
+
+
+def test_first_series_names_the_metric(tmp_path: Path) -> None:
+    """A metric in percent stays in percent, even where no sample exceeds 1 %."""
+    series = [{"metric": {"__name__": name}, "value": [60, "1"]} for name in ("gpu_percent", "other", "third")]
+    metrics = read_utilization(written(tmp_path / "m.json", json.dumps(series)))
+    assert (metrics.name, metrics.percent) == ("gpu_percent", True)
+    assert metrics.samples["utilization"].to_list() == [0.01] * 3

@@ -188,9 +188,7 @@ def read_fleet(bill: bills.Bill, by_hour: pl.DataFrame, serving: Sequence[tuple[
     shape = shape.with_columns(
         at=(pl.col("hour") - first).dt.total_hours(),
         non_production=bills.non_production(),
-        served=bills.matches_selectors(shape, serving, option="--serving").fill_null(value=False)
-        if serving
-        else realtime,
+        served=bills.matches_selectors(shape, serving, option="--serving") if serving else realtime,
         region=pl.col("region").fill_null(""),
         provider=pl.col("provider").fill_null(""),
     ).filter(pl.col("at").is_between(0, hours - 1))
