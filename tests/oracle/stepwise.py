@@ -133,21 +133,21 @@ class Fleet:
         return min(replicas, key=lambda r: (r.load, r.number))
 
     def offer(self, request: Request, now: float) -> None:
-        """To the replica with the most room in the first pool that has room, else to the backlog.
+        """To the replica with the most headroom in the first pool that has any, else to the backlog.
 
-        A pool has no room for it while something more urgent that may run there waits.
+        A pool has no headroom for it while something more urgent that may run there waits.
         """
         for group in [group for group in self.groups if group.may_run(request)]:
             ahead = [r for r in self.backlog if group.may_run(r)]
             if any((r.latest_start_s, r.number) < (request.latest_start_s, request.number) for r in ahead):
                 continue
-            room = {
+            headroom = {
                 r.number: backfill_sequences(len(r.running), r.waiting, r.backfill[0])
                 for instance in group.held("on")
                 for r in instance.replicas
             }
-            if any(room.values()):
-                replica = self.replicas[max(room, key=lambda number: (room[number], -number))]
+            if any(headroom.values()):
+                replica = self.replicas[max(headroom, key=lambda number: (headroom[number], -number))]
                 replica.deferrable.append(request)
                 self.wake(replica, now)
                 return

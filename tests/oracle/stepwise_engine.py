@@ -104,7 +104,7 @@ class Replica:
     step_ends_s: float = math.inf
     step_decodes: list[Sequence] = field(default_factory=list)
     step_prompts: list[Sequence] = field(default_factory=list)
-    backfill_share: float = 1.0  # of the room that deferrable work may take
+    backfill_share: float = 1.0  # of the sequences and memory that deferrable work may take
 
     @property
     def backfill(self) -> tuple[int, float]:

@@ -167,7 +167,7 @@ def _pool(draw: st.DrawFn, times: Times, most_tokens: int, *, realtime: bool, in
 
 
 def _shares(draw: st.DrawFn, scaling: Scaling) -> tuple[float, ...]:
-    """Draw the share of the room for deferrable work in each slot of a schedule, or none."""
+    """Draw the share of the backfill limits in each slot of a schedule, or none."""
     if not isinstance(scaling, Scheduled) or draw(st.booleans()):
         return ()
     return tuple(draw(st.sampled_from([1.0, 0.7, 0.3, 0.1])) for _ in scaling.instances)

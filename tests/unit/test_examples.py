@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from msgspec import structs
-from tests.samples import carried
+from tests.samples import nightly
 
 from meritorder import planfile
 from meritorder.catalog import load
@@ -78,14 +78,14 @@ def test_plan_gateway_example_fits_a_plan(tmp_path: Path, monkeypatch: pytest.Mo
         for workload in declared
     ]
     names = [workload.name for workload in declared if workload.lane is Lane.DEFERRABLE] + ["deferred 4h"]
-    plan = carried.plan(
+    plan = nightly.plan(
         model="llama-3.1-8b",
         rules=rules,
         waits=[planfile.WorkloadPlan(name=name, lane="deferrable", model="llama-3.1-8b") for name in names],
         routes=[
-            carried.route("realtime", live, [0.9] * 5),
-            carried.route("realtime", tier, [0.1] * 5, kind="tier"),
-            *(carried.route(name, night, [0, 0, 900.0, 0, 0]) for name in names),
+            nightly.route("realtime", live, [0.9] * 5),
+            nightly.route("realtime", tier, [0.1] * 5, kind="tier"),
+            *(nightly.route(name, night, [0, 0, 900.0, 0, 0]) for name in names),
         ],
     )
     pools = [structs.replace(one, name=name) for one, name in zip(plan.pools, (live, night), strict=True)]

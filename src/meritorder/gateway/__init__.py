@@ -1,1 +1,1 @@
-"""The HTTP service that carries a plan out."""
+"""The OpenAI-compatible HTTP service: runs requests by lane, deadline and plan."""

@@ -17,13 +17,13 @@ import urllib3
 from msgspec import structs
 from openai import OpenAI
 from tests.e2e.gateway.conftest import ROOT, environment, new_key, start
-from tests.samples import carried
+from tests.samples import nightly
 
 from meritorder.planfile import write_plan
 
 SLOT_S = 4.0
-ROUND_S = SLOT_S * carried.SLOTS
-NIGHT = carried.AT_NIGHT.index(1)
+ROUND_S = SLOT_S * nightly.SLOTS
+NIGHT = nightly.AT_NIGHT.index(1)
 STARTUP_S = 2.0
 
 
@@ -33,9 +33,9 @@ def configuration(folder: Path, engine: str, began_s: float) -> Path:
     path.write_text(
         f'plan_start = "{dt.datetime.fromtimestamp(began_s, dt.UTC).isoformat()}"\n'
         f'[server]\nport = 0\n[store]\nurl = "sqlite:///{folder}/gateway.db"\n[lanes]\nmargin = "1s"\n'
-        f'[[venue]]\nname = "always"\npool = "{carried.LIVE}"\nurl = "{engine}"\nkind = "vllm"\n'
+        f'[[venue]]\nname = "always"\npool = "{nightly.LIVE}"\nurl = "{engine}"\nkind = "vllm"\n'
         'models = ["stub"]\nmax_concurrency = 8\n'
-        f'[[venue]]\nname = "{carried.NIGHT}"\nurl = "http://127.0.0.1:{{port}}/v1"\nkind = "vllm"\n'
+        f'[[venue]]\nname = "{nightly.NIGHT}"\nurl = "http://127.0.0.1:{{port}}/v1"\nkind = "vllm"\n'
         f'models = ["stub"]\nmax_concurrency = 8\nlanes = ["deferrable"]\ncommand = {command}\nidle = ""\n'
         f'[[venue]]\nname = "spare"\nurl = "{engine}"\nkind = "vllm"\nmodels = ["other"]\n',
         encoding="utf-8",
@@ -56,7 +56,7 @@ class Site:
         return (time.time() - self.began_s) % ROUND_S / SLOT_S
 
     def wait_for(self, slot: float) -> None:
-        time.sleep((slot - self.slot()) % carried.SLOTS * SLOT_S)
+        time.sleep((slot - self.slot()) % nightly.SLOTS * SLOT_S)
 
     def wait_for_the_morning(self) -> None:
         """Wait until well after the night, and long before the next one."""
@@ -72,7 +72,7 @@ class Site:
         return dict(json.loads(self.get("/meritorder/status")))
 
     def engine(self) -> str:
-        return next(str(venue["engine"]) for venue in self.status()["venues"] if venue["name"] == carried.NIGHT)
+        return next(str(venue["engine"]) for venue in self.status()["venues"] if venue["name"] == nightly.NIGHT)
 
     def answered_by(self, venue: str, lane: str) -> int:
         time.sleep(0.5)  # the ledger is written every quarter of a second
@@ -85,7 +85,7 @@ def site(engine: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site
     folder = tmp_path_factory.mktemp("plan")
     began_s = time.time() - NIGHT * SLOT_S  # the gateway starts in the first night
     config = configuration(folder, engine, began_s)
-    write_plan(carried.plan(slot_s=SLOT_S, startup_s=STARTUP_S), folder / "plan.json")
+    write_plan(nightly.plan(slot_s=SLOT_S, startup_s=STARTUP_S), folder / "plan.json")
     keys = [new_key(config, *options) for options in (("--tenant", "bulk-1"), ("--tenant", "web"), ("--admin",))]
     arguments = ["-m", "meritorder", "serve", "--config", str(config), "--plan", str(folder / "plan.json")]
     there = start(arguments, folder / "log")
@@ -139,7 +139,7 @@ def test_engine_starts_for_its_slot(site: Site) -> None:
     site.wait_for(NIGHT + 1.4)
     assert site.engine() == "stopped"
     assert b'meritorder_plan_replicas{payment="spot",pool="night"} 0.0' in site.get("/metrics")
-    assert site.answered_by(carried.NIGHT, "deferrable") == 1
+    assert site.answered_by(nightly.NIGHT, "deferrable") == 1
     assert site.answered_by("always", "realtime") == 1
 
 
@@ -156,8 +156,8 @@ def test_deadline_overrides_plan(site: Site) -> None:
 def test_status_shows_current_and_next(site: Site) -> None:
     site.wait_for(NIGHT - 1 + 0.2)
     plan = site.status()["plan"]
-    night = next(pool for pool in plan["pools"] if pool["pool"] == carried.NIGHT)
-    assert (plan["slot"], plan["slots"], plan["repeats_every_s"]) == (NIGHT - 1, carried.SLOTS, ROUND_S)
+    night = next(pool for pool in plan["pools"] if pool["pool"] == nightly.NIGHT)
+    assert (plan["slot"], plan["slots"], plan["repeats_every_s"]) == (NIGHT - 1, nightly.SLOTS, ROUND_S)
     assert (night["machines"], night["machines_next"], night["replicas_next"]) == (0, 1, 2)
 
 
@@ -178,7 +178,7 @@ def test_engine_starts_early_for_deadline(tmp_path: Path) -> None:
     only, rest = config.read_text().split("[[venue]]")[0], config.read_text().split("[[venue]]")[2]
     config.write_text(f"{only}[[venue]]{rest}".replace("port = 0", "port = 0\nrequire_keys = false", 1))
     config.write_text(config.read_text().replace('idle = ""', 'idle = "1s"'))
-    plan = carried.plan(slot_s=SLOT_S, startup_s=STARTUP_S, routes=carried.plan().routes[1:])
+    plan = nightly.plan(slot_s=SLOT_S, startup_s=STARTUP_S, routes=nightly.plan().routes[1:])
     plan = structs.replace(plan, pools=plan.pools[1:], schedule=plan.schedule[1:], workloads=plan.workloads[1:])
     write_plan(plan, tmp_path / "plan.json")
     there = start(
@@ -197,19 +197,19 @@ def test_engine_starts_early_for_deadline(tmp_path: Path) -> None:
 def test_plan_is_reloaded_if_valid(engine: str, tmp_path: Path) -> None:
     config, file = configuration(tmp_path, engine, time.time()), tmp_path / "plan.json"
     config.write_text(config.read_text().replace("port = 0", "port = 0\nrequire_keys = false", 1))
-    write_plan(carried.plan(slot_s=SLOT_S), file)
+    write_plan(nightly.plan(slot_s=SLOT_S), file)
     there = start(["-m", "meritorder", "serve", "--config", str(config), "--plan", str(file)], tmp_path / "log")
 
     def plan() -> dict[str, Any]:
         return dict(json.loads(urllib3.request("GET", f"{there.url}/meritorder/status").data)["plan"])
 
     try:
-        write_plan(carried.plan(slot_s=60.0), file)
+        write_plan(nightly.plan(slot_s=60.0), file)
         there.process.send_signal(signal.SIGHUP)
-        until(lambda: plan()["repeats_every_s"] == 60.0 * carried.SLOTS, within_s=5)
+        until(lambda: plan()["repeats_every_s"] == 60.0 * nightly.SLOTS, within_s=5)
         file.write_text("{}")
         until(lambda: plan()["refused"] == 1, within_s=10)
-        assert plan()["repeats_every_s"] == 60.0 * carried.SLOTS
+        assert plan()["repeats_every_s"] == 60.0 * nightly.SLOTS
         metrics = urllib3.request("GET", f"{there.url}/metrics").data
         assert b"meritorder_plan_fault 1.0" in metrics
         assert b'meritorder_plan_reads{outcome="taken"}' in metrics
@@ -220,13 +220,13 @@ def test_plan_is_reloaded_if_valid(engine: str, tmp_path: Path) -> None:
 
 def test_unserved_workload_is_reported(engine: str, tmp_path: Path) -> None:
     config = configuration(tmp_path, engine, time.time())
-    config.write_text(config.read_text().replace(f'pool = "{carried.LIVE}"\n', ""))
-    write_plan(carried.plan(), tmp_path / "plan.json")
+    config.write_text(config.read_text().replace(f'pool = "{nightly.LIVE}"\n', ""))
+    write_plan(nightly.plan(), tmp_path / "plan.json")
     command = ["-m", "meritorder", "serve", "--config", str(config), "--plan", str(tmp_path / "plan.json")]
     done = subprocess.run(
         [sys.executable, *command], cwd=ROOT, env=environment(), capture_output=True, text=True, timeout=60, check=False
     )
     assert done.returncode == 2
-    said = f"no venue serves the pool '{carried.LIVE}'; write pool = '{carried.LIVE}' in the [[venue]] that serves it"
+    said = f"no venue serves the pool '{nightly.LIVE}'; write pool = '{nightly.LIVE}' in the [[venue]] that serves it"
     assert said in done.stderr
     assert "Traceback" not in done.stderr

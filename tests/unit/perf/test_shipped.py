@@ -51,9 +51,9 @@ def test_promised_profiles_present_or_excused() -> None:
     missing = {(model, hardware) for model in PROMISED for hardware in HARDWARE} - there
     assert missing == set(ABSENT)
     for (name, hardware), reason in ABSENT.items():
-        room = 0.9 * 8 * FACTS.hardware[hardware].memory_bytes
+        budget_bytes = 0.9 * 8 * FACTS.hardware[hardware].memory_bytes
         if reason == TOO_LARGE:
-            assert 1.05 * (FACTS.models[name].weights_bytes("fp8") or 0) > room
+            assert 1.05 * (FACTS.models[name].weights_bytes("fp8") or 0) > budget_bytes
 
 
 def test_no_replica_ships_twice() -> None:

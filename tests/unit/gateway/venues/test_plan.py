@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from tests.samples import carried
+from tests.samples import nightly
 from tests.samples.plan import week
 
 from meritorder.domain import Slo
@@ -16,8 +16,8 @@ from meritorder.planfile import DeclaredWorkload, Plan, Promises, WorkloadPlan, 
 from meritorder.policy.schedule import Calendar
 
 HOUR_S = 3600.0
-LIVE = {"name": "own", "pool": carried.LIVE, "url": "http://x", "kind": "vllm", "models": ["stub"]}
-NIGHT = {"name": carried.NIGHT, "url": "http://y", "kind": "vllm", "models": ["stub"], "lanes": ["deferrable"]}
+LIVE = {"name": "own", "pool": nightly.LIVE, "url": "http://x", "kind": "vllm", "models": ["stub"]}
+NIGHT = {"name": nightly.NIGHT, "url": "http://y", "kind": "vllm", "models": ["stub"], "lanes": ["deferrable"]}
 
 
 def read(folder: Path, plan: Plan, venues: list[dict[str, Any]] | None = None, **more: object) -> planned.PlanInForce:
@@ -27,12 +27,12 @@ def read(folder: Path, plan: Plan, venues: list[dict[str, Any]] | None = None, *
 
 
 def test_pools_match_venues_by_name(tmp_path: Path) -> None:
-    found = read(tmp_path, carried.plan())
+    found = read(tmp_path, nightly.plan())
     assert [(pool.spec.name, pool.venues) for pool in found.pools] == [("live", ("own",)), ("night", ("night",))]
-    (way,) = found.realtime["stub"][""]
-    assert (way.venues, way.shares) == (("own",), (1.0,) * 5)
-    (nightly,) = found.deferrable["stub"]
-    assert [(way.venues, way.shares) for way in nightly.routes] == [(("night",), (0, 0, 1, 0, 0))]
+    (route,) = found.realtime["stub"][""]
+    assert (route.venues, route.shares) == (("own",), (1.0,) * 5)
+    (workload,) = found.deferrable["stub"]
+    assert [(route.venues, route.shares) for route in workload.routes] == [(("night",), (0, 0, 1, 0, 0))]
     assert found.calendar == Calendar(slot_s=HOUR_S, slots=5, period_s=5 * HOUR_S, start_s=0.0)
 
 
@@ -41,7 +41,7 @@ def test_no_plan_in_settings() -> None:
 
 
 def test_configured_start_overrides_plan(tmp_path: Path) -> None:
-    found = read(tmp_path, carried.plan(), plan_start="1970-01-01T02:00:00+01:00")
+    found = read(tmp_path, nightly.plan(), plan_start="1970-01-01T02:00:00+01:00")
     assert found.calendar.start_s == HOUR_S
 
 
@@ -53,7 +53,7 @@ def test_declared_workloads_match_in_order(tmp_path: Path) -> None:
         ),
         DeclaredWorkload(name="rest", lane="realtime"),
     ]
-    first, second = read(tmp_path, carried.plan(rules=rules)).rules
+    first, second = read(tmp_path, nightly.plan(rules=rules)).rules
     assert (first.deferrable, first.matches("stub", "bulk-chat")) == (False, True)
     assert second.matches("stub", "bulk-1")
     assert not second.matches("stub", "web")
@@ -74,7 +74,7 @@ def test_deadlines_as_in_the_planner() -> None:
 def test_patience_from_workload_name(tmp_path: Path) -> None:
     names = ("nightly, 30 min or more, stub", "nightly, 4 h or more, stub", "own deadline, 2 d or more")
     waits = [WorkloadPlan(name=name, lane="deferrable", model="stub", patience_s=60.0) for name in names]
-    found = read(tmp_path, carried.plan(waits=waits)).deferrable["stub"]
+    found = read(tmp_path, nightly.plan(waits=waits)).deferrable["stub"]
     assert [(workload.declared, workload.patience_s) for workload in found] == [
         ("nightly", 1800.0),
         ("nightly", 4 * HOUR_S),
@@ -84,14 +84,14 @@ def test_patience_from_workload_name(tmp_path: Path) -> None:
 
 def test_routes_share_each_slot(tmp_path: Path) -> None:
     routes = [
-        carried.route("realtime", carried.LIVE, [0.75, 1, 1, 1, 1]),
-        carried.route("realtime", carried.TOKENS, [0.25, 0, 0, 0, 0], kind="tier"),
-        carried.route("nightly", carried.NIGHT, [0, 0, 900, 0, 0]),
+        nightly.route("realtime", nightly.LIVE, [0.75, 1, 1, 1, 1]),
+        nightly.route("realtime", nightly.TOKENS, [0.25, 0, 0, 0, 0], kind="tier"),
+        nightly.route("nightly", nightly.NIGHT, [0, 0, 900, 0, 0]),
     ]
-    api = {"name": "api", "pool": [carried.TOKENS, "x"], "url": "http://z", "models": {"stub": "m"}}
+    api = {"name": "api", "pool": [nightly.TOKENS, "x"], "url": "http://z", "models": {"stub": "m"}}
     with pytest.raises(ConfigError, match="there is no pool 'x', which the venue api names; the plan has 'live', "):
-        read(tmp_path, carried.plan(routes=routes), [LIVE, NIGHT, api])
-    found = read(tmp_path, carried.plan(routes=routes), [LIVE, NIGHT, api | {"pool": carried.TOKENS}])
+        read(tmp_path, nightly.plan(routes=routes), [LIVE, NIGHT, api])
+    found = read(tmp_path, nightly.plan(routes=routes), [LIVE, NIGHT, api | {"pool": nightly.TOKENS}])
     ours, bought = found.realtime["stub"][""]
     assert (ours.shares[:2], bought.shares[:2], bought.pool) == ((0.75, 1), (0.25, 0), None)
 
@@ -103,44 +103,44 @@ def test_unmatched_parts_are_errors(tmp_path: Path) -> None:
         assert str(caught.value).startswith(f"{tmp_path}/plan.json: ")
         assert "\n" not in str(caught.value)
 
-    plan = carried.plan()
+    plan = nightly.plan()
     says(plan, r"no venue serves the pool 'night'; write pool = 'night' in the \[\[venue\]\]", [LIVE])
     says(plan, "there is no pool 'old', which the venue night names", [LIVE, NIGHT | {"pool": "old"}])
     says(plan, "the plan sends realtime work to 'live', and the venue own", [LIVE | {"lanes": ["deferrable"]}, NIGHT])
-    says(carried.plan(start_epoch_s=None), "has no start time, .*; write plan_start = ")
-    untold = [DeclaredWorkload(name="nightly", lane="deferrable", deadline="8h", match=[("session", "x*")])]
-    says(carried.plan(rules=untold), r"'nightly' is declared by its session, .*; write a \[\[rule\]\] with workload")
+    says(nightly.plan(start_epoch_s=None), "has no start time, .*; write plan_start = ")
+    unmatched = [DeclaredWorkload(name="nightly", lane="deferrable", deadline="8h", match=[("session", "x*")])]
+    says(nightly.plan(rules=unmatched), r"'nightly' is declared by its session, .*; write a \[\[rule\]\] with workload")
     lost = [
         DeclaredWorkload(
             name="nightly", lane="deferrable", deadline="8h", match=[("session", "x*")], deny={"region": ["us-*"]}
         )
     ]
     says(
-        carried.plan(rules=lost),
+        nightly.plan(rules=lost),
         "'nightly' is declared by its session, .*; declare a workload with allow or deny by tenant",
     )
     vague = [DeclaredWorkload(name="nightly", lane="deferrable", deadline="tomorrow")]
-    says(carried.plan(rules=vague), "the workload 'nightly': 'tomorrow' is not a deadline; write the plan again")
+    says(nightly.plan(rules=vague), "the workload 'nightly': 'tomorrow' is not a deadline; write the plan again")
     deferred = [WorkloadPlan(name="deferred 4h, stub", lane="deferrable", model="stub", patience_s=60.0)]
-    says(carried.plan(waits=deferred), r"no rule says .* 'deferred 4h, stub'; write .* workload = \"deferred 4h\"")
+    says(nightly.plan(waits=deferred), r"no rule says .* 'deferred 4h, stub'; write .* workload = \"deferred 4h\"")
     two = [
         *(msgspec.structs.replace(workload, model="a") for workload in plan.workloads),
         WorkloadPlan(name="realtime, b", lane="realtime", model="b"),
     ]
-    routes = [*plan.routes, carried.route("realtime, b", carried.LIVE, [1.0] * 5)]
+    routes = [*plan.routes, nightly.route("realtime, b", nightly.LIVE, [1.0] * 5)]
     says(msgspec.structs.replace(plan, workloads=two, routes=routes), "'stub' is what clients call two models")
 
 
 def test_rule_by_client_covers_workload(tmp_path: Path) -> None:
     waits = [WorkloadPlan(name="deferred 4h", lane="deferrable", model="stub", patience_s=4 * HOUR_S)]
     rule = {"workload": "deferred 4h", "deadline": "4h", "by_client": True}
-    found = read(tmp_path, carried.plan(waits=waits), rule=[rule])
+    found = read(tmp_path, nightly.plan(waits=waits), rule=[rule])
     assert [workload.declared for workload in found.deferrable["stub"]] == ["deferred 4h"]
 
 
 def test_configured_rule_replaces_planned(tmp_path: Path) -> None:
     rule = {"workload": "nightly", "deadline": "1h", "endpoint": "/v1/embeddings"}
-    assert read(tmp_path, carried.plan(), rule=[rule]).rules == ()
+    assert read(tmp_path, nightly.plan(), rule=[rule]).rules == ()
 
 
 def test_golden_plan_can_be_executed(tmp_path: Path) -> None:

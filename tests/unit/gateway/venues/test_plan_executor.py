@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from msgspec import structs
-from tests.samples import carried
+from tests.samples import nightly
 
 from meritorder.gateway import config
 from meritorder.gateway.store.keys import Key
@@ -28,14 +28,14 @@ from meritorder.planfile import DeclaredWorkload, Plan, WorkloadPlan, write_plan
 HOUR_S = 3600.0
 BULK = Key(id="k", name="n", tenant="bulk-1")
 OWN: dict[str, Any] = {"url": "http://x", "kind": "vllm", "models": ["stub"]}
-API: dict[str, Any] = {"name": "api", "pool": carried.TOKENS, "url": "http://z", "models": ["stub"]}
+API: dict[str, Any] = {"name": "api", "pool": nightly.TOKENS, "url": "http://z", "models": ["stub"]}
 BATCHES = API | {"kind": "openai", "batch": True}
 
 
 class Site:
     def __init__(self, folder: Path, plan: Plan | None, more: list[dict[str, Any]]) -> None:
         names = {venue.get("name") for venue in more}
-        ours = [OWN | {"name": name} for name in (carried.LIVE, carried.NIGHT) if name not in names]
+        ours = [OWN | {"name": name} for name in (nightly.LIVE, nightly.NIGHT) if name not in names]
         found: dict[str, Any] = {"venue": [*ours, *more]}
         if plan is not None:
             write_plan(plan, folder / "plan.json")
@@ -86,24 +86,24 @@ def waiting(
 
 def test_no_plan_changes_nothing(site: Callable[..., Site]) -> None:
     there = site()
-    assert there.realtime(0) == [carried.LIVE, carried.NIGHT]
-    assert there.deferrable(0) == [(carried.LIVE, math.inf, False), (carried.NIGHT, math.inf, False)]
-    assert there.plan_executor.max_backfill(there.venue(carried.LIVE)) == math.inf
+    assert there.realtime(0) == [nightly.LIVE, nightly.NIGHT]
+    assert there.deferrable(0) == [(nightly.LIVE, math.inf, False), (nightly.NIGHT, math.inf, False)]
+    assert there.plan_executor.max_backfill(there.venue(nightly.LIVE)) == math.inf
     assert there.plan_executor.status() is None
     assert there.plan_executor.gauges() == []
     assert there.plan_executor.deferral(CallFields(model="stub"), BULK, 0.0) is None
 
 
 def test_urgent_work_ignores_the_plan(site: Callable[..., Site]) -> None:
-    there = site(carried.plan())
+    there = site(nightly.plan())
     assert there.deferrable(0) == []
-    assert there.deferrable(2) == [(carried.NIGHT, math.inf, True)]
-    assert [name for name, *_ in there.deferrable(0, held=False)] == [carried.LIVE, carried.NIGHT]
-    assert there.deferrable(2, held=False)[0] == (carried.NIGHT, math.inf, True)
+    assert there.deferrable(2) == [(nightly.NIGHT, math.inf, True)]
+    assert [name for name, *_ in there.deferrable(0, held=False)] == [nightly.LIVE, nightly.NIGHT]
+    assert there.deferrable(2, held=False)[0] == (nightly.NIGHT, math.inf, True)
 
 
 def test_calls_of_declared_workload_defer(site: Callable[..., Site]) -> None:
-    there = site(carried.plan())
+    there = site(nightly.plan())
     found = there.plan_executor.deferral(CallFields(model="stub"), BULK, 100.0)
     assert found is not None
     assert (found.deadline_s, found.workload) == (100.0 + 8 * HOUR_S, "nightly")
@@ -113,27 +113,27 @@ def test_calls_of_declared_workload_defer(site: Callable[..., Site]) -> None:
 
 def test_own_pool_then_backfill_then_api(site: Callable[..., Site]) -> None:
     routes = [
-        carried.route("realtime", carried.LIVE, [1.0] * 5),
-        carried.route("nightly", carried.TOKENS, [25.0] * 5, kind="tier"),
-        carried.route("nightly", carried.LIVE, [50.0] * 5),
-        carried.route("nightly", carried.NIGHT, [0, 0, 25, 0, 0]),
+        nightly.route("realtime", nightly.LIVE, [1.0] * 5),
+        nightly.route("nightly", nightly.TOKENS, [25.0] * 5, kind="tier"),
+        nightly.route("nightly", nightly.LIVE, [50.0] * 5),
+        nightly.route("nightly", nightly.NIGHT, [0, 0, 25, 0, 0]),
     ]
-    there = site(carried.plan(routes=routes), API)
-    assert [name for name, *_ in there.deferrable(2)] == [carried.NIGHT, carried.LIVE, "api"]
-    assert [name for name, *_ in there.deferrable(0)] == [carried.LIVE, "api"]
+    there = site(nightly.plan(routes=routes), API)
+    assert [name for name, *_ in there.deferrable(2)] == [nightly.NIGHT, nightly.LIVE, "api"]
+    assert [name for name, *_ in there.deferrable(0)] == [nightly.LIVE, "api"]
 
 
 def test_api_gets_planned_share(site: Callable[..., Site]) -> None:
     routes = [
-        carried.route("realtime", carried.LIVE, [0.75] * 5),
-        carried.route("realtime", carried.TOKENS, [0.25] * 5, kind="tier"),
-        carried.route("nightly", carried.TOKENS, [20.0] * 5, kind="tier"),
-        carried.route("nightly", carried.LIVE, [80.0] * 5),
+        nightly.route("realtime", nightly.LIVE, [0.75] * 5),
+        nightly.route("realtime", nightly.TOKENS, [0.25] * 5, kind="tier"),
+        nightly.route("nightly", nightly.TOKENS, [20.0] * 5, kind="tier"),
+        nightly.route("nightly", nightly.LIVE, [80.0] * 5),
     ]
-    there = site(carried.plan(routes=routes), API)
+    there = site(nightly.plan(routes=routes), API)
     first = Counter(there.realtime(0)[0] for _ in range(400))
     assert first["api"] == pytest.approx(100, abs=3)
-    api, live = there.venue("api"), there.venue(carried.LIVE)
+    api, live = there.venue("api"), there.venue(nightly.LIVE)
     bought = 0
     for _ in range(200):
         there.plan_executor.record_dispatch(waiting(), live, 1)
@@ -145,22 +145,22 @@ def test_api_gets_planned_share(site: Callable[..., Site]) -> None:
 
 def test_real_time_to_least_loaded_replica(site: Callable[..., Site]) -> None:
     routes = [
-        carried.route("realtime", carried.LIVE, [0.8] * 5),
-        carried.route("realtime", carried.NIGHT, [0, 0, 0.2, 0, 0]),
-        carried.route("nightly", carried.NIGHT, [0, 0, 9, 0, 0]),
+        nightly.route("realtime", nightly.LIVE, [0.8] * 5),
+        nightly.route("realtime", nightly.NIGHT, [0, 0, 0.2, 0, 0]),
+        nightly.route("nightly", nightly.NIGHT, [0, 0, 9, 0, 0]),
     ]
-    there = site(carried.plan(routes=routes, live=[4] * 5))
-    there.venue(carried.LIVE).realtime, there.venue(carried.NIGHT).realtime = 9, 2  # 8 replicas, and 2
-    assert there.realtime(2) == [carried.NIGHT, carried.LIVE]
-    assert there.realtime(0) == [carried.LIVE, carried.NIGHT]
+    there = site(nightly.plan(routes=routes, live=[4] * 5))
+    there.venue(nightly.LIVE).realtime, there.venue(nightly.NIGHT).realtime = 9, 2  # 8 replicas, and 2
+    assert there.realtime(2) == [nightly.NIGHT, nightly.LIVE]
+    assert there.realtime(0) == [nightly.LIVE, nightly.NIGHT]
 
 
 def test_stopped_machines_come_last(site: Callable[..., Site]) -> None:
-    routes = [carried.route("realtime", carried.LIVE, [1, 0, 0, 0, 0]), *carried.plan().routes[1:]]
-    there = site(carried.plan(live=[1, 0, 1, 1, 1], routes=routes), API | {"fallback": True, "pool": []})
-    assert there.realtime(3) == [carried.LIVE, "api", carried.NIGHT]
-    assert there.realtime(1) == ["api", carried.LIVE, carried.NIGHT]
-    assert [name for name, *_ in there.deferrable(1, held=False)] == ["api", carried.LIVE, carried.NIGHT]
+    routes = [nightly.route("realtime", nightly.LIVE, [1, 0, 0, 0, 0]), *nightly.plan().routes[1:]]
+    there = site(nightly.plan(live=[1, 0, 1, 1, 1], routes=routes), API | {"fallback": True, "pool": []})
+    assert there.realtime(3) == [nightly.LIVE, "api", nightly.NIGHT]
+    assert there.realtime(1) == ["api", nightly.LIVE, nightly.NIGHT]
+    assert [name for name, *_ in there.deferrable(1, held=False)] == ["api", nightly.LIVE, nightly.NIGHT]
 
 
 def limited(**more: object) -> Plan:
@@ -171,29 +171,29 @@ def limited(**more: object) -> Plan:
         DeclaredWorkload(name="records", lane="realtime", match=[("tenant", "clinic")], allow=eu),
     ]
     routes = [
-        carried.route("realtime", carried.LIVE, [1.0] * 5),
-        structs.replace(carried.route("records", carried.NIGHT, [0, 0, 1, 0, 0]), lane="realtime"),
-        carried.route("index", carried.NIGHT, [0, 0, 9, 0, 0]),
-        structs.replace(carried.route("realtime", carried.TOKENS, [0.0] * 5, kind="tier"), provider="somebody"),
+        nightly.route("realtime", nightly.LIVE, [1.0] * 5),
+        structs.replace(nightly.route("records", nightly.NIGHT, [0, 0, 1, 0, 0]), lane="realtime"),
+        nightly.route("index", nightly.NIGHT, [0, 0, 9, 0, 0]),
+        structs.replace(nightly.route("realtime", nightly.TOKENS, [0.0] * 5, kind="tier"), provider="somebody"),
     ]
     waits = [WorkloadPlan(name="index", lane="deferrable", model="stub", patience_s=8 * HOUR_S, allow=eu)]
-    plan = carried.plan(rules=rules, routes=routes, waits=waits, **more)  # type: ignore[arg-type]
-    pools = [structs.replace(pool, region={carried.NIGHT: "eu-1"}.get(pool.name, "us-1")) for pool in plan.pools]
+    plan = nightly.plan(rules=rules, routes=routes, waits=waits, **more)  # type: ignore[arg-type]
+    pools = [structs.replace(pool, region={nightly.NIGHT: "eu-1"}.get(pool.name, "us-1")) for pool in plan.pools]
     records = WorkloadPlan(name="records", lane="realtime", model="stub", allow=eu)
     return structs.replace(plan, pools=pools, workloads=[records, *plan.workloads])
 
 
 def test_restricted_workload_stays_on_permitted_venues(site: Callable[..., Site]) -> None:
     there = site(limited(), API | {"fallback": True}, OWN | {"name": "unplanned"})
-    assert there.realtime(0, "clinic") == [carried.NIGHT]
-    assert [name for name, *_ in there.deferrable(2)] == [carried.NIGHT]
-    assert [name for name, *_ in there.deferrable(0, held=False)] == [carried.NIGHT]
-    assert there.plan_executor.permits(waiting(), there.venue(carried.NIGHT))
+    assert there.realtime(0, "clinic") == [nightly.NIGHT]
+    assert [name for name, *_ in there.deferrable(2)] == [nightly.NIGHT]
+    assert [name for name, *_ in there.deferrable(0, held=False)] == [nightly.NIGHT]
+    assert there.plan_executor.permits(waiting(), there.venue(nightly.NIGHT))
     assert not any(
-        there.plan_executor.permits(waiting(), there.venue(name)) for name in (carried.LIVE, "api", "unplanned")
+        there.plan_executor.permits(waiting(), there.venue(name)) for name in (nightly.LIVE, "api", "unplanned")
     )
     # Of the others nothing is said: they go where the plan has them, and anywhere else after it.
-    assert there.realtime(0) == [carried.LIVE, "unplanned", "api", carried.NIGHT]
+    assert there.realtime(0) == [nightly.LIVE, "unplanned", "api", nightly.NIGHT]
 
 
 def test_restricted_workload_with_unknown_model(
@@ -206,15 +206,15 @@ def test_restricted_workload_with_unknown_model(
 
 
 def test_venue_permitted_if_all_pools_are(site: Callable[..., Site]) -> None:
-    both = OWN | {"name": "both", "pool": [carried.LIVE, carried.NIGHT]}
+    both = OWN | {"name": "both", "pool": [nightly.LIVE, nightly.NIGHT]}
     there = site(limited(), both)
     assert not there.plan_executor.permits(waiting(), there.venue("both"))
-    assert there.plan_executor.permits(waiting(), there.venue(carried.NIGHT))
+    assert there.plan_executor.permits(waiting(), there.venue(nightly.NIGHT))
 
 
 def test_backfill_limited_by_the_plan(site: Callable[..., Site]) -> None:
-    there = site(carried.plan(live=[1, 2, 1, 1, 1]))
-    live = there.venue(carried.LIVE)
+    there = site(nightly.plan(live=[1, 2, 1, 1, 1]))
+    live = there.venue(nightly.LIVE)
     live.realtime = 2
     live.deferrable = [RunningRequest(task=None)]  # type: ignore[arg-type]
     assert there.plan_executor.max_backfill(live) == 2 * 3 - 3
@@ -223,34 +223,34 @@ def test_backfill_limited_by_the_plan(site: Callable[..., Site]) -> None:
     live.realtime = 100
     assert there.plan_executor.max_backfill(live) == 0
     there.now_s = 2 * HOUR_S
-    assert there.plan_executor.max_backfill(there.venue(carried.NIGHT)) == math.inf, "machines of their own may be full"
+    assert there.plan_executor.max_backfill(there.venue(nightly.NIGHT)) == math.inf, "machines of their own may be full"
 
 
 def test_no_backfill_above_planned_memory(site: Callable[..., Site]) -> None:
-    there = site(carried.plan())
-    live = there.venue(carried.LIVE)
-    for share, open_for in ((None, 6), (carried.KV_SHARE, 6), (carried.KV_SHARE + 0.01, 0)):
+    there = site(nightly.plan())
+    live = there.venue(nightly.LIVE)
+    for share, open_for in ((None, 6), (nightly.KV_SHARE, 6), (nightly.KV_SHARE + 0.01, 0)):
         live.load = EngineLoad(running=0, waiting=0, kv_cache_share=share)
         assert there.plan_executor.max_backfill(live) == open_for
 
 
 def test_backfill_share_of_each_slot(site: Callable[..., Site]) -> None:
-    there = site(carried.plan(backfill_shares=[1.0, 0.5, 1.0, 1.0, 1.0]))
-    live = there.venue(carried.LIVE)
+    there = site(nightly.plan(backfill_shares=[1.0, 0.5, 1.0, 1.0, 1.0]))
+    live = there.venue(nightly.LIVE)
     assert there.plan_executor.max_backfill(live) == 2 * 3
     there.now_s = HOUR_S
     assert there.plan_executor.max_backfill(live) == 2 * 2
-    live.load = EngineLoad(running=0, waiting=0, kv_cache_share=carried.KV_SHARE / 2 + 0.01)
+    live.load = EngineLoad(running=0, waiting=0, kv_cache_share=nightly.KV_SHARE / 2 + 0.01)
     assert there.plan_executor.max_backfill(live) == 0
 
 
 def test_batch_api_gets_its_share(site: Callable[..., Site]) -> None:
     routes = [
-        carried.route("realtime", carried.LIVE, [1.0] * 5),
-        carried.route("nightly", carried.TOKENS, [30.0, 0, 0, 0, 0], kind="tier"),
-        carried.route("nightly", carried.LIVE, [70.0] * 5),
+        nightly.route("realtime", nightly.LIVE, [1.0] * 5),
+        nightly.route("nightly", nightly.TOKENS, [30.0, 0, 0, 0, 0], kind="tier"),
+        nightly.route("nightly", nightly.LIVE, [70.0] * 5),
     ]
-    there = site(carried.plan(routes=routes), BATCHES)
+    there = site(nightly.plan(routes=routes), BATCHES)
     api, batch = there.venue("api"), waiting(batch=True, count=1000)
     assert there.plan_executor.provider_batch_quota(batch, api, 0.0) == 300
     there.plan_executor.record_dispatch(batch, api, 300)
@@ -263,10 +263,10 @@ def test_workload_by_name_and_patience(site: Callable[..., Site]) -> None:
     names = ("nightly, 1 h or more", "nightly, 4 h or more", "own deadline, 4 h or more")
     waits = [WorkloadPlan(name=name, lane="deferrable", model="stub") for name in names]
     routes = [
-        carried.route("realtime", carried.LIVE, [1.0] * 5),
-        *(carried.route(name, carried.LIVE, [float(at == slot) for at in range(5)]) for slot, name in enumerate(names)),
+        nightly.route("realtime", nightly.LIVE, [1.0] * 5),
+        *(nightly.route(name, nightly.LIVE, [float(at == slot) for at in range(5)]) for slot, name in enumerate(names)),
     ]
-    there = site(carried.plan(waits=waits, routes=routes))
+    there = site(nightly.plan(waits=waits, routes=routes))
 
     def slots(work: QueuedRequests) -> list[int]:
         return [slot for slot in range(5) if there.deferrable(slot, work)]
@@ -278,7 +278,7 @@ def test_workload_by_name_and_patience(site: Callable[..., Site]) -> None:
 
 
 def test_status_counts_replicas_ahead(site: Callable[..., Site]) -> None:
-    there = site(carried.plan(startup_s=600.0))
+    there = site(nightly.plan(startup_s=600.0))
 
     def night(now_s: float) -> tuple[int, int, int]:
         there.now_s = now_s
@@ -297,37 +297,37 @@ def test_status_counts_replicas_ahead(site: Callable[..., Site]) -> None:
 
 
 def test_replaced_plan_is_followed(site: Callable[..., Site]) -> None:
-    there = site(carried.plan())
-    assert there.realtime(0) == [carried.LIVE, carried.NIGHT]
+    there = site(nightly.plan())
+    assert there.realtime(0) == [nightly.LIVE, nightly.NIGHT]
     assert there.plan_executor.next_slot_s(waiting(), 0.0) == 2 * HOUR_S
     assert there.plan_executor.deferral(CallFields(model="stub"), BULK, 0.0) is not None
     there.plan_executor.replace_plan(planned.NO_PLAN)
     assert there.plan_executor.status() is None
     assert there.plan_executor.next_slot_s(waiting(), 0.0) == math.inf
     assert there.plan_executor.deferral(CallFields(model="stub"), BULK, 0.0) is None
-    assert there.plan_executor.max_backfill(there.venue(carried.LIVE)) == math.inf
+    assert there.plan_executor.max_backfill(there.venue(nightly.LIVE)) == math.inf
 
 
 @pytest.mark.asyncio
 async def test_engine_outside_new_plan_stops(site: Callable[..., Site]) -> None:
     command = [sys.executable, "-m", "tests.peers.engine", "--port", "{port}"]
-    there = site(carried.plan(), OWN | {"name": carried.NIGHT, "url": "http://127.0.0.1:{port}/v1", "command": command})
+    there = site(nightly.plan(), OWN | {"name": nightly.NIGHT, "url": "http://127.0.0.1:{port}/v1", "command": command})
     there.now_s = 2 * HOUR_S
-    engine = there.venue(carried.NIGHT).engine
+    engine = there.venue(nightly.NIGHT).engine
     assert engine is not None
-    carrying = asyncio.create_task(there.plan_executor.run())
+    executing = asyncio.create_task(there.plan_executor.run())
     async with asyncio.timeout(20):
         while engine.state is not EngineState.READY:
             await asyncio.sleep(0.05)
         there.plan_executor.replace_plan(planned.NO_PLAN)
         while engine.state is not EngineState.STOPPED:
             await asyncio.sleep(0.05)
-    carrying.cancel()
+    executing.cancel()
     await there.venues.close()
 
 
 def test_next_slot_of_a_workload(site: Callable[..., Site]) -> None:
-    there = site(carried.plan())
+    there = site(nightly.plan())
     assert there.plan_executor.next_slot_s(waiting(), 0.0) == 2 * HOUR_S
     assert there.plan_executor.next_slot_s(waiting(), 1.5 * HOUR_S) == 2 * HOUR_S
     assert there.plan_executor.next_slot_s(waiting(), 2.5 * HOUR_S) == 7 * HOUR_S
@@ -341,12 +341,12 @@ async def test_failed_start_is_logged_each_time(
 ) -> None:
     monkeypatch.setattr(logging.getLogger("meritorder"), "propagate", True)
     command = [sys.executable, str(Path(__file__).parents[3] / "samples" / "engine.py"), "{port}", "fails"]
-    there = site(carried.plan(), OWN | {"name": carried.NIGHT, "url": "http://127.0.0.1:{port}/v1", "command": command})
+    there = site(nightly.plan(), OWN | {"name": nightly.NIGHT, "url": "http://127.0.0.1:{port}/v1", "command": command})
     there.now_s = 2 * HOUR_S
-    carrying = asyncio.create_task(there.plan_executor.run())
+    executing = asyncio.create_task(there.plan_executor.run())
     await asyncio.sleep(2.5)
-    carrying.cancel()
-    await asyncio.gather(carrying, return_exceptions=True)
+    executing.cancel()
+    await asyncio.gather(executing, return_exceptions=True)
     await there.venues.close()
     complaints = [record.getMessage() for record in caplog.records if "does not start" in record.getMessage()]
     assert 1 <= len(complaints) <= 3

@@ -1,4 +1,4 @@
-"""The plan, read again while it is carried out."""
+"""The plan, read again while it is being executed."""
 
 import asyncio
 import logging
@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.samples import carried
+from tests.samples import nightly
 
 from meritorder.gateway import config
 from meritorder.gateway.venues import plan as planned
@@ -19,15 +19,15 @@ from meritorder.gateway.venues.plan_executor import PlanExecutor
 from meritorder.gateway.venues.plan_reload import PlanReloader
 from meritorder.planfile import write_plan
 
-NAMES = (carried.LIVE, carried.NIGHT)
+NAMES = (nightly.LIVE, nightly.NIGHT)
 
 
 class Site:
-    """A plan's file, and who carries it out."""
+    """A plan file, and its executor and reloader."""
 
     def __init__(self, folder: Path) -> None:
         self.file = folder / "plan.json"
-        write_plan(carried.plan(), self.file)
+        write_plan(nightly.plan(), self.file)
         served = [{"name": name, "url": "http://x", "kind": "vllm", "models": ["stub"]} for name in NAMES]
         found: dict[str, Any] = {"venue": served, "plan": str(self.file)}
         settings = config.parse_settings(found, where="test")
@@ -55,7 +55,7 @@ async def test_changed_file_is_reloaded(site: Site) -> None:
     assert site.slot_s() == 3600.0
     await asyncio.sleep(0.2)
     assert site.plan_reloader.status() == {"reread": 0, "refused": 0, "fault": None}, "nothing has changed"
-    write_plan(carried.plan(slot_s=1800.0), site.file)
+    write_plan(nightly.plan(slot_s=1800.0), site.file)
     await site.until(lambda: site.slot_s() == 1800.0)
     assert site.plan_reloader.status() == {"reread": 1, "refused": 0, "fault": None}
     reading.cancel()
@@ -82,7 +82,7 @@ async def test_rejected_plan_keeps_previous(
     assert site.slot_s() == 3600.0
     site.file.unlink()
     await site.until(lambda: site.plan_reloader.status()["refused"] == 2)
-    write_plan(carried.plan(slot_s=1800.0), site.file)
+    write_plan(nightly.plan(slot_s=1800.0), site.file)
     await site.until(lambda: site.slot_s() == 1800.0)
     assert site.plan_reloader.status() == {"reread": 1, "refused": 2, "fault": None}
     reading.cancel()

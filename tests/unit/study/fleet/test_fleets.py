@@ -70,15 +70,15 @@ def test_max_utilization_lies_below_one() -> None:
 
 
 def test_backfill_leaves_tpot_intact() -> None:
-    room = max_backfill(machine(MIXED), MIXED)
-    assert room.sequences == LIMITS.max_num_seqs, "32 sequences take 16 ms, far below 70 ms"
+    limits = max_backfill(machine(MIXED), MIXED)
+    assert limits.sequences == LIMITS.max_num_seqs, "32 sequences take 16 ms, far below 70 ms"
     tight = load([0.0], 300, 80, slo=Slo(ttft_s=2.0, tpot_s=0.020))
-    room = max_backfill(machine(tight), tight)
+    limits = max_backfill(machine(tight), tight)
     context = 340.0
-    assert float(profile().step_time_s(0, room.sequences, room.sequences * context)) <= 0.7 * 0.020
-    assert float(profile().step_time_s(0, room.sequences + 1, (room.sequences + 1) * context)) > 0.7 * 0.020
+    assert float(profile().step_time_s(0, limits.sequences, limits.sequences * context)) <= 0.7 * 0.020
+    assert float(profile().step_time_s(0, limits.sequences + 1, (limits.sequences + 1) * context)) > 0.7 * 0.020
     step_s = profile().step_time_s(
-        room.prefill_tokens, room.sequences, room.sequences * context, room.prefill_tokens * context / 2
+        limits.prefill_tokens, limits.sequences, limits.sequences * context, limits.prefill_tokens * context / 2
     )
     assert float(step_s) <= 0.9 * 0.020
 
