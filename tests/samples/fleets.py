@@ -45,7 +45,7 @@ def backfill(sequences: int, *, prefill_tokens: int = 1 << 30, kv_share: float =
 
 def offer(gpus: int = 1, *, usd_per_hour: float = 2.0, hardware: str = "h100", instance: str = "box") -> Offer:
     return Offer(
-        provider="somebody",
+        provider="some-cloud",
         region="",
         instance=instance,
         hardware=hardware,

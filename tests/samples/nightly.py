@@ -3,7 +3,7 @@
 from meritorder.domain import Slo
 from meritorder.planfile import DeclaredWorkload, Plan, PlanPool, PlanRoute, PoolSchedule, Promises, WorkloadPlan
 
-LIVE, NIGHT, TOKENS = "live", "night", "somebody m, standard"
+LIVE, NIGHT, TOKENS = "live", "night", "some-cloud m, standard"
 SLOTS = 5
 AT_NIGHT = [0, 0, 1, 0, 0]
 KV_SHARE = 0.8

@@ -174,7 +174,7 @@ def limited(**more: object) -> Plan:
         nightly.route("realtime", nightly.LIVE, [1.0] * 5),
         structs.replace(nightly.route("records", nightly.NIGHT, [0, 0, 1, 0, 0]), lane="realtime"),
         nightly.route("index", nightly.NIGHT, [0, 0, 9, 0, 0]),
-        structs.replace(nightly.route("realtime", nightly.TOKENS, [0.0] * 5, kind="tier"), provider="somebody"),
+        structs.replace(nightly.route("realtime", nightly.TOKENS, [0.0] * 5, kind="tier"), provider="some-cloud"),
     ]
     waits = [WorkloadPlan(name="index", lane="deferrable", model="stub", patience_s=8 * HOUR_S, allow=eu)]
     plan = nightly.plan(rules=rules, routes=routes, waits=waits, **more)  # type: ignore[arg-type]

@@ -19,7 +19,7 @@ def found() -> SearchResult:
 
 def price(tier: Tier, usd_per_mtok: float) -> TokenPrice:
     return TokenPrice(
-        provider="somebody",
+        provider="some-cloud",
         model="m",
         provider_model="m",
         tier=tier,

@@ -14,9 +14,7 @@ ASKED = load(ARRIVED_S, 300, 500, waits=np.arange(7200) % 2 == 0, patience_s=720
 
 
 def judged(pace_ratios: list[float]) -> Profile:
-    return msgspec.structs.replace(
-        profile(), residuals=Residuals(basis="3 servers that somebody measured", pace_ratios=pace_ratios)
-    )
+    return msgspec.structs.replace(profile(), residuals=Residuals(basis="3 measured servers", pace_ratios=pace_ratios))
 
 
 def search(replica: Profile) -> Search:
@@ -42,7 +40,7 @@ def test_larger_error_widens_interval() -> None:
         interval = saving_interval(found, asked, seed=0)
         assert interval is not None
         assert interval.low <= 1 - found.mix.usd / found.baseline.usd <= interval.high
-        assert "nine in ten of 3 servers that somebody measured" in interval.basis
+        assert "nine in ten of 3 measured servers" in interval.basis
         assert "50 % shorter to 100 % longer" in interval.basis or spread < 2
         widths.append(interval.high - interval.low)
     assert widths[0] < widths[1]

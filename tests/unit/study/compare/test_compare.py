@@ -139,7 +139,7 @@ def found_fleets() -> SearchResult:
 
 def price(tier: Tier, usd_per_mtok: float) -> TokenPrice:
     return TokenPrice(
-        provider="somebody",
+        provider="some-cloud",
         model="m",
         provider_model="m",
         tier=tier,

@@ -21,7 +21,7 @@ def pool(**changes: object) -> PlanPool:
         "name": "box",
         "model": MODEL,
         "replica": "replica",
-        "provider": "somebody",
+        "provider": "some-cloud",
         "region": "",
         "machine": "box",
         "hardware": "h100",

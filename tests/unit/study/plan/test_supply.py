@@ -15,7 +15,7 @@ from meritorder.study.plan.supply import Holdings, find_sites
 def test_larger_machines_only_with_cheaper_gpus() -> None:
     usd_per_gpu_hour = {1: 4.0, 2: 4.5, 4: 3.5, 8: 3.5}
     boxes = [
-        replace(offer(1), provider="somebody", instance=f"box{gpus}", gpus=gpus, usd_per_hour=gpus * usd)
+        replace(offer(1), provider="some-cloud", instance=f"box{gpus}", gpus=gpus, usd_per_hour=gpus * usd)
         for gpus, usd in usd_per_gpu_hour.items()
     ]
     known = facts.load()
@@ -29,7 +29,7 @@ def test_larger_machines_only_with_cheaper_gpus() -> None:
         replace(known, offers=tuple(reversed(boxes))),
         known.models["llama-3.1-8b"],
         [serving],
-        options=PlanOptions(model="llama-3.1-8b", providers=("somebody",)),
+        options=PlanOptions(model="llama-3.1-8b", providers=("some-cloud",)),
         holdings=Holdings(),
         suffix="",
         accesses=(Access(),),
