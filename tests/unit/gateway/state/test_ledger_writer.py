@@ -1,8 +1,12 @@
 import asyncio
+import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+from sqlalchemy import Connection
 
+from meritorder.gateway.errors import StoreUnavailableError
 from meritorder.gateway.state import ledger_writer
 from meritorder.gateway.state.ledger_writer import LedgerWriter, deferrable_entry, realtime_entry
 from meritorder.gateway.state.request import Request
@@ -94,3 +98,43 @@ def test_entries_are_written_in_order(tmp_path: Path, monkeypatch: pytest.Monkey
     assert written == [f"req_{number}" for number in range(5)]
     assert seen == [f"req_{number}" for number in range(6)], "observers see what is dropped"
     assert writer.dropped == 1
+
+
+def test_entry_defaults_to_a_stored_answer() -> None:
+    entry = deferrable_entry(CLAIMED, ANSWER, "v", started_s=150.0, ended_s=160.0, cost_picousd=None)
+    assert (entry.output_tokens, entry.lost_tokens, entry.cost_picousd) == (5, 0, None)
+    assert (entry.arrived_s, entry.ended_s) == (100.0, 160.0)
+
+
+def test_answers_without_input_are_not_counted() -> None:
+    """A venue that reports any input tokens has counted; one that reports none has not."""
+    for input_tokens, counted in ((0, False), (1, True)):
+        answer = dataclasses.replace(ANSWER, input_tokens=input_tokens)
+        entry = deferrable_entry(CLAIMED, answer, "v", started_s=150.0, ended_s=160.0, cost_picousd=4)
+        assert entry.counted is counted
+
+
+def test_entries_wait_for_the_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The store fails in the first round, a quarter of a second after the start; the second round writes."""
+    database = Database(f"sqlite:///{tmp_path}/gateway.db")
+    migrations.upgrade(database)
+    writer, waits, add = LedgerWriter(database), list[float](), ledger.add
+
+    async def sleep(wait_s: float) -> None:
+        waits.append(wait_s)
+        if len(waits) > 2:
+            raise asyncio.CancelledError
+
+    def add_or_fail(connection: Connection, entries: Sequence[LedgerEntry]) -> None:
+        if len(waits) == 1:
+            raise StoreUnavailableError("the store is down")
+        add(connection, entries)
+
+    monkeypatch.setattr(ledger_writer.asyncio, "sleep", sleep)
+    monkeypatch.setattr(ledger, "add", add_or_fail)
+    writer.add(realtime())
+    with pytest.raises(asyncio.CancelledError):
+        asyncio.run(writer.run())
+    assert waits == [0.25] * 3
+    assert database.read_now(lambda connection: len(list(ledger.rows(connection)))) == 1
+    database.close()

@@ -1,12 +1,14 @@
 """What runs at a venue, what it costs, and the merit order."""
 
+import asyncio
 from decimal import Decimal
 
 import pytest
 
 from meritorder.gateway import config
+from meritorder.gateway.upstreams.upstream import EngineLoad
 from meritorder.gateway.venues import venues
-from meritorder.gateway.venues.venues import StreamPace, Venues
+from meritorder.gateway.venues.venues import LatencySample, RunningRequest, StreamPace, Venue, Venues
 from meritorder.gateway.wire.usage import StreamMeter, Usage
 
 EVENT = b"data: {}\n\n"
@@ -38,6 +40,13 @@ async def test_cached_tokens_default_to_input_price() -> None:
 
 
 @pytest.mark.asyncio
+async def test_fractions_of_picodollars_add_up() -> None:
+    """Half a picodollar a token: three tokens are 1.5, of which whole picodollars are charged."""
+    (venue,) = build(priced(input_usd_per_mtok="0.0000005", output_usd_per_mtok="0")).all
+    assert [venue.cost_picousd(Usage(input_tokens=tokens)) for tokens in (1, 2, 3, 4)] == [0, 1, 1, 2]
+
+
+@pytest.mark.asyncio
 async def test_no_price_no_cost() -> None:
     (venue,) = build({"name": "own", "kind": "vllm"}).all
     assert venue.cost_picousd(Usage(input_tokens=1)) is None
@@ -50,6 +59,158 @@ async def test_merit_order_ends_with_fallbacks() -> None:
     fallback = {"name": "fallback", "fallback": True}
     found = build(fallback, expensive, cheap, {"name": "own", "kind": "vllm"})
     assert [venue.name for venue in found.serving("m", "realtime")] == ["own", "cheap", "expensive", "fallback"]
+
+
+@pytest.mark.asyncio
+async def test_merit_adds_input_and_output_prices() -> None:
+    """Input $1 and output $6 cost more than $5 and $1; engines without a price cost nothing, in the order given."""
+    low_input = {"name": "low input", "price": {"input_usd_per_mtok": 1, "output_usd_per_mtok": 6}}
+    low_output = {"name": "low output", "price": {"input_usd_per_mtok": 5, "output_usd_per_mtok": 1}}
+    found = build(low_input, low_output, {"name": "b", "kind": "vllm"}, {"name": "a", "kind": "vllm"})
+    assert [venue.name for venue in found.serving("m", "deferrable")] == ["b", "a", "low output", "low input"]
+
+
+@pytest.mark.asyncio
+async def test_venues_serve_their_models_and_lanes() -> None:
+    found = build(
+        {"name": "online", "lanes": ["realtime"]}, {"name": "offline", "models": ["n"], "lanes": ["deferrable"]}
+    )
+    assert found.models() == {"m", "n"}
+    served = {(model, lane): found.serving(model, lane) for model in "mn" for lane in ("realtime", "deferrable")}
+    assert {place: [venue.name for venue in serving] for place, serving in served.items()} == {
+        ("m", "realtime"): ["online"],
+        ("m", "deferrable"): [],
+        ("n", "realtime"): [],
+        ("n", "deferrable"): ["offline"],
+    }
+    assert found.serving("unknown", "realtime") == ()
+
+
+@pytest.mark.asyncio
+async def test_limit_of_sequences() -> None:
+    """The configured limit, else what the engine reports, else 64."""
+    configured, own = build({"name": "limited", "max_concurrency": 3}, {"name": "own", "kind": "vllm"}).all
+    load = EngineLoad(running=0, waiting=0, max_sequences=5, kv_cache_share=None)
+    configured.load = load
+    assert (configured.max_sequences, own.max_sequences) == (3, 64)
+    own.load = load
+    assert own.max_sequences == 5
+    own.load = EngineLoad(running=0, waiting=0, max_sequences=None, kv_cache_share=None)
+    assert own.max_sequences == 64
+
+
+@pytest.mark.asyncio
+async def test_only_engines_stream_deferrable_requests() -> None:
+    api, own = build({"name": "api"}, {"name": "own", "kind": "vllm"}).all
+    assert [own.streams(path) for path in ("/v1/completions", "/v1/embeddings")] == [True, False]
+    assert not api.streams("/v1/completions")
+
+
+def occupy(venue: Venue, *tokens: int) -> list[RunningRequest]:
+    """Start deferrable requests with these counts of output tokens."""
+    venue.deferrable += [RunningRequest(asyncio.create_task(asyncio.sleep(60)), tokens=count) for count in tokens]
+    return venue.deferrable
+
+
+def preempted(venue: Venue) -> list[int]:
+    """The positions of the requests that were preempted, each of which is cancelled as well."""
+    found = [position for position, running in enumerate(venue.deferrable) if running.preempted]
+    assert [bool(running.task.cancelling()) for running in venue.deferrable] == [
+        position in found for position in range(len(venue.deferrable))
+    ]
+    return found
+
+
+@pytest.mark.asyncio
+async def test_latest_with_fewest_tokens_is_preempted() -> None:
+    (venue,) = build({"name": "own", "kind": "vllm"}).all
+    occupy(venue, 5, 3, 3, 9)
+    for count, found in ((0, []), (-1, []), (1, [2]), (2, [0, 1, 2]), (9, [0, 1, 2, 3])):
+        venue.preempt(count)
+        assert preempted(venue) == found
+
+
+@pytest.mark.asyncio
+async def test_urgent_requests_are_not_preempted() -> None:
+    (venue,) = build({"name": "own", "kind": "vllm"}).all
+    urgent, _ = occupy(venue, 1, 2)
+    urgent.urgent = True
+    venue.preempt(2)
+    assert preempted(venue) == [1]
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize(("kind", "second"), [("vllm", [1]), ("openai", [])])
+async def test_real_time_takes_a_sequence(kind: str, second: list[int]) -> None:
+    """Of three sequences two are taken; the first real-time request finds the third, the next preempts one."""
+    (venue,) = build({"name": "v", "kind": kind, "max_concurrency": 3}).all
+    occupy(venue, 2, 1)
+    venue.add_realtime(streamed=False)
+    assert (venue.realtime, venue.prefilling, preempted(venue)) == (1, 0, [])
+    venue.add_realtime(streamed=False)
+    assert (venue.realtime, venue.prefilling, preempted(venue)) == (2, 0, second)
+
+
+@pytest.mark.asyncio
+async def test_prefill_is_left_to_real_time() -> None:
+    """Two may be in prefill. Of four deferrable requests one has its first token and one is urgent."""
+    (venue,) = build({"name": "own", "kind": "vllm"}).all
+    occupy(venue, 0, 0, 0, 7)[0].urgent = True
+    venue.add_realtime(streamed=True)
+    assert preempted(venue) == [], "no limit is known"
+    venue.max_prefilling = 3
+    venue.add_realtime(streamed=False)
+    assert preempted(venue) == [], "it needs no first token by itself"
+    venue.add_realtime(streamed=True)
+    assert preempted(venue) == [2], "2 + 2 - 3"
+    venue.add_realtime(streamed=True)
+    assert preempted(venue) == [1, 2], "3 + 1 - 3"
+    venue.add_realtime(streamed=True)
+    assert (preempted(venue), venue.prefilling) == ([1, 2], 4)
+
+
+@pytest.mark.asyncio
+async def test_free_prefill_preempts_none() -> None:
+    (venue,) = build({"name": "own", "kind": "vllm"}).all
+    occupy(venue, 0)
+    venue.max_prefilling = 2
+    venue.add_realtime(streamed=True)
+    assert preempted(venue) == []
+
+
+@pytest.mark.asyncio
+async def test_real_time_requests_leave_samples() -> None:
+    (venue,) = build({"name": "own", "kind": "vllm"}).all
+    for _ in range(3):
+        venue.add_realtime(streamed=True)
+    venue.record_first_token(5.0, 0.5)
+    assert venue.prefilling == 2
+    venue.remove_realtime(6.0, 0.02, prefilling=False)
+    venue.remove_realtime(7.0, None, prefilling=True)
+    assert (venue.realtime, venue.prefilling) == (1, 1)
+    assert (list(venue.ttfts), list(venue.tpots)) == ([LatencySample(5.0, 0.5)], [LatencySample(6.0, 0.02)])
+
+
+def test_pace_counts_from_the_first_sample() -> None:
+    """Tokens before it prove nothing: their time is unknown."""
+    pace, meter = StreamPace(), StreamMeter()
+    meter.feed(EVENT * 9)
+    pace.add(meter)
+    assert pace.sample_tpot_s(10.0) is None
+    meter.feed(EVENT * 5)
+    assert pace.sample_tpot_s(11.0) == pytest.approx(1 / 5)
+
+
+def test_pace_forgets_after_four_samples() -> None:
+    """Four seconds of one token each after a second of sixteen: 1 / 16, 2 / 17, 3 / 18, 4 / 19, then 4 / 4."""
+    pace, meter = StreamPace(), StreamMeter()
+    pace.add(meter)
+    pace.sample_tpot_s(0.0)
+    found = []
+    for second, events in enumerate((16, 1, 1, 1, 1), 1):
+        meter.feed(EVENT * events)
+        found.append(pace.sample_tpot_s(float(second)))
+    assert found == pytest.approx([1 / 16, 2 / 17, 3 / 18, 4 / 19, 1.0])
 
 
 def test_pace_of_streams_in_progress() -> None:
