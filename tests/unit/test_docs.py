@@ -11,6 +11,7 @@ from meritorder.bills.formats import FORMATS as BILL_FORMATS
 from meritorder.cli import app
 from meritorder.errors import MeritorderError
 from meritorder.findings import SCOPES, FindingKind
+from meritorder.gateway.config import VenueKind
 from meritorder.planner.model import constraints
 from meritorder.report.audit.words import KINDS
 from meritorder.study.audit.answer import _REASONS
@@ -66,6 +67,11 @@ def test_every_format_and_threshold_is_described() -> None:
     assert all(f"| `{known.name}` |" in text for known in FORMATS)
     for threshold in (BURST_THRESHOLD, CLOCK_THRESHOLD, SAME_PROMPT_THRESHOLD, NO_THINKING_THRESHOLD):
         assert f"more than {threshold:.0%}".replace("%", " %") in text
+
+
+def test_every_venue_kind_is_described() -> None:
+    text = (ROOT / "docs" / "reference" / "venues.md").read_text(encoding="utf-8")
+    assert all(f"| `{kind}` |" in text for kind in VenueKind)
 
 
 def test_every_constraint_is_described() -> None:

@@ -159,11 +159,11 @@ RULES = [
 def test_each_line_item_type(
     cur: Write, line: dict[str, str], expected: tuple[str, str, str, str | None, bool]
 ) -> None:
-    purchase, billed, amortised, listed, unused = expected
+    purchase, billed, amortized, listed, unused = expected
     row = row_of(cur(line))
     assert row["purchase"] == purchase
     assert row["billed_usd"] == Decimal(billed)
-    assert row["amortised_usd"] == Decimal(amortised)
+    assert row["amortised_usd"] == Decimal(amortized)
     assert row["list_usd"] == (None if listed is None else Decimal(listed))
     assert row["unused"] is unused
 

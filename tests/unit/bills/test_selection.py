@@ -96,8 +96,8 @@ def test_tags_and_the_users_choice(cur: Write) -> None:
     assert kind(path, select=[("account", "5*"), ("instance_type", "c7i.*")]) == "selected"
     assert kind(path, select=[("account", "5*")]) is None
     assert kind(cur(cpu | {"resource_tags": '{"workload": "llm-serving"}'})) == "tagged"
-    with pytest.raises(BillError, match="no column colour to select by"):
-        bills.read(path, select=[("colour", "red")])
+    with pytest.raises(BillError, match="no column color to select by"):
+        bills.read(path, select=[("color", "red")])
 
 
 def test_plan_is_inference_by_majority(cur: Write) -> None:

@@ -198,7 +198,7 @@ def test_shares_of_more_than_the_whole(tmp_path: Path) -> None:
         (CHAT + table(name='"x"', lane='"later"'), "workload 2 (x): unknown lane 'later'"),
         (CHAT + CHAT, "two workloads are named chat"),
         (EVALS + "speed = 1\n", "unknown key speed"),
-        (EVALS.replace("tenant", "colour"), "unknown column colour"),
+        (EVALS.replace("tenant", "color"), "unknown column color"),
         (EVALS.replace('"m?"', "3"), "match model must be text"),
         (EVALS.replace("4h", "soon"), "'soon' is not a deadline"),
         (table(name='"x"', lane='"deferrable"'), "needs a deadline"),

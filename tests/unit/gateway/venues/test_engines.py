@@ -15,7 +15,7 @@ from meritorder.gateway.errors import BrokenAnswerError, UnavailableError
 from meritorder.gateway.upstreams.connection import Endpoint
 from meritorder.gateway.upstreams.openai import OpenAIVenue
 from meritorder.gateway.upstreams.upstream import Call
-from meritorder.gateway.venues import parent_watchdog as leash
+from meritorder.gateway.venues import parent_watchdog
 from meritorder.gateway.venues.engines import Engine, EngineCommand, EngineState
 
 pytestmark = pytest.mark.asyncio
@@ -191,7 +191,7 @@ async def test_stop_during_start() -> None:
 async def test_engine_ends_with_killed_gateway(tmp_path: Path) -> None:
     noted = tmp_path / "pid"
     inner = f"import os, time, pathlib; pathlib.Path({str(noted)!r}).write_text(str(os.getpid())); time.sleep(600)"
-    command = [sys.executable, "-I", leash.__file__, "0.5", sys.executable, "-c", inner]
+    command = [sys.executable, "-I", parent_watchdog.__file__, "0.5", sys.executable, "-c", inner]
     gateway = subprocess.Popen(
         [sys.executable, "-c", f"import subprocess, time\nsubprocess.Popen({command!r}, stdin=-1)\ntime.sleep(600)"]
     )
