@@ -4,11 +4,13 @@ import dataclasses
 
 import numpy as np
 import pytest
-from tests.samples.planning import on_demand, reserved, steady, with_commitment
+from tests.samples.planning import deferrable, hours, on_demand, pool, realtime, reserved, steady, with_commitment
 
 from meritorder.planner import commitments
 from meritorder.planner.commitments import backtest_commitments
-from meritorder.planner.model.supply import CapacityBlock, SavingsPlan
+from meritorder.planner.model.demand import OpenEnd
+from meritorder.planner.model.problem import Problem
+from meritorder.planner.model.supply import CapacityBlock, Reserved, SavingsPlan
 from meritorder.planner.solve.highs import Effort
 from meritorder.planner.solve.search import find_plan
 from meritorder.planner.solve.solution import CommitmentPurchase
@@ -25,10 +27,20 @@ def test_rules_choose_by_past_use() -> None:
     }
 
 
+def test_rules_round_past_use() -> None:
+    """The least use counts in whole machines, the median to the nearest; without any use nothing is committed to."""
+    use = np.array([1.9, 2.4, 2.9, 3.9])
+    assert [rule(use, 0.25) for rule in commitments.COMMITMENT_RULES.values()] == [1, 3, 2]
+    assert [rule(np.array([]), 0.6) for rule in commitments.COMMITMENT_RULES.values()] == [0, 0, 0]
+    assert commitments.COMMITMENT_RULES["minimum"](np.array([0.0, 2.0]), 0.6) == 0
+
+
 def test_ladder_adds_up() -> None:
+    """A quarter of ten is 2.5; halves are rounded up, to 3, 5, 8 and 10 in all."""
     rungs = commitments.build_ladder(10, 4)
-    assert sum(rung.machines for rung in rungs) == 10
+    assert [rung.machines for rung in rungs] == [3, 2, 3, 2]
     assert [rung.after_share for rung in rungs] == [0, 0.25, 0.5, 0.75]
+    assert commitments.build_ladder(0, 4) == ()
 
 
 def test_regret_if_demand_halves() -> None:
@@ -45,6 +57,18 @@ def test_recommendation_has_break_even_and_ladder() -> None:
     (advice,) = commitments.recommend_commitments(find_plan(steady(), EXACT), rungs=2)
     assert advice.break_even_use == pytest.approx(0.6)
     assert [step.machines for step in advice.ladder] == [1, 1]
+    (quarterly,) = commitments.recommend_commitments(find_plan(steady(), EXACT))
+    assert [step.after_share for step in quarterly.ladder] == [0.0, 0.5], "two machines in quarters of the term"
+
+
+def test_no_break_even_without_on_demand() -> None:
+    problem = dataclasses.replace(steady(), payments=(reserved(6.0),))
+    (recommendation,) = commitments.recommend_commitments(find_plan(problem, EXACT))
+    assert (recommendation.break_even_use, sum(rung.machines for rung in recommendation.ladder)) == (None, 2)
+
+
+def test_regret_is_of_half_by_default() -> None:
+    assert commitments.commitment_regret(find_plan(steady(), EXACT)).demand_share == 0.5
 
 
 def test_steady_use_is_committed_to() -> None:
@@ -109,6 +133,60 @@ def test_held_blocks_and_savings_plans() -> None:
     assert (held_block.held.tolist(), held_block.max_machines) == ([1, 1, 1, 0], 0)
     (held_plan,) = held.savings_plans
     assert (held_plan.held_usd_per_hour, held_plan.max_usd_per_hour) == (8.0, 0.0)
+
+
+def test_held_machines_add_up() -> None:
+    """Two bought on top of one held; the reservation of the other machine stays as it is, and no more can be bought."""
+    payments = (on_demand(10.0), reserved(6.0, held=1), reserved(6.0, "gcp-h100", held=4))
+    purchase = CommitmentPurchase(
+        name="aws-h100 reserved", pricing_model="reserved", term="", payment="", amount=2, held=1, usd_per_hour=6,
+        usd=0, used_share=1, starts=(),
+    )  # fmt: skip
+    held = commitments.hold_purchases(dataclasses.replace(steady(), payments=payments), [purchase])
+    assert held.payments[0] == payments[0]
+    found = [payment for payment in held.payments if isinstance(payment, Reserved)]
+    assert [(payment.held, payment.max_machines) for payment in found] == [(3, 0), (4, 0)]
+
+
+def test_held_blocks_recur_in_scenarios() -> None:
+    """A block of one hour from the second on, in each of two scenarios of three hours."""
+    block = CapacityBlock(name="block", machine="aws-h100", usd_per_hour=4.0, slots=1, starts=(0, 1))
+    problem = Problem(
+        horizon=hours(3, scenarios=2),
+        workloads=(realtime([1.0] * 6),),
+        pools=(pool(),),
+        payments=(on_demand(10.0), block),
+    )
+    purchase = CommitmentPurchase(
+        name="block", pricing_model="", term="", payment="", amount=1, held=0, usd_per_hour=0, usd=0, used_share=1,
+        starts=(1,),
+    )  # fmt: skip
+    for bought, expected in (([purchase], [0, 1, 0, 0, 1, 0]), ([], 0)):
+        _, held = commitments.hold_purchases(problem, bought).payments
+        assert isinstance(held, CapacityBlock)
+        assert held.held.tolist() == expected
+
+
+def test_backtest_pays_for_fractions() -> None:
+    """Of 1.25 machines one is committed to: 24 hours of $6 and of a quarter of $10, not of 1.25 times $10."""
+    steady_use = Problem(
+        horizon=hours(48, ends=OpenEnd(warm=True)),
+        workloads=(deferrable(np.full(48, 1.25), 1),),
+        pools=(pool(),),
+        payments=(on_demand(10.0), reserved(6.0)),
+    )
+    payments = (on_demand(10.0, max_machines=1), reserved(6.0, held=3))
+    for problem in (steady_use, dataclasses.replace(steady_use, payments=payments)):
+        found = backtest_commitments(problem, 0.5)
+        assert {result.rule for result in found} == {"plan", *commitments.COMMITMENT_RULES}
+        for result in found:
+            assert (result.machines, result.usd) == (1, pytest.approx(24 * (6 + 2.5)))
+            assert result.saving_usd == pytest.approx(24 * 12.5 - 24 * 8.5)
+
+
+def test_backtest_needs_on_demand_price() -> None:
+    problem = dataclasses.replace(with_commitment(np.ones(4)), payments=(on_demand(10.0), reserved(6.0, "gcp-h100")))
+    assert backtest_commitments(problem, 0.5) == []
 
 
 def test_backtest_only_of_purchases() -> None:

@@ -4,11 +4,12 @@ import dataclasses
 
 import numpy as np
 import pytest
-from tests.samples.planning import deferrable, hours, on_demand, pool, realtime, reserved, small
+from tests.samples.planning import HOUR, deferrable, hours, on_demand, pool, realtime, reserved, small
 
 from meritorder.planner.model.constraints import formulate
+from meritorder.planner.model.demand import Horizon, OpenEnd
 from meritorder.planner.model.problem import CarbonPrice, Problem
-from meritorder.planner.model.supply import SavingsPlan, TokenTier
+from meritorder.planner.model.supply import CapacityBlock, SavingsPlan, TokenTier
 from meritorder.planner.solve.bounds import hard_bound_usd, lagrangian_bound, relaxed_usd
 from meritorder.planner.solve.highs import Effort, solve
 from meritorder.planner.solve.search import find_plan
@@ -69,6 +70,67 @@ def test_hard_bound_subtracts_sunk_savings_plan() -> None:
     """$5 an hour are held for two hours at half the on-demand price: $20 of 3 machine-hours at $10."""
     held = SavingsPlan(name="sp", usd_per_hour={"aws-h100": 5.0}, held_usd_per_hour=5.0, max_usd_per_hour=0.0)
     assert hard_bound_usd(small([0.0, 0.0], [3.0, 0.0], 2, savings_plans=(held,))) == pytest.approx(10)
+
+
+def test_hard_bound_is_never_negative() -> None:
+    """Five machines held for two hours could save $100, but only $30 are spent."""
+    assert hard_bound_usd(small([0.0, 0.0], [3.0, 0.0], 2, payments=(on_demand(), reserved(held=5)))) == 0.0
+
+
+def test_hard_bound_in_half_hours() -> None:
+    """Two slots of half an hour, $30 of work: a held machine saves $10, and $5 an hour at half price save $10."""
+    horizon = Horizon(slot_s=HOUR / 2, slots=2, ends=OpenEnd())
+    problem = small([0.0, 0.0], [3.0, 0.0], 2, horizon=horizon)
+    held = dataclasses.replace(problem, payments=(on_demand(), reserved(held=1, max_machines=0)))
+    plan = SavingsPlan(name="sp", usd_per_hour={"aws-h100": 5.0}, held_usd_per_hour=5.0, max_usd_per_hour=0.0)
+    assert hard_bound_usd(problem) == pytest.approx(30)
+    assert hard_bound_usd(held) == pytest.approx(20)
+    assert hard_bound_usd(dataclasses.replace(problem, savings_plans=(plan,))) == pytest.approx(20)
+
+
+def test_unusable_commitments_save_nothing() -> None:
+    """Held machines without a pool, and a savings plan for machines that cannot be rented."""
+    plan = SavingsPlan(name="sp", usd_per_hour={"gcp-h100": 5.0}, held_usd_per_hour=5.0, max_usd_per_hour=0.0)
+    payments = (on_demand(), reserved(6.0, "gcp-h100", held=1))
+    for options in ({"payments": payments}, {"savings_plans": (plan,)}):
+        assert hard_bound_usd(small([0.0, 0.0], [3.0, 0.0], 2, **options)) == pytest.approx(30)
+
+
+def test_hard_bound_subtracts_sunk_blocks() -> None:
+    """A block of two machines held in the first of two hours saves $20 of $30."""
+    block = CapacityBlock(
+        name="block",
+        machine="aws-h100",
+        usd_per_hour=4.0,
+        slots=1,
+        starts=(),
+        held=np.array([2.0, 0.0]),
+        max_machines=0,
+    )
+    assert hard_bound_usd(small([0.0, 0.0], [3.0, 0.0], 2, payments=(on_demand(), block))) == pytest.approx(10)
+
+
+def test_hard_bound_of_best_savings_rate() -> None:
+    """$5 an hour for two hours buy $20 of machines at half price, though the other machines are a fifth off only."""
+    plan = SavingsPlan(
+        name="sp", usd_per_hour={"aws-h100": 5.0, "gcp-h100": 8.0}, held_usd_per_hour=5.0, max_usd_per_hour=0.0
+    )
+    problem = small(
+        [0.0, 0.0],
+        [3.0, 0.0],
+        2,
+        pools=(pool(), pool("gcp-h100")),
+        payments=(on_demand(), on_demand(10.0, "gcp-h100")),
+        savings_plans=(plan,),
+    )
+    assert hard_bound_usd(problem) == pytest.approx(10)
+
+
+def test_all_tokens_of_backlog_are_paid() -> None:
+    """Tokens for a machine-hour cost $9, then $4: real time of one hour takes $9, deferrable work of both $13."""
+    usd = {"chat": np.array([9.0, 4.0]), "batch": np.array([9.0, 4.0])}
+    tier = TokenTier(name="api", provider="x", model="m", usd=usd)
+    assert hard_bound_usd(small([1.0, 0.0], [1.0, 1.0], 2, tiers=(tier,))) == pytest.approx(9 + 9 + 4)
 
 
 def test_hard_bound_weighs_scenarios() -> None:
