@@ -252,7 +252,7 @@ def _corrections(corrections: Sequence[Correction]) -> str:
                 str(c.max_num_batched_tokens),
             )
         )
-    times = ("a sequence", "a step", "a step with prompts", "a request", "a prompt token", "steps before", "told")
+    times = ("a sequence", "a step", "a step with prompts", "a request", "a prompt token", "steps before", "poll share")
     return _table(("for", "rows", "operators", "KV", "prefill", "memory", *times, "step tokens"), lines)
 
 
