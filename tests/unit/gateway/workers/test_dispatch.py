@@ -110,7 +110,8 @@ class Sent:
         outcome = self._outcomes.pop(0) if self._outcomes else DONE
         if isinstance(outcome, int):
             running.tokens = outcome
-            await asyncio.sleep(60)
+            await asyncio.sleep(5)
+            raise TimeoutError
         if isinstance(outcome, Exception):
             raise outcome
         assert isinstance(outcome, RequestAnswer)
@@ -160,8 +161,9 @@ def claimed(dispatcher: Dispatcher, seq: int) -> ClaimedRequest:
 
 
 async def settle(dispatcher: Dispatcher) -> None:
-    while dispatcher._tasks:
-        await asyncio.wait(dispatcher._tasks)
+    async with asyncio.timeout(5):
+        while dispatcher._tasks:
+            await asyncio.wait(dispatcher._tasks)
 
 
 async def start(dispatcher: Dispatcher) -> None:

@@ -6,11 +6,17 @@ import numpy as np
 import pytest
 from tests.samples.planning import HOUR, deferrable, hours, on_demand, pool, realtime, reserved, small
 
-from meritorder.planner.model.constraints import formulate
+from meritorder.planner.model.constraints import Formulation, formulate
 from meritorder.planner.model.demand import Horizon, OpenEnd
 from meritorder.planner.model.problem import CarbonPrice, Problem
 from meritorder.planner.model.supply import CapacityBlock, SavingsPlan, TokenTier
-from meritorder.planner.solve.bounds import hard_bound_usd, lagrangian_bound, relaxed_usd
+from meritorder.planner.solve.bounds import (
+    _assign_windows,
+    _committed_columns,
+    hard_bound_usd,
+    lagrangian_bound,
+    relaxed_usd,
+)
 from meritorder.planner.solve.highs import Effort, solve
 from meritorder.planner.solve.search import find_plan
 
@@ -178,3 +184,41 @@ def test_lagrangian_bound_is_tight_without_fractions() -> None:
     assert np.allclose(relaxed.values[formulation.variables.machines] % 1, 0)
     bound_usd, _ = lagrangian_bound(formulation, relaxed.row_duals, time_limit_s=20)
     assert bound_usd == pytest.approx(relaxed.usd, rel=1e-6)
+    for share in (0.0, 0.5):
+        lower_usd, spent_s = lagrangian_bound(formulation, share * relaxed.row_duals, time_limit_s=20)
+        assert 0 <= lower_usd <= relaxed.usd * (1 + 1e-6), "any prices give a lower bound"
+        assert 0 < spent_s < 20
+
+
+def two_scenarios(slot_s: float, slots: int) -> Formulation:
+    """One machine's work in each slot, on demand or reserved: one whole number a slot."""
+    problem = Problem(
+        horizon=Horizon(slot_s=slot_s, slots=slots, scenarios=2),
+        workloads=(realtime([1.0] * (2 * slots)),),
+        pools=(pool(),),
+        payments=(on_demand(), reserved()),
+    )
+    return formulate(problem)
+
+
+@pytest.mark.parametrize(("slot_s", "slots", "sizes"), [(HOUR, 100, [80, 20]), (HOUR / 2, 200, [80, 80, 40])])
+def test_windows_hold_eighty_whole_numbers(slot_s: float, slots: int, sizes: list[int]) -> None:
+    """Each scenario is cut into windows of 80 slots; what is committed to belongs to none."""
+    formulation = two_scenarios(slot_s, slots)
+    window, first, coupling = _assign_windows(formulation)
+    on_demand_machines = window[formulation.variables.machines[0]]
+    numbers = [scenario * slots + number for scenario in range(2) for number in range(len(sizes))]
+    assert np.unique(on_demand_machines).tolist() == numbers
+    assert np.bincount(on_demand_machines)[numbers].tolist() == sizes * 2
+    (committed,) = formulation.variables.committed.values()
+    assert window[committed] == -1
+    matrix = formulation.model.matrix
+    assert set(matrix.row[matrix.column == committed]) == set(np.flatnonzero(coupling))
+    assert (first[coupling] == -1).all()
+    assert (first[~coupling] >= 0).all()
+
+
+def test_reserved_machines_are_whole() -> None:
+    formulation = two_scenarios(HOUR, 10)
+    whole = np.flatnonzero(_committed_columns(formulation))
+    assert whole.tolist() == formulation.variables.machines[1].tolist()
