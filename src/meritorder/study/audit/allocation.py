@@ -136,7 +136,7 @@ def _by(requests: pl.DataFrame, column: str, idle: float) -> list[AllocatedCost]
     if not requests[column].is_not_null().any():
         return []
     named = requests.with_columns(pl.col(column).cast(pl.String).fill_null(_UNNAMED))
-    parts = [_allocated(str(key[0]), rows, idle) for key, rows in named.group_by(column)]
+    parts = [_allocated(str(name), rows, idle) for (name,), rows in named.group_by(column)]
     return sorted(parts, key=lambda part: (-part.usd, part.name))
 
 

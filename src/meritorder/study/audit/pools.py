@@ -191,7 +191,7 @@ def read_fleet(bill: bills.Bill, by_hour: pl.DataFrame, serving: Sequence[tuple[
         served=bills.matches_selectors(shape, serving, option="--serving") if serving else realtime,
         region=pl.col("region").fill_null(""),
         provider=pl.col("provider").fill_null(""),
-    ).filter(pl.col("at").is_between(0, hours - 1))
+    )
     share = paid_share(bills.select_inference(bill.groups))
     keys = ("provider", "region", "instance_type", "may_wait", "non_production", "served")
     pools = [_pool(key, rows, hours, share) for key, rows in shape.group_by(*keys, maintain_order=True)]

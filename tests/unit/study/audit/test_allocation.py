@@ -1,14 +1,17 @@
 """Dollars per request, from bills and traces whose split is plain arithmetic."""
 
+import datetime as dt
 from dataclasses import replace
 from itertools import chain
 
 import polars as pl
 import pytest
+from tests.samples import audits as samples
 from tests.samples.charges import line, machine, reservation, tokens
 from tests.unit.study.audit.conftest import DAY, Audited, MakeTrace
 
 from meritorder.errors import BillError
+from meritorder.study.audit.allocation import _paid, _work_of_requests
 from meritorder.study.audit.context import AuditOptions
 
 
@@ -126,3 +129,77 @@ def test_allocations_sum_to_what_was_paid(audited: Audited, trace: MakeTrace, co
     assert costs.machine_hours_paid == pytest.approx(3 * covered_h)
     share_idle = 1 - costs.machine_hours_used / costs.machine_hours_paid
     assert costs.total.idle_usd == pytest.approx(costs.total.usd * share_idle)
+
+
+def test_one_request_pays_a_minute(audited: Audited, trace: MakeTrace) -> None:
+    """A trace of one moment counts as a minute; its request pays a sixtieth of a mean hour."""
+    costs = audited(machine(range(DAY), usd=60.0), trace=trace([1], dated=False)).requests
+    assert costs is not None
+    assert (costs.total.usd, costs.total.usd_per_request) == pytest.approx((1.0, 1.0))
+    assert (costs.hours, costs.machine_hours_paid) == (1, pytest.approx(1 / 60))
+
+
+def test_undated_part_of_an_hour(audited: Audited, trace: MakeTrace) -> None:
+    """An hour and a half at 50 an hour; ten requests in the first hour pay as much as five in the half."""
+    whole = trace([10, 10], dated=False)
+    half = replace(whole, requests=whole.requests.filter(pl.col("arrived_s") < 1.5 * 3600))
+    costs = audited(machine(range(DAY), usd=50.0), trace=half).requests
+    assert costs is not None
+    assert (costs.total.usd, costs.total.requests, costs.hours) == (pytest.approx(75.0), 15, 2)
+    assert costs.machine_hours_paid == pytest.approx(1.5)
+
+
+@pytest.mark.parametrize(("billed", "served"), [(range(2, 6), 20), (range(2, 4), 10), (range(2, 9), 20)])
+def test_only_hours_of_both_count(audited: Audited, trace: MakeTrace, billed: range, served: int) -> None:
+    """Five requests in each of six hours, of which the bill has those from the third on."""
+    costs = audited(machine(billed, usd=50.0), trace=trace([5] * 6)).requests
+    assert costs is not None
+    assert (costs.total.requests, costs.hours, costs.hours_without_requests) == (served, served // 5, 0)
+    assert costs.total.usd == pytest.approx(10.0 * served)
+    assert costs.machine_hours_paid == pytest.approx(served / 5)
+
+
+def test_most_expensive_tenants_first(audited: Audited, trace: MakeTrace) -> None:
+    """Of 22 tenants the 20 with the largest cost are listed, equal ones by name."""
+    names = tuple(f"t{number:02}" for number in range(22))
+    costs = audited(machine([0]), trace=trace([23], tenants=(*names, "t21"))).requests
+    assert costs is not None
+    assert [cost.name for cost in costs.by_tenant] == ["t21", *names[:19]]
+
+
+def test_session_clock_is_undated(audited: Audited, trace: MakeTrace) -> None:
+    dated = trace([10] * 6)
+    costs = audited(
+        machine(range(DAY), usd=50.0), trace=replace(dated, report=replace(dated.report, session_clock=True))
+    ).requests
+    assert costs is not None
+    assert any("no dates" in text for text in costs.basis)
+
+
+def test_cached_tokens_are_no_work(trace: MakeTrace) -> None:
+    """Of 1,000 input tokens 400 are cached, and 250 output tokens are the work of 1,000: 1,600."""
+    requests = trace([1, 1])
+    cached = replace(requests, requests=requests.requests.with_columns(cached_tokens=pl.lit(400)))
+    assert list(_work_of_requests(cached)) == [1600.0, 1600.0]
+
+
+def test_paid_only_for_machines_of_the_bill() -> None:
+    """Of two hours the second has 20 for two machines; hours outside, tokens and taxes do not count."""
+    fleet = samples.ledger(samples.pool([1.0, 1.0])).fleet
+    assert fleet is not None
+    hours = [-1, 0, 1, 2, 0, 0, 1]
+    charges = pl.DataFrame(
+        {
+            "hour": [fleet.start + dt.timedelta(hours=hour) for hour in hours],
+            "kind": [*["accelerator"] * 4, "tokens", "accelerator", "commitment"],
+            "purchase": [*["on_demand"] * 4, "on_demand", "tax", "savings_plan"],
+            "amortised_usd": [100.0, None, 20.0, 300.0, 1000.0, 1000.0, 7.0],
+            "quantity": [1.0, None, 2.0, 3.0, 9.0, 9.0, 9.0],
+            "list_usd": [5.0] * 7,
+            "unit": ["Hrs"] * 6 + [None],
+            "instance_type": ["p5"] * 7,
+            "unused": [False] * 6 + [True],
+        }
+    )
+    paid, machine_h = _paid(charges, fleet, ())
+    assert (list(paid), list(machine_h)) == ([0.0, 27.0], [0.0, 2.0])

@@ -1,14 +1,19 @@
 """The whole answer of an audit."""
 
+import datetime as dt
 from itertools import chain
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from tests.samples import audits as samples
-from tests.samples.charges import line, machine, reservation, tokens
+from tests.samples.charges import START, line, machine, reservation, tokens, write
 from tests.unit.study.audit.conftest import DAY, DEFERRABLE, MONTH, Audited, only
 
+from meritorder import bills
 from meritorder.findings import Finding, FindingKind
-from meritorder.study.audit.answer import _assumptions, _sentence
+from meritorder.study.audit.answer import _assumptions, _context, _only_model, _sentence, audit
+from meritorder.study.audit.context import AuditOptions, build_case
 from meritorder.study.audit.usage import MachineUsage
 
 
@@ -56,6 +61,7 @@ def test_sentence_without_findings() -> None:
     ("kinds", "usage", "texts"),
     [
         (["idle_capacity"], None, 0),
+        (["over_provisioned"], None, 1),
         (["over_provisioned"], samples.usage([0.0], [1.0]), 1),
         (["over_provisioned"], samples.usage([0.0], [1.0], of_all_machines=False), 2),
         (["over_provisioned"], samples.usage([0.0], [1.0], guessed=True), 2),
@@ -90,3 +96,31 @@ def test_overpaid_is_the_mean_month(audited: Audited) -> None:
     answer = audited([row | (november if place % 2 else {}) for place, row in enumerate(rows)])
     assert answer.overpaid_usd == pytest.approx(DAY * 1.5)
     assert answer.overpaid_usd_per_month == pytest.approx(DAY * 0.75)
+
+
+def test_share_needs_something_paid() -> None:
+    found = [finding("idle_capacity", 0.25)]
+    assert "$0.25 (50 %) is overpaid" in _sentence(0.5, 0.25, found, 1.0)
+    assert _sentence(0.0, 0.25, found, 1.0) == "Of $0 for inference, $0.25 is overpaid: $0.25 idle capacity."
+
+
+def test_prices_end_with_the_bill(tmp_path: Path) -> None:
+    """Three machine hours end at 03:00; without machines the last charge ends the bill."""
+    storage = line("Usage", 5, 5.0, line_item_product_code="AmazonS3", line_item_usage_type="Storage")
+    for rows, hours in ((machine(range(3)), 3), ([storage], 6)):
+        bill = bills.read(write(tmp_path / "bill.csv", rows))
+        context = _context(build_case(bill, AuditOptions()), None)
+        assert context.market.until == START + dt.timedelta(hours=hours)
+        assert context.model == ""
+
+
+def test_only_one_model_is_served() -> None:
+    def of(*models: str) -> str:
+        return _only_model(SimpleNamespace(models=models))  # type: ignore[arg-type]
+
+    assert (of("a"), of("a", "b"), of(), _only_model(None)) == ("a", "", "", "")
+
+
+def test_audit_without_options(tmp_path: Path) -> None:
+    answer = audit(bills.read(write(tmp_path / "bill.csv", machine(range(3)))))
+    assert (answer.bill.rows, float(answer.inference_usd)) == (3, pytest.approx(3 * 55.04))

@@ -1,9 +1,11 @@
 """The summary of a bill: months, commitments, breakdowns, spend over time."""
 
+import datetime as dt
 from collections.abc import Iterable
 from decimal import Decimal
 from itertools import chain
 from pathlib import Path
+from types import SimpleNamespace
 
 import polars as pl
 import pytest
@@ -117,3 +119,81 @@ def test_what_was_read_is_exact(path: Path) -> None:
     assert (read_.stated_usd, read_.difference_usd) == (Decimal("0.25"), 0)
     assert [invoice.billed_usd for invoice in read_.invoices] == [Decimal("0.25")]
     assert read_.period_start == START.isoformat()
+
+
+def spend(*rows: tuple[int, float]) -> pl.DataFrame:
+    """Return on-demand cost by hours after `START`."""
+    return pl.DataFrame(
+        {
+            "hour": [START + dt.timedelta(hours=hour) for hour, _ in rows],
+            "amortised_usd": [usd for _, usd in rows],
+            "purchase": ["on_demand"] * len(rows),
+            "unused": [False] * len(rows),
+        },
+        schema={
+            "hour": pl.Datetime("us", "UTC"),
+            "amortised_usd": pl.Float64,
+            "purchase": pl.String,
+            "unused": pl.Boolean,
+        },
+    )
+
+
+@pytest.mark.parametrize(
+    ("hours", "width_h", "bins"),
+    [
+        (400, 1, 400),
+        (401, 3, 134),
+        (1200, 3, 400),
+        (1201, 6, 201),
+        (2400, 6, 400),
+        (2401, 24, 101),
+        (9600, 24, 400),
+        (9601, 168, 58),
+        (67200, 168, 400),
+        (67201, 67201, 1),
+    ],
+)
+def test_bins_are_at_most_four_hundred(hours: int, width_h: int, bins: int) -> None:
+    shape = bill_summary.spend_over_time(spend((0, 1.0), (hours - 1, 2.0), (hours + 9, 0.0)))
+    assert shape is not None
+    assert shape.bin_s == width_h * 3600
+    values = shape.usd["on_demand"]
+    assert (len(values), sum(values)) == (bins, 3.0)
+
+
+def test_spend_is_rounded_to_six_digits() -> None:
+    """A correction may cancel an hour; nothing paid has no shape."""
+    shape = bill_summary.spend_over_time(spend((0, 1.2345678), (1, 5.0), (1, -5.0), (2, 1.0)))
+    assert shape is not None
+    assert shape.usd == {"on_demand": [1.234568, 0.0, 1.0]}
+    assert bill_summary.spend_over_time(spend()) is None
+
+
+def test_bill_without_period_is_a_month() -> None:
+    groups = pl.DataFrame(
+        {"kind": ["tokens"], "billing_start": [None]}, schema_overrides={"billing_start": pl.Datetime}
+    )
+    for start, end in ((None, None), (START, None), (None, START)):
+        bill = SimpleNamespace(groups=groups, report=SimpleNamespace(period_start=start, period_end=end))
+        assert bill_summary.months(bill) == 1.0  # type: ignore[arg-type]
+
+
+def test_twenty_values_need_no_others(path: Path) -> None:
+    rows = [
+        row | {"line_item_usage_account_id": f"account-{number}"}
+        for number in range(20)
+        for row in machine([0], usd=5.0, name=f"i-{number}")
+    ]
+    (*_, account) = bill_summary.breakdowns(bills.select_inference(read(path, rows).groups), ("account",))
+    assert {spend.name for spend in account.spends} == {f"account-{number}" for number in range(20)}
+
+
+def test_commitments_are_named(path: Path) -> None:
+    unnamed = [
+        row | {"savings_plan_savings_plan_a_r_n": None}
+        for row in savings_plan([0], 0, commitment=0, rate=3.0, listed=6.0)
+    ]
+    rows = chain(unnamed, reservation([0], 2, instance="g5.12xlarge", rate=3.5, listed=5.672))
+    uses = bill_summary.commitments(bills.select_inference(read(path, rows).groups))
+    assert [(use.provider, use.commitment.rsplit("/")[-1]) for use in uses] == [("aws", "ri-1"), ("aws", "(not named)")]

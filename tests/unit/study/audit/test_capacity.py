@@ -1,5 +1,6 @@
 """Machines that were paid for and not needed."""
 
+from dataclasses import replace
 from itertools import chain
 
 import numpy as np
@@ -138,3 +139,84 @@ def test_only_machines_that_mostly_run(nights: int, found: int) -> None:
 def test_production_runs_at_night(change: dict[str, object]) -> None:
     paid = samples.ledger(samples.pool([1.0] * WEEK, **change))
     assert find_non_production_hours(paid, samples.context())[1] == []
+
+
+def test_tiny_work_needs_a_machine() -> None:
+    left, found = unneeded(samples.ledger(samples.pool([3.0])), samples.usage([0.0], [1e-7]))
+    assert (left, found) == ([1.0], {"over_provisioned": pytest.approx(20.0)})
+
+
+def test_nothing_spare_is_no_finding() -> None:
+    paid = samples.ledger(samples.pool([1.0, 1.0]))
+    usage = samples.usage([0.0, 0.0], [0.8, 0.1], known=np.array([True, False]))
+    assert unneeded(paid, usage) == ([1.0, 1.0], {})
+    unknown = samples.usage([0.0], [0.1], known=np.array([False]))
+    assert unneeded(samples.ledger(samples.pool([4.0])), unknown) == ([4.0], {})
+
+
+def test_evidence_counts_machine_hours() -> None:
+    """Of 4 machines 2.4 have work in the busier hour, three whole ones; a machine is idle in the other."""
+    pool = samples.pool([4.0, 4.0], names=("chat",))
+    _, found = find_unneeded_machines(
+        samples.ledger(pool), samples.context(usage=samples.usage([0.0, 0.25], [0.6, 0.75]))
+    )
+    idle, spare = (finding.evidence for finding in found)
+    assert idle.startswith("1 of 8 on-demand hours (chat) were without any work, by metrics in 2 hours; at most 4")
+    assert spare.startswith("1 of 8 on-demand hours (chat) were more than the work of the hour needs")
+    assert "the work needed 3 at its peak, at 80 % of what a machine can do" in spare
+    assert not any("commitments" in text for text in (idle, spare))
+    _, (finding,) = find_unneeded_machines(
+        samples.ledger(pool), samples.context(usage=samples.usage([1.0] * 2, [0.0] * 2))
+    )
+    assert "the work needed 0 at its peak" in finding.evidence
+
+
+def test_pools_after_a_skipped_one() -> None:
+    """A pool without a finding is kept, and the next one is looked at."""
+    other = replace(samples.MACHINE, instance="g5.2xlarge")
+    first, second = samples.pool([2.0], served=False, machine=other), samples.pool([2.0])
+    idle = samples.context(usage=samples.usage([1.0], [0.0], of_all_machines=False))
+    uncalled = UncalledEndpoints(machines={samples.MACHINE: np.array([2.0])}, names={samples.MACHINE: ("e",)}, called=1)
+    for find, context in (
+        (find_unneeded_machines, idle),
+        (find_uncalled_endpoints, samples.context(uncalled=uncalled)),
+    ):
+        left, found = find(samples.ledger(first, second), context)
+        assert [pool.usd for pool in left.pools] == [20.0, 0.0]
+        assert [finding.usd for finding in found] == [20.0]
+
+
+def test_staging_after_skipped_pools() -> None:
+    """A production pool and a free one come first."""
+    pools = [
+        samples.pool([1.0] * WEEK),
+        samples.pool([1.0] * WEEK, 0.0, non_production=True),
+        samples.pool([1.0] * WEEK, non_production=True),
+    ]
+    left, found = find_non_production_hours(samples.ledger(*pools), samples.context())
+    assert [finding.usd for finding in found] == [pytest.approx(1080.0)]
+    assert [pool.on_demand.sum() for pool in left.pools] == [168.0, 168.0, 60.0]
+    assert "108 of 168 on-demand hours are outside 5 days of 12 hours" in found[0].evidence
+
+
+@pytest.mark.parametrize(
+    ("names", "title"),
+    [
+        (("arn/endpoint/a",), "a is no longer called"),
+        (("x/a", "b", "c"), "a, b, c are no longer called"),
+        (("x/a", "b", "c", "d"), "a, b, c and 1 more are no longer called"),
+    ],
+)
+def test_uncalled_endpoints_are_named(names: tuple[str, ...], title: str) -> None:
+    uncalled = UncalledEndpoints(machines={samples.MACHINE: np.array([1.0])}, names={samples.MACHINE: names}, called=2)
+    _, (finding,) = find_uncalled_endpoints(samples.ledger(samples.pool([1.0])), samples.context(uncalled=uncalled))
+    assert finding.title == title
+    assert finding.evidence.endswith("which 2 other endpoints have")
+
+
+def test_bill_without_machines_has_no_waste() -> None:
+    nothing, usage = samples.ledger(), samples.usage([1.0], [0.0])
+    assert find_unneeded_machines(nothing, samples.context(usage=usage)) == (nothing, [])
+    assert find_non_production_hours(nothing, samples.context()) == (nothing, [])
+    paid = samples.ledger(samples.pool([1.0]))
+    assert find_unneeded_machines(paid, samples.context()) == (paid, [])

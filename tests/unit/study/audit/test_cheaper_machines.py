@@ -1,8 +1,10 @@
 """List price, region, spot and newer generation, on bills whose answer is plain arithmetic."""
 
 import math
+from collections.abc import Callable
 from dataclasses import replace
 from itertools import chain
+from types import SimpleNamespace
 
 import pytest
 from tests.samples import audits as samples
@@ -11,15 +13,23 @@ from tests.samples.charges import machine
 from tests.unit.study.audit.conftest import DEFERRABLE, MONTH, WEEKS, Audited, kinds, only
 
 from meritorder import catalog as facts
-from meritorder.domain import PricingModel
+from meritorder.domain import Offer, PricingModel
+from meritorder.perf.profile import EngineLimits, Profile
+from meritorder.perf.shipped import shipped_profiles
 from meritorder.study.audit.cheaper_machines import (
+    _productive_share,
+    _tokens_per_s,
     find_cheaper_regions,
     find_newer_generations,
     find_prices_above_list,
     find_work_for_spot,
     gpu_speedup,
 )
-from meritorder.study.audit.pools import PaidRates
+from meritorder.study.audit.context import AuditContext
+from meritorder.study.audit.ledger import Ledger, StepResult
+from meritorder.study.audit.pools import BilledMachine, PaidRates
+
+Step = Callable[[Ledger, AuditContext], StepResult]
 
 
 def test_spot_at_the_bills_own_price(audited: Audited) -> None:
@@ -152,3 +162,119 @@ def test_successor_must_save_five_percent() -> None:
     assert find_newer_generations(samples.ledger(samples.pool([1.0])), samples.context(OFFER, small))[1] == []
     older = replace(new, hardware="a100", usd_per_hour=1.0)
     assert find_newer_generations(samples.ledger(samples.pool([1.0])), samples.context(OFFER, older))[1] == []
+
+
+def two_pools(**first: object) -> Ledger:
+    """Return a pool that differs in some respect, and a plain one after it."""
+    return samples.ledger(samples.pool([1.0], **first), samples.pool([1.0]))
+
+
+OTHER = replace(samples.MACHINE, region="eu-west-1", instance="g5.2xlarge")
+NEW = replace(OFFER, hardware="h200", instance="p5en.48xlarge", usd_per_hour=9.0)
+
+
+@pytest.mark.parametrize(
+    ("find", "offers", "skipped", "usd"),
+    [
+        (find_prices_above_list, [replace(OFFER, usd_per_hour=6.0)], {"machine": OTHER}, 4.0),
+        (find_cheaper_regions, [replace(OFFER, region="us-west-2", usd_per_hour=6.0)], {"on_spot": True}, 4.0),
+        (find_newer_generations, [OFFER, NEW], {"on_spot": True}, 1.0),
+        (find_newer_generations, [OFFER, NEW], {"machine": OTHER}, 1.0),
+    ],
+)
+def test_pools_after_a_skipped_one(find: Step, offers: list[Offer], skipped: dict[str, object], usd: float) -> None:
+    left, found = find(two_pools(**skipped), samples.context(*offers))
+    assert [finding.usd for finding in found] == [pytest.approx(usd)]
+    assert [pool.usd for pool in left.pools] == pytest.approx([10.0, 10.0 - usd])
+
+
+def test_spot_after_skipped_pools() -> None:
+    paid = samples.ledger(samples.pool([1.0]), samples.pool([1.0], may_wait=True))
+    left, found = find_work_for_spot(paid, samples.context(rates=PaidRates(spot={samples.MACHINE: 4.0})))
+    assert [finding.usd for finding in found] == [pytest.approx(6.0, rel=1e-3)]
+    assert [pool.on_spot for pool in left.pools] == [False, True]
+    assert "and <0.1 % of it lost to interruptions" in found[0].evidence
+
+
+def test_rarely_lost_more_than_half() -> None:
+    """Without a rate of the offer the catalog's highest counts; a share close to 1 is a rate of 20.7 a month."""
+    spot = replace(OFFER, pricing_model=PricingModel.SPOT, interruptions_per_month=1.0)
+    share, basis = _productive_share(samples.pool([1.0]), None, samples.context(spot))
+    assert share == pytest.approx(1 - -math.log(1e-9) / 730 / 6)
+    assert basis == "100 % of machines interrupted a month"
+
+
+def test_free_machines_stay() -> None:
+    free = samples.ledger(samples.pool([0.0]))
+    assert find_cheaper_regions(free, samples.context(replace(OFFER, region="us-west-2", usd_per_hour=1.0)))[1] == []
+    assert find_newer_generations(free, samples.context(OFFER, NEW))[1] == []
+
+
+def test_cheapest_region_is_named() -> None:
+    offers = [
+        replace(OFFER, region="us-west-2", usd_per_hour=7.0),
+        replace(OFFER, region="us-east-2", usd_per_hour=6.0),
+    ]
+    _, (finding,) = find_cheaper_regions(samples.ledger(samples.pool([1.0])), samples.context(*offers))
+    assert (finding.usd, finding.title) == (pytest.approx(4.0), "p5.48xlarge in us-east-1 costs less in us-east-2")
+
+
+def test_cheapest_successor_is_chosen() -> None:
+    cheaper = replace(NEW, instance="p5e.48xlarge", usd_per_hour=8.0)
+    _, (finding,) = find_newer_generations(samples.ledger(samples.pool([1.0])), samples.context(NEW, cheaper, OFFER))
+    assert finding.usd == pytest.approx(2.0)
+    assert "p5e.48xlarge at $8.00" in finding.evidence
+
+
+@pytest.mark.parametrize(
+    ("offer", "machine", "found"),
+    [
+        (replace(NEW, usd_per_hour=9.49), samples.MACHINE, 1),
+        (replace(NEW, usd_per_hour=9.5), samples.MACHINE, 0),
+        (replace(NEW, region="us-west-2"), samples.MACHINE, 0),
+        (replace(NEW, pricing_model=PricingModel.SPOT), samples.MACHINE, 0),
+        (replace(NEW, hardware="h100", usd_per_hour=1.0), samples.MACHINE, 0),
+        (NEW, replace(samples.MACHINE, instance="ml.p5.48xlarge"), 0),
+    ],
+)
+def test_what_a_successor_is(offer: Offer, machine: BilledMachine, found: int) -> None:
+    """On demand in the same region, of better hardware, and 5 % cheaper; endpoints have none."""
+    paid = samples.ledger(samples.pool([1.0], machine=machine))
+    assert len(find_newer_generations(paid, samples.context(OFFER, offer))[1]) == found
+
+
+def test_speedup_is_that_of_the_slowest_model() -> None:
+    hardware = facts.load(()).hardware
+    models = {profile.model for profile in shipped_profiles()}
+    by_model = {model: gpu_speedup(hardware["h100"], hardware["h200"], model) for model in models}
+    measured = [times for times, confidence, _ in by_model.values() if confidence == "medium"]
+    assert gpu_speedup(hardware["h100"], hardware["h200"])[0] == min(measured)
+    assert len(set(measured)) > 1
+
+
+def profile_of(kv_capacity_tokens: int, sequences: int, limits: EngineLimits | None) -> Profile:
+    """Return a profile: a decode step of all sequences takes 0.4 s, a prefill of a whole step 0.5 s, any other 99 s."""
+    full = (limits or EngineLimits.for_engine("vllm")).max_num_batched_tokens
+
+    def step_time_s(prompt: float, decodes: float, context: float) -> float:
+        if (prompt, decodes, context) == (full, 0.0, 0.0):
+            return 0.5
+        return 0.4 if (prompt, decodes, context) == (0.0, sequences, 2000.0 * sequences) else 99.0
+
+    fields = {"kv_capacity_tokens": kv_capacity_tokens, "limits": limits, "engine": "vllm", "step_time_s": step_time_s}
+    return SimpleNamespace(**fields)  # type: ignore[return-value]
+
+
+@pytest.mark.parametrize(
+    ("kv_capacity_tokens", "sequences"), [(16_000, 8), (15_999, 7), (100_000, 10), (20_000, 10), (100, 1)]
+)
+def test_rate_of_a_saturated_replica(kv_capacity_tokens: int, sequences: int) -> None:
+    """A token takes its share of a decode step, and the prefill of four prompt tokens at 1,000 a step."""
+    limits = EngineLimits(max_num_seqs=10, max_num_batched_tokens=1000)
+    rate = _tokens_per_s(profile_of(kv_capacity_tokens, sequences, limits))
+    assert rate == pytest.approx(1 / (0.4 / sequences + 4 * 0.5 / 1000))
+
+
+def test_profile_without_limits_has_defaults() -> None:
+    full = EngineLimits.for_engine("vllm").max_num_batched_tokens
+    assert _tokens_per_s(profile_of(4000, 2, None)) == pytest.approx(1 / (0.4 / 2 + 4 * 0.5 / full))

@@ -10,7 +10,7 @@ from tests.samples.charges import line, machine, reservation
 from tests.unit.study.audit.conftest import MONTH, WEEKS, Audited, kinds, only
 
 from meritorder.domain import Offer, PricingModel
-from meritorder.study.audit.commitments import _family, find_commitments_to_make, find_unused_commitments
+from meritorder.study.audit.commitments import _family, _short, find_commitments_to_make, find_unused_commitments
 from meritorder.study.audit.ledger import UnusedCommitment
 from meritorder.units import format_usd
 
@@ -168,7 +168,14 @@ def test_unused_part_and_net_saving() -> None:
 
 
 @pytest.mark.parametrize(
-    ("list_usd", "text"), [(100.0, "saved $0 in total"), (90.0, "lost $10.00 in total"), (0.0, "it covered nothing")]
+    ("list_usd", "text"),
+    [
+        (100.0, "saved $0 in total"),
+        (90.0, "lost $10.00 in total"),
+        (0.0, "it covered nothing"),
+        (0.5, "lost $99.50"),
+        (100.5, "saved $0.50"),
+    ],
 )
 def test_commitment_may_lose_money(list_usd: float, text: str) -> None:
     _, (finding,) = find_unused_commitments(samples.ledger(unused=[unused(list_usd=list_usd)]), samples.context())
@@ -190,6 +197,7 @@ def test_less_than_a_cent_stays_unused() -> None:
         ({"regions": ()}, "commitment_wrong_family"),
         ({"provider": "gcp"}, "unused_commitment"),
         ({"usd": 40.5}, "unused_commitment"),
+        ({"usd": 40.0}, "commitment_wrong_family"),
         ({"bound": False}, "unused_commitment"),
     ],
 )
@@ -213,3 +221,36 @@ def test_wrong_family_if_others_cost_more(change: dict[str, object], kind: str) 
 )
 def test_family_of_instance(instance: str, family: str) -> None:
     assert _family(instance) == family
+
+
+def test_commitment_after_skipped_pool() -> None:
+    """The first pool has no price of a commitment; two machines of the other cost 12 an hour instead of 20."""
+    other = samples.pool([2.0] * 4, machine=replace(samples.MACHINE, region="eu-west-1"))
+    left, (finding,) = find_commitments_to_make(
+        samples.ledger(other, samples.pool([2.0] * 4)), samples.context(reserved(6.0))
+    )
+    assert finding.usd == pytest.approx(4 * 8.0)
+    assert [pool.usd for pool in left.pools] == pytest.approx([80.0, 48.0])
+    assert finding.fix.startswith("commit to 2 x p5.48xlarge, $12.00 an hour for a year")
+
+
+def test_evidence_of_a_commitment() -> None:
+    """A machine that ran in three of four hours pays at 60 % of the price."""
+    context = samples.context(reserved(6.0))
+    _, (finding,) = find_commitments_to_make(samples.ledger(samples.pool([2.0, 2.0, 1.0, 0.0])), context)
+    assert "pays off if used in more than 60 % of the hours; 1 or more ran in 75 % of 4" in finding.evidence
+    assert "steps of" not in finding.evidence
+    _, (daily,) = find_commitments_to_make(samples.ledger(samples.pool([1.0] * 4), step_h=24.0), context)
+    assert daily.evidence.endswith("the bill has steps of 24 hours, usage within them is not known")
+
+
+def test_unused_after_a_cent() -> None:
+    small = unused(usd=0.009, commitment="small")
+    left, (finding,) = find_unused_commitments(samples.ledger(unused=[small, unused()]), samples.context())
+    assert left.unused == (small,)
+    assert finding.title == "savings plan sp-1 is not fully used"
+
+
+@pytest.mark.parametrize(("name", "short"), [("arn:1/x/sp-1", "sp-1"), ("plain", "plain"), ("a/", "a/")])
+def test_short_name_is_the_last_part(name: str, short: str) -> None:
+    assert _short(name) == short

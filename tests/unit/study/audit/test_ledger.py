@@ -4,12 +4,21 @@ from collections.abc import Iterable
 from itertools import chain
 from pathlib import Path
 
+import polars as pl
 import pytest
 from tests.samples.charges import Row, line, machine, reservation, savings_plan, tokens, write
 from tests.unit.study.audit.conftest import DAY
 
 from meritorder import bills
-from meritorder.study.audit.ledger import Ledger, TokenPurchase, _unused, open_ledger, worth_reporting
+from meritorder.study.audit.ledger import (
+    Ledger,
+    TokenPurchase,
+    UnusedCommitment,
+    _tokens,
+    _unused,
+    open_ledger,
+    worth_reporting,
+)
 from meritorder.study.audit.pools import read_fleet
 
 EMPTY = Ledger(fleet=None, tokens=(), unused=(), months=2.0)
@@ -156,3 +165,62 @@ def test_ledger_without_machines_keeps_none() -> None:
     assert EMPTY.pools == ()
     assert EMPTY.with_pools([]) is EMPTY
     assert EMPTY.usd == 0
+
+
+def test_small_unused_parts_are_netted(path: Path) -> None:
+    """Half a dollar unused is lost whole; half a dollar of correction lowers what another plan lost."""
+    assert netted(path, ("a", 0.5, 0.0)) == pytest.approx({"a": 0.5})
+    assert netted(path, ("a", 40.0, 0.0), ("b", 0.0, 0.5)) == pytest.approx({"a": 39.5})
+
+
+def test_tokens_are_named_as_billed(path: Path) -> None:
+    (purchase,) = ledger_of(path, tokens([0], usd=2.0, thousands=10)).tokens
+    assert purchase == TokenPurchase(
+        provider="aws",
+        model="Claude4.5Sonnet",
+        token_type="input",  # noqa: S106 - a kind of token
+        tier="standard",
+        unit="1K tokens",
+        may_wait=False,
+        quantity=10.0,
+        usd=2.0,
+        batch_usd_per_unit=None,
+    )
+
+
+def test_unused_commitment_is_named_as_billed(path: Path) -> None:
+    """Ten of 24 hours at 3.5 are used, for what costs 5.672 on demand."""
+    (unused,) = ledger_of(path, reservation(range(10), DAY, instance="g5.12xlarge", rate=3.5, listed=5.672)).unused
+    assert unused == UnusedCommitment(
+        provider="aws",
+        commitment="arn:aws:ec2:us-east-1:1:reserved-instances/ri-1",
+        purchase="reserved",
+        usd=pytest.approx(49.0),  # type: ignore[arg-type]
+        used_usd=pytest.approx(35.0),  # type: ignore[arg-type]
+        list_usd=pytest.approx(56.72),  # type: ignore[arg-type]
+        instances=("g5.12xlarge",),
+        regions=("us-east-1",),
+        bound=True,
+    )
+
+
+def test_never_used_commitment_covered_nothing(path: Path) -> None:
+    (unused,) = ledger_of(path, reservation([], 2, instance="g5.12xlarge", rate=3.5, listed=5.672)).unused
+    assert (unused.usd, unused.used_usd, unused.list_usd) == (pytest.approx(7.0), 0.0, 0.0)
+
+
+def test_tokens_without_names_or_discount() -> None:
+    """What a bill does not state is empty, of the standard tier, and costs what it is billed at."""
+    row = {
+        **dict.fromkeys(("provider", "model", "token_type", "tier", "unit"), None),
+        "kind": "tokens",
+        "purchase": "tokens",
+        "priced": True,
+        "may_wait": False,
+        "amortised_usd": 2.0,
+        "quantity": None,
+    }
+    groups = pl.DataFrame([row], schema_overrides={"tier": pl.String, "quantity": pl.Float64})
+    (purchase,) = _tokens(groups, {})
+    assert (purchase.provider, purchase.model, purchase.token_type, purchase.unit) == ("", "", "", "")
+    assert (purchase.tier, purchase.quantity, purchase.usd) == ("standard", 0.0, 2.0)

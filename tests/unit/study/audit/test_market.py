@@ -7,7 +7,7 @@ import pytest
 
 from meritorder import catalog as facts
 from meritorder.domain import Offer, PricingModel
-from meritorder.study.audit.market import Market, geography, lowest, title
+from meritorder.study.audit.market import MachinePrice, Market, geography, lowest, title
 from meritorder.study.audit.pools import BilledMachine, PaidRates
 
 MACHINE = BilledMachine(provider="aws", region="us-east-1", instance="p5.48xlarge")
@@ -133,3 +133,25 @@ def test_region_belongs_to_its_geography(region: str, expected: str) -> None:
 def test_lowest_confidence_is_chosen() -> None:
     assert lowest("high", "low", "medium") == "low"
     assert lowest("high", "medium") == "medium"
+
+
+def test_other_machines_have_other_prices() -> None:
+    """Neither another provider's machine of the same name, nor another machine of the same provider."""
+    market = market_of(replace(OFFER, provider="gcp"), replace(OFFER, instance="p4d.24xlarge"))
+    assert market.on_demand(MACHINE) is None
+    assert market.hardware_of(MACHINE) is None
+
+
+def test_regions_without_geography_are_apart() -> None:
+    machine = replace(MACHINE, provider="azure", region="eastus")
+    assert market_of(replace(OFFER, provider="azure", region="westus")).in_other_regions(machine) == ()
+
+
+def test_prices_are_by_the_machine() -> None:
+    """Only savings plans are by the dollar."""
+    own = market_of(rates=PaidRates(spot={MACHINE: 17.0})).spot(MACHINE)
+    listed = market_of(OFFER).on_demand(MACHINE)
+    plain = MachinePrice(usd_per_hour=1.0, source="", confidence="low", own=False)
+    assert own is not None
+    assert listed is not None
+    assert [price.by_the_dollar for price in (own, listed, plain)] == [False] * 3

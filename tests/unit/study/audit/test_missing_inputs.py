@@ -95,3 +95,15 @@ def test_daily_bill_hides_hours() -> None:
 def test_machines_without_hours() -> None:
     assert questions(samples.ledger(months=2.0), samples.context()) == {"which machines": 40.0}
     assert questions(samples.ledger(), samples.context(), BILL.filter(kind="tokens")) == {}
+
+
+def test_three_names_are_asked_for() -> None:
+    """Of four machines and four models three are named; machines without hours are not."""
+    named = [replace(samples.MACHINE, instance=name, region="") for name in "zabcd"]
+    pools = [samples.pool([hours], machine=machine) for hours, machine in zip([0.0, 1, 1, 1, 1], named, strict=True)]
+    bought = [token_purchase(1.0, model=model, may_wait=True) for model in ("", "m1", "m2", "m3")]
+    left = samples.ledger(*pools, tokens=bought)
+    bill = SimpleNamespace(groups=BILL)
+    asked = {missing.question for missing in missing_inputs(bill, left, left, samples.context())}  # type: ignore[arg-type]
+    assert "what a commitment to a, b, c costs" in asked
+    assert "what the batch tier of aws, m1, m2 costs" in asked

@@ -1,5 +1,6 @@
 """Machine hours of a bill, and the prices that were paid for them."""
 
+import datetime as dt
 from collections.abc import Iterable
 from dataclasses import replace
 from itertools import chain
@@ -12,7 +13,7 @@ from tests.samples.charges import START, Row, line, machine, reservation, saving
 from tests.unit.study.audit.conftest import DAY, DEFERRABLE
 
 from meritorder import bills
-from meritorder.study.audit.pools import BilledFleet, BilledMachine, paid_share, read_fleet
+from meritorder.study.audit.pools import BilledFleet, BilledMachine, _step_h, machine_hours, paid_share, read_fleet
 
 P5 = BilledMachine(provider="aws", region="us-east-1", instance="p5.48xlarge")
 
@@ -157,3 +158,93 @@ def test_names_are_shortened(path: Path) -> None:
 def test_machine_names_include_the_region() -> None:
     assert (P5.key, P5.label) == ("aws us-east-1 p5.48xlarge", "p5.48xlarge in us-east-1")
     assert (replace(P5, region="").key, replace(P5, region="").label) == ("aws p5.48xlarge", "p5.48xlarge")
+
+
+def test_small_amounts_have_shares() -> None:
+    """Half a dollar of usage halved by a credit; half a dollar given back of a hundred."""
+    groups = charges(
+        ("aws", "on_demand", 0.5), ("aws", "credit", -0.25), ("gcp", "on_demand", 100.0), ("gcp", "on_demand", -0.5)
+    )
+    assert paid_share(groups) == pytest.approx({"aws": 0.5, "gcp": 0.995})
+
+
+@pytest.mark.parametrize(
+    ("unit", "instance", "unused", "listed", "paid", "ran"),
+    [
+        ("Hrs", "p5", False, 5.0, 0.0, True),
+        ("Hrs", "p5", False, None, 0.5, True),
+        ("Hrs", "p5", False, 0.0, 0.5, True),
+        ("Hrs", "p5", False, 0.0, 0.0, False),
+        ("Hrs", "p5", False, None, 0.0, False),
+        ("Hrs", "p5", True, 5.0, 5.0, False),
+        ("Hrs", None, False, 5.0, 5.0, False),
+        ("GB", "p5", False, 5.0, 5.0, False),
+        (None, "p5", False, 5.0, 5.0, False),
+    ],
+)
+def test_which_charges_are_machine_hours(
+    unit: str | None, instance: str | None, *, unused: bool, listed: float | None, paid: float, ran: bool
+) -> None:
+    row = {"unit": unit, "instance_type": instance, "unused": unused, "list_usd": listed, "amortised_usd": paid}
+    types = {"unit": pl.String, "list_usd": pl.Float64}
+    assert pl.DataFrame([row], schema_overrides=types).filter(machine_hours()).height == int(ran)
+
+
+def test_hours_of_the_week_wrap(path: Path) -> None:
+    """Wednesday 05:00 is hour 53; 115 hours later a week begins."""
+    fleet = replace(fleet_of(path, machine([0])), start=START + dt.timedelta(days=2, hours=5), hours=200)
+    assert [fleet.hour_of_week[at] for at in (0, 1, 114, 115, 199)] == [53, 54, 167, 0, 84]
+    assert [replace(fleet, step_h=step_h).hourly for step_h in (0.5, 1.0, 2.0)] == [True, True, False]
+
+
+def test_charges_of_a_day_extend_the_bill(path: Path) -> None:
+    """Storage charged by the day belongs to the bill's hours, by two days does not."""
+    for days, hours in ((1, 24), (2, 1)):
+        storage = line("Usage", 0, 1.0, line_item_product_code="AmazonS3", line_item_usage_type="TimedStorage")
+        end = (START + dt.timedelta(days=days)).isoformat()
+        assert fleet_of(path, [*machine([0]), storage | {"line_item_usage_end_date": end}]).hours == hours
+
+
+def test_half_a_machine_has_a_whole_price(path: Path) -> None:
+    (pool,) = fleet_of(path, machine([0], usd=50.0, count=0.5, tags={"service": "chat"})).pools
+    assert (pool.usd_per_hour, pool.names) == (pytest.approx(50.0), ("chat",))
+
+
+def test_names_are_those_bought_on_demand(path: Path) -> None:
+    covered = [
+        row | {"resource_tags": '{"service": "batch"}'}
+        for row in reservation([0], 1, instance="p5.48xlarge", rate=3.5, listed=5.0)
+    ]
+    (pool,) = fleet_of(path, covered).pools
+    assert (pool.names, pool.usd_per_hour, pool.usd) == (("batch",), 0.0, 0.0)
+    (both,) = fleet_of(path, [*covered, *machine([0], count=0.5, tags={"service": "chat"})]).pools
+    assert both.names == ("chat",)
+
+
+def test_correction_leaves_no_negative_price(path: Path) -> None:
+    rows = chain(machine([0], usd=5.0), machine([1], usd=-9.0, list_usd=5.0))
+    (pool,) = fleet_of(path, rows).pools
+    assert (pool.usd_per_hour, pool.on_demand.sum()) == (0.0, 2.0)
+
+
+def test_charge_without_quantity_adds_no_hours(path: Path) -> None:
+    unstated = [row | {"line_item_usage_amount": None} for row in machine([0], usd=5.0)]
+    (pool,) = fleet_of(path, [*machine([0], usd=5.0), *unstated]).pools
+    assert list(pool.on_demand) == [1.0]
+
+
+def test_rates_need_hours_and_dollars(path: Path) -> None:
+    """No list price of zero, and no rate of a charge without hours."""
+    none = [row | {"line_item_usage_amount": "0"} for row in machine([0], instance="g5.12xlarge", spot=True)]
+    fleet = fleet_of(path, [*machine([0], usd=5.0, list_usd=0.0), *none])
+    assert (fleet.rates.listed, fleet.rates.spot) == ({}, {})
+
+
+def test_three_names_are_shown(path: Path) -> None:
+    (pool,) = fleet_of(path, machine([0])).pools
+    assert replace(pool, names=("a", "b", "c")).serves == " (a, b, c)"
+
+
+def test_step_of_most_machine_hours() -> None:
+    shape = pl.DataFrame({"step_h": [24, 1, 1], "quantity": [15.0, 10.0, 6.0]})
+    assert _step_h(shape) == 1.0

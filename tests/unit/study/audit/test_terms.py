@@ -1,16 +1,31 @@
 """A bill's own prices and running commitments, for a plan."""
 
+import datetime as dt
+from collections.abc import Iterable
+from dataclasses import replace
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
+import polars as pl
 import pytest
-from tests.samples.charges import line, machine, reservation, write
+from tests.samples import audits as samples
+from tests.samples.charges import START, Row, line, machine, reservation, savings_plan, write
 
 from meritorder import bills
 from meritorder import catalog as facts
 from meritorder.domain import PricingModel
 from meritorder.planner.model.supply import machine_key
-from meritorder.study.audit.terms import BillTerms, read_terms, to_catalog_file, to_have_file
+from meritorder.study.audit.pools import BilledPool
+from meritorder.study.audit.terms import (
+    BillTerms,
+    _hours,
+    _paid_prices,
+    _term,
+    read_terms,
+    to_catalog_file,
+    to_have_file,
+)
 from meritorder.study.plan.commitments import read_holdings
 
 HOURS = 200
@@ -141,3 +156,101 @@ def test_own_price_is_after_discounts(tmp_path: Path) -> None:
     (offer,) = read_terms(bills.read(write(tmp_path / "bill.csv", rows)), facts.load(())).offers
     assert (offer.usd_per_hour, offer.pricing_model) == (pytest.approx(40.0), PricingModel.ON_DEMAND)
     assert (offer.hardware, offer.gpus, offer.as_of) == ("h100", 8, "2026-10-05")
+
+
+@pytest.mark.parametrize(
+    ("sku", "description", "expected"),
+    [
+        ("ComputeSP:1yrNoUpfront", None, ("1y", "no_upfront")),
+        (None, "Savings plan, 3 year, All Upfront", ("3y", "all_upfront")),
+        ("EC2SP:p5.1-yr", "partial_upfront", ("1y", "partial_upfront")),
+        ("2yr", "5 years", ("", "")),
+        (None, None, ("", "")),
+    ],
+)
+def test_term_is_read_from_texts(sku: str | None, description: str | None, expected: tuple[str, str]) -> None:
+    rows = pl.DataFrame(
+        {"sku": [sku], "description": [description]}, schema=dict.fromkeys(("sku", "description"), pl.String)
+    )
+    assert _term(rows) == expected
+
+
+@pytest.mark.parametrize(("span_h", "hours"), [(10.0, 10.0), (30.0, 24.0), (0.5, 1.0)])
+def test_commitment_runs_within_the_bill(span_h: float, hours: float) -> None:
+    fleet = samples.ledger(samples.pool([1.0] * 24)).fleet
+    assert fleet is not None
+    rows = pl.DataFrame({"first": [START], "last": [START + dt.timedelta(hours=span_h)]})
+    assert _hours(rows, fleet) == hours
+
+
+def paid_prices(*pools: BilledPool) -> list[float]:
+    fleet = samples.ledger(*pools).fleet
+    assert fleet is not None
+    return [usd for _, _, usd in _paid_prices(fleet)]
+
+
+def test_price_is_the_mean_of_pools() -> None:
+    """Ten hours at 50 and thirty at 40 cost 42.5 an hour; what cost nothing has no price."""
+    pools = samples.pool([10.0], 50.0), samples.pool([30.0], 40.0, may_wait=True)
+    assert paid_prices(*pools) == pytest.approx([42.5])
+    free = samples.pool([1.0], 0.0, machine=replace(samples.MACHINE, instance="g5.12xlarge"))
+    assert paid_prices(free, samples.pool([1.0], 0.5)) == [0.5]
+
+
+def terms_of(path: Path, rows: Iterable[Row]) -> BillTerms:
+    return read_terms(bills.read(write(path, rows)), facts.load(()))
+
+
+def test_prices_have_six_digits(tmp_path: Path) -> None:
+    """A third of a dollar, on demand, reserved and by a savings plan."""
+    rows = chain(
+        machine([0], usd=1 / 3),
+        reservation([0], 1, instance="g5.12xlarge", rate=2 / 3, listed=5.0),
+        savings_plan([0], 1, commitment=1 / 3, rate=1 / 3, listed=55.04),
+    )
+    terms = terms_of(tmp_path / "bill.csv", rows)
+    assert {offer.usd_per_hour for offer in terms.offers} == {0.333333, 0.666667}
+    assert [reserved.usd_per_hour for reserved in terms.reserved] == [0.666667]
+    assert [list(plan.usd_per_hour.values()) for plan in terms.savings_plans] == [[0.333333]]
+    assert all(offer.interruptions_per_month is None for offer in terms.offers)
+
+
+def test_reservations_after_skipped_ones(tmp_path: Path) -> None:
+    """One was never used, one is used for an eighth of its hours by another machine; the last is held."""
+    rows = chain(
+        reservation([], 90, instance="p4d.24xlarge", rate=3.5, listed=5.0, name="never"),
+        reservation([0], 9, instance="q9.huge", rate=3.5, listed=5.0, name="unknown"),
+        reservation(range(3), 4, instance="g5.12xlarge", rate=3.5, listed=5.0, name="held"),
+    )
+    tagged = [row | {"resource_tags": '{"workload": "inference"}'} for row in rows]
+    terms = terms_of(tmp_path / "bill.csv", tagged)
+    assert [(reserved.name.rsplit("/")[-1], reserved.held, reserved.kind) for reserved in terms.reserved] == [
+        ("held", 1, "reserved")
+    ]
+    assert any("never on p4d.24xlarge" in note and "never used" in note for note in terms.notes)
+
+
+def test_own_prices_replace_same_offers_only() -> None:
+    """An offer of the same machine in the same place, bought the same way."""
+    own = replace(samples.OFFER, usd_per_hour=7.0)
+    others = [replace(samples.OFFER, **change) for change in OTHERS]
+    catalog = replace(facts.load(()), offers=(samples.OFFER, *others))
+    terms = BillTerms(offers=(own,), reserved=(), savings_plans=(), notes=())
+    assert terms.in_catalog(catalog).offers == (own, *others)
+
+
+OTHERS: list[dict[str, Any]] = [
+    {"provider": "gcp"},
+    {"region": "us-west-2"},
+    {"instance": "p4d.24xlarge"},
+    {"pricing_model": PricingModel.SPOT},
+]
+
+
+def test_have_file_leaves_out_unpriced_plans(found: BillTerms) -> None:
+    """A plan whose machines have no price cannot be planned with; the next one is written."""
+    (plan,) = found.savings_plans
+    unpriced = replace(plan, name="unpriced", usd_per_hour={"aws nowhere q9.huge": 1.0})
+    text = to_have_file(replace(found, savings_plans=(unpriced, plan)))
+    assert "unpriced" not in text
+    assert text.count("[[savings_plan]]") == 1

@@ -108,3 +108,20 @@ def test_finding_sums_a_model() -> None:
 def test_untagged_tokens_are_summed() -> None:
     bought = [purchase(may_wait=False), purchase(), purchase(may_wait=False, tier="batch")]
     assert untagged_usd(bought) == 50.0
+
+
+def test_batch_price_by_any_quantity() -> None:
+    """Half a unit at 60 costs 30 instead of 50; without a quantity the price list decides."""
+    assert saving(purchase(quantity=0.5, batch_usd_per_unit=60.0)) == (pytest.approx(20.0), "high")
+    assert saving(purchase(quantity=0.0, batch_usd_per_unit=60.0)) == (pytest.approx(25.0), "high")
+
+
+def test_unknown_types_have_no_share() -> None:
+    assert saving(purchase(token_type="audio")) == (0.0, "")  # noqa: S106
+
+
+def test_models_without_name_are_the_providers() -> None:
+    bought = [purchase(may_wait=False), purchase(provider="aws", model="")]
+    left, (finding,) = find_tokens_for_batch(samples.ledger(tokens=bought), samples.context())
+    assert finding.title.startswith("tokens of aws is bought at real-time prices")
+    assert [tokens.usd for tokens in left.tokens] == [50.0, 25.0]

@@ -10,18 +10,22 @@ import numpy as np
 import polars as pl
 import pytest
 from tests.samples import audits as samples
-from tests.samples.charges import START, endpoint, machine, tokens, traffic
+from tests.samples.charges import START, endpoint, machine, tokens, traffic, write
 from tests.unit.study.audit.conftest import DAY, MONTH, WEEKS, Audited, MakeTrace, kinds, only
 
+from meritorder import bills
 from meritorder.bills.utilization import UtilizationMetrics
 from meritorder.errors import BillError
-from meritorder.study.audit.context import AuditOptions
-from meritorder.study.audit.pools import PaidRates
+from meritorder.study.audit.context import AuditOptions, build_case
+from meritorder.study.audit.pools import BilledFleet, BilledPool, PaidRates
 from meritorder.study.audit.usage import (
+    UncalledEndpoints,
     capacity_by_hour,
     never_scales,
     share_of_capacity,
+    uncalled_endpoints,
     usage_from_metrics,
+    usage_from_shape,
     usage_from_trace,
     work_by_hour,
 )
@@ -243,3 +247,138 @@ def test_endpoint_is_forgotten_after_a_week(audited: Audited, calls: range, unca
     )
     found = [finding for finding in audited(rows).findings if finding.kind == "idle_capacity"]
     assert len(found) == uncalled
+
+
+WEEK = 7 * 24
+
+
+def fleet_of(*pools: BilledPool, step_h: float = 1.0) -> BilledFleet:
+    fleet = samples.ledger(*pools, step_h=step_h).fleet
+    assert fleet is not None
+    return fleet
+
+
+def spend(loads: dict[int, float], **more: object) -> pl.DataFrame:
+    """Return the cost of real-time tokens by hours after the start of the bill."""
+    rows = [
+        {"hour": samples.START + dt.timedelta(hours=hour), "amortised_usd": usd, "kind": "tokens", "may_wait": False}
+        | {"tier": "standard"}
+        | more
+        for hour, usd in loads.items()
+    ]
+    types = {"hour": pl.Datetime("us", "UTC"), "amortised_usd": pl.Float64, "kind": pl.String, "may_wait": pl.Boolean}
+    return pl.DataFrame(rows, schema=types | {"tier": pl.String})
+
+
+CONSTANT = samples.pool([2.0] * WEEK)
+UNEVEN = {hour: 3.0 if hour % 2 else 1.0 for hour in range(WEEK)}
+
+
+def test_shape_of_realtime_tokens() -> None:
+    """Half of the hours at 3, half at 1: a third of the peak at 80 %; nothing else counts."""
+    by_hour = pl.concat(
+        [
+            spend(UNEVEN),
+            spend({-1: 1000.0, WEEK: 1000.0}),
+            spend(dict.fromkeys(range(0, WEEK, 2), 1000.0), tier="batch"),
+            spend(dict.fromkeys(range(0, WEEK, 2), 1000.0), tier="flex"),
+            spend(dict.fromkeys(range(0, WEEK, 2), 1000.0), tier=None),
+            spend(dict.fromkeys(range(0, WEEK, 2), 1000.0), may_wait=True),
+            spend(dict.fromkeys(range(0, WEEK, 2), 1000.0), kind="accelerator"),
+        ]
+    )
+    usage = usage_from_shape(fleet_of(CONSTANT), by_hour)
+    assert usage is not None
+    assert list(usage.needed) == pytest.approx([1 / 3 / 0.8, 1.0] * (WEEK // 2))
+    assert (usage.known.all(), usage.idle.any(), usage.guessed, usage.of_all_machines) == (True, False, True, False)
+    assert usage.source == "the shape of the bill's real-time tokens"
+
+
+def test_shape_without_load_is_hardly_zero() -> None:
+    """An hour without load needs a millionth of the machines, so that it is not idle."""
+    usage = usage_from_shape(fleet_of(CONSTANT), spend(dict.fromkeys(range(1, WEEK, 2), 3.0)))
+    assert usage is not None
+    assert list(usage.needed[:2]) == pytest.approx([1e-6 / 0.8, 1.0])
+
+
+def test_even_or_short_loads_have_no_shape() -> None:
+    """A peak of less than one and a half times the mean, a day less than a week, steps of two hours, no load."""
+    even = {hour: 2.9 if hour % 2 else 1.0 for hour in range(WEEK)}
+    short = samples.pool([2.0] * (WEEK - 1))
+    assert usage_from_shape(fleet_of(CONSTANT), spend(even)) is None
+    assert usage_from_shape(fleet_of(short), spend(UNEVEN)) is None
+    assert usage_from_shape(fleet_of(CONSTANT, step_h=2.0), spend(UNEVEN)) is None
+    assert usage_from_shape(fleet_of(samples.pool([1.0] * WEEK)), spend(UNEVEN)) is None
+    assert usage_from_shape(fleet_of(CONSTANT), spend({})) is None
+
+
+def test_shape_of_machines_that_scale() -> None:
+    """Two pools that scale together, from 2 to 6; those that did not serve do not count."""
+    scaling = samples.pool([1.0, 3.0] * (WEEK // 2))
+    other = samples.pool([900.0, 1.0] * (WEEK // 2), served=False)
+    usage = usage_from_shape(fleet_of(CONSTANT, scaling, scaling, other), spend({}))
+    assert usage is not None
+    assert list(usage.needed[:2]) == pytest.approx([1 / 3 / 0.8, 1.0])
+    assert usage.source == "the shape of the bill's machines that scale"
+
+
+def metrics_of(*samples_: tuple[int, str, float]) -> UtilizationMetrics:
+    frame = pl.DataFrame(
+        {
+            "time": [samples.START + dt.timedelta(minutes=minute) for minute, _, _ in samples_],
+            "machine": [machine for _, machine, _ in samples_],
+            "utilization": [used for _, _, used in samples_],
+        }
+    )
+    return UtilizationMetrics(samples=frame, machines=frame["machine"].n_unique(), name="gpu", percent=False)
+
+
+def test_metrics_count_in_their_hour() -> None:
+    """Of two hours the second has samples, at its first and last minute; a machine that is idle is not needed."""
+    fleet = fleet_of(samples.pool([2.0] * 2))
+    metrics = metrics_of((-1, "a", 0.9), (60, "a", 1.0), (119, "a", 1.0), (90, "b", 0.0), (120, "b", 0.9))
+    usage = usage_from_metrics(fleet, metrics, of_all_machines=True)
+    assert usage is not None
+    assert list(usage.known) == [False, True]
+    assert (usage.idle[1], usage.needed[1]) == (0.5, 0.5)
+    assert (usage.confidence, usage.source) == ("high", "gpu of 2 machines")
+    assert usage_from_metrics(fleet, metrics_of((-1, "a", 0.9)), of_all_machines=True) is None
+
+
+def test_work_outside_the_bill_is_left_out(trace: MakeTrace) -> None:
+    requests = trace([2, 1, 1])
+    _, work = work_by_hour(fleet_of(samples.pool([1.0] * 2)), requests)
+    assert list(work) == [4000.0, 2000.0]
+    covered, longer = work_by_hour(fleet_of(samples.pool([1.0] * 5)), requests)
+    assert (list(longer[3:]), list(covered[3:])) == ([0.0, 0.0], [0.0, 0.0])
+    cached = replace(requests, requests=requests.requests.with_columns(cached_tokens=pl.lit(400)))
+    assert list(work_by_hour(fleet_of(samples.pool([1.0] * 2)), cached)[1]) == [3200.0, 1600.0]
+
+
+def test_free_machines_have_capacity() -> None:
+    """Machines without any price count one each."""
+    assert list(capacity_by_hour(fleet_of(samples.pool([3.0], 0.0)))) == [3.0]
+
+
+def test_unknown_hours_need_nothing(trace: MakeTrace) -> None:
+    usage = usage_from_trace(fleet_of(samples.pool([4.0] * 5)), trace([4, 2, 0, 1]))
+    assert usage is not None
+    assert list(usage.needed) == pytest.approx([1.0, 0.5 / 0.8, 0.0, 0.0, 0.0])
+
+
+@pytest.mark.parametrize(("calls", "uncalled_h"), [(32, 168), (33, 0)])
+def test_endpoint_is_uncalled_from_its_last_call(tmp_path: Path, calls: int, uncalled_h: int) -> None:
+    """Of 200 hours the last begins 168 hours after that of the 32nd; it is idle in the hours after that."""
+    hours = range(200)
+    rows = chain(
+        endpoint(hours, name="e/chat"),
+        traffic(hours, name="e/chat"),
+        endpoint(hours, name="e/demo"),
+        traffic(range(calls), name="e/demo"),
+    )
+    case = build_case(bills.read(write(tmp_path / "bill.csv", rows)), AuditOptions())
+    assert case.fleet is not None
+    found = uncalled_endpoints(case.bill, case.fleet)
+    assert [list(machines) for machines in found.machines.values()] == [[0.0] * 32 + [1.0] * 168][: uncalled_h // 168]
+    assert found.called == 2
+    assert UncalledEndpoints().called == 0
