@@ -157,6 +157,8 @@ def find_mutants(only: str, rng: random.Random) -> list[Mutant]:
             family, *change = name.split("_", 1)
             if (change and change[0] not in _CHANGES) or _is_left_out(path, found.start_pos, found.end_pos):
                 continue
+            if family == "ExceptionReplacer" and _is_dotted(path, found.start_pos, found.end_pos):
+                continue
             mutant = Mutant(
                 path=path,
                 operator=found.operator_name,
@@ -174,6 +176,11 @@ def _is_left_out(path: Path, start: tuple[int, int], end: tuple[int, int]) -> bo
     # The formatter puts spaces around a product, and none before a power of a name or number.
     unpacks = re.match(r"\*\*?[^\s*]", line[column:]) is not None and line[:column][-1:] in {"", " ", "(", "[", "{"}
     return unpacks or any(first <= start and end <= last for first, last in _declarations(path))
+
+
+def _is_dotted(path: Path, start: tuple[int, int], end: tuple[int, int]) -> bool:
+    """Whether a span has a dot: Cosmic Ray cannot replace an exception that is named with its module."""
+    return "." in _lines(path)[start[0] - 1][start[1] : end[1]]
 
 
 @cache

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from tests.samples.records import lenient_records
 
 from meritorder import bills
 from meritorder.errors import BillError
@@ -76,11 +75,6 @@ def test_charges_are_as_declared(cur: Write) -> None:
 def test_bill_without_usable_rows(cur: Write) -> None:
     with pytest.raises(BillError, match=r"none of its rows can be used; cur\.csv: 1 row refused"):
         bills.read(cur({"line_item_unblended_cost": "x"}))
-
-
-def test_records_cannot_change() -> None:
-    """Only the finder of columns collects what it finds."""
-    assert lenient_records(bills) == {"SourceColumns": {"frozen", "slots", "kw_only"}}
 
 
 def test_unreadable_rows_name_their_files(tmp_path: Path) -> None:

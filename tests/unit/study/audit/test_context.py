@@ -7,12 +7,10 @@ from pathlib import Path
 
 import pytest
 from tests.samples.charges import machine, write
-from tests.samples.records import lenient_records
 
 from meritorder import bills
 from meritorder import catalog as facts
 from meritorder.errors import BillError
-from meritorder.study import audit
 from meritorder.study.audit.context import AuditContext, AuditOptions, build_case
 from meritorder.study.audit.market import Market
 from meritorder.study.audit.pools import BilledMachine, PaidRates
@@ -71,8 +69,3 @@ def test_terms_load_no_audit() -> None:
         "sys.exit('meritorder.study.audit.answer' in sys.modules or 'highspy' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", check], check=False).returncode == 0
-
-
-def test_records_cannot_change() -> None:
-    """Only the market records the prices that findings use."""
-    assert lenient_records(audit) == {"Market": {"frozen"}}
