@@ -197,7 +197,7 @@ def _without_duplicates(lines: pl.LazyFrame) -> tuple[pl.LazyFrame, Duplicates]:
         identified_lines=pl.col("line_hash").filter(pl.col("item_hash").is_not_null()).n_unique(),
         items=pl.col("item_hash").drop_nulls().n_unique(),
     ).collect(engine="streaming")
-    rows, distinct, identified, items = size.row(0)
+    [(rows, distinct, identified, items)] = size.rows()
     none = pl.DataFrame(schema={"source": pl.String, "rows": pl.UInt32, "billed_usd": MONEY})
     if rows == distinct:
         return lines, Duplicates(copies=none, versions=identified - items)
@@ -268,5 +268,6 @@ def _check_currency(groups: pl.DataFrame) -> None:
         raise BillError(
             f"the bill mixes currencies: {listed}", where=where, fix="read the bills of each currency separately"
         )
-    if by_currency and by_currency[0][0] != "USD":
-        raise BillError(f"the bill is in {by_currency[0][0]}, not in USD", where=where, fix="export it in US dollars")
+    for currency, _ in by_currency:
+        if currency != "USD":
+            raise BillError(f"the bill is in {currency}, not in USD", where=where, fix="export it in US dollars")
