@@ -320,15 +320,16 @@ def main() -> int:
     tests = measure(options.tests)
     excuses, survivors, excused = _excuses(), [], []
     for done, verdict in enumerate(run_all(sample, tests), 1):
-        if not verdict.noticed:
-            (excused if _key(verdict) in excuses else survivors).append(verdict)
+        if not verdict.noticed and _key(verdict) in excuses:
+            excused.append(verdict)
+        elif not verdict.noticed:
+            survivors.append(verdict)
+            print(f"\nsurvived ({verdict.why}):\n{verdict.diff}", flush=True)
         if done % 20 == 0:
             spent = time.monotonic() - began
             print(
                 f"{done} of {len(sample)}: {len(survivors)} survive, {len(excused)} excused, {spent:.0f} s", flush=True
             )
-    for verdict in survivors:
-        print(f"\nsurvived ({verdict.why}):\n{verdict.diff}")
     counted = len(sample) - len(excused)
     share = 1 - len(survivors) / counted if counted else 1.0
     summary = (

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import Connection, select
 
 from meritorder.gateway import config
 from meritorder.gateway.app import server
@@ -473,6 +473,46 @@ def test_turns_are_limited_by_capacity(dispatcher: Dispatcher) -> None:
     assert dict(dispatcher._turns([small, large], calm, 3, NOW_S)) == {small: 2, large: 1}
     assert dispatcher._turns([small], calm, 9, NOW_S) == [(small, 4)]
     assert dispatcher._turns([empty], calm, 0, NOW_S) == []
+
+
+def test_turns_count_tokens_of_each_request(dispatcher: Dispatcher) -> None:
+    """One request of 100 tokens is followed by two of 60; work without an estimate counts as one token."""
+    single, batch = work(1, "single"), dataclasses.replace(work(2, "batch", count=3), tokens=180)
+    again = work(3, "single")
+    calm = {queued: _Urgency(EscalationLevel.BACKFILL, math.inf, math.inf) for queued in (single, batch, again)}
+    assert dict(dispatcher._turns([single, batch, again], calm, 3, NOW_S)) == {single: 1, batch: 2}
+    unknown, known = (
+        dataclasses.replace(work(number, tenant, count=4), tokens=tokens)
+        for number, tenant, tokens in ((1, "unknown", 0), (2, "known", 4))
+    )
+    calm = {queued: _Urgency(EscalationLevel.BACKFILL, math.inf, math.inf) for queued in (unknown, known)}
+    assert dict(dispatcher._turns([unknown, known], calm, 3, NOW_S)) == {unknown: 2, known: 1}
+
+
+@pytest.mark.asyncio
+async def test_work_waiting_for_plan_hides_none(ready: Dispatcher, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three of six requests wait for their slot, so three more are read in the next round, but never above 1,200."""
+    sent, limits = Sent(ready), list[int]()
+    find_targets, read = ready._plan_executor.deferrable_targets, requests.queued_work
+
+    def targets(work: QueuedRequests, *arguments: Any) -> Any:  # noqa: ANN401 - passed on
+        return find_targets(work, *arguments) if work.seq > 3 else []
+
+    def queued_work(connection: Connection, *, now_s: float, limit: int) -> list[QueuedRequests]:
+        limits.append(limit)
+        return read(connection, now_s=now_s, limit=limit)
+
+    monkeypatch.setattr(ready._plan_executor, "deferrable_targets", targets)
+    monkeypatch.setattr(requests, "queued_work", queued_work)
+    for _ in range(6):
+        queue(ready)
+    for _ in range(2):
+        await start(ready)
+        await settle(ready)
+    assert [seq for seq, *_ in sent.to] == [4, 5, 6]
+    ready._waiting_for_plan = 5000
+    await start(ready)
+    assert limits == [200, 203, 1200]
 
 
 @pytest.mark.asyncio
