@@ -145,13 +145,16 @@ def paid_share(groups: pl.DataFrame) -> dict[str, float]:
 
         share = (usage + reductions) / usage, between 0 and 1
 
+    A negative unused part of a commitment corrects other unused parts, and reduces nothing else.
+
     Args:
         groups: Charges that are inference.
     """
     negative = pl.col("purchase").is_in([str(purchase) for purchase in _NEGATIVE])
+    corrected = (pl.col("amortised_usd") < 0) & ~pl.col("unused")
     sums = groups.group_by("provider").agg(
         usage=pl.col("amortised_usd").filter(~negative & (pl.col("amortised_usd") > 0)).sum().cast(pl.Float64),
-        reductions=pl.col("amortised_usd").filter(negative | (pl.col("amortised_usd") < 0)).sum().cast(pl.Float64),
+        reductions=pl.col("amortised_usd").filter(negative | corrected).sum().cast(pl.Float64),
     )
     return {
         provider or "": min(1.0, max(0.0, (usage + reductions) / usage)) if usage > 0 else 1.0

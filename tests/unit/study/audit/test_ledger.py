@@ -73,6 +73,14 @@ def test_correction_is_netted_across_plans(path: Path) -> None:
     assert netted(path, ("a", 40.0, 0.0), ("b", 0.0, 10.0)) == pytest.approx({"a": 30.0})
 
 
+def test_correction_of_a_plan_counts_once(path: Path) -> None:
+    """Of 40 unused, 10 are taken back at another plan: 30 were lost, and a machine still costs what was paid."""
+    plans = [corrected_plan("a", fee=40.0, correction=0.0), corrected_plan("b", fee=0.0, correction=10.0)]
+    ledger = ledger_of(path, chain(*plans, machine(range(2), instance="g5.2xlarge", usd=2.0)))
+    assert ledger.unused[0].usd == pytest.approx(30.0)
+    assert sum(pool.usd for pool in ledger.pools) == pytest.approx(4.0)
+
+
 def test_netting_keeps_proportions(path: Path) -> None:
     """Of 60 and 20 unused, a correction of 40 leaves half: 30 and 10."""
     assert netted(path, ("a", 60.0, 0.0), ("b", 20.0, 0.0), ("c", 0.0, 40.0)) == pytest.approx({"a": 30.0, "b": 10.0})

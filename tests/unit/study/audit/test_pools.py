@@ -31,7 +31,8 @@ def fleet_of(path: Path, rows: Iterable[Row], serving: tuple[tuple[str, str], ..
 
 
 def charges(*rows: tuple[str, str, float]) -> pl.DataFrame:
-    return pl.DataFrame(rows, schema=["provider", "purchase", "amortised_usd"], orient="row")
+    frame = pl.DataFrame(rows, schema=["provider", "purchase", "amortised_usd"], orient="row")
+    return frame.with_columns(unused=pl.lit(value=False))
 
 
 def test_share_is_what_reductions_leave() -> None:
@@ -158,6 +159,14 @@ def test_names_are_shortened(path: Path) -> None:
 def test_machine_names_include_the_region() -> None:
     assert (P5.key, P5.label) == ("aws us-east-1 p5.48xlarge", "p5.48xlarge in us-east-1")
     assert (replace(P5, region="").key, replace(P5, region="").label) == ("aws p5.48xlarge", "p5.48xlarge")
+
+
+def test_corrected_commitments_reduce_nothing_else() -> None:
+    """A negative unused part of a plan is netted with other unused parts; usage stays at its price."""
+    unused = charges(("aws", "savings_plan", 40.0), ("aws", "savings_plan", -10.0)).with_columns(
+        unused=pl.lit(value=True)
+    )
+    assert paid_share(pl.concat([charges(("aws", "on_demand", 60.0)), unused])) == {"aws": 1.0}
 
 
 def test_small_amounts_have_shares() -> None:
