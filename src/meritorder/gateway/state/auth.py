@@ -1,5 +1,6 @@
 """Authentication of calls by API key, with rate limits and budgets."""
 
+import math
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -105,7 +106,7 @@ class Authenticator:
         self._refill(key, usage)
         for limit, available, needed in (
             (key.requests_per_minute, usage.requests, 1),
-            (key.tokens_per_minute, usage.tokens, min(tokens, key.tokens_per_minute or 0)),
+            (key.tokens_per_minute, usage.tokens, min(tokens, _bucket_size(key.tokens_per_minute))),
         ):
             if limit is not None and available < needed:
                 wait_s = (needed - available) / limit * SECONDS_PER_MINUTE
@@ -138,8 +139,8 @@ class Authenticator:
         usage = self._usages.get(key.id)
         if usage is None:
             usage = _KeyUsage(
-                requests=float(key.requests_per_minute or 0),
-                tokens=float(key.tokens_per_minute or 0),
+                requests=_bucket_size(key.requests_per_minute),
+                tokens=_bucket_size(key.tokens_per_minute),
                 refilled_s=self.now_s(),
             )
             self._usages[key.id] = usage
@@ -153,6 +154,10 @@ class Authenticator:
             usage.requests = min(key.requests_per_minute, usage.requests + share * key.requests_per_minute)
         if key.tokens_per_minute is not None:
             usage.tokens = min(key.tokens_per_minute, usage.tokens + share * key.tokens_per_minute)
+
+
+def _bucket_size(per_minute: int | None) -> float:
+    return math.inf if per_minute is None else per_minute
 
 
 def new_id(prefix: str) -> str:
