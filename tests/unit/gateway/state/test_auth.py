@@ -223,7 +223,7 @@ def test_budget_counts_ledger_and_new_entries(database: Database, clock: Clock) 
     authenticator.observe(entry(key, 1))
     exhausted = refusal(authenticator, key)
     assert exhausted is not None
-    assert exhausted.code == "insufficient_quota"
+    assert (exhausted.status, exhausted.code) == (429, "insufficient_quota")
 
 
 def entry(key: Key, cost_picousd: int | None) -> LedgerEntry:
