@@ -13,7 +13,7 @@ from sqlalchemy import Connection, select
 from meritorder.gateway import config
 from meritorder.gateway.app import server
 from meritorder.gateway.errors import StoreUnavailableError
-from meritorder.gateway.store import requests
+from meritorder.gateway.store import requests, stored_answers
 from meritorder.gateway.store.ledger import LedgerEntry
 from meritorder.gateway.store.requests import ClaimedRequest, QueuedRequests, RequestAnswer
 from meritorder.gateway.store.schema import REQUESTS
@@ -254,17 +254,18 @@ async def test_last_fault_ends_the_request(ready: Dispatcher, faults: int, answe
 
 
 @pytest.mark.asyncio
-async def test_bug_of_ours_is_a_fault(ready: Dispatcher) -> None:
+async def test_bug_of_ours_is_a_fault(ready: Dispatcher, caplog: pytest.LogCaptureFixture) -> None:
     Sent(ready, ValueError("bug"))
     seq = queue(ready)
     await start(ready)
     await settle(ready)
     assert row(ready, seq) == ("queued", 1, 1.0)
+    assert [record.getMessage() for record in caplog.records] == ["a request failed and will be retried"]
     assert not ready._venues.all[0].deferrable
 
 
 @pytest.mark.asyncio
-async def test_cancelled_before_it_began(ready: Dispatcher) -> None:
+async def test_cancelled_before_it_began(ready: Dispatcher, caplog: pytest.LogCaptureFixture) -> None:
     """It may run again at once, and no fault counts against it."""
     sent = Sent(ready)
     request = claimed(ready, queue(ready))
@@ -272,6 +273,18 @@ async def test_cancelled_before_it_began(ready: Dispatcher) -> None:
     ready.cancel({request.seq})
     await settle(ready)
     assert (row(ready, request.seq), sent.to) == (("queued", 0, 0.0), [])
+    assert caplog.records == []
+
+
+@pytest.mark.asyncio
+async def test_stored_calls_complete_responses(ready: Dispatcher, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not the lines of batches, and not a second answer to the same call."""
+    completed = list[int]()
+    monkeypatch.setattr(stored_answers, "complete", lambda _, seq, _answer: completed.append(seq))
+    call, line = (claimed(ready, queue(ready)) for _ in range(2))
+    for request in (call, call, dataclasses.replace(line, batch_seq=7)):
+        await ready._store(request, DONE, ready._venues.all[0], NOW_S)
+    assert completed == [call.seq]
 
 
 @pytest.mark.asyncio
@@ -423,8 +436,8 @@ def test_latest_start_counts_work_ahead(ready: Dispatcher) -> None:
     """At 10 tokens/s, 100 tokens take 10 s, and 200 behind them 30 s, a minute before the deadline."""
     late, early = work(1, deadline_s=NOW_S + 2000, count=2), work(2, deadline_s=NOW_S + 1000)
     found = urgency(ready, late, early, rate=10.0)
-    assert found[early].latest_backfill_s == pytest.approx(NOW_S + 1000 - 60 - 10)
-    assert found[late].latest_backfill_s == pytest.approx(NOW_S + 2000 - 60 - 30)
+    assert found[early].latest_backfill_s - NOW_S == pytest.approx(1000 - 60 - 10)
+    assert found[late].latest_backfill_s - NOW_S == pytest.approx(2000 - 60 - 30)
 
 
 def test_unknown_rate_waits_for_plan_with_care(ready: Dispatcher) -> None:
@@ -432,7 +445,18 @@ def test_unknown_rate_waits_for_plan_with_care(ready: Dispatcher) -> None:
     (found,) = urgency(ready, work(1, deadline_s=NOW_S + 1000)).values()
     assert found.latest_backfill_s == NOW_S + 940
     safe_tokens_per_s = 0.5 * 128 / ready._tpot_s
-    assert found.plan_wait_s == pytest.approx(NOW_S + 940 - 100 / safe_tokens_per_s)
+    assert found.plan_wait_s - NOW_S == pytest.approx(940 - 100 / safe_tokens_per_s)
+
+
+def test_slot_at_the_latest_start_is_in_time(ready: Dispatcher, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At 10,000 tokens/s, 100 tokens take 10 ms; work that misses its slot assumes a safe rate instead."""
+    latest_s = NOW_S + 1000 - 60 - 0.01
+    safe_s = NOW_S + 1000 - 60 - 100 / (0.5 * 128 / ready._tpot_s)
+    for next_slot_s, wait_s in ((latest_s - 1, latest_s), (latest_s, latest_s), (latest_s + 1, safe_s)):
+        monkeypatch.setattr(ready._plan_executor, "next_slot_s", lambda *_, start_s=next_slot_s: start_s)
+        (found,) = urgency(ready, work(1, deadline_s=NOW_S + 1000), rate=10_000.0).values()
+        assert found.latest_backfill_s == latest_s
+        assert found.plan_wait_s == wait_s
 
 
 @pytest.mark.parametrize(
