@@ -254,3 +254,13 @@ def test_have_file_leaves_out_unpriced_plans(found: BillTerms) -> None:
     text = to_have_file(replace(found, savings_plans=(unpriced, plan)))
     assert "unpriced" not in text
     assert text.count("[[savings_plan]]") == 1
+
+
+def test_commitments_without_cost_are_over(tmp_path: Path) -> None:
+    """A plan that covers an hour for nothing is not running, nor is one that the bill does not name."""
+    free = savings_plan([0], 0, commitment=0, rate=0.0, listed=55.04, name="free")
+    unnamed = [
+        row | {"savings_plan_savings_plan_a_r_n": None}
+        for row in savings_plan([1], 0, commitment=0, rate=40.0, listed=55.04)
+    ]
+    assert terms_of(tmp_path / "bill.csv", [*free, *unnamed]).savings_plans == ()
