@@ -182,7 +182,7 @@ def test_small_unused_parts_are_netted(path: Path) -> None:
 
 
 def test_tokens_are_named_as_billed(path: Path) -> None:
-    (purchase,) = ledger_of(path, tokens([0], usd=2.0, thousands=10)).tokens
+    (purchase,) = ledger_of(path, tokens([0], usd=0.5, thousands=10)).tokens
     assert purchase == TokenPurchase(
         provider="aws",
         model="Claude4.5Sonnet",
@@ -191,7 +191,7 @@ def test_tokens_are_named_as_billed(path: Path) -> None:
         unit="1K tokens",
         may_wait=False,
         quantity=10.0,
-        usd=2.0,
+        usd=0.5,
         batch_usd_per_unit=None,
     )
 
