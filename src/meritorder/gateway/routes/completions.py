@@ -46,6 +46,7 @@ class Completions:
         wanted = {name[9:-1]: value for name, value in query.items() if name.startswith("metadata[")}
         matching: list[dict[str, Any]] = []
         after, more = query.get("after"), True
+        await self._context.database.settle()  # an answer is stored while it is sent: its client may list it at once
         while more and len(matching) <= limit:
             page = await self._context.database.read_soon(
                 partial(

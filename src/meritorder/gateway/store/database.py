@@ -121,6 +121,14 @@ class Database:
         """
         return await self._soon(self.read(query))
 
+    async def settle(self) -> None:
+        """Wait until all changes queued so far are committed, so that the next query sees them.
+
+        Raises:
+            StoreUnavailableError: The database cannot be reached or does not answer in time.
+        """
+        await self.write_soon(lambda _: None)
+
     def read_now(self, query: Callable[[Connection], T]) -> T:
         """Query; blocks the calling thread."""
         try:

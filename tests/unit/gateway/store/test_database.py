@@ -1,7 +1,9 @@
 """The writer of the database, and its URLs."""
 
+import time
+
 import pytest
-from sqlalchemy import text
+from sqlalchemy import Connection, text
 
 from meritorder.errors import ConfigError
 from meritorder.gateway.store import heartbeats
@@ -29,3 +31,17 @@ def test_failed_change_rolls_back_alone(database: Database) -> None:
 def test_invalid_store_url_is_refused(url: str) -> None:
     with pytest.raises(ConfigError, match=r"store\.url"):
         Database(url)
+
+
+@pytest.mark.asyncio
+async def test_settled_changes_are_seen(database: Database) -> None:
+    """A queued change takes longer than a query, which does not wait for it; after `settle` the query sees it."""
+
+    def beats_late(connection: Connection) -> None:
+        time.sleep(0.1)
+        heartbeats.beat(connection, "late", alive_until_s=1.0)
+
+    database.submit(beats_late)
+    await database.settle()
+    query = text("SELECT id FROM instances")
+    assert await database.read_soon(lambda connection: list(connection.execute(query).scalars())) == ["late"]
