@@ -96,6 +96,7 @@ def test_spend_over_time_by_purchase(path: Path) -> None:
         "spot": [0.0, 0.0, 2.0],
         "unused": [1.0, 4.0, 4.0],
     }
+    assert list(shape.usd) == sorted(shape.usd)
 
 
 def test_long_bills_have_wider_bins(path: Path) -> None:
