@@ -15,7 +15,7 @@ from meritorder.gateway.store import files, keys, stored_answers
 from meritorder.gateway.store.database import Database
 from meritorder.gateway.store.files import StoredFile
 from meritorder.gateway.store.keys import Key
-from meritorder.gateway.store.schema import BATCHES, FILES, KEPT, KEYS
+from meritorder.gateway.store.schema import BATCHES, FILES, KEYS, STORED_ANSWERS
 from meritorder.gateway.store.stored_answers import COMPLETION, RESPONSE, StoredAnswer
 
 KEY = "My API Key"
@@ -44,7 +44,7 @@ def seed(connection: Connection) -> None:
         keys.add(connection, Key(id="key_sdk", name="sdk", tenant="sdk"), KEY, now_s=now_s)
     connection.execute(delete(FILES).where(FILES.c.id.in_(FILES_USED)))
     connection.execute(delete(BATCHES).where(BATCHES.c.id.in_(BATCHES_USED)))
-    connection.execute(delete(KEPT).where(KEPT.c.tenant == "sdk"))
+    connection.execute(delete(STORED_ANSWERS).where(STORED_ANSWERS.c.tenant == "sdk"))
     for file_id in FILES_USED:
         files.add(
             connection,
@@ -67,10 +67,10 @@ def seed(connection: Connection) -> None:
                 total=1,
             )
         )
-    _keep(connection, now_s)
+    _add_stored_answers(connection, now_s)
 
 
-def _keep(connection: Connection, now_s: float) -> None:
+def _add_stored_answers(connection: Connection, now_s: float) -> None:
     asked = {
         "input": [{"id": "after", "type": "message", "role": "user", "content": "hello"}],
         "messages": [{"id": "after", "role": "assistant", "content": "hello"}],  # as their types want it
