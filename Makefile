@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+# One process more than there are processors: many tests wait for other processes.
+WORKERS = $$($(BIN)/python -c 'import os; print((os.cpu_count() or 1) + 1)')
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test test-slow lint format types imports check bench validate docs mutants picture clean
@@ -30,10 +32,10 @@ demo: $(STAMP) ## what a sample week costs in each way, and the gateway on a sma
 	@$(BIN)/python -m meritorder demo
 
 test: $(STAMP) ## run the tests, on all processors (five minutes on two)
-	@$(BIN)/python -m pytest -n auto --dist loadfile
+	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 
 test-slow: $(STAMP) ## run the tests that are slow by nature
-	@$(BIN)/python -m pytest -n auto --dist loadfile -m slow
+	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile -m slow
 
 lint: $(STAMP) ## check format and lint
 	@$(BIN)/ruff format --check .

@@ -38,6 +38,7 @@ def test_transient_faults_stay_hidden(client: OpenAI) -> None:
     assert len(results(client, done.output_file_id)) == len(faults)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fault", ["storm", "storm-after"])
 def test_storm_of_refusals_is_survived(engine: str, tmp_path: Path, fault: str) -> None:
     with gateway(configuration(tmp_path, engine), tmp_path) as (client, _):
