@@ -64,7 +64,7 @@ def test_equals_oracle_with_interruptions(case: Case) -> None:
     assert_equal_to_oracle(case)
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 @given(st.tuples(st.booleans(), st.booleans()).flatmap(lambda drawn: cases(ties=drawn[0], interrupted=drawn[1])))
 @LONG
 def test_equals_oracle_on_many_cases(case: Case) -> None:
