@@ -287,7 +287,7 @@ class BackfillLimits:
     Args:
         sequences: Sequences in the replica, real-time ones included, up to which deferrable ones join; 0 admits none.
         prefill_tokens: Prompt tokens of deferrable work in one step.
-        kv_share: Share of the replica's KV memory up to which deferrable work joins, in (0, 1].
+        kv_share: Share of the replica's KV memory up to which deferrable work joins, in [0, 1].
     """
 
     sequences: int
@@ -297,10 +297,10 @@ class BackfillLimits:
     def __post_init__(self) -> None:
         if self.sequences < 0:
             raise InfeasibleError(f"deferrable work cannot join up to {self.sequences} sequences", where="backfill")
-        if self.sequences and self.prefill_tokens < 1:
-            raise InfeasibleError("a step must hold at least one prompt token of deferrable work", where="backfill")
-        if not 0 < self.kv_share <= 1:
-            raise InfeasibleError(f"the share of KV memory must be in (0, 1], not {self.kv_share}", where="backfill")
+        if self.prefill_tokens < 0:
+            raise InfeasibleError(f"a step cannot hold {self.prefill_tokens} prompt tokens", where="backfill")
+        if not 0 <= self.kv_share <= 1:
+            raise InfeasibleError(f"the share of KV memory must be in [0, 1], not {self.kv_share}", where="backfill")
 
     def scaled(self, share: float) -> Self:
         """Return a share of the sequences and of the memory; at least one sequence where there are any."""

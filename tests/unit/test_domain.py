@@ -6,12 +6,12 @@ from tests.samples.fleets import backfill
 from meritorder.errors import InfeasibleError
 
 
-def test_backfill_without_prefill_tokens_refused() -> None:
-    with pytest.raises(InfeasibleError, match="deferrable"):
-        backfill(4, prefill_tokens=0)
+def test_negative_prefill_tokens_refused() -> None:
+    with pytest.raises(InfeasibleError, match="prompt tokens"):
+        backfill(4, prefill_tokens=-1)
 
 
-@pytest.mark.parametrize("kv_share", [0.0, 1.1])
+@pytest.mark.parametrize("kv_share", [-0.1, 1.1])
 def test_backfill_kv_share_out_of_range(kv_share: float) -> None:
     with pytest.raises(InfeasibleError, match="KV memory"):
         backfill(4, kv_share=kv_share)

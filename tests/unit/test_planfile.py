@@ -6,6 +6,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from msgspec import structs
 from tests.samples.plan import week
 
 from meritorder import planfile
@@ -101,3 +102,10 @@ def test_declared_workload_round_trips() -> None:
     for workload in (index, chat):
         text = msgspec.json.encode(planfile.DeclaredWorkload.from_workload(workload))
         assert msgspec.json.decode(text, type=planfile.DeclaredWorkload).to_workload() == workload
+
+
+def test_plans_without_prefill_limits_are_read(plan: planfile.Plan) -> None:
+    """A plan written by hand for a gateway may name sequences alone; zero and one are the defaults of the file."""
+    pool = structs.replace(plan.pools[0], backfill_seats=4, backfill_tokens=0, backfill_kv_share=1.0)
+    limits = pool.backfill
+    assert (limits.sequences, limits.prefill_tokens, limits.kv_share) == (4, 0, 1.0)
