@@ -18,11 +18,16 @@ from meritorder.gateway.store.ledger import LedgerEntry
 from meritorder.units import PICOUSD_PER_USD
 
 _PICO_DIGITS: Final = 12
+_MAX_BUDGET_USD: Final = 9_000_000.0  # picodollars are stored in 64 bits
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KeyRequest:
-    """A key to create."""
+    """A key to create.
+
+    Raises:
+        ConfigError: Its deadline, a rate limit or its budget is invalid.
+    """
 
     name: str
     tenant: str = "default"
@@ -31,6 +36,19 @@ class KeyRequest:
     requests_per_minute: int | None = None
     tokens_per_minute: int | None = None
     budget_usd: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.deadline is not None:
+            config.check_deadline(self.deadline, where="--deadline")
+        for option, limit in (
+            ("--requests-per-minute", self.requests_per_minute),
+            ("--tokens-per-minute", self.tokens_per_minute),
+        ):
+            if limit is not None and limit < 1:
+                raise ConfigError(f"the limit is {limit}", where=option, fix="give at least 1, or revoke the key")
+        if self.budget_usd is not None and not 0 <= self.budget_usd <= _MAX_BUDGET_USD:
+            fix = f"give dollars from 0 to {_MAX_BUDGET_USD:,.0f}"
+            raise ConfigError(f"{self.budget_usd:g} is not a budget", where="--budget", fix=fix)
 
 
 class Administration:
@@ -54,13 +72,7 @@ class Administration:
         self._database.close()
 
     def create_key(self, request: KeyRequest) -> str:
-        """Create a key and return its secret, which is not stored.
-
-        Raises:
-            ConfigError: Its deadline is invalid.
-        """
-        if request.deadline is not None:
-            config.check_deadline(request.deadline, where="--deadline")
+        """Create a key and return its secret, which is not stored."""
         secret = new_secret()
         key = Key(
             id=new_id("key_"),

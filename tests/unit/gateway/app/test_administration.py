@@ -1,5 +1,6 @@
 import csv
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -31,9 +32,29 @@ def test_created_key_is_listed_until_revoked(configuration: Path) -> None:
             store.revoke_key(key.id)
 
 
-def test_invalid_deadline_is_refused(configuration: Path) -> None:
-    with Administration(configuration) as store, pytest.raises(ConfigError, match="--deadline"):
-        store.create_key(KeyRequest(name="x", deadline="soon"))
+@pytest.mark.parametrize(
+    ("limits", "option"),
+    [
+        ({"deadline": "soon"}, "--deadline"),
+        ({"requests_per_minute": 0}, "--requests-per-minute"),
+        ({"tokens_per_minute": 0}, "--tokens-per-minute"),
+        ({"tokens_per_minute": -5}, "--tokens-per-minute"),
+        ({"budget_usd": -1.0}, "--budget"),
+        ({"budget_usd": float("nan")}, "--budget"),
+        ({"budget_usd": 1e7}, "--budget"),
+    ],
+)
+def test_invalid_limits_are_refused(limits: dict[str, Any], option: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        KeyRequest(name="x", **limits)
+    assert caught.value.where == option
+
+
+def test_largest_budget_is_stored(configuration: Path) -> None:
+    with Administration(configuration) as store:
+        store.create_key(KeyRequest(name="rich", budget_usd=9e6))
+        store.create_key(KeyRequest(name="unpaid", budget_usd=0.0, requests_per_minute=1))
+        assert [key.budget_picousd for key in store.list_keys()] == [9 * 10**18, 0]
 
 
 def test_ledger_has_exact_dollars(configuration: Path, tmp_path: Path) -> None:
