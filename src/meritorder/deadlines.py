@@ -58,6 +58,11 @@ class Instant:
     text: str
     instant_s: float
 
+    @property
+    def has_time_zone(self) -> bool:
+        """Whether the text names its time zone."""
+        return dt.datetime.fromisoformat(self.text).tzinfo is not None
+
     def due_s(self, arrived_s: _Times, *, epoch_s: float | None = 0.0) -> _Times:
         """Return the deadline of requests that arrive then, on the same clock; `epoch_s` is its zero.
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Final
 
-from meritorder.deadlines import Deadline, parse_deadline
+from meritorder.deadlines import Deadline, Instant, parse_deadline
 from meritorder.errors import WorkloadsError
 from meritorder.gateway.config import RuleTable, Settings, duration_s
 from meritorder.gateway.state.request import Deferral
@@ -78,9 +78,12 @@ class LaneClassifier:
 
     def _due_s(self, text: str, now_s: float) -> float:
         try:
-            due_s = parse_deadline(text).due_s(now_s)
+            deadline = parse_deadline(text)
         except WorkloadsError as error:
             raise _refused(str(error)) from None
+        if isinstance(deadline, Instant) and not deadline.has_time_zone:
+            raise _refused(f"The deadline {text!r} has no time zone. Write 2026-11-24T06:00:00Z.")
+        due_s = deadline.due_s(now_s)
         if due_s <= now_s:
             raise _refused(f"The deadline {text!r} is in the past.")
         if due_s - now_s > self._max_window_s:

@@ -53,7 +53,7 @@ def test_rule_ends_with_its_instant() -> None:
     assert waits_s(CallFields(model="m"), rules="1970-01-12T13:46:40Z") is None
 
 
-@pytest.mark.parametrize("header", [b"soon", b"31d", b"1970-01-12T13:46:39Z", b"0s"])
+@pytest.mark.parametrize("header", [b"soon", b"31d", b"1970-01-12T13:46:39Z", b"1970-01-12T14:46:40", b"0s"])
 def test_unusable_header_is_refused(header: bytes) -> None:
     with pytest.raises(ApiError) as caught:
         waits_s(CallFields(model="m"), header=header)
