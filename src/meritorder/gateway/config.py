@@ -25,7 +25,6 @@ REALTIME: Final = "realtime"
 DEFERRABLE: Final = "deferrable"
 LOG_FORMATS: Final = ("text", "json")
 _DURATION_FIX: Final = "write 90s, 30m, 4h or 2d"
-_INSTANT_FIX: Final = "write 2026-11-30T00:00:00Z"
 
 
 class VenueKind(StrEnum):
@@ -314,20 +313,16 @@ def read_secret(env: str | None, file: str | None, *, where: str) -> str | None:
     return None
 
 
-def epoch_s(text: str) -> float:
+def epoch_s(text: str, *, where: str | None = None) -> float:
     """Return the epoch seconds of an instant with a time zone."""
-    instant = _instant(text)
-    if instant is None:
-        raise ConfigError(f"{text!r} is not an instant with a time zone", fix=_INSTANT_FIX)
-    return instant.timestamp()
-
-
-def _instant(text: str) -> dt.datetime | None:
     try:
         instant = dt.datetime.fromisoformat(text)
     except ValueError:
-        return None
-    return instant if instant.tzinfo else None
+        instant = None
+    if instant is None or instant.tzinfo is None:
+        what = f"{text!r} is not an instant with a time zone"
+        raise ConfigError(what, where=where, fix="write 2026-11-30T00:00:00Z")
+    return instant.timestamp()
 
 
 def _decimal(kind: type, value: object) -> object:
@@ -348,41 +343,39 @@ def _check(settings: Settings, where: str) -> None:
         "lanes.background_window": settings.lanes.background_window,
         "lanes.margin": settings.lanes.margin,
     }
-    for field, text in durations.items():
-        if not parse_duration_s(text):
-            raise ConfigError(f"{text!r} is not a duration", where=f"{where}: {field}", fix=_DURATION_FIX)
+    _check_durations(durations, where)
     for number, rule in enumerate(settings.rule):
         check_deadline(rule.deadline, where=f"{where}: rule[{number}].deadline")
     if settings.server.log not in LOG_FORMATS:
         raise ConfigError(f"{settings.server.log!r} is neither text nor json", where=f"{where}: server.log")
     if settings.lanes.flex not in {"hold", "refuse"}:
         raise ConfigError(f"{settings.lanes.flex!r} is neither hold nor refuse", where=f"{where}: lanes.flex")
-    if settings.plan_start and _instant(settings.plan_start) is None:
-        what = f"{settings.plan_start!r} is not an instant with a time zone"
-        raise ConfigError(what, where=f"{where}: plan_start", fix=_INSTANT_FIX)
+    if settings.plan_start:
+        epoch_s(settings.plan_start, where=f"{where}: plan_start")
     if not settings.store.blobs and not settings.store.url.startswith("sqlite:///"):
         raise ConfigError("not given", where=f"{where}: store.blobs", fix="write file:///PATH or s3://BUCKET")
-    endpoint = settings.telemetry.otlp_endpoint
-    if endpoint and not endpoint.startswith(("http://", "https://")):
-        raise ConfigError(f"{endpoint!r} is not an http URL", where=f"{where}: telemetry.otlp_endpoint")
-    _check_venues(settings, where)
-    _check_webhooks(settings, where)
-
-
-def _check_webhooks(settings: Settings, where: str) -> None:
-    for webhook in settings.webhook:
-        if not webhook.url.startswith(("http://", "https://")):
-            raise ConfigError(f"{webhook.url!r} is not an http URL", where=f"{where}: webhook")
-
-
-def _check_venues(settings: Settings, where: str) -> None:
-    seen: set[str] = set()
+    if settings.telemetry.otlp_endpoint:
+        _check_url(settings.telemetry.otlp_endpoint, f"{where}: telemetry.otlp_endpoint")
+    names: set[str] = set()
     for venue in settings.venue:
         at = f"{where}: venue {venue.name}"
-        if venue.name in seen:
+        if venue.name in names:
             raise ConfigError("another venue has the same name", where=at)
-        seen.add(venue.name)
+        names.add(venue.name)
         _check_venue(venue, at)
+    for webhook in settings.webhook:
+        _check_url(webhook.url, f"{where}: webhook")
+
+
+def _check_durations(durations: dict[str, str], where: str) -> None:
+    for field, text in durations.items():
+        if not parse_duration_s(text):
+            raise ConfigError(f"{text!r} is not a duration", where=f"{where}: {field}", fix=_DURATION_FIX)
+
+
+def _check_url(url: str, where: str) -> None:
+    if not url.startswith(("http://", "https://")):
+        raise ConfigError(f"{url!r} is not an http URL", where=where)
 
 
 def _check_venue(venue: VenueTable, at: str) -> None:
@@ -390,14 +383,12 @@ def _check_venue(venue: VenueTable, at: str) -> None:
         raise ConfigError(f"unknown kind {venue.kind!r}", where=at, fix=f"the kinds are {', '.join(VenueKind)}")
     if venue.batch and venue.reads_load:
         raise ConfigError(f"{venue.kind} has no batch API", where=f"{at}: batch", fix="leave it out")
-    if not venue.url.startswith(("http://", "https://")) and (venue.url or venue.kind not in _PROVIDERS):
-        raise ConfigError(f"{venue.url!r} is not an http URL", where=at)
+    if venue.url or venue.kind not in _PROVIDERS:
+        _check_url(venue.url, at)
     if not venue.served():
         raise ConfigError("serves no model", where=at, fix='write models = ["name"]')
     durations = {"start": venue.start, "batch_window": venue.batch_window, "batch_poll": venue.batch_poll}
-    for field, text in (durations | {"idle": venue.idle or "1s"}).items():
-        if not parse_duration_s(text):
-            raise ConfigError(f"{text!r} is not a duration", where=f"{at}: {field}", fix=_DURATION_FIX)
+    _check_durations(durations | ({"idle": venue.idle} if venue.idle else {}), at)
     if venue.command and "{port}" not in venue.url:
         raise ConfigError("its url has no {port}", where=at, fix='write url = "http://127.0.0.1:{port}/v1"')
     unknown = sorted(set(venue.lanes) - {REALTIME, DEFERRABLE})
