@@ -61,6 +61,11 @@ def escalation_level(
     return EscalationLevel.FALLBACK
 
 
+def fits_provider_batch(deadline_s: float, window_s: float, margin_s: float, now_s: float) -> bool:
+    """Tell whether a provider's completion window, with a margin, ends by a deadline."""
+    return now_s + window_s + margin_s <= deadline_s
+
+
 def needs_provider_batch(
     deadline_s: float, latest_backfill_s: float, window_s: float, margin_s: float, *, own: bool, now_s: float
 ) -> bool:
@@ -74,4 +79,4 @@ def needs_provider_batch(
         own: Whether an engine of ours serves it, so that there is backfill at all.
         now_s: On the clock of the deadline.
     """
-    return now_s + window_s + margin_s <= deadline_s and (not own or latest_backfill_s <= now_s)
+    return fits_provider_batch(deadline_s, window_s, margin_s, now_s) and (not own or latest_backfill_s <= now_s)

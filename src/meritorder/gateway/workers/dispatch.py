@@ -21,14 +21,8 @@ from meritorder.gateway.store.requests import ClaimedRequest, QueuedRequests, Re
 from meritorder.gateway.venues.headroom import Headroom
 from meritorder.gateway.venues.plan_executor import PlanExecutor
 from meritorder.gateway.venues.venues import RunningRequest, Venue, Venues
-from meritorder.gateway.workers.attempt import (
-    AttemptFailedError,
-    Attempts,
-    CompletionRate,
-    no_answer,
-    usage_of,
-)
-from meritorder.policy.escalation import EscalationLevel, escalation_level, latest_backfill_s, needs_provider_batch
+from meritorder.gateway.workers.attempt import AttemptFailedError, Attempts, CompletionRate, no_answer, usage_of
+from meritorder.policy.escalation import EscalationLevel, escalation_level, fits_provider_batch, latest_backfill_s
 from meritorder.policy.order import DispatchCandidate, dispatch_order
 from meritorder.policy.schedule import safe_completion_tokens_per_s
 
@@ -249,9 +243,7 @@ class Dispatcher:
         """Tell whether a venue takes single requests of this work only if they would be late elsewhere."""
         if work.batch_seq is None or venue.batches is None:
             return venue.table.fallback
-        return needs_provider_batch(
-            work.deadline_s, now_s, duration_s(venue.table.batch_window), self._margin_s, own=False, now_s=now_s
-        )
+        return fits_provider_batch(work.deadline_s, duration_s(venue.table.batch_window), self._margin_s, now_s)
 
     def _turns(
         self, works: list[QueuedRequests], urgency: dict[QueuedRequests, _Urgency], capacity: int, now_s: float

@@ -27,14 +27,9 @@ from meritorder.gateway.venues.plan_executor import PlanExecutor
 from meritorder.gateway.venues.venues import Venue, Venues
 from meritorder.gateway.wire import calls
 from meritorder.gateway.wire.usage import Usage, parse_usage
-from meritorder.gateway.workers.attempt import (
-    answer_of,
-    no_answer,
-    unsupported_answer,
-    usage_of,
-)
+from meritorder.gateway.workers.attempt import answer_of, no_answer, unsupported_answer, usage_of
 from meritorder.gateway.workers.dispatch import Dispatcher
-from meritorder.policy.escalation import needs_provider_batch
+from meritorder.policy.escalation import fits_provider_batch, needs_provider_batch
 
 _FAULT_WAIT_S: Final = 60.0
 _CLAIM_SIZE: Final = 1000
@@ -108,23 +103,19 @@ class ProviderBatches:
             for venue, api in self._batch_venues.values():
                 if work.model not in venue.served or not self._plan_executor.permits(work, venue):
                     continue
-                if self._is_needed(work, queued, venue, now_s):
+                window_s = duration_s(venue.table.batch_window)
+                if self._is_needed(work, queued, window_s, now_s):
                     await self._create(work, venue, api, now_s, count=work.count)
                     break
                 planned = self._plan_executor.provider_batch_quota(work, venue, now_s)
-                if planned and self._fits(work, venue, now_s):
+                if planned and fits_provider_batch(work.deadline_s, window_s, self._margin_s, now_s):
                     await self._create(work, venue, api, now_s, count=planned)
 
-    def _is_needed(self, work: QueuedRequests, queued: list[QueuedRequests], venue: Venue, now_s: float) -> bool:
+    def _is_needed(self, work: QueuedRequests, queued: list[QueuedRequests], window_s: float, now_s: float) -> bool:
         own = any(serving.is_engine for serving in self._venues.serving(work.model, DEFERRABLE))
         ahead = [other for other in queued if other.model == work.model and other.deadline_s < work.deadline_s]
         latest_s = self._dispatcher.latest_backfill_s(work, ahead)
-        window_s = duration_s(venue.table.batch_window)
         return needs_provider_batch(work.deadline_s, latest_s, window_s, self._margin_s, own=own, now_s=now_s)
-
-    def _fits(self, work: QueuedRequests, venue: Venue, now_s: float) -> bool:
-        window_s = duration_s(venue.table.batch_window)
-        return needs_provider_batch(work.deadline_s, now_s, window_s, self._margin_s, own=False, now_s=now_s)
 
     async def _create(self, work: QueuedRequests, venue: Venue, api: BatchVenue, now_s: float, *, count: int) -> None:
         """Claim queued requests of a batch and record them as provider batches within the provider's limits."""
