@@ -16,8 +16,8 @@ from meritorder.report import files
 Run = Callable[[], dict[str, Any]]
 
 
-def found() -> dict[str, tuple[str, Run]]:
-    """Return what there is to run: each module of this package with a `run()`, and what it says of itself."""
+def benchmarks() -> dict[str, tuple[str, Run]]:
+    """Return the first docstring line and the `run()` of every module in this package that has one, by name."""
     modules = {
         info.name: importlib.import_module(f"bench.{info.name}")
         for info in pkgutil.iter_modules(bench.__path__)
@@ -31,28 +31,29 @@ def found() -> dict[str, tuple[str, Run]]:
 
 
 def main(arguments: list[str]) -> None:
-    """Run the benchmarks named, print what they measured, and write it if asked to."""
-    there = found()
-    listed = "\n".join(f"  {name:<12} {says}" for name, (says, _) in there.items())
+    """Run the named benchmarks, print their figures, and write them as JSON if requested."""
+    available = benchmarks()
+    listed = "\n".join(f"  {name:<12} {summary}" for name, (summary, _) in available.items())
     parser = argparse.ArgumentParser(
         prog="python -m bench",
         description=bench.__doc__,
-        epilog=f"benchmarks:\n{listed}\n  {'all':<12} every one of them",
+        epilog=f"benchmarks:\n{listed}\n  {'all':<12} all of them",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("names", nargs="+", metavar="NAME", choices=[*there, "all"], help="what to run")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures")
-    asked = parser.parse_args(arguments)
-    files.check_target(asked.json)
-    names = list(there) if "all" in asked.names else list(dict.fromkeys(asked.names))
+    parser.add_argument("names", nargs="+", metavar="NAME", choices=[*available, "all"], help="benchmarks to run")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures as JSON")
+    options = parser.parse_args(arguments)
+    files.check_target(options.json)
+    names = list(available) if "all" in options.names else list(dict.fromkeys(options.names))
     results = {}
     for name in names:
-        print(f"{name}: {there[name][0]}", flush=True)
-        results[name] = there[name][1]()
+        summary, run = available[name]
+        print(f"{name}: {summary}", flush=True)
+        results[name] = run()
         for figure, value in _flat(results[name]):
-            print(f"  {figure:<40} {_shown(value)}", flush=True)
-    if asked.json:
-        files.write_bytes(asked.json, msgspec.json.format(msgspec.json.encode(results)))
+            print(f"  {figure:<40} {_formatted(value)}", flush=True)
+    if options.json:
+        files.write_bytes(options.json, msgspec.json.format(msgspec.json.encode(results)))
 
 
 def _flat(result: dict[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
@@ -62,7 +63,7 @@ def _flat(result: dict[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
     return rows
 
 
-def _shown(value: object) -> str:
+def _formatted(value: object) -> str:
     if isinstance(value, float):
         return f"{value:>16,.3f}" if abs(value) < 1000 else f"{value:>16,.0f}"
     return f"{value:>16,}" if isinstance(value, int) else f"{value!s:>16}"

@@ -1,4 +1,4 @@
-"""The least that a proxy in Python can do: ASGI in, the aiohttp client out, nothing in between.
+"""A minimal proxy in Python, the reference for overhead: ASGI in, the aiohttp client out, nothing in between.
 
 python -m bench._bare_proxy URL
 """
@@ -11,14 +11,14 @@ import uvicorn
 
 
 class Proxy:
-    """Passes every request on."""
+    """Forwards every request."""
 
     def __init__(self, upstream: str) -> None:
         self._upstream = upstream
         self._session: aiohttp.ClientSession | None = None
 
     async def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> None:  # noqa: ANN401 - ASGI's
-        """Pass a request on, and its answer back."""
+        """Forward a request, and its response back."""
         if scope["type"] != "http":
             return
         if self._session is None:

@@ -1,4 +1,4 @@
-"""A gateway and a stub engine as processes of their own, for benchmarks."""
+"""A gateway and a stub engine in their own processes, for benchmarks."""
 
 import os
 import signal
@@ -13,7 +13,7 @@ _KIB: Final = 1024
 
 
 class Process:
-    """A process that says on standard output where it listens."""
+    """A server process that prints its address or port as its first line."""
 
     def __init__(self, arguments: list[str], log: Path, *, core: int | None = None) -> None:
         path = os.pathsep.join([str(ROOT / "src"), str(ROOT)])
@@ -30,35 +30,35 @@ class Process:
         if core is not None:
             os.sched_setaffinity(self.process.pid, {core})
         if self.process.stdout is None:
-            raise RuntimeError("not piped")
-        said = self.process.stdout.readline().strip()
-        if not said:
+            raise RuntimeError("standard output is not a pipe")
+        address = self.process.stdout.readline().strip()
+        if not address:
             raise RuntimeError(f"{' '.join(arguments)} did not start: {log.read_text()[-1000:]}")
-        self.url = said.rpartition(" ")[2] if "http" in said else f"http://127.0.0.1:{said}"
+        self.url = address.rpartition(" ")[2] if "http" in address else f"http://127.0.0.1:{address}"
 
     def peak_rss_bytes(self) -> int:
-        """Return the most memory that it has taken so far."""
+        """Return the peak of its resident memory so far."""
         status = Path(f"/proc/{self.process.pid}/status").read_text(encoding="utf-8")
         return int(status.partition("VmHWM:")[2].split()[0]) * _KIB
 
     def rss_bytes(self) -> int:
-        """Return the memory that it takes now."""
+        """Return its resident memory now."""
         status = Path(f"/proc/{self.process.pid}/status").read_text(encoding="utf-8")
         return int(status.partition("VmRSS:")[2].split()[0]) * _KIB
 
     def cpu_s(self) -> float:
-        """Return the processor time that it has taken so far."""
+        """Return the CPU time that it has used so far."""
         fields = Path(f"/proc/{self.process.pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
     def kill(self) -> None:
-        """End it without a word."""
+        """Kill it with SIGKILL."""
         self.process.send_signal(signal.SIGKILL)
         self.process.wait()
         self._close()
 
     def stop(self) -> None:
-        """Ask it to end."""
+        """Terminate it, and kill it if it is still running after 30 seconds."""
         if self.process.poll() is None:
             self.process.terminate()
             try:
@@ -108,7 +108,7 @@ def write_configuration(
     max_sequences: int = 64,
     more: str = "",
 ) -> Path:
-    """Write the configuration of a gateway before one engine."""
+    """Write the configuration of a gateway in front of one engine."""
     path = folder / "gateway.toml"
     url = store or f"sqlite:///{folder}/gateway.db"
     path.write_text(
@@ -123,7 +123,7 @@ def write_configuration(
 
 
 class Gateway(Process):
-    """A gateway before one engine."""
+    """A gateway in front of one engine."""
 
     def __init__(
         self,

@@ -1,9 +1,9 @@
-"""A load generator that is much faster than what is measured: 32 connections, no HTTP library.
+"""A load generator that is much faster than the servers under test: 32 connections, no HTTP library.
 
     python -m bench._load URL KEY whole|stream SECONDS RATE
 
-RATE 0: as fast as the answers come. Prints the answers a second as JSON, and their latencies: until the whole answer
-was there, and until the first of it.
+RATE 0: a closed loop. Prints as JSON the requests per second, and their latencies until the last and until the first
+byte of the answer.
 """
 
 import asyncio
@@ -21,7 +21,7 @@ CONNECTIONS: Final = 32
 
 
 class _Client(asyncio.Protocol):
-    """One connection: a request, its answer, the next request."""
+    """One connection, with one request at a time."""
 
     def __init__(self, request: bytes, load: "_Load") -> None:
         self._request = request
@@ -30,7 +30,7 @@ class _Client(asyncio.Protocol):
         self._first_s = 0.0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast("asyncio.Transport", transport)  # uvloop's is one in all but name
+        self._transport = cast("asyncio.Transport", transport)  # uvloop's class is not a subclass of it
         self._load.idle(self)
 
     def send(self) -> None:
@@ -85,7 +85,7 @@ class _Load:
             client.send()
 
     async def pace(self, seconds: float) -> None:
-        """Send at the rate, whatever comes back, as long as a connection is free."""
+        """Send at the rate, independent of answers, as long as a connection is free."""
         if not self._rate:
             await asyncio.sleep(seconds)
             return

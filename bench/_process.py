@@ -1,4 +1,4 @@
-"""Run a process and measure it from outside: its time, and the most memory that it took."""
+"""Run a process and measure its time and its peak memory from outside."""
 
 import os
 import subprocess
@@ -17,7 +17,7 @@ _KIB: Final = 1024
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measured:
-    """What a process took, and what it printed."""
+    """The resources that a process used, and its output."""
 
     seconds: float
     cpu_seconds: float
@@ -29,15 +29,13 @@ def measure(arguments: Sequence[str], environment: Mapping[str, str] | None = No
     """Run Python with these arguments, from the root of the project.
 
     Raises:
-        RuntimeError: It failed; with the last that it said.
+        RuntimeError: The process failed; the message ends with its last output.
     """
     path = os.pathsep.join([str(ROOT / "src"), str(ROOT)])
-    surroundings = {**os.environ, "PYTHONPATH": path, **(environment or {})}
+    variables = {**os.environ, "PYTHONPATH": path, **(environment or {})}
     with tempfile.TemporaryFile("w+") as output, tempfile.TemporaryFile("w+") as errors:
         started = time.perf_counter()
-        process = subprocess.Popen(
-            [sys.executable, *arguments], cwd=ROOT, env=surroundings, stdout=output, stderr=errors
-        )
+        process = subprocess.Popen([sys.executable, *arguments], cwd=ROOT, env=variables, stdout=output, stderr=errors)
         _, status, usage = os.wait4(process.pid, 0)
         seconds = time.perf_counter() - started
         process.returncode = os.waitstatus_to_exitcode(status)

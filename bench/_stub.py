@@ -1,4 +1,4 @@
-"""A stub engine that is much faster than what is measured: fixed answers, no HTTP library.
+"""A stub engine that is much faster than the servers under test: fixed answers, no HTTP library.
 
 python -m bench._stub
 """
@@ -50,7 +50,7 @@ class _Connection(asyncio.Protocol):
         self._buffer = b""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast("asyncio.Transport", transport)  # uvloop's is one in all but name
+        self._transport = cast("asyncio.Transport", transport)  # uvloop's class is not a subclass of it
 
     def data_received(self, data: bytes) -> None:
         self._buffer += data

@@ -64,7 +64,7 @@ def write_bill(sample: Path, path: Path, rows: int) -> int:
 
 
 def plain_sum(path: Path) -> float:
-    """Return the seconds that it takes only to sum the cost by usage type, resource and hour."""
+    """Return the time of a plain sum of the cost by usage type, resource and hour."""
     started = time.perf_counter()
     keys = ("line_item_usage_type", "line_item_resource_id", "line_item_usage_start_date")
     cost = pl.col("line_item_unblended_cost").sum()
@@ -90,7 +90,7 @@ def audit(path: Path, folder: Path) -> dict[str, Any]:
 
 
 def run(rows: int = ROWS) -> dict[str, Any]:
-    """Audit the sample, and a large bill made of it."""
+    """Audit the sample, and a large bill of copies of it."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         path = folder / "cur.parquet"

@@ -1,4 +1,4 @@
-"""The whole answer, end to end: the first time on a machine, with its compilation, and again."""
+"""`compare` end to end: the first run on a machine, which compiles the simulator, and the second."""
 
 import tempfile
 from pathlib import Path
@@ -13,15 +13,15 @@ TRACES: Final = {
 
 
 def run() -> dict[str, Any]:
-    """Compare on each trace in fresh processes: with an empty cache folder, and once more with what it left there."""
+    """Compare on each trace in fresh processes: with an empty cache folder, then with the filled one."""
     return {name: _cold_and_warm(trace) for name, trace in TRACES.items() if trace.exists()}
 
 
 def _cold_and_warm(trace: Path) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         outputs = ["--json", f"{folder}/out.json", "--html", f"{folder}/out.html"]
-        question = ["--model", "llama-3.1-70b", "--hardware", "h100", "--defer", "40%@4h"]
-        command = ["-m", "meritorder", "compare", str(trace), *question, *outputs]
+        options = ["--model", "llama-3.1-70b", "--hardware", "h100", "--defer", "40%@4h"]
+        command = ["-m", "meritorder", "compare", str(trace), *options, *outputs]
         cold, warm = (measure(command, {"XDG_CACHE_HOME": f"{folder}/cache"}) for _ in range(2))
     return {
         "cold_s": cold.seconds,

@@ -1,4 +1,4 @@
-"""The hot path: requests a second through the gateway, a bare proxy and LiteLLM's proxy; and the latency it adds."""
+"""The hot path: requests per second and added latency of the gateway, a bare proxy and LiteLLM's proxy."""
 
 import json
 import os
@@ -26,7 +26,7 @@ _LITELLM_START_S: Final = 120.0
 
 
 def run(seconds: float = _SECONDS) -> dict[str, Any]:
-    """Measure all in turns, each on one core, with the engine and the load on the other."""
+    """Measure all in turns, each on one core, with the engine and the load generator on the other."""
     with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
         folder = Path(name)
         core, other = cores()
@@ -44,37 +44,37 @@ def run(seconds: float = _SECONDS) -> dict[str, Any]:
 
 
 def _compared(servers: dict[str, Any], key: str, form: str, core: int, seconds: float) -> dict[str, Any]:
-    """Return the medians over rounds in which every server has its turn: what else the machine does meets all alike."""
-    rates: dict[str, list[float]] = {way: [] for way in servers}
-    waits: dict[str, list[float]] = {way: [] for way in servers}
-    firsts: dict[str, list[float]] = {way: [] for way in servers}
-    spent: dict[str, list[float]] = {way: [] for way in servers}
+    """Return medians over rounds in which every server has a turn, so that other load affects all of them alike."""
+    rates: dict[str, list[float]] = {name: [] for name in servers}
+    waits: dict[str, list[float]] = {name: [] for name in servers}
+    firsts: dict[str, list[float]] = {name: [] for name in servers}
+    spent: dict[str, list[float]] = {name: [] for name in servers}
     ratios = []
-    for way, server in servers.items():
+    for name, server in servers.items():
         load(server.url, key, form, _WARM_S, 0, core)
-        rates[way].clear()
+        rates[name].clear()
     for _ in range(_ROUNDS):
-        for way, server in servers.items():
+        for name, server in servers.items():
             before_s = server.cpu_s()
-            most = load(server.url, key, form, seconds, 0, core)
-            rates[way].append(most["requests_per_s"])
-            spent[way].append((server.cpu_s() - before_s) / (most["requests_per_s"] * seconds))
-            # LiteLLM cannot carry the rate at which latency is measured.
-            if way != "litellm":
+            saturated = load(server.url, key, form, seconds, 0, core)
+            rates[name].append(saturated["requests_per_s"])
+            spent[name].append((server.cpu_s() - before_s) / (saturated["requests_per_s"] * seconds))
+            # LiteLLM cannot sustain the rate at which latency is measured.
+            if name != "litellm":
                 paced = load(server.url, key, form, seconds, _RATE, core)
-                waits[way].append(paced["p50_s"])
-                firsts[way].append(paced["first_p50_s"])
+                waits[name].append(paced["p50_s"])
+                firsts[name].append(paced["first_p50_s"])
         ratios.append(rates["gateway"][-1] / rates["bare_proxy"][-1])
-    most_per_s = {way: statistics.median(each) for way, each in rates.items()}
-    p50_s = {way: statistics.median(each) for way, each in waits.items() if each}
-    first_s = {way: statistics.median(each) for way, each in firsts.items() if each}
+    max_per_s = {name: statistics.median(values) for name, values in rates.items()}
+    p50_s = {name: statistics.median(values) for name, values in waits.items() if values}
+    first_s = {name: statistics.median(values) for name, values in firsts.items() if values}
     return {
-        "requests_per_s": most_per_s["gateway"],
-        "requests_per_s_bare_proxy": most_per_s["bare_proxy"],
-        "requests_per_s_litellm": most_per_s["litellm"],
-        "requests_per_s_direct": most_per_s["direct"],
+        "requests_per_s": max_per_s["gateway"],
+        "requests_per_s_bare_proxy": max_per_s["bare_proxy"],
+        "requests_per_s_litellm": max_per_s["litellm"],
+        "requests_per_s_direct": max_per_s["direct"],
         "ratio_to_bare_proxy": statistics.median(ratios),
-        "ratio_to_litellm": most_per_s["gateway"] / most_per_s["litellm"],
+        "ratio_to_litellm": max_per_s["gateway"] / max_per_s["litellm"],
         "cpu_s_per_request": statistics.median(spent["gateway"]),
         "cpu_s_per_request_bare_proxy": statistics.median(spent["bare_proxy"]),
         "cpu_s_per_request_litellm": statistics.median(spent["litellm"]),
@@ -87,7 +87,7 @@ def _compared(servers: dict[str, Any], key: str, form: str, core: int, seconds: 
 
 
 def load(url: str, key: str, form: str, seconds: float, rate: float, core: int) -> dict[str, float]:  # noqa: PLR0917
-    """Ask for so long, at a rate or as fast as answers come, and return what became of it."""
+    """Load a server at a rate, or in a closed loop if it is 0, and return the figures of the load generator."""
     command = [sys.executable, "-m", "bench._load", url, key, form, str(seconds), str(rate)]
     done = subprocess.run(
         command,
@@ -99,12 +99,12 @@ def load(url: str, key: str, form: str, seconds: float, rate: float, core: int) 
     )
     if done.returncode:
         raise RuntimeError(done.stderr[-1000:])
-    found: dict[str, float] = json.loads(done.stdout)
-    return found
+    figures: dict[str, float] = json.loads(done.stdout)
+    return figures
 
 
 def new_key(folder: Path, engine: str) -> str:
-    """Make a key whose rates and budget are counted, and are not used up."""
+    """Create a key with a rate limit and a budget that are counted, but never reached."""
     config = write_configuration(folder, engine, keys=True)
     command = [sys.executable, "-m", "meritorder", "keys", "create", "bench", "--config", str(config)]
     command += ["--requests-per-minute", "10000000", "--budget", "1000000"]
@@ -114,13 +114,13 @@ def new_key(folder: Path, engine: str) -> str:
 
 
 def cores() -> tuple[int, int]:
-    """Return a core for what is measured, and one for the rest."""
+    """Return a core for the server under test, and one for everything else."""
     cores = sorted(os.sched_getaffinity(0))
     return cores[0], cores[-1]
 
 
 class _LiteLLM:
-    """LiteLLM's proxy in an environment of its own, made when it is first needed."""
+    """LiteLLM's proxy in its own virtual environment, which is created on first use."""
 
     def __init__(self, folder: Path, engine: str, key: str, core: int) -> None:
         python = _LITELLM / "bin" / "python"
@@ -161,7 +161,7 @@ class _LiteLLM:
         raise RuntimeError((folder / "litellm.log").read_text(encoding="utf-8")[-1000:])
 
     def cpu_s(self) -> float:
-        """Return the processor time that it has taken so far."""
+        """Return the CPU time that it has used so far."""
         fields = Path(f"/proc/{self._process.pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 

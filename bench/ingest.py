@@ -1,4 +1,4 @@
-"""Taking a batch of a million lines: lines a second, validated and durable, and the gateway's peak memory."""
+"""Ingestion of a batch of a million lines: lines per second, validated and durable, and the gateway's peak memory."""
 
 import json
 import tempfile
@@ -12,11 +12,11 @@ from openai import OpenAI
 from bench._gateway import Engine, Gateway
 
 LINES: Final = 1_000_000
-_MOST_S: Final = 600.0
+_TIMEOUT_S: Final = 600.0
 
 
 def write_lines(path: Path, lines: int) -> None:
-    """Write the input of a batch: short questions under one long instruction, as most batches are."""
+    """Write the input of a batch: short questions after one long instruction, as in most batches."""
     system = "You judge whether a customer's message is a complaint. Answer yes or no. " * 4
     with path.open("w", encoding="utf-8") as file:
         for number in range(lines):
@@ -33,7 +33,7 @@ def run(lines: int = LINES) -> dict[str, Any]:
         path = folder / "input.jsonl"
         write_lines(path, lines)
         with Engine(folder) as engine, Gateway(folder, engine.url, more="[lanes]\nbackfill = false\n") as gateway:
-            client = OpenAI(base_url=f"{gateway.url}/v1", api_key="none", max_retries=0, timeout=_MOST_S)
+            client = OpenAI(base_url=f"{gateway.url}/v1", api_key="none", max_retries=0, timeout=_TIMEOUT_S)
             idle_bytes = gateway.peak_rss_bytes()
             began_s = time.perf_counter()
             file = client.files.create(file=path, purpose="batch")
@@ -41,11 +41,11 @@ def run(lines: int = LINES) -> dict[str, Any]:
             batch = client.batches.create(
                 input_file_id=file.id, endpoint="/v1/chat/completions", completion_window="24h"
             )
-            client.post(f"/batches/{batch.id}/pause", cast_to=object)  # to measure the taking alone
-            taken = next(state for state in _states(client, batch.id) if state.status != "validating")
+            client.post(f"/batches/{batch.id}/pause", cast_to=object)  # to measure the ingestion alone
+            ingested = next(state for state in _states(client, batch.id) if state.status != "validating")
             done_s = time.perf_counter()
-            if taken.status != "in_progress" or taken.request_counts.total != lines:
-                raise RuntimeError(f"the batch is {taken.status}: {taken.errors}")
+            if ingested.status != "in_progress" or ingested.request_counts.total != lines:
+                raise RuntimeError(f"the batch is {ingested.status}: {ingested.errors}")
             return {
                 "lines": lines,
                 "file_bytes": path.stat().st_size,
@@ -58,8 +58,8 @@ def run(lines: int = LINES) -> dict[str, Any]:
 
 
 def _states(client: OpenAI, batch_id: str) -> Iterator[Any]:
-    ends_s = time.perf_counter() + _MOST_S
+    ends_s = time.perf_counter() + _TIMEOUT_S
     while time.perf_counter() < ends_s:
         yield client.batches.retrieve(batch_id)
         time.sleep(0.25)
-    raise RuntimeError("the batch is still being read")
+    raise RuntimeError("the batch is still being validated")

@@ -1,4 +1,4 @@
-"""Kill -9 of the gateway and of the engine, at random, during a batch: what became of each of its lines."""
+"""SIGKILL of the gateway and the engine at random times during a batch: lines lost, doubled and late."""
 
 import json
 import os
@@ -23,17 +23,17 @@ _MAX_SEQUENCES: Final = 8
 _TOKEN_S: Final = 0.05
 _TOKENS: Final = 4
 _WINDOW: Final = "2h"
-_LONGEST_UP_S: Final = 1.2
-_MOST_S: Final = 3600.0
+_MAX_UPTIME_S: Final = 1.2
+_TIMEOUT_S: Final = 3600.0
 
 
 def run(kills: int = KILLS, lines: int = LINES, stores: tuple[str, ...] = ("sqlite", "postgresql")) -> dict[str, Any]:
-    """Do it on each store."""
+    """Run the batch on each store."""
     return {store: _on(store, kills, lines) for store in stores}
 
 
 class _Site:
-    """A gateway and an engine that are killed, and start again at the same addresses."""
+    """A gateway and an engine that are killed and restarted at the same addresses."""
 
     def __init__(self, folder: Path, store: str) -> None:
         self._folder, self._store = folder, store
@@ -51,17 +51,17 @@ class _Site:
         )
 
     def kill_gateway(self) -> None:
-        """Kill the gateway, and start it again."""
+        """Kill and restart the gateway."""
         self._gateway.kill()
         self._start_gateway()
 
     def kill_engine(self) -> None:
-        """Kill the engine, and start it again."""
+        """Kill and restart the engine."""
         self._engine.kill()
         self._start_engine()
 
     def stop(self) -> None:
-        """End both."""
+        """Stop both."""
         self._gateway.stop()
         self._engine.stop()
 
@@ -97,7 +97,7 @@ def _on(store: str, kills: int, lines: int) -> dict[str, Any]:
             real_time.start()
             done = {"gateway": 0, "engine": 0}
             for number in range(kills):
-                time.sleep(draw.uniform(0.05, _LONGEST_UP_S))
+                time.sleep(draw.uniform(0.05, _MAX_UPTIME_S))
                 which = "engine" if number % 4 == 3 else "gateway"
                 getattr(site, f"kill_{which}")()
                 done[which] += 1
@@ -138,7 +138,7 @@ def _line(number: int) -> bytes:
 
 
 def _ended(client: OpenAI, batch_id: str) -> Any:  # noqa: ANN401 - the client's batch
-    ends_s = time.perf_counter() + _MOST_S
+    ends_s = time.perf_counter() + _TIMEOUT_S
     while time.perf_counter() < ends_s:
         batch = client.batches.retrieve(batch_id)
         if batch.status in {"completed", "failed", "expired", "cancelled"}:

@@ -1,4 +1,4 @@
-"""Memory of the gateway over a million requests, with keys, metering, lanes and the ledger on."""
+"""Memory of the gateway over a million requests, with keys, metering, lanes and the ledger enabled."""
 
 import itertools
 import tempfile
@@ -16,36 +16,36 @@ _FORMS: Final = ("whole", "whole", "whole", "stream")
 
 
 def run(requests: int = _REQUESTS) -> dict[str, Any]:
-    """Ask as fast as answers come, mostly for whole ones, and look at the memory again and again."""
+    """Send requests in a closed loop, one of four streamed, and sample the memory every 50,000 requests."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         core, other = cores()
         with Process(["-m", "bench._stub"], folder / "stub.log", core=other) as engine:
             key = new_key(folder, engine.url)
             with Gateway(folder, engine.url, keys=True, max_sequences=256, core=core) as gateway:
-                return _watched(gateway, key, other, requests)
+                return _sampled(gateway, key, other, requests)
 
 
-def _watched(gateway: Gateway, key: str, core: int, requests: int) -> dict[str, Any]:
-    asked, due, seen = 0, 0, dict[int, int]()
+def _sampled(gateway: Gateway, key: str, core: int, requests: int) -> dict[str, Any]:
+    sent, next_sample, samples = 0, 0, dict[int, int]()
     forms = itertools.cycle(_FORMS)
-    while asked < requests:
-        asked += int(load(gateway.url, key, next(forms), _ROUND_S, 0, core)["requests"])
-        if asked >= due:
-            seen[asked], due = gateway.rss_bytes(), asked + _EVERY
-    late = {at: rss for at, rss in seen.items() if at >= min(_WARM, requests // 2)}
+    while sent < requests:
+        sent += int(load(gateway.url, key, next(forms), _ROUND_S, 0, core)["requests"])
+        if sent >= next_sample:
+            samples[sent], next_sample = gateway.rss_bytes(), sent + _EVERY
+    late = {at: rss for at, rss in samples.items() if at >= min(_WARM, requests // 2)}
     return {
-        "requests": asked,
+        "requests": sent,
         "rss_bytes_warm": next(iter(late.values())),
         "rss_bytes_end": gateway.rss_bytes(),
         "peak_rss_bytes": gateway.peak_rss_bytes(),
         "growth_bytes_per_request": _slope(late),
-        "rss_bytes_by_requests": {str(at): rss for at, rss in seen.items()},
+        "rss_bytes_by_requests": {str(at): rss for at, rss in samples.items()},
     }
 
 
 def _slope(points: dict[int, int]) -> float:
-    """Return the slope of the line of least squares."""
+    """Return the slope of the least-squares line."""
     mean_x, mean_y = sum(points) / len(points), sum(points.values()) / len(points)
     spread = sum((x - mean_x) ** 2 for x in points)
     return sum((x - mean_x) * (y - mean_y) for x, y in points.items()) / spread if spread else 0.0

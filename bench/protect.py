@@ -1,6 +1,6 @@
-"""Real time beside a batch on one engine: its latency alone, with backfill, and with the controller off.
+"""Real-time latency on one engine: alone, beside a batch with backfill control, and with the controller off.
 
-Off means that deferrable work takes every sequence, and is preempted only when real time finds none free.
+Off means that deferrable work takes every sequence and is preempted only if no sequence is free for real time.
 """
 
 import asyncio
@@ -31,15 +31,15 @@ _WORDS: Final = 24
 _TOKENS: Final = 24
 _LINES: Final = 5000
 _BUSY_SHARE: Final = 0.3
-_PACE: Final = 8.0  # how much slower than alone real time may become
+_TPOT_FACTOR: Final = 8.0  # promised TPOT / TPOT alone
 _WARM_S: Final = 10.0  # the sequences fill up
-_MODELLED_SHARE: Final = 0.6  # of a phase, for engines that answer more requests in it
+_MODELED_SHARE: Final = 0.6  # of a phase; modeled engines serve more requests in it
 _OFF_SHARE: Final = 0.6
 _BATCH_SHARE: Final = 1 / 3
-_PROMPT_TOKENS: Final = 75  # of these words, as the local model counts them
+_PROMPT_TOKENS: Final = 75  # of a prompt with these words, by the tokenizer of the local model
 _STEP_TOKENS: Final = 64
-# Sequences, time of a step and of each token in it: a processor gains nothing from a batch, an accelerator nearly all.
-MODELLED: Final = {"like_a_processor": (8, 0.0, 0.012), "like_an_accelerator": (16, 0.03, 0.001)}
+# Sequences, time per step, and time per token in it: a CPU gains nothing from batching, an accelerator nearly all.
+MODELED: Final = {"like_a_processor": (8, 0.0, 0.012), "like_an_accelerator": (16, 0.03, 0.001)}
 _VOCABULARY: Final = ("river", "stone", "light", "paper", "window", "garden", "winter", "engine", "copper", "market")
 
 
@@ -51,7 +51,7 @@ class _Answer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Engine:
-    """An engine that runs; its longest step reads a part of a prompt, and makes a token for every other sequence."""
+    """A running engine; its longest step holds a prefill chunk and one token of every other sequence."""
 
     url: str
     max_sequences: int
@@ -59,25 +59,25 @@ class _Engine:
 
 
 def run(phase_s: float = PHASE_S) -> dict[str, Any]:
-    """Measure on a real engine, and on two that keep a real engine's time but need no processor for it."""
-    return {**local(phase_s), **modelled(phase_s * _MODELLED_SHARE)}
+    """Measure on a real engine, and on two that model the timing of an engine without using the CPU."""
+    return {**local(phase_s), **modeled(phase_s * _MODELED_SHARE)}
 
 
 def local(phase_s: float) -> dict[str, Any]:
-    """Measure on the real engine, which has the machine for itself."""
+    """Measure on the real engine, alone on the machine."""
     with _local() as engine:
         return {"local": _on(engine, phase_s)}
 
 
-def modelled(phase_s: float) -> dict[str, Any]:
-    """Measure on the modelled engines, side by side: they mostly sleep."""
+def modeled(phase_s: float) -> dict[str, Any]:
+    """Measure on the modeled engines in parallel, since they mostly sleep."""
 
-    def one(name: str) -> dict[str, Any]:
-        with _modelled(*MODELLED[name]) as engine:
+    def measure(name: str) -> dict[str, Any]:
+        with _modeled(*MODELED[name]) as engine:
             return _on(engine, phase_s)
 
-    with ThreadPoolExecutor(len(MODELLED)) as threads:
-        return dict(zip(MODELLED, threads.map(one, MODELLED), strict=True))
+    with ThreadPoolExecutor(len(MODELED)) as threads:
+        return dict(zip(MODELED, threads.map(measure, MODELED), strict=True))
 
 
 def _on(engine: _Engine, phase_s: float) -> dict[str, Any]:
@@ -92,7 +92,9 @@ def _on(engine: _Engine, phase_s: float) -> dict[str, Any]:
             _quantile([answer.ttft_s for answer in alone], 0.99),
             _median([answer.tpot_s for answer in alone]),
         )
-        promise = f'[lanes]\nttft = "{1.2 * ttft_s + engine.longest_step_s:.3f}s"\ntpot = "{_PACE * tpot_s:.3f}s"\n'
+        promise = (
+            f'[lanes]\nttft = "{1.2 * ttft_s + engine.longest_step_s:.3f}s"\ntpot = "{_TPOT_FACTOR * tpot_s:.3f}s"\n'
+        )
         with_backfill, done_per_s = _beside(folder / "on", engine, promise, rate_per_s, phase_s)
         off = promise + "backfill = false\n"
         without, done_off_per_s = _beside(folder / "off", engine, off, rate_per_s, phase_s * _OFF_SHARE)
@@ -107,13 +109,13 @@ def _on(engine: _Engine, phase_s: float) -> dict[str, Any]:
         "batch_alone_per_s": batch_per_s,
         "batch_with_realtime_per_s": done_per_s,
         "batch_controller_off_per_s": done_off_per_s,
-        # What a batch could do alone, less what real time takes of it: a request of either is the same work.
+        # The rate of a batch alone, minus the real-time rate: requests of both are equal work.
         "idle_capacity_used": done_per_s / max(batch_per_s - len(with_backfill) / phase_s, 1e-9),
     }
 
 
 @contextmanager
-def _modelled(max_sequences: int, step_s: float, token_s: float) -> Iterator[_Engine]:
+def _modeled(max_sequences: int, step_s: float, token_s: float) -> Iterator[_Engine]:
     arguments = ["-m", "tests.peers.batching", "--max-sequences", str(max_sequences), "--step-s", str(step_s)]
     arguments += ["--token-s", str(token_s), "--budget-tokens", str(_STEP_TOKENS)]
     with tempfile.TemporaryDirectory() as folder, Process(arguments, Path(folder) / "log") as process:
@@ -181,19 +183,19 @@ async def _ask(session: aiohttp.ClientSession, url: str, number: int) -> _Answer
     async with session.post(f"{url}/v1/chat/completions", json=body) as answer:
         answer.raise_for_status()
         async for line in answer.content:
-            if line.startswith(b"data: {") and _says_something(json.loads(line[6:])):
+            if line.startswith(b"data: {") and _has_content(json.loads(line[6:])):
                 last_s = time.perf_counter()
                 first_s = first_s or last_s
                 tokens += 1
     return _Answer(ttft_s=first_s - began_s, tpot_s=(last_s - first_s) / max(1, tokens - 1))
 
 
-def _says_something(chunk: dict[str, Any]) -> bool:
+def _has_content(chunk: dict[str, Any]) -> bool:
     return any(choice["delta"].get("content") for choice in chunk["choices"])
 
 
 async def _arrivals(url: str, rate_per_s: float, phase_s: float) -> list[_Answer]:
-    """Ask at random times, the same in each phase, whatever became of those before."""
+    """Send requests at random times, equal in every phase and independent of earlier answers."""
     draw = random.Random(7)  # noqa: S311 - arrivals
     timeout = aiohttp.ClientTimeout(total=600)
     async with aiohttp.ClientSession(timeout=timeout) as session:
@@ -205,12 +207,12 @@ async def _arrivals(url: str, rate_per_s: float, phase_s: float) -> list[_Answer
 
 
 async def _longest_step_s(url: str) -> float:
-    """Measure what tokens of prompts and of answers take, one request after another."""
-    # It drops the connections that it says it keeps.
+    """Return the longest step, from the time per prompt token and per output token of single requests."""
+    # The server closes connections that it announces as keep-alive.
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(force_close=True)) as session:
-        found = [await _ask(session, url, number) for number in range(6)][1:]
-    prompt_token_s = _median([answer.ttft_s for answer in found]) / _PROMPT_TOKENS
-    return _STEP_TOKENS * prompt_token_s + (MAX_SEQUENCES - 1) * _median([answer.tpot_s for answer in found])
+        answers = [await _ask(session, url, number) for number in range(6)][1:]
+    prompt_token_s = _median([answer.ttft_s for answer in answers]) / _PROMPT_TOKENS
+    return _STEP_TOKENS * prompt_token_s + (MAX_SEQUENCES - 1) * _median([answer.tpot_s for answer in answers])
 
 
 def _submit(url: str) -> tuple[OpenAI, str]:
@@ -233,7 +235,7 @@ def _done(client: OpenAI, batch_id: str) -> int:
 
 
 def _batch_alone(folder: Path, engine: _Engine, phase_s: float) -> float:
-    """Return how many lines a second the engine does when nothing else is there."""
+    """Return the lines per second of a batch without real-time requests."""
     with _gateway(folder, engine, "") as url:
         client, batch_id = _submit(url)
         time.sleep(_WARM_S)
@@ -245,7 +247,7 @@ def _batch_alone(folder: Path, engine: _Engine, phase_s: float) -> float:
 def _beside(
     folder: Path, engine: _Engine, promise: str, rate_per_s: float, phase_s: float
 ) -> tuple[list[_Answer], float]:
-    """Return what became of real time beside a saturating batch, and the lines a second of that."""
+    """Return the real-time answers beside a saturating batch, and the lines per second of the batch."""
     with _gateway(folder, engine, promise) as url:
         client, batch_id = _submit(url)
         time.sleep(_WARM_S)
