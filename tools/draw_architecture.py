@@ -1,9 +1,9 @@
-"""Draw the architecture from the imports: one SVG for the packages, one for the rooms of the gateway.
+"""Draw the architecture from the imports: one SVG for the packages, one for the parts of the gateway.
 
     python tools/draw_architecture.py docs
 
-Floors are the layers of `.importlinter`; lines are imports as they stand in the code, as wide as there are many. A test
-compares the parts and arrows of the committed files with a fresh drawing.
+Floors are the layers of `.importlinter`; lines are the imports in the code, wider for more
+of them. A test compares the parts and arrows of the committed files with a fresh drawing.
 """
 
 import configparser
@@ -77,7 +77,7 @@ def draw(root: str, layers: Sequence[Sequence[str]]) -> str:
 
 
 def _child(root: str, module: str) -> str:
-    """Return the name of the direct child of `root` that holds a module, "" if none does."""
+    """Return the name of the direct child of `root` that contains a module, "" if none does."""
     return module.removeprefix(f"{root}.").split(".")[0] if module.startswith(f"{root}.") else ""
 
 
@@ -103,7 +103,7 @@ def _floor(root: str, names: Sequence[str], number: int) -> Iterable[Box]:
 def _line(start: Box, end: Box, number: int) -> str:
     """Return a curve from the importer's lower edge to the upper edge of what it imports.
 
-    A curve that would run behind the boxes between the two, straight below one another, goes around them.
+    Between boxes of the same column, the curve goes around the boxes between them.
     """
     x1, y1 = start.x + start.width / 2, start.y + _BOX_HEIGHT
     x2, y2 = end.x + end.width / 2, end.y

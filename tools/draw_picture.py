@@ -24,7 +24,7 @@ from meritorder.units import format_share, format_usd
 SCALE: Final = 20
 WIDTH: Final = 820
 HEIGHT: Final = 110
-# A tenth of a pixel is as fine as anybody sees.
+# Finer than a tenth of a pixel is not visible.
 _PATH: Final = re.compile(r' d="[^"]+"')
 _DIGITS: Final = re.compile(r"(\.\d)\d+")
 
@@ -41,9 +41,9 @@ def answer() -> Comparison:
 
 def draw(comparison: Comparison) -> str:
     """Draw the baseline, batch and the mix under one another, as SVG."""
-    shown = [a for a in comparison.arrangements if a.name in {comparison.baseline, "batch", "mix"}]
+    names = {comparison.baseline, "batch", "mix"}
     charts, config = [], None
-    for arrangement in shown:
+    for arrangement in (arrangement for arrangement in comparison.arrangements if arrangement.name in names):
         chart = figures.load(comparison, arrangement)
         config, chart.config = chart.config, alt.Undefined
         chart.autosize = chart.background = chart.padding = alt.Undefined

@@ -4,8 +4,8 @@
 
 Cosmic Ray finds the possible mutations; a seeded sample of them is tried, each in a copy of the tree, against the tests
 that execute the mutated line (measured once with coverage contexts), the fastest tests first. Left out are mutations of
-annotations and of stars that unpack or mark keywords, which mostly fail at import and would count as noticed for no
-merit of a test, and of the options of a dataclass (`frozen`, `slots`, `kw_only`), which the type check guards. A
+annotations and of stars that unpack or mark keywords, which mostly fail at import and would count as noticed without
+any test, and of the options of a dataclass (`frozen`, `slots`, `kw_only`), which the type check guards. A
 survivor that changes nothing a user could observe may be excused in `tests/mutants.toml`, with its reason. The exit
 status is 1 if fewer than 90 % are noticed or more than 3 % excused.
 """
@@ -70,7 +70,7 @@ _CHANGES: Final = {
     "BitOr_BitAnd", "Lt_LtE", "Lt_GtE", "LtE_Lt", "LtE_Gt", "Gt_GtE", "Gt_LtE", "GtE_Gt", "GtE_Lt", "Eq_NotEq",
     "NotEq_Eq", "Is_IsNot", "IsNot_Is", "USub_UAdd", "Not_Nothing",
 }  # fmt: skip
-"""Replacements of operators that a person could have meant; others fail on their types, and prove nothing."""
+"""Replacements of operators that could be mistakes of a programmer; others fail on their types."""
 
 MIN_NOTICED_SHARE: Final = 0.90
 MAX_EXCUSED_SHARE: Final = 0.03
@@ -96,7 +96,7 @@ class Mutant:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
-    """What became of a mutant: noticed, survived or excused, with the lines that it changed."""
+    """The outcome of a mutant: noticed, survived or excused, with the lines that it changed."""
 
     mutant: Mutant
     noticed: bool
@@ -171,7 +171,7 @@ def find_mutants(only: str, rng: random.Random) -> list[Mutant]:
 
 
 def _is_left_out(path: Path, start: tuple[int, int], end: tuple[int, int]) -> bool:
-    """Whether a span of a file lies in an annotation or in the options of a dataclass, or is a star but no operator."""
+    """Whether a span is in an annotation or in the options of a dataclass, or is a star that is not an operator."""
     line, column = _lines(path)[start[0] - 1], start[1]
     # The formatter puts spaces around a product, and none before a power of a name or number.
     unpacks = re.match(r"\*\*?[^\s*]", line[column:]) is not None and line[:column][-1:] in {"", " ", "(", "[", "{"}
@@ -179,7 +179,7 @@ def _is_left_out(path: Path, start: tuple[int, int], end: tuple[int, int]) -> bo
 
 
 def _is_dotted(path: Path, start: tuple[int, int], end: tuple[int, int]) -> bool:
-    """Whether a span has a dot: Cosmic Ray cannot replace an exception that is named with its module."""
+    """Whether a span has a dot: Cosmic Ray cannot replace an exception with the name of its module before it."""
     return "." in _lines(path)[start[0] - 1][start[1] : end[1]]
 
 
@@ -203,7 +203,7 @@ def _declarations(path: Path) -> list[tuple[tuple[int, int], tuple[int, int]]]:
 
 
 def measure(tests: Sequence[str]) -> Coverage:
-    """Run the tests once with coverage contexts, and return who executes what."""
+    """Run the tests once with coverage contexts, and return which tests execute which lines."""
     database, durations = WORK / "coverage", WORK / "durations.xml"
     source = [f"--cov={PACKAGE}"]
     command = [
@@ -287,12 +287,12 @@ def _key(verdict: Verdict) -> tuple[str, str, str]:
 
 
 def run_all(mutants: Sequence[Mutant], tests: Coverage) -> Iterator[Verdict]:
-    """Judge the mutants, several at a time, and yield the verdicts as they come."""
+    """Judge the mutants, several at a time, and yield their verdicts in order."""
     trees: SimpleQueue[Path] = SimpleQueue()
     for number in range(_WORKERS):
         trees.put(_copied(number))
 
-    def one(mutant: Mutant) -> Verdict:
+    def judged(mutant: Mutant) -> Verdict:
         tree = trees.get()
         try:
             return judge(mutant, tests.tests_of(mutant), tree)
@@ -300,11 +300,11 @@ def run_all(mutants: Sequence[Mutant], tests: Coverage) -> Iterator[Verdict]:
             trees.put(tree)
 
     with ThreadPoolExecutor(_WORKERS) as pool:
-        yield from pool.map(one, mutants)
+        yield from pool.map(judged, mutants)
 
 
 def main() -> int:
-    """Try a sample, print every survivor and the sums, and write them to `.mutants/report.txt`."""
+    """Judge a sample, print every survivor and a summary, and write both to `.mutants/report.txt`."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sample", type=int, default=600)
     parser.add_argument("--seed", type=int, default=0)
@@ -316,7 +316,7 @@ def main() -> int:
     rng = random.Random(options.seed)  # noqa: S311
     found = find_mutants(options.only, rng)
     sample = rng.sample(found, min(options.sample, len(found)))
-    print(f"{len(found):,} mutants, {len(sample)} of them tried; measuring which tests execute what", flush=True)
+    print(f"{len(found):,} mutants, {len(sample)} of them tried; measuring which tests execute which lines", flush=True)
     tests = measure(options.tests)
     excuses, survivors, excused = _excuses(), [], []
     for done, verdict in enumerate(run_all(sample, tests), 1):

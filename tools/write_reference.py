@@ -1,4 +1,4 @@
-"""Write the reference pages that the program itself knows: its commands and the gateway's configuration.
+"""Write the reference pages that follow from the program: its commands and the gateway's configuration.
 
     python tools/write_reference.py docs/reference
 

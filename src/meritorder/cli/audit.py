@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
-from meritorder.cli.options import CatalogFiles, Columns, Format, HtmlFile, JsonFile
+from meritorder.cli.options import CatalogFiles, Columns, HtmlFile, JsonFile
 from meritorder.cli.parsing import progress
 from meritorder.errors import ConfigError
 
@@ -66,7 +66,9 @@ def audit(
         str | None,
         typer.Option("--invoice", metavar="USD", help="Total of the invoice, to compare the bill with."),
     ] = None,
-    format_: Format = None,
+    format_: Annotated[
+        str | None, typer.Option("--format", metavar="NAME", help="Format of the bills; detected if left out.")
+    ] = None,
     columns: Columns = None,
     strict: Annotated[
         bool, typer.Option("--strict", help="Treat anything wrong with the bill as an error, rather than report it.")

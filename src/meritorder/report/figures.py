@@ -228,9 +228,9 @@ def step_rows(rows: Rows, end: float) -> Rows:
 
 
 def time_pointer(time: TimeAxis, tooltips: Sequence[alt.Tooltip], palette: Palette) -> alt.Chart:
-    """Lay a pane over each step, from `t` until `until`, that is seen under the time_pointer.
+    """Return an overlay of a pane for each step, from `t` to `until`, which shows while the pointer is over it.
 
-    The nearest mark would do, but the text of its tooltip is lost: Vega-Lite reads only numbers through it.
+    A selection of the nearest mark would not do: Vega-Lite passes only numbers to its tooltip, no text.
     """
     hover = alt.selection_point(name="hover", on="pointerover", clear="pointerout", fields=["t"], empty=False)
     chart: alt.Chart = (

@@ -112,7 +112,7 @@ def _evidence(pool: BilledPool, advice: _Advice, fleet: BilledFleet) -> str:
 
 
 def find_unused_commitments(ledger: Ledger, context: AuditContext) -> StepResult:
-    """Find unused commitments; on the wrong family if machines of others were bought on demand for more."""
+    """Find unused commitments; on the wrong family if as much was paid on demand for machines of other families."""
     found, kept = [], []
     for commitment in ledger.unused:
         if not worth_reporting(commitment.usd):
