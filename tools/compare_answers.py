@@ -130,7 +130,9 @@ def main() -> int:
     parser.add_argument("base", type=Path)
     parser.add_argument("new", type=Path)
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
-    parser.add_argument("--work", type=Path, default=Path("answers"), help="folder of the answers; existing ones are reused")
+    parser.add_argument(
+        "--work", type=Path, default=Path("answers"), help="folder of the answers; existing ones are reused"
+    )
     parser.add_argument("--only", default="", help="cases whose name contains this")
     parser.add_argument("--words", action="store_true", help="show reworded text as well")
     options = parser.parse_args()

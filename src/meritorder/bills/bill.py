@@ -248,9 +248,13 @@ def _sum_lines(lines: pl.LazyFrame, dimensions: Sequence[str]) -> tuple[pl.DataF
 
 def _classified(lines: pl.LazyFrame, groups: pl.DataFrame) -> pl.LazyFrame:
     """Return CHARGES: line items with the classification of their group, without refused ones."""
-    found = groups.lazy().select("group", *selection.COMPLETED)
-    given = [column.name for column in READER_COLUMNS if column.name not in selection.COMPLETED]
-    return lines.select("group", *given).join(found, on="group", how="inner").select(column.name for column in CHARGES)
+    classification = groups.lazy().select("group", *selection.COMPLETED)
+    reader_columns = [column.name for column in READER_COLUMNS if column.name not in selection.COMPLETED]
+    return (
+        lines.select("group", *reader_columns)
+        .join(classification, on="group", how="inner")
+        .select(column.name for column in CHARGES)
+    )
 
 
 def _check_currency(groups: pl.DataFrame) -> None:

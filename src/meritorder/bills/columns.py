@@ -33,11 +33,11 @@ class SourceColumns:
         return any(name in self.schema for name in names)
 
     def _present(self, names: tuple[str, ...], *, needed: bool = True) -> list[str]:
-        found = [name for name in names if name in self.schema]
-        self.used.update(found)
-        if needed and not found and names[0] not in self.missing:
+        present = [name for name in names if name in self.schema]
+        self.used.update(present)
+        if needed and not present and names[0] not in self.missing:
             self.missing.append(names[0])
-        return found
+        return present
 
     def text(self, *names: str, needed: bool = True) -> pl.Expr:
         """Return the first of the columns that has a value, as text.
@@ -47,8 +47,8 @@ class SourceColumns:
             needed: Whether to record the column as missing if none of the names exists.
         """
         present = self._present(names, needed=needed)
-        found = [_text(pl.col(name), self.schema[name]) for name in present]
-        return pl.coalesce(found) if found else pl.lit(None, dtype=pl.String)
+        texts = [_text(pl.col(name), self.schema[name]) for name in present]
+        return pl.coalesce(texts) if texts else pl.lit(None, dtype=pl.String)
 
     def money(self, *names: str) -> pl.Expr:
         """Return the first of the columns that exists, as exact dollars; null where it is not a number."""
@@ -57,13 +57,13 @@ class SourceColumns:
 
     def number(self, *names: str) -> pl.Expr:
         """Return the first of the columns that has a number, as a float."""
-        found = [_plain(name, self.schema[name]).cast(pl.Float64, strict=False) for name in self._present(names)]
-        return pl.coalesce(found) if found else pl.lit(None, dtype=pl.Float64)
+        numbers = [_plain(name, self.schema[name]).cast(pl.Float64, strict=False) for name in self._present(names)]
+        return pl.coalesce(numbers) if numbers else pl.lit(None, dtype=pl.Float64)
 
     def time(self, *names: str) -> pl.Expr:
         """Return the first of the columns that has a time, in UTC."""
-        found = [_time(pl.col(name), self.schema[name]) for name in self._present(names)]
-        return pl.coalesce(found) if found else pl.lit(None, dtype=_INSTANT)
+        times = [_time(pl.col(name), self.schema[name]) for name in self._present(names)]
+        return pl.coalesce(times) if times else pl.lit(None, dtype=_INSTANT)
 
     def tags(self, name: str, *, prefixes: tuple[str, ...] = ()) -> pl.Expr:
         """Return tags as a JSON object, from one column or from one column a key.

@@ -254,7 +254,7 @@ def _effective_differs(good: pl.DataFrame) -> list[str]:
         .sort("source")
     )
     return [
-        f"{source}: charges other than commitments were billed {billed:.2f} USD, their effective cost is {amortized:.2f}"
+        f"{source}: all but commitments were billed {billed:.2f} USD, their effective cost is {amortized:.2f}"
         for source, _, billed, amortized in sums.rows()
     ]
 

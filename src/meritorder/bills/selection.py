@@ -93,8 +93,8 @@ def _by_rule(table: list[dict[str, str]]) -> tuple[pl.Expr, pl.Expr]:
         if "provider" in rule:
             matches &= pl.col("provider") == rule["provider"]
         kind = pl.when(matches).then(pl.lit(rule["kind"])).otherwise(kind)
-        found = column.str.extract(rule["model"]) if "model" in rule else pl.lit(None, dtype=pl.String)
-        model = pl.when(matches).then(found).otherwise(model)
+        extracted = column.str.extract(rule["model"]) if "model" in rule else pl.lit(None, dtype=pl.String)
+        model = pl.when(matches).then(extracted).otherwise(model)
     return kind, model
 
 

@@ -102,13 +102,13 @@ def _csv(content: bytes, path: Path) -> tuple[pl.DataFrame, str]:
 def _prometheus(content: bytes, path: Path) -> tuple[pl.DataFrame, str]:
     try:
         answer: Any = json.loads(content)
-        found = answer["data"]["result"] if isinstance(answer, dict) else answer
+        result = answer["data"]["result"] if isinstance(answer, dict) else answer
         rows = [
             (float(at), _machine(series["metric"]), float(value))
-            for series in found
+            for series in result
             for at, value in series.get("values") or [series["value"]]
         ]
-        name = str(found[0]["metric"].get("__name__", "utilization")) if found else ""
+        name = str(result[0]["metric"].get("__name__", "utilization")) if result else ""
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise BillError("not the answer of a Prometheus range query", where=path.name, fix=_FIX) from error
     if not rows:

@@ -55,12 +55,12 @@ def inspect(
         status.update("reading the trace")
         trace_read = read_trace(trace, format_, columns, scale, start, end, strict=strict, seed=seed)
         status.update("looking for requests that could wait")
-        found = find_candidates(trace_read) if could_wait or propose else []
+        candidates = find_candidates(trace_read) if could_wait or propose else []
     console = Console()
     report.render(trace_read, console)
     if could_wait or propose:
-        report.render_candidates(found, console)
+        report.render_candidates(candidates, console)
     if propose:
-        files.write_text(propose, propose_workloads(found))
+        files.write_text(propose, propose_workloads(candidates))
     if json:
-        files.write_bytes(json, msgspec.json.format(msgspec.json.encode(report.to_dict(trace_read, found))))
+        files.write_bytes(json, msgspec.json.format(msgspec.json.encode(report.to_dict(trace_read, candidates))))

@@ -20,12 +20,12 @@ _PLOT_ROWS: Final = 6
 _BLOCKS: Final = " ▁▂▃▄▅▆▇█"
 
 
-def to_dict(trace: Trace, found: Sequence[DeferralCandidate] = ()) -> dict[str, Any]:
+def to_dict(trace: Trace, candidates: Sequence[DeferralCandidate] = ()) -> dict[str, Any]:
     """Return the contents of `render` as plain data for JSON.
 
     Args:
         trace: The trace.
-        found: Requests that could wait, if the user asked for them.
+        candidates: Requests that could wait, if the user asked for them.
     """
     report = trace.report
     return {
@@ -42,7 +42,7 @@ def to_dict(trace: Trace, found: Sequence[DeferralCandidate] = ()) -> dict[str, 
             "assumptions": list(report.assumptions),
         },
         "statistics": asdict(statistics.describe(trace)),
-        "could_wait": [asdict(candidate) | {"matching": dict(candidate.matching)} for candidate in found],
+        "could_wait": [asdict(candidate) | {"matching": dict(candidate.matching)} for candidate in candidates],
     }
 
 
@@ -64,13 +64,13 @@ def render(trace: Trace, console: Console) -> None:
     _print_report(trace, console)
 
 
-def render_candidates(found: Sequence[DeferralCandidate], console: Console) -> None:
+def render_candidates(candidates: Sequence[DeferralCandidate], console: Console) -> None:
     """Print the requests that could wait, with evidence and confidence."""
-    if not found:
+    if not candidates:
         console.print("No sign of requests that could wait; --defer 40%@4h computes the saving if some of them could.")
         return
     table = Table("sign", "requests", "of tokens", "match", "deadline", "confidence", "evidence", title="could wait")
-    for candidate in found:
+    for candidate in candidates:
         table.add_row(
             candidate.kind.replace("_", " "),
             f"{candidate.requests:,}",

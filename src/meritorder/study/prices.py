@@ -48,7 +48,7 @@ def list_prices(
     )
     if not model:
         return PriceListing(offers=offers, tokens=(), rejected=catalog.rejected)
-    found = catalog.find_model(model)
+    known_model = catalog.find_model(model)
     return PriceListing(
-        offers=offers, tokens=token_prices(found), rejected=(*catalog.rejected, *rejected_prices(found))
+        offers=offers, tokens=token_prices(known_model), rejected=(*catalog.rejected, *rejected_prices(known_model))
     )

@@ -118,7 +118,7 @@ def find_candidates(trace: Trace) -> list[DeferralCandidate]:
     epoch_s = trace.epoch_s or 0.0
     whole = _tokens(trace.requests)
     all_by_hour = _by_hour(trace.requests["arrived_s"].to_numpy() + epoch_s)
-    found: list[DeferralCandidate] = []
+    candidates: list[DeferralCandidate] = []
     for name, part in groups:
         if part.height < MIN_REQUESTS:
             continue
@@ -131,7 +131,7 @@ def find_candidates(trace: Trace) -> list[DeferralCandidate]:
             dated=trace.epoch_s is not None,
             shared_clock=not trace.report.session_clock,
         )
-        found += [
+        candidates += [
             DeferralCandidate(
                 kind=sign.kind,
                 matching=((column or "tenant", _escaped(name)),),
@@ -143,10 +143,10 @@ def find_candidates(trace: Trace) -> list[DeferralCandidate]:
             )
             for sign in _signs(group)
         ]
-    return sorted(found, key=lambda candidate: (-candidate.confidence, candidate.matching, candidate.kind))
+    return sorted(candidates, key=lambda candidate: (-candidate.confidence, candidate.matching, candidate.kind))
 
 
-def propose_workloads(found: Sequence[DeferralCandidate]) -> str:
+def propose_workloads(candidates: Sequence[DeferralCandidate]) -> str:
     """Write a workloads file that declares the candidates deferrable, with their evidence as comments.
 
     Signs of the same requests make one workload. Its deadline is that of the most confident sign. Its confidence is the
@@ -156,8 +156,8 @@ def propose_workloads(found: Sequence[DeferralCandidate]) -> str:
         "# Proposed from the trace: requests that nobody seems to wait for. Nothing is applied.",
         "# Keep what is right, change the deadlines, delete the rest; then use --workloads FILE",
     ]
-    for matching in dict.fromkeys(candidate.matching for candidate in found):
-        signs = [candidate for candidate in found if candidate.matching == matching]
+    for matching in dict.fromkeys(candidate.matching for candidate in candidates):
+        signs = [candidate for candidate in candidates if candidate.matching == matching]
         first = signs[0]
         doubt = float(np.prod([1 - sign.confidence for sign in signs]))
         lines += [

@@ -43,31 +43,31 @@ def read_trace(
         TraceError: A source cannot be read, or holds no requests; with `strict`, a row is bad.
     """
     several = isinstance(sources, Sequence) and not isinstance(sources, str)
-    with opened(cast("Sequence[SourceLike]", sources if several else [sources])) as found:
-        taken: list[tuple[str, RawTable, SourceRequests]] = []
-        for source in found:
+    with opened(cast("Sequence[SourceLike]", sources if several else [sources])) as opened_sources:
+        parts: list[tuple[str, RawTable, SourceRequests]] = []
+        for source in opened_sources:
             name, raw = formats.read(source, name=format, mapping=columns)
-            taken.append((name, raw, to_requests(source, raw)))
-        report = _report([source.name for source in found], taken)
+            parts.append((name, raw, to_requests(source, raw)))
+        report = _report([source.name for source in opened_sources], parts)
     if strict and report.bad_rows:
         raise TraceError(
             f"{report.bad_rows:,} bad rows, the first: {report.first_bad[0]}",
             fix="correct them, or drop --strict",
         )
-    trace = _merged([part for _, _, part in taken], report)
+    trace = _merged([part for _, _, part in parts], report)
     return scaled(cut(trace, start, end), scale, seed=seed)
 
 
-def _report(names: list[str], taken: list[tuple[str, RawTable, SourceRequests]]) -> ReadReport:
-    assumptions = dict.fromkeys(text for _, _, part in taken for text in part.assumptions)
+def _report(names: list[str], parts: list[tuple[str, RawTable, SourceRequests]]) -> ReadReport:
+    assumptions = dict.fromkeys(text for _, _, part in parts for text in part.assumptions)
     return ReadReport(
         files=tuple(names),
-        format="+".join(dict.fromkeys(name for name, _, _ in taken)),
-        rows=sum(part.rows for _, _, part in taken),
-        bad=_sums([part.bad for _, _, part in taken]),
-        first_bad=tuple(row for _, _, part in taken for row in part.first_bad)[:SHOWN_BAD_ROWS],
-        set_aside=_sums([part.set_aside for _, _, part in taken]),
-        estimated_tokens=any(raw.estimated_tokens for _, raw, _ in taken),
+        format="+".join(dict.fromkeys(name for name, _, _ in parts)),
+        rows=sum(part.rows for _, _, part in parts),
+        bad=_sums([part.bad for _, _, part in parts]),
+        first_bad=tuple(row for _, _, part in parts for row in part.first_bad)[:SHOWN_BAD_ROWS],
+        set_aside=_sums([part.set_aside for _, _, part in parts]),
+        estimated_tokens=any(raw.estimated_tokens for _, raw, _ in parts),
         assumptions=tuple(assumptions),
     )
 
@@ -77,15 +77,15 @@ def _sums(counts: list[dict[str, int]]) -> dict[str, int]:
     return {reason: sum(count.get(reason, 0) for count in counts) for reason in reasons}
 
 
-def _merged(taken: list[SourceRequests], report: ReadReport) -> Trace:
+def _merged(parts: list[SourceRequests], report: ReadReport) -> Trace:
     """Join the files on one clock that begins at the first arrival."""
-    if len({part.absolute for part in taken}) > 1:
+    if len({part.absolute for part in parts}) > 1:
         raise TraceError(
             "some files have dates, others times since their start",
             where=", ".join(report.files),
             fix="read them separately",
         )
-    requests = pl.concat([part.requests for part in taken])
+    requests = pl.concat([part.requests for part in parts])
     if requests.is_empty():
         aside = sum(report.set_aside.values())
         first = f", the first: {report.first_bad[0]}" if report.first_bad else ""
@@ -97,8 +97,8 @@ def _merged(taken: list[SourceRequests], report: ReadReport) -> Trace:
     zero_s = float(ordered["arrived_s"][0])
     shifted = ordered.with_columns(pl.col("arrived_s", "deadline_s") - zero_s) if zero_s else ordered
     checked = tables.check(shifted, tables.REQUESTS, what=report.format)
-    noted = _noted(checked, report, absolute=taken[0].absolute)
-    return Trace(requests=checked, epoch_s=zero_s if taken[0].absolute else None, report=noted)
+    noted = _noted(checked, report, absolute=parts[0].absolute)
+    return Trace(requests=checked, epoch_s=zero_s if parts[0].absolute else None, report=noted)
 
 
 def _noted(requests: pl.DataFrame, report: ReadReport, *, absolute: bool) -> ReadReport:

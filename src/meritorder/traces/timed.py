@@ -88,8 +88,8 @@ def read_timed(sources: Sequence[str], config: str = "") -> tuple[TimedLog, ...]
         TraceError: A column is missing, no row is usable, or the configuration is not in the log.
     """
     logs: list[TimedLog] = []
-    with opened(sources) as found:
-        for source in found:
+    with opened(sources) as files:
+        for source in files:
             rows = _rows(source)
             names = rows["config"].unique(maintain_order=True).to_list()
             logs += [
@@ -180,5 +180,5 @@ def _log(name: str, rows: pl.DataFrame, source: Source) -> TimedLog:
 
 def _only(names: pl.Series) -> str:
     """Return the only name, or "" if there are several."""
-    found = names.unique().to_list()
-    return str(found[0]) if len(found) == 1 else ""
+    distinct = names.unique().to_list()
+    return str(distinct[0]) if len(distinct) == 1 else ""

@@ -84,13 +84,13 @@ def areas(shape: SpendOverTime) -> list[Area]:
     bins = max(len(values) for values in shape.usd.values())
     highest = peak(shape)
     below = [0.0] * bins
-    found = []
+    stacked = []
     for name in names:
         above = [low + max(0.0, usd) for low, usd in zip(below, shape.usd[name], strict=True)]
         path = _outline(above, below, highest)
-        found.append(Area(title=PURCHASES.get(name, name), color=COLORS.get(name, _OTHER), path=path))
+        stacked.append(Area(title=PURCHASES.get(name, name), color=COLORS.get(name, _OTHER), path=path))
         below = above
-    return found
+    return stacked
 
 
 def peak(shape: SpendOverTime) -> float:

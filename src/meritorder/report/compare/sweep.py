@@ -17,16 +17,16 @@ _MAX_ROWS: Final = 60
 _LATENCY: Final = "e2e_p50_s"
 
 
-def to_parquet(found: pl.DataFrame) -> bytes:
+def to_parquet(points: pl.DataFrame) -> bytes:
     """Return the table as a Parquet file."""
     buffer = io.BytesIO()
-    found.write_parquet(buffer)
+    points.write_parquet(buffer)
     return buffer.getvalue()
 
 
-def render(found: pl.DataFrame, axes: Sequence[str], console: Console) -> None:
+def render(points: pl.DataFrame, axes: Sequence[str], console: Console) -> None:
     """Print the points, feasible ones first, cheapest first."""
-    answered = found.filter(pl.col("arrangement").is_not_null())
+    answered = points.filter(pl.col("arrangement").is_not_null())
     table = Table(box=box.SIMPLE, header_style="bold", pad_edge=False)
     for name in (*axes, "arrangement"):
         table.add_column(name.replace("_", " "))
@@ -38,7 +38,7 @@ def render(found: pl.DataFrame, axes: Sequence[str], console: Console) -> None:
     console.print(table)
     if ordered.height > _MAX_ROWS:
         console.print(f"and {ordered.height - _MAX_ROWS:,} more rows in the table")
-    for row in found.filter(pl.col("error") != "").iter_rows(named=True):
+    for row in points.filter(pl.col("error") != "").iter_rows(named=True):
         point = ", ".join(f"{name}={row[name]}" for name in axes)
         console.print(f"no answer at {point}: {row['error']}", style="yellow", markup=False)
 
@@ -58,16 +58,16 @@ def _cells(row: dict[str, Any]) -> list[str]:
     ]
 
 
-def frontier(found: pl.DataFrame) -> pl.DataFrame:
+def frontier(points: pl.DataFrame) -> pl.DataFrame:
     """Return the Pareto frontier of cost and latency over the feasible rows, fastest first."""
-    feasible = found.filter(pl.col("keeps_promise") & pl.col(_LATENCY).is_not_null()).sort(_LATENCY, "usd_per_request")
+    feasible = points.filter(pl.col("keeps_promise") & pl.col(_LATENCY).is_not_null()).sort(_LATENCY, "usd_per_request")
     cheapest_before = feasible["usd_per_request"].cum_min().shift(1)
     return feasible.filter(cheapest_before.is_null() | (feasible["usd_per_request"] < cheapest_before))
 
 
-def figure(found: pl.DataFrame, axes: Sequence[str]) -> alt.LayerChart | alt.FacetChart:
+def figure(points: pl.DataFrame, axes: Sequence[str]) -> alt.LayerChart | alt.FacetChart:
     """Draw cost against latency, a mark for each simulated arrangement and a line for the Pareto frontier."""
-    shown = found.filter(pl.col(_LATENCY).is_not_null())
+    shown = points.filter(pl.col(_LATENCY).is_not_null())
     x = alt.X(f"{_LATENCY}:Q", scale=alt.Scale(type="log"), title="E2E latency, median (s)")
     y = alt.Y("usd_per_request:Q", scale=alt.Scale(type="log"), title="USD per request")
     marks = (
@@ -82,7 +82,7 @@ def figure(found: pl.DataFrame, axes: Sequence[str]) -> alt.LayerChart | alt.Fac
         )
     )
     line = (
-        alt.Chart(frontier(found))
+        alt.Chart(frontier(points))
         .mark_line(interpolate="step-after", color="#555555", strokeDash=[4, 3])
         .encode(x=x, y=y)
     )
@@ -90,7 +90,7 @@ def figure(found: pl.DataFrame, axes: Sequence[str]) -> alt.LayerChart | alt.Fac
     return alt.layer(line, marks, width=720, height=420, title=title)
 
 
-def to_html(found: pl.DataFrame, axes: Sequence[str]) -> str:
+def to_html(points: pl.DataFrame, axes: Sequence[str]) -> str:
     """Return the figure as one HTML file that works offline."""
-    page: str = figure(found, axes).to_html(inline=True, fullhtml=True)
+    page: str = figure(points, axes).to_html(inline=True, fullhtml=True)
     return page

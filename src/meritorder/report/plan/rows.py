@@ -315,15 +315,15 @@ def _carbon(plan: Plan) -> str:
 
 def regret(plan: Plan) -> str:
     """Return the regret of the commitments if demand falls, "" if it is unknown."""
-    found = plan.regret
-    if found is None:
+    outcome = plan.regret
+    if outcome is None:
         return ""
-    condition = f"If demand falls to {format_share(found.demand_share)} of this"
-    if found.usd_lost < _NEGLIGIBLE_SHARE * max(found.usd, 0.0):
-        return f"{condition}, no other commitments would have been cheaper: it costs {format_usd(found.usd)}."
+    condition = f"If demand falls to {format_share(outcome.demand_share)} of this"
+    if outcome.usd_lost < _NEGLIGIBLE_SHARE * max(outcome.usd, 0.0):
+        return f"{condition}, no other commitments would have been cheaper: it costs {format_usd(outcome.usd)}."
     return (
-        f"{condition}, the plan's commitments cost {format_usd(found.usd_lost)} too much: {format_usd(found.usd)}, "
-        f"where {format_usd(found.best_usd)} would have been possible."
+        f"{condition}, the plan's commitments cost {format_usd(outcome.usd_lost)} too much: {format_usd(outcome.usd)}, "
+        f"where {format_usd(outcome.best_usd)} would have been possible."
     )
 
 
@@ -369,7 +369,7 @@ def facts(plan: Plan, outcome: PlanOutcome) -> list[tuple[str, str]]:
         "TTFT p99": slo and f"limit {format_duration(slo.ttft_s)}",
         "TPOT p99": slo and f"limit {format_duration(slo.tpot_s)}",
     }
-    found = {
+    figures = {
         "cost": format_usd(outcome.total_usd),
         "SLO kept": or_missing(outcome.slo_attainment, lambda share: format_share(share, 2)),
         "deadlines missed": f"{outcome.deadlines_missed:,}",
@@ -379,10 +379,10 @@ def facts(plan: Plan, outcome: PlanOutcome) -> list[tuple[str, str]]:
         "utilization": or_missing(outcome.utilization, format_share),
     }
     if outcome.interruptions or any(schedule.interruptions_per_hour for schedule in plan.schedule):
-        found["interruptions"] = f"{outcome.interruptions:,}"
+        figures["interruptions"] = f"{outcome.interruptions:,}"
     if outcome.tokens_usd or any(route.kind == "tier" for route in plan.routes):
-        found["bought as tokens"] = format_usd(outcome.tokens_usd)
-    return [(f"{name}, {note}" if (note := promised.get(name)) else name, value) for name, value in found.items()]
+        figures["bought as tokens"] = format_usd(outcome.tokens_usd)
+    return [(f"{name}, {note}" if (note := promised.get(name)) else name, value) for name, value in figures.items()]
 
 
 def verdict(plan: Plan, outcome: PlanOutcome) -> str:

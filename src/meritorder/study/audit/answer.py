@@ -96,8 +96,8 @@ def audit_case(case: AuditCase, trace: traces.Trace | None = None, progress: Pro
     context = _context(case, trace)
     left, findings = paid, list[Finding]()
     for step in STEPS:
-        left, found = step(left, context)
-        findings += found
+        left, step_findings = step(left, context)
+        findings += step_findings
     progress("summing up")
     return _answer(case, context, paid=paid, left=left, findings=findings, requests=_allocated(case, trace))
 

@@ -36,10 +36,10 @@ def months(bill: bills.Bill) -> float:
 
 def commitments(groups: pl.DataFrame) -> list[CommitmentUse]:
     """Return every commitment that inference uses, the one with the largest unused part first."""
-    found = []
+    uses = []
     for row in bills.sum_commitments(groups).iter_rows(named=True):
         used, unused = exact(row["used_usd"]), exact(row["unused_usd"])
-        found.append(
+        uses.append(
             CommitmentUse(
                 provider=row["provider"] or "",
                 commitment=row["commitment"] or _UNNAMED,
@@ -52,7 +52,7 @@ def commitments(groups: pl.DataFrame) -> list[CommitmentUse]:
                 instances=list(row["instance_types"]),
             )
         )
-    return found
+    return uses
 
 
 def breakdowns(groups: pl.DataFrame, by: tuple[str, ...]) -> list[Breakdown]:

@@ -49,7 +49,7 @@ def find_unneeded_machines(ledger: Ledger, context: AuditContext) -> StepResult:
     usage, fleet = context.usage, ledger.fleet
     if usage is None or fleet is None or not fleet.hourly:
         return ledger, []
-    pools, found = [], []
+    pools, findings = [], []
     for pool in fleet.pools:
         if not usage.covers(pool):
             pools.append(pool)
@@ -61,7 +61,7 @@ def find_unneeded_machines(ledger: Ledger, context: AuditContext) -> StepResult:
             hours = float(unneeded.sum())
             if not worth_reporting(hours * pool.usd_per_hour):
                 continue
-            found.append(
+            findings.append(
                 ledger.finding(
                     waste.kind,
                     usd=hours * pool.usd_per_hour,
@@ -73,7 +73,7 @@ def find_unneeded_machines(ledger: Ledger, context: AuditContext) -> StepResult:
                     where=pool.machine.label,
                 )
             )
-    return ledger.with_pools(pools), found
+    return ledger.with_pools(pools), findings
 
 
 def _spare(pool: BilledPool, usage: MachineUsage) -> Floats:
@@ -98,7 +98,7 @@ def _evidence(pool: BilledPool, usage: MachineUsage, waste: _Waste, hours: float
 def find_uncalled_endpoints(ledger: Ledger, context: AuditContext) -> StepResult:
     """Find endpoints that are paid for and no longer called."""
     left = {machine: hours.copy() for machine, hours in context.uncalled.machines.items()}
-    pools, found = [], []
+    pools, findings = [], []
     for pool in ledger.pools:
         uncalled = np.minimum(pool.on_demand, left.get(pool.machine, np.zeros(len(pool.on_demand))))
         usd = float(uncalled.sum()) * pool.usd_per_hour
@@ -110,7 +110,7 @@ def find_uncalled_endpoints(ledger: Ledger, context: AuditContext) -> StepResult
         called, names = context.uncalled.called, context.uncalled.names[pool.machine]
         shown = ", ".join(name.rsplit("/", 1)[-1] for name in names[:3])
         more = f" and {len(names) - 3} more" if len(names) > 3 else ""
-        found.append(
+        findings.append(
             ledger.finding(
                 "idle_capacity",
                 usd=usd,
@@ -123,7 +123,7 @@ def find_uncalled_endpoints(ledger: Ledger, context: AuditContext) -> StepResult
                 where=pool.machine.label,
             )
         )
-    return ledger.with_pools(pools), found
+    return ledger.with_pools(pools), findings
 
 
 def find_non_production_hours(ledger: Ledger, context: AuditContext) -> StepResult:
@@ -132,7 +132,7 @@ def find_non_production_hours(ledger: Ledger, context: AuditContext) -> StepResu
     if fleet is None or not fleet.hourly:
         return ledger, []
     working = _working(fleet)
-    pools, found = [], []
+    pools, findings = [], []
     for pool in fleet.pools:
         outside = np.where(working, 0.0, pool.on_demand)
         if not (pool.non_production and not pool.may_wait and _always_on(pool, working)):
@@ -144,7 +144,7 @@ def find_non_production_hours(ledger: Ledger, context: AuditContext) -> StepResu
             pools.append(pool)
             continue
         pools.append(stopped)
-        found.append(
+        findings.append(
             ledger.finding(
                 "non_production_hours",
                 usd=usd,
@@ -157,7 +157,7 @@ def find_non_production_hours(ledger: Ledger, context: AuditContext) -> StepResu
                 where=pool.machine.label,
             )
         )
-    return ledger.with_pools(pools), found
+    return ledger.with_pools(pools), findings
 
 
 def _working(fleet: BilledFleet) -> NDArray[np.bool_]:

@@ -42,7 +42,7 @@ Speedup = tuple[float, Confidence, str]
 
 def find_prices_above_list(ledger: Ledger, context: AuditContext) -> StepResult:
     """Find machines that cost more than their list price."""
-    pools, found = [], []
+    pools, findings = [], []
     for pool in ledger.pools:
         price = context.market.on_demand(pool.machine)
         if price is None or pool.usd_per_hour <= price.usd_per_hour * (1 + _ROUNDING):
@@ -51,7 +51,7 @@ def find_prices_above_list(ledger: Ledger, context: AuditContext) -> StepResult:
         cheaper = replace(pool, usd_per_hour=price.usd_per_hour)
         pools.append(cheaper)
         _record(context, price, "list price against what was paid")
-        found.append(
+        findings.append(
             ledger.finding(
                 "above_list_price",
                 usd=pool.usd - cheaper.usd,
@@ -64,12 +64,12 @@ def find_prices_above_list(ledger: Ledger, context: AuditContext) -> StepResult:
                 where=pool.machine.label,
             )
         )
-    return ledger.with_pools(pools), found
+    return ledger.with_pools(pools), findings
 
 
 def find_cheaper_regions(ledger: Ledger, context: AuditContext) -> StepResult:
     """Find machines that cost less in another region of the same geography."""
-    pools, found = [], []
+    pools, findings = [], []
     for pool in ledger.pools:
         offers = () if pool.on_spot else context.market.in_other_regions(pool.machine)
         if not offers or offers[0].usd_per_hour >= pool.usd_per_hour * (1 - _MIN_REGION_SAVING) or not pool.usd:
@@ -79,7 +79,7 @@ def find_cheaper_regions(ledger: Ledger, context: AuditContext) -> StepResult:
         moved = replace(pool, usd_per_hour=offer.usd_per_hour, machine=replace(pool.machine, region=offer.region))
         pools.append(moved)
         context.market.record(offer, "a cheaper region")
-        found.append(
+        findings.append(
             ledger.finding(
                 "cheaper_region",
                 usd=pool.usd - moved.usd,
@@ -92,7 +92,7 @@ def find_cheaper_regions(ledger: Ledger, context: AuditContext) -> StepResult:
                 where=pool.machine.label,
             )
         )
-    return ledger.with_pools(pools), found
+    return ledger.with_pools(pools), findings
 
 
 def find_work_for_spot(ledger: Ledger, context: AuditContext) -> StepResult:
@@ -100,7 +100,7 @@ def find_work_for_spot(ledger: Ledger, context: AuditContext) -> StepResult:
 
     price = spot price / share of the time that is not lost to interruptions
     """
-    pools, found = [], []
+    pools, findings = [], []
     for pool in ledger.pools:
         price = context.market.spot(pool.machine) if pool.may_wait else None
         share, basis = _productive_share(pool, price, context)
@@ -110,7 +110,7 @@ def find_work_for_spot(ledger: Ledger, context: AuditContext) -> StepResult:
         cheaper = replace(pool, usd_per_hour=price.usd_per_hour / share, on_spot=True)
         pools.append(cheaper)
         _record(context, price, "spot for work that may wait")
-        found.append(
+        findings.append(
             ledger.finding(
                 "spot_for_deferrable",
                 usd=pool.usd - cheaper.usd,
@@ -124,7 +124,7 @@ def find_work_for_spot(ledger: Ledger, context: AuditContext) -> StepResult:
                 where=pool.machine.label,
             )
         )
-    return ledger.with_pools(pools), found
+    return ledger.with_pools(pools), findings
 
 
 def _productive_share(pool: BilledPool, price: MachinePrice | None, context: AuditContext) -> tuple[float, str]:
@@ -148,7 +148,7 @@ def _region(pool: BilledPool) -> str:
 
 def find_newer_generations(ledger: Ledger, context: AuditContext) -> StepResult:
     """Find on-demand machines that fewer successors in the same region replace at lower cost, in whole machines."""
-    pools, found = [], []
+    pools, findings = [], []
     for pool in ledger.pools:
         best = None if pool.on_spot or not pool.usd else _best_successor(pool, context)
         if best is None:
@@ -157,7 +157,7 @@ def find_newer_generations(ledger: Ledger, context: AuditContext) -> StepResult:
         offer, usd, (speedup, confidence, basis) = best
         pools.append(replace(pool, machine=replace(pool.machine, instance=offer.instance)).at_cost(usd))
         context.market.record(offer, "a newer generation")
-        found.append(
+        findings.append(
             ledger.finding(
                 "old_generation",
                 usd=pool.usd - usd,
@@ -170,7 +170,7 @@ def find_newer_generations(ledger: Ledger, context: AuditContext) -> StepResult:
                 where=pool.machine.label,
             )
         )
-    return ledger.with_pools(pools), found
+    return ledger.with_pools(pools), findings
 
 
 def _best_successor(pool: BilledPool, context: AuditContext) -> tuple[Offer, float, Speedup] | None:
@@ -180,7 +180,7 @@ def _best_successor(pool: BilledPool, context: AuditContext) -> tuple[Offer, flo
     if known is None:
         return None
     old, gpus = market.catalog.hardware[known[0]], known[1]
-    found = []
+    successors = []
     for offer in market.catalog.offers:
         new = market.catalog.hardware[offer.hardware]
         holds_as_much = offer.gpus * new.memory_bytes >= gpus * old.memory_bytes
@@ -189,8 +189,8 @@ def _best_successor(pool: BilledPool, context: AuditContext) -> tuple[Offer, flo
         per_gpu, confidence, basis = gpu_speedup(old, new, context.model)
         speedup = per_gpu * offer.gpus / gpus
         usd = float(np.ceil(pool.on_demand / speedup - 1e-9).sum()) * offer.usd_per_hour
-        found.append((offer, usd, (speedup, confidence, basis)))
-    best = min(found, key=lambda successor: successor[1], default=None)
+        successors.append((offer, usd, (speedup, confidence, basis)))
+    best = min(successors, key=lambda successor: successor[1], default=None)
     return best if best and best[1] < pool.usd * (1 - _MIN_SUCCESSOR_SAVING) else None
 
 
@@ -204,9 +204,9 @@ def _in_same_region(offer: Offer, pool: BilledPool) -> bool:
 
 def _dominates(new: Hardware, old: Hardware) -> bool:
     """Return whether a GPU has at least the other's memory, bandwidth and compute, and more of any."""
-    ours = (new.memory_bytes, new.memory_bandwidth_bytes_per_s, new.bf16_flops)
-    theirs = (old.memory_bytes, old.memory_bandwidth_bytes_per_s, old.bf16_flops)
-    return ours != theirs and all(a >= b for a, b in zip(ours, theirs, strict=True))
+    stronger = (new.memory_bytes, new.memory_bandwidth_bytes_per_s, new.bf16_flops)
+    weaker = (old.memory_bytes, old.memory_bandwidth_bytes_per_s, old.bf16_flops)
+    return stronger != weaker and all(a >= b for a, b in zip(stronger, weaker, strict=True))
 
 
 def gpu_speedup(old: Hardware, new: Hardware, model: str = "") -> Speedup:
@@ -232,12 +232,12 @@ def gpu_speedup(old: Hardware, new: Hardware, model: str = "") -> Speedup:
 
 def _tokens_per_s_by_model(hardware: str, model: str) -> dict[str, float]:
     """Return generated tokens a second of one GPU by model, on the fastest replica measured."""
-    found: dict[str, float] = {}
+    fastest: dict[str, float] = {}
     for profile in shipped_profiles():
         if profile.hardware == hardware and profile.engine == "vllm" and model in {"", profile.model}:
             key = f"{profile.model} {profile.precision}"
-            found[key] = max(found.get(key, 0.0), _tokens_per_s(profile) / profile.gpus)
-    return found
+            fastest[key] = max(fastest.get(key, 0.0), _tokens_per_s(profile) / profile.gpus)
+    return fastest
 
 
 def _tokens_per_s(profile: Profile) -> float:

@@ -45,7 +45,7 @@ def find_commitments_to_make(ledger: Ledger, context: AuditContext) -> StepResul
     fleet = ledger.fleet
     if fleet is None or fleet.step_h > HOURS_PER_DAY:
         return ledger, []
-    pools, found = [], []
+    pools, findings = [], []
     for pool in fleet.pools:
         prices = [] if pool.on_spot else context.market.committed(pool.machine)
         best = max((_advice(pool, price) for price in prices), key=lambda advice: advice.usd, default=None)
@@ -60,7 +60,7 @@ def find_commitments_to_make(ledger: Ledger, context: AuditContext) -> StepResul
         what = "a savings plan of" if by_the_dollar else f"{best.machines:g} x {pool.machine.instance},"
         term = "on the terms of the current one" if best.price.own else "for a year"
         count = "" if by_the_dollar else f"{best.machines:g} x "
-        found.append(
+        findings.append(
             ledger.finding(
                 "commitment_for_on_demand",
                 usd=best.usd,
@@ -73,7 +73,7 @@ def find_commitments_to_make(ledger: Ledger, context: AuditContext) -> StepResul
                 where=pool.machine.label,
             )
         )
-    return ledger.with_pools(pools), found
+    return ledger.with_pools(pools), findings
 
 
 def _advice(pool: BilledPool, price: MachinePrice) -> _Advice:
@@ -113,17 +113,17 @@ def _evidence(pool: BilledPool, advice: _Advice, fleet: BilledFleet) -> str:
 
 def find_unused_commitments(ledger: Ledger, context: AuditContext) -> StepResult:
     """Find unused commitments; on the wrong family if as much was paid on demand for machines of other families."""
-    found, kept = [], []
+    findings, remaining = [], []
     for commitment in ledger.unused:
         if not worth_reporting(commitment.usd):
-            kept.append(commitment)
+            remaining.append(commitment)
             continue
         others_usd = _uncovered_usd(ledger.pools, commitment) if commitment.bound else 0.0
         wrong_family = others_usd >= commitment.usd and bool(commitment.instances)
         name = f"{_NAMES.get(PurchaseOption(commitment.purchase), 'commitment')} {_short(commitment.commitment)}"
         total_usd = commitment.used_usd + commitment.usd
         share = commitment.used_usd / total_usd
-        found.append(
+        findings.append(
             ledger.finding(
                 "commitment_wrong_family" if wrong_family else "unused_commitment",
                 usd=commitment.usd,
@@ -138,7 +138,7 @@ def find_unused_commitments(ledger: Ledger, context: AuditContext) -> StepResult
                 where=commitment.commitment,
             )
         )
-    return replace(ledger, unused=tuple(kept)), found
+    return replace(ledger, unused=tuple(remaining)), findings
 
 
 def _fix(context: AuditContext, *, wrong_family: bool) -> str:

@@ -117,12 +117,12 @@ class Market:
         ]
 
     def _listed(self, machine: BilledMachine, models: Collection[PricingModel]) -> MachinePrice | None:
-        found = [
+        offers = [
             offer
             for offer in self._offers(machine, models)
             if offer.region.lower() == machine.region.lower() and offer.term in {"", _TERM}
         ]
-        best = min(found, key=lambda offer: offer.usd_per_hour, default=None)
+        best = min(offers, key=lambda offer: offer.usd_per_hour, default=None)
         if best is None:
             return None
         source = f"{title(best.source)}, {best.as_of}"

@@ -18,8 +18,8 @@ def missing_inputs(bill: Bill, paid: Ledger, left: Ledger, context: AuditContext
         left: The ledger after all findings.
         context: What is known besides the bill.
     """
-    found = [*_about_machines(paid, left, context), *_about_tokens(left), *_about_granularity(bill, left)]
-    reported = (missing for missing in found if worth_reporting(missing.usd_per_month))
+    questions = [*_about_machines(paid, left, context), *_about_tokens(left), *_about_granularity(bill, left)]
+    reported = (missing for missing in questions if worth_reporting(missing.usd_per_month))
     return sorted(reported, key=lambda missing: missing.usd_per_month, reverse=True)
 
 

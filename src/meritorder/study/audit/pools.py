@@ -254,13 +254,13 @@ def _by_hour(rows: pl.DataFrame, hours: int) -> Floats:
 
 
 def _names(tags: Iterable[str]) -> tuple[str, ...]:
-    found: dict[str, None] = {}
+    names: dict[str, None] = {}
     for text in tags:
         pairs = bills.tag_pairs(text)
         value = next((pairs[key] for key in _SERVICE_TAGS if pairs.get(key)), None)
         if value:
-            found[value] = None
-    return tuple(found)
+            names[value] = None
+    return tuple(names)
 
 
 def _rates(shape: pl.DataFrame) -> PaidRates:

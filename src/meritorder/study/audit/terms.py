@@ -117,9 +117,9 @@ def terms_of_fleet(bill: bills.Bill, fleet: BilledFleet | None, catalog: Catalog
     market = Market(catalog=catalog, rates=fleet.rates, until=until)
     notes: dict[str, None] = {}
     offers = _Offers(market=market, source=f"bill {', '.join(file.label for file in bill.report.files)}", notes=notes)
-    found = [offers.make(*price) for price in _paid_prices(fleet)]
+    paid_offers = [offers.make(*price) for price in _paid_prices(fleet)]
     return BillTerms(
-        offers=tuple(offer for offer in found if offer),
+        offers=tuple(offer for offer in paid_offers if offer),
         reserved=tuple(_reserved(groups, fleet, offers)),
         savings_plans=tuple(_savings_plans(groups, fleet)),
         notes=tuple(notes),

@@ -36,12 +36,12 @@ def find_tokens_for_batch(ledger: Ledger, context: AuditContext) -> StepResult:
             continue
         moved.setdefault((tokens.provider, tokens.model), []).append((tokens, batch))
         remaining.append(replace(tokens, tier=Tier.BATCH, usd=batch.usd))
-    found = []
+    findings = []
     for (provider, model), pairs in moved.items():
         before, after = sum(tokens.usd for tokens, _ in pairs), sum(batch.usd for _, batch in pairs)
         bases = dict.fromkeys(batch.basis for _, batch in pairs)
         name = model or f"tokens of {provider}"
-        found.append(
+        findings.append(
             ledger.finding(
                 "tokens_could_wait",
                 usd=before - after,
@@ -54,7 +54,7 @@ def find_tokens_for_batch(ledger: Ledger, context: AuditContext) -> StepResult:
                 where=name,
             )
         )
-    return replace(ledger, tokens=tuple(remaining)), found
+    return replace(ledger, tokens=tuple(remaining)), findings
 
 
 def _at_batch(tokens: TokenPurchase) -> _BatchCost | None:

@@ -231,12 +231,12 @@ def _columns(by_hour: pl.DataFrame, hours: int, *names: str) -> tuple[NDArray, .
     at = by_hour["at"].to_numpy()
     known = np.zeros(hours, np.bool_)
     known[at] = True
-    found: list[NDArray] = [known]  # type: ignore[type-arg]
+    columns: list[NDArray] = [known]  # type: ignore[type-arg]
     for name in names:
         column = np.zeros(hours)
         column[at] = by_hour[name].fill_null(0.0).to_numpy()
-        found.append(column)
-    return tuple(found)
+        columns.append(column)
+    return tuple(columns)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

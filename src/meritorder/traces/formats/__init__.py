@@ -95,12 +95,12 @@ def read(source: Source, *, name: str | None, mapping: Mapping[str, str] | None)
             known = ", ".join(candidate.name for candidate in FORMATS)
             raise TraceError(f"no format {name}", where="--format", fix=f"the formats are {known}")
         return chosen.name, chosen.read(source)
-    found = next((candidate for candidate in FORMATS if candidate.recognizes(source)), None)
-    if found is None:
+    detected = next((candidate for candidate in FORMATS if candidate.recognizes(source)), None)
+    if detected is None:
         titles = "; ".join(f"{candidate.name} ({candidate.title})" for candidate in FORMATS)
         raise TraceError(
             f"the columns {', '.join(source.columns[:12]) or '(none)'} match no known format: {titles}",
             where=source.name,
             fix="name the columns with --columns arrival=…,input=…,output=…",
         )
-    return found.name, found.read(source)
+    return detected.name, detected.read(source)

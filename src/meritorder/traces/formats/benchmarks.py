@@ -85,8 +85,8 @@ def _is_run(record: Record) -> bool:
 def _flat(record: Record, which: str) -> dict[str, str]:
     """Return field to name in a flat record: the three required fields, or all that are present."""
     wanted = ("arrival", "input", "output") if which == "required" else tuple(_NAMES)
-    found = {field: next((name for name in _NAMES[field] if name in record), None) for field in wanted}
-    return {field: name for field, name in found.items() if name is not None}
+    names = {field: next((name for name in _NAMES[field] if name in record), None) for field in wanted}
+    return {field: name for field, name in names.items() if name is not None}
 
 
 def _run_rows(line: int, record: Record | None) -> Iterator[tuple[Any, ...]]:

@@ -105,7 +105,7 @@ _UNITS_S: Final = {"_ms": 1 / MS_PER_S, "_us": 1 / MS_PER_S**2, "_ns": 1 / MS_PE
 
 def recognizes(source: Source) -> bool:
     """Whether the three columns that every trace needs have well-known names."""
-    return set(_REQUIRED) <= set(_found(source))
+    return set(_REQUIRED) <= set(_known_columns(source))
 
 
 def read(source: Source, mapping: Mapping[str, str] | None = None) -> RawTable:
@@ -118,12 +118,12 @@ def read(source: Source, mapping: Mapping[str, str] | None = None) -> RawTable:
     Raises:
         TraceError: A field is unknown, a column is missing, or a required field has no column.
     """
-    named = dict(mapping or {})
-    unknown = sorted(set(named) - set(FIELDS))
+    mapped = dict(mapping or {})
+    unknown = sorted(set(mapped) - set(FIELDS))
     if unknown:
         raise TraceError(f"no field {', '.join(unknown)}", where="--columns", fix=f"the fields are {', '.join(FIELDS)}")
-    source.require(*(name for name in named.values() if "." not in name))
-    fields = _found(source) | named
+    source.require(*(name for name in mapped.values() if "." not in name))
+    fields = _known_columns(source) | mapped
     missing = [field for field in _REQUIRED if field not in fields]
     if missing:
         raise TraceError(
@@ -134,10 +134,10 @@ def read(source: Source, mapping: Mapping[str, str] | None = None) -> RawTable:
     return RawTable(table=source.table(fields), unit_s=_unit_s(fields["arrival"]))
 
 
-def _found(source: Source) -> dict[str, str]:
+def _known_columns(source: Source) -> dict[str, str]:
     present = {name.strip().lower(): name for name in reversed(source.columns)}
-    found = {field: next((present[name] for name in names if name in present), None) for field, names in _NAMES.items()}
-    return {field: name for field, name in found.items() if name is not None}
+    known = {field: next((present[name] for name in names if name in present), None) for field, names in _NAMES.items()}
+    return {field: name for field, name in known.items() if name is not None}
 
 
 def _unit_s(column: str) -> float | None:
