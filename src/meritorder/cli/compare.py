@@ -164,7 +164,7 @@ def _show_gateway() -> None:
         return
     typer.echo(
         f"  real time  {shown.questions} questions, first token after {format_duration(shown.ttft_alone_s)} alone, "
-        f"{format_duration(shown.ttft_beside_s)} with the batch (medians)\n"
+        f"{format_duration(shown.ttft_with_batch_s)} with the batch (medians)\n"
         f"  batch      {shown.answered} of {shown.lines} lines in {format_duration(shown.batch_s)}, "
         f"{shown.tokens:,} tokens, {shown.lost_tokens:,} discarded by preemption for real time"
     )

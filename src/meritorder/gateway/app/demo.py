@@ -31,7 +31,7 @@ class DemoResult:
 
     Args:
         ttft_alone_s: Median time to the first token without a batch.
-        ttft_beside_s: The same with a batch in progress.
+        ttft_with_batch_s: The same with a batch in progress.
         questions: Real-time requests in each of the two runs.
         lines: Requests of the batch.
         answered: Requests of the batch that succeeded.
@@ -41,7 +41,7 @@ class DemoResult:
     """
 
     ttft_alone_s: float
-    ttft_beside_s: float
+    ttft_with_batch_s: float
     questions: int
     lines: int
     answered: int
@@ -85,7 +85,7 @@ def _run_both_lanes(url: str, folder: Path, report: Callable[[str], None]) -> De
         started_s = time.monotonic()
         batch = client.submit(path, "1h")
         report("real time with a batch in progress")
-        beside = asyncio.run(_ask(url, _QUESTIONS))
+        with_batch = asyncio.run(_ask(url, _QUESTIONS))
         while batch["status"] not in FINAL_STATUSES:
             if time.monotonic() - started_s > _TIMEOUT_S:
                 raise ConfigError("the batch did not finish in time", where="demo")
@@ -96,7 +96,7 @@ def _run_both_lanes(url: str, folder: Path, report: Callable[[str], None]) -> De
         rows = [row for row in client.status()["ledger"] if row["lane"] == "deferrable"]
     return DemoResult(
         ttft_alone_s=statistics.median(alone),
-        ttft_beside_s=statistics.median(beside),
+        ttft_with_batch_s=statistics.median(with_batch),
         questions=_QUESTIONS,
         lines=_LINES,
         answered=batch["request_counts"]["completed"],

@@ -132,7 +132,7 @@ class Operations:
                 "meritorder_deferrable",
                 "Deferrable requests in flight.",
                 ("venue",),
-                [(k, len(v.deferrable)) for k, v in by_venue],
+                [(labels, len(venue.deferrable)) for labels, venue in by_venue],
             ),
             (
                 "meritorder_allowed",

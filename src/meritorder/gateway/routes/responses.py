@@ -108,11 +108,12 @@ def _input_items(item: StoredAnswer) -> list[dict[str, Any]]:
     items = msgspec.json.decode(item.request).get("input") or []
     if isinstance(items, str):
         items = [{"role": "user", "content": items}]
-    return [_item(given, f"msg_{item.id.removeprefix('resp_')}_{number}") for number, given in enumerate(items)]
+    prefix = f"msg_{item.id.removeprefix('resp_')}_"
+    return [_input_item(fields, f"{prefix}{number}") for number, fields in enumerate(items)]
 
 
-def _item(given: dict[str, Any], item_id: str) -> dict[str, Any]:
-    item = {"id": item_id, **given}
+def _input_item(fields: dict[str, Any], item_id: str) -> dict[str, Any]:
+    item = {"id": item_id, **fields}
     if item.get("type", "message") == "message":
         content = item.get("content")
         if isinstance(content, str):

@@ -28,12 +28,12 @@ from opentelemetry.sdk.trace.sampling import Decision, ParentBased, Sampler, Sam
 from opentelemetry.trace import Link, Span, SpanKind, TraceState, get_current_span, use_span
 from opentelemetry.util.types import Attributes as OtelAttributes
 
-from meritorder.gateway.config import TelemetryTable, VenueTable
+from meritorder.gateway.config import DEFERRABLE, REALTIME, TelemetryTable, VenueTable
 from meritorder.gateway.state.request import Deferral, Request
 from meritorder.gateway.store.ledger import LedgerEntry
 from meritorder.gateway.store.requests import ClaimedRequest
 from meritorder.gateway.upstreams.guard import Bucket
-from meritorder.gateway.upstreams.traced import Attributes, Traced, asked_of, fail, kind_of
+from meritorder.gateway.upstreams.traced import Attributes, Traced, error_type, fail, request_attributes
 from meritorder.gateway.upstreams.upstream import Upstream
 from meritorder.gateway.wire.asgi import Receive, Scope, Send
 from meritorder.latency import tpot_s
@@ -150,12 +150,12 @@ class Telemetry:
         span, call = get_current_span(), request.call
         if not span.is_recording():
             return
-        attributes: Attributes = asked_of(request.endpoint, call.model or "") | {
+        attributes: Attributes = request_attributes(request.endpoint, call.model or "") | {
             "gen_ai.provider.name": _NAME,
             "gen_ai.request.stream": bool(call.stream),
             "meritorder.request.id": request.id,
             "meritorder.tenant": request.key.tenant,
-            "meritorder.lane": "realtime" if deferral is None else "deferrable",
+            "meritorder.lane": REALTIME if deferral is None else DEFERRABLE,
         }
         if (max_tokens := call.max_completion_tokens or call.max_tokens or call.max_output_tokens) is not None:
             attributes["gen_ai.request.max_tokens"] = max_tokens
@@ -171,12 +171,12 @@ class Telemetry:
             f"run {request.model}",
             kind=SpanKind.CONSUMER,
             links=_links(request.trace),
-            attributes=asked_of(request.endpoint, request.model)
+            attributes=request_attributes(request.endpoint, request.model)
             | _deadline_attributes(request.deadline_s, request.workload)
             | {
                 "gen_ai.provider.name": _NAME,
                 "meritorder.tenant": request.tenant,
-                "meritorder.lane": "deferrable",
+                "meritorder.lane": DEFERRABLE,
                 "meritorder.venue": venue,
                 "meritorder.queue_time": now_s - request.arrived_s,
                 "meritorder.attempt": request.attempt,
@@ -186,7 +186,7 @@ class Telemetry:
 
     def observe(self, entry: LedgerEntry) -> None:
         """Record the metrics of a finished request."""
-        labels: Attributes = asked_of(entry.endpoint, entry.model) | {
+        labels: Attributes = request_attributes(entry.endpoint, entry.model) | {
             "gen_ai.provider.name": _NAME,
             "meritorder.lane": entry.lane,
             "meritorder.venue": entry.venue or "",
@@ -239,5 +239,5 @@ async def _within(span: Span, work: Awaitable[None]) -> None:
         try:
             await work
         except BaseException as error:
-            fail(span, kind_of(error))
+            fail(span, error_type(error))
             raise

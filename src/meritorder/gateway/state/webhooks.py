@@ -96,7 +96,7 @@ class Webhooks:
         await asyncio.gather(*(self._send(database, session, event) for event in due))
 
     async def _send(self, database: Database, session: aiohttp.ClientSession, event: Event) -> None:
-        receiver = next((known for known in self._receivers if known.url == event.url), None)
+        receiver = next((candidate for candidate in self._receivers if candidate.url == event.url), None)
         delivered = receiver is not None and await self._post(session, event, receiver)
         if delivered or receiver is None or event.attempt >= _MAX_ATTEMPTS:
             await database.write(lambda connection: webhooks.drop(connection, event.id))

@@ -82,7 +82,7 @@ def pages(connection: Connection, tenant: str, *, after: str | None, limit: int)
     return Page(items=[batch_of(row) for row in page.items], has_more=page.has_more)
 
 
-def claim(connection: Connection, me: str, status: str, *, now_s: float) -> Batch | None:
+def claim(connection: Connection, owner: str, status: str, *, now_s: float) -> Batch | None:
     """Claim the oldest batch that no live gateway reads (`validating`) or writes (`finalizing`)."""
     alive = select(INSTANCES.c.id).where(INSTANCES.c.alive_until_s >= now_s)
     free = or_(BATCHES.c.owner.is_(None), BATCHES.c.owner.not_in(alive))
@@ -95,24 +95,24 @@ def claim(connection: Connection, me: str, status: str, *, now_s: float) -> Batc
     ).scalar()
     if seq is None:
         return None
-    row = connection.execute(update(BATCHES).where(BATCHES.c.seq == seq).values(owner=me).returning(*_COLUMNS)).one()
+    row = connection.execute(update(BATCHES).where(BATCHES.c.seq == seq).values(owner=owner).returning(*_COLUMNS)).one()
     return batch_of(row)
 
 
-def unclaim(connection: Connection, me: str, seq: int) -> None:
+def unclaim(connection: Connection, owner: str, seq: int) -> None:
     """Drop the claim on a batch that could not be read or written now."""
-    connection.execute(update(BATCHES).where(BATCHES.c.seq == seq, BATCHES.c.owner == me).values(owner=None))
+    connection.execute(update(BATCHES).where(BATCHES.c.seq == seq, BATCHES.c.owner == owner).values(owner=None))
 
 
 def begin(
-    connection: Connection, me: str, seq: int, *, total: int, tokens: int, model: str | None, now_s: float
+    connection: Connection, owner: str, seq: int, *, total: int, tokens: int, model: str | None, now_s: float
 ) -> bool:
     """`validating → in_progress`: every line was read and is valid."""
     return _move(
         connection,
         seq,
         ("validating",),
-        me=me,
+        owner=owner,
         values={
             "status": "in_progress",
             "in_progress_s": now_s,
@@ -124,10 +124,10 @@ def begin(
     )
 
 
-def fail(connection: Connection, me: str, seq: int, *, errors: str, now_s: float) -> bool:
+def fail(connection: Connection, owner: str, seq: int, *, errors: str, now_s: float) -> bool:
     """`validating → failed`: the input is invalid; `errors` has the reasons by line."""
     values = {"status": "failed", "failed_s": now_s, "errors": errors, "owner": None}
-    return _move(connection, seq, ("validating",), me=me, values=values)
+    return _move(connection, seq, ("validating",), owner=owner, values=values)
 
 
 def cancel(connection: Connection, seq: int, *, now_s: float) -> bool:
@@ -156,7 +156,7 @@ def finalize(connection: Connection, seq: int, *, ending: str, now_s: float) -> 
 
 
 def conclude(
-    connection: Connection, me: str, batch: Batch, *, output: str | None, error: str | None, now_s: float
+    connection: Connection, owner: str, batch: Batch, *, output: str | None, error: str | None, now_s: float
 ) -> bool:
     """`finalizing → completed | expired | cancelled`: the files are written."""
     ending = batch.ending or "completed"
@@ -168,7 +168,7 @@ def conclude(
         "ending": None,
         "owner": None,
     }
-    return _move(connection, batch.seq, ("finalizing",), me=me, values=values)
+    return _move(connection, batch.seq, ("finalizing",), owner=owner, values=values)
 
 
 def pause(connection: Connection, seq: int, *, paused_s: float | None) -> bool:
@@ -212,11 +212,11 @@ def batch_of(row: Row[Any]) -> Batch:
 
 
 def _move(
-    connection: Connection, seq: int, before: Sequence[str], *, values: dict[str, Any], me: str | None = None
+    connection: Connection, seq: int, before: Sequence[str], *, values: dict[str, Any], owner: str | None = None
 ) -> bool:
     change = update(BATCHES).where(BATCHES.c.seq == seq, BATCHES.c.status.in_(before)).values(**values)
-    if me is not None:
-        change = change.where(BATCHES.c.owner == me)
+    if owner is not None:
+        change = change.where(BATCHES.c.owner == owner)
     return connection.execute(change).rowcount == 1
 
 

@@ -70,8 +70,8 @@ class Blobs:
             StoreUnavailableError: It cannot be read.
         """
         try:
-            found = await obstore.get_async(self._store, name)
-            async for part in found.stream(min_chunk_size=_READ_BYTES):
+            blob = await obstore.get_async(self._store, name)
+            async for part in blob.stream(min_chunk_size=_READ_BYTES):
                 yield bytes(part)
         except (BaseError, OSError) as error:
             raise StoreUnavailableError(f"the blob was not read: {_first_line(error)}") from error

@@ -87,12 +87,12 @@ class Database:
         Raises:
             StoreUnavailableError: As for `write`; or the time is up, and the change may still be made.
         """
-        made = self.submit(change)
+        outcome = self.submit(change)
         try:
-            return await self._soon(asyncio.wrap_future(made))
+            return await self._soon(asyncio.wrap_future(outcome))
         except (StoreUnavailableError, asyncio.CancelledError):
             if undo is not None:
-                made.add_done_callback(lambda late: self._undo(late, undo))
+                outcome.add_done_callback(lambda late: self._undo(late, undo))
             raise
 
     def _undo(self, late: "Future[T]", undo: Callable[[T], Change]) -> None:
@@ -133,13 +133,13 @@ class Database:
         """Query; blocks the calling thread."""
         try:
             with self.engine.connect() as connection:
-                found = query(connection)
+                result = query(connection)
         except (DataError, ProgrammingError):
             raise  # a bug in the query, not an outage
         except (DBAPIError, OSError) as error:
             raise self._mark_down(_why(error)) from error
         self._mark_up()
-        return found
+        return result
 
     def close(self) -> None:
         """Commit the pending changes and close."""

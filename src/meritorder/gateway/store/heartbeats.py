@@ -6,16 +6,16 @@ from meritorder.gateway.store.requests import delete_call
 from meritorder.gateway.store.schema import INSTANCES, PROVIDER_BATCHES, REQUESTS
 
 
-def beat(connection: Connection, me: str, *, alive_until_s: float) -> None:
+def beat(connection: Connection, owner: str, *, alive_until_s: float) -> None:
     """Record that this gateway is alive until a given time."""
-    renewed = connection.execute(update(INSTANCES).where(INSTANCES.c.id == me).values(alive_until_s=alive_until_s))
+    renewed = connection.execute(update(INSTANCES).where(INSTANCES.c.id == owner).values(alive_until_s=alive_until_s))
     if renewed.rowcount == 0:
-        connection.execute(insert(INSTANCES).values(id=me, alive_until_s=alive_until_s))
+        connection.execute(insert(INSTANCES).values(id=owner, alive_until_s=alive_until_s))
 
 
-def stop(connection: Connection, me: str) -> None:
+def stop(connection: Connection, owner: str) -> None:
     """Remove this gateway, when it stops."""
-    connection.execute(delete(INSTANCES).where(INSTANCES.c.id == me))
+    connection.execute(delete(INSTANCES).where(INSTANCES.c.id == owner))
 
 
 def remove_expired(connection: Connection, *, now_s: float) -> None:

@@ -63,9 +63,9 @@ def rows(connection: Connection) -> Iterator[dict[str, Any]]:
     """Yield the rows in the order in which they were written."""
     last = 0
     while True:
-        found = connection.execute(select(LEDGER).where(LEDGER.c.seq > last).order_by(LEDGER.c.seq).limit(_READ_SIZE))
+        page = connection.execute(select(LEDGER).where(LEDGER.c.seq > last).order_by(LEDGER.c.seq).limit(_READ_SIZE))
         count = 0
-        for row in found:
+        for row in page:
             count += 1
             last = row.seq
             yield {name: row._mapping[name] for name in _NAMES}  # noqa: SLF001 - SQLAlchemy's public name for it

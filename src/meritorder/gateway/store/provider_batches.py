@@ -42,30 +42,30 @@ class ProviderBatch:
     sent_s: float | None = None
 
 
-def create(connection: Connection, me: str, batch: ProviderBatch, requests: Sequence[ClaimedRequest]) -> None:
+def create(connection: Connection, owner: str, batch: ProviderBatch, requests: Sequence[ClaimedRequest]) -> None:
     """Create a provider batch of requests that this gateway has claimed."""
     connection.execute(
         insert(PROVIDER_BATCHES).values(
-            id=batch.id, venue=batch.venue, batch_seq=batch.batch_seq, created_s=batch.created_s, owner=me
+            id=batch.id, venue=batch.venue, batch_seq=batch.batch_seq, created_s=batch.created_s, owner=owner
         )
     )
-    mine = (REQUESTS.c.state == "running", REQUESTS.c.owner == me)
+    mine = (REQUESTS.c.state == "running", REQUESTS.c.owner == owner)
     for start in range(0, len(requests), _UPDATE_SIZE):
         seqs = [request.seq for request in requests[start : start + _UPDATE_SIZE]]
         connection.execute(update(REQUESTS).where(REQUESTS.c.seq.in_(seqs), *mine).values(owner=batch.id))
 
 
-def adopt(connection: Connection, me: str, *, now_s: float) -> list[ProviderBatch]:
+def adopt(connection: Connection, owner: str, *, now_s: float) -> list[ProviderBatch]:
     """Adopt the provider batches of gateways that are gone; return all that this gateway owns, the oldest first."""
     alive = select(INSTANCES.c.id).where(INSTANCES.c.alive_until_s >= now_s)
     lost = update(PROVIDER_BATCHES).where(
         or_(PROVIDER_BATCHES.c.owner.is_(None), PROVIDER_BATCHES.c.owner.not_in(alive))
     )
-    connection.execute(lost.values(owner=me))
+    connection.execute(lost.values(owner=owner))
     names = list(ProviderBatch.__dataclass_fields__)
     query = (
         select(*(PROVIDER_BATCHES.c[name] for name in names))
-        .where(PROVIDER_BATCHES.c.owner == me)
+        .where(PROVIDER_BATCHES.c.owner == owner)
         .order_by(PROVIDER_BATCHES.c.seq)
     )
     return [ProviderBatch(**row._mapping) for row in connection.execute(query)]  # noqa: SLF001 - SQLAlchemy's public name

@@ -134,7 +134,7 @@ def queued_work(connection: Connection, *, now_s: float, limit: int = 200) -> li
         .order_by(BATCHES.c.expires_s)
         .limit(limit)
     )
-    single = connection.execute(
+    calls = connection.execute(
         select(
             REQUESTS.c.seq,
             REQUESTS.c.tenant,
@@ -148,7 +148,7 @@ def queued_work(connection: Connection, *, now_s: float, limit: int = 200) -> li
         .order_by(REQUESTS.c.deadline_s)
         .limit(limit)
     )
-    found = [
+    of_batches = [
         QueuedRequests(
             batch_seq=row.seq,
             seq=0,
@@ -161,7 +161,7 @@ def queued_work(connection: Connection, *, now_s: float, limit: int = 200) -> li
         )
         for row in batches
     ]
-    found += [
+    of_calls = [
         QueuedRequests(
             batch_seq=None,
             seq=row.seq,
@@ -173,12 +173,14 @@ def queued_work(connection: Connection, *, now_s: float, limit: int = 200) -> li
             arrived_s=row.arrived_s,
             workload=row.workload,
         )
-        for row in single
+        for row in calls
     ]
-    return found
+    return of_batches + of_calls
 
 
-def claim(connection: Connection, me: str, work: QueuedRequests, *, limit: int, now_s: float) -> list[ClaimedRequest]:
+def claim(
+    connection: Connection, owner: str, work: QueuedRequests, *, limit: int, now_s: float
+) -> list[ClaimedRequest]:
     """`queued → running`: claim some requests; those with a common prefix come together."""
     if work.batch_seq is None:
         which = select(REQUESTS.c.seq).where(REQUESTS.c.seq == work.seq, REQUESTS.c.state == "queued")
@@ -200,18 +202,18 @@ def claim(connection: Connection, me: str, work: QueuedRequests, *, limit: int, 
     changed = (
         update(REQUESTS)
         .where(REQUESTS.c.seq.in_(taken), REQUESTS.c.state == "queued")
-        .values(state="running", owner=me, attempt=REQUESTS.c.attempt + 1)
+        .values(state="running", owner=owner, attempt=REQUESTS.c.attempt + 1)
         .returning(*_COLUMNS)
     )
     return [ClaimedRequest(**row._mapping) for row in connection.execute(changed)]  # noqa: SLF001 - SQLAlchemy's public name
 
 
 def store_answer(
-    connection: Connection, me: str, request: ClaimedRequest, answer: RequestAnswer, *, now_s: float
+    connection: Connection, owner: str, request: ClaimedRequest, answer: RequestAnswer, *, now_s: float
 ) -> bool:
     """`running → done | failed`: store the answer, once, if the claim is still valid."""
     state = "done" if answer.succeeded else "failed"
-    if not _leave_running(connection, me, request, {"state": state, "owner": None}):
+    if not _leave_running(connection, owner, request, {"state": state, "owner": None}):
         return False
     connection.execute(
         insert(ANSWERS).values(
@@ -230,7 +232,7 @@ def store_answer(
     return True
 
 
-def requeue(connection: Connection, me: str, request: ClaimedRequest, *, not_before_s: float, fault: bool) -> bool:
+def requeue(connection: Connection, owner: str, request: ClaimedRequest, *, not_before_s: float, fault: bool) -> bool:
     """`running → queued`: return an unanswered request to the queue."""
     values = {
         "state": "queued",
@@ -238,7 +240,7 @@ def requeue(connection: Connection, me: str, request: ClaimedRequest, *, not_bef
         "not_before_s": not_before_s,
         "faults": REQUESTS.c.faults + (1 if fault else 0),
     }
-    return _leave_running(connection, me, request, values)
+    return _leave_running(connection, owner, request, values)
 
 
 def end(connection: Connection, seq: int) -> bool:
@@ -259,9 +261,9 @@ def end_and_delete(connection: Connection, seq: int) -> None:
     delete_call(connection, seq)
 
 
-def requeue_unstarted(connection: Connection, me: str, seqs: Collection[int]) -> None:
+def requeue_unstarted(connection: Connection, owner: str, seqs: Collection[int]) -> None:
     """`running → queued` for requests that this gateway has claimed but does not run."""
-    lost = update(REQUESTS).where(REQUESTS.c.seq.in_(seqs), REQUESTS.c.state == "running", REQUESTS.c.owner == me)
+    lost = update(REQUESTS).where(REQUESTS.c.seq.in_(seqs), REQUESTS.c.state == "running", REQUESTS.c.owner == owner)
     connection.execute(lost.values(state="queued", owner=None))
 
 
@@ -271,9 +273,9 @@ def claimed_by(connection: Connection, owner: str) -> list[ClaimedRequest]:
     return [ClaimedRequest(**row._mapping) for row in connection.execute(query)]  # noqa: SLF001 - SQLAlchemy's public name
 
 
-def claimed_seqs(connection: Connection, me: str) -> set[int]:
+def claimed_seqs(connection: Connection, owner: str) -> set[int]:
     """Return the keys of the requests that this gateway has claimed."""
-    query = select(REQUESTS.c.seq).where(REQUESTS.c.state == "running", REQUESTS.c.owner == me)
+    query = select(REQUESTS.c.seq).where(REQUESTS.c.state == "running", REQUESTS.c.owner == owner)
     return set(connection.execute(query).scalars())
 
 
@@ -339,11 +341,11 @@ def _in_progress(batch_seq: int) -> Any:  # noqa: ANN401 - a condition
     return open_batch.exists()
 
 
-def _leave_running(connection: Connection, me: str, request: ClaimedRequest, values: dict[str, Any]) -> bool:
+def _leave_running(connection: Connection, owner: str, request: ClaimedRequest, values: dict[str, Any]) -> bool:
     leased = (
         REQUESTS.c.seq == request.seq,
         REQUESTS.c.state == "running",
-        REQUESTS.c.owner == me,
+        REQUESTS.c.owner == owner,
         REQUESTS.c.attempt == request.attempt,
     )
     return connection.execute(update(REQUESTS).where(*leased).values(**values)).rowcount == 1

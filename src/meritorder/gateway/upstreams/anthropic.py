@@ -107,7 +107,7 @@ def completion_of(answer: Json, *, created_s: int) -> Json:
         created_s=created_s,
         model=answer["model"],
         choices=[(message, finish_reason(answer["stop_reason"]))],
-        usage=usage_of(answer["usage"], CompletionUsage()),
+        usage=update_usage(CompletionUsage(), answer["usage"]),
     )
 
 
@@ -116,15 +116,14 @@ def finish_reason(stop_reason: str | None) -> str | None:
     return None if stop_reason is None else _FINISH.get(stop_reason, "stop")
 
 
-def usage_of(found: Json, before: CompletionUsage) -> CompletionUsage:
-    """Return the usage updated with the counts that an event reports."""
-    usage = before
-    if found.get("input_tokens") is not None:
-        cached = found.get("cache_read_input_tokens") or 0
+def update_usage(usage: CompletionUsage, reported: Json) -> CompletionUsage:
+    """Update the usage with the counts that an event reports, and return it."""
+    if reported.get("input_tokens") is not None:
+        cached = reported.get("cache_read_input_tokens") or 0
         usage.cached_tokens = cached
-        usage.prompt_tokens = found["input_tokens"] + cached + (found.get("cache_creation_input_tokens") or 0)
-    usage.completion_tokens = found.get("output_tokens") or usage.completion_tokens
-    details = found.get("output_tokens_details") or {}
+        usage.prompt_tokens = reported["input_tokens"] + cached + (reported.get("cache_creation_input_tokens") or 0)
+    usage.completion_tokens = reported.get("output_tokens") or usage.completion_tokens
+    details = reported.get("output_tokens_details") or {}
     usage.reasoning_tokens = details.get("thinking_tokens") or usage.reasoning_tokens
     return usage
 
@@ -148,7 +147,7 @@ class MessageStream:
         if kind == "message_start":
             return self._start(data["message"])
         if kind == "message_delta":
-            self._usage = usage_of(data["usage"], self._usage)
+            self._usage = update_usage(self._usage, data["usage"])
             return [self._chunks.delta({}, finish_reason=finish_reason(data["delta"]["stop_reason"]))]
         if kind == "message_stop":
             self.ended = True
@@ -159,7 +158,7 @@ class MessageStream:
 
     def _start(self, message: Json) -> list[Json]:
         self._chunks.answer_id, self._chunks.model = message["id"], message["model"]
-        self._usage = usage_of(message["usage"], self._usage)
+        self._usage = update_usage(self._usage, message["usage"])
         return [self._chunks.delta({"role": "assistant", "content": ""})]
 
     def _block(self, at: int, block: Json) -> list[Json]:

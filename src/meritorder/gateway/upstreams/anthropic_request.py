@@ -107,11 +107,11 @@ def _tool_choice(fields: FieldReader) -> Json | None:
     return translated
 
 
-def _messages(found: list[FieldReader]) -> tuple[list[Json], list[Json]]:
+def _messages(readers: list[FieldReader]) -> tuple[list[Json], list[Json]]:
     """Return the system prompt, which is the leading system messages, and the other messages."""
     system: list[Json] = []
     messages: list[Json] = []
-    for message in found:
+    for message in readers:
         role = message.text("role")
         if role in _SYSTEM and not messages:
             system += _texts(message)
@@ -161,12 +161,12 @@ def _user_part(part: FieldReader) -> Json:
     if kind == "file":
         part.take("type")
         file = part.inside("file")
-        found = data_url(file.text("file_data"))
-        if found is None or found[0] != "application/pdf":
+        media = data_url(file.text("file_data"))
+        if media is None or media[0] != "application/pdf":
             raise file.refuse("file_data", "must be a PDF as a data URL")
         document = {
             "type": "document",
-            "source": {"type": "base64", "media_type": found[0], "data": found[1]},
+            "source": {"type": "base64", "media_type": media[0], "data": media[1]},
             "title": file.take("filename"),
         }
         file.done()
@@ -176,10 +176,10 @@ def _user_part(part: FieldReader) -> Json:
 
 
 def _image_source(url: str) -> Json:
-    found = data_url(url)
-    if found is None:
+    media = data_url(url)
+    if media is None:
         return {"type": "url", "url": url}
-    return {"type": "base64", "media_type": found[0], "data": found[1]}
+    return {"type": "base64", "media_type": media[0], "data": media[1]}
 
 
 def _assistant_content(message: FieldReader) -> list[Json]:

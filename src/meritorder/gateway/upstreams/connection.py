@@ -154,7 +154,7 @@ class Connection:
                 self._urls[path] = url
         return url
 
-    def beside(self, path: str) -> URL:
+    def root_url(self, path: str) -> URL:
         """Return the URL of a path at the root of the server, such as `/metrics`."""
         return self._root.with_path(path)
 

@@ -2,7 +2,7 @@
 
 import datetime as dt
 from collections.abc import AsyncIterator, Callable, Mapping
-from typing import Any, Final, Protocol
+from typing import Final, Protocol
 
 import msgspec
 
@@ -210,8 +210,7 @@ class TranslatingUpstream:
 def parse_error(dialect: Dialect, text: bytes) -> tuple[str, str | None, float | None]:
     """Return message, code and `Retry-After` of an error's body, with defaults if it is malformed."""
     try:
-        found: Any = msgspec.json.decode(text, type=Json)
-        return dialect.error(found)
+        return dialect.error(msgspec.json.decode(text, type=Json))
     except (msgspec.DecodeError, KeyError, TypeError, ValueError):
         return "the provider gave no reason", None, None
 

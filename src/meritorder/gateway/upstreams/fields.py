@@ -29,17 +29,17 @@ class FieldReader:
     """The fields of a JSON object, each to be taken once.
 
     Args:
-        found: The object; null fields count as absent.
+        content: The object; null fields count as absent.
         venue: Name of the venue, for errors.
         at: Path of the object, such as `messages[2].`.
     """
 
-    def __init__(self, found: object, *, venue: str, at: str = "") -> None:
+    def __init__(self, content: object, *, venue: str, at: str = "") -> None:
         self.venue = venue
         self.at = at
-        if not isinstance(found, dict):
+        if not isinstance(content, dict):
             raise self.unsupported(at.rstrip("."), "is not an object")
-        self._left: Json = {name: value for name, value in found.items() if value is not None}
+        self._left: Json = {name: value for name, value in content.items() if value is not None}
 
     def take(self, name: str) -> Any:  # noqa: ANN401 - JSON
         """Return a field and mark it as translated; None if it is absent."""
@@ -62,10 +62,12 @@ class FieldReader:
 
     def each(self, name: str) -> list["FieldReader"]:
         """Return a field that must be a list of objects; an empty list if it is absent."""
-        found = self.take(name) or []
-        if not isinstance(found, list):
+        items = self.take(name) or []
+        if not isinstance(items, list):
             raise self.unsupported(self.at + name, "must be a list")
-        return [FieldReader(value, venue=self.venue, at=f"{self.at}{name}[{at}].") for at, value in enumerate(found)]
+        return [
+            FieldReader(item, venue=self.venue, at=f"{self.at}{name}[{index}].") for index, item in enumerate(items)
+        ]
 
     def number(self, name: str) -> float | None:
         """Return a field that must be a number; None if it is absent."""

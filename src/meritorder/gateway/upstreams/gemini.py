@@ -146,12 +146,12 @@ def finish_reason(reason: str | None, *, calls: bool) -> str | None:
 
 def usage_of(answer: Json) -> CompletionUsage:
     """Return the usage that an answer reports."""
-    found = answer.get("usageMetadata", {})
-    thoughts = found.get("thoughtsTokenCount", 0)
+    reported = answer.get("usageMetadata", {})
+    thoughts = reported.get("thoughtsTokenCount", 0)
     return CompletionUsage(
-        prompt_tokens=found.get("promptTokenCount", 0) + found.get("toolUsePromptTokenCount", 0),
-        completion_tokens=found.get("candidatesTokenCount", 0) + thoughts,
-        cached_tokens=found.get("cachedContentTokenCount", 0),
+        prompt_tokens=reported.get("promptTokenCount", 0) + reported.get("toolUsePromptTokenCount", 0),
+        completion_tokens=reported.get("candidatesTokenCount", 0) + thoughts,
+        cached_tokens=reported.get("cachedContentTokenCount", 0),
         reasoning_tokens=thoughts,
     )
 

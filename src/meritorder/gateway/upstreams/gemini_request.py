@@ -102,12 +102,12 @@ def _tool_config(fields: FieldReader) -> Json | None:
     return {"functionCallingConfig": config}
 
 
-def _contents(found: list[FieldReader]) -> tuple[list[Json], list[Json]]:
+def _contents(readers: list[FieldReader]) -> tuple[list[Json], list[Json]]:
     """Return the system instruction, which is the leading system messages, and the conversation."""
     system: list[Json] = []
     contents: list[Json] = []
     names: dict[str, str] = {}
-    for message in found:
+    for message in readers:
         role = message.text("role")
         if role in _SYSTEM and not contents:
             system += _texts(message)
@@ -155,21 +155,21 @@ def _user_part(part: FieldReader) -> Json:
     if kind == "image_url":
         if inner.take("detail") not in {None, "auto"}:
             raise inner.refuse("detail")
-        found = data_url(inner.text("url"))
+        media = data_url(inner.text("url"))
         field = "url"
     elif kind == "file":
         inner.take("filename")  # a label: the model never sees it
-        found = data_url(inner.text("file_data"))
+        media = data_url(inner.text("file_data"))
         field = "file_data"
     else:
         field = "format"
         media_type = _AUDIO.get(inner.text("format"))
-        found = (media_type, inner.text("data")) if media_type else None
-    if found is None:
+        media = (media_type, inner.text("data")) if media_type else None
+    if media is None:
         raise inner.refuse(field, "must contain the data itself, in a format that its API accepts")
     inner.done()
     part.done()
-    return {"inlineData": {"mimeType": found[0], "data": found[1]}}
+    return {"inlineData": {"mimeType": media[0], "data": media[1]}}
 
 
 def _calls(message: FieldReader, names: dict[str, str]) -> list[Json]:

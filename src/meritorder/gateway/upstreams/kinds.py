@@ -46,13 +46,13 @@ class VenueSpec:
         """Return its address and headers."""
         key = self.api_key or ""
         if self.kind is VenueKind.ANTHROPIC:
-            found = anthropic.endpoint(self.name, key, self.base_url or anthropic.BASE_URL)
+            endpoint = anthropic.endpoint(self.name, key, self.base_url or anthropic.BASE_URL)
         elif self.kind is VenueKind.GEMINI:
-            found = gemini.endpoint(self.name, key, self.base_url or gemini.BASE_URL)
+            endpoint = gemini.endpoint(self.name, key, self.base_url or gemini.BASE_URL)
         else:
             headers = {"Authorization": f"Bearer {key}"} if key else {}
-            found = Endpoint(name=self.name, base_url=self.base_url or "https://api.openai.com/v1", headers=headers)
-        return replace(found, timeout_s=self.timeout_s)
+            endpoint = Endpoint(name=self.name, base_url=self.base_url or "https://api.openai.com/v1", headers=headers)
+        return replace(endpoint, timeout_s=self.timeout_s)
 
     def openai(self) -> OpenAIVenue:
         """Return it as a venue with OpenAI's API."""

@@ -193,7 +193,7 @@ class OpenAIUpstream:
     async def _text(self, path: str) -> bytes | None:
         """Return the text at a path of the server; None if there is none, or the server does not answer."""
         try:
-            reply = await self.connection.request("GET", self.connection.beside(path), timeout_s=_LOAD_S)
+            reply = await self.connection.request("GET", self.connection.root_url(path), timeout_s=_LOAD_S)
             try:
                 return await reply.read() if reply.status == 200 else None
             finally:

@@ -81,10 +81,10 @@ class Traced:
         span = self._tracer.start_span(
             f"{_OPERATIONS.get(call.path, call.path)} {model}",
             kind=SpanKind.CLIENT,
-            attributes=asked_of(call.path, model) | self._fixed | {"gen_ai.request.stream": call.stream},
+            attributes=request_attributes(call.path, model) | self._fixed | {"gen_ai.request.stream": call.stream},
         )
         caller = get_current_span()
-        began_s = time.monotonic()
+        started_s = time.monotonic()
         try:
             with use_span(span, record_exception=False, set_status_on_exception=False):
                 carrier: dict[str, str] = {}
@@ -93,11 +93,11 @@ class Traced:
                     msgspec.structs.replace(call, headers=(*call.headers, *carrier.items()))
                 )
         except BaseException as error:
-            fail(span, kind_of(error))
+            fail(span, error_type(error))
             span.end()
             raise
         # A call that the sampler drops needs no traced reply.
-        return _TracedReply(reply, span, caller, self.name, began_s) if span.is_recording() else reply
+        return _TracedReply(reply, span, caller, self.name, started_s) if span.is_recording() else reply
 
     async def load(self) -> EngineLoad | None:
         """Return the load that the engine reports; None if it cannot be read."""
@@ -111,14 +111,14 @@ class Traced:
 class _TracedReply(Wrapped):
     """A reply whose span records the answer and ends when the reply is closed."""
 
-    __slots__ = ("_began_s", "_caller", "_meter", "_span", "_tail", "_ttft_s", "_venue", "_whole")
+    __slots__ = ("_caller", "_meter", "_span", "_started_s", "_tail", "_ttft_s", "_venue", "_whole")
 
-    def __init__(self, reply: Reply, span: Span, caller: Span, venue: str, began_s: float) -> None:
+    def __init__(self, reply: Reply, span: Span, caller: Span, venue: str, started_s: float) -> None:
         super().__init__(reply)
         self._span: Span | None = span
         self._caller = caller
         self._venue = venue
-        self._began_s = began_s
+        self._started_s = started_s
         self._meter = StreamMeter()
         self._ttft_s: float | None = None
         self._tail = b""
@@ -135,7 +135,7 @@ class _TracedReply(Wrapped):
         try:
             async for part in self._reply.body:
                 if self._ttft_s is None:
-                    self._ttft_s = time.monotonic() - self._began_s
+                    self._ttft_s = time.monotonic() - self._started_s
                 self._meter.feed(part)
                 self._tail = (self._tail + part)[-_TAIL_BYTES:]
                 yield part
@@ -153,7 +153,7 @@ class _TracedReply(Wrapped):
 
     def _record_error(self, error: UpstreamError) -> None:
         if self._span is not None:
-            fail(self._span, kind_of(error))
+            fail(self._span, error_type(error))
 
     async def close(self) -> None:
         span, self._span = self._span, None
@@ -197,7 +197,7 @@ def _events(tail: bytes) -> list[bytes]:
     return [line[len(_DATA) :] for line in tail.split(b"\n") if line.startswith(_DATA)]
 
 
-def asked_of(endpoint: str, model: str) -> Attributes:
+def request_attributes(endpoint: str, model: str) -> Attributes:
     """Return the attributes of any request."""
     attributes: Attributes = {"gen_ai.request.model": model}
     if endpoint in _OPERATIONS:
@@ -205,7 +205,7 @@ def asked_of(endpoint: str, model: str) -> Attributes:
     return attributes
 
 
-def kind_of(error: BaseException) -> str:
+def error_type(error: BaseException) -> str:
     """Return the type of a failure; its message could quote a request."""
     return "cancelled" if isinstance(error, asyncio.CancelledError) else type(error).__name__
 

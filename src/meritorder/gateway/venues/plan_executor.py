@@ -241,13 +241,13 @@ class PlanExecutor:
     def gauges(self) -> list[Gauge]:
         """Return the scheduled replicas and machines, for an autoscaler to follow."""
         now_s, labels = self._now_s(), ("pool", "payment")
-        found = [
+        statuses = [
             ((pool.spec.name, schedule.payment), self._pool_status(pool, schedule, now_s))
             for pool in self._plan.pools
             for schedule in pool.schedules
         ]
         return [
-            (name, what, labels, [(values, float(status[field])) for values, status in found])
+            (name, what, labels, [(values, float(status[field])) for values, status in statuses])
             for name, what, field in (
                 ("meritorder_plan_replicas", "Replicas scheduled now, ahead by the start-up time.", "replicas"),
                 ("meritorder_plan_replicas_next", "Replicas scheduled in the next slot.", "replicas_next"),

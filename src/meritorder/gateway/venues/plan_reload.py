@@ -88,7 +88,7 @@ class PlanReloader:
 
 def _fingerprint(path: Path) -> _Fingerprint:
     try:
-        found = path.stat()
+        stat = path.stat()
     except OSError:
         return None
-    return found.st_ino, found.st_size, found.st_mtime_ns
+    return stat.st_ino, stat.st_size, stat.st_mtime_ns

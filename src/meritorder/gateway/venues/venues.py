@@ -12,7 +12,16 @@ from typing import Final
 
 import msgspec
 
-from meritorder.gateway.config import PriceTable, Settings, VenueKind, VenueTable, duration_s, read_secret
+from meritorder.gateway.config import (
+    DEFERRABLE,
+    REALTIME,
+    PriceTable,
+    Settings,
+    VenueKind,
+    VenueTable,
+    duration_s,
+    read_secret,
+)
 from meritorder.gateway.upstreams import kinds
 from meritorder.gateway.upstreams.batches.venue import BatchVenue
 from meritorder.gateway.upstreams.guard import Guard, RateLimits
@@ -228,7 +237,7 @@ class Venues:
     def __init__(self, venues: Sequence[Venue]) -> None:
         self.all = tuple(venues)
         self._by_lane: dict[tuple[str, str], tuple[Venue, ...]] = {}
-        for lane in ("realtime", "deferrable"):
+        for lane in (REALTIME, DEFERRABLE):
             for model in self.models():
                 serving = [venue for venue in self.all if model in venue.served and lane in venue.table.lanes]
                 self._by_lane[model, lane] = tuple(sorted(serving, key=_merit))

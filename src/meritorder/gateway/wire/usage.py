@@ -88,7 +88,7 @@ class StreamMeter:
         """Return the reported usage, else one token per event and the estimated input."""
         for line in reversed(self._tail.split(b"\n")):
             if line.startswith(_DATA) and b'"usage"' in line:
-                found = parse_usage(line[len(_DATA) :])
-                if found is not None:
-                    return found
+                reported = parse_usage(line[len(_DATA) :])
+                if reported is not None:
+                    return reported
         return Usage(input_tokens=input_tokens, output_tokens=max(0, self.events - 1))

@@ -272,14 +272,14 @@ class ProviderBatches:
 
 
 def _claim_within(
-    connection: Connection, me: str, work: QueuedRequests, limits: BatchLimits, now_s: float
+    connection: Connection, owner: str, work: QueuedRequests, limits: BatchLimits, now_s: float
 ) -> tuple[list[ClaimedRequest], list[ClaimedRequest]]:
     """Claim what a provider takes in one batch, at least one request; return it, and what was claimed in excess."""
     taken: list[ClaimedRequest] = []
     size = 0
     while len(taken) < limits.max_lines:
         limit = min(_CLAIM_SIZE, limits.max_lines - len(taken))
-        claimed = requests.claim(connection, me, work, limit=limit, now_s=now_s)
+        claimed = requests.claim(connection, owner, work, limit=limit, now_s=now_s)
         for index, request in enumerate(claimed):
             size += line_size_bytes(request.body_bytes)
             if taken and size > limits.max_bytes:

@@ -86,17 +86,17 @@ class AnthropicBatches:
         """Submit a batch once and return the provider's id."""
         check(lines, tag, self.limits)
         requests: list[Json] = [{"custom_id": wire_id(tag, line), "params": self._request(line)} for line in lines]
-        found = None if sent_epoch_s is None else await self._find(tag, len(lines), sent_epoch_s, known)
-        if found is None:
+        batch_id = None if sent_epoch_s is None else await self._find(tag, len(lines), sent_epoch_s, known)
+        if batch_id is None:
             created = await self._provider.write(
                 self._provider.url("/v1/messages/batches"),
                 msgspec.json.encode({"requests": requests}),
                 {"Content-Type": "application/json", **version_for(request["params"] for request in requests)},
             )
             with checked_contract(self.name):
-                found = str(created["id"])
-        self._own.add(found)
-        return found
+                batch_id = str(created["id"])
+        self._own.add(batch_id)
+        return batch_id
 
     async def _find(self, tag: str, total: int, since_epoch_s: float, known: Collection[str]) -> str | None:
         """Search for our batch among the unknown ones of the same size.
@@ -152,8 +152,8 @@ class AnthropicBatches:
     async def _lines(self, batch_id: str) -> AsyncIterator[Json]:
         async for line in self._provider.lines(self._provider.url(f"/v1/messages/batches/{batch_id}/results")):
             with checked_contract(self.name):
-                found = msgspec.json.decode(line, type=Json)
-            yield found
+                content = msgspec.json.decode(line, type=Json)
+            yield content
 
     async def results(self, batch_id: str) -> AsyncIterator[LineResult]:
         """Yield the results of the lines."""

@@ -74,9 +74,9 @@ class GeminiBatches:
         content = b"".join(
             msgspec.json.encode({"key": wire_id(tag, line), "request": self._request(line)}) + b"\n" for line in lines
         )
-        found = None if sent_epoch_s is None else await self._find(tag, sent_epoch_s, known)
-        if found is not None:
-            return found
+        batch_id = None if sent_epoch_s is None else await self._find(tag, sent_epoch_s, known)
+        if batch_id is not None:
+            return batch_id
         file_name = await self._upload(content, tag)
         name = model_name(model)
         batch = {"batch": {"displayName": tag, "inputConfig": {"fileName": file_name}}}
@@ -90,7 +90,7 @@ class GeminiBatches:
 
     async def _upload(self, content: bytes, tag: str) -> str:
         """Upload a file in two steps: announce it, then send it to the URL in the answer."""
-        start = self._provider.beside("/upload" + self._provider.url("/files").path)
+        start = self._provider.root_url("/upload" + self._provider.url("/files").path)
         headers = await self._provider.post(
             start,
             msgspec.json.encode({"file": {"displayName": f"meritorder-{tag}"}}),
@@ -132,9 +132,9 @@ class GeminiBatches:
         """Return the state of a batch."""
         batch = await self._provider.read(self._provider.url(f"/{batch_id}"))
         with checked_contract(self.name):
-            found = batch["metadata"]
-            counts = found.get("batchStats") or {}
-            state = found.get("state", "").removeprefix("BATCH_STATE_").removeprefix("JOB_STATE_")
+            metadata = batch["metadata"]
+            counts = metadata.get("batchStats") or {}
+            state = metadata.get("state", "").removeprefix("BATCH_STATE_").removeprefix("JOB_STATE_")
             return BatchState(
                 status=_STATUS.get(state, BatchStatus.RUNNING),
                 total=int(counts.get("requestCount", 0)),
@@ -154,14 +154,14 @@ class GeminiBatches:
         created_s = int(self._provider.now().timestamp())
         async for line in self._provider.lines(self._provider.url(f"/{file_name}:download", alt="media")):
             with checked_contract(self.name):
-                found = msgspec.json.decode(line, type=Json)
-                result = self._result(own_id(found["key"]), found, created_s)
+                content = msgspec.json.decode(line, type=Json)
+                result = self._result(own_id(content["key"]), content, created_s)
             yield result
 
-    def _result(self, custom_id: str, found: Json, created_s: int) -> LineResult:
-        if "response" in found:
-            return answered_line(self._dialect, custom_id, found["response"], created_s=created_s, venue=self.name)
-        error = found["error"]
+    def _result(self, custom_id: str, content: Json, created_s: int) -> LineResult:
+        if "response" in content:
+            return answered_line(self._dialect, custom_id, content["response"], created_s=created_s, venue=self.name)
+        error = content["error"]
         status = _STATUS_OF_CODE.get(error.get("code", 0), 500)
         return failed_line(custom_id, error.get("message", "no reason given"), status=status, code=None)
 

@@ -82,9 +82,9 @@ class OpenAIBatches:
     ) -> str:
         """Submit a batch once and return the provider's id."""
         check(lines, tag, self.limits)
-        found = None if sent_epoch_s is None else await self._find(tag, sent_epoch_s, known)
-        if found is not None:
-            return found
+        batch_id = None if sent_epoch_s is None else await self._find(tag, sent_epoch_s, known)
+        if batch_id is not None:
+            return batch_id
         file_id = await self._upload(b"".join(self._line(line, tag) for line in lines), tag)
         batch = {
             "input_file_id": file_id,
@@ -160,8 +160,8 @@ class OpenAIBatches:
                 continue
             async for line in self._provider.lines(self._provider.url(f"/v1/files/{file_id}/content")):
                 with checked_contract(self.name):
-                    found = decode(line)
-                yield _result(found)
+                    output = decode(line)
+                yield _result(output)
 
     async def cancel(self, batch_id: str) -> None:
         """Ask the provider to cancel a batch."""
@@ -172,15 +172,15 @@ class OpenAIBatches:
         await self._provider.close()
 
 
-def _result(found: _OutputLine) -> LineResult:
-    custom_id = own_id(found.custom_id)
-    if found.response is not None:
-        response = found.response
+def _result(line: _OutputLine) -> LineResult:
+    custom_id = own_id(line.custom_id)
+    if line.response is not None:
+        response = line.response
         return LineResult(
             custom_id=custom_id,
             status_code=response.status_code,
             body=bytes(response.body),
             request_id=response.request_id,
         )
-    code = found.error.code if found.error else None
+    code = line.error.code if line.error else None
     return LineResult(custom_id=custom_id, status_code=None, error_code=code or "batch_expired")

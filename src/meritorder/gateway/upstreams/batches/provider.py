@@ -46,9 +46,9 @@ class Provider:
         url = self._connection.url(path)
         return url.with_query({name: str(value) for name, value in query.items()}) if query else url
 
-    def beside(self, path: str) -> URL:
+    def root_url(self, path: str) -> URL:
         """Return the URL of a path at the root of the server."""
-        return self._connection.beside(path)
+        return self._connection.root_url(path)
 
     async def read(self, url: URL) -> Json:
         """Return the JSON at a URL, with retries of transient failures."""
@@ -139,11 +139,11 @@ class Provider:
 def _message(text: bytes) -> str:
     """Return a provider's error message in one line."""
     try:
-        found = msgspec.json.decode(text, type=Json)["error"]
-        words = found["message"] if isinstance(found, dict) else str(found)
+        error = msgspec.json.decode(text, type=Json)["error"]
+        message = error["message"] if isinstance(error, dict) else str(error)
     except (msgspec.DecodeError, KeyError, TypeError):
-        words = "no reason given"
-    return " ".join(str(words).split())[:300]
+        message = "no reason given"
+    return " ".join(str(message).split())[:300]
 
 
 @contextlib.contextmanager
