@@ -13,9 +13,9 @@ from meritorder.gateway.store import stored_answers
 from meritorder.gateway.store.stored_answers import StoredAnswer
 from meritorder.gateway.wire.assemble import AnswerAssembler
 from meritorder.gateway.wire.errors import INVALID_JSON
+from meritorder.gateway.wire.events import DATA
 
 _MAX_BYTES: Final = 16 * 1024 * 1024
-_DATA: Final = b"data:"
 
 
 class AnswerRecorder:
@@ -87,9 +87,9 @@ async def find_stored(context: Context, tenant: str, kind: str, item_id: str) ->
 
 def _last_response(stream: bytes) -> bytes | None:
     for line in reversed(stream.split(b"\n")):
-        if line.startswith(_DATA) and b'"response"' in line:
+        if line.startswith(DATA) and b'"response"' in line:
             try:
-                event: dict[str, Any] = msgspec.json.decode(line[len(_DATA) :])
+                event: dict[str, Any] = msgspec.json.decode(line[len(DATA) :])
             except INVALID_JSON:
                 return None
             response = event.get("response")

@@ -15,14 +15,12 @@ from meritorder.gateway.state.request import Deferral, Request
 from meritorder.gateway.store import requests, stored_answers
 from meritorder.gateway.store.stored_answers import RESPONSE, StoredAnswer
 from meritorder.gateway.wire import calls
-from meritorder.gateway.wire.asgi import Send, respond
+from meritorder.gateway.wire.asgi import EVENT_STREAM, JSON, Send, respond
 from meritorder.gateway.wire.errors import invalid_request
 from meritorder.gateway.wire.objects import response_object
 from meritorder.gateway.wire.replay import encode_events, opening_events, output_events
 from meritorder.gateway.workers.dispatch import Dispatcher
 
-_EVENTS: Final = b"text/event-stream; charset=utf-8"
-_JSON: Final = b"application/json"
 _POLL_S: Final = 1.0  # another gateway that shares the store may serve the request
 
 
@@ -48,9 +46,9 @@ class BackgroundResponses:
         item = await self._queue(request, deferral)
         self._dispatcher.wake()
         if not request.call.stream:
-            await respond(send, 200, _headers(request, _JSON), msgspec.json.encode(response_object(item, "queued")))
+            await respond(send, 200, _headers(request, JSON), msgspec.json.encode(response_object(item, "queued")))
             return
-        await send({"type": "http.response.start", "status": 200, "headers": _headers(request, _EVENTS)})
+        await send({"type": "http.response.start", "status": 200, "headers": _headers(request, EVENT_STREAM)})
         async for event in self._streams.events(item):
             await send({"type": "http.response.body", "body": event, "more_body": True})
         await send({"type": "http.response.body", "body": b""})

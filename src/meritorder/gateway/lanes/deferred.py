@@ -10,13 +10,11 @@ from meritorder.gateway.state.request import Deferral, Request
 from meritorder.gateway.store import requests
 from meritorder.gateway.store.requests import RequestAnswer
 from meritorder.gateway.wire import calls
-from meritorder.gateway.wire.asgi import Send, respond
+from meritorder.gateway.wire.asgi import EVENT_STREAM, JSON, Send, respond
 from meritorder.gateway.wire.replay import to_events
 from meritorder.gateway.workers.dispatch import Dispatcher
 
 _POLL_S: Final = 2.0
-_EVENTS: Final = b"text/event-stream; charset=utf-8"
-_JSON: Final = b"application/json"
 
 
 class DeferredCalls:
@@ -64,8 +62,8 @@ class DeferredCalls:
 
 async def _respond(request: Request, answer: RequestAnswer, send: Send) -> None:
     status, body = answer.status_code or 503, answer.body or answer.error()
-    kind = _JSON
+    kind = JSON
     if request.call.stream and answer.succeeded:
-        kind, body = _EVENTS, to_events(body, with_usage=calls.wants_usage(request.body))
+        kind, body = EVENT_STREAM, to_events(body, with_usage=calls.wants_usage(request.body))
     headers = [(b"content-type", kind), (b"x-request-id", request.id.encode())]
     await respond(send, status, headers, body)

@@ -9,8 +9,9 @@ from typing import Any, Final
 
 from sqlalchemy import Connection, Row, delete, func, insert, or_, select, update
 
+from meritorder.gateway.store import heartbeats
 from meritorder.gateway.store.pages import Page, page_of
-from meritorder.gateway.store.schema import ANSWERS, BATCHES, INSTANCES, REQUESTS
+from meritorder.gateway.store.schema import ANSWERS, BATCHES, REQUESTS
 
 ENDINGS: Final = {"completed": "completed_s", "expired": "expired_s", "cancelled": "cancelled_s"}
 FINAL: Final = ("failed", "completed", "expired", "cancelled")
@@ -84,8 +85,7 @@ def pages(connection: Connection, tenant: str, *, after: str | None, limit: int)
 
 def claim(connection: Connection, owner: str, status: str, *, now_s: float) -> Batch | None:
     """Claim the oldest batch that no live gateway reads (`validating`) or writes (`finalizing`)."""
-    alive = select(INSTANCES.c.id).where(INSTANCES.c.alive_until_s >= now_s)
-    free = or_(BATCHES.c.owner.is_(None), BATCHES.c.owner.not_in(alive))
+    free = or_(BATCHES.c.owner.is_(None), BATCHES.c.owner.not_in(heartbeats.alive(now_s)))
     seq = connection.execute(
         select(BATCHES.c.seq)
         .where(BATCHES.c.status == status, free)

@@ -1,9 +1,14 @@
 """Gateway heartbeats; an instance whose heartbeat expires loses its leases."""
 
-from sqlalchemy import Connection, delete, insert, or_, select, union_all, update
+from sqlalchemy import Connection, Select, delete, insert, or_, select, union_all, update
 
 from meritorder.gateway.store.requests import delete_call
 from meritorder.gateway.store.schema import INSTANCES, PROVIDER_BATCHES, REQUESTS
+
+
+def alive(now_s: float) -> Select[tuple[str]]:
+    """Return the query of the ids of the gateways that are alive."""
+    return select(INSTANCES.c.id).where(INSTANCES.c.alive_until_s >= now_s)
 
 
 def beat(connection: Connection, owner: str, *, alive_until_s: float) -> None:
@@ -30,16 +35,15 @@ def remove_all(connection: Connection) -> None:
 
 def delete_orphaned(connection: Connection, *, now_s: float) -> None:
     """Delete the calls whose clients were connected to a gateway whose heartbeat has expired."""
-    alive = select(INSTANCES.c.id).where(INSTANCES.c.alive_until_s >= now_s)
-    lost = select(REQUESTS.c.seq).where(REQUESTS.c.holder.is_not(None), REQUESTS.c.holder.not_in(alive))
+    lost = select(REQUESTS.c.seq).where(REQUESTS.c.holder.is_not(None), REQUESTS.c.holder.not_in(alive(now_s)))
     for seq in list(connection.execute(lost).scalars()):
         delete_call(connection, seq)
 
 
 def requeue_expired(connection: Connection, *, now_s: float) -> int:
     """`running → queued` for requests whose owner is neither a live gateway nor a provider batch."""
-    alive = union_all(select(INSTANCES.c.id).where(INSTANCES.c.alive_until_s >= now_s), select(PROVIDER_BATCHES.c.id))
+    owners = union_all(alive(now_s), select(PROVIDER_BATCHES.c.id))
     lost = update(REQUESTS).where(
-        REQUESTS.c.state == "running", or_(REQUESTS.c.owner.is_(None), REQUESTS.c.owner.not_in(alive))
+        REQUESTS.c.state == "running", or_(REQUESTS.c.owner.is_(None), REQUESTS.c.owner.not_in(owners))
     )
     return connection.execute(lost.values(state="queued", owner=None)).rowcount

@@ -13,8 +13,9 @@ from typing import Final
 
 from sqlalchemy import Connection, delete, func, insert, or_, select, update
 
+from meritorder.gateway.store import heartbeats
 from meritorder.gateway.store.requests import ClaimedRequest
-from meritorder.gateway.store.schema import BATCHES, INSTANCES, PROVIDER_BATCHES, REQUESTS
+from meritorder.gateway.store.schema import BATCHES, PROVIDER_BATCHES, REQUESTS
 
 _UPDATE_SIZE: Final = 5000  # databases limit the number of values in a statement
 
@@ -57,9 +58,8 @@ def create(connection: Connection, owner: str, batch: ProviderBatch, requests: S
 
 def adopt(connection: Connection, owner: str, *, now_s: float) -> list[ProviderBatch]:
     """Adopt the provider batches of gateways that are gone; return all that this gateway owns, the oldest first."""
-    alive = select(INSTANCES.c.id).where(INSTANCES.c.alive_until_s >= now_s)
     lost = update(PROVIDER_BATCHES).where(
-        or_(PROVIDER_BATCHES.c.owner.is_(None), PROVIDER_BATCHES.c.owner.not_in(alive))
+        or_(PROVIDER_BATCHES.c.owner.is_(None), PROVIDER_BATCHES.c.owner.not_in(heartbeats.alive(now_s)))
     )
     connection.execute(lost.values(owner=owner))
     names = list(ProviderBatch.__dataclass_fields__)

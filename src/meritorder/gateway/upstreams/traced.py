@@ -19,6 +19,7 @@ from meritorder.gateway.config import VenueTable
 from meritorder.gateway.errors import UpstreamError
 from meritorder.gateway.upstreams.upstream import Call, EngineLoad, Reply, Upstream, Wrapped
 from meritorder.gateway.wire.errors import INVALID_JSON
+from meritorder.gateway.wire.events import DATA
 from meritorder.gateway.wire.usage import StreamMeter, Usage, parse_usage
 
 _OPERATIONS: Final = {
@@ -29,7 +30,6 @@ _OPERATIONS: Final = {
 }
 _PROVIDERS: Final = {"gemini": "gcp.gemini"}
 _TAIL_BYTES: Final = 16_384
-_DATA: Final = b"data:"
 
 Attributes = dict[str, AttributeValue]
 
@@ -194,7 +194,7 @@ class _TracedReply(Wrapped):
 
 def _events(tail: bytes) -> list[bytes]:
     """Return the complete events in the tail of a stream."""
-    return [line[len(_DATA) :] for line in tail.split(b"\n") if line.startswith(_DATA)]
+    return [line[len(DATA) :] for line in tail.split(b"\n") if line.startswith(DATA)]
 
 
 def request_attributes(endpoint: str, model: str) -> Attributes:

@@ -1,8 +1,8 @@
 """ASGI types and functions of the hot path, without a framework."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, MutableMapping
-from typing import Any
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any, Final
 
 from meritorder.gateway.wire.errors import ApiError
 
@@ -10,7 +10,8 @@ Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
-Headers = Iterable[tuple[bytes, bytes]]
+JSON: Final = b"application/json"
+EVENT_STREAM: Final = b"text/event-stream; charset=utf-8"
 
 
 class ClientDisconnectedError(Exception):
@@ -60,6 +61,6 @@ async def respond(send: Send, status: int, headers: list[tuple[bytes, bytes]], b
 
 async def respond_error(send: Send, error: ApiError, request_id: bytes) -> None:
     """Send an error response."""
-    headers = [(b"content-type", b"application/json"), (b"x-request-id", request_id)]
+    headers = [(b"content-type", JSON), (b"x-request-id", request_id)]
     headers += [(name.encode(), value.encode()) for name, value in error.headers]
     await respond(send, error.status, headers, error.body())

@@ -11,8 +11,8 @@ import msgspec
 
 from meritorder.gateway.errors import BrokenAnswerError
 from meritorder.gateway.wire.errors import INVALID_JSON
+from meritorder.gateway.wire.events import DATA
 
-_DATA: Final = b"data:"
 _DONE: Final = b"[DONE]"
 _MAX_BYTES: Final = 64 * 1024 * 1024
 # Fields of a stream chunk that the whole answer lacks, or has in another form.
@@ -57,9 +57,9 @@ class AnswerAssembler:
         return msgspec.json.encode(self._answer())
 
     def _read_line(self, line: bytes) -> None:
-        if not line.startswith(_DATA):
+        if not line.startswith(DATA):
             return
-        data = line[len(_DATA) :].strip()
+        data = line[len(DATA) :].strip()
         if data == _DONE:
             self._ended = True
             return

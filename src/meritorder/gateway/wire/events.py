@@ -10,6 +10,9 @@ import msgspec
 
 # Far longer than the events of any provider; protects our memory.
 _MAX_EVENT_BYTES: Final = 64 * 2**20
+DATA: Final = b"data:"
+"""Start of a line with data."""
+
 DONE: Final = b"data: [DONE]\n\n"
 
 

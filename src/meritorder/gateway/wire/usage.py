@@ -5,9 +5,9 @@ from typing import Final
 import msgspec
 
 from meritorder.gateway.wire.errors import INVALID_JSON
+from meritorder.gateway.wire.events import DATA
 
 _TAIL_BYTES: Final = 16_384
-_DATA: Final = b"data:"
 
 
 class _Details(msgspec.Struct, gc=False):
@@ -81,14 +81,14 @@ class StreamMeter:
 
     def feed(self, chunk: bytes) -> None:
         """Observe a part of the stream."""
-        self.events += chunk.count(_DATA)
+        self.events += chunk.count(DATA)
         self._tail = chunk if len(chunk) >= _TAIL_BYTES else self._tail[-_TAIL_BYTES:] + chunk
 
     def usage(self, input_tokens: int) -> Usage:
         """Return the reported usage, else one token per event and the estimated input."""
         for line in reversed(self._tail.split(b"\n")):
-            if line.startswith(_DATA) and b'"usage"' in line:
-                reported = parse_usage(line[len(_DATA) :])
+            if line.startswith(DATA) and b'"usage"' in line:
+                reported = parse_usage(line[len(DATA) :])
                 if reported is not None:
                     return reported
         return Usage(input_tokens=input_tokens, output_tokens=max(0, self.events - 1))
