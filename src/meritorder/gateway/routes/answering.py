@@ -1,7 +1,7 @@
 """Functions that the routes of the control plane share: callers, bodies, responses and pages."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 from starlette.requests import Request
@@ -13,6 +13,9 @@ from meritorder.gateway.store.keys import Key
 from meritorder.gateway.wire import checks
 from meritorder.gateway.wire.errors import ApiError
 from meritorder.gateway.wire.objects import list_object
+
+DEFAULT_PAGE: Final = 20
+MAX_PAGE: Final = 100
 
 
 def json_response(content: Any, status: int = 200) -> Response:  # noqa: ANN401 - JSON
@@ -67,5 +70,5 @@ def page_object(items: Sequence[dict[str, Any]], request: Request, *, ascending:
         if index is None:
             raise UnknownCursorError(after)
         items = items[index + 1 :]
-    limit = checks.limit(request.query_params.get("limit"), default=20, maximum=100)
+    limit = checks.limit(request.query_params.get("limit"), default=DEFAULT_PAGE, maximum=MAX_PAGE)
     return list_object(items[:limit], has_more=len(items) > limit)

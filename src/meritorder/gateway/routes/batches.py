@@ -1,13 +1,13 @@
 """`/v1/batches`: create, list, retrieve and cancel as OpenAI; pause and resume."""
 
-from typing import Any, Final
+from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
 from meritorder.gateway.config import duration_s
-from meritorder.gateway.routes.answering import caller, json_response, whole_body
+from meritorder.gateway.routes.answering import DEFAULT_PAGE, MAX_PAGE, caller, json_response, whole_body
 from meritorder.gateway.state.context import Context
 from meritorder.gateway.store import batches, files
 from meritorder.gateway.store.batches import Batch
@@ -17,9 +17,6 @@ from meritorder.gateway.wire.calls import ENDPOINTS
 from meritorder.gateway.wire.errors import ApiError, invalid_request
 from meritorder.gateway.wire.objects import batch_object, list_object
 from meritorder.units import parse_duration_s
-
-_DEFAULT_PAGE: Final = 20
-_MAX_PAGE: Final = 100
 
 
 class Batches:
@@ -105,7 +102,7 @@ class Batches:
     async def list(self, request: Request) -> Response:
         """List batches, newest first."""
         key, query = await caller(self._context, request), request.query_params
-        limit = checks.limit(query.get("limit"), default=_DEFAULT_PAGE, maximum=_MAX_PAGE)
+        limit = checks.limit(query.get("limit"), default=DEFAULT_PAGE, maximum=MAX_PAGE)
         page = await self._context.database.read_soon(
             lambda connection: batches.pages(connection, key.tenant, after=query.get("after"), limit=limit)
         )

@@ -10,7 +10,15 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from meritorder.gateway.lanes.answer_recorder import find_stored
-from meritorder.gateway.routes.answering import caller, is_ascending, json_response, page_object, whole_body
+from meritorder.gateway.routes.answering import (
+    DEFAULT_PAGE,
+    MAX_PAGE,
+    caller,
+    is_ascending,
+    json_response,
+    page_object,
+    whole_body,
+)
 from meritorder.gateway.state.context import Context
 from meritorder.gateway.store import stored_answers
 from meritorder.gateway.store.stored_answers import COMPLETION, StoredAnswer
@@ -19,7 +27,6 @@ from meritorder.gateway.wire.errors import ApiError
 from meritorder.gateway.wire.objects import list_object
 
 _PATH: Final = "/v1/chat/completions"
-_MAX_PAGE: Final = 100
 
 
 class Completions:
@@ -42,7 +49,7 @@ class Completions:
         """List completions, oldest first, optionally by model and metadata."""
         key, query = await caller(self._context, request), request.query_params
         ascending = is_ascending(request, "asc")
-        limit = checks.limit(query.get("limit"), default=20, maximum=_MAX_PAGE)
+        limit = checks.limit(query.get("limit"), default=DEFAULT_PAGE, maximum=MAX_PAGE)
         wanted = {name[9:-1]: value for name, value in query.items() if name.startswith("metadata[")}
         matching: list[dict[str, Any]] = []
         after, more = query.get("after"), True
@@ -54,7 +61,7 @@ class Completions:
                     tenant=key.tenant,
                     kind=COMPLETION,
                     after=after,
-                    limit=_MAX_PAGE,
+                    limit=MAX_PAGE,
                     ascending=ascending,
                     model=query.get("model"),
                 )
