@@ -127,7 +127,7 @@ class Authenticator:
 
     def _look_up(self, authorization: bytes) -> Key:
         secret = authorization[len(_BEARER) :] if authorization[: len(_BEARER)].lower() == _BEARER else authorization
-        key = self._by_digest.get(keys.digest_of(secret.decode("latin-1")))
+        key = self._by_digest.get(keys.digest(secret.decode("latin-1")))
         if key is None:
             if not self.required:
                 return ANONYMOUS

@@ -10,7 +10,7 @@ from typing import Any, Final
 from sqlalchemy import Connection, Row, delete, func, insert, or_, select, update
 
 from meritorder.gateway.store import heartbeats
-from meritorder.gateway.store.pages import Page, page_of
+from meritorder.gateway.store.pages import Page, fetch_page
 from meritorder.gateway.store.schema import ANSWERS, BATCHES, REQUESTS
 
 ENDINGS: Final = {"completed": "completed_s", "expired": "expired_s", "cancelled": "cancelled_s"}
@@ -61,26 +61,26 @@ class Batch:
 def add(connection: Connection, **fields: Any) -> Batch:  # noqa: ANN401 - columns of BATCHES
     """Add a batch as `validating`: its input is still to be read."""
     row = connection.execute(insert(BATCHES).values(status="validating", **fields).returning(*_COLUMNS)).one()
-    return batch_of(row)
+    return _from_row(row)
 
 
 def get(connection: Connection, tenant: str, batch_id: str) -> Batch | None:
     """Return a tenant's batch."""
     row = connection.execute(select(*_COLUMNS).where(BATCHES.c.id == batch_id, BATCHES.c.tenant == tenant)).first()
-    return batch_of(row) if row else None
+    return _from_row(row) if row else None
 
 
 def by_seq(connection: Connection, seq: int) -> Batch | None:
     """Return a batch of any tenant."""
     row = connection.execute(select(*_COLUMNS).where(BATCHES.c.seq == seq)).first()
-    return batch_of(row) if row else None
+    return _from_row(row) if row else None
 
 
 def pages(connection: Connection, tenant: str, *, after: str | None, limit: int) -> Page[Batch]:
     """Return a page of a tenant's batches, the newest first."""
     query = select(*_COLUMNS).where(BATCHES.c.tenant == tenant)
-    page = page_of(connection, query, BATCHES, tenant, after=after, limit=limit)
-    return Page(items=[batch_of(row) for row in page.items], has_more=page.has_more)
+    page = fetch_page(connection, query, BATCHES, tenant, after=after, limit=limit)
+    return Page(items=[_from_row(row) for row in page.items], has_more=page.has_more)
 
 
 def claim(connection: Connection, owner: str, status: str, *, now_s: float) -> Batch | None:
@@ -96,7 +96,7 @@ def claim(connection: Connection, owner: str, status: str, *, now_s: float) -> B
     if seq is None:
         return None
     row = connection.execute(update(BATCHES).where(BATCHES.c.seq == seq).values(owner=owner).returning(*_COLUMNS)).one()
-    return batch_of(row)
+    return _from_row(row)
 
 
 def unclaim(connection: Connection, owner: str, seq: int) -> None:
@@ -179,7 +179,7 @@ def pause(connection: Connection, seq: int, *, paused_s: float | None) -> bool:
 def open_batches(connection: Connection) -> list[Batch]:
     """Return the batches whose requests may be running."""
     rows = connection.execute(select(*_COLUMNS).where(BATCHES.c.status.in_(("in_progress", "cancelling"))))
-    return [batch_of(row) for row in rows]
+    return [_from_row(row) for row in rows]
 
 
 def running_in(connection: Connection, seq: int) -> int:
@@ -206,7 +206,7 @@ def finished_with_requests(connection: Connection) -> list[int]:
     return list(connection.execute(query).scalars())
 
 
-def batch_of(row: Row[Any]) -> Batch:
+def _from_row(row: Row[Any]) -> Batch:
     """Return a batch from its row."""
     return Batch(**row._mapping)  # noqa: SLF001 - SQLAlchemy's public name for it
 

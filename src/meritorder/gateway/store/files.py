@@ -5,7 +5,7 @@ from typing import Final
 
 from sqlalchemy import Connection, Row, delete, insert, select, update
 
-from meritorder.gateway.store.pages import Page, page_of
+from meritorder.gateway.store.pages import Page, fetch_page
 from meritorder.gateway.store.schema import BATCHES, FILES
 
 _READING_INPUT: Final = ("validating", "in_progress", "cancelling", "finalizing")
@@ -51,12 +51,12 @@ def get(connection: Connection, tenant: str, file_id: str, *, now_s: float) -> S
     return _file(row)
 
 
-def blob_of(connection: Connection, file_id: str) -> str | None:
+def find_blob(connection: Connection, file_id: str) -> str | None:
     """Return the blob of a file, even if the file is deleted but still read by a batch."""
     return connection.execute(select(FILES.c.blob).where(FILES.c.id == file_id)).scalar()
 
 
-def blob_of_batch(connection: Connection, batch_seq: int) -> str | None:
+def find_input_blob(connection: Connection, batch_seq: int) -> str | None:
     """Return the blob of a batch's input file."""
     query = select(FILES.c.blob).join(BATCHES, BATCHES.c.input_file_id == FILES.c.id).where(BATCHES.c.seq == batch_seq)
     return connection.execute(query).scalar()
@@ -80,7 +80,7 @@ def pages(
     )
     if purpose is not None:
         query = query.where(FILES.c.purpose == purpose)
-    page = page_of(connection, query, FILES, tenant, after=after, limit=limit, ascending=ascending)
+    page = fetch_page(connection, query, FILES, tenant, after=after, limit=limit, ascending=ascending)
     return Page(items=[_file(row) for row in page.items], has_more=page.has_more)
 
 

@@ -33,7 +33,7 @@ class Key:
     budget_picousd: int | None = None
 
 
-def digest_of(secret: str) -> bytes:
+def digest(secret: str) -> bytes:
     """Return the digest of a key. Keys are long and random, so a plain hash resists search."""
     return hashlib.sha256(secret.encode()).digest()
 
@@ -43,7 +43,7 @@ def add(connection: Connection, key: Key, secret: str, *, now_s: float) -> None:
     connection.execute(
         insert(KEYS).values(
             **{name: getattr(key, name) for name in Key.__dataclass_fields__},
-            digest=digest_of(secret),
+            digest=digest(secret),
             created_s=now_s,
         )
     )

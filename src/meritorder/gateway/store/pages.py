@@ -19,7 +19,7 @@ class Page(Generic[T]):
     has_more: bool
 
 
-def page_of(
+def fetch_page(
     connection: Connection,
     query: Select[Any],
     table: Table,

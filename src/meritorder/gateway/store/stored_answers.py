@@ -5,7 +5,7 @@ from typing import Any, Final
 
 from sqlalchemy import Connection, Row, delete, insert, select, update
 
-from meritorder.gateway.store.pages import Page, page_of
+from meritorder.gateway.store.pages import Page, fetch_page
 from meritorder.gateway.store.requests import RequestAnswer
 from meritorder.gateway.store.schema import STORED_ANSWERS
 
@@ -64,7 +64,7 @@ def pages(
     query = select(STORED_ANSWERS).where(STORED_ANSWERS.c.kind == kind, STORED_ANSWERS.c.tenant == tenant)
     if model is not None:
         query = query.where(STORED_ANSWERS.c.model == model)
-    page = page_of(connection, query, STORED_ANSWERS, tenant, after=after, limit=limit, ascending=ascending)
+    page = fetch_page(connection, query, STORED_ANSWERS, tenant, after=after, limit=limit, ascending=ascending)
     return Page(items=[_from_row(row) for row in page.items], has_more=page.has_more)
 
 

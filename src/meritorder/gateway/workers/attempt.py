@@ -43,7 +43,7 @@ class Attempts:
     """Sends queued requests to venues.
 
     Args:
-        context: The shared parts of the gateway.
+        context: The shared state.
         mark_unavailable: Called with a venue that is unavailable, and its `Retry-After` in seconds if it sent one.
         prefilled: Called at each first token: the engine can prefill the next prompt.
     """
@@ -129,7 +129,7 @@ class Attempts:
     async def _blob(self, batch_seq: int) -> str:
         blob = self._blobs.get(batch_seq)
         if blob is None:
-            blob = await self._context.database.read(lambda connection: files.blob_of_batch(connection, batch_seq))
+            blob = await self._context.database.read(lambda connection: files.find_input_blob(connection, batch_seq))
             if blob is None:
                 raise StoreUnavailableError("the input file is missing")
             if len(self._blobs) >= _MAX_CACHED_BLOBS:
@@ -170,7 +170,7 @@ def _final_answer(
     usage = parse_usage(body) or Usage()
     if status >= 400:
         body = normalized_error(body)
-    answer = answer_of(request_id, status, body, venue, usage)
+    answer = build_answer(request_id, status, body, venue, usage)
     if retry.is_transient(status):
         raise AttemptFailedError(retry_after_s, answer, fault=retry.is_fault(status))
     if 200 <= status < 300 and not calls.is_json(body):
@@ -178,7 +178,7 @@ def _final_answer(
     return answer
 
 
-def answer_of(request_id: str, status: int, body: bytes, venue: Venue, usage: Usage) -> RequestAnswer:
+def build_answer(request_id: str, status: int, body: bytes, venue: Venue, usage: Usage) -> RequestAnswer:
     """Return a venue's answer with the usage that it reports."""
     return RequestAnswer(
         request_id=request_id,
@@ -205,7 +205,7 @@ def no_answer(request_id: str, what: str) -> RequestAnswer:
     return RequestAnswer(request_id=request_id, status_code=None, error_code="upstream_error", error_message=what)
 
 
-def usage_of(answer: RequestAnswer) -> Usage:
+def billed_usage(answer: RequestAnswer) -> Usage:
     """Return the tokens of an answer that cost money."""
     return Usage(
         input_tokens=answer.input_tokens, cached_tokens=answer.cached_tokens, output_tokens=answer.output_tokens

@@ -60,7 +60,7 @@ def ingest(context: Context, batch: Batch) -> None:
     """
     while context.database.submit(lambda connection: batches.delete_some_requests(connection, batch.seq)).result():
         pass
-    blob = context.database.read_now(lambda connection: files.blob_of(connection, batch.input_file_id))
+    blob = context.database.read_now(lambda connection: files.find_blob(connection, batch.input_file_id))
     state = _InputState()
     if blob is None:
         state.add_error(
@@ -124,7 +124,7 @@ def _store(context: Context, rows: list[dict[str, Any]]) -> "Future[None]":
     return context.database.submit(lambda connection: requests.add(connection, rows))
 
 
-def _row(batch: Batch, line: "_Line", state: _InputState, known: frozenset[str]) -> dict[str, Any]:
+def _row(batch: Batch, line: _Line, state: _InputState, known: frozenset[str]) -> dict[str, Any]:
     """Validate a line and return its row: the place of the body in the file instead of the body."""
     if line.text is None:
         raise _LineError("line_too_long", "This line is too long.")

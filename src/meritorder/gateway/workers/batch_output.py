@@ -3,6 +3,8 @@
 from collections.abc import AsyncIterator
 from typing import Any, Final
 
+from sqlalchemy import Connection
+
 from meritorder.gateway.state.context import Context
 from meritorder.gateway.store import batches, files, requests
 from meritorder.gateway.store.batches import Batch
@@ -31,7 +33,7 @@ async def finalize(context: Context, batch: Batch) -> None:
     errors = await _write(context, batch, succeeded=False) if started else None
     now_s = context.now_s()
 
-    def conclude(connection: Any) -> None:  # noqa: ANN401 - a connection
+    def conclude(connection: Connection) -> None:
         if batches.conclude(
             connection,
             context.instance_id,
@@ -86,7 +88,7 @@ async def _lines(context: Context, batch: Batch, *, succeeded: bool) -> AsyncIte
             yield written
 
 
-def _line(batch: Batch, row: Any) -> bytes:  # noqa: ANN401 - a row of answers_of
+def _line(batch: Batch, row: Any) -> bytes:  # noqa: ANN401 - a row of answers_by_line
     code, message = row.error_code, row.error_message
     if row.request_id is None:
         code, message = _UNANSWERED[batch.ending or "expired"]

@@ -21,7 +21,7 @@ from meritorder.gateway.store.requests import ClaimedRequest, QueuedRequests, Re
 from meritorder.gateway.venues.headroom import Headroom
 from meritorder.gateway.venues.plan_executor import PlanExecutor
 from meritorder.gateway.venues.venues import RunningRequest, Venue, Venues
-from meritorder.gateway.workers.attempt import AttemptFailedError, Attempts, CompletionRate, no_answer, usage_of
+from meritorder.gateway.workers.attempt import AttemptFailedError, Attempts, CompletionRate, billed_usage, no_answer
 from meritorder.policy.escalation import EscalationLevel, escalation_level, fits_provider_batch, latest_backfill_s
 from meritorder.policy.order import DispatchCandidate, dispatch_order
 from meritorder.policy.schedule import safe_completion_tokens_per_s
@@ -58,7 +58,7 @@ class Dispatcher:
     """Moves requests from `queued` to `running`, and from there to `done`, `failed` or back to `queued`.
 
     Args:
-        context: The shared parts of the gateway.
+        context: The shared state.
         venues: Where requests run.
         headroom: How many deferrable requests each venue may take now.
         plan_executor: Which venues the plan uses now.
@@ -368,7 +368,7 @@ class Dispatcher:
         estimated = request.input_tokens + request.output_tokens  # in the unit of the queued work
         self._rates[request.model].add(time.monotonic(), estimated)
         self._add_served(request.tenant, answer.input_tokens + answer.output_tokens)
-        cost = venue.cost_picousd(usage_of(answer)) if venue is not None else 0
+        cost = venue.cost_picousd(billed_usage(answer)) if venue is not None else 0
         self._context.ledger_writer.add(
             deferrable_entry(
                 request,

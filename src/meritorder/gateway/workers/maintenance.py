@@ -28,7 +28,7 @@ class Maintenance:
     """The periodic tasks of a gateway, each in a loop of its own.
 
     Args:
-        context: The shared parts of the gateway.
+        context: The shared state.
         dispatcher: Learns of new work, and of answers that are no longer wanted.
     """
 

@@ -27,7 +27,7 @@ from meritorder.gateway.venues.plan_executor import PlanExecutor
 from meritorder.gateway.venues.venues import Venue, Venues
 from meritorder.gateway.wire import calls
 from meritorder.gateway.wire.usage import Usage, parse_usage
-from meritorder.gateway.workers.attempt import answer_of, no_answer, unsupported_answer, usage_of
+from meritorder.gateway.workers.attempt import billed_usage, build_answer, no_answer, unsupported_answer
 from meritorder.gateway.workers.dispatch import Dispatcher
 from meritorder.policy.escalation import fits_provider_batch, needs_provider_batch
 
@@ -43,7 +43,7 @@ class ProviderBatches:
     """The worker of the batch APIs.
 
     Args:
-        context: The shared parts of the gateway.
+        context: The shared state.
         venues: The venues; those with a batch API are used.
         dispatcher: Knows when backfill would finish the work.
         plan_executor: Knows how much the plan sends to batch APIs.
@@ -201,7 +201,7 @@ class ProviderBatches:
     async def _bodies(self, batch: ProviderBatch, claimed: list[ClaimedRequest]) -> list[bytes]:
         if not claimed:
             return []
-        blob = await self._context.database.read(lambda connection: files.blob_of_batch(connection, batch.batch_seq))
+        blob = await self._context.database.read(lambda connection: files.find_input_blob(connection, batch.batch_seq))
         if blob is None:
             raise StoreUnavailableError("the input file is missing")
         places = [(request.body_at or 0, request.body_bytes) for request in claimed]
@@ -219,7 +219,7 @@ class ProviderBatches:
                 request, status = left.get(result.custom_id), result.status_code
                 if request is not None and status is not None and not retry.is_transient(status):
                     usage = parse_usage(result.body) or Usage()
-                    answer = answer_of(self._context.new_id("req_"), status, result.body, venue, usage)
+                    answer = build_answer(self._context.new_id("req_"), status, result.body, venue, usage)
                     answers.append((request, answer))
                     del left[result.custom_id]
             await self._store(batch, venue, answers)
@@ -258,7 +258,7 @@ class ProviderBatches:
         for (request, answer), is_new in zip(answers, stored, strict=True):
             if not is_new:
                 continue
-            cost = venue.cost_picousd(usage_of(answer)) if answer.succeeded else 0
+            cost = venue.cost_picousd(billed_usage(answer)) if answer.succeeded else 0
             self._context.ledger_writer.add(
                 deferrable_entry(
                     request,

@@ -25,7 +25,7 @@ def test_created_key_is_listed_until_revoked(configuration: Path) -> None:
         assert [key.name for key in valid] == ["b", "nightly"]
         key = valid[1]
         assert (key.tenant, key.deadline, key.budget_picousd) == ("default", "8h", 500_000_000_000)
-        assert store._database.read_now(keys.valid)[keys.digest_of(secret)] == key
+        assert store._database.read_now(keys.valid)[keys.digest(secret)] == key
         store.revoke_key(key.id)
         assert [key.name for key in store.list_keys()] == ["b"]
         with pytest.raises(ConfigError, match="no valid key"):

@@ -41,7 +41,7 @@ def test_deleted_input_remains_while_read(database: Database) -> None:
         )
     ).result()
     assert database.submit(lambda connection: files.remove(connection, "t", "file-1", now_s=1.0)).result()
-    assert database.read_now(lambda connection: files.blob_of_batch(connection, created.seq)) == "b"
+    assert database.read_now(lambda connection: files.find_input_blob(connection, created.seq)) == "b"
     assert deletable(database, 1.0) == []
     database.submit(lambda connection: batches.claim(connection, "a", "validating", now_s=1.0)).result()
     assert database.submit(lambda connection: batches.fail(connection, "a", created.seq, errors="", now_s=2.0)).result()
