@@ -8,7 +8,7 @@ from typing import Final
 
 import msgspec
 
-from meritorder.gateway.upstreams.anthropic_request import messages_of
+from meritorder.gateway.upstreams.anthropic_request import to_messages
 from meritorder.gateway.upstreams.completions import CompletionChunks, CompletionUsage, Message, completion, tool_call
 from meritorder.gateway.upstreams.connection import Endpoint
 from meritorder.gateway.upstreams.fields import Json
@@ -51,7 +51,7 @@ class Anthropic:
 
     def request(self, body: Json, *, venue: str) -> Json:
         """Return a chat request in Anthropic's format."""
-        return messages_of(body, venue=venue, max_tokens=self._max_tokens)
+        return to_messages(body, venue=venue, max_tokens=self._max_tokens)
 
     def envelope(self, request: Json, model: str, *, stream: bool) -> Json:
         """Return the body that is sent for a request."""
@@ -63,7 +63,7 @@ class Anthropic:
 
     def answer(self, answer: Json, *, created_s: int) -> Json:
         """Return an answer as a chat completion."""
-        return completion_of(answer, created_s=created_s)
+        return to_completion(answer, created_s=created_s)
 
     def stream(self, model: str, *, created_s: int, with_usage: bool) -> "MessageStream":
         """Return the translation of a streamed answer."""
@@ -86,7 +86,7 @@ _FINISH: Final = {
 }
 
 
-def completion_of(answer: Json, *, created_s: int) -> Json:
+def to_completion(answer: Json, *, created_s: int) -> Json:
     """Return a message as a chat completion."""
     texts: list[str] = []
     thoughts: list[str] = []

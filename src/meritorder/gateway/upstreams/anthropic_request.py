@@ -10,7 +10,7 @@ _SYSTEM: Final = frozenset({"system", "developer"})
 _EFFORTS: Final = frozenset({"low", "medium", "high", "xhigh"})
 
 
-def messages_of(body: Json, *, venue: str, max_tokens: int) -> Json:
+def to_messages(body: Json, *, venue: str, max_tokens: int) -> Json:
     """Return a chat request in Anthropic's format, without model and stream.
 
     Args:

@@ -127,7 +127,7 @@ def error_body(message: str, *, status: int, code: str | None = None) -> bytes:
     return msgspec.json.encode({"error": {"message": message, "type": kind, "param": None, "code": code}})
 
 
-def delta_of(message: Message) -> Json:
+def to_delta(message: Message) -> Json:
     """Return a message as one delta."""
     delta = without_none({"content": message.content, "reasoning_content": message.reasoning})
     if message.tool_calls:

@@ -134,7 +134,7 @@ class Connection:
         self.endpoint = endpoint
         self._session: aiohttp.ClientSession | None = None
         self._retired: aiohttp.ClientSession | None = None
-        self._keep = True
+        self._keeps_alive = True
         self._urls: dict[str, URL] = {}
         self._root = URL(endpoint.base_url.rstrip("/"))
         if self._root.path in {"", "/"}:
@@ -163,8 +163,8 @@ class Connection:
             self._session = aiohttp.ClientSession(
                 connector=aiohttp.TCPConnector(
                     limit=self.endpoint.max_connections,
-                    keepalive_timeout=_KEEP_IDLE_S if self._keep else None,
-                    force_close=not self._keep,
+                    keepalive_timeout=_KEEP_IDLE_S if self._keeps_alive else None,
+                    force_close=not self._keeps_alive,
                     ttl_dns_cache=60,
                 ),
                 cookie_jar=aiohttp.DummyCookieJar(),
@@ -232,8 +232,8 @@ class Connection:
         elif 300 <= status < 400:
             wrong = "redirects; correct its base_url"
         if wrong is None:
-            if self._keep and _drops_connections(response.headers):
-                self._keep = False
+            if self._keeps_alive and _drops_connections(response.headers):
+                self._keeps_alive = False
                 self._session, self._retired = None, self._session
             return HttpReply(response, self.endpoint.name)
         response.close()

@@ -13,12 +13,12 @@ from meritorder.gateway.upstreams.completions import (
     CompletionUsage,
     Message,
     completion,
-    delta_of,
+    to_delta,
     tool_call,
 )
 from meritorder.gateway.upstreams.connection import Endpoint
 from meritorder.gateway.upstreams.fields import Json
-from meritorder.gateway.upstreams.gemini_request import contents_of
+from meritorder.gateway.upstreams.gemini_request import to_contents
 
 BASE_URL: Final = "https://generativelanguage.googleapis.com/v1"
 _KINDS: Final = frozenset({"models", "tunedModels"})
@@ -46,7 +46,7 @@ class Gemini:
 
     def request(self, body: Json, *, venue: str) -> Json:
         """Return a chat request in Gemini's format."""
-        return contents_of(body, venue=venue)
+        return to_contents(body, venue=venue)
 
     def envelope(self, request: Json, _model: str, *, stream: bool) -> Json:  # noqa: ARG002 - part of the protocol
         """Return the body that is sent: model and stream are in the path."""
@@ -58,7 +58,7 @@ class Gemini:
 
     def answer(self, answer: Json, *, created_s: int) -> Json:
         """Return an answer as a chat completion."""
-        return completion_of(answer, created_s=created_s)
+        return to_completion(answer, created_s=created_s)
 
     def stream(self, model: str, *, created_s: int, with_usage: bool) -> "ContentStream":
         """Return the translation of a streamed answer."""
@@ -82,12 +82,12 @@ _FILTERED: Final = frozenset(
 )
 
 
-def completion_of(answer: Json, *, created_s: int) -> Json:
+def to_completion(answer: Json, *, created_s: int) -> Json:
     """Return an answer as a chat completion."""
     answer_id = answer.get("responseId", "")
     choices = []
     for candidate in _candidates(answer):
-        message = message_of(candidate, answer_id, first_call=0)
+        message = parse_message(candidate, answer_id, first_call=0)
         reason = finish_reason(candidate.get("finishReason"), calls=bool(message.tool_calls))
         choices.append((message, reason))
     return completion(
@@ -95,7 +95,7 @@ def completion_of(answer: Json, *, created_s: int) -> Json:
         created_s=created_s,
         model=answer["modelVersion"],
         choices=choices,
-        usage=usage_of(answer),
+        usage=parse_usage(answer),
     )
 
 
@@ -107,7 +107,7 @@ def _candidates(answer: Json) -> list[Json]:
     return candidates
 
 
-def message_of(candidate: Json, answer_id: str, *, first_call: int) -> Message:
+def parse_message(candidate: Json, answer_id: str, *, first_call: int) -> Message:
     """Return the message of a candidate.
 
     Args:
@@ -144,7 +144,7 @@ def finish_reason(reason: str | None, *, calls: bool) -> str | None:
     return "tool_calls" if calls else "stop"
 
 
-def usage_of(answer: Json) -> CompletionUsage:
+def parse_usage(answer: Json) -> CompletionUsage:
     """Return the usage that an answer reports."""
     reported = answer.get("usageMetadata", {})
     thoughts = reported.get("thoughtsTokenCount", 0)
@@ -181,7 +181,7 @@ class ContentStream:
             chunks += self._candidate(candidate)
         if self.ended and not self._sent_usage and "usageMetadata" in data:
             self._sent_usage = True
-            chunks += self._chunks.last(usage_of(data))
+            chunks += self._chunks.last(parse_usage(data))
         return chunks
 
     def _candidate(self, candidate: Json) -> list[Json]:
@@ -190,11 +190,11 @@ class ContentStream:
         if index not in self._calls:
             self._calls[index] = 0
             chunks.append(self._chunks.delta({"role": "assistant", "content": ""}, index=index))
-        message = message_of(candidate, self._chunks.answer_id, first_call=self._calls[index])
+        message = parse_message(candidate, self._chunks.answer_id, first_call=self._calls[index])
         for number, call in enumerate(message.tool_calls, start=self._calls[index]):
             call["index"] = number
         self._calls[index] += len(message.tool_calls)
-        if delta := delta_of(message):
+        if delta := to_delta(message):
             chunks.append(self._chunks.delta(delta, index=index))
         reason = finish_reason(candidate.get("finishReason"), calls=self._calls[index] > 0)
         if reason is not None:

@@ -10,7 +10,7 @@ _SYSTEM: Final = frozenset({"system", "developer"})
 _AUDIO: Final = {"wav": "audio/wav", "mp3": "audio/mp3"}
 
 
-def contents_of(body: Json, *, venue: str) -> Json:
+def to_contents(body: Json, *, venue: str) -> Json:
     """Return a chat request in Gemini's format.
 
     Args:

@@ -71,8 +71,10 @@ def retry_after_s(headers: Mapping[str, str], now: dt.datetime) -> float | None:
     if (milliseconds := _number(headers.get("retry-after-ms"))) is not None:
         return milliseconds / MS_PER_S
     text = headers.get("Retry-After")
-    if text is None or (seconds := _number(text)) is not None:
-        return None if text is None else seconds
+    if text is None:
+        return None
+    if (seconds := _number(text)) is not None:
+        return seconds
     try:
         at = email.utils.parsedate_to_datetime(text)
     except ValueError:
