@@ -29,8 +29,8 @@ from meritorder.gateway.store import migrations
 from meritorder.gateway.store.blobs import Blobs
 from meritorder.gateway.store.database import Database
 from meritorder.gateway.venues import llamacpp
-from meritorder.gateway.venues import plan as planned
-from meritorder.gateway.venues import venues as all_venues
+from meritorder.gateway.venues.plan import read_plan
+from meritorder.gateway.venues.venues import build_venues
 
 if TYPE_CHECKING:
     from meritorder.gateway.state.telemetry import Telemetry
@@ -100,15 +100,15 @@ def build_service(settings: Settings) -> Service:
     Raises:
         ConfigError: The settings name something that cannot be used.
     """
-    plan = planned.read_plan(settings)
+    plan = read_plan(settings)
     database = Database(settings.store.url)
     migrations.upgrade(database)
     telemetry = build_telemetry(settings)
     tables = {table.name: table for table in settings.venue}
     venues = (
-        all_venues.build_venues(settings)
+        build_venues(settings)
         if telemetry is None
-        else all_venues.build_venues(settings, lambda upstream: telemetry.traced(upstream, tables[upstream.name]))
+        else build_venues(settings, lambda upstream: telemetry.traced(upstream, tables[upstream.name]))
     )
     context = Context(
         settings=settings,

@@ -1,5 +1,7 @@
 """`/v1/models`: the public models."""
 
+from typing import Final
+
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
@@ -9,7 +11,7 @@ from meritorder.gateway.state.context import Context
 from meritorder.gateway.venues.venues import Venues
 from meritorder.gateway.wire.errors import ApiError
 
-_OWNER = "meritorder"
+_OWNER: Final = "meritorder"
 
 
 class Models:

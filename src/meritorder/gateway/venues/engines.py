@@ -24,7 +24,7 @@ _LAST_LINES: Final = 20
 _FIRST_POLL_S: Final = 0.05
 _MAX_POLL_S: Final = 0.5
 
-log = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 
 
 class EngineState(StrEnum):
@@ -92,7 +92,7 @@ class _EngineProcess:
         while line := await self._line(self.process.stdout):
             text = line.decode(errors="replace").rstrip()
             self.lines.append(text)
-            log.debug("%s: %s", self.upstream.name, text)
+            _log.debug("%s: %s", self.upstream.name, text)
 
     @staticmethod
     async def _line(stream: asyncio.StreamReader) -> bytes:
@@ -157,7 +157,7 @@ class Engine:
     def _set_state(self, state: EngineState) -> None:
         if state is not self.state:
             self.state = state
-            log.info("%s is %s", self.name, state.value)
+            _log.info("%s is %s", self.name, state.value)
             self._changed(state)
 
     async def start(self) -> None:
@@ -241,7 +241,7 @@ class Engine:
                 async with asyncio.timeout(poll_s):
                     await run.process.wait()
             if run.process.returncode is not None:
-                log.warning("%s ended unexpectedly with code %d", self.name, run.process.returncode)
+                _log.warning("%s ended unexpectedly with code %d", self.name, run.process.returncode)
                 break
             idle = self.in_flight == 0 and not self.keep_running
             if idle and command.idle_s is not None and self._clock() - self._used_s >= command.idle_s:
@@ -249,7 +249,7 @@ class Engine:
             if await run.healthy(command.health_path, timeout_s=command.silent_s / 2):
                 answered_s = self._clock()
             elif self._clock() - answered_s >= command.silent_s:
-                log.warning("%s does not answer", self.name)
+                _log.warning("%s does not answer", self.name)
                 break
         run.watch = None
         await self._end(run)

@@ -178,16 +178,16 @@ class _PlanMatcher:
         deferrable: dict[str, tuple[PlannedWorkload, ...]] = {}
         for model in dict.fromkeys(workload.model for workload in self._plan.workloads):
             workloads = [workload for workload in self._plan.workloads if workload.model == model]
-            live = self._realtime([workload for workload in workloads if workload.lane == REALTIME], pools)
-            waiting = tuple(self._workload(work, pools) for work in workloads if work.lane == DEFERRABLE)
-            routes = [*chain.from_iterable(live.values()), *chain.from_iterable(work.routes for work in waiting)]
-            for name in self._client_names(model, routes):
+            realtime_routes = self._realtime([workload for workload in workloads if workload.lane == REALTIME], pools)
+            planned = tuple(self._workload(work, pools) for work in workloads if work.lane == DEFERRABLE)
+            routes = chain(*realtime_routes.values(), *(workload.routes for workload in planned))
+            for name in self._client_names(model, list(routes)):
                 if name in realtime:
                     raise self._error(
                         f"{name!r} is what clients call two models of the plan, {model} among them",
                         "serve each under a name of its own: models = [...] of the [[venue]]",
                     )
-                realtime[name], deferrable[name] = live, waiting
+                realtime[name], deferrable[name] = realtime_routes, planned
         return PlanInForce(
             file=self._file,
             calendar=self._calendar(),
@@ -290,13 +290,13 @@ class _PlanMatcher:
 
     def _in_lane(self, name: str, lane: str) -> tuple[str, ...]:
         venues = self._serving(name, "no venue serves the pool or API")
-        able = tuple(venue for venue in venues if lane in self._venues[venue].lanes)
-        if not able:
+        serving = tuple(venue for venue in venues if lane in self._venues[venue].lanes)
+        if not serving:
             raise self._error(
                 f"the plan sends {lane} work to {name!r}, and the venue {venues[0]} does not take it",
                 f"write lanes = [..., {lane!r}] there",
             )
-        return able
+        return serving
 
     def _client_names(self, model: str, routes: Sequence[PlannedRoute]) -> list[str]:
         """Return the names of a model that clients use: those its pools' venues serve, else those of its APIs."""

@@ -2,14 +2,15 @@
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
+from typing import Final
 
 from python_multipart.exceptions import MultipartParseError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
 from meritorder.gateway.wire.errors import ApiError, invalid_request
 
-_MAX_FIELD_BYTES = 64 * 1024
-_BUFFER_BYTES = 1024 * 1024
+_MAX_FIELD_BYTES: Final = 64 * 1024
+_BUFFER_BYTES: Final = 1024 * 1024
 
 
 @dataclass(slots=True)
