@@ -136,7 +136,7 @@ def read(lines: list[dict[str, Any]], folder: str, *, files: int = 1) -> bills.B
 
 
 def bills_columns() -> tuple[str, ...]:
-    from meritorder.bills.aws import RESERVATION_COLUMNS, SAVINGS_PLAN_COLUMNS
+    from meritorder.bills.formats.aws import RESERVATION_COLUMNS, SAVINGS_PLAN_COLUMNS
 
     return (*SAVINGS_PLAN_COLUMNS, *RESERVATION_COLUMNS, "pricing_public_on_demand_cost")
 

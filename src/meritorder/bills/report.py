@@ -9,8 +9,8 @@ from typing import Final
 
 import polars as pl
 
-from meritorder.bills import aws
 from meritorder.bills.charges import COMMITMENTS, PurchaseOption, exact
+from meritorder.bills.formats import aws
 from meritorder.units import SECONDS_PER_DAY
 
 AMORTIZATION_COLUMNS: Final = {

@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 
 from meritorder import bills
-from meritorder.bills.aws import snake_case
+from meritorder.bills.formats.aws import snake_case
 
 PLAN = "arn:aws:savingsplans::1:savingsplan/a"
 RESERVATION = "arn:aws:ec2:us-east-1:1:reserved-instances/b"

@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 
 from meritorder import bills
-from meritorder.bills.tokens import unpivot_token_types
+from meritorder.bills.formats.tokens import unpivot_token_types
 from meritorder.errors import BillError
 
 

@@ -6,9 +6,9 @@ from typing import Final
 
 import polars as pl
 
-from meritorder.bills import aws, focus, tokens
 from meritorder.bills.columns import SourceColumns
 from meritorder.bills.files import SourceFile
+from meritorder.bills.formats import aws, focus, tokens
 from meritorder.errors import BillError
 
 
