@@ -130,6 +130,8 @@ def _check_limits(pool: SimPool, tick_s: float) -> None:
         raise InfeasibleError(f"{len(pool.backfill_shares)} shares of backfill for {slots} slots", where=where)
     if not all(0 < share <= 1 for share in pool.backfill_shares):
         raise InfeasibleError("a share of backfill is more than 0 and at most 1", where=where)
+    if pool.backfill and pool.backfill.sequences > 0 and pool.backfill.prefill_tokens < 1:
+        raise InfeasibleError("a step must hold at least one prompt token of deferrable work", where=where)
 
 
 def _account(pool: np.void) -> PoolAccount:

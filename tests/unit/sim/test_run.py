@@ -215,6 +215,7 @@ def test_latency_outside_engine_is_added() -> None:
         ({"profile": STEADY, "limits": EngineLimits(max_num_seqs=2000)}, "sequences"),
         ({"profile": STEADY, "limits": EngineLimits(max_num_batched_tokens=100_000)}, "tokens"),
         ({"profile": STEADY, "limits": EngineLimits(block_tokens=512)}, "block"),
+        ({"profile": STEADY, "backfill": backfill(4, prefill_tokens=0)}, "one prompt token of deferrable work"),
         ({"profile": STEADY, "backfill_shares": (1.0,)}, "1 shares of backfill for 0 slots"),
         ({"profile": STEADY, "scaling": Scheduled(instances=(1,), slot_s=1.0), "backfill_shares": (0.0,)}, "share"),
         (memory(31) | {"limits": EngineLimits(block_tokens=16)}, "memory"),
