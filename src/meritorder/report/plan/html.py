@@ -90,7 +90,7 @@ def _headline(plan: Plan) -> list[tuple[str, str, str]]:
     if plan.saving_share is not None and plan.saving_usd is not None:
         against = f"{format_usd(plan.saving_usd)} against real time"
         items.append(("Saved", format_share(plan.saving_share), against))
-    note = f"no plan costs less than {format_usd(plan.bound_usd)}"
+    note = f"no plan of this program costs less than {format_usd(plan.bound_usd)}"
     items.append(("Above the proven bound", format_share(plan.gap, 1), note))
     if outcome:
         kept = or_missing(outcome.slo_attainment, lambda share: format_share(share, 2))

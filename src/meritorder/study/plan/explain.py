@@ -218,7 +218,7 @@ def baseline_label(baselines: Mapping[str, Trial]) -> str:
 
 
 def sentence(requests: int, bound_usd: float, baseline_usd: float, outcome: planfile.PlanOutcome) -> str:
-    """Return the plan in one sentence, and its proof in another."""
+    """Return the cost of the plan, its check, and the lower bound of its program, as sentences."""
     total_usd, carbon_usd = outcome.total_usd, outcome.carbon_usd
     saved = 1 - total_usd / baseline_usd
     gap = max((total_usd + carbon_usd) / bound_usd - 1, 0.0) if bound_usd else 0.0
@@ -229,7 +229,8 @@ def sentence(requests: int, bound_usd: float, baseline_usd: float, outcome: plan
     distance = f"this plan is within {format_share(gap, 1)} of it"
     return (
         f"In real time these {requests:,} requests cost {format_usd(baseline_usd)}; {cost}. Every promise is kept when "
-        f"each request is simulated.{carbon} The proven lower bound is {format_usd(bound_usd)}{included}: {distance}."
+        f"each request is simulated.{carbon} No plan of this program costs less than {format_usd(bound_usd)}{included}: "
+        f"{distance}."
     )
 
 

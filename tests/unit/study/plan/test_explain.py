@@ -57,7 +57,7 @@ def test_sentence_claims_no_saving_without_one() -> None:
     outcome = PlanOutcome(total_usd=110.0, slo_attainment=1.0, deadlines_missed=0)
     text = explain.sentence(5, 100.0, 100.0, outcome)
     assert "saves" not in text
-    assert "The proven lower bound is $100.00: this plan is within 10.0 % of it." in text
+    assert "No plan of this program costs less than $100.00: this plan is within 10.0 % of it." in text
     assert "saves 45 %" in explain.sentence(5, 100.0, 200.0, outcome)
 
 
