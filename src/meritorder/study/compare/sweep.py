@@ -98,11 +98,14 @@ def parse_axes(texts: Sequence[str]) -> list[Axis]:
             raise ConfigError(
                 f"{text!r} cannot be varied", where="--vary", fix=f"write name=a,b,c with one of {', '.join(_SET)}"
             )
-        axes.append(Axis(name=name, values=tuple(_expanded(values))))
+        axis = Axis(name=name, values=tuple(_expanded(values)))
+        if not axis.values:
+            raise ConfigError(f"{text!r} has no values", where="--vary", fix=f"write {name}=a,b,c")
+        axes.append(axis)
     if len({axis.name for axis in axes}) < len(axes) or not axes:
         raise ConfigError("each name must be given once", where="--vary", fix="such as --vary share=0%,20%,40%")
     count = len(points(axes))
-    if not 0 < count <= _MAX_POINTS:
+    if count > _MAX_POINTS:
         raise ConfigError(f"{count:,} combinations; the limit is {_MAX_POINTS:,}", where="--vary")
     return axes
 

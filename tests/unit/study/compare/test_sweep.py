@@ -23,10 +23,19 @@ def test_axes_have_ranges_and_combinations() -> None:
 
 
 @pytest.mark.parametrize(
-    "texts", [[], ["color=red"], ["share"], ["share="], ["tp=1", "tp=2"], ["replicas=1..9999", "tp=1,2"]]
+    ("texts", "message"),
+    [
+        ([], "each name must be given once"),
+        (["color=red"], "cannot be varied"),
+        (["share"], "cannot be varied"),
+        (["share="], "'share=' has no values"),
+        (["replicas=8..1"], "'replicas=8..1' has no values"),
+        (["tp=1", "tp=2"], "each name must be given once"),
+        (["replicas=1..9999", "tp=1,2"], "19,998 combinations; the limit is 10,000"),
+    ],
 )
-def test_unknown_axis_is_refused(texts: list[str]) -> None:
-    with pytest.raises(ConfigError):
+def test_unknown_axis_is_refused(texts: list[str], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
         study.parse_axes(texts)
 
 
