@@ -1,4 +1,4 @@
-"""Latency of requests: the time per output token, and whether the SLO was kept."""
+"""Latency of requests: the time per output token, whether the SLO was kept, and quantiles."""
 
 import math
 from typing import overload
@@ -44,3 +44,9 @@ def breaks_slo(ttft_s: Floats, tpot_s: Floats, ttft_limit_s: Floats, tpot_limit_
         tpot_limit_s: Promised time per output token.
     """
     return ~(ttft_s <= ttft_limit_s) | (tpot_s > tpot_limit_s)
+
+
+def quantile(seconds: Floats, q: float) -> float | None:
+    """Return a quantile of the finite times, shape (requests,); None if there are none."""
+    finite = seconds[np.isfinite(seconds)]
+    return float(np.quantile(finite, q)) if len(finite) else None

@@ -1,11 +1,11 @@
-"""TPOT and the SLO, on requests worked out by hand."""
+"""TPOT, the SLO and quantiles, on requests worked out by hand."""
 
 import math
 
 import numpy as np
 import pytest
 
-from meritorder.latency import breaks_slo, tpot_s
+from meritorder.latency import breaks_slo, quantile, tpot_s
 
 
 def test_tpot_leaves_out_the_first_token() -> None:
@@ -28,3 +28,8 @@ def test_either_limit_or_silence_breaks_slo() -> None:
     pace_s = np.array([0.1, 0.1, 0.2, math.nan, math.nan])
     broken = breaks_slo(ttft_s, pace_s, np.full(5, 1.0), np.full(5, 0.1))
     assert broken.tolist() == [False, True, True, False, True]
+
+
+def test_quantile_of_nothing_is_none() -> None:
+    assert quantile(np.array([np.nan]), 0.5) is None
+    assert quantile(np.array([1.0, np.nan, 3.0]), 0.5) == 2.0

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from meritorder.catalog.tokens import cost_usd
 from meritorder.comparison import Arrangement, LaneCost, PaidTime, Timeline
 from meritorder.domain import Lane, Tier, TokenPrice
+from meritorder.latency import quantile
 from meritorder.study.fleet.fleets import Trial
 from meritorder.study.fleet.load import TraceLoad
 from meritorder.study.fleet.search import SearchResult
@@ -79,12 +80,6 @@ def utilization(trial: Trial) -> float:
             if seconds > 0:
                 work_s += seconds / sum(ran_s) * float(machine.work_s(trial.load)[lane].sum())
     return work_s / trial.paid_s
-
-
-def quantile(values: Floats, q: float) -> float | None:
-    """Return a quantile of the finite values, None if there are none."""
-    finite = values[np.isfinite(values)]
-    return float(np.quantile(finite, q)) if len(finite) else None
 
 
 def _peak_replicas(trial: Trial) -> int:

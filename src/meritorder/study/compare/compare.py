@@ -10,13 +10,13 @@ from meritorder.comparison import Comparison, FrontierPoint, TraceSummary
 from meritorder.domain import Lane, Model, Offer, Provenance, Tier, TokenPrice
 from meritorder.errors import CatalogError
 from meritorder.evidence import Assumption, Interval, PriceUsed
+from meritorder.latency import quantile
 from meritorder.study.compare import why
 from meritorder.study.compare.arrangements import (
     TITLES,
     cheapest_price,
     fleet_arrangement,
     price_tokens,
-    quantile,
     token_arrangement,
     utilization,
 )
@@ -35,7 +35,7 @@ __all__ = ["CompareOptions", "compare"]
 
 _NO_SPOT: Final = "list them with meritorder prices --hardware NAME, or add a price with --catalog"
 _TIERS: Final = (Tier.STANDARD, Tier.BATCH, Tier.FLEX)
-# The usual ratio of real time to batch per request in the field (DESIGN, 1).
+# The usual ratio of the cost of a request in real time to its cost in batch.
 _USUAL_RATIO: Final = (2.0, 5.0)
 _MAX_FRONTIER_POINTS: Final = 60
 

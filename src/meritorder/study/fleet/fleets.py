@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from meritorder.domain import BackfillLimits
-from meritorder.latency import tpot_s
 from meritorder.sim.pools import Autoscaled, DeadlineScaled, Fixed, SimPool, SimResult
 from meritorder.sim.run import simulate
 from meritorder.study.fleet.load import TraceLoad
@@ -73,21 +72,17 @@ class Trial:
     @property
     def ttft_s(self) -> Floats:
         """Time to first token, shape (requests,)."""
-        return np.asarray(self.result.first_token_s - self.load.arrived_s)
+        return self.load.latencies(self.result)[0]
 
     @property
     def tpot_s(self) -> Floats:
         """Time per output token after the first, nan at one token, shape (requests,)."""
-        return _tpot_s(self.load, self.result)
+        return self.load.latencies(self.result)[1]
 
     @property
     def e2e_s(self) -> Floats:
         """Arrival to last token, shape (requests,)."""
         return np.asarray(self.result.finished_s - self.load.arrived_s)
-
-
-def _tpot_s(load: TraceLoad, result: SimResult) -> Floats:
-    return tpot_s(result.finished_s, result.first_token_s, load.output_tokens)
 
 
 def simulate_fleet(
@@ -136,7 +131,7 @@ def rejudge(trial: Trial, load: TraceLoad, name: str, label: str) -> Trial:
 def _judge(load: TraceLoad, result: SimResult) -> tuple[float | None, bool, int]:
     """Return the SLO attainment, whether every SLO and deadline was met, and how many deadlines were missed."""
     missed = load.deadlines_missed(result.finished_s)
-    attainment, enough = load.slo_attainment(result.first_token_s - load.arrived_s, _tpot_s(load, result))
+    attainment, enough = load.slo_attainment(*load.latencies(result))
     return attainment, enough and missed == 0, missed
 
 

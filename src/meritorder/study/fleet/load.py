@@ -8,9 +8,9 @@ import polars as pl
 from numpy.typing import NDArray
 
 from meritorder.domain import Access, Lane, Slo, Workload
-from meritorder.latency import breaks_slo
+from meritorder.latency import breaks_slo, tpot_s
 from meritorder.policy.escalation import latest_start_s
-from meritorder.sim.pools import Requests
+from meritorder.sim.pools import Requests, SimResult
 from meritorder.units import SECONDS_PER_DAY, SECONDS_PER_MINUTE
 
 Floats = NDArray[np.float64]
@@ -145,6 +145,11 @@ class TraceLoad:
             work_s=work_s,
             access=self.access if len(self.accesses) > 1 else None,
         )
+
+    def latencies(self, result: SimResult) -> tuple[Floats, Floats]:
+        """Return TTFT and TPOT of each simulated request, nan if it was never served, shapes (requests,)."""
+        ttft_s = result.first_token_s - self.arrived_s
+        return ttft_s, tpot_s(result.finished_s, result.first_token_s, self.output_tokens)
 
     def slo_attainment(self, ttft_s: Floats, tpot_s: Floats) -> tuple[float | None, bool]:
         """Return the share of real-time requests that met their SLO, and whether it suffices for every workload.

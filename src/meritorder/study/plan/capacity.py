@@ -11,9 +11,8 @@ from numpy.typing import NDArray
 from meritorder.catalog import Catalog
 from meritorder.domain import BackfillLimits, Model
 from meritorder.errors import InfeasibleError
-from meritorder.latency import tpot_s
 from meritorder.policy.backfill import BACKFILL_KV_SHARE
-from meritorder.sim.pools import Fixed, SimResult
+from meritorder.sim.pools import Fixed
 from meritorder.sim.run import simulate
 from meritorder.study.fleet.load import SATURATION_REQUESTS, TraceLoad
 from meritorder.study.fleet.machines import CandidateMachine, check_slo, find_machines, max_backfill
@@ -179,8 +178,8 @@ def steady_utilization(machine: CandidateMachine, load: TraceLoad, instances: in
     def keeps(utilization: float) -> bool:
         steady = replace(sample, arrived_s=arrived_s / utilization)
         result = simulate(steady.requests(none, none), (pool,), horizon_s=0.0)
-        ttft_s, pace_s = latencies(steady, result)
-        return steady.select(judged).slo_attainment(ttft_s[judged], pace_s[judged])[1]
+        ttft_s, tpot_s = steady.latencies(result)
+        return steady.select(judged).slo_attainment(ttft_s[judged], tpot_s[judged])[1]
 
     if keeps(MAX_UTILIZATION):
         return MAX_UTILIZATION
@@ -189,11 +188,6 @@ def steady_utilization(machine: CandidateMachine, load: TraceLoad, instances: in
         middle = (low + high) / 2
         low, high = (middle, high) if keeps(middle) else (low, middle)
     return low
-
-
-def latencies(load: TraceLoad, result: SimResult) -> tuple[Floats, Floats]:
-    """Return TTFT and TPOT of each simulated request, shapes (requests,)."""
-    return result.first_token_s - load.arrived_s, tpot_s(result.finished_s, result.first_token_s, load.output_tokens)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -280,12 +274,12 @@ class _BackfillTrial:
         none = np.zeros(len(load))
         result = simulate(load.requests(none, none), (pool,), horizon_s=0.0)
         judged = ~load.deferrable & (load.arrived_s >= begin_s)
-        ttft_s, pace_s = latencies(load, result)
+        ttft_s, tpot_s = load.latencies(result)
         residence_s = result.finished_s - result.admitted_s
         within_s = np.minimum(result.finished_s, self.until_s) - np.maximum(result.admitted_s, begin_s)
         done_s = float((machine.work_s(load) * np.clip(within_s / residence_s, 0.0, 1.0)).sum())
         utilization = done_s / ((self.until_s - begin_s) * _BACKFILL_MACHINES * machine.replicas)
-        return min(MAX_UTILIZATION, utilization), load.select(judged).slo_attainment(ttft_s[judged], pace_s[judged])[1]
+        return min(MAX_UTILIZATION, utilization), load.select(judged).slo_attainment(ttft_s[judged], tpot_s[judged])[1]
 
 
 class ReducedBackfill:

@@ -27,7 +27,7 @@ from meritorder.planner.model.supply import UNLIMITED, MachinePool, TokenTier
 from meritorder.sim.pools import Scheduled
 from meritorder.sim.run import simulate
 from meritorder.study.fleet.load import TraceLoad
-from meritorder.study.plan.capacity import Serving, latencies
+from meritorder.study.plan.capacity import Serving
 from meritorder.study.plan.options import PlanOptions
 from meritorder.units import SECONDS_PER_DAY, format_duration
 
@@ -252,10 +252,10 @@ def _violations(load: TraceLoad, serving: Serving, machines: Ints, slot_s: float
         (machine.pool(scaling, realtime=True, backfill=None),),
         horizon_s=len(machines) * slot_s,
     )
-    ttft_s, pace_s = latencies(load, result)
-    if load.slo_attainment(ttft_s, pace_s)[1]:
+    ttft_s, tpot_s = load.latencies(result)
+    if load.slo_attainment(ttft_s, tpot_s)[1]:
         return None
-    return breaks_slo(ttft_s, pace_s, load.ttft_limit_s, load.tpot_limit_s)
+    return breaks_slo(ttft_s, tpot_s, load.ttft_limit_s, load.tpot_limit_s)
 
 
 def raise_bursts(

@@ -13,13 +13,12 @@ from numpy.typing import NDArray
 
 from meritorder import planfile
 from meritorder.domain import BackfillLimits, TokenPrice
-from meritorder.latency import breaks_slo
+from meritorder.latency import breaks_slo, quantile
 from meritorder.policy.schedule import spread_evenly
 from meritorder.sim.pools import Interruptions, PoolAccount, Scheduled, SimPool, SimResult
 from meritorder.sim.run import simulate
 from meritorder.study.fleet.load import TraceLoad
 from meritorder.study.fleet.machines import CandidateMachine
-from meritorder.study.plan.capacity import latencies
 from meritorder.study.plan.demand import RequestClass, request_classes, slot_index, tokens_usd
 from meritorder.units import SECONDS_PER_HOUR
 
@@ -127,7 +126,7 @@ class ModelOutcome:
         if self.result is None:
             unserved = np.full(len(self.load), np.nan)
             return unserved, unserved
-        return latencies(self.load, self.result)
+        return self.load.latencies(self.result)
 
     @property
     def violations(self) -> Bools:
@@ -140,7 +139,7 @@ class ModelOutcome:
     def missed_deadlines(self) -> int:
         """Number of deferrable requests that were late or never done."""
         finished_s = np.full(len(self.load), np.nan) if self.result is None else self.result.finished_s
-        return int(np.count_nonzero(self.load.deferrable & ~(finished_s <= self.load.deadline_s)))
+        return self.load.deadlines_missed(finished_s)
 
     @property
     def attained(self) -> bool:
@@ -323,8 +322,8 @@ def _total(
         requests=sum(len(load) for load in loads.values()),
         kept=kept and missed == 0,
         utilization=work_s / paid_s if paid_s else None,
-        ttft_p99_s=_p99(np.concatenate(ttfts)),
-        tpot_p99_s=_p99(np.concatenate(tpots)),
+        ttft_p99_s=quantile(np.concatenate(ttfts), 0.99),
+        tpot_p99_s=quantile(np.concatenate(tpots), 0.99),
         interruptions=sum(account.interruptions for outcome in outcomes.values() for account in outcome.accounts),
         tokens_usd=usd_of_tokens,
         carbon_usd=sum(_carbon_usd(plan, outcome) for outcome in outcomes.values()),
@@ -368,8 +367,3 @@ def _work_s(outcome: ModelOutcome, machine: CandidateMachine, account: PoolAccou
         if own_s > 0:
             done_s += own_s / all_s * float(work_s[members].sum())
     return done_s
-
-
-def _p99(values: Floats) -> float | None:
-    known = values[np.isfinite(values)]
-    return float(np.quantile(known, 0.99)) if len(known) else None

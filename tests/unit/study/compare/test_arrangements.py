@@ -5,7 +5,7 @@ import pytest
 from tests.samples.fleets import load, machine
 
 from meritorder.domain import Tier, TokenPrice
-from meritorder.study.compare.arrangements import _lanes, cheapest_price, quantile, token_arrangement
+from meritorder.study.compare.arrangements import _lanes, cheapest_price, token_arrangement
 from meritorder.study.fleet.search import Search, SearchResult
 
 ASKED = load(np.sort(np.random.default_rng(4).uniform(0, 600, 1200)), 300, 80, waits=np.arange(1200) % 2 == 0)
@@ -51,8 +51,3 @@ def test_realtime_lane_pays_its_fleet(found: SearchResult) -> None:
     assert found.realtime_alone is not None
     assert lanes[0].total_usd == pytest.approx(min(found.realtime_alone.usd, found.mix.usd))
     assert [lane.requests for lane in lanes] == [600, 600]
-
-
-def test_quantile_of_nothing_is_none() -> None:
-    assert quantile(np.array([np.nan]), 0.5) is None
-    assert quantile(np.array([1.0, np.nan, 3.0]), 0.5) == 2.0
