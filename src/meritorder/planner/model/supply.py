@@ -1,4 +1,4 @@
-"""Supply: machine pools, the payments by which machines are rented or bought, and token APIs.
+"""Supply: machine pools, the payments by which machines are rented or bought, commitments held, and token APIs.
 
 A *pool* is machines of one kind in one place that serve one model. A *payment* is a price for machines of that kind
 under one pricing model; pools with the same machines (two models on one instance type) share its quota or commitment. A
@@ -7,8 +7,8 @@ under one pricing model; pools with the same machines (two models on one instanc
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
-from typing import Final
+from dataclasses import dataclass, field, replace
+from typing import Final, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -213,6 +213,30 @@ class TokenTier:
     usd: Mapping[str, Floats]
     turnaround_s: float = 0.0
     tokens_per_s: float = UNLIMITED
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Holdings:
+    """Commitments that are already held.
+
+    Args:
+        reserved: Machines; `held` of each are held and none can be bought.
+        savings_plans: Savings plans; none can be extended.
+        notes: Commitments of a bill that could not be read, and why.
+    """
+
+    reserved: tuple[Reserved, ...] = ()
+    savings_plans: tuple[SavingsPlan, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    def joined(self, other: Self) -> Self:
+        """Return the holdings of both."""
+        return replace(
+            self,
+            reserved=(*self.reserved, *other.reserved),
+            savings_plans=(*self.savings_plans, *other.savings_plans),
+            notes=(*self.notes, *other.notes),
+        )
 
 
 MachinePayment = OnDemand | Spot | Reserved | CapacityBlock

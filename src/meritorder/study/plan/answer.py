@@ -14,6 +14,7 @@ from meritorder.catalog import Catalog
 from meritorder.catalog.tokens import token_prices
 from meritorder.errors import InfeasibleError
 from meritorder.planner.commitments import backtest_commitments
+from meritorder.planner.model.supply import Holdings
 from meritorder.planner.sensitivity import analyze_sensitivity
 from meritorder.planner.solve.highs import Effort
 from meritorder.planner.solve.search import find_plan
@@ -38,7 +39,6 @@ from meritorder.study.plan.explain import coarsened
 from meritorder.study.plan.options import PlanOptions
 from meritorder.study.plan.record import executable_plan, to_file
 from meritorder.study.plan.simulate import ExecutablePlan, simulate_plan
-from meritorder.study.plan.supply import Holdings
 from meritorder.traces import Trace
 from meritorder.units import format_share, format_usd
 

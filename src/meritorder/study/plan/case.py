@@ -11,7 +11,7 @@ from meritorder.domain import Model, TokenPrice
 from meritorder.evidence import Assumption
 from meritorder.planner.model.demand import Demand, OpenEnd
 from meritorder.planner.model.problem import Problem
-from meritorder.planner.model.supply import MachinePool, TokenTier
+from meritorder.planner.model.supply import Holdings, MachinePool, TokenTier
 from meritorder.study.fleet.load import SATURATION_REQUESTS, TraceLoad
 from meritorder.study.fleet.machines import CandidateMachine
 from meritorder.study.fleet.options import Progress
@@ -19,7 +19,7 @@ from meritorder.study.plan.capacity import Serving, measure_servings
 from meritorder.study.plan.commitments import ChosenCommitments
 from meritorder.study.plan.demand import build_demand, build_horizon, request_classes, token_tiers, venue_name
 from meritorder.study.plan.options import PlanOptions
-from meritorder.study.plan.supply import Holdings, Site, find_payments, find_sites, supply_assumptions
+from meritorder.study.plan.supply import Site, find_payments, find_sites, supply_assumptions
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -29,14 +29,13 @@ from meritorder.errors import ConfigError
 from meritorder.evidence import Assumption
 from meritorder.planner.commitments import hold_purchases
 from meritorder.planner.model.problem import Problem
-from meritorder.planner.model.supply import CapacityBlock, Reserved, SavingsPlan, machine_key
+from meritorder.planner.model.supply import CapacityBlock, Holdings, Reserved, SavingsPlan, machine_key
 from meritorder.planner.model.variants import aggregate_to_hours
 from meritorder.planner.scenarios import SCENARIOS, draw_scenarios, longest_season
 from meritorder.planner.solve.highs import Effort
 from meritorder.planner.solve.search import find_plan
 from meritorder.planner.solve.solution import CommitmentPurchase, Solution
 from meritorder.study.fleet.options import Progress
-from meritorder.study.plan.supply import Holdings
 from meritorder.units import format_duration
 
 _KINDS: Final = ("reserved", "committed_use", "owned")

@@ -14,9 +14,9 @@ from meritorder.evidence import Assumption
 from meritorder.planner.model.demand import Horizon
 from meritorder.planner.model.supply import (
     UNLIMITED,
+    Holdings,
     MachinePayment,
     MachinePool,
-    Reserved,
     SavingsPlan,
     capacity_block_from_offer,
     machine_key,
@@ -29,35 +29,6 @@ from meritorder.study.plan.options import PlanOptions
 
 _TERM_YEARS: Final = {"1y": 1.0, "3y": 3.0}
 _BLOCK_DAYS: Final = (1, 7)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Holdings:
-    """Commitments that are already held.
-
-    Args:
-        reserved: Machines; `held` of each are held and none can be bought.
-        savings_plans: Savings plans; none can be extended.
-        notes: Commitments of a bill that could not be read, and why.
-    """
-
-    reserved: tuple[Reserved, ...] = ()
-    savings_plans: tuple[SavingsPlan, ...] = ()
-    notes: tuple[str, ...] = ()
-
-    def joined(self, other: "Holdings") -> "Holdings":
-        """Return the holdings of both."""
-        return Holdings(
-            reserved=(*self.reserved, *other.reserved),
-            savings_plans=(*self.savings_plans, *other.savings_plans),
-            notes=(*self.notes, *other.notes),
-        )
-
-    def offers(self, catalog: Catalog) -> list[Offer]:
-        """Return the catalog's offers of machines that are held or covered by a held savings plan."""
-        covered = {machine for plan in self.savings_plans for machine in plan.usd_per_hour}
-        machines = {held.machine for held in self.reserved} | covered
-        return [offer for offer in catalog.offers if machine_key(offer) in machines]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,7 +73,7 @@ def find_sites(
         offers = _offers(catalog, profile.hardware, profile.gpus, options, accesses)
         held = [
             offer
-            for offer in holdings.offers(catalog)
+            for offer in _held_offers(catalog, holdings)
             if offer.hardware == profile.hardware
             and offer.gpus % profile.gpus == 0
             and offer.pricing_model is PricingModel.ON_DEMAND
@@ -113,6 +84,13 @@ def find_sites(
             site = sites.get(name) or Site(pool=_pool(name, model, serving, offer, catalog), serving=serving, offers=())
             sites[name] = replace(site, offers=(*site.offers, offer))
     return list(sites.values())
+
+
+def _held_offers(catalog: Catalog, holdings: Holdings) -> list[Offer]:
+    """Return the catalog's offers of machines that are held or covered by a held savings plan."""
+    covered = {machine for plan in holdings.savings_plans for machine in plan.usd_per_hour}
+    machines = {held.machine for held in holdings.reserved} | covered
+    return [offer for offer in catalog.offers if machine_key(offer) in machines]
 
 
 def _offers(

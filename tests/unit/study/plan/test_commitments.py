@@ -8,6 +8,7 @@ import pytest
 
 from meritorder import catalog as facts
 from meritorder.errors import ConfigError
+from meritorder.planner.model.supply import Holdings
 from meritorder.study.plan.commitments import read_holdings
 
 CATALOG = facts.load()
@@ -39,8 +40,8 @@ rates = { "us-east-1 p5.48xlarge" = 28.5 }
     assert reserved.usd_per_hour == 0
     assert plan.held_usd_per_hour == 40.0
     assert dict(plan.usd_per_hour) == {reserved.machine: 28.5}
-    offers = holdings.joined(holdings).offers(CATALOG)
-    assert {(offer.instance, offer.region) for offer in offers} == {("p5.48xlarge", "us-east-1")}
+    both = holdings.joined(Holdings(notes=("unread",)))
+    assert (both.reserved, both.savings_plans, both.notes) == ((reserved,), (plan,), ("unread",))
 
 
 @pytest.mark.parametrize(

@@ -7,9 +7,10 @@ from tests.samples.fleets import backfill, load, machine, offer
 
 from meritorder import catalog as facts
 from meritorder.domain import Access
+from meritorder.planner.model.supply import Holdings, SavingsPlan
 from meritorder.study.plan.capacity import Serving
 from meritorder.study.plan.options import PlanOptions
-from meritorder.study.plan.supply import Holdings, find_sites
+from meritorder.study.plan.supply import _held_offers, find_sites
 
 
 def test_larger_machines_only_with_cheaper_gpus() -> None:
@@ -35,3 +36,9 @@ def test_larger_machines_only_with_cheaper_gpus() -> None:
         accesses=(Access(),),
     )
     assert {site.pool.gpus: site.pool.replicas for site in sites} == {1: 1, 4: 4}
+
+
+def test_savings_plan_names_its_offers() -> None:
+    covered = SavingsPlan(name="held", usd_per_hour={"aws us-east-1 p5.48xlarge": 28.5})
+    offers = _held_offers(facts.load(), Holdings(savings_plans=(covered,)))
+    assert {(offer.instance, offer.region) for offer in offers} == {("p5.48xlarge", "us-east-1")}
