@@ -226,11 +226,10 @@ def sentence(requests: int, bound_usd: float, baseline_usd: float, outcome: plan
     carbon = f" Its carbon is priced at {format_usd(carbon_usd)} on top." if carbon_usd else ""
     included = ", carbon included" if carbon_usd else ""
     cost = f"with this plan they cost {format_usd(total_usd)}{saving}"
-    distance = f"this plan is within {format_share(gap, 1)} of it"
+    bound = f"No plan of this program costs less than {format_usd(bound_usd)}{included}"
     return (
         f"In real time these {requests:,} requests cost {format_usd(baseline_usd)}; {cost}. Every promise is kept when "
-        f"each request is simulated.{carbon} No plan of this program costs less than {format_usd(bound_usd)}{included}: "
-        f"{distance}."
+        f"each request is simulated.{carbon} {bound}: this plan is within {format_share(gap, 1)} of it."
     )
 
 
