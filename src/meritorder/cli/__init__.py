@@ -4,9 +4,10 @@ One module per command or pair of commands; `options.py` declares the options th
 values. A user error is one line on standard error and exit code 2; no file is left half-written.
 """
 
+import os
 import sys
 from importlib.metadata import version as version_of
-from typing import Annotated, Final, cast
+from typing import Annotated, Final, NoReturn, cast
 
 import typer
 
@@ -41,22 +42,51 @@ for _serving in (serve, keys, batch, status, ledger):
 def main() -> None:
     """Run the command line."""
     try:
-        code = app(prog_name="meritorder", standalone_mode=False)
+        code = _run()
     except MeritorderError as error:
-        sys.stderr.write(f"meritorder: {error}\n")
-        sys.exit(2)
+        _refuse(str(error))
     except _UsageError as error:
         command = error.ctx.command_path if error.ctx else "meritorder"
         message = " ".join(error.format_message().split()).removesuffix(".")
-        sys.stderr.write(f"meritorder: {message}; see `{command} --help`\n")
-        sys.exit(2)
+        _refuse(f"{message}; see `{command} --help`")
     except BrokenPipeError:
-        sys.exit(0)
+        _close_stdout()
+        code = 0
+    except OSError as error:
+        _close_stdout()
+        _refuse(f"{error.filename or 'standard output'}: {error.strerror or error}")
     except (KeyboardInterrupt, typer.Abort):
         code = _INTERRUPTED
     if code == _INTERRUPTED:
         sys.stderr.write("interrupted; nothing was written\n")
     sys.exit(code)
+
+
+def _run() -> int | None:
+    """Run the command; return its exit code.
+
+    Raises:
+        BrokenPipeError: Nothing reads standard output any more.
+    """
+    try:
+        code = app(prog_name="meritorder", standalone_mode=False)
+        sys.stdout.flush()
+    except SystemExit as ended:
+        # So typer and rich end on a closed pipe.
+        if isinstance(ended.__context__, BrokenPipeError):
+            raise BrokenPipeError from None
+        raise
+    return cast("int | None", code)
+
+
+def _refuse(line: str) -> NoReturn:
+    sys.stderr.write(f"meritorder: {line}\n")
+    sys.exit(2)
+
+
+def _close_stdout() -> None:
+    """Drop what is still buffered for standard output, which the interpreter would try to write again at its end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 @app.callback(invoke_without_command=True)

@@ -1,4 +1,4 @@
-"""Atomic writing of files: whole or not at all."""
+"""Atomic writing of files: whole or not at all; devices and pipes are written to, never replaced."""
 
 import os
 import tempfile
@@ -8,6 +8,8 @@ from typing import Final
 from meritorder.errors import ConfigError
 
 _DEFAULT_MODE: Final = 0o666
+# Names of open descriptors, such as /dev/stdout: a rename would not reach what reads them.
+_STREAMS: Final = ("/dev/", "/proc/")
 
 
 def write_text(path: Path, text: str) -> None:
@@ -19,11 +21,12 @@ def write_bytes(path: Path, content: bytes) -> None:
     """Write content atomically: a reader sees the old file or the whole new one.
 
     Raises:
-        ConfigError: The folder is missing or not writable, or the disk is full.
+        ConfigError: The folder is missing or not writable, the disk is full, or nobody reads the pipe.
     """
     check_target(path)
+    write = _write_to_stream if _is_stream(path) else _replace
     try:
-        _replace(path, content)
+        write(path, content)
     except OSError as error:
         raise ConfigError(f"cannot be written: {error.strerror}", where=str(path), fix="name another file") from None
 
@@ -38,12 +41,27 @@ def check_target(*paths: Path | None) -> None:
     for path in named:
         if path.is_dir():
             raise ConfigError("is a folder", where=str(path), fix="name a file in it")
+        if _is_stream(path):
+            continue
         if not path.parent.is_dir():
             raise ConfigError(f"the folder {path.parent} does not exist", where=str(path), fix="create it first")
         if not os.access(path.parent, os.W_OK):
             raise ConfigError("cannot be written: Permission denied", where=str(path), fix="name another file")
-    if len({path.resolve() for path in named}) < len(named):
-        raise ConfigError("is named twice", where=str(named[0]), fix="give each output a file of its own")
+    replaced = [path for path in named if not _is_stream(path)]
+    if len({path.resolve() for path in replaced}) < len(replaced):
+        raise ConfigError("is named twice", where=str(replaced[0]), fix="give each output a file of its own")
+
+
+def _is_stream(path: Path) -> bool:
+    """Return whether a path is a device, a pipe or an open descriptor rather than a file."""
+    return str(path).startswith(_STREAMS) or (path.exists() and not path.is_file())
+
+
+def _write_to_stream(path: Path, content: bytes) -> None:
+    with path.open("wb", buffering=0) as stream:
+        rest = memoryview(content)
+        while rest:
+            rest = rest[stream.write(rest) :]
 
 
 def _replace(path: Path, content: bytes) -> None:

@@ -1,5 +1,6 @@
 """The entry point: exit codes, and one line for every mistake."""
 
+import subprocess
 import sys
 
 import pytest
@@ -53,3 +54,15 @@ def test_interruption_writes_nothing(monkeypatch: pytest.MonkeyPatch, capsys: py
 def test_version_is_printed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     assert not outcome(monkeypatch, "--version")
     assert capsys.readouterr().out == f"meritorder {__version__}\n"
+
+
+@pytest.mark.parametrize("arguments", [["prices", "--model", "llama-3.1-8b"], ["--help"]])
+def test_standard_output_fails_in_one_line(arguments: list[str]) -> None:
+    command = [sys.executable, "-m", "meritorder", *arguments]
+    with open("/dev/full", "w") as full:  # noqa: PTH123  (a device, not a file)
+        ended = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert (ended.returncode, ended.stderr) == (2, "meritorder: standard output: No space left on device\n")
+    closed = subprocess.run(
+        ["bash", "-c", 'set -o pipefail; "$@" | true', "bash", *command], capture_output=True, text=True, check=False
+    )
+    assert (closed.returncode, closed.stderr) == (0, "")

@@ -1,11 +1,12 @@
 import os
 import stat
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from meritorder.errors import ConfigError
-from meritorder.report.files import write_bytes, write_text
+from meritorder.report.files import check_target, write_bytes, write_text
 
 
 def test_file_appears_whole(tmp_path: Path) -> None:
@@ -63,3 +64,32 @@ def test_interruption_leaves_nothing_half_written(tmp_path: Path, monkeypatch: p
     with pytest.raises(KeyboardInterrupt):
         write_text(tmp_path / "out.json", "new")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_device_is_written_not_replaced() -> None:
+    null = Path("/dev/null")
+    check_target(null, null)
+    write_text(null, "text")
+    assert stat.S_ISCHR(null.stat().st_mode)
+    with pytest.raises(ConfigError, match="/dev/full: cannot be written: No space left"):
+        write_text(Path("/dev/full"), "text")
+
+
+def test_pipe_gets_all_bytes(tmp_path: Path) -> None:
+    """More than a pipe holds at once, so that the writer has to go on after a partial write."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    content = os.urandom(300_000)
+    with ThreadPoolExecutor() as pool:
+        read = pool.submit(pipe.read_bytes)
+        write_bytes(pipe, content)
+    assert read.result() == content
+    assert stat.S_ISFIFO(pipe.stat().st_mode)
+
+
+def test_closed_pipe_is_one_line() -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    with pytest.raises(ConfigError, match="cannot be written: Broken pipe"):
+        write_text(Path(f"/dev/fd/{writer}"), "text")
+    os.close(writer)
