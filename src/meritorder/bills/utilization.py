@@ -1,15 +1,22 @@
 """Utilization metrics beside a bill: how much of each machine was used over time, from CSV or a Prometheus export.
 
-A CSV has a column of time, one of utilization, and optionally one of the machine. A Prometheus export is the JSON
-answer of `/api/v1/query_range`: one series for each set of labels.
+A CSV has a column of time, one of utilization, and optionally those of the machine and the GPU. A Prometheus export is
+the JSON answer of `/api/v1/query_range`: one series for each set of labels. What a metric measures is declared in
+`gpu_metrics.toml`; a name that is not there is decided by its values.
 
 Sources, read 2026-11: Prometheus HTTP API, "Range queries", prometheus.io/docs/prometheus/latest/querying/api/; NVIDIA
-DCGM Exporter, DCGM_FI_DEV_GPU_UTIL (per cent); Amazon CloudWatch, GPUUtilization (per cent).
+DCGM, dcgm_structs.h (blank values).
 """
 
 import gzip
 import json
+import re
+import tomllib
+import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,20 +24,40 @@ import polars as pl
 
 from meritorder.bills.columns import SourceColumns
 from meritorder.errors import BillError
+from meritorder.findings import Confidence
 from meritorder.units import MS_PER_S
 
 _TIMES: Final = ("time", "timestamp", "datetime", "date", "ts", "period_start")
+_CLUSTERS: Final = ("cluster", "cluster_name", "k8s_cluster")
 _MACHINES: Final = (
-    *("machine", "resource", "resource_id", "instance", "instance_id", "instanceid", "host", "hostname"),
-    *("endpoint", "endpointname", "endpoint_name", "node", "pod", "kubernetes_node", "gpu", "uuid"),
+    *("machine", "resource_id", "resource", "instance_id", "instanceid", "hostname", "host", "nodename"),
+    *("node", "kubernetes_node", "endpointname", "endpoint_name", "endpoint", "instance", "pod"),
 )
+_GPUS: Final = ("uuid", "gpu_uuid", "gpu", "device", "minor_number")
+_MIG: Final = ("gpu_i_id", "gpu_i_profile")
 _VALUES: Final = (
     *("utilisation", "utilization", "gpu_utilisation", "gpu_utilization", "gpuutilization", "gpu_util"),
     *("dcgm_fi_dev_gpu_util", "average", "mean", "value"),
 )
-_PERCENT: Final = 100.0
+_BLANK_FROM: Final = 0x7FFFFFF0
+"""Smallest of DCGM's blank values, those of 32-bit integers; the others are larger."""
+
+_NOT_SAMPLED: Final = -1.0
+_FULL: Final = {"ratio": 1.0, "percent": 100.0, "sum": 100.0}
+_WORDS: Final = {"ratio": "a ratio", "percent": "a percentage", "sum": "a percentage added up over GPUs"}
+_TOLERANCE: Final = 1.001
+_MOST_GPUS: Final = 16
 _INSTANT: Final = pl.Datetime("us", "UTC")
 _FIX: Final = "give a CSV with columns time, machine, utilization, or the JSON of a Prometheus range query"
+_CORRECTION: Final = "name it …_percent or …_ratio"
+_SAMPLES: Final = {
+    "at": pl.Float64,
+    "metric": pl.String,
+    "machine": pl.String,
+    "gpu": pl.String,
+    "mig": pl.Boolean,
+    "value": pl.Float64,
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,87 +65,238 @@ class UtilizationMetrics:
     """Samples of how much machines were used.
 
     Args:
-        samples: Columns `time` (UTC), `machine` (text, "" if not stated), `utilization` (0 to 1).
+        samples: Columns `time` (UTC), `machine` (text, "" if not stated), `gpu` (text, "" if not stated), `utilization`
+            (0 to 1, of the GPU or of the machine's GPUs together), `busiest` (0 to 1, the most that any of its GPUs can
+            have been used).
         machines: Number of different machines.
+        gpus: Number of different GPUs, 0 if the samples name none.
         name: Name of the metric.
         percent: Whether the file gives percentages.
+        confidence: How certain the meaning of its values is.
+        notes: What was decided about its values, and what was left out, one line each.
     """
 
     samples: pl.DataFrame
     machines: int
+    gpus: int
     name: str
     percent: bool
+    confidence: Confidence
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Scale:
+    """What the values of a metric mean, how that was decided, and how certain it is."""
+
+    kind: str
+    reason: str
+    confidence: Confidence
+
+
+@cache
+def _declared() -> list[dict[str, Any]]:
+    text = files("meritorder.bills").joinpath("gpu_metrics.toml").read_text(encoding="utf-8")
+    table: list[dict[str, Any]] = tomllib.loads(text)["metric"]
+    return table
+
+
+def _declaration(name: str) -> dict[str, Any]:
+    """Return what is declared of a metric, empty if nothing is."""
+    return next((metric for metric in _declared() if re.fullmatch(metric["pattern"], name.strip())), {})
+
+
+def _preference(name: str) -> int:
+    """Return the place of a metric in the order in which they are preferred: as declared, then those not declared."""
+    declared = _declaration(name)
+    if not declared.get("work", True):
+        return len(_declared()) + 1
+    return _declared().index(declared) if declared else len(_declared())
 
 
 def read_utilization(path: Path) -> UtilizationMetrics:
     """Read utilization metrics.
 
     Raises:
-        BillError: The file is missing, or has no column of time or of utilization.
+        BillError: The file is missing, has no column of time or of utilization, or measures something else.
     """
+    content = _content(path)
+    is_json = content.lstrip(b"\xef\xbb\xbf \r\n\t")[:1] in {b"{", b"["}
+    table = _prometheus(content, path) if is_json else _csv(content, path)
+    table, notes = _one_metric(table)
+    name = str(table["metric"].item(0)) if table.height else "utilization"
+    declared = _declaration(name)
+    if not declared.get("work", True):
+        fix = "give DCGM_FI_DEV_GPU_UTIL or DCGM_FI_PROF_GR_ENGINE_ACTIVE"
+        raise BillError(f"{name} does not measure how much a GPU works", where=path.name, fix=fix)
+    samples, left_out = _without_blanks(table, mig=bool(declared.get("mig", True)))
+    if samples.is_empty():
+        why = ": ".join(["no sample has both a time and a utilization", *left_out])
+        raise BillError(why, where=path.name, fix=_FIX)
+    scale = _scale(declared, samples["value"], path)
+    return _scaled(samples, name, scale, (*notes, *left_out))
+
+
+def _content(path: Path) -> bytes:
     try:
         content = path.read_bytes()
+        return gzip.decompress(content) if content[:2] == b"\x1f\x8b" else content
+    except (EOFError, zlib.error, gzip.BadGzipFile):
+        raise BillError("the gzip file is truncated or damaged", where=path.name) from None
     except OSError as error:
         raise BillError(f"cannot be read: {error.strerror}", where=str(path)) from None
-    if content[:2] == b"\x1f\x8b":
-        content = gzip.decompress(content)
-    is_json = content.lstrip(b"\xef\xbb\xbf \r\n\t")[:1] in {b"{", b"["}
-    table, name = _prometheus(content, path) if is_json else _csv(content, path)
-    samples = table.drop_nulls("time").filter(pl.col("utilization").is_not_null() & pl.col("utilization").is_finite())
-    if samples.is_empty():
-        raise BillError("no sample has both a time and a utilization", where=path.name, fix=_FIX)
-    if samples["utilization"].min() < 0:  # type: ignore[operator]
-        raise BillError("a utilization is below 0", where=path.name, fix=_FIX)
-    highest = float(samples["utilization"].max())  # type: ignore[arg-type]
-    percent = highest > 1.0 or "percent" in name.lower() or "dcgm" in name.lower()
-    if highest > _PERCENT:
+
+
+def _one_metric(table: pl.DataFrame) -> tuple[pl.DataFrame, tuple[str, ...]]:
+    """Return the samples of one metric, a declared one if there is any, and which others were left out."""
+    names = table["metric"].unique(maintain_order=True).to_list()
+    if len(names) < 2:
+        return table, ()
+    best = min(names, key=_preference)
+    others = ", ".join(name for name in names if name != best)
+    return table.filter(pl.col("metric") == best), (f"{others} is left out; {best} is read",)
+
+
+def _without_blanks(table: pl.DataFrame, *, mig: bool) -> tuple[pl.DataFrame, tuple[str, ...]]:
+    """Return the samples that tell something, and how many others there were.
+
+    Args:
+        table: All samples.
+        mig: Whether the metric is measured on MIG instances.
+    """
+    timed = table.filter(pl.col("time").is_not_null())
+    blank = pl.col("value").is_null() | pl.col("value").is_nan() | (pl.col("value") == _NOT_SAMPLED)
+    blank |= pl.col("value") >= _BLANK_FROM
+    zero_of_mig = pl.col("mig") & (pl.col("value") == 0) & pl.lit(not mig)
+    kept = timed.filter(~blank & ~zero_of_mig)
+    blanks = timed.select(blank.sum()).item() + table.height - timed.height
+    zeros = timed.select((~blank & zero_of_mig).sum()).item()
+    notes = [f"{blanks:,} of {table.height:,} samples are blank and left out"] if blanks else []
+    if zeros:
+        notes.append(f"{zeros:,} zeros of MIG instances are left out: the metric is not measured there")
+    return kept, tuple(notes)
+
+
+def _scale(declared: dict[str, Any], values: pl.Series, path: Path) -> _Scale:
+    """Return what the values mean, by the name of the metric and by the values.
+
+    Raises:
+        BillError: No scale of a utilization has such values.
+    """
+    highest, lowest = float(values.max()), float(values.min())  # type: ignore[arg-type]
+    if lowest < 0:
+        raise BillError(f"a utilization is {lowest:g}, which is below 0", where=path.name, fix=_FIX)
+    by_name = str(declared.get("scale", ""))
+    fits = "ratio" if highest <= _TOLERANCE else "percent" if highest <= 100 * _TOLERANCE else "sum"
+    refused = by_name not in {"", "sum"} or highest > 100 * _MOST_GPUS * _TOLERANCE
+    if fits == "sum" and refused:
         raise BillError(f"a utilization is {highest:g}, which is over 100 %", where=path.name, fix=_FIX)
-    if percent:
-        samples = samples.with_columns(pl.col("utilization") / _PERCENT)
-    return UtilizationMetrics(samples=samples, machines=samples["machine"].n_unique(), name=name, percent=percent)
+    if by_name == "sum":
+        return _Scale(kind="sum" if fits == "sum" else "percent", reason="by its name", confidence="high")
+    if by_name == "ratio" and fits == "percent":
+        return _Scale(kind="percent", reason=f"a ratio by its name, but it reaches {highest:g}", confidence="low")
+    fractions = bool(((values > 0) & (values < 1)).any())
+    if by_name == "percent" and declared.get("mig") is False and fits == "ratio" and fractions:
+        # DCGM counts whole percents: fractions up to 1 are either means of nearly idle GPUs or were divided by 100.
+        return _Scale(kind="ratio", reason="a percentage by its name, but no value exceeds 1", confidence="low")
+    if by_name:
+        return _Scale(kind=by_name, reason="by its name", confidence="high")
+    if fits == "ratio":
+        return _Scale(kind="ratio", reason="because no value exceeds 1", confidence="low")
+    certain: Confidence = "medium" if fits == "percent" else "low"
+    return _Scale(kind=fits, reason=f"because it reaches {highest:g}", confidence=certain)
 
 
-def _csv(content: bytes, path: Path) -> tuple[pl.DataFrame, str]:
+def _scaled(samples: pl.DataFrame, name: str, scale: _Scale, notes: tuple[str, ...]) -> UtilizationMetrics:
+    """Return the samples as shares, with what was decided about them."""
+    share = pl.col("value") / _FULL[scale.kind]
+    gpus_of_one = 1
+    if scale.kind == "sum":
+        gpus_of_one = _gpus(float(samples["value"].max()))  # type: ignore[arg-type]
+    correction = "" if scale.confidence == "high" else f"; if that is wrong, {_CORRECTION}"
+    decided = f"{name} is read as {_WORDS[scale.kind]}, {scale.reason}{correction}"
+    if scale.kind == "sum":
+        decided += f": machines of {gpus_of_one} GPUs"
+    gpus = samples.filter(pl.col("gpu") != "").select(pl.struct("machine", "gpu").n_unique()).item()
+    if gpus > 1 and not samples["machine"].max():
+        notes = (f"its {gpus} GPUs count as one machine, because no label names the machine", *notes)
+    return UtilizationMetrics(
+        samples=samples.select(
+            "time",
+            "machine",
+            "gpu",
+            utilization=(share / gpus_of_one).clip(0, 1),
+            busiest=share.clip(0, 1),
+        ),
+        machines=samples["machine"].n_unique(),
+        gpus=gpus,
+        name=name,
+        percent=scale.kind != "ratio",
+        confidence=scale.confidence,
+        notes=(decided, *notes),
+    )
+
+
+def _gpus(highest: float) -> int:
+    """Return the smallest usual number of GPUs in a machine whose percentages add up to this."""
+    return next((gpus for gpus in (2, 4, 8) if highest <= 100 * _TOLERANCE * gpus), _MOST_GPUS)
+
+
+def _csv(content: bytes, path: Path) -> pl.DataFrame:
     try:
         raw = pl.read_csv(content, infer_schema=False)
     except pl.exceptions.PolarsError as error:
         raise BillError(f"not a readable CSV: {str(error).splitlines()[0]}", where=path.name, fix=_FIX) from error
-    normalized = {name.strip().lower().replace(" ", "_"): name for name in reversed(raw.columns)}
-    time = next((normalized[name] for name in _TIMES if name in normalized), None)
-    value = next((normalized[name] for name in _VALUES if name in normalized), None)
-    machine = next((normalized[name] for name in _MACHINES if name in normalized), None)
+    columns = {name.strip().lower().replace(" ", "_"): name for name in reversed(raw.columns)}
+    time = _first(columns, _TIMES)
+    declared = sorted(filter(_declaration, raw.columns), key=_preference)
+    value = next(iter(declared), None)
+    if value is None or not _declaration(value).get("work", True):
+        value = _first(columns, _VALUES) or value
     if time is None or value is None:
         missing = "time" if time is None else "utilization"
         raise BillError(f"no column of {missing} among {', '.join(raw.columns[:6])}", where=path.name, fix=_FIX)
     fields = SourceColumns(raw.schema)
-    table = raw.select(
+    cluster, machine, gpu = (_first(columns, names) for names in (_CLUSTERS, _MACHINES, _GPUS))
+    mig = [columns[name] for name in _MIG if name in columns]
+    named = [pl.col(name) for name in (cluster, machine) if name]
+    return raw.select(
         time=fields.time(time),
-        machine=pl.col(machine).fill_null("") if machine else pl.lit(""),
-        utilization=pl.col(value).str.strip_chars("% ").cast(pl.Float64, strict=False),
+        metric=pl.lit(value),
+        machine=pl.concat_str(named, separator="/", ignore_nulls=True) if named else pl.lit(""),
+        gpu=pl.col(gpu).fill_null("") if gpu else pl.lit(""),
+        mig=pl.any_horizontal([pl.col(name).fill_null("") != "" for name in mig]) if mig else pl.lit(value=False),
+        value=pl.col(value).str.strip_chars("% ").cast(pl.Float64, strict=False),
     )
-    return table, value
 
 
-def _prometheus(content: bytes, path: Path) -> tuple[pl.DataFrame, str]:
+def _first(columns: dict[str, str], names: Sequence[str]) -> str | None:
+    return next((columns[name] for name in names if name in columns), None)
+
+
+def _prometheus(content: bytes, path: Path) -> pl.DataFrame:
     try:
         answer: Any = json.loads(content)
         result = answer["data"]["result"] if isinstance(answer, dict) else answer
         rows = [
-            (float(at), _machine(series["metric"]), float(value))
+            (float(at), *labels, float(value))
             for series in result
+            for labels in [_labels(series["metric"])]
             for at, value in series.get("values") or [series["value"]]
         ]
-        name = str(result[0]["metric"].get("__name__", "utilization")) if result else ""
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise BillError("not the answer of a Prometheus range query", where=path.name, fix=_FIX) from error
     if not rows:
         raise BillError("the range query found no series", where=path.name, fix=_FIX)
-    table = pl.DataFrame(rows, schema={"at": pl.Float64, "machine": pl.String, "utilization": pl.Float64}, orient="row")
-    instant = pl.from_epoch((pl.col("at") * MS_PER_S).cast(pl.Int64), time_unit="ms").dt.replace_time_zone("UTC")
-    return table.select("machine", "utilization", time=instant.cast(_INSTANT)), name
+    table = pl.DataFrame(rows, schema=_SAMPLES, orient="row")
+    instant = pl.from_epoch((pl.col("at") * MS_PER_S).cast(pl.Int64, strict=False), time_unit="ms")
+    return table.with_columns(time=instant.dt.replace_time_zone("UTC").cast(_INSTANT)).drop("at")
 
 
-def _machine(labels: dict[str, str]) -> str:
-    """Return the labels that name the machine of a series, joined."""
+def _labels(labels: dict[str, str]) -> tuple[str, str, str, bool]:
+    """Return the metric, the machine, the GPU, and whether it is a MIG instance."""
     lower = {name.lower(): str(value) for name, value in labels.items()}
-    return "/".join(lower[name] for name in _MACHINES if name in lower)
+    cluster, machine, gpu = (_first(lower, names) for names in (_CLUSTERS, _MACHINES, _GPUS))
+    mig = [lower[name] for name in _MIG if lower.get(name)]
+    place = "/".join(part for part in (cluster, machine) if part)
+    return lower.get("__name__", "utilization"), place, "/".join([gpu or "", *mig]), bool(mig)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from meritorder.bills.utilization import read_utilization
+from meritorder.bills.utilization import UtilizationMetrics, read_utilization
 from meritorder.errors import BillError
 
 
@@ -48,8 +48,9 @@ def test_prometheus_series_are_machines(tmp_path: Path) -> None:
     path = tmp_path / "range.json.gz"
     path.write_bytes(gzip.compress(json.dumps({"data": {"result": series}}).encode()))
     metrics = read_utilization(path)
-    assert metrics.machines == 2
-    assert set(metrics.samples["machine"]) == {"h1/0", "h1/1"}
+    assert (metrics.machines, metrics.gpus) == (1, 2)
+    assert set(metrics.samples["machine"]) == {"h1"}
+    assert set(metrics.samples["gpu"]) == {"0", "1"}
     assert metrics.samples["time"].dt.timestamp("ms").to_list() == [0, 300_500] * 2
     assert metrics.name == "gpu"
 
@@ -59,7 +60,7 @@ def test_instant_query_has_one_value(tmp_path: Path) -> None:
     assert read_utilization(path).samples["utilization"].to_list() == [0.25]
 
 
-@pytest.mark.parametrize(("value", "refused"), [("100", False), ("100.5", True), ("-0.1", True), ("0", False)])
+@pytest.mark.parametrize(("value", "refused"), [("100", False), ("-0.1", True), ("0", False), ("1700", True)])
 def test_utilization_is_within_bounds(tmp_path: Path, value: str, *, refused: bool) -> None:
     path = written(tmp_path / "m.csv", f"time,value\n2026-10-05,{value}\n")
     if refused:
@@ -93,8 +94,93 @@ def test_other_files_are_refused(tmp_path: Path, text: str, message: str) -> Non
 
 
 def test_first_series_names_the_metric(tmp_path: Path) -> None:
-    """A metric in percent stays in percent, even where no sample exceeds 1 %."""
-    series = [{"metric": {"__name__": name}, "value": [60, "1"]} for name in ("gpu_percent", "other", "third")]
+    """Of several metrics one whose meaning is known is read, in its own unit."""
+    series = [{"metric": {"__name__": name}, "value": [60, "1"]} for name in ("other", "gpu_percent", "third")]
     metrics = read_utilization(written(tmp_path / "m.json", json.dumps(series)))
     assert (metrics.name, metrics.percent) == ("gpu_percent", True)
-    assert metrics.samples["utilization"].to_list() == [0.01] * 3
+    assert metrics.samples["utilization"].to_list() == [0.01]
+    assert "other, third is left out; gpu_percent is read" in metrics.notes
+
+
+def series_of(name: str, values: list[float], **labels: str) -> dict[str, object]:
+    """Return a series of five-minute samples."""
+    return {
+        "metric": {"__name__": name, **labels},
+        "values": [[300 * place, str(value)] for place, value in enumerate(values)],
+    }
+
+
+def read_series(tmp_path: Path, *series: dict[str, object]) -> UtilizationMetrics:
+    return read_utilization(written(tmp_path / "m.json", json.dumps({"data": {"result": series}})))
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "shares", "confidence"),
+    [
+        ("DCGM_FI_PROF_GR_ENGINE_ACTIVE", [0.35, 0.0], [0.35, 0.0], "high"),
+        ("DCGM_FI_PROF_SM_ACTIVE", [35.0, 70.0], [0.35, 0.7], "low"),
+        ("DCGM_FI_DEV_GPU_UTIL", [1.0, 0.0], [0.01, 0.0], "high"),
+        ("DCGM_FI_DEV_GPU_UTIL", [0.5, 0.9], [0.5, 0.9], "low"),
+        ("nv_gpu_utilization", [0.6, 1.0], [0.6, 1.0], "high"),
+        ("vllm:gpu_cache_usage_perc", [0.25, 0.5], [0.25, 0.5], "high"),
+        ("kubernetes.io/node/accelerator/duty_cycle", [40.0, 1.0], [0.4, 0.01], "high"),
+        ("GPUUtilization", [720.0, 80.0], [0.9, 0.1], "high"),
+        ("GPUUtilization", [72.0, 8.0], [0.72, 0.08], "high"),
+        ("my_gpus", [380.0, 100.0], [0.95, 0.25], "low"),
+        ("my_gpus", [60.0, 3.0], [0.6, 0.03], "medium"),
+        ("my_gpus", [0.6, 0.03], [0.6, 0.03], "low"),
+        ("my_gpus_ratio", [0.6, 0.03], [0.6, 0.03], "high"),
+    ],
+)
+def test_scale_by_name_and_values(
+    tmp_path: Path, name: str, values: list[float], shares: list[float], confidence: str
+) -> None:
+    metrics = read_series(tmp_path, series_of(name, values, Hostname="h"))
+    assert metrics.samples["utilization"].to_list() == pytest.approx(shares)
+    assert metrics.confidence == confidence
+    assert metrics.notes[0].startswith(f"{name} is read as a ")
+
+
+def test_summed_percentage_keeps_its_busiest_gpu(tmp_path: Path) -> None:
+    """One of eight GPUs at 8 % is 1 % of the machine, and yet a GPU that works."""
+    metrics = read_series(tmp_path, series_of("GPUUtilization", [640.0, 8.0], EndpointName="e"))
+    assert metrics.samples.row(1, named=True)["utilization"] == pytest.approx(0.01)
+    assert metrics.samples.row(1, named=True)["busiest"] == pytest.approx(0.08)
+
+
+@pytest.mark.parametrize("blank", [2**63 - 1, 2**63 - 16, 2147483632, 140737488355328.0, -1, "NaN"])
+def test_blank_values_are_left_out(tmp_path: Path, blank: float) -> None:
+    metrics = read_series(tmp_path, series_of("DCGM_FI_DEV_GPU_UTIL", [70, blank, 30], Hostname="h"))
+    assert metrics.samples["utilization"].to_list() == pytest.approx([0.7, 0.3])
+    assert "1 of 3 samples are blank and left out" in metrics.notes
+
+
+def test_zeros_of_mig_tell_nothing(tmp_path: Path) -> None:
+    """GPU_UTIL is not measured on MIG instances; GR_ENGINE_ACTIVE is."""
+    whole = series_of("DCGM_FI_DEV_GPU_UTIL", [50, 0], Hostname="h", UUID="GPU-0")
+    part = series_of("DCGM_FI_DEV_GPU_UTIL", [0, 0], Hostname="h", UUID="GPU-1", GPU_I_ID="3", GPU_I_PROFILE="1g.10gb")
+    metrics = read_series(tmp_path, whole, part)
+    assert metrics.samples["utilization"].to_list() == [0.5, 0.0]
+    assert "2 zeros of MIG instances are left out: the metric is not measured there" in metrics.notes
+    with pytest.raises(BillError, match="zeros of MIG instances"):
+        read_series(tmp_path, part)
+    measured = series_of("DCGM_FI_PROF_GR_ENGINE_ACTIVE", [0, 0], Hostname="h", GPU_I_ID="3")
+    assert read_series(tmp_path, measured).samples.height == 2
+
+
+def test_memory_is_not_work(tmp_path: Path) -> None:
+    with pytest.raises(BillError, match="DCGM_FI_DEV_FB_USED does not measure how much a GPU works"):
+        read_series(tmp_path, series_of("DCGM_FI_DEV_FB_USED", [71_000.0], Hostname="h"))
+
+
+def test_unnamed_gpus_are_one_machine(tmp_path: Path) -> None:
+    gpus = [series_of("DCGM_FI_DEV_GPU_UTIL", [50.0], UUID=f"GPU-{place}") for place in range(3)]
+    metrics = read_series(tmp_path, *gpus)
+    assert (metrics.machines, metrics.gpus) == (1, 3)
+    assert any("count as one machine" in note for note in metrics.notes)
+
+
+def test_clusters_have_their_own_machines(tmp_path: Path) -> None:
+    text = "time,cluster,node,gpu,gpu_percent\n2026-10-05,a,n1,0,5\n2026-10-05,b,n1,0,5\n2026-10-05,b,n1,1,5\n"
+    metrics = read_utilization(written(tmp_path / "m.csv", text))
+    assert (metrics.machines, metrics.gpus) == (2, 3)

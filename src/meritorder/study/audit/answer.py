@@ -214,6 +214,7 @@ def _sentence(inference_usd: float, overpaid_usd: float, ordered: list[Finding],
 def _assumptions(findings: list[Finding], context: AuditContext, months: float) -> list[Assumption]:
     kinds = {finding.kind for finding in findings}
     assumed = [Assumption(text=f"a month is the mean of the {months:g} in the bill")] if months > 1 else []
+    assumed += [Assumption(text=note) for note in (context.usage.notes if context.usage else ())]
     if "over_provisioned" in kinds:
         text = f"machines may be planned at {format_share(MAX_UTILIZATION)} of what they can do in an hour"
         assumed.append(Assumption(text=text))

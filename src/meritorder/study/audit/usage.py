@@ -35,10 +35,11 @@ IDLE_BELOW: Final = 0.01
 OUTPUT_WEIGHT: Final = 4.0
 """Work of an output token in input tokens. Assumed: token APIs charge three to five times as much for it, 2026."""
 
+_CERTAINTY: Final = ("low", "medium", "high")
 _PACE_QUANTILE: Final = 0.99
 _NEARLY_ALL: Final = 0.95
 _COVERED: Final = 0.9
-"""Part of an hour that a trace must cover: its first and last requests may fall within the hour."""
+"""Part of an hour that a trace or metrics must cover: the first and last of their records may fall within it."""
 
 _UNEVEN: Final = 1.5
 _MIN_HOURS: Final = 7 * HOURS_PER_DAY
@@ -61,6 +62,7 @@ class MachineUsage:
         source: Where it comes from, for texts.
         of_all_machines: Whether it covers all machines, not only those that served the trace.
         guessed: Whether it is derived from other work than that of the machines; it covers only those that never scale.
+        notes: What was decided about the input and what of it was left out, one line each.
     """
 
     known: Bools
@@ -70,6 +72,7 @@ class MachineUsage:
     source: str
     of_all_machines: bool
     guessed: bool = False
+    notes: tuple[str, ...] = ()
 
     def covers(self, pool: BilledPool) -> bool:
         """Return whether it covers these machines."""
@@ -89,35 +92,66 @@ def usage_from_metrics(
 ) -> MachineUsage | None:
     """Return the usage that metrics show for the hours of the bill; None if they are of other hours.
 
-    needed = used / MAX_UTILIZATION, with used the mean utilization of those that were not idle
+        needed = used / MAX_UTILIZATION, with used the mean utilization of those that were not idle
+
+    A machine is idle for an hour if all of its GPUs are, by samples of nearly the whole hour; an hour with gaps shows
+    only that a machine worked.
 
     Args:
         fleet: The machines.
         metrics: The samples.
         of_all_machines: Whether they cover all machines, not only those that served the trace.
     """
-    hour = (pl.col("time") - fleet.start).dt.total_seconds() // int(SECONDS_PER_HOUR)
-    by_machine = (
-        metrics.samples.with_columns(at=hour)
-        .filter(pl.col("at").is_between(0, fleet.hours - 1))
-        .group_by("at", "machine")
-        .agg(mean=pl.col("utilization").mean(), highest=pl.col("utilization").max())
-    )
-    if by_machine.is_empty():
+    machine_hours = _machine_hours(fleet, metrics)
+    if machine_hours.is_empty():
         return None
-    by_hour = by_machine.group_by("at").agg(
-        idle=(pl.col("highest") < IDLE_BELOW).mean(),
-        used=pl.col("mean").filter(pl.col("highest") >= IDLE_BELOW).sum() / pl.len(),
+    known_hours = machine_hours.filter("busy" | pl.col("complete"))
+    by_hour = known_hours.group_by("at").agg(
+        idle=(~pl.col("busy")).mean(),
+        used=pl.col("mean").filter("busy").sum() / pl.len(),
     )
     known, idle, used = _columns(by_hour, fleet.hours, "idle", "used")
+    gaps = machine_hours.height - known_hours.height
+    sampled: Confidence = "high" if metrics.machines > 1 or _most_machines(fleet) <= 1 else "medium"
     return MachineUsage(
         known=known,
         idle=idle,
         needed=np.minimum(used / MAX_UTILIZATION, 1 - idle),
-        confidence="high" if metrics.machines > 1 else "medium",
-        source=f"{metrics.name} of {metrics.machines} machine{'s' if metrics.machines != 1 else ''}",
+        confidence=min(metrics.confidence, sampled, key=_CERTAINTY.index),
+        source=_source(metrics),
         of_all_machines=of_all_machines,
+        notes=(*metrics.notes, *([f"{gaps:,} hours of machines with gaps and no work tell nothing"] if gaps else [])),
     )
+
+
+def _machine_hours(fleet: BilledFleet, metrics: UtilizationMetrics) -> pl.DataFrame:
+    """Return the hours of each machine: `mean` utilization, whether `busy`, and whether sampled as a whole."""
+    hour = (pl.col("time") - fleet.start).dt.total_seconds() // int(SECONDS_PER_HOUR)
+    inside = metrics.samples.with_columns(at=hour).filter(pl.col("at").is_between(0, fleet.hours - 1))
+    by_gpu = inside.group_by("at", "machine", "gpu").agg(
+        mean=pl.col("utilization").mean(), highest=pl.col("busiest").max(), samples=pl.len()
+    )
+    usual = by_gpu.group_by("machine").agg(usual=pl.col("samples").median(), gpus=pl.col("gpu").n_unique())
+    return (
+        by_gpu.join(usual, on="machine")
+        .group_by("at", "machine")
+        .agg(
+            mean=pl.col("mean").mean(),
+            busy=pl.col("highest").max() >= IDLE_BELOW,
+            complete=(pl.col("samples") >= _COVERED * pl.col("usual")).sum() == pl.col("gpus").first(),
+        )
+    )
+
+
+def _most_machines(fleet: BilledFleet) -> float:
+    """Return the most machines that were paid for at once."""
+    return float(np.sum([pool.machines for pool in fleet.pools], axis=0).max())
+
+
+def _source(metrics: UtilizationMetrics) -> str:
+    machines = f"{metrics.machines} machine{'s' if metrics.machines != 1 else ''}"
+    gpus = f" with {metrics.gpus} GPUs" if metrics.gpus > 1 else ""
+    return f"{metrics.name} of {machines}{gpus}"
 
 
 def work_by_hour(fleet: BilledFleet, trace: traces.Trace) -> tuple[Floats, Floats]:
