@@ -12,7 +12,7 @@ has nothing to do looks again at any moment at which something came, after the a
 import math
 
 from tests.oracle.stepwise_engine import Account, Replica, Request
-from tests.oracle.stepwise_pools import Group, Instance, initially_on
+from tests.oracle.stepwise_pools import Group, Instance, initially_on, wanted_by_slot
 
 from meritorder.policy.backfill import backfill_sequences
 from meritorder.policy.replicas import replicas_for_deadline
@@ -179,7 +179,7 @@ class Fleet:
         """Set the limits on deferrable work of the slot."""
         shares = group.pool.backfill_shares
         if shares:
-            assert isinstance(group.pool.scaling, Scheduled)
+            assert isinstance(group.pool.scaling, Scheduled | Autoscaled)
             share = [*shares, 1.0][min(int(now / group.pool.scaling.slot_s), len(shares))]
             for replica in group.replicas:
                 replica.backfill_share = share
@@ -215,11 +215,11 @@ class Fleet:
             case Fixed(instances=instances):
                 return held if group.pool.interruptions is None else instances
             case Scheduled(instances=slots, slot_s=slot_s, ahead_s=ahead_s):
-                return max(slots[min(int(now / slot_s), len(slots) - 1) : int((now + ahead_s) / slot_s) + 1])
+                return wanted_by_slot(slots, slot_s, ahead_s, now)
             case Autoscaled():
                 mean = group.in_flight_s / self.tick_s
                 group.in_flight_s = 0.0
-                return group.scaled_to(mean, self.tick_s)
+                return group.scaled_to(mean, self.tick_s, now)
             case DeadlineScaled():
                 to_add = int(self._replicas_to_add(group, now, scaling.margin_s) / pack)
                 if to_add > 0:
@@ -265,10 +265,12 @@ class Fleet:
 
     def _rent_for_first_slots(self, group: Group) -> None:
         """A schedule rents so long ahead of its slots that it may have done so before the clock began."""
-        if not isinstance(group.pool.scaling, Scheduled):
+        scaling = group.pool.scaling
+        if not isinstance(scaling, Scheduled | Autoscaled):
             return
-        for number, wanted in list(enumerate(group.pool.scaling.instances))[1:]:
-            rented_s = number * group.pool.scaling.slot_s - group.pool.scaling.ahead_s
+        slots = scaling.instances if isinstance(scaling, Scheduled) else scaling.floor
+        for number, wanted in list(enumerate(slots))[1:]:
+            rented_s = number * scaling.slot_s - scaling.ahead_s
             while rented_s <= 0 and len(group.held("on", "starting")) < wanted and group.may_rent:
                 instance = self.rent(group, rented_s, group.pool.startup_s)
                 if instance.state == "starting" and instance.ready_s <= 0:

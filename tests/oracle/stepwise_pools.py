@@ -97,21 +97,29 @@ class Group:
         left = [instance for instance in rented if instance.ends_s > now]
         return over + (left[int(self.ceiling) :] if self.ceiling < len(left) else [])
 
-    def scaled_to(self, in_flight: float, tick_s: float) -> int:
-        """Return the instances that keep the requests in flight at their target, the most of the window."""
+    def scaled_to(self, in_flight: float, tick_s: float, now: float) -> int:
+        """Return the instances that keep the requests in flight at their target, the most of the window and floor."""
         scaling = self.pool.scaling
         assert isinstance(scaling, Autoscaled)
         replicas = replicas_for_concurrency(in_flight, scaling.target_in_flight)
         self.recommended.append(math.ceil(replicas / self.pool.replicas_per_instance))
         window = max(1, math.ceil(scaling.stabilization_s / tick_s))
-        return max(scaling.minimum, min(max(self.recommended[-window:]), scaling.maximum))
+        floor = wanted_by_slot(scaling.floor, scaling.slot_s, scaling.ahead_s, now) if scaling.floor else 0
+        return min(max(scaling.minimum, floor, *self.recommended[-window:]), scaling.maximum)
+
+
+def wanted_by_slot(slots: tuple[int, ...], slot_s: float, ahead_s: float, now: float) -> int:
+    """Return the most instances of the slot and of those that begin before a start-up is over."""
+    return max(slots[min(int(now / slot_s), len(slots) - 1) : int((now + ahead_s) / slot_s) + 1])
 
 
 def initially_on(pool: SimPool) -> int:
     """Return the instances that are on at time 0."""
     match pool.scaling:
-        case Fixed(instances=initial) | Autoscaled(initial=initial):
+        case Fixed(instances=initial):
             return initial
+        case Autoscaled(initial=initial, floor=floor, maximum=maximum):
+            return min(max([initial, *floor[:1]]), maximum)
         case Scheduled(instances=slots):
             return slots[0] if slots else 0
         case DeadlineScaled():

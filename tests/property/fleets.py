@@ -168,9 +168,11 @@ def _pool(draw: st.DrawFn, times: Times, most_tokens: int, *, realtime: bool, in
 
 def _shares(draw: st.DrawFn, scaling: Scaling) -> tuple[float, ...]:
     """Draw the share of the backfill limits in each slot of a schedule, or none."""
-    if not isinstance(scaling, Scheduled) or draw(st.booleans()):
-        return ()
-    return tuple(draw(st.sampled_from([1.0, 0.7, 0.3, 0.1])) for _ in scaling.instances)
+    match scaling:
+        case Scheduled(instances=slots) | Autoscaled(floor=slots) if draw(st.booleans()):
+            return tuple(draw(st.sampled_from([1.0, 0.7, 0.3, 0.1])) for _ in slots)
+        case _:
+            return ()
 
 
 def _interruptions(draw: st.DrawFn, times: Times) -> Interruptions:
@@ -203,6 +205,9 @@ def _scaling(draw: st.DrawFn, times: Times, *, realtime: bool) -> Scaling:
                 maximum=most,
                 initial=draw(st.integers(0, most)),
                 stabilization_s=times.uniform(0.1, 10.0),
+                floor=tuple(draw(st.lists(st.integers(0, most + 1), max_size=6))),
+                slot_s=times.uniform(0.5, 5.0),
+                ahead_s=draw(st.sampled_from([0.0, 1.0, 7.0])),
             )
         case "for deadlines":
             return DeadlineScaled(maximum=most, margin_s=times.uniform(0.0, 5.0))

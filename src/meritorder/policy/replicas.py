@@ -24,6 +24,18 @@ def replicas_for_concurrency(in_flight: float, target: float) -> int:
     return math.ceil(in_flight / target - 1e-9)
 
 
+def machines_above_floor(reactive: int, minimum: int, floor: int, maximum: int) -> int:
+    """Return the machines to run, `min(maximum, max(reactive, minimum, floor))`.
+
+    Args:
+        reactive: Machines that the load asks for.
+        minimum: Lower bound at any time.
+        floor: Lower bound that is scheduled now.
+        maximum: Upper bound, which the floor does not exceed either.
+    """
+    return min(maximum, max(reactive, minimum, floor))
+
+
 def replicas_for_deadline(work_due_s: float, scheduled_s: float, time_left_s: float) -> float:
     """Return the replicas, not rounded, to add so that the work due by a deadline is done by it.
 

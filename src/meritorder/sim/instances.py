@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from meritorder.policy.replicas import replicas_for_concurrency
+from meritorder.policy.replicas import machines_above_floor, replicas_for_concurrency
 from meritorder.policy.schedule import scheduled_machines
 from meritorder.sim.compiled import compiled, inlined
 from meritorder.sim.runs import add_to_bins, reschedule, set_run_end
@@ -20,6 +20,7 @@ from meritorder.sim.state import (
     KernelState,
 )
 
+_machines_above_floor = compiled(machines_above_floor)
 _replicas_for_concurrency = compiled(replicas_for_concurrency)
 _scheduled_machines = compiled(scheduled_machines)
 
@@ -134,13 +135,20 @@ def open_pool(kernel: KernelState, p: int) -> None:
 
 
 @compiled
+def _scheduled_instances(kernel: KernelState, p: int, now: float) -> int:
+    """Return the instances that the pool's slots ask for now, or for when one that is rented now serves."""
+    pool = kernel.pools[p]
+    slot = min(int(now / pool.slot_s), pool.slots - 1)
+    until = min(int((now + pool.ahead_s) / pool.slot_s), pool.slots - 1)
+    return np.int64(_scheduled_machines(pool.schedule[: pool.slots], slot, until))
+
+
+@compiled
 def wanted_instances(kernel: KernelState, p: int, now: float, tick: int) -> int:
     """Return the instances that the pool's scaling asks for."""
     pool = kernel.pools[p]
     if pool.scaling == SCHEDULED:
-        slot = min(int(now / pool.slot_s), pool.slots - 1)
-        until = min(int((now + pool.ahead_s) / pool.slot_s), pool.slots - 1)
-        return min(_scheduled_machines(pool.schedule[: pool.slots], slot, until), pool.instances)
+        return min(_scheduled_instances(kernel, p, now), pool.instances)
     if pool.scaling == CONCURRENCY:
         count_in_flight(kernel, p, now, 0)
         mean_in_flight = pool.in_flight_integral / kernel.fleet[0].tick_s
@@ -149,8 +157,9 @@ def wanted_instances(kernel: KernelState, p: int, now: float, tick: int) -> int:
         ring = pool.stabilization_ticks
         per_instance = pool.replicas_per_instance
         pool.wanted_history[tick % ring] = (replicas + per_instance - 1) // per_instance
-        highest = np.max(pool.wanted_history[:ring])
-        return max(pool.minimum, min(highest, pool.instances))
+        highest = np.int64(np.max(pool.wanted_history[:ring]))
+        floor = _scheduled_instances(kernel, p, now) if pool.slots > 0 else 0
+        return _machines_above_floor(highest, pool.minimum, floor, pool.instances)
     serving = 0
     for i in instances_of(kernel, p):
         if kernel.instances[i].state in (ON, STARTING):

@@ -3,6 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from meritorder.policy.replicas import machines_above_floor
 from meritorder.sim.pools import Autoscaled, DeadlineScaled, Fixed, Requests, Scheduled, SimPool
 from meritorder.sim.runs import idle_tournament
 from meritorder.sim.state import (
@@ -130,14 +131,18 @@ def _set_scaling(record: np.void, pool: SimPool, tick_s: float) -> None:
     match pool.scaling:
         case Fixed(instances=instances) if pool.interruptions:
             # Instances that are taken back are rented again, which only a schedule does.
-            _set_schedule(record, Scheduled(instances=(instances,), slot_s=1.0))
+            record["scaling"], record["initial"] = SCHEDULED, instances
+            _set_slots(record, (instances,), slot_s=1.0, ahead_s=0.0)
         case Fixed(instances=instances):
             record["scaling"], record["initial"] = FIXED, instances
-        case Scheduled() as scaling:
-            _set_schedule(record, scaling)
+        case Scheduled(instances=slots, slot_s=slot_s, ahead_s=ahead_s):
+            record["scaling"], record["initial"] = SCHEDULED, slots[0] if slots else 0
+            _set_slots(record, slots, slot_s, ahead_s)
         case Autoscaled() as scaling:
             record["scaling"], record["target"] = CONCURRENCY, scaling.target_in_flight
             _set_bounds(record, scaling, tick_s)
+            if scaling.floor:
+                _set_slots(record, scaling.floor, scaling.slot_s, scaling.ahead_s)
         case DeadlineScaled(margin_s=margin_s):
             record["scaling"], record["target"] = DEADLINES, margin_s
 
@@ -154,16 +159,15 @@ def _set_interruptions(record: np.void, pool: SimPool) -> None:
     record["ceiling_from"][:changes] = pool.interruptions.ceiling
 
 
-def _set_schedule(record: np.void, scaling: Scheduled) -> None:
-    slots = scaling.instances
-    record["scaling"], record["slot_s"], record["ahead_s"] = SCHEDULED, scaling.slot_s, scaling.ahead_s
-    record["initial"] = slots[0] if slots else 0
-    record["slots"] = len(slots)
-    record["schedule"][: len(slots)] = slots
+def _set_slots(record: np.void, instances: tuple[int, ...], slot_s: float, ahead_s: float) -> None:
+    record["slot_s"], record["ahead_s"] = slot_s, ahead_s
+    record["slots"] = len(instances)
+    record["schedule"][: len(instances)] = instances
 
 
 def _set_bounds(record: np.void, scaling: Autoscaled, tick_s: float) -> None:
-    record["initial"] = min(scaling.initial, scaling.maximum)
+    floor = scaling.floor[0] if scaling.floor else 0
+    record["initial"] = machines_above_floor(scaling.initial, 0, floor, scaling.maximum)
     record["minimum"] = scaling.minimum
     record["stabilization_ticks"] = stabilization_ticks(scaling, tick_s)
 

@@ -40,14 +40,20 @@ class Scheduled:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Autoscaled:
-    """The instances that keep the requests in flight per replica at a target.
+    """The instances that keep the requests in flight per replica at a target, and never fewer than a scheduled floor.
 
     Args:
         target_in_flight: Requests in flight that one replica should have.
         minimum: Lower bound on the instances.
-        maximum: Upper bound on the instances.
-        initial: Instances on at time 0.
+        maximum: Upper bound on the instances; a higher floor does not raise it.
+        initial: Instances on at time 0; the floor of the first slot if that is higher.
         stabilization_s: Scale-down waits until all recommendations of this window are lower.
+        floor: Fewest instances in each slot; those of the last slot stay until all requests are served.
+        slot_s: Length of a slot of the floor.
+        ahead_s: How long before its slot an instance of the floor is rented, as in `Scheduled`.
+
+    Raises:
+        ValueError: The slots of a floor have no length.
 
     Source: defaults of Kubernetes' horizontal pod autoscaler (15 s sync, 300 s scale-down stabilization), 2026.
     """
@@ -57,6 +63,13 @@ class Autoscaled:
     maximum: int
     initial: int
     stabilization_s: float = 300.0
+    floor: tuple[int, ...] = ()
+    slot_s: float = 0.0
+    ahead_s: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.floor and self.slot_s <= 0:
+            raise ValueError("slot_s: a floor needs slots with a length")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -189,6 +202,15 @@ class SimPool:
     def permitted(self) -> frozenset[int]:
         """Accesses that may run here."""
         return frozenset(range(MAX_ACCESSES)) if self.permits is None else self.permits
+
+    @property
+    def scheduled_instances(self) -> tuple[int, ...]:
+        """Instances in each slot of the schedule or the floor; empty without one."""
+        match self.scaling:
+            case Scheduled(instances=slots) | Autoscaled(floor=slots):
+                return slots
+            case _:
+                return ()
 
     @property
     def max_instances(self) -> int:

@@ -113,8 +113,9 @@ def _check_limits(pool: SimPool, tick_s: float) -> None:
         ("tokens in a step (max_num_batched_tokens)", limits.max_num_batched_tokens, 1, MAX_STEP_TOKENS),
         ("tokens of a block (block_tokens)", limits.block_tokens, 1, MAX_BLOCK_TOKENS),
     ]
-    if isinstance(pool.scaling, Scheduled):
-        bounds.append(("slots of a schedule", len(pool.scaling.instances), 1, MAX_SLOTS))
+    slots = len(pool.scheduled_instances)
+    if slots or isinstance(pool.scaling, Scheduled):
+        bounds.append(("slots of a schedule", slots, 1, MAX_SLOTS))
     if pool.interruptions:
         bounds.append(("changes of the ceiling", len(pool.interruptions.ceiling), 0, MAX_CEILINGS))
         bounds.append(("lifetimes of instances", len(pool.interruptions.lifetimes_s), 0, MAX_LIFETIMES))
@@ -125,7 +126,6 @@ def _check_limits(pool: SimPool, tick_s: float) -> None:
             raise InfeasibleError(f"{what}: {value:,} is not from {lower} to {upper:,}", where=where)
     if limits.max_num_batched_tokens <= limits.max_num_seqs:
         raise InfeasibleError("a step must hold more tokens than sequences", where=where)
-    slots = len(pool.scaling.instances) if isinstance(pool.scaling, Scheduled) else 0
     if pool.backfill_shares and len(pool.backfill_shares) != slots:
         raise InfeasibleError(f"{len(pool.backfill_shares)} shares of backfill for {slots} slots", where=where)
     if not all(0 < share <= 1 for share in pool.backfill_shares):

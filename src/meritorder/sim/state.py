@@ -140,7 +140,7 @@ POOL: Final = np.dtype(
         ("slots", "i8"),
         ("slot_s", "f8"),
         ("ahead_s", "f8"),  # instances are rented this long before their slot
-        ("schedule", "i4", (MAX_SLOTS,)),  # instances wanted
+        ("schedule", "i4", (MAX_SLOTS,)),  # instances wanted, or the fewest (CONCURRENCY)
         ("backfill_by_slot", "i8"),  # whether the limits on deferrable work change by slot; the last is beyond them:
         ("sequences_in_slot", "i4", (MAX_SLOTS + 1,)),
         ("blocks_in_slot", "i8", (MAX_SLOTS + 1,)),

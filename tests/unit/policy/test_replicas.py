@@ -2,7 +2,12 @@
 
 import pytest
 
-from meritorder.policy.replicas import replica_load, replicas_for_concurrency, replicas_for_deadline
+from meritorder.policy.replicas import (
+    machines_above_floor,
+    replica_load,
+    replicas_for_concurrency,
+    replicas_for_deadline,
+)
 
 
 def test_load_counts_running_and_waiting() -> None:
@@ -14,6 +19,14 @@ def test_load_counts_running_and_waiting() -> None:
 )
 def test_autoscaler_meets_concurrency_target(in_flight: float, target: float, replicas: int) -> None:
     assert replicas_for_concurrency(in_flight, target) == replicas
+
+
+@pytest.mark.parametrize(
+    ("reactive", "minimum", "floor", "maximum", "wanted"),
+    [(2, 1, 0, 8, 2), (2, 1, 5, 8, 5), (2, 3, 0, 8, 3), (9, 1, 5, 8, 8), (2, 1, 9, 8, 8), (0, 0, 0, 8, 0)],
+)
+def test_load_adds_machines_above_floor(reactive: int, minimum: int, floor: int, maximum: int, wanted: int) -> None:
+    assert machines_above_floor(reactive, minimum, floor, maximum) == wanted
 
 
 def test_deadline_adds_only_missing_replicas() -> None:

@@ -103,3 +103,32 @@ def test_second_slot_rented_before_first_began() -> None:
     # Two machines are paid for from 240 s before their slot, the first for the two slots alone.
     assert account.paid_s == pytest.approx(120.0 + 2 * (240.0 + 60.0))
     assert account.startup_s == pytest.approx(2 * 240.0)
+
+
+def test_load_adds_instances_to_floor() -> None:
+    """The floor asks for one instance, then two; at 61 s six requests arrive that one third instance may share."""
+    wanted = requests(*[(61.0, 1, 40, math.inf)] * 6, (119.5, 1, 1, math.inf))
+    scaling = Autoscaled(
+        target_in_flight=2, minimum=0, maximum=3, initial=0, stabilization_s=1.0, floor=(1, 2), slot_s=60.0
+    )
+    pool = SimPool(
+        profile=STEADY,
+        scaling=scaling,
+        limits=EngineLimits(max_num_seqs=8),
+        startup_s=0.0,
+        startup_paid_s=0.0,
+        minimum_billing_s=0.0,
+    )
+    finished(wanted, pool, horizon_s=120.0)
+    result = simulate(wanted, (pool,), horizon_s=120.0, tick_s=1.0, bin_s=60.0)
+    # The ticks at 62 s to 65 s saw six requests in flight during the second before them.
+    assert result.capacity_bins_s[0, :2].tolist() == pytest.approx([60.0, 2 * 60.0 + 4.0])
+
+
+def test_floor_rents_ahead_of_its_slot() -> None:
+    wanted = requests(*[(61.0, 1, 10, math.inf)] * 3)
+    scaling = Autoscaled(
+        target_in_flight=100, minimum=0, maximum=3, initial=1, floor=(1, 3), slot_s=60.0, ahead_s=300.0
+    )
+    pool = SimPool(profile=STEADY, scaling=scaling, limits=EngineLimits(max_num_seqs=1), minimum_billing_s=0.0)
+    assert finished(wanted, pool, horizon_s=120.0) == pytest.approx([62.0, 62.0, 62.0])

@@ -2,7 +2,7 @@
 
 import pytest
 
-from meritorder.sim.pools import Interruptions
+from meritorder.sim.pools import Autoscaled, Interruptions
 
 
 @pytest.mark.parametrize(
@@ -16,3 +16,8 @@ from meritorder.sim.pools import Interruptions
 def test_invalid_interruptions_refused(fields: dict[str, object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         Interruptions(**fields)
+
+
+def test_floor_needs_length_of_slots() -> None:
+    with pytest.raises(ValueError, match="slots with a length"):
+        Autoscaled(target_in_flight=4.0, minimum=0, maximum=2, initial=0, floor=(1, 2))
