@@ -183,15 +183,15 @@ def plan(
         status.update("reading the trace")
         trace_read = read_trace(trace, format_, columns, scale, start, end, strict=strict, seed=seed)
         status.update("compiling the simulator (once per machine, about 15 s)")
-        found = study(trace_read, options, status.update)
+        answer = study(trace_read, options, status.update)
         if html:
             from meritorder.report.plan import html as plan_html
 
             status.update("drawing the report")
-            files.write_text(html, plan_html.render(found))
+            files.write_text(html, plan_html.render(answer))
         if json:
-            files.write_bytes(json, documents.encode(found))
-    plan_text.render(found, Console())
+            files.write_bytes(json, documents.encode(answer))
+    plan_text.render(answer, Console())
 
 
 def simulate(

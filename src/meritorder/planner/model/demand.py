@@ -184,8 +184,8 @@ class DeferrableDemand:
             due = self.due[within] - scenario * horizon.slots
             if isinstance(horizon.ends, Cyclic):
                 due = np.minimum.accumulate(np.concatenate((due - horizon.slots, due))[::-1])[::-1]
-                found = np.searchsorted(due, slots, side="right") - horizon.slots
-                first[within] = np.maximum(found, slots - horizon.slots + 1)
+                first_open = np.searchsorted(due, slots, side="right") - horizon.slots
+                first[within] = np.maximum(first_open, slots - horizon.slots + 1)
             else:
                 first[within] = np.searchsorted(due, slots, side="right")
         return first

@@ -25,7 +25,7 @@ TITLES: Final = {
 }
 
 
-def fleet_arrangement(trial: Trial, found: SearchResult) -> Arrangement:
+def fleet_arrangement(trial: Trial, search_result: SearchResult) -> Arrangement:
     """Return a simulated fleet as an arrangement."""
     load, machine = trial.load, trial.machine
     realtime = ~load.deferrable
@@ -56,7 +56,7 @@ def fleet_arrangement(trial: Trial, found: SearchResult) -> Arrangement:
         e2e_p99_s=quantile(e2e, 0.99),
         slo_attainment=trial.slo_attainment,
         deadlines_missed=trial.deadlines_missed,
-        lanes=_lanes(trial, found),
+        lanes=_lanes(trial, search_result),
         paid_time=_paid_time(trial),
         replica=machine.profile.replica.label,
         venue=" + ".join(dict.fromkeys(machine.offer.label for machine, _ in trial.pools)),
@@ -89,15 +89,15 @@ def _peak_replicas(trial: Trial) -> int:
     )
 
 
-def _lanes(trial: Trial, found: SearchResult) -> list[LaneCost]:
+def _lanes(trial: Trial, search_result: SearchResult) -> list[LaneCost]:
     """Allocate to the real-time lane what its fleet would cost alone, and the rest to the deferrable lane."""
     deferrable = trial.load.deferrable
     count, waiting = len(deferrable), int(deferrable.sum())
     average = trial.usd / count
-    if trial.name != "mix" or waiting == 0 or found.realtime_alone is None:
+    if trial.name != "mix" or waiting == 0 or search_result.realtime_alone is None:
         lane = Lane.DEFERRABLE if waiting == count else Lane.REALTIME
         return [_lane(lane, count, trial.usd, average)]
-    realtime_usd = min(found.realtime_alone.usd, trial.usd)
+    realtime_usd = min(search_result.realtime_alone.usd, trial.usd)
     return [
         _lane(Lane.REALTIME, count - waiting, realtime_usd, average),
         _lane(Lane.DEFERRABLE, waiting, trial.usd - realtime_usd, average),

@@ -20,29 +20,29 @@ from meritorder.units import format_share
 _LEVELS: Final = (0.05, 0.275, 0.725, 0.95)
 
 
-def saving_interval(found: SearchResult, search: Search, seed: int) -> Interval | None:
+def saving_interval(result: SearchResult, search: Search, seed: int) -> Interval | None:
     """Return the range of the saving over nine in ten draws; None without a saving or without measurements.
 
     Args:
-        found: The result of the search.
+        result: The result of the search.
         search: The search.
         seed: Seed of the draws.
     """
-    if found.mix.usd >= found.baseline.usd:
+    if result.mix.usd >= result.baseline.usd:
         return None
-    used = _machines_used(found)
+    used = _machines_used(result)
     known = [expected_accuracy(machine.profile) for machine in used]
     errors = [error for error in known if error is not None]
     if len(errors) < len(used):
         return None
-    shares = [1 - found.mix.usd / found.baseline.usd]
+    shares = [1 - result.mix.usd / result.baseline.usd]
     for level in range(len(_LEVELS)):
         slowed = replace(
             search,
             machines=[_slowed(machine, level, seed) for machine in used if machine.interruptions is None],
             batch_machine=_slowed(search.batch_machine, level, seed),
             on_demand_machine=search.on_demand_machine and _slowed(search.on_demand_machine, level, seed),
-            autoscale=found.baseline.autoscales or found.mix.autoscales,
+            autoscale=result.baseline.autoscales or result.mix.autoscales,
             trials=[],
         )
         try:
@@ -52,9 +52,9 @@ def saving_interval(found: SearchResult, search: Search, seed: int) -> Interval 
     return Interval(low=min(shares), high=max(shares), basis=_basis(errors, seed))
 
 
-def _machines_used(found: SearchResult) -> list[CandidateMachine]:
+def _machines_used(result: SearchResult) -> list[CandidateMachine]:
     used: list[CandidateMachine] = []
-    for machine in (machine for trial in (found.baseline, found.mix) for machine, _ in trial.pools):
+    for machine in (machine for trial in (result.baseline, result.mix) for machine, _ in trial.pools):
         if machine not in used:
             used.append(machine)
     return used

@@ -68,12 +68,12 @@ def compare(trace: traces.Trace, options: CompareOptions, progress: Progress = l
         present_replicas=options.replicas,
         progress=progress,
     )
-    found = search.run()
+    result = search.run()
     progress("computing the interval of the saving")
     return assemble(
         trace=trace,
         model=model,
-        found=found,
+        result=result,
         load=load,
         assumptions=[
             *assigned.assumptions,
@@ -81,7 +81,7 @@ def compare(trace: traces.Trace, options: CompareOptions, progress: Progress = l
             *_assumptions(options, load),
             *spot_assumptions(cheapest, options),
         ],
-        interval=saving_interval(found, search, options.seed),
+        interval=saving_interval(result, search, options.seed),
         prices=tokens,
     )
 
@@ -93,10 +93,10 @@ def _spot_machines(
     if not (options.spot or options.spot_trace):
         return []
     last_s = float(load.all_deferrable(options.patience_s).deadline_s.max())
-    found = spot_machines(catalog, machines, options, last_s + SECONDS_PER_DAY)
-    if not found and options.spot_trace:
+    candidates = spot_machines(catalog, machines, options, last_s + SECONDS_PER_DAY)
+    if not candidates and options.spot_trace:
         raise CatalogError("no spot machine is known for these replicas", where="--spot-trace", fix=_NO_SPOT)
-    return found
+    return candidates
 
 
 def _assumptions(options: CompareOptions, load: TraceLoad) -> list[Assumption]:
@@ -117,7 +117,7 @@ def assemble(
     *,
     trace: traces.Trace,
     model: Model,
-    found: SearchResult,
+    result: SearchResult,
     load: TraceLoad,
     assumptions: list[Assumption],
     interval: Interval | None,
@@ -128,7 +128,7 @@ def assemble(
     Args:
         trace: The requests as read.
         model: The model that is served.
-        found: The cheapest fleet of each arrangement.
+        result: The cheapest fleet of each arrangement.
         load: The requests with their SLOs and deadlines.
         assumptions: What was assumed.
         interval: Interval of the saving.
@@ -136,14 +136,14 @@ def assemble(
     """
     cheapest = [(tier, cheapest_price(prices, tier, load)) for tier in _TIERS]
     apis = [(tier, price) for tier, price in cheapest if price is not None]
-    fleets = [fleet_arrangement(trial, found) for trial in (found.fixed, found.autoscaled, found.batch, found.mix)]
+    fleets = [fleet_arrangement(trial, result) for trial in (result.fixed, result.autoscaled, result.batch, result.mix)]
     arrangements = [*fleets, *(token_arrangement(tier, price, load) for tier, price in apis)]
-    baseline, mix = found.baseline, found.mix
-    ratio = baseline.usd / found.batch.usd
+    baseline, mix = result.baseline, result.mix
+    ratio = baseline.usd / result.batch.usd
     saving_usd = baseline.usd - mix.usd
-    waterfalls = [why.to_batch(baseline, found.batch, found.slo_utilization)]
-    if found.realtime_alone is not None and mix.usd < baseline.usd:
-        waterfalls.append(why.to_mix(baseline, mix, found.slo_utilization, found.realtime_alone))
+    waterfalls = [why.to_batch(baseline, result.batch, result.slo_utilization)]
+    if result.realtime_alone is not None and mix.usd < baseline.usd:
+        waterfalls.append(why.to_mix(baseline, mix, result.slo_utilization, result.realtime_alone))
     break_even, break_even_note = break_even_utilization(baseline.machine, apis, load)
     return Comparison(
         trace=_summary(trace),
@@ -157,18 +157,18 @@ def assemble(
         saving_share=saving_usd / baseline.usd,
         saving_interval=interval,
         ratio_realtime_to_batch=ratio,
-        ratio_note=_ratio_note(ratio, baseline, found.batch),
+        ratio_note=_ratio_note(ratio, baseline, result.batch),
         break_even_utilization=break_even,
         break_even_note=break_even_note,
-        sentence=_sentence(found, load, ratio, apis),
+        sentence=_sentence(result, load, ratio, apis),
         waterfall=waterfalls,
-        frontier=_frontier(found),
+        frontier=_frontier(result),
         prices=[
-            *_offers_used(found),
+            *_offers_used(result),
             *(PriceUsed.from_token_price(price, used_for=f"Token API, {tier}") for tier, price in apis),
         ],
-        performance=_performance(found),
-        warnings=_warnings(trace, found, load),
+        performance=_performance(result),
+        warnings=_warnings(trace, result, load),
     )
 
 
@@ -198,35 +198,35 @@ def _ratio_note(ratio: float, baseline: Trial, batch: Trial) -> str:
     )
 
 
-def _sentence(found: SearchResult, load: TraceLoad, ratio: float, apis: Sequence[tuple[Tier, TokenPrice]]) -> str:
-    return " ".join([*_fleets_sentence(found, load, ratio), *_tokens_sentence(found, load, apis)])
+def _sentence(result: SearchResult, load: TraceLoad, ratio: float, apis: Sequence[tuple[Tier, TokenPrice]]) -> str:
+    return " ".join([*_fleets_sentence(result, load, ratio), *_tokens_sentence(result, load, apis)])
 
 
-def _tokens_sentence(found: SearchResult, load: TraceLoad, apis: Sequence[tuple[Tier, TokenPrice]]) -> list[str]:
+def _tokens_sentence(result: SearchResult, load: TraceLoad, apis: Sequence[tuple[Tier, TokenPrice]]) -> list[str]:
     if not apis:
         return []
     tier, price = min(apis, key=lambda api: price_tokens(api[1], load))
     usd = price_tokens(price, load)
-    if usd >= found.mix.usd:
+    if usd >= result.mix.usd:
         return []
     rate = f"{price.provider}, {tier} rate"
     return [f"Bought as tokens they would cost {format_usd(usd)} ({rate}), with no guarantee of latency."]
 
 
-def _fleets_sentence(found: SearchResult, load: TraceLoad, ratio: float) -> list[str]:
-    per_request = found.baseline.usd / len(load)
-    batch_per_request = found.batch.usd / len(load)
+def _fleets_sentence(result: SearchResult, load: TraceLoad, ratio: float) -> list[str]:
+    per_request = result.baseline.usd / len(load)
+    batch_per_request = result.batch.usd / len(load)
     start = (
-        f"In real time these {len(load):,} requests cost {format_usd(found.baseline.usd)} "
-        f"({format_usd(per_request)} each), in batch {format_usd(found.batch.usd)} "
+        f"In real time these {len(load):,} requests cost {format_usd(result.baseline.usd)} "
+        f"({format_usd(per_request)} each), in batch {format_usd(result.batch.usd)} "
         f"({format_usd(batch_per_request)} each): {ratio:.1f} times less."
     )
     waiting = float(load.deferrable.mean())
     if waiting == 0:
         return [start, "No request is marked as able to wait; mark some with --defer 40%@4h or --workloads."]
-    if found.mix.usd < found.baseline.usd:
-        saved = 1 - found.mix.usd / found.baseline.usd
-        cost = format_usd(found.mix.usd)
+    if result.mix.usd < result.baseline.usd:
+        saved = 1 - result.mix.usd / result.baseline.usd
+        cost = format_usd(result.mix.usd)
         return [
             start,
             f"Letting {waiting:.0%} of them wait costs {cost}: {saved:.0%} less, with every SLO and deadline met.",
@@ -234,7 +234,7 @@ def _fleets_sentence(found: SearchResult, load: TraceLoad, ratio: float) -> list
     return [start, f"Letting {waiting:.0%} of them wait saves nothing here: the real-time fleet is needed either way."]
 
 
-def _frontier(found: SearchResult) -> list[FrontierPoint]:
+def _frontier(result: SearchResult) -> list[FrontierPoint]:
     points = [
         FrontierPoint(
             arrangement=trial.name,
@@ -244,16 +244,16 @@ def _frontier(found: SearchResult) -> list[FrontierPoint]:
             e2e_p50_s=quantile(trial.e2e_s, 0.5) or 0.0,
             keeps_promise=trial.feasible,
         )
-        for trial in found.trials
-        if len(trial.load) == len(found.baseline.load)
+        for trial in result.trials
+        if len(trial.load) == len(result.baseline.load)
     ]
     return points[:_MAX_FRONTIER_POINTS]
 
 
-def _offers_used(found: SearchResult) -> list[PriceUsed]:
+def _offers_used(result: SearchResult) -> list[PriceUsed]:
     offers: dict[str, Offer] = {}
     uses: dict[str, list[str]] = {}
-    for trial in (found.baseline, found.fixed, found.batch, found.mix):
+    for trial in (result.baseline, result.fixed, result.batch, result.mix):
         for machine, _ in trial.pools:
             offer, title = machine.offer, TITLES[trial.name]
             offers[offer.label] = offer
@@ -263,9 +263,9 @@ def _offers_used(found: SearchResult) -> list[PriceUsed]:
     return [PriceUsed.from_offer(offer, used_for="; ".join(uses[label])) for label, offer in offers.items()]
 
 
-def _performance(found: SearchResult) -> list[str]:
+def _performance(result: SearchResult) -> list[str]:
     lines = []
-    for trial in (found.baseline, found.batch, found.mix):
+    for trial in (result.baseline, result.batch, result.mix):
         for machine, _ in trial.pools:
             profile = machine.profile
             if profile.provenance is Provenance.CALIBRATED:
@@ -280,7 +280,7 @@ def _performance(found: SearchResult) -> list[str]:
     return list(dict.fromkeys(lines))
 
 
-def _warnings(trace: traces.Trace, found: SearchResult, load: TraceLoad) -> list[str]:
+def _warnings(trace: traces.Trace, result: SearchResult, load: TraceLoad) -> list[str]:
     report = trace.report
     warnings = []
     if report.bad_rows:
@@ -291,10 +291,10 @@ def _warnings(trace: traces.Trace, found: SearchResult, load: TraceLoad) -> list
         warnings.append("token counts were estimated from text")
     if not load.deferrable.any():
         warnings.append("no request is marked as able to wait, so the mix is the real-time fleet")
-    if not found.autoscaled.feasible:
+    if not result.autoscaled.feasible:
         warnings.append("no autoscaler tried meets the SLO: load rises faster than machines start")
-    if found.batch.deadlines_missed:
-        warnings.append(f"in batch {found.batch.deadlines_missed:,} requests would miss their deadline")
+    if result.batch.deadlines_missed:
+        warnings.append(f"in batch {result.batch.deadlines_missed:,} requests would miss their deadline")
     return warnings
 
 

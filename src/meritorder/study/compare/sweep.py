@@ -142,10 +142,10 @@ def apply(options: CompareOptions, point: Point) -> CompareOptions:
 def evaluate(trace: Trace, options: CompareOptions, point: Point) -> list[dict[str, Any]]:
     """Return the comparison at one point: a row for each arrangement, or one row with the error."""
     try:
-        found = compare(trace, apply(options, point))
+        answer = compare(trace, apply(options, point))
     except MeritorderError as error:
         return [_row(point, None, str(error))]
-    return [_row(point, arrangement, "") for arrangement in found.arrangements]
+    return [_row(point, arrangement, "") for arrangement in answer.arrangements]
 
 
 def _row(point: Point, arrangement: Arrangement | None, error: str) -> dict[str, Any]:
@@ -191,8 +191,8 @@ def sweep(
         apply(options, point)
     run = _on_ray(ray_address) if ray_address else _on_processes(processes or os.cpu_count() or 1)
     rows: dict[int, list[dict[str, Any]]] = {}
-    for index, found in run(trace, options, all_points):
-        rows[index] = found
+    for index, point_rows in run(trace, options, all_points):
+        rows[index] = point_rows
         progress(len(rows), len(all_points))
     flat = [row for index in range(len(all_points)) for row in rows[index]]
     return pl.DataFrame(flat, infer_schema_length=None)

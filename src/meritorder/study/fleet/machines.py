@@ -220,10 +220,10 @@ def candidate_profiles(
     for name in options.hardware:
         hardware = catalog.find_hardware(name)
         try:
-            found = find_profiles(
+            profiles = find_profiles(
                 model, hardware.id, engine=options.engine, precision=options.precision, gpus=options.tp
             )
-            yield from map(apply_correction, found)
+            yield from map(apply_correction, profiles)
         except (PerformanceError, MissingExtraError) as error:
             if options.roofline:
                 yield from _rooflines(model, hardware, options)
@@ -246,10 +246,10 @@ def _rooflines(model: Model, hardware: Hardware, options: CompareOptions) -> Ite
 
 def _own_profiles(path: Path, model: Model) -> list[Profile]:
     """Return the profiles of this model in a file."""
-    found = load_profiles(path)
-    of_model = [profile for profile in found if profile.model == model.id]
+    profiles = load_profiles(path)
+    of_model = [profile for profile in profiles if profile.model == model.id]
     if not of_model:
-        known = ", ".join(sorted({profile.model for profile in found}))
+        known = ", ".join(sorted({profile.model for profile in profiles}))
         raise PerformanceError(
             f"no profile of {model.id}", where=str(path), fix=f"it has {known}; choose one with --model"
         )

@@ -183,7 +183,7 @@ class Search:
         ]
         # The simulator's kernel releases the interpreter lock.
         with ThreadPoolExecutor(max_workers=_THREADS) as threads:
-            trials = [trial for found in threads.map(lambda args: search(*args), searches) for trial in found]
+            trials = [trial for group in threads.map(lambda args: search(*args), searches) for trial in group]
         self.trials += trials
         feasible = [trial for trial in trials if trial.feasible]
         if feasible:

@@ -138,9 +138,9 @@ def _bill_terms(paths: tuple[str, ...], catalog: Catalog) -> tuple[Catalog, Hold
     from meritorder import bills  # noqa: PLC0415 - plans without a bill need no readers of bills
     from meritorder.study.audit.terms import read_terms  # noqa: PLC0415 - likewise
 
-    found = read_terms(bills.read(paths), catalog)
-    held = Holdings(reserved=found.reserved, savings_plans=found.savings_plans, notes=found.notes)
-    return found.in_catalog(catalog), held
+    terms = read_terms(bills.read(paths), catalog)
+    held = Holdings(reserved=terms.reserved, savings_plans=terms.savings_plans, notes=terms.notes)
+    return terms.in_catalog(catalog), held
 
 
 def plan_until_it_holds(case: PlanningCase, options: PlanOptions, progress: Progress) -> tuple[Attempt, float]:

@@ -25,19 +25,19 @@ def find_baselines(case: PlanningCase, options: CompareOptions, progress: Progre
 
     Workloads with different access have a fleet each, by name of the workloads.
     """
-    found: dict[str, Trial] = {}
+    baselines: dict[str, Trial] = {}
     for model, load in case.loads.items():
         if len(load.accesses) == 1 or options.replicas is not None:
             servings = case.servings[model]
             machines = [serving.machine for serving in servings if serving.realtime]
             machines = machines or [serving.machine for serving in servings]
-            found[model] = find_baseline(load, machines, options, progress)
+            baselines[model] = find_baseline(load, machines, options, progress)
             continue
         for index, access in enumerate(load.accesses):
             requests = load.select(load.access == index)
             names = " + ".join(workload.name for workload in load.workloads if workload.access == access)
-            found[names] = find_baseline(requests, _permitted(case, model, access), options, progress)
-    return found
+            baselines[names] = find_baseline(requests, _permitted(case, model, access), options, progress)
+    return baselines
 
 
 def _permitted(case: PlanningCase, model: str, access: Access) -> list[CandidateMachine]:
@@ -46,19 +46,19 @@ def _permitted(case: PlanningCase, model: str, access: Access) -> list[Candidate
     Raises:
         InfeasibleError: No machine is permitted.
     """
-    found: dict[str, CandidateMachine] = {}
+    cheapest: dict[str, CandidateMachine] = {}
     for site in case.sites.values():
         pool, machine = site.pool, site.serving.machine
         if pool.model != model or not access.permits(pool.provider, pool.region, pool.hardware):
             continue
         for offer in site.offers:
-            before = found.get(site.serving.kind)
+            before = cheapest.get(site.serving.kind)
             if offer.pricing_model is PricingModel.ON_DEMAND and (
                 before is None or offer.usd_per_gpu_hour < before.offer.usd_per_gpu_hour
             ):
-                found[site.serving.kind] = replace(machine, offer=offer)
+                cheapest[site.serving.kind] = replace(machine, offer=offer)
     realtime = {site.serving.kind for site in case.sites.values() if site.serving.realtime}
-    machines = [machine for kind, machine in found.items() if kind in realtime] or list(found.values())
+    machines = [machine for kind, machine in cheapest.items() if kind in realtime] or list(cheapest.values())
     if not machines:
         raise InfeasibleError(
             f"no on-demand machine may serve some requests for {model}, so there is no baseline for them",
@@ -116,9 +116,9 @@ def _busiest(load: TraceLoad, count: int) -> TraceLoad:
     )
 
 
-def _confirm_fixed(found: Trial, load: TraceLoad, search: Search) -> Trial:
+def _confirm_fixed(candidate: Trial, load: TraceLoad, search: Search) -> Trial:
     """Simulate a fixed fleet on the whole load, and add machines until it keeps the SLO."""
-    machine, pool = found.pools[0]
+    machine, pool = candidate.pools[0]
     for added in range(_MAX_ADDED):
         trial = fixed_fleet(machine, load, pool.max_instances + added)
         search.progress(f"real time, always on, the whole trace: {trial.label}")

@@ -144,8 +144,8 @@ class ChosenCommitments:
     @property
     def purchases(self) -> tuple[CommitmentPurchase, ...]:
         """The commitments that are bought."""
-        found = self.solution.purchases if self.solution else ()
-        return tuple(purchase for purchase in found if purchase.amount > 0)
+        purchases = self.solution.purchases if self.solution else ()
+        return tuple(purchase for purchase in purchases if purchase.amount > 0)
 
     @property
     def usd_by_name(self) -> dict[str, float]:

@@ -198,16 +198,16 @@ def assumptions(
         options: What the user stated.
         chosen_before: Whether commitments were chosen over forecast seasons.
     """
-    found = []
+    assumptions = []
     if options.slo is None and any(not workload.slo for load in loads.values() for workload in load.workloads):
-        found.append(options.slo_assumption())
-    found.append(options.startup_assumption("; it is rented that long before its slot"))
+        assumptions.append(options.slo_assumption())
+    assumptions.append(options.startup_assumption("; it is rented that long before its slot"))
     if any(purchase.amount > 0 for purchase in solution.purchases) and not chosen_before:
         horizon = solution.problem.horizon
         span = format_duration(horizon.slots * horizon.slot_s)
         text = f"commitments are valued as if every {span} of their term were like this trace"
-        found.append(Assumption(text=text, option="--commit"))
-    return found
+        assumptions.append(Assumption(text=text, option="--commit"))
+    return assumptions
 
 
 def baseline_label(baselines: Mapping[str, Trial]) -> str:
@@ -265,18 +265,18 @@ def warnings(
         total_usd: Cost of the plan.
         backtest: Backtest of the commitments.
     """
-    found = []
+    texts = []
     report = trace.report
     if report.bad_rows:
-        found.append(f"{report.bad_rows:,} of {report.rows:,} rows are invalid and were left out")
+        texts.append(f"{report.bad_rows:,} of {report.rows:,} rows are invalid and were left out")
     if not any(workload.lane == "deferrable" for workload in workloads):
-        found.append("no request is marked as deferrable; state which may wait with --defer 40%@4h or --workloads")
+        texts.append("no request is marked as deferrable; state which may wait with --defer 40%@4h or --workloads")
     if options.backtest is not None and not backtest:
-        found.append("there is nothing to backtest: no commitment is on sale for these machines")
+        texts.append("there is nothing to backtest: no commitment is on sale for these machines")
     tier, usd = min(tokens_usd.items(), key=lambda item: item[1], default=("", np.inf))
     if usd < total_usd and not options.tiers:
-        found.append(
+        texts.append(
             f"bought as tokens ({tier} tier), all of it would cost {format_usd(usd)}, without a guaranteed latency; "
             f"add --tokens {tier} to let the plan buy them"
         )
-    return found
+    return texts
