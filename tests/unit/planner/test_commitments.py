@@ -72,16 +72,18 @@ def test_regret_is_of_half_by_default() -> None:
 
 
 def test_steady_use_is_committed_to() -> None:
-    found = {result.rule: result for result in backtest_commitments(with_commitment(np.full(48, 1.94)), 0.5)}
-    assert found["plan"].machines == 2
+    backtests = {result.rule: result for result in backtest_commitments(with_commitment(np.full(48, 1.94)), 0.5)}
+    assert backtests["plan"].machines == 2
     # 24 hours of two machines at 6 instead of 10 dollars.
-    assert found["plan"].saving_usd == pytest.approx(24 * 2 * 4.0)
+    assert backtests["plan"].saving_usd == pytest.approx(24 * 2 * 4.0)
 
 
 def test_falling_use_makes_a_loss() -> None:
-    found = {result.rule: result for result in backtest_commitments(with_commitment(np.repeat([1.94, 0.0], 24)), 0.5)}
-    assert found["plan"].machines == 2
-    assert found["plan"].saving_usd == pytest.approx(-24 * 2 * 6.0)
+    backtests = {
+        result.rule: result for result in backtest_commitments(with_commitment(np.repeat([1.94, 0.0], 24)), 0.5)
+    }
+    assert backtests["plan"].machines == 2
+    assert backtests["plan"].saving_usd == pytest.approx(-24 * 2 * 6.0)
 
 
 def test_rare_use_is_not_committed_to() -> None:
@@ -144,8 +146,8 @@ def test_held_machines_add_up() -> None:
     )  # fmt: skip
     held = commitments.hold_purchases(dataclasses.replace(steady(), payments=payments), [purchase])
     assert held.payments[0] == payments[0]
-    found = [payment for payment in held.payments if isinstance(payment, Reserved)]
-    assert [(payment.held, payment.max_machines) for payment in found] == [(3, 0), (4, 0)]
+    reserved_payments = [payment for payment in held.payments if isinstance(payment, Reserved)]
+    assert [(payment.held, payment.max_machines) for payment in reserved_payments] == [(3, 0), (4, 0)]
 
 
 def test_held_blocks_recur_in_scenarios() -> None:
@@ -177,9 +179,9 @@ def test_backtest_pays_for_fractions() -> None:
     )
     payments = (on_demand(10.0, max_machines=1), reserved(6.0, held=3))
     for problem in (steady_use, dataclasses.replace(steady_use, payments=payments)):
-        found = backtest_commitments(problem, 0.5)
-        assert {result.rule for result in found} == {"plan", *commitments.COMMITMENT_RULES}
-        for result in found:
+        backtests = backtest_commitments(problem, 0.5)
+        assert {result.rule for result in backtests} == {"plan", *commitments.COMMITMENT_RULES}
+        for result in backtests:
             assert (result.machines, result.usd) == (1, pytest.approx(24 * (6 + 2.5)))
             assert result.saving_usd == pytest.approx(24 * 12.5 - 24 * 8.5)
 

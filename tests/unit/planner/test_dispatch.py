@@ -25,11 +25,11 @@ def problem() -> Problem:
 
 
 def test_gpus_paid_used_and_wanted() -> None:
-    found = dispatch(find_plan(problem(), EXACT))
-    assert found.paid_gpus == {"on_demand": [8.0, 8.0]}
-    assert found.realtime_gpus == pytest.approx([4, 4])
-    assert found.deferrable_gpus == pytest.approx([4, 4])
-    assert found.arrived_gpus == pytest.approx([8, 0])
+    dispatched = dispatch(find_plan(problem(), EXACT))
+    assert dispatched.paid_gpus == {"on_demand": [8.0, 8.0]}
+    assert dispatched.realtime_gpus == pytest.approx([4, 4])
+    assert dispatched.deferrable_gpus == pytest.approx([4, 4])
+    assert dispatched.arrived_gpus == pytest.approx([8, 0])
 
 
 def test_merit_order_prices_full_machines() -> None:

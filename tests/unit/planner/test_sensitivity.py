@@ -22,13 +22,13 @@ def test_values_of_patience_spot_commitments() -> None:
         pools=(pool(),),
         payments=(on_demand(10.0), spot),
     )
-    found = analyze_sensitivity(find_plan(problem, EXACT))
+    sensitivity = analyze_sensitivity(find_plan(problem, EXACT))
     # In fractions: half a machine of spot in two hours, half a machine on demand in each; an hour more saves 0.5 x $8.
-    assert found.patience_usd_per_hour["batch"] == pytest.approx(4)
+    assert sensitivity.patience_usd_per_hour["batch"] == pytest.approx(4)
     # All in its own slot: 1.5 on demand and 0.5 on spot, 16, against 12.
-    assert found.deferral_usd["batch"] == pytest.approx(4)
+    assert sensitivity.deferral_usd["batch"] == pytest.approx(4)
     # A machine of 8 GPUs saves $16.
-    assert found.spot_usd_per_gpu["spot"] == pytest.approx(2)
+    assert sensitivity.spot_usd_per_gpu["spot"] == pytest.approx(2)
     values = analyze_sensitivity(find_plan(steady(), EXACT)).commitments
     assert [(value.name, value.alone_usd, value.together_usd) for value in values] == [
         ("aws-h100 reserved", pytest.approx(32), pytest.approx(32))

@@ -53,10 +53,10 @@ def test_backfill_follows_limits_of_slot() -> None:
     planned = Scheduled(instances=(1, 1), slot_s=3.0)
     pool = SimPool(profile=STEADY, scaling=planned, backfill=backfill(4), backfill_shares=(0.25, 1.0))
     finished(wanted, pool, tick_s=1.0)
-    found = simulate(wanted, (pool,), horizon_s=6.0, tick_s=1.0)
-    assert found.admitted_s[0] < 0.1
-    assert (found.admitted_s[1:] > 3.0).all()
-    assert (found.admitted_s[1:] < min(3.5, found.finished_s[0])).all()
+    result = simulate(wanted, (pool,), horizon_s=6.0, tick_s=1.0)
+    assert result.admitted_s[0] < 0.1
+    assert (result.admitted_s[1:] > 3.0).all()
+    assert (result.admitted_s[1:] < min(3.5, result.finished_s[0])).all()
 
 
 def test_backfill_unrestricted_beyond_schedule() -> None:
@@ -64,8 +64,8 @@ def test_backfill_unrestricted_beyond_schedule() -> None:
     pool = SimPool(
         profile=STEADY, scaling=Scheduled(instances=(1,), slot_s=2.0), backfill=backfill(3), backfill_shares=(0.3,)
     )
-    found = simulate(wanted, (pool,), horizon_s=2.0, tick_s=1.0)
-    assert (found.admitted_s < 2.5).all()
+    result = simulate(wanted, (pool,), horizon_s=2.0, tick_s=1.0)
+    assert (result.admitted_s < 2.5).all()
     finished(wanted, pool, tick_s=1.0)
 
 

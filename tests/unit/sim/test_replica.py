@@ -49,8 +49,8 @@ def test_step_after_preemption_admits() -> None:
     """A long deferrable sequence is preempted; the real-time request that it kept out fits one step later."""
     wanted = requests((0.05, 2, 12, math.inf), (0.06, 11, 8, 1e3), (0.5, 8, 2, math.inf))
     pool = SimPool(scaling=Fixed(instances=1), backfill=backfill(4), **memory(20))
-    found = simulate(wanted, (pool,), horizon_s=10.0, tick_s=1.0)
-    assert found.preemptions == 1
+    result = simulate(wanted, (pool,), horizon_s=10.0, tick_s=1.0)
+    assert result.preemptions == 1
     finished(wanted, pool)
 
 

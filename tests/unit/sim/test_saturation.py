@@ -13,13 +13,13 @@ def test_work_on_saturated_replica_equals_time() -> None:
     random = np.random.default_rng(0)
     count = 20 * LIMITS.max_num_seqs
     asked = requests(np.zeros(count), random.integers(50, 900, count), random.integers(5, 200, count))
-    found = saturate(asked, profile(), LIMITS)
+    saturation = saturate(asked, profile(), LIMITS)
     result = simulate(asked, (SimPool(profile=profile(), scaling=Fixed(instances=1), limits=LIMITS),), horizon_s=0.0)
-    work_s = found.work_s(asked.input_tokens, asked.cached_tokens, asked.output_tokens).sum()
+    work_s = saturation.work_s(asked.input_tokens, asked.cached_tokens, asked.output_tokens).sum()
     # All of it takes as long as the replica runs, but for the tail in which it is not full.
     assert 0.9 < work_s / result.finished_s.max() < 1.0
     tokens = float(asked.input_tokens.sum() + asked.output_tokens.sum())
-    assert tokens / work_s == pytest.approx(found.tokens_per_s, rel=0.05)
+    assert tokens / work_s == pytest.approx(saturation.tokens_per_s, rel=0.05)
 
 
 def test_work_equals_time_at_any_context() -> None:
@@ -28,22 +28,22 @@ def test_work_equals_time_at_any_context() -> None:
     count = 4 * 20 * LIMITS.max_num_seqs
     given = np.where(np.arange(count) < count / 2, random.integers(50, 200, count), random.integers(2000, 3000, count))
     asked = requests(np.zeros(count), given, random.integers(50, 150, count))
-    found = saturate(asked, profile(), LIMITS)
+    saturation = saturate(asked, profile(), LIMITS)
     for half in (np.arange(count) < count / 2, np.arange(count) >= count / 2):
         mine = asked.only(half)
         result = simulate(mine, (SimPool(profile=profile(), scaling=Fixed(instances=1), limits=LIMITS),), horizon_s=0.0)
-        work_s = found.work_s(mine.input_tokens, mine.cached_tokens, mine.output_tokens).sum()
+        work_s = saturation.work_s(mine.input_tokens, mine.cached_tokens, mine.output_tokens).sum()
         assert work_s == pytest.approx(result.finished_s.max(), rel=0.04)
 
 
 def test_saturated_replica_reaches_max_sequences() -> None:
-    found = saturate(requests([0.0], 100, 200), profile(), LIMITS)
-    assert 0.9 * LIMITS.max_num_seqs < found.sequences <= LIMITS.max_num_seqs
+    saturation = saturate(requests([0.0], 100, 200), profile(), LIMITS)
+    assert 0.9 * LIMITS.max_num_seqs < saturation.sequences <= LIMITS.max_num_seqs
 
 
 def test_memory_can_limit_saturation() -> None:
-    found = saturate(requests([0.0], 9000, 1000), profile(), LIMITS)
-    assert 4 <= found.sequences <= 50_000 / 9000
+    saturation = saturate(requests([0.0], 9000, 1000), profile(), LIMITS)
+    assert 4 <= saturation.sequences <= 50_000 / 9000
 
 
 def test_faster_replica_takes_less_work() -> None:

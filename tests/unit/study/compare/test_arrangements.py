@@ -12,7 +12,7 @@ ASKED = load(np.sort(np.random.default_rng(4).uniform(0, 600, 1200)), 300, 80, w
 
 
 @pytest.fixture(scope="module")
-def found() -> SearchResult:
+def search_result() -> SearchResult:
     one = machine(ASKED)
     return Search(load=ASKED, machines=[one], batch_machine=one, patience_s=7200.0, progress=lambda _: None).run()
 
@@ -32,11 +32,11 @@ def price(tier: Tier, usd_per_mtok: float) -> TokenPrice:
 
 
 def test_token_api_prices_all_tokens() -> None:
-    made = token_arrangement(Tier.BATCH, price(Tier.BATCH, 2.0), ASKED)
-    assert made.name == "api_batch"
-    assert made.total_usd == pytest.approx(2.0 * 1200 * 380 / 1e6)
-    assert made.usd_per_mtok == pytest.approx(2.0)
-    assert any("latency" in note for note in made.notes)
+    arrangement = token_arrangement(Tier.BATCH, price(Tier.BATCH, 2.0), ASKED)
+    assert arrangement.name == "api_batch"
+    assert arrangement.total_usd == pytest.approx(2.0 * 1200 * 380 / 1e6)
+    assert arrangement.usd_per_mtok == pytest.approx(2.0)
+    assert any("latency" in note for note in arrangement.notes)
 
 
 def test_cheapest_price_of_the_tier() -> None:
@@ -45,9 +45,9 @@ def test_cheapest_price_of_the_tier() -> None:
     assert cheapest_price(prices, Tier.FLEX, ASKED) is None
 
 
-def test_realtime_lane_pays_its_fleet(found: SearchResult) -> None:
-    lanes = _lanes(found.mix, found)
-    assert sum(lane.total_usd for lane in lanes) == pytest.approx(found.mix.usd)
-    assert found.realtime_alone is not None
-    assert lanes[0].total_usd == pytest.approx(min(found.realtime_alone.usd, found.mix.usd))
+def test_realtime_lane_pays_its_fleet(search_result: SearchResult) -> None:
+    lanes = _lanes(search_result.mix, search_result)
+    assert sum(lane.total_usd for lane in lanes) == pytest.approx(search_result.mix.usd)
+    assert search_result.realtime_alone is not None
+    assert lanes[0].total_usd == pytest.approx(min(search_result.realtime_alone.usd, search_result.mix.usd))
     assert [lane.requests for lane in lanes] == [600, 600]

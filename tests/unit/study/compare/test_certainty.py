@@ -24,9 +24,9 @@ def search(replica: Profile) -> Search:
 
 def test_exact_profile_gives_point_interval() -> None:
     asked = search(judged([1.0, 1.0]))
-    found = asked.run()
-    share = 1 - found.mix.usd / found.baseline.usd
-    interval = saving_interval(found, asked, seed=0)
+    result = asked.run()
+    share = 1 - result.mix.usd / result.baseline.usd
+    interval = saving_interval(result, asked, seed=0)
     assert share > 0
     assert interval is not None
     assert interval.low == interval.high == share
@@ -36,10 +36,10 @@ def test_larger_error_widens_interval() -> None:
     widths = []
     for spread in (1.05, 2.0):
         asked = search(judged([1 / spread, 1.0, spread]))
-        found = asked.run()
-        interval = saving_interval(found, asked, seed=0)
+        result = asked.run()
+        interval = saving_interval(result, asked, seed=0)
         assert interval is not None
-        assert interval.low <= 1 - found.mix.usd / found.baseline.usd <= interval.high
+        assert interval.low <= 1 - result.mix.usd / result.baseline.usd <= interval.high
         assert "nine in ten of 3 measured servers" in interval.basis
         assert "50 % shorter to 100 % longer" in interval.basis or spread < 2
         widths.append(interval.high - interval.low)

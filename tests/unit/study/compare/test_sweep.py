@@ -61,22 +61,22 @@ def test_values_become_options() -> None:
 def test_point_equals_its_comparison(small: Trace) -> None:
     options = CompareOptions(model=MODEL, tp=1)
     axes = study.parse_axes(["share=0%,40%"])
-    found = study.sweep(small, options, axes, processes=1)
+    table = study.sweep(small, options, axes, processes=1)
     expected = compare(small, study.apply(options, {"share": "40%"}))
-    rows = found.filter(pl.col("share") == "40%")
+    rows = table.filter(pl.col("share") == "40%")
     assert rows["arrangement"].to_list() == [arrangement.name for arrangement in expected.arrangements]
     assert rows["total_usd"].to_list() == pytest.approx(
         [arrangement.total_usd for arrangement in expected.arrangements]
     )
-    assert found["share"].to_list() == sorted(found["share"].to_list())
+    assert table["share"].to_list() == sorted(table["share"].to_list())
 
 
 def test_failed_point_keeps_the_others(small: Trace) -> None:
-    found = study.sweep(small, CompareOptions(model=MODEL, tp=1), study.parse_axes(["ttft=2s,1ms"]), processes=1)
-    failed = found.filter(pl.col("ttft") == "1ms")
+    table = study.sweep(small, CompareOptions(model=MODEL, tp=1), study.parse_axes(["ttft=2s,1ms"]), processes=1)
+    failed = table.filter(pl.col("ttft") == "1ms")
     assert failed.height == 1
     assert "no replica can meet the SLO" in failed["error"][0]
-    assert found.filter(pl.col("ttft") == "2s")["error"].to_list() == [""] * (found.height - 1)
+    assert table.filter(pl.col("ttft") == "2s")["error"].to_list() == [""] * (table.height - 1)
 
 
 @pytest.mark.skipif(importlib.util.find_spec("ray") is not None, reason="Ray is installed")

@@ -19,9 +19,9 @@ def parts(waterfall: object) -> dict[str, float]:
 
 
 def test_waterfall_to_batch_adds_up() -> None:
-    found = why.to_batch(REALTIME, BATCH, 0.7)
-    named = parts(found)
-    assert found.from_usd + sum(named.values()) == pytest.approx(BATCH.usd, abs=1e-9)
+    waterfall = why.to_batch(REALTIME, BATCH, 0.7)
+    named = parts(waterfall)
+    assert waterfall.from_usd + sum(named.values()) == pytest.approx(BATCH.usd, abs=1e-9)
     assert named["pricing_model"] == 0
     work_usd = ONE.price_work(MIXED)
     assert named["batch_size"] == pytest.approx(-work_usd * (1 / 0.7 - 1))
@@ -40,7 +40,7 @@ def test_to_the_mix_adds_up(sequences: int | None) -> None:
 
     alone: Trial = fixed_fleet(ONE, MIXED.select(~MIXED.deferrable), 2)
     mixed = mixed_fleet(alone, ONE, MIXED, backfill(sequences, prefill_tokens=256, kv_share=0.9) if sequences else None)
-    found = why.to_mix(REALTIME, mixed, 0.7, alone)
-    assert found.from_usd + sum(parts(found).values()) == pytest.approx(mixed.usd, abs=1e-9)
-    assert (found.start, found.end) == ("realtime_fixed", "mix")
-    assert parts(found)["deferral"] < 0, "one machine fewer stands by for the peak"
+    waterfall = why.to_mix(REALTIME, mixed, 0.7, alone)
+    assert waterfall.from_usd + sum(parts(waterfall).values()) == pytest.approx(mixed.usd, abs=1e-9)
+    assert (waterfall.start, waterfall.end) == ("realtime_fixed", "mix")
+    assert parts(waterfall)["deferral"] < 0, "one machine fewer stands by for the peak"

@@ -20,13 +20,13 @@ def test_load_has_slo_of_each_workload() -> None:
             "deadline_s": [None, 99.0, 3602.0],
         }
     )
-    made = load_from_requests(requests, (*WORKLOADS, tight), SLO, 3.0)
-    assert made.deferrable.tolist() == [False, False, True], "the lane decides, not the column"
-    assert made.deadline_s.tolist() == [np.inf, np.inf, 3602.0]
-    assert made.ttft_limit_s[:2].tolist() == [2.0, 0.5]
-    assert made.attainment == 0.9
-    assert made.tightest_tpot_s == 0.02
-    assert made.tokens == 66
+    trace_load = load_from_requests(requests, (*WORKLOADS, tight), SLO, 3.0)
+    assert trace_load.deferrable.tolist() == [False, False, True], "the lane decides, not the column"
+    assert trace_load.deadline_s.tolist() == [np.inf, np.inf, 3602.0]
+    assert trace_load.ttft_limit_s[:2].tolist() == [2.0, 0.5]
+    assert trace_load.attainment == 0.9
+    assert trace_load.tightest_tpot_s == 0.02
+    assert trace_load.tokens == 66
 
 
 def test_same_requests_under_other_promises() -> None:

@@ -22,43 +22,43 @@ def search(asked: TraceLoad, machines: list[CandidateMachine] | None = None) -> 
 
 def test_mix_serves_both_lanes() -> None:
     asked = load(ARRIVED_S, 300, 80, waits=np.arange(2500) % 2 == 0, patience_s=3600.0)
-    found = search(asked)
-    assert found.fixed.feasible
-    assert found.batch.feasible
-    assert found.mix.feasible
-    assert found.mix.deadlines_missed == 0
-    assert found.baseline.usd == min(t.usd for t in (found.fixed, found.autoscaled) if t.feasible)
-    assert found.mix.usd <= found.baseline.usd
-    assert found.realtime_alone is not None
-    assert len(found.realtime_alone.load) == 1250
-    assert 0 < found.slo_utilization <= 1
+    result = search(asked)
+    assert result.fixed.feasible
+    assert result.batch.feasible
+    assert result.mix.feasible
+    assert result.mix.deadlines_missed == 0
+    assert result.baseline.usd == min(t.usd for t in (result.fixed, result.autoscaled) if t.feasible)
+    assert result.mix.usd <= result.baseline.usd
+    assert result.realtime_alone is not None
+    assert len(result.realtime_alone.load) == 1250
+    assert 0 < result.slo_utilization <= 1
 
 
 def test_nothing_may_wait() -> None:
-    found = search(load(ARRIVED_S, 300, 80))
-    assert found.mix.usd == found.baseline.usd
-    assert found.realtime_alone is found.baseline
+    result = search(load(ARRIVED_S, 300, 80))
+    assert result.mix.usd == result.baseline.usd
+    assert result.realtime_alone is result.baseline
 
 
 def test_everything_may_wait() -> None:
-    found = search(load(ARRIVED_S, 300, 80, waits=np.ones(2500, bool)))
-    assert found.realtime_alone is None
-    assert found.mix.usd <= min(found.baseline.usd, found.batch.usd + 1e-9)
+    result = search(load(ARRIVED_S, 300, 80, waits=np.ones(2500, bool)))
+    assert result.realtime_alone is None
+    assert result.mix.usd <= min(result.baseline.usd, result.batch.usd + 1e-9)
 
 
 def test_missed_deadline_makes_mix_infeasible() -> None:
     hurried = load(ARRIVED_S[:200], 300, 80, waits=np.arange(200) % 2 == 0, patience_s=0.05)
-    found = search(hurried)
-    assert found.mix.deadlines_missed > 0
-    assert not found.mix.feasible
+    result = search(hurried)
+    assert result.mix.deadlines_missed > 0
+    assert not result.mix.feasible
 
 
 def test_cheaper_machine_is_chosen() -> None:
     asked = load(ARRIVED_S, 300, 80)
     dear, cheap = (machine(asked, box=offer(usd_per_hour=usd, instance=f"box {usd}")) for usd in (4.0, 1.0))
-    found = search(asked, [cheap, dear])
-    assert found.baseline.pools[0][0] is cheap
-    assert found.batch.pools[0][0] is cheap
+    result = search(asked, [cheap, dear])
+    assert result.baseline.pools[0][0] is cheap
+    assert result.batch.pools[0][0] is cheap
 
 
 def test_machine_too_slow_is_skipped() -> None:

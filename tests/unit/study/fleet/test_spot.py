@@ -37,10 +37,10 @@ def recorded(tmp_path: Path, text: str) -> Path:
 def on_spot(tmp_path: Path, record: str, horizon_s: float) -> Interruptions:
     steady = machine(load(ARRIVED_S))
     options = CompareOptions(providers=("me",), spot_trace=recorded(tmp_path, record))
-    (found,) = spot_machines(facts.load((prices(tmp_path),)), [steady], options, horizon_s)
-    assert found.offer.usd_per_hour == 0.5
-    assert found.interruptions is not None
-    return found.interruptions
+    (spot_machine,) = spot_machines(facts.load((prices(tmp_path),)), [steady], options, horizon_s)
+    assert spot_machine.offer.usd_per_hour == 0.5
+    assert spot_machine.interruptions is not None
+    return spot_machine.interruptions
 
 
 def test_record_repeats_from_last_change(tmp_path: Path) -> None:
@@ -64,11 +64,11 @@ def test_record_with_many_changes_is_refused(tmp_path: Path) -> None:
 def test_lifetimes_are_drawn_without_record(tmp_path: Path) -> None:
     steady = machine(load(ARRIVED_S))
     options = CompareOptions(providers=("me",), spot=True)
-    (found,) = spot_machines(facts.load((prices(tmp_path),)), [steady], options, DAY_S)
-    assert found.interruptions is not None
-    assert found.interruptions.ceiling == ()
-    assert np.mean(found.interruptions.lifetimes_s) == pytest.approx(-730 * 3600 / np.log(0.9), rel=0.1)
-    assert "an assumed rate of 10% a month" in spot_assumptions(found, options)[0].text
+    (spot_machine,) = spot_machines(facts.load((prices(tmp_path),)), [steady], options, DAY_S)
+    assert spot_machine.interruptions is not None
+    assert spot_machine.interruptions.ceiling == ()
+    assert np.mean(spot_machine.interruptions.lifetimes_s) == pytest.approx(-730 * 3600 / np.log(0.9), rel=0.1)
+    assert "an assumed rate of 10% a month" in spot_assumptions(spot_machine, options)[0].text
     assert spot_assumptions(steady, options) == []
 
 
@@ -89,10 +89,10 @@ def test_late_spot_work_runs_on_demand() -> None:
             progress=lambda _: None,
         )
 
-    found = search(fallback=True).run()
-    assert found.batch.feasible
-    assert found.batch.pools[0][0] is steady
-    assert found.mix.feasible
+    result = search(fallback=True).run()
+    assert result.batch.feasible
+    assert result.batch.pools[0][0] is steady
+    assert result.mix.feasible
     assert not search(fallback=False).run().batch.feasible
 
 

@@ -48,5 +48,5 @@ def day(tmp_path_factory: pytest.TempPathFactory) -> Trace:
 
 
 @pytest.fixture(scope="session")
-def made(day: Trace) -> planfile.Plan:
+def day_plan(day: Trace) -> planfile.Plan:
     return plan(day, OPTIONS)

@@ -105,12 +105,12 @@ def test_misspelled_restriction_is_refused(study: object, tenants: Trace, tmp_pa
 
 def test_compare_uses_permitted_machines(tmp_path: Path) -> None:
     options = CompareOptions(model="llama-3.1-8b", hardware=("l40s",), tp=1, workloads=written(tmp_path))
-    found = compare(trace_of(requests(2.0, hours=0.2), tmp_path), options)
-    capacity = [price for price in found.prices if "token" not in price.pricing_model]
+    answer = compare(trace_of(requests(2.0, hours=0.2), tmp_path), options)
+    capacity = [price for price in answer.prices if "token" not in price.pricing_model]
     assert {price.provider for price in capacity} == {"aws"}
     assert all(" eu-" in price.what for price in capacity)
-    assert not [price for price in found.prices if "token" in price.pricing_model]
-    assert any("records and index may" in assumption.text for assumption in found.assumptions)
+    assert not [price for price in answer.prices if "token" in price.pricing_model]
+    assert any("records and index may" in assumption.text for assumption in answer.assumptions)
 
 
 def test_no_permitted_machine_is_refused(tmp_path: Path) -> None:

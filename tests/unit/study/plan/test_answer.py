@@ -22,53 +22,53 @@ from meritorder.traces import Trace
 from meritorder.traces.read import read_trace
 
 
-def test_plan_keeps_every_promise(made: planfile.Plan, day: Trace) -> None:
-    simulated = made.simulated
+def test_plan_keeps_every_promise(day_plan: planfile.Plan, day: Trace) -> None:
+    simulated = day_plan.simulated
     assert simulated is not None
     assert simulated.kept
     assert simulated.deadlines_missed == 0
     assert simulated.slo_attainment is not None
     assert simulated.slo_attainment >= 0.99
     assert simulated.requests == day.requests.height
-    assert "Every promise is kept" in made.sentence
+    assert "Every promise is kept" in day_plan.sentence
 
 
-def test_bounds_are_below_the_cost(made: planfile.Plan) -> None:
-    assert 0 < made.hard_bound_usd <= made.bound_usd <= made.total_usd
-    assert made.first_bound_usd is not None
-    assert made.first_bound_usd <= made.bound_usd
-    assert made.gap == pytest.approx(made.total_usd / made.bound_usd - 1)
-    assert made.gap < 0.25  # a fleet of a few machines
+def test_bounds_are_below_the_cost(day_plan: planfile.Plan) -> None:
+    assert 0 < day_plan.hard_bound_usd <= day_plan.bound_usd <= day_plan.total_usd
+    assert day_plan.first_bound_usd is not None
+    assert day_plan.first_bound_usd <= day_plan.bound_usd
+    assert day_plan.gap == pytest.approx(day_plan.total_usd / day_plan.bound_usd - 1)
+    assert day_plan.gap < 0.25  # a fleet of a few machines
 
 
-def test_dollars_add_up(made: planfile.Plan) -> None:
-    simulated = made.simulated
+def test_dollars_add_up(day_plan: planfile.Plan) -> None:
+    simulated = day_plan.simulated
     assert simulated is not None
-    assert made.baseline_usd is not None
-    assert made.total_usd == simulated.total_usd
-    assert sum(made.by_pricing_model.values()) == pytest.approx(made.total_usd)
-    assert sum(simulated.usd_by_pool.values()) == pytest.approx(made.total_usd)
-    assert made.baseline_usd + sum(part.usd for part in made.waterfall) == pytest.approx(made.total_usd)
-    assert made.saving_usd == pytest.approx(made.baseline_usd - made.total_usd)
-    assert made.saving_usd is not None
-    assert made.saving_usd > 0
-    assert made.saving_share == pytest.approx(made.saving_usd / made.baseline_usd)
+    assert day_plan.baseline_usd is not None
+    assert day_plan.total_usd == simulated.total_usd
+    assert sum(day_plan.by_pricing_model.values()) == pytest.approx(day_plan.total_usd)
+    assert sum(simulated.usd_by_pool.values()) == pytest.approx(day_plan.total_usd)
+    assert day_plan.baseline_usd + sum(part.usd for part in day_plan.waterfall) == pytest.approx(day_plan.total_usd)
+    assert day_plan.saving_usd == pytest.approx(day_plan.baseline_usd - day_plan.total_usd)
+    assert day_plan.saving_usd is not None
+    assert day_plan.saving_usd > 0
+    assert day_plan.saving_share == pytest.approx(day_plan.saving_usd / day_plan.baseline_usd)
 
 
-def test_paid_machines_cover_the_work(made: planfile.Plan) -> None:
-    dispatch = made.dispatch
+def test_paid_machines_cover_the_work(day_plan: planfile.Plan) -> None:
+    dispatch = day_plan.dispatch
     assert dispatch is not None
     paid = [sum(values) for values in zip(*dispatch.paid_gpus.values(), strict=True)]
     work = [sum(values) for values in zip(dispatch.realtime_gpus, dispatch.deferrable_gpus, strict=True)]
     assert all(there >= busy - 1e-6 for there, busy in zip(paid, work, strict=True))
     assert sum(dispatch.deferrable_gpus) == pytest.approx(sum(dispatch.arrived_gpus), rel=1e-6)
-    assert all(0 < step.used_share <= 1 for step in made.merit_order)
-    prices = [step.usd_per_mtok for step in made.merit_order]
+    assert all(0 < step.used_share <= 1 for step in day_plan.merit_order)
+    prices = [step.usd_per_mtok for step in day_plan.merit_order]
     assert prices == sorted(prices)
 
 
-def test_patience_is_stated_as_promised(made: planfile.Plan) -> None:
-    waits = next(workload for workload in made.workloads if workload.lane == "deferrable")
+def test_patience_is_stated_as_promised(day_plan: planfile.Plan) -> None:
+    waits = next(workload for workload in day_plan.workloads if workload.lane == "deferrable")
     assert waits.patience_s == pytest.approx(3600)
     assert waits.deferral_saves_usd is not None
     assert waits.deferral_saves_usd >= -1e-6
@@ -85,20 +85,20 @@ def test_burst_needs_more_than_mean_machines(tmp_path: Path) -> None:
     columns = [pl.col("input_tokens").cast(pl.Int64), pl.col("output_tokens").cast(pl.Int64)]
     both = [frame.with_columns(columns) for frame in (requests(2.0, hours=1), spike)]
     pl.concat(both).sort("time").write_parquet(tmp_path / "spike.parquet")
-    made = plan(read_trace([tmp_path / "spike.parquet"]), OPTIONS)
-    assert made.simulated is not None
-    assert made.simulated.kept
+    answer = plan(read_trace([tmp_path / "spike.parquet"]), OPTIONS)
+    assert answer.simulated is not None
+    assert answer.simulated.kept
     # Of 7,000 requests one in a hundred may be late; the spike alone is 200 a second.
-    assert max(max(schedule.machines) for schedule in made.schedule) > 4
+    assert max(max(schedule.machines) for schedule in answer.schedule) > 4
 
 
-def test_held_machines_are_used_first(day: Trace, made: planfile.Plan, tmp_path: Path) -> None:
-    machine = next(pool for pool in made.pools if pool.hardware == "l40s")
+def test_held_machines_are_used_first(day: Trace, day_plan: planfile.Plan, tmp_path: Path) -> None:
+    machine = next(pool for pool in day_plan.pools if pool.hardware == "l40s")
     provider, instance = machine.machine.split(" ", 1)
     path = tmp_path / "have.toml"
     path.write_text(f'[[machines]]\nprovider = "{provider}"\ninstance = "{instance}"\nmachines = 2\n')
     held = plan(day, replace(OPTIONS, have=path))
-    assert held.total_usd < made.total_usd
+    assert held.total_usd < day_plan.total_usd
     owned = next(commitment for commitment in held.commitments if commitment.pricing_model == "owned")
     assert (owned.have, owned.amount, owned.usd) == (2, 0, 0)
     assert any(schedule.pricing_model == "owned" and max(schedule.machines) == 2 for schedule in held.schedule)
@@ -114,39 +114,39 @@ def test_too_few_machines_are_refused(day: Trace) -> None:
         plan(day, replace(OPTIONS, machines=1, defer=()))
 
 
-def test_cheaper_tokens_are_bought(day: Trace, made: planfile.Plan) -> None:
+def test_cheaper_tokens_are_bought(day: Trace, day_plan: planfile.Plan) -> None:
     bought = plan(day, replace(OPTIONS, tiers=("standard",)))
     assert bought.simulated is not None
-    if not made.tokens_usd or made.tokens_usd["standard"] >= made.total_usd:
+    if not day_plan.tokens_usd or day_plan.tokens_usd["standard"] >= day_plan.total_usd:
         pytest.skip("today's prices make tokens more expensive")
     assert bought.simulated.tokens_usd > 0
     assert bought.by_pricing_model["tokens"] == pytest.approx(bought.simulated.tokens_usd)
-    assert bought.simulated.requests == made.simulated.requests  # type: ignore[union-attr]
+    assert bought.simulated.requests == day_plan.simulated.requests  # type: ignore[union-attr]
 
 
 @pytest.mark.parametrize(("end_s", "after_s", "leaves"), [(3700, 300, False), (5700, 30, False), (5700, 300, True)])
-def test_long_tail_is_work_left_over(made: planfile.Plan, end_s: int, after_s: int, *, leaves: bool) -> None:
+def test_long_tail_is_work_left_over(day_plan: planfile.Plan, end_s: int, after_s: int, *, leaves: bool) -> None:
     """Two slots of half an hour: the last requests end within a slot after them, deferrable work may take longer."""
     bins = np.array([[900.0, 900.0, 900.0, 900.0, after_s]])
     result = SimpleNamespace(end_s=end_s, bin_s=900.0, capacity_bins_s=bins)
     outcome = cast("ModelOutcome", SimpleNamespace(result=result))
-    tried = attempt(made, usd=1.0, bound_usd=1.0, derating=Derating())
+    tried = attempt(day_plan, usd=1.0, bound_usd=1.0, derating=Derating())
     short = replace(tried.plan, slots=2, slot_s=1800.0)
     assert _leaves_work(replace(tried, plan=short, models={"m": outcome})) is leaves
 
 
-def test_bounds_of_one_derating_are_shared(made: planfile.Plan) -> None:
+def test_bounds_of_one_derating_are_shared(day_plan: planfile.Plan) -> None:
     """The second costs more, or breaks a promise: its bound holds for the first, unless it was derated further."""
     derating = Derating()
-    first = attempt(made, usd=100.0, bound_usd=90.0, derating=derating)
+    first = attempt(day_plan, usd=100.0, bound_usd=90.0, derating=derating)
     for second in (
-        attempt(made, usd=110.0, bound_usd=95.0, derating=derating),
-        attempt(made, usd=96.0, bound_usd=95.0, derating=derating, kept=False),
+        attempt(day_plan, usd=110.0, bound_usd=95.0, derating=derating),
+        attempt(day_plan, usd=96.0, bound_usd=95.0, derating=derating, kept=False),
     ):
         best = cheaper(first, second)
         assert (best.usd, best.bound_usd) == (100.0, 95.0)
-    assert cheaper(first, attempt(made, usd=110.0, bound_usd=95.0, derating=Derating(utilization=0.9))) is first
-    assert cheaper(first, attempt(made, usd=98.0, bound_usd=85.0, derating=derating)).bound_usd == 90.0
+    assert cheaper(first, attempt(day_plan, usd=110.0, bound_usd=95.0, derating=Derating(utilization=0.9))) is first
+    assert cheaper(first, attempt(day_plan, usd=98.0, bound_usd=85.0, derating=derating)).bound_usd == 90.0
 
 
 def attempt(of: planfile.Plan, *, usd: float, bound_usd: float, derating: Derating, kept: bool = True) -> Attempt:

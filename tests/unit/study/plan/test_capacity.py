@@ -64,13 +64,13 @@ def test_reduced_backfill_is_measured_once(monkeypatch: pytest.MonkeyPatch) -> N
     measured: list[int] = []
     real = capacity.backfill_utilization
     monkeypatch.setattr(
-        capacity, "backfill_utilization", lambda *given: measured.append(given[2].sequences) or real(*given)
+        capacity, "backfill_utilization", lambda *arguments: measured.append(arguments[2].sequences) or real(*arguments)
     )
     reduced = ReducedBackfill({machine.profile.model: load})
-    found = reduced.utilization(serving, np.array([1.0, 0.9, 0.5, 0.5, 0.1]))
-    assert found[0] == largest.utilization
-    assert (np.diff(found) <= 1e-9).all()
-    assert found[2] == found[3] > found[4] > 0.4
+    utilizations = reduced.utilization(serving, np.array([1.0, 0.9, 0.5, 0.5, 0.1]))
+    assert utilizations[0] == largest.utilization
+    assert (np.diff(utilizations) <= 1e-9).all()
+    assert utilizations[2] == utilizations[3] > utilizations[4] > 0.4
     before = len(measured)
     reduced.utilization(serving, np.array([0.55, 0.12]))
     assert len(measured) == before

@@ -98,14 +98,14 @@ def test_invalid_files_are_refused(tmp_path: Path, text: str, message: str) -> N
         carbon_of(written(tmp_path, text), problem("us"), None)
 
 
-def test_carbon_is_not_a_payment(day: Trace, made: planfile.Plan, tmp_path: Path) -> None:
+def test_carbon_is_not_a_payment(day: Trace, day_plan: planfile.Plan, tmp_path: Path) -> None:
     path = written(tmp_path, "region,grams_per_kwh\n*,400\n")
     priced = plan(day, replace(OPTIONS, carbon=path, carbon_usd_per_tonne=80.0))
     simulated = priced.simulated
     assert simulated is not None
     # One price at all times changes no decision here, as it is a small share of the machines' price.
-    assert made.simulated is not None
-    assert simulated.total_usd == pytest.approx(made.simulated.total_usd, rel=0.05)
+    assert day_plan.simulated is not None
+    assert simulated.total_usd == pytest.approx(day_plan.simulated.total_usd, rel=0.05)
     used = {pool.name: pool for pool in priced.pools}
     planned = sum(
         float(np.dot(row.machines, used[row.pool].carbon_usd_per_hour)) * priced.slot_s / 3600

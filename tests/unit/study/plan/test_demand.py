@@ -39,9 +39,9 @@ def test_burst_needs_more_than_the_mean() -> None:
         backfill=fleets.backfill(0, kv_share=0.9),
         max_utilization=MAX_UTILIZATION,
     )
-    found = measure_bursts(load, serving, 900.0, 4)
-    assert found.argmax() == 2
-    assert found[2] > 1.5
+    bursts = measure_bursts(load, serving, 900.0, 4)
+    assert bursts.argmax() == 2
+    assert bursts[2] > 1.5
 
 
 def raised_after_slot_1_broke(planned: float, machines: int) -> np.ndarray:
