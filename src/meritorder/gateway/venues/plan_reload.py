@@ -13,6 +13,7 @@ from typing import Any, Final
 from meritorder.errors import MeritorderError
 from meritorder.gateway.config import Settings
 from meritorder.gateway.state.metrics import Gauge
+from meritorder.gateway.state.wake import wait_until_set
 from meritorder.gateway.venues.plan import read_plan
 from meritorder.gateway.venues.plan_executor import PlanExecutor
 
@@ -49,8 +50,7 @@ class PlanReloader:
         with contextlib.suppress(NotImplementedError, RuntimeError, ValueError):
             loop.add_signal_handler(signal.SIGHUP, self._requested.set)
         while True:
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._requested.wait(), _CHECK_S)
+            await wait_until_set(self._requested, _CHECK_S)
             # Taken before the file is read, so that a write in the meantime counts as another change.
             fingerprint = await asyncio.to_thread(_fingerprint, self._path)
             if fingerprint != self._fingerprint or self._requested.is_set():

@@ -16,6 +16,7 @@ from meritorder.gateway.config import DEFERRABLE, duration_s
 from meritorder.gateway.errors import StoreUnavailableError
 from meritorder.gateway.state.context import Context
 from meritorder.gateway.state.ledger_writer import deferrable_entry
+from meritorder.gateway.state.wake import wait_until_set
 from meritorder.gateway.store import requests, stored_answers
 from meritorder.gateway.store.requests import ClaimedRequest, QueuedRequests, RequestAnswer
 from meritorder.gateway.venues.headroom import Headroom
@@ -145,10 +146,7 @@ class Dispatcher:
             except Exception:  # noqa: BLE001 - one failed round must not stop the dispatcher
                 _log.exception("a dispatch round failed and will be retried")
                 await asyncio.sleep(_STORE_RETRY_S)
-            try:
-                await asyncio.wait_for(self._wake.wait(), _ROUND_S)
-            except TimeoutError:
-                continue
+            await wait_until_set(self._wake, _ROUND_S)
             self._wake.clear()
 
     async def stop(self) -> None:

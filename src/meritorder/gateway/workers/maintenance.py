@@ -12,6 +12,7 @@ from sqlalchemy import Connection
 from meritorder.gateway.config import duration_s
 from meritorder.gateway.errors import StoreUnavailableError
 from meritorder.gateway.state.context import Context
+from meritorder.gateway.state.wake import wait_until_set
 from meritorder.gateway.store import batches, files, heartbeats, requests, stored_answers
 from meritorder.gateway.store.requests import RequestAnswer
 from meritorder.gateway.workers.batch_input import ingest
@@ -105,8 +106,7 @@ class Maintenance:
                     _log.warning("a periodic task could not be done and will be retried: %s", error)
             except Exception:  # noqa: BLE001 - one failure must not stop the task
                 _log.exception("a periodic task failed and will be retried")
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(woken.wait(), every_s)
+            await wait_until_set(woken, every_s)
             woken.clear()
 
     async def _read_keys(self) -> None:
