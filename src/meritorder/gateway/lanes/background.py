@@ -43,13 +43,13 @@ class BackgroundResponses:
         Raises:
             ApiError: The call is not a response, or asks not to be stored.
         """
-        item = await self._queue(request, deferral)
+        response = await self._queue(request, deferral)
         self._dispatcher.wake()
         if not request.call.stream:
-            await respond(send, 200, _headers(request, JSON), msgspec.json.encode(response_object(item, "queued")))
+            await respond(send, 200, _headers(request, JSON), msgspec.json.encode(response_object(response, "queued")))
             return
         await send({"type": "http.response.start", "status": 200, "headers": _headers(request, EVENT_STREAM)})
-        async for event in self._streams.events(item):
+        async for event in self._streams.events(response):
             await send({"type": "http.response.body", "body": event, "more_body": True})
         await send({"type": "http.response.body", "body": b""})
 
@@ -60,7 +60,7 @@ class BackgroundResponses:
             )
         if request.call.store is False:
             raise invalid_request("A background response must be stored.", param="store", code="invalid_value")
-        item = StoredAnswer(
+        response = StoredAnswer(
             id=self._context.new_id("resp_"),
             kind=RESPONSE,
             tenant=request.key.tenant,
@@ -71,14 +71,14 @@ class BackgroundResponses:
         )
         body = calls.with_fields(request.body, background=None, background_options=None, stream=None)
         row = request.queue_row(deferral, self._context.traceparent())
-        row |= {"body": body, "body_bytes": len(body), "id": item.id}
+        row |= {"body": body, "body_bytes": len(body), "id": response.id}
 
         def change(connection: Connection) -> int:
             seq = requests.add_call(connection, **row)
-            stored_answers.add(connection, item, request_seq=seq)
+            stored_answers.add(connection, response, request_seq=seq)
             return seq
 
-        return replace(item, request_seq=await self._context.database.write_soon(change))
+        return replace(response, request_seq=await self._context.database.write_soon(change))
 
 
 class ResponseStreams:
@@ -93,34 +93,34 @@ class ResponseStreams:
         self._context = context
         self._dispatcher = dispatcher
 
-    async def events(self, item: StoredAnswer, *, after: int = -1) -> AsyncIterator[bytes]:
+    async def events(self, response: StoredAnswer, *, after: int = -1) -> AsyncIterator[bytes]:
         """Yield the events of a response as they come.
 
         Args:
-            item: The stored response.
+            response: The stored response.
             after: Sequence number of the last event that the client has received.
         """
-        opening = encode_events(opening_events(response_object(item, item.status)))
+        opening = encode_events(opening_events(response_object(response, response.status)))
         for event in opening[max(0, after + 1) :]:
             yield event
-        finished = await self._finished(item)
+        finished = await self._finished(response)
         if finished is not None:
-            rest = encode_events(output_events(response_object(finished, finished.status)), len(opening))
-            for event in rest[max(0, after + 1 - len(opening)) :]:
+            closing = encode_events(output_events(response_object(finished, finished.status)), len(opening))
+            for event in closing[max(0, after + 1 - len(opening)) :]:
                 yield event
 
-    async def _finished(self, item: StoredAnswer) -> StoredAnswer | None:
+    async def _finished(self, response: StoredAnswer) -> StoredAnswer | None:
         """Wait until a response has finished, and return it; None if it was deleted."""
-        current: StoredAnswer | None = item
+        current: StoredAnswer | None = response
         while current is not None and current.status == "queued" and current.request_seq is not None:
             answer = self._dispatcher.wait_for(current.request_seq)
             await asyncio.wait((answer,), timeout=_POLL_S)
             with contextlib.suppress(StoreUnavailableError):
                 current = await self._context.database.read_soon(
-                    lambda connection: stored_answers.get(connection, item.tenant, RESPONSE, item.id)
+                    lambda connection: stored_answers.get(connection, response.tenant, RESPONSE, response.id)
                 )
-        if item.request_seq is not None:
-            self._dispatcher.stop_waiting(item.request_seq)
+        if response.request_seq is not None:
+            self._dispatcher.stop_waiting(response.request_seq)
         return current
 
 

@@ -148,9 +148,9 @@ class RealTime:
 
     def _store(self, request: Request, answer: bytes) -> None:
         """Store an answer for retrieval, without delaying the client."""
-        item = stored_answer(request, answer)
-        if item is not None:
-            self._context.database.submit(lambda connection: stored_answers.add(connection, item))
+        stored = stored_answer(request, answer)
+        if stored is not None:
+            self._context.database.submit(lambda connection: stored_answers.add(connection, stored))
 
     def _finish(self, venue: Venue, request: Request) -> None:
         """Release a request's place at its venue, and add its ledger entry."""

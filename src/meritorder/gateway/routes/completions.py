@@ -50,7 +50,7 @@ class Completions:
         key, query = await caller(self._context, request), request.query_params
         ascending = is_ascending(request, "asc")
         limit = checks.limit(query.get("limit"), default=DEFAULT_PAGE, maximum=MAX_PAGE)
-        wanted = {name[9:-1]: value for name, value in query.items() if name.startswith("metadata[")}
+        wanted_metadata = {name[9:-1]: value for name, value in query.items() if name.startswith("metadata[")}
         matching: list[dict[str, Any]] = []
         after, more = query.get("after"), True
         await self._context.database.settle()  # an answer is stored while it is sent: its client may list it at once
@@ -67,50 +67,56 @@ class Completions:
                 )
             )
             objects = map(_object, page.items)
-            matching += [item for item in objects if wanted.items() <= (item["metadata"] or {}).items()]
+            matching += [
+                completion
+                for completion in objects
+                if wanted_metadata.items() <= (completion["metadata"] or {}).items()
+            ]
             after, more = (page.items[-1].id, page.has_more) if page.items else (after, False)
         return json_response(list_object(matching[:limit], has_more=len(matching) > limit))
 
     async def retrieve(self, request: Request) -> Response:
         """Return a completion."""
-        return json_response(_object(await self._item(request)))
+        return json_response(_object(await self._find(request)))
 
     async def update(self, request: Request) -> Response:
         """Replace the metadata of a completion."""
-        item = await self._item(request)
+        completion = await self._find(request)
         fields = checks.json_object(await whole_body(self._context, request))
         metadata = checks.metadata(fields.get("metadata"))
         await self._context.database.write_soon(
-            lambda connection: stored_answers.set_metadata(connection, item.tenant, COMPLETION, item.id, metadata)
+            lambda connection: stored_answers.set_metadata(
+                connection, completion.tenant, COMPLETION, completion.id, metadata
+            )
         )
-        return json_response(_object(await self._item(request)))
+        return json_response(_object(await self._find(request)))
 
     async def delete(self, request: Request) -> Response:
         """Delete a completion."""
-        item = await self._item(request)
+        completion = await self._find(request)
         await self._context.database.write_soon(
-            lambda connection: stored_answers.remove(connection, item.tenant, COMPLETION, item.id)
+            lambda connection: stored_answers.remove(connection, completion.tenant, COMPLETION, completion.id)
         )
-        return json_response({"object": "chat.completion.deleted", "id": item.id, "deleted": True})
+        return json_response({"object": "chat.completion.deleted", "id": completion.id, "deleted": True})
 
     async def messages(self, request: Request) -> Response:
         """Return the messages of the request."""
-        item = await self._item(request)
-        messages = msgspec.json.decode(item.request).get("messages") or []
+        completion = await self._find(request)
+        messages = msgspec.json.decode(completion.request).get("messages") or []
         items = [
-            {"content": None, "refusal": None, **message, "id": message.get("id", f"{item.id}-{number}")}
+            {"content": None, "refusal": None, **message, "id": message.get("id", f"{completion.id}-{number}")}
             for number, message in enumerate(messages)
         ]
         return json_response(page_object(items, request, ascending=is_ascending(request, "asc")))
 
-    async def _item(self, request: Request) -> StoredAnswer:
-        key, item_id = await caller(self._context, request), request.path_params["completion_id"]
-        item = await find_stored(self._context, key.tenant, COMPLETION, item_id)
-        if item is None:
-            raise ApiError(404, f"Chat completion with id '{item_id}' not found.", param="id")
-        return item
+    async def _find(self, request: Request) -> StoredAnswer:
+        key, completion_id = await caller(self._context, request), request.path_params["completion_id"]
+        completion = await find_stored(self._context, key.tenant, COMPLETION, completion_id)
+        if completion is None:
+            raise ApiError(404, f"Chat completion with id '{completion_id}' not found.", param="id")
+        return completion
 
 
-def _object(item: StoredAnswer) -> dict[str, Any]:
-    metadata = json.loads(item.metadata) if item.metadata else {}
-    return {**msgspec.json.decode(item.answer or b"{}"), "metadata": metadata}
+def _object(completion: StoredAnswer) -> dict[str, Any]:
+    metadata = json.loads(completion.metadata) if completion.metadata else {}
+    return {**msgspec.json.decode(completion.answer or b"{}"), "metadata": metadata}

@@ -75,7 +75,7 @@ class Operations:
         """Return venues, plan, queues, open batches and spending."""
         await self._require_admin(request)
         read = self._context.database.read
-        opened, plan = await self._context.database.read_soon(batches.open_batches), self._plan_executor.status()
+        open_batches, plan = await self._context.database.read_soon(batches.open_batches), self._plan_executor.status()
         return json_response(
             {
                 "plan": plan and plan | self._plan_reloader.status(),
@@ -91,7 +91,7 @@ class Operations:
                         "failed": batch.failed,
                         "expires_at": int(batch.expires_s),
                     }
-                    for batch in opened
+                    for batch in open_batches
                 ],
                 "ledger": [_total(row) for row in await read(ledger.totals)],
             }

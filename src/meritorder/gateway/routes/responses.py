@@ -46,69 +46,69 @@ class Responses:
 
     async def retrieve(self, request: Request) -> Response:
         """Return a response in its current state or, on request, as a stream of events."""
-        item = await self._item(request)
+        response = await self._find(request)
         if request.query_params.get("stream") == "true":
             after = checks.integer("starting_after", request.query_params.get("starting_after"), default=-1)
-            return StreamingResponse(self._streams.events(item, after=after), media_type="text/event-stream")
-        return json_response(await self._object(item))
+            return StreamingResponse(self._streams.events(response, after=after), media_type="text/event-stream")
+        return json_response(await self._object(response))
 
     async def delete(self, request: Request) -> Response:
         """Delete a response, and cancel its request."""
-        item = await self._item(request)
+        response = await self._find(request)
 
         def change(connection: Connection) -> None:
-            if item.request_seq is not None:
-                requests.end(connection, item.request_seq)
-            stored_answers.remove(connection, item.tenant, RESPONSE, item.id)
+            if response.request_seq is not None:
+                requests.end(connection, response.request_seq)
+            stored_answers.remove(connection, response.tenant, RESPONSE, response.id)
 
         await self._context.database.write_soon(change)
-        self._cancel_request(item)
-        return json_response({"id": item.id, "object": "response", "deleted": True})
+        self._cancel_request(response)
+        return json_response({"id": response.id, "object": "response", "deleted": True})
 
     async def cancel(self, request: Request) -> Response:
         """Cancel a background response."""
-        item = await self._item(request)
-        if item.request_seq is None:
+        response = await self._find(request)
+        if response.request_seq is None:
             raise invalid_request("Cannot cancel a synchronous response.", param="id")
 
         def change(connection: Connection) -> None:
-            if stored_answers.cancel(connection, item.tenant, item.id):
-                requests.end(connection, item.request_seq or 0)
-                self._context.webhooks.announce(connection, item.tenant, "response.cancelled", item.id)
+            if stored_answers.cancel(connection, response.tenant, response.id):
+                requests.end(connection, response.request_seq or 0)
+                self._context.webhooks.announce(connection, response.tenant, "response.cancelled", response.id)
 
         await self._context.database.write_soon(change)
-        self._cancel_request(item)
-        return json_response(await self._object(await self._item(request)))
+        self._cancel_request(response)
+        return json_response(await self._object(await self._find(request)))
 
     async def input_items(self, request: Request) -> Response:
         """Return the input items of the request."""
-        item = await self._item(request)
-        return json_response(page_object(_input_items(item), request, ascending=is_ascending(request, "desc")))
+        response = await self._find(request)
+        return json_response(page_object(_input_items(response), request, ascending=is_ascending(request, "desc")))
 
-    def _cancel_request(self, item: StoredAnswer) -> None:
-        if item.request_seq is not None:
-            self._dispatcher.cancel({item.request_seq})
+    def _cancel_request(self, response: StoredAnswer) -> None:
+        if response.request_seq is not None:
+            self._dispatcher.cancel({response.request_seq})
 
-    async def _item(self, request: Request) -> StoredAnswer:
-        key, item_id = await caller(self._context, request), request.path_params["response_id"]
-        item = await find_stored(self._context, key.tenant, RESPONSE, item_id)
-        if item is None:
-            raise ApiError(404, f"Response with id '{item_id}' not found.", param="id")
-        return item
+    async def _find(self, request: Request) -> StoredAnswer:
+        key, response_id = await caller(self._context, request), request.path_params["response_id"]
+        response = await find_stored(self._context, key.tenant, RESPONSE, response_id)
+        if response is None:
+            raise ApiError(404, f"Response with id '{response_id}' not found.", param="id")
+        return response
 
-    async def _object(self, item: StoredAnswer) -> dict[str, Any]:
-        if item.status == "queued" and item.request_seq is not None:
-            seq = item.request_seq
+    async def _object(self, response: StoredAnswer) -> dict[str, Any]:
+        if response.status == "queued" and response.request_seq is not None:
+            seq = response.request_seq
             if await self._context.database.read_soon(lambda connection: requests.is_running(connection, seq)):
-                return response_object(item, "in_progress")
-        return response_object(item, item.status)
+                return response_object(response, "in_progress")
+        return response_object(response, response.status)
 
 
-def _input_items(item: StoredAnswer) -> list[dict[str, Any]]:
-    items = msgspec.json.decode(item.request).get("input") or []
+def _input_items(response: StoredAnswer) -> list[dict[str, Any]]:
+    items = msgspec.json.decode(response.request).get("input") or []
     if isinstance(items, str):
         items = [{"role": "user", "content": items}]
-    prefix = f"msg_{item.id.removeprefix('resp_')}_"
+    prefix = f"msg_{response.id.removeprefix('resp_')}_"
     return [_input_item(fields, f"{prefix}{number}") for number, fields in enumerate(items)]
 
 

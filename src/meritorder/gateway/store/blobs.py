@@ -29,13 +29,13 @@ class Blobs:
     """
 
     def __init__(self, url: str) -> None:
-        parts = urlsplit(url)
-        self._folder = Path(parts.path) if parts.scheme == "file" else None
+        address = urlsplit(url)
+        self._folder = Path(address.path) if address.scheme == "file" else None
         try:
             if self._folder is not None:
                 self._folder.mkdir(parents=True, exist_ok=True)
                 self._store: Any = obstore.store.LocalStore(self._folder)
-            elif parts.scheme in {"s3", "gs", "az"}:
+            elif address.scheme in {"s3", "gs", "az"}:
                 self._store = obstore.store.from_url(url)
             else:
                 raise ConfigError(

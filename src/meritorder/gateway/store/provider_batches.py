@@ -105,7 +105,7 @@ def is_wanted(connection: Connection, batch: ProviderBatch) -> bool:
 
 def finish(connection: Connection, batch_id: str, *, now_s: float, fault: bool) -> None:
     """`running → queued` for its unanswered requests; delete the provider batch."""
-    rest = update(REQUESTS).where(REQUESTS.c.owner == batch_id, REQUESTS.c.state == "running")
+    unanswered = update(REQUESTS).where(REQUESTS.c.owner == batch_id, REQUESTS.c.state == "running")
     faults = REQUESTS.c.faults + (1 if fault else 0)
-    connection.execute(rest.values(state="queued", owner=None, not_before_s=now_s, faults=faults))
+    connection.execute(unanswered.values(state="queued", owner=None, not_before_s=now_s, faults=faults))
     connection.execute(delete(PROVIDER_BATCHES).where(PROVIDER_BATCHES.c.id == batch_id))

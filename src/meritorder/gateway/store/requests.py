@@ -183,9 +183,9 @@ def claim(
 ) -> list[ClaimedRequest]:
     """`queued → running`: claim some requests; those with a common prefix come together."""
     if work.batch_seq is None:
-        which = select(REQUESTS.c.seq).where(REQUESTS.c.seq == work.seq, REQUESTS.c.state == "queued")
+        claimable = select(REQUESTS.c.seq).where(REQUESTS.c.seq == work.seq, REQUESTS.c.state == "queued")
     else:
-        which = (
+        claimable = (
             select(REQUESTS.c.seq)
             .where(
                 REQUESTS.c.batch_seq == work.batch_seq,
@@ -196,12 +196,12 @@ def claim(
             .order_by(REQUESTS.c.prefix, REQUESTS.c.seq)
             .limit(limit)
         )
-    taken = list(connection.execute(which.with_for_update(skip_locked=True)).scalars())
-    if not taken:
+    seqs = list(connection.execute(claimable.with_for_update(skip_locked=True)).scalars())
+    if not seqs:
         return []
     changed = (
         update(REQUESTS)
-        .where(REQUESTS.c.seq.in_(taken), REQUESTS.c.state == "queued")
+        .where(REQUESTS.c.seq.in_(seqs), REQUESTS.c.state == "queued")
         .values(state="running", owner=owner, attempt=REQUESTS.c.attempt + 1)
         .returning(*_COLUMNS)
     )

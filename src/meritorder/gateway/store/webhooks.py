@@ -40,13 +40,13 @@ def take(connection: Connection, *, now_s: float, again_s: float) -> Sequence[Ev
     seqs = list(connection.execute(due).scalars())
     if not seqs:
         return []
-    taken = (
+    postponed = (
         update(WEBHOOKS)
         .where(WEBHOOKS.c.seq.in_(seqs))
         .values(not_before_s=again_s, attempt=WEBHOOKS.c.attempt + 1)
         .returning(WEBHOOKS.c.id, WEBHOOKS.c.url, WEBHOOKS.c.body, WEBHOOKS.c.attempt)
     )
-    return [Event(id=row.id, url=row.url, body=row.body, attempt=row.attempt) for row in connection.execute(taken)]
+    return [Event(id=row.id, url=row.url, body=row.body, attempt=row.attempt) for row in connection.execute(postponed)]
 
 
 def postpone(connection: Connection, event_id: str, *, not_before_s: float) -> None:

@@ -185,8 +185,8 @@ class Connection:
         timeout = self._streamed if stream else self._whole
         if timeout_s is not None:
             timeout = self._timeout(timeout_s, self.endpoint.stall_s if stream else None)
-        sent = {**_JSON_HEADERS, **dict(headers)} if headers else _JSON_HEADERS
-        response = await self._request("POST", self.url(path), data=body, headers=sent, timeout=timeout)
+        sent_headers = {**_JSON_HEADERS, **dict(headers)} if headers else _JSON_HEADERS
+        response = await self._request("POST", self.url(path), data=body, headers=sent_headers, timeout=timeout)
         return self._checked(response, stream=stream)
 
     async def request(
@@ -222,22 +222,22 @@ class Connection:
 
     def _checked(self, response: aiohttp.ClientResponse, *, stream: bool) -> HttpReply:
         status = response.status
-        wrong = None
+        violation = None
         if status == 200:
             kind = response.headers.get("Content-Type", "")
             if not kind.startswith(_EVENTS if stream else _JSON):
-                wrong = (
+                violation = (
                     f"answers with {kind.partition(';')[0] or 'no type'} where {_EVENTS if stream else _JSON} is due"
                 )
         elif 300 <= status < 400:
-            wrong = "redirects; correct its base_url"
-        if wrong is None:
+            violation = "redirects; correct its base_url"
+        if violation is None:
             if self._keeps_alive and _drops_connections(response.headers):
                 self._keeps_alive = False
                 self._session, self._retired = None, self._session
             return HttpReply(response, self.endpoint.name)
         response.close()
-        raise BrokenAnswerError(wrong, venue=self.endpoint.name)
+        raise BrokenAnswerError(violation, venue=self.endpoint.name)
 
     async def close(self) -> None:
         """Close all connections."""

@@ -36,9 +36,9 @@ def parse_metrics(text: bytes, *, max_sequences: int | None = None) -> EngineLoa
         max_sequences: Most sequences at one time, known from another source.
     """
     samples: dict[bytes, list[float]] = {}
-    wanted = {*_RUNNING, *_WAITING, *_KV_SHARE}
+    load_metrics = {*_RUNNING, *_WAITING, *_KV_SHARE}
     for name, value in _SAMPLE.findall(text):
-        if name in wanted and (number := _finite(value)) is not None:
+        if name in load_metrics and (number := _finite(value)) is not None:
             samples.setdefault(name, []).append(number)
     running = _first(samples, _RUNNING)
     waiting = _first(samples, _WAITING)

@@ -94,21 +94,21 @@ class _CompletedReply(Wrapped):
         return msgspec.json.encode(self._response(whole)) if isinstance(whole, dict) else body
 
     async def _events(self) -> AsyncIterator[bytes]:
-        rest = b""
+        incomplete = b""
         async for part in self._reply.body:
-            *events, rest = (rest + part).split(_END)
+            *events, incomplete = (incomplete + part).split(_END)
             if events:
                 yield b"".join(self._event(event) + _END for event in events)
-        if rest:
-            yield rest
+        if incomplete:
+            yield incomplete
 
     def _event(self, text: bytes) -> bytes:
-        head, marked, data = text.rpartition(_DATA)
+        head, marker, data = text.rpartition(_DATA)
         try:
             event = msgspec.json.decode(data)
         except INVALID_JSON:
             return text
-        if not marked or not isinstance(event, dict):
+        if not marker or not isinstance(event, dict):
             return text
         return head + _DATA + msgspec.json.encode(self._complete(event))
 

@@ -170,9 +170,9 @@ class _TracedReply(Wrapped):
             return {}
         attributes: Attributes = {}
         if self._whole is None:
-            usage, parts = self._meter.usage(0), _events(self._tail)
+            usage, documents = self._meter.usage(0), _events(self._tail)
         else:
-            usage, parts = parse_usage(self._whole) or Usage(), [self._whole]
+            usage, documents = parse_usage(self._whole) or Usage(), [self._whole]
         if self._ttft_s is not None:
             attributes["gen_ai.response.time_to_first_chunk"] = self._ttft_s
         if usage.counted:
@@ -181,9 +181,9 @@ class _TracedReply(Wrapped):
         if usage.counted or usage.output_tokens:
             attributes["gen_ai.usage.output_tokens"] = usage.output_tokens
         reasons: list[str] = []
-        for part in parts:
+        for document in documents:
             with contextlib.suppress(*INVALID_JSON):
-                answer = msgspec.json.decode(part, type=_AnswerFields)
+                answer = msgspec.json.decode(document, type=_AnswerFields)
                 answer = answer.response or answer
                 attributes |= {f"gen_ai.response.{name}": value for name, value in answer.attributes()}
                 reasons += [choice.finish_reason for choice in answer.choices if choice.finish_reason]

@@ -199,10 +199,11 @@ class _PlanMatcher:
         )
 
     def _places(self) -> dict[str, tuple[tuple[str, str, str], ...]]:
-        known = {pool.name: (pool.provider, pool.region, pool.hardware) for pool in self._plan.pools}
-        known |= {route.venue: (route.provider, "", "") for route in self._plan.routes if route.provider}
+        place_of = {pool.name: (pool.provider, pool.region, pool.hardware) for pool in self._plan.pools}
+        place_of |= {route.venue: (route.provider, "", "") for route in self._plan.routes if route.provider}
         return {
-            venue.name: tuple(known[name] for name in venue.pools() if name in known) for venue in self._settings.venue
+            venue.name: tuple(place_of[name] for name in venue.pools() if name in place_of)
+            for venue in self._settings.venue
         }
 
     def _realtime(
@@ -222,13 +223,13 @@ class _PlanMatcher:
 
     def _check_names(self) -> None:
         """Check that the plan has every pool that a venue names."""
-        known = {pool.name for pool in self._plan.pools} | {route.venue for route in self._plan.routes}
+        plan_names = {pool.name for pool in self._plan.pools} | {route.venue for route in self._plan.routes}
         for venue in self._settings.venue:
-            unknown = next((name for name in venue.pools() if venue.pool and name not in known), None)
+            unknown = next((name for name in venue.pools() if venue.pool and name not in plan_names), None)
             if unknown is not None:
                 raise self._error(
                     f"there is no pool {unknown!r}, which the venue {venue.name} names",
-                    f"the plan has {', '.join(sorted(map(repr, known)))}",
+                    f"the plan has {', '.join(sorted(map(repr, plan_names)))}",
                 )
 
     def _calendar(self) -> Calendar:
@@ -326,9 +327,9 @@ class _PlanMatcher:
     def _declared(self, name: str) -> str | None:
         """Return the declared workload of a name in the plan: `nightly` of `nightly, 4 h or more, llama`."""
         promises = self._plan.promises
-        known = {rule.workload for rule in self._settings.rule if rule.workload} | {OWN_DEADLINE}
-        known |= {rule.name for rule in promises.workloads} if promises else set()
-        matching = [declared for declared in known if name == declared or name.startswith(f"{declared}, ")]
+        declared_names = {rule.workload for rule in self._settings.rule if rule.workload} | {OWN_DEADLINE}
+        declared_names |= {rule.name for rule in promises.workloads} if promises else set()
+        matching = [declared for declared in declared_names if name == declared or name.startswith(f"{declared}, ")]
         return max(matching, key=len, default=None)
 
     def _rules(self) -> tuple[PlannedRule, ...]:

@@ -171,8 +171,8 @@ class PlanExecutor:
             if venue.name in route.venues and route.shares[slot] > 0:
                 self._reset_counts(slot)
                 dispatched = self._dispatched[workload.name]  # type: ignore[union-attr]
-                wanted = route.shares[slot] * (dispatched.total() + work.count) - _dispatched_on(dispatched, route)
-                return max(0, min(work.count, round(wanted)))
+                missing = route.shares[slot] * (dispatched.total() + work.count) - _dispatched_on(dispatched, route)
+                return max(0, min(work.count, round(missing)))
         return 0
 
     def record_dispatch(self, work: QueuedRequests, venue: Venue, requests: int) -> None:

@@ -80,13 +80,13 @@ def _chunks(whole: JSON, *, with_usage: bool) -> list[JSON]:
     if with_usage:
         base["usage"] = None
     choices = whole.get("choices") or ()
-    parts = [
+    chunks = [
         {**base, "choices": [_content_choice(choice) for choice in choices]},
         {**base, "choices": [_final_choice(choice, is_chat=is_chat) for choice in choices]},
     ]
     if with_usage and whole.get("usage") is not None:
-        parts.append({**base, "choices": [], "usage": whole["usage"]})
-    return parts
+        chunks.append({**base, "choices": [], "usage": whole["usage"]})
+    return chunks
 
 
 def _content_choice(choice: JSON) -> JSON:

@@ -95,7 +95,7 @@ def _fail(context: Context, batch: Batch, connection: Connection, errors: str, n
 
 def _read(context: Context, batch: Batch, parts: Iterable[bytes], state: _InputState) -> None:
     limits = context.settings.limits
-    known = context.models()
+    models = context.models()
     rows: list[dict[str, Any]] = []
     stored: Future[None] | None = None
     for line in _lines(parts, max_bytes=limits.line_bytes):
@@ -105,7 +105,7 @@ def _read(context: Context, batch: Batch, parts: Iterable[bytes], state: _InputS
             state.add_error("too_many_tasks", f"There are more than {limits.batch_lines:,} requests.", line=line.number)
             return
         try:
-            rows.append(_row(batch, line, state, known))
+            rows.append(_row(batch, line, state, models))
         except _LineError as invalid:
             state.add_error(invalid.code, invalid.message, line=line.number, param=invalid.param)
         state.total += 1
@@ -124,7 +124,7 @@ def _store(context: Context, rows: list[dict[str, Any]]) -> "Future[None]":
     return context.database.submit(lambda connection: requests.add(connection, rows))
 
 
-def _row(batch: Batch, line: _Line, state: _InputState, known: frozenset[str]) -> dict[str, Any]:
+def _row(batch: Batch, line: _Line, state: _InputState, models: frozenset[str]) -> dict[str, Any]:
     """Validate a line and return its row: the place of the body in the file instead of the body."""
     if line.text is None:
         raise _LineError("line_too_long", "This line is too long.")
@@ -150,7 +150,7 @@ def _row(batch: Batch, line: _Line, state: _InputState, known: frozenset[str]) -
         raise _LineError("duplicate_custom_id", f"The custom_id {fields.custom_id!r} is not unique.", "custom_id")
     state.ids.add(fields.custom_id)
     body = memoryview(fields.body)
-    call = _call(bytes(body), state, known)
+    call = _call(bytes(body), state, models)
     input_tokens = calls.estimate_tokens(len(body))
     state.tokens += input_tokens + call.output_tokens
     return {
@@ -173,12 +173,12 @@ def _row(batch: Batch, line: _Line, state: _InputState, known: frozenset[str]) -
     }
 
 
-def _call(body: bytes, state: _InputState, known: frozenset[str]) -> calls.CallFields:
+def _call(body: bytes, state: _InputState, models: frozenset[str]) -> calls.CallFields:
     try:
         call = calls.parse_call(body)
     except ApiError as problem:
         raise _LineError(problem.code or "invalid_request", problem.message, problem.param or "body") from None
-    if call.model not in known:
+    if call.model not in models:
         raise _LineError("model_not_found", f"The model {call.model!r} does not exist.", "body.model")
     if state.model is None:
         state.model = call.model
@@ -190,17 +190,17 @@ def _call(body: bytes, state: _InputState, known: frozenset[str]) -> calls.CallF
 
 def _lines(parts: Iterable[bytes], *, max_bytes: int) -> Iterator[_Line]:
     """Yield the lines that are not blank; stop after one that is too long for memory."""
-    rest, offset, number = b"", 0, 0
+    incomplete, offset, number = b"", 0, 0
     for part in parts:
-        pieces = (rest + part).split(b"\n")
-        rest = pieces.pop()
+        pieces = (incomplete + part).split(b"\n")
+        incomplete = pieces.pop()
         for piece in pieces:
             number += 1
             if piece.strip():
                 yield _Line(number, offset, piece if len(piece) <= max_bytes else None)
             offset += len(piece) + 1
-        if len(rest) > max_bytes:
+        if len(incomplete) > max_bytes:
             yield _Line(number + 1, offset, None)
             return
-    if rest.strip():
-        yield _Line(number + 1, offset, rest)
+    if incomplete.strip():
+        yield _Line(number + 1, offset, incomplete)

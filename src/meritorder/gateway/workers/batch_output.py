@@ -73,19 +73,19 @@ async def _write(context: Context, batch: Batch, *, succeeded: bool) -> StoredFi
 
 
 async def _lines(context: Context, batch: Batch, *, succeeded: bool) -> AsyncIterator[bytes]:
-    last = -1
+    last_line = -1
     while True:
         rows = await context.database.read(
-            lambda connection, last=last: requests.answers_by_line(  # type: ignore[misc]
-                connection, batch.seq, after_line=last, limit=_READ_SIZE
+            lambda connection, last_line=last_line: requests.answers_by_line(  # type: ignore[misc]
+                connection, batch.seq, after_line=last_line, limit=_READ_SIZE
             )
         )
         if not rows:
             return
-        last = rows[-1].line
-        written = b"".join(_line(batch, row) for row in rows if (row.state == "done") == succeeded)
-        if written:
-            yield written
+        last_line = rows[-1].line
+        lines = b"".join(_line(batch, row) for row in rows if (row.state == "done") == succeeded)
+        if lines:
+            yield lines
 
 
 def _line(batch: Batch, row: Any) -> bytes:  # noqa: ANN401 - a row of answers_by_line
@@ -103,7 +103,7 @@ def _line(batch: Batch, row: Any) -> bytes:  # noqa: ANN401 - a row of answers_b
     )
 
 
-async def _chained(first: bytes, rest: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+async def _chained(first: bytes, following: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
     yield first
-    async for lines in rest:
+    async for lines in following:
         yield lines

@@ -196,23 +196,23 @@ class Dispatcher:
             if self._plan_executor.deferrable_targets(work, venues, urgency[work].plan_wait_s, now_s)
         ]
         self._waiting_for_plan += len(works) - len(ready)
-        for work, wanted in self._turns(ready, urgency, sum(capacity[venue.name] for venue in venues), now_s):
-            level, left = urgency[work].level, wanted
+        for work, count in self._turns(ready, urgency, sum(capacity[venue.name] for venue in venues), now_s):
+            level, remaining = urgency[work].level, count
             for target in self._plan_executor.deferrable_targets(work, venues, urgency[work].plan_wait_s, now_s):
                 venue, is_urgent = target.venue, level is not EscalationLevel.BACKFILL
                 is_fallback = not target.planned and self._is_fallback(venue, work, now_s)
                 if is_fallback and level is not EscalationLevel.FALLBACK:
                     continue
-                free = min((capacity if is_urgent else backfill)[venue.name], left, target.max_requests)
+                free = min((capacity if is_urgent else backfill)[venue.name], remaining, target.max_requests)
                 claimed = await self._claim(work, int(free)) if free > 0 else []
                 for request in claimed:
                     self._begin(request, venue, urgent=is_urgent)
                 self._plan_executor.record_dispatch(work, venue, len(claimed))
                 backfill[venue.name] -= len(claimed)
                 capacity[venue.name] -= len(claimed)
-                left -= len(claimed)
+                remaining -= len(claimed)
                 started += len(claimed)
-                if left <= 0:
+                if remaining <= 0:
                     break
         return started
 

@@ -59,22 +59,23 @@ class Maintenance:
 
     async def keep_alive(self) -> None:
         """Renew the leases, and reconcile the requests claimed in the store with those that run here."""
-        unknown: set[int] = set()
+        untracked_before: set[int] = set()
         while True:
             await asyncio.sleep(self._lease_s / 3)
-            before = self._dispatcher.running()
+            running_before = self._dispatcher.running()
             try:
                 await self.heartbeat()
-                mine = await self._context.database.read(
+                claimed = await self._context.database.read(
                     lambda connection: requests.claimed_seqs(connection, self._context.instance_id)
                 )
             except StoreUnavailableError:
                 continue
-            self._dispatcher.cancel(before - mine)  # lost, for example after the machine was suspended
+            self._dispatcher.cancel(running_before - claimed)  # lost, for example after the machine was suspended
             # Claims whose confirmation was lost with the connection; a claim seen only once may be in progress.
-            unknown, lost = mine - self._dispatcher.tracked(), unknown & (mine - self._dispatcher.tracked())
-            if lost:
+            untracked = claimed - self._dispatcher.tracked()
+            if lost := untracked & untracked_before:
                 await self._requeue(lost)
+            untracked_before = untracked
 
     async def _requeue(self, lost: set[int]) -> None:
         with contextlib.suppress(StoreUnavailableError):  # the next round finds them again

@@ -123,10 +123,10 @@ class ProviderBatches:
 
         def claim(connection: Connection, count: int) -> int:
             limits = replace(api.limits, max_lines=min(count, api.limits.max_lines))
-            taken, excess = _claim_within(connection, context.instance_id, work, limits, now_s)
+            accepted, excess = _claim_within(connection, context.instance_id, work, limits, now_s)
             for request in excess:
                 requests.requeue(connection, context.instance_id, request, not_before_s=now_s, fault=False)
-            if taken:
+            if accepted:
                 batch = ProviderBatch(
                     id=context.new_id("c")[:_ID_LENGTH],
                     venue=venue.name,
@@ -135,8 +135,8 @@ class ProviderBatches:
                     created_s=now_s,
                     cancelled=False,
                 )
-                provider_batches.create(connection, context.instance_id, batch, taken)
-            return len(taken)
+                provider_batches.create(connection, context.instance_id, batch, accepted)
+            return len(accepted)
 
         while count > 0 and (claimed := await context.database.write(partial(claim, count=count))):
             self._plan_executor.record_dispatch(work, venue, claimed)
@@ -158,8 +158,8 @@ class ProviderBatches:
 
     async def _cancel_unwanted(self, batch: ProviderBatch, api: BatchVenue) -> None:
         """Ask the provider to cancel a batch whose answers are no longer wanted."""
-        wanted = await self._context.database.read(lambda connection: provider_batches.is_wanted(connection, batch))
-        if not wanted and not batch.cancelled and batch.provider_id is not None:
+        is_wanted = await self._context.database.read(lambda connection: provider_batches.is_wanted(connection, batch))
+        if not is_wanted and not batch.cancelled and batch.provider_id is not None:
             await api.cancel(batch.provider_id)
             await self._context.database.write(lambda connection: provider_batches.mark_cancelled(connection, batch.id))
 
@@ -184,16 +184,16 @@ class ProviderBatches:
         if not lines:
             await self._finish(batch, venue, [], fault=False)
             return
-        known = await database.read(lambda connection: provider_batches.provider_ids(connection, batch.venue))
+        known_ids = await database.read(lambda connection: provider_batches.provider_ids(connection, batch.venue))
         if batch.sent_s is None:
             now_s = self._context.now_s()
             await database.write(lambda connection: provider_batches.mark_sent(connection, batch.id, now_s=now_s))
         try:
-            provider_id = await api.submit(lines, batch.id, sent_epoch_s=batch.sent_s, known=known)
+            provider_id = await api.submit(lines, batch.id, sent_epoch_s=batch.sent_s, known_ids=known_ids)
         except RefusedError as error:
             _log.warning("provider batch %s: %s", batch.id, error)
-            rest = await database.read(lambda connection: requests.claimed_by(connection, batch.id))
-            await self._finish(batch, venue, rest, fault=True)
+            unanswered = await database.read(lambda connection: requests.claimed_by(connection, batch.id))
+            await self._finish(batch, venue, unanswered, fault=True)
             return
         await database.write(lambda connection: provider_batches.mark_submitted(connection, batch.id, provider_id))
         _log.info("provider batch %s: %d requests are at %s as %s", batch.id, len(lines), venue.name, provider_id)
@@ -212,18 +212,18 @@ class ProviderBatches:
     ) -> list[ClaimedRequest]:
         """Store the answers of a provider batch that has ended; return the requests without an answer."""
         claimed = await self._context.database.read(lambda connection: requests.claimed_by(connection, batch.id))
-        left = {f"r{request.seq}": request for request in claimed}
+        unanswered = {f"r{request.seq}": request for request in claimed}
         async for results in _grouped(api.results(provider_id)):
             answers = []
             for result in results:
-                request, status = left.get(result.custom_id), result.status_code
+                request, status = unanswered.get(result.custom_id), result.status_code
                 if request is not None and status is not None and not retry.is_transient(status):
                     usage = parse_usage(result.body) or Usage()
                     answer = build_answer(self._context.new_id("req_"), status, result.body, venue, usage)
                     answers.append((request, answer))
-                    del left[result.custom_id]
+                    del unanswered[result.custom_id]
             await self._store(batch, venue, answers)
-        return list(left.values())
+        return list(unanswered.values())
 
     async def _finish(
         self, batch: ProviderBatch, venue: Venue, unanswered: list[ClaimedRequest], *, fault: bool
@@ -275,19 +275,19 @@ def _claim_within(
     connection: Connection, owner: str, work: QueuedRequests, limits: BatchLimits, now_s: float
 ) -> tuple[list[ClaimedRequest], list[ClaimedRequest]]:
     """Claim what a provider takes in one batch, at least one request; return it, and what was claimed in excess."""
-    taken: list[ClaimedRequest] = []
+    accepted: list[ClaimedRequest] = []
     size = 0
-    while len(taken) < limits.max_lines:
-        limit = min(_CLAIM_SIZE, limits.max_lines - len(taken))
+    while len(accepted) < limits.max_lines:
+        limit = min(_CLAIM_SIZE, limits.max_lines - len(accepted))
         claimed = requests.claim(connection, owner, work, limit=limit, now_s=now_s)
         for index, request in enumerate(claimed):
             size += line_size_bytes(request.body_bytes)
-            if taken and size > limits.max_bytes:
-                return taken, claimed[index:]
-            taken.append(request)
+            if accepted and size > limits.max_bytes:
+                return accepted, claimed[index:]
+            accepted.append(request)
         if len(claimed) < limit:
             break
-    return taken, []
+    return accepted, []
 
 
 def line_size_bytes(body_bytes: int) -> int:

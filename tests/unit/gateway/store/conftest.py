@@ -12,6 +12,6 @@ from meritorder.gateway.store.database import Database
 
 @pytest.fixture(params=store_urls())
 def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Database]:
-    with empty_store(request.param, tmp_path) as made:
-        migrations.upgrade(made)
-        yield made
+    with empty_store(request.param, tmp_path) as store:
+        migrations.upgrade(store)
+        yield store

@@ -81,12 +81,12 @@ class AnthropicBatches:
         return translate_line(self._dialect, line, self._models.get(line.model, line.model), venue=self.name)
 
     async def submit(
-        self, lines: Sequence[BatchLine], tag: str, *, sent_epoch_s: float | None, known: Collection[str] = ()
+        self, lines: Sequence[BatchLine], tag: str, *, sent_epoch_s: float | None, known_ids: Collection[str] = ()
     ) -> str:
         """Submit a batch once and return the provider's id."""
         check(lines, tag, self.limits)
         requests: list[Json] = [{"custom_id": wire_id(tag, line), "params": self._request(line)} for line in lines]
-        batch_id = None if sent_epoch_s is None else await self._find(tag, len(lines), sent_epoch_s, known)
+        batch_id = None if sent_epoch_s is None else await self._find(tag, len(lines), sent_epoch_s, known_ids)
         if batch_id is None:
             created = await self._provider.write(
                 self._provider.url("/v1/messages/batches"),
@@ -98,7 +98,7 @@ class AnthropicBatches:
         self._own.add(batch_id)
         return batch_id
 
-    async def _find(self, tag: str, total: int, since_epoch_s: float, known: Collection[str]) -> str | None:
+    async def _find(self, tag: str, total: int, since_epoch_s: float, known_ids: Collection[str]) -> str | None:
         """Search for our batch among the unknown ones of the same size.
 
         Raises:
@@ -107,7 +107,7 @@ class AnthropicBatches:
         undecided = None
         async for batch in self._batches(since_epoch_s - _SKEW_S):
             batch_id = batch["id"]
-            if batch_id in known or batch_id in self._own or sum(batch["request_counts"].values()) != total:
+            if batch_id in known_ids or batch_id in self._own or sum(batch["request_counts"].values()) != total:
                 continue
             if batch["processing_status"] != "ended":
                 undecided = batch_id

@@ -66,7 +66,7 @@ class GeminiBatches:
         return translate_line(self._dialect, line, self._models.get(line.model, line.model), venue=self.name)
 
     async def submit(
-        self, lines: Sequence[BatchLine], tag: str, *, sent_epoch_s: float | None, known: Collection[str] = ()
+        self, lines: Sequence[BatchLine], tag: str, *, sent_epoch_s: float | None, known_ids: Collection[str] = ()
     ) -> str:
         """Submit a batch once and return the provider's id."""
         check(lines, tag, self.limits)
@@ -74,7 +74,7 @@ class GeminiBatches:
         content = b"".join(
             msgspec.json.encode({"key": wire_id(tag, line), "request": self._request(line)}) + b"\n" for line in lines
         )
-        batch_id = None if sent_epoch_s is None else await self._find(tag, sent_epoch_s, known)
+        batch_id = None if sent_epoch_s is None else await self._find(tag, sent_epoch_s, known_ids)
         if batch_id is not None:
             return batch_id
         file_name = await self._upload(content, tag)
@@ -113,7 +113,7 @@ class GeminiBatches:
         with checked_contract(self.name):
             return str(uploaded["file"]["name"])
 
-    async def _find(self, tag: str, since_epoch_s: float, known: Collection[str]) -> str | None:
+    async def _find(self, tag: str, since_epoch_s: float, known_ids: Collection[str]) -> str | None:
         """Search the batches for the one with our tag."""
         token: dict[str, str] = {}
         while True:
@@ -121,7 +121,7 @@ class GeminiBatches:
             batches = page.get("operations") or []
             with checked_contract(self.name):
                 for batch in batches:
-                    if batch["metadata"].get("displayName") == tag and batch["name"] not in known:
+                    if batch["metadata"].get("displayName") == tag and batch["name"] not in known_ids:
                         return str(batch["name"])
                 old = [batch for batch in batches if _epoch_s(batch) < since_epoch_s - _SKEW_S]
             if not page.get("nextPageToken") or len(old) == len(batches):

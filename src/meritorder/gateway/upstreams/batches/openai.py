@@ -78,11 +78,11 @@ class OpenAIBatches:
         """Accept every line: the API is OpenAI's."""
 
     async def submit(
-        self, lines: Sequence[BatchLine], tag: str, *, sent_epoch_s: float | None, known: Collection[str] = ()
+        self, lines: Sequence[BatchLine], tag: str, *, sent_epoch_s: float | None, known_ids: Collection[str] = ()
     ) -> str:
         """Submit a batch once and return the provider's id."""
         check(lines, tag, self.limits)
-        batch_id = None if sent_epoch_s is None else await self._find(tag, sent_epoch_s, known)
+        batch_id = None if sent_epoch_s is None else await self._find(tag, sent_epoch_s, known_ids)
         if batch_id is not None:
             return batch_id
         file_id = await self._upload(b"".join(self._line(line, tag) for line in lines), tag)
@@ -120,7 +120,7 @@ class OpenAIBatches:
         with checked_contract(self.name):
             return str(file["id"])
 
-    async def _find(self, tag: str, since_epoch_s: float, known: Collection[str]) -> str | None:
+    async def _find(self, tag: str, since_epoch_s: float, known_ids: Collection[str]) -> str | None:
         """Search the batches, latest first, for the one with our tag."""
         after: dict[str, str] = {}
         while True:
@@ -128,7 +128,7 @@ class OpenAIBatches:
             with checked_contract(self.name):
                 batches = page["data"]
                 for batch in batches:
-                    if (batch.get("metadata") or {}).get(_TAG) == tag and batch["id"] not in known:
+                    if (batch.get("metadata") or {}).get(_TAG) == tag and batch["id"] not in known_ids:
                         return str(batch["id"])
                 if not batches or not page.get("has_more") or batches[-1]["created_at"] < since_epoch_s - _SKEW_S:
                     return None

@@ -70,16 +70,16 @@ class Provider:
         """Yield the lines of a file as they arrive."""
         reply = await self._with_retries("GET", url, timeout_s=_TRANSFER_S)
         try:
-            rest = b""
+            incomplete = b""
             async for part in reply.body:
-                *whole, rest = (rest + part).split(b"\n")
-                for line in whole:
+                *lines, incomplete = (incomplete + part).split(b"\n")
+                for line in lines:
                     if line.strip():
                         yield line
-                if len(rest) > _MAX_LINE_BYTES:
+                if len(incomplete) > _MAX_LINE_BYTES:
                     raise BrokenAnswerError("a line of a result file does not end", venue=self.name)
-            if rest.strip():
-                yield rest
+            if incomplete.strip():
+                yield incomplete
         finally:
             await reply.close()
 

@@ -100,7 +100,7 @@ class BatchVenue(Protocol):
         """Check that the API can express a line. Raises `UnsupportedError` if it cannot."""
 
     async def submit(
-        self, lines: Sequence[BatchLine], tag: str, *, sent_epoch_s: float | None, known: Collection[str] = ()
+        self, lines: Sequence[BatchLine], tag: str, *, sent_epoch_s: float | None, known_ids: Collection[str] = ()
     ) -> str:
         """Submit a batch once and return the provider's id.
 
@@ -113,7 +113,7 @@ class BatchVenue(Protocol):
                 underscores.
             sent_epoch_s: When it was first sent under this tag: older batches are not searched. None if it never was:
                 no batch is searched.
-            known: Ids of other known batches.
+            known_ids: Ids of other batches of the venue.
 
         Raises:
             UnavailableError, UpstreamTimeoutError, BrokenAnswerError: It may have been submitted; call again with the

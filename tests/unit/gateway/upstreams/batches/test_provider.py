@@ -113,7 +113,7 @@ async def test_crash_after_submit_submits_once(provider: Provider) -> None:
     assert await provider.venue.submit(LINES, "t1", sent_epoch_s=SINCE_S) == submitted
     assert len(provider.ids) == 11
     # Known to be another's, it is not taken for ours.
-    again = await provider.venue.submit(LINES, "t1", sent_epoch_s=SINCE_S, known=[submitted])
+    again = await provider.venue.submit(LINES, "t1", sent_epoch_s=SINCE_S, known_ids=[submitted])
     assert again != submitted
 
 
