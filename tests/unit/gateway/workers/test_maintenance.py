@@ -1,0 +1,191 @@
+"""The periodic tasks of a gateway, one round at a time, on a clock that the test sets."""
+
+import asyncio
+import dataclasses
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+from tests.samples.batches import WINDOW_S, begin_batch, claim_lines, only_batch
+from tests.samples.service import open_service
+
+from meritorder.gateway.state.context import Context
+from meritorder.gateway.store import batches, files, heartbeats, requests
+from meritorder.gateway.store.files import StoredFile
+from meritorder.gateway.store.requests import RequestAnswer
+from meritorder.gateway.workers.dispatch import Dispatcher
+from meritorder.gateway.workers.maintenance import _CANCEL_GRACE_S, Maintenance
+
+NOW_S = 1e9
+
+
+@dataclass
+class Gateway:
+    """The tasks of a service, with what they tell its dispatcher."""
+
+    context: Context
+    dispatcher: Dispatcher
+    maintenance: Maintenance = field(init=False)
+    now_s: float = NOW_S
+    cancelled: list[int] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.context = dataclasses.replace(self.context, now_s=lambda: self.now_s)
+        self.maintenance = Maintenance(self.context, self.dispatcher)
+        self.dispatcher.cancel_batch = self.cancelled.append  # type: ignore[method-assign]
+
+    @property
+    def woken(self) -> bool:
+        return self.dispatcher._wake.is_set()
+
+
+@pytest.fixture
+def gateway(tmp_path: Path) -> Iterator[Gateway]:
+    with open_service(tmp_path) as service:
+        yield Gateway(service.context, service.dispatcher)
+
+
+def queue_call(context: Context, deadline_s: float) -> int:
+    row = {"tenant": "t", "endpoint": "/v1/completions", "model": "m", "body": b"{}", "body_bytes": 2, "prefix": 0}
+    row |= {"input_tokens": 1, "output_tokens": 1, "arrived_s": NOW_S, "deadline_s": deadline_s}
+    return context.database.submit(lambda connection: requests.add_call(connection, **row)).result()
+
+
+@pytest.mark.parametrize(("later_s", "running"), [(9.0, True), (11.0, False)])
+def test_silent_gateway_loses_its_requests(gateway: Gateway, later_s: float, *, running: bool) -> None:
+    """A heartbeat holds for ten seconds, the default lease."""
+    context = gateway.context
+    begin_batch(context, lines=1)
+    context.database.submit(lambda connection: heartbeats.beat(connection, "other", alive_until_s=NOW_S + 10)).result()
+    (request,) = claim_lines(context, limit=1, owner="other")
+    gateway.now_s += later_s
+    asyncio.run(gateway.maintenance.heartbeat())
+    assert context.database.read_now(lambda connection: requests.is_running(connection, request.seq)) is running
+    assert gateway.woken is not running
+
+
+def test_own_requests_survive_heartbeats(gateway: Gateway) -> None:
+    context = gateway.context
+    begin_batch(context, lines=1)
+    (request,) = claim_lines(context, limit=1)
+    for _ in range(3):
+        gateway.now_s += 9.0
+        asyncio.run(gateway.maintenance.heartbeat())
+    assert context.database.read_now(lambda connection: requests.is_running(connection, request.seq))
+
+
+@pytest.mark.parametrize(("late_s", "status"), [(-1.0, "in_progress"), (0.0, "finalizing")])
+def test_batch_expires_at_its_deadline(gateway: Gateway, late_s: float, status: str) -> None:
+    batch = begin_batch(gateway.context, lines=2)
+    gateway.now_s += WINDOW_S + late_s
+    asyncio.run(gateway.maintenance._end_batches())
+    expired = status == "finalizing"
+    batch = only_batch(gateway.context)
+    assert (batch.status, batch.ending) == (status, "expired" if expired else None)
+    assert gateway.cancelled == ([batch.seq] if expired else [])
+
+
+@pytest.mark.parametrize(
+    ("claimed", "later_s", "status"),
+    [(0, 0.0, "finalizing"), (1, _CANCEL_GRACE_S - 1, "cancelling"), (1, _CANCEL_GRACE_S, "finalizing")],
+)
+def test_cancelled_batch_waits_for_running(gateway: Gateway, claimed: int, later_s: float, status: str) -> None:
+    """Its running requests get ten minutes, as OpenAI's do."""
+    context = gateway.context
+    batch = begin_batch(context, lines=2)
+    if claimed:
+        claim_lines(context, limit=claimed)
+    context.database.submit(lambda connection: batches.cancel(connection, batch.seq, now_s=NOW_S)).result()
+    gateway.now_s += later_s
+    asyncio.run(gateway.maintenance._end_batches())
+    assert only_batch(context).status == status
+
+
+def test_overdue_call_answers_its_client(gateway: Gateway) -> None:
+    overdue, in_time = (queue_call(gateway.context, NOW_S + wait_s) for wait_s in (5, 50))
+    gateway.now_s += 6
+
+    async def answer() -> tuple[RequestAnswer, bool]:
+        first, second = gateway.dispatcher.wait_for(overdue), gateway.dispatcher.wait_for(in_time)
+        await gateway.maintenance._end_batches()
+        return await asyncio.wait_for(first, 1), second.done()
+
+    failed, other_answered = asyncio.run(answer())
+    assert (failed.status_code, failed.error_code) == (None, "deadline_exceeded")
+    assert not other_answered
+    left = gateway.context.database.read_now(lambda connection: requests.queued_work(connection, now_s=gateway.now_s))
+    assert [work.seq for work in left] == [in_time]
+
+
+def test_expired_file_loses_its_blob(gateway: Gateway) -> None:
+    context = gateway.context
+
+    async def content() -> AsyncIterator[bytes]:
+        yield b"x"
+
+    async def store(name: str, expires_s: float) -> None:
+        size = await context.blobs.write(name, content())
+        file = StoredFile(
+            id=f"file-{name}", tenant="t", filename=name, purpose="batch", bytes=size, blob=name, created_s=NOW_S,
+            expires_s=expires_s,
+        )  # fmt: skip
+        await context.database.write(lambda connection: files.add(connection, file))
+
+    async def clean() -> None:
+        await store("old", NOW_S + 1)
+        await store("new", NOW_S + 100)
+        gateway.now_s += 2
+        await gateway.maintenance._clean()
+
+    asyncio.run(clean())
+    assert context.blobs._folder is not None
+    assert [path.name for path in context.blobs._folder.iterdir()] == ["new"]
+    assert context.database.read_now(lambda connection: files.find_blob(connection, "file-old")) is None
+
+
+def test_claim_without_task_is_requeued(gateway: Gateway) -> None:
+    """A claim may be in progress when it is first seen; at the second look its confirmation must be lost."""
+    context, maintenance = gateway.context, gateway.maintenance
+    begin_batch(context, lines=1)
+    (request,) = claim_lines(context, limit=1)
+    maintenance._lease_s = 0.03
+    running_before_look: list[bool] = []
+
+    async def look_three_times() -> None:
+        enough = asyncio.Event()
+
+        async def heartbeat() -> None:
+            running_before_look.append(
+                await context.database.read(lambda connection: requests.is_running(connection, request.seq))
+            )
+            if len(running_before_look) == 3:
+                enough.set()
+
+        maintenance.heartbeat = heartbeat  # type: ignore[method-assign]
+        task = asyncio.create_task(maintenance.keep_alive())
+        await asyncio.wait_for(enough.wait(), 5)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+    asyncio.run(look_three_times())
+    assert running_before_look == [True, True, False]
+
+
+def test_failed_task_is_repeated(gateway: Gateway, caplog: pytest.LogCaptureFixture) -> None:
+    async def repeat() -> None:
+        rounds = asyncio.Queue[None]()
+
+        async def step() -> None:
+            rounds.put_nowait(None)
+            raise ValueError("bug")
+
+        task = asyncio.create_task(gateway.maintenance._repeat(step, 60.0))
+        for _ in range(2):
+            await asyncio.wait_for(rounds.get(), 1)
+            gateway.maintenance.wake()
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+    asyncio.run(repeat())
+    assert {record.getMessage() for record in caplog.records} == {"a periodic task failed and will be retried"}
