@@ -11,7 +11,7 @@ def batch(database: Database) -> batches.Batch:
     """Return a batch in progress."""
 
     def make(connection):  # noqa: ANN001, ANN202
-        made = batches.add(
+        added = batches.add(
             connection,
             id="batch_1",
             tenant="t",
@@ -21,18 +21,18 @@ def batch(database: Database) -> batches.Batch:
             created_s=0.0,
             expires_s=3600.0,
         )
-        row = {"batch_seq": made.seq, "tenant": "t", "endpoint": made.endpoint, "model": "m", "body_bytes": 1}
+        row = {"batch_seq": added.seq, "tenant": "t", "endpoint": added.endpoint, "model": "m", "body_bytes": 1}
         row |= {"input_tokens": 1, "output_tokens": 1, "prefix": 0, "arrived_s": 0.0, "deadline_s": 3600.0}
         requests.add(connection, [row | {"line": i, "custom_id": str(i), "state": "queued"} for i in range(LINES)])
         for name in ("a", "b"):
             heartbeats.beat(connection, name, alive_until_s=10.0)
         batches.claim(connection, "a", "validating", now_s=0.0)
-        assert batches.begin(connection, "a", made.seq, total=LINES, tokens=2 * LINES, model="m", now_s=1.0)
-        return batches.by_seq(connection, made.seq)
+        assert batches.begin(connection, "a", added.seq, total=LINES, tokens=2 * LINES, model="m", now_s=1.0)
+        return batches.by_seq(connection, added.seq)
 
-    made = database.submit(make).result()
-    assert made is not None
-    return made
+    added = database.submit(make).result()
+    assert added is not None
+    return added
 
 
 def claim(database: Database, me: str, limit: int, now_s: float = 2.0) -> list[ClaimedRequest]:
@@ -41,5 +41,7 @@ def claim(database: Database, me: str, limit: int, now_s: float = 2.0) -> list[C
 
 
 def answer(database: Database, me: str, request: ClaimedRequest, request_id: str = "r") -> bool:
-    given = RequestAnswer(request_id=request_id, status_code=200, body=b"{}", input_tokens=3, output_tokens=4)
-    return database.submit(lambda connection: requests.store_answer(connection, me, request, given, now_s=5.0)).result()
+    stored = RequestAnswer(request_id=request_id, status_code=200, body=b"{}", input_tokens=3, output_tokens=4)
+    return database.submit(
+        lambda connection: requests.store_answer(connection, me, request, stored, now_s=5.0)
+    ).result()

@@ -13,10 +13,10 @@ from meritorder.gateway.workers.provider_batches import _claim_within
 
 
 def create_batch(database: Database, count: int = 5) -> ProviderBatch:
-    made = batch(database)
+    in_progress = batch(database)
     requests = claim(database, "a", count)
     provider_batch = ProviderBatch(
-        id="c1", venue="provider", batch_seq=made.seq, provider_id=None, created_s=2.0, cancelled=False
+        id="c1", venue="provider", batch_seq=in_progress.seq, provider_id=None, created_s=2.0, cancelled=False
     )
     database.submit(lambda connection: provider_batches.create(connection, "a", provider_batch, requests)).result()
     return provider_batch
@@ -48,11 +48,11 @@ def test_provider_batch_state_is_stored(database: Database) -> None:
 def test_unanswered_requests_are_requeued(database: Database, *, fault: bool) -> None:
     create_batch(database)
     first, *rest = database.read_now(lambda connection: requests.claimed_by(connection, "c1"))
-    given = RequestAnswer(request_id="r", status_code=200, body=b"{}")
+    first_answer = RequestAnswer(request_id="r", status_code=200, body=b"{}")
     for stored in (True, False):  # read twice, because the gateway died in between
         assert (
             database.submit(
-                lambda connection: requests.store_answer(connection, "c1", first, given, now_s=3.0)
+                lambda connection: requests.store_answer(connection, "c1", first, first_answer, now_s=3.0)
             ).result()
             is stored
         )
@@ -74,8 +74,14 @@ def test_wanted_while_batch_in_progress(database: Database) -> None:
 
 def test_claims_stay_within_provider_limits(database: Database) -> None:
     count = 40_000  # more than a statement may have values
-    made = batch(database)
-    row = {"batch_seq": made.seq, "tenant": "t", "endpoint": made.endpoint, "model": "m", "body_bytes": 100}
+    in_progress = batch(database)
+    row = {
+        "batch_seq": in_progress.seq,
+        "tenant": "t",
+        "endpoint": in_progress.endpoint,
+        "model": "m",
+        "body_bytes": 100,
+    }
     row |= {"input_tokens": 1, "output_tokens": 1, "prefix": 0, "arrived_s": 0.0, "deadline_s": 3600.0}
 
     def add(connection: Connection) -> None:
@@ -90,7 +96,9 @@ def test_claims_stay_within_provider_limits(database: Database) -> None:
         taken, left = _claim_within(connection, "a", work, limits, 2.0)
         for request in left:
             requests.requeue(connection, "a", request, not_before_s=2.0, fault=False)
-        it = ProviderBatch(id=name, venue="p", batch_seq=made.seq, provider_id=None, created_s=2.0, cancelled=False)
+        it = ProviderBatch(
+            id=name, venue="p", batch_seq=in_progress.seq, provider_id=None, created_s=2.0, cancelled=False
+        )
         provider_batches.create(connection, "a", it, taken)
         return len(taken)
 

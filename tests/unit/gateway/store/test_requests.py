@@ -9,17 +9,17 @@ from meritorder.gateway.store.database import Database
 
 
 def test_answer_stored_once_last_ends_batch(database: Database) -> None:
-    made = batch(database)
+    in_progress = batch(database)
     claimed = claim(database, "a", LINES)
     assert len(claimed) == LINES
     assert all(answer(database, "a", request) for request in claimed)
     assert not any(answer(database, "a", request, "again") for request in claimed)
-    now = database.read_now(lambda connection: batches.by_seq(connection, made.seq))
+    now = database.read_now(lambda connection: batches.by_seq(connection, in_progress.seq))
     assert now is not None
     assert (now.status, now.ending, now.done) == ("finalizing", "completed", LINES)
     assert (now.queued_tokens, now.input_tokens, now.output_tokens) == (0, 3 * LINES, 4 * LINES)
     rows = database.read_now(
-        lambda connection: requests.answers_by_line(connection, made.seq, after_line=-1, limit=100)
+        lambda connection: requests.answers_by_line(connection, in_progress.seq, after_line=-1, limit=100)
     )
     assert [row.line for row in rows] == list(range(LINES))
     assert {row.request_id for row in rows} == {"r"}
@@ -40,15 +40,17 @@ def test_two_gateways_claim_disjoint_requests(database: Database) -> None:
 
 
 def test_paused_batch_is_not_claimed(database: Database) -> None:
-    made = batch(database)
+    in_progress = batch(database)
     (running,) = claim(database, "a", 1)
     work = database.read_now(lambda connection: requests.queued_work(connection, now_s=2.0))[0]
-    database.submit(lambda connection: batches.pause(connection, made.seq, paused_s=3.0)).result()
+    database.submit(lambda connection: batches.pause(connection, in_progress.seq, paused_s=3.0)).result()
     assert database.read_now(lambda connection: requests.queued_work(connection, now_s=2.0)) == []
     late = database.submit(lambda connection: requests.claim(connection, "a", work, limit=5, now_s=2.0)).result()
     assert late == []
-    database.submit(lambda connection: batches.pause(connection, made.seq, paused_s=None)).result()
-    database.submit(lambda connection: batches.finalize(connection, made.seq, ending="expired", now_s=9.0)).result()
+    database.submit(lambda connection: batches.pause(connection, in_progress.seq, paused_s=None)).result()
+    database.submit(
+        lambda connection: batches.finalize(connection, in_progress.seq, ending="expired", now_s=9.0)
+    ).result()
     assert not answer(database, "a", running)
     assert database.read_now(lambda connection: requests.queued_work(connection, now_s=2.0)) == []
 

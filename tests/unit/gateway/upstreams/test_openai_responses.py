@@ -76,24 +76,26 @@ def events(text: bytes) -> list[dict[str, Any]]:
 
 @given(cuts=st.lists(st.integers(0, len(STREAM)), max_size=8).map(tuple))
 def test_cuts_do_not_change_events(cuts: tuple[int, ...]) -> None:
-    found = events(completed(STREAM, cuts))
-    for event in found:
+    parsed = events(completed(STREAM, cuts))
+    for event in parsed:
         EVENT.validate_python(event)
-    assert [event["sequence_number"] for event in found] == list(range(len(EVENTS)))
-    assert [each.items() >= said.items() for each, said in zip(found, EVENTS, strict=True) if "delta" in said] == [True]
-    assert found[0]["response"]["metadata"] == {"a": "b"}
-    assert found[-1]["response"]["output"] == [DONE]
+    assert [event["sequence_number"] for event in parsed] == list(range(len(EVENTS)))
+    assert [each.items() >= said.items() for each, said in zip(parsed, EVENTS, strict=True) if "delta" in said] == [
+        True
+    ]
+    assert parsed[0]["response"]["metadata"] == {"a": "b"}
+    assert parsed[-1]["response"]["output"] == [DONE]
 
 
 def test_engine_fields_are_preserved() -> None:
     said = {**WHOLE, "temperature": 0.5, "tools": [], "timings": {"n": 1}, "created_at": 7}
     reply = _CompletedReply(cast("Reply", Given(json.dumps(said).encode())), ASKED)
-    found = json.loads(asyncio.run(reply.read()))
-    assert found["usage"]["output_tokens_details"] == {"reasoning_tokens": 0}
-    assert {name: found[name] for name in ("temperature", "timings", "created_at")} == {
+    parsed = json.loads(asyncio.run(reply.read()))
+    assert parsed["usage"]["output_tokens_details"] == {"reasoning_tokens": 0}
+    assert {name: parsed[name] for name in ("temperature", "timings", "created_at")} == {
         name: said[name] for name in ("temperature", "timings", "created_at")
     }
-    Response.model_validate(found)
+    Response.model_validate(parsed)
 
 
 @pytest.mark.parametrize("text", [b"", b": ping\n\n", b"data: [DONE]\n\n", b"data: {broken\n\n", b"data: {"])
@@ -106,10 +108,12 @@ def test_replayed_response_has_complete_events(status: str) -> None:
     call = {"type": "function_call", "id": "fc_1", "call_id": "call_1", "name": "look", "arguments": "{}"}
     refusal = {**DONE, "id": "msg_2", "content": [{"type": "refusal", "refusal": "no"}]}
     more = {"created_at": 1, "parallel_tool_calls": True, "tool_choice": "auto", "tools": [], "usage": None}
-    found = events(to_events(json.dumps({**WHOLE, **more, "status": status, "output": [DONE, call, refusal]}).encode()))
-    for event in found:
+    parsed = events(
+        to_events(json.dumps({**WHOLE, **more, "status": status, "output": [DONE, call, refusal]}).encode())
+    )
+    for event in parsed:
         EVENT.validate_python(event)
-    assert [event["sequence_number"] for event in found] == list(range(len(found)))
-    assert found[-1]["type"] == f"response.{status}"
-    assert "response.function_call_arguments.done" in {event["type"] for event in found}
-    assert "response.refusal.delta" in {event["type"] for event in found}
+    assert [event["sequence_number"] for event in parsed] == list(range(len(parsed)))
+    assert parsed[-1]["type"] == f"response.{status}"
+    assert "response.function_call_arguments.done" in {event["type"] for event in parsed}
+    assert "response.refusal.delta" in {event["type"] for event in parsed}

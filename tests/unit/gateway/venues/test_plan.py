@@ -22,18 +22,21 @@ NIGHT = {"name": nightly.NIGHT, "url": "http://y", "kind": "vllm", "models": ["s
 
 def read(folder: Path, plan: Plan, venues: list[dict[str, Any]] | None = None, **more: object) -> planned.PlanInForce:
     write_plan(plan, folder / "plan.json")
-    found = {"plan": str(folder / "plan.json"), "venue": [LIVE, NIGHT] if venues is None else venues, **more}
-    return planned.read_plan(config.parse_settings(found, where="gateway.toml"))
+    document = {"plan": str(folder / "plan.json"), "venue": [LIVE, NIGHT] if venues is None else venues, **more}
+    return planned.read_plan(config.parse_settings(document, where="gateway.toml"))
 
 
 def test_pools_match_venues_by_name(tmp_path: Path) -> None:
-    found = read(tmp_path, nightly.plan())
-    assert [(pool.spec.name, pool.venues) for pool in found.pools] == [("live", ("own",)), ("night", ("night",))]
-    (route,) = found.realtime["stub"][""]
+    plan_in_force = read(tmp_path, nightly.plan())
+    assert [(pool.spec.name, pool.venues) for pool in plan_in_force.pools] == [
+        ("live", ("own",)),
+        ("night", ("night",)),
+    ]
+    (route,) = plan_in_force.realtime["stub"][""]
     assert (route.venues, route.shares) == (("own",), (1.0,) * 5)
-    (workload,) = found.deferrable["stub"]
+    (workload,) = plan_in_force.deferrable["stub"]
     assert [(route.venues, route.shares) for route in workload.routes] == [(("night",), (0, 0, 1, 0, 0))]
-    assert found.calendar == Calendar(slot_s=HOUR_S, slots=5, period_s=5 * HOUR_S, start_s=0.0)
+    assert plan_in_force.calendar == Calendar(slot_s=HOUR_S, slots=5, period_s=5 * HOUR_S, start_s=0.0)
 
 
 def test_no_plan_in_settings() -> None:
@@ -41,8 +44,8 @@ def test_no_plan_in_settings() -> None:
 
 
 def test_configured_start_overrides_plan(tmp_path: Path) -> None:
-    found = read(tmp_path, nightly.plan(), plan_start="1970-01-01T02:00:00+01:00")
-    assert found.calendar.start_s == HOUR_S
+    plan_in_force = read(tmp_path, nightly.plan(), plan_start="1970-01-01T02:00:00+01:00")
+    assert plan_in_force.calendar.start_s == HOUR_S
 
 
 def test_declared_workloads_match_in_order(tmp_path: Path) -> None:
@@ -74,8 +77,8 @@ def test_deadlines_as_in_the_planner() -> None:
 def test_patience_from_workload_name(tmp_path: Path) -> None:
     names = ("nightly, 30 min or more, stub", "nightly, 4 h or more, stub", "own deadline, 2 d or more")
     waits = [WorkloadPlan(name=name, lane="deferrable", model="stub", patience_s=60.0) for name in names]
-    found = read(tmp_path, nightly.plan(waits=waits)).deferrable["stub"]
-    assert [(workload.declared, workload.patience_s) for workload in found] == [
+    workloads = read(tmp_path, nightly.plan(waits=waits)).deferrable["stub"]
+    assert [(workload.declared, workload.patience_s) for workload in workloads] == [
         ("nightly", 1800.0),
         ("nightly", 4 * HOUR_S),
         ("own deadline", 48 * HOUR_S),
@@ -91,8 +94,8 @@ def test_routes_share_each_slot(tmp_path: Path) -> None:
     api = {"name": "api", "pool": [nightly.TOKENS, "x"], "url": "http://z", "models": {"stub": "m"}}
     with pytest.raises(ConfigError, match="there is no pool 'x', which the venue api names; the plan has 'live', "):
         read(tmp_path, nightly.plan(routes=routes), [LIVE, NIGHT, api])
-    found = read(tmp_path, nightly.plan(routes=routes), [LIVE, NIGHT, api | {"pool": nightly.TOKENS}])
-    ours, bought = found.realtime["stub"][""]
+    plan_in_force = read(tmp_path, nightly.plan(routes=routes), [LIVE, NIGHT, api | {"pool": nightly.TOKENS}])
+    ours, bought = plan_in_force.realtime["stub"][""]
     assert (ours.shares[:2], bought.shares[:2], bought.pool) == ((0.75, 1), (0.25, 0), None)
 
 
@@ -134,8 +137,8 @@ def test_unmatched_parts_are_errors(tmp_path: Path) -> None:
 def test_rule_by_client_covers_workload(tmp_path: Path) -> None:
     waits = [WorkloadPlan(name="deferred 4h", lane="deferrable", model="stub", patience_s=4 * HOUR_S)]
     rule = {"workload": "deferred 4h", "deadline": "4h", "by_client": True}
-    found = read(tmp_path, nightly.plan(waits=waits), rule=[rule])
-    assert [workload.declared for workload in found.deferrable["stub"]] == ["deferred 4h"]
+    plan_in_force = read(tmp_path, nightly.plan(waits=waits), rule=[rule])
+    assert [workload.declared for workload in plan_in_force.deferrable["stub"]] == ["deferred 4h"]
 
 
 def test_configured_rule_replaces_planned(tmp_path: Path) -> None:
@@ -153,7 +156,7 @@ def test_golden_plan_can_be_executed(tmp_path: Path) -> None:
     )
     names = [pool.name for pool in plan.pools] + [route.venue for route in plan.routes if route.kind == "tier"]
     venues = [{"name": name, "url": "http://x", "models": ["deepseek-r1"]} for name in names]
-    found = read(tmp_path, plan, venues)
-    assert found.calendar.period_s == 7 * 24 * HOUR_S
-    h200 = found.pools[0]
+    plan_in_force = read(tmp_path, plan, venues)
+    assert plan_in_force.calendar.period_s == 7 * 24 * HOUR_S
+    h200 = plan_in_force.pools[0]
     assert h200.machines[11] == sum(pool_schedule.machines[11] for pool_schedule in plan.schedule[:2])

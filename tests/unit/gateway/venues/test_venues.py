@@ -57,8 +57,8 @@ async def test_merit_order_ends_with_fallbacks() -> None:
     cheap = {"name": "cheap", "price": {"input_usd_per_mtok": 1, "output_usd_per_mtok": 1}}
     expensive = {"name": "expensive", "price": {"input_usd_per_mtok": 5, "output_usd_per_mtok": 1}}
     fallback = {"name": "fallback", "fallback": True}
-    found = build(fallback, expensive, cheap, {"name": "own", "kind": "vllm"})
-    assert [venue.name for venue in found.serving("m", "realtime")] == ["own", "cheap", "expensive", "fallback"]
+    built = build(fallback, expensive, cheap, {"name": "own", "kind": "vllm"})
+    assert [venue.name for venue in built.serving("m", "realtime")] == ["own", "cheap", "expensive", "fallback"]
 
 
 @pytest.mark.asyncio
@@ -66,24 +66,24 @@ async def test_merit_adds_input_and_output_prices() -> None:
     """Input $1 and output $6 cost more than $5 and $1; engines without a price cost nothing, in the order given."""
     low_input = {"name": "low input", "price": {"input_usd_per_mtok": 1, "output_usd_per_mtok": 6}}
     low_output = {"name": "low output", "price": {"input_usd_per_mtok": 5, "output_usd_per_mtok": 1}}
-    found = build(low_input, low_output, {"name": "b", "kind": "vllm"}, {"name": "a", "kind": "vllm"})
-    assert [venue.name for venue in found.serving("m", "deferrable")] == ["b", "a", "low output", "low input"]
+    built = build(low_input, low_output, {"name": "b", "kind": "vllm"}, {"name": "a", "kind": "vllm"})
+    assert [venue.name for venue in built.serving("m", "deferrable")] == ["b", "a", "low output", "low input"]
 
 
 @pytest.mark.asyncio
 async def test_venues_serve_their_models_and_lanes() -> None:
-    found = build(
+    built = build(
         {"name": "online", "lanes": ["realtime"]}, {"name": "offline", "models": ["n"], "lanes": ["deferrable"]}
     )
-    assert found.models() == {"m", "n"}
-    served = {(model, lane): found.serving(model, lane) for model in "mn" for lane in ("realtime", "deferrable")}
+    assert built.models() == {"m", "n"}
+    served = {(model, lane): built.serving(model, lane) for model in "mn" for lane in ("realtime", "deferrable")}
     assert {place: [venue.name for venue in serving] for place, serving in served.items()} == {
         ("m", "realtime"): ["online"],
         ("m", "deferrable"): [],
         ("n", "realtime"): [],
         ("n", "deferrable"): ["offline"],
     }
-    assert found.serving("unknown", "realtime") == ()
+    assert built.serving("unknown", "realtime") == ()
 
 
 @pytest.mark.asyncio
@@ -114,20 +114,20 @@ def occupy(venue: Venue, *tokens: int) -> list[RunningRequest]:
 
 def preempted(venue: Venue) -> list[int]:
     """The positions of the requests that were preempted, each of which is cancelled as well."""
-    found = [position for position, running in enumerate(venue.deferrable) if running.preempted]
+    positions = [position for position, running in enumerate(venue.deferrable) if running.preempted]
     assert [bool(running.task.cancelling()) for running in venue.deferrable] == [
-        position in found for position in range(len(venue.deferrable))
+        position in positions for position in range(len(venue.deferrable))
     ]
-    return found
+    return positions
 
 
 @pytest.mark.asyncio
 async def test_latest_with_fewest_tokens_is_preempted() -> None:
     (venue,) = build({"name": "own", "kind": "vllm"}).all
     occupy(venue, 5, 3, 3, 9)
-    for count, found in ((0, []), (-1, []), (1, [2]), (2, [0, 1, 2]), (9, [0, 1, 2, 3])):
+    for count, positions in ((0, []), (-1, []), (1, [2]), (2, [0, 1, 2]), (9, [0, 1, 2, 3])):
         venue.preempt(count)
-        assert preempted(venue) == found
+        assert preempted(venue) == positions
 
 
 @pytest.mark.asyncio
@@ -206,11 +206,11 @@ def test_pace_forgets_after_four_samples() -> None:
     pace, meter = StreamPace(), StreamMeter()
     pace.add(meter)
     pace.sample_tpot_s(0.0)
-    found = []
+    samples = []
     for second, events in enumerate((16, 1, 1, 1, 1), 1):
         meter.feed(EVENT * events)
-        found.append(pace.sample_tpot_s(float(second)))
-    assert found == pytest.approx([1 / 16, 2 / 17, 3 / 18, 4 / 19, 1.0])
+        samples.append(pace.sample_tpot_s(float(second)))
+    assert samples == pytest.approx([1 / 16, 2 / 17, 3 / 18, 4 / 19, 1.0])
 
 
 def test_pace_of_streams_in_progress() -> None:

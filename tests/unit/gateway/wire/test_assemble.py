@@ -28,14 +28,14 @@ def assembled(text: bytes, cuts: tuple[int, ...] = ()) -> dict[str, Any]:
 def test_cuts_do_not_change_answer(cuts: tuple[int, ...]) -> None:
     message = {"role": "assistant", "content": "Grüße, Welt"}
     choice = {"index": 0, "message": message, "finish_reason": "stop", "logprobs": None}
-    found = assembled(CHAT, cuts)
-    assert found["choices"] == [choice]
-    assert found == {**BASE, "object": "chat.completion", "choices": [choice], "usage": USAGE}
+    answer = assembled(CHAT, cuts)
+    assert answer["choices"] == [choice]
+    assert answer == {**BASE, "object": "chat.completion", "choices": [choice], "usage": USAGE}
 
 
 def test_tool_calls_merge_by_index() -> None:
     first = [{"index": 0, "id": "call_1", "type": "function", "function": {"name": "look", "arguments": ""}}]
-    found = assembled(
+    answer = assembled(
         stream(
             chunk(role="assistant", tool_calls=first),
             chunk(tool_calls=[{"index": 0, "function": {"arguments": '{"a"'}}]),
@@ -45,7 +45,7 @@ def test_tool_calls_merge_by_index() -> None:
             chunk(index=1, finish="stop"),
         )
     )
-    first_choice, second_choice = found["choices"]
+    first_choice, second_choice = answer["choices"]
     assert first_choice["message"]["tool_calls"] == [
         {"id": "call_1", "type": "function", "function": {"name": "look", "arguments": '{"a": 1}'}}
     ]
@@ -54,11 +54,11 @@ def test_tool_calls_merge_by_index() -> None:
 
 
 def test_unknown_fields_are_preserved() -> None:
-    found = assembled(
+    answer = assembled(
         stream({**chunk(content="a", reasoning_content="think"), "timings": {"n": 1}}, chunk(finish="stop"))
     )
-    assert found["timings"] == {"n": 1}
-    assert found["choices"][0]["message"]["reasoning_content"] == "think"
+    assert answer["timings"] == {"n": 1}
+    assert answer["choices"][0]["message"]["reasoning_content"] == "think"
 
 
 def test_completion_texts_are_joined() -> None:
@@ -66,9 +66,9 @@ def test_completion_texts_are_joined() -> None:
         {**BASE, "object": "text_completion", "choices": [{"index": 0, "text": text, "finish_reason": finish}]}
         for text, finish in (("a", None), ("b", "length"))
     ]
-    found = assembled(stream(*parts))
-    assert found["object"] == "text_completion"
-    assert found["choices"] == [{"index": 0, "text": "ab", "finish_reason": "length"}]
+    answer = assembled(stream(*parts))
+    assert answer["object"] == "text_completion"
+    assert answer["choices"] == [{"index": 0, "text": "ab", "finish_reason": "length"}]
 
 
 @pytest.mark.parametrize(

@@ -19,15 +19,15 @@ def item(answer: bytes | None, request_seq: int | None = 3) -> StoredAnswer:
 
 
 def test_answer_under_our_id() -> None:
-    found = response_object(item(b'{"id": "engine_1", "output": [1]}', request_seq=None), "completed")
-    assert found == {"id": "resp_1", "output": [1]}
+    parsed = response_object(item(b'{"id": "engine_1", "output": [1]}', request_seq=None), "completed")
+    assert parsed == {"id": "resp_1", "output": [1]}
     assert response_object(item(b'{"id": "engine_1"}'), "completed") == {"id": "resp_1", "background": True}
 
 
 def test_unfinished_response_repeats_request() -> None:
-    found = response_object(item(None), "in_progress")
-    assert (found["id"], found["status"], found["created_at"], found["output"]) == ("resp_1", "in_progress", 5, [])
-    assert (found["instructions"], found["error"]) == ("be brief", None)
+    parsed = response_object(item(None), "in_progress")
+    assert (parsed["id"], parsed["status"], parsed["created_at"], parsed["output"]) == ("resp_1", "in_progress", 5, [])
+    assert (parsed["instructions"], parsed["error"]) == ("be brief", None)
 
 
 def test_failed_response_has_message() -> None:
@@ -57,8 +57,8 @@ def test_http_answer_is_response() -> None:
 
 
 def test_no_answer_is_error() -> None:
-    found = line(status_code=None, request_id=None, error_code="batch_expired", error_message="too late")
-    assert (found["response"], found["error"]) == (None, {"code": "batch_expired", "message": "too late"})
+    parsed = line(status_code=None, request_id=None, error_code="batch_expired", error_message="too late")
+    assert (parsed["response"], parsed["error"]) == (None, {"code": "batch_expired", "message": "too late"})
 
 
 def test_lists_name_their_ends() -> None:

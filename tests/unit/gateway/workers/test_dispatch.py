@@ -147,10 +147,10 @@ def queue(dispatcher: Dispatcher, **fields: Any) -> int:  # noqa: ANN401 - colum
 def row(dispatcher: Dispatcher, seq: int) -> tuple[str, int, float]:
     """The state, the faults and the earliest next attempt of a request, in seconds from now."""
     columns = (REQUESTS.c.state, REQUESTS.c.faults, REQUESTS.c.not_before_s)
-    found = dispatcher._context.database.read_now(
+    stored = dispatcher._context.database.read_now(
         lambda connection: connection.execute(select(*columns).where(REQUESTS.c.seq == seq)).one()
     )
-    return found.state, found.faults, found.not_before_s - NOW_S
+    return stored.state, stored.faults, stored.not_before_s - NOW_S
 
 
 def claimed(dispatcher: Dispatcher, seq: int) -> ClaimedRequest:
@@ -318,8 +318,8 @@ async def test_abandoned_call_is_deleted(ready: Dispatcher) -> None:
     await start(ready)
     ready.abandon(seq)
     await settle(ready)
-    found = ready._context.database.read_now(lambda connection: connection.execute(select(REQUESTS)).all())
-    assert (found, ready.running(), ready._waiters) == ([], set(), {})
+    rows = ready._context.database.read_now(lambda connection: connection.execute(select(REQUESTS)).all())
+    assert (rows, ready.running(), ready._waiters) == ([], set(), {})
 
 
 @pytest.mark.asyncio
@@ -435,17 +435,17 @@ def urgency(
 def test_latest_start_counts_work_ahead(ready: Dispatcher) -> None:
     """At 10 tokens/s, 100 tokens take 10 s, and 200 behind them 30 s, a minute before the deadline."""
     late, early = work(1, deadline_s=NOW_S + 2000, count=2), work(2, deadline_s=NOW_S + 1000)
-    found = urgency(ready, late, early, rate=10.0)
-    assert found[early].latest_backfill_s - NOW_S == pytest.approx(1000 - 60 - 10)
-    assert found[late].latest_backfill_s - NOW_S == pytest.approx(2000 - 60 - 30)
+    urgent = urgency(ready, late, early, rate=10.0)
+    assert urgent[early].latest_backfill_s - NOW_S == pytest.approx(1000 - 60 - 10)
+    assert urgent[late].latest_backfill_s - NOW_S == pytest.approx(2000 - 60 - 30)
 
 
 def test_unknown_rate_waits_for_plan_with_care(ready: Dispatcher) -> None:
     """Without a measured rate only the margin counts; a plan is waited for at half of 128 sequences a TPOT."""
-    (found,) = urgency(ready, work(1, deadline_s=NOW_S + 1000)).values()
-    assert found.latest_backfill_s == NOW_S + 940
+    (urgent,) = urgency(ready, work(1, deadline_s=NOW_S + 1000)).values()
+    assert urgent.latest_backfill_s == NOW_S + 940
     safe_tokens_per_s = 0.5 * 128 / ready._tpot_s
-    assert found.plan_wait_s - NOW_S == pytest.approx(940 - 100 / safe_tokens_per_s)
+    assert urgent.plan_wait_s - NOW_S == pytest.approx(940 - 100 / safe_tokens_per_s)
 
 
 def test_slot_at_the_latest_start_is_in_time(ready: Dispatcher, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -454,9 +454,9 @@ def test_slot_at_the_latest_start_is_in_time(ready: Dispatcher, monkeypatch: pyt
     safe_s = NOW_S + 1000 - 60 - 100 / (0.5 * 128 / ready._tpot_s)
     for next_slot_s, wait_s in ((latest_s - 1, latest_s), (latest_s, latest_s), (latest_s + 1, safe_s)):
         monkeypatch.setattr(ready._plan_executor, "next_slot_s", lambda *_, start_s=next_slot_s: start_s)
-        (found,) = urgency(ready, work(1, deadline_s=NOW_S + 1000), rate=10_000.0).values()
-        assert found.latest_backfill_s == latest_s
-        assert found.plan_wait_s == wait_s
+        (urgent,) = urgency(ready, work(1, deadline_s=NOW_S + 1000), rate=10_000.0).values()
+        assert urgent.latest_backfill_s == latest_s
+        assert urgent.plan_wait_s == wait_s
 
 
 @pytest.mark.parametrize(
@@ -470,15 +470,15 @@ def test_slot_at_the_latest_start_is_in_time(ready: Dispatcher, monkeypatch: pyt
 )
 def test_work_escalates_at_its_margins(ready: Dispatcher, left_s: float, level: EscalationLevel) -> None:
     """A margin of a minute before real-time capacity, and half of one before fallbacks."""
-    (found,) = urgency(ready, work(1, deadline_s=NOW_S + left_s)).values()
-    assert found.level is level
+    (urgent,) = urgency(ready, work(1, deadline_s=NOW_S + left_s)).values()
+    assert urgent.level is level
 
 
 def test_work_falls_back_if_all_is_down(ready: Dispatcher) -> None:
     for venue in ready._venues.all:
         ready._headroom.mark_unavailable(venue, 60)
-    (found,) = urgency(ready, work(1, deadline_s=NOW_S + 50)).values()
-    assert found.level is EscalationLevel.FALLBACK
+    (urgent,) = urgency(ready, work(1, deadline_s=NOW_S + 50)).values()
+    assert urgent.level is EscalationLevel.FALLBACK
 
 
 def test_served_tokens_fade_only_above_limit(dispatcher: Dispatcher) -> None:

@@ -59,9 +59,9 @@ class Provider:
             self.api.end(batch_id, f"BATCH_STATE_{status.upper()}", made)
 
     async def results(self, batch_id: str) -> dict[str, LineResult]:
-        found = [result async for result in self.venue.results(batch_id)]
-        assert len({result.custom_id for result in found}) == len(found)
-        return {result.custom_id: result for result in found}
+        results = [result async for result in self.venue.results(batch_id)]
+        assert len({result.custom_id for result in results}) == len(results)
+        return {result.custom_id: result for result in results}
 
 
 @pytest_asyncio.fixture(params=["openai", "anthropic", "gemini"])
