@@ -21,16 +21,16 @@ TOKENS = ["input_tokens", "cached_tokens", "output_tokens"]
 
 @st.composite
 def rows(draw: st.DrawFn) -> list[tuple[float, int, int, int, str]]:
-    count = draw(st.integers(1, 40))
+    lengths = draw(st.lists(st.integers(1, 10**7), min_size=1, max_size=40))
     return [
         (
             draw(st.integers(0, 10**9)) / 1000,
-            draw(st.integers(1, 10**7)),
-            draw(st.integers(0, 10**7)),
+            input_tokens,
+            draw(st.integers(0, input_tokens)),
             draw(st.integers(1, 10**7)),
             draw(st.sampled_from(["", "a", "b c", 'd "e"', "f,g"])),
         )
-        for _ in range(count)
+        for input_tokens in lengths
     ]
 
 

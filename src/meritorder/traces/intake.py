@@ -1,23 +1,16 @@
 """From the raw columns of a format to REQUESTS: numbers, times, and an account of every row that is not a request."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 import polars as pl
 
 from meritorder.errors import TraceError
-from meritorder.tables import REQUESTS
+from meritorder.traces.buckets import spread
 from meritorder.traces.sources import Source
-from meritorder.traces.trace import FAILED, SHOWN_BAD_ROWS, BadRow
+from meritorder.traces.verdicts import Judged, judge
 from meritorder.units import MS_PER_S
-
-MAX_TOKENS: Final = 10_000_000
-"""More tokens in one request are a mistake: ten times the longest context on the market in 2026."""
-
-RESPONSE_CACHE: Final = "answered from a response cache"
-NO_GENERATION: Final = "calls that generate no text"
-ASIDE: Final = (FAILED, RESPONSE_CACHE, NO_GENERATION)
-"""Reasons why a well-formed row is not a request; the values of the column `aside` of a raw table, besides null."""
 
 _MICROSECONDS_PER_S: Final = MS_PER_S**2
 _NANOSECONDS_PER_S: Final = MS_PER_S**3
@@ -34,8 +27,13 @@ _NAIVE: Final = (
     "%Y-%m-%dT%H:%M",
 )
 
-_REQUIRED: Final = ("arrival", "input", "output")
+_NUMBERS: Final = ("input", "output", "cached", "calls")
 _NAMES: Final = ("model", "tenant", "session", "workload")
+_IDS: Final = ("id", "parent")
+_TEXTS: Final = ("status", "error")
+_DURATIONS: Final = ("ttft", "tpot", "e2e")
+_INSTANTS: Final = ("first", "ended")
+_DEPLOYMENT: Final = ("config", "hardware", "gpus", "replicas")
 _SAMPLE_ROWS: Final = 1000
 
 
@@ -45,31 +43,42 @@ class RawTable:
 
     Args:
         table: Columns `line, arrival, input, output` and any of `cached, deadline, model, tenant, session,
-            workload`, `aside` (why the row is not a request) and `broken` (the row cannot be read at all).
-            Numbers may be text.
+            workload`, `aside` (the kind of a row that is not one request), `broken` (the row cannot be read at all),
+            `id, parent, status, error`, `calls` (the requests that a row sums up), the measured times `ttft, tpot, e2e`
+            and `first, ended` (instants), and the deployment `config, hardware, gpus, replicas`. Numbers may be text.
         unit_s: Seconds in one unit of a number in `arrival`, where the format states it; None derives it from the
             magnitude.
+        units_s: The same for `ttft, tpot, e2e`; one that is missing is derived from the magnitude.
+        columns: Field to the column that it was read from, for messages.
         assumptions: What the format's reader assumed, a sentence each.
         estimated_tokens: True if token counts are estimates.
+        ids_unique: True if the format states that rows with one id are one request.
     """
 
     table: pl.LazyFrame
     unit_s: float | None = None
+    units_s: Mapping[str, float] = field(default_factory=dict)
+    columns: Mapping[str, str] = field(default_factory=dict)
     assumptions: tuple[str, ...] = ()
     estimated_tokens: bool = False
+    ids_unique: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SourceRequests:
-    """The requests of one source on its own clock, unsorted, and an account of its other rows."""
+    """The requests of one source on its own clock, unsorted, and an account of its other rows.
 
-    requests: pl.DataFrame
+    Args:
+        judged: Its rows: requests, bad, set aside.
+        absolute: True if its times are UTC epoch seconds.
+        assumptions: What was assumed to read it.
+        ids_unique: True if rows with one id are one request.
+    """
+
+    judged: Judged
     absolute: bool
-    rows: int
-    bad: dict[str, int]
-    first_bad: tuple[BadRow, ...]
-    set_aside: dict[str, int]
     assumptions: tuple[str, ...]
+    ids_unique: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,8 +109,14 @@ class TimeColumn:
         return pl.coalesce(parsed) / _MICROSECONDS_PER_S
 
 
-def to_requests(source: Source, raw: RawTable) -> SourceRequests:
+def to_requests(source: Source, raw: RawTable, *, aggregate: bool = False, timed: bool = False) -> SourceRequests:
     """Convert a raw table to REQUESTS.
+
+    Args:
+        source: Source of the table, for messages.
+        raw: The raw table.
+        aggregate: Spread a row that sums up several requests over its interval.
+        timed: Read the measured times and the deployment too.
 
     Raises:
         TraceError: The table cannot be read, has no rows, or has no arrival times.
@@ -109,13 +124,18 @@ def to_requests(source: Source, raw: RawTable) -> SourceRequests:
     try:
         table = _trimmed(raw.table)
         columns = table.collect_schema().names()
+        if not timed:
+            unused = {*_DURATIONS, "first", *_DEPLOYMENT} | ({"ended"} if not aggregate else set())
+            columns = [name for name in columns if name not in unused]
         arrival = _time_column(source, table, "arrival", raw.unit_s)
-        deadline = _time_column(source, table, "deadline", raw.unit_s) if "deadline" in columns else None
+        instants: dict[str, TimeColumn] = {
+            name: _time_column(source, table, name, raw.unit_s) for name in ("deadline", *_INSTANTS) if name in columns
+        }
+        deadline = instants.get("deadline")
         if deadline is not None and deadline.present and deadline.absolute != arrival.absolute:
             what = "deadlines and arrivals are not on one clock"
             raise TraceError(what, where=source.name, fix="give both as ISO 8601")
-        typed = table.select(_typed(columns, arrival, deadline))
-        frame = typed.select(_with_verdict(columns)).collect(engine="streaming")
+        frame = table.select(_typed(columns, arrival, instants)).collect(engine="streaming")
     except (pl.exceptions.PolarsError, OSError) as error:
         reason = str(error).partition("\n")[0]
         raise TraceError(f"cannot be read as {source.kind} ({reason})", where=source.name) from error
@@ -124,7 +144,18 @@ def to_requests(source: Source, raw: RawTable) -> SourceRequests:
     assumptions = list(raw.assumptions)
     if arrival.zone_assumed:
         assumptions.append("times without a zone are taken as UTC")
-    return _separated(source, frame, absolute=arrival.absolute, assumptions=tuple(assumptions))
+    rows = frame.height
+    if aggregate:
+        frame, notes = spread(frame, where=source.name)
+        assumptions += notes
+    judged = judge(frame, where=source.name)
+    assumptions += judged.notes
+    return SourceRequests(
+        judged=judged if judged.rows == rows else replace(judged, rows=rows),
+        absolute=arrival.absolute,
+        assumptions=tuple(assumptions),
+        ids_unique=raw.ids_unique,
+    )
 
 
 def _trimmed(table: pl.LazyFrame) -> pl.LazyFrame:
@@ -134,17 +165,23 @@ def _trimmed(table: pl.LazyFrame) -> pl.LazyFrame:
     return table.with_columns(**{name: pl.when(text != "").then(text) for name, text in stripped.items()})
 
 
-def _typed(columns: list[str], arrival: TimeColumn, deadline: TimeColumn | None) -> list[pl.Expr]:
+def _typed(columns: list[str], arrival: TimeColumn, instants: Mapping[str, TimeColumn]) -> list[pl.Expr]:
     """Give every column its type; an unreadable value is null, and `<name>_given` marks that there was one."""
     typed = [pl.col("line"), arrival.seconds(pl.col("arrival")).alias("arrival"), _given("arrival")]
-    for name in ("input", "output", "cached"):
+    for name in _NUMBERS:
         if name in columns:
             typed += [_number(pl.col(name)).alias(name), _given(name)]
-    if deadline is not None:
-        typed += [deadline.seconds(pl.col("deadline")).alias("deadline"), _given("deadline")]
+    for name, instant in instants.items():
+        typed += [instant.seconds(pl.col(name)).alias(name), _given(name)]
     for name in _NAMES:
         text = pl.col(name).cast(pl.String) if name in columns else pl.lit(None, pl.String)
         typed.append(text.cast(pl.Categorical).alias(name))
+    for name in _IDS:
+        if name in columns:
+            text = pl.col(name).cast(pl.String)
+            typed.append(pl.when(text.is_not_null()).then(text.hash()).alias(name))
+    typed += [pl.col(name).cast(pl.String) for name in (*_TEXTS, *_DEPLOYMENT) if name in columns]
+    typed += [_number(pl.col(name)).alias(name) for name in _DURATIONS if name in columns]
     typed.append(pl.col("aside") if "aside" in columns else pl.lit(None, pl.String).alias("aside"))
     typed.append(pl.col("broken") if "broken" in columns else pl.lit(value=False).alias("broken"))
     return typed
@@ -152,89 +189,6 @@ def _typed(columns: list[str], arrival: TimeColumn, deadline: TimeColumn | None)
 
 def _given(name: str) -> pl.Expr:
     return pl.col(name).is_not_null().alias(f"{name}_given")
-
-
-def _with_verdict(columns: list[str]) -> list[pl.Expr]:
-    """Give each row a verdict, the first fault that it has, and REQUESTS their types."""
-    faults = _faults(columns)
-    aside = pl.when(pl.col("aside").is_not_null()).then(pl.col("aside"))
-    fault: pl.Expr = pl.coalesce(pl.when(wrong).then(pl.lit(reason)) for reason, wrong in faults)
-    failed = pl.when(pl.col("output") == 0).then(pl.lit(FAILED))
-    verdict = pl.Enum([*dict.fromkeys((*(reason for reason, _ in faults), *ASIDE))])
-    cached = pl.col("cached").fill_null(0) if "cached" in columns else pl.lit(0.0)
-    broken = pl.when(pl.col("broken")).then(pl.lit(faults[0][0]))
-    return [
-        pl.col("line"),
-        pl.coalesce(broken, aside, fault, failed).cast(verdict).alias("verdict"),
-        pl.col("arrival").alias("arrived_s"),
-        _tokens(pl.col("input")).alias("input_tokens"),
-        _tokens(pl.min_horizontal(cached, pl.col("input") - 1)).alias("cached_tokens"),
-        _tokens(pl.col("output")).alias("output_tokens"),
-        *(pl.col(name) for name in _NAMES),
-        (pl.col("deadline") if "deadline" in columns else pl.lit(None, pl.Float64)).alias("deadline_s"),
-    ]
-
-
-def _tokens(column: pl.Expr) -> pl.Expr:
-    return column.cast(pl.Int32, strict=False)
-
-
-def _faults(columns: list[str]) -> list[tuple[str, pl.Expr]]:
-    """Return the faults that a row can have, in the order in which they are reported."""
-    faults = [
-        ("not a JSON object", pl.col("broken")),
-        ("empty row", ~pl.any_horizontal(f"{name}_given" for name in _REQUIRED)),
-        ("no arrival time", ~pl.col("arrival_given")),
-        ("unreadable arrival time", ~pl.col("arrival").is_finite().fill_null(value=False)),
-        ("negative arrival time", pl.col("arrival") < 0),
-    ]
-    for name in ("input", "output", "cached"):
-        if name not in columns:
-            continue
-        value = pl.col(name)
-        if name != "cached":
-            faults.append((f"no {name} tokens", ~pl.col(f"{name}_given")))
-        unreadable = pl.col(f"{name}_given") & ~(value == value.floor()).fill_null(value=False)
-        faults += [
-            (f"unreadable {name} tokens", unreadable | value.is_nan()),
-            (f"negative {name} tokens", value < 0),
-            (f"more than {MAX_TOKENS:,} {name} tokens", value > MAX_TOKENS),
-        ]
-    faults.append(("zero input tokens", pl.col("input") == 0))
-    if "deadline" in columns:
-        late = pl.col("deadline") <= pl.col("arrival")
-        unread = pl.col("deadline_given") & pl.col("deadline").is_null()
-        faults += [("unreadable deadline", unread), ("deadline before arrival", late)]
-    return faults
-
-
-def _separated(source: Source, frame: pl.DataFrame, *, absolute: bool, assumptions: tuple[str, ...]) -> SourceRequests:
-    names = [column.name for column in REQUESTS]
-    rows = frame.height
-    if not frame["verdict"].is_not_null().any():
-        return SourceRequests(
-            requests=frame.select(names),
-            absolute=absolute,
-            rows=rows,
-            bad={},
-            first_bad=(),
-            set_aside={},
-            assumptions=assumptions,
-        )
-    verdicts = (
-        frame.filter(pl.col("verdict").is_not_null()).select("line", pl.col("verdict").cast(pl.String)).sort("line")
-    )
-    counts = dict(verdicts.group_by("verdict", maintain_order=True).len().iter_rows())
-    shown = verdicts.filter(~pl.col("verdict").is_in(ASIDE)).head(SHOWN_BAD_ROWS)
-    return SourceRequests(
-        requests=frame.filter(pl.col("verdict").is_null()).select(names),
-        absolute=absolute,
-        rows=rows,
-        bad={reason: count for reason, count in counts.items() if reason not in ASIDE},
-        first_bad=tuple(BadRow(file=source.name, line=line, reason=reason) for line, reason in shown.iter_rows()),
-        set_aside={reason: count for reason, count in counts.items() if reason in ASIDE},
-        assumptions=assumptions,
-    )
 
 
 def _number(column: pl.Expr) -> pl.Expr:

@@ -1,8 +1,10 @@
 """Read a trace: its sources, their formats, their rows, on one clock."""
 
+import operator
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import cast
+from functools import reduce
+from typing import Final, TypeVar, cast
 
 import polars as pl
 
@@ -11,7 +13,11 @@ from meritorder.errors import TraceError
 from meritorder.traces import formats
 from meritorder.traces.intake import RawTable, SourceRequests, to_requests
 from meritorder.traces.sources import SourceLike, opened
-from meritorder.traces.trace import SHOWN_BAD_ROWS, Bound, ReadReport, Trace, cut, scaled
+from meritorder.traces.trace import SHOWN_BAD_ROWS, Aside, Bound, Kind, ReadReport, Trace, cut, scaled
+from meritorder.traces.verdicts import without_repeats
+
+K = TypeVar("K")
+V = TypeVar("V", int, Aside)
 
 
 def read_trace(
@@ -24,6 +30,7 @@ def read_trace(
     start: Bound = None,
     end: Bound = None,
     strict: bool = False,
+    aggregate: bool = False,
 ) -> Trace:
     """Read a trace from files or data frames.
 
@@ -38,6 +45,7 @@ def read_trace(
         start: Beginning of a window: seconds or a duration since the start of the trace, or ISO 8601.
         end: End of the window, exclusive.
         strict: Make a bad row an error instead of counting it.
+        aggregate: Spread a row that sums up several requests evenly over its interval.
 
     Raises:
         TraceError: A source cannot be read, or holds no requests; with `strict`, a row is bad.
@@ -47,7 +55,7 @@ def read_trace(
         parts: list[tuple[str, RawTable, SourceRequests]] = []
         for source in opened_sources:
             name, raw = formats.read(source, name=format, mapping=columns)
-            parts.append((name, raw, to_requests(source, raw)))
+            parts.append((name, raw, to_requests(source, raw, aggregate=aggregate)))
         report = _report([source.name for source in opened_sources], parts)
     if strict and report.bad_rows:
         raise TraceError(
@@ -60,21 +68,28 @@ def read_trace(
 
 def _report(names: list[str], parts: list[tuple[str, RawTable, SourceRequests]]) -> ReadReport:
     assumptions = dict.fromkeys(text for _, _, part in parts for text in part.assumptions)
+    judged = [part.judged for _, _, part in parts]
     return ReadReport(
         files=tuple(names),
         format="+".join(dict.fromkeys(name for name, _, _ in parts)),
-        rows=sum(part.rows for _, _, part in parts),
-        bad=_sums([part.bad for _, _, part in parts]),
-        first_bad=tuple(row for _, _, part in parts for row in part.first_bad)[:SHOWN_BAD_ROWS],
-        set_aside=_sums([part.set_aside for _, _, part in parts]),
+        rows=sum(part.rows for part in judged),
+        bad=_sums([part.bad for part in judged], 0),
+        first_bad=tuple(row for part in judged for row in part.first_bad)[:SHOWN_BAD_ROWS],
+        aside=_sums([part.aside for part in judged], Aside(rows=0)),
+        columns=tuple(dict.fromkeys(_columns_text(raw) for _, raw, _ in parts if raw.columns)),
         estimated_tokens=any(raw.estimated_tokens for _, raw, _ in parts),
         assumptions=tuple(assumptions),
     )
 
 
-def _sums(counts: list[dict[str, int]]) -> dict[str, int]:
-    reasons = dict.fromkeys(reason for count in counts for reason in count)
-    return {reason: sum(count.get(reason, 0) for count in counts) for reason in reasons}
+def _columns_text(raw: RawTable) -> str:
+    return ", ".join(f"{field}={column}" for field, column in raw.columns.items())
+
+
+def _sums(counts: list[dict[K, V]], zero: V) -> dict[K, V]:
+    """Add up the counts of each key."""
+    keys = dict.fromkeys(key for count in counts for key in count)
+    return {key: reduce(operator.add, (count[key] for count in counts if key in count), zero) for key in keys}
 
 
 def _merged(parts: list[SourceRequests], report: ReadReport) -> Trace:
@@ -85,20 +100,35 @@ def _merged(parts: list[SourceRequests], report: ReadReport) -> Trace:
             where=", ".join(report.files),
             fix="read them separately",
         )
-    requests = pl.concat([part.requests for part in parts])
+    requests = pl.concat([part.judged.requests for part in parts], how="diagonal")
     if requests.is_empty():
-        aside = sum(report.set_aside.values())
-        first = f", the first: {report.first_bad[0]}" if report.first_bad else ""
         raise TraceError(
-            f"none of {report.rows:,} rows is a request: {report.bad_rows:,} bad, {aside:,} set aside{first}",
+            f"none of {report.rows:,} rows is a request: {_other_rows(report)}",
             where=", ".join(report.files),
+            fix=_AGGREGATE if Kind.BUCKET in report.aside else "",
         )
     ordered = requests if requests["arrived_s"].is_sorted() else requests.sort("arrived_s", maintain_order=True)
-    zero_s = float(ordered["arrived_s"][0])
-    shifted = ordered.with_columns(pl.col("arrived_s", "deadline_s") - zero_s) if zero_s else ordered
+    unique, again, notes = without_repeats(ordered, ids_unique=all(part.ids_unique for part in parts))
+    zero_s = float(unique["arrived_s"][0])
+    shifted = unique.with_columns(pl.col("arrived_s", "deadline_s") - zero_s) if zero_s else unique
     checked = tables.check(shifted, tables.REQUESTS, what=report.format)
-    noted = _noted(checked, report, absolute=parts[0].absolute)
+    full = replace(
+        report,
+        requests=checked.height,
+        aside=_sums([report.aside, again], Aside(rows=0)),
+        assumptions=(*report.assumptions, *notes),
+    )
+    noted = _noted(checked, full, absolute=parts[0].absolute)
     return Trace(requests=checked, epoch_s=zero_s if parts[0].absolute else None, report=noted)
+
+
+_AGGREGATE: Final = "add --aggregate to spread each sum over its interval"
+
+
+def _other_rows(report: ReadReport) -> str:
+    """Return what the rows are that are no requests."""
+    parts = [f"{report.bad_rows:,} bad, the first: {report.first_bad[0]}"] if report.first_bad else []
+    return "; ".join([*(f"{kind.value}: {aside}" for kind, aside in report.aside.items()), *parts])
 
 
 def _noted(requests: pl.DataFrame, report: ReadReport, *, absolute: bool) -> ReadReport:

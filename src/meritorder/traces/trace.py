@@ -3,6 +3,7 @@
 import datetime as dt
 import math
 from dataclasses import dataclass, field, replace
+from enum import StrEnum
 from typing import Final
 
 import numpy as np
@@ -13,8 +14,6 @@ from meritorder.units import SECONDS_PER_MINUTE, format_duration, parse_duration
 
 SHOWN_BAD_ROWS: Final = 5
 """Number of bad rows that a report quotes; all are counted."""
-
-FAILED: Final = "failed (no output tokens)"
 
 _GRAMMAR: Final = "give a time since the start (2h, 1d) or ISO 8601 (2026-01-05T06:00)"
 
@@ -43,6 +42,70 @@ class BadRow:
         return f"{self.file}:{self.line}: {self.reason}"
 
 
+class Kind(StrEnum):
+    """Kinds of rows that are read and are not one request."""
+
+    FAILED = "failed (no output tokens)"
+    ERROR = "failed (error status)"
+    UNCOUNTED = "answered without token counts"
+    RESPONSE_CACHE = "answered from a response cache"
+    NO_GENERATION = "calls that generate no text (embeddings, moderation, reranking)"
+    BATCH_CALL = "polls and file calls of a batch API"
+    BATCH_TOTAL = "totals of a batch"
+    BUCKET = "sums of several requests"
+    PARENT = "steps around model calls, which repeat their tokens"
+    EVENT = "events that are no model call"
+    SAME_ROW = "the same row again"
+    REPEATED = "the same request again (retries and updates)"
+
+
+FAILED: Final = (Kind.FAILED, Kind.ERROR)
+UNPRICED: Final = (Kind.UNCOUNTED, Kind.BATCH_TOTAL, Kind.BUCKET, Kind.NO_GENERATION)
+"""Kinds of real traffic that no answer prices."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Aside:
+    """Rows of one kind that are set aside.
+
+    Args:
+        rows: Their number.
+        input_tokens: Sum of their input tokens.
+        output_tokens: Sum of their output tokens.
+        calls: Calls that they stand for, if a row stands for several.
+    """
+
+    rows: int
+    input_tokens: int = 0
+    output_tokens: int = 0
+    calls: int = 0
+
+    def __add__(self, other: "Aside") -> "Aside":
+        return Aside(
+            rows=self.rows + other.rows,
+            input_tokens=self.input_tokens + other.input_tokens,
+            output_tokens=self.output_tokens + other.output_tokens,
+            calls=self.calls + other.calls,
+        )
+
+    def __sub__(self, other: "Aside") -> "Aside":
+        return self + replace(
+            other,
+            rows=-other.rows,
+            input_tokens=-other.input_tokens,
+            output_tokens=-other.output_tokens,
+            calls=-other.calls,
+        )
+
+    def __str__(self) -> str:
+        parts = [f"{self.rows:,} rows"]
+        if self.calls:
+            parts.append(f"{self.calls:,} calls")
+        if self.input_tokens or self.output_tokens:
+            parts.append(f"{self.input_tokens:,} input and {self.output_tokens:,} output tokens")
+        return ", ".join(parts)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReadReport:
     """How a trace was read: every row is a request, bad, or set aside.
@@ -53,8 +116,9 @@ class ReadReport:
         rows: Rows read, before any window or scale.
         bad: Reason to number of bad rows.
         first_bad: The first few of them.
-        set_aside: Reason to number of well-formed rows that put no load on a model: failed requests, responses from a
-            proxy's cache, calls that generate no text.
+        aside: Kind to the well-formed rows that are not one request.
+        requests: Number of requests, before any window or scale.
+        columns: Fields and the columns that they were read from, a text for each format.
         estimated_tokens: True if token counts were estimated from text.
         session_clock: True if times are relative to the start of each session, so that rates are meaningless.
         assumptions: What was assumed because the input does not state it, a sentence each.
@@ -65,7 +129,9 @@ class ReadReport:
     rows: int
     bad: dict[str, int] = field(default_factory=dict)
     first_bad: tuple[BadRow, ...] = ()
-    set_aside: dict[str, int] = field(default_factory=dict)
+    aside: dict[Kind, Aside] = field(default_factory=dict)
+    requests: int = 0
+    columns: tuple[str, ...] = ()
     estimated_tokens: bool = False
     session_clock: bool = False
     assumptions: tuple[str, ...] = ()
@@ -76,9 +142,27 @@ class ReadReport:
         return sum(self.bad.values())
 
     @property
+    def set_aside(self) -> dict[str, int]:
+        """Kind to the number of well-formed rows that are not one request."""
+        return {kind.value: aside.rows for kind, aside in self.aside.items()}
+
+    @property
     def failed_rows(self) -> int:
         """Number of requests that failed upstream: no output tokens, or logged as a failure."""
-        return self.set_aside.get(FAILED, 0)
+        return sum(self.aside[kind].rows for kind in FAILED if kind in self.aside)
+
+    @property
+    def unpriced(self) -> str:
+        """The part of the traffic that no answer prices, as a sentence; empty if there is none."""
+        parts = {kind.value: self.aside[kind].calls or self.aside[kind].rows for kind in UNPRICED if kind in self.aside}
+        if self.bad_rows:
+            parts["invalid"] = self.bad_rows
+        missing = sum(parts.values())
+        if not missing:
+            return ""
+        calls = missing + self.requests
+        listed = ", ".join(f"{count:,} {kind}" for kind, count in parts.items())
+        return f"{missing / calls:.1%} of the traffic is not priced: of {calls:,} calls {listed}."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -21,7 +21,7 @@ import polars as pl
 
 from meritorder.traces.intake import RawTable
 from meritorder.traces.sources import Record, Source, untyped
-from meritorder.traces.trace import FAILED
+from meritorder.traces.trace import Kind
 from meritorder.units import MS_PER_S
 
 _REQUIRED: Final = ("timestamp", "input_length", "output_length")
@@ -60,7 +60,7 @@ def recognizes(source: Source) -> bool:
 def read(source: Source) -> RawTable:
     """Read one file."""
     if _is_export(source.record):
-        failed = pl.when(pl.col("error").is_not_null()).then(pl.lit(FAILED)).alias("aside")
+        failed = pl.when(pl.col("error").is_not_null()).then(pl.lit(Kind.FAILED)).alias("aside")
         return RawTable(table=source.table(_EXPORT).with_columns(failed).drop("error"))
     if _is_run(source.record):
         rows = [row for line, record in source.records() for row in _run_rows(line, record)]

@@ -12,9 +12,9 @@ from typing import Final
 
 import polars as pl
 
-from meritorder.traces.intake import NO_GENERATION, RESPONSE_CACHE, RawTable
+from meritorder.traces.intake import RawTable
 from meritorder.traces.sources import Source
-from meritorder.traces.trace import FAILED
+from meritorder.traces.trace import Kind
 
 _REQUIRED: Final = ("startTime", "prompt_tokens", "completion_tokens")
 _DISTINCTIVE: Final = ("request_id", "call_type", "api_key", "spend", "completionStartTime", "endTime")
@@ -69,9 +69,9 @@ def _cached(used: Sequence[str]) -> pl.Expr:
 
 def _aside(used: Sequence[str]) -> pl.Expr:
     reasons = {
-        "status": (pl.col("status").str.to_lowercase().is_in(["failure", "failed", "error"]), FAILED),
-        "cache_hit": (pl.col("cache_hit").str.to_lowercase() == "true", RESPONSE_CACHE),
-        "call_type": (pl.col("call_type").str.contains("embedding"), NO_GENERATION),
+        "status": (pl.col("status").str.to_lowercase().is_in(["failure", "failed", "error"]), Kind.ERROR),
+        "cache_hit": (pl.col("cache_hit").str.to_lowercase() == "true", Kind.RESPONSE_CACHE),
+        "call_type": (pl.col("call_type").str.contains("embedding"), Kind.NO_GENERATION),
     }
     present = [pl.when(applies).then(pl.lit(reason)) for name, (applies, reason) in reasons.items() if name in used]
     return pl.coalesce(present) if present else pl.lit(None, pl.String)

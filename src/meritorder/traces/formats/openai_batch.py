@@ -16,8 +16,9 @@ from typing import Any, Final
 
 import polars as pl
 
-from meritorder.traces.intake import NO_GENERATION, RawTable
+from meritorder.traces.intake import RawTable
 from meritorder.traces.sources import Record, Source
+from meritorder.traces.trace import Kind
 
 _REQUIRED: Final = ("custom_id", "url", "body")
 _BYTES_PER_TOKEN: Final = 4
@@ -69,7 +70,7 @@ def _row(record: Record | None) -> tuple[bool, float, int | None, int | None, st
         return True, 0.0, None, None, None, None, True
     limit = next((body[name] for name in _LIMITS if isinstance(body.get(name), int)), None)
     model = body.get("model")
-    aside = NO_GENERATION if "embeddings" in str(record.get("url")) else None
+    aside = Kind.NO_GENERATION if "embeddings" in str(record.get("url")) else None
     output = _ASSUMED_OUTPUT_TOKENS if limit is None else limit
     return (
         False,

@@ -80,7 +80,9 @@ def read_mooncake(source: Source) -> RawTable:
     seen: set[Any] = set()
     cached = [_prefix_blocks(record, seen) * block_tokens for _, record in source.records()]
     fields = {"arrival": "timestamp", "input": "input_length", "output": "output_length"}
-    table = source.table(fields).with_columns(pl.Series("cached", cached, dtype=pl.Float64))
+    last = pl.col("input").cast(pl.Float64, strict=False) - 1
+    seen_before = pl.min_horizontal(pl.Series("cached", cached, dtype=pl.Float64), last)
+    table = source.table(fields).with_columns(seen_before.alias("cached"))
     text = "prefix reuse is what one unbounded cache shared by all replicas would hold, in the order of the file"
     return RawTable(table=table, unit_s=1.0 if bailian else 1 / MS_PER_S, assumptions=(text,))
 

@@ -7,7 +7,7 @@ import pytest
 from tests.samples.trace_files import LENGTHS, cells, lines, written
 
 from meritorder.traces.read import read_trace
-from meritorder.traces.trace import FAILED
+from meritorder.traces.trace import Kind
 
 LITELLM = {
     "request_id": "r",
@@ -58,7 +58,7 @@ def test_litellm_spend_logs_are_read(tmp_path: Path, kind: str) -> None:
         (0.5, 100, 0, 10, "provider/m", "u", "s"),
     ]
     assert trace.report.set_aside == {
-        FAILED: 1,
-        "answered from a response cache": 1,
-        "calls that generate no text": 1,
+        Kind.ERROR: 1,
+        Kind.RESPONSE_CACHE: 1,
+        Kind.NO_GENERATION: 1,
     }

@@ -5,6 +5,7 @@ from pathlib import Path
 from tests.samples.trace_files import LENGTHS, cells, lines, written
 
 from meritorder.traces.read import read_trace
+from meritorder.traces.trace import Kind
 
 
 def test_openai_batch_estimates_tokens(tmp_path: Path) -> None:
@@ -27,7 +28,7 @@ def test_openai_batch_estimates_tokens(tmp_path: Path) -> None:
     assert trace.report.estimated_tokens
     assert cells(trace, *LENGTHS, "model") == [(0.0, 17, 0, n, "gpt-x") for n in (7, 8, 256)]
     assert trace.span_s == 0
-    assert trace.report.set_aside == {"calls that generate no text": 1}
+    assert trace.report.set_aside == {Kind.NO_GENERATION: 1}
     assert trace.report.bad == {"no input tokens": 1}
     assert any(
         "1 requests set no limit" in text or "2 requests set no limit" in text for text in trace.report.assumptions

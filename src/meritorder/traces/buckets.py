@@ -1,0 +1,81 @@
+"""Rows that sum up several requests, spread evenly over their interval: `--aggregate`.
+
+arrival of request k of n = start + interval (k + 1/2) / n
+tokens of request k of n  = floor((k + 1) total / n) - floor(k total / n)         so that they add up to the total
+"""
+
+from typing import Final
+
+import polars as pl
+
+from meritorder.errors import TraceError
+from meritorder.units import SECONDS_PER_MINUTE, format_duration
+
+MAX_SPREAD: Final = 50_000_000
+"""More requests than this are not made of sums."""
+
+
+def spread(frame: pl.DataFrame, *, where: str) -> tuple[pl.DataFrame, list[str]]:
+    """Replace each row of several requests by that many rows.
+
+    Args:
+        frame: Columns `arrival, input, output, calls`, and optionally `cached` and `ended`.
+        where: Name of the source.
+
+    Returns:
+        The rows, and what was assumed.
+
+    Raises:
+        TraceError: No column counts the requests, or there are too many.
+    """
+    if "calls" not in frame.columns:
+        raise TraceError(
+            "no column counts the requests of a row", where=f"{where}, --aggregate", fix="name it: --columns calls=NAME"
+        )
+    numbers = ("arrival", "input", "output", "calls")
+    count = pl.col("calls")
+    several = pl.all_horizontal(pl.col(name).is_finite() for name in numbers) & (count >= 2) & (count == count.floor())
+    sums = frame.filter(several)
+    total = int(sums["calls"].sum())
+    if total > MAX_SPREAD:
+        raise TraceError(f"the rows sum up {total:,} requests, more than {MAX_SPREAD:,}", where=f"{where}, --aggregate")
+    if sums.is_empty():
+        return frame, []
+    usual_s = _usual_interval_s(frame["arrival"])
+    interval = pl.lit(usual_s)
+    if "ended" in frame.columns:
+        given = pl.col("ended") - pl.col("arrival")
+        interval = pl.when(given > 0).then(given).otherwise(usual_s)
+    spans = sums.with_columns(interval.alias("interval"))
+    place = pl.int_range(pl.len()).over("sum")
+    tokens = [name for name in ("input", "output", "cached") if name in frame.columns]
+    requests = (
+        spans.with_row_index("sum")
+        .select(pl.all().repeat_by(count.cast(pl.Int64)).explode())
+        .with_columns(place.alias("place"))
+        .with_columns(
+            pl.col("arrival") + pl.col("interval") * (pl.col("place") + 0.5) / count,
+            *(_share(name).alias(name) for name in tokens),
+            pl.lit(1.0).alias("calls"),
+        )
+        .select(frame.columns)
+    )
+    longest = spans["interval"].max()
+    note = (
+        f"{sums.height:,} rows sum up {total:,} requests: each row is spread evenly over its "
+        f"{format_duration(float(str(longest)))}, in requests of like length, so peaks and spreads are those of sums"
+    )
+    return pl.concat([frame.filter(several.not_().fill_null(value=True)), requests]), [note]
+
+
+def _share(name: str) -> pl.Expr:
+    """Return the part of a total that falls to a request, in whole tokens."""
+    total, count, place = (pl.col(column).cast(pl.Int64) for column in (name, "calls", "place"))
+    return ((place + 1) * total // count - place * total // count).cast(pl.Float64)
+
+
+def _usual_interval_s(arrivals: pl.Series) -> float:
+    """Return the median gap between different arrivals; a minute if there is none."""
+    gaps = arrivals.drop_nulls().unique().sort().diff().drop_nulls()
+    middle = gaps.median()
+    return float(middle) if isinstance(middle, float) and middle > 0 else SECONDS_PER_MINUTE

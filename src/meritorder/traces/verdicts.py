@@ -1,0 +1,286 @@
+"""The verdict on every row: a request, bad (it cannot be read), or set aside (it is read, and is not one request).
+
+A format knows its own rows: a poll, the total of a batch, a step around model calls. It writes their kind into the
+column `aside` of its raw table. What any table can show is judged here: error codes, missing token counts, sums of
+several requests, parents that repeat their children.
+"""
+
+from dataclasses import dataclass, field
+from typing import Final
+
+import polars as pl
+
+from meritorder.errors import TraceError
+from meritorder.tables import REQUESTS
+from meritorder.traces.trace import SHOWN_BAD_ROWS, Aside, BadRow, Kind
+
+MAX_TOKENS: Final = 10_000_000
+"""More tokens in one request are a mistake: ten times the longest context on the market in 2026."""
+
+REQUIRED: Final = ("arrival", "input", "output")
+
+_ERROR_STATUS: Final = 400
+_ERROR_WORDS: Final = (
+    "failure",
+    "failed",
+    "fail",
+    "error",
+    "errored",
+    "timeout",
+    "timed_out",
+    "incomplete",
+    "cancelled",
+)
+_NO_ERROR: Final = ("", "0", "none", "null", "nan", "false", "{}", "[]")
+
+SUM_TOKENS: Final = 100_000
+"""If rows come at one constant interval, and half of them have more input tokens than this, they are sums."""
+_MIN_INTERVALS: Final = 10
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Judged:
+    """The requests of one source, unsorted, and an account of its other rows."""
+
+    requests: pl.DataFrame
+    rows: int
+    bad: dict[str, int] = field(default_factory=dict)
+    first_bad: tuple[BadRow, ...] = ()
+    aside: dict[Kind, Aside] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+
+def judge(frame: pl.DataFrame, *, where: str) -> Judged:
+    """Separate the requests of a source from its other rows.
+
+    Args:
+        frame: Columns `line, arrival, input, output`, names of REQUESTS, `aside`, `broken`, and any of `cached`,
+            `deadline`, `id`, `parent`, `status`, `error`, `calls`; `<name>_given` marks that a row has a value.
+        where: Name of the source.
+
+    Raises:
+        TraceError: The rows are sums of several requests, although no column says so.
+    """
+    frame, notes = _disjoint_cache(frame)
+    faults = _faults(frame.columns)
+    verdict = pl.Enum([*dict.fromkeys(reason for reason, _ in faults), *Kind])
+    judged = frame.with_columns(_verdict(frame, faults).cast(verdict).alias("verdict"))
+    requests = judged.filter(pl.col("verdict").is_null())
+    _refuse_sums(requests, where)
+    names = [column.name for column in REQUESTS]
+    extra = [name for name in frame.columns if name in {"id", "ttft", "tpot", "e2e"} or name.startswith("log_")]
+    typed = requests.select(*_columns(frame.columns), *(pl.col(name) for name in extra)).select(*names, *extra)
+    if requests.height == frame.height:
+        return Judged(requests=typed, rows=frame.height, notes=notes)
+    bad, first_bad, aside = _account(judged.filter(pl.col("verdict").is_not_null()), where)
+    return Judged(requests=typed, rows=frame.height, bad=bad, first_bad=first_bad, aside=aside, notes=notes)
+
+
+def _columns(present: list[str]) -> list[pl.Expr]:
+    """Return REQUESTS of rows that are requests; at least the last token of a prompt is never cached."""
+    cached = pl.min_horizontal(pl.col("cached"), pl.col("input") - 1) if "cached" in present else pl.lit(0)
+    return [
+        pl.col("arrival").alias("arrived_s"),
+        pl.col("input").cast(pl.Int32).alias("input_tokens"),
+        cached.cast(pl.Int32).alias("cached_tokens"),
+        pl.col("output").cast(pl.Int32).alias("output_tokens"),
+        *(pl.col(name) for name in ("model", "tenant", "session", "workload")),
+        (pl.col("deadline") if "deadline" in present else pl.lit(None, pl.Float64)).alias("deadline_s"),
+    ]
+
+
+def _verdict(frame: pl.DataFrame, faults: list[tuple[str, pl.Expr]]) -> pl.Expr:
+    """Return the first of: broken, kind by the format, error, kind by evidence, fault; null for a request."""
+    present = frame.columns
+    kinds = [pl.when(pl.col("broken")).then(pl.lit(faults[0][0])), pl.col("aside")]
+    for name, wrong in (("status", _is_error_status), ("error", _is_error_text)):
+        if name in present:
+            kinds.append(pl.when(wrong(pl.col(name))).then(pl.lit(Kind.ERROR.value)))
+    if {"id", "parent"} <= set(present):
+        parents = frame.filter(pl.col("input") > 0)["parent"].drop_nulls().unique()
+        kinds.append(pl.when(pl.col("id").is_in(parents.implode())).then(pl.lit(Kind.PARENT.value)))
+    if "calls" in present:
+        kinds.append(pl.when(pl.col("calls").ne_missing(1)).then(pl.lit(Kind.BUCKET.value)))
+    uncounted = pl.col("arrival_given") & (pl.col("input").fill_null(0) == 0) & (pl.col("output").fill_null(0) == 0)
+    readable = pl.all_horizontal(pl.col(f"{name}_given").not_() | pl.col(name).is_not_null() for name in REQUIRED)
+    kinds.append(pl.when(uncounted & readable).then(pl.lit(Kind.UNCOUNTED.value)))
+    kinds += [pl.when(wrong).then(pl.lit(reason)) for reason, wrong in faults]
+    kinds.append(pl.when(pl.col("output") == 0).then(pl.lit(Kind.FAILED.value)))
+    return pl.coalesce(kinds)
+
+
+def _is_error_status(column: pl.Expr) -> pl.Expr:
+    text = column.cast(pl.String).str.to_lowercase()
+    code = text.cast(pl.Float64, strict=False)
+    return ((code >= _ERROR_STATUS) | text.is_in(_ERROR_WORDS)).fill_null(value=False)
+
+
+def _is_error_text(column: pl.Expr) -> pl.Expr:
+    text = column.cast(pl.String).str.to_lowercase()
+    return text.is_in(_NO_ERROR).not_().fill_null(value=False)
+
+
+def _faults(present: list[str]) -> list[tuple[str, pl.Expr]]:
+    """Return the faults that a row can have, in the order in which they are reported."""
+    faults = [
+        ("not a JSON object", pl.col("broken")),
+        ("empty row", ~pl.any_horizontal(f"{name}_given" for name in REQUIRED)),
+        ("no arrival time", ~pl.col("arrival_given")),
+        ("unreadable arrival time", ~pl.col("arrival").is_finite().fill_null(value=False)),
+        ("negative arrival time", pl.col("arrival") < 0),
+    ]
+    for name in ("input", "output"):
+        value = pl.col(name)
+        unreadable = pl.col(f"{name}_given") & ~(value == value.floor()).fill_null(value=False)
+        faults += [
+            (f"no {name} tokens", ~pl.col(f"{name}_given")),
+            (f"unreadable {name} tokens", unreadable | value.is_nan()),
+            (f"negative {name} tokens", value < 0),
+            (f"more than {MAX_TOKENS:,} {name} tokens", value > MAX_TOKENS),
+        ]
+    faults.append(("zero input tokens", pl.col("input") == 0))
+    if "cached" in present:
+        faults.append(("more cached than input tokens", pl.col("cached") > pl.col("input")))
+    if "deadline" in present:
+        late = pl.col("deadline") <= pl.col("arrival")
+        unread = pl.col("deadline_given") & pl.col("deadline").is_null()
+        faults += [("unreadable deadline", unread), ("deadline before arrival", late)]
+    return faults
+
+
+def _disjoint_cache(frame: pl.DataFrame) -> tuple[pl.DataFrame, tuple[str, ...]]:
+    """Read the cached tokens, whose absence never costs a row; add them to the input if they are no part of it."""
+    if "cached" not in frame.columns:
+        return frame, ()
+    value = pl.col("cached")
+    readable = value.is_finite() & (value >= 0) & (value == value.floor())
+    notes: list[str] = []
+    lost = int(
+        frame.select(
+            (pl.col("cached_given") & value.is_nan().not_() & readable.fill_null(value=False).not_()).sum()
+        ).item()
+    )
+    if lost:
+        notes.append(f"{lost:,} rows have unreadable cached tokens, which are taken as 0")
+    frame = frame.with_columns(pl.when(readable).then(value).otherwise(0.0).alias("cached"))
+    counts = frame.select(
+        cached=(value > 0).sum(), beyond=((value > pl.col("input")) & (pl.col("input") > 0)).sum()
+    ).row(0)
+    if counts[1] and counts[1] * 2 >= counts[0]:
+        notes.append(
+            f"in {counts[1]:,} of {counts[0]:,} rows the cached tokens exceed the input tokens: the input column is "
+            "taken to leave them out, and they are added to it"
+        )
+        frame = frame.with_columns(pl.col("input") + value)
+    return frame, tuple(notes)
+
+
+def _refuse_sums(requests: pl.DataFrame, where: str) -> None:
+    """Refuse rows at one constant interval that are longer than prompts are: they are sums of several requests."""
+    middle = requests["input"].median()
+    if requests.height <= _MIN_INTERVALS or not isinstance(middle, float) or middle <= SUM_TOKENS:
+        return
+    gaps = requests["arrival"].unique().sort().diff().drop_nulls()
+    if gaps.len() < _MIN_INTERVALS or gaps.n_unique() > 1:
+        return
+    raise TraceError(
+        f"the rows look like sums of several requests: one every {gaps[0]:g} s, each with about "
+        f"{middle:,.0f} input tokens",
+        where=where,
+        fix="name the column that counts the requests, and spread them: --columns calls=NAME --aggregate",
+    )
+
+
+def _account(other: pl.DataFrame, where: str) -> tuple[dict[str, int], tuple[BadRow, ...], dict[Kind, Aside]]:
+    """Count the rows that are no requests, with their tokens by kind, and quote the first bad ones."""
+    kinds = [kind.value for kind in Kind]
+    calls = pl.col("calls").sum() if "calls" in other.columns else pl.lit(0)
+    tokens = (pl.col(name).fill_nan(0).clip(0).sum().cast(pl.Int64).alias(name) for name in ("input", "output"))
+    sums = (
+        other.sort("line")
+        .group_by(pl.col("verdict").cast(pl.String), maintain_order=True)
+        .agg(pl.len(), *tokens, calls.fill_null(0).cast(pl.Int64).alias("calls"))
+    )
+    bad: dict[str, int] = {}
+    aside: dict[Kind, Aside] = {}
+    for verdict, rows, input_tokens, output_tokens, count in sums.iter_rows():
+        if verdict in kinds:
+            several = count if verdict == Kind.BUCKET else 0
+            aside[Kind(verdict)] = Aside(
+                rows=rows, input_tokens=input_tokens, output_tokens=output_tokens, calls=several
+            )
+        else:
+            bad[verdict] = rows
+    shown = other.sort("line").filter(~pl.col("verdict").cast(pl.String).is_in(kinds)).head(SHOWN_BAD_ROWS)
+    first_bad = (
+        BadRow(file=where, line=line, reason=reason)
+        for line, reason in shown.select("line", pl.col("verdict").cast(pl.String)).iter_rows()
+    )
+    return bad, tuple(first_bad), aside
+
+
+def without_repeats(
+    requests: pl.DataFrame, *, ids_unique: bool
+) -> tuple[pl.DataFrame, dict[Kind, Aside], tuple[str, ...]]:
+    """Leave out rows that are there again: the same row, or the same id with another time or length.
+
+    An id that returns in more than a fifth of the rows is no id of a request, unless the format says that it is.
+    Without ids, rows are repeated if every one of them is there equally often at an instant that is no whole second.
+
+    Args:
+        requests: REQUESTS sorted by arrival, and optionally `id`.
+        ids_unique: True if rows with one id are one request.
+
+    Returns:
+        The requests, what was set aside, and notes.
+    """
+    if "id" in requests.columns and requests["id"].null_count() < requests.height:
+        return _by_id(requests, ids_unique=ids_unique)
+    return _by_row(requests)
+
+
+_ROW: Final = ("arrived_s", "input_tokens", "output_tokens", "model", "tenant", "session")
+_MAX_REPEATED: Final = 0.2
+_MIN_INSTANTS: Final = 10
+
+
+def _by_id(requests: pl.DataFrame, *, ids_unique: bool) -> tuple[pl.DataFrame, dict[Kind, Aside], tuple[str, ...]]:
+    ids = requests["id"].drop_nulls()
+    if ids.n_unique() == ids.len():
+        return requests, {}, ()
+    single = pl.col("id").is_null()
+    first = pl.struct("id", "arrived_s", "input_tokens", "output_tokens").is_first_distinct()
+    different = requests.filter(single | first)
+    aside = {Kind.SAME_ROW: _totals(requests.filter(~(single | first)))}
+    again = different["id"].drop_nulls()
+    repeated = again.len() - again.n_unique()
+    notes: tuple[str, ...] = ()
+    kept = different
+    if repeated and (ids_unique or repeated <= _MAX_REPEATED * different.height):
+        # The longest answer is the last state of a request that was logged several times.
+        longest = (pl.col("output_tokens") == pl.col("output_tokens").max().over("id")).fill_null(value=True)
+        ends = different.filter(single | longest)
+        kept = ends.filter(single | pl.col("id").is_last_distinct())
+        aside[Kind.REPEATED] = _totals(different) - _totals(kept)
+    elif repeated:
+        notes = (f"the ids of requests return in {repeated:,} of {different.height:,} rows: they are not taken as ids",)
+    return kept, {kind: part for kind, part in aside.items() if part.rows}, notes
+
+
+def _by_row(requests: pl.DataFrame) -> tuple[pl.DataFrame, dict[Kind, Aside], tuple[str, ...]]:
+    arrived = requests["arrived_s"]
+    if requests.height < 2 * _MIN_INSTANTS or int((arrived.diff() == 0).sum()) * 2 < requests.height:
+        return requests, {}, ()
+    counts = requests.group_by(_ROW).len()["len"]
+    if counts.min() == 1 or counts.n_unique() > 1 or arrived.n_unique() < _MIN_INSTANTS:
+        return requests, {}, ()
+    if int(((arrived - arrived[0]) % 1 != 0).sum()) * 2 < requests.height:
+        text = f"every row is there {counts[0]} times: if the log was written twice, remove what is there again"
+        return requests, {}, (text,)
+    kept = requests.unique(subset=_ROW, keep="first", maintain_order=True)
+    return kept, {Kind.SAME_ROW: _totals(requests) - _totals(kept)}, ()
+
+
+def _totals(requests: pl.DataFrame) -> Aside:
+    tokens = requests.select(pl.col("input_tokens", "output_tokens").cast(pl.Int64).sum()).row(0)
+    return Aside(rows=requests.height, input_tokens=tokens[0], output_tokens=tokens[1])
