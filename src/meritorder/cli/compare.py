@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.status import Status
 
 from meritorder.cli.options import (
+    Aggregate,
     BatchDeadline,
     CatalogFiles,
     Columns,
@@ -70,6 +71,7 @@ def compare(
     catalog: CatalogFiles = None,
     format_: Format = None,
     columns: Columns = None,
+    aggregate: Aggregate = False,
     scale: Scale = 1.0,
     start: From = None,
     end: To = None,
@@ -112,7 +114,9 @@ def compare(
     )
     with progress() as status:
         status.update("reading the trace")
-        trace_read = read_trace(trace, format_, columns, scale, start, end, strict=strict, seed=seed)
+        trace_read = read_trace(
+            trace, format_, columns, scale, start, end, strict=strict, seed=seed, aggregate=aggregate
+        )
         _compare(trace_read, options, status, json, html)
 
 

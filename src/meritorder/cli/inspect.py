@@ -8,6 +8,7 @@ import typer
 from rich.console import Console
 
 from meritorder.cli.options import (
+    Aggregate,
     Columns,
     Format,
     From,
@@ -34,6 +35,7 @@ def inspect(
     ] = None,
     format_: Format = None,
     columns: Columns = None,
+    aggregate: Aggregate = False,
     scale: Scale = 1.0,
     start: From = None,
     end: To = None,
@@ -53,7 +55,9 @@ def inspect(
     files.check_target(propose, json)
     with progress() as status:
         status.update("reading the trace")
-        trace_read = read_trace(trace, format_, columns, scale, start, end, strict=strict, seed=seed)
+        trace_read = read_trace(
+            trace, format_, columns, scale, start, end, strict=strict, seed=seed, aggregate=aggregate
+        )
         status.update("looking for requests that could wait")
         candidates = find_candidates(trace_read) if could_wait or propose else []
     console = Console()

@@ -23,6 +23,10 @@ Columns = Annotated[
         "--columns", metavar="FIELD=COLUMN,…", help="Names of your columns: arrival=ts,input=prompt,output=answer."
     ),
 ]
+Aggregate = Annotated[
+    bool,
+    typer.Option("--aggregate", help="Spread rows that sum up several requests evenly over their interval (assumed)."),
+]
 Scale = Annotated[float, typer.Option("--scale", metavar="N", help="Multiply the request rate by seeded copies.")]
 From = Annotated[
     str | None,

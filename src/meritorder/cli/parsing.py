@@ -28,6 +28,7 @@ def read_trace(
     *,
     strict: bool,
     seed: int,
+    aggregate: bool = False,
 ) -> Any:
     """Read a trace with the options that commands share."""
     from meritorder.traces import read
@@ -41,6 +42,7 @@ def read_trace(
         start=start,
         end=end,
         strict=strict,
+        aggregate=aggregate,
     )
 
 

@@ -7,6 +7,7 @@ import typer
 from rich.console import Console
 
 from meritorder.cli.options import (
+    Aggregate,
     CatalogFiles,
     Columns,
     Defer,
@@ -119,6 +120,7 @@ def plan(
     catalog: CatalogFiles = None,
     format_: Format = None,
     columns: Columns = None,
+    aggregate: Aggregate = False,
     scale: Scale = 1.0,
     start: From = None,
     end: To = None,
@@ -181,7 +183,9 @@ def plan(
     )
     with progress() as status:
         status.update("reading the trace")
-        trace_read = read_trace(trace, format_, columns, scale, start, end, strict=strict, seed=seed)
+        trace_read = read_trace(
+            trace, format_, columns, scale, start, end, strict=strict, seed=seed, aggregate=aggregate
+        )
         status.update("compiling the simulator (once per machine, about 15 s)")
         answer = study(trace_read, options, status.update)
         if html:
@@ -203,6 +207,7 @@ def simulate(
     ] = None,
     format_: Format = None,
     columns: Columns = None,
+    aggregate: Aggregate = False,
     start: From = None,
     end: To = None,
     strict: Strict = False,
@@ -230,7 +235,9 @@ def simulate(
     finish = end if end or promises is None else promises.end
     with progress() as status:
         status.update("reading the trace")
-        trace_read = read_trace(trace, format_, columns, own_scale, begin, finish, strict=strict, seed=own_seed)
+        trace_read = read_trace(
+            trace, format_, columns, own_scale, begin, finish, strict=strict, seed=own_seed, aggregate=aggregate
+        )
         status.update("simulating the plan")
         simulated = replay(plan_read, trace_read, catalogs=tuple(catalog or ()), seed=own_seed, where=str(plan_file))
         if json:

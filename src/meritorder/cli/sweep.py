@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from meritorder.cli.options import (
+    Aggregate,
     BatchDeadline,
     CatalogFiles,
     Columns,
@@ -82,6 +83,7 @@ def sweep(
     ] = "",
     format_: Format = None,
     columns: Columns = None,
+    aggregate: Aggregate = False,
     scale: Scale = 1.0,
     start: From = None,
     end: To = None,
@@ -123,7 +125,7 @@ def sweep(
         catalogs=tuple(catalog or ()),
         seed=seed,
     )
-    requests = read_trace(trace, format_, columns, scale, start, end, strict=strict, seed=seed)
+    requests = read_trace(trace, format_, columns, scale, start, end, strict=strict, seed=seed, aggregate=aggregate)
     columns_shown = (TextColumn("simulating"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns_shown, console=Console(stderr=True)) as bar:
         task = bar.add_task("points", total=None)

@@ -38,6 +38,9 @@ def to_dict(trace: Trace, candidates: Sequence[DeferralCandidate] = ()) -> dict[
             "bad": report.bad,
             "first_bad": [asdict(row) for row in report.first_bad],
             "set_aside": report.set_aside,
+            "aside": {kind.value: asdict(aside) for kind, aside in report.aside.items()},
+            "unpriced": report.unpriced,
+            "columns": list(report.columns),
             "estimated_tokens": report.estimated_tokens,
             "assumptions": list(report.assumptions),
         },
@@ -49,6 +52,8 @@ def to_dict(trace: Trace, candidates: Sequence[DeferralCandidate] = ()) -> dict[
 def render(trace: Trace, console: Console) -> None:
     """Print the statistics of a trace and how it was read."""
     described = statistics.describe(trace)
+    if trace.report.unpriced:
+        console.print(f"[bold yellow]{escape(trace.report.unpriced)}[/bold yellow]")
     console.print(_facts(trace, described))
     console.print(_lengths(trace, described))
     for title, groups, count in (
@@ -93,6 +98,8 @@ def _facts(trace: Trace, described: TraceStatistics) -> Table:
     dates = "without dates" if trace.epoch_s is None else f"from {utc(trace.epoch_s):%Y-%m-%d %H:%M} UTC"
     table.add_row("trace", escape(", ".join(trace.report.files)))
     table.add_row("format", trace.report.format)
+    for columns in trace.report.columns:
+        table.add_row("columns", escape(columns))
     table.add_row("requests", f"{described.requests:,} in {format_duration(described.span_s)}, {dates}")
     if described.sessions is not None:
         table.add_row("sessions", f"{described.sessions:,}")
@@ -152,7 +159,8 @@ def _print_report(trace: Trace, console: Console) -> None:
             console.print(f"  {count:,}  {escape(reason)}")
         for row in report.first_bad:
             console.print(f"  {escape(str(row))}", style="dim", highlight=False)
-    for reason, count in report.set_aside.items():
-        console.print(f"[yellow]{count:,} rows set aside:[/yellow] {escape(reason)}")
+    for kind, aside in report.aside.items():
+        share = aside.rows / report.rows
+        console.print(f"[yellow]set aside:[/yellow] {aside} ({share:.1%} of the rows): {escape(kind.value)}")
     for text in report.assumptions:
         console.print(f"[dim]assumed:[/dim] {escape(text)}", highlight=False)

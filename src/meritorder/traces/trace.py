@@ -60,6 +60,7 @@ class Kind(StrEnum):
 
 
 FAILED: Final = (Kind.FAILED, Kind.ERROR)
+_MIN_UNPRICED_SHARE: Final = 0.001
 UNPRICED: Final = (Kind.UNCOUNTED, Kind.BATCH_TOTAL, Kind.BUCKET, Kind.NO_GENERATION)
 """Kinds of real traffic that no answer prices."""
 
@@ -158,9 +159,9 @@ class ReadReport:
         if self.bad_rows:
             parts["invalid"] = self.bad_rows
         missing = sum(parts.values())
-        if not missing:
-            return ""
         calls = missing + self.requests
+        if not missing or missing < _MIN_UNPRICED_SHARE * calls:
+            return ""
         listed = ", ".join(f"{count:,} {kind}" for kind, count in parts.items())
         return f"{missing / calls:.1%} of the traffic is not priced: of {calls:,} calls {listed}."
 

@@ -160,7 +160,7 @@ def assemble(
         ratio_note=_ratio_note(ratio, baseline, result.batch),
         break_even_utilization=break_even,
         break_even_note=break_even_note,
-        sentence=_sentence(result, load, ratio, apis),
+        sentence=f"{trace.report.unpriced} {_sentence(result, load, ratio, apis)}".strip(),
         waterfall=waterfalls,
         frontier=_frontier(result),
         prices=[
@@ -286,7 +286,7 @@ def _warnings(trace: traces.Trace, result: SearchResult, load: TraceLoad) -> lis
     if report.bad_rows:
         shown = "; ".join(str(row) for row in report.first_bad[:3])
         warnings.append(f"{report.bad_rows:,} of {report.rows:,} rows are invalid and were skipped: {shown}")
-    warnings += [f"{count:,} rows set aside: {reason}" for reason, count in report.set_aside.items()]
+    warnings += [f"set aside: {aside}: {kind.value}" for kind, aside in report.aside.items()]
     if report.estimated_tokens:
         warnings.append("token counts were estimated from text")
     if not load.deferrable.any():

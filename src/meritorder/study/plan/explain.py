@@ -217,8 +217,10 @@ def baseline_label(baselines: Mapping[str, Trial]) -> str:
     return "; ".join(f"{name}: {trial.label}" for name, trial in baselines.items())
 
 
-def sentence(requests: int, bound_usd: float, baseline_usd: float, outcome: planfile.PlanOutcome) -> str:
-    """Return the cost of the plan, its check, and the lower bound of its program, as sentences."""
+def sentence(
+    requests: int, bound_usd: float, baseline_usd: float, outcome: planfile.PlanOutcome, *, unpriced: str = ""
+) -> str:
+    """Return what is not priced, the cost of the plan, its check, and the lower bound of its program, as sentences."""
     total_usd, carbon_usd = outcome.total_usd, outcome.carbon_usd
     saved = 1 - total_usd / baseline_usd
     gap = max((total_usd + carbon_usd) / bound_usd - 1, 0.0) if bound_usd else 0.0
@@ -227,10 +229,11 @@ def sentence(requests: int, bound_usd: float, baseline_usd: float, outcome: plan
     included = ", carbon included" if carbon_usd else ""
     cost = f"with this plan they cost {format_usd(total_usd)}{saving}"
     bound = f"No plan of this program costs less than {format_usd(bound_usd)}{included}"
+    in_real_time = f"In real time these {requests:,} requests cost {format_usd(baseline_usd)}"
     return (
-        f"In real time these {requests:,} requests cost {format_usd(baseline_usd)}; {cost}. Every promise is kept when "
+        f"{unpriced} {in_real_time}; {cost}. Every promise is kept when "
         f"each request is simulated.{carbon} {bound}: this plan is within {format_share(gap, 1)} of it."
-    )
+    ).lstrip()
 
 
 def performance(sites: Iterable[Site]) -> list[str]:
@@ -269,6 +272,7 @@ def warnings(
     report = trace.report
     if report.bad_rows:
         texts.append(f"{report.bad_rows:,} of {report.rows:,} rows are invalid and were left out")
+    texts += [f"set aside: {aside}: {kind.value}" for kind, aside in report.aside.items()]
     if not any(workload.lane == "deferrable" for workload in workloads):
         texts.append("no request is marked as deferrable; state which may wait with --defer 40%@4h or --workloads")
     if options.backtest is not None and not backtest:

@@ -238,7 +238,9 @@ def to_file(
         ),
         simulated=structs.replace(outcome, trace=", ".join(trace.report.files)),
         spot_worth_usd_per_gpu=sensitivity.spot_usd_per_gpu,
-        sentence=explain.sentence(trace.requests.height, bound_usd, baseline_usd, outcome),
+        sentence=explain.sentence(
+            trace.requests.height, bound_usd, baseline_usd, outcome, unpriced=trace.report.unpriced
+        ),
         performance=explain.performance(rented.values()),
         waterfall=explain.waterfall(solution.problem, baseline_usd, total_usd, bought_usd),
         dispatch=dispatch(solution),

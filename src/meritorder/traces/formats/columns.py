@@ -8,7 +8,11 @@ from meritorder.traces.intake import RawTable
 from meritorder.traces.sources import Source
 from meritorder.units import MS_PER_S
 
-FIELDS: Final = ("arrival", "input", "output", "cached", "model", "tenant", "session", "workload", "deadline")
+FIELDS: Final = (
+    *("arrival", "input", "output", "cached", "model", "tenant", "session", "workload", "deadline"),
+    *("id", "parent", "status", "error", "calls", "ended", "first", "ttft", "tpot", "e2e"),
+    *("config", "hardware", "gpus", "replicas"),
+)
 _REQUIRED: Final = FIELDS[:3]
 
 _NAMES: Final[Mapping[str, tuple[str, ...]]] = {
@@ -93,6 +97,12 @@ _NAMES: Final[Mapping[str, tuple[str, ...]]] = {
     ),
     "workload": ("workload",),
     "deadline": ("deadline_s", "deadline"),
+    "id": ("request_id", "requestid", "req_id", "call_id", "span_id", "generation_id", "response_id", "id"),
+    "parent": ("parent_id", "parent_run_id", "parent_span_id", "parent_observation_id", "parentobservationid"),
+    "status": ("status_code", "http_status", "response_status", "status"),
+    "error": ("error", "error_message", "error_type", "exception"),
+    "calls": ("num_model_requests", "num_requests", "request_count", "requests", "n_requests", "calls"),
+    "ended": ("ended_s", "end_time", "endtime", "ended", "ended_at", "finished_at", "completed_at"),
 }
 """Well-known names, in lower case; the first one present is taken.
 

@@ -1,0 +1,54 @@
+"""Sums of several requests, spread over their interval."""
+
+from pathlib import Path
+
+from tests.samples.trace_files import refused, written
+
+from meritorder.traces.read import read_trace
+from meritorder.traces.trace import Aside, Kind
+
+HEADER = "start_time,end_time,input_tokens,output_tokens,cached_tokens,num_model_requests\n"
+
+
+def test_sums_are_refused_with_their_totals(tmp_path: Path) -> None:
+    message = refused(written(tmp_path, HEADER + "1000000000,1000000060,1000,70,300,7\n" * 2))
+    assert "14 calls, 2,000 input and 140 output tokens" in message
+    assert "--aggregate" in message
+
+
+def test_spread_keeps_tokens_and_interval(tmp_path: Path) -> None:
+    path = written(tmp_path, HEADER + "1000000000,1000000060,1000,70,300,7\n1000000060,1000000120,11,5,0,1\n")
+    trace = read_trace([path], aggregate=True)
+    assert trace.requests.height == 8
+    tokens = trace.requests.select("input_tokens", "output_tokens", "cached_tokens").sum().row(0)
+    assert tokens == (1011, 75, 300)
+    # Seven requests in the middle of seven parts of a minute, and one at the start of the next.
+    assert trace.requests["arrived_s"].round(6).to_list() == [
+        *(round(60 * place / 7, 6) for place in range(7)),
+        round(60 - 30 / 7, 6),
+    ]
+    assert any("7 requests" in text and "evenly" in text for text in trace.report.assumptions)
+
+
+def test_interval_is_the_usual_gap(tmp_path: Path) -> None:
+    text = "time,input_tokens,output_tokens,calls\n" + "".join(f"{hour * 3600},900,90,3\n" for hour in range(4))
+    trace = read_trace([written(tmp_path, text)], aggregate=True, columns={"calls": "calls"})
+    assert trace.requests.height == 12
+    assert trace.requests["arrived_s"].diff().drop_nulls().unique().to_list() == [1200]
+
+
+def test_mixed_rows_set_sums_aside(tmp_path: Path) -> None:
+    trace = read_trace([written(tmp_path, HEADER + "1000000000,1000000060,1000,70,0,7\n1000000060,,11,5,0,1\n")])
+    assert trace.requests.height == 1
+    assert trace.report.aside == {Kind.BUCKET: Aside(rows=1, input_tokens=1000, output_tokens=70, calls=7)}
+    assert trace.report.unpriced == "87.5% of the traffic is not priced: of 8 calls 7 sums of several requests."
+
+
+def test_aggregate_needs_a_count(tmp_path: Path) -> None:
+    path = written(tmp_path, "arrived_s,input_tokens,output_tokens\n1,1,1\n")
+    assert "calls=NAME" in refused(path, aggregate=True)
+
+
+def test_absurd_sums_are_refused(tmp_path: Path) -> None:
+    path = written(tmp_path, HEADER + "1000000000,1000000060,1000,70,0,999999999999\n")
+    assert "more than" in refused(path, aggregate=True)
