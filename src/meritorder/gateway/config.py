@@ -249,20 +249,6 @@ def read(path: Path) -> Settings:
     return parse_settings(document, where=str(path))
 
 
-def local(model: str, command: list[str], max_concurrency: int) -> Settings:
-    """Return the settings of a gateway with one local engine and no API keys."""
-    venue = VenueTable(
-        name="local",
-        url="http://127.0.0.1:{port}/v1",
-        kind="llama.cpp",
-        models=[model],
-        max_concurrency=max_concurrency,
-        command=command,
-        start="1m",
-    )
-    return Settings(server=ServerTable(require_keys=False), venue=[venue])
-
-
 def parse_settings(document: dict[str, Any], *, where: str) -> Settings:
     """Return the validated settings of a parsed TOML document.
 

@@ -20,7 +20,7 @@ from sqlalchemy import make_url
 from meritorder.errors import ConfigError, MissingExtraError
 from meritorder.gateway import config
 from meritorder.gateway.app.service import Service
-from meritorder.gateway.config import Settings, duration_s
+from meritorder.gateway.config import ServerTable, Settings, VenueKind, VenueTable, duration_s
 from meritorder.gateway.state.auth import Authenticator, new_id
 from meritorder.gateway.state.context import Context
 from meritorder.gateway.state.ledger_writer import LedgerWriter
@@ -90,8 +90,18 @@ def load_settings(
 
 
 def _local_settings() -> Settings:
+    """Return the settings of a gateway with the embedded engine and no API keys."""
     engine = llamacpp.local_engine()
-    return config.local(llamacpp.MODEL, list(engine.argv), llamacpp.MAX_SEQUENCES)
+    venue = VenueTable(
+        name=engine.venue.endpoint.name,
+        url=engine.venue.endpoint.base_url,
+        kind=VenueKind.LLAMA_CPP,
+        models=[llamacpp.MODEL],
+        max_concurrency=llamacpp.MAX_SEQUENCES,
+        command=list(engine.argv),
+        start="1m",
+    )
+    return Settings(server=ServerTable(require_keys=False), venue=[venue])
 
 
 def build_service(settings: Settings) -> Service:

@@ -21,6 +21,8 @@ from meritorder.gateway.wire.usage import Usage, parse_usage
 from meritorder.units import utc
 
 _STORE_RETRY_S: Final = 0.5
+_FIRST_RETRY_WAIT_S: Final = 0.5
+_MAX_RETRY_WAIT_S: Final = 30.0
 _MAX_CACHED_BLOBS: Final = 1000
 _RATE_WINDOW_S: Final = 60.0
 
@@ -37,6 +39,13 @@ class AttemptFailedError(Exception):
     def __init__(self, retry_after_s: float | None, answer: RequestAnswer, *, fault: bool) -> None:
         super().__init__(answer.error_message)
         self.retry_after_s, self.answer, self.fault = retry_after_s, answer, fault
+
+    def wait_s(self, faults: int) -> float:
+        """Return the wait before the next attempt: as the venue asks, else twice as long with each fault."""
+        wait_s = self.retry_after_s
+        if wait_s is None:
+            wait_s = _FIRST_RETRY_WAIT_S * 2.0 ** min(faults, 10)
+        return min(wait_s, _MAX_RETRY_WAIT_S)
 
 
 class Attempts:

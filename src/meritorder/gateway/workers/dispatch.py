@@ -31,8 +31,6 @@ T = TypeVar("T")
 
 _ROUND_S: Final = 0.5  # when nothing happens; any event starts a round at once
 _STORE_RETRY_S: Final = 0.5
-_MAX_RETRY_WAIT_S: Final = 30.0
-_FIRST_RETRY_WAIT_S: Final = 0.5
 _BROKEN_PER_ATTEMPT: Final = 5  # broken connections that count as much as one error response of the venue
 _MAX_SERVED_TOKENS: Final = 1e7
 _WORK_PER_ROUND: Final = 200
@@ -339,10 +337,7 @@ class Dispatcher:
         if failure.fault and faults >= max_faults:
             await self._store(request, failure.answer, None, now_s)
             return
-        wait_s = failure.retry_after_s
-        if wait_s is None:
-            wait_s = _FIRST_RETRY_WAIT_S * 2.0 ** min(faults, 10)
-        not_before_s = now_s + min(wait_s, _MAX_RETRY_WAIT_S)
+        not_before_s = now_s + failure.wait_s(faults)
         await self._durably(
             lambda connection: requests.requeue(
                 connection, self._context.instance_id, request, not_before_s=not_before_s, fault=failure.fault
