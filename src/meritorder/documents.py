@@ -27,6 +27,14 @@ class _Header(msgspec.Struct):
     schema: str = ""
 
 
+def schema_of(text: bytes) -> str:
+    """Return the schema that a document names; empty if it names none or is not JSON."""
+    try:
+        return msgspec.json.decode(text, type=_Header).schema
+    except msgspec.DecodeError:
+        return ""
+
+
 def decode(text: bytes, record: type[_Record], *, schema: str, what: str, command: str, where: str | None) -> _Record:
     """Decode a record from JSON, after a check of its schema.
 

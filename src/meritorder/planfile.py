@@ -1,6 +1,7 @@
 """The plan file: everything that the gateway, the simulator, and the reports know of a plan.
 
 Versioned JSON. `SCHEMA` changes when a field changes its meaning or is removed; readers refuse an unknown schema.
+`meritorder.plan/1`, which had no policy, is still read.
 Reading a plan needs neither the solver nor NumPy.
 """
 
@@ -13,8 +14,10 @@ from meritorder import documents
 from meritorder.domain import Access, BackfillLimits, Lane, Slo, Workload
 from meritorder.errors import ConfigError
 from meritorder.evidence import Assumption, Interval, PriceUsed
+from meritorder.planpolicy import Policy
 
-SCHEMA: Final = "meritorder.plan/1"
+SCHEMA: Final = "meritorder.plan/2"
+_FIRST_SCHEMA: Final = "meritorder.plan/1"
 
 PREPAID: Final = frozenset({"reserved", "committed_use", "owned", "capacity_block"})
 """Pricing models whose machines are paid for whether or not they are used."""
@@ -259,6 +262,7 @@ class CommitmentRegret(msgspec.Struct, frozen=True, kw_only=True):
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """A whole plan. `total_usd` is its simulated cost, `planned_usd` the cost of the solver's solution.
 
+    With a `policy`, that is what runs: `schedule` then has the prices of its machines, and those of the hindsight plan.
     A carbon price is part of `planned_usd`, the bounds, and the gap, but not of `total_usd`. `bound_usd` is the lower
     bound of the program that produced the plan; `first_bound_usd` that of the first program, before any derating. They
     are equal if the first plan held.
@@ -274,6 +278,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     slots: int
     pools: list[PlanPool]
     schedule: list[PoolSchedule]
+    policy: Policy | None = None
     routes: list[PlanRoute]
     workloads: list[WorkloadPlan]
     commitments: list[Commitment]
@@ -297,10 +302,21 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     dispatch: Dispatch | None = None
     merit_order: list[MeritStep] = []
     backtest: list[CommitmentBacktest] = []
-    regret: CommitmentRegret | None = None
+    commitment_regret: CommitmentRegret | None = None
     tokens_usd: dict[str, float] = {}
     warnings: list[str] = []
     schema: str = SCHEMA
+
+
+class _FirstPlan(Plan, frozen=True, kw_only=True):
+    """A plan of the first schema, where the regret of the commitments had another name."""
+
+    regret: CommitmentRegret | None = None
+
+    def upgraded(self) -> Plan:
+        """Return it as a plan of this schema."""
+        fields = {name: getattr(self, name) for name in Plan.__struct_fields__}
+        return Plan(**fields | {"commitment_regret": self.regret, "policy": None, "schema": SCHEMA})
 
 
 def write_plan(plan: Plan, path: Path) -> None:
@@ -318,7 +334,13 @@ def read_plan(path: Path) -> Plan:
         text = path.read_bytes()
     except OSError as error:
         raise ConfigError(error.strerror or "cannot be read", where=str(path), fix="give the path of a plan") from error
-    plan = documents.decode(text, Plan, schema=SCHEMA, what="a plan", command="meritorder plan", where=str(path))
+    plan: Plan
+    what, command = "a plan", "meritorder plan"
+    if documents.schema_of(text) == _FIRST_SCHEMA:
+        first = documents.decode(text, _FirstPlan, schema=_FIRST_SCHEMA, what=what, command=command, where=str(path))
+        plan = first.upgraded()
+    else:
+        plan = documents.decode(text, Plan, schema=SCHEMA, what=what, command=command, where=str(path))
     _check(plan, path)
     return plan
 
@@ -344,3 +366,5 @@ def _check(plan: Plan, path: Path) -> None:
     for route in plan.routes:
         if len(route.flow) != plan.slots:
             raise ConfigError(f"needs a value for each of {plan.slots} slots", where=f"{path}: route {route.workload}")
+    if plan.policy:
+        plan.policy.check({(row.pool, row.payment) for row in plan.schedule}, str(path))

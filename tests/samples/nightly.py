@@ -1,7 +1,10 @@
 """A small plan for the gateway: real time on a pool that is always on, what can wait on one of its own at night."""
 
+from msgspec import structs
+
 from meritorder.domain import Slo
 from meritorder.planfile import DeclaredWorkload, Plan, PlanPool, PlanRoute, PoolSchedule, Promises, WorkloadPlan
+from meritorder.planpolicy import BacklogRule, Policy, PolicyFloor, ReactiveRule
 
 LIVE, NIGHT, TOKENS = "live", "night", "some-cloud m, standard"
 SLOTS = 5
@@ -96,3 +99,22 @@ def plan(
         ),
         start_epoch_s=start_epoch_s,
     )
+
+
+def policy(*, slot_s: float = 3600.0, stabilization_s: float = 300.0) -> Policy:
+    """Return a floor of one and two machines by turns, up to three by load, and up to two at night for the backlog."""
+    return Policy(
+        slot_s=slot_s,
+        floor=[PolicyFloor(pool=LIVE, payment="owned", machines=[1, 2])],
+        reactive=[
+            ReactiveRule(
+                pool=LIVE, payment="owned", target_in_flight=4.0, minimum=0, maximum=3, stabilization_s=stabilization_s
+            )
+        ],
+        backlog=[BacklogRule(pool=NIGHT, payment="spot", maximum=2, margin_s=60.0, tokens_per_s=10.0)],
+    )
+
+
+def policy_plan(rules: Policy | None = None, **options: object) -> Plan:
+    """Return the plan with a policy, whose schedule then has the prices alone."""
+    return structs.replace(plan(**options), policy=rules or policy())  # type: ignore[arg-type]

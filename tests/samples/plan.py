@@ -234,7 +234,7 @@ def _explained(total_usd: float) -> dict[str, object]:
                 ("break-even quantile", 2, 2_204.0),
             )
         ],
-        "regret": CommitmentRegret(demand_share=0.5, usd=17_900.0, best_usd=14_350.0, usd_lost=3_550.0),
+        "commitment_regret": CommitmentRegret(demand_share=0.5, usd=17_900.0, best_usd=14_350.0, usd_lost=3_550.0),
         "spot_worth_usd_per_gpu": {"lambda 8x b200 (spot)": 31.4},
         "saving_interval": Interval(low=0.31, high=0.42, basis="the throughput at either end of its measured error"),
         "performance": [

@@ -7,11 +7,13 @@ from pathlib import Path
 import msgspec
 import pytest
 from msgspec import structs
+from tests.samples import nightly
 from tests.samples.plan import week
 
 from meritorder import planfile
 from meritorder.domain import Access, Lane, Slo, Workload
 from meritorder.errors import ConfigError
+from meritorder.planpolicy import PolicyFloor
 from meritorder.sim.run import Scheduled
 
 
@@ -51,6 +53,7 @@ def test_schedule_fits_the_simulator(plan: planfile.Plan) -> None:
         (b'{"schema": "meritorder.compare/1"}', "its schema is 'meritorder.compare/1'"),
         (b'{"schema": "meritorder.plan/9"}', "upgrade meritorder"),
         (b'{"schema": "meritorder.plan/1"}', "missing required field `total_usd`"),
+        (b'{"schema": "meritorder.plan/2"}', "missing required field `total_usd`"),
     ],
 )
 def test_other_files_are_refused(text: bytes, message: str, tmp_path: Path) -> None:
@@ -73,6 +76,58 @@ def test_inconsistent_schedule_is_refused(plan: planfile.Plan, tmp_path: Path) -
     planfile.write_plan(msgspec.structs.replace(plan, schedule=[lost]), path)
     with pytest.raises(ConfigError, match="no such pool"):
         planfile.read_plan(path)
+
+
+def test_first_schema_is_still_read(plan: planfile.Plan, tmp_path: Path) -> None:
+    """It named the regret of commitments otherwise, and had no policy: what it says of one is not ours."""
+    path = tmp_path / "plan.json"
+    planfile.write_plan(plan, path)
+    document = msgspec.json.decode(path.read_bytes())
+    document |= {"schema": "meritorder.plan/1", "regret": document.pop("commitment_regret")}
+    del document["policy"]
+    path.write_bytes(msgspec.json.encode(document))
+    assert plan.commitment_regret is not None
+    assert planfile.read_plan(path) == plan
+
+
+def test_policy_is_read_as_written(tmp_path: Path) -> None:
+    path = tmp_path / "plan.json"
+    planfile.write_plan(nightly.policy_plan(), path)
+    policy = planfile.read_plan(path).policy
+    assert policy == nightly.policy_plan().policy
+    assert policy is not None
+    live, night = policy.rules_of(nightly.LIVE, "owned"), policy.rules_of(nightly.NIGHT, "spot")
+    assert (live.floor, live.reactive, live.backlog) == ([1, 2], policy.reactive[0], None)
+    assert (night.floor, night.reactive, night.backlog) == ([], None, policy.backlog[0])
+    assert policy.rules_of(nightly.NIGHT, "reserved").is_empty
+
+
+LIVE_RULE, NIGHT_RULE = nightly.policy().reactive[0], nightly.policy().backlog[0]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"slot_s": 0.0}, "slot_s must be positive"),
+        ({"backlog": [structs.replace(NIGHT_RULE, payment="owned")]}, "no pool 'night' with the payment 'owned'"),
+        ({"reactive": [LIVE_RULE, LIVE_RULE]}, "two rules of one kind"),
+        ({"reactive": [structs.replace(LIVE_RULE, target_in_flight=0.0)]}, "a positive target"),
+        ({"reactive": [structs.replace(LIVE_RULE, minimum=9)]}, "minimum <= maximum"),
+        ({"backlog": [structs.replace(NIGHT_RULE, margin_s=-1.0)]}, "a margin of 0 or more"),
+        ({"floor": [PolicyFloor(pool=nightly.NIGHT, payment="spot", machines=[1])]}, "'night' has a backlog rule"),
+        (
+            {"floor": [PolicyFloor(pool=nightly.LIVE, payment="owned", machines=[1, -1])]},
+            "a machine count for each of 2 slots",
+        ),
+    ],
+)
+def test_inconsistent_policy_is_refused(changes: dict[str, object], message: str, tmp_path: Path) -> None:
+    path = tmp_path / "plan.json"
+    policy = structs.replace(nightly.policy(), **changes)
+    planfile.write_plan(structs.replace(nightly.policy_plan(), policy=policy), path)
+    with pytest.raises(ConfigError, match=message) as caught:
+        planfile.read_plan(path)
+    assert "plan.json" in str(caught.value)
 
 
 @pytest.mark.parametrize("shares", [[0.5], [0.5] * 167 + [0.0], [0.5] * 167 + [1.5]])

@@ -1,7 +1,8 @@
 """What is simulated and what comes out: requests and pools of instances in, timings and accounts of paid time out."""
 
+import math
 from dataclasses import dataclass, field, replace
-from itertools import pairwise
+from itertools import cycle, islice, pairwise
 from typing import Final, Self
 
 import numpy as np
@@ -9,6 +10,7 @@ from numpy.typing import NDArray
 
 from meritorder.domain import BackfillLimits
 from meritorder.perf.profile import EngineLimits, Profile
+from meritorder.planpolicy import PaymentRules
 from meritorder.sim.state import MAX_ACCESSES, Floats
 
 # Lifetimes drawn for the instances of a pool.
@@ -86,6 +88,34 @@ class DeadlineScaled:
 
 
 Scaling = Fixed | Scheduled | Autoscaled | DeadlineScaled
+
+
+def policy_scaling(rules: PaymentRules, slot_s: float, *, span_s: float, ahead_s: float) -> Scaling | None:
+    """Return how a policy scales a pool under one payment over a span; None if it never runs a machine.
+
+    Args:
+        rules: What the policy says about it.
+        slot_s: Length of a slot of the floor, which repeats.
+        span_s: Length of the simulation.
+        ahead_s: How long before its slot a machine of the floor is rented.
+    """
+    if rules.is_empty:
+        return None
+    if rules.backlog:
+        return DeadlineScaled(maximum=rules.backlog.maximum, margin_s=rules.backlog.margin_s)
+    floor = tuple(islice(cycle(rules.floor), math.ceil(span_s / slot_s - 1e-9)))
+    if rules.reactive is None:
+        return Scheduled(instances=floor, slot_s=slot_s, ahead_s=ahead_s)
+    return Autoscaled(
+        target_in_flight=rules.reactive.target_in_flight,
+        minimum=rules.reactive.minimum,
+        maximum=rules.reactive.maximum,
+        initial=max(rules.reactive.initial, rules.reactive.minimum),
+        stabilization_s=rules.reactive.stabilization_s,
+        floor=floor,
+        slot_s=slot_s,
+        ahead_s=ahead_s,
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -315,7 +315,7 @@ def _carbon(plan: Plan) -> str:
 
 def regret(plan: Plan) -> str:
     """Return the regret of the commitments if demand falls, "" if it is unknown."""
-    outcome = plan.regret
+    outcome = plan.commitment_regret
     if outcome is None:
         return ""
     condition = f"If demand falls to {format_share(outcome.demand_share)} of this"

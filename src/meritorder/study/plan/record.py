@@ -246,7 +246,7 @@ def to_file(
         dispatch=dispatch(solution),
         merit_order=merit_order(solution),
         backtest=list(backtest),
-        regret=commitment_regret(committing) if committing.purchases else None,
+        commitment_regret=commitment_regret(committing) if committing.purchases else None,
         tokens_usd=tokens_usd,
         warnings=[
             *explain.warnings(trace, workloads, options, tokens_usd=tokens_usd, total_usd=total_usd, backtest=backtest),

@@ -14,8 +14,19 @@ from numpy.typing import NDArray
 from meritorder import planfile
 from meritorder.domain import BackfillLimits, TokenPrice
 from meritorder.latency import breaks_slo, quantile
+from meritorder.planpolicy import Policy
 from meritorder.policy.schedule import spread_evenly
-from meritorder.sim.pools import Interruptions, PoolAccount, Scheduled, SimPool, SimResult
+from meritorder.sim.pools import (
+    Autoscaled,
+    DeadlineScaled,
+    Interruptions,
+    PoolAccount,
+    Scaling,
+    Scheduled,
+    SimPool,
+    SimResult,
+    policy_scaling,
+)
 from meritorder.sim.run import simulate
 from meritorder.study.fleet.load import TraceLoad
 from meritorder.study.fleet.machines import CandidateMachine
@@ -39,6 +50,7 @@ class ExecutablePlan:
         routes: Venues of each workload by slot.
         commitments: Commitments; their cost is part of the plan's.
         several_models: Whether names of workloads include their model.
+        policy: What runs instead of the schedule, which then has the prices alone; None for the schedule.
     """
 
     slot_s: float
@@ -48,6 +60,7 @@ class ExecutablePlan:
     routes: list[planfile.PlanRoute]
     commitments: list[planfile.Commitment]
     several_models: bool
+    policy: Policy | None = None
 
     @classmethod
     def from_file(cls, plan: planfile.Plan) -> Self:
@@ -60,6 +73,7 @@ class ExecutablePlan:
             routes=plan.routes,
             commitments=plan.commitments,
             several_models=len({workload.model for workload in plan.workloads}) > 1,
+            policy=plan.policy,
         )
 
     @property
@@ -72,6 +86,14 @@ class ExecutablePlan:
         """Whether some requests go to a token API."""
         return any(route.kind == "tier" for route in self.routes)
 
+    def scaling(self, row: planfile.PoolSchedule, startup_s: float) -> Scaling | None:
+        """Return how the machines of a row of the schedule are scaled; None if none ever run."""
+        if self.policy is None:
+            slots = Scheduled(instances=tuple(row.machines), slot_s=self.slot_s, ahead_s=startup_s)
+            return slots if any(row.machines) else None
+        rules = self.policy.rules_of(row.pool, row.payment)
+        return policy_scaling(rules, self.policy.slot_s, span_s=self.span_s, ahead_s=startup_s)
+
     def over(self, span_s: float) -> Self:
         """Return the plan for a time span: slots are repeated or cut off, and commitments cost in proportion."""
         slots = max(1, int(np.ceil(span_s / self.slot_s - 1e-9)))
@@ -79,25 +101,25 @@ class ExecutablePlan:
             return self
         share = slots / self.slots
 
-        def repeated(values: Sequence[float]) -> Floats:
-            return np.resize(np.asarray(values, float), slots)
+        def repeated(values: Sequence[float]) -> list[float]:
+            return [values[slot % len(values)] for slot in range(slots)]
 
         return replace(
             self,
             slots=slots,
             schedule=[
-                structs.replace(
-                    row, machines=repeated(row.machines).astype(int).tolist(), saved_usd=row.saved_usd * share
-                )
+                structs.replace(row, machines=[int(n) for n in repeated(row.machines)], saved_usd=row.saved_usd * share)
                 for row in self.schedule
             ],
             pools=[
-                structs.replace(pool, carbon_usd_per_hour=repeated(pool.carbon_usd_per_hour).tolist())
-                if pool.carbon_usd_per_hour
-                else pool
+                structs.replace(
+                    pool,
+                    carbon_usd_per_hour=repeated(pool.carbon_usd_per_hour) if pool.carbon_usd_per_hour else [],
+                    backfill_shares=repeated(pool.backfill_shares) if pool.backfill_shares else [],
+                )
                 for pool in self.pools
             ],
-            routes=[structs.replace(route, flow=repeated(route.flow).tolist()) for route in self.routes],
+            routes=[structs.replace(route, flow=repeated(route.flow)) for route in self.routes],
             commitments=[structs.replace(bought, usd=bought.usd * share) for bought in self.commitments],
         )
 
@@ -182,15 +204,23 @@ def _simulate_model(
 ) -> ModelOutcome:
     bought, usd_by_venue = _bought(plan, model, load, prices)
     on_machines = load.select(~bought) if bought.any() else load
-    pools = {pool.name: pool for pool in plan.pools if pool.model == model}
-    schedules = [row for row in plan.schedule if row.pool in pools and max(row.machines)]
+    # The shares of backfill are those of the slots of the schedule, which a policy does not follow.
+    by_slot = plan.policy is None
+    pools = {
+        pool.name: pool if by_slot else structs.replace(pool, backfill_shares=[])
+        for pool in plan.pools
+        if pool.model == model
+    }
+    scalings = [(row, plan.scaling(row, pools[row.pool].startup_s)) for row in plan.schedule if row.pool in pools]
+    scaled = [(row, scaling) for row, scaling in scalings if scaling is not None]
     # Deferrable work fills its own machines before the gaps of real time.
-    schedules.sort(key=lambda row: row.realtime)
+    scaled.sort(key=lambda pair: _serves_realtime(*pair))
+    schedules = [row for row, _ in scaled]
     result = None
     if len(on_machines) and schedules:
         sim_pools = tuple(
-            _sim_pool(row, pools[row.pool], machines[row.pool], plan.slot_s, seed=seed + index, load=on_machines)
-            for index, row in enumerate(schedules)
+            _sim_pool(row, scaling, pools[row.pool], machines[row.pool], seed=seed + index, load=on_machines)
+            for index, (row, scaling) in enumerate(scaled)
         )
         last = machines[schedules[-1].pool]
         result = simulate(
@@ -208,25 +238,31 @@ def _simulate_model(
     )
 
 
+def _serves_realtime(schedule: planfile.PoolSchedule, scaling: Scaling) -> bool:
+    """Whether machines serve real-time requests: those that these start do, those that a backlog starts do not."""
+    return isinstance(scaling, Autoscaled) or (schedule.realtime and not isinstance(scaling, DeadlineScaled))
+
+
 def _sim_pool(
     schedule: planfile.PoolSchedule,
+    scaling: Scaling,
     pool: planfile.PlanPool,
     machine: CandidateMachine,
-    slot_s: float,
     *,
     seed: int,
     load: TraceLoad,
 ) -> SimPool:
+    realtime = _serves_realtime(schedule, scaling)
     unrestricted = BackfillLimits(sequences=pool.max_num_seqs, prefill_tokens=pool.max_num_batched_tokens, kv_share=1.0)
     permits = [access.permits(pool.provider, pool.region, pool.hardware) for access in load.accesses]
     return SimPool(
         profile=machine.profile,
-        scaling=Scheduled(instances=tuple(schedule.machines), slot_s=slot_s, ahead_s=pool.startup_s),
+        scaling=scaling,
         limits=machine.limits,
         replicas_per_instance=pool.replicas,
-        realtime=schedule.realtime,
-        backfill=pool.backfill if schedule.realtime else unrestricted,
-        backfill_shares=tuple(pool.backfill_shares) if schedule.realtime else (),
+        realtime=realtime,
+        backfill=pool.backfill if realtime else unrestricted,
+        backfill_shares=tuple(pool.backfill_shares) if realtime else (),
         startup_s=pool.startup_s,
         startup_paid_s=pool.startup_paid_s,
         minimum_billing_s=schedule.minimum_billing_s,

@@ -53,7 +53,7 @@ def bare() -> Plan:
     return msgspec.structs.replace(
         week(), routes=[], commitments=[], prices=[], assumptions=[], promises=None, baseline="", baseline_usd=None,
         saving_usd=None, saving_share=None, saving_interval=None, simulated=None, spot_worth_usd_per_gpu={},
-        performance=[], waterfall=[], backtest=[], regret=None, warnings=[], dispatch=None, merit_order=[],
+        performance=[], waterfall=[], backtest=[], commitment_regret=None, warnings=[], dispatch=None, merit_order=[],
         workloads=[], sentence="", start_epoch_s=None,
     )  # fmt: skip
 

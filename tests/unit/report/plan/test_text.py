@@ -20,7 +20,8 @@ ATTACK = "[red]x[/red]\x1b[2J"
 BARE = {
     "routes": [], "commitments": [], "prices": [], "assumptions": [], "promises": None, "baseline": "",
     "baseline_usd": None, "saving_usd": None, "saving_share": None, "saving_interval": None, "simulated": None,
-    "spot_worth_usd_per_gpu": {}, "performance": [], "waterfall": [], "backtest": [], "regret": None, "warnings": [],
+    "spot_worth_usd_per_gpu": {}, "performance": [], "waterfall": [], "backtest": [], "commitment_regret": None,
+    "warnings": [],
     "tokens_usd": {}, "dispatch": None, "merit_order": [], "workloads": [], "sentence": "", "start_epoch_s": None,
 }  # fmt: skip
 HEADINGS = (
@@ -136,7 +137,7 @@ def test_bounds_check_backtest_and_regret() -> None:
 @pytest.mark.parametrize(("lost", "said"), [(0.0, "no other commitments would have been cheaper"), (3.0, "$3.00 too")])
 def test_negligible_regret_is_stated(lost: float, said: str) -> None:
     found = CommitmentRegret(demand_share=0.5, usd=955.2, best_usd=955.2 - lost, usd_lost=lost)
-    assert said in regret(msgspec.structs.replace(week(), regret=found))
+    assert said in regret(msgspec.structs.replace(week(), commitment_regret=found))
 
 
 def test_waterfall_ends_at_the_plan() -> None:

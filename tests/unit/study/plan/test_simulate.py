@@ -9,7 +9,9 @@ from tests.samples import fleets
 from tests.samples.plan import week
 
 from meritorder.domain import Tier, TokenPrice
-from meritorder.planfile import PlanPool, PlanRoute, PoolSchedule
+from meritorder.planfile import PlanOutcome, PlanPool, PlanRoute, PoolSchedule
+from meritorder.planpolicy import BacklogRule, Policy, PolicyFloor, ReactiveRule
+from meritorder.study.fleet.load import TraceLoad
 from meritorder.study.plan.simulate import ExecutablePlan, ModelOutcome, simulate_plan
 
 MODEL = "llama-3.1-8b"
@@ -119,8 +121,58 @@ def test_longer_span_repeats_slots_and_commitments() -> None:
     assert longer.slots == 2 * whole.slots
     assert longer.schedule[1].machines == 2 * whole.schedule[1].machines
     assert longer.commitments[0].usd == pytest.approx(2 * whole.commitments[0].usd)
+    shared = replace(whole, pools=[structs.replace(whole.pools[0], backfill_shares=[0.5] * whole.slots)])
+    assert len(shared.over(2 * whole.span_s).pools[0].backfill_shares) == longer.slots
     assert whole.over(whole.span_s) is whole
     assert not replace(whole, routes=[]).buys_tokens
+
+
+def policy_of(**rules: object) -> Policy:
+    return Policy(slot_s=SLOT_S, **rules)  # type: ignore[arg-type]
+
+
+FLOOR = PolicyFloor(pool="box", payment="on_demand", machines=[1, 2])
+REACTIVE = ReactiveRule(pool="box", payment="on_demand", target_in_flight=4.0, minimum=0, maximum=4, initial=1)
+BACKLOG = BacklogRule(pool="box", payment="spot", maximum=2, margin_s=60.0)
+
+
+def simulated(policy: Policy | None, load: TraceLoad, *schedules: PoolSchedule) -> PlanOutcome:
+    followed = replace(plan(*schedules), policy=policy)
+    return simulate_plan(followed, {MODEL: load}, {"box": fleets.machine(load)}, {})[0]
+
+
+def test_floor_alone_equals_its_schedule() -> None:
+    load = fleets.load(np.arange(1.0, 400.0, 7.0), span_s=2 * SLOT_S)
+    as_policy = simulated(policy_of(floor=[FLOOR]), load, schedule([9, 9]))
+    assert as_policy == simulated(None, load, schedule([1, 2]))
+    assert as_policy.total_usd == pytest.approx(3 * SLOT_S)
+
+
+def test_schedule_without_rule_never_runs() -> None:
+    load = fleets.load([1.0, 2.0])
+    outcome = simulated(policy_of(), load, schedule([1, 1]))
+    assert (outcome.kept, outcome.total_usd) == (False, 0.0)
+
+
+def test_reactive_rule_holds_promise_beyond_floor() -> None:
+    """Forty requests a second arrive in the first slot, for which the floor foresees nothing, and none after it."""
+    load = fleets.load(np.arange(1.0, SLOT_S, 0.025), 400, 60, span_s=2 * SLOT_S)
+    floor = structs.replace(FLOOR, machines=[0, 1])
+    foreseen = simulated(policy_of(floor=[floor]), load, schedule([0, 0]))
+    reacted = simulated(policy_of(floor=[floor], reactive=[REACTIVE]), load, schedule([0, 0]))
+    assert not foreseen.kept
+    assert reacted.kept
+    assert foreseen.total_usd < reacted.total_usd < 2 * SLOT_S * REACTIVE.maximum
+
+
+def test_backlog_starts_machines_for_deadlines() -> None:
+    """What may wait an hour runs in the fifth minute before its end, on a machine that is then returned."""
+    load = fleets.load([1.0] * 40, waits=[True] * 40, patience_s=3600.0, span_s=2 * SLOT_S)
+    live, spot = schedule([0, 0]), structs.replace(schedule([0, 0]), payment="spot")
+    outcome = simulated(policy_of(backlog=[BACKLOG]), load, live, spot)
+    assert (outcome.kept, outcome.deadlines_missed) == (True, 0)
+    assert list(outcome.usd_by_pool) == ["box, spot"]
+    assert 0 < outcome.total_usd < 120
 
 
 def test_single_model_needs_no_name() -> None:
