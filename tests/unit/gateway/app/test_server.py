@@ -4,12 +4,17 @@ import logging
 import sys
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from meritorder.errors import ConfigError, MissingExtraError
 from meritorder.gateway import config
 from meritorder.gateway.app import server
 from meritorder.gateway.config import Settings, StoreTable
+from meritorder.gateway.upstreams.connection import Endpoint
+from meritorder.gateway.upstreams.openai import OpenAIVenue
+from meritorder.gateway.venues import llamacpp
+from meritorder.gateway.venues.engines import EngineCommand
 
 COLLECTOR = "http://127.0.0.1:4318"
 
@@ -92,3 +97,16 @@ def test_log_lines_as_json() -> None:
     line = server._JsonFormatter().format(record)
     assert '"level": "warning"' in line
     assert '"message": "1 of 2"' in line
+
+
+def test_settings_without_file_are_local(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They pass the checks of a file, name the embedded engine, and the options override them."""
+    command = EngineCommand(
+        argv=("engine", "{port}"), venue=OpenAIVenue(endpoint=Endpoint(name="local", base_url="http://h:{port}/v1"))
+    )
+    monkeypatch.setattr(llamacpp, "local_engine", lambda: command)
+    settings = server.load_settings(None, port=81)
+    (venue,) = settings.venue
+    assert (venue.models, venue.command, venue.reads_load) == ([llamacpp.MODEL], ["engine", "{port}"], True)
+    assert (settings.server.port, settings.server.require_keys) == (81, False)
+    assert config.parse_settings(msgspec.to_builtins(settings), where="test") == settings
