@@ -43,12 +43,12 @@ CLAIMED = ClaimedRequest(
 ANSWER = RequestAnswer(request_id="req_2", status_code=200, body=b"{}", venue="v", input_tokens=9, output_tokens=5)
 
 
-def realtime(number: int = 0) -> LedgerEntry:
+def realtime(number: int = 0, model: str | None = "m") -> LedgerEntry:
     request = Request(
         id=f"req_{number}",
         key=Key(id="k", name="n", tenant="t"),
         endpoint="/v1/completions",
-        call=CallFields(model="m"),
+        call=CallFields(model=model),
         body=b"",
         arrived_s=100.0,
         started_s=3.0,
@@ -69,7 +69,8 @@ def test_realtime_entry_starts_on_arrival() -> None:
     entry = realtime()
     assert (entry.lane, entry.arrived_s, entry.started_s, entry.ended_s) == ("realtime", 100.0, 100.0, 102.0)
     assert (entry.input_tokens, entry.cached_tokens, entry.output_tokens, entry.cost_picousd) == (7, 2, 3, 11)
-    assert entry.deadline_s is None
+    assert (entry.deadline_s, entry.model) == (None, "m")
+    assert realtime(model=None).model == "", "the column is never empty"
 
 
 def test_deferrable_entry_has_deadline() -> None:
@@ -98,6 +99,18 @@ def test_entries_are_written_in_order(tmp_path: Path, monkeypatch: pytest.Monkey
     assert written == [f"req_{number}" for number in range(5)]
     assert seen == [f"req_{number}" for number in range(6)], "observers see what is dropped"
     assert writer.dropped == 1
+
+
+def test_commits_hold_5000_entries(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    database = Database(f"sqlite:///{tmp_path}/gateway.db")
+    sizes: list[int] = []
+    monkeypatch.setattr(ledger, "add", lambda _, entries: sizes.append(len(entries)))
+    writer, entry = LedgerWriter(database), realtime()
+    for _ in range(10_001):
+        writer.add(entry)
+    asyncio.run(writer.flush())
+    database.close()
+    assert sizes == [5000, 5000, 1]
 
 
 def test_entry_defaults_to_a_stored_answer() -> None:

@@ -6,6 +6,8 @@ from decimal import Decimal
 import pytest
 
 from meritorder.gateway import config
+from meritorder.gateway.upstreams.kinds import VenueSpec
+from meritorder.gateway.upstreams.openai import Priority
 from meritorder.gateway.upstreams.upstream import EngineLoad
 from meritorder.gateway.venues import venues
 from meritorder.gateway.venues.venues import LatencySample, RunningRequest, StreamPace, Venue, Venues
@@ -237,3 +239,30 @@ def test_too_few_tokens_no_pace() -> None:
     assert pace.sample_tpot_s(2.0) is None
     meter.feed(EVENT)
     assert pace.sample_tpot_s(3.0) == pytest.approx(0.5)
+
+
+@pytest.mark.asyncio
+async def test_priority_is_sent_if_configured(monkeypatch: pytest.MonkeyPatch) -> None:
+    """vLLM serves lower priorities first, SGLang higher ones; a request waits ten seconds for the limits of a venue."""
+    specs: list[VenueSpec] = []
+    build_upstream = venues.kinds.build_upstream
+    monkeypatch.setattr(
+        venues.kinds, "build_upstream", lambda spec, runtime: specs.append(spec) or build_upstream(spec, runtime)
+    )
+    build(
+        {"name": "vllm", "kind": "vllm", "priority": True},
+        {"name": "sglang", "kind": "sglang", "priority": True},
+        {"name": "unordered", "kind": "vllm"},
+    )
+    assert [spec.priority for spec in specs] == [Priority.LOWER_FIRST, Priority.HIGHER_FIRST, Priority.NONE]
+    assert {spec.guard.patience_s for spec in specs} == {10.0}
+
+
+@pytest.mark.asyncio
+async def test_latest_256_latencies_are_kept() -> None:
+    (venue,) = build({"name": "own", "kind": "vllm"}).all
+    for second in range(300):
+        venue.record_first_token(float(second), 0.5)
+        venue.remove_realtime(float(second), 0.02, prefilling=False)
+    for samples in (venue.ttfts, venue.tpots):
+        assert [sample.at_s for sample in samples] == [float(second) for second in range(44, 300)]

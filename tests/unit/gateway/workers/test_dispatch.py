@@ -413,7 +413,13 @@ async def test_rounds_go_on_after_failures(ready: Dispatcher, monkeypatch: pytes
 
 @pytest.mark.asyncio
 async def test_changes_outlast_the_store(ready: Dispatcher, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(dispatch, "_STORE_RETRY_S", 0.0)
+    """It tries again every half second."""
+    waits: list[float] = []
+
+    async def sleep(wait_s: float) -> None:
+        waits.append(wait_s)
+
+    monkeypatch.setattr(dispatch.asyncio, "sleep", sleep)
     failures = [StoreUnavailableError("down")] * 2
 
     def change(_: object) -> str:
@@ -422,6 +428,7 @@ async def test_changes_outlast_the_store(ready: Dispatcher, monkeypatch: pytest.
         return "made"
 
     assert await ready._durably(change) == "made"
+    assert waits == [0.5, 0.5]
 
 
 def urgency(
@@ -459,6 +466,16 @@ def test_slot_at_the_latest_start_is_in_time(ready: Dispatcher, monkeypatch: pyt
         assert urgent.plan_wait_s == wait_s
 
 
+def test_startup_shortens_both_waits(ready: Dispatcher, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Machines that take five minutes to start must be started five minutes earlier."""
+    soon = work(1, deadline_s=NOW_S + 1000)
+    (without,) = urgency(ready, soon).values()
+    monkeypatch.setattr(ready._plan_executor, "startup_s", lambda _: 300.0)
+    (found,) = urgency(ready, soon).values()
+    assert found.latest_backfill_s == pytest.approx(without.latest_backfill_s - 300)
+    assert found.plan_wait_s == pytest.approx(without.plan_wait_s - 300)
+
+
 @pytest.mark.parametrize(
     ("left_s", "level"),
     [
@@ -487,6 +504,9 @@ def test_served_tokens_fade_only_above_limit(dispatcher: Dispatcher) -> None:
     assert dispatcher._served_tokens == {"a": 10_000_002}
     dispatcher._add_served("a", 1)
     assert dispatcher._served_tokens == {"a": 5_000_002}
+    dispatcher._add_served("b", 10_000_001)
+    dispatcher._add_served("b", 1)
+    assert dispatcher._served_tokens == {"a": 2_500_001, "b": 5_000_001.5}
 
 
 def test_turns_are_limited_by_capacity(dispatcher: Dispatcher) -> None:
