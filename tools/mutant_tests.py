@@ -71,7 +71,9 @@ class Coverage:
 
 def mirror(path: Path) -> Path:
     """Return the file of unit tests that mirrors a source file."""
-    return Path("tests/unit") / path.relative_to(PACKAGE).with_name(f"test_{path.name}")
+    package = path.relative_to(PACKAGE)
+    noun = package.parent.name if package.stem == "__init__" else package.stem
+    return Path("tests/unit") / package.with_name(f"test_{noun}.py")
 
 
 def measure(tests: Sequence[str], *, workers: int, again: bool) -> Coverage:

@@ -37,7 +37,7 @@ TARGETS: Final = (
     "gateway/venues/venues.py",
     "gateway/workers/dispatch.py",
     "policy/*.py",
-    "bills/*.py",
+    "bills/**/*.py",
     "study/audit/*.py",
     "planner/**/bounds.py",
     "planner/**/commitments.py",
@@ -79,10 +79,10 @@ class Verdict:
 
     @property
     def change(self) -> tuple[str, str, str]:
-        """The file, the lines before and the lines after, as an excuse names them."""
+        """The file, the lines before and the lines after, as an excuse names them, without spaces."""
         lines = self.diff.splitlines()[2:]
-        before, after = (" ".join(line[1:].strip() for line in lines if line[:1] == sign) for sign in "-+")
-        return str(Path(self.path).relative_to(PACKAGE)), before, after
+        before, after = (" ".join(line[1:] for line in lines if line[:1] == sign) for sign in "-+")
+        return str(Path(self.path).relative_to(PACKAGE)), _unspaced(before), _unspaced(after)
 
 
 def _digests(mutant: Mutant, tree: Path) -> tuple[str, str]:
@@ -138,7 +138,11 @@ def judge_all(mutants: Sequence[Mutant], tests: Coverage, *, workers: int) -> It
 def _excuses() -> dict[tuple[str, str, str], str]:
     """Return the reasons of excused mutants by file, the line before and the line after."""
     listed = tomllib.loads((ROOT / "tests/mutants.toml").read_text(encoding="utf-8")).get("excused", [])
-    return {(entry["file"], entry["before"], entry["after"]): entry["reason"] for entry in listed}
+    return {(entry["file"], _unspaced(entry["before"]), _unspaced(entry["after"])): entry["reason"] for entry in listed}
+
+
+def _unspaced(code: str) -> str:
+    return "".join(code.split())
 
 
 def _table(verdicts: Sequence[Verdict], excused: Sequence[Verdict], survivors: Sequence[Verdict]) -> list[str]:

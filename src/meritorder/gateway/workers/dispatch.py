@@ -210,8 +210,6 @@ class Dispatcher:
                 capacity[venue.name] -= len(claimed)
                 remaining -= len(claimed)
                 started += len(claimed)
-                if remaining <= 0:
-                    break
         return started
 
     def _urgency(
