@@ -31,14 +31,15 @@ FindingKind = Literal[
 SCOPES: Final = {
     "total_usd": "the whole bill, as invoiced",
     "amortised_usd": "the whole bill, commitments spread over what they cover",
-    "inference_usd": "charges that are inference, amortized; all figures below are of these charges",
+    "inference_usd": "charges that are inference, amortized, less their credits and without taxes; all figures below "
+    "are of these charges",
     "on_demand_equivalent_usd": "list price of the machine hours that were bought on demand or under a commitment; "
     "spot, capacity blocks, tokens, fees and taxes are left out",
-    "effective_savings_rate": "1 - cost of those hours and of unused commitments / on_demand_equivalent_usd",
+    "effective_savings_rate": "1 - cost of those hours and of unused commitments / their on-demand equivalent",
     "commitment_utilization": "used / all commitments (savings plans, reservations, committed use), in dollars",
-    "commitment_coverage": "list price of the hours under commitments / on_demand_equivalent_usd",
+    "commitment_coverage": "list price of the hours under commitments / on-demand equivalent",
     "unused_commitment_usd": "cost of the unused part of commitments",
-    "overpaid_usd": "sum of the findings over the period of the bill; inference_usd - optimised_usd",
+    "overpaid_usd": "sum of the findings over the period of the bill",
 }
 """The scope of each figure, and its denominator."""
 
@@ -210,7 +211,12 @@ class InvoiceRead(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class BillRead(msgspec.Struct, frozen=True, kw_only=True):
-    """What was read, and what was wrong with it."""
+    """What was read, and what was wrong with it.
+
+    Args:
+        unread_share: Share of the bill that could not be read.
+        tax_usd: Taxes, which are part of the whole bill and not of inference.
+    """
 
     files: list[str]
     formats: list[str]
@@ -226,6 +232,8 @@ class BillRead(msgspec.Struct, frozen=True, kw_only=True):
     months: float
     invoices: list[InvoiceRead]
     problems: list[str]
+    unread_share: float = 0.0
+    tax_usd: Decimal = Decimal(0)
 
 
 class Audit(msgspec.Struct, frozen=True, kw_only=True):

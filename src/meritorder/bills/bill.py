@@ -1,13 +1,14 @@
 """A bill: the charges of its files, their sums, and a report of what was wrong with them."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
 from typing import Final
 
 import polars as pl
 
-from meritorder.bills import files, selection
+from meritorder.bills import currency, duplicates, files, selection
 from meritorder.bills.charges import (
     CLASSIFIED,
     COMMITMENTS,
@@ -19,9 +20,10 @@ from meritorder.bills.charges import (
 )
 from meritorder.bills.columns import SourceColumns
 from meritorder.bills.formats import recognize_format
-from meritorder.bills.report import BillReport, Duplicates, FileReport, build_report
+from meritorder.bills.report import BillReport, FileReport, build_report
 from meritorder.errors import BillError
-from meritorder.tables import CHARGES, MONEY
+from meritorder.tables import CHARGES
+from meritorder.units import format_share
 
 _GROUPED: Final = (
     *(
@@ -41,6 +43,7 @@ _GROUPED: Final = (
         "purchase",
         "unused",
         "commitment",
+        "bought",
         "unit",
         "priced",
         "tags",
@@ -50,6 +53,9 @@ _GROUPED: Final = (
     ),
     *("currency", "billing_start", "billing_end", "refused"),
 )
+_MOST_UNREAD: Final = 0.01
+"""Largest share of a bill that may be unreadable without `partial`."""
+
 _SUMMED: Final = ("quantity", "billed_usd", "amortised_usd", "list_usd", "stated_usd")
 
 
@@ -81,6 +87,8 @@ def read(
     select: Sequence[tuple[str, str]] = (),
     may_wait: Sequence[tuple[str, str]] = (),
     group_by: Sequence[str] = (),
+    rates: Mapping[str, Decimal] | None = None,
+    partial: bool = False,
     strict: bool = False,
 ) -> Bill:
     """Read a bill of one or more months from files of any known format, or from folders of them.
@@ -91,37 +99,62 @@ def read(
         select: Further charges that are inference, as (column, glob) or ("tag:KEY", glob).
         may_wait: Charges whose work may wait, besides those whose tags say so, in the same form.
         group_by: Further columns of CHARGES by which `Bill.groups` are distinguished, such as `resource`.
+        rates: US dollars for one unit of another currency, by its ISO code.
+        partial: Read a bill of which more than 1 % cannot be read.
         strict: Refuse a bill with unreadable rows, duplicates or warnings, rather than report them.
 
     Raises:
-        BillError: A file is missing, truncated, not a bill, or not in US dollars; or, if `strict`, anything is wrong.
+        BillError: A file is missing, truncated, not a bill, or in a currency without a rate; more than 1 % of it cannot
+            be read, unless `partial`; or, if `strict`, anything is wrong.
     """
     paths = files.find([sources] if isinstance(sources, str | Path) else sources)
-    opened = [_open_file(path, label, format) for path, label in zip(paths, _labels(paths), strict=True)]
+    to_usd = {name.upper(): usd for name, usd in (rates or {}).items()}
+    opened = [_open_file(path, label, format, to_usd) for path, label in zip(paths, _labels(paths), strict=True)]
     dimensions = _dimensions([*dict(select), *dict(may_wait), *group_by])
     lines = _with_groups(pl.concat([lines for _, lines in opened]), dimensions)
     try:
-        lines, duplicates = _without_duplicates(lines)
+        lines, repeated = duplicates.without_copies(lines)
         groups, spans = _sum_lines(lines, dimensions)
     except pl.exceptions.PolarsError as error:
         where = ", ".join(path.name for path in paths[:3])
         raise BillError(f"the bill cannot be read: {str(error).splitlines()[0]}", where=where) from error
-    _check_currency(groups)
-    good = groups.filter(pl.col("refused").is_null())
-    good = selection.classify_commitments(selection.classify(good))
+    currency.check(groups)
+    twice = duplicates.purchases_counted_at_use(groups)
+    lines, spans = duplicates.without_amortized_cost(lines, twice), duplicates.without_amortized_cost(spans, twice)
+    groups = duplicates.without_amortized_cost(groups, twice)
+    good = _classify(groups.filter(pl.col("refused").is_null()), select, may_wait)
+    summary = build_report([file for file, _ in opened], groups, repeated, twice, currency.assumed(to_usd))
+    _check(summary, good, partial=partial, strict=strict)
+    return Bill(charges=_classified(lines, good), groups=good, spans=spans, report=summary)
+
+
+def _classify(
+    groups: pl.DataFrame, select: Sequence[tuple[str, str]], may_wait: Sequence[tuple[str, str]]
+) -> pl.DataFrame:
+    """Return groups with their classification by the rules and by what the user selects."""
+    good = selection.classify_commitments(selection.classify(groups))
     if select:
         good = good.with_columns(
             kind=pl.coalesce("kind", pl.when(selection.matches_selectors(good, select)).then(pl.lit("selected")))
         )
     patient = selection.matches_selectors(good, may_wait, option="--may-wait")
-    good = good.with_columns(may_wait=selection.may_wait() | patient)
-    summary = build_report([file for file, _ in opened], groups, duplicates)
+    return good.with_columns(may_wait=selection.may_wait() | patient)
+
+
+def _check(report: BillReport, good: pl.DataFrame, *, partial: bool, strict: bool) -> None:
+    """Refuse a bill that cannot be used as a whole."""
+    where = report.files[0].label
     if not good.height:
-        why = "none of its rows can be used" if summary.rows else "there are no charges in it"
-        raise BillError(why, where=paths[0].name, fix="; ".join(summary.refusals) or None)
-    if strict and summary.problems:
-        raise BillError("; ".join(summary.problems), where=paths[0].name)
-    return Bill(charges=_classified(lines, good), groups=good, spans=spans, report=summary)
+        why = "none of its rows can be used" if report.rows else "there are no charges in it"
+        raise BillError(why, where=where, fix="; ".join(report.refusals) or None)
+    if strict and report.problems:
+        raise BillError("; ".join(report.problems), where=where)
+    if report.unread_share > _MOST_UNREAD and not partial:
+        raise BillError(
+            f"{format_share(report.unread_share)} of the bill cannot be read: {'; '.join(report.refusals)}",
+            where=where if len(report.files) == 1 else None,
+            fix="correct these rows, or audit the rest with --partial",
+        )
 
 
 def _labels(paths: Sequence[Path]) -> list[str]:
@@ -130,19 +163,21 @@ def _labels(paths: Sequence[Path]) -> list[str]:
     return [path.name if names.count(path.name) == 1 else f"{path.parent.name}/{path.name}" for path in paths]
 
 
-def _open_file(path: Path, label: str, name: str | None) -> tuple[FileReport, pl.LazyFrame]:
+def _open_file(
+    path: Path, label: str, name: str | None, rates: Mapping[str, Decimal]
+) -> tuple[FileReport, pl.LazyFrame]:
     """Open one file and turn its rows into line items."""
     source = files.load(path)
     known = recognize_format(source, name)
     raw = known.prepare(source.frame)
     fields = SourceColumns(raw.collect_schema())
-    columns = dict(known.columns(fields))
+    columns = currency.in_dollars(dict(known.columns(fields)), rates)
     columns |= {
         "source": pl.lit(label),
         "row": pl.col("row"),
         "format": pl.lit(known.name),
     }
-    columns |= _hashes(fields, columns, known.identity(fields))
+    columns |= duplicates.hashes(fields, columns, known.identity(fields))
     file = FileReport(
         path=path,
         label=label,
@@ -155,23 +190,6 @@ def _open_file(path: Path, label: str, name: str | None) -> tuple[FileReport, pl
         more_pages=source.more_pages,
     )
     return file, line_items(raw, columns)
-
-
-def _hashes(fields: SourceColumns, columns: dict[str, pl.Expr], identity: list[pl.Expr] | None) -> dict[str, pl.Expr]:
-    """Return hashes that are equal for the same line item and for copies of the same line.
-
-    If the provider identifies its line items, a copy has the same identity and amounts; else every column is the same.
-    """
-    if identity is not None:
-        compared = ("period_start", "resource", "quantity", "billed_usd", "amortised_usd")
-        return {
-            "item_hash": fingerprint(identity),
-            "line_hash": fingerprint([*identity, *(columns[name] for name in compared)]),
-        }
-    names = [name for name, dtype in fields.schema.items() if name != "row" and not dtype.is_nested()]
-    # A map of tags cannot be hashed; as text it can.
-    tags = [columns["tags"]] if "tags" in columns else []
-    return {"line_hash": fingerprint([*map(pl.col, names), *tags])}
 
 
 def _with_groups(lines: pl.LazyFrame, dimensions: Sequence[str]) -> pl.LazyFrame:
@@ -188,32 +206,6 @@ def _dimensions(named: Sequence[str]) -> list[str]:
     ]
 
 
-def _without_duplicates(lines: pl.LazyFrame) -> tuple[pl.LazyFrame, Duplicates]:
-    """Return each line once, and the duplicates."""
-    counted = lines.filter(pl.col("refused").is_null())
-    size = counted.select(
-        rows=pl.len(),
-        lines=pl.col("line_hash").n_unique(),
-        identified_lines=pl.col("line_hash").filter(pl.col("item_hash").is_not_null()).n_unique(),
-        items=pl.col("item_hash").drop_nulls().n_unique(),
-    ).collect(engine="streaming")
-    [(rows, distinct, identified, items)] = size.rows()
-    none = pl.DataFrame(schema={"source": pl.String, "rows": pl.UInt32, "billed_usd": MONEY})
-    if rows == distinct:
-        return lines, Duplicates(copies=none, versions=identified - items)
-    repeated = counted.group_by("line_hash").len().filter(pl.col("len") > 1).collect(engine="streaming")
-    place = fingerprint(map(pl.col, ("source", "row", "line_hash")))
-    copied = (
-        lines.filter(pl.col("line_hash").is_in(repeated["line_hash"].implode()))
-        .select("source", "line_hash", "billed_usd", place=place)
-        .collect(engine="streaming")
-        .filter(~pl.col("line_hash").is_first_distinct())
-    )
-    copies = copied.group_by("source").agg(rows=pl.len(), billed_usd=pl.col("billed_usd").sum()).sort("source")
-    once = lines.filter(~place.is_in(copied["place"].implode()))
-    return once, Duplicates(copies=copies, versions=identified - items)
-
-
 def _sum_lines(lines: pl.LazyFrame, dimensions: Sequence[str]) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Return the sums of each group, and those of each group and period, in one pass over the lines."""
     negative = (pl.col("billed_usd") < 0) & ~pl.col("purchase").is_in(COMMITMENTS)
@@ -224,6 +216,7 @@ def _sum_lines(lines: pl.LazyFrame, dimensions: Sequence[str]) -> tuple[pl.DataF
             pl.col(dimensions).first(),
             pl.col(_SUMMED).sum(),
             rows=pl.len(),
+            stated_rows=pl.col("stated_usd").count(),
             first_row=pl.col("row").min(),
             first=pl.col("period_start").min(),
             last=pl.col("period_end").max(),
@@ -237,7 +230,7 @@ def _sum_lines(lines: pl.LazyFrame, dimensions: Sequence[str]) -> tuple[pl.DataF
         spans.group_by("group")
         .agg(
             pl.col(dimensions).first(),
-            pl.col(*_SUMMED, "rows", "unlisted_usd", "negative_rows", "negative_usd").sum(),
+            pl.col(*_SUMMED, "rows", "stated_rows", "unlisted_usd", "negative_rows", "negative_usd").sum(),
             pl.col("first_row", "first").min(),
             pl.col("last").max(),
         )
@@ -255,23 +248,3 @@ def _classified(lines: pl.LazyFrame, groups: pl.DataFrame) -> pl.LazyFrame:
         .join(classification, on="group", how="inner")
         .select(column.name for column in CHARGES)
     )
-
-
-def _check_currency(groups: pl.DataFrame) -> None:
-    """Refuse a bill in more than one currency, or in another than the US dollar."""
-    by_currency = (
-        groups.filter(pl.col("currency").is_not_null())
-        .group_by(pl.col("currency").str.to_uppercase())
-        .agg(pl.col("rows").sum())
-        .sort("rows", descending=True)
-        .rows()
-    )
-    listed = ", ".join(f"{currency} in {rows} row{'s' if rows != 1 else ''}" for currency, rows in by_currency)
-    where = groups["source"].item(0) if groups.height else None
-    if len(by_currency) > 1:
-        raise BillError(
-            f"the bill mixes currencies: {listed}", where=where, fix="read the bills of each currency separately"
-        )
-    for currency, _ in by_currency:
-        if currency != "USD":
-            raise BillError(f"the bill is in {currency}, not in USD", where=where, fix="export it in US dollars")

@@ -112,11 +112,12 @@ def _text(column: pl.Expr, dtype: pl.DataType) -> pl.Expr:
 def _money(column: pl.Expr, dtype: pl.DataType) -> pl.Expr:
     if dtype == pl.String:
         digits = column.str.strip_chars()
-        return pl.coalesce(digits.cast(MONEY, strict=False), _rounded(digits.cast(pl.Float64, strict=False)))
-    return _rounded(column) if dtype.is_float() else column.cast(MONEY, strict=False)
+        return pl.coalesce(digits.cast(MONEY, strict=False), to_money(digits.cast(pl.Float64, strict=False)))
+    return to_money(column) if dtype.is_float() else column.cast(MONEY, strict=False)
 
 
-def _rounded(column: pl.Expr) -> pl.Expr:
+def to_money(column: pl.Expr) -> pl.Expr:
+    """Return floats as exact dollars."""
     return pl.when(column.abs() < _MAX_USD).then(column).cast(MONEY)
 
 

@@ -10,7 +10,9 @@ from typing import Final
 import polars as pl
 
 from meritorder.bills.charges import COMMITMENTS, PurchaseOption, exact
+from meritorder.bills.duplicates import Duplicates
 from meritorder.bills.formats import aws
+from meritorder.evidence import Assumption
 from meritorder.units import SECONDS_PER_DAY
 
 AMORTIZATION_COLUMNS: Final = {
@@ -70,19 +72,6 @@ class Invoice:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Duplicates:
-    """Line items that occur more than once.
-
-    Args:
-        copies: Rows and dollars of exact copies, by `source`; they are not counted.
-        versions: Number of line items with the identity of another and a different amount; all are counted.
-    """
-
-    copies: pl.DataFrame
-    versions: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class BillReport:
     """What was read, and what was wrong with it.
 
@@ -99,11 +88,14 @@ class BillReport:
         billed_usd: Sum of the charges.
         duplicates_usd: Sum of the copies.
         refused_usd: Sum of the amounts of refused rows, as far as they have any.
+        unread_share: Share of the bill that could not be read: of its dollars, or of its rows where amounts are not
+            readable; the larger of the two.
         negative_usd: Sum of refunds, credits and corrections.
         currencies: Currencies found.
         period_start: Start of the first charge.
         period_end: End of the last charge.
         invoices: Sum of each invoice.
+        assumptions: What was assumed to read it, such as a rate of exchange.
         refusals: Why rows were refused, one line each.
         warnings: What else may be wrong, one line each.
     """
@@ -118,11 +110,13 @@ class BillReport:
     billed_usd: Decimal
     duplicates_usd: Decimal
     refused_usd: Decimal
+    unread_share: float
     negative_usd: Decimal
     currencies: tuple[str, ...]
     period_start: dt.datetime | None
     period_end: dt.datetime | None
     invoices: tuple[Invoice, ...]
+    assumptions: tuple[Assumption, ...]
     refusals: tuple[str, ...]
     warnings: tuple[str, ...]
 
@@ -141,13 +135,21 @@ class BillReport:
         return (self.billed_usd - invoice_usd).quantize(_CENT)
 
 
-def build_report(files: Sequence[FileReport], groups: pl.DataFrame, duplicates: Duplicates) -> BillReport:
+def build_report(
+    files: Sequence[FileReport],
+    groups: pl.DataFrame,
+    duplicates: Duplicates,
+    twice: pl.DataFrame,
+    assumptions: Sequence[Assumption],
+) -> BillReport:
     """Return the report of a bill.
 
     Args:
         files: One record a file.
         groups: Sums of like line items, refused ones included.
         duplicates: Line items that occur more than once.
+        twice: Purchases of commitments whose amortized cost is that of what they cover.
+        assumptions: What was assumed to read it.
     """
     copies = duplicates.copies
     good = groups.filter(pl.col("refused").is_null())
@@ -165,13 +167,15 @@ def build_report(files: Sequence[FileReport], groups: pl.DataFrame, duplicates: 
         billed_usd=billed,
         duplicates_usd=duplicated,
         refused_usd=unusable,
+        unread_share=_unread_share(refused, good, unusable, billed + duplicated + unusable),
         negative_usd=_total(good, "negative_usd"),
         currencies=tuple(good["currency"].drop_nulls().str.to_uppercase().unique().sort()),
         period_start=_instant(good["first"].min()),
         period_end=_instant(good["last"].max()),
         invoices=_invoices(good),
+        assumptions=tuple(assumptions),
         refusals=tuple(_refusals(refused)),
-        warnings=tuple(_warnings(files, good, duplicates)),
+        warnings=(*_warnings(files, good, duplicates), *_purchases(twice)),
     )
 
 
@@ -181,6 +185,13 @@ def _total(frame: pl.DataFrame, column: str) -> Decimal:
 
 def _count(frame: pl.DataFrame, column: str) -> int:
     return int(frame[column].sum())
+
+
+def _unread_share(refused: pl.DataFrame, good: pl.DataFrame, unusable: Decimal, stated: Decimal) -> float:
+    """Return the larger of the refused share of dollars and the share of rows whose amount is not readable."""
+    unknown = _count(refused, "rows") - _count(refused, "stated_rows")
+    by_rows = unknown / max(1, _count(good, "rows") + _count(refused, "rows"))
+    return max(by_rows, float(abs(unusable) / abs(stated)) if stated else 0.0)
 
 
 def _instant(value: object) -> dt.datetime | None:
@@ -219,6 +230,11 @@ def _warnings(files: Sequence[FileReport], good: pl.DataFrame, duplicates: Dupli
         f"{source}: {rows} duplicate {_plural('line item', rows)} of {billed:.2f} USD, counted once"
         for source, rows, billed in duplicates.copies.rows()
     ]
+    warnings += [
+        f"{source}: {rows} {_plural('line item', rows)} of {billed:.2f} USD equal another and name no resource; "
+        "they may be different machines, and are counted"
+        for source, rows, billed in duplicates.alike.rows()
+    ]
     if duplicates.versions:
         items = _plural("line item", duplicates.versions)
         warnings.append(
@@ -241,6 +257,16 @@ def _amortization(files: Sequence[FileReport], good: pl.DataFrame) -> list[str]:
         for purchase, columns in AMORTIZATION_COLUMNS.items()
         for column in columns
         if purchase in bought.get(file.label, ()) and column in file.missing
+    ]
+
+
+def _purchases(twice: pl.DataFrame) -> list[str]:
+    """Warn of purchases of commitments that repeat the cost of what they cover."""
+    sums = twice.group_by("source").agg(pl.col("amortised_usd").sum()).sort("source")
+    return [
+        f"{source}: purchases of commitments have an effective cost of {usd:.2f} USD, as has what they cover; it is "
+        "counted once, where it was used"
+        for source, usd in sums.rows()
     ]
 
 

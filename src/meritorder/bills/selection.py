@@ -60,7 +60,7 @@ def classify(groups: pl.DataFrame) -> pl.DataFrame:
             kind=pl.when(pl.col("kind").is_null() & _tagged(named, "tag")).then(pl.lit("tagged")).otherwise("kind")
         )
         .with_columns(
-            kind=pl.when(pl.col("kind") != "training").then("kind"),
+            kind=pl.when((pl.col("kind") != "training") & (pl.col("purchase") != PurchaseOption.TAX)).then("kind"),
             model=pl.when(is_tokens).then(pl.coalesce("model", "found_model", _model_before_comma())),
             tier=pl.when(is_tokens).then(pl.coalesce("tier", _first_match("tier"), pl.lit(Tier.STANDARD))),
             token_type=pl.when(is_tokens).then(pl.coalesce("token_type", _first_match("token_type"))),

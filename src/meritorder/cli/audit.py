@@ -70,6 +70,15 @@ def audit(
         str | None, typer.Option("--format", metavar="NAME", help="Format of the bills; detected if left out.")
     ] = None,
     columns: Columns = None,
+    rate: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--rate", metavar="CURRENCY=USD", help="Dollars for one unit of a bill's currency: EUR=1.08 (repeatable)."
+        ),
+    ] = None,
+    partial: Annotated[
+        bool, typer.Option("--partial", help="Audit a bill even if more than 1 % of it cannot be read.")
+    ] = False,
     strict: Annotated[
         bool, typer.Option("--strict", help="Treat anything wrong with the bill as an error, rather than report it.")
     ] = False,
@@ -99,7 +108,7 @@ def audit(
     from meritorder.study.audit.context import AuditOptions, build_case
 
     files.check_target(json, html, csv, rates, held)
-    invoice_usd = _usd(invoice) if invoice else None
+    invoice_usd = _usd(invoice, "--invoice", "write 12345.67") if invoice else None
     options = AuditOptions(
         bill=tuple(map(str, bill)),
         trace=tuple(trace or ()),
@@ -117,6 +126,8 @@ def audit(
             select=_selectors(select, "--select"),
             may_wait=_selectors(may_wait, "--may-wait"),
             group_by=[*dict(options.serving), *options.by],
+            rates=_rates(rate),
+            partial=partial,
             strict=strict,
         )
         requests = None
@@ -174,11 +185,23 @@ def _selectors(texts: list[str] | None, option: str) -> tuple[tuple[str, str], .
     return tuple((column, glob) for column, _, glob in pairs)
 
 
-def _usd(text: str) -> Decimal:
+def _rates(texts: list[str] | None) -> dict[str, Decimal]:
+    """Return the dollars for one unit of each currency."""
+    rates = {}
+    for text in texts or ():
+        currency, _, amount = text.partition("=")
+        usd = _usd(amount, "--rate", "write EUR=1.08")
+        if not re.fullmatch(r"[A-Za-z]{3}", currency) or not usd.is_finite() or usd <= 0:
+            raise ConfigError(f"{text!r} is not CURRENCY=USD", where="--rate", fix="write EUR=1.08")
+        rates[currency.upper()] = usd
+    return rates
+
+
+def _usd(text: str, option: str, fix: str) -> Decimal:
     try:
         return Decimal(re.sub(r"[$,\s]", "", text))
     except InvalidOperation:
-        raise ConfigError(f"{text!r} is not an amount", where="--invoice", fix="write 12345.67") from None
+        raise ConfigError(f"{text!r} is not an amount", where=option, fix=fix) from None
 
 
 def _compared(difference: Decimal, invoice_usd: Decimal) -> str:

@@ -60,13 +60,36 @@ def test_unreadable_rows_are_refused(cur: Write) -> None:
             {"line_item_unblended_cost": "two"},
             {"line_item_unblended_cost": None},
             HOUR | {"line_item_usage_start_date": "yesterday"},
-        )
+        ),
+        partial=True,
     ).report
     assert (report.refused_rows, report.billed_usd, report.refused_usd, report.stated_usd) == (3, 2, 2, 4)
     assert report.refusals == (
         "cur.csv: 2 rows refused, no readable amount; the first is row 3",
         "cur.csv: 1 row refused, no readable time; the first is row 5",
     )
+
+
+@pytest.mark.parametrize(("hours", "refused"), [(98, True), (99, False)])
+def test_bill_is_read_to_one_percent(cur: Write, hours: int, *, refused: bool) -> None:
+    """One unreadable row of 99 is more than 1 % of the bill, one of 100 is not."""
+    path = cur(*[HOUR] * hours, {"line_item_unblended_cost": "two"})
+    if refused:
+        with pytest.raises(
+            BillError, match=r"^cur\.csv: 1 % of the bill cannot be read: .*no readable amount.*--partial"
+        ):
+            bills.read(path)
+        assert bills.read(path, partial=True).report.unread_share == pytest.approx(1 / 99)
+    else:
+        assert bills.read(path).report.unread_share == pytest.approx(0.01)
+
+
+def test_unread_dollars_weigh_more_than_rows(cur: Write) -> None:
+    """One of 200 rows has no time, and half of the dollars."""
+    rows = [{"line_item_unblended_cost": "1"}] * 199
+    path = cur(*rows, {"line_item_unblended_cost": "199", "line_item_usage_start_date": "yesterday"})
+    with pytest.raises(BillError, match="50 % of the bill cannot be read"):
+        bills.read(path)
 
 
 def test_strict_refuses_warnings(cur: Write) -> None:
@@ -157,7 +180,7 @@ def test_unpriced_rows_are_in_no_invoice(tmp_path: Path) -> None:
 
 
 def test_problems_are_refusals_and_warnings(cur: Write) -> None:
-    report = bills.read(cur(HOUR, {"line_item_unblended_cost": "two"})).report
+    report = bills.read(cur(HOUR, {"line_item_unblended_cost": "two"}), partial=True).report
     assert report.problems == (*report.refusals, *report.warnings)
     assert report.difference_usd == 0
 

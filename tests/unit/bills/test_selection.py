@@ -140,6 +140,12 @@ def test_tags_in_every_form(text: str | None, pairs: dict[str, str]) -> None:
     assert selection.tag_pairs(text) == pairs
 
 
+@pytest.mark.parametrize(("category", "expected"), [("Tax", None), ("Credit", "accelerator"), ("Usage", "accelerator")])
+def test_taxes_are_no_inference(focus: Write, category: str, expected: str | None) -> None:
+    """A credit for a machine lowers the cost of inference; a tax on it is none of its costs."""
+    assert kind(focus({"ChargeCategory": category, "BilledCost": "-1", "x_SkuInstanceType": "p5.48xlarge"})) == expected
+
+
 def test_every_rule_has_a_source() -> None:
     assert all(rule["source"] for rules in selection.rules().values() for rule in rules)
 

@@ -10,7 +10,6 @@ from itertools import chain
 from pathlib import Path
 
 import pytest
-import typer.main
 from tests.samples.charges import Row, line, machine, reservation, tokens, write
 
 from meritorder import cli
@@ -86,18 +85,23 @@ def test_csv_holds_no_formula(monkeypatch: pytest.MonkeyPatch, bill: Path, tmp_p
     assert not [cell for cell in cells if re.match(r"[=+@]", cell)]
 
 
-def test_commands_of_fixes_run(monkeypatch: pytest.MonkeyPatch, bill: Path, tmp_path: Path) -> None:
+def test_commands_of_fixes_run(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], bill: Path, tmp_path: Path
+) -> None:
+    """Each command of a finding succeeds as it is printed, next to the bill."""
+    monkeypatch.chdir(tmp_path)
     target = tmp_path / "audit.json"
-    run(monkeypatch, bill, "--json", target)
-    commands = typer.main.get_command(cli.app).commands  # type: ignore[attr-defined]
+    run(monkeypatch, bill.name, "--json", target)
     fixes = [finding.fix for finding in decode(target.read_bytes()).findings]
-    for fix in fixes:
-        _, *said = fix.split("meritorder ")
-        assert said, fix
-        for text in said:
-            name, *arguments = shlex.split(text.removesuffix("&& "))
-            options = {option for parameter in commands[name].params for option in parameter.opts}
-            assert {argument for argument in arguments if argument.startswith("--")} <= options, fix
+    commands = {fix.rpartition(": meritorder ")[2] for fix in fixes}
+    assert len(commands) > 1
+    for command in commands:
+        name, *arguments = shlex.split(command)
+        assert name in {"audit", "prices"}, command
+        monkeypatch.setattr(sys, "argv", ["meritorder", name, *arguments])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        assert not ended.value.code, (command, capsys.readouterr().err)
 
 
 @pytest.mark.parametrize(
@@ -198,3 +202,32 @@ def test_terms_reuse_the_fleet_of_audit(
     assert "p5.48xlarge" in rates.read_text()
     assert "g5.12xlarge" in held.read_text()
     assert len(calls) == 1, capsys.readouterr().out
+
+
+def test_unread_rows_need_partial(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], bill: Path
+) -> None:
+    bill.write_text(bill.read_text().replace("56.0000000000", "fifty-six"))
+    assert run(monkeypatch, bill) == 2
+    assert re.search(
+        r"\d+ % of the bill cannot be read: .*200 rows refused, no readable amount", capsys.readouterr().err
+    )
+    assert run(monkeypatch, bill, "--partial") == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert said.startswith("200 of 652 rows are not read")
+    assert "accounted for" not in said
+
+
+def test_rate_converts_the_bill(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    row = "2026-10-01T00:00:00Z,2026-10-01T01:00:00Z,100,EUR"
+    path = tmp_path / "euro.csv"
+    path.write_text(f"ChargePeriodStart,ChargePeriodEnd,BilledCost,BillingCurrency\n{row}\n")
+    assert run(monkeypatch, path, "--rate", "eur=1.25") == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "Every dollar in the files is accounted for: $125.00." in said
+    assert "one EUR is 1.25 dollars" in said
+    for rate in ("EUR", "EUR=0", "euro=1", "EUR=x", "EUR=nan"):
+        assert run(monkeypatch, path, "--rate", rate) == 2
+        assert "write EUR=1.08" in capsys.readouterr().err

@@ -13,6 +13,7 @@ specifications 1.0, 1.1, 1.2 and 1.3, focus.finops.org, read 2026-11):
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Final
 
 import polars as pl
@@ -22,6 +23,9 @@ from meritorder.bills.columns import SourceColumns, mapped
 from meritorder.tables import MONEY
 
 REQUIRED: Final = ("BilledCost", "ChargePeriodStart", "BillingCurrency")
+
+_BILLED_IN_DOLLARS: Final = "x_BilledCostInUsd"
+"""Source: Microsoft Learn, "FOCUS cost and usage details file schema", read 2026-11."""
 
 _VERSIONS: Final = (
     ("1.3", {"ServiceProviderName", "HostProviderName", "ContractApplied"}),
@@ -56,6 +60,39 @@ _STATUS: Final = {
 }
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Amounts:
+    """The amounts of a charge: in dollars where the export has dollars beside another billing currency."""
+
+    billed: pl.Expr
+    effective: pl.Expr
+    listed: pl.Expr
+    currency: pl.Expr
+
+    @classmethod
+    def of(cls, fields: SourceColumns) -> "_Amounts":
+        """Return the amounts of a dataset.
+
+        The effective cost is 0 for the purchase of a commitment; it is the billed cost where it is not stated.
+        """
+        billed, listed = fields.money("BilledCost"), fields.money("ListCost")
+        stated = fields.text("EffectiveCost", "AmortizedCost").is_not_null()
+        effective = pl.when(stated).then(fields.money("EffectiveCost", "AmortizedCost")).otherwise(billed)
+        currency = fields.text("BillingCurrency")
+        if not fields.has(_BILLED_IN_DOLLARS):
+            return cls(billed=billed, effective=effective, listed=listed, currency=currency)
+        dollars = fields.money(_BILLED_IN_DOLLARS)
+        other = (currency.str.to_uppercase() != "USD") & dollars.is_not_null()
+        in_dollars = fields.money("x_EffectiveCostInUsd") if fields.has("x_EffectiveCostInUsd") else dollars
+        list_in_dollars = fields.money("x_ListCostInUsd") if fields.has("x_ListCostInUsd") else None
+        return cls(
+            billed=pl.when(other).then(dollars).otherwise(billed),
+            effective=pl.when(other).then(in_dollars).otherwise(effective),
+            listed=pl.when(other).then(list_in_dollars).otherwise(listed),
+            currency=pl.when(other).then(pl.lit("USD")).otherwise(currency),
+        )
+
+
 def is_focus(columns: frozenset[str]) -> bool:
     """Return whether these are the columns of a FOCUS dataset."""
     return set(REQUIRED) <= columns
@@ -68,7 +105,7 @@ def title(columns: frozenset[str]) -> str:
 
 def columns(fields: SourceColumns) -> Mapping[str, pl.Expr]:
     """Return the columns of CHARGES as expressions over the dataset's columns."""
-    billed = fields.money("BilledCost")
+    amounts = _Amounts.of(fields)
     status = mapped(fields.text("CommitmentDiscountStatus", "ChargeSubcategory"), _STATUS)
     category = fields.text("ChargeCategory", "ChargeType")
     commitment = fields.text("CommitmentDiscountId")
@@ -79,6 +116,7 @@ def columns(fields: SourceColumns) -> Mapping[str, pl.Expr]:
         meter, fields.text("SkuId"), description, ignore_nulls=True
     ).str.contains(r"(?i)capacity.?block")
     purchase = _purchase(fields, category, commitment, family, status, block=block)
+    resource = fields.text("ResourceId")
     bought = (category == "Purchase") & _commitment_family(family, commitment).is_not_null()
     unused = status.eq_missing("Unused")
     return {
@@ -92,7 +130,7 @@ def columns(fields: SourceColumns) -> Mapping[str, pl.Expr]:
         "service": fields.text("ServiceName"),
         "sku": pl.coalesce(_specific(meter), fields.text("SkuId")),
         "description": description,
-        "resource": fields.text("ResourceId"),
+        "resource": resource,
         "instance_type": pl.coalesce(
             fields.text("x_SkuInstanceType", "x_InstanceType", needed=False),
             fields.text("SkuPriceDetails", "x_SkuDetails", needed=False).str.extract(
@@ -104,11 +142,13 @@ def columns(fields: SourceColumns) -> Mapping[str, pl.Expr]:
         "commitment": commitment,
         "quantity": fields.number("ConsumedQuantity", "PricingQuantity", "UsageQuantity"),
         "unit": fields.text("ConsumedUnit", "PricingUnit", "UsageUnit"),
-        "billed_usd": billed,
-        "amortised_usd": _effective(fields, billed),
-        "list_usd": pl.when(~bought & ~unused).then(fields.money("ListCost")),
+        "bought": bought.fill_null(value=False),
+        "anonymous": resource.is_null(),
+        "billed_usd": amounts.billed,
+        "amortised_usd": amounts.effective,
+        "list_usd": pl.when(~bought & ~unused).then(amounts.listed),
         "tags": fields.tags("Tags"),
-        "currency": fields.text("BillingCurrency"),
+        "currency": amounts.currency,
         "billing_start": fields.time("BillingPeriodStart"),
         "billing_end": fields.time("BillingPeriodEnd"),
     }
@@ -124,12 +164,6 @@ def _provider(name: pl.Expr) -> pl.Expr:
 def _specific(meter: pl.Expr) -> pl.Expr:
     """Keep only meters that name what was metered; drop categories such as "Compute"."""
     return pl.when(meter.str.contains(r"[\d:/.\-]|\s")).then(meter)
-
-
-def _effective(fields: SourceColumns, billed: pl.Expr) -> pl.Expr:
-    """Return the amortized cost: EffectiveCost, which is 0 for the purchase of a commitment; else the billed cost."""
-    stated = fields.text("EffectiveCost", "AmortizedCost").is_not_null()
-    return pl.when(stated).then(fields.money("EffectiveCost", "AmortizedCost")).otherwise(billed)
 
 
 def _commitment_family(family: pl.Expr, commitment: pl.Expr) -> pl.Expr:

@@ -36,14 +36,16 @@ def decode(document: bytes, *, where: str | None = None) -> Audit:
 
 
 def to_csv(audit: Audit) -> str:
-    """Return the findings as CSV, one a row, largest first."""
+    """Return the findings as CSV, one a row, largest first; dollars in whole cents."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(_COLUMNS)
-    writer.writerows([_safe(getattr(finding, name)) for name in _COLUMNS] for finding in audit.findings)
+    writer.writerows([_cell(name, getattr(finding, name)) for name in _COLUMNS] for finding in audit.findings)
     return text.getvalue()
 
 
-def _safe(value: object) -> object:
-    """Prefix a text that a spreadsheet would take for a formula."""
+def _cell(name: str, value: object) -> object:
+    """Return dollars in whole cents, and prefix a text that a spreadsheet would take for a formula."""
+    if name.startswith("usd"):
+        return f"{value:.2f}"
     return f"'{value}" if isinstance(value, str) and value[:1] in {"=", "+", "-", "@"} else value

@@ -3,7 +3,7 @@
 from decimal import Decimal
 from typing import Final
 
-from meritorder.findings import Audit, RequestCosts
+from meritorder.findings import Audit, BillRead, RequestCosts
 from meritorder.report.wording import or_missing
 from meritorder.units import format_share, format_usd
 
@@ -88,17 +88,25 @@ def what_was_read(audit: Audit) -> str:
 def reconciled(audit: Audit) -> str:
     """Return how the charges reconcile with the amounts in the files, and the sum of refunds and credits."""
     read = audit.bill
-    if abs(read.difference_usd) < _CENT / 2:
+    if abs(read.difference_usd) < _CENT / 2 and not read.refused_rows:
         reconciliation = f"Every dollar in the files is accounted for: {format_usd(audit.total_usd, 2)}."
     else:
         reconciliation = (
-            f"The files state {format_usd(read.stated_usd, 2)}; {format_usd(audit.total_usd, 2)} is counted, "
+            f"{_unread(read)}The files state {format_usd(read.stated_usd, 2)}; "
+            f"{format_usd(audit.total_usd, 2)} is counted, "
             f"{format_usd(read.difference_usd, 2)} of copies and unusable rows is not."
         )
-    if not read.negative_rows:
-        return reconciliation
-    negative = format_usd(read.negative_usd, 2)
-    return f"{reconciliation} This includes {negative} of refunds, credits and corrections."
+    if read.tax_usd:
+        reconciliation += f" {format_usd(read.tax_usd, 2)} of it is taxes, which are no cost of inference."
+    if read.negative_rows:
+        reconciliation += f" This includes {format_usd(read.negative_usd, 2)} of refunds, credits and corrections."
+    return reconciliation
+
+
+def _unread(read: BillRead) -> str:
+    if not read.refused_rows:
+        return ""
+    return f"{read.refused_rows:,} of {read.rows:,} rows are not read, {format_share(read.unread_share)} of the bill. "
 
 
 def requests_sentence(costs: RequestCosts) -> str:

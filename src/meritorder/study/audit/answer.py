@@ -6,7 +6,8 @@ from typing import Final
 
 from meritorder import bills, traces
 from meritorder.bills.utilization import read_utilization
-from meritorder.errors import BillError
+from meritorder.catalog import Catalog
+from meritorder.errors import BillError, CatalogError
 from meritorder.evidence import Assumption
 from meritorder.findings import Audit, Finding, RequestCosts
 from meritorder.study.audit import bill_summary
@@ -110,16 +111,19 @@ def _context(case: AuditCase, trace: traces.Trace | None) -> AuditContext:
         market=Market(catalog=case.catalog, rates=fleet.rates if fleet else PaidRates(), until=until),
         usage=_usage(case, trace),
         uncalled=uncalled_endpoints(case.bill, fleet) if fleet else UncalledEndpoints(),
-        bill=options.bill,
+        bill=options.bill or tuple(str(file.path) for file in case.bill.report.files),
         trace=options.trace,
-        model=case.catalog.find_model(options.model).id if options.model else _only_model(trace),
+        model=case.catalog.find_model(options.model).id if options.model else _only_model(case.catalog, trace),
     )
 
 
-def _only_model(trace: traces.Trace | None) -> str:
-    """Return the model of a trace that names exactly one, else ""."""
+def _only_model(catalog: Catalog, trace: traces.Trace | None) -> str:
+    """Return the model of a trace that names exactly one, if the catalog has it, else ""."""
     names = trace.models if trace else ()
-    return names[0] if len(names) == 1 else ""
+    try:
+        return catalog.find_model(names[0]).id if len(names) == 1 else ""
+    except CatalogError:
+        return ""
 
 
 def _usage(case: AuditCase, trace: traces.Trace | None) -> MachineUsage | None:
@@ -167,7 +171,7 @@ def _answer(
     overpaid_usd = sum(finding.usd for finding in findings)
     ordered = sorted(findings, key=lambda finding: (-finding.usd_per_month, finding.kind, finding.where))
     return Audit(
-        sentence=_sentence(inference_usd, overpaid_usd, ordered, paid.months),
+        sentence=_unread(case.bill.report) + _sentence(inference_usd, overpaid_usd, ordered, paid.months),
         total_usd=whole_bill.billed_usd,
         amortised_usd=whole_bill.amortised_usd,
         inference_usd=inference.amortised_usd,
@@ -188,9 +192,18 @@ def _answer(
         shape=bill_summary.spend_over_time(case.by_hour),
         requests=requests,
         prices=context.market.prices(),
-        assumptions=_assumptions(findings, context, paid.months),
+        assumptions=[*case.bill.report.assumptions, *_assumptions(findings, context, paid.months)],
         bill=bill_summary.bill_read(case.bill, paid.months),
     )
+
+
+def _unread(report: bills.BillReport) -> str:
+    """Return in a sentence how much of the bill could not be read, "" if all of it was."""
+    if not report.refused_rows:
+        return ""
+    share = format_share(report.unread_share) if report.unread_share else "nothing"
+    stated = f", {format_usd(report.refused_usd)} as far as they state it" if report.refused_usd else ""
+    return f"{report.refused_rows:,} of {report.rows:,} rows are not read, {share} of the bill{stated}. "
 
 
 def _sentence(inference_usd: float, overpaid_usd: float, ordered: list[Finding], months: float) -> str:

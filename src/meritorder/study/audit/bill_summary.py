@@ -124,4 +124,6 @@ def bill_read(bill: bills.Bill, months: float) -> BillRead:
             for invoice in report.invoices
         ],
         problems=list(report.problems),
+        unread_share=report.unread_share,
+        tax_usd=exact(bill.groups.filter(pl.col("purchase") == bills.PurchaseOption.TAX)["billed_usd"].sum()),
     )

@@ -68,8 +68,8 @@ def find_unneeded_machines(ledger: Ledger, context: AuditContext) -> StepResult:
                     title=waste.title.format(pool.machine.label),
                     confidence=usage.confidence,
                     evidence=_evidence(pool, usage, waste, hours),
-                    fix="scale with the load, or backfill the gaps with work that may wait: "
-                    + context.compare_command(pool.machine),
+                    fix="scale with the load, or backfill the gaps with work that may wait; "
+                    + context.compare_advice(pool.machine),
                     where=pool.machine.label,
                 )
             )
@@ -118,8 +118,8 @@ def find_uncalled_endpoints(ledger: Ledger, context: AuditContext) -> StepResult
                 confidence="medium",
                 evidence=f"{uncalled.sum():,.0f} on-demand hours of {pool.machine.label} without a line for data in or "
                 f"out, which {called} other endpoint{'s have' if called != 1 else ' has'}",
-                fix="delete it, or start it on request; verify with its metrics: "
-                f"meritorder audit {context.bill_arguments} --metrics invocations.csv",
+                fix="delete it, or start it on request, once its metrics confirm that; see what each endpoint costs: "
+                f"meritorder audit {context.bill_arguments} --by resource",
                 where=pool.machine.label,
             )
         )
@@ -152,8 +152,8 @@ def find_non_production_hours(ledger: Ledger, context: AuditContext) -> StepResu
                 confidence="medium",
                 evidence=f"tags mark it as non-production{pool.serves}; {outside.sum():,.0f} of "
                 f"{pool.on_demand.sum():,.0f} on-demand hours are outside {_WORKDAYS} days of {_WORKDAY_HOURS} hours",
-                fix="stop it outside working hours, or start it on request; see when it is used: "
-                f"meritorder audit {context.bill_arguments} --metrics gpu.csv",
+                fix="stop it outside working hours, or start it on request; see what else is not production: "
+                f"meritorder audit {context.bill_arguments} --by tag:environment --by tag:env",
                 where=pool.machine.label,
             )
         )

@@ -88,7 +88,7 @@ def find_cheaper_regions(ledger: Ledger, context: AuditContext) -> StepResult:
                 evidence=f"{pool.on_demand.sum():,.0f} hours at {format_usd(pool.usd_per_hour)} an hour; in "
                 f"{offer.region} {format_usd(offer.usd_per_hour)} ({title(offer.source)}, {offer.as_of}). Latency, "
                 f"data transfer and data residency within {geography(offer.region)} are not considered",
-                fix=context.compare_command(pool.machine, region=offer.region),
+                fix="move it, if data and latency allow; " + context.compare_advice(pool.machine, region=offer.region),
                 where=pool.machine.label,
             )
         )
@@ -119,8 +119,8 @@ def find_work_for_spot(ledger: Ledger, context: AuditContext) -> StepResult:
                 evidence=f"{pool.on_demand.sum():,.0f} on-demand hours{pool.serves} of work that may wait, "
                 f"at {format_usd(pool.usd_per_hour)}; on spot {format_usd(price.usd_per_hour)} ({price.source}), and "
                 f"{format_share(1 - share, 1)} of it lost to interruptions ({basis})",
-                fix="run it on spot within its deadlines: "
-                + context.compare_command(pool.machine, more="--spot --defer 100%@24h"),
+                fix="run it on spot within its deadlines; "
+                + context.compare_advice(pool.machine, more="--spot --defer 100%@24h"),
                 where=pool.machine.label,
             )
         )
@@ -166,7 +166,8 @@ def find_newer_generations(ledger: Ledger, context: AuditContext) -> StepResult:
                 evidence=f"{pool.on_demand.sum():,.0f} hours{pool.serves} at {format_usd(pool.usd_per_hour)}; one "
                 f"{offer.instance} at {format_usd(offer.usd_per_hour)} does the work of {speedup:.2g} ({basis}; "
                 f"{title(offer.source)}, {offer.as_of})",
-                fix=context.compare_command(pool.machine, hardware=offer.hardware),
+                fix="move to it with the next deployment; "
+                + context.compare_advice(pool.machine, hardware=offer.hardware),
                 where=pool.machine.label,
             )
         )

@@ -69,7 +69,7 @@ def find_commitments_to_make(ledger: Ledger, context: AuditContext) -> StepResul
                 confidence=_confidence(fleet, ledger.months, best.price),
                 evidence=_evidence(pool, best, fleet),
                 fix=f"commit to {what} {format_usd(usd_per_hour)} an hour {term}, after a test on traffic that the "
-                f"choice did not use: {context.plan_command}",
+                f"choice did not use; {context.plan_advice('find how much')}",
                 where=pool.machine.label,
             )
         )
@@ -143,10 +143,9 @@ def find_unused_commitments(ledger: Ledger, context: AuditContext) -> StepResult
 
 def _fix(context: AuditContext, *, wrong_family: bool) -> str:
     if wrong_family:
-        return f"exchange or sell it, or let it expire and commit to what runs; find what: {context.plan_command}"
-    return (
-        f"fill its free hours with work that may wait, and renew a smaller one; find how much: {context.plan_command}"
-    )
+        return f"exchange or sell it, or let it expire and commit to what runs; {context.plan_advice('find what')}"
+    advice = context.plan_advice("find how much")
+    return f"fill its free hours with work that may wait, and renew a smaller one; {advice}"
 
 
 def _net_saving(commitment: UnusedCommitment) -> str:

@@ -3,7 +3,6 @@
 import shlex
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
 
 import polars as pl
 
@@ -13,9 +12,6 @@ from meritorder.study.audit import pools
 from meritorder.study.audit.market import Market
 from meritorder.study.audit.pools import BilledFleet, BilledMachine
 from meritorder.study.audit.usage import MachineUsage, UncalledEndpoints
-
-_DEFAULT_TRACE: Final = "requests.csv"
-_DEFAULT_MODEL: Final = "MODEL"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,7 +83,7 @@ class AuditContext:
         usage: How much of the machines was used; None if only the bill is known.
         bill: The bill's files, as the user named them.
         trace: The trace's files, as the user named them.
-        model: Model that the machines serve, "" if not stated.
+        model: Model of the catalog that the machines serve, "" if not stated.
         uncalled: Endpoints that are no longer called.
     """
 
@@ -103,36 +99,50 @@ class AuditContext:
         """The bill, as arguments of a command."""
         return " ".join(shlex.quote(str(path)) for path in self.bill)
 
-    @property
-    def plan_command(self) -> str:
-        """The command that finds the cheapest plan at the bill's own prices, with its running commitments."""
-        words = [f"--bill {shlex.quote(str(path))}" for path in self.bill] or ["--bill BILL"]
-        return f"meritorder plan {self._trace} --model {self._model} {' '.join(words)}"
-
-    def compare_command(
-        self, machine: BilledMachine | None = None, *, hardware: str = "", region: str = "", more: str = ""
-    ) -> str:
-        """Return the command that compares arrangements for the trace.
+    def plan_advice(self, purpose: str) -> str:
+        """Return how to find the cheapest plan at the bill's own prices, with a command that runs as it is.
 
         Args:
-            machine: The machine that the trace runs on now, if any.
+            purpose: What the plan is for, in words.
+        """
+        if self._can_simulate:
+            bill = " ".join(f"--bill {shlex.quote(str(path))}" for path in self.bill)
+            return f"{purpose}: meritorder plan {self._trace} --model {shlex.quote(self.model)} {bill}"
+        return (
+            f"{purpose} with `plan` on your requests, at the prices and commitments that this writes: "
+            f"meritorder audit {self.bill_arguments} --rates rates.csv --held held.toml"
+        )
+
+    def compare_advice(
+        self, machine: BilledMachine | None = None, *, hardware: str = "", region: str = "", more: str = ""
+    ) -> str:
+        """Return how to compare arrangements, or prices if requests and model are not known, with a command that runs.
+
+        Args:
+            machine: The machine that the work runs on now, if any.
             hardware: `Hardware.id` to run on, "" for the machine's own.
             region: Region to rent in, "" for any.
-            more: Further options.
+            more: Further options of `compare`.
         """
         known = self.market.hardware_of(machine) if machine else None
         options = {
             "--hardware": hardware or (known[0] if known else ""),
-            "--provider": machine.provider if machine else "",
+            "--provider": machine.provider if machine and known else "",
             "--region": region,
         }
         words = [f"{name} {shlex.quote(value)}" for name, value in options.items() if value]
-        return " ".join(["meritorder compare", self._trace, f"--model {self._model}", *words, *filter(None, [more])])
+        if self._can_simulate:
+            model = f"--model {shlex.quote(self.model)}"
+            command = " ".join(["meritorder compare", self._trace, model, *words, *filter(None, [more])])
+            return f"price it on your requests: {command}"
+        if words:
+            return f"see the prices: {' '.join(['meritorder prices', *words])}"
+        return f"see what it is spent on: meritorder audit {self.bill_arguments} --by instance_type"
+
+    @property
+    def _can_simulate(self) -> bool:
+        return bool(self.trace and self.model)
 
     @property
     def _trace(self) -> str:
-        return " ".join(map(shlex.quote, self.trace)) or _DEFAULT_TRACE
-
-    @property
-    def _model(self) -> str:
-        return shlex.quote(self.model) if self.model else _DEFAULT_MODEL
+        return " ".join(map(shlex.quote, self.trace))

@@ -49,8 +49,8 @@ def find_tokens_for_batch(ledger: Ledger, context: AuditContext) -> StepResult:
                 confidence=min((batch.confidence for _, batch in pairs), key=("low", "medium", "high").index),
                 evidence=f"{format_usd(before)} was paid at other tiers than batch or flex for tokens that may "
                 f"wait; at the batch tier they cost {format_usd(after)} ({'; '.join(bases)})",
-                fix="send them to the provider's batch tier; price it first on your requests: "
-                + context.compare_command(more="--defer 100%@24h"),
+                fix="send them to the provider's batch tier; see who buys them: "
+                f"meritorder audit {context.bill_arguments} --by model --by account",
                 where=name,
             )
         )

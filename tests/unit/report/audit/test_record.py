@@ -1,5 +1,6 @@
 """The answer as JSON and CSV."""
 
+import csv
 import json
 from decimal import Decimal
 from pathlib import Path
@@ -58,3 +59,5 @@ def test_csv_has_a_row_a_finding() -> None:
     table = to_csv(answer).splitlines()
     assert table[0].startswith("kind,title,usd_per_month,usd,")
     assert len(table) == 1 + len(answer.findings)
+    usd = [row["usd"] for row in csv.DictReader(table)]
+    assert usd == [f"{finding.usd:.2f}" for finding in answer.findings]

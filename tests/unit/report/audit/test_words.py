@@ -39,14 +39,34 @@ def test_missing_rates_are_dashes() -> None:
 
 
 def test_reconciled_to_the_cent() -> None:
-    assert reconciled(with_bill(negative_rows=0)) == "Every dollar in the files is accounted for: $2,499.76."
+    assert (
+        reconciled(with_bill(negative_rows=0, tax_usd=Decimal(0)))
+        == "Every dollar in the files is accounted for: $2,499.76."
+    )
     assert reconciled(golden()).endswith("This includes -$25.00 of refunds, credits and corrections.")
 
 
 def test_difference_is_named() -> None:
-    text = reconciled(with_bill(stated_usd=Decimal("2502.76"), difference_usd=Decimal(3), negative_rows=0))
+    text = reconciled(
+        with_bill(stated_usd=Decimal("2502.76"), difference_usd=Decimal(3), negative_rows=0, tax_usd=Decimal(0))
+    )
     assert text == "The files state $2,502.76; $2,499.76 is counted, $3.00 of copies and unusable rows is not."
     assert "accounted for" in reconciled(with_bill(difference_usd=Decimal("0.004")))
+
+
+def test_unread_rows_come_first() -> None:
+    """Rows without a readable amount state no dollars, and yet not every dollar is accounted for."""
+    text = reconciled(with_bill(refused_rows=3, unread_share=0.25))
+    assert text.startswith("3 of 206 rows are not read, 25 % of the bill. The files state $2,499.76;")
+    assert "accounted for" not in text
+
+
+def test_taxes_are_named() -> None:
+    assert "$10.00 of it is taxes, which are no cost of inference." in reconciled(golden())
+
+
+def test_no_internal_names_on_a_page() -> None:
+    assert not [scope for _, _, scope in figures(golden()) if "_" in scope]
 
 
 def test_period_of_findings() -> None:

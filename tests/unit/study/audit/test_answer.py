@@ -11,6 +11,7 @@ from tests.samples.charges import START, line, machine, reservation, tokens, wri
 from tests.unit.study.audit.conftest import DAY, DEFERRABLE, MONTH, Audited, only
 
 from meritorder import bills
+from meritorder import catalog as facts
 from meritorder.findings import Finding, FindingKind
 from meritorder.study.audit.answer import _assumptions, _context, _only_model, _sentence, audit
 from meritorder.study.audit.context import AuditOptions, build_case
@@ -115,10 +116,14 @@ def test_prices_end_with_the_bill(tmp_path: Path) -> None:
 
 
 def test_only_one_model_is_served() -> None:
-    def of(*models: str) -> str:
-        return _only_model(SimpleNamespace(models=models))  # type: ignore[arg-type]
+    """A model that the catalog does not have cannot be simulated, and is none."""
+    known = facts.load(())
 
-    assert (of("a"), of("a", "b"), of(), _only_model(None)) == ("a", "", "", "")
+    def of(*models: str) -> str:
+        return _only_model(known, SimpleNamespace(models=models))  # type: ignore[arg-type]
+
+    assert (of("Llama-3.1-8B"), of("llama-3.1-8b", "qwen3-8b"), of("claude-sonnet-4-5")) == ("llama-3.1-8b", "", "")
+    assert (of(), _only_model(known, None)) == ("", "")
 
 
 def test_audit_without_options(tmp_path: Path) -> None:

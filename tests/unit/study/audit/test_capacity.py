@@ -10,6 +10,7 @@ from tests.samples.charges import machine, reservation
 from tests.unit.study.audit.conftest import DAY, MONTH, Audited, MakeTrace, kinds, only
 
 from meritorder.study.audit.capacity import find_non_production_hours, find_uncalled_endpoints, find_unneeded_machines
+from meritorder.study.audit.context import AuditOptions
 from meritorder.study.audit.ledger import Ledger
 from meritorder.study.audit.usage import MachineUsage, UncalledEndpoints
 
@@ -31,7 +32,8 @@ def test_empty_hours_idle_quiet_hours_overprovisioned(audited: Audited, trace: M
     # Eight hours at the peak, eight at a quarter of it, eight without a request; four machines all the time.
     counts = [0] * 8 + [10] * 8 + [40] * 8
     requests = trace([*counts[8:], *counts[:8], 1])
-    answer = audited(machine(range(DAY), instance="g5.2xlarge", usd=1.0, count=4), trace=requests)
+    options = AuditOptions(bill=("bill.csv",), trace=("requests.csv",))
+    answer = audited(machine(range(DAY), instance="g5.2xlarge", usd=1.0, count=4), options, trace=requests)
     idle, spare = only(answer, "idle_capacity"), only(answer, "over_provisioned")
     assert idle.usd == pytest.approx(8 * 4 * 1.0)
     assert "--model llama-3.1-8b" in spare.fix

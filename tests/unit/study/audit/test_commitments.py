@@ -22,7 +22,7 @@ def test_machine_that_always_runs(audited: Audited) -> None:
     price = next(price for price in answer.prices if price.pricing_model == "reserved")
     assert found.usd == pytest.approx(WEEKS * (10.49264 - price.usd))
     assert "chat" in found.evidence
-    assert "meritorder plan requests.csv --model MODEL --bill bill.csv" in found.fix
+    assert "meritorder audit bill.csv --rates rates.csv --held held.toml" in found.fix
 
 
 def test_machine_that_seldom_runs(audited: Audited) -> None:

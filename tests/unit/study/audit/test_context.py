@@ -23,23 +23,36 @@ def context(**inputs: object) -> AuditContext:
     return AuditContext(market=market, usage=None, **({"bill": ()} | inputs))  # type: ignore[arg-type]
 
 
-def test_commands_without_inputs_have_placeholders() -> None:
-    assert context().plan_command == "meritorder plan requests.csv --model MODEL --bill BILL"
-    assert context().compare_command() == "meritorder compare requests.csv --model MODEL"
+def test_commands_without_requests_run_on_the_bill() -> None:
+    """Neither `plan` nor `compare` can run without requests and a model."""
+    named = context(bill=("my bill.csv", "b.csv"))
+    assert named.plan_advice("find it").endswith(
+        "writes: meritorder audit 'my bill.csv' b.csv --rates rates.csv --held held.toml"
+    )
+    assert named.compare_advice(MACHINE, more="--spot") == (
+        "see the prices: meritorder prices --hardware h100 --provider aws"
+    )
+    unknown = BilledMachine(provider="acme", region="r", instance="box")
+    assert named.compare_advice(unknown).endswith("meritorder audit 'my bill.csv' b.csv --by instance_type")
+    for half in ({"trace": ("a.csv",)}, {"model": "llama-3.1-8b"}):
+        assert "meritorder prices" in context(**half).compare_advice(MACHINE)
 
 
 def test_commands_quote_names() -> None:
     named = context(bill=("my bill.csv", "b.csv"), trace=("a b.csv",), model="llama 3")
     assert named.bill_arguments == "'my bill.csv' b.csv"
-    assert named.plan_command == ("meritorder plan 'a b.csv' --model 'llama 3' --bill 'my bill.csv' --bill b.csv")
+    assert named.plan_advice("find it") == (
+        "find it: meritorder plan 'a b.csv' --model 'llama 3' --bill 'my bill.csv' --bill b.csv"
+    )
 
 
 def test_compare_command_names_the_machine() -> None:
-    command = context().compare_command(MACHINE, region="us-west-2", more="--spot")
-    assert command == (
-        "meritorder compare requests.csv --model MODEL --hardware h100 --provider aws --region us-west-2 --spot"
+    given = context(trace=("requests.csv",), model="llama-3.1-8b")
+    assert given.compare_advice(MACHINE, region="us-west-2", more="--spot") == (
+        "price it on your requests: meritorder compare requests.csv --model llama-3.1-8b --hardware h100 "
+        "--provider aws --region us-west-2 --spot"
     )
-    assert "--hardware h200" in context().compare_command(MACHINE, hardware="h200")
+    assert "--hardware h200" in given.compare_advice(MACHINE, hardware="h200")
 
 
 def test_case_is_built_once(tmp_path: Path) -> None:
