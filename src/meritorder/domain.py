@@ -391,6 +391,7 @@ class Workload:
         match: Pairs of column name and glob; a request belongs to the workload if all match.
         access: Where it may run.
         assumed: Whether the lane was assumed rather than declared.
+        deferred_from: Real-time workload that its requests were taken from, if they were.
     """
 
     name: str
@@ -400,6 +401,7 @@ class Workload:
     match: tuple[tuple[str, str], ...] = ()
     access: Access = field(default_factory=Access)
     assumed: bool = False
+    deferred_from: str = ""
 
     def __post_init__(self) -> None:
         if self.lane is Lane.REALTIME and self.slo is None:

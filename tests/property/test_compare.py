@@ -91,7 +91,7 @@ questions = st.builds(
 def search(asked: TraceLoad, machines: list[CandidateMachine]) -> SearchResult:
     ordered = sorted(machines, key=lambda each: each.price_work(asked))
     return Search(
-        load=asked, machines=ordered, batch_machine=ordered[0], patience_s=7200.0, progress=lambda _: None
+        load=asked, machines=ordered, batch_machines=ordered, patience_s=7200.0, progress=lambda _: None
     ).run()
 
 
@@ -115,7 +115,7 @@ def test_promises_agree_with_simulated_timings(question: Asked) -> None:
     answer = found(asked, [machine(asked)])
     if answer is None:
         return
-    for trial in (*answer.trials, answer.fixed, answer.mix):
+    for trial in (answer.fixed, answer.autoscaled, answer.batch, answer.mix):
         assert trial.deadlines_missed == late(trial), trial.label
         realtime = ~np.isfinite(trial.load.deadline_s)
         if not trial.feasible or not realtime.any():

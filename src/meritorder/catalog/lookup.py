@@ -88,6 +88,33 @@ class Catalog:
         )
         return tuple(sorted(chosen, key=lambda offer: (offer.usd_per_gpu_hour, offer.gpus, offer.label)))
 
+    def machine_sizes(
+        self,
+        hardware: str,
+        gpus: int,
+        pricing_models: Collection[PricingModel],
+        providers: Collection[str] = (),
+        regions: Collection[str] = (),
+    ) -> tuple[Offer, ...]:
+        """Return the offers worth renting for replicas of a number of GPUs, the cheapest per GPU-hour first.
+
+        A machine is left out only if several of a smaller one are at least as good at every fleet size: they have as
+        many GPUs together, cost no more per GPU-hour, and are billed for no longer at least. Third-party machines of a
+        marketplace count only if their provider is named, or if there is no other offer.
+
+        Raises:
+            CatalogError: There is none; lists the offers for this hardware.
+        """
+        fitting = self.select_offers(hardware, providers, regions, pricing_models, gpus)
+        own = fitting if providers else tuple(offer for offer in fitting if not offer.third_party)
+        kept: list[Offer] = []
+        for offer in sorted(own or fitting, key=lambda offer: (offer.gpus, offer.usd_per_gpu_hour)):
+            if not any(_dominates(smaller, offer) for smaller in kept):
+                kept.append(offer)
+        if not kept:
+            self.cheapest(hardware, gpus, pricing_models, providers, regions)
+        return tuple(sorted(kept, key=lambda offer: (offer.usd_per_gpu_hour, offer.gpus, offer.label)))
+
     def cheapest(
         self,
         hardware: str,
@@ -116,6 +143,15 @@ class Catalog:
             where="prices",
             fix=f"available: {available}; add yours with --catalog FILE",
         )
+
+
+def _dominates(smaller: Offer, larger: Offer) -> bool:
+    return (
+        larger.gpus % smaller.gpus == 0
+        and smaller.usd_per_gpu_hour <= larger.usd_per_gpu_hour
+        and smaller.minimum_billing_s <= larger.minimum_billing_s
+        and (smaller.interruptions_per_month or 0.0) <= (larger.interruptions_per_month or 0.0)
+    )
 
 
 def _find(text: str, names: dict[str, Noun], kind: str) -> Noun:

@@ -167,7 +167,7 @@ def assign(
 
 def _fallbacks(default_slo: Slo) -> tuple[Workload, Workload]:
     return (
-        Workload(name=OWN_DEADLINE, lane=Lane.DEFERRABLE, deadline="as in the trace"),
+        Workload(name=OWN_DEADLINE, lane=Lane.DEFERRABLE, deadline="as in the trace", deferred_from=DEFAULT),
         Workload(name=DEFAULT, lane=Lane.REALTIME, slo=default_slo, assumed=True),
     )
 
@@ -210,18 +210,28 @@ def _deferred(
 def _move_deferred(
     rule: DeferRule, rows: np.ndarray[Any, np.dtype[np.intp]], tried: list[Workload], taken: np.ndarray[Any, Any]
 ) -> None:
-    """Move requests to deferrable workloads with their present access, one workload for each access."""
+    """Move requests to deferrable workloads, one for each workload that they come from, whose SLO and access stay."""
     before = taken[rows]
-    for access in dict.fromkeys(tried[place].access for place in np.unique(before).tolist()):
-        mine = [place for place, workload in enumerate(tried) if workload.access == access]
-        taken[rows[np.isin(before, mine)]] = len(tried)
+    places = np.unique(before).tolist()
+    for place in places:
+        source = tried[place]
+        taken[rows[before == place]] = len(tried)
         name = f"deferred {rule.deadline.text}"
-        if access != Access():
-            name += f" of {' + '.join(tried[place].name for place in np.unique(before).tolist() if place in mine)}"
+        if source.name != DEFAULT and (len(places) > 1 or source.access != Access()):
+            name += f" of {source.name}"
         while any(name == workload.name for workload in tried):
             name += "'"
-        deadline = rule.deadline.text
-        tried.append(Workload(name=name, lane=Lane.DEFERRABLE, deadline=deadline, access=access, assumed=True))
+        tried.append(
+            Workload(
+                name=name,
+                lane=Lane.DEFERRABLE,
+                slo=source.slo,
+                deadline=rule.deadline.text,
+                access=source.access,
+                assumed=True,
+                deferred_from=source.name,
+            )
+        )
 
 
 def _due(trace: Trace, tried: Sequence[Workload], taken: np.ndarray[Any, Any]) -> pl.Series:

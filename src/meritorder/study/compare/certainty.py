@@ -13,7 +13,7 @@ from meritorder.errors import InfeasibleError
 from meritorder.evidence import Interval
 from meritorder.perf.accuracy import Accuracy, expected_accuracy
 from meritorder.study.fleet.machines import CandidateMachine
-from meritorder.study.fleet.search import Search, SearchResult
+from meritorder.study.fleet.search import Search, SearchResult, machines_used
 from meritorder.units import format_share
 
 # Nine in ten draws lie between the first level and the last; those in between catch the jumps.
@@ -30,7 +30,7 @@ def saving_interval(result: SearchResult, search: Search, seed: int) -> Interval
     """
     if result.mix.usd >= result.baseline.usd:
         return None
-    used = _machines_used(result)
+    used = machines_used(result.baseline, result.mix)
     known = [expected_accuracy(machine.profile) for machine in used]
     errors = [error for error in known if error is not None]
     if len(errors) < len(used):
@@ -40,24 +40,15 @@ def saving_interval(result: SearchResult, search: Search, seed: int) -> Interval
         slowed = replace(
             search,
             machines=[_slowed(machine, level, seed) for machine in used if machine.interruptions is None],
-            batch_machine=_slowed(search.batch_machine, level, seed),
-            on_demand_machine=search.on_demand_machine and _slowed(search.on_demand_machine, level, seed),
+            batch_machines=[_slowed(machine, level, seed) for machine in used],
             autoscale=result.baseline.autoscales or result.mix.autoscales,
-            trials=[],
+            tried=[],
         )
         try:
             shares.append(slowed.saving_share())
         except InfeasibleError:
             continue
     return Interval(low=min(shares), high=max(shares), basis=_basis(errors, seed))
-
-
-def _machines_used(result: SearchResult) -> list[CandidateMachine]:
-    used: list[CandidateMachine] = []
-    for machine in (machine for trial in (result.baseline, result.mix) for machine, _ in trial.pools):
-        if machine not in used:
-            used.append(machine)
-    return used
 
 
 def _slowed(machine: CandidateMachine, level: int, seed: int) -> CandidateMachine:

@@ -6,11 +6,9 @@ from typing import Final
 from meritorder import catalog as facts
 from meritorder import traces
 from meritorder.catalog.tokens import token_prices
-from meritorder.comparison import Comparison, FrontierPoint, TraceSummary
+from meritorder.comparison import Comparison, TraceSummary
 from meritorder.domain import Lane, Model, Offer, Provenance, Tier, TokenPrice
-from meritorder.errors import CatalogError
 from meritorder.evidence import Assumption, Interval, PriceUsed
-from meritorder.latency import quantile
 from meritorder.study.compare import why
 from meritorder.study.compare.arrangements import (
     TITLES,
@@ -23,17 +21,16 @@ from meritorder.study.compare.arrangements import (
 from meritorder.study.compare.certainty import saving_interval
 from meritorder.study.fleet.fleets import Trial
 from meritorder.study.fleet.load import TraceLoad
-from meritorder.study.fleet.machines import CandidateMachine, find_machines
+from meritorder.study.fleet.machines import CandidateMachine
 from meritorder.study.fleet.options import CompareOptions, Progress
-from meritorder.study.fleet.search import Search, SearchResult
-from meritorder.study.fleet.spot import spot_assumptions, spot_machines
+from meritorder.study.fleet.search import SearchResult, build_search, machines_used
+from meritorder.study.fleet.spot import spot_assumptions
 from meritorder.study.fleet.workloads import access_assumptions, assign_workloads, only_model, permitted_to_all
 from meritorder.traces.statistics import describe
-from meritorder.units import SECONDS_PER_DAY, format_duration, format_usd
+from meritorder.units import format_duration, format_usd
 
 __all__ = ["CompareOptions", "compare"]
 
-_NO_SPOT: Final = "list them with meritorder prices --hardware NAME, or add a price with --catalog"
 _TIERS: Final = (Tier.STANDARD, Tier.BATCH, Tier.FLEX)
 # The usual ratio of the cost of a request in real time to its cost in batch.
 _USUAL_RATIO: Final = (2.0, 5.0)
@@ -56,18 +53,7 @@ def compare(trace: traces.Trace, options: CompareOptions, progress: Progress = l
     assigned = assign_workloads(trace, options)
     load = assigned.load(options)
     catalog, tokens = permitted_to_all(catalog, token_prices(model), assigned)
-    machines = find_machines(catalog, model, load, options, progress)
-    spot = _spot_machines(catalog, machines, load, options)
-    cheapest = min([*machines[:1], *spot], key=lambda machine: machine.price_work(load))
-    search = Search(
-        load=load,
-        machines=machines,
-        batch_machine=cheapest,
-        on_demand_machine=machines[0] if cheapest.interruptions else None,
-        patience_s=options.patience_s,
-        present_replicas=options.replicas,
-        progress=progress,
-    )
+    search = build_search(catalog, model, load, options, progress)
     result = search.run()
     progress("computing the interval of the saving")
     return assemble(
@@ -79,24 +65,11 @@ def compare(trace: traces.Trace, options: CompareOptions, progress: Progress = l
             *assigned.assumptions,
             *access_assumptions(assigned.workloads),
             *_assumptions(options, load),
-            *spot_assumptions(cheapest, options),
+            *spot_assumptions(machines_used(result.batch, result.mix), options),
         ],
         interval=saving_interval(result, search, options.seed),
         prices=tokens,
     )
-
-
-def _spot_machines(
-    catalog: facts.Catalog, machines: list[CandidateMachine], load: TraceLoad, options: CompareOptions
-) -> list[CandidateMachine]:
-    """Return spot machines for deferrable work, if the options ask for them."""
-    if not (options.spot or options.spot_trace):
-        return []
-    last_s = float(load.all_deferrable(options.patience_s).deadline_s.max())
-    candidates = spot_machines(catalog, machines, options, last_s + SECONDS_PER_DAY)
-    if not candidates and options.spot_trace:
-        raise CatalogError("no spot machine is known for these replicas", where="--spot-trace", fix=_NO_SPOT)
-    return candidates
 
 
 def _assumptions(options: CompareOptions, load: TraceLoad) -> list[Assumption]:
@@ -162,7 +135,7 @@ def assemble(
         break_even_note=break_even_note,
         sentence=f"{trace.report.unpriced} {_sentence(result, load, ratio, apis)}".strip(),
         waterfall=waterfalls,
-        frontier=_frontier(result),
+        frontier=result.tried[:_MAX_FRONTIER_POINTS],
         prices=[
             *_offers_used(result),
             *(PriceUsed.from_token_price(price, used_for=f"Token API, {tier}") for tier, price in apis),
@@ -232,22 +205,6 @@ def _fleets_sentence(result: SearchResult, load: TraceLoad, ratio: float) -> lis
             f"Letting {waiting:.0%} of them wait costs {cost}: {saved:.0%} less, with every SLO and deadline met.",
         ]
     return [start, f"Letting {waiting:.0%} of them wait saves nothing here: the real-time fleet is needed either way."]
-
-
-def _frontier(result: SearchResult) -> list[FrontierPoint]:
-    points = [
-        FrontierPoint(
-            arrangement=trial.name,
-            label=trial.label,
-            usd_per_request=trial.usd / len(trial.load),
-            ttft_p99_s=quantile(trial.ttft_s[~trial.load.deferrable], 0.99),
-            e2e_p50_s=quantile(trial.e2e_s, 0.5) or 0.0,
-            keeps_promise=trial.feasible,
-        )
-        for trial in result.trials
-        if len(trial.load) == len(result.baseline.load)
-    ]
-    return points[:_MAX_FRONTIER_POINTS]
 
 
 def _offers_used(result: SearchResult) -> list[PriceUsed]:

@@ -8,7 +8,9 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from meritorder.comparison import FrontierPoint
 from meritorder.domain import BackfillLimits
+from meritorder.latency import quantile
 from meritorder.sim.pools import Autoscaled, DeadlineScaled, Fixed, SimPool, SimResult
 from meritorder.sim.run import simulate
 from meritorder.study.fleet.load import TraceLoad
@@ -135,6 +137,18 @@ def _judge(load: TraceLoad, result: SimResult) -> tuple[float | None, bool, int]
     return attainment, enough and missed == 0, missed
 
 
+def frontier_point(trial: Trial) -> FrontierPoint:
+    """Return the cost and the latency of a fleet."""
+    return FrontierPoint(
+        arrangement=trial.name,
+        label=trial.label,
+        usd_per_request=trial.usd / len(trial.load),
+        ttft_p99_s=quantile(trial.ttft_s[~trial.load.deferrable], 0.99),
+        e2e_p50_s=quantile(trial.e2e_s, 0.5) or 0.0,
+        keeps_promise=trial.feasible,
+    )
+
+
 def fixed_fleet(machine: CandidateMachine, load: TraceLoad, instances: int) -> Trial:
     """Serve all requests in real time on a fixed number of machines, always on."""
     label = f"{_count(instances * machine.replicas, 'replica')}, always on"
@@ -194,30 +208,23 @@ def autoscaler_minimums(fixed: int) -> list[int]:
     return sorted({1, math.ceil(fixed / 3)})
 
 
-def search_autoscalers(machine: CandidateMachine, load: TraceLoad, fixed: int, minimum: int) -> Iterator[Trial]:
-    """Search for the highest target of an autoscaler that meets the SLO; yields every trial.
+def autoscaler_targets(machine: CandidateMachine) -> list[float]:
+    """Return the targets of requests in flight per replica that autoscalers are tried with, rising."""
+    targets = np.geomspace(2, machine.limits.max_num_seqs, _AUTOSCALER_TARGETS).round()
+    rising: list[float] = np.unique(targets).tolist()
+    return rising
 
-    A higher target of requests in flight per replica means fewer replicas, so the target is found by bisection.
+
+def autoscaled_fleet(machine: CandidateMachine, load: TraceLoad, target: float, fixed: int, minimum: int) -> Trial:
+    """Serve all requests in real time on machines that an autoscaler sets.
 
     Args:
         machine: What is scaled.
         load: What is served.
+        target: Requests in flight that one replica should have.
         fixed: Machines of the fixed fleet; the autoscaler starts with them and may add half as many.
         minimum: Machines that always run.
     """
-    targets = np.unique(np.geomspace(2, machine.limits.max_num_seqs, _AUTOSCALER_TARGETS).round().astype(int))
-    low, high = -1, len(targets)
-    while high - low > 1:
-        middle = (low + high) // 2
-        trial = _autoscaled_fleet(machine, load, float(targets[middle]), fixed, minimum)
-        yield trial
-        if trial.feasible:
-            low = middle
-        else:
-            high = middle
-
-
-def _autoscaled_fleet(machine: CandidateMachine, load: TraceLoad, target: float, fixed: int, minimum: int) -> Trial:
     scaling = Autoscaled(target_in_flight=target, minimum=minimum, maximum=math.ceil(1.5 * fixed), initial=fixed)
     label = f"autoscaled to {target:.0f} requests in flight per replica, at least {_count(minimum, 'machine')}"
     pool = machine.pool(scaling, realtime=True, backfill=None)

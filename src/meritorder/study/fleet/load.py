@@ -117,6 +117,26 @@ class TraceLoad:
         longest = int(np.argmax(self.input_tokens.astype(np.int64) + self.output_tokens))
         return self.select(np.union1d(chosen, [longest]))
 
+    def busiest(self, count: int) -> Self:
+        """Return the shortest stretch of this many requests, from time 0; it may break the SLO as often as the whole.
+
+        A fleet that is too small for the stretch is too small for the whole load.
+        """
+        if len(self) <= count:
+            return self
+        first = int(np.argmin(self.arrived_s[count - 1 :] - self.arrived_s[: len(self) - count + 1]))
+        stretch = self.select(np.arange(first, first + count))
+        begin_s = float(stretch.arrived_s[0])
+        arrived_s = stretch.arrived_s - begin_s
+        permitted = (1 - self.attainment) * len(self) / count
+        return replace(
+            stretch,
+            arrived_s=arrived_s,
+            deadline_s=stretch.deadline_s - begin_s,
+            span_s=float(arrived_s[-1]),
+            attainment=max(0.0, 1 - permitted),
+        )
+
     def joined(self, other: Self) -> Self:
         """Return the requests of another load followed by these, which must arrive after them."""
         columns: dict[str, Any] = {
@@ -164,11 +184,28 @@ class TraceLoad:
         met = ~breaks_slo(ttft_s, tpot_s, self.ttft_limit_s, self.tpot_limit_s)
         share = float(met[realtime].mean())
         enough = share >= self.attainment
-        for index, workload in enumerate(self.workloads):
-            members = realtime & (self.workload == index)
-            if workload.slo and members.any():
-                enough = enough and float(met[members].mean()) >= workload.slo.attainment
+        for indices, slo in self._promises:
+            members = realtime & np.isin(self.workload, indices)
+            if members.any():
+                enough = enough and float(met[members].mean()) >= slo.attainment
         return share, enough
+
+    @property
+    def _promises(self) -> list[tuple[list[int], Slo]]:
+        """The declared and the default SLOs, each with the indices of its workloads.
+
+        Requests that may wait belong to the workload that they were taken from: what may wait does not change what
+        real time means.
+        """
+        promises: dict[str, tuple[list[int], Slo]] = {}
+        names = [workload.deferred_from or workload.name for workload in self.workloads]
+        for name, workload in zip(names, self.workloads, strict=True):
+            if workload.slo:
+                promises.setdefault(name, ([], workload.slo))
+        for index, name in enumerate(names):
+            if name in promises:
+                promises[name][0].append(index)
+        return list(promises.values())
 
     def deadlines_missed(self, finished_s: Floats) -> int:
         """Return how many deferrable requests finished late, or never.

@@ -1,4 +1,4 @@
-"""Candidate machines for a trace: each replica that can serve it, on its cheapest machine."""
+"""Candidate machines for a trace: each replica that can serve it, on each machine size worth renting."""
 
 from collections.abc import Iterable
 from contextlib import suppress
@@ -18,7 +18,7 @@ from meritorder.perf.shipped import apply_correction, find_profiles, load_profil
 from meritorder.policy.backfill import BACKFILL_KV_SHARE
 from meritorder.sim.pools import Interruptions, Scaling, SimPool
 from meritorder.sim.saturation import Saturation, saturate, unloaded_latency
-from meritorder.study.fleet.load import TraceLoad
+from meritorder.study.fleet.load import SATURATION_REQUESTS, TraceLoad
 from meritorder.study.fleet.options import CompareOptions, Progress
 from meritorder.units import BYTES_PER_GIB, SECONDS_PER_HOUR
 
@@ -159,7 +159,7 @@ def check_slo(load: TraceLoad, profile: Profile, limits: EngineLimits) -> None:
 def find_machines(
     catalog: facts.Catalog, model: Model, load: TraceLoad, options: CompareOptions, progress: Progress
 ) -> list[CandidateMachine]:
-    """Return every replica that can serve the requests, on its cheapest machine; the cheapest work first.
+    """Return every replica that can serve the requests, on every machine size worth renting; the cheapest work first.
 
     Profiles are corrected to the speed of measured servers.
 
@@ -175,15 +175,16 @@ def find_machines(
             problems.append(_too_long(profile, longest))
             continue
         try:
-            offer = catalog.cheapest(
+            offers = catalog.machine_sizes(
                 profile.hardware, profile.gpus, (PricingModel.ON_DEMAND,), options.providers, options.regions
             )
         except CatalogError as error:
             problems.append(error)
             continue
         progress(f"measuring saturated {profile.replica.label}")
-        saturation = saturate(load.requests(np.zeros(len(load)), np.zeros(len(load))), profile, limits)
-        machines.append(
+        sample = load.sample(SATURATION_REQUESTS)
+        saturation = saturate(sample.requests(np.zeros(len(sample)), np.zeros(len(sample))), profile, limits)
+        machines += [
             CandidateMachine(
                 profile=profile,
                 offer=offer,
@@ -192,7 +193,8 @@ def find_machines(
                 startup_s=options.startup.total_s,
                 startup_paid_s=options.startup.paid_s,
             )
-        )
+            for offer in offers
+        ]
     if not machines:
         raise problems[0]
     return sorted(machines, key=lambda machine: machine.price_work(load))

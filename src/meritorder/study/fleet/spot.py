@@ -1,9 +1,11 @@
 """Spot machines: cheaper, and interrupted at a stated rate or as in a recorded fleet."""
 
 import math
+from collections.abc import Iterable
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
+from zlib import crc32
 
 import numpy as np
 
@@ -22,7 +24,7 @@ from meritorder.units import HOURS_PER_MONTH, SECONDS_PER_HOUR, format_duration
 def spot_machines(
     catalog: facts.Catalog, machines: list[CandidateMachine], options: CompareOptions, horizon_s: float
 ) -> list[CandidateMachine]:
-    """Return the same replicas on their cheapest spot machines, without those that have none.
+    """Return the same replicas on spot machines of every size worth renting, without those that have none.
 
     Args:
         catalog: Prices.
@@ -34,18 +36,20 @@ def spot_machines(
         TraceError: The recorded fleet cannot be read.
     """
     recorded = _recorded(options.spot_trace, horizon_s) if options.spot_trace else None
-    spot = []
-    random = np.random.default_rng(options.seed)
-    for machine in machines:
+    spot: list[CandidateMachine] = []
+    for label, machine in {machine.profile.replica.label: machine for machine in machines}.items():
         profile = machine.profile
         try:
-            offer = catalog.cheapest(
+            offers = catalog.machine_sizes(
                 profile.hardware, profile.gpus, (PricingModel.SPOT,), options.providers, options.regions
             )
         except CatalogError:
             continue
-        interruptions = recorded or _drawn(offer.interruptions_per_month, random)
-        spot.append(replace(machine, offer=offer, interruptions=interruptions))
+        for offer in offers:
+            # Each machine has its own seed, so that its lifetimes do not depend on the other candidates.
+            random = np.random.default_rng([options.seed, crc32(f"{label} {offer.label}".encode())])
+            interruptions = recorded or _drawn(offer.interruptions_per_month, random)
+            spot.append(replace(machine, offer=offer, interruptions=interruptions))
     return spot
 
 
@@ -76,9 +80,10 @@ def _recorded(path: Path, horizon_s: float) -> Interruptions:
     return Interruptions(ceiling_from_s=tuple(at_s for at_s, _ in kept), ceiling=tuple(count for _, count in kept))
 
 
-def spot_assumptions(machine: CandidateMachine, options: CompareOptions) -> list[Assumption]:
+def spot_assumptions(machines: Iterable[CandidateMachine], options: CompareOptions) -> list[Assumption]:
     """Return what was assumed about the interruptions of the machines for deferrable work."""
-    if machine.interruptions is None:
+    machine = next((machine for machine in machines if machine.interruptions), None)
+    if machine is None or machine.interruptions is None:
         return []
     if options.spot_trace:
         most = max(machine.interruptions.ceiling)

@@ -20,7 +20,7 @@ from meritorder.planner.solve.highs import Effort
 from meritorder.planner.solve.search import find_plan
 from meritorder.study.fleet.options import Progress
 from meritorder.study.fleet.workloads import assign_workloads, only_model, permitted_to_any
-from meritorder.study.plan.baseline import find_baselines
+from meritorder.study.plan.arrangements import find_arrangements
 from meritorder.study.plan.capacity import ReducedBackfill
 from meritorder.study.plan.carbon import price_carbon, read_carbon
 from meritorder.study.plan.case import PlanningCase, build_case
@@ -90,7 +90,7 @@ def plan(trace: Trace, options: PlanOptions, progress: Progress = lambda _: None
         carbon = price_carbon(intensities, price, case.problem, trace.epoch_s, str(options.carbon))
         case = replace(case, problem=replace(case.problem, carbon=carbon))
     with ThreadPoolExecutor(max_workers=1) as background:
-        baselines = background.submit(find_baselines, case, options, progress)
+        baselines = background.submit(find_arrangements, catalog, loads, options, progress)
         chosen = choose_commitments(case.problem, options.effort, options.seed, progress)
         committed = replace(
             case,
@@ -107,7 +107,7 @@ def plan(trace: Trace, options: PlanOptions, progress: Progress = lambda _: None
             free = apply(Derating(), case, ReducedBackfill(case.loads))
             tested = backtest_commitments(coarsened(free), options.backtest)
         progress("waiting for the baseline")
-        trials = baselines.result()
+        trials = {group.name: group.baseline for group in baselines.result()}
     return to_file(
         trace,
         promised,

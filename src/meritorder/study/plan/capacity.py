@@ -83,19 +83,23 @@ class Serving:
 def measure_servings(
     catalog: Catalog, model: Model, load: TraceLoad, *, options: CompareOptions, slot_s: float, progress: Progress
 ) -> list[Serving]:
-    """Return the candidate replicas of a plan: for each hardware the one with the cheapest work within the SLO.
+    """Return the candidate replicas of a plan: of each hardware, the one with the cheapest work and the smallest one.
 
     Raises:
         MeritorderError: No replica serves the model, or none keeps the SLO.
     """
     sample = load.sample(SATURATION_REQUESTS)
-    machines = find_machines(catalog, model, sample, options, progress)
+    machines = find_machines(catalog, model, load, options, progress)
+    # The smallest machine of each replica stands for all sizes: c(n) is rescaled to the others.
+    machines = list(
+        {machine.profile.replica.label: machine for machine in sorted(machines, key=_largest_first)}.values()
+    )
     realtime = sample.select(~sample.deferrable)
     servings: list[Serving] = []
     first_error: InfeasibleError | None = None
     for hardware in dict.fromkeys(machine.profile.hardware for machine in machines):
         candidates = [machine for machine in machines if machine.profile.hardware == hardware]
-        by_cost: dict[float, CandidateMachine] = {}
+        usd_per_s: dict[str, float] = {}
         for machine in candidates if len(realtime) else ():
             try:
                 check_slo(realtime, machine.profile, machine.limits)
@@ -105,20 +109,29 @@ def measure_servings(
             progress(f"measuring {machine.profile.replica.label} within the SLO")
             utilization = steady_utilization(machine, realtime, max(1, 2 // machine.replicas))
             if utilization > 0:
-                by_cost[machine.price_work(realtime) / utilization] = machine
-        if by_cost:
-            best = by_cost[min(by_cost)]
-            progress(f"measuring pools of {best.profile.replica.label}")
-            servings.append(_realtime_serving(best, sample, realtime, _peak_work_s(best, load, slot_s) / slot_s))
+                usd_per_s[machine.profile.replica.label] = machine.price_work(realtime) / utilization
+        fitting = [machine for machine in candidates if machine.profile.replica.label in usd_per_s]
+        if fitting:
+            cheapest = min(fitting, key=lambda machine: usd_per_s[machine.profile.replica.label])
+            smallest = min(fitting, key=lambda machine: machine.offer.usd_per_hour)
+            for machine in (cheapest,) if smallest is cheapest else (cheapest, smallest):
+                progress(f"measuring pools of {machine.profile.replica.label}")
+                peak = _peak_work_s(machine, load, slot_s) / slot_s
+                servings.append(_realtime_serving(machine, sample, realtime, peak))
         if sample.deferrable.any():
+            machine = min(candidates, key=lambda machine: machine.price_work(sample))
             servings.append(
-                Serving(machine=candidates[0], safe=np.zeros(1), backfill=_NO_BACKFILL, max_utilization=MAX_UTILIZATION)
+                Serving(machine=machine, safe=np.zeros(1), backfill=_NO_BACKFILL, max_utilization=MAX_UTILIZATION)
             )
     if len(realtime) and not any(serving.realtime for serving in servings):
         raise first_error or InfeasibleError(
             "no replica keeps the SLO", fix="loosen it with --slo, or use faster hardware"
         )
     return servings
+
+
+def _largest_first(machine: CandidateMachine) -> float:
+    return -machine.offer.gpus
 
 
 def _peak_work_s(machine: CandidateMachine, load: TraceLoad, slot_s: float) -> float:

@@ -14,7 +14,7 @@ ASKED = load(np.sort(np.random.default_rng(4).uniform(0, 600, 1200)), 300, 80, w
 @pytest.fixture(scope="module")
 def search_result() -> SearchResult:
     one = machine(ASKED)
-    return Search(load=ASKED, machines=[one], batch_machine=one, patience_s=7200.0, progress=lambda _: None).run()
+    return Search(load=ASKED, machines=[one], batch_machines=[one], patience_s=7200.0, progress=lambda _: None).run()
 
 
 def price(tier: Tier, usd_per_mtok: float) -> TokenPrice:

@@ -19,7 +19,7 @@ def judged(pace_ratios: list[float]) -> Profile:
 
 def search(replica: Profile) -> Search:
     one = machine(ASKED, replica=replica)
-    return Search(load=ASKED, machines=[one], batch_machine=one, patience_s=7200.0, progress=lambda _: None)
+    return Search(load=ASKED, machines=[one], batch_machines=[one], patience_s=7200.0, progress=lambda _: None)
 
 
 def test_exact_profile_gives_point_interval() -> None:

@@ -134,7 +134,7 @@ def test_own_profile_and_prices_are_used(small: Trace, tmp_path: Path) -> None:
 @pytest.fixture(scope="module")
 def found_fleets() -> SearchResult:
     one = machine(ASKED)
-    return Search(load=ASKED, machines=[one], batch_machine=one, patience_s=7200.0, progress=lambda _: None).run()
+    return Search(load=ASKED, machines=[one], batch_machines=[one], patience_s=7200.0, progress=lambda _: None).run()
 
 
 def price(tier: Tier, usd_per_mtok: float) -> TokenPrice:

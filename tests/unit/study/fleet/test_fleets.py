@@ -6,14 +6,15 @@ from tests.samples.fleets import LIMITS, backfill, load, machine, offer, profile
 
 from meritorder.domain import Slo
 from meritorder.study.fleet.fleets import (
+    autoscaled_fleet,
     autoscaler_minimums,
+    autoscaler_targets,
     batch_fleet,
     fixed_fleet,
     max_deadline_machines,
     max_utilization_within_slo,
     mixed_fleet,
     rejudge,
-    search_autoscalers,
     search_fixed_fleet,
     simulate_fleet,
 )
@@ -55,7 +56,11 @@ def test_one_request_needs_one_machine() -> None:
 
 def test_autoscaler_stays_below_its_maximum() -> None:
     one = machine(BUSY, startup_s=30.0)
-    trials = [trial for fewest in autoscaler_minimums(4) for trial in search_autoscalers(one, BUSY, 4, fewest)]
+    trials = [
+        autoscaled_fleet(one, BUSY, target, 4, minimum)
+        for minimum in autoscaler_minimums(4)
+        for target in autoscaler_targets(one)
+    ]
     assert any(trial.feasible for trial in trials)
     assert max(account.peak_instances for trial in trials for account in trial.result.pools) <= 6
 

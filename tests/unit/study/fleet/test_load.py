@@ -2,10 +2,14 @@
 
 import numpy as np
 import polars as pl
+import pytest
 from tests.samples.fleets import SLO, WORKLOADS, load
 
 from meritorder.domain import Lane, Slo, Workload
 from meritorder.study.fleet.load import load_from_requests
+from meritorder.study.fleet.options import CompareOptions
+from meritorder.study.fleet.workloads import assign_workloads
+from meritorder.traces import Trace
 
 
 def test_load_has_slo_of_each_workload() -> None:
@@ -63,3 +67,23 @@ def test_each_workload_has_its_slo() -> None:
 
 def test_no_realtime_request_meets_slo() -> None:
     assert load([0.0], waits=[True]).slo_attainment(np.array([9.0]), np.array([9.0])) == (None, True)
+
+
+def test_busiest_stretch_is_the_shortest() -> None:
+    asked = load([0.0, 50.0, 100.0, 101.0, 102.0, 200.0])
+    stretch = asked.busiest(3)
+    assert stretch.arrived_s.tolist() == [0.0, 1.0, 2.0]
+    assert stretch.span_s == 2.0
+    assert 1 - stretch.attainment == pytest.approx((1 - asked.attainment) * 6 / 3), "as many violations as in all"
+
+
+def test_deferral_leaves_the_promise_of_real_time(small: Trace) -> None:
+    loads = [
+        assign_workloads(small, CompareOptions(defer=defer)).load(CompareOptions()).all_realtime()
+        for defer in ((), ("40%@4h",))
+    ]
+    # Requests that break the SLO are all among those that may wait: judged alone, the others would keep it.
+    deferred = loads[1].workload != loads[1].workload[0]
+    ttft_s = np.where(deferred, 100.0, 0.1)
+    tpot_s = np.full(len(ttft_s), 0.01)
+    assert loads[0].slo_attainment(ttft_s, tpot_s) == loads[1].slo_attainment(ttft_s, tpot_s)

@@ -16,7 +16,7 @@ ARRIVED_S = np.sort(np.random.default_rng(2).uniform(0, 900, 2500))
 def search(asked: TraceLoad, machines: list[CandidateMachine] | None = None) -> SearchResult:
     machines = machines or [machine(asked)]
     return Search(
-        load=asked, machines=machines, batch_machine=machines[0], patience_s=7200.0, progress=lambda _: None
+        load=asked, machines=machines, batch_machines=machines, patience_s=7200.0, progress=lambda _: None
     ).run()
 
 

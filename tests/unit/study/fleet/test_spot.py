@@ -68,8 +68,8 @@ def test_lifetimes_are_drawn_without_record(tmp_path: Path) -> None:
     assert spot_machine.interruptions is not None
     assert spot_machine.interruptions.ceiling == ()
     assert np.mean(spot_machine.interruptions.lifetimes_s) == pytest.approx(-730 * 3600 / np.log(0.9), rel=0.1)
-    assert "an assumed rate of 10% a month" in spot_assumptions(spot_machine, options)[0].text
-    assert spot_assumptions(steady, options) == []
+    assert "an assumed rate of 10% a month" in spot_assumptions([spot_machine], options)[0].text
+    assert spot_assumptions([steady], options) == []
 
 
 def test_late_spot_work_runs_on_demand() -> None:
@@ -83,8 +83,7 @@ def test_late_spot_work_runs_on_demand() -> None:
         return Search(
             load=asked,
             machines=[steady],
-            batch_machine=cheap,
-            on_demand_machine=steady if fallback else None,
+            batch_machines=[cheap, steady] if fallback else [cheap],
             patience_s=7200.0,
             progress=lambda _: None,
         )

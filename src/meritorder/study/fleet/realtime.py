@@ -1,0 +1,214 @@
+"""The real-time fleets of requests: for each machine the cheapest that is always on, and the cheapest autoscaled one.
+
+`compare`, `plan`, `sweep` and `audit` all find real time here. Each machine is searched by itself, and skipped only if
+it cannot be cheaper than a fleet that was found:
+
+    cost >= max(work on saturated replicas, one machine for the whole time)
+
+so that a machine more among the candidates never makes the answer more expensive.
+"""
+
+import math
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from typing import Final
+
+from meritorder.comparison import FrontierPoint
+from meritorder.errors import InfeasibleError
+from meritorder.study.fleet.fleets import (
+    MAX_REPLICAS,
+    Trial,
+    autoscaled_fleet,
+    autoscaler_minimums,
+    autoscaler_targets,
+    fixed_fleet,
+    frontier_point,
+    search_fixed_fleet,
+)
+from meritorder.study.fleet.load import TraceLoad
+from meritorder.study.fleet.machines import CandidateMachine, check_slo
+from meritorder.study.fleet.options import Progress
+from meritorder.units import SECONDS_PER_HOUR
+
+# Machines that are searched at once; the kernel of the simulator releases the interpreter lock.
+_THREADS: Final = 2
+# Longer traces are searched on their busiest stretch of this many requests, and confirmed as a whole.
+_STRETCH_REQUESTS: Final = 200_000
+# Machines added to the fleet of the busiest stretch until the whole trace keeps the SLO.
+_ADDED: Final = (0, 1, 2, 3, 4, 6, 8, 12, 16, 24, 32)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RealtimeFleets:
+    """Real-time fleets of the same requests.
+
+    Args:
+        fixed: By machine, the smallest fleet, always on, that meets every SLO; the cheapest first.
+        autoscaled: By machine, the cheapest autoscaled fleet that meets every SLO; the cheapest first.
+        best_attainment: The autoscaled fleet with the highest attainment, whether or not it meets every SLO.
+        tried: Every fleet that was simulated on all requests.
+    """
+
+    fixed: tuple[Trial, ...]
+    autoscaled: tuple[Trial, ...]
+    best_attainment: Trial | None = None
+    tried: tuple[FrontierPoint, ...] = ()
+
+    @property
+    def cheapest(self) -> Trial:
+        """The cheapest fleet; one that is always on if two cost the same."""
+        return min((*self.fixed[:1], *self.autoscaled[:1]), key=lambda trial: trial.usd)
+
+
+def min_fleet_usd(machine: CandidateMachine, load: TraceLoad) -> float:
+    """Return a lower bound on the cost of any fleet of a machine that always has at least one of them."""
+    return max(machine.price_work(load), machine.offer.usd_per_hour * load.span_s / SECONDS_PER_HOUR)
+
+
+def search_realtime(
+    load: TraceLoad, machines: Sequence[CandidateMachine], progress: Progress, *, title: str, autoscale: bool = True
+) -> RealtimeFleets:
+    """Find the cheapest real-time fleets over all machines.
+
+    Args:
+        load: Real-time requests.
+        machines: The candidates.
+        progress: Receives each fleet that was simulated.
+        title: What is searched, for progress.
+        autoscale: Whether to search autoscalers as well.
+
+    Raises:
+        InfeasibleError: No fleet meets the SLO; the message says what would help.
+    """
+    search = _Search(load=load, stretch=load.busiest(_STRETCH_REQUESTS), progress=progress, title=title)
+    candidates, problem = [], None
+    for machine in machines:
+        try:
+            check_slo(load, machine.profile, machine.limits)
+        except InfeasibleError as error:
+            problem = problem or error
+            continue
+        candidates.append(machine)
+    candidates.sort(key=lambda machine: min_fleet_usd(machine, load))
+    found: list[_MachineFleets] = []
+    best_usd = math.inf
+    with ThreadPoolExecutor(max_workers=_THREADS) as threads:
+        for first in range(0, len(candidates), _THREADS):
+            some = [
+                machine for machine in candidates[first : first + _THREADS] if min_fleet_usd(machine, load) <= best_usd
+            ]
+            found += threads.map(partial(search.run, limit_usd=best_usd, autoscale=autoscale), some)
+            best_usd = min((trial.usd for fleets in found for trial in fleets.feasible), default=math.inf)
+    fixed = sorted((fleets.fixed for fleets in found if fleets.fixed), key=_usd)
+    if not fixed:
+        raise problem or InfeasibleError(
+            f"no fleet of up to {MAX_REPLICAS:,} replicas meets the SLO",
+            fix="loosen it with --slo, or use faster hardware",
+        )
+    autoscaled = [trial for fleets in found for trial in fleets.autoscaled]
+    return RealtimeFleets(
+        fixed=tuple(fixed),
+        autoscaled=tuple(sorted((trial for trial in autoscaled if trial.feasible), key=_usd)),
+        best_attainment=max(autoscaled, key=lambda trial: trial.slo_attainment or 0.0, default=None),
+        tried=tuple(point for fleets in found for point in fleets.tried),
+    )
+
+
+def _usd(trial: Trial) -> float:
+    return trial.usd
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _MachineFleets:
+    """The fleets of one machine; `fixed` is None if none meets the SLO, or if it cannot be the cheapest."""
+
+    fixed: Trial | None = None
+    autoscaled: tuple[Trial, ...] = ()
+    tried: tuple[FrontierPoint, ...] = ()
+
+    @property
+    def feasible(self) -> list[Trial]:
+        return [trial for trial in (self.fixed, *self.autoscaled) if trial is not None and trial.feasible]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Search:
+    """The search over the fleets of one machine.
+
+    Args:
+        load: The requests.
+        stretch: Their busiest stretch; the requests themselves if they are few.
+        progress: Receives each fleet that was simulated.
+        title: What is searched, for progress.
+    """
+
+    load: TraceLoad
+    stretch: TraceLoad
+    progress: Progress
+    title: str
+
+    def run(self, machine: CandidateMachine, *, limit_usd: float, autoscale: bool) -> _MachineFleets:
+        """Return the cheapest fleets of a machine; those that cost more than the limit may be missing."""
+        tried: list[FrontierPoint] = []
+        smallest = None
+        for trial in self._reported(search_fixed_fleet(machine, self.stretch), tried):
+            smallest = trial if trial.feasible else smallest
+        if smallest is None:
+            return _MachineFleets(tried=tuple(tried))
+        instances = smallest.pools[0][1].max_instances
+        fixed = smallest if self.stretch is self.load else None
+        if fixed is None and instances * machine.offer.usd_per_hour * self.load.span_s / SECONDS_PER_HOUR <= limit_usd:
+            trials = (fixed_fleet(machine, self.load, instances + added) for added in _ADDED)
+            confirmed = self._confirmed(trials, tried)
+            fixed = confirmed if confirmed and confirmed.feasible else None
+        if fixed:
+            instances = fixed.pools[0][1].max_instances
+            limit_usd = min(limit_usd, fixed.usd)
+        autoscaled = [
+            self._autoscaled(machine, instances, minimum, tried)
+            for minimum in autoscaler_minimums(instances)
+            if autoscale and machine.price_work(self.load) <= limit_usd
+        ]
+        return _MachineFleets(fixed=fixed, autoscaled=tuple(filter(None, autoscaled)), tried=tuple(tried))
+
+    def _autoscaled(
+        self, machine: CandidateMachine, fixed: int, minimum: int, tried: list[FrontierPoint]
+    ) -> Trial | None:
+        """Return the fleet with the highest target that meets the SLO; the one that misses it least if none does.
+
+        A higher target of requests in flight per replica means fewer replicas, so the target is found by bisection.
+        """
+        targets = autoscaler_targets(machine)
+        low, high, best = -1, len(targets), None
+        while high - low > 1:
+            middle = (low + high) // 2
+            trial = autoscaled_fleet(machine, self.stretch, targets[middle], fixed, minimum)
+            self._report(trial, tried)
+            if trial.feasible:
+                low, best = middle, trial
+            else:
+                high, best = middle, best if best and best.feasible else trial
+        if self.stretch is self.load:
+            return best
+        lower = range(max(low, 0), -1, -1)
+        return self._confirmed((autoscaled_fleet(machine, self.load, targets[i], fixed, minimum) for i in lower), tried)
+
+    def _confirmed(self, trials: Iterator[Trial], tried: list[FrontierPoint]) -> Trial | None:
+        """Return the first feasible trial, or else the last one."""
+        last = None
+        for last in self._reported(trials, tried):
+            if last.feasible:
+                break
+        return last
+
+    def _reported(self, trials: Iterator[Trial], tried: list[FrontierPoint]) -> Iterator[Trial]:
+        for trial in trials:
+            self._report(trial, tried)
+            yield trial
+
+    def _report(self, trial: Trial, tried: list[FrontierPoint]) -> None:
+        self.progress(f"{self.title}: {trial.label}, SLO met for {trial.slo_attainment or 1:.1%}")
+        if len(trial.load) == len(self.load):
+            tried.append(frontier_point(trial))

@@ -1,0 +1,97 @@
+"""The known arrangements of the requests of a plan: what `compare` finds, for each model and set of permissions.
+
+The cheapest real-time fleets are the baseline of the plan; the cheapest mixes are a plan that it must not exceed.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+
+from meritorder.catalog import Catalog
+from meritorder.domain import Access, Model
+from meritorder.errors import CatalogError, InfeasibleError
+from meritorder.study.fleet.fleets import Trial
+from meritorder.study.fleet.load import TraceLoad
+from meritorder.study.fleet.options import CompareOptions, Progress
+from meritorder.study.fleet.search import SearchResult, build_search
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Arrangements:
+    """The known arrangements of requests that may share machines.
+
+    Args:
+        name: Model, or the names of the workloads with the same permissions.
+        model: The model that serves them.
+        load: The requests.
+        found: The cheapest fleet of each arrangement.
+    """
+
+    name: str
+    model: str
+    load: TraceLoad
+    found: SearchResult
+
+    @property
+    def baseline(self) -> Trial:
+        """The cheapest real-time fleet, or the present one."""
+        return self.found.baseline
+
+    @property
+    def cheapest(self) -> Trial:
+        """The cheapest arrangement found of both lanes."""
+        return self.found.mix
+
+
+def find_arrangements(
+    catalog: Catalog, loads: Mapping[Model, TraceLoad], options: CompareOptions, progress: Progress
+) -> list[Arrangements]:
+    """Search for the known arrangements of each model; workloads that may run in different places are served apart.
+
+    Args:
+        catalog: Prices, hardware, models.
+        loads: Requests by model.
+        options: What may be rented, and the present fleet if there is one.
+        progress: Receives each step.
+
+    Raises:
+        MeritorderError: No machine serves some requests, or none within their SLO.
+    """
+    groups: list[Arrangements] = []
+    for model, load in loads.items():
+        if len(load.accesses) == 1 or options.replicas is not None:
+            permitted = _permitted(catalog, load.accesses)
+            found = build_search(permitted, model, load, options, progress).run()
+            groups.append(Arrangements(name=model.id, model=model.id, load=load, found=found))
+            continue
+        for index, access in enumerate(load.accesses):
+            requests = load.select(load.access == index)
+            names = " + ".join(workload.name for workload in load.workloads if workload.access == access)
+            try:
+                search = build_search(_permitted(catalog, [access]), model, requests, options, progress)
+            except CatalogError as error:
+                raise InfeasibleError(
+                    f"no on-demand machine may serve {names} for {model.id}, so there is no baseline for it",
+                    where="--workloads",
+                    fix="loosen allow and deny, or name more hardware and providers",
+                ) from error
+            groups.append(Arrangements(name=names, model=model.id, load=requests, found=search.run()))
+    return groups
+
+
+def _permitted(catalog: Catalog, accesses: Iterable[Access]) -> Catalog:
+    """Return the catalog with the offers that every one of the accesses permits."""
+    rules = tuple(accesses)
+    offers = (
+        offer
+        for offer in catalog.offers
+        if all(access.permits(offer.provider, offer.region, offer.hardware) for access in rules)
+    )
+    return replace(catalog, offers=tuple(offers))
+
+
+def baseline_label(groups: Iterable[Arrangements]) -> str:
+    """Return the description of the baseline, by group if there are several."""
+    labels = {group.name: group.baseline.label for group in groups}
+    if len(labels) == 1:
+        return next(iter(labels.values()))
+    return "; ".join(f"{name}: {label}" for name, label in labels.items())
