@@ -112,19 +112,26 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
         return ""
 
     def _contradiction(self) -> str:
-        if self.slot_s <= 0:
-            return "slot_s must be positive"
-        if any(len(floor.machines) != self.slots or min(floor.machines, default=0) < 0 for floor in self.floor):
-            return f"each floor needs a machine count for each of {self.slots} slots"
-        for rule in self.reactive:
-            if rule.target_in_flight <= 0 or not 0 <= rule.minimum <= rule.maximum:
-                return f"the reactive rule of {rule.pool!r} needs a positive target, and 0 <= minimum <= maximum"
-        if any(rule.maximum < 0 or rule.margin_s < 0 for rule in self.backlog):
-            return "a backlog rule needs a maximum and a margin of 0 or more"
         floors, reactive, backlog = (
             [rule.machines_of for rule in kind] for kind in (self.floor, self.reactive, self.backlog)
         )
-        if any(len(set(names)) < len(names) for names in (floors, reactive, backlog)):
-            return "a pool has two rules of one kind under one payment"
-        both = sorted({*backlog} & {*floors, *reactive})
-        return f"{both[0][0]!r} has a backlog rule beside a floor or a reactive rule" if both else ""
+        checks = {
+            "slot_s must be positive": self.slot_s > 0,
+            f"each floor needs a machine count for each of {self.slots} slots": all(
+                len(floor.machines) == self.slots and min(floor.machines, default=-1) >= 0 for floor in self.floor
+            ),
+            "a reactive rule needs a positive target, and 0 <= minimum <= maximum": all(
+                rule.target_in_flight > 0 and 0 <= rule.minimum <= rule.maximum for rule in self.reactive
+            ),
+            "a backlog rule needs a maximum and a margin of 0 or more": all(
+                min(rule.maximum, rule.margin_s, rule.tokens_per_s) >= 0 for rule in self.backlog
+            ),
+            "a pool has two rules of one kind under one payment": all(
+                len(set(names)) == len(names) for names in (floors, reactive, backlog)
+            ),
+            "a pool has reactive rules under two payments": len({pool for pool, _ in reactive}) == len({*reactive}),
+            "a pool has a backlog rule beside a floor or a reactive rule under one payment": not (
+                {*backlog} & {*floors, *reactive}
+            ),
+        }
+        return next((problem for problem, holds in checks.items() if not holds), "")

@@ -217,9 +217,12 @@ class Fleet:
             case Scheduled(instances=slots, slot_s=slot_s, ahead_s=ahead_s):
                 return wanted_by_slot(slots, slot_s, ahead_s, now)
             case Autoscaled():
-                mean = group.in_flight_s / self.tick_s
-                group.in_flight_s = 0.0
-                return group.scaled_to(mean, self.tick_s, now)
+                others = [self.groups[other] for other in scaling.beside]
+                mean = sum(member.in_flight_s for member in (group, *others)) / self.tick_s
+                for member in (group, *others):
+                    member.in_flight_s = 0.0
+                beside = sum(len(i.replicas) for member in others for i in member.held("on", "starting"))
+                return group.scaled_to(mean, beside, self.tick_s, now)
             case DeadlineScaled():
                 to_add = int(self._replicas_to_add(group, now, scaling.margin_s) / pack)
                 if to_add > 0:

@@ -97,11 +97,11 @@ class Group:
         left = [instance for instance in rented if instance.ends_s > now]
         return over + (left[int(self.ceiling) :] if self.ceiling < len(left) else [])
 
-    def scaled_to(self, in_flight: float, tick_s: float, now: float) -> int:
+    def scaled_to(self, in_flight: float, beside: int, tick_s: float, now: float) -> int:
         """Return the instances that keep the requests in flight at their target, the most of the window and floor."""
         scaling = self.pool.scaling
         assert isinstance(scaling, Autoscaled)
-        replicas = replicas_for_concurrency(in_flight, scaling.target_in_flight)
+        replicas = replicas_for_concurrency(in_flight, scaling.target_in_flight) - beside
         self.recommended.append(math.ceil(replicas / self.pool.replicas_per_instance))
         window = max(1, math.ceil(scaling.stabilization_s / tick_s))
         floor = wanted_by_slot(scaling.floor, scaling.slot_s, scaling.ahead_s, now) if scaling.floor else 0

@@ -90,12 +90,24 @@ def cases(draw: st.DrawFn, *, ties: bool = False, interrupted: bool = False) -> 
         pools.insert(draw(st.integers(0, len(pools))), another)
     if requests.access is not None:
         pools = _permitting(draw, pools, accesses=int(requests.access.max()) + 1)
+    if draw(st.booleans()):
+        pools = _sharing_load(pools)
     options = {
         "horizon_s": times.uniform(0.5, 2.0) * span_s,
         "tick_s": times.uniform(0.3, 3.0),
         "bin_s": times.uniform(0.2, 1.0) * max(span_s, 1.0),
     }
     return Case(requests, tuple(pools), options)
+
+
+def _sharing_load(pools: list[SimPool]) -> list[SimPool]:
+    """Let the first autoscaled pool count the load of all pools that are not autoscaled."""
+    first = next((number for number, pool in enumerate(pools) if isinstance(pool.scaling, Autoscaled)), None)
+    if first is None:
+        return pools
+    beside = tuple(number for number, pool in enumerate(pools) if not isinstance(pool.scaling, Autoscaled))
+    scaling = replace(pools[first].scaling, beside=beside)
+    return [*pools[:first], replace(pools[first], scaling=scaling), *pools[first + 1 :]]
 
 
 def _permitting(draw: st.DrawFn, pools: list[SimPool], *, accesses: int) -> list[SimPool]:

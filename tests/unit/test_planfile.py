@@ -111,10 +111,14 @@ LIVE_RULE, NIGHT_RULE = nightly.policy().reactive[0], nightly.policy().backlog[0
         ({"slot_s": 0.0}, "slot_s must be positive"),
         ({"backlog": [structs.replace(NIGHT_RULE, payment="owned")]}, "no pool 'night' with the payment 'owned'"),
         ({"reactive": [LIVE_RULE, LIVE_RULE]}, "two rules of one kind"),
+        (
+            {"reactive": [LIVE_RULE, structs.replace(LIVE_RULE, payment="on_demand")]},
+            "reactive rules under two payments",
+        ),
         ({"reactive": [structs.replace(LIVE_RULE, target_in_flight=0.0)]}, "a positive target"),
         ({"reactive": [structs.replace(LIVE_RULE, minimum=9)]}, "minimum <= maximum"),
         ({"backlog": [structs.replace(NIGHT_RULE, margin_s=-1.0)]}, "a margin of 0 or more"),
-        ({"floor": [PolicyFloor(pool=nightly.NIGHT, payment="spot", machines=[1])]}, "'night' has a backlog rule"),
+        ({"floor": [PolicyFloor(pool=nightly.NIGHT, payment="spot", machines=[1])]}, "a backlog rule beside a floor"),
         (
             {"floor": [PolicyFloor(pool=nightly.LIVE, payment="owned", machines=[1, -1])]},
             "a machine count for each of 2 slots",
@@ -123,8 +127,10 @@ LIVE_RULE, NIGHT_RULE = nightly.policy().reactive[0], nightly.policy().backlog[0
 )
 def test_inconsistent_policy_is_refused(changes: dict[str, object], message: str, tmp_path: Path) -> None:
     path = tmp_path / "plan.json"
+    plan = nightly.policy_plan()
+    paid_otherwise = structs.replace(plan.schedule[0], payment="on_demand")
     policy = structs.replace(nightly.policy(), **changes)
-    planfile.write_plan(structs.replace(nightly.policy_plan(), policy=policy), path)
+    planfile.write_plan(structs.replace(plan, schedule=[*plan.schedule, paid_otherwise], policy=policy), path)
     with pytest.raises(ConfigError, match=message) as caught:
         planfile.read_plan(path)
     assert "plan.json" in str(caught.value)

@@ -135,6 +135,19 @@ def open_pool(kernel: KernelState, p: int) -> None:
 
 
 @compiled
+def _serving_beside(kernel: KernelState, p: int) -> int:
+    """Return the replicas of the other pools whose requests in flight the pool counts, on or starting."""
+    replicas = np.int64(0)
+    for other in range(kernel.pools.shape[0]):
+        if other == p or kernel.pools[other].counted_by != p:
+            continue
+        for i in instances_of(kernel, other):
+            if kernel.instances[i].state in (ON, STARTING):
+                replicas += kernel.pools[other].replicas_per_instance
+    return replicas
+
+
+@compiled
 def _scheduled_instances(kernel: KernelState, p: int, now: float) -> int:
     """Return the instances that the pool's slots ask for now, or for when one that is rented now serves."""
     pool = kernel.pools[p]
@@ -153,7 +166,7 @@ def wanted_instances(kernel: KernelState, p: int, now: float, tick: int) -> int:
         count_in_flight(kernel, p, now, 0)
         mean_in_flight = pool.in_flight_integral / kernel.fleet[0].tick_s
         pool.in_flight_integral = 0.0
-        replicas = _replicas_for_concurrency(mean_in_flight, pool.target)
+        replicas = _replicas_for_concurrency(mean_in_flight, pool.target) - _serving_beside(kernel, p)
         ring = pool.stabilization_ticks
         per_instance = pool.replicas_per_instance
         pool.wanted_history[tick % ring] = (replicas + per_instance - 1) // per_instance

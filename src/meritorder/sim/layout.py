@@ -86,6 +86,7 @@ def _replica_records(pools: tuple[SimPool, ...]) -> Records:
 def _pool_records(pools: tuple[SimPool, ...], tick_s: float) -> Records:
     records = np.zeros(len(pools), POOL)
     first_instance = first_replica = 0
+    records["counted_by"] = np.arange(len(pools))
     for record, pool in zip(records, pools, strict=True):
         record["kv_blocks"] = pool.profile.kv_capacity_tokens // pool.limits.block_tokens
         record["block_tokens"] = pool.limits.block_tokens
@@ -111,6 +112,9 @@ def _pool_records(pools: tuple[SimPool, ...], tick_s: float) -> Records:
         record["mixed_base_s"][: len(table.mixed_base_s)] = table.mixed_base_s
         first_instance += pool.max_instances
         first_replica += pool.max_instances * pool.replicas_per_instance
+    for number, pool in enumerate(pools):
+        if isinstance(pool.scaling, Autoscaled):
+            records["counted_by"][list(pool.scaling.beside)] = number
     return records
 
 

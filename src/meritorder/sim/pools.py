@@ -53,6 +53,8 @@ class Autoscaled:
         floor: Fewest instances in each slot; those of the last slot stay until all requests are served.
         slot_s: Length of a slot of the floor.
         ahead_s: How long before its slot an instance of the floor is rented, as in `Scheduled`.
+        beside: Indices of the pools that share the load: their requests in flight count as well, and their replicas
+            serve a part of it. None of them is autoscaled itself.
 
     Raises:
         ValueError: The slots of a floor have no length.
@@ -68,6 +70,7 @@ class Autoscaled:
     floor: tuple[int, ...] = ()
     slot_s: float = 0.0
     ahead_s: float = 0.0
+    beside: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         if self.floor and self.slot_s <= 0:

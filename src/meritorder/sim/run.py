@@ -83,6 +83,10 @@ def _check(requests: Requests, pools: tuple[SimPool, ...], tick_s: float) -> Non
     for pool in pools:
         _check_memory(pool, int(longest[[number for number in pool.permitted if number < len(longest)]].max(initial=0)))
         _check_limits(pool, tick_s)
+        if isinstance(pool.scaling, Autoscaled) and any(
+            isinstance(pools[other].scaling, Autoscaled) for other in pool.scaling.beside
+        ):
+            raise InfeasibleError("two autoscaled pools share a load", where=pool.profile.replica.label)
     deferrable = np.isfinite(requests.latest_start_s)
     for number in range(len(longest)):
         may_wait = deferrable[access == number]

@@ -15,8 +15,8 @@ _replicas_for_deadline = compiled(replicas_for_deadline)
 
 @inlined
 def count_in_flight(kernel: KernelState, p: int, now: float, change: int) -> None:
-    """Change a pool's count of real-time requests in flight, and integrate it for the autoscaler."""
-    pool = kernel.pools[p]
+    """Change the count of real-time requests in flight that a pool adds to, and integrate it for the autoscaler."""
+    pool = kernel.pools[kernel.pools[p].counted_by]
     pool.in_flight_integral += pool.in_flight * (now - pool.in_flight_since_s)
     pool.in_flight_since_s = now
     pool.in_flight += change

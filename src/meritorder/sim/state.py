@@ -161,6 +161,7 @@ POOL: Final = np.dtype(
         # account
         ("started", "i8"),
         ("interruptions", "i8"),
+        ("counted_by", "i8"),  # the pool that counts the requests in flight here; by pool:
         ("in_flight", "i8"),
         ("in_flight_integral", "f8"),
         ("in_flight_since_s", "f8"),

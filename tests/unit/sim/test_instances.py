@@ -1,12 +1,14 @@
 """Instances: rented ahead, started, drained and paid for."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from tests.samples.fleets import backfill
 from tests.samples.steady import STEADY, finished, requests
 
+from meritorder.errors import InfeasibleError
 from meritorder.perf.profile import EngineLimits
 from meritorder.sim.pools import (
     Autoscaled,
@@ -132,3 +134,27 @@ def test_floor_rents_ahead_of_its_slot() -> None:
     )
     pool = SimPool(profile=STEADY, scaling=scaling, limits=EngineLimits(max_num_seqs=1), minimum_billing_s=0.0)
     assert finished(wanted, pool, horizon_s=120.0) == pytest.approx([62.0, 62.0, 62.0])
+
+
+def test_load_is_counted_beside_other_pool() -> None:
+    """Reserved machines take all requests until the autoscaled ones are there, which must see them all the same."""
+    wanted = requests(*[(0.5, 1, 40, math.inf)] * 8, (8.5, 1, 1, math.inf))
+    limits = EngineLimits(max_num_seqs=8)
+    reserved = SimPool(profile=STEADY, scaling=Fixed(instances=1), limits=limits)
+    scaling = Autoscaled(target_in_flight=2, minimum=0, maximum=9, initial=0, stabilization_s=1.0)
+    added = SimPool(
+        profile=STEADY, scaling=scaling, limits=limits, startup_s=0.0, startup_paid_s=0.0, minimum_billing_s=0.0
+    )
+    sharing = replace(added, scaling=replace(scaling, beside=(0,)))
+    finished(wanted, reserved, sharing)
+    alone, together = (simulate(wanted, (reserved, pool), horizon_s=10.0, tick_s=1.0) for pool in (added, sharing))
+    assert alone.pools[1].peak_instances == 0
+    # Eight in flight over a target of two are four replicas, of which one is reserved.
+    assert together.pools[1].peak_instances == 3
+
+
+def test_load_has_one_autoscaled_pool() -> None:
+    scaling = Autoscaled(target_in_flight=2, minimum=0, maximum=1, initial=0)
+    pools = (SimPool(profile=STEADY, scaling=scaling), SimPool(profile=STEADY, scaling=replace(scaling, beside=(0,))))
+    with pytest.raises(InfeasibleError, match="two autoscaled pools share a load"):
+        simulate(requests((0.0, 1, 1, math.inf)), pools, horizon_s=1.0)

@@ -15,7 +15,6 @@ from meritorder import planfile
 from meritorder.domain import BackfillLimits, TokenPrice
 from meritorder.latency import breaks_slo, quantile
 from meritorder.planpolicy import Policy
-from meritorder.policy.schedule import spread_evenly
 from meritorder.sim.pools import (
     Autoscaled,
     DeadlineScaled,
@@ -30,7 +29,8 @@ from meritorder.sim.pools import (
 from meritorder.sim.run import simulate
 from meritorder.study.fleet.load import TraceLoad
 from meritorder.study.fleet.machines import CandidateMachine
-from meritorder.study.plan.demand import RequestClass, request_classes, slot_index, tokens_usd
+from meritorder.study.plan.demand import slot_index
+from meritorder.study.plan.token_purchases import buy_tokens
 from meritorder.units import SECONDS_PER_HOUR
 
 Floats = NDArray[np.float64]
@@ -202,7 +202,9 @@ def _simulate_model(
     prices: Mapping[str, TokenPrice],
     seed: int,
 ) -> ModelOutcome:
-    bought, usd_by_venue = _bought(plan, model, load, prices)
+    bought, usd_by_venue = buy_tokens(
+        plan.routes, load, prices, slot_s=plan.slot_s, model=model if plan.several_models else ""
+    )
     on_machines = load.select(~bought) if bought.any() else load
     # The shares of backfill are those of the slots of the schedule, which a policy does not follow.
     by_slot = plan.policy is None
@@ -219,8 +221,10 @@ def _simulate_model(
     result = None
     if len(on_machines) and schedules:
         sim_pools = tuple(
-            _sim_pool(row, scaling, pools[row.pool], machines[row.pool], seed=seed + index, load=on_machines)
-            for index, (row, scaling) in enumerate(scaled)
+            _sim_pool(
+                row, _sharing(index, scaled), pools[row.pool], machines[row.pool], seed=seed + index, load=on_machines
+            )
+            for index, (row, _) in enumerate(scaled)
         )
         last = machines[schedules[-1].pool]
         result = simulate(
@@ -236,6 +240,15 @@ def _simulate_model(
         accounts=result.pools if result else (),
         tokens_usd=usd_by_venue,
     )
+
+
+def _sharing(number: int, scaled: Sequence[tuple[planfile.PoolSchedule, Scaling]]) -> Scaling:
+    """Return a row's scaling; a reactive one counts the load of the same pool under its other payments."""
+    own, scaling = scaled[number]
+    if not isinstance(scaling, Autoscaled):
+        return scaling
+    beside = [index for index, (row, _) in enumerate(scaled) if row.pool == own.pool and index != number]
+    return replace(scaling, beside=tuple(index for index in beside if _serves_realtime(*scaled[index])))
 
 
 def _serves_realtime(schedule: planfile.PoolSchedule, scaling: Scaling) -> bool:
@@ -277,51 +290,6 @@ def _interruptions(schedule: planfile.PoolSchedule, seed: int) -> Interruptions 
         return None
     mean_s = SECONDS_PER_HOUR / schedule.interruptions_per_hour
     return Interruptions.draw(mean_s, np.random.default_rng(seed))
-
-
-def _bought(
-    plan: ExecutablePlan, model: str, load: TraceLoad, prices: Mapping[str, TokenPrice]
-) -> tuple[Bools, dict[str, float]]:
-    """Return which requests are bought as tokens, shape (requests,), and their cost by venue."""
-    bought = np.zeros(len(load), np.bool_)
-    usd: dict[str, float] = {}
-    if not plan.buys_tokens:
-        return bought, usd
-    routes_of: dict[str, list[planfile.PlanRoute]] = {}
-    for route in plan.routes:
-        routes_of.setdefault(route.workload, []).append(route)
-    for group in request_classes(load, plan.slot_s, model if plan.several_models else ""):
-        routes = routes_of.get(group.name, [])
-        if not any(route.kind == "tier" for route in routes):
-            continue
-        slot = _serving_slots(plan, routes, load, group)
-        flows = np.array([route.flow for route in routes])
-        shares = np.divide(flows, flows.sum(axis=0), out=np.zeros_like(flows), where=flows.sum(axis=0) > 0)
-        upper = np.cumsum(shares, axis=0)[:, slot]
-        position = spread_evenly(np.arange(len(group.members), dtype=np.float64))
-        choice = np.minimum((position >= upper).sum(axis=0), len(routes) - 1)
-        for index, route in enumerate(routes):
-            members = group.members[choice == index]
-            if route.kind == "tier" and len(members):
-                bought[members] = True
-                cost_usd = float(tokens_usd(prices[route.venue], load, members).sum())
-                usd[route.venue] = usd.get(route.venue, 0.0) + cost_usd
-    return bought, usd
-
-
-def _serving_slots(
-    plan: ExecutablePlan, routes: list[planfile.PlanRoute], load: TraceLoad, group: RequestClass
-) -> Ints:
-    """Return the slot in which the plan serves each request: its own, or by its turn in the backlog."""
-    members = group.members
-    own = slot_index(load.arrived_s[members], plan.slot_s, plan.slots)
-    if not group.deferrable:
-        return own
-    served = np.cumsum(np.sum([route.flow for route in routes], axis=0))
-    weight = np.cumsum(load.input_tokens[members] + load.output_tokens[members].astype(float))
-    position = weight / weight[-1] * served[-1]
-    slot = np.minimum(np.searchsorted(served, position * (1 - 1e-9)), plan.slots - 1)
-    return np.asarray(np.maximum(slot, own), np.int64)
 
 
 def _total(

@@ -165,6 +165,19 @@ def test_reactive_rule_holds_promise_beyond_floor() -> None:
     assert foreseen.total_usd < reacted.total_usd < 2 * SLOT_S * REACTIVE.maximum
 
 
+def test_reactive_rule_counts_load_of_reserved() -> None:
+    """Reserved machines are there first, and take every request; the load on them starts the others."""
+    load = fleets.load(np.arange(1.0, SLOT_S, 0.025), 400, 60, span_s=2 * SLOT_S)
+    reserved = structs.replace(FLOOR, payment="reserved", machines=[1])
+    none_yet = structs.replace(REACTIVE, initial=0)
+    rows = schedule([0, 0], "reserved"), schedule([0, 0])
+    alone = simulated(policy_of(floor=[reserved]), load, *rows)
+    outcome = simulated(policy_of(floor=[reserved], reactive=[none_yet]), load, *rows)
+    assert (alone.kept, outcome.kept) == (False, True)
+    assert outcome.usd_by_pool["box, reserved"] == 0.0
+    assert outcome.usd_by_pool["box, on_demand"] > 0.0
+
+
 def test_backlog_starts_machines_for_deadlines() -> None:
     """What may wait an hour runs in the fifth minute before its end, on a machine that is then returned."""
     load = fleets.load([1.0] * 40, waits=[True] * 40, patience_s=3600.0, span_s=2 * SLOT_S)
