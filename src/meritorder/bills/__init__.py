@@ -13,11 +13,12 @@ from meritorder.bills.figures import (
     sum_tokens,
 )
 from meritorder.bills.report import BillReport, FileReport, Invoice
-from meritorder.bills.selection import MACHINES, matches_selectors, may_wait, non_production, tag, tag_pairs
+from meritorder.bills.selection import MACHINES, THROUGHPUT, matches_selectors, may_wait, non_production, tag, tag_pairs
 
 __all__ = [
     "COMMITMENTS",
     "MACHINES",
+    "THROUGHPUT",
     "Bill",
     "BillReport",
     "FileReport",

@@ -44,6 +44,7 @@ _GROUPED: Final = (
         "unused",
         "commitment",
         "bought",
+        "named_for_training",
         "unit",
         "priced",
         "tags",
@@ -123,7 +124,9 @@ def read(
     lines, spans = duplicates.without_amortized_cost(lines, twice), duplicates.without_amortized_cost(spans, twice)
     groups = duplicates.without_amortized_cost(groups, twice)
     good = _classify(groups.filter(pl.col("refused").is_null()), select, may_wait)
-    summary = build_report([file for file, _ in opened], groups, repeated, twice, currency.assumed(to_usd))
+    summary = build_report(
+        [file for file, _ in opened], groups, repeated, twice, [*currency.assumed(to_usd), *selection.excluded(good)]
+    )
     _check(summary, good, partial=partial, strict=strict)
     return Bill(charges=_classified(lines, good), groups=good, spans=spans, report=summary)
 
@@ -177,6 +180,8 @@ def _open_file(
         "row": pl.col("row"),
         "format": pl.lit(known.name),
     }
+    if "resource" in columns:
+        columns["named_for_training"] = selection.named_for_training(columns["resource"])
     columns |= duplicates.hashes(fields, columns, known.identity(fields))
     file = FileReport(
         path=path,

@@ -49,13 +49,15 @@ REPORT_COLUMNS: Final[dict[str, pl.DataType | type[pl.DataType]]] = {
     "item_hash": pl.UInt64,
     "bought": pl.Boolean,
     "anonymous": pl.Boolean,
+    "named_for_training": pl.Boolean,
     "stated_usd": MONEY,
     "refused": pl.String,
 }
 """Columns that a reader fills for the report and that CHARGES does not keep.
 
 `item_hash` is equal for line items with the same identity at the provider, `line_hash` for copies of the same line;
-`bought` marks the purchase of a commitment, `anonymous` a line item that may be equal to another and no copy of it;
+`bought` marks the purchase of a commitment, `anonymous` a line item that may be equal to another and no copy of it,
+`named_for_training` a machine whose name says training, notebook or build;
 `stated_usd` is the amount in the file, `refused` the reason why the row cannot be used.
 """
 
@@ -89,7 +91,13 @@ def whole_hours() -> tuple[pl.Expr, pl.Expr]:
 
 
 _NO: Final = pl.lit(value=False)
-_DEFAULTS: Final = {"unused": _NO, "bought": _NO, "anonymous": _NO, "priced": pl.lit(value=True)}
+_DEFAULTS: Final = {
+    "unused": _NO,
+    "bought": _NO,
+    "anonymous": _NO,
+    "named_for_training": _NO,
+    "priced": pl.lit(value=True),
+}
 
 
 def line_items(raw: pl.LazyFrame, columns: Mapping[str, pl.Expr]) -> pl.LazyFrame:

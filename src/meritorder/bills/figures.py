@@ -10,7 +10,7 @@ from typing import Final
 import polars as pl
 
 from meritorder.bills.charges import COMMITMENTS, HOUR, MEASURES, PurchaseOption, exact, whole_hours
-from meritorder.bills.selection import MACHINES, tag
+from meritorder.bills.selection import MACHINES, THROUGHPUT, tag
 from meritorder.domain import Tier
 from meritorder.errors import BillError
 from meritorder.findings import BillFigures
@@ -26,7 +26,8 @@ def committed() -> pl.Expr:
 
 def eligible() -> pl.Expr:
     """Return whether each row is a commitment, or machine hours that one covers or could cover."""
-    return committed() | ((pl.col("purchase") == PurchaseOption.ON_DEMAND) & _machine())
+    machines = committed() | ((pl.col("purchase") == PurchaseOption.ON_DEMAND) & _machine())
+    return machines & pl.col("kind").ne_missing(THROUGHPUT)
 
 
 def _machine() -> pl.Expr:
@@ -48,8 +49,8 @@ def compute_figures(groups: pl.DataFrame) -> BillFigures:
         groups: `Bill.groups`, or some of them.
     """
     used = eligible() & ~pl.col("unused")
-    covered = committed() & ~pl.col("unused")
-    unused = total_usd(groups, "amortised_usd", committed() & pl.col("unused"))
+    covered = used & committed()
+    unused = total_usd(groups, "amortised_usd", eligible() & committed() & pl.col("unused"))
     used_commitment = total_usd(groups, "amortised_usd", covered)
     # The purchase of a commitment has no list price and no amortized cost.
     unlisted = total_usd(groups, "unlisted_usd", used)

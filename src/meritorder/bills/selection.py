@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 import tomllib
 from collections.abc import Sequence
 from functools import cache
@@ -13,13 +14,19 @@ import polars as pl
 from meritorder.bills.charges import COMMITMENTS, PurchaseOption
 from meritorder.domain import Tier
 from meritorder.errors import BillError
+from meritorder.evidence import Assumption
 from meritorder.tables import CHARGES
+from meritorder.units import format_usd
 
+_EXCLUDED: Final = ("training", "none")
 COMPLETED: Final = ("instance_type", "instance_family", "model", "tier", "token_type", "purchase", "kind")
 """Columns that `classify` adds or fills in."""
 
 MACHINES: Final = ("accelerator", "endpoint")
 """Kinds that are paid by the hour and that commitments can cover."""
+
+THROUGHPUT: Final = "throughput"
+"""Kind of provisioned throughput: paid by the hour, for capacity of a model rather than for machines."""
 
 _AWS_TYPE: Final = (
     r"\b((?:ml\.|db\.|cache\.)?[a-z]{1,4}\d[a-z0-9-]*\.(?:\d*x?large|metal[\w-]*|medium|small|micro|nano))\b"
@@ -32,7 +39,7 @@ _TAG_PREFIX: Final = re.compile(r"^(user|aws)[:_]")
 
 @cache
 def rules() -> dict[str, list[dict[str, str]]]:
-    """Return the rules by table: `rule`, `tier`, `token_type`, `tag`, `patience`, `stage`."""
+    """Return the rules by table: `rule`, `tier`, `token_type`, `tag`, `patience`, `stage`, `training`, `term`."""
     table: dict[str, list[dict[str, str]]] = tomllib.loads(
         files("meritorder.bills").joinpath("inference.toml").read_text(encoding="utf-8")
     )
@@ -41,6 +48,8 @@ def rules() -> dict[str, list[dict[str, str]]]:
 
 def classify(groups: pl.DataFrame) -> pl.DataFrame:
     """Return groups of like charges with the columns `COMPLETED`; `kind` is null where they are not inference.
+
+    `excluded_by` selects machines that tags or names mark as training, notebooks or builds, as a selector.
 
     Args:
         groups: One row for all charges that differ only in time, resource and amount.
@@ -54,18 +63,26 @@ def classify(groups: pl.DataFrame) -> pl.DataFrame:
     ).with_columns(instance_family=_family(pl.col("instance_type")))
     kind, model = _by_rule(rules()["rule"])
     is_tokens = pl.col("kind") == "tokens"
+    serves = _over_distinct(groups["tags"], _matcher("tag")).is_not_null()
     return (
         named.with_columns(kind=kind, found_model=model)
+        .with_columns(kind=pl.when(pl.col("kind").is_null() & serves).then(pl.lit("tagged")).otherwise("kind"))
+        .with_columns(excluded_by=pl.when((pl.col("kind") == "accelerator") & ~serves).then(_training(groups)))
         .with_columns(
-            kind=pl.when(pl.col("kind").is_null() & _tagged(named, "tag")).then(pl.lit("tagged")).otherwise("kind")
-        )
-        .with_columns(
-            kind=pl.when((pl.col("kind") != "training") & (pl.col("purchase") != PurchaseOption.TAX)).then("kind"),
+            kind=pl.when(
+                ~pl.col("kind").is_in(_EXCLUDED)
+                & pl.col("excluded_by").is_null()
+                & (pl.col("purchase") != PurchaseOption.TAX)
+            ).then("kind"),
             model=pl.when(is_tokens).then(pl.coalesce("model", "found_model", _model_before_comma())),
             tier=pl.when(is_tokens).then(pl.coalesce("tier", _first_match("tier"), pl.lit(Tier.STANDARD))),
             token_type=pl.when(is_tokens).then(pl.coalesce("token_type", _first_match("token_type"))),
-            purchase=pl.when(is_tokens & (pl.col("purchase") == PurchaseOption.ON_DEMAND))
+            purchase=pl.when(pl.col("purchase") != PurchaseOption.ON_DEMAND)
+            .then("purchase")
+            .when(is_tokens)
             .then(pl.lit(PurchaseOption.TOKENS))
+            .when(pl.col("kind").is_in((*MACHINES, THROUGHPUT)) & _for_a_term())
+            .then(pl.lit(PurchaseOption.RESERVED))
             .otherwise("purchase"),
         )
         .drop("text", "found_model")
@@ -153,16 +170,61 @@ def non_production() -> pl.Expr:
     )
 
 
-def _tagged(groups: pl.DataFrame, table: str) -> pl.Series:
-    return _over_distinct(groups["tags"], _matcher(table)).is_not_null()
+def _training(groups: pl.DataFrame) -> pl.Expr:
+    """Return the selector of what marks each row as training, notebooks or builds; null if nothing does."""
+    return pl.coalesce(
+        pl.lit(_over_distinct(groups["tags"], _matcher("training"))),
+        pl.when("named_for_training").then(pl.format("instance_type={}", "instance_type")),
+    )
+
+
+def excluded(groups: pl.DataFrame) -> list[Assumption]:
+    """Return the machines that are not counted as inference because of their tags or names, and how to count them."""
+    sums = (
+        groups.filter(pl.col("kind").is_null() & pl.col("excluded_by").is_not_null())
+        .group_by("excluded_by")
+        .agg(pl.col("amortised_usd").sum(), pl.col("instance_type").drop_nulls().unique().sort())
+        .sort("amortised_usd", descending=True)
+    )
+    return [
+        Assumption(
+            text=f"{format_usd(usd)} of {', '.join(instances[:3]) or 'machines'} is training, notebooks or builds by "
+            + (
+                "name"
+                if selector.startswith("instance_type=")
+                else selector.removeprefix("tag:").replace("=", " = ", 1)
+            ),
+            option=f"--select {shlex.quote(selector)}",
+        )
+        for selector, usd, instances in sums.rows()
+    ]
+
+
+def named_for_training(resource: pl.Expr) -> pl.Expr:
+    """Return whether the name of each resource marks it as training, a notebook or a build server."""
+    [names] = rules()["name"]
+    return resource.str.contains_any(list(names["words"]), ascii_case_insensitive=True).fill_null(value=False)
+
+
+def _for_a_term() -> pl.Expr:
+    """Return whether each row is for a month or longer."""
+    matches = [pl.col(rule["column"]).str.contains(rule["pattern"]) for rule in rules()["term"]]
+    return pl.any_horizontal(matches).fill_null(value=False)
 
 
 def _matcher(table: str) -> Any:  # noqa: ANN401 - a function of a tag text
+    """Return a function of tags that returns the first one that a rule of the table matches, as a selector."""
     patterns = [(re.compile(rule["key"], re.IGNORECASE), re.compile(rule["value"])) for rule in rules()[table]]
 
     def match(tags: str | None) -> str | None:
         pairs = tag_pairs(tags).items()
-        return next((v for k, v in pairs for key, value in patterns if key.fullmatch(k) and value.search(v)), None)
+        matching = (
+            f"tag:{name}={value}"
+            for name, value in pairs
+            for key, pattern in patterns
+            if key.fullmatch(name) and pattern.search(value)
+        )
+        return next(matching, None)
 
     return match
 

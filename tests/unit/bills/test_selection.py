@@ -1,5 +1,6 @@
 """Which charges are inference."""
 
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 
@@ -32,7 +33,7 @@ def kind(groups_of: Path, **options: object) -> str | None:
         ("USE1-Host:ml.m5.xlarge", "ml.m5.xlarge", "endpoint"),
         ("USE1-Train:ml.p4d.24xlarge", "ml.p4d.24xlarge", None),
         ("USE1-Claude4.5Sonnet-input-tokens", None, "tokens"),
-        ("USE1-ProvisionedThroughput-ModelUnit", None, "endpoint"),
+        ("USE1-ProvisionedThroughput-ModelUnit", None, "throughput"),
         ("USE1-DataTransfer-Out-Bytes", None, None),
     ],
 )
@@ -245,3 +246,97 @@ def test_absent_values_match_no_selector() -> None:
 def test_patience_needs_key_and_value() -> None:
     tags = ['{"latency_class": "deferrable"}', '{"latency_class": "interactive"}', '{"color": "deferrable"}', None]
     assert pl.DataFrame({"tags": tags}).select(w=selection.may_wait())["w"].to_list() == [True, False, False, False]
+
+
+def classified(path: Path, **options: object) -> list[tuple[str | None, str]]:
+    """Return kind and purchase option of each group."""
+    return bills.read(path, **options).groups.select("kind", "purchase").rows()  # type: ignore[arg-type]
+
+
+MACHINE = {"BilledCost": "10", "EffectiveCost": "10", "ListCost": "10", "x_SkuInstanceType": "p5.48xlarge"}
+
+
+@pytest.mark.parametrize(
+    ("service", "meter", "expected"),
+    [
+        (
+            "OCI Generative AI",
+            "Oracle Cloud Infrastructure Generative AI - Large Cohere - 10,000 Transactions",
+            "tokens",
+        ),
+        ("Generative AI", "OCI Generative AI - Dedicated AI Cluster - AI Unit Per Hour", "throughput"),
+        ("Vertex AI", "Claude Sonnet 4.5 - Output Tokens", "tokens"),
+        ("Vertex AI", "Online Prediction A2 Instance Core running in Americas", "endpoint"),
+        ("Vertex AI", "Vertex AI: Training/Pipelines on Nvidia H100 80GB GPU in us-central1", None),
+        ("Vertex AI", "Provisioned throughput GSU 1 month", "throughput"),
+        ("Azure AI Foundry", "Mistral Large 3 Inference", "endpoint"),
+        ("Azure AI Search", "Standard S1 Unit", None),
+        ("Cognitive Services", "Provisioned Managed Global PTU Hours", "throughput"),
+        ("Amazon Bedrock", "Guardrails content filter units", "endpoint"),
+    ],
+)
+def test_services_of_models_are_inference(focus: Write, service: str, meter: str, expected: str | None) -> None:
+    path = focus({"ServiceName": service, "SkuId": "sku", "x_SkuDescription": meter, "ConsumedUnit": "Units"})
+    assert kind(path) == expected
+
+
+def test_model_units_are_no_machine_hours(focus: Write) -> None:
+    """744 hours of two model units at $20 say nothing of what machines would cost on demand."""
+    units = {
+        "ServiceName": "Amazon Bedrock",
+        "SkuId": "USE1-ProvisionedThroughput-ModelUnits",
+        "ConsumedQuantity": "1488",
+        "BilledCost": "29760",
+        "EffectiveCost": "29760",
+        "ListCost": "29760",
+    }
+    figures = bills.compute_figures(bills.read(focus(units, MACHINE)).groups)
+    assert (figures.amortised_usd, figures.on_demand_equivalent_usd, figures.on_demand_usd) == (29770, 10, 10)
+
+
+@pytest.mark.parametrize(
+    ("meter", "unit", "purchase"),
+    [
+        ("ProvisionedThroughput-ModelUnits-1Month", "Hours", "reserved"),
+        ("ProvisionedThroughput-ModelUnits", "Hours", "on_demand"),
+        ("ProvisionedThroughput-ModelUnits-NoCommit", "Hours", "on_demand"),
+        ("8x H100 node, 1-month commitment", "Hours", "reserved"),
+        ("8x H100 node, 3 month term", "Hours", "reserved"),
+        ("8x H100 node hours", "Hours", "on_demand"),
+        ("8x H100 node hours", "Months", "reserved"),
+        ("8x H100 node hours", "GB-Months", "on_demand"),
+    ],
+)
+def test_month_long_terms_are_not_on_demand(focus: Write, meter: str, unit: str, purchase: str) -> None:
+    row = {"ServiceName": "GPU cloud", "SkuId": meter, "ConsumedUnit": unit, "BilledCost": "9", "EffectiveCost": "9"}
+    [(_, found)] = classified(focus(row))
+    assert found == purchase
+
+
+@pytest.mark.parametrize(
+    ("tags", "resource", "expected"),
+    [
+        ('{"workload": "training"}', "i-1", None),
+        ('{"Name": "sft-notebook-2"}', "i-1", None),
+        ('{"eks:nodegroup-name": "github-runners"}', "i-1", None),
+        ('{"queue": "ci"}', "i-1", None),
+        (None, "/subscriptions/s/virtualMachines/train-h100-04", None),
+        (None, "projects/p/instances/jupyter-ann", None),
+        ('{"workload": "inference", "Name": "training-assistant"}', "i-1", "accelerator"),
+        ('{"service": "rag-answers"}', "i-1", "accelerator"),
+        ('{"service": "constraint-solver"}', "vm-strain-1", "accelerator"),
+        ('{"team": "training"}', "i-1", "accelerator"),
+    ],
+)
+def test_training_machines_are_not_inference(
+    focus: Write, tags: str | None, resource: str, expected: str | None
+) -> None:
+    path = focus(MACHINE | {"Tags": tags, "ResourceId": resource})
+    assert kind(path) == expected
+    assumptions = bills.read(path).report.assumptions
+    assert len(assumptions) == (expected is None)
+    if assumptions:
+        option, _, selector = assumptions[0].option.partition(" ")
+        column, _, value = shlex.split(selector)[0].partition("=")
+        assert (option, kind(path, select=[(column, value)])) == ("--select", "selected")
+        assert "$10.00 of p5.48xlarge is training, notebooks or builds by" in assumptions[0].text

@@ -72,7 +72,7 @@ def allocate(
 
 def _paid(by_hour: pl.DataFrame, fleet: BilledFleet, serving: tuple[tuple[str, str], ...]) -> tuple[Floats, Floats]:
     """Return what was paid for machines in each hour, unused commitments included, and their machine hours."""
-    of_machines = pl.col("kind").is_in([*bills.MACHINES, "commitment", "tagged", "selected"])
+    of_machines = pl.col("kind").is_in([*bills.MACHINES, bills.THROUGHPUT, "commitment", "tagged", "selected"])
     shape = by_hour.filter(of_machines & pl.col("purchase").is_in([str(purchase) for purchase in _MACHINE_PURCHASES]))
     if serving:
         shape = shape.filter(bills.matches_selectors(shape, serving, option="--serving"))
