@@ -1,6 +1,7 @@
 """The exception tree.
 
     MeritorderError            any error that this project raises on purpose; exit code 2
+    ├── InputError             a file cannot be opened or its columns not be read; a reader raises it as its own
     ├── TraceError             a trace cannot be read, or is empty
     ├── WorkloadsError         a workloads file, a deadline or a lane is invalid
     ├── CatalogError           a price, model or hardware is unknown or invalid
@@ -12,6 +13,9 @@
 
 Every error reads as one line: where, what, and what to do about it.
 """
+
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 
 class MeritorderError(Exception):
@@ -32,6 +36,10 @@ class MeritorderError(Exception):
     def __str__(self) -> str:
         line = f"{self.where}: {self.what}" if self.where else self.what
         return f"{line}; {self.fix}" if self.fix else line
+
+
+class InputError(MeritorderError):
+    """A file cannot be opened, or its columns cannot be read."""
 
 
 class TraceError(MeritorderError):
@@ -64,3 +72,12 @@ class ConfigError(MeritorderError):
 
 class MissingExtraError(MeritorderError):
     """An optional dependency is missing."""
+
+
+@contextmanager
+def input_errors_as(error: type[MeritorderError]) -> Iterator[None]:
+    """Raise an InputError as an error of another class, with the same text."""
+    try:
+        yield
+    except InputError as cause:
+        raise error(cause.what, where=cause.where, fix=cause.fix) from cause

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from rich.console import Console
 from rich.status import Status
@@ -46,6 +47,10 @@ def read_trace(
     )
 
 
+# A comma that an even number of quotes follows is outside quotes.
+_COMMA: Final = re.compile(r',(?=(?:[^"]*"[^"]*")*[^"]*$)')
+
+
 @contextmanager
 def progress() -> Iterator[Status]:
     """Show the current step on standard error, if it is a terminal."""
@@ -59,8 +64,8 @@ def parse_names(text: str) -> tuple[str, ...]:
 
 
 def parse_pairs(text: str, option: str) -> dict[str, str]:
-    """Parse `field=value,field=value`."""
-    parts = [part.split("=", 1) for part in text.split(",")]
+    """Parse `field=value,field=value`; a comma or a sign between double quotes is part of the value."""
+    parts = [part.split("=", 1) for part in _COMMA.split(text)]
     if any(len(part) == 1 for part in parts):
         raise MeritorderError(f"{text!r} is not field=value,…", where=option)
     return {field.strip(): value.strip() for field, value in parts}

@@ -1,40 +1,25 @@
 """From the raw columns of a format to REQUESTS: numbers, times, and an account of every row that is not a request."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final
 
 import polars as pl
 
 from meritorder.errors import TraceError
+from meritorder.inputs.numbers import MISSING, NumberStyle, decide_style, number
+from meritorder.inputs.times import EARLIEST_S, EPOCH_FROM_S, LATEST_S, TimeStyle, decide_times, widen
 from meritorder.traces.buckets import spread
 from meritorder.traces.sources import Source
 from meritorder.traces.verdicts import Judged, judge
-from meritorder.units import MS_PER_S
 
-_MICROSECONDS_PER_S: Final = MS_PER_S**2
-_NANOSECONDS_PER_S: Final = MS_PER_S**3
-
-EPOCH_FROM_S: Final = 1e9
-"""A number of seconds from here on (2001-09-09) is an epoch time; a smaller one counts from the start of the trace."""
-
-_ZONED: Final = ("%Y-%m-%d %H:%M:%S%.f%#z", "%Y-%m-%dT%H:%M:%S%.f%#z")
-_NAIVE: Final = (
-    "%Y-%m-%d %H:%M:%S%.f",
-    "%Y-%m-%dT%H:%M:%S%.f",
-    "%Y/%m/%d %H:%M:%S%.f",
-    "%Y-%m-%d %H:%M",
-    "%Y-%m-%dT%H:%M",
-)
-
-_NUMBERS: Final = ("input", "output", "cached", "calls")
+_COUNTS: Final = ("input", "output", "cached", "calls")
 _NAMES: Final = ("model", "tenant", "session", "workload")
 _IDS: Final = ("id", "parent")
 _TEXTS: Final = ("status", "error")
 _DURATIONS: Final = ("ttft", "tpot", "e2e")
 _INSTANTS: Final = ("first", "ended")
 _DEPLOYMENT: Final = ("config", "hardware", "gpus", "replicas")
-_SAMPLE_ROWS: Final = 1000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,31 +67,21 @@ class SourceRequests:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TimeColumn:
-    """How a column writes the time, detected from its first values.
+class _Columns:
+    """The columns of a raw table that are read, and how they are written.
 
     Args:
-        absolute: True if times are UTC epoch seconds once read.
-        unit_s: Seconds in one unit of a number; None if times are dates.
-        formats: Formats of dates in text; empty if the column has a date type or numbers.
-        zone_assumed: True if dates have no zone and are taken as UTC.
-        present: False if the column is empty.
+        schema: Names and types.
+        times: How columns of instants are written.
+        numbers: How columns of numbers are written, part by part if one is a sum; without an entry as Python does.
     """
 
-    absolute: bool
-    unit_s: float | None = None
-    formats: tuple[str, ...] = ()
-    zone_assumed: bool = False
-    present: bool = True
+    schema: pl.Schema
+    times: Mapping[str, TimeStyle]
+    numbers: Mapping[str, tuple[NumberStyle | None, ...]] = field(default_factory=dict)
 
-    def seconds(self, column: pl.Expr) -> pl.Expr:
-        """Return the column in seconds, null where it cannot be read."""
-        if self.unit_s is not None:
-            return _number(column) * self.unit_s
-        if not self.formats:
-            return column.cast(pl.Datetime("us")).dt.timestamp("us") / _MICROSECONDS_PER_S
-        parsed = (_parse(column, form).dt.timestamp("us") for form in self.formats)
-        return pl.coalesce(parsed) / _MICROSECONDS_PER_S
+    def present(self, names: Iterable[str]) -> list[str]:
+        return [name for name in names if name in self.schema]
 
 
 def to_requests(source: Source, raw: RawTable, *, aggregate: bool = False, timed: bool = False) -> SourceRequests:
@@ -120,30 +95,26 @@ def to_requests(source: Source, raw: RawTable, *, aggregate: bool = False, timed
 
     Raises:
         TraceError: The table cannot be read, has no rows, or has no arrival times.
+        InputError: A column writes its numbers or times in a way that leaves their value open.
     """
+    unused = set() if timed else {*_DURATIONS, "first", *_DEPLOYMENT} | ({"ended"} if not aggregate else set())
     try:
-        table = _trimmed(raw.table)
-        columns = table.collect_schema().names()
-        if not timed:
-            unused = {*_DURATIONS, "first", *_DEPLOYMENT} | ({"ended"} if not aggregate else set())
-            columns = [name for name in columns if name not in unused]
-        arrival = _time_column(source, table, "arrival", raw.unit_s)
-        instants: dict[str, TimeColumn] = {
-            name: _time_column(source, table, name, raw.unit_s) for name in ("deadline", *_INSTANTS) if name in columns
-        }
-        deadline = instants.get("deadline")
-        if deadline is not None and deadline.present and deadline.absolute != arrival.absolute:
-            what = "deadlines and arrivals are not on one clock"
-            raise TraceError(what, where=source.name, fix="give both as ISO 8601")
-        frame = table.select(_typed(columns, arrival, instants)).collect(engine="streaming")
+        table = _trimmed(raw.table.select(pl.exclude(unused)))
+        columns = _columns(source, table, raw.unit_s)
+        frame = table.select(_typed(columns)).collect(engine="streaming")
+        if _is_odd(frame, columns):
+            table = _without_missing(table)
+            columns = _decided(source, table, columns)
+            frame = table.select(_typed(columns)).collect(engine="streaming")
     except (pl.exceptions.PolarsError, OSError) as error:
         reason = str(error).partition("\n")[0]
         raise TraceError(f"cannot be read as {source.kind} ({reason})", where=source.name) from error
     if frame.is_empty():
         raise TraceError("has no requests", where=source.name)
-    assumptions = list(raw.assumptions)
-    if arrival.zone_assumed:
-        assumptions.append("times without a zone are taken as UTC")
+    arrival = columns.times["arrival"]
+    assumptions = [*source.assumptions, *raw.assumptions, *arrival.assumptions]
+    frame, notes = _within_range(frame, columns)
+    assumptions += notes
     rows = frame.height
     if aggregate:
         frame, notes = spread(frame, where=source.name)
@@ -153,97 +124,154 @@ def to_requests(source: Source, raw: RawTable, *, aggregate: bool = False, timed
     return SourceRequests(
         judged=judged if judged.rows == rows else replace(judged, rows=rows),
         absolute=arrival.absolute,
-        assumptions=tuple(assumptions),
+        assumptions=tuple(dict.fromkeys(assumptions)),
         ids_unique=raw.ids_unique,
     )
 
 
 def _trimmed(table: pl.LazyFrame) -> pl.LazyFrame:
-    """Strip white space off text; blank text becomes null."""
-    texts = [name for name, dtype in table.collect_schema().items() if dtype == pl.String]
+    """Strip white space off text; blank text and NaN become null."""
+    schema = table.collect_schema()
+    texts = [name for name, dtype in schema.items() if dtype == pl.String]
+    floats = [name for name, dtype in schema.items() if dtype.is_float()]
     stripped = {name: pl.col(name).str.strip_chars() for name in texts}
-    return table.with_columns(**{name: pl.when(text != "").then(text) for name, text in stripped.items()})
+    return table.with_columns(
+        *(pl.when(text != "").then(text).alias(name) for name, text in stripped.items()),
+        *(pl.col(name).fill_nan(None) for name in floats),
+    )
 
 
-def _typed(columns: list[str], arrival: TimeColumn, instants: Mapping[str, TimeColumn]) -> list[pl.Expr]:
+def _without_missing(table: pl.LazyFrame) -> pl.LazyFrame:
+    """Turn words such as "nan" or "N/A" into null."""
+    texts = [name for name, dtype in table.collect_schema().items() if dtype == pl.String and name != "aside"]
+    return table.with_columns(
+        pl.when(~pl.col(name).str.to_lowercase().is_in(MISSING)).then(pl.col(name)) for name in texts
+    )
+
+
+def _columns(source: Source, table: pl.LazyFrame, unit_s: float | None) -> _Columns:
+    """Decide by their first values how times are written; numbers are taken as Python writes them."""
+    schema = table.collect_schema()
+    times = {
+        name: decide_times(table, name, where=_where(source, name), unit_s=unit_s)
+        for name in ("arrival", "deadline", *_INSTANTS)
+        if name in schema
+    }
+    deadline = times.get("deadline")
+    if deadline is not None and deadline.present and deadline.absolute != times["arrival"].absolute:
+        what = "deadlines and arrivals are not on one clock"
+        raise TraceError(what, where=source.name, fix="give both as ISO 8601")
+    return _Columns(schema=schema, times=times)
+
+
+def _is_odd(frame: pl.DataFrame, columns: _Columns) -> bool:
+    """Return whether a value is not written as its column is taken to be."""
+    counts = [
+        pl.col(f"{name}_given") & ~(pl.col(name) == pl.col(name).floor()).fill_null(value=False)
+        for name in columns.present(_COUNTS)
+    ]
+    times = [
+        pl.col(f"{name}_given") & ~_in_range(pl.col(name), style).fill_null(value=False)
+        for name, style in columns.times.items()
+    ]
+    return bool(frame.select(pl.any_horizontal(*counts, *times).any()).item())
+
+
+def _decided(source: Source, table: pl.LazyFrame, columns: _Columns) -> _Columns:
+    """Decide by all values how numbers and times are written, after some could not be read."""
+    numbers = {
+        name: tuple(
+            decide_style(table.select(part.alias(name)), name, whole=name in _COUNTS, where=_where(source, name))
+            if dtype == pl.String
+            else None
+            for part, dtype in _parts(columns.schema, name)
+        )
+        for name in columns.present((*_COUNTS, *_DURATIONS))
+    }
+    times: dict[str, TimeStyle] = {}
+    for name, style in columns.times.items():
+        seconds = style.seconds(pl.col(name), columns.schema[name])
+        unread = table.filter(~_in_range(seconds, style).fill_null(value=False))
+        times[name] = widen(style, unread, name, where=_where(source, name))
+    return replace(columns, numbers=numbers, times=times)
+
+
+def _where(source: Source, column: str) -> str:
+    return f"{source.name}, column {column}"
+
+
+def _in_range(seconds: pl.Expr, style: TimeStyle) -> pl.Expr:
+    """Return whether times can be those of requests; null where there is none."""
+    if style.absolute:
+        return seconds.is_between(EARLIEST_S, LATEST_S)
+    return seconds.is_finite() & (seconds < EPOCH_FROM_S)
+
+
+def _within_range(frame: pl.DataFrame, columns: _Columns) -> tuple[pl.DataFrame, list[str]]:
+    """Drop times that cannot be those of requests, and deadlines that cannot be kept, which never cost a row."""
+    notes: list[str] = []
+    in_range = {
+        name: pl.when(_in_range(pl.col(name), style)).then(pl.col(name)) for name, style in columns.times.items()
+    }
+    far = int(frame.select((pl.col("arrival").is_not_null() & in_range["arrival"].is_null()).sum()).item())
+    if far:
+        limit = (
+            "before 2000 or after 2099" if columns.times["arrival"].absolute else "more than 31 years after the start"
+        )
+        notes.append(f"arrivals {limit}, taken as unreadable: {far:,}")
+    if "deadline" in in_range:
+        kept = pl.when(pl.col("deadline") > pl.col("arrival")).then(in_range["deadline"])
+        lost = int(frame.select((pl.col("deadline_given") & kept.is_null()).sum()).item())
+        if lost:
+            notes.append(f"deadlines unreadable or before the arrival, whose requests are taken as real time: {lost:,}")
+        in_range["deadline"] = kept
+    return frame.with_columns(**in_range), notes
+
+
+def _typed(columns: _Columns) -> list[pl.Expr]:
     """Give every column its type; an unreadable value is null, and `<name>_given` marks that there was one."""
-    typed = [pl.col("line"), arrival.seconds(pl.col("arrival")).alias("arrival"), _given("arrival")]
-    for name in _NUMBERS:
-        if name in columns:
-            typed += [_number(pl.col(name)).alias(name), _given(name)]
-    for name, instant in instants.items():
-        typed += [instant.seconds(pl.col(name)).alias(name), _given(name)]
+    schema = columns.schema
+    typed = [pl.col("line")]
+    for name, style in columns.times.items():
+        typed += [style.seconds(pl.col(name), schema[name]).alias(name), _given(columns, name)]
+    for name in columns.present(_COUNTS):
+        typed += [_number(columns, name).alias(name), _given(columns, name)]
     for name in _NAMES:
-        text = pl.col(name).cast(pl.String) if name in columns else pl.lit(None, pl.String)
+        text = pl.col(name).cast(pl.String) if name in schema else pl.lit(None, pl.String)
         typed.append(text.cast(pl.Categorical).alias(name))
-    for name in _IDS:
-        if name in columns:
-            text = pl.col(name).cast(pl.String)
-            typed.append(pl.when(text.is_not_null()).then(text.hash()).alias(name))
-    typed += [pl.col(name).cast(pl.String) for name in (*_TEXTS, *_DEPLOYMENT) if name in columns]
-    typed += [_number(pl.col(name)).alias(name) for name in _DURATIONS if name in columns]
-    typed.append(pl.col("aside") if "aside" in columns else pl.lit(None, pl.String).alias("aside"))
-    typed.append(pl.col("broken") if "broken" in columns else pl.lit(value=False).alias("broken"))
+    for name in columns.present(_IDS):
+        text = pl.col(name).cast(pl.String)
+        typed.append(pl.when(text.is_not_null()).then(text.hash()).alias(name))
+    typed += [pl.col(name).cast(pl.String) for name in columns.present((*_TEXTS, *_DEPLOYMENT))]
+    typed += [_number(columns, name).alias(name) for name in columns.present(_DURATIONS)]
+    typed.append(pl.col("aside") if "aside" in schema else pl.lit(None, pl.String).alias("aside"))
+    typed.append(pl.col("broken") if "broken" in schema else pl.lit(value=False).alias("broken"))
     return typed
 
 
-def _given(name: str) -> pl.Expr:
-    return pl.col(name).is_not_null().alias(f"{name}_given")
+def _given(columns: _Columns, name: str) -> pl.Expr:
+    given = pl.any_horizontal(part.is_not_null() for part, _ in _parts(columns.schema, name))
+    return given.alias(f"{name}_given")
 
 
-def _number(column: pl.Expr) -> pl.Expr:
-    """Return the column as Float64, null where it is not a number."""
-    return column.cast(pl.Float64, strict=False)
+def _parts(schema: pl.Schema, name: str) -> list[tuple[pl.Expr, pl.DataType]]:
+    """Return the columns that a number is the sum of, with their types."""
+    dtype = schema[name]
+    if not isinstance(dtype, pl.Struct):
+        return [(pl.col(name), dtype)]
+    inner = pl.Schema({part.name: part.dtype for part in dtype.fields})
+    return [(pl.col(name).struct.field(part), kind) for part, kind in inner.items()]
 
 
-def _time_column(source: Source, table: pl.LazyFrame, column: str, unit_s: float | None) -> TimeColumn:
-    """Detect how a column writes the time, from its first values.
-
-    Args:
-        source: Source of the table, for messages.
-        table: The raw table.
-        column: Name of the column.
-        unit_s: Seconds in one unit of a number, where the format states it; else it follows from the magnitude.
-
-    Raises:
-        TraceError: No value is a time.
-    """
-    where = f"{source.name}, column {column}"
-    samples = table.select(pl.col(column).drop_nulls().head(_SAMPLE_ROWS)).collect(engine="streaming")[column]
-    if isinstance(samples.dtype, pl.Datetime):
-        return TimeColumn(absolute=True, zone_assumed=samples.dtype.time_zone is None)
-    if not (samples.dtype.is_numeric() or samples.dtype == pl.String):
-        raise TraceError(f"a column of {samples.dtype} has no times", where=where)
-    if samples.is_empty():
-        return TimeColumn(absolute=False, unit_s=unit_s or 1.0, present=False)
-    numbers = samples.cast(pl.Float64, strict=False).drop_nulls()
-    if numbers.len() * 2 > samples.len():
-        unit = unit_s if unit_s is not None else _unit_by_magnitude(numbers)
-        middle = numbers.median()
-        return TimeColumn(absolute=isinstance(middle, float) and middle * unit >= EPOCH_FROM_S, unit_s=unit)
-    frame = samples.alias("time").to_frame()
-    seen = tuple(
-        form for form in (*_ZONED, *_NAIVE) if frame.select(_parse(pl.col("time"), form).is_not_null().any()).item()
+def _number(columns: _Columns, name: str) -> pl.Expr:
+    """Return a number, null if it or a part of it cannot be read; a part that is missing counts as 0."""
+    parts = _parts(columns.schema, name)
+    styles = columns.numbers.get(name, (None,) * len(parts))
+    values = [number(part, dtype, style) for (part, dtype), style in zip(parts, styles, strict=True)]
+    if len(values) == 1:
+        return values[0]
+    unread = pl.any_horizontal(
+        part.is_not_null() & value.is_null() for (part, _), value in zip(parts, values, strict=True)
     )
-    if not seen:
-        raise TraceError(
-            f"no time in {samples[0]!r}",
-            where=where,
-            fix="times are seconds, epoch seconds or milliseconds, or ISO 8601",
-        )
-    return TimeColumn(absolute=True, formats=seen, zone_assumed=any(form in _NAIVE for form in seen))
-
-
-def _parse(column: pl.Expr, form: str) -> pl.Expr:
-    zone = "UTC" if form in _ZONED else None
-    return column.str.to_datetime(form, time_unit="us", time_zone=zone, strict=False)
-
-
-def _unit_by_magnitude(numbers: pl.Series) -> float:
-    """Return the unit of an epoch time by its magnitude; anything smaller than an epoch in ms is in seconds."""
-    middle = numbers.median()
-    size = middle if isinstance(middle, float) else 0.0
-    for per_s in (_NANOSECONDS_PER_S, _MICROSECONDS_PER_S, MS_PER_S):
-        if size >= EPOCH_FROM_S * per_s / 10:
-            return 1 / per_s
-    return 1.0
+    some = pl.any_horizontal(value.is_not_null() for value in values)
+    return pl.when(~unread & some).then(pl.sum_horizontal(values))

@@ -1,47 +1,42 @@
-"""Sources of a trace as tables: paths, globs, standard input, gzip and zstd, and data frames."""
+"""Sources of a trace as tables: files from anywhere, in any container, and data frames."""
 
 import contextlib
 import csv
-import glob
-import itertools
-import shutil
-import sys
-import tempfile
-import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from gzip import BadGzipFile, GzipFile
+from itertools import islice
 from pathlib import Path
-from typing import IO, Any, Final, Protocol
+from typing import Any, Final, Protocol
 
 import msgspec
 import polars as pl
-import zstandard
 
-from meritorder.errors import TraceError
+from meritorder.errors import InputError, TraceError, input_errors_as
+from meritorder.inputs import json_records, paths, spreadsheets
+from meritorder.inputs.places import ScratchFolder, locate
+from meritorder.inputs.unpacking import PARQUET, PlainFile, unpack
 
-STDIN: Final = "-"
-_BLOCK_BYTES: Final = 1 << 20
-_SNIFF_BYTES: Final = 1 << 16
-# One result of `vllm bench serve` holds all its requests on one line.
-_MAX_LINE_BYTES: Final = 1 << 28
+Record = json_records.Record
+
 _RECORDS_PER_PART: Final = 100_000
 _SNIFFED_RECORDS: Final = 20
-_SEPARATORS: Final = (",", ";", "\t")
-
-# msgspec does not wrap Python's own error for text that is not UTF-8.
-_NOT_JSON: Final = (msgspec.DecodeError, UnicodeDecodeError)
-
-Record = dict[str, Any]
+_SEPARATORS: Final = (",", ";", "\t", "|")
+# As Excel states the separator in a line of its own.
+_SEPARATOR_LINE: Final = "sep="
+# A column of the source may itself be named "line".
+_LINE: Final = "\0line"
+_MAX_ROWS: Final = 10_000_000
+_MAX_ROWS_PER_BYTE: Final = 10
 
 
 class SourceKind(StrEnum):
     """The form of a source's rows."""
 
     CSV = "CSV"
-    JSONL = "JSON lines"
+    JSONL = "JSON"
     PARQUET = "Parquet"
+    EXCEL = "Excel"
     FRAME = "a data frame"
 
 
@@ -66,10 +61,12 @@ class Source:
         name: The file as the user named it.
         path: Where its uncompressed bytes are.
         kind: The form of its rows.
-        columns: Header of a CSV, schema of a Parquet file or data frame, keys of the first record of JSON lines.
+        columns: Header of a CSV, schema of a Parquet file or data frame, keys of the first records of JSON.
         separator: Between the fields of a CSV.
-        record: First record of JSON lines, else empty.
-        frame: The data frame, else None.
+        header_line: Line of the header, 0 if there is none.
+        record: First record of JSON, else empty.
+        frame: The table of a data frame or a workbook, else None.
+        assumptions: What was assumed when the file was opened, a sentence each.
     """
 
     name: str
@@ -77,12 +74,15 @@ class Source:
     kind: SourceKind
     columns: tuple[str, ...]
     separator: str = ","
+    header_line: int = 0
     record: Record = field(default_factory=dict)
     frame: pl.LazyFrame | None = None
+    assumptions: tuple[str, ...] = ()
 
     def require(self, *columns: str) -> None:
-        """Raise TraceError if a column is missing."""
-        missing = [name for name in columns if name not in self.columns]
+        """Raise TraceError if a column, a path or a part of a sum is missing."""
+        terms = [term for name in columns for term in paths.parse_sum(name, self.columns)]
+        missing = [".".join(term) for term in terms if not self._has(term)]
         if missing:
             raise TraceError(f"no column {', '.join(missing)} among {_listed(self.columns)}", where=self.name)
 
@@ -90,76 +90,88 @@ class Source:
         """Return the line number and the requested columns under their new names, as the source has them.
 
         Args:
-            fields: New name to column; in JSON lines a dotted path reaches into nested objects.
+            fields: New name to a column, a path or a sum, as in `inputs.paths`; a sum is a struct of its parts.
 
         Returns:
-            Columns `line`, the new names, and for JSON lines `broken`: the line is not a JSON object.
+            Columns `line`, the new names, and for JSON `broken`: the line is not a JSON object.
         """
+        self.require(*fields.values())
+        sums = {new: paths.parse_sum(old, self.columns) for new, old in fields.items()}
         if self.kind is SourceKind.JSONL:
-            return self._jsonl_table(fields)
-        header = 0
-        if self.frame is not None:
-            rows = self.frame.with_row_index("line")
-        elif self.kind is SourceKind.PARQUET:
-            rows = pl.scan_parquet(self.path, row_index_name="line")
-        else:
-            rows = pl.scan_csv(
-                self.path,
-                infer_schema=False,
-                separator=self.separator,
-                row_index_name="line",
-                truncate_ragged_lines=True,
-                encoding="utf8-lossy",
-            )
-            header = 1
-        return rows.select(pl.col("line") + 1 + header, *(pl.col(old).alias(new) for new, old in fields.items()))
+            return self._json_table(sums)
+        rows = self._rows()
+        schema = rows.collect_schema()
+        line = pl.col(_LINE) + 1 + self.header_line
+        return rows.with_row_index(_LINE).select(
+            line.alias("line"),
+            *(_sum_of([paths.column_at(schema, term) for term in terms]).alias(new) for new, terms in sums.items()),
+        )
 
     def records(self) -> Iterator[tuple[int, Record | None]]:
         """Yield line number and record of the non-blank JSON lines; None where a line is not a JSON object."""
-        decode = msgspec.json.Decoder().decode
-        with self.path.open("rb") as lines:
-            for line, text in enumerate(lines, start=1):
-                if not text.strip():
-                    continue
-                try:
-                    record = decode(text)
-                except _NOT_JSON:
-                    record = None
-                yield line, record if isinstance(record, dict) else None
+        return json_records.records(self.path)
 
-    def _jsonl_table(self, fields: Mapping[str, str]) -> pl.LazyFrame:
-        paths = [(new, old.split(".") if old not in self.columns else [old]) for new, old in fields.items()]
+    def _rows(self) -> pl.LazyFrame:
+        if self.frame is not None:
+            return self.frame
+        if self.kind is SourceKind.PARQUET:
+            return pl.scan_parquet(self.path)
+        return pl.scan_csv(
+            self.path,
+            infer_schema=False,
+            separator=self.separator,
+            skip_lines=self.header_line - 1,
+            truncate_ragged_lines=True,
+            encoding="utf8-lossy",
+        )
+
+    def _has(self, path: paths.Path) -> bool:
+        if self.kind is SourceKind.JSONL:
+            return any(".".join(path[:end]) in self.columns for end in range(1, len(path) + 1))
+        return paths.column_at(self._rows().collect_schema(), path) is not None
+
+    def _json_table(self, sums: Mapping[str, tuple[paths.Path, ...]]) -> pl.LazyFrame:
+        columns = {_part(new, place): term for new, terms in sums.items() for place, term in enumerate(terms)}
         parts: list[pl.DataFrame] = []
-        values: dict[str, list[Any]] = {name: [] for name in ("line", "broken", *fields)}
-        for line, record in self.records():
-            values["line"].append(line)
-            values["broken"].append(record is None)
-            for name, path in paths:
-                values[name].append(_value_at(record, path))
-            if len(values["line"]) == _RECORDS_PER_PART:
-                parts.append(untyped(values))
-                values = {name: [] for name in values}
-        if values["line"] or not parts:
+        records = self.records()
+        while (chunk := list(islice(records, _RECORDS_PER_PART))) or not parts:
+            values: dict[str, list[Any]] = {
+                "line": [line for line, _ in chunk],
+                "broken": [record is None for _, record in chunk],
+            }
+            for name, path in columns.items():
+                values[name] = [paths.value_at(record, path) for _, record in chunk]
             parts.append(untyped(values))
-        return pl.concat(_same_types(parts), how="vertical").lazy()
+        joined = pl.concat(_same_types(parts), how="vertical").lazy()
+        return joined.select(
+            "line",
+            "broken",
+            *(
+                _sum_of([pl.col(_part(new, place)) for place in range(len(terms))]).alias(new)
+                for new, terms in sums.items()
+            ),
+        )
 
 
 @contextlib.contextmanager
 def opened(named: Sequence[SourceLike]) -> Iterator[list[Source]]:
-    """Open the sources behind paths, globs, `-` and data frames; decompressed copies live as long as the context.
+    """Open the sources behind paths, globs, URLs, `-` and data frames; local copies live as long as the context.
 
     Raises:
         TraceError: A source is missing, empty, damaged, or of an unknown kind.
     """
     if not named:
         raise TraceError("no trace was named", fix="name a file, a glob, or - for standard input")
-    with tempfile.TemporaryDirectory(prefix="meritorder-") as folder:
-        copies = (Path(folder) / str(number) for number in itertools.count())
-        yield [
-            source
-            for item in named
-            for source in (_of_paths(item, copies) if isinstance(item, str | Path) else [_of_frame(item)])
-        ]
+    scratch = ScratchFolder()
+    try:
+        with input_errors_as(TraceError):
+            yield [
+                source
+                for item in named
+                for source in (_of_files(item, scratch) if isinstance(item, str | Path) else [_of_frame(item)])
+            ]
+    finally:
+        scratch.remove()
 
 
 def untyped(values: Mapping[str, Sequence[Any]]) -> pl.DataFrame:
@@ -167,23 +179,8 @@ def untyped(values: Mapping[str, Sequence[Any]]) -> pl.DataFrame:
     return pl.DataFrame([_series(name, column) for name, column in values.items()])
 
 
-def _of_paths(named: str | Path, copies: Iterator[Path]) -> Iterator[Source]:
-    return (_sniffed(name, _decompressed(name, path, next(copies))) for name, path in _matches(named))
-
-
-def _matches(named: str | Path) -> Iterator[tuple[str, Path | None]]:
-    """Yield name and path of the files behind a path, a glob or `-`; standard input has no path."""
-    name = str(named)
-    if name == STDIN:
-        yield "stdin", None
-        return
-    matches = [name] if Path(named).exists() else sorted(glob.glob(name))  # noqa: PTH207  (patterns may be absolute)
-    if not matches:
-        raise TraceError("no such file", where=name, fix="name a file, a glob, or - for standard input")
-    for match in matches:
-        if Path(match).is_dir():
-            raise TraceError("is a folder", where=match, fix=f"name its files, for example '{match}/*.csv'")
-        yield match, Path(match)
+def _of_files(named: str | Path, scratch: ScratchFolder) -> Iterator[Source]:
+    return (_sniffed(unpack(file, scratch), scratch) for file in locate(named, scratch))
 
 
 def _of_frame(frame: Frame) -> Source:
@@ -209,104 +206,85 @@ def _pandas_series(name: str, column: Any) -> pl.Series:  # noqa: ANN401  (a pan
     return pl.Series(name, values, strict=False)
 
 
-def _decompressed(name: str, path: Path | None, copy: Path) -> Path:
-    """Return a path to the uncompressed bytes, which is `copy` if they had to be decompressed."""
+def _sniffed(file: PlainFile, scratch: ScratchFolder) -> Source:
+    if file.head.startswith(PARQUET):
+        return _parquet(file)
+    if spreadsheets.is_zip(file.head):
+        sheet = spreadsheets.read_workbook(file)
+        return Source(
+            name=file.name,
+            path=file.path,
+            kind=SourceKind.EXCEL,
+            columns=tuple(sheet.columns),
+            header_line=1,
+            frame=sheet.lazy(),
+        )
+    return _json(file, scratch) if json_records.is_json(file.head) else _csv(file)
+
+
+def _parquet(file: PlainFile) -> Source:
     try:
-        if path is None:
-            with copy.open("wb") as target:
-                shutil.copyfileobj(sys.stdin.buffer, target, _BLOCK_BYTES)
-            path, copy = copy, copy.with_name(f"{copy.name}-decompressed")
-        with path.open("rb") as source:
-            magic = source.read(4)
-            source.seek(0)
-            if magic[:2] == b"\x1f\x8b":
-                with GzipFile(fileobj=source) as decompressed, copy.open("wb") as target:
-                    shutil.copyfileobj(decompressed, target, _BLOCK_BYTES)
-                return copy
-            if magic == b"\x28\xb5\x2f\xfd":
-                with copy.open("wb") as target:
-                    _decompress_zstd(source, target)
-                return copy
-    except (EOFError, BadGzipFile, zlib.error, zstandard.ZstdError) as error:
-        raise TraceError("the compressed file is damaged or truncated", where=name, fix="fetch it again") from error
-    except OSError as error:
-        raise TraceError(f"cannot be read ({error.strerror or error})", where=name) from error
-    return path
-
-
-def _decompress_zstd(source: IO[bytes], target: IO[bytes]) -> None:
-    """Decompress frame after frame; the reader of zstandard itself takes a truncated frame for the end of the file."""
-    decompressor = None
-    while block := source.read(_BLOCK_BYTES):
-        while block:
-            decompressor = decompressor or zstandard.ZstdDecompressor().decompressobj()
-            target.write(decompressor.decompress(block))
-            block = b""
-            if decompressor.eof:
-                block, decompressor = decompressor.unused_data, None
-    if decompressor is not None:
-        raise EOFError
-
-
-def _sniffed(name: str, path: Path) -> Source:
-    with path.open("rb") as source:
-        head = source.read(_SNIFF_BYTES)
-    if not head.strip():
-        raise TraceError("the file is empty", where=name)
-    if head[:4] == b"PAR1":
-        return _parquet(name, path)
-    if b"\0" in head:
-        raise TraceError("is not text and not Parquet", where=name, fix="give CSV, JSON lines or Parquet, UTF-8")
-    first = head.removeprefix(b"\xef\xbb\xbf").lstrip()[:1]
-    if first == b"[":
-        raise TraceError("is one JSON array", where=name, fix="write one JSON object per line (jq -c '.[]')")
-    return _jsonl(name, path) if first == b"{" else _csv(name, path)
-
-
-def _parquet(name: str, path: Path) -> Source:
-    try:
-        columns = tuple(pl.scan_parquet(path).collect_schema().names())
+        table = pl.scan_parquet(file.path)
+        columns = tuple(table.collect_schema().names())
+        rows = int(table.select(pl.len()).collect().item())
     except pl.exceptions.PolarsError as error:
-        raise TraceError("the Parquet file is damaged or truncated", where=name, fix="fetch it again") from error
-    return Source(name=name, path=path, kind=SourceKind.PARQUET, columns=columns)
+        what = "the Parquet file is damaged or truncated"
+        raise InputError(what, where=file.name, fix="fetch it again") from error
+    if rows > max(_MAX_ROWS, _MAX_ROWS_PER_BYTE * file.path.stat().st_size):
+        raise InputError(f"claims {rows:,} rows, too many for its size", where=file.name)
+    return Source(name=file.name, path=file.path, kind=SourceKind.PARQUET, columns=columns)
 
 
-def _csv(name: str, path: Path) -> Source:
-    with path.open("rb") as source:
-        raw = source.readline(_SNIFF_BYTES)
-    try:
-        header = raw.decode("utf-8-sig").rstrip("\r\n")
-    except UnicodeDecodeError as error:
-        raise TraceError("is not UTF-8 text", where=name, fix="give CSV, JSON lines or Parquet, UTF-8") from error
-    if "\r" in header:
-        raise TraceError("ends its lines with CR alone", where=name, fix="end them with LF (tr '\\r' '\\n')")
+def _csv(file: PlainFile) -> Source:
+    lines = file.head.decode("utf-8", errors="replace").split("\n")
+    header_line = next(number for number, line in enumerate(lines, start=1) if line.strip())
+    header = lines[header_line - 1].rstrip("\r")
     separator = max(_SEPARATORS, key=header.count)
-    columns = tuple(next(csv.reader([header], delimiter=separator), ()))
-    return Source(name=name, path=path, kind=SourceKind.CSV, columns=columns, separator=separator)
-
-
-def _jsonl(name: str, path: Path) -> Source:
-    decode = msgspec.json.Decoder().decode
-    with path.open("rb") as source:
-        for _ in range(_SNIFFED_RECORDS):
-            try:
-                record = decode(source.readline(_MAX_LINE_BYTES))
-            except _NOT_JSON:
-                continue
-            if isinstance(record, dict):
-                return Source(name=name, path=path, kind=SourceKind.JSONL, columns=tuple(record), record=record)
-    raise TraceError(
-        f"none of the first {_SNIFFED_RECORDS} lines is a JSON object", where=name, fix="write one per line"
+    if header.lower().startswith(_SEPARATOR_LINE) and len(lines) > header_line:
+        separator = header[len(_SEPARATOR_LINE) :].strip() or "\t"
+        header_line += 1
+        header = lines[header_line - 1].rstrip("\r")
+    if "\r" in header:
+        raise InputError("ends its lines with CR alone", where=file.name, fix="end them with LF (tr '\\r' '\\n')")
+    if len(separator.encode()) != 1:
+        raise InputError(f"{separator!r} cannot separate columns", where=file.name, fix="separate them with , or ;")
+    return Source(
+        name=file.name,
+        path=file.path,
+        kind=SourceKind.CSV,
+        columns=tuple(next(csv.reader([header], delimiter=separator), ())),
+        separator=separator,
+        header_line=header_line,
+        assumptions=file.assumptions,
     )
 
 
-def _value_at(record: Record | None, path: Sequence[str]) -> object:
-    value: object = record
-    for key in path:
-        if not isinstance(value, dict):
-            return None
-        value = value.get(key)
-    return value
+def _json(file: PlainFile, scratch: ScratchFolder) -> Source:
+    path = json_records.as_lines(file, scratch)
+    first = [record for _, record in islice(json_records.records(path), _SNIFFED_RECORDS) if record is not None]
+    if not first:
+        what = f"none of the first {_SNIFFED_RECORDS} records is a JSON object"
+        raise InputError(what, where=file.name, fix="write one a line, or an array of them")
+    columns = tuple(dict.fromkeys(name for record in first for name in record))
+    return Source(
+        name=file.name,
+        path=path,
+        kind=SourceKind.JSONL,
+        columns=columns,
+        record=first[0],
+        assumptions=file.assumptions,
+    )
+
+
+def _part(name: str, place: int) -> str:
+    """Return the name of one part of a sum."""
+    return name if not place else f"{name} +{place}"
+
+
+def _sum_of(parts: Sequence[pl.Expr | None]) -> pl.Expr:
+    """Return a column as it is, or the struct of the parts of a sum."""
+    present = [part for part in parts if part is not None]
+    return present[0] if len(present) == 1 else pl.struct(part.alias(str(place)) for place, part in enumerate(present))
 
 
 def _series(name: str, values: Sequence[Any]) -> pl.Series:

@@ -141,10 +141,6 @@ def _faults(present: list[str]) -> list[tuple[str, pl.Expr]]:
     faults.append(("zero input tokens", pl.col("input") == 0))
     if "cached" in present:
         faults.append(("more cached than input tokens", pl.col("cached") > pl.col("input")))
-    if "deadline" in present:
-        late = pl.col("deadline") <= pl.col("arrival")
-        unread = pl.col("deadline_given") & pl.col("deadline").is_null()
-        faults += [("unreadable deadline", unread), ("deadline before arrival", late)]
     return faults
 
 
@@ -155,11 +151,7 @@ def _disjoint_cache(frame: pl.DataFrame) -> tuple[pl.DataFrame, tuple[str, ...]]
     value = pl.col("cached")
     readable = value.is_finite() & (value >= 0) & (value == value.floor())
     notes: list[str] = []
-    lost = int(
-        frame.select(
-            (pl.col("cached_given") & value.is_nan().not_() & readable.fill_null(value=False).not_()).sum()
-        ).item()
-    )
+    lost = int(frame.select((pl.col("cached_given") & readable.fill_null(value=False).not_()).sum()).item())
     if lost:
         notes.append(f"{lost:,} rows have unreadable cached tokens, which are taken as 0")
     frame = frame.with_columns(pl.when(readable).then(value).otherwise(0.0).alias("cached"))

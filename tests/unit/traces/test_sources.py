@@ -55,18 +55,42 @@ def test_byte_order_mark_is_ignored(tmp_path: Path) -> None:
     assert read_trace([path]).requests.height == 3
 
 
+@pytest.mark.parametrize("separator", [",", ";", "\t", "|"])
+@pytest.mark.parametrize("before", ["", "\n\n", "sep={0}\r\n"])
+def test_separators_and_lines_before_the_header(tmp_path: Path, separator: str, before: str) -> None:
+    text = before.format(separator) + TEXT.replace(",", separator) + separator.join(("x", "1", "1", "a"))
+    trace = read_trace([written(tmp_path, text)])
+    assert trace.requests["input_tokens"].to_list() == [20, 10, 30]
+    assert trace.report.first_bad[0].line == text.count("\n") + 1
+
+
+def test_columns_named_like_ours(tmp_path: Path) -> None:
+    text = TEXT.replace("session", "line").replace("1,a", "1,x")
+    assert read_trace([written(tmp_path, text)], columns={"tenant": "line"}).requests["tenant"].to_list() == [
+        *("b", "x", "a"),
+    ]
+
+
+def test_parquet_that_claims_too_much(tmp_path: Path) -> None:
+    """A column of one value takes almost no bytes, whatever its number of rows."""
+    path = tmp_path / "t.parquet"
+    zeros = pl.lit(0, pl.Int8).repeat_by(11_000_000).explode()
+    pl.select(arrived_s=zeros, input_tokens=zeros, output_tokens=zeros).write_parquet(path)
+    assert "claims 11,000,000 rows, too many for its size" in refused(path)
+
+
 @pytest.mark.parametrize(
     ("content", "said"),
     [
         (b"", "empty"),
         (b"\n\n", "empty"),
-        (b"\x00\x01\x02binary", "not text"),
-        (b"\xff\xfe\xfa\xfb\n1", "not UTF-8"),
+        (b"\x00\x01\x02binary", "neither text nor Parquet"),
+        (b"\xff\xfea\0b", "not UTF-16"),
         (b"PAR1 but nothing more", "damaged"),
         (gzip.compress(HEADER.encode() * 999, mtime=0)[:60], "damaged or truncated"),
         (zstandard.compress(HEADER.encode() * 999)[:20], "damaged or truncated"),
         (b"\x1f\x8bnot gzip", "damaged or truncated"),
-        (b"[{}]", "one JSON array"),
+        (b"[{}]", "no known format"),
         (b"{broken\n{too\n", "JSON"),
         (HEADER.encode(), "has no requests"),
         (b"a,b,c\n1,2,3\n", "no known format"),

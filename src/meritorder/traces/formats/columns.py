@@ -132,7 +132,7 @@ def read(source: Source, mapping: Mapping[str, str] | None = None) -> RawTable:
     unknown = sorted(set(mapped) - set(FIELDS))
     if unknown:
         raise TraceError(f"no field {', '.join(unknown)}", where="--columns", fix=f"the fields are {', '.join(FIELDS)}")
-    source.require(*(name for name in mapped.values() if "." not in name))
+    source.require(*mapped.values())
     fields = _known_columns(source) | mapped
     missing = [field for field in _REQUIRED if field not in fields]
     if missing:

@@ -1,0 +1,76 @@
+"""The same records, whatever JSON holds them."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from meritorder.errors import InputError
+from meritorder.inputs.json_records import as_lines, records
+from meritorder.inputs.places import LocalFile, ScratchFolder
+from meritorder.inputs.unpacking import unpack
+
+RECORDS = [{"a": 1, "text": "two\nlines"}, {"a": 2, "deep": {"data": [{"x": 1}]}}, {"a": 3}]
+LINES = "".join(json.dumps(record) + "\n" for record in RECORDS)
+
+
+def read(tmp_path: Path, text: str | bytes) -> list[object]:
+    path = tmp_path / "file"
+    path.write_bytes(text.encode() if isinstance(text, str) else text)
+    scratch = ScratchFolder()
+    file = unpack(LocalFile(name="file", path=path), scratch)
+    return [record for _, record in records(as_lines(file, scratch))]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        LINES,
+        json.dumps(RECORDS),
+        json.dumps(RECORDS, indent=2),
+        "\n".join(json.dumps(record, indent=2) for record in RECORDS),
+        json.dumps({"object": "list", "data": RECORDS, "has_more": False}),
+        json.dumps({"meta": {"page": 1}, "observations": RECORDS}, indent=1),
+        json.dumps({"data": RECORDS[:1]}) + "\n" + json.dumps({"data": RECORDS[1:]}) + "\n",
+        "\r\n".join(LINES.splitlines()),
+        b"\xef\xbb\xbf" + LINES.encode(),
+        b"\xef\xbb\xbf" + json.dumps(RECORDS).encode(),
+        LINES.encode("utf-16"),
+    ],
+)
+def test_any_container_gives_the_records(tmp_path: Path, text: str | bytes) -> None:
+    assert read(tmp_path, text) == RECORDS
+
+
+def test_lists_of_numbers_stay_inside(tmp_path: Path) -> None:
+    run = {"data": [1, 2], "results": []}
+    assert read(tmp_path, json.dumps(run, indent=2)) == [run]
+
+
+def test_not_a_number_is_null(tmp_path: Path) -> None:
+    assert read(tmp_path, '{"a": 1}\n{"a": NaN, "b": 2}\n{"a": broken}\n') == [{"a": 1}, {"a": None, "b": 2}, None]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('{"a":' * 100_000, "nested too deeply"),
+        ("[" * 100_000, "nested too deeply"),
+        ('[{"a": 1}, {"a"', "damaged or truncated"),
+        ('{\n "a": 1', "damaged or truncated"),
+    ],
+)
+def test_deep_and_cut_documents_are_refused(tmp_path: Path, text: str, said: str) -> None:
+    with pytest.raises(InputError, match=f"file: .*{said}"):
+        read(tmp_path, text)
+
+
+def test_deep_line_is_one_bad_record(tmp_path: Path) -> None:
+    assert read(tmp_path, '{"a": 1}\n' + '{"a":' * 100_000 + "\n") == [{"a": 1}, None]
+
+
+def test_document_size_is_limited(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("meritorder.inputs.json_records.MAX_DOCUMENT_BYTES", 10)
+    with pytest.raises(InputError, match="write one JSON object a line"):
+        read(tmp_path, json.dumps(RECORDS))
+    assert read(tmp_path, LINES) == RECORDS

@@ -1,0 +1,70 @@
+"""How a column writes numbers: expected values are what a person reads in the text."""
+
+import polars as pl
+import pytest
+
+from meritorder.errors import InputError
+from meritorder.inputs.numbers import COMMA, POINT, decide_style, number
+
+
+def read(cells: list[str], *, whole: bool) -> list[float | None]:
+    table = pl.DataFrame({"n": cells})
+    style = decide_style(table.lazy(), "n", whole=whole, where="file, column n")
+    return table.select(number(pl.col("n"), pl.String(), style).alias("n"))["n"].to_list()
+
+
+@pytest.mark.parametrize(
+    ("cells", "whole", "values"),
+    [
+        (["1,250", "980"], True, [1250, 980]),
+        (["1.250", "980"], True, [1250, 980]),
+        (["1,250,000", "7"], False, [1_250_000, 7]),
+        (["2,500.25", "17.5"], False, [2500.25, 17.5]),
+        (["2.500,25", "17,5"], False, [2500.25, 17.5]),
+        (["1 250", "3"], True, [1250, 3]),
+        (["1\u202f250,5", "3"], False, [1250.5, 3]),
+        (["1'250.5", "3"], False, [1250.5, 3]),
+        (["$1,250.00", "(3.50)", "\u22122.5"], False, [1250, -3.5, -2.5]),
+        (["1.5e3", "2"], True, [1500, 2]),
+    ],
+)
+def test_cells_read_as_written(cells: list[str], *, whole: bool, values: list[float]) -> None:
+    assert read(cells, whole=whole) == values
+
+
+@pytest.mark.parametrize(
+    ("other", "value"),
+    [("0.5", 1250), ("12,5", 1.25), ("1,250.75", 1250), ("0,384", 1.25)],
+)
+def test_other_cells_decide_lone_comma(other: str, value: float) -> None:
+    """By itself "1,250" is 1250 or 1.25; another cell of the column has only one reading."""
+    assert read(["1,250", other], whole=False)[0] == value
+
+
+def test_decimals_of_zeros_are_no_groups() -> None:
+    assert read(["512.000", "7.000"], whole=True) == [512, 7]
+    assert read(["512.000", "7.125"], whole=True) == [512_000, 7_125]
+
+
+def test_malformed_groups_are_no_numbers() -> None:
+    assert read(["1,25,0", "12,50,00", "1,250", "many"], whole=True) == [None, None, 1250, None]
+    assert read(["1,25,0", "1,250", "1,250.5"], whole=False) == [None, 1250, 1250.5]
+
+
+@pytest.mark.parametrize(
+    ("cells", "whole", "said"),
+    [
+        (["1.5", "2,5"], False, "written in two ways, as '1.5' and '2,5'"),
+        (["1,250", "1.250"], True, "written in two ways"),
+        (["1,250", "900"], False, "nothing tells whether '1,250' has a decimal comma"),
+    ],
+)
+def test_open_columns_are_refused(cells: list[str], *, whole: bool, said: str) -> None:
+    with pytest.raises(InputError, match=f"file, column n: .*{said}.*; write plain numbers"):
+        read(cells, whole=whole)
+
+
+def test_numbers_stay_numbers() -> None:
+    values = pl.DataFrame({"n": [1.5, float("nan"), None]})
+    for style in (None, POINT, COMMA):
+        assert values.select(number(pl.col("n"), pl.Float64(), style).alias("n"))["n"].to_list() == [1.5, None, None]

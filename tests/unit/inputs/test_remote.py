@@ -1,0 +1,105 @@
+"""Files of an S3 server and of a web server, both on this machine."""
+
+import gzip
+import http.server
+import threading
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+import obstore
+import pytest
+from obstore.store import from_url
+
+from meritorder.errors import InputError, TraceError
+from meritorder.inputs.places import ScratchFolder, locate
+from meritorder.inputs.remote import expand
+from meritorder.traces.read import read_trace
+
+TEXT = "arrived_s,input_tokens,output_tokens\n0,{0},1\n9,{0},1\n"
+
+
+class _Quiet(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *_: object) -> None:
+        """Log nothing."""
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Iterator[tuple[str, Path]]:
+    folder = tmp_path / "site"
+    folder.mkdir()
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), partial(_Quiet, directory=folder)) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}", folder
+        server.shutdown()
+        thread.join()
+
+
+@pytest.fixture(scope="module")
+def bucket() -> Iterator[str]:
+    moto = pytest.importorskip("moto.server")
+    server = moto.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in {
+            "AWS_ENDPOINT_URL": f"http://{host}:{port}",
+            "AWS_ACCESS_KEY_ID": "key",
+            "AWS_SECRET_ACCESS_KEY": "secret",
+            "AWS_REGION": "us-east-1",
+        }.items():
+            patch.setenv(name, value)
+        boto3 = pytest.importorskip("boto3")
+        boto3.client("s3").create_bucket(Bucket="logs")
+        store = from_url("s3://logs", client_options={"allow_http": True})
+        for day in (1, 2):
+            obstore.put(store, f"2026/day {day}.csv", TEXT.format(day).encode())
+        obstore.put(store, "2026/notes.txt", b"none")
+        obstore.put(store, "packed.csv.gz", gzip.compress(TEXT.format(7).encode()))
+        yield "s3://logs"
+    server.stop()
+
+
+def test_objects_are_read(bucket: str) -> None:
+    trace = read_trace(f"{bucket}/packed.csv.gz")
+    assert trace.requests["input_tokens"].to_list() == [7, 7]
+    assert trace.report.files == (f"{bucket}/packed.csv.gz",)
+
+
+def test_globs_and_folders_of_a_bucket(bucket: str) -> None:
+    assert read_trace(f"{bucket}/2026/*.csv").requests["input_tokens"].to_list() == [1, 2, 1, 2]
+    assert list(expand(f"{bucket}/2026/", suffixes=(".txt",))) == [f"{bucket}/2026/notes.txt"]
+    scratch = ScratchFolder()
+    files = list(locate(f"{bucket}/2026/", scratch, suffixes=(".csv",)))
+    assert [file.path.read_text() for file in files] == [TEXT.format(1), TEXT.format(2)]
+
+
+@pytest.mark.parametrize("name", ["none.csv", "none/*.csv"])
+def test_missing_objects_are_named(bucket: str, name: str) -> None:
+    with pytest.raises(TraceError, match="no such file; name an object, or a glob over objects"):
+        read_trace(f"{bucket}/{name}")
+
+
+@pytest.mark.usefixtures("bucket")
+def test_refusals_of_a_store_name_the_remedy() -> None:
+    with pytest.raises(TraceError, match=r"s3://nobody/x\.csv: .*AWS_ACCESS_KEY_ID|no such file") as caught:
+        read_trace("s3://nobody/x.csv")
+    assert "\n" not in str(caught.value)
+
+
+def test_web_files_are_read(site: tuple[str, Path]) -> None:
+    url, folder = site
+    (folder / "a.csv").write_text(TEXT.format(5))
+    assert read_trace(f"{url}/a.csv?signature=x%2Fy").requests["input_tokens"].to_list() == [5, 5]
+    with pytest.raises(TraceError, match=r"b\.csv: cannot be read \(404 File not found\)"):
+        read_trace(f"{url}/b.csv")
+    with pytest.raises(TraceError, match=r"cannot be read \(.*refused"):
+        read_trace("http://127.0.0.1:1/a.csv")
+
+
+def test_unknown_schemes_are_refused() -> None:
+    with pytest.raises(
+        InputError, match=r"files of ftp:// cannot be read; use a path, or https://, s3://, gs://, az://"
+    ):
+        list(expand("ftp://host/file"))

@@ -1,0 +1,117 @@
+"""How a column writes times; expected instants are those that `datetime` makes of the same date."""
+
+import datetime as dt
+
+import polars as pl
+import pytest
+
+from meritorder.errors import InputError
+from meritorder.inputs.times import TimeStyle, decide_times, widen
+
+WHERE = "file, column at"
+NOON = dt.datetime(2026, 3, 2, 12, 30, 45, tzinfo=dt.UTC)
+
+
+def decided(cells: list[object], unit_s: float | None = None) -> tuple[TimeStyle, list[dt.datetime | None]]:
+    table = pl.DataFrame({"at": cells})
+    style = decide_times(table.lazy(), "at", where=WHERE, unit_s=unit_s)
+    return style, table.select(style.instants(pl.col("at"), table.schema["at"]).alias("at"))["at"].to_list()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "2026-03-02T12:30:45Z",
+        "2026-03-02 12:30:45",
+        "2026-03-02T14:30:45+02:00",
+        "2026-03-02 07:00:45 -0530",
+        "2026-03-02 12:30:45.000 UTC",
+        "2026-03-02 12:30:45,000",
+        "2026-03-02 12:30:45 +0000 UTC",
+        "20260302T123045Z",
+        "02.03.2026 12:30:45",
+        "2.3.26 12:30:45",
+        "02/Mar/2026:13:30:45 +0100",
+        "[02/Mar/2026:12:30:45 +0000]",
+        "Mon, 02 Mar 2026 12:30:45 GMT",
+        "Mar 2, 2026, 12:30:45 PM",
+        "March 2, 2026 12:30:45PM",
+        "2026/03/02 12:30:45",
+        "1772454645",
+        "1772454645000",
+        "1772454645000000",
+        "1772454645000000000",
+        "1,772,454,645",
+    ],
+)
+def test_every_way_gives_one_instant(text: str) -> None:
+    assert decided([text])[1] == [NOON]
+
+
+@pytest.mark.parametrize(
+    ("cells", "days", "stated"),
+    [
+        (["3/14/2026 8:00", "4/2/2026 8:00"], [(3, 14), (4, 2)], "month/day"),
+        (["14/3/2026 8:00", "2/4/2026 8:00"], [(3, 14), (4, 2)], "day/month"),
+        (["4/2/2026 8:00 AM", "5/2/2026 8:00 AM"], [(4, 2), (5, 2)], "month/day"),
+        (["4/2/26 8:00", "4/3/26 8:00"], [(4, 2), (4, 3)], "month/day"),
+        (["4/2/2026 8:00", "5/2/2026 8:00"], [(2, 4), (2, 5)], "day/month"),
+    ],
+)
+def test_column_decides_month_and_day(cells: list[object], days: list[tuple[int, int]], stated: str) -> None:
+    """A number above 12, AM or PM, or else the reading in which the rows lie closer together."""
+    style, instants = decided(cells)
+    assert [(instant.month, instant.day) for instant in instants if instant] == days
+    assert any(stated in assumption and str(cells[0]) in assumption for assumption in style.assumptions)
+
+
+def test_months_and_days_both_first_is_refused() -> None:
+    with pytest.raises(InputError, match="file, column at: some dates have the day first and others the month"):
+        decided(["14/3/2026", "3/14/2026"])
+
+
+def test_zone_is_assumed_only_where_missing() -> None:
+    assert decided(["2026-03-02T12:30:45Z"])[0].assumptions == ()
+    assert decided(["2026-03-02 12:30:45"])[0].assumptions == ("times without a zone are taken as UTC",)
+    with pytest.raises(InputError, match="no time in"):
+        decided(["2026-03-02 12:30:45 EST"])
+
+
+@pytest.mark.parametrize("text", ["1.772E+12", "1.77E+09", "1,772E+12"])
+def test_rounded_epochs_are_refused(text: str) -> None:
+    """1.772E+12 ms stands for any time within 10^9 ms, which is 11.6 days."""
+    with pytest.raises(InputError, match="a spreadsheet rounded the times, such as"):
+        decided([text] * 3)
+
+
+def test_exact_scientific_epochs_are_read() -> None:
+    assert decided(["1.772454645E+12", "1.772454645001E+12"])[1][0] == NOON
+
+
+def test_mixed_units_are_refused() -> None:
+    style, _ = decided(["1772454645"] * 3)
+    unread = pl.LazyFrame({"at": ["1772454645000"]})
+    with pytest.raises(InputError, match="most times are in seconds, but 1772454645000 is in milliseconds"):
+        widen(style, unread, "at", where=WHERE)
+    assert widen(style, pl.LazyFrame({"at": ["99"]}), "at", where=WHERE) == style
+
+
+def test_later_formats_are_added() -> None:
+    style, _ = decided(["2026-03-02T12:30:45Z"])
+    wider = widen(style, pl.LazyFrame({"at": ["2026-03-02 12:30"]}), "at", where=WHERE)
+    assert wider.formats == (*style.formats, "%Y-%m-%d %H:%M")
+
+
+def test_small_numbers_count_from_a_start() -> None:
+    table = pl.DataFrame({"at": ["0,5", "12,25"]})
+    style = decide_times(table.lazy(), "at", where=WHERE)
+    assert not style.absolute
+    assert table.select(style.seconds(pl.col("at"), pl.String()).alias("at"))["at"].to_list() == [0.5, 12.25]
+
+
+def test_columns_without_times_are_refused() -> None:
+    with pytest.raises(InputError, match="no time in 'soon'"):
+        decided(["soon"])
+    with pytest.raises(InputError, match="a column of Boolean has no times"):
+        decided([True])
+    assert not decide_times(pl.LazyFrame({"at": pl.Series([], dtype=pl.String)}), "at", where=WHERE).present
