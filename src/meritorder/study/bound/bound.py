@@ -1,0 +1,283 @@
+"""A lower bound on the cost of any policy that serves given requests within their SLO and deadlines, with hindsight."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from meritorder.domain import Replica
+from meritorder.sim.pools import Fixed
+from meritorder.study.bound.path import PaidTime, longest_window_s
+from meritorder.study.bound.realtime import RealtimeBound
+from meritorder.study.bound.violations import WindowCurves, latency_alone_s
+from meritorder.study.bound.waiting import Waiting
+from meritorder.study.fleet.load import TraceLoad
+from meritorder.study.fleet.machines import CandidateMachine
+from meritorder.units import SECONDS_PER_HOUR
+
+Floats = NDArray[np.float64]
+Bools = NDArray[np.bool_]
+
+# A replica may do more than the measured work of a saturated one by this share: another order of requests, or another
+# number of them at a time, may be a little faster than the one that was measured.
+WORK_MARGIN: Final = 0.05
+# Windows tried, in ticks; loads with more requests try the long ones alone.
+_WINDOW_TICKS: Final = (1, 2, 4, 9)
+_MANY_REQUESTS: Final = 100_000
+_ONE: Final = Fixed(instances=1)
+_ROUNDING: Final = 1e-9
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Supply:
+    """Machines of one kind that a policy may rent.
+
+    Args:
+        machine: The replicas, and the machine that they run on.
+        usd_per_hour: Lowest price of a machine under any permitted payment; None means that of its offer.
+        held: Machines that are paid for already.
+        realtime: Whether they may serve real-time work.
+    """
+
+    machine: CandidateMachine
+    usd_per_hour: float | None = None
+    held: int = 0
+    realtime: bool = True
+
+    @property
+    def usd_per_s(self) -> float:
+        """Price of one replica."""
+        price = self.machine.offer.usd_per_hour if self.usd_per_hour is None else self.usd_per_hour
+        return price / self.machine.replicas / SECONDS_PER_HOUR
+
+    @property
+    def machine_usd_per_s(self) -> float:
+        """Price of a machine, 0 if some are held."""
+        return 0.0 if self.held else self.usd_per_s * self.machine.replicas
+
+    @property
+    def startup_paid_s(self) -> float:
+        """Paid part of a start-up."""
+        return min(self.machine.startup_paid_s, self.machine.startup_s)
+
+    def work_s(self, load: TraceLoad) -> Floats:
+        """Return the seconds of a replica that each request takes, at the least."""
+        return self.machine.work_s(load) / (1 + WORK_MARGIN)
+
+
+def lower_bound_usd(
+    load: TraceLoad,
+    supplies: Sequence[Supply],
+    *,
+    tokens_usd: Floats | None = None,
+    realtime_tokens: bool = False,
+    tick_s: float = 15.0,
+) -> float:
+    """Return a lower bound on the simulated cost of any policy of the family that keeps every promise.
+
+    The family: machines start and stop at ticks of the clock, whole ones, as a fixed fleet, a schedule, an autoscaler
+    or anything that knows the future decides. Real-time work of one access is served by one kind of replica, on
+    machines of any size. Deferrable work runs on any machines, in gaps or on its own, interrupted or not, or is bought
+    as tokens. A machine is paid for from the paid part of its start-up until it stops; those of time 0 need no start.
+
+    It assumes of the simulator that fewer requests and more machines break no more promises, and that a replica does
+    at most `WORK_MARGIN` more than the measured work of a saturated one. It knows no arrangement's cost.
+
+    Args:
+        load: The requests of one model.
+        supplies: Machines that may be rented.
+        tokens_usd: Cost of each request at its cheapest token API, infinite where there is none; None if no tokens are
+            bought.
+        realtime_tokens: Whether real-time requests may be bought as tokens.
+        tick_s: Time between the ticks at which machines start and stop.
+
+    Returns:
+        The bound; infinity if no supply keeps the promises.
+    """
+    bought_usd = np.full(len(load), np.inf) if tokens_usd is None else tokens_usd
+    bought_usd = np.where(load.deferrable | realtime_tokens, bought_usd, np.inf)
+    total_usd = 0.0
+    for accesses in _independent(load, supplies):
+        members = np.isin(load.access, accesses)
+        if not members.any():
+            continue
+        part = _Part(
+            load=load.select(members),
+            supplies=[supply for supply in supplies if _permitted(load, supply)[members].any()],
+            tokens_usd=bought_usd[members],
+            allowed=_allowed_violations(load, members),
+            tick_s=tick_s,
+        )
+        total_usd += max(part.hard_usd, part.whole_usd())
+    return total_usd
+
+
+def _independent(load: TraceLoad, supplies: Sequence[Supply]) -> list[list[int]]:
+    """Return the accesses in groups, so that no machine may serve two groups."""
+    groups: list[tuple[set[int], set[int]]] = []
+    for number, access in enumerate(load.accesses):
+        offers = [supply.machine.offer for supply in supplies]
+        allowed = [access.permits(offer.provider, offer.region, offer.hardware) for offer in offers]
+        accesses, places = {number}, set(np.flatnonzero(allowed).tolist())
+        shared = [group for group in groups if group[1] & places]
+        for group in shared:
+            accesses |= group[0]
+            places |= group[1]
+            groups.remove(group)
+        groups.append((accesses, places))
+    return [sorted(accesses) for accesses, _ in groups]
+
+
+def _allowed_violations(load: TraceLoad, members: Bools) -> int:
+    """Return the violations among some real-time requests that keep the SLO of each workload and of all."""
+    realtime = ~load.deferrable
+    allowed = 0
+    for index, workload in enumerate(load.workloads):
+        count = int(np.count_nonzero(realtime & members & (load.workload == index)))
+        share = 1 - workload.slo.attainment if workload.slo else 1.0
+        allowed += math.floor(count * share + _ROUNDING)
+    return min(allowed, math.floor(np.count_nonzero(realtime) * (1 - load.attainment) + _ROUNDING))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Part:
+    """Requests that share no machine with others.
+
+    Args:
+        load: The requests.
+        supplies: Machines that some of them may use.
+        tokens_usd: Cost of each request as tokens, infinite where it is not bought.
+        allowed: Violations that keep the SLO.
+        tick_s: Time between ticks.
+    """
+
+    load: TraceLoad
+    supplies: list[Supply]
+    tokens_usd: Floats
+    allowed: int
+    tick_s: float
+
+    @property
+    def hard_usd(self) -> float:
+        """The least cost of the work alone."""
+        return hard_bound_usd(self.load, self.supplies, self.tokens_usd)
+
+    def whole_usd(self) -> float:
+        """Return the bound that knows whole machines and the SLO.
+
+        If the requests differ in access, each access is bounded as if it were alone, and the highest bound counts.
+        """
+        numbers = np.unique(self.load.access)
+        if len(numbers) > 1:
+            return max(self._only(self.load.access == number).whole_usd() for number in numbers)
+        if self.load.deferrable.all():
+            return self._deferrable_usd()
+        if np.isfinite(self.tokens_usd[~self.load.deferrable]).any():
+            return 0.0
+        return self._realtime_usd()
+
+    def _only(self, members: Bools) -> "_Part":
+        permitted = [supply for supply in self.supplies if _permitted(self.load, supply)[members].any()]
+        return replace(self, load=self.load.select(members), supplies=permitted, tokens_usd=self.tokens_usd[members])
+
+    def _waiting(self, supplies: Sequence[Supply], kind: Supply | None = None) -> Waiting:
+        """Return the requests that may wait, on machines of these supplies or beside real-time work on another."""
+        load = self.load.select(self.load.deferrable)
+        tokens_usd = self.tokens_usd[self.load.deferrable]
+        alone_s = [
+            latency_alone_s(load, supply.machine.pool(_ONE, realtime=False, backfill=None)) for supply in supplies
+        ]
+        shortest_s = np.min(alone_s, axis=0) / (1 + WORK_MARGIN)
+        return Waiting(
+            arrived_s=load.arrived_s,
+            latest_s=np.maximum(load.deadline_s - shortest_s, load.arrived_s),
+            gap_s=kind.work_s(load) if kind else np.zeros(len(load)),
+            elsewhere_usd=_cheapest_usd(load, supplies, tokens_usd),
+            start_usd=min(supply.startup_paid_s * supply.machine_usd_per_s for supply in supplies),
+            usd_per_s=min(supply.machine_usd_per_s for supply in supplies),
+            needs_machine=not np.isfinite(tokens_usd).any(),
+        )
+
+    def _deferrable_usd(self) -> float:
+        """Return the cost of work that may wait: as tokens, on one kind of machine, or on several with a start each."""
+        first_s = float(self.load.arrived_s.min())
+        choices, starts_usd = [float(self.tokens_usd.sum())], []
+        for supply in self.supplies:
+            # A machine of time 0 needs no start, but is paid for until the first request.
+            start_usd = min(supply.startup_paid_s, first_s) * supply.machine_usd_per_s
+            billed_usd = supply.machine.offer.minimum_billing_s * supply.machine_usd_per_s
+            waiting = self._waiting([supply])
+            by_work_usd = max(start_usd + float(waiting.elsewhere_usd.sum()), billed_usd)
+            choices.append(max(by_work_usd, waiting.alone_usd(self.tick_s)))
+            starts_usd.append(start_usd)
+        if len(starts_usd) > 1:
+            together = self._waiting(self.supplies)
+            by_work_usd = float(together.elsewhere_usd.sum()) + sum(sorted(starts_usd)[:2])
+            choices.append(max(by_work_usd, together.alone_usd(self.tick_s)))
+        return min(choices)
+
+    def _realtime_usd(self) -> float:
+        """Return the bound of real-time work on the best kind of replica, with deferrable work in its gaps."""
+        best_usd = math.inf
+        kinds: dict[Replica, list[Supply]] = {}
+        for supply in self.supplies:
+            if supply.realtime:
+                kinds.setdefault(supply.machine.profile.replica, []).append(supply)
+        realtime = self.load.select(~self.load.deferrable)
+        for kind in sorted(kinds.values(), key=lambda kind: kind[0].machine.price_work(realtime)):
+            best_usd = min(best_usd, self._kind_usd(kind, realtime, enough_usd=best_usd))
+        return best_usd
+
+    def _kind_usd(self, kind: list[Supply], realtime: TraceLoad, *, enough_usd: float) -> float:
+        """Return the bound on one kind of replica; less is computed once it is enough."""
+        first = kind[0]
+        replicas = math.gcd(*(supply.machine.replicas for supply in kind))
+        startup_paid_s = min(supply.startup_paid_s for supply in kind)
+        pool = replace(first.machine.pool(_ONE, realtime=True, backfill=None), replicas_per_instance=replicas)
+        pool = replace(pool, startup_s=0.0, startup_paid_s=0.0, interruptions=None)
+        work_s = first.work_s(realtime)
+        waiting = self._waiting(self.supplies, first)
+        longest_s = longest_window_s(startup_paid_s, self.tick_s)
+        ticks = [count for count in _WINDOW_TICKS if count * self.tick_s <= longest_s]
+        best_usd = 0.0
+        for count in ticks[-1:] if len(realtime) > _MANY_REQUESTS else ticks:
+            window_s = count * self.tick_s
+            curves = WindowCurves.of(realtime, pool, work_s, window_s, self.tick_s)
+            windows = max(int(curves.busy[-1]), int(waiting.windows_end_s / window_s)) + 2
+            bound = RealtimeBound(
+                curves=curves,
+                paid=PaidTime.of(windows, window_s, self.tick_s, self.load.span_s, startup_paid_s),
+                usd_per_s=min(supply.usd_per_s for supply in kind) * replicas,
+                held=sum(supply.held * supply.machine.replicas for supply in kind) // replicas,
+                allowed=self.allowed,
+                waiting=waiting,
+                realtime_s=float(work_s.sum()),
+            )
+            best_usd = max(best_usd, bound.refine(enough_usd))
+            if best_usd >= enough_usd:
+                break
+        return best_usd
+
+
+def hard_bound_usd(load: TraceLoad, supplies: Sequence[Supply], tokens_usd: Floats) -> float:
+    """Return the least cost of the work alone: each request where it is cheapest, on saturated replicas."""
+    return float(_cheapest_usd(load, supplies, tokens_usd).sum())
+
+
+def _cheapest_usd(load: TraceLoad, supplies: Sequence[Supply], tokens_usd: Floats) -> Floats:
+    """Return the least cost of each request's work, shape (requests,)."""
+    usd = tokens_usd.copy()
+    for supply in supplies:
+        price = 0.0 if supply.held else supply.usd_per_s
+        usd = np.where(_permitted(load, supply), np.minimum(usd, supply.work_s(load) * price), usd)
+    return usd
+
+
+def _permitted(load: TraceLoad, supply: Supply) -> Bools:
+    """Return which requests may run on a supply, shape (requests,)."""
+    offer = supply.machine.offer
+    permitted = load.may_run(offer.provider, offer.region, offer.hardware)
+    return permitted if supply.realtime else permitted & load.deferrable

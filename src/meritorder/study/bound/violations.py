@@ -1,0 +1,214 @@
+"""How many real-time requests of a window break their SLO with at most n machines, at least: from isolated windows.
+
+The requests of a window are served alone, by n machines that are idle before. That is the best that can happen to them
+if fewer other requests and more machines never do harm, which the simulator keeps but for small effects of order.
+"""
+
+from dataclasses import dataclass, replace
+from typing import Final, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from meritorder.latency import breaks_slo, tpot_s
+from meritorder.sim.pools import Requests, Scheduled, SimPool
+from meritorder.sim.run import simulate
+from meritorder.sim.saturation import unloaded_latency
+from meritorder.sim.state import MAX_SLOTS
+from meritorder.study.fleet.load import TraceLoad
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+Bools = NDArray[np.bool_]
+
+# A request alone is this much faster than computed at the least.
+_ALONE_MARGIN: Final = 0.97
+# Time for a window's requests to drain, in multiples of the slowest of them alone, and of their work.
+_DRAIN_LATENCIES: Final = 3.0
+_DRAIN_WORK: Final = 2.0
+
+
+@dataclass(slots=True, kw_only=True)
+class WindowCurves:
+    """Violations in each window with requests, by number of machines, as far as they are simulated.
+
+    Args:
+        load: Real-time requests, sorted by arrival.
+        pool: One machine.
+        window_s: Length of a window, a multiple of the tick. Window k is (k window_s, (k + 1) window_s], since an
+            arrival comes before a tick at the same time.
+        tick_s: Time between changes in the number of machines.
+        work_s: Seconds of a saturated replica that each request takes.
+        busy: Windows with requests, increasing.
+        place: Position of each request's window among `busy`.
+        judged: Requests that are judged in their window if it has machines.
+        unserved: Violations in each busy window if it has no machines.
+        late: Other requests of the window, violations if the next window has no machines either.
+        alone: Violations if every request has a replica for itself, at the least.
+        machines: Numbers simulated, shape (busy, rounds).
+        violations: Violations with these, shape (busy, rounds).
+    """
+
+    load: TraceLoad
+    pool: SimPool
+    window_s: float
+    tick_s: float
+    work_s: Floats
+    busy: Ints
+    place: Ints
+    judged: Bools
+    unserved: Ints
+    late: Ints
+    alone: Ints
+    machines: Ints
+    violations: Ints
+
+    @classmethod
+    def of(cls, load: TraceLoad, pool: SimPool, work_s: Floats, window_s: float, tick_s: float) -> Self:
+        """Return the curves of a load before any simulation."""
+        window = np.maximum(np.ceil(load.arrived_s / window_s).astype(np.int64) - 1, 0)
+        busy, place = np.unique(window, return_inverse=True)
+        ends_s = (window + 1) * window_s
+        latest_s = load.arrived_s + load.ttft_limit_s
+        inside, next_inside = latest_s <= ends_s, latest_s <= ends_s + window_s
+        # A machine that serves for a whole tick takes all arrivals of the tick, one of a longer window may be too late.
+        judged = inside | (window_s == tick_s)
+
+        def count(chosen: Bools) -> Ints:
+            return np.bincount(place, weights=chosen, minlength=len(busy)).astype(np.int64)
+
+        nothing = np.zeros((len(busy), 0), np.int64)
+        return cls(
+            load=load,
+            pool=pool,
+            window_s=window_s,
+            tick_s=tick_s,
+            work_s=work_s,
+            busy=busy,
+            place=place,
+            judged=judged,
+            unserved=count(inside),
+            late=count(next_inside & ~inside),
+            alone=count(judged & _slow_alone(load, pool)),
+            machines=nothing,
+            violations=nothing,
+        )
+
+    @property
+    def most_machines(self) -> int:
+        """The largest number simulated."""
+        return int(self.machines.max(initial=1))
+
+    def least_machines(self) -> Ints:
+        """Return the machines that a saturated fleet would need for each busy window, shape (busy,)."""
+        work_s = np.bincount(self.place, weights=self.work_s, minlength=len(self.busy))
+        machines = np.ceil(work_s / self.window_s / self.pool.replicas_per_instance)
+        return np.asarray(np.maximum(machines, 1), np.int64)
+
+    def at_least(self, numbers: int) -> Ints:
+        """Return the violations with at most n machines, at the least, shape (busy, numbers).
+
+        With n machines there are as many violations as with the next larger number simulated, or alone.
+        """
+        table = np.repeat(self.alone[:, None], numbers, axis=1)
+        order = np.argsort(-self.machines, axis=1, kind="stable")
+        machines = np.take_along_axis(self.machines, order, axis=1)
+        violations = np.take_along_axis(self.violations, order, axis=1)
+        violations[machines == 0] = len(self.load)
+        for column in range(machines.shape[1]):
+            # Fewer machines may have fewer violations by chance, which then bound those of more machines as well.
+            least = violations[:, column:].min(axis=1, keepdims=True)
+            below = np.arange(numbers) <= machines[:, column, None]
+            table = np.where(below, least, table)
+        table[:, 0] = self.unserved
+        return table
+
+    def simulate(self, machines: Ints) -> None:
+        """Simulate each busy window with a number of machines; 0 omits it."""
+        violations = np.zeros(len(self.busy), np.int64)
+        pending = np.flatnonzero(machines)
+        pending = pending[np.argsort(-machines[pending], kind="stable")]
+        slots = self._slots(machines)
+        while len(pending):
+            chunk = pending[: max(1, int(np.searchsorted(np.cumsum(slots[pending]), MAX_SLOTS, side="right")))]
+            broken, drained = self._simulate_chunk(chunk, machines[chunk], slots[chunk])
+            violations[chunk[drained]] = broken[drained]
+            slots[chunk[~drained]] = np.minimum(2 * slots[chunk[~drained]], MAX_SLOTS)
+            again = chunk[~drained]
+            pending = np.concatenate((again, pending[len(chunk) :]))
+        self.machines = np.column_stack((self.machines, machines))
+        self.violations = np.column_stack((self.violations, violations))
+
+    @property
+    def _slot_s(self) -> float:
+        return self.window_s + 2 * self.tick_s
+
+    def _slots(self, machines: Ints) -> Ints:
+        """Return for how many slots each busy window is simulated, shape (busy,)."""
+        count = len(self.busy)
+        work_s = np.bincount(self.place, weights=self.work_s, minlength=count)
+        work_s = work_s / (np.maximum(machines, 1) * self.pool.replicas_per_instance)
+        longest_s = np.zeros(count)
+        np.maximum.at(longest_s, self.place, latency_alone_s(self.load, self.pool))
+        drain_s = _DRAIN_LATENCIES * longest_s + _DRAIN_WORK * work_s
+        slots = np.ceil((self.tick_s + self.window_s + drain_s) / self._slot_s)
+        return np.asarray(np.minimum(slots, MAX_SLOTS), np.int64)
+
+    def _simulate_chunk(self, chunk: Ints, machines: Ints, slots: Ints) -> tuple[Ints, Bools]:
+        """Simulate some windows one after another, each from an empty fleet.
+
+        Returns:
+            broken: Violations in each window.
+            drained: Whether the window was alone: what came before it was done, and so was it before the next.
+        """
+        first_slot = np.cumsum(slots) - slots
+        begins_s, ends_s = first_slot * self._slot_s, (first_slot + slots) * self._slot_s
+        position = np.full(len(self.busy), -1, np.int64)
+        position[chunk] = np.arange(len(chunk))
+        of = position[self.place]
+        members = np.flatnonzero(of >= 0)
+        arrived_s = self.load.arrived_s[members] - self.busy[self.place[members]] * self.window_s
+        arrived_s += begins_s[of[members]] + self.tick_s
+        order = np.argsort(arrived_s, kind="stable")
+        members, arrived_s = members[order], arrived_s[order]
+        of = of[members]
+        load = self.load
+        requests = Requests(
+            arrived_s=arrived_s,
+            input_tokens=load.input_tokens[members],
+            cached_tokens=load.cached_tokens[members],
+            output_tokens=load.output_tokens[members],
+            latest_start_s=np.full(len(members), np.inf),
+            work_s=np.zeros(len(members)),
+        )
+        scaling = Scheduled(instances=tuple(np.repeat(machines, slots).tolist()), slot_s=self._slot_s)
+        end_s = float(ends_s[-1])
+        pool = replace(self.pool, scaling=scaling)
+        result = simulate(requests, (pool,), horizon_s=end_s, tick_s=self.tick_s, bin_s=end_s)
+        pace_s = tpot_s(result.finished_s, result.first_token_s, requests.output_tokens)
+        waited_s = result.first_token_s - arrived_s
+        broken = breaks_slo(waited_s, pace_s, load.ttft_limit_s[members], load.tpot_limit_s[members])
+        violations = np.bincount(of, weights=broken & self.judged[members], minlength=len(chunk)).astype(np.int64)
+        done_s = np.zeros(len(chunk))
+        np.maximum.at(done_s, of, np.nan_to_num(result.finished_s, nan=np.inf))
+        before_s = np.concatenate(([0.0], np.maximum.accumulate(done_s)[:-1]))
+        done_s[-1] = 0.0  # nothing follows the last window, whose machines stay until its requests are done
+        return violations, (done_s <= ends_s) & (before_s <= begins_s)
+
+
+def _slow_alone(load: TraceLoad, pool: SimPool) -> Bools:
+    """Return which requests break their SLO even alone on a replica that is a little faster than computed."""
+    ttft_s, pace_s = _unloaded(load, pool)
+    pace_s = np.where(load.output_tokens > 1, pace_s, np.nan)
+    return breaks_slo(_ALONE_MARGIN * ttft_s, _ALONE_MARGIN * pace_s, load.ttft_limit_s, load.tpot_limit_s)
+
+
+def latency_alone_s(load: TraceLoad, pool: SimPool) -> Floats:
+    """Return the time of each request alone on a replica, as computed."""
+    ttft_s, pace_s = _unloaded(load, pool)
+    return ttft_s + load.output_tokens * pace_s
+
+
+def _unloaded(load: TraceLoad, pool: SimPool) -> tuple[Floats, Floats]:
+    nothing_s = np.zeros(len(load))
+    return unloaded_latency(load.requests(nothing_s, nothing_s), pool.profile, pool.limits)

@@ -1,0 +1,144 @@
+"""The bound on cases whose least cost is plain, and against all schedules of small ones."""
+
+from dataclasses import replace
+from itertools import product
+
+import numpy as np
+import pytest
+from tests.samples.fleets import load, machine, offer, profile
+
+from meritorder.domain import Access, Slo
+from meritorder.sim.pools import Scheduled
+from meritorder.study.bound.bound import WORK_MARGIN, Supply, hard_bound_usd, lower_bound_usd
+from meritorder.study.fleet.fleets import simulate_fleet
+from meritorder.study.fleet.load import TraceLoad
+from meritorder.study.fleet.machines import CandidateMachine
+
+USD_PER_S = 2.0 / 3600
+STRICT = Slo(ttft_s=2.0, tpot_s=0.1, attainment=1.0)
+
+
+def bound_usd(asked: TraceLoad, *candidates: CandidateMachine, tokens_usd: np.ndarray | None = None) -> float:
+    machines = candidates or (machine(asked),)
+    return lower_bound_usd(asked, [Supply(machine=candidate) for candidate in machines], tokens_usd=tokens_usd)
+
+
+def test_far_requests_need_a_start_each() -> None:
+    # 240 s of each start are paid, and a tick of 15 s, but the first request is served by a machine of time 0.
+    asked = load([5.0, 2000.0, 4000.0], slo=STRICT, span_s=6000.0)
+    assert bound_usd(asked) == pytest.approx((15 + 2 * 255) * USD_PER_S)
+
+
+def test_near_requests_keep_machine_on() -> None:
+    asked = load(np.arange(1.0, 3600.0, 30.0), slo=STRICT, span_s=3600.0)
+    assert bound_usd(asked) == pytest.approx(3600 * USD_PER_S, rel=0.01)
+
+
+def test_attainment_lets_requests_go() -> None:
+    arrived_s = [5.0, 2000.0, 4000.0, 6000.0]
+    half = replace(STRICT, attainment=0.5)
+    workloads = tuple(replace(w, slo=half if w.slo else None) for w in load(arrived_s).workloads)
+    asked = replace(load(arrived_s, slo=half, span_s=8000.0), workloads=workloads)
+    assert bound_usd(asked) == pytest.approx((15 + 255) * USD_PER_S)
+
+
+def test_impossible_slo_has_no_bound() -> None:
+    assert bound_usd(load([5.0], slo=replace(STRICT, tpot_s=1e-3), span_s=60.0)) == np.inf
+
+
+def test_cheapest_kind_counts() -> None:
+    asked = load([5.0, 2000.0], slo=STRICT, span_s=3000.0)
+    cheap = machine(asked, box=offer(usd_per_hour=1.0, instance="small"))
+    dear = machine(asked, box=offer(usd_per_hour=4.0, instance="big"), replica=profile(hardware="h200", faster=2.0))
+    alone = bound_usd(asked, cheap)
+    assert bound_usd(asked, dear) > alone
+    assert bound_usd(asked, dear, cheap) == alone == bound_usd(asked, cheap, dear)
+
+
+def test_held_machines_cost_nothing() -> None:
+    asked = load(np.arange(1.0, 3600.0, 30.0), slo=STRICT, span_s=3600.0)
+    assert lower_bound_usd(asked, [Supply(machine=machine(asked), held=1)]) == 0
+
+
+def test_deferrable_work_needs_starts() -> None:
+    # Two days between them, an hour of patience each.
+    arrived_s = [10_000.0, 180_000.0]
+    asked = load(arrived_s, waits=[True, True], patience_s=3600.0, span_s=200_000.0)
+    assert bound_usd(asked) == pytest.approx(2 * 240 * USD_PER_S, rel=0.01)
+    patient = load(arrived_s, waits=[True, True], patience_s=400_000.0, span_s=200_000.0)
+    assert bound_usd(patient) == pytest.approx(240 * USD_PER_S, rel=0.01)
+
+
+def test_deferrable_work_fills_machines() -> None:
+    asked = load(np.full(40_000, 4000.0), 300, 80, waits=np.ones(40_000, bool), patience_s=36_000.0, span_s=5000.0)
+    work_s = float(machine(asked).work_s(asked).sum()) / (1 + WORK_MARGIN)
+    assert bound_usd(asked) == pytest.approx((work_s + 240) * USD_PER_S, rel=0.001)
+
+
+def test_gaps_are_filled_before_machines_are_added() -> None:
+    realtime = np.arange(1.0, 7200.0, 20.0)
+    waits = np.arange(2 * len(realtime)) % 2 == 0
+    both = load(np.repeat(realtime, 2), waits=waits, patience_s=3600.0, slo=STRICT, span_s=7200.0)
+    alone = bound_usd(both.select(~waits))
+    assert bound_usd(both) == pytest.approx(alone, rel=0.001)
+    # As much work as fits into nine such gaps.
+    many = np.repeat(realtime, 200)
+    waits = np.arange(len(many)) % 200 > 0
+    full = load(many, 300, 400, waits=waits, patience_s=36_000.0, slo=STRICT, span_s=7200.0)
+    work_s = float(machine(full).work_s(full).sum()) / (1 + WORK_MARGIN)
+    assert bound_usd(full) >= max(0.99 * work_s * USD_PER_S, 1.5 * alone)
+
+
+def test_tokens_replace_machines() -> None:
+    asked = load([4000.0, 9000.0], waits=[True, True], patience_s=600.0, span_s=10_000.0)
+    assert bound_usd(asked, tokens_usd=np.full(2, 0.001)) == pytest.approx(0.002)
+    assert bound_usd(asked, tokens_usd=np.full(2, 10.0)) == pytest.approx(240 * USD_PER_S, rel=0.01)
+
+
+def test_separate_accesses_add_up() -> None:
+    arrived_s = [5.0, 2000.0, 2000.0]
+    asked = load(arrived_s, slo=STRICT, span_s=3000.0)
+    h100, h200 = asked.workloads[0], replace(asked.workloads[0], name="near")
+    h100 = replace(h100, access=Access(allow_hardware=frozenset({"h100"})))
+    h200 = replace(h200, access=Access(allow_hardware=frozenset({"h200"})))
+    asked = replace(asked, workloads=(h100, h200), workload=np.array([0, 0, 1], np.int32))
+    machines = (
+        machine(asked),
+        machine(asked, box=offer(hardware="h200", instance="other"), replica=profile(hardware="h200")),
+    )
+    parts = [bound_usd(asked.select(asked.workload == number), *machines) for number in (0, 1)]
+    assert bound_usd(asked, *machines) == pytest.approx(sum(parts))
+    # Where both may use all machines, they may share them.
+    free = replace(asked, workloads=tuple(replace(w, access=Access()) for w in asked.workloads))
+    assert bound_usd(free, *machines) < sum(parts)
+
+
+def test_hard_bound_prices_work_alone() -> None:
+    asked = load(np.arange(1.0, 100.0), 300, 80)
+    candidate = machine(asked)
+    expected = candidate.price_work(asked) / (1 + WORK_MARGIN)
+    nothing = np.full(len(asked), np.inf)
+    assert hard_bound_usd(asked, [Supply(machine=candidate)], nothing) == pytest.approx(expected)
+    assert hard_bound_usd(asked, [Supply(machine=candidate, usd_per_hour=1.0)], nothing) == pytest.approx(expected / 2)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_no_schedule_of_small_cases_costs_less(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    slots, slot_s, most = 5, 30.0, 2
+    count = int(rng.integers(1, 120))
+    slo = replace(STRICT, attainment=0.95, tpot_s=0.02)
+    arrived_s = np.sort(rng.uniform(0, slots * slot_s, count))
+    asked = load(arrived_s, rng.integers(50, 2000, count), rng.integers(1, 300, count), slo=slo, span_s=slots * slot_s)
+    candidate = machine(asked, startup_s=45.0)
+    costs = [np.inf]
+    for counts in product(range(most + 1), repeat=slots):
+        if max(counts) > 0:
+            scaling = Scheduled(instances=counts, slot_s=slot_s, ahead_s=candidate.startup_s)
+            pool = candidate.pool(scaling, realtime=True, backfill=None)
+            trial = simulate_fleet("schedule", "", asked, ((candidate, pool),))
+            costs += [trial.usd] if trial.feasible else []
+    found = bound_usd(asked, candidate)
+    assert found <= min(costs)
+    if np.isfinite(min(costs)):
+        assert found >= 0.5 * min(costs)

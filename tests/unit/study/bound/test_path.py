@@ -1,0 +1,91 @@
+"""The cheapest path of machines, against the enumeration of all paths."""
+
+from itertools import product
+
+import numpy as np
+import pytest
+
+from meritorder.study.bound.path import PaidTime, Stretch, cheapest_path, idle_until, longest_window_s
+
+
+def random_stretch(rng: np.random.Generator, windows: int, numbers: int) -> Stretch:
+    busy = np.flatnonzero(rng.random(windows) < 0.6)
+    machines = np.arange(numbers, dtype=np.float64)
+    stop_usd = rng.uniform(0, 1, windows)
+    return Stretch(
+        window_s=rng.uniform(0, 2, windows),
+        start_usd=stop_usd.max() + rng.uniform(0, 3, windows),
+        stop_usd=stop_usd,
+        idle_until=np.sort(rng.integers(1, windows + 2, windows)),
+        paid=np.maximum(machines - rng.integers(0, 2), 0.0),
+        usd_per_s=machines * rng.uniform(0.1, 1),
+        busy=busy,
+        busy_usd=rng.uniform(0, 4, (len(busy), numbers)),
+        late_usd=rng.uniform(0, 4, len(busy)),
+        elsewhere=rng.uniform(0.1, 3, 3),
+    )
+
+
+def cost(stretch: Stretch, states: tuple[int, ...]) -> float:
+    """The cost of a path of machines, -1 for none but one elsewhere, added up window by window."""
+    usd, idle_since, before = 0.0, None, None
+    paid = stretch.paid
+    for k, state in enumerate(states):
+        n, elsewhere = max(state, 0), state < 0
+        usd += stretch.usd_per_s[n] * stretch.window_s[k]
+        place = np.flatnonzero(stretch.busy == k)
+        usd += float(stretch.busy_usd[place, n].sum())
+        if elsewhere:
+            usd += stretch.elsewhere[2]
+            if before is None or before >= 0:
+                usd += stretch.elsewhere[0 if before is None else 1]
+        if before is None:
+            usd += stretch.start_usd[0] * paid[n]
+        else:
+            change = paid[n] - paid[max(before, 0)]
+            usd += stretch.start_usd[k] * max(change, 0.0) - stretch.stop_usd[k - 1] * max(-change, 0.0)
+            if before <= 0 and state <= 0:
+                usd += float(stretch.late_usd[stretch.busy == k - 1].sum())
+        idle_since = (k if idle_since is None else idle_since) if state == 0 else None
+        if idle_since is not None and k > stretch.idle_until[idle_since]:
+            return np.inf
+        before = state
+    return usd - stretch.stop_usd[-1] * paid[max(states[-1], 0)]
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_path_agrees_with_enumeration(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    windows, numbers = int(rng.integers(1, 7)), int(rng.integers(1, 4))
+    stretch = random_stretch(rng, windows, numbers)
+    found_usd, path = cheapest_path(stretch)
+    costs = {states: cost(stretch, states) for states in product(range(-1, numbers), repeat=windows)}
+    assert found_usd == pytest.approx(min(costs.values()))
+    same = [usd for states, usd in costs.items() if [max(state, 0) for state in states] == path.tolist()]
+    assert min(same) == pytest.approx(found_usd)
+
+
+def test_paid_time_of_exact_windows() -> None:
+    paid = PaidTime.of(8, 15.0, 15.0, 112.0, 240.0)
+    # Started to serve in windows 2 to 4: 240 s, and three ticks.
+    assert paid.start_s[2] + paid.window_s[2:5].sum() - paid.stop_s[4] == 240 + 45
+    # On at time 0 until the horizon at 112 s.
+    assert paid.start_s[0] + paid.window_s.sum() - paid.stop_s[7] == 112
+
+
+def test_paid_time_of_long_windows() -> None:
+    paid = PaidTime.of(8, 60.0, 15.0, 480.0, 240.0)
+    # From the last tick of window 2 to the first of window 4 are 15 + 60 + 15 seconds.
+    assert paid.start_s[2] + paid.window_s[2:5].sum() - paid.stop_s[4] == 240 + 90
+
+
+def test_restart_costs_more_than_longest_break() -> None:
+    window_s = longest_window_s(240.0, 15.0)
+    assert 2 * window_s - 2 * 15 == 240
+    assert longest_window_s(0.0, 15.0) == 15
+
+
+def test_idle_until_tightest_deadline() -> None:
+    until = idle_until(np.array([20.0, 100.0]), np.array([140.0, 110.0]), 30.0, 6)
+    # From window 0 or 3 on, the second request must start in window 3; afterwards nothing waits.
+    assert until.tolist() == [2, 2, 2, 2, 6, 6]

@@ -1,0 +1,74 @@
+"""Violations of isolated windows: every window as if it were simulated by itself."""
+
+import numpy as np
+from tests.samples.fleets import SLO, load, machine
+
+from meritorder.domain import Slo
+from meritorder.sim.pools import Fixed
+from meritorder.study.bound.violations import WindowCurves
+from meritorder.study.fleet.fleets import fixed_fleet
+from meritorder.study.fleet.load import TraceLoad
+
+WINDOW_S = 60.0
+
+
+def curves_of(asked: TraceLoad, window_s: float = WINDOW_S) -> WindowCurves:
+    candidate = machine(asked)
+    pool = candidate.pool(Fixed(instances=1), realtime=True, backfill=None)
+    return WindowCurves.of(asked, pool, candidate.work_s(asked), window_s, 15.0)
+
+
+def crowded(count: int = 3000, span_s: float = 600.0, slo: Slo = SLO) -> TraceLoad:
+    rng = np.random.default_rng(3)
+    arrived_s = np.sort(np.concatenate((rng.uniform(0, span_s, count), rng.normal(250, 5, count // 3))))
+    return load(arrived_s, 300, 80, slo=slo, span_s=span_s)
+
+
+def test_windows_agree_with_own_simulation() -> None:
+    asked = crowded()
+    curves = curves_of(asked)
+    curves.simulate(np.full(len(curves.busy), 2))
+    for place, window in enumerate(curves.busy):
+        members = curves.place == place
+        alone = asked.select(members)
+        alone.arrived_s[:] -= window * WINDOW_S - 15
+        trial = fixed_fleet(machine(asked), alone, 2)
+        broken = (trial.ttft_s > SLO.ttft_s) | (trial.tpot_s > SLO.tpot_s)
+        assert curves.violations[place, 0] == np.count_nonzero(broken & curves.judged[members])
+    assert curves.violations.max() > 0
+
+
+def test_arrival_on_tick_belongs_before_it() -> None:
+    curves = curves_of(load([0.0, 60.0, 60.1], span_s=120))
+    assert curves.busy.tolist() == [0, 1]
+    assert curves.place.tolist() == [0, 0, 1]
+
+
+def test_late_requests_wait_for_next_window() -> None:
+    curves = curves_of(load([10.0, 59.0, 119.5], span_s=180))
+    assert curves.unserved.tolist() == [1, 0]
+    assert curves.late.tolist() == [1, 1]
+    # A machine that serves for a whole tick serves all of its arrivals.
+    assert curves_of(load([10.0, 14.0], span_s=60), window_s=15.0).judged.all()
+    assert not curves.judged[1]
+
+
+def test_next_larger_number_bounds_violations() -> None:
+    curves = curves_of(crowded())
+    count = len(curves.busy)
+    for machines, violations in ((2, 7), (5, 1), (8, 2)):
+        curves.machines = np.column_stack((curves.machines, np.full(count, machines)))
+        curves.violations = np.column_stack((curves.violations, np.full(count, violations)))
+    # 8 machines may have 1 by chance what 5 have; more than 8 have at least those that are slow even alone.
+    assert curves.at_least(10)[0, 1:].tolist() == [7, 7, 1, 1, 1, 1, 1, 1, 0]
+    assert curves.at_least(10)[0, 0] == curves.unserved[0]
+
+
+def test_number_of_zero_is_left_out() -> None:
+    curves = curves_of(crowded())
+    machines = np.zeros(len(curves.busy), np.int64)
+    machines[4] = 1  # the window of the burst
+    curves.simulate(machines)
+    table = curves.at_least(3)
+    assert (np.delete(table[:, 1], 4) == 0).all()
+    assert table[4, 1] == curves.violations[4, 0] > 0
