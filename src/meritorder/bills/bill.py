@@ -1,6 +1,6 @@
 """A bill: the charges of its files, their sums, and a report of what was wrong with them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
@@ -20,6 +20,7 @@ from meritorder.bills.charges import (
 )
 from meritorder.bills.columns import SourceColumns
 from meritorder.bills.formats import recognize_format
+from meritorder.bills.formats.bill_format import BillFormat
 from meritorder.bills.report import BillReport, FileReport, build_report
 from meritorder.errors import BillError
 from meritorder.tables import CHARGES
@@ -85,6 +86,7 @@ def read(
     sources: Sequence[str | Path] | str | Path,
     *,
     format: str | None = None,  # noqa: A002 - the option's name
+    columns: Mapping[str, str] | None = None,
     select: Sequence[tuple[str, str]] = (),
     may_wait: Sequence[tuple[str, str]] = (),
     group_by: Sequence[str] = (),
@@ -97,6 +99,7 @@ def read(
     Args:
         sources: Files or folders.
         format: Name of the format of all files; None to detect it by their columns.
+        columns: Columns of files in no known format, by the names of `formats.declared.FIELDS`: start, cost, ...
         select: Further charges that are inference, as (column, glob) or ("tag:KEY", glob).
         may_wait: Charges whose work may wait, besides those whose tags say so, in the same form.
         group_by: Further columns of CHARGES by which `Bill.groups` are distinguished, such as `resource`.
@@ -110,7 +113,11 @@ def read(
     """
     paths = files.find([sources] if isinstance(sources, str | Path) else sources)
     to_usd = {name.upper(): usd for name, usd in (rates or {}).items()}
-    opened = [_open_file(path, label, format, to_usd) for path, label in zip(paths, _labels(paths), strict=True)]
+
+    def choose(source: files.SourceFile) -> BillFormat:
+        return recognize_format(source, format, columns)
+
+    opened = [_open_file(path, label, choose, to_usd) for path, label in zip(paths, _labels(paths), strict=True)]
     dimensions = _dimensions([*dict(select), *dict(may_wait), *group_by])
     lines = _with_groups(pl.concat([lines for _, lines in opened]), dimensions)
     try:
@@ -167,11 +174,11 @@ def _labels(paths: Sequence[Path]) -> list[str]:
 
 
 def _open_file(
-    path: Path, label: str, name: str | None, rates: Mapping[str, Decimal]
+    path: Path, label: str, choose: Callable[[files.SourceFile], BillFormat], rates: Mapping[str, Decimal]
 ) -> tuple[FileReport, pl.LazyFrame]:
     """Open one file and turn its rows into line items."""
     source = files.load(path)
-    known = recognize_format(source, name)
+    known = choose(source)
     raw = known.prepare(source.frame)
     fields = SourceColumns(raw.collect_schema())
     columns = currency.in_dollars(dict(known.columns(fields)), rates)

@@ -30,7 +30,7 @@ _SEPARATORS: Final = ",;\t"
 _TAIL_BYTES: Final = 1 << 20
 _FIX: Final = "download or export it again"
 # Objects inside a result of a cost or usage API, whose members are columns of the CSV export.
-_NESTED: Final = ("amount", "cache_creation", "server_tool_use")
+_NESTED: Final = ("amount", "cache_creation", "server_tool_use", "properties")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -209,8 +209,15 @@ def _records(page: dict[str, Any]) -> Iterator[dict[str, Any]]:
         if isinstance(entry, dict) and isinstance(entry.get("results"), list):
             bucket = {name: value for name, value in entry.items() if name not in ("results", "object")}
             yield from (bucket | result for result in entry["results"])
+        elif isinstance(entry, dict) and entry and all(map(_is_allocation, entry.values())):
+            yield from entry.values()
         elif isinstance(entry, dict):
             yield entry
+
+
+def _is_allocation(value: object) -> bool:
+    """Return whether this is a cost by name, as in the sets of OpenCost's allocation API."""
+    return isinstance(value, dict) and "totalCost" in value
 
 
 def _flat(record: dict[str, Any]) -> dict[str, str]:

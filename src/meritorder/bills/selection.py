@@ -174,7 +174,9 @@ def _training(groups: pl.DataFrame) -> pl.Expr:
     """Return the selector of what marks each row as training, notebooks or builds; null if nothing does."""
     return pl.coalesce(
         pl.lit(_over_distinct(groups["tags"], _matcher("training"))),
-        pl.when("named_for_training").then(pl.format("instance_type={}", "instance_type")),
+        pl.when("named_for_training").then(
+            pl.coalesce(pl.format("instance_type={}", "instance_type"), pl.format("sku={}", "sku"))
+        ),
     )
 
 

@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 
 from meritorder.cli.options import CatalogFiles, Columns, HtmlFile, JsonFile
-from meritorder.cli.parsing import progress
+from meritorder.cli.parsing import parse_pairs, progress
 from meritorder.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ def audit(
         list[Path],
         typer.Argument(
             metavar="BILL...",
-            help="Bills, or folders: FOCUS, AWS CUR, OpenAI, Anthropic, LiteLLM; CSV, Parquet or JSON, gzip too.",
+            help="Bills, folders: FOCUS, CUR, OpenAI, Anthropic, LiteLLM, OpenRouter, OpenCost; CSV, Parquet or JSON.",
         ),
     ],
     trace: Annotated[
@@ -118,11 +118,13 @@ def audit(
         by=tuple(by or ()),
         catalogs=tuple(catalog or ()),
     )
+    of_bill, of_trace = _split_columns(columns, with_trace=bool(trace))
     with progress() as status:
         status.update("reading the bill")
         read = bills.read(
             bill,
             format=format_,
+            columns=of_bill,
             select=_selectors(select, "--select"),
             may_wait=_selectors(may_wait, "--may-wait"),
             group_by=[*dict(options.serving), *options.by],
@@ -133,7 +135,7 @@ def audit(
         requests = None
         if trace:
             status.update("reading the trace")
-            requests = _trace(trace, columns)
+            requests = _trace(trace, of_trace)
         status.update("gathering machine hours")
         case = build_case(read, options)
         answer = audit_case(case, requests, status.update)
@@ -174,6 +176,21 @@ def _trace(sources: list[str], columns: str | None) -> Any:
     from meritorder.cli.parsing import read_trace
 
     return read_trace(sources, None, columns, 1.0, None, None, strict=False, seed=0)
+
+
+def _split_columns(columns: str | None, *, with_trace: bool) -> tuple[dict[str, str], str | None]:
+    """Return the named columns of the bill, and those of the trace; a name that both have is the trace's."""
+    from meritorder.bills.formats.declared import FIELDS
+    from meritorder.traces.formats.columns import FIELDS as TRACE_FIELDS
+
+    if not columns:
+        return {}, None
+    pairs = parse_pairs(columns, "--columns")
+    if not with_trace:
+        return pairs, None
+    of_bill = {name: column for name, column in pairs.items() if name in FIELDS and name not in TRACE_FIELDS}
+    of_trace = [f"{name}={column}" for name, column in pairs.items() if name not in of_bill]
+    return of_bill, ",".join(of_trace) or None
 
 
 def _selectors(texts: list[str] | None, option: str) -> tuple[tuple[str, str], ...]:

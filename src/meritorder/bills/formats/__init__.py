@@ -1,47 +1,12 @@
 """The formats of bills that can be read, and the detection of a file's format."""
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from typing import Final
 
-import polars as pl
-
-from meritorder.bills.columns import SourceColumns
 from meritorder.bills.files import SourceFile
-from meritorder.bills.formats import aws, focus, tokens
+from meritorder.bills.formats import aws, declared, focus, kubernetes, tokens
+from meritorder.bills.formats.bill_format import BillFormat
 from meritorder.errors import BillError
-
-
-def _as_is(raw: pl.LazyFrame) -> pl.LazyFrame:
-    return raw
-
-
-def _unknown(_: SourceColumns) -> None:
-    return None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BillFormat:
-    """One format of bills.
-
-    Args:
-        name: Its name in `format=` and `--format`.
-        matches: Whether a file with these columns has this format.
-        columns: The columns of CHARGES as expressions over those of the file.
-        title: Its full name, for a file with these columns.
-        prepare: A transformation of the rows before they are read.
-        identity: The columns that identify a line item, None if the file lacks them.
-        invoiced: Whether its amounts are those of an invoice, rather than a count of usage.
-    """
-
-    name: str
-    matches: Callable[[frozenset[str]], bool]
-    columns: Callable[[SourceColumns], Mapping[str, pl.Expr]]
-    title: Callable[[frozenset[str]], str]
-    prepare: Callable[[pl.LazyFrame], pl.LazyFrame] = _as_is
-    identity: Callable[[SourceColumns], list[pl.Expr] | None] = _unknown
-    invoiced: bool = True
-
 
 FORMATS: Final = (
     BillFormat(name="focus", matches=focus.is_focus, columns=focus.columns, title=focus.title),
@@ -90,7 +55,18 @@ FORMATS: Final = (
         identity=tokens.litellm_identity,
         invoiced=False,
     ),
+    BillFormat(
+        name="opencost",
+        matches=kubernetes.is_allocation,
+        columns=kubernetes.columns,
+        title=lambda _: "OpenCost or Kubecost allocations",
+        prepare=kubernetes.prepare,
+        invoiced=False,
+    ),
+    *(table.to_format() for table in declared.DECLARED),
 )
+
+_SHOWN: Final = 12
 
 # Exports that are not read themselves, because their provider also writes the same charges as FOCUS.
 _EXPORT_AS_FOCUS: Final = (
@@ -107,28 +83,40 @@ _EXPORT_AS_FOCUS: Final = (
 )
 
 
-def recognize_format(source: SourceFile, name: str | None = None) -> BillFormat:
+def recognize_format(source: SourceFile, name: str | None = None, named: Mapping[str, str] | None = None) -> BillFormat:
     """Return the format of a file: the named one, or the one that its columns match.
+
+    Args:
+        source: The file.
+        name: Name of the format; None to detect it.
+        named: Columns that the user names, as for `declared.by_columns`; they take precedence.
 
     Raises:
         BillError: No format has these columns, or there is no such format.
     """
+    if named:
+        chosen = declared.by_columns(named)
+        if not chosen.matches(source.columns):
+            absent = [column for column in named.values() if not set(column.split("+")) <= source.columns]
+            have = ", ".join(sorted(source.columns)[:_SHOWN])
+            raise BillError(f"no column {absent[0]}", where=source.path.name, fix=f"its columns are {have}")
+        return chosen
     if name is not None:
-        named = next((known for known in FORMATS if known.name == name), None)
-        if named is None:
+        wanted = next((known for known in FORMATS if known.name == name), None)
+        if wanted is None:
             raise BillError(f"there is no bill format {name}", fix="use " + ", ".join(known.name for known in FORMATS))
-        if not named.matches(source.columns):
+        if not wanted.matches(source.columns):
             raise BillError(f"this does not have the columns of {name}", where=source.path.name, fix="omit the format")
-        return named
+        return wanted
     for known in FORMATS:
         if known.matches(source.columns):
             return known
     for column_sets, what, fix in _EXPORT_AS_FOCUS:
         if any(columns <= source.columns for columns in column_sets):
             raise BillError(f"this is {what}, which can only be read as FOCUS", where=source.path.name, fix=fix)
-    first = ", ".join(sorted(source.columns)[:4])
+    first = ", ".join(sorted(source.columns)[:_SHOWN])
     raise BillError(
         f"not a bill of a known format: its columns are {first}, ..." if first else "there are no charges in it",
         where=source.path.name,
-        fix="use a FOCUS export, an AWS CUR, an OpenAI or Anthropic export, or LiteLLM spend logs",
+        fix=f"name its columns, {declared.EXAMPLE}, or use one of: {', '.join(known.name for known in FORMATS)}",
     )

@@ -34,6 +34,8 @@ def file_with(*columns: str) -> SourceFile:
         (("amount_usd", "cost_type"), "anthropic-costs", "Anthropic costs"),
         (("uncached_input_tokens", "output_tokens"), "anthropic-usage", "Anthropic usage"),
         (("spend", "startTime", "model"), "litellm", "LiteLLM spend logs"),
+        (("CPU Cost", "GPU Cost", "Total Cost"), "opencost", "OpenCost or Kubecost allocations"),
+        (("generation_id", "cost_total", "model_permaslug"), "openrouter", "OpenRouter activity"),
     ],
 )
 def test_format_by_columns(columns: tuple[str, ...], name: str, title: str) -> None:
@@ -48,9 +50,11 @@ def test_spend_log_needs_a_model() -> None:
 
 
 def test_invoiced_formats_are_marked() -> None:
-    assert {known.name for known in FORMATS if known.invoiced} == {"focus", "cur", "openai-costs", "anthropic-costs"}
+    assert {known.name for known in FORMATS if known.invoiced} == {
+        *("focus", "cur", "openai-costs", "anthropic-costs", "openrouter")
+    }
 
 
-def test_unknown_format_names_four_columns() -> None:
-    with pytest.raises(BillError, match=r"its columns are a, b, c, d, \.\.\."):
-        recognize_format(file_with(*"edcba"))
+def test_unknown_format_names_twelve_columns() -> None:
+    with pytest.raises(BillError, match=r"its columns are a, b, c, d, e, f, g, h, i, j, k, l, \.\.\."):
+        recognize_format(file_with(*"nmlkjihgfedcba"))

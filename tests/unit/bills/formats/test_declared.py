@@ -1,0 +1,89 @@
+"""Formats that are tables of columns, and columns that the user names."""
+
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+
+from meritorder import bills
+from meritorder.errors import BillError
+
+GENERATIONS = (
+    "generation_id,created_at,cost_total,tokens_prompt,tokens_completion,model_permaslug,provider_name\n"
+    "gen-1,2026-11-02 09:00:00.000,0.0021,900,100,qwen/qwen3-32b,DeepInfra\n"
+    "gen-2,2026-11-02 09:07:00.000,0.0004,300,200,qwen/qwen3-8b,Together\n"
+)
+DAYS = (
+    "date,model,model_permaslug,provider_name,usage,requests,prompt_tokens,completion_tokens\n"
+    "2026-11-02,Qwen3 32B,qwen/qwen3-32b,DeepInfra,0.5,12,4000,600\n"
+)
+INVOICE = (
+    "Day,Product,Node Hours,Net Amount,Project\n"
+    "2026-10-01,gpu_8x_h100_sxm5,24,478.56,chat\n"
+    "2026-10-02,gpu_8x_h100_sxm5,12,239.28,chat\n"
+    "2026-10-02,Persistent storage,,3.10,chat\n"
+)
+NAMED = {"start": "Day", "instance": "Product", "hours": "Node Hours", "cost": "Net Amount", "account": "Project"}
+
+
+def written(path: Path, text: str) -> Path:
+    path.write_text(text)
+    return path
+
+
+def test_openrouter_by_generation(tmp_path: Path) -> None:
+    bill = bills.read(written(tmp_path / "activity.csv", GENERATIONS))
+    assert bill.report.billed_usd == Decimal("0.0025")
+    rows = bill.groups.sort("model").select("model", "kind", "purchase", "quantity", "provider").rows()
+    assert rows == [
+        ("qwen/qwen3-32b", "tokens", "tokens", 1000.0, "openrouter"),
+        ("qwen/qwen3-8b", "tokens", "tokens", 500.0, "openrouter"),
+    ]
+
+
+def test_openrouter_by_day(tmp_path: Path) -> None:
+    bill = bills.read(written(tmp_path / "activity.csv", DAYS))
+    assert (bill.report.billed_usd, bill.groups["quantity"].to_list()) == (Decimal("0.5"), [4600.0])
+
+
+def test_copied_generation_is_counted_once(tmp_path: Path) -> None:
+    twice = GENERATIONS + GENERATIONS.splitlines()[1] + "\n"
+    assert bills.read(written(tmp_path / "activity.csv", twice)).report.billed_usd == Decimal("0.0025")
+
+
+def test_columns_named_by_the_user(tmp_path: Path) -> None:
+    """A GPU cloud without a format of its own: machines are recognized by their name and counted in hours."""
+    bill = bills.read(written(tmp_path / "invoice.csv", INVOICE), columns=NAMED)
+    assert bill.report.billed_usd == Decimal("720.94")
+    machines = bill.groups.filter(bill.groups["kind"] == "accelerator")
+    assert machines.select("amortised_usd", "quantity", "unit", "account").rows() == [
+        (Decimal("717.84"), 36.0, "Hours", "chat")
+    ]
+
+
+def test_sums_of_named_columns(tmp_path: Path) -> None:
+    text = "Day,Net,Surcharge\n2026-10-01,4,0.5\n2026-10-02,2,\n"
+    bill = bills.read(written(tmp_path / "a.csv", text), columns={"start": "Day", "cost": "Net+Surcharge"})
+    assert bill.report.billed_usd == Decimal("6.5")
+
+
+@pytest.mark.parametrize(
+    ("named", "message"),
+    [
+        ({"start": "Day"}, "a bill needs its cost; write --columns start=Date,cost=Amount"),
+        ({"cost": "Net Amount"}, "a bill needs its start"),
+        ({"start": "Day", "cost": "Price"}, "no column Price; its columns are Day, Net Amount"),
+        ({"start": "Day", "cost": "Net Amount", "color": "x"}, "a bill has no column named color; the names are start"),
+    ],
+)
+def test_wrong_names_are_one_line(tmp_path: Path, named: dict[str, str], message: str) -> None:
+    with pytest.raises(BillError) as caught:
+        bills.read(written(tmp_path / "invoice.csv", INVOICE), columns=named)
+    assert message in str(caught.value)
+
+
+def test_unknown_bill_suggests_columns(tmp_path: Path) -> None:
+    with pytest.raises(
+        BillError, match="name its columns, --columns start=Date,cost=Amount,instance=Product,hours=Hours"
+    ):
+        bills.read(written(tmp_path / "invoice.csv", INVOICE))
