@@ -18,7 +18,7 @@ _NAMES: Final = ("model", "tenant", "session", "workload")
 _IDS: Final = ("id", "parent")
 _TEXTS: Final = ("status", "error")
 _DURATIONS: Final = ("ttft", "tpot", "e2e")
-_INSTANTS: Final = ("first", "ended")
+_INSTANTS: Final = ("started", "first", "ended")
 _DEPLOYMENT: Final = ("config", "hardware", "gpus", "replicas")
 
 
@@ -30,7 +30,8 @@ class RawTable:
         table: Columns `line, arrival, input, output` and any of `cached, deadline, model, tenant, session,
             workload`, `aside` (the kind of a row that is not one request), `broken` (the row cannot be read at all),
             `id, parent, status, error`, `calls` (the requests that a row sums up), the measured times `ttft, tpot, e2e`
-            and `first, ended` (instants), and the deployment `config, hardware, gpus, replicas`. Numbers may be text.
+            and `started, first, ended` (instants), and the deployment `config, hardware, gpus, replicas`. Numbers may
+            be text.
         unit_s: Seconds in one unit of a number in `arrival`, where the format states it; None derives it from the
             magnitude.
         units_s: The same for `ttft, tpot, e2e`; one that is missing is derived from the magnitude.
@@ -97,7 +98,9 @@ def to_requests(source: Source, raw: RawTable, *, aggregate: bool = False, timed
         TraceError: The table cannot be read, has no rows, or has no arrival times.
         InputError: A column writes its numbers or times in a way that leaves their value open.
     """
-    unused = set() if timed else {*_DURATIONS, "first", *_DEPLOYMENT} | ({"ended"} if not aggregate else set())
+    unused = (
+        set() if timed else {*_DURATIONS, "started", "first", *_DEPLOYMENT} | ({"ended"} if not aggregate else set())
+    )
     try:
         table = _trimmed(raw.table.select(pl.exclude(unused)))
         columns = _columns(source, table, raw.unit_s)

@@ -1,6 +1,6 @@
-"""Logs of measured requests, the input of a calibration."""
+"""Logs of measured requests, the input of a calibration: every trace with at least two of TTFT, TPOT and E2E."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -9,31 +9,20 @@ import polars as pl
 from numpy.typing import NDArray
 
 from meritorder.errors import TraceError
+from meritorder.traces import formats
+from meritorder.traces.intake import RawTable, to_requests
 from meritorder.traces.sources import Source, opened
 from meritorder.units import MS_PER_S
 
 Floats = NDArray[np.float64]
 Tokens = NDArray[np.int32]
 
-_LENGTHS: Final = {
-    "input_tokens": ("input_tokens", "input_toks", "prompt_tokens", "input_len", "input_length", "prompt_len", "isl"),
-    "output_tokens": ("output_tokens", "output_toks", "completion_tokens", "output_len", "output_length", "osl"),
-    "cached_tokens": ("cached_tokens", "cached_input_tokens", "prefix_tokens"),
-    "replicas": ("dp", "replicas", "data_parallel_size"),
-    "gpus": ("tp", "gpus", "tensor_parallel_size"),
-}
-_TIMES: Final = {
-    "arrived": ("arrival", "arrived", "arrival_time", "arrived_at", "start", "start_time", "timestamp"),
-    "ttft": ("ttft", "time_to_first_token"),
-    "tpot": ("tpot", "time_per_output_token", "mean_itl", "itl"),
-    "e2e": ("e2e", "e2e_latency", "e2el", "latency", "duration", "request_latency"),
-}
-_NAMES: Final = {
-    "config": ("config", "setup", "run"),
-    "model": ("model", "model_name"),
-    "hardware": ("hardware", "gpu", "accelerator"),
-}
-_UNITS: Final = {"": 1.0, "_s": 1.0, "_ms": 1 / MS_PER_S, "_us": MS_PER_S**-2, "_ns": MS_PER_S**-3}
+_DURATIONS: Final = ("ttft", "tpot", "e2e")
+_INSTANTS: Final = ("started", "first", "ended")
+_DEPLOYMENT: Final = ("config", "hardware", "gpus", "replicas")
+_UNITS: Final = {"s": 1.0, "ms": 1 / MS_PER_S, "\u00b5s": MS_PER_S**-2, "ns": MS_PER_S**-3}
+MAX_TOKEN_S: Final = 1.0
+"""No engine takes longer for a token, so times without a unit that say so are not in seconds."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,6 +43,8 @@ class TimedLog:
         tpot_s: Time per output token, nan at one token.
         e2e_s: Time from arrival to the last token.
         dropped: Number of unusable rows.
+        columns: Fields and the columns that they were read from.
+        notes: What was assumed to read it.
     """
 
     name: str
@@ -69,20 +60,30 @@ class TimedLog:
     tpot_s: Floats
     e2e_s: Floats
     dropped: int = 0
+    columns: str = ""
+    notes: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.arrived_s)
 
 
-def read_timed(sources: Sequence[str], config: str = "") -> tuple[TimedLog, ...]:
-    """Read measured requests from CSV, JSON lines or Parquet, one log for each configuration in them.
+def read_timed(
+    sources: Sequence[str],
+    config: str = "",
+    *,
+    format: str | None = None,  # noqa: A002  (the name of the option)
+    columns: Mapping[str, str] | None = None,
+) -> tuple[TimedLog, ...]:
+    """Read measured requests in any trace format, one log for each configuration in them.
 
-    The suffix of a column's name states its unit (`ttft_ms`, `e2e_s`); without one it is in seconds. Two of TTFT, TPOT
-    and E2E are enough.
+    The suffix of a column's name states its unit (`ttft_ms`, `e2e_s`); without one it follows from the values. Two of
+    TTFT, TPOT and E2E are enough; instants of the first and the last token will do.
 
     Args:
         sources: Paths or globs.
         config: Name of the only configuration to read; "" reads all.
+        format: Name of the format; None detects it.
+        columns: Field to column.
 
     Raises:
         TraceError: A column is missing, no row is usable, or the configuration is not in the log.
@@ -90,11 +91,8 @@ def read_timed(sources: Sequence[str], config: str = "") -> tuple[TimedLog, ...]
     logs: list[TimedLog] = []
     with opened(sources) as files:
         for source in files:
-            rows = _rows(source)
-            names = rows["config"].unique(maintain_order=True).to_list()
-            logs += [
-                _log(name or source.name, rows.filter(pl.col("config").eq_missing(name)), source) for name in names
-            ]
+            _, raw = formats.read(source, name=format, mapping=columns)
+            logs += _logs(source, raw)
     if config:
         chosen = tuple(log for log in logs if log.name == config)
         if not chosen:
@@ -107,60 +105,96 @@ def read_timed(sources: Sequence[str], config: str = "") -> tuple[TimedLog, ...]
     return tuple(logs)
 
 
-def _rows(source: Source) -> pl.DataFrame:
-    """Return the known columns, numbers as Float64 and times in seconds; null where the file has none."""
-    plain = {column.lower(): column for column in source.columns}
-    wanted = {
-        name: next((plain[alias] for alias in aliases if alias in plain), "")
-        for name, aliases in (_LENGTHS | _NAMES).items()
+def _logs(source: Source, raw: RawTable) -> list[TimedLog]:
+    _require_times(source, raw)
+    part = to_requests(source, raw, timed=True)
+    rows = part.judged.requests
+    missing = [name for name in (*_DURATIONS, *_INSTANTS) if name not in rows.columns]
+    rows = rows.with_columns(pl.lit(None, pl.Float64).alias(name) for name in missing)
+    names = [name for name in _DEPLOYMENT if name not in rows.columns]
+    rows = rows.with_columns(pl.lit(None, pl.String).alias(name) for name in names)
+    rows, notes = _in_seconds(rows, raw)
+    columns = ", ".join(f"{field}={column}" for field, column in raw.columns.items())
+    configs = rows["config"].unique(maintain_order=True).to_list() or [None]
+    other = part.judged.rows - rows.height
+    stated = (*part.assumptions, *notes)
+    return [
+        _log(
+            config or source.name,
+            rows.filter(pl.col("config").eq_missing(config)),
+            source,
+            other=other if len(configs) == 1 else 0,
+            columns=columns,
+            notes=stated,
+        )
+        for config in configs
+    ]
+
+
+def _require_times(source: Source, raw: RawTable) -> None:
+    schema = raw.table.collect_schema()
+    known = {
+        "ttft": "ttft" in schema or "first" in schema,
+        "tpot": "tpot" in schema,
+        "e2e": "e2e" in schema or "ended" in schema,
     }
-    scales: dict[str, float] = {}
-    for name, aliases in _TIMES.items():
-        wanted[name] = ""
-        for column, scale in ((f"{alias}{unit}", scale) for alias in aliases for unit, scale in _UNITS.items()):
-            if column in plain:
-                wanted[name], scales[name] = plain[column], scale
-                break
-    _require(source, wanted)
-    table = source.table({name: column for name, column in wanted.items() if column})
-    rows = table.with_columns(pl.lit(None).alias(name) for name, column in wanted.items() if not column).collect()
-    return rows.select(
-        *(pl.col(name).cast(pl.String).fill_null("") for name in _NAMES),
-        *(pl.col(name).cast(pl.Float64, strict=False) for name in _LENGTHS),
-        *(pl.col(name).cast(pl.Float64, strict=False) * scales.get(name, 1.0) for name in _TIMES),
-    )
+    if sum(known.values()) < 2:
+        present = [name for name, is_known in known.items() if is_known]
+        raise TraceError(
+            f"too few times to fit a profile: it has {', '.join(present) or 'none'} of ttft, tpot and e2e",
+            where=source.name,
+            fix=f"two are needed; name them: --columns ttft=NAME,e2e=NAME; the file has {', '.join(source.columns)}",
+        )
 
 
-def _require(source: Source, wanted: dict[str, str]) -> None:
-    present = f"the file has {', '.join(source.columns)}"
-    for name in ("arrived", "input_tokens", "output_tokens"):
-        if not wanted[name]:
-            aliases = (_TIMES | _LENGTHS)[name]
-            raise TraceError(f"no column for {name}", where=source.name, fix=f"call it {aliases[0]}; {present}")
-    if sum(bool(wanted[name]) for name in ("ttft", "tpot", "e2e")) < 2:
-        fix = f"two of ttft_s, tpot_s and e2e_s (or _ms) are needed; {present}"
-        raise TraceError("too few times to fit a profile", where=source.name, fix=fix)
+def _in_seconds(rows: pl.DataFrame, raw: RawTable) -> tuple[pl.DataFrame, tuple[str, ...]]:
+    """Return the rows with all times in seconds since the arrival, and what was assumed about their unit."""
+    known = dict(raw.units_s)
+    unknown = [name for name in _DURATIONS if name not in known and rows[name].null_count() < rows.height]
+    notes: tuple[str, ...] = ()
+    if unknown:
+        unit, text = _unit_of(rows, unknown)
+        known |= dict.fromkeys(unknown, _UNITS[unit])
+        notes = (text,) if text else ()
+    start = pl.coalesce("started", "arrived_s")
+    durations = rows.with_columns(pl.col(name) * known.get(name, 1.0) for name in _DURATIONS)
+    return durations.with_columns(
+        ttft=pl.coalesce("ttft", pl.col("first") - start),
+        e2e=pl.coalesce("e2e", pl.col("ended") - start),
+        arrived=start,
+    ), notes
 
 
-def _log(name: str, rows: pl.DataFrame, source: Source) -> TimedLog:
+def _unit_of(rows: pl.DataFrame, unknown: list[str]) -> tuple[str, str]:
+    """Return the unit of times without one: the largest in which a token takes no longer than on any engine."""
+    steps = pl.col("output_tokens").clip(1)
+    per_token = {"tpot": pl.col("tpot"), "e2e": pl.col("e2e") / steps, "ttft": pl.col("ttft") / pl.col("input_tokens")}
+    name = next(name for name in per_token if name in unknown)
+    middle = rows.select(per_token[name].median()).item()
+    if middle is None:
+        return "s", ""
+    unit = next((unit for unit, seconds in _UNITS.items() if middle * seconds <= MAX_TOKEN_S), "ns")
+    if unit == "s":
+        return unit, ""
+    listed = ", ".join(unknown)
+    return unit, f"{listed} are taken as {unit}: in s, a token would take {middle:,.3g} s"
+
+
+def _log(
+    name: str, rows: pl.DataFrame, source: Source, *, other: int, columns: str, notes: tuple[str, ...]
+) -> TimedLog:
     steps = pl.col("output_tokens") - 1
     timed = rows.with_columns(
         ttft=pl.coalesce("ttft", pl.col("e2e") - pl.col("tpot") * steps),
         e2e=pl.coalesce("e2e", pl.col("ttft") + pl.when(steps > 0).then(pl.col("tpot") * steps).otherwise(0.0)),
     ).with_columns(tpot=pl.when(steps > 0).then((pl.col("e2e") - pl.col("ttft")) / steps))
-    good = timed.filter(
-        pl.col("arrived").is_finite(),
-        pl.col("input_tokens") >= 1,
-        pl.col("output_tokens") >= 1,
-        pl.col("ttft") > 0,
-        pl.col("e2e") >= pl.col("ttft"),
-    ).sort("arrived", maintain_order=True)
+    good = timed.filter(pl.col("ttft") > 0, pl.col("e2e") >= pl.col("ttft")).sort("arrived", maintain_order=True)
     if good.is_empty():
-        raise TraceError(f"none of {rows.height} rows of {name} has an arrival, lengths and times", where=source.name)
+        count = rows.height + other
+        raise TraceError(f"none of {count} rows of {name} has an arrival, lengths and times", where=source.name)
     arrived = good["arrived"].to_numpy()
     inputs = good["input_tokens"].to_numpy().astype(np.int32)
-    cached = good["cached_tokens"].fill_null(0).to_numpy().astype(np.int32)
-    gpus, replicas = good["gpus"].max(), good["replicas"].max()
+    gpus, replicas = (good[column].cast(pl.Float64, strict=False).max() for column in ("gpus", "replicas"))
     return TimedLog(
         name=name,
         model=_only(good["model"]),
@@ -169,16 +203,18 @@ def _log(name: str, rows: pl.DataFrame, source: Source) -> TimedLog:
         replicas=int(float(str(replicas))) if replicas is not None else 1,
         arrived_s=arrived - arrived[0],
         input_tokens=inputs,
-        cached_tokens=np.clip(cached, 0, inputs - 1),
+        cached_tokens=good["cached_tokens"].to_numpy().astype(np.int32),
         output_tokens=good["output_tokens"].to_numpy().astype(np.int32),
         ttft_s=good["ttft"].to_numpy(),
         tpot_s=good["tpot"].fill_null(np.nan).to_numpy(),
         e2e_s=good["e2e"].to_numpy(),
-        dropped=rows.height - good.height,
+        dropped=rows.height - good.height + other,
+        columns=columns,
+        notes=notes,
     )
 
 
 def _only(names: pl.Series) -> str:
     """Return the only name, or "" if there are several."""
-    distinct = names.unique().to_list()
+    distinct = names.drop_nulls().unique().to_list()
     return str(distinct[0]) if len(distinct) == 1 else ""

@@ -19,6 +19,10 @@ MAX_TOKENS: Final = 10_000_000
 
 REQUIRED: Final = ("arrival", "input", "output")
 
+_MEASURED: Final = (
+    *("id", "started", "first", "ended", "ttft", "tpot", "e2e"),
+    *("config", "hardware", "gpus", "replicas"),
+)
 _ERROR_STATUS: Final = 400
 _ERROR_WORDS: Final = (
     "failure",
@@ -68,7 +72,7 @@ def judge(frame: pl.DataFrame, *, where: str) -> Judged:
     requests = judged.filter(pl.col("verdict").is_null())
     _refuse_sums(requests, where)
     names = [column.name for column in REQUESTS]
-    extra = [name for name in frame.columns if name in {"id", "ttft", "tpot", "e2e"} or name.startswith("log_")]
+    extra = [name for name in _MEASURED if name in frame.columns]
     typed = requests.select(*_columns(frame.columns), *(pl.col(name) for name in extra)).select(*names, *extra)
     if requests.height == frame.height:
         return Judged(requests=typed, rows=frame.height, notes=notes)

@@ -41,8 +41,14 @@ def test_one_log_a_set_up(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("head", "message"),
     [
-        ("input_tokens,output_tokens,ttft_ms,e2e_ms", "no column for arrived"),
-        ("arrival_s,output_tokens,ttft_ms,e2e_ms", "no column for input_tokens"),
+        (
+            "input_tokens,output_tokens,ttft_ms,e2e_ms",
+            "match no known format.*--columns arrival=NAME,input=input_tokens,output=output_tokens",
+        ),
+        (
+            "arrival_s,output_tokens,ttft_ms,e2e_ms",
+            "match no known format.*--columns arrival=arrival_s,input=NAME,output=output_tokens",
+        ),
         ("arrival_s,input_tokens,output_tokens,ttft_ms", "too few times to fit"),
     ],
 )
@@ -55,6 +61,6 @@ def test_missing_column_is_named(tmp_path: Path, head: str, message: str) -> Non
 
 def test_logs_of_bad_rows_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "log.csv"
-    path.write_text("arrival_s,input_tokens,output_tokens,ttft_ms,e2e_ms\n0,10,5,600,500\nx,1,1,1,1\n")
+    path.write_text("arrival_s,input_tokens,output_tokens,ttft_ms,e2e_ms\n0,10,5,600,500\n1,0,1,1,1\n")
     with pytest.raises(TraceError, match="none of 2 rows"):
         read_timed([str(path)])

@@ -1,72 +1,36 @@
 """The trace formats, and the choice of the one that a file is in."""
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from typing import Final
 
 from meritorder.errors import TraceError
-from meritorder.traces.formats import benchmarks, columns, litellm, openai_batch, public_traces
+from meritorder.traces.formats import columns
+from meritorder.traces.formats.benchmarks import BENCHMARKS
+from meritorder.traces.formats.declared import TraceFormat
+from meritorder.traces.formats.guess import proposal
+from meritorder.traces.formats.logs import LOGS
+from meritorder.traces.formats.public_traces import PUBLIC
+from meritorder.traces.formats.shape import shape_of
+from meritorder.traces.formats.texts import BATCH, PROMPTS
+from meritorder.traces.formats.usage import USAGE
 from meritorder.traces.intake import RawTable
 from meritorder.traces.sources import Source
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TraceFormat:
-    """One format.
-
-    Args:
-        name: Value of `--format`.
-        title: Description for a person.
-        recognizes: Whether a file is in this format, by its kind and columns.
-        read: Reads one file.
-    """
-
-    name: str
-    title: str
-    recognizes: Callable[[Source], bool]
-    read: Callable[[Source], RawTable]
-
 
 BY_COLUMNS: Final = "columns"
 
 FORMATS: Final = (
-    TraceFormat(
-        name="azure",
-        title="Azure LLM inference 2023/2024 CSV",
-        recognizes=public_traces.is_azure,
-        read=public_traces.read_azure,
-    ),
-    TraceFormat(
-        name="mooncake",
-        title="Mooncake JSON lines",
-        recognizes=public_traces.is_mooncake,
-        read=public_traces.read_mooncake,
-    ),
-    TraceFormat(
-        name="burstgpt",
-        title="BurstGPT CSV",
-        recognizes=public_traces.is_burstgpt,
-        read=public_traces.read_burstgpt,
-    ),
-    TraceFormat(
-        name="openai_batch",
-        title="OpenAI Batch input JSON lines",
-        recognizes=openai_batch.recognizes,
-        read=openai_batch.read,
-    ),
-    TraceFormat(name="litellm", title="LiteLLM spend logs", recognizes=litellm.recognizes, read=litellm.read),
-    TraceFormat(
-        name="bench",
-        title="vLLM, AIPerf or ServeGen JSON lines",
-        recognizes=benchmarks.recognizes,
-        read=benchmarks.read,
-    ),
+    *PUBLIC,
+    BATCH,
+    *LOGS,
+    *USAGE,
+    *BENCHMARKS,
     TraceFormat(
         name=BY_COLUMNS,
         title="any CSV, Parquet or JSON lines by column names",
         recognizes=columns.recognizes,
         read=columns.read,
     ),
+    PROMPTS,
 )
 """In the order in which they are tried: specific formats before the general one."""
 
@@ -85,22 +49,23 @@ def read(source: Source, *, name: str | None, mapping: Mapping[str, str] | None)
     Raises:
         TraceError: The name is unknown, the file is in no known format, or a column is missing.
     """
+    shape = shape_of(source)
     if mapping:
         if name not in {None, BY_COLUMNS}:
             raise TraceError(f"--columns goes with --format {BY_COLUMNS}, not {name}", fix="drop one of the two")
-        return BY_COLUMNS, columns.read(source, mapping)
+        return BY_COLUMNS, columns.read(shape, mapping)
     if name is not None:
-        chosen = next((candidate for candidate in FORMATS if candidate.name == name), None)
-        if chosen is None:
-            known = ", ".join(candidate.name for candidate in FORMATS)
+        named = [candidate for candidate in FORMATS if candidate.name == name]
+        if not named:
+            known = ", ".join(dict.fromkeys(candidate.name for candidate in FORMATS))
             raise TraceError(f"no format {name}", where="--format", fix=f"the formats are {known}")
-        return chosen.name, chosen.read(source)
-    detected = next((candidate for candidate in FORMATS if candidate.recognizes(source)), None)
+        return name, next((variant for variant in named if variant.matches(shape)), named[0]).table(shape)
+    detected = next((candidate for candidate in FORMATS if candidate.matches(shape)), None)
     if detected is None:
-        titles = "; ".join(f"{candidate.name} ({candidate.title})" for candidate in FORMATS)
+        names = dict.fromkeys(candidate.name for candidate in FORMATS)
         raise TraceError(
-            f"the columns {', '.join(source.columns[:12]) or '(none)'} match no known format: {titles}",
+            f"the columns {', '.join(source.columns[:12]) or '(none)'} match no known format ({', '.join(names)})",
             where=source.name,
-            fix="name the columns with --columns arrival=…,input=…,output=…",
+            fix=proposal(shape),
         )
-    return detected.name, detected.read(source)
+    return detected.name, detected.table(shape)

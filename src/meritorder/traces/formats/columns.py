@@ -1,35 +1,33 @@
 """Any table by column names: well-known ones, or a mapping given by the user."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Final
 
 from meritorder.errors import TraceError
+from meritorder.traces.formats.declared import UNITS_S, unit_by_name
+from meritorder.traces.formats.shape import Shape
 from meritorder.traces.intake import RawTable
-from meritorder.traces.sources import Source
-from meritorder.units import MS_PER_S
 
 FIELDS: Final = (
     *("arrival", "input", "output", "cached", "model", "tenant", "session", "workload", "deadline"),
-    *("id", "parent", "status", "error", "calls", "ended", "first", "ttft", "tpot", "e2e"),
+    *("id", "parent", "status", "error", "calls", "started", "first", "ended", "ttft", "tpot", "e2e"),
     *("config", "hardware", "gpus", "replicas"),
 )
 _REQUIRED: Final = FIELDS[:3]
+_TIMES: Final = ("arrival", "first", "ended", "ttft", "tpot", "e2e")
 
 _NAMES: Final[Mapping[str, tuple[str, ...]]] = {
     "arrival": (
-        "arrived_s",
-        "arrival_s",
         "arrival",
         "arrived",
         "arrival_time",
         "arrived_at",
-        "arrival_ms",
         "timestamp",
-        "timestamp_ms",
         "time",
         "ts",
         "start_time",
         "starttime",
+        "start",
         "request_time",
         "created_at",
         "created",
@@ -51,7 +49,12 @@ _NAMES: Final[Mapping[str, tuple[str, ...]]] = {
         "num_input_tokens",
         "num_prefill_tokens",
         "tokens_in",
+        "input_toks",
         "gen_ai.usage.input_tokens",
+        "usage.prompt_tokens",
+        "usage.input_tokens",
+        "response.usage.prompt_tokens",
+        "response.usage.input_tokens",
     ),
     "output": (
         "output_tokens",
@@ -66,14 +69,26 @@ _NAMES: Final[Mapping[str, tuple[str, ...]]] = {
         "num_output_tokens",
         "num_decode_tokens",
         "tokens_out",
+        "output_toks",
         "gen_ai.usage.output_tokens",
+        "usage.completion_tokens",
+        "usage.output_tokens",
+        "response.usage.completion_tokens",
+        "response.usage.output_tokens",
     ),
     "cached": (
         "cached_tokens",
         "cached_prefix_tokens",
+        "prefix_tokens",
         "cached_input_tokens",
         "cache_read_input_tokens",
         "gen_ai.usage.cache_read.input_tokens",
+        "prompt_tokens_details.cached_tokens",
+        "input_tokens_details.cached_tokens",
+        "usage.prompt_tokens_details.cached_tokens",
+        "usage.input_tokens_details.cached_tokens",
+        "response.usage.prompt_tokens_details.cached_tokens",
+        "response.usage.input_tokens_details.cached_tokens",
     ),
     "model": ("model", "model_name", "model_id", "gen_ai.request.model"),
     "tenant": (
@@ -101,8 +116,16 @@ _NAMES: Final[Mapping[str, tuple[str, ...]]] = {
     "parent": ("parent_id", "parent_run_id", "parent_span_id", "parent_observation_id", "parentobservationid"),
     "status": ("status_code", "http_status", "response_status", "status"),
     "error": ("error", "error_message", "error_type", "exception"),
+    "config": ("config", "setup", "run"),
+    "hardware": ("hardware", "gpu", "accelerator"),
+    "gpus": ("tp", "gpus", "tensor_parallel_size"),
+    "replicas": ("dp", "replicas", "data_parallel_size"),
+    "ttft": ("ttft", "time_to_first_token"),
+    "tpot": ("tpot", "time_per_output_token", "mean_itl", "itl"),
+    "e2e": ("e2e", "e2e_latency", "e2el", "latency", "duration", "request_latency", "response_time"),
+    "first": ("first_token_at", "first_token_time", "first_token"),
     "calls": ("num_model_requests", "num_requests", "request_count", "requests", "n_requests", "calls"),
-    "ended": ("ended_s", "end_time", "endtime", "ended", "ended_at", "finished_at", "completed_at"),
+    "ended": ("end_time", "endtime", "ended", "ended_at", "finished_at", "completed_at"),
 }
 """Well-known names, in lower case; the first one present is taken.
 
@@ -110,19 +133,17 @@ Names with dots are from the OpenTelemetry semantic conventions for generative A
 https://opentelemetry.io/docs/specs/semconv, 2026.
 """
 
-_UNITS_S: Final = {"_ms": 1 / MS_PER_S, "_us": 1 / MS_PER_S**2, "_ns": 1 / MS_PER_S**3, "_s": 1.0}
 
-
-def recognizes(source: Source) -> bool:
+def recognizes(shape: Shape) -> bool:
     """Whether the three columns that every trace needs have well-known names."""
-    return set(_REQUIRED) <= set(_known_columns(source))
+    return set(_REQUIRED) <= set(_known_columns(shape))
 
 
-def read(source: Source, mapping: Mapping[str, str] | None = None) -> RawTable:
+def read(shape: Shape, mapping: Mapping[str, str] | None = None) -> RawTable:
     """Read one file.
 
     Args:
-        source: The file.
+        shape: The file.
         mapping: Field to column; fields that are not mapped are found by their well-known names.
 
     Raises:
@@ -132,8 +153,9 @@ def read(source: Source, mapping: Mapping[str, str] | None = None) -> RawTable:
     unknown = sorted(set(mapped) - set(FIELDS))
     if unknown:
         raise TraceError(f"no field {', '.join(unknown)}", where="--columns", fix=f"the fields are {', '.join(FIELDS)}")
+    source = shape.source
     source.require(*mapped.values())
-    fields = _known_columns(source) | mapped
+    fields = _known_columns(shape) | mapped
     missing = [field for field in _REQUIRED if field not in fields]
     if missing:
         raise TraceError(
@@ -141,15 +163,23 @@ def read(source: Source, mapping: Mapping[str, str] | None = None) -> RawTable:
             where=source.name,
             fix="name it: --columns " + ",".join(f"{field}=NAME" for field in missing),
         )
-    return RawTable(table=source.table(fields), unit_s=_unit_s(fields["arrival"]))
+    units_s = {name: unit for name in ("ttft", "tpot", "e2e") if (unit := unit_by_name(fields.get(name, "")))}
+    return RawTable(table=source.table(fields), unit_s=unit_by_name(fields["arrival"]), units_s=units_s, columns=fields)
 
 
-def _known_columns(source: Source) -> dict[str, str]:
-    present = {name.strip().lower(): name for name in reversed(source.columns)}
-    known = {field: next((present[name] for name in names if name in present), None) for field, names in _NAMES.items()}
+def _known_columns(shape: Shape) -> dict[str, str]:
+    present = {name.strip().lower(): name for name in sorted(shape.paths - set(shape.source.columns))}
+    present |= {name.strip().lower(): name for name in reversed(shape.source.columns)}
+    known = {
+        field: next((present[name] for name in _variants(field, names) if name in present), None)
+        for field, names in _NAMES.items()
+    }
     return {field: name for field, name in known.items() if name is not None}
 
 
-def _unit_s(column: str) -> float | None:
-    """Return the unit that the suffix of a column's name states."""
-    return next((unit for suffix, unit in _UNITS_S.items() if column.lower().endswith(suffix)), None)
+def _variants(field: str, names: tuple[str, ...]) -> Iterator[str]:
+    """Yield the names of a field; a time may have its unit as a suffix."""
+    for name in names:
+        yield name
+        if field in _TIMES:
+            yield from (f"{name}{unit}" for unit in UNITS_S)

@@ -25,55 +25,20 @@ from typing import Any, Final
 
 import polars as pl
 
+from meritorder.traces.formats.declared import TraceFormat
+from meritorder.traces.formats.shape import Shape
 from meritorder.traces.intake import RawTable
-from meritorder.traces.sources import Record, Source
+from meritorder.traces.sources import Record
 from meritorder.units import MS_PER_S
 
-_AZURE: Final = ("TIMESTAMP", "ContextTokens", "GeneratedTokens")
-_BURSTGPT: Final = ("Timestamp", "Model", "Request tokens", "Response tokens")
 _MOONCAKE: Final = ("timestamp", "input_length", "output_length", "hash_ids")
 _MOONCAKE_BLOCK_TOKENS: Final = 512
 _BAILIAN_BLOCK_TOKENS: Final = 16
 
 
-def is_azure(source: Source) -> bool:
-    """Whether a file is an Azure trace."""
-    return set(_AZURE) <= set(source.columns)
-
-
-def read_azure(source: Source) -> RawTable:
-    """Read an Azure trace."""
-    source.require(*_AZURE)
-    fields = {"arrival": "TIMESTAMP", "input": "ContextTokens", "output": "GeneratedTokens"}
-    return RawTable(table=source.table(fields))
-
-
-def is_burstgpt(source: Source) -> bool:
-    """Whether a file is a BurstGPT trace."""
-    return set(_BURSTGPT) <= set(source.columns)
-
-
-def read_burstgpt(source: Source) -> RawTable:
-    """Read a BurstGPT trace."""
-    source.require(*_BURSTGPT)
-    fields = {
-        "arrival": "Timestamp",
-        "model": "Model",
-        "input": "Request tokens",
-        "output": "Response tokens",
-    }
-    if "Session ID" in source.columns:
-        fields["session"] = "Session ID"
-    return RawTable(table=source.table(fields), unit_s=1.0)
-
-
-def is_mooncake(source: Source) -> bool:
-    """Whether a file is a Mooncake or Bailian trace."""
-    return set(_MOONCAKE) <= set(source.record)
-
-
-def read_mooncake(source: Source) -> RawTable:
+def read_mooncake(shape: Shape) -> RawTable:
     """Read a Mooncake or Bailian trace; prefixes are shared within a file, never between files."""
+    source = shape.source
     source.require(*_MOONCAKE)
     bailian = "chat_id" in source.record
     block_tokens = _BAILIAN_BLOCK_TOKENS if bailian else _MOONCAKE_BLOCK_TOKENS
@@ -81,10 +46,11 @@ def read_mooncake(source: Source) -> RawTable:
     cached = [_prefix_blocks(record, seen) * block_tokens for _, record in source.records()]
     fields = {"arrival": "timestamp", "input": "input_length", "output": "output_length"}
     last = pl.col("input").cast(pl.Float64, strict=False) - 1
-    seen_before = pl.min_horizontal(pl.Series("cached", cached, dtype=pl.Float64), last)
-    table = source.table(fields).with_columns(seen_before.alias("cached"))
+    reusable = pl.min_horizontal(pl.Series("cached", cached, dtype=pl.Float64), last)
+    table = source.table(fields).with_columns(reusable.alias("cached"))
     text = "prefix reuse is what one unbounded cache shared by all replicas would hold, in the order of the file"
-    return RawTable(table=table, unit_s=1.0 if bailian else 1 / MS_PER_S, assumptions=(text,))
+    unit_s = 1.0 if bailian else 1 / MS_PER_S
+    return RawTable(table=table, unit_s=unit_s, columns=fields, assumptions=(text,))
 
 
 def _prefix_blocks(record: Record | None, seen: set[Any]) -> int:
@@ -95,3 +61,27 @@ def _prefix_blocks(record: Record | None, seen: set[Any]) -> int:
     reused = next((place for place, block in enumerate(blocks) if block not in seen), len(blocks))
     seen.update(blocks[reused:])
     return reused
+
+
+PUBLIC: Final = (
+    TraceFormat(
+        name="azure",
+        title="Azure LLM inference 2023/2024 CSV",
+        requires=("TIMESTAMP", "ContextTokens", "GeneratedTokens"),
+        fields={"arrival": "TIMESTAMP", "input": "ContextTokens", "output": "GeneratedTokens"},
+    ),
+    TraceFormat(name="mooncake", title="Mooncake JSON lines", json=True, requires=_MOONCAKE, read=read_mooncake),
+    TraceFormat(
+        name="burstgpt",
+        title="BurstGPT CSV",
+        requires=("Timestamp", "Model", "Request tokens", "Response tokens"),
+        fields={
+            "arrival": "Timestamp",
+            "model": "Model",
+            "input": "Request tokens",
+            "output": "Response tokens",
+            "session": "Session ID",
+        },
+        unit_s=1.0,
+    ),
+)

@@ -1,0 +1,195 @@
+"""A format as a row of a table: what identifies it, what its columns mean, which of its rows are no request.
+
+A field names the columns that hold it: `a + b` is a sum (Anthropic's input tokens leave out what was cached), `a | b`
+the first of two that has a value in a row, or, with sums, in the file. Dotted paths reach into nested columns, and
+`a[0]` is the first member of a list.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+import polars as pl
+
+from meritorder.errors import TraceError
+from meritorder.traces.formats.documents import unnested
+from meritorder.traces.formats.shape import Shape, shape_of
+from meritorder.traces.intake import RawTable
+from meritorder.traces.sources import SourceKind
+from meritorder.traces.trace import Kind
+from meritorder.units import MS_PER_S
+
+UNITS_S: Final = {"_ms": 1 / MS_PER_S, "_us": MS_PER_S**-2, "_ns": MS_PER_S**-3, "_s": 1.0}
+FIRST: Final = "[0]"
+_TIMES: Final = ("ttft", "tpot", "e2e")
+_REQUIRED: Final = ("arrival", "input", "output")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AsideRule:
+    """Rows that are not one request, by the value of a column.
+
+    Args:
+        kind: Their kind.
+        column: Column or path.
+        pattern: Regular expression on its lower-case text.
+        unless: Take the rows that do not match, those without a value included.
+        counted: Take only rows with input tokens.
+    """
+
+    kind: Kind
+    column: str
+    pattern: str
+    unless: bool = False
+    counted: bool = False
+
+    def applies(self, column: pl.Expr) -> pl.Expr:
+        """Whether the rule applies to a row."""
+        matches = column.cast(pl.String).str.to_lowercase().str.contains(self.pattern).fill_null(value=False)
+        if self.counted:
+            matches &= (pl.col("input").cast(pl.Float64, strict=False) > 0).fill_null(value=False)
+        return ~matches if self.unless else matches
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TraceFormat:
+    """One format.
+
+    Args:
+        name: Value of `--format`; variants of a format share it.
+        title: Description for a person.
+        requires: Paths that a file in this format has; `a | b` is either of two.
+        fields: Field to its columns.
+        json: Only JSON is in this format.
+        aside: Which rows are no request; the first rule that applies counts.
+        nest: Where the rows are, if they lie inside of documents.
+        unit_s: Seconds in one unit of a number in `arrival`; None derives it from the name or the magnitude.
+        units_s: The same for measured times.
+        assumptions: What a reader of the format assumes, a sentence each.
+        ids_unique: True if rows with one id are one request.
+        fill: Fields that a row has from the row before it.
+        recognizes: Whether a file is in this format, where `requires` cannot say it.
+        read: Reads one file, where `fields` cannot say it.
+    """
+
+    name: str
+    title: str
+    requires: tuple[str, ...] = ()
+    fields: Mapping[str, str] = field(default_factory=dict)
+    json: bool = False
+    aside: tuple[AsideRule, ...] = ()
+    nest: str = ""
+    unit_s: float | None = None
+    units_s: Mapping[str, float] = field(default_factory=dict)
+    assumptions: tuple[str, ...] = ()
+    ids_unique: bool = False
+    fill: tuple[str, ...] = ()
+    recognizes: Callable[[Shape], bool] | None = None
+    read: Callable[[Shape], RawTable] | None = None
+
+    def matches(self, shape: Shape) -> bool:
+        """Whether a file is in this format."""
+        if self.recognizes is not None:
+            return self.recognizes(shape)
+        if self.json and shape.source.kind is not SourceKind.JSONL:
+            return False
+        return all(any(shape.has(path) for path in _alternatives(either)) for either in self.requires)
+
+    def table(self, shape: Shape) -> RawTable:
+        """Read one file.
+
+        Raises:
+            TraceError: A required column is missing.
+        """
+        if self.read is not None:
+            return self.read(shape)
+        inner = shape_of(unnested(shape.source, self.nest)) if self.nest else shape
+        columns = {name: column for name, text in self.fields.items() if (column := _present(text, inner))}
+        missing = [name for name in _REQUIRED if name not in columns]
+        if missing:
+            named = ", ".join(f"{self.fields[name]} ({name})" for name in missing)
+            raise TraceError(f"no column {named}", where=shape.source.name)
+        rules = {f"rule {place}": rule for place, rule in enumerate(self.aside) if inner.has(rule.column)}
+        table = fetched(inner, columns | {name: rule.column for name, rule in rules.items()})
+        kinds = [pl.when(rule.applies(pl.col(name))).then(pl.lit(rule.kind.value)) for name, rule in rules.items()]
+        table = table.with_columns(
+            (pl.coalesce(kinds) if kinds else pl.lit(None, pl.String)).alias("aside"),
+            *(pl.col(name).forward_fill() for name in self.fill if name in columns),
+        )
+        return RawTable(
+            table=table.drop(rules),
+            unit_s=self.unit_s or unit_by_name(columns["arrival"]),
+            units_s={name: unit for name in _TIMES if (unit := self.units_s.get(name) or _unit(columns, name))},
+            columns=columns,
+            assumptions=self.assumptions,
+            ids_unique=self.ids_unique,
+        )
+
+
+def fetched(shape: Shape, columns: Mapping[str, str]) -> pl.LazyFrame:
+    """Return columns under their new names.
+
+    Args:
+        shape: The file.
+        columns: New name to a column, a sum, or several columns between "|", of which the first with a value counts.
+            A path may lead into JSON that a JSON file holds as text.
+    """
+    terms = {
+        f"{name}|{place}": term for name, text in columns.items() for place, term in enumerate(_alternatives(text))
+    }
+    inside = {name: term.partition(".") for name, term in terms.items() if term.partition(".")[0] in shape.texts}
+    lists = [name for name, term in terms.items() if term.endswith(FIRST)]
+    table = shape.source.table(
+        {name: inside[name][0] if name in inside else term.removesuffix(FIRST) for name, term in terms.items()}
+    )
+    table = table.with_columns(
+        *(pl.col(name).str.json_path_match(f"$.{path}").alias(name) for name, (_, _, path) in inside.items()),
+        *(pl.col(name).cast(pl.String).str.json_path_match("$[0]").alias(name) for name in lists),
+    )
+    schema = table.collect_schema()
+    others = [name for name in ("line", "broken") if name in schema]
+    return table.select(
+        *others,
+        *(
+            _first_value([f"{name}|{place}" for place in range(len(_alternatives(text)))], schema).alias(name)
+            for name, text in columns.items()
+        ),
+    )
+
+
+def _first_value(names: list[str], schema: pl.Schema) -> pl.Expr:
+    """Return the first of some columns that is not null and not blank."""
+    if len(names) == 1:
+        return pl.col(names[0])
+    same = len({schema[name] for name in names}) == 1
+    columns = [pl.col(name) if same else pl.col(name).cast(pl.String) for name in names]
+    if not same or schema[names[0]] == pl.String:
+        columns = [pl.when(column.str.strip_chars() != "").then(column) for column in columns]
+    return pl.coalesce(columns)
+
+
+def unit_by_name(column: str) -> float | None:
+    """Return the unit that the suffix of a column's name states."""
+    return next((unit for suffix, unit in UNITS_S.items() if column.lower().endswith(suffix)), None)
+
+
+def _unit(columns: Mapping[str, str], name: str) -> float | None:
+    return unit_by_name(columns[name]) if name in columns else None
+
+
+def _alternatives(text: str) -> list[str]:
+    return [part.strip() for part in text.split("|")]
+
+
+def _present(text: str, shape: Shape) -> str:
+    """Return the alternatives that a file has: a sum with those of its parts that the file has, or single columns."""
+    present: list[str] = []
+    for sum_text in _alternatives(text):
+        parts = [part.strip() for part in sum_text.split(" + ")]
+        if not shape.has(parts[0]):
+            continue
+        parts = [part for part in parts if shape.has(part)]
+        if len(parts) > 1:
+            return " | ".join(present) or " + ".join(parts)
+        present.append(parts[0])
+    return " | ".join(present)

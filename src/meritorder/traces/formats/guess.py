@@ -1,0 +1,101 @@
+"""Which columns of an unknown table could hold arrivals and token counts: a proposal for a person to correct."""
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from meritorder.traces.formats.shape import Shape
+
+_SHOWN_ROWS: Final = 3
+_MOST: Final = 0.8
+_WORD: Final = re.compile(r"[a-z]+|[A-Z][a-z]*|[A-Z]+(?![a-z])")
+_DATE: Final = re.compile(r"\d{4}[-/.]\d\d?[-/.]\d\d?|\d\d?[./-]\d\d?[./-]\d{2,4}|\d\d?/[A-Z][a-z]{2}/\d{4}")
+_NUMBER: Final = re.compile(r"[\d.,\s]*\d")
+_TIME_WORDS: Final = frozenset(
+    {"time", "ts", "date", "at", "start", "started", "created", "when", "arrival", "arrived", "timestamp", "datetime"}
+)
+_COUNT_WORDS: Final = frozenset({"tokens", "token", "tok", "toks", "len", "length", "count", "num", "size", "usage"})
+_WORDS: Final[Mapping[str, frozenset[str]]] = {
+    "input": frozenset({"input", "inputs", "in", "prompt", "prompts", "context", "request", "query", "prefill", "ctx"}),
+    "output": frozenset(
+        {"output", "outputs", "out", "completion", "completions", "generated", "generation", "gen", "response"}
+        | {"answer", "reply", "decode"}
+    ),
+}
+
+
+def guess(shape: Shape) -> dict[str, str]:
+    """Return the columns that could hold arrival, input and output; a field without one is left out."""
+    values = {name: [record.get(name) for record in shape.records] for name in shape.source.columns}
+    times = {name: _time_score(name, column) for name, column in values.items()}
+    taken = {"arrival": _best(times)}
+    counts = [name for name, column in values.items() if name != taken["arrival"] and _are_counts(column)]
+    for field in _WORDS:
+        free = [name for name in counts if name not in taken.values()]
+        taken[field] = _best({name: _count_score(name, field) for name in free})
+    nameless = [name for name in counts if name not in taken.values() and _words(name) & _COUNT_WORDS]
+    # Prompts are usually longer than answers.
+    nameless.sort(key=lambda name: -sum(map(_size, values[name])))
+    taken |= zip([field for field in _WORDS if not taken[field]], nameless, strict=False)
+    return {field: name for field, name in taken.items() if name}
+
+
+def proposal(shape: Shape) -> str:
+    """Return the `--columns` line that could be meant, with the first rows as evidence."""
+    found = guess(shape)
+    if not found:
+        return "name the columns with --columns arrival=…,input=…,output=…"
+    line = ",".join(f"{field}={_quoted(found[field]) if field in found else 'NAME'}" for field in ("arrival", *_WORDS))
+    rows = [
+        " ".join(f"{field}={record.get(name)}" for field, name in found.items())
+        for record in shape.records[:_SHOWN_ROWS]
+    ]
+    return f"if this is right, add --columns {line} (its first rows: {'; '.join(rows)}); else correct it"
+
+
+def _quoted(name: str) -> str:
+    return f'"{name}"' if re.search(r"[.+,\s]", name) else name
+
+
+def _words(name: str) -> set[str]:
+    return {word.lower() for word in _WORD.findall(name)}
+
+
+def _best(scores: Mapping[str, float]) -> str:
+    return max(scores, key=lambda name: scores[name]) if scores and max(scores.values()) > 0 else ""
+
+
+def _time_score(name: str, column: Sequence[Any]) -> float:
+    present = [value for value in column if value not in {None, ""}] if _hashable(column) else []
+    if not present:
+        return 0
+    named = len(_words(name) & _TIME_WORDS)
+    dates = sum(bool(_DATE.search(str(value))) for value in present) / len(present)
+    if dates >= _MOST:
+        return 2 + named
+    rising = all(map(_NUMBER.fullmatch, map(str, present))) and present == sorted(present, key=_size)
+    return named if rising and named else 0
+
+
+def _count_score(name: str, field: str) -> float:
+    words = _words(name)
+    return 2 + len(words & _COUNT_WORDS) if words & _WORDS[field] else 0
+
+
+def _are_counts(column: Sequence[Any]) -> bool:
+    """Whether most values are whole numbers, and not all of them zero."""
+    present = [str(value).strip() for value in column if value is not None and str(value).strip()]
+    whole = [text for text in present if re.fullmatch(r"\d{1,3}([.,\s]?\d{3})*(\.0*)?|\d+(\.0*)?", text)]
+    return bool(whole) and len(whole) >= _MOST * len(present) and any(_size(text) for text in whole)
+
+
+def _hashable(column: Sequence[Any]) -> bool:
+    return not any(isinstance(value, dict | list) for value in column)
+
+
+def _size(value: Any) -> float:  # noqa: ANN401  (any cell)
+    digits = re.sub(r"[,\s]", "", str(value))
+    try:
+        return float(digits)
+    except ValueError:
+        return 0.0

@@ -1,0 +1,86 @@
+"""What a source has: the columns and nested paths in its first records."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any, Final
+
+import msgspec
+import polars as pl
+
+from meritorder.traces.sources import Record, Source, SourceKind
+
+_RECORDS: Final = 50
+_MEMBERS: Final = 5
+_DEPTH: Final = 12
+_DECODE: Final = msgspec.json.Decoder().decode
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shape:
+    """The paths in the first records of a source.
+
+    Args:
+        source: The source.
+        records: Its first records, JSON text in a cell read as JSON.
+        paths: Dotted paths of all values in them; a list has the paths of its members.
+        texts: Columns of JSON that hold JSON as text.
+    """
+
+    source: Source
+    records: tuple[Record, ...]
+    paths: frozenset[str]
+    texts: frozenset[str]
+
+    def has(self, path: str) -> bool:
+        """Whether any of the first records has this path."""
+        return path.removesuffix("[0]").replace('"', "") in self.paths
+
+
+def shape_of(source: Source) -> Shape:
+    """Return the shape of a source; a source that cannot be read has its columns only."""
+    records = _first_records(source)
+    texts = {
+        name
+        for record in records
+        for name, value in record.items()
+        if source.kind is SourceKind.JSONL and _as_json(value)
+    }
+    decoded = tuple({name: _as_json(value) or value for name, value in record.items()} for record in records)
+    paths = {path for record in decoded for path in _paths(record, "", 0)}
+    return Shape(source=source, records=decoded, paths=frozenset(paths | set(source.columns)), texts=frozenset(texts))
+
+
+def _first_records(source: Source) -> list[Record]:
+    if source.kind is SourceKind.JSONL:
+        return [record for _, record in islice(source.records(), _RECORDS) if record is not None]
+    try:
+        table = source.table({f"column {place}": name for place, name in enumerate(source.columns)})
+        rows = table.drop("line").head(_RECORDS).collect().rows()
+    except (pl.exceptions.PolarsError, OSError):
+        return []
+    return [dict(zip(source.columns, row, strict=True)) for row in rows]
+
+
+def _as_json(value: object) -> Any:  # noqa: ANN401  (any JSON)
+    """Return the JSON object or list that a text holds, None for anything else."""
+    if not isinstance(value, str) or value[:1] not in {"{", "["}:
+        return None
+    try:
+        return _DECODE(value)
+    except (msgspec.DecodeError, RecursionError):
+        return None
+
+
+def _paths(value: object, prefix: str, depth: int) -> Iterator[str]:
+    if depth > _DEPTH:
+        return
+    if isinstance(value, dict):
+        for key, member in value.items():
+            path = f"{prefix}.{key}" if prefix else str(key)
+            if member is not None:
+                yield path
+                yield from _paths(member, path, depth + 1)
+    elif isinstance(value, list):
+        for member in value[:_MEMBERS]:
+            yield from _paths(member, prefix, depth + 1)

@@ -1,0 +1,112 @@
+"""Exports of usage, one row for an interval: sums of many requests, which `--aggregate` spreads.
+
+Source: the documentation of each provider, read 2026-11, at the address beside its row.
+"""
+
+from typing import Final
+
+import polars as pl
+
+from meritorder.traces.formats.declared import AsideRule, TraceFormat
+from meritorder.traces.formats.documents import unnested
+from meritorder.traces.formats.shape import Shape
+from meritorder.traces.intake import RawTable
+from meritorder.traces.trace import Kind
+
+_NO_COUNT: Final = "the export does not count requests"
+_INPUT: Final = ("processedprompttokens", "inputtokens", "prompttokencount")
+_OUTPUT: Final = ("generatedtokens", "outputtokens", "completiontokencount")
+_CACHED: Final = ("processedcachedprompttokens", "cachedprompttokens")
+_CALLS: Final = ("azureopenairequests", "modelrequests", "totalcalls", "successfulcalls")
+_METRICS: Final = {"input": _INPUT, "output": _OUTPUT, "cached": _CACHED, "calls": _CALLS}
+_AZURE_NEST: Final = "value[].timeseries[].data[]"
+
+
+def _is_azure(shape: Shape) -> bool:
+    return shape.has("value.timeseries.data") or shape.has("timeseries.data") or _is_azure_table(shape)
+
+
+def _is_azure_table(shape: Shape) -> bool:
+    return shape.has("MetricName") and shape.has("TimeGenerated") and shape.has("Total")
+
+
+def _read_azure(shape: Shape) -> RawTable:
+    """Read metrics of Azure Monitor: one row for each metric and interval becomes one row for each interval."""
+    if _is_azure_table(shape):
+        names = {"metric": "MetricName", "arrival": "TimeGenerated", "total": "Total"}
+        table = shape.source.table(names | ({"model": "Resource"} if shape.has("Resource") else {}))
+    else:
+        nest = _AZURE_NEST if shape.has("value.timeseries.data") else "timeseries[].data[]"
+        rows = unnested(shape.source, nest)
+        # The name of a metric is an object around its rows; `unnested` keeps scalars, so that it is in `id`.
+        table = rows.table({"metric": "id", "arrival": "timeStamp", "total": "total"})
+    metric = pl.col("metric").str.to_lowercase().str.replace_all(r"[^a-z]", "")
+    number = pl.col("total").cast(pl.Float64, strict=False)
+    keys = [name for name in ("arrival", "model") if name in table.collect_schema()]
+    sums = {
+        field: pl.coalesce(number.filter(metric.str.ends_with(name)).sum().replace(0.0, None) for name in names).alias(
+            field
+        )
+        for field, names in _METRICS.items()
+    }
+    wide = table.group_by(keys, maintain_order=True).agg(pl.col("line").first(), *sums.values())
+    idle = pl.when(pl.col("input").is_null() & pl.col("output").is_null()).then(pl.lit(Kind.EVENT.value))
+    return RawTable(
+        table=wide.with_columns(idle.alias("aside")),
+        columns={"input": _INPUT[0], "output": _OUTPUT[0], "calls": _CALLS[0]},
+    )
+
+
+USAGE: Final = (
+    # https://platform.openai.com/docs/api-reference/usage: cached tokens are a part of the input.
+    *(
+        TraceFormat(
+            name="openai_usage",
+            title="usage export of OpenAI",
+            requires=(f"{at}input_tokens", f"{at}num_model_requests", "start_time"),
+            fields={
+                "arrival": "start_time",
+                "ended": "end_time",
+                "input": "input_tokens",
+                "output": "output_tokens",
+                "cached": "input_cached_tokens | cached_tokens",
+                "calls": "num_model_requests",
+                "model": "model",
+                "tenant": "project_id | user_id | api_key_id",
+            },
+            aside=(AsideRule(kind=Kind.NO_GENERATION, column="input_tokens", pattern=".", unless=True),),
+            nest=nest,
+        )
+        for at, nest in (("results.", "results[]"), ("data.results.", "data[].results[]"), ("", ""))
+    ),
+    # https://platform.claude.com/docs/en/build-with-claude/usage-cost-api: uncached, cache reads and writes add up.
+    *(
+        TraceFormat(
+            name="anthropic_usage",
+            title="usage report of Anthropic",
+            requires=(f"{at}uncached_input_tokens", f"{at}output_tokens", "starting_at | data.starting_at"),
+            fields={
+                "arrival": "starting_at",
+                "ended": "ending_at",
+                "input": "uncached_input_tokens + cache_read_input_tokens + cache_creation.ephemeral_1h_input_tokens"
+                " + cache_creation.ephemeral_5m_input_tokens",
+                "output": "output_tokens",
+                "cached": "cache_read_input_tokens",
+                "model": "model",
+                "tenant": "workspace_id | api_key_id",
+            },
+            aside=(AsideRule(kind=Kind.BUCKET, column="uncached_input_tokens", pattern=""),),
+            nest=nest,
+            assumptions=(_NO_COUNT,),
+        )
+        for at, nest in (("results.", "results[]"), ("data.results.", "data[].results[]"), ("", ""))
+    ),
+    # https://learn.microsoft.com/azure/ai-foundry/openai/monitor-openai-reference: `az monitor metrics list`, and the
+    # table AzureMetrics of Log Analytics.
+    TraceFormat(
+        name="azure_monitor",
+        title="token metrics of Azure Monitor",
+        recognizes=_is_azure,
+        read=_read_azure,
+    ),
+)

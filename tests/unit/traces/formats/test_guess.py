@@ -1,0 +1,34 @@
+"""A proposal for columns of unknown names."""
+
+from pathlib import Path
+
+import pytest
+from tests.samples.trace_files import refused, written
+
+
+@pytest.mark.parametrize(
+    ("header", "rows", "line"),
+    [
+        (
+            "when,pTok,cTokOut",
+            ["2026-05-04 08:00:00,120,9", "2026-05-04 08:00:05,130,8"],
+            "arrival=when,input=pTok,output=cTokOut",
+        ),
+        (
+            "answerLength,begin at,contextSize",
+            ["9,4.5.2026 08:00,700", "8,4.5.2026 08:01,701"],
+            'arrival="begin at",input=contextSize,output=answerLength',
+        ),
+        ("n,tok a,tok b,ts x", ["1,5,900,10", "2,6,800,11"], 'arrival="ts x",input="tok b",output="tok a"'),
+        ("day,gen tokens", ["2026-05-04,5", "2026-05-05,6"], 'arrival=day,input=NAME,output="gen tokens"'),
+    ],
+)
+def test_line_is_proposed_with_rows(tmp_path: Path, header: str, rows: list[str], line: str) -> None:
+    message = refused(written(tmp_path, "\n".join([header, *rows, ""])))
+    assert f"--columns {line}" in message
+    assert "its first rows: arrival=" in message
+    assert message.count("; arrival=") == 1
+
+
+def test_nothing_is_proposed_without_a_sign(tmp_path: Path) -> None:
+    assert "--columns arrival=…,input=…,output=…" in refused(written(tmp_path, "a,b\nx,y\n"))

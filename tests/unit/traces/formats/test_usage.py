@@ -1,0 +1,87 @@
+"""Exports of usage: sums of many requests."""
+
+from pathlib import Path
+
+import pytest
+from tests.samples.trace_files import lines, refused, written
+
+from meritorder.traces.read import read_trace
+from meritorder.traces.trace import Kind
+
+START = 1_790_000_000
+
+
+def bucket(place: int) -> dict[str, object]:
+    return {
+        "input_tokens": 9_000 + place,
+        "output_tokens": 1_800,
+        "input_cached_tokens": 4_000,
+        "num_model_requests": 9,
+        "model": "gpt-5.4-mini",
+        "project_id": "p",
+    }
+
+
+def export(form: str, count: int = 12) -> str:
+    times = [{"start_time": START + 3600 * place, "end_time": START + 3600 * (place + 1)} for place in range(count)]
+    if form == "csv":
+        rows = [{**times[place], **bucket(place)} for place in range(count)]
+        return "\n".join([",".join(rows[0]), *(",".join(map(str, row.values())) for row in rows), ""])
+    pages = [{"object": "bucket", **times[place], "results": [bucket(place)]} for place in range(count)]
+    return lines({"object": "page", "data": pages})
+
+
+@pytest.mark.parametrize("form", ["csv", "json"])
+def test_openai_usage_is_sums(tmp_path: Path, form: str) -> None:
+    path = written(tmp_path, export(form), f"usage.{form}")
+    assert "12 rows, 108 calls, 108,066 input and 21,600 output tokens; add --aggregate" in refused(path)
+    trace = read_trace([path], aggregate=True)
+    assert trace.report.format == "openai_usage"
+    assert trace.requests.height == 108
+    tokens = trace.requests.select("input_tokens", "output_tokens", "cached_tokens").sum().row(0)
+    assert tokens == (108_066, 21_600, 48_000)
+    assert trace.requests["arrived_s"].diff().drop_nulls().round(6).unique().to_list() == [400]
+
+
+def test_images_in_a_usage_export(tmp_path: Path) -> None:
+    text = export("csv") + f"{START},{START + 3600},,,,20,gpt-image-2,p\n"
+    trace = read_trace([written(tmp_path, text)], aggregate=True)
+    assert trace.report.set_aside == {Kind.NO_GENERATION: 1}
+
+
+def test_anthropic_usage_counts_no_requests(tmp_path: Path) -> None:
+    result = {"uncached_input_tokens": 5, "cache_read_input_tokens": 90, "output_tokens": 7, "model": "claude"}
+    page = {"data": [{"starting_at": "2026-05-04T00:00:00Z", "ending_at": "2026-05-05T00:00:00Z", "results": [result]}]}
+    message = refused(written(tmp_path, lines(page), "usage.json"))
+    assert "sums of several requests: 1 rows, 95 input and 7 output tokens" in message
+
+
+METRICS = {"ProcessedPromptTokens": 6_000, "GeneratedTokens": 900, "AzureOpenAIRequests": 6}
+
+
+def azure_document() -> str:
+    def metric(name: str, total: int) -> dict[str, object]:
+        data = [{"timeStamp": f"2026-05-04T08:{minute:02d}:00Z", "total": total} for minute in range(5)]
+        data.append({"timeStamp": "2026-05-04T08:05:00Z"})
+        series = [{"metadatavalues": [], "data": data}]
+        return {"id": f"/subscriptions/1/providers/Microsoft.Insights/metrics/{name}", "timeseries": series}
+
+    return lines({"cost": 4, "interval": "PT1M", "value": [metric(*item) for item in METRICS.items()]})
+
+
+def azure_table() -> str:
+    rows = [
+        f"2026-05-04T08:{minute:02d}:00Z,res,{name},{total}" for minute in range(5) for name, total in METRICS.items()
+    ]
+    return "\n".join(["TimeGenerated,Resource,MetricName,Total", *rows, ""])
+
+
+@pytest.mark.parametrize("form", ["document", "table"])
+def test_azure_metrics_become_requests(tmp_path: Path, form: str) -> None:
+    text = azure_document() if form == "document" else azure_table()
+    path = written(tmp_path, text, "metrics.json" if form == "document" else "metrics.csv")
+    assert "5 rows, 30 calls, 30,000 input and 4,500 output tokens" in refused(path)
+    trace = read_trace([path], aggregate=True)
+    assert trace.report.format == "azure_monitor"
+    assert trace.requests.select("input_tokens", "output_tokens").unique().rows() == [(1000, 150)]
+    assert trace.requests["arrived_s"].diff().drop_nulls().round(6).unique().to_list() == [10]
