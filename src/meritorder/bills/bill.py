@@ -1,6 +1,6 @@
 """A bill: the charges of its files, their sums, and a report of what was wrong with them."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
@@ -20,9 +20,10 @@ from meritorder.bills.charges import (
 )
 from meritorder.bills.columns import SourceColumns
 from meritorder.bills.formats import recognize_format
-from meritorder.bills.formats.bill_format import BillFormat
 from meritorder.bills.report import BillReport, FileReport, build_report
 from meritorder.errors import BillError
+from meritorder.evidence import Assumption
+from meritorder.inputs.places import LocalFile, ScratchFolder
 from meritorder.tables import CHARGES
 from meritorder.units import format_share
 
@@ -74,12 +75,14 @@ class Bill:
         spans: The charges of each `group` summed by `start` and `end`, whole hours; in memory, as floats. Figures
             over time that do not depend on the resource are computed from these.
         report: What was read, and what was wrong with it.
+        scratch: Unpacked and remote files, kept as long as the bill.
     """
 
     charges: pl.LazyFrame
     groups: pl.DataFrame
     spans: pl.DataFrame
     report: BillReport
+    scratch: ScratchFolder | None = None
 
 
 def read(
@@ -97,7 +100,7 @@ def read(
     """Read a bill of one or more months from files of any known format, or from folders of them.
 
     Args:
-        sources: Files or folders.
+        sources: Paths, globs, folders, URLs of `s3://`, `gs://`, `az://` or `https://`, or `-` for standard input.
         format: Name of the format of all files; None to detect it by their columns.
         columns: Columns of files in no known format, by the names of `formats.declared.FIELDS`: start, cost, ...
         select: Further charges that are inference, as (column, glob) or ("tag:KEY", glob).
@@ -111,31 +114,25 @@ def read(
         BillError: A file is missing, truncated, not a bill, or in a currency without a rate; more than 1 % of it cannot
             be read, unless `partial`; or, if `strict`, anything is wrong.
     """
-    paths = files.find([sources] if isinstance(sources, str | Path) else sources)
-    to_usd = {name.upper(): usd for name, usd in (rates or {}).items()}
-
-    def choose(source: files.SourceFile) -> BillFormat:
-        return recognize_format(source, format, columns)
-
-    opened = [_open_file(path, label, choose, to_usd) for path, label in zip(paths, _labels(paths), strict=True)]
-    dimensions = _dimensions([*dict(select), *dict(may_wait), *group_by])
-    lines = _with_groups(pl.concat([lines for _, lines in opened]), dimensions)
-    try:
-        lines, repeated = duplicates.without_copies(lines)
-        groups, spans = _sum_lines(lines, dimensions)
-    except pl.exceptions.PolarsError as error:
-        where = ", ".join(path.name for path in paths[:3])
-        raise BillError(f"the bill cannot be read: {str(error).splitlines()[0]}", where=where) from error
+    reader = _Reader(
+        format=format,
+        columns=columns or {},
+        rates={name.upper(): usd for name, usd in (rates or {}).items()},
+        dimensions=tuple(_dimensions([*dict(select), *dict(may_wait), *group_by])),
+    )
+    scratch = ScratchFolder()
+    named = [sources] if isinstance(sources, str | Path) else sources
+    content = reader.read(files.find(named, scratch), scratch)
+    lines, groups, spans = content.lines, content.groups, content.spans
     currency.check(groups)
     twice = duplicates.purchases_counted_at_use(groups)
     lines, spans = duplicates.without_amortized_cost(lines, twice), duplicates.without_amortized_cost(spans, twice)
     groups = duplicates.without_amortized_cost(groups, twice)
     good = _classify(groups.filter(pl.col("refused").is_null()), select, may_wait)
-    summary = build_report(
-        [file for file, _ in opened], groups, repeated, twice, [*currency.assumed(to_usd), *selection.excluded(good)]
-    )
+    assumed = [*content.assumptions, *currency.assumed(reader.rates), *selection.excluded(good)]
+    summary = build_report(content.files, groups, content.repeated, twice, assumed)
     _check(summary, good, partial=partial, strict=strict)
-    return Bill(charges=_classified(lines, good), groups=good, spans=spans, report=summary)
+    return Bill(charges=_classified(lines, good), groups=good, spans=spans, report=summary, scratch=scratch)
 
 
 def _classify(
@@ -173,35 +170,93 @@ def _labels(paths: Sequence[Path]) -> list[str]:
     return [path.name if names.count(path.name) == 1 else f"{path.parent.name}/{path.name}" for path in paths]
 
 
-def _open_file(
-    path: Path, label: str, choose: Callable[[files.SourceFile], BillFormat], rates: Mapping[str, Decimal]
-) -> tuple[FileReport, pl.LazyFrame]:
-    """Open one file and turn its rows into line items."""
-    source = files.load(path)
-    known = choose(source)
-    raw = known.prepare(source.frame)
-    fields = SourceColumns(raw.collect_schema())
-    columns = currency.in_dollars(dict(known.columns(fields)), rates)
-    columns |= {
-        "source": pl.lit(label),
-        "row": pl.col("row"),
-        "format": pl.lit(known.name),
-    }
-    if "resource" in columns:
-        columns["named_for_training"] = selection.named_for_training(columns["resource"])
-    columns |= duplicates.hashes(fields, columns, known.identity(fields))
-    file = FileReport(
-        path=path,
-        label=label,
-        format=known.name,
-        title=known.title(source.columns),
-        invoiced=known.invoiced,
-        missing=tuple(fields.missing),
-        ignored=tuple(sorted(set(fields.schema) - fields.used - {"row"})),
-        notes=source.notes,
-        more_pages=source.more_pages,
-    )
-    return file, line_items(raw, columns)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Content:
+    """What files hold: their line items without copies, and the sums of these."""
+
+    files: tuple[FileReport, ...]
+    lines: pl.LazyFrame
+    repeated: duplicates.Duplicates
+    groups: pl.DataFrame
+    spans: pl.DataFrame
+    assumptions: tuple[Assumption, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Reader:
+    """Reads files of one bill; the fields are those of `read`, and the columns by which groups are distinguished."""
+
+    format: str | None
+    columns: Mapping[str, str]
+    rates: Mapping[str, Decimal]
+    dimensions: tuple[str, ...]
+
+    def read(self, paths: Sequence[LocalFile], scratch: ScratchFolder) -> _Content:
+        """Read files; those with unreadable rows again, by how their columns as a whole write numbers and times."""
+        labels = _labels([Path(file.name) for file in paths])
+        sources = [files.load(file, scratch) for file in paths]
+        content = self._read(paths, sources, labels)
+        refused = content.groups.filter(pl.col("refused").is_not_null())
+        if refused.is_empty():
+            return content
+        return self._read(paths, sources, labels, frozenset(refused["source"]))
+
+    def _read(
+        self,
+        paths: Sequence[LocalFile],
+        sources: Sequence[files.SourceFile],
+        labels: Sequence[str],
+        whole: frozenset[str] = frozenset(),
+    ) -> _Content:
+        opened = [
+            self._open(Path(file.name), source, label, whole=label in whole)
+            for file, source, label in zip(paths, sources, labels, strict=True)
+        ]
+        lines = _with_groups(pl.concat([lines for _, lines, _ in opened]), self.dimensions)
+        try:
+            lines, repeated = duplicates.without_copies(lines)
+            groups, spans = _sum_lines(lines, self.dimensions)
+        except pl.exceptions.PolarsError as error:
+            where = ", ".join(labels[:3])
+            raise BillError(f"the bill cannot be read: {str(error).splitlines()[0]}", where=where) from error
+        notes = dict.fromkeys(note for _, _, assumptions in opened for note in assumptions)
+        return _Content(
+            files=tuple(file for file, _, _ in opened),
+            lines=lines,
+            repeated=repeated,
+            groups=groups,
+            spans=spans,
+            assumptions=tuple(Assumption(text=note) for note in notes),
+        )
+
+    def _open(
+        self, path: Path, source: files.SourceFile, label: str, *, whole: bool
+    ) -> tuple[FileReport, pl.LazyFrame, Sequence[str]]:
+        """Open one file, and return its rows as line items and what was assumed of its columns."""
+        known = recognize_format(source, self.format, self.columns)
+        raw = known.prepare(source.frame)
+        fields = SourceColumns(raw.collect_schema(), table=raw, where=label, whole=whole)
+        columns = currency.in_dollars(dict(known.columns(fields)), self.rates)
+        columns |= {
+            "source": pl.lit(label),
+            "row": pl.col("row"),
+            "format": pl.lit(known.name),
+        }
+        if "resource" in columns:
+            columns["named_for_training"] = selection.named_for_training(columns["resource"])
+        columns |= duplicates.hashes(fields, columns, known.identity(fields))
+        file = FileReport(
+            path=path,
+            label=label,
+            format=known.name,
+            title=known.title(source.columns),
+            invoiced=known.invoiced,
+            missing=tuple(fields.missing),
+            ignored=tuple(sorted(set(fields.schema) - fields.used - {"row"})),
+            notes=source.notes,
+            more_pages=source.more_pages,
+        )
+        return file, line_items(raw, columns), fields.assumptions
 
 
 def _with_groups(lines: pl.LazyFrame, dimensions: Sequence[str]) -> pl.LazyFrame:

@@ -1,4 +1,7 @@
-"""Columns of a bill file under any of their names, as text, money, numbers and times."""
+"""Columns of a bill file under any of their names, as text, money, numbers and times.
+
+Text that is not written as Python writes numbers, or as ISO 8601, is read by the style of its whole column.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -6,12 +9,17 @@ from typing import Final
 
 import polars as pl
 
+from meritorder.errors import BillError, InputError, input_errors_as
+from meritorder.inputs.numbers import NumberStyle, decide_style
+from meritorder.inputs.times import EPOCH_FROM_S, TimeStyle, decide_times
 from meritorder.tables import MONEY
 
 _NULL_WORDS: Final = ("", "NULL", "null", "None")
 _INSTANT: Final = pl.Datetime("us", "UTC")
 # Larger amounts do not fit MONEY; no bill has them.
 _MAX_USD: Final = 1e20
+_SAMPLE_ROWS: Final = 1000
+_WRITTEN_TIME: Final = r"\d[-/.: ]"
 
 
 @dataclass
@@ -22,11 +30,21 @@ class SourceColumns:
         schema: Columns of the file and their types.
         used: Columns found so far.
         missing: Columns that were needed and not found, under their first name.
+        table: The file's rows, from which is decided how columns write numbers and times; None takes them as plain.
+        where: Name of the file, for messages.
+        whole: Whether all rows are looked at for numbers and times that are not plain, rather than the first.
+        assumptions: What was assumed of how columns write times, a sentence each.
     """
 
     schema: pl.Schema
     used: set[str] = field(default_factory=set)
     missing: list[str] = field(default_factory=list)
+    table: pl.LazyFrame | None = None
+    where: str = ""
+    whole: bool = False
+    assumptions: list[str] = field(default_factory=list)
+    _number_styles: dict[str, NumberStyle | None] = field(default_factory=dict)
+    _time_styles: dict[str, TimeStyle | None] = field(default_factory=dict)
 
     def has(self, *names: str) -> bool:
         """Return whether any of these columns exists."""
@@ -53,17 +71,62 @@ class SourceColumns:
     def money(self, *names: str) -> pl.Expr:
         """Return the first of the columns that exists, as exact dollars; null where it is not a number."""
         name = next(iter(self._present(names)), None)
-        return pl.lit(None, dtype=MONEY) if name is None else _money(pl.col(name), self.schema[name])
+        return pl.lit(None, dtype=MONEY) if name is None else _money(self._number(name), self.schema[name])
 
     def number(self, *names: str) -> pl.Expr:
         """Return the first of the columns that has a number, as a float."""
-        numbers = [_plain(name, self.schema[name]).cast(pl.Float64, strict=False) for name in self._present(names)]
+        numbers = [self._number(name).cast(pl.Float64, strict=False) for name in self._present(names)]
         return pl.coalesce(numbers) if numbers else pl.lit(None, dtype=pl.Float64)
 
     def time(self, *names: str) -> pl.Expr:
         """Return the first of the columns that has a time, in UTC."""
-        times = [_time(pl.col(name), self.schema[name]) for name in self._present(names)]
+        times = [self._time(name) for name in self._present(names)]
         return pl.coalesce(times) if times else pl.lit(None, dtype=_INSTANT)
+
+    def _number(self, name: str) -> pl.Expr:
+        """Return a column as text that a cast reads as a number, or as the numbers that it has."""
+        if self.schema[name] != pl.String:
+            return pl.col(name)
+        plain = pl.col(name).str.strip_chars()
+        if name not in self._number_styles:
+            rows = self._unread(name, plain.cast(pl.Float64, strict=False), r"\d")
+            with input_errors_as(BillError):
+                where = f"{self.where}, column {name}"
+                self._number_styles[name] = None if rows is None else decide_style(rows, name, whole=False, where=where)
+        style = self._number_styles[name]
+        return plain if style is None else style.cleaned(pl.col(name))
+
+    def _time(self, name: str) -> pl.Expr:
+        """Return a column as times in UTC; all columns of a file are read by the same order of day and month."""
+        dtype, column = self.schema[name], pl.col(name)
+        plain = _time(column, dtype)
+        if dtype != pl.String:
+            return plain
+        if name not in self._time_styles:
+            rows = self._unread(name, plain, _WRITTEN_TIME)
+            self._time_styles[name] = None if rows is None else self._time_style(rows, name)
+        style = self._time_styles[name]
+        return plain if style is None else pl.coalesce(plain, style.instants(column, dtype))
+
+    def _time_style(self, rows: pl.LazyFrame, name: str) -> TimeStyle | None:
+        """Return how a column writes times, as another column of the file if that reads it; None if it has none."""
+        for style in filter(None, self._time_styles.values()):
+            if self._unread(name, style.instants(pl.col(name), self.schema[name]), _WRITTEN_TIME) is None:
+                return style
+        try:
+            style = decide_times(rows, name, where=self.where)
+        except InputError:
+            return None
+        self.assumptions += style.assumptions
+        return style
+
+    def _unread(self, name: str, read: pl.Expr, pattern: str) -> pl.LazyFrame | None:
+        """Return the file's rows if a text in it that matches the pattern is read as null, else None."""
+        if self.table is None:
+            return None
+        rows = self.table if self.whole else self.table.head(_SAMPLE_ROWS)
+        unread = rows.filter(pl.col(name).str.contains(pattern) & read.is_null())
+        return None if unread.select(name).head(1).collect(engine="streaming").is_empty() else self.table
 
     def tags(self, name: str, *, prefixes: tuple[str, ...] = ()) -> pl.Expr:
         """Return tags as a JSON object, from one column or from one column a key.
@@ -99,10 +162,6 @@ def _after(column: str, prefixes: tuple[str, ...]) -> str:
     return next(column.removeprefix(prefix) for prefix in prefixes if column.startswith(prefix))
 
 
-def _plain(name: str, dtype: pl.DataType) -> pl.Expr:
-    return pl.col(name).str.strip_chars() if dtype == pl.String else pl.col(name)
-
-
 def _text(column: pl.Expr, dtype: pl.DataType) -> pl.Expr:
     if dtype != pl.String:
         return column.cast(pl.String)
@@ -111,8 +170,7 @@ def _text(column: pl.Expr, dtype: pl.DataType) -> pl.Expr:
 
 def _money(column: pl.Expr, dtype: pl.DataType) -> pl.Expr:
     if dtype == pl.String:
-        digits = column.str.strip_chars()
-        return pl.coalesce(digits.cast(MONEY, strict=False), to_money(digits.cast(pl.Float64, strict=False)))
+        return pl.coalesce(column.cast(MONEY, strict=False), to_money(column.cast(pl.Float64, strict=False)))
     return to_money(column) if dtype.is_float() else column.cast(MONEY, strict=False)
 
 
@@ -139,10 +197,16 @@ def _time(column: pl.Expr, dtype: pl.DataType) -> pl.Expr:
         words.str.slice(0, 19).str.to_datetime("%Y-%m-%dT%H:%M:%S", time_unit="us", strict=False),
         words.str.slice(0, 16).str.to_datetime("%Y-%m-%dT%H:%M", time_unit="us", strict=False),
         words.str.to_date("%Y-%m-%d", strict=False).cast(pl.Datetime("us")),
-        pl.from_epoch(words.cast(pl.Int64, strict=False), time_unit="s").cast(pl.Datetime("us")),
+        pl.from_epoch(_epoch_s(words), time_unit="s").cast(pl.Datetime("us")),
     )
     instant = pl.when(offset.struct["1"] == "-").then(local + ahead).otherwise(local - ahead)
     return instant.dt.replace_time_zone("UTC")
+
+
+def _epoch_s(words: pl.Expr) -> pl.Expr:
+    """Return whole seconds since 1970; 20261001 is a date without separators, not a second of 1970."""
+    seconds = words.cast(pl.Int64, strict=False)
+    return pl.when(seconds >= EPOCH_FROM_S).then(seconds)
 
 
 def _tags(column: pl.Expr, dtype: pl.DataType) -> pl.Expr:

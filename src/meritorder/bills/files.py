@@ -1,10 +1,7 @@
 """Bill files as frames: CSV, Parquet, JSON and JSON lines, plain or gzipped; truncated files are refused."""
 
 import csv
-import gzip
-import io
 import json
-import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
@@ -13,7 +10,10 @@ from typing import Any, Final
 
 import polars as pl
 
-from meritorder.errors import BillError
+from meritorder.errors import BillError, input_errors_as
+from meritorder.inputs import json_records, spreadsheets
+from meritorder.inputs.places import LocalFile, ScratchFolder, locate
+from meritorder.inputs.unpacking import PARQUET, PlainFile, unpack
 
 SUFFIXES: Final = (
     ".csv",
@@ -22,9 +22,8 @@ SUFFIXES: Final = (
     ".json",
     ".jsonl",
     ".ndjson",
-    ".csv.gz",
-    ".json.gz",
-    ".jsonl.gz",
+    ".xlsx",
+    *(f"{kind}.{packed}" for kind in (".csv", ".json", ".jsonl") for packed in ("gz", "zst")),
 )
 _SEPARATORS: Final = ",;\t"
 _TAIL_BYTES: Final = 1 << 20
@@ -38,121 +37,96 @@ class SourceFile:
     """One file of a bill, of a format not known yet.
 
     Args:
-        path: Where it is.
+        name: Its name.
         frame: Its rows; column `row` is the line or record number.
         columns: Names of its own columns.
         notes: What is unusual about the file.
         more_pages: Whether it is a page of an API that has further pages.
     """
 
-    path: Path
+    name: str
     frame: pl.LazyFrame
     columns: frozenset[str]
     notes: tuple[str, ...] = ()
     more_pages: bool = False
 
 
-def find(sources: Sequence[str | Path]) -> list[Path]:
-    """Return the named files and every bill file below the named folders.
+def find(sources: Sequence[str | Path], scratch: ScratchFolder) -> list[LocalFile]:
+    """Return the named files and every bill file below the named folders; a URL is fetched.
+
+    Args:
+        sources: Paths, globs, folders, URLs, or `-` for standard input.
+        scratch: Where copies of remote files are kept.
 
     Raises:
-        BillError: A path does not exist, or there is no file at all.
+        BillError: A path does not exist or cannot be read, or there is no file at all.
     """
-    paths: list[Path] = []
-    for source in map(Path, sources):
-        if source.is_dir():
-            inside = sorted(path for path in source.rglob("*") if path.name.lower().endswith(SUFFIXES))
-            paths += [path for path in inside if not path.name.lower().endswith("manifest.json")]
-        elif source.exists():
-            paths.append(source)
-        else:
-            raise BillError("there is no such file", where=str(source))
-    unique = list(dict.fromkeys(path.resolve() for path in paths))
+    with input_errors_as(BillError):
+        found = [file for source in sources for file in locate(source, scratch, suffixes=SUFFIXES)]
+    bills = [file for file in found if not file.name.lower().endswith("manifest.json")]
+    unique = {file.path.resolve(): file for file in bills}
     if not unique:
         raise BillError("no bill to read", where=", ".join(map(str, sources)) or None, fix="name a file or a folder")
-    return unique
+    return list(unique.values())
 
 
-def load(path: Path) -> SourceFile:
+def load(file: LocalFile, scratch: ScratchFolder) -> SourceFile:
     """Open a file; its content decides how, not its name.
 
     Raises:
-        BillError: It is empty, truncated, or neither CSV, Parquet nor JSON.
+        BillError: It is empty, truncated, or neither CSV, Parquet, Excel nor JSON.
     """
-    with path.open("rb") as file:
-        head = file.read(4096)
-    if not head:
-        raise BillError("the file is empty", where=path.name, fix=_FIX)
-    if head[:4] == b"PAR1":
-        return _parquet(path)
-    if head[:2] == b"PK":
-        raise BillError("this is a zip archive", where=path.name, fix="unpack it first")
-    content = _unzipped(path) if head[:2] == b"\x1f\x8b" else None
-    head = head if content is None else content[:4096]
-    if b"\x00" in head:
-        raise BillError("not a bill: neither CSV, Parquet nor JSON", where=path.name)
-    if head.lstrip(b"\xef\xbb\xbf \r\n\t")[:1] in (b"{", b"["):
-        return _json(path, path.read_bytes() if content is None else content)
-    return _csv(path, content)
+    with input_errors_as(BillError):
+        plain = unpack(LocalFile(name=Path(file.name).name, path=file.path), scratch)
+        if plain.head.startswith(PARQUET):
+            return _parquet(plain)
+        if spreadsheets.is_zip(plain.head):
+            frame = spreadsheets.read_workbook(plain)
+            rows = frame.lazy().with_row_index("row", offset=2)
+            return SourceFile(name=plain.name, frame=rows, columns=frozenset(frame.columns))
+    if json_records.is_json(plain.head):
+        return _json(plain)
+    return _csv(plain)
 
 
-def _unzipped(path: Path) -> bytes:
+def _parquet(file: PlainFile) -> SourceFile:
     try:
-        with gzip.open(path) as file:
-            return file.read()
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise BillError("the gzip file is truncated or damaged", where=path.name, fix=_FIX) from error
-
-
-def _parquet(path: Path) -> SourceFile:
-    try:
-        frame = pl.scan_parquet(path)
+        frame = pl.scan_parquet(file.path)
         columns = frozenset(frame.collect_schema())
     except (pl.exceptions.PolarsError, OSError) as error:
-        raise BillError("the Parquet file is truncated or damaged", where=path.name, fix=_FIX) from error
-    return SourceFile(path=path, frame=frame.with_row_index("row", offset=1), columns=columns)
+        raise BillError("the Parquet file is truncated or damaged", where=file.name, fix=_FIX) from error
+    return SourceFile(name=file.name, frame=frame.with_row_index("row", offset=1), columns=columns)
 
 
-def _csv(path: Path, content: bytes | None) -> SourceFile:
-    header, tail = _ends(path, content)
+def _csv(file: PlainFile) -> SourceFile:
+    header, tail = _ends(file)
     separator = max(_SEPARATORS, key=header.count)
     names = next(csv.reader([header], delimiter=separator), [])
     if len(names) < 2:
-        raise BillError("not a bill: its first line is not a header of columns", where=path.name)
-    notes = _check_last_line(path, tail, len(names), separator)
+        raise BillError("not a bill: its first line is not a header of columns", where=file.name)
+    notes = (*file.assumptions, *_check_last_line(file.name, tail, len(names), separator))
     try:
-        frame = pl.scan_csv(
-            path if content is None else io.BytesIO(content),
-            infer_schema=False,
-            separator=separator,
-            raise_if_empty=True,
-        )
+        frame = pl.scan_csv(file.path, infer_schema=False, separator=separator, raise_if_empty=True)
         columns = frozenset(frame.collect_schema())
     except pl.exceptions.PolarsError as error:
-        raise BillError(f"not a readable CSV: {_first_line(error)}", where=path.name) from error
-    return SourceFile(path=path, frame=frame.with_row_index("row", offset=2), columns=columns, notes=notes)
+        raise BillError(f"not a readable CSV: {_first_line(error)}", where=file.name) from error
+    return SourceFile(name=file.name, frame=frame.with_row_index("row", offset=2), columns=columns, notes=notes)
 
 
 def _first_line(error: Exception) -> str:
     return str(error).strip().splitlines()[0]
 
 
-def _ends(path: Path, content: bytes | None) -> tuple[str, bytes]:
+def _ends(file: PlainFile) -> tuple[str, bytes]:
     """Return the first line and the last mebibyte of a text file."""
-    if content is not None:
-        header, tail = content.split(b"\n", 1)[0], content[-_TAIL_BYTES:]
-    else:
-        with path.open("rb") as file:
-            header = file.readline()
-            file.seek(max(0, path.stat().st_size - _TAIL_BYTES))
-            tail = file.read()
-    try:
-        return header.decode("utf-8-sig").strip("\r\n"), tail
-    except UnicodeDecodeError as error:
-        raise BillError("not a bill: its first line is not UTF-8 text", where=path.name) from error
+    with file.path.open("rb") as source:
+        header = source.readline()
+        source.seek(max(0, file.path.stat().st_size - _TAIL_BYTES))
+        tail = source.read()
+    return header.decode("utf-8-sig", errors="replace").strip("\r\n"), tail
 
 
-def _check_last_line(path: Path, tail: bytes, columns: int, separator: str) -> tuple[str, ...]:
+def _check_last_line(name: str, tail: bytes, columns: int, separator: str) -> tuple[str, ...]:
     """Refuse a CSV whose last line is incomplete, as after an interrupted download; return notes about its end."""
     if tail.endswith(b"\n"):
         return ()
@@ -163,21 +137,21 @@ def _check_last_line(path: Path, tail: bytes, columns: int, separator: str) -> t
             json.loads(fields[-1])
     except (csv.Error, json.JSONDecodeError):
         message = "the file is truncated: its last line ends within a text"
-        raise BillError(message, where=path.name, fix=_FIX) from None
+        raise BillError(message, where=name, fix=_FIX) from None
     if len(fields) < columns:
         message = f"the file is truncated: its last line has {len(fields)} of {columns} columns"
-        raise BillError(message, where=path.name, fix=_FIX)
+        raise BillError(message, where=name, fix=_FIX)
     return ("the last line has no line end, so the file may be truncated",)
 
 
-def _json(path: Path, content: bytes) -> SourceFile:
+def _json(file: PlainFile) -> SourceFile:
     try:
-        documents = _documents(content.decode("utf-8-sig"))
-    except (UnicodeDecodeError, ValueError) as error:
-        raise BillError("the JSON is truncated or damaged", where=path.name, fix=_FIX) from error
+        documents = _documents(file.path.read_bytes().decode("utf-8-sig"))
+    except (UnicodeDecodeError, ValueError, RecursionError) as error:
+        raise BillError("the JSON is truncated or damaged", where=file.name, fix=_FIX) from error
     pages = [page for document in documents for page in (document if isinstance(document, list) else [document])]
     if not all(isinstance(page, dict) for page in pages):
-        raise BillError("not a bill: its JSON has no records", where=path.name)
+        raise BillError("not a bill: its JSON has no records", where=file.name)
     records = [_flat(record) for page in pages for record in _records(page)]
     names = dict.fromkeys(name for record in records for name in record)
     frame = pl.LazyFrame(
@@ -185,7 +159,7 @@ def _json(path: Path, content: bytes) -> SourceFile:
         schema=dict.fromkeys(names, pl.String),
     )
     return SourceFile(
-        path=path,
+        name=file.name,
         frame=frame.with_row_index("row", offset=1),
         columns=frozenset(names),
         more_pages=bool(pages and pages[-1].get("has_more")),

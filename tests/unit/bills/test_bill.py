@@ -105,3 +105,10 @@ def test_only_charges_below_zero_are_negative(cur: Write) -> None:
     amounts = [{"line_item_unblended_cost": usd} for usd in ("0", "0.5", "-0.25")]
     report = bills.read(cur(*amounts, negation)).report
     assert (report.negative_rows, report.negative_usd) == (1, Decimal("-0.25"))
+
+
+def test_late_cells_decide_for_the_column(cur: Write) -> None:
+    """The first of 1,200 amounts with a separator of thousands is beyond the rows that are looked at first."""
+    plain = [{"line_item_unblended_cost": "10.50"}] * 1200
+    bill = bills.read(cur(*plain, {"line_item_unblended_cost": "1,000.25"}))
+    assert (bill.report.billed_usd, bill.report.refused_rows) == (Decimal("13600.25"), 0)

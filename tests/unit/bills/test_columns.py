@@ -7,6 +7,7 @@ import polars as pl
 import pytest
 
 from meritorder.bills.columns import SourceColumns, mapped
+from meritorder.errors import BillError
 
 
 def read(frame: pl.DataFrame, name: str, *columns: str, **options: object) -> list[object]:
@@ -124,3 +125,59 @@ def test_words_map_or_become_null() -> None:
     frame = pl.DataFrame({"a": ["x", "y", None]})
     assert frame.select(mapped(pl.col("a"), {"x": "1"})).to_series().to_list() == ["1", None, None]
     assert frame.select(mapped(pl.col("a"), {"x": "1"}, pl.col("a"))).to_series().to_list() == ["1", "y", None]
+
+
+def source_of(**columns: list[str]) -> SourceColumns:
+    frame = pl.DataFrame(columns)
+    return SourceColumns(frame.schema, table=frame.lazy(), where="bill.csv")
+
+
+@pytest.mark.parametrize(
+    ("cells", "amounts"),
+    [
+        (["98.50", "1,098.50", "-2,000.00"], ["98.5", "1098.5", "-2000"]),
+        (["98,50", "1.098,50", "-2.000,00"], ["98.5", "1098.5", "-2000"]),
+        (["$1,234.56", "(12.50)", "$3"], ["1234.56", "-12.5", "3"]),
+        (["1 234,5", "7,25", "0"], ["1234.5", "7.25", "0"]),
+        (["12.5", "two", "3"], ["12.5", None, "3"]),
+    ],
+)
+def test_amounts_by_the_style_of_the_column(cells: list[str], amounts: list[str | None]) -> None:
+    source = source_of(cost=cells)
+    found = pl.DataFrame({"cost": cells}).select(source.money("cost")).to_series().to_list()
+    assert found == [None if amount is None else Decimal(amount) for amount in amounts]
+
+
+def test_undecided_amounts_are_refused() -> None:
+    """A comma before three digits may be either separator."""
+    with pytest.raises(BillError, match=r"bill\.csv, column cost: nothing tells whether '1,098' has a decimal comma"):
+        source_of(cost=["12", "1,098"]).money("cost")
+
+
+@pytest.mark.parametrize(
+    ("cells", "iso"),
+    [
+        (["10/1/2026 0:00", "10/13/2026 6:00"], ["2026-10-01T00:00", "2026-10-13T06:00"]),
+        (["01/10/2026", "13/10/2026"], ["2026-10-01T00:00", "2026-10-13T00:00"]),
+        (["01.10.2026 06:00", "13.10.2026 07:30"], ["2026-10-01T06:00", "2026-10-13T07:30"]),
+    ],
+)
+def test_dates_as_spreadsheets_write_them(cells: list[str], iso: list[str]) -> None:
+    source = source_of(start=cells)
+    times = pl.DataFrame({"start": cells}).select(source.time("start")).to_series()
+    assert times.dt.strftime("%Y-%m-%dT%H:%M").to_list() == iso
+    assert any("without a zone" in note for note in source.assumptions)
+
+
+def test_one_order_of_day_and_month_a_file() -> None:
+    """An end on 01/11 alone could be in January; the starts of the same file have the day first."""
+    starts, ends = ["01/10/2026", "25/10/2026"], ["01/11/2026", "01/11/2026"]
+    source = source_of(start=starts, end=ends)
+    read = pl.DataFrame({"start": starts, "end": ends}).select(source.time("start"), source.time("end"))
+    assert read["end"].dt.strftime("%m-%d").to_list() == ["11-01"] * 2
+
+
+def test_date_without_separators_is_no_epoch() -> None:
+    frame = pl.DataFrame({"at": ["20261001", "1790812800"]})
+    times = frame.select(SourceColumns(frame.schema).time("at")).to_series().dt.strftime("%Y").to_list()
+    assert times == [None, "2026"]

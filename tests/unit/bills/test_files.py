@@ -11,6 +11,7 @@ import pytest
 from meritorder import bills
 from meritorder.bills.files import SourceFile, load
 from meritorder.errors import BillError
+from meritorder.inputs.places import LocalFile, ScratchFolder
 
 Write = Callable[..., Path]
 HOUR = {"line_item_unblended_cost": "2"}
@@ -54,7 +55,7 @@ def test_gzip_read_and_truncation_refused(cur: Write) -> None:
     packed = path.with_name("cur.csv.gz")
     packed.write_bytes(gzip.compress(path.read_bytes()))
     assert bills.read(packed).report.billed_usd == 4
-    assert "gzip file is truncated" in refusal(cut(packed, packed.stat().st_size // 2))
+    assert "compressed file is damaged or truncated" in refusal(cut(packed, packed.stat().st_size // 2))
 
 
 def test_parquet_read_and_truncation_refused(cur: Write, tmp_path: Path) -> None:
@@ -76,10 +77,10 @@ def test_truncated_json_is_refused(tmp_path: Path) -> None:
         (b"", "the file is empty"),
         (b"hello\n", "not a header of columns"),
         (b"name,age\nAda,36\n", "not a bill of a known format: its columns are age, name"),
-        (b"\x89PNG\r\n\x1a\n\x00\x00", "neither CSV, Parquet nor JSON"),
+        (b"\x89PNG\r\n\x1a\n\x00\x00", "neither text nor Parquet"),
         (b"PK\x03\x04", "unpack it first"),
         (b"[1, 2]", "no records"),
-        (b"\xff\xfea,b\n", "not UTF-8"),
+        (b"\xff\xfea,b\n", "not a header of columns"),
         (b"Date,MeterCategory,CostInBillingCurrency\n", "FOCUS"),
         (b"billing_account_id,usage_start_time,cost\n", "FOCUS"),
     ],
@@ -97,7 +98,7 @@ def test_header_alone_has_no_charges(cur: Write) -> None:
 
 
 def test_no_such_file(tmp_path: Path) -> None:
-    assert "there is no such file" in refusal(tmp_path / "nothing.csv")
+    assert "no such file" in refusal(tmp_path / "nothing.csv")
     assert "no bill to read" in refusal(tmp_path)
 
 
@@ -140,7 +141,7 @@ def test_no_sources_at_all() -> None:
 
 def loaded(path: Path, content: str | bytes) -> SourceFile:
     path.write_bytes(content.encode() if isinstance(content, str) else content)
-    return load(path)
+    return load(LocalFile(name=path.name, path=path), ScratchFolder())
 
 
 def test_rows_are_numbered_as_stated(tmp_path: Path) -> None:
@@ -150,7 +151,7 @@ def test_rows_are_numbered_as_stated(tmp_path: Path) -> None:
     files = [
         loaded(tmp_path / "a.csv", "a,b\n1,2\n3,4\n"),
         loaded(tmp_path / "a.json", '[{"a": 1}, {"a": 2}]'),
-        load(parquet),
+        load(LocalFile(name=parquet.name, path=parquet), ScratchFolder()),
     ]
     assert [file.frame.collect()["row"].to_list() for file in files] == [[2, 3], [1, 2], [1]]
     assert [(file.more_pages, file.notes) for file in files] == [(False, ())] * 3
@@ -185,3 +186,19 @@ def test_only_costs_are_in_cents(tmp_path: Path) -> None:
 
 def test_empty_folder_is_named(tmp_path: Path) -> None:
     assert refusal(tmp_path) == f"{tmp_path}: no bill to read; name a file or a folder"
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "cp1252"])
+def test_encodings_of_spreadsheets(focus: Write, encoding: str) -> None:
+    path = focus({"BilledCost": "1.50", "EffectiveCost": "1.50", "ChargeDescription": "Gebühr"})
+    path.write_bytes(path.read_text(encoding="utf-8").encode(encoding))
+    bill = bills.read(path)
+    assert bill.groups.select("billed_usd", "description").rows() == [(Decimal("1.5"), "Gebühr")]
+
+
+def test_lines_are_read_after_unpacking(cur: Write) -> None:
+    """The charges are lazy, and need the unpacked file as long as the bill."""
+    path = cur(HOUR)
+    path.write_bytes(gzip.compress(path.read_bytes()))
+    bill = bills.read(path)
+    assert bill.charges.collect()["billed_usd"].sum() == 2

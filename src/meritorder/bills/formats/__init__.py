@@ -99,24 +99,24 @@ def recognize_format(source: SourceFile, name: str | None = None, named: Mapping
         if not chosen.matches(source.columns):
             absent = [column for column in named.values() if not set(column.split("+")) <= source.columns]
             have = ", ".join(sorted(source.columns)[:_SHOWN])
-            raise BillError(f"no column {absent[0]}", where=source.path.name, fix=f"its columns are {have}")
+            raise BillError(f"no column {absent[0]}", where=source.name, fix=f"its columns are {have}")
         return chosen
     if name is not None:
         wanted = next((known for known in FORMATS if known.name == name), None)
         if wanted is None:
             raise BillError(f"there is no bill format {name}", fix="use " + ", ".join(known.name for known in FORMATS))
         if not wanted.matches(source.columns):
-            raise BillError(f"this does not have the columns of {name}", where=source.path.name, fix="omit the format")
+            raise BillError(f"this does not have the columns of {name}", where=source.name, fix="omit the format")
         return wanted
     for known in FORMATS:
         if known.matches(source.columns):
             return known
     for column_sets, what, fix in _EXPORT_AS_FOCUS:
         if any(columns <= source.columns for columns in column_sets):
-            raise BillError(f"this is {what}, which can only be read as FOCUS", where=source.path.name, fix=fix)
+            raise BillError(f"this is {what}, which can only be read as FOCUS", where=source.name, fix=fix)
     first = ", ".join(sorted(source.columns)[:_SHOWN])
     raise BillError(
         f"not a bill of a known format: its columns are {first}, ..." if first else "there are no charges in it",
-        where=source.path.name,
+        where=source.name,
         fix=f"name its columns, {declared.EXAMPLE}, or use one of: {', '.join(known.name for known in FORMATS)}",
     )

@@ -1,7 +1,5 @@
 """Which format a file has."""
 
-from pathlib import Path
-
 import polars as pl
 import pytest
 
@@ -11,7 +9,7 @@ from meritorder.errors import BillError
 
 
 def file_with(*columns: str) -> SourceFile:
-    return SourceFile(path=Path("bill.csv"), frame=pl.LazyFrame(), columns=frozenset(columns))
+    return SourceFile(name="bill.csv", frame=pl.LazyFrame(), columns=frozenset(columns))
 
 
 @pytest.mark.parametrize(
