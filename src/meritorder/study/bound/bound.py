@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 
 from meritorder.domain import Replica
 from meritorder.sim.pools import Fixed
-from meritorder.study.bound.path import PaidTime, longest_window_s
+from meritorder.study.bound.path import PaidTime, idle_until, longest_window_s
 from meritorder.study.bound.realtime import RealtimeBound
 from meritorder.study.bound.violations import WindowCurves, latency_alone_s
-from meritorder.study.bound.waiting import Waiting
+from meritorder.study.bound.waiting import Cover, Waiting
 from meritorder.study.fleet.load import TraceLoad
 from meritorder.study.fleet.machines import CandidateMachine
 from meritorder.units import SECONDS_PER_HOUR
@@ -235,6 +235,7 @@ class _Part:
         """Return the bound on one kind of replica; less is computed once it is enough."""
         first = kind[0]
         replicas = math.gcd(*(supply.machine.replicas for supply in kind))
+        startup_s = max(supply.machine.startup_s for supply in kind)
         startup_paid_s = min(supply.startup_paid_s for supply in kind)
         pool = replace(first.machine.pool(_ONE, realtime=True, backfill=None), replicas_per_instance=replicas)
         pool = replace(pool, startup_s=0.0, startup_paid_s=0.0, interruptions=None)
@@ -246,10 +247,18 @@ class _Part:
         for count in ticks[-1:] if len(realtime) > _MANY_REQUESTS else ticks:
             window_s = count * self.tick_s
             curves = WindowCurves.of(realtime, pool, work_s, window_s, self.tick_s)
-            windows = max(int(curves.busy[-1]), int(waiting.windows_end_s / window_s)) + 2
+            # A request that finds no machine rents one, if none is starting already.
+            served_by_s = realtime.arrived_s + startup_s + self.tick_s
+            windows = int(max(served_by_s[-1], waiting.windows_end_s) / window_s) + 2
+            until = idle_until(realtime.arrived_s, served_by_s, window_s, windows)
             bound = RealtimeBound(
                 curves=curves,
                 paid=PaidTime.of(windows, window_s, self.tick_s, self.load.span_s, startup_paid_s),
+                rest_s=curves.rest_s(windows, self.load.span_s),
+                covers=[
+                    Cover(idle_until=until, elsewhere=np.full(3, np.inf), work_share=1.0),
+                    *(cover.joined(until) for cover in waiting.covers(windows, window_s, self.tick_s)),
+                ],
                 usd_per_s=min(supply.usd_per_s for supply in kind) * replicas,
                 held=sum(supply.held * supply.machine.replicas for supply in kind) // replicas,
                 allowed=self.allowed,

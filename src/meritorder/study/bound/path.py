@@ -63,6 +63,8 @@ class Stretch(NamedTuple):
             (windows,); deferrable work must be served.
         paid: Machines paid for, by number of machines, shape (numbers,).
         usd_per_s: Cost of the machines that serve, by number of machines, shape (numbers,).
+        rest_s: Time after each window until requests that arrived so far are done, if machines serve them, shape
+            (windows,); the last machine stays on for it.
         busy: Windows in which the number of machines matters, increasing.
         busy_usd: Cost of each number of machines there, shape (busy, numbers).
         late_usd: Cost if neither such a window nor the next one has machines, shape (busy,).
@@ -75,6 +77,7 @@ class Stretch(NamedTuple):
     idle_until: Ints
     paid: Floats
     usd_per_s: Floats
+    rest_s: Floats
     busy: Ints
     busy_usd: Floats
     late_usd: Floats
@@ -97,17 +100,20 @@ def cheapest_path(stretch: Stretch) -> tuple[float, Ints]:
     entered = np.zeros(numbers)
     queue, first, last = np.zeros(windows, np.int32), 0, 0  # begins of idleness, the cheapest first
     key = np.zeros(windows)
+    one_usd_per_s = stretch.usd_per_s[min(1, numbers - 1)]
     idle_usd, elsewhere_usd, spent_usd, place = np.inf, np.inf, 0.0, 0
     for k in range(windows):
-        start, stop, late = stretch.start_usd[k], 0.0, 0.0
+        start, stop, late, rest_usd, overlap_usd = stretch.start_usd[k], 0.0, 0.0, 0.0, 0.0
         if k > 0:
             stop = stretch.stop_usd[k - 1]
+            # A machine that starts meanwhile does not serve the requests before it.
+            rest_usd = stretch.rest_s[k - 1] * one_usd_per_s
+            overlap_usd = max(stretch.rest_s[k - 1] - stretch.window_s[k], 0.0) * max(one_usd_per_s, 0.0)
             if place > 0 and stretch.busy[place - 1] == k - 1:
                 late = stretch.late_usd[place - 1]
         # To 1 machine and more, from fewer and from more.
         best, at = (idle_usd, np.int32(_NONE)) if idle_usd <= elsewhere_usd else (elsewhere_usd, np.int32(_ELSEWHERE))
-        if k == 0:
-            best = 0.0
+        best = best - overlap_usd if k > 0 else 0.0
         for n in range(1, numbers):
             if value[n] - start * paid[n] < best:
                 best, at = value[n] - start * paid[n], np.int32(n)
@@ -121,6 +127,7 @@ def cheapest_path(stretch: Stretch) -> tuple[float, Ints]:
             if value[n] - stop * paid[n] < best:
                 best, at = value[n] - stop * paid[n], np.int32(n)
         # To none: `best` comes from more.
+        best += rest_usd
         began_usd, began_at = best, at
         if elsewhere_usd + late < began_usd:
             began_usd, began_at = elsewhere_usd + late, np.int32(_ELSEWHERE)
@@ -155,9 +162,10 @@ def cheapest_path(stretch: Stretch) -> tuple[float, Ints]:
             idle_usd = key[queue[first]] + spent_usd
             idle_since[k] = queue[first]
     best, at = (idle_usd, np.int32(_NONE)) if idle_usd <= elsewhere_usd else (elsewhere_usd, np.int32(_ELSEWHERE))
+    rest_usd = stretch.rest_s[windows - 1] * one_usd_per_s
     for n in range(1, numbers):
-        if value[n] - stretch.stop_usd[windows - 1] * paid[n] < best:
-            best, at = value[n] - stretch.stop_usd[windows - 1] * paid[n], np.int32(n)
+        if value[n] - stretch.stop_usd[windows - 1] * paid[n] + rest_usd < best:
+            best, at = value[n] - stretch.stop_usd[windows - 1] * paid[n] + rest_usd, np.int32(n)
     path = np.zeros(windows, np.int64)
     k = windows - 1
     while k >= 0:

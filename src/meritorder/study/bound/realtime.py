@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from meritorder.study.bound.path import PaidTime, Stretch, cheapest_path
 from meritorder.study.bound.violations import WindowCurves
-from meritorder.study.bound.waiting import Waiting
+from meritorder.study.bound.waiting import Cover, Waiting
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -55,6 +55,8 @@ class RealtimeBound:
     Args:
         curves: Violations by window.
         paid: Least paid time of a machine by windows.
+        rest_s: Time after each window until requests are done that arrived so far, shape (windows,).
+        covers: When some machine must be on, in one or more ways; the highest bound counts.
         usd_per_s: Price of a machine.
         held: Machines that cost nothing.
         allowed: Violations that keep the SLO.
@@ -65,6 +67,8 @@ class RealtimeBound:
 
     curves: WindowCurves
     paid: PaidTime
+    rest_s: Floats
+    covers: list[Cover]
     usd_per_s: float
     held: int
     allowed: int
@@ -90,20 +94,20 @@ class RealtimeBound:
         """Raise the bound by the best multipliers for what is simulated so far; return the machines by window there."""
         table = self.curves.at_least(self.curves.most_machines + 2)
         if not len(self.waiting):
-            return self._over_violations(table, 0.0, 0.0)[1]
+            return self._over_violations(table, self.covers[0], 0.0)[1]
         best_usd, best_path = -np.inf, np.zeros(0, np.int64)
-        for started_share in self.waiting.started_shares:
-            usd, path = self._over_gaps(table, started_share)
+        for cover in self.covers:
+            usd, path = self._over_gaps(table, cover)
             if usd > best_usd:
                 best_usd, best_path = usd, path
         return best_path
 
-    def _over_gaps(self, table: Ints, started_share: float) -> tuple[float, Ints]:
+    def _over_gaps(self, table: Ints, cover: Cover) -> tuple[float, Ints]:
         """Return the bound at the best price of a gap's second, by golden section, and its machines."""
         low, high = 0.0, self.usd_per_s / self.curves.pool.replicas_per_instance
-        results = [self._over_violations(table, started_share, usd) for usd in (low, high)]
+        results = [self._over_violations(table, cover, usd) for usd in (low, high)]
         inner = [high - _GOLDEN * (high - low), low + _GOLDEN * (high - low)]
-        pair = [self._over_violations(table, started_share, usd) for usd in inner]
+        pair = [self._over_violations(table, cover, usd) for usd in inner]
         for _ in range(_GAP_STEPS):
             worse = 1 if pair[0][0] >= pair[1][0] else 0
             if worse:
@@ -113,23 +117,23 @@ class RealtimeBound:
                 low, inner[0] = inner[0], inner[1]
                 inner[1] = low + _GOLDEN * (high - low)
             pair[worse] = pair[1 - worse]
-            pair[1 - worse] = self._over_violations(table, started_share, inner[1 - worse])
+            pair[1 - worse] = self._over_violations(table, cover, inner[1 - worse])
         return max(results + pair, key=lambda result: result[0])
 
-    def _over_violations(self, table: Ints, started_share: float, gap_usd_per_s: float) -> tuple[float, Ints]:
+    def _over_violations(self, table: Ints, cover: Cover, gap_usd_per_s: float) -> tuple[float, Ints]:
         """Return the bound for one price of a gap's second, at the best price of a violation, and its machines.
 
         The bound is concave in the price: where the lines of two paths meet, a third is below both, or none is.
         """
         highest = 1e3 * self.usd_per_s * table.shape[1] * float(self.paid.window_s.sum() + self.paid.start_s.max())
-        kept = self._at(table, started_share, gap_usd_per_s, highest)
+        kept = self._at(table, cover, gap_usd_per_s, highest)
         if kept.violations > self.allowed:
             self.usd = np.inf
             return self.usd, kept.path
         best, low = kept, None
         price = self._usd_per_violation
         for _ in range(_STEPS if self.allowed else 0):
-            middle = self._at(table, started_share, gap_usd_per_s, price)
+            middle = self._at(table, cover, gap_usd_per_s, price)
             if middle.usd > best.usd or best is kept:
                 best, self._usd_per_violation = middle, price
             if middle.violations > self.allowed:
@@ -148,9 +152,9 @@ class RealtimeBound:
         self.usd = max(self.usd, best.usd)
         return best.usd, best.path
 
-    def _at(self, table: Ints, started_share: float, gap_usd_per_s: float, violation_usd: float) -> _Relaxed:
+    def _at(self, table: Ints, cover: Cover, gap_usd_per_s: float, violation_usd: float) -> _Relaxed:
         """Return the bound at these multipliers."""
-        curves, paid, waiting = self.curves, self.paid, self.waiting
+        curves, paid = self.curves, self.paid
         numbers = np.arange(table.shape[1], dtype=np.float64)
         charged = np.maximum(numbers - self.held, 0.0)
         usd_per_s = charged * self.usd_per_s - numbers * gap_usd_per_s * curves.pool.replicas_per_instance
@@ -159,20 +163,21 @@ class RealtimeBound:
                 window_s=paid.window_s,
                 start_usd=paid.start_s * self.usd_per_s,
                 stop_usd=paid.stop_s * self.usd_per_s,
-                idle_until=waiting.idle_until(curves.window_s, len(paid.window_s)),
+                idle_until=cover.idle_until,
                 paid=charged,
                 usd_per_s=usd_per_s,
+                rest_s=self.rest_s,
                 busy=curves.busy,
                 busy_usd=np.asarray(table * violation_usd, np.float64),
                 late_usd=np.asarray(curves.late * violation_usd, np.float64),
-                elsewhere=waiting.elsewhere(curves.window_s, curves.tick_s, started_share),
+                elsewhere=cover.elsewhere,
             )
         )
         here = path[curves.busy]
         alone = (here == 0) & (path[curves.busy + 1] == 0)
         violations = float(table[np.arange(len(here)), here].sum() + curves.late[alone].sum())
         base_usd = usd - violations * violation_usd + gap_usd_per_s * self.realtime_s
-        base_usd += waiting.work_usd(gap_usd_per_s, started_share)
+        base_usd += self.waiting.work_usd(gap_usd_per_s, cover.work_share)
         return _Relaxed(
             usd=base_usd + violation_usd * (violations - self.allowed),
             base_usd=base_usd,

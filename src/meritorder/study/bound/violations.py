@@ -105,6 +105,23 @@ class WindowCurves:
         machines = np.ceil(work_s / self.window_s / self.pool.replicas_per_instance)
         return np.asarray(np.maximum(machines, 1), np.int64)
 
+    def rest_s(self, windows: int, horizon_s: float) -> Floats:
+        """Return the time after each window until all requests that arrived so far are done at the earliest.
+
+        A machine serves the requests of a window whose length is one tick; in a longer one it may stop before they
+        come. It stops at a tick, or when it is done after the horizon.
+        """
+        if self.window_s > self.tick_s:
+            return np.zeros(windows)
+        _, pace_s = _unloaded(self.load, self.pool)
+        done_s = self.load.arrived_s + _ALONE_MARGIN * (self.load.output_tokens - 1) * pace_s
+        last_s = np.zeros(windows)
+        np.maximum.at(last_s, self.busy[self.place], done_s)
+        last_s = np.maximum.accumulate(last_s)
+        stopped_s = np.ceil(last_s / self.tick_s) * self.tick_s
+        last_s = np.where(stopped_s <= horizon_s, stopped_s, last_s)
+        return np.asarray(np.maximum(last_s - (np.arange(windows) + 1) * self.window_s, 0.0))
+
     def at_least(self, numbers: int) -> Ints:
         """Return the violations with at most n machines, at the least, shape (busy, numbers).
 

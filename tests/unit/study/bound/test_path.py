@@ -19,6 +19,7 @@ def random_stretch(rng: np.random.Generator, windows: int, numbers: int) -> Stre
         idle_until=np.sort(rng.integers(1, windows + 2, windows)),
         paid=np.maximum(machines - rng.integers(0, 2), 0.0),
         usd_per_s=machines * rng.uniform(0.1, 1),
+        rest_s=np.where(rng.random(windows) < 0.5, rng.uniform(0, 3, windows), 0.0),
         busy=busy,
         busy_usd=rng.uniform(0, 4, (len(busy), numbers)),
         late_usd=rng.uniform(0, 4, len(busy)),
@@ -29,7 +30,7 @@ def random_stretch(rng: np.random.Generator, windows: int, numbers: int) -> Stre
 def cost(stretch: Stretch, states: tuple[int, ...]) -> float:
     """The cost of a path of machines, -1 for none but one elsewhere, added up window by window."""
     usd, idle_since, before = 0.0, None, None
-    paid = stretch.paid
+    paid, one_usd_per_s = stretch.paid, stretch.usd_per_s[min(1, len(stretch.paid) - 1)]
     for k, state in enumerate(states):
         n, elsewhere = max(state, 0), state < 0
         usd += stretch.usd_per_s[n] * stretch.window_s[k]
@@ -42,6 +43,11 @@ def cost(stretch: Stretch, states: tuple[int, ...]) -> float:
         if before is None:
             usd += stretch.start_usd[0] * paid[n]
         else:
+            rest_s = stretch.rest_s[k - 1]
+            if before > 0 and n == 0:
+                usd += rest_s * one_usd_per_s
+            if before <= 0 and n > 0:
+                usd -= max(rest_s - stretch.window_s[k], 0.0) * one_usd_per_s
             change = paid[n] - paid[max(before, 0)]
             usd += stretch.start_usd[k] * max(change, 0.0) - stretch.stop_usd[k - 1] * max(-change, 0.0)
             if before <= 0 and state <= 0:
@@ -50,6 +56,7 @@ def cost(stretch: Stretch, states: tuple[int, ...]) -> float:
         if idle_since is not None and k > stretch.idle_until[idle_since]:
             return np.inf
         before = state
+    usd += stretch.rest_s[-1] * one_usd_per_s * (states[-1] > 0)
     return usd - stretch.stop_usd[-1] * paid[max(states[-1], 0)]
 
 
