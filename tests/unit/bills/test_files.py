@@ -81,8 +81,8 @@ def test_truncated_json_is_refused(tmp_path: Path) -> None:
         (b"PK\x03\x04", "unpack it first"),
         (b"[1, 2]", "no records"),
         (b"\xff\xfea,b\n", "not a header of columns"),
-        (b"Date,MeterCategory,CostInBillingCurrency\n", "FOCUS"),
-        (b"billing_account_id,usage_start_time,cost\n", "FOCUS"),
+        (b"Date,MeterCategory,CostInBillingCurrency\n", "there are no charges"),
+        (b"billing_account_id,usage_start_time,cost\n", "there are no charges"),
     ],
 )
 def test_other_files_are_refused(tmp_path: Path, content: bytes, message: str) -> None:

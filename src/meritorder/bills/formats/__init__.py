@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from meritorder.bills.files import SourceFile
-from meritorder.bills.formats import aws, declared, focus, kubernetes, tokens
+from meritorder.bills.formats import aws, azure, declared, focus, gcp, kubernetes, tokens
 from meritorder.bills.formats.bill_format import BillFormat
 from meritorder.errors import BillError
 
@@ -17,6 +17,20 @@ FORMATS: Final = (
         title=aws.title,
         prepare=aws.prepare,
         identity=aws.identity,
+    ),
+    BillFormat(
+        name="azure",
+        matches=azure.is_cost_export,
+        columns=azure.columns,
+        title=lambda _: "Azure cost export",
+        prepare=azure.prepare,
+    ),
+    BillFormat(
+        name="gcp",
+        matches=gcp.is_billing_export,
+        columns=gcp.columns,
+        title=lambda _: "GCP billing export",
+        prepare=gcp.prepare,
     ),
     BillFormat(
         name="openai-costs",
@@ -68,20 +82,6 @@ FORMATS: Final = (
 
 _SHOWN: Final = 12
 
-# Exports that are not read themselves, because their provider also writes the same charges as FOCUS.
-_EXPORT_AS_FOCUS: Final = (
-    (
-        ({"CostInBillingCurrency"}, {"costInBillingCurrency"}, {"PreTaxCost", "MeterCategory"}),
-        "an Azure actual or amortized cost export",
-        "export the dataset 'Cost and usage details (FOCUS)' from Cost Management",
-    ),
-    (
-        ({"billing_account_id", "usage_start_time"}, {"billing_account_id", "sku.description"}),
-        "a GCP billing export",
-        "query Google's FOCUS view of it, and export the result as CSV or Parquet",
-    ),
-)
-
 
 def recognize_format(source: SourceFile, name: str | None = None, named: Mapping[str, str] | None = None) -> BillFormat:
     """Return the format of a file: the named one, or the one that its columns match.
@@ -111,9 +111,6 @@ def recognize_format(source: SourceFile, name: str | None = None, named: Mapping
     for known in FORMATS:
         if known.matches(source.columns):
             return known
-    for column_sets, what, fix in _EXPORT_AS_FOCUS:
-        if any(columns <= source.columns for columns in column_sets):
-            raise BillError(f"this is {what}, which can only be read as FOCUS", where=source.name, fix=fix)
     first = ", ".join(sorted(source.columns)[:_SHOWN])
     raise BillError(
         f"not a bill of a known format: its columns are {first}, ..." if first else "there are no charges in it",

@@ -32,6 +32,8 @@ def file_with(*columns: str) -> SourceFile:
         (("amount_usd", "cost_type"), "anthropic-costs", "Anthropic costs"),
         (("uncached_input_tokens", "output_tokens"), "anthropic-usage", "Anthropic usage"),
         (("spend", "startTime", "model"), "litellm", "LiteLLM spend logs"),
+        (("Date", "MeterCategory", "CostInBillingCurrency"), "azure", "Azure cost export"),
+        (("billing_account_id", "usage_start_time", "cost"), "gcp", "GCP billing export"),
         (("CPU Cost", "GPU Cost", "Total Cost"), "opencost", "OpenCost or Kubecost allocations"),
         (("generation_id", "cost_total", "model_permaslug"), "openrouter", "OpenRouter activity"),
     ],
@@ -49,7 +51,7 @@ def test_spend_log_needs_a_model() -> None:
 
 def test_invoiced_formats_are_marked() -> None:
     assert {known.name for known in FORMATS if known.invoiced} == {
-        *("focus", "cur", "openai-costs", "anthropic-costs", "openrouter")
+        *("focus", "cur", "azure", "gcp", "openai-costs", "anthropic-costs", "openrouter")
     }
 
 
