@@ -399,14 +399,18 @@ def calibrate(
     precision: str | None = None,
     max_num_seqs: int | None = None,
     max_num_batched_tokens: int | None = None,
+    kv_capacity_tokens: int | None = None,
     config: str = "",
     fit: int | None = None,
+    format: str | None = None,  # noqa: A002  (the name of the option)
+    columns: Mapping[str, str] | None = None,
+    catalogs: Sequence[str | Path] = (),
     progress: Progress = _silent,
 ) -> CalibrationAnswer:
     """Fit performance profiles to logs of measured requests.
 
     Args:
-        logs: Files or globs; CSV, JSON lines or Parquet.
+        logs: Files or globs in any trace format with measured times.
         model: Name of the model, where the log has none.
         hardware: Name of the accelerator, where the log has none.
         gpus: GPUs of a replica, where the log has none.
@@ -414,20 +418,40 @@ def calibrate(
         precision: Precision of the weights; None takes the model's own.
         max_num_seqs: Limit of the engine; None fits it.
         max_num_batched_tokens: Limit of the engine; None fits it.
+        kv_capacity_tokens: Context tokens that fit into the memory of a replica; None fits it.
         config: Only this configuration of the log.
         fit: Requests to fit to, from the start of each log; None takes the first half.
+        format: Name of the trace format; None detects it.
+        columns: Field to column, as in `read_trace`.
+        catalogs: Files with hardware and models to add.
         progress: Receives a line for each step.
 
     Raises:
         TraceError: A log cannot be read, or is too short.
+        CatalogError: The model or the accelerator of a log is not known.
+        PerformanceError: No profile fits a log.
     """
     from meritorder.study.calibrate.calibrate import KnownLimits, calibrate_logs
     from meritorder.study.calibrate.starting import Deployment
 
     sources = [logs] if isinstance(logs, str | Path) else logs
     deployment = Deployment(model=model, hardware=hardware, gpus=gpus, engine=engine, precision=precision)
-    known = KnownLimits(max_num_seqs=max_num_seqs, max_num_batched_tokens=max_num_batched_tokens)
-    found = calibrate_logs(list(map(str, sources)), deployment, known, config=config, fit=fit, progress=progress)
+    known = KnownLimits(
+        max_num_seqs=max_num_seqs,
+        max_num_batched_tokens=max_num_batched_tokens,
+        kv_capacity_tokens=kv_capacity_tokens,
+    )
+    found = calibrate_logs(
+        list(map(str, sources)),
+        deployment,
+        known,
+        config=config,
+        fit=fit,
+        format=format,
+        columns=columns,
+        catalogs=list(map(Path, catalogs)),
+        progress=progress,
+    )
     return CalibrationAnswer(tuple(found))
 
 

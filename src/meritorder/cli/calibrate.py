@@ -8,8 +8,8 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from meritorder.cli.options import ApiKeyVariable, Engine, Precision
-from meritorder.cli.parsing import progress
+from meritorder.cli.options import ApiKeyVariable, CatalogFiles, Columns, Engine, Format, Precision
+from meritorder.cli.parsing import parse_pairs, progress
 from meritorder.errors import ConfigError
 from meritorder.units import SECONDS_PER_MINUTE
 
@@ -18,6 +18,10 @@ def calibrate(
     source: Annotated[str, typer.Argument(metavar="LOG|URL", help="Measured requests, or a live endpoint to load.")],
     out: Annotated[Path, typer.Option("--out", metavar="FILE", help="Profile to write.")] = Path("profile.toml"),
     model: Annotated[str, typer.Option("--model", help="Model, if the log does not name it.")] = "",
+    served_model_name: Annotated[
+        str,
+        typer.Option("--served-model-name", metavar="NAME", help="Name of the model at the endpoint, if not --model."),
+    ] = "",
     hardware: Annotated[str, typer.Option("--hardware", metavar="GPU", help="GPU, if the log does not name it.")] = "",
     tp: Annotated[int | None, typer.Option("--tp", help="GPUs per replica, if the log does not state it.")] = None,
     engine: Engine = "vllm",
@@ -28,6 +32,15 @@ def calibrate(
     max_num_batched_tokens: Annotated[
         int | None, typer.Option("--max-num-batched-tokens", min=1, help="Limit of the engine; fitted if not stated.")
     ] = None,
+    kv_capacity: Annotated[
+        int | None,
+        typer.Option(
+            "--kv-capacity", min=1, metavar="TOKENS", help="KV cache of a replica, as the engine logs it; else fitted."
+        ),
+    ] = None,
+    format_: Format = None,
+    columns: Columns = None,
+    catalog: CatalogFiles = None,
     config: Annotated[str, typer.Option("--config", help="Only this deployment of the log.")] = "",
     fit: Annotated[
         int | None, typer.Option("--fit", min=1, metavar="N", help="Fit to the first N requests; half by default.")
@@ -43,22 +56,43 @@ def calibrate(
     from meritorder.study.calibrate import calibrate as study
     from meritorder.study.calibrate.starting import Deployment
 
+    measured = out.with_suffix(".requests.csv")
     deployment = Deployment(model=model, hardware=hardware, gpus=tp, engine=engine, precision=precision)
-    known = study.KnownLimits(max_num_seqs=max_num_seqs, max_num_batched_tokens=max_num_batched_tokens)
+    known = study.KnownLimits(
+        max_num_seqs=max_num_seqs, max_num_batched_tokens=max_num_batched_tokens, kv_capacity_tokens=kv_capacity
+    )
     with progress() as status:
         if source.startswith(("http://", "https://")):
             from meritorder.study.calibrate.endpoint import Bounds, measure
 
-            if not model:
+            if not (model or served_model_name):
                 raise ConfigError("no model is stated", where="--model", fix="use the endpoint's name of the model")
             bounds = Bounds(max_requests=max_requests, max_s=max_minutes * SECONDS_PER_MINUTE)
             key = os.environ.get(api_key_env, "")
-            log = measure(source, model, bounds=bounds, api_key=key, progress=status.update)
-            # The endpoint's name of the model need not be in the catalog.
-            deployment = replace(deployment, model="")
-            found = [study.calibrate_log(log, deployment, known, fit=fit, progress=status.update)]
+            served = served_model_name or model
+            log = measure(source, served, bounds=bounds, api_key=key, progress=status.update)
+            files.write_text(measured, log.to_csv())
+            typer.echo(f"the requests that were measured are in {measured}", err=True)
+            # A name for both need not be exactly that of the catalog.
+            deployment = replace(deployment, model=model if served_model_name else "")
+            found = [
+                study.calibrate_log(log, deployment, known, fit=fit, catalogs=catalog or (), progress=status.update)
+            ]
         else:
-            found = study.calibrate_logs([source], deployment, known, config=config, fit=fit, progress=status.update)
+            found = study.calibrate_logs(
+                [source],
+                deployment,
+                known,
+                config=config,
+                fit=fit,
+                format=format_,
+                columns=parse_pairs(columns, "--columns") if columns else None,
+                catalogs=catalog or (),
+                progress=status.update,
+            )
     files.write_text(out, to_toml(found))
     report.render(found, Console())
-    typer.echo(f"written to {out}; use it with: meritorder compare TRACE --model {found[0].model} --profile {out}")
+    more = "".join(f" --catalog {path}" for path in catalog or ())
+    typer.echo(
+        f"written to {out}; use it with: meritorder compare TRACE --model {found[0].model} --profile {out}{more}"
+    )

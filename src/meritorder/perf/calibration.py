@@ -70,7 +70,7 @@ class Tuning:
     def moved(self, by: Floats) -> Self:
         """Return the parameters moved on a logarithmic scale, in the order of their declaration."""
         names = [field.name for field in fields(self)]
-        factors = np.exp(np.clip(by, -_MAX_MOVE, _MAX_MOVE))
+        factors = np.exp(np.clip(by, -MAX_MOVE, MAX_MOVE))
         return type(self)(**{n: getattr(self, n) * float(f) for n, f in zip(names, factors, strict=True)})
 
     def apply(self, profile: Profile) -> Profile:
@@ -95,7 +95,7 @@ class Tuning:
 _STEP_OVERHEAD: Final = 0.05
 _SEQUENCE_OVERHEAD: Final = 5e-4
 _REQUEST_OVERHEAD_S: Final = 2e-3
-_MAX_MOVE: Final = 4.0
+MAX_MOVE: Final = 4.0
 _DIGITS: Final = 4
 
 # Expected distance of each parameter from its start: standard deviation of its logarithm, in order of declaration.

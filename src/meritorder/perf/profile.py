@@ -128,6 +128,8 @@ class Calibration(msgspec.Struct, frozen=True, kw_only=True):
         tpot: Errors of the time per output token.
         e2e: Errors of the end-to-end latency.
         pace_ratios: Measured / simulated mean time per output token, by stretch of consecutive requests.
+        columns: Fields and the columns of the log that they were read from.
+        notes: What was assumed to read the log.
     """
 
     log: str
@@ -141,6 +143,8 @@ class Calibration(msgspec.Struct, frozen=True, kw_only=True):
     tpot: Errors
     e2e: Errors
     pace_ratios: list[float]
+    columns: str = ""
+    notes: list[str] = []
 
 
 class Profile(msgspec.Struct, frozen=True, kw_only=True):

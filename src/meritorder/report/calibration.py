@@ -34,6 +34,10 @@ def _render(profile: Profile, calibration: Calibration, console: Console) -> Non
         limits = profile.limits
         text = f"max_num_seqs {limits.max_num_seqs}, max_num_batched_tokens {limits.max_num_batched_tokens}"
         console.print(f"limits per replica, {calibration.replicas} in the log: {text}", style="dim")
+    if calibration.columns:
+        console.print(f"read as {escape(calibration.columns)}", style="dim", highlight=False)
+    for text in calibration.notes:
+        console.print(f"assumed: {escape(text)}", highlight=False)
     for name in calibration.assumed:
         console.print(f"assumed: {name}, since {_MEANING[name]}; state it with --{name.replace('_', '-')}")
     console.print()

@@ -66,6 +66,15 @@ class TimedLog:
     def __len__(self) -> int:
         return len(self.arrived_s)
 
+    def to_csv(self) -> str:
+        """Return the requests as a CSV that `read_timed` reads."""
+        names = ("arrived_s", "input_tokens", "cached_tokens", "output_tokens", "ttft_s", "tpot_s", "e2e_s")
+        return (
+            pl.DataFrame({name: getattr(self, name) for name in names})
+            .with_columns(pl.all().fill_nan(None))
+            .write_csv()
+        )
+
 
 def read_timed(
     sources: Sequence[str],

@@ -38,6 +38,76 @@ def test_one_log_a_set_up(tmp_path: Path) -> None:
         read_timed([str(path)], "c")
 
 
+@pytest.mark.parametrize(("unit", "per_s"), [("ms", 1e3), ("\u00b5s", 1e6), ("ns", 1e9)])
+def test_units_follow_from_time_per_token(tmp_path: Path, unit: str, per_s: float) -> None:
+    path = tmp_path / "log.csv"
+    rows = "".join(f"{place},100,11,{0.1 * per_s},{0.3 * per_s}\n" for place in range(3))
+    path.write_text(f"arrival,input_tokens,output_tokens,ttft,e2e\n{rows}")
+    (log,) = read_timed([str(path)])
+    assert log.ttft_s.tolist() == pytest.approx([0.1] * 3)
+    assert log.e2e_s.tolist() == pytest.approx([0.3] * 3)
+    assert any(f"are taken as {unit}" in text for text in log.notes)
+
+
+def test_seconds_need_no_suffix(tmp_path: Path) -> None:
+    path = tmp_path / "log.csv"
+    path.write_text("arrival,input_tokens,output_tokens,ttft,e2e\n0,100,11,0.1,0.3\n")
+    (log,) = read_timed([str(path)])
+    assert (log.ttft_s.tolist(), log.e2e_s.tolist()) == ([0.1], [0.3])
+    assert not any("taken as" in text and "ttft" in text for text in log.notes)
+
+
+def test_instants_are_times(tmp_path: Path) -> None:
+    path = tmp_path / "log.jsonl"
+    path.write_text(
+        '{"start_time": "2026-05-04T08:00:00Z", "first_token_time": "2026-05-04T08:00:00.250Z", '
+        '"end_time": "2026-05-04T08:00:01.250Z", "input_tokens": 5, "output_tokens": 11}\n'
+    )
+    (log,) = read_timed([str(path)])
+    assert (log.ttft_s.tolist(), log.e2e_s.tolist()) == ([0.25], [1.25])
+    assert log.tpot_s.tolist() == pytest.approx([0.1])
+    assert "first=first_token_time" in log.columns
+
+
+def test_ledger_counts_from_the_start_at_the_engine(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.csv"
+    head = "request_id,arrived_s,started_s,ended_s,ttft_s,venue,status_code,input_tokens,output_tokens,lost_tokens\n"
+    path.write_text(
+        f"{head}a,100,110,112.5,0.5,own,200,50,5,0\nb,101,120,121,,own,200,50,5,0\nc,9,9,9,,own,503,5,0,0\n"
+    )
+    (log,) = read_timed([str(path)])
+    assert (log.ttft_s.tolist(), log.e2e_s.tolist(), log.dropped) == ([0.5], [2.5], 2)
+
+
+def test_result_of_a_benchmark_is_a_log(tmp_path: Path) -> None:
+    path = tmp_path / "bench.json"
+    path.write_text(
+        '{"start_times": [5.0, 6.0], "input_lens": [9, 9], "output_lens": [3, 3], "ttfts": [0.2, 0.3], '
+        '"itls": [[0.1, 0.1], [0.1, 0.3]], "model_id": "m"}'
+    )
+    (log,) = read_timed([str(path)])
+    assert log.e2e_s.tolist() == pytest.approx([0.4, 0.7])
+    assert log.model == "m"
+
+
+def test_columns_are_named_by_the_user(tmp_path: Path) -> None:
+    path = tmp_path / "log.csv"
+    path.write_text("a,b,c,d_ms,e_ms\n1,9,3,100,300\n")
+    named = {"arrival": "a", "input": "b", "output": "c", "ttft": "d_ms", "e2e": "e_ms"}
+    (log,) = read_timed([str(path)], columns=named)
+    assert (log.ttft_s.tolist(), log.e2e_s.tolist()) == ([0.1], [0.3])
+
+
+def test_log_survives_a_round_trip(tmp_path: Path) -> None:
+    first, second = tmp_path / "a.csv", tmp_path / "b.csv"
+    first.write_text("arrival_s,input_tokens,output_tokens,ttft_ms,e2e_ms\n0,10,5,100,500\n1,10,1,100,100\n")
+    (log,) = read_timed([str(first)])
+    second.write_text(log.to_csv())
+    (again,) = read_timed([str(second)])
+    for name in ("arrived_s", "input_tokens", "output_tokens", "ttft_s", "tpot_s", "e2e_s"):
+        np.testing.assert_allclose(getattr(again, name), getattr(log, name))
+
+
 @pytest.mark.parametrize(
     ("head", "message"),
     [

@@ -5,8 +5,9 @@ first part only, and judged on the rest.
 """
 
 import datetime as dt
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Final
 
 import msgspec
@@ -14,9 +15,9 @@ import numpy as np
 
 from meritorder import catalog as facts
 from meritorder.domain import Provenance
-from meritorder.errors import InfeasibleError, TraceError
+from meritorder.errors import CatalogError, InfeasibleError, PerformanceError, TraceError
 from meritorder.latency import tpot_s
-from meritorder.perf.calibration import SPREAD, Floats, Timings, Tuning, minimize, misfit, stretch_ratios
+from meritorder.perf.calibration import MAX_MOVE, SPREAD, Floats, Timings, Tuning, minimize, misfit, stretch_ratios
 from meritorder.perf.profile import Calibration, EngineLimits, Errors, Profile
 from meritorder.sim.pools import Fixed, Requests, SimPool
 from meritorder.sim.run import simulate
@@ -31,6 +32,10 @@ _SEQS: Final = (8, 16, 32, 64, 128, 256, 512, 1024)
 _STEP_TOKENS: Final = (2048, 4096, 8192, 16384)
 # Evaluations of the first search, of the search under each other engine limit, and of the last search.
 _TRIALS, _TRIALS_LIMIT, _TRIALS_LAST = 500, 200, 600
+AT_LIMIT: Final = 0.95 * MAX_MOVE
+MAX_TTFT_ERROR: Final = 0.5
+MAX_PACE_ERROR: Final = 0.25
+"""Errors of the mean on requests that a profile was not fitted to; beyond them it is no fit, and is not written."""
 # A limit changes only if the misfit falls below this share of the former one, and not by chance.
 _IMPROVED: Final = 0.95
 
@@ -42,10 +47,12 @@ class KnownLimits:
     Args:
         max_num_seqs: Most sequences in a step of one replica.
         max_num_batched_tokens: Most tokens in a step of one replica.
+        kv_capacity_tokens: Context tokens that fit into the memory of one replica, as the engine logs at its start.
     """
 
     max_num_seqs: int | None = None
     max_num_batched_tokens: int | None = None
+    kv_capacity_tokens: int | None = None
 
 
 @dataclass(slots=True, kw_only=True)
@@ -56,12 +63,13 @@ class Fit:
     base: Profile
     first: int
     limits: EngineLimits
+    fitted: Floats = field(default_factory=lambda: np.ones(len(SPREAD)))
     moved: Floats = field(default_factory=lambda: np.zeros(len(SPREAD)))
     value: float = np.inf
 
     def profile(self, moved: Floats) -> Profile:
-        """Return the base profile with its parameters moved."""
-        return Tuning.start(self.base).moved(moved).apply(self.base)
+        """Return the base profile with its parameters moved, except those that the user stated."""
+        return Tuning.start(self.base).moved(moved * self.fitted).apply(self.base)
 
     def misfit(self, moved: Floats, limits: EngineLimits) -> float:
         """Simulate, and compare with the part of the log that the profile is fitted to."""
@@ -85,19 +93,32 @@ def calibrate_logs(
     *,
     config: str = "",
     fit: int | None = None,
+    format: str | None = None,  # noqa: A002  (the name of the option)
+    columns: Mapping[str, str] | None = None,
+    catalogs: Sequence[Path] = (),
     progress: Callable[[str], None] = lambda _: None,
 ) -> list[Profile]:
     """Return a profile for each deployment in measured logs.
 
     Args:
-        sources: Files.
+        sources: Files in any trace format with measured times.
         deployment: What the user states about the endpoint, where the log does not.
         known: Engine limits that the user states.
         config: Fit only this deployment of the log.
         fit: Number of requests to fit to, from the start of each; None for the first half.
+        format: Name of the trace format; None detects it.
+        columns: Field to column, as in `read_trace`.
+        catalogs: Files with hardware and models to add.
         progress: Called with a description of each stage.
+
+    Raises:
+        CatalogError: The model or the accelerator of a log is not known.
+        PerformanceError: No profile fits a log.
     """
-    return [calibrate_log(log, deployment, known, fit=fit, progress=progress) for log in read_timed(sources, config)]
+    return [
+        calibrate_log(log, deployment, known, fit=fit, catalogs=catalogs, progress=progress)
+        for log in read_timed(sources, config, format=format, columns=columns)
+    ]
 
 
 def calibrate_log(
@@ -106,13 +127,31 @@ def calibrate_log(
     known: KnownLimits,
     *,
     fit: int | None = None,
+    catalogs: Sequence[Path] = (),
     progress: Callable[[str], None] = lambda _: None,
 ) -> Profile:
     """Return the profile of one deployment, fitted from the nearest known profile."""
     today = dt.datetime.now(dt.UTC).date().isoformat()
-    base = starting_profile(log, facts.load(()), deployment, as_of=today)
+    catalog = facts.load(catalogs)
+    base = starting_profile(log, catalog, deployment, as_of=today)
+    _require_known(base, catalog, log.name)
     fitted = calibrate(log, base, known, fit=fit, progress=progress)
     return msgspec.structs.replace(fitted, as_of=today)
+
+
+def _require_known(base: Profile, catalog: facts.Catalog, where: str) -> None:
+    """Raise CatalogError if no price could be found for the profile: its model or accelerator is not in the catalog."""
+    for what, name, known, option in (
+        ("model", base.model, catalog.models, "--model"),
+        ("accelerator", base.hardware, catalog.hardware, "--hardware"),
+    ):
+        if name not in known:
+            fault = "is not stated" if name.startswith("unknown") else f"{name} is not in the catalog"
+            raise CatalogError(
+                f"its {what} {fault}",
+                where=where,
+                fix=f"state it with {option}, or describe it with --catalog",
+            )
 
 
 def measured(log: TimedLog) -> Timings:
@@ -163,19 +202,28 @@ def calibrate(
 
     Raises:
         TraceError: The log is too short.
+        PerformanceError: No profile fits the log.
     """
     log = _head(log, _MAX_SIMULATED)
     first = min(fit or len(log) // 2, len(log))
     if first < _MIN_FITTED:
         fix = f"at least {_MIN_FITTED} are needed for the fit, and as many to judge it"
+        if log.dropped:
+            fix += f"; {log.dropped:,} rows have no lengths or fewer than two of ttft, tpot and e2e"
         raise TraceError(f"only {first} requests to fit to", where=log.name, fix=fix)
+    if known.kv_capacity_tokens:
+        base = msgspec.structs.replace(base, kv_capacity_tokens=known.kv_capacity_tokens)
     search = Fit(log=log, base=base, first=first, limits=_first_limits(log, first, base, known))
+    if known.kv_capacity_tokens:
+        search.fitted[list(Tuning.__slots__).index("kv_capacity_scale")] = 0.0
     progress(f"fitting {log.name} to its first {first} requests")
     search.moved, search.value = search.search(search.limits, _TRIALS)
     assumed = _fit_limits(search, known, progress)
     progress("judging the fit on the other requests")
     search.moved, search.value = search.search(search.limits, _TRIALS_LAST)
-    return _judged(search, assumed)
+    profile = _judged(search, assumed)
+    _refuse_no_fit(search, profile)
+    return profile
 
 
 def _head(log: TimedLog, limit: int) -> TimedLog:
@@ -242,6 +290,31 @@ def _fit_limits(search: Fit, known: KnownLimits, progress: Callable[[str], None]
     return assumed
 
 
+def _refuse_no_fit(search: Fit, profile: Profile) -> None:
+    """Raise PerformanceError if a parameter is at its limit, or the errors are beyond their bounds."""
+    calibration = profile.calibration
+    if calibration is None:
+        return
+    reasons = [
+        f"{name} is {value:.3g}, at the limit of what is searched"
+        for (name, value), moved in zip(calibration.parameters.items(), search.moved * search.fitted, strict=True)
+        if moved >= AT_LIMIT or (moved <= -AT_LIMIT and name == "decode_scale")
+    ]
+    for name, errors, bound in (
+        ("TTFT", calibration.ttft, MAX_TTFT_ERROR),
+        ("TPOT", calibration.tpot, MAX_PACE_ERROR),
+        ("E2E", calibration.e2e, MAX_PACE_ERROR),
+    ):
+        if abs(errors.of_mean) > bound:
+            reasons.append(f"the mean {name} is {errors.of_mean:+,.0%} off, more than {bound:.0%}")
+    if reasons:
+        raise PerformanceError(
+            f"no profile fits these requests: {'; '.join(reasons)}",
+            where=search.log.name,
+            fix="check the units of the times, --model, --hardware and --tp, and that nothing else used the endpoint",
+        )
+
+
 def _judged(search: Fit, assumed: list[str]) -> Profile:
     """Return the fitted profile, with its errors on requests that it was not fitted to."""
     log = search.log
@@ -249,9 +322,11 @@ def _judged(search: Fit, assumed: list[str]) -> Profile:
     unseen = len(log) - search.first >= _MIN_UNSEEN
     part = slice(search.first, None) if unseen else slice(None)
     simulated, expected = replay(log, fitted, search.limits).only(part), measured(log).only(part)
-    tuning = Tuning.start(search.base).moved(search.moved)
+    tuning = Tuning.start(search.base).moved(search.moved * search.fitted)
     calibration = Calibration(
         log=log.name,
+        columns=log.columns,
+        notes=[*log.notes, *([f"{log.dropped:,} rows are left out"] if log.dropped else [])],
         replicas=log.replicas,
         fitted_on=search.first,
         judged_on=len(expected.e2e_s),
