@@ -5,7 +5,6 @@ from dataclasses import dataclass, field
 
 from tests.oracle.stepwise_engine import Account, Replica, Request, add_to_bins
 
-from meritorder.policy.replicas import replicas_for_concurrency
 from meritorder.sim.pools import Autoscaled, DeadlineScaled, Fixed, Scheduled, SimPool
 
 
@@ -101,7 +100,7 @@ class Group:
         """Return the instances that keep the requests in flight at their target, the most of the window and floor."""
         scaling = self.pool.scaling
         assert isinstance(scaling, Autoscaled)
-        replicas = replicas_for_concurrency(in_flight, scaling.target_in_flight) - beside
+        replicas = math.ceil(in_flight / scaling.target_in_flight - 1e-9) - beside
         self.recommended.append(math.ceil(replicas / self.pool.replicas_per_instance))
         window = max(1, math.ceil(scaling.stabilization_s / tick_s))
         floor = wanted_by_slot(scaling.floor, scaling.slot_s, scaling.ahead_s, now) if scaling.floor else 0

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from meritorder.policy.replicas import machines_above_floor, replicas_for_concurrency
+from meritorder.policy.replicas import machines_above_floor, machines_for_concurrency
 from meritorder.policy.schedule import scheduled_machines
 from meritorder.sim.compiled import compiled, inlined
 from meritorder.sim.runs import add_to_bins, reschedule, set_run_end
@@ -21,7 +21,7 @@ from meritorder.sim.state import (
 )
 
 _machines_above_floor = compiled(machines_above_floor)
-_replicas_for_concurrency = compiled(replicas_for_concurrency)
+_machines_for_concurrency = compiled(machines_for_concurrency)
 _scheduled_machines = compiled(scheduled_machines)
 
 
@@ -166,10 +166,10 @@ def wanted_instances(kernel: KernelState, p: int, now: float, tick: int) -> int:
         count_in_flight(kernel, p, now, 0)
         mean_in_flight = pool.in_flight_integral / kernel.fleet[0].tick_s
         pool.in_flight_integral = 0.0
-        replicas = _replicas_for_concurrency(mean_in_flight, pool.target) - _serving_beside(kernel, p)
         ring = pool.stabilization_ticks
-        per_instance = pool.replicas_per_instance
-        pool.wanted_history[tick % ring] = (replicas + per_instance - 1) // per_instance
+        pool.wanted_history[tick % ring] = _machines_for_concurrency(
+            mean_in_flight, pool.target, _serving_beside(kernel, p), pool.replicas_per_instance
+        )
         highest = np.int64(np.max(pool.wanted_history[:ring]))
         floor = _scheduled_instances(kernel, p, now) if pool.slots > 0 else 0
         return _machines_above_floor(highest, pool.minimum, floor, pool.instances)

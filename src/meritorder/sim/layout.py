@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from meritorder.policy.replicas import machines_above_floor
+from meritorder.policy.replicas import machines_above_floor, recommendations_kept
 from meritorder.sim.pools import Autoscaled, DeadlineScaled, Fixed, Requests, Scheduled, SimPool
 from meritorder.sim.runs import idle_tournament
 from meritorder.sim.state import (
@@ -173,9 +173,4 @@ def _set_bounds(record: np.void, scaling: Autoscaled, tick_s: float) -> None:
     floor = scaling.floor[0] if scaling.floor else 0
     record["initial"] = machines_above_floor(scaling.initial, 0, floor, scaling.maximum)
     record["minimum"] = scaling.minimum
-    record["stabilization_ticks"] = stabilization_ticks(scaling, tick_s)
-
-
-def stabilization_ticks(scaling: Autoscaled, tick_s: float) -> int:
-    """Return the ticks over which an autoscaler follows its highest recommendation."""
-    return max(1, int(np.ceil(scaling.stabilization_s / tick_s)))
+    record["stabilization_ticks"] = recommendations_kept(scaling.stabilization_s, tick_s)

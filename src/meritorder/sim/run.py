@@ -4,8 +4,9 @@ import numpy as np
 
 from meritorder.errors import InfeasibleError
 from meritorder.latency import tpot_s
+from meritorder.policy.replicas import DECISION_S, recommendations_kept
 from meritorder.sim.fleet import serve_all
-from meritorder.sim.layout import initial_state, stabilization_ticks
+from meritorder.sim.layout import initial_state
 from meritorder.sim.pools import Autoscaled, PoolAccount, Requests, Scheduled, SimPool, SimResult
 from meritorder.sim.state import (
     MAX_ACCESSES,
@@ -26,7 +27,7 @@ def simulate(
     pools: tuple[SimPool, ...],
     *,
     horizon_s: float,
-    tick_s: float = 15.0,
+    tick_s: float = DECISION_S,
     bin_s: float = 900.0,
 ) -> SimResult:
     """Serve all requests with a fleet; run time grows with requests, not with tokens.
@@ -124,7 +125,8 @@ def _check_limits(pool: SimPool, tick_s: float) -> None:
         bounds.append(("changes of the ceiling", len(pool.interruptions.ceiling), 0, MAX_CEILINGS))
         bounds.append(("lifetimes of instances", len(pool.interruptions.lifetimes_s), 0, MAX_LIFETIMES))
     if isinstance(pool.scaling, Autoscaled):
-        bounds.append(("ticks of stabilization", stabilization_ticks(pool.scaling, tick_s), 1, STABILIZATION_TICKS))
+        kept = recommendations_kept(pool.scaling.stabilization_s, tick_s)
+        bounds.append(("ticks of stabilization", kept, 1, STABILIZATION_TICKS))
     for what, value, lower, upper in bounds:
         if not lower <= value <= upper:
             raise InfeasibleError(f"{what}: {value:,} is not from {lower} to {upper:,}", where=where)

@@ -6,10 +6,11 @@ share a heap; a replica takes the most urgent request of all heaps that may run 
 
 import numpy as np
 
-from meritorder.policy.replicas import replicas_for_deadline
+from meritorder.policy.replicas import first_replica_is_due, replicas_for_deadline
 from meritorder.sim.compiled import before, compiled, inlined, pop, push, remove
 from meritorder.sim.state import DUE_BUCKETS, NONE, ON, STARTING, KernelState
 
+_first_replica_is_due = compiled(first_replica_is_due)
 _replicas_for_deadline = compiled(replicas_for_deadline)
 
 
@@ -89,7 +90,7 @@ def replicas_to_add(kernel: KernelState, p: int, now: float) -> float:
                 rented_s += pool.replicas_per_instance * max(0.0, due_by_s - max(now, kernel.instances[i].ready_s))
                 rented += 1
         time_left_s = due_by_s - now - pool.startup_s
-        if rented == 0 and time_left_s <= fleet.tick_s:
+        if _first_replica_is_due(rented, time_left_s, fleet.tick_s):
             needed = max(needed, float(pool.replicas_per_instance))
         needed = max(needed, _replicas_for_deadline(due_s, rented_s, time_left_s))
     return needed

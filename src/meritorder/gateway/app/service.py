@@ -4,6 +4,8 @@ import asyncio
 import logging
 import random
 import time
+from collections.abc import Sequence
+from functools import partial
 from typing import Final
 
 from starlette.applications import Starlette
@@ -27,9 +29,10 @@ from meritorder.gateway.routes.responses import Responses
 from meritorder.gateway.state.context import Context
 from meritorder.gateway.state.request import Deferral, Request
 from meritorder.gateway.store import heartbeats
+from meritorder.gateway.store.requests import QueuedRequests, queued_work
 from meritorder.gateway.venues.headroom import Headroom
-from meritorder.gateway.venues.plan import NO_PLAN, PlanInForce
 from meritorder.gateway.venues.plan_executor import PlanExecutor
+from meritorder.gateway.venues.plan_in_force import NO_PLAN, PlanInForce
 from meritorder.gateway.venues.plan_reload import PlanReloader
 from meritorder.gateway.venues.venues import Venues
 from meritorder.gateway.wire import asgi, calls
@@ -42,7 +45,14 @@ from meritorder.gateway.workers.provider_batches import ProviderBatches
 _CALLS: Final = frozenset((*calls.ENDPOINTS, *calls.REALTIME_ENDPOINTS))
 _BATCHES: Final = "/v1/batches"
 _MODEL_IS_OPTIONAL: Final = "/v1/responses"
+_MAX_BACKLOG: Final = 10_000
 _log: Final = logging.getLogger(__name__)
+
+
+async def _queued_work(context: Context) -> Sequence[QueuedRequests]:
+    """Return the queued work, the most urgent first, as far as a policy looks ahead."""
+    now_s = context.now_s()
+    return await context.database.read(lambda connection: queued_work(connection, now_s=now_s, limit=_MAX_BACKLOG))
 
 
 class Service:
@@ -59,7 +69,7 @@ class Service:
         self.venues = venues
         settings: Settings = context.settings
         self.headroom = Headroom(venues, settings.lanes)
-        self.plan_executor = PlanExecutor(plan, venues, context.now_s)
+        self.plan_executor = PlanExecutor(plan, venues, context.now_s, partial(_queued_work, context))
         self.plan_reloader = PlanReloader(settings, self.plan_executor)
         self.dispatcher = Dispatcher(context, venues, self.headroom, self.plan_executor)
         self.provider_batches = ProviderBatches(context, venues, self.dispatcher, self.plan_executor)

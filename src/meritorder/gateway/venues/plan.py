@@ -3,147 +3,33 @@
 A pool, API or workload of the plan that no venue or rule here covers is an error at startup.
 """
 
-import fnmatch
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+import math
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import Final
 
 from meritorder import planfile
-from meritorder.deadlines import parse_deadline
-from meritorder.domain import OWN_DEADLINE, Access, BackfillLimits
+from meritorder.domain import OWN_DEADLINE, Access
 from meritorder.errors import ConfigError, WorkloadsError
 from meritorder.gateway import config
 from meritorder.gateway.config import DEFERRABLE, REALTIME, Settings
-from meritorder.planfile import PlanPool, PoolSchedule
-from meritorder.policy.schedule import Calendar, repeat_period_s
+from meritorder.gateway.venues.plan_in_force import (
+    NO_PLAN,
+    PlanInForce,
+    PlannedPool,
+    PlannedRoute,
+    PlannedRow,
+    PlannedRule,
+    PlannedWorkload,
+)
+from meritorder.planfile import PlanPool
+from meritorder.planpolicy import PaymentRules
+from meritorder.policy.schedule import Calendar, repeat_period_s, safe_completion_tokens_per_s
 from meritorder.units import parse_duration_s
 
 _CALL_COLUMNS: Final = frozenset({"model", "tenant"})  # the columns of a trace that a call states
 _WRITE_AGAIN: Final = "write the plan again with `meritorder plan`"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PlannedPool:
-    """A pool of machines in the plan, and the venues that it serves.
-
-    Args:
-        spec: The pool as the plan describes it.
-        schedules: Its machines by slot, for each payment.
-        machines: Its machines by slot, over all payments.
-        realtime: Whether it serves real-time work, by slot.
-        backfill: Limits on deferrable work beside real-time work, by slot.
-        venues: Names of the venues.
-    """
-
-    spec: PlanPool
-    schedules: tuple[PoolSchedule, ...]
-    machines: tuple[int, ...]
-    realtime: tuple[bool, ...]
-    backfill: tuple[BackfillLimits, ...]
-    venues: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PlannedRoute:
-    """A destination of a workload.
-
-    Args:
-        venues: Names of its venues.
-        shares: Share of the workload's requests, by slot.
-        pool: The pool behind the venues; None for a token API.
-    """
-
-    venues: tuple[str, ...]
-    shares: tuple[float, ...]
-    pool: PlannedPool | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PlannedWorkload:
-    """A deferrable workload of the plan.
-
-    Args:
-        name: Its name in the plan.
-        declared: The declared workload that it is part of.
-        patience_s: How long its requests can wait at least.
-        routes: Where its requests go.
-    """
-
-    name: str
-    declared: str
-    patience_s: float
-    routes: tuple[PlannedRoute, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PlannedRule:
-    """A workload that was declared to the planner; a call belongs to the first one whose globs all match it."""
-
-    name: str
-    deadline: str
-    deferrable: bool
-    match: tuple[tuple[str, str], ...]
-    access: Access = field(default_factory=Access)
-
-    @property
-    def is_restricted(self) -> bool:
-        """Whether `allow` or `deny` restricts where its calls may run."""
-        return self.access != Access()
-
-    def matches(self, model: str, tenant: str) -> bool:
-        """Tell whether a call belongs to this workload."""
-        values = {"model": model, "tenant": tenant}
-        return all(fnmatch.fnmatchcase(values[column], pattern) for column, pattern in self.match)
-
-    def due_s(self, now_s: float) -> float | None:
-        """Return the deadline of a call that arrives now; None once it is past."""
-        due_s = parse_deadline(self.deadline).due_s(now_s)
-        return due_s if due_s > now_s else None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PlanInForce:
-    """The plan that the gateway executes.
-
-    Args:
-        file: The file that it was read from; empty without a plan.
-        calendar: Its slots.
-        pools: Its machines.
-        realtime: Routes of real-time work, by the model name that clients use and by restricted workload; "" holds the
-            calls of all other workloads.
-        deferrable: Deferrable workloads, by the model name that clients use.
-        rules: Declared workloads that are deferrable or restricted, in the order in which they are matched.
-        places: Provider, region and hardware of the plan's pools and APIs at each venue.
-    """
-
-    file: str
-    calendar: Calendar
-    pools: tuple[PlannedPool, ...]
-    realtime: dict[str, dict[str, tuple[PlannedRoute, ...]]]
-    deferrable: dict[str, tuple[PlannedWorkload, ...]]
-    rules: tuple[PlannedRule, ...]
-    places: dict[str, tuple[tuple[str, str, str], ...]] = field(default_factory=dict)
-
-    def find_rule(self, model: str, tenant: str) -> PlannedRule | None:
-        """Return the declared workload that a call belongs to."""
-        return next((rule for rule in self.rules if rule.matches(model, tenant)), None)
-
-    def permits(self, rule: PlannedRule, venue: str) -> bool:
-        """Tell whether a workload may run at a venue; a restricted one may not run where the place is unknown."""
-        places = self.places.get(venue, ())
-        return not rule.is_restricted or (bool(places) and all(rule.access.permits(*place) for place in places))
-
-
-NO_PLAN: Final = PlanInForce(
-    file="",
-    calendar=Calendar(slot_s=1.0, slots=1, period_s=1.0, start_s=0.0),
-    pools=(),
-    realtime={},
-    deferrable={},
-    rules=(),
-)
 
 
 def read_plan(settings: Settings) -> PlanInForce:
@@ -173,7 +59,8 @@ class _PlanMatcher:
 
     def match(self) -> PlanInForce:
         self._check_names()
-        pools = tuple(self._pool(pool) for pool in self._plan.pools if self._schedules(pool.name))
+        policy = self._plan.policy
+        pools = tuple(self._pool(pool) for pool in self._plan.pools if self._rows(pool))
         realtime: dict[str, dict[str, tuple[PlannedRoute, ...]]] = {}
         deferrable: dict[str, tuple[PlannedWorkload, ...]] = {}
         for model in dict.fromkeys(workload.model for workload in self._plan.workloads):
@@ -190,7 +77,8 @@ class _PlanMatcher:
                 realtime[name], deferrable[name] = realtime_routes, planned
         return PlanInForce(
             file=self._file,
-            calendar=self._calendar(),
+            calendar=self._calendar(self._plan.slot_s, self._plan.slots),
+            policy_calendar=self._calendar(policy.slot_s, policy.slots) if policy else None,
             pools=pools,
             realtime=realtime,
             deferrable=deferrable,
@@ -212,7 +100,7 @@ class _PlanMatcher:
         """Return the routes of real-time work: of each restricted workload by its name, of all others under ""."""
         by_workload: dict[str, tuple[PlannedRoute, ...]] = {}
         for workload in workloads:
-            routes = self._routes([workload.name], pools, REALTIME)
+            routes = self._routes(workload, pools, REALTIME)
             is_restricted = workload.allow or workload.deny
             names = workload.name.removesuffix(f", {workload.model}").split(" + ") if is_restricted else [""]
             by_workload |= dict.fromkeys(names, routes)
@@ -232,7 +120,7 @@ class _PlanMatcher:
                     f"the plan has {', '.join(sorted(map(repr, plan_names)))}",
                 )
 
-    def _calendar(self) -> Calendar:
+    def _calendar(self, slot_s: float, slots: int) -> Calendar:
         plan = self._plan
         if self._settings.plan_start:
             start_s = config.epoch_s(self._settings.plan_start)
@@ -243,23 +131,34 @@ class _PlanMatcher:
                 "has no start time, because its trace has no dates",
                 'write plan_start = "2026-11-30T00:00:00Z" at the top of the configuration',
             )
-        return Calendar(
-            slot_s=plan.slot_s, slots=plan.slots, period_s=repeat_period_s(plan.slots * plan.slot_s), start_s=start_s
+        return Calendar(slot_s=slot_s, slots=slots, period_s=repeat_period_s(slots * slot_s), start_s=start_s)
+
+    def _rows(self, pool: PlanPool) -> tuple[PlannedRow, ...]:
+        """Return the payments under which a pool may have machines."""
+        policy, rows = self._plan.policy, [row for row in self._plan.schedule if row.pool == pool.name]
+        if policy is None:
+            found = [(row, PaymentRules()) for row in rows if max(row.machines)]
+        else:
+            found = [(row, policy.rules_of(row.pool, row.payment)) for row in rows]
+            found = [(row, rules) for row, rules in found if not rules.is_empty]
+        tpot_s = config.duration_s(self._settings.lanes.tpot)
+        assumed = safe_completion_tokens_per_s(math.inf, pool.max_num_seqs or 1, tpot_s)
+        return tuple(
+            PlannedRow(
+                schedule=row, rules=rules, tokens_per_s=(rules.backlog and rules.backlog.tokens_per_s) or assumed
+            )
+            for row, rules in found
         )
 
-    def _schedules(self, pool: str) -> tuple[PoolSchedule, ...]:
-        return tuple(entry for entry in self._plan.schedule if entry.pool == pool and max(entry.machines))
-
     def _pool(self, spec: PlanPool) -> PlannedPool:
-        schedules = self._schedules(spec.name)
-        by_slot = list(zip(*(schedule.machines for schedule in schedules), strict=True))
+        rows = self._rows(spec)
+        by_slot = list(zip(*(row.schedule.machines for row in rows), strict=True))
         return PlannedPool(
             spec=spec,
-            schedules=schedules,
+            rows=rows,
             machines=tuple(map(sum, by_slot)),
             realtime=tuple(
-                any(machines and schedule.realtime for machines, schedule in zip(slot, schedules, strict=True))
-                for slot in by_slot
+                any(machines and row.realtime for machines, row in zip(slot, rows, strict=True)) for slot in by_slot
             ),
             backfill=tuple(spec.backfill.scaled(share) for share in spec.backfill_shares or [1.0] * len(by_slot)),
             venues=self._serving(spec.name, "no venue serves the pool"),
@@ -271,23 +170,37 @@ class _PlanMatcher:
             raise self._error(f"{what} {name!r}", f"write pool = {name!r} in the [[venue]] that serves it")
         return tuple(venues)
 
-    def _routes(self, workloads: Sequence[str], pools: Sequence[PlannedPool], lane: str) -> tuple[PlannedRoute, ...]:
-        """Return the common routes of some workloads, each with its share of their requests by slot."""
-        flows: dict[str, list[float]] = {}
-        for route in self._plan.routes:
-            if route.workload in workloads and max(route.flow) > 0:
-                before = flows.get(route.venue, [0.0] * self._plan.slots)
-                flows[route.venue] = [sum(pair) for pair in zip(before, route.flow, strict=True)]
-        totals = [sum(flow) for flow in zip(*flows.values(), strict=True)]
+    def _routes(
+        self, workload: planfile.WorkloadPlan, pools: Sequence[PlannedPool], lane: str
+    ) -> tuple[PlannedRoute, ...]:
+        """Return the routes of a workload, each with its share of the requests by slot."""
+        routes = [route for route in self._plan.routes if route.workload == workload.name and max(route.flow) > 0]
+        totals = [sum(flow) for flow in zip(*(route.flow for route in routes), strict=True)]
         by_name = {pool.spec.name: pool for pool in pools}
-        return tuple(
+        planned = tuple(
             PlannedRoute(
-                venues=self._in_lane(name, lane),
-                shares=tuple(part / total if total > 0 else 0.0 for part, total in zip(flow, totals, strict=True)),
-                pool=by_name.get(name),
+                venues=self._in_lane(route.venue, lane),
+                shares=tuple(
+                    part / total if total > 0 else 0.0 for part, total in zip(route.flow, totals, strict=True)
+                ),
+                pool=by_name.get(route.venue),
             )
-            for name, flow in flows.items()
+            for route in routes
+            if route.kind == "tier" or self._plan.policy is None
         )
+        return planned if self._plan.policy is None else (*planned, *self._policy_routes(workload, pools, lane))
+
+    def _policy_routes(
+        self, workload: planfile.WorkloadPlan, pools: Sequence[PlannedPool], lane: str
+    ) -> Iterator[PlannedRoute]:
+        """Yield a route to each pool that may serve a workload: a policy does not say which work runs in which slot."""
+        access = Access.from_tables(workload.allow, workload.deny)
+        for pool in pools:
+            venues = tuple(name for name in pool.venues if lane in self._venues[name].lanes)
+            serves_lane = lane == DEFERRABLE or any(row.realtime for row in pool.rows)
+            is_permitted = access.permits(pool.spec.provider, pool.spec.region, pool.spec.hardware)
+            if venues and serves_lane and is_permitted and pool.spec.model == workload.model:
+                yield PlannedRoute(venues=venues, shares=(1.0,) * self._plan.slots, pool=pool)
 
     def _in_lane(self, name: str, lane: str) -> tuple[str, ...]:
         venues = self._serving(name, "no venue serves the pool or API")
@@ -321,7 +234,7 @@ class _PlanMatcher:
             name=workload.name,
             declared=declared,
             patience_s=_patience_s(workload, declared),
-            routes=self._routes([workload.name], pools, DEFERRABLE),
+            routes=self._routes(workload, pools, DEFERRABLE),
         )
 
     def _declared(self, name: str) -> str | None:

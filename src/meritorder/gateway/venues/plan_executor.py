@@ -5,28 +5,37 @@ does not know goes wherever there is capacity, as it would without a plan.
 """
 
 import asyncio
+import contextlib
 import logging
 import math
 from collections import Counter, defaultdict
-from collections.abc import Callable, Coroutine, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from meritorder.gateway.errors import UnavailableError
+from meritorder.gateway.errors import StoreUnavailableError, UnavailableError
 from meritorder.gateway.state.metrics import Gauge
 from meritorder.gateway.state.request import Deferral
 from meritorder.gateway.store.keys import Key
 from meritorder.gateway.store.requests import QueuedRequests
 from meritorder.gateway.venues.engines import Engine, EngineState
-from meritorder.gateway.venues.plan import PlanInForce, PlannedPool, PlannedRoute, PlannedRule, PlannedWorkload
+from meritorder.gateway.venues.plan_in_force import (
+    PlanInForce,
+    PlannedPool,
+    PlannedRoute,
+    PlannedRule,
+    PlannedWorkload,
+)
+from meritorder.gateway.venues.plan_machines import PolicyMachines, machines_of
+from meritorder.gateway.venues.plan_status import plan_gauges, plan_status
 from meritorder.gateway.venues.venues import Venue, Venues
 from meritorder.gateway.wire.calls import CallFields
-from meritorder.planfile import PoolSchedule
 from meritorder.policy.backfill import backfill_sequences
-from meritorder.policy.schedule import pick_share, remaining_quota, scheduled_machines, spread_evenly
+from meritorder.policy.schedule import pick_share, remaining_quota, spread_evenly
 from meritorder.units import format_duration, utc
 
 _ROUND_S: Final = 0.25
+_BACKLOG_S: Final = 2.0
 _log: Final = logging.getLogger(__name__)
 
 
@@ -52,18 +61,28 @@ class PlanExecutor:
         plan: The plan; `NO_PLAN` leaves everything to capacity and urgency.
         venues: Where requests run.
         now_s: The clock: epoch seconds.
+        queue: Reads the queued work, for which a policy may start machines.
     """
 
-    def __init__(self, plan: PlanInForce, venues: Venues, now_s: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        plan: PlanInForce,
+        venues: Venues,
+        now_s: Callable[[], float],
+        queue: Callable[[], Awaitable[Sequence[QueuedRequests]]],
+    ) -> None:
         self._now_s = now_s
+        self._queue = queue
         self._venues = {venue.name: venue for venue in venues.all}
         self._request_numbers: Counter[str] = Counter()
         self._engine_tasks: dict[str, asyncio.Task[None]] = {}
+        self._machines = machines_of(plan, self._venues)
         self._set_plan(plan)
 
     def _set_plan(self, plan: PlanInForce) -> None:
         self._plan = plan
         self._calendar = plan.calendar
+        self._machines = machines_of(plan, self._venues, self._machines)
         self._pool_of = {name: pool for pool in plan.pools for name in pool.venues}
         self._slot = -1
         self._dispatched: defaultdict[str, Counter[str]] = defaultdict(Counter)
@@ -95,11 +114,12 @@ class PlanExecutor:
         routes = self._plan.realtime.get(model, {}).get(rule.name if rule and rule.is_restricted else "")
         if not routes:
             return venues
-        slot = self._calendar.slot_at(self._now_s())
-        active = [route for route in routes if route.shares[slot] > 0]
+        now_s = self._now_s()
+        slot = self._calendar.slot_at(now_s)
+        active = self._active(routes, now_s)
         apis = [route for route in active if route.pool is None]
         own = self._venues_of(route for route in active if route.pool)
-        own.sort(key=lambda venue: self._load(venue, slot))
+        own.sort(key=lambda venue: (_readiness(venue), self._load(venue, now_s)))
         order = [*own, *self._venues_of(apis)]
         if apis:
             self._request_numbers[model] += 1
@@ -108,7 +128,7 @@ class PlanExecutor:
             if index < len(apis):
                 order = [*self._venues_of([apis[index]]), *order]
         serving = {venue.name: venue for venue in venues}
-        names = dict.fromkeys(venue.name for venue in (*order, *self._running_first(venues, slot)))
+        names = dict.fromkeys(venue.name for venue in (*order, *self._running_first(venues, now_s)))
         return [serving[name] for name in names if name in serving]
 
     def deferrable_targets(
@@ -128,16 +148,16 @@ class PlanExecutor:
             return [DispatchTarget(venue, math.inf, planned=False) for venue in venues]
         slot = self._calendar.slot_at(now_s)
         may_wait = now_s < plan_wait_s
-        active = [route for route in workload.routes if route.shares[slot] > 0]
-        active.sort(key=lambda route: (route.pool is None, route.pool is not None and route.pool.realtime[slot]))
+        active = self._active(workload.routes, now_s)
+        active.sort(key=lambda route: (route.pool is None, self._serves_realtime(route.pool, now_s)))
         targets = {}
         for route in active:
-            for venue in self._venues_of([route]):
+            for venue in filter(_runs, self._venues_of([route])):
                 quota = self._quota(workload, route, slot) if route.pool is None and may_wait else math.inf
                 # Requests of a batch go to a batch API as provider batches, not one by one.
                 one_by_one = venue.batches is None or work.batch_seq is None
                 targets[venue.name] = DispatchTarget(venue, quota, planned=one_by_one)
-        others = [] if may_wait else self._running_first(venues, slot)
+        others = [] if may_wait else self._running_first(venues, now_s)
         unplanned = [DispatchTarget(venue, math.inf, planned=False) for venue in others if venue.name not in targets]
         serving = {venue.name for venue in venues}
         return [*(target for name, target in targets.items() if name in serving), *unplanned]
@@ -187,13 +207,13 @@ class PlanExecutor:
         pool = self._pool_of.get(venue.name)
         if pool is None or not pool.spec.max_num_seqs:
             return math.inf
-        slot = self._calendar.slot_at(self._now_s())
-        if not pool.realtime[slot]:
+        now_s = self._now_s()
+        if not self._machines.serves_realtime(pool, now_s):
             return math.inf
-        limits = pool.backfill[slot]
+        limits = self._machines.backfill(pool, now_s)
         if venue.load is not None and (venue.load.kv_cache_share or 0.0) > limits.kv_share:
             return 0
-        cap = round(limits.sequences * self._replicas(pool, slot))
+        cap = round(self._machines.sequences(pool, now_s) / len(pool.venues))
         return backfill_sequences(venue.realtime + len(venue.deferrable), 0, cap)
 
     def startup_s(self, venues: Sequence[Venue]) -> float:
@@ -206,55 +226,46 @@ class PlanExecutor:
         return min((pool.spec.startup_s for pool in pools if pool is not None), default=0.0)
 
     async def run(self) -> None:
-        """Start and stop engines as scheduled, until cancelled."""
+        """Start and stop engines as the plan has it, until cancelled."""
         if not self._plan.file:
             return
         self._log_plan()
+        reading = asyncio.create_task(self._keep_reading())
         try:
             while True:
+                self.observe()
                 now_s = self._now_s()
                 for pool in self._plan.pools:
-                    self._scale(pool.venues, self._scheduled(pool, pool.machines, now_s))
+                    self._scale(pool.venues, self._machines.wanted(pool, now_s))
                 # Engines outside the plan, such as those of a pool in the previous plan.
                 self._scale([name for name in self._venues if name not in self._pool_of], 0)
                 await asyncio.sleep(min(_ROUND_S, self._calendar.slot_s / 4))
         finally:
-            for task in self._engine_tasks.values():
+            for task in (reading, *self._engine_tasks.values()):
                 task.cancel()
 
+    def observe(self) -> None:
+        """Let a policy see the load of now, and decide on its machines."""
+        self._machines.observe(self._now_s())
+
+    async def read_backlog(self) -> None:
+        """Read the queued work, if a policy needs it."""
+        if isinstance(self._machines, PolicyMachines) and self._machines.needs_backlog:
+            with contextlib.suppress(StoreUnavailableError):  # `meritorder_store_up` reports it
+                self._machines.backlog = await self._queue()
+
+    async def _keep_reading(self) -> None:
+        while True:
+            await self.read_backlog()
+            await asyncio.sleep(_BACKLOG_S)
+
     def status(self) -> dict[str, Any] | None:
-        """Return the current slot and the machines scheduled now and next; None without a plan."""
-        if not self._plan.file:
-            return None
-        now_s = self._now_s()
-        return {
-            "file": self._plan.file,
-            "slot": self._calendar.slot_at(now_s),
-            "slots": self._calendar.active_slots,
-            "next_slot_at": round(now_s + self._calendar.remaining_s(now_s), 3),
-            "repeats_every_s": self._calendar.period_s,
-            "pools": [
-                self._pool_status(pool, schedule, now_s) for pool in self._plan.pools for schedule in pool.schedules
-            ],
-        }
+        """Return the current slot and the machines wanted now and next; None without a plan."""
+        return plan_status(self._plan, self._machines, self._now_s())
 
     def gauges(self) -> list[Gauge]:
-        """Return the scheduled replicas and machines, for an autoscaler to follow."""
-        now_s, labels = self._now_s(), ("pool", "payment")
-        statuses = [
-            ((pool.spec.name, schedule.payment), self._pool_status(pool, schedule, now_s))
-            for pool in self._plan.pools
-            for schedule in pool.schedules
-        ]
-        return [
-            (name, what, labels, [(values, float(status[field])) for values, status in statuses])
-            for name, what, field in (
-                ("meritorder_plan_replicas", "Replicas scheduled now, ahead by the start-up time.", "replicas"),
-                ("meritorder_plan_replicas_next", "Replicas scheduled in the next slot.", "replicas_next"),
-                ("meritorder_plan_machines", "Machines scheduled now, ahead by the start-up time.", "machines"),
-            )
-            if self._plan.file
-        ]
+        """Return the replicas and machines that the plan wants, for an autoscaler to follow."""
+        return plan_gauges(self._plan, self._machines, self._now_s())
 
     def _log_plan(self) -> None:
         calendar = self._calendar
@@ -267,25 +278,6 @@ class PlanExecutor:
             format_duration(calendar.period_s),
             f"{utc(now_s - calendar.elapsed_s(now_s)):%Y-%m-%dT%H:%M:%SZ}",
             calendar.slot_at(now_s),
-        )
-
-    def _pool_status(self, pool: PlannedPool, schedule: PoolSchedule, now_s: float) -> dict[str, Any]:
-        machines = self._scheduled(pool, schedule.machines, now_s)
-        machines_next = schedule.machines[(self._calendar.slot_at(now_s) + 1) % self._calendar.active_slots]
-        return {
-            "pool": pool.spec.name,
-            "payment": schedule.payment,
-            "venues": list(pool.venues),
-            "machines": machines,
-            "machines_next": machines_next,
-            "replicas": machines * pool.spec.replicas,
-            "replicas_next": machines_next * pool.spec.replicas,
-        }
-
-    def _scheduled(self, pool: PlannedPool, machines: Sequence[int], now_s: float) -> int:
-        """Return the machines that must run now, so that those of each slot are ready when it starts."""
-        return scheduled_machines(
-            machines[: self._calendar.active_slots], *self._calendar.slots_within(now_s, pool.spec.startup_s)
         )
 
     def _scale(self, venues: Iterable[str], machines: int) -> None:
@@ -316,21 +308,32 @@ class PlanExecutor:
     def _venues_of(self, routes: Iterable[PlannedRoute]) -> list[Venue]:
         return [self._venues[name] for route in routes for name in route.venues]
 
-    def _running_first(self, venues: Sequence[Venue], slot: int) -> list[Venue]:
-        """Return venues in their order, but those last whose machines are scheduled to be off."""
+    def _active(self, routes: Iterable[PlannedRoute], now_s: float) -> list[PlannedRoute]:
+        """Return the routes that the plan uses in this slot and whose machines run."""
+        slot = self._calendar.slot_at(now_s)
+        return [
+            route
+            for route in routes
+            if route.shares[slot] > 0 and (route.pool is None or self._machines.serving(route.pool, now_s))
+        ]
+
+    def _serves_realtime(self, pool: PlannedPool | None, now_s: float) -> bool:
+        return pool is not None and self._machines.serves_realtime(pool, now_s)
+
+    def _running_first(self, venues: Sequence[Venue], now_s: float) -> list[Venue]:
+        """Return venues in their order, but those last whose machines are off by the plan."""
 
         def is_off(venue: Venue) -> bool:
             pool = self._pool_of.get(venue.name)
-            return pool is not None and not pool.machines[slot]
+            return pool is not None and not (self._machines.serving(pool, now_s) and _runs(venue))
 
         return sorted(venues, key=is_off)
 
-    def _replicas(self, pool: PlannedPool, slot: int) -> float:
-        """Return the scheduled replicas behind each of a pool's venues."""
-        return pool.machines[slot] * pool.spec.replicas / len(pool.venues)
-
-    def _load(self, venue: Venue, slot: int) -> float:
-        return (venue.realtime + len(venue.deferrable)) / max(1.0, self._replicas(self._pool_of[venue.name], slot))
+    def _load(self, venue: Venue, now_s: float) -> float:
+        """Return the requests at a venue, for each of the replicas behind it."""
+        pool = self._pool_of[venue.name]
+        replicas = self._machines.serving(pool, now_s) * pool.spec.replicas / len(pool.venues)
+        return (venue.realtime + len(venue.deferrable)) / max(1.0, replicas)
 
     def _quota(self, workload: PlannedWorkload, route: PlannedRoute, slot: int) -> float:
         self._reset_counts(slot)
@@ -356,6 +359,18 @@ class PlanExecutor:
             candidates,
             key=lambda workload: (workload.patience_s <= patience_s, -abs(workload.patience_s - patience_s)),
         )
+
+
+def _readiness(venue: Venue) -> int:
+    """Return how far a venue is from serving: an engine that is ready comes before one that starts."""
+    if venue.engine is None or venue.engine.state is EngineState.READY:
+        return 0
+    return 1 if venue.engine.state is EngineState.STARTING else 2
+
+
+def _runs(venue: Venue) -> bool:
+    """Tell whether a venue serves now or is one of the machines that the plan wants now."""
+    return _readiness(venue) == 0 or (venue.engine is not None and venue.engine.keep_running)
 
 
 def _dispatched_on(dispatched: Counter[str], route: PlannedRoute) -> int:

@@ -12,6 +12,7 @@ from meritorder.domain import Slo
 from meritorder.errors import ConfigError
 from meritorder.gateway import config
 from meritorder.gateway.venues import plan as planned
+from meritorder.gateway.venues.plan_in_force import NO_PLAN, PlanInForce
 from meritorder.planfile import DeclaredWorkload, Plan, Promises, WorkloadPlan, write_plan
 from meritorder.policy.schedule import Calendar
 
@@ -20,7 +21,7 @@ LIVE = {"name": "own", "pool": nightly.LIVE, "url": "http://x", "kind": "vllm", 
 NIGHT = {"name": nightly.NIGHT, "url": "http://y", "kind": "vllm", "models": ["stub"], "lanes": ["deferrable"]}
 
 
-def read(folder: Path, plan: Plan, venues: list[dict[str, Any]] | None = None, **more: object) -> planned.PlanInForce:
+def read(folder: Path, plan: Plan, venues: list[dict[str, Any]] | None = None, **more: object) -> PlanInForce:
     write_plan(plan, folder / "plan.json")
     document = {"plan": str(folder / "plan.json"), "venue": [LIVE, NIGHT] if venues is None else venues, **more}
     return planned.read_plan(config.parse_settings(document, where="gateway.toml"))
@@ -40,7 +41,7 @@ def test_pools_match_venues_by_name(tmp_path: Path) -> None:
 
 
 def test_no_plan_in_settings() -> None:
-    assert planned.read_plan(config.parse_settings({"venue": [LIVE]}, where="x")) is planned.NO_PLAN
+    assert planned.read_plan(config.parse_settings({"venue": [LIVE]}, where="x")) is NO_PLAN
 
 
 def test_configured_start_overrides_plan(tmp_path: Path) -> None:
@@ -160,3 +161,38 @@ def test_golden_plan_can_be_executed(tmp_path: Path) -> None:
     assert plan_in_force.calendar.period_s == 7 * 24 * HOUR_S
     h200 = plan_in_force.pools[0]
     assert h200.machines[11] == sum(pool_schedule.machines[11] for pool_schedule in plan.schedule[:2])
+
+
+def test_policy_routes_to_every_permitted_pool(tmp_path: Path) -> None:
+    plan = nightly.policy_plan()
+    in_force = read(tmp_path, plan)
+    (live,) = in_force.realtime["stub"][""]
+    assert (live.venues, live.shares) == (("own",), (1.0,) * 5)
+    (waits,) = in_force.deferrable["stub"]
+    assert [route.venues for route in waits.routes] == [("own",), ("night",)]
+    assert in_force.policy_calendar == Calendar(slot_s=HOUR_S, slots=2, period_s=2 * HOUR_S, start_s=0.0)
+    pools = [msgspec.structs.replace(pool, region={"night": "eu-1"}.get(pool.name, "us-1")) for pool in plan.pools]
+    work = [msgspec.structs.replace(work, deny={"region": ["us-*"]}) for work in plan.workloads]
+    (waits,) = read(tmp_path, msgspec.structs.replace(plan, pools=pools, workloads=work)).deferrable["stub"]
+    assert [route.venues for route in waits.routes] == [("night",)]
+
+
+def test_policy_keeps_share_of_tokens(tmp_path: Path) -> None:
+    """A quarter of the work is bought in hindsight, and of the pools only the live one serves real time."""
+    routes = [
+        nightly.route("realtime", nightly.LIVE, [0.5] * 5),
+        nightly.route("realtime", nightly.NIGHT, [0.25] * 5),
+        nightly.route("realtime", nightly.TOKENS, [0.25] * 5, kind="tier"),
+        *nightly.plan().routes[1:],
+    ]
+    api = {"name": "api", "pool": nightly.TOKENS, "url": "http://z", "models": ["stub"]}
+    found = read(tmp_path, nightly.policy_plan(routes=routes), [LIVE, NIGHT, api]).realtime["stub"][""]
+    assert [(route.venues, route.shares[0], route.pool is None) for route in found] == [
+        (("api",), 0.25, True),
+        (("own",), 1.0, False),
+    ]
+
+
+def test_pool_without_rule_needs_no_venue(tmp_path: Path) -> None:
+    plan = nightly.policy_plan(msgspec.structs.replace(nightly.policy(), backlog=[]))
+    assert [pool.spec.name for pool in read(tmp_path, plan, [LIVE]).pools] == ["live"]

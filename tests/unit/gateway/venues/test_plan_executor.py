@@ -21,6 +21,7 @@ from meritorder.gateway.venues import plan as planned
 from meritorder.gateway.venues import venues
 from meritorder.gateway.venues.engines import EngineState
 from meritorder.gateway.venues.plan_executor import PlanExecutor
+from meritorder.gateway.venues.plan_in_force import NO_PLAN
 from meritorder.gateway.venues.venues import RunningRequest, Venue
 from meritorder.gateway.wire.calls import CallFields
 from meritorder.planfile import DeclaredWorkload, Plan, WorkloadPlan, write_plan
@@ -43,7 +44,11 @@ class Site:
         settings = config.parse_settings(found, where="test")
         self.venues = venues.build_venues(settings)
         self.now_s = 0.0
-        self.plan_executor = PlanExecutor(planned.read_plan(settings), self.venues, lambda: self.now_s)
+        self.queued: list[QueuedRequests] = []
+        self.plan_executor = PlanExecutor(planned.read_plan(settings), self.venues, lambda: self.now_s, self.queue)
+
+    async def queue(self) -> list[QueuedRequests]:
+        return self.queued
 
     def venue(self, name: str) -> Venue:
         return next(venue for venue in self.venues.all if venue.name == name)
@@ -153,6 +158,34 @@ def test_real_time_to_least_loaded_replica(site: Callable[..., Site]) -> None:
     there.venue(nightly.LIVE).realtime, there.venue(nightly.NIGHT).realtime = 9, 2  # 8 replicas, and 2
     assert there.realtime(2) == [nightly.NIGHT, nightly.LIVE]
     assert there.realtime(0) == [nightly.LIVE, nightly.NIGHT]
+
+
+def test_ready_engine_before_stopped_one(site: Callable[..., Site]) -> None:
+    command = {"url": "http://127.0.0.1:{port}/v1", "command": ["engine", "{port}"], "pool": nightly.LIVE}
+    there = site(nightly.plan(), *(OWN | command | {"name": name} for name in ("a", "b", nightly.LIVE)))
+    first, second = there.venue("a").engine, there.venue("b").engine
+    assert first is not None
+    assert second is not None
+    there.venue("b").realtime = 5
+    assert there.realtime(0)[:2] == ["a", nightly.LIVE]
+    second.state = EngineState.READY
+    assert there.realtime(0)[0] == "b", "busy, but ready"
+    first.state = EngineState.STARTING
+    assert there.realtime(0)[:3] == ["b", "a", nightly.LIVE]
+
+
+def test_policy_sends_work_where_machines_run(site: Callable[..., Site]) -> None:
+    """The night's route has a slot of its own in the schedule; under a policy its machines run when deadlines need."""
+    there = site(nightly.policy_plan())
+    assert there.deferrable(0) == [(nightly.LIVE, math.inf, True)]
+    assert there.deferrable(2) == [(nightly.LIVE, math.inf, True)]
+    assert there.realtime(0) == [nightly.LIVE, nightly.NIGHT]
+    there.queued = [waiting(patience_s=600.0)]
+    asyncio.run(there.plan_executor.read_backlog())
+    there.plan_executor.observe()
+    assert there.deferrable(0) == [(nightly.NIGHT, math.inf, True), (nightly.LIVE, math.inf, True)]
+    assert there.plan_executor.max_backfill(there.venue(nightly.NIGHT)) == math.inf
+    assert there.plan_executor.max_backfill(there.venue(nightly.LIVE)) == 2 * 3
 
 
 def test_stopped_machines_come_last(site: Callable[..., Site]) -> None:
@@ -301,7 +334,7 @@ def test_replaced_plan_is_followed(site: Callable[..., Site]) -> None:
     assert there.realtime(0) == [nightly.LIVE, nightly.NIGHT]
     assert there.plan_executor.next_slot_s(waiting(), 0.0) == 2 * HOUR_S
     assert there.plan_executor.deferral(CallFields(model="stub"), BULK, 0.0) is not None
-    there.plan_executor.replace_plan(planned.NO_PLAN)
+    there.plan_executor.replace_plan(NO_PLAN)
     assert there.plan_executor.status() is None
     assert there.plan_executor.next_slot_s(waiting(), 0.0) == math.inf
     assert there.plan_executor.deferral(CallFields(model="stub"), BULK, 0.0) is None
@@ -319,7 +352,7 @@ async def test_engine_outside_new_plan_stops(site: Callable[..., Site]) -> None:
     async with asyncio.timeout(20):
         while engine.state is not EngineState.READY:
             await asyncio.sleep(0.05)
-        there.plan_executor.replace_plan(planned.NO_PLAN)
+        there.plan_executor.replace_plan(NO_PLAN)
         while engine.state is not EngineState.STOPPED:
             await asyncio.sleep(0.05)
     executing.cancel()

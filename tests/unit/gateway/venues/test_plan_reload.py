@@ -12,6 +12,7 @@ import pytest
 from tests.samples import nightly
 
 from meritorder.gateway import config
+from meritorder.gateway.store.requests import QueuedRequests
 from meritorder.gateway.venues import plan as planned
 from meritorder.gateway.venues import plan_reload as plan_reloader
 from meritorder.gateway.venues import venues
@@ -20,6 +21,10 @@ from meritorder.gateway.venues.plan_reload import PlanReloader
 from meritorder.planfile import write_plan
 
 NAMES = (nightly.LIVE, nightly.NIGHT)
+
+
+async def empty_queue() -> list[QueuedRequests]:
+    return []
 
 
 class Site:
@@ -31,7 +36,9 @@ class Site:
         served = [{"name": name, "url": "http://x", "kind": "vllm", "models": ["stub"]} for name in NAMES]
         found: dict[str, Any] = {"venue": served, "plan": str(self.file)}
         settings = config.parse_settings(found, where="test")
-        self.plan_executor = PlanExecutor(planned.read_plan(settings), venues.build_venues(settings), lambda: 0.0)
+        self.plan_executor = PlanExecutor(
+            planned.read_plan(settings), venues.build_venues(settings), lambda: 0.0, empty_queue
+        )
         self.plan_reloader = PlanReloader(settings, self.plan_executor)
 
     def slot_s(self) -> float:
