@@ -38,7 +38,7 @@ TARGETS: Final = (
     "gateway/workers/dispatch.py",
     "policy/*.py",
     "bills/**/*.py",
-    "study/audit/*.py",
+    "study/audit/**/*.py",
     "planner/**/bounds.py",
     "planner/**/commitments.py",
 )

@@ -216,6 +216,7 @@ class BillRead(msgspec.Struct, frozen=True, kw_only=True):
     Args:
         unread_share: Share of the bill that could not be read.
         tax_usd: Taxes, which are part of the whole bill and not of inference.
+        unpriced_rows: Line items that count usage without an amount.
     """
 
     files: list[str]
@@ -234,6 +235,7 @@ class BillRead(msgspec.Struct, frozen=True, kw_only=True):
     problems: list[str]
     unread_share: float = 0.0
     tax_usd: Decimal = Decimal(0)
+    unpriced_rows: int = 0
 
 
 class Audit(msgspec.Struct, frozen=True, kw_only=True):

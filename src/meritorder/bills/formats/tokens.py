@@ -18,6 +18,7 @@ from meritorder.domain import Tier
 
 OPENAI_COSTS: Final = ("amount_value", "amount_currency")
 OPENAI_USAGE: Final = ("input_tokens", "num_model_requests")
+REQUESTS: Final = "num_model_requests"
 ANTHROPIC_COSTS: Final = (("usage_date_utc", "cost_usd"), ("amount_usd", "cost_type"))
 ANTHROPIC_USAGE: Final = (
     ("usage_date_utc", "usage_output_tokens"),
@@ -50,6 +51,8 @@ _TOKEN_TYPES: Final = {
     "input_cache_write_1h": "cache_write",
     "usage_input_tokens_cache_write_5m": "cache_write",
     "usage_input_tokens_cache_write_1h": "cache_write",
+    "input_audio_tokens": "input_audio",
+    "output_audio_tokens": "output_audio",
     "output_tokens": "output",
     "output": "output",
     "usage_output_tokens": "output",
@@ -95,7 +98,8 @@ def drop_empty_days(raw: pl.LazyFrame) -> pl.LazyFrame:
 def unpivot_token_types(raw: pl.LazyFrame) -> pl.LazyFrame:
     """Turn the columns of token types into rows with `token_type` and `tokens`.
 
-    OpenAI's `input_tokens` include the cached ones; these are subtracted, so that no token is counted twice.
+    OpenAI's `input_tokens` include the cached ones; these are subtracted, so that no token is counted twice. Rows
+    without any tokens, as of images, become their number of requests.
     """
     names = raw.collect_schema().names()
     counted = [name for name in names if name in _TOKEN_TYPES]
@@ -103,9 +107,18 @@ def unpivot_token_types(raw: pl.LazyFrame) -> pl.LazyFrame:
     if {"input_tokens", "input_cached_tokens"} <= set(names):
         counts = counts.with_columns(input_tokens=pl.col("input_tokens") - pl.col("input_cached_tokens").fill_null(0))
     index = [name for name in names if name not in counted]
-    return counts.unpivot(counted, index=index, variable_name="token_type", value_name="tokens").filter(
+    tokens = counts.unpivot(counted, index=index, variable_name="token_type", value_name="tokens").filter(
         pl.col("tokens") > 0
     )
+    if REQUESTS not in names:
+        return tokens
+    uncounted = (
+        counts.filter(~pl.any_horizontal([(pl.col(name) > 0).fill_null(value=False) for name in counted]))
+        .drop(counted)
+        .with_columns(token_type=pl.lit(REQUESTS), tokens=pl.col(REQUESTS).cast(pl.Float64, strict=False))
+        .filter(pl.col("tokens") > 0)
+    )
+    return pl.concat([tokens, uncounted], how="diagonal")
 
 
 def openai_costs(fields: SourceColumns) -> Mapping[str, pl.Expr]:
@@ -225,7 +238,7 @@ def _usage(provider: str, service: str, fields: SourceColumns) -> dict[str, pl.E
         "sku": pl.concat_str(model, kind, separator=", ", ignore_nulls=True),
         "purchase": pl.lit(PurchaseOption.TOKENS),
         "quantity": fields.number("tokens"),
-        "unit": pl.lit("tokens"),
+        "unit": pl.when(kind == REQUESTS).then(pl.lit("requests")).otherwise(pl.lit("tokens")),
         "billed_usd": pl.lit(0),
         "amortised_usd": pl.lit(0),
         "priced": pl.lit(value=False),

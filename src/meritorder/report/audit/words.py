@@ -88,7 +88,9 @@ def what_was_read(audit: Audit) -> str:
 def reconciled(audit: Audit) -> str:
     """Return how the charges reconcile with the amounts in the files, and the sum of refunds and credits."""
     read = audit.bill
-    if abs(read.difference_usd) < _CENT / 2 and not read.refused_rows:
+    if read.unpriced_rows and read.unpriced_rows == read.rows - read.refused_rows:
+        reconciliation = f"{_unread(read)}The files count usage and state no dollars; list prices are used."
+    elif abs(read.difference_usd) < _CENT / 2 and not read.refused_rows:
         reconciliation = f"Every dollar in the files is accounted for: {format_usd(audit.total_usd, 2)}."
     else:
         reconciliation = (

@@ -12,20 +12,24 @@ from meritorder.evidence import Assumption
 from meritorder.findings import Audit, Finding, RequestCosts
 from meritorder.study.audit import bill_summary
 from meritorder.study.audit.allocation import allocate
-from meritorder.study.audit.capacity import find_non_production_hours, find_uncalled_endpoints, find_unneeded_machines
-from meritorder.study.audit.cheaper_machines import (
-    find_cheaper_regions,
-    find_newer_generations,
-    find_prices_above_list,
-    find_work_for_spot,
-)
-from meritorder.study.audit.commitments import find_commitments_to_make, find_unused_commitments
 from meritorder.study.audit.context import AuditCase, AuditContext, AuditOptions, build_case
 from meritorder.study.audit.ledger import Ledger, StepResult, open_ledger
 from meritorder.study.audit.market import Market
 from meritorder.study.audit.missing_inputs import missing_inputs
 from meritorder.study.audit.pools import PaidRates
-from meritorder.study.audit.tokens import find_tokens_for_batch
+from meritorder.study.audit.steps.capacity import (
+    find_non_production_hours,
+    find_uncalled_endpoints,
+    find_unneeded_machines,
+)
+from meritorder.study.audit.steps.cheaper_machines import (
+    find_cheaper_regions,
+    find_newer_generations,
+    find_prices_above_list,
+    find_work_for_spot,
+)
+from meritorder.study.audit.steps.commitments import find_commitments_to_make, find_unused_commitments
+from meritorder.study.audit.steps.tokens import find_tokens_for_batch
 from meritorder.study.audit.usage import (
     MAX_UTILIZATION,
     OUTPUT_WEIGHT,
@@ -171,7 +175,9 @@ def _answer(
     overpaid_usd = sum(finding.usd for finding in findings)
     ordered = sorted(findings, key=lambda finding: (-finding.usd_per_month, finding.kind, finding.where))
     return Audit(
-        sentence=_unread(case.bill.report) + _sentence(inference_usd, overpaid_usd, ordered, paid.months),
+        sentence=_unread(case.bill.report)
+        + _unpriced(case)
+        + _sentence(inference_usd, overpaid_usd, ordered, paid.months, listed=bool(case.listed.prices)),
         total_usd=whole_bill.billed_usd,
         amortised_usd=whole_bill.amortised_usd,
         inference_usd=inference.amortised_usd,
@@ -191,10 +197,21 @@ def _answer(
         breakdowns=bill_summary.breakdowns(inference_groups, case.options.by),
         shape=bill_summary.spend_over_time(case.by_hour),
         requests=requests,
-        prices=context.market.prices(),
-        assumptions=[*case.bill.report.assumptions, *_assumptions(findings, context, paid.months)],
+        prices=[*case.listed.prices, *context.market.prices()],
+        assumptions=[
+            *case.bill.report.assumptions,
+            *case.listed.assumptions,
+            *_assumptions(findings, context, paid.months),
+        ],
         bill=bill_summary.bill_read(case.bill, paid.months),
     )
+
+
+def _unpriced(case: AuditCase) -> str:
+    """Return in a sentence that nothing has a price, "" if anything does or there is no such usage."""
+    if not case.listed.assumptions or case.listed.prices:
+        return ""
+    return "The bill counts usage without prices, and the price list does not have its models. "
 
 
 def _unread(report: bills.BillReport) -> str:
@@ -206,12 +223,23 @@ def _unread(report: bills.BillReport) -> str:
     return f"{report.refused_rows:,} of {report.rows:,} rows are not read, {share} of the bill{stated}. "
 
 
-def _sentence(inference_usd: float, overpaid_usd: float, ordered: list[Finding], months: float) -> str:
-    """Return in a sentence what is overpaid, and mostly for what."""
+def _sentence(
+    inference_usd: float, overpaid_usd: float, ordered: list[Finding], months: float, *, listed: bool = False
+) -> str:
+    """Return in a sentence what is overpaid, and mostly for what.
+
+    Args:
+        inference_usd: Cost of inference.
+        overpaid_usd: Sum of the findings.
+        ordered: The findings, largest first.
+        months: Months of the bill.
+        listed: Whether the cost is at list prices.
+    """
     if inference_usd == 0 and not ordered:
         return "Nothing in this bill is recognized as inference; --select names what is."
     a_month = " a month" if months > 1 else ""
-    paid = f"Of {format_usd(inference_usd / months)}{a_month} for inference,"
+    at_list = " at list prices, since the bill has none" if listed else ""
+    paid = f"Of {format_usd(inference_usd / months)}{a_month} for inference{at_list},"
     if not ordered:
         return f"{paid} nothing is found to be overpaid."
     sums: dict[str, float] = {}

@@ -125,5 +125,6 @@ def bill_read(bill: bills.Bill, months: float) -> BillRead:
         ],
         problems=list(report.problems),
         unread_share=report.unread_share,
+        unpriced_rows=report.unpriced_rows,
         tax_usd=exact(bill.groups.filter(pl.col("purchase") == bills.PurchaseOption.TAX)["billed_usd"].sum()),
     )

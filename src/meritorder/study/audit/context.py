@@ -9,6 +9,7 @@ import polars as pl
 from meritorder import bills
 from meritorder import catalog as facts
 from meritorder.study.audit import pools
+from meritorder.study.audit.listed_usage import ListedUsage, price_usage
 from meritorder.study.audit.market import Market
 from meritorder.study.audit.pools import BilledFleet, BilledMachine
 from meritorder.study.audit.usage import MachineUsage, UncalledEndpoints
@@ -43,7 +44,8 @@ class AuditCase:
     """A bill with what is derived from it once, for an audit and for the bill's own prices.
 
     Args:
-        bill: The bill.
+        bill: The bill, with its unpriced usage at list prices.
+        listed: What was priced at list.
         options: Options of the audit.
         catalog: Facts, with the user's prices.
         by_hour: The inference charges by the hour, from `bills.hourly_groups`.
@@ -51,6 +53,7 @@ class AuditCase:
     """
 
     bill: bills.Bill
+    listed: ListedUsage
     options: AuditOptions
     catalog: facts.Catalog
     by_hour: pl.DataFrame
@@ -64,9 +67,12 @@ def build_case(bill: bills.Bill, options: AuditOptions) -> AuditCase:
         BillError: `options.serving` names a column that does not exist.
         CatalogError: A catalog file cannot be read.
     """
+    listed = price_usage(bill)
+    bill = listed.bill
     by_hour = bills.hourly_groups(bill.spans, bills.select_inference(bill.groups))
     return AuditCase(
         bill=bill,
+        listed=listed,
         options=options,
         catalog=facts.load(options.catalogs),
         by_hour=by_hour,

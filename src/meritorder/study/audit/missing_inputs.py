@@ -6,7 +6,7 @@ from meritorder.bills import Bill, select_inference
 from meritorder.findings import MissingInput
 from meritorder.study.audit.context import AuditContext
 from meritorder.study.audit.ledger import Ledger, worth_reporting
-from meritorder.study.audit.tokens import untagged_usd
+from meritorder.study.audit.steps.tokens import untagged_usd
 
 
 def missing_inputs(bill: Bill, paid: Ledger, left: Ledger, context: AuditContext) -> list[MissingInput]:

@@ -61,6 +61,11 @@ def test_unread_rows_come_first() -> None:
     assert "accounted for" not in text
 
 
+def test_files_without_dollars_say_so() -> None:
+    read = {"unpriced_rows": 206, "negative_rows": 0, "tax_usd": Decimal(0)}
+    assert reconciled(with_bill(**read)) == "The files count usage and state no dollars; list prices are used."
+
+
 def test_taxes_are_named() -> None:
     assert "$10.00 of it is taxes, which are no cost of inference." in reconciled(golden())
 

@@ -10,6 +10,7 @@ from meritorder.errors import CatalogError
 from meritorder.findings import Confidence
 from meritorder.study.audit.context import AuditContext
 from meritorder.study.audit.ledger import Ledger, StepResult, TokenPurchase, worth_reporting
+from meritorder.study.audit.listed_usage import rate_usd_per_mtok
 from meritorder.units import format_share, format_usd
 
 _OWN_LIST: Final = ("openai", "anthropic", "google", "gcp")
@@ -77,7 +78,9 @@ def _by_price_list(tokens: TokenPurchase) -> _BatchCost | None:
     batch = prices.get(Tier.BATCH)
     if batch is None:
         return None
-    share = _rate(batch, tokens.token_type) / (_rate(prices[Tier.STANDARD], tokens.token_type) or 1.0)
+    share = rate_usd_per_mtok(batch, tokens.token_type) / (
+        rate_usd_per_mtok(prices[Tier.STANDARD], tokens.token_type) or 1.0
+    )
     if not 0 < share < 1:
         return None
     basis = f"{format_share(share)} of the standard price of {batch.provider_model}, {batch.source}, {batch.as_of}"
@@ -94,14 +97,6 @@ def _listed(model: str) -> dict[Tier, TokenPrice]:
         except CatalogError:
             continue
     return {}
-
-
-def _rate(price: TokenPrice, token_type: str) -> float:
-    return {
-        "input": price.input_usd_per_mtok,
-        "cached_input": price.cached_usd_per_mtok,
-        "output": price.output_usd_per_mtok,
-    }.get(token_type, 0.0)
 
 
 def untagged_usd(tokens: Iterable[TokenPurchase]) -> float:

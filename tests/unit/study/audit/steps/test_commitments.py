@@ -10,8 +10,8 @@ from tests.samples.charges import line, machine, reservation
 from tests.unit.study.audit.conftest import MONTH, WEEKS, Audited, kinds, only
 
 from meritorder.domain import Offer, PricingModel
-from meritorder.study.audit.commitments import _family, _short, find_commitments_to_make, find_unused_commitments
 from meritorder.study.audit.ledger import UnusedCommitment
+from meritorder.study.audit.steps.commitments import _family, _short, find_commitments_to_make, find_unused_commitments
 from meritorder.units import format_usd
 
 

@@ -16,7 +16,10 @@ from meritorder import catalog as facts
 from meritorder.domain import Offer, PricingModel
 from meritorder.perf.profile import EngineLimits, Profile
 from meritorder.perf.shipped import shipped_profiles
-from meritorder.study.audit.cheaper_machines import (
+from meritorder.study.audit.context import AuditContext
+from meritorder.study.audit.ledger import Ledger, StepResult
+from meritorder.study.audit.pools import BilledMachine, PaidRates
+from meritorder.study.audit.steps.cheaper_machines import (
     _productive_share,
     _tokens_per_s,
     find_cheaper_regions,
@@ -25,9 +28,6 @@ from meritorder.study.audit.cheaper_machines import (
     find_work_for_spot,
     gpu_speedup,
 )
-from meritorder.study.audit.context import AuditContext
-from meritorder.study.audit.ledger import Ledger, StepResult
-from meritorder.study.audit.pools import BilledMachine, PaidRates
 
 Step = Callable[[Ledger, AuditContext], StepResult]
 

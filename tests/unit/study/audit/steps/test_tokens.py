@@ -9,7 +9,7 @@ from tests.samples.charges import line, tokens
 from tests.unit.study.audit.conftest import DEFERRABLE, MONTH, WEEKS, Audited, only
 
 from meritorder.study.audit.ledger import TokenPurchase
-from meritorder.study.audit.tokens import find_tokens_for_batch, untagged_usd
+from meritorder.study.audit.steps.tokens import find_tokens_for_batch, untagged_usd
 
 
 def test_batch_price_is_the_bills_own(audited: Audited) -> None:

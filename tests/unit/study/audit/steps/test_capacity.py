@@ -9,9 +9,13 @@ from tests.samples import audits as samples
 from tests.samples.charges import machine, reservation
 from tests.unit.study.audit.conftest import DAY, MONTH, Audited, MakeTrace, kinds, only
 
-from meritorder.study.audit.capacity import find_non_production_hours, find_uncalled_endpoints, find_unneeded_machines
 from meritorder.study.audit.context import AuditOptions
 from meritorder.study.audit.ledger import Ledger
+from meritorder.study.audit.steps.capacity import (
+    find_non_production_hours,
+    find_uncalled_endpoints,
+    find_unneeded_machines,
+)
 from meritorder.study.audit.usage import MachineUsage, UncalledEndpoints
 
 
