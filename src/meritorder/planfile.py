@@ -133,7 +133,8 @@ class WorkloadPlan(msgspec.Struct, frozen=True, kw_only=True):
 class PlanOutcome(msgspec.Struct, frozen=True, kw_only=True):
     """The outcome of simulating a plan request by request; `rounds` counts the solves until it held.
 
-    `carbon_usd` is an internal price, not a payment: `total_usd` does not include it.
+    `carbon_usd` is an internal price, not a payment: `total_usd` does not include it. `above_floor_usd` is the part of
+    the cost of machines that a policy added to its floor; null without a policy.
     """
 
     total_usd: float
@@ -148,6 +149,7 @@ class PlanOutcome(msgspec.Struct, frozen=True, kw_only=True):
     tokens_usd: float = 0.0
     carbon_usd: float = 0.0
     usd_by_pool: dict[str, float] = {}
+    above_floor_usd: float | None = None
     trace: str = ""
     rounds: int = 1
 

@@ -8,7 +8,7 @@ from rich.text import Text
 from meritorder.planfile import Plan, PlanOutcome
 from meritorder.report.plan.rows import facts, verdict
 from meritorder.report.terminal import INDENT, READING_WIDTH, columns, narrow, plain, section, show, stack
-from meritorder.report.wording import MISSING, pricing_title, usd_cells
+from meritorder.report.wording import MISSING, or_missing, pricing_title, usd_cells
 from meritorder.units import format_usd
 
 
@@ -40,6 +40,11 @@ def _figures(plan: Plan, outcome: PlanOutcome) -> RenderableType:
     for name, value in facts(plan, outcome):
         before = own.get(name, MISSING)
         table.add_row(plain(name), plain(before), plain(value), style="" if before != value else "dim")
+    if outcome.above_floor_usd is not None:
+        planned_usd = plan.simulated.above_floor_usd if plan.simulated else None
+        table.add_row(
+            "machines above the floor", or_missing(planned_usd, format_usd), format_usd(outcome.above_floor_usd)
+        )
     if not plan.simulated or not plan.simulated.trace:
         return table
     return stack(table, Text(), plain(f"It was planned on {plan.simulated.trace}.", "dim"))

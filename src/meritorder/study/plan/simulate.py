@@ -15,6 +15,7 @@ from meritorder import planfile
 from meritorder.domain import BackfillLimits, TokenPrice
 from meritorder.latency import breaks_slo, quantile
 from meritorder.planpolicy import Policy
+from meritorder.policy.replicas import DECISION_S
 from meritorder.sim.pools import (
     Autoscaled,
     DeadlineScaled,
@@ -332,7 +333,30 @@ def _total(
         tokens_usd=usd_of_tokens,
         carbon_usd=sum(_carbon_usd(plan, outcome) for outcome in outcomes.values()),
         usd_by_pool=usd_by_pool,
+        above_floor_usd=None
+        if plan.policy is None
+        else sum(_above_floor_usd(plan, plan.policy, outcome) for outcome in outcomes.values()),
     )
+
+
+def _above_floor_usd(plan: ExecutablePlan, policy: Policy, outcome: ModelOutcome) -> float:
+    """Return the cost of the paid machine time beyond the floor, a start-up ahead, bin by bin."""
+    if outcome.result is None:
+        return 0.0
+    usd, bin_s = 0.0, outcome.result.bin_s
+    times_s = np.arange(0.0, plan.span_s, DECISION_S)
+    for schedule, paid_s in zip(outcome.schedules, outcome.result.capacity_bins_s, strict=True):
+        if schedule.pricing_model in planfile.PREPAID:
+            continue
+        pool = next(pool for pool in plan.pools if pool.name == schedule.pool)
+        floor = np.asarray(policy.rules_of(schedule.pool, schedule.payment).floor or [0])
+        now, ahead = ((times_s + s) // policy.slot_s for s in (0.0, pool.startup_s))
+        machines = np.maximum(floor[now.astype(int) % len(floor)], floor[ahead.astype(int) % len(floor)])
+        bins = np.minimum((times_s / bin_s).astype(int), len(paid_s) - 1)
+        floor_s = np.bincount(bins, machines * DECISION_S, len(paid_s)) * pool.replicas
+        added_s = float(np.maximum(paid_s - floor_s, 0.0).sum()) / pool.replicas
+        usd += added_s / SECONDS_PER_HOUR * schedule.usd_per_hour
+    return usd
 
 
 def _usd(plan: ExecutablePlan, schedule: planfile.PoolSchedule, account: PoolAccount) -> float:

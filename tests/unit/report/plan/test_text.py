@@ -57,6 +57,15 @@ def row(text: str, title: str) -> list[str]:
     return next(line for line in text.splitlines() if line.strip().startswith(title)).split()
 
 
+def test_cost_above_floor_beside_own() -> None:
+    own, other = week().simulated, broken()
+    assert own is not None
+    planned = msgspec.structs.replace(week(), simulated=msgspec.structs.replace(own, above_floor_usd=12.0))
+    text = simulated_text(planned, msgspec.structs.replace(other, above_floor_usd=345.0))
+    assert row(text, "machines above the floor")[-2:] == ["$12.00", "$345.00"]
+    assert "above the floor" not in simulated_text(week(), other)
+
+
 @pytest.mark.parametrize("width", [60, 80, 100, 120, 200])
 def test_lines_fit_the_terminal(width: int) -> None:
     texts = (printed(week(), width), simulated_text(week(), broken(), width))

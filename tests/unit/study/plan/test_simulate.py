@@ -144,7 +144,8 @@ def simulated(policy: Policy | None, load: TraceLoad, *schedules: PoolSchedule) 
 def test_floor_alone_equals_its_schedule() -> None:
     load = fleets.load(np.arange(1.0, 400.0, 7.0), span_s=2 * SLOT_S)
     as_policy = simulated(policy_of(floor=[FLOOR]), load, schedule([9, 9]))
-    assert as_policy == simulated(None, load, schedule([1, 2]))
+    assert as_policy.above_floor_usd == pytest.approx(0.0)
+    assert structs.replace(as_policy, above_floor_usd=None) == simulated(None, load, schedule([1, 2]))
     assert as_policy.total_usd == pytest.approx(3 * SLOT_S)
 
 
@@ -163,6 +164,7 @@ def test_reactive_rule_holds_promise_beyond_floor() -> None:
     assert not foreseen.kept
     assert reacted.kept
     assert foreseen.total_usd < reacted.total_usd < 2 * SLOT_S * REACTIVE.maximum
+    assert reacted.above_floor_usd == pytest.approx(reacted.total_usd - SLOT_S), "the floor is one machine for one slot"
 
 
 def test_reactive_rule_counts_load_of_reserved() -> None:
@@ -175,7 +177,7 @@ def test_reactive_rule_counts_load_of_reserved() -> None:
     outcome = simulated(policy_of(floor=[reserved], reactive=[none_yet]), load, *rows)
     assert (alone.kept, outcome.kept) == (False, True)
     assert outcome.usd_by_pool["box, reserved"] == 0.0
-    assert outcome.usd_by_pool["box, on_demand"] > 0.0
+    assert outcome.usd_by_pool["box, on_demand"] == pytest.approx(outcome.above_floor_usd)
 
 
 def test_backlog_starts_machines_for_deadlines() -> None:
