@@ -36,7 +36,7 @@ def test_dcgm_is_always_in_percent(tmp_path: Path) -> None:
 
 
 def test_samples_without_value_are_left_out(tmp_path: Path) -> None:
-    text = "time,value\n2026-10-05,0.5\n2026-10-06,nan\n2026-10-07,\nnever,0.1\n"
+    text = "time,value\n2026-10-05,0.5\n2026-10-06,nan\n2026-10-07,\n2026-10-08,n/a\nnever,0.1\n"
     assert read_utilization(written(tmp_path / "m.csv", text)).samples.height == 1
 
 
@@ -184,3 +184,32 @@ def test_clusters_have_their_own_machines(tmp_path: Path) -> None:
     text = "time,cluster,node,gpu,gpu_percent\n2026-10-05,a,n1,0,5\n2026-10-05,b,n1,0,5\n2026-10-05,b,n1,1,5\n"
     metrics = read_utilization(written(tmp_path / "m.csv", text))
     assert (metrics.machines, metrics.gpus) == (2, 3)
+
+
+def test_sixteen_gpus_add_up_at_most(tmp_path: Path) -> None:
+    """1,600 % is all of sixteen GPUs, the most in a machine; more than that is no sum of percentages."""
+    metrics = read_series(tmp_path, series_of("my_gpus", [1600.0, 400.0], Hostname="h"))
+    assert metrics.samples["utilization"].to_list() == [1.0, 0.25]
+    with pytest.raises(BillError, match="a utilization is 1602, which is over 100 %"):
+        read_series(tmp_path, series_of("my_gpus", [1602.0], Hostname="h"))
+
+
+def test_gpus_of_named_machines_need_no_note(tmp_path: Path) -> None:
+    gpus = [series_of("DCGM_FI_DEV_GPU_UTIL", [50.0], Hostname="h", UUID=f"GPU-{place}") for place in range(2)]
+    one = series_of("DCGM_FI_DEV_GPU_UTIL", [50.0], UUID="GPU-0")
+    for series in (gpus, [one]):
+        assert read_series(tmp_path, *series).notes == ("DCGM_FI_DEV_GPU_UTIL is read as a percentage, by its name",)
+
+
+def test_uncertain_scale_tells_how_to_correct_it(tmp_path: Path) -> None:
+    (note,) = read_series(tmp_path, series_of("my_gpus", [60.0, 3.0], Hostname="h")).notes
+    assert note == (
+        "my_gpus is read as a percentage, because it reaches 60; if that is wrong, name it …_percent or …_ratio"
+    )
+
+
+def test_unknown_metric_before_other_measures(tmp_path: Path) -> None:
+    """A metric of unknown name may measure work; memory does not."""
+    memory = series_of("DCGM_FI_DEV_FB_USED", [71_000.0], Hostname="h")
+    metrics = read_series(tmp_path, memory, series_of("my_gpus", [60.0], Hostname="h"))
+    assert metrics.name == "my_gpus"

@@ -471,9 +471,9 @@ def test_startup_shortens_both_waits(ready: Dispatcher, monkeypatch: pytest.Monk
     soon = work(1, deadline_s=NOW_S + 1000)
     (without,) = urgency(ready, soon).values()
     monkeypatch.setattr(ready._plan_executor, "startup_s", lambda _: 300.0)
-    (found,) = urgency(ready, soon).values()
-    assert found.latest_backfill_s == pytest.approx(without.latest_backfill_s - 300)
-    assert found.plan_wait_s == pytest.approx(without.plan_wait_s - 300)
+    (delayed,) = urgency(ready, soon).values()
+    assert without.latest_backfill_s - delayed.latest_backfill_s == pytest.approx(300)
+    assert without.plan_wait_s - delayed.plan_wait_s == pytest.approx(300)
 
 
 @pytest.mark.parametrize(

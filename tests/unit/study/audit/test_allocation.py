@@ -203,3 +203,22 @@ def test_paid_only_for_machines_of_the_bill() -> None:
     )
     paid, machine_h = _paid(charges, fleet, ())
     assert (list(paid), list(machine_h)) == ([0.0, 27.0], [0.0, 2.0])
+
+
+def test_trace_of_the_first_hour_only(audited: Audited, trace: MakeTrace) -> None:
+    """Five requests, twelve minutes apart, pay for an hour; the rest of the bill has nothing to do with them."""
+    costs = audited(machine(range(DAY), usd=50.0), trace=trace([5])).requests
+    assert costs is not None
+    assert (costs.total.requests, costs.hours, costs.total.usd) == (5, 1, pytest.approx(50.0))
+
+
+def test_one_token_is_work(audited: Audited, trace: MakeTrace) -> None:
+    """An hour with a request of a single token is not without requests."""
+    requests = trace([2, 1, 2])
+    least = [pl.lit(1, pl.Int32).alias("input_tokens"), pl.lit(0, pl.Int32).alias("output_tokens")]
+    costs = audited(
+        machine(range(3), usd=50.0), trace=replace(requests, requests=requests.requests.with_columns(least))
+    ).requests
+    assert costs is not None
+    assert (costs.hours, costs.hours_without_requests) == (3, 0)
+    assert costs.total.usd == pytest.approx(50.0 * 3)
