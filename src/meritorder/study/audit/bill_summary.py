@@ -78,9 +78,9 @@ def spend_over_time(by_hour: pl.DataFrame) -> SpendOverTime | None:
     """
     paid = pl.when("unused").then(pl.lit("unused")).otherwise("purchase")
     hourly = by_hour.filter(pl.col("amortised_usd") != 0).group_by("hour", paid=paid).agg(pl.col("amortised_usd").sum())
-    first, last = hourly["hour"].min(), hourly["hour"].max()
-    if first is None or last is None or first == last:
+    if hourly["hour"].n_unique() < 2:
         return None
+    first, last = hourly["hour"].min(), hourly["hour"].max()
     hours = int((last - first).total_seconds() // SECONDS_PER_HOUR) + 1  # type: ignore[operator, union-attr]
     widths = (1, 3, 6, HOURS_PER_DAY, 7 * HOURS_PER_DAY, hours)
     width = next(width for width in widths if hours <= width * _MAX_BINS)

@@ -8,10 +8,11 @@ from types import SimpleNamespace
 import pytest
 from tests.samples import audits as samples
 from tests.samples.charges import START, line, machine, reservation, tokens, write
-from tests.unit.study.audit.conftest import DAY, DEFERRABLE, MONTH, Audited, only
+from tests.unit.study.audit.conftest import DAY, DEFERRABLE, MONTH, Audited, MakeTrace, only
 
 from meritorder import bills
 from meritorder import catalog as facts
+from meritorder.errors import BillError
 from meritorder.findings import Finding, FindingKind
 from meritorder.study.audit.answer import _assumptions, _context, _only_model, _sentence, audit
 from meritorder.study.audit.context import AuditOptions, build_case
@@ -129,3 +130,9 @@ def test_only_one_model_is_served() -> None:
 def test_audit_without_options(tmp_path: Path) -> None:
     answer = audit(bills.read(write(tmp_path / "bill.csv", machine(range(3)))))
     assert (answer.bill.rows, float(answer.inference_usd)) == (3, pytest.approx(3 * 55.04))
+
+
+def test_first_bill_without_machines_is_named(tmp_path: Path, trace: MakeTrace) -> None:
+    paths = [write(tmp_path / f"{name}.csv", tokens([hour], usd=1.0, thousands=1)) for hour, name in enumerate("ab")]
+    with pytest.raises(BillError, match=r"^a\.csv: it has no machine hours"):
+        audit(bills.read(paths), AuditOptions(), trace([1]))
