@@ -85,7 +85,7 @@ def _spare(pool: BilledPool, usage: MachineUsage) -> Floats:
 
 def _evidence(pool: BilledPool, usage: MachineUsage, waste: _Waste, hours: float) -> str:
     known, at = float(pool.on_demand[usage.known].sum()), int(usage.known.sum())
-    peak = float(np.max((usage.needed * pool.machines)[usage.known], initial=0.0))
+    peak = float((usage.needed * pool.machines)[usage.known].max())
     sunk = float(pool.committed.sum())
     beside = f"; {sunk:,.0f} hours under commitments are paid for in any case" if sunk else ""
     return (

@@ -243,6 +243,15 @@ def test_what_a_successor_is(offer: Offer, machine: BilledMachine, found: int) -
     assert len(find_newer_generations(paid, samples.context(OFFER, offer))[1]) == found
 
 
+@pytest.mark.parametrize(("gpus", "found"), [(8, 1), (4, 0)])
+def test_successor_holds_as_much(gpus: int, found: int) -> None:
+    """Eight GPUs of 80 GiB hold what eight older ones of the same size hold; four do not, at any price."""
+    old = replace(OFFER, hardware="a100", instance="p4de.24xlarge")
+    new = replace(OFFER, hardware="h100", gpus=gpus, usd_per_hour=1.0)
+    paid = samples.ledger(samples.pool([1.0], machine=replace(samples.MACHINE, instance=old.instance)))
+    assert len(find_newer_generations(paid, samples.context(old, new))[1]) == found
+
+
 def test_speedup_is_that_of_the_slowest_model() -> None:
     hardware = facts.load(()).hardware
     models = {profile.model for profile in shipped_profiles()}

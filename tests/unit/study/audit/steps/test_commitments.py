@@ -11,7 +11,14 @@ from tests.unit.study.audit.conftest import MONTH, WEEKS, Audited, kinds, only
 
 from meritorder.domain import Offer, PricingModel
 from meritorder.study.audit.ledger import UnusedCommitment
-from meritorder.study.audit.steps.commitments import _family, _short, find_commitments_to_make, find_unused_commitments
+from meritorder.study.audit.market import MachinePrice
+from meritorder.study.audit.steps.commitments import (
+    _advice,
+    _family,
+    _short,
+    find_commitments_to_make,
+    find_unused_commitments,
+)
 from meritorder.units import format_usd
 
 
@@ -104,6 +111,12 @@ def test_savings_plan_of_any_size() -> None:
     _, (finding,) = find_commitments_to_make(paid, samples.context(plan(6.0)))
     assert finding.usd == pytest.approx(50 - (4 * 6 + 2 * 10))
     assert "$6.00 an hour" in finding.fix
+
+
+def test_free_commitment_is_no_price() -> None:
+    """A price of zero means that the bill or the catalog states none; no saving can be derived from it."""
+    price = MachinePrice(usd_per_hour=0.0, source="list", confidence="high", own=False, by_the_dollar=True)
+    assert _advice(samples.pool([1.0] * 4), price).usd == 0.0
 
 
 def test_better_of_two_commitments() -> None:
