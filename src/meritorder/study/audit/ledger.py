@@ -10,7 +10,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Final
 
-import numpy as np
 import polars as pl
 
 from meritorder import bills
@@ -183,11 +182,12 @@ def _unused(inference: pl.DataFrame, share: dict[str, float]) -> Iterable[Unused
         .rows()
     )
     rows = bills.sum_commitments(inference)
-    unused = rows["unused_usd"].cast(pl.Float64).to_numpy()
-    positive = np.maximum(unused, 0.0).sum()
+    lost = rows.filter(pl.col("unused_usd") > 0)
+    if lost.is_empty():
+        return
     # AWS corrects an earlier hour by a negative unused part: only the net sum was lost.
-    net = max(0.0, float(unused.sum())) / positive if positive > 0 else 0.0
-    for row in rows.filter(pl.col("unused_usd") > 0).iter_rows(named=True):
+    net = max(0.0, float(rows["unused_usd"].sum()) / float(lost["unused_usd"].sum()))
+    for row in lost.iter_rows(named=True):
         paid = share.get(row["provider"] or "", 1.0) * net
         yield UnusedCommitment(
             provider=row["provider"] or "",
