@@ -257,3 +257,9 @@ def test_three_names_are_shown(path: Path) -> None:
 def test_step_of_most_machine_hours() -> None:
     shape = pl.DataFrame({"step_h": [24, 1, 1], "quantity": [15.0, 10.0, 6.0]})
     assert _step_h(shape) == 1.0
+
+
+def test_most_expensive_pool_first(path: Path) -> None:
+    small, large = (machine([0], instance=f"g5.{size}xlarge", usd=usd) for size, usd in ((2, 1.0), (12, 5.0)))
+    middle = machine([0], instance="g5.8xlarge", usd=3.0)
+    assert [pool.usd for pool in fleet_of(path, chain(small, large, middle)).pools] == pytest.approx([5.0, 3.0, 1.0])
