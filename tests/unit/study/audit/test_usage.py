@@ -237,6 +237,19 @@ def test_work_outside_the_bill_is_left_out(trace: MakeTrace) -> None:
     assert list(work_by_hour(fleet_of(samples.pool([1.0] * 2)), cached)[1]) == [3200.0, 1600.0]
 
 
+def test_hour_before_the_bill_is_left_out(trace: MakeTrace) -> None:
+    """Of requests in hours -1, 0 and 2 a bill of two hours has those of its first hour."""
+    later = trace([4, 1, 0, 1])
+    assert later.epoch_s is not None
+    covered, work = work_by_hour(fleet_of(samples.pool([1.0] * 2)), replace(later, epoch_s=later.epoch_s - 3600))
+    assert (list(covered), list(work)) == ([1.0, 1.0], [2000.0, 0.0])
+
+
+def test_one_moment_covers_no_hour(trace: MakeTrace) -> None:
+    covered, work = work_by_hour(fleet_of(samples.pool([1.0])), trace([1]))
+    assert (list(covered), list(work)) == ([0.0], [0.0])
+
+
 def test_free_machines_have_capacity() -> None:
     """Machines without any price count one each."""
     assert list(capacity_by_hour(fleet_of(samples.pool([3.0], 0.0)))) == [3.0]
