@@ -57,10 +57,10 @@ class Coverage:
         lines = self._tests.get(mutant.path, {})
         touched = {test for line in range(mutant.first_line, mutant.last_line + 1) for test in lines.get(line, ())}
         names = touched or {test for tests in lines.values() for test in tests}
-        own = str(mirror(mutant.path))
+        own = own_tests(mutant.path, ROOT)
         chosen, total_s = [], 0.0
         for name in sorted(names, key=lambda name: self._time_s.get(name, 1.0)):
-            if name.startswith(f"{own}::"):
+            if name.partition("::")[0] in own:
                 continue
             total_s += self._time_s.get(name, 1.0)
             if chosen and total_s > _TEST_BUDGET_S:
@@ -69,11 +69,13 @@ class Coverage:
         return chosen
 
 
-def mirror(path: Path) -> Path:
-    """Return the file of unit tests that mirrors a source file."""
+def own_tests(path: Path, tree: Path) -> list[str]:
+    """Return the files of unit tests that mirror a source file."""
     package = path.relative_to(PACKAGE)
     noun = package.parent.name if package.stem == "__init__" else package.stem
-    return Path("tests/unit") / package.with_name(f"test_{noun}.py")
+    folder = tree / "tests/unit" / package.parent
+    files = [folder / f"test_{noun}.py", *sorted(folder.glob(f"test_{noun}_*.py"))]
+    return [str(file.relative_to(tree)) for file in files if file.exists()]
 
 
 def measure(tests: Sequence[str], *, workers: int, again: bool) -> Coverage:
@@ -125,9 +127,8 @@ def judge(mutant: Mutant, tests: Sequence[str]) -> tuple[str, str]:
         raise RuntimeError(f"nothing to mutate: {mutant}")
     lines = (text.splitlines(keepends=True) for text in (source, mutated))
     diff = "".join(unified_diff(*lines, str(file), "mutant", n=0))
-    own = mirror(file)
     others = [test for test in tests if test in _collected]
-    groups = [group for group in ([str(own)] if own.exists() else [], others) if group]
+    groups = [group for group in (own_tests(file, Path.cwd()), others) if group]
     if not groups:
         return "no test executes it", diff
     file.write_text(mutated, encoding="utf-8")

@@ -14,7 +14,6 @@ only the mutants of files that changed, and the survivors whose unit tests chang
 """
 
 import argparse
-import hashlib
 import json
 import multiprocessing
 import shutil
@@ -25,11 +24,12 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import Final
 
 from mutant_places import PACKAGE, ROOT, Mutant, find_mutants, sample
-from mutant_tests import WORK, Coverage, judge, measure, mirror, start_worker
+from mutant_tests import WORK, Coverage, judge, measure, own_tests, start_worker
 
 TARGETS: Final = (
     "gateway/state/auth.py",
@@ -86,21 +86,22 @@ class Verdict:
 
 
 def _digests(mutant: Mutant, tree: Path) -> tuple[str, str]:
-    files = (tree / mutant.path, tree / mirror(mutant.path))
-    source, tests = (hashlib.sha256(file.read_bytes()).hexdigest()[:16] if file.exists() else "" for file in files)
+    """Return digests of a mutant's source and of its unit tests."""
+    files = ([mutant.path], own_tests(mutant.path, tree))
+    source, tests = (sha256(b"".join((tree / file).read_bytes() for file in group)).hexdigest()[:16] for group in files)
     return source, tests
 
 
 def judge_one(mutant: Mutant, tests: Sequence[str]) -> Verdict:
     """Return the verdict on a mutant, in a worker, whose copy of the tree is its current folder."""
-    source, own_tests = _digests(mutant, Path.cwd())
+    source, unit_tests = _digests(mutant, Path.cwd())
     outcome, diff = judge(mutant, tests)
     return Verdict(
         name=mutant.name,
         path=str(mutant.path),
         target=mutant.target,
         source=source,
-        tests=own_tests,
+        tests=unit_tests,
         outcome=outcome,
         diff=diff,
     )
