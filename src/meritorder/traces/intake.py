@@ -13,7 +13,7 @@ from meritorder.traces.buckets import spread
 from meritorder.traces.sources import Source
 from meritorder.traces.verdicts import Judged, judge
 
-_COUNTS: Final = ("input", "output", "cached", "calls")
+_COUNTS: Final = ("input", "output", "cached", "calls", "total")
 _NAMES: Final = ("model", "tenant", "session", "workload")
 _IDS: Final = ("id", "parent")
 _TEXTS: Final = ("status", "error")

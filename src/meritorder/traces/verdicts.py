@@ -5,6 +5,7 @@ column `aside` of its raw table. What any table can show is judged here: error c
 several requests, parents that repeat their children.
 """
 
+import re
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -35,7 +36,14 @@ _ERROR_WORDS: Final = (
     "incomplete",
     "cancelled",
 )
+_SUCCESS_STATUS: Final = 200
+_SUCCESS_WORDS: Final = ("success", "succeeded", "ok", "completed", "complete")
 _NO_ERROR: Final = ("", "0", "none", "null", "nan", "false", "{}", "[]")
+
+_SILENT: Final = re.compile(r"embed|rerank|moderation|\bbge-|\be5-|whisper|\btts-")
+"""Models that generate no text, by their names."""
+_MAX_DEPTH: Final = 12
+_ALIKE: Final = 0.01
 
 SUM_TOKENS: Final = 100_000
 """If rows come at one constant interval, and half of the first have more input tokens than this, they are sums."""
@@ -67,6 +75,7 @@ def judge(frame: pl.DataFrame, *, where: str) -> Judged:
         TraceError: The rows are sums of several requests, although no column says so.
     """
     frame, notes = _disjoint_cache(frame)
+    notes = (*notes, *_missing_parts(frame))
     faults = _faults(frame.columns)
     verdict = pl.Enum([*dict.fromkeys(reason for reason, _ in faults), *Kind])
     judged = frame.with_columns(_verdict(frame, faults).cast(verdict).alias("verdict"))
@@ -102,16 +111,50 @@ def _verdict(frame: pl.DataFrame, faults: list[tuple[str, pl.Expr]]) -> pl.Expr:
         if name in present:
             kinds.append(pl.when(wrong(pl.col(name))).then(pl.lit(Kind.ERROR.value)))
     if {"id", "parent"} <= set(present):
-        parents = frame.filter(pl.col("input") > 0)["parent"].drop_nulls().unique()
-        kinds.append(pl.when(pl.col("id").is_in(parents.implode())).then(pl.lit(Kind.PARENT.value)))
+        repeating = pl.col("id").is_in(_repeating_parents(frame).implode())
+        kinds.append(pl.when(repeating).then(pl.lit(Kind.PARENT.value)))
     if "calls" in present:
-        kinds.append(pl.when(pl.col("calls").ne_missing(1)).then(pl.lit(Kind.BUCKET.value)))
+        kinds.append(pl.when(pl.col("calls") > 1).then(pl.lit(Kind.BUCKET.value)))
+    silent = [name for name in frame["model"].unique().drop_nulls().cast(pl.String) if _SILENT.search(name.lower())]
+    if silent:
+        mute = pl.col("model").cast(pl.String).is_in(silent) & (pl.col("output").fill_null(0) == 0)
+        kinds.append(pl.when(mute & (pl.col("input") > 0)).then(pl.lit(Kind.NO_GENERATION.value)))
     uncounted = pl.col("arrival_given") & (pl.col("input").fill_null(0) == 0) & (pl.col("output").fill_null(0) == 0)
     readable = pl.all_horizontal(pl.col(f"{name}_given").not_() | pl.col(name).is_not_null() for name in REQUIRED)
+    if "status" in present:
+        uncounted |= (pl.col("output") == 0) & _is_success(pl.col("status"))
     kinds.append(pl.when(uncounted & readable).then(pl.lit(Kind.UNCOUNTED.value)))
     kinds += [pl.when(wrong).then(pl.lit(reason)) for reason, wrong in faults]
     kinds.append(pl.when(pl.col("output") == 0).then(pl.lit(Kind.FAILED.value)))
     return pl.coalesce(kinds)
+
+
+def _repeating_parents(frame: pl.DataFrame) -> pl.Series:
+    """Return the ids of rows whose tokens are those of their children, or that have none but children with tokens."""
+    counts = (pl.col(name).fill_nan(0).fill_null(0).clip(0) for name in ("input", "output"))
+    runs = frame.select("id", "parent", own=pl.sum_horizontal(counts)).filter(pl.col("id").is_not_null())
+    runs = runs.unique(subset="id").with_columns(total=pl.col("own"), below=pl.lit(0.0))
+    for _ in range(_MAX_DEPTH):
+        below = (
+            runs.filter(pl.col("parent").is_not_null())
+            .group_by(pl.col("parent").alias("id"))
+            .agg(below=pl.col("total").sum())
+        )
+        runs = runs.drop("below").join(below, on="id", how="left").with_columns(pl.col("below").fill_null(0))
+        total = pl.when(pl.col("own") > 0).then(pl.col("own")).otherwise(pl.col("below"))
+        changed = bool(runs.select((total != pl.col("total")).any()).item())
+        runs = runs.with_columns(total=total)
+        if not changed:
+            break
+    alike = (pl.col("own") - pl.col("below")).abs() <= _ALIKE * pl.col("below")
+    return runs.filter((pl.col("below") > 0) & ((pl.col("own") == 0) | alike))["id"]
+
+
+def _is_success(column: pl.Expr) -> pl.Expr:
+    text = column.cast(pl.String).str.to_lowercase()
+    code = text.cast(pl.Float64, strict=False)
+    good = code.is_between(_SUCCESS_STATUS, _ERROR_STATUS, closed="left") | text.is_in(_SUCCESS_WORDS)
+    return good.fill_null(value=False)
 
 
 def _is_error_status(column: pl.Expr) -> pl.Expr:
@@ -170,6 +213,24 @@ def _disjoint_cache(frame: pl.DataFrame) -> tuple[pl.DataFrame, tuple[str, ...]]
         )
         frame = frame.with_columns(pl.col("input") + value)
     return frame, tuple(notes)
+
+
+def _missing_parts(frame: pl.DataFrame) -> tuple[str, ...]:
+    """Return a note if the total of many rows is more than input and output: a part is in neither column."""
+    if "total" not in frame.columns:
+        return ()
+    known = (pl.col("input") > 0) & (pl.col("output") > 0) & pl.col("total").is_finite()
+    more = pl.col("total") - pl.col("input") - pl.col("output")
+    rows, beyond, tokens = frame.select(
+        rows=known.sum(), beyond=(known & (more > 0)).sum(), tokens=more.filter(known & (more > 0)).sum()
+    ).row(0)
+    if beyond * 2 < rows or not beyond:
+        return ()
+    text = (
+        f"in {beyond:,} of {rows:,} rows the total is more than input and output, by {tokens:,.0f} tokens: cached or "
+        "thought tokens may be in a column that is not read; add it with --columns output=A+B or input=A+B"
+    )
+    return (text,)
 
 
 def _refuse_sums(requests: pl.DataFrame, where: str) -> None:

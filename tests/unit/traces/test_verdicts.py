@@ -123,3 +123,47 @@ def test_long_rows_at_one_interval_are_refused(tmp_path: Path) -> None:
 def test_a_steady_trace_is_no_sum(tmp_path: Path) -> None:
     rows = [f"{minute * 60},1000,200" for minute in range(60)]
     assert read(tmp_path, "time,input_tokens,output_tokens", rows).requests.height == 60
+
+
+def test_a_caller_with_tokens_of_its_own_is_kept(tmp_path: Path) -> None:
+    rows = ["0,900,30,outer,", "1,100,10,inner,outer", "2,0,0,root,", "3,50,5,leaf,root"]
+    trace = read(tmp_path, "time,input_tokens,output_tokens,id,parent_id", rows)
+    assert trace.requests["input_tokens"].to_list() == [900, 100, 50]
+    assert trace.report.set_aside == {Kind.PARENT: 1}
+
+
+def test_sums_pass_steps_without_tokens(tmp_path: Path) -> None:
+    rows = ["0,150,15,root,", "1,0,0,step,root", "2,100,10,a,step", "3,50,5,b,step"]
+    trace = read(tmp_path, "time,input_tokens,output_tokens,id,parent_id", rows)
+    assert trace.requests["input_tokens"].to_list() == [100, 50]
+    assert trace.report.aside == {Kind.PARENT: Aside(rows=2, input_tokens=150, output_tokens=15)}
+
+
+def test_success_without_output_is_uncounted(tmp_path: Path) -> None:
+    rows = ["0,100,10,200", "1,100,0,200", "2,100,0,503"]
+    trace = read(tmp_path, "time,input_tokens,output_tokens,status_code", rows)
+    assert trace.report.set_aside == {Kind.UNCOUNTED: 1, Kind.ERROR: 1}
+
+
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [("endpoint", "/v1/embeddings"), ("path", "/v1/rerank"), ("model", "text-embedding-3-small"), ("model", "bge-m3")],
+)
+def test_calls_without_text_have_a_kind(tmp_path: Path, column: str, value: str) -> None:
+    rows = ["0,100,10,/v1/chat/completions", f"1,70,0,{value}"]
+    trace = read(tmp_path, f"time,input_tokens,output_tokens,{column}", rows)
+    assert trace.report.aside == {Kind.NO_GENERATION: Aside(rows=1, input_tokens=70)}
+
+
+def test_total_beyond_both_columns_is_said(tmp_path: Path) -> None:
+    rows = [f"{place},100,10,{710 if place else 110}" for place in range(5)]
+    trace = read(tmp_path, "time,input_tokens,output_tokens,total_tokens", rows)
+    assert any(
+        "in 4 of 5 rows the total is more than input and output, by 2,400" in text for text in trace.report.assumptions
+    )
+
+
+@pytest.mark.parametrize("names", ["createdAt,promptTokens,completionTokens", "Created At,Prompt Tokens,Output-Tokens"])
+def test_names_are_known_in_any_spelling(tmp_path: Path, names: str) -> None:
+    trace = read(tmp_path, names, ["5,100,10", "6,100,10"])
+    assert trace.requests["output_tokens"].to_list() == [10, 10]

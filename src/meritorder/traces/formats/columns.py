@@ -1,20 +1,33 @@
 """Any table by column names: well-known ones, or a mapping given by the user."""
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import Final
 
 from meritorder.errors import TraceError
-from meritorder.traces.formats.declared import UNITS_S, unit_by_name
+from meritorder.traces.formats.declared import UNITS_S, AsideRule, unit_by_name, with_kinds
 from meritorder.traces.formats.shape import Shape
 from meritorder.traces.intake import RawTable
+from meritorder.traces.trace import Kind
 
 FIELDS: Final = (
     *("arrival", "input", "output", "cached", "model", "tenant", "session", "workload", "deadline"),
-    *("id", "parent", "status", "error", "calls", "started", "first", "ended", "ttft", "tpot", "e2e"),
+    *("total", "id", "parent", "status", "error", "calls", "started", "first", "ended", "ttft", "tpot", "e2e"),
     *("config", "hardware", "gpus", "replicas"),
 )
 _REQUIRED: Final = FIELDS[:3]
+_BETWEEN_WORDS: Final = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|[\s-]+")
 _TIMES: Final = ("arrival", "first", "ended", "ttft", "tpot", "e2e")
+
+_RULES: Final = tuple(
+    AsideRule(kind=kind, column=column, pattern=pattern)
+    for column in ("endpoint", "path", "url", "route", "request_path", "operation", "call_type", "request_type")
+    for kind, pattern in (
+        (Kind.BATCH_CALL, r"/(files|batches)\b"),
+        (Kind.NO_GENERATION, "embedding|moderation|rerank|transcription|images/|image_gen|audio/speech"),
+    )
+)
+"""What a call is for, where a column of this name says so."""
 
 _NAMES: Final[Mapping[str, tuple[str, ...]]] = {
     "arrival": (
@@ -33,6 +46,7 @@ _NAMES: Final[Mapping[str, tuple[str, ...]]] = {
         "created",
         "datetime",
         "date",
+        *("minute", "hour", "day", "bucket_start", "window_start", "interval_start", "period_start", "starting_at"),
     ),
     "input": (
         "input_tokens",
@@ -124,7 +138,11 @@ _NAMES: Final[Mapping[str, tuple[str, ...]]] = {
     "tpot": ("tpot", "time_per_output_token", "mean_itl", "itl"),
     "e2e": ("e2e", "e2e_latency", "e2el", "latency", "duration", "request_latency", "response_time"),
     "first": ("first_token_at", "first_token_time", "first_token"),
-    "calls": ("num_model_requests", "num_requests", "request_count", "requests", "n_requests", "calls"),
+    "calls": (
+        *("num_model_requests", "num_requests", "request_count", "requests", "n_requests", "total_requests"),
+        *("calls", "num_calls", "api_calls", "call_count", "invocations"),
+    ),
+    "total": ("total_tokens", "total_token_count", "usage.total_tokens", "tokens_total"),
     "ended": ("end_time", "endtime", "ended", "ended_at", "finished_at", "completed_at"),
 }
 """Well-known names, in lower case; the first one present is taken.
@@ -164,17 +182,25 @@ def read(shape: Shape, mapping: Mapping[str, str] | None = None) -> RawTable:
             fix="name it: --columns " + ",".join(f"{field}=NAME" for field in missing),
         )
     units_s = {name: unit for name in ("ttft", "tpot", "e2e") if (unit := unit_by_name(fields.get(name, "")))}
-    return RawTable(table=source.table(fields), unit_s=unit_by_name(fields["arrival"]), units_s=units_s, columns=fields)
+    return RawTable(
+        table=with_kinds(shape, fields, _RULES), unit_s=unit_by_name(fields["arrival"]), units_s=units_s, columns=fields
+    )
 
 
 def _known_columns(shape: Shape) -> dict[str, str]:
-    present = {name.strip().lower(): name for name in sorted(shape.paths - set(shape.source.columns))}
+    present = {_plain(name): name for name in sorted(shape.paths - set(shape.source.columns))}
+    present |= {_plain(name): name for name in reversed(shape.source.columns)}
     present |= {name.strip().lower(): name for name in reversed(shape.source.columns)}
     known = {
         field: next((present[name] for name in _variants(field, names) if name in present), None)
         for field, names in _NAMES.items()
     }
     return {field: name for field, name in known.items() if name is not None}
+
+
+def _plain(name: str) -> str:
+    """Return a name in lower case with underscores: `promptTokens` and `Prompt Tokens` are `prompt_tokens`."""
+    return _BETWEEN_WORDS.sub("_", name.strip()).lower()
 
 
 def _variants(field: str, names: tuple[str, ...]) -> Iterator[str]:

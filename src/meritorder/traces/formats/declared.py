@@ -5,7 +5,7 @@ the first of two that has a value in a row, or, with sums, in the file. Dotted p
 `a[0]` is the first member of a list.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -109,21 +109,24 @@ class TraceFormat:
         if missing:
             named = ", ".join(f"{self.fields[name]} ({name})" for name in missing)
             raise TraceError(f"no column {named}", where=shape.source.name)
-        rules = {f"rule {place}": rule for place, rule in enumerate(self.aside) if inner.has(rule.column)}
-        table = fetched(inner, columns | {name: rule.column for name, rule in rules.items()})
-        kinds = [pl.when(rule.applies(pl.col(name))).then(pl.lit(rule.kind.value)) for name, rule in rules.items()]
-        table = table.with_columns(
-            (pl.coalesce(kinds) if kinds else pl.lit(None, pl.String)).alias("aside"),
-            *(pl.col(name).forward_fill() for name in self.fill if name in columns),
-        )
+        table = with_kinds(inner, columns, self.aside)
         return RawTable(
-            table=table.drop(rules),
+            table=table.with_columns(pl.col(name).forward_fill() for name in self.fill if name in columns),
             unit_s=self.unit_s or unit_by_name(columns["arrival"]),
             units_s={name: unit for name in _TIMES if (unit := self.units_s.get(name) or _unit(columns, name))},
             columns=columns,
             assumptions=self.assumptions,
             ids_unique=self.ids_unique,
         )
+
+
+def with_kinds(shape: Shape, columns: Mapping[str, str], rules: Sequence[AsideRule]) -> pl.LazyFrame:
+    """Return columns under their new names, and the kind of rows that are not one request as `aside`."""
+    present = {f"rule {place}": rule for place, rule in enumerate(rules) if shape.has(rule.column)}
+    table = fetched(shape, {**columns, **{name: rule.column for name, rule in present.items()}})
+    kinds = [pl.when(rule.applies(pl.col(name))).then(pl.lit(rule.kind.value)) for name, rule in present.items()]
+    aside = pl.coalesce(kinds) if kinds else pl.lit(None, pl.String)
+    return table.with_columns(aside.alias("aside")).drop(present)
 
 
 def fetched(shape: Shape, columns: Mapping[str, str]) -> pl.LazyFrame:
@@ -134,12 +137,13 @@ def fetched(shape: Shape, columns: Mapping[str, str]) -> pl.LazyFrame:
         columns: New name to a column, a sum, or several columns between "|", of which the first with a value counts.
             A path may lead into JSON that a JSON file holds as text.
     """
-    terms = {
-        f"{name}|{place}": term for name, text in columns.items() for place, term in enumerate(_alternatives(text))
-    }
-    inside = {name: term.partition(".") for name, term in terms.items() if term.partition(".")[0] in shape.texts}
+    source = shape.source
+    alternatives = {name: [text] if text in source.columns else _alternatives(text) for name, text in columns.items()}
+    terms = {f"{name}|{place}": term for name, texts in alternatives.items() for place, term in enumerate(texts)}
+    split = {name: term.partition(".") for name, term in terms.items()}
+    inside = {name: parts for name, parts in split.items() if parts[0] in shape.texts and parts[2]}
     lists = [name for name, term in terms.items() if term.endswith(FIRST)]
-    table = shape.source.table(
+    table = source.table(
         {name: inside[name][0] if name in inside else term.removesuffix(FIRST) for name, term in terms.items()}
     )
     table = table.with_columns(
@@ -151,8 +155,8 @@ def fetched(shape: Shape, columns: Mapping[str, str]) -> pl.LazyFrame:
     return table.select(
         *others,
         *(
-            _first_value([f"{name}|{place}" for place in range(len(_alternatives(text)))], schema).alias(name)
-            for name, text in columns.items()
+            _first_value([f"{name}|{place}" for place in range(len(texts))], schema).alias(name)
+            for name, texts in alternatives.items()
         ),
     )
 

@@ -109,6 +109,7 @@ LOGS: Final = (
             "tenant": "userId | user_id",
             "session": "sessionId | session_id",
             "id": "id",
+            "parent": "parentObservationId | parent_observation_id",
             "ended": "endTime | end_time",
             "first": "completionStartTime | completion_start_time",
         },
@@ -230,6 +231,14 @@ LOGS: Final = (
                     kind=Kind.NO_GENERATION, column=f"{at}gen_ai.operation.name", pattern="embedding|retriev|rerank"
                 ),
                 AsideRule(kind=Kind.PARENT, column=f"{at}gen_ai.operation.name", pattern="agent|tool|workflow"),
+                *(
+                    AsideRule(kind=kind, column=column, pattern=pattern)
+                    for column in (f"{at}openinference.span.kind", "span_kind")
+                    for kind, pattern in (
+                        (Kind.NO_GENERATION, "^(embedding|reranker)$"),
+                        (Kind.PARENT, "^(chain|agent|tool|retriever|evaluator|guardrail)$"),
+                    )
+                ),
                 AsideRule(kind=Kind.ERROR, column="status.code", pattern="^(2|2.0|status_code_error|error)$"),
                 AsideRule(kind=Kind.ERROR, column=f"{at}error.type", pattern="."),
                 AsideRule(kind=Kind.EVENT, column=f"{at}gen_ai.request.model", pattern=".", unless=True),

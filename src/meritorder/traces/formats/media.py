@@ -38,6 +38,10 @@ class Image:
 
 def image_of(part: dict[str, Any]) -> Image | None:
     """Return the image of a part of a message, None if it is no image."""
+    inline = part.get("inlineData", part.get("inline_data"))
+    if isinstance(inline, dict):
+        kind = str(inline.get("mimeType", inline.get("mime_type", "")))
+        return Image(size=size_of(str(inline.get("data", "")))) if kind.startswith("image/") else None
     kind = str(part.get("type", ""))
     if kind not in {"image_url", "input_image", "image"}:
         return None

@@ -1,4 +1,4 @@
-"""Files of prompts without token counts: input of the OpenAI Batch API, and records with a prompt or messages.
+"""Files of prompts without token counts: input of batch APIs, and records with a prompt or messages.
 
     input_tokens  = 3 + sum over messages (4 + tokens of its text) + tokens of images
     output_tokens = those of the answer, if the record has one; else its limit (max_tokens and the like); else 256
@@ -21,12 +21,17 @@ from meritorder.traces.intake import RawTable
 from meritorder.traces.sources import Record, SourceKind
 from meritorder.traces.trace import Kind
 
-_BATCH: Final = ("custom_id", "url", "body")
-_PROMPTS: Final = ("messages", "prompt", "input", "text", "question", "instruction", "conversations")
+_BODIES: Final = ("body", "params", "modelInput", "request")
+"""Where a line of a batch holds its request: OpenAI, Anthropic, Bedrock, Gemini."""
+_BATCH_IDS: Final = ("custom_id", "recordId", "key")
+_PROMPTS: Final = (
+    *("messages", "contents", "prompt", "inputText", "input", "text", "question", "instruction", "conversations"),
+)
 _ANSWERS: Final = ("completion", "response", "answer", "output", "generated_text")
 _ARRIVALS: Final = ("timestamp", "created_at", "time", "arrival", "arrived_s")
-_LIMITS: Final = ("max_completion_tokens", "max_output_tokens", "max_tokens")
-_BESIDE: Final = ("instructions", "tools", "system")
+_LIMITS: Final = ("max_completion_tokens", "max_output_tokens", "max_tokens", "maxOutputTokens", "maxTokenCount")
+_SETTINGS: Final = ("generationConfig", "generation_config", "textGenerationConfig")
+_BESIDE: Final = ("instructions", "tools", "system", "systemInstruction", "system_instruction")
 _TOKENS_PER_MESSAGE: Final = 4
 _TOKENS_PER_REPLY: Final = 3
 _ASSUMED_OUTPUT_TOKENS: Final = 256
@@ -82,8 +87,11 @@ class _Totals:
 
 
 def _is_batch(shape: Shape) -> bool:
-    return all(any(name in record for record in shape.records) for name in _BATCH) and any(
-        isinstance(record.get("body"), dict) for record in shape.records
+    return any(
+        any(name in record for name in _BATCH_IDS)
+        and _body(record) is not None
+        and not {"response", "modelOutput"} & record.keys()
+        for record in shape.records
     )
 
 
@@ -92,7 +100,6 @@ def _is_prompts(shape: Shape) -> bool:
 
 
 def _read_batch(shape: Shape) -> RawTable:
-    shape.source.require(*_BATCH)
     return _table(_batch_line(line, record) for line, record in shape.source.records())
 
 
@@ -112,8 +119,8 @@ def _records(shape: Shape) -> Iterator[tuple[int, Record | None]]:
 
 
 def _batch_line(line: int, record: Record | None) -> _Prompt:
-    body = record.get("body") if record else None
-    if record is None or not isinstance(body, dict):
+    body = _body(record)
+    if record is None or body is None:
         return _Prompt(line=line, broken=True)
     prompt = _prompt_line(line, body)
     prompt.arrival = None
@@ -122,13 +129,21 @@ def _batch_line(line: int, record: Record | None) -> _Prompt:
     return prompt
 
 
+def _body(record: Record | None) -> Record | None:
+    """Return the request of a line of a batch."""
+    bodies = (record.get(name) for name in _BODIES) if record else ()
+    return next((body for body in bodies if isinstance(body, dict)), None)
+
+
 def _prompt_line(line: int, record: Record | None) -> _Prompt:
     if record is None:
         return _Prompt(line=line, broken=True)
     model = record.get("model")
     prompt = _Prompt(line=line, model=model if isinstance(model, str) else "")
     prompt.arrival = next((record[name] for name in _ARRIVALS if record.get(name) is not None), None)
-    prompt.limit = next((record[name] for name in _LIMITS if isinstance(record.get(name), int)), None)
+    settings = [record, *(record[name] for name in _SETTINGS if isinstance(record.get(name), dict))]
+    limits = (fields[name] for fields in settings for name in _LIMITS if isinstance(fields.get(name), int))
+    prompt.limit = next(limits, None)
     asked = next((record[name] for name in _PROMPTS if record.get(name)), None)
     if asked is None:
         return prompt
@@ -228,7 +243,11 @@ def _row(prompt: _Prompt, text_tokens: int, answer_tokens: int, totals: _Totals)
 
 
 BATCH: Final = TraceFormat(
-    name="openai_batch", title="OpenAI Batch input JSON lines", json=True, recognizes=_is_batch, read=_read_batch
+    name="openai_batch",
+    title="input of batch APIs: OpenAI, Anthropic, Bedrock, Gemini",
+    json=True,
+    recognizes=_is_batch,
+    read=_read_batch,
 )
 PROMPTS: Final = TraceFormat(
     name="prompts", title="prompts or messages without token counts", recognizes=_is_prompts, read=_read_prompts

@@ -50,9 +50,11 @@ def _read_azure(shape: Shape) -> RawTable:
         for field, names in _METRICS.items()
     }
     wide = table.group_by(keys, maintain_order=True).agg(pl.col("line").first(), *sums.values())
-    idle = pl.when(pl.col("input").is_null() & pl.col("output").is_null()).then(pl.lit(Kind.EVENT.value))
+    idle = pl.col("input").is_null() & pl.col("output").is_null()
+    kind = pl.when(idle).then(pl.lit(Kind.EVENT.value))
+    uncounted = kind.when(pl.col("calls").is_null()).then(pl.lit(Kind.BUCKET.value))
     return RawTable(
-        table=wide.with_columns(idle.alias("aside")),
+        table=wide.with_columns(uncounted.alias("aside")),
         columns={"input": _INPUT[0], "output": _OUTPUT[0], "calls": _CALLS[0]},
     )
 
@@ -79,6 +81,21 @@ USAGE: Final = (
         )
         for at, nest in (("results.", "results[]"), ("data.results.", "data[].results[]"), ("", ""))
     ),
+    # https://platform.openai.com/docs/api-reference/batch/object: the list of batches, each with the sum of its lines.
+    TraceFormat(
+        name="openai_usage",
+        title="list of OpenAI batches",
+        requires=("request_counts.total", "usage.input_tokens"),
+        fields={
+            "arrival": "in_progress_at | created_at",
+            "ended": "completed_at",
+            "input": "usage.input_tokens",
+            "output": "usage.output_tokens",
+            "cached": "usage.input_tokens_details.cached_tokens",
+            "calls": "request_counts.total",
+            "model": "model",
+        },
+    ),
     # https://platform.claude.com/docs/en/build-with-claude/usage-cost-api: uncached, cache reads and writes add up.
     *(
         TraceFormat(
@@ -100,6 +117,22 @@ USAGE: Final = (
             assumptions=(_NO_COUNT,),
         )
         for at, nest in (("results.", "results[]"), ("data.results.", "data[].results[]"), ("", ""))
+    ),
+    TraceFormat(
+        name="anthropic_usage",
+        title="usage export of the Claude console",
+        requires=("usage_date_utc", "usage_input_tokens_no_cache", "usage_output_tokens"),
+        fields={
+            "arrival": "usage_date_utc",
+            "input": "usage_input_tokens_no_cache + usage_input_tokens_cache_read + usage_input_tokens_cache_write_5m"
+            " + usage_input_tokens_cache_write_1h",
+            "output": "usage_output_tokens",
+            "cached": "usage_input_tokens_cache_read",
+            "model": "model_version",
+            "tenant": "workspace | api_key",
+        },
+        aside=(AsideRule(kind=Kind.BUCKET, column="usage_date_utc", pattern=""),),
+        assumptions=(_NO_COUNT,),
     ),
     # https://learn.microsoft.com/azure/ai-foundry/openai/monitor-openai-reference: `az monitor metrics list`, and the
     # table AzureMetrics of Log Analytics.

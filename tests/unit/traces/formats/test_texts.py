@@ -62,6 +62,34 @@ def test_images_are_counted_by_size(tmp_path: Path, part: dict[str, object], tok
     assert "1 images are counted by the rule of their model's provider" in trace.report.assumptions
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        {"custom_id": "a", "params": {"max_tokens": 50, "messages": [{"role": "user", "content": "x" * 40}]}},
+        {"recordId": "a", "modelInput": {"max_tokens": 50, "messages": [{"role": "user", "content": "x" * 40}]}},
+        {
+            "key": "a",
+            "request": {
+                "contents": [{"role": "user", "parts": [{"text": "x" * 40}]}],
+                "generationConfig": {"maxOutputTokens": 50},
+            },
+        },
+    ],
+)
+def test_batches_of_other_providers(tmp_path: Path, line: dict[str, object]) -> None:
+    trace = read_trace([written(tmp_path, lines(line), "batch.jsonl")])
+    assert trace.report.format == "openai_batch"
+    assert cells(trace, "input_tokens", "output_tokens") == [(17, 50)]
+
+
+def test_images_of_gemini_are_counted(tmp_path: Path) -> None:
+    data = png(300, 200).partition(",")[2]
+    parts = [{"inlineData": {"mimeType": "image/png", "data": data}}, {"text": "x" * 8}]
+    line = {"key": "a", "request": {"model": "gemini-2.5-flash", "contents": [{"parts": parts}]}}
+    trace = read_trace([written(tmp_path, lines(line), "batch.jsonl")])
+    assert trace.requests["input_tokens"].to_list() == [3 + 4 + 2 + 258]
+
+
 def test_other_media_are_said_to_be_missing(tmp_path: Path) -> None:
     audio = {"type": "input_audio", "input_audio": {"data": "A" * 5000, "format": "wav"}}
     record = {"messages": [{"role": "user", "content": [audio, {"type": "text", "text": "x" * 12}]}]}

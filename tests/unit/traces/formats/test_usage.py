@@ -85,3 +85,27 @@ def test_azure_metrics_become_requests(tmp_path: Path, form: str) -> None:
     assert trace.report.format == "azure_monitor"
     assert trace.requests.select("input_tokens", "output_tokens").unique().rows() == [(1000, 150)]
     assert trace.requests["arrived_s"].diff().drop_nulls().round(6).unique().to_list() == [10]
+
+
+def test_batches_sum_up_their_lines(tmp_path: Path) -> None:
+    batch = {
+        "id": "batch_1",
+        "object": "batch",
+        "created_at": START,
+        "in_progress_at": START + 100,
+        "completed_at": START + 500,
+        "request_counts": {"total": 8, "completed": 8, "failed": 0},
+        "usage": {"input_tokens": 4000, "output_tokens": 400},
+    }
+    path = written(tmp_path, lines({"object": "list", "data": [batch]}), "batches.json")
+    assert "1 rows, 8 calls, 4,000 input and 400 output tokens" in refused(path)
+    trace = read_trace([path], aggregate=True)
+    assert trace.requests["arrived_s"].diff().drop_nulls().unique().to_list() == [50]
+
+
+def test_claude_console_counts_no_requests(tmp_path: Path) -> None:
+    text = (
+        "usage_date_utc,model_version,usage_input_tokens_no_cache,usage_input_tokens_cache_read,usage_output_tokens\n"
+    )
+    message = refused(written(tmp_path, text + "2026-05-04,claude-opus,5,90,7\n"))
+    assert "1 rows, 95 input and 7 output tokens" in message
