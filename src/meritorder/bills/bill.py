@@ -209,7 +209,7 @@ class _Reader:
         whole: frozenset[str] = frozenset(),
     ) -> _Content:
         opened = [
-            self._open(Path(file.name), source, label, whole=label in whole)
+            self._open(file.name, source, label, whole=label in whole)
             for file, source, label in zip(paths, sources, labels, strict=True)
         ]
         lines = _with_groups(pl.concat([lines for _, lines, _ in opened]), self.dimensions)
@@ -230,7 +230,7 @@ class _Reader:
         )
 
     def _open(
-        self, path: Path, source: files.SourceFile, label: str, *, whole: bool
+        self, name: str, source: files.SourceFile, label: str, *, whole: bool
     ) -> tuple[FileReport, pl.LazyFrame, Sequence[str]]:
         """Open one file, and return its rows as line items and what was assumed of its columns."""
         known = recognize_format(source, self.format, self.columns)
@@ -246,7 +246,7 @@ class _Reader:
             columns["named_for_training"] = selection.named_for_training(columns["resource"])
         columns |= duplicates.hashes(fields, columns, known.identity(fields))
         file = FileReport(
-            path=path,
+            name=name,
             label=label,
             format=known.name,
             title=known.title(source.columns),

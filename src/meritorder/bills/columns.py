@@ -3,6 +3,7 @@
 Text that is not written as Python writes numbers, or as ISO 8601, is read by the style of its whole column.
 """
 
+import datetime as dt
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
@@ -10,14 +11,16 @@ from typing import Final
 import polars as pl
 
 from meritorder.errors import BillError, InputError, input_errors_as
-from meritorder.inputs.numbers import NumberStyle, decide_style
-from meritorder.inputs.times import EPOCH_FROM_S, TimeStyle, decide_times
+from meritorder.inputs.numbers import COMMA, NumberStyle, decide_style
+from meritorder.inputs.times import EARLIEST_S, EPOCH_FROM_S, LATEST_S, TimeStyle, decide_times
 from meritorder.tables import MONEY
 
 _NULL_WORDS: Final = ("", "NULL", "null", "None")
 _INSTANT: Final = pl.Datetime("us", "UTC")
 # Larger amounts do not fit MONEY; no bill has them.
 _MAX_USD: Final = 1e20
+_EARLIEST: Final = dt.datetime.fromtimestamp(EARLIEST_S, dt.UTC)
+_LATEST: Final = dt.datetime.fromtimestamp(LATEST_S, dt.UTC)
 _SAMPLE_ROWS: Final = 1000
 _WRITTEN_TIME: Final = r"\d[-/.: ]"
 
@@ -79,20 +82,30 @@ class SourceColumns:
         return pl.coalesce(numbers) if numbers else pl.lit(None, dtype=pl.Float64)
 
     def time(self, *names: str) -> pl.Expr:
-        """Return the first of the columns that has a time, in UTC."""
+        """Return the first of the columns that has a time from 2000 to 2099, in UTC."""
         times = [self._time(name) for name in self._present(names)]
-        return pl.coalesce(times) if times else pl.lit(None, dtype=_INSTANT)
+        possible = [pl.when(time.is_between(_EARLIEST, _LATEST)).then(time) for time in times]
+        return pl.coalesce(possible) if possible else pl.lit(None, dtype=_INSTANT)
 
-    def _number(self, name: str) -> pl.Expr:
+    def count(self, name: str) -> pl.Expr:
+        """Return a column of whole numbers, as floats."""
+        return self._number(name, whole=True).cast(pl.Float64, strict=False)
+
+    def _number(self, name: str, *, whole: bool = False) -> pl.Expr:
         """Return a column as text that a cast reads as a number, or as the numbers that it has."""
         if self.schema[name] != pl.String:
             return pl.col(name)
         plain = pl.col(name).str.strip_chars()
         if name not in self._number_styles:
+            usual = next(filter(None, self._number_styles.values()), None)
             rows = self._unread(name, plain.cast(pl.Float64, strict=False), r"\d")
+            if rows is None and usual is COMMA:
+                rows = self.table  # "1.250" is plain too, and 1250 beside columns with decimal commas
+            where = f"{self.where}, column {name}"
             with input_errors_as(BillError):
-                where = f"{self.where}, column {name}"
-                self._number_styles[name] = None if rows is None else decide_style(rows, name, whole=False, where=where)
+                self._number_styles[name] = (
+                    None if rows is None else decide_style(rows, name, whole=whole, where=where, usual=usual)
+                )
         style = self._number_styles[name]
         return plain if style is None else style.cleaned(pl.col(name))
 

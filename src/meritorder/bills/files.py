@@ -12,6 +12,7 @@ import polars as pl
 
 from meritorder.errors import BillError, input_errors_as
 from meritorder.inputs import json_records, spreadsheets
+from meritorder.inputs.csv_header import read_header
 from meritorder.inputs.places import LocalFile, ScratchFolder, locate
 from meritorder.inputs.unpacking import PARQUET, PlainFile, unpack
 
@@ -25,7 +26,6 @@ SUFFIXES: Final = (
     ".xlsx",
     *(f"{kind}.{packed}" for kind in (".csv", ".json", ".jsonl") for packed in ("gz", "zst")),
 )
-_SEPARATORS: Final = ",;\t"
 _TAIL_BYTES: Final = 1 << 20
 _FIX: Final = "download or export it again"
 # Objects inside a result of a cost or usage API, whose members are columns of the CSV export.
@@ -85,7 +85,7 @@ def load(file: LocalFile, scratch: ScratchFolder) -> SourceFile:
             rows = frame.lazy().with_row_index("row", offset=2)
             return SourceFile(name=plain.name, frame=rows, columns=frozenset(frame.columns))
     if json_records.is_json(plain.head):
-        return _json(plain)
+        return _json(plain, scratch)
     return _csv(plain)
 
 
@@ -99,35 +99,35 @@ def _parquet(file: PlainFile) -> SourceFile:
 
 
 def _csv(file: PlainFile) -> SourceFile:
-    header, tail = _ends(file)
-    separator = max(_SEPARATORS, key=header.count)
-    names = next(csv.reader([header], delimiter=separator), [])
-    if len(names) < 2:
+    with input_errors_as(BillError):
+        header = read_header(file)
+    if len(header.columns) < 2:
         raise BillError("not a bill: its first line is not a header of columns", where=file.name)
-    notes = (*file.assumptions, *_check_last_line(file.name, tail, len(names), separator))
+    notes = (*file.assumptions, *_check_last_line(file, len(header.columns), header.separator))
     try:
-        frame = pl.scan_csv(file.path, infer_schema=False, separator=separator, raise_if_empty=True)
+        frame = pl.scan_csv(
+            file.path,
+            infer_schema=False,
+            separator=header.separator,
+            skip_lines=header.line - 1,
+            raise_if_empty=True,
+        )
         columns = frozenset(frame.collect_schema())
     except pl.exceptions.PolarsError as error:
         raise BillError(f"not a readable CSV: {_first_line(error)}", where=file.name) from error
-    return SourceFile(name=file.name, frame=frame.with_row_index("row", offset=2), columns=columns, notes=notes)
+    numbered = frame.with_row_index("row", offset=header.line + 1)
+    return SourceFile(name=file.name, frame=numbered, columns=columns, notes=notes)
 
 
 def _first_line(error: Exception) -> str:
     return str(error).strip().splitlines()[0]
 
 
-def _ends(file: PlainFile) -> tuple[str, bytes]:
-    """Return the first line and the last mebibyte of a text file."""
+def _check_last_line(file: PlainFile, columns: int, separator: str) -> tuple[str, ...]:
+    """Refuse a CSV whose last line is incomplete, as after an interrupted download; return notes about its end."""
     with file.path.open("rb") as source:
-        header = source.readline()
         source.seek(max(0, file.path.stat().st_size - _TAIL_BYTES))
         tail = source.read()
-    return header.decode("utf-8-sig", errors="replace").strip("\r\n"), tail
-
-
-def _check_last_line(name: str, tail: bytes, columns: int, separator: str) -> tuple[str, ...]:
-    """Refuse a CSV whose last line is incomplete, as after an interrupted download; return notes about its end."""
     if tail.endswith(b"\n"):
         return ()
     line = tail.decode("utf-8", errors="replace").splitlines()[-1]
@@ -135,23 +135,19 @@ def _check_last_line(name: str, tail: bytes, columns: int, separator: str) -> tu
         fields = next(csv.reader([line], delimiter=separator, strict=True), [])
         if fields and fields[-1].startswith("{"):
             json.loads(fields[-1])
-    except (csv.Error, json.JSONDecodeError):
+    except (csv.Error, json.JSONDecodeError, RecursionError):
         message = "the file is truncated: its last line ends within a text"
-        raise BillError(message, where=name, fix=_FIX) from None
+        raise BillError(message, where=file.name, fix=_FIX) from None
     if len(fields) < columns:
         message = f"the file is truncated: its last line has {len(fields)} of {columns} columns"
-        raise BillError(message, where=name, fix=_FIX)
+        raise BillError(message, where=file.name, fix=_FIX)
     return ("the last line has no line end, so the file may be truncated",)
 
 
-def _json(file: PlainFile) -> SourceFile:
-    try:
-        documents = _documents(file.path.read_bytes().decode("utf-8-sig"))
-    except (UnicodeDecodeError, ValueError, RecursionError) as error:
-        raise BillError("the JSON is truncated or damaged", where=file.name, fix=_FIX) from error
-    pages = [page for document in documents for page in (document if isinstance(document, list) else [document])]
-    if not all(isinstance(page, dict) for page in pages):
-        raise BillError("not a bill: its JSON has no records", where=file.name)
+def _json(file: PlainFile, scratch: ScratchFolder) -> SourceFile:
+    with input_errors_as(BillError):
+        lines = json_records.as_lines(file, scratch, lists=())
+    pages = list(_pages(file.name, lines))
     records = [_flat(record) for page in pages for record in _records(page)]
     names = dict.fromkeys(name for record in records for name in record)
     frame = pl.LazyFrame(
@@ -166,14 +162,20 @@ def _json(file: PlainFile) -> SourceFile:
     )
 
 
-def _documents(text: str) -> list[Any]:
-    """Parse JSON or JSON lines; numbers stay text, so that no digit of an amount is lost."""
-    try:
-        return [json.loads(text, parse_float=str, parse_int=str)]
-    except json.JSONDecodeError as error:
-        if not error.msg.startswith("Extra data"):
-            raise
-    return [json.loads(line, parse_float=str, parse_int=str) for line in text.splitlines() if line.strip()]
+def _pages(name: str, lines: Path) -> Iterator[dict[str, Any]]:
+    """Yield the objects of JSON lines; numbers stay text, so that no digit of an amount is lost."""
+    with lines.open("rb") as source:
+        for line in source:
+            if line.isspace():
+                continue
+            try:
+                page = json.loads(line.decode("utf-8-sig"), parse_float=str, parse_int=str)
+            except (ValueError, RecursionError) as error:
+                what = "its JSON is damaged or truncated, or nested too deeply"
+                raise BillError(what, where=name, fix=_FIX) from error
+            if not isinstance(page, dict):
+                raise BillError("not a bill: its JSON has no records", where=name)
+            yield page
 
 
 def _records(page: dict[str, Any]) -> Iterator[dict[str, Any]]:

@@ -4,7 +4,6 @@ import datetime as dt
 from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
-from pathlib import Path
 from typing import Final
 
 import polars as pl
@@ -30,7 +29,7 @@ class FileReport:
     """One file of a bill.
 
     Args:
-        path: Where it is.
+        name: The file as the user named it.
         label: Its name in `CHARGES.source`.
         format: Name of its format.
         title: Full name of its format.
@@ -41,7 +40,7 @@ class FileReport:
         more_pages: Whether it is a page of an API that has further pages.
     """
 
-    path: Path
+    name: str
     label: str
     format: str
     title: str

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 def audit(
     bill: Annotated[
-        list[Path],
+        list[str],
         typer.Argument(
             metavar="BILL...",
             help="Bills, folders: FOCUS, CUR, OpenAI, Anthropic, LiteLLM, OpenRouter, OpenCost; CSV, Parquet or JSON.",
@@ -110,7 +110,7 @@ def audit(
     files.check_target(json, html, csv, rates, held)
     invoice_usd = _usd(invoice, "--invoice", "write 12345.67") if invoice else None
     options = AuditOptions(
-        bill=tuple(map(str, bill)),
+        bill=tuple(bill),
         trace=tuple(trace or ()),
         serving=_selectors(serving, "--serving"),
         metrics=metrics,

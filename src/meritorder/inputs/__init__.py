@@ -3,6 +3,7 @@
     places        paths, globs, standard input, pipes and URLs to local files
     remote        objects of s3://, gs://, az:// and files of https:// as local copies
     unpacking     gzip and zstd within stated limits, and other encodings as UTF-8
+    csv_header    the header of a CSV, and what separates its columns
     json_records  the records of JSON lines, arrays, indented documents and pages of an API
     spreadsheets  the first table of an Excel workbook
     paths         columns, dotted paths into nested columns, and sums of them

@@ -5,8 +5,9 @@ digits ("1,200") does not tell by itself: other cells of the column decide. In a
 digits, unless all cells have the decimals .000; in a column of amounts a comma alone is refused: it could be either.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 import polars as pl
 
@@ -41,53 +42,86 @@ POINT: Final = NumberStyle(decimal=".", group=",")
 COMMA: Final = NumberStyle(decimal=",", group=".")
 
 
+_FIX: Final = "write plain numbers, such as 1200.5"
+
+
 def number(column: pl.Expr, dtype: pl.DataType, style: NumberStyle | None = None) -> pl.Expr:
     """Return a column as Float64, null where it is not a number; without a style as Python writes numbers."""
     text = style.cleaned(column) if style is not None and dtype == pl.String else column
     return text.cast(pl.Float64, strict=False).fill_nan(None)
 
 
-def decide_style(values: pl.LazyFrame, column: str, *, whole: bool, where: str) -> NumberStyle:
-    """Decide how a column of text writes numbers.
+def decide_styles(table: pl.LazyFrame, columns: Mapping[str, bool], *, where: str) -> dict[str, NumberStyle]:
+    """Decide how columns of text write numbers; one that leaves it open follows the others.
 
     Args:
-        values: A table with the column.
-        column: Name of the column.
-        whole: Whether its numbers are whole, such as counts of tokens.
-        where: File and column for messages.
+        table: A table with the columns.
+        columns: Name of a column to whether its numbers are whole, such as counts of tokens.
+        where: File for messages.
 
     Raises:
         InputError: Some cells have the point as decimal separator and others the comma, or nothing tells which it is.
     """
-    found = values.select(_evidence(pl.col(column).str.replace_all(_SPACES, ""))).collect(engine="streaming")
-    point, comma, lone_point, lone_comma, point_zeros = found.row(0)
-    if point and comma:
-        raise InputError(f"numbers are written in two ways, as {point!r} and {comma!r}", where=where, fix=_FIX)
-    if point or comma:
-        return POINT if point else COMMA
-    if lone_point and lone_comma:
-        raise InputError(
-            f"numbers are written in two ways, as {lone_point!r} and {lone_comma!r}", where=where, fix=_FIX
-        )
-    if lone_comma and not whole:
-        raise InputError(f"nothing tells whether {lone_comma!r} has a decimal comma", where=where, fix=_FIX)
-    return COMMA if lone_point and whole and not point_zeros else POINT
+    cells = [cell for name in columns for cell in _evidence(name)]
+    values = table.select(cells).collect(engine="streaming").row(0)
+    evidence = {name: _Evidence(*values[5 * place : 5 * place + 5]) for place, name in enumerate(columns)}
+    proven = {POINT if cells.point else COMMA for cells in evidence.values() if bool(cells.point) != bool(cells.comma)}
+    usual = proven.pop() if len(proven) == 1 else None
+    return {
+        name: _style(evidence[name], whole=whole, usual=usual, where=f"{where}, column {name}")
+        for name, whole in columns.items()
+    }
 
 
-_FIX: Final = "write plain numbers, such as 1200.5"
+def decide_style(
+    table: pl.LazyFrame, column: str, *, whole: bool, where: str, usual: NumberStyle | None = None
+) -> NumberStyle:
+    """Decide how one column writes numbers, as `decide_styles`; where it leaves it open, as other columns do."""
+    cells = _Evidence(*table.select(_evidence(column)).collect(engine="streaming").row(0))
+    return _style(cells, whole=whole, usual=usual, where=where)
 
 
-def _evidence(text: pl.Expr) -> list[pl.Expr]:
-    """Return a cell that proves the point, one that proves the comma, lone separators, and whether all end in .000."""
+class _Evidence(NamedTuple):
+    """Cells of a column: ones with a single reading, ones with a lone separator, whether all decimals are .000."""
+
+    point: str | None
+    comma: str | None
+    lone_point: str | None
+    lone_comma: str | None
+    zeros: bool
+
+
+def _style(cells: _Evidence, *, whole: bool, usual: NumberStyle | None, where: str) -> NumberStyle:
+    if cells.point and cells.comma:
+        raise _two_ways(cells.point, cells.comma, where)
+    if cells.point or cells.comma:
+        return POINT if cells.point else COMMA
+    if cells.lone_point and cells.lone_comma:
+        raise _two_ways(cells.lone_point, cells.lone_comma, where)
+    if whole:
+        return COMMA if cells.lone_point and not cells.zeros else POINT
+    if cells.lone_comma and usual is None:
+        raise InputError(f"nothing tells whether {cells.lone_comma!r} has a decimal comma", where=where, fix=_FIX)
+    return usual or POINT
+
+
+def _two_ways(first: str, second: str, where: str) -> InputError:
+    return InputError(f"numbers are written in two ways, as {first!r} and {second!r}", where=where, fix=_FIX)
+
+
+def _evidence(name: str) -> list[pl.Expr]:
+    """Return the fields of `_Evidence` as expressions."""
+    text = pl.col(name).str.replace_all(_SPACES, "")
 
     def first(pattern: str) -> pl.Expr:
         return text.filter(text.str.contains(pattern)).first()
 
-    return [
-        *(first(_proof(decimal, group)).alias(decimal) for decimal, group in ((".", ","), (",", "."))),
-        *(first(rf"{_SIGN}[1-9]\d{{0,2}}\{separator}\d{{3}}{_END}").alias(f"lone {separator}") for separator in ".,"),
-        text.filter(text.str.contains(".", literal=True)).str.contains(rf"\.000{_TAIL}").all().alias("zeros"),
+    cells = [
+        *(first(_proof(decimal, group)) for decimal, group in ((".", ","), (",", "."))),
+        *(first(rf"{_SIGN}[1-9]\d{{0,2}}\{separator}\d{{3}}{_END}") for separator in ".,"),
+        text.filter(text.str.contains(".", literal=True)).str.contains(rf"\.000{_TAIL}").all(),
     ]
+    return [cell.alias(f"{name} {place}") for place, cell in enumerate(cells)]
 
 
 def _proof(decimal: str, group: str) -> str:

@@ -84,6 +84,7 @@ class TimeStyle:
         formats: Formats of dates in text; empty if the column has a date type or numbers.
         assumptions: What was assumed, a sentence each.
         present: False if the column is empty.
+        day_first: Whether the day comes before the month, where that had to be decided.
     """
 
     absolute: bool
@@ -92,6 +93,7 @@ class TimeStyle:
     formats: tuple[str, ...] = ()
     assumptions: tuple[str, ...] = ()
     present: bool = True
+    day_first: bool | None = None
 
     def seconds(self, column: pl.Expr, dtype: pl.DataType) -> pl.Expr:
         """Return the column in seconds, null where it cannot be read."""
@@ -111,7 +113,9 @@ class TimeStyle:
         return parsed[0] if len(parsed) == 1 else pl.coalesce(parsed)
 
 
-def decide_times(table: pl.LazyFrame, column: str, *, where: str, unit_s: float | None = None) -> TimeStyle:
+def decide_times(
+    table: pl.LazyFrame, column: str, *, where: str, unit_s: float | None = None, usual: TimeStyle | None = None
+) -> TimeStyle:
     """Decide how a column writes times, from its first values; where they leave it open, from all.
 
     Args:
@@ -119,6 +123,7 @@ def decide_times(table: pl.LazyFrame, column: str, *, where: str, unit_s: float 
         column: Name of the column.
         where: File and column for messages.
         unit_s: Seconds in one unit of a number, where the format states it; else it follows from the magnitude.
+        usual: Style of other columns of the file, for what this column leaves open.
 
     Raises:
         InputError: No value is a time, or a spreadsheet rounded the numbers.
@@ -137,7 +142,7 @@ def decide_times(table: pl.LazyFrame, column: str, *, where: str, unit_s: float 
         return _of_numbers(samples, plain, unit_s, where=where)
     formats = _formats(samples)
     if formats:
-        return _of_dates(table, column, formats, where=where)
+        return _of_dates(table, column, formats, usual, where=where)
     if samples.str.contains(r"^\d[\d.,\s'eE+]*$").any():
         style = decide_style(table, column, whole=False, where=where)
         numbers = samples.to_frame().select(number(pl.col(column), samples.dtype, style))[column].drop_nulls()
@@ -166,7 +171,9 @@ def widen(style: TimeStyle, unread: pl.LazyFrame, column: str, *, where: str) ->
         return style
     if samples.dtype != pl.String:
         return style
-    more = tuple(form for form in _formats(samples) if "{first}" not in form and form not in style.formats)
+    order = _DAY_FIRST if style.day_first else _MONTH_FIRST
+    found = [form for form in _formats(samples) if style.day_first is not None or "{first}" not in form]
+    more = tuple(form for form in (form.format(**order) for form in found) if form not in style.formats)
     if not more:
         return style
     return replace(style, formats=_in_order((*style.formats, *more)), assumptions=_assumptions((*style.formats, *more)))
@@ -236,20 +243,28 @@ def _format(text: str) -> str | None:
     return match["open"] + prefix + date + match["gap"] + clock + zone + match["name"] + match["close"]
 
 
-def _of_dates(table: pl.LazyFrame, column: str, formats: Sequence[str], *, where: str) -> TimeStyle:
+def _of_dates(
+    table: pl.LazyFrame, column: str, formats: Sequence[str], usual: TimeStyle | None, *, where: str
+) -> TimeStyle:
     """Return the style of dates, with the order of day and month decided by the whole column."""
     if not any("{first}" in form for form in formats):
         return TimeStyle(absolute=True, formats=_in_order(formats), assumptions=_assumptions(formats))
-    order = _order(table, column, formats, where=where)
+    day_first = _has_day_first(table, column, formats, usual=usual.day_first if usual else None, where=where)
+    order = _DAY_FIRST if day_first else _MONTH_FIRST
     decided = [form.format(**order) for form in formats]
     example = table.select(pl.col(column).drop_nulls().first()).collect(engine="streaming").item()
-    written = "day/month/year" if order is _DAY_FIRST else "month/day/year"
+    written = "day/month/year" if day_first else "month/day/year"
     stated = f"dates such as {example} are read as {written}"
-    return TimeStyle(absolute=True, formats=_in_order(decided), assumptions=(stated, *_assumptions(decided)))
+    return TimeStyle(
+        absolute=True,
+        formats=_in_order(decided),
+        assumptions=(stated, *_assumptions(decided)),
+        day_first=day_first,
+    )
 
 
-def _order(table: pl.LazyFrame, column: str, formats: Sequence[str], *, where: str) -> dict[str, str]:
-    """Decide whether the month or the day comes first."""
+def _has_day_first(table: pl.LazyFrame, column: str, formats: Sequence[str], *, usual: bool | None, where: str) -> bool:
+    """Decide whether the day comes first rather than the month."""
     text = pl.col(column)
     parts = text.str.extract_groups(r"(\d{1,2})[/-](\d{1,2})[/-]\d")
 
@@ -272,10 +287,12 @@ def _order(table: pl.LazyFrame, column: str, formats: Sequence[str], *, where: s
         what = "some dates have the day first and others the month"
         raise InputError(what, where=where, fix="write them as 2026-11-02T09:00:00Z")
     if max(first or 0, second or 0) > _LAST_MONTH:
-        return _DAY_FIRST if first > second else _MONTH_FIRST
-    if clocked or by_day is None or by_month is None:
-        return _MONTH_FIRST
-    return _DAY_FIRST if by_day < by_month else _MONTH_FIRST
+        return bool(first > second)
+    if clocked:
+        return False
+    if usual is not None:
+        return usual
+    return by_day is not None and by_month is not None and bool(by_day < by_month)
 
 
 def _in_order(formats: Sequence[str]) -> tuple[str, ...]:

@@ -7,7 +7,7 @@ from typing import Final
 import polars as pl
 
 from meritorder.errors import TraceError
-from meritorder.inputs.numbers import MISSING, NumberStyle, decide_style, number
+from meritorder.inputs.numbers import MISSING, NumberStyle, decide_styles, number
 from meritorder.inputs.times import EARLIEST_S, EPOCH_FROM_S, LATEST_S, TimeStyle, decide_times, widen
 from meritorder.traces.buckets import spread
 from meritorder.traces.sources import Source
@@ -155,11 +155,11 @@ def _without_missing(table: pl.LazyFrame) -> pl.LazyFrame:
 def _columns(source: Source, table: pl.LazyFrame, unit_s: float | None) -> _Columns:
     """Decide by their first values how times are written; numbers are taken as Python writes them."""
     schema = table.collect_schema()
-    times = {
-        name: decide_times(table, name, where=_where(source, name), unit_s=unit_s)
-        for name in ("arrival", "deadline", *_INSTANTS)
-        if name in schema
-    }
+    times: dict[str, TimeStyle] = {}
+    for name in ("arrival", "deadline", *_INSTANTS):
+        if name in schema:
+            where = _where(source, name)
+            times[name] = decide_times(table, name, where=where, unit_s=unit_s, usual=times.get("arrival"))
     deadline = times.get("deadline")
     if deadline is not None and deadline.present and deadline.absolute != times["arrival"].absolute:
         what = "deadlines and arrivals are not on one clock"
@@ -182,14 +182,14 @@ def _is_odd(frame: pl.DataFrame, columns: _Columns) -> bool:
 
 def _decided(source: Source, table: pl.LazyFrame, columns: _Columns) -> _Columns:
     """Decide by all values how numbers and times are written, after some could not be read."""
+    names = columns.present((*_COUNTS, *_DURATIONS))
+    parts = {_part(name, place): part for name in names for place, part in _texts(columns.schema, name)}
+    whole = {_part(name, place): name in _COUNTS for name in names for place, _ in _texts(columns.schema, name)}
+    texts = table.select(part.alias(name) for name, part in parts.items())
+    styles = decide_styles(texts, whole, where=source.name) if whole else {}
     numbers = {
-        name: tuple(
-            decide_style(table.select(part.alias(name)), name, whole=name in _COUNTS, where=_where(source, name))
-            if dtype == pl.String
-            else None
-            for part, dtype in _parts(columns.schema, name)
-        )
-        for name in columns.present((*_COUNTS, *_DURATIONS))
+        name: tuple(styles.get(_part(name, place)) for place, _ in enumerate(_parts(columns.schema, name)))
+        for name in names
     }
     times: dict[str, TimeStyle] = {}
     for name, style in columns.times.items():
@@ -264,6 +264,15 @@ def _parts(schema: pl.Schema, name: str) -> list[tuple[pl.Expr, pl.DataType]]:
         return [(pl.col(name), dtype)]
     inner = pl.Schema({part.name: part.dtype for part in dtype.fields})
     return [(pl.col(name).struct.field(part), kind) for part, kind in inner.items()]
+
+
+def _texts(schema: pl.Schema, name: str) -> list[tuple[int, pl.Expr]]:
+    """Return the parts of a number that are text, each with its place."""
+    return [(place, part) for place, (part, dtype) in enumerate(_parts(schema, name)) if dtype == pl.String]
+
+
+def _part(name: str, place: int) -> str:
+    return name if not place else f"{name}, part {place + 1}"
 
 
 def _number(columns: _Columns, name: str) -> pl.Expr:

@@ -1,7 +1,6 @@
 """Sources of a trace as tables: files from anywhere, in any container, and data frames."""
 
 import contextlib
-import csv
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -14,6 +13,7 @@ import polars as pl
 
 from meritorder.errors import InputError, TraceError, input_errors_as
 from meritorder.inputs import json_records, paths, spreadsheets
+from meritorder.inputs.csv_header import read_header
 from meritorder.inputs.places import ScratchFolder, locate
 from meritorder.inputs.unpacking import PARQUET, PlainFile, unpack
 
@@ -21,9 +21,6 @@ Record = json_records.Record
 
 _RECORDS_PER_PART: Final = 100_000
 _SNIFFED_RECORDS: Final = 20
-_SEPARATORS: Final = (",", ";", "\t", "|")
-# As Excel states the separator in a line of its own.
-_SEPARATOR_LINE: Final = "sep="
 # A column of the source may itself be named "line".
 _LINE: Final = "\0line"
 _MAX_ROWS: Final = 10_000_000
@@ -236,25 +233,14 @@ def _parquet(file: PlainFile) -> Source:
 
 
 def _csv(file: PlainFile) -> Source:
-    lines = file.head.decode("utf-8", errors="replace").split("\n")
-    header_line = next(number for number, line in enumerate(lines, start=1) if line.strip())
-    header = lines[header_line - 1].rstrip("\r")
-    separator = max(_SEPARATORS, key=header.count)
-    if header.lower().startswith(_SEPARATOR_LINE) and len(lines) > header_line:
-        separator = header[len(_SEPARATOR_LINE) :].strip() or "\t"
-        header_line += 1
-        header = lines[header_line - 1].rstrip("\r")
-    if "\r" in header:
-        raise InputError("ends its lines with CR alone", where=file.name, fix="end them with LF (tr '\\r' '\\n')")
-    if len(separator.encode()) != 1:
-        raise InputError(f"{separator!r} cannot separate columns", where=file.name, fix="separate them with , or ;")
+    header = read_header(file)
     return Source(
         name=file.name,
         path=file.path,
         kind=SourceKind.CSV,
-        columns=tuple(next(csv.reader([header], delimiter=separator), ())),
-        separator=separator,
-        header_line=header_line,
+        columns=header.columns,
+        separator=header.separator,
+        header_line=header.line,
         assumptions=file.assumptions,
     )
 

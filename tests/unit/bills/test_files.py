@@ -68,7 +68,7 @@ def test_parquet_read_and_truncation_refused(cur: Write, tmp_path: Path) -> None
 def test_truncated_json_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "costs.json"
     path.write_text('{"object": "page", "data": [{"start_time": 17908')
-    assert "JSON is truncated" in refusal(path)
+    assert "JSON is damaged or truncated" in refusal(path)
 
 
 @pytest.mark.parametrize(

@@ -4,12 +4,12 @@ import polars as pl
 import pytest
 
 from meritorder.errors import InputError
-from meritorder.inputs.numbers import COMMA, POINT, decide_style, number
+from meritorder.inputs.numbers import COMMA, POINT, decide_style, decide_styles, number
 
 
 def read(cells: list[str], *, whole: bool) -> list[float | None]:
     table = pl.DataFrame({"n": cells})
-    style = decide_style(table.lazy(), "n", whole=whole, where="file, column n")
+    style = decide_styles(table.lazy(), {"n": whole}, where="file")["n"]
     return table.select(number(pl.col("n"), pl.String(), style).alias("n"))["n"].to_list()
 
 
@@ -39,6 +39,19 @@ def test_cells_read_as_written(cells: list[str], *, whole: bool, values: list[fl
 def test_other_cells_decide_lone_comma(other: str, value: float) -> None:
     """By itself "1,250" is 1250 or 1.25; another cell of the column has only one reading."""
     assert read(["1,250", other], whole=False)[0] == value
+
+
+def test_open_column_follows_the_others() -> None:
+    """All columns of a file were written by one program."""
+    table = pl.LazyFrame({"open": ["1,250"], "proven": ["17,5"], "plain": ["1.250"]})
+    with pytest.raises(InputError, match="nothing tells whether '1,250'"):
+        decide_style(table, "open", whole=False, where="file")
+    assert decide_style(table, "open", whole=False, where="file", usual=POINT) == POINT
+    assert decide_styles(table, dict.fromkeys(("open", "proven", "plain"), False), where="file") == {
+        "open": COMMA,
+        "proven": COMMA,
+        "plain": COMMA,
+    }
 
 
 def test_decimals_of_zeros_are_no_groups() -> None:

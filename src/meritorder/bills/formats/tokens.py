@@ -103,7 +103,8 @@ def unpivot_token_types(raw: pl.LazyFrame) -> pl.LazyFrame:
     """
     names = raw.collect_schema().names()
     counted = [name for name in names if name in _TOKEN_TYPES]
-    counts = raw.with_columns(pl.col(counted).cast(pl.Float64, strict=False))
+    fields = SourceColumns(raw.collect_schema(), table=raw, whole=True)
+    counts = raw.with_columns(fields.count(name).alias(name) for name in counted)
     if {"input_tokens", "input_cached_tokens"} <= set(names):
         counts = counts.with_columns(input_tokens=pl.col("input_tokens") - pl.col("input_cached_tokens").fill_null(0))
     index = [name for name in names if name not in counted]

@@ -115,7 +115,7 @@ def _context(case: AuditCase, trace: traces.Trace | None) -> AuditContext:
         market=Market(catalog=case.catalog, rates=fleet.rates if fleet else PaidRates(), until=until),
         usage=_usage(case, trace),
         uncalled=uncalled_endpoints(case.bill, fleet) if fleet else UncalledEndpoints(),
-        bill=options.bill or tuple(str(file.path) for file in case.bill.report.files),
+        bill=options.bill or tuple(file.name for file in case.bill.report.files),
         trace=options.trace,
         model=case.catalog.find_model(options.model).id if options.model else _only_model(case.catalog, trace),
     )
