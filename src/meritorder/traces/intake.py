@@ -39,6 +39,7 @@ class RawTable:
         assumptions: What the format's reader assumed, a sentence each.
         estimated_tokens: True if token counts are estimates.
         ids_unique: True if the format states that rows with one id are one request.
+        ids_everywhere: True if that holds across files too.
     """
 
     table: pl.LazyFrame
@@ -48,6 +49,7 @@ class RawTable:
     assumptions: tuple[str, ...] = ()
     estimated_tokens: bool = False
     ids_unique: bool = False
+    ids_everywhere: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,12 +61,14 @@ class SourceRequests:
         absolute: True if its times are UTC epoch seconds.
         assumptions: What was assumed to read it.
         ids_unique: True if rows with one id are one request.
+        ids_everywhere: True if that holds across files too.
     """
 
     judged: Judged
     absolute: bool
     assumptions: tuple[str, ...]
     ids_unique: bool = False
+    ids_everywhere: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,6 +133,7 @@ def to_requests(source: Source, raw: RawTable, *, aggregate: bool = False, timed
         absolute=arrival.absolute,
         assumptions=tuple(dict.fromkeys(assumptions)),
         ids_unique=raw.ids_unique,
+        ids_everywhere=raw.ids_everywhere,
     )
 
 

@@ -100,7 +100,13 @@ def _merged(parts: list[SourceRequests], report: ReadReport) -> Trace:
             where=", ".join(report.files),
             fix="read them separately",
         )
-    requests = pl.concat([part.judged.requests for part in parts], how="diagonal")
+    requests = pl.concat(
+        [
+            part.judged.requests if part.ids_everywhere else part.judged.requests.with_columns(file=pl.lit(number))
+            for number, part in enumerate(parts)
+        ],
+        how="diagonal",
+    )
     if requests.is_empty():
         raise TraceError(
             f"none of {report.rows:,} rows is a request: {_other_rows(report)}",

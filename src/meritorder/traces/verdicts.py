@@ -282,12 +282,13 @@ def without_repeats(
 ) -> tuple[pl.DataFrame, dict[Kind, Aside], tuple[str, ...]]:
     """Leave out rows that are there again: the same row, or the same id with another time or length.
 
-    An id that returns in more than a fifth of the rows is no id of a request, unless the format says that it is.
+    An id is one request within a file, or everywhere if the format says so; the same row may be in several files. An
+    id that returns in more than a fifth of the rows is no id of a request, unless the format says that it is.
     Without ids, rows are repeated if every one of them is there equally often at an instant that is no whole second.
 
     Args:
-        requests: REQUESTS sorted by arrival, and optionally `id`.
-        ids_unique: True if rows with one id are one request.
+        requests: REQUESTS sorted by arrival, and optionally `id` and `file`.
+        ids_unique: True if rows of a file with one id are one request.
 
     Returns:
         The requests, what was set aside, and notes.
@@ -307,18 +308,19 @@ def _by_id(requests: pl.DataFrame, *, ids_unique: bool) -> tuple[pl.DataFrame, d
     if ids.n_unique() == ids.len():
         return requests, {}, ()
     single = pl.col("id").is_null()
-    first = pl.struct("id", "arrived_s", "input_tokens", "output_tokens").is_first_distinct()
+    first = pl.struct("id", *_ROW).is_first_distinct()
     different = requests.filter(single | first)
     aside = {Kind.SAME_ROW: _totals(requests.filter(~(single | first)))}
-    again = different["id"].drop_nulls()
-    repeated = again.len() - again.n_unique()
+    within = ["id", "file"] if "file" in requests.columns else ["id"]
+    again = different.filter(~single).select(within)
+    repeated = again.height - again.n_unique()
     notes: tuple[str, ...] = ()
     kept = different
     if repeated and (ids_unique or repeated <= _MAX_REPEATED * different.height):
         # The longest answer is the last state of a request that was logged several times.
-        longest = (pl.col("output_tokens") == pl.col("output_tokens").max().over("id")).fill_null(value=True)
+        longest = (pl.col("output_tokens") == pl.col("output_tokens").max().over(within)).fill_null(value=True)
         ends = different.filter(single | longest)
-        kept = ends.filter(single | pl.col("id").is_last_distinct())
+        kept = ends.filter(single | pl.struct(within).is_last_distinct())
         aside[Kind.REPEATED] = _totals(different) - _totals(kept)
     elif repeated:
         notes = (f"the ids of requests return in {repeated:,} of {different.height:,} rows: they are not taken as ids",)

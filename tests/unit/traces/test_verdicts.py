@@ -167,3 +167,11 @@ def test_total_beyond_both_columns_is_said(tmp_path: Path) -> None:
 def test_names_are_known_in_any_spelling(tmp_path: Path, names: str) -> None:
     trace = read(tmp_path, names, ["5,100,10", "6,100,10"])
     assert trace.requests["output_tokens"].to_list() == [10, 10]
+
+
+def test_counters_start_again_in_each_file(tmp_path: Path) -> None:
+    header = "request_id,arrived_s,input_tokens,output_tokens"
+    long = written(tmp_path, table(header, [f"{place},{place},10,5" for place in range(50)]), "a.csv")
+    short = written(tmp_path, table(header, [f"{place},{place + 60},10,5" for place in range(5)]), "b.csv")
+    trace = read_trace([long, short])
+    assert (trace.requests.height, trace.report.set_aside) == (55, {})

@@ -67,6 +67,7 @@ class TraceFormat:
         units_s: The same for measured times.
         assumptions: What a reader of the format assumes, a sentence each.
         ids_unique: True if rows with one id are one request.
+        ids_everywhere: True if that holds across files too.
         fill: Fields that a row has from the row before it.
         recognizes: Whether a file is in this format, where `requires` cannot say it.
         read: Reads one file, where `fields` cannot say it.
@@ -83,6 +84,7 @@ class TraceFormat:
     units_s: Mapping[str, float] = field(default_factory=dict)
     assumptions: tuple[str, ...] = ()
     ids_unique: bool = False
+    ids_everywhere: bool = False
     fill: tuple[str, ...] = ()
     recognizes: Callable[[Shape], bool] | None = None
     read: Callable[[Shape], RawTable] | None = None
@@ -117,6 +119,7 @@ class TraceFormat:
             columns=columns,
             assumptions=self.assumptions,
             ids_unique=self.ids_unique,
+            ids_everywhere=self.ids_everywhere,
         )
 
 

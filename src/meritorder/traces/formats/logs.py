@@ -272,6 +272,7 @@ LOGS: Final = (
         ),
         assumptions=(_LOGGED,),
         ids_unique=True,
+        ids_everywhere=True,
     ),
     # Files of ~/.codex/sessions: `last_token_usage` is one call, `total_token_usage` the session so far.
     TraceFormat(
