@@ -67,6 +67,10 @@ def status(url: Url = _URL, api_key_env: ApiKeyVariable = "OPENAI_API_KEY") -> N
     if report.get("plan"):
         pool_columns = ("pool", "payment", "machines", "machines_next", "replicas", "replicas_next")
         _table(console, f"Plan, slot {report['plan']['slot']}", report["plan"]["pools"], pool_columns)
+        by_rule = [row | row["policy"] for row in report["plan"]["pools"] if "policy" in row]
+        if by_rule:
+            rule_columns = ("pool", "payment", "floor", "reactive", "backlog", "above_floor_usd")
+            _table(console, "Policy, machines by rule", by_rule, rule_columns)
         if report["plan"].get("fault"):
             console.print(f"the changed plan file was rejected: {report['plan']['fault']}", markup=False)
     _table(console, "Batches", report["batches"], ("id", "tenant", "status", "done", "failed", "total"))

@@ -2,6 +2,7 @@
 
 import datetime as dt
 import json
+import subprocess
 import sys
 import threading
 import time
@@ -14,7 +15,7 @@ import pytest
 import urllib3
 from msgspec import structs
 from openai import OpenAI
-from tests.e2e.gateway.conftest import start
+from tests.e2e.gateway.conftest import ROOT, environment, start
 from tests.samples import nightly
 
 from meritorder.planfile import Plan, write_plan
@@ -168,6 +169,9 @@ def test_demand_beyond_forecast_starts_machine(site: Site) -> None:
     row = site.row(nightly.LIVE)
     assert row["machines"] == 1
     assert row["above_floor_usd"] > 0
+    command = [sys.executable, "-m", "meritorder", "status", "--url", site.url]
+    shown = subprocess.run(command, cwd=ROOT, env=environment(), capture_output=True, text=True, check=True).stdout
+    assert "Policy, machines by rule" in shown
     metrics = urllib3.request("GET", f"{site.url}/metrics").data
     assert b'meritorder_policy_machines{payment="on_demand",pool="live",rule="floor"} 1.0' in metrics
 

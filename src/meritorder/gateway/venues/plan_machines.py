@@ -233,7 +233,7 @@ class PolicyMachines:
                 "reactive": self._by_load(row),
                 "backlog": len(self.memory.ready_s.get(row.name, ())),
             },
-            above_floor_usd=self._above_floor_usd[row.name],
+            above_floor_usd=round(self._above_floor_usd[row.name], 6),
         )
 
     def wanted(self, pool: PlannedPool, now_s: float) -> int:

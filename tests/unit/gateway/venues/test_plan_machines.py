@@ -130,7 +130,7 @@ def test_cost_above_floor_is_counted(site: Callable[..., Site]) -> None:
     gateway = Site(Path(site().plan.file).parent, structs.replace(paid, schedule=rows))
     for now_s in (0.0, 15.0, 75.0):
         gateway.observe(now_s, in_flight=20)
-    assert gateway.rows(75.0)[nightly.LIVE]["above_floor_usd"] == pytest.approx(2 * 60 / 3600)
+    assert gateway.rows(75.0)[nightly.LIVE]["above_floor_usd"] == pytest.approx(2 * 60 / 3600, abs=1e-6)
 
 
 def test_backlog_starts_machines_in_time(site: Callable[..., Site]) -> None:
