@@ -25,7 +25,7 @@ Columns = Annotated[
 ]
 Aggregate = Annotated[
     bool,
-    typer.Option("--aggregate", help="Spread rows that sum up several requests evenly over their interval (assumed)."),
+    typer.Option("--aggregate", help="Spread rows that sum up several requests over their interval (assumed)."),
 ]
 Scale = Annotated[float, typer.Option("--scale", metavar="N", help="Multiply the request rate by seeded copies.")]
 From = Annotated[

@@ -1,11 +1,14 @@
-"""Rows that sum up several requests, spread evenly over their interval: `--aggregate`.
+"""Rows that sum up several requests, spread over their interval: `--aggregate`.
 
-arrival of request k of n = start + interval (k + 1/2) / n
-tokens of request k of n  = floor((k + 1) total / n) - floor(k total / n)         so that they add up to the total
+    arrival of a request     = start + interval u
+    tokens of request k of n = floor((k + 1) total / n) - floor(k total / n)
+
+with u uniform in [0, 1), as independent requests arrive. The tokens add up to the total.
 """
 
 from typing import Final
 
+import numpy as np
 import polars as pl
 
 from meritorder.errors import TraceError
@@ -13,6 +16,8 @@ from meritorder.units import SECONDS_PER_MINUTE, format_duration
 
 MAX_SPREAD: Final = 50_000_000
 """More requests than this are not made of sums."""
+
+SEED: Final = 0
 
 
 def spread(frame: pl.DataFrame, *, where: str) -> tuple[pl.DataFrame, list[str]]:
@@ -54,7 +59,7 @@ def spread(frame: pl.DataFrame, *, where: str) -> tuple[pl.DataFrame, list[str]]
         .select(pl.all().repeat_by(count.cast(pl.Int64)).explode())
         .with_columns(place.alias("place"))
         .with_columns(
-            pl.col("arrival") + pl.col("interval") * (pl.col("place") + 0.5) / count,
+            pl.col("arrival") + pl.col("interval") * pl.Series("u", np.random.default_rng(SEED).random(total)),
             *(_share(name).alias(name) for name in tokens),
             pl.lit(1.0).alias("calls"),
         )
@@ -62,8 +67,8 @@ def spread(frame: pl.DataFrame, *, where: str) -> tuple[pl.DataFrame, list[str]]
     )
     longest = spans["interval"].max()
     note = (
-        f"{sums.height:,} rows sum up {total:,} requests: each row is spread evenly over its "
-        f"{format_duration(float(str(longest)))}, in requests of like length, so peaks and spreads are those of sums"
+        f"{sums.height:,} rows sum up {total:,} requests: each row is spread at random over its "
+        f"{format_duration(float(str(longest)))} (seed {SEED}), in requests of like length"
     )
     return pl.concat([frame.filter(several.not_().fill_null(value=True)), requests]), [note]
 

@@ -45,7 +45,7 @@ def read_trace(
         start: Beginning of a window: seconds or a duration since the start of the trace, or ISO 8601.
         end: End of the window, exclusive.
         strict: Make a bad row an error instead of counting it.
-        aggregate: Spread a row that sums up several requests evenly over its interval.
+        aggregate: Spread a row that sums up several requests over its interval.
 
     Raises:
         TraceError: A source cannot be read, or holds no requests; with `strict`, a row is bad.

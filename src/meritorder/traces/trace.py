@@ -163,7 +163,7 @@ class ReadReport:
         if not missing or missing < _MIN_UNPRICED_SHARE * calls:
             return ""
         listed = ", ".join(f"{count:,} {kind}" for kind, count in parts.items())
-        return f"{missing / calls:.1%} of the traffic is not priced: of {calls:,} calls {listed}."
+        return f"{missing / calls:.1%} of the traffic is not priced: {missing:,} of {calls:,} calls ({listed})."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -42,7 +42,7 @@ def test_missing_counts_are_told_first(tmp_path: Path) -> None:
     trace = read(tmp_path, "time,input_tokens,output_tokens", rows)
     assert trace.report.aside == {Kind.UNCOUNTED: Aside(rows=10)}
     assert trace.report.unpriced == (
-        "25.0% of the traffic is not priced: of 40 calls 10 answered without token counts."
+        "25.0% of the traffic is not priced: 10 of 40 calls (10 answered without token counts)."
     )
 
 

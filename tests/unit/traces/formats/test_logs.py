@@ -119,7 +119,9 @@ def test_streams_without_usage_are_told(tmp_path: Path) -> None:
     records = [spend(f"r{place}", "acompletion", *((0, 0) if place % 3 else (90, 9))) for place in range(COUNT)]
     trace = read(tmp_path, *records)
     assert trace.requests.height == 4
-    assert trace.report.unpriced.startswith("66.7% of the traffic is not priced: of 12 calls 8 answered without token")
+    assert trace.report.unpriced.startswith(
+        "66.7% of the traffic is not priced: 8 of 12 calls (8 answered without token"
+    )
 
 
 def observation(place: int, **other: object) -> dict[str, object]:

@@ -40,7 +40,7 @@ def test_openai_usage_is_sums(tmp_path: Path, form: str) -> None:
     assert trace.requests.height == 108
     tokens = trace.requests.select("input_tokens", "output_tokens", "cached_tokens").sum().row(0)
     assert tokens == (108_066, 21_600, 48_000)
-    assert trace.requests["arrived_s"].diff().drop_nulls().round(6).unique().to_list() == [400]
+    assert 11 * 3600 - 3600 < trace.requests["arrived_s"][-1] < 12 * 3600
 
 
 def test_images_in_a_usage_export(tmp_path: Path) -> None:
@@ -84,7 +84,7 @@ def test_azure_metrics_become_requests(tmp_path: Path, form: str) -> None:
     trace = read_trace([path], aggregate=True)
     assert trace.report.format == "azure_monitor"
     assert trace.requests.select("input_tokens", "output_tokens").unique().rows() == [(1000, 150)]
-    assert trace.requests["arrived_s"].diff().drop_nulls().round(6).unique().to_list() == [10]
+    assert 180 < trace.requests["arrived_s"][-1] < 300
 
 
 def test_batches_sum_up_their_lines(tmp_path: Path) -> None:
@@ -100,7 +100,8 @@ def test_batches_sum_up_their_lines(tmp_path: Path) -> None:
     path = written(tmp_path, lines({"object": "list", "data": [batch]}), "batches.json")
     assert "1 rows, 8 calls, 4,000 input and 400 output tokens" in refused(path)
     trace = read_trace([path], aggregate=True)
-    assert trace.requests["arrived_s"].diff().drop_nulls().unique().to_list() == [50]
+    assert trace.requests.height == 8
+    assert trace.requests["arrived_s"][-1] < 400, "while the batch was in progress"
 
 
 def test_claude_console_counts_no_requests(tmp_path: Path) -> None:
