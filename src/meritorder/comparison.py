@@ -8,6 +8,7 @@ from typing import Final
 import msgspec
 
 from meritorder.evidence import Assumption, Interval, PriceUsed
+from meritorder.planproof import Credit
 
 SCHEMA: Final = "meritorder.compare/1"
 
@@ -140,6 +141,7 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
     break_even_utilization: float | None
     break_even_note: str
     sentence: str
+    credited: list[Credit] = []
     waterfall: list[Waterfall]
     frontier: list[FrontierPoint]
     prices: list[PriceUsed]

@@ -15,6 +15,7 @@ from meritorder.domain import Access, BackfillLimits, Lane, Slo, Workload
 from meritorder.errors import ConfigError
 from meritorder.evidence import Assumption, Interval, PriceUsed
 from meritorder.planpolicy import Policy
+from meritorder.planproof import Credit, InHindsight, WalkForward
 
 SCHEMA: Final = "meritorder.plan/2"
 _FIRST_SCHEMA: Final = "meritorder.plan/1"
@@ -281,6 +282,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     pools: list[PlanPool]
     schedule: list[PoolSchedule]
     policy: Policy | None = None
+    policy_outcome: PlanOutcome | None = None
     routes: list[PlanRoute]
     workloads: list[WorkloadPlan]
     commitments: list[Commitment]
@@ -297,6 +299,9 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     saving_share: float | None = None
     saving_interval: Interval | None = None
     simulated: PlanOutcome | None = None
+    in_hindsight: InHindsight | None = None
+    walk_forward: WalkForward | None = None
+    credited: list[Credit] = []
     spot_worth_usd_per_gpu: dict[str, float] = {}
     sentence: str = ""
     performance: list[str] = []

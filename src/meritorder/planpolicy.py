@@ -68,9 +68,13 @@ class PaymentRules(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Policy(msgspec.Struct, frozen=True, kw_only=True):
-    """A floor of machines by slot, and the rules that add to it. `slot_s` is the length of the floor's slots."""
+    """A floor of machines by slot, and the rules that add to it. `slot_s` is the length of the floor's slots.
+
+    Without `defer`, deferrable requests are served in real time as they arrive, because waiting saves nothing.
+    """
 
     slot_s: float
+    defer: bool = True
     floor: list[PolicyFloor] = []
     reactive: list[ReactiveRule] = []
     backlog: list[BacklogRule] = []

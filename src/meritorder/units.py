@@ -106,6 +106,11 @@ def format_share(share: float | Decimal, decimals: int = 0) -> str:
     return f"{text} %"
 
 
+def format_count(number: int, noun: str) -> str:
+    """Format a count with its noun: `1 request`, `2,500 requests`."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
 def usd_per_mtok(usd: float, tokens: float) -> float:
     """Return dollars per million tokens."""
     return usd / tokens * TOKENS_PER_MTOK

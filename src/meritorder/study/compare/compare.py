@@ -19,6 +19,7 @@ from meritorder.study.compare.arrangements import (
     utilization,
 )
 from meritorder.study.compare.certainty import saving_interval
+from meritorder.study.compare.sentence import sentence
 from meritorder.study.fleet.fleets import Trial
 from meritorder.study.fleet.load import TraceLoad
 from meritorder.study.fleet.machines import CandidateMachine
@@ -133,7 +134,8 @@ def assemble(
         ratio_note=_ratio_note(ratio, baseline, result.batch),
         break_even_utilization=break_even,
         break_even_note=break_even_note,
-        sentence=f"{trace.report.unpriced} {_sentence(result, load, ratio, apis)}".strip(),
+        sentence=sentence(result, load, apis, unpriced=trace.report.unpriced),
+        credited=result.credited,
         waterfall=waterfalls,
         frontier=result.tried[:_MAX_FRONTIER_POINTS],
         prices=[
@@ -169,42 +171,6 @@ def _ratio_note(ratio: float, baseline: Trial, batch: Trial) -> str:
         f"{compared} than the usual 2 to 5: utilization is {utilization(baseline):.0%} in real time "
         f"and {utilization(batch):.0%} in batch."
     )
-
-
-def _sentence(result: SearchResult, load: TraceLoad, ratio: float, apis: Sequence[tuple[Tier, TokenPrice]]) -> str:
-    return " ".join([*_fleets_sentence(result, load, ratio), *_tokens_sentence(result, load, apis)])
-
-
-def _tokens_sentence(result: SearchResult, load: TraceLoad, apis: Sequence[tuple[Tier, TokenPrice]]) -> list[str]:
-    if not apis:
-        return []
-    tier, price = min(apis, key=lambda api: price_tokens(api[1], load))
-    usd = price_tokens(price, load)
-    if usd >= result.mix.usd:
-        return []
-    rate = f"{price.provider}, {tier} rate"
-    return [f"Bought as tokens they would cost {format_usd(usd)} ({rate}), with no guarantee of latency."]
-
-
-def _fleets_sentence(result: SearchResult, load: TraceLoad, ratio: float) -> list[str]:
-    per_request = result.baseline.usd / len(load)
-    batch_per_request = result.batch.usd / len(load)
-    start = (
-        f"In real time these {len(load):,} requests cost {format_usd(result.baseline.usd)} "
-        f"({format_usd(per_request)} each), in batch {format_usd(result.batch.usd)} "
-        f"({format_usd(batch_per_request)} each): {ratio:.1f} times less."
-    )
-    waiting = float(load.deferrable.mean())
-    if waiting == 0:
-        return [start, "No request is marked as able to wait; mark some with --defer 40%@4h or --workloads."]
-    if result.mix.usd < result.baseline.usd:
-        saved = 1 - result.mix.usd / result.baseline.usd
-        cost = format_usd(result.mix.usd)
-        return [
-            start,
-            f"Letting {waiting:.0%} of them wait costs {cost}: {saved:.0%} less, with every SLO and deadline met.",
-        ]
-    return [start, f"Letting {waiting:.0%} of them wait saves nothing here: the real-time fleet is needed either way."]
 
 
 def _offers_used(result: SearchResult) -> list[PriceUsed]:

@@ -15,7 +15,7 @@ from meritorder.sim.pools import Autoscaled, DeadlineScaled, Fixed, SimPool, Sim
 from meritorder.sim.run import simulate
 from meritorder.study.fleet.load import TraceLoad
 from meritorder.study.fleet.machines import CandidateMachine, unrestricted_backfill
-from meritorder.units import SECONDS_PER_HOUR
+from meritorder.units import SECONDS_PER_HOUR, format_count
 
 Floats = NDArray[np.float64]
 
@@ -151,7 +151,7 @@ def frontier_point(trial: Trial) -> FrontierPoint:
 
 def fixed_fleet(machine: CandidateMachine, load: TraceLoad, instances: int) -> Trial:
     """Serve all requests in real time on a fixed number of machines, always on."""
-    label = f"{_count(instances * machine.replicas, 'replica')}, always on"
+    label = f"{format_count(instances * machine.replicas, 'replica')}, always on"
     pool = machine.pool(Fixed(instances=instances), realtime=True, backfill=None)
     return simulate_fleet("realtime_fixed", label, load, ((machine, pool),))
 
@@ -226,13 +226,9 @@ def autoscaled_fleet(machine: CandidateMachine, load: TraceLoad, target: float, 
         minimum: Machines that always run.
     """
     scaling = Autoscaled(target_in_flight=target, minimum=minimum, maximum=math.ceil(1.5 * fixed), initial=fixed)
-    label = f"autoscaled to {target:.0f} requests in flight per replica, at least {_count(minimum, 'machine')}"
+    label = f"autoscaled to {target:.0f} requests in flight per replica, at least {format_count(minimum, 'machine')}"
     pool = machine.pool(scaling, realtime=True, backfill=None)
     return simulate_fleet("realtime_autoscaled", label, load, ((machine, pool),))
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
 def max_deadline_machines(machine: CandidateMachine, load: TraceLoad) -> int:

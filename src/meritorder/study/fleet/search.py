@@ -13,6 +13,7 @@ from meritorder.catalog import Catalog
 from meritorder.comparison import FrontierPoint
 from meritorder.domain import BackfillLimits, Model
 from meritorder.errors import CatalogError
+from meritorder.planproof import Credit
 from meritorder.study.fleet.fleets import (
     Trial,
     batch_fleet,
@@ -39,11 +40,14 @@ class SearchResult:
     """The cheapest fleet of each arrangement.
 
     Args:
-        fixed: Cheapest fleet, always on, that meets the SLO for all requests; the present fleet if there is one.
+        fixed: The present fleet if there is one, else the cheapest that is always on and meets every SLO.
         autoscaled: Cheapest autoscaled fleet that does; if none does, the one with the highest attainment.
-        baseline: The cheaper of the two.
+        baseline: The present fleet if there is one, else the cheapest in real time.
+        always_on: The cheapest fleet that is always on.
+        realtime: The cheapest fleet in real time.
         batch: All requests in batch.
         mix: Both lanes, the cheapest fleet found.
+        mix_on_demand: The same without spot machines.
         realtime_alone: The real-time lane alone, None if there is none.
         slo_utilization: Utilization of the baseline's replicas at the highest steady load that meets the SLO.
         tried: Every fleet that was simulated on all requests.
@@ -52,11 +56,29 @@ class SearchResult:
     fixed: Trial
     autoscaled: Trial
     baseline: Trial
+    always_on: Trial
+    realtime: Trial
     batch: Trial
     mix: Trial
+    mix_on_demand: Trial
     realtime_alone: Trial | None
     slo_utilization: float
     tried: list[FrontierPoint]
+
+    @property
+    def credited(self) -> list[Credit]:
+        """What each cause saves; they add up to the difference between baseline and mix."""
+        steps = [
+            ("right-sizing the present fleet", self.baseline.usd - self.always_on.usd),
+            ("autoscaling", self.always_on.usd - self.realtime.usd),
+        ]
+        if self.baseline is self.realtime:
+            steps = []
+        steps += [
+            ("waiting", self.realtime.usd - self.mix_on_demand.usd),
+            ("spot machines", self.mix_on_demand.usd - self.mix.usd),
+        ]
+        return [Credit(cause=cause, usd=usd) for cause, usd in steps if usd]
 
 
 @dataclass(slots=True, kw_only=True)
@@ -90,17 +112,27 @@ class Search:
             InfeasibleError: No fleet meets the SLO; the message says what would help.
         """
         realtime = self.load.all_realtime()
-        fixed, autoscaled = self._realtime(realtime)
-        baseline = _cheaper(fixed, autoscaled)
+        present = self._present(realtime)
+        fleets = self._fleets(realtime, "real time")
+        self.tried += fleets.tried
+        cheapest = fleets.cheapest
+        baseline = present or cheapest
         self.progress("simulating batch")
         batch = self._batch(self.load.all_deferrable(self.patience_s))
-        realtime_alone, mix = self._best_mix(baseline)
+        on_demand = replace(self, batch_machines=[m for m in self.batch_machines if m.interruptions is None])
+        realtime_alone, mix_on_demand = on_demand.best_mix(cheapest)
+        mix = mix_on_demand
+        if len(on_demand.batch_machines) < len(self.batch_machines):
+            realtime_alone, mix = self.best_mix(mix_on_demand)
         return SearchResult(
-            fixed=fixed,
-            autoscaled=autoscaled,
+            fixed=present or fleets.fixed[0],
+            autoscaled=next(iter(fleets.autoscaled), fleets.best_attainment or fleets.fixed[0]),
             baseline=baseline,
+            always_on=fleets.fixed[0],
+            realtime=cheapest,
             batch=batch,
             mix=mix,
+            mix_on_demand=mix_on_demand,
             realtime_alone=realtime_alone,
             slo_utilization=max_utilization_within_slo(*baseline.pools[0], realtime),
             tried=self.tried,
@@ -112,29 +144,35 @@ class Search:
         Raises:
             InfeasibleError: No fleet meets the SLO.
         """
-        baseline = _cheaper(*self._realtime(self.load.all_realtime()))
-        return 1 - self._best_mix(baseline)[1].usd / baseline.usd
+        realtime = self.load.all_realtime()
+        cheapest = self._fleets(realtime, "real time").cheapest
+        baseline = self._present(realtime) or cheapest
+        return 1 - self.best_mix(cheapest)[1].usd / baseline.usd
 
-    def _realtime(self, load: TraceLoad) -> tuple[Trial, Trial]:
-        """Return the cheapest fleet that is always on, or the present one, and the cheapest that is autoscaled."""
-        if self.present_replicas is not None:
-            machine = min(self.machines, key=lambda machine: machine.price_work(load))
-            present = fixed_fleet(machine, load, math.ceil(self.present_replicas / machine.replicas))
-            self.tried.append(frontier_point(present))
-            return present, present
-        fleets = self._fleets(load, "real time")
-        self.tried += fleets.tried
-        return fleets.fixed[0], next(iter(fleets.autoscaled), fleets.best_attainment or fleets.fixed[0])
+    def _present(self, load: TraceLoad) -> Trial | None:
+        """Return the present fleet if there is one: that many replicas of the machine with the cheapest work."""
+        if self.present_replicas is None:
+            return None
+        machine = min(self.machines, key=lambda machine: machine.price_work(load))
+        present = fixed_fleet(machine, load, math.ceil(self.present_replicas / machine.replicas))
+        self.tried.append(frontier_point(present))
+        return present
 
     def _fleets(self, load: TraceLoad, title: str) -> RealtimeFleets:
         return search_realtime(load, self.machines, self.progress, title=title, autoscale=self.autoscale)
 
-    def _best_mix(self, baseline: Trial) -> tuple[Trial | None, Trial]:
-        """Return the cheapest fleet of the real-time lane alone, and of both lanes."""
+    def best_mix(self, start: Trial) -> tuple[Trial | None, Trial]:
+        """Return the cheapest fleet of the real-time lane alone, and of both lanes.
+
+        Args:
+            start: The cheapest fleet known: all in real time, or a mix.
+        """
         deferrable = self.load.deferrable
-        best = rejudge(baseline, self.load, "mix", f"all in real time: {baseline.label}")
-        if not deferrable.any():
-            return baseline, best
+        best = start
+        if start.name != "mix":
+            best = rejudge(start, self.load, "mix", f"all in real time: {start.label}")
+        if not deferrable.any() or not self.batch_machines:
+            return start, best
         if deferrable.all():
             batch = replace(self._batch(self.load), name="mix")
             return None, _cheaper(best, batch)

@@ -18,7 +18,7 @@ from meritorder.sim.state import MAX_CEILINGS
 from meritorder.study.fleet.machines import CandidateMachine
 from meritorder.study.fleet.options import ASSUMED_INTERRUPTIONS_PER_MONTH, CompareOptions
 from meritorder.traces.spot import read_spot
-from meritorder.units import HOURS_PER_MONTH, SECONDS_PER_HOUR, format_duration
+from meritorder.units import SECONDS_PER_HOUR, format_duration, interruptions_per_hour
 
 
 def spot_machines(
@@ -46,18 +46,25 @@ def spot_machines(
         except CatalogError:
             continue
         for offer in offers:
-            # Each machine has its own seed, so that its lifetimes do not depend on the other candidates.
-            random = np.random.default_rng([options.seed, crc32(f"{label} {offer.label}".encode())])
-            interruptions = recorded or _drawn(offer.interruptions_per_month, random)
-            spot.append(replace(machine, offer=offer, interruptions=interruptions))
+            share = offer.interruptions_per_month
+            share = ASSUMED_INTERRUPTIONS_PER_MONTH if share is None else share
+            drawn = draw_interruptions(interruptions_per_hour(share), f"{label} {offer.label}", options.seed)
+            spot.append(replace(machine, offer=offer, interruptions=recorded or drawn))
     return spot
 
 
-def _drawn(share_per_month: float | None, random: np.random.Generator) -> Interruptions:
-    """Draw lifetimes with a mean of `-month / ln(1 - share interrupted in a month)`."""
-    share = ASSUMED_INTERRUPTIONS_PER_MONTH if share_per_month is None else share_per_month
-    mean_s = -HOURS_PER_MONTH * SECONDS_PER_HOUR / math.log1p(-share)
-    return Interruptions.draw(mean_s, random)
+def draw_interruptions(per_hour: float, machine: str, seed: int) -> Interruptions | None:
+    """Draw exponential lifetimes of spot machines; each kind draws its own, whatever other machines there are.
+
+    Args:
+        per_hour: Expected interruptions of a machine in an hour.
+        machine: Name of the replica and its offer.
+        seed: Seed of all draws.
+    """
+    if per_hour <= 0:
+        return None
+    random = np.random.default_rng([seed, crc32(machine.encode())])
+    return Interruptions.draw(SECONDS_PER_HOUR / per_hour, random)
 
 
 def _recorded(path: Path, horizon_s: float) -> Interruptions:

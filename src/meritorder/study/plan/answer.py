@@ -2,8 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Final
 
 from msgspec import structs
@@ -16,11 +15,19 @@ from meritorder.errors import InfeasibleError
 from meritorder.planner.commitments import backtest_commitments
 from meritorder.planner.model.supply import Holdings
 from meritorder.planner.sensitivity import analyze_sensitivity
+from meritorder.planner.solve.bounds import hard_bound_usd
 from meritorder.planner.solve.highs import Effort
 from meritorder.planner.solve.search import find_plan
+from meritorder.planproof import Credit
 from meritorder.study.fleet.options import Progress
 from meritorder.study.fleet.workloads import assign_workloads, only_model, permitted_to_any
-from meritorder.study.plan.arrangements import find_arrangements
+from meritorder.study.plan.arranged import (
+    ArrangedPool,
+    arranged_pools,
+    executable_arrangement,
+    explain_arrangements,
+)
+from meritorder.study.plan.arrangements import Arrangements, baseline_label, find_arrangements
 from meritorder.study.plan.capacity import ReducedBackfill
 from meritorder.study.plan.carbon import price_carbon, read_carbon
 from meritorder.study.plan.case import PlanningCase, build_case
@@ -35,9 +42,9 @@ from meritorder.study.plan.derating import (
     tighten,
     with_more_headroom,
 )
-from meritorder.study.plan.explain import coarsened
+from meritorder.study.plan.explain import coarsened, tokens_usd
 from meritorder.study.plan.options import PlanOptions
-from meritorder.study.plan.record import executable_plan, to_file
+from meritorder.study.plan.record import Explanation, Judged, executable_plan, explain_solution, to_file
 from meritorder.study.plan.simulate import ExecutablePlan, simulate_plan
 from meritorder.traces import Trace
 from meritorder.units import format_share, format_usd
@@ -65,6 +72,9 @@ _LEFT_OVER_SHARE: Final = 0.01
 def plan(trace: Trace, options: PlanOptions, progress: Progress = lambda _: None) -> planfile.Plan:
     """Find the cheapest plan of a trace, simulate it, and explain its cost and saving.
 
+    The plan is the cheapest of the known arrangements and the schedules of the linear program that keep every promise
+    when they are simulated.
+
     Args:
         trace: The requests.
         options: Models, machines, promises, limits.
@@ -84,44 +94,121 @@ def plan(trace: Trace, options: PlanOptions, progress: Progress = lambda _: None
     if options.have:
         holdings = holdings.joined(read_holdings(options.have, catalog))
     catalog = permitted_to_any(catalog, [price for model in loads for price in token_prices(model)], promised)
+    groups = find_arrangements(catalog, loads, options, progress)
     case = build_case(catalog, loads, options, progress, holdings)
     if intensities is not None:
         price = options.carbon_usd_per_tonne
         carbon = price_carbon(intensities, price, case.problem, trace.epoch_s, str(options.carbon))
         case = replace(case, problem=replace(case.problem, carbon=carbon))
-    with ThreadPoolExecutor(max_workers=1) as background:
-        baselines = background.submit(find_arrangements, catalog, loads, options, progress)
-        chosen = choose_commitments(case.problem, options.effort, options.seed, progress)
-        committed = replace(
-            case,
-            problem=chosen.problem,
-            commitments=chosen,
-            assumptions=(*case.assumptions, *chosen.assumptions),
-        )
-        attempt, first_bound_usd = plan_until_it_holds(committed, options, progress)
-        progress("valuing each degree of freedom")
-        sensitivity = analyze_sensitivity(attempt.solution, coarsened(attempt.solution.problem))
-        tested: Sequence[planfile.CommitmentBacktest] = ()
-        if options.backtest is not None:
-            progress("backtesting commitments")
-            free = apply(Derating(), case, ReducedBackfill(case.loads))
-            tested = backtest_commitments(coarsened(free), options.backtest)
-        progress("waiting for the baseline")
-        trials = {group.name: group.baseline for group in baselines.result()}
+    chosen = choose_commitments(case.problem, options.effort, options.seed, progress)
+    committed = replace(
+        case, problem=chosen.problem, commitments=chosen, assumptions=(*case.assumptions, *chosen.assumptions)
+    )
+    known = _known(groups, committed, options, progress)
+    try:
+        attempt = plan_until_it_holds(committed, options, progress)
+    except InfeasibleError:
+        if not known.holds(options):
+            raise
+        attempt = None
+    hard_usd = hard_bound_usd(case.problem)
+    progress("valuing each degree of freedom")
+    judged, explanation = _cheapest(groups, known, attempt, case=committed, options=options, hard_usd=hard_usd)
+    tested: Sequence[planfile.CommitmentBacktest] = ()
+    if options.backtest is not None:
+        progress("backtesting commitments")
+        free = apply(Derating(), case, ReducedBackfill(case.loads))
+        tested = backtest_commitments(coarsened(free), options.backtest)
     return to_file(
         trace,
         promised,
-        committed,
         options,
-        solution=attempt.solution,
-        plan=attempt.plan,
-        outcome=attempt.outcome,
-        bound_usd=attempt.bound_usd,
-        first_bound_usd=first_bound_usd,
-        sensitivity=sensitivity,
+        judged=judged,
+        explanation=explanation,
+        tokens_usd=tokens_usd(case.loads, case.all_tokens),
         backtest=tested,
-        baselines=trials,
+        carbon_usd_per_tonne=None if case.problem.carbon is None else options.carbon_usd_per_tonne,
         notes=holdings.notes,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Known:
+    """The known arrangements as a plan, and its outcome."""
+
+    pools: list[ArrangedPool]
+    plan: ExecutablePlan
+    outcome: planfile.PlanOutcome
+
+    def holds(self, options: PlanOptions) -> bool:
+        """Return whether it keeps every promise with the machines that may be rented."""
+        for arranged in self.pools:
+            spot = arranged.machine.interruptions is not None
+            limit = options.spot_machines if spot else options.machines
+            if limit is not None and arranged.account.peak_instances > limit:
+                return False
+        return self.outcome.kept
+
+
+def _known(groups: Sequence[Arrangements], case: PlanningCase, options: PlanOptions, progress: Progress) -> _Known:
+    progress("simulating the cheapest known arrangement")
+    pools = arranged_pools(groups, several_models=case.several_models)
+    plan = executable_arrangement(pools, horizon=case.problem.horizon, several_models=case.several_models)
+    machines = {arranged.name: arranged.machine for arranged in pools}
+    outcome, _ = simulate_plan(plan, case.loads, machines, case.tokens, seed=options.seed)
+    return _Known(pools=pools, plan=plan, outcome=outcome)
+
+
+def _cheapest(
+    groups: Sequence[Arrangements],
+    known: _Known,
+    attempt: Attempt | None,
+    *,
+    case: PlanningCase,
+    options: PlanOptions,
+    hard_usd: float,
+) -> tuple[Judged, Explanation]:
+    """Return the cheapest plan that keeps every promise, and what is said about it."""
+    baseline_usd = sum(group.baseline.usd for group in groups)
+    credited = [credit for group in groups for credit in group.found.credited]
+    priced = case.problem.carbon is not None  # the carbon of a known arrangement is not priced
+    if attempt is None or (known.holds(options) and not priced and known.outcome.total_usd <= attempt.usd):
+        plan, outcome = known.plan, known.outcome
+        explanation = explain_arrangements(
+            groups,
+            known.pools,
+            case.problem.horizon,
+            options,
+            total_usd=outcome.total_usd,
+            several_models=case.several_models,
+        )
+    else:
+        plan, outcome = attempt.plan, attempt.outcome
+        sensitivity = analyze_sensitivity(attempt.solution, coarsened(attempt.solution.problem))
+        explanation = explain_solution(
+            attempt.solution,
+            case,
+            options,
+            plan=plan,
+            total_usd=outcome.total_usd,
+            baseline_usd=baseline_usd,
+            sensitivity=sensitivity,
+        )
+        known_usd = sum(group.cheapest.usd for group in groups)
+        credited.append(Credit(cause="scheduling with hindsight", usd=known_usd - outcome.total_usd))
+    return (
+        Judged(
+            plan=plan,
+            outcome=outcome,
+            policy=known.plan,
+            policy_outcome=known.outcome,
+            baseline_usd=baseline_usd,
+            baseline=baseline_label(groups),
+            bound_usd=hard_usd,
+            hard_bound_usd=hard_usd,
+            credited=credited,
+        ),
+        explanation,
     )
 
 
@@ -143,8 +230,8 @@ def _bill_terms(paths: tuple[str, ...], catalog: Catalog) -> tuple[Catalog, Hold
     return terms.in_catalog(catalog), held
 
 
-def plan_until_it_holds(case: PlanningCase, options: PlanOptions, progress: Progress) -> tuple[Attempt, float]:
-    """Return the cheapest plan found that keeps every promise when simulated, and the bound before any derating.
+def plan_until_it_holds(case: PlanningCase, options: PlanOptions, progress: Progress) -> Attempt:
+    """Return the cheapest schedule found that keeps every promise when it is simulated.
 
     Args:
         case: The planning case.
@@ -158,8 +245,7 @@ def plan_until_it_holds(case: PlanningCase, options: PlanOptions, progress: Prog
     before, attempt = _until_it_holds(search, _initial_derating(case, progress))
     attempt, derating = _shorten_last_step(search, before, attempt)
     attempt, derating = _restore_headroom(search, attempt, derating)
-    attempt = _with_full_effort(search, attempt, derating)
-    return attempt, min(search.first_bound_usd, attempt.bound_usd)
+    return _with_full_effort(search, attempt, derating)
 
 
 def _initial_derating(case: PlanningCase, progress: Progress) -> Derating:
@@ -195,7 +281,6 @@ class _PlanSearch:
         self.progress = progress
         self.large = sum(len(load) for load in case.loads.values()) >= _LARGE_TRACE
         self.round = 0
-        self.first_bound_usd = math.inf
         self._reduced = ReducedBackfill(case.loads)
 
     def run(self, derating: Derating, effort: Effort, last: Attempt | None = None) -> Attempt:
@@ -244,8 +329,6 @@ def _until_it_holds(search: _PlanSearch, derating: Derating) -> tuple[Derating, 
     for search.round in range(1, _MAX_ROUNDS + 1):
         search.progress(f"planning, round {search.round}")
         attempt = last = search.run(derating, search.rough, last)
-        if search.round == 1:
-            search.first_bound_usd = attempt.bound_usd
         if attempt.held and (held or not _leaves_work(attempt)):
             return before, attempt
         if attempt.held:

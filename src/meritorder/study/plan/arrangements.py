@@ -5,6 +5,10 @@ The cheapest real-time fleets are the baseline of the plan; the cheapest mixes a
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
 
 from meritorder.catalog import Catalog
 from meritorder.domain import Access, Model
@@ -12,10 +16,15 @@ from meritorder.errors import CatalogError, InfeasibleError
 from meritorder.study.fleet.fleets import Trial
 from meritorder.study.fleet.load import TraceLoad
 from meritorder.study.fleet.options import CompareOptions, Progress
-from meritorder.study.fleet.search import SearchResult, build_search
+from meritorder.study.fleet.search import Search, SearchResult, build_search
+
+Floats = NDArray[np.float64]
+
+# Machines below this share of one are rounding.
+_ROUNDING: Final = 1e-6
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Arrangements:
     """The known arrangements of requests that may share machines.
 
@@ -24,12 +33,14 @@ class Arrangements:
         model: The model that serves them.
         load: The requests.
         found: The cheapest fleet of each arrangement.
+        search: The search that found them.
     """
 
     name: str
     model: str
     load: TraceLoad
     found: SearchResult
+    search: Search
 
     @property
     def baseline(self) -> Trial:
@@ -60,8 +71,8 @@ def find_arrangements(
     for model, load in loads.items():
         if len(load.accesses) == 1 or options.replicas is not None:
             permitted = _permitted(catalog, load.accesses)
-            found = build_search(permitted, model, load, options, progress).run()
-            groups.append(Arrangements(name=model.id, model=model.id, load=load, found=found))
+            search = build_search(permitted, model, load, options, progress)
+            groups.append(Arrangements(name=model.id, model=model.id, load=load, found=search.run(), search=search))
             continue
         for index, access in enumerate(load.accesses):
             requests = load.select(load.access == index)
@@ -74,7 +85,7 @@ def find_arrangements(
                     where="--workloads",
                     fix="loosen allow and deny, or name more hardware and providers",
                 ) from error
-            groups.append(Arrangements(name=names, model=model.id, load=requests, found=search.run()))
+            groups.append(Arrangements(name=names, model=model.id, load=requests, found=search.run(), search=search))
     return groups
 
 

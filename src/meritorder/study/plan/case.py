@@ -77,8 +77,6 @@ def build_case(
     span_s = max(load.span_s for load in loads.values())
     slot_s = options.slot_for(span_s)
     horizon = build_horizon(span_s, slot_s)
-    # Machines are paid for until the end of the last slot, in the baseline as well.
-    loads = {model: replace(load, span_s=horizon.slots * slot_s) for model, load in loads.items()}
     prices = {model.id: list(token_prices(model)) for model in loads}
     servings: dict[str, list[Serving]] = {}
     sites: dict[str, Site] = {}

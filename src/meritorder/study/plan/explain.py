@@ -17,12 +17,13 @@ from meritorder.planner.model.supply import Spot
 from meritorder.planner.model.variants import aggregate_to_hours, replace_due_slots, restrict_purchases
 from meritorder.planner.solve.bounds import relaxed_usd
 from meritorder.planner.solve.solution import Solution
-from meritorder.study.fleet.fleets import Trial
+from meritorder.planproof import InHindsight
 from meritorder.study.fleet.load import TraceLoad
+from meritorder.study.fleet.machines import CandidateMachine
 from meritorder.study.plan.options import PlanOptions
 from meritorder.study.plan.supply import Site
 from meritorder.traces import Trace
-from meritorder.units import format_duration, format_share, format_usd
+from meritorder.units import format_count, format_duration, format_share, format_usd
 
 # Problems with more slots are explained in slots of an hour.
 _MAX_SLOTS: Final = 200
@@ -198,10 +199,7 @@ def assumptions(
         options: What the user stated.
         chosen_before: Whether commitments were chosen over forecast seasons.
     """
-    assumptions = []
-    if options.slo is None and any(not workload.slo for load in loads.values() for workload in load.workloads):
-        assumptions.append(options.slo_assumption())
-    assumptions.append(options.startup_assumption("; it is rented that long before its slot"))
+    assumptions = promise_assumptions(loads.values(), options, "; it is rented that long before its slot")
     if any(purchase.amount > 0 for purchase in solution.purchases) and not chosen_before:
         horizon = solution.problem.horizon
         span = format_duration(horizon.slots * horizon.slot_s)
@@ -210,37 +208,63 @@ def assumptions(
     return assumptions
 
 
-def baseline_label(baselines: Mapping[str, Trial]) -> str:
-    """Return the description of the baseline, by model if there are several."""
-    if len(baselines) == 1:
-        return next(iter(baselines.values())).label
-    return "; ".join(f"{name}: {trial.label}" for name, trial in baselines.items())
+def promise_assumptions(loads: Iterable[TraceLoad], options: PlanOptions, consequence: str = "") -> list[Assumption]:
+    """Return the assumptions about the SLO and the start-up.
+
+    Args:
+        loads: Requests.
+        options: What the user stated.
+        consequence: What follows from the start-up.
+    """
+    assumed = any(workload.assumed or not workload.slo for load in loads for workload in load.workloads)
+    slo = [options.slo_assumption()] if options.slo is None and assumed else []
+    return [*slo, options.startup_assumption(consequence)]
 
 
 def sentence(
-    requests: int, bound_usd: float, baseline_usd: float, outcome: planfile.PlanOutcome, *, unpriced: str = ""
+    requests: int,
+    hindsight: InHindsight,
+    policy: planfile.PlanOutcome,
+    *,
+    carbon_usd: float = 0.0,
+    unpriced: str = "",
 ) -> str:
-    """Return what is not priced, the cost of the plan, its check, and the lower bound of its program, as sentences."""
-    total_usd, carbon_usd = outcome.total_usd, outcome.carbon_usd
-    saved = 1 - total_usd / baseline_usd
-    gap = max((total_usd + carbon_usd) / bound_usd - 1, 0.0) if bound_usd else 0.0
-    saving = f", which saves {format_share(saved)}" if saved > 0 else ""
-    carbon = f" Its carbon is priced at {format_usd(carbon_usd)} on top." if carbon_usd else ""
-    included = ", carbon included" if carbon_usd else ""
-    cost = f"with this plan they cost {format_usd(total_usd)}{saving}"
-    bound = f"No plan of this program costs less than {format_usd(bound_usd)}{included}"
-    in_real_time = f"In real time these {requests:,} requests cost {format_usd(baseline_usd)}"
-    return (
-        f"{unpriced} {in_real_time}; {cost}. Every promise is kept when "
-        f"each request is simulated.{carbon} {bound}: this plan is within {format_share(gap, 1)} of it."
-    ).lstrip()
+    """Return the plan in sentences: what is not priced, what it costs with hindsight and without, and its bound.
+
+    Args:
+        requests: Number of requests.
+        hindsight: The plan with hindsight.
+        policy: Outcome of its policy, which does not know the requests beforehand.
+        carbon_usd: Carbon price of the plan.
+        unpriced: Which part of the traffic is not priced, if any.
+    """
+    who = f"these {format_count(requests, 'request')} cost" if requests > 1 else "this request costs"
+    parts = [unpriced, f"In real time {who} {format_usd(hindsight.baseline_usd)}."]
+    saving_usd = hindsight.saving_usd
+    saving = f", which saves {format_share(saving_usd / hindsight.baseline_usd)}" if saving_usd > 0 else ""
+    total = format_usd(hindsight.total_usd)
+    parts.append(f"With hindsight, knowing every request, this plan costs {total}{saving}.")
+    if policy.kept and policy.total_usd > hindsight.total_usd * (1 + _NEGLIGIBLE):
+        parts.append(f"Its policy, which does not know them, costs {format_usd(policy.total_usd)}.")
+    if hindsight.kept:
+        parts.append("Every promise is kept when each request is simulated.")
+    else:
+        parts.append("Not every promise is kept when each request is simulated.")
+    if carbon_usd:
+        parts.append(f"Its carbon is priced at {format_usd(carbon_usd)} on top.")
+    if hindsight.bound_usd > 0:
+        included = ", carbon included" if carbon_usd else ""
+        parts.append(
+            f"No policy of the family that docs/plan.md states costs less than {format_usd(hindsight.bound_usd)}"
+            f"{included}, even with hindsight: this plan is within {format_share(max(hindsight.gap, 0.0), 1)} of it."
+        )
+    return " ".join(part for part in parts if part)
 
 
-def performance(sites: Iterable[Site]) -> list[str]:
+def performance(machines: Iterable[CandidateMachine]) -> list[str]:
     """Return the source of each replica's performance, and its throughput when saturated."""
     lines = []
-    for site in sites:
-        machine = site.serving.machine
+    for machine in machines:
         profile = machine.profile
         lines.append(
             f"{profile.replica.label}: {profile.provenance}: {profile.source}, {profile.as_of}; saturated, it serves "

@@ -1,6 +1,7 @@
 """The record of a plan: first the part that is simulated, in the end the whole plan file."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 from msgspec import structs
@@ -8,13 +9,14 @@ from numpy.typing import NDArray
 
 from meritorder import planfile
 from meritorder.domain import Lane
+from meritorder.evidence import Assumption, Interval, PriceUsed
 from meritorder.planner.commitments import CommitmentRecommendation, commitment_regret, recommend_commitments
 from meritorder.planner.dispatch import dispatch, merit_order
 from meritorder.planner.model.demand import DeferrableDemand
 from meritorder.planner.model.supply import MachinePool
 from meritorder.planner.sensitivity import Sensitivity
 from meritorder.planner.solve.solution import CommitmentPurchase, Solution
-from meritorder.study.fleet.fleets import Trial
+from meritorder.planproof import Credit, InHindsight
 from meritorder.study.fleet.workloads import AssignedTrace
 from meritorder.study.plan import explain
 from meritorder.study.plan.case import PlanningCase
@@ -156,20 +158,131 @@ def _commitment(
     )
 
 
-def to_file(
-    trace: Trace,
-    promised: AssignedTrace,
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Explanation:
+    """What a plan file says of the plan with hindsight beyond what was simulated.
+
+    Args:
+        planned_usd: Cost of the solver's solution; the simulated cost of a known arrangement.
+        solve_s: Time that the solver took.
+        workloads: The workloads as planned.
+        commitments: Commitments bought and held.
+        prices: Prices of what is rented and bought.
+        performance: Speed of the replicas that are rented.
+        dispatch: GPUs over time.
+        merit_order: Venues by cost.
+        waterfall: Parts of the difference to the baseline.
+        assumptions: What was assumed about the supply.
+        saving_interval: Range of the saving.
+        spot_worth_usd_per_gpu: Shadow price of one more spot GPU.
+        commitment_regret: What the commitments cost if demand falls.
+    """
+
+    planned_usd: float
+    solve_s: float
+    workloads: list[planfile.WorkloadPlan]
+    commitments: list[planfile.Commitment]
+    prices: list[PriceUsed]
+    performance: list[str]
+    dispatch: planfile.Dispatch
+    merit_order: list[planfile.MeritStep]
+    waterfall: list[planfile.CostChange]
+    assumptions: list[Assumption]
+    saving_interval: Interval | None = None
+    spot_worth_usd_per_gpu: Mapping[str, float] = field(default_factory=dict)
+    commitment_regret: planfile.CommitmentRegret | None = None
+
+
+def explain_solution(
+    solution: Solution,
     case: PlanningCase,
     options: PlanOptions,
     *,
-    solution: Solution,
     plan: ExecutablePlan,
-    outcome: planfile.PlanOutcome,
-    bound_usd: float,
-    first_bound_usd: float,
+    total_usd: float,
+    baseline_usd: float,
     sensitivity: Sensitivity,
+) -> Explanation:
+    """Explain a plan of the linear program.
+
+    Args:
+        solution: The solution.
+        case: The planning case.
+        options: What was planned, and within which limits.
+        plan: The plan that was simulated.
+        total_usd: Its simulated cost.
+        baseline_usd: Cost of the baseline.
+        sensitivity: Value of each degree of freedom.
+    """
+    bought_usd = case.commitments.usd if case.commitments else 0.0
+    # Commitments chosen over forecast seasons are explained by the solution that chose them.
+    seasons = case.commitments.solution if case.commitments else None
+    committing = seasons or solution
+    recommended = {row.name: row for row in recommend_commitments(solution)}
+    recommended |= {row.name: row for row in recommend_commitments(seasons)} if seasons else {}
+    rented = {row.pool: case.sites[row.pool] for row in plan.schedule}
+    commitments = [
+        _commitment(purchase, case, sensitivity, recommended.get(purchase.name)) for purchase in solution.purchases
+    ]
+    return Explanation(
+        planned_usd=solution.usd + bought_usd,
+        solve_s=solution.solve_s,
+        workloads=_workloads(solution, case, sensitivity),
+        commitments=commitments,
+        prices=explain.prices_used(plan.schedule, commitments, plan.routes, sites=case.sites, tokens=case.tokens),
+        performance=explain.performance(site.serving.machine for site in rented.values()),
+        dispatch=dispatch(solution),
+        merit_order=merit_order(solution),
+        waterfall=explain.waterfall(solution.problem, baseline_usd, total_usd, bought_usd),
+        assumptions=[
+            *case.assumptions,
+            *explain.assumptions(solution, case.loads, options, chosen_before=seasons is not None),
+        ],
+        saving_interval=explain.saving_interval(
+            solution.problem, rented.values(), baseline_usd=baseline_usd, total_usd=total_usd, seed=options.seed
+        ),
+        spot_worth_usd_per_gpu=sensitivity.spot_usd_per_gpu,
+        commitment_regret=commitment_regret(committing) if committing.purchases else None,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Judged:
+    """The plan with hindsight, its bounds, and the policy that follows from it.
+
+    Args:
+        plan: The plan with hindsight.
+        outcome: Its outcome.
+        policy: The policy, with the pools and prices of its machines.
+        policy_outcome: Its outcome on the same requests.
+        baseline_usd: Cost of the cheapest real-time arrangement.
+        baseline: Description of that arrangement.
+        bound_usd: Lower bound on the cost of any policy of the family.
+        hard_bound_usd: Lower bound on the cost of anything.
+        credited: What each cause saved.
+    """
+
+    plan: ExecutablePlan
+    outcome: planfile.PlanOutcome
+    policy: ExecutablePlan
+    policy_outcome: planfile.PlanOutcome
+    baseline_usd: float
+    baseline: str
+    bound_usd: float
+    hard_bound_usd: float
+    credited: list[Credit]
+
+
+def to_file(
+    trace: Trace,
+    promised: AssignedTrace,
+    options: PlanOptions,
+    *,
+    judged: Judged,
+    explanation: Explanation,
+    tokens_usd: Mapping[str, float],
     backtest: Sequence[planfile.CommitmentBacktest],
-    baselines: Mapping[str, Trial],
+    carbon_usd_per_tonne: float | None,
     notes: Sequence[str],
 ) -> planfile.Plan:
     """Return the plan file.
@@ -177,82 +290,92 @@ def to_file(
     Args:
         trace: The requests.
         promised: The promises made to them.
-        case: The planning case.
         options: What was planned, and within which limits.
-        solution: The solution of the linear program.
-        plan: The plan that was simulated.
-        outcome: Its outcome.
-        bound_usd: Proven lower bound of the program that produced the plan.
-        first_bound_usd: The bound before any derating.
-        sensitivity: Value of each degree of freedom.
+        judged: The plan, its bounds, its policy.
+        explanation: What is said about the plan.
+        tokens_usd: Cost of all requests as tokens, by tier.
         backtest: Backtest of the commitments.
-        baselines: The cheapest real-time arrangement of each model.
+        carbon_usd_per_tonne: Price on carbon, if any.
         notes: Warnings about commitments already held.
     """
-    total_usd = outcome.total_usd
+    plan, outcome = judged.plan, judged.outcome
+    total_usd, baseline_usd = outcome.total_usd, judged.baseline_usd
     simulated_usd = total_usd + outcome.carbon_usd
-    bought_usd = case.commitments.usd if case.commitments else 0.0
-    baseline_usd = sum(trial.usd for trial in baselines.values())
-    # Commitments chosen over forecast seasons are explained by the solution that chose them.
-    seasons = case.commitments.solution if case.commitments else None
-    committing = seasons or solution
-    recommended = {row.name: row for row in recommend_commitments(solution)}
-    recommended |= {row.name: row for row in recommend_commitments(seasons)} if seasons else {}
-    commitments = [
-        _commitment(purchase, case, sensitivity, recommended.get(purchase.name)) for purchase in solution.purchases
-    ]
-    workloads = _workloads(solution, case, sensitivity)
-    tokens_usd = explain.tokens_usd(case.loads, case.all_tokens)
-    rented = {row.pool: case.sites[row.pool] for row in plan.schedule}
+    pools = {pool.name: pool for pool in (*judged.policy.pools, *plan.pools)}
+    files = ", ".join(trace.report.files)
+    gap = simulated_usd / judged.bound_usd - 1 if judged.bound_usd else 0.0
+    hindsight = InHindsight(
+        baseline_usd=baseline_usd,
+        total_usd=total_usd,
+        bound_usd=judged.bound_usd,
+        hard_bound_usd=judged.hard_bound_usd,
+        gap=gap,
+        saving_usd=baseline_usd - total_usd,
+        saving_share=1 - total_usd / baseline_usd,
+        slo_attainment=outcome.slo_attainment,
+        deadlines_missed=outcome.deadlines_missed,
+        kept=outcome.kept,
+    )
     return planfile.Plan(
         total_usd=total_usd,
-        planned_usd=solution.usd + bought_usd,
-        bound_usd=bound_usd,
-        hard_bound_usd=solution.hard_bound_usd + bought_usd,
-        gap=simulated_usd / bound_usd - 1 if bound_usd else 0.0,
-        first_bound_usd=first_bound_usd,
+        planned_usd=explanation.planned_usd,
+        bound_usd=judged.bound_usd,
+        hard_bound_usd=judged.hard_bound_usd,
+        gap=gap,
         slot_s=plan.slot_s,
         slots=plan.slots,
-        pools=plan.pools,
-        schedule=plan.schedule,
+        pools=list(pools.values()),
+        schedule=_with_policy_rows(plan, judged.policy),
+        policy=judged.policy.policy,
+        policy_outcome=structs.replace(judged.policy_outcome, trace=files),
         routes=plan.routes,
-        workloads=workloads,
-        commitments=commitments,
-        by_pricing_model=explain.usd_by_pricing_model(plan.schedule, commitments, outcome),
-        prices=explain.prices_used(plan.schedule, commitments, plan.routes, sites=case.sites, tokens=case.tokens),
-        assumptions=[
-            *promised.assumptions,
-            *case.assumptions,
-            *explain.assumptions(solution, case.loads, options, chosen_before=seasons is not None),
-        ],
-        solve_s=solution.solve_s,
+        workloads=explanation.workloads,
+        commitments=explanation.commitments,
+        by_pricing_model=explain.usd_by_pricing_model(plan.schedule, explanation.commitments, outcome),
+        prices=explanation.prices,
+        assumptions=[*promised.assumptions, *explanation.assumptions],
+        solve_s=explanation.solve_s,
         promises=_promises(promised, options),
         start_epoch_s=trace.epoch_s,
-        carbon_usd_per_tonne=solution.problem.carbon.usd_per_tonne if solution.problem.carbon else None,
-        baseline=explain.baseline_label(baselines),
+        carbon_usd_per_tonne=carbon_usd_per_tonne,
+        baseline=judged.baseline,
         baseline_usd=baseline_usd,
         saving_usd=baseline_usd - total_usd,
         saving_share=1 - total_usd / baseline_usd,
-        saving_interval=explain.saving_interval(
-            solution.problem, rented.values(), baseline_usd=baseline_usd, total_usd=total_usd, seed=options.seed
-        ),
-        simulated=structs.replace(outcome, trace=", ".join(trace.report.files)),
-        spot_worth_usd_per_gpu=sensitivity.spot_usd_per_gpu,
+        saving_interval=explanation.saving_interval,
+        simulated=structs.replace(outcome, trace=files),
+        in_hindsight=hindsight,
+        credited=judged.credited,
+        spot_worth_usd_per_gpu=dict(explanation.spot_worth_usd_per_gpu),
         sentence=explain.sentence(
-            trace.requests.height, bound_usd, baseline_usd, outcome, unpriced=trace.report.unpriced
+            trace.requests.height,
+            hindsight,
+            judged.policy_outcome,
+            carbon_usd=outcome.carbon_usd,
+            unpriced=trace.report.unpriced,
         ),
-        performance=explain.performance(rented.values()),
-        waterfall=explain.waterfall(solution.problem, baseline_usd, total_usd, bought_usd),
-        dispatch=dispatch(solution),
-        merit_order=merit_order(solution),
+        performance=explanation.performance,
+        waterfall=explanation.waterfall,
+        dispatch=explanation.dispatch,
+        merit_order=explanation.merit_order,
         backtest=list(backtest),
-        commitment_regret=commitment_regret(committing) if committing.purchases else None,
-        tokens_usd=tokens_usd,
+        commitment_regret=explanation.commitment_regret,
+        tokens_usd=dict(tokens_usd),
         warnings=[
-            *explain.warnings(trace, workloads, options, tokens_usd=tokens_usd, total_usd=total_usd, backtest=backtest),
+            *explain.warnings(
+                trace, explanation.workloads, options, tokens_usd=tokens_usd, total_usd=total_usd, backtest=backtest
+            ),
             *notes,
         ],
     )
+
+
+def _with_policy_rows(plan: ExecutablePlan, policy: ExecutablePlan) -> list[planfile.PoolSchedule]:
+    """Return the schedule of a plan, and the prices of what its policy rents beyond it."""
+    known = {(row.pool, row.payment) for row in plan.schedule}
+    beyond = [row for row in policy.schedule if (row.pool, row.payment) not in known]
+    idle = [0] * plan.slots
+    return [*plan.schedule, *(structs.replace(row, machines=idle, usd=0.0) for row in beyond)]
 
 
 def _workloads(solution: Solution, case: PlanningCase, sensitivity: Sensitivity) -> list[planfile.WorkloadPlan]:

@@ -1,6 +1,5 @@
 """Replay of a plan file on a trace: its own trace reproduces the plan, another one tests it."""
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -60,7 +59,6 @@ def replay(
             f"the trace asks for {unknown}, which the plan does not serve", where=where, fix="plan for this trace"
         )
     executable = ExecutablePlan.from_file(plan).over(promised.span_s)
-    loads = {name: replace(load, span_s=executable.span_s) for name, load in loads.items()}
     machines = {
         pool.name: _machine(catalog, pool, models[pool.model], load=loads[pool.model], promises=promises, where=where)
         for pool in plan.pools
@@ -68,7 +66,8 @@ def replay(
     }
     prices = {venue_name(price): price for model in models.values() for price in token_prices(model)}
     outcome, _ = simulate_plan(executable, loads, machines, prices, seed=seed)
-    rounds = plan.simulated.rounds if plan.simulated else 1
+    planned = plan.policy_outcome if plan.policy else plan.simulated
+    rounds = planned.rounds if planned else 1
     return structs.replace(outcome, trace=", ".join(trace.report.files), rounds=rounds)
 
 

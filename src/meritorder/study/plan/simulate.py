@@ -19,7 +19,6 @@ from meritorder.policy.replicas import DECISION_S
 from meritorder.sim.pools import (
     Autoscaled,
     DeadlineScaled,
-    Interruptions,
     PoolAccount,
     Scaling,
     Scheduled,
@@ -30,6 +29,7 @@ from meritorder.sim.pools import (
 from meritorder.sim.run import simulate
 from meritorder.study.fleet.load import TraceLoad
 from meritorder.study.fleet.machines import CandidateMachine
+from meritorder.study.fleet.spot import draw_interruptions
 from meritorder.study.plan.demand import slot_index
 from meritorder.study.plan.token_purchases import buy_tokens
 from meritorder.units import SECONDS_PER_HOUR
@@ -216,22 +216,20 @@ def _simulate_model(
     }
     scalings = [(row, plan.scaling(row, pools[row.pool].startup_s)) for row in plan.schedule if row.pool in pools]
     scaled = [(row, scaling) for row, scaling in scalings if scaling is not None]
-    # Deferrable work fills its own machines before the gaps of real time.
-    scaled.sort(key=lambda pair: _serves_realtime(*pair))
+    scaled.sort(key=lambda pair: _merit(*pair))
     schedules = [row for row, _ in scaled]
     result = None
     if len(on_machines) and schedules:
         sim_pools = tuple(
-            _sim_pool(
-                row, _sharing(index, scaled), pools[row.pool], machines[row.pool], seed=seed + index, load=on_machines
-            )
+            _sim_pool(row, _sharing(index, scaled), pools[row.pool], machines[row.pool], seed=seed, load=on_machines)
             for index, (row, _) in enumerate(scaled)
         )
         last = machines[schedules[-1].pool]
+        served = on_machines if plan.policy is None or plan.policy.defer else on_machines.all_realtime()
         result = simulate(
-            on_machines.requests(last.work_s(on_machines), last.residence_s(on_machines)),
+            served.requests(last.work_s(served), last.residence_s(served)),
             sim_pools,
-            horizon_s=plan.span_s,
+            horizon_s=load.span_s,
             bin_s=load.bin_s,
         )
     return ModelOutcome(
@@ -250,6 +248,13 @@ def _sharing(number: int, scaled: Sequence[tuple[planfile.PoolSchedule, Scaling]
         return scaling
     beside = [index for index, (row, _) in enumerate(scaled) if row.pool == own.pool and index != number]
     return replace(scaling, beside=tuple(index for index in beside if _serves_realtime(*scaled[index])))
+
+
+def _merit(schedule: planfile.PoolSchedule, scaling: Scaling) -> int:
+    """Return the place in the merit order of deferrable work: its scheduled machines, gaps of real time, its own."""
+    if isinstance(scaling, DeadlineScaled):
+        return 2
+    return 1 if _serves_realtime(schedule, scaling) else 0
 
 
 def _serves_realtime(schedule: planfile.PoolSchedule, scaling: Scaling) -> bool:
@@ -280,17 +285,11 @@ def _sim_pool(
         startup_s=pool.startup_s,
         startup_paid_s=pool.startup_paid_s,
         minimum_billing_s=schedule.minimum_billing_s,
-        interruptions=_interruptions(schedule, seed),
+        interruptions=draw_interruptions(
+            schedule.interruptions_per_hour, f"{machine.profile.replica.label} {schedule.payment}", seed
+        ),
         permits=frozenset(np.flatnonzero(permits).tolist()),
     )
-
-
-def _interruptions(schedule: planfile.PoolSchedule, seed: int) -> Interruptions | None:
-    """Draw the lifetimes of machines that are interrupted at a stated rate."""
-    if schedule.interruptions_per_hour <= 0:
-        return None
-    mean_s = SECONDS_PER_HOUR / schedule.interruptions_per_hour
-    return Interruptions.draw(mean_s, np.random.default_rng(seed))
 
 
 def _total(

@@ -79,11 +79,23 @@ def find_sites(
             and offer.pricing_model is PricingModel.ON_DEMAND
         ]
         for offer in dict.fromkeys((*offers, *held)):
-            name = f"{machine_key(offer)}, {profile.gpus} GPUs a replica{'' if serving.realtime else ', batch'}"
-            name = f"{name}, {suffix}" if suffix else name
+            name = pool_name(offer, profile.gpus, realtime=serving.realtime, suffix=suffix)
             site = sites.get(name) or Site(pool=_pool(name, model, serving, offer, catalog), serving=serving, offers=())
             sites[name] = replace(site, offers=(*site.offers, offer))
     return list(sites.values())
+
+
+def pool_name(offer: Offer, gpus: int, *, realtime: bool, suffix: str) -> str:
+    """Return the name of a pool of the plan.
+
+    Args:
+        offer: Its machine.
+        gpus: GPUs per replica.
+        realtime: Whether it serves real-time work.
+        suffix: Model name that distinguishes pools of several models; "" for one model.
+    """
+    name = f"{machine_key(offer)}, {gpus} GPUs a replica{'' if realtime else ', batch'}"
+    return f"{name}, {suffix}" if suffix else name
 
 
 def _held_offers(catalog: Catalog, holdings: Holdings) -> list[Offer]:

@@ -10,6 +10,7 @@ from tests.samples.planning import on_demand, reserved, small
 
 from meritorder.domain import Tier, TokenPrice
 from meritorder.planfile import PlanOutcome
+from meritorder.planproof import InHindsight
 from meritorder.study.plan import explain
 from meritorder.study.plan.options import PlanOptions
 from meritorder.traces import Trace
@@ -54,11 +55,22 @@ def test_tokens_come_from_the_cheapest_provider() -> None:
 
 
 def test_sentence_claims_no_saving_without_one() -> None:
-    outcome = PlanOutcome(total_usd=110.0, slo_attainment=1.0, deadlines_missed=0)
-    text = explain.sentence(5, 100.0, 100.0, outcome)
-    assert "saves" not in text
-    assert "No plan of this program costs less than $100.00: this plan is within 10.0 % of it." in text
-    assert "saves 45 %" in explain.sentence(5, 100.0, 200.0, outcome)
+    def sentence(baseline_usd: float) -> str:
+        hindsight = InHindsight(
+            baseline_usd=baseline_usd,
+            total_usd=110.0,
+            bound_usd=100.0,
+            hard_bound_usd=50.0,
+            gap=0.1,
+            saving_usd=baseline_usd - 110.0,
+            saving_share=1 - 110.0 / baseline_usd,
+        )
+        policy = PlanOutcome(total_usd=110.0, slo_attainment=1.0, deadlines_missed=0)
+        return explain.sentence(5, hindsight, policy)
+
+    assert "saves" not in sentence(100.0)
+    assert "costs less than $100.00, even with hindsight: this plan is within 10.0 % of it." in sentence(100.0)
+    assert "saves 45 %" in sentence(200.0)
 
 
 def test_warnings_name_cheaper_tokens_and_deferral() -> None:

@@ -66,7 +66,7 @@ def plan(*schedules: PoolSchedule, routes: list[PlanRoute] | None = None) -> Exe
 
 
 def test_paid_time_and_carbon_are_priced() -> None:
-    load = fleets.load([1.0, 2.0, 3.0])
+    load = fleets.load([1.0, 2.0, 3.0], span_s=2 * SLOT_S)
     outcome, _ = simulate_plan(plan(schedule([1, 1])), {MODEL: load}, {"box": fleets.machine(load)}, {})
     assert outcome.total_usd == pytest.approx(2 * SLOT_S)  # a dollar a second
     assert outcome.carbon_usd == pytest.approx(SLOT_S)  # in the first slot only

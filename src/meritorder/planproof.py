@@ -1,0 +1,67 @@
+"""How a plan is judged: with hindsight, on days that it has not seen, and by what earned its saving."""
+
+import msgspec
+
+from meritorder.evidence import Interval
+
+
+class InHindsight(msgspec.Struct, frozen=True, kw_only=True):
+    """The plan of the trace itself: what perfect knowledge of its requests would cost, and what it is compared with.
+
+    `baseline_usd` is the cheapest real-time arrangement of the same requests, the one that `compare` finds.
+    `bound_usd` bounds every policy of the family that docs/plan.md states, `hard_bound_usd` everything.
+    """
+
+    baseline_usd: float
+    total_usd: float
+    bound_usd: float
+    hard_bound_usd: float
+    gap: float
+    saving_usd: float
+    saving_share: float
+    slo_attainment: float | None = None
+    deadlines_missed: int = 0
+    kept: bool = True
+
+
+class DayJudged(msgspec.Struct, frozen=True, kw_only=True):
+    """A day that the policy had not seen: what it cost, against real time sized on the past, and against hindsight."""
+
+    day: str
+    requests: int
+    baseline_usd: float
+    total_usd: float
+    saving_share: float
+    slo_attainment: float | None
+    slo_kept: bool
+    deadlines_missed: int
+    deadlines_missed_in_real_time: int = 0
+    hindsight_usd: float | None = None
+
+
+class WalkForward(msgspec.Struct, frozen=True, kw_only=True):
+    """The policy fitted on the past and carried into the next day, day by day.
+
+    `saving_interval` is the spread of the saving over the days. `regret` is the cost above the hindsight cost of the
+    same days, as a share of it; null where no day has one. `pinball_loss` is in replicas, `coverage_80` the share of
+    slots whose load lay in the forecast's 80 % band.
+    """
+
+    days: list[DayJudged]
+    left_out: list[str]
+    baseline_usd: float
+    total_usd: float
+    saving_share: float
+    saving_interval: Interval | None
+    slo_attainment: float | None
+    deadlines_missed: int
+    regret: float | None = None
+    pinball_loss: float | None = None
+    coverage_80: float | None = None
+
+
+class Credit(msgspec.Struct, frozen=True, kw_only=True):
+    """What one cause saved, in dollars; all causes add up to the saving of the plan."""
+
+    cause: str
+    usd: float

@@ -1,0 +1,342 @@
+"""A known arrangement as a plan: the policy that it is, what it ran, and what is said about it."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from meritorder import planfile
+from meritorder.domain import Lane
+from meritorder.evidence import PriceUsed
+from meritorder.planner.model.demand import Horizon
+from meritorder.planner.model.supply import machine_key
+from meritorder.planpolicy import BacklogRule, Policy, PolicyFloor, ReactiveRule
+from meritorder.sim.pools import Autoscaled, DeadlineScaled, Fixed, PoolAccount, Scheduled, SimPool
+from meritorder.study.compare.certainty import saving_interval
+from meritorder.study.fleet.machines import CandidateMachine
+from meritorder.study.fleet.options import ASSUMED_INTERRUPTIONS_PER_MONTH
+from meritorder.study.fleet.spot import spot_assumptions
+from meritorder.study.plan import explain
+from meritorder.study.plan.arrangements import Arrangements
+from meritorder.study.plan.demand import RequestClass, request_classes, slot_index
+from meritorder.study.plan.options import PlanOptions
+from meritorder.study.plan.record import Explanation
+from meritorder.study.plan.simulate import ExecutablePlan
+from meritorder.study.plan.supply import pool_name
+from meritorder.units import SECONDS_PER_HOUR, TOKENS_PER_MTOK, interruptions_per_hour
+
+Floats = NDArray[np.float64]
+
+# Machines below this share of one are rounding.
+_ROUNDING: Final = 1e-6
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ArrangedPool:
+    """A pool of a known arrangement, as the plan names it.
+
+    Args:
+        name: Name of the pool.
+        group: The requests that it serves.
+        machine: Its machines.
+        pool: How they scale, and how much deferrable work they admit beside real-time work.
+        account: How their paid time was used.
+        place: Index of the pool in its simulation.
+    """
+
+    name: str
+    group: Arrangements
+    machine: CandidateMachine
+    pool: SimPool
+    account: PoolAccount
+    place: int
+
+    @property
+    def usd(self) -> float:
+        """What was paid for it."""
+        return self.account.paid_s / SECONDS_PER_HOUR * self.machine.usd_per_replica_hour
+
+    def by_slot(self, bins_s: Floats, slot_s: float, slots: int) -> Floats:
+        """Return replica-seconds by slot, shape (slots,); what lies after the last slot counts there.
+
+        Args:
+            bins_s: Replica-seconds by pool and bin of the simulation, shape (pools, bins).
+            slot_s: Length of a slot.
+            slots: Number of slots.
+        """
+        result = self.group.cheapest.result
+        begins_s = np.arange(bins_s.shape[1], dtype=np.float64) * result.bin_s
+        slot = slot_index(begins_s, slot_s, slots)
+        return np.bincount(slot, weights=bins_s[self.place], minlength=slots).astype(np.float64)
+
+
+def arranged_pools(groups: Sequence[Arrangements], *, several_models: bool) -> list[ArrangedPool]:
+    """Return the pools of the cheapest arrangement of each group, each with a name of its own."""
+    pools: list[ArrangedPool] = []
+    for group in groups:
+        trial = group.cheapest
+        for place, (machine, pool) in enumerate(trial.pools):
+            suffix = group.model if several_models else ""
+            name = pool_name(machine.offer, machine.profile.gpus, realtime=pool.realtime, suffix=suffix)
+            if any(name == other.name for other in pools):
+                name = f"{name}, {group.name}"
+            pools.append(
+                ArrangedPool(
+                    name=name,
+                    group=group,
+                    machine=machine,
+                    pool=pool,
+                    account=trial.result.pools[place],
+                    place=place,
+                )
+            )
+    return pools
+
+
+def executable_arrangement(pools: Sequence[ArrangedPool], *, horizon: Horizon, several_models: bool) -> ExecutablePlan:
+    """Return the cheapest known arrangements as a plan that the simulator executes: a policy, and what it ran.
+
+    Args:
+        pools: The pools of the arrangements.
+        horizon: The slots of the plan.
+        several_models: Whether names of workloads include their model.
+    """
+    slot_s, slots = horizon.slot_s, horizon.slots
+    return ExecutablePlan(
+        slot_s=slot_s,
+        slots=slots,
+        pools=[_plan_pool(arranged) for arranged in pools],
+        schedule=[_schedule(arranged, slot_s, slots) for arranged in pools],
+        routes=_routes(pools, horizon, several_models=several_models),
+        commitments=[],
+        several_models=several_models,
+        policy=_policy(pools, slot_s),
+    )
+
+
+def _plan_pool(arranged: ArrangedPool) -> planfile.PlanPool:
+    offer, machine, backfill = arranged.machine.offer, arranged.machine, arranged.pool.backfill
+    replica = machine.profile.replica
+    return planfile.PlanPool(
+        name=arranged.name,
+        model=arranged.group.model,
+        replica=replica.label,
+        provider=offer.provider,
+        region=offer.region,
+        machine=machine_key(offer),
+        hardware=offer.hardware,
+        gpus=offer.gpus,
+        replicas=machine.replicas,
+        startup_s=machine.startup_s,
+        startup_paid_s=machine.startup_paid_s,
+        engine=replica.engine,
+        precision=replica.precision,
+        replica_gpus=replica.gpus,
+        max_num_seqs=machine.limits.max_num_seqs,
+        max_num_batched_tokens=machine.limits.max_num_batched_tokens,
+        backfill_seats=backfill.sequences if backfill else 0,
+        backfill_tokens=backfill.prefill_tokens if backfill else 1,
+        backfill_kv_share=backfill.kv_share if backfill else 1.0,
+    )
+
+
+def _schedule(arranged: ArrangedPool, slot_s: float, slots: int) -> planfile.PoolSchedule:
+    """Return the prices of a pool, and the machines that ran in each slot on average, rounded up."""
+    offer = arranged.machine.offer
+    paid_s = arranged.by_slot(arranged.group.cheapest.result.capacity_bins_s, slot_s, slots)
+    machines = np.ceil(paid_s / (slot_s * arranged.machine.replicas) - _ROUNDING).astype(np.int64)
+    share = offer.interruptions_per_month
+    interrupted = arranged.machine.interruptions is not None
+    return planfile.PoolSchedule(
+        pool=arranged.name,
+        payment=offer.label,
+        pricing_model=offer.pricing_model.value,
+        usd_per_hour=offer.usd_per_hour,
+        minimum_billing_s=offer.minimum_billing_s,
+        machines=machines.tolist(),
+        realtime=arranged.pool.realtime,
+        deferrable=arranged.account.deferrable_s > 0,
+        usd=arranged.usd,
+        interruptions_per_hour=(
+            interruptions_per_hour(ASSUMED_INTERRUPTIONS_PER_MONTH if share is None else share) if interrupted else 0.0
+        ),
+    )
+
+
+def _policy(pools: Iterable[ArrangedPool], slot_s: float) -> Policy:
+    floor: list[PolicyFloor] = []
+    reactive: list[ReactiveRule] = []
+    backlog: list[BacklogRule] = []
+    for arranged in pools:
+        rows = {"pool": arranged.name, "payment": arranged.machine.offer.label}
+        match arranged.pool.scaling:
+            case Fixed(instances=machines):
+                floor.append(PolicyFloor(**rows, machines=[machines]))
+            case Autoscaled() as rule:
+                reactive.append(
+                    ReactiveRule(
+                        **rows,
+                        target_in_flight=rule.target_in_flight,
+                        minimum=rule.minimum,
+                        maximum=rule.maximum,
+                        stabilization_s=rule.stabilization_s,
+                        initial=rule.initial,
+                    )
+                )
+                if rule.floor:
+                    floor.append(PolicyFloor(**rows, machines=list(rule.floor)))
+            case DeadlineScaled() as rule:
+                rate = arranged.machine.saturation.tokens_per_s
+                backlog.append(BacklogRule(**rows, maximum=rule.maximum, margin_s=rule.margin_s, tokens_per_s=rate))
+            case Scheduled(instances=machines):
+                floor.append(PolicyFloor(**rows, machines=list(machines)))
+    waiting = [arranged for arranged in pools if arranged.group.load.deferrable.any()]
+    deferred = not waiting or any(arranged.account.deferrable_s > 0 for arranged in waiting)
+    return Policy(slot_s=slot_s, floor=floor, reactive=reactive, backlog=backlog, defer=deferred)
+
+
+def _routes(pools: Sequence[ArrangedPool], horizon: Horizon, *, several_models: bool) -> list[planfile.PlanRoute]:
+    """Return which pool served how much of each workload: its share of each slot (real time), or seconds of work."""
+    routes: list[planfile.PlanRoute] = []
+    slot_s, slots = horizon.slot_s, horizon.slots
+    for group in dict.fromkeys(arranged.group for arranged in pools):
+        own = [arranged for arranged in pools if arranged.group is group]
+        result, load = group.cheapest.result, group.load
+        for members in request_classes(load, slot_s, group.model if several_models else ""):
+            requests = load.select(members.members)
+            if not members.deferrable:
+                arrived = np.bincount(slot_index(requests.arrived_s, slot_s, slots), minlength=slots)
+                base = next(arranged for arranged in own if arranged.pool.realtime)
+                routes.append(_route(members, base, np.where(arrived > 0, 1.0, 0.0)))
+                continue
+            everything = load.select(load.deferrable)
+            share = float(requests.tokens / everything.tokens)
+            for arranged in own:
+                done_s = arranged.by_slot(result.deferrable_bins_s, slot_s, slots)
+                if done_s.any():
+                    routes.append(_route(members, arranged, share * done_s))
+    return routes
+
+
+def _route(members: RequestClass, arranged: ArrangedPool, flow: Floats) -> planfile.PlanRoute:
+    lane = Lane.DEFERRABLE if members.deferrable else Lane.REALTIME
+    return planfile.PlanRoute(
+        workload=members.name, lane=lane.value, venue=arranged.name, kind="pool", flow=flow.tolist(), usd=0.0
+    )
+
+
+def explain_arrangements(
+    groups: Sequence[Arrangements],
+    pools: Sequence[ArrangedPool],
+    horizon: Horizon,
+    options: PlanOptions,
+    *,
+    total_usd: float,
+    several_models: bool,
+) -> Explanation:
+    """Explain a plan that is a known arrangement.
+
+    Args:
+        groups: The arrangements.
+        pools: Their pools.
+        horizon: The slots of the plan.
+        options: What was planned, and within which limits.
+        total_usd: Simulated cost of the plan.
+        several_models: Whether names of workloads include their model.
+    """
+    rented = [arranged for arranged in pools if arranged.account.paid_s > 0]
+    machines = [arranged.machine for arranged in rented]
+    return Explanation(
+        planned_usd=total_usd,
+        solve_s=0.0,
+        workloads=_workloads(groups, horizon, several_models=several_models),
+        commitments=[],
+        prices=[PriceUsed.from_offer(machine.offer, assumed=machine.offer.assumed) for machine in machines],
+        performance=explain.performance(machines),
+        dispatch=_dispatch(groups, pools, horizon),
+        merit_order=_merit_order(rented),
+        waterfall=[
+            planfile.CostChange(cause=credit.cause, usd=-credit.usd)
+            for group in groups
+            for credit in group.found.credited
+        ],
+        assumptions=[
+            *explain.promise_assumptions([group.load for group in groups], options),
+            *spot_assumptions(machines, options),
+        ],
+        saving_interval=(
+            saving_interval(groups[0].found, groups[0].search, options.seed) if len(groups) == 1 else None
+        ),
+    )
+
+
+def _workloads(
+    groups: Sequence[Arrangements], horizon: Horizon, *, several_models: bool
+) -> list[planfile.WorkloadPlan]:
+    rows: list[planfile.WorkloadPlan] = []
+    for group in groups:
+        classes = request_classes(group.load, horizon.slot_s, group.model if several_models else "")
+        waiting = [members for members in classes if members.deferrable]
+        for members in classes:
+            wait_s = group.load.deadline_s[members.members] - group.load.arrived_s[members.members]
+            alone = members.deferrable and len(waiting) == 1
+            rows.append(
+                planfile.WorkloadPlan(
+                    name=members.name,
+                    lane=(Lane.DEFERRABLE if members.deferrable else Lane.REALTIME).value,
+                    model=group.model,
+                    patience_s=float(wait_s.min()) if members.deferrable else None,
+                    deferral_saves_usd=group.found.realtime.usd - group.found.mix.usd if alone else None,
+                    allow=members.access.allow,
+                    deny=members.access.deny,
+                )
+            )
+    return rows
+
+
+def _dispatch(groups: Sequence[Arrangements], pools: Sequence[ArrangedPool], horizon: Horizon) -> planfile.Dispatch:
+    """Return the arrangements over time, in GPUs by slot."""
+    slot_s, slots = horizon.slot_s, horizon.slots
+    paid: dict[str, Floats] = {}
+    busy = {"realtime": np.zeros(slots), "deferrable": np.zeros(slots)}
+    for arranged in pools:
+        result, gpus = arranged.group.cheapest.result, arranged.machine.profile.gpus
+        model = arranged.machine.offer.pricing_model.value
+        paid_s = arranged.by_slot(result.capacity_bins_s, slot_s, slots)
+        if paid_s.any():
+            paid[model] = paid.get(model, np.zeros(slots)) + paid_s * gpus / slot_s
+        busy["realtime"] += arranged.by_slot(result.realtime_bins_s, slot_s, slots) * gpus / slot_s
+        busy["deferrable"] += arranged.by_slot(result.deferrable_bins_s, slot_s, slots) * gpus / slot_s
+    arrived = np.zeros(slots)
+    for group in groups:
+        waiting = group.load.select(group.load.deferrable)
+        machine = group.cheapest.pools[-1][0]
+        work_s = machine.work_s(waiting) if len(waiting) else np.zeros(0)
+        slot = slot_index(waiting.arrived_s, slot_s, slots)
+        arrived += np.bincount(slot, weights=work_s * machine.profile.gpus / slot_s, minlength=slots)
+    return planfile.Dispatch(
+        paid_gpus={model: gpus.tolist() for model, gpus in paid.items()},
+        realtime_gpus=busy["realtime"].tolist(),
+        deferrable_gpus=busy["deferrable"].tolist(),
+        arrived_gpus=arrived.tolist(),
+    )
+
+
+def _merit_order(pools: Iterable[ArrangedPool]) -> list[planfile.MeritStep]:
+    """Return the cost of a unit of work in each pool at full utilization, cheapest first."""
+    steps = []
+    for arranged in pools:
+        machine, account = arranged.machine, arranged.account
+        mtok_per_hour = machine.saturation.tokens_per_s * SECONDS_PER_HOUR / TOKENS_PER_MTOK
+        steps.append(
+            planfile.MeritStep(
+                venue=arranged.name,
+                pricing_model=machine.offer.pricing_model.value,
+                usd_per_mtok=machine.usd_per_replica_hour / mtok_per_hour,
+                capacity_mtok=account.paid_s / SECONDS_PER_HOUR * mtok_per_hour,
+                used_share=(account.realtime_s + account.deferrable_s) / account.paid_s,
+            )
+        )
+    return sorted(steps, key=lambda step: step.usd_per_mtok)
