@@ -2,9 +2,11 @@
 
 import math
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Final
 
+import numpy as np
 from msgspec import structs
 
 from meritorder import catalog as facts
@@ -13,9 +15,9 @@ from meritorder.catalog import Catalog
 from meritorder.catalog.tokens import token_prices
 from meritorder.errors import InfeasibleError
 from meritorder.planner.commitments import backtest_commitments
+from meritorder.planner.model.problem import CarbonPrice
 from meritorder.planner.model.supply import Holdings
 from meritorder.planner.sensitivity import analyze_sensitivity
-from meritorder.planner.solve.bounds import hard_bound_usd
 from meritorder.planner.solve.highs import Effort
 from meritorder.planner.solve.search import find_plan
 from meritorder.planproof import Credit
@@ -28,6 +30,7 @@ from meritorder.study.plan.arranged import (
     explain_arrangements,
 )
 from meritorder.study.plan.arrangements import Arrangements, baseline_label, find_arrangements
+from meritorder.study.plan.bounds import find_bounds
 from meritorder.study.plan.capacity import ReducedBackfill
 from meritorder.study.plan.carbon import price_carbon, read_carbon
 from meritorder.study.plan.case import PlanningCase, build_case
@@ -105,15 +108,18 @@ def plan(trace: Trace, options: PlanOptions, progress: Progress = lambda _: None
         case, problem=chosen.problem, commitments=chosen, assumptions=(*case.assumptions, *chosen.assumptions)
     )
     known = _known(groups, committed, options, progress)
-    try:
-        attempt = plan_until_it_holds(committed, options, progress)
-    except InfeasibleError:
-        if not known.holds(options):
-            raise
-        attempt = None
-    hard_usd = hard_bound_usd(case.problem)
+    with ThreadPoolExecutor(max_workers=1) as background:
+        bounding = background.submit(find_bounds, groups, case, options.tiers)
+        try:
+            attempt = plan_until_it_holds(committed, options, progress)
+        except InfeasibleError:
+            if not known.holds(options):
+                raise
+            attempt = None
+        progress("waiting for the bound")
+        bounds = bounding.result()
     progress("valuing each degree of freedom")
-    judged, explanation = _cheapest(groups, known, attempt, case=committed, options=options, hard_usd=hard_usd)
+    judged, explanation = _cheapest(groups, known, attempt, case=committed, options=options, bounds=bounds)
     tested: Sequence[planfile.CommitmentBacktest] = ()
     if options.backtest is not None:
         progress("backtesting commitments")
@@ -154,9 +160,20 @@ def _known(groups: Sequence[Arrangements], case: PlanningCase, options: PlanOpti
     progress("simulating the cheapest known arrangement")
     pools = arranged_pools(groups, several_models=case.several_models)
     plan = executable_arrangement(pools, horizon=case.problem.horizon, several_models=case.several_models)
+    if case.problem.carbon is not None:
+        plan = replace(plan, pools=[_with_carbon(pool, case, case.problem.carbon) for pool in plan.pools])
     machines = {arranged.name: arranged.machine for arranged in pools}
     outcome, _ = simulate_plan(plan, case.loads, machines, case.tokens, seed=options.seed)
     return _Known(pools=pools, plan=plan, outcome=outcome)
+
+
+def _with_carbon(pool: planfile.PlanPool, case: PlanningCase, carbon: CarbonPrice) -> planfile.PlanPool:
+    """Return a pool with the carbon price of its machines, whose power is that of their hardware."""
+    like = next(site.pool for site in case.sites.values() if site.pool.hardware == pool.hardware)
+    power_w = like.power_w / like.gpus * pool.gpus
+    usd_per_hour = carbon.usd_per_hour(replace(like, region=pool.region, gpus=pool.gpus, power_w=power_w))
+    by_slot = np.broadcast_to(usd_per_hour, (case.problem.horizon.slots,))
+    return structs.replace(pool, carbon_usd_per_hour=by_slot.tolist())
 
 
 def _cheapest(
@@ -166,13 +183,13 @@ def _cheapest(
     *,
     case: PlanningCase,
     options: PlanOptions,
-    hard_usd: float,
+    bounds: tuple[float, float],
 ) -> tuple[Judged, Explanation]:
     """Return the cheapest plan that keeps every promise, and what is said about it."""
     baseline_usd = sum(group.baseline.usd for group in groups)
     credited = [credit for group in groups for credit in group.found.credited]
-    priced = case.problem.carbon is not None  # the carbon of a known arrangement is not priced
-    if attempt is None or (known.holds(options) and not priced and known.outcome.total_usd <= attempt.usd):
+    known_usd = known.outcome.total_usd + known.outcome.carbon_usd
+    if attempt is None or (known.holds(options) and known_usd <= attempt.usd):
         plan, outcome = known.plan, known.outcome
         explanation = explain_arrangements(
             groups,
@@ -194,8 +211,8 @@ def _cheapest(
             baseline_usd=baseline_usd,
             sensitivity=sensitivity,
         )
-        known_usd = sum(group.cheapest.usd for group in groups)
-        credited.append(Credit(cause="scheduling with hindsight", usd=known_usd - outcome.total_usd))
+        arranged_usd = sum(group.cheapest.usd for group in groups)
+        credited.append(Credit(cause="scheduling with hindsight", usd=arranged_usd - outcome.total_usd))
     return (
         Judged(
             plan=plan,
@@ -204,8 +221,8 @@ def _cheapest(
             policy_outcome=known.outcome,
             baseline_usd=baseline_usd,
             baseline=baseline_label(groups),
-            bound_usd=hard_usd,
-            hard_bound_usd=hard_usd,
+            bound_usd=bounds[0],
+            hard_bound_usd=bounds[1],
             credited=credited,
         ),
         explanation,

@@ -301,7 +301,8 @@ def to_file(
     plan, outcome = judged.plan, judged.outcome
     total_usd, baseline_usd = outcome.total_usd, judged.baseline_usd
     simulated_usd = total_usd + outcome.carbon_usd
-    pools = {pool.name: pool for pool in (*judged.policy.pools, *plan.pools)}
+    # What runs are the pools of the policy, with its limits on backfill.
+    pools = {pool.name: pool for pool in (*plan.pools, *judged.policy.pools)}
     files = ", ".join(trace.report.files)
     gap = simulated_usd / judged.bound_usd - 1 if judged.bound_usd else 0.0
     hindsight = InHindsight(

@@ -66,8 +66,8 @@ def replay(
     }
     prices = {venue_name(price): price for model in models.values() for price in token_prices(model)}
     outcome, _ = simulate_plan(executable, loads, machines, prices, seed=seed)
-    planned = plan.policy_outcome if plan.policy else plan.simulated
-    rounds = planned.rounds if planned else 1
+    expected = plan.policy_outcome if plan.policy else plan.simulated
+    rounds = expected.rounds if expected else 1
     return structs.replace(outcome, trace=", ".join(trace.report.files), rounds=rounds)
 
 

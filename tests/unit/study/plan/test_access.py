@@ -77,7 +77,7 @@ def test_restricted_plan_holds_and_is_reproduced(limited: planfile.Plan, tenants
     assert limited.simulated.requests == tenants.requests.height
     path = tmp_path / "plan.json"
     planfile.write_plan(limited, path)
-    assert replay(planfile.read_plan(path), tenants) == limited.simulated
+    assert replay(planfile.read_plan(path), tenants) == limited.policy_outcome
 
 
 def test_restrictions_cost_more(limited: planfile.Plan, tenants: Trace, tmp_path: Path) -> None:

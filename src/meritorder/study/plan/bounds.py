@@ -1,0 +1,72 @@
+"""The bounds of a plan: what no policy for its requests can cost less than, whatever it knows."""
+
+from collections.abc import Collection, Iterable
+from dataclasses import replace
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from meritorder.domain import Tier
+from meritorder.planner.model.problem import Problem
+from meritorder.planner.model.supply import Reserved, machine_key
+from meritorder.study.bound.bound import Supply, hard_bound_usd, lower_bound_usd
+from meritorder.study.fleet.load import TraceLoad
+from meritorder.study.fleet.machines import CandidateMachine
+from meritorder.study.plan.arrangements import Arrangements
+from meritorder.study.plan.case import PlanningCase
+from meritorder.study.plan.demand import tokens_usd
+
+Floats = NDArray[np.float64]
+
+_REALTIME_TIERS: Final = frozenset({Tier.STANDARD, Tier.PRIORITY})
+
+
+def find_bounds(groups: Iterable[Arrangements], case: PlanningCase, tiers: Collection[str]) -> tuple[float, float]:
+    """Return lower bounds on the cost of any policy of the family, and of anything at all, in dollars.
+
+    Args:
+        groups: The known arrangements; their machines may be rented, their cost is not looked at.
+        case: The planning case, before commitments are chosen; its machines may be rented under any of its payments.
+        tiers: Tiers of token APIs that may be bought.
+    """
+    candidates: dict[str, list[CandidateMachine]] = {model: [] for model in case.loads}
+    for group in groups:
+        candidates[group.model] += group.search.batch_machines
+    for site in case.sites.values():
+        on_offer = [replace(site.serving.machine, offer=offer) for offer in site.offers]
+        candidates[site.pool.model] += on_offer
+    total_usd = hard_usd = 0.0
+    for model, load in case.loads.items():
+        distinct = {(machine.profile.replica, machine.offer): machine for machine in candidates[model]}
+        supplies = [_supply(machine, case.problem) for machine in distinct.values()]
+        bought_usd = _cheapest_tokens_usd(case, model, load, tiers)
+        hard_usd += hard_bound_usd(load, supplies, bought_usd)
+        total_usd += lower_bound_usd(
+            load, supplies, tokens_usd=bought_usd, realtime_tokens=bool(_REALTIME_TIERS & frozenset(tiers))
+        )
+    return total_usd, hard_usd
+
+
+def _supply(machine: CandidateMachine, problem: Problem) -> Supply:
+    """Return a machine at its lowest price under any payment, and how many of it are held."""
+    key = machine_key(machine.offer)
+    payments = [payment for payment in problem.payments if payment.machine == key]
+    prices = [payment.usd_per_hour for payment in payments if payment.usd_per_hour > 0]
+    prices += [plan.usd_per_hour[key] for plan in problem.savings_plans if key in plan.usd_per_hour]
+    held = sum(payment.held for payment in payments if isinstance(payment, Reserved))
+    return Supply(
+        machine=machine,
+        usd_per_hour=min([machine.offer.usd_per_hour, *prices]),
+        held=held,
+        realtime=machine.interruptions is None,
+    )
+
+
+def _cheapest_tokens_usd(case: PlanningCase, model: str, load: TraceLoad, tiers: Collection[str]) -> Floats:
+    """Return what each request costs at the cheapest token API that may be bought, infinity if there is none."""
+    usd = np.full(len(load), np.inf)
+    for price in case.all_tokens[model]:
+        if price.tier in tiers:
+            usd = np.minimum(usd, tokens_usd(price, load, np.arange(len(load))))
+    return usd
