@@ -63,8 +63,12 @@ def plan(
     ] = None,
     commit: Annotated[
         str,
-        typer.Option("--commit", metavar="TERM", help="Longest term to commit to: none, 1y or 3y."),
-    ] = "1y",
+        typer.Option(
+            "--commit",
+            metavar="TERM",
+            help="Longest term to commit to: none, 1y or 3y; auto means 1y for a trace of two weeks, else none.",
+        ),
+    ] = "auto",
     spot: Spot = False,
     spot_machines: Annotated[
         int, typer.Option("--spot-machines", min=1, help="Machines of each spot offer that are available at once.")

@@ -20,6 +20,7 @@ from meritorder.planner.model.supply import Holdings
 from meritorder.planner.sensitivity import analyze_sensitivity
 from meritorder.planner.solve.highs import Effort
 from meritorder.planner.solve.search import find_plan
+from meritorder.planpolicy import Policy, PolicyFloor
 from meritorder.planproof import Credit
 from meritorder.study.fleet.options import Progress
 from meritorder.study.fleet.workloads import assign_workloads, only_model, permitted_to_any
@@ -89,6 +90,7 @@ def plan(trace: Trace, options: PlanOptions, progress: Progress = lambda _: None
     catalog = facts.load(options.catalogs)
     intensities = read_carbon(options.carbon) if options.carbon is not None else None
     promised = assign_workloads(trace, options)
+    options = replace(options, terms=options.terms_for(promised.span_s))
     names = [options.model] if options.model else list(trace.models) or [only_model(trace)]
     loads = {catalog.find_model(name): promised.load(options, None if options.model else name) for name in names}
     holdings = Holdings()
@@ -167,6 +169,29 @@ def _known(groups: Sequence[Arrangements], case: PlanningCase, options: PlanOpti
     return _Known(pools=pools, plan=plan, outcome=outcome)
 
 
+def _policy_beside(plan: ExecutablePlan, known: ExecutablePlan) -> ExecutablePlan:
+    """Return the policy of the known arrangements with the commitments of a plan, whose machines it always runs.
+
+    Args:
+        plan: The plan with hindsight; its schedule keeps its prices, and rows that only the policy has are added.
+        known: The known arrangements.
+    """
+    rules = known.policy or Policy(slot_s=plan.slot_s)
+    prepaid = [row for row in plan.schedule if row.pricing_model in planfile.PREPAID]
+    floor = [structs.replace(row, machines=row.machines * plan.slots) for row in rules.floor]
+    floor += [PolicyFloor(pool=row.pool, payment=row.payment, machines=row.machines) for row in prepaid]
+    planned = {(row.pool, row.payment) for row in plan.schedule}
+    beyond = [row for row in known.schedule if (row.pool, row.payment) not in planned]
+    # A pool that both have runs with the limits on backfill of the policy.
+    pools = {pool.name: pool for pool in (*plan.pools, *known.pools)}
+    return replace(
+        plan,
+        pools=list(pools.values()),
+        schedule=[*plan.schedule, *(structs.replace(row, machines=[0] * plan.slots, usd=0.0) for row in beyond)],
+        policy=structs.replace(rules, floor=floor) if prepaid else rules,
+    )
+
+
 def _with_carbon(pool: planfile.PlanPool, case: PlanningCase, carbon: CarbonPrice) -> planfile.PlanPool:
     """Return a pool with the carbon price of its machines, whose power is that of their hardware."""
     like = next(site.pool for site in case.sites.values() if site.pool.hardware == pool.hardware)
@@ -213,12 +238,17 @@ def _cheapest(
         )
         arranged_usd = sum(group.cheapest.usd for group in groups)
         credited.append(Credit(cause="scheduling with hindsight", usd=arranged_usd - outcome.total_usd))
+    policy, policy_outcome = known.plan, known.outcome
+    if plan is not known.plan:
+        policy = _policy_beside(plan, known.plan)
+        machines = {**case.machines, **{arranged.name: arranged.machine for arranged in known.pools}}
+        policy_outcome, _ = simulate_plan(policy, case.loads, machines, case.tokens, seed=options.seed)
     return (
         Judged(
             plan=plan,
             outcome=outcome,
-            policy=known.plan,
-            policy_outcome=known.outcome,
+            policy=policy,
+            policy_outcome=policy_outcome,
             baseline_usd=baseline_usd,
             baseline=baseline_label(groups),
             bound_usd=bounds[0],

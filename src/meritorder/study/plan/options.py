@@ -13,6 +13,9 @@ from meritorder.units import SECONDS_PER_DAY, SECONDS_PER_HOUR, SECONDS_PER_MINU
 HARDWARE: Final = ("a100", "h100", "h200", "b200", "l40s")
 """The hardware that a plan chooses from by default."""
 
+MIN_COMMITMENT_EVIDENCE_S: Final = 14 * SECONDS_PER_DAY
+"""A trace shorter than this is no reason to commit to a year, unless it is asked for."""
+
 # Shortest span for each slot length, longest first.
 _SLOTS: Final = (
     (15 * SECONDS_PER_DAY, SECONDS_PER_HOUR),
@@ -27,7 +30,8 @@ class PlanOptions(CompareOptions):
 
     Args:
         slot_s: Length of a slot; None sets it by the span.
-        terms: Terms that may be committed to, such as "1y"; empty for no commitments.
+        terms: Terms that may be committed to, such as "1y"; empty for no commitments; None for a year if the trace is
+            long enough to tell.
         tiers: Tiers of token APIs that may be bought; real-time work only at "standard" and "priority".
         tokens_per_s: Rate limit of each token API; None for no limit.
         spot_machines: Machines of each spot offer that are available at once.
@@ -45,7 +49,7 @@ class PlanOptions(CompareOptions):
 
     hardware: tuple[str, ...] = HARDWARE
     slot_s: float | None = None
-    terms: tuple[str, ...] = ("1y",)
+    terms: tuple[str, ...] | None = None
     tiers: tuple[str, ...] = ()
     tokens_per_s: float | None = None
     spot_machines: int = 8
@@ -60,6 +64,12 @@ class PlanOptions(CompareOptions):
     start: str | None = None
     end: str | None = None
 
+    def terms_for(self, span_s: float) -> tuple[str, ...]:
+        """Return the terms that may be committed to: by default none on the evidence of less than two weeks."""
+        if self.terms is not None:
+            return self.terms
+        return ("1y",) if span_s >= MIN_COMMITMENT_EVIDENCE_S else ()
+
     def slot_for(self, span_s: float) -> float:
         """Return the length of a slot."""
         if self.slot_s is not None:
@@ -67,13 +77,13 @@ class PlanOptions(CompareOptions):
         return next((slot_s for min_span_s, slot_s in _SLOTS if span_s >= min_span_s), SECONDS_PER_MINUTE)
 
 
-def parse_terms(text: str) -> tuple[str, ...]:
-    """Return the terms up to the longest one to commit to.
+def parse_terms(text: str) -> tuple[str, ...] | None:
+    """Return the terms up to the longest one to commit to; None if the trace decides.
 
     Raises:
         ConfigError: The term is unknown.
     """
-    terms = {"none": (), "1y": ("1y",), "3y": ("1y", "3y")}
+    terms: dict[str, tuple[str, ...] | None] = {"auto": None, "none": (), "1y": ("1y",), "3y": ("1y", "3y")}
     if text not in terms:
         raise ConfigError(f"unknown term {text!r}", where="--commit", fix=f"write {', '.join(terms)}")
     return terms[text]

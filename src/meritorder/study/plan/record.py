@@ -301,8 +301,6 @@ def to_file(
     plan, outcome = judged.plan, judged.outcome
     total_usd, baseline_usd = outcome.total_usd, judged.baseline_usd
     simulated_usd = total_usd + outcome.carbon_usd
-    # What runs are the pools of the policy, with its limits on backfill.
-    pools = {pool.name: pool for pool in (*plan.pools, *judged.policy.pools)}
     files = ", ".join(trace.report.files)
     gap = simulated_usd / judged.bound_usd - 1 if judged.bound_usd else 0.0
     hindsight = InHindsight(
@@ -325,8 +323,8 @@ def to_file(
         gap=gap,
         slot_s=plan.slot_s,
         slots=plan.slots,
-        pools=list(pools.values()),
-        schedule=_with_policy_rows(plan, judged.policy),
+        pools=judged.policy.pools,
+        schedule=judged.policy.schedule,
         policy=judged.policy.policy,
         policy_outcome=structs.replace(judged.policy_outcome, trace=files),
         routes=plan.routes,
@@ -369,14 +367,6 @@ def to_file(
             *notes,
         ],
     )
-
-
-def _with_policy_rows(plan: ExecutablePlan, policy: ExecutablePlan) -> list[planfile.PoolSchedule]:
-    """Return the schedule of a plan, and the prices of what its policy rents beyond it."""
-    known = {(row.pool, row.payment) for row in plan.schedule}
-    beyond = [row for row in policy.schedule if (row.pool, row.payment) not in known]
-    idle = [0] * plan.slots
-    return [*plan.schedule, *(structs.replace(row, machines=idle, usd=0.0) for row in beyond)]
 
 
 def _workloads(solution: Solution, case: PlanningCase, sensitivity: Sensitivity) -> list[planfile.WorkloadPlan]:

@@ -134,7 +134,7 @@ def _is_allowed(offer: Offer, options: PlanOptions) -> bool:
         case PricingModel.CAPACITY_BLOCK:
             return bool(options.terms)
         case _:
-            max_years = max((_TERM_YEARS.get(term, 0.0) for term in options.terms), default=0.0)
+            max_years = max((_TERM_YEARS.get(term, 0.0) for term in options.terms or ()), default=0.0)
             return 0 < _TERM_YEARS.get(offer.term, math.inf) <= max_years
 
 

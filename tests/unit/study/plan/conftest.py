@@ -20,6 +20,7 @@ OPTIONS = PlanOptions(
     providers=("runpod",),
     tp=1,
     defer=("40%@1h",),
+    terms=("1y",),
     effort=Effort(time_limit_s=6.0),
 )
 
