@@ -23,7 +23,7 @@ from meritorder.bills.formats import recognize_format
 from meritorder.bills.report import BillReport, FileReport, build_report
 from meritorder.errors import BillError
 from meritorder.evidence import Assumption
-from meritorder.inputs.places import LocalFile, ScratchFolder
+from meritorder.inputs.places import ScratchFolder
 from meritorder.tables import CHARGES
 from meritorder.units import format_share
 
@@ -86,7 +86,7 @@ class Bill:
 
 
 def read(
-    sources: Sequence[str | Path] | str | Path,
+    sources: Sequence[str | Path | files.SourceFile] | str | Path,
     *,
     format: str | None = None,  # noqa: A002 - the option's name
     columns: Mapping[str, str] | None = None,
@@ -100,7 +100,8 @@ def read(
     """Read a bill of one or more months from files of any known format, or from folders of them.
 
     Args:
-        sources: Paths, globs, folders, URLs of `s3://`, `gs://`, `az://` or `https://`, or `-` for standard input.
+        sources: Paths, globs, folders, URLs of `s3://`, `gs://`, `az://` or `https://`, or `-` for standard input; or
+            tables that are already open, as of `bills.accounts`.
         format: Name of the format of all files; None to detect it by their columns.
         columns: Columns of files in no known format, by the names of `formats.declared.FIELDS`: start, cost, ...
         select: Further charges that are inference, as (column, glob) or ("tag:KEY", glob).
@@ -122,7 +123,7 @@ def read(
     )
     scratch = ScratchFolder()
     named = [sources] if isinstance(sources, str | Path) else sources
-    content = reader.read(files.find(named, scratch), scratch)
+    content = reader.read(_opened(named, scratch))
     lines, groups, spans = content.lines, content.groups, content.spans
     currency.check(groups)
     twice = duplicates.purchases_counted_at_use(groups)
@@ -133,6 +134,19 @@ def read(
     summary = build_report(content.files, groups, content.repeated, twice, assumed)
     _check(summary, good, partial=partial, strict=strict)
     return Bill(charges=_classified(lines, good), groups=good, spans=spans, report=summary, scratch=scratch)
+
+
+def _opened(
+    named: Sequence[str | Path | files.SourceFile], scratch: ScratchFolder
+) -> list[tuple[str, files.SourceFile]]:
+    """Return the files that are named, opened, and the tables that already are, each with its name."""
+    tables = [source for source in named if isinstance(source, files.SourceFile)]
+    paths = [source for source in named if not isinstance(source, files.SourceFile)]
+    found = files.find(paths, scratch) if paths or not tables else []
+    return [
+        *((file.name, files.load(file, scratch)) for file in found),
+        *((table.name, table) for table in tables),
+    ]
 
 
 def _classify(
@@ -191,26 +205,19 @@ class _Reader:
     rates: Mapping[str, Decimal]
     dimensions: tuple[str, ...]
 
-    def read(self, paths: Sequence[LocalFile], scratch: ScratchFolder) -> _Content:
+    def read(self, sources: Sequence[tuple[str, files.SourceFile]]) -> _Content:
         """Read files; those with unreadable rows again, by how their columns as a whole write numbers and times."""
-        labels = _labels([Path(file.name) for file in paths])
-        sources = [files.load(file, scratch) for file in paths]
-        content = self._read(paths, sources, labels)
+        content = self._read(sources, frozenset())
         refused = content.groups.filter(pl.col("refused").is_not_null())
         if refused.is_empty():
             return content
-        return self._read(paths, sources, labels, frozenset(refused["source"]))
+        return self._read(sources, frozenset(refused["source"]))
 
-    def _read(
-        self,
-        paths: Sequence[LocalFile],
-        sources: Sequence[files.SourceFile],
-        labels: Sequence[str],
-        whole: frozenset[str] = frozenset(),
-    ) -> _Content:
+    def _read(self, sources: Sequence[tuple[str, files.SourceFile]], whole: frozenset[str]) -> _Content:
+        labels = _labels([Path(name) for name, _ in sources])
         opened = [
-            self._open(file.name, source, label, whole=label in whole)
-            for file, source, label in zip(paths, sources, labels, strict=True)
+            self._open(name, source, label, whole=label in whole)
+            for (name, source), label in zip(sources, labels, strict=True)
         ]
         lines = _with_groups(pl.concat([lines for _, lines, _ in opened]), self.dimensions)
         try:
@@ -256,7 +263,7 @@ class _Reader:
             notes=source.notes,
             more_pages=source.more_pages,
         )
-        return file, line_items(raw, columns), fields.assumptions
+        return file, line_items(raw, columns), (*source.assumptions, *fields.assumptions)
 
 
 def _with_groups(lines: pl.LazyFrame, dimensions: Sequence[str]) -> pl.LazyFrame:

@@ -41,6 +41,7 @@ class SourceFile:
         frame: Its rows; column `row` is the line or record number.
         columns: Names of its own columns.
         notes: What is unusual about the file.
+        assumptions: What was assumed to open it, a sentence each.
         more_pages: Whether it is a page of an API that has further pages.
     """
 
@@ -48,6 +49,7 @@ class SourceFile:
     frame: pl.LazyFrame
     columns: frozenset[str]
     notes: tuple[str, ...] = ()
+    assumptions: tuple[str, ...] = ()
     more_pages: bool = False
 
 
@@ -103,7 +105,7 @@ def _csv(file: PlainFile) -> SourceFile:
         header = read_header(file)
     if len(header.columns) < 2:
         raise BillError("not a bill: its first line is not a header of columns", where=file.name)
-    notes = (*file.assumptions, *_check_last_line(file, len(header.columns), header.separator))
+    notes = _check_last_line(file, len(header.columns), header.separator)
     try:
         frame = pl.scan_csv(
             file.path,
@@ -115,8 +117,13 @@ def _csv(file: PlainFile) -> SourceFile:
         columns = frozenset(frame.collect_schema())
     except pl.exceptions.PolarsError as error:
         raise BillError(f"not a readable CSV: {_first_line(error)}", where=file.name) from error
-    numbered = frame.with_row_index("row", offset=header.line + 1)
-    return SourceFile(name=file.name, frame=numbered, columns=columns, notes=notes)
+    return SourceFile(
+        name=file.name,
+        frame=frame.with_row_index("row", offset=header.line + 1),
+        columns=columns,
+        notes=notes,
+        assumptions=file.assumptions,
+    )
 
 
 def _first_line(error: Exception) -> str:

@@ -1,9 +1,12 @@
 """audit: what is overpaid for inference, from the bill."""
 
+import datetime as dt
 import re
+from collections.abc import Callable
+from dataclasses import replace
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 from rich.console import Console
@@ -13,8 +16,11 @@ from meritorder.cli.parsing import parse_pairs, progress
 from meritorder.errors import ConfigError
 
 if TYPE_CHECKING:
+    from meritorder.bills.accounts.aws import AccountRead
     from meritorder.findings import Audit
     from meritorder.study.audit.context import AuditCase
+
+_ACCOUNT: Final = "aws"
 
 
 def audit(
@@ -82,6 +88,10 @@ def audit(
     strict: Annotated[
         bool, typer.Option("--strict", help="Treat anything wrong with the bill as an error, rather than report it.")
     ] = False,
+    aws_profile: Annotated[
+        str | None, typer.Option("--aws-profile", metavar="NAME", help="Profile of ~/.aws/config, for `audit aws`.")
+    ] = None,
+    days: Annotated[int, typer.Option("--days", min=1, max=365, help="Days until today that `audit aws` reads.")] = 30,
     catalog: CatalogFiles = None,
     json: JsonFile = None,
     html: HtmlFile = None,
@@ -101,6 +111,8 @@ def audit(
     also dollars per request. For example:
 
     meritorder audit cur.csv --trace requests.csv --html audit.html
+
+    `meritorder audit aws` reads an account itself, without an export and without changing anything.
     """
     from meritorder import bills
     from meritorder.report import files
@@ -121,8 +133,9 @@ def audit(
     of_bill, of_trace = _split_columns(columns, with_trace=bool(trace))
     with progress() as status:
         status.update("reading the bill")
+        account = _account(aws_profile, days, status.update) if _is_account(bill) else None
         read = bills.read(
-            bill,
+            [account.costs] if account else bill,
             format=format_,
             columns=of_bill,
             select=_selectors(select, "--select"),
@@ -137,6 +150,8 @@ def audit(
             status.update("reading the trace")
             requests = _trace(trace, of_trace)
         status.update("gathering machine hours")
+        if account and metrics is None:
+            options = replace(options, metrics=account.metrics)
         case = build_case(read, options)
         answer = audit_case(case, requests, status.update)
         if rates or held:
@@ -144,6 +159,19 @@ def audit(
         _write(answer, json, html, csv)
     if invoice_usd is not None:
         typer.echo(_compared(read.report.against_invoice(invoice_usd), invoice_usd))
+
+
+def _is_account(named: list[str]) -> bool:
+    """Return whether an account is meant, rather than a file of that name."""
+    return named == [_ACCOUNT] and not Path(_ACCOUNT).exists()
+
+
+def _account(profile: str | None, days: int, update: Callable[[str], None]) -> "AccountRead":
+    """Return what the AWS account shows of the last whole days."""
+    from meritorder.bills.accounts import aws
+
+    today = dt.datetime.now(tz=dt.UTC).date()
+    return aws.read_account(aws.open_session(profile), today - dt.timedelta(days=days), today, update)
 
 
 def _write_terms(case: "AuditCase", rates: Path | None, held: Path | None) -> None:

@@ -1,18 +1,25 @@
 """The command: what it writes, what it refuses, and in which words."""
 
 import csv
+import datetime as dt
 import json
 import re
 import shlex
 import sys
+from collections.abc import Callable
 from html.parser import HTMLParser
 from itertools import chain
 from pathlib import Path
 
+import polars as pl
 import pytest
 from tests.samples.charges import Row, line, machine, reservation, tokens, write
 
 from meritorder import cli
+from meritorder.bills.accounts import aws
+from meritorder.bills.accounts.aws import AccountRead
+from meritorder.bills.files import SourceFile
+from meritorder.bills.formats.cost_explorer import COLUMNS
 from meritorder.report.audit.record import decode
 
 ATTACK = "</style><script>alert(1)</script><img src=x onerror=alert(2)>[bold]"
@@ -231,3 +238,39 @@ def test_rate_converts_the_bill(
     for rate in ("EUR", "EUR=0", "euro=1", "EUR=x", "EUR=nan"):
         assert run(monkeypatch, path, "--rate", rate) == 2
         assert "write EUR=1.08" in capsys.readouterr().err
+
+
+def test_account_is_audited_without_a_file(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """A file of that name is a bill, no account."""
+    periods = []
+
+    def read_account(_: object, start: dt.date, end: dt.date, update: Callable[[str], None]) -> AccountRead:
+        periods.append(end - start)
+        update("reading")
+        row = {
+            "start": "2026-11-02",
+            "end": "2026-11-03",
+            "record_type": "Usage",
+            "usage_type": "BoxUsage:p5.48xlarge",
+            "unblended_cost": "1320.96",
+            "amortized_cost": "1320.96",
+            "currency": "USD",
+            "quantity": "24",
+        }
+        frame = pl.DataFrame([row], schema=dict.fromkeys(COLUMNS, pl.String)).lazy().with_row_index("row")
+        costs = SourceFile(name="AWS Cost Explorer", frame=frame, columns=frozenset(COLUMNS), assumptions=("noted",))
+        return AccountRead(costs=costs, metrics=None)
+
+    monkeypatch.setattr(aws, "open_session", lambda profile: profile)
+    monkeypatch.setattr(aws, "read_account", read_account)
+    monkeypatch.chdir(tmp_path)
+    assert run(monkeypatch, "aws", "--aws-profile", "finops", "--days", "7") == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert said.startswith("Of $1,321 for inference")
+    assert "noted" in said
+    assert periods == [dt.timedelta(days=7)]
+    (tmp_path / "aws").write_text("")
+    assert run(monkeypatch, "aws") == 2
+    assert "the file is empty" in capsys.readouterr().err

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from meritorder.bills.files import SourceFile
-from meritorder.bills.formats import aws, azure, declared, focus, gcp, kubernetes, tokens
+from meritorder.bills.formats import aws, azure, cost_explorer, declared, focus, gcp, kubernetes, tokens
 from meritorder.bills.formats.bill_format import BillFormat
 from meritorder.errors import BillError
 
@@ -17,6 +17,12 @@ FORMATS: Final = (
         title=aws.title,
         prepare=aws.prepare,
         identity=aws.identity,
+    ),
+    BillFormat(
+        name=cost_explorer.NAME,
+        matches=cost_explorer.is_cost_explorer,
+        columns=cost_explorer.columns,
+        title=lambda _: "AWS Cost Explorer",
     ),
     BillFormat(
         name="azure",

@@ -37,7 +37,7 @@ _PURCHASES: Final = {
 }
 
 _USAGE_TYPES: Final = ("Usage", "SavingsPlanCoveredUsage", "DiscountedUsage")
-_UNUSED_TYPES: Final = ("SavingsPlanRecurringFee", "RIFee")
+UNUSED_TYPES: Final = ("SavingsPlanRecurringFee", "RIFee")
 
 SAVINGS_PLAN_COLUMNS: Final = (
     "savings_plan_savings_plan_effective_cost",
@@ -101,7 +101,7 @@ def columns(fields: SourceColumns) -> Mapping[str, pl.Expr]:
         "resource": fields.text("line_item_resource_id"),
         "instance_type": fields.text("product_instance_type"),
         "purchase": _purchase(kind, usage_type, operation, fields.text("pricing_term"), reservation),
-        "unused": kind.is_in(_UNUSED_TYPES),
+        "unused": kind.is_in(UNUSED_TYPES),
         "commitment": pl.coalesce(plan, reservation),
         "quantity": fields.number("line_item_usage_amount"),
         "unit": fields.text("pricing_unit"),
@@ -139,6 +139,11 @@ def identity(fields: SourceColumns) -> list[pl.Expr] | None:
     return [fields.text(name) for name in names] if all(map(fields.has, names)) else None
 
 
+def purchase_of(kind: pl.Expr) -> pl.Expr:
+    """Return the purchase option of a line item type; `other` for one that is not known here."""
+    return mapped(kind, _PURCHASES, pl.lit(PurchaseOption.OTHER))
+
+
 def _purchase(kind: pl.Expr, usage_type: pl.Expr, operation: pl.Expr, term: pl.Expr, reservation: pl.Expr) -> pl.Expr:
     """Return the purchase option of a line item; `other` for a line item type that is not known here."""
     block = pl.concat_str(usage_type, operation, ignore_nulls=True).str.contains("CapacityBlock", literal=True)
@@ -150,7 +155,7 @@ def _purchase(kind: pl.Expr, usage_type: pl.Expr, operation: pl.Expr, term: pl.E
         .then(pl.lit(PurchaseOption.CAPACITY_BLOCK))
         .when((kind == "Fee") & reservation.is_not_null())
         .then(pl.lit(PurchaseOption.RESERVED))
-        .otherwise(mapped(kind, _PURCHASES, pl.lit(PurchaseOption.OTHER)))
+        .otherwise(purchase_of(kind))
     )
 
 

@@ -2,10 +2,11 @@
 
 import datetime as dt
 from collections.abc import Callable
+from pathlib import Path
 from typing import Final
 
 from meritorder import bills, traces
-from meritorder.bills.utilization import read_utilization
+from meritorder.bills.metrics.utilization import read_utilization
 from meritorder.catalog import Catalog
 from meritorder.errors import BillError, CatalogError
 from meritorder.evidence import Assumption
@@ -134,7 +135,7 @@ def _usage(case: AuditCase, trace: traces.Trace | None) -> MachineUsage | None:
     """Return how much of the machines was used, by their metrics, else by the requests, else by the bill's shape."""
     fleet, options = case.fleet, case.options
     if options.metrics is not None:
-        metrics = read_utilization(options.metrics)
+        metrics = read_utilization(options.metrics) if isinstance(options.metrics, Path) else options.metrics
         usage = usage_from_metrics(fleet, metrics, of_all_machines=not options.serving) if fleet else None
         if usage is None:
             raise BillError(

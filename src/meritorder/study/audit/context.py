@@ -8,6 +8,7 @@ import polars as pl
 
 from meritorder import bills
 from meritorder import catalog as facts
+from meritorder.bills.metrics.utilization import UtilizationMetrics
 from meritorder.study.audit import pools
 from meritorder.study.audit.listed_usage import ListedUsage, price_usage
 from meritorder.study.audit.market import Market
@@ -33,7 +34,7 @@ class AuditOptions:
     bill: tuple[str, ...] = ()
     trace: tuple[str, ...] = ()
     serving: tuple[tuple[str, str], ...] = ()
-    metrics: Path | None = None
+    metrics: Path | UtilizationMetrics | None = None
     model: str = ""
     by: tuple[str, ...] = ()
     catalogs: tuple[Path, ...] = ()

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from meritorder.bills import Bill, select_inference
+from meritorder.bills.formats.cost_explorer import NAME as COST_EXPLORER
 from meritorder.findings import MissingInput
 from meritorder.study.audit.context import AuditContext
 from meritorder.study.audit.ledger import Ledger, worth_reporting
@@ -72,7 +73,14 @@ def _about_tokens(left: Ledger) -> Iterator[MissingInput]:
 
 
 def _about_granularity(bill: Bill, left: Ledger) -> Iterator[MissingInput]:
-    if left.fleet and not left.fleet.hourly:
+    if any(file.format == COST_EXPLORER for file in bill.report.files):
+        yield MissingInput(
+            question="by tag and by machine: which work may wait, what is not production, which endpoints nobody calls",
+            usd_per_month=sum(pool.usd for pool in left.pools) / left.months,
+            give="an export, which Cost Explorer is not: CUR 2.0 or FOCUS, by the hour and with resources",
+            option="audit EXPORT.parquet",
+        )
+    elif left.fleet and not left.fleet.hourly:
         yield MissingInput(
             question="in which hours machines ran",
             usd_per_month=sum(pool.usd for pool in left.pools) / left.months,

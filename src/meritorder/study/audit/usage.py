@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from meritorder import bills, traces
 from meritorder.bills import PurchaseOption
-from meritorder.bills.utilization import UtilizationMetrics
+from meritorder.bills.metrics.utilization import UtilizationMetrics
 from meritorder.domain import Tier
 from meritorder.findings import Confidence
 from meritorder.study.audit.pools import BilledFleet, BilledMachine, BilledPool, machine_hours
@@ -62,6 +62,7 @@ class MachineUsage:
         source: Where it comes from, for texts.
         of_all_machines: Whether it covers all machines, not only those that served the trace.
         guessed: Whether it is derived from other work than that of the machines; it covers only those that never scale.
+        measured: Whether metrics show it, which tell hours apart even if the bill does not.
         notes: What was decided about the input and what of it was left out, one line each.
     """
 
@@ -72,6 +73,7 @@ class MachineUsage:
     source: str
     of_all_machines: bool
     guessed: bool = False
+    measured: bool = False
     notes: tuple[str, ...] = ()
 
     def covers(self, pool: BilledPool) -> bool:
@@ -120,6 +122,7 @@ def usage_from_metrics(
         confidence=min(metrics.confidence, sampled, key=_CERTAINTY.index),
         source=_source(metrics),
         of_all_machines=of_all_machines,
+        measured=True,
         notes=(*metrics.notes, *([f"{gaps:,} hours of machines with gaps and no work tell nothing"] if gaps else [])),
     )
 

@@ -31,7 +31,7 @@ BILL = pl.DataFrame(
 
 def questions(left: Ledger, context: AuditContext, groups: pl.DataFrame = BILL) -> dict[str, float]:
     """Return dollars a month by question, from a ledger without findings."""
-    bill = SimpleNamespace(groups=groups)
+    bill = SimpleNamespace(groups=groups, report=SimpleNamespace(files=()))
     missing = missing_inputs(bill, left, left, context)  # type: ignore[arg-type]
     amounts = [question.usd_per_month for question in missing]
     assert amounts == sorted(amounts, reverse=True)
@@ -103,7 +103,7 @@ def test_three_names_are_asked_for() -> None:
     pools = [samples.pool([hours], machine=machine) for hours, machine in zip([0.0, 1, 1, 1, 1], named, strict=True)]
     bought = [token_purchase(1.0, model=model, may_wait=True) for model in ("", "m1", "m2", "m3")]
     left = samples.ledger(*pools, tokens=bought)
-    bill = SimpleNamespace(groups=BILL)
+    bill = SimpleNamespace(groups=BILL, report=SimpleNamespace(files=()))
     asked = {missing.question for missing in missing_inputs(bill, left, left, samples.context())}  # type: ignore[arg-type]
     assert "what a commitment to a, b, c costs" in asked
     assert "what the batch tier of aws, m1, m2 costs" in asked

@@ -12,7 +12,7 @@ from tests.samples import audits as samples
 from tests.samples.charges import START, machine
 from tests.unit.study.audit.conftest import DAY, Audited, only
 
-from meritorder.bills.utilization import UtilizationMetrics
+from meritorder.bills.metrics.utilization import UtilizationMetrics
 from meritorder.errors import BillError
 from meritorder.study.audit.context import AuditOptions
 from meritorder.study.audit.pools import BilledFleet, BilledPool

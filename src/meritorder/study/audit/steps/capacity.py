@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from meritorder.findings import FindingKind
 from meritorder.study.audit.context import AuditContext
 from meritorder.study.audit.ledger import Ledger, StepResult, worth_reporting
+from meritorder.study.audit.market import lowest
 from meritorder.study.audit.pools import BilledFleet, BilledPool
 from meritorder.study.audit.usage import MAX_UTILIZATION, MachineUsage
 from meritorder.units import HOURS_PER_DAY, format_share
@@ -44,11 +45,15 @@ _SPARE: Final = _Waste(
 def find_unneeded_machines(ledger: Ledger, context: AuditContext) -> StepResult:
     """Find on-demand machines that were idle for a whole hour, and those beyond what the work of the hour needed.
 
+    A bill by the day spreads the hours of a machine evenly over it; with metrics, hours without work are then a lower
+    bound.
+
     needed = whole machines that the work takes at `MAX_UTILIZATION`, at least one if there was any work
     """
     usage, fleet = context.usage, ledger.fleet
-    if usage is None or fleet is None or not fleet.hourly:
+    if usage is None or fleet is None or not (fleet.hourly or (usage.measured and fleet.step_h <= HOURS_PER_DAY)):
         return ledger, []
+    confidence = usage.confidence if fleet.hourly else lowest(usage.confidence, "medium")
     pools, findings = [], []
     for pool in fleet.pools:
         if not usage.covers(pool):
@@ -66,7 +71,7 @@ def find_unneeded_machines(ledger: Ledger, context: AuditContext) -> StepResult:
                     waste.kind,
                     usd=hours * pool.usd_per_hour,
                     title=waste.title.format(pool.machine.label),
-                    confidence=usage.confidence,
+                    confidence=confidence,
                     evidence=_evidence(pool, usage, waste, hours),
                     fix="scale with the load, or backfill the gaps with work that may wait; "
                     + context.compare_advice(pool.machine),

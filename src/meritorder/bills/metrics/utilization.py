@@ -50,7 +50,7 @@ _MOST_GPUS: Final = 16
 _INSTANT: Final = pl.Datetime("us", "UTC")
 _FIX: Final = "give a CSV with columns time, machine, utilization, or the JSON of a Prometheus range query"
 _CORRECTION: Final = "name it …_percent or …_ratio"
-_SAMPLES: Final = {
+SAMPLES: Final = {
     "at": pl.Float64,
     "metric": pl.String,
     "machine": pl.String,
@@ -58,6 +58,7 @@ _SAMPLES: Final = {
     "mig": pl.Boolean,
     "value": pl.Float64,
 }
+"""Columns of samples as they are read: epoch seconds, metric, machine, GPU, whether it is a MIG instance, value."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,7 +97,7 @@ class _Scale:
 
 @cache
 def _declared() -> list[dict[str, Any]]:
-    text = files("meritorder.bills").joinpath("gpu_metrics.toml").read_text(encoding="utf-8")
+    text = files("meritorder.bills.metrics").joinpath("gpu_metrics.toml").read_text(encoding="utf-8")
     table: list[dict[str, Any]] = tomllib.loads(text)["metric"]
     return table
 
@@ -123,17 +124,33 @@ def read_utilization(path: Path) -> UtilizationMetrics:
     content = _content(path)
     is_json = content.lstrip(b"\xef\xbb\xbf \r\n\t")[:1] in {b"{", b"["}
     table = _prometheus(content, path) if is_json else _csv(content, path)
+    return interpret(table, where=path.name)
+
+
+def interpret(table: pl.DataFrame, *, where: str) -> UtilizationMetrics:
+    """Return samples as shares of machines, by what their metric measures.
+
+    Args:
+        table: Columns `time` (UTC) or `at` (epoch seconds), and the others of `SAMPLES`.
+        where: Where they come from, for messages.
+
+    Raises:
+        BillError: The samples hold nothing, or something else than a utilization.
+    """
+    if "at" in table.columns:
+        instant = pl.from_epoch((pl.col("at") * MS_PER_S).cast(pl.Int64, strict=False), time_unit="ms")
+        table = table.with_columns(time=instant.dt.replace_time_zone("UTC").cast(_INSTANT)).drop("at")
     table, notes = _one_metric(table)
     name = str(table["metric"].item(0)) if table.height else "utilization"
     declared = _declaration(name)
     if not declared.get("work", True):
         fix = "give DCGM_FI_DEV_GPU_UTIL or DCGM_FI_PROF_GR_ENGINE_ACTIVE"
-        raise BillError(f"{name} does not measure how much a GPU works", where=path.name, fix=fix)
+        raise BillError(f"{name} does not measure how much a GPU works", where=where, fix=fix)
     samples, left_out = _without_blanks(table, mig=bool(declared.get("mig", True)))
     if samples.is_empty():
         why = ": ".join(["no sample has both a time and a utilization", *left_out])
-        raise BillError(why, where=path.name, fix=_FIX)
-    scale = _scale(declared, samples["value"], path)
+        raise BillError(why, where=where, fix=_FIX)
+    scale = _scale(declared, samples["value"], where)
     return _scaled(samples, name, scale, (*notes, *left_out))
 
 
@@ -177,7 +194,7 @@ def _without_blanks(table: pl.DataFrame, *, mig: bool) -> tuple[pl.DataFrame, tu
     return kept, tuple(notes)
 
 
-def _scale(declared: dict[str, Any], values: pl.Series, path: Path) -> _Scale:
+def _scale(declared: dict[str, Any], values: pl.Series, where: str) -> _Scale:
     """Return what the values mean, by the name of the metric and by the values.
 
     Raises:
@@ -185,12 +202,12 @@ def _scale(declared: dict[str, Any], values: pl.Series, path: Path) -> _Scale:
     """
     highest, lowest = float(values.max()), float(values.min())  # type: ignore[arg-type]
     if lowest < 0:
-        raise BillError(f"a utilization is {lowest:g}, which is below 0", where=path.name, fix=_FIX)
+        raise BillError(f"a utilization is {lowest:g}, which is below 0", where=where, fix=_FIX)
     by_name = str(declared.get("scale", ""))
     fits = "ratio" if highest <= _TOLERANCE else "percent" if highest <= 100 * _TOLERANCE else "sum"
     refused = by_name not in {"", "sum"} or highest > 100 * _MOST_GPUS * _TOLERANCE
     if fits == "sum" and refused:
-        raise BillError(f"a utilization is {highest:g}, which is over 100 %", where=path.name, fix=_FIX)
+        raise BillError(f"a utilization is {highest:g}, which is over 100 %", where=where, fix=_FIX)
     if by_name == "sum":
         return _Scale(kind="sum" if fits == "sum" else "percent", reason="by its name", confidence="high")
     if by_name == "ratio" and fits == "percent":
@@ -288,9 +305,7 @@ def _prometheus(content: bytes, path: Path) -> pl.DataFrame:
         raise BillError("not the answer of a Prometheus range query", where=path.name, fix=_FIX) from error
     if not rows:
         raise BillError("the range query found no series", where=path.name, fix=_FIX)
-    table = pl.DataFrame(rows, schema=_SAMPLES, orient="row")
-    instant = pl.from_epoch((pl.col("at") * MS_PER_S).cast(pl.Int64, strict=False), time_unit="ms")
-    return table.with_columns(time=instant.dt.replace_time_zone("UTC").cast(_INSTANT)).drop("at")
+    return pl.DataFrame(rows, schema=SAMPLES, orient="row")
 
 
 def _labels(labels: dict[str, str]) -> tuple[str, str, str, bool]:

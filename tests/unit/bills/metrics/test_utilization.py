@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from meritorder.bills.utilization import UtilizationMetrics, read_utilization
+from meritorder.bills.metrics.utilization import UtilizationMetrics, read_utilization
 from meritorder.errors import BillError
 
 

@@ -1,0 +1,1 @@
+"""Bills read from the account itself, without an export."""

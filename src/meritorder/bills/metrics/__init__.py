@@ -1,0 +1,1 @@
+"""Metrics of machines beside a bill."""
