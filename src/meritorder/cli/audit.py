@@ -95,6 +95,10 @@ def audit(
     catalog: CatalogFiles = None,
     json: JsonFile = None,
     html: HtmlFile = None,
+    brief: Annotated[
+        Path | None,
+        typer.Option("--brief", metavar="FILE", help="Write one page to print, for the person who decides (HTML)."),
+    ] = None,
     csv: Annotated[Path | None, typer.Option("--csv", metavar="FILE", help="Write the findings as CSV.")] = None,
     held: Annotated[
         Path | None,
@@ -119,7 +123,7 @@ def audit(
     from meritorder.study.audit.answer import audit_case
     from meritorder.study.audit.context import AuditOptions, build_case
 
-    files.check_target(json, html, csv, rates, held)
+    files.check_target(json, html, brief, csv, rates, held)
     invoice_usd = _usd(invoice, "--invoice", "write 12345.67") if invoice else None
     options = AuditOptions(
         bill=tuple(bill),
@@ -156,7 +160,7 @@ def audit(
         answer = audit_case(case, requests, status.update)
         if rates or held:
             _write_terms(case, rates, held)
-        _write(answer, json, html, csv)
+        _write(answer, json, html, brief, csv)
     if invoice_usd is not None:
         typer.echo(_compared(read.report.against_invoice(invoice_usd), invoice_usd))
 
@@ -185,7 +189,7 @@ def _write_terms(case: "AuditCase", rates: Path | None, held: Path | None) -> No
         files.write_text(held, to_have_file(terms))
 
 
-def _write(answer: "Audit", json: Path | None, html: Path | None, csv: Path | None) -> None:
+def _write(answer: "Audit", json: Path | None, html: Path | None, brief: Path | None, csv: Path | None) -> None:
     from meritorder.report import files
     from meritorder.report.audit import record, text
 
@@ -193,6 +197,10 @@ def _write(answer: "Audit", json: Path | None, html: Path | None, csv: Path | No
         from meritorder.report.audit import html as page
 
         files.write_text(html, page.render(answer))
+    if brief:
+        from meritorder.report.audit import brief as one_page
+
+        files.write_text(brief, one_page.render(answer))
     if json:
         files.write_bytes(json, record.encode(answer))
     if csv:

@@ -54,7 +54,10 @@ def test_one_answer_in_four_forms(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], bill: Path, tmp_path: Path
 ) -> None:
     json_, html, csv_ = (tmp_path / f"audit.{name}" for name in ("json", "html", "csv"))
-    assert run(monkeypatch, bill, "--json", json_, "--html", html, "--csv", csv_, "--by", "tag:service") == 0
+    brief = tmp_path / "brief.html"
+    written = ("--json", json_, "--html", html, "--csv", csv_, "--brief", brief)
+    assert run(monkeypatch, bill, *written, "--by", "tag:service") == 0
+    assert "What to do, by whom" in brief.read_text()
     answer = decode(json_.read_bytes())
     said = " ".join(capsys.readouterr().out.split())
     assert next(iter(json.loads(json_.read_text()))) == "schema"
