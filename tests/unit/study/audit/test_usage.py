@@ -277,3 +277,26 @@ def test_endpoint_is_uncalled_from_its_last_call(tmp_path: Path, calls: int, unc
     assert [list(machines) for machines in found.machines.values()] == [[0.0] * 32 + [1.0] * 168][: uncalled_h // 168]
     assert found.called == 2
     assert UncalledEndpoints().called == 0
+
+
+def test_storage_of_an_endpoint_is_no_call(tmp_path: Path) -> None:
+    hours = range(24)
+    volume = [
+        row | {"line_item_usage_type": "USE1-Host:VolumeUsage.gp2", "line_item_operation": "RunInstance"}
+        for row in traffic(hours, name="e/demo")
+    ]
+    rows = chain(endpoint(hours, name="e/chat"), traffic(hours, name="e/chat"), endpoint(hours, name="e/demo"), volume)
+    case = build_case(bills.read(write(tmp_path / "bill.csv", rows)), AuditOptions())
+    assert case.fleet is not None
+    found = uncalled_endpoints(case.bill, case.fleet)
+    assert (list(found.names.values()), found.called) == ([("e/demo",)], 1)
+
+
+def test_nine_tenths_of_an_hour_are_known(trace: MakeTrace) -> None:
+    """Nine requests, six minutes apart, cover 54 minutes."""
+    ten = trace([10])
+    nine = replace(ten, requests=ten.requests.head(9))
+    usage = usage_from_trace(fleet_of(samples.pool([1.0])), nine)
+    assert usage is not None
+    assert list(usage.known) == [True]
+    assert usage_from_trace(fleet_of(samples.pool([1.0])), replace(ten, requests=ten.requests.head(8))) is None
