@@ -17,6 +17,9 @@ from meritorder.units import SECONDS_PER_MINUTE, format_duration
 MAX_SPREAD: Final = 50_000_000
 """More requests than this are not made of sums."""
 
+MAX_TOKENS: Final = 1e12
+"""More tokens in one row are a mistake."""
+
 SEED: Final = 0
 
 
@@ -37,9 +40,13 @@ def spread(frame: pl.DataFrame, *, where: str) -> tuple[pl.DataFrame, list[str]]
         raise TraceError(
             "no column counts the requests of a row", where=f"{where}, --aggregate", fix="name it: --columns calls=NAME"
         )
-    numbers = ("arrival", "input", "output", "calls")
     count = pl.col("calls")
-    several = pl.all_horizontal(pl.col(name).is_finite() for name in numbers) & (count >= 2) & (count == count.floor())
+    several = pl.all_horizontal(
+        pl.col("arrival").is_finite(),
+        *(pl.col(name).is_between(0, MAX_TOKENS) for name in ("input", "output")),
+        count >= 2,
+        count == count.floor(),
+    )
     sums = frame.filter(several)
     total = int(sums["calls"].sum())
     if total > MAX_SPREAD:
@@ -75,7 +82,9 @@ def spread(frame: pl.DataFrame, *, where: str) -> tuple[pl.DataFrame, list[str]]
 
 def _share(name: str) -> pl.Expr:
     """Return the part of a total that falls to a request, in whole tokens."""
-    total, count, place = (pl.col(column).cast(pl.Int64) for column in (name, "calls", "place"))
+    total, count, place = (
+        pl.col(column).fill_nan(0).clip(0, MAX_TOKENS).cast(pl.Int64) for column in (name, "calls", "place")
+    )
     return ((place + 1) * total // count - place * total // count).cast(pl.Float64)
 
 

@@ -49,6 +49,7 @@ SUM_TOKENS: Final = 100_000
 """If rows come at one constant interval, and half of the first have more input tokens than this, they are sums."""
 _MIN_INTERVALS: Final = 10
 _SAMPLE: Final = 10_000
+_MOST_TOKENS: Final = 1e12
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -252,8 +253,10 @@ def _refuse_sums(requests: pl.DataFrame, where: str) -> None:
 def _account(other: pl.DataFrame, where: str) -> tuple[dict[str, int], tuple[BadRow, ...], dict[Kind, Aside]]:
     """Count the rows that are no requests, with their tokens by kind, and quote the first bad ones."""
     kinds = [kind.value for kind in Kind]
-    calls = pl.col("calls").sum() if "calls" in other.columns else pl.lit(0)
-    tokens = (pl.col(name).fill_nan(0).clip(0).sum().cast(pl.Int64).alias(name) for name in ("input", "output"))
+    calls = pl.col("calls").fill_nan(0).clip(0, _MOST_TOKENS).sum() if "calls" in other.columns else pl.lit(0)
+    tokens = (
+        pl.col(name).fill_nan(0).clip(0, _MOST_TOKENS).sum().cast(pl.Int64).alias(name) for name in ("input", "output")
+    )
     sums = (
         other.sort("line")
         .group_by(pl.col("verdict").cast(pl.String), maintain_order=True)

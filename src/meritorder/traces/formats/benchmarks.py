@@ -33,7 +33,7 @@ def _read_vllm_run(shape: Shape) -> RawTable:
     old = [record for record in shape.records if "start_times" not in record and "input_lens" in record]
     notes = [
         f"the result has no start_times (vLLM before 0.11): its requests are spread evenly over "
-        f"{record.get('duration') or 0:g} s"
+        f"{_seconds(record.get('duration')):g} s"
         for record in old[:1]
     ]
     return RawTable(
@@ -53,13 +53,12 @@ def _run_rows(line: int, record: Record | None) -> Iterator[tuple[Any, ...]]:
     lists = {name: value for name in _RUN_LISTS if isinstance(value := record.get(name), list)}
     count = len(lists["input_lens"])
     if "start_times" not in lists:
-        gap_s = float(record.get("duration") or 0) / max(1, count)
+        gap_s = _seconds(record.get("duration")) / max(1, count)
         lists["start_times"] = [place * gap_s for place in range(count)]
     model = record.get("model_id")
     for request in zip_longest(*(lists.get(name, ()) for name in _RUN_LISTS)):
         start, input_tokens, output_tokens, ttft, itls, error = request
-        gaps = itls if isinstance(itls, list) else None
-        e2e = ttft + sum(gaps) if isinstance(ttft, int | float) and gaps is not None else None
+        e2e = _seconds(ttft) + sum(map(_seconds, itls)) if isinstance(itls, list) else None
         yield line, False, start, input_tokens, output_tokens, ttft, e2e, error, model
 
 
@@ -72,6 +71,11 @@ _FLAT: Final = {
     "tenant": "tenant | client_id | user_id",
     "cached": "cached_tokens | cached_prefix_tokens",
 }
+
+
+def _seconds(value: object) -> float:
+    return float(value) if isinstance(value, int | float) else 0.0
+
 
 BENCHMARKS: Final = (
     # https://github.com/vllm-project/vllm, vllm/benchmarks/serve.py

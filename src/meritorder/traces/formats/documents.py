@@ -62,7 +62,7 @@ def _rows(value: Any, steps: list[str], around: Record) -> Iterator[Record]:  # 
 def _flat(value: Any, prefix: str, depth: int) -> Iterator[tuple[str, Any]]:  # noqa: ANN401  (any JSON)
     """Yield the dotted paths of an object and their values; a list of `key` and `value` is an object too."""
     if isinstance(value, list) and value and all(isinstance(pair, dict) and "key" in pair for pair in value):
-        value = {pair["key"]: _attribute(pair.get("value")) for pair in value}
+        value = {str(pair["key"]): _attribute(pair.get("value")) for pair in value}
     if isinstance(value, dict) and depth < _DEPTH:
         for key, member in value.items():
             yield from _flat(member, f"{prefix}.{key}" if prefix else str(key), depth + 1)
@@ -72,7 +72,4 @@ def _flat(value: Any, prefix: str, depth: int) -> Iterator[tuple[str, Any]]:  # 
 
 def _attribute(value: Any) -> Any:  # noqa: ANN401  (any JSON)
     """Return the value in the OTLP encoding of an attribute, `{"intValue": "5"}`; whole numbers are text there."""
-    if not isinstance(value, dict) or len(value) != 1:
-        return value
-    kind, inner = next(iter(value.items()))
-    return float(inner) if kind == "intValue" else inner
+    return next(iter(value.values())) if isinstance(value, dict) and len(value) == 1 else value

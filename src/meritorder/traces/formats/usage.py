@@ -40,7 +40,7 @@ def _read_azure(shape: Shape) -> RawTable:
         rows = unnested(shape.source, nest)
         # The name of a metric is an object around its rows; `unnested` keeps scalars, so that it is in `id`.
         table = rows.table({"metric": "id", "arrival": "timeStamp", "total": "total"})
-    metric = pl.col("metric").str.to_lowercase().str.replace_all(r"[^a-z]", "")
+    metric = pl.col("metric").cast(pl.String).str.to_lowercase().str.replace_all(r"[^a-z]", "")
     number = pl.col("total").cast(pl.Float64, strict=False)
     keys = [name for name in ("arrival", "model") if name in table.collect_schema()]
     sums = {
