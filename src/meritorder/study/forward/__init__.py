@@ -1,0 +1,1 @@
+"""Policies judged on days that they have not seen."""

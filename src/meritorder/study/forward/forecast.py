@@ -1,0 +1,182 @@
+"""Forecast the load of tomorrow's slots from past days, with the errors that the same forecast made on them."""
+
+import datetime as dt
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from meritorder.units import SECONDS_PER_DAY
+
+Floats = NDArray[np.float64]
+
+DAYS_PER_WEEK: Final = 7
+HOLIDAY_TYPE: Final = 6
+"""Holidays are forecast as Sundays."""
+BAND: Final = (0.1, 0.9)
+"""Quantiles that bound the 80 % band."""
+
+# Weight of the newest day in the level, and of each day in the shape relative to the day after it.
+_LEVEL_WEIGHT: Final = 0.5
+_SHAPE_DECAY: Final = 0.85
+# Weight in the shape of days of another weekday.
+_OTHER_TYPE_WEIGHT: Final = 0.3
+# A level that moves by this many typical moves has shifted: the days before it no longer count.
+_SHIFT: Final = 3.0
+_MIN_MOVE: Final = 0.05
+# Days from which on weekdays have levels of their own, and from which on growth is fitted.
+_WEEKLY_DAYS: Final = 8
+# Share of the mean load that is added to both sides of a ratio, so that slots without load have one.
+_IDLE_SHARE: Final = 0.02
+# Change of the level from day to day that is expected before any was seen, and its quantile that is prepared for.
+_PRIOR_CHANGE: Final = 0.25
+_CHANGE_DEVIATIONS: Final = 1.28
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Forecast:
+    """The load of each slot of a day.
+
+    Args:
+        expected: Expected load, shape (slots,).
+        ratios: Load / forecast of past days, each day whole, shape (days, slots).
+        offset: Load that was added to both before they were divided.
+    """
+
+    expected: Floats
+    ratios: Floats
+    offset: float
+
+    @property
+    def scenarios(self) -> Floats:
+        """Days as they may turn out: the expected load with the errors of each past day, shape (days, slots)."""
+        return np.maximum((self.expected + self.offset) * self.ratios - self.offset, 0.0)
+
+    def quantile(self, share: float) -> Floats:
+        """Return a quantile of the load of each slot, shape (slots,).
+
+        The fewer days there are, the more neighboring slots count as draws of a slot's error.
+        """
+        days, slots = self.ratios.shape
+        reach = min(slots // 2, max(2, slots // (2 * days)))
+        wrapped = np.concatenate((self.ratios[:, slots - reach :], self.ratios, self.ratios[:, :reach]), axis=1)
+        windows = np.lib.stride_tricks.sliding_window_view(wrapped, 2 * reach + 1, axis=1)
+        errors = np.quantile(windows, share, axis=(0, 2))
+        return np.maximum((self.expected + self.offset) * errors - self.offset, 0.0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ForecastScore:
+    """How good a forecast was.
+
+    Args:
+        pinball: Mean pinball loss at quantiles 0.1, 0.5 and 0.9, as a share of the mean load.
+        coverage: Share of slots whose load was within the 80 % band.
+    """
+
+    pinball: float
+    coverage: float
+
+
+def forecast_day(past: Floats, types: Sequence[int], next_type: int) -> Forecast:
+    """Forecast the next day from past days, the oldest first.
+
+        expected[t] = level x shape[t],    level = the most recent one x weekday x growth
+
+    Args:
+        past: Load of each slot, shape (days, slots).
+        types: Weekday of each day.
+        next_type: Weekday of the next day.
+    """
+    offset = _IDLE_SHARE * float(past.mean()) or 1.0
+    ratios = [(past[0] + offset) / (past[0].mean() + offset)]
+    for day in range(1, len(past)):
+        expected = _expected(past[:day], types[:day], types[day])
+        ratios.append((past[day] + offset) / (expected + offset))
+    # The first day was forecast without a shape; its errors count only while there are hardly others.
+    known = ratios if len(ratios) < DAYS_PER_WEEK // 2 else ratios[1:]
+    return Forecast(expected=_expected(past, types, next_type), ratios=np.array(known), offset=offset)
+
+
+def score_forecast(forecast: Forecast, load: Floats) -> ForecastScore:
+    """Return how well a forecast met the load of each slot, shape (slots,)."""
+    lower, upper = (forecast.quantile(share) for share in BAND)
+    losses = [pinball_loss(forecast.quantile(share), load, share) for share in (BAND[0], 0.5, BAND[1])]
+    covered = (lower <= load) & (load <= upper)
+    return ForecastScore(
+        pinball=float(np.mean(losses)) / max(float(load.mean()), 1e-12), coverage=float(covered.mean())
+    )
+
+
+def pinball_loss(quantile: Floats, load: Floats, share: float) -> float:
+    """Return the mean pinball loss of a quantile forecast: share x shortfall, or (1 - share) x excess."""
+    missing = load - quantile
+    return float(np.mean(np.maximum(share * missing, (share - 1) * missing)))
+
+
+def surge_factor(levels: Floats) -> float:
+    """Return the factor on the load that a policy is prepared for: 90 % of day-to-day changes are smaller.
+
+        exp(1.28 s),    s^2 = (0.25^2 + sum of squared log changes) / (1 + changes)
+
+    Args:
+        levels: Mean load of each past day, shape (days,).
+    """
+    positive = levels[levels > 0]
+    changes = np.diff(np.log(positive))
+    spread = np.sqrt((_PRIOR_CHANGE**2 + float(np.sum(changes**2))) / (1 + len(changes)))
+    return float(np.exp(_CHANGE_DEVIATIONS * spread))
+
+
+def day_type(day: int, epoch_s: float | None, holidays: frozenset[str] = frozenset()) -> int:
+    """Return the weekday of a day, Monday 0; without a calendar, days simply repeat after seven.
+
+    Args:
+        day: Days since the beginning.
+        epoch_s: Unix time of the beginning; None if the trace has no dates.
+        holidays: Dates, such as 2026-12-25, that are forecast as Sundays.
+    """
+    if epoch_s is None:
+        return day % DAYS_PER_WEEK
+    date = dt.datetime.fromtimestamp(epoch_s + day * SECONDS_PER_DAY, dt.UTC).date()
+    return HOLIDAY_TYPE if date.isoformat() in holidays else date.weekday()
+
+
+def _expected(past: Floats, types: Sequence[int], next_type: int) -> Floats:
+    """Return the expected load of each slot of the next day, shape (slots,)."""
+    levels = past.mean(axis=1)
+    busy = levels > 0
+    if not busy.any():
+        return np.zeros(past.shape[1])
+    kinds = np.asarray(types)[busy]
+    weights = np.where(kinds == next_type, 1.0, _OTHER_TYPE_WEIGHT) * _SHAPE_DECAY ** np.arange(busy.sum())[::-1]
+    shape = np.average(past[busy] / levels[busy, None], axis=0, weights=weights)
+    return np.asarray(shape * np.exp(_next_level(np.log(levels[busy]), kinds, next_type)))
+
+
+def _next_level(levels: Floats, types: NDArray[np.int_], next_type: int) -> float:
+    """Return the level of the next day from logarithms of the levels of past days."""
+    weekday = np.zeros(DAYS_PER_WEEK)
+    if len(levels) >= _WEEKLY_DAYS:
+        deviations = levels - np.array([np.mean(levels[max(0, day - 3) : day + 4]) for day in range(len(levels))])
+        for kind in np.unique(types):
+            weekday[kind] = np.mean(deviations[types == kind])
+    level, begin, moves = float(levels[0] - weekday[types[0]]), 0, [_MIN_MOVE]
+    for day in range(1, len(levels)):
+        move = float(levels[day] - weekday[types[day]]) - level
+        shifted = len(moves) > 2 and abs(move) > _SHIFT * float(np.median(moves))
+        level += move if shifted else _LEVEL_WEIGHT * move
+        begin = day if shifted else begin
+        moves.append(max(abs(move), _MIN_MOVE))
+    since = levels[begin:] - weekday[types[begin:]]
+    return level + float(weekday[next_type]) + _growth(since)
+
+
+def _growth(levels: Floats) -> float:
+    """Return the growth from day to day: the median slope between days; 0 if there are too few."""
+    if len(levels) < _WEEKLY_DAYS:
+        return 0.0
+    first, second = np.triu_indices(len(levels), 1)
+    return float(np.median((levels[second] - levels[first]) / (second - first)))

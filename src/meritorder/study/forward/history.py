@@ -1,0 +1,58 @@
+"""The past days as a policy sees them: the load of each slot on a machine, and forecasts from it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from meritorder.study.fleet.machines import CandidateMachine
+from meritorder.study.forward.days import Day
+from meritorder.study.forward.forecast import Forecast, forecast_day
+from meritorder.study.forward.policy import SLOT_S, slot_loads
+from meritorder.units import SECONDS_PER_HOUR
+
+Floats = NDArray[np.float64]
+
+# The load before a day is that of the last hour.
+_BEFORE_SLOTS: Final = round(SECONDS_PER_HOUR / SLOT_S)
+
+
+@dataclass(slots=True, kw_only=True)
+class History:
+    """Days in order, with their loads in replicas of each machine.
+
+    Args:
+        days: The days.
+        machines: Machines that loads are measured on.
+    """
+
+    days: Sequence[Day]
+    machines: Sequence[CandidateMachine]
+    _loads: dict[tuple[int, int], Floats] = field(default_factory=dict)
+
+    def loads(self, machine: int, place: int) -> Floats:
+        """Return the load of each slot of a day, shape (slots,).
+
+        Args:
+            machine: Index of the machine.
+            place: Place of the day.
+        """
+        key = machine, place
+        if key not in self._loads:
+            self._loads[key] = slot_loads(self.machines[machine], self.days[place].load)
+        return self._loads[key]
+
+    def forecast(self, machine: int, place: int) -> Forecast | None:
+        """Return the forecast of a day from the days before it; None for the first."""
+        if place == 0:
+            return None
+        past = np.array([self.loads(machine, before) for before in range(place)])
+        return forecast_day(past, [day.kind for day in self.days[:place]], self.days[place].kind)
+
+    def load_before(self, machine: int, place: int) -> float:
+        """Return the load just before a day; for the first day, that of its first hour."""
+        if place == 0:
+            return float(self.loads(machine, 0)[:_BEFORE_SLOTS].mean())
+        return float(self.loads(machine, place - 1)[-_BEFORE_SLOTS:].mean())
