@@ -186,6 +186,14 @@ def test_backtest_pays_for_fractions() -> None:
             assert result.saving_usd == pytest.approx(24 * 12.5 - 24 * 8.5)
 
 
+def test_backtest_of_the_only_machine() -> None:
+    problem = dataclasses.replace(
+        with_commitment(np.full(4, 0.97)), payments=(on_demand(10.0), reserved(6.0, max_machines=1))
+    )
+    plan = next(result for result in backtest_commitments(problem, 0.5) if result.rule == "plan")
+    assert (plan.machines, plan.saving_usd) == (1, pytest.approx(2 * 4.0))
+
+
 def test_backtest_needs_on_demand_price() -> None:
     problem = dataclasses.replace(with_commitment(np.ones(4)), payments=(on_demand(10.0), reserved(6.0, "gcp-h100")))
     assert backtest_commitments(problem, 0.5) == []

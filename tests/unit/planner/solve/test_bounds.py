@@ -13,6 +13,8 @@ from meritorder.planner.model.supply import CapacityBlock, SavingsPlan, TokenTie
 from meritorder.planner.solve.bounds import (
     _assign_windows,
     _committed_columns,
+    _reduced_cost,
+    _window_slots,
     hard_bound_usd,
     lagrangian_bound,
     relaxed_usd,
@@ -201,6 +203,43 @@ def two_scenarios(slot_s: float, slots: int) -> Formulation:
     return formulate(problem)
 
 
+def test_lagrangian_bound_buys_what_looks_cheap() -> None:
+    """At $6.02 for each of ten hours a reservation of $60 seems to earn 20 cents, so all three are bought.
+
+    Ten hours at $6.02 less three times 20 cents: $59.60, just below the cost of one reservation.
+    """
+    problem = Problem(
+        horizon=hours(10),
+        workloads=(realtime([1.0] * 10),),
+        pools=(pool(safe=[0.0, 1.0, 2.0, 3.0]),),
+        payments=(on_demand(10.0), reserved(6.0, max_machines=3)),
+    )
+    formulation = formulate(problem)
+    *_, coupling = _assign_windows(formulation)
+    bound_usd, _ = lagrangian_bound(formulation, np.where(coupling, -6.02, 0.0), time_limit_s=20)
+    assert bound_usd == pytest.approx(59.6)
+
+
+def test_lagrangian_bound_without_machines() -> None:
+    """Tokens at $9, then at $4 for each of two units of work: there is nothing whole to account for."""
+    tier = TokenTier(name="api", provider="x", model="m", usd={"chat": np.array([9.0, 4.0])})
+    problem = Problem(horizon=hours(2), workloads=(realtime([1.0, 2.0]),), pools=(), payments=(), tiers=(tier,))
+    formulation = formulate(problem)
+    relaxed = solve(formulation.model, integer=False)
+    bound_usd, _ = lagrangian_bound(formulation, relaxed.row_duals, time_limit_s=20)
+    assert bound_usd == pytest.approx(13)
+
+
+def test_rounding_of_reduced_costs_is_cut_off() -> None:
+    """Ten cents are rounding beside a cost of $1,000,000 and more, but not beside $1; a tenth of a microdollar is."""
+    model = two_scenarios(HOUR, 10).model
+    for largest, rounding, least in ((2e6, 0.1, 0.3), (0.5, 5e-8, 1e-7)):
+        cost = np.zeros(len(model.cost))
+        cost[:4] = largest, -rounding, rounding, -least
+        reduced = _reduced_cost(dataclasses.replace(model, cost=cost), np.zeros(len(model.row_lower)))
+        assert reduced[:4].tolist() == [largest, 0.0, 0.0, -least]
+
+
 @pytest.mark.parametrize(("slot_s", "slots", "sizes"), [(HOUR, 100, [80, 20]), (HOUR / 2, 200, [80, 80, 40])])
 def test_windows_hold_eighty_whole_numbers(slot_s: float, slots: int, sizes: list[int]) -> None:
     """Each scenario is cut into windows of 80 slots; what is committed to belongs to none."""
@@ -216,6 +255,18 @@ def test_windows_hold_eighty_whole_numbers(slot_s: float, slots: int, sizes: lis
     assert set(matrix.row[matrix.column == committed]) == set(np.flatnonzero(coupling))
     assert (first[coupling] == -1).all()
     assert (first[~coupling] >= 0).all()
+
+
+def test_windows_last_an_hour_at_least() -> None:
+    """Three kinds of machines in each minute are 180 whole numbers an hour."""
+    names = ("aws-h100", "gcp-h100", "azure-h100")
+    problem = Problem(
+        horizon=Horizon(slot_s=60.0, slots=120),
+        workloads=(realtime([1.0] * 120),),
+        pools=tuple(pool(name) for name in names),
+        payments=tuple(on_demand(machine=name) for name in names),
+    )
+    assert _window_slots(formulate(problem)) == 60
 
 
 def test_reserved_machines_are_whole() -> None:
