@@ -15,6 +15,7 @@ from meritorder.traces.intake import RawTable, SourceRequests, to_requests
 from meritorder.traces.sources import SourceLike, opened
 from meritorder.traces.trace import SHOWN_BAD_ROWS, Aside, Bound, Kind, ReadReport, Trace, cut, scaled
 from meritorder.traces.verdicts import without_repeats
+from meritorder.units import HOURS_PER_DAY, SECONDS_PER_HOUR, format_duration
 
 K = TypeVar("K")
 V = TypeVar("V", int, Aside)
@@ -128,6 +129,8 @@ def _merged(parts: list[SourceRequests], report: ReadReport) -> Trace:
     return Trace(requests=checked, epoch_s=zero_s if parts[0].absolute else None, report=noted)
 
 
+_MIN_GAP_S: Final = 3 * SECONDS_PER_HOUR
+_AROUND_THE_CLOCK: Final = 0.98
 _AGGREGATE: Final = "add --aggregate to spread each sum over its interval"
 
 
@@ -154,4 +157,25 @@ def _noted(requests: pl.DataFrame, report: ReadReport, *, absolute: bool) -> Rea
             f"times look relative to each session ({at_zero:,} of {starts.len():,} sessions begin at 0): "
             "all sessions are taken to begin together, so rates and peaks are not those of a service"
         )
-    return replace(report, session_clock=relative, assumptions=(*report.assumptions, *notes))
+    gap = "" if relative else _gap(requests["arrived_s"])
+    return replace(report, gap=gap, session_clock=relative, assumptions=(*report.assumptions, *notes))
+
+
+def _gap(arrived_s: pl.Series) -> str:
+    """Return a sentence on the longest gap, if traffic comes in the same hours of nearly all other days."""
+    gaps = arrived_s.diff()
+    place = gaps.arg_max()
+    if place is None or float(gaps[place]) < _MIN_GAP_S:
+        return ""
+    start_s, end_s = float(arrived_s[place - 1]), float(arrived_s[place])
+    hours = (arrived_s // SECONDS_PER_HOUR).cast(pl.Int64).unique()
+    span = range(int(hours[0]), int(hours[-1]) + 1)
+    empty = range(int(start_s // SECONDS_PER_HOUR) + 1, int(end_s // SECONDS_PER_HOUR))
+    of_day = {hour % HOURS_PER_DAY for hour in empty}
+    others = [hour for hour in span if hour % HOURS_PER_DAY in of_day and hour not in empty]
+    if len(others) < len(empty) or hours.is_in(others).sum() < _AROUND_THE_CLOCK * len(others):
+        return ""
+    return (
+        f"No request arrives for {format_duration(end_s - start_s)}, from {format_duration(start_s)} after the start, "
+        "although all other days have requests in the same hours: if rows are missing, what is saved there is not real."
+    )

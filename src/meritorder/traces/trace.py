@@ -121,6 +121,7 @@ class ReadReport:
         requests: Number of requests, before any window or scale.
         columns: Fields and the columns that they were read from, a text for each format.
         estimated_tokens: True if token counts were estimated from text.
+        gap: A time without any request in traffic around the clock, as a sentence; empty if there is none.
         session_clock: True if times are relative to the start of each session, so that rates are meaningless.
         assumptions: What was assumed because the input does not state it, a sentence each.
     """
@@ -134,6 +135,7 @@ class ReadReport:
     requests: int = 0
     columns: tuple[str, ...] = ()
     estimated_tokens: bool = False
+    gap: str = ""
     session_clock: bool = False
     assumptions: tuple[str, ...] = ()
 
@@ -154,7 +156,11 @@ class ReadReport:
 
     @property
     def unpriced(self) -> str:
-        """The part of the traffic that no answer prices, as a sentence; empty if there is none."""
+        """The part of the traffic that no answer prices, as sentences; empty if there is none."""
+        return " ".join(filter(None, (self._unpriced_calls, self.gap)))
+
+    @property
+    def _unpriced_calls(self) -> str:
         parts = {kind.value: self.aside[kind].calls or self.aside[kind].rows for kind in UNPRICED if kind in self.aside}
         if self.bad_rows:
             parts["invalid"] = self.bad_rows

@@ -7,6 +7,7 @@ from tests.samples.trace_files import HEADER, real, refused, written
 
 from meritorder.errors import TraceError
 from meritorder.traces.read import read_trace
+from meritorder.traces.trace import Trace
 
 
 def test_contradicting_options_are_refused(tmp_path: Path) -> None:
@@ -35,3 +36,25 @@ def test_session_clocks_are_noted_real() -> None:
     assert trace.requests.height + trace.report.failed_rows == 21_041
     assert trace.report.session_clock
     assert any("relative to each session" in text for text in trace.report.assumptions)
+
+
+def hourly(tmp_path: Path, hours: list[int]) -> Trace:
+    rows = "".join(f"{hour * 3600 + minute * 60},900,90\n" for hour in hours for minute in (0, 20, 40))
+    return read_trace([written(tmp_path, HEADER + rows)])
+
+
+def test_missing_day_is_told_first(tmp_path: Path) -> None:
+    trace = hourly(tmp_path, [hour for hour in range(96) if not 24 <= hour < 48])
+    assert trace.report.unpriced.startswith("No request arrives for 24.3 h, from 23.7 h after the start")
+
+
+@pytest.mark.parametrize(
+    "hours",
+    [
+        [hour for hour in range(120) if 8 <= hour % 24 < 18],  # nights are quiet
+        list(range(96)),  # always on
+        [0, 1, 30, 31],  # too short to tell
+    ],
+)
+def test_quiet_hours_are_no_gap(tmp_path: Path, hours: list[int]) -> None:
+    assert hourly(tmp_path, hours).report.gap == ""
