@@ -208,19 +208,19 @@ class _Reader:
     def read(self, sources: Sequence[tuple[str, files.SourceFile]]) -> _Content:
         """Read files; those with unreadable rows again, by how their columns as a whole write numbers and times."""
         content = self._read(sources, frozenset())
-        refused = content.groups.filter(pl.col("refused").is_not_null())
+        refused = content.groups.filter(pl.col("refused").is_not_null() | pl.col("odd"))
         if refused.is_empty():
             return content
         return self._read(sources, frozenset(refused["source"]))
 
     def _read(self, sources: Sequence[tuple[str, files.SourceFile]], whole: frozenset[str]) -> _Content:
         labels = _labels([Path(name) for name, _ in sources])
-        opened = [
-            self._open(name, source, label, whole=label in whole)
-            for (name, source), label in zip(sources, labels, strict=True)
-        ]
-        lines = _with_groups(pl.concat([lines for _, lines, _ in opened]), self.dimensions)
         try:
+            opened = [
+                self._open(name, source, label, whole=label in whole)
+                for (name, source), label in zip(sources, labels, strict=True)
+            ]
+            lines = _with_groups(pl.concat([lines for _, lines, _ in opened]), self.dimensions)
             lines, repeated = duplicates.without_copies(lines)
             groups, spans = _sum_lines(lines, self.dimensions)
         except pl.exceptions.PolarsError as error:
@@ -248,6 +248,7 @@ class _Reader:
             "source": pl.lit(label),
             "row": pl.col("row"),
             "format": pl.lit(known.name),
+            "odd": fields.has_odd_number(),
         }
         if "resource" in columns:
             columns["named_for_training"] = selection.named_for_training(columns["resource"])
@@ -295,6 +296,7 @@ def _sum_lines(lines: pl.LazyFrame, dimensions: Sequence[str]) -> tuple[pl.DataF
             first=pl.col("period_start").min(),
             last=pl.col("period_end").max(),
             unlisted_usd=pl.col("amortised_usd").filter(pl.col("list_usd").is_null()).sum(),
+            odd=pl.col("odd").any(),
             negative_rows=negative.sum(),
             negative_usd=pl.col("billed_usd").filter(negative).sum(),
         )
@@ -307,6 +309,7 @@ def _sum_lines(lines: pl.LazyFrame, dimensions: Sequence[str]) -> tuple[pl.DataF
             pl.col(*_SUMMED, "rows", "stated_rows", "unlisted_usd", "negative_rows", "negative_usd").sum(),
             pl.col("first_row", "first").min(),
             pl.col("last").max(),
+            pl.col("odd").any(),
         )
         .sort("source", "first_row")
     )

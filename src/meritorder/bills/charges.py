@@ -1,5 +1,6 @@
 """Purchase options, and the row that every reader makes of a line item."""
 
+import datetime as dt
 from collections.abc import Iterable, Mapping
 from decimal import Decimal
 from enum import StrEnum
@@ -9,6 +10,7 @@ from typing import Final
 
 import polars as pl
 
+from meritorder.inputs.times import EARLIEST_S, LATEST_S
 from meritorder.tables import CHARGES, MONEY
 
 
@@ -52,13 +54,15 @@ REPORT_COLUMNS: Final[dict[str, pl.DataType | type[pl.DataType]]] = {
     "named_for_training": pl.Boolean,
     "stated_usd": MONEY,
     "refused": pl.String,
+    "odd": pl.Boolean,
 }
 """Columns that a reader fills for the report and that CHARGES does not keep.
 
 `item_hash` is equal for line items with the same identity at the provider, `line_hash` for copies of the same line;
 `bought` marks the purchase of a commitment, `anonymous` a line item that may be equal to another and no copy of it,
 `named_for_training` a machine whose name says training, notebook or build;
-`stated_usd` is the amount in the file, `refused` the reason why the row cannot be used.
+`stated_usd` is the amount in the file, `refused` the reason why the row cannot be used, `odd` marks a number that may
+not be written plainly.
 """
 
 
@@ -91,6 +95,9 @@ def whole_hours() -> tuple[pl.Expr, pl.Expr]:
 
 
 _NO: Final = pl.lit(value=False)
+_PERIOD: Final = ("period_start", "period_end")
+_EARLIEST: Final = dt.datetime.fromtimestamp(EARLIEST_S, dt.UTC)
+_LATEST: Final = dt.datetime.fromtimestamp(LATEST_S, dt.UTC)
 _DEFAULTS: Final = {
     "unused": _NO,
     "bought": _NO,
@@ -104,6 +111,7 @@ def line_items(raw: pl.LazyFrame, columns: Mapping[str, pl.Expr]) -> pl.LazyFram
     """Return one row a line item, with every column of `READER_COLUMNS` and `REPORT_COLUMNS`; absent ones are null.
 
     A row is refused if it has no time or an amount that is not a number, or for the reason in `columns["refused"]`.
+    A time before 2000 or after 2099 is none.
     """
     wanted: dict[str, pl.DataType | type[pl.DataType]] = {column.name: column.dtype for column in READER_COLUMNS}
     wanted |= REPORT_COLUMNS
@@ -113,6 +121,8 @@ def line_items(raw: pl.LazyFrame, columns: Mapping[str, pl.Expr]) -> pl.LazyFram
     absent = pl.lit(None)
     frame = raw.select(
         columns.get(name, _DEFAULTS.get(name, absent)).cast(dtype).alias(name) for name, dtype in wanted.items()
+    ).with_columns(
+        pl.when(pl.col(name).is_between(_EARLIEST, _LATEST)).then(pl.col(name)).alias(name) for name in _PERIOD
     )
     reason = pl.coalesce(
         "refused",

@@ -3,7 +3,6 @@
 Text that is not written as Python writes numbers, or as ISO 8601, is read by the style of its whole column.
 """
 
-import datetime as dt
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
@@ -12,15 +11,13 @@ import polars as pl
 
 from meritorder.errors import BillError, InputError, input_errors_as
 from meritorder.inputs.numbers import COMMA, NumberStyle, decide_style
-from meritorder.inputs.times import EARLIEST_S, EPOCH_FROM_S, LATEST_S, TimeStyle, decide_times
+from meritorder.inputs.times import EPOCH_FROM_S, TimeStyle, decide_times
 from meritorder.tables import MONEY
 
 _NULL_WORDS: Final = ("", "NULL", "null", "None")
 _INSTANT: Final = pl.Datetime("us", "UTC")
 # Larger amounts do not fit MONEY; no bill has them.
 _MAX_USD: Final = 1e20
-_EARLIEST: Final = dt.datetime.fromtimestamp(EARLIEST_S, dt.UTC)
-_LATEST: Final = dt.datetime.fromtimestamp(LATEST_S, dt.UTC)
 _SAMPLE_ROWS: Final = 1000
 _WRITTEN_TIME: Final = r"\d[-/.: ]"
 
@@ -48,6 +45,7 @@ class SourceColumns:
     assumptions: list[str] = field(default_factory=list)
     _number_styles: dict[str, NumberStyle | None] = field(default_factory=dict)
     _time_styles: dict[str, TimeStyle | None] = field(default_factory=dict)
+    _looked_at: pl.LazyFrame | None = None
 
     def has(self, *names: str) -> bool:
         """Return whether any of these columns exists."""
@@ -82,10 +80,14 @@ class SourceColumns:
         return pl.coalesce(numbers) if numbers else pl.lit(None, dtype=pl.Float64)
 
     def time(self, *names: str) -> pl.Expr:
-        """Return the first of the columns that has a time from 2000 to 2099, in UTC."""
+        """Return the first of the columns that has a time, in UTC."""
         times = [self._time(name) for name in self._present(names)]
-        possible = [pl.when(time.is_between(_EARLIEST, _LATEST)).then(time) for time in times]
-        return pl.coalesce(possible) if possible else pl.lit(None, dtype=_INSTANT)
+        return pl.coalesce(times) if times else pl.lit(None, dtype=_INSTANT)
+
+    def has_odd_number(self) -> pl.Expr:
+        """Return whether a row has a comma in a column that was taken to write numbers plainly."""
+        plain = [name for name, style in self._number_styles.items() if style is None]
+        return pl.any_horizontal(pl.lit(value=False), *(pl.col(name).str.contains(",", literal=True) for name in plain))
 
     def count(self, name: str) -> pl.Expr:
         """Return a column of whole numbers, as floats."""
@@ -137,8 +139,10 @@ class SourceColumns:
         """Return the file's rows if a text in it that matches the pattern is read as null, else None."""
         if self.table is None:
             return None
-        rows = self.table if self.whole else self.table.head(_SAMPLE_ROWS)
-        unread = rows.filter(pl.col(name).str.contains(pattern) & read.is_null())
+        if self._looked_at is None:
+            first = self.table.head(_SAMPLE_ROWS)
+            self._looked_at = self.table if self.whole else first.collect(engine="streaming").lazy()
+        unread = self._looked_at.filter(pl.col(name).str.contains(pattern) & read.is_null())
         return None if unread.select(name).head(1).collect(engine="streaming").is_empty() else self.table
 
     def tags(self, name: str, *, prefixes: tuple[str, ...] = ()) -> pl.Expr:

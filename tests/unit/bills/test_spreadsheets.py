@@ -82,3 +82,12 @@ def test_far_dates_are_refused(focus: Write) -> None:
     frame.with_columns(ChargePeriodStart=pl.lit("9999-12-31T00:00:00Z")).write_csv(path)
     with pytest.raises(BillError, match="no readable time"):
         bills.read(path)
+
+
+def test_late_thousands_are_read(focus: Write) -> None:
+    """The first thousand rows have no separator, and the amounts of none: only the quantities of the last row do."""
+    path, frame = hours(focus)
+    plain = frame.head(1).with_columns(BilledCost=pl.lit("1"), ConsumedQuantity=pl.lit("10"))
+    machines = [plain.with_columns(ResourceId=pl.lit(f"vm-{number}")) for number in range(1200)]
+    pl.concat([*machines, plain.with_columns(ConsumedQuantity=pl.lit("1,440.5"))]).write_csv(path)
+    assert bills.read(path).groups["quantity"].sum() == 1200 * 10 + 1440.5
