@@ -174,7 +174,7 @@ def _training(groups: pl.DataFrame) -> pl.Expr:
     """Return the selector of what marks each row as training, notebooks or builds; null if nothing does."""
     return pl.coalesce(
         pl.lit(_over_distinct(groups["tags"], _matcher("training"))),
-        pl.when("named_for_training").then(
+        pl.when(pl.col("named_for_training") | named_for_training(pl.col("instance_type"))).then(
             pl.coalesce(pl.format("instance_type={}", "instance_type"), pl.format("sku={}", "sku"))
         ),
     )

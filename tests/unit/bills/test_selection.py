@@ -340,3 +340,7 @@ def test_training_machines_are_not_inference(
         column, _, value = shlex.split(selector)[0].partition("=")
         assert (option, kind(path, select=[(column, value)])) == ("--select", "selected")
         assert "$10.00 of p5.48xlarge is training, notebooks or builds by" in assumptions[0].text
+
+
+def test_instance_named_for_a_notebook(focus: Write) -> None:
+    assert kind(focus(MACHINE | {"x_SkuInstanceType": "1x A10 notebook"})) is None

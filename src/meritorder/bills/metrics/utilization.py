@@ -8,11 +8,9 @@ Sources, read 2026-11: Prometheus HTTP API, "Range queries", prometheus.io/docs/
 DCGM, dcgm_structs.h (blank values).
 """
 
-import gzip
 import json
 import re
 import tomllib
-import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -23,8 +21,12 @@ from typing import Any, Final
 import polars as pl
 
 from meritorder.bills.columns import SourceColumns
-from meritorder.errors import BillError
+from meritorder.errors import BillError, input_errors_as
 from meritorder.findings import Confidence
+from meritorder.inputs import json_records
+from meritorder.inputs.csv_header import read_header
+from meritorder.inputs.places import LocalFile, ScratchFolder, locate
+from meritorder.inputs.unpacking import PlainFile, unpack
 from meritorder.units import MS_PER_S
 
 _TIMES: Final = ("time", "timestamp", "datetime", "date", "ts", "period_start")
@@ -33,7 +35,7 @@ _MACHINES: Final = (
     *("machine", "resource_id", "resource", "instance_id", "instanceid", "hostname", "host", "nodename"),
     *("node", "kubernetes_node", "endpointname", "endpoint_name", "endpoint", "instance", "pod"),
 )
-_GPUS: Final = ("uuid", "gpu_uuid", "gpu", "device", "minor_number")
+_GPUS: Final = ("uuid", "gpu_uuid", "gpu", "index", "gpu_index", "device", "minor_number")
 _MIG: Final = ("gpu_i_id", "gpu_i_profile")
 _VALUES: Final = (
     *("utilisation", "utilization", "gpu_utilisation", "gpu_utilization", "gpuutilization", "gpu_util"),
@@ -121,9 +123,12 @@ def read_utilization(path: Path) -> UtilizationMetrics:
     Raises:
         BillError: The file is missing, has no column of time or of utilization, or measures something else.
     """
-    content = _content(path)
-    is_json = content.lstrip(b"\xef\xbb\xbf \r\n\t")[:1] in {b"{", b"["}
-    table = _prometheus(content, path) if is_json else _csv(content, path)
+    scratch = ScratchFolder()
+    with input_errors_as(BillError):
+        file = next(locate(path, scratch))
+        plain = unpack(LocalFile(name=path.name, path=file.path), scratch)
+        table = _prometheus(plain) if json_records.is_json(plain.head) else _csv(plain)
+    scratch.remove()
     return interpret(table, where=path.name)
 
 
@@ -152,16 +157,6 @@ def interpret(table: pl.DataFrame, *, where: str) -> UtilizationMetrics:
         raise BillError(why, where=where, fix=_FIX)
     scale = _scale(declared, samples["value"], where)
     return _scaled(samples, name, scale, (*notes, *left_out))
-
-
-def _content(path: Path) -> bytes:
-    try:
-        content = path.read_bytes()
-        return gzip.decompress(content) if content[:2] == b"\x1f\x8b" else content
-    except (EOFError, zlib.error, gzip.BadGzipFile):
-        raise BillError("the gzip file is truncated or damaged", where=path.name) from None
-    except OSError as error:
-        raise BillError(f"cannot be read: {error.strerror}", where=str(path)) from None
 
 
 def _one_metric(table: pl.DataFrame) -> tuple[pl.DataFrame, tuple[str, ...]]:
@@ -259,11 +254,14 @@ def _gpus(highest: float) -> int:
     return next((gpus for gpus in (2, 4, 8) if highest <= 100 * _TOLERANCE * gpus), _MOST_GPUS)
 
 
-def _csv(content: bytes, path: Path) -> pl.DataFrame:
+def _csv(file: PlainFile) -> pl.DataFrame:
+    header = read_header(file)
     try:
-        raw = pl.read_csv(content, infer_schema=False)
+        raw = pl.read_csv(
+            file.path, infer_schema=False, separator=header.separator, skip_lines=header.line - 1, raise_if_empty=False
+        )
     except pl.exceptions.PolarsError as error:
-        raise BillError(f"not a readable CSV: {str(error).splitlines()[0]}", where=path.name, fix=_FIX) from error
+        raise BillError(f"not a readable CSV: {str(error).splitlines()[0]}", where=file.name, fix=_FIX) from error
     columns = {name.strip().lower().replace(" ", "_"): name for name in reversed(raw.columns)}
     time = _first(columns, _TIMES)
     declared = sorted(filter(_declaration, raw.columns), key=_preference)
@@ -272,14 +270,15 @@ def _csv(content: bytes, path: Path) -> pl.DataFrame:
         value = _first(columns, _VALUES) or value
     if time is None or value is None:
         missing = "time" if time is None else "utilization"
-        raise BillError(f"no column of {missing} among {', '.join(raw.columns[:6])}", where=path.name, fix=_FIX)
-    fields = SourceColumns(raw.schema)
+        raise BillError(f"no column of {missing} among {', '.join(raw.columns[:6])}", where=file.name, fix=_FIX)
+    fields = SourceColumns(raw.schema, table=raw.lazy(), where=file.name)
     cluster, machine, gpu = (_first(columns, names) for names in (_CLUSTERS, _MACHINES, _GPUS))
     mig = [columns[name] for name in _MIG if name in columns]
     named = [pl.col(name) for name in (cluster, machine) if name]
+    in_percent = not _declaration(value) and bool(raw[value].str.contains("%", literal=True).any())
     return raw.select(
         time=fields.time(time),
-        metric=pl.lit(value),
+        metric=pl.lit(f"{value.strip()} (%)" if in_percent else value.strip()),
         machine=pl.concat_str(named, separator="/", ignore_nulls=True) if named else pl.lit(""),
         gpu=pl.col(gpu).fill_null("") if gpu else pl.lit(""),
         mig=pl.any_horizontal([pl.col(name).fill_null("") != "" for name in mig]) if mig else pl.lit(value=False),
@@ -291,9 +290,9 @@ def _first(columns: dict[str, str], names: Sequence[str]) -> str | None:
     return next((columns[name] for name in names if name in columns), None)
 
 
-def _prometheus(content: bytes, path: Path) -> pl.DataFrame:
+def _prometheus(file: PlainFile) -> pl.DataFrame:
     try:
-        answer: Any = json.loads(content)
+        answer: Any = json.loads(file.path.read_bytes())
         result = answer["data"]["result"] if isinstance(answer, dict) else answer
         rows = [
             (float(at), *labels, float(value))
@@ -302,9 +301,9 @@ def _prometheus(content: bytes, path: Path) -> pl.DataFrame:
             for at, value in series.get("values") or [series["value"]]
         ]
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise BillError("not the answer of a Prometheus range query", where=path.name, fix=_FIX) from error
+        raise BillError("not the answer of a Prometheus range query", where=file.name, fix=_FIX) from error
     if not rows:
-        raise BillError("the range query found no series", where=path.name, fix=_FIX)
+        raise BillError("the range query found no series", where=file.name, fix=_FIX)
     return pl.DataFrame(rows, schema=SAMPLES, orient="row")
 
 

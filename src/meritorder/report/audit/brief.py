@@ -5,6 +5,7 @@ from typing import Any, Final
 from meritorder.findings import Audit, Finding, FindingKind
 from meritorder.report.audit.words import KINDS, a_month, reconciled, what_was_read
 from meritorder.report.page import fill
+from meritorder.report.wording import capitalize
 from meritorder.units import format_share, format_usd
 
 _TEMPLATE: Final = "audit_brief.html.j2"
@@ -63,7 +64,7 @@ def _finding(finding: Finding) -> dict[str, Any]:
         "title": finding.title,
         "kind": KINDS[finding.kind].lower(),
         "confidence": finding.confidence,
-        "action": action,
+        "action": capitalize(action),
         "owner": OWNERS[finding.kind],
     }
 

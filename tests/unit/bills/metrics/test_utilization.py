@@ -20,7 +20,8 @@ def test_percentages_become_shares(tmp_path: Path) -> None:
     metrics = read_utilization(written(tmp_path / "m.csv", text))
     assert metrics.samples["utilization"].to_list() == [0.5, 0.25]
     assert metrics.samples["machine"].to_list() == ["a", "b"]
-    assert (metrics.machines, metrics.name, metrics.percent) == (2, "GPU Util", True)
+    assert (metrics.machines, metrics.name, metrics.percent) == (2, "GPU Util (%)", True)
+    assert metrics.confidence == "high"
 
 
 def test_shares_stay_shares(tmp_path: Path) -> None:
@@ -71,14 +72,14 @@ def test_utilization_is_within_bounds(tmp_path: Path, value: str, *, refused: bo
 
 
 def test_missing_file_is_one_line(tmp_path: Path) -> None:
-    with pytest.raises(BillError, match="cannot be read"):
+    with pytest.raises(BillError, match="no such file"):
         read_utilization(tmp_path / "nowhere.csv")
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "not a readable CSV: empty"),
+        ("", "the file is empty"),
         ("{", "not the answer of a Prometheus range query"),
         ('{"x": 1}', "not the answer of a Prometheus range query"),
         ("[3]", "not the answer of a Prometheus range query"),
@@ -213,3 +214,22 @@ def test_unknown_metric_before_other_measures(tmp_path: Path) -> None:
     memory = series_of("DCGM_FI_DEV_FB_USED", [71_000.0], Hostname="h")
     metrics = read_series(tmp_path, memory, series_of("my_gpus", [60.0], Hostname="h"))
     assert metrics.name == "my_gpus"
+
+
+def test_log_of_nvidia_smi(tmp_path: Path) -> None:
+    """Spaces after commas, units in the header and in the cells, slashes in the dates."""
+    text = (
+        "timestamp, index, utilization.gpu [%], memory.used [MiB]\n"
+        "2026/10/05 00:00:00.123, 0, 35 %, 71000 MiB\n"
+        "2026/10/05 00:00:00.123, 1, 5 %, 100 MiB\n"
+    )
+    metrics = read_utilization(written(tmp_path / "smi.csv", text))
+    assert metrics.samples["utilization"].to_list() == pytest.approx([0.35, 0.05])
+    assert (metrics.gpus, metrics.confidence) == (2, "high")
+    assert f"{metrics.samples['time'][0]:%Y-%m-%d %H}" == "2026-10-05 00"
+
+
+def test_spreadsheet_in_utf16(tmp_path: Path) -> None:
+    path = tmp_path / "m.csv"
+    path.write_bytes("time;machine;gpu_percent\n05.10.2026 00:00;a;50\n".encode("utf-16"))
+    assert read_utilization(path).samples["utilization"].to_list() == [0.5]
