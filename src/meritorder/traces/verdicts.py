@@ -18,6 +18,9 @@ from meritorder.traces.trace import SHOWN_BAD_ROWS, Aside, BadRow, Kind
 MAX_TOKENS: Final = 10_000_000
 """More tokens in one request are a mistake: ten times the longest context on the market in 2026."""
 
+MAX_CONTEXT_TOKENS: Final = 2_000_000
+"""No model on the market in 2026 takes a longer prompt: such a row is a sum."""
+
 REQUIRED: Final = ("arrival", "input", "output")
 
 _MEASURED: Final = (
@@ -47,7 +50,7 @@ _ALIKE: Final = 0.01
 
 SUM_TOKENS: Final = 100_000
 """If rows come at one constant interval, and half of the first have more input tokens than this, they are sums."""
-_MIN_INTERVALS: Final = 10
+_MIN_INTERVALS: Final = 3
 _SAMPLE: Final = 10_000
 _MOST_TOKENS: Final = 1e12
 
@@ -124,7 +127,12 @@ def _verdict(frame: pl.DataFrame, faults: list[tuple[str, pl.Expr]]) -> pl.Expr:
     readable = pl.all_horizontal(pl.col(f"{name}_given").not_() | pl.col(name).is_not_null() for name in REQUIRED)
     if "status" in present:
         uncounted |= (pl.col("output") == 0) & _is_success(pl.col("status"))
+    if "id" in present:
+        counted = frame.filter((pl.col("input") > 0) & (pl.col("output") > 0))["id"].drop_nulls()
+        kinds.append(pl.when(uncounted & pl.col("id").is_in(counted.implode())).then(pl.lit(Kind.REPEATED.value)))
     kinds.append(pl.when(uncounted & readable).then(pl.lit(Kind.UNCOUNTED.value)))
+    beyond = pl.col("input").is_between(MAX_CONTEXT_TOKENS, MAX_TOKENS, closed="right")
+    kinds.append(pl.when(beyond).then(pl.lit(Kind.BUCKET.value)))
     kinds += [pl.when(wrong).then(pl.lit(reason)) for reason, wrong in faults]
     kinds.append(pl.when(pl.col("output") == 0).then(pl.lit(Kind.FAILED.value)))
     return pl.coalesce(kinds)
@@ -237,10 +245,10 @@ def _missing_parts(frame: pl.DataFrame) -> tuple[str, ...]:
 def _refuse_sums(requests: pl.DataFrame, where: str) -> None:
     """Refuse rows at one constant interval that are longer than prompts are: they are sums of several requests."""
     middle = requests["input"].head(_SAMPLE).median()
-    if requests.height <= _MIN_INTERVALS or not isinstance(middle, float) or middle <= SUM_TOKENS:
+    if requests.height < _MIN_INTERVALS or not isinstance(middle, float) or middle <= SUM_TOKENS:
         return
     gaps = requests["arrival"].unique().sort().diff().drop_nulls()
-    if gaps.len() < _MIN_INTERVALS or gaps.n_unique() > 1:
+    if gaps.len() < _MIN_INTERVALS or gaps.round(3).n_unique() > 1:
         return
     raise TraceError(
         f"the rows look like sums of several requests: one every {gaps[0]:g} s, each with about "
@@ -286,7 +294,8 @@ def without_repeats(
     """Leave out rows that are there again: the same row, or the same id with another time or length.
 
     An id is one request within a file, or everywhere if the format says so; the same row may be in several files. An
-    id that returns in more than a fifth of the rows is no id of a request, unless the format says that it is.
+    id that returns in more than a fifth of the rows, with other lengths, is no id of a request, unless the format says
+    that it is.
     Without ids, rows are repeated if every one of them is there equally often at an instant that is no whole second.
 
     Args:
@@ -319,7 +328,8 @@ def _by_id(requests: pl.DataFrame, *, ids_unique: bool) -> tuple[pl.DataFrame, d
     repeated = again.height - again.n_unique()
     notes: tuple[str, ...] = ()
     kept = different
-    if repeated and (ids_unique or repeated <= _MAX_REPEATED * different.height):
+    few = repeated <= _MAX_REPEATED * different.height
+    if repeated and (ids_unique or few or _same_prompts(different.filter(~single), within)):
         # The longest answer is the last state of a request that was logged several times.
         longest = (pl.col("output_tokens") == pl.col("output_tokens").max().over(within)).fill_null(value=True)
         ends = different.filter(single | longest)
@@ -328,6 +338,13 @@ def _by_id(requests: pl.DataFrame, *, ids_unique: bool) -> tuple[pl.DataFrame, d
     elif repeated:
         notes = (f"the ids of requests return in {repeated:,} of {different.height:,} rows: they are not taken as ids",)
     return kept, {kind: part for kind, part in aside.items() if part.rows}, notes
+
+
+def _same_prompts(requests: pl.DataFrame, within: list[str]) -> bool:
+    """Return whether rows with one id have one prompt length, while different ids mostly have different ones."""
+    ids = requests.select(within).n_unique()
+    same = requests.select(*within, "input_tokens").n_unique() == ids
+    return same and ids >= _MIN_INSTANTS and requests["input_tokens"].n_unique() * 2 >= ids
 
 
 def _by_row(requests: pl.DataFrame) -> tuple[pl.DataFrame, dict[Kind, Aside], tuple[str, ...]]:

@@ -79,6 +79,24 @@ def test_a_retry_keeps_the_longest_answer(tmp_path: Path) -> None:
     assert trace.report.aside == {Kind.REPEATED: Aside(rows=1, input_tokens=10, output_tokens=2)}
 
 
+def test_log_written_twice_at_other_times(tmp_path: Path) -> None:
+    rows = [f"r{place},{place + shift},{100 + place},5" for place in range(20) for shift in (0, 0.25)]
+    trace = read(tmp_path, "request_id,arrived_s,input_tokens,output_tokens", rows)
+    assert (trace.requests.height, trace.report.set_aside) == (20, {Kind.REPEATED: 20})
+
+
+def test_start_and_end_of_a_call_are_one(tmp_path: Path) -> None:
+    rows = [row for place in range(20) for row in (f"r{place},{place},0,0", f"r{place},{place + 0.5},{100 + place},5")]
+    trace = read(tmp_path, "request_id,arrived_s,input_tokens,output_tokens", rows)
+    assert (trace.requests.height, trace.report.set_aside) == (20, {Kind.REPEATED: 20})
+    assert trace.report.unpriced == ""
+
+
+def test_prompts_beyond_any_context_are_sums(tmp_path: Path) -> None:
+    trace = read(tmp_path, "time,input_tokens,output_tokens", ["0,1000,9", "1,4800000,600000"])
+    assert trace.report.aside == {Kind.BUCKET: Aside(rows=1, input_tokens=4_800_000, output_tokens=600_000)}
+
+
 def test_ids_that_often_return_are_no_ids(tmp_path: Path) -> None:
     rows = [f"{place % 4},{place},10,5" for place in range(20)]
     trace = read(tmp_path, "request_id,arrived_s,input_tokens,output_tokens", rows)

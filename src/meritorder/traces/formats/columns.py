@@ -140,7 +140,7 @@ _NAMES: Final[Mapping[str, tuple[str, ...]]] = {
     "first": ("first_token_at", "first_token_time", "first_token"),
     "calls": (
         *("num_model_requests", "num_requests", "request_count", "requests", "n_requests", "total_requests"),
-        *("calls", "num_calls", "api_calls", "call_count", "invocations"),
+        *("calls", "num_calls", "api_calls", "call_count", "invocations", "api_requests"),
     ),
     "total": ("total_tokens", "total_token_count", "usage.total_tokens", "tokens_total"),
     "ended": ("end_time", "endtime", "ended", "ended_at", "finished_at", "completed_at"),

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from meritorder.errors import TraceError
+from meritorder.traces.formats.shape import json_in
 from meritorder.traces.sources import Record, Source, SourceKind, untyped
 
 GROUP: Final = "group"
@@ -18,7 +19,8 @@ def unnested(source: Source, nest: str) -> Source:
 
     Args:
         source: JSON documents, one a line.
-        nest: Path to the rows, such as `benchmarks[].requests.*[]`: `[]` goes through a list, `*` through all keys.
+        nest: Path to the rows, such as `benchmarks[].requests.*[]`: `[]` goes through a list, `*` through all keys. A
+            row may be JSON in text.
 
     Returns:
         A table with a column for each dotted path in a row; scalars of the objects around it are columns too.
@@ -44,6 +46,8 @@ def unnested(source: Source, nest: str) -> Source:
 
 def _rows(value: Any, steps: list[str], around: Record) -> Iterator[Record]:  # noqa: ANN401  (any JSON)
     if not steps:
+        if isinstance(value, str):
+            value = json_in(value)
         if isinstance(value, dict):
             yield around | value
     elif steps[0] == "[]":

@@ -187,22 +187,26 @@ LOGS: Final = (
     ),
     # https://docs.aws.amazon.com/bedrock/latest/userguide/model-invocation-logging.html: the input leaves out what was
     # read from or written to the cache.
-    TraceFormat(
-        name="bedrock",
-        title="Amazon Bedrock model invocation logs",
-        requires=("timestamp", "modelId", "input.inputTokenCount | output.outputTokenCount"),
-        fields={
-            "arrival": "timestamp",
-            "input": "input.inputTokenCount + input.cacheReadInputTokenCount + input.cacheWriteInputTokenCount",
-            "output": "output.outputTokenCount | output.outputBodyJson.usage.outputTokens",
-            "cached": "input.cacheReadInputTokenCount",
-            "model": "modelId",
-            "tenant": "requestMetadata.team | requestMetadata.tenant | identity.arn",
-            "id": "requestId",
-            "error": "errorCode",
-        },
-        aside=(AsideRule(kind=Kind.NO_GENERATION, column="modelId", pattern="embed|rerank"),),
-        assumptions=("arrival is the time that Bedrock logs for each call",),
+    *(
+        TraceFormat(
+            name="bedrock",
+            title="Amazon Bedrock model invocation logs",
+            requires=(f"{at}modelId", f"{at}input.inputTokenCount | {at}output.outputTokenCount"),
+            fields={
+                "arrival": "timestamp",
+                "input": "input.inputTokenCount + input.cacheReadInputTokenCount + input.cacheWriteInputTokenCount",
+                "output": "output.outputTokenCount | output.outputBodyJson.usage.outputTokens",
+                "cached": "input.cacheReadInputTokenCount",
+                "model": "modelId",
+                "tenant": "requestMetadata.team | requestMetadata.tenant | identity.arn",
+                "id": "requestId",
+                "error": "errorCode",
+            },
+            aside=(AsideRule(kind=Kind.NO_GENERATION, column="modelId", pattern="embed|rerank"),),
+            nest=nest,
+            assumptions=("arrival is the time that Bedrock logs for each call",),
+        )
+        for at, nest in (("", ""), ("message.", "message"), ("@message.", "@message"))
     ),
     # https://opentelemetry.io/docs/specs/semconv/gen-ai: input tokens include what was cached. OTLP JSON and flat
     # records.

@@ -44,9 +44,9 @@ def shape_of(source: Source) -> Shape:
         name
         for record in records
         for name, value in record.items()
-        if source.kind is SourceKind.JSONL and _as_json(value)
+        if source.kind is SourceKind.JSONL and json_in(value)
     }
-    decoded = tuple({name: _as_json(value) or value for name, value in record.items()} for record in records)
+    decoded = tuple({name: json_in(value) or value for name, value in record.items()} for record in records)
     paths = {path for record in decoded for path in _paths(record, "", 0)}
     return Shape(source=source, records=decoded, paths=frozenset(paths | set(source.columns)), texts=frozenset(texts))
 
@@ -62,7 +62,7 @@ def _first_records(source: Source) -> list[Record]:
     return [dict(zip(source.columns, row, strict=True)) for row in rows]
 
 
-def _as_json(value: object) -> Any:  # noqa: ANN401  (any JSON)
+def json_in(value: object) -> Any:  # noqa: ANN401  (any JSON)
     """Return the JSON object or list that a text holds, None for anything else."""
     if not isinstance(value, str) or value[:1] not in {"{", "["}:
         return None

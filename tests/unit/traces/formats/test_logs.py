@@ -213,6 +213,19 @@ def test_bedrock_adds_the_cache(tmp_path: Path) -> None:
     assert trace.report.aside == {Kind.NO_GENERATION: Aside(rows=1, input_tokens=44)}
 
 
+@pytest.mark.parametrize("column", ["message", "@message"])
+def test_bedrock_logs_of_cloudwatch(tmp_path: Path, column: str) -> None:
+    call = {
+        "timestamp": minute(1),
+        "modelId": "anthropic.claude-sonnet",
+        "input": {"inputTokenCount": 12, "cacheReadInputTokenCount": 40},
+        "output": {"outputTokenCount": 7},
+    }
+    trace = read(tmp_path, {"@timestamp": minute(2), column: json.dumps(call)})
+    assert trace.report.format == "bedrock"
+    assert cells(trace, *LENGTHS[1:]) == [(52, 40, 7)]
+
+
 def span(place: int, operation: str, parent: str, **more: object) -> dict[str, Any]:
     attributes: dict[str, object] = {
         "gen_ai.operation.name": operation,
