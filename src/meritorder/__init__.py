@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from meritorder.sim.pools import Startup
     from meritorder.study.audit.context import AuditOptions
     from meritorder.study.fleet.options import CompareOptions
-    from meritorder.study.plan.options import PlanOptions
+    from meritorder.study.schedule.options import PlanOptions
     from meritorder.traces import Trace
     from meritorder.traces.could_wait import find_candidates as could_wait
     from meritorder.traces.could_wait import propose_workloads
@@ -102,7 +102,7 @@ if not TYPE_CHECKING:  # a checker reads the imports above, and so reports a nam
         "MissingExtraError": "meritorder.errors",
         "PerformanceError": "meritorder.errors",
         "Plan": "meritorder.planfile",
-        "PlanOptions": "meritorder.study.plan.options",
+        "PlanOptions": "meritorder.study.schedule.options",
         "Slo": "meritorder.domain",
         "Startup": "meritorder.sim.pools",
         "Trace": "meritorder.traces",

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from meritorder.perf.profile import Profile
     from meritorder.study.audit.context import AuditOptions
     from meritorder.study.fleet.options import CompareOptions
-    from meritorder.study.plan.options import PlanOptions
+    from meritorder.study.schedule.options import PlanOptions
     from meritorder.traces import Trace
 
 Record = TypeVar("Record")
@@ -300,7 +300,7 @@ def plan(trace: "Trace", options: "PlanOptions | None" = None, *, progress: Prog
         MeritorderError: There is no plan; the message names the obstacle and a remedy.
     """
     from meritorder.study.plan.answer import plan as study
-    from meritorder.study.plan.options import PlanOptions
+    from meritorder.study.schedule.options import PlanOptions
 
     return PlanAnswer(study(trace, options or PlanOptions(), progress))
 

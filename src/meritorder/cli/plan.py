@@ -146,7 +146,7 @@ def plan(
     from meritorder.report import files
     from meritorder.report.plan import text as plan_text
     from meritorder.study.plan.answer import plan as study
-    from meritorder.study.plan.options import HARDWARE, PlanOptions, parse_terms, parse_tiers
+    from meritorder.study.schedule.options import HARDWARE, PlanOptions, parse_terms, parse_tiers
 
     files.check_target(json, html)
     if (carbon is None) != (carbon_price == 0):

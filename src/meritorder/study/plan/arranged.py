@@ -20,11 +20,11 @@ from meritorder.study.fleet.options import ASSUMED_INTERRUPTIONS_PER_MONTH
 from meritorder.study.fleet.spot import spot_assumptions
 from meritorder.study.plan import explain
 from meritorder.study.plan.arrangements import Arrangements
-from meritorder.study.plan.demand import RequestClass, request_classes, slot_index
-from meritorder.study.plan.options import PlanOptions
 from meritorder.study.plan.record import Explanation
-from meritorder.study.plan.simulate import ExecutablePlan
-from meritorder.study.plan.supply import pool_name
+from meritorder.study.schedule.demand import RequestClass, request_classes, slot_index
+from meritorder.study.schedule.options import PlanOptions
+from meritorder.study.schedule.simulate import ExecutablePlan
+from meritorder.study.schedule.supply import pool_name
 from meritorder.units import SECONDS_PER_HOUR, TOKENS_PER_MTOK, interruptions_per_hour
 
 Floats = NDArray[np.float64]

@@ -14,8 +14,8 @@ from meritorder.study.bound.bound import Supply, hard_bound_usd, lower_bound_usd
 from meritorder.study.fleet.load import TraceLoad
 from meritorder.study.fleet.machines import CandidateMachine
 from meritorder.study.plan.arrangements import Arrangements
-from meritorder.study.plan.case import PlanningCase
-from meritorder.study.plan.demand import tokens_usd
+from meritorder.study.schedule.case import PlanningCase
+from meritorder.study.schedule.demand import tokens_usd
 
 Floats = NDArray[np.float64]
 

@@ -20,8 +20,8 @@ from meritorder.planner.solve.solution import Solution
 from meritorder.planproof import InHindsight
 from meritorder.study.fleet.load import TraceLoad
 from meritorder.study.fleet.machines import CandidateMachine
-from meritorder.study.plan.options import PlanOptions
-from meritorder.study.plan.supply import Site
+from meritorder.study.schedule.options import PlanOptions
+from meritorder.study.schedule.supply import Site
 from meritorder.traces import Trace
 from meritorder.units import format_count, format_duration, format_share, format_usd
 

@@ -17,8 +17,8 @@ from meritorder.study.fleet.load import SATURATION_REQUESTS, TraceLoad
 from meritorder.study.fleet.machines import CandidateMachine, candidate_profiles
 from meritorder.study.fleet.options import CompareOptions
 from meritorder.study.fleet.workloads import assign_workloads
-from meritorder.study.plan.demand import venue_name
-from meritorder.study.plan.simulate import ExecutablePlan, simulate_plan
+from meritorder.study.schedule.demand import venue_name
+from meritorder.study.schedule.simulate import ExecutablePlan, simulate_plan
 from meritorder.traces import Trace
 
 _WRITE_AGAIN: Final = "write the plan again with `meritorder plan`"

@@ -26,7 +26,7 @@ from meritorder.study.audit.terms import (
     to_catalog_file,
     to_have_file,
 )
-from meritorder.study.plan.commitments import read_holdings
+from meritorder.study.schedule.commitments import read_holdings
 
 HOURS = 200
 PLAN = {"savings_plan_savings_plan_a_r_n": "arn:aws:savingsplans::1:savingsplan/a"}

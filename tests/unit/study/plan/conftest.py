@@ -9,7 +9,7 @@ import pytest
 from meritorder import planfile
 from meritorder.planner.solve.highs import Effort
 from meritorder.study.plan.answer import plan
-from meritorder.study.plan.options import PlanOptions
+from meritorder.study.schedule.options import PlanOptions
 from meritorder.traces import Trace
 from meritorder.traces.read import read_trace
 

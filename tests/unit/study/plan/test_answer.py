@@ -16,8 +16,8 @@ from meritorder.domain import Slo
 from meritorder.errors import InfeasibleError
 from meritorder.planner.solve.solution import Solution
 from meritorder.study.plan.answer import _leaves_work, cheaper, plan
-from meritorder.study.plan.derating import Attempt, Derating
-from meritorder.study.plan.simulate import ExecutablePlan, ModelOutcome
+from meritorder.study.schedule.derating import Attempt, Derating
+from meritorder.study.schedule.simulate import ExecutablePlan, ModelOutcome
 from meritorder.traces import Trace
 from meritorder.traces.read import read_trace
 

@@ -12,7 +12,7 @@ from meritorder.domain import Tier, TokenPrice
 from meritorder.planfile import PlanOutcome
 from meritorder.planproof import InHindsight
 from meritorder.study.plan import explain
-from meritorder.study.plan.options import PlanOptions
+from meritorder.study.schedule.options import PlanOptions
 from meritorder.traces import Trace
 
 

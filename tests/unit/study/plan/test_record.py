@@ -9,11 +9,11 @@ from tests.samples.planning import on_demand, reserved, small
 
 from meritorder.planner.solve.highs import Effort
 from meritorder.planner.solve.search import find_plan
-from meritorder.study.plan.capacity import Serving
-from meritorder.study.plan.case import PlanningCase
-from meritorder.study.plan.commitments import ChosenCommitments
 from meritorder.study.plan.record import executable_plan
-from meritorder.study.plan.supply import Site
+from meritorder.study.schedule.capacity import Serving
+from meritorder.study.schedule.case import PlanningCase
+from meritorder.study.schedule.commitments import ChosenCommitments
+from meritorder.study.schedule.supply import Site
 
 PROBLEM = small([0.5, 1.4], [0.5, 0], 2, payments=(on_demand(), reserved()))
 

@@ -9,7 +9,7 @@ from meritorder.domain import TokenPrice
 from meritorder.planfile import PlanRoute
 from meritorder.policy.schedule import spread_evenly
 from meritorder.study.fleet.load import TraceLoad
-from meritorder.study.plan.demand import RequestClass, request_classes, slot_index, tokens_usd
+from meritorder.study.schedule.demand import RequestClass, request_classes, slot_index, tokens_usd
 
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]

@@ -5,9 +5,9 @@ from tests.samples import fleets
 from tests.samples.planning import pool
 
 from meritorder import catalog as facts
-from meritorder.study.plan.capacity import Serving, safe_load
-from meritorder.study.plan.case import _with_tail
-from meritorder.study.plan.supply import Site
+from meritorder.study.schedule.capacity import Serving, safe_load
+from meritorder.study.schedule.case import _with_tail
+from meritorder.study.schedule.supply import Site
 
 
 def test_equal_residences_leave_half_as_tail() -> None:

@@ -5,7 +5,7 @@ import pytest
 from tests.samples import fleets
 
 from meritorder.study.plan import capacity
-from meritorder.study.plan.capacity import (
+from meritorder.study.schedule.capacity import (
     MAX_UTILIZATION,
     ReducedBackfill,
     Serving,

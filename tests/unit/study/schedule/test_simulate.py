@@ -12,7 +12,7 @@ from meritorder.domain import Tier, TokenPrice
 from meritorder.planfile import PlanOutcome, PlanPool, PlanRoute, PoolSchedule
 from meritorder.planpolicy import BacklogRule, Policy, PolicyFloor, ReactiveRule
 from meritorder.study.fleet.load import TraceLoad
-from meritorder.study.plan.simulate import ExecutablePlan, ModelOutcome, simulate_plan
+from meritorder.study.schedule.simulate import ExecutablePlan, ModelOutcome, simulate_plan
 
 MODEL = "llama-3.1-8b"
 SLOT_S = 300.0

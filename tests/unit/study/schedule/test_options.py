@@ -3,7 +3,7 @@
 import pytest
 
 from meritorder.errors import ConfigError
-from meritorder.study.plan.options import PlanOptions, parse_terms, parse_tiers
+from meritorder.study.schedule.options import PlanOptions, parse_terms, parse_tiers
 
 
 @pytest.mark.parametrize(

@@ -24,8 +24,8 @@ from meritorder.planner.model.supply import (
     savings_plans_from_offers,
 )
 from meritorder.study.fleet.options import ASSUMED_INTERRUPTIONS_PER_MONTH
-from meritorder.study.plan.capacity import Serving
-from meritorder.study.plan.options import PlanOptions
+from meritorder.study.schedule.capacity import Serving
+from meritorder.study.schedule.options import PlanOptions
 
 _TERM_YEARS: Final = {"1y": 1.0, "3y": 3.0}
 _BLOCK_DAYS: Final = (1, 7)

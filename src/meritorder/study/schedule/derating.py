@@ -16,9 +16,9 @@ from meritorder.planner.solve.solution import Solution, realtime_load
 from meritorder.sim.pools import SimResult
 from meritorder.study.fleet.load import TraceLoad
 from meritorder.study.fleet.machines import CandidateMachine
-from meritorder.study.plan.capacity import ReducedBackfill
-from meritorder.study.plan.case import PlanningCase
-from meritorder.study.plan.demand import (
+from meritorder.study.schedule.capacity import ReducedBackfill
+from meritorder.study.schedule.case import PlanningCase
+from meritorder.study.schedule.demand import (
     TARGET_SHARE,
     raise_bursts,
     realtime_classes,
@@ -26,7 +26,7 @@ from meritorder.study.plan.demand import (
     strictest_attainment,
     worst_slots,
 )
-from meritorder.study.plan.simulate import ExecutablePlan, ModelOutcome, simulate_plan
+from meritorder.study.schedule.simulate import ExecutablePlan, ModelOutcome, simulate_plan
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]

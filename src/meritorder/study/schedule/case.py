@@ -15,11 +15,11 @@ from meritorder.planner.model.supply import Holdings, MachinePool, TokenTier
 from meritorder.study.fleet.load import SATURATION_REQUESTS, TraceLoad
 from meritorder.study.fleet.machines import CandidateMachine
 from meritorder.study.fleet.options import Progress
-from meritorder.study.plan.capacity import Serving, measure_servings
-from meritorder.study.plan.commitments import ChosenCommitments
-from meritorder.study.plan.demand import build_demand, build_horizon, request_classes, token_tiers, venue_name
-from meritorder.study.plan.options import PlanOptions
-from meritorder.study.plan.supply import Site, find_payments, find_sites, supply_assumptions
+from meritorder.study.schedule.capacity import Serving, measure_servings
+from meritorder.study.schedule.commitments import ChosenCommitments
+from meritorder.study.schedule.demand import build_demand, build_horizon, request_classes, token_tiers, venue_name
+from meritorder.study.schedule.options import PlanOptions
+from meritorder.study.schedule.supply import Site, find_payments, find_sites, supply_assumptions
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,7 +9,7 @@ import pytest
 from meritorder import catalog as facts
 from meritorder.errors import ConfigError
 from meritorder.planner.model.supply import Holdings
-from meritorder.study.plan.commitments import read_holdings
+from meritorder.study.schedule.commitments import read_holdings
 
 CATALOG = facts.load()
 

@@ -30,8 +30,8 @@ from meritorder.sim.run import simulate
 from meritorder.study.fleet.load import TraceLoad
 from meritorder.study.fleet.machines import CandidateMachine
 from meritorder.study.fleet.spot import draw_interruptions
-from meritorder.study.plan.demand import slot_index
-from meritorder.study.plan.token_purchases import buy_tokens
+from meritorder.study.schedule.demand import slot_index
+from meritorder.study.schedule.token_purchases import buy_tokens
 from meritorder.units import SECONDS_PER_HOUR
 
 Floats = NDArray[np.float64]

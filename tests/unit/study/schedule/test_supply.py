@@ -8,9 +8,9 @@ from tests.samples.fleets import backfill, load, machine, offer
 from meritorder import catalog as facts
 from meritorder.domain import Access
 from meritorder.planner.model.supply import Holdings, SavingsPlan
-from meritorder.study.plan.capacity import Serving
-from meritorder.study.plan.options import PlanOptions
-from meritorder.study.plan.supply import _held_offers, find_sites
+from meritorder.study.schedule.capacity import Serving
+from meritorder.study.schedule.options import PlanOptions
+from meritorder.study.schedule.supply import _held_offers, find_sites
 
 
 def test_larger_machines_only_with_cheaper_gpus() -> None:

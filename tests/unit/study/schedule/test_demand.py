@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from tests.samples import fleets
 
-from meritorder.study.plan.capacity import MAX_UTILIZATION, Serving, safe_load
-from meritorder.study.plan.demand import measure_bursts, raise_bursts, request_classes, slot_index, worst_slots
+from meritorder.study.schedule.capacity import MAX_UTILIZATION, Serving, safe_load
+from meritorder.study.schedule.demand import measure_bursts, raise_bursts, request_classes, slot_index, worst_slots
 
 
 def test_classes_separate_lanes_and_patience() -> None:

@@ -8,14 +8,14 @@ import pytest
 from tests.samples import fleets
 
 from meritorder.planner.model.demand import Horizon
-from meritorder.study.plan.derating import (
+from meritorder.study.schedule.derating import (
     Derating,
     _area_by_slot,
     halfway,
     lower_backfill_shares,
     with_more_headroom,
 )
-from meritorder.study.plan.simulate import ModelOutcome
+from meritorder.study.schedule.simulate import ModelOutcome
 
 SLOT_S = 100.0
 REQUESTS_IN_A_SLOT = 1000

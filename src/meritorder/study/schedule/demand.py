@@ -27,8 +27,8 @@ from meritorder.planner.model.supply import UNLIMITED, MachinePool, TokenTier
 from meritorder.sim.pools import Scheduled
 from meritorder.sim.run import simulate
 from meritorder.study.fleet.load import TraceLoad
-from meritorder.study.plan.capacity import Serving
-from meritorder.study.plan.options import PlanOptions
+from meritorder.study.schedule.capacity import Serving
+from meritorder.study.schedule.options import PlanOptions
 from meritorder.units import SECONDS_PER_DAY, format_duration
 
 Floats = NDArray[np.float64]
