@@ -3,13 +3,14 @@
 from pathlib import Path
 
 from msgspec import structs
-from tests.unit.study.plan.conftest import requests
+from tests.unit.study.conftest import requests
 
 from meritorder import planfile
 from meritorder.study.plan.replay import replay
 from meritorder.traces.read import read_trace
 
 GOLDEN = Path(__file__).with_name("plan.json")
+FIRST_SCHEMA = Path(__file__).with_name("plan_1.json")
 
 
 def test_plan_file_is_reproduced_exactly(tmp_path: Path) -> None:
@@ -20,8 +21,18 @@ def test_plan_file_is_reproduced_exactly(tmp_path: Path) -> None:
 
 def test_golden_outcome_is_reproduced(tmp_path: Path) -> None:
     plan = planfile.read_plan(GOLDEN)
+    assert plan.policy_outcome is not None
+    assert replayed(plan, tmp_path) == plan.policy_outcome
+
+
+def test_first_schema_is_executed_by_its_schedule(tmp_path: Path) -> None:
+    plan = planfile.read_plan(FIRST_SCHEMA)
+    assert plan.policy is None
+    assert plan.simulated is not None
+    assert replayed(plan, tmp_path) == plan.simulated
+
+
+def replayed(plan: planfile.Plan, tmp_path: Path) -> planfile.PlanOutcome:
     trace = tmp_path / "chats.parquet"
     requests(12.0, hours=0.5, seed=3).write_parquet(trace)
-    outcome = replay(plan, read_trace([trace]))
-    assert plan.simulated is not None
-    assert structs.replace(outcome, trace=plan.simulated.trace) == plan.simulated
+    return structs.replace(replay(plan, read_trace([trace])), trace="chats.parquet")

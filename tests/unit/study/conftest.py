@@ -1,11 +1,56 @@
-"""A small trace: one request a second for ten minutes."""
+"""A small trace; and six hours of a service with a peak, as a trace and as a plan that was made for it."""
 
 from pathlib import Path
 
+import numpy as np
+import polars as pl
 import pytest
 
+from meritorder import planfile
+from meritorder.planner.solve.highs import Effort
+from meritorder.study.plan.answer import plan
+from meritorder.study.schedule.options import PlanOptions
 from meritorder.traces import Trace
 from meritorder.traces.read import read_trace
+
+HOURS = 6
+OPTIONS = PlanOptions(
+    model="llama-3.1-8b",
+    hardware=("l40s",),
+    providers=("runpod",),
+    tp=1,
+    defer=("40%@1h",),
+    terms=("1y",),
+    effort=Effort(time_limit_s=6.0),
+)
+
+
+def requests(rate_per_s: float, hours: float = HOURS, seed: int = 0) -> pl.DataFrame:
+    """Poisson arrivals under a peak in the middle, with lengths as chats have them."""
+    rng = np.random.default_rng(seed)
+    count = int(rate_per_s * hours * 3600 * 2)
+    arrived = np.sort(rng.uniform(0, hours * 3600, count))
+    shape = 0.3 + 0.7 * np.exp(-(((arrived / 3600 - hours / 2) / 1.2) ** 2))
+    kept = arrived[rng.uniform(size=count) < shape]
+    return pl.DataFrame(
+        {
+            "time": kept,
+            "input_tokens": rng.integers(100, 900, len(kept)),
+            "output_tokens": rng.integers(20, 300, len(kept)),
+        }
+    )
+
+
+@pytest.fixture(scope="session")
+def day(tmp_path_factory: pytest.TempPathFactory) -> Trace:
+    path: Path = tmp_path_factory.mktemp("plan") / "day.parquet"
+    requests(12.0).write_parquet(path)
+    return read_trace([path])
+
+
+@pytest.fixture(scope="session")
+def day_plan(day: Trace) -> planfile.Plan:
+    return plan(day, OPTIONS)
 
 
 @pytest.fixture

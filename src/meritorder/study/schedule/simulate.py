@@ -318,7 +318,7 @@ def _total(
         realtime += int(lane.sum())
         in_time += (share or 0.0) * int(lane.sum())
     commitments_usd = sum(bought.usd for bought in plan.commitments)
-    usd_of_tokens = sum(sum(outcome.tokens_usd.values()) for outcome in outcomes.values())
+    usd_of_tokens = sum((sum(outcome.tokens_usd.values()) for outcome in outcomes.values()), start=0.0)
     return planfile.PlanOutcome(
         total_usd=sum(usd_by_pool.values()) + commitments_usd + usd_of_tokens,
         slo_attainment=in_time / realtime if realtime else None,

@@ -7,7 +7,7 @@ import numpy as np
 import polars as pl
 import pytest
 from msgspec import structs
-from tests.unit.study.plan.conftest import OPTIONS, requests
+from tests.unit.study.conftest import OPTIONS, requests
 
 from meritorder import planfile
 from meritorder.errors import InfeasibleError, WorkloadsError

@@ -2,22 +2,16 @@
 
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
-from typing import cast
 
 import numpy as np
 import polars as pl
 import pytest
-from msgspec import structs
-from tests.unit.study.plan.conftest import OPTIONS, requests
+from tests.unit.study.conftest import OPTIONS, requests
 
 from meritorder import planfile
 from meritorder.domain import Slo
 from meritorder.errors import InfeasibleError
-from meritorder.planner.solve.solution import Solution
-from meritorder.study.plan.answer import _leaves_work, cheaper, plan
-from meritorder.study.schedule.derating import Attempt, Derating
-from meritorder.study.schedule.simulate import ExecutablePlan, ModelOutcome
+from meritorder.study.plan.answer import plan
 from meritorder.traces import Trace
 from meritorder.traces.read import read_trace
 
@@ -120,40 +114,3 @@ def test_cheaper_tokens_are_bought(day: Trace, day_plan: planfile.Plan) -> None:
     assert bought.simulated.tokens_usd > 0
     assert bought.by_pricing_model["tokens"] == pytest.approx(bought.simulated.tokens_usd)
     assert bought.simulated.requests == day_plan.simulated.requests  # type: ignore[union-attr]
-
-
-@pytest.mark.parametrize(("end_s", "after_s", "leaves"), [(3700, 300, False), (5700, 30, False), (5700, 300, True)])
-def test_long_tail_is_work_left_over(day_plan: planfile.Plan, end_s: int, after_s: int, *, leaves: bool) -> None:
-    """Two slots of half an hour: the last requests end within a slot after them, deferrable work may take longer."""
-    bins = np.array([[900.0, 900.0, 900.0, 900.0, after_s]])
-    result = SimpleNamespace(end_s=end_s, bin_s=900.0, capacity_bins_s=bins)
-    outcome = cast("ModelOutcome", SimpleNamespace(result=result))
-    tried = attempt(day_plan, usd=1.0, bound_usd=1.0, derating=Derating())
-    short = replace(tried.plan, slots=2, slot_s=1800.0)
-    assert _leaves_work(replace(tried, plan=short, models={"m": outcome})) is leaves
-
-
-def test_bounds_of_one_derating_are_shared(day_plan: planfile.Plan) -> None:
-    """The second costs more, or breaks a promise: its bound holds for the first, unless it was derated further."""
-    derating = Derating()
-    first = attempt(day_plan, usd=100.0, bound_usd=90.0, derating=derating)
-    for second in (
-        attempt(day_plan, usd=110.0, bound_usd=95.0, derating=derating),
-        attempt(day_plan, usd=96.0, bound_usd=95.0, derating=derating, kept=False),
-    ):
-        best = cheaper(first, second)
-        assert (best.usd, best.bound_usd) == (100.0, 95.0)
-    assert cheaper(first, attempt(day_plan, usd=110.0, bound_usd=95.0, derating=Derating(utilization=0.9))) is first
-    assert cheaper(first, attempt(day_plan, usd=98.0, bound_usd=85.0, derating=derating)).bound_usd == 90.0
-
-
-def attempt(of: planfile.Plan, *, usd: float, bound_usd: float, derating: Derating, kept: bool = True) -> Attempt:
-    assert of.simulated is not None
-    return Attempt(
-        solution=cast("Solution", SimpleNamespace()),
-        plan=ExecutablePlan.from_file(of),
-        outcome=structs.replace(of.simulated, total_usd=usd, carbon_usd=0.0, kept=kept),
-        models={},
-        derating=derating,
-        bound_usd=bound_usd,
-    )

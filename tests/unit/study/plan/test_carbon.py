@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.unit.study.plan.conftest import OPTIONS
+from tests.unit.study.conftest import OPTIONS
 
 from meritorder import planfile
 from meritorder.errors import ConfigError

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from tests.unit.study.plan.conftest import requests
+from tests.unit.study.conftest import requests
 
 from meritorder import planfile
 from meritorder.errors import ConfigError

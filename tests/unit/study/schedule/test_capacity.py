@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from tests.samples import fleets
 
-from meritorder.study.plan import capacity
+from meritorder.study.schedule import capacity
 from meritorder.study.schedule.capacity import (
     MAX_UTILIZATION,
     ReducedBackfill,

@@ -9,10 +9,10 @@ from tests.samples.planning import on_demand, reserved, small
 
 from meritorder.planner.solve.highs import Effort
 from meritorder.planner.solve.search import find_plan
-from meritorder.study.plan.record import executable_plan
 from meritorder.study.schedule.capacity import Serving
 from meritorder.study.schedule.case import PlanningCase
 from meritorder.study.schedule.commitments import ChosenCommitments
+from meritorder.study.schedule.executable import executable_plan
 from meritorder.study.schedule.supply import Site
 
 PROBLEM = small([0.5, 1.4], [0.5, 0], 2, payments=(on_demand(), reserved()))
