@@ -22,6 +22,7 @@ from meritorder.sim.instances import (
     under_notice,
     wanted_instances,
 )
+from meritorder.sim.quiet import first_tick_from, next_tick
 from meritorder.sim.replica import finish_run, start_run
 from meritorder.sim.runs import add_to_bins, reschedule, retry_blocked
 from meritorder.sim.sequences import (
@@ -275,8 +276,13 @@ def _discard_progress(kernel: KernelState, p: int, request: int) -> None:
 
 
 @compiled
-def _tick(kernel: KernelState, now: float, tick: int) -> None:
-    """Decide what is decided by the clock, pool by pool; then serve urgent work as real-time work."""
+def _tick(kernel: KernelState, now: float, tick: int) -> int:
+    """Decide what is decided by the clock, pool by pool; then serve urgent work as real-time work.
+
+    Returns:
+        The request of the backlog that is served as real-time work next, NONE if none can be.
+    """
+    kernel.fleet[0].changed = 0
     for p in range(kernel.pools.shape[0]):
         if kernel.pools[p].backfill_by_slot > 0:
             set_backfill(kernel, p, now)
@@ -298,6 +304,8 @@ def _tick(kernel: KernelState, now: float, tick: int) -> None:
         kernel.requests[request].lane = REALTIME
         _route_realtime(kernel, request, now)
         request = most_urgent(kernel, permits)
+    kernel.fleet[0].last_tick = tick
+    return request
 
 
 @compiled
@@ -334,13 +342,15 @@ def serve_all(kernel: KernelState) -> float:
             else:
                 _route_deferrable(kernel, arrival, now)
             arrival += 1
+            if tick > fleet.last_tick + 1:
+                tick = min(tick, max(fleet.last_tick + 1, first_tick_from(kernel, now)))
         elif ticks_s <= run_ends_s:
             served = fleet.done == total and ticks_s > fleet.horizon_s and _all_off(kernel)
             if served or ticks_s > fleet.give_up_s:
                 break
             now = ticks_s
-            _tick(kernel, now, tick)
-            tick += 1
+            urgent = _tick(kernel, now, tick)
+            tick = next_tick(kernel, tick, now, arrival, urgent)
         else:
             now = run_ends_s
             if kernel.replicas[r].run_steps > 0:

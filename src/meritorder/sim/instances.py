@@ -59,6 +59,7 @@ def start(kernel: KernelState, p: int, i: int, now: float, delay_s: float) -> No
     instance = kernel.instances[i]
     instance.state = STARTING if delay_s > 0 else ON
     instance.ready_s = now + delay_s
+    kernel.fleet[0].changed = 1
     paid_s = min(pool.startup_paid_s, delay_s)
     instance.paid_from_s = now + delay_s - paid_s
     instance.ends_s = np.inf
@@ -74,6 +75,7 @@ def start(kernel: KernelState, p: int, i: int, now: float, delay_s: float) -> No
 def turn_on(kernel: KernelState, p: int, i: int, now: float) -> None:
     """Let an instance take requests."""
     kernel.instances[i].state = ON
+    kernel.fleet[0].changed = 1
     for r in replicas_of(kernel, p, i):
         reschedule(kernel, r, now)
 
@@ -89,6 +91,7 @@ def stop(kernel: KernelState, p: int, i: int, now: float) -> None:
     weight = float(pool.replicas_per_instance)
     add_to_bins(kernel.bins[p, 2], kernel.fleet[0].bin_s, instance.paid_from_s, paid_until_s, weight)
     instance.state = OFF
+    kernel.fleet[0].changed = 1
     for r in replicas_of(kernel, p, i):
         set_run_end(kernel, r, np.inf)
 
@@ -167,6 +170,8 @@ def wanted_instances(kernel: KernelState, p: int, now: float, tick: int) -> int:
         mean_in_flight = pool.in_flight_integral / kernel.fleet[0].tick_s
         pool.in_flight_integral = 0.0
         ring = pool.stabilization_ticks
+        for skipped in range(max(kernel.fleet[0].last_tick, tick - ring) + 1, tick):
+            pool.wanted_history[skipped % ring] = 0  # nothing was in flight
         pool.wanted_history[tick % ring] = _machines_for_concurrency(
             mean_in_flight, pool.target, _serving_beside(kernel, p), pool.replicas_per_instance
         )

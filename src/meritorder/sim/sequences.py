@@ -71,18 +71,41 @@ def remove_from_backlog(kernel: KernelState, request: int) -> None:
 
 
 @compiled
+def _queued(kernel: KernelState, permits: int) -> int:
+    """Return the permitted requests in the backlog."""
+    fleet = kernel.fleet[0]
+    queued = np.int64(0)
+    for access in range(fleet.accesses):
+        if (permits >> access) & 1:
+            queued += fleet.heap[access]
+    return queued
+
+
+@compiled
+def _due_in(kernel: KernelState, permits: int, index: int) -> tuple[int, float]:
+    """Return the permitted requests of the backlog whose latest start is in a bucket, and their work."""
+    fleet = kernel.fleet[0]
+    requests, work_s = np.int64(0), 0.0
+    for access in range(fleet.accesses):
+        if (permits >> access) & 1:
+            requests += fleet.due_requests[access, index]
+            work_s += fleet.due_work_s[access, index]
+    return requests, work_s
+
+
+@compiled
 def replicas_to_add(kernel: KernelState, p: int, now: float) -> float:
     """Return the replicas, not rounded, that the tightest deadline of the backlog needs beside those already rented."""
     fleet, pool = kernel.fleet[0], kernel.pools[p]
+    first, queued = most_urgent(kernel, pool.permits), _queued(kernel, pool.permits)
+    if first == NONE:
+        return 0.0
     due_s, needed = 0.0, 0.0
-    for index in range(DUE_BUCKETS):
-        requests = np.int64(0)
-        for access in range(fleet.accesses):
-            if (pool.permits >> access) & 1:
-                requests += fleet.due_requests[access, index]
-                due_s += fleet.due_work_s[access, index]
+    for index in range(_due_bucket(kernel, first), DUE_BUCKETS):
+        requests, work_s = _due_in(kernel, pool.permits, index)
         if requests == 0:
             continue
+        due_s += work_s
         due_by_s = index * fleet.due_bucket_s - pool.target
         rented_s, rented = 0.0, 0
         for i in range(pool.first_instance, pool.first_instance + pool.instances):
@@ -93,7 +116,31 @@ def replicas_to_add(kernel: KernelState, p: int, now: float) -> float:
         if _first_replica_is_due(rented, time_left_s, fleet.tick_s):
             needed = max(needed, float(pool.replicas_per_instance))
         needed = max(needed, _replicas_for_deadline(due_s, rented_s, time_left_s))
+        queued -= requests
+        if queued == 0:
+            break
     return needed
+
+
+@compiled
+def instance_needed_from_s(kernel: KernelState, p: int) -> float:
+    """Return when the backlog will need the first instance of a pool that has none, unless more arrives before."""
+    fleet, pool = kernel.fleet[0], kernel.pools[p]
+    first, queued = most_urgent(kernel, pool.permits), _queued(kernel, pool.permits)
+    if first == NONE:
+        return np.inf
+    due_s, from_s = 0.0, np.inf
+    for index in range(_due_bucket(kernel, first), DUE_BUCKETS):
+        requests, work_s = _due_in(kernel, pool.permits, index)
+        if requests == 0:
+            continue
+        due_s += work_s
+        starts_s = index * fleet.due_bucket_s - pool.target - pool.startup_s
+        from_s = min(from_s, starts_s - max(fleet.tick_s, due_s / pool.replicas_per_instance))
+        queued -= requests
+        if queued == 0:
+            break
+    return from_s
 
 
 @inlined

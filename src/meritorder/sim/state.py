@@ -195,6 +195,8 @@ FLEET: Final = np.dtype(
         ("preemptions", "i8"),
         ("blocked", "i8"),  # blocked replicas
         ("ticking", "i8"),  # whether anything is decided by the clock
+        ("last_tick", "i8"),  # the last tick that was not skipped
+        ("changed", "i8"),  # whether it started or stopped an instance
     ],
     align=True,
 )
