@@ -10,7 +10,7 @@ from meritorder.errors import TraceError
 from meritorder.inputs.numbers import MISSING, NumberStyle, decide_styles, number
 from meritorder.inputs.times import EARLIEST_S, EPOCH_FROM_S, LATEST_S, TimeStyle, decide_times, widen
 from meritorder.traces.buckets import spread
-from meritorder.traces.sources import Source
+from meritorder.traces.sources import UNREADABLE, Source
 from meritorder.traces.verdicts import Judged, judge
 
 _COUNTS: Final = ("input", "output", "cached", "calls", "total")
@@ -113,7 +113,7 @@ def to_requests(source: Source, raw: RawTable, *, aggregate: bool = False, timed
             table = _without_missing(table)
             columns = _decided(source, table, columns)
             frame = table.select(_typed(columns)).collect(engine="streaming")
-    except (pl.exceptions.PolarsError, OSError) as error:
+    except UNREADABLE as error:
         reason = str(error).partition("\n")[0]
         raise TraceError(f"cannot be read as {source.kind} ({reason})", where=source.name) from error
     if frame.is_empty():

@@ -19,6 +19,9 @@ from meritorder.inputs.unpacking import PARQUET, PlainFile, unpack
 
 Record = json_records.Record
 
+UNREADABLE: Final = (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError)
+"""What Polars raises for files that are damaged."""
+
 _RECORDS_PER_PART: Final = 100_000
 _SNIFFED_RECORDS: Final = 20
 # A column of the source may itself be named "line".
@@ -224,7 +227,7 @@ def _parquet(file: PlainFile) -> Source:
         table = pl.scan_parquet(file.path)
         columns = tuple(table.collect_schema().names())
         rows = int(table.select(pl.len()).collect().item())
-    except pl.exceptions.PolarsError as error:
+    except UNREADABLE as error:
         what = "the Parquet file is damaged or truncated"
         raise InputError(what, where=file.name, fix="fetch it again") from error
     if rows > max(_MAX_ROWS, _MAX_ROWS_PER_BYTE * file.path.stat().st_size):

@@ -6,9 +6,8 @@ from itertools import islice
 from typing import Any, Final
 
 import msgspec
-import polars as pl
 
-from meritorder.traces.sources import Record, Source, SourceKind
+from meritorder.traces.sources import UNREADABLE, Record, Source, SourceKind
 
 _RECORDS: Final = 50
 _MEMBERS: Final = 5
@@ -57,7 +56,7 @@ def _first_records(source: Source) -> list[Record]:
     try:
         table = source.table({f"column {place}": name for place, name in enumerate(source.columns)})
         rows = table.drop("line").head(_RECORDS).collect().rows()
-    except (pl.exceptions.PolarsError, OSError):
+    except UNREADABLE:
         return []
     return [dict(zip(source.columns, row, strict=True)) for row in rows]
 
