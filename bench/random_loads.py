@@ -28,8 +28,8 @@ from meritorder.study.fleet.machines import find_machines, max_backfill, unrestr
 from meritorder.study.fleet.options import CompareOptions
 from meritorder.study.fleet.workloads import assign_workloads
 from meritorder.study.plan.answer import plan
-from meritorder.study.plan.options import PlanOptions
 from meritorder.study.plan.replay import replay
+from meritorder.study.schedule.options import PlanOptions
 from meritorder.traces import Trace
 from meritorder.traces.read import read_trace
 from meritorder.units import SECONDS_PER_DAY, SECONDS_PER_HOUR, format_duration
