@@ -299,7 +299,29 @@ def _counted_twice(files: Sequence[FileReport], good: pl.DataFrame) -> list[str]
     ]
     if any(file.format == "litellm" for file in files) and any(file.invoiced for file in files):
         twice.append("requests in LiteLLM's logs are also charged in the bill: they are counted twice")
-    return twice
+    return twice + _both_views(good)
+
+
+def _both_views(good: pl.DataFrame) -> list[str]:
+    """Warn of a month that was read from Azure's export of actual costs and from that of amortized costs."""
+    cost = pl.col("billed_usd") > 0
+    commitments = good.filter(
+        (pl.col("format") == "azure") & pl.col("purchase").is_in([str(name) for name in COMMITMENTS])
+    )
+    months = (
+        commitments.group_by("payer", "billing_start")
+        .agg(
+            bought=pl.col("source").filter(cost & pl.col("bought")).unique().sort(),
+            covered=pl.col("source").filter(cost & ~pl.col("bought")).unique().sort(),
+        )
+        .filter((pl.col("bought").list.len() > 0) & (pl.col("covered").list.len() > 0))
+        .filter(pl.col("bought").list.set_intersection("covered").list.len() == 0)
+        .sort("payer", "billing_start")
+    )
+    return [
+        f"{bought[0]} has actual costs and {covered[0]} amortized ones of the same month: it is counted twice"
+        for _, _, bought, covered in months.rows()
+    ]
 
 
 def _stops_early(good: pl.DataFrame) -> list[str]:

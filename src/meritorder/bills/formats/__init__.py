@@ -1,6 +1,6 @@
 """The formats of bills that can be read, and the detection of a file's format."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Final
 
 from meritorder.bills.files import SourceFile
@@ -87,6 +87,7 @@ FORMATS: Final = (
 )
 
 _SHOWN: Final = 12
+_NAME_LENGTH: Final = 40
 
 
 def recognize_format(source: SourceFile, name: str | None = None, named: Mapping[str, str] | None = None) -> BillFormat:
@@ -104,7 +105,7 @@ def recognize_format(source: SourceFile, name: str | None = None, named: Mapping
         chosen = declared.by_columns(named)
         if not chosen.matches(source.columns):
             absent = [column for column in named.values() if not set(column.split("+")) <= source.columns]
-            have = ", ".join(sorted(source.columns)[:_SHOWN])
+            have = _listed(source.columns)
             raise BillError(f"no column {absent[0]}", where=source.name, fix=f"its columns are {have}")
         return chosen
     if name is not None:
@@ -117,9 +118,14 @@ def recognize_format(source: SourceFile, name: str | None = None, named: Mapping
     for known in FORMATS:
         if known.matches(source.columns):
             return known
-    first = ", ".join(sorted(source.columns)[:_SHOWN])
+    first = _listed(source.columns)
     raise BillError(
         f"not a bill of a known format: its columns are {first}, ..." if first else "there are no charges in it",
         where=source.name,
         fix=f"name its columns, {declared.EXAMPLE}, or use one of: {', '.join(known.name for known in FORMATS)}",
     )
+
+
+def _listed(columns: Collection[str]) -> str:
+    """Return the first columns in a line; names that a damaged file makes of whole rows are cut."""
+    return ", ".join(" ".join(name.split())[:_NAME_LENGTH] for name in sorted(columns)[:_SHOWN])

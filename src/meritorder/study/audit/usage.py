@@ -123,7 +123,7 @@ def usage_from_metrics(
         source=_source(metrics),
         of_all_machines=of_all_machines,
         measured=True,
-        notes=(*metrics.notes, *([f"{gaps:,} hours of machines with gaps and no work tell nothing"] if gaps else [])),
+        notes=(*metrics.notes, *([f"{gaps:,} machine hours with gaps and no work tell nothing"] if gaps else [])),
     )
 
 

@@ -98,3 +98,12 @@ def test_purchase_beside_covered_usage_is_counted_once(tmp_path: Path) -> None:
     bill = bills.read(written(tmp_path / "a.csv", bought, PLAN | {"costInBillingCurrency": "1500"}))
     figures = bills.compute_figures(bill.groups)
     assert (figures.billed_usd, figures.amortised_usd) == (3900, 1500)
+
+
+def test_actual_and_amortized_costs_are_counted_twice(tmp_path: Path) -> None:
+    bought = PLAN | {"chargeType": "Purchase", "additionalInfo": None}
+    actual = written(tmp_path / "actual.csv", bought, PLAN | {"costInBillingCurrency": "0"}, {})
+    amortized = written(tmp_path / "amortized.csv", PLAN | {"costInBillingCurrency": "1500"}, {})
+    warned = "actual.csv has actual costs and amortized.csv amortized ones of the same month: it is counted twice"
+    assert warned in bills.read([actual, amortized]).report.warnings
+    assert warned not in bills.read([actual, written(tmp_path / "part2.csv", {})]).report.warnings

@@ -163,7 +163,7 @@ def test_gaps_are_not_idle() -> None:
     assert usage is not None
     assert list(usage.known) == [True, False, True, True]
     assert list(usage.idle) == [1.0, 0.0, 0.0, 1.0]
-    assert usage.notes == ("1 hours of machines with gaps and no work tell nothing",)
+    assert usage.notes == ("1 machine hours with gaps and no work tell nothing",)
 
 
 def test_guessed_metric_is_never_certain() -> None:
