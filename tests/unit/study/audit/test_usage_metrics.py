@@ -164,6 +164,7 @@ def test_gaps_are_not_idle() -> None:
     assert list(usage.known) == [True, False, True, True]
     assert list(usage.idle) == [1.0, 0.0, 0.0, 1.0]
     assert usage.notes == ("1 machine hours with gaps and no work tell nothing",)
+    assert usage.confidence == "high", "no more than one machine was paid for at once"
 
 
 def test_guessed_metric_is_never_certain() -> None:
