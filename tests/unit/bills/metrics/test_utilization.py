@@ -169,6 +169,18 @@ def test_zeros_of_mig_tell_nothing(tmp_path: Path) -> None:
     assert read_series(tmp_path, measured).samples.height == 2
 
 
+def test_zeros_of_mig_in_csv(tmp_path: Path) -> None:
+    """A whole GPU at 50 % and at 0, and a MIG instance at 0."""
+    rows = [
+        "time,node,gpu,gpu_i_id,DCGM_FI_DEV_GPU_UTIL",
+        "2026-10-05,n,0,,50",
+        "2026-10-06,n,0,,0",
+        "2026-10-05,n,1,3,0",
+    ]
+    metrics = read_utilization(written(tmp_path / "m.csv", "\n".join(rows)))
+    assert metrics.samples["utilization"].to_list() == [0.5, 0.0]
+
+
 def test_memory_is_not_work(tmp_path: Path) -> None:
     with pytest.raises(BillError, match="DCGM_FI_DEV_FB_USED does not measure how much a GPU works"):
         read_series(tmp_path, series_of("DCGM_FI_DEV_FB_USED", [71_000.0], Hostname="h"))
