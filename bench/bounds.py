@@ -2,6 +2,7 @@
 
 import sys
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, Final
@@ -30,6 +31,7 @@ DEFER_SHARES: Final = (0.0, 0.0, 0.3, 1.0)
 SLOTS_S: Final = (15.0, 60.0, 300.0)
 TICK_S: Final = 15.0
 MOVES: Final = 150
+RUNS_S: Final = (15.0, 60.0, 180.0, 600.0)
 MAX_SLOTS: Final = 4000
 # What rounding may leave between two sums.
 TOLERANCE: Final = 1 + 1e-9
@@ -119,7 +121,27 @@ def known_arrangements(case: Case) -> list[Trial]:
         if fixed:
             instances = fixed[-1].pools[0][1].max_instances
             trials += [search_schedule(case, machine, instances, slot_s, rng) for slot_s in SLOTS_S]
+    if load.deferrable.all():
+        trials += [trial for machine in machines for trial in batch_schedules(load, machine)]
     return [trial for trial in trials if trial.feasible]
+
+
+def batch_schedules(load: TraceLoad, machine: CandidateMachine) -> Iterator[Trial]:
+    """Yield schedules of deferrable work alone: a few machines for a while, as late as the next deadline allows."""
+    for run_s in RUNS_S:
+        for instances in (1, 2, 4):
+            for margin_s in (30.0, 120.0):
+                counts = np.zeros(int(load.deadline_s.max() / TICK_S) + 1, np.int64)
+                served_s = -np.inf
+                for due_s, arrived_s in sorted(zip(load.deadline_s, load.arrived_s, strict=True)):
+                    if arrived_s > served_s:
+                        served_s = max(due_s - run_s - margin_s, arrived_s)
+                        counts[int(served_s / TICK_S) + 1 : int((served_s + run_s) / TICK_S) + 2] = instances
+                slot_s = TICK_S * np.ceil(len(counts) / MAX_SLOTS)
+                counts = np.maximum.reduceat(counts, np.arange(0, len(counts), int(slot_s / TICK_S)))
+                scaling = Scheduled(instances=(*counts.tolist(), 0), slot_s=slot_s, ahead_s=machine.startup_s)
+                pool = machine.pool(scaling, realtime=False, backfill=unrestricted_backfill(machine.limits))
+                yield simulate_fleet("schedule", "batch", load, ((machine, pool),))
 
 
 def search_schedule(
@@ -129,12 +151,16 @@ def search_schedule(
     load = case.load
     slot_s = max(slot_s, np.ceil(load.span_s / MAX_SLOTS / TICK_S) * TICK_S)
     slots = int(np.ceil(load.span_s / slot_s)) + 1
-    needed = np.zeros(slots, np.int64)
-    for arrived_s in load.arrived_s[~load.deferrable]:
-        needed[int(max(arrived_s - TICK_S, 0) / slot_s) : int((arrived_s + 2 * TICK_S) / slot_s) + 1] = 1
-    starts = [np.full(slots, instances), instances * needed, np.full(slots, 1), needed]
-    bridged = instances * _bridged(needed, int(machine.startup_paid_s / slot_s) + 1)
-    trials = [(_scheduled(case, machine, counts, slot_s), counts) for counts in [*starts, bridged]]
+    arrives = np.ceil(load.arrived_s[~load.deferrable] / slot_s).astype(np.int64) - 1
+    candidates = [np.full(slots, level) for level in range(1, instances + 1)]
+    for tail in (0, 1, 3):
+        needed = np.zeros(slots, np.int64)
+        for later in range(tail + 1):
+            needed[np.clip(arrives + later, 0, slots - 1)] = 1
+        for gap_s in (0.0, machine.startup_paid_s, 2 * machine.startup_paid_s):
+            bridged = _bridged(needed, int(gap_s / slot_s))
+            candidates += [level * bridged for level in {1, 2, instances}]
+    trials = [(_scheduled(case, machine, counts, slot_s), counts) for counts in candidates]
     best, counts = min(trials, key=lambda pair: (not pair[0].feasible, pair[0].usd))
     for _ in range(MOVES):
         length = int(np.ceil(slots ** rng.random()))

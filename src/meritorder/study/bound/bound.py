@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from meritorder.domain import Replica
 from meritorder.sim.pools import Fixed
-from meritorder.study.bound.path import PaidTime, idle_until, longest_window_s
+from meritorder.study.bound.path import PaidTime, idle_until, is_short
 from meritorder.study.bound.realtime import RealtimeBound
 from meritorder.study.bound.violations import WindowCurves, latency_alone_s
 from meritorder.study.bound.waiting import Cover, Waiting
@@ -24,8 +24,8 @@ Bools = NDArray[np.bool_]
 # A replica may do more than the measured work of a saturated one by this share: another order of requests, or another
 # number of them at a time, may be a little faster than the one that was measured.
 WORK_MARGIN: Final = 0.05
-# Windows tried, in ticks; loads with more requests try the long ones alone.
-_WINDOW_TICKS: Final = (1, 2, 4, 9)
+# Windows tried: length in ticks, and windows before that each is simulated with; loads with more requests try the last.
+_WINDOWS: Final = ((1, 0), (1, 1), (2, 2), (4, 2), (9, 0))
 _MANY_REQUESTS: Final = 100_000
 _ONE: Final = Fixed(instances=1)
 _ROUNDING: Final = 1e-9
@@ -241,19 +241,28 @@ class _Part:
         pool = replace(pool, startup_s=0.0, startup_paid_s=0.0, interruptions=None)
         work_s = first.work_s(realtime)
         waiting = self._waiting(self.supplies, first)
-        longest_s = longest_window_s(startup_paid_s, self.tick_s)
-        ticks = [count for count in _WINDOW_TICKS if count * self.tick_s <= longest_s]
+        tried = [
+            (count * self.tick_s, before)
+            for count, before in _WINDOWS
+            if is_short(count * self.tick_s, before, self.tick_s, startup_paid_s)
+        ]
         best_usd = 0.0
-        for count in ticks[-1:] if len(realtime) > _MANY_REQUESTS else ticks:
-            window_s = count * self.tick_s
-            curves = WindowCurves.of(realtime, pool, work_s, window_s, self.tick_s)
+        for window_s, before in tried[-1:] if len(realtime) > _MANY_REQUESTS else tried:
+            curves = WindowCurves.of(realtime, pool, work_s, window_s=window_s, tick_s=self.tick_s, before=before)
             # A request that finds no machine rents one, if none is starting already.
             served_by_s = realtime.arrived_s + startup_s + self.tick_s
-            windows = int(max(served_by_s[-1], waiting.windows_end_s) / window_s) + 2
+            windows = int(max(served_by_s[-1], waiting.windows_end_s) / window_s) + before + 2
             until = idle_until(realtime.arrived_s, served_by_s, window_s, windows)
             bound = RealtimeBound(
                 curves=curves,
-                paid=PaidTime.of(windows, window_s, self.tick_s, self.load.span_s, startup_paid_s),
+                paid=PaidTime.of(
+                    windows,
+                    window_s=window_s,
+                    before=before,
+                    tick_s=self.tick_s,
+                    horizon_s=self.load.span_s,
+                    startup_paid_s=startup_paid_s,
+                ),
                 rest_s=curves.rest_s(windows, self.load.span_s),
                 covers=[
                     Cover(idle_until=until, elsewhere=np.full(3, np.inf), work_share=1.0),

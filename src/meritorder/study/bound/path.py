@@ -18,10 +18,11 @@ _ELSEWHERE: Final = np.int32(-2)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PaidTime:
-    """The least time that a machine is paid for, by the windows in which it serves; shape (windows,).
+    """The least time that a machine is paid for, by the windows in which it counts; shape (windows,).
 
-    A machine serves from one tick of the clock to a later one. If it serves in windows i to j, that is at least a tick
-    of window i, the windows between, and a tick of window j; from time 0, the whole of window 0:
+    A machine serves from one tick of the clock to a later one. It counts in the windows in which it serves, and in
+    `before` windows after them. If it counts in windows i to j, it is paid for at least from the last tick of window i
+    to the first of window j - before; from time 0, if i = 0:
 
         paid_s >= start_s[i] + (j - i + 1) window_s - stop_s[j]
 
@@ -31,7 +32,7 @@ class PaidTime:
         window_s: Length of each window.
         start_s: The paid part of a start-up, less what `window_s` counts too much in the first window; 0 in window 0,
             since the machines of time 0 need no start.
-        stop_s: What `window_s` counts too much in the last window.
+        stop_s: What `window_s` counts too much in the last windows.
     """
 
     window_s: Floats
@@ -39,17 +40,21 @@ class PaidTime:
     stop_s: Floats
 
     @classmethod
-    def of(cls, windows: int, window_s: float, tick_s: float, horizon_s: float, startup_paid_s: float) -> Self:
+    def of(
+        cls, windows: int, *, window_s: float, before: int, tick_s: float, horizon_s: float, startup_paid_s: float
+    ) -> Self:
         """Return the paid time of equal windows."""
-        last_s = np.clip(horizon_s - np.arange(windows) * window_s, 0.0, tick_s)
+        last_s = np.clip(horizon_s - (np.arange(windows) - before) * window_s, 0.0, tick_s)
         start_s = np.full(windows, startup_paid_s - window_s + tick_s)
         start_s[0] = 0.0
-        return cls(window_s=np.full(windows, window_s), start_s=start_s, stop_s=window_s - last_s)
+        stop_s = (1 + before) * window_s - last_s
+        stop_s[:before] = 0.0  # no machine counts in fewer windows
+        return cls(window_s=np.full(windows, window_s), start_s=start_s, stop_s=stop_s)
 
 
-def longest_window_s(startup_paid_s: float, tick_s: float) -> float:
-    """Return the longest window for which `PaidTime` holds: between two ticks of neighbors a restart costs more."""
-    return max(tick_s, startup_paid_s / 2 + tick_s)
+def is_short(window_s: float, before: int, tick_s: float, startup_paid_s: float) -> bool:
+    """Return whether `PaidTime` holds: during the longest break in which a machine counts on, a restart costs more."""
+    return (window_s == tick_s and before == 0) or (2 + before) * window_s - 2 * tick_s <= startup_paid_s
 
 
 class Stretch(NamedTuple):

@@ -158,11 +158,15 @@ class RealtimeBound:
         numbers = np.arange(table.shape[1], dtype=np.float64)
         charged = np.maximum(numbers - self.held, 0.0)
         usd_per_s = charged * self.usd_per_s - numbers * gap_usd_per_s * curves.pool.replicas_per_instance
+        # A machine that counts on after it stopped has no gaps then.
+        stop_usd = paid.stop_s * self.usd_per_s
+        gap_usd = gap_usd_per_s * curves.pool.replicas_per_instance * curves.before * curves.window_s
+        stop_usd[:-1] -= gap_usd
         usd, path = cheapest_path(
             Stretch(
                 window_s=paid.window_s,
                 start_usd=paid.start_s * self.usd_per_s,
-                stop_usd=paid.stop_s * self.usd_per_s,
+                stop_usd=stop_usd,
                 idle_until=cover.idle_until,
                 paid=charged,
                 usd_per_s=usd_per_s,
@@ -173,8 +177,8 @@ class RealtimeBound:
                 elsewhere=cover.elsewhere,
             )
         )
+        alone = (path[curves.busy] == 0) & (path[curves.busy + 1] == 0)
         here = path[curves.busy]
-        alone = (here == 0) & (path[curves.busy + 1] == 0)
         violations = float(table[np.arange(len(here)), here].sum() + curves.late[alone].sum())
         base_usd = usd - violations * violation_usd + gap_usd_per_s * self.realtime_s
         base_usd += self.waiting.work_usd(gap_usd_per_s, cover.work_share)

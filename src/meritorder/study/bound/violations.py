@@ -41,10 +41,14 @@ class WindowCurves:
         work_s: Seconds of a saturated replica that each request takes.
         busy: Windows with requests, increasing.
         place: Position of each request's window among `busy`.
+        before: Windows before that a window is simulated with; the number of machines is the largest in all of them.
+        entries: What is simulated of each busy window: requests, the window's position among `busy`, and the time since
+            the first window begins that is simulated with it; in order of window and time.
         judged: Requests that are judged in their window if it has machines.
         unserved: Violations in each busy window if it has no machines.
         late: Other requests of the window, violations if the next window has no machines either.
         alone: Violations if every request has a replica for itself, at the least.
+        alone_s: Time of each request alone.
         machines: Numbers simulated, shape (busy, rounds).
         violations: Violations with these, shape (busy, rounds).
     """
@@ -56,15 +60,18 @@ class WindowCurves:
     work_s: Floats
     busy: Ints
     place: Ints
+    before: int
+    entries: tuple[Ints, Ints, Floats]
     judged: Bools
     unserved: Ints
     late: Ints
     alone: Ints
+    alone_s: Floats
     machines: Ints
     violations: Ints
 
     @classmethod
-    def of(cls, load: TraceLoad, pool: SimPool, work_s: Floats, window_s: float, tick_s: float) -> Self:
+    def of(cls, load: TraceLoad, pool: SimPool, work_s: Floats, *, window_s: float, tick_s: float, before: int) -> Self:
         """Return the curves of a load before any simulation."""
         window = np.maximum(np.ceil(load.arrived_s / window_s).astype(np.int64) - 1, 0)
         busy, place = np.unique(window, return_inverse=True)
@@ -72,7 +79,7 @@ class WindowCurves:
         latest_s = load.arrived_s + load.ttft_limit_s
         inside, next_inside = latest_s <= ends_s, latest_s <= ends_s + window_s
         # A machine that serves for a whole tick takes all arrivals of the tick, one of a longer window may be too late.
-        judged = inside | (window_s == tick_s)
+        judged = inside | (window_s == tick_s and before == 0)
 
         def count(chosen: Bools) -> Ints:
             return np.bincount(place, weights=chosen, minlength=len(busy)).astype(np.int64)
@@ -86,10 +93,13 @@ class WindowCurves:
             work_s=work_s,
             busy=busy,
             place=place,
+            before=before,
+            entries=_entries(load.arrived_s, busy, place, window_s=window_s, before=before),
             judged=judged,
             unserved=count(inside),
             late=count(next_inside & ~inside),
             alone=count(judged & _slow_alone(load, pool)),
+            alone_s=latency_alone_s(load, pool),
             machines=nothing,
             violations=nothing,
         )
@@ -111,7 +121,7 @@ class WindowCurves:
         A machine serves the requests of a window whose length is one tick; in a longer one it may stop before they
         come. It stops at a tick, or when it is done after the horizon.
         """
-        if self.window_s > self.tick_s:
+        if self.window_s > self.tick_s or self.before:
             return np.zeros(windows)
         _, pace_s = _unloaded(self.load, self.pool)
         done_s = self.load.arrived_s + _ALONE_MARGIN * (self.load.output_tokens - 1) * pace_s
@@ -158,17 +168,18 @@ class WindowCurves:
 
     @property
     def _slot_s(self) -> float:
-        return self.window_s + 2 * self.tick_s
+        return (1 + self.before) * self.window_s + 2 * self.tick_s
 
     def _slots(self, machines: Ints) -> Ints:
         """Return for how many slots each busy window is simulated, shape (busy,)."""
-        count = len(self.busy)
-        work_s = np.bincount(self.place, weights=self.work_s, minlength=count)
+        members, of, since_s = self.entries
+        work_s = np.bincount(of, weights=self.work_s[members], minlength=len(self.busy))
         work_s = work_s / (np.maximum(machines, 1) * self.pool.replicas_per_instance)
-        longest_s = np.zeros(count)
-        np.maximum.at(longest_s, self.place, latency_alone_s(self.load, self.pool))
-        drain_s = _DRAIN_LATENCIES * longest_s + _DRAIN_WORK * work_s
-        slots = np.ceil((self.tick_s + self.window_s + drain_s) / self._slot_s)
+        longest_s, last_s = np.zeros(len(self.busy)), np.zeros(len(self.busy))
+        np.maximum.at(longest_s, of, self.alone_s[members])
+        np.maximum.at(last_s, of, since_s)
+        drain_s = last_s + _DRAIN_LATENCIES * longest_s + _DRAIN_WORK * work_s
+        slots = np.ceil((self.tick_s + drain_s) / self._slot_s)
         return np.asarray(np.minimum(slots, MAX_SLOTS), np.int64)
 
     def _simulate_chunk(self, chunk: Ints, machines: Ints, slots: Ints) -> tuple[Ints, Bools]:
@@ -182,13 +193,13 @@ class WindowCurves:
         begins_s, ends_s = first_slot * self._slot_s, (first_slot + slots) * self._slot_s
         position = np.full(len(self.busy), -1, np.int64)
         position[chunk] = np.arange(len(chunk))
-        of = position[self.place]
-        members = np.flatnonzero(of >= 0)
-        arrived_s = self.load.arrived_s[members] - self.busy[self.place[members]] * self.window_s
-        arrived_s += begins_s[of[members]] + self.tick_s
+        members, of, since_s = self.entries
+        chosen = position[of] >= 0
+        members, of = members[chosen], position[of[chosen]]
+        arrived_s = begins_s[of] + self.tick_s + since_s[chosen]
         order = np.argsort(arrived_s, kind="stable")
-        members, arrived_s = members[order], arrived_s[order]
-        of = of[members]
+        members, of, arrived_s = members[order], of[order], arrived_s[order]
+        own = self.place[members] == chunk[of]
         load = self.load
         requests = Requests(
             arrived_s=arrived_s,
@@ -205,12 +216,26 @@ class WindowCurves:
         pace_s = tpot_s(result.finished_s, result.first_token_s, requests.output_tokens)
         waited_s = result.first_token_s - arrived_s
         broken = breaks_slo(waited_s, pace_s, load.ttft_limit_s[members], load.tpot_limit_s[members])
-        violations = np.bincount(of, weights=broken & self.judged[members], minlength=len(chunk)).astype(np.int64)
+        violations = np.bincount(of, weights=broken & own & self.judged[members], minlength=len(chunk)).astype(np.int64)
         done_s = np.zeros(len(chunk))
         np.maximum.at(done_s, of, np.nan_to_num(result.finished_s, nan=np.inf))
         before_s = np.concatenate(([0.0], np.maximum.accumulate(done_s)[:-1]))
         done_s[-1] = 0.0  # nothing follows the last window, whose machines stay until its requests are done
         return violations, (done_s <= ends_s) & (before_s <= begins_s)
+
+
+def _entries(arrived_s: Floats, busy: Ints, place: Ints, *, window_s: float, before: int) -> tuple[Ints, Ints, Floats]:
+    """Return what is simulated of each busy window (`WindowCurves.entries`)."""
+    members, of = [np.arange(len(arrived_s))], [place]
+    for lag in range(1, before + 1):
+        later = np.minimum(np.searchsorted(busy, busy + lag), len(busy) - 1)
+        earlier = np.flatnonzero((busy[later] == busy + lag)[place])
+        members.append(earlier)
+        of.append(later[place[earlier]])
+    member, window = np.concatenate(members), np.concatenate(of)
+    since_s = arrived_s[member] - (busy[window] - before) * window_s
+    order = np.lexsort((since_s, window))
+    return member[order], window[order], since_s[order]
 
 
 def _slow_alone(load: TraceLoad, pool: SimPool) -> Bools:

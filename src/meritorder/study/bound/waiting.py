@@ -12,7 +12,7 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 # Shares of the time of machines elsewhere that are priced while they are on, not by the work that they do.
-_STARTED_SHARES: Final = (0.0, 0.5, 1.0)
+_STARTED_SHARES: Final = (0.0, 0.03, 0.1, 0.3, 0.5, 0.7, 1.0)
 _MANY_REQUESTS: Final = 100_000
 
 

@@ -5,7 +5,7 @@ from itertools import product
 import numpy as np
 import pytest
 
-from meritorder.study.bound.path import PaidTime, Stretch, cheapest_path, idle_until, longest_window_s
+from meritorder.study.bound.path import PaidTime, Stretch, cheapest_path, idle_until, is_short
 
 
 def random_stretch(rng: np.random.Generator, windows: int, numbers: int) -> Stretch:
@@ -72,8 +72,14 @@ def test_path_agrees_with_enumeration(seed: int) -> None:
     assert min(same) == pytest.approx(found_usd)
 
 
+def paid_time(windows: int, window_s: float, before: int, horizon_s: float) -> PaidTime:
+    return PaidTime.of(
+        windows, window_s=window_s, before=before, tick_s=15.0, horizon_s=horizon_s, startup_paid_s=240.0
+    )
+
+
 def test_paid_time_of_exact_windows() -> None:
-    paid = PaidTime.of(8, 15.0, 15.0, 112.0, 240.0)
+    paid = paid_time(8, 15.0, 0, 112.0)
     # Started to serve in windows 2 to 4: 240 s, and three ticks.
     assert paid.start_s[2] + paid.window_s[2:5].sum() - paid.stop_s[4] == 240 + 45
     # On at time 0 until the horizon at 112 s.
@@ -81,15 +87,24 @@ def test_paid_time_of_exact_windows() -> None:
 
 
 def test_paid_time_of_long_windows() -> None:
-    paid = PaidTime.of(8, 60.0, 15.0, 480.0, 240.0)
+    paid = paid_time(8, 60.0, 0, 480.0)
     # From the last tick of window 2 to the first of window 4 are 15 + 60 + 15 seconds.
     assert paid.start_s[2] + paid.window_s[2:5].sum() - paid.stop_s[4] == 240 + 90
 
 
+def test_paid_time_of_machines_that_count_on() -> None:
+    paid = paid_time(8, 60.0, 2, 480.0)
+    # The same machine counts in windows 5 and 6, too.
+    assert paid.start_s[2] + paid.window_s[2:7].sum() - paid.stop_s[6] == 240 + 90
+
+
 def test_restart_costs_more_than_longest_break() -> None:
-    window_s = longest_window_s(240.0, 15.0)
-    assert 2 * window_s - 2 * 15 == 240
-    assert longest_window_s(0.0, 15.0) == 15
+    # From the end of the first tick of one window to the last of its neighbor are 240 s.
+    assert is_short(135.0, 0, 15.0, 240.0)
+    assert not is_short(150.0, 0, 15.0, 240.0)
+    assert is_short(90.0, 1, 15.0, 240.0)
+    assert not is_short(105.0, 1, 15.0, 240.0)
+    assert is_short(15.0, 0, 15.0, 0.0)
 
 
 def test_idle_until_tightest_deadline() -> None:

@@ -12,10 +12,10 @@ from meritorder.study.fleet.load import TraceLoad
 WINDOW_S = 60.0
 
 
-def curves_of(asked: TraceLoad, window_s: float = WINDOW_S) -> WindowCurves:
+def curves_of(asked: TraceLoad, window_s: float = WINDOW_S, *, before: int = 0) -> WindowCurves:
     candidate = machine(asked)
     pool = candidate.pool(Fixed(instances=1), realtime=True, backfill=None)
-    return WindowCurves.of(asked, pool, candidate.work_s(asked), window_s, 15.0)
+    return WindowCurves.of(asked, pool, candidate.work_s(asked), window_s=window_s, tick_s=15.0, before=before)
 
 
 def crowded(count: int = 3000, span_s: float = 600.0, slo: Slo = SLO) -> TraceLoad:
@@ -36,6 +36,24 @@ def test_windows_agree_with_own_simulation() -> None:
         broken = (trial.ttft_s > SLO.ttft_s) | (trial.tpot_s > SLO.tpot_s)
         assert curves.violations[place, 0] == np.count_nonzero(broken & curves.judged[members])
     assert curves.violations.max() > 0
+
+
+def test_window_before_is_simulated_too() -> None:
+    asked = crowded()
+    curves = curves_of(asked, before=1)
+    curves.simulate(np.full(len(curves.busy), 2))
+    for place, window in enumerate(curves.busy):
+        both = (curves.place == place) | (curves.place == place - 1)
+        alone = asked.select(both)
+        alone.arrived_s[:] -= (window - 1) * WINDOW_S - 15
+        trial = fixed_fleet(machine(asked), alone, 2)
+        broken = (trial.ttft_s > SLO.ttft_s) | (trial.tpot_s > SLO.tpot_s)
+        broken &= curves.judged[both] & (curves.place[both] == place)
+        assert curves.violations[place, 0] == np.count_nonzero(broken)
+    alone = curves_of(asked)
+    alone.simulate(np.full(len(curves.busy), 2))
+    assert (curves.violations >= alone.violations).all()
+    assert curves.violations.sum() > alone.violations.sum()
 
 
 def test_arrival_on_tick_belongs_before_it() -> None:
