@@ -49,6 +49,8 @@ _FULL: Final = {"ratio": 1.0, "percent": 100.0, "sum": 100.0}
 _WORDS: Final = {"ratio": "a ratio", "percent": "a percentage", "sum": "a percentage added up over GPUs"}
 _TOLERANCE: Final = 1.001
 _MOST_GPUS: Final = 16
+_GPUS_BEHIND_A_MEAN: Final = 8
+"""GPUs of which a sample may be the mean if it names none: one of them can have been used that much more."""
 _INSTANT: Final = pl.Datetime("us", "UTC")
 _FIX: Final = "give a CSV with columns time, machine, utilization, or the JSON of a Prometheus range query"
 _CORRECTION: Final = "name it …_percent or …_ratio"
@@ -238,7 +240,7 @@ def _scaled(samples: pl.DataFrame, name: str, scale: _Scale, notes: tuple[str, .
             "machine",
             "gpu",
             utilization=(share / gpus_of_one).clip(0, 1),
-            busiest=share.clip(0, 1),
+            busiest=(share if gpus or scale.kind == "sum" else share * _GPUS_BEHIND_A_MEAN).clip(0, 1),
         ),
         machines=samples["machine"].n_unique(),
         gpus=gpus,

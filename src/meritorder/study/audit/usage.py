@@ -114,7 +114,7 @@ def usage_from_metrics(
     )
     known, idle, used = _columns(by_hour, fleet.hours, "idle", "used")
     gaps = machine_hours.height - known_hours.height
-    sampled: Confidence = "high" if metrics.machines > 1 or _most_machines(fleet) <= 1 else "medium"
+    sampled: Confidence = "high" if metrics.machines >= _most_machines(fleet) else "medium"
     return MachineUsage(
         known=known,
         idle=idle,

@@ -245,3 +245,11 @@ def test_spreadsheet_in_utf16(tmp_path: Path) -> None:
     path = tmp_path / "m.csv"
     path.write_bytes("time;machine;gpu_percent\n05.10.2026 00:00;a;50\n".encode("utf-16"))
     assert read_utilization(path).samples["utilization"].to_list() == [0.5]
+
+
+def test_mean_of_a_machine_may_hide_a_gpu(tmp_path: Path) -> None:
+    """One of eight GPUs at 4 % is a mean of half a percent."""
+    metrics = read_series(tmp_path, series_of("node_gpu_utilization", [0.5, 0.0], node="n"))
+    assert metrics.samples["busiest"].to_list() == pytest.approx([0.04, 0.0])
+    of_gpus = read_series(tmp_path, series_of("node_gpu_utilization", [0.5, 0.0], node="n", gpu="0"))
+    assert of_gpus.samples["busiest"].to_list() == pytest.approx([0.005, 0.0])

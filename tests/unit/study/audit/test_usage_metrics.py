@@ -167,6 +167,15 @@ def test_gaps_are_not_idle() -> None:
     assert usage.confidence == "high", "no more than one machine was paid for at once"
 
 
+@pytest.mark.parametrize(("paid", "confidence"), [(2.0, "high"), (3.0, "medium")])
+def test_unsampled_machines_make_it_less_certain(paid: float, confidence: str) -> None:
+    usage = usage_from_metrics(
+        fleet_of(samples.pool([paid])), metrics_of((0, "a", 0.5), (0, "b", 0.5)), of_all_machines=True
+    )
+    assert usage is not None
+    assert usage.confidence == confidence
+
+
 def test_guessed_metric_is_never_certain() -> None:
     metrics = utilization(pl.DataFrame({"time": [samples.START], "machine": ["a"], "utilization": [0.0]}))
     for confidence in ("low", "medium", "high"):
