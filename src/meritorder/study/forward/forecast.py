@@ -30,9 +30,9 @@ _MIN_MOVE: Final = 0.05
 _WEEKLY_DAYS: Final = 8
 # Share of the mean load that is added to both sides of a ratio, so that slots without load have one.
 _IDLE_SHARE: Final = 0.02
-# Change of the level from day to day that is expected before any was seen, and its quantile that is prepared for.
-_PRIOR_CHANGE: Final = 0.25
-_CHANGE_DEVIATIONS: Final = 1.28
+# Error of a day's load that is expected before any was seen; 1.28 standard deviations are exceeded one time in ten.
+_PRIOR_ERROR: Final = 0.25
+_DEVIATIONS: Final = 1.28
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,18 +116,16 @@ def pinball_loss(quantile: Floats, load: Floats, share: float) -> float:
     return float(np.mean(np.maximum(share * missing, (share - 1) * missing)))
 
 
-def surge_factor(levels: Floats) -> float:
-    """Return the factor on the load that a policy is prepared for: 90 % of day-to-day changes are smaller.
+def surge_factor(errors: Floats) -> float:
+    """Return the factor by which a day's load stays below its forecast times it, nine times in ten.
 
-        exp(1.28 s),    s^2 = (0.25^2 + sum of squared log changes) / (1 + changes)
+        exp(1.28 s),    s^2 = (0.25^2 + sum of squared errors) / (1 + errors)
 
     Args:
-        levels: Mean load of each past day, shape (days,).
+        errors: Logarithms of load / forecast of past days, shape (days,).
     """
-    positive = levels[levels > 0]
-    changes = np.diff(np.log(positive))
-    spread = np.sqrt((_PRIOR_CHANGE**2 + float(np.sum(changes**2))) / (1 + len(changes)))
-    return float(np.exp(_CHANGE_DEVIATIONS * spread))
+    spread = np.sqrt((_PRIOR_ERROR**2 + float(np.sum(errors**2))) / (1 + len(errors)))
+    return float(np.exp(_DEVIATIONS * spread))
 
 
 def day_type(day: int, epoch_s: float | None, holidays: frozenset[str] = frozenset()) -> int:

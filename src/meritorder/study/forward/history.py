@@ -1,5 +1,6 @@
 """The past days as a policy sees them: the load of each slot on a machine, and forecasts from it."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
@@ -9,7 +10,7 @@ from numpy.typing import NDArray
 
 from meritorder.study.fleet.machines import CandidateMachine
 from meritorder.study.forward.days import Day
-from meritorder.study.forward.forecast import Forecast, forecast_day
+from meritorder.study.forward.forecast import DAYS_PER_WEEK, Forecast, forecast_day, surge_factor
 from meritorder.study.forward.policy import SLOT_S, slot_loads
 from meritorder.units import SECONDS_PER_HOUR
 
@@ -45,11 +46,24 @@ class History:
         return self._loads[key]
 
     def forecast(self, machine: int, place: int) -> Forecast | None:
-        """Return the forecast of a day from the days before it; None for the first."""
+        """Return the forecast of a day, or of the one after the last, from the days before it; None for the first."""
         if place == 0:
             return None
+        kinds = [day.kind for day in self.days]
+        following = kinds[place] if place < len(kinds) else (kinds[-1] + 1) % DAYS_PER_WEEK
         past = np.array([self.loads(machine, before) for before in range(place)])
-        return forecast_day(past, [day.kind for day in self.days[:place]], self.days[place].kind)
+        return forecast_day(past, kinds[:place], following)
+
+    def possible_load(self, machine: int, place: int) -> float:
+        """Return a mean load of a day that nine in ten days stay below, by the errors of earlier forecasts."""
+        errors: list[float] = []
+        for before in range(1, place):
+            forecast = self.forecast(machine, before)
+            expected, load = forecast.expected.mean() if forecast else 0.0, self.loads(machine, before).mean()
+            if min(expected, load) > 0:
+                errors.append(math.log(load / expected))
+        forecast = self.forecast(machine, place)
+        return float(forecast.expected.mean()) * surge_factor(np.array(errors)) if forecast else 0.0
 
     def load_before(self, machine: int, place: int) -> float:
         """Return the load just before a day; for the first day, that of its first hour."""

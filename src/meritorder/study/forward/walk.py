@@ -5,6 +5,7 @@ what may wait beyond its end is served after it, on machines that this day pays 
 """
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -19,6 +20,7 @@ from meritorder.study.forward.fit import PolicyFit
 from meritorder.study.forward.forecast import ForecastScore, score_forecast
 from meritorder.study.forward.history import History
 from meritorder.study.forward.policy import Policy
+from meritorder.study.forward.simulations import Simulations
 
 # Days from which on one can be judged: one to fit to, and one to carry out on.
 _MIN_DAYS: Final = 2
@@ -74,11 +76,13 @@ class WalkForward:
         days: The days.
         left_out: Indices of the days with a hole in their log, and the length of the hole.
         policy: The policy for the day after the last, fitted to all days.
+        floor: Its fewest machines in each slot of that day; empty without a floor.
     """
 
     days: tuple[WalkDay, ...]
     left_out: dict[int, float]
     policy: Policy
+    floor: tuple[int, ...]
 
     @property
     def policy_usd(self) -> float:
@@ -154,22 +158,29 @@ def walk_forward(
     if len(whole) < _MIN_DAYS:
         return None
     history = History(days=whole, machines=machines)
-    fit = PolicyFit(history=history, batch_machines=batch_machines or machines, progress=progress)
+    simulations = Simulations(history=history, batch_machines=batch_machines or machines, progress=progress)
+    fit = PolicyFit(history=history, simulations=simulations, progress=progress)
     baseline = PastBaseline(days=whole, machines=machines, progress=progress)
     judged = [_judge(place, history, fit, baseline) for place in range(1, len(whole))]
     fitted = fit.fit(len(whole))
     return WalkForward(
-        days=tuple(replace(day, best_usd=fit.best_usd(place)) for place, day in enumerate(judged, 1)),
+        days=tuple(replace(day, best_usd=simulations.best_usd(place)) for place, day in enumerate(judged, 1)),
         left_out={day.index: day.hole_s for day in days if day.hole_s > 0},
         policy=fitted.policy,
+        floor=fitted.policy.floor(history.forecast(fitted.design.machine, len(whole))),
     )
 
 
 def _judge(place: int, history: History, fit: PolicyFit, baseline: PastBaseline) -> WalkDay:
     """Carry out on a day what was fitted to the days before it."""
     day = history.days[place]
-    fitted, arrangement = fit.fit(place), baseline.choose(place)
-    trial, realtime = fit.run(fitted, place), baseline.run(arrangement, place)
+    with ThreadPoolExecutor(max_workers=1) as background:
+        chosen = background.submit(baseline.choose, place)
+        fitted, arrangement = fit.fit(place), chosen.result()
+    trial, realtime = (
+        fit.simulations.run(fitted.design, fitted.level, fitted.policy, place),
+        baseline.run(arrangement, place),
+    )
     machine = fitted.design.machine
     forecast = history.forecast(machine, place)
     return WalkDay(

@@ -70,10 +70,10 @@ def test_shortfall_costs_more_at_high_quantiles() -> None:
     assert pinball_loss(np.array([2.0]), np.array([1.0]), 0.9) == pytest.approx(0.1)
 
 
-def test_surge_follows_changes_of_level() -> None:
-    unknown = surge_factor(np.array([1.0]))
+def test_surge_follows_errors_of_forecasts() -> None:
+    unknown = surge_factor(np.zeros(0))
     assert unknown == pytest.approx(np.exp(1.28 * 0.25))
-    assert surge_factor(np.ones(30)) < 1.1 < unknown < surge_factor(np.array([1.0, 2.0, 1.0, 2.0]))
+    assert surge_factor(np.zeros(30)) < 1.1 < unknown < surge_factor(np.log([2.0, 0.5]))
 
 
 def test_holidays_are_sundays() -> None:
