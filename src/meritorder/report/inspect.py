@@ -159,8 +159,7 @@ def _print_report(trace: Trace, console: Console) -> None:
             console.print(f"  {count:,}  {escape(reason)}")
         for row in report.first_bad:
             console.print(f"  {escape(str(row))}", style="dim", highlight=False)
-    for kind, aside in report.aside.items():
-        share = aside.rows / report.rows
-        console.print(f"[yellow]set aside:[/yellow] {aside} ({share:.1%} of the rows): {escape(kind.value)}")
+    for line in report.aside_lines:
+        console.print(f"[yellow]{escape(line)}[/yellow]")
     for text in report.assumptions:
         console.print(f"[dim]assumed:[/dim] {escape(text)}", highlight=False)

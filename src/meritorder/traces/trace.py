@@ -150,6 +150,14 @@ class ReadReport:
         return {kind.value: aside.rows for kind, aside in self.aside.items()}
 
     @property
+    def aside_lines(self) -> list[str]:
+        """What is set aside: number, tokens, share of the rows and kind, a line for each kind."""
+        return [
+            f"set aside: {aside} ({aside.rows / self.rows:.1%} of the rows): {kind.value}"
+            for kind, aside in self.aside.items()
+        ]
+
+    @property
     def failed_rows(self) -> int:
         """Number of requests that failed upstream: no output tokens, or logged as a failure."""
         return sum(self.aside[kind].rows for kind in FAILED if kind in self.aside)

@@ -209,7 +209,7 @@ def _warnings(trace: traces.Trace, result: SearchResult, load: TraceLoad) -> lis
     if report.bad_rows:
         shown = "; ".join(str(row) for row in report.first_bad[:3])
         warnings.append(f"{report.bad_rows:,} of {report.rows:,} rows are invalid and were skipped: {shown}")
-    warnings += [f"set aside: {aside}: {kind.value}" for kind, aside in report.aside.items()]
+    warnings += report.aside_lines
     if report.estimated_tokens:
         warnings.append("token counts were estimated from text")
     if not load.deferrable.any():

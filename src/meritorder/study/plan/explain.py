@@ -296,7 +296,7 @@ def warnings(
     report = trace.report
     if report.bad_rows:
         texts.append(f"{report.bad_rows:,} of {report.rows:,} rows are invalid and were left out")
-    texts += [f"set aside: {aside}: {kind.value}" for kind, aside in report.aside.items()]
+    texts += report.aside_lines
     if not any(workload.lane == "deferrable" for workload in workloads):
         texts.append("no request is marked as deferrable; state which may wait with --defer 40%@4h or --workloads")
     if options.backtest is not None and not backtest:

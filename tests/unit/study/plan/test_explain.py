@@ -74,14 +74,14 @@ def test_sentence_claims_no_saving_without_one() -> None:
 
 
 def test_warnings_name_cheaper_tokens_and_deferral() -> None:
-    trace = cast("Trace", SimpleNamespace(report=SimpleNamespace(bad_rows=2, rows=9, aside={})))
+    trace = cast("Trace", SimpleNamespace(report=SimpleNamespace(bad_rows=2, rows=9, aside_lines=[])))
     texts = explain.warnings(
         trace, [], PlanOptions(backtest=0.5), tokens_usd={"batch": 3.0, "standard": 9.0}, total_usd=5.0, backtest=[]
     )
     assert [text.split()[0] for text in texts] == ["2", "no", "there", "bought"]
     assert "--tokens batch" in texts[-1]
     assert not explain.warnings(
-        cast("Trace", SimpleNamespace(report=SimpleNamespace(bad_rows=0, rows=9, aside={}))),
+        cast("Trace", SimpleNamespace(report=SimpleNamespace(bad_rows=0, rows=9, aside_lines=[]))),
         week().workloads,
         PlanOptions(),
         tokens_usd={"batch": 6.0},
