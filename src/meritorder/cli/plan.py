@@ -102,6 +102,14 @@ def plan(
     carbon_price: Annotated[
         float, typer.Option("--carbon-price", metavar="USD", min=0, help="Price of a tonne of CO2; requires --carbon.")
     ] = 0.0,
+    hindsight: Annotated[
+        bool,
+        typer.Option("--hindsight", help="Plan the trace itself alone, without judging a policy on days not seen."),
+    ] = False,
+    holidays: Annotated[
+        Path | None,
+        typer.Option("--holidays", metavar="FILE", help="Dates that are forecast as Sundays, one a line: 2026-12-25."),
+    ] = None,
     replicas: Replicas = None,
     backtest: Annotated[
         str,
@@ -146,7 +154,7 @@ def plan(
     from meritorder.report import files
     from meritorder.report.plan import text as plan_text
     from meritorder.study.plan.answer import plan as study
-    from meritorder.study.schedule.options import HARDWARE, PlanOptions, parse_terms, parse_tiers
+    from meritorder.study.schedule.options import HARDWARE, PlanOptions, parse_dates, parse_terms, parse_tiers
 
     files.check_target(json, html)
     if (carbon is None) != (carbon_price == 0):
@@ -182,6 +190,8 @@ def plan(
         backtest=parse_share(backtest, "--backtest") if backtest else None,
         effort=Effort(time_limit_s=parse_duration(time_limit, "--time-limit")),
         scale=scale,
+        hindsight=hindsight,
+        holidays=parse_dates(holidays) if holidays else frozenset(),
         start=start,
         end=end,
     )

@@ -16,11 +16,18 @@ from meritorder.study.fleet.machines import CandidateMachine
 from meritorder.study.fleet.options import Progress
 from meritorder.study.forward.baseline import PastBaseline
 from meritorder.study.forward.days import split_days
-from meritorder.study.forward.fit import PolicyFit
-from meritorder.study.forward.forecast import ForecastScore, score_forecast
+from meritorder.study.forward.fit import FittedPolicy, PolicyFit
+from meritorder.study.forward.forecast import (
+    DAYS_PER_WEEK,
+    ForecastScore,
+    day_type,
+    forecast_day,
+    score_forecast,
+)
 from meritorder.study.forward.history import History
 from meritorder.study.forward.policy import Policy
 from meritorder.study.forward.simulations import Simulations
+from meritorder.units import SECONDS_PER_DAY
 
 # Days from which on one can be judged: one to fit to, and one to carry out on.
 _MIN_DAYS: Final = 2
@@ -76,7 +83,8 @@ class WalkForward:
         days: The days.
         left_out: Indices of the days with a hole in their log, and the length of the hole.
         policy: The policy for the day after the last, fitted to all days.
-        floor: Its fewest machines in each slot of that day; empty without a floor.
+        floor: Fewest machines in each slot of a day, or of a week if the trace covers one, from midnight of the first
+            day on; empty without a floor.
     """
 
     days: tuple[WalkDay, ...]
@@ -167,8 +175,21 @@ def walk_forward(
         days=tuple(replace(day, best_usd=simulations.best_usd(place)) for place, day in enumerate(judged, 1)),
         left_out={day.index: day.hole_s for day in days if day.hole_s > 0},
         policy=fitted.policy,
-        floor=fitted.policy.floor(history.forecast(fitted.design.machine, len(whole))),
+        floor=_next_floor(history, fitted, epoch_s, holidays),
     )
+
+
+def _next_floor(
+    history: History, fitted: FittedPolicy, epoch_s: float | None, holidays: frozenset[str]
+) -> tuple[int, ...]:
+    """Return the floor of the days to come: of each weekday if a whole week is known, else of one day."""
+    days, machine = history.days, fitted.design.machine
+    past = np.array([history.loads(machine, place) for place in range(len(days))])
+    kinds = [day.kind for day in days]
+    midnight_s = None if epoch_s is None else epoch_s - epoch_s % SECONDS_PER_DAY
+    coming = range(DAYS_PER_WEEK) if len(days) >= DAYS_PER_WEEK else [days[-1].index + 1]
+    floors = [fitted.policy.floor(forecast_day(past, kinds, day_type(index, midnight_s, holidays))) for index in coming]
+    return tuple(machines for floor in floors for machines in floor)
 
 
 def _judge(place: int, history: History, fit: PolicyFit, baseline: PastBaseline) -> WalkDay:

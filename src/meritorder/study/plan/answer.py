@@ -18,8 +18,9 @@ from meritorder.planner.model.supply import Holdings
 from meritorder.planner.sensitivity import analyze_sensitivity
 from meritorder.planpolicy import Policy, PolicyFloor
 from meritorder.planproof import Credit
+from meritorder.study.fleet.fleets import Trial
 from meritorder.study.fleet.options import Progress
-from meritorder.study.fleet.workloads import assign_workloads, only_model, permitted_to_any
+from meritorder.study.fleet.workloads import AssignedTrace, assign_workloads, only_model, permitted_to_any
 from meritorder.study.plan.arranged import (
     ArrangedPool,
     arranged_pools,
@@ -31,6 +32,7 @@ from meritorder.study.plan.bounds import find_bounds
 from meritorder.study.plan.carbon import price_carbon, read_carbon
 from meritorder.study.plan.explain import coarsened, tokens_usd
 from meritorder.study.plan.record import Explanation, Judged, explain_solution, to_file
+from meritorder.study.plan.tomorrow import judge_forward
 from meritorder.study.schedule.capacity import ReducedBackfill
 from meritorder.study.schedule.case import PlanningCase, build_case
 from meritorder.study.schedule.commitments import choose_commitments, read_holdings
@@ -59,10 +61,59 @@ def plan(trace: Trace, options: PlanOptions, progress: Progress = lambda _: None
     Raises:
         MeritorderError: No plan was found; says why, and what would help.
     """
-    catalog = facts.load(options.catalogs)
-    intensities = read_carbon(options.carbon) if options.carbon is not None else None
     promised = assign_workloads(trace, options)
     options = replace(options, terms=options.terms_for(promised.span_s))
+    groups, case, notes = _read_case(trace, promised, options, progress)
+    chosen = choose_commitments(case.problem, options.effort, options.seed, progress)
+    committed = replace(
+        case, problem=chosen.problem, commitments=chosen, assumptions=(*case.assumptions, *chosen.assumptions)
+    )
+    progress("simulating the cheapest known arrangement")
+    known = _known(groups, [group.cheapest for group in groups], committed, options)
+    with ThreadPoolExecutor(max_workers=1) as background:
+        bounding = background.submit(find_bounds, groups, case, options.tiers)
+        try:
+            attempt = plan_until_it_holds(committed, options, progress)
+        except InfeasibleError:
+            if not known.holds(options):
+                raise
+            attempt = None
+        progress("waiting for the bound")
+        bounds = bounding.result()
+    progress("judging the policy on days that it has not seen")
+    forward = None if options.hindsight else judge_forward(groups, options, trace.epoch_s, progress)
+    fitted = known
+    if forward is not None:
+        fitted = _known(groups, forward.trials, committed, options)
+    progress("valuing each degree of freedom")
+    judged, explanation = _cheapest(
+        groups, known, attempt, fitted=fitted, case=committed, options=options, bounds=bounds
+    )
+    tested: Sequence[planfile.CommitmentBacktest] = ()
+    if options.backtest is not None:
+        progress("backtesting commitments")
+        free = apply(Derating(), case, ReducedBackfill(case.loads))
+        tested = backtest_commitments(coarsened(free), options.backtest)
+    return to_file(
+        trace,
+        promised,
+        options,
+        judged=judged,
+        explanation=explanation,
+        forward=None if forward is None else forward.record,
+        tokens_usd=tokens_usd(case.loads, case.all_tokens),
+        backtest=tested,
+        carbon_usd_per_tonne=None if case.problem.carbon is None else options.carbon_usd_per_tonne,
+        notes=notes,
+    )
+
+
+def _read_case(
+    trace: Trace, promised: AssignedTrace, options: PlanOptions, progress: Progress
+) -> tuple[list[Arrangements], PlanningCase, tuple[str, ...]]:
+    """Return the known arrangements of a trace, its planning case, and notes on commitments already held."""
+    catalog = facts.load(options.catalogs)
+    intensities = read_carbon(options.carbon) if options.carbon is not None else None
     names = [options.model] if options.model else list(trace.models) or [only_model(trace)]
     loads = {catalog.find_model(name): promised.load(options, None if options.model else name) for name in names}
     holdings = Holdings()
@@ -77,39 +128,7 @@ def plan(trace: Trace, options: PlanOptions, progress: Progress = lambda _: None
         price = options.carbon_usd_per_tonne
         carbon = price_carbon(intensities, price, case.problem, trace.epoch_s, str(options.carbon))
         case = replace(case, problem=replace(case.problem, carbon=carbon))
-    chosen = choose_commitments(case.problem, options.effort, options.seed, progress)
-    committed = replace(
-        case, problem=chosen.problem, commitments=chosen, assumptions=(*case.assumptions, *chosen.assumptions)
-    )
-    known = _known(groups, committed, options, progress)
-    with ThreadPoolExecutor(max_workers=1) as background:
-        bounding = background.submit(find_bounds, groups, case, options.tiers)
-        try:
-            attempt = plan_until_it_holds(committed, options, progress)
-        except InfeasibleError:
-            if not known.holds(options):
-                raise
-            attempt = None
-        progress("waiting for the bound")
-        bounds = bounding.result()
-    progress("valuing each degree of freedom")
-    judged, explanation = _cheapest(groups, known, attempt, case=committed, options=options, bounds=bounds)
-    tested: Sequence[planfile.CommitmentBacktest] = ()
-    if options.backtest is not None:
-        progress("backtesting commitments")
-        free = apply(Derating(), case, ReducedBackfill(case.loads))
-        tested = backtest_commitments(coarsened(free), options.backtest)
-    return to_file(
-        trace,
-        promised,
-        options,
-        judged=judged,
-        explanation=explanation,
-        tokens_usd=tokens_usd(case.loads, case.all_tokens),
-        backtest=tested,
-        carbon_usd_per_tonne=None if case.problem.carbon is None else options.carbon_usd_per_tonne,
-        notes=holdings.notes,
-    )
+    return groups, case, holdings.notes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,9 +149,9 @@ class _Known:
         return self.outcome.kept
 
 
-def _known(groups: Sequence[Arrangements], case: PlanningCase, options: PlanOptions, progress: Progress) -> _Known:
-    progress("simulating the cheapest known arrangement")
-    pools = arranged_pools(groups, several_models=case.several_models)
+def _known(groups: Sequence[Arrangements], trials: Sequence[Trial], case: PlanningCase, options: PlanOptions) -> _Known:
+    """Return fleets of the groups as a plan, simulated together."""
+    pools = arranged_pools(groups, trials, several_models=case.several_models)
     plan = executable_arrangement(pools, horizon=case.problem.horizon, several_models=case.several_models)
     if case.problem.carbon is not None:
         plan = replace(plan, pools=[_with_carbon(pool, case, case.problem.carbon) for pool in plan.pools])
@@ -178,11 +197,22 @@ def _cheapest(
     known: _Known,
     attempt: Attempt | None,
     *,
+    fitted: _Known,
     case: PlanningCase,
     options: PlanOptions,
     bounds: tuple[float, float],
 ) -> tuple[Judged, Explanation]:
-    """Return the cheapest plan that keeps every promise, and what is said about it."""
+    """Return the cheapest plan that keeps every promise, and what is said about it.
+
+    Args:
+        groups: The known arrangements.
+        known: The cheapest of them as a plan.
+        attempt: The schedule of the linear program, if one holds.
+        fitted: The policy that is carried out.
+        case: The planning case.
+        options: What was planned, and within which limits.
+        bounds: Lower bounds on any policy, and on anything.
+    """
     baseline_usd = sum(group.baseline.usd for group in groups)
     credited = [credit for group in groups for credit in group.found.credited]
     known_usd = known.outcome.total_usd + known.outcome.carbon_usd
@@ -210,10 +240,11 @@ def _cheapest(
         )
         arranged_usd = sum(group.cheapest.usd for group in groups)
         credited.append(Credit(cause="scheduling with hindsight", usd=arranged_usd - outcome.total_usd))
-    policy, policy_outcome = known.plan, known.outcome
-    if plan is not known.plan:
-        policy = _policy_beside(plan, known.plan)
-        machines = {**case.machines, **{arranged.name: arranged.machine for arranged in known.pools}}
+    policy, policy_outcome = fitted.plan, fitted.outcome
+    if plan is not fitted.plan:
+        policy = _policy_beside(plan, fitted.plan)
+        machines = {arranged.name: arranged.machine for arranged in (*known.pools, *fitted.pools)}
+        machines = {**case.machines, **machines}
         policy_outcome, _ = simulate_plan(policy, case.loads, machines, case.tokens, seed=options.seed)
     return (
         Judged(

@@ -15,6 +15,7 @@ from meritorder.planner.model.supply import machine_key
 from meritorder.planpolicy import BacklogRule, Policy, PolicyFloor, ReactiveRule
 from meritorder.sim.pools import Autoscaled, DeadlineScaled, Fixed, PoolAccount, Scheduled, SimPool
 from meritorder.study.compare.certainty import saving_interval
+from meritorder.study.fleet.fleets import Trial
 from meritorder.study.fleet.machines import CandidateMachine
 from meritorder.study.fleet.options import ASSUMED_INTERRUPTIONS_PER_MONTH
 from meritorder.study.fleet.spot import spot_assumptions
@@ -40,6 +41,7 @@ class ArrangedPool:
     Args:
         name: Name of the pool.
         group: The requests that it serves.
+        trial: The fleet that it belongs to, simulated on them.
         machine: Its machines.
         pool: How they scale, and how much deferrable work they admit beside real-time work.
         account: How their paid time was used.
@@ -48,6 +50,7 @@ class ArrangedPool:
 
     name: str
     group: Arrangements
+    trial: Trial
     machine: CandidateMachine
     pool: SimPool
     account: PoolAccount
@@ -66,17 +69,24 @@ class ArrangedPool:
             slot_s: Length of a slot.
             slots: Number of slots.
         """
-        result = self.group.cheapest.result
+        result = self.trial.result
         begins_s = np.arange(bins_s.shape[1], dtype=np.float64) * result.bin_s
         slot = slot_index(begins_s, slot_s, slots)
         return np.bincount(slot, weights=bins_s[self.place], minlength=slots).astype(np.float64)
 
 
-def arranged_pools(groups: Sequence[Arrangements], *, several_models: bool) -> list[ArrangedPool]:
-    """Return the pools of the cheapest arrangement of each group, each with a name of its own."""
+def arranged_pools(
+    groups: Sequence[Arrangements], trials: Sequence[Trial], *, several_models: bool
+) -> list[ArrangedPool]:
+    """Return the pools of fleets, each with a name of its own.
+
+    Args:
+        groups: The requests that were served.
+        trials: A fleet for each group.
+        several_models: Whether names include the model.
+    """
     pools: list[ArrangedPool] = []
-    for group in groups:
-        trial = group.cheapest
+    for group, trial in zip(groups, trials, strict=True):
         for place, (machine, pool) in enumerate(trial.pools):
             suffix = group.model if several_models else ""
             name = pool_name(machine.offer, machine.profile.gpus, realtime=pool.realtime, suffix=suffix)
@@ -86,6 +96,7 @@ def arranged_pools(groups: Sequence[Arrangements], *, several_models: bool) -> l
                 ArrangedPool(
                     name=name,
                     group=group,
+                    trial=trial,
                     machine=machine,
                     pool=pool,
                     account=trial.result.pools[place],
@@ -145,7 +156,7 @@ def _plan_pool(arranged: ArrangedPool) -> planfile.PlanPool:
 def _schedule(arranged: ArrangedPool, slot_s: float, slots: int) -> planfile.PoolSchedule:
     """Return the prices of a pool, and the machines that ran in each slot on average, rounded up."""
     offer = arranged.machine.offer
-    paid_s = arranged.by_slot(arranged.group.cheapest.result.capacity_bins_s, slot_s, slots)
+    paid_s = arranged.by_slot(arranged.trial.result.capacity_bins_s, slot_s, slots)
     machines = np.ceil(paid_s / (slot_s * arranged.machine.replicas) - _ROUNDING).astype(np.int64)
     share = offer.interruptions_per_month
     interrupted = arranged.machine.interruptions is not None
@@ -203,7 +214,7 @@ def _routes(pools: Sequence[ArrangedPool], horizon: Horizon, *, several_models: 
     slot_s, slots = horizon.slot_s, horizon.slots
     for group in dict.fromkeys(arranged.group for arranged in pools):
         own = [arranged for arranged in pools if arranged.group is group]
-        result, load = group.cheapest.result, group.load
+        result, load = own[0].trial.result, group.load
         for members in request_classes(load, slot_s, group.model if several_models else ""):
             requests = load.select(members.members)
             if not members.deferrable:
@@ -302,7 +313,7 @@ def _dispatch(groups: Sequence[Arrangements], pools: Sequence[ArrangedPool], hor
     paid: dict[str, Floats] = {}
     busy = {"realtime": np.zeros(slots), "deferrable": np.zeros(slots)}
     for arranged in pools:
-        result, gpus = arranged.group.cheapest.result, arranged.machine.profile.gpus
+        result, gpus = arranged.trial.result, arranged.machine.profile.gpus
         model = arranged.machine.offer.pricing_model.value
         paid_s = arranged.by_slot(result.capacity_bins_s, slot_s, slots)
         if paid_s.any():

@@ -17,7 +17,7 @@ from meritorder.planner.model.supply import Spot
 from meritorder.planner.model.variants import aggregate_to_hours, replace_due_slots, restrict_purchases
 from meritorder.planner.solve.bounds import relaxed_usd
 from meritorder.planner.solve.solution import Solution
-from meritorder.planproof import InHindsight
+from meritorder.planproof import InHindsight, WalkForward
 from meritorder.study.fleet.load import TraceLoad
 from meritorder.study.fleet.machines import CandidateMachine
 from meritorder.study.schedule.options import PlanOptions
@@ -226,20 +226,22 @@ def sentence(
     hindsight: InHindsight,
     policy: planfile.PlanOutcome,
     *,
+    forward: WalkForward | None = None,
     carbon_usd: float = 0.0,
     unpriced: str = "",
 ) -> str:
-    """Return the plan in sentences: what is not priced, what it costs with hindsight and without, and its bound.
+    """Return the plan in sentences: what is not priced, how it does on unseen days, what it costs, and its bound.
 
     Args:
         requests: Number of requests.
         hindsight: The plan with hindsight.
         policy: Outcome of its policy, which does not know the requests beforehand.
+        forward: How the policy does on days that it has not seen, if there are any.
         carbon_usd: Carbon price of the plan.
         unpriced: Which part of the traffic is not priced, if any.
     """
     who = f"these {format_count(requests, 'request')} cost" if requests > 1 else "this request costs"
-    parts = [unpriced, f"In real time {who} {format_usd(hindsight.baseline_usd)}."]
+    parts = [unpriced, _forward_sentence(forward), f"In real time {who} {format_usd(hindsight.baseline_usd)}."]
     saving_usd = hindsight.saving_usd
     saving = f", which saves {format_share(saving_usd / hindsight.baseline_usd)}" if saving_usd > 0 else ""
     total = format_usd(hindsight.total_usd)
@@ -259,6 +261,26 @@ def sentence(
             f"{included}, even with hindsight: this plan is within {format_share(max(hindsight.gap, 0.0), 1)} of it."
         )
     return " ".join(part for part in parts if part)
+
+
+def _forward_sentence(forward: WalkForward | None) -> str:
+    if forward is None or not forward.days:
+        return ""
+    count = len(forward.days)
+    days = "a day" if count == 1 else f"{count} days"
+    kept = sum(day.slo_kept for day in forward.days)
+    saved = "saves nothing"
+    if forward.saving_share > 0:
+        saved = f"saves {format_share(forward.saving_share)}"
+        if forward.saving_interval and count > 1:
+            low, high = (format_share(share) for share in (forward.saving_interval.low, forward.saving_interval.high))
+            saved += f" (between {low} and {high} on most days)" if low != high else ""
+    late = format_count(forward.deadlines_missed, "deadline") if forward.deadlines_missed else "no deadline"
+    slo = f"The SLO is kept on {kept} of them" if count > 1 else f"The SLO is {'kept' if kept else 'broken'}"
+    return (
+        f"On {days} that it had not seen, the policy costs {format_usd(forward.total_usd)} against "
+        f"{format_usd(forward.baseline_usd)} in real time and {saved}. {slo}, and {late} is missed."
+    )
 
 
 def performance(machines: Iterable[CandidateMachine]) -> list[str]:

@@ -15,7 +15,7 @@ from meritorder.planner.dispatch import dispatch, merit_order
 from meritorder.planner.model.demand import DeferrableDemand
 from meritorder.planner.sensitivity import Sensitivity
 from meritorder.planner.solve.solution import Solution
-from meritorder.planproof import Credit, InHindsight
+from meritorder.planproof import Credit, InHindsight, WalkForward
 from meritorder.study.fleet.workloads import AssignedTrace
 from meritorder.study.plan import explain
 from meritorder.study.schedule.case import PlanningCase
@@ -149,6 +149,7 @@ def to_file(
     *,
     judged: Judged,
     explanation: Explanation,
+    forward: WalkForward | None,
     tokens_usd: Mapping[str, float],
     backtest: Sequence[planfile.CommitmentBacktest],
     carbon_usd_per_tonne: float | None,
@@ -162,6 +163,7 @@ def to_file(
         options: What was planned, and within which limits.
         judged: The plan, its bounds, its policy.
         explanation: What is said about the plan.
+        forward: How its policy does on days that it has not seen, if there are any.
         tokens_usd: Cost of all requests as tokens, by tier.
         backtest: Backtest of the commitments.
         carbon_usd_per_tonne: Price on carbon, if any.
@@ -213,12 +215,14 @@ def to_file(
         saving_interval=explanation.saving_interval,
         simulated=structs.replace(outcome, trace=files),
         in_hindsight=hindsight,
+        walk_forward=forward,
         credited=judged.credited,
         spot_worth_usd_per_gpu=dict(explanation.spot_worth_usd_per_gpu),
         sentence=explain.sentence(
             trace.requests.height,
             hindsight,
             judged.policy_outcome,
+            forward=forward,
             carbon_usd=outcome.carbon_usd,
             unpriced=trace.report.unpriced,
         ),

@@ -1,5 +1,6 @@
 """The options of a plan."""
 
+import datetime as dt
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -43,6 +44,8 @@ class PlanOptions(CompareOptions):
         backtest: Share of the trace on which commitments are chosen; the backtest pays for them on the rest.
         effort: Limits of the search.
         scale: Factor on the request rate that the trace was read with; recorded in the plan only.
+        hindsight: Plan the trace itself alone, without judging a policy on its days.
+        holidays: Dates that are forecast as Sundays, such as 2026-12-25.
         start: Start of the window that was read; likewise.
         end: End of the window; likewise.
     """
@@ -61,6 +64,8 @@ class PlanOptions(CompareOptions):
     backtest: float | None = None
     effort: Effort = field(default_factory=Effort)
     scale: float = 1.0
+    hindsight: bool = False
+    holidays: frozenset[str] = frozenset()
     start: str | None = None
     end: str | None = None
 
@@ -87,6 +92,24 @@ def parse_terms(text: str) -> tuple[str, ...] | None:
     if text not in terms:
         raise ConfigError(f"unknown term {text!r}", where="--commit", fix=f"write {', '.join(terms)}")
     return terms[text]
+
+
+def parse_dates(path: Path) -> frozenset[str]:
+    """Return the dates of a file, one a line.
+
+    Raises:
+        ConfigError: The file cannot be read, or a line is no date.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8").split()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"cannot be read ({error})", where=str(path)) from None
+    for line in lines:
+        try:
+            dt.date.fromisoformat(line)
+        except ValueError:
+            raise ConfigError(f"{line!r} is no date", where=str(path), fix="write one a line: 2026-12-25") from None
+    return frozenset(lines)
 
 
 def parse_tiers(names: tuple[str, ...]) -> tuple[str, ...]:

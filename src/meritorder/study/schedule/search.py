@@ -75,6 +75,8 @@ def _initial_derating(case: PlanningCase, progress: Progress) -> Derating:
             progress(f"measuring the bursts of {group.name}")
             sites = [site for site in case.sites.values() if site.pool.model == model and site.serving.realtime]
             permitted = [site for site in sites if group.may_use(site.pool)] or sites
+            if not permitted:
+                raise InfeasibleError("no steady load keeps the SLO", where=group.name, fix="loosen it with --slo")
             serving = min(
                 (site.serving for site in permitted), key=lambda serving: serving.machine.price_work(requests)
             )
