@@ -19,7 +19,20 @@ MAX_DOCUMENT_BYTES: Final = BYTES_PER_GIB
 MAX_LINE_BYTES: Final = 1 << 28
 """One result of `vllm bench serve` holds all its requests on one line."""
 
-LISTS: Final = ("data", "results", "records", "requests", "items", "rows", "logs", "entries", "observations", "traces")
+LISTS: Final = (
+    "data",
+    "results",
+    "records",
+    "requests",
+    "items",
+    "rows",
+    "logs",
+    "entries",
+    "observations",
+    "traces",
+    "runs",
+    "spans",
+)
 """Names under which an API or an export keeps its list of records."""
 
 Record = dict[str, Any]
