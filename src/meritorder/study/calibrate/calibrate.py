@@ -298,7 +298,7 @@ def _refuse_no_fit(search: Fit, profile: Profile) -> None:
     reasons = [
         f"{name} is {value:.3g}, at the limit of what is searched"
         for (name, value), moved in zip(calibration.parameters.items(), search.moved * search.fitted, strict=True)
-        if moved >= AT_LIMIT or (moved <= -AT_LIMIT and name == "decode_scale")
+        if name.endswith("_scale") and (moved >= AT_LIMIT or (moved <= -AT_LIMIT and name == "decode_scale"))
     ]
     for name, errors, bound in (
         ("TTFT", calibration.ttft, MAX_TTFT_ERROR),
