@@ -14,7 +14,7 @@ from meritorder import bills
 from meritorder import catalog as facts
 from meritorder.errors import BillError
 from meritorder.findings import Finding, FindingKind
-from meritorder.study.audit.answer import _assumptions, _context, _only_model, _sentence, audit
+from meritorder.study.audit.answer import _assumptions, _context, _only_model, _sentence, _unpriced, audit
 from meritorder.study.audit.context import AuditOptions, build_case
 from meritorder.study.audit.usage import MachineUsage
 
@@ -136,3 +136,20 @@ def test_first_bill_without_machines_is_named(tmp_path: Path, trace: MakeTrace) 
     paths = [write(tmp_path / f"{name}.csv", tokens([hour], usd=1.0, thousands=1)) for hour, name in enumerate("ab")]
     with pytest.raises(BillError, match=r"^a\.csv: it has no machine hours"):
         audit(bills.read(paths), AuditOptions(), trace([1]))
+
+
+@pytest.mark.parametrize(
+    ("assumptions", "prices", "text"),
+    [
+        ([], [], ""),
+        (["usage without prices"], ["a price"], ""),
+        (
+            ["usage without prices"],
+            [],
+            "The bill counts usage without prices, and the price list does not have its models. ",
+        ),
+    ],
+)
+def test_usage_that_nothing_prices(assumptions: list[str], prices: list[str], text: str) -> None:
+    case = SimpleNamespace(listed=SimpleNamespace(assumptions=assumptions, prices=prices))
+    assert _unpriced(case) == text  # type: ignore[arg-type]

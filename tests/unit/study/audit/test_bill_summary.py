@@ -122,6 +122,11 @@ def test_what_was_read_is_exact(path: Path) -> None:
     assert read_.period_start == START.isoformat()
 
 
+def test_taxes_are_stated_apart(path: Path) -> None:
+    rows = [*machine([0], usd=2.0), line("Tax", 0, 0.5), line("Tax", 1, 0.25)]
+    assert bill_summary.bill_read(read(path, rows), 1.0).tax_usd == Decimal("0.75")
+
+
 def spend(*rows: tuple[int, float]) -> pl.DataFrame:
     """Return on-demand cost by hours after `START`."""
     return pl.DataFrame(

@@ -97,6 +97,14 @@ def test_daily_bill_has_no_idle_hours() -> None:
     assert find_unneeded_machines(paid, samples.context(usage=samples.usage([1.0], [0.0]))) == (paid, [])
 
 
+@pytest.mark.parametrize(("step_h", "confidence"), [(1.0, "high"), (24.0, "medium")])
+def test_metrics_beside_a_daily_bill(step_h: float, confidence: str) -> None:
+    """Metrics show hours without work, even if the bill spreads the machines of a day over it."""
+    paid = samples.ledger(samples.pool([4.0]), step_h=step_h)
+    _, (finding,) = find_unneeded_machines(paid, samples.context(usage=samples.usage([1.0], [0.0], measured=True)))
+    assert (finding.kind, finding.usd, finding.confidence) == ("idle_capacity", 40.0, confidence)
+
+
 def test_other_machines_are_left_alone() -> None:
     paid = samples.ledger(samples.pool([4.0], served=False))
     usage = samples.usage([1.0], [0.0], of_all_machines=False)
