@@ -333,6 +333,7 @@ def _stops_early(good: pl.DataFrame) -> list[str]:
         .filter(pl.col("last") + pl.duration(seconds=SECONDS_PER_DAY) < pl.col("billing_end"))
         .sort("source", "billing_end", "last", "provider", "payer")
         .select("source", "billing_end", "last")
+        .unique(maintain_order=True)
     )
     return [
         f"{source}: charges stop on {last:%Y-%m-%d %H:%M}, the billing period runs to {end:%Y-%m-%d %H:%M}"

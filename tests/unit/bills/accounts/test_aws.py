@@ -16,7 +16,7 @@ from moto.core import DEFAULT_ACCOUNT_ID
 from meritorder import bills
 from meritorder.bills.accounts import aws
 from meritorder.bills.accounts.aws import Session
-from meritorder.errors import BillError
+from meritorder.errors import BillError, MissingExtraError
 from meritorder.study.audit.answer import audit
 from meritorder.study.audit.context import AuditOptions
 
@@ -176,3 +176,9 @@ def test_unknown_profile_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "none"))
     with pytest.raises(BillError, match=r"audit aws: The config profile .*nobody.* could not be found; name a profile"):
         aws.open_session("nobody")
+
+
+def test_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(aws, "find_spec", lambda _: None)
+    with pytest.raises(MissingExtraError, match=r"needs the extra aws; pip install 'meritorder\[aws\]'"):
+        aws.open_session(None)
