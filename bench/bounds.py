@@ -30,7 +30,7 @@ HARDWARE: Final = (("a100",), ("h100",), ("a100", "h100"), ("l40s", "h100"))
 DEFER_SHARES: Final = (0.0, 0.0, 0.3, 1.0)
 SLOTS_S: Final = (15.0, 60.0, 300.0)
 TICK_S: Final = 15.0
-MOVES: Final = 150
+MOVES: Final = 300
 RUNS_S: Final = (15.0, 60.0, 180.0, 600.0)
 MAX_SLOTS: Final = 4000
 # What rounding may leave between two sums.
@@ -162,10 +162,17 @@ def search_schedule(
             candidates += [level * bridged for level in {1, 2, instances}]
     trials = [(_scheduled(case, machine, counts, slot_s), counts) for counts in candidates]
     best, counts = min(trials, key=lambda pair: (not pair[0].feasible, pair[0].usd))
-    for _ in range(MOVES):
-        length = int(np.ceil(slots ** rng.random()))
-        first = int(rng.integers(-length + 1, slots))
+    for move in range(MOVES):
         tried = counts.copy()
+        begins = np.flatnonzero(np.diff(counts, prepend=0) > 0)
+        if move % 2 and len(begins):
+            # A whole stay of machines.
+            first = int(rng.choice(begins))
+            drops = np.flatnonzero(counts[first:] < counts[first])
+            length = int(drops[0]) if len(drops) else slots - first
+        else:
+            length = int(np.ceil(slots ** rng.random()))
+            first = int(rng.integers(-length + 1, slots))
         tried[max(first, 0) : first + length] = np.maximum(tried[max(first, 0) : first + length] - 1, 0)
         if (tried == counts).all():
             continue

@@ -27,6 +27,8 @@ WORK_MARGIN: Final = 0.05
 # Windows tried: length in ticks, and windows before that each is simulated with; loads with more requests try the last.
 _WINDOWS: Final = ((1, 0), (1, 1), (2, 2), (4, 2), (9, 0))
 _MANY_REQUESTS: Final = 100_000
+# Below this utilization with windows of a tick, longer ones find no more violations.
+_FEW_REQUESTS_SHARE: Final = 0.3
 _ONE: Final = Fixed(instances=1)
 _ROUNDING: Final = 1e-9
 
@@ -275,7 +277,7 @@ class _Part:
                 realtime_s=float(work_s.sum()),
             )
             best_usd = max(best_usd, bound.refine(enough_usd))
-            if best_usd >= enough_usd:
+            if best_usd >= enough_usd or bound.utilization < _FEW_REQUESTS_SHARE:
                 break
         return best_usd
 

@@ -63,6 +63,7 @@ class RealtimeBound:
         waiting: Deferrable work, which may run in gaps.
         realtime_s: Seconds of saturated replicas that real-time work takes, at the least.
         usd: The bound so far.
+        utilization: Of the machines of the path that gave it.
     """
 
     curves: WindowCurves
@@ -75,6 +76,7 @@ class RealtimeBound:
     waiting: Waiting
     realtime_s: float
     usd: float = 0.0
+    utilization: float = 1.0
     _usd_per_violation: float = 0.0
 
     def refine(self, enough_usd: float) -> float:
@@ -83,6 +85,7 @@ class RealtimeBound:
         for _ in range(_MAX_ROUNDS):
             before = self.usd
             path = self._maximize()
+            self.utilization = self.realtime_s / max(self._capacity_s(path), 1e-9)
             pending = self._undecided(path)
             small = small + 1 if self.usd - before < _MIN_GROWTH * self.usd else 0
             if self.usd >= enough_usd or small > 1 or not pending.any():
@@ -105,7 +108,10 @@ class RealtimeBound:
     def _over_gaps(self, table: Ints, cover: Cover) -> tuple[float, Ints]:
         """Return the bound at the best price of a gap's second, by golden section, and its machines."""
         low, high = 0.0, self.usd_per_s / self.curves.pool.replicas_per_instance
-        results = [self._over_violations(table, cover, usd) for usd in (low, high)]
+        results = [self._over_violations(table, cover, low)]
+        if self._capacity_s(results[0][1]) >= self.realtime_s + float(self.waiting.gap_s.sum()):
+            return results[0]  # there is room for all of it
+        results.append(self._over_violations(table, cover, high))
         inner = [high - _GOLDEN * (high - low), low + _GOLDEN * (high - low)]
         pair = [self._over_violations(table, cover, usd) for usd in inner]
         for _ in range(_GAP_STEPS):
@@ -119,6 +125,10 @@ class RealtimeBound:
             pair[worse] = pair[1 - worse]
             pair[1 - worse] = self._over_violations(table, cover, inner[1 - worse])
         return max(results + pair, key=lambda result: result[0])
+
+    def _capacity_s(self, path: Ints) -> float:
+        """Return the replica-seconds of the machines of a path."""
+        return float(path @ self.paid.window_s) * self.curves.pool.replicas_per_instance
 
     def _over_violations(self, table: Ints, cover: Cover, gap_usd_per_s: float) -> tuple[float, Ints]:
         """Return the bound for one price of a gap's second, at the best price of a violation, and its machines.
