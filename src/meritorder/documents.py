@@ -1,6 +1,8 @@
-"""Versioned records as readable JSON with a stable order of fields."""
+"""Versioned records as readable JSON with a stable order of fields, and files that are read at once."""
 
+import errno
 import re
+from pathlib import Path
 from typing import Final, TypeVar
 
 import msgspec
@@ -13,6 +15,26 @@ _Record = TypeVar("_Record", bound=msgspec.Struct)
 _NUMBERS: Final = re.compile(rb"\[\n[-+.0-9eE,\s]+\]")
 _BLANK: Final = re.compile(rb"\s+")
 _ENCODER: Final = msgspec.json.Encoder(decimal_format="number")
+
+
+MAX_FILE_BYTES: Final = 1 << 28
+"""Catalogs, plans, profiles and option files are read at once, and none is near this size."""
+
+
+def read_file(path: Path) -> bytes:
+    """Return the content of a file that is read at once.
+
+    Raises:
+        OSError: It cannot be read, is no regular file, or is larger than 256 MiB.
+    """
+    if path.exists() and not (path.is_file() or path.is_fifo()):
+        reason = "Is a directory" if path.is_dir() else "is a device, not a file"
+        raise OSError(errno.EINVAL, reason, str(path))
+    with path.open("rb") as file:
+        content = file.read(MAX_FILE_BYTES + 1)
+    if len(content) > MAX_FILE_BYTES:
+        raise OSError(errno.EFBIG, f"is larger than {MAX_FILE_BYTES >> 20} MiB", str(path))
+    return content
 
 
 def encode(record: msgspec.Struct) -> bytes:
@@ -51,7 +73,7 @@ def decode(text: bytes, record: type[_Record], *, schema: str, what: str, comman
     """
     try:
         found = msgspec.json.decode(text, type=_Header).schema
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ConfigError(f"not {what}: {error}", where=where, fix=f"write one with `{command}`") from error
     family, _, version = schema.rpartition("/")
     if found != schema and not found.startswith(f"{family}/"):

@@ -338,7 +338,7 @@ def read_plan(path: Path) -> Plan:
         ConfigError: The file is not a plan, has an unknown schema, or contradicts itself.
     """
     try:
-        text = path.read_bytes()
+        text = documents.read_file(path)
     except OSError as error:
         raise ConfigError(error.strerror or "cannot be read", where=str(path), fix="give the path of a plan") from error
     plan: Plan

@@ -1,5 +1,7 @@
 """Versioned records as JSON."""
 
+from pathlib import Path
+
 import msgspec
 import pytest
 
@@ -44,3 +46,17 @@ def test_record_survives_a_round_trip() -> None:
 def test_other_documents_are_refused(text: bytes, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         decoded(text)
+
+
+def test_files_read_at_once_are_limited(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "small").write_bytes(b"12345")
+    assert documents.read_file(tmp_path / "small") == b"12345"
+    monkeypatch.setattr(documents, "MAX_FILE_BYTES", 4)
+    for path, reason in ((tmp_path / "small", "is larger than"), (Path("/dev/zero"), "is a device"), (tmp_path, "dir")):
+        with pytest.raises(OSError, match=reason):
+            documents.read_file(path)
+
+
+def test_deep_document_is_refused() -> None:
+    with pytest.raises(ConfigError, match="not a note"):
+        decoded(b'{"schema":' * 100_000)

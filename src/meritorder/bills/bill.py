@@ -24,6 +24,7 @@ from meritorder.bills.report import BillReport, FileReport, build_report
 from meritorder.errors import BillError
 from meritorder.evidence import Assumption
 from meritorder.inputs.places import ScratchFolder
+from meritorder.inputs.unpacking import READ_ERRORS
 from meritorder.tables import CHARGES
 from meritorder.units import format_share
 
@@ -223,7 +224,7 @@ class _Reader:
             lines = _with_groups(pl.concat([lines for _, lines, _ in opened]), self.dimensions)
             lines, repeated = duplicates.without_copies(lines)
             groups, spans = _sum_lines(lines, self.dimensions)
-        except pl.exceptions.PolarsError as error:
+        except READ_ERRORS as error:
             where = ", ".join(labels[:3])
             raise BillError(f"the bill cannot be read: {str(error).splitlines()[0]}", where=where) from error
         notes = dict.fromkeys(note for _, _, assumptions in opened for note in assumptions)

@@ -14,7 +14,7 @@ from meritorder.errors import BillError, input_errors_as
 from meritorder.inputs import json_records, spreadsheets
 from meritorder.inputs.csv_header import read_header
 from meritorder.inputs.places import LocalFile, ScratchFolder, locate
-from meritorder.inputs.unpacking import PARQUET, PlainFile, unpack
+from meritorder.inputs.unpacking import PARQUET, READ_ERRORS, PlainFile, unpack
 
 SUFFIXES: Final = (
     ".csv",
@@ -95,7 +95,7 @@ def _parquet(file: PlainFile) -> SourceFile:
     try:
         frame = pl.scan_parquet(file.path)
         columns = frozenset(frame.collect_schema())
-    except (pl.exceptions.PolarsError, OSError) as error:
+    except READ_ERRORS as error:
         raise BillError("the Parquet file is truncated or damaged", where=file.name, fix=_FIX) from error
     return SourceFile(name=file.name, frame=frame.with_row_index("row", offset=1), columns=columns)
 
@@ -115,7 +115,7 @@ def _csv(file: PlainFile) -> SourceFile:
             raise_if_empty=True,
         )
         columns = frozenset(frame.collect_schema())
-    except pl.exceptions.PolarsError as error:
+    except READ_ERRORS as error:
         raise BillError(f"not a readable CSV: {_first_line(error)}", where=file.name) from error
     return SourceFile(
         name=file.name,

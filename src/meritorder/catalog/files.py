@@ -15,6 +15,7 @@ from typing import Final
 from meritorder.catalog import aws, rows, skypilot
 from meritorder.catalog.lookup import Catalog, plain
 from meritorder.catalog.sanity import Rejection, screen
+from meritorder.documents import read_file
 from meritorder.domain import Hardware, Model, Offer
 from meritorder.errors import CatalogError
 
@@ -75,7 +76,7 @@ def _read_bundled() -> _Facts:
 
 def _read_extra(path: Path, facts: _Facts) -> None:
     try:
-        content = path.read_bytes()
+        content = read_file(path)
         is_json = content[:64].lstrip().startswith(b"{")
         text = "" if is_json else content.decode("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:

@@ -15,6 +15,7 @@ import msgspec
 from msgspec import Meta
 
 from meritorder.deadlines import parse_deadline
+from meritorder.documents import read_file
 from meritorder.errors import ConfigError, WorkloadsError
 from meritorder.units import BYTES_PER_GIB, parse_duration_s
 
@@ -239,12 +240,12 @@ def read(path: Path) -> Settings:
         ConfigError: The file cannot be read, or one of its fields is invalid.
     """
     try:
-        document = tomllib.loads(path.read_text(encoding="utf-8"))
+        document = tomllib.loads(read_file(path).decode())
     except OSError as error:
         raise ConfigError(
             error.strerror or "cannot be read", where=str(path), fix="give the path of a TOML file"
         ) from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ConfigError(f"not TOML: {error}", where=str(path)) from error
     return parse_settings(document, where=str(path))
 

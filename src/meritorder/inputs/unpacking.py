@@ -9,11 +9,15 @@ from gzip import BadGzipFile, GzipFile
 from pathlib import Path
 from typing import IO, Final
 
+import polars as pl
 import zstandard
 
 from meritorder.errors import InputError
 from meritorder.inputs.places import LocalFile, ScratchFolder
 from meritorder.units import BYTES_PER_GIB
+
+READ_ERRORS: Final = (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError)
+"""What reading a damaged file raises; a panic of Polars is no error of its own."""
 
 MAX_UNPACKED_RATIO: Final = 200
 MIN_UNPACKED_BYTES: Final = BYTES_PER_GIB // 4

@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 
+from meritorder.documents import read_file
 from meritorder.domain import Model, Provenance, Replica
 from meritorder.errors import MissingExtraError, PerformanceError
 from meritorder.perf.corrections import Correction
@@ -58,14 +59,14 @@ def load_profiles(path: Path) -> tuple[Profile, ...]:
         PerformanceError: The file is missing or is not a profile.
     """
     try:
-        text = path.read_bytes()
+        text = read_file(path)
         content = msgspec.toml.decode(text) if path.suffix == ".toml" else msgspec.json.decode(text)
         if isinstance(content, dict) and "profile" in content:
             return tuple(msgspec.convert(content["profile"], list[Profile]))
         return (msgspec.convert(content, Profile),)
     except OSError as error:
         raise PerformanceError(f"cannot be read: {error.strerror}", where=str(path)) from error
-    except (msgspec.MsgspecError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, tomllib.TOMLDecodeError) as error:
         raise PerformanceError(f"not a profile: {error}", where=str(path)) from error
 
 

@@ -9,8 +9,9 @@ import polars as pl
 from meritorder.errors import TraceError
 from meritorder.inputs.numbers import MISSING, NumberStyle, decide_styles, number
 from meritorder.inputs.times import EARLIEST_S, EPOCH_FROM_S, LATEST_S, TimeStyle, decide_times, widen
+from meritorder.inputs.unpacking import READ_ERRORS
 from meritorder.traces.buckets import spread
-from meritorder.traces.sources import UNREADABLE, Source
+from meritorder.traces.sources import Source
 from meritorder.traces.verdicts import Judged, judge
 
 _COUNTS: Final = ("input", "output", "cached", "calls", "total")
@@ -113,7 +114,7 @@ def to_requests(source: Source, raw: RawTable, *, aggregate: bool = False, timed
             table = _without_missing(table)
             columns = _decided(source, table, columns)
             frame = table.select(_typed(columns)).collect(engine="streaming")
-    except UNREADABLE as error:
+    except READ_ERRORS as error:
         reason = str(error).partition("\n")[0]
         raise TraceError(f"cannot be read as {source.kind} ({reason})", where=source.name) from error
     if frame.is_empty():

@@ -15,12 +15,10 @@ from meritorder.errors import InputError, TraceError, input_errors_as
 from meritorder.inputs import json_records, paths, spreadsheets
 from meritorder.inputs.csv_header import read_header
 from meritorder.inputs.places import ScratchFolder, locate
-from meritorder.inputs.unpacking import PARQUET, PlainFile, unpack
+from meritorder.inputs.unpacking import PARQUET, READ_ERRORS, PlainFile, unpack
 
 Record = json_records.Record
 
-UNREADABLE: Final = (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError)
-"""What Polars raises for files that are damaged."""
 
 _RECORDS_PER_PART: Final = 100_000
 _SNIFFED_RECORDS: Final = 20
@@ -227,7 +225,7 @@ def _parquet(file: PlainFile) -> Source:
         table = pl.scan_parquet(file.path)
         columns = tuple(table.collect_schema().names())
         rows = int(table.select(pl.len()).collect().item())
-    except UNREADABLE as error:
+    except READ_ERRORS as error:
         what = "the Parquet file is damaged or truncated"
         raise InputError(what, where=file.name, fix="fetch it again") from error
     if rows > max(_MAX_ROWS, _MAX_ROWS_PER_BYTE * file.path.stat().st_size):

@@ -13,6 +13,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Final
 
+from meritorder.documents import read_file
 from meritorder.errors import TraceError
 from meritorder.units import MS_PER_S
 
@@ -56,7 +57,7 @@ def read_spot(path: Path) -> tuple[tuple[float, ...], tuple[int, ...]]:
 def _rows(path: Path) -> list[tuple[str, Row]]:
     """Return the fields of every non-empty line, with the line for messages."""
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        text = read_file(path).decode("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise TraceError(f"cannot be read as text ({error})", where=str(path)) from error
     rows: list[tuple[str, Row]] = []

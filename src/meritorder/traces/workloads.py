@@ -29,6 +29,7 @@ import numpy as np
 import polars as pl
 
 from meritorder.deadlines import Deadline, parse_deadline
+from meritorder.documents import read_file
 from meritorder.domain import OWN_DEADLINE, PLACES, Access, Lane, Slo, Workload
 from meritorder.errors import WorkloadsError
 from meritorder.evidence import Assumption
@@ -79,10 +80,10 @@ def load_workloads(path: str | Path) -> tuple[Workload, ...]:
         WorkloadsError: The file or one of its tables is invalid; names the table and key.
     """
     try:
-        document = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+        document = tomllib.loads(read_file(Path(path)).decode())
     except tomllib.TOMLDecodeError as error:
         raise WorkloadsError(f"is not TOML ({error})", where=str(path)) from None
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, UnicodeDecodeError, RecursionError) as error:
         raise WorkloadsError(f"cannot be read ({error})", where=str(path)) from None
     strange = sorted(set(document) - {"workload"})
     if strange:

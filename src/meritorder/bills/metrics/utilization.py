@@ -26,7 +26,7 @@ from meritorder.findings import Confidence
 from meritorder.inputs import json_records
 from meritorder.inputs.csv_header import read_header
 from meritorder.inputs.places import LocalFile, ScratchFolder, locate
-from meritorder.inputs.unpacking import PlainFile, unpack
+from meritorder.inputs.unpacking import READ_ERRORS, PlainFile, unpack
 from meritorder.units import MS_PER_S
 
 _TIMES: Final = ("time", "timestamp", "datetime", "date", "ts", "period_start")
@@ -262,7 +262,7 @@ def _csv(file: PlainFile) -> pl.DataFrame:
         raw = pl.read_csv(
             file.path, infer_schema=False, separator=header.separator, skip_lines=header.line - 1, raise_if_empty=False
         )
-    except pl.exceptions.PolarsError as error:
+    except READ_ERRORS as error:
         raise BillError(f"not a readable CSV: {str(error).splitlines()[0]}", where=file.name, fix=_FIX) from error
     columns = {name.strip().lower().replace(" ", "_"): name for name in reversed(raw.columns)}
     time = _first(columns, _TIMES)

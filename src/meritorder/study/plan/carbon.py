@@ -23,6 +23,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from meritorder.documents import read_file
 from meritorder.errors import ConfigError
 from meritorder.planner.model.problem import CarbonPrice, Problem
 from meritorder.units import HOURS_PER_DAY, SECONDS_PER_DAY, SECONDS_PER_HOUR, utc
@@ -104,9 +105,8 @@ def read_carbon(path: Path) -> dict[str, Intensity]:
         ConfigError: The file is invalid; names the row.
     """
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            rows = list(csv.DictReader(file))
-    except (OSError, UnicodeDecodeError) as error:
+        rows = list(csv.DictReader(read_file(path).decode("utf-8-sig").splitlines()))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise ConfigError(f"cannot be read ({error})", where=str(path)) from None
     if not rows or not {"region", "grams_per_kwh"} <= set(rows[0]):
         raise ConfigError("has no rows of region and grams_per_kwh", where=str(path), fix=",".join(_COLUMNS))

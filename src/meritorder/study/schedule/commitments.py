@@ -25,6 +25,7 @@ import msgspec
 import numpy as np
 
 from meritorder.catalog import Catalog
+from meritorder.documents import read_file
 from meritorder.errors import ConfigError
 from meritorder.evidence import Assumption
 from meritorder.planner.commitments import hold_purchases
@@ -72,9 +73,9 @@ def read_holdings(path: Path, catalog: Catalog) -> Holdings:
         ConfigError: The file is invalid or names a machine that the catalog does not know.
     """
     try:
-        document: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
+        document: dict[str, Any] = tomllib.loads(read_file(path).decode())
         file = msgspec.convert(document, _HoldingsFile)
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, UnicodeDecodeError, RecursionError) as error:
         raise ConfigError(f"cannot be read ({error})", where=str(path)) from None
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"is not TOML ({error})", where=str(path)) from None

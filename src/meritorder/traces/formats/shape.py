@@ -7,7 +7,8 @@ from typing import Any, Final
 
 import msgspec
 
-from meritorder.traces.sources import UNREADABLE, Record, Source, SourceKind
+from meritorder.inputs.unpacking import READ_ERRORS
+from meritorder.traces.sources import Record, Source, SourceKind
 
 _RECORDS: Final = 50
 _MEMBERS: Final = 5
@@ -56,7 +57,7 @@ def _first_records(source: Source) -> list[Record]:
     try:
         table = source.table({f"column {place}": name for place, name in enumerate(source.columns)})
         rows = table.drop("line").head(_RECORDS).collect().rows()
-    except UNREADABLE:
+    except READ_ERRORS:
         return []
     return [dict(zip(source.columns, row, strict=True)) for row in rows]
 
