@@ -178,7 +178,7 @@ def test_zeros_of_mig_in_csv(tmp_path: Path) -> None:
         "2026-10-05,n,1,3,0",
     ]
     metrics = read_utilization(written(tmp_path / "m.csv", "\n".join(rows)))
-    assert metrics.samples["utilization"].to_list() == [0.5, 0.0]
+    assert metrics.samples.select("gpu", "utilization").rows() == [("0", 0.5), ("0", 0.0)]
 
 
 def test_memory_is_not_work(tmp_path: Path) -> None:

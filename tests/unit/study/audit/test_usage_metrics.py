@@ -153,6 +153,9 @@ def test_machine_works_if_one_gpu_does() -> None:
     assert usage is not None
     assert (usage.idle[0], usage.needed[0]) == (0.0, pytest.approx(0.5))
     assert (usage.confidence, usage.source) == ("high", "gpu of 1 machine with 4 GPUs")
+    pair = usage_from_metrics(fleet_of(samples.pool([1.0])), replace(metrics, gpus=2), of_all_machines=True)
+    assert pair is not None
+    assert pair.source == "gpu of 1 machine with 2 GPUs"
 
 
 def test_gaps_are_not_idle() -> None:
