@@ -143,9 +143,9 @@ def _opened(
     """Return the files that are named, opened, and the tables that already are, each with its name."""
     tables = [source for source in named if isinstance(source, files.SourceFile)]
     paths = [source for source in named if not isinstance(source, files.SourceFile)]
-    found = files.find(paths, scratch) if paths or not tables else []
+    located = files.find(paths, scratch) if paths or not tables else []
     return [
-        *((file.name, files.load(file, scratch)) for file in found),
+        *((file.name, files.load(file, scratch)) for file in located),
         *((table.name, table) for table in tables),
     ]
 

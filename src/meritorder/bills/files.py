@@ -64,8 +64,8 @@ def find(sources: Sequence[str | Path], scratch: ScratchFolder) -> list[LocalFil
         BillError: A path does not exist or cannot be read, or there is no file at all.
     """
     with input_errors_as(BillError):
-        found = [file for source in sources for file in locate(source, scratch, suffixes=SUFFIXES)]
-    bills = [file for file in found if not file.name.lower().endswith("manifest.json")]
+        located = [file for source in sources for file in locate(source, scratch, suffixes=SUFFIXES)]
+    bills = [file for file in located if not file.name.lower().endswith("manifest.json")]
     unique = {file.path.resolve(): file for file in bills}
     if not unique:
         raise BillError("no bill to read", where=", ".join(map(str, sources)) or None, fix="name a file or a folder")

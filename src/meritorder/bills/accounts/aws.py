@@ -261,10 +261,10 @@ def _series(
 ) -> Iterator[tuple[dict[str, Any], Iterable[tuple[dt.datetime, float]]]]:
     """Yield each metric with its times and values, many metrics in one request."""
     for first in range(0, len(metrics), _SERIES_AT_ONCE):
-        some = metrics[first : first + _SERIES_AT_ONCE]
+        chunk = metrics[first : first + _SERIES_AT_ONCE]
         queries = [
             {"Id": f"m{place}", "MetricStat": {"Metric": metric, "Period": _PERIOD_S, "Stat": "Maximum"}}
-            for place, metric in enumerate(some)
+            for place, metric in enumerate(chunk)
         ]
         pages = client.get_paginator("get_metric_data").paginate(
             MetricDataQueries=queries, StartTime=_midnight(start), EndTime=_midnight(end)
@@ -272,7 +272,7 @@ def _series(
         for page in pages:
             for result in page["MetricDataResults"]:
                 values = zip(result["Timestamps"], result["Values"], strict=True)
-                yield some[int(result["Id"].removeprefix("m"))], values
+                yield chunk[int(result["Id"].removeprefix("m"))], values
 
 
 def _midnight(day: dt.date) -> dt.datetime:

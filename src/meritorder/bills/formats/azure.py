@@ -1,6 +1,6 @@
 """Azure's own cost exports, actual and amortized: of enterprise and customer agreements, and of partners.
 
-In an export of actual costs the purchase of a commitment carries its cost and covered usage costs nothing; in one of
+In an export of actual costs the purchase of a commitment has its cost and covered usage costs nothing; in one of
 amortized costs it is the other way round. Either is taken as it is.
 
 Source: Microsoft Learn, "Cost and usage details file schema", learn.microsoft.com/azure/cost-management-billing, read

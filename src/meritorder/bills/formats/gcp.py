@@ -57,9 +57,9 @@ def prepare(raw: pl.LazyFrame) -> pl.LazyFrame:
     nested = schema["credits"].is_nested()
     listing = pl.col("credits") if nested else pl.col("credits").str.json_decode(_CREDIT)
     listed = flat.with_columns(credits=listing).with_columns(credited=pl.lit(None, dtype=pl.String))
-    one = listed.explode("credits").filter(pl.col("credits").is_not_null())
+    credit_rows = listed.explode("credits").filter(pl.col("credits").is_not_null())
     name, kind, amount = (_field(schema, member) for member in ("name", "type", "amount"))
-    split = one.with_columns(credit_kind=pl.coalesce(kind, name), credited=amount).drop("credits")
+    split = credit_rows.with_columns(credit_kind=pl.coalesce(kind, name), credited=amount).drop("credits")
     committed = pl.col("credit_kind").str.contains(_COMMITTED).fill_null(value=False)
     covered = (
         split.filter(committed)

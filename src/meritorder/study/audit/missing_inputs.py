@@ -75,7 +75,7 @@ def _about_tokens(left: Ledger) -> Iterator[MissingInput]:
 def _about_granularity(bill: Bill, left: Ledger) -> Iterator[MissingInput]:
     if any(file.format == COST_EXPLORER for file in bill.report.files):
         yield MissingInput(
-            question="by tag and by machine: which work may wait, what is not production, which endpoints nobody calls",
+            question="by tag and machine: which work may wait, what is not production, which endpoints are not called",
             usd_per_month=sum(pool.usd for pool in left.pools) / left.months,
             give="an export, which Cost Explorer is not: CUR 2.0 or FOCUS, by the hour and with resources",
             option="audit EXPORT.parquet",
