@@ -18,6 +18,7 @@ from meritorder.errors import MissingExtraError, PerformanceError
 from meritorder.perf.corrections import Correction
 from meritorder.perf.profile import Profile
 from meritorder.perf.silicon import SYSTEMS, sample_profile
+from meritorder.units import format_count
 
 
 @functools.cache
@@ -148,7 +149,9 @@ def _describe_available(model: Model, hardware: str, engine: str) -> str:
     of_model = [p for p in shipped_profiles() if p.model == model.id]
     here = sorted({(p.precision, p.gpus) for p in of_model if p.hardware == hardware and p.engine == engine})
     if here:
-        return "measured here are " + ", ".join(f"{precision} on {gpus} GPUs" for precision, gpus in here)
+        return "measured here are " + ", ".join(
+            f"{precision} on {format_count(gpus, 'GPU')}" for precision, gpus in here
+        )
     elsewhere = sorted({f"{p.hardware} with {p.engine}" for p in of_model})
     if elsewhere:
         return f"{model.id} was measured on {', '.join(elsewhere)}"

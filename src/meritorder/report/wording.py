@@ -40,11 +40,11 @@ def times(ratio: float) -> str:
 
 def saving_sentence(saving_usd: float, saving_share: float, interval: Interval | None, against: str) -> str:
     """Return a saving and its interval as a sentence."""
-    interval_text = (
-        f"between {format_share(interval.low)} and {format_share(interval.high)}, with {interval.basis}"
-        if interval
-        else "no interval was computed"
-    )
+    interval_text = "no interval was computed"
+    if interval:
+        low, high = format_share(interval.low), format_share(interval.high)
+        shares = f"about {low}" if low == high else f"between {low} and {high}"
+        interval_text = f"{shares}, with {interval.basis}"
     return f"Saves {format_usd(saving_usd)}, {format_share(saving_share)} of {against}: {interval_text}."
 
 

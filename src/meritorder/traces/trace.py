@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 
 from meritorder.errors import TraceError
-from meritorder.units import SECONDS_PER_MINUTE, format_duration, parse_duration_s, utc
+from meritorder.units import SECONDS_PER_MINUTE, format_count, format_duration, parse_duration_s, utc
 
 SHOWN_BAD_ROWS: Final = 5
 """Number of bad rows that a report quotes; all are counted."""
@@ -99,9 +99,9 @@ class Aside:
         )
 
     def __str__(self) -> str:
-        parts = [f"{self.rows:,} rows"]
+        parts = [format_count(self.rows, "row")]
         if self.calls:
-            parts.append(f"{self.calls:,} calls")
+            parts.append(format_count(self.calls, "call"))
         if self.input_tokens or self.output_tokens:
             parts.append(f"{self.input_tokens:,} input and {self.output_tokens:,} output tokens")
         return ", ".join(parts)

@@ -35,7 +35,7 @@ from meritorder.errors import WorkloadsError
 from meritorder.evidence import Assumption
 from meritorder.tables import REQUESTS
 from meritorder.traces.trace import Trace
-from meritorder.units import utc
+from meritorder.units import format_count, utc
 
 DEFAULT: Final = "realtime"
 """The workload of requests that match no other."""
@@ -143,7 +143,10 @@ def assign(
     unmatched = int((matched < 0).sum())
     assumptions = []
     if workloads and unmatched:
-        text = f"{unmatched:,} of {requests.height:,} requests match no workload and are taken as real time"
+        of_all = f"{unmatched:,} of {format_count(requests.height, 'request')}"
+        text = f"{of_all} match no workload and are taken as real time"
+        if unmatched == 1:
+            text = f"{of_all} matches no workload and is taken as real time"
         assumptions.append(Assumption(text=text, option="--workloads"))
     deferred = _deferred(tried, taken, defer, seed)
     for place, rule in enumerate(defer):

@@ -148,7 +148,7 @@ def no_library(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("name", "hardware", "engine", "gpus", "named"),
     [
-        ("llama-3.1-8b", "h100", "vllm", 3, "bf16 on 1 GPUs, bf16 on 2 GPUs"),
+        ("llama-3.1-8b", "h100", "vllm", 3, "bf16 on 1 GPU, bf16 on 2 GPUs"),
         ("deepseek-r1", "h100", "vllm", 1, "deepseek-r1 was measured on b200 with vllm, h200 with vllm"),
         ("llama-3.1-8b", "h100", "tgi", None, "h100 with sglang, h100 with trtllm, h100 with vllm"),
         ("mixtral-8x7b", "h100", "vllm", None, "measured models are deepseek-r1, deepseek-v3"),

@@ -1,6 +1,7 @@
 import pytest
 
-from meritorder.report.wording import host, price_unit, usd_cells, web_address
+from meritorder.evidence import Interval
+from meritorder.report.wording import host, price_unit, saving_sentence, usd_cells, web_address
 
 
 @pytest.mark.parametrize(
@@ -54,3 +55,11 @@ def test_dollar_column_shares_decimals(amounts: list[float | None], cells: tuple
 @pytest.mark.parametrize(("unit", "written"), [("USD an hour", "an hour"), ("hour", "/ hour")])
 def test_price_reads_as_a_price(unit: str, written: str) -> None:
     assert price_unit(unit) == written
+
+
+@pytest.mark.parametrize(
+    ("high", "shares"), [(0.504, "about 50 %, with steps"), (0.6, "between 50 % and 60 %, with steps")]
+)
+def test_interval_of_one_share(high: float, shares: str) -> None:
+    interval = Interval(low=0.496, high=high, basis="steps")
+    assert saving_sentence(2.0, 0.5, interval, "real time") == f"Saves $2.00, 50 % of real time: {shares}."

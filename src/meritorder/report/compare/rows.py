@@ -88,8 +88,16 @@ def saving_text(comparison: Comparison) -> str:
 def ratio_text(comparison: Comparison) -> str:
     """Return the ratio of real time to batch and its note as sentences."""
     ratio = comparison.ratio_realtime_to_batch
-    known = f"Real time costs {ratio:.2g} times what batch costs." if math.isfinite(ratio) and ratio > 0 else ""
+    known = _ratio_sentence(ratio) if math.isfinite(ratio) and ratio > 0 else ""
     return f"{known} {comparison.ratio_note}".strip()
+
+
+def _ratio_sentence(ratio: float) -> str:
+    times = f"{max(ratio, 1 / ratio):.2g}"
+    if times == "1":
+        return "Real time costs about what batch costs."
+    first, second = ("Real time", "batch") if ratio > 1 else ("Batch", "real time")
+    return f"{first} costs {times} times what {second} costs."
 
 
 def metrics(comparison: Comparison) -> list[Metric]:

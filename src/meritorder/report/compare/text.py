@@ -25,7 +25,7 @@ from meritorder.report.terminal import (
     waterfall_section,
 )
 from meritorder.report.wording import lane_title, or_missing, usd_cells
-from meritorder.units import format_duration, format_share
+from meritorder.units import format_count, format_duration, format_share
 
 _BEST, _BASELINE, _BROKEN = "▸", "◦", "✗"
 _LEGEND: Final = {
@@ -65,7 +65,7 @@ def _input(comparison: Comparison) -> str:
     trace: TraceSummary = comparison.trace
     files = trace.files[0] if len(trace.files) == 1 else f"{len(trace.files)} files"
     return (
-        f"{comparison.model} on {comparison.hardware} · {trace.requests:,} requests over "
+        f"{comparison.model} on {comparison.hardware} · {format_count(trace.requests, 'request')} over "
         f"{format_duration(trace.span_s)} · {files} ({trace.format})"
     )
 

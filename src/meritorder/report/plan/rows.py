@@ -15,13 +15,15 @@ from meritorder.report.wording import (
     usd_cells,
     within_sentence,
 )
-from meritorder.units import SECONDS_PER_HOUR, format_duration, format_share, format_usd, utc
+from meritorder.units import SECONDS_PER_HOUR, format_count, format_duration, format_share, format_usd, utc
 
 REALTIME: Final = "Real time"
 """The baseline of a plan."""
 ADVICE: Final = "this advice"
 """The rule of a backtest that follows the plan."""
 _NEGLIGIBLE_SHARE: Final = 1e-4
+# From here on, hours are shown without decimals.
+_WHOLE_HOURS: Final = 10
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,7 +69,7 @@ def rentals(plan: Plan) -> list[RentalRow]:
             pricing_model=schedule.pricing_model,
             pricing=pricing_title(schedule.pricing_model),
             machines=_range(min(schedule.machines, default=0), max(schedule.machines, default=0)),
-            gpu_hours=f"{sum(schedule.machines) * slot_h * gpus[schedule.pool]:,.0f}",
+            gpu_hours=_hours(sum(schedule.machines) * slot_h * gpus[schedule.pool]),
             usd="prepaid" if schedule.pricing_model in PREPAID else cost,
             saved=f"{format_usd(schedule.saved_usd)} saved by savings plans" if schedule.saved_usd > 0 else "",
             serves=_lanes(schedule),
@@ -75,6 +77,10 @@ def rentals(plan: Plan) -> list[RentalRow]:
         )
         for schedule, cost in zip(schedules, costs, strict=True)
     ]
+
+
+def _hours(hours: float) -> str:
+    return f"{hours:,.0f}" if hours >= _WHOLE_HOURS else f"{hours:.2g}"
 
 
 def _range(low: int, high: int) -> str:
@@ -234,7 +240,7 @@ def reduced_backfill(plan: Plan) -> list[str]:
         if reduced and pool.name in realtime:
             low, high = format_share(min(reduced)), format_share(max(reduced))
             shares = low if low == high else f"{low} to {high}"
-            slots = f"{len(reduced)} of {plan.slots} slots"
+            slots = f"{len(reduced)} of {format_count(plan.slots, 'slot')}"
             sentences.append(f"backfill on {pool.name} is reduced to {shares} of its limits in {slots}")
     return sentences
 
@@ -394,6 +400,6 @@ def verdict(plan: Plan, outcome: PlanOutcome) -> str:
         promised = f", {format_share(plan.promises.slo.attainment, 1)} is promised" if plan.promises else ""
         broken.append(f"the SLO is kept for {format_share(outcome.slo_attainment, 2)} of real-time requests{promised}")
     if outcome.deadlines_missed:
-        count = outcome.deadlines_missed
-        broken.append(f"{count:,} deadline{'' if count == 1 else 's'} {'is' if count == 1 else 'are'} missed")
+        verb = "is" if outcome.deadlines_missed == 1 else "are"
+        broken.append(f"{format_count(outcome.deadlines_missed, 'deadline')} {verb} missed")
     return "; ".join(broken) or "a promise is broken"

@@ -34,7 +34,8 @@ def fleet_arrangement(trial: Trial, search_result: SearchResult) -> Arrangement:
     ttft, tpot, e2e = trial.ttft_s[shown], trial.tpot_s[shown], trial.e2e_s[shown]
     notes = [trial.label]
     if trial.deadlines_missed:
-        notes.append(f"{trial.deadlines_missed:,} requests miss their deadline")
+        late = trial.deadlines_missed
+        notes.append("1 request misses its deadline" if late == 1 else f"{late:,} requests miss their deadline")
     if not trial.feasible and trial.slo_attainment is not None:
         notes.append(f"only {trial.slo_attainment:.1%} of requests meet the SLO")
     return Arrangement(

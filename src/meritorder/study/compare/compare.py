@@ -28,7 +28,7 @@ from meritorder.study.fleet.search import SearchResult, build_search, machines_u
 from meritorder.study.fleet.spot import spot_assumptions
 from meritorder.study.fleet.workloads import access_assumptions, assign_workloads, only_model, permitted_to_all
 from meritorder.traces.statistics import describe
-from meritorder.units import format_duration, format_usd
+from meritorder.units import format_count, format_duration, format_usd
 
 __all__ = ["CompareOptions", "compare"]
 
@@ -158,7 +158,8 @@ def break_even_utilization(
     replica = f"a replica at {format_usd(machine.usd_per_replica_hour)} an hour"
     rate = f"the standard rate of {standard.provider}"
     if share > 1:
-        return None, f"even at full utilization, {replica} costs {share:.1f} times {rate}"
+        times = "more than" if f"{share:.1f}" == "1.0" else f"{share:.1f} times"
+        return None, f"even at full utilization, {replica} costs {times} {rate}"
     return share, f"below {share:.0%} utilization, {replica} costs more than {rate}"
 
 
@@ -208,7 +209,10 @@ def _warnings(trace: traces.Trace, result: SearchResult, load: TraceLoad) -> lis
     warnings = []
     if report.bad_rows:
         shown = "; ".join(str(row) for row in report.first_bad[:3])
-        warnings.append(f"{report.bad_rows:,} of {report.rows:,} rows are invalid and were skipped: {shown}")
+        verb = "is" if report.bad_rows == 1 else "are"
+        warnings.append(
+            f"{report.bad_rows:,} of {format_count(report.rows, 'row')} {verb} invalid and skipped: {shown}"
+        )
     warnings += report.aside_lines
     if report.estimated_tokens:
         warnings.append("token counts were estimated from text")
@@ -217,7 +221,8 @@ def _warnings(trace: traces.Trace, result: SearchResult, load: TraceLoad) -> lis
     if not result.autoscaled.feasible:
         warnings.append("no autoscaler tried meets the SLO: load rises faster than machines start")
     if result.batch.deadlines_missed:
-        warnings.append(f"in batch {result.batch.deadlines_missed:,} requests would miss their deadline")
+        late = format_count(result.batch.deadlines_missed, "request")
+        warnings.append(f"in batch {late} would be finished after the deadline")
     return warnings
 
 

@@ -226,7 +226,8 @@ def autoscaled_fleet(machine: CandidateMachine, load: TraceLoad, target: float, 
         minimum: Machines that always run.
     """
     scaling = Autoscaled(target_in_flight=target, minimum=minimum, maximum=math.ceil(1.5 * fixed), initial=fixed)
-    label = f"autoscaled to {target:.0f} requests in flight per replica, at least {format_count(minimum, 'machine')}"
+    in_flight, machines = format_count(round(target), "request"), format_count(minimum, "machine")
+    label = f"autoscaled to {in_flight} in flight per replica, at least {machines}"
     pool = machine.pool(scaling, realtime=True, backfill=None)
     return simulate_fleet("realtime_autoscaled", label, load, ((machine, pool),))
 
@@ -264,5 +265,5 @@ def mixed_fleet(
     realtime = machine.pool(pool.scaling, realtime=True, backfill=backfill)
     scaling = DeadlineScaled(maximum=max_deadline_machines(batch_machine, load))
     temporary = batch_machine.pool(scaling, realtime=False, backfill=unrestricted_backfill(batch_machine.limits))
-    how = f"backfill up to {backfill.sequences} sequences" if backfill else "separate lanes"
+    how = f"backfill up to {format_count(backfill.sequences, 'sequence')}" if backfill else "separate lanes"
     return simulate_fleet("mix", f"{base.label}, {how}", load, ((machine, realtime), (batch_machine, temporary)))

@@ -317,7 +317,8 @@ def warnings(
     texts = []
     report = trace.report
     if report.bad_rows:
-        texts.append(f"{report.bad_rows:,} of {report.rows:,} rows are invalid and were left out")
+        verb = "is" if report.bad_rows == 1 else "are"
+        texts.append(f"{report.bad_rows:,} of {format_count(report.rows, 'row')} {verb} invalid and left out")
     texts += report.aside_lines
     if not any(workload.lane == "deferrable" for workload in workloads):
         texts.append("no request is marked as deferrable; state which may wait with --defer 40%@4h or --workloads")

@@ -26,7 +26,7 @@ from meritorder.study.schedule.derating import (
 from meritorder.study.schedule.executable import executable_plan
 from meritorder.study.schedule.options import PlanOptions
 from meritorder.study.schedule.simulate import ExecutablePlan, simulate_plan
-from meritorder.units import format_share, format_usd
+from meritorder.units import format_count, format_share, format_usd
 
 _MAX_ROUNDS: Final = 20
 # The last derating step is halved this often, once for large traces.
@@ -231,7 +231,8 @@ def _no_plan_holds(outcome: planfile.PlanOutcome) -> InfeasibleError:
     if outcome.slo_attainment is not None:
         broken.append(f"the SLO is kept for {format_share(outcome.slo_attainment, 1)} of real-time requests")
     if outcome.deadlines_missed:
-        broken.append(f"{outcome.deadlines_missed:,} deadlines are missed")
+        verb = "is" if outcome.deadlines_missed == 1 else "are"
+        broken.append(f"{format_count(outcome.deadlines_missed, 'deadline')} {verb} missed")
     return InfeasibleError(
         f"no plan held when it was simulated: after {_MAX_ROUNDS} rounds {' and '.join(broken)}",
         where="plan",

@@ -26,6 +26,7 @@ from meritorder.planner.model.supply import (
 from meritorder.study.fleet.options import ASSUMED_INTERRUPTIONS_PER_MONTH
 from meritorder.study.schedule.capacity import Serving
 from meritorder.study.schedule.options import PlanOptions
+from meritorder.units import format_count
 
 _TERM_YEARS: Final = {"1y": 1.0, "3y": 3.0}
 _BLOCK_DAYS: Final = (1, 7)
@@ -94,7 +95,7 @@ def pool_name(offer: Offer, gpus: int, *, realtime: bool, suffix: str) -> str:
         realtime: Whether it serves real-time work.
         suffix: Model name that distinguishes pools of several models; "" for one model.
     """
-    name = f"{machine_key(offer)}, {gpus} GPUs a replica{'' if realtime else ', batch'}"
+    name = f"{machine_key(offer)}, {format_count(gpus, 'GPU')} a replica{'' if realtime else ', batch'}"
     return f"{name}, {suffix}" if suffix else name
 
 

@@ -15,7 +15,7 @@ from meritorder.report.plan.html import render as render_page
 from meritorder.report.plan.rows import bought_tokens, commitments, regret, rentals, waterfall
 from meritorder.report.waterfall import walk
 
-GOLDEN_PLAN = Path(__file__).parents[3] / "golden" / "plan.json"
+FIRST_SCHEMA_PLAN = Path(__file__).parents[3] / "golden" / "plan_1.json"
 ATTACK = "[red]x[/red]\x1b[2J"
 BARE = {
     "routes": [], "commitments": [], "prices": [], "assumptions": [], "promises": None, "baseline": "",
@@ -232,7 +232,7 @@ def test_unchecked_plan_that_holds_says_so() -> None:
 
 
 def test_plan_commitments_are_shown() -> None:
-    plan = planfile.read_plan(GOLDEN_PLAN)
+    plan = planfile.read_plan(FIRST_SCHEMA_PLAN)
     text = printed(plan, 80)
     bought = plan.commitments[0]
     assert f"{bought.amount:g} machine" in text
@@ -253,3 +253,10 @@ def test_plan_commitments_are_shown() -> None:
 )
 def test_sparkline_shows_every_positive_value(values: list[float], width: int, drawn: str) -> None:
     assert plan_text.sparkline(values, width) == drawn
+
+
+def test_short_rentals_have_hours() -> None:
+    schedule = [msgspec.structs.replace(row, machines=[1, *[0] * (len(row.machines) - 1)]) for row in week().schedule]
+    short = msgspec.structs.replace(week(), schedule=schedule, slot_s=60.0)
+    gpus = {pool.name: pool.gpus for pool in short.pools}
+    assert [row.gpu_hours for row in rentals(short)] == [f"{gpus[row.pool] / 60:.2g}" for row in rentals(short)]
