@@ -40,13 +40,22 @@ def _parse_path(text: str, columns: Sequence[str]) -> Path:
 
 def value_at(value: Any, path: Path) -> Any:  # noqa: ANN401  (any JSON)
     """Return the value at a path in nested JSON objects, None if there is none; keys may themselves contain dots."""
+    inner = value
+    for key in path:
+        if not isinstance(inner, dict):
+            return _value_behind_dots(value, path)
+        inner = inner.get(key)
+    return _value_behind_dots(value, path) if inner is None and len(path) > 1 else inner
+
+
+def _value_behind_dots(value: Any, path: Path) -> Any:  # noqa: ANN401  (any JSON)
     if not path:
         return value
     if isinstance(value, dict):
         for end in range(len(path), 0, -1):
             key = ".".join(path[:end])
             if key in value:
-                return value_at(value[key], path[end:])
+                return _value_behind_dots(value[key], path[end:])
     return None
 
 

@@ -53,6 +53,10 @@ def read(source: Source, *, name: str | None, mapping: Mapping[str, str] | None)
     if mapping:
         if name not in {None, BY_COLUMNS}:
             raise TraceError(f"--columns goes with --format {BY_COLUMNS}, not {name}", fix="drop one of the two")
+        columns.check(shape, mapping)
+        declared = next((row for row in FORMATS if row.fields and not row.nest and row.matches(shape)), None)
+        if declared is not None and name is None:
+            return declared.name, declared.with_fields(mapping).table(shape)
         return BY_COLUMNS, columns.read(shape, mapping)
     if name is not None:
         named = [candidate for candidate in FORMATS if candidate.name == name]

@@ -157,6 +157,14 @@ def recognizes(shape: Shape) -> bool:
     return set(_REQUIRED) <= set(_known_columns(shape))
 
 
+def check(shape: Shape, mapping: Mapping[str, str]) -> None:
+    """Raise TraceError if a field of a mapping is unknown, or a column of it is missing."""
+    unknown = sorted(set(mapping) - set(FIELDS))
+    if unknown:
+        raise TraceError(f"no field {', '.join(unknown)}", where="--columns", fix=f"the fields are {', '.join(FIELDS)}")
+    shape.source.require(*mapping.values())
+
+
 def read(shape: Shape, mapping: Mapping[str, str] | None = None) -> RawTable:
     """Read one file.
 
@@ -168,11 +176,8 @@ def read(shape: Shape, mapping: Mapping[str, str] | None = None) -> RawTable:
         TraceError: A field is unknown, a column is missing, or a required field has no column.
     """
     mapped = dict(mapping or {})
-    unknown = sorted(set(mapped) - set(FIELDS))
-    if unknown:
-        raise TraceError(f"no field {', '.join(unknown)}", where="--columns", fix=f"the fields are {', '.join(FIELDS)}")
+    check(shape, mapped)
     source = shape.source
-    source.require(*mapped.values())
     fields = _known_columns(shape) | mapped
     missing = [field for field in _REQUIRED if field not in fields]
     if missing:

@@ -5,9 +5,10 @@ the first of two that has a value in a row, or, with sums, in the file. Dotted p
 `a[0]` is the first member of a list.
 """
 
+import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Final
+from dataclasses import dataclass, field, replace
+from typing import Final, Self
 
 import polars as pl
 
@@ -23,6 +24,7 @@ UNITS_S: Final = {"_ms": 1 / MS_PER_S, "_us": MS_PER_S**-2, "_ns": MS_PER_S**-3,
 FIRST: Final = "[0]"
 _TIMES: Final = ("ttft", "tpot", "e2e")
 _REQUIRED: Final = ("arrival", "input", "output")
+_OPTIONAL: Final = ("cached", "status", "error")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,6 +99,17 @@ class TraceFormat:
             return False
         return all(any(shape.has(path) for path in _alternatives(either)) for either in self.requires)
 
+    def with_fields(self, mapping: Mapping[str, str]) -> Self:
+        """Return the format with other columns for some fields; the unit of an arrival is that of its column."""
+        unit_s = None if "arrival" in mapping else self.unit_s
+        return replace(self, fields={**self.fields, **mapping}, unit_s=unit_s)
+
+    def _later_only(self, name: str, columns: Mapping[str, str], shape: Shape) -> str:
+        """Return the columns of a field that none of the first records has, and later ones may have."""
+        if name in columns:
+            return ""
+        return " | ".join(part for part in _alternatives(self.fields.get(name, "")) if part and shape.may_have(part))
+
     def table(self, shape: Shape) -> RawTable:
         """Read one file.
 
@@ -107,11 +120,13 @@ class TraceFormat:
             return self.read(shape)
         inner = shape_of(unnested(shape.source, self.nest)) if self.nest else shape
         columns = {name: column for name, text in self.fields.items() if (column := _present(text, inner))}
+        later = {name: _present(self.fields[name], inner, later=True) for name in columns}
+        later |= {name: text for name in _OPTIONAL if (text := self._later_only(name, columns, inner))}
         missing = [name for name in _REQUIRED if name not in columns]
         if missing:
             named = ", ".join(f"{self.fields[name]} ({name})" for name in missing)
             raise TraceError(f"no column {named}", where=shape.source.name)
-        table = with_kinds(inner, columns, self.aside)
+        table = with_kinds(inner, later, self.aside)
         return RawTable(
             table=table.with_columns(pl.col(name).forward_fill() for name in self.fill if name in columns),
             unit_s=self.unit_s or unit_by_name(columns["arrival"]),
@@ -125,7 +140,7 @@ class TraceFormat:
 
 def with_kinds(shape: Shape, columns: Mapping[str, str], rules: Sequence[AsideRule]) -> pl.LazyFrame:
     """Return columns under their new names, and the kind of rows that are not one request as `aside`."""
-    present = {f"rule {place}": rule for place, rule in enumerate(rules) if shape.has(rule.column)}
+    present = {f"rule {place}": rule for place, rule in enumerate(rules) if shape.may_have(rule.column)}
     table = fetched(shape, {**columns, **{name: rule.column for name, rule in present.items()}})
     kinds = [pl.when(rule.applies(pl.col(name))).then(pl.lit(rule.kind.value)) for name, rule in present.items()]
     aside = pl.coalesce(kinds) if kinds else pl.lit(None, pl.String)
@@ -140,7 +155,10 @@ def fetched(shape: Shape, columns: Mapping[str, str]) -> pl.LazyFrame:
         columns: New name to a column, a sum, or several columns between "|", of which the first with a value counts.
             A path may lead into JSON that a JSON file holds as text.
     """
+    names = (term.strip().partition(".")[0] for text in columns.values() for term in re.split(r"[|+]", text))
     source = shape.source
+    if source.kind is SourceKind.JSONL:
+        source = replace(source, columns=tuple(dict.fromkeys((*source.columns, *names))))
     alternatives = {name: [text] if text in source.columns else _alternatives(text) for name, text in columns.items()}
     terms = {f"{name}|{place}": term for name, texts in alternatives.items() for place, term in enumerate(texts)}
     split = {name: term.partition(".") for name, term in terms.items()}
@@ -188,15 +206,24 @@ def _alternatives(text: str) -> list[str]:
     return [part.strip() for part in text.split("|")]
 
 
-def _present(text: str, shape: Shape) -> str:
-    """Return the alternatives that a file has: a sum with those of its parts that the file has, or single columns."""
+def _present(text: str, shape: Shape, *, later: bool = False) -> str:
+    """Return the alternatives that a file has: a sum with those of its parts that the file has, or single columns.
+
+    Args:
+        text: Alternatives.
+        shape: The file.
+        later: Take parts of sums that only later records may have, too.
+    """
+    if text in shape.source.columns:
+        return text
+    has = shape.may_have if later else shape.has
     present: list[str] = []
     for sum_text in _alternatives(text):
-        parts = [part.strip() for part in sum_text.split(" + ")]
-        if not shape.has(parts[0]):
+        first, *others = (part.strip() for part in sum_text.split(" + "))
+        if not shape.has(first):
             continue
-        parts = [part for part in parts if shape.has(part)]
+        parts = [first, *(part for part in others if has(part))]
         if len(parts) > 1:
             return " | ".join(present) or " + ".join(parts)
-        present.append(parts[0])
+        present.append(first)
     return " | ".join(present)

@@ -1,7 +1,7 @@
 """What a source has: the columns and nested paths in its first records."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any, Final
 
@@ -10,7 +10,7 @@ import msgspec
 from meritorder.inputs.unpacking import READ_ERRORS
 from meritorder.traces.sources import Record, Source, SourceKind
 
-_RECORDS: Final = 50
+_RECORDS: Final = 1000
 _MEMBERS: Final = 5
 _DEPTH: Final = 12
 _DECODE: Final = msgspec.json.Decoder().decode
@@ -25,16 +25,27 @@ class Shape:
         records: Its first records, JSON text in a cell read as JSON.
         paths: Dotted paths of all values in them; a list has the paths of its members.
         texts: Columns of JSON that hold JSON as text.
+        objects: Columns that hold objects, also as text.
     """
 
     source: Source
     records: tuple[Record, ...]
     paths: frozenset[str]
     texts: frozenset[str]
+    objects: frozenset[str]
 
     def has(self, path: str) -> bool:
         """Whether any of the first records has this path."""
         return path.removesuffix("[0]").replace('"', "") in self.paths
+
+    def may_have(self, path: str) -> bool:
+        """Whether a later record may have this path: JSON leaves out keys, such as those of an unused cache."""
+        first, _, inner = path.partition(".")
+        if self.has(path):
+            return True
+        if self.source.kind is SourceKind.JSONL:
+            return not inner or first in self.paths
+        return bool(inner) and self.source.kind is SourceKind.CSV and first in self.objects
 
 
 def shape_of(source: Source) -> Shape:
@@ -48,7 +59,18 @@ def shape_of(source: Source) -> Shape:
     }
     decoded = tuple({name: json_in(value) or value for name, value in record.items()} for record in records)
     paths = {path for record in decoded for path in _paths(record, "", 0)}
-    return Shape(source=source, records=decoded, paths=frozenset(paths | set(source.columns)), texts=frozenset(texts))
+    objects = {name for record in decoded for name, value in record.items() if isinstance(value, dict)}
+    if source.kind is SourceKind.JSONL:
+        source = replace(
+            source, columns=tuple(dict.fromkeys((*source.columns, *(name for record in records for name in record))))
+        )
+    return Shape(
+        source=source,
+        records=decoded,
+        paths=frozenset(paths | set(source.columns)),
+        texts=frozenset(texts),
+        objects=frozenset(objects),
+    )
 
 
 def _first_records(source: Source) -> list[Record]:

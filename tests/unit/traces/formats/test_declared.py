@@ -51,6 +51,24 @@ def test_named_format_tells_what_is_missing(tmp_path: Path) -> None:
     assert "no column prompt_tokens (input), completion_tokens (output)" in message
 
 
+def test_named_columns_change_a_known_format(tmp_path: Path) -> None:
+    base = {"call_type": "acompletion", "spend": 0.1, "prompt_tokens": 7, "completion_tokens": 9}
+    records = [base | {"at": 5, "metadata": {"team": "x"}}, base | {"at": 6, "call_type": "aretrieve_batch"}]
+    records = [record | {"startTime": "2026-05-04T08:00:00Z"} for record in records]
+    path = written(tmp_path, lines(*records), "a.jsonl")
+    trace = read_trace([path], columns={"arrival": "at", "tenant": "metadata.team"})
+    assert trace.report.format == "litellm"
+    assert trace.requests["tenant"].to_list() == ["x"]
+    assert trace.epoch_s is None
+    assert trace.report.set_aside == {Kind.BATCH_TOTAL: 1}
+
+
+def test_sums_named_by_the_user(tmp_path: Path) -> None:
+    path = written(tmp_path, "at,a,b,c.d\n5,1,2,3\n")
+    trace = read_trace([path], columns={"arrival": "at", "input": "a + b", "output": "c.d"})
+    assert trace.requests.select("input_tokens", "output_tokens").row(0) == (3, 3)
+
+
 def test_columns_taken_are_reported(tmp_path: Path) -> None:
     record = {"timestamp": 5, "usage": {"prompt_tokens": 7, "completion_tokens": 9}}
     trace = read_trace([written(tmp_path, lines(record), "a.jsonl")])

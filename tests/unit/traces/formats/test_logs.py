@@ -213,6 +213,18 @@ def test_bedrock_adds_the_cache(tmp_path: Path) -> None:
     assert trace.report.aside == {Kind.NO_GENERATION: Aside(rows=1, input_tokens=44)}
 
 
+def test_keys_of_later_records_count(tmp_path: Path) -> None:
+    """The first thousand calls read nothing from the cache, and their records have no key for it."""
+    call: dict[str, Any] = {"timestamp": 5, "modelId": "m", "input": {"inputTokenCount": 9}}
+    call["output"] = {"outputTokenCount": 3}
+    cached = call | {"input": {"inputTokenCount": 9, "cacheReadInputTokenCount": 80}}
+    usage = {"timestamp": 5, "input_tokens": 9, "output_tokens": 3, "cache_creation_input_tokens": 1}
+    for plain, later, total in ((call, cached, 89), (usage, usage | {"cache_read_input_tokens": 80}, 90)):
+        trace = read(tmp_path, *[plain] * 1100, later)
+        assert trace.requests["input_tokens"][-1] == total
+        assert trace.requests["cached_tokens"].sum() == 80
+
+
 @pytest.mark.parametrize("column", ["message", "@message"])
 def test_bedrock_logs_of_cloudwatch(tmp_path: Path, column: str) -> None:
     call = {
