@@ -35,6 +35,8 @@ _STABILIZATIONS_S: Final = (300.0, 900.0)
 _BACKFILL_SHARES: Final = (0.5, 0.0)
 # Floors that are tried: the quantile of the forecast, and the share of the safe load that each machine gets.
 _FLOORS: Final = ((0.5, 1.0), (0.8, 0.8))
+# Requests of the peak that machines are compared on.
+_PEAK_REQUESTS: Final = 100_000
 # Levels that a new design is raised by at most.
 _CLIMB: Final = 8
 # Requests in flight per replica that the search begins with where no autoscaled fleet is known.
@@ -129,21 +131,23 @@ class PolicyFit:
         return _Trials(places=places, hardest=hardest, surge=1 + _SURGE_STEP * max(0, steps))
 
     def _first_designs(self, trials: _Trials) -> dict[Design, int]:
-        """Return a design with its level for each machine whose real-time fleets are cheap on the surged day."""
+        """Return a design with its level for each replica whose real-time fleets are cheap at the surged peak."""
         load = self.simulations.load(trials.hardest, trials.surge)
-        realtime = load.select(~load.deferrable)
+        realtime = load.select(~load.deferrable).busiest(_PEAK_REQUESTS)
         if not len(realtime):
             return {Design(machine=0, minimum=0): 0}
         fleets = search_realtime(realtime, self.history.machines, self.progress, title="policy")
         cheapest = sorted((*fleets.fixed, *fleets.autoscaled), key=lambda trial: trial.usd)
         places = {id(machine): place for place, machine in enumerate(self.history.machines)}
-        designs: dict[Design, int] = {}
+        designs: dict[str, Design] = {}
+        levels: dict[Design, int] = {}
         for trial in cheapest:
-            design, scaling = Design(machine=places[id(trial.machine)]), trial.pools[0][1].scaling
+            label, scaling = trial.machine.profile.replica.label, trial.pools[0][1].scaling
+            design = designs.setdefault(label, Design(machine=places[id(trial.machine)]))
             target = scaling.target_in_flight if isinstance(scaling, Autoscaled) else _START_IN_FLIGHT
             level = int(np.searchsorted(self.simulations.targets(design), target))
-            designs[design] = max(level, designs.get(design, 0))
-        return dict(list(designs.items())[:_MACHINES])
+            levels[design] = max(level, levels.get(design, 0))
+        return dict(list(levels.items())[:_MACHINES])
 
     def _variations(self, count: int, *, held: bool) -> dict[Design, int]:
         """Return variations of the best design that were not tried yet, with its level."""
