@@ -43,7 +43,7 @@ _SUCCESS_STATUS: Final = 200
 _SUCCESS_WORDS: Final = ("success", "succeeded", "ok", "completed", "complete")
 _NO_ERROR: Final = ("", "0", "none", "null", "nan", "false", "{}", "[]")
 
-_SILENT: Final = re.compile(r"embed|rerank|moderation|\bbge-|\be5-|whisper|\btts-")
+_NO_TEXT_MODELS: Final = re.compile(r"embed|rerank|moderation|\bbge-|\be5-|whisper|\btts-")
 """Models that generate no text, by their names."""
 _MAX_DEPTH: Final = 12
 _ALIKE: Final = 0.01
@@ -119,15 +119,17 @@ def _verdict(frame: pl.DataFrame, faults: list[tuple[str, pl.Expr]]) -> pl.Expr:
         kinds.append(pl.when(repeating).then(pl.lit(Kind.PARENT.value)))
     if "calls" in present:
         kinds.append(pl.when(pl.col("calls") > 1).then(pl.lit(Kind.BUCKET.value)))
-    silent = [name for name in frame["model"].unique().drop_nulls().cast(pl.String) if _SILENT.search(name.lower())]
-    if silent:
-        mute = pl.col("model").cast(pl.String).is_in(silent) & (pl.col("output").fill_null(0) == 0)
-        kinds.append(pl.when(mute & (pl.col("input") > 0)).then(pl.lit(Kind.NO_GENERATION.value)))
+    no_text = [
+        name for name in frame["model"].unique().drop_nulls().cast(pl.String) if _NO_TEXT_MODELS.search(name.lower())
+    ]
+    if no_text:
+        no_output = pl.col("model").cast(pl.String).is_in(no_text) & (pl.col("output").fill_null(0) == 0)
+        kinds.append(pl.when(no_output & (pl.col("input") > 0)).then(pl.lit(Kind.NO_GENERATION.value)))
     uncounted = pl.col("arrival_given") & (pl.col("input").fill_null(0) == 0) & (pl.col("output").fill_null(0) == 0)
     readable = pl.all_horizontal(pl.col(f"{name}_given").not_() | pl.col(name).is_not_null() for name in REQUIRED)
     if "status" in present:
         uncounted |= (pl.col("output") == 0) & _is_success(pl.col("status"))
-    if "id" in present:
+    if "id" in present and frame.select(uncounted.any()).item():
         counted = frame.filter((pl.col("input") > 0) & (pl.col("output") > 0))["id"].drop_nulls()
         kinds.append(pl.when(uncounted & pl.col("id").is_in(counted.implode())).then(pl.lit(Kind.REPEATED.value)))
     kinds.append(pl.when(uncounted & readable).then(pl.lit(Kind.UNCOUNTED.value)))

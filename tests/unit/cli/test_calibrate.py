@@ -35,7 +35,7 @@ def test_log_becomes_a_profile(tmp_path: Path) -> None:
     assert "errors on 30 requests" in " ".join(result.output.split())
 
 
-def test_times_that_fit_no_engine_are_refused(tmp_path: Path) -> None:
+def test_times_of_no_engine_are_refused(tmp_path: Path) -> None:
     """The times are milliseconds, and their names say seconds: no token takes ten seconds."""
     path, out = log(tmp_path / "log.csv"), tmp_path / "profile.toml"
     path.write_text(path.read_text().replace("ttft_ms,e2e_ms", "ttft_s,e2e_s"))

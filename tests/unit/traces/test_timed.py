@@ -69,7 +69,7 @@ def test_instants_are_times(tmp_path: Path) -> None:
     assert "first=first_token_time" in log.columns
 
 
-def test_ledger_counts_from_the_start_at_the_engine(tmp_path: Path) -> None:
+def test_ledger_counts_from_engine_start(tmp_path: Path) -> None:
     path = tmp_path / "ledger.csv"
     head = "request_id,arrived_s,started_s,ended_s,ttft_s,venue,status_code,input_tokens,output_tokens,lost_tokens\n"
     path.write_text(
@@ -79,7 +79,7 @@ def test_ledger_counts_from_the_start_at_the_engine(tmp_path: Path) -> None:
     assert (log.ttft_s.tolist(), log.e2e_s.tolist(), log.dropped) == ([0.5], [2.5], 2)
 
 
-def test_result_of_a_benchmark_is_a_log(tmp_path: Path) -> None:
+def test_benchmark_result_is_a_log(tmp_path: Path) -> None:
     path = tmp_path / "bench.json"
     path.write_text(
         '{"start_times": [5.0, 6.0], "input_lens": [9, 9], "output_lens": [3, 3], "ttfts": [0.2, 0.3], '

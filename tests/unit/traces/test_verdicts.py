@@ -53,26 +53,26 @@ def test_parents_repeat_their_children(tmp_path: Path) -> None:
     assert trace.report.aside == {Kind.PARENT: Aside(rows=1, input_tokens=300, output_tokens=30)}
 
 
-def test_same_row_with_an_id_counts_once(tmp_path: Path) -> None:
+def test_same_row_with_id_counts_once(tmp_path: Path) -> None:
     rows = [f"r{place // 2},{time},{100 + place // 2},9" for place, time in enumerate(sorted(TIMES * 2))]
     trace = read(tmp_path, "request_id,timestamp,prompt_tokens,completion_tokens", rows)
     assert trace.requests.height == 30
     assert trace.report.aside == {Kind.SAME_ROW: Aside(rows=30, input_tokens=sum(range(100, 130)), output_tokens=270)}
 
 
-def test_same_row_without_an_id_counts_once(tmp_path: Path) -> None:
+def test_same_row_without_id_counts_once(tmp_path: Path) -> None:
     trace = read(tmp_path, "timestamp,prompt_tokens,completion_tokens", [f"{time},10,9" for time in sorted(TIMES * 3)])
     assert (trace.requests.height, trace.report.set_aside) == (30, {Kind.SAME_ROW: 60})
 
 
-def test_equal_rows_in_whole_seconds_are_said(tmp_path: Path) -> None:
+def test_equal_rows_in_whole_seconds_noted(tmp_path: Path) -> None:
     rows = [f"{second},10,9" for second in range(20) for _ in range(2)]
     trace = read(tmp_path, "arrived_s,prompt_tokens,completion_tokens", rows)
     assert trace.requests.height == 40
     assert any("every row is there 2 times" in text for text in trace.report.assumptions)
 
 
-def test_a_retry_keeps_the_longest_answer(tmp_path: Path) -> None:
+def test_retry_keeps_the_longest_answer(tmp_path: Path) -> None:
     rows = [f"r{place},{place},10,5" for place in range(20)]
     trace = read(tmp_path, "request_id,arrived_s,input_tokens,output_tokens", ["r3,2.5,10,2", *rows])
     assert trace.requests.height == 20
@@ -85,7 +85,7 @@ def test_log_written_twice_at_other_times(tmp_path: Path) -> None:
     assert (trace.requests.height, trace.report.set_aside) == (20, {Kind.REPEATED: 20})
 
 
-def test_start_and_end_of_a_call_are_one(tmp_path: Path) -> None:
+def test_start_and_end_rows_are_one(tmp_path: Path) -> None:
     rows = [row for place in range(20) for row in (f"r{place},{place},0,0", f"r{place},{place + 0.5},{100 + place},5")]
     trace = read(tmp_path, "request_id,arrived_s,input_tokens,output_tokens", rows)
     assert (trace.requests.height, trace.report.set_aside) == (20, {Kind.REPEATED: 20})
@@ -97,7 +97,7 @@ def test_prompts_beyond_any_context_are_sums(tmp_path: Path) -> None:
     assert trace.report.aside == {Kind.BUCKET: Aside(rows=1, input_tokens=4_800_000, output_tokens=600_000)}
 
 
-def test_ids_that_often_return_are_no_ids(tmp_path: Path) -> None:
+def test_ids_that_often_return_are_ignored(tmp_path: Path) -> None:
     rows = [f"{place % 4},{place},10,5" for place in range(20)]
     trace = read(tmp_path, "request_id,arrived_s,input_tokens,output_tokens", rows)
     assert trace.requests.height == 20
@@ -118,7 +118,7 @@ def test_cache_beyond_the_input_is_added(tmp_path: Path) -> None:
     assert any("taken to leave them out" in text for text in trace.report.assumptions)
 
 
-def test_a_single_row_beyond_is_bad(tmp_path: Path) -> None:
+def test_single_row_beyond_is_bad(tmp_path: Path) -> None:
     rows = ["0,5,9,700", *(f"{place},900,9,700" for place in range(1, 5))]
     trace = read(tmp_path, "time,input_tokens,output_tokens,cached_tokens", rows)
     assert trace.report.bad == {"more cached than input tokens": 1}
@@ -130,7 +130,7 @@ def test_optional_columns_cost_no_row(tmp_path: Path, value: str) -> None:
     assert trace.requests["cached_tokens"].to_list() == [0, 2]
 
 
-def test_long_rows_at_one_interval_are_refused(tmp_path: Path) -> None:
+def test_long_rows_at_one_interval_refused(tmp_path: Path) -> None:
     rows = [f"{minute * 300},{400_000 + minute},90000" for minute in range(24)]
     message = refused(written(tmp_path, table("time,input_tokens,output_tokens", rows)))
     assert "look like sums" in message
@@ -138,12 +138,12 @@ def test_long_rows_at_one_interval_are_refused(tmp_path: Path) -> None:
     assert "--aggregate" in message
 
 
-def test_a_steady_trace_is_no_sum(tmp_path: Path) -> None:
+def test_steady_trace_is_no_sum(tmp_path: Path) -> None:
     rows = [f"{minute * 60},1000,200" for minute in range(60)]
     assert read(tmp_path, "time,input_tokens,output_tokens", rows).requests.height == 60
 
 
-def test_a_caller_with_tokens_of_its_own_is_kept(tmp_path: Path) -> None:
+def test_caller_with_own_tokens_is_kept(tmp_path: Path) -> None:
     rows = ["0,900,30,outer,", "1,100,10,inner,outer", "2,0,0,root,", "3,50,5,leaf,root"]
     trace = read(tmp_path, "time,input_tokens,output_tokens,id,parent_id", rows)
     assert trace.requests["input_tokens"].to_list() == [900, 100, 50]

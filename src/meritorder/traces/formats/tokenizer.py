@@ -55,7 +55,7 @@ def _of_hugging_face(model: str) -> Tokenizer | None:
         return None
     encode = library.Tokenizer.from_file(str(files[-1])).encode_batch
     return Tokenizer(
-        name=f"the tokenizer of {model}", counts=lambda texts: [len(one.ids) for one in encode(list(texts))]
+        name=f"the tokenizer of {model}", counts=lambda texts: [len(encoding.ids) for encoding in encode(list(texts))]
     )
 
 

@@ -74,13 +74,13 @@ def vllm_run(**more: object) -> dict[str, object]:
     return run | more
 
 
-def test_old_results_are_spread_over_their_duration(tmp_path: Path) -> None:
+def test_old_results_spread_over_their_duration(tmp_path: Path) -> None:
     trace = read_trace([written(tmp_path, lines(vllm_run()), "old.json")])
     assert cells(trace, "arrived_s", "input_tokens", "model") == [(0.0, 64, "org/m"), (6.0, 66, "org/m")]
     assert any("has no start_times" in text and "9 s" in text for text in trace.report.assumptions)
 
 
-def test_failures_of_a_result_are_a_class(tmp_path: Path) -> None:
+def test_failures_of_a_result_are_apart(tmp_path: Path) -> None:
     run = vllm_run(start_times=[70.5, 71.0, 72.0])
     trace = read_trace([written(tmp_path, json.dumps(run, indent=2), "pretty.json")])
     assert cells(trace, "arrived_s", "input_tokens") == [(0.0, 64), (1.5, 66)]

@@ -293,7 +293,7 @@ def test_spans_of_models_are_requests(tmp_path: Path, form: str) -> None:
     assert trace.report.set_aside == {Kind.PARENT: 1, Kind.ERROR: 1, Kind.NO_GENERATION: 1}
 
 
-def test_claude_code_logs_an_answer_several_times(tmp_path: Path) -> None:
+def test_claude_code_repeats_its_answers(tmp_path: Path) -> None:
     def answer(place: int, name: str, output: int) -> dict[str, object]:
         usage = {
             "input_tokens": 4,

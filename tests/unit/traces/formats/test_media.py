@@ -45,7 +45,7 @@ def test_rules_match_published_examples(model: str, size: tuple[int, int], token
     assert image_tokens(Image(size=size), model) == tokens
 
 
-def test_part_of_each_api_is_an_image() -> None:
+def test_parts_of_every_api_are_images() -> None:
     assert image_of({"type": "image", "source": {"type": "base64", "data": "AAAA"}}) == Image(size=None)
     assert image_of({"type": "input_image", "image_url": "https://x/y.png", "detail": "low"}) == Image(
         size=None, low_detail=True

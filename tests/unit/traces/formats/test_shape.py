@@ -23,7 +23,7 @@ def test_paths_of_json_lines(tmp_path: Path) -> None:
     assert not found.has("a.b.d")
 
 
-def test_paths_of_a_csv_with_json_cells(tmp_path: Path) -> None:
+def test_paths_of_json_cells_in_csv(tmp_path: Path) -> None:
     found = shape(written(tmp_path, 'plain,usage\n1,"{""prompt_tokens"": 5}"\n'))
     assert {"plain", "usage", "usage.prompt_tokens"} <= found.paths
     assert not found.texts

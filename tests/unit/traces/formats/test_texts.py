@@ -90,7 +90,7 @@ def test_images_of_gemini_are_counted(tmp_path: Path) -> None:
     assert trace.requests["input_tokens"].to_list() == [3 + 4 + 2 + 258]
 
 
-def test_other_media_are_said_to_be_missing(tmp_path: Path) -> None:
+def test_other_media_are_noted_as_missing(tmp_path: Path) -> None:
     audio = {"type": "input_audio", "input_audio": {"data": "A" * 5000, "format": "wav"}}
     record = {"messages": [{"role": "user", "content": [audio, {"type": "text", "text": "x" * 12}]}]}
     trace = read_trace([written(tmp_path, lines(record), "prompts.jsonl")])
