@@ -206,6 +206,12 @@ def test_shape_without_load_is_hardly_zero() -> None:
     assert list(usage.needed[:2]) == pytest.approx([1e-6 / 0.8, 1.0])
 
 
+def test_shape_of_cents_is_that_of_dollars() -> None:
+    usage = usage_from_shape(fleet_of(CONSTANT), spend({hour: usd / 100 for hour, usd in UNEVEN.items()}))
+    assert usage is not None
+    assert list(usage.needed[:2]) == pytest.approx([1 / 3 / 0.8, 1.0])
+
+
 def test_even_or_short_loads_have_no_shape() -> None:
     """A peak of less than one and a half times the mean, a day less than a week, steps of two hours, no load."""
     even = {hour: 2.9 if hour % 2 else 1.0 for hour in range(WEEK)}

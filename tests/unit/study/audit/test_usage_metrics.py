@@ -179,6 +179,16 @@ def test_unsampled_machines_make_it_less_certain(paid: float, confidence: str) -
     assert usage.confidence == confidence
 
 
+@pytest.mark.parametrize(("sampled", "known"), [(9, True), (8, False)])
+def test_nine_tenths_of_the_samples_suffice(sampled: int, *, known: bool) -> None:
+    """Of ten samples an hour the second hour lacks one or two; all show an idle machine."""
+    places = [(hour, place) for hour, count in enumerate((10, sampled, 10)) for place in range(count)]
+    metrics = metrics_of(*((60 * hour + 6 * place, "a", 0.0) for hour, place in places))
+    usage = usage_from_metrics(fleet_of(samples.pool([1.0] * 3)), metrics, of_all_machines=True)
+    assert usage is not None
+    assert list(usage.known) == [True, known, True]
+
+
 def test_guessed_metric_is_never_certain() -> None:
     metrics = utilization(pl.DataFrame({"time": [samples.START], "machine": ["a"], "utilization": [0.0]}))
     for confidence in ("low", "medium", "high"):
