@@ -53,7 +53,7 @@ def test_anthropic_usage_counts_no_requests(tmp_path: Path) -> None:
     result = {"uncached_input_tokens": 5, "cache_read_input_tokens": 90, "output_tokens": 7, "model": "claude"}
     page = {"data": [{"starting_at": "2026-05-04T00:00:00Z", "ending_at": "2026-05-05T00:00:00Z", "results": [result]}]}
     message = refused(written(tmp_path, lines(page), "usage.json"))
-    assert "sums of several requests: 1 rows, 95 input and 7 output tokens" in message
+    assert "sums of several requests: 1 row, 95 input and 7 output tokens" in message
 
 
 METRICS = {"ProcessedPromptTokens": 6_000, "GeneratedTokens": 900, "AzureOpenAIRequests": 6}
@@ -98,7 +98,7 @@ def test_batches_sum_up_their_lines(tmp_path: Path) -> None:
         "usage": {"input_tokens": 4000, "output_tokens": 400},
     }
     path = written(tmp_path, lines({"object": "list", "data": [batch]}), "batches.json")
-    assert "1 rows, 8 calls, 4,000 input and 400 output tokens" in refused(path)
+    assert "1 row, 8 calls, 4,000 input and 400 output tokens" in refused(path)
     trace = read_trace([path], aggregate=True)
     assert trace.requests.height == 8
     assert trace.requests["arrived_s"][-1] < 400, "while the batch was in progress"
@@ -109,4 +109,4 @@ def test_claude_console_counts_no_requests(tmp_path: Path) -> None:
         "usage_date_utc,model_version,usage_input_tokens_no_cache,usage_input_tokens_cache_read,usage_output_tokens\n"
     )
     message = refused(written(tmp_path, text + "2026-05-04,claude-opus,5,90,7\n"))
-    assert "1 rows, 95 input and 7 output tokens" in message
+    assert "1 row, 95 input and 7 output tokens" in message
