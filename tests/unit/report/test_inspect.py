@@ -44,7 +44,7 @@ def test_bad_rows_and_names_with_brackets(tmp_path: Path) -> None:
     text = printed(inspect.render, read)
     assert "1 bad rows of 3" in text
     assert "t.csv:3: negative input tokens" in text.replace("\n", "")
-    assert "set aside: 1 rows, 1 input and 0 output tokens (33.3% of the rows): failed" in text
+    assert "set aside: 1 row, 1 input and 0 output tokens (33.3% of the rows): failed" in text
     assert "50.0% of the traffic is not priced: 1 of 2 calls (1 invalid)." in text
     assert "[red]x" in text
     assert "No sign" in printed(inspect.render_candidates, could_wait.find_candidates(read))
