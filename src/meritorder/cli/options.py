@@ -10,9 +10,7 @@ SLO_TEXT: Final = "ttft=2s,tpot=100ms,attainment=99%"
 # Input.
 Traces = Annotated[
     list[str],
-    typer.Argument(
-        metavar="TRACE...", help="Files, quoted globs, or - for standard input; gzip and zstd are unpacked."
-    ),
+    typer.Argument(metavar="TRACE...", help="Files, quoted globs, URLs (https, s3, gs, az), or - for standard input."),
 ]
 Format = Annotated[
     str | None, typer.Option("--format", metavar="NAME", help="Format of the input; detected if left out.")

@@ -15,7 +15,9 @@ from meritorder.traces.intake import RawTable, SourceRequests, to_requests
 from meritorder.traces.sources import SourceLike, opened
 from meritorder.traces.trace import SHOWN_BAD_ROWS, Aside, Bound, Kind, ReadReport, Trace, cut, scaled
 from meritorder.traces.verdicts import without_repeats
-from meritorder.units import HOURS_PER_DAY, SECONDS_PER_HOUR, format_duration
+from meritorder.units import DAYS_PER_YEAR, HOURS_PER_DAY, SECONDS_PER_DAY, SECONDS_PER_HOUR, format_duration, utc
+
+MAX_SPAN_S: Final = 10 * DAYS_PER_YEAR * SECONDS_PER_DAY
 
 K = TypeVar("K")
 V = TypeVar("V", int, Aside)
@@ -63,8 +65,24 @@ def read_trace(
             f"{report.bad_rows:,} bad rows, the first: {report.first_bad[0]}",
             fix="correct them, or drop --strict",
         )
-    trace = _merged([part for _, _, part in parts], report)
-    return scaled(cut(trace, start, end), scale, seed=seed)
+    trace = cut(_merged([part for _, _, part in parts], report), start, end)
+    _check_span(trace)
+    return scaled(trace, scale, seed=seed)
+
+
+def _check_span(trace: Trace) -> None:
+    """Refuse a trace of more than ten years: a few mistaken dates would make every count by the hour huge."""
+    if trace.span_s <= MAX_SPAN_S:
+        return
+    last_s = float(trace.requests["arrived_s"][-1])
+    times = f"0 to {last_s:,.0f} s"
+    if trace.epoch_s is not None:
+        times = f"{utc(trace.epoch_s):%Y-%m-%d} to {utc(trace.epoch_s + last_s):%Y-%m-%d}"
+    raise TraceError(
+        f"the times run over more than ten years, from {times}",
+        where=", ".join(trace.report.files),
+        fix="correct the dates that are mistaken, or cut them off with --from and --to",
+    )
 
 
 def _report(names: list[str], parts: list[tuple[str, RawTable, SourceRequests]]) -> ReadReport:

@@ -11,6 +11,7 @@ import obstore
 import pytest
 from obstore.store import from_url
 
+from meritorder import bills
 from meritorder.errors import InputError, TraceError
 from meritorder.inputs.places import ScratchFolder, locate
 from meritorder.inputs.remote import expand
@@ -103,3 +104,17 @@ def test_unknown_schemes_are_refused() -> None:
         InputError, match=r"files of ftp:// cannot be read; use a path, or https://, s3://, gs://, az://"
     ):
         list(expand("ftp://host/file"))
+
+
+def test_bills_are_read_from_a_bucket(bucket: str) -> None:
+    bill = (
+        "BilledCost,EffectiveCost,BillingCurrency,ChargePeriodStart,ChargePeriodEnd,ChargeCategory\n"
+        "12.5,12.5,USD,2026-10-01T00:00:00Z,2026-10-02T00:00:00Z,Usage\n"
+    )
+    store = from_url(bucket, client_options={"allow_http": True})
+    for month in ("09", "10"):
+        obstore.put(store, f"bills/2026-{month}/part.csv", bill.replace("2026-10", f"2026-{month}").encode())
+    read = bills.read(f"{bucket}/bills/")
+    assert read.report.billed_usd == 25
+    assert read.charges.collect().height == 2, "the copies are there as long as the bill"
+    assert [file.name for file in read.report.files] == [f"{bucket}/bills/2026-{m}/part.csv" for m in ("09", "10")]

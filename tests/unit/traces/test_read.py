@@ -58,3 +58,13 @@ def test_missing_day_is_told_first(tmp_path: Path) -> None:
 )
 def test_quiet_hours_are_no_gap(tmp_path: Path, hours: list[int]) -> None:
     assert hourly(tmp_path, hours).report.gap == ""
+
+
+def test_trace_of_decades_is_refused(tmp_path: Path) -> None:
+    """One mistaken date would make a trace of 73 years; a window leaves it out."""
+    header = HEADER.replace("arrived_s", "timestamp")
+    path = written(tmp_path, header + "2026-03-02T00:00:00Z,1,1\n2026-03-02T00:00:09Z,1,1\n2099-03-02T00:00:00Z,1,1\n")
+    assert "over more than ten years, from 2026-03-02 to 2099-03-02; correct the dates" in refused(path)
+    assert read_trace(path, end="2027-01-01").requests.height == 2
+    counted = written(tmp_path, HEADER + "0,1,1\n999999999,1,1\n", "counted.csv")
+    assert "from 0 to 999,999,999 s" in refused(counted)
