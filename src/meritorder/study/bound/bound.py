@@ -198,8 +198,9 @@ class _Part:
             latest_s=np.maximum(load.deadline_s - shortest_s, load.arrived_s),
             gap_s=kind.work_s(load) if kind else np.zeros(len(load)),
             elsewhere_usd=_cheapest_usd(load, supplies, tokens_usd),
-            start_usd=min(supply.startup_paid_s * supply.machine_usd_per_s for supply in supplies),
-            usd_per_s=min(supply.machine_usd_per_s for supply in supplies),
+            work_usd=np.array([_cheapest_usd(load, [supply], tokens_usd) for supply in supplies]),
+            start_usd=np.array([supply.startup_paid_s * supply.machine_usd_per_s for supply in supplies]),
+            usd_per_s=np.array([supply.machine_usd_per_s for supply in supplies]),
             needs_machine=not np.isfinite(tokens_usd).any(),
         )
 
@@ -267,7 +268,12 @@ class _Part:
                 ),
                 rest_s=curves.rest_s(windows, self.load.span_s),
                 covers=[
-                    Cover(idle_until=until, elsewhere=np.full(3, np.inf), work_share=1.0),
+                    Cover(
+                        idle_until=until,
+                        elsewhere=np.full((2, windows), np.inf),
+                        work_share=1.0,
+                        work_usd=waiting.elsewhere_usd,
+                    ),
                     *(cover.joined(until) for cover in waiting.covers(windows, window_s, self.tick_s)),
                 ],
                 usd_per_s=min(supply.usd_per_s for supply in kind) * replicas,

@@ -73,7 +73,8 @@ class Stretch(NamedTuple):
         busy: Windows in which the number of machines matters, increasing.
         busy_usd: Cost of each number of machines there, shape (busy, numbers).
         late_usd: Cost if neither such a window nor the next one has machines, shape (busy,).
-        elsewhere: Cost of a machine for deferrable work alone: at time 0, to start, and for each window, shape (3,).
+        elsewhere: Cost of a machine for deferrable work alone that begins in each window (in window 0, one of time 0),
+            and of one that is on in it, shape (2, windows).
     """
 
     window_s: Floats
@@ -139,7 +140,7 @@ def cheapest_path(stretch: Stretch) -> tuple[float, Ints]:
         if k == 0:
             began_usd = 0.0
         from_usd, from_at = (best, at) if best <= idle_usd + late else (idle_usd + late, np.int32(_NONE))
-        from_usd = from_usd + stretch.elsewhere[1] if k > 0 else stretch.elsewhere[0]
+        from_usd = (from_usd if k > 0 else 0.0) + stretch.elsewhere[0, k]
         if elsewhere_usd + late <= from_usd:
             from_usd, from_at = elsewhere_usd + late, np.int32(_ELSEWHERE)
         is_busy = place < len(stretch.busy) and stretch.busy[place] == k
@@ -150,7 +151,7 @@ def cheapest_path(stretch: Stretch) -> tuple[float, Ints]:
             if is_busy:
                 value[n] += stretch.busy_usd[place, n]
         place += is_busy
-        elsewhere_usd = from_usd + none_usd + stretch.elsewhere[2]
+        elsewhere_usd = from_usd + none_usd + stretch.elsewhere[1, k]
         elsewhere_from[k] = from_at
         # The cheapest begin of idleness that may last until now.
         key[k] = began_usd - spent_usd - late

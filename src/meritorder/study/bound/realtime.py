@@ -191,7 +191,7 @@ class RealtimeBound:
         here = path[curves.busy]
         violations = float(table[np.arange(len(here)), here].sum() + curves.late[alone].sum())
         base_usd = usd - violations * violation_usd + gap_usd_per_s * self.realtime_s
-        base_usd += self.waiting.work_usd(gap_usd_per_s, cover.work_share)
+        base_usd += self.waiting.gap_work_usd(gap_usd_per_s, cover.work_share)
         return _Relaxed(
             usd=base_usd + violation_usd * (violations - self.allowed),
             base_usd=base_usd,

@@ -23,7 +23,7 @@ def random_stretch(rng: np.random.Generator, windows: int, numbers: int) -> Stre
         busy=busy,
         busy_usd=rng.uniform(0, 4, (len(busy), numbers)),
         late_usd=rng.uniform(0, 4, len(busy)),
-        elsewhere=rng.uniform(0.1, 3, 3),
+        elsewhere=rng.uniform(0.1, 3, (2, windows)),
     )
 
 
@@ -37,9 +37,9 @@ def cost(stretch: Stretch, states: tuple[int, ...]) -> float:
         place = np.flatnonzero(stretch.busy == k)
         usd += float(stretch.busy_usd[place, n].sum())
         if elsewhere:
-            usd += stretch.elsewhere[2]
+            usd += stretch.elsewhere[1, k]
             if before is None or before >= 0:
-                usd += stretch.elsewhere[0 if before is None else 1]
+                usd += stretch.elsewhere[0, k]
         if before is None:
             usd += stretch.start_usd[0] * paid[n]
         else:
