@@ -4,7 +4,7 @@ Sources, read 2026-11: OpenRouter, "Activity export" and API reference "Get user
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 import polars as pl
@@ -47,13 +47,14 @@ class DeclaredFormat:
         return BillFormat(
             name=self.name,
             matches=lambda columns: any(needed <= columns for needed in self.recognized_by),
-            columns=self._read,
+            columns=self.read,
             title=lambda _: self.title,
             identity=lambda fields: [fields.text(self.identity)] if fields.has(self.identity) else None,
             invoiced=self.invoiced,
         )
 
-    def _read(self, fields: SourceColumns) -> Mapping[str, pl.Expr]:
+    def read(self, fields: SourceColumns) -> Mapping[str, pl.Expr]:
+        """Return the columns of CHARGES as expressions over the columns of the file."""
         read: dict[str, pl.Expr] = {name: pl.lit(value) for name, value in self.constants.items()}
         for name, sources in self.columns.items():
             if name in _TIMES:
@@ -127,6 +128,7 @@ FIELDS: Final = {
 }
 """Names that a user gives to columns of a bill, and the columns of CHARGES that they are."""
 
+_TAX: Final = r"(?i)\b(sales tax|tax|vat|gst)\b"
 BY_COLUMNS: Final = "columns"
 EXAMPLE: Final = "--columns start=Date,cost=Amount,instance=Product,hours=Hours"
 
@@ -159,4 +161,20 @@ def by_columns(named: Mapping[str, str]) -> BillFormat:
         columns={FIELDS[name]: (column,) for name, column in named.items()},
         constants=constants,
     )
-    return table.to_format()
+    return replace(table.to_format(), columns=lambda fields: _with_taxes_and_credits(table.read(fields)))
+
+
+def _with_taxes_and_credits(columns: Mapping[str, pl.Expr]) -> Mapping[str, pl.Expr]:
+    """Return columns in which negative amounts are credits, and what is named a tax is one."""
+    texts = [columns[name] for name in ("service", "sku", "description", "instance_type") if name in columns]
+    named_tax = (
+        pl.concat_str(texts, separator=" ", ignore_nulls=True).str.contains(_TAX) if texts else pl.lit(value=False)
+    )
+    purchase = (
+        pl.when(named_tax)
+        .then(pl.lit(PurchaseOption.TAX))
+        .when(columns["billed_usd"] < 0)
+        .then(pl.lit(PurchaseOption.CREDIT))
+        .otherwise(columns["purchase"])
+    )
+    return {**columns, "purchase": purchase}

@@ -87,3 +87,17 @@ def test_unknown_bill_suggests_columns(tmp_path: Path) -> None:
         BillError, match="name its columns, --columns start=Date,cost=Amount,instance=Product,hours=Hours"
     ):
         bills.read(written(tmp_path / "invoice.csv", INVOICE))
+
+
+def test_taxes_and_credits_by_their_names(tmp_path: Path) -> None:
+    """As in the other formats a tax is no inference, and a negative amount is a credit."""
+    rows = ["2026-10-01,8x H100 SXM,1200", "2026-10-01,8x H100 SXM,-200", "2026-10-31,Sales tax,90"]
+    text = "\n".join(["Date,Item,Amount", *rows]) + "\n"
+    bill = bills.read(
+        written(tmp_path / "a.csv", text), columns={"start": "Date", "instance": "Item", "cost": "Amount"}
+    )
+    assert set(bill.groups.select("purchase", "kind").rows()) == {
+        ("on_demand", "accelerator"),
+        ("credit", "accelerator"),
+        ("tax", None),
+    }
