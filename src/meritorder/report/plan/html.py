@@ -8,7 +8,7 @@ import altair as alt
 from meritorder.planfile import Plan
 from meritorder.report.figures import PRICING, THEMED, pricing_kind, waterfall
 from meritorder.report.page import fill, waterfall_view
-from meritorder.report.plan import figures, rows
+from meritorder.report.plan import figures, judged, rows
 from meritorder.report.wording import MISSING, or_missing, pricing_title, usd_cells
 from meritorder.units import format_duration, format_share, format_usd
 
@@ -53,6 +53,11 @@ def render(plan: Plan) -> str:
         bounds=rows.bounds(plan),
         facts=rows.facts(plan, plan.simulated) if plan.simulated else [],
         verdict=rows.verdict(plan, plan.simulated) if plan.simulated else "",
+        days=judged.days(plan),
+        day_headings=judged.DAY_HEADINGS,
+        day_notes=judged.day_notes(plan),
+        credited=judged.credited(plan),
+        policy=judged.policy(plan),
         backtests=rows.backtests(plan),
         advice=rows.ADVICE,
         certainty=rows.certainty(plan),

@@ -60,7 +60,8 @@ def rentals(plan: Plan) -> list[RentalRow]:
     order = {pool.name: index for index, pool in enumerate(plan.pools)}
     gpus = {pool.name: pool.gpus for pool in plan.pools}
     slot_h = plan.slot_s / SECONDS_PER_HOUR
-    schedules = sorted(plan.schedule, key=lambda schedule: order[schedule.pool])
+    used = [schedule for schedule in plan.schedule if any(schedule.machines)]
+    schedules = sorted(used, key=lambda schedule: order[schedule.pool])
     costs = usd_cells([schedule.usd or None for schedule in schedules])
     return [
         RentalRow(
@@ -297,12 +298,10 @@ def cost(plan: Plan) -> str:
 def bounds(plan: Plan) -> list[str]:
     """Return sentences on the plan's bounds, its carbon, and the cost of buying everything as tokens."""
     bound = (
-        f"No plan with these offers, promises and safe loads costs less than {format_usd(plan.bound_usd)}: this one is "
-        f"{format_share(plan.gap, 1)} above it. Saturated machines at the lowest prices would cost "
-        f"{format_usd(plan.hard_bound_usd)}."
+        f"No policy of the family in docs/plan.md costs less than {format_usd(plan.bound_usd)}, even with hindsight: "
+        f"this plan is {format_share(max(plan.gap, 0.0), 1)} above it. Saturated machines at the lowest prices would "
+        f"cost {format_usd(plan.hard_bound_usd)}."
     )
-    if plan.first_bound_usd is not None and plan.first_bound_usd < plan.bound_usd:
-        bound += f" Before machines were derated, the bound was {format_usd(plan.first_bound_usd)}."
     tokens = ", ".join(f"{format_usd(usd)} at {spaced(tier)} rates" for tier, usd in plan.tokens_usd.items())
     sentences = [bound, _carbon(plan), f"Bought as tokens, all of it would cost {tokens}." if tokens else ""]
     return [sentence for sentence in sentences if sentence]

@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from meritorder.planfile import Plan, PlanOutcome
-from meritorder.report.plan import rows
+from meritorder.report.plan import judged, rows
 from meritorder.report.terminal import (
     INDENT,
     READING_WIDTH,
@@ -50,12 +50,15 @@ def _blocks(plan: Plan, width: int) -> Iterator[RenderableType]:
     sections = (
         plan.sentence and narrow(plain(plan.sentence, "bold"), reading),
         narrow(plain(" · ".join(filter(None, (rows.models(plan), rows.span(plan)))), "dim"), reading),
+        _days(plan, reading),
         plan.schedule and _rent(plan, width),
         _tokens(plan, reading),
         plan.commitments and _commit(plan, reading),
         _deferrable(plan, reading),
         _access(plan, reading),
         _costs(plan, reading),
+        _credited(plan),
+        _policy(plan, reading),
         plan.simulated and _check(plan, plan.simulated, reading),
         fall and waterfall_section(fall, width, plan.baseline),
         plan.backtest and _backtest(plan),
@@ -161,6 +164,34 @@ def _check(plan: Plan, outcome: PlanOutcome, width: int) -> RenderableType:
     for first in range(0, len(facts), pairs):
         table.add_row(*(cell for fact in facts[first : first + pairs] for cell in fact))
     return section("Simulated, request by request", rounds, table)
+
+
+def _days(plan: Plan, width: int) -> RenderableType | None:
+    judged_days = judged.days(plan)
+    if not judged_days:
+        return None
+    table = columns(*judged.DAY_HEADINGS, numbers=len(judged.DAY_HEADINGS) - 1)
+    for row in judged_days:
+        table.add_row(*map(plain, row))
+    notes = bullets([plain(note) for note in judged.day_notes(plan)], width)
+    return section("Days that it had not seen", "fitted to the days before, real time sized on them", table, notes)
+
+
+def _credited(plan: Plan) -> RenderableType | None:
+    causes = judged.credited(plan)
+    if not causes:
+        return None
+    table = columns("cause", "saved", numbers=1)
+    for row in causes:
+        table.add_row(*map(plain, row))
+    return section("What saves it", "with hindsight", table)
+
+
+def _policy(plan: Plan, width: int) -> RenderableType | None:
+    lines = [plain(line) for line in judged.policy(plan)]
+    return (
+        section("Policy", "what runs at a load that is not known beforehand", bullets(lines, width)) if lines else None
+    )
 
 
 def _backtest(plan: Plan) -> RenderableType:

@@ -227,6 +227,7 @@ def sentence(
     policy: planfile.PlanOutcome,
     *,
     forward: WalkForward | None = None,
+    tokens_usd: Mapping[str, float] | None = None,
     carbon_usd: float = 0.0,
     unpriced: str = "",
 ) -> str:
@@ -237,11 +238,13 @@ def sentence(
         hindsight: The plan with hindsight.
         policy: Outcome of its policy, which does not know the requests beforehand.
         forward: How the policy does on days that it has not seen, if there are any.
+        tokens_usd: Cost of all requests as tokens, by tier.
         carbon_usd: Carbon price of the plan.
         unpriced: Which part of the traffic is not priced, if any.
     """
     who = f"these {format_count(requests, 'request')} cost" if requests > 1 else "this request costs"
-    parts = [unpriced, _forward_sentence(forward), f"In real time {who} {format_usd(hindsight.baseline_usd)}."]
+    cheaper = _tokens_sentence(requests, tokens_usd or {}, hindsight.total_usd)
+    parts = [unpriced, cheaper, _forward_sentence(forward), f"In real time {who} {format_usd(hindsight.baseline_usd)}."]
     saving_usd = hindsight.saving_usd
     saving = f", which saves {format_share(saving_usd / hindsight.baseline_usd)}" if saving_usd > 0 else ""
     total = format_usd(hindsight.total_usd)
@@ -261,6 +264,18 @@ def sentence(
             f"{included}, even with hindsight: this plan is within {format_share(max(hindsight.gap, 0.0), 1)} of it."
         )
     return " ".join(part for part in parts if part)
+
+
+def _tokens_sentence(requests: int, tokens_usd: Mapping[str, float], total_usd: float) -> str:
+    """Return that tokens are cheaper than machines, and from which volume on machines pay; "" if they are not."""
+    tier, usd = min(tokens_usd.items(), key=lambda item: item[1], default=("", np.inf))
+    if not 0 < usd < total_usd:
+        return ""
+    return (
+        f"Bought as tokens ({tier} rates), {format_count(requests, 'request')} cost {format_usd(usd)}, less than these "
+        f"machines: machines pay from about {total_usd / usd:.1f} times this volume on, if they can serve it. Nobody "
+        "promises the latency of tokens."
+    )
 
 
 def _forward_sentence(forward: WalkForward | None) -> str:

@@ -223,6 +223,7 @@ def to_file(
             hindsight,
             judged.policy_outcome,
             forward=forward,
+            tokens_usd=tokens_usd,
             carbon_usd=outcome.carbon_usd,
             unpriced=trace.report.unpriced,
         ),

@@ -1,0 +1,95 @@
+"""How a plan is judged, as rows and sentences: days that it had not seen, what earned the saving, and its policy."""
+
+from typing import Final, NamedTuple
+
+from meritorder.planfile import Plan
+from meritorder.report.wording import or_missing
+from meritorder.units import format_count, format_share, format_usd
+
+DAY_HEADINGS: Final = ("day", "requests", "real time", "policy", "saved", "SLO kept", "late")
+"""Headings of the days."""
+
+
+class DayRow(NamedTuple):
+    """A day that the policy had not seen."""
+
+    day: str
+    requests: str
+    baseline: str
+    policy: str
+    saved: str
+    slo: str
+    late: str
+
+
+def days(plan: Plan) -> list[DayRow]:
+    """Return the days that the policy had not seen."""
+    judged = plan.walk_forward.days if plan.walk_forward else []
+    return [
+        DayRow(
+            day=day.day,
+            requests=f"{day.requests:,}",
+            baseline=format_usd(day.baseline_usd),
+            policy=format_usd(day.total_usd),
+            saved=_share(day.saving_share),
+            slo=or_missing(day.slo_attainment, lambda share: format_share(share, 2)) + ("" if day.slo_kept else " !"),
+            late=f"{day.deadlines_missed:,}",
+        )
+        for day in judged
+    ]
+
+
+def _share(share: float) -> str:
+    return f"-{format_share(-share)}" if share < 0 else format_share(share)
+
+
+def day_notes(plan: Plan) -> list[str]:
+    """Return what is to be known about the days: regret, forecast, days left out."""
+    forward = plan.walk_forward
+    if forward is None:
+        return []
+    notes = []
+    if forward.regret is not None:
+        notes.append(
+            f"Regret: {_share(forward.regret)} above the same kind of policy tuned to each day after it was over."
+        )
+    if forward.coverage_80 is not None and forward.pinball_loss is not None:
+        notes.append(
+            f"Forecast: {format_share(forward.coverage_80)} of the slots lay in its 80 % band; its pinball loss is "
+            f"{format_share(forward.pinball_loss, 1)} of the mean load."
+        )
+    return [*notes, *(f"Left out: {text}." for text in forward.left_out)]
+
+
+def credited(plan: Plan) -> list[tuple[str, str]]:
+    """Return each cause of the saving with hindsight, and what it saved."""
+    return [(credit.cause, format_usd(credit.usd)) for credit in plan.credited]
+
+
+def policy(plan: Plan) -> list[str]:
+    """Return the policy in sentences."""
+    rules = plan.policy
+    if rules is None:
+        return []
+    lines = [
+        f"{floor.pool}: {_machines(floor.machines)} at the least" for floor in rules.floor if max(floor.machines) > 0
+    ]
+    lines += [
+        f"{rule.pool}: {rule.target_in_flight:.0f} requests in flight per replica, {rule.minimum:,} to "
+        f"{format_count(rule.maximum, 'machine')}"
+        for rule in rules.reactive
+    ]
+    lines += [
+        f"{rule.pool}: up to {format_count(rule.maximum, 'machine')} when work would otherwise be late"
+        for rule in rules.backlog
+        if rules.defer
+    ]
+    if plan.policy_outcome is not None:
+        kept = "keeps every promise" if plan.policy_outcome.kept else "breaks a promise"
+        lines.append(f"On these requests it costs {format_usd(plan.policy_outcome.total_usd)} and {kept}.")
+    return lines
+
+
+def _machines(machines: list[int]) -> str:
+    low, high = min(machines), max(machines)
+    return format_count(low, "machine") if low == high else f"{low:,} to {format_count(high, 'machine')} by the slot"
