@@ -68,7 +68,7 @@ def test_page_holds_the_plan(page: Page) -> None:
         plan.sentence, RESERVED, TOKENS, H200, *plan.warnings, *plan.performance, *(a.text for a in plan.assumptions),
         *(p.what for p in plan.prices), *(p.as_of for p in plan.prices), "2,688", "prepaid", "66 % use", "$4,870",
         "1 now, 1 after 50 % of the term", "99.31 %", "1,402,118", "after 3 rounds", "$2,410", "$118.00",
-        "this one is 1.2 % above it", "$26,340 at batch rates",
+        "this plan is 1.2 % above it", "$26,340 at batch rates",
         "this advice", "between 31 % and 42 %", "TTFT 2 s, TPOT 50 ms, for 99.0 % of requests", "40%@4h", "assumed",
         "7 d from Monday 13 May 2024 00:00 UTC",
     ]  # fmt: skip

@@ -133,7 +133,7 @@ def test_bought_tokens_are_shown_by_route() -> None:
 def test_bounds_check_backtest_and_regret() -> None:
     text = " ".join(printed(week(), 100).split())
     for said in (
-        "this one is 1.2 % above it", "$22,079", "$13,630", "every promise is kept, after 3 rounds", "99.31 %",
+        "this plan is 1.2 % above it", "$22,079", "$13,630", "every promise is kept, after 3 rounds", "99.31 %",
         "1,402,118", "$26,340 at batch rates, $52,680 at standard rates",
         "limit 50 ms", "this advice 2 $7,666 $2,204", "median 3 $9,990 -$120",
         "50 % of this, the plan's commitments cost $3,550 too much", "between 31 % and 42 %",
