@@ -19,6 +19,7 @@ Bools = NDArray[np.bool_]
 NO_DEADLINE: Final = np.inf
 SATURATION_REQUESTS: Final = 100_000
 """Requests that saturated throughput is measured with, both when a plan is made and when it is simulated."""
+_LEAST_ATTAINMENT: Final = 1e-9
 _COLUMNS: Final = (
     "arrived_s",
     "input_tokens",
@@ -118,24 +119,37 @@ class TraceLoad:
         return self.select(np.union1d(chosen, [longest]))
 
     def busiest(self, count: int) -> Self:
-        """Return the shortest stretch of this many requests, from time 0; it may break the SLO as often as the whole.
-
-        A fleet that is too small for the stretch is too small for the whole load.
-        """
+        """Return the shortest stretch of this many requests; all if they are no more."""
         if len(self) <= count:
             return self
         first = int(np.argmin(self.arrived_s[count - 1 :] - self.arrived_s[: len(self) - count + 1]))
-        stretch = self.select(np.arange(first, first + count))
-        begin_s = float(stretch.arrived_s[0])
-        arrived_s = stretch.arrived_s - begin_s
-        permitted = (1 - self.attainment) * len(self) / count
+        return self.stretch(first, count)
+
+    def stretch(self, first: int, count: int) -> Self:
+        """Return a stretch of the requests, from time 0; it may break the SLO as often as the whole.
+
+        A fleet that is too small for the stretch is too small for the whole load.
+        """
+        requests = self.select(np.arange(first, first + count))
+        begin_s = float(requests.arrived_s[0])
+        arrived_s = requests.arrived_s - begin_s
         return replace(
-            stretch,
+            requests,
             arrived_s=arrived_s,
-            deadline_s=stretch.deadline_s - begin_s,
+            deadline_s=requests.deadline_s - begin_s,
             span_s=float(arrived_s[-1]),
-            attainment=max(0.0, 1 - permitted),
+            workloads=tuple(self._relaxed(index, requests) for index in range(len(self.workloads))),
+            attainment=max(0.0, _relaxed(self.attainment, ~self.deferrable, ~requests.deferrable)),
         )
+
+    def _relaxed(self, index: int, stretch: Self) -> Workload:
+        """Return a workload that may break its SLO as often in a stretch as in all requests."""
+        workload = self.workloads[index]
+        if workload.slo is None:
+            return workload
+        members = ~self.deferrable & (self.workload == index), ~stretch.deferrable & (stretch.workload == index)
+        attainment = max(_LEAST_ATTAINMENT, _relaxed(workload.slo.attainment, *members))
+        return replace(workload, slo=replace(workload.slo, attainment=attainment))
 
     def joined(self, other: Self) -> Self:
         """Return the requests of another load followed by these, which must arrive after them."""
@@ -181,7 +195,7 @@ class TraceLoad:
         realtime = ~self.deferrable
         if not realtime.any():
             return None, True
-        met = ~breaks_slo(ttft_s, tpot_s, self.ttft_limit_s, self.tpot_limit_s)
+        met = ~self.broken(ttft_s, tpot_s)
         share = float(met[realtime].mean())
         enough = share >= self.attainment
         for indices, slo in self._promises:
@@ -207,6 +221,15 @@ class TraceLoad:
                 promises[name][0].append(index)
         return list(promises.values())
 
+    def broken(self, ttft_s: Floats, tpot_s: Floats) -> Bools:
+        """Return which real-time requests break their SLO, shape (requests,).
+
+        Args:
+            ttft_s: Time to first token, shape (requests,).
+            tpot_s: Time per output token, nan at one token, shape (requests,).
+        """
+        return ~self.deferrable & breaks_slo(ttft_s, tpot_s, self.ttft_limit_s, self.tpot_limit_s)
+
     def deadlines_missed(self, finished_s: Floats) -> int:
         """Return how many deferrable requests finished late, or never.
 
@@ -214,6 +237,11 @@ class TraceLoad:
             finished_s: Time of the last token, nan if it was never generated, shape (requests,).
         """
         return int(np.count_nonzero(self.deferrable & ~(finished_s <= self.deadline_s)))
+
+
+def _relaxed(attainment: float, requests: Bools, some: Bools) -> float:
+    """Return the attainment of some of the requests if they may break the SLO as often as all of them."""
+    return 1 - (1 - attainment) * int(requests.sum()) / max(int(some.sum()), 1)
 
 
 def load_from_requests(

@@ -9,7 +9,7 @@ so that a machine more among the candidates never makes the answer more expensiv
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -30,14 +30,13 @@ from meritorder.study.fleet.fleets import (
 from meritorder.study.fleet.load import TraceLoad
 from meritorder.study.fleet.machines import CandidateMachine, check_slo
 from meritorder.study.fleet.options import Progress
+from meritorder.study.fleet.stretches import Fleet, Stretches
 from meritorder.units import SECONDS_PER_HOUR
 
 # Machines that are searched at once; the kernel of the simulator releases the interpreter lock.
 _THREADS: Final = 2
-# Longer traces are searched on their busiest stretch of this many requests, and confirmed as a whole.
-_STRETCH_REQUESTS: Final = 200_000
-# Machines added to the fleet of the busiest stretch until the whole trace keeps the SLO.
-_ADDED: Final = (0, 1, 2, 3, 4, 6, 8, 12, 16, 24, 32)
+# Machines added at most to the fleet of the busiest stretch until the whole load keeps the SLO.
+_MAX_ADDED: Final = 32
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,7 +81,7 @@ def search_realtime(
     Raises:
         InfeasibleError: No fleet meets the SLO; the message says what would help.
     """
-    search = _Search(load=load, stretch=load.busiest(_STRETCH_REQUESTS), progress=progress, title=title)
+    search = _Search(load=load, stretches=Stretches.of(load), progress=progress, title=title)
     candidates, problem = [], None
     for machine in machines:
         try:
@@ -139,74 +138,92 @@ class _Search:
 
     Args:
         load: The requests.
-        stretch: Their busiest stretch; the requests themselves if they are few.
+        stretches: Their busiest stretch, on which fleets are searched before they are confirmed on all requests.
         progress: Receives each fleet that was simulated.
         title: What is searched, for progress.
     """
 
     load: TraceLoad
-    stretch: TraceLoad
+    stretches: Stretches
     progress: Progress
     title: str
 
     def run(self, machine: CandidateMachine, *, limit_usd: float, autoscale: bool) -> _MachineFleets:
         """Return the cheapest fleets of a machine; those that cost more than the limit may be missing."""
         tried: list[FrontierPoint] = []
+        stretches = Stretches(load=self.load, stretches=list(self.stretches.stretches))
         smallest = None
-        for trial in self._reported(search_fixed_fleet(machine, self.stretch), tried):
+        for trial in search_fixed_fleet(machine, stretches.busiest):
+            self._report(trial, tried)
             smallest = trial if trial.feasible else smallest
         if smallest is None:
             return _MachineFleets(tried=tuple(tried))
         instances = smallest.pools[0][1].max_instances
-        fixed = smallest if self.stretch is self.load else None
+        fixed = None if stretches.stretches else smallest
         if fixed is None and instances * machine.offer.usd_per_hour * self.load.span_s / SECONDS_PER_HOUR <= limit_usd:
-            trials = (fixed_fleet(machine, self.load, instances + added) for added in _ADDED)
-            confirmed = self._confirmed(trials, tried)
-            fixed = confirmed if confirmed and confirmed.feasible else None
+            larger = [partial(fixed_fleet, machine, instances=instances + added) for added in range(_MAX_ADDED + 1)]
+            confirmed = self._confirmed(larger, stretches, tried)
+            fixed = confirmed if confirmed.feasible else None
         if fixed:
             instances = fixed.pools[0][1].max_instances
             limit_usd = min(limit_usd, fixed.usd)
         autoscaled = [
-            self._autoscaled(machine, instances, minimum, tried)
+            self._autoscaled(machine, instances, minimum, stretches, tried)
             for minimum in autoscaler_minimums(instances)
             if autoscale and machine.price_work(self.load) <= limit_usd
         ]
-        return _MachineFleets(fixed=fixed, autoscaled=tuple(filter(None, autoscaled)), tried=tuple(tried))
+        return _MachineFleets(fixed=fixed, autoscaled=tuple(autoscaled), tried=tuple(tried))
 
     def _autoscaled(
-        self, machine: CandidateMachine, fixed: int, minimum: int, tried: list[FrontierPoint]
-    ) -> Trial | None:
+        self, machine: CandidateMachine, fixed: int, minimum: int, stretches: Stretches, tried: list[FrontierPoint]
+    ) -> Trial:
         """Return the fleet with the highest target that meets the SLO; the one that misses it least if none does.
 
         A higher target of requests in flight per replica means fewer replicas, so the target is found by bisection.
         """
-        targets = autoscaler_targets(machine)
-        low, high, best = -1, len(targets), None
+        fleets: list[Fleet] = [
+            partial(autoscaled_fleet, machine, target=target, fixed=fixed, minimum=minimum)
+            for target in autoscaler_targets(machine)
+        ]
+        low, high, best = -1, len(fleets), None
         while high - low > 1:
             middle = (low + high) // 2
-            trial = autoscaled_fleet(machine, self.stretch, targets[middle], fixed, minimum)
+            trial = fleets[middle](stretches.busiest)
             self._report(trial, tried)
             if trial.feasible:
                 low, best = middle, trial
             else:
                 high, best = middle, best if best and best.feasible else trial
-        if self.stretch is self.load:
+        if best and not stretches.stretches:
             return best
-        lower = range(max(low, 0), -1, -1)
-        return self._confirmed((autoscaled_fleet(machine, self.load, targets[i], fixed, minimum) for i in lower), tried)
+        return self._confirmed(fleets[max(low, 0) :: -1], stretches, tried)
 
-    def _confirmed(self, trials: Iterator[Trial], tried: list[FrontierPoint]) -> Trial | None:
-        """Return the first feasible trial, or else the last one."""
-        last = None
-        for last in self._reported(trials, tried):
-            if last.feasible:
-                break
-        return last
+    def _confirmed(self, fleets: Sequence[Fleet], stretches: Stretches, tried: list[FrontierPoint]) -> Trial:
+        """Return the smallest fleet that keeps the SLO of all requests, or else the largest.
 
-    def _reported(self, trials: Iterator[Trial], tried: list[FrontierPoint]) -> Iterator[Trial]:
-        for trial in trials:
-            self._report(trial, tried)
-            yield trial
+        Args:
+            fleets: The fleets, the smallest first; the first is the smallest that keeps it on the busiest stretch.
+            stretches: The stretches that rule out fleets.
+            tried: Receives each fleet that was simulated on all requests.
+        """
+        last = len(fleets) - 1
+        low, place, step, best = -1, 0, 1, None
+        while best is None or place > low:
+            if 0 < place < last and stretches.rule_out(fleets[place]):
+                low = place
+            else:
+                trial = fleets[place](self.load)
+                self._report(trial, tried)
+                if not trial.feasible and place == last:
+                    return trial
+                if trial.feasible:
+                    best, high = trial, place
+                else:
+                    low = place
+                    stretches.add_worst(trial)
+            place = min(low + step, last) if best is None else (low + high) // 2
+            step *= 2
+        return best
 
     def _report(self, trial: Trial, tried: list[FrontierPoint]) -> None:
         self.progress(f"{self.title}: {trial.label}, SLO met for {trial.slo_attainment or 1:.1%}")

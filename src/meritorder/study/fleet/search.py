@@ -7,6 +7,7 @@ more machines never make an arrangement more expensive.
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Final
 
 from meritorder.catalog import Catalog
@@ -28,6 +29,7 @@ from meritorder.study.fleet.machines import CandidateMachine, find_machines, max
 from meritorder.study.fleet.options import CompareOptions, Progress
 from meritorder.study.fleet.realtime import RealtimeFleets, search_realtime
 from meritorder.study.fleet.spot import spot_machines
+from meritorder.study.fleet.stretches import Stretches, breaks_slo
 from meritorder.units import SECONDS_PER_DAY, SECONDS_PER_HOUR
 
 _NO_SPOT: Final = "list them with meritorder prices --hardware NAME, or add a price with --catalog"
@@ -178,11 +180,12 @@ class Search:
             return None, _cheaper(best, batch)
         fleets = self._fleets(self.load.select(~deferrable), "real-time lane alone")
         bases = sorted((*fleets.fixed, *fleets.autoscaled), key=lambda trial: trial.usd)
+        stretches = Stretches.of(self.load)
         for base in bases:
             # Deferrable work never makes the fleet of the real-time lane cheaper.
             if best.feasible and base.usd >= best.usd:
                 break
-            for trial in self._mixes(base):
+            for trial in self._mixes(base, stretches):
                 self.tried.append(frontier_point(trial))
                 best = _cheaper(best, trial)
         return bases[0], best
@@ -205,17 +208,22 @@ class Search:
             raise ValueError("batch_machines: a search needs at least one")
         return best
 
-    def _mixes(self, base: Trial) -> Iterator[Trial]:
+    def _mixes(self, base: Trial, stretches: Stretches) -> Iterator[Trial]:
         """Yield mixes with less and less backfill until the SLO holds, and one with separate lanes."""
         largest = max_backfill(base.machine, self.load)
+        machine = self.batch_machines[0]
         for share in _BACKFILL_SHARES if largest.sequences else ():
             backfill = replace(largest, sequences=max(1, math.floor(largest.sequences * share)))
+            if stretches.rule_out(partial(_mix_on, base, machine, backfill)):
+                continue
             trial = self._mix(base, backfill)
             late = f"{trial.deadlines_missed} late"
             self.progress(f"mix: {trial.label}, SLO met for {trial.slo_attainment or 1:.1%}, {late}")
             yield trial
             if trial.feasible:
                 break
+            if breaks_slo(trial):
+                stretches.add_worst(trial)
         yield self._mix(base, None)
 
     def _mix(self, base: Trial, backfill: BackfillLimits | None) -> Trial:
@@ -227,11 +235,15 @@ class Search:
                 continue
             trial = mixed_fleet(base, machine, self.load, backfill)
             best = trial if best is None else _cheaper(best, trial)
-            if trial.slo_attainment is not None and not trial.feasible and not trial.deadlines_missed:
+            if breaks_slo(trial):
                 break  # backfill breaks the SLO, whatever is rented beside it
         if best is None:
             raise ValueError("batch_machines: a search needs at least one")
         return best
+
+
+def _mix_on(base: Trial, machine: CandidateMachine, backfill: BackfillLimits, load: TraceLoad) -> Trial:
+    return mixed_fleet(base, machine, load, backfill)
 
 
 def machines_used(*trials: Trial) -> list[CandidateMachine]:

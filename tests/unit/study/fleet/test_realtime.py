@@ -5,7 +5,7 @@ import pytest
 from tests.samples import fleets
 
 from meritorder.domain import Slo
-from meritorder.study.fleet import realtime
+from meritorder.study.fleet import stretches
 from meritorder.study.fleet.realtime import min_fleet_usd, search_realtime
 
 ARRIVED_S = np.sort(np.random.default_rng(2).uniform(0, 900, 2500))
@@ -43,7 +43,7 @@ def test_long_trace_is_confirmed_as_a_whole(monkeypatch: pytest.MonkeyPatch) -> 
     asked = fleets.load(ARRIVED_S, 300, 80, slo=Slo(ttft_s=1.0, tpot_s=0.05, attainment=0.95))
     machine = fleets.machine(asked)
     whole = search_realtime(asked, [machine], lambda _: None, title="real time")
-    monkeypatch.setattr(realtime, "_STRETCH_REQUESTS", 500)
+    monkeypatch.setattr(stretches, "_MIN_REQUESTS", 100)
     by_stretch = search_realtime(asked, [machine], lambda _: None, title="real time")
     assert len(by_stretch.cheapest.load) == len(asked)
     assert by_stretch.cheapest.feasible
