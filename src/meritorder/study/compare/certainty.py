@@ -6,6 +6,7 @@ replica longer or shorter by that factor. Whole machines are chosen anew each ti
 """
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Final
 
@@ -18,6 +19,8 @@ from meritorder.units import format_share
 
 # Nine in ten draws lie between the first level and the last; those in between catch the jumps.
 _LEVELS: Final = (0.05, 0.275, 0.725, 0.95)
+# Levels that are searched at once; the kernel of the simulator releases the interpreter lock.
+_THREADS: Final = 2
 
 
 def saving_interval(result: SearchResult, search: Search, seed: int) -> Interval | None:
@@ -35,20 +38,28 @@ def saving_interval(result: SearchResult, search: Search, seed: int) -> Interval
     errors = [error for error in known if error is not None]
     if len(errors) < len(used):
         return None
-    shares = [1 - result.mix.usd / result.baseline.usd]
-    for level in range(len(_LEVELS)):
-        slowed = replace(
+    searches = [
+        replace(
             search,
             machines=[_slowed(machine, level, seed) for machine in used if machine.interruptions is None],
             batch_machines=[_slowed(machine, level, seed) for machine in used],
             autoscale=result.baseline.autoscales or result.mix.autoscales,
             tried=[],
         )
-        try:
-            shares.append(slowed.saving_share())
-        except InfeasibleError:
-            continue
+        for level in range(len(_LEVELS))
+    ]
+    with ThreadPoolExecutor(max_workers=_THREADS) as threads:
+        slowed = [share for share in threads.map(_saving_share, searches) if share is not None]
+    shares = [1 - result.mix.usd / result.baseline.usd, *slowed]
     return Interval(low=min(shares), high=max(shares), basis=_basis(errors, seed))
+
+
+def _saving_share(search: Search) -> float | None:
+    """Return the share that deferral saves, None if no fleet meets the SLO."""
+    try:
+        return search.saving_share()
+    except InfeasibleError:
+        return None
 
 
 def _slowed(machine: CandidateMachine, level: int, seed: int) -> CandidateMachine:
