@@ -30,7 +30,7 @@ from meritorder.study.forward.simulations import Design, Simulations
 _WINDOW: Final = 14
 # Machines that designs are made of, and designs that are kept.
 _MACHINES: Final = 3
-_DESIGNS: Final = 3
+_DESIGNS: Final = 4
 _STABILIZATIONS_S: Final = (300.0, 900.0)
 _BACKFILL_SHARES: Final = (0.5, 0.0)
 # Floors that are tried: the quantile of the forecast, and the share of the safe load that each machine gets.
@@ -41,8 +41,13 @@ _PEAK_REQUESTS: Final = 100_000
 _CLIMB: Final = 8
 # Requests in flight per replica that the search begins with where no autoscaled fleet is known.
 _START_IN_FLIGHT: Final = 16.0
-# The search of a design ends where it costs this much more than the best one.
-_TOO_EXPENSIVE: Final = 1.1
+# The search of a design ends, and a design is dropped, where it costs this much more than the best one.
+_TOO_EXPENSIVE: Final = 1.3
+# Weights of past days: how fast they fall with the logarithmic distance of the loads, and from day to day.
+_LIKENESS: Final = 2.0
+_RECENCY: Final = 0.9
+# A load that is taken as none.
+_IDLE: Final = 1e-12
 # Steps in which the surge is rounded up, so that simulations are reused.
 _SURGE_STEP: Final = 0.1
 _THREADS: Final = 2
@@ -65,11 +70,13 @@ class _Trials:
         places: Places of the past days.
         hardest: The place of the day with the highest load.
         surge: Factor on the traffic of that day.
+        weights: Weight of each day's cost: days as busy as the forecast count most, and recent ones.
     """
 
     places: range
     hardest: int
     surge: float
+    weights: tuple[float, ...]
 
 
 @dataclass(slots=True, kw_only=True)
@@ -96,7 +103,7 @@ class PolicyFit:
         self._levels = self._best(held or starts, trials)
         varied = self._fitted(self._variations(count, held=bool(held)), trials, climb=True)
         if varied:
-            self._levels = self._best(varied | self._levels if held else varied, trials)
+            self._levels = self._best(self._levels | varied if held else varied, trials)
         self._held = bool(held or varied)
         design, level = next(iter(self._levels.items()))
         policy = self.simulations.policy(design, level, count)
@@ -126,9 +133,14 @@ class PolicyFit:
     def _trials(self, count: int) -> _Trials:
         places = range(max(0, count - _WINDOW), count)
         hardest = max(places, key=lambda place: float(np.quantile(self.history.loads(0, place), 0.99)))
-        load = max(float(self.history.loads(0, hardest).mean()), 1e-12)
-        steps = math.ceil((self.history.possible_load(0, count) / load - 1) / _SURGE_STEP - 1e-9)
-        return _Trials(places=places, hardest=hardest, surge=1 + _SURGE_STEP * max(0, steps))
+        means = np.maximum([float(self.history.loads(0, place).mean()) for place in places], _IDLE)
+        possible = self.history.possible_load(0, count)
+        steps = math.ceil((possible / means[hardest - places.start] - 1) / _SURGE_STEP - 1e-9)
+        distances = np.abs(np.log(means / max(self.history.expected_load(0, count), _IDLE)))
+        weights = np.exp(-_LIKENESS * distances) * _RECENCY ** np.arange(len(places))[::-1]
+        return _Trials(
+            places=places, hardest=hardest, surge=1 + _SURGE_STEP * max(0, steps), weights=tuple(weights.tolist())
+        )
 
     def _first_designs(self, trials: _Trials) -> dict[Design, int]:
         """Return a design with its level for each replica whose real-time fleets are cheap at the surged peak."""
@@ -161,11 +173,12 @@ class PolicyFit:
         return {design: level for design in variations if design not in tried}
 
     def _best(self, levels: Mapping[Design, int], trials: _Trials) -> dict[Design, int]:
-        """Return the best designs, the best first: those that fail on the fewest days, at the least cost."""
+        """Return the best designs, the best first: those that fail on the fewest days, at the least weighted cost."""
 
         def rank(design: Design) -> tuple[int, float]:
             outcomes = [self.simulations.outcome(design, levels[design], place) for place in trials.places]
-            return sum(not outcome.holds for outcome in outcomes), sum(outcome.usd for outcome in outcomes)
+            usd = sum(weight * outcome.usd for weight, outcome in zip(trials.weights, outcomes, strict=True))
+            return sum(not outcome.holds for outcome in outcomes), usd
 
         ranks = {design: rank(design) for design in levels}
         ranked = sorted(levels, key=lambda design: ranks[design])

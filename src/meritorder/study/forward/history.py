@@ -54,16 +54,19 @@ class History:
         past = np.array([self.loads(machine, before) for before in range(place)])
         return forecast_day(past, kinds[:place], following)
 
+    def expected_load(self, machine: int, place: int) -> float:
+        """Return the forecast of the mean load of a day; 0 for the first."""
+        forecast = self.forecast(machine, place)
+        return float(forecast.expected.mean()) if forecast else 0.0
+
     def possible_load(self, machine: int, place: int) -> float:
         """Return a mean load of a day that nine in ten days stay below, by the errors of earlier forecasts."""
         errors: list[float] = []
         for before in range(1, place):
-            forecast = self.forecast(machine, before)
-            expected, load = forecast.expected.mean() if forecast else 0.0, self.loads(machine, before).mean()
+            expected, load = self.expected_load(machine, before), self.loads(machine, before).mean()
             if min(expected, load) > 0:
                 errors.append(math.log(load / expected))
-        forecast = self.forecast(machine, place)
-        return float(forecast.expected.mean()) * surge_factor(np.array(errors)) if forecast else 0.0
+        return self.expected_load(machine, place) * surge_factor(np.array(errors))
 
     def load_before(self, machine: int, place: int) -> float:
         """Return the load just before a day; for the first day, that of its first hour."""

@@ -8,9 +8,6 @@ from tests.samples.fleets import load, machine, offer, profile
 
 from meritorder.study.fleet.load import TraceLoad
 from meritorder.study.fleet.machines import CandidateMachine
-from meritorder.study.forward.baseline import PastBaseline
-from meritorder.study.forward.days import split_days
-from meritorder.study.forward.fit import fit_policy
 from meritorder.study.forward.walk import WalkForward, walk_forward
 
 DAY_S = 86_400.0
@@ -86,26 +83,3 @@ def test_day_with_a_hole_is_left_out() -> None:
     assert result is not None
     assert [day.index for day in result.days] == [2]
     assert result.left_out == {1: pytest.approx(7200, abs=60)}
-
-
-def test_policy_is_fitted_without_deferrable_work() -> None:
-    asked = trace(400, waits=False)
-    assert fit_policy(split_days(asked), machines(asked), machines(asked)).minimum == 1
-
-
-def test_policy_rents_nothing_where_all_may_wait() -> None:
-    asked = load(np.linspace(0, DAY_S - 1, 100), waits=np.ones(100, bool), patience_s=3600.0, span_s=DAY_S)
-    fitted = fit_policy(split_days(asked), machines(asked), machines(asked))
-    assert fitted.minimum == 0
-    assert fitted.run(asked, None, 0.0).feasible
-
-
-def test_broken_real_time_is_searched_again() -> None:
-    busy_hour_s = np.linspace(0, 3600, 40_000)  # 8,300 tokens a second; one replica makes 5,800
-    arrived_s = np.concatenate((np.linspace(0, DAY_S - 1, 500), DAY_S + busy_hour_s, 2 * DAY_S + busy_hour_s))
-    asked = load(arrived_s, 600, 150, span_s=3 * DAY_S)
-    days = split_days(asked)
-    baseline = PastBaseline(days=days, machines=machines(asked)[:1], progress=lambda _: None)
-    small = baseline.choose(1)
-    assert not baseline.run(small, 1).feasible
-    assert baseline.run(baseline.choose(2), 2).feasible
