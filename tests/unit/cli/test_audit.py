@@ -164,7 +164,7 @@ def test_invoice_difference_is_printed(
         (("--may-wait", "color=x"), "no column color"),
         (("--by", "color"), "no column color to break costs down by"),
         (("--invoice", "much"), "is not an amount"),
-        (("--metrics", "nowhere.csv"), "nowhere.csv: cannot be read"),
+        (("--metrics", "nowhere.csv"), "nowhere.csv: no such file"),
         (("--model", "gpt-9000"), "unknown model"),
         (("--format", "paper"), "no bill format paper"),
     ],
