@@ -66,3 +66,20 @@ def test_standard_output_fails_in_one_line(arguments: list[str]) -> None:
         ["bash", "-c", 'set -o pipefail; "$@" | true', "bash", *command], capture_output=True, text=True, check=False
     )
     assert (closed.returncode, closed.stderr) == (0, "")
+
+
+def test_interruption_while_loading(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    from meritorder import __main__ as entry
+
+    class Interrupting:
+        def find_spec(self, name: str, *_: object) -> None:
+            if name == "meritorder.cli":
+                raise KeyboardInterrupt
+
+    monkeypatch.delitem(sys.modules, "meritorder.cli")
+    monkeypatch.delattr("meritorder.cli")
+    monkeypatch.setattr(sys, "meta_path", [Interrupting(), *sys.meta_path])
+    with pytest.raises(SystemExit) as ended:
+        entry.main()
+    assert ended.value.code == 130
+    assert capsys.readouterr().err == "interrupted; nothing was written\n"
