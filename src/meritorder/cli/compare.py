@@ -178,13 +178,14 @@ def _show_gateway() -> None:
 def _compare(trace_read: Any, options: Any, status: Status, json: Path | None, html: Path | None) -> None:
     from meritorder import documents
     from meritorder.report import files
-    from meritorder.report.compare import html as page
     from meritorder.report.compare import text
     from meritorder.study.compare.compare import compare as study
 
     status.update("compiling the simulator (once per machine, about 15 s)")
     comparison = study(trace_read, options, status.update)
     if html:
+        from meritorder.report.compare import html as page  # slow to import: it brings the figures
+
         status.update("drawing the report")
         files.write_text(html, page.render(comparison))
     if json:
