@@ -15,7 +15,7 @@ import polars as pl
 
 from meritorder.perf.profile import Profile
 from meritorder.perf.shipped import shipped_profiles
-from meritorder.sim.pools import Fixed, Requests, SimPool, SimResult
+from meritorder.sim.pools import Autoscaled, Fixed, Requests, SimPool, SimResult
 from meritorder.sim.run import simulate
 
 TRACE = Path(__file__).parents[2] / "shared/data/traces/servegen/servegen_m_large_week1.parquet"
@@ -23,8 +23,11 @@ REPLICAS = 8
 UTILIZATION = 0.55
 REQUESTS = 1_000_000
 ORACLE_REQUESTS = 300
-WEEK_S = 604_800.0
+DAY_S = 86_400.0
+WEEK_S = 7 * DAY_S
 REPEATS = 5
+LONG_DAYS = 90
+LONG_REQUESTS = 20_000
 
 
 def _week() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -110,6 +113,22 @@ def _oracle_requests_per_s(requests: Requests) -> float:
     return len(few) / taken_s
 
 
+def _span_ratio() -> float:
+    """Return the time of an autoscaled fleet over 90 days with few requests, relative to the same requests in a day."""
+    requests = traffic(LONG_REQUESTS)
+    scaling = Autoscaled(target_in_flight=8, minimum=1, maximum=2 * REPLICAS, initial=REPLICAS)
+    times_s = []
+    for days in (1, LONG_DAYS):
+        requests.arrived_s[:] *= days * DAY_S / requests.arrived_s[-1]
+        best_s = np.inf
+        for _ in range(REPEATS):
+            started_s = time.process_time()
+            simulate(requests, (SimPool(profile=profile(), scaling=scaling),), horizon_s=days * DAY_S)
+            best_s = min(best_s, time.process_time() - started_s)
+        times_s.append(best_s)
+    return float(times_s[1] / times_s[0])
+
+
 def _compile_s() -> float:
     """Return the time of the first simulation on a machine without compiled kernels."""
     program = (
@@ -140,6 +159,7 @@ def run() -> dict[str, float]:
         "requests_per_s": per_s,
         "requests_per_s_oracle": oracle_per_s,
         "ratio": per_s / oracle_per_s,
+        "ratio_90_days_to_1": _span_ratio(),
         "compile_s": compile_s,
         "peak_rss_bytes": _peak_rss_bytes(),
     }
