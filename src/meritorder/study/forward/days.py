@@ -16,11 +16,9 @@ Floats = NDArray[np.float64]
 
 # A day counts if the trace covers it but for this long.
 _UNCOVERED_S: Final = SECONDS_PER_HOUR
-# A time without requests is a hole in the log if it is this long and this many were expected in it.
+# A time without requests is a hole in the log if it is this long, and most other days have this many requests in it.
 _HOLE_S: Final = 20 * SECONDS_PER_MINUTE
-_EXPECTED_REQUESTS: Final = 30.0
-# Time around a hole in which the expected requests are counted, on both sides.
-_AROUND_S: Final = SECONDS_PER_HOUR
+_USUAL_REQUESTS: Final = 30.0
 # Copies of requests are shifted by up to this much.
 _SHIFT_S: Final = 10 * SECONDS_PER_MINUTE
 
@@ -53,16 +51,23 @@ def split_days(load: TraceLoad, epoch_s: float | None = None, holidays: frozense
         holidays: Dates that are forecast as Sundays.
     """
     begin_s = 0.0 if epoch_s is None else -(epoch_s % SECONDS_PER_DAY)
-    days: list[Day] = []
+    loads: dict[int, TraceLoad] = {}
     for index in range(max(0, math.ceil((load.span_s - begin_s) / SECONDS_PER_DAY))):
         day_s = begin_s + index * SECONDS_PER_DAY
         covered_s = min(load.span_s, day_s + SECONDS_PER_DAY) - max(0.0, day_s)
-        if covered_s < SECONDS_PER_DAY - _UNCOVERED_S:
-            continue
-        requests = _between(load, day_s, day_s + SECONDS_PER_DAY)
-        kind = day_type(index, None if epoch_s is None else epoch_s + begin_s, holidays)
-        days.append(Day(index=index, kind=kind, load=requests, hole_s=longest_hole_s(requests.arrived_s)))
-    return days
+        if covered_s >= SECONDS_PER_DAY - _UNCOVERED_S:
+            loads[index] = _between(load, day_s, day_s + SECONDS_PER_DAY)
+    return [
+        Day(
+            index=index,
+            kind=day_type(index, None if epoch_s is None else epoch_s + begin_s, holidays),
+            load=requests,
+            hole_s=longest_hole_s(
+                requests.arrived_s, [other.arrived_s for place, other in loads.items() if place != index]
+            ),
+        )
+        for index, requests in loads.items()
+    ]
 
 
 def _between(load: TraceLoad, begin_s: float, end_s: float) -> TraceLoad:
@@ -76,20 +81,20 @@ def _between(load: TraceLoad, begin_s: float, end_s: float) -> TraceLoad:
     )
 
 
-def longest_hole_s(arrived_s: Floats) -> float:
-    """Return the length of the longest hole: a time without requests in which many are expected; 0 if there is none.
+def longest_hole_s(arrived_s: Floats, others: Sequence[Floats]) -> float:
+    """Return the longest time of a day without requests in which most other days have many; 0 if there is none.
 
-    Expected are as many as in the busier and the quieter hour around it on average, if neither hour is idle.
+    Args:
+        arrived_s: Arrivals since the beginning of the day.
+        others: Those of other days, each since its beginning.
     """
-    gaps_s = np.diff(arrived_s)
+    edges_s = np.concatenate(([0.0], arrived_s, [SECONDS_PER_DAY]))
     longest_s = 0.0
-    for place in np.flatnonzero(gaps_s >= _HOLE_S):
-        begin_s, end_s = arrived_s[place], arrived_s[place + 1]
-        before = np.searchsorted(arrived_s, begin_s - _AROUND_S)
-        after = np.searchsorted(arrived_s, end_s + _AROUND_S)
-        per_s = min(place + 1 - before, after - place - 1) / _AROUND_S
-        if per_s * gaps_s[place] >= _EXPECTED_REQUESTS:
-            longest_s = max(longest_s, float(gaps_s[place]))
+    for place in np.flatnonzero(np.diff(edges_s) >= _HOLE_S):
+        begin_s, end_s = edges_s[place], edges_s[place + 1]
+        counts = [float(np.diff(np.searchsorted(other_s, [begin_s, end_s]))[0]) for other_s in others]
+        if counts and np.median(counts) >= _USUAL_REQUESTS:
+            longest_s = max(longest_s, float(end_s - begin_s))
     return longest_s
 
 

@@ -5,7 +5,7 @@ import pytest
 from tests.samples.fleets import load
 
 from meritorder.domain import Lane
-from meritorder.study.forward.days import longest_hole_s, split_days, surged, with_margin
+from meritorder.study.forward.days import split_days, surged, with_margin
 
 DAY_S = 86_400.0
 ARRIVED_S = np.arange(0, 3 * DAY_S, 60.0)
@@ -33,13 +33,23 @@ def test_deadlines_reach_beyond_midnight() -> None:
 
 
 def test_missing_log_is_a_hole() -> None:
-    missing = ARRIVED_S[(ARRIVED_S < 30_000) | (ARRIVED_S > 33_600)]
-    assert longest_hole_s(missing) == pytest.approx(3660, abs=60)
-    assert longest_hole_s(ARRIVED_S) == 0
+    missing = ARRIVED_S[(ARRIVED_S < DAY_S + 30_000) | (ARRIVED_S > DAY_S + 33_600)]
+    assert [day.hole_s for day in split_days(load(missing, span_s=3 * DAY_S))] == [0, pytest.approx(3660, abs=60), 0]
+
+
+def test_day_without_requests_is_a_hole() -> None:
+    missing = ARRIVED_S[(ARRIVED_S < DAY_S) | (ARRIVED_S >= 2 * DAY_S)]
+    assert [day.hole_s for day in split_days(load(missing, span_s=3 * DAY_S))] == [0, DAY_S, 0]
+
+
+def test_idle_nights_are_no_holes() -> None:
+    office = ARRIVED_S[(ARRIVED_S % DAY_S > 30_000) & (ARRIVED_S % DAY_S < 60_000)]
+    assert not any(day.hole_s for day in split_days(load(office, span_s=3 * DAY_S)))
 
 
 def test_quiet_traffic_has_no_hole() -> None:
-    assert longest_hole_s(np.arange(0, DAY_S, 3600.0)) == 0
+    hourly_s = np.arange(0, 3 * DAY_S, 3600.0)
+    assert not any(day.hole_s for day in split_days(load(hourly_s, span_s=3 * DAY_S)))
 
 
 def test_surged_day_has_more_of_the_same() -> None:
