@@ -17,6 +17,9 @@ _BLANK: Final = re.compile(rb"\s+")
 _ENCODER: Final = msgspec.json.Encoder(decimal_format="number")
 
 
+# msgspec does not wrap Python's own errors for text that is not UTF-8, or that is nested deeply.
+_INVALID: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+
 MAX_FILE_BYTES: Final = 1 << 28
 """Catalogs, plans, profiles and option files are read at once, and none is near this size."""
 
@@ -53,7 +56,7 @@ def schema_of(text: bytes) -> str:
     """Return the schema that a document names; empty if it names none or is not JSON."""
     try:
         return msgspec.json.decode(text, type=_Header).schema
-    except msgspec.DecodeError:
+    except _INVALID:
         return ""
 
 
@@ -73,7 +76,7 @@ def decode(text: bytes, record: type[_Record], *, schema: str, what: str, comman
     """
     try:
         found = msgspec.json.decode(text, type=_Header).schema
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except _INVALID as error:
         raise ConfigError(f"not {what}: {error}", where=where, fix=f"write one with `{command}`") from error
     family, _, version = schema.rpartition("/")
     if found != schema and not found.startswith(f"{family}/"):
@@ -81,12 +84,12 @@ def decode(text: bytes, record: type[_Record], *, schema: str, what: str, comman
         raise ConfigError(f"not {what}: {named}", where=where, fix=f"write one with `{command}`")
     if found != schema:
         other = found.removeprefix(f"{family}/")
-        newer = other.isdigit() and int(other) > int(version)
+        newer = other.isdecimal() and int(other) > int(version)
         fix = "upgrade meritorder" if newer else f"write it again with `{command}`"
         raise ConfigError(f"{what} of schema {found}, but this version reads {schema}", where=where, fix=fix)
     try:
         return msgspec.json.decode(text, type=record)
-    except msgspec.ValidationError as error:
+    except _INVALID as error:
         raise ConfigError(str(error), where=where, fix=f"write it again with `{command}`") from error
 
 

@@ -60,3 +60,9 @@ def test_files_read_at_once_are_limited(tmp_path: Path, monkeypatch: pytest.Monk
 def test_deep_document_is_refused() -> None:
     with pytest.raises(ConfigError, match="not a note"):
         decoded(b'{"schema":' * 100_000)
+
+
+def test_text_that_is_not_utf8_is_refused() -> None:
+    text = documents.encode(Note(text="abc", sizes=[]))
+    with pytest.raises(ConfigError, match=r"note\.json"):
+        decoded(text.replace(b"abc", b"a\xffc"))

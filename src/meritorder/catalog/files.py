@@ -4,6 +4,7 @@ The form of a file is detected from its content: our own TOML or CSV (`rows.py`)
 list.
 """
 
+import csv
 import datetime as dt
 import functools
 from collections.abc import Iterable, Sequence
@@ -75,6 +76,18 @@ def _read_bundled() -> _Facts:
 
 
 def _read_extra(path: Path, facts: _Facts) -> None:
+    """Add the facts of a file of any form.
+
+    Raises:
+        CatalogError: It cannot be read, or a row is invalid.
+    """
+    try:
+        _read_file(path, facts)
+    except (csv.Error, RecursionError, ValueError, OverflowError) as error:
+        raise CatalogError(f"cannot be read: {error}", where=str(path), fix=_FORMS) from error
+
+
+def _read_file(path: Path, facts: _Facts) -> None:
     try:
         content = read_file(path)
         is_json = content[:64].lstrip().startswith(b"{")

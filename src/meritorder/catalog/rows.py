@@ -148,6 +148,8 @@ def read_csv(text: str, origin: Origin) -> Iterator[Offer]:
     """
     for number, cells in enumerate(csv.DictReader(text.splitlines()), 2):
         where = f"{origin.name}, row {number}"
+        if None in cells:
+            raise CatalogError("has more cells than the header", where=where, fix="correct the row or delete it")
         filled: dict[str, Any] = {name: cell.strip() for name, cell in cells.items() if cell and cell.strip()}
         try:
             row = msgspec.convert(filled, OfferRow, strict=False)

@@ -70,3 +70,24 @@ def test_wrong_file_gets_one_line(write: Write, name: str, text: str, message: s
 def test_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(CatalogError, match=r"none\.csv: cannot be read"):
         load([tmp_path / "none.csv"])
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "reason"),
+    [
+        (
+            "a.csv",
+            "provider,instance,hardware,gpus,pricing_model,usd_per_hour\na,b,h100,8,on_demand,2,3\n",
+            "row 2: has more",
+        ),
+        ("a.csv", "provider,instance,hardware,gpus,pricing_model,usd_per_hour\na," + "b" * 200_000, "field larger"),
+        ("a.toml", "hardware = " + "[" * 5_000, "recursion"),
+        ("a.json", '{"a":' * 100_000, "recursion"),
+        ("aws.csv", "InstanceType,AcceleratorName,AcceleratorCount,Price,SpotPrice,Region\np5,H100,x,1,1,us\n", "'x'"),
+    ],
+)
+def test_odd_files_are_refused_in_one_line(tmp_path: Path, name: str, text: str, reason: str) -> None:
+    (tmp_path / name).write_text(text)
+    with pytest.raises(CatalogError, match=reason) as caught:
+        load([tmp_path / name])
+    assert "\n" not in str(caught.value)
