@@ -110,7 +110,7 @@ def test_what_cannot_be_answered_is_refused(
 def test_request_beyond_memory_is_refused(tmp_path: Path) -> None:
     long = trace(tmp_path, "1,300,40\n2,1900000,40\n")
     with pytest.raises(InfeasibleError, match="the longest request has 1,900,040 tokens") as caught:
-        compare(long, CompareOptions(model=MODEL))
+        compare(long, CompareOptions(model=MODEL, hardware=("l40s",), tp=1))
     assert "--hardware" in str(caught.value)
 
 
