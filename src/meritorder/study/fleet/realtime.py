@@ -1,11 +1,11 @@
 """The real-time fleets of requests: for each machine the cheapest that is always on, and the cheapest autoscaled one.
 
 `compare`, `plan`, `sweep` and `audit` all find real time here. Each machine is searched by itself, and skipped only if
-it cannot be cheaper than a fleet that was found:
+it cannot be cheaper than the fleet, always on, that was found:
 
     cost >= max(work on saturated replicas, one machine for the whole time)
 
-so that a machine more among the candidates never makes the answer more expensive.
+so that a machine more among the candidates never makes a fleet of either kind more expensive.
 """
 
 import math
@@ -99,7 +99,7 @@ def search_realtime(
                 machine for machine in candidates[first : first + _THREADS] if min_fleet_usd(machine, load) <= best_usd
             ]
             found += threads.map(partial(search.run, limit_usd=best_usd, autoscale=autoscale), some)
-            best_usd = min((trial.usd for fleets in found for trial in fleets.feasible), default=math.inf)
+            best_usd = min((fleets.fixed.usd for fleets in found if fleets.fixed), default=math.inf)
     fixed = sorted((fleets.fixed for fleets in found if fleets.fixed), key=_usd)
     if not fixed:
         raise problem or InfeasibleError(
@@ -126,10 +126,6 @@ class _MachineFleets:
     fixed: Trial | None = None
     autoscaled: tuple[Trial, ...] = ()
     tried: tuple[FrontierPoint, ...] = ()
-
-    @property
-    def feasible(self) -> list[Trial]:
-        return [trial for trial in (self.fixed, *self.autoscaled) if trial is not None and trial.feasible]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -17,6 +17,8 @@ from meritorder.errors import CatalogError
 from meritorder.planproof import Credit
 from meritorder.study.fleet.fleets import (
     Trial,
+    autoscaled_fleet,
+    autoscaler_targets,
     batch_fleet,
     fixed_fleet,
     frontier_point,
@@ -43,7 +45,8 @@ class SearchResult:
 
     Args:
         fixed: The present fleet if there is one, else the cheapest that is always on and meets every SLO.
-        autoscaled: Cheapest autoscaled fleet that does; if none does, the one with the highest attainment.
+        autoscaled: Cheapest autoscaled fleet that does, no dearer than `always_on`; if none does, the one with the
+            highest attainment.
         baseline: The present fleet if there is one, else the cheapest in real time.
         always_on: The cheapest fleet that is always on.
         realtime: The cheapest fleet in real time.
@@ -128,7 +131,7 @@ class Search:
             realtime_alone, mix = self.best_mix(mix_on_demand)
         return SearchResult(
             fixed=present or fleets.fixed[0],
-            autoscaled=next(iter(fleets.autoscaled), fleets.best_attainment or fleets.fixed[0]),
+            autoscaled=self._autoscaled(fleets, realtime),
             baseline=baseline,
             always_on=fleets.fixed[0],
             realtime=cheapest,
@@ -160,6 +163,16 @@ class Search:
         self.tried.append(frontier_point(present))
         return present
 
+    def _autoscaled(self, fleets: RealtimeFleets, load: TraceLoad) -> Trial:
+        """Return the cheapest autoscaled fleet; one that never stops a machine where scaling down saves nothing."""
+        fixed = fleets.fixed[0]
+        cheapest = next(iter(fleets.autoscaled), fleets.best_attainment or fixed)
+        if not self.autoscale or (cheapest.feasible and cheapest.usd <= fixed.usd):
+            return cheapest
+        instances = fixed.pools[0][1].max_instances
+        target = autoscaler_targets(fixed.machine)[-1]
+        return _cheaper(cheapest, autoscaled_fleet(fixed.machine, load, target, instances, instances))
+
     def _fleets(self, load: TraceLoad, title: str) -> RealtimeFleets:
         return search_realtime(load, self.machines, self.progress, title=title, autoscale=self.autoscale)
 
@@ -185,7 +198,7 @@ class Search:
             # Deferrable work never makes the fleet of the real-time lane cheaper.
             if best.feasible and base.usd >= best.usd:
                 break
-            for trial in self._mixes(base, stretches):
+            for trial in self._mixes(base, best, stretches):
                 self.tried.append(frontier_point(trial))
                 best = _cheaper(best, trial)
         return bases[0], best
@@ -208,38 +221,41 @@ class Search:
             raise ValueError("batch_machines: a search needs at least one")
         return best
 
-    def _mixes(self, base: Trial, stretches: Stretches) -> Iterator[Trial]:
-        """Yield mixes with less and less backfill until the SLO holds, and one with separate lanes."""
-        largest = max_backfill(base.machine, self.load)
-        machine = self.batch_machines[0]
-        for share in _BACKFILL_SHARES if largest.sequences else ():
-            backfill = replace(largest, sequences=max(1, math.floor(largest.sequences * share)))
-            if stretches.rule_out(partial(_mix_on, base, machine, backfill)):
-                continue
-            trial = self._mix(base, backfill)
-            late = f"{trial.deadlines_missed} late"
-            self.progress(f"mix: {trial.label}, SLO met for {trial.slo_attainment or 1:.1%}, {late}")
-            yield trial
-            if trial.feasible:
-                break
-            if breaks_slo(trial):
-                stretches.add_worst(trial)
-        yield self._mix(base, None)
+    def _mixes(self, base: Trial, best: Trial, stretches: Stretches) -> Iterator[Trial]:
+        """Yield mixes on a base: beside each machine, with less and less backfill until the SLO holds, and without.
 
-    def _mix(self, base: Trial, backfill: BackfillLimits | None) -> Trial:
-        """Return the cheapest mix over the machines that may be rented for deferrable work beside the base."""
+        Which backfill breaks the SLO is found beside machines of the base, so that it does not depend on the others.
+
+        Args:
+            base: A fleet that meets the SLO of the real-time lane.
+            best: The cheapest fleet known.
+            stretches: Stretches of the load that rule out backfill.
+        """
+        largest = max_backfill(base.machine, self.load)
+        shares = _BACKFILL_SHARES if largest.sequences else ()
+        sizes = [replace(largest, sequences=max(1, math.floor(largest.sequences * share))) for share in shares]
+        backfills: list[BackfillLimits | None] = [*sizes, None]
         deferrable = self.load.select(self.load.deferrable)
-        best: Trial | None = None
-        for machine in sorted(self.batch_machines, key=lambda machine: machine.price_work(deferrable)):
-            if best and best.feasible and base.usd + _min_start_usd(machine) >= best.usd:
+        others = (machine for machine in self.batch_machines if machine is not base.machine)
+        for machine in (base.machine, *sorted(others, key=lambda machine: machine.price_work(deferrable))):
+            own, held = machine is base.machine, False
+            if not own and best.feasible and base.usd + _min_start_usd(machine) >= best.usd:
                 continue
-            trial = mixed_fleet(base, machine, self.load, backfill)
-            best = trial if best is None else _cheaper(best, trial)
-            if breaks_slo(trial):
-                break  # backfill breaks the SLO, whatever is rented beside it
-        if best is None:
-            raise ValueError("batch_machines: a search needs at least one")
-        return best
+            for backfill in tuple(backfills):
+                if held and backfill is not None:
+                    continue
+                if own and backfill is not None and stretches.rule_out(partial(_mix_on, base, machine, backfill)):
+                    backfills.remove(backfill)
+                    continue
+                trial = mixed_fleet(base, machine, self.load, backfill)
+                late = f"{trial.deadlines_missed} late"
+                self.progress(f"mix: {trial.label}, SLO met for {trial.slo_attainment or 1:.1%}, {late}")
+                yield trial
+                held = held or trial.feasible
+                best = _cheaper(best, trial)
+                if own and backfill is not None and breaks_slo(trial):
+                    stretches.add_worst(trial)
+                    backfills.remove(backfill)
 
 
 def _mix_on(base: Trial, machine: CandidateMachine, backfill: BackfillLimits, load: TraceLoad) -> Trial:
