@@ -3,13 +3,15 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Final, Self
 
 import numpy as np
+from msgspec import structs
 from numpy.typing import NDArray
 
 from meritorder.domain import Replica
 from meritorder.sim.pools import Fixed
+from meritorder.sim.saturation import saturate
 from meritorder.study.bound.path import PaidTime, idle_until, is_short
 from meritorder.study.bound.realtime import RealtimeBound
 from meritorder.study.bound.violations import WindowCurves, latency_alone_s
@@ -21,14 +23,18 @@ from meritorder.units import SECONDS_PER_HOUR
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 
-# A replica may do more than the measured work of a saturated one by this share: another order of requests, or another
-# number of them at a time, may be a little faster than the one that was measured.
 WORK_MARGIN: Final = 0.05
-# Windows tried: length in ticks, and windows before that each is simulated with; loads with more requests try the last.
+"""Share by which a replica may do more than the work that is measured: another order of requests may be faster."""
+
+# A replica whose memory is small does more with fewer sequences, since it preempts less: these parts of the limit.
+_SEQUENCE_PARTS: Final = (2, 4, 8)
+_SATURATION_REQUESTS: Final = 2000
+# Windows tried: length in ticks, and windows before that each is simulated with.
 _WINDOWS: Final = ((1, 0), (1, 1), (2, 2), (4, 2), (9, 0))
+_WINDOWS_OF_MANY: Final = ((9, 0), (1, 0))
 _MANY_REQUESTS: Final = 100_000
-# Below this utilization with windows of a tick, longer ones find no more violations.
-_FEW_REQUESTS_SHARE: Final = 0.3
+# Below this utilization the violations are those of single ticks, which the shortest windows find; above, they are not.
+_SPARSE_UTILIZATION: Final = 0.3
 _ONE: Final = Fixed(instances=1)
 _ROUNDING: Final = 1e-9
 
@@ -42,12 +48,25 @@ class Supply:
         usd_per_hour: Lowest price of a machine under any permitted payment; None means that of its offer.
         held: Machines that are paid for already.
         realtime: Whether they may serve real-time work.
+        work_margin: Share by which a replica may do more than its measured work.
     """
 
     machine: CandidateMachine
     usd_per_hour: float | None = None
     held: int = 0
     realtime: bool = True
+    work_margin: float = WORK_MARGIN
+
+    def measured(self, load: TraceLoad) -> Self:
+        """Return the supply with the margin of the fastest number of sequences for these requests."""
+        machine, nothing_s = self.machine, np.zeros(len(load))
+        work_s, least_s = float(machine.work_s(load).sum()), math.inf
+        for part in _SEQUENCE_PARTS:
+            limits = structs.replace(machine.limits, max_num_seqs=max(1, machine.limits.max_num_seqs // part))
+            saturation = saturate(load.requests(nothing_s, nothing_s), machine.profile, limits)
+            fewer_s = saturation.work_s(load.input_tokens, load.cached_tokens, load.output_tokens)
+            least_s = min(least_s, float(fewer_s.sum()))
+        return replace(self, work_margin=(1 + WORK_MARGIN) * max(1.0, work_s / least_s) - 1)
 
     @property
     def usd_per_s(self) -> float:
@@ -61,13 +80,18 @@ class Supply:
         return 0.0 if self.held else self.usd_per_s * self.machine.replicas
 
     @property
+    def billed_usd(self) -> float:
+        """The least that one machine costs."""
+        return self.machine.offer.minimum_billing_s * self.machine_usd_per_s
+
+    @property
     def startup_paid_s(self) -> float:
         """Paid part of a start-up."""
         return min(self.machine.startup_paid_s, self.machine.startup_s)
 
     def work_s(self, load: TraceLoad) -> Floats:
         """Return the seconds of a replica that each request takes, at the least."""
-        return self.machine.work_s(load) / (1 + WORK_MARGIN)
+        return self.machine.work_s(load) / (1 + self.work_margin)
 
 
 def lower_bound_usd(
@@ -86,7 +110,8 @@ def lower_bound_usd(
     as tokens. A machine is paid for from the paid part of its start-up until it stops; those of time 0 need no start.
 
     It assumes of the simulator that fewer requests and more machines break no more promises, and that a replica does
-    at most `WORK_MARGIN` more than the measured work of a saturated one. It knows no arrangement's cost.
+    at most `WORK_MARGIN` more than a saturated one, with as many sequences as are fastest. It knows no cost of any
+    arrangement.
 
     Args:
         load: The requests of one model.
@@ -101,6 +126,8 @@ def lower_bound_usd(
     """
     bought_usd = np.full(len(load), np.inf) if tokens_usd is None else tokens_usd
     bought_usd = np.where(load.deferrable | realtime_tokens, bought_usd, np.inf)
+    sample = load.sample(_SATURATION_REQUESTS)
+    supplies = [supply.measured(sample) for supply in supplies]
     total_usd = 0.0
     for accesses in _independent(load, supplies):
         members = np.isin(load.access, accesses)
@@ -211,9 +238,8 @@ class _Part:
         for supply in self.supplies:
             # A machine of time 0 needs no start, but is paid for until the first request.
             start_usd = min(supply.startup_paid_s, first_s) * supply.machine_usd_per_s
-            billed_usd = supply.machine.offer.minimum_billing_s * supply.machine_usd_per_s
             waiting = self._waiting([supply])
-            by_work_usd = max(start_usd + float(waiting.elsewhere_usd.sum()), billed_usd)
+            by_work_usd = max(start_usd + float(waiting.elsewhere_usd.sum()), supply.billed_usd)
             choices.append(max(by_work_usd, waiting.alone_usd(self.tick_s)))
             starts_usd.append(start_usd)
         if len(starts_usd) > 1:
@@ -238,24 +264,28 @@ class _Part:
         """Return the bound on one kind of replica; less is computed once it is enough."""
         first = kind[0]
         replicas = math.gcd(*(supply.machine.replicas for supply in kind))
+        usd_per_s = min(supply.usd_per_s for supply in kind)
+        held = sum(supply.held * supply.machine.replicas for supply in kind) // replicas
         startup_s = max(supply.machine.startup_s for supply in kind)
         startup_paid_s = min(supply.startup_paid_s for supply in kind)
         pool = replace(first.machine.pool(_ONE, realtime=True, backfill=None), replicas_per_instance=replicas)
         pool = replace(pool, startup_s=0.0, startup_paid_s=0.0, interruptions=None)
         work_s = first.work_s(realtime)
         waiting = self._waiting(self.supplies, first)
-        tried = [
-            (count * self.tick_s, before)
-            for count, before in _WINDOWS
-            if is_short(count * self.tick_s, before, self.tick_s, startup_paid_s)
-        ]
-        best_usd = 0.0
-        for window_s, before in tried[-1:] if len(realtime) > _MANY_REQUESTS else tried:
+        # A request that finds no machine rents one, if none is starting already.
+        served_by_s = realtime.arrived_s + startup_s + self.tick_s
+        many = len(realtime) > _MANY_REQUESTS
+        billed_usd = min(supply.billed_usd for supply in kind)
+        best_usd = max(billed_usd, float(work_s.sum()) * (0.0 if held else usd_per_s))
+        for ticks, before in _WINDOWS_OF_MANY if many else _WINDOWS:
+            window_s = ticks * self.tick_s
+            if best_usd >= enough_usd or not is_short(window_s, before, self.tick_s, startup_paid_s):
+                continue
             curves = WindowCurves.of(realtime, pool, work_s, window_s=window_s, tick_s=self.tick_s, before=before)
-            # A request that finds no machine rents one, if none is starting already.
-            served_by_s = realtime.arrived_s + startup_s + self.tick_s
             windows = int(max(served_by_s[-1], waiting.windows_end_s) / window_s) + before + 2
             until = idle_until(realtime.arrived_s, served_by_s, window_s, windows)
+            if any(supply.machine.interruptions for supply in kind):
+                until = np.full(windows, windows, np.int64)  # the provider may have none to rent
             bound = RealtimeBound(
                 curves=curves,
                 paid=PaidTime.of(
@@ -276,14 +306,15 @@ class _Part:
                     ),
                     *(cover.joined(until) for cover in waiting.covers(windows, window_s, self.tick_s)),
                 ],
-                usd_per_s=min(supply.usd_per_s for supply in kind) * replicas,
-                held=sum(supply.held * supply.machine.replicas for supply in kind) // replicas,
+                usd_per_s=usd_per_s * replicas,
+                held=held,
                 allowed=self.allowed,
                 waiting=waiting,
                 realtime_s=float(work_s.sum()),
             )
             best_usd = max(best_usd, bound.refine(enough_usd))
-            if best_usd >= enough_usd or bound.utilization < _FEW_REQUESTS_SHARE:
+            sparse = bound.utilization < _SPARSE_UTILIZATION
+            if sparse != many:
                 break
         return best_usd
 
