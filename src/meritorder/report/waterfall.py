@@ -51,9 +51,16 @@ def waterfall_cells(waterfall: Waterfall) -> tuple[str, ...]:
     first, *sizes, last = usd_cells([waterfall.from_usd, *map(abs, parts), waterfall.to_usd])
     return (
         first,
-        *(f"{_MINUS if usd < 0 else '+'}{size}" for usd, size in zip(parts, sizes, strict=True)),
+        *(_signed(usd, size) for usd, size in zip(parts, sizes, strict=True)),
         last,
     )
+
+
+def _signed(usd: float, size: str) -> str:
+    """Return an amount with its sign; none if it is shown as zero."""
+    if not any(digit in size for digit in "123456789"):
+        return size
+    return f"{_MINUS if usd < 0 else '+'}{size}"
 
 
 def bars(waterfall: Waterfall, width: int) -> list[Bar]:

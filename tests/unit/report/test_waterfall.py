@@ -26,3 +26,12 @@ def test_bars_continue_and_stay_visible() -> None:
     assert saving == " " * 10 + "▒" * 10
     assert extra.strip() == "▓"
     assert last == "█" * 10 + " " * 10
+
+
+def test_zero_part_has_no_sign() -> None:
+    parts = [WaterfallPart(name="p", title="p", usd=usd, why="") for usd in (-50.0, 1e-9, -1e-9, 0.0)]
+    fall = Waterfall(start="a", end="b", from_usd=100.0, to_usd=50.0, parts=parts)
+    first, saving, *zeros, last = waterfall_cells(fall)
+    assert saving[0] == "\N{MINUS SIGN}"
+    assert set(zeros) == {"$0.000000"}
+    assert (first, last) == ("$100.000000", "$50.000000")

@@ -63,10 +63,11 @@ def _blocks(comparison: Comparison, width: int) -> Iterator[RenderableType]:
 
 def _input(comparison: Comparison) -> str:
     trace: TraceSummary = comparison.trace
+    span = f" over {format_duration(trace.span_s)}" if trace.span_s else ""
     files = trace.files[0] if len(trace.files) == 1 else f"{len(trace.files)} files"
     return (
-        f"{comparison.model} on {comparison.hardware} · {format_count(trace.requests, 'request')} over "
-        f"{format_duration(trace.span_s)} · {files} ({trace.format})"
+        f"{comparison.model} on {comparison.hardware} · {format_count(trace.requests, 'request')}{span} · "
+        f"{files} ({trace.format})"
     )
 
 

@@ -28,7 +28,7 @@ from meritorder.study.fleet.search import SearchResult, build_search, machines_u
 from meritorder.study.fleet.spot import spot_assumptions
 from meritorder.study.fleet.workloads import access_assumptions, assign_workloads, only_model, permitted_to_all
 from meritorder.traces.statistics import describe
-from meritorder.units import format_count, format_duration, format_usd
+from meritorder.units import format_count, format_duration, format_share, format_usd
 
 __all__ = ["CompareOptions", "compare"]
 
@@ -160,7 +160,7 @@ def break_even_utilization(
     if share > 1:
         times = "more than" if f"{share:.1f}" == "1.0" else f"{share:.1f} times"
         return None, f"even at full utilization, {replica} costs {times} {rate}"
-    return share, f"below {share:.0%} utilization, {replica} costs more than {rate}"
+    return share, f"below {format_share(share)} utilization, {replica} costs more than {rate}"
 
 
 def _ratio_note(ratio: float, baseline: Trial, batch: Trial) -> str:
@@ -169,8 +169,8 @@ def _ratio_note(ratio: float, baseline: Trial, batch: Trial) -> str:
         return ""
     compared = "Less" if ratio < low else "More"
     return (
-        f"{compared} than the usual 2 to 5: utilization is {utilization(baseline):.0%} in real time "
-        f"and {utilization(batch):.0%} in batch."
+        f"{compared} than the usual 2 to 5: utilization is {format_share(utilization(baseline))} in real time "
+        f"and {format_share(utilization(batch))} in batch."
     )
 
 

@@ -156,7 +156,7 @@ def test_break_even_equals_api_price(found_fleets: SearchResult) -> None:
     twice = price(Tier.STANDARD, 2 * work_usd / (1200 * 380 / 1e6))
     share, note = break_even_utilization(found_fleets.baseline.machine, [(Tier.STANDARD, twice)], ASKED)
     assert share == pytest.approx(0.5)
-    assert "50%" in note
+    assert "50 %" in note
     half = price(Tier.STANDARD, work_usd / 2 / (1200 * 380 / 1e6))
     share, note = break_even_utilization(found_fleets.baseline.machine, [(Tier.STANDARD, half)], ASKED)
     assert share is None
