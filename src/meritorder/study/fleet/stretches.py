@@ -12,9 +12,9 @@ from meritorder.study.fleet.load import TraceLoad
 Fleet = Callable[[TraceLoad], Trial]
 """Serves a load with a fleet."""
 
-# Share of the requests that a stretch has; with fewer than the least it would save nothing.
+# Share of the requests that a stretch has, and the fewest; loads of no more than these are searched as a whole.
 _STRETCH_SHARE: Final = 1 / 8
-_MIN_REQUESTS: Final = 4_000
+_MIN_REQUESTS: Final = 200_000
 
 
 @dataclass(slots=True, kw_only=True)
@@ -34,8 +34,8 @@ class Stretches:
     @classmethod
     def of(cls, load: TraceLoad) -> Self:
         """Return the busiest stretch of a load, or none if the load is short."""
-        count = int(len(load) * _STRETCH_SHARE)
-        return cls(load=load, stretches=[load.busiest(count)] if count >= _MIN_REQUESTS else [])
+        count = max(int(len(load) * _STRETCH_SHARE), _MIN_REQUESTS)
+        return cls(load=load, stretches=[load.busiest(count)] if count < len(load) else [])
 
     @property
     def busiest(self) -> TraceLoad:

@@ -27,7 +27,7 @@ def short(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_short_load_has_no_stretch() -> None:
-    asked = two_peaks().select(np.arange(700))
+    asked = two_peaks().select(np.arange(100))
     assert Stretches.of(asked).busiest is asked
 
 
