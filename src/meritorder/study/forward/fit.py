@@ -159,7 +159,12 @@ class PolicyFit:
             target = scaling.target_in_flight if isinstance(scaling, Autoscaled) else _START_IN_FLIGHT
             level = int(np.searchsorted(self.simulations.targets(design), target))
             levels[design] = max(level, levels.get(design, 0))
-        return dict(list(levels.items())[:_MACHINES])
+        levels = dict(list(levels.items())[:_MACHINES])
+        always_on = fleets.fixed[0]
+        machine, minimum = places[id(always_on.machine)], always_on.pools[0][1].max_instances
+        if minimum > 1:
+            levels[Design(machine=machine, minimum=minimum)] = levels.get(Design(machine=machine), 0)
+        return levels
 
     def _variations(self, count: int, *, held: bool) -> dict[Design, int]:
         """Return variations of the best design that were not tried yet, with its level."""
