@@ -141,7 +141,7 @@ def lower_bound_usd(
             tick_s=tick_s,
         )
         total_usd += max(part.hard_usd, part.whole_usd())
-    return total_usd
+    return total_usd * (1 - _ROUNDING)
 
 
 def _independent(load: TraceLoad, supplies: Sequence[Supply]) -> list[list[int]]:
