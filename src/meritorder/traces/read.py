@@ -72,9 +72,9 @@ def read_trace(
 
 def _check_span(trace: Trace) -> None:
     """Refuse a trace of more than ten years: a few mistaken dates would make every count by the hour huge."""
-    if trace.span_s <= MAX_SPAN_S:
-        return
     last_s = float(trace.requests["arrived_s"][-1])
+    if last_s <= MAX_SPAN_S:
+        return
     times = f"0 to {last_s:,.0f} s"
     if trace.epoch_s is not None:
         times = f"{utc(trace.epoch_s):%Y-%m-%d} to {utc(trace.epoch_s + last_s):%Y-%m-%d}"

@@ -60,7 +60,7 @@ def test_all_at_once_has_no_rate(tmp_path: Path) -> None:
 
 
 def test_load_fits_the_width(tmp_path: Path) -> None:
-    for span_s in (5, 500, 50_000, 5_000_000, 500_000_000):
+    for span_s in (5, 500, 50_000, 5_000_000, 300_000_000):
         width_s, counts = statistics.arrivals(trace(tmp_path, [0, span_s]), max_bins=80)
         assert counts.size <= 80
         assert counts.sum() == 2
