@@ -23,16 +23,17 @@ from meritorder.planproof import InHindsight
 from meritorder.report import files
 from meritorder.sim.pools import Fixed
 from meritorder.study.compare.compare import compare
-from meritorder.study.fleet.fleets import simulate_fleet
-from meritorder.study.fleet.machines import find_machines, max_backfill, unrestricted_backfill
+from meritorder.study.fleet.fleets import rejudge, simulate_fleet
+from meritorder.study.fleet.machines import max_backfill, unrestricted_backfill
 from meritorder.study.fleet.options import CompareOptions
+from meritorder.study.fleet.search import build_search
 from meritorder.study.fleet.workloads import assign_workloads
 from meritorder.study.plan.answer import plan
 from meritorder.study.plan.replay import replay
 from meritorder.study.schedule.options import PlanOptions
 from meritorder.traces import Trace
 from meritorder.traces.read import read_trace
-from meritorder.units import SECONDS_PER_DAY, SECONDS_PER_HOUR, format_duration
+from meritorder.units import SECONDS_PER_DAY, SECONDS_PER_HOUR, format_count, format_duration
 
 Floats = NDArray[np.float64]
 
@@ -124,7 +125,10 @@ def _workload(number: int, rng: np.random.Generator) -> str:
 
 
 def known_usd(case: Case) -> tuple[float | None, dict[str, float]]:
-    """Return the cheaper real-time arrangement of `compare`, and every known arrangement that keeps every promise."""
+    """Return the cheaper real-time arrangement of `compare`, and every known arrangement that keeps every promise.
+
+    A fleet that keeps the SLO of real time may miss the deadline of a request that may wait, and is left out then.
+    """
     options = CompareOptions(**case.arguments)
     arrangements = {row.name: row for row in compare(case.trace, options).arrangements}
     catalog = facts.load(())
@@ -132,13 +136,18 @@ def known_usd(case: Case) -> tuple[float | None, dict[str, float]]:
     names = {"realtime_fixed", "realtime_autoscaled", "mix"} | ({"batch"} if load.deferrable.all() else set())
     known = {name: arrangements[name].total_usd for name in names if arrangements[name].feasible}
     realtime = [known[name] for name in known if name.startswith("realtime")]
-    for machine in find_machines(catalog, catalog.find_model(options.model), load, options, lambda _: None):
+    search = build_search(catalog, catalog.find_model(options.model), load, options, lambda _: None)
+    if load.deferrable.any():
+        found = search.run()
+        late = [trial for trial in (found.fixed, found.autoscaled) if load.deadlines_missed(trial.result.finished_s)]
+        known = {name: usd for name, usd in known.items() if name not in {trial.name for trial in late}}
+    for machine in search.machines:
         served = not load.deferrable.all()
         backfill = max_backfill(machine, load) if served else unrestricted_backfill(machine.limits)
         pool = machine.pool(Fixed(instances=1), realtime=served, backfill=backfill if backfill.sequences else None)
-        label = f"one {machine.profile.replica.label} machine of {machine.offer.gpus} GPUs, always on"
+        label = f"one {machine.profile.replica.label} machine of {format_count(machine.offer.gpus, 'GPU')}, always on"
         for requests in (load, load.all_realtime()) if served else (load,):
-            trial = simulate_fleet("one", label, requests, ((machine, pool),))
+            trial = rejudge(simulate_fleet("one", label, requests, ((machine, pool),)), load, "one", label)
             if trial.feasible:
                 known[label] = min(trial.usd, known.get(label, math.inf))
     return min(realtime, default=None), known
