@@ -223,7 +223,7 @@ def test_plan_is_simulated_on_two_traces(tmp_path: Path) -> None:
         *("--scale", "20", "--defer", "40%@30m", "--time-limit", "5s", "--json", "plan.json", "--html", "plan.html"),
     )
     said = answered(made)
-    for word in ("No plan", "Deferrable", "Simulated", "Assumptions", "Prices used"):
+    for word in ("No policy", "Deferrable", "Simulated", "Assumptions", "Prices used"):
         assert word in said
     plan = msgspec.json.decode((tmp_path / "plan.json").read_bytes())
     keys = "schema total_usd bound_usd hard_bound_usd gap baseline_usd saving_usd saving_share saving_interval "
@@ -235,12 +235,12 @@ def test_plan_is_simulated_on_two_traces(tmp_path: Path) -> None:
 
     again = meritorder(tmp_path, "simulate", "--plan", "plan.json", str(trace), "--json", "again.json")
     answered(again)
-    assert msgspec.json.decode((tmp_path / "again.json").read_bytes())["simulated"] == plan["simulated"]
+    assert msgspec.json.decode((tmp_path / "again.json").read_bytes())["simulated"] == plan["policy_outcome"]
 
     other = meritorder(tmp_path, "simulate", "--plan", "plan.json", str(trace), "--scale", "60", "--json", "o.json")
     answered(other)
     judged = msgspec.json.decode((tmp_path / "o.json").read_bytes())["simulated"]
-    assert not judged["kept"]
+    assert judged["total_usd"] > plan["policy_outcome"]["total_usd"]
 
 
 def test_planning_mistake_is_one_line(tmp_path: Path) -> None:

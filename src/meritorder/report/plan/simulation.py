@@ -34,24 +34,31 @@ def _blocks(plan: Plan, outcome: PlanOutcome, trace_label: str, width: int) -> I
         yield _pools(plan, outcome)
 
 
+def _own(plan: Plan) -> PlanOutcome | None:
+    """Return the outcome of what the plan runs, on the trace that it was made for."""
+    return plan.policy_outcome if plan.policy else plan.simulated
+
+
 def _figures(plan: Plan, outcome: PlanOutcome) -> RenderableType:
-    own = dict(facts(plan, plan.simulated)) if plan.simulated else {}
+    planned = _own(plan)
+    own = dict(facts(plan, planned)) if planned else {}
     table = columns("", "where planned", "here", numbers=2)
     for name, value in facts(plan, outcome):
         before = own.get(name, MISSING)
         table.add_row(plain(name), plain(before), plain(value), style="" if before != value else "dim")
     if outcome.above_floor_usd is not None:
-        planned_usd = plan.simulated.above_floor_usd if plan.simulated else None
+        planned_usd = planned.above_floor_usd if planned else None
         table.add_row(
             "machines above the floor", or_missing(planned_usd, format_usd), format_usd(outcome.above_floor_usd)
         )
-    if not plan.simulated or not plan.simulated.trace:
+    if not planned or not planned.trace:
         return table
-    return stack(table, Text(), plain(f"It was planned on {plan.simulated.trace}.", "dim"))
+    return stack(table, Text(), plain(f"It was planned on {planned.trace}.", "dim"))
 
 
 def _pools(plan: Plan, outcome: PlanOutcome) -> RenderableType:
-    own = plan.simulated.usd_by_pool if plan.simulated else {}
+    planned = _own(plan)
+    own = planned.usd_by_pool if planned else {}
     names = list(dict.fromkeys([*own, *outcome.usd_by_pool]))
     before = usd_cells([own.get(name) for name in names])
     here = usd_cells([outcome.usd_by_pool.get(name) for name in names])

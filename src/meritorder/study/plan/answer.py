@@ -82,9 +82,8 @@ def plan(trace: Trace, options: PlanOptions, progress: Progress = lambda _: None
         bounds = bounding.result()
     progress("judging the policy on days that it has not seen")
     forward = None if options.hindsight else judge_forward(groups, options, trace.epoch_s, progress)
-    fitted = known
-    if forward is not None:
-        fitted = _known(groups, forward.trials, committed, options)
+    trials = [group.cheapest for group in groups] if forward is None else forward.trials
+    fitted = _known(groups, trials, committed, options, reactive=True)
     progress("valuing each degree of freedom")
     judged, explanation = _cheapest(
         groups, known, attempt, fitted=fitted, case=committed, options=options, bounds=bounds
@@ -149,10 +148,19 @@ class _Known:
         return self.outcome.kept
 
 
-def _known(groups: Sequence[Arrangements], trials: Sequence[Trial], case: PlanningCase, options: PlanOptions) -> _Known:
+def _known(
+    groups: Sequence[Arrangements],
+    trials: Sequence[Trial],
+    case: PlanningCase,
+    options: PlanOptions,
+    *,
+    reactive: bool = False,
+) -> _Known:
     """Return fleets of the groups as a plan, simulated together."""
     pools = arranged_pools(groups, trials, several_models=case.several_models)
-    plan = executable_arrangement(pools, horizon=case.problem.horizon, several_models=case.several_models)
+    plan = executable_arrangement(
+        pools, horizon=case.problem.horizon, several_models=case.several_models, reactive=reactive
+    )
     if case.problem.carbon is not None:
         plan = replace(plan, pools=[_with_carbon(pool, case, case.problem.carbon) for pool in plan.pools])
     machines = {arranged.name: arranged.machine for arranged in pools}

@@ -1,5 +1,6 @@
 """A known arrangement as a plan: the policy that it is, what it ran, and what is said about it."""
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -30,6 +31,9 @@ from meritorder.units import SECONDS_PER_HOUR, TOKENS_PER_MTOK, interruptions_pe
 
 Floats = NDArray[np.float64]
 
+# A fleet that is always on may grow to this many times its machines, and by one, above the load that it held.
+_GROWTH: Final = 1.5
+_HELD_QUANTILE: Final = 0.95
 # Machines below this share of one are rounding.
 _ROUNDING: Final = 1e-6
 
@@ -106,13 +110,16 @@ def arranged_pools(
     return pools
 
 
-def executable_arrangement(pools: Sequence[ArrangedPool], *, horizon: Horizon, several_models: bool) -> ExecutablePlan:
+def executable_arrangement(
+    pools: Sequence[ArrangedPool], *, horizon: Horizon, several_models: bool, reactive: bool = False
+) -> ExecutablePlan:
     """Return the cheapest known arrangements as a plan that the simulator executes: a policy, and what it ran.
 
     Args:
         pools: The pools of the arrangements.
         horizon: The slots of the plan.
         several_models: Whether names of workloads include their model.
+        reactive: Whether fleets that are always on grow beyond the load that they were seen to hold.
     """
     slot_s, slots = horizon.slot_s, horizon.slots
     return ExecutablePlan(
@@ -123,7 +130,7 @@ def executable_arrangement(pools: Sequence[ArrangedPool], *, horizon: Horizon, s
         routes=_routes(pools, horizon, several_models=several_models),
         commitments=[],
         several_models=several_models,
-        policy=_policy(pools, slot_s),
+        policy=_policy(pools, slot_s, reactive=reactive),
     )
 
 
@@ -176,17 +183,29 @@ def _schedule(arranged: ArrangedPool, slot_s: float, slots: int) -> planfile.Poo
     )
 
 
-def _policy(pools: Iterable[ArrangedPool], slot_s: float) -> Policy:
+def _policy(pools: Sequence[ArrangedPool], slot_s: float, *, reactive: bool) -> Policy:
     floor: list[PolicyFloor] = []
-    reactive: list[ReactiveRule] = []
+    rules: list[ReactiveRule] = []
     backlog: list[BacklogRule] = []
     for arranged in pools:
         rows = {"pool": arranged.name, "payment": arranged.machine.offer.label}
         match arranged.pool.scaling:
             case Fixed(instances=machines):
                 floor.append(PolicyFloor(**rows, machines=[machines]))
+                if reactive and arranged.pool.realtime:
+                    target, maximum = _held_in_flight(arranged), math.ceil(_GROWTH * machines) + 1
+                    rules.append(
+                        ReactiveRule(
+                            pool=arranged.name,
+                            payment=arranged.machine.offer.label,
+                            target_in_flight=target,
+                            minimum=machines,
+                            maximum=maximum,
+                            initial=machines,
+                        )
+                    )
             case Autoscaled() as rule:
-                reactive.append(
+                rules.append(
                     ReactiveRule(
                         **rows,
                         target_in_flight=rule.target_in_flight,
@@ -205,7 +224,17 @@ def _policy(pools: Iterable[ArrangedPool], slot_s: float) -> Policy:
                 floor.append(PolicyFloor(**rows, machines=list(machines)))
     waiting = [arranged for arranged in pools if arranged.group.load.deferrable.any()]
     deferred = not waiting or any(arranged.account.deferrable_s > 0 for arranged in waiting)
-    return Policy(slot_s=slot_s, floor=floor, reactive=reactive, backlog=backlog, defer=deferred)
+    return Policy(slot_s=slot_s, floor=floor, reactive=rules, backlog=backlog, defer=deferred)
+
+
+def _held_in_flight(arranged: ArrangedPool) -> float:
+    """Return the real-time requests in flight per replica that a fleet held within its SLO nearly all of the time."""
+    load, result = arranged.trial.load, arranged.trial.result
+    realtime = ~load.deferrable if arranged.account.deferrable_s > 0 else np.ones(len(load), np.bool_)
+    arrived_s, finished_s = load.arrived_s[realtime], np.sort(result.finished_s[realtime])
+    in_flight = np.arange(1, len(arrived_s) + 1) - np.searchsorted(finished_s, arrived_s)
+    replicas = arranged.account.peak_instances * arranged.machine.replicas
+    return max(1.0, float(np.quantile(in_flight, _HELD_QUANTILE)) / max(replicas, 1))
 
 
 def _routes(pools: Sequence[ArrangedPool], horizon: Horizon, *, several_models: bool) -> list[planfile.PlanRoute]:
