@@ -32,10 +32,20 @@ def test_times_count_from_the_first_line(tmp_path: Path) -> None:
     assert read_spot(written(tmp_path, text)) == ((0.0, 90.0), (5, 4))
 
 
+def test_steps_end_after_the_last_one(tmp_path: Path) -> None:
+    text = '{"metadata": {"gap_seconds": 300, "zone": "eu-w-b"}, "data": [2, 2, 0, 5, 5]}'
+    assert read_spot(written(tmp_path, text)) == ((0.0, 600.0, 900.0, 1500.0), (2, 0, 5, 5))
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
         ("", "no lines"),
+        ('{"metadata": {"gap_seconds": 0}, "data": [1]}', "gap_seconds"),
+        ('{"metadata": {"gap_seconds": 60}, "data": []}', "length >= 1"),
+        ('{"metadata": {"gap_seconds": 60}, "data": [1, -1]}', "at `$.data[1]`"),
+        ('{"data": [1, 0]}', "missing required field `metadata`"),
+        ('{"metadata":' * 50_000, "not a record of spot machines"),
         ("0,add\n", "line 1: 2 fields"),
         ("0,add,a\n5,drop,a\n", "line 2: 'drop' is neither"),
         ("soon,add,a\n", "line 1: 'soon' is not a number of milliseconds"),

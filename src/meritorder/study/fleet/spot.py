@@ -70,7 +70,7 @@ def draw_interruptions(per_hour: float, machine: str, seed: int) -> Interruption
 def _recorded(path: Path, horizon_s: float) -> Interruptions:
     """Read how many machines were available over time, repeated until the horizon.
 
-    The record begins with the trace of requests; at its last change it begins again.
+    The record begins with the trace of requests; at its last time it begins again.
     """
     from_s, counts = read_spot(path)
     period_s = from_s[-1]

@@ -51,6 +51,11 @@ def test_record_repeats_from_last_change(tmp_path: Path) -> None:
     assert taken.lifetimes_s == ()
 
 
+def test_steps_repeat_from_their_end(tmp_path: Path) -> None:
+    taken = on_spot(tmp_path, '{"metadata": {"gap_seconds": 20}, "data": [0, 3, 0]}', 100.0)
+    assert (taken.ceiling_from_s, taken.ceiling) == ((0.0, 20.0, 40.0, 80.0, 100.0), (0, 3, 0, 3, 0))
+
+
 def test_long_record_is_not_repeated(tmp_path: Path) -> None:
     taken = on_spot(tmp_path, "0,add,a\n10000,add,b\n", 10.0)
     assert (taken.ceiling_from_s, taken.ceiling) == ((0.0, 10.0), (1, 2))
