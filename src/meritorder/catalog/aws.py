@@ -83,7 +83,7 @@ def read(content: bytes, name: str) -> tuple[list[Offer], list[Rejection]]:
         name: Its name, for messages and the source.
 
     Raises:
-        CatalogError: The file is not a price list of AmazonEC2.
+        CatalogError: The file is not a price list of AmazonEC2, or has no machine with a GPU of the catalog.
     """
     try:
         prices = msgspec.json.decode(content, type=_PriceList)
@@ -121,6 +121,8 @@ def read(content: bytes, name: str) -> tuple[list[Offer], list[Rejection]]:
                     confidence="high",
                 )
             )
+    if not offers and not rejected:
+        raise CatalogError("has no machine with a GPU of the catalog", where=name)
     return offers, rejected
 
 

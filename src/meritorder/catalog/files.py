@@ -7,6 +7,7 @@ list.
 import csv
 import datetime as dt
 import functools
+import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from importlib.resources import files
@@ -14,7 +15,7 @@ from pathlib import Path
 from typing import Final
 
 from meritorder.catalog import aws, rows, skypilot
-from meritorder.catalog.lookup import Catalog, plain
+from meritorder.catalog.lookup import Catalog, hardware_by_name
 from meritorder.catalog.sanity import Rejection, screen
 from meritorder.documents import read_file
 from meritorder.domain import Hardware, Model, Offer
@@ -22,6 +23,7 @@ from meritorder.errors import CatalogError
 
 _DATA: Final = files("meritorder.catalog") / "data"
 _OWN_COLUMNS: Final = frozenset({"provider", "instance", "hardware", "gpus", "pricing_model", "usd_per_hour"})
+_LOG: Final = logging.getLogger(__name__)
 _FORMS: Final = "a catalog file is our own TOML or CSV, a SkyPilot vms.csv, or an AWS price list (JSON)"
 
 
@@ -44,13 +46,14 @@ class _Facts:
 def load(extra: Sequence[Path] = ()) -> Catalog:
     """Return the catalog of the package, extended and overridden by the user's files.
 
-    An offer overrides that of the same provider, region, machine, pricing model, term and payment.
+    An offer overrides that of the same provider, region, machine, pricing model, term and payment. An invalid row of a
+    user's file is left out, with a warning in the log.
 
     Args:
         extra: Files of `--catalog`; later files override earlier ones.
 
     Raises:
-        CatalogError: A file has no known form, a price in it is not a positive number, or its hardware is unknown.
+        CatalogError: A file has no known form, or no valid row.
     """
     if not extra:
         return _bundled()
@@ -69,9 +72,13 @@ def _read_bundled() -> _Facts:
     facts = _Facts()
     sources = rows.read_sources((_DATA / "sources.toml").read_text("utf-8"))
     for name in ("hardware.toml", "models.toml"):
-        facts.add(*rows.read_toml((_DATA / name).read_text("utf-8"), rows.Origin(name=name, as_of="", sources=sources)))
+        origin = rows.Origin(name=name, as_of="", sources=sources)
+        hardware, models, _ = rows.read_toml((_DATA / name).read_text("utf-8"), origin)
+        facts.add(hardware, models, ())
     origin = rows.Origin(name="offers.csv", as_of="", sources=sources)
-    facts.add((), (), rows.read_csv((_DATA / "offers.csv").read_text("utf-8"), origin))
+    listed = rows.read_csv((_DATA / "offers.csv").read_text("utf-8"), origin, facts.hardware.values())
+    facts.add((), (), listed.offers)
+    facts.rejected += listed.rejected
     return facts
 
 
@@ -79,7 +86,7 @@ def _read_extra(path: Path, facts: _Facts) -> None:
     """Add the facts of a file of any form.
 
     Raises:
-        CatalogError: It cannot be read, or a row is invalid.
+        CatalogError: It cannot be read, or has no valid row.
     """
     try:
         _read_file(path, facts)
@@ -99,35 +106,47 @@ def _read_file(path: Path, facts: _Facts) -> None:
     if is_json:
         offers, rejected = aws.read(content, path.name)
     elif header >= skypilot.COLUMNS:
-        names = {name: known for known in facts.hardware.values() for name in (known.id, *known.aliases)}
-        offers, rejected = skypilot.read(text, path, as_of, names)
+        offers, rejected = skypilot.read(text, path, as_of, hardware_by_name(facts.hardware.values()))
     elif header >= _OWN_COLUMNS or path.suffix == ".toml":
-        _read_own(text, rows.Origin(name=str(path), as_of=as_of, sources={}), facts)
-        return
+        offers, rejected = _read_own(text, rows.Origin(name=str(path), as_of=as_of, sources={}), facts)
     else:
         raise CatalogError("has no known form", where=str(path), fix=_FORMS)
-    if not offers:
-        raise CatalogError("has no machine with a GPU of the catalog", where=str(path), fix=_FORMS)
+    _check_left_out(path, offers, rejected)
     facts.add((), (), offers)
     facts.rejected += rejected
 
 
-def _read_own(text: str, origin: rows.Origin, facts: _Facts) -> None:
+def _read_own(text: str, origin: rows.Origin, facts: _Facts) -> tuple[list[Offer], list[Rejection]]:
+    known = facts.hardware.values()
     if origin.name.endswith(".toml"):
-        hardware, models, offers = rows.read_toml(text, origin)
+        hardware, models, listed = rows.read_toml(text, origin, known)
     else:
-        hardware, models, offers = [], [], list(rows.read_csv(text, origin))
-    if not (hardware or models or offers):
+        hardware, models, listed = [], [], rows.read_csv(text, origin, known)
+    if not (hardware or models or listed.offers or listed.rejected):
         raise CatalogError("is empty", where=origin.name, fix=_FORMS)
     facts.add(hardware, models, ())
-    ids = {name: known.id for known in facts.hardware.values() for name in (known.id, *known.aliases)}
-    for offer in offers:
-        if offer.hardware not in facts.hardware:
-            known = ids.get(plain(offer.hardware))
-            fix = f"write {known}" if known else f"known: {', '.join(facts.hardware)}; or add a [[hardware]] table"
-            raise CatalogError(f"{offer.label} has unknown hardware {offer.hardware!r}", where=origin.name, fix=fix)
-    facts.add((), (), offers)
-    facts.own.update(offers)
+    facts.own.update(listed.offers)
+    return listed.offers, listed.rejected
+
+
+def _check_left_out(path: Path, offers: Sequence[Offer], rejected: Sequence[Rejection]) -> None:
+    """Warn of the rows that were left out.
+
+    Raises:
+        CatalogError: All rows were.
+    """
+    if not rejected:
+        return
+    first = rejected[0]
+    if not offers:
+        raise CatalogError(first.reason, where=first.what)
+    _LOG.warning(
+        "%s: %d left out, first %s: %s; `meritorder prices --refused` lists all",
+        path.name,
+        len(rejected),
+        first.what,
+        first.reason,
+    )
 
 
 def _catalog(facts: _Facts) -> Catalog:

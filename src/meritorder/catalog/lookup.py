@@ -18,6 +18,16 @@ def plain(name: str) -> str:
     return name.strip().lower().rsplit("/", 1)[-1].replace("_", "-").replace(" ", "-")
 
 
+def plain_hardware(name: str) -> str:
+    """Normalize the name of an accelerator: as `plain`, without the vendor that `nvidia-smi` writes before it."""
+    return plain(name).removeprefix("nvidia-")
+
+
+def hardware_by_name(hardware: Iterable[Hardware]) -> dict[str, Hardware]:
+    """Return hardware by each of its names, as `plain_hardware` writes them."""
+    return {name: known for known in hardware for name in (known.id, plain_hardware(known.name), *known.aliases)}
+
+
 @dataclass(frozen=True)
 class Catalog:
     """Hardware, models and prices of capacity.
@@ -40,11 +50,7 @@ class Catalog:
         Raises:
             CatalogError: There is none; suggests similar names.
         """
-        return _find(
-            text,
-            {name: known for known in self.hardware.values() for name in (known.id, plain(known.name), *known.aliases)},
-            "hardware",
-        )
+        return _find(text, plain_hardware(text), hardware_by_name(self.hardware.values()), "hardware")
 
     def find_model(self, text: str) -> Model:
         """Return the model with this id, alias or name on the hub, in any case.
@@ -54,6 +60,7 @@ class Catalog:
         """
         return _find(
             text,
+            plain(text),
             {name: known for known in self.models.values() for name in (known.id, plain(known.hf_id), *known.aliases)},
             "model",
         )
@@ -154,8 +161,7 @@ def _dominates(smaller: Offer, larger: Offer) -> bool:
     )
 
 
-def _find(text: str, names: dict[str, Noun], kind: str) -> Noun:
-    wanted = plain(text)
+def _find(text: str, wanted: str, names: dict[str, Noun], kind: str) -> Noun:
     if wanted in names:
         return names[wanted]
     close = dict.fromkeys(names[name].id for name in difflib.get_close_matches(wanted, names, n=6, cutoff=0.5))

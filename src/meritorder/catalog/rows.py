@@ -1,7 +1,8 @@
 """Our own form of catalog files: TOML tables `[[hardware]]`, `[[model]]`, `[[offer]]`, or offers as CSV.
 
 A CSV has one offer per row; its columns are the fields of `OfferRow`. The columns `provider, instance, hardware, gpus,
-pricing_model, usd_per_hour` are required; `as_of` and `source` default to the date and name of the file.
+pricing_model, usd_per_hour` are required; `as_of` and `source` default to the date and name of the file. An offer that
+is invalid is left out; the others count.
 
     [[offer]]
     provider = "on-prem"
@@ -14,17 +15,36 @@ pricing_model, usd_per_hour` are required; `as_of` and `source` default to the d
 """
 
 import csv
+import re
 import tomllib
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 import msgspec
 
+from meritorder.catalog.lookup import hardware_by_name, plain, plain_hardware
+from meritorder.catalog.sanity import Rejection
 from meritorder.domain import Hardware, Model, Offer, PricingModel
 from meritorder.errors import CatalogError
 
 KV_BYTES: Final = 2  # a bf16 cache
+PRICING_MODEL_NAMES: Final = {
+    **{model.value: model for model in PricingModel},
+    "ondemand": PricingModel.ON_DEMAND,
+    "pay_as_you_go": PricingModel.ON_DEMAND,
+    "payg": PricingModel.ON_DEMAND,
+    "preemptible": PricingModel.SPOT,
+    "reservation": PricingModel.RESERVED,
+    "reserved_instance": PricingModel.RESERVED,
+    "savings_plans": PricingModel.SAVINGS_PLAN,
+    "committed": PricingModel.COMMITTED_USE,
+    "committed_use_discount": PricingModel.COMMITTED_USE,
+    "cud": PricingModel.COMMITTED_USE,
+    "capacity_blocks": PricingModel.CAPACITY_BLOCK,
+}
+_TERM: Final = re.compile(r"(\d+)[\s-]*(?:(y|yrs?|years?)|(?:mo|mos|months?))", re.IGNORECASE)
+_MONTHS_PER_YEAR: Final = 12
 
 
 class Attention(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -85,7 +105,7 @@ class OfferRow(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     instance: str
     hardware: str
     gpus: int
-    pricing_model: PricingModel
+    pricing_model: str
     usd_per_hour: float
     region: str = ""
     term: str = ""
@@ -123,8 +143,44 @@ class Origin:
     sources: Mapping[str, PriceSource]
 
 
-def read_toml(text: str, origin: Origin) -> tuple[list[Hardware], list[Model], list[Offer]]:
+@dataclass(slots=True)
+class OfferRows:
+    """Offers of a file, and the rows that were left out because they are invalid."""
+
+    origin: Origin
+    hardware: Mapping[str, Hardware]
+    offers: list[Offer] = field(default_factory=list)
+    rejected: list[Rejection] = field(default_factory=list)
+
+    def add(self, fields: OfferRow | Mapping[str, Any], where: str) -> None:
+        """Add an offer, or leave out its row with the reason.
+
+        Args:
+            fields: The row, or its cells as text.
+            where: File and row for messages.
+        """
+        try:
+            row = fields if isinstance(fields, OfferRow) else msgspec.convert(fields, OfferRow, strict=False)
+            self.offers.append(_offer(row, self.origin, self.hardware))
+        except msgspec.ValidationError as error:
+            self.leave_out(where, str(error))
+        except CatalogError as error:
+            self.leave_out(where, f"{error.what}; {error.fix}" if error.fix else error.what)
+
+    def leave_out(self, where: str, reason: str) -> None:
+        """Leave out a row."""
+        self.rejected.append(Rejection(what=where, usd_per_hour=None, reason=reason, source=self.origin.name))
+
+
+def read_toml(
+    text: str, origin: Origin, known: Iterable[Hardware] = ()
+) -> tuple[list[Hardware], list[Model], OfferRows]:
     """Read the tables of a TOML file.
+
+    Args:
+        text: The whole file.
+        origin: Where it comes from.
+        known: Hardware that its offers may name, besides that of the file.
 
     Raises:
         CatalogError: The text is not TOML, or a field is missing, unknown or of the wrong type.
@@ -135,27 +191,28 @@ def read_toml(text: str, origin: Origin) -> tuple[list[Hardware], list[Model], l
         raise CatalogError(str(error), where=origin.name, fix="docs/reference/catalog.md shows the form") from error
     hardware = [_hardware(row, origin) for row in tables.hardware]
     models = [_model(row, origin) for row in tables.model]
-    offers = [_offer(row, origin, where=f"{origin.name}, offer {n}") for n, row in enumerate(tables.offer, 1)]
-    return hardware, models, offers
+    rows = OfferRows(origin, hardware_by_name((*known, *hardware)))
+    for number, row in enumerate(tables.offer, 1):
+        rows.add(row, f"{origin.name}, offer {number}")
+    return hardware, models, rows
 
 
-def read_csv(text: str, origin: Origin) -> Iterator[Offer]:
-    """Read offers from CSV, one per row.
+def read_csv(text: str, origin: Origin, known: Iterable[Hardware]) -> OfferRows:
+    """Read offers from CSV, one per row; a row is named as a spreadsheet numbers it.
 
-    Raises:
-        CatalogError: A cell cannot be read, or a price is not a positive number; names the row as a spreadsheet
-            numbers it.
+    Args:
+        text: The whole file.
+        origin: Where it comes from.
+        known: Hardware that its offers may name.
     """
+    rows = OfferRows(origin, hardware_by_name(known))
     for number, cells in enumerate(csv.DictReader(text.splitlines()), 2):
         where = f"{origin.name}, row {number}"
         if None in cells:
-            raise CatalogError("has more cells than the header", where=where, fix="correct the row or delete it")
-        filled: dict[str, Any] = {name: cell.strip() for name, cell in cells.items() if cell and cell.strip()}
-        try:
-            row = msgspec.convert(filled, OfferRow, strict=False)
-        except msgspec.ValidationError as error:
-            raise CatalogError(str(error), where=where, fix="correct the row or delete it") from error
-        yield _offer(row, origin, where=where)
+            rows.leave_out(where, "has more cells than the header")
+        else:
+            rows.add({name: cell.strip() for name, cell in cells.items() if cell and cell.strip()}, where)
+    return rows
 
 
 def read_sources(text: str) -> dict[str, PriceSource]:
@@ -163,16 +220,37 @@ def read_sources(text: str) -> dict[str, PriceSource]:
     return msgspec.convert(tomllib.loads(text), dict[str, PriceSource])
 
 
-def _offer(row: OfferRow, origin: Origin, *, where: str) -> Offer:
+def _offer(row: OfferRow, origin: Origin, hardware: Mapping[str, Hardware]) -> Offer:
+    known = hardware.get(plain_hardware(row.hardware))
+    if known is None:
+        ids = dict.fromkeys(accelerator.id for accelerator in hardware.values())
+        fix = f"known: {', '.join(ids)}; or add a [[hardware]] table"
+        raise CatalogError(f"unknown hardware {row.hardware!r}", fix=fix)
     fields = msgspec.structs.asdict(row)
     source = origin.sources.get(row.source)
     fields["source"] = f"{source.title} <{source.url}>" if source else row.source or origin.name
     fields["as_of"] = row.as_of or origin.as_of
     fields["provider"] = row.provider.lower()
-    try:
-        return Offer(**fields)
-    except CatalogError as error:
-        raise CatalogError(error.what, where=where, fix="correct the row or delete it") from error
+    fields["hardware"] = known.id
+    fields["pricing_model"] = _pricing_model(row.pricing_model)
+    fields["term"] = _term(row.term)
+    return Offer(**fields)
+
+
+def _pricing_model(text: str) -> PricingModel:
+    pricing_model = PRICING_MODEL_NAMES.get(plain(text).replace("-", "_"))
+    if pricing_model is None:
+        raise CatalogError(f"{text!r} is not a pricing_model", fix=f"allowed: {', '.join(PricingModel)}")
+    return pricing_model
+
+
+def _term(text: str) -> str:
+    """Return the length of a commitment in whole years as "1y"; any other text as it is."""
+    match = _TERM.fullmatch(text.strip())
+    if match is None:
+        return text
+    years, months = divmod(int(match[1]), 1 if match[2] else _MONTHS_PER_YEAR)
+    return text if months or not years else f"{years}y"
 
 
 def _hardware(row: HardwareRow, origin: Origin) -> Hardware:

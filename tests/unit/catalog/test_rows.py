@@ -42,8 +42,51 @@ usd_per_hour = 16.0
     assert catalog.cheapest("mi300x", 4, [PricingModel.ON_DEMAND]).provider == "acme"
 
 
-@pytest.mark.parametrize("price", ["nan", "0", "-3", "inf"])
-def test_wrong_price_names_its_row(write: Write, price: str) -> None:
+@pytest.mark.parametrize("price", ["nan", "0", "-3", "inf", "much"])
+def test_bad_price_leaves_out_its_row(write: Write, price: str, caplog: pytest.LogCaptureFixture) -> None:
     text = OWN_HEADER + f"a,,x,h100,8,on_demand,20,,2026-10-01\na,,y,h100,8,on_demand,{price},,2026-10-01\n"
-    with pytest.raises(CatalogError, match=r"mine\.csv, row 3: price must be a positive number"):
-        load([write("mine.csv", text)])
+    path = write("mine.csv", text)
+    assert [offer.instance for offer in load([path]).select_offers(provider="a")] == ["x"]
+    assert f"mine.csv: 1 left out, first {path}, row 3: " in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("hardware", "known"),
+    [
+        ("NVIDIA A100-SXM4-40GB", "a100-40gb"),
+        ("NVIDIA A100 80GB PCIe", "a100-pcie"),
+        ("NVIDIA H100 NVL", "h100-nvl"),
+        ("H200_SXM", "h200"),
+        ("Nvidia L4", "l4"),
+        ("NVIDIA GeForce RTX 4090", "rtx-4090"),
+    ],
+)
+def test_names_of_gpus_are_understood(write: Write, hardware: str, known: str) -> None:
+    catalog = load([write("mine.csv", OWN_HEADER + f"a,,x,{hardware},4,on_demand,20,,\n")])
+    assert [offer.hardware for offer in catalog.select_offers(provider="a")] == [known]
+    assert catalog.find_hardware(hardware).id == known
+
+
+@pytest.mark.parametrize(
+    ("written", "pricing_model", "term", "years"),
+    [
+        ("On Demand", "on_demand", "", ""),
+        ("pay-as-you-go", "on_demand", "", ""),
+        ("Preemptible", "spot", "", ""),
+        ("Savings-Plan", "savings_plan", "36 months", "3y"),
+        ("CUD", "committed_use", "1 year", "1y"),
+        ("RESERVED", "reserved", "3yr", "3y"),
+        ("reserved", "reserved", "6 months", "6 months"),
+        ("capacity block", "capacity_block", "1-182d", "1-182d"),
+    ],
+)
+def test_names_of_payment_are_understood(write: Write, written: str, pricing_model: str, term: str, years: str) -> None:
+    catalog = load([write("mine.csv", OWN_HEADER + f"a,,x,l4,4,{written},20,{term},\n")])
+    assert [(o.pricing_model, o.term) for o in catalog.select_offers(provider="a")] == [(pricing_model, years)]
+
+
+def test_unknown_pricing_model_lists_allowed(write: Write) -> None:
+    with pytest.raises(CatalogError) as caught:
+        load([write("mine.csv", OWN_HEADER + "a,,x,l4,4,borrowed,20,,\n")])
+    assert all(pricing_model in str(caught.value) for pricing_model in PricingModel)
+    assert "row 2: 'borrowed' is not a pricing_model" in str(caught.value)
