@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from meritorder.domain import Replica
 from meritorder.sim.pools import Fixed
 from meritorder.sim.saturation import saturate
-from meritorder.study.bound.path import PaidTime, idle_until, is_short
+from meritorder.study.bound.path import PathCost, idle_until, is_short
 from meritorder.study.bound.realtime import RealtimeBound
 from meritorder.study.bound.violations import WindowCurves, latency_alone_s
 from meritorder.study.bound.waiting import Cover, Waiting
@@ -288,7 +288,7 @@ class _Part:
                 until = np.full(windows, windows, np.int64)  # the provider may have none to rent
             bound = RealtimeBound(
                 curves=curves,
-                paid=PaidTime.of(
+                paid=PathCost.of(
                     windows,
                     window_s=window_s,
                     before=before,

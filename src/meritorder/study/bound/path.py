@@ -17,7 +17,7 @@ _ELSEWHERE: Final = np.int32(-2)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PaidTime:
+class PathCost:
     """The least time that a machine is paid for, by the windows in which it counts; shape (windows,).
 
     A machine serves from one tick of the clock to a later one. It counts in the windows in which it serves, and in
@@ -53,7 +53,7 @@ class PaidTime:
 
 
 def is_short(window_s: float, before: int, tick_s: float, startup_paid_s: float) -> bool:
-    """Return whether `PaidTime` holds: during the longest break in which a machine counts on, a restart costs more."""
+    """Return whether `PathCost` holds: during the longest break in which a machine counts on, a restart costs more."""
     return (window_s == tick_s and before == 0) or (2 + before) * window_s - 2 * tick_s <= startup_paid_s
 
 

@@ -12,7 +12,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from meritorder.study.bound.path import PaidTime, Stretch, cheapest_path
+from meritorder.study.bound.path import PathCost, Stretch, cheapest_path
 from meritorder.study.bound.violations import WindowCurves
 from meritorder.study.bound.waiting import Cover, Waiting
 
@@ -67,7 +67,7 @@ class RealtimeBound:
     """
 
     curves: WindowCurves
-    paid: PaidTime
+    paid: PathCost
     rest_s: Floats
     covers: list[Cover]
     usd_per_s: float

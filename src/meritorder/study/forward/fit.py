@@ -23,7 +23,7 @@ from meritorder.study.fleet.options import Progress
 from meritorder.study.fleet.realtime import search_realtime
 from meritorder.study.forward.days import Day
 from meritorder.study.forward.history import History
-from meritorder.study.forward.policy import Policy
+from meritorder.study.forward.policy import FleetPolicy
 from meritorder.study.forward.simulations import Design, Simulations
 
 # Past days that a policy must hold on.
@@ -59,7 +59,7 @@ class FittedPolicy:
 
     design: Design
     level: int
-    policy: Policy
+    policy: FleetPolicy
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -241,7 +241,7 @@ def fit_policy(
     machines: Sequence[CandidateMachine],
     batch_machines: Sequence[CandidateMachine],
     progress: Progress = lambda _: None,
-) -> Policy:
+) -> FleetPolicy:
     """Return the policy for the day after some days.
 
     Args:

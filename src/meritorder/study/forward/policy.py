@@ -22,7 +22,7 @@ SLOT_S: Final = 15 * SECONDS_PER_MINUTE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Policy:
+class FleetPolicy:
     """How many machines run at a load that is not known in advance.
 
     Args:

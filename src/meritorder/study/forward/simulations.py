@@ -15,7 +15,7 @@ from meritorder.study.fleet.machines import CandidateMachine, max_backfill
 from meritorder.study.fleet.options import Progress
 from meritorder.study.forward.days import surged, with_margin
 from meritorder.study.forward.history import History
-from meritorder.study.forward.policy import Policy, backlog_machines
+from meritorder.study.forward.policy import FleetPolicy, backlog_machines
 
 # Share of the permitted SLO misses that a policy may use on past days.
 _MARGIN: Final = 0.5
@@ -119,7 +119,7 @@ class Simulations:
             self.run(design, level, self.policy(design, level, place + 1), place, surge)
         return self._outcomes[key]
 
-    def run(self, design: Design, level: int, policy: Policy, place: int, surge: float = 1.0) -> Trial:
+    def run(self, design: Design, level: int, policy: FleetPolicy, place: int, surge: float = 1.0) -> Trial:
         """Simulate a day under a policy, and remember the outcome."""
         load = self.load(place, surge)
         forecast = self.history.forecast(design.machine, place)
@@ -132,14 +132,14 @@ class Simulations:
         self.progress(f"{what}: {policy.label}, SLO met for {trial.slo_attainment or 1:.1%}")
         return trial
 
-    def policy(self, design: Design, level: int, count: int) -> Policy:
+    def policy(self, design: Design, level: int, count: int) -> FleetPolicy:
         """Return the policy of a design and a level, with bounds from the first `count` days."""
         machine, last = self.history.machines[design.machine], self.history.days[count - 1].load
         quantile, share = design.floor or (None, _SAFE_SHARE)
         per_machine = share * self._safe_load(design.machine, last) * machine.replicas
         peak = max(float(self.history.loads(design.machine, place).max()) for place in range(count))
         batch = self._batch_machine()
-        return Policy(
+        return FleetPolicy(
             machine=machine,
             batch_machine=self.batch_machines[batch],
             target_in_flight=self.targets(design)[level],

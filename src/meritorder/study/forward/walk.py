@@ -25,7 +25,7 @@ from meritorder.study.forward.forecast import (
     score_forecast,
 )
 from meritorder.study.forward.history import History
-from meritorder.study.forward.policy import Policy
+from meritorder.study.forward.policy import FleetPolicy
 from meritorder.study.forward.simulations import Simulations
 from meritorder.units import SECONDS_PER_DAY
 
@@ -76,7 +76,7 @@ class WalkDay:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class WalkForward:
+class UnseenDays:
     """All days that the policies had not seen.
 
     Args:
@@ -89,7 +89,7 @@ class WalkForward:
 
     days: tuple[WalkDay, ...]
     left_out: dict[int, float]
-    policy: Policy
+    policy: FleetPolicy
     floor: tuple[int, ...]
 
     @property
@@ -147,7 +147,7 @@ def walk_forward(
     epoch_s: float | None = None,
     holidays: frozenset[str] = frozenset(),
     progress: Progress = lambda _: None,
-) -> WalkForward | None:
+) -> UnseenDays | None:
     """Judge the policy out of sample on each day of a trace but the first; None if there are fewer than two days.
 
     Args:
@@ -171,7 +171,7 @@ def walk_forward(
     baseline = PastBaseline(days=whole, machines=machines, progress=progress)
     judged = [_judge(place, history, fit, baseline) for place in range(1, len(whole))]
     fitted = fit.fit(len(whole))
-    return WalkForward(
+    return UnseenDays(
         days=tuple(replace(day, best_usd=simulations.best_usd(place)) for place, day in enumerate(judged, 1)),
         left_out={day.index: day.hole_s for day in days if day.hole_s > 0},
         policy=fitted.policy,

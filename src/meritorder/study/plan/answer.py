@@ -31,7 +31,7 @@ from meritorder.study.plan.arrangements import Arrangements, baseline_label, fin
 from meritorder.study.plan.bounds import find_bounds
 from meritorder.study.plan.carbon import price_carbon, read_carbon
 from meritorder.study.plan.explain import coarsened, tokens_usd
-from meritorder.study.plan.record import Explanation, Judged, explain_solution, to_file
+from meritorder.study.plan.record import Explanation, JudgedPlan, explain_solution, to_file
 from meritorder.study.plan.tomorrow import judge_forward
 from meritorder.study.schedule.capacity import ReducedBackfill
 from meritorder.study.schedule.case import PlanningCase, build_case
@@ -209,7 +209,7 @@ def _cheapest(
     case: PlanningCase,
     options: PlanOptions,
     bounds: tuple[float, float],
-) -> tuple[Judged, Explanation]:
+) -> tuple[JudgedPlan, Explanation]:
     """Return the cheapest plan that keeps every promise, and what is said about it.
 
     Args:
@@ -255,7 +255,7 @@ def _cheapest(
         machines = {**case.machines, **machines}
         policy_outcome, _ = simulate_plan(policy, case.loads, machines, case.tokens, seed=options.seed)
     return (
-        Judged(
+        JudgedPlan(
             plan=plan,
             outcome=outcome,
             policy=policy,

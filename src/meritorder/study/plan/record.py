@@ -116,7 +116,7 @@ def explain_solution(
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Judged:
+class JudgedPlan:
     """The plan with hindsight, its bounds, and the policy that follows from it.
 
     Args:
@@ -147,7 +147,7 @@ def to_file(
     promised: AssignedTrace,
     options: PlanOptions,
     *,
-    judged: Judged,
+    judged: JudgedPlan,
     explanation: Explanation,
     forward: WalkForward | None,
     tokens_usd: Mapping[str, float],

@@ -48,7 +48,7 @@ def judge_forward(
         epoch_s: Unix time of time 0; None if the trace has no dates.
         progress: Receives each step.
     """
-    walks: list[walk.WalkForward] = []
+    walks: list[walk.UnseenDays] = []
     for group in groups:
         walked = walk.walk_forward(
             group.load,
@@ -65,7 +65,7 @@ def judge_forward(
     return Forward(record=_record(walks, epoch_s), trials=trials)
 
 
-def _on_whole_trace(load: TraceLoad, walked: walk.WalkForward, epoch_s: float | None) -> Trial:
+def _on_whole_trace(load: TraceLoad, walked: walk.UnseenDays, epoch_s: float | None) -> Trial:
     """Simulate the fitted policy on the trace that it was fitted to."""
     policy = walked.policy
     first_s = 0.0 if epoch_s is None else epoch_s % SECONDS_PER_DAY
@@ -74,7 +74,7 @@ def _on_whole_trace(load: TraceLoad, walked: walk.WalkForward, epoch_s: float | 
     return simulate_fleet("policy", policy.label, load, policy.pools(floor, initial))
 
 
-def _record(walks: Sequence[walk.WalkForward], epoch_s: float | None) -> WalkForward:
+def _record(walks: Sequence[walk.UnseenDays], epoch_s: float | None) -> WalkForward:
     """Return the days on which every group was judged, summed over the groups."""
     common = set.intersection(*({day.index for day in walked.days} for walked in walks))
     days = [

@@ -5,7 +5,7 @@ from itertools import product
 import numpy as np
 import pytest
 
-from meritorder.study.bound.path import PaidTime, Stretch, cheapest_path, idle_until, is_short
+from meritorder.study.bound.path import PathCost, Stretch, cheapest_path, idle_until, is_short
 
 
 def random_stretch(rng: np.random.Generator, windows: int, numbers: int) -> Stretch:
@@ -72,8 +72,8 @@ def test_path_agrees_with_enumeration(seed: int) -> None:
     assert min(same) == pytest.approx(found_usd)
 
 
-def paid_time(windows: int, window_s: float, before: int, horizon_s: float) -> PaidTime:
-    return PaidTime.of(
+def paid_time(windows: int, window_s: float, before: int, horizon_s: float) -> PathCost:
+    return PathCost.of(
         windows, window_s=window_s, before=before, tick_s=15.0, horizon_s=horizon_s, startup_paid_s=240.0
     )
 

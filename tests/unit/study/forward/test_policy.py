@@ -7,16 +7,16 @@ from tests.samples.fleets import load, machine
 from meritorder.sim.pools import Autoscaled
 from meritorder.study.fleet.machines import max_backfill
 from meritorder.study.forward.forecast import forecast_day
-from meritorder.study.forward.policy import SLOT_S, Policy, backlog_machines, slot_loads
+from meritorder.study.forward.policy import SLOT_S, FleetPolicy, backlog_machines, slot_loads
 
 DAY_S = 86_400.0
 ARRIVED_S = np.sort(np.random.default_rng(0).uniform(0, DAY_S, 4000))
 ASKED = load(ARRIVED_S, waits=np.arange(4000) % 2 == 0, patience_s=3600.0, span_s=DAY_S)
 
 
-def policy(floor_quantile: float | None = 0.5) -> Policy:
+def policy(floor_quantile: float | None = 0.5) -> FleetPolicy:
     served = machine(ASKED)
-    return Policy(
+    return FleetPolicy(
         machine=served,
         batch_machine=served,
         target_in_flight=8.0,

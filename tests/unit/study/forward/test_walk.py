@@ -8,7 +8,7 @@ from tests.samples.fleets import load, machine, offer, profile
 
 from meritorder.study.fleet.load import TraceLoad
 from meritorder.study.fleet.machines import CandidateMachine
-from meritorder.study.forward.walk import WalkForward, walk_forward
+from meritorder.study.forward.walk import UnseenDays, walk_forward
 
 DAY_S = 86_400.0
 
@@ -32,25 +32,25 @@ def machines(asked: TraceLoad) -> list[CandidateMachine]:
 
 
 @pytest.fixture(scope="module")
-def walked() -> WalkForward:
+def walked() -> UnseenDays:
     asked = trace(1500, 1600, 1400)
     result = walk_forward(asked, machines(asked))
     assert result is not None
     return result
 
 
-def test_every_day_but_the_first_is_judged(walked: WalkForward) -> None:
+def test_every_day_but_the_first_is_judged(walked: UnseenDays) -> None:
     assert [day.index for day in walked.days] == [1, 2]
     assert not walked.left_out
 
 
-def test_unseen_days_keep_their_promises(walked: WalkForward) -> None:
+def test_unseen_days_keep_their_promises(walked: UnseenDays) -> None:
     assert walked.slo_days == 2
     assert walked.deadlines_missed == 0
     assert all(day.baseline_slo_kept for day in walked.days)
 
 
-def test_totals_are_sums_over_days(walked: WalkForward) -> None:
+def test_totals_are_sums_over_days(walked: UnseenDays) -> None:
     assert walked.policy_usd == pytest.approx(sum(day.policy_usd for day in walked.days))
     assert walked.saving_share == pytest.approx(1 - walked.policy_usd / walked.baseline_usd)
     lower, upper = walked.saving_interval
@@ -58,7 +58,7 @@ def test_totals_are_sums_over_days(walked: WalkForward) -> None:
     assert walked.regret_usd >= 0
 
 
-def test_policy_costs_no_more_than_real_time(walked: WalkForward) -> None:
+def test_policy_costs_no_more_than_real_time(walked: UnseenDays) -> None:
     assert all(day.policy_usd <= 1.02 * day.baseline_usd for day in walked.days)
 
 

@@ -6,7 +6,7 @@ import pytest
 from tests.unit.study.conftest import OPTIONS
 
 from meritorder import planfile
-from meritorder.study.forward.walk import WalkDay, WalkForward
+from meritorder.study.forward.walk import UnseenDays, WalkDay
 from meritorder.study.plan.answer import plan
 from meritorder.study.plan.replay import replay
 from meritorder.study.plan.tomorrow import _record
@@ -34,8 +34,8 @@ def judged(index: int, policy_usd: float, *, best_usd: float | None = 8.0, misse
     )
 
 
-def walked(*days: WalkDay) -> WalkForward:
-    return WalkForward(days=days, left_out={5: 7200.0}, policy=None, floor=())  # type: ignore[arg-type]
+def walked(*days: WalkDay) -> UnseenDays:
+    return UnseenDays(days=days, left_out={5: 7200.0}, policy=None, floor=())  # type: ignore[arg-type]
 
 
 def test_days_are_summed_over_groups() -> None:
