@@ -40,7 +40,7 @@ class DayJudged(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class WalkForward(msgspec.Struct, frozen=True, kw_only=True):
-    """The policy fitted on the past and carried into the next day, day by day.
+    """The policy fitted to the days before each day, and run on it.
 
     `saving_interval` is the spread of the saving over the days. `regret` is the cost above the hindsight cost of the
     same days, as a share of it; null where no day has one. `pinball_loss` is in replicas, `coverage_80` the share of

@@ -1,4 +1,4 @@
-"""Walk forward: fit a policy to the past days, carry it out on the next, which it has not seen, and so on.
+"""Walk forward: fit a policy to the past days, run it on the next, which it has not seen, and so on.
 
 Each day is simulated by itself. Machines that the load of the hour before midnight needs are on at its beginning, and
 what may wait beyond its end is served after it, on machines that this day pays for.
@@ -29,7 +29,7 @@ from meritorder.study.forward.policy import FleetPolicy
 from meritorder.study.forward.simulations import Simulations
 from meritorder.units import SECONDS_PER_DAY
 
-# Days from which on one can be judged: one to fit to, and one to carry out on.
+# Days from which on one can be judged: one to fit to, and one to run on.
 _MIN_DAYS: Final = 2
 # Quantiles of the interval of daily savings.
 _INTERVAL: Final = (0.1, 0.9)
@@ -193,7 +193,7 @@ def _next_floor(
 
 
 def _judge(place: int, history: History, fit: PolicyFit, baseline: PastBaseline) -> WalkDay:
-    """Carry out on a day what was fitted to the days before it."""
+    """Run on a day what was fitted to the days before it."""
     day = history.days[place]
     with ThreadPoolExecutor(max_workers=1) as background:
         chosen = background.submit(baseline.choose, place)
