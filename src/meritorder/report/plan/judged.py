@@ -1,10 +1,13 @@
-"""How a plan is judged, as rows and sentences: days that it had not seen, what earned the saving, and its policy."""
+"""How a plan is judged, as rows and sentences: days that it had not seen, its saving, its policy, its backtest."""
 
 from typing import Final, NamedTuple
 
 from meritorder.planfile import Plan
-from meritorder.report.wording import or_missing
+from meritorder.report.wording import or_missing, usd_cells
 from meritorder.units import format_count, format_share, format_usd
+
+ADVICE: Final = "this advice"
+"""The rule of a backtest that follows the plan."""
 
 DAY_HEADINGS: Final = ("day", "requests", "real time", "policy", "saved", "SLO kept", "late")
 """Headings of the days."""
@@ -93,3 +96,13 @@ def policy(plan: Plan) -> list[str]:
 def _machines(machines: list[int]) -> str:
     low, high = min(machines), max(machines)
     return format_count(low, "machine") if low == high else f"{low:,} to {format_count(high, 'machine')} by the slot"
+
+
+def backtests(plan: Plan) -> list[tuple[str, str, str, str, str]]:
+    """Return the backtest of every rule: commitment, rule, machines, cost, saving."""
+    costs = usd_cells([test.usd for test in plan.backtest])
+    savings = usd_cells([test.saving_usd for test in plan.backtest])
+    return [
+        (test.commitment, ADVICE if test.rule == "plan" else test.rule, f"{test.machines:,}", usd, saving)
+        for test, usd, saving in zip(plan.backtest, costs, savings, strict=True)
+    ]

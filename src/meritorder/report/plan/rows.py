@@ -19,8 +19,6 @@ from meritorder.units import SECONDS_PER_HOUR, format_count, format_duration, fo
 
 REALTIME: Final = "Real time"
 """The baseline of a plan."""
-ADVICE: Final = "this advice"
-"""The rule of a backtest that follows the plan."""
 _NEGLIGIBLE_SHARE: Final = 1e-4
 # From here on, hours are shown without decimals.
 _WHOLE_HOURS: Final = 10
@@ -354,16 +352,6 @@ def spot(plan: Plan) -> list[str]:
 def certainty(plan: Plan) -> list[str]:
     """Return sentences on how certain the saving and the plan are."""
     return [text for text in (saving(plan), regret(plan), *spot(plan), *plan.performance) if text]
-
-
-def backtests(plan: Plan) -> list[tuple[str, str, str, str, str]]:
-    """Return the backtest of every rule: commitment, rule, machines, cost, saving."""
-    costs = usd_cells([test.usd for test in plan.backtest])
-    savings = usd_cells([test.saving_usd for test in plan.backtest])
-    return [
-        (test.commitment, ADVICE if test.rule == "plan" else test.rule, f"{test.machines:,}", usd, saving)
-        for test, usd, saving in zip(plan.backtest, costs, savings, strict=True)
-    ]
 
 
 def facts(plan: Plan, outcome: PlanOutcome) -> list[tuple[str, str]]:

@@ -196,10 +196,10 @@ def _policy(plan: Plan, width: int) -> RenderableType | None:
 
 def _backtest(plan: Plan) -> RenderableType:
     parts: list[RenderableType] = []
-    for name, tests in groupby(rows.backtests(plan), key=lambda row: row[0]):
+    for name, tests in groupby(judged.backtests(plan), key=lambda row: row[0]):
         table = columns("rule", "machines", "cost", "saved", numbers=3)
         for row in tests:
-            table.add_row(*map(plain, row[1:]), style="bold" if row[1] == rows.ADVICE else "")
+            table.add_row(*map(plain, row[1:]), style="bold" if row[1] == judged.ADVICE else "")
         parts += [plain(name, "dim"), table]
     return section("Backtest", "chosen on the first part of the trace, paid on the rest", *parts)
 
