@@ -45,7 +45,8 @@ def find_bounds(groups: Iterable[Arrangements], case: PlanningCase, tiers: Colle
         total_usd += lower_bound_usd(
             load, supplies, tokens_usd=bought_usd, realtime_tokens=bool(_REALTIME_TIERS & frozenset(tiers))
         )
-    return total_usd, hard_usd
+    # Rounding may leave one above the other where both are the work alone.
+    return total_usd, min(hard_usd, total_usd)
 
 
 def _supply(machine: CandidateMachine, problem: Problem) -> Supply:
