@@ -19,6 +19,8 @@ from meritorder.units import format_share
 
 # Nine in ten draws lie between the first level and the last; those in between catch the jumps.
 _LEVELS: Final = (0.05, 0.275, 0.725, 0.95)
+# Loads of more requests need larger fleets, which jump less: the outer levels do.
+_MANY_REQUESTS: Final = 500_000
 # Levels that are searched at once; the kernel of the simulator releases the interpreter lock.
 _THREADS: Final = 2
 
@@ -38,6 +40,8 @@ def saving_interval(result: SearchResult, search: Search, seed: int) -> Interval
     errors = [error for error in known if error is not None]
     if len(errors) < len(used):
         return None
+    last = len(_LEVELS) - 1
+    levels = range(last + 1) if len(search.load) <= _MANY_REQUESTS else (0, last)
     searches = [
         replace(
             search,
@@ -46,7 +50,7 @@ def saving_interval(result: SearchResult, search: Search, seed: int) -> Interval
             autoscale=result.baseline.autoscales or result.mix.autoscales,
             tried=[],
         )
-        for level in range(len(_LEVELS))
+        for level in levels
     ]
     with ThreadPoolExecutor(max_workers=_THREADS) as threads:
         slowed = [share for share in threads.map(_saving_share, searches) if share is not None]
