@@ -31,7 +31,13 @@ async def engine() -> AsyncIterator[Engine]:
 
 
 def a_call(*, tokens: int, stream: bool) -> Call:
-    body = {"model": MODEL, "messages": [{"role": "user", "content": "Count."}], "max_tokens": tokens, "stream": stream}
+    body = {
+        "model": MODEL,
+        "messages": [{"role": "user", "content": "Count."}],
+        "max_tokens": tokens,
+        "temperature": 0,
+        "stream": stream,
+    }
     if stream:
         body |= {"ignore_eos": True, "stream_options": {"include_usage": True}}
     return Call(path="/v1/chat/completions", body=json.dumps(body).encode(), stream=stream, model=MODEL, timeout_s=60.0)
