@@ -45,8 +45,8 @@ class SearchResult:
 
     Args:
         fixed: The present fleet if there is one, else the cheapest that is always on and meets every SLO.
-        autoscaled: Cheapest autoscaled fleet that does, no dearer than `always_on`; if none does, the one with the
-            highest attainment.
+        autoscaled: Cheapest autoscaled fleet that does, at most as expensive as `always_on`; if none does, the one with
+            the highest attainment.
         baseline: The present fleet if there is one, else the cheapest in real time.
         always_on: The cheapest fleet that is always on.
         realtime: The cheapest fleet in real time.

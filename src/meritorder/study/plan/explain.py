@@ -259,9 +259,12 @@ def sentence(
         parts.append(f"Its carbon is priced at {format_usd(carbon_usd)} on top.")
     if hindsight.bound_usd > 0:
         included = ", carbon included" if carbon_usd else ""
+        distance = f"this plan is within {format_share(max(hindsight.gap, 0.0), 1)} of it"
+        if hindsight.gap < -_NEGLIGIBLE:
+            distance = "this plan costs less, so it lies outside that family"
         parts.append(
             f"No policy of the family that docs/plan.md states costs less than {format_usd(hindsight.bound_usd)}"
-            f"{included}, even with hindsight: this plan is within {format_share(max(hindsight.gap, 0.0), 1)} of it."
+            f"{included}, even with hindsight: {distance}."
         )
     return " ".join(part for part in parts if part)
 

@@ -73,6 +73,21 @@ def test_sentence_claims_no_saving_without_one() -> None:
     assert "saves 45 %" in sentence(200.0)
 
 
+def test_plan_below_the_bound_is_outside_its_family() -> None:
+    hindsight = InHindsight(
+        baseline_usd=200.0,
+        total_usd=90.0,
+        bound_usd=100.0,
+        hard_bound_usd=50.0,
+        gap=-0.1,
+        saving_usd=110.0,
+        saving_share=0.55,
+    )
+    policy = PlanOutcome(total_usd=90.0, slo_attainment=1.0, deadlines_missed=0)
+    text = explain.sentence(5, hindsight, policy)
+    assert "this plan costs less, so it lies outside that family" in text
+
+
 def test_warnings_name_cheaper_tokens_and_deferral() -> None:
     trace = cast("Trace", SimpleNamespace(report=SimpleNamespace(bad_rows=2, rows=9, aside_lines=[])))
     texts = explain.warnings(
