@@ -4,13 +4,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from meritorder.gateway.config import ENGINES, VenueKind
-from meritorder.gateway.upstreams import anthropic, gemini
 from meritorder.gateway.upstreams.batches.anthropic import AnthropicBatches
 from meritorder.gateway.upstreams.batches.gemini import GeminiBatches
 from meritorder.gateway.upstreams.batches.openai import OpenAIBatches
 from meritorder.gateway.upstreams.batches.venue import BatchVenue
 from meritorder.gateway.upstreams.connection import Endpoint
-from meritorder.gateway.upstreams.dialect import TranslatingUpstream
+from meritorder.gateway.upstreams.dialects import anthropic, gemini
+from meritorder.gateway.upstreams.dialects.dialect import TranslatingUpstream
 from meritorder.gateway.upstreams.guard import Guard, Guarded
 from meritorder.gateway.upstreams.openai import OpenAIUpstream, OpenAIVenue, Priority
 from meritorder.gateway.upstreams.upstream import Runtime, Upstream

@@ -10,7 +10,6 @@ from typing import Final
 import msgspec
 
 from meritorder.gateway.errors import UnavailableError
-from meritorder.gateway.upstreams.anthropic import Anthropic, version_for
 from meritorder.gateway.upstreams.batches.provider import (
     Provider,
     check,
@@ -21,8 +20,9 @@ from meritorder.gateway.upstreams.batches.provider import (
 )
 from meritorder.gateway.upstreams.batches.venue import BatchLimits, BatchLine, BatchState, BatchStatus, LineResult
 from meritorder.gateway.upstreams.connection import Endpoint
-from meritorder.gateway.upstreams.dialect import answered_line, failed_line, translate_line
-from meritorder.gateway.upstreams.fields import Json
+from meritorder.gateway.upstreams.dialects.anthropic import Anthropic, version_for
+from meritorder.gateway.upstreams.dialects.dialect import answered_line, failed_line, translate_line
+from meritorder.gateway.upstreams.dialects.fields import Json
 from meritorder.gateway.upstreams.upstream import Runtime
 
 # Anthropic accepts 100,000 requests and 256 MB; a batch is held in memory, so ours are smaller.

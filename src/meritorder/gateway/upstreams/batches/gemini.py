@@ -14,9 +14,9 @@ from meritorder.gateway.errors import BrokenAnswerError
 from meritorder.gateway.upstreams.batches.provider import Provider, check, checked_contract, own_id, wire_id
 from meritorder.gateway.upstreams.batches.venue import BatchLimits, BatchLine, BatchState, BatchStatus, LineResult
 from meritorder.gateway.upstreams.connection import Endpoint
-from meritorder.gateway.upstreams.dialect import answered_line, failed_line, translate_line
-from meritorder.gateway.upstreams.fields import Json
-from meritorder.gateway.upstreams.gemini import Gemini, model_name
+from meritorder.gateway.upstreams.dialects.dialect import answered_line, failed_line, translate_line
+from meritorder.gateway.upstreams.dialects.fields import Json
+from meritorder.gateway.upstreams.dialects.gemini import Gemini, model_name
 from meritorder.gateway.upstreams.upstream import Runtime
 
 # Gemini accepts files of 2 GB; ours are held in memory.

@@ -12,7 +12,7 @@ import msgspec
 from meritorder.gateway.upstreams.batches.provider import Provider, check, checked_contract, own_id, wire_id
 from meritorder.gateway.upstreams.batches.venue import BatchLimits, BatchLine, BatchState, BatchStatus, LineResult
 from meritorder.gateway.upstreams.connection import Endpoint
-from meritorder.gateway.upstreams.fields import Json
+from meritorder.gateway.upstreams.dialects.fields import Json
 from meritorder.gateway.upstreams.upstream import Runtime
 from meritorder.units import SECONDS_PER_DAY
 

@@ -14,7 +14,7 @@ from meritorder.gateway.errors import BrokenAnswerError, RefusedError, Unavailab
 from meritorder.gateway.upstreams import retry
 from meritorder.gateway.upstreams.batches.venue import BatchLimits, BatchLine
 from meritorder.gateway.upstreams.connection import Connection, Endpoint, HttpReply
-from meritorder.gateway.upstreams.fields import Json
+from meritorder.gateway.upstreams.dialects.fields import Json
 from meritorder.gateway.upstreams.upstream import Runtime
 
 _RETRY: Final = retry.RetryRule(attempts=4, first_wait_s=1.0, max_wait_s=20.0)

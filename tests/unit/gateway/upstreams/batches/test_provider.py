@@ -11,12 +11,12 @@ from tests.samples.http_server import Asked, Wire
 from tests.samples.providers import CREATED, AnthropicApi, GeminiApi, OpenAIBatchApi
 
 from meritorder.gateway.errors import BrokenAnswerError, RefusedError, UnavailableError, UnsupportedError
-from meritorder.gateway.upstreams import anthropic, gemini
 from meritorder.gateway.upstreams.batches.anthropic import AnthropicBatches
 from meritorder.gateway.upstreams.batches.gemini import GeminiBatches
 from meritorder.gateway.upstreams.batches.openai import OpenAIBatches
 from meritorder.gateway.upstreams.batches.venue import BatchLimits, BatchLine, BatchStatus, BatchVenue, LineResult
 from meritorder.gateway.upstreams.connection import Endpoint
+from meritorder.gateway.upstreams.dialects import anthropic, gemini
 from meritorder.gateway.upstreams.upstream import Runtime
 
 WORLD = Runtime(now=lambda: CREATED, draw=lambda: 0.0)

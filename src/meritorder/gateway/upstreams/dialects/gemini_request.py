@@ -4,7 +4,7 @@ from typing import Final
 
 import msgspec
 
-from meritorder.gateway.upstreams.fields import FieldReader, Json, data_url, without_none
+from meritorder.gateway.upstreams.dialects.fields import FieldReader, Json, data_url, without_none
 
 _SYSTEM: Final = frozenset({"system", "developer"})
 _AUDIO: Final = {"wav": "audio/wav", "mp3": "audio/mp3"}

@@ -3,7 +3,7 @@
 import pytest
 
 from meritorder.gateway.errors import UnsupportedError
-from meritorder.gateway.upstreams.fields import FieldReader, data_url
+from meritorder.gateway.upstreams.dialects.fields import FieldReader, data_url
 
 
 def test_leftover_field_is_refused_by_path() -> None:

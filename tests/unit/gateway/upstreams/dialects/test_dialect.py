@@ -14,9 +14,9 @@ from tests.samples.http_server import Asked, LocalServer, Wire
 from tests.samples.providers import AnthropicApi, GeminiApi, a_content, a_message
 
 from meritorder.gateway.errors import BrokenAnswerError, UnsupportedError
-from meritorder.gateway.upstreams import anthropic as anthropic_dialect
-from meritorder.gateway.upstreams import gemini as gemini_dialect
-from meritorder.gateway.upstreams.dialect import TranslatingUpstream
+from meritorder.gateway.upstreams.dialects import anthropic as anthropic_dialect
+from meritorder.gateway.upstreams.dialects import gemini as gemini_dialect
+from meritorder.gateway.upstreams.dialects.dialect import TranslatingUpstream
 from meritorder.gateway.upstreams.upstream import Call, Upstream
 
 openai = pytest.importorskip("openai")

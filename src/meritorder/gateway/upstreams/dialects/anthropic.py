@@ -8,10 +8,16 @@ from typing import Final
 
 import msgspec
 
-from meritorder.gateway.upstreams.anthropic_request import to_messages
-from meritorder.gateway.upstreams.completions import CompletionChunks, CompletionUsage, Message, completion, tool_call
 from meritorder.gateway.upstreams.connection import Endpoint
-from meritorder.gateway.upstreams.fields import Json
+from meritorder.gateway.upstreams.dialects.anthropic_request import to_messages
+from meritorder.gateway.upstreams.dialects.completions import (
+    CompletionChunks,
+    CompletionUsage,
+    Message,
+    completion,
+    tool_call,
+)
+from meritorder.gateway.upstreams.dialects.fields import Json
 
 BASE_URL: Final = "https://api.anthropic.com"
 _VERSION: Final = "2026-10-21"

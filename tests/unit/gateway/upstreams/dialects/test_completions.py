@@ -5,7 +5,7 @@ import json
 import pytest
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 
-from meritorder.gateway.upstreams.completions import (
+from meritorder.gateway.upstreams.dialects.completions import (
     CompletionChunks,
     CompletionUsage,
     Message,

@@ -5,7 +5,7 @@ from typing import Any, Final
 
 import msgspec
 
-from meritorder.gateway.upstreams.fields import Json, without_none
+from meritorder.gateway.upstreams.dialects.fields import Json, without_none
 
 _TYPE_OF_STATUS: Final = {
     400: "invalid_request_error",

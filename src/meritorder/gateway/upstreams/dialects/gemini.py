@@ -8,7 +8,8 @@ from urllib.parse import quote
 
 import msgspec
 
-from meritorder.gateway.upstreams.completions import (
+from meritorder.gateway.upstreams.connection import Endpoint
+from meritorder.gateway.upstreams.dialects.completions import (
     CompletionChunks,
     CompletionUsage,
     Message,
@@ -16,9 +17,8 @@ from meritorder.gateway.upstreams.completions import (
     to_delta,
     tool_call,
 )
-from meritorder.gateway.upstreams.connection import Endpoint
-from meritorder.gateway.upstreams.fields import Json
-from meritorder.gateway.upstreams.gemini_request import to_contents
+from meritorder.gateway.upstreams.dialects.fields import Json
+from meritorder.gateway.upstreams.dialects.gemini_request import to_contents
 
 BASE_URL: Final = "https://generativelanguage.googleapis.com/v1"
 _KINDS: Final = frozenset({"models", "tunedModels"})

@@ -7,10 +7,10 @@ from typing import Final, Protocol
 import msgspec
 
 from meritorder.gateway.errors import BrokenAnswerError, UnsupportedError
-from meritorder.gateway.upstreams import completions
 from meritorder.gateway.upstreams.batches.venue import BatchLine, LineResult
 from meritorder.gateway.upstreams.connection import Connection, Endpoint, HttpReply
-from meritorder.gateway.upstreams.fields import Json, decode
+from meritorder.gateway.upstreams.dialects import completions
+from meritorder.gateway.upstreams.dialects.fields import Json, decode
 from meritorder.gateway.upstreams.upstream import Call, EngineLoad, Reply
 from meritorder.gateway.wire.events import DONE, event, events
 

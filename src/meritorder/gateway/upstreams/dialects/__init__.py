@@ -1,0 +1,1 @@
+"""Venues with another API than OpenAI's: requests, answers and streams translated."""
