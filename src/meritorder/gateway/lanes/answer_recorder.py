@@ -1,21 +1,100 @@
 """Records answers so that clients can retrieve them by id."""
 
+import logging
 from collections.abc import AsyncIterator
 from typing import Any, Final
 
 import msgspec
-from sqlalchemy import Connection
+from sqlalchemy.exc import SQLAlchemyError
 
-from meritorder.gateway.errors import BrokenAnswerError
+from meritorder.gateway.errors import BrokenAnswerError, StoreUnavailableError
 from meritorder.gateway.state.context import Context
 from meritorder.gateway.state.request import Request
 from meritorder.gateway.store import stored_answers
 from meritorder.gateway.store.stored_answers import StoredAnswer
+from meritorder.gateway.wire import calls
 from meritorder.gateway.wire.assemble import AnswerAssembler
-from meritorder.gateway.wire.errors import INVALID_JSON
+from meritorder.gateway.wire.errors import INVALID_JSON, ApiError, unavailable
 from meritorder.gateway.wire.events import DATA
 
 _MAX_BYTES: Final = 16 * 1024 * 1024
+_MAX_ID: Final = 96  # characters
+_RETRY_AFTER_S: Final = 5.0
+_NOT_STORED: Final = "The answer was not stored."
+_CODE: Final = "answer_not_stored"
+_RESPONSES: Final = "/v1/responses"
+_LAST_RESPONSE_EVENTS: Final = ("response.completed", "response.incomplete", "response.failed")
+_ID_PREFIXES: Final = {stored_answers.RESPONSE: "resp_", stored_answers.COMPLETION: "chatcmpl-"}
+_log: Final = logging.getLogger(__name__)
+
+
+class StreamEnd:
+    """Holds back the last event of a stream, by which its client knows that the answer is complete.
+
+    Args:
+        endpoint: Endpoint of the call.
+    """
+
+    __slots__ = ("_incomplete", "_incomplete_bytes", "_is_response", "held", "reached")
+
+    def __init__(self, endpoint: str) -> None:
+        self.reached = False
+        self.held = b""
+        self._is_response = endpoint == _RESPONSES
+        self._incomplete: list[bytes] = []
+        self._incomplete_bytes = 0
+
+    def feed(self, chunk: bytes) -> bytes:
+        """Take a part of the stream; return what may be sent to the client now."""
+        if self.reached:
+            self.held += chunk
+            return b""
+        cut = chunk.rfind(b"\n") + 1
+        if cut == 0 and self._incomplete_bytes < _MAX_BYTES:
+            self._incomplete.append(chunk)
+            self._incomplete_bytes += len(chunk)
+            return b""
+        whole = chunk[:cut] if cut else chunk
+        if self._incomplete:
+            whole = b"".join(self._incomplete) + whole
+            self._incomplete.clear()
+            self._incomplete_bytes = 0
+        if 0 < cut < len(chunk):
+            self._incomplete.append(chunk[cut:])
+            self._incomplete_bytes = len(chunk) - cut
+        if (b'"response.' if self._is_response else b"[DONE]") not in whole and b"event:" not in whole:
+            return whole
+        return self._cut_last_event(whole)
+
+    def rest(self) -> bytes:
+        """Return what was not sent yet, when the stream has ended."""
+        return self.held + b"".join(self._incomplete)
+
+    def _cut_last_event(self, whole: bytes) -> bytes:
+        start = 0
+        for line in whole.splitlines(keepends=True):
+            if self._is_last(line.strip()):
+                self.reached = True
+                self.held = whole[start:] + b"".join(self._incomplete)
+                self._incomplete.clear()
+                return whole[:start]
+            start += len(line)
+        return whole
+
+    def _is_last(self, line: bytes) -> bool:
+        name, _, value = line.partition(b":")
+        value = value.strip()
+        if not self._is_response:
+            return name == b"data" and value == b"[DONE]"
+        if name == b"event":
+            return value.decode("utf-8", "replace") in _LAST_RESPONSE_EVENTS
+        if name != b"data" or not any(kind.encode() in value for kind in _LAST_RESPONSE_EVENTS):
+            return False
+        try:
+            event = msgspec.json.decode(value)
+        except INVALID_JSON:
+            return False
+        return isinstance(event, dict) and event.get("type") in _LAST_RESPONSE_EVENTS
 
 
 class AnswerRecorder:
@@ -36,35 +115,62 @@ class AnswerRecorder:
         if self._bytes <= _MAX_BYTES:
             self._parts.append(chunk)
 
-    async def answer(self) -> bytes | None:
-        """Return the assembled answer; None if the stream has none, or one that is too long to store."""
+    async def answer(self) -> bytes:
+        """Return the assembled answer.
+
+        Raises:
+            ApiError: The stream has no complete answer, or one that is too long to store.
+        """
         if self._bytes > _MAX_BYTES:
-            return None
-        if self._endpoint == "/v1/responses":
-            return _last_response(b"".join(self._parts))
+            raise ApiError(502, f"{_NOT_STORED} It is longer than {_MAX_BYTES:,} bytes.", code=_CODE)
         try:
+            if self._endpoint == _RESPONSES:
+                return _last_response(b"".join(self._parts))
             return await AnswerAssembler("").read(self._replay())
-        except BrokenAnswerError:
-            return None
+        except BrokenAnswerError as error:
+            raise ApiError(502, f"{_NOT_STORED} It is not complete: {error.what}.", code=_CODE) from error
 
     async def _replay(self) -> AsyncIterator[bytes]:
         for part in self._parts:
             yield part
 
 
-def stored_answer(request: Request, answer: bytes) -> StoredAnswer | None:
-    """Return the record to store of a request and its answer; None if the answer has no id."""
+async def store_answer(context: Context, request: Request, answer: bytes) -> bytes:
+    """Store the answer to a request, and return it with its id: the venue's, or ours if the venue gave none.
+
+    It is on the disk when this returns.
+
+    Raises:
+        ApiError: It was not stored, and its client must not take it as stored.
+    """
+    stored = _stored_answer(context, request, answer)
     try:
-        content = msgspec.json.decode(answer)
-        fields = msgspec.json.decode(request.body)
+        await context.database.write_item_soon(stored_answers.add_all, stored)
+    except StoreUnavailableError:
+        raise unavailable(_NOT_STORED, retry_after_s=_RETRY_AFTER_S, code=_CODE) from None
+    except SQLAlchemyError as error:
+        _log.error("an answer was not stored: %s", error)
+        raise ApiError(500, _NOT_STORED, code=_CODE) from error
+    return stored.answer or answer
+
+
+def _stored_answer(context: Context, request: Request, answer: bytes) -> StoredAnswer:
+    kind = request.stored_as
+    try:
+        content: Any = msgspec.json.decode(answer)
+        fields: Any = msgspec.json.decode(request.body)
     except INVALID_JSON:
-        return None
-    if not isinstance(content, dict) or not isinstance(content.get("id"), str) or request.stored_as is None:
-        return None
+        content = None
+    if kind is None or not isinstance(content, dict):
+        raise ApiError(502, f"{_NOT_STORED} It is not a JSON object.", code=_CODE)
+    answer_id = content.get("id")
+    if not isinstance(answer_id, str) or not answer_id.isprintable() or not 0 < len(answer_id) <= _MAX_ID:
+        answer_id = context.new_id(_ID_PREFIXES[kind])
+        answer = calls.with_fields(answer, id=answer_id)
     metadata = fields.get("metadata")
     return StoredAnswer(
-        id=content["id"],
-        kind=request.stored_as,
+        id=answer_id,
+        kind=kind,
         tenant=request.key.tenant,
         model=request.call.model,
         status="completed",
@@ -75,23 +181,14 @@ def stored_answer(request: Request, answer: bytes) -> StoredAnswer | None:
     )
 
 
-async def find_stored(context: Context, tenant: str, kind: str, item_id: str) -> StoredAnswer | None:
-    """Return a stored answer, even if its write is still pending: its client may already ask for it."""
-
-    def get(connection: Connection) -> StoredAnswer | None:
-        return stored_answers.get(connection, tenant, kind, item_id)
-
-    # Writes are executed in order: a read that queues behind them sees them all.
-    return await context.database.read_soon(get) or await context.database.write_soon(get)
-
-
-def _last_response(stream: bytes) -> bytes | None:
+def _last_response(stream: bytes) -> bytes:
     for line in reversed(stream.split(b"\n")):
         if line.startswith(DATA) and b'"response"' in line:
             try:
                 event: dict[str, Any] = msgspec.json.decode(line[len(DATA) :])
             except INVALID_JSON:
-                return None
-            response = event.get("response")
-            return msgspec.json.encode(response) if isinstance(response, dict) else None
-    return None
+                break
+            if isinstance(response := event.get("response"), dict):
+                return msgspec.json.encode(response)
+            break
+    raise BrokenAnswerError("the stream ended before the response was complete", venue="")

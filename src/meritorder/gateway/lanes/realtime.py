@@ -1,17 +1,18 @@
 """The real-time lane: requests pass straight through to a venue, their bodies untouched, their answers unbuffered."""
 
+import asyncio
+import contextlib
 import time
-from collections.abc import Callable, Mapping
-from functools import lru_cache
+from collections.abc import AsyncIterator, Callable, Mapping
+from functools import cache, lru_cache
 from typing import Final
 
 from meritorder.gateway.config import REALTIME
 from meritorder.gateway.errors import UnsupportedError, UpstreamError, UpstreamTimeoutError
-from meritorder.gateway.lanes.answer_recorder import AnswerRecorder, stored_answer
+from meritorder.gateway.lanes.answer_recorder import AnswerRecorder, StreamEnd, store_answer
 from meritorder.gateway.state.context import Context
 from meritorder.gateway.state.ledger_writer import realtime_entry
 from meritorder.gateway.state.request import Request
-from meritorder.gateway.store import stored_answers
 from meritorder.gateway.upstreams.upstream import Call, Reply
 from meritorder.gateway.venues.plan_executor import PlanExecutor
 from meritorder.gateway.venues.venues import Venue, Venues
@@ -21,6 +22,7 @@ from meritorder.gateway.wire.errors import ApiError, invalid_request, normalized
 from meritorder.gateway.wire.usage import StreamMeter, Usage, parse_usage
 from meritorder.latency import tpot_s
 
+_DRAIN_S: Final = 1.0
 _CLIENT_GONE: Final = 499  # as in nginx; appears only in the ledger
 # Headers of one connection, or of an encoding that our HTTP client has already decoded.
 _DROPPED_HEADERS: Final = frozenset(
@@ -98,37 +100,41 @@ class RealTime:
 
     async def _forward(self, request: Request, venue: Venue, reply: Reply, send: Send) -> None:
         request.status = reply.status
+        finish = cache(lambda: self._finish(venue, request))  # once, before the client has the whole answer
         try:
             if request.call.stream and reply.status == 200:
-                await self._forward_stream(request, venue, reply, send)
+                await self._forward_stream(request, venue, reply, send, finish)
             else:
-                await self._forward_whole(request, reply, send)
+                await self._forward_whole(request, reply, send, finish)
         except BaseException:
             request.status = _CLIENT_GONE if request.usage is None else request.status
             raise
         finally:
-            self._finish(venue, request)
+            finish()
             await reply.close()
 
-    async def _forward_whole(self, request: Request, reply: Reply, send: Send) -> None:
+    async def _forward_whole(self, request: Request, reply: Reply, send: Send, finish: Callable[[], None]) -> None:
         body = await reply.read()
         request.usage = parse_usage(body)
         if reply.status >= 400:
             body = normalized_error(body)
         elif request.stored_as is not None:
-            self._store(request, body)
+            body = await store_answer(self._context, request, body)
+        finish()
         headers = _forwarded_headers(reply.headers)
         headers.append((b"x-request-id", request.id.encode()))
         await respond(send, reply.status, headers, body)
 
-    async def _forward_stream(self, request: Request, venue: Venue, reply: Reply, send: Send) -> None:
+    async def _forward_stream(
+        self, request: Request, venue: Venue, reply: Reply, send: Send, finish: Callable[[], None]
+    ) -> None:
         headers = _forwarded_headers(reply.headers)
         headers.append((b"x-request-id", request.id.encode()))
         await send({"type": "http.response.start", "status": reply.status, "headers": headers})
-        meter = StreamMeter()
+        parts, meter, end = reply.body, StreamMeter(), StreamEnd(request.endpoint)
         recorder = AnswerRecorder(request.endpoint) if request.stored_as is not None else None
         try:
-            async for chunk in reply.body:
+            async for chunk in parts:
                 if request.ttft_s is None:
                     now_s = time.monotonic()
                     request.ttft_s = now_s - request.started_s
@@ -138,19 +144,28 @@ class RealTime:
                 meter.feed(chunk)
                 if recorder is not None:
                     recorder.feed(chunk)
-                await send({"type": "http.response.body", "body": chunk, "more_body": True})
+                if ready := end.feed(chunk):
+                    await send({"type": "http.response.body", "body": ready, "more_body": True})
+                if end.reached:
+                    break
         finally:
             venue.pace.remove(meter)
             request.usage = meter.usage(calls.estimate_tokens(len(request.body)))
-        if recorder is not None and (answer := await recorder.answer()) is not None:
-            self._store(request, answer)  # before the stream ends: the client may ask for it at once
-        await send({"type": "http.response.body", "body": b""})
+        last = end.rest()
+        if recorder is not None:
+            last = await self._store(request, recorder, last)
+        finish()
+        await send({"type": "http.response.body", "body": last})
+        if end.reached:
+            await _drain(parts)
 
-    def _store(self, request: Request, answer: bytes) -> None:
-        """Store an answer for retrieval, without delaying the client."""
-        stored = stored_answer(request, answer)
-        if stored is not None:
-            self._context.database.submit(lambda connection: stored_answers.add(connection, stored))
+    async def _store(self, request: Request, recorder: AnswerRecorder, last: bytes) -> bytes:
+        """Store a streamed answer; return its last event, or an error event if it was not stored."""
+        try:
+            await store_answer(self._context, request, await recorder.answer())
+        except ApiError as error:
+            return error.event(request.endpoint)
+        return last
 
     def _finish(self, venue: Venue, request: Request) -> None:
         """Release a request's place at its venue, and add its ledger entry."""
@@ -163,6 +178,14 @@ class RealTime:
         cost = venue.cost_picousd(usage) if request.status == 200 else 0
         entry = realtime_entry(request, venue.name, usage, e2e_s=e2e_s, cost_picousd=cost)
         self._context.ledger_writer.add(entry)
+
+
+async def _drain(parts: AsyncIterator[bytes]) -> None:
+    """Read what follows the last event, so that the connection can be used again."""
+    with contextlib.suppress(UpstreamError, TimeoutError):
+        async with asyncio.timeout(_DRAIN_S):
+            async for _ in parts:
+                pass
 
 
 def _tpot_s(request: Request, usage: Usage, e2e_s: float) -> float | None:

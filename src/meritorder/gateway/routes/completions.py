@@ -9,7 +9,6 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from meritorder.gateway.lanes.answer_recorder import find_stored
 from meritorder.gateway.routes.answering import (
     DEFAULT_PAGE,
     MAX_PAGE,
@@ -53,7 +52,6 @@ class Completions:
         wanted_metadata = {name[9:-1]: value for name, value in query.items() if name.startswith("metadata[")}
         matching: list[dict[str, Any]] = []
         after, more = query.get("after"), True
-        await self._context.database.settle()  # an answer is stored while it is sent: its client may list it at once
         while more and len(matching) <= limit:
             page = await self._context.database.read_soon(
                 partial(
@@ -111,7 +109,9 @@ class Completions:
 
     async def _find(self, request: Request) -> StoredAnswer:
         key, completion_id = await caller(self._context, request), request.path_params["completion_id"]
-        completion = await find_stored(self._context, key.tenant, COMPLETION, completion_id)
+        completion = await self._context.database.read_soon(
+            lambda connection: stored_answers.get(connection, key.tenant, COMPLETION, completion_id)
+        )
         if completion is None:
             raise ApiError(404, f"Chat completion with id '{completion_id}' not found.", param="id")
         return completion

@@ -8,7 +8,6 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
-from meritorder.gateway.lanes.answer_recorder import find_stored
 from meritorder.gateway.lanes.background import ResponseStreams
 from meritorder.gateway.routes.answering import caller, is_ascending, json_response, page_object
 from meritorder.gateway.state.context import Context
@@ -91,7 +90,9 @@ class Responses:
 
     async def _find(self, request: Request) -> StoredAnswer:
         key, response_id = await caller(self._context, request), request.path_params["response_id"]
-        response = await find_stored(self._context, key.tenant, RESPONSE, response_id)
+        response = await self._context.database.read_soon(
+            lambda connection: stored_answers.get(connection, key.tenant, RESPONSE, response_id)
+        )
         if response is None:
             raise ApiError(404, f"Response with id '{response_id}' not found.", param="id")
         return response

@@ -1,7 +1,7 @@
 """Database access off the event loop: one thread writes, a few read.
 
 The writer commits all pending changes in one transaction, each under its own savepoint: a change that fails is rolled
-back alone, and hundreds of changes share one write to the disk.
+back alone, and hundreds of changes share one write to the disk. Pending items of one kind share their statements too.
 """
 
 import asyncio
@@ -9,12 +9,13 @@ import logging
 import queue
 import threading
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import chain
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final, NamedTuple, TypeVar
 
-from sqlalchemy import Connection, Engine, create_engine, event, make_url
+from sqlalchemy import Connection, Engine, Table, create_engine, event, make_url
 from sqlalchemy.exc import (
     ArgumentError,
     DataError,
@@ -29,12 +30,28 @@ from meritorder.errors import ConfigError
 from meritorder.gateway.errors import StoreUnavailableError
 
 T = TypeVar("T")
+Item = TypeVar("Item")
 Change = Callable[[Connection], Any]
+BulkChange = Callable[[Connection, Sequence[Item]], Sequence[T]]
+"""Changes many items at once, and returns the result of each."""
 
-_Pending = tuple[Change, "Future[Any]"]
+
+class _Pending(NamedTuple):
+    """A change that waits for the writer; a change of an item is made together with those of the same kind."""
+
+    change: Callable[..., Any]
+    outcome: "Future[Any]"
+    item: Any = None
+    is_item: bool = False
+
 
 _READERS: Final = 4
-_MAX_COMMIT: Final = 512
+_MAX_COMMIT: Final = 1024
+_MAX_WAITING: Final = 20_000  # changes of clients that wait, while the database hangs
+_MAX_CONFLICTS: Final = 10
+_CONFLICTS: Final = ("40001", "40P01")  # of PostgreSQL: another gateway changed the same rows; a repetition succeeds
+# A few sizes, so that each statement is prepared once; the largest within SQLite's limit on parameters.
+_INSERT_SIZES: Final = (512, 64, 8, 1)
 _BUSY_TIMEOUT_S: Final = 30.0
 _SOON_S: Final = 10.0  # longer than a healthy database takes
 # A server whose machine vanishes is detected after seconds instead of minutes or hours.
@@ -87,7 +104,7 @@ class Database:
         Raises:
             StoreUnavailableError: As for `write`; or the time is up, and the change may still be made.
         """
-        outcome = self.submit(change)
+        outcome = self._submit_soon(_Pending(change, Future()))
         try:
             return await self._soon(asyncio.wrap_future(outcome))
         except (StoreUnavailableError, asyncio.CancelledError):
@@ -95,15 +112,40 @@ class Database:
                 outcome.add_done_callback(lambda late: self._undo(late, undo))
             raise
 
+    async def write_item(self, change: BulkChange[Item, T], item: Item) -> T:
+        """Change an item together with all others of its kind that wait; durable when this returns.
+
+        Raises:
+            StoreUnavailableError: The database cannot be reached or written; nothing was changed.
+        """
+        return await asyncio.wrap_future(self._submit(_Pending(change, Future(), item, is_item=True)))
+
+    async def write_item_soon(self, change: BulkChange[Item, T], item: Item) -> T:
+        """Change an item as `write_item` does, within a time limit, for a client that waits.
+
+        Raises:
+            StoreUnavailableError: As for `write_item`; or the time is up, and the change may still be made.
+        """
+        pending = _Pending(change, Future(), item, is_item=True)
+        return await self._soon(asyncio.wrap_future(self._submit_soon(pending)))
+
     def _undo(self, late: "Future[T]", undo: Callable[[T], Change]) -> None:
         if not late.cancelled() and late.exception() is None:
             self.submit(undo(late.result()))
 
     def submit(self, change: Callable[[Connection], T]) -> "Future[T]":
         """Queue a change for the writer; may be called from any thread."""
-        outcome: Future[T] = Future()
-        self._changes.put((change, outcome))
-        return outcome
+        return self._submit(_Pending(change, Future()))
+
+    def _submit(self, pending: _Pending) -> "Future[Any]":
+        self._changes.put(pending)
+        return pending.outcome
+
+    def _submit_soon(self, pending: _Pending) -> "Future[Any]":
+        """Queue a change of a client that waits, unless too many wait already."""
+        if self._changes.qsize() >= _MAX_WAITING:
+            raise self._mark_down(f"{_MAX_WAITING:,} changes wait")
+        return self._submit(pending)
 
     async def read(self, query: Callable[[Connection], T]) -> T:
         """Query the committed state.
@@ -120,14 +162,6 @@ class Database:
             StoreUnavailableError: The database cannot be reached or does not answer in time.
         """
         return await self._soon(self.read(query))
-
-    async def settle(self) -> None:
-        """Wait until all changes queued so far are committed, so that the next query sees them.
-
-        Raises:
-            StoreUnavailableError: The database cannot be reached or does not answer in time.
-        """
-        await self.write_soon(lambda _: None)
 
     def read_now(self, query: Callable[[Connection], T]) -> T:
         """Query; blocks the calling thread."""
@@ -169,17 +203,24 @@ class Database:
 
     def _commit(self, group: list[_Pending]) -> None:
         # A caller that gave up before this point gets no change; from here on none can give up.
-        group = [change for change in group if change[1].set_running_or_notify_cancel()]
-        outcomes: list[tuple[Future[Any], Any, BaseException | None]] = []
-        try:
-            with self.engine.connect() as connection, connection.begin():
-                for change, future in group:
-                    outcomes.append((future, *_attempt(connection, change)))
-        except (SQLAlchemyError, OSError) as error:
-            unavailable = self._mark_down(_why(error))
-            for _, future in group:
-                future.set_exception(unavailable)
-            return
+        group = [pending for pending in group if pending.outcome.set_running_or_notify_cancel()]
+        conflicts = 0
+        while True:
+            try:
+                with self.engine.connect() as connection, connection.begin():
+                    outcomes = _make_all(connection, group)
+                break
+            except (SQLAlchemyError, OSError) as error:
+                conflicts += 1
+                if conflicts <= _MAX_CONFLICTS and _is_conflict(error):
+                    continue
+                unavailable = self._mark_down(_why(error))
+                _fail_all(group, unavailable)
+                return
+            except Exception as error:  # noqa: BLE001 - the writer must survive whatever a driver raises
+                _log.exception("changes of the store failed")
+                _fail_all(group, error)
+                return
         self._mark_up()
         for future, value, failure in outcomes:
             if failure is not None:
@@ -207,6 +248,55 @@ class Database:
             self._down_since_s = None
 
 
+def insert_rows(connection: Connection, table: Table, names: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+    """Insert many rows with few statements.
+
+    The rows go to the driver directly, many in a statement: after each statement the driver has to reacquire the
+    interpreter lock from the event loop.
+    """
+    mark = "?" if connection.dialect.paramstyle == "qmark" else "%s"
+    row = f"({', '.join([mark] * len(names))})"
+    start = 0
+    for size in _INSERT_SIZES:
+        sql = f"INSERT INTO {table.name} ({', '.join(names)}) VALUES {', '.join([row] * size)}"  # noqa: S608 - ours
+        while start + size <= len(rows):
+            connection.exec_driver_sql(sql, tuple(chain.from_iterable(rows[start : start + size])))
+            start += size
+
+
+_Outcome = tuple["Future[Any]", Any, BaseException | None]
+
+
+def _make_all(connection: Connection, group: Sequence[_Pending]) -> list[_Outcome]:
+    """Make all changes of a group; those of items of one kind at the place of the first."""
+    outcomes: list[_Outcome] = []
+    by_kind: dict[Callable[..., Any], list[_Pending]] = {}
+    for pending in group:
+        if pending.is_item:
+            by_kind.setdefault(pending.change, []).append(pending)
+    for pending in group:
+        if not pending.is_item:
+            outcomes.append((pending.outcome, *_attempt(connection, pending.change)))
+        elif same := by_kind.pop(pending.change, None):
+            outcomes += _change_items(connection, pending.change, same)
+    return outcomes
+
+
+def _change_items(connection: Connection, change: BulkChange[Any, Any], group: Sequence[_Pending]) -> list[_Outcome]:
+    """Change items of one kind together; if that fails, each alone, so that an invalid one fails alone."""
+    values, failure = _attempt(connection, lambda connection: change(connection, [pending.item for pending in group]))
+    if failure is None:
+        return [(pending.outcome, value, None) for pending, value in zip(group, values, strict=True)]
+    if len(group) == 1:
+        return [(group[0].outcome, None, failure)]
+    return [outcome for pending in group for outcome in _change_items(connection, change, [pending])]
+
+
+def _fail_all(group: Sequence[_Pending], failure: Exception) -> None:
+    for pending in group:
+        pending.outcome.set_exception(failure)
+
+
 def _attempt(connection: Connection, change: Callable[[Connection], Any]) -> tuple[Any, BaseException | None]:
     savepoint = connection.begin_nested()
     try:
@@ -218,6 +308,10 @@ def _attempt(connection: Connection, change: Callable[[Connection], Any]) -> tup
         savepoint.rollback()
         return None, error  # raised to the caller that queued the change
     return value, None
+
+
+def _is_conflict(error: BaseException) -> bool:
+    return getattr(getattr(error, "orig", None), "sqlstate", None) in _CONFLICTS
 
 
 def _why(error: Exception) -> str:

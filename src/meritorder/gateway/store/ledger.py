@@ -2,17 +2,15 @@
 
 from collections.abc import Iterator, Sequence
 from decimal import Decimal
-from itertools import chain
 from typing import Any, Final
 
 import msgspec
 from sqlalchemy import Connection, func, select
 
+from meritorder.gateway.store.database import insert_rows
 from meritorder.gateway.store.schema import LEDGER
 
 _READ_SIZE: Final = 10_000
-# A few sizes, so that each statement is prepared once; the largest within SQLite's limit on parameters.
-_INSERT_SIZES: Final = (512, 64, 8, 1)
 
 
 class LedgerEntry(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -46,17 +44,7 @@ _NAMES: Final = LedgerEntry.__struct_fields__
 
 def add(connection: Connection, entries: Sequence[LedgerEntry]) -> None:
     """Insert rows."""
-    # Every request adds a row. Rows go to the driver directly, many in a statement, because after each statement the
-    # driver has to reacquire the interpreter lock from the hot path.
-    mark = "?" if connection.dialect.paramstyle == "qmark" else "%s"
-    row = f"({', '.join([mark] * len(_NAMES))})"
-    start = 0
-    for size in _INSERT_SIZES:
-        sql = f"INSERT INTO ledger ({', '.join(_NAMES)}) VALUES {', '.join([row] * size)}"  # noqa: S608 - ours
-        while start + size <= len(entries):
-            group = entries[start : start + size]
-            connection.exec_driver_sql(sql, tuple(chain.from_iterable(map(msgspec.structs.astuple, group))))
-            start += size
+    insert_rows(connection, LEDGER, _NAMES, [msgspec.structs.astuple(entry) for entry in entries])
 
 
 def rows(connection: Connection) -> Iterator[dict[str, Any]]:

@@ -1,16 +1,20 @@
 """Answers that clients retrieve later: stored and background responses, and stored chat completions."""
 
+from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 from sqlalchemy import Connection, Row, delete, insert, select, update
 
+from meritorder.gateway.store.database import insert_rows
 from meritorder.gateway.store.pages import Page, fetch_page
 from meritorder.gateway.store.requests import RequestAnswer
 from meritorder.gateway.store.schema import STORED_ANSWERS
 
 RESPONSE: Final = "response"
 COMPLETION: Final = "completion"
+_LOCK: Final = 0x6D65726975  # an arbitrary lock number
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,6 +50,26 @@ def add(connection: Connection, item: StoredAnswer, *, request_seq: int | None =
     """Store an answer, or a place for the pending answer of a request."""
     values = {name: getattr(item, name) for name in StoredAnswer.__dataclass_fields__}
     connection.execute(insert(STORED_ANSWERS).values(**values | {"request_seq": request_seq}))
+
+
+def add_all(connection: Connection, items: Sequence[StoredAnswer]) -> Sequence[None]:
+    """Store many answers; a later answer with the id of an earlier one takes its place."""
+    if connection.dialect.name == "postgresql":
+        # Rows must be committed in the order of their keys: a page after a known answer has all that follow.
+        connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_LOCK})")
+    ids: defaultdict[tuple[str, str], dict[str, StoredAnswer]] = defaultdict(dict)
+    for item in items:
+        ids[item.tenant, item.kind][item.id] = item
+    rows = []
+    for (tenant, kind), by_id in ids.items():
+        connection.execute(
+            delete(STORED_ANSWERS).where(
+                STORED_ANSWERS.c.id.in_(list(by_id)), STORED_ANSWERS.c.kind == kind, STORED_ANSWERS.c.tenant == tenant
+            )
+        )
+        rows += [[getattr(item, name) for name in _NAMES] for item in by_id.values()]
+    insert_rows(connection, STORED_ANSWERS, _NAMES, rows)
+    return [None] * len(items)
 
 
 def get(connection: Connection, tenant: str, kind: str, item_id: str) -> StoredAnswer | None:
@@ -113,3 +137,6 @@ def remove(connection: Connection, tenant: str, kind: str, item_id: str) -> bool
 def _from_row(row: Row[Any]) -> StoredAnswer:
     columns = row._mapping  # noqa: SLF001 - SQLAlchemy's public name for it
     return StoredAnswer(**{name: columns[name] for name in StoredAnswer.__dataclass_fields__})
+
+
+_NAMES: Final = tuple(StoredAnswer.__dataclass_fields__)

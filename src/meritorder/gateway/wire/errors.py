@@ -57,6 +57,13 @@ class ApiError(Exception):
         error = {"message": self.message, "type": self.kind, "param": self.param, "code": self.code}
         return msgspec.json.encode({"error": error})
 
+    def event(self, endpoint: str) -> bytes:
+        """Return the error as the last event of a stream that has begun."""
+        if endpoint == "/v1/responses":
+            fields = {"type": "error", "code": self.code, "message": self.message, "param": self.param}
+            return b"event: error\ndata: " + msgspec.json.encode(fields) + b"\n\n"
+        return b"data: " + self.body() + b"\n\n"
+
 
 def invalid_request(message: str, *, param: str | None = None, code: str | None = None) -> ApiError:
     """Return a 400."""
