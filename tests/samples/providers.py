@@ -58,6 +58,9 @@ class OpenAIBatchApi:
     page: int = 2
     now: Clock = lambda: CREATED
     crash_after_create: bool = False
+    refuses: bool = False
+    forgotten: set[str] = field(default_factory=set)
+    calls: list[Json] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.server = LocalServer(self.answer)
@@ -65,7 +68,9 @@ class OpenAIBatchApi:
 
     async def answer(self, asked: Asked, wire: Wire) -> None:
         method, path, query = route(asked)
-        if (method, path) == ("POST", "/v1/files"):
+        if (method, path) == ("POST", "/v1/batches") and self.refuses:
+            await wire.answer({"error": {"message": "not today", "type": "x", "param": None, "code": None}}, 400)
+        elif (method, path) == ("POST", "/v1/files"):
             form = form_of(asked)
             name, content = form["file"]
             assert form["purpose"][1] == b"batch"
@@ -82,12 +87,21 @@ class OpenAIBatchApi:
             ends = {"first_id": found[0]["id"], "last_id": found[-1]["id"]} if found else {}
             await wire.answer({"object": "list", "data": found, "has_more": more, **ends})
         elif match := re.fullmatch(r"/v1/batches/(\w+)(/cancel)?", path):
+            if match[1] in self.forgotten:
+                await wire.answer({"error": {"message": "unknown", "type": "x", "param": None, "code": None}}, 404)
+                return
             batch = self.batch(match[1])
             if match[2]:
                 batch["status"] = "cancelling"
             await wire.answer(batch)
         elif match := re.fullmatch(r"/v1/files/([\w-]+)/content", path):
             await wire.answer(self.files[match[1]], kind="application/octet-stream")
+        elif method == "DELETE" and (match := re.fullmatch(r"/v1/files/([\w-]+)", path)):
+            del self.files[match[1]]
+            await wire.answer({"id": match[1], "object": "file", "deleted": True})
+        elif path == "/v1/chat/completions":
+            self.calls.append(asked.json)
+            await wire.answer(a_completion())
         else:
             await wire.answer({"error": {"message": f"no {path}", "type": "x", "param": None, "code": None}}, 404)
 

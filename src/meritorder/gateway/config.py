@@ -117,7 +117,10 @@ class LanesTable(_Table, frozen=True):
 
 
 class PriceTable(_Table, frozen=True):
-    """Token prices at the venue; without them its requests have no cost in the ledger. Cheapest venues come first."""
+    """Token prices: `price` of calls, `batch_price` of the batch API, by default half of it.
+
+    Without a price, requests have no cost in the ledger. The cheapest venues come first.
+    """
 
     input_usd_per_mtok: Annotated[Decimal, _about("Dollars per million input tokens.")]
     cached_usd_per_mtok: Annotated[Decimal | None, _about("Dollars per million cached tokens; default: as input.")] = (
@@ -144,13 +147,17 @@ class VenueTable(_Table, frozen=True):
     tokens_per_minute: Annotated[Positive | None, _about("Rate limit on tokens.")] = None
     priority: Annotated[bool, _about("The engine schedules by priority; requests are sent with one.")] = False
     batch: Annotated[bool, _about("Send batches with enough time through its batch API.")] = False
-    batch_window: Annotated[str, _about("Completion window that its batch API promises.")] = "24h"
+    batch_window: Annotated[
+        str,
+        _about("Completion window that its batch API promises; half of it is expected until batches have ended."),
+    ] = "24h"
     batch_poll: Annotated[str, _about("Interval at which its batches are polled.")] = "30s"
     pool: Annotated[
         str | list[str],
         _about("Its names in the plan, of pools or token API tiers; by default the venue's name."),
     ] = []
     price: PriceTable | None = None
+    batch_price: PriceTable | None = None
     command: Annotated[list[str], _about("Engine to start on demand; `{port}` is a free port, in `url` too.")] = []
     start: Annotated[str, _about("Time for the command to become ready.")] = "10m"
     idle: Annotated[str, _about("Stop the command after this time without requests; empty: never.")] = "5m"

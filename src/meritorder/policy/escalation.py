@@ -1,11 +1,17 @@
 """How long deferrable work may wait, and which capacity it may use as its deadline approaches."""
 
+from collections.abc import Sequence
 from enum import StrEnum
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
+
+_TURNAROUND_QUANTILE: Final = 0.9
+_UNMEASURED_SHARE: Final = 0.5  # providers commonly finish far within their window
+_WAY_BACK_SHARE: Final = 0.25
 
 
 def latest_start_s(deadline_s: Floats, work_s: Floats, arrived_s: Floats) -> Floats:
@@ -61,22 +67,36 @@ def escalation_level(
     return EscalationLevel.FALLBACK
 
 
-def fits_provider_batch(deadline_s: float, window_s: float, margin_s: float, now_s: float) -> bool:
-    """Tell whether a provider's completion window, with a margin, ends by a deadline."""
-    return now_s + window_s + margin_s <= deadline_s
+def provider_turnaround_s(ended_s: Sequence[float], running_s: Sequence[float], promised_s: float) -> float:
+    """Return the time that a provider's batch API is expected to take: the 90th percentile of what it took lately.
 
-
-def needs_provider_batch(
-    deadline_s: float, latest_backfill_s: float, window_s: float, margin_s: float, *, own: bool, now_s: float
-) -> bool:
-    """Tell whether work belongs in a provider's batch API: it fits there, and backfill would not finish it in time.
+    Until a batch has ended, half of the promised window is expected. Batches that already run longer count with their
+    age.
 
     Args:
-        deadline_s: Its deadline.
-        latest_backfill_s: Until when it could wait for backfill behind all work due before it.
-        window_s: Completion window that the provider promises.
-        margin_s: Reserve for the unforeseen.
-        own: Whether an engine of ours serves it, so that there is backfill at all.
-        now_s: On the clock of the deadline.
+        ended_s: Turnarounds of recent batches.
+        running_s: Ages of the batches that still run.
+        promised_s: Completion window that the provider promises.
     """
-    return fits_provider_batch(deadline_s, window_s, margin_s, now_s) and (not own or latest_backfill_s <= now_s)
+    measured_s = float(np.quantile(ended_s, _TURNAROUND_QUANTILE)) if ended_s else promised_s * _UNMEASURED_SHARE
+    return max(measured_s, *running_s) if running_s else measured_s
+
+
+def way_back_s(tokens: float, tokens_per_s: float, reserve_s: float, window_s: float) -> float:
+    """Return the time to keep for requests that a batch API may not answer: `reserve + tokens / rate`.
+
+    It is at most a quarter of the window, because work that takes longer one by one has no faster way than the batch
+    API.
+
+    Args:
+        tokens: Tokens of the requests.
+        tokens_per_s: Rate at which they complete one by one.
+        reserve_s: Time to cancel the provider's batch, and for the unforeseen.
+        window_s: Time from the arrival of the requests to their deadline.
+    """
+    return min(reserve_s + tokens / tokens_per_s, window_s * _WAY_BACK_SHARE)
+
+
+def fits_provider_batch(deadline_s: float, turnaround_s: float, way_back_s: float, now_s: float) -> bool:
+    """Tell whether a batch API is expected to answer early enough to leave time for what it does not answer."""
+    return now_s + turnaround_s + way_back_s <= deadline_s

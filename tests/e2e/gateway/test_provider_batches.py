@@ -1,8 +1,11 @@
 """Batches sent through a provider's batch API: a real gateway and store, and a stand-in for the provider."""
 
 import asyncio
+import csv
 import datetime as dt
 import json
+import subprocess
+import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -52,7 +55,7 @@ class Scene:
         self.clients.append(AsyncOpenAI(base_url=f"{self.gateway.url}/v1", api_key=key, max_retries=0))
         return self.clients[-1]
 
-    async def submit(self, lines: int, **body: object) -> Batch:
+    async def submit(self, lines: int, window: str = "24h", **body: object) -> Batch:
         made = [
             {
                 "custom_id": f"line {number}",
@@ -73,7 +76,7 @@ class Scene:
         return await client.batches.create(
             input_file_id=file.id,
             endpoint="/v1/chat/completions",
-            completion_window="26h",  # type: ignore[arg-type]
+            completion_window=window,  # type: ignore[arg-type]
         )
 
     async def submitted(self, count: int) -> str:
@@ -133,15 +136,19 @@ async def until(holds: Callable[[], bool], within_s: float = 60) -> None:
 
 
 @asynccontextmanager
-async def scene(kind: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Scene]:
+async def scene(
+    kind: str, folder: Path, monkeypatch: pytest.MonkeyPatch, batch_window: str = "24h", margin: str = "1m"
+) -> AsyncIterator[Scene]:
     monkeypatch.setenv("PROVIDER_KEY", "key")
     api: Any = KINDS[kind](now=lambda: dt.datetime.now(dt.UTC))
     async with api.server as server:
         made = Scene(kind, api, folder)
         made.config.write_text(
             f'[server]\nport = 0\n[store]\nurl = "sqlite:///{folder}/gateway.db"\nlease = "3s"\n'
+            f'[lanes]\nmargin = "{margin}"\n'
             f'[[venue]]\nname = "provider"\nurl = "{server.url}/v1"\nkind = "{kind}"\napi_key_env = "PROVIDER_KEY"\n'
             'models = { m = "org-m" }\nbatch = true\nbatch_poll = "200ms"\n'
+            f'batch_window = "{batch_window}"\n'
             "[venue.price]\ninput_usd_per_mtok = 1.0\noutput_usd_per_mtok = 4.0\n",
             encoding="utf-8",
         )
@@ -252,3 +259,76 @@ async def test_unsupported_line_fails_alone(tmp_path: Path, monkeypatch: pytest.
         errors = await there.results(done.error_file_id)
         error = errors["line 0"]["response"]["body"]["error"]
         assert (error["param"], error["code"]) == ("logit_bias", "unsupported_parameter")
+
+
+async def test_forgotten_batch_goes_one_by_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with scene("openai", tmp_path, monkeypatch) as there:
+        batch = await there.submit(3)
+        there.api.forgotten.add(await there.submitted(1))
+        there.api.forgotten.add(await there.submitted(2))
+        done = await there.ended(batch)
+        assert (done.status, done.request_counts.completed) == ("completed", 3)  # type: ignore[union-attr]
+        assert len(there.api.batches) == 2
+        assert len(there.api.calls) == 3
+
+
+async def test_lost_lines_have_an_attempt_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A line that the provider leaves out and one that it answers with 500 are submitted five times, then fail."""
+    async with scene("openai", tmp_path, monkeypatch) as there:
+        batch = await there.submit(3)
+        for attempt in range(1, 6):
+            submitted = await there.submitted(attempt)
+            lines = there.lines(submitted)
+            assert len(lines) == (3 if attempt == 1 else 2)
+            outcome = {line_id: 500 if prompt == "number 1" else 200 for prompt, line_id in lines.items()}
+            there.api.end(submitted, "completed", outcome)
+            output = there.api.batch(submitted)["output_file_id"]
+            kept = [line for line in there.api.files[output].splitlines() if lines["number 2"].encode() not in line]
+            there.api.files[output] = b"".join(line + b"\n" for line in kept) + b"{broken\n"
+        done = await there.ended(batch)
+        assert (done.request_counts.completed, done.request_counts.failed) == (1, 2)  # type: ignore[union-attr]
+        errors = await there.results(done.error_file_id)
+        assert errors["line 1"]["response"]["status_code"] == 500
+        assert errors["line 2"]["error"]["message"] == "provider left it out of its results"
+
+
+async def test_refused_submission_leaves_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with scene("openai", tmp_path, monkeypatch) as there:
+        there.api.refuses = True
+        await there.submit(2)
+        await until(lambda: "not today" in (tmp_path / "log").read_text())
+        assert there.api.files == {}
+        assert there.api.batches == []
+
+
+async def test_each_way_is_booked_at_its_price(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lines of the batch API cost half of lines that go one by one and of calls: 1 token in, 1 out, $1 and $4."""
+    async with scene("openai", tmp_path, monkeypatch) as there:
+        long = await there.submit(1)
+        there.end(await there.submitted(1), lambda _: "ok")
+        assert (await there.ended(long)).status == "completed"
+        assert (await there.ended(await there.submit(1, window="2s"))).status == "completed"
+        await there.client.chat.completions.create(model="m", messages=[{"role": "user", "content": "hi"}])
+        assert there.gateway is not None
+        await asyncio.to_thread(there.gateway.stop)
+        there.gateway = None
+        written = tmp_path / "ledger.csv"
+        await asyncio.to_thread(
+            subprocess.run,
+            [sys.executable, "-m", "meritorder", "ledger", "--config", str(there.config), "--out", str(written)],
+            check=True,
+        )
+        with written.open(encoding="utf-8") as file:
+            costs = [float(row["cost_usd"]) for row in csv.DictReader(file)]
+        assert costs == pytest.approx([2.5e-6, 5e-6, 5e-6])
+
+
+async def test_silent_provider_is_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Requests that a batch API does not answer are taken back in time to be answered one by one."""
+    async with scene("openai", tmp_path, monkeypatch, batch_window="2s", margin="1s") as there:
+        batch = await there.submit(3, window="12s")
+        only = await there.submitted(1)
+        done = await there.ended(batch)
+        assert (done.status, done.request_counts.completed) == ("completed", 3)  # type: ignore[union-attr]
+        assert there.api.batch(only)["status"] == "cancelling"
+        assert len(there.api.calls) == 3

@@ -1,13 +1,16 @@
 """How long deferrable work may wait, and how far it escalates."""
 
 import numpy as np
+import pytest
 
 from meritorder.policy.escalation import (
     EscalationLevel,
     escalation_level,
+    fits_provider_batch,
     latest_backfill_s,
     latest_start_s,
-    needs_provider_batch,
+    provider_turnaround_s,
+    way_back_s,
 )
 
 
@@ -34,13 +37,17 @@ def test_work_escalates_to_realtime_then_fallback() -> None:
     assert level(801.0, own_venue_up=False) is EscalationLevel.FALLBACK
 
 
-def test_provider_batch_if_backfill_is_late() -> None:
-    def needed(latest_s: float, *, own: bool = True, now_s: float = 0.0) -> bool:
-        return needs_provider_batch(1000.0, latest_s, 800.0, 50.0, own=own, now_s=now_s)
+def test_provider_batch_leaves_the_way_back() -> None:
+    assert fits_provider_batch(1000.0, 800.0, 50.0, 150.0)
+    assert not fits_provider_batch(1000.0, 800.0, 50.0, 151.0)
 
-    assert needed(-1.0)
-    assert needed(0.0), "at its latest start backfill is over"
-    assert not needed(1.0)
-    assert needed(1.0, own=False)
-    assert needed(-1.0, now_s=150.0)
-    assert not needed(-1.0, now_s=151.0)
+
+def test_turnaround_follows_what_was_measured() -> None:
+    assert provider_turnaround_s([], [], 86400.0) == 43200.0
+    assert provider_turnaround_s([100.0] * 9 + [5000.0], [], 86400.0) == pytest.approx(590.0)
+    assert provider_turnaround_s([100.0], [7000.0, 50.0], 86400.0) == 7000.0, "a batch still runs"
+
+
+def test_way_back_is_limited_by_window() -> None:
+    assert way_back_s(tokens=6000, tokens_per_s=100.0, reserve_s=660.0, window_s=86400.0) == 720.0
+    assert way_back_s(tokens=60_000_000, tokens_per_s=100.0, reserve_s=660.0, window_s=86400.0) == 21600.0

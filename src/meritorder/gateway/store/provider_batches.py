@@ -43,6 +43,23 @@ class ProviderBatch:
     sent_s: float | None = None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WantedRequests:
+    """The requests of a provider batch that are still to be answered.
+
+    Args:
+        model: The model that they name.
+        tokens: Their estimated tokens.
+        arrived_s: When they arrived.
+        deadline_s: Their deadline.
+    """
+
+    model: str
+    tokens: int
+    arrived_s: float
+    deadline_s: float
+
+
 def create(connection: Connection, owner: str, batch: ProviderBatch, requests: Sequence[ClaimedRequest]) -> None:
     """Create a provider batch of requests that this gateway has claimed."""
     connection.execute(
@@ -96,16 +113,30 @@ def provider_ids(connection: Connection, venue: str) -> list[str]:
     return list(connection.execute(query).scalars())
 
 
-def is_wanted(connection: Connection, batch: ProviderBatch) -> bool:
-    """Tell whether its batch is in progress and still waits for answers."""
-    waits = select(func.count()).select_from(REQUESTS).where(REQUESTS.c.owner == batch.id)
-    status = select(BATCHES.c.status).where(BATCHES.c.seq == batch.batch_seq)
-    return connection.execute(status).scalar() == "in_progress" and bool(connection.execute(waits).scalar())
+def wanted(connection: Connection, batch: ProviderBatch) -> WantedRequests | None:
+    """Return the requests whose answers are still wanted; None if there are none, or their batch is not in progress."""
+    row = connection.execute(
+        select(
+            func.min(REQUESTS.c.model).label("model"),
+            func.sum(REQUESTS.c.input_tokens + REQUESTS.c.output_tokens).label("tokens"),
+            func.min(REQUESTS.c.arrived_s).label("arrived_s"),
+            func.min(REQUESTS.c.deadline_s).label("deadline_s"),
+        ).where(
+            REQUESTS.c.owner == batch.id,
+            REQUESTS.c.state == "running",
+            select(BATCHES.c.seq).where(BATCHES.c.seq == batch.batch_seq, BATCHES.c.status == "in_progress").exists(),
+        )
+    ).one()
+    if row.model is None:
+        return None
+    return WantedRequests(model=row.model, tokens=int(row.tokens), arrived_s=row.arrived_s, deadline_s=row.deadline_s)
 
 
-def finish(connection: Connection, batch_id: str, *, now_s: float, fault: bool) -> None:
-    """`running → queued` for its unanswered requests; delete the provider batch."""
+def finish(connection: Connection, batch_id: str, *, not_before_s: float, faulty: Sequence[int] = ()) -> None:
+    """`running → queued` for its unanswered requests; count a fault of the faulty ones; delete the provider batch."""
     unanswered = update(REQUESTS).where(REQUESTS.c.owner == batch_id, REQUESTS.c.state == "running")
-    faults = REQUESTS.c.faults + (1 if fault else 0)
-    connection.execute(unanswered.values(state="queued", owner=None, not_before_s=now_s, faults=faults))
+    for start in range(0, len(faulty), _UPDATE_SIZE):
+        seqs = faulty[start : start + _UPDATE_SIZE]
+        connection.execute(unanswered.where(REQUESTS.c.seq.in_(seqs)).values(faults=REQUESTS.c.faults + 1))
+    connection.execute(unanswered.values(state="queued", owner=None, not_before_s=not_before_s))
     connection.execute(delete(PROVIDER_BATCHES).where(PROVIDER_BATCHES.c.id == batch_id))

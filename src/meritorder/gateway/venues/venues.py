@@ -111,6 +111,19 @@ class _TokenRates:
             output=_picousd_per_token(price.output_usd_per_mtok),
         )
 
+    def cost_picousd(self, usage: Usage) -> int:
+        return int(
+            (usage.input_tokens - usage.cached_tokens) * self.input
+            + usage.cached_tokens * self.cached
+            + usage.output_tokens * self.output
+        )
+
+
+def _half(price: PriceTable) -> PriceTable:
+    """Return half of a price: what OpenAI, Anthropic and Gemini charge for batches (their price lists, 2026-11)."""
+    halves = {name: None if usd is None else usd / 2 for name, usd in msgspec.structs.asdict(price).items()}
+    return msgspec.structs.replace(price, **halves)
+
 
 def _picousd_per_token(usd_per_mtok: Decimal) -> int | Decimal:
     exact = usd_per_mtok * PICOUSD_PER_USD / TOKENS_PER_MTOK
@@ -151,9 +164,14 @@ class Venue:
     load: EngineLoad | None = None
     max_prefilling: int | None = None
     _rates: _TokenRates | None = field(init=False)
+    _batch_rates: _TokenRates | None = field(init=False)
 
     def __post_init__(self) -> None:
-        self._rates = None if self.table.price is None else _TokenRates.from_price(self.table.price)
+        price, batch_price = self.table.price, self.table.batch_price
+        if batch_price is None and price is not None:
+            batch_price = _half(price)
+        self._rates = None if price is None else _TokenRates.from_price(price)
+        self._batch_rates = None if batch_price is None else _TokenRates.from_price(batch_price)
 
     @property
     def name(self) -> str:
@@ -220,15 +238,12 @@ class Venue:
             running.task.cancel()
 
     def cost_picousd(self, usage: Usage) -> int | None:
-        """Return the cost of a request's tokens; None if the venue has no price."""
-        rates = self._rates
-        if rates is None:
-            return None
-        return int(
-            (usage.input_tokens - usage.cached_tokens) * rates.input
-            + usage.cached_tokens * rates.cached
-            + usage.output_tokens * rates.output
-        )
+        """Return the cost of a call's tokens; None if the venue has no price."""
+        return None if self._rates is None else self._rates.cost_picousd(usage)
+
+    def batch_cost_picousd(self, usage: Usage) -> int | None:
+        """Return the cost of tokens that the venue's batch API answered; None if the venue has no price."""
+        return None if self._batch_rates is None else self._batch_rates.cost_picousd(usage)
 
 
 class Venues:

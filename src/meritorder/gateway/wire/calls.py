@@ -146,6 +146,14 @@ def with_default(body: bytes, name: str, value: Any) -> bytes:  # noqa: ANN401 -
     return with_fields(body, **{name: value})
 
 
+def is_object(body: bytes) -> bool:
+    """Return whether a body is a JSON object."""
+    try:
+        return isinstance(msgspec.json.decode(body), dict)
+    except (*INVALID_JSON, RecursionError):
+        return False
+
+
 def is_json(body: bytes) -> bool:
     """Return whether a body is JSON."""
     try:

@@ -19,11 +19,12 @@ from meritorder.gateway.state.ledger_writer import deferrable_entry
 from meritorder.gateway.state.wake import wait_until_set
 from meritorder.gateway.store import requests, stored_answers
 from meritorder.gateway.store.requests import ClaimedRequest, QueuedRequests, RequestAnswer
+from meritorder.gateway.venues.batch_ways import BatchWays
 from meritorder.gateway.venues.headroom import Headroom
 from meritorder.gateway.venues.plan_executor import PlanExecutor
 from meritorder.gateway.venues.venues import RunningRequest, Venue, Venues
 from meritorder.gateway.workers.attempt import AttemptFailedError, Attempts, CompletionRate, billed_usage, no_answer
-from meritorder.policy.escalation import EscalationLevel, escalation_level, fits_provider_batch, latest_backfill_s
+from meritorder.policy.escalation import EscalationLevel, escalation_level, latest_backfill_s
 from meritorder.policy.order import DispatchCandidate, dispatch_order
 from meritorder.policy.schedule import safe_completion_tokens_per_s
 
@@ -65,6 +66,7 @@ class Dispatcher:
 
     def __init__(self, context: Context, venues: Venues, headroom: Headroom, plan_executor: PlanExecutor) -> None:
         self._context = context
+        self.batch_ways = BatchWays(venues, context.settings.lanes)
         self._venues = venues
         self._headroom = headroom
         self._plan_executor = plan_executor
@@ -235,9 +237,7 @@ class Dispatcher:
 
     def _is_fallback(self, venue: Venue, work: QueuedRequests, now_s: float) -> bool:
         """Tell whether a venue takes single requests of this work only if they would be late elsewhere."""
-        if work.batch_seq is None or venue.batches is None:
-            return venue.table.fallback
-        return fits_provider_batch(work.deadline_s, duration_s(venue.table.batch_window), self._margin_s, now_s)
+        return venue.table.fallback or self.batch_ways.fits(work, venue, now_s)
 
     def _turns(
         self, works: list[QueuedRequests], urgency: dict[QueuedRequests, _Urgency], capacity: int, now_s: float

@@ -2,13 +2,14 @@
 
 A provider batch is recorded before it is submitted, under an id that the provider learns: whatever crashes, it is
 submitted once. Requests that the provider did not run, because its batch expired, was cancelled or failed, are queued
-again; those that it answered are not sent again.
+again; those that it answered are not sent again. What a provider has not answered is taken back early enough to meet
+its deadline one by one.
 """
 
 import asyncio
 import logging
 from collections.abc import AsyncIterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Final
 
@@ -19,24 +20,42 @@ from meritorder.gateway.errors import RefusedError, StoreUnavailableError, Unsup
 from meritorder.gateway.state.context import Context
 from meritorder.gateway.state.ledger_writer import deferrable_entry
 from meritorder.gateway.store import files, provider_batches, requests
-from meritorder.gateway.store.provider_batches import ProviderBatch
+from meritorder.gateway.store.provider_batches import ProviderBatch, WantedRequests
 from meritorder.gateway.store.requests import ClaimedRequest, QueuedRequests, RequestAnswer
 from meritorder.gateway.upstreams import retry
 from meritorder.gateway.upstreams.batches.venue import BatchLimits, BatchLine, BatchStatus, BatchVenue, LineResult
+from meritorder.gateway.venues.batch_ways import RecallTimes
 from meritorder.gateway.venues.plan_executor import PlanExecutor
 from meritorder.gateway.venues.venues import Venue, Venues
 from meritorder.gateway.wire import calls
+from meritorder.gateway.wire.errors import normalized_error
 from meritorder.gateway.wire.usage import Usage, parse_usage
 from meritorder.gateway.workers.attempt import billed_usage, build_answer, no_answer, unsupported_answer
 from meritorder.gateway.workers.dispatch import Dispatcher
-from meritorder.policy.escalation import fits_provider_batch, needs_provider_batch
 
 _FAULT_WAIT_S: Final = 60.0
 _CLAIM_SIZE: Final = 1000
 _STORE_SIZE: Final = 200
 _ID_LENGTH: Final = 26
 _LINE_OVERHEAD_BYTES: Final = 512  # ids, names and what a translation adds around a body in a provider's file
+_UNKNOWN: Final = (404, 410)  # answers to the id of a batch that a provider does not know
+_NOT_RUN: Final = ("batch_expired", "batch_cancelled")
 _log: Final = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class _Loss:
+    """A request that a provider ran, or should have run, without a usable answer: a fault.
+
+    Args:
+        request: The request.
+        what: What happened.
+        answer: The provider's answer, such as a 500; None without one.
+    """
+
+    request: ClaimedRequest
+    what: str
+    answer: RequestAnswer | None = None
 
 
 class ProviderBatches:
@@ -52,12 +71,12 @@ class ProviderBatches:
     def __init__(self, context: Context, venues: Venues, dispatcher: Dispatcher, plan_executor: PlanExecutor) -> None:
         self._context = context
         self._dispatcher = dispatcher
+        self._ways = dispatcher.batch_ways
         self._plan_executor = plan_executor
         self._venues = venues
         self._batch_venues: dict[str, tuple[Venue, BatchVenue]] = {
             venue.name: (venue, venue.batches) for venue in venues.all if venue.batches is not None
         }
-        self._margin_s = duration_s(context.settings.lanes.margin)
         self._poll_s = min(
             (duration_s(venue.table.batch_poll) for venue, _ in self._batch_venues.values()), default=0.0
         )
@@ -90,8 +109,10 @@ class ProviderBatches:
             venue, api = self._batch_venues[batch.venue]
             try:
                 await self._advance(batch, venue, api)
-            except UpstreamError as error:
+            except (UpstreamError, StoreUnavailableError) as error:
                 _log.warning("provider batch %s: %s; will be polled again", batch.id, error)
+            except Exception:  # noqa: BLE001 - one batch must not stop the others
+                _log.exception("provider batch %s: will be polled again", batch.id)
 
     async def _create_batches(self) -> None:
         """Create provider batches of work that fits a batch API and that our engines would not finish in time."""
@@ -101,21 +122,21 @@ class ProviderBatches:
             if work.batch_seq is None:
                 continue  # a client keeps its connection open
             for venue, api in self._batch_venues.values():
-                if work.model not in venue.served or not self._plan_executor.permits(work, venue):
+                if not self._ways.fits(work, venue, now_s) or not self._plan_executor.permits(work, venue):
                     continue
-                window_s = duration_s(venue.table.batch_window)
-                if self._is_needed(work, queued, window_s, now_s):
+                if self._is_needed(work, queued, now_s):
                     await self._create(work, venue, api, now_s, count=work.count)
                     break
                 planned = self._plan_executor.provider_batch_quota(work, venue, now_s)
-                if planned and fits_provider_batch(work.deadline_s, window_s, self._margin_s, now_s):
+                if planned:
                     await self._create(work, venue, api, now_s, count=planned)
 
-    def _is_needed(self, work: QueuedRequests, queued: list[QueuedRequests], window_s: float, now_s: float) -> bool:
-        own = any(serving.is_engine for serving in self._venues.serving(work.model, DEFERRABLE))
+    def _is_needed(self, work: QueuedRequests, queued: list[QueuedRequests], now_s: float) -> bool:
+        """Tell whether backfill on our own engines, if there are any, would not finish work in time."""
+        if not any(serving.is_engine for serving in self._venues.serving(work.model, DEFERRABLE)):
+            return True
         ahead = [other for other in queued if other.model == work.model and other.deadline_s < work.deadline_s]
-        latest_s = self._dispatcher.latest_backfill_s(work, ahead)
-        return needs_provider_batch(work.deadline_s, latest_s, window_s, self._margin_s, own=own, now_s=now_s)
+        return self._dispatcher.latest_backfill_s(work, ahead) <= now_s
 
     async def _create(self, work: QueuedRequests, venue: Venue, api: BatchVenue, now_s: float, *, count: int) -> None:
         """Claim queued requests of a batch and record them as provider batches within the provider's limits."""
@@ -144,24 +165,62 @@ class ProviderBatches:
 
     async def _advance(self, batch: ProviderBatch, venue: Venue, api: BatchVenue) -> None:
         """Submit a provider batch, or poll it and store its results once it has ended."""
-        if batch.provider_id is None:
+        wanted = await self._context.database.read(lambda connection: provider_batches.wanted(connection, batch))
+        recall = None if wanted is None else self._recall_times(wanted)
+        now_s = self._context.now_s()
+        if recall is None and batch.sent_s is None:
+            await self._finish(batch, venue, {})
+        elif recall is not None and now_s >= (recall.cancel_s if batch.provider_id is None else recall.requeue_s):
+            _log.warning("provider batch %s has no answer from %s in time: sent one by one", batch.id, venue.name)
+            self._ways.record_failure(venue, batch.batch_seq)
+            await self._finish(batch, venue, {})
+        elif batch.provider_id is None:
             await self._submit(batch, venue, api)
-            return
-        state = await api.poll(batch.provider_id)
-        if state.status is BatchStatus.RUNNING:
-            await self._cancel_unwanted(batch, api)
-            return
-        unanswered = await self._store_results(batch, batch.provider_id, venue, api)
-        if state.status is BatchStatus.FAILED:
-            _log.warning("provider batch %s was refused by %s: %s", batch.id, venue.name, state.message)
-        await self._finish(batch, venue, unanswered, fault=state.status is BatchStatus.FAILED)
+        else:
+            is_late = recall is None or now_s >= recall.cancel_s
+            try:
+                await self._poll(batch, batch.provider_id, venue, api, cancel=is_late)
+            except RefusedError as error:
+                if error.status not in _UNKNOWN:
+                    raise
+                await self._give_up(batch, venue, f"{venue.name} does not know it any more")
 
-    async def _cancel_unwanted(self, batch: ProviderBatch, api: BatchVenue) -> None:
-        """Ask the provider to cancel a batch whose answers are no longer wanted."""
-        is_wanted = await self._context.database.read(lambda connection: provider_batches.is_wanted(connection, batch))
-        if not is_wanted and not batch.cancelled and batch.provider_id is not None:
-            await api.cancel(batch.provider_id)
+    async def _poll(
+        self, batch: ProviderBatch, provider_id: str, venue: Venue, api: BatchVenue, *, cancel: bool
+    ) -> None:
+        """Poll a provider batch; cancel it on request while it runs, and store its results once it has ended."""
+        state = await api.poll(provider_id)
+        elapsed_s = self._context.now_s() - (batch.sent_s or batch.created_s)
+        if state.status is BatchStatus.RUNNING:
+            self._ways.record_running(venue, batch.id, elapsed_s)
+            if cancel:
+                await self._cancel(batch, api, provider_id)
+        elif state.status is BatchStatus.FAILED:
+            await api.discard(provider_id)
+            await self._give_up(batch, venue, f"{venue.name} refused it: {state.message}", wait_s=_FAULT_WAIT_S)
+        else:
+            losses = await self._store_results(batch, provider_id, venue, api)
+            if state.status is not BatchStatus.DONE:  # the provider has not started the requests without a result
+                losses = {seq: loss for seq, loss in losses.items() if loss.answer is not None}
+            if state.status is not BatchStatus.CANCELLED:
+                self._ways.record_end(venue, elapsed_s)
+            await self._finish(batch, venue, losses)
+
+    def _recall_times(self, wanted: WantedRequests) -> RecallTimes:
+        return self._ways.recall_times(wanted.model, wanted.tokens, wanted.arrived_s, wanted.deadline_s)
+
+    async def _cancel(self, batch: ProviderBatch, api: BatchVenue, provider_id: str) -> None:
+        """Ask the provider, once, to cancel a batch whose answers are not wanted, or would be late."""
+        if not batch.cancelled:
+            await api.cancel(provider_id)
             await self._context.database.write(lambda connection: provider_batches.mark_cancelled(connection, batch.id))
+
+    async def _give_up(self, batch: ProviderBatch, venue: Venue, what: str, *, wait_s: float = 0.0) -> None:
+        """Queue the requests of a batch that the provider refused or lost, and count it as a fault of each."""
+        _log.warning("provider batch %s: %s", batch.id, what)
+        self._ways.record_failure(venue, batch.batch_seq)
+        claimed = await self._context.database.read(lambda connection: requests.claimed_by(connection, batch.id))
+        await self._finish(batch, venue, {request.seq: _Loss(request, what) for request in claimed}, wait_s=wait_s)
 
     async def _submit(self, batch: ProviderBatch, venue: Venue, api: BatchVenue) -> None:
         database = self._context.database
@@ -182,7 +241,7 @@ class ProviderBatches:
                 continue
             lines.append(line)
         if not lines:
-            await self._finish(batch, venue, [], fault=False)
+            await self._finish(batch, venue, {})
             return
         known_ids = await database.read(lambda connection: provider_batches.provider_ids(connection, batch.venue))
         if batch.sent_s is None:
@@ -191,9 +250,7 @@ class ProviderBatches:
         try:
             provider_id = await api.submit(lines, batch.id, sent_epoch_s=batch.sent_s, known_ids=known_ids)
         except RefusedError as error:
-            _log.warning("provider batch %s: %s", batch.id, error)
-            unanswered = await database.read(lambda connection: requests.claimed_by(connection, batch.id))
-            await self._finish(batch, venue, unanswered, fault=True)
+            await self._give_up(batch, venue, str(error), wait_s=_FAULT_WAIT_S)
             return
         await database.write(lambda connection: provider_batches.mark_submitted(connection, batch.id, provider_id))
         _log.info("provider batch %s: %d requests are at %s as %s", batch.id, len(lines), venue.name, provider_id)
@@ -209,35 +266,56 @@ class ProviderBatches:
 
     async def _store_results(
         self, batch: ProviderBatch, provider_id: str, venue: Venue, api: BatchVenue
-    ) -> list[ClaimedRequest]:
-        """Store the answers of a provider batch that has ended; return the requests without an answer."""
+    ) -> dict[int, _Loss]:
+        """Store the answers of a provider batch that has ended; return what it lost, by the request's key.
+
+        Requests that it did not run, because it expired or was cancelled, are no losses.
+        """
         claimed = await self._context.database.read(lambda connection: requests.claimed_by(connection, batch.id))
         unanswered = {f"r{request.seq}": request for request in claimed}
+        losses: dict[int, _Loss] = {}
         async for results in _grouped(api.results(provider_id)):
             answers = []
             for result in results:
-                request, status = unanswered.get(result.custom_id), result.status_code
-                if request is not None and status is not None and not retry.is_transient(status):
-                    usage = parse_usage(result.body) or Usage()
-                    answer = build_answer(self._context.new_id("req_"), status, result.body, venue, usage)
+                request = unanswered.pop(result.custom_id, None)
+                if request is None:
+                    continue
+                answer = self._answer(result, venue)
+                if answer is not None and not retry.is_transient(answer.status_code or 0):
                     answers.append((request, answer))
-                    del unanswered[result.custom_id]
+                elif answer is not None or result.error_code not in _NOT_RUN:
+                    what = f"{venue.name} answered with an error: {result.error_code or result.status_code}"
+                    losses[request.seq] = _Loss(request, what, answer)
             await self._store(batch, venue, answers)
-        return list(unanswered.values())
+        missing = f"{venue.name} left it out of its results"
+        return losses | {request.seq: _Loss(request, missing) for request in unanswered.values()}
+
+    def _answer(self, result: LineResult, venue: Venue) -> RequestAnswer | None:
+        """Return the answer in a result; None if it has none, or a broken one."""
+        status = result.status_code
+        if status is None or (200 <= status < 300 and not calls.is_object(result.body)):
+            return None
+        usage = parse_usage(result.body) or Usage()
+        body = result.body if status < 400 else normalized_error(result.body)
+        return build_answer(self._context.new_id("req_"), status, body, venue, usage)
 
     async def _finish(
-        self, batch: ProviderBatch, venue: Venue, unanswered: list[ClaimedRequest], *, fault: bool
+        self, batch: ProviderBatch, venue: Venue, losses: dict[int, _Loss], *, wait_s: float = 0.0
     ) -> None:
-        """Queue the unanswered requests again, fail those without attempts left, and delete the provider batch."""
-        if fault:
-            attempts = self._context.settings.limits.attempts
-            given_up = [request for request in unanswered if request.faults + 1 >= attempts]
-            what = f"{venue.name} refused it"
-            answers = [(request, no_answer(self._context.new_id("req_"), what)) for request in given_up]
-            await self._store(batch, venue, answers)
-        not_before_s = self._context.now_s() + (_FAULT_WAIT_S if fault else 0.0)
+        """Queue the unanswered requests again, fail lost ones without attempts left, and delete the provider batch."""
+        attempts = self._context.settings.limits.attempts
+        given_up = [loss for loss in losses.values() if loss.request.faults + 1 >= attempts]
+        answers = [
+            (loss.request, loss.answer or no_answer(self._context.new_id("req_"), loss.what)) for loss in given_up
+        ]
+        for start in range(0, len(answers), _STORE_SIZE):
+            await self._store(batch, venue, answers[start : start + _STORE_SIZE])
+        self._ways.forget_running(venue, batch.id)
+        not_before_s = self._context.now_s() + wait_s
         await self._context.database.write(
-            lambda connection: provider_batches.finish(connection, batch.id, now_s=not_before_s, fault=fault)
+            lambda connection: provider_batches.finish(
+                connection, batch.id, not_before_s=not_before_s, faulty=list(losses)
+            )
         )
         self._dispatcher.wake()
 
@@ -258,7 +336,7 @@ class ProviderBatches:
         for (request, answer), is_new in zip(answers, stored, strict=True):
             if not is_new:
                 continue
-            cost = venue.cost_picousd(billed_usage(answer)) if answer.succeeded else 0
+            cost = venue.batch_cost_picousd(billed_usage(answer)) if answer.succeeded else 0
             self._context.ledger_writer.add(
                 deferrable_entry(
                     request,

@@ -56,7 +56,10 @@ def test_unanswered_requests_are_requeued(database: Database, *, fault: bool) ->
             ).result()
             is stored
         )
-    database.submit(lambda connection: provider_batches.finish(connection, "c1", now_s=4.0, fault=fault)).result()
+    faulty = [request.seq for request in rest] if fault else []
+    database.submit(
+        lambda connection: provider_batches.finish(connection, "c1", not_before_s=4.0, faulty=faulty)
+    ).result()
     assert adopt(database, "a", 5.0) == []
     again = claim(database, "a", LINES, now_s=4.0)
     assert len(again) == LINES - 1
@@ -65,11 +68,11 @@ def test_unanswered_requests_are_requeued(database: Database, *, fault: bool) ->
 
 def test_wanted_while_batch_in_progress(database: Database) -> None:
     provider_batch = create_batch(database)
-    assert database.read_now(lambda connection: provider_batches.is_wanted(connection, provider_batch))
+    assert database.read_now(lambda connection: provider_batches.wanted(connection, provider_batch))
     database.submit(
         lambda connection: batches.finalize(connection, provider_batch.batch_seq, ending="expired", now_s=9.0)
     ).result()
-    assert not database.read_now(lambda connection: provider_batches.is_wanted(connection, provider_batch))
+    assert not database.read_now(lambda connection: provider_batches.wanted(connection, provider_batch))
 
 
 def test_claims_stay_within_provider_limits(database: Database) -> None:

@@ -569,10 +569,11 @@ async def test_second_delivery_has_no_effect(dispatcher: Dispatcher) -> None:
     assert waiter.cancelled()
 
 
-def test_window_fits_until_its_margin(dispatcher: Dispatcher) -> None:
-    """A window of a day and a margin of a minute before the deadline."""
+def test_batch_lines_leave_provider_to_batch_api(dispatcher: Dispatcher) -> None:
     api = next(venue for venue in dispatcher._venues.all if venue.name == "api")
-    last_s = NOW_S + 9e5 - 86_400 - 60
     batch = dataclasses.replace(work(0), batch_seq=1)
-    assert dispatcher._is_fallback(api, batch, last_s)
-    assert not dispatcher._is_fallback(api, batch, last_s + 1)
+    assert not dispatcher._is_fallback(api, work(0), NOW_S)
+    assert dispatcher._is_fallback(api, batch, NOW_S)
+    for _ in range(2):
+        dispatcher.batch_ways.record_failure(api, 1)
+    assert not dispatcher._is_fallback(api, batch, NOW_S)

@@ -15,6 +15,7 @@ from meritorder.gateway.upstreams.batches.provider import (
     check,
     checked_contract,
     own_id,
+    skipped_if_broken,
     tag_of,
     wire_id,
 )
@@ -151,17 +152,15 @@ class AnthropicBatches:
 
     async def _lines(self, batch_id: str) -> AsyncIterator[Json]:
         async for line in self._provider.lines(self._provider.url(f"/v1/messages/batches/{batch_id}/results")):
-            with checked_contract(self.name):
-                content = msgspec.json.decode(line, type=Json)
-            yield content
+            with skipped_if_broken(self.name):
+                yield msgspec.json.decode(line, type=Json)
 
     async def results(self, batch_id: str) -> AsyncIterator[LineResult]:
         """Yield the results of the lines."""
         created_s = int(self._provider.now().timestamp())
         async for line in self._lines(batch_id):
-            with checked_contract(self.name):
-                result = self._result(own_id(line["custom_id"]), line["result"], created_s)
-            yield result
+            with skipped_if_broken(self.name):
+                yield self._result(own_id(line["custom_id"]), line["result"], created_s)
 
     def _result(self, custom_id: str, result: Json, created_s: int) -> LineResult:
         kind = result["type"]
@@ -176,6 +175,9 @@ class AnthropicBatches:
     async def cancel(self, batch_id: str) -> None:
         """Ask the provider to cancel a batch."""
         await self._provider.write(self._provider.url(f"/v1/messages/batches/{batch_id}/cancel"))
+
+    async def discard(self, batch_id: str) -> None:
+        """Do nothing: its batches have no files."""
 
     async def close(self) -> None:
         """Close the connections to the provider."""

@@ -11,7 +11,14 @@ import msgspec
 from yarl import URL
 
 from meritorder.gateway.errors import BrokenAnswerError
-from meritorder.gateway.upstreams.batches.provider import Provider, check, checked_contract, own_id, wire_id
+from meritorder.gateway.upstreams.batches.provider import (
+    Provider,
+    check,
+    checked_contract,
+    own_id,
+    skipped_if_broken,
+    wire_id,
+)
 from meritorder.gateway.upstreams.batches.venue import BatchLimits, BatchLine, BatchState, BatchStatus, LineResult
 from meritorder.gateway.upstreams.connection import Endpoint
 from meritorder.gateway.upstreams.dialects.dialect import answered_line, failed_line, translate_line
@@ -80,11 +87,12 @@ class GeminiBatches:
         file_name = await self._upload(content, tag)
         name = model_name(model)
         batch = {"batch": {"displayName": tag, "inputConfig": {"fileName": file_name}}}
-        created = await self._provider.write(
-            self._provider.url(f"/{name}:batchGenerateContent"),
-            msgspec.json.encode(batch),
-            {"Content-Type": "application/json"},
-        )
+        async with self._provider.deleted_if_refused(self._provider.url(f"/{file_name}")):
+            created = await self._provider.write(
+                self._provider.url(f"/{name}:batchGenerateContent"),
+                msgspec.json.encode(batch),
+                {"Content-Type": "application/json"},
+            )
         with checked_contract(self.name):
             return str(created["name"])
 
@@ -153,10 +161,9 @@ class GeminiBatches:
             return  # a batch that expired or was cancelled may have none
         created_s = int(self._provider.now().timestamp())
         async for line in self._provider.lines(self._provider.url(f"/{file_name}:download", alt="media")):
-            with checked_contract(self.name):
+            with skipped_if_broken(self.name):
                 content = msgspec.json.decode(line, type=Json)
-                result = self._result(own_id(content["key"]), content, created_s)
-            yield result
+                yield self._result(own_id(content["key"]), content, created_s)
 
     def _result(self, custom_id: str, content: Json, created_s: int) -> LineResult:
         if "response" in content:
@@ -170,6 +177,13 @@ class GeminiBatches:
         await self._provider.write(
             self._provider.url(f"/{batch_id}:cancel"), b"{}", {"Content-Type": "application/json"}
         )
+
+    async def discard(self, batch_id: str) -> None:
+        """Delete the input file of a batch that the provider refused."""
+        batch = await self._provider.read(self._provider.url(f"/{batch_id}"))
+        file_name = (batch.get("metadata", {}).get("inputConfig") or {}).get("fileName")
+        if isinstance(file_name, str):
+            await self._provider.delete(self._provider.url(f"/{file_name}"))
 
     async def close(self) -> None:
         """Close the connections to the provider."""

@@ -9,7 +9,14 @@ from typing import Final
 import aiohttp
 import msgspec
 
-from meritorder.gateway.upstreams.batches.provider import Provider, check, checked_contract, own_id, wire_id
+from meritorder.gateway.upstreams.batches.provider import (
+    Provider,
+    check,
+    checked_contract,
+    own_id,
+    skipped_if_broken,
+    wire_id,
+)
 from meritorder.gateway.upstreams.batches.venue import BatchLimits, BatchLine, BatchState, BatchStatus, LineResult
 from meritorder.gateway.upstreams.connection import Endpoint
 from meritorder.gateway.upstreams.dialects.fields import Json
@@ -92,9 +99,10 @@ class OpenAIBatches:
             "completion_window": self._window,
             "metadata": {_TAG: tag},
         }
-        created = await self._provider.write(
-            self._provider.url("/v1/batches"), msgspec.json.encode(batch), {"Content-Type": "application/json"}
-        )
+        async with self._provider.deleted_if_refused(self._provider.url(f"/v1/files/{file_id}")):
+            created = await self._provider.write(
+                self._provider.url("/v1/batches"), msgspec.json.encode(batch), {"Content-Type": "application/json"}
+            )
         with checked_contract(self.name):
             return str(created["id"])
 
@@ -159,13 +167,18 @@ class OpenAIBatches:
             if not file_id:
                 continue
             async for line in self._provider.lines(self._provider.url(f"/v1/files/{file_id}/content")):
-                with checked_contract(self.name):
-                    output = decode(line)
-                yield _result(output)
+                with skipped_if_broken(self.name):
+                    yield _result(decode(line))
 
     async def cancel(self, batch_id: str) -> None:
         """Ask the provider to cancel a batch."""
         await self._provider.write(self._provider.url(f"/v1/batches/{batch_id}/cancel"))
+
+    async def discard(self, batch_id: str) -> None:
+        """Delete the input file of a batch that the provider refused."""
+        batch = await self._batch(batch_id)
+        if isinstance(file_id := batch.get("input_file_id"), str):
+            await self._provider.delete(self._provider.url(f"/v1/files/{file_id}"))
 
     async def close(self) -> None:
         """Close the connections to the provider."""

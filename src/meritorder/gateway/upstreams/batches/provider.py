@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import logging
 import re
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from typing import Final
@@ -23,6 +24,7 @@ _TRANSFER_S: Final = 1800.0
 _ID: Final = re.compile(r"\w{1,32}", re.ASCII)
 _TAG: Final = re.compile(r"\w{1,26}", re.ASCII)
 _MAX_LINE_BYTES: Final = 64 * 2**20
+_log: Final = logging.getLogger(__name__)
 
 Data = bytes | aiohttp.FormData | None
 
@@ -65,6 +67,24 @@ class Provider:
         reply = await self._once("POST", url, data, headers)
         await reply.close()
         return reply.headers
+
+    async def delete(self, url: URL) -> None:
+        """Delete what is at a URL, if it is there; a provider that does not answer deletes it at its expiry."""
+        try:
+            reply = await self._once("DELETE", url, None, None)
+        except UpstreamError as error:
+            _log.warning("%s: a file could not be deleted: %s", self.name, error)
+        else:
+            await reply.close()
+
+    @contextlib.asynccontextmanager
+    async def deleted_if_refused(self, url: URL) -> AsyncIterator[None]:
+        """Delete an uploaded file if the submission that needs it is refused."""
+        try:
+            yield
+        except RefusedError:
+            await self.delete(url)
+            raise
 
     async def lines(self, url: URL) -> AsyncIterator[bytes]:
         """Yield the lines of a file as they arrive."""
@@ -157,6 +177,16 @@ def checked_contract(venue: str) -> Iterator[None]:
         yield
     except (msgspec.DecodeError, KeyError, TypeError, ValueError, AttributeError) as error:
         raise BrokenAnswerError(f"an answer violates its API: {type(error).__name__} {error}", venue=venue) from None
+
+
+@contextlib.contextmanager
+def skipped_if_broken(venue: str) -> Iterator[None]:
+    """Skip a line of a result file that violates the API: its request counts as missing."""
+    try:
+        with checked_contract(venue):
+            yield
+    except BrokenAnswerError as error:
+        _log.warning("a line of a result file is skipped: %s", error)
 
 
 def check(lines: Sequence[BatchLine], tag: str, limits: BatchLimits) -> None:

@@ -134,5 +134,8 @@ class BatchVenue(Protocol):
     async def cancel(self, batch_id: str) -> None:
         """Ask the provider to cancel a batch; `poll` shows when it is."""
 
+    async def discard(self, batch_id: str) -> None:
+        """Delete the input file of a batch that the provider refused."""
+
     async def close(self) -> None:
         """Close the connections to the provider."""
