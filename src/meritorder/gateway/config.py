@@ -8,6 +8,7 @@ import os
 import tomllib
 from decimal import Decimal
 from enum import StrEnum
+from hashlib import sha256
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -25,6 +26,8 @@ Text = Annotated[str, Meta(min_length=1)]
 REALTIME: Final = "realtime"
 DEFERRABLE: Final = "deferrable"
 LOG_FORMATS: Final = ("text", "json")
+_SQLITE: Final = "sqlite:///"
+_FILE: Final = "file://"
 _DURATION_FIX: Final = "write 90s, 30m, 4h or 2d"
 
 
@@ -77,6 +80,13 @@ class StoreTable(_Table, frozen=True):
         _about(
             "Contents of files: `file:///path` or `s3://bucket/prefix` (credentials from the environment); "
             "by default next to the SQLite file."
+        ),
+    ] = ""
+    journal: Annotated[
+        str,
+        _about(
+            "Folder on a local disk for ledger entries that are not in the database yet; gateways of one machine may "
+            "share it. By default next to the SQLite file or the folder of blobs, or `meritorder-data/journal`."
         ),
     ] = ""
     lease: Annotated[str, _about("A gateway without a heartbeat for this long loses its leases.")] = "10s"
@@ -236,8 +246,23 @@ class Settings(_Table, frozen=True):
         """The blob store's URL: as configured, or next to the SQLite file."""
         if self.store.blobs:
             return self.store.blobs
-        path = Path(self.store.url.removeprefix("sqlite:///")).resolve()
-        return f"file://{path.parent / 'blobs'}"
+        return f"file://{self._data_folder / 'blobs'}"
+
+    @property
+    def journal_folder(self) -> Path:
+        """The folder of the ledger's journals: those of one store only, whichever others share the folder."""
+        folder = Path(self.store.journal) if self.store.journal else self._data_folder / "journal"
+        store = self.store.url.rpartition("@")[2]
+        if self.store.url.startswith(_SQLITE):
+            store = str(Path(self.store.url.removeprefix(_SQLITE)).resolve())
+        return folder / sha256(store.encode()).hexdigest()[:16]
+
+    @property
+    def _data_folder(self) -> Path:
+        if not self.store.url.startswith(_SQLITE) and self.store.blobs.startswith(_FILE):
+            return Path(self.store.blobs.removeprefix(_FILE)).parent
+        url = self.store.url if self.store.url.startswith(_SQLITE) else StoreTable().url
+        return Path(url.removeprefix(_SQLITE)).resolve().parent
 
 
 def read(path: Path) -> Settings:

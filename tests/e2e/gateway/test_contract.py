@@ -206,6 +206,22 @@ def test_answer_is_retrievable_at_once(asking: OpenAI) -> None:
         asking.responses.delete(made.id)
 
 
+@pytest.mark.parametrize("more", [{}, {"stream": True}, {"service_tier": "flex"}], ids=str)
+def test_stored_completion_is_listed_at_once(asking: OpenAI, more: dict[str, Any]) -> None:
+    """Every page after a known completion has the next one as soon as its client has the last byte."""
+    ids = [f"{next(iter(more), 'whole')}-{number}" for number in range(10)]
+    for number, completion_id in enumerate(ids):
+        made = asking.chat.completions.create(**OK, **more, store=True, user=completion_id, metadata={"of": str(more)})
+        if "stream" in more:
+            list(made)
+        assert asking.chat.completions.retrieve(completion_id).id == completion_id
+        before = {"after": ids[number - 1]} if number else {}
+        listed = asking.chat.completions.list(**before, metadata={"of": str(more)}, limit=100)
+        assert [completion.id for completion in listed.data] == [completion_id]
+    for completion_id in ids:
+        asking.chat.completions.delete(completion_id)
+
+
 def test_completions_filtered_by_metadata(asking: OpenAI) -> None:
     ids = [f"chatcmpl-{number}" for number in range(5)]
     for number, completion_id in enumerate(ids):

@@ -79,3 +79,17 @@ def test_secrets_from_environment_or_file(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.delenv("GATEWAY_TEST_KEY")
     with pytest.raises(ConfigError, match="venue v: the environment variable GATEWAY_TEST_KEY is not set"):
         config.read_secret("GATEWAY_TEST_KEY", None, where="venue v")
+
+
+def test_journals_of_stores_are_apart() -> None:
+    """Gateways of two databases may share a folder; the password does not matter."""
+
+    def folder(url: str) -> Path:
+        document = {"store": {"url": url, "blobs": "file:///b", "journal": "/j"}, "venue": []}
+        return config.parse_settings(document, where="gateway.toml").journal_folder
+
+    first, second = folder("postgresql://u:secret@h/a"), folder("postgresql://u@h/b")
+    assert first != second
+    assert first == folder("postgresql://u:other@h/a")
+    assert first.parent == second.parent == Path("/j")
+    assert folder("sqlite:///a.db") != folder("sqlite:///b.db")

@@ -23,6 +23,7 @@ from meritorder.gateway.app.service import Service
 from meritorder.gateway.config import ServerTable, Settings, VenueKind, VenueTable, duration_s
 from meritorder.gateway.state.auth import Authenticator, new_id
 from meritorder.gateway.state.context import Context
+from meritorder.gateway.state.journal import Journal
 from meritorder.gateway.state.ledger_writer import LedgerWriter
 from meritorder.gateway.state.webhooks import Webhooks
 from meritorder.gateway.store import migrations
@@ -114,6 +115,7 @@ def build_service(settings: Settings) -> Service:
     database = Database(settings.store.url)
     migrations.upgrade(database)
     telemetry = build_telemetry(settings)
+    instance_id = new_id("gateway-")
     tables = {table.name: table for table in settings.venue}
     venues = (
         build_venues(settings)
@@ -125,8 +127,8 @@ def build_service(settings: Settings) -> Service:
         database=database,
         blobs=Blobs(settings.blobs_url),
         authenticator=Authenticator(database, settings.server.require_keys, time.time),
-        ledger_writer=LedgerWriter(database),
-        instance_id=new_id("gateway-"),
+        ledger_writer=LedgerWriter(database, Journal.create(settings.journal_folder, instance_id)),
+        instance_id=instance_id,
         now_s=time.time,
         new_id=new_id,
         webhooks=Webhooks(settings.webhook, time.time, new_id),

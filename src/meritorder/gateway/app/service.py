@@ -122,11 +122,12 @@ class Service:
         """Claim the store and start the background tasks."""
         context = self.context
         await context.authenticator.refresh()
-        await context.authenticator.load_spending()
         if context.database.is_sqlite:
             # The file is locked for this process: all earlier leases are stale.
             await context.database.write(heartbeats.remove_all)
+        await self.maintenance.take_over()
         await self.maintenance.heartbeat()
+        await context.authenticator.load_spending()
         coroutines = [
             *self.maintenance.tasks(),
             self.dispatcher.run(),
@@ -147,7 +148,7 @@ class Service:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         try:
-            await self.context.ledger_writer.flush()
+            await self.context.ledger_writer.close()
             await self.context.database.write(lambda connection: heartbeats.stop(connection, self.context.instance_id))
         except StoreUnavailableError as error:
             _log.warning("the store cannot be reached: %s", error)

@@ -2,9 +2,11 @@
 
 import asyncio
 import contextlib
+from dataclasses import replace
 from typing import Final
 
 from meritorder.gateway.errors import StoreUnavailableError
+from meritorder.gateway.lanes.answer_recorder import store_answer
 from meritorder.gateway.state.context import Context
 from meritorder.gateway.state.request import Deferral, Request
 from meritorder.gateway.store import requests
@@ -43,7 +45,11 @@ class DeferredCalls:
         except asyncio.CancelledError:
             self._dispatcher.abandon(seq)
             raise
-        self._context.database.submit(lambda connection: requests.delete_call(connection, seq))
+        try:
+            if request.stored_as is not None and answer.succeeded and answer.body is not None:
+                answer = replace(answer, body=await store_answer(self._context, request, answer.body))
+        finally:
+            self._context.database.submit(lambda connection: requests.delete_call(connection, seq))
         await _respond(request, answer, send)
 
     async def _wait(self, seq: int, pending: "asyncio.Future[RequestAnswer]") -> RequestAnswer:

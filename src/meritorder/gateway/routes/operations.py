@@ -154,9 +154,15 @@ class Operations:
             ),
             (
                 "meritorder_ledger_dropped",
-                "Ledger entries lost while the store was unreachable.",
+                "Ledger entries lost while neither the journal nor the store could be written.",
                 (),
                 [((), self._context.ledger_writer.dropped)],
+            ),
+            (
+                "meritorder_ledger_set_aside",
+                "Ledger entries that no row can hold, such as 10^18 tokens, kept in a table with the reason.",
+                (),
+                [((), self._context.ledger_writer.set_aside)],
             ),
         ]
 

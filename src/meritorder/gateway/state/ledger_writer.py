@@ -1,13 +1,14 @@
 """The ledger: its entries by lane, and their writer, which commits many at once."""
 
 import asyncio
-import contextlib
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from typing import Final
 
 from meritorder.gateway.config import DEFERRABLE, REALTIME
 from meritorder.gateway.errors import StoreUnavailableError
+from meritorder.gateway.state.journal import Journal, left_behind
 from meritorder.gateway.state.request import Request
 from meritorder.gateway.store import ledger
 from meritorder.gateway.store.database import Database
@@ -17,51 +18,151 @@ from meritorder.gateway.wire.usage import Usage
 
 _INTERVAL_S: Final = 0.25
 _COMMIT_SIZE: Final = 5000
-_MAX_PENDING: Final = 200_000  # while the database is unreachable; about 100 MB
+_MAX_WAITING: Final = 200_000  # while the journal cannot be written; about 100 MB
+_MAX_JOURNAL_BYTES: Final = 64 * 1024 * 1024
 _log: Final = logging.getLogger(__name__)
 
 
 class LedgerWriter:
-    """Writes ledger entries; its `observers` are called with each entry at once.
+    """Writes ledger entries: to the journal at once, and from there to the ledger, many in one transaction.
 
-    A killed process loses the entries of the last interval.
+    Its `observers` are called with each valid entry. What a killed process leaves in its journal is added by the next
+    gateway that starts on this machine, or by another that runs there.
 
     Args:
         database: The store.
+        journal: The journal of this process.
     """
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, journal: Journal) -> None:
         self._database = database
-        self._pending: list[LedgerEntry] = []
+        self._journal = journal
+        self._waiting: list[bytes] = []
+        self._synced_bytes = 0
         self.dropped = 0
+        self.set_aside = 0
         self.observers: list[Callable[[LedgerEntry], None]] = []
 
     def add(self, entry: LedgerEntry) -> None:
-        """Queue an entry for writing."""
-        for observe in self.observers:
-            observe(entry)
-        if len(self._pending) < _MAX_PENDING:
-            self._pending.append(entry)
-        else:
-            self.dropped += 1
+        """Write an entry: when this returns, it survives this process."""
+        line = ledger.encode(entry)
+        self._write([line])
+        self._observe(line)
+
+    def observe(self, entry: LedgerEntry) -> None:
+        """Report an entry that was added to the ledger with its answer, in one transaction."""
+        self._observe(ledger.encode(entry))
 
     async def run(self) -> None:
-        """Write pending entries until cancelled."""
+        """Add the entries of the journal to the ledger until cancelled."""
         while True:
             await asyncio.sleep(_INTERVAL_S)
-            with contextlib.suppress(StoreUnavailableError):
+            try:
                 await self.flush()
+            except StoreUnavailableError:
+                continue  # the database has logged it
+            except Exception:  # noqa: BLE001 - one failure must not stop the ledger
+                _log.exception("ledger entries could not be added, and stay in the journal")
 
     async def flush(self) -> None:
-        """Write all pending entries.
+        """Add all entries to the ledger.
 
         Raises:
-            StoreUnavailableError: The database cannot be written; the entries stay pending.
+            StoreUnavailableError: The database cannot be written; the entries stay in the journal.
         """
-        while self._pending:
-            batch = self._pending[:_COMMIT_SIZE]
-            await self._database.write(lambda connection, batch=batch: ledger.add(connection, batch))  # type: ignore[misc]
-            del self._pending[: len(batch)]
+        waiting, self._waiting = self._waiting, []
+        self._write(waiting)
+        if self._journal.size > self._synced_bytes:
+            self._synced_bytes = self._journal.size
+            await asyncio.to_thread(self._journal.sync)
+        await self._add_all(self._journal)
+        if self._journal.added > _MAX_JOURNAL_BYTES and self._journal.added == self._journal.size:
+            journal_id = self._journal.id
+            self._journal.restart()
+            self._synced_bytes = 0
+            await self._database.write(lambda connection: ledger.forget_journal(connection, journal_id))
+
+    async def close(self) -> None:
+        """Add all entries and remove the journal; if the database cannot be reached, leave it for the next process.
+
+        Raises:
+            StoreUnavailableError: The database cannot be written.
+        """
+        is_added = False
+        try:
+            await self.flush()
+            is_added = not self._waiting
+            await self._database.write(lambda connection: ledger.forget_journal(connection, self._journal.id))
+        finally:
+            self._journal.close(remove=is_added)
+
+    async def recover(self, release: Callable[[str], Awaitable[None]]) -> None:
+        """Add what gateways of this machine left in their journals when they were killed.
+
+        Args:
+            release: Called first with the id of each, whose process is gone.
+
+        Raises:
+            StoreUnavailableError: The database cannot be written; the journals stay.
+        """
+        left = await asyncio.to_thread(lambda: list(left_behind(self._journal.path.parent)))
+        try:
+            for journal in left:
+                await release(journal.instance_id)
+            for journal in left:
+                await self._recover(journal)
+        finally:
+            for journal in left:
+                journal.close()
+
+    async def _recover(self, journal: Journal) -> None:
+        position = await self._database.read(lambda connection: ledger.journal_position(connection, journal.id))
+        journal.added = position or journal.added
+        entries = await self._add_all(journal)
+        journal.close(remove=True)
+        await self._database.write(lambda connection: ledger.forget_journal(connection, journal.id))
+        if entries:
+            _log.info("%d ledger entries of %s, which was killed, are in the ledger", entries, journal.instance_id)
+
+    async def _add_all(self, journal: Journal) -> int:
+        """Add the entries of a journal that are not in the ledger yet; return how many."""
+        count = 0
+        while journal.added < journal.size:
+            start = journal.added
+            lines, end = await asyncio.to_thread(journal.read, _COMMIT_SIZE)
+            if end == start:
+                break  # the last line is incomplete
+            journal.added = await self._database.write(
+                partial(ledger.add_from_journal, journal_id=journal.id, lines=lines, start=start, end=end)
+            )
+            count += len(lines)
+        return count
+
+    def _write(self, lines: Sequence[bytes]) -> None:
+        """Write lines to the journal; those that it cannot take wait in memory."""
+        for number, line in enumerate(lines):
+            try:
+                self._journal.append(line)
+            except OSError as error:
+                if not self._waiting:
+                    _log.warning("the journal of the ledger cannot be written: %s", error)
+                room = max(0, _MAX_WAITING - len(self._waiting))
+                self._waiting += lines[number : number + room]
+                self.dropped += max(0, len(lines) - number - room)
+                return
+
+    def _observe(self, line: bytes) -> None:
+        try:
+            entry = ledger.decode(line)
+        except ledger.InvalidEntryError as error:
+            self.set_aside += 1
+            _log.warning("a ledger entry is invalid and was set aside: %s", error)
+            return
+        for observe in self.observers:
+            try:
+                observe(entry)
+            except Exception:  # noqa: BLE001 - an observer must not stop a request
+                _log.exception("a ledger entry could not be counted")
 
 
 def realtime_entry(

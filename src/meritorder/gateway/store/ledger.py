@@ -1,16 +1,24 @@
-"""The ledger: one row for each request that was answered, rejected or discarded. It can be read as a trace."""
+"""The ledger: one row for each request that was answered, rejected or discarded. It can be read as a trace.
 
-from collections.abc import Iterator, Sequence
+An entry that no column can take, such as one with 10¹⁸ tokens, is set aside with the reason.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
 from decimal import Decimal
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
 import msgspec
-from sqlalchemy import Connection, func, select
+from msgspec import Meta
+from sqlalchemy import Connection, delete, func, insert, select, update
+from sqlalchemy.exc import OperationalError, SQLAlchemyError
 
 from meritorder.gateway.store.database import insert_rows
-from meritorder.gateway.store.schema import LEDGER
+from meritorder.gateway.store.schema import JOURNALS, LEDGER, LEDGER_REJECTED
 
 _READ_SIZE: Final = 10_000
+_MAX_REASON: Final = 500
+_NUL: Final = b"\\u0000"  # as JSON has it; no database takes it in a text
+_Tokens = Annotated[int, Meta(ge=0, le=2**31 - 1)]
 
 
 class LedgerEntry(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -30,21 +38,110 @@ class LedgerEntry(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     batch_id: str | None = None
     workload: str | None = None
     deadline_s: float | None = None
-    status_code: int | None
-    input_tokens: int
-    cached_tokens: int = 0
-    output_tokens: int
-    lost_tokens: int = 0
+    status_code: Annotated[int, Meta(ge=0, le=999)] | None
+    input_tokens: _Tokens
+    cached_tokens: _Tokens = 0
+    output_tokens: _Tokens
+    lost_tokens: _Tokens = 0
     counted: bool
-    cost_picousd: int | None = None
+    cost_picousd: Annotated[int, Meta(ge=0, le=2**63 - 1)] | None = None
 
 
 _NAMES: Final = LedgerEntry.__struct_fields__
 
 
-def add(connection: Connection, entries: Sequence[LedgerEntry]) -> None:
-    """Insert rows."""
-    insert_rows(connection, LEDGER, _NAMES, [msgspec.structs.astuple(entry) for entry in entries])
+_DECODER: Final = msgspec.json.Decoder(LedgerEntry)
+
+
+class InvalidEntryError(Exception):
+    """An entry that no row can hold; it is set aside."""
+
+
+def encode(entry: LedgerEntry) -> bytes:
+    """Return an entry as one line of JSON; what cannot be encoded as a JSON string that says what it was."""
+    try:
+        return msgspec.json.encode(entry)
+    except (TypeError, ValueError, OverflowError, RecursionError):
+        return msgspec.json.encode(repr(entry).encode(errors="replace").decode())
+
+
+def decode(line: bytes) -> LedgerEntry:
+    """Return the entry of a line.
+
+    Raises:
+        InvalidEntryError: Its values do not fit the columns of the ledger; the message has the reason.
+    """
+    try:
+        entry = _DECODER.decode(line)
+    except (msgspec.DecodeError, ValueError, RecursionError) as error:
+        raise InvalidEntryError(str(error)[:_MAX_REASON]) from None
+    if _NUL in line:
+        raise InvalidEntryError("a text contains NUL")
+    return entry
+
+
+def add(connection: Connection, entries: Iterable[LedgerEntry]) -> int:
+    """Add rows; set aside the entries that are invalid, and return how many."""
+    return add_lines(connection, [encode(entry) for entry in entries])
+
+
+def add_lines(connection: Connection, lines: Sequence[bytes]) -> int:
+    """Add a row for each encoded entry; set aside the lines that are invalid, and return how many."""
+    entries: list[LedgerEntry] = []
+    rejected: list[tuple[bytes, str]] = []
+    for line in lines:
+        try:
+            entries.append(decode(line))
+        except InvalidEntryError as error:
+            rejected.append((line, str(error)))
+    rejected += _insert(connection, entries)
+    if rejected:
+        insert_rows(connection, LEDGER_REJECTED, ("entry", "reason"), rejected)
+    return len(rejected)
+
+
+def _insert(connection: Connection, entries: Sequence[LedgerEntry]) -> list[tuple[bytes, str]]:
+    """Insert entries together or, if that fails, each alone; return those that the database refuses, and why."""
+    savepoint = connection.begin_nested()
+    try:
+        insert_rows(connection, LEDGER, _NAMES, [msgspec.structs.astuple(entry) for entry in entries])
+        savepoint.commit()
+    except OperationalError:
+        raise
+    except SQLAlchemyError as error:
+        savepoint.rollback()
+        if len(entries) == 1:
+            return [(encode(entries[0]), str(error)[:_MAX_REASON])]
+        return [refused for entry in entries for refused in _insert(connection, [entry])]
+    return []
+
+
+def rejected(connection: Connection) -> int:
+    """Return the number of entries that were set aside."""
+    return connection.execute(select(func.count()).select_from(LEDGER_REJECTED)).scalar_one()
+
+
+def journal_position(connection: Connection, journal_id: str) -> int | None:
+    """Return up to where the entries of a journal are in the ledger; None if it has none there."""
+    return connection.execute(select(JOURNALS.c.position).where(JOURNALS.c.id == journal_id)).scalar()
+
+
+def add_from_journal(connection: Connection, journal_id: str, lines: Sequence[bytes], *, start: int, end: int) -> int:
+    """Add the lines between two positions of a journal, once; return up to where its entries are in the ledger now."""
+    position = journal_position(connection, journal_id)
+    if position is None:
+        connection.execute(insert(JOURNALS).values(id=journal_id, position=end))
+    elif position == start:
+        connection.execute(update(JOURNALS).where(JOURNALS.c.id == journal_id).values(position=end))
+    else:
+        return position  # an earlier attempt, whose confirmation was lost, has added some
+    add_lines(connection, lines)
+    return end
+
+
+def forget_journal(connection: Connection, journal_id: str) -> None:
+    """Forget a journal whose file is gone."""
+    connection.execute(delete(JOURNALS).where(JOURNALS.c.id == journal_id))
 
 
 def rows(connection: Connection) -> Iterator[dict[str, Any]]:

@@ -21,6 +21,7 @@ from meritorder.gateway.workers.dispatch import Dispatcher
 
 _ROUND_S: Final = 0.5
 _SLOW_ROUND_S: Final = 10.0
+_TAKE_OVER_S: Final = 1.0
 _CANCEL_GRACE_S: Final = 600.0  # OpenAI's: a cancelled batch may take ten minutes
 _log: Final = logging.getLogger(__name__)
 
@@ -57,6 +58,14 @@ class Maintenance:
         if await context.database.write(beat):
             self._dispatcher.wake()
 
+    async def take_over(self) -> None:
+        """Requeue what gateways of this machine had claimed when they were killed, and add their ledger entries."""
+        await self._context.ledger_writer.recover(self._release)
+
+    async def _release(self, instance_id: str) -> None:
+        await self._context.database.write(lambda connection: heartbeats.stop(connection, instance_id))
+        await self.heartbeat()
+
     async def keep_alive(self) -> None:
         """Renew the leases, and reconcile the requests claimed in the store with those that run here."""
         untracked_before: set[int] = set()
@@ -89,6 +98,7 @@ class Maintenance:
         """Return the coroutines that run as long as the gateway does."""
         return [
             self.keep_alive(),
+            self._repeat(self.take_over, _TAKE_OVER_S),
             self._repeat(self._read_inputs, _ROUND_S),
             self._repeat(self._write_outputs, _ROUND_S),
             self._repeat(self._end_batches, _ROUND_S),

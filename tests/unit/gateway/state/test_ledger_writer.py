@@ -1,13 +1,18 @@
 import asyncio
 import dataclasses
-from collections.abc import Sequence
+import math
+import os
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
+import msgspec
 import pytest
-from sqlalchemy import Connection
+from sqlalchemy import Connection, text
 
 from meritorder.gateway.errors import StoreUnavailableError
-from meritorder.gateway.state import ledger_writer
+from meritorder.gateway.state import journal, ledger_writer
+from meritorder.gateway.state.journal import Journal
 from meritorder.gateway.state.ledger_writer import LedgerWriter, deferrable_entry, realtime_entry
 from meritorder.gateway.state.request import Request
 from meritorder.gateway.store import ledger, migrations
@@ -84,33 +89,182 @@ def test_second_answer_counts_as_lost() -> None:
     assert (entry.output_tokens, entry.lost_tokens) == (0, 11)
 
 
-def test_entries_are_written_in_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def database(tmp_path: Path) -> Iterator[Database]:
+    made = Database(f"sqlite:///{tmp_path}/gateway.db")
+    migrations.upgrade(made)
+    yield made
+    made.close()
+
+
+def new_writer(database: Database, folder: Path, instance_id: str = "gateway-1") -> LedgerWriter:
+    return LedgerWriter(database, Journal.create(folder / "journal", instance_id))
+
+
+def written(database: Database) -> list[str]:
+    return database.read_now(lambda connection: [row["request_id"] for row in ledger.rows(connection)])
+
+
+def killed(writer: LedgerWriter) -> None:
+    """Release the lock of the journal, as the kernel does for a killed process."""
+    writer._journal.close()
+
+
+async def release(_: str) -> None:
+    """The claims of a killed gateway are released by others."""
+
+
+def test_entries_are_written_in_order(database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ledger_writer, "_COMMIT_SIZE", 2)
-    monkeypatch.setattr(ledger_writer, "_MAX_PENDING", 5)
-    database = Database(f"sqlite:///{tmp_path}/gateway.db")
-    migrations.upgrade(database)
-    writer, seen = LedgerWriter(database), list[str]()
+    writer, seen = new_writer(database, tmp_path), list[str]()
     writer.observers.append(lambda entry: seen.append(entry.request_id))
-    for number in range(6):
+    for number in range(5):
         writer.add(realtime(number))
     asyncio.run(writer.flush())
-    written = database.read_now(lambda connection: [row["request_id"] for row in ledger.rows(connection)])
-    database.close()
-    assert written == [f"req_{number}" for number in range(5)]
-    assert seen == [f"req_{number}" for number in range(6)], "observers see what is dropped"
-    assert writer.dropped == 1
+    assert written(database) == seen == [f"req_{number}" for number in range(5)]
+    asyncio.run(writer.close())
+    assert not list((tmp_path / "journal").iterdir())
 
 
-def test_commits_hold_5000_entries(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    database = Database(f"sqlite:///{tmp_path}/gateway.db")
-    sizes: list[int] = []
-    monkeypatch.setattr(ledger, "add", lambda _, entries: sizes.append(len(entries)))
-    writer, entry = LedgerWriter(database), realtime()
-    for _ in range(10_001):
-        writer.add(entry)
+def test_killed_entries_are_recovered_once(database: Database, tmp_path: Path) -> None:
+    """A process is killed after some entries were added, and while it wrote the last one."""
+    first = new_writer(database, tmp_path)
+    for number in range(3):
+        first.add(realtime(number))
+    asyncio.run(first.flush())
+    for number in range(3, 5):
+        first.add(realtime(number))
+    with first._journal.path.open("ab") as file:
+        file.write(b"0123abcd {torn")
+    second, gone = new_writer(database, tmp_path, "gateway-2"), list[str]()
+
+    async def note(instance_id: str) -> None:
+        gone.append(instance_id)
+
+    asyncio.run(second.recover(note))
+    assert not gone, "the first process lives"
+    killed(first)
+    for _ in range(2):
+        asyncio.run(second.recover(note))
+        assert gone == ["gateway-1"]
+        assert written(database) == [f"req_{number}" for number in range(5)]
+
+
+def test_unconfirmed_commit_is_not_repeated(database: Database, tmp_path: Path) -> None:
+    """The connection breaks after a commit: entries added since then follow, and none is added twice."""
+    writer, write = new_writer(database, tmp_path), database.write
+
+    async def lose_confirmation(change: Callable[[Connection], Any]) -> Any:  # noqa: ANN401
+        await write(change)
+        raise StoreUnavailableError("the connection broke")
+
+    database.write = lose_confirmation  # type: ignore[method-assign,assignment]
+    writer.add(realtime(0))
+    with pytest.raises(StoreUnavailableError):
+        asyncio.run(writer.flush())
+    writer.add(realtime(1))
+    database.write = write  # type: ignore[method-assign]
     asyncio.run(writer.flush())
-    database.close()
-    assert sizes == [5000, 5000, 1]
+    assert written(database) == ["req_0", "req_1"]
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"input_tokens": 10**18},
+        {"output_tokens": -1},
+        {"cost_picousd": -5},
+        {"cost_picousd": 10**30},
+        {"cached_tokens": 1.5},
+        {"ended_s": math.inf},
+        {"tenant": "a\0b"},
+        {"model": "\ud800"},
+        {"venue": object()},
+        {"status_code": 2**40},
+    ],
+    ids=str,
+)
+def test_invalid_entry_is_set_aside(database: Database, tmp_path: Path, odd: dict[str, Any]) -> None:
+    writer, seen = new_writer(database, tmp_path), list[str]()
+    writer.observers.append(lambda entry: seen.append(entry.request_id))
+    writer.add(realtime(0))
+    writer.add(msgspec.structs.replace(realtime(1), **odd))
+    writer.add(realtime(2))
+    asyncio.run(writer.flush())
+    assert written(database) == seen == ["req_0", "req_2"]
+    assert writer.set_aside == database.read_now(ledger.rejected) == 1
+
+
+def test_unknown_time_is_left_out(database: Database, tmp_path: Path) -> None:
+    writer, seen = new_writer(database, tmp_path), list[float | None]()
+    writer.observers.append(lambda entry: seen.append(entry.ttft_s))
+    writer.add(msgspec.structs.replace(realtime(0), ttft_s=math.nan))
+    asyncio.run(writer.flush())
+    assert (written(database), seen) == (["req_0"], [None])
+
+
+def test_damaged_line_is_set_aside(database: Database, tmp_path: Path) -> None:
+    writer = new_writer(database, tmp_path)
+    for number in range(3):
+        writer.add(realtime(number))
+    content = writer._journal.path.read_bytes()
+    writer._journal.path.write_bytes(content.replace(b"req_1", b"req_9"))
+    asyncio.run(writer.flush())
+    assert written(database) == ["req_0", "req_2"]
+    assert database.read_now(ledger.rejected) == 1
+
+
+def test_refused_row_is_set_aside(database: Database, tmp_path: Path) -> None:
+    """The database refuses a row that looks valid: the others are added."""
+    with database.engine.connect() as connection, connection.begin():
+        connection.exec_driver_sql("CREATE UNIQUE INDEX only_once ON ledger (request_id)")
+    writer = new_writer(database, tmp_path)
+    for number in (0, 1, 1, 2):
+        writer.add(realtime(number))
+    asyncio.run(writer.flush())
+    assert written(database) == ["req_0", "req_1", "req_2"]
+    assert database.read_now(ledger.rejected) == 1
+
+
+def test_full_disk_keeps_entries_in_memory(database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ledger_writer, "_MAX_WAITING", 2)
+    writer, write = new_writer(database, tmp_path), os.write
+    monkeypatch.setattr(journal.os, "write", lambda descriptor, line: write(descriptor, line[:20]))
+    for number in range(3):
+        writer.add(realtime(number))
+    asyncio.run(writer.flush())
+    monkeypatch.undo()
+    assert writer.dropped == 1
+    asyncio.run(writer.flush())
+    assert written(database) == ["req_0", "req_1"]
+
+
+def test_journal_starts_again_when_long(database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ledger_writer, "_MAX_JOURNAL_BYTES", 500)
+    writer = new_writer(database, tmp_path)
+    for number in range(6):
+        writer.add(realtime(number))
+        if number % 2:
+            asyncio.run(writer.flush())
+    assert writer._journal.path.stat().st_size == journal.HEADER_BYTES
+    writer.add(realtime(6))
+    killed(writer)
+    asyncio.run(new_writer(database, tmp_path, "gateway-2").recover(release))
+    assert written(database) == [f"req_{number}" for number in range(7)]
+    query = text("SELECT count(*) FROM journals")
+    assert database.read_now(lambda connection: connection.execute(query).scalar()) == 0
+
+
+def test_failing_observer_stops_nothing(database: Database, tmp_path: Path) -> None:
+    writer, seen = new_writer(database, tmp_path), list[str]()
+
+    def fail(_: LedgerEntry) -> None:
+        raise ValueError
+
+    writer.observers += [fail, lambda entry: seen.append(entry.request_id)]
+    writer.add(realtime(0))
+    asyncio.run(writer.flush())
+    assert written(database) == seen == ["req_0"]
 
 
 def test_entry_defaults_to_a_stored_answer() -> None:
@@ -127,27 +281,24 @@ def test_answers_without_input_are_not_counted() -> None:
         assert entry.counted is counted
 
 
-def test_entries_wait_for_the_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_entries_wait_for_the_store(database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The store fails in the first round, a quarter of a second after the start; the second round writes."""
-    database = Database(f"sqlite:///{tmp_path}/gateway.db")
-    migrations.upgrade(database)
-    writer, waits, add = LedgerWriter(database), list[float](), ledger.add
+    writer, waits, add = new_writer(database, tmp_path), list[float](), ledger.add_lines
 
     async def sleep(wait_s: float) -> None:
         waits.append(wait_s)
         if len(waits) > 2:
             raise asyncio.CancelledError
 
-    def add_or_fail(connection: Connection, entries: Sequence[LedgerEntry]) -> None:
+    def add_or_fail(connection: Connection, lines: Sequence[bytes]) -> int:
         if len(waits) == 1:
             raise StoreUnavailableError("the store is down")
-        add(connection, entries)
+        return add(connection, lines)
 
     monkeypatch.setattr(ledger_writer.asyncio, "sleep", sleep)
-    monkeypatch.setattr(ledger, "add", add_or_fail)
+    monkeypatch.setattr(ledger, "add_lines", add_or_fail)
     writer.add(realtime())
     with pytest.raises(asyncio.CancelledError):
         asyncio.run(writer.run())
     assert waits == [0.25] * 3
-    assert database.read_now(lambda connection: len(list(ledger.rows(connection)))) == 1
-    database.close()
+    assert written(database) == ["req_0"]
