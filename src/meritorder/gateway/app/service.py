@@ -37,7 +37,7 @@ from meritorder.gateway.venues.plan_reload import PlanReloader
 from meritorder.gateway.venues.venues import Venues
 from meritorder.gateway.wire import asgi, calls
 from meritorder.gateway.wire.asgi import Message, Receive, Scope, Send
-from meritorder.gateway.wire.errors import ApiError, invalid_request, unavailable
+from meritorder.gateway.wire.errors import ApiError, invalid_request, unavailable, unknown_model
 from meritorder.gateway.workers.dispatch import Dispatcher
 from meritorder.gateway.workers.maintenance import Maintenance
 from meritorder.gateway.workers.provider_batches import ProviderBatches
@@ -254,7 +254,7 @@ class Service:
         model = request.call.model or ""
         venues = self.venues.serving(model, DEFERRABLE)
         if not venues:
-            raise ApiError(404, f"The model '{model}' does not exist.", param="model", code="model_not_found")
+            raise unknown_model(model, request.endpoint)
         refused = self._classifier.refuses_flex and request.call.service_tier == "flex"
         if refused and not any(self.headroom.backfill(venue) for venue in venues):
             raise no_capacity()

@@ -18,7 +18,7 @@ from meritorder.gateway.venues.plan_executor import PlanExecutor
 from meritorder.gateway.venues.venues import Venue, Venues
 from meritorder.gateway.wire import calls
 from meritorder.gateway.wire.asgi import Send, respond
-from meritorder.gateway.wire.errors import ApiError, invalid_request, normalized_error, unavailable
+from meritorder.gateway.wire.errors import ApiError, invalid_request, normalized_error, unavailable, unknown_model
 from meritorder.gateway.wire.usage import StreamMeter, Usage, parse_usage
 from meritorder.latency import tpot_s
 
@@ -67,12 +67,7 @@ class RealTime:
         model = request.call.model or ""
         venues = self._venues.serving(model, REALTIME)
         if not venues:
-            raise ApiError(
-                404,
-                f"The model '{model}' does not exist or you do not have access to it.",
-                param="model",
-                code="model_not_found",
-            )
+            raise unknown_model(model, request.endpoint)
         failure: UpstreamError | None = None
         for venue in self._plan_executor.realtime_venues(model, request.key.tenant, venues):
             venue.add_realtime(streamed=bool(request.call.stream))

@@ -1,7 +1,9 @@
 """`/v1/batches`: create, list, retrieve and cancel as OpenAI; pause and resume."""
 
-from typing import Any
+import hashlib
+from typing import Any, Final
 
+from sqlalchemy.exc import IntegrityError
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
@@ -17,6 +19,13 @@ from meritorder.gateway.wire.calls import ENDPOINTS
 from meritorder.gateway.wire.errors import ApiError, invalid_request
 from meritorder.gateway.wire.objects import batch_object, list_object
 from meritorder.units import parse_duration_s
+
+_COMPARED: Final = ("endpoint", "completion_window", "input_file_id", "metadata", "output_expires_after_s")
+
+
+def _batch_id(tenant: str, idempotency_key: str) -> str:
+    """Return the id of the batch that a tenant's idempotency key creates."""
+    return "batch_" + hashlib.sha256(f"{tenant}\0{idempotency_key}".encode()).hexdigest()[:32]
 
 
 class Batches:
@@ -46,25 +55,45 @@ class Batches:
         window_s = self._window_s(window)
         metadata = checks.metadata(fields.get("metadata"))
         lifetime_s = checks.lifetime_s(fields.get("output_expires_after"), "output_expires_after")
+        idempotency_key = request.headers.get("idempotency-key")
+        now_s = context.now_s()
+        fields = {
+            "id": context.new_id("batch_") if idempotency_key is None else _batch_id(key.tenant, idempotency_key),
+            "tenant": key.tenant,
+            "key_id": key.id,
+            "endpoint": endpoint,
+            "completion_window": window,
+            "input_file_id": file_id,
+            "metadata": metadata,
+            "output_expires_after_s": lifetime_s,
+            "trace": context.traceparent(),
+            "created_s": now_s,
+            "expires_s": now_s + window_s,
+        }
+        if idempotency_key is not None and (earlier := await self._created_before(fields)) is not None:
+            return json_response(batch_object(earlier))
         await self._check_input(file_id, key)
-        now_s, trace = context.now_s(), context.traceparent()
-        batch = await context.database.write_soon(
-            lambda connection: batches.add(
-                connection,
-                id=context.new_id("batch_"),
-                tenant=key.tenant,
-                key_id=key.id,
-                endpoint=endpoint,
-                completion_window=window,
-                input_file_id=file_id,
-                metadata=metadata,
-                output_expires_after_s=lifetime_s,
-                trace=trace,
-                created_s=now_s,
-                expires_s=now_s + window_s,
-            )
-        )
+        try:
+            batch = await context.database.write_soon(lambda connection: batches.add(connection, **fields))
+        except IntegrityError:  # the same key at the same moment
+            if (earlier := await self._created_before(fields)) is None:
+                raise
+            batch = earlier
         return json_response(batch_object(batch))
+
+    async def _created_before(self, fields: dict[str, Any]) -> Batch | None:
+        """Return the batch that was created before with the same idempotency key.
+
+        Raises:
+            ApiError: It was created from another request.
+        """
+        batch = await self._context.database.read_soon(
+            lambda connection: batches.get(connection, fields["tenant"], fields["id"])
+        )
+        if batch is not None and any(getattr(batch, name) != fields[name] for name in _COMPARED):
+            message = f"This Idempotency-Key was used before, with other parameters, for {batch.id}."
+            raise ApiError(422, message, code="idempotency_key_reused")
+        return batch
 
     def _window_s(self, window: str) -> float:
         seconds = parse_duration_s(window)

@@ -105,9 +105,17 @@ def unclaim(connection: Connection, owner: str, seq: int) -> None:
 
 
 def begin(
-    connection: Connection, owner: str, seq: int, *, total: int, tokens: int, model: str | None, now_s: float
+    connection: Connection,
+    owner: str,
+    seq: int,
+    *,
+    total: int,
+    tokens: int,
+    model: str | None,
+    now_s: float,
+    failed: int = 0,
 ) -> bool:
-    """`validating → in_progress`: every line was read and is valid."""
+    """`validating → in_progress`: every line was read and is valid; some may have failed already."""
     return _move(
         connection,
         seq,
@@ -117,6 +125,7 @@ def begin(
             "status": "in_progress",
             "in_progress_s": now_s,
             "total": total,
+            "failed": failed,
             "queued_tokens": tokens,
             "model": model,
             "owner": None,

@@ -109,6 +109,16 @@ def add(connection: Connection, rows: Sequence[dict[str, Any]]) -> None:
     connection.execute(insert(REQUESTS), rows)
 
 
+def add_answered(
+    connection: Connection, answered: Sequence[tuple[dict[str, Any], RequestAnswer]], *, now_s: float
+) -> None:
+    """Add requests that need no venue, with their answers."""
+    added = insert(REQUESTS).returning(REQUESTS.c.seq, sort_by_parameter_order=True)
+    seqs = connection.execute(added, [row for row, _ in answered]).scalars()
+    rows = [_answer_row(seq, answer, now_s) for seq, (_, answer) in zip(seqs, answered, strict=True)]
+    connection.execute(insert(ANSWERS), rows)
+
+
 def add_call(connection: Connection, **fields: Any) -> int:  # noqa: ANN401 - columns of REQUESTS
     """Add a single call as `queued`; return its key."""
     added = insert(REQUESTS).values(state="queued", **fields).returning(REQUESTS.c.seq)
@@ -215,18 +225,7 @@ def store_answer(
     state = "done" if answer.succeeded else "failed"
     if not _leave_running(connection, owner, request, {"state": state, "owner": None}):
         return False
-    connection.execute(
-        insert(ANSWERS).values(
-            request_seq=request.seq,
-            request_id=answer.request_id,
-            status_code=answer.status_code,
-            body=answer.body,
-            error_code=answer.error_code,
-            error_message=answer.error_message,
-            venue=answer.venue,
-            answered_s=now_s,
-        )
-    )
+    connection.execute(insert(ANSWERS).values(_answer_row(request.seq, answer, now_s)))
     if request.batch_seq is not None:
         _count(connection, request, answer, now_s=now_s)
     return True
@@ -332,6 +331,19 @@ def queued_by_model(connection: Connection) -> dict[str, int]:
     """Return the number of queued requests by model."""
     query = select(REQUESTS.c.model, func.count()).where(REQUESTS.c.state == "queued").group_by(REQUESTS.c.model)
     return {row[0]: int(row[1]) for row in connection.execute(query)}
+
+
+def _answer_row(seq: int, answer: RequestAnswer, now_s: float) -> dict[str, Any]:
+    return {
+        "request_seq": seq,
+        "request_id": answer.request_id,
+        "status_code": answer.status_code,
+        "body": answer.body,
+        "error_code": answer.error_code,
+        "error_message": answer.error_message,
+        "venue": answer.venue,
+        "answered_s": now_s,
+    }
 
 
 def _in_progress(batch_seq: int) -> Any:  # noqa: ANN401 - a condition

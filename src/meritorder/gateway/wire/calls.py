@@ -1,7 +1,7 @@
 """The fields of a model call that the gateway acts on; the body is forwarded untouched."""
 
 import zlib
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import msgspec
 
@@ -17,6 +17,9 @@ _PREFIX_BYTES: Final = 256
 
 REALTIME_ENDPOINTS: Final = ("/v1/responses/compact", "/v1/responses/input_tokens")
 """Endpoints that are served in the real-time lane only."""
+
+
+_Call = TypeVar("_Call", bound="CallFields")
 
 
 class BackgroundOptions(msgspec.Struct, frozen=True, gc=False):
@@ -48,6 +51,20 @@ class CallFields(msgspec.Struct, frozen=True, gc=False):
         return _DEFAULT_OUTPUT_TOKENS
 
 
+class _Message(msgspec.Struct, frozen=True, gc=False):
+    role: str
+
+
+class _LineCallFields(CallFields, frozen=True, gc=False):
+    """The fields of a call in a line of a batch, with those that its endpoint requires."""
+
+    messages: list[_Message] | None = None
+    prompt: Any = None
+    input: Any = None
+    conversation: Any = None
+    previous_response_id: str | None = None
+
+
 class LineFields(msgspec.Struct, frozen=True, gc=False):
     """One line of a batch input file."""
 
@@ -65,6 +82,14 @@ class _StreamFields(msgspec.Struct, frozen=True):
     stream_options: _StreamOptions | None = None
 
 
+_LINE_CALL: Final = msgspec.json.Decoder(_LineCallFields)
+# Fields of which a call needs one; the first is named if there is none.
+_REQUIRED: Final = {
+    "/v1/chat/completions": ("messages",),
+    "/v1/completions": ("prompt",),
+    "/v1/embeddings": ("input",),
+    "/v1/responses": ("input", "prompt", "conversation", "previous_response_id"),
+}
 _CALL: Final = msgspec.json.Decoder(CallFields)
 _STREAMED: Final = msgspec.json.Decoder(_StreamFields)
 _LINE: Final = msgspec.json.Decoder(LineFields)
@@ -80,8 +105,37 @@ def parse_call(body: bytes, default_model: str | None = None) -> CallFields:
     Raises:
         ApiError: The body is not JSON, names no model, or a field has the wrong type.
     """
+    call = _decode_call(_CALL, body)
+    if call.model is None:
+        if default_model is None:
+            raise invalid_request("you must provide a model parameter")
+        return msgspec.structs.replace(call, model=default_model)
+    return call
+
+
+def parse_line_call(body: bytes, endpoint: str) -> CallFields:
+    """Parse the call in a line of a batch, and check that it has what its endpoint requires.
+
+    Raises:
+        ApiError: As `parse_call`, and a required field is missing or empty.
+    """
+    call = _decode_call(_LINE_CALL, body)
+    required = _REQUIRED[endpoint]
+    if call.model is None:
+        raise _missing("model")
+    if all(getattr(call, name) in (None, [], {}) for name in required):
+        raise _missing(required[0])
+    return call
+
+
+def _missing(field: str) -> ApiError:
+    message = f"Missing required parameter: '{field}'."
+    return invalid_request(message, param=field, code="missing_required_parameter")
+
+
+def _decode_call(decoder: "msgspec.json.Decoder[_Call]", body: bytes) -> "_Call":
     try:
-        call = _CALL.decode(body)
+        return decoder.decode(body)
     except msgspec.ValidationError as error:
         raise _wrong_field(error) from None
     except INVALID_JSON:
@@ -89,11 +143,6 @@ def parse_call(body: bytes, default_model: str | None = None) -> CallFields:
             "We could not parse the JSON body of your request. (HINT: This likely means you aren't using your HTTP "
             "library correctly. The API expects a JSON payload, but what was sent was not valid JSON.)"
         ) from None
-    if call.model is None:
-        if default_model is None:
-            raise invalid_request("you must provide a model parameter")
-        return msgspec.structs.replace(call, model=default_model)
-    return call
 
 
 def wants_usage(body: bytes) -> bool:

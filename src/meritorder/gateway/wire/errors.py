@@ -4,8 +4,8 @@ from typing import Final
 
 import msgspec
 
-INVALID_JSON: Final = (msgspec.DecodeError, UnicodeDecodeError)
-"""Exceptions of msgspec for a body that is not JSON, or not UTF-8."""
+INVALID_JSON: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+"""Exceptions of msgspec for a body that is not JSON, not UTF-8, or nested too deeply."""
 
 _TYPES: Final = {
     400: "invalid_request_error",
@@ -68,6 +68,13 @@ class ApiError(Exception):
 def invalid_request(message: str, *, param: str | None = None, code: str | None = None) -> ApiError:
     """Return a 400."""
     return ApiError(400, message, param=param, code=code)
+
+
+def unknown_model(model: str, endpoint: str) -> ApiError:
+    """Return OpenAI's answer to a call whose model no venue serves: 400 for responses, else 404."""
+    status = 400 if endpoint.startswith("/v1/responses") else 404
+    message = f"The model '{model}' does not exist or you do not have access to it."
+    return ApiError(status, message, param="model", code="model_not_found")
 
 
 def unavailable(message: str, *, retry_after_s: float | None = None, code: str | None = None) -> ApiError:

@@ -12,8 +12,9 @@ from sqlalchemy import Connection
 from meritorder.gateway.state.context import Context
 from meritorder.gateway.store import batches, files, requests
 from meritorder.gateway.store.batches import Batch
+from meritorder.gateway.store.requests import RequestAnswer
 from meritorder.gateway.wire import calls
-from meritorder.gateway.wire.errors import INVALID_JSON, ApiError
+from meritorder.gateway.wire.errors import INVALID_JSON, ApiError, unknown_model
 
 _INSERT_SIZE: Final = 1000
 _MAX_ERRORS: Final = 100
@@ -29,13 +30,31 @@ class _LineError(Exception):
 
 @dataclass(slots=True)
 class _InputState:
-    """What was read so far."""
+    """What was read so far.
+
+    Args:
+        model: The model of the batch: the first that a venue serves.
+        total: Number of lines.
+        tokens: Estimated tokens of the queued requests.
+        unknown: Number of lines whose model no venue serves; each fails alone.
+        ids: The ids of the lines.
+        errors: What makes the batch fail.
+        unknown_errors: What makes it fail if no line names a known model.
+    """
 
     model: str | None = None
     total: int = 0
     tokens: int = 0
+    unknown: int = 0
     ids: set[str] = field(default_factory=set)
     errors: list[dict[str, Any]] = field(default_factory=list)
+    unknown_errors: list[dict[str, Any]] = field(default_factory=list)
+
+    def add_unknown(self, line: int, error: ApiError) -> None:
+        self.unknown += 1
+        if len(self.unknown_errors) < _MAX_ERRORS:
+            fields = {"code": error.code, "line": line, "message": error.message, "param": "body.model"}
+            self.unknown_errors.append(fields)
 
     def add_error(self, code: str, message: str, *, line: int | None = None, param: str | None = None) -> None:
         self.errors.append({"code": code, "line": line, "message": message, "param": param})
@@ -70,6 +89,8 @@ def ingest(context: Context, batch: Batch) -> None:
         _read(context, batch, context.blobs.read_now(blob), state)
     if not state.total and not state.errors:
         state.add_error("empty_file", "The input file is empty.", param="input_file_id")
+    if state.model is None and not state.errors:
+        state.errors = state.unknown_errors
     now_s = context.now_s()
     if state.errors:
         errors = msgspec.json.encode({"object": "list", "data": state.errors}).decode()
@@ -81,6 +102,7 @@ def ingest(context: Context, batch: Batch) -> None:
             context.instance_id,
             batch.seq,
             total=state.total,
+            failed=state.unknown,
             tokens=state.tokens,
             model=state.model,
             now_s=now_s,
@@ -95,7 +117,7 @@ def _fail(context: Context, batch: Batch, connection: Connection, errors: str, n
 
 def _read(context: Context, batch: Batch, parts: Iterable[bytes], state: _InputState) -> None:
     limits = context.settings.limits
-    models = context.models()
+    models, now_s = context.models(), context.now_s()
     rows: list[dict[str, Any]] = []
     stored: Future[None] | None = None
     for line in _lines(parts, max_bytes=limits.line_bytes):
@@ -112,16 +134,31 @@ def _read(context: Context, batch: Batch, parts: Iterable[bytes], state: _InputS
         if len(rows) >= _INSERT_SIZE:
             if stored is not None:
                 stored.result()
-            stored = None if state.errors else _store(context, rows)
+            stored = None if state.errors else _store(context, rows, now_s)
             rows = []
     if stored is not None:
         stored.result()
     if rows and not state.errors:
-        _store(context, rows).result()
+        _store(context, rows, now_s).result()
 
 
-def _store(context: Context, rows: list[dict[str, Any]]) -> "Future[None]":
-    return context.database.submit(lambda connection: requests.add(connection, rows))
+def _store(context: Context, rows: list[dict[str, Any]], now_s: float) -> "Future[None]":
+    """Store the requests of some lines; those with an unknown model are answered already."""
+    queued = [row for row in rows if row["state"] == "queued"]
+    refused = [(row, _refusal(context, row)) for row in rows if row["state"] == "failed"]
+
+    def add(connection: Connection) -> None:
+        if queued:
+            requests.add(connection, queued)
+        if refused:
+            requests.add_answered(connection, refused, now_s=now_s)
+
+    return context.database.submit(add)
+
+
+def _refusal(context: Context, row: dict[str, Any]) -> RequestAnswer:
+    error = unknown_model(row["model"], row["endpoint"])
+    return RequestAnswer(request_id=context.new_id("req_"), status_code=error.status, body=error.body())
 
 
 def _row(batch: Batch, line: _Line, state: _InputState, models: frozenset[str]) -> dict[str, Any]:
@@ -150,9 +187,14 @@ def _row(batch: Batch, line: _Line, state: _InputState, models: frozenset[str]) 
         raise _LineError("duplicate_custom_id", f"The custom_id {fields.custom_id!r} is not unique.", "custom_id")
     state.ids.add(fields.custom_id)
     body = memoryview(fields.body)
-    call = _call(bytes(body), state, models)
+    call = _call(bytes(body), batch.endpoint)
+    is_known = call.model in models
     input_tokens = calls.estimate_tokens(len(body))
-    state.tokens += input_tokens + call.output_tokens
+    if is_known:
+        _check_model(call.model, state)
+        state.tokens += input_tokens + call.output_tokens
+    else:
+        state.add_unknown(line.number, unknown_model(call.model or "", batch.endpoint))
     return {
         "batch_seq": batch.seq,
         "line": line.number,
@@ -169,23 +211,28 @@ def _row(batch: Batch, line: _Line, state: _InputState, models: frozenset[str]) 
         "arrived_s": batch.created_s,
         "deadline_s": batch.expires_s,
         "trace": batch.trace,
-        "state": "queued",
+        "state": "queued" if is_known else "failed",
     }
 
 
-def _call(body: bytes, state: _InputState, models: frozenset[str]) -> calls.CallFields:
+def _call(body: bytes, endpoint: str) -> calls.CallFields:
     try:
-        call = calls.parse_call(body)
+        call = calls.parse_line_call(body, endpoint)
     except ApiError as problem:
-        raise _LineError(problem.code or "invalid_request", problem.message, problem.param or "body") from None
-    if call.model not in models:
-        raise _LineError("model_not_found", f"The model {call.model!r} does not exist.", "body.model")
-    if state.model is None:
-        state.model = call.model
-    if call.model != state.model:
-        message = f"All requests of a batch must name one model; this names {call.model!r}, the first {state.model!r}."
-        raise _LineError("mismatched_model", message, "body.model")
+        param = f"body.{problem.param}" if problem.param else "body"
+        raise _LineError(problem.code or "invalid_request", problem.message, param) from None
+    if "\0" in (call.model or ""):
+        raise _LineError("invalid_request", "The model contains a NUL character.", "body.model")
     return call
+
+
+def _check_model(model: str | None, state: _InputState) -> None:
+    """Check that all lines with a known model name the same."""
+    if state.model is None:
+        state.model = model
+    if model != state.model:
+        message = f"All requests of a batch must name one model; this names {model!r}, the first {state.model!r}."
+        raise _LineError("mismatched_model", message, "body.model")
 
 
 def _lines(parts: Iterable[bytes], *, max_bytes: int) -> Iterator[_Line]:

@@ -52,3 +52,14 @@ def test_pause_resume_and_cancel(service: Service) -> None:
     assert call(service, "POST", path + "/cancel").json["status"] == "cancelling"
     assert call(service, "POST", path + "/cancel").json["status"] == "cancelling"
     assert call(service, "POST", path + "/pause").status == 409
+
+
+def test_idempotency_key_creates_one_batch(service: Service) -> None:
+    key = ((b"idempotency-key", b"job 7"),)
+    first = call(service, "POST", "/v1/batches", REQUEST, headers=key)
+    again = call(service, "POST", "/v1/batches", REQUEST, headers=key)
+    assert first.json["id"] == again.json["id"]
+    assert len(call(service, "GET", "/v1/batches").json["data"]) == 1
+    other = call(service, "POST", "/v1/batches", REQUEST | {"completion_window": "2h"}, headers=key)
+    assert (other.status, other.json["error"]["code"]) == (422, "idempotency_key_reused")
+    assert call(service, "POST", "/v1/batches", REQUEST).json["id"] != first.json["id"]

@@ -1,8 +1,20 @@
 """The lines of an input file."""
 
-import pytest
+import json
+from pathlib import Path
+from typing import Any
 
-from meritorder.gateway.workers.batch_input import _lines
+import msgspec
+import pytest
+from sqlalchemy import Connection
+from tests.samples.service import open_service
+
+from meritorder.gateway.store import batches, files, requests
+from meritorder.gateway.store.batches import Batch
+from meritorder.gateway.store.files import StoredFile
+from meritorder.gateway.workers.batch_input import _lines, ingest
+
+CHAT = "/v1/chat/completions"
 
 TEXT = b'{"a": 1}\n\n{"b": 2}\r\nlast'
 
@@ -20,3 +32,114 @@ def test_offsets_point_into_the_file(size: int) -> None:
 def test_long_line_ends_the_reading() -> None:
     lines = list(_lines([b"short\n", b"x" * 50, b"x" * 50, b"\nnever"], max_bytes=60))
     assert [(line.number, line.text) for line in lines] == [(1, b"short"), (2, None)]
+
+
+def line(number: int, endpoint: str = CHAT, **body: object) -> dict[str, Any]:
+    given = {"model": "m", "messages": [{"role": "user", "content": "hi"}], **body}
+    return {"custom_id": f"c{number}", "method": "POST", "url": endpoint, "body": given}
+
+
+def read_input(folder: Path, lines: list[Any], endpoint: str = CHAT) -> tuple[Batch, list[Any]]:
+    """Return a batch whose input was read, and its requests with their answers; bytes are lines as they are."""
+    content = b"".join((item if isinstance(item, bytes) else msgspec.json.encode(item)) + b"\n" for item in lines)
+    with open_service(folder) as service:
+        context = service.context
+        (folder / "blobs").mkdir(exist_ok=True)
+        (folder / "blobs" / "b").write_bytes(content)
+        file = StoredFile(id="f", tenant="t", filename="f", purpose="batch", bytes=1, blob="b", created_s=0.0)
+
+        def create(connection: Connection) -> Batch:
+            files.add(connection, file)
+            batches.add(
+                connection,
+                id="batch_1",
+                tenant="t",
+                endpoint=endpoint,
+                completion_window="24h",
+                input_file_id="f",
+                created_s=0.0,
+                expires_s=1e12,
+            )
+            claimed = batches.claim(connection, context.instance_id, "validating", now_s=0.0)
+            assert claimed is not None
+            return claimed
+
+        ingest(context, context.database.submit(create).result())
+        batch = context.database.read_now(lambda connection: batches.get(connection, "t", "batch_1"))
+        assert batch is not None
+        answers = context.database.read_now(
+            lambda connection: requests.answers_by_line(connection, batch.seq, after_line=0, limit=9)
+        )
+    return batch, answers
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "body", "param"),
+    [
+        (CHAT, {"messages": None}, "body.messages"),
+        (CHAT, {"messages": []}, "body.messages"),
+        (CHAT, {"messages": "hi"}, "body.messages"),
+        (CHAT, {"messages": [{"content": "no role"}]}, "body.messages[0]"),
+        (CHAT, {"model": None}, "body.model"),
+        (CHAT, {"model": 7}, "body.model"),
+        (CHAT, {"max_tokens": "many"}, "body.max_tokens"),
+        ("/v1/completions", {}, "body.prompt"),
+        ("/v1/embeddings", {}, "body.input"),
+        ("/v1/responses", {}, "body.input"),
+    ],
+)
+def test_missing_field_is_named(tmp_path: Path, endpoint: str, body: dict[str, Any], param: str) -> None:
+    batch, _ = read_input(tmp_path, [line(0, endpoint, **body)], endpoint)
+    assert batch.status == "failed"
+    (error,) = json.loads(batch.errors or "")["data"]
+    assert (error["param"], error["line"]) == (param, 1)
+
+
+def test_unknown_model_fails_alone(tmp_path: Path) -> None:
+    batch, answers = read_input(tmp_path, [line(0, model="nobody"), line(1), line(2, model="nobody")])
+    assert (batch.status, batch.model, batch.total, batch.failed) == ("in_progress", "m", 3, 2)
+    assert [(row.state, row.status_code) for row in answers] == [("failed", 404), ("queued", None), ("failed", 404)]
+    assert json.loads(answers[0].body)["error"]["code"] == "model_not_found"
+
+
+def test_batch_without_known_model_fails(tmp_path: Path) -> None:
+    batch, _ = read_input(tmp_path, [line(number, model="nobody") for number in range(300)])
+    assert batch.status == "failed"
+    errors = json.loads(batch.errors or "")["data"]
+    assert {(error["code"], error["param"]) for error in errors} == {("model_not_found", "body.model")}
+    assert len(errors) == 100
+
+
+HOSTILE = [
+    b"[" * 100_000,
+    b'{"custom_id": "a", "method": "POST", "url": "/v1/chat/completions", "body": '
+    + b'{"a":' * 5000
+    + b"1"
+    + b"}" * 5001,
+    b'{"custom_id": "a\\ud800", "method": "POST", "url": "/v1/chat/completions", "body": {}}',
+    b'\xff\xfe{"custom_id": "a"}',
+    b'{"custom_id": "a\\u0000", "method": "POST", "url": "/v1/chat/completions", "body": {"model": "m"}}',
+    line(0, model="m\0"),
+    b"null",
+    b"[]",
+    b"7",
+    {"custom_id": 7, "method": "POST", "url": CHAT, "body": {}},
+    {"custom_id": "a", "method": "POST", "url": CHAT, "body": [1]},
+    {"custom_id": "a", "method": "POST", "url": CHAT, "body": "text"},
+]
+
+
+@pytest.mark.parametrize("hostile", HOSTILE)
+def test_hostile_line_fails_batch_with_reason(tmp_path: Path, hostile: bytes | dict[str, Any]) -> None:
+    batch, _ = read_input(tmp_path, [line(1), hostile])
+    assert batch.status == "failed"
+    (error,) = json.loads(batch.errors or "")["data"]
+    assert error["line"] == 2
+    assert error["message"]
+
+
+def test_many_bad_lines_end_in_failed_batch(tmp_path: Path) -> None:
+    lines = [line(number) for number in range(2000)] + HOSTILE * 20
+    batch, _ = read_input(tmp_path, lines)
+    assert batch.status == "failed"
+    assert len(json.loads(batch.errors or "")["data"]) == 100
