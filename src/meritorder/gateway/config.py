@@ -124,6 +124,14 @@ class LanesTable(_Table, frozen=True):
         bool,
         _about("Limit backfill by the measured real-time latency."),
     ] = True
+    protect: Annotated[
+        float,
+        Meta(ge=0, le=1),
+        _about(
+            "Share of an engine's output that backfill gives up for shorter steps: 0 uses all idle capacity, "
+            "1 starts nothing beside real-time requests."
+        ),
+    ] = 0.125
 
 
 class PriceTable(_Table, frozen=True):

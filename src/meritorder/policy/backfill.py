@@ -6,6 +6,9 @@ profile; the controller finds it by probing. The cap grows additively, or double
 limits; when the SLO breaks, the deferrable part shrinks to a share, and shrinks again only once the effect of the first
 cut has been measured.
 
+Nor does deferrable work use more sequences than it needs: where further ones hardly add output (`policy.saturation`),
+they would only make real-time work wait. `protect` sets how much output is given up for shorter steps.
+
 Running deferrable sequences are preempted only if a real-time request finds no free sequence, or if the SLO is still
 broken one reaction time after a cut: preemption discards generated tokens. Otherwise excess sequences run to their end
 and are not replaced.
@@ -14,8 +17,10 @@ Source: additive increase, multiplicative decrease: D. Chiu and R. Jain, Compute
 Growing a window only while at least half of it is in use: RFC 7661, 2015.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Final
+
+from meritorder.policy.saturation import StepTimes, saturating_sequences
 
 # Largest share of a replica's KV memory in use at which deferrable work still joins real-time work. The rest is left
 # for the next real-time request and for running sequences to grow.
@@ -50,6 +55,7 @@ class EngineSample:
         kv_cache_share: Share of its KV memory in use; None if unknown.
         ttft_s: Of the real-time lane, at the quantile of the SLO; None if there was no request.
         tpot_s: As `ttft_s`.
+        step_times: What the streams there have shown about its steps.
     """
 
     running: int
@@ -61,6 +67,7 @@ class EngineSample:
     kv_cache_share: float | None = None
     ttft_s: float | None = None
     tpot_s: float | None = None
+    step_times: StepTimes = field(default_factory=StepTimes)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,6 +78,7 @@ class AdmissionRules:
         ttft_s: SLO on the time to first token.
         tpot_s: SLO on the time per output token.
         max_sequences: Most sequences of an engine that does not report its limit.
+        protect: Share of a full engine's output that deferrable work gives up beside real-time work.
         reserved_sequences: Sequences that deferrable work leaves free for the next real-time request.
         max_kv_share: Share of KV memory in use above which the engine would start to preempt.
         ample_share: Share of each limit below which the cap doubles.
@@ -82,11 +90,13 @@ class AdmissionRules:
         quiet_s: After this long without a real-time request, deferrable work may use the whole engine.
         prefill_share: Share of the sequences that may be in prefill at one time while there is real-time work, its
             own included; at least one sequence.
+        quiet_protect: As `protect`, without real-time work.
     """
 
     ttft_s: float
     tpot_s: float
     max_sequences: int
+    protect: float
     reserved_sequences: int = 1
     max_kv_share: float = BACKFILL_KV_SHARE
     ample_share: float = 0.5
@@ -96,7 +106,8 @@ class AdmissionRules:
     min_used_share: float = 0.5
     reaction_s: float = 2.0
     quiet_s: float = 10.0
-    prefill_share: float = 1 / 8
+    prefill_share: float = 1 / 16
+    quiet_protect: float = 0.02
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -167,13 +178,14 @@ def admit(
     if now_s - state.realtime_s >= rules.quiet_s:
         # Without real-time work there is no SLO to keep, and nothing to learn about the cap.
         state = replace(state, decided_s=now_s)
-        cap, max_prefilling = sequences, sequences
+        cap, max_prefilling = _saturating(sample, rules.quiet_protect, sequences), sequences
         if _exceeds(sample.kv_cache_share, rules.max_kv_share):
             cap = batch
     else:
         before = rules.initial_share * sequences if state.sequence_cap is None else state.sequence_cap
         state = replace(_adjust(sample, state, before, rules, sequences=sequences, now_s=now_s), decided_s=now_s)
-        cap, max_prefilling = int(state.sequence_cap or 0), max(1, int(rules.prefill_share * sequences))
+        cap = min(int(state.sequence_cap or 0), _saturating(sample, rules.protect, sequences))
+        max_prefilling = max(1, int(rules.prefill_share * sequences))
         if state.cuts > 1:
             max_resident = min(max_resident, backfill_sequences(running=others, waiting=0, sequence_cap=cap))
     cap = max(0, min(cap, sequences - rules.reserved_sequences))
@@ -181,6 +193,14 @@ def admit(
         sequence_cap=cap, foreign=sample.foreign, max_resident=max_resident, max_prefilling=max_prefilling
     )
     return state, admission
+
+
+def _saturating(sample: EngineSample, protect: float, sequences: int) -> int:
+    """Return the most sequences that are worth their delay; half of them while the slope must be measured again."""
+    enough = saturating_sequences(sample.step_times, 1.0 - protect, sequences)
+    if enough is not None:
+        return enough
+    return max(1, sequences // 2) if sample.step_times.weight > 0 else sequences
 
 
 def _adjust(

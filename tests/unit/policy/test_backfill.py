@@ -14,15 +14,16 @@ from meritorder.policy.backfill import (
     admit,
     backfill_sequences,
 )
+from meritorder.policy.saturation import StepTimes, observe
 
-RULES = AdmissionRules(ttft_s=1.0, tpot_s=0.1, max_sequences=16, reaction_s=2.0, quiet_s=10.0)
+RULES = AdmissionRules(ttft_s=1.0, tpot_s=0.1, max_sequences=16, protect=0.125, reaction_s=2.0, quiet_s=10.0)
 FINE = {"ttft_s": 0.8, "tpot_s": 0.08}
 AMPLE = {"ttft_s": 0.1, "tpot_s": 0.01}
 BAD = {"ttft_s": 0.5, "tpot_s": 0.2}
 SETTLED = AdmissionState(sequence_cap=10.0, decided_s=100.0, realtime_s=100.0)
 
 
-def sample(**fields: float | None) -> EngineSample:
+def sample(**fields: float | StepTimes | None) -> EngineSample:
     return EngineSample(**{"running": 10, "waiting": 0, "backfill": 8, "realtime": 2} | fields)
 
 
@@ -251,7 +252,7 @@ def test_next_decision_once_a_cut_settled() -> None:
 
 def test_quiet_begins_at_its_limit() -> None:
     """Defaults: ten seconds after the last real-time request the whole engine is free, except one sequence."""
-    rules = AdmissionRules(ttft_s=1.0, tpot_s=0.1, max_sequences=16)
+    rules = AdmissionRules(ttft_s=1.0, tpot_s=0.1, max_sequences=16, protect=0.125)
     nothing = EngineSample(running=0, waiting=0, backfill=0)
     assert admit(nothing, SETTLED, rules, 109.9)[1].sequence_cap == 10
     state, admission = admit(nothing, SETTLED, rules, 110.0)
@@ -323,3 +324,38 @@ def test_waiting_requests_reduce_backfill() -> None:
     assert backfill_sequences(10, 5, 16) == 1
     assert backfill_sequences(10, 9, 16) == 0
     assert backfill_sequences(0, 0, 0) == 0
+
+
+def _line(base_s: float, per_sequence_s: float) -> StepTimes:
+    times = StepTimes()
+    for count in (2, 4, 8, 16):
+        times = observe(times, count, base_s + per_sequence_s * count)
+    return times
+
+
+def test_saturated_engine_gets_no_more_sequences() -> None:
+    _, admission = admit(sample(**FINE, step_times=_line(0.0, 0.01)), SETTLED, RULES, 100.0)
+    assert [admission.max_backfill(realtime) for realtime in (0, 1)] == [1, 0]
+    assert admission.max_resident == 14  # those that run may end
+    quiet = replace(SETTLED, realtime_s=0.0)
+    _, admission = admit(sample(realtime=0, step_times=_line(0.0, 0.01)), quiet, RULES, 100.0)
+    assert admission.max_backfill(0) == 1
+
+
+def test_protect_gives_up_output() -> None:
+    caps = []
+    for protect in (0.0, 0.25, 0.5, 1.0):
+        rules = replace(RULES, protect=protect)
+        state = replace(SETTLED, sequence_cap=16.0)
+        _, admission = admit(sample(**FINE, step_times=_line(0.03, 0.0)), state, rules, 100.0)
+        caps.append(admission.max_backfill(0))
+    assert caps == [15, 12, 8, 1]  # without a slope, output grows with the sequences
+
+
+def test_unknown_slope_is_measured_at_half() -> None:
+    constant = StepTimes()
+    for _ in range(5):
+        constant = observe(constant, 15, 0.1)
+    quiet = replace(SETTLED, realtime_s=0.0)
+    _, admission = admit(sample(realtime=0, step_times=constant), quiet, RULES, 100.0)
+    assert admission.max_backfill(0) == 8

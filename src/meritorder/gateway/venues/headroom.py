@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from typing import Final
 
 from meritorder.gateway.config import LanesTable, duration_s
+from meritorder.gateway.venues.step_meter import StepMeter
 from meritorder.gateway.venues.venues import LatencySample, Venue, Venues
 from meritorder.policy.backfill import Admission, AdmissionRules, AdmissionState, EngineSample, admit
 
@@ -33,6 +34,7 @@ class Headroom:
         self._states: dict[str, AdmissionState] = {}
         self._admissions: dict[str, Admission] = {}
         self._foreign: dict[str, deque[int]] = {}
+        self._step_meters: dict[str, StepMeter] = {}
         self._down_until_s: dict[str, float] = {}
 
     def backfill(self, venue: Venue) -> int:
@@ -99,6 +101,7 @@ class Headroom:
         return AdmissionRules(
             ttft_s=duration_s(self._lanes.ttft),
             tpot_s=duration_s(self._lanes.tpot),
+            protect=self._lanes.protect,
             max_sequences=venue.table.max_concurrency or _ENGINE_SEQUENCES,
         )
 
@@ -110,6 +113,8 @@ class Headroom:
         # A request that has just ended stays in the engine for the rest of a step; foreign ones are in every sample.
         foreign = self._foreign.setdefault(venue.name, deque([0], maxlen=_FOREIGN_SAMPLES))
         foreign.append(max(0, load.running + load.waiting - len(venue.deferrable) - venue.realtime))
+        step_meter = self._step_meters.setdefault(venue.name, StepMeter())
+        step_meter.sample(venue, foreign=min(foreign), now_s=now_s)
         since_s = now_s - rules.reaction_s
         return EngineSample(
             running=load.running,
@@ -121,6 +126,7 @@ class Headroom:
             kv_cache_share=load.kv_cache_share,
             ttft_s=_attained_s(venue.ttfts, since_s, self._lanes.attainment),
             tpot_s=_attained_s(venue.tpots, since_s, self._lanes.attainment) if pace_s is None else pace_s,
+            step_times=step_meter.times,
         )
 
 

@@ -5,7 +5,7 @@ import datetime as dt
 import random
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, KeysView, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Final
@@ -62,6 +62,11 @@ class StreamPace:
     def remove(self, meter: StreamMeter) -> None:
         """Drop a stream."""
         self._events.pop(meter, None)
+
+    @property
+    def meters(self) -> KeysView[StreamMeter]:
+        """The streams in progress."""
+        return self._events.keys()
 
     def sample_tpot_s(self, now_s: float) -> float | None:
         """Return the time per token of all streams over the last few samples; None if there were too few tokens."""
