@@ -19,11 +19,11 @@ import msgspec
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from meritorder.catalog.lookup import plain
+from meritorder.catalog.lookup import Catalog, plain
 from meritorder.catalog.sanity import Rejection
 from meritorder.domain import LongPrompt, Model, Tier, TokenPrice
 from meritorder.errors import CatalogError
-from meritorder.units import TOKENS_PER_MTOK
+from meritorder.units import SECONDS_PER_DAY, SECONDS_PER_HOUR, TOKENS_PER_MTOK
 
 if TYPE_CHECKING:
     from genai_prices.types import ConditionalPrice, ModelInfo, ModelPrice, Provider
@@ -39,6 +39,8 @@ _WHEN: Final = {
 _DATED_BY: Final = "openrouter"
 _BATCH_SUFFIX: Final = ":batch"
 _FREE_SUFFIX: Final = ":free"
+# Turnaround of the batch tiers of OpenAI, Anthropic and Google (24 h), 2026; assumed of providers that state none.
+_BATCH_TURNAROUND_S: Final = SECONDS_PER_DAY
 _DATE_SUFFIX: Final = re.compile(r"(-latest|-\d{4}-\d{2}-\d{2}|[-@]20\d{6})$")
 
 
@@ -116,10 +118,58 @@ def api_prices(name: str) -> tuple[TokenPrice, ...]:
             for info in provider.models:
                 if _is_named(info, named) and _rejection(provider, info) is None:
                     return tuple(_prices(provider, info, info.id))
-    names = sorted({info.id.lower() for provider in _list() if provider.model_match for info in provider.models})
-    close = difflib.get_close_matches(rest or prefix, names, n=5)
+    close = _similar(rest or prefix)
     hint = f"similar: {', '.join(close)}" if close else "write it as the provider does, or as provider/model"
     raise CatalogError(f"no token price for {name!r} in {_package()}", where="prices", fix=hint)
+
+
+def find_model_or_prices(catalog: Catalog, name: str) -> tuple[Model | None, tuple[TokenPrice, ...]]:
+    """Return a model of the catalog, None if it is only sold as tokens, and its token prices, cheapest first.
+
+    Args:
+        catalog: Models whose weights can be served.
+        name: Any name of the model; with a provider before it (`openai/gpt-4.1-mini`), only that provider's prices.
+
+    Raises:
+        CatalogError: Neither the catalog nor the price list has the model; suggests similar names of both.
+    """
+    try:
+        model = catalog.find_model(name)
+    except CatalogError as unknown:
+        sold = _sold(name)
+        if sold:
+            return None, sold
+        close = _similar(_loose(name))
+        hint = f"; sold as tokens: {', '.join(close)}" if close else ""
+        raise CatalogError(unknown.what, where=unknown.where, fix=f"{unknown.fix}{hint}") from None
+    return model, token_prices(model)
+
+
+def _sold(name: str) -> tuple[TokenPrice, ...]:
+    """Return the prices of a model at every provider that lists it, cheapest first."""
+    prefix, _, rest = name.strip().lower().partition("/")
+    only = prefix if rest and any(provider.id == prefix for provider in _list()) else None
+    wanted = _loose(name)
+    prices = [
+        price
+        for provider in _list()
+        if only is None or provider.id == only
+        for info in provider.models
+        if wanted == _loose(info.id.removesuffix(_BATCH_SUFFIX)) or _is_named(info, rest if only else name.lower())
+        if _rejection(provider, info) is None
+        for price in _prices(provider, info, wanted)
+    ]
+    return tuple(sorted(prices, key=lambda price: (_typical(price), price.provider, price.provider_model)))
+
+
+def _loose(name: str) -> str:
+    """Normalize a name as providers differ in writing it: without a date, "." as "-"."""
+    return _DATE_SUFFIX.sub("", plain(name)).replace(".", "-")
+
+
+def _similar(name: str) -> list[str]:
+    names = sorted({info.id.lower() for provider in _list() if provider.model_match for info in provider.models})
+    return difflib.get_close_matches(name, names, n=5)
 
 
 def cost_usd(
@@ -146,6 +196,14 @@ def cost_usd(
 def batch_tier(provider: str) -> BatchTier | None:
     """Return the batch tier that a provider states for all its models, else None."""
     return next((tier for tier in _tiers() if tier.provider == provider), None)
+
+
+def turnaround_s(price: TokenPrice) -> float:
+    """Return the time within which a provider promises the answers of a tier; 0 if it answers at once."""
+    if price.tier is not Tier.BATCH:
+        return 0.0
+    stated = batch_tier(price.provider)
+    return _BATCH_TURNAROUND_S if stated is None else stated.turnaround_h * SECONDS_PER_HOUR
 
 
 @functools.cache

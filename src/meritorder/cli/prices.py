@@ -13,7 +13,12 @@ from meritorder.domain import PricingModel
 
 def prices(
     model: Annotated[
-        str, typer.Option("--model", metavar="NAME", help="Also show the token prices of this model.")
+        str,
+        typer.Option(
+            "--model",
+            metavar="NAME",
+            help="Also show the token prices of this model; alone, if it is only sold as tokens.",
+        ),
     ] = "",
     hardware: Annotated[str, typer.Option("--hardware", metavar="GPU,…", help="GPUs; all if left out.")] = "",
     provider: Provider = "",
@@ -44,7 +49,8 @@ def prices(
         catalogs=tuple(catalog or ()),
     )
     shown = found.rejected if refused else ()
-    Console().print(report.to_table(found.offers, found.tokens, shown, limit=limit))
+    console = Console()
+    console.print(report.to_table(found.offers, found.tokens, shown, limit=limit, width=console.width))
     if json:
         document = report.to_dict(found.offers, found.tokens, found.rejected)
         files.write_bytes(json, msgspec.json.format(msgspec.json.encode(document)))

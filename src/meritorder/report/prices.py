@@ -1,18 +1,20 @@
 """Price lists as text and as data: what `meritorder prices` shows."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from rich.console import Group, RenderableType
-from rich.table import Table
 from rich.text import Text
 
 from meritorder.catalog import Rejection
 from meritorder.domain import LongPrompt, Offer, TokenPrice
-from meritorder.units import format_usd
+from meritorder.report.terminal import Column, columns, fitted_table, narrow, plain, section
+from meritorder.report.wording import or_missing
+from meritorder.units import format_share, format_usd
 
 SCHEMA: Final = "meritorder.prices/1"
+_TEXT_WIDTH: Final = 30
 _STYLES: Final = {"low": "yellow", "medium": "", "high": "green"}
 
 
@@ -22,6 +24,7 @@ def to_table(
     rejected: Sequence[Rejection] = (),
     *,
     limit: int | None = None,
+    width: int,
 ) -> RenderableType:
     """Return the price lists as tables for the terminal, with their sources.
 
@@ -30,14 +33,15 @@ def to_table(
         tokens: Token prices of a model.
         rejected: Rejected rows, if they are to be shown.
         limit: Maximum rows of each table; a line states how many more there are.
+        width: Width to fill; what is least important is left out where it is too narrow.
     """
     parts: list[RenderableType] = []
     if offers:
-        parts += [_offers(offers[:limit]), *_remaining(len(offers), limit)]
+        parts += [_offers(offers[:limit], width), *_remaining(len(offers), limit)]
     if tokens:
-        parts += [_tokens(tokens[:limit]), *_remaining(len(tokens), limit)]
+        parts += [_tokens(tokens[:limit], width), *_remaining(len(tokens), limit)]
     if rejected:
-        parts += [_rejected(rejected[:limit]), *_remaining(len(rejected), limit)]
+        parts += [_rejected(rejected[:limit], width), *_remaining(len(rejected), limit)]
     if not parts:
         parts.append(Text("no price matches these filters"))
     return Group(*parts)
@@ -55,65 +59,76 @@ def to_dict(
     }
 
 
-def _offers(offers: Sequence[Offer]) -> Table:
-    table = Table(title="Capacity", title_justify="left", header_style="bold", pad_edge=False)
-    for name, right in (
-        ("provider", False),
-        ("region", False),
-        ("machine", False),
-        ("GPUs", False),
-        ("pricing", False),
-        ("$ / GPU-hour", True),
-        ("$ / hour", True),
-        ("as of", False),
-        ("confidence", False),
-    ):
-        table.add_column(name, justify="right" if right else "left", no_wrap=name != "machine")
-    for offer in offers:
-        table.add_row(
-            offer.provider,
-            offer.region or "all",
-            offer.instance,
-            f"{offer.gpus} x {offer.hardware}",
-            _pricing(offer),
-            format_usd(offer.usd_per_gpu_hour),
-            format_usd(offer.usd_per_hour),
-            offer.as_of,
-            Text("assumed" if offer.assumed else offer.confidence, style=_STYLES.get(offer.confidence, "")),
+def _offers(offers: Sequence[Offer], width: int) -> RenderableType:
+    def column(heading: str, importance: int, write: Callable[[Offer], str | Text], *, number: bool = False) -> Column:
+        return Column(
+            heading=heading,
+            importance=importance,
+            cells=[write(offer) for offer in offers],
+            number=number,
+            max_width=None if number else _TEXT_WIDTH,
         )
-    table.caption = _sources({offer.source for offer in offers})
-    table.caption_justify = "left"
-    return table
+
+    table = fitted_table(
+        [
+            column("provider", 3, lambda offer: offer.provider),
+            column("region", 6, lambda offer: offer.region or "all"),
+            column("machine", 0, lambda offer: offer.instance),
+            column("GPUs", 4, lambda offer: f"{offer.gpus} x {offer.hardware}"),
+            column("pricing", 2, _pricing),
+            column("$ / GPU-hour", 1, lambda offer: format_usd(offer.usd_per_gpu_hour), number=True),
+            column("$ / hour", 5, lambda offer: format_usd(offer.usd_per_hour), number=True),
+            column("interrupted a month", 9, _interrupted, number=True),
+            column("as of", 7, lambda offer: offer.as_of),
+            column("confidence", 8, _confidence),
+        ],
+        width,
+    )
+    return section("Capacity", "", table, _sources({offer.source for offer in offers}))
 
 
 def _pricing(offer: Offer) -> str:
     words = [offer.pricing_model.replace("_", " "), offer.term, offer.payment.replace("_", " ")]
-    if offer.interruptions_per_month is not None:
-        words.append(f"({offer.interruptions_per_month:.3g} of machines interrupted per month)")
     return " ".join(word for word in words if word)
 
 
-def _tokens(prices: Sequence[TokenPrice]) -> Table:
-    table = Table(title="Tokens, $ per million", title_justify="left", header_style="bold", pad_edge=False)
-    for name in ("provider", "provider's name of the model", "tier"):
-        table.add_column(name)
-    for name in ("input", "cached", "output"):
-        table.add_column(name, justify="right")
-    table.add_column("as of")
-    table.add_column("note")
-    for price in prices:
-        longer = [f"above {step.above_tokens:,} tokens {_rates(step)}" for step in price.long_prompts]
-        table.add_row(
-            price.provider,
-            price.provider_model,
-            price.tier.value,
-            format_usd(price.input_usd_per_mtok),
-            format_usd(price.cached_usd_per_mtok),
-            format_usd(price.output_usd_per_mtok),
-            price.as_of,
-            "; ".join([*longer, *([price.note] if price.note else [])]),
+def _interrupted(offer: Offer) -> str:
+    return or_missing(offer.interruptions_per_month, lambda share: format_share(share, 1))
+
+
+def _confidence(offer: Offer) -> Text:
+    return Text("assumed" if offer.assumed else offer.confidence, style=_STYLES.get(offer.confidence, ""))
+
+
+def _tokens(prices: Sequence[TokenPrice], width: int) -> RenderableType:
+    def column(heading: str, importance: int, write: Callable[[TokenPrice], str], *, number: bool = False) -> Column:
+        return Column(
+            heading=heading,
+            importance=importance,
+            cells=[write(price) for price in prices],
+            number=number,
+            max_width=None if number else _TEXT_WIDTH,
         )
-    return table
+
+    table = fitted_table(
+        [
+            column("provider", 1, lambda price: price.provider),
+            column("provider's name of the model", 0, lambda price: price.provider_model),
+            column("tier", 2, lambda price: price.tier.value),
+            column("input", 3, lambda price: format_usd(price.input_usd_per_mtok), number=True),
+            column("cached", 5, lambda price: format_usd(price.cached_usd_per_mtok), number=True),
+            column("output", 4, lambda price: format_usd(price.output_usd_per_mtok), number=True),
+            column("as of", 7, lambda price: price.as_of),
+            column("note", 6, _remarks),
+        ],
+        width,
+    )
+    return section("Tokens", "$ per million", table)
+
+
+def _remarks(price: TokenPrice) -> str:
+    longer = [f"above {step.above_tokens:,} tokens {_rates(step)}" for step in price.long_prompts]
+    return "; ".join([*longer, *([price.note] if price.note else [])])
 
 
 def _rates(step: LongPrompt) -> str:
@@ -121,14 +136,14 @@ def _rates(step: LongPrompt) -> str:
     return " / ".join(format_usd(usd) for usd in prices)
 
 
-def _rejected(rejected: Sequence[Rejection]) -> Table:
-    table = Table(title="Rejected", title_justify="left", header_style="bold", pad_edge=False)
-    for name in ("row", "$ / hour", "reason"):
-        table.add_column(name)
+def _rejected(rejected: Sequence[Rejection], width: int) -> RenderableType:
+    table = columns("row", "$ / hour", "reason", numbers=0)
+    for column in table.columns:
+        column.no_wrap = False
     for rejection in rejected:
         usd = "" if rejection.usd_per_hour is None else format_usd(rejection.usd_per_hour)
-        table.add_row(rejection.what, usd, rejection.reason)
-    return table
+        table.add_row(plain(rejection.what), usd, plain(rejection.reason))
+    return section("Rejected", "", narrow(table, width))
 
 
 def _sources(sources: set[str]) -> Text:

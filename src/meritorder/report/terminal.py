@@ -2,6 +2,7 @@
 
 import unicodedata
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Final, Literal
 
 from rich.box import SIMPLE_HEAD
@@ -67,6 +68,58 @@ def columns(*headings: str, numbers: int) -> Table:
         justify: Literal["left", "right"] = "right" if place >= len(headings) - numbers else "left"
         table.add_column(heading, justify=justify, no_wrap=True, vertical="bottom")
     return table
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Column:
+    """One column of a table, as text.
+
+    Args:
+        heading: Its name.
+        importance: Columns with low numbers are shown first where space is short.
+        cells: Text of each row.
+        number: Whether it is right-aligned.
+        max_width: Width beyond which its text wraps; None never wraps it.
+    """
+
+    heading: str
+    importance: int
+    cells: Sequence[str | Text]
+    number: bool = False
+    max_width: int | None = None
+
+    @property
+    def width(self) -> int:
+        """Width that the column takes."""
+        widest = max(cell_len(str(text)) for text in (self.heading, *self.cells))
+        return min(widest, self.max_width or widest)
+
+
+def fitted_table(every: Sequence[Column], width: int) -> RenderableType:
+    """Return the most important columns that fit side by side, and a line that names the others."""
+    left = width
+    shown: list[Column] = []
+    for column in sorted(every, key=lambda column: column.importance):
+        left -= column.width + 1
+        if left < 0 and shown:
+            break
+        shown.append(column)
+    table = columns(numbers=0)
+    for column in every:
+        if column in shown:
+            table.add_column(
+                column.heading,
+                justify="right" if column.number else "left",
+                no_wrap=column.max_width is None,
+                max_width=column.max_width,
+                vertical="top",
+            )
+    kept = [column for column in every if column in shown]
+    for row in zip(*(column.cells for column in kept), strict=True):
+        table.add_row(*(cell if isinstance(cell, Text) else plain(cell) for cell in row))
+    rest = ", ".join(column.heading for column in every if column not in shown)
+    note = Text(f"Columns not shown: {rest}; use a wider terminal or --json.", "dim")
+    return stack(table, *([note] if rest else []))
 
 
 def bullets(texts: Sequence[Text], width: int, mark: str = "· ", style: str = "dim") -> Table:

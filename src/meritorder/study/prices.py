@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from meritorder import catalog as facts
-from meritorder.catalog.tokens import rejected_prices, token_prices
+from meritorder.catalog.tokens import find_model_or_prices, rejected_prices
 from meritorder.domain import Offer, PricingModel, TokenPrice
 
 
@@ -29,7 +29,7 @@ def list_prices(
     """Return the prices that pass the filters.
 
     Args:
-        model: Name of a model whose token prices to list; "" lists none.
+        model: Name of a model whose token prices to list, in the catalog or only sold as tokens; "" lists none.
         hardware: Only this hardware; empty takes all.
         providers: Only these providers; empty takes all.
         regions: Only these regions; empty takes all.
@@ -48,7 +48,8 @@ def list_prices(
     )
     if not model:
         return PriceListing(offers=offers, tokens=(), rejected=catalog.rejected)
-    known_model = catalog.find_model(model)
-    return PriceListing(
-        offers=offers, tokens=token_prices(known_model), rejected=(*catalog.rejected, *rejected_prices(known_model))
-    )
+    known_model, tokens = find_model_or_prices(catalog, model)
+    if known_model is None and not (hardware or providers or regions or pricing_model):
+        offers = ()
+    refused = rejected_prices(known_model) if known_model else ()
+    return PriceListing(offers=offers, tokens=tokens, rejected=(*catalog.rejected, *refused))

@@ -7,7 +7,15 @@ import pytest
 from genai_prices import Usage, calc_price
 
 from meritorder.catalog import load
-from meritorder.catalog.tokens import api_prices, cost_usd, rejected_prices, snapshot_date, token_prices
+from meritorder.catalog.tokens import (
+    api_prices,
+    cost_usd,
+    find_model_or_prices,
+    rejected_prices,
+    snapshot_date,
+    token_prices,
+    turnaround_s,
+)
 from meritorder.domain import LongPrompt, Model, Tier, TokenPrice
 from meritorder.errors import CatalogError
 
@@ -109,6 +117,26 @@ def test_closed_models_by_the_providers_name() -> None:
     assert gpt[Tier.PRIORITY].output_usd_per_mtok == 20
     assert api_prices("openai/gpt-5") == api_prices("gpt-5")
     assert api_prices("claude-sonnet-4-5-20250929")[0].provider == "anthropic"
+
+
+def test_token_only_model_has_every_provider() -> None:
+    known = CATALOG.find_model("qwen3-32b")
+    assert find_model_or_prices(CATALOG, "qwen3-32b") == (known, token_prices(known))
+    model, prices = find_model_or_prices(CATALOG, "claude-sonnet-4-5")
+    assert model is None
+    # The same model is written with a point by one provider and with a hyphen by the others.
+    assert {"anthropic", "google", "openrouter"} <= {price.provider for price in prices}
+    assert {price.provider for price in find_model_or_prices(CATALOG, "openai/gpt-4.1-mini")[1]} == {"openai"}
+
+
+def test_misspelled_model_suggests_both_lists() -> None:
+    with pytest.raises(CatalogError, match=r"unknown model 'gpt-4\.1-minni'.*\[\[model\]\].*gpt-4\.1-mini"):
+        find_model_or_prices(CATALOG, "gpt-4.1-minni")
+
+
+def test_only_batch_takes_its_time() -> None:
+    gpt = by_tier(api_prices("gpt-5"))
+    assert {tier: turnaround_s(price) for tier, price in gpt.items() if turnaround_s(price)} == {Tier.BATCH: 86_400}
 
 
 def test_batch_without_cached_price() -> None:

@@ -2,50 +2,76 @@
 
 import io
 import json
+import re
+from collections.abc import Sequence
 
-from rich.console import Console, RenderableType
+import pytest
+from rich.console import Console
 
 from meritorder.catalog import Rejection, load
 from meritorder.catalog.tokens import api_prices, token_prices
-from meritorder.domain import PricingModel
+from meritorder.domain import Offer, PricingModel, TokenPrice
 from meritorder.report.prices import to_dict, to_table
 
 CATALOG = load()
 
 
-def text(renderable: RenderableType) -> str:
-    console = Console(width=200, file=io.StringIO(), record=True)
-    console.print(renderable)
+def text(
+    offers: Sequence[Offer] = (),
+    tokens: Sequence[TokenPrice] = (),
+    rejected: Sequence[Rejection] = (),
+    *,
+    limit: int | None = None,
+    width: int = 200,
+) -> str:
+    console = Console(width=width, file=io.StringIO(), record=True)
+    console.print(to_table(offers, tokens, rejected, limit=limit, width=width))
     return console.export_text()
 
 
 def test_offers_show_price_date_and_source() -> None:
-    shown = text(to_table(CATALOG.select_offers("h200", "aws", "us-east-1")))
+    shown = text(CATALOG.select_offers("h200", "aws", "us-east-1"))
     assert "p5en.48xlarge" in shown
     assert "$63.30" in shown
     assert "2026-07-28" in shown
     assert "https://pricing.us-east-1.amazonaws.com" in shown
-    assert "spot (0.025 of machines interrupted per month)" in shown
+    assert re.search(r"spot .* 2\.5 % ", shown)
+
+
+@pytest.mark.parametrize("width", [50, 80, 160])
+def test_machine_name_never_vanishes(width: int) -> None:
+    offers = CATALOG.select_offers("h100")
+    shown = text(offers, width=width)
+    assert all(len(line.rstrip()) <= width for line in shown.splitlines())
+    words = set(shown.split())
+    assert {word for offer in offers for word in offer.instance.split()} <= words
+    assert ("Columns not shown" in shown) == (width < 160)
+
+
+def test_model_name_never_vanishes() -> None:
+    shown = text(tokens=api_prices("gpt-4.1-mini"), width=60)
+    assert "gpt-4.1-mini" in shown
+    assert "Columns not shown" in shown
 
 
 def test_limit_states_the_rest() -> None:
     offers = CATALOG.select_offers("h100", pricing_model=PricingModel.ON_DEMAND)
-    assert f"and {len(offers) - 3} more" in text(to_table(offers, limit=3))
+    assert f"and {len(offers) - 3} more" in text(offers, limit=3)
 
 
 def test_tokens_show_tiers_and_steps() -> None:
-    shown = text(to_table((), api_prices("gemini-2.5-pro")))
+    shown = text((), api_prices("gemini-2.5-pro"))
     assert "batch" in shown
     assert "above 200,000 tokens" in shown
 
 
 def test_rejected_rows_show_reasons() -> None:
     rejection = Rejection(what="acme big east (spot)", usd_per_hour=None, reason="spot saves nothing", source="test")
-    assert "spot saves nothing" in text(to_table((), (), [rejection]))
+    assert "spot saves nothing" in text((), (), [rejection])
 
 
 def test_empty_list_is_stated() -> None:
-    assert "no price matches these filters" in text(to_table(()))
+    assert "no price matches these filters" in text()
 
 
 def test_json_has_source_and_date() -> None:

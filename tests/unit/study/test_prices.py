@@ -2,7 +2,7 @@
 
 import pytest
 
-from meritorder.domain import PricingModel
+from meritorder.domain import PricingModel, Tier
 from meritorder.errors import CatalogError
 from meritorder.study.prices import list_prices
 
@@ -19,6 +19,13 @@ def test_model_adds_its_token_prices() -> None:
     plain, listing = list_prices(), list_prices(model="gpt-oss-120b")
     assert {price.model for price in listing.tokens} == {"gpt-oss-120b"}
     assert set(plain.rejected) < set(listing.rejected)
+
+
+def test_token_only_model_lists_only_tokens() -> None:
+    listing = list_prices(model="gpt-4.1-mini")
+    assert listing.offers == ()
+    assert {price.tier for price in listing.tokens} >= {Tier.STANDARD, Tier.BATCH}
+    assert list_prices(model="gpt-4.1-mini", hardware=("h100",)).offers
 
 
 def test_unknown_names_are_errors() -> None:

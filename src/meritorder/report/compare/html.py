@@ -6,7 +6,7 @@ import altair as alt
 
 from meritorder.comparison import Comparison
 from meritorder.report.compare import figures
-from meritorder.report.compare.rows import metrics, per_request, ratio_text, saving_text, waterfalls
+from meritorder.report.compare.rows import metrics, per_request, ratio_text, saving_text, served, waterfalls
 from meritorder.report.figures import THEMED, waterfall
 from meritorder.report.page import fill, waterfall_view
 from meritorder.report.wording import MISSING, lane_title, usd_cells
@@ -21,6 +21,7 @@ def render(comparison: Comparison) -> str:
         _TEMPLATE,
         _charts(comparison),
         answer=comparison,
+        served=served(comparison),
         schema=comparison.schema,
         columns=metrics(comparison),
         groups=_groups(comparison),

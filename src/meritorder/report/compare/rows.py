@@ -64,6 +64,11 @@ def per_request(comparison: Comparison) -> PerRequest:
     return PerRequest(next((n for n in _REQUEST_COUNTS if lowest * n >= _READABLE_USD), _REQUEST_COUNTS[-1]))
 
 
+def served(comparison: Comparison) -> str:
+    """Return the model and what serves it: machines, or tokens only."""
+    return f"{comparison.model} on {comparison.hardware}" if comparison.hardware else f"{comparison.model} as tokens"
+
+
 def waterfalls(comparison: Comparison) -> list[Waterfall]:
     """Return the waterfalls of a comparison, with titles of arrangements for `start` and `end`."""
     return [

@@ -8,7 +8,7 @@ from rich.console import Console, RenderableType
 from rich.text import Text
 
 from meritorder.comparison import Arrangement, Comparison, TraceSummary
-from meritorder.report.compare.rows import Metric, metrics, per_request, ratio_text, saving_text, waterfalls
+from meritorder.report.compare.rows import Metric, metrics, per_request, ratio_text, saving_text, served, waterfalls
 from meritorder.report.terminal import (
     INDENT,
     READING_WIDTH,
@@ -65,10 +65,7 @@ def _input(comparison: Comparison) -> str:
     trace: TraceSummary = comparison.trace
     span = f" over {format_duration(trace.span_s)}" if trace.span_s else ""
     files = trace.files[0] if len(trace.files) == 1 else f"{len(trace.files)} files"
-    return (
-        f"{comparison.model} on {comparison.hardware} · {format_count(trace.requests, 'request')}{span} · "
-        f"{files} ({trace.format})"
-    )
+    return f"{served(comparison)} · {format_count(trace.requests, 'request')}{span} · {files} ({trace.format})"
 
 
 def _marks(comparison: Comparison, arrangement: Arrangement) -> str:

@@ -1,12 +1,13 @@
 """What a trace costs in real time, in batch, and as a mix: run the search, and assemble the answer."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Final
 
 from meritorder import catalog as facts
 from meritorder import traces
-from meritorder.catalog.tokens import token_prices
-from meritorder.comparison import Comparison, TraceSummary
+from meritorder.catalog.tokens import find_model_or_prices
+from meritorder.comparison import Comparison
 from meritorder.domain import Lane, Model, Offer, Provenance, Tier, TokenPrice
 from meritorder.evidence import Assumption, Interval, PriceUsed
 from meritorder.study.compare import why
@@ -20,22 +21,45 @@ from meritorder.study.compare.arrangements import (
 )
 from meritorder.study.compare.certainty import saving_interval
 from meritorder.study.compare.sentence import sentence
+from meritorder.study.compare.token_only import TIERS_COMPARED, compare_tokens
+from meritorder.study.compare.trace_summary import reading_warnings, summarize
 from meritorder.study.fleet.fleets import Trial
 from meritorder.study.fleet.load import TraceLoad
 from meritorder.study.fleet.machines import CandidateMachine
 from meritorder.study.fleet.options import CompareOptions, Progress
-from meritorder.study.fleet.search import SearchResult, build_search, machines_used
+from meritorder.study.fleet.search import Search, SearchResult, build_search, machines_used
 from meritorder.study.fleet.spot import spot_assumptions
 from meritorder.study.fleet.workloads import access_assumptions, assign_workloads, only_model, permitted_to_all
-from meritorder.traces.statistics import describe
 from meritorder.units import format_count, format_duration, format_share, format_usd
 
 __all__ = ["CompareOptions", "compare"]
 
-_TIERS: Final = (Tier.STANDARD, Tier.BATCH, Tier.FLEX)
 # The usual ratio of the cost of a request in real time to its cost in batch.
 _USUAL_RATIO: Final = (2.0, 5.0)
 _MAX_FRONTIER_POINTS: Final = 60
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SearchedTrace:
+    """A trace and the cheapest fleet of every arrangement.
+
+    Args:
+        trace: The requests as read.
+        model: The model that is served.
+        load: The requests with their SLOs and deadlines.
+        search: The search.
+        result: What it found.
+        prices: Token prices of the model.
+        assumptions: What was assumed.
+    """
+
+    trace: traces.Trace
+    model: Model
+    load: TraceLoad
+    search: Search
+    result: SearchResult
+    prices: Sequence[TokenPrice]
+    assumptions: list[Assumption]
 
 
 def compare(trace: traces.Trace, options: CompareOptions, progress: Progress = lambda _: None) -> Comparison:
@@ -49,27 +73,48 @@ def compare(trace: traces.Trace, options: CompareOptions, progress: Progress = l
     Raises:
         MeritorderError: There is no answer; the message says what to change.
     """
-    catalog = facts.load(options.catalogs)
-    model = catalog.find_model(options.model or only_model(trace))
+    name = options.model or only_model(trace)
+    model, prices = find_model_or_prices(facts.load(options.catalogs), name)
+    if model is None:
+        return compare_tokens(trace, name, prices, options)
+    searched = search_arrangements(trace, model, prices, options, progress)
+    progress("computing the interval of the saving")
+    return assemble(searched, saving_interval(searched.result, searched.search, options.seed))
+
+
+def search_arrangements(
+    trace: traces.Trace, model: Model, prices: Sequence[TokenPrice], options: CompareOptions, progress: Progress
+) -> SearchedTrace:
+    """Find the cheapest fleet of every arrangement.
+
+    Args:
+        trace: The requests.
+        model: The model that serves them.
+        prices: Token prices of the model.
+        options: Hardware, SLO, deadlines and assumptions.
+        progress: Receives each step.
+
+    Raises:
+        MeritorderError: No machine serves the model within its SLO.
+    """
     assigned = assign_workloads(trace, options)
     load = assigned.load(options)
-    catalog, tokens = permitted_to_all(catalog, token_prices(model), assigned)
+    catalog, permitted = permitted_to_all(facts.load(options.catalogs), prices, assigned)
     search = build_search(catalog, model, load, options, progress)
     result = search.run()
-    progress("computing the interval of the saving")
-    return assemble(
+    return SearchedTrace(
         trace=trace,
         model=model,
-        result=result,
         load=load,
+        search=search,
+        result=result,
+        prices=permitted,
         assumptions=[
             *assigned.assumptions,
             *access_assumptions(assigned.workloads),
             *_assumptions(options, load),
             *spot_assumptions(machines_used(result.batch, result.mix), options),
         ],
-        interval=saving_interval(result, search, options.seed),
-        prices=tokens,
     )
 
 
@@ -87,28 +132,15 @@ def _assumptions(options: CompareOptions, load: TraceLoad) -> list[Assumption]:
     return assumptions
 
 
-def assemble(
-    *,
-    trace: traces.Trace,
-    model: Model,
-    result: SearchResult,
-    load: TraceLoad,
-    assumptions: list[Assumption],
-    interval: Interval | None,
-    prices: Sequence[TokenPrice],
-) -> Comparison:
+def assemble(searched: SearchedTrace, interval: Interval | None) -> Comparison:
     """Return the whole answer.
 
     Args:
-        trace: The requests as read.
-        model: The model that is served.
-        result: The cheapest fleet of each arrangement.
-        load: The requests with their SLOs and deadlines.
-        assumptions: What was assumed.
+        searched: The cheapest fleet of each arrangement.
         interval: Interval of the saving.
-        prices: Token prices of the model.
     """
-    cheapest = [(tier, cheapest_price(prices, tier, load)) for tier in _TIERS]
+    trace, result, load = searched.trace, searched.result, searched.load
+    cheapest = [(tier, cheapest_price(searched.prices, tier, load)) for tier in TIERS_COMPARED]
     apis = [(tier, price) for tier, price in cheapest if price is not None]
     fleets = [fleet_arrangement(trial, result) for trial in (result.fixed, result.autoscaled, result.batch, result.mix)]
     arrangements = [*fleets, *(token_arrangement(tier, price, load) for tier, price in apis)]
@@ -120,10 +152,10 @@ def assemble(
         waterfalls.append(why.to_mix(baseline, mix, result.slo_utilization, result.realtime_alone))
     break_even, break_even_note = break_even_utilization(baseline.machine, apis, load)
     return Comparison(
-        trace=_summary(trace),
-        model=model.id,
+        trace=summarize(trace),
+        model=searched.model.id,
         hardware=baseline.machine.profile.hardware,
-        assumptions=[*assumptions, *(Assumption(text=text) for text in trace.report.assumptions)],
+        assumptions=[*searched.assumptions, *(Assumption(text=text) for text in trace.report.assumptions)],
         arrangements=arrangements,
         baseline=baseline.name,
         best=mix.name if saving_usd > 0 else baseline.name,
@@ -205,17 +237,7 @@ def _performance(result: SearchResult) -> list[str]:
 
 
 def _warnings(trace: traces.Trace, result: SearchResult, load: TraceLoad) -> list[str]:
-    report = trace.report
-    warnings = []
-    if report.bad_rows:
-        shown = "; ".join(str(row) for row in report.first_bad[:3])
-        verb = "is" if report.bad_rows == 1 else "are"
-        warnings.append(
-            f"{report.bad_rows:,} of {format_count(report.rows, 'row')} {verb} invalid and skipped: {shown}"
-        )
-    warnings += report.aside_lines
-    if report.estimated_tokens:
-        warnings.append("token counts were estimated from text")
+    warnings = reading_warnings(trace.report)
     if not load.deferrable.any():
         warnings.append("no request is marked as able to wait, so the mix is the real-time fleet")
     if not result.autoscaled.feasible:
@@ -224,23 +246,3 @@ def _warnings(trace: traces.Trace, result: SearchResult, load: TraceLoad) -> lis
         late = format_count(result.batch.deadlines_missed, "request")
         warnings.append(f"in batch {late} would be finished after the deadline")
     return warnings
-
-
-def _summary(trace: traces.Trace) -> TraceSummary:
-    statistics, report = describe(trace), trace.report
-    requests = trace.requests
-    return TraceSummary(
-        files=list(report.files),
-        format=report.format,
-        requests=requests.height,
-        span_s=trace.span_s,
-        mean_rate_per_s=statistics.mean_rate_per_s or 0.0,
-        peak_to_mean_hour=statistics.peak_to_mean_hour,
-        input_tokens=int(requests["input_tokens"].sum()),
-        cached_tokens=int(requests["cached_tokens"].sum()),
-        output_tokens=int(requests["output_tokens"].sum()),
-        bad_rows=report.bad_rows,
-        failed_rows=report.failed_rows,
-        estimated_tokens=report.estimated_tokens,
-        start_epoch_s=trace.epoch_s,
-    )

@@ -8,7 +8,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from meritorder.catalog.tokens import cost_usd
+from meritorder.catalog.tokens import cost_usd, turnaround_s
 from meritorder.domain import Access, TokenPrice
 from meritorder.latency import breaks_slo
 from meritorder.planner.model.demand import (
@@ -29,14 +29,12 @@ from meritorder.sim.run import simulate
 from meritorder.study.fleet.load import TraceLoad
 from meritorder.study.schedule.capacity import Serving
 from meritorder.study.schedule.options import PlanOptions
-from meritorder.units import SECONDS_PER_DAY, format_duration
+from meritorder.units import format_duration
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
 
-# Turnaround of the batch tiers of OpenAI, Anthropic and Google (24 h), 2026.
-_TURNAROUND_S: Final = {"batch": SECONDS_PER_DAY}
 _REALTIME_TIERS: Final = ("standard", "priority")
 _MAX_ROUNDS: Final = 24
 # One step of machines added to a slot, as a share of its machines, if all of its requests break the SLO.
@@ -180,7 +178,7 @@ def token_tiers(
                     provider=price.provider,
                     model=model,
                     usd=usd,
-                    turnaround_s=_TURNAROUND_S.get(price.tier, 0.0),
+                    turnaround_s=turnaround_s(price),
                     tokens_per_s=UNLIMITED if options.tokens_per_s is None else options.tokens_per_s,
                 )
             )
