@@ -6,6 +6,7 @@ from typing import Any, Final, TypeVar
 import msgspec
 
 from meritorder.gateway.wire.errors import INVALID_JSON, ApiError, invalid_request
+from meritorder.gateway.wire.nesting import MAX_DEPTH, is_too_deep
 
 ENDPOINTS: Final = ("/v1/chat/completions", "/v1/completions", "/v1/embeddings", "/v1/responses")
 """Endpoints of calls and of batches."""
@@ -92,6 +93,7 @@ _REQUIRED: Final = {
 }
 _CALL: Final = msgspec.json.Decoder(CallFields)
 _STREAMED: Final = msgspec.json.Decoder(_StreamFields)
+_FIELDS: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _LINE: Final = msgspec.json.Decoder(LineFields)
 
 
@@ -103,7 +105,7 @@ def parse_call(body: bytes, default_model: str | None = None) -> CallFields:
         default_model: Used if the call names no model; responses need not.
 
     Raises:
-        ApiError: The body is not JSON, names no model, or a field has the wrong type.
+        ApiError: The body is not JSON, nested too deeply, names no model, or a field has the wrong type.
     """
     call = _decode_call(_CALL, body)
     if call.model is None:
@@ -134,6 +136,8 @@ def _missing(field: str) -> ApiError:
 
 
 def _decode_call(decoder: "msgspec.json.Decoder[_Call]", body: bytes) -> "_Call":
+    if is_too_deep(body):
+        raise invalid_request(f"The JSON body of your request is nested more than {MAX_DEPTH} levels deep.")
     try:
         return decoder.decode(body)
     except msgspec.ValidationError as error:
@@ -149,13 +153,15 @@ def wants_usage(body: bytes) -> bool:
     """Return whether a streamed call asks for its usage."""
     try:
         options = _STREAMED.decode(body).stream_options
-    except msgspec.DecodeError:
+    except INVALID_JSON:
         return False  # the venue rejects it
     return bool(options and options.include_usage)
 
 
 def parse_line(line: bytes) -> LineFields:
-    """Parse a line of a batch; raises msgspec's errors."""
+    """Parse a line of a batch; raises one of `INVALID_JSON`."""
+    if is_too_deep(line):
+        raise msgspec.DecodeError(f"it is nested more than {MAX_DEPTH} levels deep")
     return _LINE.decode(line)
 
 
@@ -173,7 +179,7 @@ def with_fields(body: bytes, **fields: Any) -> bytes:  # noqa: ANN401 - JSON
     """Return a body with some fields set, or removed if None; the other fields keep their bytes."""
     if all(value is None and name.encode() not in body for name, value in fields.items()):
         return body
-    whole = msgspec.json.decode(body, type=dict[str, msgspec.Raw])
+    whole = _FIELDS.decode(body)
     for name, value in fields.items():
         if value is None:
             whole.pop(name, None)
@@ -190,7 +196,7 @@ def _wrong_field(error: msgspec.ValidationError) -> ApiError:
 
 def with_default(body: bytes, name: str, value: Any) -> bytes:  # noqa: ANN401 - JSON
     """Return a body with a field set if it is missing or null."""
-    if name.encode() in body and msgspec.json.decode(body).get(name) is not None:
+    if name.encode() in body and bytes(_FIELDS.decode(body).get(name, b"null")) != b"null":
         return body
     return with_fields(body, **{name: value})
 

@@ -1,12 +1,14 @@
 """Checks of request fields, with OpenAI's bounds and error codes."""
 
 import json
+import re
 from collections.abc import Sequence
 from typing import Any, Final
 
 import msgspec
 
 from meritorder.gateway.wire.errors import INVALID_JSON, ApiError, invalid_request
+from meritorder.gateway.wire.nesting import MAX_DEPTH, is_too_deep
 from meritorder.units import SECONDS_PER_DAY, SECONDS_PER_HOUR
 
 _MAX_METADATA_PAIRS: Final = 16
@@ -14,6 +16,7 @@ _MAX_METADATA_KEY: Final = 64
 _MAX_METADATA_VALUE: Final = 512
 _MIN_LIFETIME_S: Final = int(SECONDS_PER_HOUR)
 _MAX_LIFETIME_S: Final = int(30 * SECONDS_PER_DAY)
+_INTEGER: Final = re.compile(r"[+-]?[0-9]{1,40}")
 
 
 def json_object(body: bytes) -> dict[str, Any]:
@@ -22,6 +25,8 @@ def json_object(body: bytes) -> dict[str, Any]:
     Raises:
         ApiError: The body is not a JSON object.
     """
+    if is_too_deep(body):
+        raise invalid_request(f"The JSON body of your request is nested more than {MAX_DEPTH} levels deep.")
     try:
         content = msgspec.json.decode(body or b"{}")
     except INVALID_JSON:
@@ -105,7 +110,7 @@ def lifetime_s(value: object, name: str) -> float | None:
             code="invalid_value",
         )
     seconds = value.get("seconds")
-    if isinstance(seconds, str) and seconds.isdigit():
+    if isinstance(seconds, str) and _INTEGER.fullmatch(seconds):
         seconds = int(seconds)  # form fields are strings
     if not isinstance(seconds, int) or isinstance(seconds, bool):
         raise wrong_type(f"{name}.seconds", "an integer", seconds)
@@ -140,10 +145,9 @@ def integer(name: str, value: str | None, *, default: int) -> int:
     """Return an integer query parameter."""
     if value is None or value == "":
         return default
-    try:
-        return int(value)
-    except ValueError:
-        raise wrong_type(name, "an integer", value) from None
+    if not _INTEGER.fullmatch(value):
+        raise wrong_type(name, "an integer", value)
+    return int(value)
 
 
 def _too_long(name: str, maximum: int, got: int) -> ApiError:

@@ -4,8 +4,9 @@ from typing import Final
 
 import msgspec
 
-INVALID_JSON: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
-"""Exceptions of msgspec for a body that is not JSON, not UTF-8, or nested too deeply."""
+INVALID_JSON: Final = (msgspec.DecodeError, ValueError, RecursionError, OverflowError)
+"""Exceptions of msgspec for a body that is not JSON, not UTF-8, nested too deeply, or has numbers too large to hold."""
+_MAX_MESSAGE: Final = 1000  # a message may quote what the client sent
 
 _TYPES: Final = {
     400: "invalid_request_error",
@@ -46,7 +47,7 @@ class ApiError(Exception):
     ) -> None:
         super().__init__(message)
         self.status = status
-        self.message = message
+        self.message = message if len(message) <= _MAX_MESSAGE else f"{message[:_MAX_MESSAGE]}…"
         self.kind = kind or _TYPES.get(status, _SERVER_ERROR)
         self.param = param
         self.code = code
@@ -75,6 +76,11 @@ def unknown_model(model: str, endpoint: str) -> ApiError:
     status = 400 if endpoint.startswith("/v1/responses") else 404
     message = f"The model '{model}' does not exist or you do not have access to it."
     return ApiError(status, message, param="model", code="model_not_found")
+
+
+def internal_error() -> ApiError:
+    """Return the 500 of an unexpected exception."""
+    return ApiError(500, "Internal error of the gateway.")
 
 
 def unavailable(message: str, *, retry_after_s: float | None = None, code: str | None = None) -> ApiError:

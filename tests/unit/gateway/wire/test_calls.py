@@ -1,7 +1,7 @@
 import pytest
 
 from meritorder.gateway.wire import calls
-from meritorder.gateway.wire.errors import ApiError
+from meritorder.gateway.wire.errors import INVALID_JSON, ApiError
 
 
 def test_output_limit_in_any_field() -> None:
@@ -24,6 +24,26 @@ def test_invalid_call_names_field(body: bytes, param: str | None) -> None:
     with pytest.raises(ApiError) as caught:
         calls.parse_call(body)
     assert (caught.value.status, caught.value.param) == (400, param)
+
+
+@pytest.mark.parametrize("depth", [101, 1200, 100_000])
+def test_deep_bodies_are_refused(depth: int) -> None:
+    deep = b"[" * depth + b"]" * depth
+    with pytest.raises(ApiError, match="nested more than 100 levels"):
+        calls.parse_call(b'{"model": "m", "x": %s}' % deep)
+    with pytest.raises(INVALID_JSON):
+        calls.parse_line(b'{"custom_id": "a", "method": "POST", "url": "/", "body": %s}' % deep)
+
+
+@pytest.mark.parametrize("digits", [30, 5000])
+def test_long_integers_end_as_client_errors(digits: int) -> None:
+    number = b"9" * digits
+    assert calls.parse_call(b'{"model": "m", "seed": %s}' % number).model == "m"  # not ours: the venue refuses it
+    if digits < 1000:
+        assert calls.parse_call(b'{"model": "m", "max_tokens": %s}' % number).output_tokens == 10_000_000
+    else:
+        with pytest.raises(ApiError):
+            calls.parse_call(b'{"model": "m", "max_tokens": %s}' % number)
 
 
 def test_fields_are_set_and_removed() -> None:
