@@ -8,14 +8,14 @@ from meritorder.gateway.store.requests import RequestAnswer
 WINDOW_S = 3600.0
 
 
-def begin_batch(context: Context, *, lines: int) -> Batch:
+def begin_batch(context: Context, *, lines: int, name: str = "batch_1") -> Batch:
     """Add a batch whose input was read: its lines are queued."""
     now_s, owner = context.now_s(), context.instance_id
 
     def begin(connection):  # noqa: ANN001, ANN202
         batch = batches.add(
             connection,
-            id="batch_1",
+            id=name,
             tenant="t",
             endpoint="/v1/completions",
             completion_window="1h",
@@ -32,12 +32,12 @@ def begin_batch(context: Context, *, lines: int) -> Batch:
         batches.begin(connection, owner, batch.seq, total=lines, tokens=30 * lines, model="m", now_s=now_s)
 
     context.database.submit(begin).result()
-    return only_batch(context)
+    return only_batch(context, name)
 
 
-def only_batch(context: Context) -> Batch:
+def only_batch(context: Context, name: str = "batch_1") -> Batch:
     """Return the batch as it is stored now."""
-    batch = context.database.read_now(lambda connection: batches.get(connection, "t", "batch_1"))
+    batch = context.database.read_now(lambda connection: batches.get(connection, "t", name))
     assert batch is not None
     return batch
 

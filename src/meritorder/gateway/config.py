@@ -101,6 +101,12 @@ class LimitsTable(_Table, frozen=True):
     line_bytes: Annotated[Positive, _about("Size of one line of a batch.")] = 16 * 1024 * 1024
     longest_window: Annotated[str, _about("Window of a batch, background response or `Meritorder-Deadline`.")] = "30d"
     request_time: Annotated[str, _about("Time for one answer of a venue.")] = "10m"
+    client_time: Annotated[
+        str, _about("Time for a client to send a request's head, or to continue with its body or with reading.")
+    ] = "30s"
+    connections: Annotated[
+        Positive | None, _about("Connections of clients; by default half of the process's file descriptors.")
+    ] = None
     attempts: Annotated[Positive, _about("Venue errors after which a deferrable request fails.")] = 5
 
 
@@ -364,6 +370,7 @@ def _check(settings: Settings, where: str) -> None:
         "store.lease": settings.store.lease,
         "limits.longest_window": settings.limits.longest_window,
         "limits.request_time": settings.limits.request_time,
+        "limits.client_time": settings.limits.client_time,
         "lanes.ttft": settings.lanes.ttft,
         "lanes.tpot": settings.lanes.tpot,
         "lanes.flex_deadline": settings.lanes.flex_deadline,

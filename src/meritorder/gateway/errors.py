@@ -1,6 +1,7 @@
 """Failures between the gateway and what it depends on.
 
     StoreUnavailableError        the database or the blob store cannot be reached or written
+    └── BlobMissingError         the blob store has no such blob: to try again does not help
     UnknownCursorError           a page of a list was requested after an object that does not exist
     UpstreamError                a venue sent no usable HTTP answer
     ├── UnavailableError         nothing was sent, or the venue is overloaded: retry later or elsewhere
@@ -94,3 +95,7 @@ class UnknownCursorError(Exception):
 
 class StoreUnavailableError(Exception):
     """The database or the blob store cannot be reached or written; nothing was changed."""
+
+
+class BlobMissingError(StoreUnavailableError):
+    """The blob store has no blob of this name."""

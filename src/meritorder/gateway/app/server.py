@@ -46,11 +46,12 @@ _LOG_FORMAT: Final = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 _log: Final = logging.getLogger(__name__)
 
 
-class _AnnouncingServer(uvicorn.Server):
-    """A server that announces its URL once it listens."""
+class _Server(uvicorn.Server):
+    """A server that announces its URL once it listens, and its stop to the service."""
 
-    def __init__(self, config: uvicorn.Config, announce: Callable[[str], None]) -> None:
+    def __init__(self, config: uvicorn.Config, service: Service, announce: Callable[[str], None]) -> None:
         super().__init__(config)
+        self._service = service
         self._announce = announce
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
@@ -59,6 +60,10 @@ class _AnnouncingServer(uvicorn.Server):
         if self.started:
             host, port = self.servers[0].sockets[0].getsockname()[:2]
             self._announce(f"http://{host}:{port}")
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._service.context.supervisor.is_stopping = True
+        await super().shutdown(sockets)
 
 
 def _tune_garbage_collection() -> None:
@@ -172,18 +177,18 @@ def serve(settings: Settings, announce: Callable[[str], None]) -> None:
         uvicorn_config = uvicorn.Config(
             service,
             loop="uvloop",
-            http="httptools",
+            http=service.connections.protocol,  # type: ignore[arg-type]  # called as a class
             ws="none",
             lifespan="on",
             access_log=False,
-            log_level="warning",
+            log_level="error",  # its warnings are about what clients send
             proxy_headers=False,
             server_header=False,
             date_header=False,
             timeout_graceful_shutdown=int(duration_s(settings.server.drain)),
             timeout_keep_alive=_KEEP_ALIVE_S,
         )
-        _AnnouncingServer(uvicorn_config, announce).run(sockets=[listener])
+        _Server(uvicorn_config, service, announce).run(sockets=[listener])
     finally:
         if lock is not None:
             lock.close()

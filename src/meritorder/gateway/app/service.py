@@ -1,21 +1,18 @@
 """The service: an ASGI application that serves model calls directly and everything else by Starlette's routes."""
 
 import asyncio
-import logging
-import random
 import time
 from collections.abc import Sequence
 from functools import partial
 from typing import Final
 
-from starlette.applications import Starlette
-from starlette.exceptions import HTTPException
-from starlette.requests import Request as HttpRequest
-from starlette.responses import Response
-from starlette.routing import Route
+from starlette.requests import ClientDisconnect
+from starlette.routing import Route, Router
 
-from meritorder.gateway.config import DEFERRABLE, Settings
-from meritorder.gateway.errors import StoreUnavailableError, UnknownCursorError
+from meritorder.gateway.app.connections import Connections
+from meritorder.gateway.app.errors import api_error, stopping
+from meritorder.gateway.config import DEFERRABLE, Settings, duration_s
+from meritorder.gateway.errors import StoreUnavailableError
 from meritorder.gateway.lanes.background import BackgroundResponses
 from meritorder.gateway.lanes.classify import HEADER, LaneClassifier, no_capacity
 from meritorder.gateway.lanes.deferred import DeferredCalls
@@ -36,8 +33,9 @@ from meritorder.gateway.venues.plan_in_force import NO_PLAN, PlanInForce
 from meritorder.gateway.venues.plan_reload import PlanReloader
 from meritorder.gateway.venues.venues import Venues
 from meritorder.gateway.wire import asgi, calls
-from meritorder.gateway.wire.asgi import Message, Receive, Scope, Send
-from meritorder.gateway.wire.errors import ApiError, invalid_request, unavailable, unknown_model
+from meritorder.gateway.wire.asgi import Receive, Scope, Send
+from meritorder.gateway.wire.errors import ApiError, internal_error, unknown_model
+from meritorder.gateway.wire.exchange import Exchange
 from meritorder.gateway.workers.dispatch import Dispatcher
 from meritorder.gateway.workers.maintenance import Maintenance
 from meritorder.gateway.workers.provider_batches import ProviderBatches
@@ -46,7 +44,6 @@ _CALLS: Final = frozenset((*calls.ENDPOINTS, *calls.REALTIME_ENDPOINTS))
 _BATCHES: Final = "/v1/batches"
 _MODEL_IS_OPTIONAL: Final = "/v1/responses"
 _MAX_BACKLOG: Final = 10_000
-_log: Final = logging.getLogger(__name__)
 
 
 async def _queued_work(context: Context) -> Sequence[QueuedRequests]:
@@ -80,12 +77,12 @@ class Service:
         self._classifier = LaneClassifier(settings, self.plan_executor.deferral)
         self._default_model = settings.server.default_model or next(iter(sorted(venues.models())), None)
         self._max_body_bytes = settings.limits.body_bytes
-        self._tasks: list[asyncio.Task[None]] = []
+        self.connections = Connections(duration_s(settings.limits.client_time), settings.limits.connections)
         self._operations = Operations(context, venues, self.headroom, self.plan_executor, self.plan_reloader)
         context.ledger_writer.observers += [context.authenticator.observe, self._operations.metrics.observe]
         if context.telemetry is not None:
             context.ledger_writer.observers.append(context.telemetry.observe)
-        self._routes = Starlette(
+        self._routes = Router(
             routes=[
                 *Files(context).routes(),
                 *Batches(context).routes(),
@@ -96,27 +93,39 @@ class Service:
                 # Calls bypass these routes; they answer 405 to other methods.
                 *(Route(path, self, methods=["POST"]) for path in sorted(_CALLS)),
             ],
-            exception_handlers={
-                ApiError: _answer_api_error,
-                StoreUnavailableError: _answer_unavailable,
-                UnknownCursorError: _answer_unknown_cursor,
-                HTTPException: _answer_http_exception,
-                Exception: _answer_bug,
-            },
+            redirect_slashes=False,
         )
-        self._routes.router.redirect_slashes = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
         if scope["type"] == "http":
             path = scope["path"] if scope["method"] == "POST" else ""
-            answer = self._call if path in _CALLS else self._control
             if self.context.telemetry is not None and (path in _CALLS or path == _BATCHES):
-                await self.context.telemetry.serve(scope, receive, send, answer)
+                await self.context.telemetry.serve(scope, receive, send, self._answer)
             else:
-                await answer(scope, receive, send)
+                await self._answer(scope, receive, send)
         elif scope["type"] == "lifespan":
             await self._run_lifespan(receive, send)
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request, whatever happens."""
+        exchange = Exchange(send)
+        try:
+            _check_head(scope)
+            if scope["method"] == "POST" and scope["path"] in _CALLS:
+                await self._answer_call(exchange.id, scope, receive, exchange.send)
+            else:
+                scope["app"] = self  # so that unknown paths and methods are exceptions
+                await self._routes(scope, receive, exchange.send)
+        except (asgi.ClientDisconnectedError, ClientDisconnect):
+            return
+        except asyncio.CancelledError:  # by the server: a client that disconnects is handled where it is watched
+            await exchange.fail(stopping())
+        except Exception as error:  # noqa: BLE001 - every request is answered
+            answer = api_error(error, scope)
+            if answer is None:
+                self.context.supervisor.record("requests", error)
+            await exchange.fail(answer or internal_error())
 
     async def start(self) -> None:
         """Claim the store and start the background tasks."""
@@ -128,30 +137,28 @@ class Service:
         await self.maintenance.take_over()
         await self.maintenance.heartbeat()
         await context.authenticator.load_spending()
-        coroutines = [
-            *self.maintenance.tasks(),
-            self.dispatcher.run(),
-            self.headroom.run(),
-            self.provider_batches.run(),
-            self.plan_executor.run(),
-            self.plan_reloader.run(),
-            context.ledger_writer.run(),
-            context.webhooks.run(context.database),
-        ]
-        self._tasks = [asyncio.create_task(coroutine) for coroutine in coroutines]
+        tasks = self.maintenance.tasks() | {
+            "dispatch": self.dispatcher.run,
+            "headroom": self.headroom.run,
+            "provider_batches": self.provider_batches.run,
+            "plan": self.plan_executor.run,
+            "plan_reload": self.plan_reloader.run,
+            "ledger": context.ledger_writer.run,
+            "webhooks": partial(context.webhooks.run, context.database),
+            "connections": self.connections.run,
+        }
+        for name, run in tasks.items():
+            context.supervisor.start(name, run)
 
     async def stop(self) -> None:
         """Release all leases, write what is pending, and close."""
-        self._operations.stopping = True
         await self.dispatcher.stop()
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self.context.supervisor.stop()
         try:
             await self.context.ledger_writer.close()
             await self.context.database.write(lambda connection: heartbeats.stop(connection, self.context.instance_id))
-        except StoreUnavailableError as error:
-            _log.warning("the store cannot be reached: %s", error)
+        except StoreUnavailableError:
+            pass  # the database has logged it
         await self.venues.close()
         self.context.database.close()
         if self.context.telemetry is not None:
@@ -164,34 +171,6 @@ class Service:
         await receive()
         await self.stop()
         await send({"type": "lifespan.shutdown.complete"})
-
-    async def _control(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer a request of the control plane."""
-        request_id = _new_request_id()
-
-        async def identified(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                message["headers"] = [*message["headers"], (b"x-request-id", request_id.encode())]
-            await send(message)
-
-        if "\0" in scope["path"] or b"%00" in scope["query_string"]:
-            # No database accepts it, and no id contains it.
-            error = ApiError(404, "A URL cannot contain a NUL character.")
-            await asgi.respond_error(send, error, request_id.encode())
-            return
-        await self._routes(scope, receive, identified)
-
-    async def _call(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer a model call."""
-        request_id = _new_request_id()
-        try:
-            await self._answer_call(request_id, scope, receive, send)
-        except ApiError as error:
-            await asgi.respond_error(send, error, request_id.encode())
-        except StoreUnavailableError:
-            await asgi.respond_error(send, _store_unavailable(), request_id.encode())
-        except asgi.ClientDisconnectedError:
-            return
 
     async def _answer_call(self, request_id: str, scope: Scope, receive: Receive, send: Send) -> None:
         started_s, context = time.monotonic(), self.context
@@ -260,42 +239,13 @@ class Service:
             raise no_capacity()
 
 
-def _new_request_id() -> str:
-    return f"req_{random.getrandbits(128):032x}"  # not a secret: unique is enough
-
-
-async def _answer_api_error(_request: HttpRequest, error: Exception) -> Response:
-    assert isinstance(error, ApiError)  # noqa: S101 - registered for this class
-    return Response(error.body(), status_code=error.status, media_type="application/json", headers=dict(error.headers))
-
-
-async def _answer_unavailable(request: HttpRequest, _error: Exception) -> Response:
-    return await _answer_api_error(request, _store_unavailable())
-
-
-async def _answer_unknown_cursor(request: HttpRequest, error: Exception) -> Response:
-    assert isinstance(error, UnknownCursorError)  # noqa: S101
-    return await _answer_api_error(request, invalid_request(f"No such object: {error.after!r}.", param="after"))
-
-
-def _store_unavailable() -> ApiError:
-    return unavailable("The store of this gateway is unavailable.", retry_after_s=5)
-
-
-async def _answer_http_exception(request: HttpRequest, error: Exception) -> Response:
-    assert isinstance(error, HTTPException)  # noqa: S101
-    if error.status_code == 404:
-        api_error = ApiError(404, f"Invalid URL ({request.method} {request.url.path})")
-    elif error.status_code == 405:
-        api_error = ApiError(
-            405, f"Not allowed to {request.method} on {request.url.path}.", code="method_not_supported"
-        )
-        api_error.headers = tuple((error.headers or {}).items())  # the allowed methods
-    else:
-        api_error = ApiError(error.status_code, error.detail)
-    return await _answer_api_error(request, api_error)
-
-
-async def _answer_bug(request: HttpRequest, error: Exception) -> Response:
-    _log.error("%s %s failed", request.method, request.url.path, exc_info=error)
-    return await _answer_api_error(request, ApiError(500, "Internal error of the gateway."))
+def _check_head(scope: Scope) -> None:
+    """Refuse what no route can serve."""
+    if "\0" in scope["path"] or b"%00" in scope["query_string"]:
+        # No database accepts it, and no id contains it.
+        raise ApiError(404, "A URL cannot contain a NUL character.")
+    for name, value in scope["headers"]:
+        if name == b"content-encoding" and value.strip().lower() not in {b"", b"identity"}:
+            raise ApiError(
+                415, "The body is compressed. Send it without Content-Encoding.", code="unsupported_encoding"
+            )

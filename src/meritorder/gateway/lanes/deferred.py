@@ -8,6 +8,7 @@ from typing import Final
 from meritorder.gateway.errors import StoreUnavailableError
 from meritorder.gateway.lanes.answer_recorder import store_answer
 from meritorder.gateway.state.context import Context
+from meritorder.gateway.state.ledger_writer import cut_off_entry
 from meritorder.gateway.state.request import Deferral, Request
 from meritorder.gateway.store import requests
 from meritorder.gateway.store.requests import RequestAnswer
@@ -44,6 +45,8 @@ class DeferredCalls:
             answer = await self._wait(seq, pending)
         except asyncio.CancelledError:
             self._dispatcher.abandon(seq)
+            status = self._context.supervisor.cut_off_status
+            self._context.ledger_writer.add(cut_off_entry(request, deferral, status, ended_s=self._context.now_s()))
             raise
         try:
             if request.stored_as is not None and answer.succeeded and answer.body is not None:

@@ -23,7 +23,6 @@ from meritorder.gateway.wire.usage import StreamMeter, Usage, parse_usage
 from meritorder.latency import tpot_s
 
 _DRAIN_S: Final = 1.0
-_CLIENT_GONE: Final = 499  # as in nginx; appears only in the ledger
 # Headers of one connection, or of an encoding that our HTTP client has already decoded.
 _DROPPED_HEADERS: Final = frozenset(
     {
@@ -86,7 +85,7 @@ class RealTime:
                 failure = error
                 continue
             except BaseException:
-                request.status = _CLIENT_GONE
+                request.status = self._context.supervisor.cut_off_status
                 self._finish(venue, request)
                 raise
             await self._forward(request, venue, reply, send)
@@ -102,7 +101,8 @@ class RealTime:
             else:
                 await self._forward_whole(request, reply, send, finish)
         except BaseException:
-            request.status = _CLIENT_GONE if request.usage is None else request.status
+            if request.usage is None:
+                request.status = self._context.supervisor.cut_off_status
             raise
         finally:
             finish()

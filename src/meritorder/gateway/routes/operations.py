@@ -47,7 +47,6 @@ class Operations:
         self._plan_executor = plan_executor
         self._plan_reloader = plan_reloader
         self._queued: dict[str, int] = {}
-        self.stopping = False
         self.metrics = Metrics(self._gauges)
         self._registry = CollectorRegistry()
         self._registry.register(self.metrics)
@@ -61,8 +60,15 @@ class Operations:
         ]
 
     async def health(self, _request: Request) -> Response:
-        """Return whether the gateway accepts requests."""
-        return json_response({"status": "stopping" if self.stopping else "ok"}, 503 if self.stopping else 200)
+        """Return whether the gateway accepts requests, and what it cannot do now."""
+        if self._context.supervisor.is_stopping:
+            return json_response({"status": "stopping"}, 503)
+        failing = self._context.supervisor.failing()
+        if not self._context.database.is_up:
+            failing.append("database")
+        if not self._context.blobs.is_up:
+            failing.append("blobs")
+        return json_response({"status": "degraded", "failing": failing} if failing else {"status": "ok"})
 
     async def show_metrics(self, request: Request) -> Response:
         """Return the metrics in Prometheus format."""
@@ -151,6 +157,13 @@ class Operations:
                 "0: the database is unreachable.",
                 (),
                 [((), float(self._context.database.is_up))],
+            ),
+            ("meritorder_blobs_up", "0: the blob store fails.", (), [((), float(self._context.blobs.is_up))]),
+            (
+                "meritorder_task_failures",
+                "Unexpected failures of a task or its work items; the log has the first of each kind.",
+                ("task",),
+                [((task,), count) for task, count in sorted(self._context.supervisor.failures.items())],
             ),
             (
                 "meritorder_ledger_dropped",

@@ -1,7 +1,7 @@
 """The state that every part of the service shares."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from sqlalchemy import Connection
@@ -9,6 +9,7 @@ from sqlalchemy import Connection
 from meritorder.gateway.config import Settings
 from meritorder.gateway.state.auth import Authenticator
 from meritorder.gateway.state.ledger_writer import LedgerWriter
+from meritorder.gateway.state.supervisor import Supervisor
 from meritorder.gateway.state.webhooks import Webhooks
 from meritorder.gateway.store.blobs import Blobs
 from meritorder.gateway.store.database import Database
@@ -34,6 +35,7 @@ class Context:
         webhooks: Sends events of finished batches and responses.
         models: Returns the public model names.
         telemetry: Records spans; None if off.
+        supervisor: Runs the long-lived tasks, and counts failures.
     """
 
     settings: Settings
@@ -47,6 +49,7 @@ class Context:
     webhooks: Webhooks
     models: Callable[[], frozenset[str]]
     telemetry: "Telemetry | None" = None
+    supervisor: Supervisor = field(default_factory=Supervisor)
 
     def traceparent(self) -> str | None:
         """Return the `traceparent` of the current span, to store with a queued request; None without telemetry."""

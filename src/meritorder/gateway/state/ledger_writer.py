@@ -1,6 +1,7 @@
 """The ledger: its entries by lane, and their writer, which commits many at once."""
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
@@ -9,7 +10,7 @@ from typing import Final
 from meritorder.gateway.config import DEFERRABLE, REALTIME
 from meritorder.gateway.errors import StoreUnavailableError
 from meritorder.gateway.state.journal import Journal, left_behind
-from meritorder.gateway.state.request import Request
+from meritorder.gateway.state.request import Deferral, Request
 from meritorder.gateway.store import ledger
 from meritorder.gateway.store.database import Database
 from meritorder.gateway.store.ledger import LedgerEntry
@@ -57,12 +58,8 @@ class LedgerWriter:
         """Add the entries of the journal to the ledger until cancelled."""
         while True:
             await asyncio.sleep(_INTERVAL_S)
-            try:
+            with contextlib.suppress(StoreUnavailableError):  # the database has logged it
                 await self.flush()
-            except StoreUnavailableError:
-                continue  # the database has logged it
-            except Exception:  # noqa: BLE001 - one failure must not stop the ledger
-                _log.exception("ledger entries could not be added, and stay in the journal")
 
     async def flush(self) -> None:
         """Add all entries to the ledger.
@@ -242,4 +239,29 @@ def deferrable_entry(
         lost_tokens=lost_tokens + (0 if stored else answer.output_tokens),
         counted=answer.input_tokens > 0,
         cost_picousd=cost_picousd,
+    )
+
+
+def cut_off_entry(request: Request, deferral: Deferral, status: int, *, ended_s: float) -> LedgerEntry:
+    """Return the ledger entry of a deferred call whose connection ended before its answer."""
+    return LedgerEntry(
+        request_id=request.id,
+        arrived_s=request.arrived_s,
+        started_s=None,
+        ended_s=ended_s,
+        ttft_s=None,
+        lane=DEFERRABLE,
+        tenant=request.key.tenant,
+        key_id=request.key.id,
+        model=request.call.model or "",
+        endpoint=request.endpoint,
+        venue=None,
+        workload=deferral.workload,
+        deadline_s=deferral.deadline_s,
+        status_code=status,
+        input_tokens=0,
+        cached_tokens=0,
+        output_tokens=0,
+        counted=False,
+        cost_picousd=0,
     )

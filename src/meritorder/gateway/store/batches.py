@@ -3,7 +3,7 @@
 `validating → failed | in_progress → finalizing → completed`, `→ expired`, `→ cancelling → cancelled`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -83,12 +83,15 @@ def pages(connection: Connection, tenant: str, *, after: str | None, limit: int)
     return Page(items=[_from_row(row) for row in page.items], has_more=page.has_more)
 
 
-def claim(connection: Connection, owner: str, status: str, *, now_s: float) -> Batch | None:
-    """Claim the oldest batch that no live gateway reads (`validating`) or writes (`finalizing`)."""
-    free = or_(BATCHES.c.owner.is_(None), BATCHES.c.owner.not_in(heartbeats.alive(now_s)))
+def claim(
+    connection: Connection, owner: str, status: str, *, now_s: float, without: Collection[int] = ()
+) -> Batch | None:
+    """Claim the oldest batch that no other live gateway reads (`validating`) or writes (`finalizing`), except some."""
+    lost = BATCHES.c.owner.not_in(heartbeats.alive(now_s))
+    free = or_(BATCHES.c.owner.is_(None), BATCHES.c.owner == owner, lost)
     seq = connection.execute(
         select(BATCHES.c.seq)
-        .where(BATCHES.c.status == status, free)
+        .where(BATCHES.c.status == status, free, BATCHES.c.seq.not_in(without))
         .order_by(BATCHES.c.seq)
         .limit(1)
         .with_for_update(skip_locked=True)
@@ -134,9 +137,9 @@ def begin(
 
 
 def fail(connection: Connection, owner: str, seq: int, *, errors: str, now_s: float) -> bool:
-    """`validating → failed`: the input is invalid; `errors` has the reasons by line."""
+    """`validating | finalizing → failed`: its input is invalid, or a file cannot be read or written for `errors`."""
     values = {"status": "failed", "failed_s": now_s, "errors": errors, "owner": None}
-    return _move(connection, seq, ("validating",), owner=owner, values=values)
+    return _move(connection, seq, ("validating", "finalizing"), owner=owner, values=values)
 
 
 def cancel(connection: Connection, seq: int, *, now_s: float) -> bool:

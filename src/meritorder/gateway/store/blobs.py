@@ -1,7 +1,10 @@
 """Contents of files, on disk or in an object store, streamed both ways."""
 
 import asyncio
+import contextlib
+import logging
 import os
+import stat
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any, Final
@@ -11,14 +14,12 @@ import obstore
 from obstore.exceptions import BaseError
 
 from meritorder.errors import ConfigError
-from meritorder.gateway.errors import StoreUnavailableError
+from meritorder.gateway.errors import BlobMissingError, StoreUnavailableError
 
 _PART_BYTES: Final = 8 * 1024 * 1024
 _READ_BYTES: Final = 1024 * 1024
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).partition("\n")[0]
+_OWNER_ONLY: Final = stat.S_IRWXU
+_log: Final = logging.getLogger(__name__)
 
 
 class Blobs:
@@ -31,9 +32,12 @@ class Blobs:
     def __init__(self, url: str) -> None:
         address = urlsplit(url)
         self._folder = Path(address.path) if address.scheme == "file" else None
+        self.is_up = True
         try:
             if self._folder is not None:
-                self._folder.mkdir(parents=True, exist_ok=True)
+                self._folder.mkdir(mode=_OWNER_ONLY, parents=True, exist_ok=True)
+                with contextlib.suppress(PermissionError):  # another user's folder, which is theirs to protect
+                    self._folder.chmod(_OWNER_ONLY)
                 self._store: Any = obstore.store.LocalStore(self._folder)
             elif address.scheme in {"s3", "gs", "az"}:
                 self._store = obstore.store.from_url(url)
@@ -53,14 +57,12 @@ class Blobs:
             StoreUnavailableError: It could not be written, for example because the disk is full.
         """
         size = 0
-        try:
+        with self._checked("written"):
             async with obstore.open_writer_async(self._store, name, buffer_size=_PART_BYTES) as writer:
                 async for part in parts:
                     size += len(part)
                     await writer.write(part)
             await asyncio.to_thread(self._sync, name)
-        except (BaseError, OSError) as error:
-            raise StoreUnavailableError(f"the blob was not written: {_first_line(error)}") from error
         return size
 
     async def read(self, name: str) -> AsyncIterator[bytes]:
@@ -69,48 +71,60 @@ class Blobs:
         Raises:
             StoreUnavailableError: It cannot be read.
         """
-        try:
+        with self._checked("read"):
             blob = await obstore.get_async(self._store, name)
             async for part in blob.stream(min_chunk_size=_READ_BYTES):
                 yield bytes(part)
-        except (BaseError, OSError) as error:
-            raise StoreUnavailableError(f"the blob was not read: {_first_line(error)}") from error
 
     def read_now(self, name: str) -> Iterator[bytes]:
         """Yield the parts of a blob; blocks the calling thread."""
-        try:
+        with self._checked("read"):
             for part in obstore.get(self._store, name).stream(min_chunk_size=_READ_BYTES):
                 yield bytes(part)
-        except (BaseError, OSError) as error:
-            raise StoreUnavailableError(f"the blob was not read: {_first_line(error)}") from error
 
     async def parts(self, name: str, places: list[tuple[int, int]]) -> list[bytes]:
         """Return parts of a blob, each given as start and length."""
         starts, lengths = [start for start, _ in places], [length for _, length in places]
-        try:
+        with self._checked("read"):
             return [
                 bytes(part)
                 for part in await obstore.get_ranges_async(self._store, name, starts=starts, lengths=lengths)
             ]
-        except (BaseError, OSError) as error:
-            raise StoreUnavailableError(f"the blob was not read: {_first_line(error)}") from error
 
     async def remove(self, name: str) -> None:
-        """Delete a blob if it exists."""
-        try:
+        """Delete a blob, whole or in part written, if it exists."""
+        with self._checked("deleted"), contextlib.suppress(FileNotFoundError):
             await obstore.delete_async(self._store, name)
-        except FileNotFoundError:
-            return
+        if self._folder is not None:
+            for part in self._folder.glob(f"{name}#*"):  # where the store collects what it has of a blob
+                part.unlink(missing_ok=True)
+
+    @contextlib.contextmanager
+    def _checked(self, action: str) -> Iterator[None]:
+        """Turn failures of the store into its error; log an outage once, and its end."""
+        try:
+            yield
+        except FileNotFoundError as error:
+            raise BlobMissingError(f"the blob was not {action}: it does not exist") from error
         except (BaseError, OSError) as error:
-            raise StoreUnavailableError(f"the blob was not deleted: {_first_line(error)}") from error
+            what = f"the blob was not {action}: {str(error).partition(chr(10))[0]}"
+            if self.is_up:
+                self.is_up = False
+                _log.warning("the blob store fails: %s", what)
+            raise StoreUnavailableError(what) from error
+        if not self.is_up:
+            self.is_up = True
+            _log.warning("the blob store works again")
 
     def _sync(self, name: str) -> None:
-        """Flush a blob to disk, before it is reported as written."""
+        """Make a blob private and flush it to disk, before it is reported as written."""
         if self._folder is None:
             return
         for path in (self._folder / name, (self._folder / name).parent):
             descriptor = os.open(path, os.O_RDONLY)
             try:
+                if path.is_file():
+                    os.fchmod(descriptor, stat.S_IRUSR | stat.S_IWUSR)
                 os.fsync(descriptor)
             finally:
                 os.close(descriptor)

@@ -101,9 +101,9 @@ def deletable(connection: Connection, *, now_s: float, limit: int = 100) -> list
     return [_file(row) for row in connection.execute(query.limit(limit))]
 
 
-def delete_row(connection: Connection, file_id: str) -> None:
+def delete_row(connection: Connection, tenant: str, file_id: str) -> None:
     """Delete the row of a file whose blob is deleted."""
-    connection.execute(delete(FILES).where(FILES.c.id == file_id))
+    connection.execute(delete(FILES).where(FILES.c.id == file_id, FILES.c.tenant == tenant))
 
 
 def _file(row: Row[tuple[object, ...]]) -> StoredFile:

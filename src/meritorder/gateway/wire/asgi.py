@@ -57,10 +57,3 @@ async def respond(send: Send, status: int, headers: list[tuple[bytes, bytes]], b
     headers.append((b"content-length", b"%d" % len(body)))
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})
-
-
-async def respond_error(send: Send, error: ApiError, request_id: bytes) -> None:
-    """Send an error response."""
-    headers = [(b"content-type", JSON), (b"x-request-id", request_id)]
-    headers += [(name.encode(), value.encode()) for name, value in error.headers]
-    await respond(send, error.status, headers, error.body())

@@ -7,7 +7,13 @@ from typing import Final
 
 import msgspec
 
-from meritorder.gateway.errors import StoreUnavailableError, UnavailableError, UnsupportedError, UpstreamError
+from meritorder.gateway.errors import (
+    BlobMissingError,
+    StoreUnavailableError,
+    UnavailableError,
+    UnsupportedError,
+    UpstreamError,
+)
 from meritorder.gateway.state.context import Context
 from meritorder.gateway.store import files
 from meritorder.gateway.store.requests import ClaimedRequest, RequestAnswer
@@ -16,7 +22,7 @@ from meritorder.gateway.upstreams.upstream import Call
 from meritorder.gateway.venues.venues import RunningRequest, Venue
 from meritorder.gateway.wire import calls
 from meritorder.gateway.wire.assemble import AnswerAssembler
-from meritorder.gateway.wire.errors import normalized_error
+from meritorder.gateway.wire.errors import internal_error, normalized_error
 from meritorder.gateway.wire.usage import Usage, parse_usage
 from meritorder.units import utc
 
@@ -79,7 +85,9 @@ class Attempts:
         try:
             body = await self._body(request)
         except StoreUnavailableError as error:
-            raise AttemptFailedError(_STORE_RETRY_S, no_answer(request_id, str(error)), fault=False) from None
+            is_missing = isinstance(error, BlobMissingError)
+            wait_s = None if is_missing else _STORE_RETRY_S
+            raise AttemptFailedError(wait_s, no_answer(request_id, str(error)), fault=is_missing) from None
         stream = venue.streams(request.endpoint)
         if stream:
             body = calls.with_fields(body, stream=True, stream_options={"include_usage": True})
@@ -140,7 +148,7 @@ class Attempts:
         if blob is None:
             blob = await self._context.database.read(lambda connection: files.find_input_blob(connection, batch_seq))
             if blob is None:
-                raise StoreUnavailableError("the input file is missing")
+                raise BlobMissingError("the input file is missing")
             if len(self._blobs) >= _MAX_CACHED_BLOBS:
                 self._blobs.clear()
             self._blobs[batch_seq] = blob
@@ -212,6 +220,11 @@ def unsupported_answer(request_id: str, error: UnsupportedError, *, code: str | 
 def no_answer(request_id: str, what: str) -> RequestAnswer:
     """Return what is stored for a request that got no answer."""
     return RequestAnswer(request_id=request_id, status_code=None, error_code="upstream_error", error_message=what)
+
+
+def gateway_failed(request_id: str) -> RequestAnswer:
+    """Return what is stored for a request at which the gateway itself failed."""
+    return RequestAnswer(request_id=request_id, status_code=500, body=internal_error().body())
 
 
 def billed_usage(answer: RequestAnswer) -> Usage:

@@ -130,6 +130,9 @@ def _read(context: Context, batch: Batch, parts: Iterable[bytes], state: _InputS
             rows.append(_row(batch, line, state, models))
         except _LineError as invalid:
             state.add_error(invalid.code, invalid.message, line=line.number, param=invalid.param)
+        except Exception as error:  # noqa: BLE001 - a line that breaks us ends alone
+            context.supervisor.record("batch_input", error)
+            state.add_error("invalid_request", "This line could not be read.", line=line.number)
         state.total += 1
         if len(rows) >= _INSERT_SIZE:
             if stored is not None:

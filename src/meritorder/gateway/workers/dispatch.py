@@ -1,11 +1,11 @@
 """Dispatches queued requests: claims what the venues have capacity for, runs it, and stores each answer once."""
 
 import asyncio
-import logging
+import contextlib
 import math
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final, TypeVar
@@ -23,7 +23,13 @@ from meritorder.gateway.venues.batch_ways import BatchWays
 from meritorder.gateway.venues.headroom import Headroom
 from meritorder.gateway.venues.plan_executor import PlanExecutor
 from meritorder.gateway.venues.venues import RunningRequest, Venue, Venues
-from meritorder.gateway.workers.attempt import AttemptFailedError, Attempts, CompletionRate, billed_usage, no_answer
+from meritorder.gateway.workers.attempt import (
+    AttemptFailedError,
+    Attempts,
+    CompletionRate,
+    billed_usage,
+    gateway_failed,
+)
 from meritorder.policy.escalation import EscalationLevel, escalation_level, latest_backfill_s
 from meritorder.policy.order import DispatchCandidate, dispatch_order
 from meritorder.policy.schedule import safe_completion_tokens_per_s
@@ -36,7 +42,6 @@ _BROKEN_PER_ATTEMPT: Final = 5  # broken connections that count as much as one e
 _MAX_SERVED_TOKENS: Final = 1e7
 _WORK_PER_ROUND: Final = 200
 _MAX_EXTRA_WORK: Final = 1000
-_log: Final = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,13 +144,7 @@ class Dispatcher:
     async def run(self) -> None:
         """Dispatch in rounds until cancelled."""
         while True:
-            try:
-                await self._round()
-            except StoreUnavailableError:
-                await asyncio.sleep(_STORE_RETRY_S)
-            except Exception:  # noqa: BLE001 - one failed round must not stop the dispatcher
-                _log.exception("a dispatch round failed and will be retried")
-                await asyncio.sleep(_STORE_RETRY_S)
+            await self._round()
             await wait_until_set(self._wake, _ROUND_S)
             self._wake.clear()
 
@@ -177,10 +176,13 @@ class Dispatcher:
         by_model: defaultdict[str, list[QueuedRequests]] = defaultdict(list)
         for work in queued:
             by_model[work.model].append(work)
-        started = 0
-        for model, works in by_model.items():
-            started += await self._dispatch(model, works, backfill, capacity, now_s)
-        self._capacity_is_short = started < sum(work.count for work in queued)
+        started: Counter[str] = Counter()
+
+        async def dispatch(model: str) -> None:
+            started[model] = await self._dispatch(model, by_model[model], backfill, capacity, now_s)
+
+        await self._context.supervisor.run_each("dispatch", by_model, dispatch)
+        self._capacity_is_short = started.total() < sum(work.count for work in queued)
 
     async def _dispatch(
         self, model: str, works: list[QueuedRequests], backfill: dict[str, int], capacity: dict[str, int], now_s: float
@@ -281,34 +283,34 @@ class Dispatcher:
         """Requeue a request whose task was cancelled before its first step, or failed by a bug of ours."""
         if self._tracked.get(request.seq) is task:  # else it has been claimed again
             del self._tracked[request.seq]
-        if running not in venue.deferrable:
-            return
         self._vacate(request, venue, running)
-        error = None if task.cancelled() else task.exception()
-        if error is not None:
-            _log.error("a request failed and will be retried", exc_info=error)
-        answer = no_answer("", "the gateway failed")
-        failure = AttemptFailedError(None if error else 0.0, answer, fault=error is not None)
-        self._spawn(self._requeue(request, failure))
+        has_failed = not task.cancelled() and task.exception() is not None
+        if has_failed or task.cancelled():
+            answer = gateway_failed(self._context.new_id("req_"))
+            failure = AttemptFailedError(None if has_failed else 0.0, answer, fault=has_failed)
+            self._spawn(self._requeue(request, failure))
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
         task = asyncio.create_task(work)
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._reap)
         return task
+
+    def _reap(self, task: "asyncio.Task[None]") -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._context.supervisor.record("requests", error)
 
     async def _serve(self, request: ClaimedRequest, venue: Venue) -> None:
         """Run a claimed request; it always leaves `running`."""
         running = self._running[request.seq][1]
         started_s = self._context.now_s()
         try:
-            answer = await self._attempts.send(request, venue, running)
+            with self._occupied(request, venue, running):
+                answer = await self._attempts.send(request, venue, running)
         except AttemptFailedError as failure:
-            self._vacate(request, venue, running)
             await self._requeue(request, failure)
-            return
         except asyncio.CancelledError:
-            self._vacate(request, venue, running)
             self._lost_tokens[request.seq] += running.tokens
             now_s = self._context.now_s()
             await self._durably(
@@ -316,14 +318,22 @@ class Dispatcher:
                     connection, self._context.instance_id, request, not_before_s=now_s, fault=False
                 )
             )
-            return
-        self._vacate(request, venue, running)
-        await self._store(request, answer, venue, started_s)
+        else:
+            await self._store(request, answer, venue, started_s)
+
+    @contextlib.contextmanager
+    def _occupied(self, request: ClaimedRequest, venue: Venue, running: RunningRequest) -> Iterator[None]:
+        """Release a request's place at its venue at the end, however that comes."""
+        try:
+            yield
+        finally:
+            self._vacate(request, venue, running)
 
     def _vacate(self, request: ClaimedRequest, venue: Venue, running: RunningRequest) -> None:
-        venue.deferrable.remove(running)
-        self._running.pop(request.seq, None)
-        self._wake.set()
+        if running in venue.deferrable:
+            venue.deferrable.remove(running)
+            self._running.pop(request.seq, None)
+            self._wake.set()
 
     async def _requeue(self, request: ClaimedRequest, failure: AttemptFailedError) -> None:
         """Queue a request again for later, or store its last error if no attempts are left."""

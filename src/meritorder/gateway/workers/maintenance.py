@@ -3,14 +3,17 @@
 import asyncio
 import contextlib
 import logging
-from collections.abc import Awaitable, Callable, Coroutine
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable
 from functools import partial
-from typing import Any, Final
+from typing import Final
 
+import msgspec
 from sqlalchemy import Connection
 
 from meritorder.gateway.config import duration_s
-from meritorder.gateway.errors import StoreUnavailableError
+from meritorder.gateway.errors import BlobMissingError, StoreUnavailableError
 from meritorder.gateway.state.context import Context
 from meritorder.gateway.state.wake import wait_until_set
 from meritorder.gateway.store import batches, files, heartbeats, requests, stored_answers
@@ -23,6 +26,8 @@ _ROUND_S: Final = 0.5
 _SLOW_ROUND_S: Final = 10.0
 _TAKE_OVER_S: Final = 1.0
 _CANCEL_GRACE_S: Final = 600.0  # OpenAI's: a cancelled batch may take ten minutes
+_MAX_FAILURES: Final = 3  # of reading or writing one batch, before it fails
+_BATCH_RETRY_S: Final = 2.0
 _log: Final = logging.getLogger(__name__)
 
 
@@ -38,6 +43,8 @@ class Maintenance:
         self._context = context
         self._dispatcher = dispatcher
         self._wake_events: list[asyncio.Event] = []
+        self._failures: Counter[int] = Counter()  # by batch
+        self._retry_s: dict[int, float] = {}  # when a batch that failed is tried again
         self._lease_s = duration_s(context.settings.store.lease)
 
     def wake(self) -> None:
@@ -94,31 +101,28 @@ class Maintenance:
             _log.warning("%d requests were claimed but did not run, and are queued again", len(lost))
             self._dispatcher.wake()
 
-    def tasks(self) -> list[Coroutine[Any, Any, None]]:
-        """Return the coroutines that run as long as the gateway does."""
-        return [
-            self.keep_alive(),
-            self._repeat(self.take_over, _TAKE_OVER_S),
-            self._repeat(self._read_inputs, _ROUND_S),
-            self._repeat(self._write_outputs, _ROUND_S),
-            self._repeat(self._end_batches, _ROUND_S),
-            self._repeat(self._read_keys, 2 * _ROUND_S),
-            self._repeat(self._clean, _SLOW_ROUND_S),
-        ]
+    def tasks(self) -> dict[str, Callable[[], Awaitable[None]]]:
+        """Return the tasks that run as long as the gateway does, by name."""
+        return {
+            "heartbeat": self.keep_alive,
+            "take_over": partial(self._repeat, self.take_over, _TAKE_OVER_S),
+            "batch_input": partial(self._repeat, self._read_inputs, _ROUND_S),
+            "batch_output": partial(self._repeat, self._write_outputs, _ROUND_S),
+            "batch_ends": partial(self._repeat, self._end_batches, _ROUND_S),
+            "keys": partial(self._repeat, self._read_keys, 2 * _ROUND_S),
+            "cleaning": partial(self._repeat, self._clean, _SLOW_ROUND_S),
+        }
 
     async def _repeat(self, step: Callable[[], Awaitable[None]], every_s: float) -> None:
         woken = asyncio.Event()
         self._wake_events.append(woken)
-        while True:
-            try:
+        try:
+            while True:
                 await step()
-            except StoreUnavailableError as error:
-                if self._context.database.is_up:  # else the database has logged it
-                    _log.warning("a periodic task could not be done and will be retried: %s", error)
-            except Exception:  # noqa: BLE001 - one failure must not stop the task
-                _log.exception("a periodic task failed and will be retried")
-            await wait_until_set(woken, every_s)
-            woken.clear()
+                await wait_until_set(woken, every_s)
+                woken.clear()
+        finally:
+            self._wake_events.remove(woken)
 
     async def _read_keys(self) -> None:
         await self._context.authenticator.refresh()
@@ -129,20 +133,26 @@ class Maintenance:
 
     async def _expire(self) -> None:
         context, now_s = self._context, self._context.now_s()
-        for batch in await context.database.read(batches.open_batches):
-            if batch.status == "in_progress" and batch.expires_s <= now_s:
-                await self._end(batch, "expired")
-        for seq in await context.database.read(lambda connection: requests.overdue_calls(connection, now_s=now_s)):
-            await self._fail_overdue(seq)
+        overdue = [
+            batch
+            for batch in await context.database.read(batches.open_batches)
+            if batch.status == "in_progress" and batch.expires_s <= now_s
+        ]
+        await context.supervisor.run_each("batch_ends", overdue, partial(self._end, ending="expired"))
+        seqs = await context.database.read(lambda connection: requests.overdue_calls(connection, now_s=now_s))
+        await context.supervisor.run_each("batch_ends", seqs, self._fail_overdue)
 
     async def _finish_cancelled(self) -> None:
-        context, now_s = self._context, self._context.now_s()
-        for batch in await context.database.read(batches.open_batches):
-            if batch.status != "cancelling":
-                continue
-            running = await context.database.read(partial(batches.running_in, seq=batch.seq))
-            if not running or (batch.cancelling_s or 0) + _CANCEL_GRACE_S <= now_s:
-                await self._end(batch, "cancelled")
+        context = self._context
+        cancelling = [
+            batch for batch in await context.database.read(batches.open_batches) if batch.status == "cancelling"
+        ]
+        await context.supervisor.run_each("batch_ends", cancelling, self._finish_if_idle)
+
+    async def _finish_if_idle(self, batch: batches.Batch) -> None:
+        running = await self._context.database.read(partial(batches.running_in, seq=batch.seq))
+        if not running or (batch.cancelling_s or 0) + _CANCEL_GRACE_S <= self._context.now_s():
+            await self._end(batch, "cancelled")
 
     async def _end(self, batch: batches.Batch, ending: str) -> None:
         now_s = self._context.now_s()
@@ -169,30 +179,63 @@ class Maintenance:
             self._dispatcher.deliver(seq, answer)
 
     async def _read_inputs(self) -> None:
-        context = self._context
         while (batch := await self._claim("validating")) is not None:
-            try:
-                await asyncio.to_thread(ingest, context, batch)
-            except BaseException:
-                await self._unclaim(batch.seq)
-                raise
+            async with self._claimed(batch, "batch_input"):
+                await asyncio.to_thread(ingest, self._context, batch)
             self._dispatcher.wake()
-            await self._log_if_final(batch.seq)
 
     async def _write_outputs(self) -> None:
         while (batch := await self._claim("finalizing")) is not None:
-            try:
+            async with self._claimed(batch, "batch_output"):
                 await finalize(self._context, batch)
-            except BaseException:
-                await self._unclaim(batch.seq)
-                raise
-            await self._log_if_final(batch.seq)
 
     async def _claim(self, status: str) -> batches.Batch | None:
         context, now_s = self._context, self._context.now_s()
+        waiting = [seq for seq, retry_s in self._retry_s.items() if retry_s > time.monotonic()]
         return await context.database.write(
-            lambda connection: batches.claim(connection, context.instance_id, status, now_s=now_s)
+            lambda connection: batches.claim(connection, context.instance_id, status, now_s=now_s, without=waiting)
         )
+
+    @contextlib.asynccontextmanager
+    async def _claimed(self, batch: batches.Batch, task: str) -> AsyncIterator[None]:
+        """Drop the claim on a batch if its work fails, so that it is retried later; after some failures it fails."""
+        try:
+            yield
+        except Exception as error:  # noqa: BLE001 - a batch fails alone
+            is_outage = isinstance(error, StoreUnavailableError) and not isinstance(error, BlobMissingError)
+            if not is_outage:
+                self._context.supervisor.record(task, error)
+                self._failures[batch.seq] += 1
+            if self._failures[batch.seq] >= _MAX_FAILURES:
+                await self._fail(batch, task)
+            else:
+                self._retry_s[batch.seq] = time.monotonic() + _BATCH_RETRY_S
+                await self._unclaim(batch.seq)
+            return
+        except BaseException:
+            await self._unclaim(batch.seq)
+            raise
+        self._forget(batch)
+        await self._log_if_final(batch.seq)
+
+    async def _fail(self, batch: batches.Batch, task: str) -> None:
+        """Set aside a batch that cannot be read or written."""
+        context, now_s = self._context, self._context.now_s()
+        what = "input could not be read" if task == "batch_input" else "output could not be written"
+        problem = {"code": "server_error", "line": None, "message": f"Its {what}.", "param": None}
+        errors = msgspec.json.encode({"object": "list", "data": [problem]}).decode()
+
+        def change(connection: Connection) -> None:
+            if batches.fail(connection, context.instance_id, batch.seq, errors=errors, now_s=now_s):
+                context.webhooks.announce(connection, batch.tenant, "batch.failed", batch.id)
+
+        await context.database.write(change)
+        self._forget(batch)
+        _log.error("batch %s failed: its %s in %d attempts", batch.id, what, _MAX_FAILURES)
+
+    def _forget(self, batch: batches.Batch) -> None:
+        self._failures.pop(batch.seq, None)
+        self._retry_s.pop(batch.seq, None)
 
     async def _unclaim(self, seq: int) -> None:
         await self._context.database.write(
@@ -206,10 +249,16 @@ class Maintenance:
 
     async def _clean(self) -> None:
         context, now_s = self._context, self._context.now_s()
-        for seq in await context.database.read(batches.finished_with_requests):
-            delete_some = partial(batches.delete_some_requests, seq=seq)
-            while await context.database.write(delete_some):
-                await asyncio.sleep(0)
-        for file in await context.database.read(lambda connection: files.deletable(connection, now_s=now_s)):
-            await context.blobs.remove(file.blob)
-            await context.database.write(partial(files.delete_row, file_id=file.id))
+        ended = await context.database.read(batches.finished_with_requests)
+        await context.supervisor.run_each("cleaning", ended, self._delete_requests)
+        deletable = await context.database.read(lambda connection: files.deletable(connection, now_s=now_s))
+        await context.supervisor.run_each("cleaning", deletable, self._delete_file)
+
+    async def _delete_requests(self, seq: int) -> None:
+        delete_some = partial(batches.delete_some_requests, seq=seq)
+        while await self._context.database.write(delete_some):
+            await asyncio.sleep(0)
+
+    async def _delete_file(self, file: files.StoredFile) -> None:
+        await self._context.blobs.remove(file.blob)
+        await self._context.database.write(partial(files.delete_row, tenant=file.tenant, file_id=file.id))

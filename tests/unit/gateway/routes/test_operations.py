@@ -15,8 +15,18 @@ def service(tmp_path: Path) -> Iterator[Service]:
 
 def test_health_while_stopping(service: Service) -> None:
     assert (call(service, "GET", "/health").status, call(service, "GET", "/health").json) == (200, {"status": "ok"})
-    service._operations.stopping = True
+    service.context.supervisor.is_stopping = True
     assert call(service, "GET", "/health").status == 503
+
+
+def test_health_names_what_fails(service: Service) -> None:
+    service.context.supervisor.record("webhooks", ValueError("bug"))
+    service.context.blobs.is_up = False
+    reply = call(service, "GET", "/health")
+    assert (reply.status, reply.json) == (200, {"status": "degraded", "failing": ["webhooks", "blobs"]})
+    metrics = call(service, "GET", "/metrics").body.decode()
+    assert 'meritorder_task_failures{task="webhooks"} 1.0' in metrics
+    assert "meritorder_blobs_up 0.0" in metrics
 
 
 def test_status_of_idle_gateway(service: Service) -> None:

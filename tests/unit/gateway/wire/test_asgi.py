@@ -31,17 +31,3 @@ def test_body_over_limit() -> None:
 def test_disconnect_within_body() -> None:
     with pytest.raises(asgi.ClientDisconnectedError):
         body(PARTS[0], {"type": "http.disconnect"})
-
-
-def test_error_response_has_request_id() -> None:
-    sent: list[asgi.Message] = []
-
-    async def send(message: asgi.Message) -> None:
-        sent.append(message)
-
-    error = ApiError(429, "slow down", headers=(("retry-after", "2"),))
-    asyncio.run(asgi.respond_error(send, error, b"req_1"))
-    headers = dict(sent[0]["headers"])
-    assert sent[0]["status"] == 429
-    assert (headers[b"x-request-id"], headers[b"retry-after"]) == (b"req_1", b"2")
-    assert headers[b"content-length"] == str(len(sent[1]["body"])).encode()

@@ -14,6 +14,8 @@ from meritorder.gateway.state.context import Context
 from meritorder.gateway.store import batches, files, heartbeats, requests
 from meritorder.gateway.store.files import StoredFile
 from meritorder.gateway.store.requests import RequestAnswer
+from meritorder.gateway.store.schema import BATCHES
+from meritorder.gateway.workers import maintenance
 from meritorder.gateway.workers.dispatch import Dispatcher
 from meritorder.gateway.workers.maintenance import _CANCEL_GRACE_S, Maintenance
 
@@ -172,13 +174,12 @@ def test_claim_without_task_is_requeued(gateway: Gateway) -> None:
     assert running_before_look == [True, True, False]
 
 
-def test_failed_task_is_repeated(gateway: Gateway, caplog: pytest.LogCaptureFixture) -> None:
+def test_step_is_repeated_when_woken(gateway: Gateway) -> None:
     async def repeat() -> None:
         rounds = asyncio.Queue[None]()
 
         async def step() -> None:
             rounds.put_nowait(None)
-            raise ValueError("bug")
 
         task = asyncio.create_task(gateway.maintenance._repeat(step, 60.0))
         for _ in range(2):
@@ -186,6 +187,69 @@ def test_failed_task_is_repeated(gateway: Gateway, caplog: pytest.LogCaptureFixt
             gateway.maintenance.wake()
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
+        assert gateway.maintenance._wake_events == []
 
     asyncio.run(repeat())
-    assert {record.getMessage() for record in caplog.records} == {"a periodic task failed and will be retried"}
+
+
+@pytest.mark.parametrize(("task", "status"), [("ingest", "validating"), ("finalize", "finalizing")])
+def test_unreadable_batch_fails_alone(
+    gateway: Gateway, monkeypatch: pytest.MonkeyPatch, task: str, status: str
+) -> None:
+    """It is tried three times; a batch behind it is not held back."""
+    context = gateway.context
+    broken, sound = (begin_batch(context, lines=1, name=name) for name in ("broken", "sound"))
+    statuses = BATCHES.update().values(status=status, ending="completed", owner=None)
+    context.database.submit(lambda connection: connection.execute(statuses)).result()
+    tried: list[int] = []
+
+    def work(_: Context, batch: batches.Batch) -> None:
+        tried.append(batch.seq)
+        if batch.seq == broken.seq:
+            raise RecursionError
+
+    async def finish(context: Context, batch: batches.Batch) -> None:
+        work(context, batch)
+        await context.database.write(
+            lambda connection: batches.conclude(
+                connection, context.instance_id, batch, output=None, error=None, now_s=0.0
+            )
+        )
+
+    def begin(context: Context, batch: batches.Batch) -> None:
+        work(context, batch)
+        context.database.submit(
+            lambda connection: batches.begin(
+                connection, context.instance_id, batch.seq, total=1, tokens=1, model="m", now_s=0.0
+            )
+        ).result()
+
+    monkeypatch.setattr(maintenance, "ingest", begin)
+    monkeypatch.setattr(maintenance, "finalize", finish)
+    step = gateway.maintenance._read_inputs if task == "ingest" else gateway.maintenance._write_outputs
+    asyncio.run(step())
+    assert tried == [broken.seq, sound.seq]
+    for _ in range(5):
+        gateway.maintenance._retry_s.clear()
+        asyncio.run(step())
+    assert tried.count(broken.seq) == 3
+    failed = context.database.read_now(lambda connection: batches.by_seq(connection, broken.seq))
+    assert failed is not None
+    assert failed.status == "failed"
+    assert "could not be" in (failed.errors or "")
+
+
+def test_missing_input_ends_its_batch(gateway: Gateway) -> None:
+    """An outage of the store is not held against a batch, but a blob that does not exist is."""
+    context = gateway.context
+    batch = begin_batch(context, lines=1)
+    file = StoredFile(id="file-1", tenant="t", filename="f", purpose="batch", bytes=2, blob="gone", created_s=NOW_S)
+    context.database.submit(lambda connection: files.add(connection, file)).result()
+    statuses = BATCHES.update().values(status="validating", owner=None)
+    context.database.submit(lambda connection: connection.execute(statuses)).result()
+    for _ in range(3):
+        gateway.maintenance._retry_s.clear()
+        asyncio.run(gateway.maintenance._read_inputs())
+    failed = context.database.read_now(lambda connection: batches.by_seq(connection, batch.seq))
+    assert failed is not None
+    assert failed.status == "failed"

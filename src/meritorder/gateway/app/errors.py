@@ -1,0 +1,39 @@
+"""What a client is told of each exception."""
+
+from typing import Final
+
+from starlette.exceptions import HTTPException
+
+from meritorder.gateway.errors import StoreUnavailableError, UnknownCursorError
+from meritorder.gateway.wire.asgi import Scope
+from meritorder.gateway.wire.errors import ApiError, invalid_request, unavailable
+
+_STORE_RETRY_S: Final = 5
+_RESTART_S: Final = 5
+
+
+def api_error(error: Exception, scope: Scope) -> ApiError | None:
+    """Return the answer to a request that raised an exception; None if the exception is a bug of ours."""
+    if isinstance(error, ApiError):
+        return error
+    if isinstance(error, StoreUnavailableError):
+        return unavailable("The store of this gateway is unavailable.", retry_after_s=_STORE_RETRY_S)
+    if isinstance(error, UnknownCursorError):
+        return invalid_request(f"No such object: {error.after!r}.", param="after")
+    if isinstance(error, HTTPException):
+        return _http_error(error, scope["method"], scope["path"])
+    return None
+
+
+def stopping() -> ApiError:
+    """Return the answer to a request that the gateway could not finish before it stops."""
+    return unavailable("The gateway is stopping. Please send the request again.", retry_after_s=_RESTART_S)
+
+
+def _http_error(error: HTTPException, method: str, path: str) -> ApiError:
+    if error.status_code == 404:
+        return ApiError(404, f"Invalid URL ({method} {path})")
+    if error.status_code == 405:
+        allowed = tuple((error.headers or {}).items())
+        return ApiError(405, f"Not allowed to {method} on {path}.", code="method_not_supported", headers=allowed)
+    return ApiError(error.status_code, error.detail)

@@ -1,0 +1,63 @@
+"""One request and its answer: every answer has an id, and every failure ends it as an error in OpenAI's form."""
+
+import random
+from collections.abc import Awaitable
+from typing import Final
+
+from meritorder.gateway.wire.asgi import JSON, Message, Send, respond
+from meritorder.gateway.wire.errors import ApiError
+
+_ID: Final = b"x-request-id"
+_BAD_GATEWAY: Final = 502
+_STATUSES: Final = range(100, 600)  # the server knows no others
+
+
+class Exchange:
+    """The answer to one request.
+
+    Args:
+        send: Sends a message to the server.
+    """
+
+    __slots__ = ("_ended", "_send", "_started", "_streamed", "id")
+
+    def __init__(self, send: Send) -> None:
+        self.id = new_request_id()
+        self._send = send
+        self._started = self._ended = self._streamed = False
+
+    def send(self, message: Message) -> Awaitable[None]:
+        """Send a part of the answer."""
+        if message["type"] == "http.response.start":
+            self._start(message)
+        elif not message.get("more_body"):
+            self._ended = True
+        return self._send(message)
+
+    async def fail(self, error: ApiError) -> None:
+        """End with an error: as the answer, or as the last event of a stream; an answer in part is broken off."""
+        if not self._started:
+            headers = [(b"content-type", JSON)]
+            headers += [(name.lower().encode(), value.encode()) for name, value in error.headers]
+            await respond(self.send, error.status, headers, error.body())
+        elif self._streamed and not self._ended:
+            await self.send({"type": "http.response.body", "body": b"data: %s\n\n" % error.body()})
+
+    def _start(self, message: Message) -> None:
+        self._started = True
+        headers = message["headers"] = list(message["headers"])
+        if message["status"] not in _STATUSES:
+            message["status"] = _BAD_GATEWAY
+        is_identified = False
+        for name, value in headers:
+            if name == _ID:
+                is_identified = True
+            elif name == b"content-type":
+                self._streamed = value.startswith(b"text/event-stream")
+        if not is_identified:
+            headers.append((_ID, self.id.encode()))
+
+
+def new_request_id() -> str:
+    """Return the id of a request; it is no secret, unique is enough."""
+    return f"req_{random.getrandbits(128):032x}"
