@@ -1,7 +1,9 @@
 """A batch in progress, in the store of a service whose clock stands."""
 
 from meritorder.gateway.state.context import Context
+from meritorder.gateway.state.ledger_writer import deferrable_entry
 from meritorder.gateway.store import batches, heartbeats, requests
+from meritorder.gateway.store.answers import FinishedRequest, store_all
 from meritorder.gateway.store.batches import Batch
 from meritorder.gateway.store.requests import RequestAnswer
 
@@ -56,8 +58,9 @@ def claim_lines(context: Context, *, limit: int, owner: str | None = None) -> li
 def answer_lines(context: Context, *answers: RequestAnswer) -> None:
     """Store answers to the next lines of the batch."""
     for request, answer in zip(claim_lines(context, limit=len(answers)), answers, strict=True):
-        context.database.submit(
-            lambda connection, request=request, answer=answer: requests.store_answer(
-                connection, context.instance_id, request, answer, now_s=context.now_s()
-            )
-        ).result()
+        now_s = context.now_s()
+        entry = deferrable_entry(request, answer, "v", started_s=now_s, ended_s=now_s, cost_picousd=None)
+        finished = FinishedRequest(
+            owner=context.instance_id, request=request, answer=answer, entry=entry, answered_s=now_s
+        )
+        context.database.submit(lambda connection, finished=finished: store_all(connection, [finished])).result()

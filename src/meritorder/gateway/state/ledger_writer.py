@@ -203,10 +203,8 @@ def deferrable_entry(
     started_s: float,
     ended_s: float,
     cost_picousd: int | None,
-    lost_tokens: int = 0,
-    stored: bool = True,
 ) -> LedgerEntry:
-    """Return the ledger entry of a deferrable request that was answered.
+    """Return the ledger entry of a deferrable request that was answered; what was lost is added as it is stored.
 
     Args:
         request: The request.
@@ -215,8 +213,6 @@ def deferrable_entry(
         started_s: When it was sent, epoch seconds.
         ended_s: When the answer arrived.
         cost_picousd: What the answer cost; None if the venue has no price.
-        lost_tokens: Tokens that were generated and discarded.
-        stored: Whether the answer was stored: if another attempt was faster, its output tokens count as lost.
     """
     return LedgerEntry(
         request_id=answer.request_id,
@@ -235,8 +231,7 @@ def deferrable_entry(
         status_code=answer.status_code,
         input_tokens=answer.input_tokens,
         cached_tokens=answer.cached_tokens,
-        output_tokens=answer.output_tokens if stored else 0,
-        lost_tokens=lost_tokens + (0 if stored else answer.output_tokens),
+        output_tokens=answer.output_tokens,
         counted=answer.input_tokens > 0,
         cost_picousd=cost_picousd,
     )

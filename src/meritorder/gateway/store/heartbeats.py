@@ -41,9 +41,14 @@ def delete_orphaned(connection: Connection, *, now_s: float) -> None:
 
 
 def requeue_expired(connection: Connection, *, now_s: float) -> int:
-    """`running → queued` for requests whose owner is neither a live gateway nor a provider batch."""
+    """`running → queued` for requests whose owner is neither a live gateway nor a provider batch.
+
+    What their attempts generated is lost; how much is not known.
+    """
     owners = union_all(alive(now_s), select(PROVIDER_BATCHES.c.id))
     lost = update(REQUESTS).where(
         REQUESTS.c.state == "running", or_(REQUESTS.c.owner.is_(None), REQUESTS.c.owner.not_in(owners))
     )
-    return connection.execute(lost.values(state="queued", owner=None)).rowcount
+    return connection.execute(
+        lost.values(state="queued", owner=None, lost_attempts=REQUESTS.c.lost_attempts + 1)
+    ).rowcount

@@ -5,11 +5,9 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import msgspec
-from sqlalchemy import Connection, Select, case, delete, func, insert, select, update
+from sqlalchemy import Connection, Select, delete, func, insert, select, update
 
 from meritorder.gateway.store.schema import ANSWERS, BATCHES, REQUESTS
-
-_OPEN: Final = ("in_progress", "cancelling")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,16 +105,6 @@ class RequestAnswer:
 def add(connection: Connection, rows: Sequence[dict[str, Any]]) -> None:
     """Add requests as `queued`."""
     connection.execute(insert(REQUESTS), rows)
-
-
-def add_answered(
-    connection: Connection, answered: Sequence[tuple[dict[str, Any], RequestAnswer]], *, now_s: float
-) -> None:
-    """Add requests that need no venue, with their answers."""
-    added = insert(REQUESTS).returning(REQUESTS.c.seq, sort_by_parameter_order=True)
-    seqs = connection.execute(added, [row for row, _ in answered]).scalars()
-    rows = [_answer_row(seq, answer, now_s) for seq, (_, answer) in zip(seqs, answered, strict=True)]
-    connection.execute(insert(ANSWERS), rows)
 
 
 def add_call(connection: Connection, **fields: Any) -> int:  # noqa: ANN401 - columns of REQUESTS
@@ -218,26 +206,31 @@ def claim(
     return [ClaimedRequest(**row._mapping) for row in connection.execute(changed)]  # noqa: SLF001 - SQLAlchemy's public name
 
 
-def store_answer(
-    connection: Connection, owner: str, request: ClaimedRequest, answer: RequestAnswer, *, now_s: float
+def requeue(
+    connection: Connection,
+    owner: str,
+    request: ClaimedRequest,
+    *,
+    not_before_s: float,
+    fault: bool,
+    lost_tokens: int = 0,
 ) -> bool:
-    """`running → done | failed`: store the answer, once, if the claim is still valid."""
-    state = "done" if answer.succeeded else "failed"
-    if not _leave_running(connection, owner, request, {"state": state, "owner": None}):
-        return False
-    connection.execute(insert(ANSWERS).values(_answer_row(request.seq, answer, now_s)))
-    if request.batch_seq is not None:
-        _count(connection, request, answer, now_s=now_s)
-    return True
+    """`running → queued`: return an unanswered request to the queue.
 
-
-def requeue(connection: Connection, owner: str, request: ClaimedRequest, *, not_before_s: float, fault: bool) -> bool:
-    """`running → queued`: return an unanswered request to the queue."""
+    Args:
+        connection: The transaction.
+        owner: Who claimed it.
+        request: The request.
+        not_before_s: When it may run again.
+        fault: Whether the attempt counts against its limit.
+        lost_tokens: Tokens that the attempt generated.
+    """
     values = {
         "state": "queued",
         "owner": None,
         "not_before_s": not_before_s,
         "faults": REQUESTS.c.faults + (1 if fault else 0),
+        "lost_tokens": REQUESTS.c.lost_tokens + lost_tokens,
     }
     return _leave_running(connection, owner, request, values)
 
@@ -333,19 +326,6 @@ def queued_by_model(connection: Connection) -> dict[str, int]:
     return {row[0]: int(row[1]) for row in connection.execute(query)}
 
 
-def _answer_row(seq: int, answer: RequestAnswer, now_s: float) -> dict[str, Any]:
-    return {
-        "request_seq": seq,
-        "request_id": answer.request_id,
-        "status_code": answer.status_code,
-        "body": answer.body,
-        "error_code": answer.error_code,
-        "error_message": answer.error_message,
-        "venue": answer.venue,
-        "answered_s": now_s,
-    }
-
-
 def _in_progress(batch_seq: int) -> Any:  # noqa: ANN401 - a condition
     open_batch = select(BATCHES.c.seq).where(
         BATCHES.c.seq == batch_seq, BATCHES.c.status == "in_progress", BATCHES.c.paused_s.is_(None)
@@ -361,38 +341,6 @@ def _leave_running(connection: Connection, owner: str, request: ClaimedRequest, 
         REQUESTS.c.attempt == request.attempt,
     )
     return connection.execute(update(REQUESTS).where(*leased).values(**values)).rowcount == 1
-
-
-def _count(connection: Connection, request: ClaimedRequest, answer: RequestAnswer, *, now_s: float) -> None:
-    """Count an answer in its batch; the last one moves the batch to `finalizing`."""
-    ok = answer.succeeded
-    connection.execute(
-        update(BATCHES)
-        .where(BATCHES.c.seq == request.batch_seq)
-        .values(
-            done=BATCHES.c.done + (1 if ok else 0),
-            failed=BATCHES.c.failed + (0 if ok else 1),
-            queued_tokens=BATCHES.c.queued_tokens - (request.input_tokens + request.output_tokens),
-            input_tokens=BATCHES.c.input_tokens + answer.input_tokens,
-            cached_tokens=BATCHES.c.cached_tokens + answer.cached_tokens,
-            output_tokens=BATCHES.c.output_tokens + answer.output_tokens,
-            reasoning_tokens=BATCHES.c.reasoning_tokens + answer.reasoning_tokens,
-        )
-    )
-    connection.execute(
-        update(BATCHES)
-        .where(
-            BATCHES.c.seq == request.batch_seq,
-            BATCHES.c.status.in_(_OPEN),
-            BATCHES.c.done + BATCHES.c.failed >= BATCHES.c.total,
-        )
-        .values(
-            status="finalizing",
-            finalizing_s=now_s,
-            ending=case((BATCHES.c.status == "cancelling", "cancelled"), else_="completed"),
-            owner=None,
-        )
-    )
 
 
 _COLUMNS: Final = tuple(REQUESTS.c[name] for name in ClaimedRequest.__dataclass_fields__)

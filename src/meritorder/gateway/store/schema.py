@@ -2,7 +2,7 @@
 
 States of a request, each arrow one transaction:
 
-    queued ──claim──► running ──store_answer──► done | failed
+    queued ──claim──► running ──store_all─────► done | failed
       ▲                  │
       └──requeue, or ────┘         when its batch expires or is cancelled, a queued request keeps its state and a
          its owner expired         running one becomes `ended`; the batch's files report it, then the rows are deleted

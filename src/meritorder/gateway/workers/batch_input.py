@@ -10,7 +10,7 @@ import msgspec
 from sqlalchemy import Connection
 
 from meritorder.gateway.state.context import Context
-from meritorder.gateway.store import batches, files, requests
+from meritorder.gateway.store import answers, batches, files, requests
 from meritorder.gateway.store.batches import Batch
 from meritorder.gateway.store.requests import RequestAnswer
 from meritorder.gateway.wire import calls
@@ -154,7 +154,7 @@ def _store(context: Context, rows: list[dict[str, Any]], now_s: float) -> "Futur
         if queued:
             requests.add(connection, queued)
         if refused:
-            requests.add_answered(connection, refused, now_s=now_s)
+            answers.add_answered(connection, refused, now_s=now_s)
 
     return context.database.submit(add)
 

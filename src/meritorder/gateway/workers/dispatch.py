@@ -17,7 +17,8 @@ from meritorder.gateway.errors import StoreUnavailableError
 from meritorder.gateway.state.context import Context
 from meritorder.gateway.state.ledger_writer import deferrable_entry
 from meritorder.gateway.state.wake import wait_until_set
-from meritorder.gateway.store import requests, stored_answers
+from meritorder.gateway.store import answers, requests, stored_answers
+from meritorder.gateway.store.answers import FinishedRequest, Outcome
 from meritorder.gateway.store.requests import ClaimedRequest, QueuedRequests, RequestAnswer
 from meritorder.gateway.venues.batch_ways import BatchWays
 from meritorder.gateway.venues.headroom import Headroom
@@ -81,7 +82,6 @@ class Dispatcher:
         self._running: dict[int, tuple[ClaimedRequest, RunningRequest]] = {}
         self._tracked: dict[int, asyncio.Task[None]] = {}
         self._waiters: dict[int, asyncio.Future[RequestAnswer]] = {}
-        self._lost_tokens: Counter[int] = Counter()
         self._rates: defaultdict[str, CompletionRate] = defaultdict(CompletionRate)
         self._served_tokens: dict[str, float] = {}
         self._margin_s = duration_s(context.settings.lanes.margin)
@@ -116,7 +116,8 @@ class Dispatcher:
         """Cancel and delete a call whose client has disconnected."""
         self._waiters.pop(seq, None)
         self.cancel({seq})
-        self._spawn(self._durably(lambda connection: requests.end_and_delete(connection, seq)))
+        change = partial(requests.end_and_delete, seq=seq)
+        self._spawn(self._durably(partial(self._context.database.write, change)))
 
     def cancel(self, seqs: set[int]) -> None:
         """Stop running requests whose answers are no longer wanted."""
@@ -309,15 +310,9 @@ class Dispatcher:
             with self._occupied(request, venue, running):
                 answer = await self._attempts.send(request, venue, running)
         except AttemptFailedError as failure:
-            await self._requeue(request, failure)
+            await self._requeue(request, failure, lost_tokens=running.tokens)
         except asyncio.CancelledError:
-            self._lost_tokens[request.seq] += running.tokens
-            now_s = self._context.now_s()
-            await self._durably(
-                lambda connection: requests.requeue(
-                    connection, self._context.instance_id, request, not_before_s=now_s, fault=False
-                )
-            )
+            await self._return(request, self._context.now_s(), lost_tokens=running.tokens)
         else:
             await self._store(request, answer, venue, started_s)
 
@@ -335,7 +330,7 @@ class Dispatcher:
             self._running.pop(request.seq, None)
             self._wake.set()
 
-    async def _requeue(self, request: ClaimedRequest, failure: AttemptFailedError) -> None:
+    async def _requeue(self, request: ClaimedRequest, failure: AttemptFailedError, *, lost_tokens: int = 0) -> None:
         """Queue a request again for later, or store its last error if no attempts are left."""
         faults = request.faults + (1 if failure.fault else 0)
         max_faults = self._context.settings.limits.attempts
@@ -345,44 +340,50 @@ class Dispatcher:
         if failure.fault and faults >= max_faults:
             await self._store(request, failure.answer, None, now_s)
             return
-        not_before_s = now_s + failure.wait_s(faults)
-        await self._durably(
-            lambda connection: requests.requeue(
-                connection, self._context.instance_id, request, not_before_s=not_before_s, fault=failure.fault
-            )
+        await self._return(request, now_s + failure.wait_s(faults), fault=failure.fault, lost_tokens=lost_tokens)
+
+    async def _return(
+        self, request: ClaimedRequest, not_before_s: float, *, fault: bool = False, lost_tokens: int
+    ) -> None:
+        change = partial(
+            requests.requeue,
+            owner=self._context.instance_id,
+            request=request,
+            not_before_s=not_before_s,
+            fault=fault,
+            lost_tokens=lost_tokens,
         )
+        await self._durably(partial(self._context.database.write, change))
 
     async def _store(
         self, request: ClaimedRequest, answer: RequestAnswer, venue: Venue | None, started_s: float
     ) -> None:
         """Store an answer, once, and account for it."""
         now_s = self._context.now_s()
-
-        def change(connection: Connection) -> bool:
-            stored = requests.store_answer(connection, self._context.instance_id, request, answer, now_s=now_s)
-            if stored and request.batch_seq is None:
-                response = stored_answers.complete(connection, request.seq, answer)
-                self._context.announce_response(connection, response)
-            return stored
-
-        stored = await self._durably(change)
+        cost = venue.cost_picousd(billed_usage(answer)) if venue is not None else 0
+        place = venue.name if venue else answer.venue
+        finished = FinishedRequest(
+            owner=self._context.instance_id,
+            request=request,
+            answer=answer,
+            entry=deferrable_entry(request, answer, place, started_s=started_s, ended_s=now_s, cost_picousd=cost),
+            answered_s=now_s,
+        )
+        outcome = await self._durably(lambda: self._context.database.write_item(self._store_all, finished))
         estimated = request.input_tokens + request.output_tokens  # in the unit of the queued work
         self._rates[request.model].add(time.monotonic(), estimated)
         self._add_served(request.tenant, answer.input_tokens + answer.output_tokens)
-        cost = venue.cost_picousd(billed_usage(answer)) if venue is not None else 0
-        self._context.ledger_writer.add(
-            deferrable_entry(
-                request,
-                answer,
-                venue.name if venue else answer.venue,
-                started_s=started_s,
-                ended_s=self._context.now_s(),
-                cost_picousd=cost,
-                lost_tokens=self._lost_tokens.pop(request.seq, 0),
-                stored=bool(stored),
-            )
-        )
+        if outcome.entry is not None:
+            self._context.ledger_writer.observe(outcome.entry)
         self.deliver(request.seq, answer)
+
+    def _store_all(self, connection: Connection, finished: Sequence[FinishedRequest]) -> Sequence[Outcome]:
+        outcomes = answers.store_all(connection, finished)
+        for item, outcome in zip(finished, outcomes, strict=True):
+            if outcome.stored and item.request.batch_seq is None:
+                response = stored_answers.complete(connection, item.request.seq, item.answer)
+                self._context.announce_response(connection, response)
+        return outcomes
 
     def _add_served(self, tenant: str, tokens: int) -> None:
         """Add to the tokens served to a tenant; halve all counts now and then, so that the past fades."""
@@ -390,10 +391,10 @@ class Dispatcher:
             self._served_tokens = {name: served / 2 for name, served in self._served_tokens.items()}
         self._served_tokens[tenant] = self._served_tokens.get(tenant, 0.0) + tokens
 
-    async def _durably(self, change: Callable[[Connection], T]) -> T:
-        """Make a change, however long the database is unavailable."""
+    async def _durably(self, write: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        """Write, however long the database is unavailable."""
         while True:
             try:
-                return await asyncio.shield(self._context.database.write(change))
+                return await asyncio.shield(write())
             except StoreUnavailableError:
                 await asyncio.sleep(_STORE_RETRY_S)

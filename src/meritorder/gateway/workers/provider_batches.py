@@ -20,6 +20,7 @@ from meritorder.gateway.errors import RefusedError, StoreUnavailableError, Unsup
 from meritorder.gateway.state.context import Context
 from meritorder.gateway.state.ledger_writer import deferrable_entry
 from meritorder.gateway.store import files, provider_batches, requests
+from meritorder.gateway.store.answers import FinishedRequest, store_all
 from meritorder.gateway.store.provider_batches import ProviderBatch, WantedRequests
 from meritorder.gateway.store.requests import ClaimedRequest, QueuedRequests, RequestAnswer
 from meritorder.gateway.upstreams import retry
@@ -322,31 +323,31 @@ class ProviderBatches:
     async def _store(
         self, batch: ProviderBatch, venue: Venue, answers: list[tuple[ClaimedRequest, RequestAnswer]]
     ) -> None:
-        """Store answers, each once, and write their ledger entries."""
+        """Store answers, each once, with their ledger entries."""
         if not answers:
             return
         now_s = self._context.now_s()
-
-        def change(connection: Connection) -> list[bool]:
-            return [
-                requests.store_answer(connection, batch.id, request, answer, now_s=now_s) for request, answer in answers
-            ]
-
-        stored = await self._context.database.write(change)
-        for (request, answer), is_new in zip(answers, stored, strict=True):
-            if not is_new:
-                continue
-            cost = venue.batch_cost_picousd(billed_usage(answer)) if answer.succeeded else 0
-            self._context.ledger_writer.add(
-                deferrable_entry(
+        finished = [
+            FinishedRequest(
+                owner=batch.id,
+                request=request,
+                answer=answer,
+                entry=deferrable_entry(
                     request,
                     answer,
                     venue.name,
                     started_s=batch.created_s,
-                    ended_s=self._context.now_s(),
-                    cost_picousd=cost,
-                )
+                    ended_s=now_s,
+                    cost_picousd=venue.batch_cost_picousd(billed_usage(answer)) if answer.succeeded else 0,
+                ),
+                answered_s=now_s,
+                is_repeated=True,
             )
+            for request, answer in answers
+        ]
+        for outcome in await self._context.database.write(lambda connection: store_all(connection, finished)):
+            if outcome.entry is not None:
+                self._context.ledger_writer.observe(outcome.entry)
 
 
 def _claim_within(

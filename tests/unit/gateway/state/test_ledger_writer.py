@@ -64,12 +64,6 @@ def realtime(number: int = 0, model: str | None = "m") -> LedgerEntry:
     return realtime_entry(request, "v", usage, e2e_s=2.0, cost_picousd=11)
 
 
-def deferrable(*, stored: bool) -> LedgerEntry:
-    return deferrable_entry(
-        CLAIMED, ANSWER, "v", started_s=150.0, ended_s=160.0, cost_picousd=4, lost_tokens=6, stored=stored
-    )
-
-
 def test_realtime_entry_starts_on_arrival() -> None:
     entry = realtime()
     assert (entry.lane, entry.arrived_s, entry.started_s, entry.ended_s) == ("realtime", 100.0, 100.0, 102.0)
@@ -79,14 +73,9 @@ def test_realtime_entry_starts_on_arrival() -> None:
 
 
 def test_deferrable_entry_has_deadline() -> None:
-    entry = deferrable(stored=True)
+    entry = deferrable_entry(CLAIMED, ANSWER, "v", started_s=150.0, ended_s=160.0, cost_picousd=4)
     assert (entry.lane, entry.started_s, entry.deadline_s, entry.workload) == ("deferrable", 150.0, 200.0, "w")
-    assert (entry.output_tokens, entry.lost_tokens) == (5, 6)
-
-
-def test_second_answer_counts_as_lost() -> None:
-    entry = deferrable(stored=False)
-    assert (entry.output_tokens, entry.lost_tokens) == (0, 11)
+    assert (entry.output_tokens, entry.lost_tokens, entry.cost_picousd) == (5, 0, 4)
 
 
 @pytest.fixture
@@ -265,12 +254,6 @@ def test_failing_observer_stops_nothing(database: Database, tmp_path: Path) -> N
     writer.add(realtime(0))
     asyncio.run(writer.flush())
     assert written(database) == seen == ["req_0"]
-
-
-def test_entry_defaults_to_a_stored_answer() -> None:
-    entry = deferrable_entry(CLAIMED, ANSWER, "v", started_s=150.0, ended_s=160.0, cost_picousd=None)
-    assert (entry.output_tokens, entry.lost_tokens, entry.cost_picousd) == (5, 0, None)
-    assert (entry.arrived_s, entry.ended_s) == (100.0, 160.0)
 
 
 def test_answers_without_input_are_not_counted() -> None:

@@ -1,6 +1,8 @@
 """A batch in progress, its claims and answers."""
 
-from meritorder.gateway.store import batches, heartbeats, requests
+from meritorder.gateway.state.ledger_writer import deferrable_entry
+from meritorder.gateway.store import answers, batches, heartbeats, requests
+from meritorder.gateway.store.answers import FinishedRequest, Outcome
 from meritorder.gateway.store.database import Database
 from meritorder.gateway.store.requests import ClaimedRequest, RequestAnswer
 
@@ -41,7 +43,22 @@ def claim(database: Database, me: str, limit: int, now_s: float = 2.0) -> list[C
 
 
 def answer(database: Database, me: str, request: ClaimedRequest, request_id: str = "r") -> bool:
-    stored = RequestAnswer(request_id=request_id, status_code=200, body=b"{}", input_tokens=3, output_tokens=4)
-    return database.submit(
-        lambda connection: requests.store_answer(connection, me, request, stored, now_s=5.0)
-    ).result()
+    return store(database, me, request, request_id).stored
+
+
+def store(
+    database: Database, me: str, request: ClaimedRequest, request_id: str = "r", *, is_repeated: bool = False
+) -> Outcome:
+    item = finished(me, request, request_id, is_repeated=is_repeated)
+    return database.submit(lambda connection: answers.store_all(connection, [item])).result()[0]
+
+
+def finished(
+    me: str, request: ClaimedRequest, request_id: str = "r", *, is_repeated: bool = False, **fields: object
+) -> FinishedRequest:
+    """Return an answer of 3 and 4 tokens, and its ledger entry."""
+    made = RequestAnswer(
+        **{"request_id": request_id, "status_code": 200, "body": b"{}", "input_tokens": 3, "output_tokens": 4} | fields
+    )
+    entry = deferrable_entry(request, made, "v", started_s=4.0, ended_s=5.0, cost_picousd=6)
+    return FinishedRequest(owner=me, request=request, answer=made, entry=entry, answered_s=5.0, is_repeated=is_repeated)

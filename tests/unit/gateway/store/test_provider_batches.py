@@ -2,12 +2,12 @@
 
 import pytest
 from sqlalchemy import Connection
-from tests.unit.gateway.store.samples import LINES, batch, claim
+from tests.unit.gateway.store.samples import LINES, batch, claim, store
 
-from meritorder.gateway.store import batches, heartbeats, provider_batches, requests
+from meritorder.gateway.store import batches, heartbeats, ledger, provider_batches, requests
+from meritorder.gateway.store.answers import Outcome
 from meritorder.gateway.store.database import Database
 from meritorder.gateway.store.provider_batches import ProviderBatch
-from meritorder.gateway.store.requests import RequestAnswer
 from meritorder.gateway.upstreams.batches.venue import BatchLimits
 from meritorder.gateway.workers.provider_batches import _claim_within
 
@@ -48,14 +48,10 @@ def test_provider_batch_state_is_stored(database: Database) -> None:
 def test_unanswered_requests_are_requeued(database: Database, *, fault: bool) -> None:
     create_batch(database)
     first, *rest = database.read_now(lambda connection: requests.claimed_by(connection, "c1"))
-    first_answer = RequestAnswer(request_id="r", status_code=200, body=b"{}")
-    for stored in (True, False):  # read twice, because the gateway died in between
-        assert (
-            database.submit(
-                lambda connection: requests.store_answer(connection, "c1", first, first_answer, now_s=3.0)
-            ).result()
-            is stored
-        )
+    assert store(database, "c1", first, "r", is_repeated=True).stored
+    # The gateway died and reads it again: nothing was paid twice.
+    assert store(database, "c1", first, "r2", is_repeated=True) == Outcome(stored=False, entry=None)
+    assert len(database.read_now(lambda connection: list(ledger.rows(connection)))) == 1
     faulty = [request.seq for request in rest] if fault else []
     database.submit(
         lambda connection: provider_batches.finish(connection, "c1", not_before_s=4.0, faulty=faulty)

@@ -92,6 +92,7 @@ def test_batch_api_falls_back_to_requests(dispatcher: Dispatcher) -> None:
 DONE = RequestAnswer(
     request_id="r1", status_code=200, body=b"{}", venue="own", input_tokens=9, cached_tokens=4, output_tokens=5
 )
+SECOND = dataclasses.replace(DONE, request_id="r2")
 REFUSED = RequestAnswer(request_id="r1", status_code=500, body=b"{}", venue="own")
 BROKEN = no_answer("r1", "connection reset")
 Outcome = RequestAnswer | Exception | int
@@ -283,8 +284,8 @@ async def test_stored_calls_complete_responses(ready: Dispatcher, monkeypatch: p
     completed = list[int]()
     monkeypatch.setattr(stored_answers, "complete", lambda _, seq, _answer: completed.append(seq))
     call, line = (claimed(ready, queue(ready)) for _ in range(2))
-    for request in (call, call, dataclasses.replace(line, batch_seq=7)):
-        await ready._store(request, DONE, ready._venues.all[0], NOW_S)
+    for request, answer in ((call, DONE), (call, SECOND), (dataclasses.replace(line, batch_seq=7), DONE)):
+        await ready._store(request, answer, ready._venues.all[0], NOW_S)
     assert completed == [call.seq]
 
 
@@ -425,12 +426,12 @@ async def test_changes_outlast_the_store(ready: Dispatcher, monkeypatch: pytest.
     monkeypatch.setattr(dispatch.asyncio, "sleep", sleep)
     failures = [StoreUnavailableError("down")] * 2
 
-    def change(_: object) -> str:
+    async def write() -> str:
         if failures:
             raise failures.pop()
         return "made"
 
-    assert await ready._durably(change) == "made"
+    assert await ready._durably(write) == "made"
     assert waits == [0.5, 0.5]
 
 

@@ -1,0 +1,220 @@
+"""Answers of queued requests: each is stored once, with its ledger entry and the counts of its batch.
+
+All of it is one transaction, so that ledger and results cannot disagree.
+"""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+import msgspec
+from sqlalchemy import Connection, case, insert, select, update
+
+from meritorder.gateway.store import ledger
+from meritorder.gateway.store.database import insert_rows
+from meritorder.gateway.store.ledger import LedgerEntry
+from meritorder.gateway.store.requests import ClaimedRequest, RequestAnswer
+from meritorder.gateway.store.schema import ANSWERS, BATCHES, REQUESTS
+
+_MAX_TOKENS: Final = 2**31 - 1
+_OPEN: Final = ("in_progress", "cancelling")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FinishedRequest:
+    """A request and the answer to store.
+
+    Args:
+        owner: Who claimed it.
+        request: The request.
+        answer: Its answer.
+        entry: Its ledger entry, without the tokens of earlier attempts.
+        answered_s: When the answer was complete.
+        is_repeated: Whether an answer whose claim is gone was only read again, and cost nothing.
+    """
+
+    owner: str
+    request: ClaimedRequest
+    answer: RequestAnswer
+    entry: LedgerEntry
+    answered_s: float
+    is_repeated: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What became of an answer.
+
+    Args:
+        stored: Whether it is the answer of its request; another attempt may have been faster.
+        entry: What the ledger says of it; None if it says nothing.
+    """
+
+    stored: bool
+    entry: LedgerEntry | None
+
+
+def add_answered(
+    connection: Connection, answered: Sequence[tuple[dict[str, Any], RequestAnswer]], *, now_s: float
+) -> None:
+    """Add requests that need no venue, with their answers."""
+    added = insert(REQUESTS).returning(REQUESTS.c.seq, sort_by_parameter_order=True)
+    seqs = connection.execute(added, [row for row, _ in answered]).scalars()
+    rows = [_row(seq, answer, now_s) for seq, (_, answer) in zip(seqs, answered, strict=True)]
+    insert_rows(connection, ANSWERS, _COLUMNS, rows)
+
+
+def store_all(connection: Connection, finished: Sequence[FinishedRequest]) -> list[Outcome]:
+    """`running → done | failed`: store the answers whose claims are still valid; return what became of each."""
+    held = _held(connection, finished)
+    outcomes: list[Outcome] = []
+    stored: list[FinishedRequest] = []
+    entries: list[LedgerEntry] = []
+    for item in finished:
+        lost_tokens = held.get((item.request.seq, item.request.attempt, item.owner))
+        if lost_tokens is not None:
+            item = replace(item, answer=_bounded(item.answer))  # noqa: PLW2901 - the one to store
+            lost = lost_tokens.tokens + lost_tokens.attempts * item.answer.output_tokens
+            entry = msgspec.structs.replace(item.entry, lost_tokens=min(lost, _MAX_TOKENS))
+            stored.append(item)
+        elif _is_stored(connection, item):
+            outcomes.append(Outcome(stored=True, entry=item.entry))  # the confirmation was lost
+            continue
+        elif item.is_repeated:
+            outcomes.append(Outcome(stored=False, entry=None))
+            continue
+        else:
+            entry = _late_entry(connection, item)
+        entries.append(entry)
+        outcomes.append(Outcome(stored=lost_tokens is not None, entry=entry))
+    _finish(connection, stored)
+    _count(connection, stored)
+    ledger.add(connection, entries)
+    return outcomes
+
+
+@dataclass(frozen=True, slots=True)
+class _Lost:
+    """What earlier attempts of a request lost: known tokens, and attempts of which they are unknown."""
+
+    tokens: int
+    attempts: int
+
+
+def _held(connection: Connection, finished: Sequence[FinishedRequest]) -> dict[tuple[int, int, str], _Lost]:
+    """Return what earlier attempts lost, by the key, attempt and owner of each request whose claim is valid."""
+    columns = (
+        REQUESTS.c.seq,
+        REQUESTS.c.attempt,
+        REQUESTS.c.owner,
+        REQUESTS.c.lost_tokens,
+        REQUESTS.c.lost_attempts,
+    )
+    rows = connection.execute(
+        select(*columns)
+        .where(REQUESTS.c.seq.in_([item.request.seq for item in finished]), REQUESTS.c.state == "running")
+        .order_by(REQUESTS.c.seq)
+        .with_for_update()
+    )
+    return {(seq, attempt, owner): _Lost(tokens, attempts) for seq, attempt, owner, tokens, attempts in rows}
+
+
+def _is_stored(connection: Connection, item: FinishedRequest) -> bool:
+    query = select(ANSWERS.c.request_id).where(ANSWERS.c.request_seq == item.request.seq)
+    return connection.execute(query).scalar() == item.answer.request_id
+
+
+def _late_entry(connection: Connection, item: FinishedRequest) -> LedgerEntry:
+    """Return the entry of an answer whose claim was lost: its tokens are lost.
+
+    If the request was queued again because its gateway seemed gone, they are counted there, as an estimate.
+    """
+    seq = item.request.seq
+    uncounted = update(REQUESTS).where(
+        REQUESTS.c.seq == seq, REQUESTS.c.state.in_(("queued", "running")), REQUESTS.c.lost_attempts > 0
+    )
+    is_here = connection.execute(uncounted.values(lost_attempts=REQUESTS.c.lost_attempts - 1)).rowcount == 1
+    answered = connection.execute(select(ANSWERS.c.request_seq).where(ANSWERS.c.request_seq == seq)).first()
+    lost = item.entry.output_tokens if is_here or answered is None else 0
+    return msgspec.structs.replace(item.entry, output_tokens=0, lost_tokens=lost)
+
+
+def _bounded(answer: RequestAnswer) -> RequestAnswer:
+    """Return an answer that every column can take, whatever its venue reported."""
+    message = answer.error_message
+    return replace(
+        answer,
+        error_message=message.replace("\0", "") if message else message,
+        input_tokens=_tokens(answer.input_tokens),
+        cached_tokens=_tokens(answer.cached_tokens),
+        output_tokens=_tokens(answer.output_tokens),
+        reasoning_tokens=_tokens(answer.reasoning_tokens),
+    )
+
+
+def _tokens(count: object) -> int:
+    return min(max(count, 0), _MAX_TOKENS) if isinstance(count, int) else 0
+
+
+def _finish(connection: Connection, stored: Sequence[FinishedRequest]) -> None:
+    for state, succeeded in (("done", True), ("failed", False)):
+        seqs = [item.request.seq for item in stored if item.answer.succeeded == succeeded]
+        if seqs:
+            connection.execute(update(REQUESTS).where(REQUESTS.c.seq.in_(seqs)).values(state=state, owner=None))
+    rows = [_row(item.request.seq, item.answer, item.answered_s) for item in stored]
+    insert_rows(connection, ANSWERS, _COLUMNS, rows)
+
+
+def _row(seq: int, answer: RequestAnswer, answered_s: float) -> tuple[Any, ...]:
+    return (
+        seq,
+        answer.request_id,
+        answer.status_code,
+        answer.body,
+        answer.error_code,
+        answer.error_message,
+        answer.venue,
+        answered_s,
+    )
+
+
+def _count(connection: Connection, stored: Sequence[FinishedRequest]) -> None:
+    """Count answers in their batches; the last one moves a batch to `finalizing`."""
+    by_batch: defaultdict[int, list[FinishedRequest]] = defaultdict(list)
+    for item in stored:
+        if item.request.batch_seq is not None:
+            by_batch[item.request.batch_seq].append(item)
+    for batch_seq, items in sorted(by_batch.items()):
+        connection.execute(update(BATCHES).where(BATCHES.c.seq == batch_seq).values(**_sums(items)))
+        connection.execute(
+            update(BATCHES)
+            .where(
+                BATCHES.c.seq == batch_seq,
+                BATCHES.c.status.in_(_OPEN),
+                BATCHES.c.done + BATCHES.c.failed >= BATCHES.c.total,
+            )
+            .values(
+                status="finalizing",
+                finalizing_s=max(item.answered_s for item in items),
+                ending=case((BATCHES.c.status == "cancelling", "cancelled"), else_="completed"),
+                owner=None,
+            )
+        )
+
+
+def _sums(items: Sequence[FinishedRequest]) -> dict[str, Any]:
+    done = sum(item.answer.succeeded for item in items)
+    estimated_tokens = sum(item.request.input_tokens + item.request.output_tokens for item in items)
+    return {
+        "done": BATCHES.c.done + done,
+        "failed": BATCHES.c.failed + len(items) - done,
+        "queued_tokens": BATCHES.c.queued_tokens - estimated_tokens,
+        "input_tokens": BATCHES.c.input_tokens + sum(item.answer.input_tokens for item in items),
+        "cached_tokens": BATCHES.c.cached_tokens + sum(item.answer.cached_tokens for item in items),
+        "output_tokens": BATCHES.c.output_tokens + sum(item.answer.output_tokens for item in items),
+        "reasoning_tokens": BATCHES.c.reasoning_tokens + sum(item.answer.reasoning_tokens for item in items),
+    }
+
+
+_COLUMNS: Final = tuple(ANSWERS.columns.keys())
