@@ -107,6 +107,22 @@ def unclaim(connection: Connection, owner: str, seq: int) -> None:
     connection.execute(update(BATCHES).where(BATCHES.c.seq == seq, BATCHES.c.owner == owner).values(owner=None))
 
 
+def input_state(connection: Connection, seq: int) -> bytes | None:
+    """Return how far the input of a batch was read; None if it was not."""
+    return connection.execute(select(BATCHES.c.input_state).where(BATCHES.c.seq == seq)).scalar()
+
+
+def set_input_state(connection: Connection, owner: str, seq: int, state: bytes) -> bool:
+    """Record how far the input of a `validating` batch was read; false if this gateway should read it no more."""
+    return _move(connection, seq, ("validating",), owner=owner, values={"input_state": state})
+
+
+def custom_ids(connection: Connection, seq: int) -> set[str]:
+    """Return the ids of the stored requests of a batch."""
+    rows = connection.execute(select(REQUESTS.c.custom_id).where(REQUESTS.c.batch_seq == seq))
+    return {custom_id for custom_id in rows.scalars() if custom_id is not None}
+
+
 def begin(
     connection: Connection,
     owner: str,
@@ -131,6 +147,7 @@ def begin(
             "failed": failed,
             "queued_tokens": tokens,
             "model": model,
+            "input_state": None,
             "owner": None,
         },
     )
@@ -138,7 +155,7 @@ def begin(
 
 def fail(connection: Connection, owner: str, seq: int, *, errors: str, now_s: float) -> bool:
     """`validating | finalizing → failed`: its input is invalid, or a file cannot be read or written for `errors`."""
-    values = {"status": "failed", "failed_s": now_s, "errors": errors, "owner": None}
+    values = {"status": "failed", "failed_s": now_s, "errors": errors, "input_state": None, "owner": None}
     return _move(connection, seq, ("validating", "finalizing"), owner=owner, values=values)
 
 

@@ -76,10 +76,13 @@ class Blobs:
             async for part in blob.stream(min_chunk_size=_READ_BYTES):
                 yield bytes(part)
 
-    def read_now(self, name: str) -> Iterator[bytes]:
-        """Yield the parts of a blob; blocks the calling thread."""
+    def read_now(self, name: str, start: int = 0) -> Iterator[bytes]:
+        """Yield the parts of a blob from a position; blocks the calling thread."""
         with self._checked("read"):
-            for part in obstore.get(self._store, name).stream(min_chunk_size=_READ_BYTES):
+            if start >= obstore.head(self._store, name)["size"]:
+                return
+            blob = obstore.get(self._store, name, options={"range": {"offset": start}})
+            for part in blob.stream(min_chunk_size=_READ_BYTES):
                 yield bytes(part)
 
     async def parts(self, name: str, places: list[tuple[int, int]]) -> list[bytes]:

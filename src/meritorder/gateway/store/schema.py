@@ -111,8 +111,7 @@ BATCHES: Final = Table(
     Column("cancelled_s", Float),
     Column("paused_s", Float),
     Column("owner", Text),  # the gateway that reads its input or writes its output
-    Column("read_bytes", BigInteger, nullable=False, server_default="0"),  # of its input, up to the last stored line
-    Column("read_lines", Integer, nullable=False, server_default="0"),  # of its input, blank ones included
+    Column("input_state", LargeBinary),  # how far its input was read, and what was found so far
     Column("total", Integer, nullable=False, server_default="0"),
     Column("done", Integer, nullable=False, server_default="0"),
     Column("failed", Integer, nullable=False, server_default="0"),

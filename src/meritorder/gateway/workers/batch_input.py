@@ -3,7 +3,8 @@
 from codecs import BOM_UTF8
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 
 import msgspec
@@ -28,27 +29,32 @@ class _LineError(Exception):
         self.code, self.message, self.param = code, message, param
 
 
-@dataclass(slots=True)
-class _InputState:
-    """What was read so far.
+class _ClaimLostError(Exception):
+    """The batch was cancelled, or another gateway reads it."""
+
+
+class _InputState(msgspec.Struct):
+    """What was read so far; it is stored with the requests, so that after a kill the reading goes on from there.
 
     Args:
+        end: Position in the file after the last line.
+        lines: Number of the last line; blank lines count.
         model: The model of the batch: the first that a venue serves.
         total: Number of lines.
         tokens: Estimated tokens of the queued requests.
         unknown: Number of lines whose model no venue serves; each fails alone.
-        ids: The ids of the lines.
         errors: What makes the batch fail.
         unknown_errors: What makes it fail if no line names a known model.
     """
 
+    end: int = 0
+    lines: int = 0
     model: str | None = None
     total: int = 0
     tokens: int = 0
     unknown: int = 0
-    ids: set[str] = field(default_factory=set)
-    errors: list[dict[str, Any]] = field(default_factory=list)
-    unknown_errors: list[dict[str, Any]] = field(default_factory=list)
+    errors: list[dict[str, Any]] = []
+    unknown_errors: list[dict[str, Any]] = []
 
     def add_unknown(self, line: int, error: ApiError) -> None:
         self.unknown += 1
@@ -68,25 +74,37 @@ class _Line:
     offset: int
     text: bytes | None
 
+    @property
+    def end(self) -> int:
+        """Position after the line and the character that ends it."""
+        return self.offset + len(self.text or b"") + 1
+
 
 def ingest(context: Context, batch: Batch) -> None:
     """Read the input of a claimed batch: `validating → in_progress`, or `failed` with the errors found.
 
-    After a crash it starts from the beginning. Runs in a thread of its own.
+    After a kill it goes on where it was. Runs in a thread of its own.
 
     Raises:
         StoreUnavailableError: The input cannot be read or the requests cannot be stored now; the batch keeps its state.
     """
-    while context.database.submit(lambda connection: batches.delete_some_requests(connection, batch.seq)).result():
-        pass
     blob = context.database.read_now(lambda connection: files.find_blob(connection, batch.input_file_id))
-    state = _InputState()
+    stored_state = context.database.read_now(lambda connection: batches.input_state(connection, batch.seq))
+    state = _InputState() if stored_state is None else msgspec.json.decode(stored_state, type=_InputState)
+    if stored_state is None:
+        # Requests of a version that did not store how far it had read.
+        while context.database.submit(partial(batches.delete_some_requests, seq=batch.seq)).result():
+            pass
     if blob is None:
         state.add_error(
             "file_not_found", f"The file {batch.input_file_id} is not there any more.", param="input_file_id"
         )
     else:
-        _read(context, batch, context.blobs.read_now(blob), state)
+        ids = context.database.read_now(lambda connection: batches.custom_ids(connection, batch.seq))
+        try:
+            _read(context, batch, context.blobs.read_now(blob, state.end), state, ids)
+        except _ClaimLostError:
+            return
     if not state.total and not state.errors:
         state.add_error("empty_file", "The input file is empty.", param="input_file_id")
     if state.model is None and not state.errors:
@@ -115,42 +133,49 @@ def _fail(context: Context, batch: Batch, connection: Connection, errors: str, n
         context.webhooks.announce(connection, batch.tenant, "batch.failed", batch.id)
 
 
-def _read(context: Context, batch: Batch, parts: Iterable[bytes], state: _InputState) -> None:
+def _read(context: Context, batch: Batch, parts: Iterable[bytes], state: _InputState, ids: set[str]) -> None:
     limits = context.settings.limits
-    models, now_s = context.models(), context.now_s()
+    models = context.models()
     rows: list[dict[str, Any]] = []
     stored: Future[None] | None = None
-    for line in _lines(parts, max_bytes=limits.line_bytes):
+    for line in _lines(parts, state, max_bytes=limits.line_bytes):
         if len(state.errors) >= _MAX_ERRORS:
-            return
+            break
         if state.total >= limits.batch_lines:
             state.add_error("too_many_tasks", f"There are more than {limits.batch_lines:,} requests.", line=line.number)
-            return
+            break
         try:
-            rows.append(_row(batch, line, state, models))
+            rows.append(_row(batch, line, state, models, ids))
         except _LineError as invalid:
             state.add_error(invalid.code, invalid.message, line=line.number, param=invalid.param)
         except Exception as error:  # noqa: BLE001 - a line that breaks us ends alone
             context.supervisor.record("batch_input", error)
             state.add_error("invalid_request", "This line could not be read.", line=line.number)
         state.total += 1
+        state.end, state.lines = line.end, line.number
         if len(rows) >= _INSERT_SIZE:
             if stored is not None:
                 stored.result()
-            stored = None if state.errors else _store(context, rows, now_s)
+            stored = _store(context, batch, rows, state)
             rows = []
     if stored is not None:
         stored.result()
-    if rows and not state.errors:
-        _store(context, rows, now_s).result()
+    if rows:
+        _store(context, batch, rows, state).result()
 
 
-def _store(context: Context, rows: list[dict[str, Any]], now_s: float) -> "Future[None]":
-    """Store the requests of some lines; those with an unknown model are answered already."""
+def _store(context: Context, batch: Batch, rows: list[dict[str, Any]], state: _InputState) -> "Future[None]":
+    """Store the requests of some lines, and how far the input was read; unknown models are answered already.
+
+    Requests are stored after an invalid line too, although the batch will fail: their ids are needed after a kill.
+    """
     queued = [row for row in rows if row["state"] == "queued"]
     refused = [(row, _refusal(context, row)) for row in rows if row["state"] == "failed"]
+    read_so_far, now_s = msgspec.json.encode(state), context.now_s()
 
     def add(connection: Connection) -> None:
+        if not batches.set_input_state(connection, context.instance_id, batch.seq, read_so_far):
+            raise _ClaimLostError
         if queued:
             requests.add(connection, queued)
         if refused:
@@ -164,7 +189,7 @@ def _refusal(context: Context, row: dict[str, Any]) -> RequestAnswer:
     return RequestAnswer(request_id=context.new_id("req_"), status_code=error.status, body=error.body())
 
 
-def _row(batch: Batch, line: _Line, state: _InputState, models: frozenset[str]) -> dict[str, Any]:
+def _row(batch: Batch, line: _Line, state: _InputState, models: frozenset[str], ids: set[str]) -> dict[str, Any]:
     """Validate a line and return its row: the place of the body in the file instead of the body."""
     if line.text is None:
         raise _LineError("line_too_long", "This line is too long.")
@@ -186,9 +211,9 @@ def _row(batch: Batch, line: _Line, state: _InputState, models: frozenset[str]) 
         raise _LineError("mismatched_url", message, "url")
     if "\0" in fields.custom_id:
         raise _LineError("invalid_request", "The custom_id contains a NUL character.", "custom_id")
-    if fields.custom_id in state.ids:
+    if fields.custom_id in ids:
         raise _LineError("duplicate_custom_id", f"The custom_id {fields.custom_id!r} is not unique.", "custom_id")
-    state.ids.add(fields.custom_id)
+    ids.add(fields.custom_id)
     body = memoryview(fields.body)
     call = _call(bytes(body), batch.endpoint)
     is_known = call.model in models
@@ -238,9 +263,9 @@ def _check_model(model: str | None, state: _InputState) -> None:
         raise _LineError("mismatched_model", message, "body.model")
 
 
-def _lines(parts: Iterable[bytes], *, max_bytes: int) -> Iterator[_Line]:
-    """Yield the lines that are not blank; stop after one that is too long for memory."""
-    incomplete, offset, number = b"", 0, 0
+def _lines(parts: Iterable[bytes], state: _InputState, *, max_bytes: int) -> Iterator[_Line]:
+    """Yield the lines that are not blank, after what was read; stop after one that is too long for memory."""
+    incomplete, offset, number = b"", state.end, state.lines
     for part in parts:
         pieces = (incomplete + part).split(b"\n")
         incomplete = pieces.pop()

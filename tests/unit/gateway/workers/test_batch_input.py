@@ -1,6 +1,7 @@
 """The lines of an input file."""
 
 import json
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -9,10 +10,13 @@ import pytest
 from sqlalchemy import Connection
 from tests.samples.service import open_service
 
+from meritorder.gateway.state.context import Context
 from meritorder.gateway.store import batches, files, requests
 from meritorder.gateway.store.batches import Batch
+from meritorder.gateway.store.blobs import Blobs
 from meritorder.gateway.store.files import StoredFile
-from meritorder.gateway.workers.batch_input import _lines, ingest
+from meritorder.gateway.workers import batch_input
+from meritorder.gateway.workers.batch_input import _InputState, _lines, ingest
 
 CHAT = "/v1/chat/completions"
 
@@ -22,7 +26,7 @@ TEXT = b'{"a": 1}\n\n{"b": 2}\r\nlast'
 @pytest.mark.parametrize("size", [1, 3, 7, 100])
 def test_offsets_point_into_the_file(size: int) -> None:
     parts = [TEXT[start : start + size] for start in range(0, len(TEXT), size)]
-    lines = list(_lines(parts, max_bytes=100))
+    lines = list(_lines(parts, _InputState(), max_bytes=100))
     assert [line.number for line in lines] == [1, 3, 4]
     for line in lines:
         assert line.text is not None
@@ -30,7 +34,7 @@ def test_offsets_point_into_the_file(size: int) -> None:
 
 
 def test_long_line_ends_the_reading() -> None:
-    lines = list(_lines([b"short\n", b"x" * 50, b"x" * 50, b"\nnever"], max_bytes=60))
+    lines = list(_lines([b"short\n", b"x" * 50, b"x" * 50, b"\nnever"], _InputState(), max_bytes=60))
     assert [(line.number, line.text) for line in lines] == [(1, b"short"), (2, None)]
 
 
@@ -39,8 +43,17 @@ def line(number: int, endpoint: str = CHAT, **body: object) -> dict[str, Any]:
     return {"custom_id": f"c{number}", "method": "POST", "url": endpoint, "body": given}
 
 
-def read_input(folder: Path, lines: list[Any], endpoint: str = CHAT) -> tuple[Batch, list[Any]]:
-    """Return a batch whose input was read, and its requests with their answers; bytes are lines as they are."""
+def read_input(
+    folder: Path, lines: list[Any], endpoint: str = CHAT, kills: Iterable[int] = ()
+) -> tuple[Batch, list[Any]]:
+    """Return a batch whose input was read, and its requests with their answers; bytes are lines as they are.
+
+    Args:
+        folder: Where everything is.
+        lines: The input.
+        endpoint: The endpoint of the batch.
+        kills: How many groups of lines each reading stores before it is killed.
+    """
     content = b"".join((item if isinstance(item, bytes) else msgspec.json.encode(item)) + b"\n" for item in lines)
     with open_service(folder) as service:
         context = service.context
@@ -64,13 +77,77 @@ def read_input(folder: Path, lines: list[Any], endpoint: str = CHAT) -> tuple[Ba
             assert claimed is not None
             return claimed
 
-        ingest(context, context.database.submit(create).result())
+        created = context.database.submit(create).result()
+        for groups in kills:
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(batch_input, "_store", killed_after(groups))
+                with pytest.raises(KeyboardInterrupt):
+                    ingest(context, created)
+            context.database.submit(lambda _: None).result()  # what was submitted before the kill is stored
+        ingest(context, created)
         batch = context.database.read_now(lambda connection: batches.get(connection, "t", "batch_1"))
         assert batch is not None
         answers = context.database.read_now(
             lambda connection: requests.answers_by_line(connection, batch.seq, after_line=0, limit=9)
         )
     return batch, answers
+
+
+def killed_after(groups: int) -> Callable[..., Any]:
+    """Return a way to store groups of lines that ends after some."""
+    store, left = batch_input._store, iter(range(groups))
+
+    def store_or_end(*given: Any) -> Any:  # noqa: ANN401
+        if next(left, None) is None:
+            raise KeyboardInterrupt
+        return store(*given)
+
+    return store_or_end
+
+
+@pytest.mark.parametrize("kills", [(0,), (1,), (2, 1), (3,), (1, 1, 1, 0)], ids=str)
+def test_reading_goes_on_after_kill(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kills: tuple[int, ...]) -> None:
+    """Two lines are stored at once; of the nine lines the third is blank, and the model of the fourth is unknown."""
+    monkeypatch.setattr(batch_input, "_INSERT_SIZE", 2)
+    lines: list[Any] = [line(number) for number in range(9)]
+    lines[2], lines[3] = b"", line(3, model="nobody")
+    starts: list[int] = []
+    read_now = Blobs.read_now
+    monkeypatch.setattr(Blobs, "read_now", lambda *given: (starts.append(given[2]), read_now(*given))[1])
+    batch, answers = read_input(tmp_path, lines, kills=kills)
+    assert (batch.status, batch.total, batch.failed, batch.errors) == ("in_progress", 8, 1, None)
+    assert [row.line for row in answers] == [1, 2, 4, 5, 6, 7, 8, 9]
+    assert [row.custom_id for row in answers] == ["c0", "c1", *(f"c{number}" for number in range(3, 9))]
+    assert starts == sorted(starts)
+    assert len(set(starts)) == 1 + sum(groups > 0 for groups in kills)
+
+
+def test_errors_are_remembered_after_kill(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second line is invalid, and the last repeats the id of the first, which was read before the kill."""
+    monkeypatch.setattr(batch_input, "_INSERT_SIZE", 2)
+    lines: list[Any] = [line(0), b"{", line(2), line(3), line(4), line(0)]
+    batch, _ = read_input(tmp_path, lines, kills=(1,))
+    assert batch.status == "failed"
+    errors = json.loads(batch.errors or "")["data"]
+    assert [(error["code"], error["line"]) for error in errors] == [
+        ("invalid_json_line", 2),
+        ("duplicate_custom_id", 6),
+    ]
+
+
+def test_cancelled_batch_is_read_no_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(batch_input, "_INSERT_SIZE", 2)
+    store, stored = batch_input._store, list[int]()
+
+    def cancel_then_store(context: Context, batch: Batch, *given: Any) -> Any:  # noqa: ANN401
+        stored.append(1)
+        context.database.submit(lambda connection: batches.cancel(connection, batch.seq, now_s=1.0)).result()
+        return store(context, batch, *given)
+
+    monkeypatch.setattr(batch_input, "_store", cancel_then_store)
+    batch, answers = read_input(tmp_path, [line(number) for number in range(20)])
+    assert (batch.status, answers) == ("cancelling", [])
+    assert len(stored) <= 2
 
 
 @pytest.mark.parametrize(

@@ -29,14 +29,12 @@ def upgrade() -> None:
     )
     op.add_column("requests", sa.Column("lost_tokens", sa.BigInteger(), server_default="0", nullable=False))
     op.add_column("requests", sa.Column("lost_attempts", sa.Integer(), server_default="0", nullable=False))
-    op.add_column("batches", sa.Column("read_bytes", sa.BigInteger(), server_default="0", nullable=False))
-    op.add_column("batches", sa.Column("read_lines", sa.Integer(), server_default="0", nullable=False))
+    op.add_column("batches", sa.Column("input_state", sa.LargeBinary(), nullable=True))
 
 
 def downgrade() -> None:
     """Drop the tables and columns."""
-    for column in ("read_lines", "read_bytes"):
-        op.drop_column("batches", column)
+    op.drop_column("batches", "input_state")
     for column in ("lost_attempts", "lost_tokens"):
         op.drop_column("requests", column)
     for table in ("ledger_rejected", "journals"):
