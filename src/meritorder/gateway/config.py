@@ -169,6 +169,13 @@ class VenueTable(_Table, frozen=True):
         _about("Concurrent requests; by default the engine's limit, or 64."),
     ] = None
     tokens_per_minute: Annotated[Positive | None, _about("Rate limit on tokens.")] = None
+    responses: Annotated[
+        str,
+        _about(
+            "How it serves `/v1/responses`: `native`; as `chat` completions, translated here, as always for llama.cpp, "
+            "Anthropic and Gemini; `auto`: native if it has them."
+        ),
+    ] = "auto"
     priority: Annotated[bool, _about("The engine schedules by priority; requests are sent with one.")] = False
     batch: Annotated[bool, _about("Send batches with enough time through its batch API.")] = False
     batch_window: Annotated[
@@ -417,6 +424,8 @@ def _check_venue(venue: VenueTable, at: str) -> None:
         raise ConfigError(f"unknown kind {venue.kind!r}", where=at, fix=f"the kinds are {', '.join(VenueKind)}")
     if venue.batch and venue.reads_load:
         raise ConfigError(f"{venue.kind} has no batch API", where=f"{at}: batch", fix="leave it out")
+    if venue.responses not in {"auto", "native", "chat"}:
+        raise ConfigError(f"{venue.responses!r} is not auto, native or chat", where=f"{at}: responses")
     if venue.url or venue.kind not in _PROVIDERS:
         _check_url(venue.url, at)
     if not venue.served():

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from typing import Final
 
 from meritorder.gateway.config import ENGINES, VenueKind
 from meritorder.gateway.upstreams.batches.anthropic import AnthropicBatches
@@ -13,7 +14,11 @@ from meritorder.gateway.upstreams.dialects import anthropic, gemini
 from meritorder.gateway.upstreams.dialects.dialect import TranslatingUpstream
 from meritorder.gateway.upstreams.guard import Guard, Guarded
 from meritorder.gateway.upstreams.openai import OpenAIUpstream, OpenAIVenue, Priority
+from meritorder.gateway.upstreams.responses.upstream import ResponsesApi, ResponsesUpstream
 from meritorder.gateway.upstreams.upstream import Runtime, Upstream
+
+# llama.cpp ignores `text.format` and takes some forms of an assistant's message only (b10549, 2026-10).
+_WITHOUT_RESPONSES: Final = (VenueKind.LLAMA_CPP, VenueKind.ANTHROPIC, VenueKind.GEMINI)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,6 +35,7 @@ class VenueSpec:
         max_sequences: Most sequences that its engine runs at one time, if it does not report that.
         timeout_s: Time for a whole answer, if a call sets none.
         guard: Its limits and retry rules.
+        responses: How it serves responses; those that have none, or in part, always as chat completions.
     """
 
     name: str
@@ -41,6 +47,7 @@ class VenueSpec:
     max_sequences: int | None = None
     timeout_s: float = 600.0
     guard: Guard = field(default_factory=Guard)
+    responses: ResponsesApi = ResponsesApi.AUTO
 
     def endpoint(self) -> Endpoint:
         """Return its address and headers."""
@@ -62,18 +69,19 @@ class VenueSpec:
             priority=self.priority,
             reads_load=self.kind in ENGINES,
             max_sequences=self.max_sequences,
-            completes_responses=self.kind is VenueKind.LLAMA_CPP,
         )
 
 
 def build_upstream(spec: VenueSpec, runtime: Runtime) -> Guarded:
     """Return the client of a venue, with its limits respected and failures retried."""
-    return guard_upstream(_bare_upstream(spec, runtime), spec.guard, runtime)
+    return guard_upstream(_bare_upstream(spec, runtime), spec, runtime)
 
 
-def guard_upstream(bare: Upstream, guard: Guard, runtime: Runtime) -> Guarded:
-    """Return an upstream, such as an engine that we start, behind its guard."""
-    return Guarded(runtime.wrap(bare), guard, clock=runtime.clock, draw=runtime.draw, now=runtime.now)
+def guard_upstream(bare: Upstream, spec: VenueSpec, runtime: Runtime) -> Guarded:
+    """Return an upstream, such as an engine that we start, with its responses translated, behind its guard."""
+    api = ResponsesApi.CHAT if spec.kind in _WITHOUT_RESPONSES else spec.responses
+    upstream = runtime.wrap(ResponsesUpstream(bare, api))
+    return Guarded(upstream, spec.guard, clock=runtime.clock, draw=runtime.draw, now=runtime.now)
 
 
 def _bare_upstream(spec: VenueSpec, runtime: Runtime) -> Upstream:

@@ -26,6 +26,7 @@ from meritorder.gateway.upstreams import kinds
 from meritorder.gateway.upstreams.batches.venue import BatchVenue
 from meritorder.gateway.upstreams.guard import Guard, RateLimits
 from meritorder.gateway.upstreams.openai import Priority
+from meritorder.gateway.upstreams.responses.upstream import ResponsesApi
 from meritorder.gateway.upstreams.upstream import EngineLoad, Runtime, Upstream
 from meritorder.gateway.venues.engines import Engine, EngineCommand
 from meritorder.gateway.wire.usage import StreamMeter, Usage
@@ -304,6 +305,7 @@ def _build_venue(table: VenueTable, settings: Settings, runtime: Runtime) -> Ven
         priority=_PRIORITY.get(table.kind, Priority.NONE) if table.priority else Priority.NONE,
         max_sequences=table.max_concurrency,
         timeout_s=duration_s(settings.limits.request_time),
+        responses=ResponsesApi(table.responses),
         guard=Guard(
             limits=RateLimits(concurrency=concurrency, tokens_per_minute=table.tokens_per_minute),
             patience_s=_PATIENCE_S,
@@ -320,7 +322,7 @@ def _build_venue(table: VenueTable, settings: Settings, runtime: Runtime) -> Ven
             idle_s=duration_s(table.idle) if table.idle else None,
         )
         engine = Engine(command, clock=runtime.clock)
-        upstream = kinds.guard_upstream(engine, spec.guard, runtime)
+        upstream = kinds.guard_upstream(engine, spec, runtime)
     batches = kinds.build_batch_venue(spec, runtime) if table.batch else None
     return Venue(table=table, upstream=upstream, served=table.served(), batches=batches, engine=engine)
 

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
@@ -84,24 +84,37 @@ def response_object(item: StoredAnswer, status: str) -> dict[str, Any]:
     }
 
 
+# Defaults of the specification, for fields that the request leaves out or sets to null.
+_ECHOED: Final[dict[str, Any]] = {
+    "instructions": None,
+    "max_output_tokens": None,
+    "metadata": {},
+    "model": None,
+    "parallel_tool_calls": True,
+    "previous_response_id": None,
+    "prompt_cache_key": None,
+    "reasoning": {"effort": None, "summary": None},
+    "safety_identifier": None,
+    "service_tier": None,
+    "store": True,
+    "temperature": 1.0,
+    "text": {"format": {"type": "text"}},
+    "tool_choice": "auto",
+    "tools": [],
+    "top_logprobs": 0,
+    "top_p": 1.0,
+    "truncation": "disabled",
+    "user": None,
+}
+
+
 def echoed_fields(request: dict[str, Any]) -> dict[str, Any]:
     """Return the fields of a response that repeat its request, or are null."""
-    return {
-        "background": False,
-        "error": None,
-        "incomplete_details": None,
-        "instructions": request.get("instructions"),
-        "max_output_tokens": request.get("max_output_tokens"),
-        "metadata": request.get("metadata") or {},
-        "model": request.get("model"),
-        "parallel_tool_calls": request.get("parallel_tool_calls", True),
-        "previous_response_id": request.get("previous_response_id"),
-        "service_tier": request.get("service_tier"),
-        "temperature": request.get("temperature"),
-        "tool_choice": request.get("tool_choice", "auto"),
-        "tools": request.get("tools") or [],
-        "top_p": request.get("top_p"),
-    }
+    given = {name: default if request.get(name) is None else request[name] for name, default in _ECHOED.items()}
+    conversation = request.get("conversation")
+    if isinstance(conversation, str):
+        conversation = {"id": conversation}
+    return {"background": False, "conversation": conversation, "error": None, "incomplete_details": None, **given}
 
 
 def list_object(items: Sequence[dict[str, Any]], *, has_more: bool) -> dict[str, Any]:

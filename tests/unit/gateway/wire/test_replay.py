@@ -3,6 +3,9 @@ import json
 from collections.abc import AsyncIterator
 from typing import Any
 
+import pytest
+from openai.types.responses import ResponseStreamEvent
+from pydantic import TypeAdapter
 from tests.samples.streams import CHAT
 
 from meritorder.gateway.wire.assemble import AnswerAssembler
@@ -58,3 +61,29 @@ def test_response_events_are_numbered() -> None:
 def test_queued_response_is_announced() -> None:
     kinds = [event["type"] for event in opening_events({"id": "resp_1", "status": "queued"})]
     assert kinds == ["response.created", "response.queued"]
+
+
+PART = {"type": "output_text", "annotations": [], "logprobs": [], "text": "hi"}
+DONE = {"id": "msg_1", "role": "assistant", "type": "message", "status": "completed", "content": [PART]}
+WHOLE_RESPONSE = {"id": "resp_1", "object": "response", "status": "completed", "model": "m", "output": [DONE]}
+EVENT: TypeAdapter[Any] = TypeAdapter(ResponseStreamEvent)
+
+
+def parsed_events(text: bytes) -> list[dict[str, Any]]:
+    return [json.loads(line[6:]) for line in text.split(b"\n") if line.startswith(b"data: {")]
+
+
+@pytest.mark.parametrize("status", ["completed", "failed", "incomplete"])
+def test_replayed_response_has_complete_events(status: str) -> None:
+    call = {"type": "function_call", "id": "fc_1", "call_id": "call_1", "name": "look", "arguments": "{}"}
+    refusal = {**DONE, "id": "msg_2", "content": [{"type": "refusal", "refusal": "no"}]}
+    more = {"created_at": 1, "parallel_tool_calls": True, "tool_choice": "auto", "tools": [], "usage": None}
+    parsed = parsed_events(
+        to_events(json.dumps({**WHOLE_RESPONSE, **more, "status": status, "output": [DONE, call, refusal]}).encode())
+    )
+    for event in parsed:
+        EVENT.validate_python(event)
+    assert [event["sequence_number"] for event in parsed] == list(range(len(parsed)))
+    assert parsed[-1]["type"] == f"response.{status}"
+    assert "response.function_call_arguments.done" in {event["type"] for event in parsed}
+    assert "response.refusal.delta" in {event["type"] for event in parsed}

@@ -90,6 +90,10 @@ class FieldReader:
             raise self.refuse("type", f"is {kind!r}: its API supports only functions")
         return self.inside("function")
 
+    def rest(self) -> Json:
+        """Return the fields that were not taken."""
+        return dict(self._left)
+
     def done(self) -> None:
         """Check that no field with an effect is left.
 

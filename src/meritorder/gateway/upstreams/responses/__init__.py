@@ -1,0 +1,1 @@
+"""The Responses API on venues that lack it: requests become chat completions, and their answers responses."""

@@ -1,0 +1,159 @@
+"""A venue whose responses are translated to chat completions, always or if it turns out to lack responses."""
+
+import time
+from collections.abc import AsyncIterator, Mapping
+from enum import StrEnum
+from typing import Any, Final
+
+import msgspec
+
+from meritorder.gateway.errors import BrokenAnswerError
+from meritorder.gateway.upstreams.dialects.fields import Json, decode
+from meritorder.gateway.upstreams.responses.answer import ResponseDraft, to_response
+from meritorder.gateway.upstreams.responses.events import ResponseEvents
+from meritorder.gateway.upstreams.responses.request import to_chat
+from meritorder.gateway.upstreams.upstream import Call, EngineLoad, Reply, Upstream, Wrapped
+from meritorder.gateway.wire.errors import INVALID_JSON
+from meritorder.gateway.wire.events import events
+from meritorder.gateway.wire.replay import encode_events
+
+_RESPONSES: Final = "/v1/responses"
+_CHAT: Final = "/v1/chat/completions"
+_NO_SUCH_PATH: Final = (404, 405, 501)
+
+
+class ResponsesApi(StrEnum):
+    """How a venue serves responses."""
+
+    NATIVE = "native"  # by its own API
+    CHAT = "chat"  # as chat completions, which the gateway translates
+    AUTO = "auto"  # by its own API if it has one, else as chat completions
+
+
+class ResponsesUpstream:
+    """An upstream that serves responses as chat completions. See `upstream.Upstream`.
+
+    Args:
+        inner: The venue.
+        api: How it serves responses.
+    """
+
+    def __init__(self, inner: Upstream, api: ResponsesApi) -> None:
+        self.name = inner.name
+        self._inner = inner
+        self._api = api
+
+    async def send(self, call: Call) -> Reply:
+        """Send a request; a response as a chat completion if the venue lacks responses."""
+        if call.path != _RESPONSES or self._api is ResponsesApi.NATIVE:
+            return await self._inner.send(call)
+        if self._api is ResponsesApi.AUTO:
+            reply = await self._inner.send(call)
+            if reply.status not in _NO_SUCH_PATH:
+                return reply
+            body = await reply.read()
+            if not _lacks_path(body):
+                return _ReadReply(reply, body)
+            await reply.close()
+            self._api = ResponsesApi.CHAT
+        return await self._send_as_chat(call)
+
+    async def _send_as_chat(self, call: Call) -> Reply:
+        request = decode(call.body, venue=self.name)
+        chat = to_chat(request, venue=self.name)
+        if call.stream:
+            chat |= {"stream": True, "stream_options": {"include_usage": True}}
+        reply = await self._inner.send(msgspec.structs.replace(call, path=_CHAT, body=msgspec.json.encode(chat)))
+        if reply.status != 200:
+            return reply
+        draft = ResponseDraft(request=request, created_s=int(time.time()))
+        return _EventReply(reply, draft, self.name) if call.stream else _WholeReply(reply, draft, self.name)
+
+    async def load(self) -> EngineLoad | None:
+        """Return the load that the engine reports; None if it cannot be read."""
+        return await self._inner.load()
+
+    async def close(self) -> None:
+        """Close the connections to the venue."""
+        await self._inner.close()
+
+
+def _lacks_path(body: bytes) -> bool:
+    """Tell whether a 404 is about the path, not about the model or an item: servers say no more than "not found"."""
+    try:
+        content: Any = msgspec.json.decode(body)
+    except INVALID_JSON:
+        return True
+    error = content.get("error", content) if isinstance(content, dict) else content
+    text = (error.get("message") or error.get("detail") or "") if isinstance(error, dict) else str(error)
+    words = str(text).strip(" .").lower()
+    return words in {"", "not found", "method not allowed", "file not found"} or "responses" in words
+
+
+class _ReadReply(Wrapped):
+    """A reply whose body was read."""
+
+    def __init__(self, reply: Reply, body: bytes) -> None:
+        super().__init__(reply)
+        self._body = body
+
+    @property
+    def body(self) -> AsyncIterator[bytes]:
+        return self._parts()
+
+    async def _parts(self) -> AsyncIterator[bytes]:
+        yield await self.read()
+
+    async def read(self) -> bytes:
+        return self._body
+
+
+class _TranslatedReply(Wrapped):
+    """A reply to a chat completion that becomes a response."""
+
+    def __init__(self, reply: Reply, draft: ResponseDraft, venue: str) -> None:
+        super().__init__(reply)
+        self.headers: Mapping[str, str] = reply.headers
+        self._draft = draft
+        self._venue = venue
+
+    @property
+    def body(self) -> AsyncIterator[bytes]:
+        return self._parts()
+
+    async def _parts(self) -> AsyncIterator[bytes]:
+        yield await self.read()
+
+    async def read(self) -> bytes:
+        raise NotImplementedError
+
+
+class _WholeReply(_TranslatedReply):
+    async def read(self) -> bytes:
+        body = await self._reply.read()
+        try:
+            completion = msgspec.json.decode(body, type=Json)
+            response = to_response(completion, self._draft.request, created_s=self._draft.created_s)
+        except (*INVALID_JSON, KeyError, TypeError, IndexError, AttributeError):
+            raise BrokenAnswerError("the answer is not a chat completion", venue=self._venue) from None
+        return msgspec.json.encode(response)
+
+
+class _EventReply(_TranslatedReply):
+    async def _parts(self) -> AsyncIterator[bytes]:
+        stream, number = ResponseEvents(self._draft), 0
+        try:
+            async for _, data in events(self._reply.body):
+                done = data == b"[DONE]"
+                produced = stream.end() if done else stream.feed(msgspec.json.decode(data, type=Json))
+                if produced:
+                    yield b"".join(encode_events(produced, number))
+                number += len(produced)
+                if stream.ended:
+                    return
+        except (*INVALID_JSON, KeyError, TypeError, AttributeError, ValueError):
+            raise BrokenAnswerError("an event of the stream is not a chunk", venue=self._venue) from None
+        raise BrokenAnswerError("the stream ended before the answer was complete", venue=self._venue)
+
+    async def read(self) -> bytes:
+        return b"".join([part async for part in self._parts()])
